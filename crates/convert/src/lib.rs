@@ -1,0 +1,1 @@
+//! Recipe, plan, pipeline and report of a conversion

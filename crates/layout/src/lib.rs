@@ -1,0 +1,1 @@
+//! Tensor names, packing and markers of each consumer

@@ -1,0 +1,1 @@
+//! Matrices as codes and scales: grids, tilings, scale rules

@@ -1,0 +1,1 @@
+//! Tensor files in by positioned reads, out by positioned writes

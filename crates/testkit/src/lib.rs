@@ -1,0 +1,1 @@
+//! Weight generators, small tensor files and byte comparisons for tests
