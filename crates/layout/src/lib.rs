@@ -1,1 +1,20 @@
-//! Tensor names, packing and markers of each consumer
+//! Tensor names, packing and markers of each consumer.
+//!
+//! Writing: [`Layout`] says which tensors a quantized layer becomes ([`Layout::layer_tensors`],
+//! known before any arithmetic) and turns codes and scales into their bytes ([`Layout::pack`]).
+//! Reading: [`StoredLayers::find`] recognises the layers of a file that are quantized already, by
+//! any spelling it knows, with everything that is wrong about them.
+
+mod client;
+mod error;
+mod layout;
+mod marker;
+mod stored;
+mod stored_layer;
+
+pub use client::{Client, client};
+pub use error::LayoutError;
+pub use layout::{Layout, PackedTensor, QUANTIZATION_METADATA};
+pub use marker::{MARKER_LIMIT_BYTES, Marker};
+pub use stored::{Defect, StoredLayers};
+pub use stored_layer::{Origin, StoredLayer};

@@ -1,1 +1,33 @@
-//! Matrices as codes and scales: grids, tilings, scale rules
+//! Matrices as codes and scales.
+//!
+//! A [`Scheme`] is a grid (which values a code can stand for) and a [`Tiling`] (which weights share
+//! a scale). Decoding always multiplies: `weight ≈ decode(code) · scale`.
+//!
+//! ```
+//! use roundwise_scheme::{measure, QuantizedMatrix, ScaleRule, Scheme, Weight, WeightKind};
+//!
+//! let bytes: Vec<u8> = [0.5f32, -1.0, 0.25, 2.0].iter().flat_map(|v| v.to_le_bytes()).collect();
+//! let weight = Weight::new(2, 2, WeightKind::F32, &bytes)?;
+//! let scheme: Scheme = "int8-row".parse()?;
+//! let quantized = QuantizedMatrix::nearest(&weight, scheme, ScaleRule::Absmax)?;
+//! assert_eq!(quantized.scales(), [1.0 / 127.0, 2.0 / 127.0]);
+//! assert!(measure(&weight, &quantized).relative() < 0.01);
+//! # Ok::<(), roundwise_scheme::SchemeError>(())
+//! ```
+
+mod catalog;
+mod error;
+mod measure;
+mod quantized;
+mod scales;
+mod tiling;
+mod weight;
+
+pub use catalog::{CATALOG, CatalogEntry, Scheme};
+pub use error::SchemeError;
+pub use measure::{WeightError, measure};
+pub use quantized::QuantizedMatrix;
+pub use roundwise_grid::GridKind;
+pub use scales::{MSE_MULTIPLES, ScaleRule, ZERO_ABSMAX, choose_scales};
+pub use tiling::Tiling;
+pub use weight::{Weight, WeightKind};

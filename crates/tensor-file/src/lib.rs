@@ -1,1 +1,53 @@
-//! Tensor files in by positioned reads, out by positioned writes
+//! Tensor files in by positioned reads, out by positioned writes.
+//!
+//! The only library of the workspace that opens files. [`Checkpoint`] reads safetensors (one file
+//! or shards with an index) without ever loading a whole file; [`TensorFileWriter`] writes one
+//! file whose every offset is known beforehand, in any order and from any thread, and makes it
+//! visible by rename once it is complete and on disk.
+//!
+//! Nothing a file says is believed: sizes are checked before they are allocated, offsets must
+//! tile the data exactly, and every refusal names the file, the tensor and the numbers.
+//!
+//! ```
+//! use roundwise_tensor_file::{Checkpoint, Dtype, Manifest, Overwrite, TensorFileWriter, TensorSpec};
+//! use std::collections::BTreeMap;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! let path = folder.path().join("model.safetensors");
+//! let scale = TensorSpec { name: "scale".into(), dtype: Dtype::F32, shape: vec![1] };
+//! let manifest = Manifest::new(BTreeMap::new(), vec![scale])?;
+//! let writer = TensorFileWriter::create(&path, manifest, Overwrite::Refuse)?;
+//! writer.write("scale", &1.0_f32.to_le_bytes())?;
+//! writer.commit()?;
+//!
+//! let checkpoint = Checkpoint::open(&path)?;
+//! assert_eq!(checkpoint.read(&checkpoint.tensors()[0])?, 1.0_f32.to_le_bytes());
+//! # Ok(())
+//! # }
+//! ```
+
+mod checkpoint;
+mod coverage;
+mod disk;
+mod dtype;
+mod error;
+mod header;
+mod locate;
+mod manifest;
+mod pending_file;
+mod shard_index;
+mod source_file;
+mod text;
+mod tiling;
+mod writer;
+
+pub use checkpoint::Checkpoint;
+pub use disk::available_bytes;
+pub use dtype::Dtype;
+pub use error::{TensorFileError, TensorFileErrorKind};
+pub use header::{HEADER_LIMIT_BYTES, RANK_LIMIT, TensorHeader};
+pub use manifest::{Manifest, TensorSpec};
+pub use pending_file::{Committed, Overwrite};
+pub use text::{TEXT_LIMIT_BYTES, read_text, write_text_atomically};
+pub use writer::TensorFileWriter;

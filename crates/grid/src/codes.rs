@@ -1,0 +1,61 @@
+use pulp::NullaryFnOnce;
+
+use crate::{Grid, vectors};
+
+/// `codes[i] = G::encode(values[i])`.
+///
+/// # Panics
+/// When the lengths differ.
+pub fn encode_slice<G: Grid>(values: &[f32], codes: &mut [G::Code]) {
+    map(values, codes, |value| G::encode(value));
+}
+
+/// `codes[i] = G::encode(values[i] / scale)`, with a true division.
+///
+/// - `scale`: model units per grid unit, finite and above 0 (an all-zero tile takes 1)
+///
+/// Multiplying by the inverse would be faster and would move some ties.
+///
+/// # Panics
+/// When the lengths differ.
+pub fn encode_scaled<G: Grid>(values: &[f32], scale: f32, codes: &mut [G::Code]) {
+    map(values, codes, move |value| G::encode(value / scale));
+}
+
+/// `codes[i] = G::encode_bf16(values[i])`, from the bits of BF16 values.
+///
+/// # Panics
+/// When the lengths differ.
+pub fn encode_bf16_slice<G: Grid>(values: &[u16], codes: &mut [G::Code]) {
+    map(values, codes, |bits| G::encode_bf16(bits));
+}
+
+/// `values[i] = G::decode(codes[i]) · scale`, in f32.
+///
+/// # Panics
+/// When the lengths differ.
+pub fn decode_scaled<G: Grid>(codes: &[G::Code], scale: f32, values: &mut [f32]) {
+    map(codes, values, move |code| G::decode(code) * scale);
+}
+
+fn map<A: Copy, B>(from: &[A], to: &mut [B], function: impl Fn(A) -> B) {
+    assert_eq!(from.len(), to.len(), "one code per value");
+    vectors::run(Map { from, to, function });
+}
+
+struct Map<'a, A, B, F> {
+    from: &'a [A],
+    to: &'a mut [B],
+    function: F,
+}
+
+impl<A: Copy, B, F: Fn(A) -> B> NullaryFnOnce for Map<'_, A, B, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        for (&from, to) in self.from.iter().zip(self.to) {
+            *to = (self.function)(from);
+        }
+    }
+}

@@ -1,0 +1,51 @@
+use crate::{Code, GridKind};
+
+/// A grid as a type, so that inner loops are compiled for one grid.
+///
+/// Every function is branch-free and inlined, so that a plain loop over slices becomes vector
+/// code (inside [`vectorized`](crate::vectorized), for the widest vectors of the CPU).
+///
+/// Values are in grid units: a weight divided by its scale.
+pub trait Grid: Copy + Default + Send + Sync + 'static {
+    /// Stored bits of one value: `u8` for 8-bit grids, `u16` for 16-bit ones.
+    type Code: Code;
+
+    /// The same grid as a value.
+    const KIND: GridKind;
+
+    /// Largest magnitude: 448 for E4M3, 57344 for E5M2, 127 for INT8, 65504 for F16 and about
+    /// 3.39e38 for BF16.
+    const MAX: f32;
+
+    /// The code of the nearest grid value.
+    ///
+    /// `nearest_even(clamp(value, −MAX, MAX))`: infinities saturate, ties go to the even code, and
+    /// whatever rounds to zero, −0 included, gets code 0. NaN is a bug of the caller (refuse it
+    /// with [`absmax`](crate::absmax)); it also gets code 0.
+    fn encode(value: f32) -> Self::Code;
+
+    /// The same for a value given as BF16 bits, a format that many models are stored in.
+    fn encode_bf16(bits: u16) -> Self::Code;
+
+    /// The value of a code. All codes of the format are understood: those that
+    /// [`encode`](Grid::encode) never writes give NaN, ±∞, −0, or −128.
+    fn decode(code: Self::Code) -> f32;
+
+    /// `decode(encode(value))`, without making the code.
+    fn round(value: f32) -> f32;
+
+    /// The next larger grid value of a grid value; `MAX` stays `MAX`. Never −0.
+    fn above(value: f32) -> f32;
+
+    /// The next smaller grid value of a grid value; `−MAX` stays `−MAX`. Never −0.
+    fn below(value: f32) -> f32;
+
+    /// Distance between neighbouring grid values in the binade of `value`.
+    ///
+    /// Any finite value, on the grid or not; past `MAX` the step at `MAX`. At ±2^e, where the step
+    /// doubles, it is the one on the side away from zero.
+    fn step(value: f32) -> f32;
+
+    /// False for the codes of NaN and infinity and for INT8's −128.
+    fn is_finite_code(code: Self::Code) -> bool;
+}

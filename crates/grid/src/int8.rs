@@ -1,0 +1,67 @@
+use crate::{Grid, GridKind};
+
+/// Whole numbers from −127 to 127; the code is the two's complement byte, `I8` in safetensors.
+///
+/// −128 (0x80) is left out, so that the grid is symmetric.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Int8;
+
+/// Around 1.5 · 2²³ the last place of an f32 is 1, so adding it rounds to whole numbers.
+const ROUNDER: f32 = 12_582_912.0;
+
+impl Grid for Int8 {
+    type Code = u8;
+
+    const KIND: GridKind = GridKind::Int8;
+    const MAX: f32 = 127.0;
+
+    #[inline(always)]
+    fn encode(value: f32) -> u8 {
+        (tamed(value) + ROUNDER).to_bits() as u8
+    }
+
+    #[inline(always)]
+    fn encode_bf16(bits: u16) -> u8 {
+        Self::encode(f32::from_bits(u32::from(bits) << 16))
+    }
+
+    #[inline(always)]
+    fn decode(code: u8) -> f32 {
+        f32::from(code as i8)
+    }
+
+    #[inline(always)]
+    fn round(value: f32) -> f32 {
+        (tamed(value) + ROUNDER) - ROUNDER
+    }
+
+    #[inline(always)]
+    fn above(value: f32) -> f32 {
+        let sum = value + 1.0;
+        if sum < Self::MAX { sum } else { Self::MAX }
+    }
+
+    #[inline(always)]
+    fn below(value: f32) -> f32 {
+        let difference = value - 1.0;
+        if difference > -Self::MAX { difference } else { -Self::MAX }
+    }
+
+    #[inline(always)]
+    fn step(_value: f32) -> f32 {
+        1.0
+    }
+
+    #[inline(always)]
+    fn is_finite_code(code: u8) -> bool {
+        code != 0x80
+    }
+}
+
+/// `value` within ±127, NaN as 0.
+#[inline(always)]
+fn tamed(value: f32) -> f32 {
+    let value = if value.is_nan() { 0.0 } else { value };
+    let value = if value < Int8::MAX { value } else { Int8::MAX };
+    if value > -Int8::MAX { value } else { -Int8::MAX }
+}

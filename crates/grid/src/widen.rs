@@ -1,0 +1,60 @@
+use pulp::NullaryFnOnce;
+
+use crate::{Bf16, F16, Grid, vectors};
+
+/// Little-endian BF16 bytes to f32, exactly. The bytes need no alignment.
+///
+/// # Panics
+/// When `bytes` is not twice as long as `values`.
+pub fn widen_bf16(bytes: &[u8], values: &mut [f32]) {
+    widen(bytes, values, |bytes| Bf16::decode(u16::from_le_bytes(bytes)));
+}
+
+/// Little-endian F16 bytes to f32, exactly; infinities and NaN stay what they are. The bytes need
+/// no alignment.
+///
+/// # Panics
+/// When `bytes` is not twice as long as `values`.
+pub fn widen_f16(bytes: &[u8], values: &mut [f32]) {
+    widen(bytes, values, |bytes| F16::decode(u16::from_le_bytes(bytes)));
+}
+
+/// Little-endian F32 bytes to f32. The bytes need no alignment.
+///
+/// # Panics
+/// When `bytes` is not four times as long as `values`.
+pub fn widen_f32(bytes: &[u8], values: &mut [f32]) {
+    widen(bytes, values, f32::from_le_bytes);
+}
+
+/// Little-endian F64 bytes to the nearest f32, ties to even; past f32's range it is infinity, which
+/// [`absmax`](crate::absmax) shows. The bytes need no alignment.
+///
+/// # Panics
+/// When `bytes` is not eight times as long as `values`.
+pub fn widen_f64(bytes: &[u8], values: &mut [f32]) {
+    widen(bytes, values, |bytes| f64::from_le_bytes(bytes) as f32);
+}
+
+fn widen<const N: usize>(bytes: &[u8], values: &mut [f32], decode: impl Fn([u8; N]) -> f32) {
+    let (encoded, rest) = bytes.as_chunks::<N>();
+    assert!(rest.is_empty() && encoded.len() == values.len(), "{N} bytes per value");
+    vectors::run(Widen { encoded, values, decode });
+}
+
+struct Widen<'a, const N: usize, F> {
+    encoded: &'a [[u8; N]],
+    values: &'a mut [f32],
+    decode: F,
+}
+
+impl<const N: usize, F: Fn([u8; N]) -> f32> NullaryFnOnce for Widen<'_, N, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        for (&encoded, value) in self.encoded.iter().zip(self.values) {
+            *value = (self.decode)(encoded);
+        }
+    }
+}

@@ -1,0 +1,37 @@
+use roundwise_scheme::{Scheme, SchemeError};
+use roundwise_tensor_file::TensorFileError;
+
+use crate::Layout;
+
+/// What can go wrong while packing or unpacking a layer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LayoutError {
+    /// No layout has this name.
+    #[error("unknown layout `{name}`\n  known: comfy, comfy-legacy")]
+    UnknownLayout {
+        /// What was asked for.
+        name: String,
+    },
+    /// The layout has no way to store the scheme.
+    #[error("layout `{layout}` cannot store scheme `{scheme}`\n  {help}")]
+    Inadmissible {
+        /// The layout that was asked for.
+        layout: Layout,
+        /// The scheme that it has no place for.
+        scheme: Scheme,
+        /// What can be done instead.
+        help: &'static str,
+    },
+    /// A file could not be read.
+    #[error(transparent)]
+    File(#[from] TensorFileError),
+    /// Codes and scales do not belong together.
+    #[error("layer `{layer}`: {source}")]
+    Parts {
+        /// The layer.
+        layer: String,
+        /// What does not fit.
+        source: SchemeError,
+    },
+}

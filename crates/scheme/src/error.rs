@@ -1,0 +1,51 @@
+use crate::Tiling;
+
+/// What can be wrong with a scheme's name, a matrix or its parts.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SchemeError {
+    /// No scheme has this name.
+    #[error("unknown scheme `{name}`\n  known: {known}")]
+    UnknownScheme {
+        /// What was asked for.
+        name: String,
+        /// The names of the catalogue.
+        known: String,
+    },
+    /// The byte count of a weight does not fit its shape and kind.
+    #[error("weight is {found} bytes, its shape needs {expected}")]
+    WeightBytes {
+        /// Bytes given.
+        found: usize,
+        /// Bytes that the shape needs.
+        expected: usize,
+    },
+    /// The number of codes or scales does not fit the shape and tiling.
+    #[error("{what}: found {found}, the shape needs {expected}")]
+    PartLength {
+        /// `codes` or `scales`.
+        what: &'static str,
+        /// Number given.
+        found: usize,
+        /// Number needed.
+        expected: usize,
+    },
+    /// Whole blocks only.
+    #[error("{dimension} are not a multiple of {block} (found {found}); {tiling} covers whole blocks only")]
+    Ragged {
+        /// `rows` or `columns`.
+        dimension: &'static str,
+        /// Size of the matrix along it.
+        found: usize,
+        /// Size of a block along it.
+        block: usize,
+        /// The tiling that was asked for.
+        tiling: Tiling,
+    },
+    /// The weight holds a NaN or an infinity, so no scale covers it.
+    #[error("row {row} holds a NaN or an infinity")]
+    NotFinite {
+        /// First such row.
+        row: usize,
+    },
+}

@@ -1,0 +1,89 @@
+use roundwise_grid::{Grid, GridVisitor, encode_measured};
+
+use crate::{QuantizedMatrix, Tiling, Weight};
+
+/// Error of stored codes: `E = Ŵ − W`, Ŵ decoded from the codes with the stored scales.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct WeightError {
+    /// `‖E‖²`, the sum over all weights.
+    pub error_squared: f64,
+    /// `‖W‖²`.
+    pub weight_squared: f64,
+}
+
+impl WeightError {
+    /// `‖E‖ / ‖W‖`; 0 where both are 0, infinite where only `W` is 0.
+    pub fn relative(&self) -> f64 {
+        if self.error_squared == 0.0 {
+            return 0.0;
+        }
+        (self.error_squared / self.weight_squared).sqrt()
+    }
+}
+
+impl std::ops::AddAssign for WeightError {
+    fn add_assign(&mut self, other: Self) {
+        self.error_squared += other.error_squared;
+        self.weight_squared += other.weight_squared;
+    }
+}
+
+/// Measures the error of what is stored. Sums are added in row order, so the result is the same
+/// on every machine and for any number of threads.
+///
+/// # Panics
+/// When the shapes differ.
+pub fn measure(weight: &Weight<'_>, quantized: &QuantizedMatrix) -> WeightError {
+    assert_eq!([weight.rows(), weight.cols()], quantized.shape(), "shapes differ");
+    quantized.scheme().grid.visit(Measure { weight, quantized })
+}
+
+struct Measure<'a> {
+    weight: &'a Weight<'a>,
+    quantized: &'a QuantizedMatrix,
+}
+
+impl GridVisitor for Measure<'_> {
+    type Output = WeightError;
+
+    fn visit<G: Grid>(self) -> WeightError {
+        let mut values = vec![0.0; self.weight.cols()];
+        let mut codes = vec![G::Code::default(); self.weight.cols()];
+        let mut total = WeightError::default();
+        for row in 0..self.weight.rows() {
+            self.weight.widen_row(row, &mut values);
+            self.quantized.read_row_codes::<G>(row, &mut codes);
+            for (columns, scale) in self.quantized.row_tiles(row) {
+                let squares =
+                    roundwise_grid::measure::<G>(&values[columns.clone()], scale, &codes[columns]);
+                total += WeightError {
+                    error_squared: squares.error,
+                    weight_squared: squares.value,
+                };
+            }
+        }
+        total
+    }
+}
+
+/// `‖E‖²` of every tile after nearest rounding with `scales`, row-major over tiles.
+pub(crate) fn tile_errors<G: Grid>(
+    weight: &Weight<'_>,
+    tiling: Tiling,
+    scales: &[f32],
+) -> Vec<f64> {
+    let shape = [weight.rows(), weight.cols()];
+    let mut errors = vec![0.0; scales.len()];
+    let mut values = vec![0.0; weight.cols()];
+    let mut codes = vec![G::Code::default(); weight.cols()];
+    for row in 0..weight.rows() {
+        weight.widen_row(row, &mut values);
+        let first = tiling.first_tile(row, shape);
+        for (tile, columns) in tiling.columns(shape).enumerate() {
+            let scale = scales[first + tile];
+            let codes = &mut codes[columns.clone()];
+            errors[first + tile] += encode_measured::<G>(&values[columns], scale, codes).error;
+        }
+    }
+    errors
+}

@@ -1,0 +1,112 @@
+use std::fmt;
+use std::ops::Range;
+
+use crate::SchemeError;
+
+/// Which weights of a `[rows, cols]` matrix share a scale.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Tiling {
+    /// One scale for the whole matrix.
+    Tensor,
+    /// One scale per row, that is per output channel.
+    Row,
+    /// One scale per block of `rows × cols` weights; the matrix holds whole blocks only.
+    Block {
+        /// Rows of a block.
+        rows: usize,
+        /// Columns of a block.
+        cols: usize,
+    },
+}
+
+impl Tiling {
+    /// Number of tiles `[down, across]` of a `[rows, cols]` matrix, ragged tiles counted whole.
+    pub fn tiles(self, rows: usize, cols: usize) -> [usize; 2] {
+        let [tile_rows, tile_cols] = self.tile_shape(rows, cols);
+        [rows.div_ceil(tile_rows), cols.div_ceil(tile_cols)]
+    }
+
+    /// Shape `[rows, cols]` of one tile of a `[rows, cols]` matrix; at least 1 × 1.
+    pub fn tile_shape(self, rows: usize, cols: usize) -> [usize; 2] {
+        match self {
+            Tiling::Tensor => [rows.max(1), cols.max(1)],
+            Tiling::Row => [1, cols.max(1)],
+            Tiling::Block { rows, cols } => [rows.max(1), cols.max(1)],
+        }
+    }
+
+    /// Shape of the scales as a tensor: `[]`, `[rows]` or `[rows / block, cols / block]`.
+    pub fn scale_shape(self, rows: usize, cols: usize) -> Vec<usize> {
+        match self {
+            Tiling::Tensor => vec![],
+            Tiling::Row => vec![rows],
+            Tiling::Block { .. } => self.tiles(rows, cols).to_vec(),
+        }
+    }
+
+    /// Index of the leftmost tile that row `row` of a `[rows, cols]` matrix lies in.
+    pub fn first_tile(self, row: usize, [rows, cols]: [usize; 2]) -> usize {
+        let [tile_rows, _] = self.tile_shape(rows, cols);
+        let [_, across] = self.tiles(rows, cols);
+        row / tile_rows * across
+    }
+
+    /// Columns of each tile across a `[rows, cols]` matrix, left to right.
+    pub fn columns(self, [rows, cols]: [usize; 2]) -> impl Iterator<Item = Range<usize>> {
+        let [_, tile_cols] = self.tile_shape(rows, cols);
+        (0..cols).step_by(tile_cols).map(move |first| first..(first + tile_cols).min(cols))
+    }
+
+    /// Whether whole tiles cover a `[rows, cols]` matrix.
+    ///
+    /// # Errors
+    /// [`SchemeError::Ragged`] names the dimension that no whole number of blocks fills.
+    pub fn covers(self, rows: usize, cols: usize) -> Result<(), SchemeError> {
+        let [tile_rows, tile_cols] = self.tile_shape(rows, cols);
+        let ragged = |dimension, found, block| {
+            Err(SchemeError::Ragged { dimension, found, block, tiling: self })
+        };
+        if !rows.is_multiple_of(tile_rows) {
+            return ragged("rows", rows, tile_rows);
+        }
+        if !cols.is_multiple_of(tile_cols) {
+            return ragged("columns", cols, tile_cols);
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Tiling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Tiling::Tensor => write!(f, "one scale per tensor"),
+            Tiling::Row => write!(f, "one scale per row"),
+            Tiling::Block { rows, cols } => write!(f, "one scale per {rows}×{cols} block"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ragged_edges_are_named() {
+        let blocks = Tiling::Block { rows: 64, cols: 64 };
+        assert!(blocks.covers(128, 192).is_ok());
+        assert_eq!(
+            blocks.covers(128, 200).unwrap_err().to_string(),
+            "columns are not a multiple of 64 (found 200); one scale per 64×64 block covers whole \
+             blocks only"
+        );
+        assert!(Tiling::Tensor.covers(1, 1).is_ok());
+        assert!(Tiling::Row.covers(3, 5).is_ok());
+    }
+
+    #[test]
+    fn scale_shapes_follow_the_tiling() {
+        assert_eq!(Tiling::Tensor.scale_shape(4, 6), Vec::<usize>::new());
+        assert_eq!(Tiling::Row.scale_shape(4, 6), [4]);
+        assert_eq!(Tiling::Block { rows: 2, cols: 3 }.scale_shape(4, 6), [2, 2]);
+    }
+}

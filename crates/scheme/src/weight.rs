@@ -1,0 +1,94 @@
+use crate::SchemeError;
+
+/// Numbers in which a weight can be stored before it is quantized.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WeightKind {
+    /// IEEE binary64, rounded to binary32 on reading.
+    F64,
+    /// IEEE binary32.
+    F32,
+    /// IEEE binary16.
+    F16,
+    /// bfloat16.
+    BF16,
+}
+
+impl WeightKind {
+    /// Bytes of one number.
+    pub fn byte_len(self) -> usize {
+        match self {
+            WeightKind::F64 => 8,
+            WeightKind::F32 => 4,
+            WeightKind::F16 | WeightKind::BF16 => 2,
+        }
+    }
+}
+
+/// A matrix `[rows, cols]` as it lies in a file: little-endian, row-major.
+///
+/// Rows are widened to `f32` one at a time, so that a whole `f32` copy never exists.
+#[derive(Clone, Copy, Debug)]
+pub struct Weight<'a> {
+    rows: usize,
+    cols: usize,
+    kind: WeightKind,
+    bytes: &'a [u8],
+}
+
+impl<'a> Weight<'a> {
+    /// Borrows `rows · cols` numbers.
+    ///
+    /// # Errors
+    /// [`SchemeError::WeightBytes`] when `bytes` does not hold exactly that many.
+    pub fn new(
+        rows: usize,
+        cols: usize,
+        kind: WeightKind,
+        bytes: &'a [u8],
+    ) -> Result<Self, SchemeError> {
+        let expected = rows
+            .checked_mul(cols)
+            .and_then(|count| count.checked_mul(kind.byte_len()))
+            .unwrap_or(usize::MAX);
+        if bytes.len() != expected {
+            return Err(SchemeError::WeightBytes { found: bytes.len(), expected });
+        }
+        Ok(Self { rows, cols, kind, bytes })
+    }
+
+    /// Output channels.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Input channels.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// Widens row `row` into `values`, which holds `cols` numbers.
+    ///
+    /// # Panics
+    /// When `row` or the length of `values` is out of range.
+    pub fn widen_row(&self, row: usize, values: &mut [f32]) {
+        let row_bytes = self.cols * self.kind.byte_len();
+        let bytes = &self.bytes[row * row_bytes..][..row_bytes];
+        match self.kind {
+            WeightKind::F64 => roundwise_grid::widen_f64(bytes, values),
+            WeightKind::F32 => roundwise_grid::widen_f32(bytes, values),
+            WeightKind::F16 => roundwise_grid::widen_f16(bytes, values),
+            WeightKind::BF16 => roundwise_grid::widen_bf16(bytes, values),
+        }
+    }
+
+    /// The whole matrix as `f32`, row-major.
+    pub fn to_f32(&self) -> Vec<f32> {
+        let mut values = vec![0.0; self.rows * self.cols];
+        if self.cols > 0 {
+            for (row, out) in values.chunks_exact_mut(self.cols).enumerate() {
+                self.widen_row(row, out);
+            }
+        }
+        values
+    }
+}

@@ -1,0 +1,169 @@
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crate::disk::is_same_file;
+use crate::header::TensorHeader;
+use crate::locate::{Located, locate};
+use crate::shard_index::ShardIndex;
+use crate::source_file::SourceFile;
+use crate::tiling::{checked_metadata, checked_tensors};
+use crate::{TensorFileError, TensorFileErrorKind as Kind};
+
+/// The tensors of one model: a safetensors file, or several with an index.
+///
+/// Only headers are held in memory. The files stay open, so that replacing them by name does
+/// not change what is read; all methods take `&self` and may be called from many threads.
+#[derive(Debug)]
+pub struct Checkpoint {
+    path: PathBuf,
+    files: Vec<SourceFile>,
+    /// Sorted by name.
+    tensors: Vec<TensorHeader>,
+    metadata: BTreeMap<String, String>,
+}
+
+impl Checkpoint {
+    /// Opens a `.safetensors` file, a `*.index.json`, or a folder that holds one index or else
+    /// exactly one `.safetensors` file.
+    ///
+    /// Checks every header completely. Memory: a small multiple of the headers, each of which
+    /// is at most [`HEADER_LIMIT_BYTES`](crate::HEADER_LIMIT_BYTES) and inside its file.
+    ///
+    /// # Errors
+    /// Anything the files say that is not exactly so: see [`TensorFileErrorKind`](Kind).
+    pub fn open(path: &Path) -> Result<Self, TensorFileError> {
+        match locate(path)? {
+            Located::Single(file) => Self::open_files(path, &[file]),
+            Located::Index(file) => {
+                let index = ShardIndex::open(&file)?;
+                let checkpoint = Self::open_files(path, &index.shard_paths()?)?;
+                index.check_places(|tensor| checkpoint.holder(tensor))?;
+                Ok(checkpoint)
+            }
+        }
+    }
+
+    fn open_files(path: &Path, paths: &[PathBuf]) -> Result<Self, TensorFileError> {
+        let mut files = Vec::with_capacity(paths.len());
+        let mut tensors = Vec::new();
+        let mut metadata = BTreeMap::new();
+        for (number, path) in paths.iter().enumerate() {
+            let file = SourceFile::open(path)?;
+            let mut raw = file.parse()?;
+            for (key, value) in checked_metadata(path, &mut raw)? {
+                metadata.entry(key).or_insert(value);
+            }
+            tensors.extend(checked_tensors(path, raw.tensors, file.data_region(number))?);
+            files.push(file);
+        }
+        let mut checkpoint = Self { path: path.to_owned(), files, tensors, metadata };
+        checkpoint.tensors.sort_by(|a, b| a.name.cmp(&b.name));
+        checkpoint.check_held_once()?;
+        Ok(checkpoint)
+    }
+
+    fn check_held_once(&self) -> Result<(), TensorFileError> {
+        match self.tensors.windows(2).find(|pair| pair[0].name == pair[1].name) {
+            None => Ok(()),
+            Some(pair) => {
+                let [first, second] = [&pair[0], &pair[1]]
+                    .map(|tensor| self.files[tensor.file].path.display().to_string());
+                Err(Kind::InTwoShards { first, second }.at_tensor(&self.path, &pair[0].name))
+            }
+        }
+    }
+
+    fn holder(&self, tensor: &str) -> Option<&Path> {
+        Some(&self.files[self.get(tensor)?.file].path)
+    }
+
+    /// The path that was opened.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The safetensors files, sorted by name; without the index.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.files.iter().map(|file| file.path.as_path())
+    }
+
+    /// Sum of the files' sizes.
+    pub fn total_bytes(&self) -> u64 {
+        self.files.iter().fold(0, |sum, file| sum.saturating_add(file.bytes))
+    }
+
+    /// Every tensor, sorted by name.
+    pub fn tensors(&self) -> &[TensorHeader] {
+        &self.tensors
+    }
+
+    /// The tensor of this name.
+    pub fn get(&self, name: &str) -> Option<&TensorHeader> {
+        let place = self.tensors.binary_search_by(|tensor| tensor.name.as_str().cmp(name)).ok()?;
+        Some(&self.tensors[place])
+    }
+
+    /// `__metadata__`. Of shards that disagree about a key, the first file's value.
+    pub fn metadata(&self) -> &BTreeMap<String, String> {
+        &self.metadata
+    }
+
+    /// Header JSON of each file in the order of [`Self::files`], as stored: with its padding,
+    /// without its length. Together with the tensors' bytes it determines the input.
+    pub fn header_bytes(&self) -> impl Iterator<Item = &[u8]> {
+        self.files.iter().map(|file| file.header.as_slice())
+    }
+
+    /// Reads a whole tensor.
+    ///
+    /// # Errors
+    /// When there is no memory for it, or the file has been cut since it was opened.
+    pub fn read(&self, tensor: &TensorHeader) -> Result<Vec<u8>, TensorFileError> {
+        let mut bytes = zeroed(tensor.length)
+            .ok_or(Kind::OutOfMemory { bytes: tensor.length })
+            .map_err(|kind| kind.at_tensor(&self.path, &tensor.name))?;
+        self.read_into(tensor, 0, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Fills `buffer` with the tensor's bytes from its byte `offset` on.
+    ///
+    /// # Errors
+    /// When that reaches past the tensor's end, or the file has been cut since it was opened.
+    pub fn read_into(
+        &self,
+        tensor: &TensorHeader,
+        offset: u64,
+        buffer: &mut [u8],
+    ) -> Result<(), TensorFileError> {
+        let Some(file) = self.files.get(tensor.file) else {
+            return Err(Kind::ForeignTensor.at_tensor(&self.path, &tensor.name));
+        };
+        let length = buffer.len() as u64;
+        if offset.checked_add(length).is_none_or(|end| end > tensor.length) {
+            let kind = Kind::PartOutOfRange { offset, length, tensor_bytes: tensor.length };
+            return Err(kind.at_tensor(&file.path, &tensor.name));
+        }
+        file.read(tensor.offset + offset, buffer)
+            .map_err(|kind| kind.at_tensor(&file.path, &tensor.name))
+    }
+
+    /// Whether `path` is one of the files, through any symbolic or hard link: an output there
+    /// would destroy the input.
+    ///
+    /// The index counts, when it was opened by name.
+    pub fn same_file_as(&self, path: &Path) -> bool {
+        let is_index = std::fs::File::open(&self.path)
+            .is_ok_and(|opened| is_same_file(&opened, &self.path, path));
+        is_index || self.files.iter().any(|file| is_same_file(&file.file, &file.path, path))
+    }
+}
+
+/// Zeroed memory, or `None` where there is not enough.
+fn zeroed(bytes: u64) -> Option<Vec<u8>> {
+    let bytes = usize::try_from(bytes).ok()?;
+    // `vec!` aborts the process when it fails but gets its zeros from the system for free;
+    // asking first catches every absurd size.
+    Vec::<u8>::new().try_reserve_exact(bytes).ok()?;
+    Some(vec![0; bytes])
+}

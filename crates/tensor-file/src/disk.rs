@@ -1,0 +1,157 @@
+//! What differs between operating systems: positioned I/O, file identity, free space.
+
+use std::fs::{File, Metadata};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::{TensorFileError, TensorFileErrorKind as Kind};
+
+/// Bytes that an unprivileged user can still write next to `path` (which need not exist).
+///
+/// `None` when the system cannot tell.
+pub fn available_bytes(path: &Path) -> Option<u64> {
+    let folder = if path.is_dir() { path.to_owned() } else { folder_of(path) };
+    free_bytes(&folder)
+}
+
+#[cfg(unix)]
+fn free_bytes(folder: &Path) -> Option<u64> {
+    let disk = rustix::fs::statvfs(folder).ok()?;
+    disk.f_bavail.checked_mul(disk.f_frsize)
+}
+
+#[cfg(not(unix))]
+fn free_bytes(_folder: &Path) -> Option<u64> {
+    None
+}
+
+/// The folder that holds `path`; `.` for a bare file name.
+pub(crate) fn folder_of(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => PathBuf::from("."),
+    }
+}
+
+/// Opens a regular file for reading.
+///
+/// Looks before it opens, because opening a pipe would wait for a writer; and again after,
+/// because the name may mean something else by then.
+pub(crate) fn open_regular(path: &Path) -> Result<(File, Metadata), TensorFileError> {
+    let look = std::fs::metadata(path).map_err(|error| Kind::io("open")(error).at(path))?;
+    require_regular(path, &look)?;
+    let file = File::open(path).map_err(|error| Kind::io("open")(error).at(path))?;
+    let metadata = file.metadata().map_err(|error| Kind::io("inspect")(error).at(path))?;
+    require_regular(path, &metadata)?;
+    Ok((file, metadata))
+}
+
+/// Refuses folders, pipes, sockets and devices.
+pub(crate) fn require_regular(path: &Path, metadata: &Metadata) -> Result<(), TensorFileError> {
+    if metadata.is_file() {
+        return Ok(());
+    }
+    let found = if metadata.is_dir() { "a folder" } else { "a device, pipe or socket" };
+    Err(Kind::NotRegularFile { found }.at(path))
+}
+
+/// Whether `other` names the open `file`, through any link; `path` is how `file` was opened.
+#[cfg(unix)]
+pub(crate) fn is_same_file(file: &File, _path: &Path, other: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    match (file.metadata(), std::fs::metadata(other)) {
+        (Ok(a), Ok(b)) => a.dev() == b.dev() && a.ino() == b.ino(),
+        _ => false,
+    }
+}
+
+/// Whether `other` names the open `file`; without file numbers, hard links go unseen.
+#[cfg(not(unix))]
+pub(crate) fn is_same_file(_file: &File, path: &Path, other: &Path) -> bool {
+    match (path.canonicalize(), other.canonicalize()) {
+        (Ok(a), Ok(b)) => a == b,
+        _ => false,
+    }
+}
+
+/// Fills `buffer` from byte `offset` on, or fails with `UnexpectedEof`.
+#[cfg(unix)]
+pub(crate) fn read_exact_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, buffer, offset)
+}
+
+/// Writes all of `bytes` from byte `offset` on.
+#[cfg(unix)]
+pub(crate) fn write_all_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::write_all_at(file, bytes, offset)
+}
+
+/// Gives the file its final length, with blocks behind it where the file system can promise
+/// them, so that a full disk is found before any work is done.
+pub(crate) fn reserve(file: &File, bytes: u64) -> io::Result<()> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    allocate_blocks(file, bytes)?;
+    file.set_len(bytes)
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn allocate_blocks(file: &File, bytes: u64) -> io::Result<()> {
+    use rustix::fs::{FallocateFlags, fallocate};
+    use rustix::io::Errno;
+    loop {
+        return match fallocate(file, FallocateFlags::empty(), 0, bytes) {
+            Err(Errno::INTR) => continue,
+            // Network and FUSE file systems often cannot; the write will tell.
+            Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(()),
+            Err(error) => Err(error.into()),
+        };
+    }
+}
+
+/// Makes a rename in `folder` survive a power failure.
+#[cfg(unix)]
+pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
+    match File::open(folder)?.sync_all() {
+        // Some network file systems have no such operation; their rename is all there is.
+        Err(error)
+            if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) =>
+        {
+            Ok(())
+        }
+        outcome => outcome,
+    }
+}
+
+#[cfg(windows)]
+pub(crate) fn read_exact_at(file: &File, mut buffer: &mut [u8], mut offset: u64) -> io::Result<()> {
+    use std::os::windows::fs::FileExt;
+    while !buffer.is_empty() {
+        let count = file.seek_read(buffer, offset)?;
+        if count == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        buffer = &mut buffer[count..];
+        offset += count as u64;
+    }
+    Ok(())
+}
+
+#[cfg(windows)]
+pub(crate) fn write_all_at(file: &File, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
+    use std::os::windows::fs::FileExt;
+    while !bytes.is_empty() {
+        let count = file.seek_write(bytes, offset)?;
+        if count == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        bytes = &bytes[count..];
+        offset += count as u64;
+    }
+    Ok(())
+}
+
+/// Windows flushes the folder with the file.
+#[cfg(windows)]
+pub(crate) fn sync_folder(_folder: &Path) -> io::Result<()> {
+    Ok(())
+}

@@ -1,0 +1,230 @@
+use std::error::Error;
+use std::fmt;
+use std::path::Path;
+
+use thiserror::Error as ThisError;
+
+use crate::Dtype;
+
+/// Why a tensor file could not be read or written: where (path, tensor) around what ([`Self::kind`]).
+///
+/// `Display` is complete, with the cause's own text and, where something helps, a second indented
+/// line that says it. `source` still gives the underlying error; print one of the two, not both.
+#[derive(Debug)]
+pub struct TensorFileError {
+    path: Box<Path>,
+    tensor: Option<Box<str>>,
+    kind: Box<TensorFileErrorKind>,
+}
+
+impl TensorFileError {
+    /// The file or folder that the complaint is about.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The tensor that the complaint is about, if it is about one.
+    pub fn tensor(&self) -> Option<&str> {
+        self.tensor.as_deref()
+    }
+
+    /// What is wrong, with the numbers.
+    pub fn kind(&self) -> &TensorFileErrorKind {
+        &self.kind
+    }
+}
+
+impl fmt::Display for TensorFileError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}: ", printable(&self.path.to_string_lossy()))?;
+        if let Some(tensor) = &self.tensor {
+            write!(out, "tensor `{}`: ", printable(tensor))?;
+        }
+        write!(out, "{}", self.kind)?;
+        match self.kind.help() {
+            Some(help) => write!(out, "\n  {help}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Error for TensorFileError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.kind.source()
+    }
+}
+
+/// What can be wrong with a tensor file. Sizes and offsets are bytes; offsets count from the
+/// start of the tensor data unless a variant says otherwise.
+#[derive(Debug, ThisError)]
+#[non_exhaustive]
+#[allow(missing_docs, reason = "the message of each variant says what its fields are")]
+pub enum TensorFileErrorKind {
+    #[error("cannot {doing}: {source}")]
+    Io { doing: &'static str, source: std::io::Error },
+    #[error("is {found}, not a regular file")]
+    NotRegularFile { found: &'static str },
+    #[error("the folder holds no safetensors file")]
+    FolderWithoutTensors,
+    #[error("the folder holds {found} candidates: {}", listed(names))]
+    FolderAmbiguous { found: usize, names: Vec<String> },
+
+    #[error("the file is {found} bytes, a tensor file has at least 8")]
+    TooShort { found: u64 },
+    #[error("is {looks_like}, not safetensors")]
+    NotSafetensors { looks_like: &'static str },
+    #[error("the header claims {found} bytes, the limit is {limit}")]
+    HeaderTooLong { found: u64, limit: u64 },
+    #[error(
+        "the header claims {header_bytes} bytes, the file has {available_bytes} after its start"
+    )]
+    HeaderPastEnd { header_bytes: u64, available_bytes: u64 },
+    #[error("the header starts with byte {found:#04x}, not with `{{`")]
+    HeaderStart { found: u8 },
+    #[error("the header is not UTF-8: {source}")]
+    HeaderUtf8 { source: std::str::Utf8Error },
+    #[error("the header is not the JSON of a tensor file: {source}")]
+    HeaderJson { source: serde_json::Error },
+    #[error("the name occurs twice")]
+    DuplicateTensor,
+    #[error("the metadata has `{}` twice", printable(key))]
+    DuplicateMetadata { key: String },
+    #[error("unknown dtype `{}`", printable(found))]
+    UnknownDtype { found: String },
+    #[error("{found} dimensions, the limit is {limit}")]
+    TooManyDimensions { found: usize, limit: usize },
+    #[error("shape {shape:?} overflows 64 bits")]
+    ShapeOverflow { shape: Vec<u64> },
+    #[error("{dtype} {shape:?} is {bits} bits, not a whole number of bytes")]
+    FractionalBytes { dtype: Dtype, shape: Vec<u64>, bits: u64 },
+    #[error("data is {found} bytes, {dtype} {shape:?} needs {expected}")]
+    DataLength { found: u64, expected: u64, dtype: Dtype, shape: Vec<u64> },
+    #[error("data begins at {begin}, after its end {end}")]
+    OffsetsReversed { begin: u64, end: u64 },
+    #[error("data ends at {end}, the file holds {data_bytes} bytes of data")]
+    OffsetsPastEnd { end: u64, data_bytes: u64 },
+    #[error("data begins at {begin}, inside `{}`, which ends at {expected}", printable(other))]
+    Overlap { begin: u64, expected: u64, other: String },
+    #[error("data begins at {begin}, the data before it ends at {expected}")]
+    Hole { begin: u64, expected: u64 },
+    #[error("{} bytes follow the last tensor, which ends at {end}", data_bytes - end)]
+    TrailingBytes { end: u64, data_bytes: u64 },
+
+    #[error("the index is {found} bytes, the limit is {limit}")]
+    IndexTooLong { found: u64, limit: u64 },
+    #[error("not the JSON of a shard index: {source}")]
+    IndexJson { source: serde_json::Error },
+    #[error("the index names no tensor")]
+    IndexEmpty,
+    #[error("the index has the name twice")]
+    IndexDuplicate,
+    #[error("the index places it in `{}`, which is not a plain file name", printable(found))]
+    IndexFileName { found: String },
+    #[error("the shard `{}` is missing", printable(shard))]
+    ShardMissing { shard: String },
+    #[error("the index places it in `{}`, which does not hold it", printable(shard))]
+    NotInShard { shard: String },
+    #[error("both `{}` and `{}` hold it", printable(first), printable(second))]
+    InTwoShards { first: String, second: String },
+
+    #[error("the file ends at byte {found}, the tensor at byte {expected}")]
+    Truncated { found: u64, expected: u64 },
+    #[error("no memory for {bytes} bytes")]
+    OutOfMemory { bytes: u64 },
+    #[error("bytes {offset}..+{length} are outside the tensor's {tensor_bytes}")]
+    PartOutOfRange { offset: u64, length: u64, tensor_bytes: u64 },
+    #[error("the tensor belongs to another checkpoint")]
+    ForeignTensor,
+
+    #[error("the name is reserved for the file's metadata")]
+    ReservedName,
+    #[error("the tensors need more than 2^63 bytes")]
+    FileTooLong,
+    #[error("the file exists")]
+    Exists,
+    #[error("the output is one of the input's files")]
+    OutputIsInput,
+    #[error("the disk has {available} bytes left, the file needs {needed}")]
+    DiskFull { needed: u64, available: u64 },
+    #[error("not in the manifest")]
+    UnknownTensor,
+    #[error("{found} bytes given, {dtype} {shape:?} needs {expected}")]
+    WrongLength { found: u64, expected: u64, dtype: Dtype, shape: Vec<u64> },
+    #[error("{found} {found_shape:?} cannot be copied to {expected} {expected_shape:?}")]
+    CopyMismatch { found: Dtype, found_shape: Vec<u64>, expected: Dtype, expected_shape: Vec<u64> },
+    #[error("{missing_bytes} bytes were never written, in {tensors} tensors; this is the first")]
+    Incomplete { tensors: usize, missing_bytes: u64 },
+
+    #[error("the text is {found} bytes or more, the limit is {limit}")]
+    TextTooLong { found: u64, limit: u64 },
+    #[error("the text is not UTF-8: {source}")]
+    TextUtf8 { source: std::str::Utf8Error },
+}
+
+impl TensorFileErrorKind {
+    /// The error of this kind about a file or folder.
+    pub(crate) fn at(self, path: &Path) -> TensorFileError {
+        TensorFileError { path: path.into(), tensor: None, kind: Box::new(self) }
+    }
+
+    /// The error of this kind about a tensor of a file.
+    pub(crate) fn at_tensor(self, path: &Path, tensor: &str) -> TensorFileError {
+        TensorFileError { path: path.into(), tensor: Some(tensor.into()), kind: Box::new(self) }
+    }
+
+    /// `map_err` argument for I/O: `doing` completes "cannot …".
+    pub(crate) fn io(doing: &'static str) -> impl FnOnce(std::io::Error) -> Self {
+        move |source| Self::Io { doing, source }
+    }
+
+    /// What to do about it, where that is not obvious from the message.
+    fn help(&self) -> Option<&'static str> {
+        match self {
+            Self::FolderAmbiguous { .. } => Some("name one of them; shards need their index file"),
+            Self::OffsetsPastEnd { .. } | Self::Truncated { .. } | Self::HeaderPastEnd { .. } => {
+                Some("the file is cut short or still being written; fetch it again")
+            }
+            Self::NotSafetensors { looks_like: GIT_LFS } => {
+                Some("fetch the real file: `git lfs pull`")
+            }
+            Self::NotSafetensors { .. } => Some("convert it to safetensors first"),
+            Self::ShardMissing { .. } => Some("fetch every file that the index names"),
+            Self::Exists => Some("choose another name, or allow it to be replaced"),
+            Self::OutputIsInput => Some("choose another name for the output"),
+            _ => None,
+        }
+    }
+}
+
+/// What a Git LFS pointer is called in messages.
+pub(crate) const GIT_LFS: &str = "a Git LFS pointer";
+
+/// Untrusted text as it may be shown on a terminal: no control characters, no endless names.
+fn printable(text: &str) -> String {
+    const LIMIT_CHARS: usize = 300;
+    let mut shown = String::new();
+    for char in text.chars().take(LIMIT_CHARS) {
+        match char {
+            char if char.is_control() => shown.extend(char.escape_default()),
+            // Direction marks and isolates reorder the line that they are shown in.
+            '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+                shown.extend(char.escape_default());
+            }
+            char => shown.push(char),
+        }
+    }
+    if text.chars().nth(LIMIT_CHARS).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
+/// The first few names.
+fn listed(names: &[String]) -> String {
+    const SHOWN: usize = 4;
+    let mut list: Vec<String> = names.iter().take(SHOWN).map(|name| printable(name)).collect();
+    if names.len() > SHOWN {
+        list.push("…".into());
+    }
+    list.join(", ")
+}

@@ -1,0 +1,123 @@
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
+
+use crate::Dtype;
+
+/// Longest header that is read or written, as in the reference implementation.
+pub const HEADER_LIMIT_BYTES: u64 = 100_000_000;
+
+/// Most dimensions of a tensor; NumPy stops at 64 too.
+pub const RANK_LIMIT: usize = 64;
+
+/// Header key of the file's own metadata, which no tensor may have as its name.
+pub(crate) const METADATA_KEY: &str = "__metadata__";
+
+/// One tensor of a [`Checkpoint`](crate::Checkpoint).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TensorHeader {
+    /// Name, unique in the checkpoint.
+    pub name: String,
+    /// Storage type of the elements.
+    pub dtype: Dtype,
+    /// Extents, slowest first; `[]` is one element.
+    pub shape: Vec<u64>,
+    /// Index into the checkpoint's files.
+    pub(crate) file: usize,
+    /// First byte, counted from the start of that file.
+    pub(crate) offset: u64,
+    /// Bytes of data, equal to `dtype.byte_len(shape)`.
+    pub(crate) length: u64,
+}
+
+impl TensorHeader {
+    /// Bytes of data.
+    pub fn byte_len(&self) -> u64 {
+        self.length
+    }
+
+    /// Product of the shape.
+    pub fn element_count(&self) -> u64 {
+        self.shape.iter().fold(1, |count, &extent| count.saturating_mul(extent))
+    }
+}
+
+/// Header as written: entries in file order, repeated keys kept, nothing checked but the JSON.
+///
+/// Keys are kept in lists because a map would silently drop the first of two equal names.
+#[derive(Debug, Default)]
+pub(crate) struct RawHeader {
+    pub(crate) tensors: Vec<(String, RawTensor)>,
+    pub(crate) metadata: Vec<(String, String)>,
+}
+
+/// One tensor's entry, unchecked. A field that is not understood could change what the others
+/// mean, so it is an error.
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawTensor {
+    pub(crate) dtype: String,
+    pub(crate) shape: Vec<u64>,
+    pub(crate) data_offsets: (u64, u64),
+}
+
+impl<'de> Deserialize<'de> for RawHeader {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_map(HeaderVisitor)
+    }
+}
+
+struct HeaderVisitor;
+
+impl<'de> Visitor<'de> for HeaderVisitor {
+    type Value = RawHeader;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("an object of tensors")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RawHeader, A::Error> {
+        let mut header = RawHeader::default();
+        while let Some(name) = map.next_key::<String>()? {
+            if name == METADATA_KEY {
+                // Two metadata objects join here, so that a key in both is found as repeated.
+                let texts: Option<Pairs<String>> = map.next_value()?;
+                header.metadata.extend(texts.map(|pairs| pairs.0).unwrap_or_default());
+            } else {
+                header.tensors.push((name, map.next_value()?));
+            }
+        }
+        Ok(header)
+    }
+}
+
+/// JSON object as a list of its entries, repeated keys kept.
+#[derive(Debug)]
+pub(crate) struct Pairs<V>(pub(crate) Vec<(String, V)>);
+
+impl<'de, V: Deserialize<'de>> Deserialize<'de> for Pairs<V> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_map(PairsVisitor(std::marker::PhantomData))
+    }
+}
+
+struct PairsVisitor<V>(std::marker::PhantomData<V>);
+
+impl<'de, V: Deserialize<'de>> Visitor<'de> for PairsVisitor<V> {
+    type Value = Pairs<V>;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs<V>, A::Error> {
+        let mut pairs = Vec::new();
+        while let Some(pair) = map.next_entry()? {
+            pairs.push(pair);
+        }
+        Ok(Pairs(pairs))
+    }
+}
+
+/// JSON value that is allowed but means nothing here.
+pub(crate) type Ignored = IgnoredAny;

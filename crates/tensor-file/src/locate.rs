@@ -1,0 +1,54 @@
+//! From the path that somebody typed to the files that hold the tensors.
+
+use std::path::{Path, PathBuf};
+
+use crate::{TensorFileError, TensorFileErrorKind as Kind};
+
+/// What a path stands for.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Located {
+    /// One file that holds everything.
+    Single(PathBuf),
+    /// An index beside its shards.
+    Index(PathBuf),
+}
+
+/// Decides by the name for files (`.json` is an index) and by the contents for folders.
+pub(crate) fn locate(path: &Path) -> Result<Located, TensorFileError> {
+    let metadata = std::fs::metadata(path).map_err(|error| Kind::io("open")(error).at(path))?;
+    if metadata.is_dir() {
+        return locate_in_folder(path);
+    }
+    let is_json = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
+    Ok(if is_json { Located::Index(path.to_owned()) } else { Located::Single(path.to_owned()) })
+}
+
+fn locate_in_folder(folder: &Path) -> Result<Located, TensorFileError> {
+    let mut indexes = Vec::new();
+    let mut singles = Vec::new();
+    let list = std::fs::read_dir(folder).map_err(|error| Kind::io("list")(error).at(folder))?;
+    for entry in list {
+        let entry = entry.map_err(|error| Kind::io("list")(error).at(folder))?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with('.') {
+            continue;
+        }
+        // `*.bin.index.json` belongs to pickled shards.
+        if name.ends_with(".index.json") && !name.ends_with(".bin.index.json") {
+            indexes.push((name, entry.path()));
+        } else if name.ends_with(".safetensors") {
+            singles.push((name, entry.path()));
+        }
+    }
+    let mut candidates = if indexes.is_empty() { singles } else { indexes };
+    candidates.sort();
+    match candidates.as_slice() {
+        [] => Err(Kind::FolderWithoutTensors.at(folder)),
+        [(name, path)] if name.ends_with(".json") => Ok(Located::Index(path.clone())),
+        [(_, path)] => Ok(Located::Single(path.clone())),
+        several => {
+            let names = several.iter().map(|(name, _)| name.clone()).collect();
+            Err(Kind::FolderAmbiguous { found: several.len(), names }.at(folder))
+        }
+    }
+}

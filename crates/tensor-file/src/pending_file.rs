@@ -1,0 +1,108 @@
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use tempfile::NamedTempFile;
+
+use crate::disk::{folder_of, require_regular, sync_folder};
+use crate::{TensorFileError, TensorFileErrorKind as Kind};
+
+/// What to do with a file that is already at the output's path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Overwrite {
+    /// Fail, at the start and again at the end, and leave it alone.
+    Refuse,
+    /// Replace it in one step, at the end. A symbolic link is replaced, not followed.
+    Replace,
+}
+
+/// A file that is complete, on disk and visible under its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Committed {
+    /// How long the disk took to take everything in.
+    pub sync_time: Duration,
+    /// Size of the file.
+    pub bytes: u64,
+}
+
+/// A file in the making beside its final place, which it takes by rename.
+///
+/// Until then the name keeps meaning what it meant; dropped, the file vanishes.
+#[derive(Debug)]
+pub(crate) struct PendingFile {
+    target: PathBuf,
+    temporary: NamedTempFile,
+    overwrite: Overwrite,
+}
+
+impl PendingFile {
+    pub(crate) fn create(target: &Path, overwrite: Overwrite) -> Result<Self, TensorFileError> {
+        check_target(target, overwrite)?;
+        let temporary = temporary_beside(target)
+            .map_err(|error| Kind::io("create a file in the folder")(error).at(target))?;
+        Ok(Self { target: target.to_owned(), temporary, overwrite })
+    }
+
+    pub(crate) fn target(&self) -> &Path {
+        &self.target
+    }
+
+    pub(crate) fn file(&self) -> &File {
+        self.temporary.as_file()
+    }
+
+    /// Waits until the disk has everything, then renames.
+    pub(crate) fn commit(self) -> Result<Committed, TensorFileError> {
+        let Self { target, temporary, overwrite } = self;
+        let io = |doing| {
+            let target = &target;
+            move |error| Kind::io(doing)(error).at(target)
+        };
+        let start = Instant::now();
+        temporary.as_file().sync_all().map_err(io("sync"))?;
+        let bytes = temporary.as_file().metadata().map_err(io("inspect"))?.len();
+
+        match overwrite {
+            Overwrite::Replace => {
+                // Once more: hours may have passed, and a rename would replace a device too.
+                check_target(&target, overwrite)?;
+                temporary.persist(&target).map_err(|error| io("rename")(error.error))?;
+            }
+            Overwrite::Refuse => {
+                temporary.persist_noclobber(&target).map_err(|error| match error.error.kind() {
+                    std::io::ErrorKind::AlreadyExists => Kind::Exists.at(&target),
+                    _ => io("rename")(error.error),
+                })?;
+            }
+        }
+        sync_folder(&folder_of(&target)).map_err(io("sync the folder of"))?;
+        Ok(Committed { sync_time: start.elapsed(), bytes })
+    }
+}
+
+fn check_target(target: &Path, overwrite: Overwrite) -> Result<(), TensorFileError> {
+    if let Ok(metadata) = std::fs::metadata(target) {
+        require_regular(target, &metadata)?;
+    }
+    match (overwrite, target.symlink_metadata()) {
+        (Overwrite::Refuse, Ok(_)) => Err(Kind::Exists.at(target)),
+        (Overwrite::Refuse, Err(_)) | (Overwrite::Replace, _) => Ok(()),
+    }
+}
+
+fn temporary_beside(target: &Path) -> std::io::Result<NamedTempFile> {
+    // File systems stop at 255 bytes; the random part and the suffix need some of them.
+    const NAME_CHARS: usize = 40;
+    let Some(name) = target.file_name() else {
+        return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, "not a file name"));
+    };
+    let shortened: String = name.to_string_lossy().chars().take(NAME_CHARS).collect();
+    let prefix = format!(".{shortened}.");
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(&prefix).suffix(".partial");
+    // Temporary files are private by default; this one is a normal file later. The system takes
+    // the umask off, as for any other file.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    builder.tempfile_in(folder_of(target))
+}

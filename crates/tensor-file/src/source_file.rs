@@ -1,0 +1,99 @@
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use crate::disk::{open_regular, read_exact_at};
+use crate::error::GIT_LFS;
+use crate::header::{HEADER_LIMIT_BYTES, RawHeader};
+use crate::tiling::DataRegion;
+use crate::{TensorFileError, TensorFileErrorKind as Kind};
+
+/// Bytes of the header length that starts every file.
+pub(crate) const LENGTH_BYTES: u64 = 8;
+
+/// One open safetensors file and its header.
+#[derive(Debug)]
+pub(crate) struct SourceFile {
+    pub(crate) path: PathBuf,
+    pub(crate) file: File,
+    /// Length when it was opened.
+    pub(crate) bytes: u64,
+    /// Header JSON as stored, with its padding, without its length.
+    pub(crate) header: Vec<u8>,
+}
+
+impl SourceFile {
+    /// Opens a file and reads its header, which must be small enough and inside the file before
+    /// any memory is taken for it.
+    pub(crate) fn open(path: &Path) -> Result<Self, TensorFileError> {
+        let (file, metadata) = open_regular(path)?;
+        let bytes = metadata.len();
+        let header = read_header(&file, bytes).map_err(|kind| kind.at(path))?;
+        Ok(Self { path: path.to_owned(), file, bytes, header })
+    }
+
+    /// The header's entries, unchecked.
+    pub(crate) fn parse(&self) -> Result<RawHeader, TensorFileError> {
+        parse_header(&self.header).map_err(|kind| kind.at(&self.path))
+    }
+
+    /// Where this file, number `file` of its checkpoint, keeps its tensors.
+    pub(crate) fn data_region(&self, file: usize) -> DataRegion {
+        let start = LENGTH_BYTES + self.header.len() as u64;
+        DataRegion { file, start, bytes: self.bytes - start }
+    }
+
+    /// Reads `buffer.len()` bytes from byte `offset` of the file on.
+    pub(crate) fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<(), Kind> {
+        read_exact_at(&self.file, buffer, offset).map_err(|source| {
+            if source.kind() != std::io::ErrorKind::UnexpectedEof {
+                return Kind::Io { doing: "read", source };
+            }
+            let found = self.file.metadata().map_or(0, |metadata| metadata.len());
+            Kind::Truncated { found, expected: offset + buffer.len() as u64 }
+        })
+    }
+}
+
+fn read_header(file: &File, file_bytes: u64) -> Result<Vec<u8>, Kind> {
+    let available_bytes =
+        file_bytes.checked_sub(LENGTH_BYTES).ok_or(Kind::TooShort { found: file_bytes })?;
+    let mut length = [0; LENGTH_BYTES as usize];
+    read_exact_at(file, &mut length, 0).map_err(Kind::io("read"))?;
+    let header_bytes = u64::from_le_bytes(length);
+
+    if header_bytes > HEADER_LIMIT_BYTES {
+        return Err(match other_format(length) {
+            Some(looks_like) => Kind::NotSafetensors { looks_like },
+            None => Kind::HeaderTooLong { found: header_bytes, limit: HEADER_LIMIT_BYTES },
+        });
+    }
+    if header_bytes > available_bytes {
+        return Err(Kind::HeaderPastEnd { header_bytes, available_bytes });
+    }
+    // Lossless: at most `HEADER_LIMIT_BYTES`.
+    let mut header = vec![0; header_bytes as usize];
+    read_exact_at(file, &mut header, LENGTH_BYTES).map_err(Kind::io("read the header"))?;
+    Ok(header)
+}
+
+fn parse_header(header: &[u8]) -> Result<RawHeader, Kind> {
+    // The format demands it, and it tells garbage from JSON with a mistake in it.
+    match header.first() {
+        Some(b'{') => {}
+        first => return Err(Kind::HeaderStart { found: first.copied().unwrap_or(0) }),
+    }
+    let text = std::str::from_utf8(header).map_err(|source| Kind::HeaderUtf8 { source })?;
+    serde_json::from_str(text).map_err(|source| Kind::HeaderJson { source })
+}
+
+/// Names what people most often have instead of safetensors, from the first bytes.
+fn other_format(start: [u8; 8]) -> Option<&'static str> {
+    match &start {
+        [b'P', b'K', 3, 4, ..] => Some("a zip archive (PyTorch checkpoint?)"),
+        [0x80, 2..=5, ..] => Some("a Python pickle (PyTorch checkpoint?)"),
+        [b'G', b'G', b'U', b'F', ..] => Some("GGUF"),
+        b"version " => Some(GIT_LFS),
+        [b'<', b'!' | b'h' | b'H', ..] => Some("a web page"),
+        _ => None,
+    }
+}

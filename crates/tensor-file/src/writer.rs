@@ -1,0 +1,185 @@
+use std::ops::Range;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use crate::coverage::Coverage;
+use crate::disk::{available_bytes, reserve, write_all_at};
+use crate::pending_file::{Committed, Overwrite, PendingFile};
+use crate::source_file::LENGTH_BYTES;
+use crate::{Checkpoint, Manifest, TensorFileError, TensorFileErrorKind as Kind, TensorHeader};
+
+/// Writes one safetensors file whose every offset is known beforehand.
+///
+/// Tensors may come in any order, in parts and from many threads: the same bytes make the same
+/// file. The file is made under another name in the same folder and takes its own by rename in
+/// [`Self::commit`]; dropped before that, it vanishes.
+#[derive(Debug)]
+pub struct TensorFileWriter {
+    pending: PendingFile,
+    manifest: Manifest,
+    /// What has been written of the tensor at the same index of the manifest.
+    written: Mutex<Vec<Coverage>>,
+}
+
+impl TensorFileWriter {
+    /// Reserves the disk space and writes the header.
+    ///
+    /// # Errors
+    /// When something is in the way (see [`Overwrite`]), the folder cannot be written, or the
+    /// disk has no room for the whole file.
+    pub fn create(
+        path: &Path,
+        manifest: Manifest,
+        overwrite: Overwrite,
+    ) -> Result<Self, TensorFileError> {
+        let pending = PendingFile::create(path, overwrite)?;
+        let file = pending.file();
+        let needed = manifest.file_bytes();
+        let mut start = (manifest.header_bytes().len() as u64).to_le_bytes().to_vec();
+        debug_assert_eq!(start.len() as u64, LENGTH_BYTES);
+        start.extend_from_slice(manifest.header_bytes());
+        reserve(file, needed)
+            .and_then(|()| write_all_at(file, &start, 0))
+            .map_err(|error| disk_error("reserve space", error, path, needed).at(path))?;
+
+        let written = manifest.tensors().iter().map(|_| Coverage::default()).collect();
+        Ok(Self { pending, manifest, written: Mutex::new(written) })
+    }
+
+    /// What is being written.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Writes a whole tensor.
+    ///
+    /// # Errors
+    /// When the manifest has no such tensor, or its length is another one.
+    pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), TensorFileError> {
+        let (position, range) = self.find(name)?;
+        let found = bytes.len() as u64;
+        let expected = range.end - range.start;
+        if found != expected {
+            let spec = &self.manifest.tensors()[position];
+            let (dtype, shape) = (spec.dtype, spec.shape.clone());
+            let kind = Kind::WrongLength { found, expected, dtype, shape };
+            return Err(kind.at_tensor(self.pending.target(), name));
+        }
+        self.write_at(position, 0, bytes)
+    }
+
+    /// Writes some of a tensor's bytes, from its byte `offset` on.
+    ///
+    /// # Errors
+    /// When the manifest has no such tensor, or the part reaches past its end.
+    pub fn write_part(&self, name: &str, offset: u64, bytes: &[u8]) -> Result<(), TensorFileError> {
+        let (position, range) = self.find(name)?;
+        let tensor_bytes = range.end - range.start;
+        let length = bytes.len() as u64;
+        if offset.checked_add(length).is_none_or(|end| end > tensor_bytes) {
+            let kind = Kind::PartOutOfRange { offset, length, tensor_bytes };
+            return Err(kind.at_tensor(self.pending.target(), name));
+        }
+        self.write_at(position, offset, bytes)
+    }
+
+    /// Copies a tensor byte for byte from `source` to the tensor of the same name, holding a
+    /// few MiB of it at a time.
+    ///
+    /// # Errors
+    /// When dtype or shape differ, or reading or writing fails.
+    pub fn copy_from(
+        &self,
+        source: &Checkpoint,
+        tensor: &TensorHeader,
+    ) -> Result<(), TensorFileError> {
+        // Large enough that the calls cost nothing, small enough for many threads.
+        const PIECE_BYTES: u64 = 4 << 20;
+        let (position, _) = self.find(&tensor.name)?;
+        let spec = &self.manifest.tensors()[position];
+        if (spec.dtype, &spec.shape) != (tensor.dtype, &tensor.shape) {
+            let kind = Kind::CopyMismatch {
+                found: tensor.dtype,
+                found_shape: tensor.shape.clone(),
+                expected: spec.dtype,
+                expected_shape: spec.shape.clone(),
+            };
+            return Err(kind.at_tensor(self.pending.target(), &tensor.name));
+        }
+        let mut piece = vec![0; tensor.byte_len().min(PIECE_BYTES) as usize];
+        let mut offset = 0;
+        while offset < tensor.byte_len() {
+            let length = (tensor.byte_len() - offset).min(PIECE_BYTES);
+            let piece = &mut piece[..length as usize];
+            source.read_into(tensor, offset, piece)?;
+            self.write_part(&tensor.name, offset, piece)?;
+            offset += length;
+        }
+        Ok(())
+    }
+
+    /// Makes the file durable, then visible under its name, with the permissions of any newly
+    /// created file.
+    ///
+    /// # Errors
+    /// When a byte of a tensor was never written; when [`Overwrite::Refuse`] finds a file that
+    /// was not there at the start; when the disk fails. The unfinished file is removed, and
+    /// whatever had the name keeps it.
+    pub fn commit(self) -> Result<Committed, TensorFileError> {
+        self.check_complete()?;
+        self.pending.commit()
+    }
+
+    fn find(&self, name: &str) -> Result<(usize, Range<u64>), TensorFileError> {
+        match self.manifest.position(name) {
+            Some(position) => Ok((position, self.manifest.range(position))),
+            None => Err(Kind::UnknownTensor.at_tensor(self.pending.target(), name)),
+        }
+    }
+
+    /// `offset..offset + bytes.len()` is inside the tensor.
+    fn write_at(&self, position: usize, offset: u64, bytes: &[u8]) -> Result<(), TensorFileError> {
+        let place = self.manifest.range(position).start + offset;
+        write_all_at(self.pending.file(), bytes, place).map_err(|error| {
+            let path = self.pending.target();
+            let name = &self.manifest.tensors()[position].name;
+            disk_error("write", error, path, bytes.len() as u64).at_tensor(path, name)
+        })?;
+        // A panic elsewhere cannot leave a coverage half changed in a way that claims more.
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        written[position].add(offset..offset + bytes.len() as u64);
+        Ok(())
+    }
+
+    fn check_complete(&self) -> Result<(), TensorFileError> {
+        let written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut first = None;
+        let mut tensors = 0;
+        let mut missing_bytes = 0_u64;
+        for (position, coverage) in written.iter().enumerate() {
+            let range = self.manifest.range(position);
+            let missing = (range.end - range.start) - coverage.bytes();
+            if missing > 0 {
+                first.get_or_insert(position);
+                tensors += 1;
+                missing_bytes += missing;
+            }
+        }
+        match first {
+            None => Ok(()),
+            Some(position) => {
+                let name = &self.manifest.tensors()[position].name;
+                let kind = Kind::Incomplete { tensors, missing_bytes };
+                Err(kind.at_tensor(self.pending.target(), name))
+            }
+        }
+    }
+}
+
+/// A full disk gets numbers; anything else keeps the system's words.
+fn disk_error(doing: &'static str, error: std::io::Error, path: &Path, needed: u64) -> Kind {
+    match (error.kind(), available_bytes(path)) {
+        (std::io::ErrorKind::StorageFull, Some(available)) => Kind::DiskFull { needed, available },
+        _ => Kind::Io { doing, source: error },
+    }
+}
