@@ -1,1 +1,49 @@
-fn main() {}
+//! The project's own tasks. `cargo xtask --help` lists them.
+
+mod bench;
+mod ci;
+mod clients;
+mod command;
+mod goal;
+mod machine;
+mod measured_run;
+mod python;
+mod random_model;
+mod record;
+mod report;
+mod workspace;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use workspace::Workspace;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "The project's own tasks")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Everything a change must pass: format, lints, docs, tests, client checks.
+    Ci(ci::Options),
+    /// Convert real models with every scheme and open the files with the programs that use them.
+    Clients(clients::Options),
+    /// Measure speed and memory; results go to target/bench/*.json.
+    #[command(subcommand)]
+    Bench(bench::Bench),
+    /// Write docs/results.md from target/bench/*.json.
+    Report,
+}
+
+fn main() -> Result<()> {
+    let workspace = Workspace::here();
+    match Arguments::parse().task {
+        Task::Ci(options) => ci::run(&workspace, &options),
+        Task::Clients(options) => clients::run(&workspace, &options),
+        Task::Bench(bench) => bench::run(&workspace, &bench),
+        Task::Report => report::run(&workspace),
+    }
+}

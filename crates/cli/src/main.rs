@@ -1,1 +1,31 @@
-fn main() {}
+//! `roundwise`: turns neural-network weights into FP8, INT8 and other low-precision files.
+
+// The one crate that talks to a terminal.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+mod arguments;
+mod commands;
+mod console;
+mod outcome;
+mod progress;
+mod stop;
+mod table;
+mod text;
+
+use clap::Parser;
+
+use crate::arguments::{Arguments, Command};
+use crate::outcome::Outcome;
+
+fn main() -> std::process::ExitCode {
+    let arguments = Arguments::parse();
+    let result = match &arguments.command {
+        Command::Convert(options) => commands::convert::run(options),
+        Command::Plan(options) => commands::plan::run(options),
+        Command::Inspect(options) => commands::inspect::run(options),
+        Command::Verify(options) => commands::verify::run(options),
+        Command::Schemes(options) => commands::schemes::run(options),
+        Command::Completions(options) => commands::completions::run(options),
+    };
+    Outcome::of(result).report()
+}

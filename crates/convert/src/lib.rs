@@ -1,1 +1,45 @@
-//! Recipe, plan, pipeline and report of a conversion
+//! The story: a recipe and a file become a plan, the plan becomes a file and a report.
+//!
+//! [`convert`] is the page to start reading from. [`Plan`] decides what every tensor becomes before
+//! any arithmetic, with a [`Reason`] for each; [`verify`] compares the result with its original;
+//! [`inspect`] says what a file is.
+
+mod architecture;
+mod decide;
+mod error;
+mod hash;
+mod heuristic;
+mod inspect;
+mod job;
+mod parallel;
+mod pipeline;
+mod plan;
+mod preset;
+mod reason;
+mod recipe;
+mod report;
+mod source;
+mod verify;
+mod watch;
+
+pub use architecture::{Architecture, Detected, Part, Shapes, detect};
+pub use error::ConvertError;
+pub use hash::hash_files;
+pub use heuristic::Heuristic;
+pub use inspect::{DtypeCount, Inspection, QuantizedCount, inspect};
+pub use job::{Job, default_output};
+pub use pipeline::convert;
+pub use plan::{Decision, NotFinite, Plan, PlannedTensor, RESIDENT_BYTES};
+pub use preset::{KeepRule, LayerPattern, Origin, Preset, RemoveRule, Role, UnknownPreset};
+pub use reason::Reason;
+pub use recipe::{Recipe, RecipeError, RecipeFile, Rounding, Rule, RuleFile};
+pub use report::{FileHash, Report, TensorReport, Tool};
+pub use source::{LoadedWeight, Source};
+pub use verify::{Finding, LayerError, Verification, verify};
+pub use watch::{Event, Unwatched, Watch};
+
+pub use roundwise_layout::{Client, Layout, client};
+pub use roundwise_scheme::{CATALOG, Scheme};
+pub use roundwise_tensor_file::{
+    Overwrite, TensorFileError, available_bytes, read_text, write_text_atomically,
+};

@@ -53,12 +53,7 @@ impl Layout {
     /// Tensors that layer `layer` becomes: its codes, its scales, its marker.
     ///
     /// `scheme` must be [admitted](Layout::admits), and its blocks cover `shape`.
-    pub fn layer_tensors(
-        self,
-        layer: &str,
-        scheme: Scheme,
-        shape: [usize; 2],
-    ) -> Vec<TensorSpec> {
+    pub fn layer_tensors(self, layer: &str, scheme: Scheme, shape: [usize; 2]) -> Vec<TensorSpec> {
         let spec = |part: &str, dtype, shape: &[usize]| TensorSpec {
             name: format!("{layer}.{part}"),
             dtype,

@@ -39,10 +39,8 @@ impl Marker {
     /// The marker of a scheme, `None` where no program has a name for it.
     pub fn of(scheme: Scheme) -> Option<Self> {
         let named = |format: &str| Marker { format: format.to_owned(), ..Marker::default() };
-        let blocks = |format: &str, size: usize| Marker {
-            group_size: Some(size as u64),
-            ..named(format)
-        };
+        let blocks =
+            |format: &str, size: usize| Marker { group_size: Some(size as u64), ..named(format) };
         match (scheme.grid, scheme.tiling) {
             (GridKind::E4m3, Tiling::Tensor) => Some(named("float8_e4m3fn")),
             (GridKind::E5m2, Tiling::Tensor) => Some(named("float8_e5m2")),
@@ -119,7 +117,8 @@ impl Marker {
             return Err("has no `format`".to_owned());
         }
         // Newer files nest the options in `params`; the outer ones win where both exist.
-        let mut flat = object.get("params").and_then(|p| p.as_object()).cloned().unwrap_or_default();
+        let mut flat =
+            object.get("params").and_then(|p| p.as_object()).cloned().unwrap_or_default();
         flat.extend(object.iter().map(|(key, value)| (key.clone(), value.clone())));
         serde_json::from_value(serde_json::Value::Object(flat)).map_err(|error| error.to_string())
     }

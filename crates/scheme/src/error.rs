@@ -31,7 +31,9 @@ pub enum SchemeError {
         expected: usize,
     },
     /// Whole blocks only.
-    #[error("{dimension} are not a multiple of {block} (found {found}); {tiling} covers whole blocks only")]
+    #[error(
+        "{dimension} are not a multiple of {block} (found {found}); {tiling} covers whole blocks only"
+    )]
     Ragged {
         /// `rows` or `columns`.
         dimension: &'static str,

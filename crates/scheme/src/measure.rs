@@ -56,13 +56,49 @@ impl GridVisitor for Measure<'_> {
             for (columns, scale) in self.quantized.row_tiles(row) {
                 let squares =
                     roundwise_grid::measure::<G>(&values[columns.clone()], scale, &codes[columns]);
-                total += WeightError {
-                    error_squared: squares.error,
-                    weight_squared: squares.value,
-                };
+                total +=
+                    WeightError { error_squared: squares.error, weight_squared: squares.value };
             }
         }
         total
+    }
+}
+
+/// The largest `|Ŵ − W|` over all weights in steps of the grid at `W`: at most 0.5 for nearest
+/// rounding. Weights past the largest grid value are left out, for a scale may be chosen to clip.
+///
+/// # Panics
+/// When the shapes differ.
+pub fn largest_step(weight: &Weight<'_>, quantized: &QuantizedMatrix) -> f32 {
+    assert_eq!([weight.rows(), weight.cols()], quantized.shape(), "shapes differ");
+    quantized.scheme().grid.visit(LargestStep { weight, quantized })
+}
+
+struct LargestStep<'a> {
+    weight: &'a Weight<'a>,
+    quantized: &'a QuantizedMatrix,
+}
+
+impl GridVisitor for LargestStep<'_> {
+    type Output = f32;
+
+    fn visit<G: Grid>(self) -> f32 {
+        let mut values = vec![0.0; self.weight.cols()];
+        let mut codes = vec![G::Code::default(); self.weight.cols()];
+        let mut largest = 0.0f32;
+        for row in 0..self.weight.rows() {
+            self.weight.widen_row(row, &mut values);
+            self.quantized.read_row_codes::<G>(row, &mut codes);
+            for (columns, scale) in self.quantized.row_tiles(row) {
+                for (&value, &code) in values[columns.clone()].iter().zip(&codes[columns]) {
+                    let target = value / scale;
+                    if target.abs() <= G::MAX {
+                        largest = largest.max((G::decode(code) - target).abs() / G::step(target));
+                    }
+                }
+            }
+        }
+        largest
     }
 }
 

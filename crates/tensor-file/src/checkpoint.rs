@@ -26,8 +26,8 @@ impl Checkpoint {
     /// Opens a `.safetensors` file, a `*.index.json`, or a folder that holds one index or else
     /// exactly one `.safetensors` file.
     ///
-    /// Checks every header completely. Memory: a small multiple of the headers, each of which
-    /// is at most [`HEADER_LIMIT_BYTES`](crate::HEADER_LIMIT_BYTES) and inside its file.
+    /// Checks every header completely. Memory: proportional to the headers, each of which is at
+    /// most [`HEADER_LIMIT_BYTES`](crate::HEADER_LIMIT_BYTES) and inside its file.
     ///
     /// # Errors
     /// Anything the files say that is not exactly so: see [`TensorFileErrorKind`](Kind).
@@ -49,8 +49,8 @@ impl Checkpoint {
         let mut metadata = BTreeMap::new();
         for (number, path) in paths.iter().enumerate() {
             let file = SourceFile::open(path)?;
-            let mut raw = file.parse()?;
-            for (key, value) in checked_metadata(path, &mut raw)? {
+            let raw = file.parse()?;
+            for (key, value) in checked_metadata(path, raw.metadata)? {
                 metadata.entry(key).or_insert(value);
             }
             tensors.extend(checked_tensors(path, raw.tensors, file.data_region(number))?);
@@ -114,7 +114,7 @@ impl Checkpoint {
         self.files.iter().map(|file| file.header.as_slice())
     }
 
-    /// Reads a whole tensor.
+    /// Reads a whole tensor of this checkpoint.
     ///
     /// # Errors
     /// When there is no memory for it, or the file has been cut since it was opened.

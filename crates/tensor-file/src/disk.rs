@@ -17,7 +17,9 @@ pub fn available_bytes(path: &Path) -> Option<u64> {
 #[cfg(unix)]
 fn free_bytes(folder: &Path) -> Option<u64> {
     let disk = rustix::fs::statvfs(folder).ok()?;
-    disk.f_bavail.checked_mul(disk.f_frsize)
+    // File systems in user space that do not know say zero of zero.
+    let is_known = disk.f_blocks > 0;
+    is_known.then(|| disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
 #[cfg(not(unix))]

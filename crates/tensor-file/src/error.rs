@@ -142,8 +142,6 @@ pub enum TensorFileErrorKind {
     FileTooLong,
     #[error("the file exists")]
     Exists,
-    #[error("the output is one of the input's files")]
-    OutputIsInput,
     #[error("the disk has {available} bytes left, the file needs {needed}")]
     DiskFull { needed: u64, available: u64 },
     #[error("not in the manifest")]
@@ -190,7 +188,6 @@ impl TensorFileErrorKind {
             Self::NotSafetensors { .. } => Some("convert it to safetensors first"),
             Self::ShardMissing { .. } => Some("fetch every file that the index names"),
             Self::Exists => Some("choose another name, or allow it to be replaced"),
-            Self::OutputIsInput => Some("choose another name for the output"),
             _ => None,
         }
     }

@@ -48,7 +48,8 @@ impl TensorHeader {
 #[derive(Debug, Default)]
 pub(crate) struct RawHeader {
     pub(crate) tensors: Vec<(String, RawTensor)>,
-    pub(crate) metadata: Vec<(String, String)>,
+    /// One for each time that the key occurs.
+    pub(crate) metadata: Vec<Pairs<String>>,
 }
 
 /// One tensor's entry, unchecked. A field that is not understood could change what the others
@@ -80,9 +81,8 @@ impl<'de> Visitor<'de> for HeaderVisitor {
         let mut header = RawHeader::default();
         while let Some(name) = map.next_key::<String>()? {
             if name == METADATA_KEY {
-                // Two metadata objects join here, so that a key in both is found as repeated.
-                let texts: Option<Pairs<String>> = map.next_value()?;
-                header.metadata.extend(texts.map(|pairs| pairs.0).unwrap_or_default());
+                // Some writers put `null` for no metadata.
+                header.metadata.push(map.next_value::<Option<_>>()?.unwrap_or_default());
             } else {
                 header.tensors.push((name, map.next_value()?));
             }
@@ -94,6 +94,12 @@ impl<'de> Visitor<'de> for HeaderVisitor {
 /// JSON object as a list of its entries, repeated keys kept.
 #[derive(Debug)]
 pub(crate) struct Pairs<V>(pub(crate) Vec<(String, V)>);
+
+impl<V> Default for Pairs<V> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
 
 impl<'de, V: Deserialize<'de>> Deserialize<'de> for Pairs<V> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {

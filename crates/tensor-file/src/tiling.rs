@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::header::{RANK_LIMIT, RawHeader, RawTensor, TensorHeader};
+use crate::header::{METADATA_KEY, Pairs, RANK_LIMIT, RawTensor, TensorHeader};
 use crate::{Dtype, TensorFileError, TensorFileErrorKind as Kind};
 
 /// Where a file's tensor data lies.
@@ -40,13 +40,16 @@ pub(crate) fn checked_tensors(
     Ok(tensors)
 }
 
-/// Metadata as a map; a repeated key is an error.
+/// Metadata as a map; a repeated key is an error, `__metadata__` itself included.
 pub(crate) fn checked_metadata(
     path: &Path,
-    raw: &mut RawHeader,
+    raw: Vec<Pairs<String>>,
 ) -> Result<BTreeMap<String, String>, TensorFileError> {
+    if raw.len() > 1 {
+        return Err(Kind::DuplicateMetadata { key: METADATA_KEY.to_owned() }.at(path));
+    }
     let mut metadata = BTreeMap::new();
-    for (key, value) in raw.metadata.drain(..) {
+    for (key, value) in raw.into_iter().flat_map(|object| object.0) {
         if metadata.contains_key(&key) {
             return Err(Kind::DuplicateMetadata { key }.at(path));
         }

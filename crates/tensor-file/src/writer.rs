@@ -35,12 +35,18 @@ impl TensorFileWriter {
         let pending = PendingFile::create(path, overwrite)?;
         let file = pending.file();
         let needed = manifest.file_bytes();
+        // Asked first: a reservation that fails half-way has taken what was left, for a moment
+        // from everybody.
+        let available = available_bytes(path);
+        if let Some(available) = available.filter(|&available| available < needed) {
+            return Err(Kind::DiskFull { needed, available }.at(path));
+        }
         let mut start = (manifest.header_bytes().len() as u64).to_le_bytes().to_vec();
         debug_assert_eq!(start.len() as u64, LENGTH_BYTES);
         start.extend_from_slice(manifest.header_bytes());
         reserve(file, needed)
             .and_then(|()| write_all_at(file, &start, 0))
-            .map_err(|error| disk_error("reserve space", error, path, needed).at(path))?;
+            .map_err(|error| disk_error("reserve space", error, needed, available).at(path))?;
 
         let written = manifest.tensors().iter().map(|_| Coverage::default()).collect();
         Ok(Self { pending, manifest, written: Mutex::new(written) })
@@ -143,7 +149,8 @@ impl TensorFileWriter {
         write_all_at(self.pending.file(), bytes, place).map_err(|error| {
             let path = self.pending.target();
             let name = &self.manifest.tensors()[position].name;
-            disk_error("write", error, path, bytes.len() as u64).at_tensor(path, name)
+            let needed = bytes.len() as u64;
+            disk_error("write", error, needed, available_bytes(path)).at_tensor(path, name)
         })?;
         // A panic elsewhere cannot leave a coverage half changed in a way that claims more.
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
@@ -177,8 +184,13 @@ impl TensorFileWriter {
 }
 
 /// A full disk gets numbers; anything else keeps the system's words.
-fn disk_error(doing: &'static str, error: std::io::Error, path: &Path, needed: u64) -> Kind {
-    match (error.kind(), available_bytes(path)) {
+fn disk_error(
+    doing: &'static str,
+    error: std::io::Error,
+    needed: u64,
+    available: Option<u64>,
+) -> Kind {
+    match (error.kind(), available) {
         (std::io::ErrorKind::StorageFull, Some(available)) => Kind::DiskFull { needed, available },
         _ => Kind::Io { doing, source: error },
     }

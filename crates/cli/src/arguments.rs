@@ -1,0 +1,218 @@
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use roundwise_convert::{CATALOG, RecipeFile, RuleFile, read_text};
+
+use crate::outcome::BadUsage;
+
+/// Turns neural-network weights into FP8, INT8 and other low-precision files.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    max_term_width = 100,
+    after_help = "\
+Exit codes: 0 done, 1 failed, 2 bad usage, 3 verification failed."
+)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Convert weight files; `roundwise convert model.safetensors` is enough
+    Convert(ConvertOptions),
+    /// Show what `convert` would do with every tensor; writes nothing
+    Plan(PlanOptions),
+    /// Show what is in a file and which programs open it
+    Inspect(InspectOptions),
+    /// Compare a converted file with its original
+    Verify(VerifyOptions),
+    /// List the schemes and who opens them
+    Schemes(SchemesOptions),
+    /// Print a completion script for a shell
+    Completions(CompletionsOptions),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConvertOptions {
+    /// `.safetensors` files, indexes of shards, or folders that hold one
+    #[arg(required = true, value_name = "INPUT")]
+    pub(crate) inputs: Vec<PathBuf>,
+    /// File to write; default `{base}-{scheme}.safetensors` beside the input
+    #[arg(short, long, value_name = "FILE", conflicts_with = "out_dir")]
+    pub(crate) output: Option<PathBuf>,
+    /// Folder to write into, under the default names
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) out_dir: Option<PathBuf>,
+    /// Replace an output that exists
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Write what happened to every tensor as JSON (one input)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) recipe: RecipeOptions,
+    #[command(flatten)]
+    pub(crate) run: RunOptions,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PlanOptions {
+    /// A `.safetensors` file, an index of shards, or a folder that holds one
+    pub(crate) input: PathBuf,
+    #[command(flatten)]
+    pub(crate) recipe: RecipeOptions,
+    #[command(flatten)]
+    pub(crate) run: RunOptions,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InspectOptions {
+    /// A `.safetensors` file, an index of shards, or a folder that holds one
+    pub(crate) input: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VerifyOptions {
+    /// The file before
+    pub(crate) original: PathBuf,
+    /// The file after
+    pub(crate) converted: PathBuf,
+    #[command(flatten)]
+    pub(crate) run: RunOptions,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SchemesOptions {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsOptions {
+    /// The shell
+    pub(crate) shell: clap_complete::Shell,
+}
+
+/// How a command runs; never changes what it computes.
+#[derive(Debug, Args)]
+pub(crate) struct RunOptions {
+    /// Tensors in flight at once; does not change the output [default: all cores]
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
+    /// Print JSON instead of tables
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Print nothing but errors
+    #[arg(short, long, conflicts_with = "json")]
+    pub(crate) quiet: bool,
+}
+
+impl RunOptions {
+    /// Tensors in flight at once.
+    pub(crate) fn threads(&self) -> NonZeroUsize {
+        self.threads
+            .or_else(|| std::thread::available_parallelism().ok())
+            .unwrap_or(NonZeroUsize::MIN)
+    }
+}
+
+/// What becomes of the tensors.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Recipe")]
+pub(crate) struct RecipeOptions {
+    /// How weights are stored; see `roundwise schemes` [default: fp8]
+    #[arg(long, value_name = "SCHEME", help = scheme_help())]
+    scheme: Option<String>,
+    /// How codes are chosen: nearest [default: nearest]
+    #[arg(long, value_name = "ROUNDING")]
+    rounding: Option<String>,
+    /// How scales are chosen: absmax, mse [default: absmax]
+    #[arg(long, value_name = "RULE")]
+    scale_rule: Option<String>,
+    /// How the file is laid out: comfy, comfy-legacy [default: comfy]
+    #[arg(long, value_name = "LAYOUT")]
+    layout: Option<String>,
+    /// Preset to use instead of the one that is detected, e.g. t5xxl
+    #[arg(long, value_name = "NAME")]
+    preset: Option<String>,
+    /// Keep the layers that distilled Chroma models are sensitive in
+    #[arg(long)]
+    keep_distillation: bool,
+    /// Convert what the base keep-list protects as well
+    #[arg(long)]
+    ignore_base_list: bool,
+    /// Keep layers whose name matches (may be repeated)
+    #[arg(long, value_name = "REGEX")]
+    keep: Vec<String>,
+    /// Convert layers whose name matches although a preset keeps them (may be repeated)
+    #[arg(long, value_name = "REGEX")]
+    include: Vec<String>,
+    /// Give layers whose name matches a scheme of their own (may be repeated; first match wins)
+    #[arg(long, value_name = "REGEX=SCHEME")]
+    rule: Vec<String>,
+    /// Keep weights with fewer elements
+    #[arg(long, value_name = "ELEMENTS")]
+    min_size: Option<u64>,
+    /// Size rules of the published converters: basic, classic
+    #[arg(long, value_name = "RULES")]
+    heuristic: Option<String>,
+    /// Recipe in TOML with the same keys; flags go before it
+    #[arg(long, value_name = "FILE")]
+    recipe: Option<PathBuf>,
+}
+
+fn scheme_help() -> String {
+    let names: Vec<_> = CATALOG.iter().map(|entry| entry.name).collect();
+    format!("How weights are stored: {} [default: fp8]", names.join(", "))
+}
+
+impl RecipeOptions {
+    /// The recipe file, if any, with the flags on top.
+    pub(crate) fn to_recipe_file(&self) -> anyhow::Result<RecipeFile> {
+        let file = match &self.recipe {
+            Some(path) => {
+                let text = read_text(path)?;
+                RecipeFile::from_toml(&text)
+                    .map_err(|error| BadUsage(format!("{}: {error}", path.display())))?
+            }
+            None => RecipeFile::default(),
+        };
+        Ok(file.overlaid_with(self.flags()?))
+    }
+
+    fn flags(&self) -> anyhow::Result<RecipeFile> {
+        Ok(RecipeFile {
+            scheme: self.scheme.clone(),
+            layout: self.layout.clone(),
+            rounding: self.rounding.clone(),
+            scale_rule: self.scale_rule.clone(),
+            preset: self.preset.clone(),
+            keep_distillation: self.keep_distillation.then_some(true),
+            ignore_base_list: self.ignore_base_list.then_some(true),
+            keep: self.keep.clone(),
+            include: self.include.clone(),
+            rules: self.rule.iter().map(|text| parse_rule(text)).collect::<Result<_, _>>()?,
+            min_size: self.min_size,
+            heuristic: self.heuristic.clone(),
+        })
+    }
+}
+
+/// `REGEX=SCHEME`; the scheme is what follows the last `=`.
+fn parse_rule(text: &str) -> Result<RuleFile, BadUsage> {
+    match text.rsplit_once('=') {
+        Some((pattern, scheme)) if !pattern.is_empty() => {
+            Ok(RuleFile { pattern: pattern.to_owned(), scheme: scheme.to_owned() })
+        }
+        _ => Err(BadUsage(format!(
+            "--rule `{text}`: expected REGEX=SCHEME, e.g. --rule 'attn\\.qkv=int8-row'"
+        ))),
+    }
+}

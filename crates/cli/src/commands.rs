@@ -1,0 +1,8 @@
+//! One file per subcommand. Each returns whether everything is in order.
+
+pub(crate) mod completions;
+pub(crate) mod convert;
+pub(crate) mod inspect;
+pub(crate) mod plan;
+pub(crate) mod schemes;
+pub(crate) mod verify;

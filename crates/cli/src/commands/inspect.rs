@@ -1,0 +1,55 @@
+use roundwise_convert::{Inspection, inspect};
+
+use crate::arguments::InspectOptions;
+use crate::console::{print, print_json, width};
+use crate::table::Table;
+use crate::text::{bytes, counted};
+
+pub(crate) fn run(options: &InspectOptions) -> anyhow::Result<bool> {
+    let inspection = inspect(&options.input)?;
+    if options.json {
+        print_json(&inspection)?;
+    } else {
+        print(&describe(&inspection))?;
+    }
+    Ok(true)
+}
+
+fn describe(inspection: &Inspection) -> String {
+    let mut text = format!(
+        "{}: {} in {}\n",
+        inspection.path.display(),
+        bytes(inspection.bytes),
+        counted(inspection.files, "file"),
+    );
+    text += &format!("model: {} (preset {})\n", inspection.architecture, inspection.preset);
+    for key in &inspection.evidence {
+        text += &format!("  because of `{key}`\n");
+    }
+    let mut dtypes = Table::new(&["dtype", "tensors", "elements", "size"]);
+    for count in &inspection.dtypes {
+        dtypes.row(vec![
+            count.dtype.to_owned(),
+            count.tensors.to_string(),
+            count.elements.to_string(),
+            bytes(count.bytes),
+        ]);
+    }
+    text += &dtypes.render(width());
+    let mut quantized = Table::new(&["layers in codes", "scheme", "told by"]);
+    for count in &inspection.quantized {
+        let spelling = count.spelling.clone();
+        quantized.row(vec![count.layers.to_string(), count.scheme.clone(), spelling]);
+    }
+    if !quantized.is_empty() {
+        text += &quantized.render(width());
+    }
+    text += &format!("opened by: {}\n", inspection.clients.join("; "));
+    for (key, value) in &inspection.metadata {
+        text += &format!("header `{key}`: {value}\n");
+    }
+    for finding in &inspection.defects {
+        text += &format!("wrong: `{}` {}\n", finding.tensor, finding.problem);
+    }
+    text
+}

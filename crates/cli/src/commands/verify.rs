@@ -1,0 +1,46 @@
+use roundwise_convert::{Verification, verify};
+
+use crate::arguments::VerifyOptions;
+use crate::console::{print, print_json, width};
+use crate::table::Table;
+use crate::text::{counted, percent};
+
+const WORST_SHOWN: usize = 5;
+
+pub(crate) fn run(options: &VerifyOptions) -> anyhow::Result<bool> {
+    let verification = verify(&options.original, &options.converted, options.run.threads())?;
+    if options.run.json {
+        print_json(&verification)?;
+    } else if !options.run.quiet {
+        print(&describe(&verification))?;
+    }
+    Ok(verification.ok)
+}
+
+fn describe(verification: &Verification) -> String {
+    let mut text = format!(
+        "{}: {} in codes, {} identical, {} removed\n",
+        verification.converted.display(),
+        counted(verification.layers.len(), "layer"),
+        counted(verification.identical, "tensor"),
+        verification.removed.len(),
+    );
+    let mut layers: Vec<_> = verification.layers.iter().collect();
+    layers.sort_by(|a, b| b.weight_error.total_cmp(&a.weight_error));
+    let mut table = Table::new(&["largest errors", "scheme", "‖E‖/‖W‖"]);
+    for layer in layers.iter().take(WORST_SHOWN) {
+        table.row(vec![layer.name.clone(), layer.scheme.clone(), percent(layer.weight_error)]);
+    }
+    if !table.is_empty() {
+        text += &table.render(width());
+    }
+    for finding in &verification.defects {
+        let tensor = if finding.tensor.is_empty() { "the file" } else { &finding.tensor };
+        text += &format!("wrong: `{tensor}` {}\n", finding.problem);
+    }
+    text += match verification.ok {
+        true => "everything is in order",
+        false => "verification failed",
+    };
+    text
+}

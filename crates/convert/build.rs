@@ -1,0 +1,21 @@
+//! Lists `presets/*.toml`, so that adding a model is adding one file.
+
+use std::path::Path;
+use std::{env, fs, io};
+
+fn main() -> io::Result<()> {
+    println!("cargo::rerun-if-changed=presets");
+    let folder = Path::new(&env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default()).join("presets");
+    let mut paths =
+        fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
+    paths.sort();
+
+    let mut list = String::from("[\n");
+    for path in &paths {
+        let name = path.file_stem().unwrap_or_default().to_string_lossy();
+        list += &format!("    ({name:?}, include_str!({:?})),\n", path.to_string_lossy());
+    }
+    let output = Path::new(&env::var_os("OUT_DIR").unwrap_or_default()).join("presets.rs");
+    fs::write(output, list + "]\n")
+}

@@ -1,0 +1,115 @@
+use std::path::PathBuf;
+
+use roundwise_layout::{Defect, LayoutError};
+use roundwise_scheme::SchemeError;
+use roundwise_tensor_file::TensorFileError;
+
+use crate::RecipeError;
+
+/// Why a conversion did not happen. Nothing was written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConvertError {
+    /// A file could not be read or written.
+    #[error(transparent)]
+    File(#[from] TensorFileError),
+    /// A layer could not be packed or unpacked.
+    #[error("{}: {source}", .path.display())]
+    Layout {
+        /// The file.
+        path: PathBuf,
+        /// What went wrong.
+        source: LayoutError,
+    },
+    /// A weight could not be rounded.
+    #[error("{}: tensor `{tensor}`: {source}", .path.display())]
+    Scheme {
+        /// The file.
+        path: PathBuf,
+        /// The weight.
+        tensor: String,
+        /// What went wrong.
+        source: SchemeError,
+    },
+    /// The recipe is wrong by itself.
+    #[error(transparent)]
+    Recipe(#[from] RecipeError),
+    /// The recipe does not fit this file.
+    #[error("{}: {problem}", .path.display())]
+    Misfit {
+        /// The file.
+        path: PathBuf,
+        /// Which part does not fit, and what helps.
+        problem: String,
+    },
+    /// The model must not be quantized.
+    #[error("{}: this is {title}\n  {reason}", .path.display())]
+    Refused {
+        /// The file.
+        path: PathBuf,
+        /// The model that was recognised.
+        title: String,
+        /// Why it is refused.
+        reason: String,
+    },
+    /// Layers are quantized already in a way that cannot be decoded.
+    #[error("{}: {}", .path.display(), list_defects(.defects))]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The layers, with what is wrong.
+        defects: Vec<Defect>,
+    },
+    /// No weight of the file is to be converted.
+    #[error("{}: nothing to convert\n  {reasons}", .path.display())]
+    NothingToConvert {
+        /// The file.
+        path: PathBuf,
+        /// Reasons for which tensors are kept, with their number.
+        reasons: String,
+    },
+    /// The output would replace its own input.
+    #[error("{}: output and input are the same file\n  name another output (`-o`)", .path.display())]
+    OutputIsInput {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Less room than the output needs.
+    #[error(
+        "{}: {available} bytes are free on this disk, the output needs {needed}",
+        .path.display()
+    )]
+    DiskFull {
+        /// The output.
+        path: PathBuf,
+        /// Free bytes.
+        available: u64,
+        /// Bytes of the output.
+        needed: u64,
+    },
+    /// The watcher asked to stop.
+    #[error("stopped; nothing was written")]
+    Stopped,
+}
+
+/// Names a few defects in full, and how many more there are.
+fn list_defects(defects: &[Defect]) -> String {
+    const SHOWN: usize = 5;
+    let mut lines = vec![format!(
+        "{} already quantized in a way that cannot be decoded",
+        if defects.len() == 1 {
+            "1 layer is".into()
+        } else {
+            format!("{} layers are", defects.len())
+        }
+    )];
+    lines.extend(defects.iter().take(SHOWN).map(|defect| {
+        let layer = if defect.layer.is_empty() { "header" } else { &defect.layer };
+        format!("  `{layer}` {}", defect.problem)
+    }));
+    if defects.len() > SHOWN {
+        lines.push(format!("  and {} more (`roundwise inspect` lists all)", defects.len() - SHOWN));
+    }
+    lines.push("  start from the original weights".to_owned());
+    lines.join("\n")
+}

@@ -1,0 +1,161 @@
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use roundwise_layout::{Layout, Origin, client};
+use roundwise_tensor_file::Dtype;
+use serde::Serialize;
+
+use crate::verify::Finding;
+use crate::{ConvertError, Source};
+
+/// What is in a file, and who opens it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Inspection {
+    /// The file or folder.
+    pub path: PathBuf,
+    /// Size of all its files.
+    pub bytes: u64,
+    /// Number of files.
+    pub files: usize,
+    /// The model that was recognised.
+    pub architecture: String,
+    /// The keys that decided.
+    pub evidence: Vec<String>,
+    /// What the names of the model's tensors start with.
+    pub prefix: String,
+    /// Preset that `convert` would use.
+    pub preset: String,
+    /// Tensors, elements and bytes of each dtype.
+    pub dtypes: Vec<DtypeCount>,
+    /// Layers in codes, by scheme and spelling.
+    pub quantized: Vec<QuantizedCount>,
+    /// Programs that open the file as it is.
+    pub clients: Vec<String>,
+    /// What is wrong with the layers in codes.
+    pub defects: Vec<Finding>,
+    /// Entries of the header's metadata; long ones are cut.
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// Tensors of one dtype.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct DtypeCount {
+    /// Name of the dtype.
+    pub dtype: &'static str,
+    /// Number of tensors.
+    pub tensors: usize,
+    /// Number of elements.
+    pub elements: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+/// Layers in codes of one scheme and spelling.
+#[derive(Clone, Debug, Serialize)]
+pub struct QuantizedCount {
+    /// Scheme.
+    pub scheme: String,
+    /// How the file says so.
+    pub spelling: String,
+    /// Number of layers.
+    pub layers: usize,
+}
+
+const METADATA_SHOWN_CHARS: usize = 200;
+
+/// Reads headers and markers, no weight.
+///
+/// # Errors
+/// [`ConvertError::File`] when the file is damaged.
+pub fn inspect(path: &Path) -> Result<Inspection, ConvertError> {
+    let source = Source::open(path)?;
+    let model = source.detect().main;
+    let stored = &source.stored;
+    let defects = stored.defects.iter().chain(&stored.orphans);
+    Ok(Inspection {
+        path: path.to_owned(),
+        bytes: source.checkpoint.total_bytes(),
+        files: source.checkpoint.files().count(),
+        architecture: model.title.to_owned(),
+        evidence: model.evidence,
+        prefix: model.prefix,
+        preset: model.preset.name.clone(),
+        dtypes: count_dtypes(&source),
+        quantized: count_quantized(&source),
+        clients: clients(&source),
+        defects: defects
+            .map(|defect| Finding { tensor: defect.layer.clone(), problem: defect.problem.clone() })
+            .collect(),
+        metadata: source
+            .checkpoint
+            .metadata()
+            .iter()
+            .map(|(key, value)| (key.clone(), shorten(value)))
+            .collect(),
+    })
+}
+
+fn shorten(text: &str) -> String {
+    match text.char_indices().nth(METADATA_SHOWN_CHARS) {
+        Some((end, _)) => format!("{}… ({} bytes)", &text[..end], text.len()),
+        None => text.to_owned(),
+    }
+}
+
+fn count_dtypes(source: &Source) -> Vec<DtypeCount> {
+    let mut counts = BTreeMap::<Dtype, DtypeCount>::new();
+    for header in source.checkpoint.tensors() {
+        let count = counts.entry(header.dtype).or_default();
+        count.dtype = header.dtype.name();
+        count.tensors += 1;
+        count.elements += header.element_count();
+        count.bytes += header.byte_len();
+    }
+    let mut counts: Vec<_> = counts.into_values().collect();
+    counts.sort_by_key(|count| std::cmp::Reverse(count.bytes));
+    counts
+}
+
+fn count_quantized(source: &Source) -> Vec<QuantizedCount> {
+    let mut counts = BTreeMap::<(String, Origin), usize>::new();
+    for layer in source.stored.layers.values() {
+        *counts.entry((layer.scheme.to_string(), layer.origin)).or_default() += 1;
+    }
+    counts
+        .into_iter()
+        .map(|((scheme, origin), layers)| QuantizedCount {
+            scheme,
+            spelling: origin.to_string(),
+            layers,
+        })
+        .collect()
+}
+
+/// Programs that open all layers of the file as they are.
+fn clients(source: &Source) -> Vec<String> {
+    if !source.stored.defects.is_empty() {
+        return vec!["none: layers are damaged or of a kind that is not known".to_owned()];
+    }
+    let mut clients: Vec<String> = source
+        .stored
+        .layers
+        .values()
+        .map(|layer| match layer.origin {
+            Origin::Comfy => client(Layout::Comfy, layer.scheme).name.to_owned(),
+            Origin::ComfyLegacy => client(Layout::ComfyLegacy, layer.scheme).name.to_owned(),
+            Origin::WeightScale => "vLLM, with a matching config.json".to_owned(),
+            Origin::WeightScaleInv => {
+                "transformers and vLLM, with a matching config.json".to_owned()
+            }
+            Origin::Plain => {
+                "ComfyUI (codes without scales are cast to the compute type)".to_owned()
+            }
+        })
+        .collect();
+    clients.sort();
+    clients.dedup();
+    if clients.is_empty() {
+        clients.push("any program that reads this model's original weights".to_owned());
+    }
+    clients
+}

@@ -1,0 +1,229 @@
+use std::time::Instant;
+
+use roundwise_grid::{Bf16, Grid};
+use roundwise_scheme::{
+    QuantizedMatrix, ScaleRule, Scheme, SchemeError, Weight, choose_scales, measure,
+};
+use roundwise_tensor_file::{TensorFileWriter, TensorHeader, available_bytes};
+
+use crate::parallel::map_in_order;
+use crate::plan::{COPY_PIECE_BYTES, NotFinite};
+use crate::{
+    ConvertError, Decision, Event, Job, Plan, PlannedTensor, Report, Rounding, Source,
+    TensorReport, Watch, hash_files,
+};
+
+/// Converts one file: read, plan, round, lay out, write, report.
+///
+/// The output appears under its name only when it is complete and on disk; whatever goes wrong
+/// before leaves nothing behind. A weight that holds a NaN or an infinity is found only when it is
+/// read: it is then kept, and the work begins again with a new plan.
+///
+/// # Errors
+/// As [`Plan::decide`]; [`ConvertError::OutputIsInput`], [`ConvertError::DiskFull`],
+/// [`ConvertError::NothingToConvert`], [`ConvertError::Stopped`], and whatever the files answer.
+pub fn convert(job: &Job, watch: &dyn Watch) -> Result<Report, ConvertError> {
+    let started = Instant::now();
+    let source = Source::open(&job.input)?;
+    refuse_own_input(job, &source)?;
+
+    let mut not_finite = NotFinite::new();
+    let mut report = loop {
+        let plan = Plan::decide(&source, &job.recipe, &not_finite)?;
+        let output = create_output(job, &source, &plan)?;
+        let shop = Workshop { job, source: &source, plan: &plan, output: &output, watch };
+        match shop.convert_all() {
+            Ok(layers) => {
+                notice(watch, Event::Syncing)?;
+                let committed = output.commit()?;
+                let mut report = Report::of(&plan, job, layers);
+                report.output_bytes = committed.bytes;
+                report.sync_seconds = committed.sync_time.as_secs_f64();
+                break report;
+            }
+            Err(Stop::Failed(error)) => return Err(error),
+            Err(Stop::NotFinite { tensor }) => {
+                notice(watch, Event::NotFinite { tensor: &tensor })?;
+                drop(output);
+                not_finite.extend(find_not_finite(job, &source, &plan)?);
+            }
+        }
+    };
+    if job.hash_input {
+        report.input_hashes = hash_files(&source.checkpoint)?;
+    }
+    report.input_bytes = source.checkpoint.total_bytes();
+    report.seconds = started.elapsed().as_secs_f64();
+    Ok(report)
+}
+
+/// Why the work on an output ended early.
+enum Stop {
+    Failed(ConvertError),
+    NotFinite { tensor: String },
+}
+
+impl<E: Into<ConvertError>> From<E> for Stop {
+    fn from(error: E) -> Self {
+        Stop::Failed(error.into())
+    }
+}
+
+/// What a thread needs in order to convert a tensor.
+struct Workshop<'a> {
+    job: &'a Job,
+    source: &'a Source,
+    plan: &'a Plan,
+    output: &'a TensorFileWriter,
+    watch: &'a dyn Watch,
+}
+
+impl Workshop<'_> {
+    fn convert_all(&self) -> Result<Vec<TensorReport>, Stop> {
+        let tensors = &self.plan.tensors;
+        let bytes = tensors.iter().map(|planned| planned.header.byte_len()).sum();
+        notice(self.watch, Event::Started { tensors: tensors.len(), bytes })?;
+        for (spec, bytes) in self.plan.file_tensors() {
+            self.output.write(&spec.name, &bytes)?;
+        }
+        map_in_order(tensors, self.job.threads, |planned| self.convert_tensor(planned))
+    }
+
+    fn convert_tensor(&self, planned: &PlannedTensor) -> Result<TensorReport, Stop> {
+        let started = Instant::now();
+        let header = &planned.header;
+        let mut report = TensorReport::planned(planned);
+        match &planned.decision {
+            Decision::Copy(_) => self.copy(header)?,
+            Decision::Decode(_) => self.decode(header)?,
+            Decision::Quantize { scheme, .. } => {
+                let weight = self.source.load(header)?; // read
+                let rounded = self.round(header, &weight.view(), *scheme)?; // round
+                report = report.measured(measure(&weight.view(), &rounded)); // measure
+                for packed in self.plan.layout.pack(planned.layer(), rounded) {
+                    // lay out
+                    self.output.write(&packed.name, &packed.bytes)?; // write
+                }
+                notice(self.watch, Event::Advanced { bytes: header.byte_len() })?;
+            }
+            Decision::Remove(_) => {
+                notice(self.watch, Event::Advanced { bytes: header.byte_len() })?
+            }
+        }
+        report.seconds = started.elapsed().as_secs_f64();
+        notice(self.watch, Event::Finished(&report))?;
+        Ok(report)
+    }
+
+    fn round(
+        &self,
+        header: &TensorHeader,
+        weight: &Weight<'_>,
+        scheme: Scheme,
+    ) -> Result<QuantizedMatrix, Stop> {
+        let rounded = match self.job.recipe.rounding() {
+            Rounding::Nearest => {
+                QuantizedMatrix::nearest(weight, scheme, self.job.recipe.scale_rule())
+            }
+        };
+        rounded.map_err(|error| match error {
+            SchemeError::NotFinite { .. } => Stop::NotFinite { tensor: header.name.clone() },
+            source => Stop::Failed(scheme_error(self.source, header, source)),
+        })
+    }
+
+    fn copy(&self, header: &TensorHeader) -> Result<(), Stop> {
+        let mut buffer = vec![0; header.byte_len().min(COPY_PIECE_BYTES) as usize];
+        let mut offset = 0;
+        while offset < header.byte_len() {
+            let length = (header.byte_len() - offset).min(COPY_PIECE_BYTES);
+            let piece = &mut buffer[..length as usize];
+            self.source.checkpoint.read_into(header, offset, piece)?;
+            self.output.write_part(&header.name, offset, piece)?;
+            offset += length;
+            notice(self.watch, Event::Advanced { bytes: length })?;
+        }
+        if header.byte_len() == 0 {
+            self.output.write(&header.name, &[])?;
+        }
+        Ok(())
+    }
+
+    fn decode(&self, header: &TensorHeader) -> Result<(), Stop> {
+        let weight = self.source.load(header)?;
+        let values = weight.view().to_f32();
+        let bytes: Vec<u8> =
+            values.iter().flat_map(|&value| Bf16::encode(value).to_le_bytes()).collect();
+        self.output.write(&header.name, &bytes)?;
+        notice(self.watch, Event::Advanced { bytes: header.byte_len() })?;
+        Ok(())
+    }
+}
+
+/// Tells the watcher, and stops when it says so.
+fn notice(watch: &dyn Watch, event: Event<'_>) -> Result<(), ConvertError> {
+    match watch.notice(event).is_break() {
+        true => Err(ConvertError::Stopped),
+        false => Ok(()),
+    }
+}
+
+fn refuse_own_input(job: &Job, source: &Source) -> Result<(), ConvertError> {
+    match source.checkpoint.same_file_as(&job.output) {
+        true => Err(ConvertError::OutputIsInput { path: job.output.clone() }),
+        false => Ok(()),
+    }
+}
+
+fn create_output(
+    job: &Job,
+    source: &Source,
+    plan: &Plan,
+) -> Result<TensorFileWriter, ConvertError> {
+    if plan.quantized().next().is_none() {
+        return Err(nothing_to_convert(source, plan));
+    }
+    let manifest = plan.manifest()?;
+    let needed = manifest.file_bytes();
+    match available_bytes(&job.output) {
+        Some(available) if available < needed => {
+            Err(ConvertError::DiskFull { path: job.output.clone(), available, needed })
+        }
+        _ => Ok(TensorFileWriter::create(&job.output, manifest, job.overwrite)?),
+    }
+}
+
+fn nothing_to_convert(source: &Source, plan: &Plan) -> ConvertError {
+    const SHOWN: usize = 5;
+    let reasons: Vec<String> = plan
+        .kept_reasons()
+        .into_iter()
+        .take(SHOWN)
+        .map(|(reason, count)| format!("{count} kept: {reason}"))
+        .collect();
+    let path = source.checkpoint.path().to_owned();
+    ConvertError::NothingToConvert { path, reasons: reasons.join("\n  ") }
+}
+
+/// All weights with a NaN or an infinity, so that the work begins again only once.
+fn find_not_finite(job: &Job, source: &Source, plan: &Plan) -> Result<NotFinite, ConvertError> {
+    let quantized: Vec<_> = plan.quantized().collect();
+    let rows = map_in_order(&quantized, job.threads, |(planned, scheme)| {
+        let header = &planned.header;
+        let weight = source.load(header)?;
+        match choose_scales(&weight.view(), *scheme, ScaleRule::Absmax) {
+            Ok(_) => Ok(None),
+            Err(SchemeError::NotFinite { row }) => Ok(Some((header.name.clone(), row))),
+            Err(error) => Err(scheme_error(source, header, error)),
+        }
+    })?;
+    Ok(rows.into_iter().flatten().collect())
+}
+
+fn scheme_error(source: &Source, header: &TensorHeader, error: SchemeError) -> ConvertError {
+    ConvertError::Scheme {
+        path: source.checkpoint.path().to_owned(),
+        tensor: header.name.clone(),
+        source: error,
+    }
+}

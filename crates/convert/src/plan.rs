@@ -1,0 +1,253 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use roundwise_layout::{Defect, Layout, QUANTIZATION_METADATA, StoredLayer};
+use roundwise_scheme::{GridKind, Scheme, Tiling};
+use roundwise_tensor_file::{Dtype, Manifest, TensorFileError, TensorHeader, TensorSpec};
+
+use crate::decide::Rules;
+use crate::source::weight_kind;
+use crate::{ConvertError, Detected, Preset, Reason, Recipe, Source};
+
+/// What a tensor becomes.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Decision {
+    /// The same bytes.
+    Copy(Reason),
+    /// Its numbers, decoded from the codes that the input stores, as BF16.
+    Decode(Reason),
+    /// Codes and scales.
+    Quantize {
+        /// Grid and tiling.
+        scheme: Scheme,
+        /// Why this scheme.
+        reason: Reason,
+    },
+    /// Nothing.
+    Remove(Reason),
+}
+
+impl Decision {
+    /// Why.
+    pub fn reason(&self) -> &Reason {
+        match self {
+            Decision::Copy(reason) | Decision::Decode(reason) | Decision::Remove(reason) => reason,
+            Decision::Quantize { reason, .. } => reason,
+        }
+    }
+}
+
+/// A tensor of the input and what it becomes.
+#[derive(Clone, Debug)]
+pub struct PlannedTensor {
+    /// Name, dtype and shape in the input.
+    pub header: TensorHeader,
+    /// What it becomes.
+    pub decision: Decision,
+}
+
+impl PlannedTensor {
+    /// The name without `.weight`.
+    pub fn layer(&self) -> &str {
+        layer_of(&self.header.name)
+    }
+
+    /// `[rows, cols]` of a matrix.
+    fn matrix_shape(&self) -> [usize; 2] {
+        crate::source::matrix_shape(&self.header.shape)
+            .expect("the plan quantizes only matrices that were found to fit")
+    }
+}
+
+/// The decision for every tensor of a file.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The model that was recognised.
+    pub detected: Detected,
+    /// The preset of the main model.
+    pub preset: &'static Preset,
+    /// Layout of the output.
+    pub layout: Layout,
+    /// Every tensor of the input, by name.
+    pub tensors: Vec<PlannedTensor>,
+    metadata: BTreeMap<String, String>,
+}
+
+/// Weights in which a NaN or an infinity was found, with the first such row. Known only after a
+/// weight has been read; see [`crate::convert`].
+pub type NotFinite = BTreeMap<String, usize>;
+
+impl Plan {
+    /// Decides what every tensor becomes, from names, shapes and markers alone.
+    ///
+    /// # Errors
+    /// [`ConvertError::Refused`] for models that have no quantized path in their consumer,
+    /// [`ConvertError::Unreadable`] for layers in codes that cannot be decoded,
+    /// [`ConvertError::Misfit`] for rules that match nothing or contradict each other.
+    pub fn decide(
+        source: &Source,
+        recipe: &Recipe,
+        not_finite: &NotFinite,
+    ) -> Result<Self, ConvertError> {
+        let path = source.checkpoint.path();
+        let detected = source.detect();
+        let preset = recipe.preset().unwrap_or(detected.main.preset);
+        if let Some(reason) = &preset.refuse {
+            return Err(ConvertError::Refused {
+                path: path.to_owned(),
+                title: detected.main.title.to_owned(),
+                reason: reason.clone(),
+            });
+        }
+        let mut rules = Rules::new(source, recipe, &detected, preset, not_finite);
+        let tensors: Vec<PlannedTensor> = source
+            .checkpoint
+            .tensors()
+            .iter()
+            .map(|header| PlannedTensor { header: header.clone(), decision: rules.decide(header) })
+            .collect();
+        rules.finish(path)?;
+        refuse_unreadable(path, source, &tensors)?;
+        let metadata = header_metadata(source, recipe.layout(), &tensors);
+        Ok(Self { detected, preset, layout: recipe.layout(), tensors, metadata })
+    }
+
+    /// Names, dtypes, shapes and offsets of the output.
+    ///
+    /// # Errors
+    /// When a tensor that the layout adds has the name of a tensor that is copied.
+    pub fn manifest(&self) -> Result<Manifest, TensorFileError> {
+        let specs = self.tensors.iter().flat_map(|planned| self.specs(planned));
+        let extra = self.file_tensors().into_iter().map(|(spec, _)| spec);
+        Manifest::new(self.metadata.clone(), specs.chain(extra).collect())
+    }
+
+    /// Tensors that the layout adds once, with their bytes.
+    pub fn file_tensors(&self) -> Vec<(TensorSpec, Vec<u8>)> {
+        self.layout.file_tensors(&self.detected.main.prefix, self.preset.is_text_encoder())
+    }
+
+    /// Tensors that a planned tensor becomes.
+    fn specs(&self, planned: &PlannedTensor) -> Vec<TensorSpec> {
+        let header = &planned.header;
+        let same =
+            |dtype| TensorSpec { name: header.name.clone(), dtype, shape: header.shape.clone() };
+        match &planned.decision {
+            Decision::Copy(_) => vec![same(header.dtype)],
+            Decision::Decode(_) => vec![same(Dtype::BF16)],
+            Decision::Remove(_) => vec![],
+            Decision::Quantize { scheme, .. } => {
+                self.layout.layer_tensors(planned.layer(), *scheme, planned.matrix_shape())
+            }
+        }
+    }
+
+    /// Weights that become codes.
+    pub fn quantized(&self) -> impl Iterator<Item = (&PlannedTensor, Scheme)> {
+        self.tensors.iter().filter_map(|planned| match planned.decision {
+            Decision::Quantize { scheme, .. } => Some((planned, scheme)),
+            _ => None,
+        })
+    }
+
+    /// Schemes in use, in name order.
+    pub fn schemes(&self) -> Vec<Scheme> {
+        let by_name: BTreeMap<String, Scheme> =
+            self.quantized().map(|(_, scheme)| (scheme.to_string(), scheme)).collect();
+        by_name.into_values().collect()
+    }
+
+    /// How many kept tensors have each reason, most first.
+    pub fn kept_reasons(&self) -> Vec<(String, usize)> {
+        let mut counts = BTreeMap::<String, usize>::new();
+        for planned in &self.tensors {
+            if let Decision::Copy(reason) | Decision::Decode(reason) = &planned.decision {
+                *counts.entry(reason.to_string()).or_default() += 1;
+            }
+        }
+        let mut counts: Vec<_> = counts.into_iter().collect();
+        counts.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+        counts
+    }
+
+    /// Largest number of bytes in memory at once, with `threads` tensors in flight: the source
+    /// bytes and the codes of the largest ones, and [`RESIDENT_BYTES`] for the program itself.
+    pub fn peak_memory_bytes(&self, threads: usize) -> u64 {
+        let mut costs: Vec<u64> = self.tensors.iter().map(in_flight_bytes).collect();
+        costs.sort_unstable_by(|a, b| b.cmp(a));
+        costs.iter().take(threads).sum::<u64>() + RESIDENT_BYTES
+    }
+}
+
+/// Program text, stacks and headers; measured, rounded up.
+pub const RESIDENT_BYTES: u64 = 32 << 20;
+
+/// Bytes of one piece of a tensor that is copied.
+pub(crate) const COPY_PIECE_BYTES: u64 = 4 << 20;
+
+fn in_flight_bytes(planned: &PlannedTensor) -> u64 {
+    let header = &planned.header;
+    let is_plain = weight_kind(header.dtype).is_some();
+    // Codes that are decoded first lie beside their F32 numbers.
+    let source =
+        if is_plain { header.byte_len() } else { header.element_count().saturating_mul(5) };
+    match planned.decision {
+        Decision::Copy(_) => header.byte_len().min(COPY_PIECE_BYTES),
+        Decision::Remove(_) => 0,
+        Decision::Decode(_) => source.saturating_add(header.element_count().saturating_mul(2)),
+        Decision::Quantize { scheme, .. } => {
+            let codes = header.element_count().saturating_mul(scheme.code_bits() as u64) / 8;
+            source.saturating_add(codes)
+        }
+    }
+}
+
+pub(crate) fn layer_of(name: &str) -> &str {
+    name.strip_suffix(".weight").unwrap_or(name)
+}
+
+/// Layers in codes that no one can decode must not be passed on as if they were plain.
+fn refuse_unreadable(
+    path: &Path,
+    source: &Source,
+    tensors: &[PlannedTensor],
+) -> Result<(), ConvertError> {
+    let removed: BTreeSet<&str> = tensors
+        .iter()
+        .filter(|planned| matches!(planned.decision, Decision::Remove(Reason::Removed(_))))
+        .map(PlannedTensor::layer)
+        .collect();
+    let defects: Vec<Defect> = source
+        .stored
+        .defects
+        .iter()
+        .filter(|defect| !removed.contains(defect.layer.as_str()))
+        .cloned()
+        .collect();
+    match defects.is_empty() {
+        true => Ok(()),
+        false => Err(ConvertError::Unreadable { path: path.to_owned(), defects }),
+    }
+}
+
+/// The input's entries, with the layout's entry in place of an older one.
+fn header_metadata(
+    source: &Source,
+    layout: Layout,
+    tensors: &[PlannedTensor],
+) -> BTreeMap<String, String> {
+    let mut metadata = source.checkpoint.metadata().clone();
+    metadata.remove(QUANTIZATION_METADATA);
+    let layers = tensors.iter().filter_map(|planned| match planned.decision {
+        Decision::Quantize { scheme, .. } => Some((planned.layer(), scheme)),
+        _ => None,
+    });
+    metadata.extend(layout.header_entry(layers));
+    metadata
+}
+
+/// Whether the activation scale of a stored layer still holds for `scheme`.
+pub(crate) fn keeps_input_scale(stored: &StoredLayer, scheme: Scheme, layout: Layout) -> bool {
+    let fp8 = Scheme { grid: GridKind::E4m3, tiling: Tiling::Tensor };
+    layout == Layout::Comfy && stored.scheme == fp8 && scheme == fp8
+}

@@ -1,0 +1,86 @@
+//! Which layers a rule means.
+
+use std::fmt;
+
+use regex::Regex;
+
+/// A regular expression over whole segments of a dotted tensor name.
+///
+/// `img_in` covers `img_in` and `net.img_in.0`, not `img_in_patch`. A leading `^` ties it to the
+/// root of the model, behind any of `model.`, `diffusion_model.`, `transformer.`, `net.`: `^last`
+/// covers `last.linear` and not `blocks.0.last`.
+#[derive(Clone)]
+pub struct LayerPattern {
+    source: String,
+    regex: Regex,
+}
+
+impl LayerPattern {
+    /// # Errors
+    /// Whatever the regular expression compiler finds wrong.
+    pub fn new(source: &str) -> Result<Self, regex::Error> {
+        let regex = match source.strip_prefix('^') {
+            Some(rest) => format!(
+                r"^(?:(?:model|diffusion_model|transformer|net)\.)*(?P<layer>{rest})(?:\.|$)"
+            ),
+            None => format!(r"(?:^|\.)(?P<layer>{source})(?:\.|$)"),
+        };
+        Ok(Self { source: source.to_owned(), regex: Regex::new(&regex)? })
+    }
+
+    /// Whether the pattern covers a layer.
+    ///
+    /// - `layer`: full tensor name, with or without its `.weight`
+    pub fn matches(&self, layer: &str) -> bool {
+        self.regex.is_match(layer.strip_suffix(".weight").unwrap_or(layer))
+    }
+
+    /// The pattern as its file writes it.
+    pub fn as_str(&self) -> &str {
+        &self.source
+    }
+
+    /// Where in `name` covered segments start.
+    pub(super) fn starts(&self, name: &str) -> impl Iterator<Item = usize> {
+        self.regex.captures_iter(name).filter_map(|found| Some(found.name("layer")?.start()))
+    }
+}
+
+impl fmt::Debug for LayerPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.source)
+    }
+}
+
+impl fmt::Display for LayerPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.source)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::LayerPattern;
+
+    #[test]
+    fn a_pattern_covers_whole_segments() {
+        let pattern = LayerPattern::new("img_in").unwrap();
+        for layer in ["img_in", "img_in.weight", "model.diffusion_model.img_in.0", "a.img_in"] {
+            assert!(pattern.matches(layer), "{layer}");
+        }
+        for layer in ["img_in_patch", "my_img_in", "img.in", ""] {
+            assert!(!pattern.matches(layer), "{layer}");
+        }
+    }
+
+    #[test]
+    fn a_rooted_pattern_starts_behind_the_wrappers_only() {
+        let pattern = LayerPattern::new("^last").unwrap();
+        for layer in ["last", "last.linear", "model.diffusion_model.last.linear", "net.last"] {
+            assert!(pattern.matches(layer), "{layer}");
+        }
+        for layer in ["blocks.0.last", "lastly", "network.last"] {
+            assert!(!pattern.matches(layer), "{layer}");
+        }
+    }
+}

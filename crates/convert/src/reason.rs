@@ -1,0 +1,94 @@
+use std::fmt;
+
+use roundwise_layout::Origin;
+use roundwise_scheme::Scheme;
+
+/// Why a tensor becomes what it becomes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The scheme of the recipe applies.
+    Default,
+    /// A rule of the recipe names a scheme.
+    Rule(String),
+    /// `include` asks for it.
+    Included(String),
+    /// Not called `….weight`.
+    NotAWeight,
+    /// Not a matrix.
+    Rank(usize),
+    /// No elements.
+    Empty,
+    /// Numbers that are not weights: integers, booleans, complex.
+    NotFloat(&'static str),
+    /// `keep` asks for it.
+    Kept(String),
+    /// The base keep-list or the preset keeps it.
+    Preset {
+        /// Name of the preset, or `base`.
+        preset: String,
+        /// What the preset says about it.
+        because: String,
+    },
+    /// Fewer elements than `min_size`.
+    Small {
+        /// Elements of the weight.
+        elements: u64,
+        /// Fewest elements that are converted.
+        min_size: u64,
+    },
+    /// The size heuristic skips it.
+    Heuristic(String),
+    /// No whole number of blocks covers it.
+    Ragged(String),
+    /// A NaN or an infinity was found in it.
+    NotFinite {
+        /// First row that holds one.
+        row: usize,
+    },
+    /// A scale or marker of a layer that is stored anew.
+    Superseded,
+    /// A scale or marker that belongs to nothing.
+    Orphan,
+    /// The preset removes it.
+    Removed(String),
+    /// Kept, and was quantized: its numbers are stored plainly.
+    Decoded {
+        /// Scheme it was stored in.
+        from: Scheme,
+        /// How the file said so.
+        origin: Origin,
+        /// Why it is kept.
+        because: Box<Reason>,
+    },
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reason::Default => write!(f, "linear weight"),
+            Reason::Rule(pattern) => write!(f, "rule `{pattern}`"),
+            Reason::Included(pattern) => write!(f, "included by `{pattern}`"),
+            Reason::NotAWeight => write!(f, "not a weight"),
+            Reason::Rank(0) => write!(f, "a single number"),
+            Reason::Rank(1) => write!(f, "a vector (norm gain or scale)"),
+            Reason::Rank(3) => write!(f, "3-D (convolution or expert bank)"),
+            Reason::Rank(rank) => write!(f, "{rank}-D (convolution)"),
+            Reason::Empty => write!(f, "no elements"),
+            Reason::NotFloat(dtype) => write!(f, "{dtype} data"),
+            Reason::Kept(pattern) => write!(f, "kept by `{pattern}`"),
+            Reason::Preset { preset, because } => write!(f, "{because} (preset {preset})"),
+            Reason::Small { elements, min_size } => {
+                write!(f, "{elements} elements, under the minimum of {min_size}")
+            }
+            Reason::Heuristic(rule) => write!(f, "size rule: {rule}"),
+            Reason::Ragged(problem) => write!(f, "{problem}"),
+            Reason::NotFinite { row } => write!(f, "row {row} holds a NaN or an infinity"),
+            Reason::Superseded => write!(f, "its layer is stored anew"),
+            Reason::Orphan => write!(f, "scale of a weight that is not quantized"),
+            Reason::Removed(because) => write!(f, "{because}"),
+            Reason::Decoded { from, origin, because } => {
+                write!(f, "{because}; was {from} ({origin})")
+            }
+        }
+    }
+}

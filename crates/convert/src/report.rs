@@ -1,0 +1,179 @@
+use std::path::PathBuf;
+
+use roundwise_scheme::WeightError;
+use serde::Serialize;
+
+use crate::{Decision, Job, Plan, PlannedTensor, RecipeFile};
+
+/// What a conversion did. Serialised, it is the file that `--report` writes; `docs/report.md`
+/// describes every field.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// Version of this layout of fields.
+    pub report_version: u32,
+    /// Name and version of the tool.
+    pub tool: Tool,
+    /// The input, as it was named.
+    pub input: PathBuf,
+    /// The output.
+    pub output: PathBuf,
+    /// Size of the input, all shards together.
+    pub input_bytes: u64,
+    /// Size of the output.
+    pub output_bytes: u64,
+    /// BLAKE3 of every file of the input, if they were hashed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub input_hashes: Vec<FileHash>,
+    /// The recipe as it was typed; what was left out has its default.
+    pub options: RecipeFile,
+    /// The model that was recognised.
+    pub architecture: String,
+    /// The preset in force.
+    pub preset: String,
+    /// Layout of the output.
+    pub layout: String,
+    /// Tensors in flight at once.
+    pub threads: usize,
+    /// From opening the input to the renamed output.
+    pub seconds: f64,
+    /// The part of it that the final sync took.
+    pub sync_seconds: f64,
+    /// Number of tensors that became codes.
+    pub converted: usize,
+    /// Number of tensors that were kept.
+    pub kept: usize,
+    /// Number of tensors that were removed.
+    pub removed: usize,
+    /// `‖E‖ / ‖W‖` over all converted weights together, of the stored codes.
+    pub weight_error: Option<f64>,
+    /// Every tensor of the input, by name.
+    pub layers: Vec<TensorReport>,
+}
+
+/// The program that made a file.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Tool {
+    /// `roundwise`.
+    pub name: &'static str,
+    /// Its version.
+    pub version: &'static str,
+}
+
+impl Tool {
+    /// This build.
+    pub const THIS: Tool = Tool { name: "roundwise", version: env!("CARGO_PKG_VERSION") };
+}
+
+/// BLAKE3 of a whole file, as `b3sum` prints it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FileHash {
+    /// Name of the file.
+    pub file: String,
+    /// 64 hexadecimal digits.
+    pub blake3: String,
+}
+
+/// What happened to one tensor.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TensorReport {
+    /// Name in the input.
+    pub name: String,
+    /// Shape in the input.
+    pub shape: Vec<u64>,
+    /// Dtype in the input.
+    pub dtype: &'static str,
+    /// `quantize`, `copy`, `decode` or `remove`.
+    pub decision: &'static str,
+    /// Why.
+    pub reason: String,
+    /// Scheme of the stored codes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scheme: Option<String>,
+    /// `‖E‖ / ‖W‖` of the stored codes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight_error: Option<f64>,
+    /// Reading, rounding, measuring and writing.
+    pub seconds: f64,
+    /// Sums behind `weight_error`.
+    #[serde(skip)]
+    pub sums: Option<WeightError>,
+}
+
+impl TensorReport {
+    /// The entry of a planned tensor before anything has been done to it.
+    pub fn planned(planned: &PlannedTensor) -> Self {
+        let (decision, scheme) = match &planned.decision {
+            Decision::Copy(_) => ("copy", None),
+            Decision::Decode(_) => ("decode", None),
+            Decision::Remove(_) => ("remove", None),
+            Decision::Quantize { scheme, .. } => ("quantize", Some(scheme.to_string())),
+        };
+        Self {
+            name: planned.header.name.clone(),
+            shape: planned.header.shape.clone(),
+            dtype: planned.header.dtype.name(),
+            decision,
+            reason: planned.decision.reason().to_string(),
+            scheme,
+            weight_error: None,
+            seconds: 0.0,
+            sums: None,
+        }
+    }
+
+    /// Notes the measured error of the stored codes.
+    #[must_use]
+    pub fn measured(mut self, error: WeightError) -> Self {
+        self.weight_error = Some(error.relative());
+        self.sums = Some(error);
+        self
+    }
+}
+
+impl Report {
+    /// Sums up the entries of all tensors.
+    pub(crate) fn of(plan: &Plan, job: &Job, layers: Vec<TensorReport>) -> Self {
+        let count = |decisions: &[&str]| {
+            layers.iter().filter(|layer| decisions.contains(&layer.decision)).count()
+        };
+        let mut total = WeightError::default();
+        for sums in layers.iter().filter_map(|layer| layer.sums) {
+            total += sums;
+        }
+        Self {
+            report_version: 1,
+            tool: Tool::THIS,
+            input: job.input.clone(),
+            output: job.output.clone(),
+            input_bytes: 0,
+            output_bytes: 0,
+            input_hashes: vec![],
+            options: job.recipe.file().clone(),
+            architecture: plan.detected.main.title.to_owned(),
+            preset: plan.preset.name.clone(),
+            layout: plan.layout.to_string(),
+            threads: job.threads.get(),
+            seconds: 0.0,
+            sync_seconds: 0.0,
+            converted: count(&["quantize"]),
+            kept: count(&["copy", "decode"]),
+            removed: count(&["remove"]),
+            weight_error: layers.iter().any(|l| l.sums.is_some()).then(|| total.relative()),
+            layers,
+        }
+    }
+
+    /// The converted layers with the largest error, worst first.
+    pub fn worst_layers(&self, count: usize) -> Vec<&TensorReport> {
+        let mut layers: Vec<_> =
+            self.layers.iter().filter(|layer| layer.weight_error.is_some()).collect();
+        layers.sort_by(|a, b| {
+            b.weight_error
+                .partial_cmp(&a.weight_error)
+                .unwrap_or(std::cmp::Ordering::Equal)
+                .then_with(|| a.name.cmp(&b.name))
+        });
+        layers.truncate(count);
+        layers
+    }
+}

@@ -1,0 +1,107 @@
+use std::path::Path;
+
+use roundwise_layout::{LayoutError, StoredLayer, StoredLayers};
+use roundwise_scheme::{Weight, WeightKind};
+use roundwise_tensor_file::{Checkpoint, Dtype, TensorHeader};
+
+use crate::ConvertError;
+use crate::architecture::{Detected, Shapes, detect};
+
+/// An input: its tensors, and which of its layers are quantized already.
+#[derive(Debug)]
+pub struct Source {
+    /// The tensors.
+    pub checkpoint: Checkpoint,
+    /// The layers that are quantized already.
+    pub stored: StoredLayers,
+}
+
+/// A weight in memory, in whatever numbers it was stored.
+#[derive(Debug)]
+pub struct LoadedWeight {
+    shape: [usize; 2],
+    kind: WeightKind,
+    bytes: Vec<u8>,
+}
+
+impl LoadedWeight {
+    /// The weight as a matrix.
+    pub fn view(&self) -> Weight<'_> {
+        Weight::new(self.shape[0], self.shape[1], self.kind, &self.bytes)
+            .expect("the header was checked against the bytes when the file was opened")
+    }
+}
+
+impl Source {
+    /// Opens a file or a folder of shards, and reads headers and markers only.
+    ///
+    /// # Errors
+    /// [`ConvertError::File`] when something is wrong with the file.
+    pub fn open(path: &Path) -> Result<Self, ConvertError> {
+        let checkpoint = Checkpoint::open(path)?;
+        let stored = StoredLayers::find(&checkpoint)?;
+        Ok(Self { checkpoint, stored })
+    }
+
+    /// Names and shapes of all tensors.
+    pub fn shapes(&self) -> Shapes<'_> {
+        let tensors = self.checkpoint.tensors().iter();
+        tensors.map(|header| (header.name.as_str(), header.shape.as_slice())).collect()
+    }
+
+    /// The model that the file holds.
+    pub fn detect(&self) -> Detected {
+        detect(&self.shapes())
+    }
+
+    /// Reads a weight as numbers: plain ones as they are, quantized ones decoded to F32 with
+    /// their own scales.
+    ///
+    /// # Errors
+    /// [`ConvertError::File`] or [`ConvertError::Layout`] when it cannot be read.
+    pub fn load(&self, header: &TensorHeader) -> Result<LoadedWeight, ConvertError> {
+        let layer = header.name.strip_suffix(".weight").unwrap_or(&header.name);
+        if let Some(stored) = self.stored.layers.get(layer) {
+            return self.decode(stored);
+        }
+        let kind =
+            weight_kind(header.dtype).expect("the plan converts floating-point weights only");
+        let shape = matrix_shape(&header.shape).expect("the plan converts matrices only");
+        Ok(LoadedWeight { shape, kind, bytes: self.checkpoint.read(header)? })
+    }
+
+    fn decode(&self, stored: &StoredLayer) -> Result<LoadedWeight, ConvertError> {
+        let matrix = stored.read(&self.checkpoint).map_err(|source| self.layout_error(source))?;
+        let [rows, cols] = matrix.shape();
+        let mut bytes = Vec::with_capacity(rows * cols * 4);
+        let mut values = vec![0.0; cols];
+        for row in 0..rows {
+            matrix.decode_row(row, &mut values);
+            bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+        }
+        Ok(LoadedWeight { shape: matrix.shape(), kind: WeightKind::F32, bytes })
+    }
+
+    fn layout_error(&self, source: LayoutError) -> ConvertError {
+        ConvertError::Layout { path: self.checkpoint.path().to_owned(), source }
+    }
+}
+
+/// The kind of numbers of a weight, `None` for codes, integers and the like.
+pub(crate) fn weight_kind(dtype: Dtype) -> Option<WeightKind> {
+    match dtype {
+        Dtype::F64 => Some(WeightKind::F64),
+        Dtype::F32 => Some(WeightKind::F32),
+        Dtype::F16 => Some(WeightKind::F16),
+        Dtype::BF16 => Some(WeightKind::BF16),
+        _ => None,
+    }
+}
+
+/// `[rows, cols]` of a matrix that fits this machine's memory addresses.
+pub(crate) fn matrix_shape(shape: &[u64]) -> Option<[usize; 2]> {
+    match shape {
+        [rows, cols] => Some([usize::try_from(*rows).ok()?, usize::try_from(*cols).ok()?]),
+        _ => None,
+    }
+}

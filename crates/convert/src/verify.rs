@@ -1,0 +1,292 @@
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use roundwise_grid::Bf16;
+use roundwise_grid::Grid;
+use roundwise_layout::{Defect, QUANTIZATION_METADATA, StoredLayer};
+use roundwise_scheme::{Weight, WeightKind, largest_step, measure};
+use roundwise_tensor_file::{Dtype, TensorHeader};
+use serde::Serialize;
+
+use crate::parallel::map_in_order;
+use crate::plan::{COPY_PIECE_BYTES, layer_of};
+use crate::{ConvertError, Source};
+
+/// What comparing a converted file with its original showed.
+#[derive(Clone, Debug, Serialize)]
+pub struct Verification {
+    /// The file before.
+    pub original: PathBuf,
+    /// The file after.
+    pub converted: PathBuf,
+    /// Whether nothing is wrong.
+    pub ok: bool,
+    /// Everything that is wrong.
+    pub defects: Vec<Finding>,
+    /// Tensors with the same bytes in both files.
+    pub identical: usize,
+    /// Tensors that the converted file does not have.
+    pub removed: Vec<String>,
+    /// Error of every layer in codes.
+    pub layers: Vec<LayerError>,
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Finding {
+    /// The layer or tensor; empty for the file as a whole.
+    pub tensor: String,
+    /// What was found and what was expected.
+    pub problem: String,
+}
+
+/// Error of a layer in codes.
+#[derive(Clone, Debug, Serialize)]
+pub struct LayerError {
+    /// Name of the layer's weight.
+    pub name: String,
+    /// Scheme of the codes.
+    pub scheme: String,
+    /// `‖E‖ / ‖W‖` of the stored codes.
+    pub weight_error: f64,
+    /// Largest `|Ŵ − W|` in steps of the grid, see [`largest_step`].
+    pub largest_step: f32,
+}
+
+/// Learned rounding may pass over a neighbouring code; further off, it is another weight.
+const MOST_STEPS: f32 = 2.0;
+
+/// Compares a converted file with its original: structure, untouched tensors, error of each layer.
+///
+/// # Errors
+/// Only when a file cannot be read; what is wrong with the converted file is a [`Finding`].
+pub fn verify(
+    original: &Path,
+    converted: &Path,
+    threads: NonZeroUsize,
+) -> Result<Verification, ConvertError> {
+    let comparison =
+        Comparison { original: Source::open(original)?, converted: Source::open(converted)? };
+    let mut defects = comparison.structure();
+    let mut layers = vec![];
+    let mut identical = 0;
+    let mut removed = vec![];
+    let tensors = comparison.original.checkpoint.tensors();
+    for outcome in map_in_order(tensors, threads, |header| comparison.compare(header))? {
+        match outcome {
+            Outcome::Identical => identical += 1,
+            Outcome::Removed(name) => removed.push(name),
+            Outcome::SideTensor => {}
+            Outcome::Wrong(finding) => defects.push(finding),
+            Outcome::Layer(layer) => {
+                if layer.largest_step > MOST_STEPS {
+                    defects.push(finding(
+                        &layer.name,
+                        format!(
+                            "a weight is {:.1} grid steps off, more than {MOST_STEPS}: this is not \
+                             a rounding of the original",
+                            layer.largest_step
+                        ),
+                    ));
+                }
+                layers.push(layer);
+            }
+        }
+    }
+    defects.sort();
+    Ok(Verification {
+        original: original.to_owned(),
+        converted: converted.to_owned(),
+        ok: defects.is_empty(),
+        defects,
+        identical,
+        removed,
+        layers,
+    })
+}
+
+struct Comparison {
+    original: Source,
+    converted: Source,
+}
+
+enum Outcome {
+    Identical,
+    Removed(String),
+    SideTensor,
+    Layer(LayerError),
+    Wrong(Finding),
+}
+
+fn finding(tensor: &str, problem: impl Into<String>) -> Finding {
+    Finding { tensor: tensor.to_owned(), problem: problem.into() }
+}
+
+impl Comparison {
+    /// What can be said without reading any weight.
+    fn structure(&self) -> Vec<Finding> {
+        let stored = &self.converted.stored;
+        let told = |defect: &Defect| finding(&defect.layer, defect.problem.clone());
+        let mut findings: Vec<Finding> =
+            stored.defects.iter().chain(&stored.orphans).map(told).collect();
+        findings.extend(self.unreadable_dtypes());
+        findings.extend(self.unexpected_tensors());
+        findings.extend(self.lost_metadata());
+        let [before, after] =
+            [&self.original, &self.converted].map(|source| source.detect().main.title);
+        if before != after {
+            findings
+                .push(finding("", format!("is recognised as {after}, the original as {before}")));
+        }
+        findings
+    }
+
+    /// ComfyUI's own header parser fails on these.
+    fn unreadable_dtypes(&self) -> impl Iterator<Item = Finding> {
+        let tensors = self.converted.checkpoint.tensors().iter();
+        tensors.filter(|header| matches!(header.dtype, Dtype::F8E8M0 | Dtype::F4)).map(|header| {
+            finding(&header.name, format!("ComfyUI does not read dtype {}", header.dtype.name()))
+        })
+    }
+
+    fn unexpected_tensors(&self) -> impl Iterator<Item = Finding> {
+        let tensors = self.converted.checkpoint.tensors().iter();
+        tensors
+            .filter(|header| {
+                !self.converted.stored.side_tensors.contains_key(&header.name)
+                    && self.original.checkpoint.get(&header.name).is_none()
+            })
+            .map(|header| finding(&header.name, "is not in the original"))
+    }
+
+    fn lost_metadata(&self) -> impl Iterator<Item = Finding> {
+        let after = self.converted.checkpoint.metadata();
+        let before = self.original.checkpoint.metadata().iter();
+        before
+            .filter(|(key, value)| *key != QUANTIZATION_METADATA && after.get(*key) != Some(*value))
+            .map(|(key, _)| finding("", format!("header entry `{key}` is missing or changed")))
+    }
+
+    /// Compares one tensor of the original with what became of it.
+    fn compare(&self, before: &TensorHeader) -> Result<Outcome, ConvertError> {
+        if self.original.stored.side_tensors.contains_key(&before.name) {
+            return Ok(Outcome::SideTensor);
+        }
+        let Some(after) = self.converted.checkpoint.get(&before.name) else {
+            return Ok(Outcome::Removed(before.name.clone()));
+        };
+        let layer = layer_of(&before.name);
+        let stored_after = self.converted.stored.layers.get(layer);
+        let is_weight = before.name.ends_with(".weight");
+        match stored_after {
+            Some(stored) if is_weight => self.compare_codes(before, stored),
+            _ if before.shape != after.shape => Ok(Outcome::Wrong(finding(
+                &before.name,
+                format!("shape {:?} became {:?}", before.shape, after.shape),
+            ))),
+            _ if is_weight && self.original.stored.layers.contains_key(layer) => {
+                self.compare_decoded(before, after)
+            }
+            _ => self.compare_bytes(before, after),
+        }
+    }
+
+    fn compare_codes(
+        &self,
+        before: &TensorHeader,
+        stored: &StoredLayer,
+    ) -> Result<Outcome, ConvertError> {
+        let wrong = |problem: String| Ok(Outcome::Wrong(finding(&before.name, problem)));
+        let matrix = match stored.read(&self.converted.checkpoint) {
+            Ok(matrix) => matrix,
+            Err(error) => return wrong(error.to_string()),
+        };
+        if let Some(row) = matrix.first_invalid_row() {
+            return wrong(format!("row {row} holds a code that stands for no number"));
+        }
+        if matrix.scales().iter().any(|scale| !scale.is_finite() || *scale <= 0.0) {
+            return wrong("a scale is not a positive number".to_owned());
+        }
+        let weight = match self.load_as(before, matrix.shape()) {
+            Ok(weight) => weight,
+            Err(Some(error)) => return Err(error),
+            Err(None) => {
+                return wrong(format!("{:?} became {:?}", before.shape, matrix.shape()));
+            }
+        };
+        Ok(Outcome::Layer(LayerError {
+            name: before.name.clone(),
+            scheme: matrix.scheme().to_string(),
+            weight_error: measure(&weight.view(), &matrix).relative(),
+            largest_step: largest_step(&weight.view(), &matrix),
+        }))
+    }
+
+    /// The original's weight, or `None` when it has another shape or holds no numbers.
+    fn load_as(
+        &self,
+        before: &TensorHeader,
+        shape: [usize; 2],
+    ) -> Result<crate::source::LoadedWeight, Option<ConvertError>> {
+        let is_stored = self.original.stored.layers.contains_key(layer_of(&before.name));
+        let is_matrix = crate::source::matrix_shape(&before.shape) == Some(shape);
+        let is_number = crate::source::weight_kind(before.dtype).is_some();
+        if !(is_stored || is_matrix && is_number) {
+            return Err(None);
+        }
+        let weight = self.original.load(before).map_err(Some)?;
+        let view = weight.view();
+        if [view.rows(), view.cols()] == shape { Ok(weight) } else { Err(None) }
+    }
+
+    /// A layer in codes that became plain numbers must have kept its values.
+    fn compare_decoded(
+        &self,
+        before: &TensorHeader,
+        after: &TensorHeader,
+    ) -> Result<Outcome, ConvertError> {
+        let expected = self.original.load(before)?.view().to_f32();
+        let Some(kind) = crate::source::weight_kind(after.dtype) else {
+            return Ok(Outcome::Wrong(finding(&before.name, "holds codes without a scale")));
+        };
+        let bytes = self.converted.checkpoint.read(after)?;
+        let found = Weight::new(1, expected.len(), kind, &bytes).map(|weight| weight.to_f32());
+        let is_same = found.is_ok_and(|found| {
+            found.iter().zip(&expected).all(|(&found, &expected)| match kind {
+                WeightKind::BF16 => found == Bf16::round(expected),
+                _ => found == expected,
+            })
+        });
+        Ok(match is_same {
+            true => Outcome::Identical,
+            false => Outcome::Wrong(finding(&before.name, "differs from the decoded original")),
+        })
+    }
+
+    fn compare_bytes(
+        &self,
+        before: &TensorHeader,
+        after: &TensorHeader,
+    ) -> Result<Outcome, ConvertError> {
+        if before.dtype != after.dtype {
+            let problem = format!("{} became {}", before.dtype.name(), after.dtype.name());
+            return Ok(Outcome::Wrong(finding(&before.name, problem)));
+        }
+        let mut pieces = [vec![], vec![]];
+        let mut offset = 0;
+        while offset < before.byte_len() {
+            let length = (before.byte_len() - offset).min(COPY_PIECE_BYTES);
+            for (piece, (source, header)) in
+                pieces.iter_mut().zip([(&self.original, before), (&self.converted, after)])
+            {
+                piece.resize(length as usize, 0);
+                source.checkpoint.read_into(header, offset, piece)?;
+            }
+            if pieces[0] != pieces[1] {
+                return Ok(Outcome::Wrong(finding(&before.name, "bytes differ from the original")));
+            }
+            offset += length;
+        }
+        Ok(Outcome::Identical)
+    }
+}

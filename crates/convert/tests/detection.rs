@@ -1,0 +1,421 @@
+//! Every architecture is told from names and shapes alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use roundwise_convert::architecture::{Detected, Shapes, detect};
+use roundwise_convert::preset::{Preset, Role};
+
+/// `"name 3840x2560"` is one tensor; without a shape it is a small matrix.
+fn detect_in(keys: impl IntoIterator<Item = String>) -> Detected {
+    let tensors: BTreeMap<String, Vec<u64>> = keys
+        .into_iter()
+        .map(|key| match key.split_once(' ') {
+            Some((name, shape)) => {
+                (name.to_owned(), shape.split('x').map(|size| size.parse().unwrap()).collect())
+            }
+            None => (key, vec![64, 64]),
+        })
+        .collect();
+    let shapes: Shapes<'_> = tensors.iter().map(|(name, s)| (name.as_str(), &s[..])).collect();
+    detect(&shapes)
+}
+
+/// The tensors of a small model behind a prefix, with enough others for the prefix to count.
+fn behind<'a>(prefix: &'a str, keys: &'a str) -> impl Iterator<Item = String> + 'a {
+    let others = (0..6).map(|i| format!("something.{i}.weight"));
+    keys.split_terminator(", ")
+        .map(str::to_owned)
+        .chain(others)
+        .map(move |key| format!("{prefix}{key}"))
+}
+
+const FLUX: &str = "double_blocks.0.img_attn.norm.key_norm.scale, img_in.weight 3072x64";
+
+/// Architecture and keys, in the order in which the loader tests them.
+fn diffusion_models() -> Vec<(&'static str, String)> {
+    let flux = |more: &str| format!("{FLUX}, {more}");
+    let chroma = "double_blocks.0.img_attn.norm.key_norm.scale, distilled_guidance_layer.norms.0.scale, distilled_guidance_layer.in_proj.weight";
+    let wan = |more: &str| format!("head.modulation 1x2x5120, head.head.weight, {more}");
+    let lumina = "noise_refiner.0.attention.k_norm.weight 128";
+    let cosmos2 = "blocks.0.mlp.layer1.weight, x_embedder.proj.1.weight";
+    let rows = [
+        ("minimax_music3", "cond_layer_logits, latent_conditioners.0.weight".to_owned()),
+        ("sd3", "joint_blocks.0.context_block.attn.qkv.weight".to_owned()),
+        ("stable_cascade_c", "clf.1.weight, clip_txt_mapper.weight 2048x1280".to_owned()),
+        ("stable_cascade_b", "clf.1.weight, clip_mapper.weight".to_owned()),
+        ("trellis2", "shape2txt.t_embedder.mlp.0.weight".to_owned()),
+        ("stable_audio", "transformer.rotary_pos_emb.inv_freq 16".to_owned()),
+        ("auraflow", "double_layers.0.attn.w1q.weight".to_owned()),
+        ("hunyuan_dit", "mlp_t5.0.weight".to_owned()),
+        (
+            "hunyuan_video_1_5",
+            flux("txt_in.individual_token_refiner.blocks.0.norm1.weight, cond_type_embedding.weight"),
+        ),
+        ("hunyuan_video", flux("txt_in.individual_token_refiner.blocks.0.norm1.weight")),
+        ("chroma_radiance", format!("{chroma}, nerf_blocks.0.norm.scale, img_in_patch.weight")),
+        ("chroma", chroma.to_owned()),
+        ("chroma", flux("distilled_guidance_layer.0.norms.0.weight")),
+        ("flux2", flux("double_stream_modulation_img.lin.weight")),
+        ("ovis", flux("double_blocks.0.img_mlp.gate_proj.weight, txt_norm.scale")),
+        ("longcat", flux("txt_in.weight 3072x3584")),
+        ("flux", flux("txt_in.weight 3072x4096, vector_in.in_layer.weight 3072x768")),
+        ("flux", "double_blocks.0.img_attn.norm.key_norm.weight, img_in.weight".to_owned()),
+        ("mochi", "t5_yproj.weight".to_owned()),
+        (
+            "pixart_diffusers",
+            "adaln_single.emb.timestep_embedder.linear_1.bias, pos_embed.proj.bias".to_owned(),
+        ),
+        ("minimax_h3", "video_patch_proj.weight, audio_patch_proj.weight".to_owned()),
+        (
+            "ltx_audio_video",
+            "adaln_single.emb.timestep_embedder.linear_1.bias, audio_adaln_single.linear.weight"
+                .to_owned(),
+        ),
+        ("ltx_video", "adaln_single.emb.timestep_embedder.linear_1.bias".to_owned()),
+        ("ace_step", "genre_embedder.weight".to_owned()),
+        ("pixart", "t_block.1.weight".to_owned()),
+        ("cosmos", "blocks.block0.blocks.0.block.attn.to_q.0.weight".to_owned()),
+        ("pid", "lq_proj.latent_proj.0.weight, core.pixel_embedder.proj.weight".to_owned()),
+        ("pixeldit", "core.pixel_embedder.proj.weight".to_owned()),
+        (
+            "zimage_pixel",
+            format!("{lumina}, cap_embedder.1.weight 3840x2560, dec_net.cond_embed.weight"),
+        ),
+        ("zimage", format!("{lumina}, cap_embedder.1.weight 3840x2560")),
+        ("lumina2", format!("{lumina}, cap_embedder.1.weight 2304x2304")),
+        ("cogvideox", "blocks.0.norm1.linear.weight".to_owned()),
+        ("seedvr2_7b", "blocks.35.mlp.vid.proj_out.weight 3072x12288".to_owned()),
+        (
+            "seedvr2_7b",
+            "blocks.31.mlp.all.proj_in_gate.weight, blocks.35.mlp.all.proj_in_gate.weight".to_owned(),
+        ),
+        ("seedvr2_3b", "blocks.31.mlp.all.proj_in_gate.weight".to_owned()),
+        ("wan_vace", wan("vace_patch_embedding.weight, img_emb.proj.0.bias")),
+        ("wan_camera", wan("control_adapter.conv.weight, img_emb.proj.0.bias")),
+        ("wan_s2v", wan("casual_audio_encoder.encoder.final_linear.weight")),
+        ("wan_humo", wan("audio_proj.audio_proj_glob_1.layer.bias")),
+        ("wan_animate", wan("face_adapter.fuser_blocks.0.k_norm.weight, img_emb.proj.0.bias")),
+        ("wan_i2v", wan("img_emb.proj.0.bias")),
+        ("wan", wan("blocks.0.ffn.0.weight")),
+        ("hunyuan3d_2_0", "latent_in.weight".to_owned()),
+        (
+            "hunyuan3d_2_1",
+            "t_embedder.mlp.2.weight, blocks.0.attn1.k_norm.weight".to_owned(),
+        ),
+        ("hidream_o1", "t_embedder1.mlp.0.weight, x_embedder.proj1.weight".to_owned()),
+        ("hidream", "caption_projection.0.linear.weight".to_owned()),
+        ("anima", format!("{cosmos2}, llm_adapter.blocks.0.cross_attn.q_proj.weight")),
+        ("cosmos_predict2", cosmos2.to_owned()),
+        (
+            "boogu",
+            "double_stream_layers.0.img_instruct_attn.processor.img_to_q.weight, time_caption_embed.timestep_embedder.linear_1.bias"
+                .to_owned(),
+        ),
+        ("omnigen2", "time_caption_embed.timestep_embedder.linear_1.bias".to_owned()),
+        (
+            "lens",
+            "transformer_blocks.0.attn.norm_added_q.weight, transformer_blocks.0.img_mlp.w1.weight, txt_norm.weight"
+                .to_owned(),
+        ),
+        ("mage_flow", "txt_norm.weight 2560, proj_out.weight 128x2560".to_owned()),
+        ("qwen_image_2_1", "txt_in.text_norm.weight 3584, modulation.1.weight".to_owned()),
+        ("qwen_image", "txt_norm.weight 3584, proj_out.weight 64x3072".to_owned()),
+        ("ideogram4", "embed_image_indicator.weight".to_owned()),
+        ("krea2", "txtfusion.projector.weight 1x12, first.weight, blocks.0.attn.wq.weight".to_owned()),
+        (
+            "kandinsky6",
+            "visual_embeddings.in_layer.weight, audio_embeddings.in_layer.weight".to_owned(),
+        ),
+        (
+            "kandinsky5",
+            "visual_embeddings.in_layer.weight, visual_transformer_blocks.0.cross_attention.key_norm.weight"
+                .to_owned(),
+        ),
+        ("ace_step_1_5", "encoder.lyric_encoder.layers.0.input_layernorm.weight".to_owned()),
+        ("ernie_image", "layers.0.mlp.linear_fc2.weight".to_owned()),
+        ("joyimage", "double_blocks.0.attn.img_attn_qkv.weight, img_in.weight".to_owned()),
+        ("yue2", "vae2llm.weight, llm2vae.weight, model.layers.0.self_attn.qkv_proj.weight".to_owned()),
+        ("sdxl", "input_blocks.0.0.weight, label_emb.0.0.weight".to_owned()),
+        ("sd1_sd2", "input_blocks.0.0.weight".to_owned()),
+    ];
+    rows.into()
+}
+
+/// Architecture and keys, in the order in which the loader tests them.
+fn text_encoders() -> Vec<(&'static str, String)> {
+    let t5 = "encoder.block.0.layer.0.SelfAttention.k.weight 4096x4096, shared.weight";
+    let gemma = |layers: &[u32]| {
+        let norms = layers.iter().map(|n| format!("model.layers.{n}.self_attn.q_norm.weight"));
+        let all: Vec<_> = norms.collect();
+        format!(
+            "model.layers.0.post_feedforward_layernorm.weight, model.layers.0.post_attention_layernorm.weight 2560, {}",
+            all.join(", ")
+        )
+    };
+    let qwen35 = "model.language_model.layers.0.linear_attn.A_log, model.language_model.layers.0.input_layernorm.weight";
+    let deepstack = "model.visual.deepstack_merger_list.0.norm.weight";
+    let llama =
+        "model.layers.0.self_attn.q_proj.weight, model.layers.0.post_attention_layernorm.weight";
+    let rows = [
+        (
+            "clip_g",
+            "text_model.encoder.layers.0.mlp.fc1.weight, text_model.encoder.layers.22.mlp.fc1.weight, text_model.encoder.layers.30.mlp.fc1.weight"
+                .to_owned(),
+        ),
+        (
+            "clip_h",
+            "text_model.encoder.layers.0.mlp.fc1.weight, text_model.encoder.layers.22.mlp.fc1.weight"
+                .to_owned(),
+        ),
+        ("clip_l", "text_model.encoder.layers.0.mlp.fc1.weight".to_owned()),
+        ("open_clip", "transformer.resblocks.0.attn.in_proj_weight".to_owned()),
+        ("jina_clip_2", "model.encoder.layers.0.mixer.Wqkv.weight".to_owned()),
+        ("t5xxl", format!("{t5}, encoder.block.23.layer.1.DenseReluDense.wi_1.weight 10240x4096")),
+        ("t5xl", format!("{t5}, encoder.block.23.layer.1.DenseReluDense.wi_1.weight 5120x2048")),
+        ("t5xxl_old", format!("{t5}, encoder.block.23.layer.1.DenseReluDense.wi.weight")),
+        (
+            "byt5_small_glyph",
+            "encoder.block.0.layer.0.SelfAttention.k.weight 384x1472, shared.weight".to_owned(),
+        ),
+        ("t5_base", t5.to_owned()),
+        ("t5_gemma", "model.encoder.layers.0.pre_self_attn_layernorm.weight".to_owned()),
+        ("gemma4_31b", gemma(&[0, 34, 41, 47, 59])),
+        ("gemma4_12b", gemma(&[0, 34, 41, 47])),
+        ("gemma4_e4b", gemma(&[0, 34, 41])),
+        ("gemma4_e2b", gemma(&[0, 34])),
+        (
+            "gemma3_12b",
+            format!("{}, model.layers.5.self_attn.v_proj.weight", gemma(&[0, 34, 41, 47])),
+        ),
+        (
+            "gemma3_4b_vision",
+            format!("{}, vision_model.embeddings.patch_embedding.weight", gemma(&[0, 33])),
+        ),
+        ("gemma3_4b", gemma(&[0, 33])),
+        ("gemma2_2b", gemma(&[])),
+        (
+            "gpt_oss_20b",
+            "model.layers.0.self_attn.sinks 64, model.layers.0.mlp.experts.gate_up_proj.weight"
+                .to_owned(),
+        ),
+        ("qwen25_3b", format!("{llama} 2048, model.layers.0.self_attn.k_proj.bias 256")),
+        ("qwen25_7b", format!("{llama} 3584, model.layers.0.self_attn.k_proj.bias 512")),
+        ("qwen35_08b", format!("{qwen35} 1024")),
+        ("qwen35_4b", format!("{qwen35} 2560")),
+        ("qwen35_9b", format!("{qwen35} 4096")),
+        ("qwen35_27b", format!("{qwen35} 5120")),
+        ("qwen35_2b", format!("{qwen35} 2048")),
+        (
+            "qwen3_vl_32b",
+            format!("{deepstack}, model.language_model.layers.49.mlp.down_proj.weight"),
+        ),
+        (
+            "qwen3_vl_4b",
+            format!("{deepstack}, model.visual.merger.linear_fc2.weight 2560x4096"),
+        ),
+        (
+            "qwen3_vl_8b",
+            format!("{deepstack}, model.visual.merger.linear_fc2.weight 4096x4608"),
+        ),
+        ("qwen3_4b", format!("{llama} 2560, model.layers.0.self_attn.q_norm.weight 128")),
+        ("qwen3_2b", format!("{llama} 2048, model.layers.0.self_attn.q_norm.weight 128")),
+        ("qwen3_8b", format!("{llama} 4096, model.layers.0.self_attn.q_norm.weight 128")),
+        ("qwen3_06b", format!("{llama} 1024, model.layers.0.self_attn.q_norm.weight 128")),
+        (
+            "mistral3_24b",
+            format!("{llama} 5120, model.layers.39.post_attention_layernorm.weight 5120"),
+        ),
+        ("mistral3_24b_pruned", format!("{llama} 5120")),
+        ("ministral3_3b", format!("{llama} 3072")),
+        ("llama3", format!("{llama} 4096")),
+        ("mpnet", "encoder.layer.0.attention.attn.q.weight 768x768".to_owned()),
+        ("minilm", "encoder.layer.0.attention.self.query.weight 384x384".to_owned()),
+        ("bert", "encoder.layer.0.attention.self.query.weight 768x768".to_owned()),
+        ("llm", "model.layers.0.self_attn.q_proj.weight".to_owned()),
+    ];
+    rows.into()
+}
+
+#[test]
+fn every_diffusion_model_is_recognised_behind_every_prefix() {
+    for (id, keys) in diffusion_models() {
+        for prefix in ["", "model.diffusion_model.", "model.model.", "net.", "model."] {
+            let found = detect_in(behind(prefix, &keys));
+            assert_eq!(found.main.architecture, id, "prefix `{prefix}`, keys {keys}");
+            assert_eq!(found.main.prefix, prefix, "{id}");
+            assert_eq!(found.main.role, Role::DiffusionModel, "{id}");
+            assert!(!found.main.evidence.is_empty(), "{id}");
+            assert!(!found.is_checkpoint(), "{id}");
+        }
+    }
+}
+
+#[test]
+fn every_text_encoder_is_recognised_alone_and_in_a_checkpoint() {
+    for (id, keys) in text_encoders() {
+        let alone = detect_in(behind("", &keys));
+        assert_eq!(alone.main.architecture, id, "{keys}");
+        assert_eq!(alone.main.role, Role::TextEncoder, "{id}");
+
+        let model = behind("model.diffusion_model.", FLUX);
+        let inside = detect_in(model.chain(behind("text_encoders.any.transformer.", &keys)));
+        assert_eq!(inside.main.architecture, "flux");
+        assert_eq!(inside.others.len(), 1, "{id}");
+        assert_eq!(inside.others[0].architecture, id);
+        assert_eq!(inside.others[0].prefix, "text_encoders.any.");
+    }
+}
+
+#[test]
+fn the_tables_above_miss_no_architecture() {
+    let tested: BTreeSet<_> =
+        diffusion_models().into_iter().chain(text_encoders()).map(|(id, _)| id).collect();
+    for (architecture, preset) in Preset::architectures() {
+        let is_tested = tested.contains(architecture.id.as_str());
+        assert!(is_tested || ["sam3", "vae"].contains(&architecture.id.as_str()), "{preset:?}");
+    }
+}
+
+#[test]
+fn evidence_names_the_tensors_that_decided() {
+    let found = detect_in(behind(
+        "net.",
+        "cap_embedder.1.weight 3840x2560, noise_refiner.0.attention.k_norm.weight",
+    ));
+    assert_eq!(
+        found.main.evidence,
+        ["net.cap_embedder.1.weight [3840, 2560]", "net.noise_refiner.0.attention.k_norm.weight"]
+    );
+}
+
+#[test]
+fn six_tensors_make_a_prefix_and_five_do_not() {
+    for (count, prefix) in [(5, ""), (6, "net.")] {
+        let keys = (0..count).map(|i| format!("net.layer.{i}.weight"));
+        assert_eq!(detect_in(keys).main.prefix, prefix);
+    }
+}
+
+#[test]
+fn tensors_beside_the_model_are_kept() {
+    let keys = behind("net.", "blocks.0.mlp.layer1.weight").chain(["logvar.0.weight".to_owned()]);
+    let found = detect_in(keys);
+    assert!(!found.is_checkpoint());
+    assert_eq!(found.part_of("net.blocks.0.mlp.layer1.weight").architecture, "cosmos_predict2");
+    let stray = found.part_of("logvar.0.weight");
+    assert!(stray.preset.keep_reason("logvar.0").is_some_and(|why| why.contains("no recognised")));
+}
+
+#[test]
+fn a_whole_checkpoint_falls_into_its_parts() {
+    let found = detect_in(
+        behind("model.diffusion_model.", "input_blocks.0.0.weight, label_emb.0.0.weight")
+            .chain(behind(
+                "conditioner.embedders.0.transformer.",
+                "text_model.encoder.layers.0.mlp.fc1.weight",
+            ))
+            .chain(behind(
+                "conditioner.embedders.1.model.",
+                "transformer.resblocks.0.attn.in_proj_weight",
+            ))
+            .chain(behind(
+                "text_encoders.t5xxl.transformer.",
+                "encoder.block.23.layer.1.DenseReluDense.wi_1.weight 10240x4096",
+            ))
+            .chain(behind("text_encoders.new.", "never.seen.weight"))
+            .chain(behind("first_stage_model.", "decoder.conv_in.weight 4x4x3x3"))
+            .chain(["model_ema.decay".to_owned()]),
+    );
+    assert!(found.is_checkpoint());
+    let part = |name: &str| {
+        let part = found.part_of(name);
+        (part.architecture, part.preset.name.as_str(), part.preset.refuse.is_some())
+    };
+    let ff = "model.diffusion_model.input_blocks.4.1.transformer_blocks.0.ff.net.2.weight";
+    assert_eq!(part(ff), ("sdxl", "unet", false));
+    assert_eq!(found.part_of(ff).preset.keep_reason(ff), None);
+    assert_eq!(part("conditioner.embedders.0.transformer.x.weight"), ("clip_l", "clip", true));
+    assert_eq!(part("conditioner.embedders.1.model.x.weight"), ("open_clip", "clip", true));
+    assert_eq!(part("text_encoders.t5xxl.transformer.x.weight"), ("t5xxl", "t5xxl", false));
+    assert_eq!(part("text_encoders.t5xxl.logit_scale"), ("t5xxl", "t5xxl", false));
+    assert_eq!(part("text_encoders.new.never.seen.weight"), ("unknown", "unclaimed", true));
+    assert_eq!(part("first_stage_model.decoder.mid.weight"), ("vae", "vae", true));
+    assert_eq!(part("model_ema.decay"), ("unknown", "unclaimed", true));
+}
+
+#[test]
+fn real_sentence_encoders_keep_their_tables_and_convert_the_rest() {
+    let minilm = "embeddings.word_embeddings.weight 30522x384, encoder.layer.0.attention.self.query.weight 384x384, pooler.dense.weight 384x384";
+    let mpnet = "embeddings.word_embeddings.weight 30527x768, encoder.layer.0.attention.attn.q.weight 768x768, encoder.relative_attention_bias.weight 32x12";
+    for (keys, prefix) in [(minilm, ""), (mpnet, ""), (minilm, "bert."), (mpnet, "mpnet.")] {
+        let preset = detect_in(behind(prefix, keys)).main.preset;
+        assert_eq!(preset.name, "bert");
+        for layer in [
+            "embeddings.word_embeddings",
+            "embeddings.position_embeddings",
+            "pooler.dense",
+            "encoder.relative_attention_bias",
+            "embeddings.LayerNorm",
+        ] {
+            assert!(preset.keep_reason(&format!("{prefix}{layer}")).is_some(), "{layer}");
+        }
+        for layer in [
+            "encoder.layer.0.attention.self.query",
+            "encoder.layer.0.attention.attn.q",
+            "encoder.layer.0.intermediate.dense",
+            "encoder.layer.11.output.dense",
+        ] {
+            assert_eq!(preset.keep_reason(&format!("{prefix}{layer}")), None, "{layer}");
+        }
+    }
+}
+
+#[test]
+fn language_models_keep_embeddings_heads_and_routers() {
+    let keys = "model.layers.0.self_attn.q_proj.weight, model.layers.0.post_attention_layernorm.weight 2880, lm_head.weight";
+    let preset = detect_in(behind("", keys)).main.preset;
+    for layer in [
+        "model.embed_tokens",
+        "lm_head",
+        "model.norm",
+        "model.layers.3.input_layernorm",
+        "model.layers.3.mlp.gate",
+        "model.layers.3.mlp.router",
+        "model.layers.3.mlp.shared_expert_gate",
+        "model.layers.3.block_sparse_moe.gate",
+    ] {
+        assert!(preset.keep_reason(layer).is_some(), "{layer}");
+    }
+    for layer in [
+        "model.layers.3.mlp.gate_proj",
+        "model.layers.3.mlp.experts.7.down_proj",
+        "model.layers.3.mlp.shared_experts.up_proj",
+        "model.layers.3.mlp.shared_expert.down_proj",
+    ] {
+        assert_eq!(preset.keep_reason(layer), None, "{layer}");
+    }
+}
+
+#[test]
+fn the_rest_is_unknown_and_treated_with_care() {
+    for keys in ["", "blocks.0.attn.weight", "embed.weight", ".", "weight", "model.", "net."] {
+        let found = detect_in(keys.split_terminator(", ").map(str::to_owned));
+        assert_eq!(
+            (found.main.architecture, found.main.preset.name.as_str()),
+            ("unknown", "generic")
+        );
+        assert!(found.main.evidence.is_empty());
+    }
+    let sam3 = "detector.backbone.vision_backbone.trunk.blocks.0.attn.qkv.weight, detector.transformer.decoder.query_embed.weight, tracker.x.weight";
+    assert_eq!(detect_in(behind("", sam3)).main.architecture, "sam3");
+    let vae = "decoder.conv_in.weight 4x4x3x3, encoder.conv_in.weight 4x4x3x3";
+    assert_eq!(detect_in(behind("", vae)).main.role, Role::Vae);
+}
+
+#[test]
+fn wrong_ranks_are_no_match_and_no_panic() {
+    let keys = "cap_embedder.1.weight 3840, noise_refiner.0.attention.k_norm.weight";
+    assert_eq!(detect_in(behind("", keys)).main.architecture, "zimage");
+    let keys = "encoder.layer.0.attention.self.query.weight 0";
+    assert_eq!(detect_in(behind("", keys)).main.architecture, "bert");
+}

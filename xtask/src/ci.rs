@@ -1,0 +1,78 @@
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+
+use crate::workspace::Workspace;
+use crate::{clients, command};
+
+/// How much to check.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Also run the exhaustive tests, and the client checks on whole models.
+    #[arg(long)]
+    long: bool,
+    /// Python for the client checks; nothing is installed into it [default: a venv in target/].
+    #[arg(long, value_name = "PATH")]
+    python: Option<std::path::PathBuf>,
+}
+
+type Step<'a> = (&'static str, Box<dyn Fn() -> Result<()> + 'a>);
+
+/// Runs every step in order and stops at the first that fails.
+pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
+    let start = Instant::now();
+    let mut times = Vec::new();
+    for (name, step) in steps(workspace, options) {
+        println!("── {name}");
+        let start = Instant::now();
+        step().with_context(|| format!("step `{name}` failed"))?;
+        times.push((name, start.elapsed().as_secs_f64()));
+    }
+    println!();
+    for (name, seconds) in times {
+        println!("{name:<16} {seconds:>7.1} s");
+    }
+    println!("{:<16} {:>7.1} s", "all passed", start.elapsed().as_secs_f64());
+    Ok(())
+}
+
+fn steps<'a>(workspace: &'a Workspace, options: &'a Options) -> Vec<Step<'a>> {
+    let cargo = |arguments: &'static [&'static str]| {
+        Box::new(move || command::run(&mut workspace.cargo(arguments)))
+            as Box<dyn Fn() -> Result<()>>
+    };
+    let check_clients = |short| {
+        let options = clients::Options { short, python: options.python.clone() };
+        Box::new(move || clients::run(workspace, &options)) as Box<dyn Fn() -> Result<()>>
+    };
+    let mut steps: Vec<Step> = vec![
+        ("format", cargo(&["fmt", "--all", "--check"])),
+        ("lints", cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])),
+        ("docs", Box::new(|| docs(workspace))),
+        ("tests", Box::new(|| tests(workspace))),
+        ("doc tests", cargo(&["test", "--quiet", "--doc", "--workspace"])),
+    ];
+    if options.long {
+        // Exhaustive tests walk every code and every BF16 value: optimised, or they take an hour.
+        steps.push((
+            "exhaustive tests",
+            cargo(&["test", "--release", "--workspace", "--", "--ignored"]),
+        ));
+    }
+    steps.push(("clients", check_clients(!options.long)));
+    steps
+}
+
+fn docs(workspace: &Workspace) -> Result<()> {
+    let mut doc = workspace.cargo(&["doc", "--workspace", "--no-deps"]);
+    command::run(doc.env("RUSTDOCFLAGS", "-D warnings"))
+}
+
+/// All tests but those in documentation, which nextest does not run.
+fn tests(workspace: &Workspace) -> Result<()> {
+    if command::succeeds(&mut workspace.cargo(&["nextest", "--version"])) {
+        command::run(&mut workspace.cargo(&["nextest", "run", "--workspace"]))
+    } else {
+        command::run(&mut workspace.cargo(&["test", "--workspace", "--all-targets"]))
+    }
+}

@@ -1,0 +1,201 @@
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde::{Deserialize, Serialize};
+
+use crate::command;
+use crate::python::{COMFY, Python, READERS};
+use crate::record;
+use crate::workspace::Workspace;
+
+/// Which models, with which interpreter.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Only the committed model; torch and comfy-kitchen are used if they are there, not installed.
+    #[arg(long)]
+    pub(crate) short: bool,
+    /// Python to use as it is [default: $ROUNDWISE_PYTHON, else a venv in target/].
+    #[arg(long, value_name = "PATH")]
+    pub(crate) python: Option<PathBuf>,
+}
+
+/// (scheme, layout) of every file that is made.
+const CASES: [(&str, &str); 10] = [
+    ("fp8", "comfy"),
+    ("fp8", "comfy-legacy"),
+    ("fp8-e5m2", "comfy"),
+    ("fp8-row", "comfy"),
+    ("fp8-block-64", "comfy"),
+    ("fp8-block-128", "comfy"),
+    ("int8", "comfy"),
+    ("int8-row", "comfy"),
+    ("int8-block-64", "comfy"),
+    ("int8-block-128", "comfy"),
+];
+
+/// Committed model, and those that `clients/weights.py` makes.
+const FIXTURE: &str = "fixtures/tensors/minilm-layer0.safetensors";
+const REAL_MODELS: [&str; 2] = ["minilm", "mpnet"];
+
+/// What the readers found in one file.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Finding {
+    pub(crate) model: String,
+    pub(crate) scheme: String,
+    pub(crate) layout: String,
+    #[serde(flatten)]
+    pub(crate) judged: Judged,
+}
+
+/// The part of a finding that `clients/check.py` prints.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Judged {
+    /// Quantized layers.
+    pub(crate) layers: usize,
+    /// Comparisons made.
+    pub(crate) checks: usize,
+    /// Largest `‖Ŵ − W‖ / ‖W‖` of a layer.
+    pub(crate) worst_weight_error: Option<f64>,
+    /// Layers that comfy-kitchen decoded.
+    pub(crate) kitchen_layers: usize,
+    /// Largest relative difference of its product with such a layer from ours.
+    pub(crate) worst_linear_error: Option<f64>,
+    /// What was wrong.
+    pub(crate) defects: Vec<String>,
+}
+
+/// Converts, judges and prints every case; fails if anything differs.
+pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
+    let packages = if options.short { READERS } else { COMFY };
+    let python = Python::with(workspace, options.python.as_deref(), packages)?;
+    let golden = workspace.path("fixtures/scripts/golden.py");
+    command::run(python.command(&["-B"]).arg(golden).arg("--check"))?;
+
+    let has_kitchen = python.imports("torch, comfy_kitchen");
+    ensure!(options.short || has_kitchen, "comfy-kitchen does not import in this Python");
+    let bench = Clients { workspace, python, binary: workspace.release_binary()?, has_kitchen };
+
+    let mut findings = Vec::new();
+    println!("{HEADING}");
+    for (model, file) in bench.models(options.short)? {
+        for (scheme, layout) in CASES {
+            let finding = bench.judge(&model, &file, scheme, layout)?;
+            print_row(&finding);
+            findings.push(finding);
+        }
+    }
+    let defects: usize = findings.iter().map(|finding| finding.judged.defects.len()).sum();
+    if !options.short {
+        record::write(workspace, "clients", &findings)?;
+    }
+    if defects > 0 {
+        bail!("{defects} differences");
+    }
+    Ok(())
+}
+
+struct Clients<'a> {
+    workspace: &'a Workspace,
+    python: Python,
+    binary: PathBuf,
+    has_kitchen: bool,
+}
+
+impl Clients<'_> {
+    fn models(&self, short: bool) -> Result<Vec<(String, PathBuf)>> {
+        let mut models = vec![("minilm-layer0".to_owned(), self.workspace.path(FIXTURE))];
+        let folder = self.workspace.target("weights");
+        for name in REAL_MODELS.iter().filter(|_| !short) {
+            let script = self.workspace.path("xtask/clients/weights.py");
+            command::run(self.python.command(&[]).arg(script).arg(name).arg(&folder))?;
+            models.push(((*name).to_owned(), folder.join(format!("{name}.safetensors"))));
+        }
+        Ok(models)
+    }
+
+    /// Converts a model and has the readers look at it. The file stays only if it has a defect.
+    fn judge(&self, model: &str, input: &Path, scheme: &str, layout: &str) -> Result<Finding> {
+        let folder = self.workspace.target("clients");
+        fs::create_dir_all(&folder)?;
+        let output = folder.join(format!("{model}-{scheme}-{layout}.safetensors"));
+        self.convert(input, &output, scheme, layout)?;
+        let verified = output.with_extension("verify.json");
+        fs::write(&verified, self.verify(input, &output)?)?;
+
+        let judged = self.check(input, &output, scheme, layout, &verified)?;
+        if judged.defects.is_empty() {
+            fs::remove_file(&output)?;
+            fs::remove_file(&verified)?;
+        }
+        Ok(Finding {
+            model: model.to_owned(),
+            scheme: scheme.to_owned(),
+            layout: layout.to_owned(),
+            judged,
+        })
+    }
+
+    fn convert(&self, input: &Path, output: &Path, scheme: &str, layout: &str) -> Result<()> {
+        let mut convert = Command::new(&self.binary);
+        convert.arg("convert").arg(input).arg("-o").arg(output);
+        convert.args(["--scheme", scheme, "--layout", layout]);
+        convert.args(["--scale-rule", "absmax", "--rounding", "nearest", "--force", "--json"]);
+        command::output(&mut convert).map(drop)
+    }
+
+    /// The report of `verify`, also when it found something: the readers look at that, too.
+    fn verify(&self, input: &Path, output: &Path) -> Result<Vec<u8>> {
+        let mut verify = Command::new(&self.binary);
+        verify.arg("verify").arg(input).arg(output).arg("--json");
+        let result = verify.output().with_context(|| command::line(&verify))?;
+        let complaint = String::from_utf8_lossy(&result.stderr);
+        ensure!(!result.stdout.is_empty(), "{}\n{complaint}", command::line(&verify));
+        Ok(result.stdout)
+    }
+
+    fn check(
+        &self,
+        input: &Path,
+        output: &Path,
+        scheme: &str,
+        layout: &str,
+        verified: &Path,
+    ) -> Result<Judged> {
+        let mut check = self.python.command(&[]);
+        check.arg(self.workspace.path("xtask/clients/check.py"));
+        check.arg("--original").arg(input).arg("--converted").arg(output);
+        check.args(["--scheme", scheme]).arg("--verify").arg(verified);
+        if layout == "comfy-legacy" {
+            check.arg("--legacy");
+        }
+        if self.has_kitchen {
+            check.arg("--kitchen");
+        }
+        let text = command::output(&mut check)?;
+        serde_json::from_str(&text).with_context(|| format!("read {text}"))
+    }
+}
+
+const HEADING: &str = "\
+model          scheme          layout        layers  checks  worst weight  by comfy-kitchen";
+
+fn print_row(finding: &Finding) {
+    let Judged { layers, checks, worst_weight_error, kitchen_layers, worst_linear_error, defects } =
+        &finding.judged;
+    let kitchen = match worst_linear_error {
+        Some(error) => format!("{kitchen_layers} layers, product within {error:.1e}"),
+        None => "-".to_owned(),
+    };
+    println!(
+        "{:<14} {:<15} {:<13} {layers:>6} {checks:>7} {:>13} {kitchen}",
+        finding.model,
+        finding.scheme,
+        finding.layout,
+        worst_weight_error.map_or("-".to_owned(), |error| format!("{:.4} %", error * 100.0)),
+    );
+    for defect in defects {
+        println!("  DIFFERS {defect}");
+    }
+}

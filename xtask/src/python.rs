@@ -1,0 +1,79 @@
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::command;
+use crate::workspace::Workspace;
+
+/// Names an interpreter to use instead of the task's own environment.
+const VARIABLE: &str = "ROUNDWISE_PYTHON";
+
+/// Enough to read files and to compute what they should hold.
+pub(crate) const READERS: &[&str] = &["numpy", "safetensors==0.8.0"];
+
+/// The library that ComfyUI computes with. It imports `packaging` without asking for it.
+pub(crate) const COMFY: &[&str] =
+    &["numpy", "safetensors==0.8.0", "torch", "comfy-kitchen==0.2.40", "packaging"];
+
+/// The converter to compare with. It names one of its dependencies only.
+pub(crate) const PEER: &[&str] = &[
+    "numpy",
+    "safetensors==0.8.0",
+    "torch",
+    "comfy-kitchen==0.2.40",
+    "packaging",
+    "tqdm",
+    "convert-to-quant==1.3.4",
+];
+
+/// A Python interpreter that has the packages a task needs.
+pub(crate) struct Python {
+    program: PathBuf,
+}
+
+impl Python {
+    /// The chosen interpreter as it is, or the environment in `target/` with `packages` installed.
+    pub(crate) fn with(
+        workspace: &Workspace,
+        chosen: Option<&Path>,
+        packages: &[&str],
+    ) -> Result<Self> {
+        let variable = std::env::var_os(VARIABLE).map(PathBuf::from);
+        if let Some(program) = chosen.map(Path::to_owned).or(variable) {
+            return Ok(Self { program });
+        }
+        let python = Self::environment(&workspace.target("clients-venv"))?;
+        let mut pip = python.command(&["-m", "pip", "install", "--quiet"]);
+        command::run(pip.arg("--disable-pip-version-check").args(packages))
+            .context("install Python packages")?;
+        Ok(python)
+    }
+
+    fn environment(folder: &Path) -> Result<Self> {
+        let program = folder.join(if cfg!(windows) { "Scripts/python.exe" } else { "bin/python" });
+        if !program.exists() {
+            let mut venv = Command::new(if cfg!(windows) { "python" } else { "python3" });
+            command::run(venv.args(["-m", "venv"]).arg(folder))
+                .context("Python 3.10 or newer with its `venv` module is needed")?;
+        }
+        Ok(Self { program })
+    }
+
+    /// The interpreter with these arguments. It leaves no compiled modules in the repository.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.program);
+        command.env("PYTHONDONTWRITEBYTECODE", "1").args(arguments);
+        command
+    }
+
+    /// Whether these modules import, comma-separated.
+    pub(crate) fn imports(&self, modules: &str) -> bool {
+        command::succeeds(&mut self.command(&["-c", &format!("import {modules}")]))
+    }
+
+    /// A program that a package installed beside the interpreter.
+    pub(crate) fn script(&self, name: &str) -> PathBuf {
+        self.program.with_file_name(name).with_extension(std::env::consts::EXE_EXTENSION)
+    }
+}

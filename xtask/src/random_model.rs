@@ -1,0 +1,150 @@
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use serde_json::{Map, Value, json};
+
+/// A BF16 file of random matrices with the names and shapes of a diffusion transformer's.
+///
+/// One unit is 11 matrices of 12288 × 3072 and 13 of 3072 × 3072: 1,026 MiB.
+pub(crate) struct RandomModel {
+    units: usize,
+}
+
+const BYTES_PER_WEIGHT: usize = 2;
+const WIDE: [usize; 2] = [12288, 3072];
+const SQUARE: [usize; 2] = [3072, 3072];
+const WIDE_PER_UNIT: usize = 11;
+const EXTRA_SQUARES_PER_UNIT: usize = 2;
+const CHUNK_WEIGHTS: usize = 1 << 19;
+
+/// Spread of the weights; real layers of such models have 0.02 to 0.05.
+const DEVIATION: f32 = 0.03;
+
+impl RandomModel {
+    /// About `units` GiB.
+    pub(crate) fn of_units(units: usize) -> Self {
+        Self { units }
+    }
+
+    /// Elements of the largest matrix.
+    pub(crate) fn largest_matrix() -> usize {
+        WIDE[0] * WIDE[1]
+    }
+
+    /// The file, made unless it is there from an earlier run: the same bytes every time.
+    pub(crate) fn file(&self, folder: &Path) -> Result<PathBuf> {
+        let path = folder.join(format!("random-{}gib.safetensors", self.units));
+        let header = self.header()?;
+        let size = (header.len() + self.data_bytes()) as u64;
+        if path.metadata().is_ok_and(|found| found.len() == size) {
+            return Ok(path);
+        }
+        fs::create_dir_all(folder)?;
+        let partial = path.with_extension("partial");
+        self.write(&header, &partial).with_context(|| format!("write {}", partial.display()))?;
+        fs::rename(&partial, &path)?;
+        Ok(path)
+    }
+
+    fn tensors(&self) -> Vec<(String, [usize; 2])> {
+        let wide = (0..self.units * WIDE_PER_UNIT).flat_map(|block| {
+            [
+                (format!("double_blocks.{block}.img_mlp.0.weight"), WIDE),
+                (format!("double_blocks.{block}.img_attn.proj.weight"), SQUARE),
+            ]
+        });
+        let extra = (0..self.units * EXTRA_SQUARES_PER_UNIT)
+            .map(|block| (format!("double_blocks.{block}.txt_attn.proj.weight"), SQUARE));
+        wide.chain(extra).collect()
+    }
+
+    fn data_bytes(&self) -> usize {
+        self.tensors().iter().map(|(_, shape)| byte_len(*shape)).sum()
+    }
+
+    /// Length field and padded JSON.
+    fn header(&self) -> Result<Vec<u8>> {
+        let mut entries = Map::new();
+        let mut start = 0;
+        for (name, shape) in self.tensors() {
+            let end = start + byte_len(shape);
+            entries.insert(
+                name,
+                json!({"dtype": "BF16", "shape": shape, "data_offsets": [start, end]}),
+            );
+            start = end;
+        }
+        let mut text = serde_json::to_vec(&Value::Object(entries))?;
+        text.resize(text.len().next_multiple_of(8), b' ');
+        let mut header = (text.len() as u64).to_le_bytes().to_vec();
+        header.append(&mut text);
+        Ok(header)
+    }
+
+    /// In small pieces, so that this process stays small: see [`crate::measured_run::MeasuredRun`].
+    fn write(&self, header: &[u8], path: &Path) -> Result<()> {
+        let mut file = BufWriter::new(File::create(path)?);
+        file.write_all(header)?;
+        let mut random = Random(1);
+        let mut chunk = Vec::with_capacity(CHUNK_WEIGHTS * BYTES_PER_WEIGHT);
+        let mut left = self.data_bytes() / BYTES_PER_WEIGHT;
+        while left > 0 {
+            let weights = left.min(CHUNK_WEIGHTS);
+            chunk.clear();
+            chunk.extend((0..weights).flat_map(|_| random.bf16().to_le_bytes()));
+            file.write_all(&chunk)?;
+            left -= weights;
+        }
+        file.into_inner()?.sync_all()?;
+        Ok(())
+    }
+}
+
+fn byte_len(shape: [usize; 2]) -> usize {
+    shape[0] * shape[1] * BYTES_PER_WEIGHT
+}
+
+/// SplitMix64.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut bits = self.0;
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        bits ^ (bits >> 31)
+    }
+
+    /// A nearly normal weight: the sum of four uniform 16-bit parts, variance 4/12. Cut to BF16.
+    fn bf16(&mut self) -> u16 {
+        let bits = self.next();
+        let sum: u64 = (0..4).map(|part| bits >> (16 * part) & 0xFFFF).sum();
+        let uniform = sum as f32 / 65536.0 - 2.0;
+        let weight = uniform * 3f32.sqrt() * DEVIATION;
+        (weight.to_bits() >> 16) as u16
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_unit_is_about_one_gib_of_whole_matrices() {
+        let model = RandomModel::of_units(1);
+        assert_eq!(model.data_bytes(), 1026 << 20);
+        assert_eq!(model.header().unwrap().len() % 8, 0);
+    }
+
+    #[test]
+    fn weights_have_the_stated_spread() {
+        let mut random = Random(1);
+        let weights: Vec<f32> =
+            (0..100_000).map(|_| f32::from_bits(u32::from(random.bf16()) << 16)).collect();
+        let mean_square = weights.iter().map(|w| w * w).sum::<f32>() / weights.len() as f32;
+        assert!((mean_square.sqrt() / DEVIATION - 1.0).abs() < 0.01);
+    }
+}

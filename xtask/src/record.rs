@@ -1,0 +1,38 @@
+use std::fs;
+
+use anyhow::{Context, Result};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::machine::Machine;
+use crate::workspace::Workspace;
+
+/// One measurement with where and of what it was made.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Record<T> {
+    pub(crate) machine: Machine,
+    pub(crate) commit: String,
+    pub(crate) measured: T,
+}
+
+/// Stores a measurement as target/bench/NAME.json.
+pub(crate) fn write<T: Serialize>(workspace: &Workspace, name: &str, measured: T) -> Result<()> {
+    let record = Record { machine: Machine::here(), commit: workspace.commit()?, measured };
+    fs::create_dir_all(workspace.target("bench"))?;
+    let path = workspace.target(&format!("bench/{name}.json"));
+    fs::write(&path, serde_json::to_string_pretty(&record)? + "\n")
+        .with_context(|| format!("write {}", path.display()))
+}
+
+/// The stored measurement; `None` if it was never made.
+pub(crate) fn read<T: DeserializeOwned>(
+    workspace: &Workspace,
+    name: &str,
+) -> Result<Option<Record<T>>> {
+    let path = workspace.target(&format!("bench/{name}.json"));
+    if !path.exists() {
+        return Ok(None);
+    }
+    let text = fs::read_to_string(&path)?;
+    serde_json::from_str(&text).with_context(|| format!("read {}", path.display()))
+}

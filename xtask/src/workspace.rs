@@ -1,0 +1,57 @@
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::command;
+
+/// This repository and its build folder.
+pub(crate) struct Workspace {
+    root: PathBuf,
+    target: PathBuf,
+}
+
+impl Workspace {
+    /// The workspace that this task was built in.
+    pub(crate) fn here() -> Self {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask is a subfolder");
+        let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
+        Self { root: root.to_owned(), target: root.join(target) }
+    }
+
+    /// A path inside the repository.
+    pub(crate) fn path(&self, inside: &str) -> PathBuf {
+        self.root.join(inside)
+    }
+
+    /// A path inside the build folder.
+    pub(crate) fn target(&self, inside: &str) -> PathBuf {
+        self.target.join(inside)
+    }
+
+    /// `cargo` with these arguments, to be run at the root.
+    pub(crate) fn cargo(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        command.args(arguments).current_dir(&self.root);
+        command
+    }
+
+    /// Builds the tool for release and gives its path.
+    pub(crate) fn release_binary(&self) -> Result<PathBuf> {
+        let build = ["build", "--release", "--package", "roundwise", "--bin", "roundwise"];
+        command::run(&mut self.cargo(&build))?;
+        Ok(self.target("release").join("roundwise").with_extension(std::env::consts::EXE_EXTENSION))
+    }
+
+    /// Commit that is checked out, `+changes` where files differ from it.
+    pub(crate) fn commit(&self) -> Result<String> {
+        let git = |arguments: &[&str]| {
+            command::output(Command::new("git").args(arguments).current_dir(&self.root))
+        };
+        let commit = git(&["rev-parse", "--short=12", "HEAD"])?;
+        // Results themselves are no change of what was measured.
+        let changes = git(&["status", "--porcelain", "--", ".", ":!docs/results.md"])?;
+        let suffix = if changes.trim().is_empty() { "" } else { "+changes" };
+        Ok(format!("{}{suffix}", commit.trim()))
+    }
+}
