@@ -21,7 +21,11 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
 
 /// Whether a command starts and succeeds. Prints nothing.
 pub(crate) fn succeeds(command: &mut Command) -> bool {
-    command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+    command
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
 }
 
 /// The command as one would type it.

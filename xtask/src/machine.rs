@@ -18,9 +18,8 @@ pub(crate) struct Machine {
 impl Machine {
     /// This machine. What the system does not tell is `unknown` or 0.
     pub(crate) fn here() -> Self {
-        let kib = field("/proc/meminfo", "MemTotal").and_then(|text| {
-            text.trim_end_matches("kB").trim().parse::<f64>().ok()
-        });
+        let kib = field("/proc/meminfo", "MemTotal")
+            .and_then(|text| text.trim_end_matches("kB").trim().parse::<f64>().ok());
         Self {
             cpu: field("/proc/cpuinfo", "model name").unwrap_or_else(|| "unknown".to_owned()),
             cores: std::thread::available_parallelism().map_or(0, |cores| cores.get()),

@@ -2,8 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use roundwise_convert::architecture::{Detected, Shapes, detect};
-use roundwise_convert::preset::{Preset, Role};
+use roundwise_convert::{Detected, Preset, Role, Shapes, detect};
 
 /// `"name 3840x2560"` is one tensor; without a shape it is a small matrix.
 fn detect_in(keys: impl IntoIterator<Item = String>) -> Detected {

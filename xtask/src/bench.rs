@@ -1,0 +1,26 @@
+mod convert;
+mod encode;
+
+pub(crate) use convert::ConvertBench;
+pub(crate) use encode::EncodeBench;
+
+use anyhow::Result;
+
+use crate::workspace::Workspace;
+
+/// What to measure.
+#[derive(clap::Subcommand)]
+pub(crate) enum Bench {
+    /// A 1 GiB and a 2 GiB model: time beside `cat` and convert-to-quant, peak memory.
+    Convert(convert::Options),
+    /// Speed of the rounding kernels beside torch's casts, one thread.
+    Encode(encode::Options),
+}
+
+/// Measures, prints, and stores the result for the report.
+pub(crate) fn run(workspace: &Workspace, bench: &Bench) -> Result<()> {
+    match bench {
+        Bench::Convert(options) => convert::run(workspace, options),
+        Bench::Encode(options) => encode::run(workspace, options),
+    }
+}

@@ -1,0 +1,102 @@
+/// A figure that has to be reached.
+pub(crate) struct Goal {
+    /// What is measured, with its unit.
+    pub(crate) name: &'static str,
+    /// Which way is better.
+    pub(crate) better: Better,
+    /// Worse than this is a fault.
+    pub(crate) must: Option<f64>,
+    /// What we would like.
+    pub(crate) aim: Option<f64>,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) enum Better {
+    Lower,
+    Higher,
+}
+
+/// Time of a conversion over that of copying the same file.
+pub(crate) const TIME_OVER_CAT: Goal =
+    Goal { name: "FP8 conversion, time over `cat`", better: Better::Lower, must: None, aim: None };
+
+/// The peer's time over ours.
+pub(crate) const FASTER_THAN_PEER: Goal = Goal {
+    name: "FP8 conversion, times faster than convert-to-quant",
+    better: Better::Higher,
+    must: None,
+    aim: None,
+};
+
+/// Peak memory over what the formula allows.
+pub(crate) const MEMORY_OVER_ALLOWED: Goal = Goal {
+    name: "peak memory over 200 MiB + 3 × largest matrix in F32 × threads",
+    better: Better::Lower,
+    must: Some(1.0),
+    aim: None,
+};
+
+/// Peak memory on twice the model over peak memory on the model.
+pub(crate) const MEMORY_GROWTH: Goal = Goal {
+    name: "peak memory, 2 GiB model over 1 GiB model",
+    better: Better::Lower,
+    must: Some(1.1),
+    aim: None,
+};
+
+/// Speed of BF16 → E4M3 over torch's cast, arrays in memory.
+pub(crate) const ENCODE_OVER_TORCH: Goal = Goal {
+    name: "BF16 → E4M3 on one thread, speed over torch",
+    better: Better::Higher,
+    must: None,
+    aim: None,
+};
+
+impl Goal {
+    /// `must` and `aim` as text, and how far `reached` got.
+    pub(crate) fn row(&self, reached: f64) -> [String; 5] {
+        let bound = |figure: Option<f64>| {
+            let sign = match self.better {
+                Better::Lower => '≤',
+                Better::Higher => '≥',
+            };
+            figure.map_or("–".to_owned(), |figure| format!("{sign} {figure}"))
+        };
+        [
+            self.name.to_owned(),
+            bound(self.must),
+            bound(self.aim),
+            format!("{reached:.2}"),
+            self.verdict(reached).to_owned(),
+        ]
+    }
+
+    fn verdict(&self, reached: f64) -> &'static str {
+        let holds = |bound: f64| match self.better {
+            Better::Lower => reached <= bound,
+            Better::Higher => reached >= bound,
+        };
+        match (self.must, self.aim) {
+            (Some(must), _) if !holds(must) => "short of must",
+            (_, Some(aim)) if !holds(aim) => "short of aim",
+            (None, None) => "–",
+            _ => "reached",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn verdicts_name_the_first_bound_that_is_missed() {
+        let goal = Goal { name: "time", better: Better::Lower, must: Some(2.0), aim: Some(1.5) };
+        assert_eq!(goal.verdict(2.5), "short of must");
+        assert_eq!(goal.verdict(1.8), "short of aim");
+        assert_eq!(goal.verdict(1.5), "reached");
+        let goal = Goal { better: Better::Higher, ..goal };
+        assert_eq!(goal.verdict(1.8), "short of must");
+        assert_eq!(goal.verdict(f64::NAN), "short of must");
+    }
+}

@@ -1,0 +1,176 @@
+use std::fmt::Write as _;
+use std::fs;
+
+use anyhow::{Result, ensure};
+
+use crate::bench::{ConvertBench, EncodeBench};
+use crate::clients::{Finding, Judged};
+use crate::goal;
+use crate::measured_run::Runs;
+use crate::record::{self, Record};
+use crate::workspace::Workspace;
+
+const MIB: f64 = (1 << 20) as f64;
+
+const INTRODUCTION: &str = "\
+# Results
+
+Written by `cargo xtask report` from what `cargo xtask bench convert`, `cargo xtask bench encode` and
+`cargo xtask clients` stored. Figures that fall short are printed like the others. Every section names
+its machine and its commit; `+changes` means that files differed from the commit.
+";
+
+/// Writes docs/results.md from the stored measurements.
+pub(crate) fn run(workspace: &Workspace) -> Result<()> {
+    let convert: Option<Record<ConvertBench>> = record::read(workspace, "convert")?;
+    let encode: Option<Record<EncodeBench>> = record::read(workspace, "encode")?;
+    let clients: Option<Record<Vec<Finding>>> = record::read(workspace, "clients")?;
+    let nothing = convert.is_none() && encode.is_none() && clients.is_none();
+    ensure!(!nothing, "nothing was measured yet: see `cargo xtask bench --help`");
+
+    let mut text = INTRODUCTION.to_owned();
+    text += &goals(convert.as_ref(), encode.as_ref());
+    text += &convert.map(|record| convert_section(&record)).unwrap_or_default();
+    text += &encode.map(|record| encode_section(&record)).unwrap_or_default();
+    text += &clients.map(|record| clients_section(&record)).unwrap_or_default();
+    fs::write(workspace.path("docs/results.md"), text)?;
+    println!("docs/results.md written");
+    Ok(())
+}
+
+fn goals(convert: Option<&Record<ConvertBench>>, encode: Option<&Record<EncodeBench>>) -> String {
+    let mut rows = Vec::new();
+    if let Some(Record { measured, .. }) = convert {
+        rows.push(goal::TIME_OVER_CAT.row(measured.ratio_to_cat()).to_vec());
+        rows.extend(
+            measured.times_faster_than_peer().map(|x| goal::FASTER_THAN_PEER.row(x).to_vec()),
+        );
+        let share = measured.ours.peak_bytes as f64 / measured.allowed_bytes() as f64;
+        rows.push(goal::MEMORY_OVER_ALLOWED.row(share).to_vec());
+        rows.push(goal::MEMORY_GROWTH.row(measured.memory_growth()).to_vec());
+    }
+    let kernel = encode.and_then(|record| record.measured.kernels.get("encode_bf16_slice e4m3"));
+    if let Some((kernel, torch)) = kernel.and_then(|kernel| Some((kernel, kernel.torch?))) {
+        rows.push(goal::ENCODE_OVER_TORCH.row(kernel.ours.memory / torch.memory).to_vec());
+    }
+    if rows.is_empty() {
+        return String::new();
+    }
+    let table = table(&["figure", "must", "aim", "reached", ""], &rows);
+    format!("\n## Figures\n\n{table}")
+}
+
+fn convert_section(record: &Record<ConvertBench>) -> String {
+    let bench = &record.measured;
+    let row = |name: &str, runs: &Runs| {
+        vec![
+            name.to_owned(),
+            format!("{:.2}", runs.median_seconds),
+            format!("{:.0}", runs.peak_bytes as f64 / MIB),
+            runs.seconds.len().to_string(),
+        ]
+    };
+    let mut rows = vec![
+        row("`cat in > out`", &bench.cat),
+        row("`roundwise convert --scheme fp8 --rounding nearest`", &bench.ours),
+        row("the same, model of twice the size", &bench.double),
+    ];
+    rows.extend(
+        bench
+            .peer
+            .as_ref()
+            .map(|runs| row("`convert_to_quant --comfy_quant --simple` 1.3.4", runs)),
+    );
+    let table = table(&["1 GiB BF16 to FP8, warm cache", "median s", "peak MiB", "runs"], &rows);
+    let mut text = section("Conversion", record, &table);
+    let _ = write!(
+        text,
+        "\nThe input has {:.0} MiB in matrices of 12288 × 3072 and 3072 × 3072. Of our time, {:.2} s \
+         is the final sync to disk, which the others leave to the system; without it the time over \
+         `cat` is {:.2} instead of {:.2}. With {} threads, 200 MiB + 3 × largest matrix in F32 × \
+         threads allows {:.0} MiB.\n",
+        bench.input_bytes as f64 / MIB,
+        bench.sync_seconds,
+        bench.ratio_to_cat_without_sync(),
+        bench.ratio_to_cat(),
+        bench.threads,
+        bench.allowed_bytes() as f64 / MIB,
+    );
+    text
+}
+
+fn encode_section(record: &Record<EncodeBench>) -> String {
+    let pair = |ours: f64, torch: Option<f64>| {
+        let ratio = torch.map_or("–".to_owned(), |torch| format!("{:.2}", ours / torch));
+        [format!("{ours:.2}"), torch.map_or("–".to_owned(), |torch| format!("{torch:.2}")), ratio]
+    };
+    let rows: Vec<Vec<String>> = record
+        .measured
+        .kernels
+        .iter()
+        .map(|(name, kernel)| {
+            let memory = pair(kernel.ours.memory, kernel.torch.map(|speed| speed.memory));
+            let cache = pair(kernel.ours.cache, kernel.torch.map(|speed| speed.cache));
+            [vec![format!("`{name}`")], memory.to_vec(), cache.to_vec()].concat()
+        })
+        .collect();
+    let heads = ["kernel", "in memory", "torch", "ratio", "in cache", "torch", "ratio"];
+    let body = table(&heads, &rows);
+    let note =
+        format!("\nG elements per second on one thread; torch is {}.\n", record.measured.torch);
+    section("Kernels", record, &body) + &note
+}
+
+fn clients_section(record: &Record<Vec<Finding>>) -> String {
+    let rows: Vec<Vec<String>> = record.measured.iter().map(client_row).collect();
+    let heads = [
+        "model",
+        "scheme",
+        "layout",
+        "layers",
+        "checks",
+        "worst weight error",
+        "layers in comfy-kitchen",
+        "worst product difference",
+        "defects",
+    ];
+    let note = "\nThe weight error is ‖Ŵ − W‖ / ‖W‖ of the worst layer. The product difference is that \
+        of `x Ŵᵀ` computed by comfy-kitchen 0.2.40, which rounds the inputs of INT8 layers too, from \
+        ours in F64.\n";
+    section("Files in their clients", record, &table(&heads, &rows)) + note
+}
+
+fn client_row(finding: &Finding) -> Vec<String> {
+    let Judged { layers, checks, worst_weight_error, kitchen_layers, worst_linear_error, defects } =
+        &finding.judged;
+    vec![
+        finding.model.clone(),
+        format!("`{}`", finding.scheme),
+        format!("`{}`", finding.layout),
+        layers.to_string(),
+        checks.to_string(),
+        worst_weight_error.map_or("–".to_owned(), |error| format!("{:.2} %", error * 100.0)),
+        if *kitchen_layers == 0 { "–".to_owned() } else { kitchen_layers.to_string() },
+        worst_linear_error.map_or("–".to_owned(), |error| format!("{error:.1e}")),
+        defects.len().to_string(),
+    ]
+}
+
+fn section<T>(title: &str, record: &Record<T>, body: &str) -> String {
+    let machine = &record.machine;
+    format!(
+        "\n## {title}\n\n{}, {} cores, {} GiB, {}; commit {}.\n\n{body}",
+        machine.cpu, machine.cores, machine.memory_gib, machine.platform, record.commit
+    )
+}
+
+/// A Markdown table; all columns but the first are right-aligned.
+fn table(heads: &[&str], rows: &[Vec<String>]) -> String {
+    let mut text = format!("| {} |\n|---|", heads.join(" | "));
+    text += &"--:|".repeat(heads.len() - 1);
+    text.push('\n');
+    for row in rows {
+        let _ = writeln!(text, "| {} |", row.join(" | "));
+    }
+    text
+}
