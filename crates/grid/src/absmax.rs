@@ -1,5 +1,6 @@
 use pulp::NullaryFnOnce;
 
+use crate::map::{BLOCK, PLACES, RUN, STRIDE};
 use crate::vectors;
 
 /// Largest magnitude of `values`; 0 for an empty slice.
@@ -15,10 +16,32 @@ struct Absmax<'a>(&'a [f32]);
 impl NullaryFnOnce for Absmax<'_> {
     type Output = f32;
 
-    /// Without the sign, f32 bits order as whole numbers: finite, then infinity, then NaN.
     #[inline(always)]
     fn call(self) -> f32 {
-        let magnitude = |value: &f32| value.to_bits() & !(1 << 31);
-        f32::from_bits(self.0.iter().map(magnitude).fold(0, u32::max))
+        let (blocks, rest) = self.0.as_chunks::<BLOCK>();
+        let mut largest = [0; RUN];
+        for block in blocks {
+            add_block(&mut largest, block);
+        }
+        let largest = largest.into_iter().fold(0, u32::max);
+        f32::from_bits(rest.iter().map(magnitude_bits).fold(largest, u32::max))
     }
+}
+
+#[inline(always)]
+fn add_block(largest: &mut [u32; RUN], block: &[f32; BLOCK]) {
+    for start in (0..STRIDE).step_by(RUN) {
+        for place in 0..PLACES {
+            let at = place * STRIDE + start;
+            for (largest, value) in largest.iter_mut().zip(&block[at..at + RUN]) {
+                *largest = magnitude_bits(value).max(*largest);
+            }
+        }
+    }
+}
+
+/// Without the sign, f32 bits order as whole numbers: finite, then infinity, then NaN.
+#[inline(always)]
+fn magnitude_bits(value: &f32) -> u32 {
+    value.to_bits() & !(1 << 31)
 }

@@ -1,6 +1,5 @@
-use pulp::NullaryFnOnce;
-
-use crate::{Grid, vectors};
+use crate::Grid;
+use crate::map::map;
 
 /// `codes[i] = G::encode(values[i])`.
 ///
@@ -36,26 +35,4 @@ pub fn encode_bf16_slice<G: Grid>(values: &[u16], codes: &mut [G::Code]) {
 /// When the lengths differ.
 pub fn decode_scaled<G: Grid>(codes: &[G::Code], scale: f32, values: &mut [f32]) {
     map(codes, values, move |code| G::decode(code) * scale);
-}
-
-fn map<A: Copy, B>(from: &[A], to: &mut [B], function: impl Fn(A) -> B) {
-    assert_eq!(from.len(), to.len(), "one code per value");
-    vectors::run(Map { from, to, function });
-}
-
-struct Map<'a, A, B, F> {
-    from: &'a [A],
-    to: &'a mut [B],
-    function: F,
-}
-
-impl<A: Copy, B, F: Fn(A) -> B> NullaryFnOnce for Map<'_, A, B, F> {
-    type Output = ();
-
-    #[inline(always)]
-    fn call(self) {
-        for (&from, to) in self.from.iter().zip(self.to) {
-            *to = (self.function)(from);
-        }
-    }
 }

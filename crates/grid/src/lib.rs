@@ -21,6 +21,7 @@ mod f16;
 mod grid;
 mod int8;
 mod kind;
+mod map;
 mod small_float;
 mod squares;
 mod vectors;

@@ -11,9 +11,6 @@ pub struct Squares {
     pub value: f64,
 }
 
-/// Partial sums, value `i` going to number `i % 16`: two AVX-512 registers of f64.
-const LANES: usize = 16;
-
 /// [`encode_scaled`](crate::encode_scaled) that measures what it writes, reading `values` once.
 ///
 /// - `scale`: model units per grid unit, finite and above 0
@@ -26,8 +23,8 @@ const LANES: usize = 16;
 /// # Panics
 /// When the lengths differ.
 pub fn encode_measured<G: Grid>(values: &[f32], scale: f32, codes: &mut [G::Code]) -> Squares {
-    crate::encode_scaled::<G>(values, scale, codes);
-    measure::<G>(values, scale, codes)
+    assert_eq!(values.len(), codes.len(), "as many results as values");
+    vectors::run(EncodeMeasured::<G> { values, scale, codes })
 }
 
 /// The sums of [`encode_measured`] for codes that exist already.
@@ -35,8 +32,43 @@ pub fn encode_measured<G: Grid>(values: &[f32], scale: f32, codes: &mut [G::Code
 /// # Panics
 /// When the lengths differ.
 pub fn measure<G: Grid>(values: &[f32], scale: f32, codes: &[G::Code]) -> Squares {
-    assert_eq!(values.len(), codes.len(), "one code per value");
+    assert_eq!(values.len(), codes.len(), "as many results as values");
     vectors::run(Measure::<G> { values, scale, codes })
+}
+
+/// Partial sums; value `i` is added to sum `i % 64`. Many enough that the loop over them becomes
+/// vectors: a shorter one is unrolled instead, and comes out several times slower.
+const LANES: usize = 64;
+
+pub(crate) struct EncodeMeasured<'a, G: Grid> {
+    pub(crate) values: &'a [f32],
+    pub(crate) scale: f32,
+    pub(crate) codes: &'a mut [G::Code],
+}
+
+impl<G: Grid> NullaryFnOnce for EncodeMeasured<'_, G> {
+    type Output = Squares;
+
+    #[inline(always)]
+    fn call(self) -> Squares {
+        let mut sums = Sums::new();
+        let (values, values_rest) = self.values.as_chunks::<LANES>();
+        let (codes, codes_rest) = self.codes.as_chunks_mut::<LANES>();
+        for (values, codes) in values.iter().zip(codes) {
+            encode::<G>(values, self.scale, codes);
+            sums.add::<G>(values, self.scale, codes);
+        }
+        encode::<G>(values_rest, self.scale, codes_rest);
+        sums.add::<G>(values_rest, self.scale, codes_rest);
+        sums.total()
+    }
+}
+
+#[inline(always)]
+fn encode<G: Grid>(values: &[f32], scale: f32, codes: &mut [G::Code]) {
+    for (value, code) in values.iter().zip(codes) {
+        *code = G::encode(value / scale);
+    }
 }
 
 struct Measure<'a, G: Grid> {
@@ -50,43 +82,46 @@ impl<G: Grid> NullaryFnOnce for Measure<'_, G> {
 
     #[inline(always)]
     fn call(self) -> Squares {
-        let mut sums = Sums::default();
+        let mut sums = Sums::new();
         let (values, values_rest) = self.values.as_chunks::<LANES>();
         let (codes, codes_rest) = self.codes.as_chunks::<LANES>();
         for (values, codes) in values.iter().zip(codes) {
-            for lane in 0..LANES {
-                sums.add(lane, values[lane], G::decode(codes[lane]) * self.scale);
-            }
+            sums.add::<G>(values, self.scale, codes);
         }
-        for (lane, (&value, &code)) in values_rest.iter().zip(codes_rest).enumerate() {
-            sums.add(lane, value, G::decode(code) * self.scale);
-        }
+        sums.add::<G>(values_rest, self.scale, codes_rest);
         sums.total()
     }
 }
 
-#[derive(Default)]
 struct Sums {
     error: [f64; LANES],
     value: [f64; LANES],
 }
 
 impl Sums {
-    #[inline(always)]
-    fn add(&mut self, lane: usize, value: f32, decoded: f32) {
-        let difference = f64::from(decoded) - f64::from(value);
-        self.error[lane] += difference * difference;
-        self.value[lane] += f64::from(value) * f64::from(value);
+    fn new() -> Sums {
+        Sums { error: [0.0; LANES], value: [0.0; LANES] }
     }
 
+    /// Adds up to one value to each sum, beginning with the first.
     #[inline(always)]
+    fn add<G: Grid>(&mut self, values: &[f32], scale: f32, codes: &[G::Code]) {
+        let cells = values.iter().zip(codes);
+        for ((error_sum, value_sum), (&value, &code)) in
+            self.error.iter_mut().zip(&mut self.value).zip(cells)
+        {
+            let error = f64::from(G::decode(code) * scale) - f64::from(value);
+            *error_sum += error * error;
+            *value_sum += f64::from(value) * f64::from(value);
+        }
+    }
+
     fn total(&self) -> Squares {
         Squares { error: tree(self.error), value: tree(self.value) }
     }
 }
 
 /// Adds the upper half to the lower half until one is left.
-#[inline(always)]
 fn tree(mut lanes: [f64; LANES]) -> f64 {
     let mut half = LANES / 2;
     while half > 0 {

@@ -1,6 +1,5 @@
-use pulp::NullaryFnOnce;
-
-use crate::{Bf16, F16, Grid, vectors};
+use crate::map::map;
+use crate::{Bf16, F16, Grid};
 
 /// Little-endian BF16 bytes to f32, exactly. The bytes need no alignment.
 ///
@@ -39,22 +38,5 @@ pub fn widen_f64(bytes: &[u8], values: &mut [f32]) {
 fn widen<const N: usize>(bytes: &[u8], values: &mut [f32], decode: impl Fn([u8; N]) -> f32) {
     let (encoded, rest) = bytes.as_chunks::<N>();
     assert!(rest.is_empty() && encoded.len() == values.len(), "{N} bytes per value");
-    vectors::run(Widen { encoded, values, decode });
-}
-
-struct Widen<'a, const N: usize, F> {
-    encoded: &'a [[u8; N]],
-    values: &'a mut [f32],
-    decode: F,
-}
-
-impl<const N: usize, F: Fn([u8; N]) -> f32> NullaryFnOnce for Widen<'_, N, F> {
-    type Output = ();
-
-    #[inline(always)]
-    fn call(self) {
-        for (&encoded, value) in self.encoded.iter().zip(self.values) {
-            *value = (self.decode)(encoded);
-        }
-    }
+    map(encoded, values, decode);
 }

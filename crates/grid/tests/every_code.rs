@@ -3,7 +3,7 @@
 mod common;
 
 use common::{AnyCode, Check, for_every_grid, interesting_values, nearest, table, visited};
-use roundwise_grid::{Bf16, E4m3, E5m2, F16, Grid, GridKind, Int8};
+use roundwise_grid::{Bf16, Code, E4m3, E5m2, F16, Grid, GridKind, Int8};
 
 #[test]
 fn every_finite_code_decodes_and_comes_back() {
@@ -18,7 +18,11 @@ fn every_finite_code_decodes_and_comes_back() {
                     assert_eq!(G::encode(value), code, "{:?} {value}", G::KIND);
                     assert_eq!(G::round(value), value, "{:?}", G::KIND);
                 } else {
-                    assert!(!(value.abs() <= G::MAX), "{:?} {code:?} {value}", G::KIND);
+                    assert!(
+                        value.is_nan() || value.abs() > G::MAX,
+                        "{:?} {code:?} {value}",
+                        G::KIND
+                    );
                 }
             }
         }
@@ -176,4 +180,24 @@ fn kinds_know_their_types() {
     for_every_grid(&Sizes);
     assert_eq!([E4m3::MAX, E5m2::MAX, Int8::MAX, F16::MAX], [448.0, 57344.0, 127.0, 65504.0]);
     assert_eq!(Bf16::MAX, half::bf16::MAX.to_f32());
+}
+
+#[test]
+fn codes_are_little_endian_bytes() {
+    struct Bytes;
+    impl Check for Bytes {
+        fn check<G: Grid<Code: AnyCode>>(&self) {
+            let codes = G::Code::all();
+            let mut bytes = vec![0; codes.len() * G::Code::BYTES];
+            G::Code::write_le(&codes, &mut bytes);
+            let expected = codes
+                .iter()
+                .flat_map(|code| code.number().to_le_bytes()[..G::Code::BYTES].to_vec());
+            assert!(bytes.iter().copied().eq(expected), "{:?}", G::KIND);
+            let mut read = vec![G::Code::default(); codes.len()];
+            G::Code::read_le(&bytes, &mut read);
+            assert!(read == codes, "{:?}", G::KIND);
+        }
+    }
+    for_every_grid(&Bytes);
 }

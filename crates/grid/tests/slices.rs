@@ -49,8 +49,12 @@ fn decoder_is_its_definition() {
             let mut values = vec![0.0; codes.len()];
             for scale in SCALES {
                 decode_scaled::<G>(&codes, scale, &mut values);
-                let expected = codes.iter().map(|&code| (G::decode(code) * scale).to_bits());
-                assert!(values.iter().map(|value| value.to_bits()).eq(expected), "{:?}", G::KIND);
+                for (&code, value) in codes.iter().zip(&values) {
+                    let expected = G::decode(code) * scale;
+                    let both_nan = value.is_nan() && expected.is_nan(); // in whatever way
+                    let is_same = value.to_bits() == expected.to_bits() || both_nan;
+                    assert!(is_same, "{:?} {code:?} {value}", G::KIND);
+                }
             }
         }
     }
@@ -139,20 +143,20 @@ fn widening_half_a_value_is_refused() {
 }
 
 #[test]
-#[should_panic(expected = "one code per value")]
+#[should_panic(expected = "as many results as values")]
 fn lengths_must_agree() {
     encode_slice::<E4m3>(&[1.0, 2.0], &mut [0]);
 }
 
 /// The order of additions that the documentation of the sums fixes, without vectors.
 fn sums_by_definition<G: Grid>(values: &[f32], scale: f32, codes: &[G::Code]) -> Squares {
-    let mut lanes = [Squares::default(); 16];
+    let mut lanes = [Squares::default(); 64];
     for (at, (&value, &code)) in values.iter().zip(codes).enumerate() {
         let error = f64::from(G::decode(code) * scale) - f64::from(value);
-        lanes[at % 16].error += error * error;
-        lanes[at % 16].value += f64::from(value) * f64::from(value);
+        lanes[at % 64].error += error * error;
+        lanes[at % 64].value += f64::from(value) * f64::from(value);
     }
-    for half in [8, 4, 2, 1] {
+    for half in [32, 16, 8, 4, 2, 1] {
         for lane in 0..half {
             lanes[lane].error += lanes[lane + half].error;
             lanes[lane].value += lanes[lane + half].value;
@@ -163,7 +167,7 @@ fn sums_by_definition<G: Grid>(values: &[f32], scale: f32, codes: &[G::Code]) ->
 
 proptest! {
     #[test]
-    fn measured_sums_have_the_fixed_order(values in prop::collection::vec(-2.0f32..2.0, 0..200), scale in 1e-3f32..0.1) {
+    fn measured_sums_have_the_fixed_order(values in prop::collection::vec(-2.0f32..2.0, 0..400), scale in 1e-3f32..0.1) {
         let mut codes = vec![0; values.len()];
         let squares = encode_measured::<E4m3>(&values, scale, &mut codes);
         let mut expected_codes = vec![0; values.len()];
