@@ -71,7 +71,8 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let packages = if options.short { READERS } else { COMFY };
     let python = Python::with(workspace, options.python.as_deref(), packages)?;
     let golden = workspace.path("fixtures/scripts/golden.py");
-    command::run(python.command(&["-B"]).arg(golden).arg("--check"))?;
+    command::output(python.command(&[]).arg(golden).arg("--check"))?;
+    command::output(python.command(&[]).arg(workspace.path("xtask/clients/self_test.py")))?;
 
     let has_kitchen = python.imports("torch, comfy_kitchen");
     ensure!(options.short || has_kitchen, "comfy-kitchen does not import in this Python");

@@ -42,6 +42,8 @@ fn goals(convert: Option<&Record<ConvertBench>>, encode: Option<&Record<EncodeBe
     let mut rows = Vec::new();
     if let Some(Record { measured, .. }) = convert {
         rows.push(goal::TIME_OVER_CAT.row(measured.ratio_to_cat()).to_vec());
+        let without_sync = measured.ratio_to_cat_without_sync();
+        rows.push(goal::TIME_OVER_CAT_WITHOUT_SYNC.row(without_sync).to_vec());
         rows.extend(
             measured.times_faster_than_peer().map(|x| goal::FASTER_THAN_PEER.row(x).to_vec()),
         );

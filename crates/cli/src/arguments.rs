@@ -12,7 +12,7 @@ use crate::outcome::BadUsage;
     version,
     max_term_width = 100,
     after_help = "\
-Exit codes: 0 done, 1 failed, 2 bad usage, 3 verification failed."
+Exit codes: 0 done, 1 failed, 2 bad usage, 3 verification failed, 130 stopped."
 )]
 pub(crate) struct Arguments {
     #[command(subcommand)]
@@ -53,9 +53,9 @@ pub(crate) struct ConvertOptions {
     #[arg(long, value_name = "FILE")]
     pub(crate) report: Option<PathBuf>,
     #[command(flatten)]
-    pub(crate) recipe: RecipeOptions,
-    #[command(flatten)]
     pub(crate) run: RunOptions,
+    #[command(flatten)]
+    pub(crate) recipe: RecipeOptions,
 }
 
 #[derive(Debug, Args)]
@@ -63,9 +63,9 @@ pub(crate) struct PlanOptions {
     /// A `.safetensors` file, an index of shards, or a folder that holds one
     pub(crate) input: PathBuf,
     #[command(flatten)]
-    pub(crate) recipe: RecipeOptions,
-    #[command(flatten)]
     pub(crate) run: RunOptions,
+    #[command(flatten)]
+    pub(crate) recipe: RecipeOptions,
 }
 
 #[derive(Debug, Args)]

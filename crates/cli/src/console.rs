@@ -1,9 +1,19 @@
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 
 use console::style;
 
-/// Writes a text to standard output; a closed pipe is an error, not a panic.
+use crate::text::plain;
+
+/// Writes a text to standard output. That nobody reads on (`… | head`) changes nothing about the
+/// work, nor about the exit code.
 pub(crate) fn print(text: &str) -> std::io::Result<()> {
+    match write_line(text) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        result => result,
+    }
+}
+
+fn write_line(text: &str) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     out.write_all(text.as_bytes())?;
     if !text.ends_with('\n') {
@@ -17,16 +27,17 @@ pub(crate) fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
     Ok(print(&serde_json::to_string_pretty(value)?)?)
 }
 
-/// `error:`, red on a terminal.
-pub(crate) fn error_label() -> String {
-    style("error:").red().bold().for_stderr().to_string()
+/// Writes an error to standard error, its label red on a terminal.
+pub(crate) fn print_error(error: &anyhow::Error) {
+    // Library errors carry the text of their cause, so the chain is not printed as well.
+    let lines: Vec<String> = error.to_string().lines().map(plain).collect();
+    eprintln!("{} {}", style("error:").red().bold().for_stderr(), lines.join("\n"));
 }
 
-/// Width of the terminal, or a width that reads well in a file.
+/// Width of the terminal; in a file or a pipe nothing is cut.
 pub(crate) fn width() -> usize {
-    const WIDTH_IN_A_FILE: usize = 120;
     match console::Term::stdout().size_checked() {
         Some((_, columns)) => usize::from(columns),
-        None => WIDTH_IN_A_FILE,
+        None => usize::MAX,
     }
 }

@@ -2,7 +2,7 @@ use std::process::ExitCode;
 
 use roundwise_convert::ConvertError;
 
-use crate::console::error_label;
+use crate::console::print_error;
 
 /// A usage error that only shows once flags are looked at together.
 #[derive(Debug)]
@@ -25,6 +25,8 @@ pub(crate) enum Outcome {
     Failed(anyhow::Error),
     /// Exit code 2, as for flags that cannot be parsed.
     BadUsage(anyhow::Error),
+    /// Exit code 130, as for any program that Ctrl-C ended.
+    Stopped(anyhow::Error),
     /// Exit code 3: a comparison found something wrong, and has said so.
     VerificationFailed,
 }
@@ -35,7 +37,7 @@ impl Outcome {
         match result {
             Ok(true) => Outcome::Done,
             Ok(false) => Outcome::VerificationFailed,
-            Err(error) if is_broken_pipe(&error) => Outcome::Done,
+            Err(error) if is_stop(&error) => Outcome::Stopped(error),
             Err(error) if is_bad_usage(&error) => Outcome::BadUsage(error),
             Err(error) => Outcome::Failed(error),
         }
@@ -48,14 +50,19 @@ impl Outcome {
             Outcome::VerificationFailed => ExitCode::from(3),
             Outcome::Failed(error) => print(&error, 1),
             Outcome::BadUsage(error) => print(&error, 2),
+            Outcome::Stopped(error) => print(&error, 130),
         }
     }
 }
 
-/// Library errors carry the text of their cause, so the chain is not printed as well.
 fn print(error: &anyhow::Error, code: u8) -> ExitCode {
-    eprintln!("{} {error}", error_label());
+    print_error(error);
     ExitCode::from(code)
+}
+
+/// Whether the work ended because someone asked for it.
+pub(crate) fn is_stop(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref::<ConvertError>(), Some(ConvertError::Stopped))
 }
 
 fn is_bad_usage(error: &anyhow::Error) -> bool {
@@ -68,11 +75,4 @@ fn is_bad_usage(error: &anyhow::Error) -> bool {
                     | ConvertError::OutputIsInput { .. }
             )
         )
-}
-
-/// `roundwise plan FILE | head` is not a failure.
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error
-        .downcast_ref::<std::io::Error>()
-        .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }

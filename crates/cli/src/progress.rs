@@ -5,28 +5,30 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use roundwise_convert::{Event, Watch};
 
 use crate::stop;
+use crate::text::plain;
 
 /// One bar for the whole job on a terminal; nothing anywhere else.
 pub(crate) struct Progress {
     bar: ProgressBar,
+    is_quiet: bool,
 }
 
 impl Progress {
-    /// - `is_quiet`: no bar even on a terminal
+    /// - `is_quiet`: no bar even on a terminal, and no notes
     pub(crate) fn new(input: &Path, is_quiet: bool) -> Self {
         let target = match is_quiet {
             true => ProgressDrawTarget::hidden(),
             false => ProgressDrawTarget::stderr(),
         };
-        let bar = ProgressBar::with_draw_target(Some(0), target);
         let template = "{prefix} {wide_bar:.cyan/dim} {bytes}/{total_bytes} {binary_bytes_per_sec} \
                         {eta} {msg}";
+        let name = plain(&input.file_name().unwrap_or(input.as_os_str()).to_string_lossy());
+        let prefix = console::truncate_str(&name, 24, "…").into_owned();
+        let mut bar = ProgressBar::with_draw_target(None, target).with_prefix(prefix);
         if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style);
+            bar = bar.with_style(style);
         }
-        let name = input.file_name().unwrap_or(input.as_os_str());
-        bar.set_prefix(console::truncate_str(&name.to_string_lossy(), 24, "…").into_owned());
-        Self { bar }
+        Self { bar, is_quiet }
     }
 
     /// Takes the bar away.
@@ -39,12 +41,13 @@ impl Watch for Progress {
     fn notice(&self, event: Event<'_>) -> ControlFlow<()> {
         match event {
             Event::Started { bytes, .. } => {
-                self.bar.reset();
                 self.bar.set_length(bytes);
+                self.bar.reset();
             }
             Event::Advanced { bytes } => self.bar.inc(bytes),
-            Event::NotFinite { tensor } => self.bar.suspend(|| {
-                eprintln!("`{tensor}` holds a NaN or an infinity; it is kept, starting again");
+            Event::NotFinite { tensor } if !self.is_quiet => self.bar.suspend(|| {
+                let tensor = plain(tensor);
+                eprintln!("note: `{tensor}` holds a NaN or an infinity; starting again to keep it");
             }),
             Event::Syncing => self.bar.set_message("syncing to disk"),
             _ => {}

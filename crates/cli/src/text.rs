@@ -23,6 +23,20 @@ pub(crate) fn counted(count: usize, noun: &str) -> String {
     format!("{count} {noun}{ending}")
 }
 
+/// Text from a file on one line, unable to steer the terminal: control characters and those that
+/// reorder a line are shown as escapes.
+pub(crate) fn plain(text: &str) -> String {
+    let steers = |char: char| {
+        char.is_control()
+            || matches!(char, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    let mut shown = String::with_capacity(text.len());
+    for char in text.chars() {
+        if steers(char) { shown.extend(char.escape_default()) } else { shown.push(char) }
+    }
+    shown
+}
+
 /// `[1536, 384]`.
 pub(crate) fn shape(sizes: &[u64]) -> String {
     format!("{sizes:?}")

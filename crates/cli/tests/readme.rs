@@ -12,8 +12,7 @@ fn stdout(arguments: &[&str]) -> String {
 
 #[test]
 fn the_table_of_schemes_is_the_catalogue() {
-    let schemes: serde_json::Value =
-        serde_json::from_str(&stdout(&["schemes", "--json"])).unwrap();
+    let schemes: serde_json::Value = serde_json::from_str(&stdout(&["schemes", "--json"])).unwrap();
     let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
     let expected: Vec<String> = schemes
         .as_array()

@@ -1,6 +1,7 @@
 use std::path::Path;
 
 use regex::Regex;
+use roundwise_layout::Layout;
 use roundwise_scheme::Scheme;
 use roundwise_tensor_file::TensorHeader;
 
@@ -64,7 +65,11 @@ impl<'a> Rules<'a> {
         let is_stored = self.source.stored.layers.contains_key(layer)
             && header.name.len() == layer.len() + ".weight".len();
         let outcome = match self.why_not_a_candidate(header, is_stored) {
-            Some(reason) => Err(reason),
+            Some(reason) => {
+                // It stays as it is, as asked; only rules and `include` would be ignored here.
+                first_match(self.recipe.keep(), &mut self.keep_used, layer);
+                Err(reason)
+            }
             None => self.choose(header, layer),
         };
         match outcome {
@@ -108,10 +113,10 @@ impl<'a> Rules<'a> {
         let is_input_scale = header.name.ends_with(".input_scale");
         let weight = self.source.checkpoint.get(&format!("{layer}.weight"));
         if let (true, Some(weight)) = (is_input_scale, weight)
-            && let Decision::Quantize { scheme, reason } = self.decide(weight)
+            && let Decision::Quantize { scheme, .. } = self.decide(weight)
             && keeps_input_scale(stored, scheme, self.recipe.layout())
         {
-            return Decision::Copy(reason);
+            return Decision::Copy(Reason::InputScale);
         }
         Decision::Remove(Reason::Superseded)
     }
@@ -164,9 +169,9 @@ impl<'a> Rules<'a> {
     }
 
     fn matching_rule(&mut self, layer: &str) -> Option<(Scheme, String)> {
-        let index = self.recipe.rules().iter().position(|rule| rule.pattern.is_match(layer))?;
-        self.rules_used[index] = true;
-        let rule = &self.recipe.rules()[index];
+        let rules = self.recipe.rules();
+        let patterns = rules.iter().map(|rule| &rule.pattern);
+        let rule = &rules[first_match_index(patterns, &mut self.rules_used, layer)?];
         Some((rule.scheme, rule.pattern.to_string()))
     }
 
@@ -203,6 +208,10 @@ impl<'a> Rules<'a> {
         let Some([rows, cols]) = matrix_shape(&header.shape) else {
             return Err(Reason::Ragged("too large for this machine".to_owned()));
         };
+        let prefix = &self.detected.part_of(&header.name).prefix;
+        if self.recipe.layout() == Layout::ComfyLegacy && *prefix != self.detected.main.prefix {
+            return Err(Reason::OtherPart);
+        }
         scheme.tiling.covers(rows, cols).map_err(|error| Reason::Ragged(error.to_string()))
     }
 
@@ -210,6 +219,8 @@ impl<'a> Rules<'a> {
     /// silently ignored is the worst kind of error.
     pub(crate) fn finish(self, path: &Path) -> Result<(), ConvertError> {
         let mut complaints = self.complaints;
+        // An activation scale asks for the decision of its weight once more.
+        complaints.dedup();
         let patterns = |regexes: &[Regex]| -> Vec<String> {
             regexes.iter().map(ToString::to_string).collect()
         };
@@ -220,8 +231,9 @@ impl<'a> Rules<'a> {
             ("rule", rules, &self.rules_used),
         ] {
             for (pattern, _) in patterns.iter().zip(used).filter(|(_, used)| !**used) {
+                let missed = if kind == "keep" { "tensor" } else { "weight that can be converted" };
                 complaints.push(format!(
-                    "{kind} pattern `{pattern}` matches no weight of this file\n  \
+                    "{kind} pattern `{pattern}` matches no {missed} in this file\n  \
                      `roundwise plan` lists their names"
                 ));
             }
@@ -243,7 +255,21 @@ fn kept_by(preset: &Preset, rule: &KeepRule) -> Reason {
 }
 
 fn first_match(patterns: &[Regex], used: &mut [bool], layer: &str) -> Option<String> {
-    let index = patterns.iter().position(|pattern| pattern.is_match(layer))?;
-    used[index] = true;
-    Some(patterns[index].to_string())
+    Some(patterns[first_match_index(patterns.iter(), used, layer)?].to_string())
+}
+
+/// The first pattern that matches decides; later ones that match as well are of use all the same.
+fn first_match_index<'a>(
+    patterns: impl Iterator<Item = &'a Regex>,
+    used: &mut [bool],
+    layer: &str,
+) -> Option<usize> {
+    let mut first = None;
+    for (index, pattern) in patterns.enumerate() {
+        if pattern.is_match(layer) {
+            used[index] = true;
+            first.get_or_insert(index);
+        }
+    }
+    first
 }

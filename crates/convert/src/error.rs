@@ -43,11 +43,11 @@ pub enum ConvertError {
         problem: String,
     },
     /// The model must not be quantized.
-    #[error("{}: this is {title}\n  {reason}", .path.display())]
+    #[error("{}: {title} is not converted\n  {reason}", .path.display())]
     Refused {
         /// The file.
         path: PathBuf,
-        /// The model that was recognised.
+        /// The model that was recognised, or the preset that was asked for.
         title: String,
         /// Why it is refused.
         reason: String,
@@ -68,24 +68,11 @@ pub enum ConvertError {
         /// Reasons for which tensors are kept, with their number.
         reasons: String,
     },
-    /// The output would replace its own input.
-    #[error("{}: output and input are the same file\n  name another output (`-o`)", .path.display())]
+    /// The output would replace an input.
+    #[error("{}: this is an input, which an output here would replace\n  name another output (`-o`)", .path.display())]
     OutputIsInput {
         /// The file.
         path: PathBuf,
-    },
-    /// Less room than the output needs.
-    #[error(
-        "{}: {available} bytes are free on this disk, the output needs {needed}",
-        .path.display()
-    )]
-    DiskFull {
-        /// The output.
-        path: PathBuf,
-        /// Free bytes.
-        available: u64,
-        /// Bytes of the output.
-        needed: u64,
     },
     /// The watcher asked to stop.
     #[error("stopped; nothing was written")]

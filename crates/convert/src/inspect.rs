@@ -5,6 +5,8 @@ use roundwise_layout::{Layout, Origin, client};
 use roundwise_tensor_file::Dtype;
 use serde::Serialize;
 
+use crate::one_sided_markers::one_sided_markers;
+use crate::report::lossy;
 use crate::verify::Finding;
 use crate::{ConvertError, Source};
 
@@ -12,6 +14,7 @@ use crate::{ConvertError, Source};
 #[derive(Clone, Debug, Serialize)]
 pub struct Inspection {
     /// The file or folder.
+    #[serde(serialize_with = "lossy")]
     pub path: PathBuf,
     /// Size of all its files.
     pub bytes: u64,
@@ -71,7 +74,13 @@ pub fn inspect(path: &Path) -> Result<Inspection, ConvertError> {
     let source = Source::open(path)?;
     let model = source.detect().main;
     let stored = &source.stored;
-    let defects = stored.defects.iter().chain(&stored.orphans);
+    let told = stored
+        .defects
+        .iter()
+        .chain(&stored.orphans)
+        .map(|defect| Finding { tensor: defect.layer.clone(), problem: defect.problem.clone() });
+    let mut defects: Vec<Finding> = told.chain(one_sided_markers(&source)).collect();
+    defects.sort();
     Ok(Inspection {
         path: path.to_owned(),
         bytes: source.checkpoint.total_bytes(),
@@ -83,9 +92,7 @@ pub fn inspect(path: &Path) -> Result<Inspection, ConvertError> {
         dtypes: count_dtypes(&source),
         quantized: count_quantized(&source),
         clients: clients(&source),
-        defects: defects
-            .map(|defect| Finding { tensor: defect.layer.clone(), problem: defect.problem.clone() })
-            .collect(),
+        defects,
         metadata: source
             .checkpoint
             .metadata()

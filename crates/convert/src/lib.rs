@@ -5,18 +5,22 @@
 //! [`inspect`] says what a file is.
 
 mod architecture;
+mod buffers;
 mod decide;
 mod error;
 mod hash;
 mod heuristic;
 mod inspect;
 mod job;
+mod one_sided_markers;
 mod parallel;
 mod pipeline;
 mod plan;
 mod preset;
 mod reason;
 mod recipe;
+mod recipe_check;
+mod recipe_file;
 mod report;
 mod source;
 mod verify;
@@ -32,7 +36,8 @@ pub use pipeline::convert;
 pub use plan::{Decision, NotFinite, Plan, PlannedTensor, RESIDENT_BYTES};
 pub use preset::{KeepRule, LayerPattern, Origin, Preset, RemoveRule, Role, UnknownPreset};
 pub use reason::Reason;
-pub use recipe::{Recipe, RecipeError, RecipeFile, Rounding, Rule, RuleFile};
+pub use recipe::{Recipe, RecipeError, Rounding, Rule};
+pub use recipe_file::{RecipeFile, RuleFile};
 pub use report::{FileHash, Report, TensorReport, Tool};
 pub use source::{LoadedWeight, Source};
 pub use verify::{Finding, LayerError, Verification, verify};
@@ -40,6 +45,4 @@ pub use watch::{Event, Unwatched, Watch};
 
 pub use roundwise_layout::{Client, Layout, client};
 pub use roundwise_scheme::{CATALOG, Scheme};
-pub use roundwise_tensor_file::{
-    Overwrite, TensorFileError, available_bytes, read_text, write_text_atomically,
-};
+pub use roundwise_tensor_file::{Overwrite, TensorFileError, read_text, write_text_atomically};

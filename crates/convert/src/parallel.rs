@@ -2,14 +2,18 @@ use std::num::NonZeroUsize;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use crate::buffers::Buffers;
+
 /// Maps items on several threads and returns the results in the items' order.
 ///
 /// Items are taken in order. After the first error no new item is begun; of several errors the
 /// one of the earliest item is returned.
+///
+/// `map` also gets the buffers of its thread.
 pub(crate) fn map_in_order<T: Sync, R: Send, E: Send>(
     items: &[T],
     threads: NonZeroUsize,
-    map: impl Fn(&T) -> Result<R, E> + Sync,
+    map: impl Fn(&T, &mut Buffers) -> Result<R, E> + Sync,
 ) -> Result<Vec<R>, E> {
     let next = AtomicUsize::new(0);
     let has_failed = AtomicBool::new(false);
@@ -17,10 +21,11 @@ pub(crate) fn map_in_order<T: Sync, R: Send, E: Send>(
     std::thread::scope(|scope| {
         for _ in 0..threads.get().min(items.len()) {
             scope.spawn(|| {
+                let mut buffers = Buffers::default();
                 while !has_failed.load(Ordering::Relaxed) {
                     let index = next.fetch_add(1, Ordering::Relaxed);
                     let Some(item) = items.get(index) else { break };
-                    let result = map(item);
+                    let result = map(item, &mut buffers);
                     has_failed.fetch_or(result.is_err(), Ordering::Relaxed);
                     results
                         .lock()
@@ -44,7 +49,7 @@ mod tests {
         let items: Vec<u32> = (0..100).collect();
         for threads in [1, 2, 8, 300] {
             let threads = NonZeroUsize::new(threads).unwrap();
-            let doubled = map_in_order(&items, threads, |item| Ok::<_, ()>(item * 2)).unwrap();
+            let doubled = map_in_order(&items, threads, |item, _| Ok::<_, ()>(item * 2)).unwrap();
             assert_eq!(doubled, items.iter().map(|item| item * 2).collect::<Vec<_>>());
         }
     }
@@ -56,7 +61,7 @@ mod tests {
             map_in_order(
                 &items,
                 NonZeroUsize::MIN,
-                |&item| if item < 3 { Ok(item) } else { Err(item) },
+                |&item, _| if item < 3 { Ok(item) } else { Err(item) },
             );
         assert_eq!(result, Err(3));
     }

@@ -4,8 +4,9 @@ use roundwise_grid::{Bf16, Grid};
 use roundwise_scheme::{
     QuantizedMatrix, ScaleRule, Scheme, SchemeError, Weight, choose_scales, measure,
 };
-use roundwise_tensor_file::{TensorFileWriter, TensorHeader, available_bytes};
+use roundwise_tensor_file::{TensorFileWriter, TensorHeader};
 
+use crate::buffers::Buffers;
 use crate::parallel::map_in_order;
 use crate::plan::{COPY_PIECE_BYTES, NotFinite};
 use crate::{
@@ -20,8 +21,8 @@ use crate::{
 /// read: it is then kept, and the work begins again with a new plan.
 ///
 /// # Errors
-/// As [`Plan::decide`]; [`ConvertError::OutputIsInput`], [`ConvertError::DiskFull`],
-/// [`ConvertError::NothingToConvert`], [`ConvertError::Stopped`], and whatever the files answer.
+/// As [`Plan::decide`]; [`ConvertError::OutputIsInput`], [`ConvertError::NothingToConvert`],
+/// [`ConvertError::Stopped`], and whatever the files answer.
 pub fn convert(job: &Job, watch: &dyn Watch) -> Result<Report, ConvertError> {
     let started = Instant::now();
     let source = Source::open(&job.input)?;
@@ -34,9 +35,12 @@ pub fn convert(job: &Job, watch: &dyn Watch) -> Result<Report, ConvertError> {
         let shop = Workshop { job, source: &source, plan: &plan, output: &output, watch };
         match shop.convert_all() {
             Ok(layers) => {
+                let mut report = Report::of(&plan, job, layers);
+                if job.hash_input {
+                    report.input_hashes = hash_files(&source.checkpoint)?;
+                }
                 notice(watch, Event::Syncing)?;
                 let committed = output.commit()?;
-                let mut report = Report::of(&plan, job, layers);
                 report.output_bytes = committed.bytes;
                 report.sync_seconds = committed.sync_time.as_secs_f64();
                 break report;
@@ -45,13 +49,10 @@ pub fn convert(job: &Job, watch: &dyn Watch) -> Result<Report, ConvertError> {
             Err(Stop::NotFinite { tensor }) => {
                 notice(watch, Event::NotFinite { tensor: &tensor })?;
                 drop(output);
-                not_finite.extend(find_not_finite(job, &source, &plan)?);
+                not_finite.extend(find_not_finite(job, &source, &plan, watch)?);
             }
         }
     };
-    if job.hash_input {
-        report.input_hashes = hash_files(&source.checkpoint)?;
-    }
     report.input_bytes = source.checkpoint.total_bytes();
     report.seconds = started.elapsed().as_secs_f64();
     Ok(report)
@@ -86,10 +87,16 @@ impl Workshop<'_> {
         for (spec, bytes) in self.plan.file_tensors() {
             self.output.write(&spec.name, &bytes)?;
         }
-        map_in_order(tensors, self.job.threads, |planned| self.convert_tensor(planned))
+        map_in_order(tensors, self.job.threads, |planned, buffers| {
+            self.convert_tensor(planned, buffers)
+        })
     }
 
-    fn convert_tensor(&self, planned: &PlannedTensor) -> Result<TensorReport, Stop> {
+    fn convert_tensor(
+        &self,
+        planned: &PlannedTensor,
+        buffers: &mut Buffers,
+    ) -> Result<TensorReport, Stop> {
         let started = Instant::now();
         let header = &planned.header;
         let mut report = TensorReport::planned(planned);
@@ -97,13 +104,14 @@ impl Workshop<'_> {
             Decision::Copy(_) => self.copy(header)?,
             Decision::Decode(_) => self.decode(header)?,
             Decision::Quantize { scheme, .. } => {
-                let weight = self.source.load(header)?; // read
-                let rounded = self.round(header, &weight.view(), *scheme)?; // round
-                report = report.measured(measure(&weight.view(), &rounded)); // measure
+                let weight = self.source.load_into(header, buffers.take())?;
+                let rounded = self.round(header, &weight.view(), *scheme, buffers.take())?;
+                report = report.measured(measure(&weight.view(), &rounded));
                 for packed in self.plan.layout.pack(planned.layer(), rounded) {
-                    // lay out
-                    self.output.write(&packed.name, &packed.bytes)?; // write
+                    self.output.write(&packed.name, &packed.bytes)?;
+                    buffers.keep(packed.bytes);
                 }
+                buffers.keep(weight.into_bytes());
                 notice(self.watch, Event::Advanced { bytes: header.byte_len() })?;
             }
             Decision::Remove(_) => {
@@ -120,11 +128,11 @@ impl Workshop<'_> {
         header: &TensorHeader,
         weight: &Weight<'_>,
         scheme: Scheme,
+        memory: Vec<u8>,
     ) -> Result<QuantizedMatrix, Stop> {
+        let scale_rule = self.job.recipe.scale_rule();
         let rounded = match self.job.recipe.rounding() {
-            Rounding::Nearest => {
-                QuantizedMatrix::nearest(weight, scheme, self.job.recipe.scale_rule())
-            }
+            Rounding::Nearest => QuantizedMatrix::nearest_into(weight, scheme, scale_rule, memory),
         };
         rounded.map_err(|error| match error {
             SchemeError::NotFinite { .. } => Stop::NotFinite { tensor: header.name.clone() },
@@ -183,14 +191,7 @@ fn create_output(
     if plan.quantized().next().is_none() {
         return Err(nothing_to_convert(source, plan));
     }
-    let manifest = plan.manifest()?;
-    let needed = manifest.file_bytes();
-    match available_bytes(&job.output) {
-        Some(available) if available < needed => {
-            Err(ConvertError::DiskFull { path: job.output.clone(), available, needed })
-        }
-        _ => Ok(TensorFileWriter::create(&job.output, manifest, job.overwrite)?),
-    }
+    Ok(TensorFileWriter::create(&job.output, plan.manifest()?, job.overwrite)?)
 }
 
 fn nothing_to_convert(source: &Source, plan: &Plan) -> ConvertError {
@@ -206,11 +207,19 @@ fn nothing_to_convert(source: &Source, plan: &Plan) -> ConvertError {
 }
 
 /// All weights with a NaN or an infinity, so that the work begins again only once.
-fn find_not_finite(job: &Job, source: &Source, plan: &Plan) -> Result<NotFinite, ConvertError> {
+fn find_not_finite(
+    job: &Job,
+    source: &Source,
+    plan: &Plan,
+    watch: &dyn Watch,
+) -> Result<NotFinite, ConvertError> {
     let quantized: Vec<_> = plan.quantized().collect();
-    let rows = map_in_order(&quantized, job.threads, |(planned, scheme)| {
+    let bytes = quantized.iter().map(|(planned, _)| planned.header.byte_len()).sum();
+    notice(watch, Event::Started { tensors: quantized.len(), bytes })?;
+    let rows = map_in_order(&quantized, job.threads, |(planned, scheme), _| {
         let header = &planned.header;
         let weight = source.load(header)?;
+        notice(watch, Event::Advanced { bytes: header.byte_len() })?;
         match choose_scales(&weight.view(), *scheme, ScaleRule::Absmax) {
             Ok(_) => Ok(None),
             Err(SchemeError::NotFinite { row }) => Ok(Some((header.name.clone(), row))),

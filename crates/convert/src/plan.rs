@@ -95,7 +95,10 @@ impl Plan {
         if let Some(reason) = &preset.refuse {
             return Err(ConvertError::Refused {
                 path: path.to_owned(),
-                title: detected.main.title.to_owned(),
+                title: match recipe.preset() {
+                    Some(preset) => format!("a model under preset `{}`", preset.name),
+                    None => detected.main.title.to_owned(),
+                },
                 reason: reason.clone(),
             });
         }

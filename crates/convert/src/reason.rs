@@ -45,6 +45,10 @@ pub enum Reason {
         /// First row that holds one.
         row: usize,
     },
+    /// Another model of the file, and the layout marks only the main one.
+    OtherPart,
+    /// An activation scale whose layer stays in the scheme it was measured for.
+    InputScale,
     /// A scale or marker of a layer that is stored anew.
     Superseded,
     /// A scale or marker that belongs to nothing.
@@ -83,6 +87,10 @@ impl fmt::Display for Reason {
             Reason::Heuristic(rule) => write!(f, "size rule: {rule}"),
             Reason::Ragged(problem) => write!(f, "{problem}"),
             Reason::NotFinite { row } => write!(f, "row {row} holds a NaN or an infinity"),
+            Reason::OtherPart => {
+                write!(f, "beside the main model, which alone `comfy-legacy` marks")
+            }
+            Reason::InputScale => write!(f, "activation scale; its layer keeps its scheme"),
             Reason::Superseded => write!(f, "its layer is stored anew"),
             Reason::Orphan => write!(f, "scale of a weight that is not quantized"),
             Reason::Removed(because) => write!(f, "{because}"),

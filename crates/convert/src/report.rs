@@ -1,7 +1,7 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use roundwise_scheme::WeightError;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::{Decision, Job, Plan, PlannedTensor, RecipeFile};
 
@@ -14,8 +14,10 @@ pub struct Report {
     /// Name and version of the tool.
     pub tool: Tool,
     /// The input, as it was named.
+    #[serde(serialize_with = "lossy")]
     pub input: PathBuf,
     /// The output.
+    #[serde(serialize_with = "lossy")]
     pub output: PathBuf,
     /// Size of the input, all shards together.
     pub input_bytes: u64,
@@ -48,6 +50,11 @@ pub struct Report {
     pub weight_error: Option<f64>,
     /// Every tensor of the input, by name.
     pub layers: Vec<TensorReport>,
+}
+
+/// A path as text. JSON has no place for names that are not Unicode; they must not spoil the rest.
+pub(crate) fn lossy<S: Serializer>(path: &Path, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(&path.to_string_lossy())
 }
 
 /// The program that made a file.

@@ -32,6 +32,13 @@ impl LoadedWeight {
     }
 }
 
+impl LoadedWeight {
+    /// The memory, for the next weight.
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+}
+
 impl Source {
     /// Opens a file or a folder of shards, and reads headers and markers only.
     ///
@@ -60,6 +67,18 @@ impl Source {
     /// # Errors
     /// [`ConvertError::File`] or [`ConvertError::Layout`] when it cannot be read.
     pub fn load(&self, header: &TensorHeader) -> Result<LoadedWeight, ConvertError> {
+        self.load_into(header, Vec::new())
+    }
+
+    /// [`Source::load`] into memory that is there already.
+    ///
+    /// # Errors
+    /// As [`Source::load`].
+    pub(crate) fn load_into(
+        &self,
+        header: &TensorHeader,
+        mut bytes: Vec<u8>,
+    ) -> Result<LoadedWeight, ConvertError> {
         let layer = header.name.strip_suffix(".weight").unwrap_or(&header.name);
         if let Some(stored) = self.stored.layers.get(layer) {
             return self.decode(stored);
@@ -67,7 +86,9 @@ impl Source {
         let kind =
             weight_kind(header.dtype).expect("the plan converts floating-point weights only");
         let shape = matrix_shape(&header.shape).expect("the plan converts matrices only");
-        Ok(LoadedWeight { shape, kind, bytes: self.checkpoint.read(header)? })
+        bytes.resize(shape[0] * shape[1] * kind.byte_len(), 0);
+        self.checkpoint.read_into(header, 0, &mut bytes)?;
+        Ok(LoadedWeight { shape, kind, bytes })
     }
 
     fn decode(&self, stored: &StoredLayer) -> Result<LoadedWeight, ConvertError> {

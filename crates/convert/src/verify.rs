@@ -1,23 +1,26 @@
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use roundwise_grid::Bf16;
-use roundwise_grid::Grid;
+use roundwise_grid::{Bf16, Grid, absmax};
 use roundwise_layout::{Defect, QUANTIZATION_METADATA, StoredLayer};
-use roundwise_scheme::{Weight, WeightKind, largest_step, measure};
+use roundwise_scheme::{QuantizedMatrix, Weight, WeightKind, ZERO_ABSMAX, largest_step, measure};
 use roundwise_tensor_file::{Dtype, TensorHeader};
 use serde::Serialize;
 
+use crate::one_sided_markers::one_sided_markers;
 use crate::parallel::map_in_order;
 use crate::plan::{COPY_PIECE_BYTES, layer_of};
-use crate::{ConvertError, Source};
+use crate::report::lossy;
+use crate::{ConvertError, Preset, Source};
 
 /// What comparing a converted file with its original showed.
 #[derive(Clone, Debug, Serialize)]
 pub struct Verification {
     /// The file before.
+    #[serde(serialize_with = "lossy")]
     pub original: PathBuf,
     /// The file after.
+    #[serde(serialize_with = "lossy")]
     pub converted: PathBuf,
     /// Whether nothing is wrong.
     pub ok: bool,
@@ -53,6 +56,10 @@ pub struct LayerError {
     pub largest_step: f32,
 }
 
+/// Decoded, the largest weight has at least this part of its size: a scale that clips more does
+/// not belong to these codes. Searching for the best scale clips to 0.7 at most.
+const LEAST_REACH: f32 = 0.25;
+
 /// Learned rounding may pass over a neighbouring code; further off, it is another weight.
 const MOST_STEPS: f32 = 2.0;
 
@@ -72,11 +79,11 @@ pub fn verify(
     let mut identical = 0;
     let mut removed = vec![];
     let tensors = comparison.original.checkpoint.tensors();
-    for outcome in map_in_order(tensors, threads, |header| comparison.compare(header))? {
+    for outcome in map_in_order(tensors, threads, |header, _| comparison.compare(header))? {
         match outcome {
             Outcome::Identical => identical += 1,
             Outcome::Removed(name) => removed.push(name),
-            Outcome::SideTensor => {}
+            Outcome::SideTensor | Outcome::Told => {}
             Outcome::Wrong(finding) => defects.push(finding),
             Outcome::Layer(layer) => {
                 if layer.largest_step > MOST_STEPS {
@@ -113,7 +120,10 @@ struct Comparison {
 enum Outcome {
     Identical,
     Removed(String),
+    /// A scale or a marker, which the layer answers for.
     SideTensor,
+    /// Its layer is among the findings already.
+    Told,
     Layer(LayerError),
     Wrong(Finding),
 }
@@ -129,6 +139,7 @@ impl Comparison {
         let told = |defect: &Defect| finding(&defect.layer, defect.problem.clone());
         let mut findings: Vec<Finding> =
             stored.defects.iter().chain(&stored.orphans).map(told).collect();
+        findings.extend(one_sided_markers(&self.converted));
         findings.extend(self.unreadable_dtypes());
         findings.extend(self.unexpected_tensors());
         findings.extend(self.lost_metadata());
@@ -173,9 +184,15 @@ impl Comparison {
             return Ok(Outcome::SideTensor);
         }
         let Some(after) = self.converted.checkpoint.get(&before.name) else {
-            return Ok(Outcome::Removed(before.name.clone()));
+            return Ok(match self.may_be_missing(&before.name) {
+                true => Outcome::Removed(before.name.clone()),
+                false => Outcome::Wrong(finding(&before.name, "is missing")),
+            });
         };
         let layer = layer_of(&before.name);
+        if self.converted.stored.defects.iter().any(|defect| defect.layer == layer) {
+            return Ok(Outcome::Told);
+        }
         let stored_after = self.converted.stored.layers.get(layer);
         let is_weight = before.name.ends_with(".weight");
         match stored_after {
@@ -189,6 +206,12 @@ impl Comparison {
             }
             _ => self.compare_bytes(before, after),
         }
+    }
+
+    /// Whether a preset leaves the tensor out on purpose.
+    fn may_be_missing(&self, name: &str) -> bool {
+        let shapes = self.original.shapes();
+        Preset::all().iter().any(|preset| preset.remove_reason(name, &shapes).is_some())
     }
 
     fn compare_codes(
@@ -214,6 +237,10 @@ impl Comparison {
                 return wrong(format!("{:?} became {:?}", before.shape, matrix.shape()));
             }
         };
+        let [expected, found] = largest_weights(&weight.view(), &matrix);
+        if expected >= ZERO_ABSMAX && found < LEAST_REACH * expected {
+            return wrong(format!("its largest weight is {found:e}, in the original {expected:e}"));
+        }
         Ok(Outcome::Layer(LayerError {
             name: before.name.clone(),
             scheme: matrix.scheme().to_string(),
@@ -289,4 +316,17 @@ impl Comparison {
         }
         Ok(Outcome::Identical)
     }
+}
+
+/// The largest magnitude of a weight and of its decoded codes.
+fn largest_weights(weight: &Weight<'_>, matrix: &QuantizedMatrix) -> [f32; 2] {
+    let mut values = vec![0.0; weight.cols()];
+    let mut largest = [0.0; 2];
+    for row in 0..weight.rows() {
+        weight.widen_row(row, &mut values);
+        largest[0] = absmax(&values).max(largest[0]);
+        matrix.decode_row(row, &mut values);
+        largest[1] = absmax(&values).max(largest[1]);
+    }
+    largest
 }

@@ -6,9 +6,11 @@
 //! any spelling it knows, with everything that is wrong about them.
 
 mod client;
+mod describe;
 mod error;
 mod layout;
 mod marker;
+mod markers;
 mod stored;
 mod stored_layer;
 

@@ -59,13 +59,13 @@ impl Marker {
         }
     }
 
-    /// The scheme that this marker and the number of scales stand for.
+    /// The scheme that this marker and the shape of the scales stand for.
     ///
-    /// - `scale_count`: elements of the scale tensor; INT8 tells rows from tensors by it
+    /// - `scale_shape`: of the scale tensor; INT8 tells rows from tensors by it
     ///
     /// # Errors
     /// One line that says what is not understood.
-    pub fn scheme(&self, scale_count: u64) -> Result<Scheme, String> {
+    pub fn scheme(&self, scale_shape: &[u64]) -> Result<Scheme, String> {
         if self.convrot == Some(true) {
             return Err("its codes are of a rotated weight, which is not read yet".to_owned());
         }
@@ -81,12 +81,29 @@ impl Marker {
             "float8_e5m2" => (GridKind::E5m2, Tiling::Tensor),
             "float8_e4m3fn_rowwise" => (GridKind::E4m3, Tiling::Row),
             "float8_e4m3fn_blockwise" => (GridKind::E4m3, block(FP8_BLOCK)?),
-            "int8_tensorwise" if scale_count == 1 => (GridKind::Int8, Tiling::Tensor),
-            "int8_tensorwise" => (GridKind::Int8, Tiling::Row),
+            "int8_tensorwise" if self.has_row_scales(scale_shape) => (GridKind::Int8, Tiling::Row),
+            "int8_tensorwise" => (GridKind::Int8, Tiling::Tensor),
             "int8_blockwise" => (GridKind::Int8, block(INT8_BLOCK)?),
             other => return Err(format!("format `{other}` is not known")),
         };
         Ok(Scheme { grid, tiling })
+    }
+
+    /// Loaders look at the shape; `per_row` is asked only for a matrix that may have a single row.
+    fn has_row_scales(&self, scale_shape: &[u64]) -> bool {
+        match scale_shape {
+            [] | [1] => false,
+            [1, 1] => self.per_row == Some(true),
+            _ => true,
+        }
+    }
+
+    /// Whether codes and products are the same under both; notes that no loader reads may differ.
+    pub(crate) fn means_the_same_as(&self, other: &Marker) -> bool {
+        let asks_for_full_precision =
+            |marker: &Marker| marker.full_precision_matrix_mult == Some(true);
+        self.scheme(&[]) == other.scheme(&[])
+            && asks_for_full_precision(self) == asks_for_full_precision(other)
     }
 
     /// The bytes that Python's `json.dumps` would give: `": "` and `", "` between parts.
@@ -120,7 +137,8 @@ impl Marker {
         let mut flat =
             object.get("params").and_then(|p| p.as_object()).cloned().unwrap_or_default();
         flat.extend(object.iter().map(|(key, value)| (key.clone(), value.clone())));
-        serde_json::from_value(serde_json::Value::Object(flat)).map_err(|error| error.to_string())
+        serde_json::from_value(serde_json::Value::Object(flat))
+            .map_err(|error| format!("is not understood: {error}"))
     }
 }
 
@@ -182,8 +200,9 @@ mod tests {
         for entry in roundwise_scheme::CATALOG {
             let marker = Marker::of(entry.scheme).unwrap();
             assert_eq!(Marker::from_json(marker.to_json().as_bytes()).unwrap(), marker);
-            let scale_count = if entry.scheme.tiling == Tiling::Tensor { 1 } else { 7 };
-            assert_eq!(marker.scheme(scale_count).unwrap(), entry.scheme, "{}", entry.name);
+            let scale_shape: &[u64] =
+                if entry.scheme.tiling == Tiling::Tensor { &[] } else { &[7, 1] };
+            assert_eq!(marker.scheme(scale_shape).unwrap(), entry.scheme, "{}", entry.name);
         }
     }
 

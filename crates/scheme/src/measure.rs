@@ -47,19 +47,11 @@ impl GridVisitor for Measure<'_> {
     type Output = WeightError;
 
     fn visit<G: Grid>(self) -> WeightError {
-        let mut values = vec![0.0; self.weight.cols()];
-        let mut codes = vec![G::Code::default(); self.weight.cols()];
         let mut total = WeightError::default();
-        for row in 0..self.weight.rows() {
-            self.weight.widen_row(row, &mut values);
-            self.quantized.read_row_codes::<G>(row, &mut codes);
-            for (columns, scale) in self.quantized.row_tiles(row) {
-                let squares =
-                    roundwise_grid::measure::<G>(&values[columns.clone()], scale, &codes[columns]);
-                total +=
-                    WeightError { error_squared: squares.error, weight_squared: squares.value };
-            }
-        }
+        for_each_segment::<G>(self.weight, self.quantized, |values, scale, codes| {
+            let squares = roundwise_grid::measure::<G>(values, scale, codes);
+            total += WeightError { error_squared: squares.error, weight_squared: squares.value };
+        });
         total
     }
 }
@@ -83,22 +75,33 @@ impl GridVisitor for LargestStep<'_> {
     type Output = f32;
 
     fn visit<G: Grid>(self) -> f32 {
-        let mut values = vec![0.0; self.weight.cols()];
-        let mut codes = vec![G::Code::default(); self.weight.cols()];
         let mut largest = 0.0f32;
-        for row in 0..self.weight.rows() {
-            self.weight.widen_row(row, &mut values);
-            self.quantized.read_row_codes::<G>(row, &mut codes);
-            for (columns, scale) in self.quantized.row_tiles(row) {
-                for (&value, &code) in values[columns.clone()].iter().zip(&codes[columns]) {
-                    let target = value / scale;
-                    if target.abs() <= G::MAX {
-                        largest = largest.max((G::decode(code) - target).abs() / G::step(target));
-                    }
+        for_each_segment::<G>(self.weight, self.quantized, |values, scale, codes| {
+            for (&value, &code) in values.iter().zip(codes) {
+                let target = value / scale;
+                if target.abs() <= G::MAX {
+                    largest = largest.max((G::decode(code) - target).abs() / G::step(target));
                 }
             }
-        }
+        });
         largest
+    }
+}
+
+/// Calls `body(values, scale, codes)` for the part of every row that lies in one tile.
+fn for_each_segment<G: Grid>(
+    weight: &Weight<'_>,
+    quantized: &QuantizedMatrix,
+    mut body: impl FnMut(&[f32], f32, &[G::Code]),
+) {
+    let mut values = vec![0.0; weight.cols()];
+    let mut codes = vec![G::Code::default(); weight.cols()];
+    for row in 0..weight.rows() {
+        weight.widen_row(row, &mut values);
+        quantized.read_row_codes::<G>(row, &mut codes);
+        for (columns, scale) in quantized.row_tiles(row) {
+            body(&values[columns.clone()], scale, &codes[columns]);
+        }
     }
 }
 

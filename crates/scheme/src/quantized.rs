@@ -27,8 +27,21 @@ impl QuantizedMatrix {
         scheme: Scheme,
         rule: ScaleRule,
     ) -> Result<Self, SchemeError> {
+        Self::nearest_into(weight, scheme, rule, Vec::new())
+    }
+
+    /// [`QuantizedMatrix::nearest`] into memory that is there already, of any length and content.
+    ///
+    /// # Errors
+    /// As [`QuantizedMatrix::nearest`].
+    pub fn nearest_into(
+        weight: &Weight<'_>,
+        scheme: Scheme,
+        rule: ScaleRule,
+        memory: Vec<u8>,
+    ) -> Result<Self, SchemeError> {
         let scales = choose_scales(weight, scheme, rule)?;
-        let codes = scheme.grid.visit(Encode { weight, scheme, scales: &scales });
+        let codes = scheme.grid.visit(Encode { weight, scheme, scales: &scales, memory });
         Ok(Self { scheme, rows: weight.rows(), cols: weight.cols(), codes, scales })
     }
 
@@ -103,10 +116,8 @@ impl QuantizedMatrix {
     /// The decoded matrix, row-major.
     pub fn to_f32(&self) -> Vec<f32> {
         let mut values = vec![0.0; self.rows * self.cols];
-        if self.cols > 0 {
-            for (row, out) in values.chunks_exact_mut(self.cols).enumerate() {
-                self.decode_row(row, out);
-            }
+        for (row, out) in values.chunks_exact_mut(self.cols.max(1)).enumerate() {
+            self.decode_row(row, out);
         }
         values
     }
@@ -129,6 +140,7 @@ struct Encode<'a> {
     weight: &'a Weight<'a>,
     scheme: Scheme,
     scales: &'a [f32],
+    memory: Vec<u8>,
 }
 
 impl GridVisitor for Encode<'_> {
@@ -138,7 +150,8 @@ impl GridVisitor for Encode<'_> {
         let shape @ [rows, cols] = [self.weight.rows(), self.weight.cols()];
         let tiling = self.scheme.tiling;
         let row_bytes = cols * G::Code::BYTES;
-        let mut bytes = vec![0; rows * row_bytes];
+        let mut bytes = self.memory;
+        bytes.resize(rows * row_bytes, 0);
         let mut values = vec![0.0; cols];
         let mut codes = vec![G::Code::default(); cols];
         for row in 0..rows {

@@ -67,10 +67,16 @@ fn absmax_scales(weight: &Weight<'_>, scheme: Scheme) -> Result<Vec<f32>, Scheme
         }
     }
     let largest_code = scheme.grid.max();
-    Ok(maxima
-        .into_iter()
-        .map(|maximum| if maximum < ZERO_ABSMAX { 1.0 } else { maximum / largest_code })
-        .collect())
+    Ok(maxima.into_iter().map(|maximum| absmax_scale(maximum, largest_code)).collect())
+}
+
+fn absmax_scale(maximum: f32, largest_code: f32) -> f32 {
+    if maximum < ZERO_ABSMAX {
+        return 1.0;
+    }
+    let scale = maximum / largest_code;
+    // A quotient of f32's largest number that was rounded up decodes to infinity.
+    if (scale * largest_code).is_finite() { scale } else { scale.next_down() }
 }
 
 fn search_scales(weight: &Weight<'_>, scheme: Scheme, absmax: Vec<f32>) -> Vec<f32> {

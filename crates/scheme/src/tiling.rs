@@ -21,9 +21,17 @@ pub enum Tiling {
 
 impl Tiling {
     /// Number of tiles `[down, across]` of a `[rows, cols]` matrix, ragged tiles counted whole.
+    ///
+    /// A matrix without elements has no blocks, but it still has its one scale or its row scales.
     pub fn tiles(self, rows: usize, cols: usize) -> [usize; 2] {
-        let [tile_rows, tile_cols] = self.tile_shape(rows, cols);
-        [rows.div_ceil(tile_rows), cols.div_ceil(tile_cols)]
+        match self {
+            Tiling::Tensor => [1, 1],
+            Tiling::Row => [rows, 1],
+            Tiling::Block { .. } => {
+                let [tile_rows, tile_cols] = self.tile_shape(rows, cols);
+                [rows.div_ceil(tile_rows), cols.div_ceil(tile_cols)]
+            }
+        }
     }
 
     /// Shape `[rows, cols]` of one tile of a `[rows, cols]` matrix; at least 1 × 1.
@@ -108,5 +116,16 @@ mod tests {
         assert_eq!(Tiling::Tensor.scale_shape(4, 6), Vec::<usize>::new());
         assert_eq!(Tiling::Row.scale_shape(4, 6), [4]);
         assert_eq!(Tiling::Block { rows: 2, cols: 3 }.scale_shape(4, 6), [2, 2]);
+    }
+
+    #[test]
+    fn there_are_as_many_tiles_as_scales() {
+        for shape @ [rows, cols] in [[4, 6], [1, 1], [0, 6], [4, 0], [0, 0]] {
+            for tiling in [Tiling::Tensor, Tiling::Row, Tiling::Block { rows: 2, cols: 3 }] {
+                let tiles: usize = tiling.tiles(rows, cols).iter().product();
+                let scales: usize = tiling.scale_shape(rows, cols).iter().product();
+                assert_eq!(tiles, scales, "{tiling}, {shape:?}");
+            }
+        }
     }
 }

@@ -84,10 +84,8 @@ impl<'a> Weight<'a> {
     /// The whole matrix as `f32`, row-major.
     pub fn to_f32(&self) -> Vec<f32> {
         let mut values = vec![0.0; self.rows * self.cols];
-        if self.cols > 0 {
-            for (row, out) in values.chunks_exact_mut(self.cols).enumerate() {
-                self.widen_row(row, out);
-            }
+        for (row, out) in values.chunks_exact_mut(self.cols.max(1)).enumerate() {
+            self.widen_row(row, out);
         }
         values
     }

@@ -1,15 +1,15 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::bail;
+use anyhow::{anyhow, bail};
 use roundwise_convert::{
-    ConvertError, Job, Layout, Overwrite, Recipe, Report, Scheme, client, convert, default_output,
-    write_text_atomically,
+    ConvertError, Job, Layout, Overwrite, Recipe, Report, Scheme, Source, client, convert,
+    default_output, write_text_atomically,
 };
 
 use crate::arguments::ConvertOptions;
-use crate::console::{print, print_json, width};
-use crate::outcome::BadUsage;
+use crate::console::{print, print_error, print_json, width};
+use crate::outcome::{BadUsage, is_stop};
 use crate::progress::Progress;
 use crate::stop;
 use crate::table::Table;
@@ -25,27 +25,56 @@ pub(crate) fn run(options: &ConvertOptions) -> anyhow::Result<bool> {
     let jobs = jobs(options, &recipe)?;
     stop::listen()?;
     let mut reports = vec![];
+    let mut failed = vec![];
+    let mut stopped = None;
     for job in &jobs {
-        let progress = Progress::new(&job.input, options.run.quiet || options.run.json);
-        let result = convert(job, &progress);
-        progress.finish();
-        let report = result?;
-        if let Some(path) = &options.report {
-            let text = serde_json::to_string_pretty(&report)? + "\n";
-            write_text_atomically(path, &text, job.overwrite)?;
+        match run_job(options, job) {
+            Ok(report) => reports.push(report),
+            Err(error) if jobs.len() == 1 => return Err(error),
+            Err(error) if is_stop(&error) => {
+                let done = format!("stopped; {} of {} inputs are done", reports.len(), jobs.len());
+                stopped = Some(error.context(done));
+                break;
+            }
+            Err(error) => {
+                print_error(&error);
+                failed.push(job.input.display().to_string());
+            }
         }
-        if !options.run.json && !options.run.quiet {
-            print(&describe(&report))?;
-        }
-        reports.push(report);
     }
     if options.run.json {
         match &reports[..] {
-            [report] => print_json(report)?,
+            [report] if jobs.len() == 1 => print_json(report)?,
             reports => print_json(&reports)?,
         }
     }
-    Ok(true)
+    match stopped {
+        Some(error) => Err(error),
+        None if failed.is_empty() => Ok(true),
+        None => bail!(
+            "{} of {} inputs were not converted: {}",
+            failed.len(),
+            jobs.len(),
+            failed.join(", ")
+        ),
+    }
+}
+
+fn run_job(options: &ConvertOptions, job: &Job) -> anyhow::Result<Report> {
+    let progress = Progress::new(&job.input, options.run.quiet || options.run.json);
+    let result = convert(job, &progress);
+    progress.finish();
+    let report = result?;
+    if let Some(path) = &options.report {
+        let text = serde_json::to_string_pretty(&report)? + "\n";
+        write_text_atomically(path, &text, job.overwrite).map_err(|error| {
+            anyhow!("{error}\n  {} is complete, its report is missing", job.output.display())
+        })?;
+    }
+    if !options.run.json && !options.run.quiet {
+        print(&describe(&report))?;
+    }
+    Ok(report)
 }
 
 /// One job per input; everything that can be wrong with the names is found before any work.
@@ -58,34 +87,96 @@ fn jobs(options: &ConvertOptions, recipe: &Recipe) -> anyhow::Result<Vec<Job>> {
         bail!(BadUsage("--report names one file; convert one input at a time".into()));
     }
     let overwrite = if options.force { Overwrite::Replace } else { Overwrite::Refuse };
-    let mut outputs = BTreeMap::<PathBuf, &Path>::new();
-    let mut jobs = vec![];
-    for input in &options.inputs {
-        let output = output_of(options, input, recipe);
-        if !options.force {
-            refuse_existing(&output)?;
-        }
-        if let Some(other) = outputs.insert(output.clone(), input) {
-            bail!(BadUsage(format!(
-                "{} and {} would both become {}",
-                other.display(),
-                input.display(),
-                output.display()
-            )));
-        }
-        jobs.push(Job {
+    let jobs: Vec<Job> = options
+        .inputs
+        .iter()
+        .map(|input| Job {
             input: input.clone(),
-            output,
+            output: output_of(options, input, recipe),
             recipe: recipe.clone(),
             threads: options.run.threads(),
             overwrite,
             hash_input: options.report.is_some(),
-        });
+        })
+        .collect();
+    let mut targets: Vec<Target<'_>> = jobs
+        .iter()
+        .map(|job| Target { content: job.input.display().to_string(), path: &job.output })
+        .collect();
+    if let Some(report) = &options.report {
+        targets.push(Target { content: "the report".to_owned(), path: report });
     }
-    if let Some(report) = options.report.as_ref().filter(|_| !options.force) {
-        refuse_existing(report)?;
+    refuse_collisions(&targets)?;
+    refuse_inputs(&targets, &options.inputs)?;
+    for target in &targets {
+        refuse_unfit(target.path, options.force)?;
     }
     Ok(jobs)
+}
+
+/// A file that will be written.
+struct Target<'a> {
+    content: String,
+    path: &'a Path,
+}
+
+fn refuse_collisions(targets: &[Target<'_>]) -> anyhow::Result<()> {
+    let mut places = BTreeMap::<PathBuf, &Target<'_>>::new();
+    for target in targets {
+        if let Some(other) = places.insert(place(target.path), target) {
+            bail!(BadUsage(format!(
+                "{} and {} would both become {}",
+                other.content,
+                target.content,
+                target.path.display()
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// The path with its folder in one spelling; the file need not exist.
+fn place(path: &Path) -> PathBuf {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    match (folder.canonicalize(), path.file_name()) {
+        (Ok(folder), Some(name)) => folder.join(name),
+        _ => path.to_owned(),
+    }
+}
+
+/// No input may be replaced, whichever job it belongs to.
+fn refuse_inputs(targets: &[Target<'_>], inputs: &[PathBuf]) -> anyhow::Result<()> {
+    let existing: Vec<_> = targets.iter().filter(|target| target.path.exists()).collect();
+    if existing.is_empty() {
+        return Ok(());
+    }
+    // An input that cannot be opened says so when its turn comes.
+    for source in inputs.iter().filter_map(|input| Source::open(input).ok()) {
+        for target in &existing {
+            if source.checkpoint.same_file_as(target.path) {
+                bail!(ConvertError::OutputIsInput { path: target.path.to_owned() });
+            }
+        }
+    }
+    Ok(())
+}
+
+fn refuse_unfit(path: &Path, is_forced: bool) -> anyhow::Result<()> {
+    if path.is_dir() {
+        bail!(BadUsage(format!("{}: is a folder\n  `--out-dir` writes into one", path.display())));
+    }
+    if path.exists() && !is_forced {
+        bail!("{}: exists already\n  use `--force` to replace it", path.display());
+    }
+    match place(path).parent() {
+        Some(folder) if !folder.is_dir() => {
+            bail!("{}: there is no folder {}", path.display(), folder.display())
+        }
+        _ => Ok(()),
+    }
 }
 
 fn output_of(options: &ConvertOptions, input: &Path, recipe: &Recipe) -> PathBuf {
@@ -95,13 +186,6 @@ fn output_of(options: &ConvertOptions, input: &Path, recipe: &Recipe) -> PathBuf
         (None, Some(folder)) => folder.join(default.file_name().unwrap_or(default.as_os_str())),
         (None, None) => default,
     }
-}
-
-fn refuse_existing(path: &Path) -> anyhow::Result<()> {
-    if path.exists() {
-        bail!("{}: exists already\n  use `--force` to replace it", path.display());
-    }
-    Ok(())
 }
 
 fn describe(report: &Report) -> String {
@@ -140,26 +224,31 @@ fn describe_schemes(report: &Report) -> String {
 }
 
 fn describe_kept(report: &Report) -> String {
-    let mut counts = BTreeMap::<(&str, &str), usize>::new();
+    let mut groups = BTreeMap::<(&str, &str), Vec<&str>>::new();
     for layer in report.layers.iter().filter(|layer| layer.decision != "quantize") {
-        *counts.entry((layer.decision, layer.reason.as_str())).or_default() += 1;
+        let group = groups.entry((layer.decision, layer.reason.as_str())).or_default();
+        group.push(&layer.name);
     }
-    let mut counts: Vec<_> = counts.into_iter().collect();
-    counts.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+    let mut groups: Vec<_> = groups.into_iter().collect();
+    groups.sort_by(|a, b| b.1.len().cmp(&a.1.len()).then_with(|| a.0.cmp(&b.0)));
     let mut table = Table::new(&["tensors", "", "because"]);
-    for ((decision, reason), count) in counts.iter().take(REASONS_SHOWN) {
+    for ((decision, reason), names) in groups.iter().take(REASONS_SHOWN) {
         let verb = match *decision {
             "remove" => "removed",
             "decode" => "decoded",
             _ => "kept",
         };
-        table.row(vec![count.to_string(), verb.to_owned(), (*reason).to_owned()]);
+        let because = match names[..] {
+            [name] => format!("{reason}: {name}"),
+            _ => (*reason).to_owned(),
+        };
+        table.row(vec![names.len().to_string(), verb.to_owned(), because]);
     }
     let mut text = if table.is_empty() { String::new() } else { table.render(width()) };
-    if counts.len() > REASONS_SHOWN {
+    if groups.len() > REASONS_SHOWN {
         text += &format!(
             "  and {} (`roundwise plan` lists all)\n",
-            counted(counts.len() - REASONS_SHOWN, "more reason")
+            counted(groups.len() - REASONS_SHOWN, "more reason")
         );
     }
     text

@@ -1,9 +1,10 @@
 use roundwise_convert::{Inspection, inspect};
 
 use crate::arguments::InspectOptions;
+use crate::commands::verify::describe_finding;
 use crate::console::{print, print_json, width};
 use crate::table::Table;
-use crate::text::{bytes, counted};
+use crate::text::{bytes, counted, plain};
 
 pub(crate) fn run(options: &InspectOptions) -> anyhow::Result<bool> {
     let inspection = inspect(&options.input)?;
@@ -24,7 +25,7 @@ fn describe(inspection: &Inspection) -> String {
     );
     text += &format!("model: {} (preset {})\n", inspection.architecture, inspection.preset);
     for key in &inspection.evidence {
-        text += &format!("  because of `{key}`\n");
+        text += &format!("  because of `{}`\n", plain(key));
     }
     let mut dtypes = Table::new(&["dtype", "tensors", "elements", "size"]);
     for count in &inspection.dtypes {
@@ -46,10 +47,10 @@ fn describe(inspection: &Inspection) -> String {
     }
     text += &format!("opened by: {}\n", inspection.clients.join("; "));
     for (key, value) in &inspection.metadata {
-        text += &format!("header `{key}`: {value}\n");
+        text += &format!("header `{}`: {}\n", plain(key), plain(value));
     }
     for finding in &inspection.defects {
-        text += &format!("wrong: `{}` {}\n", finding.tensor, finding.problem);
+        text += &describe_finding(finding);
     }
     text
 }

@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::arguments::PlanOptions;
 use crate::console::{print, print_json, width};
 use crate::table::Table;
-use crate::text::{bytes, counted, shape};
+use crate::text::{bytes, counted, plain, shape};
 
 pub(crate) fn run(options: &PlanOptions) -> anyhow::Result<bool> {
     let recipe = Recipe::check(options.recipe.to_recipe_file()?).map_err(ConvertError::from)?;
@@ -77,7 +77,7 @@ fn as_json(plan: &Plan, sizes: &Sizes) -> serde_json::Value {
 fn describe(plan: &Plan, sizes: &Sizes) -> String {
     let mut text = format!("model: {} (preset {})\n", plan.detected.main.title, plan.preset.name);
     for key in &plan.detected.main.evidence {
-        text += &format!("  because of `{key}`\n");
+        text += &format!("  because of `{}`\n", plain(key));
     }
     let mut table = Table::new(&["tensor", "shape", "dtype", "becomes", "why"]);
     for planned in &plan.tensors {

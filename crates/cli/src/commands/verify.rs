@@ -1,9 +1,9 @@
-use roundwise_convert::{Verification, verify};
+use roundwise_convert::{Finding, Verification, verify};
 
 use crate::arguments::VerifyOptions;
 use crate::console::{print, print_json, width};
 use crate::table::Table;
-use crate::text::{counted, percent};
+use crate::text::{counted, percent, plain};
 
 const WORST_SHOWN: usize = 5;
 
@@ -35,12 +35,20 @@ fn describe(verification: &Verification) -> String {
         text += &table.render(width());
     }
     for finding in &verification.defects {
-        let tensor = if finding.tensor.is_empty() { "the file" } else { &finding.tensor };
-        text += &format!("wrong: `{tensor}` {}\n", finding.problem);
+        text += &describe_finding(finding);
     }
     text += match verification.ok {
         true => "everything is in order",
         false => "verification failed",
     };
     text
+}
+
+/// One line for one thing that is wrong.
+pub(crate) fn describe_finding(finding: &Finding) -> String {
+    let subject = match finding.tensor.as_str() {
+        "" => "the file".to_owned(),
+        tensor => format!("`{}`", plain(tensor)),
+    };
+    format!("wrong: {subject} {}\n", plain(&finding.problem))
 }

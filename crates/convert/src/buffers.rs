@@ -1,0 +1,26 @@
+/// Spare memory of one thread. A fresh allocation of a large buffer costs a page fault for every
+/// 4 KiB of it, which is more than reading or rounding those bytes; so buffers go round.
+#[derive(Debug, Default)]
+pub(crate) struct Buffers {
+    spare: Vec<Vec<u8>>,
+}
+
+/// One to read into and one to write from.
+const MOST_SPARE: usize = 2;
+
+impl Buffers {
+    /// A buffer of any length and content; the largest one that is spare.
+    pub(crate) fn take(&mut self) -> Vec<u8> {
+        self.spare.sort_by_key(Vec::capacity);
+        self.spare.pop().unwrap_or_default()
+    }
+
+    /// Gives a buffer back.
+    pub(crate) fn keep(&mut self, buffer: Vec<u8>) {
+        self.spare.push(buffer);
+        if self.spare.len() > MOST_SPARE {
+            self.spare.sort_by_key(|buffer| std::cmp::Reverse(buffer.capacity()));
+            self.spare.truncate(MOST_SPARE);
+        }
+    }
+}

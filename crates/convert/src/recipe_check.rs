@@ -1,0 +1,84 @@
+use regex::Regex;
+use roundwise_layout::Layout;
+use roundwise_scheme::Scheme;
+
+use crate::{Preset, RecipeFile, Rule, RuleFile};
+
+/// Turns what was typed into what it means, and collects what cannot be turned.
+#[derive(Default)]
+pub(crate) struct Checker {
+    /// One line each, with the path of the field.
+    pub(crate) complaints: Vec<String>,
+}
+
+impl Checker {
+    fn complain(&mut self, path: &str, problem: impl std::fmt::Display) {
+        self.complaints.push(format!("{path}: {problem}"));
+    }
+
+    pub(crate) fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(
+        &mut self,
+        path: &str,
+        name: &str,
+    ) -> Option<T> {
+        name.parse().map_err(|error| self.complain(path, error)).ok()
+    }
+
+    pub(crate) fn choice<T: Copy + Default>(
+        &mut self,
+        path: &str,
+        name: Option<&str>,
+        choices: &[(&str, T)],
+    ) -> T {
+        let Some(name) = name else { return T::default() };
+        match choices.iter().find(|(known, _)| *known == name) {
+            Some((_, value)) => *value,
+            None => {
+                let known: Vec<_> = choices.iter().map(|(known, _)| *known).collect();
+                self.complain(path, format!("unknown `{name}`\n  known: {}", known.join(", ")));
+                T::default()
+            }
+        }
+    }
+
+    pub(crate) fn preset(&mut self, file: &RecipeFile) -> Option<&'static Preset> {
+        let name = file.preset.as_deref()?;
+        Preset::by_name(name).map_err(|error| self.complain("preset", error)).ok()
+    }
+
+    pub(crate) fn patterns(&mut self, path: &str, patterns: &[String]) -> Vec<Regex> {
+        patterns
+            .iter()
+            .enumerate()
+            .filter_map(|(index, pattern)| self.pattern(&format!("{path}[{index}]"), pattern))
+            .collect()
+    }
+
+    fn pattern(&mut self, path: &str, pattern: &str) -> Option<Regex> {
+        Regex::new(pattern).map_err(|error| self.complain(path, error)).ok()
+    }
+
+    pub(crate) fn rules(&mut self, rules: &[RuleFile]) -> Vec<Rule> {
+        let mut checked = vec![];
+        for (index, rule) in rules.iter().enumerate() {
+            let pattern = self.pattern(&format!("rules[{index}].pattern"), &rule.pattern);
+            let scheme = self.parse(&format!("rules[{index}].scheme"), &rule.scheme);
+            if let (Some(pattern), Some(scheme)) = (pattern, scheme) {
+                checked.push(Rule { pattern, scheme });
+            }
+        }
+        checked
+    }
+
+    pub(crate) fn admit(&mut self, layout: Option<Layout>, scheme: Option<Scheme>, rules: &[Rule]) {
+        let Some(layout) = layout else { return };
+        if let Some(Err(error)) = scheme.map(|scheme| layout.admits(scheme)) {
+            self.complain("scheme", error);
+        }
+        for (index, rule) in rules.iter().enumerate() {
+            if let Err(error) = layout.admits(rule.scheme) {
+                self.complain(&format!("rules[{index}].scheme"), error);
+            }
+        }
+    }
+}

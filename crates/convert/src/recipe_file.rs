@@ -1,0 +1,90 @@
+use serde::{Deserialize, Serialize};
+
+use crate::RecipeError;
+
+/// A recipe as it is typed, on the command line or in a TOML file. Every field may be left out;
+/// a key that is not known is an error.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RecipeFile {
+    /// Scheme of the weights that no rule names. Default `fp8`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scheme: Option<String>,
+    /// How the file is laid out: `comfy` (default) or `comfy-legacy`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub layout: Option<String>,
+    /// How codes are chosen: `nearest` (default).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rounding: Option<String>,
+    /// How scales are chosen: `absmax` (default) or `mse`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scale_rule: Option<String>,
+    /// Preset to use instead of the one that detection picks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preset: Option<String>,
+    /// Keep the layers that a distilled Chroma model is sensitive in, whatever was detected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep_distillation: Option<bool>,
+    /// Convert what the base keep-list protects as well. The preset still applies.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ignore_base_list: Option<bool>,
+    /// Regular expressions of layers to keep as they are.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub keep: Vec<String>,
+    /// Regular expressions of layers to convert although a preset or a size rule keeps them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub include: Vec<String>,
+    /// Layers with a scheme of their own; the first rule that matches decides.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<RuleFile>,
+    /// Fewest elements of a weight that is converted. Default 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_size: Option<u64>,
+    /// Size rules of the published converters: `basic` or `classic`. Default none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heuristic: Option<String>,
+}
+
+/// One rule of a [`RecipeFile`]. Layers that it matches are converted although a preset keeps
+/// them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RuleFile {
+    /// Regular expression, searched for in the layer's name (without `.weight`).
+    pub pattern: String,
+    /// Scheme of the layers that it matches.
+    pub scheme: String,
+}
+
+impl RecipeFile {
+    /// Reads a recipe in TOML.
+    ///
+    /// # Errors
+    /// What is not TOML, not a known key or not of the right type, with line and column.
+    pub fn from_toml(text: &str) -> Result<Self, RecipeError> {
+        toml::from_str(text)
+            .map_err(|error| RecipeError { complaints: vec![error.to_string().trim_end().into()] })
+    }
+
+    /// Lays `over` on top: its single values replace ours, its lists go before ours.
+    #[must_use]
+    pub fn overlaid_with(self, over: RecipeFile) -> RecipeFile {
+        fn chain<T>(over: Vec<T>, under: Vec<T>) -> Vec<T> {
+            over.into_iter().chain(under).collect()
+        }
+        RecipeFile {
+            scheme: over.scheme.or(self.scheme),
+            layout: over.layout.or(self.layout),
+            rounding: over.rounding.or(self.rounding),
+            scale_rule: over.scale_rule.or(self.scale_rule),
+            preset: over.preset.or(self.preset),
+            keep_distillation: over.keep_distillation.or(self.keep_distillation),
+            ignore_base_list: over.ignore_base_list.or(self.ignore_base_list),
+            keep: chain(over.keep, self.keep),
+            include: chain(over.include, self.include),
+            rules: chain(over.rules, self.rules),
+            min_size: over.min_size.or(self.min_size),
+            heuristic: over.heuristic.or(self.heuristic),
+        }
+    }
+}

@@ -1,0 +1,204 @@
+use roundwise_scheme::{GridKind, Scheme, Tiling};
+use roundwise_tensor_file::{Checkpoint, Dtype, TensorHeader};
+
+use crate::stored::SIDE_PARTS;
+use crate::{Marker, Origin, StoredLayer};
+
+/// Edge of the blocks that `weight_scale_inv` covers.
+const INVERSE_SCALE_BLOCK: usize = 128;
+
+/// The stored layer behind a weight, `None` for a weight that is plain numbers.
+///
+/// - `marker`: the layer's marker, `None` where it has none
+///
+/// # Errors
+/// One line that says why the weight cannot be read: what was found and what was expected.
+pub(crate) fn describe(
+    file: &Checkpoint,
+    weight: &TensorHeader,
+    layer: &str,
+    marker: Option<&Marker>,
+) -> Result<Option<StoredLayer>, String> {
+    let Some(grid) = code_grid(weight.dtype) else {
+        refuse_other_codes(file, weight, layer, marker)?;
+        return Ok(None);
+    };
+    if weight.element_count() == 0 {
+        return Ok(None);
+    }
+    let shape = matrix_shape(weight)?;
+    let (origin, scale) = find_scale(file, layer, marker);
+    if origin != Origin::Comfy {
+        refuse_unknown_scales(file, weight, layer, scale)?;
+    }
+    let scheme = match (marker, scale) {
+        (Some(marker), Some(scale)) => marker.scheme(&scale.shape)?,
+        (Some(marker), None) => {
+            marker.scheme(&[])?;
+            return Err(format!("is marked `{}`, but has no `weight_scale`", marker.format));
+        }
+        (None, Some(scale)) => Scheme { grid, tiling: tiling_of(origin, scale) },
+        // Integer tables (ids, masks) are data; only a matrix could be a lost weight.
+        (None, None) if grid == GridKind::Int8 && weight.shape.len() != 2 => return Ok(None),
+        (None, None) if grid == GridKind::Int8 => {
+            return Err("holds INT8 codes, but has no `weight_scale`".to_owned());
+        }
+        (None, None) => Scheme { grid, tiling: Tiling::Tensor },
+    };
+    if scheme.grid != grid {
+        let (marked, found) = (scheme.grid.name(), weight.dtype);
+        return Err(format!("is marked {marked}, but its weight is {found}"));
+    }
+    if let Some(scale) = scale {
+        check_scale(scale, scheme, shape, origin)?;
+    }
+    let scale = scale.map(|header| header.name.clone());
+    Ok(Some(StoredLayer { layer: layer.to_owned(), scheme, shape, origin, scale }))
+}
+
+fn code_grid(dtype: Dtype) -> Option<GridKind> {
+    match dtype {
+        Dtype::F8E4M3 => Some(GridKind::E4m3),
+        Dtype::F8E5M2 => Some(GridKind::E5m2),
+        Dtype::I8 => Some(GridKind::Int8),
+        _ => None,
+    }
+}
+
+fn matrix_shape(weight: &TensorHeader) -> Result<[usize; 2], String> {
+    let size = |count: u64| {
+        usize::try_from(count).map_err(|_| format!("{count} is too large for this machine"))
+    };
+    match weight.shape[..] {
+        [rows, cols] => Ok([size(rows)?, size(cols)?]),
+        _ => Ok([1, size(weight.element_count())?]),
+    }
+}
+
+/// Plain numbers must not be marked, and codes of another kind must not lose their scales.
+fn refuse_other_codes(
+    file: &Checkpoint,
+    weight: &TensorHeader,
+    layer: &str,
+    marker: Option<&Marker>,
+) -> Result<(), String> {
+    let found = weight.dtype;
+    if let Some(marker) = marker {
+        marker.scheme(&[])?;
+        return Err(format!("is marked `{}`, but its weight is {found}", marker.format));
+    }
+    if matches!(found, Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16) {
+        return Ok(());
+    }
+    match SIDE_PARTS.iter().find(|part| file.get(&format!("{layer}.{part}")).is_some()) {
+        Some(part) => Err(format!(
+            "its weight is {found} beside `{part}`; codes are read from F8_E4M3, F8_E5M2 and I8"
+        )),
+        None => Ok(()),
+    }
+}
+
+/// How the file says that the layer is quantized, and the tensor that scales it.
+fn find_scale<'a>(
+    file: &'a Checkpoint,
+    layer: &str,
+    marker: Option<&Marker>,
+) -> (Origin, Option<&'a TensorHeader>) {
+    let part = |name: &str| file.get(&format!("{layer}.{name}"));
+    if marker.is_some() {
+        return (Origin::Comfy, part("weight_scale"));
+    }
+    let unmarked = [
+        (Origin::ComfyLegacy, "scale_weight"),
+        (Origin::WeightScaleInv, "weight_scale_inv"),
+        (Origin::WeightScale, "weight_scale"),
+    ];
+    let found = unmarked.into_iter().find_map(|(origin, name)| Some((origin, Some(part(name)?))));
+    found.unwrap_or((Origin::Plain, None))
+}
+
+/// A weight in codes whose neighbours look like scales of a kind that is not known must not be
+/// taken for plain numbers, nor for those that its known scale gives.
+fn refuse_unknown_scales(
+    file: &Checkpoint,
+    weight: &TensorHeader,
+    layer: &str,
+    scale: Option<&TensorHeader>,
+) -> Result<(), String> {
+    let inside = format!("{layer}.");
+    let first = file.tensors().partition_point(|tensor| tensor.name < inside);
+    let is_suspicious = |part: &str| {
+        let is_a_scale = ["scale", "zero", "absmax", "quant", "amax"];
+        // Beside a known scale, those of inputs and outputs are no riddle.
+        let is_of_the_weight = part.starts_with("weight") || part.starts_with("pre_quant");
+        !part.contains('.')
+            && is_a_scale.iter().any(|word| part.contains(word))
+            && (scale.is_none() || is_of_the_weight)
+    };
+    let suspicious = file.tensors()[first..]
+        .iter()
+        .take_while(|tensor| tensor.name.starts_with(&inside))
+        .filter(|tensor| scale.is_none_or(|scale| scale.name != tensor.name))
+        .map(|tensor| &tensor.name[inside.len()..])
+        .find(|part| is_suspicious(part));
+    match suspicious {
+        Some(part) => Err(format!(
+            "its weight is {} beside `{part}`, a kind of scale that is not known there",
+            weight.dtype
+        )),
+        None => Ok(()),
+    }
+}
+
+/// What a scale covers where no marker says it.
+fn tiling_of(origin: Origin, scale: &TensorHeader) -> Tiling {
+    let is_single = scale.element_count() == 1;
+    match origin {
+        Origin::Comfy | Origin::ComfyLegacy | Origin::Plain => Tiling::Tensor,
+        Origin::WeightScale if is_single => Tiling::Tensor,
+        Origin::WeightScale => Tiling::Row,
+        // Mistral's files have this name for the scale of a tensor, too.
+        Origin::WeightScaleInv if is_single && scale.shape.len() < 2 => Tiling::Tensor,
+        Origin::WeightScaleInv => {
+            Tiling::Block { rows: INVERSE_SCALE_BLOCK, cols: INVERSE_SCALE_BLOCK }
+        }
+    }
+}
+
+fn check_scale(
+    scale: &TensorHeader,
+    scheme: Scheme,
+    [rows, cols]: [usize; 2],
+    origin: Origin,
+) -> Result<(), String> {
+    if !matches!(scale.dtype, Dtype::F32 | Dtype::BF16 | Dtype::F16) {
+        return Err(format!(
+            "`{}` is {}, expected F32, BF16 or F16; logarithmic and packed scales are not read",
+            scale.name, scale.dtype
+        ));
+    }
+    if origin == Origin::Comfy {
+        scheme.tiling.covers(rows, cols).map_err(|error| error.to_string())?;
+    }
+    let found = scale.shape.as_slice();
+    let tiles @ [down, _] = scheme.tiling.tiles(rows, cols).map(|count| count as u64);
+    // The loader takes [N] for FP8 and [N, 1] for INT8; other programs take either.
+    let is_column = scheme.grid == GridKind::Int8;
+    let fits = match scheme.tiling {
+        Tiling::Tensor => scale.element_count() == 1 && found.len() <= 2,
+        Tiling::Row if origin != Origin::Comfy => found == [down, 1] || found == [down],
+        Tiling::Row if is_column => found == [down, 1],
+        Tiling::Row => found == [down],
+        Tiling::Block { .. } => found == tiles,
+    };
+    if fits {
+        return Ok(());
+    }
+    let expected = match scheme.tiling {
+        Tiling::Tensor => "one element".to_owned(),
+        Tiling::Row if is_column => format!("[{down}, 1]"),
+        Tiling::Row => format!("[{down}]"),
+        Tiling::Block { .. } => format!("{tiles:?}"),
+    };
+    Err(format!("`{}` has shape {found:?}, `{scheme}` needs {expected}", scale.name))
+}

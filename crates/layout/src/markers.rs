@@ -1,0 +1,66 @@
+use std::collections::BTreeMap;
+
+use roundwise_tensor_file::{Checkpoint, TensorFileError};
+
+use crate::{Defect, MARKER_LIMIT_BYTES, Marker, QUANTIZATION_METADATA};
+
+/// The markers of a file's layers.
+#[derive(Debug, Default)]
+pub(crate) struct Markers {
+    pub(crate) by_layer: BTreeMap<String, Marker>,
+    /// What is wrong with markers; a layer named here has none that can be trusted.
+    pub(crate) defects: Vec<Defect>,
+}
+
+impl Markers {
+    /// Reads marker tensors, then the header. The header wins over a tensor, as in the loader.
+    pub(crate) fn read(file: &Checkpoint) -> Result<Self, TensorFileError> {
+        let mut markers = Self::default();
+        for header in file.tensors() {
+            let Some(layer) = header.name.strip_suffix(".comfy_quant") else { continue };
+            let bytes = header.byte_len();
+            if bytes > MARKER_LIMIT_BYTES {
+                let problem = format!("marker has {bytes} bytes, more than {MARKER_LIMIT_BYTES}");
+                markers.complain(layer, problem);
+                continue;
+            }
+            match Marker::from_json(&file.read(header)?) {
+                Ok(marker) => drop(markers.by_layer.insert(layer.to_owned(), marker)),
+                Err(problem) => markers.complain(layer, format!("marker {problem}")),
+            }
+        }
+        if let Some(text) = file.metadata().get(QUANTIZATION_METADATA) {
+            markers.merge_header(text);
+        }
+        Ok(markers)
+    }
+
+    fn complain(&mut self, layer: &str, problem: String) {
+        self.defects.push(Defect { layer: layer.to_owned(), problem });
+    }
+
+    fn merge_header(&mut self, text: &str) {
+        let parsed: Result<serde_json::Value, _> = serde_json::from_str(text);
+        let layers = parsed.as_ref().ok().and_then(|value| value.get("layers")?.as_object());
+        let Some(layers) = layers else {
+            let problem = format!("`{QUANTIZATION_METADATA}` is not JSON with an object `layers`");
+            return self.complain("", problem);
+        };
+        for (layer, value) in layers {
+            match Marker::from_value(value) {
+                Ok(marker) => self.merge(layer, marker),
+                Err(problem) => self.complain(layer, format!("header entry {problem}")),
+            }
+        }
+    }
+
+    fn merge(&mut self, layer: &str, header: Marker) {
+        if let Some(tensor) = self.by_layer.get(layer)
+            && !tensor.means_the_same_as(&header)
+        {
+            let [header, tensor] = [&header, tensor].map(Marker::to_json);
+            self.complain(layer, format!("the header says {header}, its marker {tensor}"));
+        }
+        self.by_layer.insert(layer.to_owned(), header);
+    }
+}

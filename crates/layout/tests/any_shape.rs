@@ -1,0 +1,164 @@
+//! Whatever a layout writes is found again, with the same schemes, codes and scales.
+
+mod common;
+
+use std::collections::BTreeMap;
+
+use common::{layer_tensors, open, quantize, write};
+use proptest::prelude::*;
+use roundwise_layout::{Layout, Marker, Origin, QUANTIZATION_METADATA};
+use roundwise_scheme::{CATALOG, QuantizedMatrix, Scheme, Tiling};
+use roundwise_tensor_file::{Dtype, TensorSpec};
+use roundwise_testkit::weights::{gaussian, with_zero_rows};
+
+/// Names that contain parts of other names, and what JSON and splitting at dots may trip over.
+const NAMES: [&str; 9] =
+    ["", "a", "a.b", "a.weight", "a.weight_scale", "blocks.0.q", "blocks.10.q", "é \"q\"", "x..y"];
+
+const PREFIXES: [&str; 2] = ["", "model.diffusion_model."];
+
+/// Some layers of one file, by name.
+type Layers = BTreeMap<String, QuantizedMatrix>;
+
+fn any_scheme(layout: Layout) -> impl Strategy<Value = Scheme> {
+    let named = CATALOG.iter().map(|entry| entry.scheme);
+    let schemes: Vec<Scheme> = named
+        .chain(["fp8-block-3", "int8-block-5", "fp8-block-1"].map(|name| name.parse().unwrap()))
+        .filter(|&scheme| layout.admits(scheme).is_ok())
+        .collect();
+    prop::sample::select(schemes)
+}
+
+fn any_layer(layout: Layout) -> impl Strategy<Value = QuantizedMatrix> {
+    (any_scheme(layout), 1usize..9, 1usize..20, any::<u64>()).prop_map(
+        |(scheme, rows, cols, seed)| {
+            let [rows, cols] = match scheme.tiling {
+                Tiling::Tensor | Tiling::Row => [rows, cols],
+                Tiling::Block { rows: height, cols: width } => {
+                    [height * (1 + rows % 2), width * (1 + cols % 3)]
+                }
+            };
+            let matrix = match seed % 2 {
+                0 => gaussian(rows, cols, seed),
+                _ => with_zero_rows(rows, cols, seed),
+            };
+            quantize(&matrix, scheme)
+        },
+    )
+}
+
+fn any_layers() -> impl Strategy<Value = (Layout, &'static str, Layers)> {
+    let layout = prop::sample::select(Layout::ALL.to_vec());
+    (layout, prop::sample::select(PREFIXES.to_vec())).prop_flat_map(|(layout, prefix)| {
+        let name = prop::sample::select(NAMES.to_vec()).prop_map(move |n| format!("{prefix}{n}"));
+        let layers = prop::collection::btree_map(name, any_layer(layout), 1..5);
+        layers.prop_map(move |layers| (layout, prefix, layers))
+    })
+}
+
+fn copied(name: &str, dtype: Dtype, shape: &[u64]) -> (TensorSpec, Vec<u8>) {
+    let bytes = vec![0; dtype.byte_len(shape).unwrap() as usize];
+    (TensorSpec { name: name.into(), dtype, shape: shape.to_vec() }, bytes)
+}
+
+/// The file that `convert` would write, with tensors that stay as they are.
+fn file_of(layout: Layout, prefix: &str, is_text_encoder: bool, layers: &Layers) -> Vec<u8> {
+    let mut tensors = vec![
+        copied("kept.weight", Dtype::BF16, &[3, 5]),
+        copied("kept.bias", Dtype::F32, &[3]),
+        copied("ids.weight", Dtype::I64, &[7]),
+        copied("mask.weight", Dtype::I8, &[7]),
+    ];
+    for (layer, matrix) in layers {
+        tensors.extend(layer_tensors(layout, layer, matrix.clone()));
+    }
+    tensors.extend(layout.file_tensors(prefix, is_text_encoder));
+    let schemes = layers.iter().map(|(layer, matrix)| (layer.as_str(), matrix.scheme()));
+    write(layout.header_entry(schemes).into_iter().collect(), &tensors)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 96,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn what_is_written_is_found(
+        (layout, prefix, layers) in any_layers(),
+        is_text_encoder in any::<bool>(),
+    ) {
+        let file = open(&file_of(layout, prefix, is_text_encoder, &layers));
+        prop_assert_eq!(&file.stored.defects, &[]);
+        prop_assert_eq!(&file.stored.orphans, &[]);
+        prop_assert_eq!(&file.stored.full_precision_layers, &[] as &[String]);
+        prop_assert!(file.stored.layers.keys().eq(layers.keys()));
+        for (name, matrix) in &layers {
+            let found = &file.stored.layers[name];
+            prop_assert_eq!(&found.layer, name);
+            prop_assert_eq!(found.scheme, matrix.scheme());
+            prop_assert_eq!(found.shape, matrix.shape());
+            prop_assert_eq!(found.origin, match layout {
+                Layout::Comfy => Origin::Comfy,
+                Layout::ComfyLegacy => Origin::ComfyLegacy,
+            });
+            prop_assert_eq!(&found.read(&file.checkpoint).unwrap(), matrix);
+        }
+    }
+
+    #[test]
+    fn side_tensors_are_all_that_was_added((layout, prefix, layers) in any_layers()) {
+        let file = open(&file_of(layout, prefix, false, &layers));
+        let kept = ["kept.weight", "kept.bias", "ids.weight", "mask.weight"].map(str::to_owned);
+        let weights = layers.keys().map(|layer| format!("{layer}.weight"));
+        let mut expected: Vec<String> = kept.into_iter().chain(weights).collect();
+        expected.extend(file.stored.side_tensors.keys().cloned());
+        expected.sort();
+        let found: Vec<&String> =
+            file.checkpoint.tensors().iter().map(|tensor| &tensor.name).collect();
+        prop_assert_eq!(found, expected.iter().collect::<Vec<_>>());
+        for (name, layer) in &file.stored.side_tensors {
+            let is_of_the_file = layer.is_empty() && name.ends_with("scaled_fp8");
+            prop_assert!(is_of_the_file || layers.contains_key(layer), "{name} of {layer}");
+        }
+    }
+
+    #[test]
+    fn the_header_repeats_the_markers((_, prefix, layers) in any_layers()) {
+        let file = open(&file_of(Layout::Comfy, prefix, false, &layers));
+        let entry = &file.checkpoint.metadata()[QUANTIZATION_METADATA];
+        let entry: serde_json::Value = serde_json::from_str(entry).unwrap();
+        prop_assert_eq!(&entry["format_version"], "1.0");
+        let entries = entry["layers"].as_object().unwrap();
+        prop_assert!(entries.keys().eq(layers.keys()));
+        for (layer, value) in entries {
+            let marker = file.checkpoint.get(&format!("{layer}.comfy_quant")).unwrap();
+            prop_assert_eq!((marker.dtype, marker.shape.len()), (Dtype::U8, 1));
+            let marker = file.checkpoint.read(marker).unwrap();
+            prop_assert_eq!(&serde_json::from_slice::<serde_json::Value>(&marker).unwrap(), value);
+            let marker = Marker::from_json(&marker).unwrap();
+            prop_assert_eq!(Some(marker), Marker::of(layers[layer].scheme()));
+        }
+    }
+}
+
+#[test]
+fn what_a_layout_cannot_store_is_refused() {
+    let admitted = |layout: Layout| -> Vec<String> {
+        let names = CATALOG.iter().filter(|entry| layout.admits(entry.scheme).is_ok());
+        names.map(|entry| entry.name.to_owned()).collect()
+    };
+    let all: Vec<&str> = CATALOG.iter().map(|entry| entry.name).collect();
+    assert_eq!(admitted(Layout::Comfy), all);
+    assert_eq!(admitted(Layout::ComfyLegacy), ["fp8"]);
+    let message = Layout::ComfyLegacy.admits("int8-row".parse().unwrap()).unwrap_err().to_string();
+    assert_eq!(
+        message,
+        "layout `comfy-legacy` cannot store scheme `int8-row`\n  it stores `fp8` only; use layout \
+         `comfy`"
+    );
+    let tiling = Tiling::Block { rows: 1, cols: 2 };
+    let unnamed = Scheme { tiling, ..CATALOG[0].scheme };
+    assert!(Layout::Comfy.admits(unnamed).is_err());
+}

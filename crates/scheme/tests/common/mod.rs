@@ -1,0 +1,151 @@
+//! Matrices of any shape and kind, with schemes that cover them.
+
+use proptest::prelude::*;
+use roundwise_scheme::{
+    CATALOG, GridKind, QuantizedMatrix, ScaleRule, Scheme, Tiling, Weight, WeightKind,
+};
+use roundwise_testkit::files::{bf16_bytes, f16_bytes, f32_bytes};
+use roundwise_testkit::random::Random;
+use roundwise_testkit::weights::{
+    Matrix, constant, gaussian, one_huge, subnormals, with_outliers, with_zero_rows,
+    with_zero_tiles,
+};
+
+/// Enough to meet every generator with every grid and tiling, in under a second.
+pub(crate) fn config() -> ProptestConfig {
+    ProptestConfig { cases: 192, failure_persistence: None, ..ProptestConfig::default() }
+}
+
+/// A matrix as it would lie in a file, and a scheme whose tiles cover it.
+#[derive(Clone, Debug)]
+pub(crate) struct Case {
+    pub(crate) scheme: Scheme,
+    pub(crate) rows: usize,
+    pub(crate) cols: usize,
+    pub(crate) kind: WeightKind,
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl Case {
+    pub(crate) fn new(scheme: Scheme, kind: WeightKind, matrix: &Matrix) -> Self {
+        let Matrix { rows, cols, ref values } = *matrix;
+        Self { scheme, rows, cols, kind, bytes: bytes_of(kind, values) }
+    }
+
+    pub(crate) fn weight(&self) -> Weight<'_> {
+        Weight::new(self.rows, self.cols, self.kind, &self.bytes).unwrap()
+    }
+
+    pub(crate) fn nearest(&self) -> QuantizedMatrix {
+        self.nearest_by(ScaleRule::Absmax)
+    }
+
+    pub(crate) fn nearest_by(&self, rule: ScaleRule) -> QuantizedMatrix {
+        QuantizedMatrix::nearest(&self.weight(), self.scheme, rule).unwrap()
+    }
+
+    /// The weight's numbers, after rounding to what the file stores.
+    pub(crate) fn matrix(&self) -> Matrix {
+        Matrix { rows: self.rows, cols: self.cols, values: self.weight().to_f32() }
+    }
+
+    /// Which scale a weight has, straight from the definition of a tiling.
+    pub(crate) fn tile(&self, row: usize, col: usize) -> usize {
+        match self.scheme.tiling {
+            Tiling::Tensor => 0,
+            Tiling::Row => row,
+            Tiling::Block { rows, cols } => row / rows * (self.cols / cols) + col / cols,
+        }
+    }
+}
+
+fn bytes_of(kind: WeightKind, values: &[f32]) -> Vec<u8> {
+    match kind {
+        WeightKind::F64 => {
+            values.iter().flat_map(|&value| f64::from(value).to_le_bytes()).collect()
+        }
+        WeightKind::F32 => f32_bytes(values),
+        WeightKind::F16 => f16_bytes(values),
+        WeightKind::BF16 => bf16_bytes(values),
+    }
+}
+
+pub(crate) fn any_kind() -> impl Strategy<Value = WeightKind> {
+    prop::sample::select(vec![WeightKind::F64, WeightKind::F32, WeightKind::F16, WeightKind::BF16])
+}
+
+fn any_grid() -> impl Strategy<Value = GridKind> {
+    prop::sample::select(vec![GridKind::E4m3, GridKind::E5m2, GridKind::Int8])
+}
+
+/// A scheme and a shape that its tiles cover.
+pub(crate) fn any_covered_shape() -> impl Strategy<Value = (Scheme, [usize; 2])> {
+    let whole = prop::sample::select(vec![Tiling::Tensor, Tiling::Row]);
+    let whole = (any_grid(), whole, 1usize..40, 1usize..70)
+        .prop_map(|(grid, tiling, rows, cols)| (Scheme { grid, tiling }, [rows, cols]));
+    let blocks = (any_grid(), 1usize..9, 1usize..20, 1usize..5, 1usize..5).prop_map(
+        |(grid, rows, cols, down, across)| {
+            let tiling = Tiling::Block { rows, cols };
+            (Scheme { grid, tiling }, [rows * down, cols * across])
+        },
+    );
+    let named = prop::sample::select(CATALOG).prop_map(|entry| match entry.scheme.tiling {
+        Tiling::Block { rows, cols } => (entry.scheme, [rows, 2 * cols]),
+        Tiling::Tensor | Tiling::Row => (entry.scheme, [1, 1]),
+    });
+    prop_oneof![8 => whole, 8 => blocks, 1 => named]
+}
+
+/// Finite numbers of every size that an F32 has, zeros among them.
+pub(crate) fn any_matrix(rows: usize, cols: usize) -> impl Strategy<Value = Matrix> {
+    (0..10, any::<u64>()).prop_map(move |(generator, seed)| match generator {
+        0 => with_outliers(rows, cols, seed),
+        1 => with_zero_rows(rows, cols, seed),
+        2 => with_zero_tiles(rows, cols, 4, seed),
+        3 => subnormals(rows, cols, seed),
+        4 => one_huge(rows, cols, seed),
+        5 => constant(rows, cols, f32::MAX),
+        6 => gaussian(rows, cols, seed).map(|_, _, value| value * 1e-10),
+        7 => all_bits(rows, cols, seed),
+        8 => constant(rows, cols, -0.0),
+        _ => gaussian(rows, cols, seed),
+    })
+}
+
+fn all_bits(rows: usize, cols: usize, seed: u64) -> Matrix {
+    let mut random = Random::new(seed);
+    Matrix::from_fn(rows, cols, |_, _| random.finite_f32())
+}
+
+/// Any weight that can be quantized.
+pub(crate) fn any_case() -> impl Strategy<Value = Case> {
+    (any_covered_shape(), any_kind()).prop_flat_map(|((scheme, [rows, cols]), kind)| {
+        any_matrix(rows, cols).prop_map(move |matrix| {
+            let largest = match kind {
+                WeightKind::F64 | WeightKind::F32 => f32::MAX,
+                WeightKind::F16 => 65504.0,
+                WeightKind::BF16 => f32::from_bits(0x7F7F_0000),
+            };
+            let matrix = matrix.map(|_, _, value| value.clamp(-largest, largest));
+            Case::new(scheme, kind, &matrix)
+        })
+    })
+}
+
+/// Weights of an ordinary size with zeros and outliers, as F32: powers of two of them stay
+/// normal numbers, and no tile lies near the limit below which it counts as zero.
+pub(crate) fn any_ordinary_case() -> impl Strategy<Value = Case> {
+    (any_covered_shape(), 0..4, any::<u64>()).prop_map(
+        |((scheme, [rows, cols]), generator, seed)| {
+            let matrix = match generator {
+                0 => with_outliers(rows, cols, seed),
+                1 => with_zero_rows(rows, cols, seed),
+                2 => with_zero_tiles(rows, cols, 4, seed),
+                _ => gaussian(rows, cols, seed),
+            };
+            // Sums of uniform numbers may come close to 0; such a tile would be too small.
+            let matrix = matrix.map(|_, _, value| if value.abs() < 1e-6 { 0.0 } else { value });
+            Case::new(scheme, WeightKind::F32, &matrix)
+        },
+    )
+}

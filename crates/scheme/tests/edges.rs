@@ -1,0 +1,86 @@
+//! Matrices and parts at the edge of what is allowed.
+
+use roundwise_scheme::{
+    QuantizedMatrix, ScaleRule, Scheme, SchemeError, Weight, WeightKind, choose_scales,
+    largest_step, measure,
+};
+use roundwise_testkit::files::{f16_bytes, f32_bytes};
+
+#[test]
+fn matrices_without_elements_have_their_scales() {
+    for scheme in ["fp8", "fp8-e5m2", "fp8-row", "int8", "int8-row", "int8-block-64"] {
+        let scheme: Scheme = scheme.parse().unwrap();
+        for [rows, cols] in [[0, 5], [5, 0], [0, 0]] {
+            let shape = scheme.tiling.scale_shape(rows, cols);
+            let weight = Weight::new(rows, cols, WeightKind::BF16, &[]).unwrap();
+            if scheme.tiling.covers(rows, cols).is_err() {
+                continue;
+            }
+            let quantized = QuantizedMatrix::nearest(&weight, scheme, ScaleRule::Mse).unwrap();
+            assert_eq!(quantized.scales(), vec![1.0; shape.iter().product()]);
+            assert_eq!(quantized.codes(), [0u8; 0]);
+            assert_eq!(quantized.to_f32(), [0f32; 0]);
+            assert_eq!(measure(&weight, &quantized).relative(), 0.0);
+            assert_eq!(largest_step(&weight, &quantized), 0.0);
+        }
+    }
+}
+
+/// A matrix whose numbers are as large as they get must not decode to infinity.
+#[test]
+fn the_largest_numbers_stay_finite() {
+    for scheme in ["fp8", "fp8-e5m2", "int8", "int8-row"] {
+        for value in [f32::MAX, -f32::MAX, f32::MAX.next_down()] {
+            let bytes = f32_bytes(&[value, 1.0]);
+            let weight = Weight::new(1, 2, WeightKind::F32, &bytes).unwrap();
+            let scheme = scheme.parse().unwrap();
+            let quantized = QuantizedMatrix::nearest(&weight, scheme, ScaleRule::Absmax).unwrap();
+            let decoded = quantized.to_f32();
+            assert!(decoded[0].is_finite() && decoded[0] / value > 0.999, "{scheme}: {decoded:?}");
+        }
+    }
+}
+
+#[test]
+fn numbers_past_f32_are_not_finite() {
+    let bytes: Vec<u8> = [1.0f64, 1e39].iter().flat_map(|value| value.to_le_bytes()).collect();
+    let weight = Weight::new(2, 1, WeightKind::F64, &bytes).unwrap();
+    let found = choose_scales(&weight, "fp8".parse().unwrap(), ScaleRule::Absmax);
+    assert_eq!(found, Err(SchemeError::NotFinite { row: 1 }));
+}
+
+#[test]
+fn lengths_that_do_not_fit_are_named() {
+    let bytes = f16_bytes(&[1.0; 6]);
+    let message = Weight::new(2, 4, WeightKind::F16, &bytes).unwrap_err().to_string();
+    assert_eq!(message, "weight is 12 bytes, its shape needs 16");
+    assert!(Weight::new(usize::MAX, usize::MAX, WeightKind::F32, &[]).is_err());
+
+    let scheme: Scheme = "int8-row".parse().unwrap();
+    let parts = |codes: usize, scales: usize| {
+        QuantizedMatrix::from_parts(scheme, [2, 4], vec![0; codes], vec![1.0; scales])
+            .map_err(|error| error.to_string())
+    };
+    assert_eq!(parts(7, 2).unwrap_err(), "codes: found 7, the shape needs 8");
+    assert_eq!(parts(8, 1).unwrap_err(), "scales: found 1, the shape needs 2");
+    let huge = QuantizedMatrix::from_parts(scheme, [usize::MAX, 2], vec![], vec![]);
+    assert!(huge.is_err());
+}
+
+/// A step is that of the grid at the weight; what a scale clips is left out.
+#[test]
+fn steps_are_those_of_the_grid() {
+    let step = |weight: f32, code: u8| {
+        let bytes = weight.to_le_bytes();
+        let weight = Weight::new(1, 1, WeightKind::F32, &bytes).unwrap();
+        let fp8 = "fp8".parse().unwrap();
+        let quantized = QuantizedMatrix::from_parts(fp8, [1, 1], vec![code], vec![2.0]).unwrap();
+        largest_step(&weight, &quantized)
+    };
+    assert_eq!(step(2.0, 0x38), 0.0);
+    assert_eq!(step(2.0, 0x39), 1.0);
+    assert_eq!(step(2.25, 0x38), 1.0);
+    assert_eq!(step(-2.0, 0x38), 16.0);
+    assert_eq!(step(896.0, 0x7E), 0.0);
+    assert_eq!(step(2000.0, 0x7E), 0.0);
+}
