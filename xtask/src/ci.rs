@@ -52,13 +52,6 @@ fn steps<'a>(workspace: &'a Workspace, options: &'a Options) -> Vec<Step<'a>> {
         ("tests", Box::new(|| tests(workspace))),
         ("doc tests", cargo(&["test", "--quiet", "--doc", "--workspace"])),
     ];
-    if options.long {
-        // Exhaustive tests walk every code and every BF16 value: optimised, or they take an hour.
-        steps.push((
-            "exhaustive tests",
-            cargo(&["test", "--release", "--workspace", "--", "--ignored"]),
-        ));
-    }
     steps.push(("clients", check_clients(!options.long)));
     steps
 }

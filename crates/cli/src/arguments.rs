@@ -148,7 +148,7 @@ pub(crate) struct RecipeOptions {
     /// Convert what the base keep-list protects as well
     #[arg(long)]
     ignore_base_list: bool,
-    /// Keep layers whose name matches (may be repeated)
+    /// Keep layers whose name (without `.weight`) matches (may be repeated)
     #[arg(long, value_name = "REGEX")]
     keep: Vec<String>,
     /// Convert layers whose name matches although a preset keeps them (may be repeated)
@@ -163,7 +163,7 @@ pub(crate) struct RecipeOptions {
     /// Size rules of the published converters: basic, classic
     #[arg(long, value_name = "RULES")]
     heuristic: Option<String>,
-    /// Recipe in TOML with the same keys; flags go before it
+    /// Recipe in TOML, with keys such as scheme, keep and rules; flags override it, lists are joined
     #[arg(long, value_name = "FILE")]
     recipe: Option<PathBuf>,
 }

@@ -107,7 +107,9 @@ impl<'a> Rules<'a> {
         let Some(stored) = self.source.stored.layers.get(layer) else {
             return match layer {
                 "" => Decision::Remove(Reason::Superseded),
-                _ => Decision::Remove(Reason::Orphan),
+                _ if self.source.stored.says_it_is_quantized() => Decision::Remove(Reason::Orphan),
+                // In a model of plain numbers it is a parameter that only looks like a scale.
+                _ => Decision::Copy(Reason::NotAWeight),
             };
         };
         let is_input_scale = header.name.ends_with(".input_scale");
@@ -139,19 +141,27 @@ impl<'a> Rules<'a> {
 
     /// The scheme of a candidate, or why it is kept.
     fn choose(&mut self, header: &TensorHeader, layer: &str) -> Result<(Scheme, Reason), Reason> {
+        self.distillation_used |=
+            self.distillation.is_some_and(|preset| preset.keep_rule(layer).is_some());
         let keep = first_match(self.recipe.keep(), &mut self.keep_used, layer);
         let include = first_match(self.recipe.include(), &mut self.include_used, layer);
         let rule = self.matching_rule(layer);
         if let Some(keep) = keep {
-            let forced = include
-                .map(|p| format!("include `{p}`"))
-                .or(rule.as_ref().map(|(_, pattern)| format!("rule `{pattern}`")));
-            if let Some(forced) = forced {
+            if let Some(forced) = asked_for(rule.as_ref(), include.as_ref()) {
                 self.complaints.push(format!(
                     "layer `{layer}`: `keep` pattern `{keep}` and {forced} contradict each other"
                 ));
             }
             return Err(Reason::Kept(keep));
+        }
+        if let Some(reason) = self.refusal(&header.name) {
+            if let Some(forced) = asked_for(rule.as_ref(), include.as_ref()) {
+                let complaint = format!("{forced} asks for what cannot be converted: {reason}");
+                if !self.complaints.contains(&complaint) {
+                    self.complaints.push(complaint);
+                }
+            }
+            return Err(reason);
         }
         let (scheme, reason) = match (rule, include) {
             (Some((scheme, pattern)), _) => (scheme, Reason::Rule(pattern)),
@@ -168,6 +178,13 @@ impl<'a> Rules<'a> {
         Ok((scheme, reason))
     }
 
+    /// Why no layer of the model that a tensor belongs to may be converted.
+    fn refusal(&self, name: &str) -> Option<Reason> {
+        let own = self.preset_of(name);
+        let because = own.refuse.clone()?;
+        Some(Reason::Preset { preset: own.name.clone(), because })
+    }
+
     fn matching_rule(&mut self, layer: &str) -> Option<(Scheme, String)> {
         let rules = self.recipe.rules();
         let patterns = rules.iter().map(|rule| &rule.pattern);
@@ -178,12 +195,7 @@ impl<'a> Rules<'a> {
     /// Why a candidate that nobody named is left alone.
     fn protection(&mut self, header: &TensorHeader, layer: &str, scheme: Scheme) -> Option<Reason> {
         let own = self.preset_of(&header.name);
-        if let Some(because) = &own.refuse {
-            return Some(Reason::Preset { preset: own.name.clone(), because: because.clone() });
-        }
         let base = self.recipe.uses_base_list().then(Preset::base);
-        self.distillation_used |=
-            self.distillation.is_some_and(|preset| preset.keep_rule(layer).is_some());
         for preset in [Some(own), base, self.distillation].into_iter().flatten() {
             if let Some(rule) = preset.keep_rule(layer) {
                 return Some(kept_by(preset, rule));
@@ -248,6 +260,12 @@ impl<'a> Rules<'a> {
             }
         }
     }
+}
+
+/// The rule or pattern that wants a layer converted, in words.
+fn asked_for(rule: Option<&(Scheme, String)>, include: Option<&String>) -> Option<String> {
+    let include = include.map(|pattern| format!("include `{pattern}`"));
+    include.or(rule.map(|(_, pattern)| format!("rule `{pattern}`")))
 }
 
 fn kept_by(preset: &Preset, rule: &KeepRule) -> Reason {

@@ -1,6 +1,6 @@
 use std::time::Instant;
 
-use roundwise_grid::{Bf16, Grid};
+use half::bf16;
 use roundwise_scheme::{
     QuantizedMatrix, ScaleRule, Scheme, SchemeError, Weight, choose_scales, measure,
 };
@@ -160,8 +160,9 @@ impl Workshop<'_> {
     fn decode(&self, header: &TensorHeader) -> Result<(), Stop> {
         let weight = self.source.load(header)?;
         let values = weight.view().to_f32();
+        // Not the grid's encoder: what was a NaN or an infinity stays one.
         let bytes: Vec<u8> =
-            values.iter().flat_map(|&value| Bf16::encode(value).to_le_bytes()).collect();
+            values.iter().flat_map(|&value| bf16::from_f32(value).to_le_bytes()).collect();
         self.output.write(&header.name, &bytes)?;
         notice(self.watch, Event::Advanced { bytes: header.byte_len() })?;
         Ok(())

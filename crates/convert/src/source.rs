@@ -77,7 +77,7 @@ impl Source {
     pub(crate) fn load_into(
         &self,
         header: &TensorHeader,
-        mut bytes: Vec<u8>,
+        memory: Vec<u8>,
     ) -> Result<LoadedWeight, ConvertError> {
         let layer = header.name.strip_suffix(".weight").unwrap_or(&header.name);
         if let Some(stored) = self.stored.layers.get(layer) {
@@ -86,8 +86,7 @@ impl Source {
         let kind =
             weight_kind(header.dtype).expect("the plan converts floating-point weights only");
         let shape = matrix_shape(&header.shape).expect("the plan converts matrices only");
-        bytes.resize(shape[0] * shape[1] * kind.byte_len(), 0);
-        self.checkpoint.read_into(header, 0, &mut bytes)?;
+        let bytes = self.checkpoint.read_reusing(header, memory)?;
         Ok(LoadedWeight { shape, kind, bytes })
     }
 

@@ -1,7 +1,8 @@
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use roundwise_grid::{Bf16, Grid, absmax};
+use half::bf16;
+use roundwise_grid::absmax;
 use roundwise_layout::{Defect, QUANTIZATION_METADATA, StoredLayer};
 use roundwise_scheme::{QuantizedMatrix, Weight, WeightKind, ZERO_ABSMAX, largest_step, measure};
 use roundwise_tensor_file::{Dtype, TensorHeader};
@@ -137,12 +138,14 @@ impl Comparison {
     fn structure(&self) -> Vec<Finding> {
         let stored = &self.converted.stored;
         let told = |defect: &Defect| finding(&defect.layer, defect.problem.clone());
-        let mut findings: Vec<Finding> =
-            stored.defects.iter().chain(&stored.orphans).map(told).collect();
+        let known = &self.original.stored.orphans;
+        let orphans = stored.orphans.iter().filter(|orphan| !known.contains(orphan));
+        let mut findings: Vec<Finding> = stored.defects.iter().chain(orphans).map(told).collect();
         findings.extend(one_sided_markers(&self.converted));
         findings.extend(self.unreadable_dtypes());
         findings.extend(self.unexpected_tensors());
         findings.extend(self.lost_metadata());
+        findings.extend(self.invented_input_scales());
         let [before, after] =
             [&self.original, &self.converted].map(|source| source.detect().main.title);
         if before != after {
@@ -170,6 +173,16 @@ impl Comparison {
             .map(|header| finding(&header.name, "is not in the original"))
     }
 
+    /// Scales of inputs come from measurements that a conversion does not make.
+    fn invented_input_scales(&self) -> impl Iterator<Item = Finding> {
+        let names = self.converted.stored.side_tensors.keys();
+        names
+            .filter(|name| {
+                name.ends_with(".input_scale") && self.original.checkpoint.get(name).is_none()
+            })
+            .map(|name| finding(name, "is not in the original"))
+    }
+
     fn lost_metadata(&self) -> impl Iterator<Item = Finding> {
         let after = self.converted.checkpoint.metadata();
         let before = self.original.checkpoint.metadata().iter();
@@ -181,7 +194,11 @@ impl Comparison {
     /// Compares one tensor of the original with what became of it.
     fn compare(&self, before: &TensorHeader) -> Result<Outcome, ConvertError> {
         if self.original.stored.side_tensors.contains_key(&before.name) {
-            return Ok(Outcome::SideTensor);
+            let after = self.converted.checkpoint.get(&before.name);
+            return match after.filter(|_| before.name.ends_with(".input_scale")) {
+                Some(after) if after.shape == before.shape => self.compare_bytes(before, after),
+                _ => Ok(Outcome::SideTensor),
+            };
         }
         let Some(after) = self.converted.checkpoint.get(&before.name) else {
             return Ok(match self.may_be_missing(&before.name) {
@@ -237,6 +254,12 @@ impl Comparison {
                 return wrong(format!("{:?} became {:?}", before.shape, matrix.shape()));
             }
         };
+        let error = measure(&weight.view(), &matrix);
+        if !error.weight_squared.is_finite() {
+            return wrong(
+                "the original holds a NaN or an infinity, which no code stands for".into(),
+            );
+        }
         let [expected, found] = largest_weights(&weight.view(), &matrix);
         if expected >= ZERO_ABSMAX && found < LEAST_REACH * expected {
             return wrong(format!("its largest weight is {found:e}, in the original {expected:e}"));
@@ -244,7 +267,7 @@ impl Comparison {
         Ok(Outcome::Layer(LayerError {
             name: before.name.clone(),
             scheme: matrix.scheme().to_string(),
-            weight_error: measure(&weight.view(), &matrix).relative(),
+            weight_error: error.relative(),
             largest_step: largest_step(&weight.view(), &matrix),
         }))
     }
@@ -279,9 +302,12 @@ impl Comparison {
         let bytes = self.converted.checkpoint.read(after)?;
         let found = Weight::new(1, expected.len(), kind, &bytes).map(|weight| weight.to_f32());
         let is_same = found.is_ok_and(|found| {
-            found.iter().zip(&expected).all(|(&found, &expected)| match kind {
-                WeightKind::BF16 => found == Bf16::round(expected),
-                _ => found == expected,
+            found.iter().zip(&expected).all(|(&found, &expected)| {
+                let expected = match kind {
+                    WeightKind::BF16 => bf16::from_f32(expected).to_f32(),
+                    _ => expected,
+                };
+                found == expected || (found.is_nan() && expected.is_nan())
             })
         });
         Ok(match is_same {

@@ -127,11 +127,14 @@ fn refuse_unknown_scales(
 ) -> Result<(), String> {
     let inside = format!("{layer}.");
     let first = file.tensors().partition_point(|tensor| tensor.name < inside);
+    let weight_is_a_layer = file.get(&format!("{layer}.weight.weight")).is_some();
     let is_suspicious = |part: &str| {
         let is_a_scale = ["scale", "zero", "absmax", "quant", "amax"];
         // Beside a known scale, those of inputs and outputs are no riddle.
         let is_of_the_weight = part.starts_with("weight") || part.starts_with("pre_quant");
-        !part.contains('.')
+        let is_a_neighbour =
+            !part.contains('.') || (!weight_is_a_layer && part.starts_with("weight."));
+        is_a_neighbour
             && is_a_scale.iter().any(|word| part.contains(word))
             && (scale.is_none() || is_of_the_weight)
     };

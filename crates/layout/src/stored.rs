@@ -52,6 +52,14 @@ pub(crate) const SIDE_PARTS: [&str; 10] = [
 ];
 
 impl StoredLayers {
+    /// Whether anything in the file says that it holds quantized layers.
+    pub fn says_it_is_quantized(&self) -> bool {
+        let is_marker = |name: &String| name.ends_with(MARKER_PART) || name.ends_with("scaled_fp8");
+        !self.layers.is_empty()
+            || !self.defects.is_empty()
+            || self.side_tensors.keys().any(is_marker)
+    }
+
     /// Finds every quantized layer by its dtype, its scales and its marker.
     ///
     /// A weight without elements holds no codes and is not found.

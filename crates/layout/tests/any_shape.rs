@@ -79,7 +79,7 @@ fn file_of(layout: Layout, prefix: &str, is_text_encoder: bool, layers: &Layers)
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 96,
+        cases: 48,
         failure_persistence: None,
         ..ProptestConfig::default()
     })]

@@ -44,6 +44,12 @@ pub enum SchemeError {
         /// The tiling that was asked for.
         tiling: Tiling,
     },
+    /// The codes do not fit in memory.
+    #[error("no memory for {bytes} bytes of codes\n  use fewer threads (`--threads 1`)")]
+    OutOfMemory {
+        /// Bytes of the codes.
+        bytes: usize,
+    },
     /// The weight holds a NaN or an infinity, so no scale covers it.
     #[error("row {row} holds a NaN or an infinity")]
     NotFinite {

@@ -41,7 +41,7 @@ impl QuantizedMatrix {
         memory: Vec<u8>,
     ) -> Result<Self, SchemeError> {
         let scales = choose_scales(weight, scheme, rule)?;
-        let codes = scheme.grid.visit(Encode { weight, scheme, scales: &scales, memory });
+        let codes = scheme.grid.visit(Encode { weight, scheme, scales: &scales, memory })?;
         Ok(Self { scheme, rows: weight.rows(), cols: weight.cols(), codes, scales })
     }
 
@@ -144,14 +144,18 @@ struct Encode<'a> {
 }
 
 impl GridVisitor for Encode<'_> {
-    type Output = Vec<u8>;
+    type Output = Result<Vec<u8>, SchemeError>;
 
-    fn visit<G: Grid>(self) -> Vec<u8> {
+    fn visit<G: Grid>(self) -> Result<Vec<u8>, SchemeError> {
         let shape @ [rows, cols] = [self.weight.rows(), self.weight.cols()];
         let tiling = self.scheme.tiling;
         let row_bytes = cols * G::Code::BYTES;
         let mut bytes = self.memory;
-        bytes.resize(rows * row_bytes, 0);
+        let length = rows * row_bytes;
+        bytes
+            .try_reserve_exact(length.saturating_sub(bytes.len()))
+            .map_err(|_| SchemeError::OutOfMemory { bytes: length })?;
+        bytes.resize(length, 0);
         let mut values = vec![0.0; cols];
         let mut codes = vec![G::Code::default(); cols];
         for row in 0..rows {
@@ -162,7 +166,7 @@ impl GridVisitor for Encode<'_> {
             }
             G::Code::write_le(&codes, &mut bytes[row * row_bytes..][..row_bytes]);
         }
-        bytes
+        Ok(bytes)
     }
 }
 

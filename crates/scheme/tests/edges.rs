@@ -84,3 +84,26 @@ fn steps_are_those_of_the_grid() {
     assert_eq!(step(896.0, 0x7E), 0.0);
     assert_eq!(step(2000.0, 0x7E), 0.0);
 }
+
+/// NaN, infinities and −128 are taken from files, and named by their row.
+#[test]
+fn codes_that_stand_for_no_number_are_found() {
+    let first_row = |scheme: &str, codes: [u8; 4]| {
+        let scheme = scheme.parse().unwrap();
+        QuantizedMatrix::from_parts(scheme, [2, 2], codes.to_vec(), vec![1.0])
+            .unwrap()
+            .first_invalid_row()
+    };
+    for (scheme, largest, invalid) in [
+        ("fp8", [0x7E, 0xFE], &[0x7F, 0xFF][..]),
+        ("fp8-e5m2", [0x7B, 0xFB], &[0x7C, 0x7D, 0xFC, 0xFF]),
+        ("int8", [0x7F, 0x81], &[0x80]),
+    ] {
+        let [most, least] = largest;
+        assert_eq!(first_row(scheme, [most, least, 0, 1]), None);
+        for &code in invalid {
+            assert_eq!(first_row(scheme, [most, code, 0, code]), Some(0), "{scheme} {code:#x}");
+            assert_eq!(first_row(scheme, [most, least, code, 0]), Some(1), "{scheme} {code:#x}");
+        }
+    }
+}

@@ -126,6 +126,26 @@ impl Checkpoint {
         Ok(bytes)
     }
 
+    /// [`Checkpoint::read`] into memory that is there already, of any length and content.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::read`].
+    pub fn read_reusing(
+        &self,
+        tensor: &TensorHeader,
+        mut memory: Vec<u8>,
+    ) -> Result<Vec<u8>, TensorFileError> {
+        let length = usize::try_from(tensor.length).unwrap_or(usize::MAX);
+        // Without this a tensor that is too large would end the program.
+        memory
+            .try_reserve_exact(length.saturating_sub(memory.len()))
+            .map_err(|_| Kind::OutOfMemory { bytes: tensor.length })
+            .map_err(|kind| kind.at_tensor(&self.path, &tensor.name))?;
+        memory.resize(length, 0);
+        self.read_into(tensor, 0, &mut memory)?;
+        Ok(memory)
+    }
+
     /// Fills `buffer` with the tensor's bytes from its byte `offset` on.
     ///
     /// # Errors

@@ -180,7 +180,12 @@ fn refuse_unfit(path: &Path, is_forced: bool) -> anyhow::Result<()> {
 }
 
 fn output_of(options: &ConvertOptions, input: &Path, recipe: &Recipe) -> PathBuf {
-    let default = default_output(input, recipe);
+    // `.` and `..` have no name of their own; the folder that they stand for has one.
+    let named = match input.file_name() {
+        Some(_) => input.to_owned(),
+        None => input.canonicalize().unwrap_or_else(|_| input.to_owned()),
+    };
+    let default = default_output(&named, recipe);
     match (&options.output, &options.out_dir) {
         (Some(output), _) => output.clone(),
         (None, Some(folder)) => folder.join(default.file_name().unwrap_or(default.as_os_str())),
@@ -266,5 +271,21 @@ fn describe_worst(report: &Report) -> String {
     if let Some(error) = report.weight_error {
         table.row(vec!["all weights together".to_owned(), String::new(), percent(error)]);
     }
-    table.render(width())
+    table.render(width()) + &warn_of_ruined(report)
+}
+
+/// A relative error that no 8-bit scheme has unless its scale does not suit the matrix.
+const RUINED: f64 = 0.10;
+
+fn warn_of_ruined(report: &Report) -> String {
+    let errors = report.layers.iter().filter_map(|layer| layer.weight_error);
+    match errors.filter(|error| *error > RUINED).count() {
+        0 => String::new(),
+        count => format!(
+            "  warning: {} lost more than {}: one scale covers values of very different size\n  \
+             `--scheme int8-row` or `fp8` suits them better\n",
+            counted(count, "weight"),
+            percent(RUINED),
+        ),
+    }
 }
