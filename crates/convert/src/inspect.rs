@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use roundwise_layout::{Layout, Origin, client};
+use roundwise_layout::{Client, Layout, Origin, client};
 use roundwise_tensor_file::Dtype;
 use serde::Serialize;
 
@@ -138,27 +138,33 @@ fn count_quantized(source: &Source) -> Vec<QuantizedCount> {
         .collect()
 }
 
-/// Programs that open all layers of the file as they are.
+/// What is needed to open the layers as they are; where something beyond stock ComfyUI is needed
+/// for one of them, only that.
 fn clients(source: &Source) -> Vec<String> {
     if !source.stored.defects.is_empty() {
         return vec!["none: layers are damaged or of a kind that is not known".to_owned()];
     }
-    let mut clients: Vec<String> = source
+    let other = |name| Client { name, is_stock_comfyui: false };
+    let mut openers: Vec<Client> = source
         .stored
         .layers
         .values()
         .map(|layer| match layer.origin {
-            Origin::Comfy => client(Layout::Comfy, layer.scheme).name.to_owned(),
-            Origin::ComfyLegacy => client(Layout::ComfyLegacy, layer.scheme).name.to_owned(),
-            Origin::WeightScale => "vLLM, with a matching config.json".to_owned(),
-            Origin::WeightScaleInv => {
-                "transformers and vLLM, with a matching config.json".to_owned()
-            }
-            Origin::Plain => {
-                "ComfyUI (codes without scales are cast to the compute type)".to_owned()
-            }
+            Origin::Comfy => client(Layout::Comfy, layer.scheme),
+            Origin::ComfyLegacy => client(Layout::ComfyLegacy, layer.scheme),
+            Origin::WeightScale => other("vLLM, with a matching config.json"),
+            Origin::WeightScaleInv => other("transformers and vLLM, with a matching config.json"),
+            Origin::Plain => Client {
+                name: "ComfyUI (codes without scales are cast to the compute type)",
+                is_stock_comfyui: true,
+            },
         })
         .collect();
+    if openers.iter().any(|opener| !opener.is_stock_comfyui) {
+        openers.retain(|opener| !opener.is_stock_comfyui);
+    }
+    let mut clients: Vec<String> =
+        openers.into_iter().map(|opener| opener.name.to_owned()).collect();
     clients.sort();
     clients.dedup();
     if clients.is_empty() {

@@ -188,6 +188,9 @@ pub const RESIDENT_BYTES: u64 = 32 << 20;
 /// Bytes of one piece of a tensor that is copied.
 pub(crate) const COPY_PIECE_BYTES: u64 = 4 << 20;
 
+/// Bytes of a tile's scale, its largest magnitude and what the search for its best scale notes.
+const TILE_BYTES: u64 = 40;
+
 fn in_flight_bytes(planned: &PlannedTensor) -> u64 {
     let header = &planned.header;
     let is_plain = weight_kind(header.dtype).is_some();
@@ -197,10 +200,14 @@ fn in_flight_bytes(planned: &PlannedTensor) -> u64 {
     match planned.decision {
         Decision::Copy(_) => header.byte_len().min(COPY_PIECE_BYTES),
         Decision::Remove(_) => 0,
-        Decision::Decode(_) => source.saturating_add(header.element_count().saturating_mul(2)),
+        // The F32 numbers once more as values, and as BF16.
+        Decision::Decode(_) => source.saturating_add(header.element_count().saturating_mul(6)),
         Decision::Quantize { scheme, .. } => {
             let codes = header.element_count().saturating_mul(scheme.code_bits() as u64) / 8;
-            source.saturating_add(codes)
+            let [rows, cols] = planned.matrix_shape();
+            let tiles: usize = scheme.tiling.tiles(rows, cols).iter().product();
+            let scales = (tiles as u64).saturating_mul(TILE_BYTES);
+            source.saturating_add(codes).saturating_add(scales)
         }
     }
 }
