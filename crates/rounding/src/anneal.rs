@@ -7,6 +7,10 @@ use crate::{Anneal, Progress, RoundingError, Watch};
 /// Passes between two computations of the projected error from the codes.
 const REFRESH_SWEEPS: usize = 16;
 
+/// Cells of a block push each other, all the more the larger its share of the columns is: measured
+/// on 1024 columns, blocks of 8 to 128 end at the same error, blocks of 256 at 2.7 times as much.
+const LARGEST_SHARE: usize = 8;
+
 /// Coordinate descent on codes for `‖LᵀER‖² + λ‖E‖²` while λ falls geometrically.
 ///
 /// Early passes take only the moves that pay for themselves, later ones start from codes that are
@@ -24,16 +28,20 @@ pub(crate) fn anneal<G: Grid>(
 ) -> Result<(usize, f64), RoundingError> {
     let first_energy = state.weight_error();
     let first_projected = state.projected.squared_norm();
+    let columns = state.cells.order.len();
+    let block = options.block.min(columns.div_ceil(LARGEST_SHARE));
+    let mut damping = options.damping;
     let mut lambda = options.first_lambda;
     for sweep in 0..options.sweeps {
         lambda = lambda_of(options, sweep);
         if sweep > 0 && sweep.is_multiple_of(REFRESH_SWEEPS) {
             state.refresh();
         }
-        for lines in blocks(state.cells.order.len(), options.block) {
+        let before = state.projected.squared_norm() + lambda * state.weight_error();
+        for lines in blocks(columns, block) {
             let right = state.projection.right.row_block(lines.clone());
             let push = state.projection.spread(&right.multiply(&state.projected));
-            let factors = [lambda as f32, options.damping as f32];
+            let factors = [lambda as f32, damping as f32];
             let mut energies = Vec::new();
             let moves = push.changed(|push| {
                 energies = state.on_lines(lines.clone(), push, factors, kernel::descend::<G>);
@@ -45,10 +53,14 @@ pub(crate) fn anneal<G: Grid>(
             state.line_energies[lines.clone()].copy_from_slice(&energies);
             state.absorb(lines, moves);
         }
+        let projected = state.projected.squared_norm();
+        if projected + lambda * state.weight_error() > before {
+            damping *= 2.0;
+        }
         let progress = Progress {
             step: sweep + 1,
             steps: options.sweeps,
-            projected_ratio: state.projected.squared_norm() / first_projected,
+            projected_ratio: projected / first_projected,
             weight_error_ratio: (state.weight_error() / first_energy).sqrt(),
         };
         if watch.notice(progress).is_break() {

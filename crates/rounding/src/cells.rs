@@ -111,7 +111,8 @@ impl GridVisitor for Encode<'_> {
                 from.iter().enumerate().for_each(|(row, value)| values[row * cols + col] = *value);
             }
             let mut codes = vec![G::Code::default(); cols];
-            for (values, bytes) in values.chunks_exact(cols).zip(bytes.chunks_exact_mut(row_bytes)) {
+            for (values, bytes) in values.chunks_exact(cols).zip(bytes.chunks_exact_mut(row_bytes))
+            {
                 roundwise_grid::encode_scaled::<G>(values, 1.0, &mut codes);
                 G::Code::write_le(&codes, bytes);
             }

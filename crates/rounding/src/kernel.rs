@@ -24,7 +24,7 @@ pub(crate) struct Line<'a> {
 /// Moves every cell to the grid value next to the minimum of its parabola.
 ///
 /// With `E = value · scale − weight`, `g = push + λE` and
-/// `c = damping · (left_energy · right_energy + λ)`, the objective along one cell is
+/// `c = damping · left_energy · right_energy + λ`, the objective along one cell is
 /// `2dg + d²c`; `value ← round(value − g / (c · scale))`. Where neighbours are not equally far, the
 /// nearest grid value is still the best one, because a parabola is symmetric. Returns `‖E‖²` of the
 /// line afterwards.
@@ -75,7 +75,7 @@ fn descend_one<G: Grid>(
 ) -> f32 {
     let before = *value * scale - weight;
     let gradient = *push + lambda * before;
-    let curvature = damping * (left_energy * right_energy + lambda);
+    let curvature = damping * left_energy * right_energy + lambda;
     // A cell that nothing pushes has no curvature either where λ is 0; it stays.
     let curvature = curvature.max(f32::MIN_POSITIVE);
     *value = G::round(*value - gradient / curvature / scale);

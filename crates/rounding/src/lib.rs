@@ -31,6 +31,7 @@ mod projection;
 mod report;
 mod round;
 mod solve;
+mod stochastic;
 mod watch;
 
 pub use error::RoundingError;

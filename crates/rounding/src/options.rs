@@ -121,6 +121,8 @@ impl Limit {
 pub enum Solver {
     /// Nearest codes.
     Nearest,
+    /// Up or down by chance, right on average.
+    Stochastic,
     /// One pass over the columns, each correcting what the ones before it left.
     Feedback(Feedback),
     /// Descent on codes while λ falls.
@@ -161,21 +163,35 @@ impl Default for Feedback {
 /// Options of annealing.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Anneal {
-    /// Passes over the matrix. Default 24.
+    /// Passes over the matrix. Default 12.
     pub sweeps: usize,
-    /// λ of the first pass. Default 3.
+    /// λ of the first pass. Default 1.
     pub first_lambda: f64,
-    /// λ of the last pass, unless a budget stops before it. Default 0.02.
+    /// λ of the last pass, unless a budget stops before it. Default 0.01.
     pub last_lambda: f64,
-    /// Columns that move at once. Default 64.
+    /// Columns that move at once, at most an eighth of all. Default 256.
     pub block: usize,
-    /// What the curvature is multiplied by, above 1 to damp simultaneous moves. Default 1.5.
+    /// What the projected part of the curvature is multiplied by at first; doubled after a pass
+    /// that made things worse. Default 1.
     pub damping: f64,
 }
 
 impl Default for Anneal {
     fn default() -> Self {
-        Self { sweeps: 24, first_lambda: 3.0, last_lambda: 0.02, block: 64, damping: 1.5 }
+        Self { sweeps: 12, first_lambda: 1.0, last_lambda: 0.01, block: 256, damping: 1.0 }
+    }
+}
+
+impl Anneal {
+    /// The passes and the end that an effort stands for.
+    #[must_use]
+    pub fn of(effort: Effort) -> Self {
+        let (sweeps, last_lambda) = match effort {
+            Effort::Fast => (4, 0.1),
+            Effort::Normal => (12, 0.01),
+            Effort::High => (32, 0.003),
+        };
+        Self { sweeps, last_lambda, ..Self::default() }
     }
 }
 
@@ -198,7 +214,7 @@ impl Options {
             Limit::Lambda(lambda) => positive("lambda", lambda)?,
         }
         match self.solver {
-            Solver::Nearest | Solver::Best => {}
+            Solver::Nearest | Solver::Stochastic | Solver::Best => {}
             Solver::Feedback(feedback) => {
                 positive("feedback block", feedback.block as f64)?;
                 positive("feedback lambda", feedback.lambda)?;

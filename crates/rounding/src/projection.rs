@@ -99,8 +99,8 @@ impl Projection {
     }
 }
 
-/// Power iterations and oversampling are what decides how far the projected error can fall: the
-/// part of the true vectors that was not found is not minimised.
+/// The part of the true vectors that was not found is not minimised, so the search decides how far
+/// the projected error can fall.
 fn leading_vectors(
     layer: &Layer,
     rank: crate::Rank,
@@ -109,12 +109,12 @@ fn leading_vectors(
     seed: u64,
 ) -> Result<Svd, RoundingError> {
     let rank = rank.of(layer.weight.rows(), layer.weight.cols());
-    let (power_iterations, oversampling) = match effort {
-        Effort::Fast => (2, 10 + rank / 16),
-        Effort::Normal => (4, 10 + rank / 8),
-        Effort::High => (8, 10 + rank / 4),
+    let (passes, oversampling) = match effort {
+        Effort::Fast => (4, 10 + rank / 16),
+        Effort::Normal => (8, 10 + rank / 8),
+        Effort::High => (20, 10 + rank / 4),
     };
-    let options = SvdOptions { power_iterations, oversampling, ..SvdOptions::new(rank, seed) };
+    let options = SvdOptions { passes, oversampling, ..SvdOptions::new(rank, seed) };
     Ok(truncated_svd(engine, &layer.weight, &options)?)
 }
 

@@ -9,9 +9,10 @@ use crate::guard::{is_better, score};
 use crate::layer::Layer;
 use crate::projection::Projection;
 use crate::solve::State;
+use crate::stochastic::stochastic;
 use crate::{
-    Anneal, Effort, Feedback, Limit, Objective, Options, RoundingError, RoundingReport, Score,
-    Solver, Watch,
+    Anneal, Feedback, Limit, Objective, Options, RoundingError, RoundingReport, Score, Solver,
+    Watch,
 };
 
 /// Codes and what is known about them.
@@ -48,7 +49,7 @@ pub fn round(
     options.check()?;
     let layer = Layer::new(weight, scheme, rule)?;
     let projection = Projection::of(options.objective, &layer, options.effort, engine, seed)?;
-    scheme.grid.visit(Round { layer, projection, options, engine, watch })
+    scheme.grid.visit(Round { layer, projection, options, engine, seed, watch })
 }
 
 struct Round<'a> {
@@ -56,6 +57,7 @@ struct Round<'a> {
     projection: Projection,
     options: &'a Options,
     engine: &'a Engine,
+    seed: u64,
     watch: &'a mut dyn Watch,
 }
 
@@ -63,10 +65,11 @@ impl GridVisitor for Round<'_> {
     type Output = Result<Rounded, RoundingError>;
 
     fn visit<G: Grid>(self) -> Self::Output {
-        let Self { mut layer, projection, options, engine, watch } = self;
+        let Self { mut layer, projection, options, engine, seed, watch } = self;
         let cells = Cells::new(&layer, projection.order.clone());
         let weight_energy = {
-            let weight = std::mem::replace(&mut layer.weight, roundwise_compute::Matrix::zeros(0, 0));
+            let weight =
+                std::mem::replace(&mut layer.weight, roundwise_compute::Matrix::zeros(0, 0));
             roundwise_compute::elementwise::squared_norm(weight.values())
         };
         let nearest = score(&layer, &cells, &projection, options.limit, engine);
@@ -84,13 +87,15 @@ impl GridVisitor for Round<'_> {
             kept_nearest: true,
         };
         // Nearest codes are the minimum of ‖E‖², and nothing beats an objective that is 0.
-        if options.objective == Objective::Weight || projection.rank() == 0 || nearest.projected == 0.0
+        if options.objective == Objective::Weight
+            || projection.rank() == 0
+            || nearest.projected == 0.0
         {
             return Ok(Rounded { matrix: layer.nearest, report });
         }
 
         let mut state = State::new(engine, &projection, cells);
-        solve::<G>(&mut state, options, watch, &mut report)?;
+        solve::<G>(&mut state, options, seed, watch, &mut report)?;
         let stored = score(&layer, &state.cells, &projection, options.limit, engine);
         report.bound_ratio = bound_ratio(&stored, &report, layer.nearest.shape());
         if !is_better(&stored, &nearest, options.limit) {
@@ -118,12 +123,18 @@ fn scheme_bytes(matrix: &QuantizedMatrix) -> usize {
 fn solve<G: Grid>(
     state: &mut State<'_>,
     options: &Options,
+    seed: u64,
     watch: &mut dyn Watch,
     report: &mut RoundingReport,
 ) -> Result<(), RoundingError> {
     let largest_energy = state.weight_error() * options.limit.largest_energy_ratio();
     match chosen(options, state) {
         Solver::Nearest | Solver::Best => {}
+        Solver::Stochastic => {
+            report.solver = "stochastic";
+            report.passes = 1;
+            stochastic::<G>(state, seed);
+        }
         Solver::Feedback(mut feedback_options) => {
             report.solver = "feedback";
             if let Limit::Lambda(lambda) = options.limit {
@@ -166,12 +177,7 @@ fn chosen(options: &Options, state: &State<'_>) -> Solver {
     if numbers / cells < FEW {
         return Solver::Feedback(Feedback::default());
     }
-    let sweeps = match options.effort {
-        Effort::Fast => 4,
-        Effort::Normal => 16,
-        Effort::High => 48,
-    };
-    Solver::Anneal(Anneal { sweeps, ..Anneal::default() })
+    Solver::Anneal(Anneal::of(options.effort))
 }
 
 fn bound_ratio(stored: &Score, report: &RoundingReport, [rows, cols]: [usize; 2]) -> Option<f64> {
