@@ -54,8 +54,7 @@ impl<'a> State<'a> {
     pub(crate) fn absorb(&mut self, lines: Range<usize>, moves: DeviceMatrix) {
         let gathered = self.projection.gather(moves);
         let change = self.projection.right.row_block(lines).transposed_multiply(&gathered);
-        let projected = std::mem::replace(&mut self.projected, change.clone());
-        self.projected = projected.add_scaled(1.0, &change);
+        self.projected = change.add_scaled(1.0, &self.projected);
     }
 
     /// Runs `kernel` on every line of a block; `push` `[b, m]` is changed in place. Returns `‖E‖²`
