@@ -188,7 +188,7 @@ impl Anneal {
     pub fn of(effort: Effort) -> Self {
         let (sweeps, last_lambda) = match effort {
             Effort::Fast => (4, 0.1),
-            Effort::Normal => (10, 0.015),
+            Effort::Normal => (12, 0.008),
             Effort::High => (32, 0.003),
         };
         Self { sweeps, last_lambda, ..Self::default() }

@@ -112,7 +112,7 @@ fn leading_vectors(
     engine: &Engine,
     seed: u64,
 ) -> Result<Svd, RoundingError> {
-    const FEW: usize = 128;
+    const FEW: usize = 256;
     let rank = rank.of(layer.weight.rows(), layer.weight.cols());
     let is_small = rank <= FEW;
     let (passes, oversampling) = match effort {
