@@ -131,7 +131,7 @@ fn arc(y: f32, x: f32) -> f32 {
     let is_far = ratio > TAN_PI_8;
     let z = if is_far { (ratio - 1.0) / (ratio + 1.0) } else { ratio };
     let w = z * z;
-    let series = ((8.053_744_5e-2 * w - 1.387_768_5e-1) * w + 1.997_771_1e-1) * w - 3.333_294_9e-1;
+    let series = ((8.053_744_5e-2 * w - 1.387_768_5e-1) * w + 1.997_771_1e-1) * w - 3.333_295e-1;
     let low = series * w * z + z + if is_far { FRAC_PI_4 } else { 0.0 };
     let angle = if y > x { FRAC_PI_2 - low } else { low };
     angle * (1.0 / FRAC_PI_4)
