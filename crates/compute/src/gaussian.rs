@@ -124,5 +124,5 @@ mod tests {
         assert_eq!(first, FIRST_OF_SEED_0);
     }
 
-    const FIRST_OF_SEED_0: [u32; 4] = [0, 0, 0, 0];
+    const FIRST_OF_SEED_0: [u32; 4] = [1_066_961_323, 3_190_857_726, 3_220_688_613, 1_072_851_935];
 }
