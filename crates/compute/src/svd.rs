@@ -43,6 +43,13 @@ impl SvdOptions {
 /// oversampling` reaches `min(m, n)`, the whole decomposition is computed on the host instead,
 /// exactly.
 ///
+/// Residual `‖W − USVᵀ‖_F` over the smallest possible, minus 1; 500×500, rank 100, oversampling 10:
+///
+/// | passes | 2 | 4 | 6 | 8 | 10 |
+/// |---|---|---|---|---|---|
+/// | Gaussian | 16 % | 6.0 % | 2.8 % | 1.5 % | 0.9 % |
+/// | singular values i^−½ | 26 % | 4.5 % | 1.5 % | 0.7 % | 0.4 % |
+///
 /// A matrix of lower rank than asked for has zeros among its singular values; the vectors that
 /// belong to them are orthonormal and otherwise arbitrary. The same seed gives the same bits on a
 /// CPU for any number of threads.

@@ -144,3 +144,37 @@ fn seeds_choose_the_bits_and_threads_do_not() {
     assert_eq!(one, with_threads(4, 4));
     assert_ne!(one, with_threads(1, 5));
 }
+
+/// `‖W − USVᵀ‖` over the smallest that any matrix of this rank has, minus 1.
+fn excess(weight: &Matrix, options: &SvdOptions) -> f64 {
+    let missed = |options: &SvdOptions| {
+        let svd = truncated_svd(&cpu(), weight, options).unwrap();
+        let engine = cpu();
+        let scaled = engine.upload(svd.u).changed(|values| {
+            for row in values.chunks_exact_mut(svd.singular_values.len()) {
+                row.iter_mut().zip(&svd.singular_values).for_each(|(value, s)| *value *= s);
+            }
+        });
+        let approximation = scaled.multiply_transposed(&engine.upload(svd.v));
+        engine.upload(weight.clone()).subtract(&approximation).squared_norm().sqrt()
+    };
+    // Searching every vector is the exact decomposition.
+    let exact = SvdOptions { oversampling: weight.cols(), ..*options };
+    missed(options) / missed(&exact) - 1.0
+}
+
+#[test]
+fn passes_leave_the_documented_residual() {
+    let gaussian = Gaussian::new(21).matrix(500, 500);
+    let spectrum: Vec<f32> = (0..500).map(|i| (1.0 + i as f32).powf(-0.5)).collect();
+    let power_law = with_spectrum(500, 500, &spectrum);
+    for (weight, documented) in [
+        (gaussian, [(2, 0.19), (4, 0.065), (6, 0.032), (8, 0.018), (10, 0.012)]),
+        (power_law, [(2, 0.32), (4, 0.055), (6, 0.020), (8, 0.010), (10, 0.005)]),
+    ] {
+        for (passes, most) in documented {
+            let found = excess(&weight, &SvdOptions { passes, ..SvdOptions::new(100, 1) });
+            assert!((-1e-4..=most).contains(&found), "{passes} passes leave {found}");
+        }
+    }
+}
