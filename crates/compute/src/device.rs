@@ -1,0 +1,64 @@
+use std::fmt;
+use std::str::FromStr;
+
+use crate::{ComputeError, Engine};
+
+/// Where products are computed, as a user names it: `auto`, `cpu`, `ndarray`, `cuda`, `cuda:1`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Device {
+    /// The first CUDA device when one can be used, else [`Device::Cpu`].
+    #[default]
+    Auto,
+    /// burn-flex, with AVX-512 where the processor has it: the fastest CPU backend.
+    Cpu,
+    /// burn-ndarray: slower, written independently; the reference that tests compare with.
+    NdArray,
+    /// The CUDA device of this index (feature `cuda`).
+    Cuda(usize),
+}
+
+impl Device {
+    /// The engine of this device, ready to compute.
+    ///
+    /// `Auto` never fails: whatever keeps CUDA from being used leads to the CPU. Everything else
+    /// is what was asked for, or an error that says what is missing.
+    ///
+    /// # Errors
+    /// The `Cuda*` variants of [`ComputeError`].
+    pub fn resolve(self) -> Result<Engine, ComputeError> {
+        Engine::open(self)
+    }
+}
+
+impl FromStr for Device {
+    type Err = ComputeError;
+
+    fn from_str(text: &str) -> Result<Self, ComputeError> {
+        let unknown = || ComputeError::UnknownDevice { found: text.to_owned() };
+        match text {
+            "auto" => Ok(Self::Auto),
+            "cpu" => Ok(Self::Cpu),
+            "ndarray" => Ok(Self::NdArray),
+            "cuda" => Ok(Self::Cuda(0)),
+            _ => {
+                let index = text.strip_prefix("cuda:").ok_or_else(unknown)?;
+                // `parse` alone would take "+1".
+                if !index.bytes().all(|byte| byte.is_ascii_digit()) {
+                    return Err(unknown());
+                }
+                Ok(Self::Cuda(index.parse().map_err(|_| unknown())?))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => formatter.write_str("auto"),
+            Self::Cpu => formatter.write_str("cpu"),
+            Self::NdArray => formatter.write_str("ndarray"),
+            Self::Cuda(index) => write!(formatter, "cuda:{index}"),
+        }
+    }
+}

@@ -1,0 +1,164 @@
+use std::ops::Range;
+
+use burn_flex::Flex;
+use burn_ndarray::NdArray;
+use burn_tensor::Tensor;
+
+use crate::{Matrix, place};
+
+/// A matrix that lives on a device: `[rows, cols]`, `f32`.
+///
+/// Cloning copies no values. [`download`](Self::download) and the methods that take `self` move the
+/// values when nothing else holds them and copy them otherwise.
+///
+/// # Panics
+/// Every method panics when shapes do not fit or two matrices live on different devices: both are
+/// mistakes of the calling program, not of its input.
+#[derive(Debug, Clone)]
+pub struct DeviceMatrix {
+    held: Held,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Held {
+    Flex(Tensor<Flex, 2>),
+    NdArray(Tensor<NdArray, 2>),
+    #[cfg(feature = "cuda")]
+    Cuda(Tensor<burn_cuda::Cuda, 2>),
+}
+
+/// The same expression on whichever tensor is held.
+macro_rules! on {
+    ($held:expr, $tensor:ident => $result:expr) => {
+        match $held {
+            Held::Flex($tensor) => $result,
+            Held::NdArray($tensor) => $result,
+            #[cfg(feature = "cuda")]
+            Held::Cuda($tensor) => $result,
+        }
+    };
+}
+
+/// The same tensor-valued expression on whichever tensor, or pair of tensors, is held.
+macro_rules! map {
+    ($held:expr, $tensor:ident => $result:expr) => {
+        DeviceMatrix::of(match $held {
+            Held::Flex($tensor) => Held::Flex($result),
+            Held::NdArray($tensor) => Held::NdArray($result),
+            #[cfg(feature = "cuda")]
+            Held::Cuda($tensor) => Held::Cuda($result),
+        })
+    };
+    ($left:expr, $right:expr, $a:ident, $b:ident => $result:expr) => {
+        DeviceMatrix::of(match ($left, $right) {
+            (Held::Flex($a), Held::Flex($b)) => Held::Flex($result),
+            (Held::NdArray($a), Held::NdArray($b)) => Held::NdArray($result),
+            #[cfg(feature = "cuda")]
+            (Held::Cuda($a), Held::Cuda($b)) => Held::Cuda($result),
+            _ => panic!("two matrices on different devices"),
+        })
+    };
+}
+
+impl DeviceMatrix {
+    pub(crate) fn of(held: Held) -> Self {
+        Self { held }
+    }
+
+    /// Number of rows.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        on!(&self.held, tensor => tensor.dims()[0])
+    }
+
+    /// Number of columns.
+    #[must_use]
+    pub fn cols(&self) -> usize {
+        on!(&self.held, tensor => tensor.dims()[1])
+    }
+
+    /// Takes the matrix back to the host.
+    #[must_use]
+    pub fn download(self) -> Matrix {
+        let (rows, cols) = (self.rows(), self.cols());
+        let values = on!(self.held, tensor => place::values(tensor));
+        Matrix::new(rows, cols, values).expect("a tensor has as many values as its shape")
+    }
+
+    /// `self · right`: `[m, k] · [k, n] → [m, n]`.
+    #[must_use]
+    pub fn multiply(&self, right: &Self) -> Self {
+        assert_eq!(self.cols(), right.rows(), "inner dimensions of a product");
+        map!(&self.held, &right.held, a, b => a.clone().matmul(b.clone()))
+    }
+
+    /// `selfᵀ · right`: `[k, m]ᵀ · [k, n] → [m, n]`. The transposition costs nothing.
+    #[must_use]
+    pub fn transposed_multiply(&self, right: &Self) -> Self {
+        assert_eq!(self.rows(), right.rows(), "inner dimensions of a product");
+        map!(&self.held, &right.held, a, b => a.clone().transpose().matmul(b.clone()))
+    }
+
+    /// `self · rightᵀ`: `[m, k] · [n, k]ᵀ → [m, n]`. The transposition costs nothing.
+    #[must_use]
+    pub fn multiply_transposed(&self, right: &Self) -> Self {
+        assert_eq!(self.cols(), right.cols(), "inner dimensions of a product");
+        map!(&self.held, &right.held, a, b => a.clone().matmul(b.clone().transpose()))
+    }
+
+    /// `self + factor · other`, in one pass.
+    #[must_use]
+    pub fn add_scaled(self, factor: f32, other: &Self) -> Self {
+        assert_eq!((self.rows(), self.cols()), (other.rows(), other.cols()), "shapes of a sum");
+        map!(self.held, &other.held, a, b => place::add_scaled(a, factor, b))
+    }
+
+    /// `self − other`, in one pass.
+    #[must_use]
+    pub fn subtract(self, other: &Self) -> Self {
+        self.add_scaled(-1.0, other)
+    }
+
+    /// `factor · self`.
+    #[must_use]
+    pub fn scale(self, factor: f32) -> Self {
+        map!(self.held, a => place::scale(a, factor))
+    }
+
+    /// `self ∘ other`: value by value.
+    #[must_use]
+    pub fn times(self, other: &Self) -> Self {
+        assert_eq!((self.rows(), self.cols()), (other.rows(), other.cols()), "shapes of a product");
+        map!(self.held, &other.held, a, b => place::times(a, b))
+    }
+
+    /// `‖self‖²_F`; summed in `f64` on a CPU.
+    #[must_use]
+    pub fn squared_norm(&self) -> f64 {
+        on!(&self.held, tensor => place::squared_norm(tensor))
+    }
+
+    /// Those columns; a view where the backend has views.
+    #[must_use]
+    pub fn column_block(&self, cols: Range<usize>) -> Self {
+        map!(&self.held, a => a.clone().narrow(1, cols.start, cols.len()))
+    }
+
+    /// Those rows; a view where the backend has views.
+    #[must_use]
+    pub fn row_block(&self, rows: Range<usize>) -> Self {
+        map!(&self.held, a => a.clone().narrow(0, rows.start, rows.len()))
+    }
+
+    /// Shows the values, row after row. No copy on [`Device::Cpu`](crate::Device::Cpu).
+    pub fn read<R>(&self, reader: impl FnOnce(&[f32]) -> R) -> R {
+        on!(&self.held, tensor => place::Place::read(tensor, reader))
+    }
+
+    /// Lets `change` work on the values, row after row, in place. No copy on a CPU when nothing
+    /// else holds the matrix; on CUDA the values travel to the host and back.
+    #[must_use]
+    pub fn changed(self, change: impl FnOnce(&mut [f32])) -> Self {
+        map!(self.held, tensor => place::changed(tensor, change))
+    }
+}

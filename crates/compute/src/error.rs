@@ -1,0 +1,100 @@
+use crate::Device;
+
+/// Why something could not be computed.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ComputeError {
+    /// The text names no device.
+    #[error("device `{found}` is not known: use auto, cpu, ndarray, cuda or cuda:INDEX")]
+    UnknownDevice {
+        /// What was typed.
+        found: String,
+    },
+    /// CUDA was asked for in a build without it.
+    #[error("{device}: this build has no CUDA; build it with `--features cuda`")]
+    CudaNotBuilt {
+        /// What was asked for.
+        device: Device,
+    },
+    /// The machine has no CUDA driver.
+    #[error("{device}: no CUDA driver was found (libcuda); install the NVIDIA driver or use cpu")]
+    NoCudaDriver {
+        /// What was asked for.
+        device: Device,
+    },
+    /// The driver has no device of that index.
+    #[error("{device}: the CUDA driver has {found} device(s), counted from 0")]
+    NoSuchCudaDevice {
+        /// What was asked for.
+        device: Device,
+        /// How many there are.
+        found: usize,
+    },
+    /// The driver is there, but the run-time compiler or its headers are not.
+    #[error(
+        "{device}: {missing} was not found; install the CUDA toolkit (or its NVRTC and headers) \
+         and point CUDA_PATH at it"
+    )]
+    CudaToolkitIncomplete {
+        /// What was asked for.
+        device: Device,
+        /// The missing piece.
+        missing: &'static str,
+    },
+    /// The driver answered, but the first product failed.
+    #[error("{device}: the CUDA device was found but cannot be used: {reason}")]
+    CudaUnusable {
+        /// What was asked for.
+        device: Device,
+        /// What the driver or the backend said.
+        reason: String,
+    },
+    /// The number of values is not rows × columns.
+    #[error("a {rows}×{cols} matrix was given {values} values")]
+    Shape {
+        /// Rows claimed.
+        rows: usize,
+        /// Columns claimed.
+        cols: usize,
+        /// Values given.
+        values: usize,
+    },
+    /// A value is infinite or NaN.
+    #[error("value at row {row}, column {col} is not finite")]
+    NotFinite {
+        /// Its row.
+        row: usize,
+        /// Its column.
+        col: usize,
+    },
+    /// A symmetric matrix that has to be positive definite is not.
+    #[error("the matrix is not positive definite (pivot {pivot} of {dimension})")]
+    NotPositiveDefinite {
+        /// Index of the first pivot that is not positive.
+        pivot: usize,
+        /// Rows of the matrix.
+        dimension: usize,
+    },
+    /// The iteration for the singular values of a small matrix did not settle.
+    #[error("the singular values of a {rows}×{cols} matrix did not converge")]
+    NoConvergence {
+        /// Its rows.
+        rows: usize,
+        /// Its columns.
+        cols: usize,
+    },
+    /// A rotation group is no power of four.
+    #[error("rotation group {group}: a power of 4 (4, 16, 64, 256, …) is needed")]
+    RotationGroup {
+        /// The group asked for.
+        group: usize,
+    },
+    /// The columns are no whole number of rotation groups.
+    #[error("{cols} columns are not a multiple of the rotation group {group}")]
+    RotationColumns {
+        /// Columns of the matrix.
+        cols: usize,
+        /// The group asked for.
+        group: usize,
+    },
+}

@@ -1,0 +1,33 @@
+//! Matrices on a CPU or a CUDA device: products, leading singular vectors, rotations
+//!
+//! The only crate that names burn; no burn type leaves it. A [`Device`] resolves to an [`Engine`];
+//! an engine takes a [`Matrix`] and gives a [`DeviceMatrix`], whose methods multiply. On a CPU
+//! neither direction copies. Everything here gives the same bits for any number of threads, except
+//! on CUDA, where products may run as TF32 (relative error about 1e-3) and vary from run to run.
+
+#[cfg(feature = "cuda")]
+mod cuda;
+mod device;
+mod device_matrix;
+pub mod elementwise;
+mod engine;
+mod error;
+mod factor;
+mod gaussian;
+mod matrix;
+mod orthonormal;
+mod place;
+mod rotation;
+mod small;
+mod svd;
+
+pub use device::Device;
+pub use device_matrix::DeviceMatrix;
+pub use engine::Engine;
+pub use error::ComputeError;
+pub use factor::{inverse_factor, inverse_of_positive_definite, solve_positive_definite};
+pub use gaussian::Gaussian;
+pub use matrix::Matrix;
+pub use orthonormal::orthonormalised;
+pub use rotation::Rotation;
+pub use svd::{Svd, SvdOptions, truncated_svd};

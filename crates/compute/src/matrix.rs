@@ -1,0 +1,132 @@
+use crate::ComputeError;
+
+/// A matrix on the host: `[rows, cols]`, row-major, `f32`, owned.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Matrix {
+    rows: usize,
+    cols: usize,
+    values: Vec<f32>,
+}
+
+impl Matrix {
+    /// Takes `values`, row after row, without copying them.
+    ///
+    /// # Errors
+    /// [`ComputeError::Shape`] when there are not `rows · cols` of them.
+    pub fn new(rows: usize, cols: usize, values: Vec<f32>) -> Result<Self, ComputeError> {
+        if rows.checked_mul(cols) != Some(values.len()) {
+            return Err(ComputeError::Shape { rows, cols, values: values.len() });
+        }
+        Ok(Self { rows, cols, values })
+    }
+
+    /// All zeros.
+    #[must_use]
+    pub fn zeros(rows: usize, cols: usize) -> Self {
+        Self { rows, cols, values: vec![0.0; rows * cols] }
+    }
+
+    /// Ones on the diagonal, zeros elsewhere.
+    #[must_use]
+    pub fn identity(dimension: usize) -> Self {
+        Self::from_fn(dimension, dimension, |row, col| f32::from(row == col))
+    }
+
+    /// The value at every `(row, col)` is what `value` says.
+    #[must_use]
+    pub fn from_fn(rows: usize, cols: usize, mut value: impl FnMut(usize, usize) -> f32) -> Self {
+        let mut values = Vec::with_capacity(rows * cols);
+        for row in 0..rows {
+            values.extend((0..cols).map(|col| value(row, col)));
+        }
+        Self { rows, cols, values }
+    }
+
+    /// Number of rows.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Number of columns.
+    #[must_use]
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// All values, row after row.
+    #[must_use]
+    pub fn values(&self) -> &[f32] {
+        &self.values
+    }
+
+    /// All values, row after row, to be changed in place.
+    #[must_use]
+    pub fn values_mut(&mut self) -> &mut [f32] {
+        &mut self.values
+    }
+
+    /// Gives the values back without copying them.
+    #[must_use]
+    pub fn into_values(self) -> Vec<f32> {
+        self.values
+    }
+
+    /// One row.
+    #[must_use]
+    pub fn row(&self, row: usize) -> &[f32] {
+        &self.values[row * self.cols..][..self.cols]
+    }
+
+    /// One row, to be changed in place.
+    #[must_use]
+    pub fn row_mut(&mut self, row: usize) -> &mut [f32] {
+        &mut self.values[row * self.cols..][..self.cols]
+    }
+
+    /// One value.
+    #[must_use]
+    pub fn at(&self, row: usize, col: usize) -> f32 {
+        self.row(row)[col]
+    }
+
+    /// Rows and columns exchanged, in a new matrix.
+    #[must_use]
+    pub fn transposed(&self) -> Self {
+        // Square tiles keep both the reads and the writes within the first-level cache.
+        const TILE: usize = 32;
+        let mut turned = Self::zeros(self.cols, self.rows);
+        for row_tile in (0..self.rows).step_by(TILE) {
+            for col_tile in (0..self.cols).step_by(TILE) {
+                for row in row_tile..self.rows.min(row_tile + TILE) {
+                    for col in col_tile..self.cols.min(col_tile + TILE) {
+                        turned.values[col * self.rows + row] = self.values[row * self.cols + col];
+                    }
+                }
+            }
+        }
+        turned
+    }
+
+    /// The first `count` columns, in a new matrix.
+    #[must_use]
+    pub fn leading_columns(&self, count: usize) -> Self {
+        let count = count.min(self.cols);
+        let mut values = Vec::with_capacity(self.rows * count);
+        for row in 0..self.rows {
+            values.extend_from_slice(&self.row(row)[..count]);
+        }
+        Self { rows: self.rows, cols: count, values }
+    }
+
+    /// # Errors
+    /// [`ComputeError::NotFinite`] with the first place that is infinite or NaN.
+    pub fn check_finite(&self) -> Result<(), ComputeError> {
+        match self.values.iter().position(|value| !value.is_finite()) {
+            None => Ok(()),
+            Some(index) => {
+                Err(ComputeError::NotFinite { row: index / self.cols, col: index % self.cols })
+            }
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Both CPU backends compute what the definition says, on odd shapes too.
+
+use proptest::prelude::*;
+use roundwise_compute::{Device, DeviceMatrix, Engine, Gaussian, Matrix};
+
+/// `f32` sums of up to 200 products of values near 1: rounding of each is 6e-8 of the partial sum.
+const RELATIVE: f32 = 2e-5;
+
+fn engines() -> Vec<Engine> {
+    [Device::Cpu, Device::NdArray].map(|device| device.resolve().unwrap()).to_vec()
+}
+
+fn defined(
+    rows: usize,
+    cols: usize,
+    inner: usize,
+    term: impl Fn(usize, usize, usize) -> f32,
+) -> Matrix {
+    Matrix::from_fn(rows, cols, |row, col| {
+        (0..inner).map(|k| f64::from(term(row, k, col))).sum::<f64>() as f32
+    })
+}
+
+fn assert_close(found: &Matrix, expected: &Matrix) {
+    assert_eq!((found.rows(), found.cols()), (expected.rows(), expected.cols()));
+    let largest = expected.values().iter().fold(1.0_f32, |largest, value| largest.max(value.abs()));
+    for (found, expected) in found.values().iter().zip(expected.values()) {
+        assert!((found - expected).abs() <= RELATIVE * largest, "{found} is not {expected}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn products_follow_their_definition(m in 1_usize..70, k in 1_usize..200, n in 1_usize..70, seed: u64) {
+        let a = Gaussian::new(seed).matrix(m, k);
+        let b = Gaussian::new(!seed).matrix(k, n);
+        let expected = defined(m, n, k, |row, k, col| a.at(row, k) * b.at(k, col));
+        for engine in engines() {
+            let on = |matrix: &Matrix| engine.upload(matrix.clone());
+            assert_close(&on(&a).multiply(&on(&b)).download(), &expected);
+            assert_close(&on(&a.transposed()).transposed_multiply(&on(&b)).download(), &expected);
+            assert_close(&on(&a).multiply_transposed(&on(&b.transposed())).download(), &expected);
+        }
+    }
+
+    #[test]
+    fn blocks_and_sums_follow_their_definition(m in 2_usize..50, n in 2_usize..50, seed: u64) {
+        let a = Gaussian::new(seed).matrix(m, n);
+        let b = Gaussian::new(!seed).matrix(m, n);
+        let (top, left) = (m / 2, n / 2);
+        for engine in engines() {
+            let on = |matrix: &Matrix| engine.upload(matrix.clone());
+            let block = on(&a).row_block(top..m).column_block(0..left);
+            let expected = Matrix::from_fn(m - top, left, |row, col| a.at(top + row, col));
+            prop_assert_eq!(&block.clone().download(), &expected);
+            prop_assert_eq!(block.read(<[f32]>::to_vec), expected.values());
+            let sum = on(&a).add_scaled(0.25, &on(&b)).times(&on(&b)).scale(3.0).subtract(&on(&a));
+            let expected = Matrix::from_fn(m, n, |row, col| {
+                let (a, b) = (a.at(row, col), b.at(row, col));
+                ((a + 0.25 * b) * b) * 3.0 - a
+            });
+            prop_assert_eq!(sum.download(), expected);
+            let squares: f64 = a.values().iter().map(|a| f64::from(*a).powi(2)).sum();
+            prop_assert!((on(&a).squared_norm() - squares).abs() <= 1e-12 * squares);
+        }
+    }
+}
+
+#[test]
+fn nothing_is_copied_on_the_way_in_and_out() {
+    let matrix = Matrix::zeros(300, 200);
+    let address = matrix.values().as_ptr();
+    for engine in engines() {
+        let resident = engine.upload(matrix.clone()).changed(|values| values[0] = 1.0);
+        assert_eq!(resident.download().at(0, 0), 1.0);
+    }
+    let cpu = Device::Cpu.resolve().unwrap();
+    let back = cpu.upload(matrix).changed(|values| values.fill(2.0)).download();
+    assert_eq!(back.values().as_ptr(), address);
+}
+
+#[test]
+fn a_clone_keeps_its_values() {
+    for engine in engines() {
+        let first = engine.upload(Matrix::identity(3));
+        let second = first.clone().scale(2.0);
+        assert_eq!(first.download(), Matrix::identity(3));
+        assert_eq!(second.download().at(1, 1), 2.0);
+    }
+}
+
+#[test]
+#[should_panic(expected = "different devices")]
+fn devices_do_not_mix() {
+    let [cpu, ndarray]: [Engine; 2] = engines().try_into().unwrap();
+    let _product: DeviceMatrix =
+        cpu.upload(Matrix::identity(2)).multiply(&ndarray.upload(Matrix::identity(2)));
+}

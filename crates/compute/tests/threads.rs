@@ -1,0 +1,28 @@
+//! Products and passes give the same bits for any number of threads.
+
+use roundwise_compute::{Device, Gaussian, Matrix, Rotation, elementwise};
+
+fn everything(threads: usize) -> Vec<u32> {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+    pool.install(|| {
+        let engine = Device::Cpu.resolve().unwrap();
+        let a = Gaussian::new(1).matrix(611, 777);
+        let b = Gaussian::new(2).matrix(777, 333);
+        let product = engine.upload(a.clone()).multiply(&engine.upload(b)).download();
+        let mut moved = a.clone();
+        elementwise::add_scaled(moved.values_mut(), 0.1, a.values());
+        let norm = elementwise::squared_norm(a.values());
+        let mut rotated = Gaussian::new(3).matrix(37, 512);
+        Rotation::new(256).unwrap().apply(&mut rotated).unwrap();
+        let bits = |matrix: Matrix| matrix.into_values().into_iter().map(f32::to_bits);
+        let mut all: Vec<u32> = bits(product).chain(bits(moved)).chain(bits(rotated)).collect();
+        all.extend([norm.to_bits() as u32, (norm.to_bits() >> 32) as u32]);
+        all
+    })
+}
+
+#[test]
+fn one_two_and_four_threads_agree_to_the_bit() {
+    let one = everything(1);
+    assert!(one == everything(1) && one == everything(2) && one == everything(4));
+}

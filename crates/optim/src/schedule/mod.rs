@@ -1,0 +1,149 @@
+//! How the learning rate changes from step to step.
+
+mod adaptive;
+mod cosine;
+mod exponential;
+mod plateau;
+
+pub use adaptive::Adaptive;
+pub use cosine::Cosine;
+pub use exponential::Exponential;
+pub use plateau::Plateau;
+
+use crate::{OptimError, StopRules};
+
+/// A rule for the learning rate. Each has its own file with formula, defaults and source.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Schedule {
+    /// The rate stays what it is.
+    Constant,
+    /// Half a cosine wave down.
+    Cosine(Cosine),
+    /// A constant factor per step.
+    Exponential(Exponential),
+    /// A factor whenever the value stops falling.
+    Plateau(Plateau),
+    /// Up after a success, down after a failure.
+    Adaptive(Adaptive),
+}
+
+impl Schedule {
+    /// The names of [`named`](Self::named).
+    pub const NAMES: [&str; 5] = ["constant", "cosine", "exponential", "plateau", "adaptive"];
+
+    /// A schedule with its default options.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "constant" => Some(Self::Constant),
+            "cosine" => Some(Self::Cosine(Cosine::default())),
+            "exponential" => Some(Self::Exponential(Exponential::default())),
+            "plateau" => Some(Self::Plateau(Plateau::default())),
+            "adaptive" => Some(Self::Adaptive(Adaptive::default())),
+            _ => None,
+        }
+    }
+
+    /// The rates that follow from this start, for a variable of this shape.
+    ///
+    /// # Errors
+    /// [`OptimError`] when an option is outside its range.
+    pub fn start(&self, rate: f64, shape: [usize; 2]) -> Result<Rates, OptimError> {
+        let rule: Box<dyn Rule> = match self {
+            Self::Constant => Box::new(Constant),
+            Self::Cosine(options) => options.rule()?,
+            Self::Exponential(options) => options.rule()?,
+            Self::Plateau(options) => options.rule(shape)?,
+            Self::Adaptive(options) => options.rule(shape)?,
+        };
+        Ok(Rates { first: rate, rate, rule })
+    }
+}
+
+/// What a schedule may react to.
+#[derive(Debug, Clone, Copy)]
+pub struct Progress {
+    /// Evaluations seen, this one included.
+    evaluations: usize,
+    /// Evaluations in a row without a value below the lowest, this one included.
+    stalled: usize,
+    /// The same, before this evaluation.
+    stalled_before: usize,
+    lowest: f64,
+    value: f64,
+    iterations: usize,
+    stall_limit: usize,
+}
+
+impl Progress {
+    /// Nothing seen yet.
+    #[must_use]
+    pub fn new(stop: &StopRules) -> Self {
+        Self {
+            evaluations: 0,
+            stalled: 0,
+            stalled_before: 0,
+            lowest: f64::INFINITY,
+            value: f64::INFINITY,
+            iterations: stop.iterations,
+            stall_limit: stop.stall_steps,
+        }
+    }
+
+    /// Takes in the value of one more evaluation.
+    pub fn saw(&mut self, value: f64) {
+        self.evaluations += 1;
+        self.stalled_before = self.stalled;
+        self.value = value;
+        if value < self.lowest {
+            self.lowest = value;
+            self.stalled = 0;
+        } else {
+            self.stalled += 1;
+        }
+    }
+
+    /// Evaluations in a row without a value below the lowest.
+    #[must_use]
+    pub fn stalled(&self) -> usize {
+        self.stalled
+    }
+
+    fn has_improved(&self) -> bool {
+        self.stalled == 0
+    }
+}
+
+/// The running rate of one descent.
+pub struct Rates {
+    first: f64,
+    rate: f64,
+    rule: Box<dyn Rule>,
+}
+
+impl Rates {
+    /// The rate of the move that follows the evaluation last seen.
+    pub fn next(&mut self, progress: &Progress) -> f64 {
+        self.rate = self.rule.next(self.first, self.rate, progress);
+        self.rate
+    }
+}
+
+/// One schedule at work.
+trait Rule: Send {
+    /// The next rate, from the first one and the one before.
+    fn next(&mut self, first: f64, rate: f64, progress: &Progress) -> f64;
+}
+
+struct Constant;
+
+impl Rule for Constant {
+    fn next(&mut self, first: f64, _rate: f64, _progress: &Progress) -> f64 {
+        first
+    }
+}
+
+/// How far a shape is from a square: longer side over shorter, 1 on; 1 for an empty one.
+fn aspect([rows, cols]: [usize; 2]) -> f64 {
+    if rows == 0 || cols == 0 { 1.0 } else { rows.max(cols) as f64 / rows.min(cols) as f64 }
+}

@@ -1,0 +1,57 @@
+use crate::error::{OptimError, check_size};
+
+/// When a descent ends. The first rule that holds decides.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StopRules {
+    /// Evaluations of the objective, 1 on. Default 500.
+    pub iterations: usize,
+    /// Ends when the value falls below this. Default 1e-8; 0 never.
+    pub loss: f64,
+    /// Ends when the schedule's rate falls below this. Default 1e-8; 0 never.
+    pub learning_rate: f64,
+    /// Ends after this many evaluations in a row without a lower value. Default 500; 0 never.
+    pub stall_steps: usize,
+}
+
+impl Default for StopRules {
+    fn default() -> Self {
+        Self { iterations: 500, loss: 1e-8, learning_rate: 1e-8, stall_steps: 500 }
+    }
+}
+
+/// Why a descent ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopReason {
+    /// All iterations were used.
+    Iterations,
+    /// The value fell below [`StopRules::loss`].
+    Loss,
+    /// The rate fell below [`StopRules::learning_rate`].
+    LearningRate,
+    /// The value stopped falling.
+    Stall,
+    /// The value, or a number in the gradient's norm, is no longer finite.
+    NotFinite,
+    /// The callback said so.
+    Asked,
+}
+
+impl StopRules {
+    pub(crate) fn check(&self) -> Result<(), OptimError> {
+        check_size("loss stop", self.loss)?;
+        check_size("learning rate stop", self.learning_rate)
+    }
+
+    /// Whether an evaluation ends the descent: its value, and evaluations since the lowest.
+    pub(crate) fn after_value(&self, value: f64, stalled: usize) -> Option<StopReason> {
+        if !value.is_finite() {
+            Some(StopReason::NotFinite)
+        } else if value < self.loss {
+            Some(StopReason::Loss)
+        } else if self.stall_steps > 0 && stalled >= self.stall_steps {
+            Some(StopReason::Stall)
+        } else {
+            None
+        }
+    }
+}

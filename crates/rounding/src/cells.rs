@@ -1,0 +1,122 @@
+use rayon::prelude::*;
+use roundwise_compute::Matrix;
+use roundwise_grid::{Code, Grid, GridVisitor};
+use roundwise_scheme::{QuantizedMatrix, SchemeError};
+
+use crate::layer::Layer;
+
+/// What solvers work on: weights and codes turned so that an input column is contiguous, columns in
+/// a chosen order. "Line" `l` is column `order[l]` of the matrix.
+pub(crate) struct Cells {
+    /// m: cells of a line.
+    pub(crate) rows: usize,
+    /// Column of each line.
+    pub(crate) order: Vec<usize>,
+    /// `[n, m]`, units of the layer.
+    pub(crate) weights: Vec<f32>,
+    /// `[n, m]`, grid values of the codes.
+    pub(crate) values: Vec<f32>,
+    /// Scale of every row, for each tile across.
+    scales: Vec<Vec<f32>>,
+    tile_cols: usize,
+}
+
+impl Cells {
+    /// Starts from nearest codes.
+    pub(crate) fn new(layer: &Layer, order: Vec<usize>) -> Self {
+        let [rows, cols] = layer.nearest.shape();
+        let weights = turned(layer.weight.values(), cols, rows, &order);
+        let values = turned(&layer.nearest_values(), cols, rows, &order);
+        let [_, tile_cols] = layer.scheme.tiling.tile_shape(rows, cols);
+        Self { rows, order, weights, values, scales: layer.row_scales(), tile_cols }
+    }
+
+    /// Scale of every cell of a line.
+    pub(crate) fn scales(&self, line: usize) -> &[f32] {
+        &self.scales[self.order[line] / self.tile_cols]
+    }
+
+    /// `Eᵀ`, `[n, m]`.
+    pub(crate) fn errors(&self) -> Matrix {
+        let mut errors = Matrix::zeros(self.order.len(), self.rows);
+        if self.rows > 0 {
+            errors.values_mut().par_chunks_mut(self.rows).enumerate().for_each(|(line, errors)| {
+                let cells = line * self.rows..(line + 1) * self.rows;
+                let stored = self.values[cells.clone()].iter().zip(self.scales(line));
+                for ((error, weight), (value, scale)) in
+                    errors.iter_mut().zip(&self.weights[cells]).zip(stored)
+                {
+                    *error = value * scale - weight;
+                }
+            });
+        }
+        errors
+    }
+
+    /// The codes, as they are stored.
+    pub(crate) fn quantized(&self, layer: &Layer) -> Result<QuantizedMatrix, SchemeError> {
+        let mut place = vec![0; self.order.len()];
+        for (line, &col) in self.order.iter().enumerate() {
+            place[col] = line;
+        }
+        let codes = layer.scheme.grid.visit(Encode { cells: self, place: &place });
+        let shape = layer.nearest.shape();
+        QuantizedMatrix::from_parts(layer.scheme, shape, codes, layer.nearest.scales().to_vec())
+    }
+}
+
+/// Row `i` of the result is column `order[i]` of `values` (`[rows, cols]`).
+fn turned(values: &[f32], cols: usize, rows: usize, order: &[usize]) -> Vec<f32> {
+    // Sixteen values are a cache line; a stripe of 16 columns reads each line once.
+    const STRIPE: usize = 16;
+    let mut result = vec![0.0; values.len()];
+    if rows == 0 || cols == 0 {
+        return result;
+    }
+    let mut lines: Vec<(usize, &mut [f32])> =
+        order.iter().copied().zip(result.chunks_exact_mut(rows)).collect();
+    lines.sort_unstable_by_key(|(col, _)| *col);
+    lines.par_chunks_mut(STRIPE).for_each(|stripe| {
+        for row in 0..rows {
+            for (col, line) in stripe.iter_mut() {
+                line[row] = values[row * cols + *col];
+            }
+        }
+    });
+    result
+}
+
+struct Encode<'a> {
+    cells: &'a Cells,
+    place: &'a [usize],
+}
+
+impl GridVisitor for Encode<'_> {
+    type Output = Vec<u8>;
+
+    fn visit<G: Grid>(self) -> Vec<u8> {
+        const STRIPE: usize = 16;
+        let (rows, cols) = (self.cells.rows, self.place.len());
+        let row_bytes = cols * G::Code::BYTES;
+        let mut bytes = vec![0; rows * row_bytes];
+        if row_bytes == 0 {
+            return bytes;
+        }
+        bytes.par_chunks_mut(STRIPE * row_bytes).enumerate().for_each(|(stripe, bytes)| {
+            let first = stripe * STRIPE;
+            let count = bytes.len() / row_bytes;
+            let mut values = vec![0.0; count * cols];
+            for (col, &line) in self.place.iter().enumerate() {
+                let from = &self.cells.values[line * rows + first..][..count];
+                from.iter().enumerate().for_each(|(row, value)| values[row * cols + col] = *value);
+            }
+            let mut codes = vec![G::Code::default(); cols];
+            for (values, bytes) in values.chunks_exact(cols).zip(bytes.chunks_exact_mut(row_bytes))
+            {
+                roundwise_grid::encode_scaled::<G>(values, 1.0, &mut codes);
+                G::Code::write_le(&codes, bytes);
+            }
+        });
+        bytes
+    }
+}

@@ -1,0 +1,115 @@
+//! One line of cells, moved at once.
+
+use pulp::{Arch, Simd, WithSimd};
+use roundwise_grid::Grid;
+
+const LANES: usize = 16;
+
+/// A line of cells and what pushes them.
+pub(crate) struct Line<'a> {
+    /// Grid values of the codes.
+    pub(crate) values: &'a mut [f32],
+    pub(crate) weights: &'a [f32],
+    pub(crate) scales: &'a [f32],
+    /// `‖l_i‖²` of every cell.
+    pub(crate) left_energies: &'a [f32],
+    /// `(L Kᵀ r)_i` on entry, the change of `E_i` on return.
+    pub(crate) push: &'a mut [f32],
+    /// `‖r‖²` of the line.
+    pub(crate) right_energy: f32,
+    pub(crate) lambda: f32,
+    pub(crate) damping: f32,
+}
+
+/// Moves every cell to the grid value next to the minimum of its parabola.
+///
+/// With `E = value · scale − weight`, `g = push + λE` and
+/// `c = damping · left_energy · right_energy + λ`, the objective along one cell is
+/// `2dg + d²c`; `value ← round(value − g / (c · scale))`. Where neighbours are not equally far, the
+/// nearest grid value is still the best one, because a parabola is symmetric. Returns `‖E‖²` of the
+/// line afterwards.
+pub(crate) fn descend<G: Grid>(line: Line<'_>) -> f64 {
+    Arch::new().dispatch(Descend::<G>(line, std::marker::PhantomData))
+}
+
+struct Descend<'a, G>(Line<'a>, std::marker::PhantomData<G>);
+
+impl<G: Grid> WithSimd for Descend<'_, G> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _simd: S) -> f64 {
+        let line = self.0;
+        let mut sums = [0.0f64; LANES];
+        let (values, values_rest) = line.values.as_chunks_mut::<LANES>();
+        let (weights, weights_rest) = line.weights.as_chunks::<LANES>();
+        let (scales, scales_rest) = line.scales.as_chunks::<LANES>();
+        let (energies, energies_rest) = line.left_energies.as_chunks::<LANES>();
+        let (push, push_rest) = line.push.as_chunks_mut::<LANES>();
+        let factors = [line.right_energy, line.lambda, line.damping];
+        for ((((value, weight), scale), energy), push) in
+            values.iter_mut().zip(weights).zip(scales).zip(energies).zip(push)
+        {
+            for lane in 0..LANES {
+                let cell = [weight[lane], scale[lane], energy[lane]];
+                let error = descend_one::<G>(&mut value[lane], cell, &mut push[lane], factors);
+                sums[lane] += f64::from(error) * f64::from(error);
+            }
+        }
+        for (lane, value) in values_rest.iter_mut().enumerate() {
+            let cell = [weights_rest[lane], scales_rest[lane], energies_rest[lane]];
+            let error = descend_one::<G>(value, cell, &mut push_rest[lane], factors);
+            sums[lane] += f64::from(error) * f64::from(error);
+        }
+        sums.iter().sum()
+    }
+}
+
+/// The definition: one cell. Returns its error afterwards.
+#[inline(always)]
+fn descend_one<G: Grid>(
+    value: &mut f32,
+    [weight, scale, left_energy]: [f32; 3],
+    push: &mut f32,
+    [right_energy, lambda, damping]: [f32; 3],
+) -> f32 {
+    let before = *value * scale - weight;
+    let gradient = *push + lambda * before;
+    let curvature = damping * left_energy * right_energy + lambda;
+    // A cell that nothing pushes has no curvature either where λ is 0; it stays.
+    let curvature = curvature.max(f32::MIN_POSITIVE);
+    *value = G::round(*value - gradient / curvature / scale);
+    let after = *value * scale - weight;
+    *push = after - before;
+    after
+}
+
+/// Shifts every weight before rounding it: `value ← round((weight + shift) / scale)`.
+///
+/// The shift is held within `reach` steps of the cell, or coarse cells would push more error into
+/// fine ones than these can take. `push` is the shift on entry and E on return; returns `‖E‖²`.
+pub(crate) fn shift<G: Grid>(line: Line<'_>, reach: f32) -> f64 {
+    Arch::new().dispatch(Shift::<G>(line, reach, std::marker::PhantomData))
+}
+
+struct Shift<'a, G>(Line<'a>, f32, std::marker::PhantomData<G>);
+
+impl<G: Grid> WithSimd for Shift<'_, G> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _simd: S) -> f64 {
+        let Self(line, reach, _) = self;
+        let mut sums = [0.0f64; LANES];
+        let cells = line.values.iter_mut().zip(line.weights).zip(line.scales).zip(line.push);
+        for (index, (((value, &weight), &scale), push)) in cells.enumerate() {
+            let target = weight / scale;
+            let step = G::step(target) * reach;
+            *value = G::round(target + (*push / scale).max(-step).min(step));
+            let error = *value * scale - weight;
+            *push = error;
+            sums[index % LANES] += f64::from(error) * f64::from(error);
+        }
+        sums.iter().sum()
+    }
+}

@@ -1,0 +1,132 @@
+use roundwise_compute::{
+    DeviceMatrix, Engine, Gaussian, Matrix, Svd, SvdOptions, elementwise, truncated_svd,
+};
+
+use crate::layer::Layer;
+use crate::{Effort, Objective, RoundingError};
+
+/// The projected part of an objective, `‖LᵀER‖²`. Lines are columns of W in descending order of the
+/// energy of their row of R, their leverage; ties in the order of the matrix.
+///
+/// Everything is turned: with `Eᵀ` `[n, m]`, the state of a solver is `K = RᵀEᵀL`.
+pub(crate) struct Projection {
+    /// L, `[m, k]`; `None` stands for the identity.
+    pub(crate) left: Option<DeviceMatrix>,
+    /// R, `[n, k]`, rows in the order of the lines.
+    pub(crate) right: DeviceMatrix,
+    /// `‖l_i‖²` of every row of the matrix.
+    pub(crate) left_energies: Vec<f32>,
+    /// `‖r_l‖²` of every line.
+    pub(crate) right_energies: Vec<f32>,
+    /// Column of every line.
+    pub(crate) order: Vec<usize>,
+}
+
+impl Projection {
+    /// The projection that an objective asks for.
+    ///
+    /// # Errors
+    /// As [`truncated_svd`].
+    pub(crate) fn of(
+        objective: Objective,
+        layer: &Layer,
+        effort: Effort,
+        engine: &Engine,
+        seed: u64,
+    ) -> Result<Self, RoundingError> {
+        let (rows, cols) = (layer.weight.rows(), layer.weight.cols());
+        let vectors = |rank: crate::Rank| leading_vectors(layer, rank, effort, engine, seed);
+        let (left, right) = match objective {
+            Objective::Weight => (None, Matrix::zeros(cols, 0)),
+            Objective::Principal(rank) => {
+                let svd = vectors(rank)?;
+                (Some(svd.u), svd.v)
+            }
+            Objective::PrincipalInput(rank) => (None, vectors(rank)?.v),
+            Objective::Sampled { samples } => {
+                let mut inputs = Gaussian::new(seed).matrix(cols, samples);
+                elementwise::scale(inputs.values_mut(), (samples as f32).sqrt().recip());
+                (None, inputs)
+            }
+        };
+
+        let energies = energies(&right);
+        let mut order: Vec<usize> = (0..cols).collect();
+        order.sort_by(|&a, &b| energies[b].total_cmp(&energies[a]).then(a.cmp(&b)));
+        let mut values = Vec::with_capacity(right.values().len());
+        order.iter().for_each(|&col| values.extend_from_slice(right.row(col)));
+        let right = Matrix::new(cols, right.cols(), values)?;
+
+        let left_energies = left.as_ref().map_or_else(|| vec![1.0; rows], self::energies);
+        Ok(Self {
+            left_energies,
+            right_energies: order.iter().map(|&col| energies[col]).collect(),
+            left: left.map(|left| engine.upload(left)),
+            right: engine.upload(right),
+            order,
+        })
+    }
+
+    /// Columns of R.
+    pub(crate) fn rank(&self) -> usize {
+        self.right.cols()
+    }
+
+    /// `K = RᵀEᵀL` and `‖ER‖²`, from `Eᵀ` `[n, m]`.
+    pub(crate) fn project(&self, errors: &DeviceMatrix) -> (DeviceMatrix, f64) {
+        let input = self.right.transposed_multiply(errors);
+        let energy = input.squared_norm();
+        match &self.left {
+            Some(left) => (input.multiply(left), energy),
+            None => (input, energy),
+        }
+    }
+
+    /// `factor · K · Lᵀ` rows: `[b, k] → [b, m]`.
+    pub(crate) fn spread(&self, state: &DeviceMatrix) -> DeviceMatrix {
+        match &self.left {
+            Some(left) => state.multiply_transposed(left),
+            None => state.clone(),
+        }
+    }
+
+    /// `Dᵀ L`: `[b, m] → [b, k]`.
+    pub(crate) fn gather(&self, moves: DeviceMatrix) -> DeviceMatrix {
+        match &self.left {
+            Some(left) => moves.multiply(left),
+            None => moves,
+        }
+    }
+}
+
+/// The part of the true vectors that is not found is not minimised, so the search decides how far
+/// the projected error can fall.
+///
+/// Measured on a power-law spectrum, rank 614 of 3072: with 4 passes the error that could be seen
+/// fell to 0.12 and the true one to 0.49; with 8, to 0.04 and 0.24; with 20, to 0.067 and 0.067. At a
+/// small rank a pass costs little and the gaps between the values are what takes long.
+fn leading_vectors(
+    layer: &Layer,
+    rank: crate::Rank,
+    effort: Effort,
+    engine: &Engine,
+    seed: u64,
+) -> Result<Svd, RoundingError> {
+    const FEW: usize = 256;
+    let rank = rank.of(layer.weight.rows(), layer.weight.cols());
+    let is_small = rank <= FEW;
+    let (passes, oversampling) = match effort {
+        Effort::Fast => (if is_small { 8 } else { 4 }, 10 + rank / 16),
+        Effort::Normal => (if is_small { 20 } else { 10 }, 10 + rank / 8),
+        Effort::High => (if is_small { 32 } else { 20 }, 10 + rank / 4),
+    };
+    let options = SvdOptions { passes, oversampling, ..SvdOptions::new(rank, seed) };
+    Ok(truncated_svd(engine, &layer.weight, &options)?)
+}
+
+/// Squared length of every row.
+fn energies(matrix: &Matrix) -> Vec<f32> {
+    (0..matrix.rows())
+        .map(|row| matrix.row(row).iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>() as f32)
+        .collect()
+}

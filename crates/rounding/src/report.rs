@@ -1,0 +1,58 @@
+/// How good some codes are, decoded with the stored scales. Energies are squared model units.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Score {
+    /// The declared objective, λ‖E‖² included where λ was given.
+    pub objective: f64,
+    /// `‖LᵀER‖²`: the projected part of it (`‖UᵀEV‖²` for `principal`).
+    pub projected: f64,
+    /// `‖ER‖²` (`‖EV‖²` for both principal objectives).
+    pub input_projected: f64,
+    /// `‖E‖²`.
+    pub weight_error: f64,
+}
+
+/// What one rounding did.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RoundingReport {
+    /// Name of the objective.
+    pub objective: &'static str,
+    /// Name of the solver that was asked for, or chosen.
+    pub solver: &'static str,
+    /// The codes that are stored.
+    pub stored: Score,
+    /// Nearest codes with the same scales.
+    pub nearest: Score,
+    /// `‖W‖²`, squared model units.
+    pub weight_energy: f64,
+    /// Share of the codes that are not the nearest ones, 0 to 1.
+    pub changed: f64,
+    /// Columns of R: the rank, or the samples.
+    pub rank: usize,
+    /// λ of the declared objective, or the one that the budget ended at.
+    pub lambda: f64,
+    /// `‖LᵀER‖² + λ‖E‖²` over what one ideal sequential pass reaches,
+    /// `λ‖E_nearest‖² · (1 + (k²/mn) · ln(1 + 1/λ))`; at about 1 little is left to gain.
+    pub bound_ratio: Option<f64>,
+    /// Passes over the matrix.
+    pub passes: usize,
+    /// Whether the solver did not beat nearest codes, so that these are stored.
+    pub kept_nearest: bool,
+}
+
+impl RoundingReport {
+    /// `‖E‖ / ‖W‖` of the stored codes.
+    #[must_use]
+    pub fn relative_weight_error(&self) -> f64 {
+        relative(self.stored.weight_error, self.weight_energy)
+    }
+
+    /// `‖E‖ / ‖W‖` of nearest codes.
+    #[must_use]
+    pub fn relative_nearest_error(&self) -> f64 {
+        relative(self.nearest.weight_error, self.weight_energy)
+    }
+}
+
+fn relative(error: f64, weight: f64) -> f64 {
+    if error == 0.0 { 0.0 } else { (error / weight).sqrt() }
+}

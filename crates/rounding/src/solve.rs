@@ -1,0 +1,114 @@
+use std::ops::Range;
+
+use rayon::prelude::*;
+use roundwise_compute::{DeviceMatrix, Engine};
+use roundwise_grid::Grid;
+
+use crate::cells::Cells;
+use crate::kernel::Line;
+use crate::projection::Projection;
+
+/// Codes on their way, and the projected error that belongs to them.
+pub(crate) struct State<'a> {
+    pub(crate) engine: &'a Engine,
+    pub(crate) projection: &'a Projection,
+    pub(crate) cells: Cells,
+    /// `K = RᵀEᵀL`, kept up to date by every move.
+    pub(crate) projected: DeviceMatrix,
+    /// `‖E‖²` of every line.
+    pub(crate) line_energies: Vec<f64>,
+}
+
+impl<'a> State<'a> {
+    /// Nearest codes.
+    pub(crate) fn new(engine: &'a Engine, projection: &'a Projection, cells: Cells) -> Self {
+        let errors = cells.errors();
+        let line_energies = errors
+            .values()
+            .par_chunks(cells.rows.max(1))
+            .map(|line| line.iter().map(|&e| f64::from(e) * f64::from(e)).sum())
+            .collect();
+        let (projected, _) = projection.project(&engine.upload(errors));
+        Self { engine, projection, cells, projected, line_energies }
+    }
+
+    /// `‖E‖²`.
+    pub(crate) fn weight_error(&self) -> f64 {
+        self.line_energies.iter().sum()
+    }
+
+    /// `‖E‖²` if these lines had these energies.
+    pub(crate) fn weight_error_with(&self, lines: Range<usize>, energies: &[f64]) -> f64 {
+        let (before, after) =
+            (&self.line_energies[..lines.start], &self.line_energies[lines.end..]);
+        before.iter().sum::<f64>() + energies.iter().sum::<f64>() + after.iter().sum::<f64>()
+    }
+
+    /// Computes K again from the codes: thousands of small moves leave rounding errors in it.
+    pub(crate) fn refresh(&mut self) {
+        let errors = self.engine.upload(self.cells.errors());
+        self.projected = self.projection.project(&errors).0;
+    }
+
+    /// `K + R_Jᵀ (D L)`: what a block of lines adds to the projected error.
+    pub(crate) fn absorb(&mut self, lines: Range<usize>, moves: DeviceMatrix) {
+        let gathered = self.projection.gather(moves);
+        let change = self.projection.right.row_block(lines).transposed_multiply(&gathered);
+        self.projected = change.add_scaled(1.0, &self.projected);
+    }
+
+    /// Runs `kernel` on every line of a block; `push` `[b, m]` is changed in place. Returns `‖E‖²`
+    /// of every line.
+    pub(crate) fn on_lines(
+        &mut self,
+        lines: Range<usize>,
+        push: &mut [f32],
+        [lambda, damping]: [f32; 2],
+        kernel: impl Fn(Line<'_>) -> f64 + Sync,
+    ) -> Vec<f64> {
+        let rows = self.cells.rows;
+        let mut values = std::mem::take(&mut self.cells.values);
+        let cells = &self.cells;
+        let energies = values[lines.start * rows..lines.end * rows]
+            .par_chunks_mut(rows)
+            .zip(push.par_chunks_mut(rows))
+            .zip(lines.into_par_iter())
+            .map(|((values, push), line)| {
+                kernel(Line {
+                    values,
+                    push,
+                    weights: &cells.weights[line * rows..(line + 1) * rows],
+                    scales: cells.scales(line),
+                    left_energies: &self.projection.left_energies,
+                    right_energy: self.projection.right_energies[line],
+                    lambda,
+                    damping,
+                })
+            })
+            .collect();
+        self.cells.values = values;
+        energies
+    }
+
+    /// Takes moves `D` of a block of lines back.
+    pub(crate) fn undo<G: Grid>(&mut self, lines: Range<usize>, moves: &DeviceMatrix) {
+        let rows = self.cells.rows;
+        let mut values = std::mem::take(&mut self.cells.values);
+        moves.read(|moves| {
+            for (index, line) in lines.enumerate() {
+                let scales = self.cells.scales(line);
+                let values = &mut values[line * rows..(line + 1) * rows];
+                let moves = &moves[index * rows..(index + 1) * rows];
+                for ((value, scale), moved) in values.iter_mut().zip(scales).zip(moves) {
+                    *value = G::round(*value - moved / scale); // next to a grid value, so exact
+                }
+            }
+        });
+        self.cells.values = values;
+    }
+}
+
+/// Blocks of lines, the last one shorter.
+pub(crate) fn blocks(lines: usize, block: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..lines).step_by(block).map(move |first| first..(first + block).min(lines))
+}

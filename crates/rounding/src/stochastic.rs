@@ -1,0 +1,72 @@
+use rayon::prelude::*;
+use roundwise_grid::Grid;
+
+use crate::solve::State;
+
+/// Rounds every weight up or down by chance, so that its expectation is the weight itself.
+///
+/// `P(up) = (w / scale − below) / (above − below)` between the two neighbouring grid values. Chance
+/// is a number of the cell and the seed alone, so the order of the work does not matter.
+pub(crate) fn stochastic<G: Grid>(state: &mut State<'_>, seed: u64) {
+    let rows = state.cells.rows;
+    let mut values = std::mem::take(&mut state.cells.values);
+    let cells = &state.cells;
+    values.par_chunks_mut(rows).zip(&mut state.line_energies).enumerate().for_each(
+        |(line, (values, energy))| {
+            let column = (cells.order[line] * rows) as u64;
+            let weights = &cells.weights[line * rows..(line + 1) * rows];
+            *energy = 0.0;
+            for (row, value) in values.iter_mut().enumerate() {
+                let scale = cells.scales(line)[row];
+                *value = chosen::<G>(weights[row] / scale, unit(seed, column + row as u64));
+                *energy += f64::from(*value * scale - weights[row]).powi(2);
+            }
+        },
+    );
+    state.cells.values = values;
+    state.refresh();
+}
+
+/// The neighbour of `target` above it where `chance`, uniform in [0, 1), says so.
+fn chosen<G: Grid>(target: f32, chance: f32) -> f32 {
+    let nearest = G::round(target);
+    let (below, above) =
+        if nearest <= target { (nearest, G::above(nearest)) } else { (G::below(nearest), nearest) };
+    // At the ends of the grid both are the same, and whatever is compared is not a number.
+    if (target - below) / (above - below) > chance { above } else { below }
+}
+
+/// SplitMix64's number at a place of a seed's sequence.
+fn unit(seed: u64, place: u64) -> f32 {
+    let mut bits = seed.wrapping_add((place + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    bits ^= bits >> 31;
+    (bits >> 40) as f32 / (1u32 << 24) as f32
+}
+
+#[cfg(test)]
+mod tests {
+    use roundwise_grid::{E4m3, Int8};
+
+    use super::*;
+
+    #[test]
+    fn the_mean_is_the_weight() {
+        for target in [0.0, 0.3, -2.25, 17.3, 126.99, -127.0] {
+            let sum: f32 = (0..4096).map(|i| chosen::<Int8>(target, unit(5, i))).sum();
+            // Four standard errors of 4096 choices between neighbours that are 1 apart.
+            assert!((sum / 4096.0 - target).abs() < 0.032, "{target} {}", sum / 4096.0);
+        }
+    }
+
+    #[test]
+    fn grid_values_and_the_ends_stay() {
+        for value in [0.0, 1.125, -448.0, 448.0, 0.001953125] {
+            for chance in [0.0, 0.5, 0.999] {
+                assert_eq!(chosen::<E4m3>(value, chance), value);
+            }
+        }
+        assert_eq!(chosen::<E4m3>(500.0, 0.0), 448.0);
+    }
+}
