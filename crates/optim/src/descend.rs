@@ -22,7 +22,7 @@ pub trait Objective {
 }
 
 /// The replaceable parts of a descent beside its objective.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Descent {
     /// How a gradient becomes a step.
     pub optimizer: Optimizer,

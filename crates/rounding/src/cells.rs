@@ -36,6 +36,11 @@ impl Cells {
         &self.scales[self.order[line] / self.tile_cols]
     }
 
+    /// The largest scale of all; 1 where there is none.
+    pub(crate) fn largest_scale(&self) -> f32 {
+        self.scales.iter().flatten().copied().reduce(f32::max).unwrap_or(1.0)
+    }
+
     /// `Eᵀ`, `[n, m]`.
     pub(crate) fn errors(&self) -> Matrix {
         let mut errors = Matrix::zeros(self.order.len(), self.rows);

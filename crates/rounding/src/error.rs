@@ -1,4 +1,5 @@
 use roundwise_compute::ComputeError;
+use roundwise_optim::OptimError;
 use roundwise_scheme::SchemeError;
 
 /// Why a matrix could not be rounded.
@@ -20,6 +21,17 @@ pub enum RoundingError {
         found: f64,
         /// The range, in words.
         expected: &'static str,
+    },
+    /// An option of a descent lies outside its range.
+    #[error(transparent)]
+    Optim(#[from] OptimError),
+    /// A solver that has nothing to work towards.
+    #[error("solver {solver} cannot work towards objective {objective}")]
+    Objective {
+        /// Name of the solver.
+        solver: &'static str,
+        /// Name of the objective.
+        objective: &'static str,
     },
     /// Whoever watched asked to stop.
     #[error("stopped")]

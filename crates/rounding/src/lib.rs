@@ -2,40 +2,57 @@
 //!
 //! [`round`] chooses the codes of one matrix. An [`Objective`] says what is minimised, a [`Solver`]
 //! how; the guard stores nearest codes where the solver did not beat them. Whatever is reported is
-//! computed from the stored codes, decoded with the stored scales.
+//! computed from the stored codes, decoded with the stored scales. [`METHODS`] are the pairs that
+//! have a name, with their published defaults; [`Options::of_method`] makes options of one.
 //!
 //! ```
 //! use roundwise_compute::Device;
-//! use roundwise_rounding::{Options, round};
+//! use roundwise_rounding::{MethodOptions, Options, round};
 //! use roundwise_scheme::{ScaleRule, Weight, WeightKind};
 //!
 //! let values = (0..64 * 48).map(|i| ((i * 37 % 101) as f32 - 50.0) * (1.0 + (i % 48) as f32));
 //! let bytes: Vec<u8> = values.flat_map(f32::to_le_bytes).collect();
 //! let weight = Weight::new(64, 48, WeightKind::F32, &bytes)?;
 //! let engine = Device::Cpu.resolve()?;
-//! let options = Options::default();
+//! let options = Options::of_method("principal", &MethodOptions::default())?;
 //! let rounded = round(&weight, "fp8".parse()?, ScaleRule::Absmax, &options, &engine, 7, &mut ())?;
 //! assert!(rounded.report.stored.objective <= rounded.report.nearest.objective);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod adaround;
 mod anneal;
+mod bias;
 mod cells;
+mod code_descent;
 mod error;
 mod feedback;
+mod greedy;
 mod guard;
+mod iterate;
 mod kernel;
 mod layer;
+mod method;
+mod method_error;
+mod neighbours;
 mod options;
 mod projection;
+mod published;
 mod report;
+mod resolve;
 mod round;
+mod smooth;
 mod solve;
+mod solver;
 mod stochastic;
 mod watch;
 
+pub use bias::{BiasCorrection, BiasSign};
 pub use error::RoundingError;
-pub use options::{Anneal, Effort, Feedback, Limit, Objective, Options, Rank, Solver};
+pub use method::{METHODS, Method, MethodOptions};
+pub use method_error::{Complaint, MethodError};
+pub use options::{Effort, Limit, Objective, Options, Rank};
 pub use report::{RoundingReport, Score};
 pub use round::{Rounded, round};
+pub use solver::{AdaRound, Anneal, CodeDescent, Feedback, Greedy, Loss, Solver};
 pub use watch::{Progress, Watch};

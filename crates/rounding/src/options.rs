@@ -1,4 +1,5 @@
-use crate::RoundingError;
+use crate::solver::positive;
+use crate::{BiasCorrection, RoundingError, Solver};
 
 /// What a rounding minimises and how. `E = Ŵ − W`, Ŵ decoded from the stored codes.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -9,13 +10,22 @@ pub struct Options {
     pub solver: Solver,
     /// What weight error may be paid for it.
     pub limit: Limit,
-    /// How much time may be spent.
+    /// How much time may be spent, on singular vectors too.
     pub effort: Effort,
+    /// Matrices with fewer weights are not worth rounding. Whoever plans a file asks for it;
+    /// [`round`](crate::round) rounds whatever it is given. Default 0.
+    pub min_tensor_size: u64,
+    /// What the bias of a layer is corrected by; for whoever has the bias, as
+    /// [`BiasCorrection::of`] computes it. Default none.
+    pub bias_correction: BiasCorrection,
 }
 
 /// What is minimised, beside the weight error that [`Limit`] speaks of.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Objective {
+    /// Nothing: there is nothing that codes could be worse in, so whatever the solver chose is
+    /// stored. For stochastic rounding alone.
+    None,
     /// `‖E‖²`: nearest codes are its minimum.
     Weight,
     /// `‖UᵀEV‖²`, U and V the leading singular vectors of W: what TPEC-Quant and convert_to_quant
@@ -42,6 +52,7 @@ impl Objective {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
+            Self::None => "none",
             Self::Weight => "weight",
             Self::Principal(_) => "principal",
             Self::PrincipalInput(_) => "principal-input",
@@ -81,11 +92,26 @@ impl Rank {
         let asked = (self.share * smaller as f64) as usize;
         asked.min(self.most).max(self.least).min(smaller)
     }
+
+    /// Whether the share has no say.
+    pub(crate) fn is_exact(self) -> bool {
+        self.least >= self.most
+    }
+
+    /// The rank of an objective that has singular vectors.
+    pub(crate) fn in_objective(objective: &mut Objective) -> Option<&mut Self> {
+        match objective {
+            Objective::Principal(rank) | Objective::PrincipalInput(rank) => Some(rank),
+            Objective::None | Objective::Weight | Objective::Sampled { .. } => None,
+        }
+    }
 }
 
 /// What weight error may be paid.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Limit {
+    /// Any: as the published systems, which do not look at it.
+    None,
     /// `‖E‖ ≤ (1 + budget) · ‖E_nearest‖`. 0.04 lets it rise by 4 %.
     WeightErrorBudget(f64),
     /// λ of `objective + λ‖E‖²`, above 0.
@@ -102,7 +128,7 @@ impl Limit {
     /// λ of the declared objective.
     pub(crate) fn lambda(self) -> f64 {
         match self {
-            Self::WeightErrorBudget(_) => 0.0,
+            Self::None | Self::WeightErrorBudget(_) => 0.0,
             Self::Lambda(lambda) => lambda,
         }
     }
@@ -111,25 +137,9 @@ impl Limit {
     pub(crate) fn largest_energy_ratio(self) -> f64 {
         match self {
             Self::WeightErrorBudget(budget) => (1.0 + budget) * (1.0 + budget),
-            Self::Lambda(_) => f64::INFINITY,
+            Self::None | Self::Lambda(_) => f64::INFINITY,
         }
     }
-}
-
-/// How codes are chosen.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub enum Solver {
-    /// Nearest codes.
-    Nearest,
-    /// Up or down by chance, right on average.
-    Stochastic,
-    /// One pass over the columns, each correcting what the ones before it left.
-    Feedback(Feedback),
-    /// Descent on codes while λ falls.
-    Anneal(Anneal),
-    /// Feedback where the rank is small, annealing where it is large; passes by effort.
-    #[default]
-    Best,
 }
 
 /// How much time a solver may take.
@@ -144,66 +154,28 @@ pub enum Effort {
     High,
 }
 
-/// Options of column error feedback.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Feedback {
-    /// Columns that are rounded at once. Default 32.
-    pub block: usize,
-    /// λ that the shifts are computed with, above 0; larger values are tried where the budget does
-    /// not allow this one. Default 0.001.
-    pub lambda: f64,
-}
+impl Effort {
+    /// The names of [`named`](Self::named).
+    pub const NAMES: [&str; 3] = ["fast", "normal", "high"];
 
-impl Default for Feedback {
-    fn default() -> Self {
-        Self { block: 32, lambda: 1e-3 }
-    }
-}
-
-/// Options of annealing.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Anneal {
-    /// Passes over the matrix. Default 12.
-    pub sweeps: usize,
-    /// λ of the first pass. Default 1.
-    pub first_lambda: f64,
-    /// λ of the last pass, unless a budget stops before it. Default 0.01.
-    pub last_lambda: f64,
-    /// Columns that move at once, at most an eighth of all. Default 256.
-    pub block: usize,
-    /// What the projected part of the curvature is multiplied by at first; doubled after a pass
-    /// that made things worse. Default 1.
-    pub damping: f64,
-}
-
-impl Default for Anneal {
-    fn default() -> Self {
-        Self { sweeps: 12, first_lambda: 1.0, last_lambda: 0.01, block: 256, damping: 1.0 }
-    }
-}
-
-impl Anneal {
-    /// The passes and the end that an effort stands for.
+    /// An effort by its name.
     #[must_use]
-    pub fn of(effort: Effort) -> Self {
-        let (sweeps, last_lambda) = match effort {
-            Effort::Fast => (4, 0.1),
-            Effort::Normal => (12, 0.008),
-            Effort::High => (32, 0.003),
-        };
-        Self { sweeps, last_lambda, ..Self::default() }
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "fast" => Some(Self::Fast),
+            "normal" => Some(Self::Normal),
+            "high" => Some(Self::High),
+            _ => None,
+        }
     }
 }
 
 impl Options {
     /// # Errors
-    /// [`RoundingError::Option`].
+    /// [`RoundingError::Option`], [`RoundingError::Objective`].
     pub(crate) fn check(&self) -> Result<(), RoundingError> {
-        let positive = |option, found: f64| match found > 0.0 && found.is_finite() {
-            true => Ok(()),
-            false => Err(RoundingError::Option { option, found, expected: "it has to be above 0" }),
-        };
         match self.limit {
+            Limit::None => {}
             Limit::WeightErrorBudget(budget) => {
                 if !(budget >= 0.0 && budget.is_finite()) {
                     let expected = "it has to be 0 or more";
@@ -213,23 +185,13 @@ impl Options {
             }
             Limit::Lambda(lambda) => positive("lambda", lambda)?,
         }
-        match self.solver {
-            Solver::Nearest | Solver::Stochastic | Solver::Best => {}
-            Solver::Feedback(feedback) => {
-                positive("feedback block", feedback.block as f64)?;
-                positive("feedback lambda", feedback.lambda)?;
-            }
-            Solver::Anneal(anneal) => {
-                positive("sweeps", anneal.sweeps as f64)?;
-                positive("anneal block", anneal.block as f64)?;
-                positive("first lambda", anneal.first_lambda)?;
-                positive("last lambda", anneal.last_lambda)?;
-                positive("damping", anneal.damping)?;
-            }
-        }
         if let Objective::Sampled { samples } = self.objective {
             positive("samples", samples as f64)?;
         }
-        Ok(())
+        if !self.solver.serves(self.objective) {
+            let (solver, objective) = (self.solver.name(), self.objective.name());
+            return Err(RoundingError::Objective { solver, objective });
+        }
+        self.solver.check()
     }
 }

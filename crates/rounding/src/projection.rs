@@ -3,6 +3,7 @@ use roundwise_compute::{
 };
 
 use crate::layer::Layer;
+use crate::solve::blocks;
 use crate::{Effort, Objective, RoundingError};
 
 /// The projected part of an objective, `‖LᵀER‖²`. Lines are columns of W in descending order of the
@@ -37,7 +38,7 @@ impl Projection {
         let (rows, cols) = (layer.weight.rows(), layer.weight.cols());
         let vectors = |rank: crate::Rank| leading_vectors(layer, rank, effort, engine, seed);
         let (left, right) = match objective {
-            Objective::Weight => (None, Matrix::zeros(cols, 0)),
+            Objective::None | Objective::Weight => (None, Matrix::zeros(cols, 0)),
             Objective::Principal(rank) => {
                 let svd = vectors(rank)?;
                 (Some(svd.u), svd.v)
@@ -80,6 +81,20 @@ impl Projection {
             Some(left) => (input.multiply(left), energy),
             None => (input, energy),
         }
+    }
+
+    /// `‖K‖²` and `R K Lᵀ` `[n, m]`, from `Eᵀ`; `batch` columns of R at once, `None` for all.
+    pub(crate) fn pull(&self, errors: &DeviceMatrix, batch: Option<usize>) -> (f64, DeviceMatrix) {
+        let rank = self.rank();
+        let mut parts = blocks(rank, batch.unwrap_or(rank).max(1)).map(|columns| {
+            let right = self.right.column_block(columns);
+            let state = self.gather(right.transposed_multiply(errors));
+            (state.squared_norm(), self.spread(&right.multiply(&state)))
+        });
+        let first = parts.next().expect("a rank above 0");
+        parts.fold(first, |(energy, pull), (more, part)| {
+            (energy + more, pull.add_scaled(1.0, &part))
+        })
     }
 
     /// `factor · K · Lᵀ` rows: `[b, k] → [b, m]`.

@@ -2,9 +2,12 @@ use roundwise_compute::Engine;
 use roundwise_grid::{Grid, GridVisitor};
 use roundwise_scheme::{QuantizedMatrix, ScaleRule, Scheme, Weight};
 
+use crate::adaround::adaround;
 use crate::anneal::anneal;
 use crate::cells::Cells;
+use crate::code_descent::code_descent;
 use crate::feedback::feedback;
+use crate::greedy::greedy;
 use crate::guard::{is_better, score};
 use crate::layer::Layer;
 use crate::projection::Projection;
@@ -87,18 +90,23 @@ impl GridVisitor for Round<'_> {
             kept_nearest: true,
         };
         // Nearest codes are the minimum of ‖E‖², and nothing beats an objective that is 0.
-        if options.objective == Objective::Weight
-            || projection.rank() == 0
-            || nearest.projected == 0.0
-        {
+        let is_open = match options.objective {
+            Objective::None => weight_energy > 0.0,
+            Objective::Weight => false,
+            Objective::Principal(_) | Objective::PrincipalInput(_) | Objective::Sampled { .. } => {
+                nearest.projected > 0.0
+            }
+        };
+        if !is_open {
             return Ok(Rounded { matrix: layer.nearest, report });
         }
 
-        let mut state = State::new(engine, &projection, cells);
+        let mut state = State::new(engine, &projection, cells, layer.unit);
         solve::<G>(&mut state, options, seed, watch, &mut report)?;
         let stored = score(&layer, &state.cells, &projection, options.limit, engine);
         report.bound_ratio = bound_ratio(&stored, &report, layer.nearest.shape());
-        if !is_better(&stored, &nearest, options.limit) {
+        let has_to_be_better = options.objective != Objective::None;
+        if has_to_be_better && !is_better(&stored, &nearest, options.limit) {
             return Ok(Rounded { matrix: layer.nearest, report });
         }
         let matrix = state.cells.quantized(&layer)?;
@@ -128,15 +136,15 @@ fn solve<G: Grid>(
     report: &mut RoundingReport,
 ) -> Result<(), RoundingError> {
     let largest_energy = state.weight_error() * options.limit.largest_energy_ratio();
-    match chosen(options, state) {
+    let solver = chosen(options, state);
+    report.solver = solver.name();
+    match solver {
         Solver::Nearest | Solver::Best => {}
         Solver::Stochastic => {
-            report.solver = "stochastic";
             report.passes = 1;
             stochastic::<G>(state, seed);
         }
         Solver::Feedback(mut feedback_options) => {
-            report.solver = "feedback";
             if let Limit::Lambda(lambda) = options.limit {
                 feedback_options.lambda = lambda;
             }
@@ -152,13 +160,21 @@ fn solve<G: Grid>(
             }
         }
         Solver::Anneal(mut anneal_options) => {
-            report.solver = "anneal";
             if let Limit::Lambda(lambda) = options.limit {
                 anneal_options.first_lambda = anneal_options.first_lambda.max(lambda);
                 anneal_options.last_lambda = lambda;
             }
             (report.passes, report.lambda) =
                 anneal::<G>(state, &anneal_options, largest_energy, watch)?;
+        }
+        Solver::Greedy(greedy_options) => {
+            report.passes = greedy::<G>(state, greedy_options, options.limit, watch)?;
+        }
+        Solver::Descent(descent) => {
+            report.passes = code_descent::<G>(state, &descent, options.limit, watch)?;
+        }
+        Solver::AdaRound(choice) => {
+            report.passes = adaround::<G>(state, &choice, options.limit, watch)?;
         }
     }
     Ok(())

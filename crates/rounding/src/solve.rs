@@ -11,6 +11,8 @@ use crate::projection::Projection;
 /// Codes on their way, and the projected error that belongs to them.
 pub(crate) struct State<'a> {
     pub(crate) engine: &'a Engine,
+    /// Model units per unit of the cells.
+    pub(crate) unit: f64,
     pub(crate) projection: &'a Projection,
     pub(crate) cells: Cells,
     /// `K = RᵀEᵀL`, kept up to date by every move.
@@ -21,7 +23,12 @@ pub(crate) struct State<'a> {
 
 impl<'a> State<'a> {
     /// Nearest codes.
-    pub(crate) fn new(engine: &'a Engine, projection: &'a Projection, cells: Cells) -> Self {
+    pub(crate) fn new(
+        engine: &'a Engine,
+        projection: &'a Projection,
+        cells: Cells,
+        unit: f64,
+    ) -> Self {
         let errors = cells.errors();
         let line_energies = errors
             .values()
@@ -29,7 +36,7 @@ impl<'a> State<'a> {
             .map(|line| line.iter().map(|&e| f64::from(e) * f64::from(e)).sum())
             .collect();
         let (projected, _) = projection.project(&engine.upload(errors));
-        Self { engine, projection, cells, projected, line_energies }
+        Self { engine, unit, projection, cells, projected, line_energies }
     }
 
     /// `‖E‖²`.

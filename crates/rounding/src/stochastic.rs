@@ -1,6 +1,7 @@
 use rayon::prelude::*;
 use roundwise_grid::Grid;
 
+use crate::neighbours::neighbours;
 use crate::solve::State;
 
 /// Rounds every weight up or down by chance, so that its expectation is the weight itself.
@@ -29,9 +30,7 @@ pub(crate) fn stochastic<G: Grid>(state: &mut State<'_>, seed: u64) {
 
 /// The neighbour of `target` above it where `chance`, uniform in [0, 1), says so.
 fn chosen<G: Grid>(target: f32, chance: f32) -> f32 {
-    let nearest = G::round(target);
-    let (below, above) =
-        if nearest <= target { (nearest, G::above(nearest)) } else { (G::below(nearest), nearest) };
+    let (below, above) = neighbours::<G>(target);
     // At the ends of the grid both are the same, and whatever is compared is not a number.
     if (target - below) / (above - below) > chance { above } else { below }
 }

@@ -83,7 +83,9 @@ fn no_objective_gets_worse_and_no_budget_is_broken() {
             for solver in solvers() {
                 for objective in objectives() {
                     for limit in [Limit::WeightErrorBudget(0.02), Limit::Lambda(0.3)] {
-                        let options = Options { objective, solver, limit, effort: Effort::Fast };
+                        let effort = Effort::Fast;
+                        let options =
+                            Options { objective, solver, limit, effort, ..Options::default() };
                         cases.push((name, matrix.clone(), entry, options));
                     }
                 }

@@ -2,11 +2,13 @@
 
 mod adaptive;
 mod cosine;
+mod doubling;
 mod exponential;
 mod plateau;
 
 pub use adaptive::Adaptive;
 pub use cosine::Cosine;
+pub use doubling::Doubling;
 pub use exponential::Exponential;
 pub use plateau::Plateau;
 
@@ -25,11 +27,14 @@ pub enum Schedule {
     Plateau(Plateau),
     /// Up after a success, down after a failure.
     Adaptive(Adaptive),
+    /// Twice the rate after a success, half of it after a failure.
+    Doubling(Doubling),
 }
 
 impl Schedule {
     /// The names of [`named`](Self::named).
-    pub const NAMES: [&str; 5] = ["constant", "cosine", "exponential", "plateau", "adaptive"];
+    pub const NAMES: [&str; 6] =
+        ["constant", "cosine", "exponential", "plateau", "adaptive", "doubling"];
 
     /// A schedule with its default options.
     #[must_use]
@@ -40,6 +45,7 @@ impl Schedule {
             "exponential" => Some(Self::Exponential(Exponential::default())),
             "plateau" => Some(Self::Plateau(Plateau::default())),
             "adaptive" => Some(Self::Adaptive(Adaptive::default())),
+            "doubling" => Some(Self::Doubling(Doubling::default())),
             _ => None,
         }
     }
@@ -55,6 +61,7 @@ impl Schedule {
             Self::Exponential(options) => options.rule()?,
             Self::Plateau(options) => options.rule(shape)?,
             Self::Adaptive(options) => options.rule(shape)?,
+            Self::Doubling(options) => options.rule()?,
         };
         Ok(Rates { first: rate, rate, rule })
     }

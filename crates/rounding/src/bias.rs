@@ -1,0 +1,91 @@
+use roundwise_compute::Gaussian;
+use roundwise_scheme::{QuantizedMatrix, Weight};
+
+/// What the bias of a layer is corrected by after its weight was rounded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BiasCorrection {
+    /// Nothing.
+    #[default]
+    None,
+    /// The mean error of the outputs for random normal inputs, as published; for comparison.
+    ///
+    /// The inputs have mean 0, so this is noise of the sample alone: on average it makes a layer
+    /// slightly worse, whatever the sign.
+    Synthetic {
+        /// Random input rows, at least 1.
+        rows: usize,
+        /// Which way.
+        sign: BiasSign,
+    },
+}
+
+/// Sign of a bias correction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BiasSign {
+    /// `b' = b + mean(X (W − Ŵ)ᵀ)`, so that the mean outputs over these rows stay what they were.
+    Plus,
+    /// `b' = b − mean(X (W − Ŵ)ᵀ)`, as published. It doubles the difference it is to remove.
+    Minus,
+}
+
+impl BiasCorrection {
+    /// The names of [`named`](Self::named).
+    pub const NAMES: [&str; 3] = ["none", "synthetic-plus", "synthetic-minus"];
+
+    /// A correction by its name, with so many rows.
+    #[must_use]
+    pub fn named(name: &str, rows: usize) -> Option<Self> {
+        match name {
+            "none" => Some(Self::None),
+            "synthetic-plus" => Some(Self::Synthetic { rows, sign: BiasSign::Plus }),
+            "synthetic-minus" => Some(Self::Synthetic { rows, sign: BiasSign::Minus }),
+            _ => None,
+        }
+    }
+
+    /// What is added to the bias `[m]` of a layer with this weight `[m, n]`; `None` for no change.
+    ///
+    /// `±(W − Ŵ) x̄`, x̄ `[n]` the mean of the random rows; the same numbers as the mean of
+    /// `X (W − Ŵ)ᵀ`, from one pass over the weight. Sums in `f64`.
+    ///
+    /// # Panics
+    /// When both matrices differ in shape.
+    #[must_use]
+    pub fn of(
+        self,
+        weight: &Weight<'_>,
+        quantized: &QuantizedMatrix,
+        seed: u64,
+    ) -> Option<Vec<f32>> {
+        let Self::Synthetic { rows, sign } = self else { return None };
+        let cols = weight.cols();
+        assert_eq!(quantized.shape(), [weight.rows(), cols], "shapes of a weight and its codes");
+        let factor = match sign {
+            BiasSign::Plus => 1.0,
+            BiasSign::Minus => -1.0,
+        };
+        let inputs = mean_inputs(rows, cols, seed);
+        let (mut original, mut decoded) = (vec![0.0; cols], vec![0.0; cols]);
+        let correction = (0..weight.rows()).map(|row| {
+            weight.widen_row(row, &mut original);
+            quantized.decode_row(row, &mut decoded);
+            let lost = original.iter().zip(&decoded).map(|(w, q)| f64::from(*w) - f64::from(*q));
+            let output: f64 = lost.zip(&inputs).map(|(lost, input)| lost * input).sum();
+            (factor * output) as f32
+        });
+        Some(correction.collect())
+    }
+}
+
+/// Mean of each of `cols` inputs over so many random normal rows.
+fn mean_inputs(rows: usize, cols: usize, seed: u64) -> Vec<f64> {
+    let inputs = Gaussian::new(seed);
+    let mut sums = vec![0.0; cols];
+    for row in 0..rows {
+        for (col, sum) in sums.iter_mut().enumerate() {
+            *sum += f64::from(inputs.at((row * cols + col) as u64));
+        }
+    }
+    sums.iter_mut().for_each(|sum| *sum /= rows.max(1) as f64);
+    sums
+}

@@ -1,0 +1,145 @@
+use std::cell::Cell;
+
+use pulp::Arch;
+use rayon::prelude::*;
+use roundwise_compute::{DeviceMatrix, Matrix, elementwise};
+use roundwise_optim::{Descent, Objective, Outcome, StopReason, descend};
+
+use crate::solve::State;
+use crate::{Limit, Progress, RoundingError, Watch};
+
+/// What codes are worth, in units of the layer.
+#[derive(Clone, Copy)]
+pub(crate) struct Worth {
+    /// `‖LᵀER‖²`.
+    pub(crate) projected: f64,
+    /// `‖E‖²`.
+    pub(crate) weight_error: f64,
+}
+
+impl Worth {
+    /// Of the values in the cells.
+    pub(crate) fn of(state: &State<'_>) -> Self {
+        let errors = state.cells.errors();
+        let weight_error = elementwise::squared_norm(errors.values());
+        let (projected, _) = state.projection.project(&state.engine.upload(errors));
+        Self { projected: projected.squared_norm(), weight_error }
+    }
+
+    /// `‖LᵀER‖² + λ‖E‖²`.
+    pub(crate) fn objective(&self, limit: Limit) -> f64 {
+        self.projected + limit.lambda() * self.weight_error
+    }
+
+    /// Where a solver is, `self` being what it has now.
+    pub(crate) fn progress(&self, nearest: &Self, step: usize, steps: usize) -> Progress {
+        Progress {
+            step,
+            steps,
+            projected_ratio: self.projected / nearest.projected,
+            weight_error_ratio: (self.weight_error / nearest.weight_error).sqrt(),
+        }
+    }
+}
+
+/// A descent whose variable stands for values between codes, and is scored on codes.
+pub(crate) struct Iterate<'a, 's> {
+    /// The values in its cells are those of the variable, on the grid or not.
+    pub(crate) state: &'a mut State<'s>,
+    /// What the codes that were scored last are worth.
+    latest: &'a Cell<Worth>,
+    /// Their grid values.
+    cast: Vec<f32>,
+    limit: Limit,
+    largest_energy: f64,
+}
+
+impl<'a, 's> Iterate<'a, 's> {
+    /// Starts from the codes in the cells; `latest` is what they are worth.
+    pub(crate) fn new(state: &'a mut State<'s>, latest: &'a Cell<Worth>, limit: Limit) -> Self {
+        let cast = state.cells.values.clone();
+        let largest_energy = latest.get().weight_error * limit.largest_energy_ratio();
+        Self { state, latest, cast, limit, largest_energy }
+    }
+
+    /// `J = ‖LᵀER‖² + λ‖E‖²` at the values in the cells, and `R K Lᵀ + λE` `[n, m]`, half its
+    /// gradient by Ŵ. `batch` columns of R are multiplied at once.
+    pub(crate) fn slope(&self, batch: Option<usize>) -> (f64, DeviceMatrix) {
+        let errors = self.state.engine.upload(self.state.cells.errors());
+        let (objective, push) = self.state.projection.pull(&errors, batch);
+        match self.limit.lambda() {
+            0.0 => (objective, push),
+            lambda => {
+                let objective = objective + lambda * errors.squared_norm();
+                (objective, push.add_scaled(lambda as f32, &errors))
+            }
+        }
+    }
+
+    /// The declared objective at `cast(line, cells of the variable, values)`; infinite past the
+    /// budget.
+    pub(crate) fn score(
+        &mut self,
+        variable: &Matrix,
+        cast: impl Fn(usize, &[f32], &mut [f32]) + Sync,
+    ) -> f64 {
+        let rows = self.state.cells.rows;
+        let lines = self.cast.par_chunks_mut(rows).zip(variable.values().par_chunks(rows));
+        let is_changed = lines
+            .enumerate()
+            .map_init(
+                || vec![0.0; rows],
+                |fresh, (line, (values, variable))| {
+                    Arch::new().dispatch(|| cast(line, variable, fresh));
+                    let is_changed = *values != **fresh;
+                    values.copy_from_slice(fresh);
+                    is_changed
+                },
+            )
+            .reduce(|| false, |a, b| a | b);
+        if is_changed {
+            std::mem::swap(&mut self.state.cells.values, &mut self.cast);
+            self.latest.set(Worth::of(self.state));
+            std::mem::swap(&mut self.state.cells.values, &mut self.cast);
+        }
+        let worth = self.latest.get();
+        if worth.weight_error > self.largest_energy {
+            return f64::INFINITY;
+        }
+        worth.objective(self.limit)
+    }
+}
+
+/// Runs a descent, telling `watch` what the codes of each iterate are worth.
+///
+/// # Errors
+/// [`RoundingError::Stopped`], and options of the descent that are out of range.
+pub(crate) fn walk(
+    objective: &mut dyn Objective,
+    start: Matrix,
+    descent: &Descent,
+    latest: &Cell<Worth>,
+    watch: &mut dyn Watch,
+) -> Result<Outcome, RoundingError> {
+    let nearest = latest.get();
+    let outcome = descend(objective, start, descent, |step| {
+        let steps = descent.stop.iterations;
+        watch.notice(latest.get().progress(&nearest, step.index + 1, steps))
+    })?;
+    match outcome.reason {
+        StopReason::Asked => Err(RoundingError::Stopped),
+        _ => Ok(outcome),
+    }
+}
+
+/// `work(line, its cells)` on every line of `rows` cells, vectorised; sums in the order of the lines.
+pub(crate) fn on_lines(
+    cells: &mut [f32],
+    rows: usize,
+    work: impl Fn(usize, &mut [f32]) -> f64 + Sync,
+) -> f64 {
+    let lines = cells.par_chunks_mut(rows).enumerate();
+    let sums: Vec<f64> =
+        lines.map(|(line, cells)| Arch::new().dispatch(|| work(line, cells))).collect();
+    sums.iter().sum()
+}
