@@ -76,7 +76,9 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
 
     let has_kitchen = python.imports("torch, comfy_kitchen");
     ensure!(options.short || has_kitchen, "comfy-kitchen does not import in this Python");
-    let bench = Clients { workspace, python, binary: workspace.release_binary()?, has_kitchen };
+    let binary =
+        if options.short { workspace.test_binary()? } else { workspace.release_binary()? };
+    let bench = Clients { workspace, python, binary, has_kitchen };
 
     let mut findings = Vec::new();
     println!("{HEADING}");

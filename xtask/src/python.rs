@@ -27,6 +27,10 @@ pub(crate) const PEER: &[&str] = &[
     "convert-to-quant==1.3.4",
 ];
 
+/// Enough to run sentence encoders on text.
+pub(crate) const SENTENCES: &[&str] =
+    &["numpy", "safetensors==0.8.0", "torch", "tokenizers==0.23.3"];
+
 /// A Python interpreter that has the packages a task needs.
 pub(crate) struct Python {
     program: PathBuf,

@@ -3,7 +3,7 @@ use std::fs;
 
 use anyhow::{Result, ensure};
 
-use crate::bench::{ConvertBench, EncodeBench};
+use crate::bench::{ConvertBench, EncodeBench, Outputs};
 use crate::clients::{Finding, Judged};
 use crate::goal;
 use crate::measured_run::Runs;
@@ -15,8 +15,7 @@ const MIB: f64 = (1 << 20) as f64;
 const INTRODUCTION: &str = "\
 # Results
 
-Written by `cargo xtask report` from what `cargo xtask bench convert`, `cargo xtask bench encode` and
-`cargo xtask clients` stored. Figures that fall short are printed like the others. Every section names
+Written by `cargo xtask report` from what `cargo xtask bench …` and `cargo xtask clients` stored. Figures that fall short are printed like the others. Every section names
 its machine and its commit; `+changes` means that files differed from the commit.
 ";
 
@@ -25,7 +24,8 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     let convert: Option<Record<ConvertBench>> = record::read(workspace, "convert")?;
     let encode: Option<Record<EncodeBench>> = record::read(workspace, "encode")?;
     let clients: Option<Record<Vec<Finding>>> = record::read(workspace, "clients")?;
-    let nothing = convert.is_none() && encode.is_none() && clients.is_none();
+    let outputs: Option<Record<Vec<Outputs>>> = record::read(workspace, "outputs")?;
+    let nothing = convert.is_none() && encode.is_none() && clients.is_none() && outputs.is_none();
     ensure!(!nothing, "nothing was measured yet: see `cargo xtask bench --help`");
 
     let mut text = INTRODUCTION.to_owned();
@@ -33,6 +33,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     text += &convert.map(|record| convert_section(&record)).unwrap_or_default();
     text += &encode.map(|record| encode_section(&record)).unwrap_or_default();
     text += &clients.map(|record| clients_section(&record)).unwrap_or_default();
+    text += &outputs.map(|record| outputs_section(&record)).unwrap_or_default();
     fs::write(workspace.path("docs/results.md"), text)?;
     println!("docs/results.md written");
     Ok(())
@@ -155,6 +156,40 @@ fn client_row(finding: &Finding) -> Vec<String> {
         if *kitchen_layers == 0 { "–".to_owned() } else { kitchen_layers.to_string() },
         worst_linear_error.map_or("–".to_owned(), |error| format!("{error:.1e}")),
         defects.len().to_string(),
+    ]
+}
+
+fn outputs_section(record: &Record<Vec<Outputs>>) -> String {
+    let rows: Vec<Vec<String>> = record.measured.iter().map(output_row).collect();
+    let heads = [
+        "method",
+        "model",
+        "scheme",
+        "seconds",
+        "‖E‖/‖W‖",
+        "objective over nearest",
+        "kept nearest",
+        "output error²",
+        "1 − cosine",
+    ];
+    let note = "\nReal sentence encoders on news articles. The output error² of a layer is \
+        ‖x(Ŵ − W)ᵀ‖² / ‖xWᵀ‖² on the float model's own inputs x, here the mean over layers; the last \
+        column is the mean over articles for the embeddings of the whole model. The objective is the \
+        method's own, on the stored codes.\n";
+    section("Outputs of real models", record, &table(&heads, &rows)) + note
+}
+
+fn output_row(row: &Outputs) -> Vec<String> {
+    vec![
+        format!("`{}`", row.method),
+        row.model.clone(),
+        format!("`{}`", row.scheme),
+        format!("{:.1}", row.seconds),
+        format!("{:.3} %", row.weight_error * 100.0),
+        row.objective_ratio.map_or("–".to_owned(), |ratio| format!("{ratio:.3}")),
+        row.kept_nearest.to_string(),
+        format!("{:.3e}", row.judged.output_error),
+        format!("{:.3e}", row.judged.embedding_error),
     ]
 }
 

@@ -38,9 +38,20 @@ impl Workspace {
 
     /// Builds the tool for release and gives its path.
     pub(crate) fn release_binary(&self) -> Result<PathBuf> {
-        let build = ["build", "--release", "--package", "roundwise", "--bin", "roundwise"];
+        self.binary("release", &["--release"])
+    }
+
+    /// Builds the tool as the tests do, which is done already where they ran, and gives its path.
+    pub(crate) fn test_binary(&self) -> Result<PathBuf> {
+        self.binary("debug", &[])
+    }
+
+    /// The whole workspace is selected so that dependencies have the features they have there, and
+    /// are not built twice.
+    fn binary(&self, folder: &str, profile: &[&str]) -> Result<PathBuf> {
+        let build = [&["build", "--workspace", "--bin", "roundwise"], profile].concat();
         command::run(&mut self.cargo(&build))?;
-        Ok(self.target("release").join("roundwise").with_extension(std::env::consts::EXE_EXTENSION))
+        Ok(self.target(folder).join("roundwise").with_extension(std::env::consts::EXE_EXTENSION))
     }
 
     /// Commit that is checked out, `+changes` where files differ from it.

@@ -2,8 +2,9 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use roundwise_convert::{CATALOG, RecipeFile, RuleFile, read_text};
+use roundwise_convert::{CATALOG, Device, RecipeFile, RuleFile, read_text};
 
+use crate::method_flags::MethodFlags;
 use crate::outcome::BadUsage;
 
 /// Turns neural-network weights into FP8, INT8 and other low-precision files.
@@ -52,6 +53,9 @@ pub(crate) struct ConvertOptions {
     /// Write what happened to every tensor as JSON (one input)
     #[arg(long, value_name = "FILE")]
     pub(crate) report: Option<PathBuf>,
+    /// Where learned rounding is computed: auto, cpu, cuda, cuda:1, ndarray [default: auto]
+    #[arg(long, value_name = "DEVICE")]
+    pub(crate) device: Option<Device>,
     #[command(flatten)]
     pub(crate) run: RunOptions,
     #[command(flatten)]
@@ -130,9 +134,6 @@ pub(crate) struct RecipeOptions {
     /// How weights are stored; see `roundwise schemes` [default: fp8]
     #[arg(long, value_name = "SCHEME", help = scheme_help())]
     scheme: Option<String>,
-    /// How codes are chosen: nearest [default: nearest]
-    #[arg(long, value_name = "ROUNDING")]
-    rounding: Option<String>,
     /// How scales are chosen: absmax, mse [default: absmax]
     #[arg(long, value_name = "RULE")]
     scale_rule: Option<String>,
@@ -157,8 +158,8 @@ pub(crate) struct RecipeOptions {
     /// Give layers whose name matches a scheme of their own (may be repeated; first match wins)
     #[arg(long, value_name = "REGEX=SCHEME")]
     rule: Vec<String>,
-    /// Keep weights with fewer elements
-    #[arg(long, value_name = "ELEMENTS")]
+    /// Keep weights with fewer elements [default: 0, or the method's]
+    #[arg(long, alias = "min-tensor-size", value_name = "ELEMENTS")]
     min_size: Option<u64>,
     /// Size rules of the published converters: basic, classic
     #[arg(long, value_name = "RULES")]
@@ -166,6 +167,8 @@ pub(crate) struct RecipeOptions {
     /// Recipe in TOML, with keys such as scheme, keep and rules; flags override it, lists are joined
     #[arg(long, value_name = "FILE")]
     recipe: Option<PathBuf>,
+    #[command(flatten)]
+    method: MethodFlags,
 }
 
 fn scheme_help() -> String {
@@ -188,10 +191,12 @@ impl RecipeOptions {
     }
 
     fn flags(&self) -> anyhow::Result<RecipeFile> {
+        let (method, method_options) = self.method.to_options();
         Ok(RecipeFile {
+            method,
+            method_options,
             scheme: self.scheme.clone(),
             layout: self.layout.clone(),
-            rounding: self.rounding.clone(),
             scale_rule: self.scale_rule.clone(),
             preset: self.preset.clone(),
             keep_distillation: self.keep_distillation.then_some(true),

@@ -6,6 +6,7 @@
 mod arguments;
 mod commands;
 mod console;
+mod method_flags;
 mod outcome;
 mod progress;
 mod stop;

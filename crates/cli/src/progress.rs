@@ -49,6 +49,10 @@ impl Watch for Progress {
                 let tensor = plain(tensor);
                 eprintln!("note: `{tensor}` holds a NaN or an infinity; starting again to keep it");
             }),
+            Event::Rounding { tensor, objective_ratio } => {
+                let layer = console::truncate_str(&plain(tensor), 40, "…").into_owned();
+                self.bar.set_message(format!("{layer} {:.0} %", objective_ratio * 100.0));
+            }
             Event::Syncing => self.bar.set_message("syncing to disk"),
             _ => {}
         }

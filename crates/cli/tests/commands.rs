@@ -269,7 +269,16 @@ mod recipe {
             (&["--rule", "int8"], "expected REGEX=SCHEME"),
             (&["--rule", "=int8"], "expected REGEX=SCHEME"),
             (&["--scheme", "int8", "--layout", "comfy-legacy"], "`comfy-legacy` cannot store"),
-            (&["--rounding", "up"], "rounding: unknown `up`"),
+            (&["--rounding", "up"], "method `up` is not known; known: nearest"),
+            (
+                &["--method", "adaround", "--top-p", "0.1"],
+                "`top_p` does not apply to method `adaround`",
+            ),
+            (&["--effort", "high"], "`effort` does not apply to method `nearest`"),
+            (
+                &["--method", "principal", "--lambda", "1", "--weight-error-budget", "0.1"],
+                "exclude each other",
+            ),
             (&["--threads", "0"], "--threads"),
             (&["--quiet", "--json"], "cannot be used with"),
             (&["--nonsense"], "--nonsense"),
@@ -503,7 +512,7 @@ mod answers {
     #[test]
     fn every_key_of_the_report_is_documented() {
         let folder = plain();
-        let recipe = "scheme = 'fp8'\nlayout = 'comfy'\nrounding = 'nearest'\n\
+        let recipe = "scheme = 'fp8'\nlayout = 'comfy'\nmethod = 'nearest'\n\
             scale_rule = 'absmax'\npreset = 'chroma'\nkeep_distillation = true\n\
             ignore_base_list = true\nkeep = ['txt']\ninclude = ['final']\nmin_size = 10\n\
             heuristic = 'basic'\nrules = [{ pattern = 'qkv', scheme = 'int8' }]\n";
@@ -519,7 +528,10 @@ mod answers {
         assert_eq!(report["input_hashes"][0]["blake3"].as_str().unwrap().len(), 64);
         let output = folder.read("chroma-fp8.safetensors");
         assert_eq!(report["output_bytes"], output.len());
-        agree("Report", &[report]);
+        folder.write("m.safetensors", &plain().read("m.safetensors"));
+        let learned = ["m.safetensors", "--method", "principal", "--top-k", "4", "--json"];
+        let learned = folder.json(&[&["convert"], &learned[..]].concat());
+        agree("Report", &[report, learned]);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 use std::path::PathBuf;
 
+use roundwise_compute::ComputeError;
 use roundwise_layout::{Defect, LayoutError};
-use roundwise_scheme::SchemeError;
+use roundwise_rounding::RoundingError;
 use roundwise_tensor_file::TensorFileError;
 
 use crate::RecipeError;
@@ -23,14 +24,17 @@ pub enum ConvertError {
     },
     /// A weight could not be rounded.
     #[error("{}: tensor `{tensor}`: {source}", .path.display())]
-    Scheme {
+    Rounding {
         /// The file.
         path: PathBuf,
         /// The weight.
         tensor: String,
         /// What went wrong.
-        source: SchemeError,
+        source: RoundingError,
     },
+    /// The device that was asked for cannot be used.
+    #[error(transparent)]
+    Device(#[from] ComputeError),
     /// The recipe is wrong by itself.
     #[error(transparent)]
     Recipe(#[from] RecipeError),

@@ -1,9 +1,13 @@
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
+use roundwise_compute::Device;
+use roundwise_layout::Layout;
+use roundwise_scheme::{GridKind, Scheme, Tiling};
 use roundwise_tensor_file::Overwrite;
 
 use crate::Recipe;
+use crate::recipe::NEAREST;
 
 /// One conversion.
 #[derive(Clone, Debug)]
@@ -16,13 +20,25 @@ pub struct Job {
     pub recipe: Recipe,
     /// Tensors in flight at once. Does not change the output.
     pub threads: NonZeroUsize,
+    /// Where learned rounding is computed.
+    pub device: Device,
     /// Whether an existing output is replaced.
     pub overwrite: Overwrite,
     /// Whether to hash the input, which reads it once more.
     pub hash_input: bool,
 }
 
-/// The name an output gets when none is given: `{base}-{scheme}.safetensors` beside the input.
+impl Job {
+    /// How many tensors are worked on at once.
+    pub(crate) fn tensors_in_flight(&self) -> NonZeroUsize {
+        let count = self.recipe.rounding().tensors_in_flight(self.threads.get());
+        NonZeroUsize::new(count).unwrap_or(NonZeroUsize::MIN)
+    }
+}
+
+/// The name an output gets when none is given, beside the input: the one that the published system
+/// of the method gives it, else `{base}-{scheme}.safetensors`, with `-{method}` where it is not
+/// nearest.
 ///
 /// `{base}` is the file's name without its ending; for an index of shards the part before the
 /// ending, for a folder the folder's name.
@@ -33,12 +49,56 @@ pub fn default_output(input: &Path, recipe: &Recipe) -> PathBuf {
         .iter()
         .find_map(|ending| name.strip_suffix(ending))
         .unwrap_or(&name);
-    let layout = match recipe.layout() {
-        roundwise_layout::Layout::Comfy => "",
-        roundwise_layout::Layout::ComfyLegacy => "-legacy",
-    };
-    let output = format!("{base}-{}{layout}.safetensors", recipe.scheme());
+    let ending = published_ending(recipe).unwrap_or_else(|| own_ending(recipe));
+    let output = format!("{base}{ending}.safetensors");
     input.parent().map_or_else(|| PathBuf::from(&output), |folder| folder.join(&output))
+}
+
+fn own_ending(recipe: &Recipe) -> String {
+    let layout = match recipe.layout() {
+        Layout::Comfy => "",
+        Layout::ComfyLegacy => "-legacy",
+    };
+    let method = match recipe.method() {
+        NEAREST => String::new(),
+        method => format!("-{method}"),
+    };
+    format!("-{}{layout}{method}", recipe.scheme())
+}
+
+/// What the published system of a method puts behind the base of a name. The first four know FP8
+/// with one scale alone.
+fn published_ending(recipe: &Recipe) -> Option<String> {
+    let Scheme { grid, tiling } = recipe.scheme();
+    let distilled = if recipe.distillation().is_some() { "_nodistill" } else { "" };
+    let fp8 = "_float8_e4m3fn_scaled";
+    match (recipe.method(), grid, tiling) {
+        ("adaround", GridKind::E4m3, Tiling::Tensor) => Some(format!("{fp8}_learned{distilled}")),
+        ("adaround-fast", GridKind::E4m3, Tiling::Tensor) => {
+            Some(format!("{fp8}_ultra{distilled}"))
+        }
+        ("tpec" | "tpec-fast", GridKind::E4m3, Tiling::Tensor) => {
+            Some(format!("{fp8}_learned{distilled}_svd"))
+        }
+        ("principal", GridKind::E4m3, tiling) => Some(match tiling {
+            Tiling::Tensor => format!("_learned_fp8{}_tensor", mixed(recipe)),
+            Tiling::Row => format!("_learned_fp8{}_row", mixed(recipe)),
+            Tiling::Block { rows, .. } => format!("_learned_fp8{}_block_bs{rows}", mixed(recipe)),
+        }),
+        ("principal", GridKind::Int8, tiling) => Some(match tiling {
+            Tiling::Tensor => format!("_learned_int8{}_tensorwise", mixed(recipe)),
+            Tiling::Row => format!("_learned_int8{}_rowwise", mixed(recipe)),
+            Tiling::Block { rows, .. } => format!("_learned_int8{}_bs{rows}", mixed(recipe)),
+        }),
+        _ => None,
+    }
+}
+
+fn mixed(recipe: &Recipe) -> &'static str {
+    match recipe.preset().is_some() || !recipe.rules().is_empty() {
+        true => "mixed",
+        false => "",
+    }
 }
 
 #[cfg(test)]
@@ -56,6 +116,27 @@ mod tests {
             ("v1.5.safetensors", "v1.5-fp8.safetensors"),
         ] {
             assert_eq!(default_output(Path::new(input), &recipe), Path::new(output));
+        }
+    }
+
+    #[test]
+    fn methods_of_published_systems_name_their_outputs_as_those_do() {
+        for (method, scheme, output) in [
+            ("adaround", "fp8", "m_float8_e4m3fn_scaled_learned.safetensors"),
+            ("adaround-fast", "fp8", "m_float8_e4m3fn_scaled_ultra.safetensors"),
+            ("tpec", "fp8", "m_float8_e4m3fn_scaled_learned_svd.safetensors"),
+            ("principal", "int8-block-128", "m_learned_int8_bs128.safetensors"),
+            ("principal", "fp8-row", "m_learned_fp8_row.safetensors"),
+            ("adaround", "int8-row", "m-int8-row-adaround.safetensors"),
+            ("nearest", "int8-row", "m-int8-row.safetensors"),
+        ] {
+            let file = RecipeFile {
+                method: Some(method.to_owned()),
+                scheme: Some(scheme.to_owned()),
+                ..RecipeFile::default()
+            };
+            let recipe = Recipe::check(file).unwrap();
+            assert_eq!(default_output(Path::new("m.safetensors"), &recipe), Path::new(output));
         }
     }
 }

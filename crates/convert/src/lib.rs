@@ -5,6 +5,7 @@
 //! [`inspect`] says what a file is.
 
 mod architecture;
+mod bias;
 mod buffers;
 mod decide;
 mod error;
@@ -22,6 +23,7 @@ mod recipe;
 mod recipe_check;
 mod recipe_file;
 mod report;
+mod rounder;
 mod source;
 mod verify;
 mod watch;
@@ -38,11 +40,13 @@ pub use preset::{KeepRule, LayerPattern, Origin, Preset, RemoveRule, Role, Unkno
 pub use reason::Reason;
 pub use recipe::{Recipe, RecipeError, Rounding, Rule};
 pub use recipe_file::{RecipeFile, RuleFile};
-pub use report::{FileHash, Report, TensorReport, Tool};
+pub use report::{FileHash, LayerRounding, Report, RoundingTotals, TensorReport, Tool};
 pub use source::{LoadedWeight, Source};
 pub use verify::{Finding, LayerError, Verification, verify};
 pub use watch::{Event, Unwatched, Watch};
 
+pub use roundwise_compute::Device;
 pub use roundwise_layout::{Client, Layout, client};
+pub use roundwise_rounding::{BiasCorrection, METHODS, Method, MethodOptions};
 pub use roundwise_scheme::{CATALOG, Scheme};
 pub use roundwise_tensor_file::{Overwrite, TensorFileError, read_text, write_text_atomically};

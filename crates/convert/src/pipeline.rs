@@ -1,17 +1,18 @@
 use std::time::Instant;
 
 use half::bf16;
-use roundwise_scheme::{
-    QuantizedMatrix, ScaleRule, Scheme, SchemeError, Weight, choose_scales, measure,
-};
+use roundwise_rounding::RoundingError;
+use roundwise_scheme::{QuantizedMatrix, ScaleRule, SchemeError, Weight, choose_scales, measure};
 use roundwise_tensor_file::{TensorFileWriter, TensorHeader};
 
+use crate::bias;
 use crate::buffers::Buffers;
 use crate::parallel::map_in_order;
 use crate::plan::{COPY_PIECE_BYTES, NotFinite};
+use crate::rounder::Rounder;
 use crate::{
-    ConvertError, Decision, Event, Job, Plan, PlannedTensor, Report, Rounding, Source,
-    TensorReport, Watch, hash_files,
+    ConvertError, Decision, Event, Job, Plan, PlannedTensor, Report, Source, TensorReport, Watch,
+    hash_files,
 };
 
 /// Converts one file: read, plan, round, lay out, write, report.
@@ -28,14 +29,22 @@ pub fn convert(job: &Job, watch: &dyn Watch) -> Result<Report, ConvertError> {
     let source = Source::open(&job.input)?;
     refuse_own_input(job, &source)?;
 
+    let rounder = Rounder::new(job, watch)?;
     let mut not_finite = NotFinite::new();
     let mut report = loop {
         let plan = Plan::decide(&source, &job.recipe, &not_finite)?;
         let output = create_output(job, &source, &plan)?;
-        let shop = Workshop { job, source: &source, plan: &plan, output: &output, watch };
+        let shop = Workshop {
+            job,
+            source: &source,
+            plan: &plan,
+            rounder: &rounder,
+            output: &output,
+            watch,
+        };
         match shop.convert_all() {
             Ok(layers) => {
-                let mut report = Report::of(&plan, job, layers);
+                let mut report = Report::of(&plan, job, rounder.engine(), layers);
                 if job.hash_input {
                     report.input_hashes = hash_files(&source.checkpoint)?;
                 }
@@ -75,6 +84,7 @@ struct Workshop<'a> {
     job: &'a Job,
     source: &'a Source,
     plan: &'a Plan,
+    rounder: &'a Rounder<'a>,
     output: &'a TensorFileWriter,
     watch: &'a dyn Watch,
 }
@@ -87,7 +97,7 @@ impl Workshop<'_> {
         for (spec, bytes) in self.plan.file_tensors() {
             self.output.write(&spec.name, &bytes)?;
         }
-        map_in_order(tensors, self.job.threads, |planned, buffers| {
+        map_in_order(tensors, self.job.tensors_in_flight(), |planned, buffers| {
             self.convert_tensor(planned, buffers)
         })
     }
@@ -105,16 +115,22 @@ impl Workshop<'_> {
             Decision::Decode(_) => self.decode(header)?,
             Decision::Quantize { scheme, .. } => {
                 let weight = self.source.load_into(header, buffers.take())?;
-                let rounded = self.round(header, &weight.view(), *scheme, buffers.take())?;
+                let memory = buffers.take();
+                let (rounded, rounding) = self
+                    .rounder
+                    .round(header, &weight.view(), *scheme, memory)
+                    .map_err(|error| self.stop(header, error))?;
                 report = report.measured(measure(&weight.view(), &rounded));
+                report.rounding = rounding;
+                self.correct_bias(planned.layer(), &weight.view(), &rounded)?;
                 for packed in self.plan.layout.pack(planned.layer(), rounded) {
                     self.output.write(&packed.name, &packed.bytes)?;
                     buffers.keep(packed.bytes);
                 }
                 buffers.keep(weight.into_bytes());
-                notice(self.watch, Event::Advanced { bytes: header.byte_len() })?;
             }
-            Decision::Remove(_) => {
+            // A corrected bias is written with its weight.
+            Decision::Correct(_) | Decision::Remove(_) => {
                 notice(self.watch, Event::Advanced { bytes: header.byte_len() })?
             }
         }
@@ -123,21 +139,28 @@ impl Workshop<'_> {
         Ok(report)
     }
 
-    fn round(
+    fn stop(&self, header: &TensorHeader, error: RoundingError) -> Stop {
+        match error {
+            RoundingError::Scheme(SchemeError::NotFinite { .. }) => {
+                Stop::NotFinite { tensor: header.name.clone() }
+            }
+            RoundingError::Stopped => Stop::Failed(ConvertError::Stopped),
+            source => Stop::Failed(rounding_error(self.source, header, source)),
+        }
+    }
+
+    fn correct_bias(
         &self,
-        header: &TensorHeader,
+        layer: &str,
         weight: &Weight<'_>,
-        scheme: Scheme,
-        memory: Vec<u8>,
-    ) -> Result<QuantizedMatrix, Stop> {
-        let scale_rule = self.job.recipe.scale_rule();
-        let rounded = match self.job.recipe.rounding() {
-            Rounding::Nearest => QuantizedMatrix::nearest_into(weight, scheme, scale_rule, memory),
-        };
-        rounded.map_err(|error| match error {
-            SchemeError::NotFinite { .. } => Stop::NotFinite { tensor: header.name.clone() },
-            source => Stop::Failed(scheme_error(self.source, header, source)),
-        })
+        rounded: &QuantizedMatrix,
+    ) -> Result<(), Stop> {
+        if let Some(bias) = self.plan.corrected_bias(layer) {
+            let correction = self.job.recipe.bias_correction();
+            let bytes = bias::corrected(correction, self.source, bias, weight, rounded)?;
+            self.output.write(&bias.name, &bytes)?;
+        }
+        Ok(())
     }
 
     fn copy(&self, header: &TensorHeader) -> Result<(), Stop> {
@@ -224,14 +247,14 @@ fn find_not_finite(
         match choose_scales(&weight.view(), *scheme, ScaleRule::Absmax) {
             Ok(_) => Ok(None),
             Err(SchemeError::NotFinite { row }) => Ok(Some((header.name.clone(), row))),
-            Err(error) => Err(scheme_error(source, header, error)),
+            Err(error) => Err(rounding_error(source, header, error.into())),
         }
     })?;
     Ok(rows.into_iter().flatten().collect())
 }
 
-fn scheme_error(source: &Source, header: &TensorHeader, error: SchemeError) -> ConvertError {
-    ConvertError::Scheme {
+fn rounding_error(source: &Source, header: &TensorHeader, error: RoundingError) -> ConvertError {
+    ConvertError::Rounding {
         path: source.checkpoint.path().to_owned(),
         tensor: header.name.clone(),
         source: error,

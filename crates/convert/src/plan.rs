@@ -7,7 +7,7 @@ use roundwise_tensor_file::{Dtype, Manifest, TensorFileError, TensorHeader, Tens
 
 use crate::decide::Rules;
 use crate::source::weight_kind;
-use crate::{ConvertError, Detected, Preset, Reason, Recipe, Source};
+use crate::{BiasCorrection, ConvertError, Detected, Preset, Reason, Recipe, Rounding, Source};
 
 /// What a tensor becomes.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,6 +23,8 @@ pub enum Decision {
         /// Why this scheme.
         reason: Reason,
     },
+    /// The same dtype and shape, its numbers corrected for the rounding of its layer's weight.
+    Correct(Reason),
     /// Nothing.
     Remove(Reason),
 }
@@ -31,7 +33,10 @@ impl Decision {
     /// Why.
     pub fn reason(&self) -> &Reason {
         match self {
-            Decision::Copy(reason) | Decision::Decode(reason) | Decision::Remove(reason) => reason,
+            Decision::Copy(reason)
+            | Decision::Decode(reason)
+            | Decision::Correct(reason)
+            | Decision::Remove(reason) => reason,
             Decision::Quantize { reason, .. } => reason,
         }
     }
@@ -71,6 +76,7 @@ pub struct Plan {
     /// Every tensor of the input, by name.
     pub tensors: Vec<PlannedTensor>,
     metadata: BTreeMap<String, String>,
+    rounding: Rounding,
 }
 
 /// Weights in which a NaN or an infinity was found, with the first such row. Known only after a
@@ -103,16 +109,26 @@ impl Plan {
             });
         }
         let mut rules = Rules::new(source, recipe, &detected, preset, not_finite);
-        let tensors: Vec<PlannedTensor> = source
+        let mut tensors: Vec<PlannedTensor> = source
             .checkpoint
             .tensors()
             .iter()
             .map(|header| PlannedTensor { header: header.clone(), decision: rules.decide(header) })
             .collect();
         rules.finish(path)?;
+        if recipe.bias_correction() != BiasCorrection::None {
+            correct_biases(&mut tensors);
+        }
         refuse_unreadable(path, source, &tensors)?;
         let metadata = header_metadata(source, recipe.layout(), &tensors);
-        Ok(Self { detected, preset, layout: recipe.layout(), tensors, metadata })
+        Ok(Self {
+            detected,
+            preset,
+            layout: recipe.layout(),
+            tensors,
+            metadata,
+            rounding: recipe.rounding(),
+        })
     }
 
     /// Names, dtypes, shapes and offsets of the output.
@@ -136,7 +152,7 @@ impl Plan {
         let same =
             |dtype| TensorSpec { name: header.name.clone(), dtype, shape: header.shape.clone() };
         match &planned.decision {
-            Decision::Copy(_) => vec![same(header.dtype)],
+            Decision::Copy(_) | Decision::Correct(_) => vec![same(header.dtype)],
             Decision::Decode(_) => vec![same(Dtype::BF16)],
             Decision::Remove(_) => vec![],
             Decision::Quantize { scheme, .. } => {
@@ -151,6 +167,13 @@ impl Plan {
             Decision::Quantize { scheme, .. } => Some((planned, scheme)),
             _ => None,
         })
+    }
+
+    /// The bias that is corrected together with this layer's weight.
+    pub(crate) fn corrected_bias(&self, layer: &str) -> Option<&TensorHeader> {
+        let name = bias_of(layer);
+        let found = self.tensors.iter().find(|planned| planned.header.name == name)?;
+        matches!(found.decision, Decision::Correct(_)).then_some(&found.header)
     }
 
     /// Schemes in use, in name order.
@@ -176,8 +199,10 @@ impl Plan {
     /// Largest number of bytes in memory at once, with `threads` tensors in flight: the source
     /// bytes and the codes of the largest ones, and [`RESIDENT_BYTES`] for the program itself.
     pub fn peak_memory_bytes(&self, threads: usize) -> u64 {
-        let mut costs: Vec<u64> = self.tensors.iter().map(in_flight_bytes).collect();
+        let cost = |planned| in_flight_bytes(planned, self.rounding);
+        let mut costs: Vec<u64> = self.tensors.iter().map(cost).collect();
         costs.sort_unstable_by(|a, b| b.cmp(a));
+        let threads = self.rounding.tensors_in_flight(threads);
         costs.iter().take(threads).sum::<u64>() + RESIDENT_BYTES
     }
 }
@@ -191,7 +216,10 @@ pub(crate) const COPY_PIECE_BYTES: u64 = 4 << 20;
 /// Bytes of a tile's scale, its largest magnitude and what the search for its best scale notes.
 const TILE_BYTES: u64 = 40;
 
-fn in_flight_bytes(planned: &PlannedTensor) -> u64 {
+/// Bytes per weight of learned rounding: four F32 copies, and the nearest codes.
+const SEARCH_BYTES: u64 = 17;
+
+fn in_flight_bytes(planned: &PlannedTensor, rounding: Rounding) -> u64 {
     let header = &planned.header;
     let is_plain = weight_kind(header.dtype).is_some();
     // Codes that are decoded first lie beside their F32 numbers.
@@ -199,7 +227,7 @@ fn in_flight_bytes(planned: &PlannedTensor) -> u64 {
         if is_plain { header.byte_len() } else { header.element_count().saturating_mul(5) };
     match planned.decision {
         Decision::Copy(_) => header.byte_len().min(COPY_PIECE_BYTES),
-        Decision::Remove(_) => 0,
+        Decision::Correct(_) | Decision::Remove(_) => 0,
         // The F32 numbers once more as values, and as BF16.
         Decision::Decode(_) => source.saturating_add(header.element_count().saturating_mul(6)),
         Decision::Quantize { scheme, .. } => {
@@ -207,7 +235,32 @@ fn in_flight_bytes(planned: &PlannedTensor) -> u64 {
             let [rows, cols] = planned.matrix_shape();
             let tiles: usize = scheme.tiling.tiles(rows, cols).iter().product();
             let scales = (tiles as u64).saturating_mul(TILE_BYTES);
-            source.saturating_add(codes).saturating_add(scales)
+            let search = match rounding {
+                Rounding::Nearest => 0,
+                Rounding::Learned(_) => header.element_count().saturating_mul(SEARCH_BYTES),
+            };
+            source.saturating_add(codes).saturating_add(scales).saturating_add(search)
+        }
+    }
+}
+
+fn bias_of(layer: &str) -> String {
+    format!("{layer}.bias")
+}
+
+/// Biases of converted layers change with the codes; layers without a bias are not given one.
+fn correct_biases(tensors: &mut [PlannedTensor]) {
+    let rows: BTreeMap<String, u64> = tensors
+        .iter()
+        .filter(|planned| matches!(planned.decision, Decision::Quantize { .. }))
+        .map(|planned| (bias_of(planned.layer()), planned.header.shape[0]))
+        .collect();
+    for planned in tensors {
+        let header = &planned.header;
+        let is_bias = rows.get(&header.name).is_some_and(|rows| header.shape == [*rows]);
+        let is_copied = matches!(planned.decision, Decision::Copy(_));
+        if is_bias && is_copied && weight_kind(header.dtype).is_some() {
+            planned.decision = Decision::Correct(Reason::CorrectedBias);
         }
     }
 }

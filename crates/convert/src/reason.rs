@@ -45,6 +45,8 @@ pub enum Reason {
         /// First row that holds one.
         row: usize,
     },
+    /// Bias of a layer that becomes codes, and the method corrects biases.
+    CorrectedBias,
     /// Another model of the file, and the layout marks only the main one.
     OtherPart,
     /// An activation scale whose layer stays in the scheme it was measured for.
@@ -87,6 +89,9 @@ impl fmt::Display for Reason {
             Reason::Heuristic(rule) => write!(f, "size rule: {rule}"),
             Reason::Ragged(problem) => write!(f, "{problem}"),
             Reason::NotFinite { row } => write!(f, "row {row} holds a NaN or an infinity"),
+            Reason::CorrectedBias => {
+                write!(f, "bias of a converted layer, corrected for its error")
+            }
             Reason::OtherPart => {
                 write!(f, "beside the main model, which alone `comfy-legacy` marks")
             }

@@ -1,16 +1,32 @@
 use regex::Regex;
 use roundwise_layout::Layout;
+use roundwise_rounding::{BiasCorrection, Options, Solver};
 use roundwise_scheme::{ScaleRule, Scheme};
 
 use crate::recipe_check::Checker;
 use crate::{Heuristic, Preset, RecipeFile};
 
+/// The method of those who name none.
+pub(crate) const NEAREST: &str = "nearest";
+
 /// How codes are chosen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Rounding {
     /// The nearest value that the tile can store.
-    #[default]
     Nearest,
+    /// A search that is scored on the codes it stores.
+    Learned(Options),
+}
+
+impl Rounding {
+    /// How many tensors are worked on at once by so many threads. A search keeps all threads busy
+    /// with one matrix; a second one fills its pauses.
+    pub fn tensors_in_flight(self, threads: usize) -> usize {
+        match self {
+            Rounding::Nearest => threads,
+            Rounding::Learned(_) => threads.min(2),
+        }
+    }
 }
 
 /// Every complaint about a recipe, each with the path of the field it is about.
@@ -37,7 +53,7 @@ pub struct Recipe {
     file: RecipeFile,
     scheme: Scheme,
     layout: Layout,
-    rounding: Rounding,
+    options: Options,
     scale_rule: ScaleRule,
     preset: Option<&'static Preset>,
     keep: Vec<Regex>,
@@ -55,8 +71,7 @@ impl Recipe {
         let mut checker = Checker::default();
         let scheme = checker.parse("scheme", file.scheme.as_deref().unwrap_or("fp8"));
         let layout = checker.parse("layout", file.layout.as_deref().unwrap_or("comfy"));
-        let rounding =
-            checker.choice("rounding", file.rounding.as_deref(), &[("nearest", Rounding::Nearest)]);
+        let options = checker.method(&file);
         let scale_rule = checker.choice(
             "scale_rule",
             file.scale_rule.as_deref(),
@@ -74,19 +89,21 @@ impl Recipe {
         let include = checker.patterns("include", &file.include);
         let rules = checker.rules(&file.rules);
         checker.admit(layout, scheme, &rules);
-        match (scheme, layout) {
-            (Some(scheme), Some(layout)) if checker.complaints.is_empty() => Ok(Recipe {
-                scheme,
-                layout,
-                rounding,
-                scale_rule,
-                preset,
-                keep,
-                include,
-                rules,
-                heuristic,
-                file,
-            }),
+        match (scheme, layout, options) {
+            (Some(scheme), Some(layout), Some(options)) if checker.complaints.is_empty() => {
+                Ok(Recipe {
+                    scheme,
+                    layout,
+                    options,
+                    scale_rule,
+                    preset,
+                    keep,
+                    include,
+                    rules,
+                    heuristic,
+                    file,
+                })
+            }
             _ => Err(RecipeError { complaints: checker.complaints }),
         }
     }
@@ -106,9 +123,22 @@ impl Recipe {
         self.layout
     }
 
+    /// Name of the method.
+    pub fn method(&self) -> &str {
+        self.file.method.as_deref().unwrap_or(NEAREST)
+    }
+
     /// How codes are chosen.
     pub fn rounding(&self) -> Rounding {
-        self.rounding
+        match self.options.solver {
+            Solver::Nearest => Rounding::Nearest,
+            _ => Rounding::Learned(self.options),
+        }
+    }
+
+    /// What biases of converted layers are corrected by.
+    pub fn bias_correction(&self) -> BiasCorrection {
+        self.options.bias_correction
     }
 
     /// How scales are chosen.
@@ -151,7 +181,7 @@ impl Recipe {
 
     /// Fewest elements of a weight that is converted.
     pub fn min_size(&self) -> u64 {
-        self.file.min_size.unwrap_or(0)
+        self.file.min_size.unwrap_or(self.options.min_tensor_size)
     }
 
     /// Size rules, if any.

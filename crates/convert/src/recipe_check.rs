@@ -1,7 +1,9 @@
 use regex::Regex;
 use roundwise_layout::Layout;
+use roundwise_rounding::{MethodError, Options};
 use roundwise_scheme::Scheme;
 
+use crate::recipe::NEAREST;
 use crate::{Preset, RecipeFile, Rule, RuleFile};
 
 /// Turns what was typed into what it means, and collects what cannot be turned.
@@ -39,6 +41,15 @@ impl Checker {
                 T::default()
             }
         }
+    }
+
+    pub(crate) fn method(&mut self, file: &RecipeFile) -> Option<Options> {
+        let name = file.method.as_deref().unwrap_or(NEAREST);
+        let options = Options::of_method(name, &file.method_options);
+        // These complaints name their options themselves.
+        let complaints =
+            |error: MethodError| error.complaints.into_iter().map(|one| one.to_string());
+        options.map_err(|error| self.complaints.extend(complaints(error))).ok()
     }
 
     pub(crate) fn preset(&mut self, file: &RecipeFile) -> Option<&'static Preset> {

@@ -1,3 +1,4 @@
+use roundwise_rounding::MethodOptions;
 use serde::{Deserialize, Serialize};
 
 use crate::RecipeError;
@@ -13,9 +14,12 @@ pub struct RecipeFile {
     /// How the file is laid out: `comfy` (default) or `comfy-legacy`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub layout: Option<String>,
-    /// How codes are chosen: `nearest` (default).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub rounding: Option<String>,
+    /// How codes are chosen, by the name of a method. Default `nearest`.
+    #[serde(skip_serializing_if = "Option::is_none", alias = "rounding")]
+    pub method: Option<String>,
+    /// What is changed of the method's defaults.
+    #[serde(skip_serializing_if = "is_default")]
+    pub method_options: MethodOptions,
     /// How scales are chosen: `absmax` (default) or `mse`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scale_rule: Option<String>,
@@ -75,7 +79,8 @@ impl RecipeFile {
         RecipeFile {
             scheme: over.scheme.or(self.scheme),
             layout: over.layout.or(self.layout),
-            rounding: over.rounding.or(self.rounding),
+            method: over.method.or(self.method),
+            method_options: overlaid_options(self.method_options, over.method_options),
             scale_rule: over.scale_rule.or(self.scale_rule),
             preset: over.preset.or(self.preset),
             keep_distillation: over.keep_distillation.or(self.keep_distillation),
@@ -87,4 +92,30 @@ impl RecipeFile {
             heuristic: over.heuristic.or(self.heuristic),
         }
     }
+}
+
+fn overlaid_options(under: MethodOptions, over: MethodOptions) -> MethodOptions {
+    MethodOptions {
+        solver: over.solver.or(under.solver),
+        optimizer: over.optimizer.or(under.optimizer),
+        schedule: over.schedule.or(under.schedule),
+        effort: over.effort.or(under.effort),
+        weight_error_budget: over.weight_error_budget.or(under.weight_error_budget),
+        lambda: over.lambda.or(under.lambda),
+        top_p: over.top_p.or(under.top_p),
+        min_k: over.min_k.or(under.min_k),
+        max_k: over.max_k.or(under.max_k),
+        top_k: over.top_k.or(under.top_k),
+        iterations: over.iterations.or(under.iterations),
+        learning_rate: over.learning_rate.or(under.learning_rate),
+        patience: over.patience.or(under.patience),
+        reg_lambda: over.reg_lambda.or(under.reg_lambda),
+        calibration_rows: over.calibration_rows.or(under.calibration_rows),
+        calibration_batch: over.calibration_batch.or(under.calibration_batch),
+        bias_correction: over.bias_correction.or(under.bias_correction),
+    }
+}
+
+fn is_default(options: &MethodOptions) -> bool {
+    *options == MethodOptions::default()
 }

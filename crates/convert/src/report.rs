@@ -1,7 +1,12 @@
+mod rounding;
+
 use std::path::{Path, PathBuf};
 
+use roundwise_compute::Engine;
 use roundwise_scheme::WeightError;
 use serde::{Serialize, Serializer};
+
+pub use rounding::{LayerRounding, RoundingTotals};
 
 use crate::{Decision, Job, Plan, PlannedTensor, RecipeFile};
 
@@ -48,6 +53,9 @@ pub struct Report {
     pub removed: usize,
     /// `‖E‖ / ‖W‖` over all converted weights together, of the stored codes.
     pub weight_error: Option<f64>,
+    /// What learned rounding did, where a method was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rounding: Option<RoundingTotals>,
     /// Every tensor of the input, by name.
     pub layers: Vec<TensorReport>,
 }
@@ -99,6 +107,9 @@ pub struct TensorReport {
     /// `‖E‖ / ‖W‖` of the stored codes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight_error: Option<f64>,
+    /// What learned rounding did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rounding: Option<LayerRounding>,
     /// Reading, rounding, measuring and writing.
     pub seconds: f64,
     /// Sums behind `weight_error`.
@@ -112,6 +123,7 @@ impl TensorReport {
         let (decision, scheme) = match &planned.decision {
             Decision::Copy(_) => ("copy", None),
             Decision::Decode(_) => ("decode", None),
+            Decision::Correct(_) => ("correct", None),
             Decision::Remove(_) => ("remove", None),
             Decision::Quantize { scheme, .. } => ("quantize", Some(scheme.to_string())),
         };
@@ -123,6 +135,7 @@ impl TensorReport {
             reason: planned.decision.reason().to_string(),
             scheme,
             weight_error: None,
+            rounding: None,
             seconds: 0.0,
             sums: None,
         }
@@ -139,7 +152,12 @@ impl TensorReport {
 
 impl Report {
     /// Sums up the entries of all tensors.
-    pub(crate) fn of(plan: &Plan, job: &Job, layers: Vec<TensorReport>) -> Self {
+    pub(crate) fn of(
+        plan: &Plan,
+        job: &Job,
+        engine: Option<&Engine>,
+        layers: Vec<TensorReport>,
+    ) -> Self {
         let count = |decisions: &[&str]| {
             layers.iter().filter(|layer| decisions.contains(&layer.decision)).count()
         };
@@ -163,8 +181,9 @@ impl Report {
             seconds: 0.0,
             sync_seconds: 0.0,
             converted: count(&["quantize"]),
-            kept: count(&["copy", "decode"]),
+            kept: count(&["copy", "decode", "correct"]),
             removed: count(&["remove"]),
+            rounding: engine.map(|engine| RoundingTotals::of(job.recipe.method(), engine, &layers)),
             weight_error: layers.iter().any(|l| l.sums.is_some()).then(|| total.relative()),
             layers,
         }

@@ -18,6 +18,13 @@ pub enum Event<'a> {
         /// How many more.
         bytes: u64,
     },
+    /// Learned rounding has gone over a weight once more.
+    Rounding {
+        /// Name of the weight.
+        tensor: &'a str,
+        /// Objective over that of nearest codes, as the search knows it.
+        objective_ratio: f64,
+    },
     /// A tensor is done.
     Finished(&'a TensorReport),
     /// A weight holds a NaN or an infinity; it will be kept, and the work begins again.

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use roundwise_convert::{
-    ConvertError, Job, Overwrite, Recipe, RecipeFile, Report, Unwatched, convert, verify,
+    ConvertError, Device, Job, Overwrite, Recipe, RecipeFile, Report, Unwatched, convert, verify,
 };
 use roundwise_tensor_file::Checkpoint;
 use roundwise_testkit::files::{Tensor, f32_bytes, safetensors};
@@ -25,6 +25,7 @@ fn run(input: &Path, output: &Path, recipe: RecipeFile) -> Result<Report, Conver
         output: output.to_owned(),
         recipe: Recipe::check(recipe).unwrap(),
         threads: TWO,
+        device: Device::default(),
         overwrite: Overwrite::Refuse,
         hash_input: false,
     };

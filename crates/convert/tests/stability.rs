@@ -10,7 +10,8 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use roundwise_convert::{
-    ConvertError, Event, Job, Overwrite, Recipe, RecipeFile, Report, Unwatched, Watch, convert,
+    ConvertError, Device, Event, Job, Overwrite, Recipe, RecipeFile, Report, Unwatched, Watch,
+    convert,
 };
 use roundwise_tensor_file::{Checkpoint, Dtype};
 use roundwise_testkit::bytes::assert_equal_bytes;
@@ -76,6 +77,7 @@ fn job(input: &Path, output: PathBuf, recipe: RecipeFile, threads: usize) -> Job
         output,
         recipe: Recipe::check(recipe).unwrap(),
         threads: NonZeroUsize::new(threads).unwrap(),
+        device: Device::default(),
         overwrite: Overwrite::Replace,
         hash_input: false,
     }

@@ -165,8 +165,6 @@ pub struct MethodOptions {
     /// Rows that AdaRound multiplies at once, from 1 on: less memory, the same result up to the
     /// last bits. Default all.
     pub calibration_batch: Option<usize>,
-    /// Matrices with fewer weights are kept as they are. Default 0; 1024 for `adaround-fast`.
-    pub min_tensor_size: Option<u64>,
     /// Change of the bias by the mean output error for random inputs: `none`, `synthetic-plus` (the
     /// sign that keeps mean outputs) or `synthetic-minus` (as published). Default `none`.
     pub bias_correction: Option<String>,

@@ -215,9 +215,6 @@ impl Resolution {
                 }
             }
         }
-        if let Some(size) = asked.min_tensor_size {
-            self.options.min_tensor_size = size;
-        }
     }
 
     /// Why there is nothing to choose a solver, or to pay weight error, for.

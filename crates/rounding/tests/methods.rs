@@ -18,7 +18,7 @@ fn refused(name: &str, keys: &str) -> MethodError {
 }
 
 /// Every key, with a value that no method has by itself.
-const KEYS: [&str; 18] = [
+const KEYS: [&str; 17] = [
     "solver = 'feedback'",
     "optimizer = 'radam'",
     "schedule = 'exponential'",
@@ -35,7 +35,6 @@ const KEYS: [&str; 18] = [
     "reg_lambda = 0.02",
     "calibration_rows = 33",
     "calibration_batch = 11",
-    "min_tensor_size = 99",
     "bias_correction = 'synthetic-plus'",
 ];
 

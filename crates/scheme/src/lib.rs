@@ -25,7 +25,7 @@ mod weight;
 
 pub use catalog::{CATALOG, CatalogEntry, Scheme};
 pub use error::SchemeError;
-pub use measure::{WeightError, largest_step, measure};
+pub use measure::{LargestStep, WeightError, largest_step, measure, nearest_error};
 pub use quantized::QuantizedMatrix;
 pub use roundwise_grid::GridKind;
 pub use scales::{MSE_MULTIPLES, ScaleRule, ZERO_ABSMAX, choose_scales};

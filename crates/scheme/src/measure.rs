@@ -56,31 +56,72 @@ impl GridVisitor for Measure<'_> {
     }
 }
 
-/// The largest `|Ŵ − W|` over all weights in steps of the grid at `W`: at most 0.5 for nearest
+/// The largest `|Ŵ − W|` over all weights in steps of the grid: each at most 0.5 for nearest
 /// rounding. Weights past the largest grid value are left out, for a scale may be chosen to clip.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct LargestStep {
+    /// In steps at `W`.
+    pub at_weight: f32,
+    /// In steps at the largest grid value. Learned rounding moves small weights by many of their own
+    /// steps, but not by many of these.
+    pub at_largest: f32,
+}
+
+/// Measures the single weight that is furthest off.
 ///
 /// # Panics
 /// When the shapes differ.
-pub fn largest_step(weight: &Weight<'_>, quantized: &QuantizedMatrix) -> f32 {
+pub fn largest_step(weight: &Weight<'_>, quantized: &QuantizedMatrix) -> LargestStep {
     assert_eq!([weight.rows(), weight.cols()], quantized.shape(), "shapes differ");
-    quantized.scheme().grid.visit(LargestStep { weight, quantized })
+    quantized.scheme().grid.visit(MeasureStep { weight, quantized })
 }
 
-struct LargestStep<'a> {
+/// The error that nearest codes would have with the stored scales.
+///
+/// # Panics
+/// When the shapes differ.
+pub fn nearest_error(weight: &Weight<'_>, quantized: &QuantizedMatrix) -> WeightError {
+    assert_eq!([weight.rows(), weight.cols()], quantized.shape(), "shapes differ");
+    quantized.scheme().grid.visit(MeasureNearest { weight, quantized })
+}
+
+struct MeasureNearest<'a> {
     weight: &'a Weight<'a>,
     quantized: &'a QuantizedMatrix,
 }
 
-impl GridVisitor for LargestStep<'_> {
-    type Output = f32;
+impl GridVisitor for MeasureNearest<'_> {
+    type Output = WeightError;
 
-    fn visit<G: Grid>(self) -> f32 {
-        let mut largest = 0.0f32;
+    fn visit<G: Grid>(self) -> WeightError {
+        let mut total = WeightError::default();
+        let mut codes = vec![G::Code::default(); self.weight.cols()];
+        for_each_segment::<G>(self.weight, self.quantized, |values, scale, _| {
+            let squares = encode_measured::<G>(values, scale, &mut codes[..values.len()]);
+            total += WeightError { error_squared: squares.error, weight_squared: squares.value };
+        });
+        total
+    }
+}
+
+struct MeasureStep<'a> {
+    weight: &'a Weight<'a>,
+    quantized: &'a QuantizedMatrix,
+}
+
+impl GridVisitor for MeasureStep<'_> {
+    type Output = LargestStep;
+
+    fn visit<G: Grid>(self) -> LargestStep {
+        let mut largest = LargestStep::default();
+        let largest_of_grid = G::step(G::MAX);
         for_each_segment::<G>(self.weight, self.quantized, |values, scale, codes| {
             for (&value, &code) in values.iter().zip(codes) {
                 let target = value / scale;
                 if target.abs() <= G::MAX {
-                    largest = largest.max((G::decode(code) - target).abs() / G::step(target));
+                    let error = (G::decode(code) - target).abs();
+                    largest.at_weight = largest.at_weight.max(error / G::step(target));
+                    largest.at_largest = largest.at_largest.max(error / largest_of_grid);
                 }
             }
         });

@@ -59,7 +59,7 @@ proptest! {
         let values = decoded_codes(case.scheme);
         prop_assert_eq!(quantized.shape(), [case.rows, case.cols]);
         prop_assert_eq!(quantized.first_invalid_row(), None);
-        prop_assert!(largest_step(&case.weight(), &quantized) <= 0.5);
+        prop_assert!(largest_step(&case.weight(), &quantized).at_weight <= 0.5);
         for (index, (&code, weight)) in
             quantized.codes().iter().zip(case.matrix().values).enumerate()
         {
@@ -179,7 +179,7 @@ proptest! {
         prop_assert_eq!(searched.1.first_invalid_row(), None);
         prop_assert!(searched.1.to_f32().iter().all(|value| value.is_finite()));
         prop_assert!(searched.1.scales().iter().all(|&scale| scale.is_normal() && scale > 0.0));
-        prop_assert!(largest_step(&case.weight(), &searched.1) <= 0.5);
+        prop_assert!(largest_step(&case.weight(), &searched.1).at_weight <= 0.5);
     }
 
     #[test]

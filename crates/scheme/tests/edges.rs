@@ -21,7 +21,7 @@ fn matrices_without_elements_have_their_scales() {
             assert_eq!(quantized.codes(), [0u8; 0]);
             assert_eq!(quantized.to_f32(), [0f32; 0]);
             assert_eq!(measure(&weight, &quantized).relative(), 0.0);
-            assert_eq!(largest_step(&weight, &quantized), 0.0);
+            assert_eq!(largest_step(&weight, &quantized).at_weight, 0.0);
         }
     }
 }
@@ -75,7 +75,7 @@ fn steps_are_those_of_the_grid() {
         let weight = Weight::new(1, 1, WeightKind::F32, &bytes).unwrap();
         let fp8 = "fp8".parse().unwrap();
         let quantized = QuantizedMatrix::from_parts(fp8, [1, 1], vec![code], vec![2.0]).unwrap();
-        largest_step(&weight, &quantized)
+        largest_step(&weight, &quantized).at_weight
     };
     assert_eq!(step(2.0, 0x38), 0.0);
     assert_eq!(step(2.0, 0x39), 1.0);

@@ -3,8 +3,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{anyhow, bail};
 use roundwise_convert::{
-    ConvertError, Job, Layout, Overwrite, Recipe, Report, Scheme, Source, client, convert,
-    default_output, write_text_atomically,
+    ConvertError, Job, Layout, Overwrite, Recipe, Report, Rounding, RoundingTotals, Scheme, Source,
+    client, convert, default_output, write_text_atomically,
 };
 
 use crate::arguments::ConvertOptions;
@@ -22,7 +22,14 @@ const WORST_SHOWN: usize = 3;
 
 pub(crate) fn run(options: &ConvertOptions) -> anyhow::Result<bool> {
     let recipe = Recipe::check(options.recipe.to_recipe_file()?).map_err(ConvertError::from)?;
+    if let (Some(device), Rounding::Nearest) = (options.device, recipe.rounding()) {
+        bail!(BadUsage(format!(
+            "--device {device} does not apply to method `nearest`: it computes nothing there\n  \
+             `--method principal` does"
+        )));
+    }
     let jobs = jobs(options, &recipe)?;
+    limit_threads(options.run.threads());
     stop::listen()?;
     let mut reports = vec![];
     let mut failed = vec![];
@@ -60,6 +67,12 @@ pub(crate) fn run(options: &ConvertOptions) -> anyhow::Result<bool> {
     }
 }
 
+/// Searches share one pool of threads; `--threads` bounds it, too.
+fn limit_threads(threads: std::num::NonZeroUsize) {
+    // A pool that exists already has a size of its own, which changes no result.
+    let _ = rayon::ThreadPoolBuilder::new().num_threads(threads.get()).build_global();
+}
+
 fn run_job(options: &ConvertOptions, job: &Job) -> anyhow::Result<Report> {
     let progress = Progress::new(&job.input, options.run.quiet || options.run.json);
     let result = convert(job, &progress);
@@ -95,6 +108,7 @@ fn jobs(options: &ConvertOptions, recipe: &Recipe) -> anyhow::Result<Vec<Job>> {
             output: output_of(options, input, recipe),
             recipe: recipe.clone(),
             threads: options.run.threads(),
+            device: options.device.unwrap_or_default(),
             overwrite,
             hash_input: options.report.is_some(),
         })
@@ -207,6 +221,7 @@ fn describe(report: &Report) -> String {
         seconds(report.sync_seconds),
     );
     text += &describe_schemes(report);
+    text += &report.rounding.as_ref().map(describe_rounding).unwrap_or_default();
     text += &describe_kept(report);
     text += &describe_worst(report);
     text
@@ -228,6 +243,23 @@ fn describe_schemes(report: &Report) -> String {
     text
 }
 
+/// What learned rounding did, over all weights.
+fn describe_rounding(totals: &RoundingTotals) -> String {
+    let mut text = format!(
+        "  method {} on {}: objective {} of nearest, ‖E‖ {:+.2} %; {} of {} kept nearest\n",
+        totals.method,
+        totals.device,
+        percent(totals.objective_ratio),
+        (totals.weight_error_ratio - 1.0) * 100.0,
+        totals.kept_nearest,
+        counted(totals.layers, "weight"),
+    );
+    if !totals.is_reproducible {
+        text += "  the last bits may differ from run to run on this device\n";
+    }
+    text
+}
+
 fn describe_kept(report: &Report) -> String {
     let mut groups = BTreeMap::<(&str, &str), Vec<&str>>::new();
     for layer in report.layers.iter().filter(|layer| layer.decision != "quantize") {
@@ -241,6 +273,7 @@ fn describe_kept(report: &Report) -> String {
         let verb = match *decision {
             "remove" => "removed",
             "decode" => "decoded",
+            "correct" => "corrected",
             _ => "kept",
         };
         let because = match names[..] {

@@ -84,6 +84,7 @@ fn describe(plan: &Plan, sizes: &Sizes) -> String {
         let becomes = match planned.decision {
             Decision::Copy(_) => "kept".to_owned(),
             Decision::Decode(_) => "BF16".to_owned(),
+            Decision::Correct(_) => "corrected".to_owned(),
             Decision::Remove(_) => "removed".to_owned(),
             Decision::Quantize { scheme, .. } => scheme.to_string(),
         };

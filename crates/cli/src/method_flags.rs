@@ -1,0 +1,93 @@
+use clap::Args;
+use roundwise_convert::{METHODS, MethodOptions};
+
+/// How codes are chosen. What is left out has the method's own default.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Learned rounding")]
+pub(crate) struct MethodFlags {
+    /// How codes are chosen [default: nearest]
+    #[arg(long, value_name = "METHOD", visible_alias = "rounding", help = method_help())]
+    method: Option<String>,
+    /// How the objective is minimised: best, feedback, anneal, greedy, descent, adaround
+    #[arg(long, value_name = "SOLVER")]
+    solver: Option<String>,
+    /// How much time may be spent: fast, normal, high [default: normal]
+    #[arg(long, value_name = "EFFORT")]
+    effort: Option<String>,
+    /// How far ‖E‖ may rise over nearest codes, e.g. 0.03 for 3 %
+    #[arg(long, value_name = "SHARE")]
+    weight_error_budget: Option<f64>,
+    /// λ of objective + λ‖E‖², instead of a budget
+    #[arg(long, value_name = "NUMBER")]
+    lambda: Option<f64>,
+    /// Singular vectors, as a share of the matrix's smaller side
+    #[arg(long, value_name = "SHARE")]
+    top_p: Option<f64>,
+    /// Singular vectors at least
+    #[arg(long, value_name = "N")]
+    min_k: Option<usize>,
+    /// Singular vectors at most
+    #[arg(long, value_name = "N")]
+    max_k: Option<usize>,
+    /// Singular vectors exactly
+    #[arg(long, value_name = "N")]
+    top_k: Option<usize>,
+    /// How a gradient becomes a step: original, sgd, adam, adamw, radam, rmsprop, gooddog, prodigy
+    #[arg(long, value_name = "OPTIMIZER")]
+    optimizer: Option<String>,
+    /// How the learning rate changes: constant, cosine, exponential, plateau, adaptive, doubling
+    #[arg(long, value_name = "SCHEDULE")]
+    schedule: Option<String>,
+    /// Learning rate that the schedule starts from
+    #[arg(long, value_name = "RATE")]
+    learning_rate: Option<f64>,
+    /// Steps of a descent, or passes over the matrix, at most
+    #[arg(long, value_name = "N")]
+    iterations: Option<usize>,
+    /// Steps without a lower loss that end a descent
+    #[arg(long, value_name = "N")]
+    patience: Option<usize>,
+    /// Weight of the term that makes the choices of adaround hard
+    #[arg(long, value_name = "NUMBER")]
+    reg_lambda: Option<f64>,
+    /// Random input rows
+    #[arg(long, value_name = "N")]
+    calibration_rows: Option<usize>,
+    /// Random input rows that are multiplied at once
+    #[arg(long, value_name = "N")]
+    calibration_batch: Option<usize>,
+    /// Change of biases by random inputs: none, synthetic-plus, synthetic-minus [default: none]
+    #[arg(long, value_name = "RULE")]
+    bias_correction: Option<String>,
+}
+
+fn method_help() -> String {
+    let names: Vec<_> = METHODS.iter().map(|method| method.name).collect();
+    format!("How codes are chosen: {} [default: nearest]", names.join(", "))
+}
+
+impl MethodFlags {
+    /// The method's name, and what is changed of its defaults.
+    pub(crate) fn to_options(&self) -> (Option<String>, MethodOptions) {
+        let options = MethodOptions {
+            solver: self.solver.clone(),
+            effort: self.effort.clone(),
+            weight_error_budget: self.weight_error_budget,
+            lambda: self.lambda,
+            top_p: self.top_p,
+            min_k: self.min_k,
+            max_k: self.max_k,
+            top_k: self.top_k,
+            optimizer: self.optimizer.clone(),
+            schedule: self.schedule.clone(),
+            learning_rate: self.learning_rate,
+            iterations: self.iterations,
+            patience: self.patience,
+            reg_lambda: self.reg_lambda,
+            calibration_rows: self.calibration_rows,
+            calibration_batch: self.calibration_batch,
+            bias_correction: self.bias_correction.clone(),
+        };
+        (self.method.clone(), options)
+    }
+}

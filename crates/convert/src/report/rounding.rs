@@ -1,0 +1,133 @@
+use roundwise_compute::{Device, Engine};
+use roundwise_rounding::{Options, RoundingReport};
+use serde::Serialize;
+
+use crate::TensorReport;
+
+/// What learned rounding did to one weight. Energies are squared model units, all of them of the
+/// codes that are stored, decoded with the stored scales.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LayerRounding {
+    /// What was minimised.
+    pub objective: String,
+    /// How.
+    pub solver: String,
+    /// Singular vectors, or samples.
+    pub rank: usize,
+    /// The objective.
+    pub objective_value: f64,
+    /// The same for nearest codes.
+    pub nearest_objective_value: f64,
+    /// `‖EV‖²`, V the right singular vectors or the samples.
+    pub input_projected: f64,
+    /// `‖E‖ / ‖W‖` of nearest codes.
+    pub nearest_weight_error: f64,
+    /// Share of the codes that are not the nearest ones.
+    pub changed: f64,
+    /// λ that the search ended at.
+    pub lambda: f64,
+    /// The objective over what an ideal sequential pass reaches.
+    pub bound_ratio: Option<f64>,
+    /// Passes over the matrix.
+    pub passes: usize,
+    /// Whether nearest codes are stored.
+    pub kept_nearest: bool,
+    /// Why the search did not finish.
+    pub failure: Option<String>,
+    /// `‖E‖²` of nearest codes.
+    #[serde(skip)]
+    pub(crate) nearest_energy: f64,
+}
+
+impl LayerRounding {
+    /// Nearest codes, because the search failed.
+    pub(crate) fn failed(options: &Options, failure: String) -> Self {
+        Self {
+            objective: options.objective.name().to_owned(),
+            solver: "nearest".to_owned(),
+            rank: 0,
+            objective_value: 0.0,
+            nearest_objective_value: 0.0,
+            input_projected: 0.0,
+            nearest_weight_error: 0.0,
+            changed: 0.0,
+            lambda: 0.0,
+            bound_ratio: None,
+            passes: 0,
+            kept_nearest: true,
+            failure: Some(failure),
+            nearest_energy: 0.0,
+        }
+    }
+}
+
+impl From<RoundingReport> for LayerRounding {
+    fn from(report: RoundingReport) -> Self {
+        Self {
+            objective: report.objective.to_owned(),
+            solver: report.solver.to_owned(),
+            rank: report.rank,
+            objective_value: report.stored.objective,
+            nearest_objective_value: report.nearest.objective,
+            input_projected: report.stored.input_projected,
+            nearest_weight_error: report.relative_nearest_error(),
+            changed: report.changed,
+            lambda: report.lambda,
+            bound_ratio: report.bound_ratio,
+            passes: report.passes,
+            kept_nearest: report.kept_nearest,
+            failure: None,
+            nearest_energy: report.nearest.weight_error,
+        }
+    }
+}
+
+/// Learned rounding over all weights.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RoundingTotals {
+    /// Name of the method.
+    pub method: String,
+    /// Where it was computed.
+    pub device: String,
+    /// Whether the same input gives the same bytes on this device.
+    pub is_reproducible: bool,
+    /// Weights that it was asked for.
+    pub layers: usize,
+    /// Weights of which nearest codes are stored.
+    pub kept_nearest: usize,
+    /// Root of the objectives' sum over that of nearest codes.
+    pub objective_ratio: f64,
+    /// `‖E‖` over that of nearest codes.
+    pub weight_error_ratio: f64,
+}
+
+impl RoundingTotals {
+    pub(crate) fn of(method: &str, engine: &Engine, layers: &[TensorReport]) -> Self {
+        let roundings = || layers.iter().filter_map(|layer| layer.rounding.as_ref());
+        let kept = || roundings().filter(|rounding| rounding.kept_nearest);
+        let device = engine.device();
+        let stored_energy = |layer: &TensorReport| match &layer.rounding {
+            Some(rounding) if rounding.failure.is_none() => {
+                layer.sums.map(|sums| sums.error_squared)
+            }
+            _ => None,
+        };
+        let root =
+            |stored: f64, nearest: f64| if nearest > 0.0 { (stored / nearest).sqrt() } else { 1.0 };
+        Self {
+            method: method.to_owned(),
+            device: device.to_string(),
+            is_reproducible: !matches!(device, Device::Cuda(_)),
+            layers: roundings().count(),
+            kept_nearest: kept().count(),
+            objective_ratio: root(
+                roundings().map(|rounding| rounding.objective_value).sum(),
+                roundings().map(|rounding| rounding.nearest_objective_value).sum(),
+            ),
+            weight_error_ratio: root(
+                layers.iter().filter_map(stored_energy).sum(),
+                roundings().map(|rounding| rounding.nearest_energy).sum(),
+            ),
+        }
+    }
+}

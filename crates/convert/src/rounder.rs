@@ -1,0 +1,104 @@
+use std::ops::ControlFlow;
+
+use roundwise_compute::Engine;
+use roundwise_rounding::{Progress, RoundingError, round};
+use roundwise_scheme::{QuantizedMatrix, Scheme, Weight};
+use roundwise_tensor_file::TensorHeader;
+
+use crate::report::LayerRounding;
+use crate::{ConvertError, Event, Job, Rounding, Watch};
+
+/// Chooses the codes of weights, as the recipe says.
+pub(crate) struct Rounder<'a> {
+    job: &'a Job,
+    engine: Option<Engine>,
+    watch: &'a dyn Watch,
+}
+
+impl<'a> Rounder<'a> {
+    /// Makes the device ready where the method computes on one.
+    ///
+    /// # Errors
+    /// When the device that was asked for cannot be used.
+    pub(crate) fn new(job: &'a Job, watch: &'a dyn Watch) -> Result<Self, ConvertError> {
+        let engine = match job.recipe.rounding() {
+            Rounding::Nearest => None,
+            Rounding::Learned(_) => Some(job.device.resolve()?),
+        };
+        Ok(Self { job, engine, watch })
+    }
+
+    /// Where learned rounding is computed.
+    pub(crate) fn engine(&self) -> Option<&Engine> {
+        self.engine.as_ref()
+    }
+
+    /// The codes of one weight, and what learned rounding did. `memory` is reused.
+    ///
+    /// # Errors
+    /// As [`round`], but for what goes wrong in the computation itself: then nearest codes are the
+    /// result, and the report says why.
+    pub(crate) fn round(
+        &self,
+        header: &TensorHeader,
+        weight: &Weight<'_>,
+        scheme: Scheme,
+        memory: Vec<u8>,
+    ) -> Result<(QuantizedMatrix, Option<LayerRounding>), RoundingError> {
+        let rule = self.job.recipe.scale_rule();
+        let mut steps = Steps { watch: self.watch, header, advanced: 0 };
+        let learned = match (self.job.recipe.rounding(), &self.engine) {
+            (Rounding::Learned(options), Some(engine)) => {
+                let seed = seed_of(&header.name);
+                match round(weight, scheme, rule, &options, engine, seed, &mut steps) {
+                    Ok(rounded) => Ok((rounded.matrix, rounded.report.into())),
+                    Err(RoundingError::Compute(error)) => {
+                        Err(Some(LayerRounding::failed(&options, error.to_string())))
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            _ => Err(None),
+        };
+        let (matrix, rounding) = match learned {
+            Ok((matrix, rounding)) => (matrix, Some(rounding)),
+            Err(failure) => (QuantizedMatrix::nearest_into(weight, scheme, rule, memory)?, failure),
+        };
+        match steps.advance_to(header.byte_len()) {
+            ControlFlow::Continue(()) => Ok((matrix, rounding)),
+            ControlFlow::Break(()) => Err(RoundingError::Stopped),
+        }
+    }
+}
+
+/// Turns the steps of a search into events of the conversion.
+struct Steps<'a> {
+    watch: &'a dyn Watch,
+    header: &'a TensorHeader,
+    /// Bytes of the weight that count as done.
+    advanced: u64,
+}
+
+impl Steps<'_> {
+    fn advance_to(&mut self, bytes: u64) -> ControlFlow<()> {
+        let step = bytes.saturating_sub(self.advanced);
+        self.advanced += step;
+        self.watch.notice(Event::Advanced { bytes: step })
+    }
+}
+
+impl roundwise_rounding::Watch for Steps<'_> {
+    fn notice(&mut self, progress: Progress) -> ControlFlow<()> {
+        let objective_ratio = progress.projected_ratio.sqrt();
+        self.watch.notice(Event::Rounding { tensor: &self.header.name, objective_ratio })?;
+        let share = progress.step as f64 / progress.steps.max(1) as f64;
+        self.advance_to((self.header.byte_len() as f64 * share.min(1.0)) as u64)
+    }
+}
+
+/// What is random about a weight follows from its name, so that a part of a model is rounded like
+/// the whole.
+pub(crate) fn seed_of(name: &str) -> u64 {
+    let hash = blake3::hash(name.as_bytes());
+    u64::from_le_bytes(*hash.as_bytes().first_chunk().expect("a hash has 32 bytes"))
+}

@@ -1,0 +1,213 @@
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use serde::{Deserialize, Serialize};
+
+use crate::command;
+use crate::python::{Python, SENTENCES};
+use crate::record;
+use crate::workspace::Workspace;
+
+/// Which models, how much text, with which interpreter.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Models to convert: minilm, mpnet.
+    #[arg(long, value_delimiter = ',', default_value = "minilm,mpnet")]
+    models: Vec<String>,
+    /// Articles that the models read, up to 300.
+    #[arg(long, default_value_t = 100)]
+    texts: usize,
+    /// Only the methods whose name contains this.
+    #[arg(long, default_value = "")]
+    only: String,
+    /// Python with torch and tokenizers [default: $ROUNDWISE_PYTHON, else a venv in target/].
+    #[arg(long, value_name = "PATH")]
+    python: Option<PathBuf>,
+}
+
+const SCHEMES: [&str; 2] = ["fp8", "int8-row"];
+
+/// Methods as they are typed. Those that search by random rows take minutes for a small model.
+const METHODS: [&str; 14] = [
+    "nearest",
+    "stochastic",
+    "principal --weight-error-budget 0.005",
+    "principal --weight-error-budget 0.01",
+    "principal",
+    "principal --effort high",
+    "principal --optimizer original --iterations 500",
+    "principal --optimizer adamw --iterations 300",
+    "principal-input",
+    "sampled",
+    "adaround",
+    "adaround-fast",
+    "tpec",
+    "tpec-fast",
+];
+
+/// What one method did to one model.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Outputs {
+    pub(crate) model: String,
+    pub(crate) scheme: String,
+    pub(crate) method: String,
+    /// Whole conversion.
+    pub(crate) seconds: f64,
+    /// `‖E‖ / ‖W‖` over all layers.
+    pub(crate) weight_error: f64,
+    /// Root of the declared objectives' sum over layers, stored codes over nearest ones.
+    pub(crate) objective_ratio: Option<f64>,
+    /// Layers that kept nearest codes.
+    pub(crate) kept_nearest: usize,
+    #[serde(flatten)]
+    pub(crate) judged: Judged,
+}
+
+/// What `clients/outputs.py` prints of one file.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Judged {
+    /// Mean of 1 − cosine of sentence embeddings to those of the float model.
+    pub(crate) embedding_error: f64,
+    /// Mean over layers of the relative squared error of a layer's outputs.
+    pub(crate) output_error: f64,
+    /// The same for each layer.
+    pub(crate) layers: std::collections::BTreeMap<String, f64>,
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    results: Vec<Judged>,
+}
+
+/// The part of `roundwise convert --json` that is read here.
+#[derive(Deserialize)]
+struct Summary {
+    weight_error: f64,
+    layers: Vec<Layer>,
+}
+
+#[derive(Deserialize)]
+struct Layer {
+    rounding: Option<Rounding>,
+}
+
+#[derive(Deserialize)]
+struct Rounding {
+    objective_value: f64,
+    nearest_objective_value: f64,
+    kept_nearest: bool,
+}
+
+/// Converts every model with every method and has each read the same text.
+pub(super) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
+    let python = Python::with(workspace, options.python.as_deref(), SENTENCES)?;
+    let bench = OutputsBench { workspace, options, python, binary: workspace.release_binary()? };
+    let texts = bench.download("texts", "texts.txt")?;
+    let mut rows = Vec::new();
+    println!("{HEADING}");
+    for model in &options.models {
+        for scheme in SCHEMES {
+            rows.extend(bench.compare(model, scheme, &texts)?);
+        }
+    }
+    record::write(workspace, "outputs", rows)
+}
+
+struct OutputsBench<'a> {
+    workspace: &'a Workspace,
+    options: &'a Options,
+    python: Python,
+    binary: PathBuf,
+}
+
+impl OutputsBench<'_> {
+    /// A file that `clients/weights.py` makes.
+    fn download(&self, name: &str, file: &str) -> Result<PathBuf> {
+        let folder = self.workspace.target("weights");
+        let script = self.workspace.path("xtask/clients/weights.py");
+        command::run(self.python.command(&[]).arg(script).arg(name).arg(&folder))?;
+        Ok(folder.join(file))
+    }
+
+    fn compare(&self, model: &str, scheme: &str, texts: &Path) -> Result<Vec<Outputs>> {
+        let input = self.download(model, &format!("{model}.safetensors"))?;
+        let folder = self.workspace.target("outputs");
+        fs::create_dir_all(&folder)?;
+        let mut rows = Vec::new();
+        for method in METHODS.iter().filter(|method| method.contains(&self.options.only)) {
+            let output = folder.join(format!("{model}-{scheme}.safetensors"));
+            let start = Instant::now();
+            let summary = self.convert(&input, &output, scheme, method)?;
+            let seconds = start.elapsed().as_secs_f64();
+            let judged = self.judge(&input, texts, &output)?;
+            fs::remove_file(&output)?;
+            let row = Outputs {
+                model: model.to_owned(),
+                scheme: scheme.to_owned(),
+                method: (*method).to_owned(),
+                seconds,
+                weight_error: summary.weight_error,
+                objective_ratio: objective_ratio(&summary),
+                kept_nearest: kept_nearest(&summary),
+                judged,
+            };
+            print_row(&row);
+            rows.push(row);
+        }
+        Ok(rows)
+    }
+
+    fn convert(&self, input: &Path, output: &Path, scheme: &str, method: &str) -> Result<Summary> {
+        let mut convert = Command::new(&self.binary);
+        convert.arg("convert").arg(input).arg("-o").arg(output);
+        convert.args(["--scheme", scheme, "--force", "--json", "--method"]);
+        let text = command::output(convert.args(method.split(' ')))?;
+        serde_json::from_str(&text).with_context(|| format!("read {text}"))
+    }
+
+    fn judge(&self, original: &Path, texts: &Path, converted: &Path) -> Result<Judged> {
+        let mut judge = self.python.command(&[]);
+        judge.arg(self.workspace.path("xtask/clients/outputs.py"));
+        judge.arg("--original").arg(original).arg("--texts").arg(texts);
+        judge.arg("--tokenizer").arg(original.with_extension("tokenizer.json"));
+        judge.arg("--count").arg(self.options.texts.to_string()).arg(converted);
+        let text = command::output(&mut judge)?;
+        let mut answer: Answer =
+            serde_json::from_str(&text).with_context(|| format!("read {text}"))?;
+        ensure!(answer.results.len() == 1, "one file was judged");
+        Ok(answer.results.remove(0))
+    }
+}
+
+fn objective_ratio(summary: &Summary) -> Option<f64> {
+    let roundings = || summary.layers.iter().filter_map(|layer| layer.rounding.as_ref());
+    let nearest: f64 = roundings().map(|rounding| rounding.nearest_objective_value).sum();
+    let stored: f64 = roundings().map(|rounding| rounding.objective_value).sum();
+    (nearest > 0.0).then(|| (stored / nearest).sqrt())
+}
+
+fn kept_nearest(summary: &Summary) -> usize {
+    let roundings = summary.layers.iter().filter_map(|layer| layer.rounding.as_ref());
+    roundings.filter(|rounding| rounding.kept_nearest).count()
+}
+
+const HEADING: &str = "\
+model   scheme    method                                        seconds   ‖E‖/‖W‖  objective  \
+outputs²  embeddings";
+
+fn print_row(row: &Outputs) {
+    println!(
+        "{:<7} {:<9} {:<46} {:>6.1} {:>8.3} % {:>10} {:>9.3e} {:>11.3e}",
+        row.model,
+        row.scheme,
+        row.method,
+        row.seconds,
+        row.weight_error * 100.0,
+        row.objective_ratio.map_or("–".to_owned(), |ratio| format!("{ratio:.3}")),
+        row.judged.output_error,
+        row.judged.embedding_error,
+    );
+}
