@@ -432,6 +432,63 @@ mod again {
         }
     }
 
+    const FULL: &[u8] = br#"{"format": "float8_e4m3fn", "full_precision_matrix_mult": true}"#;
+
+    /// Makes the first layer of a converted file ask for products in full precision.
+    fn ask_for_full_precision(file: &mut File) {
+        let marker = file.get_mut("blocks.0.ff.in.comfy_quant");
+        marker.bytes = FULL.to_vec();
+        marker.shape = vec![FULL.len()];
+        let entry = file.metadata.get_mut("_quantization_metadata").unwrap();
+        let plain = r#"{"format": "float8_e4m3fn"}"#;
+        *entry = entry.replacen(plain, std::str::from_utf8(FULL).unwrap(), 1);
+    }
+
+    #[test]
+    fn products_in_full_precision_stay_so() {
+        let folder = plain();
+        folder.done(&["convert", "m.safetensors"]);
+        let mut file = folder.file("m-fp8.safetensors");
+        ask_for_full_precision(&mut file);
+        folder.write("full.safetensors", &file.bytes());
+        folder.done(&["convert", "full.safetensors", "--scheme", "int8-row"]);
+        folder.done(&["verify", "full.safetensors", "full-int8-row.safetensors"]);
+        let mut after = folder.file("full-int8-row.safetensors");
+        let full =
+            r#"{"format": "int8_tensorwise", "full_precision_matrix_mult": true, "per_row": true}"#;
+        assert_eq!(after.get("blocks.0.ff.in.comfy_quant").bytes, full.as_bytes());
+        assert!(after.metadata["_quantization_metadata"].contains(full));
+        let any = br#"{"format": "int8_tensorwise", "per_row": true}"#;
+        assert_eq!(after.get("blocks.0.ff.out.comfy_quant").bytes, any);
+
+        let marker = after.get_mut("blocks.0.ff.in.comfy_quant");
+        (marker.bytes, marker.shape) = (any.to_vec(), vec![any.len()]);
+        after.metadata.remove("_quantization_metadata");
+        folder.write("lost.safetensors", &after.bytes());
+        let run = folder.run(&["verify", "full.safetensors", "lost.safetensors"]);
+        assert_eq!(run.code, 3);
+        let words = "wrong: `blocks.0.ff.in` no longer asks for products in full precision";
+        assert!(run.stdout.contains(words), "{}", run.stdout);
+    }
+
+    #[test]
+    fn a_legacy_marker_of_two_elements_asks_for_full_precision_of_every_layer() {
+        let folder = plain();
+        folder.done(&["convert", "m.safetensors", "--layout", "comfy-legacy"]);
+        let mut file = folder.file("m-fp8-legacy.safetensors");
+        folder.done(&["convert", "m-fp8-legacy.safetensors", "-o", "full.safetensors"]);
+        let marker = file.get_mut("scaled_fp8");
+        (marker.bytes, marker.shape) = (vec![0], vec![1]);
+        folder.write("one.safetensors", &file.bytes());
+        folder.done(&["convert", "one.safetensors", "-o", "any.safetensors"]);
+        let any = br#"{"format": "float8_e4m3fn"}"#;
+        for layer in ["blocks.0.ff.in", "blocks.0.ff.out"] {
+            let name = format!("{layer}.comfy_quant");
+            assert_eq!(folder.file("full.safetensors").get(&name).bytes, FULL);
+            assert_eq!(folder.file("any.safetensors").get(&name).bytes, any);
+        }
+    }
+
     #[test]
     fn plain_fp8_codes_are_the_values() {
         let codes: Vec<u8> = (0..64 * 64).map(|i| (i % 120) as u8).collect();

@@ -43,6 +43,6 @@ pub use source::{LoadedWeight, Source};
 pub use verify::{Finding, LayerError, Verification, verify};
 pub use watch::{Event, Unwatched, Watch};
 
-pub use roundwise_layout::{Client, Layout, client};
+pub use roundwise_layout::{Client, Layout, Products, client};
 pub use roundwise_scheme::{CATALOG, Scheme};
 pub use roundwise_tensor_file::{Overwrite, TensorFileError, read_text, write_text_atomically};

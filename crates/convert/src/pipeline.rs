@@ -107,7 +107,7 @@ impl Workshop<'_> {
                 let weight = self.source.load_into(header, buffers.take())?;
                 let rounded = self.round(header, &weight.view(), *scheme, buffers.take())?;
                 report = report.measured(measure(&weight.view(), &rounded));
-                for packed in self.plan.layout.pack(planned.layer(), rounded) {
+                for packed in self.plan.layout.pack(planned.layer(), rounded, planned.products) {
                     self.output.write(&packed.name, &packed.bytes)?;
                     buffers.keep(packed.bytes);
                 }

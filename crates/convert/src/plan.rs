@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use roundwise_layout::{Defect, Layout, QUANTIZATION_METADATA, StoredLayer};
+use roundwise_layout::{Defect, Layout, Products, QUANTIZATION_METADATA, StoredLayer};
 use roundwise_scheme::{GridKind, Scheme, Tiling};
 use roundwise_tensor_file::{Dtype, Manifest, TensorFileError, TensorHeader, TensorSpec};
 
@@ -44,6 +44,8 @@ pub struct PlannedTensor {
     pub header: TensorHeader,
     /// What it becomes.
     pub decision: Decision,
+    /// How its layer may be multiplied, as the input asks for it.
+    pub products: Products,
 }
 
 impl PlannedTensor {
@@ -107,7 +109,11 @@ impl Plan {
             .checkpoint
             .tensors()
             .iter()
-            .map(|header| PlannedTensor { header: header.clone(), decision: rules.decide(header) })
+            .map(|header| PlannedTensor {
+                header: header.clone(),
+                decision: rules.decide(header),
+                products: source.stored.products(layer_of(&header.name)),
+            })
             .collect();
         rules.finish(path)?;
         refuse_unreadable(path, source, &tensors)?;
@@ -127,7 +133,18 @@ impl Plan {
 
     /// Tensors that the layout adds once, with their bytes.
     pub fn file_tensors(&self) -> Vec<(TensorSpec, Vec<u8>)> {
-        self.layout.file_tensors(&self.detected.main.prefix, self.preset.is_text_encoder())
+        self.layout.file_tensors(&self.detected.main.prefix, self.file_products())
+    }
+
+    /// What a layout that asks once for all layers asks for: as the published files do, FP8
+    /// products in text encoders, unless one of the layers asked for more, and full precision
+    /// elsewhere.
+    fn file_products(&self) -> Products {
+        let asks = |planned: &PlannedTensor| planned.products == Products::FullPrecision;
+        match self.preset.is_text_encoder() && !self.quantized().any(|(planned, _)| asks(planned)) {
+            true => Products::Any,
+            false => Products::FullPrecision,
+        }
     }
 
     /// Tensors that a planned tensor becomes.
@@ -140,7 +157,8 @@ impl Plan {
             Decision::Decode(_) => vec![same(Dtype::BF16)],
             Decision::Remove(_) => vec![],
             Decision::Quantize { scheme, .. } => {
-                self.layout.layer_tensors(planned.layer(), *scheme, planned.matrix_shape())
+                let (layer, shape) = (planned.layer(), planned.matrix_shape());
+                self.layout.layer_tensors(layer, *scheme, planned.products, shape)
             }
         }
     }
@@ -249,7 +267,7 @@ fn header_metadata(
     let mut metadata = source.checkpoint.metadata().clone();
     metadata.remove(QUANTIZATION_METADATA);
     let layers = tensors.iter().filter_map(|planned| match planned.decision {
-        Decision::Quantize { scheme, .. } => Some((planned.layer(), scheme)),
+        Decision::Quantize { scheme, .. } => Some((planned.layer(), scheme, planned.products)),
         _ => None,
     });
     metadata.extend(layout.header_entry(layers));

@@ -146,6 +146,7 @@ impl Comparison {
         findings.extend(self.unexpected_tensors());
         findings.extend(self.lost_metadata());
         findings.extend(self.invented_input_scales());
+        findings.extend(self.lost_precision());
         let [before, after] =
             [&self.original, &self.converted].map(|source| source.detect().main.title);
         if before != after {
@@ -181,6 +182,15 @@ impl Comparison {
                 name.ends_with(".input_scale") && self.original.checkpoint.get(name).is_none()
             })
             .map(|name| finding(name, "is not in the original"))
+    }
+
+    /// Layers that were multiplied in full precision and no longer are.
+    fn lost_precision(&self) -> impl Iterator<Item = Finding> {
+        let asked = &self.original.stored.full_precision_layers;
+        let asked_now = &self.converted.stored.full_precision_layers;
+        let lost = asked.difference(asked_now);
+        lost.filter(|layer| self.converted.stored.layers.contains_key(*layer))
+            .map(|layer| finding(layer, "no longer asks for products in full precision"))
     }
 
     fn lost_metadata(&self) -> impl Iterator<Item = Finding> {
