@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use roundwise_testkit::files::{Tensor, safetensors};
+use roundwise_testkit::files::{Tensor, safetensors, safetensors_with_metadata};
 use roundwise_testkit::weights::gaussian;
 use serde_json::Value;
 use tool::{
@@ -487,6 +487,64 @@ mod again {
             assert_eq!(folder.file("full.safetensors").get(&name).bytes, FULL);
             assert_eq!(folder.file("any.safetensors").get(&name).bytes, any);
         }
+    }
+
+    /// Two shards of one tensor group each, with header entries of their own.
+    fn shards(folder: &Folder, file: &File, metadata: [&[(&str, &str)]; 2]) {
+        let mut map = vec![];
+        for (number, entries) in metadata.into_iter().enumerate() {
+            let layer = ["blocks.0.ff.in", "blocks.0.ff.out"][number];
+            let is_here = |name: &&str| name.starts_with(layer);
+            let names: Vec<&str> = file.names().into_iter().filter(is_here).collect();
+            let tensors: Vec<Tensor> = names.iter().map(|name| file.get(name).clone()).collect();
+            let shard = format!("{number}.safetensors");
+            folder.write(&format!("big/{shard}"), &safetensors_with_metadata(&tensors, entries));
+            map.extend(names.iter().map(|name| format!("\"{name}\":\"{shard}\"")));
+        }
+        let index = format!("{{\"weight_map\":{{{}}}}}", map.join(","));
+        folder.write("big/model.safetensors.index.json", index.as_bytes());
+    }
+
+    /// What the header says of one layer in codes.
+    fn entry_of(layer: &str, marker: &str) -> String {
+        format!(r#"{{"format_version": "1.0", "layers": {{"{layer}": {marker}}}}}"#)
+    }
+
+    #[test]
+    fn layers_of_every_shard_s_header_are_read() {
+        let folder = plain();
+        folder.done(&["convert", "m.safetensors", "--scheme", "int8-row"]);
+        let mut file = folder.file("m-int8-row.safetensors");
+        file.tensors.retain(|name, _| !name.ends_with("comfy_quant"));
+        let marker = r#"{"format": "int8_tensorwise", "per_row": true}"#;
+        let [one, two] = ["blocks.0.ff.in", "blocks.0.ff.out"].map(|layer| entry_of(layer, marker));
+        let key = "_quantization_metadata";
+        shards(&folder, &file, [&[(key, &one), ("a", "1")], &[(key, &two), ("a", "2")]]);
+        let inspected = folder.json(&["inspect", "big", "--json"]);
+        assert_eq!(inspected["quantized"][0]["layers"], 2, "{inspected}");
+        assert_eq!(inspected["quantized"][0]["spelling"], "comfy_quant marker");
+        assert_eq!(inspected["defects"].as_array().unwrap().len(), 0, "{inspected}");
+
+        let note = "note: later shards have another value for header entry `a`; the first is kept";
+        assert!(folder.done(&["plan", "big"]).contains(note));
+        assert!(folder.done(&["convert", "big", "--scheme", "int8-row"]).contains(note));
+        let after = folder.file("big-int8-row.safetensors");
+        assert_eq!(after.metadata["a"], "1");
+        let entry: Value = serde_json::from_str(&after.metadata[key]).unwrap();
+        assert_eq!(entry["layers"].as_object().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn shards_that_mark_a_layer_differently_are_refused() {
+        let folder = plain();
+        folder.done(&["convert", "m.safetensors"]);
+        let file = folder.file("m-fp8.safetensors");
+        let formats = ["float8_e4m3fn", "float8_e5m2"]
+            .map(|name| entry_of("blocks.0.ff.in", &format!(r#"{{"format": "{name}"}}"#)));
+        let key = "_quantization_metadata";
+        shards(&folder, &file, [&[(key, &formats[0])], &[(key, &formats[1])]]);
+        let words = ["`blocks.0.ff.in` one shard's header says", "another's"];
+        folder.refused(&["convert", "big"], 1, &words);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use roundwise_tensor_file::{Dtype, Manifest, TensorFileError, TensorHeader, Tens
 
 use crate::decide::Rules;
 use crate::source::weight_kind;
-use crate::{ConvertError, Detected, Preset, Reason, Recipe, Source};
+use crate::{ConvertError, Detected, Note, Preset, Reason, Recipe, Source};
 
 /// What a tensor becomes.
 #[derive(Clone, Debug, PartialEq)]
@@ -72,6 +72,8 @@ pub struct Plan {
     pub layout: Layout,
     /// Every tensor of the input, by name.
     pub tensors: Vec<PlannedTensor>,
+    /// What someone might have expected otherwise.
+    pub notes: Vec<Note>,
     metadata: BTreeMap<String, String>,
 }
 
@@ -118,7 +120,8 @@ impl Plan {
         rules.finish(path)?;
         refuse_unreadable(path, source, &tensors)?;
         let metadata = header_metadata(source, recipe.layout(), &tensors);
-        Ok(Self { detected, preset, layout: recipe.layout(), tensors, metadata })
+        let notes = disputed_metadata(source);
+        Ok(Self { detected, preset, layout: recipe.layout(), tensors, notes, metadata })
     }
 
     /// Names, dtypes, shapes and offsets of the output.
@@ -256,6 +259,15 @@ fn refuse_unreadable(
         true => Ok(()),
         false => Err(ConvertError::Unreadable { path: path.to_owned(), defects }),
     }
+}
+
+fn disputed_metadata(source: &Source) -> Vec<Note> {
+    let disputed = source.checkpoint.disputed_metadata().iter();
+    // The entries about layers are read together, and written anew.
+    disputed
+        .filter(|(key, _)| *key != QUANTIZATION_METADATA)
+        .map(|(key, values)| Note::DisputedMetadata { key: key.clone(), others: values.len() })
+        .collect()
 }
 
 /// The input's entries, with the layout's entry in place of an older one.

@@ -141,7 +141,7 @@ impl Comparison {
         let known = &self.original.stored.orphans;
         let orphans = stored.orphans.iter().filter(|orphan| !known.contains(orphan));
         let mut findings: Vec<Finding> = stored.defects.iter().chain(orphans).map(told).collect();
-        findings.extend(one_sided_markers(&self.converted));
+        findings.extend(one_sided_markers(&self.converted.stored));
         findings.extend(self.unreadable_dtypes());
         findings.extend(self.unexpected_tensors());
         findings.extend(self.lost_metadata());

@@ -31,6 +31,8 @@ pub struct StoredLayers {
     /// the layer is empty for file-wide ones. A scale without any weight may be something else and
     /// is not among them.
     pub side_tensors: BTreeMap<String, String>,
+    /// Layers that the header marks, or the headers of shards together.
+    pub header_layers: BTreeSet<String>,
     /// Layers in codes whose marker, or the file's, asks for products in full precision.
     pub full_precision_layers: BTreeSet<String>,
 }
@@ -68,10 +70,15 @@ impl StoredLayers {
     /// # Errors
     /// Only when the file cannot be read; whatever is wrong with a layer becomes a [`Defect`].
     pub fn find(file: &Checkpoint) -> Result<Self, TensorFileError> {
-        let Markers { by_layer: markers, defects } = Markers::read(file)?;
+        let Markers { by_layer: markers, in_header, defects } = Markers::read(file)?;
         let badly_marked: BTreeSet<String> =
             defects.iter().map(|defect| defect.layer.clone()).collect();
-        let mut found = Self { side_tensors: side_tensors(file), defects, ..Self::default() };
+        let mut found = Self {
+            side_tensors: side_tensors(file),
+            header_layers: in_header.into_keys().collect(),
+            defects,
+            ..Self::default()
+        };
         for header in file.tensors() {
             let Some(layer) = header.name.strip_suffix(".weight") else { continue };
             if badly_marked.contains(layer) {

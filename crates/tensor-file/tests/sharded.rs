@@ -50,6 +50,13 @@ fn shards_are_one_checkpoint() {
             .map(|(key, value)| (key.as_str(), value.as_str()))
             .collect();
         assert_eq!(metadata, [("k", "first"), ("one", "1"), ("two", "2")]);
+        assert_eq!(
+            checkpoint.disputed_metadata(),
+            &[("k".to_owned(), vec!["second".to_owned()])].into()
+        );
+        assert!(checkpoint.metadata_values("k").eq(["first", "second"]));
+        assert!(checkpoint.metadata_values("one").eq(["1"]));
+        assert_eq!(checkpoint.metadata_values("three").count(), 0);
         assert_eq!(checkpoint.files().count(), 2);
         let headers: Vec<_> = checkpoint.header_bytes().collect();
         assert!(headers[0].ends_with(br#""z":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}"#));

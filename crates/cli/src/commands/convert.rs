@@ -13,7 +13,7 @@ use crate::outcome::{BadUsage, is_stop};
 use crate::progress::Progress;
 use crate::stop;
 use crate::table::Table;
-use crate::text::{bytes, counted, percent, seconds};
+use crate::text::{bytes, counted, percent, plain, seconds};
 
 /// Reasons for keeping tensors that the summary lists.
 const REASONS_SHOWN: usize = 8;
@@ -207,6 +207,9 @@ fn describe(report: &Report) -> String {
         seconds(report.sync_seconds),
     );
     text += &describe_schemes(report);
+    for note in &report.notes {
+        text += &format!("  note: {}\n", plain(note));
+    }
     text += &describe_kept(report);
     text += &describe_worst(report);
     text

@@ -65,6 +65,7 @@ fn as_json(plan: &Plan, sizes: &Sizes) -> serde_json::Value {
         "preset": plan.preset.name,
         "layout": plan.layout.to_string(),
         "clients": clients,
+        "notes": plan.notes.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "input_bytes": sizes.input_bytes,
         "output_bytes": sizes.output_bytes,
         "disk_bytes": sizes.output_bytes,
@@ -96,6 +97,9 @@ fn describe(plan: &Plan, sizes: &Sizes) -> String {
         ]);
     }
     text += &table.render(width());
+    for note in &plan.notes {
+        text += &format!("note: {}\n", plain(&note.to_string()));
+    }
     for scheme in plan.schemes() {
         text += &format!("{scheme} is opened by {}\n", client(plan.layout, scheme).name);
     }
