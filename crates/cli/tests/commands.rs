@@ -338,6 +338,20 @@ mod models {
         assert_eq!(folder.file("m-fp8-legacy.safetensors").get("scaled_fp8").shape, [0]);
     }
 
+    /// ComfyUI's loader of text encoders looks for `scaled_fp8` without any prefix.
+    #[test]
+    fn a_legacy_text_encoder_is_marked_where_its_loader_looks() {
+        let tensors = File::parse(&t5_model()).tensors.into_values();
+        let prefixed: Vec<Tensor> =
+            tensors.map(|t| Tensor { name: format!("transformer.{}", t.name), ..t }).collect();
+        let folder = Folder::with("m.safetensors", &safetensors(&prefixed));
+        folder.done(&["convert", "m.safetensors", "--layout", "comfy-legacy"]);
+        let file = folder.file("m-fp8-legacy.safetensors");
+        assert_eq!(file.get("scaled_fp8").shape, [0]);
+        assert!(!file.tensors.contains_key("transformer.scaled_fp8"));
+        folder.done(&["verify", "m.safetensors", "m-fp8-legacy.safetensors"]);
+    }
+
     #[test]
     fn clip_is_refused_with_the_reason() {
         let folder = Folder::with("m.safetensors", &clip_model());

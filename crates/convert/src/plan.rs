@@ -7,7 +7,7 @@ use roundwise_tensor_file::{Dtype, Manifest, TensorFileError, TensorHeader, Tens
 
 use crate::decide::Rules;
 use crate::source::weight_kind;
-use crate::{ConvertError, Detected, Note, Preset, Reason, Recipe, Source};
+use crate::{ConvertError, Detected, Note, Preset, Reason, Recipe, Role, Source};
 
 /// What a tensor becomes.
 #[derive(Clone, Debug, PartialEq)]
@@ -136,7 +136,16 @@ impl Plan {
 
     /// Tensors that the layout adds once, with their bytes.
     pub fn file_tensors(&self) -> Vec<(TensorSpec, Vec<u8>)> {
-        self.layout.file_tensors(&self.detected.main.prefix, self.file_products())
+        self.layout.file_tensors(self.file_prefix(), self.file_products())
+    }
+
+    /// Where loaders look for what a layout adds once. ComfyUI's loader of text encoders strips
+    /// no prefix from their names.
+    fn file_prefix(&self) -> &str {
+        match self.detected.main.role {
+            Role::TextEncoder => "",
+            Role::DiffusionModel | Role::Vae | Role::Unknown => &self.detected.main.prefix,
+        }
     }
 
     /// What a layout that asks once for all layers asks for: as the published files do, FP8
