@@ -44,6 +44,11 @@ impl Watch for Progress {
                 self.bar.set_length(bytes);
                 self.bar.reset();
             }
+            Event::Hashing { bytes } => {
+                self.bar.set_length(bytes);
+                self.bar.reset();
+                self.bar.set_message("hashing the input");
+            }
             Event::Advanced { bytes } => self.bar.inc(bytes),
             Event::NotFinite { tensor } if !self.is_quiet => self.bar.suspend(|| {
                 let tensor = plain(tensor);

@@ -84,7 +84,7 @@ pub fn inspect(path: &Path) -> Result<Inspection, ConvertError> {
     Ok(Inspection {
         path: path.to_owned(),
         bytes: source.checkpoint.total_bytes(),
-        files: source.checkpoint.files().count(),
+        files: source.checkpoint.files().len(),
         architecture: model.title.to_owned(),
         evidence: model.evidence,
         prefix: model.prefix,

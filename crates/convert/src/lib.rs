@@ -29,7 +29,6 @@ mod watch;
 
 pub use architecture::{Architecture, Detected, Part, Shapes, detect};
 pub use error::ConvertError;
-pub use hash::hash_files;
 pub use heuristic::Heuristic;
 pub use inspect::{DtypeCount, Inspection, QuantizedCount, inspect};
 pub use job::{Job, default_output};

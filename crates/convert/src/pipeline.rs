@@ -4,14 +4,16 @@ use half::bf16;
 use roundwise_scheme::{
     QuantizedMatrix, ScaleRule, Scheme, SchemeError, Weight, choose_scales, measure,
 };
-use roundwise_tensor_file::{TensorFileWriter, TensorHeader};
+use roundwise_tensor_file::{PIECE_BYTES, TensorFileWriter, TensorHeader, pieces};
 
 use crate::buffers::Buffers;
+use crate::hash::hash_files;
 use crate::parallel::map_in_order;
-use crate::plan::{COPY_PIECE_BYTES, NotFinite};
+use crate::plan::NotFinite;
+use crate::watch::notice;
 use crate::{
     ConvertError, Decision, Event, Job, Plan, PlannedTensor, Report, Rounding, Source,
-    TensorReport, Watch, hash_files,
+    TensorReport, Watch,
 };
 
 /// Converts one file: read, plan, round, lay out, write, report.
@@ -37,7 +39,7 @@ pub fn convert(job: &Job, watch: &dyn Watch) -> Result<Report, ConvertError> {
             Ok(layers) => {
                 let mut report = Report::of(&plan, job, layers);
                 if job.hash_input {
-                    report.input_hashes = hash_files(&source.checkpoint)?;
+                    report.input_hashes = hash_files(&source.checkpoint, job.threads, watch)?;
                 }
                 notice(watch, Event::Syncing)?;
                 let committed = output.commit()?;
@@ -141,14 +143,12 @@ impl Workshop<'_> {
     }
 
     fn copy(&self, header: &TensorHeader) -> Result<(), Stop> {
-        let mut buffer = vec![0; header.byte_len().min(COPY_PIECE_BYTES) as usize];
-        let mut offset = 0;
-        while offset < header.byte_len() {
-            let length = (header.byte_len() - offset).min(COPY_PIECE_BYTES);
-            let piece = &mut buffer[..length as usize];
-            self.source.checkpoint.read_into(header, offset, piece)?;
-            self.output.write_part(&header.name, offset, piece)?;
-            offset += length;
+        let mut buffer = vec![0; header.byte_len().min(PIECE_BYTES) as usize];
+        for piece in pieces(header.byte_len()) {
+            let length = piece.end - piece.start;
+            let buffer = &mut buffer[..length as usize];
+            self.source.checkpoint.read_into(header, piece.start, buffer)?;
+            self.output.write_part(&header.name, piece.start, buffer)?;
             notice(self.watch, Event::Advanced { bytes: length })?;
         }
         if header.byte_len() == 0 {
@@ -166,14 +166,6 @@ impl Workshop<'_> {
         self.output.write(&header.name, &bytes)?;
         notice(self.watch, Event::Advanced { bytes: header.byte_len() })?;
         Ok(())
-    }
-}
-
-/// Tells the watcher, and stops when it says so.
-fn notice(watch: &dyn Watch, event: Event<'_>) -> Result<(), ConvertError> {
-    match watch.notice(event).is_break() {
-        true => Err(ConvertError::Stopped),
-        false => Ok(()),
     }
 }
 

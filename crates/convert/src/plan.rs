@@ -3,7 +3,9 @@ use std::path::Path;
 
 use roundwise_layout::{Defect, Layout, Products, QUANTIZATION_METADATA, StoredLayer};
 use roundwise_scheme::{GridKind, Scheme, Tiling};
-use roundwise_tensor_file::{Dtype, Manifest, TensorFileError, TensorHeader, TensorSpec};
+use roundwise_tensor_file::{
+    Dtype, Manifest, PIECE_BYTES, TensorFileError, TensorHeader, TensorSpec,
+};
 
 use crate::decide::Rules;
 use crate::source::weight_kind;
@@ -215,9 +217,6 @@ impl Plan {
 /// Program text, stacks and headers; measured, rounded up.
 pub const RESIDENT_BYTES: u64 = 32 << 20;
 
-/// Bytes of one piece of a tensor that is copied.
-pub(crate) const COPY_PIECE_BYTES: u64 = 4 << 20;
-
 /// Bytes of a tile's scale, its largest magnitude and what the search for its best scale notes.
 const TILE_BYTES: u64 = 40;
 
@@ -228,7 +227,7 @@ fn in_flight_bytes(planned: &PlannedTensor) -> u64 {
     let source =
         if is_plain { header.byte_len() } else { header.element_count().saturating_mul(5) };
     match planned.decision {
-        Decision::Copy(_) => header.byte_len().min(COPY_PIECE_BYTES),
+        Decision::Copy(_) => header.byte_len().min(PIECE_BYTES),
         Decision::Remove(_) => 0,
         // The F32 numbers once more as values, and as BF16.
         Decision::Decode(_) => source.saturating_add(header.element_count().saturating_mul(6)),

@@ -5,12 +5,12 @@ use half::bf16;
 use roundwise_grid::absmax;
 use roundwise_layout::{Defect, QUANTIZATION_METADATA, StoredLayer};
 use roundwise_scheme::{QuantizedMatrix, Weight, WeightKind, ZERO_ABSMAX, largest_step, measure};
-use roundwise_tensor_file::{Dtype, TensorHeader};
+use roundwise_tensor_file::{Dtype, TensorHeader, pieces};
 use serde::Serialize;
 
 use crate::one_sided_markers::one_sided_markers;
 use crate::parallel::map_in_order;
-use crate::plan::{COPY_PIECE_BYTES, layer_of};
+use crate::plan::layer_of;
 use crate::report::lossy;
 use crate::{ConvertError, Preset, Source};
 
@@ -335,20 +335,17 @@ impl Comparison {
             let problem = format!("{} became {}", before.dtype.name(), after.dtype.name());
             return Ok(Outcome::Wrong(finding(&before.name, problem)));
         }
-        let mut pieces = [vec![], vec![]];
-        let mut offset = 0;
-        while offset < before.byte_len() {
-            let length = (before.byte_len() - offset).min(COPY_PIECE_BYTES);
-            for (piece, (source, header)) in
-                pieces.iter_mut().zip([(&self.original, before), (&self.converted, after)])
+        let mut buffers = [vec![], vec![]];
+        for piece in pieces(before.byte_len()) {
+            for (buffer, (source, header)) in
+                buffers.iter_mut().zip([(&self.original, before), (&self.converted, after)])
             {
-                piece.resize(length as usize, 0);
-                source.checkpoint.read_into(header, offset, piece)?;
+                buffer.resize((piece.end - piece.start) as usize, 0);
+                source.checkpoint.read_into(header, piece.start, buffer)?;
             }
-            if pieces[0] != pieces[1] {
+            if buffers[0] != buffers[1] {
                 return Ok(Outcome::Wrong(finding(&before.name, "bytes differ from the original")));
             }
-            offset += length;
         }
         Ok(Outcome::Identical)
     }

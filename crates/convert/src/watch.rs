@@ -1,6 +1,6 @@
 use std::ops::ControlFlow;
 
-use crate::TensorReport;
+use crate::{ConvertError, TensorReport};
 
 /// Something that happened during a conversion.
 #[derive(Debug)]
@@ -25,6 +25,11 @@ pub enum Event<'a> {
         /// Name of the weight.
         tensor: &'a str,
     },
+    /// Everything is converted; the input is read once more and hashed.
+    Hashing {
+        /// Bytes of the input.
+        bytes: u64,
+    },
     /// Everything is written; the file is being synced to disk.
     Syncing,
 }
@@ -33,6 +38,14 @@ pub enum Event<'a> {
 pub trait Watch: Sync {
     /// Takes note; `Break` stops the conversion, and nothing is left behind.
     fn notice(&self, event: Event<'_>) -> ControlFlow<()>;
+}
+
+/// Tells the watcher, and stops when it says so.
+pub(crate) fn notice(watch: &dyn Watch, event: Event<'_>) -> Result<(), ConvertError> {
+    match watch.notice(event).is_break() {
+        true => Err(ConvertError::Stopped),
+        false => Ok(()),
+    }
 }
 
 /// Nobody watches.

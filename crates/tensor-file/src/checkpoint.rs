@@ -90,8 +90,8 @@ impl Checkpoint {
     }
 
     /// The safetensors files, sorted by name; without the index.
-    pub fn files(&self) -> impl Iterator<Item = &Path> {
-        self.files.iter().map(|file| file.path.as_path())
+    pub fn files(&self) -> &[SourceFile] {
+        &self.files
     }
 
     /// Sum of the files' sizes.
