@@ -190,6 +190,37 @@ fn a_read_only_folder() {
     folder.refused(&["convert", "m.safetensors", "--out-dir", place], 1, &words);
 }
 
+/// A folder that takes files but cannot be opened, and so not be synced.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_folder_that_cannot_be_synced_holds_the_whole_file_nevertheless() {
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::process::CommandExt;
+    const NOBODY: u32 = 65534;
+    let folder = Folder::with("m.safetensors", &plain_model());
+    let blind = folder.path("blind");
+    std::fs::create_dir(&blind).unwrap();
+    for (path, mode) in [(folder.root(), 0o755), (&blind, 0o333)] {
+        std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+    }
+    let mut tool = Command::new(tool::binary());
+    let tool = tool.args(["convert", "m.safetensors", "--out-dir", "blind"]);
+    let tool = tool.current_dir(folder.root());
+    if std::fs::read_dir(&blind).is_ok() {
+        // Permissions do not stop root.
+        tool.uid(NOBODY);
+    }
+    let Ok(output) = tool.output() else {
+        return skip("this system does not let tests run as someone else");
+    };
+    let run = Run::of(output);
+    std::fs::set_permissions(&blind, PermissionsExt::from_mode(0o755)).unwrap();
+    let words = ["blind/m-fp8.safetensors: is complete and has its name", "not be synced"];
+    run.must_say(1, &words);
+    assert!(!run.stderr.contains("othing was written"), "{}", run.stderr);
+    folder.done(&["verify", "m.safetensors", "blind/m-fp8.safetensors"]);
+}
+
 #[test]
 fn a_folder_that_is_not_there() {
     let folder = Folder::with("m.safetensors", &plain_model());

@@ -168,12 +168,38 @@ mod convert {
         let inputs = ["m.safetensors", "bad.safetensors", "z.safetensors"];
         let arguments = [&["convert", "--out-dir", "out", "--json"], &inputs[..]].concat();
         let run = folder.run(&arguments);
-        run.must_say(1, &["error: bad.safetensors:", "1 of 3 inputs were not converted: bad.safe"]);
+        run.must_say(1, &["error: bad.safetensors:", "1 of 3 inputs failed: bad.safe"]);
         let reports: Value = serde_json::from_str(&run.stdout).unwrap();
         let inputs: Vec<_> = reports.as_array().unwrap().iter().map(|r| &r["input"]).collect();
         assert_eq!(inputs, ["m.safetensors", "z.safetensors"]);
         assert!(folder.path("out/m-fp8.safetensors").exists());
         assert!(folder.path("out/z-fp8.safetensors").exists());
+    }
+
+    #[test]
+    fn a_command_that_fits_no_input_is_bad_usage_for_many_as_for_one() {
+        let folder = plain();
+        folder.write("n.safetensors", &plain_model());
+        let flags = ["--keep", "in", "--include", "ff"];
+        let both = ["convert", "m.safetensors", "n.safetensors"];
+        let words = ["contradict each other", "2 of 2 inputs failed: m.safetensors, n.safetensors"];
+        folder.refused(&[&both[..], &flags].concat(), 2, &words);
+        folder.write("n.safetensors", b"nonsense");
+        folder.refused(&[&both[..], &flags].concat(), 1, &["2 of 2 inputs failed"]);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_cannot_be_printed_is_converted_all_the_same() {
+        for flags in [&[][..], &["--json"]] {
+            let folder = plain();
+            let mut tool = Command::new(tool::binary());
+            let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+            let tool = tool.args(["convert", "m.safetensors"]).args(flags);
+            let run = Run::of(tool.current_dir(folder.root()).stdout(full).output().unwrap());
+            run.must_say(0, &["warning: cannot write to standard output"]);
+            folder.done(&["verify", "m.safetensors", "m-fp8.safetensors"]);
+        }
     }
 
     #[test]

@@ -144,6 +144,8 @@ pub enum TensorFileErrorKind {
     Exists,
     #[error("the disk has {available} bytes left, the file needs {needed}")]
     DiskFull { needed: u64, available: u64 },
+    #[error("is complete and has its name, but its folder could not be synced: {source}")]
+    FolderNotSynced { source: std::io::Error },
     #[error("not in the manifest")]
     UnknownTensor,
     #[error("{found} bytes given, {dtype} {shape:?} needs {expected}")]
@@ -187,6 +189,9 @@ impl TensorFileErrorKind {
             }
             Self::NotSafetensors { .. } => Some("convert it to safetensors first"),
             Self::ShardMissing { .. } => Some("fetch every file that the index names"),
+            Self::FolderNotSynced { .. } => {
+                Some("after a power failure it may be gone; the command `sync` makes sure of it")
+            }
             Self::Exists => Some("choose another name, or allow it to be replaced"),
             _ => None,
         }

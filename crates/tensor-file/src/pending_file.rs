@@ -75,7 +75,8 @@ impl PendingFile {
                 })?;
             }
         }
-        sync_folder(&folder_of(&target)).map_err(io("sync the folder of"))?;
+        sync_folder(&folder_of(&target))
+            .map_err(|source| Kind::FolderNotSynced { source }.at(&target))?;
         Ok(Committed { sync_time: start.elapsed(), bytes })
     }
 }

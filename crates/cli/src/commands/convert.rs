@@ -8,8 +8,8 @@ use roundwise_convert::{
 };
 
 use crate::arguments::ConvertOptions;
-use crate::console::{print, print_error, print_json, width};
-use crate::outcome::{BadUsage, is_stop};
+use crate::console::{print_error, tell, width};
+use crate::outcome::{BadUsage, is_bad_usage, is_stop};
 use crate::progress::Progress;
 use crate::stop;
 use crate::table::Table;
@@ -38,25 +38,30 @@ pub(crate) fn run(options: &ConvertOptions) -> anyhow::Result<bool> {
             }
             Err(error) => {
                 print_error(&error);
-                failed.push(job.input.display().to_string());
+                failed.push((job.input.display().to_string(), is_bad_usage(&error)));
             }
         }
     }
     if options.run.json {
-        match &reports[..] {
-            [report] if jobs.len() == 1 => print_json(report)?,
-            reports => print_json(&reports)?,
-        }
+        tell(&match &reports[..] {
+            [report] if jobs.len() == 1 => serde_json::to_string_pretty(report)?,
+            reports => serde_json::to_string_pretty(reports)?,
+        });
     }
     match stopped {
         Some(error) => Err(error),
         None if failed.is_empty() => Ok(true),
-        None => bail!(
-            "{} of {} inputs were not converted: {}",
-            failed.len(),
-            jobs.len(),
-            failed.join(", ")
-        ),
+        None => Err(some_failed(&failed, jobs.len())),
+    }
+}
+
+/// - `failed`: inputs, and whether what was asked for was wrong with them, not the files
+fn some_failed(failed: &[(String, bool)], jobs: usize) -> anyhow::Error {
+    let names: Vec<&str> = failed.iter().map(|(name, _)| name.as_str()).collect();
+    let text = format!("{} of {jobs} inputs failed: {}", failed.len(), names.join(", "));
+    match failed.iter().all(|(_, is_bad_usage)| *is_bad_usage) {
+        true => BadUsage(text).into(),
+        false => anyhow!(text),
     }
 }
 
@@ -72,7 +77,7 @@ fn run_job(options: &ConvertOptions, job: &Job) -> anyhow::Result<Report> {
         })?;
     }
     if !options.run.json && !options.run.quiet {
-        print(&describe(&report))?;
+        tell(&describe(&report));
     }
     Ok(report)
 }
