@@ -59,6 +59,13 @@ fn a_header_of_2_to_the_63_bytes() {
 }
 
 #[test]
+fn a_text_that_is_no_weight_file() {
+    let text = "A long text about something else entirely.\n".repeat(1000);
+    is_refused(text.as_bytes(), &["is a text file, not safetensors", "name the `.safetensors`"]);
+    is_refused(&broken("header-length-2-63.safetensors"), &["no safetensors file has such"]);
+}
+
+#[test]
 fn json_that_nests_without_end() {
     is_refused(&broken("deep-nesting.safetensors"), &["the header is not the JSON"]);
     // Inside a marker, too, which is JSON of its own.
@@ -272,6 +279,43 @@ fn a_recipe_with_an_unknown_key() {
 }
 
 #[test]
+fn a_recipe_with_a_wrong_type_is_told_in_words_of_recipes() {
+    let folder = Folder::with("m.safetensors", &plain_model());
+    for (text, word) in [
+        ("rules = ['a']", "expected a table such as `{ pattern = 'mlp', scheme = 'fp8' }`"),
+        ("keep = 'a'", "expected a list in brackets"),
+        ("scheme = 8", "expected text in quotes"),
+        ("min_size = 'big'", "expected a whole number"),
+        ("keep_distillation = 1", "expected true or false"),
+        ("keep_distillation = [true]", "wrong type: a list"),
+    ] {
+        folder.write("r.toml", text.as_bytes());
+        let words = ["r.toml", "line 1", word];
+        let run = folder.refused(&["plan", "m.safetensors", "--recipe", "r.toml"], 2, &words);
+        for jargon in ["struct", "RuleFile", "sequence", "u64", "boolean"] {
+            assert!(!run.stderr.contains(jargon), "{}", run.stderr);
+        }
+    }
+}
+
+#[test]
+fn an_unknown_size_of_blocks_names_the_form() {
+    let folder = Folder::with("m.safetensors", &plain_model());
+    for scheme in ["fp8-block-0", "fp8-block-x", "fp8-block-"] {
+        let words = ["unknown scheme", "fp8-block-<N>", "int8-block-<N>"];
+        folder.refused(&["convert", "m.safetensors", "--scheme", scheme], 2, &words);
+    }
+}
+
+#[test]
+fn standard_output_takes_no_weights() {
+    let folder = Folder::with("m.safetensors", &plain_model());
+    for flag in ["-o", "--report"] {
+        folder.refused(&["convert", "m.safetensors", flag, "-"], 2, &["standard output", "name a"]);
+    }
+}
+
+#[test]
 fn a_recipe_that_is_not_toml() {
     let folder = Folder::with("m.safetensors", &plain_model());
     folder.write("r.toml", &[b"keep = [".as_slice(), &b"[".repeat(100_000)].concat());
@@ -355,6 +399,24 @@ fn names_cannot_steer_the_terminal() {
         folder.done(&["convert", "m.safetensors"]),
         folder.done(&["verify", "m.safetensors", "m-fp8.safetensors"]),
         folder.run(&["convert", "m.safetensors", "--keep", "nothing"]).stderr,
+    ];
+    for text in shown {
+        assert!(!text.contains('\u{1b}') && !text.contains('\u{202e}'), "{text:?}");
+    }
+}
+
+#[test]
+fn names_of_files_cannot_steer_the_terminal() {
+    let name = "m\u{1b}[2J\u{202e}.safetensors";
+    let folder = Folder::with(name, &plain_model());
+    let output = "m\u{1b}[2J\u{202e}-fp8.safetensors";
+    let shown = [
+        folder.done(&["plan", name]),
+        folder.done(&["convert", name]),
+        folder.done(&["inspect", output]),
+        folder.done(&["verify", name, output]),
+        folder.run(&["convert", name]).stderr,
+        folder.run(&["convert", name, name]).stderr,
     ];
     for text in shown {
         assert!(!text.contains('\u{1b}') && !text.contains('\u{202e}'), "{text:?}");

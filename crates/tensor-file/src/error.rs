@@ -187,6 +187,10 @@ impl TensorFileErrorKind {
             Self::NotSafetensors { looks_like: GIT_LFS } => {
                 Some("fetch the real file: `git lfs pull`")
             }
+            Self::NotSafetensors { looks_like: TEXT } => Some("name the `.safetensors` file"),
+            Self::HeaderTooLong { .. } => {
+                Some("no safetensors file has such a header; this is something else, or damaged")
+            }
             Self::NotSafetensors { .. } => Some("convert it to safetensors first"),
             Self::ShardMissing { .. } => Some("fetch every file that the index names"),
             Self::FolderNotSynced { .. } => {
@@ -197,6 +201,9 @@ impl TensorFileErrorKind {
         }
     }
 }
+
+/// What a text is called in messages.
+pub(crate) const TEXT: &str = "a text file";
 
 /// What a Git LFS pointer is called in messages.
 pub(crate) const GIT_LFS: &str = "a Git LFS pointer";

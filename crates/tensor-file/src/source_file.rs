@@ -2,7 +2,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use crate::disk::{open_regular, read_exact_at};
-use crate::error::GIT_LFS;
+use crate::error::{GIT_LFS, TEXT};
 use crate::header::{HEADER_LIMIT_BYTES, RawHeader};
 use crate::tiling::DataRegion;
 use crate::{TensorFileError, TensorFileErrorKind as Kind};
@@ -112,6 +112,10 @@ fn other_format(start: [u8; 8]) -> Option<&'static str> {
         [b'G', b'G', b'U', b'F', ..] => Some("GGUF"),
         b"version " => Some(GIT_LFS),
         [b'<', b'!' | b'h' | b'H', ..] => Some("a web page"),
+        // As a length these eight bytes would be far past the limit.
+        text if text.iter().all(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace()) => {
+            Some(TEXT)
+        }
         _ => None,
     }
 }

@@ -13,7 +13,7 @@ use crate::outcome::{BadUsage, is_bad_usage, is_stop};
 use crate::progress::Progress;
 use crate::stop;
 use crate::table::Table;
-use crate::text::{bytes, counted, percent, plain, seconds};
+use crate::text::{bytes, counted, path, percent, plain, seconds};
 
 /// Reasons for keeping tensors that the summary lists.
 const REASONS_SHOWN: usize = 8;
@@ -92,6 +92,9 @@ fn jobs(options: &ConvertOptions, recipe: &Recipe) -> anyhow::Result<Vec<Job>> {
         bail!(BadUsage("--report names one file; convert one input at a time".into()));
     }
     let overwrite = if options.force { Overwrite::Replace } else { Overwrite::Refuse };
+    for named in options.output.iter().chain(&options.report) {
+        refuse_standard_output(named)?;
+    }
     let jobs: Vec<Job> = options
         .inputs
         .iter()
@@ -117,6 +120,18 @@ fn jobs(options: &ConvertOptions, recipe: &Recipe) -> anyhow::Result<Vec<Job>> {
         refuse_unfit(target.path, options.force)?;
     }
     Ok(jobs)
+}
+
+/// `-` means standard output elsewhere; here it would be a file of that name.
+fn refuse_standard_output(named: &Path) -> anyhow::Result<()> {
+    if named == Path::new("-") {
+        bail!(BadUsage(
+            "`-`: nothing is written to standard output; name a file (`./-` for one called so)\n  \
+             `--json` prints the report"
+                .into()
+        ));
+    }
+    Ok(())
 }
 
 /// A file that will be written.
@@ -169,16 +184,19 @@ fn refuse_inputs(targets: &[Target<'_>], inputs: &[PathBuf]) -> anyhow::Result<(
     Ok(())
 }
 
-fn refuse_unfit(path: &Path, is_forced: bool) -> anyhow::Result<()> {
-    if path.is_dir() {
-        bail!(BadUsage(format!("{}: is a folder\n  `--out-dir` writes into one", path.display())));
+fn refuse_unfit(target: &Path, is_forced: bool) -> anyhow::Result<()> {
+    if target.is_dir() {
+        bail!(BadUsage(format!(
+            "{}: is a folder\n  `--out-dir` writes into one",
+            target.display()
+        )));
     }
-    if path.exists() && !is_forced {
-        bail!("{}: exists already\n  use `--force` to replace it", path.display());
+    if target.exists() && !is_forced {
+        bail!("{}: exists already\n  use `--force` to replace it", target.display());
     }
-    match place(path).parent() {
+    match place(target).parent() {
         Some(folder) if !folder.is_dir() => {
-            bail!("{}: there is no folder {}", path.display(), folder.display())
+            bail!("{}: there is no folder {}", target.display(), folder.display())
         }
         _ => Ok(()),
     }
@@ -199,7 +217,7 @@ fn output_of(options: &ConvertOptions, input: &Path, recipe: &Recipe) -> PathBuf
 }
 
 fn describe(report: &Report) -> String {
-    let mut text = format!("{} → {}\n", report.input.display(), report.output.display());
+    let mut text = format!("{} → {}\n", path(&report.input), path(&report.output));
     text += &format!(
         "  {} (preset {}): {} converted, {} kept, {} removed\n",
         report.architecture, report.preset, report.converted, report.kept, report.removed

@@ -3,7 +3,7 @@ use roundwise_convert::{Finding, Verification, verify};
 use crate::arguments::VerifyOptions;
 use crate::console::{print, print_json, width};
 use crate::table::Table;
-use crate::text::{counted, percent, plain};
+use crate::text::{counted, path, percent, plain};
 
 const WORST_SHOWN: usize = 5;
 
@@ -20,7 +20,7 @@ pub(crate) fn run(options: &VerifyOptions) -> anyhow::Result<bool> {
 fn describe(verification: &Verification) -> String {
     let mut text = format!(
         "{}: {} in codes, {} identical, {} removed\n",
-        verification.converted.display(),
+        path(&verification.converted),
         counted(verification.layers.len(), "layer"),
         counted(verification.identical, "tensor"),
         verification.removed.len(),
