@@ -7,6 +7,7 @@
 mod architecture;
 mod buffers;
 mod decide;
+mod effects;
 mod error;
 mod hash;
 mod heuristic;

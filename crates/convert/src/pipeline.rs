@@ -189,12 +189,10 @@ fn create_output(
 
 fn nothing_to_convert(source: &Source, plan: &Plan) -> ConvertError {
     const SHOWN: usize = 5;
-    let reasons: Vec<String> = plan
-        .kept_reasons()
-        .into_iter()
-        .take(SHOWN)
-        .map(|(reason, count)| format!("{count} kept: {reason}"))
-        .collect();
+    let kept = plan.kept_reasons().into_iter().take(SHOWN);
+    let kept = kept.map(|(reason, count)| format!("{count} kept: {reason}"));
+    let notes = plan.notes.iter().map(|note| format!("note: {note}"));
+    let reasons: Vec<String> = kept.chain(notes).collect();
     let path = source.checkpoint.path().to_owned();
     ConvertError::NothingToConvert { path, reasons: reasons.join("\n  ") }
 }

@@ -89,7 +89,7 @@ impl Plan {
     /// # Errors
     /// [`ConvertError::Refused`] for models that have no quantized path in their consumer,
     /// [`ConvertError::Unreadable`] for layers in codes that cannot be decoded,
-    /// [`ConvertError::Misfit`] for rules that match nothing or contradict each other.
+    /// [`ConvertError::Misfit`] for rules that contradict each other.
     pub fn decide(
         source: &Source,
         recipe: &Recipe,
@@ -119,10 +119,11 @@ impl Plan {
                 products: source.stored.products(layer_of(&header.name)),
             })
             .collect();
-        rules.finish(path)?;
+        let mut notes = rules.finish(path)?;
         refuse_unreadable(path, source, &tensors)?;
         let metadata = header_metadata(source, recipe.layout(), &tensors);
-        let notes = disputed_metadata(source);
+        notes.extend(disputed_metadata(source));
+        notes.extend(forced_preset(recipe, &detected));
         Ok(Self { detected, preset, layout: recipe.layout(), tensors, notes, metadata })
     }
 
@@ -267,6 +268,15 @@ fn refuse_unreadable(
         true => Ok(()),
         false => Err(ConvertError::Unreadable { path: path.to_owned(), defects }),
     }
+}
+
+fn forced_preset(recipe: &Recipe, detected: &Detected) -> Option<Note> {
+    let forced = recipe.preset().filter(|preset| preset.name != detected.main.preset.name)?;
+    Some(Note::ForcedPreset {
+        forced: forced.name.clone(),
+        model: detected.main.title.to_owned(),
+        detected: detected.main.preset.name.clone(),
+    })
 }
 
 fn disputed_metadata(source: &Source) -> Vec<Note> {
