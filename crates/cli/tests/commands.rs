@@ -766,6 +766,34 @@ mod answers {
     }
 
     #[test]
+    fn every_key_of_presets_is_documented() {
+        agree("Presets", &[Folder::new().json(&["presets", "--json"])]);
+    }
+
+    #[test]
+    fn presets_tell_what_they_are_for_and_how_models_are_recognised() {
+        let text = Folder::new().done(&["presets"]);
+        for lines in [
+            "base: every model\n  every model, on top of its own preset\n",
+            "flux2: FLUX.2\n  FLUX.2 by double_blocks.0.img_attn.norm.key_norm.scale | ",
+            " and double_stream_modulation_img.lin.weight\n",
+            "chroma, distillation_large, keep_distillation: Chroma\n",
+            "distillation_small: Chroma, guidance network only\n  on request only\n",
+            "not converted: ",
+        ] {
+            assert!(text.contains(lines), "`{lines}` is not in: {text}");
+        }
+        // What is listed can be asked for.
+        let folder = plain();
+        for preset in folder.json(&["presets", "--json"]).as_array().unwrap() {
+            let name = preset["name"].as_str().unwrap();
+            let run = folder.run(&["plan", "m.safetensors", "--preset", name]);
+            let expected = if preset["refuses"].is_null() { 0 } else { 1 };
+            assert_eq!(run.code, expected, "{name}: {}", run.stderr);
+        }
+    }
+
+    #[test]
     fn every_key_of_schemes_is_documented() {
         agree("Schemes", &[Folder::new().json(&["schemes", "--json"])]);
     }
