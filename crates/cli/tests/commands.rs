@@ -1004,6 +1004,33 @@ mod verify {
     }
 
     #[test]
+    fn many_findings_are_cut_short_in_the_order_of_names() {
+        let tensors: Vec<Tensor> =
+            (10..42).map(|n| matrix(&format!("b.{n}.weight"), 8, 8)).collect();
+        let folder = Folder::with("m.safetensors", &safetensors(&tensors));
+        folder.done(&["convert", "m.safetensors", "--keep", "[1-3].$", "-q"]);
+        let mut file = folder.file("m-fp8.safetensors");
+        file.tensors.retain(|name, _| !name.starts_with("b.1") && !name.starts_with("b.2"));
+        file.metadata.insert("_quantization_metadata".into(), "nonsense".into());
+        for n in 10..42 {
+            file.tensors.remove(&format!("b.{n}.weight"));
+        }
+        folder.write("c.safetensors", &file.bytes());
+        let run = folder.run(&["verify", "m.safetensors", "c.safetensors"]);
+        assert_eq!(run.code, 3);
+        let wrong: Vec<&str> =
+            run.stdout.lines().filter(|line| line.starts_with("wrong: ")).collect();
+        assert_eq!(wrong.len(), 20, "{}", run.stdout);
+        assert!(wrong[0].starts_with("wrong: the file "), "{}", run.stdout);
+        assert!(wrong[1..].is_sorted(), "{}", run.stdout);
+        let json = folder.run(&["verify", "m.safetensors", "c.safetensors", "--json"]).stdout;
+        let json: Value = serde_json::from_str(&json).unwrap();
+        let more = json["defects"].as_array().unwrap().len() - 20;
+        let more = format!("… and {more} more (`--json` lists all)\nverification failed\n");
+        assert!(run.stdout.ends_with(&more), "{}", run.stdout);
+    }
+
+    #[test]
     fn a_broken_file_is_a_failure_and_not_a_finding() {
         let folder = plain();
         folder.write("c.safetensors", b"");
@@ -1026,7 +1053,13 @@ mod stop {
 
     #[test]
     fn ctrl_c_leaves_nothing_behind() {
-        for signal in ["INT", "TERM"] {
+        // Once for an orderly end; twice, as people do, for an end at once.
+        let cases = [
+            ("INT", 1, "error: stopped; nothing was written"),
+            ("TERM", 1, "error: stopped; nothing was written"),
+            ("INT", 2, "error: stopped"),
+        ];
+        for (signal, times, words) in cases {
             let folder = Folder::with("m.safetensors", &slow_model());
             folder.write("m-fp8.safetensors", b"mine");
             let before = folder.snapshot();
@@ -1037,15 +1070,32 @@ mod stop {
             wait_for_partial(&folder);
             let id = child.id().to_string();
             let kill = ["-s", signal, &id];
-            // Twice, as people do: the second one must not cut the tidying short.
-            for _ in 0..2 {
+            for _ in 0..times {
                 assert!(Command::new("kill").args(kill).status().unwrap().success());
             }
             let run = Run::of(child.wait_with_output().unwrap());
-            run.must_say(130, &["error: stopped; nothing was written"]);
+            run.must_say(130, &[words]);
             assert_eq!(run.stdout, "");
             assert!(before == folder.snapshot(), "left behind: {:?}", folder.names());
         }
+    }
+
+    #[test]
+    fn a_comparison_can_be_stopped() {
+        let folder = Folder::with("m.safetensors", &slow_model());
+        folder.done(&["convert", "m.safetensors"]);
+        let mut tool = Command::new(tool::binary());
+        tool.args(["verify", "m.safetensors", "m-fp8.safetensors", "--threads", "1"]);
+        let tool = tool.current_dir(folder.root()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = tool.spawn().unwrap();
+        // Sooner or later one falls into the work; before that it ends the program as well.
+        let id = child.id().to_string();
+        while child.try_wait().unwrap().is_none() {
+            let _ = Command::new("kill").args(["-s", "INT", &id]).stderr(Stdio::null()).status();
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        let status = child.wait().unwrap();
+        assert!(!status.success() && status.code() != Some(3), "{status}");
     }
 
     fn wait_for_partial(folder: &Folder) {

@@ -34,6 +34,7 @@ pub fn convert(job: &Job, watch: &dyn Watch) -> Result<Report, ConvertError> {
     let mut report = loop {
         let plan = Plan::decide(&source, &job.recipe, &not_finite)?;
         let output = create_output(job, &source, &plan)?;
+        notice(watch, Event::Created { unfinished: output.temporary_path() })?;
         let shop = Workshop { job, source: &source, plan: &plan, output: &output, watch };
         match shop.convert_all() {
             Ok(layers) => {

@@ -12,7 +12,8 @@ use crate::one_sided_markers::one_sided_markers;
 use crate::parallel::map_in_order;
 use crate::plan::layer_of;
 use crate::report::lossy;
-use crate::{ConvertError, Preset, Source};
+use crate::watch::notice;
+use crate::{ConvertError, Event, Preset, Source, Watch};
 
 /// What comparing a converted file with its original showed.
 #[derive(Clone, Debug, Serialize)]
@@ -67,11 +68,12 @@ const MOST_STEPS: f32 = 2.0;
 /// Compares a converted file with its original: structure, untouched tensors, error of each layer.
 ///
 /// # Errors
-/// Only when a file cannot be read; what is wrong with the converted file is a [`Finding`].
+/// When a file cannot be read or the watcher says stop; what is wrong with the converted file is a [`Finding`].
 pub fn verify(
     original: &Path,
     converted: &Path,
     threads: NonZeroUsize,
+    watch: &dyn Watch,
 ) -> Result<Verification, ConvertError> {
     let comparison =
         Comparison { original: Source::open(original)?, converted: Source::open(converted)? };
@@ -80,7 +82,14 @@ pub fn verify(
     let mut identical = 0;
     let mut removed = vec![];
     let tensors = comparison.original.checkpoint.tensors();
-    for outcome in map_in_order(tensors, threads, |header, _| comparison.compare(header))? {
+    let bytes = tensors.iter().map(TensorHeader::byte_len).sum();
+    notice(watch, Event::Started { tensors: tensors.len(), bytes })?;
+    let outcomes = map_in_order(tensors, threads, |header, _| {
+        let outcome = comparison.compare(header)?;
+        notice(watch, Event::Advanced { bytes: header.byte_len() })?;
+        Ok::<_, ConvertError>(outcome)
+    });
+    for outcome in outcomes? {
         match outcome {
             Outcome::Identical => identical += 1,
             Outcome::Removed(name) => removed.push(name),

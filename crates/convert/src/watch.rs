@@ -1,4 +1,5 @@
 use std::ops::ControlFlow;
+use std::path::Path;
 
 use crate::{ConvertError, TensorReport};
 
@@ -6,6 +7,12 @@ use crate::{ConvertError, TensorReport};
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event<'a> {
+    /// An unfinished output lies on the disk. It goes away by itself, unless the program ends
+    /// without ceremony.
+    Created {
+        /// Where it lies.
+        unfinished: &'a Path,
+    },
     /// Work begins, or begins again after a weight turned out to hold no finite numbers.
     Started {
         /// Tensors to go through.

@@ -47,6 +47,10 @@ impl PendingFile {
         &self.target
     }
 
+    pub(crate) fn temporary_path(&self) -> &Path {
+        self.temporary.path()
+    }
+
     pub(crate) fn file(&self) -> &File {
         self.temporary.as_file()
     }

@@ -57,6 +57,12 @@ impl TensorFileWriter {
         &self.manifest
     }
 
+    /// Where the file is until [`Self::commit`]: what a program removes that ends without dropping
+    /// this.
+    pub fn temporary_path(&self) -> &Path {
+        self.pending.temporary_path()
+    }
+
     /// Writes a whole tensor.
     ///
     /// # Errors

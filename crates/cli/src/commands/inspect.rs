@@ -1,7 +1,7 @@
 use roundwise_convert::{Inspection, inspect};
 
 use crate::arguments::InspectOptions;
-use crate::commands::verify::describe_finding;
+use crate::commands::verify::describe_findings;
 use crate::console::{print, print_json, width};
 use crate::table::Table;
 use crate::text::{bytes, counted, path, plain};
@@ -49,8 +49,5 @@ fn describe(inspection: &Inspection) -> String {
     for (key, value) in &inspection.metadata {
         text += &format!("header `{}`: {}\n", plain(key), plain(value));
     }
-    for finding in &inspection.defects {
-        text += &describe_finding(finding);
-    }
-    text
+    text + &describe_findings(&inspection.defects)
 }
