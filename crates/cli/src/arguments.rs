@@ -30,6 +30,8 @@ pub(crate) enum Command {
     Inspect(InspectOptions),
     /// Compare a converted file with its original
     Verify(VerifyOptions),
+    /// List the presets, what they are for and how their models are recognised
+    Presets(PresetsOptions),
     /// List the schemes and who opens them
     Schemes(SchemesOptions),
     /// Print a completion script for a shell
@@ -92,6 +94,13 @@ pub(crate) struct VerifyOptions {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct PresetsOptions {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct SchemesOptions {
     /// Print JSON
     #[arg(long)]
@@ -140,7 +149,7 @@ pub(crate) struct RecipeOptions {
     /// How the file is laid out: comfy, comfy-legacy [default: comfy]
     #[arg(long, value_name = "LAYOUT")]
     layout: Option<String>,
-    /// Preset to use instead of the one that is detected, e.g. t5xxl
+    /// Preset to use instead of the one that is detected, e.g. t5xxl; see `roundwise presets`
     #[arg(long, value_name = "NAME")]
     preset: Option<String>,
     /// Keep the layers that distilled Chroma models are sensitive in

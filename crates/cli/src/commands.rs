@@ -4,5 +4,6 @@ pub(crate) mod completions;
 pub(crate) mod convert;
 pub(crate) mod inspect;
 pub(crate) mod plan;
+pub(crate) mod presets;
 pub(crate) mod schemes;
 pub(crate) mod verify;

@@ -13,6 +13,17 @@ pub(crate) fn print(text: &str) -> std::io::Result<()> {
     }
 }
 
+/// [`print`] about work that is done: that it cannot be told does not undo it.
+pub(crate) fn tell(text: &str) {
+    if let Err(error) = print(text) {
+        eprintln!("{} cannot write to standard output: {error}", warning());
+    }
+}
+
+fn warning() -> console::StyledObject<&'static str> {
+    style("warning:").yellow().bold().for_stderr()
+}
+
 fn write_line(text: &str) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     out.write_all(text.as_bytes())?;

@@ -65,7 +65,8 @@ pub(crate) fn is_stop(error: &anyhow::Error) -> bool {
     matches!(error.downcast_ref::<ConvertError>(), Some(ConvertError::Stopped))
 }
 
-fn is_bad_usage(error: &anyhow::Error) -> bool {
+/// Whether the command was wrong, rather than a file.
+pub(crate) fn is_bad_usage(error: &anyhow::Error) -> bool {
     error.is::<BadUsage>()
         || matches!(
             error.downcast_ref::<ConvertError>(),

@@ -1,17 +1,24 @@
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use roundwise_convert::{Event, Watch};
 
 use crate::stop;
-use crate::text::plain;
+use crate::text::{path, plain};
 
 /// One bar for the whole job on a terminal; nothing anywhere else.
 pub(crate) struct Progress {
     bar: ProgressBar,
     is_quiet: bool,
+    /// Whether there is something to reckon the remaining time from.
+    is_under_way: AtomicBool,
 }
+
+const BEGINNING: &str = "{prefix} {wide_bar:.cyan/dim} {bytes}/{total_bytes} {msg}";
+const UNDER_WAY: &str =
+    "{prefix} {wide_bar:.cyan/dim} {bytes}/{total_bytes} {binary_bytes_per_sec} {eta} left {msg}";
 
 impl Progress {
     /// - `is_quiet`: no bar even on a terminal, and no notes
@@ -20,31 +27,47 @@ impl Progress {
             true => ProgressDrawTarget::hidden(),
             false => ProgressDrawTarget::stderr(),
         };
-        let template = "{prefix} {wide_bar:.cyan/dim} {bytes}/{total_bytes} {binary_bytes_per_sec} \
-                        {eta} {msg}";
-        let name = plain(&input.file_name().unwrap_or(input.as_os_str()).to_string_lossy());
+        let name = path(input.file_name().unwrap_or(input.as_os_str()).as_ref());
         let prefix = console::truncate_str(&name, 24, "…").into_owned();
-        let mut bar = ProgressBar::with_draw_target(None, target).with_prefix(prefix);
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            bar = bar.with_style(style);
-        }
-        Self { bar, is_quiet }
+        let bar = ProgressBar::with_draw_target(None, target).with_prefix(prefix);
+        Self { bar, is_quiet, is_under_way: AtomicBool::new(false) }
     }
 
     /// Takes the bar away.
     pub(crate) fn finish(&self) {
         self.bar.finish_and_clear();
     }
+
+    fn begin(&self, bytes: u64, doing: &'static str) {
+        self.is_under_way.store(false, Ordering::Relaxed);
+        self.set_style(BEGINNING);
+        self.bar.set_length(bytes);
+        self.bar.set_message(doing);
+        self.bar.reset();
+        self.bar.tick();
+    }
+
+    fn advance(&self, bytes: u64) {
+        if bytes > 0 && !self.is_under_way.swap(true, Ordering::Relaxed) {
+            self.set_style(UNDER_WAY);
+        }
+        self.bar.inc(bytes);
+    }
+
+    fn set_style(&self, template: &str) {
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            self.bar.set_style(style);
+        }
+    }
 }
 
 impl Watch for Progress {
     fn notice(&self, event: Event<'_>) -> ControlFlow<()> {
         match event {
-            Event::Started { bytes, .. } => {
-                self.bar.set_length(bytes);
-                self.bar.reset();
-            }
-            Event::Advanced { bytes } => self.bar.inc(bytes),
+            Event::Created { unfinished } => stop::note_unfinished(unfinished),
+            Event::Started { bytes, .. } => self.begin(bytes, ""),
+            Event::Hashing { bytes } => self.begin(bytes, "hashing the input"),
+            Event::Advanced { bytes } => self.advance(bytes),
             Event::NotFinite { tensor } if !self.is_quiet => self.bar.suspend(|| {
                 let tensor = plain(tensor);
                 eprintln!("note: `{tensor}` holds a NaN or an infinity; starting again to keep it");

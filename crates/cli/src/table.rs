@@ -25,6 +25,12 @@ impl Table {
         self.rows.is_empty()
     }
 
+    /// Whether nothing is cut and no line broken in lines of `width` columns.
+    pub(crate) fn fits(&self, width: usize) -> bool {
+        let columns: usize = self.natural_widths().iter().map(|width| width + GAP).sum();
+        columns <= width
+    }
+
     /// The table, indented by two, in lines of at most `width` columns where that is possible.
     pub(crate) fn render(&self, width: usize) -> String {
         let widths = self.widths(width.saturating_sub(GAP));
@@ -43,14 +49,17 @@ impl Table {
         lines
     }
 
+    fn natural_widths(&self) -> Vec<usize> {
+        let widest = |column: usize| {
+            let cells = self.rows.iter().filter_map(|row| row.get(column));
+            let widest = cells.map(|cell| measure_text_width(cell)).max().unwrap_or(0);
+            widest.max(measure_text_width(self.head[column]))
+        };
+        (0..self.head.len()).map(widest).collect()
+    }
+
     fn widths(&self, available: usize) -> Vec<usize> {
-        let mut widths: Vec<usize> = (0..self.head.len())
-            .map(|column| {
-                let cells = self.rows.iter().filter_map(|row| row.get(column));
-                let widest = cells.map(|cell| measure_text_width(cell)).max().unwrap_or(0);
-                widest.max(measure_text_width(self.head[column]))
-            })
-            .collect();
+        let mut widths = self.natural_widths();
         let total: usize = widths.iter().map(|width| width + GAP).sum();
         for _ in available..total {
             // The first column may be twice as wide: what is cut from it is lost.
@@ -84,7 +93,7 @@ fn push_row(lines: &mut String, cells: &[Vec<String>], widths: &[usize]) {
 }
 
 /// Lines of whole words; a word that is too long alone is cut.
-fn wrap(text: &str, width: usize) -> Vec<String> {
+pub(crate) fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split(' ') {
         let word = truncate_str(word, width, "…");

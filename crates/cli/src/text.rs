@@ -37,6 +37,11 @@ pub(crate) fn plain(text: &str) -> String {
     shown
 }
 
+/// A path as [`plain`] text.
+pub(crate) fn path(path: &std::path::Path) -> String {
+    plain(&path.to_string_lossy())
+}
+
 /// `[1536, 384]`.
 pub(crate) fn shape(sizes: &[u64]) -> String {
     format!("{sizes:?}")

@@ -59,6 +59,13 @@ fn a_header_of_2_to_the_63_bytes() {
 }
 
 #[test]
+fn a_text_that_is_no_weight_file() {
+    let text = "A long text about something else entirely.\n".repeat(1000);
+    is_refused(text.as_bytes(), &["is a text file, not safetensors", "name the `.safetensors`"]);
+    is_refused(&broken("header-length-2-63.safetensors"), &["no safetensors file has such"]);
+}
+
+#[test]
 fn json_that_nests_without_end() {
     is_refused(&broken("deep-nesting.safetensors"), &["the header is not the JSON"]);
     // Inside a marker, too, which is JSON of its own.
@@ -190,6 +197,37 @@ fn a_read_only_folder() {
     folder.refused(&["convert", "m.safetensors", "--out-dir", place], 1, &words);
 }
 
+/// A folder that takes files but cannot be opened, and so not be synced.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_folder_that_cannot_be_synced_holds_the_whole_file_nevertheless() {
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::process::CommandExt;
+    const NOBODY: u32 = 65534;
+    let folder = Folder::with("m.safetensors", &plain_model());
+    let blind = folder.path("blind");
+    std::fs::create_dir(&blind).unwrap();
+    for (path, mode) in [(folder.root(), 0o755), (&blind, 0o333)] {
+        std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+    }
+    let mut tool = Command::new(tool::binary());
+    let tool = tool.args(["convert", "m.safetensors", "--out-dir", "blind"]);
+    let tool = tool.current_dir(folder.root());
+    if std::fs::read_dir(&blind).is_ok() {
+        // Permissions do not stop root.
+        tool.uid(NOBODY);
+    }
+    let Ok(output) = tool.output() else {
+        return skip("this system does not let tests run as someone else");
+    };
+    let run = Run::of(output);
+    std::fs::set_permissions(&blind, PermissionsExt::from_mode(0o755)).unwrap();
+    let words = ["blind/m-fp8.safetensors: is complete and has its name", "not be synced"];
+    run.must_say(1, &words);
+    assert!(!run.stderr.contains("othing was written"), "{}", run.stderr);
+    folder.done(&["verify", "m.safetensors", "blind/m-fp8.safetensors"]);
+}
+
 #[test]
 fn a_folder_that_is_not_there() {
     let folder = Folder::with("m.safetensors", &plain_model());
@@ -238,6 +276,43 @@ fn a_recipe_with_an_unknown_key() {
     folder.refused(&["convert", "m.safetensors", "--recipe", "r.toml"], 2, &words);
     folder.write("r.toml", b"[[rules]]\npattern = 'a'\nscheme = 'int8'\nscale = 1\n");
     folder.refused(&["plan", "m.safetensors", "--recipe", "r.toml"], 2, &["r.toml", "`scale`"]);
+}
+
+#[test]
+fn a_recipe_with_a_wrong_type_is_told_in_words_of_recipes() {
+    let folder = Folder::with("m.safetensors", &plain_model());
+    for (text, word) in [
+        ("rules = ['a']", "expected a table such as `{ pattern = 'mlp', scheme = 'fp8' }`"),
+        ("keep = 'a'", "expected a list in brackets"),
+        ("scheme = 8", "expected text in quotes"),
+        ("min_size = 'big'", "expected a whole number"),
+        ("keep_distillation = 1", "expected true or false"),
+        ("keep_distillation = [true]", "wrong type: a list"),
+    ] {
+        folder.write("r.toml", text.as_bytes());
+        let words = ["r.toml", "line 1", word];
+        let run = folder.refused(&["plan", "m.safetensors", "--recipe", "r.toml"], 2, &words);
+        for jargon in ["struct", "RuleFile", "sequence", "u64", "boolean"] {
+            assert!(!run.stderr.contains(jargon), "{}", run.stderr);
+        }
+    }
+}
+
+#[test]
+fn an_unknown_size_of_blocks_names_the_form() {
+    let folder = Folder::with("m.safetensors", &plain_model());
+    for scheme in ["fp8-block-0", "fp8-block-x", "fp8-block-"] {
+        let words = ["unknown scheme", "fp8-block-<N>", "int8-block-<N>"];
+        folder.refused(&["convert", "m.safetensors", "--scheme", scheme], 2, &words);
+    }
+}
+
+#[test]
+fn standard_output_takes_no_weights() {
+    let folder = Folder::with("m.safetensors", &plain_model());
+    for flag in ["-o", "--report"] {
+        folder.refused(&["convert", "m.safetensors", flag, "-"], 2, &["standard output", "name a"]);
+    }
 }
 
 #[test]
@@ -323,7 +398,25 @@ fn names_cannot_steer_the_terminal() {
         folder.done(&["plan", "m.safetensors"]),
         folder.done(&["convert", "m.safetensors"]),
         folder.done(&["verify", "m.safetensors", "m-fp8.safetensors"]),
-        folder.run(&["convert", "m.safetensors", "--keep", "nothing"]).stderr,
+        folder.run(&["convert", "m.safetensors", "--keep", "."]).stderr,
+    ];
+    for text in shown {
+        assert!(!text.contains('\u{1b}') && !text.contains('\u{202e}'), "{text:?}");
+    }
+}
+
+#[test]
+fn names_of_files_cannot_steer_the_terminal() {
+    let name = "m\u{1b}[2J\u{202e}.safetensors";
+    let folder = Folder::with(name, &plain_model());
+    let output = "m\u{1b}[2J\u{202e}-fp8.safetensors";
+    let shown = [
+        folder.done(&["plan", name]),
+        folder.done(&["convert", name]),
+        folder.done(&["inspect", output]),
+        folder.done(&["verify", name, output]),
+        folder.run(&["convert", name]).stderr,
+        folder.run(&["convert", name, name]).stderr,
     ];
     for text in shown {
         assert!(!text.contains('\u{1b}') && !text.contains('\u{202e}'), "{text:?}");

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use roundwise_testkit::files::{Tensor, safetensors};
+use roundwise_testkit::files::{Tensor, safetensors, safetensors_with_metadata};
 use roundwise_testkit::weights::gaussian;
 use serde_json::Value;
 use tool::{
@@ -168,12 +168,38 @@ mod convert {
         let inputs = ["m.safetensors", "bad.safetensors", "z.safetensors"];
         let arguments = [&["convert", "--out-dir", "out", "--json"], &inputs[..]].concat();
         let run = folder.run(&arguments);
-        run.must_say(1, &["error: bad.safetensors:", "1 of 3 inputs were not converted: bad.safe"]);
+        run.must_say(1, &["error: bad.safetensors:", "1 of 3 inputs failed: bad.safe"]);
         let reports: Value = serde_json::from_str(&run.stdout).unwrap();
         let inputs: Vec<_> = reports.as_array().unwrap().iter().map(|r| &r["input"]).collect();
         assert_eq!(inputs, ["m.safetensors", "z.safetensors"]);
         assert!(folder.path("out/m-fp8.safetensors").exists());
         assert!(folder.path("out/z-fp8.safetensors").exists());
+    }
+
+    #[test]
+    fn a_command_that_fits_no_input_is_bad_usage_for_many_as_for_one() {
+        let folder = plain();
+        folder.write("n.safetensors", &plain_model());
+        let flags = ["--keep", "in", "--include", "ff"];
+        let both = ["convert", "m.safetensors", "n.safetensors"];
+        let words = ["contradict each other", "2 of 2 inputs failed: m.safetensors, n.safetensors"];
+        folder.refused(&[&both[..], &flags].concat(), 2, &words);
+        folder.write("n.safetensors", b"nonsense");
+        folder.refused(&[&both[..], &flags].concat(), 1, &["2 of 2 inputs failed"]);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_cannot_be_printed_is_converted_all_the_same() {
+        for flags in [&[][..], &["--json"]] {
+            let folder = plain();
+            let mut tool = Command::new(tool::binary());
+            let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+            let tool = tool.args(["convert", "m.safetensors"]).args(flags);
+            let run = Run::of(tool.current_dir(folder.root()).stdout(full).output().unwrap());
+            run.must_say(0, &["warning: cannot write to standard output"]);
+            folder.done(&["verify", "m.safetensors", "m-fp8.safetensors"]);
+        }
     }
 
     #[test]
@@ -237,7 +263,7 @@ mod recipe {
             (&[][..], "quantizefp8: linear weight"),
             (&["--keep", r"ff\.in"], r"copy: kept by `ff\.in`"),
             (&["--rule", r"\.in$=int8-row"], r"quantizeint8-row: rule `\.in$`"),
-            (&["--rule", "a=b=int8", "--rule", "in=int8"], ""),
+            (&["--rule", "a=b=int8", "--rule", "in=int8"], "quantizeint8: rule `in`"),
             (&["--min-size", "32769"], "copy: 32768 elements, under the minimum of 32769"),
             (&["--min-size", "32768"], "quantizefp8: linear weight"),
             (&["--heuristic", "basic"], "quantizefp8: linear weight"),
@@ -246,26 +272,103 @@ mod recipe {
             // The first rule decides; the second is of use for the other layer.
             (&["--rule", r"\.in=int8", "--rule", "ff=fp8-row"], r"quantizeint8: rule `\.in`"),
         ] {
-            if expected.is_empty() {
-                let arguments = [&["plan", "m.safetensors"], flags].concat();
-                folder.refused(&arguments, 2, &["rule pattern `a=b` matches no weight"]);
-            } else {
-                assert_eq!(decided(&folder, inner, flags), expected, "{flags:?}");
-            }
+            assert_eq!(decided(&folder, inner, flags), expected, "{flags:?}");
         }
         assert_eq!(decided(&folder, outer, &["--keep", r"\.in"]), "quantizefp8: linear weight");
     }
 
+    /// Notes of a plan under these flags.
+    #[track_caller]
+    fn notes(folder: &Folder, flags: &[&str]) -> Vec<String> {
+        let arguments = [&["plan", "m.safetensors"], flags].concat();
+        let text = folder.done(&arguments);
+        let plan = folder.json(&[&arguments[..], &["--json"]].concat());
+        let notes: Vec<String> = serde_json::from_value(plan["notes"].clone()).unwrap();
+        let printed = text.lines().filter_map(|line| line.strip_prefix("note: "));
+        assert!(printed.eq(notes.iter()), "{text}");
+        notes
+    }
+
     #[test]
-    fn what_has_no_effect_is_an_error() {
+    fn what_changes_nothing_is_noted() {
+        let folder = plain();
+        for (flags, expected) in [
+            (&[][..], &[][..]),
+            (&["--keep", "qkv"], &["keep `qkv` matches no tensor of this file"]),
+            (
+                &["--include", "conv"],
+                &["include `conv` matches no weight of this file that can be converted"],
+            ),
+            (
+                &["--rule", "norm=int8"],
+                &["rule `norm` matches no weight of this file that can be converted"],
+            ),
+            // Kept anyway; and the second pattern is covered by the first.
+            (&["--keep", "conv"], &["keep `conv` changes nothing: what it matches is kept anyway"]),
+            (
+                &["--keep", r"ff\.in", "--keep", r"\.in"],
+                &[r"keep `\.in` changes nothing: what it matches is kept anyway"],
+            ),
+            (
+                &["--include", "ff"],
+                &["include `ff` changes nothing: what it matches is converted anyway"],
+            ),
+            (&["--include", "ff", "--heuristic", "classic"], &["`heuristic` changes nothing"]),
+            (&["--include", "in", "--heuristic", "classic"], &[]),
+            (&["--rule", "ff=fp8"], &["rule `ff` changes nothing: an earlier rule decides, or"]),
+            (
+                &["--rule", "ff=int8", "--rule", "in=fp8-row"],
+                &["rule `in` changes nothing: an earlier rule decides, or"],
+            ),
+            (&["--rule", r"\.in=int8", "--rule", "ff=fp8-row"], &[]),
+            (&["--keep-distillation"], &["`keep_distillation` changes nothing: this file has no"]),
+            (&["--ignore-base-list"], &["`ignore_base_list` changes nothing: the base list"]),
+            (&["--heuristic", "basic"], &["`heuristic` changes nothing: every weight that"]),
+            (&["--min-size", "32768"], &["`min_size` changes nothing: every weight that"]),
+            (
+                &["--preset", "t5xxl"],
+                &[
+                    "preset `t5xxl` was asked for; the file looks like: unrecognised model (preset `gene",
+                ],
+            ),
+            (&["--preset", "generic"], &[]),
+        ] {
+            let found = notes(&folder, flags);
+            assert_eq!(found.len(), expected.len(), "{flags:?}: {found:?}");
+            for (found, expected) in found.iter().zip(expected) {
+                assert!(found.starts_with(expected), "{flags:?}: {found}");
+            }
+        }
+        let converted = folder.done(&["convert", "m.safetensors", "--keep", "qkv"]);
+        assert!(converted.contains("  note: keep `qkv` matches no tensor of this file\n"));
+        let flags = ["--keep", "ff", "--include", "qkv", "--force"];
+        let words = ["nothing to convert", "note: include `qkv` matches no weight"];
+        folder.refused(&[&["convert", "m.safetensors"], &flags[..]].concat(), 1, &words);
+    }
+
+    #[test]
+    fn flags_that_change_something_are_not_noted() {
+        let folder = Folder::with("m.safetensors", &chroma_model());
+        assert_eq!(notes(&folder, &["--keep-distillation"]).len(), 1, "preset chroma does it");
+        for flags in [
+            &["--preset", "distillation_small", "--keep-distillation"][..],
+            &["--min-size", "4000"],
+            &["--heuristic", "basic"],
+        ] {
+            let found = notes(&folder, flags);
+            let others = found.iter().filter(|note| !note.starts_with("preset"));
+            assert_eq!(others.count(), 0, "{flags:?}: {found:?}");
+        }
+        let folder = Folder::with("m.safetensors", &t5_model());
+        assert_eq!(notes(&folder, &["--ignore-base-list", "--preset", "generic"]).len(), 1);
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_an_error() {
         let folder = plain();
         for (flags, words) in [
-            (&["--keep", "qkv"][..], "keep pattern `qkv` matches no tensor"),
-            (&["--include", "conv"], "include pattern `conv` matches no weight that can be"),
-            (&["--rule", "norm=int8"], "rule pattern `norm` matches no weight that can be"),
-            (&["--keep", "in", "--include", "ff"], "contradict each other"),
+            (&["--keep", "in", "--include", "ff"][..], "contradict each other"),
             (&["--keep", "in", "--rule", "ff=int8"], "contradict each other"),
-            (&["--keep-distillation"], "`keep_distillation` applies to no weight"),
             (&["--rule", "int8"], "expected REGEX=SCHEME"),
             (&["--rule", "=int8"], "expected REGEX=SCHEME"),
             (&["--scheme", "int8", "--layout", "comfy-legacy"], "`comfy-legacy` cannot store"),
@@ -286,18 +389,6 @@ mod recipe {
             for command in ["plan", "convert"] {
                 folder.refused(&[&[command, "m.safetensors"], flags].concat(), 2, &[words]);
             }
-        }
-    }
-
-    #[test]
-    fn patterns_that_only_confirm_are_of_use() {
-        let folder = plain();
-        // Kept anyway; and the second pattern is covered by the first.
-        for flags in
-            [&["--keep", "conv"][..], &["--keep", "ff", "--keep", "ff.in", "--rule", "x=int8"]]
-        {
-            let run = folder.run(&[&["plan", "m.safetensors"], flags].concat());
-            assert!(!run.stderr.contains("keep pattern"), "{}", run.stderr);
         }
     }
 
@@ -345,6 +436,20 @@ mod models {
         let legacy = ["convert", "m.safetensors", "--layout", "comfy-legacy"];
         folder.done(&legacy);
         assert_eq!(folder.file("m-fp8-legacy.safetensors").get("scaled_fp8").shape, [0]);
+    }
+
+    /// ComfyUI's loader of text encoders looks for `scaled_fp8` without any prefix.
+    #[test]
+    fn a_legacy_text_encoder_is_marked_where_its_loader_looks() {
+        let tensors = File::parse(&t5_model()).tensors.into_values();
+        let prefixed: Vec<Tensor> =
+            tensors.map(|t| Tensor { name: format!("transformer.{}", t.name), ..t }).collect();
+        let folder = Folder::with("m.safetensors", &safetensors(&prefixed));
+        folder.done(&["convert", "m.safetensors", "--layout", "comfy-legacy"]);
+        let file = folder.file("m-fp8-legacy.safetensors");
+        assert_eq!(file.get("scaled_fp8").shape, [0]);
+        assert!(!file.tensors.contains_key("transformer.scaled_fp8"));
+        folder.done(&["verify", "m.safetensors", "m-fp8-legacy.safetensors"]);
     }
 
     #[test]
@@ -439,6 +544,121 @@ mod again {
             ];
             assert!((old[0] - new[0]).abs() <= 1e-6 * old[0], "{old:?} {new:?}");
         }
+    }
+
+    const FULL: &[u8] = br#"{"format": "float8_e4m3fn", "full_precision_matrix_mult": true}"#;
+
+    /// Makes the first layer of a converted file ask for products in full precision.
+    fn ask_for_full_precision(file: &mut File) {
+        let marker = file.get_mut("blocks.0.ff.in.comfy_quant");
+        marker.bytes = FULL.to_vec();
+        marker.shape = vec![FULL.len()];
+        let entry = file.metadata.get_mut("_quantization_metadata").unwrap();
+        let plain = r#"{"format": "float8_e4m3fn"}"#;
+        *entry = entry.replacen(plain, std::str::from_utf8(FULL).unwrap(), 1);
+    }
+
+    #[test]
+    fn products_in_full_precision_stay_so() {
+        let folder = plain();
+        folder.done(&["convert", "m.safetensors"]);
+        let mut file = folder.file("m-fp8.safetensors");
+        ask_for_full_precision(&mut file);
+        folder.write("full.safetensors", &file.bytes());
+        folder.done(&["convert", "full.safetensors", "--scheme", "int8-row"]);
+        folder.done(&["verify", "full.safetensors", "full-int8-row.safetensors"]);
+        let mut after = folder.file("full-int8-row.safetensors");
+        let full =
+            r#"{"format": "int8_tensorwise", "full_precision_matrix_mult": true, "per_row": true}"#;
+        assert_eq!(after.get("blocks.0.ff.in.comfy_quant").bytes, full.as_bytes());
+        assert!(after.metadata["_quantization_metadata"].contains(full));
+        let any = br#"{"format": "int8_tensorwise", "per_row": true}"#;
+        assert_eq!(after.get("blocks.0.ff.out.comfy_quant").bytes, any);
+
+        let marker = after.get_mut("blocks.0.ff.in.comfy_quant");
+        (marker.bytes, marker.shape) = (any.to_vec(), vec![any.len()]);
+        after.metadata.remove("_quantization_metadata");
+        folder.write("lost.safetensors", &after.bytes());
+        let run = folder.run(&["verify", "full.safetensors", "lost.safetensors"]);
+        assert_eq!(run.code, 3);
+        let words = "wrong: `blocks.0.ff.in` no longer asks for products in full precision";
+        assert!(run.stdout.contains(words), "{}", run.stdout);
+    }
+
+    #[test]
+    fn a_legacy_marker_of_two_elements_asks_for_full_precision_of_every_layer() {
+        let folder = plain();
+        folder.done(&["convert", "m.safetensors", "--layout", "comfy-legacy"]);
+        let mut file = folder.file("m-fp8-legacy.safetensors");
+        folder.done(&["convert", "m-fp8-legacy.safetensors", "-o", "full.safetensors"]);
+        let marker = file.get_mut("scaled_fp8");
+        (marker.bytes, marker.shape) = (vec![0], vec![1]);
+        folder.write("one.safetensors", &file.bytes());
+        folder.done(&["convert", "one.safetensors", "-o", "any.safetensors"]);
+        let any = br#"{"format": "float8_e4m3fn"}"#;
+        for layer in ["blocks.0.ff.in", "blocks.0.ff.out"] {
+            let name = format!("{layer}.comfy_quant");
+            assert_eq!(folder.file("full.safetensors").get(&name).bytes, FULL);
+            assert_eq!(folder.file("any.safetensors").get(&name).bytes, any);
+        }
+    }
+
+    /// Two shards of one tensor group each, with header entries of their own.
+    fn shards(folder: &Folder, file: &File, metadata: [&[(&str, &str)]; 2]) {
+        let mut map = vec![];
+        for (number, entries) in metadata.into_iter().enumerate() {
+            let layer = ["blocks.0.ff.in", "blocks.0.ff.out"][number];
+            let is_here = |name: &&str| name.starts_with(layer);
+            let names: Vec<&str> = file.names().into_iter().filter(is_here).collect();
+            let tensors: Vec<Tensor> = names.iter().map(|name| file.get(name).clone()).collect();
+            let shard = format!("{number}.safetensors");
+            folder.write(&format!("big/{shard}"), &safetensors_with_metadata(&tensors, entries));
+            map.extend(names.iter().map(|name| format!("\"{name}\":\"{shard}\"")));
+        }
+        let index = format!("{{\"weight_map\":{{{}}}}}", map.join(","));
+        folder.write("big/model.safetensors.index.json", index.as_bytes());
+    }
+
+    /// What the header says of one layer in codes.
+    fn entry_of(layer: &str, marker: &str) -> String {
+        format!(r#"{{"format_version": "1.0", "layers": {{"{layer}": {marker}}}}}"#)
+    }
+
+    #[test]
+    fn layers_of_every_shard_s_header_are_read() {
+        let folder = plain();
+        folder.done(&["convert", "m.safetensors", "--scheme", "int8-row"]);
+        let mut file = folder.file("m-int8-row.safetensors");
+        file.tensors.retain(|name, _| !name.ends_with("comfy_quant"));
+        let marker = r#"{"format": "int8_tensorwise", "per_row": true}"#;
+        let [one, two] = ["blocks.0.ff.in", "blocks.0.ff.out"].map(|layer| entry_of(layer, marker));
+        let key = "_quantization_metadata";
+        shards(&folder, &file, [&[(key, &one), ("a", "1")], &[(key, &two), ("a", "2")]]);
+        let inspected = folder.json(&["inspect", "big", "--json"]);
+        assert_eq!(inspected["quantized"][0]["layers"], 2, "{inspected}");
+        assert_eq!(inspected["quantized"][0]["spelling"], "comfy_quant marker");
+        assert_eq!(inspected["defects"].as_array().unwrap().len(), 0, "{inspected}");
+
+        let note = "note: later shards have another value for header entry `a`; the first is kept";
+        assert!(folder.done(&["plan", "big"]).contains(note));
+        assert!(folder.done(&["convert", "big", "--scheme", "int8-row"]).contains(note));
+        let after = folder.file("big-int8-row.safetensors");
+        assert_eq!(after.metadata["a"], "1");
+        let entry: Value = serde_json::from_str(&after.metadata[key]).unwrap();
+        assert_eq!(entry["layers"].as_object().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn shards_that_mark_a_layer_differently_are_refused() {
+        let folder = plain();
+        folder.done(&["convert", "m.safetensors"]);
+        let file = folder.file("m-fp8.safetensors");
+        let formats = ["float8_e4m3fn", "float8_e5m2"]
+            .map(|name| entry_of("blocks.0.ff.in", &format!(r#"{{"format": "{name}"}}"#)));
+        let key = "_quantization_metadata";
+        shards(&folder, &file, [&[(key, &formats[0])], &[(key, &formats[1])]]);
+        let words = ["`blocks.0.ff.in` one shard's header says", "another's"];
+        folder.refused(&["convert", "big"], 1, &words);
     }
 
     #[test]
@@ -558,6 +778,34 @@ mod answers {
     }
 
     #[test]
+    fn every_key_of_presets_is_documented() {
+        agree("Presets", &[Folder::new().json(&["presets", "--json"])]);
+    }
+
+    #[test]
+    fn presets_tell_what_they_are_for_and_how_models_are_recognised() {
+        let text = Folder::new().done(&["presets"]);
+        for lines in [
+            "base: every model\n  every model, on top of its own preset\n",
+            "flux2: FLUX.2\n  FLUX.2 by double_blocks.0.img_attn.norm.key_norm.scale | ",
+            " and double_stream_modulation_img.lin.weight\n",
+            "chroma, distillation_large, keep_distillation: Chroma\n",
+            "distillation_small: Chroma, guidance network only\n  on request only\n",
+            "not converted: ",
+        ] {
+            assert!(text.contains(lines), "`{lines}` is not in: {text}");
+        }
+        // What is listed can be asked for.
+        let folder = plain();
+        for preset in folder.json(&["presets", "--json"]).as_array().unwrap() {
+            let name = preset["name"].as_str().unwrap();
+            let run = folder.run(&["plan", "m.safetensors", "--preset", name]);
+            let expected = if preset["refuses"].is_null() { 0 } else { 1 };
+            assert_eq!(run.code, expected, "{name}: {}", run.stderr);
+        }
+    }
+
+    #[test]
     fn every_key_of_schemes_is_documented() {
         agree("Schemes", &[Folder::new().json(&["schemes", "--json"])]);
     }
@@ -648,7 +896,7 @@ mod verify {
 
     #[test]
     fn a_code_far_from_its_weight() {
-        let words = [WEIGHT, "grid steps off"];
+        let words = [WEIGHT, "steps of the largest ones off"];
         finds(&[], |file| file.get_mut(WEIGHT).bytes[130] ^= 0x80, &words);
     }
 
@@ -733,7 +981,7 @@ mod verify {
 
     #[test]
     fn a_scale_of_another_size() {
-        for (factor, word) in [(0.001, "its largest weight is"), (4.0, "grid steps off")] {
+        for (factor, word) in [(0.001, "its largest weight is"), (4.0, "steps of the largest ones off")] {
             let damage = |file: &mut File| {
                 let scale = file.f32(SCALE)[0] * factor;
                 file.get_mut(SCALE).bytes = scale.to_le_bytes().to_vec();
@@ -768,6 +1016,33 @@ mod verify {
     }
 
     #[test]
+    fn many_findings_are_cut_short_in_the_order_of_names() {
+        let tensors: Vec<Tensor> =
+            (10..42).map(|n| matrix(&format!("b.{n}.weight"), 8, 8)).collect();
+        let folder = Folder::with("m.safetensors", &safetensors(&tensors));
+        folder.done(&["convert", "m.safetensors", "--keep", "[1-3].$", "-q"]);
+        let mut file = folder.file("m-fp8.safetensors");
+        file.tensors.retain(|name, _| !name.starts_with("b.1") && !name.starts_with("b.2"));
+        file.metadata.insert("_quantization_metadata".into(), "nonsense".into());
+        for n in 10..42 {
+            file.tensors.remove(&format!("b.{n}.weight"));
+        }
+        folder.write("c.safetensors", &file.bytes());
+        let run = folder.run(&["verify", "m.safetensors", "c.safetensors"]);
+        assert_eq!(run.code, 3);
+        let wrong: Vec<&str> =
+            run.stdout.lines().filter(|line| line.starts_with("wrong: ")).collect();
+        assert_eq!(wrong.len(), 20, "{}", run.stdout);
+        assert!(wrong[0].starts_with("wrong: the file "), "{}", run.stdout);
+        assert!(wrong[1..].is_sorted(), "{}", run.stdout);
+        let json = folder.run(&["verify", "m.safetensors", "c.safetensors", "--json"]).stdout;
+        let json: Value = serde_json::from_str(&json).unwrap();
+        let more = json["defects"].as_array().unwrap().len() - 20;
+        let more = format!("… and {more} more (`--json` lists all)\nverification failed\n");
+        assert!(run.stdout.ends_with(&more), "{}", run.stdout);
+    }
+
+    #[test]
     fn a_broken_file_is_a_failure_and_not_a_finding() {
         let folder = plain();
         folder.write("c.safetensors", b"");
@@ -790,7 +1065,13 @@ mod stop {
 
     #[test]
     fn ctrl_c_leaves_nothing_behind() {
-        for signal in ["INT", "TERM"] {
+        // Once for an orderly end; twice, as people do, for an end at once.
+        let cases = [
+            ("INT", 1, "error: stopped; nothing was written"),
+            ("TERM", 1, "error: stopped; nothing was written"),
+            ("INT", 2, "error: stopped"),
+        ];
+        for (signal, times, words) in cases {
             let folder = Folder::with("m.safetensors", &slow_model());
             folder.write("m-fp8.safetensors", b"mine");
             let before = folder.snapshot();
@@ -801,15 +1082,32 @@ mod stop {
             wait_for_partial(&folder);
             let id = child.id().to_string();
             let kill = ["-s", signal, &id];
-            // Twice, as people do: the second one must not cut the tidying short.
-            for _ in 0..2 {
+            for _ in 0..times {
                 assert!(Command::new("kill").args(kill).status().unwrap().success());
             }
             let run = Run::of(child.wait_with_output().unwrap());
-            run.must_say(130, &["error: stopped; nothing was written"]);
+            run.must_say(130, &[words]);
             assert_eq!(run.stdout, "");
             assert!(before == folder.snapshot(), "left behind: {:?}", folder.names());
         }
+    }
+
+    #[test]
+    fn a_comparison_can_be_stopped() {
+        let folder = Folder::with("m.safetensors", &slow_model());
+        folder.done(&["convert", "m.safetensors"]);
+        let mut tool = Command::new(tool::binary());
+        tool.args(["verify", "m.safetensors", "m-fp8.safetensors", "--threads", "1"]);
+        let tool = tool.current_dir(folder.root()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = tool.spawn().unwrap();
+        // Sooner or later one falls into the work; before that it ends the program as well.
+        let id = child.id().to_string();
+        while child.try_wait().unwrap().is_none() {
+            let _ = Command::new("kill").args(["-s", "INT", &id]).stderr(Stdio::null()).status();
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        let status = child.wait().unwrap();
+        assert!(!status.success() && status.code() != Some(3), "{status}");
     }
 
     fn wait_for_partial(folder: &Folder) {

@@ -51,6 +51,17 @@ pub struct Architecture {
 }
 
 impl Architecture {
+    /// What a file must hold: `KEY` a tensor of this name, `KEY*` of one that starts so,
+    /// `KEY[d] = n` one whose dimension `d` is `n`, `A | B` one of these.
+    pub fn conditions(&self) -> Vec<String> {
+        self.when.iter().map(ToString::to_string).collect()
+    }
+
+    /// What it must not hold, in the same words.
+    pub fn exceptions(&self) -> Vec<String> {
+        self.unless.iter().map(ToString::to_string).collect()
+    }
+
     /// The tensors that decided, or nothing when the file is something else.
     fn evidence(&self, shapes: &Shapes<'_>, prefix: &str) -> Option<Vec<String>> {
         if self.unless.iter().any(|condition| condition.evidence(shapes, prefix).is_some()) {

@@ -5,11 +5,14 @@ use roundwise_layout::Layout;
 use roundwise_scheme::Scheme;
 use roundwise_tensor_file::TensorHeader;
 
+use crate::effects::{Effect, Effects};
 use crate::plan::{NotFinite, keeps_input_scale, layer_of};
 use crate::source::{matrix_shape, weight_kind};
-use crate::{ConvertError, Decision, Detected, KeepRule, Preset, Reason, Recipe, Shapes, Source};
+use crate::{
+    ConvertError, Decision, Detected, KeepRule, Note, Preset, Reason, Recipe, Shapes, Source,
+};
 
-/// Everything that has a say in what a tensor becomes, and which patterns were of use.
+/// Everything that has a say in what a tensor becomes, and what came of it.
 ///
 /// Precedence: removal by the preset; `keep`; rules; `include`; preset and base list; size;
 /// the recipe's scheme. Correctness (rank, dtype, whole blocks, finite numbers) is not up
@@ -20,12 +23,9 @@ pub(crate) struct Rules<'a> {
     detected: &'a Detected,
     preset: &'static Preset,
     distillation: Option<&'static Preset>,
-    distillation_used: bool,
     shapes: Shapes<'a>,
     not_finite: &'a NotFinite,
-    keep_used: Vec<bool>,
-    include_used: Vec<bool>,
-    rules_used: Vec<bool>,
+    effects: Effects,
     complaints: Vec<String>,
 }
 
@@ -43,12 +43,9 @@ impl<'a> Rules<'a> {
             detected,
             preset,
             distillation: recipe.distillation(),
-            distillation_used: false,
             shapes: source.shapes(),
             not_finite,
-            keep_used: vec![false; recipe.keep().len()],
-            include_used: vec![false; recipe.include().len()],
-            rules_used: vec![false; recipe.rules().len()],
+            effects: Effects::of(recipe),
             complaints: vec![],
         }
     }
@@ -67,7 +64,7 @@ impl<'a> Rules<'a> {
         let outcome = match self.why_not_a_candidate(header, is_stored) {
             Some(reason) => {
                 // It stays as it is, as asked; only rules and `include` would be ignored here.
-                first_match(self.recipe.keep(), &mut self.keep_used, layer);
+                first_match(self.recipe.keep().iter(), &mut self.effects.keep, layer);
                 Err(reason)
             }
             None => self.choose(header, layer),
@@ -141,21 +138,29 @@ impl<'a> Rules<'a> {
 
     /// The scheme of a candidate, or why it is kept.
     fn choose(&mut self, header: &TensorHeader, layer: &str) -> Result<(Scheme, Reason), Reason> {
-        self.distillation_used |=
-            self.distillation.is_some_and(|preset| preset.keep_rule(layer).is_some());
-        let keep = first_match(self.recipe.keep(), &mut self.keep_used, layer);
-        let include = first_match(self.recipe.include(), &mut self.include_used, layer);
-        let rule = self.matching_rule(layer);
-        if let Some(keep) = keep {
-            if let Some(forced) = asked_for(rule.as_ref(), include.as_ref()) {
+        let recipe = self.recipe;
+        let keep = first_match(recipe.keep().iter(), &mut self.effects.keep, layer);
+        let include = first_match(recipe.include().iter(), &mut self.effects.include, layer);
+        let rules = recipe.rules();
+        let patterns = rules.iter().map(|rule| &rule.pattern);
+        let rule = first_match(patterns, &mut self.effects.rules, layer);
+        let forced = forced_by(
+            rule.map(|index| &rules[index].pattern),
+            include.map(|index| &recipe.include()[index]),
+        );
+        let protection = self.protection(header, layer, recipe.scheme());
+        if let Some(index) = keep {
+            let keep = recipe.keep()[index].to_string();
+            if let Some(forced) = forced {
                 self.complaints.push(format!(
                     "layer `{layer}`: `keep` pattern `{keep}` and {forced} contradict each other"
                 ));
             }
+            self.effects.keep[index].add(changes_if(protection.is_none()));
             return Err(Reason::Kept(keep));
         }
         if let Some(reason) = self.refusal(&header.name) {
-            if let Some(forced) = asked_for(rule.as_ref(), include.as_ref()) {
+            if let Some(forced) = forced {
                 let complaint = format!("{forced} asks for what cannot be converted: {reason}");
                 if !self.complaints.contains(&complaint) {
                     self.complaints.push(complaint);
@@ -163,19 +168,45 @@ impl<'a> Rules<'a> {
             }
             return Err(reason);
         }
-        let (scheme, reason) = match (rule, include) {
-            (Some((scheme, pattern)), _) => (scheme, Reason::Rule(pattern)),
-            (None, Some(pattern)) => (self.recipe.scheme(), Reason::Included(pattern)),
-            (None, None) => {
-                let scheme = self.recipe.scheme();
-                if let Some(reason) = self.protection(header, layer, scheme) {
-                    return Err(reason);
-                }
-                (scheme, Reason::Default)
-            }
-        };
-        self.check_possible(header, scheme)?;
-        Ok((scheme, reason))
+        if let Some(index) = rule {
+            let (scheme, pattern) = (rules[index].scheme, rules[index].pattern.to_string());
+            let is_another = protection.is_some() || scheme != recipe.scheme();
+            self.effects.rules[index].add(changes_if(is_another));
+            self.check_possible(header, scheme)?;
+            return Ok((scheme, Reason::Rule(pattern)));
+        }
+        if let Some(index) = include {
+            self.check_possible(header, recipe.scheme())?;
+            self.effects.include[index].add(changes_if(protection.is_some()));
+            return Ok((recipe.scheme(), Reason::Included(recipe.include()[index].to_string())));
+        }
+        self.note_effects(header, layer, protection.as_ref());
+        if let Some(reason) = protection {
+            return Err(reason);
+        }
+        self.check_possible(header, recipe.scheme())?;
+        Ok((recipe.scheme(), Reason::Default))
+    }
+
+    /// Which settings had a say in a weight that nobody named.
+    ///
+    /// - `protection`: why it is kept
+    fn note_effects(&mut self, header: &TensorHeader, layer: &str, protection: Option<&Reason>) {
+        let own = &self.preset_of(&header.name).name;
+        if Preset::base().keep_rule(layer).is_some() {
+            self.effects.ignore_base_list.add(changes_if(protection.is_none()));
+        }
+        if let Some(distillation) = self.distillation.filter(|it| it.keep_rule(layer).is_some()) {
+            let decides = |preset: &String| *preset == distillation.name && preset != own;
+            let is_by_it =
+                matches!(protection, Some(Reason::Preset { preset, .. }) if decides(preset));
+            self.effects.keep_distillation.add(changes_if(is_by_it));
+        }
+        match protection {
+            Some(Reason::Heuristic(_)) => self.effects.heuristic.add(Effect::Changes),
+            Some(Reason::Small { .. }) => self.effects.min_size.add(Effect::Changes),
+            _ => {}
+        }
     }
 
     /// Why no layer of the model that a tensor belongs to may be converted.
@@ -185,15 +216,8 @@ impl<'a> Rules<'a> {
         Some(Reason::Preset { preset: own.name.clone(), because })
     }
 
-    fn matching_rule(&mut self, layer: &str) -> Option<(Scheme, String)> {
-        let rules = self.recipe.rules();
-        let patterns = rules.iter().map(|rule| &rule.pattern);
-        let rule = &rules[first_match_index(patterns, &mut self.rules_used, layer)?];
-        Some((rule.scheme, rule.pattern.to_string()))
-    }
-
     /// Why a candidate that nobody named is left alone.
-    fn protection(&mut self, header: &TensorHeader, layer: &str, scheme: Scheme) -> Option<Reason> {
+    fn protection(&self, header: &TensorHeader, layer: &str, scheme: Scheme) -> Option<Reason> {
         let own = self.preset_of(&header.name);
         let base = self.recipe.uses_base_list().then(Preset::base);
         for preset in [Some(own), base, self.distillation].into_iter().flatten() {
@@ -227,65 +251,47 @@ impl<'a> Rules<'a> {
         scheme.tiling.covers(rows, cols).map_err(|error| Reason::Ragged(error.to_string()))
     }
 
-    /// Complains about patterns that matched nothing or contradict each other: a rule that is
-    /// silently ignored is the worst kind of error.
-    pub(crate) fn finish(self, path: &Path) -> Result<(), ConvertError> {
-        let mut complaints = self.complaints;
+    /// Complains about settings that contradict each other, and notes those that change nothing.
+    pub(crate) fn finish(mut self, path: &Path) -> Result<Vec<Note>, ConvertError> {
         // An activation scale asks for the decision of its weight once more.
-        complaints.dedup();
-        let patterns = |regexes: &[Regex]| -> Vec<String> {
-            regexes.iter().map(ToString::to_string).collect()
-        };
-        let rules = self.recipe.rules().iter().map(|rule| rule.pattern.to_string()).collect();
-        for (kind, patterns, used) in [
-            ("keep", patterns(self.recipe.keep()), &self.keep_used),
-            ("include", patterns(self.recipe.include()), &self.include_used),
-            ("rule", rules, &self.rules_used),
-        ] {
-            for (pattern, _) in patterns.iter().zip(used).filter(|(_, used)| !**used) {
-                let missed = if kind == "keep" { "tensor" } else { "weight that can be converted" };
-                complaints.push(format!(
-                    "{kind} pattern `{pattern}` matches no {missed} in this file\n  \
-                     `roundwise plan` lists their names"
-                ));
-            }
-        }
-        if self.distillation.is_some() && !self.distillation_used {
-            complaints.push("`keep_distillation` applies to no weight of this file".to_owned());
-        }
-        match complaints.is_empty() {
-            true => Ok(()),
-            false => {
-                Err(ConvertError::Misfit { path: path.to_owned(), problem: complaints.join("\n") })
-            }
+        self.complaints.dedup();
+        match self.complaints.is_empty() {
+            true => Ok(self.effects.notes(self.recipe)),
+            false => Err(ConvertError::Misfit {
+                path: path.to_owned(),
+                problem: self.complaints.join("\n"),
+            }),
         }
     }
 }
 
 /// The rule or pattern that wants a layer converted, in words.
-fn asked_for(rule: Option<&(Scheme, String)>, include: Option<&String>) -> Option<String> {
+fn forced_by(rule: Option<&Regex>, include: Option<&Regex>) -> Option<String> {
     let include = include.map(|pattern| format!("include `{pattern}`"));
-    include.or(rule.map(|(_, pattern)| format!("rule `{pattern}`")))
+    include.or(rule.map(|pattern| format!("rule `{pattern}`")))
+}
+
+fn changes_if(is_another: bool) -> Effect {
+    match is_another {
+        true => Effect::Changes,
+        false => Effect::Idle,
+    }
 }
 
 fn kept_by(preset: &Preset, rule: &KeepRule) -> Reason {
     Reason::Preset { preset: preset.name.clone(), because: rule.reason.clone() }
 }
 
-fn first_match(patterns: &[Regex], used: &mut [bool], layer: &str) -> Option<String> {
-    Some(patterns[first_match_index(patterns.iter(), used, layer)?].to_string())
-}
-
-/// The first pattern that matches decides; later ones that match as well are of use all the same.
-fn first_match_index<'a>(
+/// The first pattern that matches decides; all that match are idle at least.
+fn first_match<'a>(
     patterns: impl Iterator<Item = &'a Regex>,
-    used: &mut [bool],
+    effects: &mut [Effect],
     layer: &str,
 ) -> Option<usize> {
     let mut first = None;
     for (index, pattern) in patterns.enumerate() {
         if pattern.is_match(layer) {
-            used[index] = true;
+            effects[index].add(Effect::Idle);
             first.get_or_insert(index);
         }
     }

@@ -7,7 +7,8 @@ use roundwise_tensor_file::TensorFileError;
 
 use crate::RecipeError;
 
-/// Why a conversion did not happen. Nothing was written.
+/// Why a conversion did not happen. No output has appeared, unless the file's own error says so
+/// ([`FolderNotSynced`](roundwise_tensor_file::TensorFileErrorKind::FolderNotSynced)).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConvertError {

@@ -79,12 +79,12 @@ pub fn inspect(path: &Path) -> Result<Inspection, ConvertError> {
         .iter()
         .chain(&stored.orphans)
         .map(|defect| Finding { tensor: defect.layer.clone(), problem: defect.problem.clone() });
-    let mut defects: Vec<Finding> = told.chain(one_sided_markers(&source)).collect();
+    let mut defects: Vec<Finding> = told.chain(one_sided_markers(&source.stored)).collect();
     defects.sort();
     Ok(Inspection {
         path: path.to_owned(),
         bytes: source.checkpoint.total_bytes(),
-        files: source.checkpoint.files().count(),
+        files: source.checkpoint.files().len(),
         architecture: model.title.to_owned(),
         evidence: model.evidence,
         prefix: model.prefix,

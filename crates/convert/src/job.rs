@@ -40,15 +40,15 @@ impl Job {
 /// of the method gives it, else `{base}-{scheme}.safetensors`, with `-{method}` where it is not
 /// nearest.
 ///
-/// `{base}` is the file's name without its ending; for an index of shards the part before the
-/// ending, for a folder the folder's name.
+/// `{base}` is the file's name without its ending; for an index of shards the name without
+/// `safetensors`, `index` and `json`, for a folder the folder's name.
 pub fn default_output(input: &Path, recipe: &Recipe) -> PathBuf {
     let name = input.file_name().map(|name| name.to_string_lossy().into_owned());
     let name = name.unwrap_or_else(|| "model".to_owned());
-    let base = [".safetensors.index.json", ".safetensors"]
-        .iter()
-        .find_map(|ending| name.strip_suffix(ending))
-        .unwrap_or(&name);
+    let base = match name.strip_suffix(".json") {
+        Some(index) => name_of_indexed(index),
+        None => name.strip_suffix(".safetensors").unwrap_or(&name).to_owned(),
+    };
     let ending = published_ending(recipe).unwrap_or_else(|| own_ending(recipe));
     let output = format!("{base}{ending}.safetensors");
     input.parent().map_or_else(|| PathBuf::from(&output), |folder| folder.join(&output))
@@ -101,6 +101,16 @@ fn mixed(recipe: &Recipe) -> &'static str {
     }
 }
 
+/// `model.safetensors.index.fp16` → `model.fp16`
+fn name_of_indexed(index: &str) -> String {
+    let is_of_the_model = |part: &&str| !["safetensors", "index"].contains(part);
+    let parts: Vec<&str> = index.split('.').filter(is_of_the_model).collect();
+    match parts.concat().is_empty() {
+        true => "model".to_owned(),
+        false => parts.join("."),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -112,6 +122,9 @@ mod tests {
         for (input, output) in [
             ("a/model.safetensors", "a/model-fp8.safetensors"),
             ("model.safetensors.index.json", "model-fp8.safetensors"),
+            ("x.fp16.index.json", "x.fp16-fp8.safetensors"),
+            ("model.safetensors.index.fp16.json", "model.fp16-fp8.safetensors"),
+            ("index.json", "model-fp8.safetensors"),
             ("a/folder", "a/folder-fp8.safetensors"),
             ("v1.5.safetensors", "v1.5-fp8.safetensors"),
         ] {

@@ -3,16 +3,17 @@ use std::time::Instant;
 use half::bf16;
 use roundwise_rounding::RoundingError;
 use roundwise_scheme::{QuantizedMatrix, ScaleRule, SchemeError, Weight, choose_scales, measure};
-use roundwise_tensor_file::{TensorFileWriter, TensorHeader};
+use roundwise_tensor_file::{PIECE_BYTES, TensorFileWriter, TensorHeader, pieces};
 
 use crate::bias;
 use crate::buffers::Buffers;
+use crate::hash::hash_files;
 use crate::parallel::map_in_order;
-use crate::plan::{COPY_PIECE_BYTES, NotFinite};
+use crate::plan::NotFinite;
 use crate::rounder::Rounder;
+use crate::watch::notice;
 use crate::{
     ConvertError, Decision, Event, Job, Plan, PlannedTensor, Report, Source, TensorReport, Watch,
-    hash_files,
 };
 
 /// Converts one file: read, plan, round, lay out, write, report.
@@ -34,6 +35,7 @@ pub fn convert(job: &Job, watch: &dyn Watch) -> Result<Report, ConvertError> {
     let mut report = loop {
         let plan = Plan::decide(&source, &job.recipe, &not_finite)?;
         let output = create_output(job, &source, &plan)?;
+        notice(watch, Event::Created { unfinished: output.temporary_path() })?;
         let shop = Workshop {
             job,
             source: &source,
@@ -46,7 +48,7 @@ pub fn convert(job: &Job, watch: &dyn Watch) -> Result<Report, ConvertError> {
             Ok(layers) => {
                 let mut report = Report::of(&plan, job, rounder.engine(), layers);
                 if job.hash_input {
-                    report.input_hashes = hash_files(&source.checkpoint)?;
+                    report.input_hashes = hash_files(&source.checkpoint, job.threads, watch)?;
                 }
                 notice(watch, Event::Syncing)?;
                 let committed = output.commit()?;
@@ -123,7 +125,7 @@ impl Workshop<'_> {
                 report = report.measured(measure(&weight.view(), &rounded));
                 report.rounding = rounding;
                 self.correct_bias(planned.layer(), &weight.view(), &rounded)?;
-                for packed in self.plan.layout.pack(planned.layer(), rounded) {
+                for packed in self.plan.layout.pack(planned.layer(), rounded, planned.products) {
                     self.output.write(&packed.name, &packed.bytes)?;
                     buffers.keep(packed.bytes);
                 }
@@ -164,14 +166,12 @@ impl Workshop<'_> {
     }
 
     fn copy(&self, header: &TensorHeader) -> Result<(), Stop> {
-        let mut buffer = vec![0; header.byte_len().min(COPY_PIECE_BYTES) as usize];
-        let mut offset = 0;
-        while offset < header.byte_len() {
-            let length = (header.byte_len() - offset).min(COPY_PIECE_BYTES);
-            let piece = &mut buffer[..length as usize];
-            self.source.checkpoint.read_into(header, offset, piece)?;
-            self.output.write_part(&header.name, offset, piece)?;
-            offset += length;
+        let mut buffer = vec![0; header.byte_len().min(PIECE_BYTES) as usize];
+        for piece in pieces(header.byte_len()) {
+            let length = piece.end - piece.start;
+            let buffer = &mut buffer[..length as usize];
+            self.source.checkpoint.read_into(header, piece.start, buffer)?;
+            self.output.write_part(&header.name, piece.start, buffer)?;
             notice(self.watch, Event::Advanced { bytes: length })?;
         }
         if header.byte_len() == 0 {
@@ -189,14 +189,6 @@ impl Workshop<'_> {
         self.output.write(&header.name, &bytes)?;
         notice(self.watch, Event::Advanced { bytes: header.byte_len() })?;
         Ok(())
-    }
-}
-
-/// Tells the watcher, and stops when it says so.
-fn notice(watch: &dyn Watch, event: Event<'_>) -> Result<(), ConvertError> {
-    match watch.notice(event).is_break() {
-        true => Err(ConvertError::Stopped),
-        false => Ok(()),
     }
 }
 
@@ -220,12 +212,10 @@ fn create_output(
 
 fn nothing_to_convert(source: &Source, plan: &Plan) -> ConvertError {
     const SHOWN: usize = 5;
-    let reasons: Vec<String> = plan
-        .kept_reasons()
-        .into_iter()
-        .take(SHOWN)
-        .map(|(reason, count)| format!("{count} kept: {reason}"))
-        .collect();
+    let kept = plan.kept_reasons().into_iter().take(SHOWN);
+    let kept = kept.map(|(reason, count)| format!("{count} kept: {reason}"));
+    let notes = plan.notes.iter().map(|note| format!("note: {note}"));
+    let reasons: Vec<String> = kept.chain(notes).collect();
     let path = source.checkpoint.path().to_owned();
     ConvertError::NothingToConvert { path, reasons: reasons.join("\n  ") }
 }

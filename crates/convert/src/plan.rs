@@ -1,13 +1,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use roundwise_layout::{Defect, Layout, QUANTIZATION_METADATA, StoredLayer};
+use roundwise_layout::{Defect, Layout, Products, QUANTIZATION_METADATA, StoredLayer};
 use roundwise_scheme::{GridKind, Scheme, Tiling};
-use roundwise_tensor_file::{Dtype, Manifest, TensorFileError, TensorHeader, TensorSpec};
+use roundwise_tensor_file::{
+    Dtype, Manifest, PIECE_BYTES, TensorFileError, TensorHeader, TensorSpec,
+};
 
 use crate::decide::Rules;
 use crate::source::weight_kind;
-use crate::{BiasCorrection, ConvertError, Detected, Preset, Reason, Recipe, Rounding, Source};
+use crate::{
+    BiasCorrection, ConvertError, Detected, Note, Preset, Reason, Recipe, Role, Rounding, Source,
+};
 
 /// What a tensor becomes.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,6 +53,8 @@ pub struct PlannedTensor {
     pub header: TensorHeader,
     /// What it becomes.
     pub decision: Decision,
+    /// How its layer may be multiplied, as the input asks for it.
+    pub products: Products,
 }
 
 impl PlannedTensor {
@@ -75,6 +81,8 @@ pub struct Plan {
     pub layout: Layout,
     /// Every tensor of the input, by name.
     pub tensors: Vec<PlannedTensor>,
+    /// What someone might have expected otherwise.
+    pub notes: Vec<Note>,
     metadata: BTreeMap<String, String>,
     rounding: Rounding,
 }
@@ -89,7 +97,7 @@ impl Plan {
     /// # Errors
     /// [`ConvertError::Refused`] for models that have no quantized path in their consumer,
     /// [`ConvertError::Unreadable`] for layers in codes that cannot be decoded,
-    /// [`ConvertError::Misfit`] for rules that match nothing or contradict each other.
+    /// [`ConvertError::Misfit`] for rules that contradict each other.
     pub fn decide(
         source: &Source,
         recipe: &Recipe,
@@ -113,19 +121,26 @@ impl Plan {
             .checkpoint
             .tensors()
             .iter()
-            .map(|header| PlannedTensor { header: header.clone(), decision: rules.decide(header) })
+            .map(|header| PlannedTensor {
+                header: header.clone(),
+                decision: rules.decide(header),
+                products: source.stored.products(layer_of(&header.name)),
+            })
             .collect();
-        rules.finish(path)?;
+        let mut notes = rules.finish(path)?;
         if recipe.bias_correction() != BiasCorrection::None {
             correct_biases(&mut tensors);
         }
         refuse_unreadable(path, source, &tensors)?;
         let metadata = header_metadata(source, recipe.layout(), &tensors);
+        notes.extend(disputed_metadata(source));
+        notes.extend(forced_preset(recipe, &detected));
         Ok(Self {
             detected,
             preset,
             layout: recipe.layout(),
             tensors,
+            notes,
             metadata,
             rounding: recipe.rounding(),
         })
@@ -143,7 +158,27 @@ impl Plan {
 
     /// Tensors that the layout adds once, with their bytes.
     pub fn file_tensors(&self) -> Vec<(TensorSpec, Vec<u8>)> {
-        self.layout.file_tensors(&self.detected.main.prefix, self.preset.is_text_encoder())
+        self.layout.file_tensors(self.file_prefix(), self.file_products())
+    }
+
+    /// Where loaders look for what a layout adds once. ComfyUI's loader of text encoders strips
+    /// no prefix from their names.
+    fn file_prefix(&self) -> &str {
+        match self.detected.main.role {
+            Role::TextEncoder => "",
+            Role::DiffusionModel | Role::Vae | Role::Unknown => &self.detected.main.prefix,
+        }
+    }
+
+    /// What a layout that asks once for all layers asks for: as the published files do, FP8
+    /// products in text encoders, unless one of the layers asked for more, and full precision
+    /// elsewhere.
+    fn file_products(&self) -> Products {
+        let asks = |planned: &PlannedTensor| planned.products == Products::FullPrecision;
+        match self.preset.is_text_encoder() && !self.quantized().any(|(planned, _)| asks(planned)) {
+            true => Products::Any,
+            false => Products::FullPrecision,
+        }
     }
 
     /// Tensors that a planned tensor becomes.
@@ -156,7 +191,8 @@ impl Plan {
             Decision::Decode(_) => vec![same(Dtype::BF16)],
             Decision::Remove(_) => vec![],
             Decision::Quantize { scheme, .. } => {
-                self.layout.layer_tensors(planned.layer(), *scheme, planned.matrix_shape())
+                let (layer, shape) = (planned.layer(), planned.matrix_shape());
+                self.layout.layer_tensors(layer, *scheme, planned.products, shape)
             }
         }
     }
@@ -210,9 +246,6 @@ impl Plan {
 /// Program text, stacks and headers; measured, rounded up.
 pub const RESIDENT_BYTES: u64 = 32 << 20;
 
-/// Bytes of one piece of a tensor that is copied.
-pub(crate) const COPY_PIECE_BYTES: u64 = 4 << 20;
-
 /// Bytes of a tile's scale, its largest magnitude and what the search for its best scale notes.
 const TILE_BYTES: u64 = 40;
 
@@ -226,7 +259,7 @@ fn in_flight_bytes(planned: &PlannedTensor, rounding: Rounding) -> u64 {
     let source =
         if is_plain { header.byte_len() } else { header.element_count().saturating_mul(5) };
     match planned.decision {
-        Decision::Copy(_) => header.byte_len().min(COPY_PIECE_BYTES),
+        Decision::Copy(_) => header.byte_len().min(PIECE_BYTES),
         Decision::Correct(_) | Decision::Remove(_) => 0,
         // The F32 numbers once more as values, and as BF16.
         Decision::Decode(_) => source.saturating_add(header.element_count().saturating_mul(6)),
@@ -293,6 +326,24 @@ fn refuse_unreadable(
     }
 }
 
+fn forced_preset(recipe: &Recipe, detected: &Detected) -> Option<Note> {
+    let forced = recipe.preset().filter(|preset| preset.name != detected.main.preset.name)?;
+    Some(Note::ForcedPreset {
+        forced: forced.name.clone(),
+        model: detected.main.title.to_owned(),
+        detected: detected.main.preset.name.clone(),
+    })
+}
+
+fn disputed_metadata(source: &Source) -> Vec<Note> {
+    let disputed = source.checkpoint.disputed_metadata().iter();
+    // The entries about layers are read together, and written anew.
+    disputed
+        .filter(|(key, _)| *key != QUANTIZATION_METADATA)
+        .map(|(key, values)| Note::DisputedMetadata { key: key.clone(), others: values.len() })
+        .collect()
+}
+
 /// The input's entries, with the layout's entry in place of an older one.
 fn header_metadata(
     source: &Source,
@@ -302,7 +353,7 @@ fn header_metadata(
     let mut metadata = source.checkpoint.metadata().clone();
     metadata.remove(QUANTIZATION_METADATA);
     let layers = tensors.iter().filter_map(|planned| match planned.decision {
-        Decision::Quantize { scheme, .. } => Some((planned.layer(), scheme)),
+        Decision::Quantize { scheme, .. } => Some((planned.layer(), scheme, planned.products)),
         _ => None,
     });
     metadata.extend(layout.header_entry(layers));

@@ -156,6 +156,12 @@ impl Preset {
         self.probes.iter().any(|probe| probe.matches(layer))
     }
 
+    /// The models that this preset is picked for, in the order in which they are tried.
+    pub fn recognises(&self) -> impl Iterator<Item = &'static Architecture> {
+        let rows = Self::architectures().filter(|(_, preset)| preset.name == self.name);
+        rows.map(|(architecture, _)| architecture)
+    }
+
     /// All rows of the detection table in the order in which they are tried.
     pub fn architectures() -> impl Iterator<Item = (&'static Architecture, &'static Self)> {
         let row = |&(preset, index): &(usize, usize)| {

@@ -6,7 +6,7 @@ use crate::RecipeError;
 /// A recipe as it is typed, on the command line or in a TOML file. Every field may be left out;
 /// a key that is not known is an error.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "settings such as `scheme = \"fp8\"`")]
 pub struct RecipeFile {
     /// Scheme of the weights that no rule names. Default `fp8`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -52,7 +52,7 @@ pub struct RecipeFile {
 /// One rule of a [`RecipeFile`]. Layers that it matches are converted although a preset keeps
 /// them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table such as `{ pattern = 'mlp', scheme = 'fp8' }`")]
 pub struct RuleFile {
     /// Regular expression, searched for in the layer's name (without `.weight`).
     pub pattern: String,
@@ -67,7 +67,7 @@ impl RecipeFile {
     /// What is not TOML, not a known key or not of the right type, with line and column.
     pub fn from_toml(text: &str) -> Result<Self, RecipeError> {
         toml::from_str(text)
-            .map_err(|error| RecipeError { complaints: vec![error.to_string().trim_end().into()] })
+            .map_err(|error| RecipeError { complaints: vec![in_plain_words(&error.to_string())] })
     }
 
     /// Lays `over` on top: its single values replace ours, its lists go before ours.
@@ -118,4 +118,20 @@ fn overlaid_options(under: MethodOptions, over: MethodOptions) -> MethodOptions 
 
 fn is_default(options: &MethodOptions) -> bool {
     *options == MethodOptions::default()
+}
+
+/// What the parser says of types, as people who write recipes call them.
+fn in_plain_words(message: &str) -> String {
+    const WORDS: [(&str, &str); 7] = [
+        ("invalid type", "wrong type"),
+        ("expected a sequence", "expected a list in brackets"),
+        ("expected a string", "expected text in quotes"),
+        ("expected a boolean", "expected true or false"),
+        ("expected u64", "expected a whole number"),
+        (": sequence", ": a list"),
+        (": map", ": a table"),
+    ];
+    WORDS
+        .iter()
+        .fold(message.trim_end().to_owned(), |text, (ours, theirs)| text.replace(ours, theirs))
 }

@@ -39,6 +39,8 @@ pub struct Report {
     pub preset: String,
     /// Layout of the output.
     pub layout: String,
+    /// What someone might have expected otherwise.
+    pub notes: Vec<String>,
     /// Tensors in flight at once.
     pub threads: usize,
     /// From opening the input to the renamed output.
@@ -177,6 +179,7 @@ impl Report {
             architecture: plan.detected.main.title.to_owned(),
             preset: plan.preset.name.clone(),
             layout: plan.layout.to_string(),
+            notes: plan.notes.iter().map(ToString::to_string).collect(),
             threads: job.threads.get(),
             seconds: 0.0,
             sync_seconds: 0.0,

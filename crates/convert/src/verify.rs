@@ -4,15 +4,19 @@ use std::path::{Path, PathBuf};
 use half::bf16;
 use roundwise_grid::absmax;
 use roundwise_layout::{Defect, QUANTIZATION_METADATA, StoredLayer};
-use roundwise_scheme::{QuantizedMatrix, Weight, WeightKind, ZERO_ABSMAX, largest_step, measure};
-use roundwise_tensor_file::{Dtype, TensorHeader};
+use roundwise_scheme::{
+    LargestStep, QuantizedMatrix, Weight, WeightError, WeightKind, ZERO_ABSMAX, largest_step,
+    measure, nearest_error,
+};
+use roundwise_tensor_file::{Dtype, TensorHeader, pieces};
 use serde::Serialize;
 
 use crate::one_sided_markers::one_sided_markers;
 use crate::parallel::map_in_order;
-use crate::plan::{COPY_PIECE_BYTES, layer_of};
+use crate::plan::layer_of;
 use crate::report::lossy;
-use crate::{ConvertError, Preset, Source};
+use crate::watch::notice;
+use crate::{ConvertError, Event, Preset, Source, Watch};
 
 /// What comparing a converted file with its original showed.
 #[derive(Clone, Debug, Serialize)]
@@ -61,17 +65,22 @@ pub struct LayerError {
 /// not belong to these codes. Searching for the best scale clips to 0.7 at most.
 const LEAST_REACH: f32 = 0.25;
 
-/// Learned rounding may pass over a neighbouring code; further off, it is another weight.
+/// Learned rounding moves weights by about a step of the large ones; further off, it is another
+/// weight.
 const MOST_STEPS: f32 = 2.0;
+
+/// Stochastic rounding, the worst there is, has 1.41 times the error of nearest rounding.
+const MOST_ERROR: f64 = 2.0;
 
 /// Compares a converted file with its original: structure, untouched tensors, error of each layer.
 ///
 /// # Errors
-/// Only when a file cannot be read; what is wrong with the converted file is a [`Finding`].
+/// When a file cannot be read or the watcher says stop; what is wrong with the converted file is a [`Finding`].
 pub fn verify(
     original: &Path,
     converted: &Path,
     threads: NonZeroUsize,
+    watch: &dyn Watch,
 ) -> Result<Verification, ConvertError> {
     let comparison =
         Comparison { original: Source::open(original)?, converted: Source::open(converted)? };
@@ -80,23 +89,21 @@ pub fn verify(
     let mut identical = 0;
     let mut removed = vec![];
     let tensors = comparison.original.checkpoint.tensors();
-    for outcome in map_in_order(tensors, threads, |header, _| comparison.compare(header))? {
+    let bytes = tensors.iter().map(TensorHeader::byte_len).sum();
+    notice(watch, Event::Started { tensors: tensors.len(), bytes })?;
+    let outcomes = map_in_order(tensors, threads, |header, _| {
+        let outcome = comparison.compare(header)?;
+        notice(watch, Event::Advanced { bytes: header.byte_len() })?;
+        Ok::<_, ConvertError>(outcome)
+    });
+    for outcome in outcomes? {
         match outcome {
             Outcome::Identical => identical += 1,
             Outcome::Removed(name) => removed.push(name),
             Outcome::SideTensor | Outcome::Told => {}
             Outcome::Wrong(finding) => defects.push(finding),
-            Outcome::Layer(layer) => {
-                if layer.largest_step > MOST_STEPS {
-                    defects.push(finding(
-                        &layer.name,
-                        format!(
-                            "a weight is {:.1} grid steps off, more than {MOST_STEPS}: this is not \
-                             a rounding of the original",
-                            layer.largest_step
-                        ),
-                    ));
-                }
+            Outcome::Layer(layer, problem) => {
+                defects.extend(problem.map(|problem| finding(&layer.name, problem)));
                 layers.push(layer);
             }
         }
@@ -125,7 +132,7 @@ enum Outcome {
     SideTensor,
     /// Its layer is among the findings already.
     Told,
-    Layer(LayerError),
+    Layer(LayerError, Option<String>),
     Wrong(Finding),
 }
 
@@ -141,11 +148,12 @@ impl Comparison {
         let known = &self.original.stored.orphans;
         let orphans = stored.orphans.iter().filter(|orphan| !known.contains(orphan));
         let mut findings: Vec<Finding> = stored.defects.iter().chain(orphans).map(told).collect();
-        findings.extend(one_sided_markers(&self.converted));
+        findings.extend(one_sided_markers(&self.converted.stored));
         findings.extend(self.unreadable_dtypes());
         findings.extend(self.unexpected_tensors());
         findings.extend(self.lost_metadata());
         findings.extend(self.invented_input_scales());
+        findings.extend(self.lost_precision());
         let [before, after] =
             [&self.original, &self.converted].map(|source| source.detect().main.title);
         if before != after {
@@ -181,6 +189,15 @@ impl Comparison {
                 name.ends_with(".input_scale") && self.original.checkpoint.get(name).is_none()
             })
             .map(|name| finding(name, "is not in the original"))
+    }
+
+    /// Layers that were multiplied in full precision and no longer are.
+    fn lost_precision(&self) -> impl Iterator<Item = Finding> {
+        let asked = &self.original.stored.full_precision_layers;
+        let asked_now = &self.converted.stored.full_precision_layers;
+        let lost = asked.difference(asked_now);
+        lost.filter(|layer| self.converted.stored.layers.contains_key(*layer))
+            .map(|layer| finding(layer, "no longer asks for products in full precision"))
     }
 
     fn lost_metadata(&self) -> impl Iterator<Item = Finding> {
@@ -264,12 +281,15 @@ impl Comparison {
         if expected >= ZERO_ABSMAX && found < LEAST_REACH * expected {
             return wrong(format!("its largest weight is {found:e}, in the original {expected:e}"));
         }
-        Ok(Outcome::Layer(LayerError {
+        let step = largest_step(&weight.view(), &matrix);
+        let problem = not_a_rounding(step, error, nearest_error(&weight.view(), &matrix));
+        let layer = LayerError {
             name: before.name.clone(),
             scheme: matrix.scheme().to_string(),
             weight_error: error.relative(),
-            largest_step: largest_step(&weight.view(), &matrix),
-        }))
+            largest_step: step.at_weight,
+        };
+        Ok(Outcome::Layer(layer, problem))
     }
 
     /// The original's weight, or `None` when it has another shape or holds no numbers.
@@ -325,23 +345,38 @@ impl Comparison {
             let problem = format!("{} became {}", before.dtype.name(), after.dtype.name());
             return Ok(Outcome::Wrong(finding(&before.name, problem)));
         }
-        let mut pieces = [vec![], vec![]];
-        let mut offset = 0;
-        while offset < before.byte_len() {
-            let length = (before.byte_len() - offset).min(COPY_PIECE_BYTES);
-            for (piece, (source, header)) in
-                pieces.iter_mut().zip([(&self.original, before), (&self.converted, after)])
+        let mut buffers = [vec![], vec![]];
+        for piece in pieces(before.byte_len()) {
+            for (buffer, (source, header)) in
+                buffers.iter_mut().zip([(&self.original, before), (&self.converted, after)])
             {
-                piece.resize(length as usize, 0);
-                source.checkpoint.read_into(header, offset, piece)?;
+                buffer.resize((piece.end - piece.start) as usize, 0);
+                source.checkpoint.read_into(header, piece.start, buffer)?;
             }
-            if pieces[0] != pieces[1] {
+            if buffers[0] != buffers[1] {
                 return Ok(Outcome::Wrong(finding(&before.name, "bytes differ from the original")));
             }
-            offset += length;
         }
         Ok(Outcome::Identical)
     }
+}
+
+/// Why codes cannot be a rounding of the original, if so.
+fn not_a_rounding(step: LargestStep, error: WeightError, nearest: WeightError) -> Option<String> {
+    if step.at_largest > MOST_STEPS {
+        return Some(format!(
+            "a weight is {:.1} steps of the largest ones off, more than {MOST_STEPS}: this is not a \
+             rounding of the original",
+            step.at_largest
+        ));
+    }
+    let ratio = (error.error_squared / nearest.error_squared).sqrt();
+    (ratio > MOST_ERROR).then(|| {
+        format!(
+            "its error is {ratio:.1} times that of nearest codes, more than {MOST_ERROR}: this is \
+             not a rounding of the original"
+        )
+    })
 }
 
 /// The largest magnitude of a weight and of its decoded codes.

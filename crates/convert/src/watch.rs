@@ -1,11 +1,18 @@
 use std::ops::ControlFlow;
+use std::path::Path;
 
-use crate::TensorReport;
+use crate::{ConvertError, TensorReport};
 
 /// Something that happened during a conversion.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event<'a> {
+    /// An unfinished output lies on the disk. It goes away by itself, unless the program ends
+    /// without ceremony.
+    Created {
+        /// Where it lies.
+        unfinished: &'a Path,
+    },
     /// Work begins, or begins again after a weight turned out to hold no finite numbers.
     Started {
         /// Tensors to go through.
@@ -32,6 +39,11 @@ pub enum Event<'a> {
         /// Name of the weight.
         tensor: &'a str,
     },
+    /// Everything is converted; the input is read once more and hashed.
+    Hashing {
+        /// Bytes of the input.
+        bytes: u64,
+    },
     /// Everything is written; the file is being synced to disk.
     Syncing,
 }
@@ -40,6 +52,14 @@ pub enum Event<'a> {
 pub trait Watch: Sync {
     /// Takes note; `Break` stops the conversion, and nothing is left behind.
     fn notice(&self, event: Event<'_>) -> ControlFlow<()>;
+}
+
+/// Tells the watcher, and stops when it says so.
+pub(crate) fn notice(watch: &dyn Watch, event: Event<'_>) -> Result<(), ConvertError> {
+    match watch.notice(event).is_break() {
+        true => Err(ConvertError::Stopped),
+        false => Ok(()),
+    }
 }
 
 /// Nobody watches.

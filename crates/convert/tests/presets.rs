@@ -446,10 +446,8 @@ fn a_refusing_preset_keeps_every_layer_for_its_own_reason() {
 fn documented() -> String {
     let mut table = String::from("| preset | for | recognises | rules |\n|---|---|---|---|\n");
     for preset in Preset::all() {
-        let ids: Vec<_> = Preset::architectures()
-            .filter(|(_, of)| of.name == preset.name)
-            .map(|(architecture, _)| architecture.id.as_str())
-            .collect();
+        let ids: Vec<_> =
+            preset.recognises().map(|architecture| architecture.id.as_str()).collect();
         let names: Vec<_> = preset.names().map(|name| format!("`{name}`")).collect();
         let count = |origin| preset.keep.iter().filter(|rule| rule.origin == origin).count();
         let rules = match (count(Origin::Published), count(Origin::Derived)) {

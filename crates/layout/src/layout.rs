@@ -5,10 +5,13 @@ use roundwise_scheme::{GridKind, QuantizedMatrix, Scheme, Tiling};
 use roundwise_tensor_file::{Dtype, TensorSpec};
 
 use crate::marker::spaced_json;
-use crate::{LayoutError, Marker};
+use crate::{LayoutError, Marker, Products};
 
 /// Key of the header entry that repeats every layer's marker.
 pub const QUANTIZATION_METADATA: &str = "_quantization_metadata";
+
+/// Elements of a `scaled_fp8` that asks for products in full precision.
+pub(crate) const FULL_PRECISION_ELEMENTS: u64 = 2;
 
 /// Tensor names, shapes and markers of one consumer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -53,7 +56,13 @@ impl Layout {
     /// Tensors that layer `layer` becomes: its codes, its scales, its marker.
     ///
     /// `scheme` must be [admitted](Layout::admits), and its blocks cover `shape`.
-    pub fn layer_tensors(self, layer: &str, scheme: Scheme, shape: [usize; 2]) -> Vec<TensorSpec> {
+    pub fn layer_tensors(
+        self,
+        layer: &str,
+        scheme: Scheme,
+        products: Products,
+        shape: [usize; 2],
+    ) -> Vec<TensorSpec> {
         let spec = |part: &str, dtype, shape: &[usize]| TensorSpec {
             name: format!("{layer}.{part}"),
             dtype,
@@ -62,7 +71,7 @@ impl Layout {
         let weight = spec("weight", code_dtype(scheme.grid), &shape);
         match self {
             Layout::Comfy => {
-                let marker = marker_json(scheme);
+                let marker = marker_json(scheme, products);
                 vec![
                     weight,
                     spec("weight_scale", Dtype::F32, &comfy_scale_shape(scheme, shape)),
@@ -74,7 +83,12 @@ impl Layout {
     }
 
     /// The bytes of the tensors that [`Layout::layer_tensors`] announced, in the same order.
-    pub fn pack(self, layer: &str, matrix: QuantizedMatrix) -> Vec<PackedTensor> {
+    pub fn pack(
+        self,
+        layer: &str,
+        matrix: QuantizedMatrix,
+        products: Products,
+    ) -> Vec<PackedTensor> {
         let scheme = matrix.scheme();
         let scales: Vec<u8> = matrix.scales().iter().flat_map(|s| s.to_le_bytes()).collect();
         let packed = |part: &str, bytes| PackedTensor { name: format!("{layer}.{part}"), bytes };
@@ -82,7 +96,7 @@ impl Layout {
             Layout::Comfy => vec![
                 packed("weight", matrix.into_codes()),
                 packed("weight_scale", scales),
-                packed("comfy_quant", marker_json(scheme).into_bytes()),
+                packed("comfy_quant", marker_json(scheme, products).into_bytes()),
             ],
             Layout::ComfyLegacy => {
                 vec![packed("weight", matrix.into_codes()), packed("scale_weight", scales)]
@@ -94,14 +108,16 @@ impl Layout {
     ///
     /// - `prefix`: what the names of the model's tensors start with, e.g.
     ///   `model.diffusion_model.`
-    /// - `is_text_encoder`: a legacy file asks for FP8 products in text encoders (an empty marker)
-    ///   and for full-precision products elsewhere (a marker of two elements), as the published
-    ///   files do
-    pub fn file_tensors(self, prefix: &str, is_text_encoder: bool) -> Vec<(TensorSpec, Vec<u8>)> {
+    /// - `products`: what a legacy file asks for once for all its layers; a marker of two elements
+    ///   stands for full precision, an empty one for any products
+    pub fn file_tensors(self, prefix: &str, products: Products) -> Vec<(TensorSpec, Vec<u8>)> {
         match self {
             Layout::Comfy => vec![],
             Layout::ComfyLegacy => {
-                let elements = if is_text_encoder { 0 } else { 2 };
+                let elements = match products {
+                    Products::Any => 0,
+                    Products::FullPrecision => FULL_PRECISION_ELEMENTS,
+                };
                 let spec = TensorSpec {
                     name: format!("{prefix}scaled_fp8"),
                     dtype: Dtype::F8E4M3,
@@ -115,13 +131,14 @@ impl Layout {
     /// The header entry `(key, value)` that the layout adds for these layers.
     pub fn header_entry<'a>(
         self,
-        layers: impl Iterator<Item = (&'a str, Scheme)>,
+        layers: impl Iterator<Item = (&'a str, Scheme, Products)>,
     ) -> Option<(String, String)> {
         match self {
             Layout::Comfy => {
                 let layers: serde_json::Map<_, _> = layers
-                    .filter_map(|(layer, scheme)| {
-                        let marker = serde_json::to_value(Marker::of(scheme)?).ok()?;
+                    .filter_map(|(layer, scheme, products)| {
+                        let marker = Marker::of(scheme)?.asking_for(products);
+                        let marker = serde_json::to_value(marker).ok()?;
                         Some((layer.to_owned(), marker))
                     })
                     .collect();
@@ -137,8 +154,9 @@ fn is_plain_fp8(scheme: Scheme) -> bool {
     scheme == Scheme { grid: GridKind::E4m3, tiling: Tiling::Tensor }
 }
 
-fn marker_json(scheme: Scheme) -> String {
-    Marker::of(scheme).expect("the plan admits only schemes with a marker").to_json()
+fn marker_json(scheme: Scheme, products: Products) -> String {
+    let marker = Marker::of(scheme).expect("the plan admits only schemes with a marker");
+    marker.asking_for(products).to_json()
 }
 
 fn code_dtype(grid: GridKind) -> Dtype {

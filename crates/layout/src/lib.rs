@@ -11,6 +11,7 @@ mod error;
 mod layout;
 mod marker;
 mod markers;
+mod products;
 mod stored;
 mod stored_layer;
 
@@ -18,5 +19,6 @@ pub use client::{Client, client};
 pub use error::LayoutError;
 pub use layout::{Layout, PackedTensor, QUANTIZATION_METADATA};
 pub use marker::{MARKER_LIMIT_BYTES, Marker};
+pub use products::Products;
 pub use stored::{Defect, StoredLayers};
 pub use stored_layer::{Origin, StoredLayer};

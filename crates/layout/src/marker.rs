@@ -1,6 +1,8 @@
 use roundwise_scheme::{GridKind, Scheme, Tiling};
 use serde::{Deserialize, Serialize};
 
+use crate::Products;
+
 /// Longest marker that is read; real ones have under 200 bytes.
 pub const MARKER_LIMIT_BYTES: u64 = 64 * 1024;
 
@@ -59,6 +61,24 @@ impl Marker {
         }
     }
 
+    /// The same marker for a layer that is multiplied so.
+    #[must_use]
+    pub fn asking_for(self, products: Products) -> Self {
+        let full_precision_matrix_mult = match products {
+            Products::Any => None,
+            Products::FullPrecision => Some(true),
+        };
+        Marker { full_precision_matrix_mult, ..self }
+    }
+
+    /// How the layer may be multiplied.
+    pub fn products(&self) -> Products {
+        match self.full_precision_matrix_mult {
+            Some(true) => Products::FullPrecision,
+            Some(false) | None => Products::Any,
+        }
+    }
+
     /// The scheme that this marker and the shape of the scales stand for.
     ///
     /// - `scale_shape`: of the scale tensor; INT8 tells rows from tensors by it
@@ -100,10 +120,7 @@ impl Marker {
 
     /// Whether codes and products are the same under both; notes that no loader reads may differ.
     pub(crate) fn means_the_same_as(&self, other: &Marker) -> bool {
-        let asks_for_full_precision =
-            |marker: &Marker| marker.full_precision_matrix_mult == Some(true);
-        self.scheme(&[]) == other.scheme(&[])
-            && asks_for_full_precision(self) == asks_for_full_precision(other)
+        self.scheme(&[]) == other.scheme(&[]) && self.products() == other.products()
     }
 
     /// The bytes that Python's `json.dumps` would give: `": "` and `", "` between parts.
@@ -183,7 +200,7 @@ mod tests {
         Marker::of(scheme.parse().unwrap()).unwrap().to_json()
     }
 
-    // Texts and lengths of contract §4.1.
+    // Texts as in `docs/layouts.md`; Python's `json.dumps` gives the same lengths.
     #[test]
     fn markers_are_the_bytes_that_loaders_know() {
         assert_eq!(json_of("fp8"), r#"{"format": "float8_e4m3fn"}"#);
@@ -193,6 +210,11 @@ mod tests {
         assert_eq!(json_of("int8-row"), r#"{"format": "int8_tensorwise", "per_row": true}"#);
         assert_eq!(json_of("int8-row").len(), 46);
         assert_eq!(json_of("int8-block-128").len(), 47);
+        let marker = Marker::of("fp8".parse().unwrap()).unwrap();
+        assert_eq!(
+            marker.asking_for(Products::FullPrecision).to_json(),
+            r#"{"format": "float8_e4m3fn", "full_precision_matrix_mult": true}"#
+        );
     }
 
     #[test]

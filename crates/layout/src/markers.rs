@@ -8,12 +8,15 @@ use crate::{Defect, MARKER_LIMIT_BYTES, Marker, QUANTIZATION_METADATA};
 #[derive(Debug, Default)]
 pub(crate) struct Markers {
     pub(crate) by_layer: BTreeMap<String, Marker>,
+    /// Those that the headers give, which are among [`Self::by_layer`].
+    pub(crate) in_header: BTreeMap<String, Marker>,
     /// What is wrong with markers; a layer named here has none that can be trusted.
     pub(crate) defects: Vec<Defect>,
 }
 
 impl Markers {
-    /// Reads marker tensors, then the header. The header wins over a tensor, as in the loader.
+    /// Reads marker tensors, then the header; of shards, every one's. The header wins over a
+    /// tensor, as in the loader.
     pub(crate) fn read(file: &Checkpoint) -> Result<Self, TensorFileError> {
         let mut markers = Self::default();
         for header in file.tensors() {
@@ -29,7 +32,7 @@ impl Markers {
                 Err(problem) => markers.complain(layer, format!("marker {problem}")),
             }
         }
-        if let Some(text) = file.metadata().get(QUANTIZATION_METADATA) {
+        for text in file.metadata_values(QUANTIZATION_METADATA) {
             markers.merge_header(text);
         }
         Ok(markers)
@@ -55,12 +58,20 @@ impl Markers {
     }
 
     fn merge(&mut self, layer: &str, header: Marker) {
+        if let Some(other) = self.in_header.get(layer)
+            && !other.means_the_same_as(&header)
+        {
+            let [one, other] = [other, &header].map(Marker::to_json);
+            return self
+                .complain(layer, format!("one shard's header says {one}, another's {other}"));
+        }
         if let Some(tensor) = self.by_layer.get(layer)
             && !tensor.means_the_same_as(&header)
         {
             let [header, tensor] = [&header, tensor].map(Marker::to_json);
             self.complain(layer, format!("the header says {header}, its marker {tensor}"));
         }
-        self.by_layer.insert(layer.to_owned(), header);
+        self.by_layer.insert(layer.to_owned(), header.clone());
+        self.in_header.insert(layer.to_owned(), header);
     }
 }

@@ -1,10 +1,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use roundwise_tensor_file::{Checkpoint, TensorFileError};
+use roundwise_tensor_file::{Checkpoint, TensorFileError, TensorHeader};
 
 use crate::describe::describe;
+use crate::layout::FULL_PRECISION_ELEMENTS;
 use crate::markers::Markers;
-use crate::{Origin, QUANTIZATION_METADATA, StoredLayer};
+use crate::{Marker, Origin, Products, QUANTIZATION_METADATA, StoredLayer};
 
 /// Something about a stored layer that a loader would trip over or read wrongly.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,8 +31,10 @@ pub struct StoredLayers {
     /// the layer is empty for file-wide ones. A scale without any weight may be something else and
     /// is not among them.
     pub side_tensors: BTreeMap<String, String>,
-    /// Layers whose marker asks for products in full precision.
-    pub full_precision_layers: Vec<String>,
+    /// Layers that the header marks, or the headers of shards together.
+    pub header_layers: BTreeSet<String>,
+    /// Layers in codes whose marker, or the file's, asks for products in full precision.
+    pub full_precision_layers: BTreeSet<String>,
 }
 
 /// What markers of a layer `x` are called: `x.comfy_quant`.
@@ -67,10 +70,15 @@ impl StoredLayers {
     /// # Errors
     /// Only when the file cannot be read; whatever is wrong with a layer becomes a [`Defect`].
     pub fn find(file: &Checkpoint) -> Result<Self, TensorFileError> {
-        let Markers { by_layer: markers, defects } = Markers::read(file)?;
+        let Markers { by_layer: markers, in_header, defects } = Markers::read(file)?;
         let badly_marked: BTreeSet<String> =
             defects.iter().map(|defect| defect.layer.clone()).collect();
-        let mut found = Self { side_tensors: side_tensors(file), defects, ..Self::default() };
+        let mut found = Self {
+            side_tensors: side_tensors(file),
+            header_layers: in_header.into_keys().collect(),
+            defects,
+            ..Self::default()
+        };
         for header in file.tensors() {
             let Some(layer) = header.name.strip_suffix(".weight") else { continue };
             if badly_marked.contains(layer) {
@@ -86,12 +94,32 @@ impl StoredLayers {
         found.orphans = found.unanswered(file, markers.keys());
         found.orphans.extend(found.unheeded(file, !markers.is_empty()));
         found.orphans.sort();
-        found.full_precision_layers = markers
-            .into_iter()
-            .filter(|(_, marker)| marker.full_precision_matrix_mult == Some(true))
-            .map(|(layer, _)| layer)
-            .collect();
+        found.full_precision_layers = found.asking_for_full_precision(file, &markers);
         Ok(found)
+    }
+
+    /// How a layer may be multiplied; anything for a layer that is not in codes.
+    pub fn products(&self, layer: &str) -> Products {
+        match self.full_precision_layers.contains(layer) {
+            true => Products::FullPrecision,
+            false => Products::Any,
+        }
+    }
+
+    fn asking_for_full_precision(
+        &self,
+        file: &Checkpoint,
+        markers: &BTreeMap<String, Marker>,
+    ) -> BTreeSet<String> {
+        let asks = |layer: &&StoredLayer| match layer.origin {
+            Origin::Comfy => markers
+                .get(&layer.layer)
+                .is_some_and(|marker| marker.products() == Products::FullPrecision),
+            Origin::ComfyLegacy => legacy_marker(file, &layer.layer)
+                .is_some_and(|marker| marker.element_count() == FULL_PRECISION_ELEMENTS),
+            Origin::WeightScale | Origin::WeightScaleInv | Origin::Plain => false,
+        };
+        self.layers.values().filter(asks).map(|layer| layer.layer.clone()).collect()
     }
 
     /// Markers without a weight, and scales of weights that are plain numbers.
@@ -128,7 +156,7 @@ impl StoredLayers {
         let has_entry = file.metadata().contains_key(QUANTIZATION_METADATA);
         let why = |layer: &StoredLayer| match layer.origin {
             Origin::ComfyLegacy if has_entry => Some("the header lists other layers"),
-            Origin::ComfyLegacy if !has_legacy_marker(file, &layer.layer) => {
+            Origin::ComfyLegacy if legacy_marker(file, &layer.layer).is_none() => {
                 Some("the file has no `scaled_fp8` for it")
             }
             Origin::WeightScale | Origin::WeightScaleInv if has_markers => {
@@ -158,11 +186,9 @@ fn side_tensors(file: &Checkpoint) -> BTreeMap<String, String> {
     names.filter_map(|name| Some((name.clone(), owner(name)?))).collect()
 }
 
-/// Whether one of the layer's modules, or the file, has the tensor that makes ComfyUI look for
+/// The tensor of the file, or of one of the layer's modules, that makes ComfyUI look for
 /// `scale_weight`.
-fn has_legacy_marker(file: &Checkpoint, layer: &str) -> bool {
+fn legacy_marker<'a>(file: &'a Checkpoint, layer: &str) -> Option<&'a TensorHeader> {
     let ends = layer.match_indices('.').map(|(dot, _)| dot + 1);
-    std::iter::once(0)
-        .chain(ends)
-        .any(|end| file.get(&format!("{}scaled_fp8", &layer[..end])).is_some())
+    std::iter::once(0).chain(ends).find_map(|end| file.get(&format!("{}scaled_fp8", &layer[..end])))
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use common::{layer_tensors, open, quantize, write};
 use proptest::prelude::*;
-use roundwise_layout::{Layout, Marker, Origin, QUANTIZATION_METADATA};
+use roundwise_layout::{Layout, Marker, Origin, Products, QUANTIZATION_METADATA};
 use roundwise_scheme::{CATALOG, QuantizedMatrix, Scheme, Tiling};
 use roundwise_tensor_file::{Dtype, TensorSpec};
 use roundwise_testkit::weights::{gaussian, with_zero_rows};
@@ -62,7 +62,7 @@ fn copied(name: &str, dtype: Dtype, shape: &[u64]) -> (TensorSpec, Vec<u8>) {
 }
 
 /// The file that `convert` would write, with tensors that stay as they are.
-fn file_of(layout: Layout, prefix: &str, is_text_encoder: bool, layers: &Layers) -> Vec<u8> {
+fn file_of(layout: Layout, prefix: &str, products: Products, layers: &Layers) -> Vec<u8> {
     let mut tensors = vec![
         copied("kept.weight", Dtype::BF16, &[3, 5]),
         copied("kept.bias", Dtype::F32, &[3]),
@@ -70,10 +70,10 @@ fn file_of(layout: Layout, prefix: &str, is_text_encoder: bool, layers: &Layers)
         copied("mask.weight", Dtype::I8, &[7]),
     ];
     for (layer, matrix) in layers {
-        tensors.extend(layer_tensors(layout, layer, matrix.clone()));
+        tensors.extend(layer_tensors(layout, layer, matrix.clone(), products));
     }
-    tensors.extend(layout.file_tensors(prefix, is_text_encoder));
-    let schemes = layers.iter().map(|(layer, matrix)| (layer.as_str(), matrix.scheme()));
+    tensors.extend(layout.file_tensors(prefix, products));
+    let schemes = layers.iter().map(|(layer, matrix)| (layer.as_str(), matrix.scheme(), products));
     write(layout.header_entry(schemes).into_iter().collect(), &tensors)
 }
 
@@ -87,12 +87,14 @@ proptest! {
     #[test]
     fn what_is_written_is_found(
         (layout, prefix, layers) in any_layers(),
-        is_text_encoder in any::<bool>(),
+        products in prop::sample::select(vec![Products::Any, Products::FullPrecision]),
     ) {
-        let file = open(&file_of(layout, prefix, is_text_encoder, &layers));
+        let file = open(&file_of(layout, prefix, products, &layers));
         prop_assert_eq!(&file.stored.defects, &[]);
         prop_assert_eq!(&file.stored.orphans, &[]);
-        prop_assert_eq!(&file.stored.full_precision_layers, &[] as &[String]);
+        for layer in layers.keys() {
+            prop_assert_eq!(file.stored.products(layer), products);
+        }
         prop_assert!(file.stored.layers.keys().eq(layers.keys()));
         for (name, matrix) in &layers {
             let found = &file.stored.layers[name];
@@ -109,7 +111,7 @@ proptest! {
 
     #[test]
     fn side_tensors_are_all_that_was_added((layout, prefix, layers) in any_layers()) {
-        let file = open(&file_of(layout, prefix, false, &layers));
+        let file = open(&file_of(layout, prefix, Products::Any, &layers));
         let kept = ["kept.weight", "kept.bias", "ids.weight", "mask.weight"].map(str::to_owned);
         let weights = layers.keys().map(|layer| format!("{layer}.weight"));
         let mut expected: Vec<String> = kept.into_iter().chain(weights).collect();
@@ -126,7 +128,7 @@ proptest! {
 
     #[test]
     fn the_header_repeats_the_markers((_, prefix, layers) in any_layers()) {
-        let file = open(&file_of(Layout::Comfy, prefix, false, &layers));
+        let file = open(&file_of(Layout::Comfy, prefix, Products::Any, &layers));
         let entry = &file.checkpoint.metadata()[QUANTIZATION_METADATA];
         let entry: serde_json::Value = serde_json::from_str(entry).unwrap();
         prop_assert_eq!(&entry["format_version"], "1.0");

@@ -5,7 +5,7 @@ mod common;
 use std::collections::BTreeMap;
 
 use common::{layer_tensors, open, quantize, write};
-use roundwise_layout::{Layout, Marker, Origin};
+use roundwise_layout::{Layout, Marker, Origin, Products};
 use roundwise_scheme::Scheme;
 use roundwise_tensor_file::{Dtype, TensorSpec};
 use roundwise_testkit::bytes::{assert_equal_bytes, hex, to_hex};
@@ -29,7 +29,8 @@ fn tensor(name: &str, dtype: Dtype, shape: &[u64], digits: &str) -> (TensorSpec,
 
 /// Generator B, 2 × 4, as layer `layer`.
 fn layer(layout: Layout, layer: &str, scheme: &str) -> Tensors {
-    layer_tensors(layout, layer, quantize(&contract_b(2, 4), scheme.parse().unwrap()))
+    let matrix = quantize(&contract_b(2, 4), scheme.parse().unwrap());
+    layer_tensors(layout, layer, matrix, Products::Any)
 }
 
 fn bias() -> (TensorSpec, Vec<u8>) {
@@ -56,10 +57,15 @@ fn whole_file(name: &str) -> Vec<u8> {
     };
     match name {
         "file-comfy-fp8-metadata" => {
-            metadata.extend(Layout::Comfy.header_entry([("blk.lin", fp8)].into_iter()));
+            metadata
+                .extend(Layout::Comfy.header_entry([("blk.lin", fp8, Products::Any)].into_iter()));
         }
-        "file-legacy-fp8-marker-2" => tensors.extend(Layout::ComfyLegacy.file_tensors("", false)),
-        "file-legacy-fp8-marker-0" => tensors.extend(Layout::ComfyLegacy.file_tensors("", true)),
+        "file-legacy-fp8-marker-2" => {
+            tensors.extend(Layout::ComfyLegacy.file_tensors("", Products::FullPrecision))
+        }
+        "file-legacy-fp8-marker-0" => {
+            tensors.extend(Layout::ComfyLegacy.file_tensors("", Products::Any))
+        }
         // Other programs' files; never written here.
         "file-legacy-fp8-marker-1" => {
             tensors.push(tensor("scaled_fp8", Dtype::F8E4M3, &[1], "00"));
@@ -116,7 +122,7 @@ fn every_golden_layer() {
         let name = vector["scheme"].as_str().unwrap();
         let (dtype, scale_shape, marker) = expected[name];
         let matrix = quantize(&contract_b(rows as usize, cols as usize), name.parse().unwrap());
-        let found = layer_tensors(Layout::Comfy, "x", matrix);
+        let found = layer_tensors(Layout::Comfy, "x", matrix, Products::Any);
         let text = |key: &str| vector[key].as_str().unwrap();
         let marker_bytes = to_hex(marker.as_bytes());
         let tensors = vec![
@@ -170,7 +176,7 @@ fn zero_layers() {
     ];
     test_each(cases, |&(scheme, shape)| {
         let matrix = quantize(&all_zero(4, 6), scheme.parse().unwrap());
-        let tensors = layer_tensors(Layout::Comfy, "x", matrix);
+        let tensors = layer_tensors(Layout::Comfy, "x", matrix, Products::Any);
         let scales = "0000803f".repeat(shape.iter().product::<u64>() as usize);
         assert_eq!(tensors[0].1, [0; 24]);
         assert_eq!(tensors[1], tensor("x.weight_scale", Dtype::F32, shape, &scales));
@@ -180,28 +186,32 @@ fn zero_layers() {
 /// The header is one JSON string with a space after `:` and `,`, layers in the order given.
 #[test]
 fn header_entry_of_several_layers() {
-    let layers = [("b.1", "int8-row"), ("a \"q\"", "fp8-block-64")];
-    let layers = layers.into_iter().map(|(layer, scheme)| (layer, scheme.parse().unwrap()));
+    let layers =
+        [("b.1", "int8-row", Products::Any), ("a \"q\"", "fp8-block-64", Products::FullPrecision)];
+    let layers = layers
+        .into_iter()
+        .map(|(layer, scheme, products)| (layer, scheme.parse().unwrap(), products));
     let (key, value) = Layout::Comfy.header_entry(layers).unwrap();
     assert_eq!(key, "_quantization_metadata");
     assert_eq!(
         value,
         r#"{"format_version": "1.0", "layers": {"b.1": {"format": "int8_tensorwise", "per_row": true}, "#
             .to_owned()
-            + r#""a \"q\"": {"format": "float8_e4m3fn_blockwise", "group_size": 64}}}"#
+            + r#""a \"q\"": {"format": "float8_e4m3fn_blockwise", "group_size": 64, "#
+            + r#""full_precision_matrix_mult": true}}}"#
     );
     assert_eq!(Layout::ComfyLegacy.header_entry([].into_iter()), None);
 }
 
 #[test]
 fn legacy_marker_has_the_prefix_of_the_model() {
-    for (is_text_encoder, elements) in [(false, 2), (true, 0)] {
-        let tensors = Layout::ComfyLegacy.file_tensors("model.diffusion_model.", is_text_encoder);
+    for (products, elements) in [(Products::FullPrecision, 2), (Products::Any, 0)] {
+        let tensors = Layout::ComfyLegacy.file_tensors("model.diffusion_model.", products);
         let name = "model.diffusion_model.scaled_fp8";
         let digits = "00".repeat(elements as usize);
         assert_eq!(tensors, [tensor(name, Dtype::F8E4M3, &[elements], &digits)]);
     }
-    assert_eq!(Layout::Comfy.file_tensors("", false), []);
+    assert_eq!(Layout::Comfy.file_tensors("", Products::FullPrecision), []);
 }
 
 #[test]

@@ -178,7 +178,7 @@ fn markers_in_the_header_or_in_tensors_or_both() {
     let both = opened(&[weight, scale(&[1, 1]), marker("a", noted)], Some(&entry(FP8_MARKER)));
     for file in [header_only, tensor_only, both] {
         assert_eq!(read_a(&file), (Origin::Comfy, "fp8".to_owned(), vec![3.0, 6.0]));
-        assert_eq!(file.stored.full_precision_layers, [""; 0]);
+        assert_eq!(file.stored.full_precision_layers, [].into());
     }
 }
 
@@ -194,7 +194,7 @@ fn header_entries_carry_the_prefix_of_the_names() {
     let file = opened(&tensors, Some(&entry(full).replace(r#""a""#, &format!("{name:?}"))));
     assert_eq!((defects(&file), orphans(&file)), (vec![], vec![]));
     assert_eq!(file.stored.layers[name].origin, Origin::Comfy);
-    assert_eq!(file.stored.full_precision_layers, [name]);
+    assert_eq!(file.stored.full_precision_layers, [name.to_owned()].into());
 
     // Without the prefix the entry belongs to nothing, and the scale has no marker.
     let file = opened(&tensors, Some(&entry(full).replace(r#""a""#, r#""blocks.0.q""#)));

@@ -67,9 +67,18 @@ impl FromStr for Scheme {
         }
         block_scheme(name).ok_or_else(|| SchemeError::UnknownScheme {
             name: name.to_owned(),
-            known: CATALOG.iter().map(|entry| entry.name).collect::<Vec<_>>().join(", "),
+            known: known_names(),
         })
     }
+}
+
+/// Every name, and the form of names of blocks of any size.
+fn known_names() -> String {
+    let names = CATALOG.iter().map(|entry| entry.name.to_owned());
+    let blocks = BLOCK_FAMILIES
+        .iter()
+        .map(|(prefix, _)| format!("{prefix}<N> with N from 1 to {MAX_BLOCK}"));
+    names.chain(blocks).collect::<Vec<_>>().join(", ")
 }
 
 fn block_scheme(name: &str) -> Option<Scheme> {

@@ -20,6 +20,7 @@ pub struct Checkpoint {
     /// Sorted by name.
     tensors: Vec<TensorHeader>,
     metadata: BTreeMap<String, String>,
+    disputed_metadata: BTreeMap<String, Vec<String>>,
 }
 
 impl Checkpoint {
@@ -47,16 +48,22 @@ impl Checkpoint {
         let mut files = Vec::with_capacity(paths.len());
         let mut tensors = Vec::new();
         let mut metadata = BTreeMap::new();
+        let mut disputed_metadata = BTreeMap::<String, Vec<String>>::new();
         for (number, path) in paths.iter().enumerate() {
             let file = SourceFile::open(path)?;
             let raw = file.parse()?;
             for (key, value) in checked_metadata(path, raw.metadata)? {
-                metadata.entry(key).or_insert(value);
+                match metadata.get(&key) {
+                    None => drop(metadata.insert(key, value)),
+                    Some(first) if *first == value => {}
+                    Some(_) => disputed_metadata.entry(key).or_default().push(value),
+                }
             }
             tensors.extend(checked_tensors(path, raw.tensors, file.data_region(number))?);
             files.push(file);
         }
-        let mut checkpoint = Self { path: path.to_owned(), files, tensors, metadata };
+        let mut checkpoint =
+            Self { path: path.to_owned(), files, tensors, metadata, disputed_metadata };
         checkpoint.tensors.sort_by(|a, b| a.name.cmp(&b.name));
         checkpoint.check_held_once()?;
         Ok(checkpoint)
@@ -83,8 +90,8 @@ impl Checkpoint {
     }
 
     /// The safetensors files, sorted by name; without the index.
-    pub fn files(&self) -> impl Iterator<Item = &Path> {
-        self.files.iter().map(|file| file.path.as_path())
+    pub fn files(&self) -> &[SourceFile] {
+        &self.files
     }
 
     /// Sum of the files' sizes.
@@ -106,6 +113,18 @@ impl Checkpoint {
     /// `__metadata__`. Of shards that disagree about a key, the first file's value.
     pub fn metadata(&self) -> &BTreeMap<String, String> {
         &self.metadata
+    }
+
+    /// Keys that shards disagree about, each with the values of later files that
+    /// [`Self::metadata`] leaves aside.
+    pub fn disputed_metadata(&self) -> &BTreeMap<String, Vec<String>> {
+        &self.disputed_metadata
+    }
+
+    /// All values of a key: the first file's, then those of files that disagree with it.
+    pub fn metadata_values(&self, key: &str) -> impl Iterator<Item = &str> {
+        let others = self.disputed_metadata.get(key).into_iter().flatten();
+        self.metadata.get(key).into_iter().chain(others).map(String::as_str)
     }
 
     /// Header JSON of each file in the order of [`Self::files`], as stored: with its padding,

@@ -144,6 +144,8 @@ pub enum TensorFileErrorKind {
     Exists,
     #[error("the disk has {available} bytes left, the file needs {needed}")]
     DiskFull { needed: u64, available: u64 },
+    #[error("is complete and has its name, but its folder could not be synced: {source}")]
+    FolderNotSynced { source: std::io::Error },
     #[error("not in the manifest")]
     UnknownTensor,
     #[error("{found} bytes given, {dtype} {shape:?} needs {expected}")]
@@ -185,13 +187,23 @@ impl TensorFileErrorKind {
             Self::NotSafetensors { looks_like: GIT_LFS } => {
                 Some("fetch the real file: `git lfs pull`")
             }
+            Self::NotSafetensors { looks_like: TEXT } => Some("name the `.safetensors` file"),
+            Self::HeaderTooLong { .. } => {
+                Some("no safetensors file has such a header; this is something else, or damaged")
+            }
             Self::NotSafetensors { .. } => Some("convert it to safetensors first"),
             Self::ShardMissing { .. } => Some("fetch every file that the index names"),
+            Self::FolderNotSynced { .. } => {
+                Some("after a power failure it may be gone; the command `sync` makes sure of it")
+            }
             Self::Exists => Some("choose another name, or allow it to be replaced"),
             _ => None,
         }
     }
 }
+
+/// What a text is called in messages.
+pub(crate) const TEXT: &str = "a text file";
 
 /// What a Git LFS pointer is called in messages.
 pub(crate) const GIT_LFS: &str = "a Git LFS pointer";

@@ -50,6 +50,7 @@ pub use error::{TensorFileError, TensorFileErrorKind};
 pub use header::{HEADER_LIMIT_BYTES, RANK_LIMIT, TensorHeader};
 pub use manifest::{Manifest, TensorSpec};
 pub use pending_file::{Committed, Overwrite};
-pub use pieces::read_pieces;
+pub use pieces::{PIECE_BYTES, pieces};
+pub use source_file::SourceFile;
 pub use text::{TEXT_LIMIT_BYTES, read_text, write_text_atomically};
 pub use writer::TensorFileWriter;

@@ -47,6 +47,10 @@ impl PendingFile {
         &self.target
     }
 
+    pub(crate) fn temporary_path(&self) -> &Path {
+        self.temporary.path()
+    }
+
     pub(crate) fn file(&self) -> &File {
         self.temporary.as_file()
     }
@@ -75,7 +79,8 @@ impl PendingFile {
                 })?;
             }
         }
-        sync_folder(&folder_of(&target)).map_err(io("sync the folder of"))?;
+        sync_folder(&folder_of(&target))
+            .map_err(|source| Kind::FolderNotSynced { source }.at(&target))?;
         Ok(Committed { sync_time: start.elapsed(), bytes })
     }
 }

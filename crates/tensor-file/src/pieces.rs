@@ -1,21 +1,30 @@
-//! A whole file, piece by piece, for those who hash it.
+use std::ops::Range;
 
-use std::io::Read;
-use std::path::Path;
+/// Most bytes that are read at once where a whole is not needed: large enough that the calls cost
+/// nothing, small enough for many threads.
+pub const PIECE_BYTES: u64 = 4 << 20;
 
-use crate::disk::open_regular;
-use crate::{TensorFileError, TensorFileErrorKind as Kind};
+/// Cuts `0..bytes` into ranges of at most [`PIECE_BYTES`], in order; nothing for no bytes.
+pub fn pieces(bytes: u64) -> impl Iterator<Item = Range<u64>> {
+    let starts = (0..bytes.div_ceil(PIECE_BYTES)).map(|number| number * PIECE_BYTES);
+    starts.map(move |start| start..bytes.min(start.saturating_add(PIECE_BYTES)))
+}
 
-const PIECE_BYTES: usize = 4 << 20;
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Hands all bytes of a regular file to `take`, in order, a few MiB at a time.
-pub fn read_pieces(path: &Path, mut take: impl FnMut(&[u8])) -> Result<(), TensorFileError> {
-    let (mut file, _) = open_regular(path)?;
-    let mut piece = vec![0; PIECE_BYTES];
-    loop {
-        match file.read(&mut piece).map_err(|error| Kind::io("read")(error).at(path))? {
-            0 => return Ok(()),
-            length => take(&piece[..length]),
+    #[test]
+    fn pieces_cover_every_byte_once() {
+        for bytes in [0, 1, PIECE_BYTES - 1, PIECE_BYTES, PIECE_BYTES + 1, 3 * PIECE_BYTES] {
+            let mut end = 0;
+            for piece in pieces(bytes) {
+                assert_eq!(piece.start, end);
+                assert!(!piece.is_empty() && piece.end - piece.start <= PIECE_BYTES);
+                end = piece.end;
+            }
+            assert_eq!(end, bytes);
         }
+        assert_eq!(pieces(u64::MAX).next(), Some(0..PIECE_BYTES));
     }
 }

@@ -2,7 +2,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use crate::disk::{open_regular, read_exact_at};
-use crate::error::GIT_LFS;
+use crate::error::{GIT_LFS, TEXT};
 use crate::header::{HEADER_LIMIT_BYTES, RawHeader};
 use crate::tiling::DataRegion;
 use crate::{TensorFileError, TensorFileErrorKind as Kind};
@@ -10,9 +10,9 @@ use crate::{TensorFileError, TensorFileErrorKind as Kind};
 /// Bytes of the header length that starts every file.
 pub(crate) const LENGTH_BYTES: u64 = 8;
 
-/// One open safetensors file and its header.
+/// One safetensors file of a [`Checkpoint`](crate::Checkpoint), open.
 #[derive(Debug)]
-pub(crate) struct SourceFile {
+pub struct SourceFile {
     pub(crate) path: PathBuf,
     pub(crate) file: File,
     /// Length when it was opened.
@@ -22,6 +22,24 @@ pub(crate) struct SourceFile {
 }
 
 impl SourceFile {
+    /// The path that was opened.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Length when it was opened.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Fills `buffer` with the file's bytes from byte `offset` on, header and all.
+    ///
+    /// # Errors
+    /// When the file has no such bytes, or no longer.
+    pub fn read_into(&self, offset: u64, buffer: &mut [u8]) -> Result<(), TensorFileError> {
+        self.read(offset, buffer).map_err(|kind| kind.at(&self.path))
+    }
+
     /// Opens a file and reads its header, which must be small enough and inside the file before
     /// any memory is taken for it.
     pub(crate) fn open(path: &Path) -> Result<Self, TensorFileError> {
@@ -49,7 +67,7 @@ impl SourceFile {
                 return Kind::Io { doing: "read", source };
             }
             let found = self.file.metadata().map_or(0, |metadata| metadata.len());
-            Kind::Truncated { found, expected: offset + buffer.len() as u64 }
+            Kind::Truncated { found, expected: offset.saturating_add(buffer.len() as u64) }
         })
     }
 }
@@ -94,6 +112,10 @@ fn other_format(start: [u8; 8]) -> Option<&'static str> {
         [b'G', b'G', b'U', b'F', ..] => Some("GGUF"),
         b"version " => Some(GIT_LFS),
         [b'<', b'!' | b'h' | b'H', ..] => Some("a web page"),
+        // As a length these eight bytes would be far past the limit.
+        text if text.iter().all(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace()) => {
+            Some(TEXT)
+        }
         _ => None,
     }
 }

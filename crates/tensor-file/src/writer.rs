@@ -57,6 +57,12 @@ impl TensorFileWriter {
         &self.manifest
     }
 
+    /// Where the file is until [`Self::commit`]: what a program removes that ends without dropping
+    /// this.
+    pub fn temporary_path(&self) -> &Path {
+        self.pending.temporary_path()
+    }
+
     /// Writes a whole tensor.
     ///
     /// # Errors
@@ -130,7 +136,8 @@ impl TensorFileWriter {
     /// # Errors
     /// When a byte of a tensor was never written; when [`Overwrite::Refuse`] finds a file that
     /// was not there at the start; when the disk fails. The unfinished file is removed, and
-    /// whatever had the name keeps it.
+    /// whatever had the name keeps it. Only [`Kind::FolderNotSynced`] comes after the rename: then
+    /// the file is complete and there.
     pub fn commit(self) -> Result<Committed, TensorFileError> {
         self.check_complete()?;
         self.pending.commit()

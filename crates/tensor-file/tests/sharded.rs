@@ -50,7 +50,14 @@ fn shards_are_one_checkpoint() {
             .map(|(key, value)| (key.as_str(), value.as_str()))
             .collect();
         assert_eq!(metadata, [("k", "first"), ("one", "1"), ("two", "2")]);
-        assert_eq!(checkpoint.files().count(), 2);
+        assert_eq!(
+            checkpoint.disputed_metadata(),
+            &[("k".to_owned(), vec!["second".to_owned()])].into()
+        );
+        assert!(checkpoint.metadata_values("k").eq(["first", "second"]));
+        assert!(checkpoint.metadata_values("one").eq(["1"]));
+        assert_eq!(checkpoint.metadata_values("three").count(), 0);
+        assert_eq!(checkpoint.files().len(), 2);
         let headers: Vec<_> = checkpoint.header_bytes().collect();
         assert!(headers[0].ends_with(br#""z":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}"#));
         let bytes: u64 = headers.iter().map(|header| header.len() as u64 + 8 + 1).sum();
@@ -65,7 +72,8 @@ fn the_index_says_which_files_and_the_files_say_which_tensors() {
     two_shards(folder.path(), r#"{"a":"3.safetensors"}"#);
     put(folder.path(), "3.safetensors", two_tensors());
     let checkpoint = Checkpoint::open(folder.path()).unwrap();
-    assert_eq!(checkpoint.files().collect::<Vec<_>>(), [folder.path().join("3.safetensors")]);
+    let [file] = checkpoint.files() else { panic!("{:?}", checkpoint.files()) };
+    assert_eq!(file.path(), folder.path().join("3.safetensors"));
     assert!(checkpoint.get("b").is_some(), "unlisted, but in a listed file");
     assert!(checkpoint.get("z").is_none(), "in a file that is not listed");
 }

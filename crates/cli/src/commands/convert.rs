@@ -8,12 +8,12 @@ use roundwise_convert::{
 };
 
 use crate::arguments::ConvertOptions;
-use crate::console::{print, print_error, print_json, width};
-use crate::outcome::{BadUsage, is_stop};
+use crate::console::{print_error, tell, width};
+use crate::outcome::{BadUsage, is_bad_usage, is_stop};
 use crate::progress::Progress;
 use crate::stop;
 use crate::table::Table;
-use crate::text::{bytes, counted, percent, seconds};
+use crate::text::{bytes, counted, path, percent, plain, seconds};
 
 /// Reasons for keeping tensors that the summary lists.
 const REASONS_SHOWN: usize = 8;
@@ -45,25 +45,30 @@ pub(crate) fn run(options: &ConvertOptions) -> anyhow::Result<bool> {
             }
             Err(error) => {
                 print_error(&error);
-                failed.push(job.input.display().to_string());
+                failed.push((job.input.display().to_string(), is_bad_usage(&error)));
             }
         }
     }
     if options.run.json {
-        match &reports[..] {
-            [report] if jobs.len() == 1 => print_json(report)?,
-            reports => print_json(&reports)?,
-        }
+        tell(&match &reports[..] {
+            [report] if jobs.len() == 1 => serde_json::to_string_pretty(report)?,
+            reports => serde_json::to_string_pretty(reports)?,
+        });
     }
     match stopped {
         Some(error) => Err(error),
         None if failed.is_empty() => Ok(true),
-        None => bail!(
-            "{} of {} inputs were not converted: {}",
-            failed.len(),
-            jobs.len(),
-            failed.join(", ")
-        ),
+        None => Err(some_failed(&failed, jobs.len())),
+    }
+}
+
+/// - `failed`: inputs, and whether what was asked for was wrong with them, not the files
+fn some_failed(failed: &[(String, bool)], jobs: usize) -> anyhow::Error {
+    let names: Vec<&str> = failed.iter().map(|(name, _)| name.as_str()).collect();
+    let text = format!("{} of {jobs} inputs failed: {}", failed.len(), names.join(", "));
+    match failed.iter().all(|(_, is_bad_usage)| *is_bad_usage) {
+        true => BadUsage(text).into(),
+        false => anyhow!(text),
     }
 }
 
@@ -85,7 +90,7 @@ fn run_job(options: &ConvertOptions, job: &Job) -> anyhow::Result<Report> {
         })?;
     }
     if !options.run.json && !options.run.quiet {
-        print(&describe(&report))?;
+        tell(&describe(&report));
     }
     Ok(report)
 }
@@ -100,6 +105,9 @@ fn jobs(options: &ConvertOptions, recipe: &Recipe) -> anyhow::Result<Vec<Job>> {
         bail!(BadUsage("--report names one file; convert one input at a time".into()));
     }
     let overwrite = if options.force { Overwrite::Replace } else { Overwrite::Refuse };
+    for named in options.output.iter().chain(&options.report) {
+        refuse_standard_output(named)?;
+    }
     let jobs: Vec<Job> = options
         .inputs
         .iter()
@@ -126,6 +134,18 @@ fn jobs(options: &ConvertOptions, recipe: &Recipe) -> anyhow::Result<Vec<Job>> {
         refuse_unfit(target.path, options.force)?;
     }
     Ok(jobs)
+}
+
+/// `-` means standard output elsewhere; here it would be a file of that name.
+fn refuse_standard_output(named: &Path) -> anyhow::Result<()> {
+    if named == Path::new("-") {
+        bail!(BadUsage(
+            "`-`: nothing is written to standard output; name a file (`./-` for one called so)\n  \
+             `--json` prints the report"
+                .into()
+        ));
+    }
+    Ok(())
 }
 
 /// A file that will be written.
@@ -178,16 +198,19 @@ fn refuse_inputs(targets: &[Target<'_>], inputs: &[PathBuf]) -> anyhow::Result<(
     Ok(())
 }
 
-fn refuse_unfit(path: &Path, is_forced: bool) -> anyhow::Result<()> {
-    if path.is_dir() {
-        bail!(BadUsage(format!("{}: is a folder\n  `--out-dir` writes into one", path.display())));
+fn refuse_unfit(target: &Path, is_forced: bool) -> anyhow::Result<()> {
+    if target.is_dir() {
+        bail!(BadUsage(format!(
+            "{}: is a folder\n  `--out-dir` writes into one",
+            target.display()
+        )));
     }
-    if path.exists() && !is_forced {
-        bail!("{}: exists already\n  use `--force` to replace it", path.display());
+    if target.exists() && !is_forced {
+        bail!("{}: exists already\n  use `--force` to replace it", target.display());
     }
-    match place(path).parent() {
+    match place(target).parent() {
         Some(folder) if !folder.is_dir() => {
-            bail!("{}: there is no folder {}", path.display(), folder.display())
+            bail!("{}: there is no folder {}", target.display(), folder.display())
         }
         _ => Ok(()),
     }
@@ -208,7 +231,7 @@ fn output_of(options: &ConvertOptions, input: &Path, recipe: &Recipe) -> PathBuf
 }
 
 fn describe(report: &Report) -> String {
-    let mut text = format!("{} → {}\n", report.input.display(), report.output.display());
+    let mut text = format!("{} → {}\n", path(&report.input), path(&report.output));
     text += &format!(
         "  {} (preset {}): {} converted, {} kept, {} removed\n",
         report.architecture, report.preset, report.converted, report.kept, report.removed
@@ -222,6 +245,9 @@ fn describe(report: &Report) -> String {
     );
     text += &describe_schemes(report);
     text += &report.rounding.as_ref().map(describe_rounding).unwrap_or_default();
+    for note in &report.notes {
+        text += &format!("  note: {}\n", plain(note));
+    }
     text += &describe_kept(report);
     text += &describe_worst(report);
     text

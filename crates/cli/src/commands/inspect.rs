@@ -1,10 +1,10 @@
 use roundwise_convert::{Inspection, inspect};
 
 use crate::arguments::InspectOptions;
-use crate::commands::verify::describe_finding;
+use crate::commands::verify::describe_findings;
 use crate::console::{print, print_json, width};
 use crate::table::Table;
-use crate::text::{bytes, counted, plain};
+use crate::text::{bytes, counted, path, plain};
 
 pub(crate) fn run(options: &InspectOptions) -> anyhow::Result<bool> {
     let inspection = inspect(&options.input)?;
@@ -19,7 +19,7 @@ pub(crate) fn run(options: &InspectOptions) -> anyhow::Result<bool> {
 fn describe(inspection: &Inspection) -> String {
     let mut text = format!(
         "{}: {} in {}\n",
-        inspection.path.display(),
+        path(&inspection.path),
         bytes(inspection.bytes),
         counted(inspection.files, "file"),
     );
@@ -49,8 +49,5 @@ fn describe(inspection: &Inspection) -> String {
     for (key, value) in &inspection.metadata {
         text += &format!("header `{}`: {}\n", plain(key), plain(value));
     }
-    for finding in &inspection.defects {
-        text += &describe_finding(finding);
-    }
-    text
+    text + &describe_findings(&inspection.defects)
 }

@@ -1,13 +1,13 @@
 use std::num::NonZeroUsize;
 
 use roundwise_convert::{
-    ConvertError, Decision, NotFinite, Plan, Recipe, Source, TensorReport, client,
+    ConvertError, Decision, NotFinite, Plan, PlannedTensor, Recipe, Source, TensorReport, client,
 };
 use serde_json::json;
 
 use crate::arguments::PlanOptions;
 use crate::console::{print, print_json, width};
-use crate::table::Table;
+use crate::table::{Table, wrap};
 use crate::text::{bytes, counted, plain, shape};
 
 pub(crate) fn run(options: &PlanOptions) -> anyhow::Result<bool> {
@@ -65,6 +65,7 @@ fn as_json(plan: &Plan, sizes: &Sizes) -> serde_json::Value {
         "preset": plan.preset.name,
         "layout": plan.layout.to_string(),
         "clients": clients,
+        "notes": plan.notes.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "input_bytes": sizes.input_bytes,
         "output_bytes": sizes.output_bytes,
         "disk_bytes": sizes.output_bytes,
@@ -79,24 +80,10 @@ fn describe(plan: &Plan, sizes: &Sizes) -> String {
     for key in &plan.detected.main.evidence {
         text += &format!("  because of `{}`\n", plain(key));
     }
-    let mut table = Table::new(&["tensor", "shape", "dtype", "becomes", "why"]);
-    for planned in &plan.tensors {
-        let becomes = match planned.decision {
-            Decision::Copy(_) => "kept".to_owned(),
-            Decision::Decode(_) => "BF16".to_owned(),
-            Decision::Correct(_) => "corrected".to_owned(),
-            Decision::Remove(_) => "removed".to_owned(),
-            Decision::Quantize { scheme, .. } => scheme.to_string(),
-        };
-        table.row(vec![
-            planned.header.name.clone(),
-            shape(&planned.header.shape),
-            planned.header.dtype.name().to_owned(),
-            becomes,
-            planned.decision.reason().to_string(),
-        ]);
+    text += &describe_tensors(&plan.tensors, width());
+    for note in &plan.notes {
+        text += &format!("note: {}\n", plain(&note.to_string()));
     }
-    text += &table.render(width());
     for scheme in plan.schemes() {
         text += &format!("{scheme} is opened by {}\n", client(plan.layout, scheme).name);
     }
@@ -108,4 +95,82 @@ fn describe(plan: &Plan, sizes: &Sizes) -> String {
         counted(sizes.threads.get(), "thread"),
     );
     text
+}
+
+/// A table, or where it does not fit two lines for each tensor: names must be legible in full, for
+/// `--keep` and the like.
+fn describe_tensors(tensors: &[PlannedTensor], width: usize) -> String {
+    let mut table = Table::new(&["tensor", "shape", "dtype", "becomes", "why"]);
+    for planned in tensors {
+        table.row(vec![
+            planned.header.name.clone(),
+            shape(&planned.header.shape),
+            planned.header.dtype.name().to_owned(),
+            becomes(&planned.decision),
+            planned.decision.reason().to_string(),
+        ]);
+    }
+    match table.fits(width) {
+        true => table.render(width),
+        false => tensors.iter().map(|planned| describe_tensor(planned, width)).collect(),
+    }
+}
+
+fn describe_tensor(planned: &PlannedTensor, width: usize) -> String {
+    const INDENT: usize = 6;
+    let header = &planned.header;
+    let fate = format!(
+        "{} {} → {}: {}",
+        header.dtype.name(),
+        shape(&header.shape),
+        becomes(&planned.decision),
+        planned.decision.reason()
+    );
+    let mut text = format!("  {}\n", plain(&header.name));
+    for line in wrap(&plain(&fate), width.saturating_sub(INDENT)) {
+        text += &format!("{}{line}\n", " ".repeat(INDENT));
+    }
+    text
+}
+
+fn becomes(decision: &Decision) -> String {
+    match decision {
+        Decision::Copy(_) => "kept".to_owned(),
+        Decision::Decode(_) => "BF16".to_owned(),
+        Decision::Correct(_) => "corrected".to_owned(),
+        Decision::Remove(_) => "removed".to_owned(),
+        Decision::Quantize { scheme, .. } => scheme.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use roundwise_convert::RecipeFile;
+    use roundwise_testkit::files::{Tensor, safetensors};
+    use roundwise_testkit::weights::gaussian;
+
+    #[test]
+    fn names_are_whole_at_any_width() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.safetensors");
+        let name = format!("{}.7.attention.output.weight", "encoder".repeat(8));
+        let tensors =
+            [Tensor::f32(&name, &gaussian(8, 8, 1)), Tensor::f32("b", &gaussian(1, 8, 1))];
+        std::fs::write(&path, safetensors(&tensors)).unwrap();
+        let source = Source::open(&path).unwrap();
+        let recipe = Recipe::check(RecipeFile::default()).unwrap();
+        let plan = Plan::decide(&source, &recipe, &NotFinite::new()).unwrap();
+        let narrow = describe_tensors(&plan.tensors, 80);
+        assert_eq!(
+            narrow,
+            format!(
+                "  b\n      F32 [1, 8] → kept: not a weight\n  {name}\n      F32 [8, 8] → fp8: \
+                 linear weight\n"
+            )
+        );
+        let wide = describe_tensors(&plan.tensors, 200);
+        assert_eq!(wide.lines().count(), 3, "{wide}");
+        assert!(wide.contains(&name) && wide.contains("becomes"));
+    }
 }

@@ -2,13 +2,22 @@ use roundwise_convert::{Finding, Verification, verify};
 
 use crate::arguments::VerifyOptions;
 use crate::console::{print, print_json, width};
+use crate::progress::Progress;
+use crate::stop;
 use crate::table::Table;
-use crate::text::{counted, percent, plain};
+use crate::text::{counted, path, percent, plain};
 
 const WORST_SHOWN: usize = 5;
+/// Things that are wrong that are told one by one.
+const FINDINGS_SHOWN: usize = 20;
 
 pub(crate) fn run(options: &VerifyOptions) -> anyhow::Result<bool> {
-    let verification = verify(&options.original, &options.converted, options.run.threads())?;
+    stop::listen()?;
+    let progress = Progress::new(&options.converted, options.run.quiet || options.run.json);
+    let threads = options.run.threads();
+    let verification = verify(&options.original, &options.converted, threads, &progress);
+    progress.finish();
+    let verification = verification?;
     if options.run.json {
         print_json(&verification)?;
     } else if !options.run.quiet {
@@ -20,7 +29,7 @@ pub(crate) fn run(options: &VerifyOptions) -> anyhow::Result<bool> {
 fn describe(verification: &Verification) -> String {
     let mut text = format!(
         "{}: {} in codes, {} identical, {} removed\n",
-        verification.converted.display(),
+        path(&verification.converted),
         counted(verification.layers.len(), "layer"),
         counted(verification.identical, "tensor"),
         verification.removed.len(),
@@ -34,9 +43,7 @@ fn describe(verification: &Verification) -> String {
     if !table.is_empty() {
         text += &table.render(width());
     }
-    for finding in &verification.defects {
-        text += &describe_finding(finding);
-    }
+    text += &describe_findings(&verification.defects);
     text += match verification.ok {
         true => "everything is in order",
         false => "verification failed",
@@ -44,8 +51,17 @@ fn describe(verification: &Verification) -> String {
     text
 }
 
-/// One line for one thing that is wrong.
-pub(crate) fn describe_finding(finding: &Finding) -> String {
+/// One line each for the first things that are wrong, in the order of names; those of the file as
+/// a whole come first.
+pub(crate) fn describe_findings(findings: &[Finding]) -> String {
+    let mut text: String = findings.iter().take(FINDINGS_SHOWN).map(describe_finding).collect();
+    if findings.len() > FINDINGS_SHOWN {
+        text += &format!("… and {} more (`--json` lists all)\n", findings.len() - FINDINGS_SHOWN);
+    }
+    text
+}
+
+fn describe_finding(finding: &Finding) -> String {
     let subject = match finding.tensor.as_str() {
         "" => "the file".to_owned(),
         tensor => format!("`{}`", plain(tensor)),

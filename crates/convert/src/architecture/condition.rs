@@ -1,5 +1,7 @@
 //! One condition of a detection rule, as a preset file writes it.
 
+use std::fmt;
+
 use crate::architecture::Shapes;
 
 /// What a file must hold for an architecture to be recognised.
@@ -31,6 +33,23 @@ impl Condition {
     /// looked up behind `prefix`.
     pub(crate) fn evidence(&self, shapes: &Shapes<'_>, prefix: &str) -> Option<String> {
         self.0.iter().find_map(|test| test.evidence(shapes, prefix))
+    }
+}
+
+/// The text that [`Condition::parse`] reads.
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, test) in self.0.iter().enumerate() {
+            let before = if number == 0 { "" } else { " | " };
+            match test {
+                Test::Exists(key) => write!(f, "{before}{key}")?,
+                Test::Starts(start) => write!(f, "{before}{start}*")?,
+                Test::Dimension { key, axis, size } => {
+                    write!(f, "{before}{key}[{axis}] = {size}")?;
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -86,6 +105,9 @@ mod tests {
         assert_eq!(found("b.*").as_deref(), Some("net.b.0.bias"));
         assert_eq!(found("a.weight[1] = 4").as_deref(), Some("net.a.weight [8, 4]"));
         assert_eq!(found("c | b.*").as_deref(), Some("net.b.0.bias"));
+        for text in ["a.weight", "b.*", "a.weight[1] = 4", "c | b.* | d[0] = 3"] {
+            assert_eq!(Condition::parse(text).unwrap().to_string(), text);
+        }
         for absent in ["c", "a.weight[1] = 5", "a.weight[2] = 4", "c*", "a"] {
             assert_eq!(found(absent), None, "{absent}");
         }

@@ -1,0 +1,76 @@
+use roundwise_convert::{Architecture, Preset};
+use serde_json::json;
+
+use crate::arguments::PresetsOptions;
+use crate::console::{print, print_json, width};
+use crate::table::wrap;
+
+pub(crate) fn run(options: &PresetsOptions) -> anyhow::Result<bool> {
+    if options.json {
+        print_json(&Preset::all().iter().map(as_json).collect::<Vec<_>>())?;
+    } else {
+        let texts: Vec<String> = Preset::all().iter().map(describe).collect();
+        print(&texts.concat())?;
+    }
+    Ok(true)
+}
+
+fn as_json(preset: &Preset) -> serde_json::Value {
+    let recognised: Vec<_> = preset
+        .recognises()
+        .map(|architecture| {
+            json!({
+                "id": architecture.id,
+                "title": architecture.title,
+                "when": architecture.conditions(),
+                "unless": architecture.exceptions(),
+            })
+        })
+        .collect();
+    json!({
+        "name": preset.name,
+        "aliases": preset.aliases,
+        "for": preset.title,
+        "refuses": preset.refuse,
+        "recognises": recognised,
+    })
+}
+
+/// The preset's names and purpose, and below how its models are recognised.
+fn describe(preset: &Preset) -> String {
+    let names: Vec<&str> = preset.names().collect();
+    let mut text = format!("{}: {}\n", names.join(", "), preset.title);
+    let mut lines: Vec<String> = preset.recognises().map(describe_architecture).collect();
+    lines.extend(special(preset).map(str::to_owned));
+    if lines.is_empty() {
+        lines.push("on request only".to_owned());
+    }
+    lines.extend(preset.refuse.as_ref().map(|reason| format!("not converted: {reason}")));
+    for line in lines {
+        for (number, part) in wrap(&line, width().saturating_sub(4)).iter().enumerate() {
+            let indent = if number == 0 { "  " } else { "    " };
+            text += &format!("{indent}{part}\n");
+        }
+    }
+    text
+}
+
+fn describe_architecture(architecture: &Architecture) -> String {
+    let mut text = format!("{} by {}", architecture.title, architecture.conditions().join(" and "));
+    let exceptions = architecture.exceptions();
+    if !exceptions.is_empty() {
+        text += &format!(", without {}", exceptions.join(" and without "));
+    }
+    text
+}
+
+/// When a preset applies that is not, or not only, told by tensors.
+fn special(preset: &Preset) -> Option<&'static str> {
+    match preset.name.as_str() {
+        "base" => Some("every model, on top of its own preset"),
+        "generic" => Some("models that are not recognised"),
+        "unclaimed" => Some("tensors beside a model that belong to nothing known"),
+        "vae" => Some("the decoder inside a checkpoint"),
+        _ => None,
+    }
+}

@@ -1,0 +1,107 @@
+use crate::{Note, Recipe};
+
+/// What a setting of the recipe has done to a file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Effect {
+    /// It speaks of nothing in the file.
+    #[default]
+    Unmatched,
+    /// What it speaks of would have become the same without it.
+    Idle,
+    /// Something becomes another thing because of it.
+    Changes,
+}
+
+impl Effect {
+    /// Notes one more case.
+    pub(crate) fn add(&mut self, effect: Effect) {
+        *self = effect.max(*self);
+    }
+}
+
+/// What every setting of a recipe has done: one that is silently ignored is the worst kind of
+/// error.
+#[derive(Debug)]
+pub(crate) struct Effects {
+    /// One for each pattern.
+    pub(crate) keep: Vec<Effect>,
+    pub(crate) include: Vec<Effect>,
+    pub(crate) rules: Vec<Effect>,
+    pub(crate) ignore_base_list: Effect,
+    pub(crate) keep_distillation: Effect,
+    pub(crate) heuristic: Effect,
+    pub(crate) min_size: Effect,
+}
+
+impl Effects {
+    /// Nothing yet.
+    pub(crate) fn of(recipe: &Recipe) -> Self {
+        Self {
+            keep: vec![Effect::Unmatched; recipe.keep().len()],
+            include: vec![Effect::Unmatched; recipe.include().len()],
+            rules: vec![Effect::Unmatched; recipe.rules().len()],
+            ignore_base_list: Effect::Unmatched,
+            keep_distillation: Effect::Unmatched,
+            heuristic: Effect::Unmatched,
+            min_size: Effect::Unmatched,
+        }
+    }
+
+    /// The settings that changed nothing.
+    pub(crate) fn notes(&self, recipe: &Recipe) -> Vec<Note> {
+        let keep = recipe.keep().iter().map(|pattern| format!("keep `{pattern}`"));
+        let include = recipe.include().iter().map(|pattern| format!("include `{pattern}`"));
+        let rules = recipe.rules().iter().map(|rule| format!("rule `{}`", rule.pattern));
+        let patterns = (keep.zip(&self.keep).zip(std::iter::repeat(KEEP)))
+            .chain(include.zip(&self.include).zip(std::iter::repeat(INCLUDE)))
+            .chain(rules.zip(&self.rules).zip(std::iter::repeat(RULE)));
+        let flags = [
+            (!recipe.uses_base_list(), "ignore_base_list", &self.ignore_base_list, BASE_LIST),
+            (
+                recipe.distillation().is_some(),
+                "keep_distillation",
+                &self.keep_distillation,
+                DISTILLATION,
+            ),
+            (recipe.heuristic().is_some(), "heuristic", &self.heuristic, SIZES),
+            (recipe.min_size() > 0, "min_size", &self.min_size, SIZES),
+        ];
+        let flags = flags
+            .into_iter()
+            .filter(|(is_set, ..)| *is_set)
+            .map(|(_, name, effect, findings)| ((format!("`{name}`"), effect), findings));
+        patterns.chain(flags).filter_map(note).collect()
+    }
+}
+
+/// What is said of a setting that is unmatched, and of one that is idle.
+type Findings = [&'static str; 2];
+
+const KEEP: Findings =
+    ["matches no tensor of this file", "changes nothing: what it matches is kept anyway"];
+const INCLUDE: Findings = [
+    "matches no weight of this file that can be converted",
+    "changes nothing: what it matches is converted anyway",
+];
+const RULE: Findings = [
+    "matches no weight of this file that can be converted",
+    "changes nothing: an earlier rule decides, or the scheme is the same without it",
+];
+const BASE_LIST: Findings = [
+    "changes nothing: the base list keeps no weight of this file",
+    "changes nothing: what the base list keeps is kept for other reasons",
+];
+const DISTILLATION: Findings = [
+    "changes nothing: this file has no such layers",
+    "changes nothing: these layers are kept anyway",
+];
+const SIZES: Findings = ["changes nothing: every weight that it is about is large enough"; 2];
+
+fn note(((setting, effect), [unmatched, idle]): ((String, &Effect), Findings)) -> Option<Note> {
+    let finding = match effect {
+        Effect::Unmatched => unmatched,
+        Effect::Idle => idle,
+        Effect::Changes => return None,
+    };
+    Some(Note::WithoutEffect { setting, finding })
+}

@@ -1,0 +1,45 @@
+use std::fmt;
+
+/// Something that a plan does otherwise than someone might expect, and that is no error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// Shards disagree about an entry of the header.
+    DisputedMetadata {
+        /// The entry's key.
+        key: String,
+        /// Values besides the first.
+        others: usize,
+    },
+    /// A setting of the recipe that does nothing here.
+    WithoutEffect {
+        /// Its name, with its pattern.
+        setting: String,
+        /// Why nothing comes of it.
+        finding: &'static str,
+    },
+    /// Another preset than the detected one was asked for.
+    ForcedPreset {
+        /// Name of the preset that was asked for.
+        forced: String,
+        /// The model that was recognised.
+        model: String,
+        /// Its preset.
+        detected: String,
+    },
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Note::DisputedMetadata { key, others } => {
+                let values = if *others == 1 { "another value" } else { "other values" };
+                write!(f, "later shards have {values} for header entry `{key}`; the first is kept")
+            }
+            Note::WithoutEffect { setting, finding } => write!(f, "{setting} {finding}"),
+            Note::ForcedPreset { forced, model, detected } => {
+                write!(f, "preset `{forced}` was asked for; the file looks like: ")?;
+                write!(f, "{model} (preset `{detected}`)")
+            }
+        }
+    }
+}
