@@ -89,6 +89,9 @@ pub(crate) struct VerifyOptions {
     pub(crate) original: PathBuf,
     /// The file after
     pub(crate) converted: PathBuf,
+    /// Let biases of converted layers differ, as `--bias-correction` makes them
+    #[arg(long)]
+    pub(crate) corrected_biases: bool,
     #[command(flatten)]
     pub(crate) run: RunOptions,
 }

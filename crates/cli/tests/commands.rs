@@ -981,7 +981,9 @@ mod verify {
 
     #[test]
     fn a_scale_of_another_size() {
-        for (factor, word) in [(0.001, "its largest weight is"), (4.0, "steps of the largest ones off")] {
+        for (factor, word) in
+            [(0.001, "its largest weight is"), (4.0, "steps of the largest ones off")]
+        {
             let damage = |file: &mut File| {
                 let scale = file.f32(SCALE)[0] * factor;
                 file.get_mut(SCALE).bytes = scale.to_le_bytes().to_vec();

@@ -44,7 +44,7 @@ pub use recipe::{Recipe, RecipeError, Rounding, Rule};
 pub use recipe_file::{RecipeFile, RuleFile};
 pub use report::{FileHash, LayerRounding, Report, RoundingTotals, TensorReport, Tool};
 pub use source::{LoadedWeight, Source};
-pub use verify::{Finding, LayerError, Verification, verify};
+pub use verify::{Biases, Finding, LayerError, Verification, verify};
 pub use watch::{Event, Unwatched, Watch};
 
 pub use roundwise_compute::Device;

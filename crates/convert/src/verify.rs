@@ -72,6 +72,16 @@ const MOST_STEPS: f32 = 2.0;
 /// Stochastic rounding, the worst there is, has 1.41 times the error of nearest rounding.
 const MOST_ERROR: f64 = 2.0;
 
+/// Whether biases of converted layers have to be what they were.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Biases {
+    /// Byte for byte.
+    #[default]
+    Same,
+    /// Their numbers may be others, where the conversion corrected them.
+    MayBeCorrected,
+}
+
 /// Compares a converted file with its original: structure, untouched tensors, error of each layer.
 ///
 /// # Errors
@@ -79,11 +89,15 @@ const MOST_ERROR: f64 = 2.0;
 pub fn verify(
     original: &Path,
     converted: &Path,
+    biases: Biases,
     threads: NonZeroUsize,
     watch: &dyn Watch,
 ) -> Result<Verification, ConvertError> {
-    let comparison =
-        Comparison { original: Source::open(original)?, converted: Source::open(converted)? };
+    let comparison = Comparison {
+        original: Source::open(original)?,
+        converted: Source::open(converted)?,
+        biases,
+    };
     let mut defects = comparison.structure();
     let mut layers = vec![];
     let mut identical = 0;
@@ -123,6 +137,7 @@ pub fn verify(
 struct Comparison {
     original: Source,
     converted: Source,
+    biases: Biases,
 }
 
 enum Outcome {
@@ -238,8 +253,17 @@ impl Comparison {
             _ if is_weight && self.original.stored.layers.contains_key(layer) => {
                 self.compare_decoded(before, after)
             }
+            _ if self.may_be_corrected(before, after) => Ok(Outcome::SideTensor),
             _ => self.compare_bytes(before, after),
         }
+    }
+
+    /// Whether the tensor is the bias of a layer in codes, and such biases may have changed.
+    fn may_be_corrected(&self, before: &TensorHeader, after: &TensorHeader) -> bool {
+        let layer = before.name.strip_suffix(".bias");
+        let is_in_codes =
+            layer.is_some_and(|layer| self.converted.stored.layers.contains_key(layer));
+        self.biases == Biases::MayBeCorrected && is_in_codes && before.dtype == after.dtype
     }
 
     /// Whether a preset leaves the tensor out on purpose.

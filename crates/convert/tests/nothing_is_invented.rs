@@ -4,7 +4,8 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use roundwise_convert::{
-    ConvertError, Device, Job, Overwrite, Recipe, RecipeFile, Report, Unwatched, convert, verify,
+    Biases, ConvertError, Device, Job, Overwrite, Recipe, RecipeFile, Report, Unwatched, convert,
+    verify,
 };
 use roundwise_tensor_file::Checkpoint;
 use roundwise_testkit::files::{Tensor, f32_bytes, safetensors};
@@ -61,7 +62,7 @@ fn a_nan_among_stored_codes_stays_a_nan() {
         .collect();
     assert!(stored[1].is_nan());
     assert_eq!([stored[0], stored[2], stored[3]], [0.5, 1.0, -0.5]);
-    assert!(verify(&input, &output, TWO, &Unwatched).unwrap().ok);
+    assert!(verify(&input, &output, Biases::Same, TWO, &Unwatched).unwrap().ok);
 }
 
 #[test]
@@ -135,7 +136,7 @@ fn verify_finds_scales_of_inputs_that_nobody_measured() {
         scalar("a.input_scale", 1e-9),
     ];
     let converted = write(&folder, "out.safetensors", &layer);
-    let verification = verify(&input, &converted, TWO, &Unwatched).unwrap();
+    let verification = verify(&input, &converted, Biases::Same, TWO, &Unwatched).unwrap();
     let is_told = |finding: &roundwise_convert::Finding| finding.tensor == "a.input_scale";
     assert!(verification.defects.iter().any(is_told), "{:?}", verification.defects);
 }
@@ -149,6 +150,6 @@ fn verify_does_not_pass_codes_for_a_weight_with_a_nan() {
     let broken = write(&folder, "broken.safetensors", &[Tensor::f32("a.weight", &weight)]);
     let converted = folder.path().join("out.safetensors");
     run(&finite, &converted, RecipeFile::default()).unwrap();
-    assert!(verify(&finite, &converted, TWO, &Unwatched).unwrap().ok);
-    assert!(!verify(&broken, &converted, TWO, &Unwatched).unwrap().ok);
+    assert!(verify(&finite, &converted, Biases::Same, TWO, &Unwatched).unwrap().ok);
+    assert!(!verify(&broken, &converted, Biases::Same, TWO, &Unwatched).unwrap().ok);
 }

@@ -1,4 +1,4 @@
-use roundwise_convert::{Finding, Verification, verify};
+use roundwise_convert::{Biases, Finding, Verification, verify};
 
 use crate::arguments::VerifyOptions;
 use crate::console::{print, print_json, width};
@@ -15,7 +15,11 @@ pub(crate) fn run(options: &VerifyOptions) -> anyhow::Result<bool> {
     stop::listen()?;
     let progress = Progress::new(&options.converted, options.run.quiet || options.run.json);
     let threads = options.run.threads();
-    let verification = verify(&options.original, &options.converted, threads, &progress);
+    let biases = match options.corrected_biases {
+        true => Biases::MayBeCorrected,
+        false => Biases::Same,
+    };
+    let verification = verify(&options.original, &options.converted, biases, threads, &progress);
     progress.finish();
     let verification = verification?;
     if options.run.json {
