@@ -9,6 +9,7 @@ use crate::code_descent::code_descent;
 use crate::feedback::feedback;
 use crate::greedy::greedy;
 use crate::guard::{is_better, score};
+use crate::iterate::Worth;
 use crate::layer::Layer;
 use crate::projection::Projection;
 use crate::solve::State;
@@ -149,11 +150,23 @@ fn solve<G: Grid>(
                 feedback_options.lambda = lambda;
             }
             // A larger λ pays less weight error; past 10 nothing is left to pay for.
+            let largest_lambda = 10.0 * state.projection.strength;
+            let nearest = Worth::of(state);
             loop {
                 feedback::<G>(state, &feedback_options)?;
                 report.passes += 1;
                 report.lambda = feedback_options.lambda;
-                if state.weight_error() <= largest_energy || feedback_options.lambda > 10.0 {
+                let (projected, weight_error) =
+                    (state.projected.squared_norm(), state.weight_error());
+                let progress = Worth { projected, weight_error }.progress(
+                    &nearest,
+                    report.passes,
+                    report.passes,
+                );
+                if watch.notice(progress).is_break() {
+                    return Err(RoundingError::Stopped);
+                }
+                if weight_error <= largest_energy || feedback_options.lambda > largest_lambda {
                     break;
                 }
                 feedback_options.lambda *= 4.0;
@@ -163,6 +176,9 @@ fn solve<G: Grid>(
             if let Limit::Lambda(lambda) = options.limit {
                 anneal_options.first_lambda = anneal_options.first_lambda.max(lambda);
                 anneal_options.last_lambda = lambda;
+            } else {
+                anneal_options.first_lambda *= state.projection.strength;
+                anneal_options.last_lambda *= state.projection.strength;
             }
             (report.passes, report.lambda) =
                 anneal::<G>(state, &anneal_options, largest_energy, watch)?;
