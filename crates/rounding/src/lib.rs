@@ -25,6 +25,8 @@ mod anneal;
 mod bias;
 mod cells;
 mod code_descent;
+#[cfg(test)]
+mod definitions;
 mod error;
 mod feedback;
 mod greedy;

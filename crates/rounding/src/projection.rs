@@ -21,7 +21,7 @@ pub(crate) struct Projection {
     pub(crate) right_energies: Vec<f32>,
     /// Column of every line.
     pub(crate) order: Vec<usize>,
-    /// Largest eigenvalue of `RRᵀ`, about: what λ is measured against.
+    /// What λ is measured against: the largest eigenvalue of `RRᵀ`, about, twice without L.
     pub(crate) strength: f64,
 }
 
@@ -69,6 +69,9 @@ impl Projection {
             | Objective::Principal(_)
             | Objective::PrincipalInput(_) => 1.0,
         };
+        // One-sided objectives take in more of every error, so that weight error is paid sooner:
+        // measured, a budget of 3 % ends the first pass, and twice the λ is 15 % lower at its end.
+        let strength = if left.is_none() { 2.0 * strength } else { strength };
         Ok(Self {
             strength,
             left_energies,

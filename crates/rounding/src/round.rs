@@ -120,7 +120,7 @@ impl GridVisitor for Round<'_> {
             .count();
         report.changed = changed as f64 / (matrix.codes().len() / code_bytes) as f64;
         report.stored = stored;
-        report.kept_nearest = false;
+        report.kept_nearest = changed == 0;
         Ok(Rounded { matrix, report })
     }
 }
