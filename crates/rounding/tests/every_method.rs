@@ -2,10 +2,14 @@
 
 mod common;
 
-use common::{METHOD_CASES, SEED, method, nearest, rounded, weight_error};
+use std::ops::ControlFlow;
+
+use common::{METHOD_CASES, SEED, cpu, method, nearest, rounded, weight_error};
 use roundwise_compute::Gaussian;
-use roundwise_rounding::{Limit, METHODS, Objective, Rounded, RoundingError};
-use roundwise_scheme::{CATALOG, CatalogEntry, SchemeError};
+use roundwise_rounding::{
+    Limit, METHODS, Objective, Options, Progress, Rounded, RoundingError, Solver, round,
+};
+use roundwise_scheme::{CATALOG, CatalogEntry, ScaleRule, SchemeError, Weight, WeightKind};
 use roundwise_testkit::cases::test_each;
 use roundwise_testkit::weights::{self, Matrix};
 
@@ -181,4 +185,43 @@ fn batches_change_no_more_than_the_last_bits() {
     let whole = objective("iterations = 40");
     let batches = objective("iterations = 40\ncalibration_batch = 7");
     assert!((whole / batches - 1.0).abs() < 1e-2, "{whole} {batches}");
+}
+
+#[test]
+fn whoever_watches_a_learned_method_may_stop_it() {
+    let matrix = weights::power_law_spectrum(64, 64, 1);
+    let bytes = matrix.bytes();
+    let weight = Weight::new(64, 64, WeightKind::F32, &bytes).unwrap();
+    for (name, keys) in METHOD_CASES {
+        if matches!(name, "nearest" | "stochastic") {
+            continue;
+        }
+        let mut seen = Vec::new();
+        let mut watch = |progress: Progress| {
+            seen.push(progress);
+            if seen.len() < 2 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        };
+        // No budget, or one step may be all there is.
+        let options = Options { limit: Limit::Lambda(0.1), ..method(name, keys) };
+        let scheme = "fp8".parse().unwrap();
+        let result = round(&weight, scheme, ScaleRule::Absmax, &options, &cpu(), SEED, &mut watch);
+        if let Solver::Feedback(_) = options.solver {
+            assert_eq!(seen.len(), 1, "feedback is one pass");
+            continue;
+        }
+        assert_eq!(result.unwrap_err(), RoundingError::Stopped, "{name} {keys}");
+        assert_eq!((seen[0].step, seen[1].step), (1, 2), "{name} {keys}");
+        assert!(seen.iter().all(|progress| progress.projected_ratio.is_finite()));
+    }
+}
+
+#[test]
+fn a_matrix_without_weights_stays_so() {
+    for (rows, cols) in [(0, 5), (5, 0), (0, 0)] {
+        let matrix = Matrix { rows, cols, values: Vec::new() };
+        for (name, keys) in METHOD_CASES {
+            let report = rounded(&matrix, "int8-row".parse().unwrap(), &method(name, keys));
+            assert!(report.unwrap().report.kept_nearest, "{name} {keys}");
+        }
+    }
 }
