@@ -200,3 +200,24 @@ fn threads_do_not_change_a_bit() {
         assert_eq!(one, with_threads(4, name), "{name}");
     }
 }
+
+#[test]
+fn the_doubling_rate_doubles_and_halves() {
+    use roundwise_optim::schedule::{Doubling, Progress};
+
+    let mut rates = Schedule::Doubling(Doubling::default()).start(1.0, [3, 4]).unwrap();
+    let mut progress = Progress::new(&StopRules::default());
+    let values = [5.0, 4.0, 4.0, 6.0, 3.0];
+    let found = values.map(|value| {
+        progress.saw(value);
+        rates.next(&progress)
+    });
+    assert_eq!(found, [2.0, 4.0, 2.0, 1.0, 2.0]);
+    for bad in [
+        Doubling { up: 0.5, ..Doubling::default() },
+        Doubling { down: 0.0, ..Doubling::default() },
+        Doubling { minimum: -1.0, ..Doubling::default() },
+    ] {
+        assert!(Schedule::Doubling(bad).start(1.0, [3, 4]).is_err());
+    }
+}

@@ -1,12 +1,47 @@
 use roundwise_compute::{Matrix, solve_positive_definite};
 use roundwise_grid::Grid;
 
+use crate::iterate::Worth;
 use crate::kernel;
 use crate::solve::{State, blocks};
-use crate::{Feedback, RoundingError};
+use crate::{Feedback, RoundingError, Watch};
 
 /// A shift reaches so many steps of its cell at most.
 const REACH_STEPS: f32 = 3.0;
+
+/// One pass of column error feedback, and more with a larger λ while the budget does not allow it.
+///
+/// A larger λ pays less weight error; past 10, in units of the projection, nothing is left to pay
+/// for. Returns the passes and the last λ.
+///
+/// # Errors
+/// [`RoundingError::Stopped`], and as [`feedback`].
+pub(crate) fn feedback_within<G: Grid>(
+    state: &mut State<'_>,
+    mut options: Feedback,
+    largest_energy: f64,
+    watch: &mut dyn Watch,
+) -> Result<(usize, f64), RoundingError> {
+    let largest_lambda = 10.0 * state.projection.strength;
+    let worth = |state: &State<'_>| Worth {
+        projected: state.projected.squared_norm(),
+        weight_error: state.weight_error(),
+    };
+    let nearest = worth(state);
+    let mut pass = 0;
+    loop {
+        pass += 1;
+        feedback::<G>(state, &options)?;
+        let worth = worth(state);
+        if watch.notice(worth.progress(&nearest, pass, pass)).is_break() {
+            return Err(RoundingError::Stopped);
+        }
+        if worth.weight_error <= largest_energy || options.lambda > largest_lambda {
+            return Ok((pass, options.lambda));
+        }
+        options.lambda *= 4.0;
+    }
+}
 
 /// One pass of column error feedback: every block of lines is shifted, before it is rounded, so
 /// that the lines after it can best cancel what is left.
@@ -18,10 +53,7 @@ const REACH_STEPS: f32 = 3.0;
 ///
 /// # Errors
 /// When the first k×k matrix cannot be inverted.
-pub(crate) fn feedback<G: Grid>(
-    state: &mut State<'_>,
-    options: &Feedback,
-) -> Result<(), RoundingError> {
+fn feedback<G: Grid>(state: &mut State<'_>, options: &Feedback) -> Result<(), RoundingError> {
     let right = &state.projection.right;
     let rank = right.cols();
     let mut gram = right.transposed_multiply(right).download();

@@ -22,9 +22,13 @@
 
 mod adaround;
 mod anneal;
+mod attempt;
 mod bias;
 mod cells;
 mod code_descent;
+mod complaints;
+#[cfg(test)]
+mod definitions;
 mod error;
 mod feedback;
 mod greedy;

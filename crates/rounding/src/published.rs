@@ -11,7 +11,8 @@ use crate::{AdaRound, CodeDescent, Loss};
 impl CodeDescent {
     /// convert_to_quant's settings for an optimizer: Prodigy with 4000 iterations at rate 1 and the
     /// schedule `plateau`; every other with 500 at rate 0.01, `original` with the schedule
-    /// `adaptive`, the others with `plateau`.
+    /// `adaptive`, the others with `plateau`. SGD, which it does not have, doubles and halves its
+    /// rate.
     #[must_use]
     pub fn published(optimizer: Optimizer) -> Self {
         let few = StopRules { iterations: 500, loss: 1e-8, learning_rate: 1e-8, stall_steps: 500 };
@@ -23,8 +24,9 @@ impl CodeDescent {
                 (Schedule::Plateau(Plateau { warm_up_steps: 50, ..plateau }), 1.0, many)
             }
             Optimizer::Original(_) => (Schedule::Adaptive(Adaptive::default()), 1e-2, few),
-            Optimizer::Sgd(_)
-            | Optimizer::Adam(_)
+            // Its steps are as long as the gradient, of which nobody knows the size.
+            Optimizer::Sgd(_) => (Schedule::Doubling(Doubling::default()), 1e-2, few),
+            Optimizer::Adam(_)
             | Optimizer::RAdam(_)
             | Optimizer::RmsProp(_)
             | Optimizer::GoodDog(_) => (Schedule::Plateau(plateau), 1e-2, few),

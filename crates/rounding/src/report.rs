@@ -35,7 +35,7 @@ pub struct RoundingReport {
     pub bound_ratio: Option<f64>,
     /// Passes over the matrix.
     pub passes: usize,
-    /// Whether the solver did not beat nearest codes, so that these are stored.
+    /// Whether nearest codes are stored: the solver did not beat them, or found no others.
     pub kept_nearest: bool,
 }
 

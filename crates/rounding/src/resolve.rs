@@ -2,6 +2,7 @@
 
 use roundwise_optim::{Optimizer, Schedule};
 
+use crate::complaints::{ABOVE_0, Complaints, FROM_0, SHARE};
 use crate::{
     AdaRound, Anneal, BiasCorrection, CodeDescent, Complaint, Effort, Greedy, Limit, METHODS,
     Method, MethodError, MethodOptions, Objective, Options, Rank, Solver,
@@ -13,7 +14,8 @@ pub(crate) fn resolve(name: &str, asked: &MethodOptions) -> Result<Options, Meth
         let unknown = Complaint::UnknownName { option: "method", found: name.to_owned(), known };
         return Err(MethodError { method: name.to_owned(), complaints: vec![unknown] });
     };
-    let mut resolution = Resolution { method, options: method.options(), complaints: Vec::new() };
+    let complaints = Complaints::about(method.name);
+    let mut resolution = Resolution { method, options: method.options(), complaints };
     // What the later ones apply to is decided by the earlier ones.
     resolution.solver(asked);
     resolution.descent(asked);
@@ -21,25 +23,26 @@ pub(crate) fn resolve(name: &str, asked: &MethodOptions) -> Result<Options, Meth
     resolution.rank(asked);
     resolution.rows(asked);
     resolution.rest(asked);
-    if resolution.complaints.is_empty() {
-        return Ok(resolution.options);
-    }
-    Err(MethodError { method: name.to_owned(), complaints: resolution.complaints })
+    resolution.complaints.or(resolution.options)
 }
 
 struct Resolution {
     method: &'static Method,
     options: Options,
-    complaints: Vec<Complaint>,
+    complaints: Complaints,
 }
 
 impl Resolution {
     fn solver(&mut self, asked: &MethodOptions) {
-        let solver = self.named("solver", &asked.solver, Solver::named, &Solver::NAMES);
-        let optimizer =
-            self.named("optimizer", &asked.optimizer, Optimizer::named, &Optimizer::NAMES);
+        let solver = self.complaints.named("solver", &asked.solver, Solver::named, &Solver::NAMES);
+        let optimizer = self.complaints.named(
+            "optimizer",
+            &asked.optimizer,
+            Optimizer::named,
+            &Optimizer::NAMES,
+        );
         if let Some(solver) = solver
-            && self.applies("solver", self.without_choice())
+            && self.complaints.applies("solver", self.without_choice())
             // A method's own solver keeps the method's settings.
             && solver.name() != self.options.solver.name()
         {
@@ -62,13 +65,14 @@ impl Resolution {
             solver => solver,
         };
         let why = self.without_gradient();
-        self.applies("optimizer", why);
+        self.complaints.applies("optimizer", why);
     }
 
     fn descent(&mut self, asked: &MethodOptions) {
-        let schedule = self.named("schedule", &asked.schedule, Schedule::named, &Schedule::NAMES);
-        let rate = self.number("learning_rate", asked.learning_rate, ABOVE_0);
-        let iterations = self.count("iterations", asked.iterations);
+        let schedule =
+            self.complaints.named("schedule", &asked.schedule, Schedule::named, &Schedule::NAMES);
+        let rate = self.complaints.number("learning_rate", asked.learning_rate, ABOVE_0);
+        let iterations = self.complaints.count("iterations", asked.iterations);
         let why = self.without_gradient();
         for (option, is_asked) in [
             ("schedule", asked.schedule.is_some()),
@@ -76,7 +80,7 @@ impl Resolution {
             ("patience", asked.patience.is_some()),
         ] {
             if is_asked {
-                self.applies(option, why.clone());
+                self.complaints.applies(option, why.clone());
             }
         }
         if let Some(descent) = self.options.solver.descent_mut() {
@@ -93,34 +97,35 @@ impl Resolution {
             solver
             @ (Solver::Nearest | Solver::Stochastic | Solver::Feedback(_) | Solver::Best) => {
                 let why = format!("its solver `{}` does not count iterations", solver.name());
-                self.applies("iterations", Some(why));
+                self.complaints.applies("iterations", Some(why));
             }
         }
     }
 
     fn limit(&mut self, asked: &MethodOptions) {
-        let budget = self.number("weight_error_budget", asked.weight_error_budget, FROM_0);
-        let lambda = self.number("lambda", asked.lambda, ABOVE_0);
+        let budget =
+            self.complaints.number("weight_error_budget", asked.weight_error_budget, FROM_0);
+        let lambda = self.complaints.number("lambda", asked.lambda, ABOVE_0);
         if asked.weight_error_budget.is_some() && asked.lambda.is_some() {
-            self.excludes("lambda", "weight_error_budget");
+            self.complaints.excludes("lambda", "weight_error_budget");
         }
         if let Some(budget) = budget
-            && self.applies("weight_error_budget", self.without_choice())
+            && self.complaints.applies("weight_error_budget", self.without_choice())
         {
             self.options.limit = Limit::WeightErrorBudget(budget);
         }
         if let Some(lambda) = lambda
-            && self.applies("lambda", self.without_choice())
+            && self.complaints.applies("lambda", self.without_choice())
         {
             self.options.limit = Limit::Lambda(lambda);
         }
     }
 
     fn rank(&mut self, asked: &MethodOptions) {
-        let share = self.number("top_p", asked.top_p, SHARE);
-        let least = self.count("min_k", asked.min_k);
-        let most = self.count("max_k", asked.max_k);
-        let exactly = self.count("top_k", asked.top_k);
+        let share = self.complaints.number("top_p", asked.top_p, SHARE);
+        let least = self.complaints.count("min_k", asked.min_k);
+        let most = self.complaints.count("max_k", asked.max_k);
+        let exactly = self.complaints.count("top_k", asked.top_k);
         let of_range = [
             ("top_p", asked.top_p.is_some()),
             ("min_k", asked.min_k.is_some()),
@@ -132,7 +137,7 @@ impl Resolution {
                 for (option, is_asked) in of_range.into_iter().chain([("top_k", exactly.is_some())])
                 {
                     if is_asked {
-                        self.applies(option, none.clone());
+                        self.complaints.applies(option, none.clone());
                     }
                 }
                 return;
@@ -152,9 +157,10 @@ impl Resolution {
         };
         for (option, is_asked) in of_range {
             if is_asked && asked.top_k.is_some() {
-                self.excludes(option, "top_k");
+                self.complaints.excludes(option, "top_k");
             } else if is_asked && is_exact {
-                self.applies(option, Some("it takes exactly `top_k` singular vectors".to_owned()));
+                self.complaints
+                    .applies(option, Some("it takes exactly `top_k` singular vectors".to_owned()));
             }
         }
         if let (Some(least), Some(most)) = (least, most)
@@ -162,13 +168,13 @@ impl Resolution {
         {
             let found = most as f64;
             let expected = "`min_k` or more";
-            self.complaints.push(Complaint::OutOfRange { option: "max_k", found, expected });
+            self.complaints.add(Complaint::OutOfRange { option: "max_k", found, expected });
         }
     }
 
     fn rows(&mut self, asked: &MethodOptions) {
-        let asked_rows = self.count("calibration_rows", asked.calibration_rows);
-        let batch = self.count("calibration_batch", asked.calibration_batch);
+        let asked_rows = self.complaints.count("calibration_rows", asked.calibration_rows);
+        let batch = self.complaints.count("calibration_batch", asked.calibration_batch);
         let mut rows = asked_rows.unwrap_or(self.method.bias_rows);
         let mut is_used = false;
         if let Objective::Sampled { samples } = &mut self.options.objective {
@@ -177,41 +183,45 @@ impl Resolution {
             rows = *samples;
         }
         let named = |name: &str| BiasCorrection::named(name, rows);
-        let bias =
-            self.named("bias_correction", &asked.bias_correction, named, &BiasCorrection::NAMES);
+        let bias = self.complaints.named(
+            "bias_correction",
+            &asked.bias_correction,
+            named,
+            &BiasCorrection::NAMES,
+        );
         if let Some(bias) = bias {
             self.options.bias_correction = bias;
         }
         is_used |= self.options.bias_correction != BiasCorrection::None;
         if asked.calibration_rows.is_some() && !is_used {
             let why = "it draws no random rows, for `bias_correction` is `none`".to_owned();
-            self.applies("calibration_rows", Some(why));
+            self.complaints.applies("calibration_rows", Some(why));
         }
         let Some(batch) = batch else { return };
         match (&mut self.options.solver, self.options.objective) {
             (Solver::AdaRound(options), Objective::Sampled { .. }) => options.batch = Some(batch),
             _ => {
                 let why = "only AdaRound multiplies random rows in batches".to_owned();
-                self.applies("calibration_batch", Some(why));
+                self.complaints.applies("calibration_batch", Some(why));
             }
         }
     }
 
     fn rest(&mut self, asked: &MethodOptions) {
-        let effort = self.named("effort", &asked.effort, Effort::named, &Effort::NAMES);
+        let effort = self.complaints.named("effort", &asked.effort, Effort::named, &Effort::NAMES);
         let has_vectors = Rank::in_objective(&mut self.options.objective).is_some();
         if let Some(effort) = effort {
             let why = "it neither looks for singular vectors nor chooses its passes".to_owned();
             let is_used = has_vectors || self.options.solver == Solver::Best;
-            self.applies("effort", (!is_used).then_some(why));
+            self.complaints.applies("effort", (!is_used).then_some(why));
             self.options.effort = effort;
         }
-        if let Some(weight) = self.number("reg_lambda", asked.reg_lambda, ABOVE_0) {
+        if let Some(weight) = self.complaints.number("reg_lambda", asked.reg_lambda, ABOVE_0) {
             match &mut self.options.solver {
                 Solver::AdaRound(options) => options.regularizer = weight,
                 solver => {
                     let why = format!("its solver `{}` makes no soft choices", solver.name());
-                    self.applies("reg_lambda", Some(why));
+                    self.complaints.applies("reg_lambda", Some(why));
                 }
             }
         }
@@ -236,62 +246,4 @@ impl Resolution {
             None => Some(format!("its solver `{name}` takes no steps along gradients")),
         }
     }
-
-    /// Complains where there is a reason not to apply.
-    fn applies(&mut self, option: &'static str, why_not: Option<String>) -> bool {
-        let Some(why) = why_not else { return true };
-        let method = self.method.name;
-        self.complaints.push(Complaint::DoesNotApply { option, method, why });
-        false
-    }
-
-    fn excludes(&mut self, option: &'static str, other: &'static str) {
-        self.complaints.push(Complaint::Excludes { option, other });
-    }
-
-    fn named<T>(
-        &mut self,
-        option: &'static str,
-        name: &Option<String>,
-        find: impl FnOnce(&str) -> Option<T>,
-        known: &[&'static str],
-    ) -> Option<T> {
-        let name = name.as_ref()?;
-        let found = find(name);
-        if found.is_none() {
-            let (found, known) = (name.clone(), known.to_vec());
-            self.complaints.push(Complaint::UnknownName { option, found, known });
-        }
-        found
-    }
-
-    fn number(&mut self, option: &'static str, found: Option<f64>, range: Range) -> Option<f64> {
-        let found = found?;
-        if found.is_finite() && (range.contains)(found) {
-            return Some(found);
-        }
-        self.complaints.push(Complaint::OutOfRange { option, found, expected: range.words });
-        None
-    }
-
-    fn count(&mut self, option: &'static str, found: Option<usize>) -> Option<usize> {
-        let found = found?;
-        if found > 0 {
-            return Some(found);
-        }
-        let expected = "1 or more";
-        self.complaints.push(Complaint::OutOfRange { option, found: 0.0, expected });
-        None
-    }
 }
-
-#[derive(Clone, Copy)]
-struct Range {
-    contains: fn(f64) -> bool,
-    words: &'static str,
-}
-
-const ABOVE_0: Range = Range { contains: |value| value > 0.0, words: "a number above 0" };
-const FROM_0: Range = Range { contains: |value| value >= 0.0, words: "a number from 0 on" };
-const SHARE: Range =
-    Range { contains: |value| value > 0.0 && value <= 1.0, words: "a number above 0, to 1" };

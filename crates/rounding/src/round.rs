@@ -2,21 +2,13 @@ use roundwise_compute::Engine;
 use roundwise_grid::{Grid, GridVisitor};
 use roundwise_scheme::{QuantizedMatrix, ScaleRule, Scheme, Weight};
 
-use crate::adaround::adaround;
-use crate::anneal::anneal;
+use crate::attempt::Attempt;
 use crate::cells::Cells;
-use crate::code_descent::code_descent;
-use crate::feedback::feedback;
-use crate::greedy::greedy;
 use crate::guard::{is_better, score};
 use crate::layer::Layer;
 use crate::projection::Projection;
 use crate::solve::State;
-use crate::stochastic::stochastic;
-use crate::{
-    Anneal, Feedback, Limit, Objective, Options, RoundingError, RoundingReport, Score, Solver,
-    Watch,
-};
+use crate::{Objective, Options, RoundingError, RoundingReport, Score, Watch};
 
 /// Codes and what is known about them.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,7 +27,8 @@ pub struct Rounded {
 ///   threads
 ///
 /// Nearest codes are stored where the solver does not beat them in the declared objective, or
-/// breaks the budget. Takes up to four `f32` copies of the weight.
+/// breaks the budget. Takes up to four `f32` copies of the weight; five with the solver `greedy`,
+/// and about twelve with those that descend by gradients, most of them the optimizer's.
 ///
 /// # Errors
 /// [`RoundingError`]: a weight that is not finite or not covered by its blocks, an option out of
@@ -102,9 +95,12 @@ impl GridVisitor for Round<'_> {
         }
 
         let mut state = State::new(engine, &projection, cells, layer.unit);
-        solve::<G>(&mut state, options, seed, watch, &mut report)?;
+        let attempt = Attempt::make::<G>(&mut state, options, seed, watch)?;
+        report.solver = attempt.solver;
+        report.passes = attempt.passes;
+        report.lambda = attempt.lambda.unwrap_or(report.lambda);
         let stored = score(&layer, &state.cells, &projection, options.limit, engine);
-        report.bound_ratio = bound_ratio(&stored, &report, layer.nearest.shape());
+        report.bound_ratio = bound_ratio(&stored, &report, options, layer.nearest.shape());
         let has_to_be_better = options.objective != Objective::None;
         if has_to_be_better && !is_better(&stored, &nearest, options.limit) {
             return Ok(Rounded { matrix: layer.nearest, report });
@@ -119,7 +115,7 @@ impl GridVisitor for Round<'_> {
             .count();
         report.changed = changed as f64 / (matrix.codes().len() / code_bytes) as f64;
         report.stored = stored;
-        report.kept_nearest = false;
+        report.kept_nearest = changed == 0;
         Ok(Rounded { matrix, report })
     }
 }
@@ -128,80 +124,23 @@ fn scheme_bytes(matrix: &QuantizedMatrix) -> usize {
     matrix.scheme().code_bits() / 8
 }
 
-fn solve<G: Grid>(
-    state: &mut State<'_>,
+fn bound_ratio(
+    stored: &Score,
+    report: &RoundingReport,
     options: &Options,
-    seed: u64,
-    watch: &mut dyn Watch,
-    report: &mut RoundingReport,
-) -> Result<(), RoundingError> {
-    let largest_energy = state.weight_error() * options.limit.largest_energy_ratio();
-    let solver = chosen(options, state);
-    report.solver = solver.name();
-    match solver {
-        Solver::Nearest | Solver::Best => {}
-        Solver::Stochastic => {
-            report.passes = 1;
-            stochastic::<G>(state, seed);
-        }
-        Solver::Feedback(mut feedback_options) => {
-            if let Limit::Lambda(lambda) = options.limit {
-                feedback_options.lambda = lambda;
-            }
-            // A larger λ pays less weight error; past 10 nothing is left to pay for.
-            loop {
-                feedback::<G>(state, &feedback_options)?;
-                report.passes += 1;
-                report.lambda = feedback_options.lambda;
-                if state.weight_error() <= largest_energy || feedback_options.lambda > 10.0 {
-                    break;
-                }
-                feedback_options.lambda *= 4.0;
-            }
-        }
-        Solver::Anneal(mut anneal_options) => {
-            if let Limit::Lambda(lambda) = options.limit {
-                anneal_options.first_lambda = anneal_options.first_lambda.max(lambda);
-                anneal_options.last_lambda = lambda;
-            }
-            (report.passes, report.lambda) =
-                anneal::<G>(state, &anneal_options, largest_energy, watch)?;
-        }
-        Solver::Greedy(greedy_options) => {
-            report.passes = greedy::<G>(state, greedy_options, options.limit, watch)?;
-        }
-        Solver::Descent(descent) => {
-            report.passes = code_descent::<G>(state, &descent, options.limit, watch)?;
-        }
-        Solver::AdaRound(choice) => {
-            report.passes = adaround::<G>(state, &choice, options.limit, watch)?;
-        }
-    }
-    Ok(())
-}
-
-/// What [`Solver::Best`] stands for here.
-///
-/// While the k² numbers to be cancelled are few against mn codes, one pass of feedback reaches the
-/// bound; measured, annealing wins from a few thousandths on.
-fn chosen(options: &Options, state: &State<'_>) -> Solver {
-    const FEW: f64 = 0.003;
-    let Solver::Best = options.solver else { return options.solver };
-    let lines = state.cells.order.len();
-    let cells = (lines * state.cells.rows) as f64;
-    let numbers = (state.projected.rows() * state.projected.cols()) as f64;
-    if numbers / cells < FEW {
-        return Solver::Feedback(Feedback::default());
-    }
-    Solver::Anneal(Anneal::of(options.effort))
-}
-
-fn bound_ratio(stored: &Score, report: &RoundingReport, [rows, cols]: [usize; 2]) -> Option<f64> {
+    [rows, cols]: [usize; 2],
+) -> Option<f64> {
+    let numbers = match options.objective {
+        Objective::Principal(_) => report.rank * report.rank,
+        Objective::PrincipalInput(_) => report.rank * rows,
+        // The bound is one for directions that are all equally strong.
+        Objective::None | Objective::Weight | Objective::Sampled { .. } => return None,
+    };
     let lambda = report.lambda;
     if lambda <= 0.0 || report.nearest.weight_error == 0.0 {
         return None;
     }
-    let share = (report.rank * report.rank) as f64 / (rows * cols) as f64;
+    let share = numbers as f64 / (rows * cols) as f64;
     let bound = lambda * report.nearest.weight_error * (1.0 + share * (1.0 + 1.0 / lambda).ln());
     Some((stored.projected + lambda * stored.weight_error) / bound)
 }

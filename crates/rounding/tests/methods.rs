@@ -198,3 +198,13 @@ fn every_complaint_is_collected() {
          sampled, adaround, adaround-fast, tpec, tpec-fast"
     );
 }
+
+#[test]
+fn the_page_on_rounding_names_everything() {
+    let page = include_str!("../../../docs/rounding.md");
+    let objectives = ["none", "weight", "principal", "principal-input", "sampled"];
+    let methods = METHODS.iter().map(|method| method.name);
+    for name in methods.chain(Solver::NAMES).chain(objectives) {
+        assert!(page.contains(&format!("| `{name}` |")), "{name} has no row in docs/rounding.md");
+    }
+}

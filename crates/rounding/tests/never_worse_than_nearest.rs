@@ -1,38 +1,16 @@
 //! Learning helps or steps aside, whatever the matrix, the scheme, the objective and the solver.
 
-use roundwise_compute::{Device, Engine};
 use roundwise_rounding::{
     Anneal, Effort, Feedback, Limit, Objective, Options, Rank, Rounded, RoundingError, Solver,
     round,
 };
-use roundwise_scheme::{
-    CATALOG, QuantizedMatrix, ScaleRule, Scheme, SchemeError, Tiling, Weight, WeightKind,
-};
+use roundwise_scheme::{CATALOG, ScaleRule, Scheme, SchemeError, Tiling, Weight, WeightKind};
 use roundwise_testkit::cases::test_each;
 use roundwise_testkit::weights::{self, Matrix};
 
-fn cpu() -> Engine {
-    Device::Cpu.resolve().unwrap()
-}
+mod common;
 
-fn rounded(matrix: &Matrix, scheme: Scheme, options: &Options) -> Result<Rounded, RoundingError> {
-    let bytes = matrix.bytes();
-    let weight = Weight::new(matrix.rows, matrix.cols, WeightKind::F32, &bytes)?;
-    round(&weight, scheme, ScaleRule::Absmax, options, &cpu(), 11, &mut ())
-}
-
-fn nearest(matrix: &Matrix, scheme: Scheme) -> QuantizedMatrix {
-    let bytes = matrix.bytes();
-    let weight = Weight::new(matrix.rows, matrix.cols, WeightKind::F32, &bytes).unwrap();
-    QuantizedMatrix::nearest(&weight, scheme, ScaleRule::Absmax).unwrap()
-}
-
-/// `‖E‖²` of stored codes, the long way.
-fn weight_error(matrix: &Matrix, stored: &QuantizedMatrix) -> f64 {
-    let decoded = stored.to_f32();
-    let errors = decoded.iter().zip(&matrix.values).map(|(a, b)| f64::from(*a) - f64::from(*b));
-    errors.map(|error| error * error).sum()
-}
+use common::{cpu, nearest, rounded, weight_error};
 
 fn matrices() -> Vec<(&'static str, Matrix)> {
     vec![

@@ -1,0 +1,97 @@
+use roundwise_grid::Grid;
+
+use crate::adaround::adaround;
+use crate::anneal::anneal;
+use crate::code_descent::code_descent;
+use crate::feedback::feedback_within;
+use crate::greedy::greedy;
+use crate::solve::State;
+use crate::stochastic::stochastic;
+use crate::{Anneal, Feedback, Limit, Options, RoundingError, Solver, Watch};
+
+/// What a solver did to the codes of a state.
+pub(crate) struct Attempt {
+    /// Name of the solver that was asked for, or chosen.
+    pub(crate) solver: &'static str,
+    /// Passes over the matrix, evaluations or steps.
+    pub(crate) passes: usize,
+    /// λ that it ended at, where it has one of its own.
+    pub(crate) lambda: Option<f64>,
+}
+
+impl Attempt {
+    /// Lets the solver of the options work on nearest codes.
+    ///
+    /// # Errors
+    /// As the solvers.
+    pub(crate) fn make<G: Grid>(
+        state: &mut State<'_>,
+        options: &Options,
+        seed: u64,
+        watch: &mut dyn Watch,
+    ) -> Result<Self, RoundingError> {
+        let limit = options.limit;
+        let largest_energy = state.weight_error() * limit.largest_energy_ratio();
+        let solver = chosen(options, state);
+        let (passes, lambda) = match solver {
+            Solver::Nearest | Solver::Best => (0, None),
+            Solver::Stochastic => {
+                stochastic::<G>(state, seed);
+                (1, None)
+            }
+            Solver::Feedback(feedback) => {
+                let feedback = Feedback { lambda: own(limit, feedback.lambda), ..feedback };
+                let (passes, lambda) =
+                    feedback_within::<G>(state, feedback, largest_energy, watch)?;
+                (passes, Some(lambda))
+            }
+            Solver::Anneal(anneal_options) => {
+                let anneal_options = against(limit, state.projection.strength, anneal_options);
+                let (passes, lambda) = anneal::<G>(state, &anneal_options, largest_energy, watch)?;
+                (passes, Some(lambda))
+            }
+            Solver::Greedy(options) => (greedy::<G>(state, options, limit, watch)?, None),
+            Solver::Descent(options) => (code_descent::<G>(state, &options, limit, watch)?, None),
+            Solver::AdaRound(options) => (adaround::<G>(state, &options, limit, watch)?, None),
+        };
+        Ok(Self { solver: solver.name(), passes, lambda })
+    }
+}
+
+/// What [`Solver::Best`] stands for here.
+///
+/// While the k² numbers to be cancelled are few against mn codes, one pass of feedback reaches the
+/// bound; measured, annealing wins from a few thousandths on.
+fn chosen(options: &Options, state: &State<'_>) -> Solver {
+    const FEW: f64 = 0.003;
+    let Solver::Best = options.solver else { return options.solver };
+    let lines = state.cells.order.len();
+    let cells = (lines * state.cells.rows) as f64;
+    let numbers = (state.projected.rows() * state.projected.cols()) as f64;
+    if numbers / cells < FEW {
+        return Solver::Feedback(Feedback::default());
+    }
+    Solver::Anneal(Anneal::of(options.effort))
+}
+
+/// The λ that was asked for, or the solver's own.
+fn own(limit: Limit, lambda: f64) -> f64 {
+    match limit {
+        Limit::Lambda(lambda) => lambda,
+        Limit::None | Limit::WeightErrorBudget(_) => lambda,
+    }
+}
+
+/// The walk of λ, to the one that was asked for, or along the solver's own.
+fn against(limit: Limit, strength: f64, anneal: Anneal) -> Anneal {
+    match limit {
+        Limit::Lambda(lambda) => {
+            Anneal { first_lambda: anneal.first_lambda.max(lambda), last_lambda: lambda, ..anneal }
+        }
+        Limit::None | Limit::WeightErrorBudget(_) => Anneal {
+            first_lambda: anneal.first_lambda * strength,
+            last_lambda: anneal.last_lambda * strength,
+            ..anneal
+        },
+    }
+}

@@ -1,0 +1,196 @@
+//! What is computed at once against what it is defined as.
+
+use std::cell::Cell;
+
+use roundwise_compute::{Device, Gaussian};
+use roundwise_grid::{Code, E4m3, Grid, GridVisitor, Int8};
+use roundwise_scheme::{ScaleRule, Weight, WeightKind};
+use roundwise_testkit::weights;
+
+use crate::cells::Cells;
+use crate::greedy::greedy;
+use crate::iterate::{Iterate, Worth};
+use crate::kernel::{self, Line};
+use crate::layer::Layer;
+use crate::projection::Projection;
+use crate::solve::State;
+use crate::{Effort, Greedy, Limit, Objective, Rank};
+
+const ROWS: usize = 12;
+const COLS: usize = 10;
+
+/// Runs `work` on nearest codes of a small matrix.
+fn on_state(objective: Objective, scheme: &str, work: impl FnOnce(&mut State<'_>)) {
+    let matrix = weights::power_law_spectrum(ROWS, COLS, 3);
+    let bytes = matrix.bytes();
+    let weight = Weight::new(ROWS, COLS, WeightKind::F32, &bytes).unwrap();
+    let layer = Layer::new(&weight, scheme.parse().unwrap(), ScaleRule::Absmax).unwrap();
+    let engine = Device::Cpu.resolve().unwrap();
+    let projection = Projection::of(objective, &layer, Effort::Normal, &engine, 5).unwrap();
+    let cells = Cells::new(&layer, projection.order.clone());
+    work(&mut State::new(&engine, &projection, cells, layer.unit));
+}
+
+fn objectives() -> [Objective; 3] {
+    [
+        Objective::Principal(Rank::exactly(3)),
+        Objective::PrincipalInput(Rank::exactly(2)),
+        Objective::Sampled { samples: 4 },
+    ]
+}
+
+#[test]
+fn the_slope_is_that_of_the_objective() {
+    for objective in objectives() {
+        for limit in [Limit::None, Limit::Lambda(0.7)] {
+            for batch in [None, Some(1), Some(2)] {
+                on_state(objective, "int8-row", |state| {
+                    let latest = Cell::new(Worth::of(state));
+                    let iterate = Iterate::new(state, &latest, limit);
+                    let (found, push) = iterate.slope(batch);
+                    let expected = latest.get().objective(limit);
+                    assert!((found / expected - 1.0).abs() < 1e-5);
+                    for place in [0, 17, 64, ROWS * COLS - 1] {
+                        let scale = iterate.state.cells.scales(place / ROWS)[place % ROWS];
+                        let mut at = |offset: f32| {
+                            iterate.state.cells.values[place] += offset;
+                            let objective = Worth::of(iterate.state).objective(limit);
+                            iterate.state.cells.values[place] -= offset;
+                            objective
+                        };
+                        // J is a parabola along a cell, so that any distance is exact.
+                        let expected = (at(2.0) - at(-2.0)) / 4.0;
+                        let found = push.read(|push| 2.0 * f64::from(push[place] * scale));
+                        let slack = 1e-4 * expected.abs() + 1e-9;
+                        assert!((found - expected).abs() < slack, "{found} {expected}");
+                    }
+                });
+            }
+        }
+    }
+}
+
+#[test]
+fn greedy_takes_the_best_of_all_single_steps() {
+    for objective in objectives() {
+        for limit in [Limit::None, Limit::Lambda(0.05)] {
+            let mut expected = Vec::new();
+            on_state(objective, "fp8", |state| {
+                for _ in 0..4 {
+                    let (place, value, objective) = best_step::<E4m3>(state, limit);
+                    state.cells.values[place] = value;
+                    expected.push(objective);
+                }
+            });
+            for (index, expected) in expected.into_iter().enumerate() {
+                on_state(objective, "fp8", |state| {
+                    let options = Greedy { moves: index + 1 };
+                    let steps = greedy::<E4m3>(state, options, limit, &mut ()).unwrap();
+                    let found = Worth::of(state).objective(limit);
+                    assert_eq!(steps, index + 1);
+                    // Of steps that are equally good up to rounding, either may be taken.
+                    assert!((found / expected - 1.0).abs() < 1e-3, "{found} {expected}");
+                });
+            }
+        }
+    }
+}
+
+/// Place, new value and the objective afterwards, by trying all.
+fn best_step<G: Grid>(state: &mut State<'_>, limit: Limit) -> (usize, f32, f64) {
+    let mut best = (0, state.cells.values[0], f64::INFINITY);
+    for place in 0..ROWS * COLS {
+        let scale = state.cells.scales(place / ROWS)[place % ROWS];
+        let (value, weight) = (state.cells.values[place], state.cells.weights[place]);
+        let next = if value * scale > weight { G::below(value) } else { G::above(value) };
+        state.cells.values[place] = next;
+        let objective = Worth::of(state).objective(limit);
+        state.cells.values[place] = value;
+        if value * scale != weight && objective < best.2 {
+            best = (place, next, objective);
+        }
+    }
+    best
+}
+
+/// Checks both line kernels on one grid.
+struct Kernels;
+
+impl GridVisitor for Kernels {
+    type Output = ();
+
+    fn visit<G: Grid>(self) {
+        const LENGTH: usize = 37;
+        let random = |seed: u64| Gaussian::new(seed).matrix(1, LENGTH).into_values();
+        let scales: Vec<f32> = random(1).iter().map(|x| 0.01 + 0.001 * x.abs()).collect();
+        let weights: Vec<f32> = random(2).iter().map(|x| 0.1 * x).collect();
+        let energies: Vec<f32> = random(3).iter().map(|x| x * x).collect();
+        let pushes: Vec<f32> = random(4).iter().map(|x| 0.02 * x).collect();
+        let nearest = weights.iter().zip(&scales).map(|(w, s)| G::round(w / s));
+        let nearest: Vec<f32> = nearest.collect();
+        let [right_energy, lambda, damping] = [0.8, 0.3, 1.5];
+        fn line<'a>(
+            parts: [&'a mut Vec<f32>; 2],
+            [weights, scales, energies]: [&'a Vec<f32>; 3],
+            [right_energy, lambda, damping]: [f32; 3],
+        ) -> Line<'a> {
+            let [values, push] = parts;
+            Line {
+                values,
+                weights,
+                scales,
+                left_energies: energies,
+                push,
+                right_energy,
+                lambda,
+                damping,
+            }
+        }
+        let given = [&weights, &scales, &energies];
+
+        let (mut values, mut push) = (nearest.clone(), pushes.clone());
+        kernel::descend::<G>(line(
+            [&mut values, &mut push],
+            given,
+            [right_energy, lambda, damping],
+        ));
+        for cell in 0..LENGTH {
+            let error = nearest[cell] * scales[cell] - weights[cell];
+            let slope = pushes[cell] + lambda * error;
+            let curvature = damping * energies[cell] * right_energy + lambda;
+            let change = |value: f32| {
+                let moved = f64::from(value * scales[cell] - weights[cell] - error);
+                moved * (2.0 * f64::from(slope) + moved * f64::from(curvature))
+            };
+            let least = every_value::<G>().map(change).fold(f64::INFINITY, f64::min);
+            assert!(change(values[cell]) <= least + 1e-8, "{cell}");
+            let moved = values[cell] * scales[cell] - weights[cell] - error;
+            assert!((push[cell] - moved).abs() < 1e-6);
+        }
+
+        let (mut values, mut push) = (nearest.clone(), pushes.clone());
+        kernel::shift::<G>(line([&mut values, &mut push], given, [0.0, 0.0, 1.0]), 3.0);
+        for cell in 0..LENGTH {
+            let target = weights[cell] / scales[cell];
+            let reach = 3.0 * G::step(target);
+            let shift = (pushes[cell] / scales[cell]).clamp(-reach, reach);
+            assert_eq!(values[cell], G::round(target + shift));
+            assert_eq!(push[cell], values[cell] * scales[cell] - weights[cell]);
+        }
+    }
+}
+
+/// The finite values of an 8-bit grid.
+fn every_value<G: Grid>() -> impl Iterator<Item = f32> {
+    (0..=255_u8).filter_map(|byte| {
+        let mut code = [G::Code::default()];
+        G::Code::read_le(&[byte], &mut code);
+        G::is_finite_code(code[0]).then(|| G::decode(code[0]))
+    })
+}
+
+#[test]
+fn lines_move_as_their_cells_do() {
+    Kernels.visit::<E4m3>();
+    Kernels.visit::<Int8>();
+}
