@@ -1,8 +1,10 @@
 mod convert;
 mod encode;
+mod rounding;
 
 pub(crate) use convert::ConvertBench;
 pub(crate) use encode::EncodeBench;
+pub(crate) use rounding::{Figure, Part};
 
 use anyhow::Result;
 
@@ -15,6 +17,8 @@ pub(crate) enum Bench {
     Convert(convert::Options),
     /// Speed of the rounding kernels beside torch's casts, one thread.
     Encode(encode::Options),
+    /// Learned rounding: error of stored codes, time and memory, beside convert-to-quant and torch.
+    Rounding(rounding::Options),
 }
 
 /// Measures, prints, and stores the result for the report.
@@ -22,5 +26,6 @@ pub(crate) fn run(workspace: &Workspace, bench: &Bench) -> Result<()> {
     match bench {
         Bench::Convert(options) => convert::run(workspace, options),
         Bench::Encode(options) => encode::run(workspace, options),
+        Bench::Rounding(options) => rounding::run(workspace, options),
     }
 }
