@@ -1,10 +1,12 @@
 mod convert;
 mod encode;
 mod outputs;
+mod rounding;
 
 pub(crate) use convert::ConvertBench;
 pub(crate) use encode::EncodeBench;
 pub(crate) use outputs::Outputs;
+pub(crate) use rounding::{Figure, Part};
 
 use anyhow::Result;
 
@@ -19,6 +21,8 @@ pub(crate) enum Bench {
     Encode(encode::Options),
     /// What each method does to the outputs of real sentence encoders.
     Outputs(outputs::Options),
+    /// Learned rounding: error of stored codes, time and memory, beside convert-to-quant and torch.
+    Rounding(rounding::Options),
 }
 
 /// Measures, prints, and stores the result for the report.
@@ -27,5 +31,6 @@ pub(crate) fn run(workspace: &Workspace, bench: &Bench) -> Result<()> {
         Bench::Convert(options) => convert::run(workspace, options),
         Bench::Encode(options) => encode::run(workspace, options),
         Bench::Outputs(options) => outputs::run(workspace, options),
+        Bench::Rounding(options) => rounding::run(workspace, options),
     }
 }

@@ -51,10 +51,27 @@ fn steps<'a>(workspace: &'a Workspace, options: &'a Options) -> Vec<Step<'a>> {
         ("docs", Box::new(|| docs(workspace))),
         ("tests", Box::new(|| tests(workspace))),
         ("doc tests", cargo(&["test", "--quiet", "--doc", "--workspace"])),
+        ("CUDA", cargo(&CUDA)),
     ];
     steps.push(("clients", check_clients(!options.long)));
     steps
 }
+
+/// Builds and links the CUDA backend, which needs no CUDA, and asks for a device that need not be
+/// there. Apart from everything else, in a profile that optimises nothing: with the feature on, most
+/// of burn would be built again anyway.
+const CUDA: [&str; 10] = [
+    "test",
+    "--quiet",
+    "--profile",
+    "link",
+    "--package",
+    "roundwise-compute",
+    "--features",
+    "cuda",
+    "--test",
+    "devices",
+];
 
 fn docs(workspace: &Workspace) -> Result<()> {
     let mut doc = workspace.cargo(&["doc", "--workspace", "--no-deps"]);

@@ -1,3 +1,5 @@
+pub(crate) mod rounding;
+
 /// A figure that has to be reached.
 pub(crate) struct Goal {
     /// What is measured, with its unit.
@@ -79,7 +81,7 @@ impl Goal {
             self.name.to_owned(),
             bound(self.must),
             bound(self.aim),
-            format!("{reached:.2}"),
+            number(reached),
             self.verdict(reached).to_owned(),
         ]
     }
@@ -98,6 +100,15 @@ impl Goal {
     }
 }
 
+/// Two decimals, or two digits where these would say nothing.
+pub(crate) fn number(value: f64) -> String {
+    match value.abs() {
+        size if size >= 0.1 || size == 0.0 => format!("{value:.2}"),
+        size if size >= 0.01 => format!("{value:.3}"),
+        _ => format!("{value:.1e}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,5 +122,11 @@ mod tests {
         let goal = Goal { better: Better::Higher, ..goal };
         assert_eq!(goal.verdict(1.8), "short of must");
         assert_eq!(goal.verdict(f64::NAN), "short of must");
+    }
+
+    #[test]
+    fn numbers_keep_two_digits() {
+        let found = [0.0, 12.345, 0.5, 0.0512, 0.00012].map(number);
+        assert_eq!(found, ["0.00", "12.35", "0.50", "0.051", "1.2e-4"]);
     }
 }

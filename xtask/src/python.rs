@@ -16,7 +16,7 @@ pub(crate) const READERS: &[&str] = &["numpy", "safetensors==0.8.0"];
 pub(crate) const COMFY: &[&str] =
     &["numpy", "safetensors==0.8.0", "torch", "comfy-kitchen==0.2.40", "packaging"];
 
-/// The converter to compare with. It names one of its dependencies only.
+/// The converter to compare with. It names one of its dependencies only; INT8 per row asks for SciPy.
 pub(crate) const PEER: &[&str] = &[
     "numpy",
     "safetensors==0.8.0",
@@ -24,6 +24,7 @@ pub(crate) const PEER: &[&str] = &[
     "comfy-kitchen==0.2.40",
     "packaging",
     "tqdm",
+    "scipy",
     "convert-to-quant==1.3.4",
 ];
 

@@ -3,7 +3,7 @@ use std::fs;
 
 use anyhow::{Result, ensure};
 
-use crate::bench::{ConvertBench, EncodeBench, Outputs};
+use crate::bench::{ConvertBench, EncodeBench, Figure, Outputs, Part};
 use crate::clients::{Finding, Judged};
 use crate::goal;
 use crate::measured_run::Runs;
@@ -15,8 +15,17 @@ const MIB: f64 = (1 << 20) as f64;
 const INTRODUCTION: &str = "\
 # Results
 
-Written by `cargo xtask report` from what `cargo xtask bench …` and `cargo xtask clients` stored. Figures that fall short are printed like the others. Every section names
+Written by `cargo xtask report` from what `cargo xtask bench …` and `cargo xtask clients` stored.
+Figures that fall short are printed like the others. Every section names
 its machine and its commit; `+changes` means that files differed from the commit.
+";
+
+const ROUNDING_INTRODUCTION: &str = "
+## Rounding
+
+The projected error is ‖UᵀEV‖ over that of nearest codes, computed from the stored codes of both
+programs by the same code, with the true singular vectors of the matrix. The peer is convert-to-quant
+1.3.4 with its `original` optimizer, 500 iterations at most, or torch.
 ";
 
 /// Writes docs/results.md from the stored measurements.
@@ -25,13 +34,19 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     let encode: Option<Record<EncodeBench>> = record::read(workspace, "encode")?;
     let clients: Option<Record<Vec<Finding>>> = record::read(workspace, "clients")?;
     let outputs: Option<Record<Vec<Outputs>>> = record::read(workspace, "outputs")?;
-    let nothing = convert.is_none() && encode.is_none() && clients.is_none() && outputs.is_none();
+    let rounding = rounding_records(workspace)?;
+    let nothing = convert.is_none()
+        && encode.is_none()
+        && clients.is_none()
+        && outputs.is_none()
+        && rounding.is_empty();
     ensure!(!nothing, "nothing was measured yet: see `cargo xtask bench --help`");
 
     let mut text = INTRODUCTION.to_owned();
-    text += &goals(convert.as_ref(), encode.as_ref());
+    text += &goals(convert.as_ref(), encode.as_ref(), &rounding);
     text += &convert.map(|record| convert_section(&record)).unwrap_or_default();
     text += &encode.map(|record| encode_section(&record)).unwrap_or_default();
+    text += &rounding_section(&rounding);
     text += &clients.map(|record| clients_section(&record)).unwrap_or_default();
     text += &outputs.map(|record| outputs_section(&record)).unwrap_or_default();
     fs::write(workspace.path("docs/results.md"), text)?;
@@ -39,7 +54,22 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
-fn goals(convert: Option<&Record<ConvertBench>>, encode: Option<&Record<EncodeBench>>) -> String {
+type RoundingRecord = (Part, Record<Vec<Figure>>);
+
+/// The parts of the rounding bench that were measured.
+fn rounding_records(workspace: &Workspace) -> Result<Vec<RoundingRecord>> {
+    let mut records = Vec::new();
+    for part in Part::ALL {
+        records.extend(record::read(workspace, part.record())?.map(|record| (part, record)));
+    }
+    Ok(records)
+}
+
+fn goals(
+    convert: Option<&Record<ConvertBench>>,
+    encode: Option<&Record<EncodeBench>>,
+    rounding: &[RoundingRecord],
+) -> String {
     let mut rows = Vec::new();
     if let Some(Record { measured, .. }) = convert {
         rows.push(goal::TIME_OVER_CAT.row(measured.ratio_to_cat()).to_vec());
@@ -55,6 +85,10 @@ fn goals(convert: Option<&Record<ConvertBench>>, encode: Option<&Record<EncodeBe
     let kernel = encode.and_then(|record| record.measured.kernels.get("encode_bf16_slice e4m3"));
     if let Some((kernel, torch)) = kernel.and_then(|kernel| Some((kernel, kernel.torch?))) {
         rows.push(goal::ENCODE_OVER_TORCH.row(kernel.ours.memory / torch.memory).to_vec());
+    }
+    for figure in rounding.iter().flat_map(|(_, record)| &record.measured) {
+        let goal = goal::rounding::ALL.into_iter().find(|goal| goal.name == figure.name);
+        rows.extend(goal.map(|goal| goal.row(figure.reached).to_vec()));
     }
     if rows.is_empty() {
         return String::new();
@@ -122,6 +156,31 @@ fn encode_section(record: &Record<EncodeBench>) -> String {
     let note =
         format!("\nG elements per second on one thread; torch is {}.\n", record.measured.torch);
     section("Kernels", record, &body) + &note
+}
+
+fn rounding_section(records: &[RoundingRecord]) -> String {
+    if records.is_empty() {
+        return String::new();
+    }
+    let mut text = ROUNDING_INTRODUCTION.to_owned();
+    for (part, Record { machine, commit, measured }) in records {
+        let rows: Vec<Vec<String>> = measured
+            .iter()
+            .map(|figure| {
+                let peer = figure.peer.map_or("–".to_owned(), goal::number);
+                vec![figure.name.clone(), goal::number(figure.reached), peer, figure.remark.clone()]
+            })
+            .collect();
+        let table = table(&["figure", "ours", "peer", "of this run"], &rows);
+        let _ = write!(
+            text,
+            "\n### {}\n\n{}, {} cores; commit {commit}.\n\n{table}",
+            part.title(),
+            machine.cpu,
+            machine.cores
+        );
+    }
+    text
 }
 
 fn clients_section(record: &Record<Vec<Finding>>) -> String {

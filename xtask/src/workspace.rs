@@ -54,6 +54,15 @@ impl Workspace {
         Ok(self.target(folder).join("roundwise").with_extension(std::env::consts::EXE_EXTENSION))
     }
 
+    /// Builds an example for release and gives its path. The whole workspace decides the features of
+    /// what it depends on, so that all examples share one build of it.
+    pub(crate) fn release_example(&self, name: &str) -> Result<PathBuf> {
+        let build = ["build", "--quiet", "--release", "--workspace", "--example"];
+        command::run(self.cargo(&build).arg(name))?;
+        let file = self.target("release/examples").join(name);
+        Ok(file.with_extension(std::env::consts::EXE_EXTENSION))
+    }
+
     /// Commit that is checked out, `+changes` where files differ from it.
     pub(crate) fn commit(&self) -> Result<String> {
         let git = |arguments: &[&str]| {

@@ -1,128 +1,224 @@
 //! Quality and time of learned rounding on matrices whose singular vectors are known.
 //!
-//! `cargo run --release -p roundwise-rounding --example trade_off -- [--json] ROWS COLS RANK
-//! SCHEME BUDGET EFFORT|SWEEPS [FIRST_LAMBDA LAST_LAMBDA BLOCK DAMPING]`
+//! `cargo run --release -p roundwise-rounding --example trade_off -- …`
+//!
+//! - `make FOLDER ROWS COLS RANK` stores a matrix with singular values i^−0.75 and its first RANK
+//!   singular vectors as little-endian F32, unless they are there;
+//! - `round FOLDER ROWS COLS RANK SCHEME BUDGET HOW` rounds it and scores what would be stored; HOW is
+//!   `fast`, `normal`, `high`, `feedback[,LAMBDA[,BLOCK]]` or
+//!   `anneal,PASSES[,FIRST_LAMBDA[,LAST_LAMBDA[,BLOCK[,DAMPING]]]]`;
+//! - `judge FOLDER ROWS COLS RANK SCHEME CODES SCALES` scores codes of another program: bytes and
+//!   little-endian F32, both row-major;
+//! - `memory FOLDER ROWS COLS RANK SCHEME BUDGET HOW` only rounds, from BF16: for a look at the peak
+//!   memory of the process.
+//!
+//! All but `make` print one line of JSON.
 
 #![allow(clippy::print_stdout, reason = "an example's output is its point")]
 
 use std::error::Error;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use roundwise_compute::{Device, Engine, Gaussian, Matrix, elementwise, orthonormalised};
 use roundwise_rounding::{
     Anneal, Effort, Feedback, Limit, Objective, Options, Rank, Rounded, Solver, round,
 };
-use roundwise_scheme::{ScaleRule, Weight, WeightKind};
+use roundwise_scheme::{QuantizedMatrix, ScaleRule, Scheme, Weight, WeightKind};
+use serde_json::{Value, json};
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
-    let is_json = arguments.first().is_some_and(|first| first == "--json");
-    if is_json {
-        arguments.remove(0);
-    }
-    let [rows, cols, rank] = [0, 1, 2].map(|i| arguments[i].parse::<usize>().unwrap());
-    let scheme = arguments[3].parse()?;
-    let budget: f64 = arguments[4].parse()?;
-    let number = |i: usize, default: f64| {
-        arguments.get(i).map_or(default, |text| text.parse().expect("a number"))
-    };
-    let mut options = Options {
-        objective: Objective::Principal(Rank::exactly(rank)),
-        limit: Limit::WeightErrorBudget(budget),
-        ..Options::default()
-    };
-    match arguments[5].as_str() {
-        "fast" => options.effort = Effort::Fast,
-        "normal" => options.effort = Effort::Normal,
-        "high" => options.effort = Effort::High,
-        "feedback" => {
-            options.solver = Solver::Feedback(Feedback {
-                lambda: number(6, 1e-3),
-                block: number(7, 32.0) as usize,
-            });
-        }
-        sweeps => {
-            let standard = Anneal::default();
-            options.effort = Effort::High;
-            options.solver = Solver::Anneal(Anneal {
-                sweeps: sweeps.parse()?,
-                first_lambda: number(6, standard.first_lambda),
-                last_lambda: number(7, standard.last_lambda),
-                block: number(8, standard.block as f64) as usize,
-                damping: number(9, standard.damping),
-            });
-        }
-    }
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
+const SEED: u64 = 7;
+
+fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let engine = Device::Cpu.resolve()?;
-    let (weight, u, v) = power_law(&engine, rows, cols);
-    let bytes: Vec<u8> = weight.values().iter().flat_map(|value| value.to_le_bytes()).collect();
-    let view = Weight::new(rows, cols, WeightKind::F32, &bytes)?;
-    let start = Instant::now();
-    let verbose = std::env::var_os("VERBOSE").is_some();
-    let mut watch = |progress: roundwise_rounding::Progress| {
-        if verbose {
-            println!(
-                "{:3} projected {:.4} error {:.4} {:.2} s",
-                progress.step,
-                progress.projected_ratio.sqrt(),
-                progress.weight_error_ratio,
-                start.elapsed().as_secs_f64()
-            );
+    match words[..] {
+        ["make", folder, rows, cols, rank] => {
+            Known::at(folder, [rows, cols, rank])?.make(&engine)?;
         }
-        std::ops::ControlFlow::Continue(())
-    };
-    let Rounded { matrix, report } =
-        round(&view, scheme, ScaleRule::Absmax, &options, &engine, 7, &mut watch)?;
-    let seconds = start.elapsed().as_secs_f64();
-
-    // The judge knows the true vectors; the solver only found some.
-    let nearest = roundwise_scheme::QuantizedMatrix::nearest(&view, scheme, ScaleRule::Absmax)?;
-    let judged = |matrix: &roundwise_scheme::QuantizedMatrix| {
-        let mut error = Matrix::new(rows, cols, matrix.to_f32()).expect("a whole matrix");
-        elementwise::add_scaled(error.values_mut(), -1.0, weight.values());
-        let left = engine.upload(u.leading_columns(rank));
-        let right = engine.upload(v.leading_columns(rank));
-        left.transposed_multiply(&engine.upload(error)).multiply(&right).squared_norm()
-    };
-    let line = serde_json::json!({
-        "shape": [rows, cols],
-        "rank": rank,
-        "scheme": arguments[3],
-        "solver": report.solver,
-        "passes": report.passes,
-        "lambda": report.lambda,
-        "projected_ratio": (judged(&matrix) / judged(&nearest)).sqrt(),
-        "projected_ratio_found": (report.stored.projected / report.nearest.projected).sqrt(),
-        "weight_error_ratio": (report.stored.weight_error / report.nearest.weight_error).sqrt(),
-        "input_ratio": (report.stored.input_projected / report.nearest.input_projected).sqrt(),
-        "changed": report.changed,
-        "bound_ratio": report.bound_ratio,
-        "kept_nearest": report.kept_nearest,
-        "seconds": seconds,
-    });
-    if is_json {
-        println!("{line}");
-    } else {
-        for (name, value) in line.as_object().expect("an object") {
-            println!("{name:22} {value}");
+        ["round", folder, rows, cols, rank, scheme, budget, how] => {
+            let known = Known::at(folder, [rows, cols, rank])?;
+            println!("{}", rounded(&engine, &known, scheme.parse()?, options(rank, budget, how)?)?);
         }
+        ["judge", folder, rows, cols, rank, scheme, codes, scales] => {
+            let known = Known::at(folder, [rows, cols, rank])?;
+            let scheme = scheme.parse()?;
+            let scales = numbers(Path::new(scales))?;
+            let codes = fs::read(codes)?;
+            let stored =
+                QuantizedMatrix::from_parts(scheme, [known.rows, known.cols], codes, scales)?;
+            println!("{}", judged(&engine, &known, &stored)?);
+        }
+        ["memory", folder, rows, cols, rank, scheme, budget, how] => {
+            let known = Known::at(folder, [rows, cols, rank])?;
+            round_bf16(&engine, &known, scheme.parse()?, options(rank, budget, how)?)?;
+            println!("{}", json!({ "matrix_bytes": known.rows * known.cols * 4 }));
+        }
+        _ => return Err("see the head of examples/trade_off.rs".into()),
     }
     Ok(())
 }
 
-/// `U · diag((i + 1)^−0.75) · Vᵀ`, U and V random and orthonormal.
-fn power_law(engine: &Engine, rows: usize, cols: usize) -> (Matrix, Matrix, Matrix) {
-    let side = rows.min(cols);
-    let basis = |rows, seed| {
-        orthonormalised(engine, &engine.upload(Gaussian::new(seed).matrix(rows, side)))
-    };
-    let (u, v) = (basis(rows, 1), basis(cols, 2));
-    let scaled = u.clone().changed(|values| {
-        for row in values.chunks_exact_mut(side) {
-            let strengths = (1..).map(|i| (i as f32).powf(-0.75));
-            row.iter_mut().zip(strengths).for_each(|(value, strength)| *value *= strength);
+/// A matrix `U · diag(i^−0.75) · Vᵀ` on disk, U and V random and orthonormal.
+struct Known {
+    folder: PathBuf,
+    rows: usize,
+    cols: usize,
+    rank: usize,
+}
+
+impl Known {
+    fn at(folder: &str, shape: [&str; 3]) -> Result<Self> {
+        let [rows, cols, rank] = shape.map(str::parse);
+        Ok(Self { folder: folder.into(), rows: rows?, cols: cols?, rank: rank? })
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(format!("{}x{}-{}-{name}", self.rows, self.cols, self.rank))
+    }
+
+    fn make(&self, engine: &Engine) -> Result<()> {
+        if self.path("weight.f32").exists() {
+            return Ok(());
         }
-    });
-    (scaled.multiply_transposed(&v).download(), u.download(), v.download())
+        let side = self.rows.min(self.cols);
+        let basis = |rows, seed| {
+            orthonormalised(engine, &engine.upload(Gaussian::new(seed).matrix(rows, side)))
+        };
+        let (u, v) = (basis(self.rows, 1), basis(self.cols, 2));
+        let scaled = u.clone().changed(|values| {
+            for row in values.chunks_exact_mut(side) {
+                let strengths = (1..).map(|i| (i as f32).powf(-0.75));
+                row.iter_mut().zip(strengths).for_each(|(value, strength)| *value *= strength);
+            }
+        });
+        fs::create_dir_all(&self.folder)?;
+        let store = |name, matrix: &Matrix| fs::write(self.path(name), bytes(matrix.values()));
+        store("left.f32", &u.download().leading_columns(self.rank))?;
+        store("right.f32", &v.clone().download().leading_columns(self.rank))?;
+        // Last, because it is what says that all are there.
+        Ok(store("weight.f32", &scaled.multiply_transposed(&v).download())?)
+    }
+}
+
+fn options(rank: &str, budget: &str, how: &str) -> Result<Options> {
+    let mut options = Options {
+        objective: Objective::Principal(Rank::exactly(rank.parse()?)),
+        limit: Limit::WeightErrorBudget(budget.parse()?),
+        ..Options::default()
+    };
+    let mut words = how.split(',');
+    let name = words.next().unwrap_or_default();
+    let mut next = |default: f64| words.next().map_or(Ok(default), str::parse);
+    match name {
+        "fast" => options.effort = Effort::Fast,
+        "normal" => options.effort = Effort::Normal,
+        "high" => options.effort = Effort::High,
+        "feedback" => {
+            let standard = Feedback::default();
+            options.solver = Solver::Feedback(Feedback {
+                lambda: next(standard.lambda)?,
+                block: next(standard.block as f64)? as usize,
+            });
+        }
+        "anneal" => {
+            let standard = Anneal::default();
+            options.effort = Effort::High;
+            options.solver = Solver::Anneal(Anneal {
+                sweeps: next(standard.sweeps as f64)? as usize,
+                first_lambda: next(standard.first_lambda)?,
+                last_lambda: next(standard.last_lambda)?,
+                block: next(standard.block as f64)? as usize,
+                damping: next(standard.damping)?,
+            });
+        }
+        other => return Err(format!("{other}: fast, normal, high, feedback or anneal").into()),
+    }
+    Ok(options)
+}
+
+fn rounded(engine: &Engine, known: &Known, scheme: Scheme, options: Options) -> Result<Value> {
+    let weight = fs::read(known.path("weight.f32"))?;
+    let view = Weight::new(known.rows, known.cols, WeightKind::F32, &weight)?;
+    let start = Instant::now();
+    let Rounded { matrix, report } =
+        round(&view, scheme, ScaleRule::Absmax, &options, engine, SEED, &mut ())?;
+    let seconds = start.elapsed().as_secs_f64();
+    let mut line = judged(engine, known, &matrix)?;
+    let found = (report.stored.projected / report.nearest.projected).sqrt();
+    line["seconds"] = seconds.into();
+    line["solver"] = report.solver.into();
+    line["passes"] = report.passes.into();
+    line["lambda"] = report.lambda.into();
+    line["bound_ratio"] = report.bound_ratio.into();
+    line["projected_ratio_found"] = found.into();
+    line["kept_nearest"] = report.kept_nearest.into();
+    Ok(line)
+}
+
+fn round_bf16(engine: &Engine, known: &Known, scheme: Scheme, options: Options) -> Result<()> {
+    let weight = bf16(&known.path("weight.f32"))?;
+    let view = Weight::new(known.rows, known.cols, WeightKind::BF16, &weight)?;
+    round(&view, scheme, ScaleRule::Absmax, &options, engine, SEED, &mut ())?;
+    Ok(())
+}
+
+/// The judge knows the true vectors; a solver only finds some.
+fn judged(engine: &Engine, known: &Known, stored: &QuantizedMatrix) -> Result<Value> {
+    let bytes = fs::read(known.path("weight.f32"))?;
+    let view = Weight::new(known.rows, known.cols, WeightKind::F32, &bytes)?;
+    let nearest = QuantizedMatrix::nearest(&view, stored.scheme(), ScaleRule::Absmax)?;
+    let weight = view.to_f32();
+    let vectors = |name, rows| -> Result<_> {
+        Ok(engine.upload(Matrix::new(rows, known.rank, numbers(&known.path(name))?)?))
+    };
+    let (left, right) = (vectors("left.f32", known.rows)?, vectors("right.f32", known.cols)?);
+    let energies = |matrix: &QuantizedMatrix| -> Result<[f64; 2]> {
+        let mut error = Matrix::new(known.rows, known.cols, matrix.to_f32())?;
+        elementwise::add_scaled(error.values_mut(), -1.0, &weight);
+        let energy = elementwise::squared_norm(error.values());
+        let projected = left.transposed_multiply(&engine.upload(error)).multiply(&right);
+        Ok([projected.squared_norm(), energy])
+    };
+    let ([projected, energy], [nearest_projected, nearest_energy]) =
+        (energies(stored)?, energies(&nearest)?);
+    let changed = stored.codes().iter().zip(nearest.codes()).filter(|(a, b)| a != b).count();
+    Ok(json!({
+        "projected_ratio": (projected / nearest_projected).sqrt(),
+        "weight_error_ratio": (energy / nearest_energy).sqrt(),
+        "changed": changed as f64 / nearest.codes().len() as f64,
+    }))
+}
+
+fn numbers(path: &Path) -> Result<Vec<f32>> {
+    let bytes = fs::read(path)?;
+    let (numbers, _) = bytes.as_chunks::<4>();
+    Ok(numbers.iter().map(|number| f32::from_le_bytes(*number)).collect())
+}
+
+/// The upper halves of stored F32 numbers, read in pieces: a whole copy would count as memory that
+/// rounding needs.
+fn bf16(path: &Path) -> Result<Vec<u8>> {
+    use std::io::Read;
+    const PIECE: usize = 1 << 16;
+    let mut file = fs::File::open(path)?;
+    let mut halves = Vec::with_capacity(file.metadata()?.len() as usize / 2);
+    let mut piece = vec![0; PIECE];
+    loop {
+        let count = file.read(&mut piece)?;
+        if count == 0 {
+            return Ok(halves);
+        }
+        let (numbers, rest) = piece[..count].as_chunks::<4>();
+        assert!(rest.is_empty(), "a piece is a multiple of four bytes");
+        halves.extend(numbers.iter().flat_map(|number| [number[2], number[3]]));
+    }
+}
+
+fn bytes(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|value| value.to_le_bytes()).collect()
 }

@@ -1,0 +1,129 @@
+mod case;
+mod memory;
+mod products;
+mod trade_off;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+
+use crate::goal::Goal;
+use crate::python::{PEER, Python};
+use crate::record;
+use crate::workspace::Workspace;
+
+/// Which parts, beside which peer.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Only these parts, comma-separated; each is stored by itself [default: all].
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "PART")]
+    only: Vec<Part>,
+    /// Leave convert-to-quant and torch out.
+    #[arg(long)]
+    no_peer: bool,
+    /// Our runs of whatever is timed; the median counts.
+    #[arg(long, default_value_t = 3)]
+    runs: usize,
+    /// Python with convert-to-quant [default: $ROUNDWISE_PYTHON, else a venv in target/].
+    #[arg(long, value_name = "PATH")]
+    python: Option<PathBuf>,
+}
+
+/// What can be measured alone.
+#[derive(Clone, Copy, PartialEq, clap::ValueEnum)]
+pub(crate) enum Part {
+    /// Projected error of 1024 × 1024 matrices at given weight errors.
+    Quality,
+    /// The same of 3072 × 12288 matrices and few singular vectors.
+    Wide,
+    /// One 3072 × 3072 matrix against the clock.
+    Time,
+    /// Products and the search for singular vectors.
+    Products,
+    /// Peak memory of rounding one matrix.
+    Memory,
+}
+
+impl Part {
+    /// All, in the order of the report.
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Quality, Self::Wide, Self::Time, Self::Products, Self::Memory];
+
+    /// Name of its stored measurement.
+    pub(crate) fn record(self) -> &'static str {
+        match self {
+            Self::Quality => "rounding-quality",
+            Self::Wide => "rounding-wide",
+            Self::Time => "rounding-time",
+            Self::Products => "rounding-products",
+            Self::Memory => "rounding-memory",
+        }
+    }
+
+    /// Head of its table in the report.
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Self::Quality => "1024 × 1024, singular values i^−0.75, k = 204",
+            Self::Wide => "3072 × 12288, singular values i^−0.75, k = 64",
+            Self::Time => "3072 × 3072, singular values i^−0.75, k = 614, `fp8`",
+            Self::Products => "normally distributed matrices",
+            Self::Memory => "a BF16 matrix, `normal`, `fp8`",
+        }
+    }
+}
+
+/// One figure that a goal is named after.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Figure {
+    /// Name of its goal.
+    pub(crate) name: String,
+    pub(crate) reached: f64,
+    /// The same figure of convert-to-quant or torch, where there is one.
+    pub(crate) peer: Option<f64>,
+    /// What else is worth knowing of this run.
+    pub(crate) remark: String,
+}
+
+impl Figure {
+    fn of(goal: &Goal, reached: f64, peer: Option<f64>, remark: String) -> Self {
+        Self { name: goal.name.to_owned(), reached, peer, remark }
+    }
+}
+
+/// What every part needs.
+struct Bench<'a> {
+    workspace: &'a Workspace,
+    /// Holds the matrices and what the peer made of them.
+    folder: PathBuf,
+    peer: Option<Python>,
+    runs: usize,
+}
+
+pub(super) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
+    let peer = match options.no_peer {
+        true => None,
+        false => Some(Python::with(workspace, options.python.as_deref(), PEER)?),
+    };
+    let folder = workspace.target("bench/rounding");
+    let bench = Bench { workspace, folder, peer, runs: options.runs };
+    let is_chosen = |part: &Part| options.only.is_empty() || options.only.contains(part);
+    for part in Part::ALL.into_iter().filter(is_chosen) {
+        println!("── {}", part.title());
+        let figures = match part {
+            Part::Quality | Part::Wide | Part::Time => trade_off::measure(&bench, part)?,
+            Part::Products => products::measure(&bench)?,
+            Part::Memory => memory::measure(&bench)?,
+        };
+        record::write(workspace, part.record(), figures)?;
+    }
+    Ok(())
+}
+
+/// Prints a figure beside its goal as soon as it is known.
+fn show(goal: &Goal, figure: &Figure) {
+    let [name, must, aim, reached, verdict] = goal.row(figure.reached);
+    let peer = figure.peer.map_or("–".to_owned(), crate::goal::number);
+    println!("{name:<68} {reached:>8}  must {must:<7} aim {aim:<7} {verdict:<14} peer {peer}");
+    println!("    {}", figure.remark);
+}
