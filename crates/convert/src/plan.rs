@@ -249,8 +249,8 @@ pub const RESIDENT_BYTES: u64 = 32 << 20;
 /// Bytes of a tile's scale, its largest magnitude and what the search for its best scale notes.
 const TILE_BYTES: u64 = 40;
 
-/// Bytes per weight of learned rounding: four F32 copies, and the nearest codes.
-const SEARCH_BYTES: u64 = 17;
+/// Bytes of an F32 copy of one weight.
+const COPY_BYTES: u64 = 4;
 
 fn in_flight_bytes(planned: &PlannedTensor, rounding: Rounding) -> u64 {
     let header = &planned.header;
@@ -270,7 +270,11 @@ fn in_flight_bytes(planned: &PlannedTensor, rounding: Rounding) -> u64 {
             let scales = (tiles as u64).saturating_mul(TILE_BYTES);
             let search = match rounding {
                 Rounding::Nearest => 0,
-                Rounding::Learned(_) => header.element_count().saturating_mul(SEARCH_BYTES),
+                // Nearest codes lie beside the copies.
+                Rounding::Learned(options) => {
+                    let copies = options.working_copies() * COPY_BYTES;
+                    header.element_count().saturating_mul(copies).saturating_add(codes)
+                }
             };
             source.saturating_add(codes).saturating_add(scales).saturating_add(search)
         }

@@ -171,6 +171,20 @@ impl Effort {
 }
 
 impl Options {
+    /// `f32` copies of the weight that [`round`](crate::round) holds at once, at most.
+    #[must_use]
+    pub fn working_copies(&self) -> u64 {
+        match self.solver {
+            Solver::Nearest
+            | Solver::Stochastic
+            | Solver::Feedback(_)
+            | Solver::Anneal(_)
+            | Solver::Best => 4,
+            Solver::Greedy(_) => 5,
+            Solver::Descent(_) | Solver::AdaRound(_) => 12,
+        }
+    }
+
     /// # Errors
     /// [`RoundingError::Option`], [`RoundingError::Objective`].
     pub(crate) fn check(&self) -> Result<(), RoundingError> {
