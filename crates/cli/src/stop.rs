@@ -31,6 +31,9 @@ pub(crate) fn note_unfinished(path: &Path) {
 }
 
 fn quit() -> ! {
+    if std::io::stderr().is_terminal() {
+        eprintln!();
+    }
     let unfinished = UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner).take();
     match unfinished.map(|path| std::fs::remove_file(&path).map_err(|error| (path, error))) {
         Some(Err((path, error))) if error.kind() != std::io::ErrorKind::NotFound => {

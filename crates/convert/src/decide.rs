@@ -255,8 +255,10 @@ impl<'a> Rules<'a> {
     pub(crate) fn finish(mut self, path: &Path) -> Result<Vec<Note>, ConvertError> {
         // An activation scale asks for the decision of its weight once more.
         self.complaints.dedup();
+        let (errors, notes) = self.effects.judged(self.recipe);
+        self.complaints.extend(errors);
         match self.complaints.is_empty() {
-            true => Ok(self.effects.notes(self.recipe)),
+            true => Ok(notes),
             false => Err(ConvertError::Misfit {
                 path: path.to_owned(),
                 problem: self.complaints.join("\n"),

@@ -47,61 +47,78 @@ impl Effects {
         }
     }
 
-    /// The settings that changed nothing.
-    pub(crate) fn notes(&self, recipe: &Recipe) -> Vec<Note> {
+    /// The settings that speak of nothing in the file, which is an error, and those that changed
+    /// nothing.
+    pub(crate) fn judged(&self, recipe: &Recipe) -> (Vec<String>, Vec<Note>) {
         let keep = recipe.keep().iter().map(|pattern| format!("keep `{pattern}`"));
         let include = recipe.include().iter().map(|pattern| format!("include `{pattern}`"));
         let rules = recipe.rules().iter().map(|rule| format!("rule `{}`", rule.pattern));
-        let patterns = (keep.zip(&self.keep).zip(std::iter::repeat(KEEP)))
-            .chain(include.zip(&self.include).zip(std::iter::repeat(INCLUDE)))
-            .chain(rules.zip(&self.rules).zip(std::iter::repeat(RULE)));
+        let patterns = (keep.zip(&self.keep).zip(std::iter::repeat(&KEEP)))
+            .chain(include.zip(&self.include).zip(std::iter::repeat(&INCLUDE)))
+            .chain(rules.zip(&self.rules).zip(std::iter::repeat(&RULE)));
         let flags = [
-            (!recipe.uses_base_list(), "ignore_base_list", &self.ignore_base_list, BASE_LIST),
+            (!recipe.uses_base_list(), "ignore_base_list", &self.ignore_base_list, &BASE_LIST),
             (
                 recipe.distillation().is_some(),
                 "keep_distillation",
                 &self.keep_distillation,
-                DISTILLATION,
+                &DISTILLATION,
             ),
-            (recipe.heuristic().is_some(), "heuristic", &self.heuristic, SIZES),
-            (recipe.min_size() > 0, "min_size", &self.min_size, SIZES),
+            (recipe.heuristic().is_some(), "heuristic", &self.heuristic, &SIZES),
+            (recipe.file().min_size.is_some(), "min_size", &self.min_size, &SIZES),
         ];
         let flags = flags
             .into_iter()
             .filter(|(is_set, ..)| *is_set)
             .map(|(_, name, effect, findings)| ((format!("`{name}`"), effect), findings));
-        patterns.chain(flags).filter_map(note).collect()
+        let (mut errors, mut notes) = (vec![], vec![]);
+        for ((setting, effect), findings) in patterns.chain(flags) {
+            match (effect, findings) {
+                (Effect::Changes, _) => {}
+                (Effect::Unmatched, Findings { unmatched: Unmatched::Error(finding), .. }) => {
+                    errors.push(format!("{setting} {finding}"));
+                }
+                (Effect::Unmatched, Findings { unmatched: Unmatched::Note(finding), .. })
+                | (Effect::Idle, Findings { idle: finding, .. }) => {
+                    notes.push(Note::WithoutEffect { setting, finding });
+                }
+            }
+        }
+        (errors, notes)
     }
 }
 
 /// What is said of a setting that is unmatched, and of one that is idle.
-type Findings = [&'static str; 2];
-
-const KEEP: Findings =
-    ["matches no tensor of this file", "changes nothing: what it matches is kept anyway"];
-const INCLUDE: Findings = [
-    "matches no weight of this file that can be converted",
-    "changes nothing: what it matches is converted anyway",
-];
-const RULE: Findings = [
-    "matches no weight of this file that can be converted",
-    "changes nothing: an earlier rule decides, or the scheme is the same without it",
-];
-const BASE_LIST: Findings = [
-    "changes nothing: the base list keeps no weight of this file",
-    "changes nothing: what the base list keeps is kept for other reasons",
-];
-const DISTILLATION: Findings = [
-    "changes nothing: this file has no such layers",
-    "changes nothing: these layers are kept anyway",
-];
-const SIZES: Findings = ["changes nothing: every weight that it is about is large enough"; 2];
-
-fn note(((setting, effect), [unmatched, idle]): ((String, &Effect), Findings)) -> Option<Note> {
-    let finding = match effect {
-        Effect::Unmatched => unmatched,
-        Effect::Idle => idle,
-        Effect::Changes => return None,
-    };
-    Some(Note::WithoutEffect { setting, finding })
+struct Findings {
+    unmatched: Unmatched,
+    idle: &'static str,
 }
+
+/// Whether what was asked for can have been meant for this file.
+enum Unmatched {
+    Error(&'static str),
+    Note(&'static str),
+}
+
+const KEEP: Findings = Findings {
+    unmatched: Unmatched::Error("matches no tensor of this file"),
+    idle: "changes nothing: what it matches is kept anyway",
+};
+const INCLUDE: Findings = Findings {
+    unmatched: Unmatched::Error("matches no weight of this file that can be converted"),
+    idle: "changes nothing: what it matches is converted anyway",
+};
+const RULE: Findings = Findings {
+    unmatched: Unmatched::Error("matches no weight of this file that can be converted"),
+    idle: "changes nothing: an earlier rule decides, or the scheme is the same without it",
+};
+const BASE_LIST: Findings = Findings {
+    unmatched: Unmatched::Note("changes nothing: the base list keeps no weight of this file"),
+    idle: "changes nothing: what the base list keeps is kept for other reasons",
+};
+const DISTILLATION: Findings = Findings {
+    unmatched: Unmatched::Error("applies to no weight: this file has no such layers"),
+    idle: "changes nothing: these layers are kept anyway",
+};
+const SIZES: Findings = Findings { unmatched: Unmatched::Note(LARGE_ENOUGH), idle: LARGE_ENOUGH };
+const LARGE_ENOUGH: &str = "changes nothing: every weight that it is about is large enough";

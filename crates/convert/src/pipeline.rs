@@ -113,8 +113,8 @@ impl Workshop<'_> {
         let header = &planned.header;
         let mut report = TensorReport::planned(planned);
         match &planned.decision {
-            Decision::Copy(_) => self.copy(header)?,
-            Decision::Decode(_) => self.decode(header)?,
+            Decision::Copy(_) => self.copy(header, buffers)?,
+            Decision::Decode(_) => self.decode(header, buffers)?,
             Decision::Quantize { scheme, .. } => {
                 let weight = self.source.load_into(header, buffers.take())?;
                 let memory = buffers.take();
@@ -165,11 +165,12 @@ impl Workshop<'_> {
         Ok(())
     }
 
-    fn copy(&self, header: &TensorHeader) -> Result<(), Stop> {
-        let mut buffer = vec![0; header.byte_len().min(PIECE_BYTES) as usize];
+    fn copy(&self, header: &TensorHeader, buffers: &mut Buffers) -> Result<(), Stop> {
+        let mut memory = buffers.take();
+        memory.resize(header.byte_len().min(PIECE_BYTES) as usize, 0);
         for piece in pieces(header.byte_len()) {
             let length = piece.end - piece.start;
-            let buffer = &mut buffer[..length as usize];
+            let buffer = &mut memory[..length as usize];
             self.source.checkpoint.read_into(header, piece.start, buffer)?;
             self.output.write_part(&header.name, piece.start, buffer)?;
             notice(self.watch, Event::Advanced { bytes: length })?;
@@ -177,16 +178,25 @@ impl Workshop<'_> {
         if header.byte_len() == 0 {
             self.output.write(&header.name, &[])?;
         }
+        buffers.keep(memory);
         Ok(())
     }
 
-    fn decode(&self, header: &TensorHeader) -> Result<(), Stop> {
-        let weight = self.source.load(header)?;
-        let values = weight.view().to_f32();
-        // Not the grid's encoder: what was a NaN or an infinity stays one.
-        let bytes: Vec<u8> =
-            values.iter().flat_map(|&value| bf16::from_f32(value).to_le_bytes()).collect();
+    fn decode(&self, header: &TensorHeader, buffers: &mut Buffers) -> Result<(), Stop> {
+        let weight = self.source.load_into(header, buffers.take())?;
+        let view = weight.view();
+        let mut values = vec![0.0; view.cols()];
+        let mut bytes = buffers.take();
+        bytes.clear();
+        bytes.reserve_exact(view.rows() * view.cols() * 2);
+        for row in 0..view.rows() {
+            view.widen_row(row, &mut values);
+            // Not the grid's encoder: what was a NaN or an infinity stays one.
+            bytes.extend(values.iter().flat_map(|&value| bf16::from_f32(value).to_le_bytes()));
+        }
         self.output.write(&header.name, &bytes)?;
+        buffers.keep(bytes);
+        buffers.keep(weight.into_bytes());
         notice(self.watch, Event::Advanced { bytes: header.byte_len() })?;
         Ok(())
     }

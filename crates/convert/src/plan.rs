@@ -3,11 +3,10 @@ use std::path::Path;
 
 use roundwise_layout::{Defect, Layout, Products, QUANTIZATION_METADATA, StoredLayer};
 use roundwise_scheme::{GridKind, Scheme, Tiling};
-use roundwise_tensor_file::{
-    Dtype, Manifest, PIECE_BYTES, TensorFileError, TensorHeader, TensorSpec,
-};
+use roundwise_tensor_file::{Dtype, Manifest, TensorFileError, TensorHeader, TensorSpec};
 
 use crate::decide::Rules;
+use crate::memory::peak_bytes;
 use crate::source::weight_kind;
 use crate::{
     BiasCorrection, ConvertError, Detected, Note, Preset, Reason, Recipe, Role, Rounding, Source,
@@ -64,7 +63,7 @@ impl PlannedTensor {
     }
 
     /// `[rows, cols]` of a matrix.
-    fn matrix_shape(&self) -> [usize; 2] {
+    pub(crate) fn matrix_shape(&self) -> [usize; 2] {
         crate::source::matrix_shape(&self.header.shape)
             .expect("the plan quantizes only matrices that were found to fit")
     }
@@ -232,52 +231,10 @@ impl Plan {
         counts
     }
 
-    /// Largest number of bytes in memory at once, with `threads` tensors in flight: the source
-    /// bytes and the codes of the largest ones, and [`RESIDENT_BYTES`] for the program itself.
+    /// Largest number of bytes in memory at once, with `threads` tensors in flight: the largest
+    /// buffers, and [`RESIDENT_BYTES`](crate::RESIDENT_BYTES) for the program itself.
     pub fn peak_memory_bytes(&self, threads: usize) -> u64 {
-        let cost = |planned| in_flight_bytes(planned, self.rounding);
-        let mut costs: Vec<u64> = self.tensors.iter().map(cost).collect();
-        costs.sort_unstable_by(|a, b| b.cmp(a));
-        let threads = self.rounding.tensors_in_flight(threads);
-        costs.iter().take(threads).sum::<u64>() + RESIDENT_BYTES
-    }
-}
-
-/// Program text, stacks and headers; measured, rounded up.
-pub const RESIDENT_BYTES: u64 = 32 << 20;
-
-/// Bytes of a tile's scale, its largest magnitude and what the search for its best scale notes.
-const TILE_BYTES: u64 = 40;
-
-/// Bytes of an F32 copy of one weight.
-const COPY_BYTES: u64 = 4;
-
-fn in_flight_bytes(planned: &PlannedTensor, rounding: Rounding) -> u64 {
-    let header = &planned.header;
-    let is_plain = weight_kind(header.dtype).is_some();
-    // Codes that are decoded first lie beside their F32 numbers.
-    let source =
-        if is_plain { header.byte_len() } else { header.element_count().saturating_mul(5) };
-    match planned.decision {
-        Decision::Copy(_) => header.byte_len().min(PIECE_BYTES),
-        Decision::Correct(_) | Decision::Remove(_) => 0,
-        // The F32 numbers once more as values, and as BF16.
-        Decision::Decode(_) => source.saturating_add(header.element_count().saturating_mul(6)),
-        Decision::Quantize { scheme, .. } => {
-            let codes = header.element_count().saturating_mul(scheme.code_bits() as u64) / 8;
-            let [rows, cols] = planned.matrix_shape();
-            let tiles: usize = scheme.tiling.tiles(rows, cols).iter().product();
-            let scales = (tiles as u64).saturating_mul(TILE_BYTES);
-            let search = match rounding {
-                Rounding::Nearest => 0,
-                // Nearest codes lie beside the copies.
-                Rounding::Learned(options) => {
-                    let copies = options.working_copies() * COPY_BYTES;
-                    header.element_count().saturating_mul(copies).saturating_add(codes)
-                }
-            };
-            source.saturating_add(codes).saturating_add(scales).saturating_add(search)
-        }
+        peak_bytes(&self.tensors, self.rounding, threads)
     }
 }
 

@@ -81,7 +81,7 @@ impl Source {
     ) -> Result<LoadedWeight, ConvertError> {
         let layer = header.name.strip_suffix(".weight").unwrap_or(&header.name);
         if let Some(stored) = self.stored.layers.get(layer) {
-            return self.decode(stored);
+            return self.decode(stored, memory);
         }
         let kind =
             weight_kind(header.dtype).expect("the plan converts floating-point weights only");
@@ -90,10 +90,12 @@ impl Source {
         Ok(LoadedWeight { shape, kind, bytes })
     }
 
-    fn decode(&self, stored: &StoredLayer) -> Result<LoadedWeight, ConvertError> {
+    fn decode(&self, stored: &StoredLayer, memory: Vec<u8>) -> Result<LoadedWeight, ConvertError> {
         let matrix = stored.read(&self.checkpoint).map_err(|source| self.layout_error(source))?;
         let [rows, cols] = matrix.shape();
-        let mut bytes = Vec::with_capacity(rows * cols * 4);
+        let mut bytes = memory;
+        bytes.clear();
+        bytes.reserve_exact(rows * cols * 4);
         let mut values = vec![0.0; cols];
         for row in 0..rows {
             matrix.decode_row(row, &mut values);
