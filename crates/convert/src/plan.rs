@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use roundwise_layout::{Defect, Layout, Products, QUANTIZATION_METADATA, StoredLayer};
+use roundwise_layout::{Defect, Layout, Products, QUANTIZATION_METADATA, StoredLayer, layer_of};
 use roundwise_scheme::{GridKind, Scheme, Tiling};
 use roundwise_tensor_file::{Dtype, Manifest, TensorFileError, TensorHeader, TensorSpec};
 
@@ -209,10 +209,6 @@ impl Plan {
     pub fn peak_memory_bytes(&self, threads: usize) -> u64 {
         peak_bytes(&self.tensors, threads)
     }
-}
-
-pub(crate) fn layer_of(name: &str) -> &str {
-    name.strip_suffix(".weight").unwrap_or(name)
 }
 
 /// Layers in codes that no one can decode must not be passed on as if they were plain.

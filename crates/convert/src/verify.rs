@@ -3,14 +3,13 @@ use std::path::{Path, PathBuf};
 
 use half::bf16;
 use roundwise_grid::absmax;
-use roundwise_layout::{Defect, QUANTIZATION_METADATA, StoredLayer};
+use roundwise_layout::{Defect, QUANTIZATION_METADATA, StoredLayer, layer_of, layer_of_weight};
 use roundwise_scheme::{QuantizedMatrix, Weight, WeightKind, ZERO_ABSMAX, largest_step, measure};
 use roundwise_tensor_file::{Dtype, TensorHeader, pieces};
 use serde::Serialize;
 
 use crate::one_sided_markers::one_sided_markers;
 use crate::parallel::map_in_order;
-use crate::plan::layer_of;
 use crate::report::lossy;
 use crate::watch::notice;
 use crate::{ConvertError, Event, Preset, Source, Watch};
@@ -230,7 +229,7 @@ impl Comparison {
             return Ok(Outcome::Told);
         }
         let stored_after = self.converted.stored.layers.get(layer);
-        let is_weight = before.name.ends_with(".weight");
+        let is_weight = layer_of_weight(&before.name).is_some();
         match stored_after {
             Some(stored) if is_weight => self.compare_codes(before, stored),
             _ if before.shape != after.shape => Ok(Outcome::Wrong(finding(
