@@ -99,11 +99,6 @@ pub struct Part {
 }
 
 impl Detected {
-    /// Whether several models share the file.
-    pub fn is_checkpoint(&self) -> bool {
-        self.others.iter().any(|part| !part.prefix.is_empty())
-    }
-
     /// All parts, the main one first.
     pub fn parts(&self) -> impl Iterator<Item = &Part> {
         std::iter::once(&self.main).chain(&self.others)

@@ -1,12 +1,12 @@
 use std::path::Path;
 
 use regex::Regex;
-use roundwise_layout::Layout;
+use roundwise_layout::{Layout, layer_of, layer_of_weight, weight_of};
 use roundwise_scheme::Scheme;
 use roundwise_tensor_file::TensorHeader;
 
 use crate::effects::{Effect, Effects};
-use crate::plan::{NotFinite, keeps_input_scale, layer_of};
+use crate::plan::{NotFinite, keeps_input_scale};
 use crate::source::{matrix_shape, weight_kind};
 use crate::{
     ConvertError, Decision, Detected, KeepRule, Note, Preset, Reason, Recipe, Shapes, Source,
@@ -60,7 +60,7 @@ impl<'a> Rules<'a> {
         }
         let layer = layer_of(&header.name);
         let is_stored = self.source.stored.layers.contains_key(layer)
-            && header.name.len() == layer.len() + ".weight".len();
+            && layer_of_weight(&header.name).is_some();
         let outcome = match self.why_not_a_candidate(header, is_stored) {
             Some(reason) => {
                 // It stays as it is, as asked; only rules and `include` would be ignored here.
@@ -110,7 +110,7 @@ impl<'a> Rules<'a> {
             };
         };
         let is_input_scale = header.name.ends_with(".input_scale");
-        let weight = self.source.checkpoint.get(&format!("{layer}.weight"));
+        let weight = self.source.checkpoint.get(&weight_of(layer));
         if let (true, Some(weight)) = (is_input_scale, weight)
             && let Decision::Quantize { scheme, .. } = self.decide(weight)
             && keeps_input_scale(stored, scheme, self.recipe.layout())
@@ -121,7 +121,7 @@ impl<'a> Rules<'a> {
     }
 
     fn why_not_a_candidate(&self, header: &TensorHeader, is_stored: bool) -> Option<Reason> {
-        if !header.name.ends_with(".weight") {
+        if layer_of_weight(&header.name).is_none() {
             return Some(Reason::NotAWeight);
         }
         if header.shape.len() != 2 {

@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use roundwise_layout::{Defect, Layout, Products, QUANTIZATION_METADATA, StoredLayer};
+use roundwise_layout::{Defect, Layout, Products, QUANTIZATION_METADATA, StoredLayer, layer_of};
 use roundwise_scheme::{GridKind, Scheme, Tiling};
 use roundwise_tensor_file::{Dtype, Manifest, TensorFileError, TensorHeader, TensorSpec};
 
@@ -257,10 +257,6 @@ fn correct_biases(tensors: &mut [PlannedTensor]) {
             planned.decision = Decision::Correct(Reason::CorrectedBias);
         }
     }
-}
-
-pub(crate) fn layer_of(name: &str) -> &str {
-    name.strip_suffix(".weight").unwrap_or(name)
 }
 
 /// Layers in codes that no one can decode must not be passed on as if they were plain.

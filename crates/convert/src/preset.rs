@@ -124,15 +124,6 @@ impl Preset {
         self.role == Role::TextEncoder
     }
 
-    /// Why a layer keeps its precision: because the whole model does, by a rule of this preset, or
-    /// by one of [`Preset::base`].
-    ///
-    /// - `layer`: full tensor name, with or without its `.weight`
-    pub fn keep_reason(&self, layer: &str) -> Option<&str> {
-        let rule = || self.keep_rule(layer).or_else(|| Self::base().keep_rule(layer));
-        self.refuse.as_deref().or_else(|| rule().map(|rule| rule.reason.as_str()))
-    }
-
     /// The first rule of this preset alone, without [`Preset::base`], that keeps a layer.
     pub fn keep_rule(&self, layer: &str) -> Option<&KeepRule> {
         self.keep.iter().find(|rule| rule.layers.matches(layer))

@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use roundwise_layout::{LayoutError, StoredLayer, StoredLayers};
+use roundwise_layout::{LayoutError, StoredLayer, StoredLayers, layer_of};
 use roundwise_scheme::{Weight, WeightKind};
 use roundwise_tensor_file::{Checkpoint, Dtype, TensorHeader};
 
@@ -79,7 +79,7 @@ impl Source {
         header: &TensorHeader,
         memory: Vec<u8>,
     ) -> Result<LoadedWeight, ConvertError> {
-        let layer = header.name.strip_suffix(".weight").unwrap_or(&header.name);
+        let layer = layer_of(&header.name);
         if let Some(stored) = self.stored.layers.get(layer) {
             return self.decode(stored, memory);
         }

@@ -4,6 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use roundwise_convert::{Detected, Preset, Role, Shapes, detect};
 
+/// Why a layer keeps its precision: because the whole model does, by a rule of the preset, or by one
+/// of the base list.
+fn keep_reason<'a>(preset: &'a Preset, layer: &str) -> Option<&'a str> {
+    let rule = || preset.keep_rule(layer).or_else(|| Preset::base().keep_rule(layer));
+    preset.refuse.as_deref().or_else(|| rule().map(|rule| rule.reason.as_str()))
+}
+
+/// Whether several models share the file.
+fn is_checkpoint(found: &Detected) -> bool {
+    found.others.iter().any(|part| !part.prefix.is_empty())
+}
+
 /// `"name 3840x2560"` is one tensor; without a shape it is a small matrix.
 fn detect_in(keys: impl IntoIterator<Item = String>) -> Detected {
     let tensors: BTreeMap<String, Vec<u64>> = keys
@@ -244,7 +256,7 @@ fn every_diffusion_model_is_recognised_behind_every_prefix() {
             assert_eq!(found.main.prefix, prefix, "{id}");
             assert_eq!(found.main.role, Role::DiffusionModel, "{id}");
             assert!(!found.main.evidence.is_empty(), "{id}");
-            assert!(!found.is_checkpoint(), "{id}");
+            assert!(!is_checkpoint(&found), "{id}");
         }
     }
 }
@@ -299,10 +311,10 @@ fn six_tensors_make_a_prefix_and_five_do_not() {
 fn tensors_beside_the_model_are_kept() {
     let keys = behind("net.", "blocks.0.mlp.layer1.weight").chain(["logvar.0.weight".to_owned()]);
     let found = detect_in(keys);
-    assert!(!found.is_checkpoint());
+    assert!(!is_checkpoint(&found));
     assert_eq!(found.part_of("net.blocks.0.mlp.layer1.weight").architecture, "cosmos_predict2");
     let stray = found.part_of("logvar.0.weight");
-    assert!(stray.preset.keep_reason("logvar.0").is_some_and(|why| why.contains("no recognised")));
+    assert!(keep_reason(stray.preset, "logvar.0").is_some_and(|why| why.contains("no recognised")));
 }
 
 #[test]
@@ -325,14 +337,14 @@ fn a_whole_checkpoint_falls_into_its_parts() {
             .chain(behind("first_stage_model.", "decoder.conv_in.weight 4x4x3x3"))
             .chain(["model_ema.decay".to_owned()]),
     );
-    assert!(found.is_checkpoint());
+    assert!(is_checkpoint(&found));
     let part = |name: &str| {
         let part = found.part_of(name);
         (part.architecture, part.preset.name.as_str(), part.preset.refuse.is_some())
     };
     let ff = "model.diffusion_model.input_blocks.4.1.transformer_blocks.0.ff.net.2.weight";
     assert_eq!(part(ff), ("sdxl", "unet", false));
-    assert_eq!(found.part_of(ff).preset.keep_reason(ff), None);
+    assert_eq!(keep_reason(found.part_of(ff).preset, ff), None);
     assert_eq!(part("conditioner.embedders.0.transformer.x.weight"), ("clip_l", "clip", true));
     assert_eq!(part("conditioner.embedders.1.model.x.weight"), ("open_clip", "clip", true));
     assert_eq!(part("text_encoders.t5xxl.transformer.x.weight"), ("t5xxl", "t5xxl", false));
@@ -356,7 +368,7 @@ fn real_sentence_encoders_keep_their_tables_and_convert_the_rest() {
             "encoder.relative_attention_bias",
             "embeddings.LayerNorm",
         ] {
-            assert!(preset.keep_reason(&format!("{prefix}{layer}")).is_some(), "{layer}");
+            assert!(keep_reason(preset, &format!("{prefix}{layer}")).is_some(), "{layer}");
         }
         for layer in [
             "encoder.layer.0.attention.self.query",
@@ -364,7 +376,7 @@ fn real_sentence_encoders_keep_their_tables_and_convert_the_rest() {
             "encoder.layer.0.intermediate.dense",
             "encoder.layer.11.output.dense",
         ] {
-            assert_eq!(preset.keep_reason(&format!("{prefix}{layer}")), None, "{layer}");
+            assert_eq!(keep_reason(preset, &format!("{prefix}{layer}")), None, "{layer}");
         }
     }
 }
@@ -383,7 +395,7 @@ fn language_models_keep_embeddings_heads_and_routers() {
         "model.layers.3.mlp.shared_expert_gate",
         "model.layers.3.block_sparse_moe.gate",
     ] {
-        assert!(preset.keep_reason(layer).is_some(), "{layer}");
+        assert!(keep_reason(preset, layer).is_some(), "{layer}");
     }
     for layer in [
         "model.layers.3.mlp.gate_proj",
@@ -391,7 +403,7 @@ fn language_models_keep_embeddings_heads_and_routers() {
         "model.layers.3.mlp.shared_experts.up_proj",
         "model.layers.3.mlp.shared_expert.down_proj",
     ] {
-        assert_eq!(preset.keep_reason(layer), None, "{layer}");
+        assert_eq!(keep_reason(preset, layer), None, "{layer}");
     }
 }
 

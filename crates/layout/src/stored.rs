@@ -5,7 +5,9 @@ use roundwise_tensor_file::{Checkpoint, TensorFileError, TensorHeader};
 use crate::describe::describe;
 use crate::layout::FULL_PRECISION_ELEMENTS;
 use crate::markers::Markers;
-use crate::{Marker, Origin, Products, QUANTIZATION_METADATA, StoredLayer};
+use crate::{
+    Marker, Origin, Products, QUANTIZATION_METADATA, StoredLayer, layer_of_weight, weight_of,
+};
 
 /// Something about a stored layer that a loader would trip over or read wrongly.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -80,7 +82,7 @@ impl StoredLayers {
             ..Self::default()
         };
         for header in file.tensors() {
-            let Some(layer) = header.name.strip_suffix(".weight") else { continue };
+            let Some(layer) = layer_of_weight(&header.name) else { continue };
             if badly_marked.contains(layer) {
                 continue;
             }
@@ -128,10 +130,10 @@ impl StoredLayers {
         file: &Checkpoint,
         marked: impl Iterator<Item = &'a String>,
     ) -> Vec<Defect> {
-        let weight_of = |layer: &str| file.get(&format!("{layer}.weight"));
+        let weight = |layer: &str| file.get(&weight_of(layer));
         let orphan = |layer: &str, problem| Defect { layer: layer.to_owned(), problem };
         let mut orphans: Vec<Defect> = marked
-            .filter(|layer| weight_of(layer).is_none())
+            .filter(|layer| weight(layer).is_none())
             .map(|layer| orphan(layer, "is marked as quantized, but has no weight".to_owned()))
             .collect();
 
@@ -141,7 +143,7 @@ impl StoredLayers {
             let is_served = layer.is_empty()
                 || self.layers.contains_key(layer)
                 || defective.contains(layer.as_str());
-            if let Some(weight) = weight_of(layer).filter(|_| !is_served) {
+            if let Some(weight) = weight(layer).filter(|_| !is_served) {
                 let (dtype, shape) = (weight.dtype, &weight.shape);
                 let problem =
                     format!("`{name}` serves a weight that holds no codes: {dtype} {shape:?}");
@@ -179,7 +181,7 @@ fn side_tensors(file: &Checkpoint) -> BTreeMap<String, String> {
             return Some(String::new());
         }
         let (layer, part) = name.rsplit_once('.').filter(|(_, part)| SIDE_PARTS.contains(part))?;
-        let is_owned = part == MARKER_PART || file.get(&format!("{layer}.weight")).is_some();
+        let is_owned = part == MARKER_PART || file.get(&weight_of(layer)).is_some();
         is_owned.then(|| layer.to_owned())
     };
     let names = file.tensors().iter().map(|header| &header.name);

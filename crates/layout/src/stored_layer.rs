@@ -3,7 +3,7 @@ use std::fmt;
 use roundwise_scheme::{QuantizedMatrix, Scheme};
 use roundwise_tensor_file::{Checkpoint, Dtype, TensorHeader};
 
-use crate::LayoutError;
+use crate::{LayoutError, weight_of};
 
 /// How a file says that a layer is quantized.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -54,7 +54,7 @@ impl StoredLayer {
     /// [`LayoutError::File`] when the file cannot be read, [`LayoutError::Parts`] when scales and
     /// codes do not belong together.
     pub fn read(&self, file: &Checkpoint) -> Result<QuantizedMatrix, LayoutError> {
-        let weight = format!("{}.weight", self.layer);
+        let weight = weight_of(&self.layer);
         let codes = read_named(file, &weight)?.map(|(_, bytes)| bytes).unwrap_or_default();
         let scales = match &self.scale {
             Some(name) => read_named(file, name)?

@@ -82,14 +82,23 @@ fn own(limit: Limit, lambda: f64) -> f64 {
     }
 }
 
+/// What a pass at λ = 1 costs in `‖E‖`, as a share; measured, rounded up. A smaller budget needs a
+/// larger first λ, or the first pass would end the walk.
+const COST: f64 = 0.01;
+
 /// The walk of λ, to the one that was asked for, or along the solver's own.
 fn against(limit: Limit, strength: f64, anneal: Anneal) -> Anneal {
     match limit {
         Limit::Lambda(lambda) => {
             Anneal { first_lambda: anneal.first_lambda.max(lambda), last_lambda: lambda, ..anneal }
         }
-        Limit::None | Limit::WeightErrorBudget(_) => Anneal {
+        Limit::None => Anneal {
             first_lambda: anneal.first_lambda * strength,
+            last_lambda: anneal.last_lambda * strength,
+            ..anneal
+        },
+        Limit::WeightErrorBudget(budget) => Anneal {
+            first_lambda: anneal.first_lambda.max(COST / budget.max(COST * 1e-3)) * strength,
             last_lambda: anneal.last_lambda * strength,
             ..anneal
         },

@@ -111,6 +111,18 @@ fn learning_helps_where_it_can() {
 }
 
 #[test]
+fn a_small_budget_buys_something_too() {
+    let matrix = weights::power_law_spectrum(128, 192, 1);
+    for budget in [0.001, 0.003, 0.01] {
+        let limit = Limit::WeightErrorBudget(budget);
+        let options = Options { limit, ..Options::default() };
+        let report = rounded(&matrix, "fp8".parse().unwrap(), &options, &cpu(), 1).report;
+        assert!(!report.kept_nearest, "{budget}");
+        assert!(report.stored.projected < report.nearest.projected, "{budget}");
+    }
+}
+
+#[test]
 fn threads_do_not_choose_the_bytes() {
     let matrix = weights::power_law_spectrum(300, 210, 3);
     let scheme = "fp8-row".parse().unwrap();

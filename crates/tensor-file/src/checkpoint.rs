@@ -127,12 +127,6 @@ impl Checkpoint {
         self.metadata.get(key).into_iter().chain(others).map(String::as_str)
     }
 
-    /// Header JSON of each file in the order of [`Self::files`], as stored: with its padding,
-    /// without its length. Together with the tensors' bytes it determines the input.
-    pub fn header_bytes(&self) -> impl Iterator<Item = &[u8]> {
-        self.files.iter().map(|file| file.header.as_slice())
-    }
-
     /// Reads a whole tensor of this checkpoint.
     ///
     /// # Errors

@@ -150,8 +150,6 @@ pub enum TensorFileErrorKind {
     UnknownTensor,
     #[error("{found} bytes given, {dtype} {shape:?} needs {expected}")]
     WrongLength { found: u64, expected: u64, dtype: Dtype, shape: Vec<u64> },
-    #[error("{found} {found_shape:?} cannot be copied to {expected} {expected_shape:?}")]
-    CopyMismatch { found: Dtype, found_shape: Vec<u64>, expected: Dtype, expected_shape: Vec<u64> },
     #[error("{missing_bytes} bytes were never written, in {tensors} tensors; this is the first")]
     Incomplete { tensors: usize, missing_bytes: u64 },
 

@@ -85,11 +85,6 @@ impl Manifest {
         &self.tensors
     }
 
-    /// Where a tensor's bytes lie, counted from the start of the file.
-    pub fn byte_range(&self, name: &str) -> Option<Range<u64>> {
-        Some(self.ranges[self.position(name)?].clone())
-    }
-
     /// Index of a tensor in [`Self::tensors`].
     pub(crate) fn position(&self, name: &str) -> Option<usize> {
         let place =

@@ -6,7 +6,7 @@ use crate::coverage::Coverage;
 use crate::disk::{available_bytes, reserve, write_all_at};
 use crate::pending_file::{Committed, Overwrite, PendingFile};
 use crate::source_file::LENGTH_BYTES;
-use crate::{Checkpoint, Manifest, TensorFileError, TensorFileErrorKind as Kind, TensorHeader};
+use crate::{Manifest, TensorFileError, TensorFileErrorKind as Kind};
 
 /// Writes one safetensors file whose every offset is known beforehand.
 ///
@@ -93,41 +93,6 @@ impl TensorFileWriter {
             return Err(kind.at_tensor(self.pending.target(), name));
         }
         self.write_at(position, offset, bytes)
-    }
-
-    /// Copies a tensor byte for byte from `source` to the tensor of the same name, holding a
-    /// few MiB of it at a time.
-    ///
-    /// # Errors
-    /// When dtype or shape differ, or reading or writing fails.
-    pub fn copy_from(
-        &self,
-        source: &Checkpoint,
-        tensor: &TensorHeader,
-    ) -> Result<(), TensorFileError> {
-        // Large enough that the calls cost nothing, small enough for many threads.
-        const PIECE_BYTES: u64 = 4 << 20;
-        let (position, _) = self.find(&tensor.name)?;
-        let spec = &self.manifest.tensors()[position];
-        if (spec.dtype, &spec.shape) != (tensor.dtype, &tensor.shape) {
-            let kind = Kind::CopyMismatch {
-                found: tensor.dtype,
-                found_shape: tensor.shape.clone(),
-                expected: spec.dtype,
-                expected_shape: spec.shape.clone(),
-            };
-            return Err(kind.at_tensor(self.pending.target(), &tensor.name));
-        }
-        let mut piece = vec![0; tensor.byte_len().min(PIECE_BYTES) as usize];
-        let mut offset = 0;
-        while offset < tensor.byte_len() {
-            let length = (tensor.byte_len() - offset).min(PIECE_BYTES);
-            let piece = &mut piece[..length as usize];
-            source.read_into(tensor, offset, piece)?;
-            self.write_part(&tensor.name, offset, piece)?;
-            offset += length;
-        }
-        Ok(())
     }
 
     /// Makes the file durable, then visible under its name, with the permissions of any newly

@@ -6,7 +6,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use common::{put, spec};
 use proptest::prelude::*;
-use roundwise_tensor_file::{Checkpoint, Dtype, Manifest, Overwrite, TensorFileWriter, TensorSpec};
+use roundwise_tensor_file::{
+    Checkpoint, Dtype, Manifest, Overwrite, TensorFileWriter, TensorSpec, pieces,
+};
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 
@@ -170,7 +172,11 @@ fn copies_are_byte_identical_across_pieces() {
     let source = Checkpoint::open(&put(folder.path(), "in.safetensors", &original)).unwrap();
     let file = our_file(manifest(&tensors, source.metadata()), |writer| {
         for tensor in source.tensors() {
-            writer.copy_from(&source, tensor).unwrap();
+            for piece in pieces(tensor.byte_len()) {
+                let mut bytes = vec![0; (piece.end - piece.start) as usize];
+                source.read_into(tensor, piece.start, &mut bytes).unwrap();
+                writer.write_part(&tensor.name, piece.start, &bytes).unwrap();
+            }
         }
     });
     assert!(file == original);

@@ -141,13 +141,6 @@ fn writes_must_fit_the_manifest() {
     refused!(writer.write("w", &[0; 7]), Kind::WrongLength { found: 7, expected: 8, .. });
     refused!(writer.write_part("w", 1, &[0; 8]), Kind::PartOutOfRange { tensor_bytes: 8, .. });
     refused!(writer.write_part("w", u64::MAX, &[0; 8]), Kind::PartOutOfRange { .. });
-
-    let input = put(folder.path(), "in.safetensors", two_tensors());
-    let source = Checkpoint::open(&input).unwrap();
-    refused!(writer.copy_from(&source, source.get("a").unwrap()), Kind::UnknownTensor);
-    let mut renamed = source.get("a").unwrap().clone();
-    renamed.name = "w".into();
-    refused!(writer.copy_from(&source, &renamed), Kind::CopyMismatch { .. });
 }
 
 #[test]
@@ -185,9 +178,6 @@ fn places_are_known_before_anything_is_written() {
     let names: Vec<_> = manifest.tensors().iter().map(|tensor| tensor.name.as_str()).collect();
     assert_eq!(names, ["a", "b"]);
     let data = 8 + manifest.header_bytes().len() as u64;
-    assert_eq!(manifest.byte_range("a"), Some(data..data + 8));
-    assert_eq!(manifest.byte_range("b"), Some(data + 8..data + 11));
-    assert_eq!(manifest.byte_range("c"), None);
     assert_eq!(manifest.file_bytes(), data + 11);
 }
 

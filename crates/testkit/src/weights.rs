@@ -1,4 +1,4 @@
-//! Matrices to be rounded: ordinary ones, awkward ones, and those of the output contract.
+//! Matrices to be rounded: ordinary ones, awkward ones, and those of the golden vectors.
 
 mod awkward;
 mod contract;

@@ -1,5 +1,6 @@
 //! Which layers a rule means.
 
+use roundwise_layout::layer_of;
 use std::fmt;
 
 use regex::Regex;
@@ -32,7 +33,7 @@ impl LayerPattern {
     ///
     /// - `layer`: full tensor name, with or without its `.weight`
     pub fn matches(&self, layer: &str) -> bool {
-        self.regex.is_match(layer.strip_suffix(".weight").unwrap_or(layer))
+        self.regex.is_match(layer_of(layer))
     }
 
     /// The pattern as its file writes it.

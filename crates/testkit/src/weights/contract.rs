@@ -3,7 +3,7 @@ use super::Matrix;
 /// Generator I: the whole numbers `((5r² + 3c² + rc + 7c) mod 23) − 11`.
 ///
 /// # Source
-/// Output contract, section 1.
+/// The golden vectors are made of it, see `fixtures/README.md`.
 pub fn contract_i(rows: usize, cols: usize) -> Matrix {
     Matrix::from_fn(rows, cols, |row, col| {
         let sum = 5 * row * row + 3 * col * col + row * col + 7 * col;

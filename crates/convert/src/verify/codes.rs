@@ -1,0 +1,82 @@
+use roundwise_grid::absmax;
+use roundwise_scheme::{
+    LargestStep, QuantizedMatrix, Weight, WeightError, ZERO_ABSMAX, largest_step, measure,
+    nearest_error,
+};
+
+/// Decoded, the largest weight has at least this part of its size: a scale that clips more does
+/// not belong to these codes. Searching for the best scale clips to 0.7 at most.
+const LEAST_REACH: f32 = 0.25;
+
+/// Learned rounding moves weights by about a step of the large ones; further off, it is another
+/// weight.
+const MOST_STEPS: f32 = 2.0;
+
+/// Stochastic rounding, the worst there is, has 1.41 times the error of nearest rounding.
+const MOST_ERROR: f64 = 2.0;
+
+/// Codes that could be a rounding of a weight, and how far they are from it.
+pub(super) struct Judged {
+    pub(super) error: WeightError,
+    pub(super) largest_step: LargestStep,
+    /// Why they cannot be a rounding of the weight after all.
+    pub(super) problem: Option<String>,
+}
+
+/// What is wrong with codes or scales by themselves.
+pub(super) fn invalid(matrix: &QuantizedMatrix) -> Option<String> {
+    if let Some(row) = matrix.first_invalid_row() {
+        return Some(format!("row {row} holds a code that stands for no number"));
+    }
+    let is_invalid = |scale: &f32| !scale.is_finite() || *scale <= 0.0;
+    matrix.scales().iter().any(is_invalid).then(|| "a scale is not a positive number".to_owned())
+}
+
+/// Compares codes with the weight they are to stand for.
+///
+/// # Errors
+/// What makes the comparison senseless.
+pub(super) fn judge(weight: &Weight<'_>, matrix: &QuantizedMatrix) -> Result<Judged, String> {
+    let error = measure(weight, matrix);
+    if !error.weight_squared.is_finite() {
+        return Err("the original holds a NaN or an infinity, which no code stands for".into());
+    }
+    let [expected, found] = largest_weights(weight, matrix);
+    if expected >= ZERO_ABSMAX && found < LEAST_REACH * expected {
+        return Err(format!("its largest weight is {found:e}, in the original {expected:e}"));
+    }
+    let largest_step = largest_step(weight, matrix);
+    let problem = not_a_rounding(largest_step, error, nearest_error(weight, matrix));
+    Ok(Judged { error, largest_step, problem })
+}
+
+/// Why codes cannot be a rounding of the original, if so.
+fn not_a_rounding(step: LargestStep, error: WeightError, nearest: WeightError) -> Option<String> {
+    if step.at_largest > MOST_STEPS {
+        return Some(format!(
+            "a weight is {:.1} steps of the largest ones off, more than {MOST_STEPS}: this is not a \
+             rounding of the original",
+            step.at_largest
+        ));
+    }
+    let ratio = (error.error_squared / nearest.error_squared).sqrt();
+    (ratio > MOST_ERROR).then(|| {
+        format!(
+            "its error is {ratio:.1} times that of nearest codes, more than {MOST_ERROR}: this is \
+             not a rounding of the original"
+        )
+    })
+}
+
+/// The largest magnitude of a weight and of its decoded codes.
+fn largest_weights(weight: &Weight<'_>, matrix: &QuantizedMatrix) -> [f32; 2] {
+    let mut values = vec![0.0; weight.cols()];
+    let mut largest = [0.0; 2];
+    for row in 0..weight.rows() {
+        weight.widen_row(row, &mut values);
+        largest[0] = absmax(&values).max(largest[0]);
+        matrix.decode_row(row, &mut values);
+        largest[1] = absmax(&values).max(largest[1]);
+    }
+    largest
+}
