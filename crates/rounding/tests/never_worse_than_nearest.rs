@@ -116,7 +116,7 @@ fn a_small_budget_buys_something_too() {
     for budget in [0.001, 0.003, 0.01] {
         let limit = Limit::WeightErrorBudget(budget);
         let options = Options { limit, ..Options::default() };
-        let report = rounded(&matrix, "fp8".parse().unwrap(), &options, &cpu(), 1).report;
+        let report = rounded(&matrix, "fp8".parse().unwrap(), &options).unwrap().report;
         assert!(!report.kept_nearest, "{budget}");
         assert!(report.stored.projected < report.nearest.projected, "{budget}");
     }
