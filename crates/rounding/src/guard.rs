@@ -1,4 +1,4 @@
-use roundwise_compute::{Engine, elementwise};
+use roundwise_compute::Engine;
 
 use crate::cells::Cells;
 use crate::layer::Layer;
@@ -13,19 +13,14 @@ pub(crate) fn score(
     limit: Limit,
     engine: &Engine,
 ) -> Score {
-    let errors = cells.errors();
-    let weight_error = elementwise::squared_norm(errors.values());
-    let (projected, input_projected) = if projection.rank() == 0 {
-        (0.0, 0.0)
-    } else {
-        let (projected, input) = projection.project(&engine.upload(errors));
-        (projected.squared_norm(), input)
-    };
+    let found = projection.project(cells, engine);
+    let projected = found.state.squared_norm();
+    let weight_error: f64 = found.line_energies.iter().sum();
     let unit = layer.unit * layer.unit;
     Score {
         objective: (projected + limit.lambda() * weight_error) * unit,
         projected: projected * unit,
-        input_projected: input_projected * unit,
+        input_projected: found.input_energy * unit,
         weight_error: weight_error * unit,
     }
 }

@@ -1,6 +1,5 @@
 use rayon::prelude::*;
 use roundwise_compute::Matrix;
-use roundwise_grid::{Code, Grid, GridVisitor};
 use roundwise_scheme::{QuantizedMatrix, ScaleRule, Scheme, SchemeError, Weight};
 
 /// A matrix to be rounded, its scales fixed, in units in which its largest weight is about 1.
@@ -54,11 +53,6 @@ impl Layer {
         let in_unit = |scale: f32| (f64::from(scale) / self.unit) as f32;
         (0..across).map(|tile| (0..rows).map(|row| in_unit(scale(row, tile))).collect()).collect()
     }
-
-    /// Grid values of nearest codes, `[m, n]`.
-    pub(crate) fn nearest_values(&self) -> Vec<f32> {
-        self.scheme.grid.visit(Values(&self.nearest))
-    }
 }
 
 /// The largest power of two that is at most `value`; 1 for 0. In `f64`, for subnormals.
@@ -67,25 +61,4 @@ fn power_of_two_below(value: f32) -> f64 {
         return 1.0;
     }
     f64::from_bits(f64::from(value).to_bits() & 0x7FF0_0000_0000_0000)
-}
-
-struct Values<'a>(&'a QuantizedMatrix);
-
-impl GridVisitor for Values<'_> {
-    type Output = Vec<f32>;
-
-    fn visit<G: Grid>(self) -> Vec<f32> {
-        let [rows, cols] = self.0.shape();
-        let mut values = vec![0.0; rows * cols];
-        if cols == 0 {
-            return values;
-        }
-        let rows = self.0.codes().par_chunks(cols * G::Code::BYTES);
-        rows.zip(values.par_chunks_mut(cols)).for_each(|(bytes, values)| {
-            let mut codes = vec![G::Code::default(); cols];
-            G::Code::read_le(bytes, &mut codes);
-            roundwise_grid::decode_scaled::<G>(&codes, 1.0, values);
-        });
-        values
-    }
 }

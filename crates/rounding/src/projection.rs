@@ -1,8 +1,11 @@
+use rayon::prelude::*;
 use roundwise_compute::{
     DeviceMatrix, Engine, Gaussian, Matrix, Svd, SvdOptions, elementwise, truncated_svd,
 };
 
+use crate::cells::Cells;
 use crate::layer::Layer;
+use crate::solve::blocks;
 use crate::{Effort, Objective, RoundingError};
 
 /// The projected part of an objective, `‖LᵀER‖²`. Lines are columns of W in descending order of the
@@ -20,6 +23,16 @@ pub(crate) struct Projection {
     pub(crate) right_energies: Vec<f32>,
     /// Column of every line.
     pub(crate) order: Vec<usize>,
+}
+
+/// The error of some codes as a projection sees it.
+pub(crate) struct Projected {
+    /// `K = RᵀEᵀL`.
+    pub(crate) state: DeviceMatrix,
+    /// `‖ER‖²`.
+    pub(crate) input_energy: f64,
+    /// `‖E‖²` of every line.
+    pub(crate) line_energies: Vec<f64>,
 }
 
 impl Projection {
@@ -72,14 +85,25 @@ impl Projection {
         self.right.cols()
     }
 
-    /// `K = RᵀEᵀL` and `‖ER‖²`, from `Eᵀ` `[n, m]`.
-    pub(crate) fn project(&self, errors: &DeviceMatrix) -> (DeviceMatrix, f64) {
-        let input = self.right.transposed_multiply(errors);
-        let energy = input.squared_norm();
-        match &self.left {
-            Some(left) => (input.multiply(left), energy),
-            None => (input, energy),
+    /// Computes all there is to know about the error of some codes, without a whole copy of it.
+    pub(crate) fn project(&self, cells: &Cells, engine: &Engine) -> Projected {
+        /// Lines of `Eᵀ` that exist at once: enough for products at full speed.
+        const BLOCK: usize = 768;
+        let mut input = engine.upload(Matrix::zeros(self.rank(), cells.rows));
+        let mut line_energies = Vec::with_capacity(cells.order.len());
+        for lines in blocks(cells.order.len(), BLOCK) {
+            let errors = cells.errors(lines.clone());
+            let of_lines = errors.values().par_chunks(cells.rows.max(1));
+            line_energies.par_extend(of_lines.map(elementwise::squared_norm));
+            let right = self.right.row_block(lines);
+            input = right.transposed_multiply(&engine.upload(errors)).add_scaled(1.0, &input);
         }
+        let input_energy = input.squared_norm();
+        let state = match &self.left {
+            Some(left) => input.multiply(left),
+            None => input,
+        };
+        Projected { state, input_energy, line_energies }
     }
 
     /// `factor · K · Lᵀ` rows: `[b, k] → [b, m]`.

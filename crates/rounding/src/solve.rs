@@ -22,13 +22,8 @@ pub(crate) struct State<'a> {
 impl<'a> State<'a> {
     /// Nearest codes.
     pub(crate) fn new(engine: &'a Engine, projection: &'a Projection, cells: Cells) -> Self {
-        let errors = cells.errors();
-        let line_energies = errors
-            .values()
-            .par_chunks(cells.rows.max(1))
-            .map(|line| line.iter().map(|&e| f64::from(e) * f64::from(e)).sum())
-            .collect();
-        let (projected, _) = projection.project(&engine.upload(errors));
+        let found = projection.project(&cells, engine);
+        let (projected, line_energies) = (found.state, found.line_energies);
         Self { engine, projection, cells, projected, line_energies }
     }
 
@@ -46,8 +41,7 @@ impl<'a> State<'a> {
 
     /// Computes K again from the codes: thousands of small moves leave rounding errors in it.
     pub(crate) fn refresh(&mut self) {
-        let errors = self.engine.upload(self.cells.errors());
-        self.projected = self.projection.project(&errors).0;
+        self.projected = self.projection.project(&self.cells, self.engine).state;
     }
 
     /// `K + R_Jᵀ (D L)`: what a block of lines adds to the projected error.
