@@ -44,7 +44,7 @@ fn every_flag_that_the_readme_names_exists() {
         .split(|c: char| c.is_whitespace() || "`'|,;:()".contains(c))
         .filter(|word| word.starts_with("--") && word.len() > 3 && !word.starts_with("---"));
     for flag in flags {
-        let is_cargo = ["--release", "--workspace", "--path"].contains(&flag);
+        let is_cargo = ["--release", "--workspace", "--path", "--features"].contains(&flag);
         assert!(is_cargo || help.contains(flag), "{flag} is not in --help");
     }
 }

@@ -44,7 +44,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let options = SvdOptions { passes, ..SvdOptions::new(RANK, 2) };
         let mut energy = 0.0;
         let seconds = median(|| {
-            let svd = truncated_svd(&engine, &weight, &options).expect("a finite matrix");
+            let svd = truncated_svd(&engine, weight.clone(), &options).expect("a finite matrix");
             energy = svd.singular_values.iter().map(|s| f64::from(*s).powi(2)).sum::<f64>();
         });
         let total = roundwise_compute::elementwise::squared_norm(weight.values());

@@ -1,6 +1,6 @@
 use faer::Mat;
 
-use crate::{DeviceMatrix, Engine, small};
+use crate::{DeviceMatrix, Engine, Matrix, small};
 
 /// How far a basis has to be from losing its independence for a Cholesky factor to be trusted.
 ///
@@ -52,18 +52,23 @@ fn cholesky_pass(
     if !lengths.iter().all(|length| *length > f64::from(f32::MIN_POSITIVE) && length.is_finite()) {
         return None;
     }
-    // Columns of length 1 keep the pivots comparable and the factor well scaled.
+    // Columns of length 1 keep the pivots comparable and the factor well scaled. The factor is stored
+    // by columns and the matrix by rows, so its mirror image is read.
     let cosines = Mat::from_fn(gram.rows(), gram.rows(), |row, col| {
-        f64::from(gram.at(row, col)) / (lengths[row] * lengths[col])
+        f64::from(gram.at(col, row)) / (lengths[row] * lengths[col])
     });
+    drop(gram);
     let lower = small::cholesky_lower(cosines).ok()?;
-    let pivot = (0..gram.rows()).map(|i| lower[(i, i)] * lower[(i, i)]).fold(1.0, f64::min);
+    let pivot = (0..lengths.len()).map(|i| lower[(i, i)] * lower[(i, i)]).fold(1.0, f64::min);
     if pivot < smallest_pivot {
         return None;
     }
-    let mut inverse = small::lower_inverse(lower.as_ref()).transpose().to_owned();
+    let inverse = small::lower_inverse(lower.as_ref());
+    // Column i of L⁻¹ is row i of R⁻¹.
+    let mut scaled = Matrix::zeros(lengths.len(), lengths.len());
     for (row, length) in lengths.iter().enumerate() {
-        inverse.row_mut(row).iter_mut().for_each(|value| *value /= length);
+        let values = inverse.col_as_slice(row);
+        scaled.row_mut(row).iter_mut().zip(values).for_each(|(s, v)| *s = (v / length) as f32);
     }
-    Some((tall.multiply(&engine.upload(small::narrowed(inverse.as_ref()))), pivot))
+    Some((tall.multiply(&engine.upload(scaled)), pivot))
 }

@@ -1,3 +1,5 @@
+use rayon::prelude::*;
+
 use crate::orthonormal::{conditioned, orthonormalised};
 use crate::{ComputeError, DeviceMatrix, Engine, Gaussian, Matrix, elementwise, small};
 
@@ -62,15 +64,14 @@ impl SvdOptions {
 /// Halko, Martinsson, Tropp, "Finding structure with randomness", SIAM Review 53, 2011.
 pub fn truncated_svd(
     engine: &Engine,
-    weight: &Matrix,
+    mut weight: Matrix,
     options: &SvdOptions,
 ) -> Result<Svd, ComputeError> {
     weight.check_finite()?;
     let smaller_side = weight.rows().min(weight.cols());
     let rank = options.rank.min(smaller_side);
     let searched = rank.saturating_add(options.oversampling);
-    let unit = unit_of(weight);
-    let mut weight = weight.clone();
+    let unit = unit_of(&weight);
     elementwise::scale(weight.values_mut(), 1.0 / unit);
 
     let mut svd = if searched >= smaller_side {
@@ -92,22 +93,22 @@ fn search(
     rank: usize,
     passes: usize,
 ) -> Result<Svd, ComputeError> {
-    let mut block = start;
-    let mut basis = block.clone();
-    let mut wear = Wear::none();
-    for pass in 1..=passes {
-        basis = if pass == passes {
-            orthonormalised(engine, &block)
-        } else {
-            wear.repaired(engine, block)
-        };
+    let product = |pass: usize, basis: &DeviceMatrix| {
         let is_forward = pass % 2 == 1;
-        block =
-            if is_forward { weight.multiply(&basis) } else { weight.transposed_multiply(&basis) };
+        if is_forward { weight.multiply(basis) } else { weight.transposed_multiply(basis) }
+    };
+    let mut block = start;
+    let mut wear = Wear::none();
+    for pass in 1..passes {
+        let basis = wear.repaired(engine, block);
+        block = product(pass, &basis);
         wear.products += 1;
     }
+    let basis = orthonormalised(engine, &block);
+    block = product(passes, &basis);
     let last = orthonormalised(engine, &block);
     let core = last.transposed_multiply(&block).download();
+    drop(block);
     let (turn_last, singular_values, turn_basis) = small::thin_svd(&core)?;
     let turned = |vectors: DeviceMatrix, turn: Matrix| {
         vectors.multiply(&engine.upload(turn.leading_columns(rank))).download()
@@ -157,7 +158,10 @@ impl Wear {
 /// The power of two next to the largest magnitude: dividing by it is exact and keeps squares and
 /// repeated products within `f32`. 1 for a matrix of zeros.
 fn unit_of(weight: &Matrix) -> f32 {
-    let largest = weight.values().iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
+    let of_piece =
+        |values: &[f32]| values.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
+    let pieces = weight.values().par_chunks(elementwise::PIECE).map(of_piece);
+    let largest = pieces.reduce(|| 0.0, f32::max);
     // Within ±126 the reciprocal is a normal number too.
     let exponent = if largest == 0.0 { 0 } else { libm::ilogbf(largest).clamp(-126, 126) };
     f32::from_bits(((exponent + 127) as u32) << 23)

@@ -57,7 +57,8 @@ fn known_spectra_are_found() {
         for device in [Device::Cpu, Device::NdArray] {
             let engine = device.resolve().unwrap();
             for rank in [1, 7, 20, 58, 61, 500] {
-                let svd = truncated_svd(&engine, &weight, &SvdOptions::new(rank, 3)).unwrap();
+                let svd =
+                    truncated_svd(&engine, weight.clone(), &SvdOptions::new(rank, 3)).unwrap();
                 assert_sound(&svd, &weight, rank);
                 for (found, expected) in svd.singular_values.iter().zip(&spectrum) {
                     assert!(
@@ -73,7 +74,7 @@ fn known_spectra_are_found() {
 #[test]
 fn vectors_belong_to_their_values() {
     let weight = with_spectrum(150, 90, &[8.0, 4.0, 2.0, 1.0, 0.5, 0.25]);
-    let svd = truncated_svd(&cpu(), &weight, &SvdOptions::new(3, 0)).unwrap();
+    let svd = truncated_svd(&cpu(), weight.clone(), &SvdOptions::new(3, 0)).unwrap();
     let engine = cpu();
     let image = engine.upload(weight).multiply(&engine.upload(svd.v)).download();
     for row in 0..image.rows() {
@@ -97,7 +98,7 @@ fn degenerate_matrices_give_finite_orthonormal_vectors() {
         [Matrix::zeros(100, 80), outlier, one_row, one_col, rank_one, constant, tiny, huge]
     {
         for rank in [1, 5, 30] {
-            let svd = truncated_svd(&cpu(), &weight, &SvdOptions::new(rank, 9)).unwrap();
+            let svd = truncated_svd(&cpu(), weight.clone(), &SvdOptions::new(rank, 9)).unwrap();
             assert_sound(&svd, &weight, rank);
         }
     }
@@ -107,7 +108,7 @@ fn degenerate_matrices_give_finite_orthonormal_vectors() {
 fn an_outlier_does_not_hide_the_rest() {
     let mut weight = with_spectrum(120, 100, &[9.0, 8.0, 7.0, 1e-2]);
     weight.values_mut()[0] = 1e5;
-    let svd = truncated_svd(&cpu(), &weight, &SvdOptions::new(4, 9)).unwrap();
+    let svd = truncated_svd(&cpu(), weight.clone(), &SvdOptions::new(4, 9)).unwrap();
     assert!((svd.singular_values[0] - 1e5).abs() < 1.0);
     assert!(svd.singular_values[3] > 6.0, "{:?}", svd.singular_values);
 }
@@ -115,11 +116,10 @@ fn an_outlier_does_not_hide_the_rest() {
 #[test]
 fn empty_matrices_have_no_vectors() {
     for (rows, cols) in [(0, 0), (0, 5), (5, 0)] {
-        let svd =
-            truncated_svd(&cpu(), &Matrix::zeros(rows, cols), &SvdOptions::new(3, 0)).unwrap();
+        let svd = truncated_svd(&cpu(), Matrix::zeros(rows, cols), &SvdOptions::new(3, 0)).unwrap();
         assert_eq!((svd.u.rows(), svd.u.cols(), svd.v.rows()), (rows, 0, cols));
     }
-    let none = truncated_svd(&cpu(), &Matrix::zeros(4, 4), &SvdOptions::new(0, 0)).unwrap();
+    let none = truncated_svd(&cpu(), Matrix::zeros(4, 4), &SvdOptions::new(0, 0)).unwrap();
     assert_eq!((none.u.cols(), none.v.cols()), (0, 0));
 }
 
@@ -127,7 +127,7 @@ fn empty_matrices_have_no_vectors() {
 fn what_is_not_a_number_is_refused() {
     let mut weight = Matrix::zeros(4, 6);
     weight.row_mut(2)[3] = f32::NAN;
-    let error = truncated_svd(&cpu(), &weight, &SvdOptions::new(1, 0)).unwrap_err();
+    let error = truncated_svd(&cpu(), weight.clone(), &SvdOptions::new(1, 0)).unwrap_err();
     assert_eq!(error, ComputeError::NotFinite { row: 2, col: 3 });
 }
 
@@ -136,7 +136,7 @@ fn seeds_choose_the_bits_and_threads_do_not() {
     let weight = Gaussian::new(1).matrix(700, 520);
     let with_threads = |threads: usize, seed: u64| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| truncated_svd(&cpu(), &weight, &SvdOptions::new(90, seed)).unwrap())
+        pool.install(|| truncated_svd(&cpu(), weight.clone(), &SvdOptions::new(90, seed)).unwrap())
     };
     let one = with_threads(1, 4);
     assert_eq!(one, with_threads(1, 4));
@@ -148,7 +148,7 @@ fn seeds_choose_the_bits_and_threads_do_not() {
 /// `‖W − USVᵀ‖` over the smallest that any matrix of this rank has, minus 1.
 fn excess(weight: &Matrix, options: &SvdOptions) -> f64 {
     let missed = |options: &SvdOptions| {
-        let svd = truncated_svd(&cpu(), weight, options).unwrap();
+        let svd = truncated_svd(&cpu(), weight.clone(), options).unwrap();
         let engine = cpu();
         let scaled = engine.upload(svd.u).changed(|values| {
             for row in values.chunks_exact_mut(svd.singular_values.len()) {

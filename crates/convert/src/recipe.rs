@@ -11,6 +11,7 @@ pub(crate) const NEAREST: &str = "nearest";
 
 /// How codes are chosen.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[allow(clippy::large_enum_variant, reason = "there is one for a whole conversion")]
 pub enum Rounding {
     /// The nearest value that the tile can store.
     Nearest,

@@ -7,9 +7,14 @@ use crate::{Anneal, Progress, RoundingError, Watch};
 /// Passes between two computations of the projected error from the codes.
 const REFRESH_SWEEPS: usize = 16;
 
-/// Cells of a block push each other, all the more the larger its share of the columns is: measured
-/// on 1024 columns, blocks of 8 to 128 end at the same error, blocks of 256 at 2.7 times as much.
-const LARGEST_SHARE: usize = 8;
+/// Cells of a block push each other, all the more the larger its share of the columns is. After a pass
+/// that made things worse, blocks are halved: an INT8 cell moves by a whole step or not at all, so that
+/// damping freezes the codes before it calms them. Measured on 1024 columns, INT8 rows, 12 passes: 0.175
+/// of the projected error with shares of an eighth and damping doubled, 0.102 with these.
+const LARGEST_SHARE: usize = 16;
+
+/// Below it products take longer than they gain, and damping is doubled instead.
+const SMALLEST_BLOCK: usize = 32;
 
 /// Coordinate descent on codes for `‖LᵀER‖² + λ‖E‖²` while λ falls geometrically.
 ///
@@ -29,7 +34,7 @@ pub(crate) fn anneal<G: Grid>(
     let first_energy = state.weight_error();
     let first_projected = state.projected.squared_norm();
     let columns = state.cells.order.len();
-    let block = options.block.min(columns.div_ceil(LARGEST_SHARE));
+    let mut block = options.block.min(columns.div_ceil(LARGEST_SHARE));
     let mut damping = options.damping;
     let mut lambda = options.first_lambda;
     for sweep in 0..options.sweeps {
@@ -55,7 +60,11 @@ pub(crate) fn anneal<G: Grid>(
         }
         let projected = state.projected.squared_norm();
         if projected + lambda * state.weight_error() > before {
-            damping *= 2.0;
+            if block > SMALLEST_BLOCK {
+                block = block.div_ceil(2).max(SMALLEST_BLOCK);
+            } else {
+                damping *= 2.0;
+            }
         }
         let progress = Progress {
             step: sweep + 1,

@@ -1,3 +1,5 @@
+use std::ops::Range;
+
 use rayon::prelude::*;
 use roundwise_compute::Matrix;
 use roundwise_grid::{Code, Grid, GridVisitor};
@@ -23,10 +25,14 @@ pub(crate) struct Cells {
 
 impl Cells {
     /// Starts from nearest codes.
-    pub(crate) fn new(layer: &Layer, order: Vec<usize>) -> Self {
+    pub(crate) fn new(layer: &Layer<'_>, order: Vec<usize>) -> Self {
         let [rows, cols] = layer.nearest.shape();
-        let weights = turned(layer.weight.values(), cols, rows, &order);
-        let values = turned(&layer.nearest_values(), cols, rows, &order);
+        let weights = {
+            let values = layer.values();
+            turned(rows, &order, |row, cols, piece| piece.copy_from_slice(&values.row(row)[cols]))
+        };
+        let values =
+            layer.scheme.grid.visit(NearestValues { nearest: &layer.nearest, order: &order });
         let [_, tile_cols] = layer.scheme.tiling.tile_shape(rows, cols);
         Self { rows, order, weights, values, scales: layer.row_scales(), tile_cols }
     }
@@ -42,10 +48,16 @@ impl Cells {
     }
 
     /// `Eᵀ`, `[n, m]`.
-    pub(crate) fn errors(&self) -> Matrix {
-        let mut errors = Matrix::zeros(self.order.len(), self.rows);
+    pub(crate) fn all_errors(&self) -> Matrix {
+        self.errors(0..self.order.len())
+    }
+
+    /// Rows of `Eᵀ`, `[b, m]`.
+    pub(crate) fn errors(&self, lines: Range<usize>) -> Matrix {
+        let mut errors = Matrix::zeros(lines.len(), self.rows);
         if self.rows > 0 {
-            errors.values_mut().par_chunks_mut(self.rows).enumerate().for_each(|(line, errors)| {
+            let of_lines = errors.values_mut().par_chunks_mut(self.rows).zip(lines);
+            of_lines.for_each(|(errors, line)| {
                 let cells = line * self.rows..(line + 1) * self.rows;
                 let stored = self.values[cells.clone()].iter().zip(self.scales(line));
                 for ((error, weight), (value, scale)) in
@@ -59,7 +71,7 @@ impl Cells {
     }
 
     /// The codes, as they are stored.
-    pub(crate) fn quantized(&self, layer: &Layer) -> Result<QuantizedMatrix, SchemeError> {
+    pub(crate) fn quantized(&self, layer: &Layer<'_>) -> Result<QuantizedMatrix, SchemeError> {
         let mut place = vec![0; self.order.len()];
         for (line, &col) in self.order.iter().enumerate() {
             place[col] = line;
@@ -70,25 +82,58 @@ impl Cells {
     }
 }
 
-/// Row `i` of the result is column `order[i]` of `values` (`[rows, cols]`).
-fn turned(values: &[f32], cols: usize, rows: usize, order: &[usize]) -> Vec<f32> {
+/// Row `i` of the result is column `order[i]` of a matrix with so many rows; `read` copies a piece
+/// of one of its rows.
+fn turned(
+    rows: usize,
+    order: &[usize],
+    read: impl Fn(usize, Range<usize>, &mut [f32]) + Sync,
+) -> Vec<f32> {
     // Sixteen values are a cache line; a stripe of 16 columns reads each line once.
     const STRIPE: usize = 16;
-    let mut result = vec![0.0; values.len()];
-    if rows == 0 || cols == 0 {
+    let mut result = vec![0.0; rows * order.len()];
+    if result.is_empty() {
         return result;
     }
     let mut lines: Vec<(usize, &mut [f32])> =
         order.iter().copied().zip(result.chunks_exact_mut(rows)).collect();
     lines.sort_unstable_by_key(|(col, _)| *col);
     lines.par_chunks_mut(STRIPE).for_each(|stripe| {
+        let first = stripe[0].0;
+        let mut piece = [0.0; STRIPE];
+        let piece = &mut piece[..stripe.len()];
         for row in 0..rows {
-            for (col, line) in stripe.iter_mut() {
-                line[row] = values[row * cols + *col];
+            read(row, first..first + stripe.len(), piece);
+            for ((_, line), value) in stripe.iter_mut().zip(&*piece) {
+                line[row] = *value;
             }
         }
     });
     result
+}
+
+/// Grid values of nearest codes, turned.
+struct NearestValues<'a> {
+    nearest: &'a QuantizedMatrix,
+    order: &'a [usize],
+}
+
+impl GridVisitor for NearestValues<'_> {
+    type Output = Vec<f32>;
+
+    fn visit<G: Grid>(self) -> Vec<f32> {
+        let [rows, cols] = self.nearest.shape();
+        let codes = self.nearest.codes();
+        turned(rows, self.order, |row, range, piece| {
+            let first = (row * cols + range.start) * G::Code::BYTES;
+            let bytes = &codes[first..first + piece.len() * G::Code::BYTES];
+            for (value, bytes) in piece.iter_mut().zip(bytes.chunks_exact(G::Code::BYTES)) {
+                let mut code = [G::Code::default()];
+                G::Code::read_le(bytes, &mut code);
+                *value = G::decode(code[0]);
+            }
+        })
+    }
 }
 
 struct Encode<'a> {

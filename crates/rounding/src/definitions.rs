@@ -28,7 +28,8 @@ fn on_state(objective: Objective, scheme: &str, work: impl FnOnce(&mut State<'_>
     let engine = Device::Cpu.resolve().unwrap();
     let projection = Projection::of(objective, &layer, Effort::Normal, &engine, 5).unwrap();
     let cells = Cells::new(&layer, projection.order.clone());
-    work(&mut State::new(&engine, &projection, cells, layer.unit));
+    let found = projection.project(&cells, &engine);
+    work(&mut State::new(&engine, &projection, cells, layer.unit, found));
 }
 
 fn objectives() -> [Objective; 3] {

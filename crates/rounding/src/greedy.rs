@@ -80,7 +80,7 @@ struct Search<'a> {
 impl<'a> Search<'a> {
     fn new<G: Grid>(state: &State<'a>, lambda: f32) -> Self {
         let (cells, projection) = (&state.cells, state.projection);
-        let errors = state.engine.upload(cells.errors());
+        let errors = state.engine.upload(cells.all_errors());
         let (_, push) = projection.pull(&errors, None);
         let push = push.add_scaled(lambda, &errors).download().into_values();
         let mut steps = vec![0.0; push.len()];

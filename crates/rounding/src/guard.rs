@@ -1,31 +1,16 @@
-use roundwise_compute::{Engine, elementwise};
-
-use crate::cells::Cells;
 use crate::layer::Layer;
-use crate::projection::Projection;
+use crate::projection::Projected;
 use crate::{Limit, Score};
 
-/// Scores codes as they are stored, in squared units of the model.
-pub(crate) fn score(
-    layer: &Layer,
-    cells: &Cells,
-    projection: &Projection,
-    limit: Limit,
-    engine: &Engine,
-) -> Score {
-    let errors = cells.errors();
-    let weight_error = elementwise::squared_norm(errors.values());
-    let (projected, input_projected) = if projection.rank() == 0 {
-        (0.0, 0.0)
-    } else {
-        let (projected, input) = projection.project(&engine.upload(errors));
-        (projected.squared_norm(), input)
-    };
+/// The score of codes as they are stored, in squared units of the model.
+pub(crate) fn score(found: &Projected, layer: &Layer<'_>, limit: Limit) -> Score {
+    let projected = found.state.squared_norm();
+    let weight_error: f64 = found.line_energies.iter().sum();
     let unit = layer.unit * layer.unit;
     Score {
         objective: (projected + limit.lambda() * weight_error) * unit,
         projected: projected * unit,
-        input_projected: input_projected * unit,
+        input_projected: found.input_energy * unit,
         weight_error: weight_error * unit,
     }
 }

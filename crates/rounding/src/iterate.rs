@@ -2,7 +2,7 @@ use std::cell::Cell;
 
 use pulp::Arch;
 use rayon::prelude::*;
-use roundwise_compute::{DeviceMatrix, Matrix, elementwise};
+use roundwise_compute::{DeviceMatrix, Matrix};
 use roundwise_optim::{Descent, Objective, Outcome, StopReason, descend};
 
 use crate::solve::State;
@@ -20,10 +20,9 @@ pub(crate) struct Worth {
 impl Worth {
     /// Of the values in the cells.
     pub(crate) fn of(state: &State<'_>) -> Self {
-        let errors = state.cells.errors();
-        let weight_error = elementwise::squared_norm(errors.values());
-        let (projected, _) = state.projection.project(&state.engine.upload(errors));
-        Self { projected: projected.squared_norm(), weight_error }
+        let found = state.projection.project(&state.cells, state.engine);
+        let weight_error = found.line_energies.iter().sum();
+        Self { projected: found.state.squared_norm(), weight_error }
     }
 
     /// `‖LᵀER‖² + λ‖E‖²`.
@@ -65,7 +64,7 @@ impl<'a, 's> Iterate<'a, 's> {
     /// `J = ‖LᵀER‖² + λ‖E‖²` at the values in the cells, and `R K Lᵀ + λE` `[n, m]`, half its
     /// gradient by Ŵ. `batch` columns of R are multiplied at once.
     pub(crate) fn slope(&self, batch: Option<usize>) -> (f64, DeviceMatrix) {
-        let errors = self.state.engine.upload(self.state.cells.errors());
+        let errors = self.state.engine.upload(self.state.cells.all_errors());
         let (objective, push) = self.state.projection.pull(&errors, batch);
         match self.limit.lambda() {
             0.0 => (objective, push),

@@ -1,48 +1,55 @@
 use rayon::prelude::*;
 use roundwise_compute::Matrix;
-use roundwise_grid::{Code, Grid, GridVisitor};
 use roundwise_scheme::{QuantizedMatrix, ScaleRule, Scheme, SchemeError, Weight};
 
 /// A matrix to be rounded, its scales fixed, in units in which its largest weight is about 1.
 ///
 /// The unit is a power of two, so that codes are the same in both units, and squares of the largest
 /// and the smallest weights stay within `f32`.
-pub(crate) struct Layer {
+pub(crate) struct Layer<'a> {
     pub(crate) scheme: Scheme,
     /// Model units per unit of this layer.
     pub(crate) unit: f64,
-    /// `[m, n]`, units of the layer.
-    pub(crate) weight: Matrix,
+    /// `[m, n]`, units of the model.
+    weight: &'a Weight<'a>,
     /// Nearest codes with the same scales.
     pub(crate) nearest: QuantizedMatrix,
 }
 
-impl Layer {
+impl<'a> Layer<'a> {
     /// Chooses the scales and rounds to nearest.
     ///
     /// # Errors
     /// As [`QuantizedMatrix::nearest`].
     pub(crate) fn new(
-        weight: &Weight<'_>,
+        weight: &'a Weight<'a>,
         scheme: Scheme,
         rule: ScaleRule,
     ) -> Result<Self, SchemeError> {
         let nearest = QuantizedMatrix::nearest(weight, scheme, rule)?;
-        let [rows, cols] = nearest.shape();
+        let rows = (0..weight.rows()).into_par_iter();
+        let absmax = rows.map_init(
+            || vec![0.0; weight.cols()],
+            |values, row| {
+                weight.widen_row(row, values);
+                roundwise_grid::absmax(values)
+            },
+        );
+        let unit = power_of_two_below(absmax.reduce(|| 0.0, f32::max));
+        Ok(Self { scheme, unit, weight, nearest })
+    }
+
+    /// The weight, `[m, n]`, units of the layer. A copy as large as the weight in F32: it is made
+    /// where it is needed, not kept.
+    pub(crate) fn values(&self) -> Matrix {
+        let [rows, cols] = self.nearest.shape();
+        let factor = 1.0 / self.unit;
         let mut values = vec![0.0; rows * cols];
-        if cols > 0 {
-            values
-                .par_chunks_mut(cols)
-                .enumerate()
-                .for_each(|(row, values)| weight.widen_row(row, values));
-        }
-        let unit = power_of_two_below(roundwise_grid::absmax(&values));
-        let factor = 1.0 / unit;
-        values.par_chunks_mut(1 << 14).for_each(|values| {
+        values.par_chunks_mut(cols.max(1)).enumerate().for_each(|(row, values)| {
+            self.weight.widen_row(row, values);
             values.iter_mut().for_each(|value| *value = (f64::from(*value) * factor) as f32);
         });
-        let weight = Matrix::new(rows, cols, values).expect("rows · cols values");
-        Ok(Self { scheme, unit, weight, nearest })
+        Matrix::new(rows, cols, values).expect("rows · cols values")
     }
 
     /// Scales in units of the layer, one per row, for each tile across.
@@ -54,11 +61,6 @@ impl Layer {
         let in_unit = |scale: f32| (f64::from(scale) / self.unit) as f32;
         (0..across).map(|tile| (0..rows).map(|row| in_unit(scale(row, tile))).collect()).collect()
     }
-
-    /// Grid values of nearest codes, `[m, n]`.
-    pub(crate) fn nearest_values(&self) -> Vec<f32> {
-        self.scheme.grid.visit(Values(&self.nearest))
-    }
 }
 
 /// The largest power of two that is at most `value`; 1 for 0. In `f64`, for subnormals.
@@ -67,25 +69,4 @@ fn power_of_two_below(value: f32) -> f64 {
         return 1.0;
     }
     f64::from_bits(f64::from(value).to_bits() & 0x7FF0_0000_0000_0000)
-}
-
-struct Values<'a>(&'a QuantizedMatrix);
-
-impl GridVisitor for Values<'_> {
-    type Output = Vec<f32>;
-
-    fn visit<G: Grid>(self) -> Vec<f32> {
-        let [rows, cols] = self.0.shape();
-        let mut values = vec![0.0; rows * cols];
-        if cols == 0 {
-            return values;
-        }
-        let rows = self.0.codes().par_chunks(cols * G::Code::BYTES);
-        rows.zip(values.par_chunks_mut(cols)).for_each(|(bytes, values)| {
-            let mut codes = vec![G::Code::default(); cols];
-            G::Code::read_le(bytes, &mut codes);
-            roundwise_grid::decode_scaled::<G>(&codes, 1.0, values);
-        });
-        values
-    }
 }

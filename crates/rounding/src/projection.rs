@@ -1,7 +1,9 @@
+use rayon::prelude::*;
 use roundwise_compute::{
     DeviceMatrix, Engine, Gaussian, Matrix, Svd, SvdOptions, elementwise, truncated_svd,
 };
 
+use crate::cells::Cells;
 use crate::layer::Layer;
 use crate::solve::blocks;
 use crate::{Effort, Objective, RoundingError};
@@ -25,6 +27,16 @@ pub(crate) struct Projection {
     pub(crate) strength: f64,
 }
 
+/// The error of some codes as a projection sees it.
+pub(crate) struct Projected {
+    /// `K = RᵀEᵀL`.
+    pub(crate) state: DeviceMatrix,
+    /// `‖ER‖²`.
+    pub(crate) input_energy: f64,
+    /// `‖E‖²` of every line.
+    pub(crate) line_energies: Vec<f64>,
+}
+
 impl Projection {
     /// The projection that an objective asks for.
     ///
@@ -32,12 +44,12 @@ impl Projection {
     /// As [`truncated_svd`].
     pub(crate) fn of(
         objective: Objective,
-        layer: &Layer,
+        layer: &Layer<'_>,
         effort: Effort,
         engine: &Engine,
         seed: u64,
     ) -> Result<Self, RoundingError> {
-        let (rows, cols) = (layer.weight.rows(), layer.weight.cols());
+        let [rows, cols] = layer.nearest.shape();
         let vectors = |rank: crate::Rank| leading_vectors(layer, rank, effort, engine, seed);
         let (left, right) = match objective {
             Objective::None | Objective::Weight => (None, Matrix::zeros(cols, 0)),
@@ -87,14 +99,25 @@ impl Projection {
         self.right.cols()
     }
 
-    /// `K = RᵀEᵀL` and `‖ER‖²`, from `Eᵀ` `[n, m]`.
-    pub(crate) fn project(&self, errors: &DeviceMatrix) -> (DeviceMatrix, f64) {
-        let input = self.right.transposed_multiply(errors);
-        let energy = input.squared_norm();
-        match &self.left {
-            Some(left) => (input.multiply(left), energy),
-            None => (input, energy),
+    /// Computes all there is to know about the error of some codes, without a whole copy of it.
+    pub(crate) fn project(&self, cells: &Cells, engine: &Engine) -> Projected {
+        /// Lines of `Eᵀ` that exist at once: enough for products at full speed.
+        const BLOCK: usize = 768;
+        let mut input = engine.upload(Matrix::zeros(self.rank(), cells.rows));
+        let mut line_energies = Vec::with_capacity(cells.order.len());
+        for lines in blocks(cells.order.len(), BLOCK) {
+            let errors = cells.errors(lines.clone());
+            let of_lines = errors.values().par_chunks(cells.rows.max(1));
+            line_energies.par_extend(of_lines.map(elementwise::squared_norm));
+            let right = self.right.row_block(lines);
+            input = right.transposed_multiply(&engine.upload(errors)).add_scaled(1.0, &input);
         }
+        let input_energy = input.squared_norm();
+        let state = match &self.left {
+            Some(left) => input.multiply(left),
+            None => input,
+        };
+        Projected { state, input_energy, line_energies }
     }
 
     /// `‖K‖²` and `R K Lᵀ` `[n, m]`, from `Eᵀ`; `batch` columns of R at once, `None` for all.
@@ -135,14 +158,15 @@ impl Projection {
 /// fell to 0.12 and the true one to 0.49; with 8, to 0.04 and 0.24; with 20, to 0.067 and 0.067. At a
 /// small rank a pass costs little and the gaps between the values are what takes long.
 fn leading_vectors(
-    layer: &Layer,
+    layer: &Layer<'_>,
     rank: crate::Rank,
     effort: Effort,
     engine: &Engine,
     seed: u64,
 ) -> Result<Svd, RoundingError> {
     const FEW: usize = 256;
-    let rank = rank.of(layer.weight.rows(), layer.weight.cols());
+    let [rows, cols] = layer.nearest.shape();
+    let rank = rank.of(rows, cols);
     let is_small = rank <= FEW;
     let (passes, oversampling) = match effort {
         Effort::Fast => (if is_small { 8 } else { 4 }, 10 + rank / 16),
@@ -150,7 +174,7 @@ fn leading_vectors(
         Effort::High => (if is_small { 32 } else { 20 }, 10 + rank / 4),
     };
     let options = SvdOptions { passes, oversampling, ..SvdOptions::new(rank, seed) };
-    Ok(truncated_svd(engine, &layer.weight, &options)?)
+    Ok(truncated_svd(engine, layer.values(), &options)?)
 }
 
 /// Squared length of every row.

@@ -1,4 +1,4 @@
-use roundwise_compute::Engine;
+use roundwise_compute::{Engine, elementwise};
 use roundwise_grid::{Grid, GridVisitor};
 use roundwise_scheme::{QuantizedMatrix, ScaleRule, Scheme, Weight};
 
@@ -49,7 +49,7 @@ pub fn round(
 }
 
 struct Round<'a> {
-    layer: Layer,
+    layer: Layer<'a>,
     projection: Projection,
     options: &'a Options,
     engine: &'a Engine,
@@ -61,14 +61,11 @@ impl GridVisitor for Round<'_> {
     type Output = Result<Rounded, RoundingError>;
 
     fn visit<G: Grid>(self) -> Self::Output {
-        let Self { mut layer, projection, options, engine, seed, watch } = self;
+        let Self { layer, projection, options, engine, seed, watch } = self;
         let cells = Cells::new(&layer, projection.order.clone());
-        let weight_energy = {
-            let weight =
-                std::mem::replace(&mut layer.weight, roundwise_compute::Matrix::zeros(0, 0));
-            roundwise_compute::elementwise::squared_norm(weight.values())
-        };
-        let nearest = score(&layer, &cells, &projection, options.limit, engine);
+        let weight_energy = elementwise::squared_norm(&cells.weights);
+        let found = projection.project(&cells, engine);
+        let nearest = score(&found, &layer, options.limit);
         let mut report = RoundingReport {
             objective: options.objective.name(),
             solver: "nearest",
@@ -94,12 +91,12 @@ impl GridVisitor for Round<'_> {
             return Ok(Rounded { matrix: layer.nearest, report });
         }
 
-        let mut state = State::new(engine, &projection, cells, layer.unit);
+        let mut state = State::new(engine, &projection, cells, layer.unit, found);
         let attempt = Attempt::make::<G>(&mut state, options, seed, watch)?;
         report.solver = attempt.solver;
         report.passes = attempt.passes;
         report.lambda = attempt.lambda.unwrap_or(report.lambda);
-        let stored = score(&layer, &state.cells, &projection, options.limit, engine);
+        let stored = score(&projection.project(&state.cells, engine), &layer, options.limit);
         report.bound_ratio = bound_ratio(&stored, &report, options, layer.nearest.shape());
         let has_to_be_better = options.objective != Objective::None;
         if has_to_be_better && !is_better(&stored, &nearest, options.limit) {

@@ -6,7 +6,7 @@ use roundwise_grid::Grid;
 
 use crate::cells::Cells;
 use crate::kernel::Line;
-use crate::projection::Projection;
+use crate::projection::{Projected, Projection};
 
 /// Codes on their way, and the projected error that belongs to them.
 pub(crate) struct State<'a> {
@@ -22,20 +22,15 @@ pub(crate) struct State<'a> {
 }
 
 impl<'a> State<'a> {
-    /// Nearest codes.
+    /// Nearest codes, and what is known of their error.
     pub(crate) fn new(
         engine: &'a Engine,
         projection: &'a Projection,
         cells: Cells,
         unit: f64,
+        found: Projected,
     ) -> Self {
-        let errors = cells.errors();
-        let line_energies = errors
-            .values()
-            .par_chunks(cells.rows.max(1))
-            .map(|line| line.iter().map(|&e| f64::from(e) * f64::from(e)).sum())
-            .collect();
-        let (projected, _) = projection.project(&engine.upload(errors));
+        let (projected, line_energies) = (found.state, found.line_energies);
         Self { engine, unit, projection, cells, projected, line_energies }
     }
 
@@ -53,8 +48,7 @@ impl<'a> State<'a> {
 
     /// Computes K again from the codes: thousands of small moves leave rounding errors in it.
     pub(crate) fn refresh(&mut self) {
-        let errors = self.engine.upload(self.cells.errors());
-        self.projected = self.projection.project(&errors).0;
+        self.projected = self.projection.project(&self.cells, self.engine).state;
     }
 
     /// `K + R_Jᵀ (D L)`: what a block of lines adds to the projected error.

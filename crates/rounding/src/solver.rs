@@ -149,7 +149,7 @@ pub struct Anneal {
     /// Columns that move at once, at most an eighth of all. Default 256.
     pub block: usize,
     /// What the projected part of the curvature is multiplied by at first; doubled after a pass
-    /// that made things worse. Default 1.
+    /// that made things worse, once blocks are too small to be halved. Default 1.
     pub damping: f64,
 }
 
