@@ -3,7 +3,8 @@
     python outputs.py --original F --tokenizer tokenizer.json --texts F [--count N] CONVERTED...
 
 The float model runs on real text once; at every linear layer its inputs also go through the decoded
-layer of each converted file: `output_error` is the mean over layers of ‖x(Ŵ − W)ᵀ + b' − b‖² / ‖xWᵀ‖².
+layer of each converted file: `output_error` is the mean over layers of
+‖x(Ŵ − W)ᵀ + b' − b‖² / ‖xWᵀ + b‖².
 Then each converted model runs by itself: `embedding_error` is the mean of 1 − cosine to the float
 model's sentence embeddings. All in F32.
 """

@@ -119,7 +119,7 @@ pub(crate) struct CompletionsOptions {
 /// How a command runs; never changes what it computes.
 #[derive(Debug, Args)]
 pub(crate) struct RunOptions {
-    /// Tensors in flight at once; does not change the output [default: all cores]
+    /// Threads to use; does not change the output [default: all cores]
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
     /// Print JSON instead of tables

@@ -172,3 +172,50 @@ fn a_corrected_bias_keeps_the_mean_output() {
         folder.done(&[&verify[..], &["--corrected-biases"]].concat());
     }
 }
+
+#[test]
+fn a_bias_that_is_kept_or_missing_is_not_corrected() {
+    let folder = folder();
+    let correct = ["plan", "m.safetensors", "--bias-correction", "synthetic-plus", "--json"];
+    let decisions = |plan: &Value| {
+        let tensors = plan["tensors"].as_array().unwrap();
+        let bias = tensors.iter().find(|one| one["name"] == "blocks.0.ff.in.bias").unwrap();
+        bias["decision"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(decisions(&folder.json(&correct)), "correct");
+    let plan = folder.json(&[&correct[..], &["--keep", "bias"]].concat());
+    assert_eq!(decisions(&plan), "copy");
+    let notes = plan["notes"].as_array().unwrap();
+    let is_noted = |note: &Value| note.as_str().unwrap().starts_with("`bias_correction` changes");
+    assert!(notes.iter().any(is_noted), "{notes:?}");
+}
+
+#[test]
+fn numbers_that_no_machine_holds_are_refused() {
+    let folder = folder();
+    for (flags, words) in [
+        (&["--method", "sampled", "--calibration-rows", "1000000000000"][..], "65536 or less"),
+        (&["--method", "principal", "--lambda", "nan"], "above 0"),
+        (&["--method", "principal", "--weight-error-budget", "inf"], "`weight_error_budget`"),
+        (&["--method", "principal", "--top-k", "0"], "1 or more"),
+        (&["--method", "principal", "--solver", "nearest"], "`nearest` is not known"),
+    ] {
+        folder.refused(&[&["convert", "m.safetensors"], flags].concat(), 2, &[words]);
+    }
+    let most = ["--top-k", "18446744073709551615", "--iterations", "3", "--solver", "anneal"];
+    let report = convert(&folder, &["principal"], &most);
+    assert_eq!(report["layers"][1]["rounding"]["rank"], 64);
+}
+
+#[test]
+fn a_bias_that_is_no_number_fails_verification() {
+    let folder = folder();
+    folder.done(&["convert", "m.safetensors", "-o", "o.safetensors", "-q"]);
+    let mut file = folder.file("o.safetensors");
+    file.get_mut("blocks.0.ff.in.bias").bytes[..4].copy_from_slice(&f32::NAN.to_le_bytes());
+    folder.write("o.safetensors", &file.bytes());
+    let verify = ["verify", "m.safetensors", "o.safetensors", "--corrected-biases"];
+    let run = folder.run(&verify);
+    assert_eq!(run.code, 3, "{}", run.stdout);
+    assert!(run.stdout.contains("`blocks.0.ff.in.bias` is no bias"), "{}", run.stdout);
+}

@@ -49,21 +49,21 @@ pub fn default_output(input: &Path, recipe: &Recipe) -> PathBuf {
         Some(index) => name_of_indexed(index),
         None => name.strip_suffix(".safetensors").unwrap_or(&name).to_owned(),
     };
-    let ending = published_ending(recipe).unwrap_or_else(|| own_ending(recipe));
-    let output = format!("{base}{ending}.safetensors");
-    input.parent().map_or_else(|| PathBuf::from(&output), |folder| folder.join(&output))
-}
-
-fn own_ending(recipe: &Recipe) -> String {
     let layout = match recipe.layout() {
         Layout::Comfy => "",
         Layout::ComfyLegacy => "-legacy",
     };
+    let ending = published_ending(recipe).unwrap_or_else(|| own_ending(recipe));
+    let output = format!("{base}{ending}{layout}.safetensors");
+    input.parent().map_or_else(|| PathBuf::from(&output), |folder| folder.join(&output))
+}
+
+fn own_ending(recipe: &Recipe) -> String {
     let method = match recipe.method() {
         NEAREST => String::new(),
         method => format!("-{method}"),
     };
-    format!("-{}{layout}{method}", recipe.scheme())
+    format!("-{}{method}", recipe.scheme())
 }
 
 /// What the published system of a method puts behind the base of a name. The first four know FP8
@@ -151,5 +151,12 @@ mod tests {
             let recipe = Recipe::check(file).unwrap();
             assert_eq!(default_output(Path::new("m.safetensors"), &recipe), Path::new(output));
         }
+        let legacy = RecipeFile {
+            method: Some("adaround".to_owned()),
+            layout: Some("comfy-legacy".to_owned()),
+            ..RecipeFile::default()
+        };
+        let output = default_output(Path::new("m.safetensors"), &Recipe::check(legacy).unwrap());
+        assert_eq!(output, Path::new("m_float8_e4m3fn_scaled_learned-legacy.safetensors"));
     }
 }

@@ -72,7 +72,7 @@ fn in_flight(planned: &PlannedTensor, rounding: Rounding) -> InFlight {
             let search = match rounding {
                 Rounding::Nearest => 0,
                 Rounding::Learned(options) => {
-                    elements.saturating_mul(options.working_copies() * 4).saturating_add(target)
+                    options.working_bytes(rows, cols).saturating_add(target)
                 }
             };
             InFlight { source, target, scales: (tiles as u64).saturating_mul(TILE_BYTES), search }

@@ -13,7 +13,8 @@ use crate::plan::NotFinite;
 use crate::rounder::Rounder;
 use crate::watch::notice;
 use crate::{
-    ConvertError, Decision, Event, Job, Plan, PlannedTensor, Report, Source, TensorReport, Watch,
+    ConvertError, Decision, Event, Job, Plan, PlannedTensor, Report, Rounding, Source,
+    TensorReport, Watch,
 };
 
 /// Converts one file: read, plan, round, lay out, write, report.
@@ -32,6 +33,11 @@ pub fn convert(job: &Job, watch: &dyn Watch) -> Result<Report, ConvertError> {
 
     let rounder = Rounder::new(job, watch)?;
     let mut not_finite = NotFinite::new();
+    if let Rounding::Learned(_) = job.recipe.rounding() {
+        // A search takes long; beginning it again because of another weight would be a waste.
+        let plan = Plan::decide(&source, &job.recipe, &not_finite)?;
+        not_finite = find_not_finite(job, &source, &plan, watch)?;
+    }
     let mut report = loop {
         let plan = Plan::decide(&source, &job.recipe, &not_finite)?;
         let output = create_output(job, &source, &plan)?;

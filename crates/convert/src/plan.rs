@@ -128,7 +128,7 @@ impl Plan {
             .collect();
         let mut notes = rules.finish(path)?;
         if recipe.bias_correction() != BiasCorrection::None {
-            correct_biases(&mut tensors);
+            notes.extend(correct_biases(&mut tensors, recipe));
         }
         refuse_unreadable(path, source, &tensors)?;
         let metadata = header_metadata(source, recipe.layout(), &tensors);
@@ -243,20 +243,30 @@ fn bias_of(layer: &str) -> String {
 }
 
 /// Biases of converted layers change with the codes; layers without a bias are not given one.
-fn correct_biases(tensors: &mut [PlannedTensor]) {
+///
+/// Returns a note where there is nothing to correct.
+fn correct_biases(tensors: &mut [PlannedTensor], recipe: &Recipe) -> Option<Note> {
     let rows: BTreeMap<String, u64> = tensors
         .iter()
         .filter(|planned| matches!(planned.decision, Decision::Quantize { .. }))
         .map(|planned| (bias_of(planned.layer()), planned.header.shape[0]))
         .collect();
+    let is_kept = |name: &str| recipe.keep().iter().any(|pattern| pattern.is_match(name));
+    let mut corrected = 0;
     for planned in tensors {
         let header = &planned.header;
         let is_bias = rows.get(&header.name).is_some_and(|rows| header.shape == [*rows]);
         let is_copied = matches!(planned.decision, Decision::Copy(_));
-        if is_bias && is_copied && weight_kind(header.dtype).is_some() {
+        let is_plain = weight_kind(header.dtype).is_some();
+        if is_bias && is_copied && is_plain && !is_kept(&header.name) {
             planned.decision = Decision::Correct(Reason::CorrectedBias);
+            corrected += 1;
         }
     }
+    (corrected == 0).then(|| Note::WithoutEffect {
+        setting: "`bias_correction`".to_owned(),
+        finding: "changes nothing: no converted layer has a bias that may change",
+    })
 }
 
 /// Layers in codes that no one can decode must not be passed on as if they were plain.

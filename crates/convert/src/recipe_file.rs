@@ -41,7 +41,8 @@ pub struct RecipeFile {
     /// Layers with a scheme of their own; the first rule that matches decides.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub rules: Vec<RuleFile>,
-    /// Fewest elements of a weight that is converted. Default 0.
+    /// Fewest elements of a weight that is converted. Default 0, or the method's (1024 for
+    /// `adaround-fast`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_size: Option<u64>,
     /// Size rules of the published converters: `basic` or `classic`. Default none.
@@ -122,12 +123,15 @@ fn is_default(options: &MethodOptions) -> bool {
 
 /// What the parser says of types, as people who write recipes call them.
 fn in_plain_words(message: &str) -> String {
-    const WORDS: [(&str, &str); 7] = [
+    const WORDS: [(&str, &str); 10] = [
         ("invalid type", "wrong type"),
         ("expected a sequence", "expected a list in brackets"),
         ("expected a string", "expected text in quotes"),
         ("expected a boolean", "expected true or false"),
         ("expected u64", "expected a whole number"),
+        ("expected usize", "expected a whole number"),
+        ("expected f64", "expected a number"),
+        ("invalid value", "wrong value"),
         (": sequence", ": a list"),
         (": map", ": a table"),
     ];

@@ -41,7 +41,7 @@ pub struct Report {
     pub layout: String,
     /// What someone might have expected otherwise.
     pub notes: Vec<String>,
-    /// Tensors in flight at once.
+    /// Threads in use; learned rounding works on at most two tensors at once.
     pub threads: usize,
     /// From opening the input to the renamed output.
     pub seconds: f64,
@@ -99,7 +99,7 @@ pub struct TensorReport {
     pub shape: Vec<u64>,
     /// Dtype in the input.
     pub dtype: &'static str,
-    /// `quantize`, `copy`, `decode` or `remove`.
+    /// `quantize`, `copy`, `decode`, `correct` (a bias) or `remove`.
     pub decision: &'static str,
     /// Why.
     pub reason: String,

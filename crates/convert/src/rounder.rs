@@ -1,7 +1,8 @@
 use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use roundwise_compute::Engine;
-use roundwise_rounding::{Progress, RoundingError, round};
+use roundwise_compute::{ComputeError, Device, Engine};
+use roundwise_rounding::{Progress, Rounded, RoundingError, round};
 use roundwise_scheme::{QuantizedMatrix, Scheme, Weight};
 use roundwise_tensor_file::TensorHeader;
 
@@ -45,30 +46,44 @@ impl<'a> Rounder<'a> {
         scheme: Scheme,
         memory: Vec<u8>,
     ) -> Result<(QuantizedMatrix, Option<LayerRounding>), RoundingError> {
-        let rule = self.job.recipe.scale_rule();
         let mut steps = Steps { watch: self.watch, header, advanced: 0 };
-        let learned = match (self.job.recipe.rounding(), &self.engine) {
+        let rule = self.job.recipe.scale_rule();
+        let (matrix, rounding) = match (self.job.recipe.rounding(), &self.engine) {
             (Rounding::Learned(options), Some(engine)) => {
                 let seed = seed_of(&header.name);
-                match round(weight, scheme, rule, &options, engine, seed, &mut steps) {
-                    Ok(rounded) => Ok((rounded.matrix, rounded.report.into())),
+                let search = || round(weight, scheme, rule, &options, engine, seed, &mut steps);
+                match on_device(engine, search) {
+                    Ok(rounded) => (rounded.matrix, Some(rounded.report.into())),
                     Err(RoundingError::Compute(error)) => {
-                        Err(Some(LayerRounding::failed(&options, error.to_string())))
+                        let nearest = QuantizedMatrix::nearest_into(weight, scheme, rule, memory)?;
+                        (nearest, Some(LayerRounding::failed(&options, error.to_string())))
                     }
                     Err(error) => return Err(error),
                 }
             }
-            _ => Err(None),
-        };
-        let (matrix, rounding) = match learned {
-            Ok((matrix, rounding)) => (matrix, Some(rounding)),
-            Err(failure) => (QuantizedMatrix::nearest_into(weight, scheme, rule, memory)?, failure),
+            _ => (QuantizedMatrix::nearest_into(weight, scheme, rule, memory)?, None),
         };
         match steps.advance_to(header.byte_len()) {
             ControlFlow::Continue(()) => Ok((matrix, rounding)),
             ControlFlow::Break(()) => Err(RoundingError::Stopped),
         }
     }
+}
+
+/// Runs a search. The CUDA backend answers an allocation that fails with a panic: that ends the
+/// search of this weight, not the conversion. A panic on the CPU is a bug of ours and goes on.
+fn on_device(
+    engine: &Engine,
+    search: impl FnOnce() -> Result<Rounded, RoundingError>,
+) -> Result<Rounded, RoundingError> {
+    let device = engine.device();
+    if !matches!(device, Device::Cuda(_)) {
+        return search();
+    }
+    catch_unwind(AssertUnwindSafe(search)).unwrap_or_else(|_| {
+        let reason = "it ran out of memory, or an operation on it failed".to_owned();
+        Err(ComputeError::CudaUnusable { device, reason }.into())
+    })
 }
 
 /// Turns the steps of a search into events of the conversion.

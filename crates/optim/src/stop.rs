@@ -30,7 +30,7 @@ pub enum StopReason {
     LearningRate,
     /// The value stopped falling.
     Stall,
-    /// The value, or a number in the gradient's norm, is no longer finite.
+    /// The value is not finite. The gradient is not looked at.
     NotFinite,
     /// The callback said so.
     Asked,

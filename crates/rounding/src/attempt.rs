@@ -90,7 +90,11 @@ const COST: f64 = 0.01;
 fn against(limit: Limit, strength: f64, anneal: Anneal) -> Anneal {
     match limit {
         Limit::Lambda(lambda) => {
-            Anneal { first_lambda: anneal.first_lambda.max(lambda), last_lambda: lambda, ..anneal }
+            let first_lambda = match anneal.sweeps {
+                1 => lambda,
+                _ => anneal.first_lambda.max(lambda),
+            };
+            Anneal { first_lambda, last_lambda: lambda, ..anneal }
         }
         Limit::None => Anneal {
             first_lambda: anneal.first_lambda * strength,

@@ -45,8 +45,8 @@ impl BiasCorrection {
 
     /// What is added to the bias `[m]` of a layer with this weight `[m, n]`; `None` for no change.
     ///
-    /// `±(W − Ŵ) x̄`, x̄ `[n]` the mean of the random rows; the same numbers as the mean of
-    /// `X (W − Ŵ)ᵀ`, from one pass over the weight. Sums in `f64`.
+    /// `±(W − Ŵ) x̄`, x̄ `[n]` the mean of the random rows: distributed as the mean of `X (W − Ŵ)ᵀ`,
+    /// from one pass over the weight. Sums in `f64`.
     ///
     /// # Panics
     /// When both matrices differ in shape.
@@ -77,15 +77,10 @@ impl BiasCorrection {
     }
 }
 
-/// Mean of each of `cols` inputs over so many random normal rows.
+/// Mean of each of `cols` inputs over so many random normal rows: itself normal, `rows` times less
+/// variable, so it is drawn at once.
 fn mean_inputs(rows: usize, cols: usize, seed: u64) -> Vec<f64> {
     let inputs = Gaussian::new(seed);
-    let mut sums = vec![0.0; cols];
-    for row in 0..rows {
-        for (col, sum) in sums.iter_mut().enumerate() {
-            *sum += f64::from(inputs.at((row * cols + col) as u64));
-        }
-    }
-    sums.iter_mut().for_each(|sum| *sum /= rows.max(1) as f64);
-    sums
+    let deviation = (rows.max(1) as f64).sqrt().recip();
+    (0..cols).map(|col| deviation * f64::from(inputs.at(col as u64))).collect()
 }

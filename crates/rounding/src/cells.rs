@@ -47,6 +47,11 @@ impl Cells {
         self.scales.iter().flatten().copied().reduce(f32::max).unwrap_or(1.0)
     }
 
+    /// The smallest scale of all; 1 where there is none.
+    pub(crate) fn smallest_scale(&self) -> f32 {
+        self.scales.iter().flatten().copied().reduce(f32::min).unwrap_or(1.0)
+    }
+
     /// `Eᵀ`, `[n, m]`.
     pub(crate) fn all_errors(&self) -> Matrix {
         self.errors(0..self.order.len())

@@ -33,7 +33,7 @@ pub(crate) fn feedback_within<G: Grid>(
         pass += 1;
         feedback::<G>(state, &options)?;
         let worth = worth(state);
-        if watch.notice(worth.progress(&nearest, pass, pass)).is_break() {
+        if watch.notice(worth.progress(&nearest, pass, pass + 1)).is_break() {
             return Err(RoundingError::Stopped);
         }
         if worth.weight_error <= largest_energy || options.lambda > largest_lambda {

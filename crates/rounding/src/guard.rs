@@ -15,10 +15,16 @@ pub(crate) fn score(found: &Projected, layer: &Layer<'_>, limit: Limit) -> Score
     }
 }
 
+/// No learned rounding is stored whose `‖E‖` is more than so many times that of nearest codes,
+/// whatever the limit.
+pub const LARGEST_ERROR_RATIO: f64 = 2.0;
+
 /// Whether a solver's codes may be stored instead of nearest ones.
 pub(crate) fn is_better(stored: &Score, nearest: &Score, limit: Limit) -> bool {
     // Both energies are sums of the same terms in the same order; the slack is a few roundings.
     const ROUNDING: f64 = 1.0 + 1e-9;
-    let allowed = nearest.weight_error * limit.largest_energy_ratio() * ROUNDING;
+    let allowed = nearest.weight_error
+        * limit.largest_energy_ratio().min(LARGEST_ERROR_RATIO.powi(2))
+        * ROUNDING;
     stored.objective < nearest.objective && stored.weight_error <= allowed
 }

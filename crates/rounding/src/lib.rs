@@ -53,6 +53,7 @@ mod watch;
 
 pub use bias::{BiasCorrection, BiasSign};
 pub use error::RoundingError;
+pub use guard::LARGEST_ERROR_RATIO;
 pub use method::{METHODS, Method, MethodOptions};
 pub use method_error::{Complaint, MethodError};
 pub use options::{Effort, Limit, Objective, Options, Rank};

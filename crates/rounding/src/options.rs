@@ -155,6 +155,15 @@ pub enum Effort {
 }
 
 impl Effort {
+    /// Vectors that are looked for beside the `rank` that are wanted.
+    pub(crate) fn oversampling(self, rank: usize) -> usize {
+        match self {
+            Self::Fast => 10 + rank / 16,
+            Self::Normal => 10 + rank / 8,
+            Self::High => 10 + rank / 4,
+        }
+    }
+
     /// The names of [`named`](Self::named).
     pub const NAMES: [&str; 3] = ["fast", "normal", "high"];
 
@@ -171,18 +180,34 @@ impl Effort {
 }
 
 impl Options {
-    /// `f32` copies of the weight that [`round`](crate::round) holds at once, at most.
+    /// Bytes that [`round`](crate::round) takes beside the weight, for a `[rows, cols]` matrix, at
+    /// most: `f32` copies of the weight, and what the objective's vectors take while they are looked
+    /// for and used.
     #[must_use]
-    pub fn working_copies(&self) -> u64 {
-        match self.solver {
+    pub fn working_bytes(&self, rows: usize, cols: usize) -> u64 {
+        let copies = match self.solver {
             Solver::Nearest
             | Solver::Stochastic
             | Solver::Feedback(_)
             | Solver::Anneal(_)
             | Solver::Best => 4,
             Solver::Greedy(_) => 5,
-            Solver::Descent(_) | Solver::AdaRound(_) => 12,
-        }
+            Solver::Descent(_) | Solver::AdaRound(_) => 14,
+        };
+        let vectors = match self.objective {
+            Objective::None | Objective::Weight => 0,
+            Objective::Principal(rank) | Objective::PrincipalInput(rank) => {
+                let rank = rank.of(rows, cols);
+                (rank + self.effort.oversampling(rank)).min(rows.min(cols))
+            }
+            Objective::Sampled { samples } => samples,
+        };
+        /// Bases, their products and their factors.
+        const PARTS: u64 = 6;
+        let cells = (rows as u64).saturating_mul(cols as u64);
+        let of_vectors = (rows as u64 + cols as u64).saturating_mul(vectors as u64);
+        let values = cells.saturating_mul(copies).saturating_add(of_vectors.saturating_mul(PARTS));
+        values.saturating_mul(4)
     }
 
     /// # Errors

@@ -168,11 +168,30 @@ fn leading_vectors(
     let [rows, cols] = layer.nearest.shape();
     let rank = rank.of(rows, cols);
     let is_small = rank <= FEW;
-    let (passes, oversampling) = match effort {
-        Effort::Fast => (if is_small { 8 } else { 4 }, 10 + rank / 16),
-        Effort::Normal => (if is_small { 20 } else { 10 }, 10 + rank / 8),
-        Effort::High => (if is_small { 32 } else { 20 }, 10 + rank / 4),
+    let passes = match effort {
+        Effort::Fast => {
+            if is_small {
+                8
+            } else {
+                4
+            }
+        }
+        Effort::Normal => {
+            if is_small {
+                20
+            } else {
+                10
+            }
+        }
+        Effort::High => {
+            if is_small {
+                32
+            } else {
+                20
+            }
+        }
     };
+    let oversampling = effort.oversampling(rank);
     let options = SvdOptions { passes, oversampling, ..SvdOptions::new(rank, seed) };
     Ok(truncated_svd(engine, layer.values(), &options)?)
 }

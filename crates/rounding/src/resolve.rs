@@ -26,6 +26,9 @@ pub(crate) fn resolve(name: &str, asked: &MethodOptions) -> Result<Options, Meth
     resolution.complaints.or(resolution.options)
 }
 
+/// Random rows take memory like columns of the weight; more of them find nothing new.
+const MOST_ROWS: usize = 65536;
+
 struct Resolution {
     method: &'static Method,
     options: Options,
@@ -86,6 +89,8 @@ impl Resolution {
         if let Some(descent) = self.options.solver.descent_mut() {
             descent.schedule = schedule.unwrap_or(descent.schedule);
             descent.learning_rate = rate.unwrap_or(descent.learning_rate);
+            // A rate that was asked for is no reason to stop.
+            descent.stop.learning_rate = descent.stop.learning_rate.min(descent.learning_rate);
             descent.stop.stall_steps = asked.patience.unwrap_or(descent.stop.stall_steps);
         }
         let Some(iterations) = iterations else { return };
@@ -174,6 +179,15 @@ impl Resolution {
 
     fn rows(&mut self, asked: &MethodOptions) {
         let asked_rows = self.complaints.count("calibration_rows", asked.calibration_rows);
+        if asked_rows.is_some_and(|rows| rows > MOST_ROWS) {
+            let found = asked_rows.unwrap_or_default() as f64;
+            let expected = "65536 or less";
+            self.complaints.add(Complaint::OutOfRange {
+                option: "calibration_rows",
+                found,
+                expected,
+            });
+        }
         let batch = self.complaints.count("calibration_batch", asked.calibration_batch);
         let mut rows = asked_rows.unwrap_or(self.method.bias_rows);
         let mut is_used = false;

@@ -1,5 +1,5 @@
 use roundwise_compute::{Engine, elementwise};
-use roundwise_grid::{Grid, GridVisitor};
+use roundwise_grid::{Code, Grid, GridVisitor};
 use roundwise_scheme::{QuantizedMatrix, ScaleRule, Scheme, Weight};
 
 use crate::attempt::Attempt;
@@ -8,7 +8,7 @@ use crate::guard::{is_better, score};
 use crate::layer::Layer;
 use crate::projection::Projection;
 use crate::solve::State;
-use crate::{Objective, Options, RoundingError, RoundingReport, Score, Watch};
+use crate::{Objective, Options, RoundingError, RoundingReport, Watch};
 
 /// Codes and what is known about them.
 #[derive(Clone, Debug, PartialEq)]
@@ -87,7 +87,9 @@ impl GridVisitor for Round<'_> {
                 nearest.projected > 0.0
             }
         };
-        if !is_open {
+        // A matrix whose tiles differ by more than f32 spans has scales that this search cannot see.
+        let has_lost_scales = cells.smallest_scale() < f32::MIN_POSITIVE;
+        if !is_open || has_lost_scales {
             return Ok(Rounded { matrix: layer.nearest, report });
         }
 
@@ -97,13 +99,12 @@ impl GridVisitor for Round<'_> {
         report.passes = attempt.passes;
         report.lambda = attempt.lambda.unwrap_or(report.lambda);
         let stored = score(&projection.project(&state.cells, engine), &layer, options.limit);
-        report.bound_ratio = bound_ratio(&stored, &report, options, layer.nearest.shape());
         let has_to_be_better = options.objective != Objective::None;
         if has_to_be_better && !is_better(&stored, &nearest, options.limit) {
             return Ok(Rounded { matrix: layer.nearest, report });
         }
         let matrix = state.cells.quantized(&layer)?;
-        let code_bytes = scheme_bytes(&matrix);
+        let code_bytes = G::Code::BYTES;
         let changed = matrix
             .codes()
             .chunks_exact(code_bytes)
@@ -112,17 +113,13 @@ impl GridVisitor for Round<'_> {
             .count();
         report.changed = changed as f64 / (matrix.codes().len() / code_bytes) as f64;
         report.stored = stored;
+        report.bound_ratio = bound_ratio(&report, options, layer.nearest.shape());
         report.kept_nearest = changed == 0;
         Ok(Rounded { matrix, report })
     }
 }
 
-fn scheme_bytes(matrix: &QuantizedMatrix) -> usize {
-    matrix.scheme().code_bits() / 8
-}
-
 fn bound_ratio(
-    stored: &Score,
     report: &RoundingReport,
     options: &Options,
     [rows, cols]: [usize; 2],
@@ -139,5 +136,6 @@ fn bound_ratio(
     }
     let share = numbers as f64 / (rows * cols) as f64;
     let bound = lambda * report.nearest.weight_error * (1.0 + share * (1.0 + 1.0 / lambda).ln());
+    let stored = &report.stored;
     Some((stored.projected + lambda * stored.weight_error) / bound)
 }

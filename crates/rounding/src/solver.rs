@@ -26,15 +26,13 @@ pub enum Solver {
 
 impl Solver {
     /// The names of [`named`](Self::named).
-    pub const NAMES: [&str; 8] =
-        ["nearest", "stochastic", "feedback", "anneal", "best", "greedy", "descent", "adaround"];
+    pub const NAMES: [&str; 6] = ["best", "feedback", "anneal", "greedy", "descent", "adaround"];
 
-    /// A solver with its default options.
+    /// A solver with its default options. Nearest and stochastic codes are methods, not ways to
+    /// minimise something.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         match name {
-            "nearest" => Some(Self::Nearest),
-            "stochastic" => Some(Self::Stochastic),
             "feedback" => Some(Self::Feedback(Feedback::default())),
             "anneal" => Some(Self::Anneal(Anneal::default())),
             "best" => Some(Self::Best),
@@ -146,7 +144,7 @@ pub struct Anneal {
     pub first_lambda: f64,
     /// λ of the last pass, unless a budget stops before it. Default 0.01.
     pub last_lambda: f64,
-    /// Columns that move at once, at most an eighth of all. Default 256.
+    /// Columns that move at once, at most a sixteenth of all, rounded up. Default 256.
     pub block: usize,
     /// What the projected part of the curvature is multiplied by at first; doubled after a pass
     /// that made things worse, once blocks are too small to be halved. Default 1.

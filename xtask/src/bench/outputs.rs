@@ -20,9 +20,9 @@ pub(crate) struct Options {
     /// Articles that the models read, up to 300.
     #[arg(long, default_value_t = 100)]
     texts: usize,
-    /// Only the methods whose name contains this.
-    #[arg(long, default_value = "")]
-    only: String,
+    /// Also the searches that take many minutes on a small model.
+    #[arg(long)]
+    slow: bool,
     /// Python with torch and tokenizers [default: $ROUNDWISE_PYTHON, else a venv in target/].
     #[arg(long, value_name = "PATH")]
     python: Option<PathBuf>,
@@ -30,22 +30,26 @@ pub(crate) struct Options {
 
 const SCHEMES: [&str; 2] = ["fp8", "int8-row"];
 
-/// Methods as they are typed. Those that search by random rows take minutes for a small model.
-const METHODS: [&str; 14] = [
+/// Methods as they are typed.
+const METHODS: [&str; 10] = [
     "nearest",
-    "stochastic",
+    "principal --weight-error-budget 0.002",
     "principal --weight-error-budget 0.005",
     "principal --weight-error-budget 0.01",
     "principal",
     "principal --effort high",
-    "principal --optimizer original --iterations 500",
-    "principal --optimizer adamw --iterations 300",
     "principal-input",
     "sampled",
-    "adaround",
-    "adaround-fast",
     "tpec",
     "tpec-fast",
+];
+
+/// Those that take hundreds of gradients.
+const SLOW_METHODS: [&str; 4] = [
+    "principal --optimizer original --iterations 500",
+    "principal --optimizer adamw --iterations 300",
+    "adaround",
+    "adaround-fast",
 ];
 
 /// What one method did to one model.
@@ -86,19 +90,13 @@ struct Answer {
 #[derive(Deserialize)]
 struct Summary {
     weight_error: f64,
-    layers: Vec<Layer>,
+    rounding: Option<Totals>,
 }
 
 #[derive(Deserialize)]
-struct Layer {
-    rounding: Option<Rounding>,
-}
-
-#[derive(Deserialize)]
-struct Rounding {
-    objective_value: f64,
-    nearest_objective_value: f64,
-    kept_nearest: bool,
+struct Totals {
+    objective_ratio: Option<f64>,
+    kept_nearest: usize,
 }
 
 /// Converts every model with every method and has each read the same text.
@@ -132,12 +130,17 @@ impl OutputsBench<'_> {
         Ok(folder.join(file))
     }
 
+    fn methods(&self) -> impl Iterator<Item = &'static str> {
+        let slow = SLOW_METHODS.iter().filter(|_| self.options.slow);
+        METHODS.iter().chain(slow).copied()
+    }
+
     fn compare(&self, model: &str, scheme: &str, texts: &Path) -> Result<Vec<Outputs>> {
         let input = self.download(model, &format!("{model}.safetensors"))?;
         let folder = self.workspace.target("outputs");
         fs::create_dir_all(&folder)?;
         let mut rows = Vec::new();
-        for method in METHODS.iter().filter(|method| method.contains(&self.options.only)) {
+        for method in self.methods() {
             let output = folder.join(format!("{model}-{scheme}.safetensors"));
             let start = Instant::now();
             let summary = self.convert(&input, &output, scheme, method)?;
@@ -147,11 +150,14 @@ impl OutputsBench<'_> {
             let row = Outputs {
                 model: model.to_owned(),
                 scheme: scheme.to_owned(),
-                method: (*method).to_owned(),
+                method: method.to_owned(),
                 seconds,
                 weight_error: summary.weight_error,
-                objective_ratio: objective_ratio(&summary),
-                kept_nearest: kept_nearest(&summary),
+                objective_ratio: summary
+                    .rounding
+                    .as_ref()
+                    .and_then(|totals| totals.objective_ratio),
+                kept_nearest: summary.rounding.as_ref().map_or(0, |totals| totals.kept_nearest),
                 judged,
             };
             print_row(&row);
@@ -180,18 +186,6 @@ impl OutputsBench<'_> {
         ensure!(answer.results.len() == 1, "one file was judged");
         Ok(answer.results.remove(0))
     }
-}
-
-fn objective_ratio(summary: &Summary) -> Option<f64> {
-    let roundings = || summary.layers.iter().filter_map(|layer| layer.rounding.as_ref());
-    let nearest: f64 = roundings().map(|rounding| rounding.nearest_objective_value).sum();
-    let stored: f64 = roundings().map(|rounding| rounding.objective_value).sum();
-    (nearest > 0.0).then(|| (stored / nearest).sqrt())
-}
-
-fn kept_nearest(summary: &Summary) -> usize {
-    let roundings = summary.layers.iter().filter_map(|layer| layer.rounding.as_ref());
-    roundings.filter(|rounding| rounding.kept_nearest).count()
 }
 
 const HEADING: &str = "\

@@ -271,15 +271,24 @@ fn describe_schemes(report: &Report) -> String {
 
 /// What learned rounding did, over all weights.
 fn describe_rounding(totals: &RoundingTotals) -> String {
+    let objective = match totals.objective_ratio {
+        Some(ratio) => format!("objective {} of nearest, ", percent(ratio)),
+        None => String::new(),
+    };
     let mut text = format!(
-        "  method {} on {}: objective {} of nearest, ‖E‖ {:+.2} %; {} of {} kept nearest\n",
+        "  method {} on {}: {objective}‖E‖ {:+.2} %; {} of {} kept nearest\n",
         totals.method,
         totals.device,
-        percent(totals.objective_ratio),
         (totals.weight_error_ratio - 1.0) * 100.0,
         totals.kept_nearest,
         counted(totals.layers, "weight"),
     );
+    if totals.failed > 0 {
+        text += &format!(
+            "  warning: the search of {} failed; nearest codes are stored (`--report` says why)\n",
+            counted(totals.failed, "weight"),
+        );
+    }
     if !totals.is_reproducible {
         text += "  the last bits may differ from run to run on this device\n";
     }

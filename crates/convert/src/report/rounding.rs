@@ -5,7 +5,8 @@ use serde::Serialize;
 use crate::TensorReport;
 
 /// What learned rounding did to one weight. Energies are squared model units, all of them of the
-/// codes that are stored, decoded with the stored scales.
+/// codes that are stored, decoded with the stored scales; solver, λ and passes are those of the
+/// search, whose codes may have been refused. What a failed search does not know is null.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LayerRounding {
     /// What was minimised.
@@ -15,13 +16,13 @@ pub struct LayerRounding {
     /// Singular vectors, or samples.
     pub rank: usize,
     /// The objective.
-    pub objective_value: f64,
+    pub objective_value: Option<f64>,
     /// The same for nearest codes.
-    pub nearest_objective_value: f64,
+    pub nearest_objective_value: Option<f64>,
     /// `‖EV‖²`, V the right singular vectors or the samples.
-    pub input_projected: f64,
+    pub input_projected: Option<f64>,
     /// `‖E‖ / ‖W‖` of nearest codes.
-    pub nearest_weight_error: f64,
+    pub nearest_weight_error: Option<f64>,
     /// Share of the codes that are not the nearest ones.
     pub changed: f64,
     /// λ that the search ended at.
@@ -46,10 +47,10 @@ impl LayerRounding {
             objective: options.objective.name().to_owned(),
             solver: "nearest".to_owned(),
             rank: 0,
-            objective_value: 0.0,
-            nearest_objective_value: 0.0,
-            input_projected: 0.0,
-            nearest_weight_error: 0.0,
+            objective_value: None,
+            nearest_objective_value: None,
+            input_projected: None,
+            nearest_weight_error: None,
             changed: 0.0,
             lambda: 0.0,
             bound_ratio: None,
@@ -67,10 +68,10 @@ impl From<RoundingReport> for LayerRounding {
             objective: report.objective.to_owned(),
             solver: report.solver.to_owned(),
             rank: report.rank,
-            objective_value: report.stored.objective,
-            nearest_objective_value: report.nearest.objective,
-            input_projected: report.stored.input_projected,
-            nearest_weight_error: report.relative_nearest_error(),
+            objective_value: Some(report.stored.objective),
+            nearest_objective_value: Some(report.nearest.objective),
+            input_projected: Some(report.stored.input_projected),
+            nearest_weight_error: Some(report.relative_nearest_error()),
             changed: report.changed,
             lambda: report.lambda,
             bound_ratio: report.bound_ratio,
@@ -95,8 +96,10 @@ pub struct RoundingTotals {
     pub layers: usize,
     /// Weights of which nearest codes are stored.
     pub kept_nearest: usize,
-    /// Root of the objectives' sum over that of nearest codes.
-    pub objective_ratio: f64,
+    /// Weights whose search failed, so that nearest codes are stored.
+    pub failed: usize,
+    /// Root of the objectives' sum over that of nearest codes, where anything was minimised.
+    pub objective_ratio: Option<f64>,
     /// `‖E‖` over that of nearest codes.
     pub weight_error_ratio: f64,
 }
@@ -114,16 +117,19 @@ impl RoundingTotals {
         };
         let root =
             |stored: f64, nearest: f64| if nearest > 0.0 { (stored / nearest).sqrt() } else { 1.0 };
+        let sum_of = |value: fn(&LayerRounding) -> Option<f64>| -> f64 {
+            roundings().filter_map(value).sum()
+        };
+        let nearest_objective = sum_of(|rounding| rounding.nearest_objective_value);
         Self {
             method: method.to_owned(),
             device: device.to_string(),
             is_reproducible: !matches!(device, Device::Cuda(_)),
             layers: roundings().count(),
             kept_nearest: kept().count(),
-            objective_ratio: root(
-                roundings().map(|rounding| rounding.objective_value).sum(),
-                roundings().map(|rounding| rounding.nearest_objective_value).sum(),
-            ),
+            failed: roundings().filter(|rounding| rounding.failure.is_some()).count(),
+            objective_ratio: (nearest_objective > 0.0)
+                .then(|| root(sum_of(|rounding| rounding.objective_value), nearest_objective)),
             weight_error_ratio: root(
                 layers.iter().filter_map(stored_energy).sum(),
                 roundings().map(|rounding| rounding.nearest_energy).sum(),

@@ -1,4 +1,5 @@
 use roundwise_grid::absmax;
+use roundwise_rounding::LARGEST_ERROR_RATIO;
 use roundwise_scheme::{
     LargestStep, QuantizedMatrix, Weight, WeightError, ZERO_ABSMAX, largest_step, measure,
     nearest_error,
@@ -11,9 +12,6 @@ const LEAST_REACH: f32 = 0.25;
 /// Learned rounding moves weights by about a step of the large ones; further off, it is another
 /// weight.
 const MOST_STEPS: f32 = 2.0;
-
-/// Stochastic rounding, the worst there is, has 1.41 times the error of nearest rounding.
-const MOST_ERROR: f64 = 2.0;
 
 /// Codes that could be a rounding of a weight, and how far they are from it.
 pub(super) struct Judged {
@@ -59,10 +57,12 @@ fn not_a_rounding(step: LargestStep, error: WeightError, nearest: WeightError) -
             step.at_largest
         ));
     }
+    // Both errors are sums of the same terms; the slack is a few roundings.
+    const MOST_ERROR: f64 = LARGEST_ERROR_RATIO * (1.0 + 1e-6);
     let ratio = (error.error_squared / nearest.error_squared).sqrt();
     (ratio > MOST_ERROR).then(|| {
         format!(
-            "its error is {ratio:.1} times that of nearest codes, more than {MOST_ERROR}: this is \
+            "its error is {ratio:.1} times that of nearest codes, more than {LARGEST_ERROR_RATIO}: this is \
              not a rounding of the original"
         )
     })

@@ -129,7 +129,7 @@ impl Comparison {
             _ if is_weight && self.original.stored.layers.contains_key(layer) => {
                 self.compare_decoded(before, after)
             }
-            _ if self.may_be_corrected(before, after) => Ok(Outcome::SideTensor),
+            _ if self.may_be_corrected(before, after) => self.compare_bias(before, after),
             _ => self.compare_bytes(before, after),
         }
     }
@@ -140,6 +140,26 @@ impl Comparison {
         let is_in_codes =
             layer.is_some_and(|layer| self.converted.stored.layers.contains_key(layer));
         self.biases == Biases::MayBeCorrected && is_in_codes && before.dtype == after.dtype
+    }
+
+    /// A corrected bias holds numbers; which, only the conversion knows.
+    fn compare_bias(
+        &self,
+        before: &TensorHeader,
+        after: &TensorHeader,
+    ) -> Result<Outcome, ConvertError> {
+        if let Outcome::Identical = self.compare_bytes(before, after)? {
+            return Ok(Outcome::Identical);
+        }
+        let bytes = self.converted.checkpoint.read_reusing(after, Vec::new())?;
+        let count = after.element_count() as usize;
+        let values = crate::source::weight_kind(after.dtype)
+            .and_then(|kind| Weight::new(1, count, kind, &bytes).ok())
+            .map(|weight| weight.to_f32());
+        Ok(match values.is_some_and(|values| values.iter().all(|value| value.is_finite())) {
+            true => Outcome::SideTensor,
+            false => Outcome::Wrong(finding(&before.name, "is no bias: not all finite numbers")),
+        })
     }
 
     /// Whether a preset leaves the tensor out on purpose.
