@@ -120,7 +120,7 @@ pub(crate) struct CompletionsOptions {
 #[derive(Debug, Args)]
 pub(crate) struct RunOptions {
     /// Threads to use; does not change the output [default: all cores]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_threads)]
     threads: Option<NonZeroUsize>,
     /// Print JSON instead of tables
     #[arg(long)]
@@ -231,5 +231,15 @@ fn parse_rule(text: &str) -> Result<RuleFile, BadUsage> {
         _ => Err(BadUsage(format!(
             "--rule `{text}`: expected REGEX=SCHEME, e.g. --rule 'attn\\.qkv=int8-row'"
         ))),
+    }
+}
+
+/// More threads than any machine has cores would only take its memory.
+const MOST_THREADS: usize = 1024;
+
+fn parse_threads(text: &str) -> Result<NonZeroUsize, String> {
+    match text.parse::<NonZeroUsize>() {
+        Ok(threads) if threads.get() <= MOST_THREADS => Ok(threads),
+        _ => Err(format!("expected a number from 1 to {MOST_THREADS}")),
     }
 }

@@ -15,14 +15,14 @@ use tool::Folder;
 const EDGE: usize = 1536;
 
 /// Weights of the same numbers under different names; BF16 and F32 take turns.
-fn model() -> Vec<u8> {
+fn model(weights: usize) -> Vec<u8> {
     let matrix = gaussian(EDGE, EDGE, 1);
     let [bf16, f32] = [Tensor::bf16("", &matrix), Tensor::f32("", &matrix)];
     let named = |number: usize| Tensor {
         name: format!("blocks.{number}.ff.weight"),
         ..[&bf16, &f32][number % 2].clone()
     };
-    safetensors(&(0..8).map(named).collect::<Vec<_>>())
+    safetensors(&(0..weights).map(named).collect::<Vec<_>>())
 }
 
 /// Most memory that a program had, in bytes; looks until it ends.
@@ -59,7 +59,7 @@ fn is_enough(folder: &Folder, input: &str, flags: &[&str]) {
 
 #[test]
 fn a_conversion_takes_no_more_memory_than_the_plan_states() {
-    let folder = Folder::with("m.safetensors", &model());
+    let folder = Folder::with("m.safetensors", &model(8));
     for threads in ["1", "4"] {
         let threads = ["--threads", threads];
         for flags in [
@@ -75,12 +75,27 @@ fn a_conversion_takes_no_more_memory_than_the_plan_states() {
 
 #[test]
 fn decoding_takes_no_more_memory_than_the_plan_states() {
-    let folder = Folder::with("m.safetensors", &model());
+    let folder = Folder::with("m.safetensors", &model(8));
     folder.done(&["convert", "m.safetensors", "-q"]);
     for threads in ["1", "4"] {
         for flags in [&["--scheme", "int8-row"][..], &["--scheme", "int8", "--keep", "[4-7]"]] {
             let flags = [&["--threads", threads], flags].concat();
             is_enough(&folder, "m-fp8.safetensors", &flags);
         }
+    }
+}
+
+#[test]
+fn learning_takes_no_more_memory_than_the_plan_states() {
+    let folder = Folder::with("m.safetensors", &model(2));
+    for flags in [
+        &["--method", "principal", "--effort", "fast"][..],
+        &["--method", "principal-input", "--top-k", "16"],
+        &["--method", "sampled", "--calibration-rows", "512", "--effort", "fast"],
+        &["--method", "tpec", "--iterations", "2"],
+        &["--method", "adaround", "--iterations", "2"],
+        &["--method", "adaround", "--iterations", "2", "--optimizer", "gooddog"],
+    ] {
+        is_enough(&folder, "m.safetensors", flags);
     }
 }

@@ -198,6 +198,7 @@ fn numbers_that_no_machine_holds_are_refused() {
         (&["--method", "principal", "--lambda", "nan"], "above 0"),
         (&["--method", "principal", "--weight-error-budget", "inf"], "`weight_error_budget`"),
         (&["--method", "principal", "--top-k", "0"], "1 or more"),
+        (&["--threads", "1000000"], "from 1 to 1024"),
         (&["--method", "principal", "--solver", "nearest"], "`nearest` is not known"),
     ] {
         folder.refused(&[&["convert", "m.safetensors"], flags].concat(), 2, &[words]);

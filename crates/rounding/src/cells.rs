@@ -27,10 +27,7 @@ impl Cells {
     /// Starts from nearest codes.
     pub(crate) fn new(layer: &Layer<'_>, order: Vec<usize>) -> Self {
         let [rows, cols] = layer.nearest.shape();
-        let weights = {
-            let values = layer.values();
-            turned(rows, &order, |row, cols, piece| piece.copy_from_slice(&values.row(row)[cols]))
-        };
+        let weights = turned(rows, &order, |row, cols, piece| layer.widen(row, cols, piece));
         let values =
             layer.scheme.grid.visit(NearestValues { nearest: &layer.nearest, order: &order });
         let [_, tile_cols] = layer.scheme.tiling.tile_shape(rows, cols);

@@ -1,3 +1,5 @@
+use std::ops::Range;
+
 use rayon::prelude::*;
 use roundwise_compute::Matrix;
 use roundwise_scheme::{QuantizedMatrix, ScaleRule, Scheme, SchemeError, Weight};
@@ -43,13 +45,17 @@ impl<'a> Layer<'a> {
     /// where it is needed, not kept.
     pub(crate) fn values(&self) -> Matrix {
         let [rows, cols] = self.nearest.shape();
-        let factor = 1.0 / self.unit;
         let mut values = vec![0.0; rows * cols];
-        values.par_chunks_mut(cols.max(1)).enumerate().for_each(|(row, values)| {
-            self.weight.widen_row(row, values);
-            values.iter_mut().for_each(|value| *value = (f64::from(*value) * factor) as f32);
-        });
+        let rows_of_values = values.par_chunks_mut(cols.max(1)).enumerate();
+        rows_of_values.for_each(|(row, values)| self.widen(row, 0..cols, values));
         Matrix::new(rows, cols, values).expect("rows · cols values")
+    }
+
+    /// Some columns of a row of the weight, units of the layer.
+    pub(crate) fn widen(&self, row: usize, cols: Range<usize>, values: &mut [f32]) {
+        self.weight.widen_part(row, cols, values);
+        let factor = 1.0 / self.unit;
+        values.iter_mut().for_each(|value| *value = (f64::from(*value) * factor) as f32);
     }
 
     /// Scales in units of the layer, one per row, for each tile across.

@@ -154,7 +154,8 @@ impl Projection {
 /// The part of the true vectors that is not found is not minimised, so the search decides how far
 /// the projected error can fall.
 ///
-/// Measured on a power-law spectrum, rank 614 of 3072: with 4 passes the error that could be seen
+/// Measured on a power-law spectrum, rank 614 of 3072: with 3 passes the true projected error fell to
+/// 0.59 of that of nearest codes; with 4 passes the error that could be seen
 /// fell to 0.12 and the true one to 0.49; with 8, to 0.04 and 0.24; with 20, to 0.067 and 0.067. At a
 /// small rank a pass costs little and the gaps between the values are what takes long.
 fn leading_vectors(
@@ -167,29 +168,13 @@ fn leading_vectors(
     const FEW: usize = 256;
     let [rows, cols] = layer.nearest.shape();
     let rank = rank.of(rows, cols);
-    let is_small = rank <= FEW;
-    let passes = match effort {
-        Effort::Fast => {
-            if is_small {
-                8
-            } else {
-                4
-            }
-        }
-        Effort::Normal => {
-            if is_small {
-                20
-            } else {
-                10
-            }
-        }
-        Effort::High => {
-            if is_small {
-                32
-            } else {
-                20
-            }
-        }
+    let passes = match (effort, rank <= FEW) {
+        (Effort::Fast, true) => 8,
+        (Effort::Fast, false) => 3,
+        (Effort::Normal, true) => 20,
+        (Effort::Normal, false) => 10,
+        (Effort::High, true) => 32,
+        (Effort::High, false) => 20,
     };
     let oversampling = effort.oversampling(rank);
     let options = SvdOptions { passes, oversampling, ..SvdOptions::new(rank, seed) };

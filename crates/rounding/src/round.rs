@@ -28,7 +28,7 @@ pub struct Rounded {
 ///
 /// Nearest codes are stored where the solver does not beat them in the declared objective, or
 /// breaks the budget. Takes up to four `f32` copies of the weight; five with the solver `greedy`,
-/// and about twelve with those that descend by gradients, most of them the optimizer's.
+/// and up to fourteen with those that descend by gradients, most of them the optimizer's.
 ///
 /// # Errors
 /// [`RoundingError`]: a weight that is not finite or not covered by its blocks, an option out of

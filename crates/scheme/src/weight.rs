@@ -1,3 +1,5 @@
+use std::ops::Range;
+
 use crate::SchemeError;
 
 /// Numbers in which a weight can be stored before it is quantized.
@@ -71,8 +73,17 @@ impl<'a> Weight<'a> {
     /// # Panics
     /// When `row` or the length of `values` is out of range.
     pub fn widen_row(&self, row: usize, values: &mut [f32]) {
-        let row_bytes = self.cols * self.kind.byte_len();
-        let bytes = &self.bytes[row * row_bytes..][..row_bytes];
+        self.widen_part(row, 0..self.cols, values);
+    }
+
+    /// Widens some columns of row `row` into `values`, which holds as many numbers.
+    ///
+    /// # Panics
+    /// When `row`, `cols` or the length of `values` is out of range.
+    pub fn widen_part(&self, row: usize, cols: Range<usize>, values: &mut [f32]) {
+        assert!(cols.end <= self.cols, "columns of one row");
+        let size = self.kind.byte_len();
+        let bytes = &self.bytes[(row * self.cols + cols.start) * size..][..cols.len() * size];
         match self.kind {
             WeightKind::F64 => roundwise_grid::widen_f64(bytes, values),
             WeightKind::F32 => roundwise_grid::widen_f32(bytes, values),
