@@ -43,7 +43,7 @@ pub(crate) struct ConvertOptions {
     /// `.safetensors` files, indexes of shards, or folders that hold one
     #[arg(required = true, value_name = "INPUT")]
     pub(crate) inputs: Vec<PathBuf>,
-    /// File to write; default `{base}-{scheme}.safetensors` beside the input
+    /// File to write [default: beside the input, named after scheme and method]
     #[arg(short, long, value_name = "FILE", conflicts_with = "out_dir")]
     pub(crate) output: Option<PathBuf>,
     /// Folder to write into, under the default names

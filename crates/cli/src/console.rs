@@ -16,7 +16,7 @@ pub(crate) fn print(text: &str) -> std::io::Result<()> {
 /// [`print`] about work that is done: that it cannot be told does not undo it.
 pub(crate) fn tell(text: &str) {
     if let Err(error) = print(text) {
-        eprintln!("{} cannot write to standard output: {error}", warning());
+        complain(format_args!("{} cannot write to standard output: {error}", warning()));
     }
 }
 
@@ -42,7 +42,7 @@ pub(crate) fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
 pub(crate) fn print_error(error: &anyhow::Error) {
     // Library errors carry the text of their cause, so the chain is not printed as well.
     let lines: Vec<String> = error.to_string().lines().map(plain).collect();
-    eprintln!("{} {}", style("error:").red().bold().for_stderr(), lines.join("\n"));
+    complain(format_args!("{} {}", style("error:").red().bold().for_stderr(), lines.join("\n")));
 }
 
 /// Width of the terminal; in a file or a pipe nothing is cut.
@@ -51,4 +51,10 @@ pub(crate) fn width() -> usize {
         Some((_, columns)) => usize::from(columns),
         None => usize::MAX,
     }
+}
+
+/// A line on standard error; if nobody reads it any more, nobody misses it.
+pub(crate) fn complain(line: std::fmt::Arguments<'_>) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "{line}");
 }

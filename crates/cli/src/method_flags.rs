@@ -15,13 +15,13 @@ pub(crate) struct MethodFlags {
     #[arg(long, value_name = "EFFORT")]
     effort: Option<String>,
     /// How far ‖E‖ may rise over nearest codes, e.g. 0.03 for 3 %
-    #[arg(long, value_name = "SHARE")]
+    #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
     weight_error_budget: Option<f64>,
     /// λ of objective + λ‖E‖², instead of a budget
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     lambda: Option<f64>,
     /// Singular vectors, as a share of the matrix's smaller side
-    #[arg(long, value_name = "SHARE")]
+    #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
     top_p: Option<f64>,
     /// Singular vectors at least
     #[arg(long, value_name = "N")]
@@ -39,7 +39,7 @@ pub(crate) struct MethodFlags {
     #[arg(long, value_name = "SCHEDULE")]
     schedule: Option<String>,
     /// Learning rate that the schedule starts from
-    #[arg(long, value_name = "RATE")]
+    #[arg(long, value_name = "RATE", allow_negative_numbers = true)]
     learning_rate: Option<f64>,
     /// Steps of a descent, or passes over the matrix, at most
     #[arg(long, value_name = "N")]
@@ -48,7 +48,7 @@ pub(crate) struct MethodFlags {
     #[arg(long, value_name = "N")]
     patience: Option<usize>,
     /// Weight of the term that makes the choices of adaround hard
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     reg_lambda: Option<f64>,
     /// Random input rows
     #[arg(long, value_name = "N")]

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use roundwise_convert::{Event, Watch};
 
+use crate::console::complain;
 use crate::stop;
 use crate::text::{path, plain};
 
@@ -16,9 +17,10 @@ pub(crate) struct Progress {
     is_under_way: AtomicBool,
 }
 
-const BEGINNING: &str = "{prefix} {wide_bar:.cyan/dim} {bytes}/{total_bytes} {msg}";
+/// The message takes what room is left, so that no line is longer than the terminal.
+const BEGINNING: &str = "{prefix} {bar:12.cyan/dim} {bytes}/{total_bytes} {wide_msg}";
 const UNDER_WAY: &str =
-    "{prefix} {wide_bar:.cyan/dim} {bytes}/{total_bytes} {binary_bytes_per_sec} {eta} left {msg}";
+    "{prefix} {bar:12.cyan/dim} {bytes}/{total_bytes} {binary_bytes_per_sec} {eta} left {wide_msg}";
 
 impl Progress {
     /// - `is_quiet`: no bar even on a terminal, and no notes
@@ -28,7 +30,7 @@ impl Progress {
             false => ProgressDrawTarget::stderr(),
         };
         let name = path(input.file_name().unwrap_or(input.as_os_str()).as_ref());
-        let prefix = console::truncate_str(&name, 24, "…").into_owned();
+        let prefix = console::truncate_str(&name, 16, "…").into_owned();
         let bar = ProgressBar::with_draw_target(None, target).with_prefix(prefix);
         Self { bar, is_quiet, is_under_way: AtomicBool::new(false) }
     }
@@ -70,11 +72,11 @@ impl Watch for Progress {
             Event::Advanced { bytes } => self.advance(bytes),
             Event::NotFinite { tensor } if !self.is_quiet => self.bar.suspend(|| {
                 let tensor = plain(tensor);
-                eprintln!("note: `{tensor}` holds a NaN or an infinity; starting again to keep it");
+                complain(format_args!("note: `{tensor}` holds a NaN or an infinity; it is kept"));
             }),
             Event::Rounding { tensor, objective_ratio } => {
-                let layer = console::truncate_str(&plain(tensor), 40, "…").into_owned();
-                self.bar.set_message(format!("{layer} {:.0} %", objective_ratio * 100.0));
+                let percent = objective_ratio * 100.0;
+                self.bar.set_message(format!("objective {percent:.0} %: {}", plain(tensor)));
             }
             Event::Syncing => self.bar.set_message("syncing to disk"),
             _ => {}

@@ -3,6 +3,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use crate::console::complain;
+
 static STOP: AtomicBool = AtomicBool::new(false);
 static UNFINISHED: Mutex<Option<PathBuf>> = Mutex::new(None);
 
@@ -11,7 +13,9 @@ static UNFINISHED: Mutex<Option<PathBuf>> = Mutex::new(None);
 pub(crate) fn listen() -> anyhow::Result<()> {
     ctrlc::set_handler(|| match STOP.swap(true, Ordering::Relaxed) {
         false if std::io::stderr().is_terminal() => {
-            eprintln!("\nfinishing the tensors in progress; press Ctrl-C again to quit at once");
+            complain(format_args!(
+                "\nfinishing the tensors in progress; press Ctrl-C again to quit at once"
+            ));
         }
         false => {}
         true => quit(),
@@ -32,14 +36,17 @@ pub(crate) fn note_unfinished(path: &Path) {
 
 fn quit() -> ! {
     if std::io::stderr().is_terminal() {
-        eprintln!();
+        complain(format_args!(""));
     }
     let unfinished = UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner).take();
     match unfinished.map(|path| std::fs::remove_file(&path).map_err(|error| (path, error))) {
         Some(Err((path, error))) if error.kind() != std::io::ErrorKind::NotFound => {
-            eprintln!("error: stopped at once; cannot remove {}: {error}", path.display());
+            complain(format_args!(
+                "error: stopped at once; cannot remove {}: {error}",
+                path.display()
+            ));
         }
-        _ => eprintln!("error: stopped at once"),
+        _ => complain(format_args!("error: stopped at once")),
     }
     std::process::exit(130)
 }

@@ -51,7 +51,7 @@ fn convert(folder: &Folder, method: &[&str], more: &[&str]) -> Value {
 fn every_method_writes_a_file_that_verifies() {
     let folder = folder();
     for method in METHODS {
-        for scheme in ["fp8", "int8-row", "int8-block-32"] {
+        for scheme in ["fp8", "fp8-e5m2", "int8-row", "int8-block-32"] {
             convert(&folder, method, &["--scheme", scheme]);
             folder.done(&["verify", "m.safetensors", "o.safetensors"]);
         }
@@ -108,7 +108,7 @@ fn the_summary_tells_what_learning_did() {
     let folder = folder();
     let text = folder.done(&["convert", "m.safetensors", "--method", "principal", "--top-k", "8"]);
     assert!(text.contains("method principal on cpu: objective "), "{text}");
-    assert!(text.contains("0 of 2 weights kept nearest"), "{text}");
+    assert!(text.contains("nearest codes stored for 0 of 2 weights"), "{text}");
     assert!(folder.names().contains(&"m_learned_fp8_tensor.safetensors".to_owned()));
 }
 
@@ -133,7 +133,7 @@ fn a_device_that_is_not_there_is_named() {
     folder.refused(&[&learned[..], &["tpu"]].concat(), 2, &["tpu", "cuda:INDEX"]);
     #[cfg(not(feature = "cuda"))]
     folder.refused(&[&learned[..], &["cuda"]].concat(), 1, &["--features cuda"]);
-    let nearest = ["convert", "m.safetensors", "--device", "cpu"];
+    let nearest = ["convert", "m.safetensors", "--device", "ndarray"];
     folder.refused(&nearest, 2, &["--device", "`nearest`"]);
 }
 
@@ -196,6 +196,7 @@ fn numbers_that_no_machine_holds_are_refused() {
     for (flags, words) in [
         (&["--method", "sampled", "--calibration-rows", "1000000000000"][..], "65536 or less"),
         (&["--method", "principal", "--lambda", "nan"], "above 0"),
+        (&["--method", "principal", "--lambda", "-1"], "above 0"),
         (&["--method", "principal", "--weight-error-budget", "inf"], "`weight_error_budget`"),
         (&["--method", "principal", "--top-k", "0"], "1 or more"),
         (&["--threads", "1000000"], "from 1 to 1024"),

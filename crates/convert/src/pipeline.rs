@@ -100,7 +100,12 @@ struct Workshop<'a> {
 impl Workshop<'_> {
     fn convert_all(&self) -> Result<Vec<TensorReport>, Stop> {
         let tensors = &self.plan.tensors;
-        let bytes = tensors.iter().map(|planned| planned.header.byte_len()).sum();
+        let bytes = match self.job.recipe.rounding() {
+            Rounding::Nearest => tensors.iter().map(|planned| planned.header.byte_len()).sum(),
+            Rounding::Learned(_) => {
+                self.plan.quantized().map(|(planned, _)| planned.header.byte_len()).sum()
+            }
+        };
         notice(self.watch, Event::Started { tensors: tensors.len(), bytes })?;
         for (spec, bytes) in self.plan.file_tensors() {
             self.output.write(&spec.name, &bytes)?;
@@ -138,9 +143,7 @@ impl Workshop<'_> {
                 buffers.keep(weight.into_bytes());
             }
             // A corrected bias is written with its weight.
-            Decision::Correct(_) | Decision::Remove(_) => {
-                notice(self.watch, Event::Advanced { bytes: header.byte_len() })?
-            }
+            Decision::Correct(_) | Decision::Remove(_) => self.passed(header.byte_len())?,
         }
         report.seconds = started.elapsed().as_secs_f64();
         notice(self.watch, Event::Finished(&report))?;
@@ -171,6 +174,16 @@ impl Workshop<'_> {
         Ok(())
     }
 
+    /// Bytes that were only passed on. Beside learned rounding they take no time, and counting them
+    /// would make the time that is left look short.
+    fn passed(&self, bytes: u64) -> Result<(), ConvertError> {
+        let bytes = match self.job.recipe.rounding() {
+            Rounding::Nearest => bytes,
+            Rounding::Learned(_) => 0,
+        };
+        notice(self.watch, Event::Advanced { bytes })
+    }
+
     fn copy(&self, header: &TensorHeader, buffers: &mut Buffers) -> Result<(), Stop> {
         let mut memory = buffers.take();
         memory.resize(header.byte_len().min(PIECE_BYTES) as usize, 0);
@@ -179,7 +192,7 @@ impl Workshop<'_> {
             let buffer = &mut memory[..length as usize];
             self.source.checkpoint.read_into(header, piece.start, buffer)?;
             self.output.write_part(&header.name, piece.start, buffer)?;
-            notice(self.watch, Event::Advanced { bytes: length })?;
+            self.passed(length)?;
         }
         if header.byte_len() == 0 {
             self.output.write(&header.name, &[])?;
@@ -203,7 +216,7 @@ impl Workshop<'_> {
         self.output.write(&header.name, &bytes)?;
         buffers.keep(bytes);
         buffers.keep(weight.into_bytes());
-        notice(self.watch, Event::Advanced { bytes: header.byte_len() })?;
+        self.passed(header.byte_len())?;
         Ok(())
     }
 }

@@ -17,7 +17,8 @@ pub enum Event<'a> {
     Started {
         /// Tensors to go through.
         tensors: usize,
-        /// Bytes of the input that will be read.
+        /// Bytes of the input that will be reported as [`Event::Advanced`]: with learned rounding
+        /// those of the weights that are learned.
         bytes: u64,
     },
     /// Bytes of the input have been dealt with.

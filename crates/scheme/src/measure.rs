@@ -62,8 +62,8 @@ impl GridVisitor for Measure<'_> {
 pub struct LargestStep {
     /// In steps at `W`.
     pub at_weight: f32,
-    /// In steps at the largest grid value. Learned rounding moves small weights by many of their own
-    /// steps, but not by many of these.
+    /// In steps at the largest grid value, or in sixteenths of that value where these are larger, as
+    /// in INT8. Learned rounding moves weights by many of their own steps, but not by many of these.
     pub at_largest: f32,
 }
 
@@ -104,6 +104,9 @@ impl GridVisitor for MeasureNearest<'_> {
     }
 }
 
+/// E4M3 has 14 of its largest steps from 0 to its largest value.
+const FEWEST_STEPS: f32 = 16.0;
+
 struct MeasureStep<'a> {
     weight: &'a Weight<'a>,
     quantized: &'a QuantizedMatrix,
@@ -114,7 +117,7 @@ impl GridVisitor for MeasureStep<'_> {
 
     fn visit<G: Grid>(self) -> LargestStep {
         let mut largest = LargestStep::default();
-        let largest_of_grid = G::step(G::MAX);
+        let largest_of_grid = G::step(G::MAX).max(G::MAX / FEWEST_STEPS);
         for_each_segment::<G>(self.weight, self.quantized, |values, scale, codes| {
             for (&value, &code) in values.iter().zip(codes) {
                 let target = value / scale;

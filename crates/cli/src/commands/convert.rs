@@ -3,8 +3,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{anyhow, bail};
 use roundwise_convert::{
-    ConvertError, Job, Layout, Overwrite, Recipe, Report, Rounding, RoundingTotals, Scheme, Source,
-    client, convert, default_output, write_text_atomically,
+    ConvertError, Device, Job, Layout, Overwrite, Recipe, Report, Rounding, RoundingTotals, Scheme,
+    Source, client, convert, default_output, write_text_atomically,
 };
 
 use crate::arguments::ConvertOptions;
@@ -22,7 +22,9 @@ const WORST_SHOWN: usize = 3;
 
 pub(crate) fn run(options: &ConvertOptions) -> anyhow::Result<bool> {
     let recipe = Recipe::check(options.recipe.to_recipe_file()?).map_err(ConvertError::from)?;
-    if let (Some(device), Rounding::Nearest) = (options.device, recipe.rounding()) {
+    // Nearest codes are chosen on the CPU, whatever `auto` would find.
+    let elsewhere = options.device.filter(|device| !matches!(device, Device::Auto | Device::Cpu));
+    if let (Some(device), Rounding::Nearest) = (elsewhere, recipe.rounding()) {
         bail!(BadUsage(format!(
             "--device {device} does not apply to method `nearest`: it computes nothing there\n  \
              `--method principal` does"
@@ -276,7 +278,7 @@ fn describe_rounding(totals: &RoundingTotals) -> String {
         None => String::new(),
     };
     let mut text = format!(
-        "  method {} on {}: {objective}‖E‖ {:+.2} %; {} of {} kept nearest\n",
+        "  method {} on {}: {objective}‖E‖ {:+.2} %; nearest codes stored for {} of {}\n",
         totals.method,
         totals.device,
         (totals.weight_error_ratio - 1.0) * 100.0,
