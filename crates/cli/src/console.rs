@@ -13,7 +13,7 @@ pub(crate) fn print(text: &str) -> std::io::Result<()> {
     }
 }
 
-/// [`print`] about work that is done: that it cannot be told does not undo it.
+/// [`print()`] about work that is done: that it cannot be told does not undo it.
 pub(crate) fn tell(text: &str) {
     if let Err(error) = print(text) {
         complain(format_args!("{} cannot write to standard output: {error}", warning()));

@@ -52,7 +52,7 @@ pub struct LayerError {
     pub scheme: String,
     /// `‖E‖ / ‖W‖` of the stored codes.
     pub weight_error: f64,
-    /// Largest `|Ŵ − W|` in steps of the grid, see [`largest_step`].
+    /// Largest `|Ŵ − W|` in steps of the grid, see [`roundwise_scheme::LargestStep`].
     pub largest_step: f32,
 }
 
