@@ -61,11 +61,15 @@ pub(crate) const MEMORY_GROWTH: Goal = Goal {
 
 /// Speed of BF16 → E4M3 over torch's cast, arrays in memory.
 pub(crate) const ENCODE_OVER_TORCH: Goal = Goal {
-    name: "BF16 → E4M3 on one thread, speed over torch",
+    name: "BF16 → E4M3 on one thread, arrays in memory, speed over torch",
     better: Better::Higher,
     must: Some(4.0),
     aim: Some(8.0),
 };
+
+/// The same, arrays in cache: what the kernel does when memory does not hold it up.
+pub(crate) const ENCODE_IN_CACHE_OVER_TORCH: Goal =
+    Goal { name: "the same, arrays in cache", ..ENCODE_OVER_TORCH };
 
 impl Goal {
     /// `must` and `aim` as text, and how far `reached` got.

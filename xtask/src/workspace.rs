@@ -36,21 +36,20 @@ impl Workspace {
         command
     }
 
-    /// Builds the tool for release and gives its path.
+    /// Builds the tool for release and gives its path. The whole workspace is selected so that
+    /// dependencies have the features that they have for its examples, and are not built twice.
     pub(crate) fn release_binary(&self) -> Result<PathBuf> {
-        self.binary("release", &["--release"])
+        self.binary("release", &["build", "--release", "--workspace", "--bin", "roundwise"])
     }
 
-    /// Builds the tool as the tests do, which is done already where they ran, and gives its path.
+    /// Builds the tool with all tests, which is done already where they ran, and gives its path.
+    /// Building it alone would build most dependencies again: tests ask for features of their own.
     pub(crate) fn test_binary(&self) -> Result<PathBuf> {
-        self.binary("debug", &[])
+        self.binary("debug", &["test", "--workspace", "--no-run", "--quiet"])
     }
 
-    /// The whole workspace is selected so that dependencies have the features they have there, and
-    /// are not built twice.
-    fn binary(&self, folder: &str, profile: &[&str]) -> Result<PathBuf> {
-        let build = [&["build", "--workspace", "--bin", "roundwise"], profile].concat();
-        command::run(&mut self.cargo(&build))?;
+    fn binary(&self, folder: &str, build: &[&str]) -> Result<PathBuf> {
+        command::run(&mut self.cargo(build))?;
         Ok(self.target(folder).join("roundwise").with_extension(std::env::consts::EXE_EXTENSION))
     }
 
