@@ -32,7 +32,7 @@ impl Attempt {
     ) -> Result<Self, RoundingError> {
         let limit = options.limit;
         let largest_energy = state.weight_error() * limit.largest_energy_ratio();
-        let solver = chosen(options, state);
+        let solver = chosen::<G>(options, state);
         let (passes, lambda) = match solver {
             Solver::Nearest | Solver::Best => (0, None),
             Solver::Stochastic => {
@@ -61,14 +61,17 @@ impl Attempt {
 /// What [`Solver::Best`] stands for here.
 ///
 /// While the k² numbers to be cancelled are few against mn codes, one pass of feedback reaches the
-/// bound; measured, annealing wins from a few thousandths on.
-fn chosen(options: &Options, state: &State<'_>) -> Solver {
+/// bound; measured, annealing wins from a few thousandths on. On a grid of equal steps it wins there
+/// too: k = 64 on 3072×12288 leaves 2.3e-3 of the projected energy after feedback, whatever its λ, and
+/// 9e-5 after 6 passes of annealing; on E4M3 3.7e-4 and 6e-2.
+fn chosen<G: Grid>(options: &Options, state: &State<'_>) -> Solver {
     const FEW: f64 = 0.003;
     let Solver::Best = options.solver else { return options.solver };
     let lines = state.cells.order.len();
     let cells = (lines * state.cells.rows) as f64;
     let numbers = (state.projected.rows() * state.projected.cols()) as f64;
-    if numbers / cells < FEW {
+    let has_equal_steps = G::step(0.0) == G::step(G::MAX);
+    if numbers / cells < FEW && !has_equal_steps {
         return Solver::Feedback(Feedback::default());
     }
     Solver::Anneal(Anneal::of(options.effort))

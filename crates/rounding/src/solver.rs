@@ -13,7 +13,7 @@ pub enum Solver {
     Feedback(Feedback),
     /// Descent on codes while λ falls.
     Anneal(Anneal),
-    /// Feedback where the rank is small, annealing where it is large; passes by effort.
+    /// Feedback where the rank is small and the grid floating, else annealing; passes by effort.
     #[default]
     Best,
     /// The single step of one code that helps most, again and again.
