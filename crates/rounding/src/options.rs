@@ -158,7 +158,7 @@ impl Effort {
     /// Vectors that are looked for beside the `rank` that are wanted.
     pub(crate) fn oversampling(self, rank: usize) -> usize {
         match self {
-            Self::Fast => 10 + rank / 16,
+            Self::Fast => 10 + rank / 12,
             Self::Normal => 10 + rank / 8,
             Self::High => 10 + rank / 4,
         }

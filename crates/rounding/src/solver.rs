@@ -162,7 +162,7 @@ impl Anneal {
     #[must_use]
     pub fn of(effort: Effort) -> Self {
         let (sweeps, last_lambda) = match effort {
-            Effort::Fast => (4, 0.1),
+            Effort::Fast => (3, 0.1),
             Effort::Normal => (12, 0.008),
             Effort::High => (32, 0.003),
         };
