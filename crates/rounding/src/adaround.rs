@@ -4,7 +4,7 @@ use roundwise_compute::Matrix;
 use roundwise_grid::Grid;
 use roundwise_optim::Objective;
 
-use crate::iterate::{Iterate, Worth, on_lines, walk};
+use crate::iterate::{Iterate, for_lines, sum_lines, walk};
 use crate::neighbours::neighbours;
 use crate::smooth::{exp, ln, power};
 use crate::solve::State;
@@ -30,34 +30,31 @@ pub(crate) fn adaround<G: Grid>(
     limit: Limit,
     watch: &mut dyn Watch,
 ) -> Result<usize, RoundingError> {
-    let worth = Worth::of(state);
+    let worth = state.scored();
     let latest = Cell::new(worth);
     let cells = &state.cells;
     let rows = cells.rows;
     let mut above = vec![0.0; cells.values.len()];
     let mut below = cells.values.clone();
     let mut start = Matrix::zeros(cells.order.len(), rows);
-    on_lines(&mut below, rows, |line, below| {
+    for_lines(&mut below, rows, |line, below| {
         let weights = &cells.weights[line * rows..(line + 1) * rows];
         let parts = weights.iter().zip(cells.scales(line));
         below.iter_mut().zip(parts).for_each(|(below, (weight, scale))| {
             *below = neighbours::<G>(weight / scale).0;
         });
-        0.0
     });
-    on_lines(&mut above, rows, |line, above| {
+    for_lines(&mut above, rows, |line, above| {
         let below = &below[line * rows..(line + 1) * rows];
         above.iter_mut().zip(below).for_each(|(above, below)| *above = G::above(*below));
-        0.0
     });
-    on_lines(start.values_mut(), rows, |line, logits| {
+    for_lines(start.values_mut(), rows, |line, logits| {
         let places = line * rows..(line + 1) * rows;
         let ends = below[places.clone()].iter().zip(&above[places.clone()]);
         let targets = cells.weights[places].iter().zip(cells.scales(line));
         for ((logit, (below, above)), (weight, scale)) in logits.iter_mut().zip(ends).zip(targets) {
             *logit = first_logit(weight / scale, *below, *above);
         }
-        0.0
     });
 
     let weights = start.values().len() as f64;
@@ -71,11 +68,10 @@ pub(crate) fn adaround<G: Grid>(
     };
     let outcome = walk(&mut choices, start, &options.descent, &latest, watch)?;
     let Choices { iterate, below, above, .. } = choices;
-    on_lines(&mut iterate.state.cells.values, rows, |line, values| {
+    for_lines(&mut iterate.state.cells.values, rows, |line, values| {
         let places = line * rows..(line + 1) * rows;
         let ends = [&below[places.clone()], &above[places.clone()]];
         choose(&outcome.best.values()[places], ends, values);
-        0.0
     });
     Ok(outcome.steps)
 }
@@ -129,7 +125,7 @@ impl Choices<'_, '_> {
     fn place(&mut self, logits: &Matrix, beta: f32) -> f64 {
         let cells = &mut self.iterate.state.cells;
         let rows = cells.rows;
-        on_lines(&mut cells.values, rows, |line, values| {
+        sum_lines(&mut cells.values, rows, |line, values| {
             let places = line * rows..(line + 1) * rows;
             let ends = self.below[places.clone()].iter().zip(&self.above[places.clone()]);
             let mut undecided = 0.0;
@@ -156,7 +152,7 @@ impl Objective for Choices<'_, '_> {
         let cells = &self.iterate.state.cells;
         let rows = cells.rows;
         push.read(|push| {
-            on_lines(gradient.values_mut(), rows, |line, gradient| {
+            for_lines(gradient.values_mut(), rows, |line, gradient| {
                 let places = line * rows..(line + 1) * rows;
                 let ends = self.below[places.clone()].iter().zip(&self.above[places.clone()]);
                 let pushes = push[places.clone()].iter().zip(cells.scales(line));
@@ -166,7 +162,6 @@ impl Objective for Choices<'_, '_> {
                     let by_choice = push * scale * (above - below);
                     *gradient = slope(*logit, by_choice, factors);
                 }
-                0.0
             });
         });
         self.objective_factor * objective + weight * undecided

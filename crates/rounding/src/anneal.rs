@@ -2,7 +2,7 @@ use roundwise_grid::Grid;
 
 use crate::kernel;
 use crate::solve::{State, blocks};
-use crate::{Anneal, Progress, RoundingError, Watch};
+use crate::{Anneal, RoundingError, Watch};
 
 /// Passes between two computations of the projected error from the codes.
 const REFRESH_SWEEPS: usize = 16;
@@ -31,8 +31,7 @@ pub(crate) fn anneal<G: Grid>(
     largest_energy: f64,
     watch: &mut dyn Watch,
 ) -> Result<(usize, f64), RoundingError> {
-    let first_energy = state.weight_error();
-    let first_projected = state.projected.squared_norm();
+    let nearest = state.worth();
     let columns = state.cells.order.len();
     let mut block = options.block.min(columns.div_ceil(LARGEST_SHARE));
     let mut damping = options.damping;
@@ -58,21 +57,15 @@ pub(crate) fn anneal<G: Grid>(
             state.line_energies[lines.clone()].copy_from_slice(&energies);
             state.absorb(lines, moves);
         }
-        let projected = state.projected.squared_norm();
-        if projected + lambda * state.weight_error() > before {
+        let worth = state.worth();
+        if worth.projected + lambda * worth.weight_error > before {
             if block > SMALLEST_BLOCK {
                 block = block.div_ceil(2).max(SMALLEST_BLOCK);
             } else {
                 damping *= 2.0;
             }
         }
-        let progress = Progress {
-            step: sweep + 1,
-            steps: options.sweeps,
-            projected_ratio: projected / first_projected,
-            weight_error_ratio: (state.weight_error() / first_energy).sqrt(),
-        };
-        if watch.notice(progress).is_break() {
+        if watch.notice(worth.progress(&nearest, sweep + 1, options.sweeps)).is_break() {
             return Err(RoundingError::Stopped);
         }
     }

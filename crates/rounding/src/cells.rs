@@ -7,6 +7,9 @@ use roundwise_scheme::{QuantizedMatrix, SchemeError};
 
 use crate::layer::Layer;
 
+/// Sixteen values are a cache line: a stripe of 16 columns, or rows, reads each line once.
+const STRIPE: usize = 16;
+
 /// What solvers work on: weights and codes turned so that an input column is contiguous, columns in
 /// a chosen order. "Line" `l` is column `order[l]` of the matrix.
 pub(crate) struct Cells {
@@ -91,8 +94,6 @@ fn turned(
     order: &[usize],
     read: impl Fn(usize, Range<usize>, &mut [f32]) + Sync,
 ) -> Vec<f32> {
-    // Sixteen values are a cache line; a stripe of 16 columns reads each line once.
-    const STRIPE: usize = 16;
     let mut result = vec![0.0; rows * order.len()];
     if result.is_empty() {
         return result;
@@ -147,7 +148,6 @@ impl GridVisitor for Encode<'_> {
     type Output = Vec<u8>;
 
     fn visit<G: Grid>(self) -> Vec<u8> {
-        const STRIPE: usize = 16;
         let (rows, cols) = (self.cells.rows, self.place.len());
         let row_bytes = cols * G::Code::BYTES;
         let mut bytes = vec![0; rows * row_bytes];

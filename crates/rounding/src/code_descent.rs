@@ -5,7 +5,7 @@ use roundwise_compute::Matrix;
 use roundwise_grid::Grid;
 use roundwise_optim::{Objective, Optimizer, optimizer::Original};
 
-use crate::iterate::{Iterate, Worth, on_lines, walk};
+use crate::iterate::{Iterate, for_lines, walk};
 use crate::solve::State;
 use crate::{CodeDescent, Limit, Loss, RoundingError, Watch};
 
@@ -23,7 +23,7 @@ pub(crate) fn code_descent<G: Grid>(
     limit: Limit,
     watch: &mut dyn Watch,
 ) -> Result<usize, RoundingError> {
-    let latest = Cell::new(Worth::of(state));
+    let latest = Cell::new(state.scored());
     let nearest = state.cells.values.clone();
     let start = Matrix::zeros(state.cells.order.len(), state.cells.rows);
     let mut descent = options.descent;
@@ -36,10 +36,9 @@ pub(crate) fn code_descent<G: Grid>(
     let outcome = walk(&mut offsets, start, &descent, &latest, watch)?;
     let Offsets { iterate, nearest, .. } = offsets;
     let cells = &mut iterate.state.cells;
-    on_lines(&mut cells.values, cells.rows, |line, values| {
+    for_lines(&mut cells.values, cells.rows, |line, values| {
         let places = line * values.len()..(line + 1) * values.len();
         cast::<G>(&nearest[places.clone()], &outcome.best.values()[places], values);
-        0.0
     });
     Ok(outcome.steps)
 }
@@ -56,11 +55,10 @@ impl<G: Grid> Objective for Offsets<'_, '_, G> {
     fn evaluate(&mut self, offsets: &Matrix, gradient: &mut Matrix) -> f64 {
         let cells = &mut self.iterate.state.cells;
         let rows = cells.rows;
-        on_lines(&mut cells.values, rows, |line, values| {
+        for_lines(&mut cells.values, rows, |line, values| {
             let places = line * rows..(line + 1) * rows;
             let parts = self.nearest[places.clone()].iter().zip(&offsets.values()[places]);
             values.iter_mut().zip(parts).for_each(|(value, (a, b))| *value = a + b);
-            0.0
         });
         let (objective, push) = self.iterate.slope(None);
         let unit = self.iterate.state.unit;
@@ -73,13 +71,12 @@ impl<G: Grid> Objective for Offsets<'_, '_, G> {
         };
         let cells = &self.iterate.state.cells;
         push.read(|push| {
-            on_lines(gradient.values_mut(), rows, |line, gradient| {
+            for_lines(gradient.values_mut(), rows, |line, gradient| {
                 let push = &push[line * rows..(line + 1) * rows];
                 let parts = push.iter().zip(cells.scales(line));
                 gradient.iter_mut().zip(parts).for_each(|(gradient, (push, scale))| {
                     *gradient = push * (factor as f32) * scale;
                 });
-                0.0
             });
         });
         loss

@@ -9,7 +9,7 @@ use roundwise_testkit::weights;
 
 use crate::cells::Cells;
 use crate::greedy::greedy;
-use crate::iterate::{Iterate, Worth};
+use crate::iterate::Iterate;
 use crate::kernel::{self, Line};
 use crate::layer::Layer;
 use crate::projection::Projection;
@@ -46,7 +46,7 @@ fn the_slope_is_that_of_the_objective() {
         for limit in [Limit::None, Limit::Lambda(0.7)] {
             for batch in [None, Some(1), Some(2)] {
                 on_state(objective, "int8-row", |state| {
-                    let latest = Cell::new(Worth::of(state));
+                    let latest = Cell::new(state.scored());
                     let iterate = Iterate::new(state, &latest, limit);
                     let (found, push) = iterate.slope(batch);
                     let expected = latest.get().objective(limit);
@@ -55,7 +55,7 @@ fn the_slope_is_that_of_the_objective() {
                         let scale = iterate.state.cells.scales(place / ROWS)[place % ROWS];
                         let mut at = |offset: f32| {
                             iterate.state.cells.values[place] += offset;
-                            let objective = Worth::of(iterate.state).objective(limit);
+                            let objective = iterate.state.scored().objective(limit);
                             iterate.state.cells.values[place] -= offset;
                             objective
                         };
@@ -87,7 +87,7 @@ fn greedy_takes_the_best_of_all_single_steps() {
                 on_state(objective, "fp8", |state| {
                     let options = Greedy { moves: index + 1 };
                     let steps = greedy::<E4m3>(state, options, limit, &mut ()).unwrap();
-                    let found = Worth::of(state).objective(limit);
+                    let found = state.scored().objective(limit);
                     assert_eq!(steps, index + 1);
                     // Of steps that are equally good up to rounding, either may be taken.
                     assert!((found / expected - 1.0).abs() < 1e-3, "{found} {expected}");
@@ -105,7 +105,7 @@ fn best_step<G: Grid>(state: &mut State<'_>, limit: Limit) -> (usize, f32, f64) 
         let (value, weight) = (state.cells.values[place], state.cells.weights[place]);
         let next = if value * scale > weight { G::below(value) } else { G::above(value) };
         state.cells.values[place] = next;
-        let objective = Worth::of(state).objective(limit);
+        let objective = state.scored().objective(limit);
         state.cells.values[place] = value;
         if value * scale != weight && objective < best.2 {
             best = (place, next, objective);

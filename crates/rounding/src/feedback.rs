@@ -1,7 +1,6 @@
 use roundwise_compute::{Matrix, solve_positive_definite};
 use roundwise_grid::Grid;
 
-use crate::iterate::Worth;
 use crate::kernel;
 use crate::solve::{State, blocks};
 use crate::{Feedback, RoundingError, Watch};
@@ -23,16 +22,12 @@ pub(crate) fn feedback_within<G: Grid>(
     watch: &mut dyn Watch,
 ) -> Result<(usize, f64), RoundingError> {
     let largest_lambda = 10.0 * state.projection.strength;
-    let worth = |state: &State<'_>| Worth {
-        projected: state.projected.squared_norm(),
-        weight_error: state.weight_error(),
-    };
-    let nearest = worth(state);
+    let nearest = state.worth();
     let mut pass = 0;
     loop {
         pass += 1;
         feedback::<G>(state, &options)?;
-        let worth = worth(state);
+        let worth = state.worth();
         if watch.notice(worth.progress(&nearest, pass, pass + 1)).is_break() {
             return Err(RoundingError::Stopped);
         }

@@ -3,7 +3,7 @@ use rayon::prelude::*;
 use roundwise_compute::Matrix;
 use roundwise_grid::Grid;
 
-use crate::iterate::{Worth, on_lines};
+use crate::iterate::for_lines;
 use crate::projection::Projection;
 use crate::solve::State;
 use crate::{Greedy, Limit, RoundingError, Watch};
@@ -26,7 +26,7 @@ pub(crate) fn greedy<G: Grid>(
     watch: &mut dyn Watch,
 ) -> Result<usize, RoundingError> {
     const DONE: f64 = 1e-8;
-    let nearest = Worth::of(state);
+    let nearest = state.scored();
     let largest_energy = nearest.weight_error * limit.largest_energy_ratio();
     let (mut worth, mut objective) = (nearest, nearest.objective(limit));
     let mut search = Search::new::<G>(state, limit.lambda() as f32);
@@ -84,14 +84,13 @@ impl<'a> Search<'a> {
         let (_, push) = projection.pull(&errors, None);
         let push = push.add_scaled(lambda, &errors).download().into_values();
         let mut steps = vec![0.0; push.len()];
-        on_lines(&mut steps, cells.rows, |line, steps| {
+        for_lines(&mut steps, cells.rows, |line, steps| {
             let places = line * cells.rows..(line + 1) * cells.rows;
             let stored = cells.values[places.clone()].iter().zip(cells.scales(line));
             let parts = stored.zip(&cells.weights[places]);
             steps.iter_mut().zip(parts).for_each(|(step, ((value, scale), weight))| {
                 *step = step_across::<G>(*value, *weight, *scale);
             });
-            0.0
         });
         Self {
             projection,

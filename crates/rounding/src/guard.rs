@@ -1,17 +1,17 @@
 use crate::layer::Layer;
 use crate::projection::Projected;
+use crate::worth::Worth;
 use crate::{Limit, Score};
 
 /// The score of codes as they are stored, in squared units of the model.
 pub(crate) fn score(found: &Projected, layer: &Layer<'_>, limit: Limit) -> Score {
-    let projected = found.state.squared_norm();
-    let weight_error: f64 = found.line_energies.iter().sum();
+    let worth = Worth::of(found);
     let unit = layer.unit * layer.unit;
     Score {
-        objective: (projected + limit.lambda() * weight_error) * unit,
-        projected: projected * unit,
+        objective: worth.objective(limit) * unit,
+        projected: worth.projected * unit,
         input_projected: found.input_energy * unit,
-        weight_error: weight_error * unit,
+        weight_error: worth.weight_error * unit,
     }
 }
 

@@ -6,40 +6,8 @@ use roundwise_compute::{DeviceMatrix, Matrix};
 use roundwise_optim::{Descent, Objective, Outcome, StopReason, descend};
 
 use crate::solve::State;
-use crate::{Limit, Progress, RoundingError, Watch};
-
-/// What codes are worth, in units of the layer.
-#[derive(Clone, Copy)]
-pub(crate) struct Worth {
-    /// `‖LᵀER‖²`.
-    pub(crate) projected: f64,
-    /// `‖E‖²`.
-    pub(crate) weight_error: f64,
-}
-
-impl Worth {
-    /// Of the values in the cells.
-    pub(crate) fn of(state: &State<'_>) -> Self {
-        let found = state.projection.project(&state.cells, state.engine);
-        let weight_error = found.line_energies.iter().sum();
-        Self { projected: found.state.squared_norm(), weight_error }
-    }
-
-    /// `‖LᵀER‖² + λ‖E‖²`.
-    pub(crate) fn objective(&self, limit: Limit) -> f64 {
-        self.projected + limit.lambda() * self.weight_error
-    }
-
-    /// Where a solver is, `self` being what it has now.
-    pub(crate) fn progress(&self, nearest: &Self, step: usize, steps: usize) -> Progress {
-        Progress {
-            step,
-            steps,
-            projected_ratio: self.projected / nearest.projected,
-            weight_error_ratio: (self.weight_error / nearest.weight_error).sqrt(),
-        }
-    }
-}
+use crate::worth::Worth;
+use crate::{Limit, RoundingError, Watch};
 
 /// A descent whose variable stands for values between codes, and is scored on codes.
 pub(crate) struct Iterate<'a, 's> {
@@ -98,7 +66,7 @@ impl<'a, 's> Iterate<'a, 's> {
             .reduce(|| false, |a, b| a | b);
         if is_changed {
             std::mem::swap(&mut self.state.cells.values, &mut self.cast);
-            self.latest.set(Worth::of(self.state));
+            self.latest.set(self.state.scored());
             std::mem::swap(&mut self.state.cells.values, &mut self.cast);
         }
         let worth = self.latest.get();
@@ -131,8 +99,14 @@ pub(crate) fn walk(
     }
 }
 
-/// `work(line, its cells)` on every line of `rows` cells, vectorised; sums in the order of the lines.
-pub(crate) fn on_lines(
+/// `work(line, its cells)` on every line of `rows` cells, vectorised.
+pub(crate) fn for_lines(cells: &mut [f32], rows: usize, work: impl Fn(usize, &mut [f32]) + Sync) {
+    let lines = cells.par_chunks_mut(rows).enumerate();
+    lines.for_each(|(line, cells)| Arch::new().dispatch(|| work(line, cells)));
+}
+
+/// [`for_lines`] whose results are added in the order of the lines.
+pub(crate) fn sum_lines(
     cells: &mut [f32],
     rows: usize,
     work: impl Fn(usize, &mut [f32]) -> f64 + Sync,

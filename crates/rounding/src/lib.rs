@@ -50,6 +50,7 @@ mod solve;
 mod solver;
 mod stochastic;
 mod watch;
+mod worth;
 
 pub use bias::{BiasCorrection, BiasSign};
 pub use error::RoundingError;

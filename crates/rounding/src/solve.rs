@@ -7,6 +7,7 @@ use roundwise_grid::Grid;
 use crate::cells::Cells;
 use crate::kernel::Line;
 use crate::projection::{Projected, Projection};
+use crate::worth::Worth;
 
 /// Codes on their way, and the projected error that belongs to them.
 pub(crate) struct State<'a> {
@@ -37,6 +38,16 @@ impl<'a> State<'a> {
     /// `‖E‖²`.
     pub(crate) fn weight_error(&self) -> f64 {
         self.line_energies.iter().sum()
+    }
+
+    /// What the codes are worth as far as moves have kept up with them.
+    pub(crate) fn worth(&self) -> Worth {
+        Worth { projected: self.projected.squared_norm(), weight_error: self.weight_error() }
+    }
+
+    /// What the values in the cells are worth, computed from them.
+    pub(crate) fn scored(&self) -> Worth {
+        Worth::of(&self.projection.project(&self.cells, self.engine))
     }
 
     /// `‖E‖²` if these lines had these energies.

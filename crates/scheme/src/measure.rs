@@ -76,11 +76,11 @@ pub fn largest_step(weight: &Weight<'_>, quantized: &QuantizedMatrix) -> Largest
     quantized.scheme().grid.visit(MeasureStep { weight, quantized })
 }
 
-/// The error that nearest codes would have with the stored scales.
+/// `‖E‖²` that nearest codes would have with the stored scales.
 ///
 /// # Panics
 /// When the shapes differ.
-pub fn nearest_error(weight: &Weight<'_>, quantized: &QuantizedMatrix) -> WeightError {
+pub fn nearest_error(weight: &Weight<'_>, quantized: &QuantizedMatrix) -> f64 {
     assert_eq!([weight.rows(), weight.cols()], quantized.shape(), "shapes differ");
     quantized.scheme().grid.visit(MeasureNearest { weight, quantized })
 }
@@ -91,16 +91,11 @@ struct MeasureNearest<'a> {
 }
 
 impl GridVisitor for MeasureNearest<'_> {
-    type Output = WeightError;
+    type Output = f64;
 
-    fn visit<G: Grid>(self) -> WeightError {
-        let mut total = WeightError::default();
-        let mut codes = vec![G::Code::default(); self.weight.cols()];
-        for_each_segment::<G>(self.weight, self.quantized, |values, scale, _| {
-            let squares = encode_measured::<G>(values, scale, &mut codes[..values.len()]);
-            total += WeightError { error_squared: squares.error, weight_squared: squares.value };
-        });
-        total
+    fn visit<G: Grid>(self) -> f64 {
+        let Self { weight, quantized } = self;
+        tile_errors::<G>(weight, quantized.scheme().tiling, quantized.scales()).iter().sum()
     }
 }
 

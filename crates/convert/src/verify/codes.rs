@@ -49,7 +49,7 @@ pub(super) fn judge(weight: &Weight<'_>, matrix: &QuantizedMatrix) -> Result<Jud
 }
 
 /// Why codes cannot be a rounding of the original, if so.
-fn not_a_rounding(step: LargestStep, error: WeightError, nearest: WeightError) -> Option<String> {
+fn not_a_rounding(step: LargestStep, error: WeightError, nearest_error: f64) -> Option<String> {
     if step.at_largest > MOST_STEPS {
         return Some(format!(
             "a weight is {:.1} steps of the largest ones off, more than {MOST_STEPS}: this is not a \
@@ -59,7 +59,7 @@ fn not_a_rounding(step: LargestStep, error: WeightError, nearest: WeightError) -
     }
     // Both errors are sums of the same terms; the slack is a few roundings.
     const MOST_ERROR: f64 = LARGEST_ERROR_RATIO * (1.0 + 1e-6);
-    let ratio = (error.error_squared / nearest.error_squared).sqrt();
+    let ratio = (error.error_squared / nearest_error).sqrt();
     (ratio > MOST_ERROR).then(|| {
         format!(
             "its error is {ratio:.1} times that of nearest codes, more than {LARGEST_ERROR_RATIO}: this is \
