@@ -24,31 +24,33 @@ pub(crate) fn corrected(
     let Some(change) = correction.of(weight, rounded, seed_of(&bias.name)) else {
         return Ok(bytes);
     };
-    let corrected = |value: f64, change: f32| value + f64::from(change);
-    if kind == WeightKind::F64 {
-        let (values, _) = bytes.as_chunks();
-        let sums = values
-            .iter()
-            .zip(&change)
-            .map(|(value, change)| corrected(f64::from_le_bytes(*value), *change).to_le_bytes());
-        return Ok(sums.flatten().collect());
-    }
-    let values = Weight::new(1, change.len(), kind, &bytes)
-        .expect("the plan corrects biases with a number for every row")
-        .to_f32();
-    let sums = values.iter().zip(&change).map(|(value, change)| {
-        let sum = corrected(f64::from(*value), *change) as f32;
-        // A correction is small; where the dtype ends, none is better than infinity.
-        let is_finite = match kind {
-            WeightKind::F16 => f16::from_f32(sum).is_finite(),
-            WeightKind::BF16 => bf16::from_f32(sum).is_finite(),
-            WeightKind::F32 | WeightKind::F64 => sum.is_finite(),
-        };
-        if is_finite { sum } else { *value }
-    });
+    let (bytes, change) = (&bytes, &change);
     Ok(match kind {
-        WeightKind::F16 => sums.flat_map(|sum| f16::from_f32(sum).to_le_bytes()).collect(),
-        WeightKind::BF16 => sums.flat_map(|sum| bf16::from_f32(sum).to_le_bytes()).collect(),
-        WeightKind::F32 | WeightKind::F64 => sums.flat_map(f32::to_le_bytes).collect(),
+        WeightKind::F16 => {
+            added(bytes, change, f16::from_le_bytes, |sum| f16::from_f64(sum).to_le_bytes())
+        }
+        WeightKind::BF16 => {
+            added(bytes, change, bf16::from_le_bytes, |sum| bf16::from_f64(sum).to_le_bytes())
+        }
+        WeightKind::F32 => {
+            added(bytes, change, f32::from_le_bytes, |sum| (sum as f32).to_le_bytes())
+        }
+        WeightKind::F64 => added(bytes, change, f64::from_le_bytes, f64::to_le_bytes),
     })
+}
+
+/// Adds a change to every number of a dtype. A change is small; where the dtype ends, none is better
+/// than infinity.
+fn added<N: Into<f64>, const WIDTH: usize>(
+    bytes: &[u8],
+    change: &[f32],
+    number: impl Fn([u8; WIDTH]) -> N,
+    stored: impl Fn(f64) -> [u8; WIDTH],
+) -> Vec<u8> {
+    let (values, _) = bytes.as_chunks();
+    let sums = values.iter().zip(change).map(|(value, change)| {
+        let sum = stored(number(*value).into() + f64::from(*change));
+        if number(sum).into().is_finite() { sum } else { *value }
+    });
+    sums.flatten().collect()
 }

@@ -1,7 +1,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use roundwise_layout::{Defect, Layout, Products, QUANTIZATION_METADATA, StoredLayer, layer_of};
+use roundwise_layout::{
+    Defect, Layout, Products, QUANTIZATION_METADATA, StoredLayer, bias_of, layer_of,
+};
 use roundwise_scheme::{GridKind, Scheme, Tiling};
 use roundwise_tensor_file::{Dtype, Manifest, TensorFileError, TensorHeader, TensorSpec};
 
@@ -84,6 +86,7 @@ pub struct Plan {
     pub notes: Vec<Note>,
     metadata: BTreeMap<String, String>,
     rounding: Rounding,
+    bias_correction: BiasCorrection,
 }
 
 /// Weights in which a NaN or an infinity was found, with the first such row. Known only after a
@@ -142,6 +145,7 @@ impl Plan {
             notes,
             metadata,
             rounding: recipe.rounding(),
+            bias_correction: recipe.bias_correction(),
         })
     }
 
@@ -206,8 +210,12 @@ impl Plan {
 
     /// The bias that is corrected together with this layer's weight.
     pub(crate) fn corrected_bias(&self, layer: &str) -> Option<&TensorHeader> {
+        if self.bias_correction == BiasCorrection::None {
+            return None;
+        }
         let name = bias_of(layer);
-        let found = self.tensors.iter().find(|planned| planned.header.name == name)?;
+        let place = self.tensors.binary_search_by(|planned| planned.header.name.cmp(&name)).ok()?;
+        let found = &self.tensors[place];
         matches!(found.decision, Decision::Correct(_)).then_some(&found.header)
     }
 
@@ -236,10 +244,6 @@ impl Plan {
     pub fn peak_memory_bytes(&self, threads: usize) -> u64 {
         peak_bytes(&self.tensors, self.rounding, threads)
     }
-}
-
-fn bias_of(layer: &str) -> String {
-    format!("{layer}.bias")
 }
 
 /// Biases of converted layers change with the codes; layers without a bias are not given one.

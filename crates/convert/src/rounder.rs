@@ -2,7 +2,7 @@ use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use roundwise_compute::{ComputeError, Device, Engine};
-use roundwise_rounding::{Progress, Rounded, RoundingError, round};
+use roundwise_rounding::{Options, Progress, Rounded, RoundingError, round};
 use roundwise_scheme::{QuantizedMatrix, Scheme, Weight};
 use roundwise_tensor_file::TensorHeader;
 
@@ -12,7 +12,8 @@ use crate::{ConvertError, Event, Job, Rounding, Watch};
 /// Chooses the codes of weights, as the recipe says.
 pub(crate) struct Rounder<'a> {
     job: &'a Job,
-    engine: Option<Engine>,
+    /// What a search minimises, and where it is computed; nearest codes need none.
+    search: Option<(Options, Engine)>,
     watch: &'a dyn Watch,
 }
 
@@ -22,16 +23,16 @@ impl<'a> Rounder<'a> {
     /// # Errors
     /// When the device that was asked for cannot be used.
     pub(crate) fn new(job: &'a Job, watch: &'a dyn Watch) -> Result<Self, ConvertError> {
-        let engine = match job.recipe.rounding() {
+        let search = match job.recipe.rounding() {
             Rounding::Nearest => None,
-            Rounding::Learned(_) => Some(job.device.resolve()?),
+            Rounding::Learned(options) => Some((options, job.device.resolve()?)),
         };
-        Ok(Self { job, engine, watch })
+        Ok(Self { job, search, watch })
     }
 
     /// Where learned rounding is computed.
     pub(crate) fn engine(&self) -> Option<&Engine> {
-        self.engine.as_ref()
+        self.search.as_ref().map(|(_, engine)| engine)
     }
 
     /// The codes of one weight, and what learned rounding did. `memory` is reused.
@@ -48,20 +49,21 @@ impl<'a> Rounder<'a> {
     ) -> Result<(QuantizedMatrix, Option<LayerRounding>), RoundingError> {
         let mut steps = Steps { watch: self.watch, header, advanced: 0 };
         let rule = self.job.recipe.scale_rule();
-        let (matrix, rounding) = match (self.job.recipe.rounding(), &self.engine) {
-            (Rounding::Learned(options), Some(engine)) => {
+        let nearest = |memory| QuantizedMatrix::nearest_into(weight, scheme, rule, memory);
+        let (matrix, rounding) = match &self.search {
+            None => (nearest(memory)?, None),
+            Some((options, engine)) => {
                 let seed = seed_of(&header.name);
-                let search = || round(weight, scheme, rule, &options, engine, seed, &mut steps);
+                let search = || round(weight, scheme, rule, options, engine, seed, &mut steps);
                 match on_device(engine, search) {
                     Ok(rounded) => (rounded.matrix, Some(rounded.report.into())),
                     Err(RoundingError::Compute(error)) => {
-                        let nearest = QuantizedMatrix::nearest_into(weight, scheme, rule, memory)?;
-                        (nearest, Some(LayerRounding::failed(&options, error.to_string())))
+                        let failed = LayerRounding::failed(options, error.to_string());
+                        (nearest(memory)?, Some(failed))
                     }
                     Err(error) => return Err(error),
                 }
             }
-            _ => (QuantizedMatrix::nearest_into(weight, scheme, rule, memory)?, None),
         };
         match steps.advance_to(header.byte_len()) {
             ControlFlow::Continue(()) => Ok((matrix, rounding)),

@@ -20,7 +20,7 @@ pub use client::{Client, client};
 pub use error::LayoutError;
 pub use layout::{Layout, PackedTensor, QUANTIZATION_METADATA};
 pub use marker::{MARKER_LIMIT_BYTES, Marker};
-pub use names::{layer_of, layer_of_weight, weight_of};
+pub use names::{bias_of, layer_of, layer_of_bias, layer_of_weight, weight_of};
 pub use products::Products;
 pub use stored::{Defect, StoredLayers};
 pub use stored_layer::{Origin, StoredLayer};

@@ -1,6 +1,7 @@
-//! What the weight of a layer `x` is called: `x.weight`.
+//! What the tensors of a layer `x` are called: `x.weight` and `x.bias`.
 
 const WEIGHT_ENDING: &str = ".weight";
+const BIAS_ENDING: &str = ".bias";
 
 /// The layer whose weight has this name; `None` for a tensor that is called otherwise.
 pub fn layer_of_weight(name: &str) -> Option<&str> {
@@ -15,4 +16,14 @@ pub fn layer_of(name: &str) -> &str {
 /// The name of a layer's weight.
 pub fn weight_of(layer: &str) -> String {
     format!("{layer}{WEIGHT_ENDING}")
+}
+
+/// The layer whose bias has this name; `None` for a tensor that is called otherwise.
+pub fn layer_of_bias(name: &str) -> Option<&str> {
+    name.strip_suffix(BIAS_ENDING)
+}
+
+/// The name of a layer's bias.
+pub fn bias_of(layer: &str) -> String {
+    format!("{layer}{BIAS_ENDING}")
 }

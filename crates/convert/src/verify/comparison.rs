@@ -1,5 +1,7 @@
 use half::bf16;
-use roundwise_layout::{Defect, QUANTIZATION_METADATA, StoredLayer, layer_of, layer_of_weight};
+use roundwise_layout::{
+    Defect, QUANTIZATION_METADATA, StoredLayer, layer_of, layer_of_bias, layer_of_weight,
+};
 use roundwise_scheme::{Weight, WeightKind};
 use roundwise_tensor_file::{Dtype, TensorHeader, pieces};
 
@@ -136,9 +138,8 @@ impl Comparison {
 
     /// Whether the tensor is the bias of a layer in codes, and such biases may have changed.
     fn may_be_corrected(&self, before: &TensorHeader, after: &TensorHeader) -> bool {
-        let layer = before.name.strip_suffix(".bias");
-        let is_in_codes =
-            layer.is_some_and(|layer| self.converted.stored.layers.contains_key(layer));
+        let is_in_codes = layer_of_bias(&before.name)
+            .is_some_and(|layer| self.converted.stored.layers.contains_key(layer));
         self.biases == Biases::MayBeCorrected && is_in_codes && before.dtype == after.dtype
     }
 
@@ -151,12 +152,9 @@ impl Comparison {
         if let Outcome::Identical = self.compare_bytes(before, after)? {
             return Ok(Outcome::Identical);
         }
-        let bytes = self.converted.checkpoint.read_reusing(after, Vec::new())?;
-        let count = after.element_count() as usize;
-        let values = crate::source::weight_kind(after.dtype)
-            .and_then(|kind| Weight::new(1, count, kind, &bytes).ok())
-            .map(|weight| weight.to_f32());
-        Ok(match values.is_some_and(|values| values.iter().all(|value| value.is_finite())) {
+        let values = self.converted_numbers(after)?;
+        let is_finite = |(_, values): (_, Vec<f32>)| values.iter().all(|value| value.is_finite());
+        Ok(match values.is_some_and(is_finite) {
             true => Outcome::SideTensor,
             false => Outcome::Wrong(finding(&before.name, "is no bias: not all finite numbers")),
         })
@@ -225,24 +223,32 @@ impl Comparison {
         after: &TensorHeader,
     ) -> Result<Outcome, ConvertError> {
         let expected = self.original.load(before)?.view().to_f32();
-        let Some(kind) = crate::source::weight_kind(after.dtype) else {
+        let Some((kind, found)) = self.converted_numbers(after)? else {
             return Ok(Outcome::Wrong(finding(&before.name, "holds codes without a scale")));
         };
-        let bytes = self.converted.checkpoint.read(after)?;
-        let found = Weight::new(1, expected.len(), kind, &bytes).map(|weight| weight.to_f32());
-        let is_same = found.is_ok_and(|found| {
-            found.iter().zip(&expected).all(|(&found, &expected)| {
-                let expected = match kind {
-                    WeightKind::BF16 => bf16::from_f32(expected).to_f32(),
-                    _ => expected,
-                };
-                found == expected || (found.is_nan() && expected.is_nan())
-            })
+        let is_same = found.iter().zip(&expected).all(|(&found, &expected)| {
+            let expected = match kind {
+                WeightKind::BF16 => bf16::from_f32(expected).to_f32(),
+                _ => expected,
+            };
+            found == expected || (found.is_nan() && expected.is_nan())
         });
         Ok(match is_same {
             true => Outcome::Identical,
             false => Outcome::Wrong(finding(&before.name, "differs from the decoded original")),
         })
+    }
+
+    /// The numbers of a plain tensor of the converted file, and their kind; `None` where it holds
+    /// none.
+    fn converted_numbers(
+        &self,
+        after: &TensorHeader,
+    ) -> Result<Option<(WeightKind, Vec<f32>)>, ConvertError> {
+        let Some(kind) = crate::source::weight_kind(after.dtype) else { return Ok(None) };
+        let bytes = self.converted.checkpoint.read_reusing(after, Vec::new())?;
+        let numbers = Weight::new(1, after.element_count() as usize, kind, &bytes).ok();
+        Ok(numbers.map(|numbers| (kind, numbers.to_f32())))
     }
 
     fn compare_bytes(
