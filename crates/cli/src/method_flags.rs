@@ -56,7 +56,11 @@ pub(crate) struct MethodFlags {
     /// Random input rows that are multiplied at once
     #[arg(long, value_name = "N")]
     calibration_batch: Option<usize>,
-    /// Change of biases by random inputs: none, synthetic-plus, synthetic-minus [default: none]
+    /// What is added to the second moment of real inputs, as a share of its mean
+    #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
+    damping: Option<f64>,
+    /// Change of biases: none; by real inputs: inputs; by random ones: synthetic-plus,
+    /// synthetic-minus [default: none]
     #[arg(long, value_name = "RULE")]
     bias_correction: Option<String>,
 }
@@ -86,6 +90,7 @@ impl MethodFlags {
             reg_lambda: self.reg_lambda,
             calibration_rows: self.calibration_rows,
             calibration_batch: self.calibration_batch,
+            damping: self.damping,
             bias_correction: self.bias_correction.clone(),
         };
         (self.method.clone(), options)

@@ -25,7 +25,7 @@ pub use device::Device;
 pub use device_matrix::DeviceMatrix;
 pub use engine::Engine;
 pub use error::ComputeError;
-pub use factor::{inverse_factor, inverse_of_positive_definite, solve_positive_definite};
+pub use factor::{solve_positive_definite, upper_factor};
 pub use gaussian::Gaussian;
 pub use matrix::Matrix;
 pub use orthonormal::orthonormalised;

@@ -168,7 +168,7 @@ impl Workshop<'_> {
     ) -> Result<(), Stop> {
         if let Some(bias) = self.plan.corrected_bias(layer) {
             let correction = self.job.recipe.bias_correction();
-            let bytes = bias::corrected(correction, self.source, bias, weight, rounded)?;
+            let bytes = bias::corrected(correction, self.source, bias, weight.into(), rounded)?;
             self.output.write(&bias.name, &bytes)?;
         }
         Ok(())

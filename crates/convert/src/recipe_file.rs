@@ -113,6 +113,7 @@ fn overlaid_options(under: MethodOptions, over: MethodOptions) -> MethodOptions 
         reg_lambda: over.reg_lambda.or(under.reg_lambda),
         calibration_rows: over.calibration_rows.or(under.calibration_rows),
         calibration_batch: over.calibration_batch.or(under.calibration_batch),
+        damping: over.damping.or(under.damping),
         bias_correction: over.bias_correction.or(under.bias_correction),
     }
 }

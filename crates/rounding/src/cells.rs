@@ -57,6 +57,12 @@ impl Cells {
         self.errors(0..self.order.len())
     }
 
+    /// Rows of `Wᵀ`, `[b, m]`.
+    pub(crate) fn weights_of(&self, lines: Range<usize>) -> Matrix {
+        let cells = &self.weights[lines.start * self.rows..lines.end * self.rows];
+        Matrix::new(lines.len(), self.rows, cells.to_vec()).expect("b · m weights")
+    }
+
     /// Rows of `Eᵀ`, `[b, m]`.
     pub(crate) fn errors(&self, lines: Range<usize>) -> Matrix {
         let mut errors = Matrix::zeros(lines.len(), self.rows);

@@ -8,7 +8,7 @@ use crate::guard::{is_better, score};
 use crate::layer::Layer;
 use crate::projection::Projection;
 use crate::solve::State;
-use crate::{Objective, Options, RoundingError, RoundingReport, Watch};
+use crate::{Inputs, Limit, Objective, Options, RoundingError, RoundingReport, Watch};
 
 /// Codes and what is known about them.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,9 +19,24 @@ pub struct Rounded {
     pub report: RoundingReport,
 }
 
+/// A layer `y = W x`, or `W x + b`.
+#[derive(Clone, Copy, Debug)]
+pub struct Linear<'a> {
+    /// W, `[m, n]`; of a convolution `[out, in · height · width]`.
+    pub weight: &'a Weight<'a>,
+    /// What is known of x, or of x about its mean where the bias takes up the mean error.
+    pub inputs: Option<&'a Inputs>,
+}
+
+impl<'a> From<&'a Weight<'a>> for Linear<'a> {
+    fn from(weight: &'a Weight<'a>) -> Self {
+        Self { weight, inputs: None }
+    }
+}
+
 /// Chooses the codes of a matrix.
 ///
-/// - `weight`: `[m, n]`, finite
+/// - `layer`: a weight `[m, n]`, finite, and what is known of its inputs
 /// - `rule`: how scales are chosen; they are fixed before the first code is
 /// - `seed`: of whatever is random; the same seed gives the same bytes on a CPU for any number of
 ///   threads
@@ -33,8 +48,8 @@ pub struct Rounded {
 /// # Errors
 /// [`RoundingError`]: a weight that is not finite or not covered by its blocks, an option out of
 /// range, or a watcher that said stop.
-pub fn round(
-    weight: &Weight<'_>,
+pub fn round<'a>(
+    layer: impl Into<Linear<'a>>,
     scheme: Scheme,
     rule: ScaleRule,
     options: &Options,
@@ -43,8 +58,10 @@ pub fn round(
     watch: &mut dyn Watch,
 ) -> Result<Rounded, RoundingError> {
     options.check()?;
+    let Linear { weight, inputs } = layer.into();
     let layer = Layer::new(weight, scheme, rule)?;
-    let projection = Projection::of(options.objective, &layer, options.effort, engine, seed)?;
+    let objective = options.objective;
+    let projection = Projection::of(objective, &layer, inputs, options.effort, engine, seed)?;
     scheme.grid.visit(Round { layer, projection, options, engine, seed, watch })
 }
 
@@ -65,13 +82,15 @@ impl GridVisitor for Round<'_> {
         let cells = Cells::new(&layer, projection.order.clone());
         let weight_energy = elementwise::squared_norm(&cells.weights);
         let found = projection.project(&cells, engine);
-        let nearest = score(&found, &layer, options.limit);
+        let nearest = score(&found, &projection, &layer, options.limit);
         let mut report = RoundingReport {
             objective: options.objective.name(),
             solver: "nearest",
             stored: nearest,
             nearest,
             weight_energy: weight_energy * layer.unit * layer.unit,
+            output_energy: output_energy(options.objective, &cells, &projection, &layer, engine),
+            damping: projection.damping,
             changed: 0.0,
             rank: projection.rank(),
             lambda: options.limit.lambda(),
@@ -83,9 +102,10 @@ impl GridVisitor for Round<'_> {
         let is_open = match options.objective {
             Objective::None => weight_energy > 0.0,
             Objective::Weight => false,
-            Objective::Principal(_) | Objective::PrincipalInput(_) | Objective::Sampled { .. } => {
-                nearest.projected > 0.0
-            }
+            Objective::Principal(_)
+            | Objective::PrincipalInput(_)
+            | Objective::Sampled { .. }
+            | Objective::Activations { .. } => nearest.projected > 0.0,
         };
         // A matrix whose tiles differ by more than f32 spans has scales that this search cannot see.
         let has_lost_scales = cells.smallest_scale() < f32::MIN_POSITIVE;
@@ -98,7 +118,8 @@ impl GridVisitor for Round<'_> {
         report.solver = attempt.solver;
         report.passes = attempt.passes;
         report.lambda = attempt.lambda.unwrap_or(report.lambda);
-        let stored = score(&projection.project(&state.cells, engine), &layer, options.limit);
+        let found = projection.project(&state.cells, engine);
+        let stored = score(&found, &projection, &layer, options.limit);
         let has_to_be_better = options.objective != Objective::None;
         if has_to_be_better && !is_better(&stored, &nearest, options.limit) {
             return Ok(Rounded { matrix: layer.nearest, report });
@@ -119,6 +140,19 @@ impl GridVisitor for Round<'_> {
     }
 }
 
+/// `tr(WHWᵀ)`: what the objective is of codes that are all 0, where it is about outputs.
+fn output_energy(
+    objective: Objective,
+    cells: &Cells,
+    projection: &Projection,
+    layer: &Layer<'_>,
+    engine: &Engine,
+) -> Option<f64> {
+    let Objective::Activations { .. } = objective else { return None };
+    let found = projection.project_errors(cells, engine, |lines| cells.weights_of(lines));
+    Some(score(&found, projection, layer, Limit::None).projected)
+}
+
 fn bound_ratio(
     report: &RoundingReport,
     options: &Options,
@@ -128,7 +162,10 @@ fn bound_ratio(
         Objective::Principal(_) => report.rank * report.rank,
         Objective::PrincipalInput(_) => report.rank * rows,
         // The bound is one for directions that are all equally strong.
-        Objective::None | Objective::Weight | Objective::Sampled { .. } => return None,
+        Objective::None
+        | Objective::Weight
+        | Objective::Sampled { .. }
+        | Objective::Activations { .. } => return None,
     };
     let lambda = report.lambda;
     if lambda <= 0.0 || report.nearest.weight_error == 0.0 {

@@ -99,7 +99,9 @@ fn no_objective_gets_worse_and_no_budget_is_broken() {
 fn learning_helps_where_it_can() {
     let matrix = weights::power_law_spectrum(256, 256, 1);
     for entry in CATALOG {
-        for solver in [Solver::Best, Solver::Feedback(Feedback { lambda: 0.1, block: 32 })] {
+        for solver in
+            [Solver::Best, Solver::Feedback(Feedback { lambda: 0.1, ..Feedback::default() })]
+        {
             let options =
                 Options { solver, limit: Limit::WeightErrorBudget(0.08), ..Options::default() };
             let report = rounded(&matrix, entry.scheme, &options).unwrap().report;
