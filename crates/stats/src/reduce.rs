@@ -1,7 +1,10 @@
 //! Factors of few columns, through eigenvalues of small symmetric matrices.
 
+use faer::diag::Diag;
+use faer::dyn_stack::{MemBuffer, MemStack};
+use faer::linalg::evd::{ComputeEigenvectors, self_adjoint_evd, self_adjoint_evd_scratch};
 use faer::linalg::matmul::triangular::BlockStructure;
-use faer::{Accum, Mat, MatRef, Par, Side};
+use faer::{Accum, Mat, MatRef, Par};
 
 use crate::StatsErrorKind as Kind;
 
@@ -23,10 +26,10 @@ pub(crate) fn reduced_factor(x: MatRef<'_, f64>, rank: usize) -> Result<Vec<f32>
         1.0,
         Par::Seq,
     );
-    let eigen = gram.self_adjoint_eigen(Side::Lower).map_err(|_| Kind::NoEigenvalues)?;
+    let (_, vectors) = eigen(gram.as_ref())?;
     // Eigenvalues ascend.
     let kept = rank.min(k);
-    let leading = eigen.U().subcols(k - kept, kept);
+    let leading = vectors.subcols(k - kept, kept);
     let mut factor = Mat::<f64>::zeros(x.nrows(), kept);
     faer::linalg::matmul::matmul(factor.as_mut(), Accum::Replace, x, leading, 1.0, Par::Seq);
     Ok(row_major(factor.as_ref(), rank))
@@ -36,14 +39,33 @@ pub(crate) fn reduced_factor(x: MatRef<'_, f64>, rank: usize) -> Result<Vec<f32>
 /// `F = V √Λ`. Negative eigenvalues count as 0. The work is n³.
 pub(crate) fn leading_factor(symmetric: &[f32], n: usize, rank: usize) -> Result<Vec<f32>, Kind> {
     let matrix = Mat::from_fn(n, n, |row, column| f64::from(symmetric[row * n + column]));
-    let eigen = matrix.self_adjoint_eigen(Side::Lower).map_err(|_| Kind::NoEigenvalues)?;
+    let (values, vectors) = eigen(matrix.as_ref())?;
     let kept = rank.min(n);
-    let values = eigen.S().column_vector();
     let factor = Mat::from_fn(n, kept, |row, column| {
         let place = n - kept + column;
-        eigen.U()[(row, place)] * values[place].max(0.0).sqrt()
+        vectors[(row, place)] * values.column_vector()[place].max(0.0).sqrt()
     });
     Ok(row_major(factor.as_ref(), rank))
+}
+
+/// Eigenvalues, ascending, and eigenvectors of a symmetric matrix, of which the lower half is read.
+///
+/// On one thread: faer chooses block sizes by the number of threads, and with them the bits.
+fn eigen(symmetric: MatRef<'_, f64>) -> Result<(Diag<f64>, Mat<f64>), Kind> {
+    let n = symmetric.nrows();
+    let (mut values, mut vectors) = (Diag::zeros(n), Mat::zeros(n, n));
+    let compute = ComputeEigenvectors::Yes;
+    let scratch = self_adjoint_evd_scratch::<f64>(n, compute, Par::Seq, Default::default());
+    self_adjoint_evd(
+        symmetric,
+        values.as_mut(),
+        Some(vectors.as_mut()),
+        Par::Seq,
+        MemStack::new(&mut MemBuffer::new(scratch)),
+        Default::default(),
+    )
+    .map_err(|_| Kind::NoEigenvalues)?;
+    Ok((values, vectors))
 }
 
 /// Largest direction first, with columns of 0 at the end where there are too few.
