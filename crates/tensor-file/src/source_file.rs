@@ -62,14 +62,19 @@ impl SourceFile {
 
     /// Reads `buffer.len()` bytes from byte `offset` of the file on.
     pub(crate) fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<(), Kind> {
-        read_exact_at(&self.file, buffer, offset).map_err(|source| {
-            if source.kind() != std::io::ErrorKind::UnexpectedEof {
-                return Kind::Io { doing: "read", source };
-            }
-            let found = self.file.metadata().map_or(0, |metadata| metadata.len());
-            Kind::Truncated { found, expected: offset.saturating_add(buffer.len() as u64) }
-        })
+        read_inside(&self.file, offset, buffer)
     }
+}
+
+/// Fills `buffer` from byte `offset` on; a file that is too short for that is told apart.
+pub(crate) fn read_inside(file: &File, offset: u64, buffer: &mut [u8]) -> Result<(), Kind> {
+    read_exact_at(file, buffer, offset).map_err(|source| {
+        if source.kind() != std::io::ErrorKind::UnexpectedEof {
+            return Kind::Io { doing: "read", source };
+        }
+        let found = file.metadata().map_or(0, |metadata| metadata.len());
+        Kind::Truncated { found, expected: offset.saturating_add(buffer.len() as u64) }
+    })
 }
 
 fn read_header(file: &File, file_bytes: u64) -> Result<Vec<u8>, Kind> {
