@@ -2,9 +2,11 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use roundwise_convert::{CATALOG, Device, RecipeFile, RuleFile, read_text};
+use roundwise_convert::{
+    CATALOG, Device, Heuristic, Layout, RecipeFile, RuleFile, ScaleRule, read_text,
+};
 
-use crate::method_flags::MethodFlags;
+use crate::method_flags::{MethodFlags, choices};
 use crate::outcome::BadUsage;
 
 /// Turns neural-network weights into FP8, INT8 and other low-precision files.
@@ -55,8 +57,7 @@ pub(crate) struct ConvertOptions {
     /// Write what happened to every tensor as JSON (one input)
     #[arg(long, value_name = "FILE")]
     pub(crate) report: Option<PathBuf>,
-    /// Where learned rounding is computed: auto, cpu, cuda, cuda:1, ndarray [default: auto]
-    #[arg(long, value_name = "DEVICE")]
+    #[arg(long, value_name = "DEVICE", help = device_help())]
     pub(crate) device: Option<Device>,
     #[command(flatten)]
     pub(crate) run: RunOptions,
@@ -143,14 +144,11 @@ impl RunOptions {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Recipe")]
 pub(crate) struct RecipeOptions {
-    /// How weights are stored; see `roundwise schemes` [default: fp8]
     #[arg(long, value_name = "SCHEME", help = scheme_help())]
     scheme: Option<String>,
-    /// How scales are chosen: absmax, mse [default: absmax]
-    #[arg(long, value_name = "RULE")]
+    #[arg(long, value_name = "RULE", help = scale_rule_help())]
     scale_rule: Option<String>,
-    /// How the file is laid out: comfy, comfy-legacy [default: comfy]
-    #[arg(long, value_name = "LAYOUT")]
+    #[arg(long, value_name = "LAYOUT", help = layout_help())]
     layout: Option<String>,
     /// Preset to use instead of the one that is detected, e.g. t5xxl; see `roundwise presets`
     #[arg(long, value_name = "NAME")]
@@ -173,8 +171,7 @@ pub(crate) struct RecipeOptions {
     /// Keep weights with fewer elements [default: 0, or the method's]
     #[arg(long, alias = "min-tensor-size", value_name = "ELEMENTS")]
     min_size: Option<u64>,
-    /// Size rules of the published converters: basic, classic
-    #[arg(long, value_name = "RULES")]
+    #[arg(long, value_name = "RULES", help = heuristic_help())]
     heuristic: Option<String>,
     /// Recipe in TOML, with keys such as scheme, keep and rules; flags override it, lists are joined
     #[arg(long, value_name = "FILE")]
@@ -183,9 +180,24 @@ pub(crate) struct RecipeOptions {
     method: MethodFlags,
 }
 
+fn device_help() -> String {
+    format!("Where learned rounding is computed: {} [default: auto]", Device::forms())
+}
+
 fn scheme_help() -> String {
-    let names: Vec<_> = CATALOG.iter().map(|entry| entry.name).collect();
-    format!("How weights are stored: {} [default: fp8]", names.join(", "))
+    choices("How weights are stored", CATALOG.iter().map(|entry| entry.name)) + " [default: fp8]"
+}
+
+fn scale_rule_help() -> String {
+    choices("How scales are chosen", ScaleRule::NAMES.map(|(name, _)| name)) + " [default: absmax]"
+}
+
+fn layout_help() -> String {
+    choices("How the file is laid out", Layout::NAMES.map(|(name, _)| name)) + " [default: comfy]"
+}
+
+fn heuristic_help() -> String {
+    choices("Size rules of the published converters", Heuristic::NAMES.map(|(name, _)| name))
 }
 
 impl RecipeOptions {
@@ -218,7 +230,9 @@ impl RecipeOptions {
             rules: self.rule.iter().map(|text| parse_rule(text)).collect::<Result<_, _>>()?,
             min_size: self.min_size,
             heuristic: self.heuristic.clone(),
-        })
+            ..RecipeFile::default()
+        }
+        .typed_as_flags())
     }
 }
 

@@ -34,8 +34,12 @@ fn write_line(text: &str) -> std::io::Result<()> {
 }
 
 /// Prints a value as JSON for programs.
+///
+/// # Errors
+/// When it does not arrive whole: to a program, half an answer is none.
 pub(crate) fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
-    Ok(print(&serde_json::to_string_pretty(value)?)?)
+    write_line(&serde_json::to_string_pretty(value)?)
+        .map_err(|error| anyhow::anyhow!("cannot write to standard output: {error}"))
 }
 
 /// Writes an error to standard error, its label red on a terminal.

@@ -1,18 +1,17 @@
 use clap::Args;
-use roundwise_convert::{METHODS, MethodOptions};
+use roundwise_convert::{
+    BiasCorrection, Effort, METHODS, MethodOptions, Optimizer, Schedule, Solver,
+};
 
 /// How codes are chosen. What is left out has the method's own default.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Learned rounding")]
 pub(crate) struct MethodFlags {
-    /// How codes are chosen [default: nearest]
     #[arg(long, value_name = "METHOD", visible_alias = "rounding", help = method_help())]
     method: Option<String>,
-    /// How the objective is minimised: best, feedback, anneal, greedy, descent, adaround
-    #[arg(long, value_name = "SOLVER")]
+    #[arg(long, value_name = "SOLVER", help = choices("How the objective is minimised", Solver::NAMES))]
     solver: Option<String>,
-    /// How much time may be spent: fast, normal, high [default: normal]
-    #[arg(long, value_name = "EFFORT")]
+    #[arg(long, value_name = "EFFORT", help = effort_help())]
     effort: Option<String>,
     /// How far ‖E‖ may rise over nearest codes, e.g. 0.03 for 3 %
     #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
@@ -32,11 +31,9 @@ pub(crate) struct MethodFlags {
     /// Singular vectors exactly
     #[arg(long, value_name = "N")]
     top_k: Option<usize>,
-    /// How a gradient becomes a step: original, sgd, adam, adamw, radam, rmsprop, gooddog, prodigy
-    #[arg(long, value_name = "OPTIMIZER")]
+    #[arg(long, value_name = "OPTIMIZER", help = choices("How a gradient becomes a step", Optimizer::NAMES))]
     optimizer: Option<String>,
-    /// How the learning rate changes: constant, cosine, exponential, plateau, adaptive, doubling
-    #[arg(long, value_name = "SCHEDULE")]
+    #[arg(long, value_name = "SCHEDULE", help = choices("How the learning rate changes", Schedule::NAMES))]
     schedule: Option<String>,
     /// Learning rate that the schedule starts from
     #[arg(long, value_name = "RATE", allow_negative_numbers = true)]
@@ -56,18 +53,36 @@ pub(crate) struct MethodFlags {
     /// Random input rows that are multiplied at once
     #[arg(long, value_name = "N")]
     calibration_batch: Option<usize>,
+<<<<<<< HEAD
     /// What is added to the second moment of real inputs, as a share of its mean
     #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
     damping: Option<f64>,
     /// Change of biases: none; by real inputs: inputs; by random ones: synthetic-plus,
     /// synthetic-minus [default: none]
     #[arg(long, value_name = "RULE")]
+=======
+    #[arg(long, value_name = "RULE", help = bias_help())]
+>>>>>>> safety
     bias_correction: Option<String>,
 }
 
 fn method_help() -> String {
-    let names: Vec<_> = METHODS.iter().map(|method| method.name).collect();
-    format!("How codes are chosen: {} [default: nearest]", names.join(", "))
+    let names = METHODS.iter().map(|method| method.name);
+    choices("How codes are chosen", names) + " [default: nearest]"
+}
+
+fn effort_help() -> String {
+    choices("How much time may be spent", Effort::NAMES) + " [default: normal]"
+}
+
+fn bias_help() -> String {
+    choices("Change of biases by random inputs", BiasCorrection::NAMES) + " [default: none]"
+}
+
+/// `What it is: one, another, a third`
+pub(crate) fn choices(what: &str, names: impl IntoIterator<Item = &'static str>) -> String {
+    let names: Vec<_> = names.into_iter().collect();
+    format!("{what}: {}", names.join(", "))
 }
 
 impl MethodFlags {

@@ -231,8 +231,10 @@ fn a_folder_that_cannot_be_synced_holds_the_whole_file_nevertheless() {
 #[test]
 fn a_folder_that_is_not_there() {
     let folder = Folder::with("m.safetensors", &plain_model());
-    let arguments = ["convert", "m.safetensors", "--out-dir", "nowhere"];
-    folder.refused(&arguments, 1, &["nowhere/m-fp8.safetensors", "no folder"]);
+    for flag in ["-o", "--report"] {
+        let arguments = ["convert", "m.safetensors", flag, "nowhere/x"];
+        folder.refused(&arguments, 1, &["nowhere/x: there is no folder", "`--out-dir`"]);
+    }
     folder.refused(&["convert", "nothing.safetensors"], 1, &["nothing.safetensors", "cannot open"]);
 }
 

@@ -18,6 +18,21 @@ pub enum Device {
 }
 
 impl Device {
+    /// Names that stand for one device; `cuda:INDEX` is another one.
+    pub const NAMES: [(&str, Self); 4] = [
+        ("auto", Self::Auto),
+        ("cpu", Self::Cpu),
+        ("ndarray", Self::NdArray),
+        ("cuda", Self::Cuda(0)),
+    ];
+
+    /// Everything that can be asked for.
+    #[must_use]
+    pub fn forms() -> String {
+        let names = Self::NAMES.map(|(name, _)| name);
+        format!("{}, cuda:INDEX", names.join(", "))
+    }
+
     /// The engine of this device, ready to compute.
     ///
     /// `Auto` never fails: whatever keeps CUDA from being used leads to the CPU. Everything else
@@ -34,21 +49,16 @@ impl FromStr for Device {
     type Err = ComputeError;
 
     fn from_str(text: &str) -> Result<Self, ComputeError> {
-        let unknown = || ComputeError::UnknownDevice { found: text.to_owned() };
-        match text {
-            "auto" => Ok(Self::Auto),
-            "cpu" => Ok(Self::Cpu),
-            "ndarray" => Ok(Self::NdArray),
-            "cuda" => Ok(Self::Cuda(0)),
-            _ => {
-                let index = text.strip_prefix("cuda:").ok_or_else(unknown)?;
-                // `parse` alone would take "+1".
-                if !index.bytes().all(|byte| byte.is_ascii_digit()) {
-                    return Err(unknown());
-                }
-                Ok(Self::Cuda(index.parse().map_err(|_| unknown())?))
-            }
+        if let Some((_, device)) = Self::NAMES.iter().find(|(name, _)| *name == text) {
+            return Ok(*device);
         }
+        let unknown = || ComputeError::UnknownDevice { found: text.to_owned() };
+        let index = text.strip_prefix("cuda:").ok_or_else(unknown)?;
+        // `parse` alone would take "+1".
+        if !index.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(unknown());
+        }
+        Ok(Self::Cuda(index.parse().map_err(|_| unknown())?))
     }
 }
 

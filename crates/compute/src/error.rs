@@ -5,7 +5,7 @@ use crate::Device;
 #[non_exhaustive]
 pub enum ComputeError {
     /// The text names no device.
-    #[error("device `{found}` is not known: use auto, cpu, ndarray, cuda or cuda:INDEX")]
+    #[error("device `{found}` is not known: use one of {}", crate::Device::forms())]
     UnknownDevice {
         /// What was typed.
         found: String,

@@ -67,10 +67,10 @@ impl Effects {
             (recipe.heuristic().is_some(), "heuristic", &self.heuristic, &SIZES),
             (recipe.file().min_size.is_some(), "min_size", &self.min_size, &SIZES),
         ];
-        let flags = flags
-            .into_iter()
-            .filter(|(is_set, ..)| *is_set)
-            .map(|(_, name, effect, findings)| ((format!("`{name}`"), effect), findings));
+        let flags =
+            flags.into_iter().filter(|(is_set, ..)| *is_set).map(|(_, name, effect, findings)| {
+                ((recipe.file().in_typed_words(&format!("`{name}`")), effect), findings)
+            });
         let (mut errors, mut notes) = (vec![], vec![]);
         for ((setting, effect), findings) in patterns.chain(flags) {
             match (effect, findings) {

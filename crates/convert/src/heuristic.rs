@@ -15,6 +15,9 @@ const FP8_BLOCK: u64 = 64;
 const INT8_BLOCK: u64 = 128;
 
 impl Heuristic {
+    /// Every heuristic by its name.
+    pub const NAMES: [(&str, Self); 2] = [("basic", Self::Basic), ("classic", Self::Classic)];
+
     /// Why a `[rows, cols]` weight is to be skipped, if it is.
     ///
     /// With `b` the block edge (64 for FP8, 128 for INT8 where the scheme has no blocks):

@@ -38,19 +38,21 @@ pub use inspect::{DtypeCount, Inspection, QuantizedCount, inspect};
 pub use job::{Job, default_output};
 pub use memory::RESIDENT_BYTES;
 pub use note::Note;
-pub use pipeline::convert;
+pub use pipeline::{check, convert};
 pub use plan::{Decision, NotFinite, Plan, PlannedTensor};
 pub use preset::{KeepRule, LayerPattern, Origin, Preset, RemoveRule, Role, UnknownPreset};
 pub use reason::Reason;
 pub use recipe::{Recipe, RecipeError, Rounding, Rule};
 pub use recipe_file::{RecipeFile, RuleFile};
-pub use report::{FileHash, LayerRounding, Report, RoundingTotals, TensorReport, Tool};
+pub use report::{Fate, FileHash, LayerRounding, Report, RoundingTotals, TensorReport, Tool};
 pub use source::{LoadedWeight, Source};
 pub use verify::{Biases, Finding, LayerError, Verification, verify};
 pub use watch::{Event, Unwatched, Watch};
 
 pub use roundwise_compute::Device;
 pub use roundwise_layout::{Client, Layout, Products, client};
-pub use roundwise_rounding::{BiasCorrection, METHODS, Method, MethodOptions};
-pub use roundwise_scheme::{CATALOG, Scheme};
+pub use roundwise_rounding::{
+    BiasCorrection, Effort, METHODS, Method, MethodOptions, Optimizer, Schedule, Solver,
+};
+pub use roundwise_scheme::{CATALOG, ScaleRule, Scheme};
 pub use roundwise_tensor_file::{Overwrite, TensorFileError, read_text, write_text_atomically};

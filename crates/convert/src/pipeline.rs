@@ -3,7 +3,7 @@ use std::time::Instant;
 use half::bf16;
 use roundwise_rounding::RoundingError;
 use roundwise_scheme::{QuantizedMatrix, ScaleRule, SchemeError, Weight, choose_scales, measure};
-use roundwise_tensor_file::{PIECE_BYTES, TensorFileWriter, TensorHeader, pieces};
+use roundwise_tensor_file::{Manifest, PIECE_BYTES, TensorFileWriter, TensorHeader, pieces};
 
 use crate::bias;
 use crate::buffers::Buffers;
@@ -28,9 +28,7 @@ use crate::{
 /// [`ConvertError::Stopped`], and whatever the files answer.
 pub fn convert(job: &Job, watch: &dyn Watch) -> Result<Report, ConvertError> {
     let started = Instant::now();
-    let source = Source::open(&job.input)?;
-    refuse_own_input(job, &source)?;
-
+    let source = open_source(job)?;
     let rounder = Rounder::new(job, watch)?;
     let mut not_finite = NotFinite::new();
     if let Rounding::Learned(_) = job.recipe.rounding() {
@@ -40,7 +38,8 @@ pub fn convert(job: &Job, watch: &dyn Watch) -> Result<Report, ConvertError> {
     }
     let mut report = loop {
         let plan = Plan::decide(&source, &job.recipe, &not_finite)?;
-        let output = create_output(job, &source, &plan)?;
+        let manifest = planned_manifest(&source, &plan)?;
+        let output = TensorFileWriter::create(&job.output, manifest, job.overwrite)?;
         notice(watch, Event::Created { unfinished: output.temporary_path() })?;
         let shop = Workshop {
             job,
@@ -73,6 +72,17 @@ pub fn convert(job: &Job, watch: &dyn Watch) -> Result<Report, ConvertError> {
     report.input_bytes = source.checkpoint.total_bytes();
     report.seconds = started.elapsed().as_secs_f64();
     Ok(report)
+}
+
+/// Finds what is wrong with a job before it is begun, from headers and markers alone.
+///
+/// # Errors
+/// As [`convert`], but for what only shows while weights are read and written.
+pub fn check(job: &Job) -> Result<(), ConvertError> {
+    let source = open_source(job)?;
+    let plan = Plan::decide(&source, &job.recipe, &NotFinite::new())?;
+    planned_manifest(&source, &plan)?;
+    Ok(())
 }
 
 /// Why the work on an output ended early.
@@ -221,22 +231,19 @@ impl Workshop<'_> {
     }
 }
 
-fn refuse_own_input(job: &Job, source: &Source) -> Result<(), ConvertError> {
+fn open_source(job: &Job) -> Result<Source, ConvertError> {
+    let source = Source::open(&job.input)?;
     match source.checkpoint.same_file_as(&job.output) {
         true => Err(ConvertError::OutputIsInput { path: job.output.clone() }),
-        false => Ok(()),
+        false => Ok(source),
     }
 }
 
-fn create_output(
-    job: &Job,
-    source: &Source,
-    plan: &Plan,
-) -> Result<TensorFileWriter, ConvertError> {
-    if plan.quantized().next().is_none() {
-        return Err(nothing_to_convert(source, plan));
+fn planned_manifest(source: &Source, plan: &Plan) -> Result<Manifest, ConvertError> {
+    match plan.quantized().next() {
+        Some(_) => Ok(plan.manifest()?),
+        None => Err(nothing_to_convert(source, plan)),
     }
-    Ok(TensorFileWriter::create(&job.output, plan.manifest()?, job.overwrite)?)
 }
 
 fn nothing_to_convert(source: &Source, plan: &Plan) -> ConvertError {

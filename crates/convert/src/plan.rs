@@ -268,7 +268,7 @@ fn correct_biases(tensors: &mut [PlannedTensor], recipe: &Recipe) -> Option<Note
         }
     }
     (corrected == 0).then(|| Note::WithoutEffect {
-        setting: "`bias_correction`".to_owned(),
+        setting: recipe.file().in_typed_words("`bias_correction`"),
         finding: "changes nothing: no converted layer has a bias that may change",
     })
 }

@@ -71,40 +71,30 @@ impl Recipe {
     pub fn check(file: RecipeFile) -> Result<Self, RecipeError> {
         let mut checker = Checker::default();
         let scheme = checker.parse("scheme", file.scheme.as_deref().unwrap_or("fp8"));
-        let layout = checker.parse("layout", file.layout.as_deref().unwrap_or("comfy"));
+        let layout = checker.choice("layout", file.layout.as_deref(), &Layout::NAMES);
+        let layout = layout.unwrap_or_default();
         let options = checker.method(&file);
-        let scale_rule = checker.choice(
-            "scale_rule",
-            file.scale_rule.as_deref(),
-            &[("absmax", ScaleRule::Absmax), ("mse", ScaleRule::Mse)],
-        );
-        let heuristic = file.heuristic.as_deref().and_then(|name| {
-            checker.choice(
-                "heuristic",
-                Some(name),
-                &[("basic", Some(Heuristic::Basic)), ("classic", Some(Heuristic::Classic))],
-            )
-        });
+        let scale_rule =
+            checker.choice("scale_rule", file.scale_rule.as_deref(), &ScaleRule::NAMES);
+        let heuristic = checker.choice("heuristic", file.heuristic.as_deref(), &Heuristic::NAMES);
         let preset = checker.preset(&file);
         let keep = checker.patterns("keep", &file.keep);
         let include = checker.patterns("include", &file.include);
         let rules = checker.rules(&file.rules);
         checker.admit(layout, scheme, &rules);
-        match (scheme, layout, options) {
-            (Some(scheme), Some(layout), Some(options)) if checker.complaints.is_empty() => {
-                Ok(Recipe {
-                    scheme,
-                    layout,
-                    options,
-                    scale_rule,
-                    preset,
-                    keep,
-                    include,
-                    rules,
-                    heuristic,
-                    file,
-                })
-            }
+        match (scheme, options) {
+            (Some(scheme), Some(options)) if checker.complaints.is_empty() => Ok(Recipe {
+                scheme,
+                layout,
+                options,
+                scale_rule: scale_rule.unwrap_or_default(),
+                preset,
+                keep,
+                include,
+                rules,
+                heuristic,
+                file,
+            }),
             _ => Err(RecipeError { complaints: checker.complaints }),
         }
     }

@@ -26,29 +26,29 @@ impl Checker {
         name.parse().map_err(|error| self.complain(path, error)).ok()
     }
 
-    pub(crate) fn choice<T: Copy + Default>(
+    /// What one of these names stands for; `None` where there is none, or another one.
+    pub(crate) fn choice<T: Copy>(
         &mut self,
         path: &str,
         name: Option<&str>,
         choices: &[(&str, T)],
-    ) -> T {
-        let Some(name) = name else { return T::default() };
-        match choices.iter().find(|(known, _)| *known == name) {
-            Some((_, value)) => *value,
-            None => {
-                let known: Vec<_> = choices.iter().map(|(known, _)| *known).collect();
-                self.complain(path, format!("unknown `{name}`\n  known: {}", known.join(", ")));
-                T::default()
-            }
+    ) -> Option<T> {
+        let name = name?;
+        let found = choices.iter().find(|(known, _)| *known == name);
+        if found.is_none() {
+            let known: Vec<_> = choices.iter().map(|(known, _)| *known).collect();
+            self.complain(path, format!("unknown `{name}`\n  known: {}", known.join(", ")));
         }
+        found.map(|(_, value)| *value)
     }
 
     pub(crate) fn method(&mut self, file: &RecipeFile) -> Option<Options> {
         let name = file.method.as_deref().unwrap_or(NEAREST);
         let options = Options::of_method(name, &file.method_options);
         // These complaints name their options themselves.
-        let complaints =
-            |error: MethodError| error.complaints.into_iter().map(|one| one.to_string());
+        let complaints = |error: MethodError| {
+            error.complaints.into_iter().map(|one| file.in_typed_words(&one.to_string()))
+        };
         options.map_err(|error| self.complaints.extend(complaints(error))).ok()
     }
 
@@ -81,8 +81,7 @@ impl Checker {
         checked
     }
 
-    pub(crate) fn admit(&mut self, layout: Option<Layout>, scheme: Option<Scheme>, rules: &[Rule]) {
-        let Some(layout) = layout else { return };
+    pub(crate) fn admit(&mut self, layout: Layout, scheme: Option<Scheme>, rules: &[Rule]) {
         if let Some(Err(error)) = scheme.map(|scheme| layout.admits(scheme)) {
             self.complain("scheme", error);
         }

@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use roundwise_rounding::MethodOptions;
 use serde::{Deserialize, Serialize};
 
@@ -48,6 +50,9 @@ pub struct RecipeFile {
     /// Size rules of the published converters: `basic` or `classic`. Default none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub heuristic: Option<String>,
+    /// Keys that were typed as flags, so that messages call them `--top-p` and not `top_p`.
+    #[serde(skip)]
+    pub flags: BTreeSet<String>,
 }
 
 /// One rule of a [`RecipeFile`]. Layers that it matches are converted although a preset keeps
@@ -71,6 +76,26 @@ impl RecipeFile {
             .map_err(|error| RecipeError { complaints: vec![in_plain_words(&error.to_string())] })
     }
 
+    /// The same, every key of it typed as a flag.
+    #[must_use]
+    pub fn typed_as_flags(mut self) -> Self {
+        let typed = serde_json::to_value(&self).expect("texts and numbers always serialise");
+        let set = |keys: &serde_json::Value| -> Vec<String> {
+            let entries = keys.as_object().into_iter().flatten();
+            entries.filter(|(_, value)| !value.is_null()).map(|(key, _)| key.clone()).collect()
+        };
+        self.flags.extend([set(&typed), set(&typed["method_options"])].concat());
+        self
+    }
+
+    /// A message as whoever typed the recipe knows its keys, which stand in backticks: `--top-p` for
+    /// a flag, `top_p` for a key of a file.
+    pub(crate) fn in_typed_words(&self, message: &str) -> String {
+        self.flags.iter().fold(message.to_owned(), |text, key| {
+            text.replace(&format!("`{key}`"), &format!("`--{}`", key.replace('_', "-")))
+        })
+    }
+
     /// Lays `over` on top: its single values replace ours, its lists go before ours.
     #[must_use]
     pub fn overlaid_with(self, over: RecipeFile) -> RecipeFile {
@@ -91,6 +116,7 @@ impl RecipeFile {
             rules: chain(over.rules, self.rules),
             min_size: over.min_size.or(self.min_size),
             heuristic: over.heuristic.or(self.heuristic),
+            flags: &self.flags | &over.flags,
         }
     }
 }

@@ -3,7 +3,8 @@ mod rounding;
 use std::path::{Path, PathBuf};
 
 use roundwise_compute::Engine;
-use roundwise_scheme::WeightError;
+use roundwise_layout::Layout;
+use roundwise_scheme::{Scheme, WeightError};
 use serde::{Serialize, Serializer};
 
 pub use rounding::{LayerRounding, RoundingTotals};
@@ -38,7 +39,8 @@ pub struct Report {
     /// The preset in force.
     pub preset: String,
     /// Layout of the output.
-    pub layout: String,
+    #[serde(serialize_with = "name")]
+    pub layout: Layout,
     /// What someone might have expected otherwise.
     pub notes: Vec<String>,
     /// Threads in use; learned rounding works on at most two tensors at once.
@@ -67,6 +69,21 @@ pub(crate) fn lossy<S: Serializer>(path: &Path, to: S) -> Result<S::Ok, S::Error
     to.serialize_str(&path.to_string_lossy())
 }
 
+/// What is written and read by its name.
+fn name<N: std::fmt::Display, S: Serializer>(named: &N, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_str(named)
+}
+
+fn optional_name<N: std::fmt::Display, S: Serializer>(
+    named: &Option<N>,
+    to: S,
+) -> Result<S::Ok, S::Error> {
+    match named {
+        Some(named) => to.collect_str(named),
+        None => to.serialize_none(),
+    }
+}
+
 /// The program that made a file.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Tool {
@@ -90,6 +107,22 @@ pub struct FileHash {
     pub blake3: String,
 }
 
+/// A [`Decision`] without its details.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Fate {
+    /// Became codes and scales.
+    Quantize,
+    /// Kept its bytes.
+    Copy,
+    /// Codes of the input became BF16.
+    Decode,
+    /// A bias, corrected.
+    Correct,
+    /// Left out.
+    Remove,
+}
+
 /// What happened to one tensor.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TensorReport {
@@ -99,13 +132,13 @@ pub struct TensorReport {
     pub shape: Vec<u64>,
     /// Dtype in the input.
     pub dtype: &'static str,
-    /// `quantize`, `copy`, `decode`, `correct` (a bias) or `remove`.
-    pub decision: &'static str,
+    /// What became of it.
+    pub decision: Fate,
     /// Why.
     pub reason: String,
     /// Scheme of the stored codes.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub scheme: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "optional_name")]
+    pub scheme: Option<Scheme>,
     /// `‖E‖ / ‖W‖` of the stored codes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight_error: Option<f64>,
@@ -123,11 +156,11 @@ impl TensorReport {
     /// The entry of a planned tensor before anything has been done to it.
     pub fn planned(planned: &PlannedTensor) -> Self {
         let (decision, scheme) = match &planned.decision {
-            Decision::Copy(_) => ("copy", None),
-            Decision::Decode(_) => ("decode", None),
-            Decision::Correct(_) => ("correct", None),
-            Decision::Remove(_) => ("remove", None),
-            Decision::Quantize { scheme, .. } => ("quantize", Some(scheme.to_string())),
+            Decision::Copy(_) => (Fate::Copy, None),
+            Decision::Decode(_) => (Fate::Decode, None),
+            Decision::Correct(_) => (Fate::Correct, None),
+            Decision::Remove(_) => (Fate::Remove, None),
+            Decision::Quantize { scheme, .. } => (Fate::Quantize, Some(*scheme)),
         };
         Self {
             name: planned.header.name.clone(),
@@ -160,7 +193,7 @@ impl Report {
         engine: Option<&Engine>,
         layers: Vec<TensorReport>,
     ) -> Self {
-        let count = |decisions: &[&str]| {
+        let count = |decisions: &[Fate]| {
             layers.iter().filter(|layer| decisions.contains(&layer.decision)).count()
         };
         let mut total = WeightError::default();
@@ -178,14 +211,14 @@ impl Report {
             options: job.recipe.file().clone(),
             architecture: plan.detected.main.title.to_owned(),
             preset: plan.preset.name.clone(),
-            layout: plan.layout.to_string(),
+            layout: plan.layout,
             notes: plan.notes.iter().map(ToString::to_string).collect(),
             threads: job.threads.get(),
             seconds: 0.0,
             sync_seconds: 0.0,
-            converted: count(&["quantize"]),
-            kept: count(&["copy", "decode", "correct"]),
-            removed: count(&["remove"]),
+            converted: count(&[Fate::Quantize]),
+            kept: count(&[Fate::Copy, Fate::Decode, Fate::Correct]),
+            removed: count(&[Fate::Remove]),
             rounding: engine.map(|engine| RoundingTotals::of(job.recipe.method(), engine, &layers)),
             weight_error: layers.iter().any(|l| l.sums.is_some()).then(|| total.relative()),
             layers,

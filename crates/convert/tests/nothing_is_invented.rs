@@ -4,8 +4,8 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use roundwise_convert::{
-    Biases, ConvertError, Device, Job, Overwrite, Recipe, RecipeFile, Report, Unwatched, convert,
-    verify,
+    Biases, ConvertError, Device, Fate, Job, Overwrite, Recipe, RecipeFile, Report, Unwatched,
+    convert, verify,
 };
 use roundwise_tensor_file::Checkpoint;
 use roundwise_testkit::files::{Tensor, f32_bytes, safetensors};
@@ -92,7 +92,7 @@ fn asking_for_a_part_that_takes_no_codes_is_an_error() {
 
     let report = run(&input, &output, RecipeFile::default()).unwrap();
     let clip = report.layers.iter().find(|layer| layer.name.contains("clip_l")).unwrap();
-    assert_eq!(clip.decision, "copy", "{}", clip.reason);
+    assert_eq!(clip.decision, Fate::Copy, "{}", clip.reason);
 }
 
 #[test]

@@ -10,8 +10,8 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use roundwise_convert::{
-    ConvertError, Device, Event, Job, Overwrite, Recipe, RecipeFile, Report, Unwatched, Watch,
-    convert,
+    ConvertError, Device, Event, Fate, Job, Overwrite, Recipe, RecipeFile, Report, Unwatched,
+    Watch, convert,
 };
 use roundwise_tensor_file::{Checkpoint, Dtype};
 use roundwise_testkit::bytes::assert_equal_bytes;
@@ -153,7 +153,7 @@ fn what_is_copied_is_identical() {
         let copied: Vec<&str> = report
             .layers
             .iter()
-            .filter(|layer| layer.decision == "copy")
+            .filter(|layer| layer.decision == Fate::Copy)
             .map(|layer| layer.name.as_str())
             .collect();
         assert_eq!(copied.len(), COPIED.len(), "{copied:?}");
@@ -199,10 +199,10 @@ fn weights_with_nans_are_kept_and_the_others_converted() {
         assert_eq!(
             decisions,
             [
-                ("quantize", "linear weight"),
-                ("copy", "row 3 holds a NaN or an infinity"),
-                ("copy", "row 0 holds a NaN or an infinity"),
-                ("quantize", "linear weight"),
+                (Fate::Quantize, "linear weight"),
+                (Fate::Copy, "row 3 holds a NaN or an infinity"),
+                (Fate::Copy, "row 0 holds a NaN or an infinity"),
+                (Fate::Quantize, "linear weight"),
             ]
         );
         let after = contents(&report.output);
@@ -277,7 +277,7 @@ fn input_scales_stay_with_fp8_in_comfy_only() {
             assert_equal_bytes(&after["a.weight"].2, &before["a.weight"].2);
             assert_eq!(entry.reason, "activation scale; its layer keeps its scheme");
         } else {
-            assert_eq!(entry.decision, "remove");
+            assert_eq!(entry.decision, Fate::Remove);
         }
     }
     let kept = RecipeFile { keep: vec!["a".into()], include: vec![], ..recipe("fp8") };

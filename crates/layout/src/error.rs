@@ -7,12 +7,6 @@ use crate::Layout;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LayoutError {
-    /// No layout has this name.
-    #[error("unknown layout `{name}`\n  known: comfy, comfy-legacy")]
-    UnknownLayout {
-        /// What was asked for.
-        name: String,
-    },
     /// The layout has no way to store the scheme.
     #[error("layout `{layout}` cannot store scheme `{scheme}`\n  {help}")]
     Inadmissible {

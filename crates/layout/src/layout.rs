@@ -1,5 +1,4 @@
 use std::fmt;
-use std::str::FromStr;
 
 use roundwise_scheme::{GridKind, QuantizedMatrix, Scheme, Tiling};
 use roundwise_tensor_file::{Dtype, TensorSpec};
@@ -36,8 +35,9 @@ pub struct PackedTensor {
 }
 
 impl Layout {
-    /// Every layout.
-    pub const ALL: [Layout; 2] = [Layout::Comfy, Layout::ComfyLegacy];
+    /// Every layout by its name.
+    pub const NAMES: [(&str, Self); 2] =
+        [("comfy", Self::Comfy), ("comfy-legacy", Self::ComfyLegacy)];
 
     /// Whether the layout has a place for `scheme`.
     ///
@@ -179,20 +179,7 @@ fn comfy_scale_shape(scheme: Scheme, [rows, cols]: [usize; 2]) -> Vec<usize> {
 
 impl fmt::Display for Layout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Layout::Comfy => "comfy",
-            Layout::ComfyLegacy => "comfy-legacy",
-        })
-    }
-}
-
-impl FromStr for Layout {
-    type Err = LayoutError;
-
-    fn from_str(name: &str) -> Result<Self, LayoutError> {
-        Layout::ALL
-            .into_iter()
-            .find(|layout| layout.to_string() == name)
-            .ok_or_else(|| LayoutError::UnknownLayout { name: name.to_owned() })
+        let named = Layout::NAMES.iter().find(|(_, layout)| layout == self);
+        f.pad(named.expect("every layout has a name").0)
     }
 }

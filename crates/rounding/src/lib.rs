@@ -63,5 +63,6 @@ pub use method_error::{Complaint, MethodError};
 pub use options::{Effort, Limit, Objective, Options, Rank};
 pub use report::{RoundingReport, Score};
 pub use round::{Linear, Rounded, round};
+pub use roundwise_optim::{Optimizer, Schedule};
 pub use solver::{AdaRound, Anneal, CodeDescent, Feedback, Greedy, Loss, Solver};
 pub use watch::{Progress, Watch};

@@ -19,6 +19,11 @@ pub enum ScaleRule {
     Mse,
 }
 
+impl ScaleRule {
+    /// Every rule by its name.
+    pub const NAMES: [(&str, Self); 2] = [("absmax", Self::Absmax), ("mse", Self::Mse)];
+}
+
 /// Candidates that [`ScaleRule::Mse`] tries beside 1: `0.70, 0.72, … 1.48`.
 pub const MSE_MULTIPLES: usize = 40;
 

@@ -54,7 +54,7 @@ fn as_json(plan: &Plan, sizes: &Sizes) -> serde_json::Value {
                 "shape": report.shape,
                 "dtype": report.dtype,
                 "decision": report.decision,
-                "scheme": report.scheme,
+                "scheme": report.scheme.map(|scheme| scheme.to_string()),
                 "reason": report.reason,
             })
         })

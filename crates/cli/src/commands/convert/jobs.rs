@@ -1,0 +1,153 @@
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::bail;
+use roundwise_convert::{ConvertError, Job, Overwrite, Recipe, Source, default_output};
+
+use crate::arguments::ConvertOptions;
+use crate::outcome::BadUsage;
+
+/// One job per input; everything that can be wrong with the names is found before any work.
+pub(super) fn jobs(options: &ConvertOptions, recipe: &Recipe) -> anyhow::Result<Vec<Job>> {
+    let is_single = options.inputs.len() == 1;
+    if options.output.is_some() && !is_single {
+        bail!(BadUsage("--output names one file; several inputs need --out-dir".into()));
+    }
+    if options.report.is_some() && !is_single {
+        bail!(BadUsage("--report names one file; convert one input at a time".into()));
+    }
+    let overwrite = if options.force { Overwrite::Replace } else { Overwrite::Refuse };
+    for named in options.output.iter().chain(&options.report) {
+        refuse_standard_output(named)?;
+    }
+    let jobs: Vec<Job> = options
+        .inputs
+        .iter()
+        .map(|input| Job {
+            input: input.clone(),
+            output: output_of(options, input, recipe),
+            recipe: recipe.clone(),
+            threads: options.run.threads(),
+            device: options.device.unwrap_or_default(),
+            overwrite,
+            hash_input: options.report.is_some(),
+        })
+        .collect();
+    let mut targets: Vec<Target<'_>> = jobs
+        .iter()
+        .map(|job| Target { content: job.input.display().to_string(), path: &job.output })
+        .collect();
+    if let Some(report) = &options.report {
+        targets.push(Target { content: "the report".to_owned(), path: report });
+    }
+    refuse_collisions(&targets)?;
+    refuse_inputs(&targets, &options.inputs)?;
+    for target in &targets {
+        refuse_unfit(target.path, options.force)?;
+    }
+    for named in options.output.iter().chain(&options.report) {
+        refuse_missing_folder(named)?;
+    }
+    Ok(jobs)
+}
+
+/// `-` means standard output elsewhere; here it would be a file of that name.
+fn refuse_standard_output(named: &Path) -> anyhow::Result<()> {
+    if named == Path::new("-") {
+        bail!(BadUsage(
+            "`-`: nothing is written to standard output; name a file (`./-` for one called so)\n  \
+             `--json` prints the report"
+                .into()
+        ));
+    }
+    Ok(())
+}
+
+/// A file that will be written.
+struct Target<'a> {
+    content: String,
+    path: &'a Path,
+}
+
+fn refuse_collisions(targets: &[Target<'_>]) -> anyhow::Result<()> {
+    let mut places = BTreeMap::<PathBuf, &Target<'_>>::new();
+    for target in targets {
+        if let Some(other) = places.insert(place(target.path), target) {
+            bail!(BadUsage(format!(
+                "{} and {} would both become {}",
+                other.content,
+                target.content,
+                target.path.display()
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// The path with its folder in one spelling; the file need not exist.
+fn place(path: &Path) -> PathBuf {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    match (folder.canonicalize(), path.file_name()) {
+        (Ok(folder), Some(name)) => folder.join(name),
+        _ => path.to_owned(),
+    }
+}
+
+/// No input may be replaced, whichever job it belongs to.
+fn refuse_inputs(targets: &[Target<'_>], inputs: &[PathBuf]) -> anyhow::Result<()> {
+    let existing: Vec<_> = targets.iter().filter(|target| target.path.exists()).collect();
+    if existing.is_empty() {
+        return Ok(());
+    }
+    // An input that cannot be opened says so when its turn comes.
+    for source in inputs.iter().filter_map(|input| Source::open(input).ok()) {
+        for target in &existing {
+            if source.checkpoint.same_file_as(target.path) {
+                bail!(ConvertError::OutputIsInput { path: target.path.to_owned() });
+            }
+        }
+    }
+    Ok(())
+}
+
+fn refuse_unfit(target: &Path, is_forced: bool) -> anyhow::Result<()> {
+    if target.is_dir() {
+        bail!(BadUsage(format!(
+            "{}: is a folder\n  `--out-dir` writes into one",
+            target.display()
+        )));
+    }
+    if target.exists() && !is_forced {
+        bail!("{}: exists already\n  use `--force` to replace it", target.display());
+    }
+    Ok(())
+}
+
+/// A folder that is named by `--out-dir` is created; one inside the name of a file may be a slip.
+fn refuse_missing_folder(named: &Path) -> anyhow::Result<()> {
+    match place(named).parent() {
+        Some(folder) if !folder.is_dir() => bail!(
+            "{}: there is no folder {}\n  create it first, or use `--out-dir`, which does",
+            named.display(),
+            folder.display()
+        ),
+        _ => Ok(()),
+    }
+}
+
+fn output_of(options: &ConvertOptions, input: &Path, recipe: &Recipe) -> PathBuf {
+    // `.` and `..` have no name of their own; the folder that they stand for has one.
+    let named = match input.file_name() {
+        Some(_) => input.to_owned(),
+        None => input.canonicalize().unwrap_or_else(|_| input.to_owned()),
+    };
+    let default = default_output(&named, recipe);
+    match (&options.output, &options.out_dir) {
+        (Some(output), _) => output.clone(),
+        (None, Some(folder)) => folder.join(default.file_name().unwrap_or(default.as_os_str())),
+        (None, None) => default,
+    }
+}

@@ -1,0 +1,182 @@
+use std::collections::BTreeMap;
+
+use roundwise_convert::{Fate, Report, RoundingTotals, Scheme, TensorReport, client};
+
+use crate::console::width;
+use crate::table::Table;
+use crate::text::{bytes, counted, path, percent, plain, seconds};
+
+/// Reasons for keeping tensors that the summary lists.
+const REASONS_SHOWN: usize = 8;
+/// Layers with the largest error that the summary lists.
+const WORST_SHOWN: usize = 3;
+
+/// What a conversion did, for people.
+pub(super) fn describe(report: &Report) -> String {
+    let mut text = format!("{} → {}\n", path(&report.input), path(&report.output));
+    text += &format!(
+        "  {} (preset {}): {} converted, {} kept, {} removed\n",
+        report.architecture, report.preset, report.converted, report.kept, report.removed
+    );
+    text += &format!(
+        "  {} → {} in {}, {} of it for the final sync\n",
+        bytes(report.input_bytes),
+        bytes(report.output_bytes),
+        seconds(report.seconds),
+        seconds(report.sync_seconds),
+    );
+    text += &describe_schemes(report);
+    text += &report.rounding.as_ref().map(describe_rounding).unwrap_or_default();
+    for note in &report.notes {
+        text += &format!("  note: {}\n", plain(note));
+    }
+    text += &describe_kept(report);
+    text += &describe_worst(report);
+    text
+}
+
+/// Layers per scheme and who opens the file.
+fn describe_schemes(report: &Report) -> String {
+    let mut counts = BTreeMap::<String, (Scheme, usize)>::new();
+    for scheme in report.layers.iter().filter_map(|layer| layer.scheme) {
+        counts.entry(scheme.to_string()).or_insert((scheme, 0)).1 += 1;
+    }
+    let line = |(name, (scheme, count))| {
+        let opener = client(report.layout, scheme).name;
+        format!("  {}: {name}, opened by {opener}\n", counted(count, "weight"))
+    };
+    counts.into_iter().map(line).collect()
+}
+
+/// What learned rounding did, over all weights.
+fn describe_rounding(totals: &RoundingTotals) -> String {
+    let objective = match totals.objective_ratio {
+        Some(ratio) => format!("objective {} of nearest, ", percent(ratio)),
+        None => String::new(),
+    };
+    let mut text = format!(
+        "  method {} on {}: {objective}‖E‖ {:+.2} %; nearest codes stored for {} of {}\n",
+        totals.method,
+        totals.device,
+        (totals.weight_error_ratio - 1.0) * 100.0,
+        totals.kept_nearest,
+        counted(totals.layers, "weight"),
+    );
+    if totals.failed > 0 {
+        text += &format!(
+            "  warning: the search of {} failed; nearest codes are stored (`--report` says why)\n",
+            counted(totals.failed, "weight"),
+        );
+    }
+    if !totals.is_reproducible {
+        text += "  the last bits may differ from run to run on this device\n";
+    }
+    text
+}
+
+fn describe_kept(report: &Report) -> String {
+    let mut groups = BTreeMap::<(Fate, &str), Vec<&str>>::new();
+    for layer in report.layers.iter().filter(|layer| layer.decision != Fate::Quantize) {
+        let group = groups.entry((layer.decision, layer.reason.as_str())).or_default();
+        group.push(&layer.name);
+    }
+    let mut groups: Vec<_> = groups.into_iter().collect();
+    groups.sort_by(|a, b| b.1.len().cmp(&a.1.len()).then_with(|| a.0.cmp(&b.0)));
+    let mut table = Table::new(&["tensors", "", "because"]);
+    for ((decision, reason), names) in groups.iter().take(REASONS_SHOWN) {
+        let verb = match decision {
+            Fate::Quantize => "converted",
+            Fate::Copy => "kept",
+            Fate::Decode => "decoded",
+            Fate::Correct => "corrected",
+            Fate::Remove => "removed",
+        };
+        let because = match names[..] {
+            [name] => format!("{reason}: {name}"),
+            _ => (*reason).to_owned(),
+        };
+        table.row(vec![names.len().to_string(), verb.to_owned(), because]);
+    }
+    let mut text = if table.is_empty() { String::new() } else { table.render(width()) };
+    if groups.len() > REASONS_SHOWN {
+        text += &format!(
+            "  and {} (`roundwise plan` lists all)\n",
+            counted(groups.len() - REASONS_SHOWN, "more reason")
+        );
+    }
+    text
+}
+
+fn describe_worst(report: &Report) -> String {
+    let mut table = Table::new(&["largest errors", "scheme", "‖E‖/‖W‖"]);
+    for layer in report.worst_layers(WORST_SHOWN) {
+        table.row(vec![
+            layer.name.clone(),
+            layer.scheme.map(|scheme| scheme.to_string()).unwrap_or_default(),
+            layer.weight_error.map(percent).unwrap_or_default(),
+        ]);
+    }
+    if let Some(error) = report.weight_error {
+        table.row(vec!["all weights together".to_owned(), String::new(), percent(error)]);
+    }
+    table.render(width()) + &warn_of_ruined(report)
+}
+
+/// A relative error that no 8-bit scheme has unless its scale does not suit the matrix.
+const RUINED: f64 = 0.10;
+
+fn warn_of_ruined(report: &Report) -> String {
+    let is_ruined = |layer: &&TensorReport| layer.weight_error.is_some_and(|error| error > RUINED);
+    let ruined: Vec<&TensorReport> = report.layers.iter().filter(is_ruined).collect();
+    if ruined.is_empty() {
+        return String::new();
+    }
+    format!(
+        "  warning: {} lost more than {}: one scale covers values of very different size\n  {}\n",
+        counted(ruined.len(), "weight"),
+        percent(RUINED),
+        way_out(&ruined),
+    )
+}
+
+/// What is left to try for weights that their schemes do not suit.
+fn way_out(ruined: &[&TensorReport]) -> &'static str {
+    let is_tried = |name: &str| {
+        ruined.iter().any(|layer| layer.scheme.is_some_and(|scheme| scheme.to_string() == name))
+    };
+    match (is_tried("int8-row"), is_tried("fp8")) {
+        (false, false) => "`--scheme int8-row` or `fp8` suits them better",
+        (false, true) => {
+            "`--scheme int8-row` may suit them better; `--keep` keeps them as they are"
+        }
+        (true, false) => "`--scheme fp8` may suit them better; `--keep` keeps them as they are",
+        (true, true) => "`--keep` keeps them as they are",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use roundwise_convert::Fate;
+
+    #[test]
+    fn a_scheme_that_ruined_a_weight_is_not_recommended_for_it() {
+        let ruined = |scheme: &str| TensorReport {
+            name: "a.weight".to_owned(),
+            shape: vec![1, 1],
+            dtype: "F32",
+            decision: Fate::Quantize,
+            reason: String::new(),
+            scheme: Some(scheme.parse().unwrap()),
+            weight_error: Some(0.5),
+            rounding: None,
+            seconds: 0.0,
+            sums: None,
+        };
+        for scheme in ["int8", "int8-row", "fp8", "fp8-block-64"] {
+            let advice = way_out(&[&ruined(scheme)]);
+            assert!(!advice.contains(&format!("`--scheme {scheme}`")), "{scheme}: {advice}");
+        }
+        assert!(!way_out(&[&ruined("fp8"), &ruined("int8-row")]).contains("--scheme"));
+    }
+}
