@@ -53,16 +53,10 @@ pub(crate) struct MethodFlags {
     /// Random input rows that are multiplied at once
     #[arg(long, value_name = "N")]
     calibration_batch: Option<usize>,
-<<<<<<< HEAD
     /// What is added to the second moment of real inputs, as a share of its mean
     #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
     damping: Option<f64>,
-    /// Change of biases: none; by real inputs: inputs; by random ones: synthetic-plus,
-    /// synthetic-minus [default: none]
-    #[arg(long, value_name = "RULE")]
-=======
     #[arg(long, value_name = "RULE", help = bias_help())]
->>>>>>> safety
     bias_correction: Option<String>,
 }
 
@@ -76,7 +70,7 @@ fn effort_help() -> String {
 }
 
 fn bias_help() -> String {
-    choices("Change of biases by random inputs", BiasCorrection::NAMES) + " [default: none]"
+    choices("Change of biases by real or random inputs", BiasCorrection::NAMES) + " [default: none]"
 }
 
 /// `What it is: one, another, a third`

@@ -950,7 +950,6 @@ mod verify {
         assert_eq!(right.stdout + &right.stderr + &wrong.stdout + &wrong.stderr, "");
     }
 
-    const LAYER: &str = "blocks.0.ff.in";
     const WEIGHT: &str = "blocks.0.ff.in.weight";
     const SCALE: &str = "blocks.0.ff.in.weight_scale";
     const MARKER: &str = "blocks.0.ff.in.comfy_quant";

@@ -22,10 +22,22 @@ pub struct Job {
     pub threads: NonZeroUsize,
     /// Where learned rounding is computed.
     pub device: Device,
+    /// Statistics of the layers' inputs, for methods that look at them.
+    pub statistics: Option<StatisticsFile>,
     /// Whether an existing output is replaced.
     pub overwrite: Overwrite,
     /// Whether to hash the input, which reads it once more.
     pub hash_input: bool,
+}
+
+/// Statistics of the inputs of a model's layers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatisticsFile {
+    /// `*.stats.safetensors`, or an importance matrix of llama.cpp.
+    pub path: PathBuf,
+    /// Whether statistics that fit no layer are passed over, instead of refused as those of another
+    /// model.
+    pub may_be_partial: bool,
 }
 
 impl Job {

@@ -1,13 +1,14 @@
 use std::time::Instant;
 
 use half::bf16;
-use roundwise_rounding::RoundingError;
-use roundwise_scheme::{QuantizedMatrix, ScaleRule, SchemeError, Weight, choose_scales, measure};
+use roundwise_rounding::{Linear, RoundingError};
+use roundwise_scheme::{QuantizedMatrix, ScaleRule, SchemeError, choose_scales, measure};
 use roundwise_tensor_file::{Manifest, PIECE_BYTES, TensorFileWriter, TensorHeader, pieces};
 
 use crate::bias;
 use crate::buffers::Buffers;
 use crate::hash::hash_files;
+use crate::layer_inputs::LayerInputs;
 use crate::parallel::map_in_order;
 use crate::plan::NotFinite;
 use crate::rounder::Rounder;
@@ -29,7 +30,7 @@ use crate::{
 pub fn convert(job: &Job, watch: &dyn Watch) -> Result<Report, ConvertError> {
     let started = Instant::now();
     let source = open_source(job)?;
-    let rounder = Rounder::new(job, watch)?;
+    let rounder = Rounder::new(job, &source, watch)?;
     let mut not_finite = NotFinite::new();
     if let Rounding::Learned(_) = job.recipe.rounding() {
         // A search takes long; beginning it again because of another weight would be a waste.
@@ -82,6 +83,7 @@ pub fn check(job: &Job) -> Result<(), ConvertError> {
     let source = open_source(job)?;
     let plan = Plan::decide(&source, &job.recipe, &NotFinite::new())?;
     planned_manifest(&source, &plan)?;
+    LayerInputs::of_recipe(&job.recipe, job.statistics.as_ref(), &source)?;
     Ok(())
 }
 
@@ -139,13 +141,18 @@ impl Workshop<'_> {
             Decision::Quantize { scheme, .. } => {
                 let weight = self.source.load_into(header, buffers.take())?;
                 let memory = buffers.take();
+                let inputs = self.rounder.inputs_of(planned.layer())?;
+                let layer = Linear { weight: &weight.view(), inputs: inputs.as_ref() };
+                let bias = self.plan.corrected_bias(planned.layer());
                 let (rounded, rounding) = self
                     .rounder
-                    .round(header, &weight.view(), *scheme, memory)
+                    .round(header, layer, bias.is_some(), *scheme, memory)
                     .map_err(|error| self.stop(header, error))?;
                 report = report.measured(measure(&weight.view(), &rounded));
                 report.rounding = rounding;
-                self.correct_bias(planned.layer(), &weight.view(), &rounded)?;
+                if let Some(bias) = bias {
+                    self.correct_bias(bias, layer, &rounded)?;
+                }
                 for packed in self.plan.layout.pack(planned.layer(), rounded, planned.products) {
                     self.output.write(&packed.name, &packed.bytes)?;
                     buffers.keep(packed.bytes);
@@ -172,15 +179,13 @@ impl Workshop<'_> {
 
     fn correct_bias(
         &self,
-        layer: &str,
-        weight: &Weight<'_>,
+        bias: &TensorHeader,
+        layer: Linear<'_>,
         rounded: &QuantizedMatrix,
     ) -> Result<(), Stop> {
-        if let Some(bias) = self.plan.corrected_bias(layer) {
-            let correction = self.job.recipe.bias_correction();
-            let bytes = bias::corrected(correction, self.source, bias, weight.into(), rounded)?;
-            self.output.write(&bias.name, &bytes)?;
-        }
+        let correction = self.job.recipe.bias_correction();
+        let bytes = bias::corrected(correction, self.source, bias, layer, rounded)?;
+        self.output.write(&bias.name, &bytes)?;
         Ok(())
     }
 

@@ -8,10 +8,12 @@ use roundwise_scheme::{GridKind, Scheme, Tiling};
 use roundwise_tensor_file::{Dtype, Manifest, TensorFileError, TensorHeader, TensorSpec};
 
 use crate::decide::Rules;
+use crate::layer_inputs::LayerInputs;
 use crate::memory::peak_bytes;
 use crate::source::weight_kind;
 use crate::{
     BiasCorrection, ConvertError, Detected, Note, Preset, Reason, Recipe, Role, Rounding, Source,
+    StatisticsFile,
 };
 
 /// What a tensor becomes.
@@ -147,6 +149,27 @@ impl Plan {
             rounding: recipe.rounding(),
             bias_correction: recipe.bias_correction(),
         })
+    }
+
+    /// Notes the weights that statistics of inputs do not speak of.
+    ///
+    /// # Errors
+    /// When the statistics cannot be read, are of another model, or have nothing to do with the
+    /// recipe.
+    pub fn note_missing_statistics(
+        &mut self,
+        recipe: &Recipe,
+        file: Option<&StatisticsFile>,
+        source: &Source,
+    ) -> Result<(), ConvertError> {
+        let Some(inputs) = LayerInputs::of_recipe(recipe, file, source)? else { return Ok(()) };
+        let planned = self.quantized().map(|(planned, _)| planned);
+        let missing = planned.filter(|planned| !inputs.has(planned.layer()));
+        let weights: Vec<String> = missing.map(|planned| planned.header.name.clone()).collect();
+        if !weights.is_empty() {
+            self.notes.push(Note::WithoutStatistics { weights });
+        }
+        Ok(())
     }
 
     /// Names, dtypes, shapes and offsets of the output.

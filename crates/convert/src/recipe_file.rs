@@ -76,6 +76,14 @@ impl RecipeFile {
             .map_err(|error| RecipeError { complaints: vec![in_plain_words(&error.to_string())] })
     }
 
+    /// The same for a model with statistics of its inputs: where no method is named, they stand for
+    /// `activations`.
+    #[must_use]
+    pub fn with_statistics(mut self) -> Self {
+        self.method.get_or_insert_with(|| "activations".to_owned());
+        self
+    }
+
     /// The same, every key of it typed as a flag.
     #[must_use]
     pub fn typed_as_flags(mut self) -> Self {

@@ -20,6 +20,7 @@ fn job(folder: &TempDir) -> Job {
         recipe: Recipe::check(RecipeFile::default()).unwrap(),
         threads: NonZeroUsize::MIN,
         device: roundwise_convert::Device::default(),
+        statistics: None,
         overwrite: Overwrite::Refuse,
         hash_input: true,
     }

@@ -78,6 +78,7 @@ fn job(input: &Path, output: PathBuf, recipe: RecipeFile, threads: usize) -> Job
         recipe: Recipe::check(recipe).unwrap(),
         threads: NonZeroUsize::new(threads).unwrap(),
         device: Device::default(),
+        statistics: None,
         overwrite: Overwrite::Replace,
         hash_input: false,
     }

@@ -6,6 +6,7 @@ use roundwise_scheme::{Weight, WeightKind};
 use roundwise_tensor_file::{Dtype, TensorHeader, pieces};
 
 use super::codes::{self, Judged};
+use super::outputs::Outputs;
 use super::{Biases, Finding, LayerError};
 use crate::one_sided_markers::one_sided_markers;
 use crate::{ConvertError, Preset, Source};
@@ -15,6 +16,7 @@ pub(super) struct Comparison {
     pub(super) original: Source,
     pub(super) converted: Source,
     pub(super) biases: Biases,
+    pub(super) outputs: Option<Outputs>,
 }
 
 /// What became of one tensor of the original.
@@ -190,10 +192,16 @@ impl Comparison {
             Ok(judged) => judged,
             Err(problem) => return wrong(problem),
         };
+        let outputs = match &self.outputs {
+            Some(outputs) => outputs.errors(layer_of(&before.name), &weight.view(), &matrix)?,
+            None => None,
+        };
         let layer = LayerError {
             name: before.name.clone(),
             scheme: matrix.scheme().to_string(),
             weight_error: error.relative(),
+            output_error: outputs.map(|[stored, _]| stored),
+            nearest_output_error: outputs.map(|[_, nearest]| nearest),
             largest_step: largest_step.at_weight,
         };
         Ok(Outcome::Layer(layer, problem))

@@ -62,6 +62,13 @@ fn describe_rounding(totals: &RoundingTotals) -> String {
         totals.kept_nearest,
         counted(totals.layers, "weight"),
     );
+    if let (Some(stored), Some(nearest)) = (totals.output_error, totals.nearest_output_error) {
+        text += &format!(
+            "  outputs: mean relative error² {stored:.3e}, of nearest codes {nearest:.3e} ({})\n",
+            percent(if nearest > 0.0 { stored / nearest } else { 1.0 }),
+        );
+    }
+    text += &describe_without_statistics(&totals.without_statistics);
     if totals.failed > 0 {
         text += &format!(
             "  warning: the search of {} failed; nearest codes are stored (`--report` says why)\n",
@@ -72,6 +79,21 @@ fn describe_rounding(totals: &RoundingTotals) -> String {
         text += "  the last bits may differ from run to run on this device\n";
     }
     text
+}
+
+/// Layers that the statistics do not speak of.
+fn describe_without_statistics(names: &[String]) -> String {
+    const SHOWN: usize = 4;
+    if names.is_empty() {
+        return String::new();
+    }
+    let shown: Vec<String> = names.iter().take(SHOWN).map(|name| plain(name)).collect();
+    let more = if names.len() > SHOWN { ", …" } else { "" };
+    format!(
+        "  warning: no statistics for {}, nearest codes are stored: {}{more}\n",
+        counted(names.len(), "weight"),
+        shown.join(", "),
+    )
 }
 
 fn describe_kept(report: &Report) -> String {
