@@ -171,10 +171,10 @@ class CollectorTest(unittest.TestCase):
             self.assertLessEqual(found, 2 * best + 1e-4 * exact.norm(), name)
 
     def test_memory_is_bounded_by_sketching(self):
-        with collect(self.model, memory=60_000, rank=2) as collector:
+        with collect(self.model, memory=250_000, rank=2) as collector:
             self.run_model()
-            self.assertLessEqual(collector.most_bytes, 60_000)
-            self.assertLessEqual(collector.memory_bytes(), 60_000)
+            self.assertLessEqual(collector.most_bytes, 250_000)
+            self.assertLessEqual(collector.memory_bytes(), 250_000)
             kinds = {layer.name: layer.kind for layer in collector.layers}
         self.assertEqual((kinds["query"], kinds["wide"]), ("full", "factor"))
 
