@@ -51,7 +51,7 @@ FULL_LIMIT = 4096
 MEMORY_LIMIT = 4 << 30
 RANK = 64
 
-# Products are taken of so many rows at once: fewer would spend the time on adding to the sums.
+# Products are taken of up to so many rows at once: with fewer, adding to the sums takes the time.
 BUFFER_ROWS = 1024
 # Rows of blocks of a symmetric product; only blocks on and below the diagonal are computed.
 BLOCK = 256
@@ -74,11 +74,11 @@ class Sums:
         self.count = 0
         self.pivot = None
         self.sum = torch.zeros(columns, dtype=self.wide, device=device)
-        self.squares = self.products = self.sketch = self.test = self.buffer = self.staged = None
+        self.squares = self.products = self.sketch = self.test = self.staged = None
+        self.buffer = torch.empty(buffer_rows(columns, kind), columns, device=device)
         self.buffered = 0
         if kind == FULL:
             self.products = torch.zeros(columns, columns, device=device)
-            self.buffer = torch.empty(buffer_rows(columns), columns, device=device)
         else:
             self.squares = torch.zeros(columns, dtype=self.wide, device=device)
         if kind == FACTOR:
@@ -124,7 +124,7 @@ class Sums:
             self.pivot = finite.float().mean(0) if len(finite) else None
         # Also where the rows are not changed by it: a copy stays as it is.
         pivot = rows.new_zeros(()) if self.pivot is None else self.pivot
-        if self.buffer is not None and len(rows) <= len(self.buffer):
+        if len(rows) <= len(self.buffer):
             if self.buffered + len(rows) > len(self.buffer):
                 self.flush()
             place = self.buffer[self.buffered : self.buffered + len(rows)]
@@ -135,7 +135,7 @@ class Sums:
     def commit(self):
         """Adds what is staged."""
         staged, self.staged = self.staged, None
-        if self.buffer is not None and len(staged) <= len(self.buffer):
+        if len(staged) <= len(self.buffer):
             self.buffered += len(staged)
             return
         self.flush()
@@ -195,7 +195,10 @@ class Sums:
         return sums_bytes(self.columns, self.kind, self.rank)
 
 
-def buffer_rows(columns):
+def buffer_rows(columns, kind):
+    if kind != FULL:
+        # About what a sketch of the default rank takes.
+        return BUFFER_ROWS // 4
     # Half of what a matrix takes, or 2 MiB where that is little.
     return min(BUFFER_ROWS, max(columns // 2, (1 << 19) // columns))
 
@@ -206,10 +209,8 @@ def sketch_columns(columns, rank):
 
 
 def sums_bytes(columns, kind, rank):
-    if kind == FULL:
-        return 4 * columns * (columns + buffer_rows(columns) + 3)
-    sketches = 2 * sketch_columns(columns, min(rank, columns)) if kind == FACTOR else 0
-    return 4 * columns * (sketches + 5)
+    sums = {FULL: columns, FACTOR: 2 * sketch_columns(columns, rank), DIAGONAL: 2}[kind]
+    return 4 * columns * (sums + buffer_rows(columns, kind) + 5)
 
 
 def test_matrix(columns, rank):
@@ -380,9 +381,8 @@ class Collector:
         self.choose_kinds(full_limit, memory)
         for layer in self.layers:
             self.check_earlier(layer)
-        hook = self.hook_of
         self.handles = [
-            layer.module.register_forward_pre_hook(hook(layer), with_kwargs=True)
+            layer.module.register_forward_pre_hook(self.hook_of(layer), with_kwargs=True)
             for layer in self.layers
         ]
         self.handles.append(model.register_forward_pre_hook(self.count_call))
@@ -436,8 +436,8 @@ class Collector:
             x = arguments[0] if arguments else keywords.get("input", keywords.get("x"))
             if torch.is_tensor(x) and x.is_floating_point() and x.numel():
                 # Sums outlive inference mode, and must not be taken in F16.
-                device = x.device.type
-                with torch.inference_mode(False), torch.no_grad(), torch.autocast(device, enabled=False):
+                in_full = torch.autocast(x.device.type, enabled=False)
+                with torch.inference_mode(False), torch.no_grad(), in_full:
                     self.see(layer, x)
             self.seconds += time.perf_counter() - begin
 
@@ -482,7 +482,8 @@ class Collector:
                 self.groups.append(group.split())
         for group in self.groups:
             group.sums.flush()
-        made = {layer.name: layer for layer in self.layers if layer.group and layer.group.sums.count}
+        called = [layer for layer in self.layers if layer.group and layer.group.sums.count]
+        made = {layer.name: layer for layer in called}
         entries = {}
         shapes = dict(self.earlier.layers) if self.earlier else {}
         for name in shapes:
@@ -648,7 +649,8 @@ class SideCar:
 
     def entries(self, name):
         """The layer as it is, for another file."""
-        names = [f"{name}.{part}" for part in ("count", "mean", "second_moment", "factor", "covariance")]
+        parts = ("count", "mean", "second_moment", "factor", "covariance")
+        names = [f"{name}.{part}" for part in parts]
         return {
             name: (
                 self.header[name]["dtype"],

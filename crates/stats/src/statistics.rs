@@ -34,9 +34,6 @@ impl Statistics {
     /// Whatever the file's structure says that is not so; see [`StatsErrorKind`](Kind). Numbers are
     /// checked when their layer is read.
     pub fn open(path: &Path) -> Result<Self, StatsError> {
-        if path.is_dir() {
-            return Self::open_side_car(path);
-        }
         let file = PlainFile::open(path)?;
         let mut start = [0; 9];
         let known = file.bytes().min(start.len() as u64) as usize;
