@@ -74,6 +74,10 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     command::output(python.command(&[]).arg(golden).arg("--check"))?;
     command::output(python.command(&[]).arg(workspace.path("xtask/clients/self_test.py")))?;
 
+    if python.imports("torch, safetensors") {
+        let test = workspace.path("crates/stats/collector/test_collector.py");
+        command::output(python.command(&[]).arg(test))?;
+    }
     let has_kitchen = python.imports("torch, comfy_kitchen");
     ensure!(options.short || has_kitchen, "comfy-kitchen does not import in this Python");
     let binary =

@@ -51,7 +51,7 @@ FULL_LIMIT = 4096
 MEMORY_LIMIT = 4 << 30
 RANK = 64
 
-# Products are taken of so many rows at once: fewer would spend the time on adding to the sums.
+# Products are taken of up to so many rows at once: with fewer, adding to the sums takes the time.
 BUFFER_ROWS = 1024
 # Rows of blocks of a symmetric product; only blocks on and below the diagonal are computed.
 BLOCK = 256
@@ -74,11 +74,11 @@ class Sums:
         self.count = 0
         self.pivot = None
         self.sum = torch.zeros(columns, dtype=self.wide, device=device)
-        self.squares = self.products = self.sketch = self.test = self.buffer = None
+        self.squares = self.products = self.sketch = self.test = self.staged = None
+        self.buffer = torch.empty(buffer_rows(columns, kind), columns, device=device)
         self.buffered = 0
         if kind == FULL:
             self.products = torch.zeros(columns, columns, device=device)
-            self.buffer = torch.empty(buffer_rows(columns), columns, device=device)
         else:
             self.squares = torch.zeros(columns, dtype=self.wide, device=device)
         if kind == FACTOR:
@@ -90,6 +90,7 @@ class Sums:
         """An independent one with the same content."""
         other = object.__new__(Sums)
         other.__dict__.update(self.__dict__)
+        other.staged = None
         for name in ("sum", "squares", "products", "sketch", "buffer"):
             value = getattr(self, name)
             setattr(other, name, None if value is None else value.clone())
@@ -113,17 +114,33 @@ class Sums:
                 product -= mean[:, None] * (mean @ test)
             self.sketch.copy_(product * count)
 
-    def add(self, rows):
-        """Adds inputs [m, n], of any floating dtype."""
-        if self.buffer is None or len(rows) >= len(self.buffer):
-            self.flush()
-            for part in rows.split(4 * BUFFER_ROWS):
-                self.take(part.to(self.device, torch.float32, copy=True))
+    def stage(self, rows):
+        """Keeps inputs [m, n] of any floating dtype, without counting them before `commit`."""
+        rows = rows.to(self.device)
+        if rows.dtype not in (torch.float32, torch.bfloat16, torch.float16):
+            rows = rows.float()
+        if self.pivot is None:
+            finite = rows[torch.isfinite(rows).all(1)]
+            self.pivot = finite.float().mean(0) if len(finite) else None
+        # Also where the rows are not changed by it: a copy stays as it is.
+        pivot = rows.new_zeros(()) if self.pivot is None else self.pivot
+        if len(rows) <= len(self.buffer):
+            if self.buffered + len(rows) > len(self.buffer):
+                self.flush()
+            place = self.buffer[self.buffered : self.buffered + len(rows)]
+            self.staged = torch.sub(rows, pivot, out=place)
+        else:
+            self.staged = torch.sub(rows, pivot).float()
+
+    def commit(self):
+        """Adds what is staged."""
+        staged, self.staged = self.staged, None
+        if len(staged) <= len(self.buffer):
+            self.buffered += len(staged)
             return
-        if self.buffered + len(rows) > len(self.buffer):
-            self.flush()
-        self.buffer[self.buffered : self.buffered + len(rows)].copy_(rows)
-        self.buffered += len(rows)
+        self.flush()
+        for part in staged.split(4 * BUFFER_ROWS):
+            self.take(part)
 
     def flush(self):
         if self.buffered:
@@ -131,20 +148,15 @@ class Sums:
             self.take(rows)
 
     def take(self, rows):
-        """Sums up F32 rows, which it may destroy."""
+        """Sums up rows less the pivot."""
         total = rows.sum(0)
         # One infinity or NaN anywhere shows in the sum of its column.
         if not torch.isfinite(total).all():
             kept = rows[torch.isfinite(rows).all(1)]
             self.ignored += len(rows) - len(kept)
-            if not len(kept):
-                return
             rows, total = kept, kept.sum(0)
-        if self.pivot is None:
-            self.pivot = total / len(rows)
-        rows -= self.pivot
         self.count += len(rows)
-        self.sum += total.to(self.wide) - len(rows) * self.pivot.to(self.wide)
+        self.sum += total
         if self.squares is not None:
             self.squares += rows.square().sum(0)
         if self.kind == FULL:
@@ -183,8 +195,12 @@ class Sums:
         return sums_bytes(self.columns, self.kind, self.rank)
 
 
-def buffer_rows(columns):
-    return max(64, min(BUFFER_ROWS, columns // 2))
+def buffer_rows(columns, kind):
+    if kind != FULL:
+        # About what a sketch of the default rank takes.
+        return BUFFER_ROWS // 4
+    # Half of what a matrix takes, or 2 MiB where that is little.
+    return min(BUFFER_ROWS, max(columns // 2, (1 << 19) // columns))
 
 
 def sketch_columns(columns, rank):
@@ -193,10 +209,8 @@ def sketch_columns(columns, rank):
 
 
 def sums_bytes(columns, kind, rank):
-    if kind == FULL:
-        return 4 * columns * (columns + buffer_rows(columns) + 3)
-    sketches = 2 * sketch_columns(columns, min(rank, columns)) if kind == FACTOR else 0
-    return 4 * columns * (sketches + 5)
+    sums = {FULL: columns, FACTOR: 2 * sketch_columns(columns, rank), DIAGONAL: 2}[kind]
+    return 4 * columns * (sums + buffer_rows(columns, kind) + 5)
 
 
 def test_matrix(columns, rank):
@@ -240,26 +254,24 @@ def leading_directions(product, test, rank):
 class Group:
     """Layers that have had the same inputs so far, and their one set of sums.
 
-    Query, key and value read the same tensor; summing it up once saves most of the time. `pending`
-    holds rows that some of the layers have shown and others not yet: only when all have are they
-    added. A layer that shows something else instead leaves with a copy of the sums as they were."""
+    Query, key and value read the same tensor; summing it up once saves most of the time. Rows that
+    only some of the layers have shown yet are staged, and added when all have. A layer that shows
+    something else instead leaves with a copy of the sums as they were."""
 
     def __init__(self, sums, begun):
         # `begun` tells what the sums began with.
         self.sums, self.begun, self.layers, self.calls = sums, begun, [], 0
-        self.pending, self.shown = None, set()
+        # Layers that have shown what is staged.
+        self.shown = set()
         # Of what the latest call showed.
         self.identity = None
 
     def show(self, layer, x, rows):
-        """A call of one of the layers, with nothing pending."""
+        """A call of one of the layers, with nothing staged."""
         self.calls += 1
         self.identity = Identity(x)
-        if len(self.layers) == 1:
-            self.sums.add(rows)
-        else:
-            # A copy: nobody promises that the tensor stays as it is.
-            self.pending, self.shown = rows.to(torch.float32, copy=True), {layer}
+        self.sums.stage(rows)
+        self.show_again(layer)
 
     def show_again(self, layer):
         """The same inputs, at another layer."""
@@ -268,11 +280,11 @@ class Group:
             self.settle()
 
     def settle(self):
-        self.sums.add(self.pending)
-        self.pending, self.shown = None, set()
+        self.sums.commit()
+        self.shown = set()
 
     def split(self):
-        """Parts the layers that have shown the pending rows from the others, who get a group."""
+        """Parts the layers that have shown what is staged from the others, who get a group."""
         others = Group(self.sums.copy(), self.begun)
         others.layers = [layer for layer in self.layers if layer not in self.shown]
         others.calls = self.calls
@@ -369,9 +381,8 @@ class Collector:
         self.choose_kinds(full_limit, memory)
         for layer in self.layers:
             self.check_earlier(layer)
-        hook = self.hook_of
         self.handles = [
-            layer.module.register_forward_pre_hook(hook(layer), with_kwargs=True)
+            layer.module.register_forward_pre_hook(self.hook_of(layer), with_kwargs=True)
             for layer in self.layers
         ]
         self.handles.append(model.register_forward_pre_hook(self.count_call))
@@ -425,8 +436,8 @@ class Collector:
             x = arguments[0] if arguments else keywords.get("input", keywords.get("x"))
             if torch.is_tensor(x) and x.is_floating_point() and x.numel():
                 # Sums outlive inference mode, and must not be taken in F16.
-                device = x.device.type
-                with torch.inference_mode(False), torch.no_grad(), torch.autocast(device, enabled=False):
+                in_full = torch.autocast(x.device.type, enabled=False)
+                with torch.inference_mode(False), torch.no_grad(), in_full:
                     self.see(layer, x)
             self.seconds += time.perf_counter() - begin
 
@@ -438,7 +449,7 @@ class Collector:
             group = layer.group = self.group_of(layer, x)
             if group.calls:
                 return
-        if group.pending is not None:
+        if group.shown:
             if layer not in group.shown and group.identity.matches(x):
                 group.show_again(layer)
                 return
@@ -467,9 +478,12 @@ class Collector:
 
         May be called at any time; collecting goes on."""
         for group in list(self.groups):
-            if group.pending is not None:
+            if group.shown:
                 self.groups.append(group.split())
-        made = {layer.name: layer for layer in self.layers if layer.group and layer.group.sums.count}
+        for group in self.groups:
+            group.sums.flush()
+        called = [layer for layer in self.layers if layer.group and layer.group.sums.count]
+        made = {layer.name: layer for layer in called}
         entries = {}
         shapes = dict(self.earlier.layers) if self.earlier else {}
         for name in shapes:
@@ -483,7 +497,7 @@ class Collector:
         counts = [entry[2]() for name, entry in entries.items() if name.endswith(".count")]
         samples = max(int.from_bytes(count, "little") for count in counts)
         try:
-            write_side_car(path, shapes, entries, samples)
+            write_side_car(path, shapes, entries, samples, self.earlier)
         finally:
             self.computed = None, None
         print(self.report(path, made), file=sys.stderr)
@@ -635,7 +649,8 @@ class SideCar:
 
     def entries(self, name):
         """The layer as it is, for another file."""
-        names = [f"{name}.{part}" for part in ("count", "mean", "second_moment", "factor", "covariance")]
+        parts = ("count", "mean", "second_moment", "factor", "covariance")
+        names = [f"{name}.{part}" for part in parts]
         return {
             name: (
                 self.header[name]["dtype"],
@@ -659,8 +674,8 @@ def as_bytes(tensor):
     return (ctypes.c_char * size).from_address(tensor.data_ptr())
 
 
-def write_side_car(path, shapes, entries, samples):
-    """Writes a safetensors file beside `path` and renames it."""
+def write_side_car(path, shapes, entries, samples, earlier):
+    """Writes a safetensors file beside `path` and renames it; `earlier` may be what it replaces."""
     names = sorted(shapes, key=str.encode)
     listed = "".join(f"{name} {shapes[name][0]} {shapes[name][1]}\n" for name in names)
     header = {
@@ -694,7 +709,13 @@ def write_side_car(path, shapes, entries, samples):
             file.flush()
             os.fsync(file.fileno())
         os.chmod(partial.name, 0o666 & ~current_umask())
+        is_own = earlier is not None and path.exists() and os.path.samefile(path, earlier.path)
+        if is_own:
+            # Windows replaces no open file. What is still unread there has just been copied.
+            earlier.file.close()
         os.replace(partial.name, path)
+        if is_own:
+            earlier.__init__(path)
     except BaseException:
         os.unlink(partial.name)
         raise

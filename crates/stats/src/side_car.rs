@@ -34,13 +34,10 @@ struct Parts {
 }
 
 impl SideCar {
-    /// Opens a side-car and checks all of its header.
-    pub(crate) fn open(
-        path: &Path,
-    ) -> Result<(Self, Vec<LayerShape>, BTreeMap<String, String>), StatsError> {
+    /// Opens a side-car and checks all of its header; also gives the layers, sorted by module.
+    pub(crate) fn open(path: &Path) -> Result<(Self, Vec<LayerShape>), StatsError> {
         let checkpoint = Checkpoint::open(path)?;
-        let metadata = checkpoint.metadata().clone();
-        let layers = checked_metadata(&metadata).map_err(|kind| kind.at(path))?;
+        let layers = checked_metadata(checkpoint.metadata()).map_err(|kind| kind.at(path))?;
         let mut parts: Vec<Parts> = layers.iter().map(|_| Parts::default()).collect();
         for tensor in checkpoint.tensors() {
             let slot = find_slot(&layers, &mut parts, &tensor.name)
@@ -50,7 +47,11 @@ impl SideCar {
         for (layer, parts) in layers.iter().zip(&parts) {
             parts.check(layer.columns).map_err(|kind| kind.at_layer(path, &layer.module))?;
         }
-        Ok((Self { checkpoint, parts }, layers, metadata))
+        Ok((Self { checkpoint, parts }, layers))
+    }
+
+    pub(crate) fn tool(&self) -> &str {
+        self.checkpoint.metadata().get("tool").map_or("", String::as_str)
     }
 
     pub(crate) fn knowledge(&self, position: usize) -> Knowledge {

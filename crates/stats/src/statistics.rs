@@ -18,7 +18,6 @@ use crate::{Knowledge, LayerShape, LayerStatistics, LayerSummary, StatsError};
 pub struct Statistics {
     path: PathBuf,
     layers: Vec<LayerShape>,
-    tool: String,
     source: Source,
 }
 
@@ -35,9 +34,6 @@ impl Statistics {
     /// Whatever the file's structure says that is not so; see [`StatsErrorKind`](Kind). Numbers are
     /// checked when their layer is read.
     pub fn open(path: &Path) -> Result<Self, StatsError> {
-        if path.is_dir() {
-            return Self::open_side_car(path);
-        }
         let file = PlainFile::open(path)?;
         let mut start = [0; 9];
         let known = file.bytes().min(start.len() as u64) as usize;
@@ -54,15 +50,13 @@ impl Statistics {
     }
 
     fn open_side_car(path: &Path) -> Result<Self, StatsError> {
-        let (side_car, layers, metadata) = SideCar::open(path)?;
-        let tool = metadata.get("tool").cloned().unwrap_or_default();
-        Ok(Self { path: path.to_owned(), layers, tool, source: Source::SideCar(side_car) })
+        let (side_car, layers) = SideCar::open(path)?;
+        Ok(Self { path: path.to_owned(), layers, source: Source::SideCar(side_car) })
     }
 
     fn of_importance(path: &Path, matrix: ImportanceMatrix) -> Result<Self, StatsError> {
         let layers = matrix.shapes();
-        let tool = "llama.cpp".to_owned();
-        Ok(Self { path: path.to_owned(), layers, tool, source: Source::Importance(matrix) })
+        Ok(Self { path: path.to_owned(), layers, source: Source::Importance(matrix) })
     }
 
     /// The path that was opened.
@@ -77,7 +71,10 @@ impl Statistics {
 
     /// Who made them.
     pub fn tool(&self) -> &str {
-        &self.tool
+        match &self.source {
+            Source::SideCar(side_car) => side_car.tool(),
+            Source::Importance(_) => "llama.cpp",
+        }
     }
 
     /// [`fingerprint`](crate::fingerprint) of the layers.
