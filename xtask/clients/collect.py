@@ -16,7 +16,6 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "crates" / "stats" / "collector"))
 
 import torch
-from tokenizers import Tokenizer
 
 import outputs
 from roundwise_collect import collect
@@ -70,11 +69,8 @@ def main():
     parser.add_argument("-o", "--output", required=True)
     options = parser.parse_args()
 
-    tokenizer = Tokenizer.from_file(options.tokenizer)
-    tokenizer.no_padding()
-    tokenizer.enable_truncation(outputs.MOST_TOKENS)
-    texts = Path(options.texts).read_text("utf-8", "replace").splitlines()
-    texts = texts[options.first : options.first + options.count]
+    tokenizer = outputs.tokenizer_of(options.tokenizer)
+    texts = outputs.read_texts(options.texts, options.first, options.count)
     batches = [torch.tensor(tokenizer.encode(text).ids) for text in texts]
     model = Model(options.model)
     plain = collecting = 0.0

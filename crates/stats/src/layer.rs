@@ -15,7 +15,7 @@ pub struct LayerStatistics {
     second: SecondMoment,
 }
 
-/// What is known of H = E[x xᵀ] beyond its diagonal.
+/// What is known of H = `E[x xᵀ]` beyond its diagonal.
 #[derive(Clone, Debug, PartialEq)]
 pub enum SecondMoment {
     /// Nothing.
@@ -50,8 +50,8 @@ pub enum Knowledge {
 
 impl LayerStatistics {
     /// - `count`: inputs that were seen, at least 1
-    /// - `mean`: E[x], where it is known; a full second moment needs it
-    /// - `diagonal`: E[x_j²] for every column j, not about the mean
+    /// - `mean`: `E[x]`, where it is known; a full second moment needs it
+    /// - `diagonal`: `E[x_j²]` for every column j, not about the mean
     ///
     /// # Errors
     /// The first contradiction that is found; see the type.
@@ -76,12 +76,12 @@ impl LayerStatistics {
         self.diagonal.len()
     }
 
-    /// μ = E[x] `[n]`; old importance matrices do not know it.
+    /// μ = `E[x]` `[n]`; old importance matrices do not know it.
     pub fn mean(&self) -> Option<&[f32]> {
         self.mean.as_deref()
     }
 
-    /// E[x_j²] `[n]`: the diagonal of H.
+    /// `E[x_j²]` `[n]`: the diagonal of H.
     pub fn diagonal(&self) -> &[f32] {
         &self.diagonal
     }
@@ -201,7 +201,7 @@ impl LayerStatistics {
         }
     }
 
-    /// E[x²] ≥ E[x]².
+    /// `E[x²]` ≥ `E[x]`².
     fn check_mean(&self, mean: &[f32]) -> Result<(), Kind> {
         let slack = CONTRADICTION * self.diagonal.iter().fold(0.0_f32, |a, &b| a.max(b)) * 1e-3;
         for (column, (&mean, &second_moment)) in mean.iter().zip(&self.diagonal).enumerate() {

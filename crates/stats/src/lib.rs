@@ -1,8 +1,8 @@
 //! Statistics of the real inputs of a model's layers: side-car file, merging, importance matrices
 //! of llama.cpp, the collector.
 //!
-//! For every layer: how many inputs x were seen, E[x], and as much of H = E[x xᵀ] as is worth its
-//! place ([`SecondMoment`]). `docs/statistics.md` describes the file and has the formulas.
+//! For every layer: how many inputs x were seen, their mean, and as much of H = `E[x xᵀ]` as is worth
+//! its place ([`SecondMoment`]). `docs/statistics.md` describes the file and has the formulas.
 //!
 //! ```no_run
 //! use roundwise_stats::{Fit, Statistics, layers_of};

@@ -1,3 +1,4 @@
+use anyhow::bail;
 use roundwise_convert::{COLLECTOR, LayerSummary, Merge, Overwrite, Statistics};
 use serde_json::json;
 
@@ -86,6 +87,9 @@ fn warn_of_few_samples(layers: &[LayerSummary]) -> String {
 }
 
 fn merge(options: &StatsMergeOptions) -> anyhow::Result<()> {
+    if options.output.exists() && !options.force {
+        bail!("{}: exists already\n  use `--force` to replace it", path(&options.output));
+    }
     let sources = options.statistics.iter().map(|path| Statistics::open(path));
     let sources = sources.collect::<Result<Vec<_>, _>>()?;
     let merge = Merge::plan(&sources)?;

@@ -1,4 +1,4 @@
-//! Importance matrices of llama.cpp: E[x_j²] of every layer's inputs, in its own two containers.
+//! Importance matrices of llama.cpp: `E[x_j²]` of every layer's inputs, in its own two containers.
 //!
 //! # Source
 //! llama.cpp, `tools/imatrix/imatrix.cpp`: `save_imatrix`, `save_imatrix_legacy`.
