@@ -161,9 +161,10 @@ fn marker_json(scheme: Scheme, products: Products) -> String {
 
 fn code_dtype(grid: GridKind) -> Dtype {
     match grid {
+        GridKind::E2m1 => Dtype::U8,
         GridKind::E4m3 => Dtype::F8E4M3,
         GridKind::E5m2 => Dtype::F8E5M2,
-        GridKind::Int8 => Dtype::I8,
+        GridKind::Int4 | GridKind::Int8 => Dtype::I8,
         GridKind::F16 => Dtype::F16,
         GridKind::Bf16 => Dtype::BF16,
     }
