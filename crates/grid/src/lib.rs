@@ -6,7 +6,8 @@
 //!   become types.
 //! - [`E8m0`] are the powers of two that scales can be stored as.
 //! - The slice functions ([`encode_slice`], [`encode_scaled`], [`encode_bf16_slice`],
-//!   [`decode_scaled`], [`encode_measured`], [`measure`], [`absmax`] and the `widen_…` family) use
+//!   [`decode_scaled`], [`encode_measured`], [`measure`], [`absmax`], their relatives with a scale
+//!   for [each](encode_each) value or [tile](absmax_tiles), and the `widen_…` family) use
 //!   the widest vectors that the CPU offers and give the same bits on every CPU.
 //!
 //! Three rules hold for every grid and every encoder: codes saturate at ±`MAX`, ties go to the
@@ -28,6 +29,7 @@ mod kind;
 mod map;
 mod small_float;
 mod squares;
+mod tiles;
 mod vectors;
 mod widen;
 
@@ -45,5 +47,6 @@ pub use int4::Int4;
 pub use int8::Int8;
 pub use kind::{GridKind, GridVisitor};
 pub use squares::{Squares, encode_measured, measure};
+pub use tiles::{absmax_tiles, decode_each, encode_each, measure_each};
 pub use vectors::vectorized;
 pub use widen::{widen_bf16, widen_f16, widen_f32, widen_f64};

@@ -57,8 +57,9 @@ fn whole_file(name: &str) -> Vec<u8> {
     };
     match name {
         "file-comfy-fp8-metadata" => {
-            metadata
-                .extend(Layout::Comfy.header_entry([("blk.lin", fp8, Products::Any)].into_iter()));
+            metadata.extend(
+                Layout::Comfy.header_entry([("blk.lin", fp8, [2, 4], Products::Any)].into_iter()),
+            );
         }
         "file-legacy-fp8-marker-2" => {
             tensors.extend(Layout::ComfyLegacy.file_tensors("", Products::FullPrecision))
@@ -155,7 +156,7 @@ fn marker_texts_of_other_writers_come_back() {
         assert_eq!(Marker::from_json(text.as_bytes()).unwrap().to_json(), text);
     });
     let long = r#"{"format": "mxfp8", "group_size": 32, "orig_dtype": "torch.bfloat16", "orig_shape": [20, 40]}"#;
-    let short = r#"{"format": "mxfp8", "group_size": 32}"#;
+    let short = r#"{"format": "mxfp8", "group_size": 32, "orig_shape": [20, 40]}"#;
     assert_eq!(Marker::from_json(long.as_bytes()).unwrap().to_json(), short);
     let nested = r#"{"format": "int8_tensorwise", "params": {"convrot": true, "per_row": false}, "per_row": true}"#;
     let flat = r#"{"format": "int8_tensorwise", "convrot": true, "per_row": true}"#;
@@ -190,7 +191,7 @@ fn header_entry_of_several_layers() {
         [("b.1", "int8-row", Products::Any), ("a \"q\"", "fp8-block-64", Products::FullPrecision)];
     let layers = layers
         .into_iter()
-        .map(|(layer, scheme, products)| (layer, scheme.parse().unwrap(), products));
+        .map(|(layer, scheme, products)| (layer, scheme.parse().unwrap(), [2, 2], products));
     let (key, value) = Layout::Comfy.header_entry(layers).unwrap();
     assert_eq!(key, "_quantization_metadata");
     assert_eq!(

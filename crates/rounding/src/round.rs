@@ -45,7 +45,7 @@ pub fn round(
     options.check()?;
     let layer = Layer::new(weight, scheme, rule)?;
     let projection = Projection::of(options.objective, &layer, options.effort, engine, seed)?;
-    scheme.grid.visit(Round { layer, projection, options, engine, seed, watch })
+    scheme.grid().visit(Round { layer, projection, options, engine, seed, watch })
 }
 
 struct Round<'a> {
