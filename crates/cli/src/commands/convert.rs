@@ -348,7 +348,10 @@ fn describe_worst(report: &Report) -> String {
 const RUINED: f64 = 0.10;
 
 fn warn_of_ruined(report: &Report) -> String {
-    let errors = report.layers.iter().filter_map(|layer| layer.weight_error);
+    // Four bits lose as much as that everywhere.
+    let has_8_bits = |name: &String| name.parse::<Scheme>().is_ok_and(|it| it.code_bits() >= 8);
+    let layers = report.layers.iter().filter(|layer| layer.scheme.as_ref().is_some_and(has_8_bits));
+    let errors = layers.filter_map(|layer| layer.weight_error);
     match errors.filter(|error| *error > RUINED).count() {
         0 => String::new(),
         count => format!(
