@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 
 use roundwise_compute::Device;
 use roundwise_layout::Layout;
-use roundwise_scheme::{GridKind, Scheme, Tiling};
+use roundwise_scheme::{GridKind, ScaleStorage, Tiling};
 use roundwise_tensor_file::Overwrite;
 
 use crate::Recipe;
@@ -81,7 +81,17 @@ fn own_ending(recipe: &Recipe) -> String {
 /// What the published system of a method puts behind the base of a name. The first four know FP8
 /// with one scale alone.
 fn published_ending(recipe: &Recipe) -> Option<String> {
-    let Scheme { grid, tiling } = recipe.scheme();
+    let scheme = recipe.scheme();
+    let (grid, tiling) = match scheme.scale_storage() {
+        ScaleStorage::F32(tiling) if scheme.rotation().is_none() => (scheme.grid(), tiling),
+        ScaleStorage::PowerOfTwo | ScaleStorage::TwoLevel if recipe.method() == "principal" => {
+            return Some(format!("_learned_{scheme}{}", mixed(recipe)));
+        }
+        ScaleStorage::F32(_)
+        | ScaleStorage::PowerOfTwo
+        | ScaleStorage::TwoLevel
+        | ScaleStorage::Unscaled => return None,
+    };
     let distilled = if recipe.distillation().is_some() { "_nodistill" } else { "" };
     let fp8 = "_float8_e4m3fn_scaled";
     match (recipe.method(), grid, tiling) {

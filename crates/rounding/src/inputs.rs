@@ -1,4 +1,5 @@
-use roundwise_compute::{ComputeError, Matrix, Rotation, solve_positive_definite};
+use roundwise_compute::{ComputeError, Matrix, solve_positive_definite};
+use roundwise_scheme::rotate;
 
 use crate::RoundingError;
 
@@ -142,37 +143,39 @@ impl Inputs {
         Ok(Self { mean: vec![0.0; self.columns()], second_moment, samples: self.samples })
     }
 
-    /// Statistics of `Rᵀx`, for a weight `W·R`.
+    /// Statistics of `Rᵀx`, for a weight `W·R` whose groups of so many columns are rotated.
     ///
     /// Inputs that are only known one by one keep the mean of their squares in each group.
     ///
-    /// # Errors
-    /// [`RoundingError::Compute`] when the groups do not cover the columns.
-    pub fn rotated(&self, rotation: Rotation) -> Result<Self, RoundingError> {
-        let rotated_columns = |matrix: &Matrix| -> Result<Matrix, ComputeError> {
-            let mut turned = matrix.transposed();
-            rotation.apply(&mut turned)?;
-            Ok(turned)
+    /// # Panics
+    /// When no whole number of groups covers the columns.
+    #[must_use]
+    pub fn rotated(&self, group: usize) -> Self {
+        assert!(self.columns().is_multiple_of(group), "columns of whole groups");
+        let rotated_rows = |mut matrix: Matrix| {
+            rotate(group, matrix.values_mut());
+            matrix
         };
-        let mut mean = Matrix::new(1, self.columns(), self.mean.clone())?;
-        rotation.apply(&mut mean)?;
+        let mut mean = self.mean.clone();
+        rotate(group, &mut mean);
         let second_moment = match &self.second_moment {
+            // `RᵀHR`; R is symmetric, and so is H.
             SecondMoment::Full(matrix) => {
-                SecondMoment::Full(rotated_columns(&rotated_columns(matrix)?)?)
+                SecondMoment::Full(rotated_rows(rotated_rows(matrix.clone()).transposed()))
             }
             SecondMoment::LowRank { factor, residual } => SecondMoment::LowRank {
-                factor: rotated_columns(factor)?.transposed(),
-                residual: residual
-                    .chunks(rotation.group())
-                    .flat_map(|group| {
-                        let sum: f64 = group.iter().map(|rest| f64::from(*rest)).sum();
-                        std::iter::repeat_n((sum / group.len() as f64) as f32, group.len())
-                    })
-                    .collect(),
+                factor: rotated_rows(factor.transposed()).transposed(),
+                residual: residual.chunks(group).flat_map(group_mean).collect(),
             },
         };
-        Ok(Self { mean: mean.into_values(), second_moment, samples: self.samples })
+        Self { mean, second_moment, samples: self.samples }
     }
+}
+
+/// The mean of a group, as often as the group has members.
+fn group_mean(group: &[f32]) -> impl Iterator<Item = f32> {
+    let sum: f64 = group.iter().map(|value| f64::from(*value)).sum();
+    std::iter::repeat_n((sum / group.len() as f64) as f32, group.len())
 }
 
 fn without_mean(

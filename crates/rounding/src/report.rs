@@ -24,8 +24,9 @@ pub struct RoundingReport {
     pub nearest: Score,
     /// `‖W‖²`, squared model units.
     pub weight_energy: f64,
-    /// `tr(WHWᵀ)`, the mean squared output of the layer; `None` without statistics of its inputs.
-    pub output_energy: Option<f64>,
+    /// `tr(EHEᵀ) / tr(WHWᵀ)`, the mean squared error of the layer's outputs over their mean square, of
+    /// the stored codes and of nearest ones; `None` without statistics of its inputs.
+    pub output_errors: Option<[f64; 2]>,
     /// Share of the mean of H's diagonal that solvers added to it; raised where H is not positive
     /// definite otherwise.
     pub damping: f64,
@@ -45,17 +46,6 @@ pub struct RoundingReport {
 }
 
 impl RoundingReport {
-    /// `tr(EHEᵀ) / tr(WHWᵀ)` of the stored codes and of nearest ones; `None` without statistics.
-    #[must_use]
-    pub fn relative_output_errors(&self) -> Option<[f64; 2]> {
-        let energy = self.output_energy?;
-        let relative = |score: &Score| match score.projected {
-            0.0 => 0.0,
-            error => error / energy,
-        };
-        Some([relative(&self.stored), relative(&self.nearest)])
-    }
-
     /// `‖E‖ / ‖W‖` of the stored codes.
     #[must_use]
     pub fn relative_weight_error(&self) -> f64 {

@@ -8,7 +8,10 @@ use crate::guard::{is_better, score};
 use crate::layer::Layer;
 use crate::projection::Projection;
 use crate::solve::State;
-use crate::{Inputs, Limit, Objective, Options, RoundingError, RoundingReport, Watch};
+use crate::{
+    Inputs, Limit, Objective, Options, RoundingError, RoundingReport, Score, SecondMoment, Watch,
+    relative_output_error,
+};
 
 /// Codes and what is known about them.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,11 +61,26 @@ pub fn round<'a>(
     watch: &mut dyn Watch,
 ) -> Result<Rounded, RoundingError> {
     options.check()?;
-    let Linear { weight, inputs } = layer.into();
+    let asked @ Linear { weight, inputs } = layer.into();
     let layer = Layer::new(weight, scheme, rule)?;
     let objective = options.objective;
-    let projection = Projection::of(objective, &layer, inputs, options.effort, engine, seed)?;
-    scheme.grid.visit(Round { layer, projection, options, engine, seed, watch })
+    let group = scheme.rotation().and_then(|rotation| rotation.group(weight.cols()));
+    let rotated = group.zip(inputs).filter(|(_, inputs)| inputs.columns() == weight.cols());
+    let rotated = rotated.map(|(group, inputs)| inputs.rotated(group));
+    let seen = rotated.as_ref().or(inputs);
+    let projection = Projection::of(objective, &layer, seen, options.effort, engine, seed)?;
+    // Of a rotated diagonal only a part is seen.
+    let is_partial = rotated
+        .as_ref()
+        .is_some_and(|rotated| matches!(rotated.second_moment(), SecondMoment::LowRank { .. }));
+    let nearest = is_partial.then(|| layer.nearest.clone());
+    let mut rounded =
+        scheme.grid().visit(Round { layer, projection, options, engine, seed, watch })?;
+    if let (Some(nearest), Some(_)) = (nearest, rounded.report.output_errors) {
+        let error = |codes| relative_output_error(asked, codes, engine);
+        rounded.report.output_errors = Some([error(&rounded.matrix)?, error(&nearest)?]);
+    }
+    Ok(rounded)
 }
 
 struct Round<'a> {
@@ -83,13 +101,18 @@ impl GridVisitor for Round<'_> {
         let weight_energy = elementwise::squared_norm(&cells.weights);
         let found = projection.project(&cells, engine);
         let nearest = score(&found, &projection, &layer, options.limit);
+        let output = output_energy(options.objective, &cells, &projection, &layer, engine);
+        let relative = |score: Score, output: f64| match score.projected {
+            0.0 => 0.0,
+            error => error / output,
+        };
         let mut report = RoundingReport {
             objective: options.objective.name(),
             solver: "nearest",
             stored: nearest,
             nearest,
             weight_energy: weight_energy * layer.unit * layer.unit,
-            output_energy: output_energy(options.objective, &cells, &projection, &layer, engine),
+            output_errors: output.map(|output| [relative(nearest, output); 2]),
             damping: projection.damping,
             changed: 0.0,
             rank: projection.rank(),
@@ -134,6 +157,8 @@ impl GridVisitor for Round<'_> {
             .count();
         report.changed = changed as f64 / (matrix.codes().len() / code_bytes) as f64;
         report.stored = stored;
+        report.output_errors =
+            output.map(|output| [relative(stored, output), relative(nearest, output)]);
         report.bound_ratio = bound_ratio(&report, options, layer.nearest.shape());
         report.kept_nearest = changed == 0;
         Ok(Rounded { matrix, report })

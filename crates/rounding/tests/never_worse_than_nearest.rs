@@ -55,7 +55,7 @@ fn no_objective_gets_worse_and_no_budget_is_broken() {
     let mut cases = Vec::new();
     for (name, matrix) in matrices() {
         for entry in CATALOG {
-            if entry.scheme.tiling.covers(matrix.rows, matrix.cols).is_err() {
+            if entry.scheme.covers(matrix.rows, matrix.cols).is_err() {
                 continue;
             }
             for solver in solvers() {
@@ -149,7 +149,7 @@ fn what_cannot_be_rounded_is_refused() {
 
     let ragged = weights::gaussian(65, 64, 1);
     let scheme: Scheme = "int8-block-64".parse().unwrap();
-    assert!(matches!(scheme.tiling, Tiling::Block { .. }));
+    assert!(matches!(scheme.tiling(), Tiling::Block { .. }));
     assert!(rounded(&ragged, scheme, &Options::default()).is_err());
 
     for limit in [Limit::Lambda(0.0), Limit::Lambda(f64::NAN), Limit::WeightErrorBudget(-0.1)] {

@@ -84,6 +84,17 @@ impl Tiling {
     }
 }
 
+/// One scale for every column of a row: the scale of its tile.
+///
+/// - `scales`: of the tiles across, each `tile_cols` columns wide, the last one maybe less
+pub(crate) fn spread(scales: &[f32], tile_cols: usize, cols: usize, spread: &mut Vec<f32>) {
+    spread.clear();
+    spread.resize(cols, 1.0);
+    for (columns, scale) in spread.chunks_mut(tile_cols).zip(scales) {
+        columns.fill(*scale);
+    }
+}
+
 impl fmt::Display for Tiling {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

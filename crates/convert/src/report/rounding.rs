@@ -83,7 +83,6 @@ impl LayerRounding {
 
 impl From<RoundingReport> for LayerRounding {
     fn from(report: RoundingReport) -> Self {
-        let output_errors = report.relative_output_errors();
         Self {
             objective: report.objective.to_owned(),
             solver: report.solver.to_owned(),
@@ -97,9 +96,9 @@ impl From<RoundingReport> for LayerRounding {
             bound_ratio: report.bound_ratio,
             passes: report.passes,
             kept_nearest: report.kept_nearest,
-            output_error: output_errors.map(|[stored, _]| stored),
-            nearest_output_error: output_errors.map(|[_, nearest]| nearest),
-            damping: output_errors.map(|_| report.damping),
+            output_error: report.output_errors.map(|[stored, _]| stored),
+            nearest_output_error: report.output_errors.map(|[_, nearest]| nearest),
+            damping: report.output_errors.map(|_| report.damping),
             without_statistics: false,
             failure: None,
             nearest_energy: report.nearest.weight_error,
@@ -123,7 +122,6 @@ pub struct RoundingTotals {
     /// Weights whose search failed, so that nearest codes are stored.
     pub failed: usize,
     /// Weights without statistics of their inputs, which the method needs; nearest codes are stored.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub without_statistics: Vec<String>,
     /// Mean over the layers with statistics of the error of their outputs over them, both squared.
     pub output_error: Option<f64>,

@@ -148,7 +148,11 @@ fn describe_worst(report: &Report) -> String {
 const RUINED: f64 = 0.10;
 
 fn warn_of_ruined(report: &Report) -> String {
-    let is_ruined = |layer: &&TensorReport| layer.weight_error.is_some_and(|error| error > RUINED);
+    // Four bits lose as much as that everywhere.
+    let has_8_bits = |layer: &TensorReport| layer.scheme.is_some_and(|it| it.code_bits() >= 8);
+    let is_ruined = |layer: &&TensorReport| {
+        has_8_bits(layer) && layer.weight_error.is_some_and(|error| error > RUINED)
+    };
     let ruined: Vec<&TensorReport> = report.layers.iter().filter(is_ruined).collect();
     if ruined.is_empty() {
         return String::new();
