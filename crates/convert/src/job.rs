@@ -22,6 +22,8 @@ pub struct Job {
     pub threads: NonZeroUsize,
     /// Where learned rounding is computed.
     pub device: Device,
+    /// Whether the unfinished output of an earlier run is thrown away, not gone on with.
+    pub starts_over: bool,
     /// Whether an existing output is replaced.
     pub overwrite: Overwrite,
     /// Whether to hash the input, which reads it once more.

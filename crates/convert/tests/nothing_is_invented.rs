@@ -27,6 +27,7 @@ fn run(input: &Path, output: &Path, recipe: RecipeFile) -> Result<Report, Conver
         recipe: Recipe::check(recipe).unwrap(),
         threads: TWO,
         device: Device::default(),
+        starts_over: false,
         overwrite: Overwrite::Refuse,
         hash_input: false,
     };

@@ -48,6 +48,14 @@ pub(crate) fn open_regular(path: &Path) -> Result<(File, Metadata), TensorFileEr
     Ok((file, metadata))
 }
 
+/// Removes a file, whether it is there or not.
+pub(crate) fn remove_if_there(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        outcome => outcome,
+    }
+}
+
 /// Refuses folders, pipes, sockets and devices.
 pub(crate) fn require_regular(path: &Path, metadata: &Metadata) -> Result<(), TensorFileError> {
     if metadata.is_file() {

@@ -1,5 +1,6 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use crate::disk::{open_regular, read_exact_at};
 use crate::error::{GIT_LFS, TEXT};
@@ -30,6 +31,17 @@ impl SourceFile {
     /// Length when it was opened.
     pub fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// Tells files apart without reading them: changes with the length, the header and the time of
+    /// the last change.
+    pub fn fingerprint(&self) -> String {
+        let since = |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).ok();
+        let modified = self.file.metadata().and_then(|metadata| metadata.modified());
+        let modified = modified.ok().and_then(since).map_or(0, |time| time.as_nanos());
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&self.bytes.to_le_bytes()).update(&modified.to_le_bytes());
+        hasher.update(&self.header).finalize().to_hex().to_string()
     }
 
     /// Fills `buffer` with the file's bytes from byte `offset` on, header and all.

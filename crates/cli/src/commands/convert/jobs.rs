@@ -29,6 +29,7 @@ pub(super) fn jobs(options: &ConvertOptions, recipe: &Recipe) -> anyhow::Result<
             recipe: recipe.clone(),
             threads: options.run.threads(),
             device: options.device.unwrap_or_default(),
+            starts_over: options.fresh,
             overwrite,
             hash_input: options.report.is_some(),
         })
