@@ -57,6 +57,9 @@ pub(crate) struct ConvertOptions {
     /// Start over instead of continuing a run that was stopped
     #[arg(long)]
     pub(crate) fresh: bool,
+    /// Do not read the output again before it gets its name
+    #[arg(long)]
+    pub(crate) no_verify: bool,
     /// Write what happened to every tensor as JSON (one input)
     #[arg(long, value_name = "FILE")]
     pub(crate) report: Option<PathBuf>,

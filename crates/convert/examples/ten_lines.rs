@@ -19,6 +19,7 @@ pub(crate) fn shrink(input: PathBuf, output: PathBuf) -> Result<Report, ConvertE
         device: Device::default(),
         starts_over: false,
         overwrite: Overwrite::Refuse,
+        verifies: true,
         hash_input: false,
     };
     convert(&job, &Unwatched)

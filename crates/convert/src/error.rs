@@ -79,6 +79,19 @@ pub enum ConvertError {
         /// The file.
         path: PathBuf,
     },
+    /// What was written is not what was computed. It has not got its name.
+    #[error(
+        "{}: tensor `{tensor}`: {problem}\n  this is a bug, or memory or disk are failing; `--fresh` starts over, `--no-verify` takes it as it is",
+        .path.display()
+    )]
+    WrongOutput {
+        /// The unfinished file.
+        path: PathBuf,
+        /// The weight.
+        tensor: String,
+        /// What was found and what was expected.
+        problem: String,
+    },
     /// What an earlier run has left belongs to another job.
     #[error(
         "{}: is the unfinished output of another run\n  {}\n  the former command continues it; `--fresh` starts over without it",

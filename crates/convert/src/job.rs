@@ -26,6 +26,8 @@ pub struct Job {
     pub starts_over: bool,
     /// Whether an existing output is replaced.
     pub overwrite: Overwrite,
+    /// Whether the output is read again before it gets its name.
+    pub verifies: bool,
     /// Whether to hash the input, which reads it once more.
     pub hash_input: bool,
 }

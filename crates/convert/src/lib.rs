@@ -10,6 +10,7 @@ mod buffers;
 mod decide;
 mod effects;
 mod error;
+mod gate;
 mod hash;
 mod heuristic;
 mod inspect;

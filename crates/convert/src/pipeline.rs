@@ -3,6 +3,7 @@ use std::time::Instant;
 
 use roundwise_tensor_file::{Manifest, TensorFileErrorKind, TensorFileWriter, Unfinished};
 
+use crate::gate::check_output;
 use crate::hash::hash_files;
 use crate::not_finite::{NotFinite, find_not_finite};
 use crate::report::Told;
@@ -144,7 +145,12 @@ fn open_output(
 
 /// The report of a file that is all written.
 fn finish(shop: &Workshop<'_>, layers: Vec<TensorReport>) -> Result<Report, ConvertError> {
+    let started = Instant::now();
+    if shop.job.verifies {
+        check_output(shop, &layers)?;
+    }
     let mut report = Report::of(shop.plan, shop.job, shop.rounder.engine(), layers);
+    report.verify_seconds = shop.job.verifies.then(|| started.elapsed().as_secs_f64());
     report.resumed = shop.finished.len();
     if shop.job.hash_input {
         report.input_hashes = hash_files(&shop.source.checkpoint, shop.job.threads, shop.watch)?;

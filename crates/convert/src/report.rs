@@ -53,6 +53,8 @@ pub struct Report {
     pub seconds: f64,
     /// The part of it that the final sync took.
     pub sync_seconds: f64,
+    /// The part of it that reading the output again took, unless that was left out.
+    pub verify_seconds: Option<f64>,
     /// Number of tensors that became codes.
     pub converted: usize,
     /// Number of tensors that were kept.
@@ -219,6 +221,7 @@ impl Report {
             resumed: 0,
             seconds: 0.0,
             sync_seconds: 0.0,
+            verify_seconds: None,
             converted: count(&[Fate::Quantize]),
             kept: count(&[Fate::Copy, Fate::Decode, Fate::Correct]),
             removed: count(&[Fate::Remove]),

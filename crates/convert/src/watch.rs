@@ -45,6 +45,11 @@ pub enum Event<'a> {
         /// Bytes of the input.
         bytes: u64,
     },
+    /// Everything is written; the output is read again.
+    Verifying {
+        /// Bytes of the output.
+        bytes: u64,
+    },
     /// Everything is written; the file is being synced to disk.
     Syncing,
 }

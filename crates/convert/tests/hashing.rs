@@ -22,6 +22,7 @@ fn job(folder: &TempDir) -> Job {
         device: roundwise_convert::Device::default(),
         starts_over: false,
         overwrite: Overwrite::Refuse,
+        verifies: true,
         hash_input: true,
     }
 }

@@ -29,6 +29,7 @@ fn run(input: &Path, output: &Path, recipe: RecipeFile) -> Result<Report, Conver
         device: Device::default(),
         starts_over: false,
         overwrite: Overwrite::Refuse,
+        verifies: true,
         hash_input: false,
     };
     convert(&job, &Unwatched)

@@ -80,6 +80,7 @@ fn job(input: &Path, output: PathBuf, recipe: RecipeFile, threads: usize) -> Job
         device: Device::default(),
         starts_over: false,
         overwrite: Overwrite::Replace,
+        verifies: true,
         hash_input: false,
     }
 }

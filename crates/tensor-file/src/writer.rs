@@ -66,11 +66,16 @@ impl TensorFileWriter {
         Ok(writer)
     }
 
-    fn write_header(&self) -> std::io::Result<()> {
+    /// Everything before the first tensor.
+    fn header(&self) -> Vec<u8> {
         let header = self.manifest.header_bytes();
         let length = (header.len() as u64).to_le_bytes();
         debug_assert_eq!(length.len() as u64, LENGTH_BYTES);
-        write_all_at(self.pending.file(), &[&length, header].concat(), 0)
+        [&length, header].concat()
+    }
+
+    fn write_header(&self) -> std::io::Result<()> {
+        write_all_at(self.pending.file(), &self.header(), 0)
     }
 
     /// What is being written.

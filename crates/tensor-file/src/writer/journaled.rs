@@ -94,7 +94,13 @@ impl TensorFileWriter {
         let mut bytes = 0;
         for tensor in tensors {
             let (position, range) = self.find(tensor)?;
-            bytes += range.end - range.start;
+            let length = range.end - range.start;
+            let missing_bytes = length - self.lock(position).bytes();
+            if missing_bytes > 0 {
+                let kind = Kind::Incomplete { tensors: 1, missing_bytes };
+                return Err(kind.at_tensor(self.pending.target(), tensor));
+            }
+            bytes += length;
             record.hashes.insert(tensor.clone(), self.hash(position)?.to_hex().to_string());
         }
         match journal.add(&record, bytes) {
@@ -119,9 +125,38 @@ impl TensorFileWriter {
     /// [`Kind::Damaged`] when it is not the same.
     pub fn check(&self, name: &str) -> Result<(), TensorFileError> {
         let (position, _) = self.find(name)?;
-        match self.hash_on_disk(position)? == self.hash(position)? {
+        self.compare(position, self.hash_on_disk(position)?)
+    }
+
+    /// [`Self::check`] of a tensor that somebody else has read again.
+    ///
+    /// # Errors
+    /// As [`Self::check`].
+    pub fn check_bytes(&self, name: &str, bytes: &[u8]) -> Result<(), TensorFileError> {
+        let (position, _) = self.find(name)?;
+        self.compare(position, blake3::hash(bytes))
+    }
+
+    fn compare(&self, position: usize, found: Hash) -> Result<(), TensorFileError> {
+        let name = &self.manifest.tensors()[position].name;
+        match found == self.hash(position)? {
             true => Ok(()),
-            false => Err(Kind::Damaged.at_tensor(self.pending.temporary_path(), name)),
+            false => Err(Kind::Damaged.at_tensor(self.temporary_path(), name)),
+        }
+    }
+
+    /// Reads the header again and compares it with the manifest's.
+    ///
+    /// # Errors
+    /// [`Kind::Damaged`] when it is not the same.
+    pub fn check_header(&self) -> Result<(), TensorFileError> {
+        let expected = self.header();
+        let mut found = vec![0; expected.len()];
+        read_exact_at(self.pending.file(), &mut found, 0)
+            .map_err(|error| Kind::io("read")(error).at(self.temporary_path()))?;
+        match found == expected {
+            true => Ok(()),
+            false => Err(Kind::Damaged.at(self.temporary_path())),
         }
     }
 

@@ -31,6 +31,7 @@ pub(super) fn jobs(options: &ConvertOptions, recipe: &Recipe) -> anyhow::Result<
             device: options.device.unwrap_or_default(),
             starts_over: options.fresh,
             overwrite,
+            verifies: !options.no_verify,
             hash_input: options.report.is_some(),
         })
         .collect();
