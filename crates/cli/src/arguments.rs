@@ -57,6 +57,12 @@ pub(crate) struct ConvertOptions {
     /// Replace an output that exists
     #[arg(long)]
     pub(crate) force: bool,
+    /// Start over instead of continuing a run that was stopped
+    #[arg(long)]
+    pub(crate) fresh: bool,
+    /// Do not read the output again before it gets its name
+    #[arg(long)]
+    pub(crate) no_verify: bool,
     /// Write what happened to every tensor as JSON (one input)
     #[arg(long, value_name = "FILE")]
     pub(crate) report: Option<PathBuf>,

@@ -62,7 +62,8 @@ fn print(error: &anyhow::Error, code: u8) -> ExitCode {
 
 /// Whether the work ended because someone asked for it.
 pub(crate) fn is_stop(error: &anyhow::Error) -> bool {
-    matches!(error.downcast_ref::<ConvertError>(), Some(ConvertError::Stopped))
+    let cause = error.downcast_ref::<ConvertError>().map(ConvertError::cause);
+    matches!(cause, Some(ConvertError::Stopped))
 }
 
 /// Whether the command was wrong, rather than a file.

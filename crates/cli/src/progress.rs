@@ -1,6 +1,7 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use roundwise_convert::{Event, Watch};
@@ -22,6 +23,9 @@ const BEGINNING: &str = "{prefix} {bar:12.cyan/dim} {bytes}/{total_bytes} {wide_
 const UNDER_WAY: &str =
     "{prefix} {bar:12.cyan/dim} {bytes}/{total_bytes} {binary_bytes_per_sec} {eta} left {wide_msg}";
 
+/// Share of the work that says something about the rest.
+const ENOUGH: f64 = 0.01;
+
 impl Progress {
     /// - `is_quiet`: no bar even on a terminal, and no notes
     pub(crate) fn new(input: &Path, is_quiet: bool) -> Self {
@@ -32,6 +36,9 @@ impl Progress {
         let name = path(input.file_name().unwrap_or(input.as_os_str()).as_ref());
         let prefix = console::truncate_str(&name, 16, "…").into_owned();
         let bar = ProgressBar::with_draw_target(None, target).with_prefix(prefix);
+        stop::note_bar(&bar);
+        // The rate changes while a large tensor is worked on, too.
+        bar.enable_steady_tick(Duration::from_millis(500));
         Self { bar, is_quiet, is_under_way: AtomicBool::new(false) }
     }
 
@@ -50,10 +57,11 @@ impl Progress {
     }
 
     fn advance(&self, bytes: u64) {
-        if bytes > 0 && !self.is_under_way.swap(true, Ordering::Relaxed) {
+        self.bar.inc(bytes);
+        let share = self.bar.position() as f64 / self.bar.length().unwrap_or(1).max(1) as f64;
+        if share >= ENOUGH && !self.is_under_way.swap(true, Ordering::Relaxed) {
             self.set_style(UNDER_WAY);
         }
-        self.bar.inc(bytes);
     }
 
     fn set_style(&self, template: &str) {
@@ -66,8 +74,13 @@ impl Progress {
 impl Watch for Progress {
     fn notice(&self, event: Event<'_>) -> ControlFlow<()> {
         match event {
-            Event::Created { unfinished } => stop::note_unfinished(unfinished),
+            Event::Resumed { finished, tensors } if !self.is_quiet => self.bar.suspend(|| {
+                complain(format_args!(
+                    "note: continuing an earlier run, which had finished {finished} of {tensors} tensors"
+                ));
+            }),
             Event::Started { bytes, .. } => self.begin(bytes, ""),
+            Event::Verifying { bytes } => self.begin(bytes, "reading the output again"),
             Event::Hashing { bytes } => self.begin(bytes, "hashing the input"),
             Event::Advanced { bytes } => self.advance(bytes),
             Event::NotFinite { tensor } if !self.is_quiet => self.bar.suspend(|| {

@@ -1,24 +1,26 @@
 use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
+
+use indicatif::ProgressBar;
 
 use crate::console::complain;
 
 static STOP: AtomicBool = AtomicBool::new(false);
-static UNFINISHED: Mutex<Option<PathBuf>> = Mutex::new(None);
+static BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
 
 /// Ctrl-C and SIGTERM ask the work to stop between two tensors; a second one ends the program at
-/// once, without the unfinished file.
+/// once. What is finished by then stays for the next run either way.
 pub(crate) fn listen() -> anyhow::Result<()> {
     ctrlc::set_handler(|| match STOP.swap(true, Ordering::Relaxed) {
         false if std::io::stderr().is_terminal() => {
-            complain(format_args!(
-                "\nfinishing the tensors in progress; press Ctrl-C again to quit at once"
-            ));
+            tell("finishing the tensors in progress; press Ctrl-C again to quit at once");
         }
         false => {}
-        true => quit(),
+        true => {
+            tell("error: stopped at once; the same command continues");
+            std::process::exit(130)
+        }
     })?;
     Ok(())
 }
@@ -28,25 +30,15 @@ pub(crate) fn is_asked_for() -> bool {
     STOP.load(Ordering::Relaxed)
 }
 
-/// Remembers what is to be removed when the program ends at once. Once finished, the file has
-/// another name.
-pub(crate) fn note_unfinished(path: &Path) {
-    *UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner) = Some(path.to_owned());
+/// Remembers the bar that is on the screen, to write above it.
+pub(crate) fn note_bar(bar: &ProgressBar) {
+    *BAR.lock().unwrap_or_else(PoisonError::into_inner) = Some(bar.clone());
 }
 
-fn quit() -> ! {
-    if std::io::stderr().is_terminal() {
-        complain(format_args!(""));
+/// A line of its own, although the terminal may have shown `^C` where the bar is.
+fn tell(line: &str) {
+    match &*BAR.lock().unwrap_or_else(PoisonError::into_inner) {
+        Some(bar) => bar.suspend(|| complain(format_args!("{line}"))),
+        None => complain(format_args!("{line}")),
     }
-    let unfinished = UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner).take();
-    match unfinished.map(|path| std::fs::remove_file(&path).map_err(|error| (path, error))) {
-        Some(Err((path, error))) if error.kind() != std::io::ErrorKind::NotFound => {
-            complain(format_args!(
-                "error: stopped at once; cannot remove {}: {error}",
-                path.display()
-            ));
-        }
-        _ => complain(format_args!("error: stopped at once")),
-    }
-    std::process::exit(130)
 }

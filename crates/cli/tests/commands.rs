@@ -1134,31 +1134,38 @@ mod stop {
     }
 
     #[test]
-    fn ctrl_c_leaves_nothing_behind() {
+    fn ctrl_c_keeps_what_is_finished() {
+        let whole = Folder::with("m.safetensors", &slow_model());
+        whole.done(&["convert", "m.safetensors", "--scale-rule", "mse"]);
+        let whole = whole.read("m-fp8.safetensors");
         // Once for an orderly end; twice, as people do, for an end at once.
-        let cases = [
-            ("INT", 1, "error: stopped; nothing was written"),
-            ("TERM", 1, "error: stopped; nothing was written"),
-            ("INT", 2, "error: stopped"),
-        ];
-        for (signal, times, words) in cases {
+        for (signal, times) in [("INT", 1), ("TERM", 1), ("INT", 2)] {
             let folder = Folder::with("m.safetensors", &slow_model());
             folder.write("m-fp8.safetensors", b"mine");
-            let before = folder.snapshot();
+            let arguments = ["convert", "m.safetensors", "--force", "--scale-rule", "mse"];
             let mut tool = Command::new(tool::binary());
-            tool.args(["convert", "m.safetensors", "--force", "--threads", "1"]);
-            tool.args(["--scale-rule", "mse"]).current_dir(folder.root());
+            tool.args(arguments).args(["--threads", "1"]).current_dir(folder.root());
             let child = tool.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-            wait_for_partial(&folder);
+            wait_for_a_record(&folder);
             let id = child.id().to_string();
-            let kill = ["-s", signal, &id];
             for _ in 0..times {
-                assert!(Command::new("kill").args(kill).status().unwrap().success());
+                let kill = Command::new("kill").args(["-s", signal, &id]).status();
+                assert!(kill.unwrap().success());
             }
             let run = Run::of(child.wait_with_output().unwrap());
+            let words = match times {
+                1 => {
+                    "of 32 tensors are finished: the same command continues, `--fresh` starts over"
+                }
+                _ => "error: stopped",
+            };
             run.must_say(130, &[words]);
             assert_eq!(run.stdout, "");
-            assert!(before == folder.snapshot(), "left behind: {:?}", folder.names());
+            assert_eq!(folder.read("m-fp8.safetensors"), b"mine");
+            let run = folder.run(&arguments);
+            run.must_say(0, &["note: continuing an earlier run, which had finished"]);
+            assert!(folder.read("m-fp8.safetensors") == whole, "{signal} × {times}");
+            assert_eq!(folder.names(), ["m-fp8.safetensors", "m.safetensors"]);
         }
     }
 
@@ -1182,14 +1189,12 @@ mod stop {
         assert!(status.code() == Some(130) || status.signal() == Some(INTERRUPT), "{status}");
     }
 
-    fn wait_for_partial(folder: &Folder) {
+    /// Waits until the journal has more than its first line.
+    fn wait_for_a_record(folder: &Folder) {
         let deadline = Instant::now() + Duration::from_secs(60);
-        let is_there = || {
-            let mut entries = std::fs::read_dir(folder.root()).unwrap();
-            entries.any(|e| e.unwrap().file_name().to_string_lossy().ends_with(".partial"))
-        };
-        while !is_there() {
-            assert!(Instant::now() < deadline, "the tool never began to write");
+        let journal = folder.path(".m-fp8.safetensors.journal");
+        while std::fs::read(&journal).map_or(0, |text| text.split(|&b| b == b'\n').count()) < 3 {
+            assert!(Instant::now() < deadline, "the tool never finished a tensor");
             std::thread::sleep(Duration::from_millis(2));
         }
     }

@@ -186,7 +186,7 @@ fn a_bias_that_is_kept_or_missing_is_not_corrected() {
     let plan = folder.json(&[&correct[..], &["--keep", "bias"]].concat());
     assert_eq!(decisions(&plan), "copy");
     let notes = plan["notes"].as_array().unwrap();
-    let is_noted = |note: &Value| note.as_str().unwrap().starts_with("`bias_correction` changes");
+    let is_noted = |note: &Value| note.as_str().unwrap().starts_with("`--bias-correction` changes");
     assert!(notes.iter().any(is_noted), "{notes:?}");
 }
 

@@ -18,7 +18,9 @@ pub(crate) fn shrink(input: PathBuf, output: PathBuf) -> Result<Report, ConvertE
         threads: NonZeroUsize::MIN,
         device: Device::default(),
         statistics: None,
+        starts_over: false,
         overwrite: Overwrite::Refuse,
+        verifies: true,
         hash_input: false,
     };
     convert(&job, &Unwatched)

@@ -6,7 +6,8 @@ use roundwise_scheme::Scheme;
 use roundwise_tensor_file::TensorHeader;
 
 use crate::effects::{Effect, Effects};
-use crate::plan::{NotFinite, keeps_input_scale};
+use crate::not_finite::NotFinite;
+use crate::plan::keeps_input_scale;
 use crate::source::{matrix_shape, weight_kind};
 use crate::{
     ConvertError, Decision, Detected, KeepRule, Note, Preset, Reason, Recipe, Shapes, Source,

@@ -83,9 +83,65 @@ pub enum ConvertError {
         /// The file.
         path: PathBuf,
     },
+    /// What was written is not what was computed. It has not got its name.
+    #[error(
+        "{}: tensor `{tensor}`: {problem}\n  this is a bug, or memory or disk are failing; `--fresh` starts over, `--no-verify` takes it as it is",
+        .path.display()
+    )]
+    WrongOutput {
+        /// The unfinished file.
+        path: PathBuf,
+        /// The weight.
+        tensor: String,
+        /// What was found and what was expected.
+        problem: String,
+    },
+    /// What an earlier run has left belongs to another job.
+    #[error(
+        "{}: is the unfinished output of another run\n  {}\n  the former command continues it; `--fresh` starts over without it",
+        .path.display(), .differences.join("\n  ")
+    )]
+    OtherRun {
+        /// The unfinished file.
+        path: PathBuf,
+        /// What is different.
+        differences: Vec<String>,
+    },
+    /// Something went wrong, or the watcher asked to stop, after some tensors were finished.
+    #[error(
+        "{}\n  {finished} of {tensors} tensors are finished: the same command continues, `--fresh` starts over\n  until then they lie in {}",
+        cause(.source), .path.display()
+    )]
+    Unfinished {
+        /// What ended the work.
+        source: Box<ConvertError>,
+        /// Tensors that are finished.
+        finished: usize,
+        /// Tensors of the input.
+        tensors: usize,
+        /// Where they lie.
+        path: PathBuf,
+    },
     /// The watcher asked to stop.
     #[error("stopped; nothing was written")]
     Stopped,
+}
+
+fn cause(source: &ConvertError) -> String {
+    match source {
+        ConvertError::Stopped => "stopped".to_owned(),
+        source => source.to_string(),
+    }
+}
+
+impl ConvertError {
+    /// The error without what is left behind.
+    pub fn cause(&self) -> &ConvertError {
+        match self {
+            ConvertError::Unfinished { source, .. } => source.cause(),
+            other => other,
+        }
+    }
 }
 
 /// Names a few defects in full, and how many more there are.

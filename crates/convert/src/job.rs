@@ -24,8 +24,12 @@ pub struct Job {
     pub device: Device,
     /// Statistics of the layers' inputs, for methods that look at them.
     pub statistics: Option<StatisticsFile>,
+    /// Whether the unfinished output of an earlier run is thrown away, not gone on with.
+    pub starts_over: bool,
     /// Whether an existing output is replaced.
     pub overwrite: Overwrite,
+    /// Whether the output is read again before it gets its name.
+    pub verifies: bool,
     /// Whether to hash the input, which reads it once more.
     pub hash_input: bool,
 }

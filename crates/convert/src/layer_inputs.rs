@@ -1,6 +1,7 @@
 use roundwise_compute::Matrix;
 use roundwise_rounding::{Inputs, Objective, RoundingError, SecondMoment};
 use roundwise_stats::{Fit, LayerStatistics, Statistics, layers_of};
+use roundwise_tensor_file::PlainFile;
 
 use crate::{BiasCorrection, ConvertError, Recipe, Rounding, Source, StatisticsFile};
 
@@ -8,6 +9,7 @@ use crate::{BiasCorrection, ConvertError, Recipe, Rounding, Source, StatisticsFi
 pub(crate) struct LayerInputs {
     statistics: Statistics,
     fit: Fit,
+    file: PlainFile,
 }
 
 impl LayerInputs {
@@ -21,7 +23,8 @@ impl LayerInputs {
         if !file.may_be_partial || fit.pairs().is_empty() {
             fit.require_all()?;
         }
-        Ok(Self { statistics, fit })
+        let file = PlainFile::open(&file.path).map_err(ConvertError::File)?;
+        Ok(Self { statistics, fit, file })
     }
 
     /// [`LayerInputs::open`] for a recipe that looks at inputs.
@@ -53,6 +56,11 @@ impl LayerInputs {
                 ),
             ),
         }
+    }
+
+    /// Tells files of statistics apart without reading them.
+    pub(crate) fn file_fingerprint(&self) -> String {
+        self.file.fingerprint()
     }
 
     /// Whether anything is known of the inputs of a layer.

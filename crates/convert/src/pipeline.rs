@@ -1,47 +1,48 @@
+use std::collections::BTreeMap;
 use std::time::Instant;
 
-use half::bf16;
-use roundwise_rounding::{Linear, RoundingError};
-use roundwise_scheme::{QuantizedMatrix, ScaleRule, SchemeError, choose_scales, measure};
-use roundwise_tensor_file::{Manifest, PIECE_BYTES, TensorFileWriter, TensorHeader, pieces};
+use roundwise_tensor_file::{Manifest, TensorFileErrorKind, TensorFileWriter, Unfinished};
 
-use crate::bias;
-use crate::buffers::Buffers;
+use crate::gate::check_output;
 use crate::hash::hash_files;
 use crate::layer_inputs::LayerInputs;
-use crate::parallel::map_in_order;
-use crate::plan::NotFinite;
+use crate::not_finite::{NotFinite, find_not_finite};
+use crate::report::Told;
 use crate::rounder::Rounder;
+use crate::run::Run;
 use crate::watch::notice;
-use crate::{
-    ConvertError, Decision, Event, Job, Plan, PlannedTensor, Report, Rounding, Source,
-    TensorReport, Watch,
-};
+use crate::workshop::{Stop, Workshop};
+use crate::{ConvertError, Event, Job, Plan, Report, Rounding, Source, TensorReport, Watch};
 
 /// Converts one file: read, plan, round, lay out, write, report.
 ///
-/// The output appears under its name only when it is complete and on disk; whatever goes wrong
-/// before leaves nothing behind. A weight that holds a NaN or an infinity is found only when it is
-/// read: it is then kept, and the work begins again with a new plan.
+/// The output appears under its name only when it is complete and on disk. What an earlier run of the
+/// same job has finished is not done again. A weight that holds a NaN or an infinity is found only
+/// when it is read: it is then kept, and the work begins again with a new plan.
 ///
 /// # Errors
 /// As [`Plan::decide`]; [`ConvertError::OutputIsInput`], [`ConvertError::NothingToConvert`],
-/// [`ConvertError::Stopped`], and whatever the files answer.
+/// [`ConvertError::OtherRun`], [`ConvertError::Stopped`], and whatever the files answer. Where
+/// something was finished before, it is inside [`ConvertError::Unfinished`].
 pub fn convert(job: &Job, watch: &dyn Watch) -> Result<Report, ConvertError> {
     let started = Instant::now();
     let source = open_source(job)?;
     let rounder = Rounder::new(job, &source, watch)?;
-    let mut not_finite = NotFinite::new();
-    if let Rounding::Learned(_) = job.recipe.rounding() {
+    let mut unfinished = find_unfinished(job, &source, &rounder)?;
+    let mut not_finite = match (&unfinished, job.recipe.rounding()) {
+        (Some((_, run)), _) => run.not_finite.clone(),
+        (None, Rounding::Nearest) => NotFinite::new(),
         // A search takes long; beginning it again because of another weight would be a waste.
-        let plan = Plan::decide(&source, &job.recipe, &not_finite)?;
-        not_finite = find_not_finite(job, &source, &plan, watch)?;
-    }
+        (None, Rounding::Learned(_)) => {
+            let plan = Plan::decide(&source, &job.recipe, &NotFinite::new())?;
+            find_not_finite(job, &source, &plan, watch)?
+        }
+    };
     let mut report = loop {
         let plan = Plan::decide(&source, &job.recipe, &not_finite)?;
+        let run = Run::of(job, &source, &rounder, &not_finite);
         let manifest = planned_manifest(&source, &plan)?;
-        let output = TensorFileWriter::create(&job.output, manifest, job.overwrite)?;
-        notice(watch, Event::Created { unfinished: output.temporary_path() })?;
+        let (output, finished) = open_output(job, manifest, &run, unfinished.take())?;
         let shop = Workshop {
             job,
             source: &source,
@@ -49,24 +50,18 @@ pub fn convert(job: &Job, watch: &dyn Watch) -> Result<Report, ConvertError> {
             rounder: &rounder,
             output: &output,
             watch,
+            finished: &finished,
         };
-        match shop.convert_all() {
-            Ok(layers) => {
-                let mut report = Report::of(&plan, job, rounder.engine(), layers);
-                if job.hash_input {
-                    report.input_hashes = hash_files(&source.checkpoint, job.threads, watch)?;
-                }
-                notice(watch, Event::Syncing)?;
-                let committed = output.commit()?;
-                report.output_bytes = committed.bytes;
-                report.sync_seconds = committed.sync_time.as_secs_f64();
-                break report;
-            }
-            Err(Stop::Failed(error)) => return Err(error),
+        match shop.convert_all().and_then(|layers| Ok(finish(&shop, layers)?)) {
+            Ok(report) => break commit(output, report)?,
+            Err(Stop::Failed(error)) => return Err(left_behind(output, &plan, error)),
             Err(Stop::NotFinite { tensor }) => {
-                notice(watch, Event::NotFinite { tensor: &tensor })?;
-                drop(output);
-                not_finite.extend(find_not_finite(job, &source, &plan, watch)?);
+                let found = notice(watch, Event::NotFinite { tensor: &tensor })
+                    .and_then(|()| find_not_finite(job, &source, &plan, watch));
+                match found {
+                    Ok(found) => not_finite.extend(found),
+                    Err(error) => return Err(left_behind(output, &plan, error)),
+                }
             }
         }
     };
@@ -85,155 +80,6 @@ pub fn check(job: &Job) -> Result<(), ConvertError> {
     planned_manifest(&source, &plan)?;
     LayerInputs::of_recipe(&job.recipe, job.statistics.as_ref(), &source)?;
     Ok(())
-}
-
-/// Why the work on an output ended early.
-enum Stop {
-    Failed(ConvertError),
-    NotFinite { tensor: String },
-}
-
-impl<E: Into<ConvertError>> From<E> for Stop {
-    fn from(error: E) -> Self {
-        Stop::Failed(error.into())
-    }
-}
-
-/// What a thread needs in order to convert a tensor.
-struct Workshop<'a> {
-    job: &'a Job,
-    source: &'a Source,
-    plan: &'a Plan,
-    rounder: &'a Rounder<'a>,
-    output: &'a TensorFileWriter,
-    watch: &'a dyn Watch,
-}
-
-impl Workshop<'_> {
-    fn convert_all(&self) -> Result<Vec<TensorReport>, Stop> {
-        let tensors = &self.plan.tensors;
-        let bytes = match self.job.recipe.rounding() {
-            Rounding::Nearest => tensors.iter().map(|planned| planned.header.byte_len()).sum(),
-            Rounding::Learned(_) => {
-                self.plan.quantized().map(|(planned, _)| planned.header.byte_len()).sum()
-            }
-        };
-        notice(self.watch, Event::Started { tensors: tensors.len(), bytes })?;
-        for (spec, bytes) in self.plan.file_tensors() {
-            self.output.write(&spec.name, &bytes)?;
-        }
-        map_in_order(tensors, self.job.tensors_in_flight(), |planned, buffers| {
-            self.convert_tensor(planned, buffers)
-        })
-    }
-
-    fn convert_tensor(
-        &self,
-        planned: &PlannedTensor,
-        buffers: &mut Buffers,
-    ) -> Result<TensorReport, Stop> {
-        let started = Instant::now();
-        let header = &planned.header;
-        let mut report = TensorReport::planned(planned);
-        match &planned.decision {
-            Decision::Copy(_) => self.copy(header, buffers)?,
-            Decision::Decode(_) => self.decode(header, buffers)?,
-            Decision::Quantize { scheme, .. } => {
-                let weight = self.source.load_into(header, buffers.take())?;
-                let memory = buffers.take();
-                let inputs = self.rounder.inputs_of(planned.layer())?;
-                let layer = Linear { weight: &weight.view(), inputs: inputs.as_ref() };
-                let bias = self.plan.corrected_bias(planned.layer());
-                let (rounded, rounding) = self
-                    .rounder
-                    .round(header, layer, bias.is_some(), *scheme, memory)
-                    .map_err(|error| self.stop(header, error))?;
-                report = report.measured(measure(&weight.view(), &rounded));
-                report.rounding = rounding;
-                if let Some(bias) = bias {
-                    self.correct_bias(bias, layer, &rounded)?;
-                }
-                for packed in self.plan.layout.pack(planned.layer(), rounded, planned.products) {
-                    self.output.write(&packed.name, &packed.bytes)?;
-                    buffers.keep(packed.bytes);
-                }
-                buffers.keep(weight.into_bytes());
-            }
-            // A corrected bias is written with its weight.
-            Decision::Correct(_) | Decision::Remove(_) => self.passed(header.byte_len())?,
-        }
-        report.seconds = started.elapsed().as_secs_f64();
-        notice(self.watch, Event::Finished(&report))?;
-        Ok(report)
-    }
-
-    fn stop(&self, header: &TensorHeader, error: RoundingError) -> Stop {
-        match error {
-            RoundingError::Scheme(SchemeError::NotFinite { .. }) => {
-                Stop::NotFinite { tensor: header.name.clone() }
-            }
-            RoundingError::Stopped => Stop::Failed(ConvertError::Stopped),
-            source => Stop::Failed(rounding_error(self.source, header, source)),
-        }
-    }
-
-    fn correct_bias(
-        &self,
-        bias: &TensorHeader,
-        layer: Linear<'_>,
-        rounded: &QuantizedMatrix,
-    ) -> Result<(), Stop> {
-        let correction = self.job.recipe.bias_correction();
-        let bytes = bias::corrected(correction, self.source, bias, layer, rounded)?;
-        self.output.write(&bias.name, &bytes)?;
-        Ok(())
-    }
-
-    /// Bytes that were only passed on. Beside learned rounding they take no time, and counting them
-    /// would make the time that is left look short.
-    fn passed(&self, bytes: u64) -> Result<(), ConvertError> {
-        let bytes = match self.job.recipe.rounding() {
-            Rounding::Nearest => bytes,
-            Rounding::Learned(_) => 0,
-        };
-        notice(self.watch, Event::Advanced { bytes })
-    }
-
-    fn copy(&self, header: &TensorHeader, buffers: &mut Buffers) -> Result<(), Stop> {
-        let mut memory = buffers.take();
-        memory.resize(header.byte_len().min(PIECE_BYTES) as usize, 0);
-        for piece in pieces(header.byte_len()) {
-            let length = piece.end - piece.start;
-            let buffer = &mut memory[..length as usize];
-            self.source.checkpoint.read_into(header, piece.start, buffer)?;
-            self.output.write_part(&header.name, piece.start, buffer)?;
-            self.passed(length)?;
-        }
-        if header.byte_len() == 0 {
-            self.output.write(&header.name, &[])?;
-        }
-        buffers.keep(memory);
-        Ok(())
-    }
-
-    fn decode(&self, header: &TensorHeader, buffers: &mut Buffers) -> Result<(), Stop> {
-        let weight = self.source.load_into(header, buffers.take())?;
-        let view = weight.view();
-        let mut values = vec![0.0; view.cols()];
-        let mut bytes = buffers.take();
-        bytes.clear();
-        bytes.reserve_exact(view.rows() * view.cols() * 2);
-        for row in 0..view.rows() {
-            view.widen_row(row, &mut values);
-            // Not the grid's encoder: what was a NaN or an infinity stays one.
-            bytes.extend(values.iter().flat_map(|&value| bf16::from_f32(value).to_le_bytes()));
-        }
-        self.output.write(&header.name, &bytes)?;
-        buffers.keep(bytes);
-        buffers.keep(weight.into_bytes());
-        self.passed(header.byte_len())?;
-        Ok(())
-    }
 }
 
 fn open_source(job: &Job) -> Result<Source, ConvertError> {
@@ -261,33 +107,89 @@ fn nothing_to_convert(source: &Source, plan: &Plan) -> ConvertError {
     ConvertError::NothingToConvert { path, reasons: reasons.join("\n  ") }
 }
 
-/// All weights with a NaN or an infinity, so that the work begins again only once.
-fn find_not_finite(
+/// What an earlier run of this very job has left.
+///
+/// # Errors
+/// [`ConvertError::OtherRun`] when it was of another job, whose work would be lost.
+fn find_unfinished(
     job: &Job,
     source: &Source,
-    plan: &Plan,
-    watch: &dyn Watch,
-) -> Result<NotFinite, ConvertError> {
-    let quantized: Vec<_> = plan.quantized().collect();
-    let bytes = quantized.iter().map(|(planned, _)| planned.header.byte_len()).sum();
-    notice(watch, Event::Started { tensors: quantized.len(), bytes })?;
-    let rows = map_in_order(&quantized, job.threads, |(planned, scheme), _| {
-        let header = &planned.header;
-        let weight = source.load(header)?;
-        notice(watch, Event::Advanced { bytes: header.byte_len() })?;
-        match choose_scales(&weight.view(), *scheme, ScaleRule::Absmax) {
-            Ok(_) => Ok(None),
-            Err(SchemeError::NotFinite { row }) => Ok(Some((header.name.clone(), row))),
-            Err(error) => Err(rounding_error(source, header, error.into())),
-        }
-    })?;
-    Ok(rows.into_iter().flatten().collect())
+    rounder: &Rounder<'_>,
+) -> Result<Option<(Unfinished, Run)>, ConvertError> {
+    if job.starts_over {
+        return Ok(None);
+    }
+    let Some(unfinished) = Unfinished::find(&job.output)? else { return Ok(None) };
+    let now = Run::of(job, source, rounder, &NotFinite::new());
+    match now.same_job(unfinished.run()) {
+        Ok(run) => Ok(Some((unfinished, run))),
+        Err(differences) => Err(ConvertError::OtherRun { path: unfinished.path(), differences }),
+    }
 }
 
-fn rounding_error(source: &Source, header: &TensorHeader, error: RoundingError) -> ConvertError {
-    ConvertError::Rounding {
-        path: source.checkpoint.path().to_owned(),
-        tensor: header.name.clone(),
-        source: error,
+/// The file to write into, and what is finished of it.
+fn open_output(
+    job: &Job,
+    manifest: Manifest,
+    run: &Run,
+    unfinished: Option<(Unfinished, Run)>,
+) -> Result<(TensorFileWriter, BTreeMap<String, Told>), ConvertError> {
+    let Some((unfinished, _)) = unfinished else {
+        let run = run.to_json();
+        let output = TensorFileWriter::begin(&job.output, manifest, job.overwrite, &run)?;
+        return Ok((output, BTreeMap::new()));
+    };
+    let (output, records) = TensorFileWriter::resume(unfinished, manifest, job.overwrite)?;
+    let told =
+        |record: roundwise_tensor_file::Record| Some((record.name, Told::from_json(record.told)?));
+    Ok((output, records.into_iter().filter_map(told).collect()))
+}
+
+/// The report of a file that is all written.
+fn finish(shop: &Workshop<'_>, layers: Vec<TensorReport>) -> Result<Report, ConvertError> {
+    let started = Instant::now();
+    if shop.job.verifies {
+        check_output(shop, &layers)?;
+    }
+    let mut report = Report::of(shop.plan, shop.job, shop.rounder.engine(), layers);
+    report.verify_seconds = shop.job.verifies.then(|| started.elapsed().as_secs_f64());
+    report.resumed = shop.finished.len();
+    if shop.job.hash_input {
+        report.input_hashes = hash_files(&shop.source.checkpoint, shop.job.threads, shop.watch)?;
+    }
+    notice(shop.watch, Event::Syncing)?;
+    Ok(report)
+}
+
+fn commit(output: TensorFileWriter, mut report: Report) -> Result<Report, ConvertError> {
+    let path = output.temporary_path().to_owned();
+    match output.commit() {
+        Ok(committed) => {
+            report.output_bytes = committed.bytes;
+            report.sync_seconds = committed.sync_time.as_secs_f64();
+            Ok(report)
+        }
+        Err(error) if matches!(error.kind(), TensorFileErrorKind::FolderNotSynced { .. }) => {
+            Err(error.into())
+        }
+        Err(error) => {
+            let tensors = report.layers.len();
+            let source = Box::new(error.into());
+            Err(ConvertError::Unfinished { source, finished: tensors, tensors, path })
+        }
+    }
+}
+
+/// The error that ended the work, and what the next run can go on with.
+fn left_behind(output: TensorFileWriter, plan: &Plan, error: ConvertError) -> ConvertError {
+    match output.leave() {
+        Ok(Some(left)) => ConvertError::Unfinished {
+            source: Box::new(error),
+            finished: left.records,
+            tensors: plan.tensors.len(),
+            path: left.path,
+        },
+        // What cannot be recorded is done again; the first error is the one to tell.
+        Ok(None) | Err(_) => error,
     }
 }

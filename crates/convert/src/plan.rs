@@ -10,6 +10,7 @@ use roundwise_tensor_file::{Dtype, Manifest, TensorFileError, TensorHeader, Tens
 use crate::decide::Rules;
 use crate::layer_inputs::LayerInputs;
 use crate::memory::peak_bytes;
+use crate::not_finite::NotFinite;
 use crate::source::weight_kind;
 use crate::{
     BiasCorrection, ConvertError, Detected, Note, Preset, Reason, Recipe, Role, Rounding, Source,
@@ -92,10 +93,6 @@ pub struct Plan {
     rounding: Rounding,
     bias_correction: BiasCorrection,
 }
-
-/// Weights in which a NaN or an infinity was found, with the first such row. Known only after a
-/// weight has been read; see [`crate::convert`].
-pub type NotFinite = BTreeMap<String, usize>;
 
 impl Plan {
     /// Decides what every tensor becomes, from names, shapes and markers alone.
@@ -211,7 +208,7 @@ impl Plan {
     }
 
     /// Tensors that a planned tensor becomes.
-    fn specs(&self, planned: &PlannedTensor) -> Vec<TensorSpec> {
+    pub(crate) fn specs(&self, planned: &PlannedTensor) -> Vec<TensorSpec> {
         let header = &planned.header;
         let with = |dtype, shape: &[u64]| {
             vec![TensorSpec { name: header.name.clone(), dtype, shape: shape.to_vec() }]

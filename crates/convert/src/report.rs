@@ -1,4 +1,5 @@
 mod rounding;
+mod told;
 
 use std::path::{Path, PathBuf};
 
@@ -8,6 +9,7 @@ use roundwise_scheme::{Scheme, WeightError};
 use serde::{Serialize, Serializer};
 
 pub use rounding::{LayerRounding, RoundingTotals};
+pub(crate) use told::Told;
 
 use crate::{Decision, Job, Plan, PlannedTensor, RecipeFile};
 
@@ -45,10 +47,14 @@ pub struct Report {
     pub notes: Vec<String>,
     /// Threads in use; learned rounding works on at most two tensors at once.
     pub threads: usize,
+    /// Tensors that an earlier run, which did not get to its end, had finished.
+    pub resumed: usize,
     /// From opening the input to the renamed output.
     pub seconds: f64,
     /// The part of it that the final sync took.
     pub sync_seconds: f64,
+    /// The part of it that reading the output again took, unless that was left out.
+    pub verify_seconds: Option<f64>,
     /// Number of tensors that became codes.
     pub converted: usize,
     /// Number of tensors that were kept.
@@ -177,11 +183,9 @@ impl TensorReport {
     }
 
     /// Notes the measured error of the stored codes.
-    #[must_use]
-    pub fn measured(mut self, error: WeightError) -> Self {
+    pub(crate) fn measure(&mut self, error: WeightError) {
         self.weight_error = Some(error.relative());
         self.sums = Some(error);
-        self
     }
 }
 
@@ -214,8 +218,10 @@ impl Report {
             layout: plan.layout,
             notes: plan.notes.iter().map(ToString::to_string).collect(),
             threads: job.threads.get(),
+            resumed: 0,
             seconds: 0.0,
             sync_seconds: 0.0,
+            verify_seconds: None,
             converted: count(&[Fate::Quantize]),
             kept: count(&[Fate::Copy, Fate::Decode, Fate::Correct]),
             removed: count(&[Fate::Remove]),

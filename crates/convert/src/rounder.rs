@@ -39,6 +39,11 @@ impl<'a> Rounder<'a> {
         Ok(Self { job, search, inputs, watch })
     }
 
+    /// Tells files of statistics apart, where there is one.
+    pub(crate) fn statistics_fingerprint(&self) -> Option<String> {
+        self.inputs.as_ref().map(LayerInputs::file_fingerprint)
+    }
+
     /// What is known of the inputs of a layer, if anything.
     ///
     /// # Errors

@@ -1,5 +1,4 @@
 use std::ops::ControlFlow;
-use std::path::Path;
 
 use crate::{ConvertError, TensorReport};
 
@@ -7,11 +6,12 @@ use crate::{ConvertError, TensorReport};
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event<'a> {
-    /// An unfinished output lies on the disk. It goes away by itself, unless the program ends
-    /// without ceremony.
-    Created {
-        /// Where it lies.
-        unfinished: &'a Path,
+    /// The work goes on where an earlier run stopped.
+    Resumed {
+        /// Tensors that are finished.
+        finished: usize,
+        /// Tensors to go through.
+        tensors: usize,
     },
     /// Work begins, or begins again after a weight turned out to hold no finite numbers.
     Started {
@@ -45,13 +45,19 @@ pub enum Event<'a> {
         /// Bytes of the input.
         bytes: u64,
     },
+    /// Everything is written; the output is read again.
+    Verifying {
+        /// Bytes of the output.
+        bytes: u64,
+    },
     /// Everything is written; the file is being synced to disk.
     Syncing,
 }
 
 /// Someone who wants to know how a conversion goes, and may stop it. Called from many threads.
 pub trait Watch: Sync {
-    /// Takes note; `Break` stops the conversion, and nothing is left behind.
+    /// Takes note; `Break` stops the conversion; what is finished stays for the
+    /// next run.
     fn notice(&self, event: Event<'_>) -> ControlFlow<()>;
 }
 

@@ -21,7 +21,9 @@ fn job(folder: &TempDir) -> Job {
         threads: NonZeroUsize::MIN,
         device: roundwise_convert::Device::default(),
         statistics: None,
+        starts_over: false,
         overwrite: Overwrite::Refuse,
+        verifies: true,
         hash_input: true,
     }
 }
@@ -90,12 +92,14 @@ impl Watch for StopWhileHashing {
 }
 
 #[test]
-fn a_stop_while_hashing_leaves_nothing_behind() {
+fn a_stop_while_hashing_loses_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let job = job(&folder);
     std::fs::write(&job.input, model(1)).unwrap();
     let stopped = convert(&job, &StopWhileHashing(Mutex::default())).unwrap_err();
-    assert!(matches!(stopped, ConvertError::Stopped), "{stopped}");
-    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
-    convert(&job, &Unwatched).unwrap();
+    assert!(matches!(stopped.cause(), ConvertError::Stopped), "{stopped}");
+    assert!(!job.output.exists());
+    let report = convert(&job, &Unwatched).unwrap();
+    assert_eq!(report.resumed, report.layers.len());
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
 }

@@ -28,7 +28,9 @@ fn run(input: &Path, output: &Path, recipe: RecipeFile) -> Result<Report, Conver
         threads: TWO,
         device: Device::default(),
         statistics: None,
+        starts_over: false,
         overwrite: Overwrite::Refuse,
+        verifies: true,
         hash_input: false,
     };
     convert(&job, &Unwatched)

@@ -28,6 +28,8 @@ fn run(input: &Path, name: &str, recipe: RecipeFile) -> Report {
         threads: TWO,
         device: Device::default(),
         statistics: None,
+        starts_over: false,
+        verifies: true,
         overwrite: Overwrite::Replace,
         hash_input: false,
     };

@@ -80,7 +80,9 @@ fn job(input: &Path, output: PathBuf, recipe: RecipeFile, threads: usize) -> Job
         threads: NonZeroUsize::new(threads).unwrap(),
         device: Device::default(),
         statistics: None,
+        starts_over: false,
         overwrite: Overwrite::Replace,
+        verifies: true,
         hash_input: false,
     }
 }
@@ -316,24 +318,38 @@ impl Watch for StopAt {
 }
 
 #[test]
-fn stopping_anywhere_leaves_the_folder_as_it_was() {
+fn stopping_anywhere_leaves_the_old_file_and_a_beginning_that_is_continued() {
     let nan = Matrix { rows: 64, cols: 64, values: vec![f32::NAN; 64 * 64] };
     let all = [Tensor::f32("a.weight", &gaussian(64, 64, 1)), Tensor::f32("b.weight", &nan)];
     let folder = folder_with("m.safetensors", &safetensors(&all));
-    std::fs::write(folder.path().join("out"), b"mine").unwrap();
     let job =
         job(&folder.path().join("m.safetensors"), folder.path().join("out"), recipe("fp8"), 1);
-    let mut stops = 0;
+    convert(&job, &Unwatched).unwrap();
+    let whole = std::fs::read(&job.output).unwrap();
+    std::fs::write(&job.output, b"mine").unwrap();
+    let (mut stops, mut beginnings) = (0, 0);
     for event in 1.. {
-        match convert(&job, &StopAt(event.into())) {
+        let fresh = Job { starts_over: true, ..job.clone() };
+        let (files, resumed) = match convert(&fresh, &StopAt(event.into())) {
             Ok(_) => break,
-            Err(ConvertError::Stopped) => stops += 1,
+            Err(ConvertError::Stopped) => (2, 0),
+            Err(ConvertError::Unfinished { finished, .. }) => (4, finished),
             Err(error) => panic!("{error}"),
-        }
+        };
+        stops += 1;
+        beginnings += usize::from(resumed > 0);
         assert_eq!(std::fs::read(folder.path().join("out")).unwrap(), b"mine");
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "after event {event}");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), files, "event {event}");
+        if resumed > 0 {
+            let continued = Job { output: folder.path().join("out"), ..job.clone() };
+            let report = convert(&continued, &Unwatched).unwrap();
+            assert!(report.resumed <= resumed, "event {event}");
+            assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
+            assert_equal_bytes(&std::fs::read(folder.path().join("out")).unwrap(), &whole);
+            std::fs::write(folder.path().join("out"), b"mine").unwrap();
+        }
     }
-    assert!(stops > 8, "{stops}");
+    assert!(stops > 8 && beginnings > 2, "{stops} {beginnings}");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::fs::{File, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use crate::{TensorFileError, TensorFileErrorKind as Kind};
 
@@ -46,6 +47,14 @@ pub(crate) fn open_regular(path: &Path) -> Result<(File, Metadata), TensorFileEr
     let metadata = file.metadata().map_err(|error| Kind::io("inspect")(error).at(path))?;
     require_regular(path, &metadata)?;
     Ok((file, metadata))
+}
+
+/// Removes a file, whether it is there or not.
+pub(crate) fn remove_if_there(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        outcome => outcome,
+    }
 }
 
 /// Refuses folders, pipes, sockets and devices.
@@ -156,4 +165,14 @@ pub(crate) fn write_all_at(file: &File, mut bytes: &[u8], mut offset: u64) -> io
 #[cfg(windows)]
 pub(crate) fn sync_folder(_folder: &Path) -> io::Result<()> {
     Ok(())
+}
+
+/// Of a file's length and the time of its last change.
+pub(crate) fn stamp(file: &File, bytes: u64) -> blake3::Hasher {
+    let since = |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).ok();
+    let modified = file.metadata().and_then(|metadata| metadata.modified());
+    let modified = modified.ok().and_then(since).map_or(0, |time| time.as_nanos());
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&bytes.to_le_bytes()).update(&modified.to_le_bytes());
+    hasher
 }

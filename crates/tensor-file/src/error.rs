@@ -142,6 +142,12 @@ pub enum TensorFileErrorKind {
     FileTooLong,
     #[error("the file exists")]
     Exists,
+    #[error("another run is writing this file")]
+    Busy,
+    #[error("the unfinished output of an earlier run was changed since")]
+    UnfinishedChanged,
+    #[error("holds other bytes than were written")]
+    Damaged,
     #[error("the disk has {available} bytes left, the file needs {needed}")]
     DiskFull { needed: u64, available: u64 },
     #[error("is complete and has its name, but its folder could not be synced: {source}")]
@@ -194,6 +200,9 @@ impl TensorFileErrorKind {
             Self::FolderNotSynced { .. } => {
                 Some("after a power failure it may be gone; the command `sync` makes sure of it")
             }
+            Self::Busy => Some("wait for it, or name another output"),
+            Self::UnfinishedChanged => Some("`--fresh` starts over"),
+            Self::Damaged => Some("memory or disk of this machine may be failing"),
             Self::Exists => Some("choose another name, or allow it to be replaced"),
             _ => None,
         }

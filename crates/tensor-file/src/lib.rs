@@ -28,11 +28,11 @@
 //! ```
 
 mod checkpoint;
-mod coverage;
 mod disk;
 mod dtype;
 mod error;
 mod header;
+mod journal;
 mod locate;
 mod manifest;
 mod pending_file;
@@ -42,6 +42,7 @@ mod shard_index;
 mod source_file;
 mod text;
 mod tiling;
+mod unfinished;
 mod writer;
 
 pub use checkpoint::Checkpoint;
@@ -49,10 +50,12 @@ pub use disk::available_bytes;
 pub use dtype::Dtype;
 pub use error::{TensorFileError, TensorFileErrorKind, printable};
 pub use header::{HEADER_LIMIT_BYTES, RANK_LIMIT, TensorHeader};
+pub use journal::Record;
 pub use manifest::{Manifest, TensorSpec};
 pub use pending_file::{Committed, Overwrite};
 pub use pieces::{PIECE_BYTES, pieces};
 pub use plain_file::PlainFile;
 pub use source_file::SourceFile;
 pub use text::{TEXT_LIMIT_BYTES, read_text, write_text_atomically};
-pub use writer::TensorFileWriter;
+pub use unfinished::Unfinished;
+pub use writer::{Left, TensorFileWriter};

@@ -1,10 +1,11 @@
-use std::fs::File;
+use std::ffi::OsString;
+use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, TempPath};
 
-use crate::disk::{folder_of, require_regular, sync_folder};
+use crate::disk::{folder_of, is_same_file, require_regular, sync_folder};
 use crate::{TensorFileError, TensorFileErrorKind as Kind};
 
 /// What to do with a file that is already at the output's path.
@@ -25,9 +26,8 @@ pub struct Committed {
     pub bytes: u64,
 }
 
-/// A file in the making beside its final place, which it takes by rename.
-///
-/// Until then the name keeps meaning what it meant; dropped, the file vanishes.
+/// A file in the making beside its final place, which it takes by rename. Until then the name keeps
+/// meaning what it meant.
 #[derive(Debug)]
 pub(crate) struct PendingFile {
     target: PathBuf,
@@ -36,11 +36,52 @@ pub(crate) struct PendingFile {
 }
 
 impl PendingFile {
+    /// A file that vanishes when it is dropped.
     pub(crate) fn create(target: &Path, overwrite: Overwrite) -> Result<Self, TensorFileError> {
         check_target(target, overwrite)?;
         let temporary = temporary_beside(target)
             .map_err(|error| Kind::io("create a file in the folder")(error).at(target))?;
         Ok(Self { target: target.to_owned(), temporary, overwrite })
+    }
+
+    /// A file whose name follows from the target's, so that a later run finds it; whatever it holds
+    /// is still there. Nobody else opens it so before it is dropped; then it vanishes, unless it is
+    /// to be [kept](Self::keep).
+    pub(crate) fn open_lasting(
+        target: &Path,
+        overwrite: Overwrite,
+    ) -> Result<Self, TensorFileError> {
+        check_target(target, overwrite)?;
+        let path = partial_path(target);
+        if let Ok(metadata) = path.symlink_metadata() {
+            require_regular(&path, &metadata)?;
+        }
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).create(true).truncate(false).open(&path);
+        let file =
+            file.map_err(|error| Kind::io("create a file in the folder")(error).at(target))?;
+        // File systems without locks have to do without.
+        if let Err(TryLockError::WouldBlock) = file.try_lock() {
+            return Err(Kind::Busy.at(target));
+        }
+        // Who had the lock may have finished, and what was opened is the finished file.
+        if !is_same_file(&file, &path, &path) {
+            return Err(Kind::Busy.at(target));
+        }
+        let path =
+            TempPath::try_from_path(path).map_err(|error| Kind::io("name")(error).at(target))?;
+        let temporary = NamedTempFile::from_parts(file, path);
+        Ok(Self { target: target.to_owned(), temporary, overwrite })
+    }
+
+    /// From here on it does not vanish when it is dropped.
+    pub(crate) fn keep(&mut self) {
+        self.temporary.disable_cleanup(true);
+    }
+
+    /// Takes the file away.
+    pub(crate) fn remove(mut self) {
+        self.temporary.disable_cleanup(false);
     }
 
     pub(crate) fn target(&self) -> &Path {
@@ -93,6 +134,34 @@ fn check_target(target: &Path, overwrite: Overwrite) -> Result<(), TensorFileErr
         (Overwrite::Refuse, Ok(_)) => Err(Kind::Exists.at(target)),
         (Overwrite::Refuse, Err(_)) | (Overwrite::Replace, _) => Ok(()),
     }
+}
+
+/// The name of a target's lasting unfinished file.
+pub(crate) fn partial_path(target: &Path) -> PathBuf {
+    target.with_file_name(hidden_name(target, ".partial"))
+}
+
+/// The name of its journal.
+pub(crate) fn journal_path(target: &Path) -> PathBuf {
+    target.with_file_name(hidden_name(target, ".journal"))
+}
+
+/// `.NAME` and the ending; of a name too long for that its beginning and its hash.
+fn hidden_name(target: &Path, ending: &str) -> OsString {
+    // File systems stop at 255 bytes.
+    const LONGEST_BYTES: usize = 240;
+    const BEGINNING_CHARS: usize = 40;
+    let name = target.file_name().unwrap_or_default();
+    let mut hidden = OsString::from(".");
+    if name.len() <= LONGEST_BYTES {
+        hidden.push(name);
+    } else {
+        let beginning: String = name.to_string_lossy().chars().take(BEGINNING_CHARS).collect();
+        hidden.push(beginning);
+        hidden.push(blake3::hash(name.as_encoded_bytes()).to_hex().as_str());
+    }
+    hidden.push(ending);
+    hidden
 }
 
 fn temporary_beside(target: &Path) -> std::io::Result<NamedTempFile> {

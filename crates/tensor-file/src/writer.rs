@@ -1,9 +1,14 @@
+mod journaled;
+mod written;
+
 use std::ops::Range;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::coverage::Coverage;
+pub use self::journaled::Left;
+use self::written::Written;
 use crate::disk::{available_bytes, reserve, write_all_at};
+use crate::journal::Journal;
 use crate::pending_file::{Committed, Overwrite, PendingFile};
 use crate::source_file::LENGTH_BYTES;
 use crate::{Manifest, TensorFileError, TensorFileErrorKind as Kind};
@@ -12,13 +17,17 @@ use crate::{Manifest, TensorFileError, TensorFileErrorKind as Kind};
 ///
 /// Tensors may come in any order, in parts and from many threads: the same bytes make the same
 /// file. The file is made under another name in the same folder and takes its own by rename in
-/// [`Self::commit`]; dropped before that, it vanishes.
+/// [`Self::commit`].
+///
+/// Of a file that was [created](Self::create), nothing is left without that. One that was
+/// [begun](Self::begin) stays beside its journal, and is gone on with by [`Self::resume`].
 #[derive(Debug)]
 pub struct TensorFileWriter {
     pending: PendingFile,
     manifest: Manifest,
     /// What has been written of the tensor at the same index of the manifest.
-    written: Mutex<Vec<Coverage>>,
+    written: Vec<Mutex<Written>>,
+    journal: Option<Journal>,
 }
 
 impl TensorFileWriter {
@@ -32,8 +41,16 @@ impl TensorFileWriter {
         manifest: Manifest,
         overwrite: Overwrite,
     ) -> Result<Self, TensorFileError> {
-        let pending = PendingFile::create(path, overwrite)?;
-        let file = pending.file();
+        Self::start(PendingFile::create(path, overwrite)?, manifest)
+    }
+
+    fn new(pending: PendingFile, manifest: Manifest) -> Self {
+        let written = manifest.tensors().iter().map(|_| Mutex::default()).collect();
+        Self { pending, manifest, written, journal: None }
+    }
+
+    fn start(pending: PendingFile, manifest: Manifest) -> Result<Self, TensorFileError> {
+        let path = pending.target();
         let needed = manifest.file_bytes();
         // Asked first: a reservation that fails half-way has taken what was left, for a moment
         // from everybody.
@@ -41,15 +58,24 @@ impl TensorFileWriter {
         if let Some(available) = available.filter(|&available| available < needed) {
             return Err(Kind::DiskFull { needed, available }.at(path));
         }
-        let mut start = (manifest.header_bytes().len() as u64).to_le_bytes().to_vec();
-        debug_assert_eq!(start.len() as u64, LENGTH_BYTES);
-        start.extend_from_slice(manifest.header_bytes());
-        reserve(file, needed)
-            .and_then(|()| write_all_at(file, &start, 0))
-            .map_err(|error| disk_error("reserve space", error, needed, available).at(path))?;
+        let writer = Self::new(pending, manifest);
+        reserve(writer.pending.file(), needed)
+            .and_then(|()| writer.write_header())
+            .map_err(|error| disk_error("reserve space", error, needed, available))
+            .map_err(|kind| kind.at(writer.pending.target()))?;
+        Ok(writer)
+    }
 
-        let written = manifest.tensors().iter().map(|_| Coverage::default()).collect();
-        Ok(Self { pending, manifest, written: Mutex::new(written) })
+    /// Everything before the first tensor.
+    fn header(&self) -> Vec<u8> {
+        let header = self.manifest.header_bytes();
+        let length = (header.len() as u64).to_le_bytes();
+        debug_assert_eq!(length.len() as u64, LENGTH_BYTES);
+        [&length, header].concat()
+    }
+
+    fn write_header(&self) -> std::io::Result<()> {
+        write_all_at(self.pending.file(), &self.header(), 0)
     }
 
     /// What is being written.
@@ -57,8 +83,7 @@ impl TensorFileWriter {
         &self.manifest
     }
 
-    /// Where the file is until [`Self::commit`]: what a program removes that ends without dropping
-    /// this.
+    /// Where the file is until [`Self::commit`].
     pub fn temporary_path(&self) -> &Path {
         self.pending.temporary_path()
     }
@@ -100,12 +125,24 @@ impl TensorFileWriter {
     ///
     /// # Errors
     /// When a byte of a tensor was never written; when [`Overwrite::Refuse`] finds a file that
-    /// was not there at the start; when the disk fails. The unfinished file is removed, and
-    /// whatever had the name keeps it. Only [`Kind::FolderNotSynced`] comes after the rename: then
-    /// the file is complete and there.
+    /// was not there at the start; when the disk fails. Whatever had the name keeps it. Only
+    /// [`Kind::FolderNotSynced`] comes after the rename: then the file is complete and there.
     pub fn commit(self) -> Result<Committed, TensorFileError> {
         self.check_complete()?;
-        self.pending.commit()
+        if let Some(journal) = &self.journal {
+            self.settle(journal, &journal.take())?;
+        }
+        let journal = self.journal.as_ref().map(|journal| journal.path().to_owned());
+        let committed = self.pending.commit();
+        let is_there = match &committed {
+            Ok(_) => true,
+            Err(error) => matches!(error.kind(), Kind::FolderNotSynced { .. }),
+        };
+        // Without its file a journal means nothing; that it cannot be removed is no failure.
+        if let Some(journal) = journal.filter(|_| is_there) {
+            let _ = std::fs::remove_file(journal);
+        }
+        committed
     }
 
     fn find(&self, name: &str) -> Result<(usize, Range<u64>), TensorFileError> {
@@ -124,20 +161,26 @@ impl TensorFileWriter {
             let needed = bytes.len() as u64;
             disk_error("write", error, needed, available_bytes(path)).at_tensor(path, name)
         })?;
-        // A panic elsewhere cannot leave a coverage half changed in a way that claims more.
-        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        written[position].add(offset..offset + bytes.len() as u64);
+        let mut written = self.lock(position);
+        match self.journal {
+            Some(_) => written.add_hashed(offset, bytes),
+            None => written.add(offset..offset + bytes.len() as u64),
+        }
         Ok(())
     }
 
+    fn lock(&self, position: usize) -> MutexGuard<'_, Written> {
+        // A panic elsewhere cannot leave it half changed in a way that claims more.
+        self.written[position].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn check_complete(&self) -> Result<(), TensorFileError> {
-        let written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         let mut first = None;
         let mut tensors = 0;
         let mut missing_bytes = 0_u64;
-        for (position, coverage) in written.iter().enumerate() {
+        for position in 0..self.written.len() {
             let range = self.manifest.range(position);
-            let missing = (range.end - range.start) - coverage.bytes();
+            let missing = (range.end - range.start) - self.lock(position).bytes();
             if missing > 0 {
                 first.get_or_insert(position);
                 tensors += 1;

@@ -1,13 +1,13 @@
 use roundwise_compute::{Device, Engine};
 use roundwise_rounding::{Options, RoundingReport};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::TensorReport;
 
 /// What learned rounding did to one weight. Energies are squared model units, all of them of the
 /// codes that are stored, decoded with the stored scales; solver, λ and passes are those of the
 /// search, whose codes may have been refused. What a failed search does not know is null.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LayerRounding {
     /// What was minimised.
     pub objective: String,

@@ -30,7 +30,9 @@ pub(super) fn jobs(options: &ConvertOptions, recipe: &Recipe) -> anyhow::Result<
             threads: options.run.threads(),
             device: options.device.unwrap_or_default(),
             statistics: options.statistics.to_file(),
+            starts_over: options.fresh,
             overwrite,
+            verifies: !options.no_verify,
             hash_input: options.report.is_some(),
         })
         .collect();

@@ -19,11 +19,15 @@ pub(super) fn describe(report: &Report) -> String {
         report.architecture, report.preset, report.converted, report.kept, report.removed
     );
     text += &format!(
-        "  {} → {} in {}, {} of it for the final sync\n",
+        "  {} → {} in {}, {} of it for the final sync{}\n",
         bytes(report.input_bytes),
         bytes(report.output_bytes),
         seconds(report.seconds),
         seconds(report.sync_seconds),
+        report
+            .verify_seconds
+            .map(|spent| format!(", {} for reading it again", seconds(spent)))
+            .unwrap_or_default(),
     );
     text += &describe_schemes(report);
     text += &report.rounding.as_ref().map(describe_rounding).unwrap_or_default();

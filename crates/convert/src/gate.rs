@@ -1,0 +1,109 @@
+use roundwise_scheme::{QuantizedMatrix, ScaleStorage, Scheme, measure};
+use roundwise_tensor_file::TensorHeader;
+
+use crate::buffers::Buffers;
+use crate::parallel::map_in_order;
+use crate::watch::notice;
+use crate::workshop::Workshop;
+use crate::{ConvertError, Event, PlannedTensor, Source, TensorReport};
+
+/// Reads an output again before it gets its name: its header, the bytes of every tensor against the
+/// hash of what was written, and every layer in codes the way a loader finds it, whose error must be
+/// the one that is reported.
+///
+/// - `layers`: an entry for every tensor of the plan, in its order
+///
+/// # Errors
+/// [`ConvertError::WrongOutput`] or the file's own error for the first thing that is wrong.
+pub(crate) fn check_output(
+    shop: &Workshop<'_>,
+    layers: &[TensorReport],
+) -> Result<(), ConvertError> {
+    shop.output.check_header()?;
+    let written = Source::open(shop.output.temporary_path())?;
+    let bytes = written.checkpoint.tensors().iter().map(TensorHeader::byte_len).sum();
+    notice(shop.watch, Event::Verifying { bytes })?;
+    for (spec, bytes) in shop.plan.file_tensors() {
+        shop.output.check(&spec.name)?;
+        notice(shop.watch, Event::Advanced { bytes: bytes.len() as u64 })?;
+    }
+    let planned: Vec<_> = shop.plan.tensors.iter().zip(layers).collect();
+    map_in_order(&planned, shop.job.tensors_in_flight(), |(planned, report), buffers| {
+        for spec in shop.plan.specs(planned) {
+            match report.scheme {
+                Some(scheme) if spec.name == planned.header.name => {
+                    check_codes(shop, &written, planned, scheme, report, buffers)?;
+                }
+                _ => shop.output.check(&spec.name)?,
+            }
+            let bytes = written.checkpoint.get(&spec.name).map_or(0, TensorHeader::byte_len);
+            notice(shop.watch, Event::Advanced { bytes })?;
+        }
+        Ok::<_, ConvertError>(())
+    })?;
+    Ok(())
+}
+
+/// Reads codes once for both, their hash and their error.
+fn check_codes(
+    shop: &Workshop<'_>,
+    written: &Source,
+    planned: &PlannedTensor,
+    scheme: Scheme,
+    report: &TensorReport,
+    buffers: &mut Buffers,
+) -> Result<(), ConvertError> {
+    let wrong = |problem: String| ConvertError::WrongOutput {
+        path: shop.output.temporary_path().to_owned(),
+        tensor: planned.header.name.clone(),
+        problem,
+    };
+    // In this order codes of an input that are decoded are gone before those of the output come.
+    let weight = shop.source.load_into(&planned.header, buffers.take())?;
+    let matrix = read_codes(written, planned, scheme)?.map_err(wrong)?;
+    match is_stored_as_it_is(written, planned, &matrix) {
+        true => shop.output.check_bytes(&planned.header.name, matrix.codes())?,
+        false => shop.output.check(&planned.header.name)?,
+    }
+    let found = measure(&weight.view(), &matrix);
+    buffers.keep(weight.into_bytes());
+    match report.sums {
+        Some(expected) if expected == found => Ok(()),
+        _ => Err(wrong(format!(
+            "its error is {}, reported is {}",
+            found.relative(),
+            report.weight_error.unwrap_or_default()
+        ))),
+    }
+}
+
+/// The codes of a layer, the way a loader finds them; else what is wrong.
+fn read_codes(
+    written: &Source,
+    planned: &PlannedTensor,
+    scheme: Scheme,
+) -> Result<Result<QuantizedMatrix, String>, ConvertError> {
+    let shape = planned.matrix_shape();
+    if let (ScaleStorage::Unscaled, Some(header)) =
+        (scheme.scale_storage(), written.checkpoint.get(&planned.header.name))
+    {
+        let codes = written.checkpoint.read(header)?;
+        let matrix = QuantizedMatrix::from_parts(scheme, shape, codes, vec![1.0]);
+        return Ok(matrix.map_err(|error| error.to_string()));
+    }
+    let stored = written.stored.layers.get(planned.layer());
+    let stored = stored.filter(|stored| stored.scheme == scheme);
+    // The plan knows what of a padded weight is padding, also where the file does not say.
+    let Some(stored) = stored.and_then(|stored| stored.cut_to(shape)) else {
+        return Ok(Err(format!("a loader does not find {scheme} codes")));
+    };
+    Ok(stored.read(&written.checkpoint).map_err(|error| error.to_string()))
+}
+
+/// Whether a tensor's bytes are the codes, neither packed nor padded.
+fn is_stored_as_it_is(written: &Source, planned: &PlannedTensor, matrix: &QuantizedMatrix) -> bool {
+    let grid = matrix.scheme().grid();
+    let header = written.checkpoint.get(&planned.header.name);
+    grid.code_bits() == 8 * grid.code_bytes()
+        && header.is_some_and(|header| header.byte_len() == matrix.codes().len() as u64)
+}

@@ -1,0 +1,35 @@
+use std::collections::BTreeMap;
+
+use roundwise_scheme::{ScaleRule, SchemeError, choose_scales};
+
+use crate::parallel::map_in_order;
+use crate::watch::notice;
+use crate::workshop::rounding_error;
+use crate::{ConvertError, Event, Job, Plan, Source, Watch};
+
+/// Weights in which a NaN or an infinity was found, with the first such row. Known only after a
+/// weight has been read; see [`crate::convert`].
+pub type NotFinite = BTreeMap<String, usize>;
+
+/// All weights with a NaN or an infinity, so that the work begins again only once.
+pub(crate) fn find_not_finite(
+    job: &Job,
+    source: &Source,
+    plan: &Plan,
+    watch: &dyn Watch,
+) -> Result<NotFinite, ConvertError> {
+    let quantized: Vec<_> = plan.quantized().collect();
+    let bytes = quantized.iter().map(|(planned, _)| planned.header.byte_len()).sum();
+    notice(watch, Event::Started { tensors: quantized.len(), bytes })?;
+    let rows = map_in_order(&quantized, job.threads, |(planned, scheme), _| {
+        let header = &planned.header;
+        let weight = source.load(header)?;
+        notice(watch, Event::Advanced { bytes: header.byte_len() })?;
+        match choose_scales(&weight.view(), *scheme, ScaleRule::Absmax) {
+            Ok(_) => Ok(None),
+            Err(SchemeError::NotFinite { row }) => Ok(Some((header.name.clone(), row))),
+            Err(error) => Err(rounding_error(source, header, error.into())),
+        }
+    })?;
+    Ok(rows.into_iter().flatten().collect())
+}

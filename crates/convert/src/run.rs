@@ -1,0 +1,86 @@
+use roundwise_tensor_file::SourceFile;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::not_finite::NotFinite;
+use crate::report::Tool;
+use crate::rounder::Rounder;
+use crate::{Job, Source};
+
+/// What decides the bytes of an output: two runs that agree in it write the same file. Neither the
+/// number of threads nor the names of the files are part of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Run {
+    tool: String,
+    recipe: Value,
+    /// Of every file of the input; see [`SourceFile::fingerprint`].
+    input: Vec<String>,
+    /// Of the file of statistics, if there is one.
+    statistics: Option<String>,
+    /// Where learned rounding is computed.
+    device: Option<String>,
+    /// Weights that are kept for what was found in them. A result, not a part of the job.
+    pub(crate) not_finite: NotFinite,
+}
+
+impl Run {
+    pub(crate) fn of(
+        job: &Job,
+        source: &Source,
+        rounder: &Rounder<'_>,
+        not_finite: &NotFinite,
+    ) -> Self {
+        let recipe = serde_json::to_value(job.recipe.file());
+        Self {
+            tool: Tool::THIS.version.to_owned(),
+            recipe: recipe.expect("texts and numbers always serialise"),
+            input: source.checkpoint.files().iter().map(SourceFile::fingerprint).collect(),
+            statistics: rounder.statistics_fingerprint(),
+            device: rounder.engine().map(|engine| engine.device().to_string()),
+            not_finite: not_finite.clone(),
+        }
+    }
+
+    pub(crate) fn to_json(&self) -> Value {
+        serde_json::to_value(self).expect("texts and numbers always serialise")
+    }
+
+    /// The run that a journal tells of, if it was of the same job.
+    ///
+    /// # Errors
+    /// What is different, in words.
+    pub(crate) fn same_job(&self, journal: &Value) -> Result<Self, Vec<String>> {
+        let Ok(other) = Self::deserialize(journal) else {
+            return Err(vec![format!("another version than {} wrote it", self.tool)]);
+        };
+        let mut differences = vec![];
+        if other.tool != self.tool {
+            differences.push(format!("version {} wrote it, this is {}", other.tool, self.tool));
+        }
+        if other.input != self.input {
+            differences.push("the input has changed since".to_owned());
+        }
+        if other.recipe != self.recipe {
+            differences.push(format!("the recipe differs in {}", self.changed_keys(&other)));
+        }
+        if other.statistics != self.statistics {
+            differences.push("the statistics are others, or have changed since".to_owned());
+        }
+        if other.device != self.device {
+            let names = [&other, self].map(|run| run.device.clone().unwrap_or_default());
+            differences.push(format!("it was computed on {}, this is {}", names[0], names[1]));
+        }
+        if differences.is_empty() { Ok(other) } else { Err(differences) }
+    }
+
+    fn changed_keys(&self, other: &Self) -> String {
+        let recipes = [self, other].map(|run| &run.recipe);
+        let mut keys: Vec<&String> =
+            recipes.iter().filter_map(|recipe| recipe.as_object()).flat_map(|r| r.keys()).collect();
+        keys.retain(|key| recipes[0].get(key) != recipes[1].get(key));
+        keys.sort();
+        keys.dedup();
+        keys.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ")
+    }
+}

@@ -1,0 +1,214 @@
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use half::bf16;
+use roundwise_rounding::{Linear, RoundingError};
+use roundwise_scheme::{Scheme, SchemeError, measure};
+use roundwise_tensor_file::{PIECE_BYTES, TensorFileWriter, TensorHeader, pieces};
+
+use crate::bias;
+use crate::buffers::Buffers;
+use crate::parallel::map_in_order;
+use crate::report::Told;
+use crate::rounder::Rounder;
+use crate::watch::notice;
+use crate::{
+    ConvertError, Decision, Event, Job, Plan, PlannedTensor, Rounding, Source, TensorReport, Watch,
+};
+
+/// Why the work on an output ended early.
+pub(crate) enum Stop {
+    Failed(ConvertError),
+    NotFinite { tensor: String },
+}
+
+impl<E: Into<ConvertError>> From<E> for Stop {
+    fn from(error: E) -> Self {
+        Stop::Failed(error.into())
+    }
+}
+
+/// What a thread needs in order to convert a tensor.
+pub(crate) struct Workshop<'a> {
+    pub(crate) job: &'a Job,
+    pub(crate) source: &'a Source,
+    pub(crate) plan: &'a Plan,
+    pub(crate) rounder: &'a Rounder<'a>,
+    pub(crate) output: &'a TensorFileWriter,
+    pub(crate) watch: &'a dyn Watch,
+    /// What an earlier run has finished, by the tensor of the input.
+    pub(crate) finished: &'a BTreeMap<String, Told>,
+}
+
+impl Workshop<'_> {
+    /// Converts whatever is not finished yet, and gives the entries of all tensors.
+    pub(crate) fn convert_all(&self) -> Result<Vec<TensorReport>, Stop> {
+        let tensors = &self.plan.tensors;
+        let bytes = match self.job.recipe.rounding() {
+            Rounding::Nearest => tensors.iter().map(|planned| planned.header.byte_len()).sum(),
+            Rounding::Learned(_) => {
+                self.plan.quantized().map(|(planned, _)| planned.header.byte_len()).sum()
+            }
+        };
+        notice(self.watch, Event::Started { tensors: tensors.len(), bytes })?;
+        if !self.finished.is_empty() {
+            let (finished, tensors) = (self.finished.len(), tensors.len());
+            notice(self.watch, Event::Resumed { finished, tensors })?;
+        }
+        for (spec, bytes) in self.plan.file_tensors() {
+            self.output.write(&spec.name, &bytes)?;
+        }
+        map_in_order(tensors, self.job.tensors_in_flight(), |planned, buffers| {
+            self.convert_tensor(planned, buffers)
+        })
+    }
+
+    fn convert_tensor(
+        &self,
+        planned: &PlannedTensor,
+        buffers: &mut Buffers,
+    ) -> Result<TensorReport, Stop> {
+        let header = &planned.header;
+        let mut report = TensorReport::planned(planned);
+        if let Some(told) = self.finished.get(&header.name) {
+            self.pass_finished(planned)?;
+            return Ok(report.recalled(told));
+        }
+        let started = Instant::now();
+        let written = match &planned.decision {
+            Decision::Copy(_) => self.copy(header, buffers)?,
+            Decision::Decode(_) => self.decode(header, buffers)?,
+            Decision::Quantize { scheme, .. } => {
+                self.quantize(planned, *scheme, &mut report, buffers)?
+            }
+            // A corrected bias is written with its weight.
+            Decision::Correct(_) | Decision::Remove(_) => {
+                self.passed(header.byte_len())?;
+                vec![]
+            }
+        };
+        report.seconds = started.elapsed().as_secs_f64();
+        if !written.is_empty() {
+            let told = Told::of(&report);
+            self.output.record(&header.name, &written, told.to_json())?;
+        }
+        notice(self.watch, Event::Finished(&report))?;
+        Ok(report)
+    }
+
+    /// Returns the names of the tensors that were written, as its sisters do.
+    fn quantize(
+        &self,
+        planned: &PlannedTensor,
+        scheme: Scheme,
+        report: &mut TensorReport,
+        buffers: &mut Buffers,
+    ) -> Result<Vec<String>, Stop> {
+        let header = &planned.header;
+        let weight = self.source.load_into(header, buffers.take())?;
+        let memory = buffers.take();
+        let inputs = self.rounder.inputs_of(planned.layer())?;
+        let layer = Linear { weight: &weight.view(), inputs: inputs.as_ref() };
+        let bias = self.plan.corrected_bias(planned.layer());
+        let (rounded, rounding) = self
+            .rounder
+            .round(header, layer, bias.is_some(), scheme, memory)
+            .map_err(|error| self.stop(header, error))?;
+        report.measure(measure(&weight.view(), &rounded));
+        report.rounding = rounding;
+        let mut written = vec![];
+        if let Some(bias) = bias {
+            let correction = self.job.recipe.bias_correction();
+            let bytes = bias::corrected(correction, self.source, bias, layer, &rounded)?;
+            self.output.write(&bias.name, &bytes)?;
+            written.push(bias.name.clone());
+        }
+        for packed in self.plan.layout.pack(planned.layer(), rounded, planned.products) {
+            self.output.write(&packed.name, &packed.bytes)?;
+            buffers.keep(packed.bytes);
+            written.push(packed.name);
+        }
+        buffers.keep(weight.into_bytes());
+        Ok(written)
+    }
+
+    fn stop(&self, header: &TensorHeader, error: RoundingError) -> Stop {
+        match error {
+            RoundingError::Scheme(SchemeError::NotFinite { .. }) => {
+                Stop::NotFinite { tensor: header.name.clone() }
+            }
+            RoundingError::Stopped => Stop::Failed(ConvertError::Stopped),
+            source => Stop::Failed(rounding_error(self.source, header, source)),
+        }
+    }
+
+    /// Lets the progress jump over what an earlier run has finished.
+    fn pass_finished(&self, planned: &PlannedTensor) -> Result<(), ConvertError> {
+        let bytes = planned.header.byte_len();
+        match planned.decision {
+            Decision::Quantize { .. } => notice(self.watch, Event::Advanced { bytes }),
+            Decision::Copy(_)
+            | Decision::Decode(_)
+            | Decision::Correct(_)
+            | Decision::Remove(_) => self.passed(bytes),
+        }
+    }
+
+    /// Bytes that were only passed on. Beside learned rounding they take no time, and counting them
+    /// would make the time that is left look short.
+    fn passed(&self, bytes: u64) -> Result<(), ConvertError> {
+        let bytes = match self.job.recipe.rounding() {
+            Rounding::Nearest => bytes,
+            Rounding::Learned(_) => 0,
+        };
+        notice(self.watch, Event::Advanced { bytes })
+    }
+
+    fn copy(&self, header: &TensorHeader, buffers: &mut Buffers) -> Result<Vec<String>, Stop> {
+        let mut memory = buffers.take();
+        memory.resize(header.byte_len().min(PIECE_BYTES) as usize, 0);
+        for piece in pieces(header.byte_len()) {
+            let length = piece.end - piece.start;
+            let buffer = &mut memory[..length as usize];
+            self.source.checkpoint.read_into(header, piece.start, buffer)?;
+            self.output.write_part(&header.name, piece.start, buffer)?;
+            self.passed(length)?;
+        }
+        if header.byte_len() == 0 {
+            self.output.write(&header.name, &[])?;
+        }
+        buffers.keep(memory);
+        Ok(vec![header.name.clone()])
+    }
+
+    fn decode(&self, header: &TensorHeader, buffers: &mut Buffers) -> Result<Vec<String>, Stop> {
+        let weight = self.source.load_into(header, buffers.take())?;
+        let view = weight.view();
+        let mut values = vec![0.0; view.cols()];
+        let mut bytes = buffers.take();
+        bytes.clear();
+        bytes.reserve_exact(view.rows() * view.cols() * 2);
+        for row in 0..view.rows() {
+            view.widen_row(row, &mut values);
+            // Not the grid's encoder: what was a NaN or an infinity stays one.
+            bytes.extend(values.iter().flat_map(|&value| bf16::from_f32(value).to_le_bytes()));
+        }
+        self.output.write(&header.name, &bytes)?;
+        buffers.keep(bytes);
+        buffers.keep(weight.into_bytes());
+        self.passed(header.byte_len())?;
+        Ok(vec![header.name.clone()])
+    }
+}
+
+pub(crate) fn rounding_error(
+    source: &Source,
+    header: &TensorHeader,
+    error: RoundingError,
+) -> ConvertError {
+    ConvertError::Rounding {
+        path: source.checkpoint.path().to_owned(),
+        tensor: header.name.clone(),
+        source: error,
+    }
+}

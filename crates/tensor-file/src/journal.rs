@@ -1,0 +1,212 @@
+//! What is known to be on disk of an unfinished file, in a text beside it.
+//!
+//! Each line is `CHECKSUM JSON`: the first one says what run it is, every other one is a
+//! [`Record`]. The checksum is the beginning of the JSON's BLAKE3. The first line that is not whole
+//! was being written when the machine stopped: it and what follows are dropped, which is safe,
+//! because what is not recorded is done again.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::disk::open_regular;
+use crate::{TensorFileError, TensorFileErrorKind as Kind};
+
+/// Tensors that are on disk, and what their writer wants to remember about them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Record {
+    /// What the tensors were made from.
+    pub name: String,
+    /// BLAKE3 of each tensor's bytes, by the tensor's name.
+    pub hashes: BTreeMap<String, String>,
+    /// Whatever the writer told.
+    pub told: Value,
+}
+
+/// Most bytes of finished tensors that wait for a sync: what a crash may cost, beside the tensors in
+/// the making.
+const BATCH_BYTES: u64 = 64 << 20;
+
+/// The longest that they wait, as long as tensors get finished.
+const BATCH_TIME: Duration = Duration::from_millis(500);
+
+/// A journal that is being written. Called from many threads.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    path: PathBuf,
+    file: File,
+    batch: Mutex<Batch>,
+}
+
+/// Records of tensors that may not have reached the disk yet.
+#[derive(Debug)]
+struct Batch {
+    lines: String,
+    bytes: u64,
+    since: Instant,
+    /// Records in all, those in the file too.
+    records: usize,
+}
+
+impl Journal {
+    /// Begins a journal, in place of any other.
+    pub(crate) fn create(path: PathBuf, run: &Value) -> Result<Self, TensorFileError> {
+        let file = File::create(&path).map_err(|error| Kind::io("create")(error).at(&path))?;
+        let journal = Self::of(path, file, 0);
+        journal.append(&line(run))?;
+        Ok(journal)
+    }
+
+    /// Goes on with a journal behind its last whole line.
+    pub(crate) fn reopen(path: PathBuf, read: &ReadJournal) -> Result<Self, TensorFileError> {
+        let file = OpenOptions::new().append(true).open(&path);
+        let file = file.and_then(|file| file.set_len(read.bytes).map(|()| file));
+        let file = file.map_err(|error| Kind::io("open")(error).at(&path))?;
+        Ok(Self::of(path, file, read.records.len()))
+    }
+
+    fn of(path: PathBuf, file: File, records: usize) -> Self {
+        let batch = Batch { lines: String::new(), bytes: 0, since: Instant::now(), records };
+        Self { path, file, batch: Mutex::new(batch) }
+    }
+
+    /// Notes a record about so many bytes. Returns what has to be [appended](Self::append) now, once
+    /// the tensors are synced.
+    pub(crate) fn add(&self, record: &Record, bytes: u64) -> Option<String> {
+        let mut batch = self.batch.lock().unwrap_or_else(PoisonError::into_inner);
+        batch.lines += &line(record);
+        batch.bytes += bytes;
+        batch.records += 1;
+        let is_due = batch.bytes >= BATCH_BYTES || batch.since.elapsed() >= BATCH_TIME;
+        is_due.then(|| batch.take())
+    }
+
+    /// All that still waits.
+    pub(crate) fn take(&self) -> String {
+        self.batch.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Number of records.
+    pub(crate) fn records(&self) -> usize {
+        self.batch.lock().unwrap_or_else(PoisonError::into_inner).records
+    }
+
+    pub(crate) fn append(&self, lines: &str) -> Result<(), TensorFileError> {
+        let written = (&self.file).write_all(lines.as_bytes());
+        written.map_err(|error| Kind::io("write")(error).at(&self.path))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Batch {
+    fn take(&mut self) -> String {
+        self.bytes = 0;
+        self.since = Instant::now();
+        std::mem::take(&mut self.lines)
+    }
+}
+
+/// A journal as it was found.
+#[derive(Debug)]
+pub(crate) struct ReadJournal {
+    pub(crate) run: Value,
+    pub(crate) records: Vec<Record>,
+    /// Length up to the end of the last whole line.
+    pub(crate) bytes: u64,
+}
+
+impl ReadJournal {
+    /// `None` where there is no journal, or not even its first line is whole.
+    pub(crate) fn open(path: &Path) -> Result<Option<Self>, TensorFileError> {
+        if std::fs::symlink_metadata(path).is_err() {
+            return Ok(None);
+        }
+        let mut text = Vec::new();
+        std::io::Read::read_to_end(&mut open_regular(path)?.0, &mut text)
+            .map_err(|error| Kind::io("read")(error).at(path))?;
+        Ok(Self::parse(&text))
+    }
+
+    fn parse(text: &[u8]) -> Option<Self> {
+        let mut lines = text.split_inclusive(|&byte| byte == b'\n');
+        let first = lines.next()?;
+        let mut journal = Self { run: parsed(first)?, records: vec![], bytes: first.len() as u64 };
+        for line in lines {
+            let Some(record) = parsed(line) else { break };
+            journal.records.push(record);
+            journal.bytes += line.len() as u64;
+        }
+        Some(journal)
+    }
+}
+
+fn line(value: &impl Serialize) -> String {
+    let json = serde_json::to_string(value).expect("texts and numbers always serialise");
+    format!("{} {json}\n", checksum(&json))
+}
+
+/// The value of a line; `None` for one that is not whole.
+fn parsed<T: for<'de> Deserialize<'de>>(line: &[u8]) -> Option<T> {
+    let line = std::str::from_utf8(line.strip_suffix(b"\n")?).ok()?;
+    let (found, json) = line.split_once(' ')?;
+    (found == checksum(json)).then(|| serde_json::from_str(json).ok())?
+}
+
+fn checksum(json: &str) -> String {
+    const DIGITS: usize = 16;
+    blake3::hash(json.as_bytes()).to_hex()[..DIGITS].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    fn record(name: &str) -> Record {
+        let hashes = BTreeMap::from([(format!("{name}.weight"), "00".to_owned())]);
+        Record { name: name.to_owned(), hashes, told: json!({ "seconds": 0.5 }) }
+    }
+
+    fn journal() -> (String, Vec<Record>) {
+        let records: Vec<Record> = ["a", "b \"\n", "c"].map(record).to_vec();
+        let lines: String = records.iter().map(line).collect();
+        (line(&json!({ "tool": "1" })) + &lines, records)
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let (text, records) = journal();
+        let read = ReadJournal::parse(text.as_bytes()).unwrap();
+        assert_eq!((read.records, read.bytes), (records, text.len() as u64));
+        assert_eq!(read.run["tool"], "1");
+    }
+
+    proptest! {
+        /// Cut anywhere, or with any byte changed: nothing is believed that was not written.
+        #[test]
+        fn a_torn_or_damaged_end_is_dropped(cut in 0_usize..500, at in 0_usize..500, flip in 1_u8..) {
+            let (text, records) = journal();
+            let torn = &text.as_bytes()[..cut.min(text.len())];
+            let mut damaged = text.clone().into_bytes();
+            let at = at % damaged.len();
+            damaged[at] ^= flip;
+            for text in [torn, &damaged] {
+                let Some(read) = ReadJournal::parse(text) else { continue };
+                prop_assert_eq!(&read.run, &json!({ "tool": "1" }));
+                prop_assert!(records.starts_with(&read.records));
+                prop_assert!(read.bytes <= text.len() as u64);
+            }
+        }
+    }
+}

@@ -1,0 +1,48 @@
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::TensorFileError;
+use crate::journal::{Journal, ReadJournal, Record};
+use crate::pending_file::{journal_path, partial_path};
+
+/// A file that another process began to write and did not finish, with its journal.
+#[derive(Debug)]
+pub struct Unfinished {
+    target: PathBuf,
+    journal: ReadJournal,
+}
+
+impl Unfinished {
+    /// Looks for what was left of an earlier run towards `target`. `None` where nothing was
+    /// recorded that could be gone on with.
+    ///
+    /// # Errors
+    /// When the journal is there and cannot be read.
+    pub fn find(target: &Path) -> Result<Option<Self>, TensorFileError> {
+        let journal = ReadJournal::open(&journal_path(target))?;
+        let is_there = std::fs::symlink_metadata(partial_path(target)).is_ok();
+        let journal = journal.filter(|journal| is_there && !journal.records.is_empty());
+        Ok(journal.map(|journal| Self { target: target.to_owned(), journal }))
+    }
+
+    /// What the run said about itself in [`TensorFileWriter::begin`](crate::TensorFileWriter::begin).
+    pub fn run(&self) -> &Value {
+        &self.journal.run
+    }
+
+    /// Where the unfinished file lies.
+    pub fn path(&self) -> PathBuf {
+        partial_path(&self.target)
+    }
+
+    pub(crate) fn target(&self) -> &Path {
+        &self.target
+    }
+
+    /// The records, and the journal for more of them.
+    pub(crate) fn into_journal(self) -> Result<(Vec<Record>, Journal), TensorFileError> {
+        let journal = Journal::reopen(journal_path(&self.target), &self.journal)?;
+        Ok((self.journal.records, journal))
+    }
+}

@@ -1,0 +1,215 @@
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use blake3::{Hash, Hasher};
+use serde_json::Value;
+
+use super::TensorFileWriter;
+use crate::disk::{read_exact_at, remove_if_there};
+use crate::journal::{Journal, Record};
+use crate::pending_file::{Overwrite, PendingFile, journal_path};
+use crate::{
+    Manifest, PIECE_BYTES, TensorFileError, TensorFileErrorKind as Kind, Unfinished, pieces,
+};
+
+/// What is left of a file whose writing was [given up](TensorFileWriter::leave).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Left {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// Number of records in its journal.
+    pub records: usize,
+}
+
+impl TensorFileWriter {
+    /// [`Self::create`] with a journal, in place of anything unfinished.
+    ///
+    /// - `run`: what tells this run from another one towards the same file
+    ///
+    /// # Errors
+    /// As [`Self::create`]; [`Kind::Busy`] when someone else is writing the file.
+    pub fn begin(
+        path: &Path,
+        manifest: Manifest,
+        overwrite: Overwrite,
+        run: &Value,
+    ) -> Result<Self, TensorFileError> {
+        let pending = PendingFile::open_lasting(path, overwrite)?;
+        let journal = journal_path(path);
+        // In this order nothing that is on disk is ever described by the wrong journal.
+        remove_if_there(&journal).map_err(|error| Kind::io("remove")(error).at(&journal))?;
+        pending.file().set_len(0).map_err(|error| Kind::io("empty")(error).at(path))?;
+        let mut writer = Self::start(pending, manifest)?;
+        writer.journal = Some(Journal::create(journal, run)?);
+        writer.pending.keep();
+        Ok(writer)
+    }
+
+    /// Goes on where an earlier run stopped, and gives its records.
+    ///
+    /// Reads every tensor that is recorded, to see that it is what was written.
+    ///
+    /// # Errors
+    /// As [`Self::begin`]; [`Kind::UnfinishedChanged`] when the unfinished file is not what the
+    /// journal says.
+    pub fn resume(
+        unfinished: Unfinished,
+        manifest: Manifest,
+        overwrite: Overwrite,
+    ) -> Result<(Self, Vec<Record>), TensorFileError> {
+        let mut pending = PendingFile::open_lasting(unfinished.target(), overwrite)?;
+        pending.keep();
+        let mut writer = Self::new(pending, manifest);
+        let path = writer.temporary_path();
+        let found = writer.pending.file().metadata();
+        let found = found.map_err(|error| Kind::io("inspect")(error).at(path))?.len();
+        if found != writer.manifest.file_bytes() {
+            return Err(Kind::UnfinishedChanged.at(path));
+        }
+        writer.write_header().map_err(|error| Kind::io("write")(error).at(path))?;
+        let (records, journal) = unfinished.into_journal()?;
+        for record in &records {
+            writer.recall(record)?;
+        }
+        writer.journal = Some(journal);
+        Ok((writer, records))
+    }
+
+    /// Remembers, once they are on disk, that these whole tensors are done. Does nothing without a
+    /// journal.
+    ///
+    /// - `name`: what they were made from
+    /// - `told`: whatever the next run wants to know about them
+    ///
+    /// # Errors
+    /// When one of the tensors is not complete, or the disk fails.
+    pub fn record(
+        &self,
+        name: &str,
+        tensors: &[String],
+        told: Value,
+    ) -> Result<(), TensorFileError> {
+        let Some(journal) = &self.journal else { return Ok(()) };
+        let mut record = Record { name: name.to_owned(), hashes: BTreeMap::new(), told };
+        let mut bytes = 0;
+        for tensor in tensors {
+            let (position, range) = self.find(tensor)?;
+            let length = range.end - range.start;
+            let missing_bytes = length - self.lock(position).bytes();
+            if missing_bytes > 0 {
+                let kind = Kind::Incomplete { tensors: 1, missing_bytes };
+                return Err(kind.at_tensor(self.pending.target(), tensor));
+            }
+            bytes += length;
+            record.hashes.insert(tensor.clone(), self.hash(position)?.to_hex().to_string());
+        }
+        match journal.add(&record, bytes) {
+            Some(lines) => self.settle(journal, &lines),
+            None => Ok(()),
+        }
+    }
+
+    /// A record is true only once its tensors are on disk, so they are waited for first.
+    pub(super) fn settle(&self, journal: &Journal, lines: &str) -> Result<(), TensorFileError> {
+        if lines.is_empty() {
+            return Ok(());
+        }
+        let synced = self.pending.file().sync_data();
+        synced.map_err(|error| Kind::io("sync")(error).at(self.pending.target()))?;
+        journal.append(lines)
+    }
+
+    /// Reads a tensor again and compares it with what was written.
+    ///
+    /// # Errors
+    /// [`Kind::Damaged`] when it is not the same.
+    pub fn check(&self, name: &str) -> Result<(), TensorFileError> {
+        let (position, _) = self.find(name)?;
+        self.compare(position, self.hash_on_disk(position)?)
+    }
+
+    /// [`Self::check`] of a tensor that somebody else has read again.
+    ///
+    /// # Errors
+    /// As [`Self::check`].
+    pub fn check_bytes(&self, name: &str, bytes: &[u8]) -> Result<(), TensorFileError> {
+        let (position, _) = self.find(name)?;
+        self.compare(position, blake3::hash(bytes))
+    }
+
+    fn compare(&self, position: usize, found: Hash) -> Result<(), TensorFileError> {
+        let name = &self.manifest.tensors()[position].name;
+        match found == self.hash(position)? {
+            true => Ok(()),
+            false => Err(Kind::Damaged.at_tensor(self.temporary_path(), name)),
+        }
+    }
+
+    /// Reads the header again and compares it with the manifest's.
+    ///
+    /// # Errors
+    /// [`Kind::Damaged`] when it is not the same.
+    pub fn check_header(&self) -> Result<(), TensorFileError> {
+        let expected = self.header();
+        let mut found = vec![0; expected.len()];
+        read_exact_at(self.pending.file(), &mut found, 0)
+            .map_err(|error| Kind::io("read")(error).at(self.temporary_path()))?;
+        match found == expected {
+            true => Ok(()),
+            false => Err(Kind::Damaged.at(self.temporary_path())),
+        }
+    }
+
+    /// Stops writing. What is recorded stays for [`Self::resume`]; where that is nothing, or there is
+    /// no journal, everything is removed.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn leave(self) -> Result<Option<Left>, TensorFileError> {
+        let Some(journal) = &self.journal else { return Ok(None) };
+        let records = journal.records();
+        if records > 0 {
+            self.settle(journal, &journal.take())?;
+            return Ok(Some(Left { path: self.temporary_path().to_owned(), records }));
+        }
+        remove_if_there(journal.path()).map_err(|e| Kind::io("remove")(e).at(journal.path()))?;
+        self.pending.remove();
+        Ok(None)
+    }
+
+    /// Believes a record once the disk holds what it says.
+    fn recall(&self, record: &Record) -> Result<(), TensorFileError> {
+        for (tensor, hash) in &record.hashes {
+            let changed = || Kind::UnfinishedChanged.at_tensor(self.temporary_path(), tensor);
+            let (position, range) = self.find(tensor).map_err(|_| changed())?;
+            let hash = Hash::from_hex(hash).map_err(|_| changed())?;
+            if self.hash_on_disk(position)? != hash {
+                return Err(changed());
+            }
+            self.lock(position).is_whole(range.end - range.start, hash);
+        }
+        Ok(())
+    }
+
+    /// Hash of what was written of a tensor, which must be all of it.
+    fn hash(&self, position: usize) -> Result<Hash, TensorFileError> {
+        let range = self.manifest.range(position);
+        let hash = self.lock(position).hash(range.end - range.start);
+        // Parts that came out of order are not hashed on the way.
+        hash.map_or_else(|| self.hash_on_disk(position), Ok)
+    }
+
+    fn hash_on_disk(&self, position: usize) -> Result<Hash, TensorFileError> {
+        let range = self.manifest.range(position);
+        let length = range.end - range.start;
+        let mut hasher = Hasher::new();
+        let mut buffer = vec![0; length.min(PIECE_BYTES) as usize];
+        for piece in pieces(length) {
+            let buffer = &mut buffer[..(piece.end - piece.start) as usize];
+            read_exact_at(self.pending.file(), buffer, range.start + piece.start)
+                .map_err(|error| Kind::io("read")(error).at(self.temporary_path()))?;
+            hasher.update(buffer);
+        }
+        Ok(hasher.finalize())
+    }
+}
