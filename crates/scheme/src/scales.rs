@@ -1,4 +1,4 @@
-use roundwise_grid::{E4m3, E8m0, Grid, GridVisitor, absmax, absmax_tiles};
+use roundwise_grid::{E4m3, E8m0, Grid, GridVisitor, absmax, absmax_tiles, vectorized};
 
 use crate::measure::tile_errors;
 use crate::{ScaleStorage, Scheme, SchemeError, Tiling, Weight};
@@ -107,23 +107,26 @@ fn tile_maxima(weight: &Weight<'_>, tiling: Tiling) -> Result<Vec<f32>, SchemeEr
 
 fn absmax_scales(maxima: Vec<f32>, scheme: Scheme) -> Scales {
     let largest_code = scheme.grid().max();
-    let single = |scale: &dyn Fn(f32) -> f32| {
-        let tiles: Vec<f32> = maxima.iter().map(|&maximum| scale(maximum)).collect();
-        Scales::from(tiles)
-    };
     match scheme.scale_storage() {
-        ScaleStorage::F32(_) => single(&|maximum| absmax_scale(maximum, largest_code)),
+        ScaleStorage::F32(_) => each(maxima, |maximum| absmax_scale(maximum, largest_code)).into(),
         ScaleStorage::PowerOfTwo => {
-            single(&|maximum| E8m0::at_least(maximum / largest_code).map_or(1.0, E8m0::decode))
+            let power = |wanted| E8m0::at_least(wanted).map_or(1.0, E8m0::decode);
+            each(maxima, |maximum| power(maximum / largest_code)).into()
         }
         ScaleStorage::TwoLevel => {
-            let largest = maxima.iter().copied().fold(0.0, f32::max);
+            let largest = absmax(&maxima);
             let tensor = absmax_scale(largest, E4m3::MAX * largest_code);
-            let block = |&maximum: &f32| two_level_scale(maximum / largest_code, tensor);
-            Scales { tiles: maxima.iter().map(block).collect(), tensor }
+            let block = |maximum: f32| two_level_scale(maximum / largest_code, tensor);
+            Scales { tiles: each(maxima, block), tensor }
         }
-        ScaleStorage::Unscaled => single(&|_| 1.0),
+        ScaleStorage::Unscaled => each(maxima, |_| 1.0).into(),
     }
+}
+
+/// The scale of every tile from its largest magnitude; there may be a tile for every few weights.
+fn each(mut maxima: Vec<f32>, scale: impl Fn(f32) -> f32) -> Vec<f32> {
+    vectorized(|| maxima.iter_mut().for_each(|maximum| *maximum = scale(*maximum)));
+    maxima
 }
 
 fn absmax_scale(maximum: f32, largest_code: f32) -> f32 {
@@ -136,6 +139,7 @@ fn absmax_scale(maximum: f32, largest_code: f32) -> f32 {
 }
 
 /// The stored scale nearest to `wanted`; `tensor` itself where that would be 0.
+#[inline(always)]
 fn two_level_scale(wanted: f32, tensor: f32) -> f32 {
     let block = E4m3::round((wanted / tensor).min(E4m3::MAX));
     if block == 0.0 { tensor } else { tensor * block }

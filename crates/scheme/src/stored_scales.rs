@@ -36,7 +36,8 @@ impl QuantizedMatrix {
         let tiles = self.codes().chunks(cols.max(1)).flat_map(|row| row.chunks(tile_cols));
         tiles
             .zip(self.scales())
-            .map(|(codes, &scale)| match codes.iter().all(|code| *code == 0) {
+            // All of them are looked at, which takes a vector or two.
+            .map(|(codes, &scale)| match codes.iter().fold(0, |all, code| all | code) == 0 {
                 true => ZERO_CODE,
                 false => code(scale),
             })
