@@ -15,7 +15,7 @@ const RUNS: usize = 5;
 
 fn main() -> Result<(), roundwise_scheme::SchemeError> {
     // BF16 numbers near 1 of either sign.
-    let value = |at: usize| ((at * 2_654_435_761 >> 16) as u16 & 0x80FF) | 0x3F00;
+    let value = |at: usize| (((at * 2_654_435_761) >> 16) as u16 & 0x80FF) | 0x3F00;
     let bytes: Vec<u8> = (0..SIZE * SIZE).flat_map(|at| value(at).to_le_bytes()).collect();
     let weight = Weight::new(SIZE, SIZE, WeightKind::BF16, &bytes)?;
     println!("{:<18} {:>6} {:>8} {:>6} {:>8}", "scheme", "codes", "measure", "pack", "together");
