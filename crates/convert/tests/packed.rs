@@ -126,3 +126,39 @@ fn shapes_that_loaders_look_at_stay() {
         assert_eq!(kept(scheme), [(Fate::Copy, "blocks.0.ffn.0.weight".to_owned())], "{scheme}");
     }
 }
+
+/// Byte 255 of a power of two, NaN of an E4M3 scale, and −8 among the codes.
+#[test]
+fn bytes_that_stand_for_no_number_are_found() {
+    let folder = TempDir::new().unwrap();
+    let original = Tensor::f32("a.weight", &gaussian(32, 64, 1));
+    let input = write(&folder, "in.safetensors", &[original]);
+    let filled = |part: &str, dtype: &str, shape: &[usize], bytes: usize, byte: u8| {
+        Tensor::new(&format!("a.{part}"), dtype, shape, vec![byte; bytes])
+    };
+    let marker = |text: &str| Tensor::new("a.comfy_quant", "U8", &[text.len()], text.into());
+    let powers = [
+        filled("weight", "F8_E4M3", &[32, 64], 2048, 0x38),
+        filled("weight_scale", "U8", &[128, 4], 512, 255),
+        marker(r#"{"format": "mxfp8"}"#),
+    ];
+    let levels = [
+        filled("weight", "U8", &[32, 32], 1024, 0x22),
+        filled("weight_scale", "F8_E4M3", &[128, 4], 512, 0x7F),
+        filled("weight_scale_2", "F32", &[], 4, 0x3C),
+        marker(r#"{"format": "nvfp4"}"#),
+    ];
+    let nibbles = [
+        filled("weight", "I8", &[32, 32], 1024, 0x81),
+        Tensor::new("a.weight_scale", "F32", &[32], f32_bytes(&[1.0; 32])),
+        marker(r#"{"format": "convrot_w4a4", "convrot_groupsize": 64}"#),
+    ];
+    let scale = "a scale is not a positive number";
+    let code = "row 0 holds a code that stands for no number";
+    for (tensors, problem) in [(&powers[..], scale), (&levels, scale), (&nibbles, code)] {
+        let converted = write(&folder, "out.safetensors", tensors);
+        let found = verify(&input, &converted, Biases::Same, TWO, &Unwatched).unwrap();
+        let problems: Vec<&str> = found.defects.iter().map(|it| it.problem.as_str()).collect();
+        assert_eq!(problems, [problem]);
+    }
+}

@@ -1,8 +1,11 @@
+use std::ops::Range;
+
 use roundwise_grid::{
     Code, Grid, GridVisitor, decode_each, decode_scaled, encode_each, encode_scaled,
 };
 
 use crate::rotation::rotate;
+use crate::scales::{choose_row_scales, is_by_row};
 use crate::tiling::spread;
 use crate::{ScaleRule, Scales, Scheme, SchemeError, Weight, choose_scales};
 
@@ -42,11 +45,18 @@ impl QuantizedMatrix {
         rule: ScaleRule,
         memory: Vec<u8>,
     ) -> Result<Self, SchemeError> {
-        let scales = choose_scales(weight, scheme, rule)?;
+        let [rows, cols] = [weight.rows(), weight.cols()];
+        scheme.covers(rows, cols)?;
+        let by_row = is_by_row(scheme, rule, [rows, cols]);
+        let mut scales = match by_row {
+            true => vec![1.0; scheme.tiling().tiles(rows, cols).iter().product()].into(),
+            false => choose_scales(weight, scheme, rule)?,
+        };
         let weight = &weight.seen_by(scheme);
+        let tiles = &mut scales.tiles;
         let codes =
-            scheme.grid().visit(Encode { weight, scheme, scales: &scales.tiles, memory })?;
-        Ok(Self { scheme, rows: weight.rows(), cols: weight.cols(), codes, scales })
+            scheme.grid().visit(Encode { weight, scheme, scales: tiles, by_row, memory })?;
+        Ok(Self { scheme, rows, cols, codes, scales })
     }
 
     /// Takes codes and scales that were stored.
@@ -155,19 +165,23 @@ impl QuantizedMatrix {
 
     /// Scales of the tiles that row `row` crosses, left to right.
     pub(crate) fn row_scales(&self, row: usize) -> &[f32] {
-        row_scales(self.scheme, self.shape(), &self.scales.tiles, row)
+        &self.scales.tiles[of_row(self.scheme, self.shape(), row)]
     }
 }
 
-fn row_scales(scheme: Scheme, shape: [usize; 2], scales: &[f32], row: usize) -> &[f32] {
+/// Indices of the scales of row `row`.
+fn of_row(scheme: Scheme, shape: [usize; 2], row: usize) -> Range<usize> {
     let [_, across] = scheme.tiling().tiles(shape[0], shape[1]);
-    &scales[scheme.tiling().first_tile(row, shape)..][..across]
+    let first = scheme.tiling().first_tile(row, shape);
+    first..first + across
 }
 
 struct Encode<'a> {
     weight: &'a Weight<'a>,
     scheme: Scheme,
-    scales: &'a [f32],
+    scales: &'a mut [f32],
+    /// Whether the scales are still to be chosen, row by row.
+    by_row: bool,
     memory: Vec<u8>,
 }
 
@@ -189,7 +203,11 @@ impl GridVisitor for Encode<'_> {
         let mut spread_scales = vec![];
         for row in 0..rows {
             self.weight.widen_row(row, &mut values);
-            match row_scales(self.scheme, shape, self.scales, row) {
+            let scales = &mut self.scales[of_row(self.scheme, shape, row)];
+            if self.by_row {
+                choose_row_scales(self.scheme, shape, row, &values, scales)?;
+            }
+            match scales {
                 [scale] => encode_scaled::<G>(&values, *scale, &mut codes),
                 scales => {
                     spread(scales, tile_cols, cols, &mut spread_scales);

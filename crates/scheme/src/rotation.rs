@@ -73,25 +73,70 @@ pub fn rotation_at(group: usize, row: usize, col: usize) -> f32 {
 /// One butterfly per base-4 digit: four values a distance apart become half their sum minus their
 /// mirror image. `2·log₄(group)` operations per value instead of `group`.
 pub fn rotate(group: usize, values: &mut [f32]) {
-    vectorized(|| values.chunks_exact_mut(group.max(1)).for_each(rotate_group));
+    let whole = values.len() / group.max(1) * group;
+    vectorized(|| {
+        for part in values[..whole].chunks_mut(group.max(PART)) {
+            rotate_part(group, part);
+        }
+    });
+}
+
+/// Values whose butterflies of neighbours are computed together: a few whole vectors.
+const PART: usize = 64;
+
+/// Whole groups, in the order of operations of each group by itself.
+#[inline(always)]
+fn rotate_part(group: usize, values: &mut [f32]) {
+    let in_parts = values.len() / PART * PART;
+    let mut distance = 1;
+    while distance < group {
+        let (parts, rest) = values.split_at_mut(in_parts);
+        match distance {
+            1 => parts.as_chunks_mut().0.iter_mut().for_each(neighbours::<1>),
+            4 => parts.as_chunks_mut().0.iter_mut().for_each(neighbours::<4>),
+            _ => distant(distance, parts),
+        }
+        distant(distance, rest);
+        distance *= 4;
+    }
+}
+
+/// Butterflies of values less than a vector apart: sorted by their place in the butterfly first.
+#[inline(always)]
+fn neighbours<const DISTANCE: usize>(values: &mut [f32; PART]) {
+    let mut sorted = [[0.0; PART / 4]; 4];
+    for (place, sorted) in sorted.iter_mut().enumerate() {
+        for (at, value) in sorted.iter_mut().enumerate() {
+            *value = values[index::<DISTANCE>(at, place)];
+        }
+    }
+    for at in 0..PART / 4 {
+        let four = butterfly([sorted[0][at], sorted[1][at], sorted[2][at], sorted[3][at]]);
+        for (sorted, value) in sorted.iter_mut().zip(four) {
+            sorted[at] = value;
+        }
+    }
+    for (place, sorted) in sorted.iter().enumerate() {
+        for (at, value) in sorted.iter().enumerate() {
+            values[index::<DISTANCE>(at, place)] = *value;
+        }
+    }
 }
 
 #[inline(always)]
-fn rotate_group(group: &mut [f32]) {
-    for four in group.as_chunks_mut::<4>().0 {
-        *four = butterfly(*four);
-    }
-    let mut distance = 4;
-    while distance < group.len() {
-        for block in group.chunks_exact_mut(4 * distance) {
-            let (first_half, second_half) = block.split_at_mut(2 * distance);
-            let (a, b) = first_half.split_at_mut(distance);
-            let (c, d) = second_half.split_at_mut(distance);
-            for (((a, b), c), d) in a.iter_mut().zip(b).zip(c).zip(d) {
-                [*a, *b, *c, *d] = butterfly([*a, *b, *c, *d]);
-            }
+const fn index<const DISTANCE: usize>(at: usize, place: usize) -> usize {
+    at / DISTANCE * 4 * DISTANCE + at % DISTANCE + place * DISTANCE
+}
+
+#[inline(always)]
+fn distant(distance: usize, values: &mut [f32]) {
+    for block in values.chunks_exact_mut(4 * distance) {
+        let (first_half, second_half) = block.split_at_mut(2 * distance);
+        let (a, b) = first_half.split_at_mut(distance);
+        let (c, d) = second_half.split_at_mut(distance);
+        for (((a, b), c), d) in a.iter_mut().zip(b).zip(c).zip(d) {
+            [*a, *b, *c, *d] = butterfly([*a, *b, *c, *d]);
         }
-        distance *= 4;
     }
 }
 

@@ -1,4 +1,4 @@
-use roundwise_grid::{E4m3, E8m0, Grid, GridVisitor, absmax, absmax_tiles};
+use roundwise_grid::{E4m3, E8m0, Grid, GridVisitor, absmax, absmax_tiles, vectorized};
 
 use crate::measure::tile_errors;
 use crate::{ScaleStorage, Scheme, SchemeError, Tiling, Weight};
@@ -82,53 +82,97 @@ pub fn choose_scales(
 /// Tiles narrower than this are measured together, for a call per tile would cost more than they.
 pub(crate) const NARROW: usize = 64;
 
+/// Whether the scales of a row follow from that row alone, so that it can be rounded while it is at
+/// hand.
+pub(crate) fn is_by_row(scheme: Scheme, rule: ScaleRule, [rows, cols]: [usize; 2]) -> bool {
+    let [tile_rows, _] = scheme.tiling().tile_shape(rows, cols);
+    let is_single_level =
+        matches!(scheme.scale_storage(), ScaleStorage::F32(_) | ScaleStorage::PowerOfTwo);
+    rule == ScaleRule::Absmax && is_single_level && tile_rows == 1 && cols > 0
+}
+
+/// Chooses the scales of one row by [`ScaleRule::Absmax`], where [`is_by_row`] holds.
+///
+/// # Errors
+/// [`SchemeError::NotFinite`] when a weight is NaN or infinite.
+pub(crate) fn choose_row_scales(
+    scheme: Scheme,
+    shape: [usize; 2],
+    row: usize,
+    values: &[f32],
+    scales: &mut [f32],
+) -> Result<(), SchemeError> {
+    row_maxima(scheme.tiling(), shape, values, scales);
+    if !absmax(scales).is_finite() {
+        return Err(SchemeError::NotFinite { row });
+    }
+    single_level_scales(scales, scheme);
+    Ok(())
+}
+
+/// The largest magnitude of a row in each tile that it crosses.
+fn row_maxima(
+    tiling: Tiling,
+    shape @ [rows, cols]: [usize; 2],
+    values: &[f32],
+    maxima: &mut [f32],
+) {
+    let [_, tile_cols] = tiling.tile_shape(rows, cols);
+    if tile_cols < NARROW {
+        return absmax_tiles(values, tile_cols, maxima);
+    }
+    for (columns, maximum) in tiling.columns(shape).zip(maxima) {
+        *maximum = absmax(&values[columns]);
+    }
+}
+
 fn tile_maxima(weight: &Weight<'_>, tiling: Tiling) -> Result<Vec<f32>, SchemeError> {
     let shape @ [rows, cols] = [weight.rows(), weight.cols()];
     let [_, across] = tiling.tiles(rows, cols);
-    let [_, tile_cols] = tiling.tile_shape(rows, cols);
     let mut maxima = vec![0.0f32; tiling.tiles(rows, cols).iter().product()];
     let mut values = vec![0.0; cols];
     let mut of_row = vec![0.0f32; if cols == 0 { 0 } else { across }];
     for row in 0..rows {
         weight.widen_row(row, &mut values);
-        match tile_cols < NARROW {
-            true => absmax_tiles(&values, tile_cols, &mut of_row),
-            false => {
-                for (columns, maximum) in tiling.columns(shape).zip(&mut of_row) {
-                    *maximum = absmax(&values[columns]);
-                }
-            }
+        row_maxima(tiling, shape, &values, &mut of_row);
+        if !absmax(&of_row).is_finite() {
+            return Err(SchemeError::NotFinite { row });
         }
         let first = tiling.first_tile(row, shape);
-        for (maximum, &of_row) in maxima[first..].iter_mut().zip(&of_row) {
-            if !of_row.is_finite() {
-                return Err(SchemeError::NotFinite { row });
-            }
+        for (maximum, of_row) in maxima[first..].iter_mut().zip(&of_row) {
             *maximum = of_row.max(*maximum);
         }
     }
     Ok(maxima)
 }
 
-fn absmax_scales(maxima: Vec<f32>, scheme: Scheme) -> Scales {
-    let largest_code = scheme.grid().max();
-    let single = |scale: &dyn Fn(f32) -> f32| {
-        let tiles: Vec<f32> = maxima.iter().map(|&maximum| scale(maximum)).collect();
-        Scales::from(tiles)
-    };
-    match scheme.scale_storage() {
-        ScaleStorage::F32(_) => single(&|maximum| absmax_scale(maximum, largest_code)),
-        ScaleStorage::PowerOfTwo => {
-            single(&|maximum| E8m0::at_least(maximum / largest_code).map_or(1.0, E8m0::decode))
-        }
-        ScaleStorage::TwoLevel => {
-            let largest = maxima.iter().copied().fold(0.0, f32::max);
-            let tensor = absmax_scale(largest, E4m3::MAX * largest_code);
-            let block = |&maximum: &f32| two_level_scale(maximum / largest_code, tensor);
-            Scales { tiles: maxima.iter().map(block).collect(), tensor }
-        }
-        ScaleStorage::Unscaled => single(&|_| 1.0),
+fn absmax_scales(mut maxima: Vec<f32>, scheme: Scheme) -> Scales {
+    if scheme.scale_storage() != ScaleStorage::TwoLevel {
+        single_level_scales(&mut maxima, scheme);
+        return maxima.into();
     }
+    let largest_code = scheme.grid().max();
+    let tensor = absmax_scale(absmax(&maxima), E4m3::MAX * largest_code);
+    each(&mut maxima, |maximum| two_level_scale(maximum / largest_code, tensor));
+    Scales { tiles: maxima, tensor }
+}
+
+/// Turns the largest magnitudes of tiles into scales that need no other tile.
+fn single_level_scales(maxima: &mut [f32], scheme: Scheme) {
+    let largest_code = scheme.grid().max();
+    match scheme.scale_storage() {
+        ScaleStorage::F32(_) => each(maxima, |maximum| absmax_scale(maximum, largest_code)),
+        ScaleStorage::PowerOfTwo => {
+            let power = |wanted| E8m0::at_least(wanted).map_or(1.0, E8m0::decode);
+            each(maxima, |maximum| power(maximum / largest_code));
+        }
+        ScaleStorage::TwoLevel | ScaleStorage::Unscaled => maxima.fill(1.0),
+    }
+}
+
+/// There may be a tile for every few weights.
+fn each(maxima: &mut [f32], scale: impl Fn(f32) -> f32) {
+    vectorized(|| maxima.iter_mut().for_each(|maximum| *maximum = scale(*maximum)));
 }
 
 fn absmax_scale(maximum: f32, largest_code: f32) -> f32 {
@@ -141,6 +185,7 @@ fn absmax_scale(maximum: f32, largest_code: f32) -> f32 {
 }
 
 /// The stored scale nearest to `wanted`; `tensor` itself where that would be 0.
+#[inline(always)]
 fn two_level_scale(wanted: f32, tensor: f32) -> f32 {
     let block = E4m3::round((wanted / tensor).min(E4m3::MAX));
     if block == 0.0 { tensor } else { tensor * block }
@@ -179,6 +224,7 @@ fn candidate(storage: ScaleStorage, scale: f32, tensor: f32, index: usize) -> f3
 
 /// The E4M3 code of a block of which the reader computes `scale`, exactly: the product of both was
 /// rounded by far less than half a step of E4M3.
+#[inline(always)]
 pub(crate) fn block_code(scale: f32, tensor: f32) -> u8 {
     E4m3::encode(scale / tensor)
 }

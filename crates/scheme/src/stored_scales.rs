@@ -1,4 +1,4 @@
-use roundwise_grid::{E4m3, E8m0, Grid};
+use roundwise_grid::{E4m3, E8m0, Grid, vectorized};
 
 use crate::scales::block_code;
 use crate::{QuantizedMatrix, ScaleStorage, Scales, Scheme, SchemeError};
@@ -33,14 +33,16 @@ impl QuantizedMatrix {
         let [rows, cols] = self.shape();
         let tiling = self.scheme().tiling();
         let [_, tile_cols] = tiling.tile_shape(rows, cols);
+        let mut bytes = vec![ZERO_CODE; self.scales().len()];
+        vectorized(|| bytes.iter_mut().zip(self.scales()).for_each(|(b, s)| *b = code(*s)));
         let tiles = self.codes().chunks(cols.max(1)).flat_map(|row| row.chunks(tile_cols));
-        tiles
-            .zip(self.scales())
-            .map(|(codes, &scale)| match codes.iter().all(|code| *code == 0) {
-                true => ZERO_CODE,
-                false => code(scale),
-            })
-            .collect()
+        for (byte, codes) in bytes.iter_mut().zip(tiles) {
+            // All of them are looked at, which takes a vector or two.
+            if codes.iter().fold(0, |all, code| all | code) == 0 {
+                *byte = ZERO_CODE;
+            }
+        }
+        bytes
     }
 
     /// Takes codes and scales as they are stored: the inverse of

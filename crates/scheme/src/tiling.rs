@@ -86,12 +86,24 @@ impl Tiling {
 
 /// One scale for every column of a row: the scale of its tile.
 ///
-/// - `scales`: of the tiles across, each `tile_cols` columns wide, the last one maybe less
+/// - `scales`: of the tiles across, each `tile_cols` columns wide, the last one maybe less; there may
+///   be more of them
 pub(crate) fn spread(scales: &[f32], tile_cols: usize, cols: usize, spread: &mut Vec<f32>) {
-    spread.clear();
+    /// Of one width, so that a tile is a few vectors.
+    fn whole<const WIDTH: usize>(scales: &[f32], spread: &mut [f32]) {
+        let (tiles, last) = spread.as_chunks_mut::<WIDTH>();
+        tiles.iter_mut().zip(scales).for_each(|(columns, scale)| *columns = [*scale; WIDTH]);
+        last.fill(scales.get(tiles.len()).copied().unwrap_or(1.0));
+    }
     spread.resize(cols, 1.0);
-    for (columns, scale) in spread.chunks_mut(tile_cols).zip(scales) {
-        columns.fill(*scale);
+    match tile_cols {
+        16 => whole::<16>(scales, spread),
+        32 => whole::<32>(scales, spread),
+        _ => {
+            for (columns, scale) in spread.chunks_mut(tile_cols).zip(scales) {
+                columns.fill(*scale);
+            }
+        }
     }
 }
 
