@@ -242,6 +242,9 @@ pub(crate) struct RecipeOptions {
     /// Recipe in TOML, with keys such as scheme, keep and rules; flags override it, lists are joined
     #[arg(long, value_name = "FILE")]
     recipe: Option<PathBuf>,
+    /// Do not write into the output's header how it was made
+    #[arg(long)]
+    no_provenance: bool,
     #[command(flatten)]
     method: MethodFlags,
 }
@@ -305,6 +308,7 @@ impl RecipeOptions {
             rules: self.rule.iter().map(|text| parse_rule(text)).collect::<Result<_, _>>()?,
             min_size: self.min_size,
             heuristic: self.heuristic.clone(),
+            provenance: self.no_provenance.then_some(false),
             ..RecipeFile::default()
         }
         .typed_as_flags())

@@ -81,7 +81,6 @@ impl Watch for Progress {
             }),
             Event::Started { bytes, .. } => self.begin(bytes, ""),
             Event::Verifying { bytes } => self.begin(bytes, "reading the output again"),
-            Event::Hashing { bytes } => self.begin(bytes, "hashing the input"),
             Event::Advanced { bytes } => self.advance(bytes),
             Event::NotFinite { tensor } if !self.is_quiet => self.bar.suspend(|| {
                 let tensor = plain(tensor);

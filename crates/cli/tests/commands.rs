@@ -797,7 +797,7 @@ mod answers {
         let recipe = "scheme = 'fp8'\nlayout = 'comfy'\nmethod = 'nearest'\n\
             scale_rule = 'absmax'\npreset = 'chroma'\nkeep_distillation = true\n\
             ignore_base_list = true\nkeep = ['txt']\ninclude = ['final']\nmin_size = 10\n\
-            heuristic = 'basic'\nrules = [{ pattern = 'qkv', scheme = 'int8' }]\n";
+            heuristic = 'basic'\nprovenance = true\nrules = [{ pattern = 'qkv', scheme = 'int8' }]\n";
         folder.write("chroma.safetensors", &chroma_model());
         folder.write("r.toml", recipe.as_bytes());
         let arguments = ["convert", "chroma.safetensors", "--recipe", "r.toml"];
@@ -885,6 +885,29 @@ mod answers {
         );
         folder.done(&["convert", "m.safetensors", "-q"]);
         assert_eq!(plan["output_bytes"], folder.read("m-fp8.safetensors").len());
+    }
+
+    #[test]
+    fn inspect_tells_the_command_that_makes_the_file_again() {
+        let folder = plain();
+        let flags = ["--scheme", "int8-row", "--keep", r"it's$|ff\.out", "--rule", r"\.in=fp8-row"];
+        let flags =
+            [&flags[..], &["--method", "principal", "--top-p", "0.5", "--min-k", "1"]].concat();
+        folder.done(
+            &[&["convert", "m.safetensors", "-q", "-o", "a.safetensors"], &flags[..]].concat(),
+        );
+        let made = &folder.json(&["inspect", "a.safetensors", "--json"])["provenance"];
+        let command = made["command"].as_str().unwrap();
+        assert!(folder.done(&["inspect", "a.safetensors"]).contains(command), "{command}");
+        let script = command.replacen("roundwise", "\"$0\"", 1).replacen("INPUT", "\"$1\"", 1);
+        let mut shell = Command::new("sh");
+        let shell = shell.arg("-c").arg(script + " -q -o b.safetensors").arg(tool::binary());
+        let run = Run::of(shell.arg("m.safetensors").current_dir(folder.root()).output().unwrap());
+        run.must_say(0, &[]);
+        assert!(folder.read("a.safetensors") == folder.read("b.safetensors"), "{command}");
+        folder.done(&["convert", "m.safetensors", "-q", "--no-provenance"]);
+        let silent = folder.json(&["inspect", "m-fp8.safetensors", "--json"]);
+        assert!(silent["provenance"].is_null(), "{silent}");
     }
 
     #[test]
@@ -1167,6 +1190,24 @@ mod stop {
             assert!(folder.read("m-fp8.safetensors") == whole, "{signal} × {times}");
             assert_eq!(folder.names(), ["m-fp8.safetensors", "m.safetensors"]);
         }
+    }
+
+    #[test]
+    fn the_work_of_another_command_is_given_up_only_when_told_to() {
+        let folder = Folder::with("m.safetensors", &slow_model());
+        let arguments = ["convert", "m.safetensors", "--scale-rule", "mse", "--threads", "1"];
+        let mut tool = Command::new(tool::binary());
+        let tool = tool.args(arguments).current_dir(folder.root());
+        let mut child = tool.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        wait_for_a_record(&folder);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let words = ["m-fp8.safetensors.partial: is the unfinished output of another run"];
+        let words = [&words[..], &["the recipe differs in `scale_rule`", "--fresh"]].concat();
+        folder.refused(&["convert", "m.safetensors"], 1, &words);
+        folder.done(&["convert", "m.safetensors", "--fresh"]);
+        assert_eq!(folder.names(), ["m-fp8.safetensors", "m.safetensors"]);
+        folder.done(&["verify", "m.safetensors", "m-fp8.safetensors"]);
     }
 
     #[test]

@@ -1,5 +1,5 @@
 use roundwise_scheme::{QuantizedMatrix, ScaleStorage, Scheme, measure};
-use roundwise_tensor_file::TensorHeader;
+use roundwise_tensor_file::{Manifest, TensorHeader};
 
 use crate::buffers::Buffers;
 use crate::parallel::map_in_order;
@@ -17,9 +17,10 @@ use crate::{ConvertError, Event, PlannedTensor, Source, TensorReport};
 /// [`ConvertError::WrongOutput`] or the file's own error for the first thing that is wrong.
 pub(crate) fn check_output(
     shop: &Workshop<'_>,
+    manifest: &Manifest,
     layers: &[TensorReport],
 ) -> Result<(), ConvertError> {
-    shop.output.check_header()?;
+    shop.output.check_header(manifest)?;
     let written = Source::open(shop.output.temporary_path())?;
     let bytes = written.checkpoint.tensors().iter().map(TensorHeader::byte_len).sum();
     notice(shop.watch, Event::Verifying { bytes })?;

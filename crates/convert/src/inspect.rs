@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::one_sided_markers::one_sided_markers;
 use crate::report::lossy;
 use crate::verify::Finding;
-use crate::{ConvertError, Source};
+use crate::{ConvertError, Provenance, Source};
 
 /// What is in a file, and who opens it.
 #[derive(Clone, Debug, Serialize)]
@@ -34,10 +34,29 @@ pub struct Inspection {
     pub quantized: Vec<QuantizedCount>,
     /// Programs that open the file as it is.
     pub clients: Vec<String>,
+    /// How it was made, where this program made it.
+    pub provenance: Option<MadeBy>,
     /// What is wrong with the layers in codes.
     pub defects: Vec<Finding>,
     /// Entries of the header's metadata; long ones are cut.
     pub metadata: BTreeMap<String, String>,
+}
+
+/// How a file was made, and how to make it again.
+#[derive(Clone, Debug, Serialize)]
+pub struct MadeBy {
+    /// Version of this program.
+    pub version: String,
+    /// BLAKE3 of every file of the input.
+    pub input_blake3: Vec<String>,
+    /// The command that makes the file again, `INPUT` for the input.
+    pub command: String,
+}
+
+impl From<Provenance> for MadeBy {
+    fn from(made: Provenance) -> Self {
+        Self { command: made.command(), version: made.version, input_blake3: made.input_blake3 }
+    }
 }
 
 /// Tensors of one dtype.
@@ -92,6 +111,7 @@ pub fn inspect(path: &Path) -> Result<Inspection, ConvertError> {
         dtypes: count_dtypes(&source),
         quantized: count_quantized(&source),
         clients: clients(&source),
+        provenance: Provenance::read(source.checkpoint.metadata()).map(MadeBy::from),
         defects,
         metadata: source
             .checkpoint

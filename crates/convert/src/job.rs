@@ -30,7 +30,7 @@ pub struct Job {
     pub overwrite: Overwrite,
     /// Whether the output is read again before it gets its name.
     pub verifies: bool,
-    /// Whether to hash the input, which reads it once more.
+    /// Whether the report is to hold hashes of the input.
     pub hash_input: bool,
 }
 

@@ -1,13 +1,13 @@
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 use std::time::Instant;
 
 use roundwise_tensor_file::{Manifest, TensorFileErrorKind, TensorFileWriter, Unfinished};
 
 use crate::gate::check_output;
-use crate::hash::hash_files;
 use crate::layer_inputs::LayerInputs;
 use crate::not_finite::{NotFinite, find_not_finite};
-use crate::report::Told;
+use crate::report::{FileHash, Told};
 use crate::rounder::Rounder;
 use crate::run::Run;
 use crate::watch::notice;
@@ -38,6 +38,7 @@ pub fn convert(job: &Job, watch: &dyn Watch) -> Result<Report, ConvertError> {
             find_not_finite(job, &source, &plan, watch)?
         }
     };
+    let input_hashes = vec![OnceLock::new(); source.checkpoint.files().len()];
     let mut report = loop {
         let plan = Plan::decide(&source, &job.recipe, &not_finite)?;
         let run = Run::of(job, &source, &rounder, &not_finite);
@@ -51,6 +52,7 @@ pub fn convert(job: &Job, watch: &dyn Watch) -> Result<Report, ConvertError> {
             output: &output,
             watch,
             finished: &finished,
+            input_hashes: &input_hashes,
         };
         match shop.convert_all().and_then(|layers| Ok(finish(&shop, layers)?)) {
             Ok(report) => break commit(output, report)?,
@@ -147,15 +149,19 @@ fn open_output(
 
 /// The report of a file that is all written.
 fn finish(shop: &Workshop<'_>, layers: Vec<TensorReport>) -> Result<Report, ConvertError> {
+    let hashes: Vec<FileHash> =
+        shop.input_hashes.iter().filter_map(|hash| hash.get().cloned()).collect();
+    let manifest = shop.plan.final_manifest(&hashes)?;
+    shop.output.write_header(&manifest)?;
     let started = Instant::now();
     if shop.job.verifies {
-        check_output(shop, &layers)?;
+        check_output(shop, &manifest, &layers)?;
     }
     let mut report = Report::of(shop.plan, shop.job, shop.rounder.engine(), layers);
     report.verify_seconds = shop.job.verifies.then(|| started.elapsed().as_secs_f64());
     report.resumed = shop.finished.len();
     if shop.job.hash_input {
-        report.input_hashes = hash_files(&shop.source.checkpoint, shop.job.threads, shop.watch)?;
+        report.input_hashes = hashes;
     }
     notice(shop.watch, Event::Syncing)?;
     Ok(report)

@@ -11,6 +11,8 @@ use crate::decide::Rules;
 use crate::layer_inputs::LayerInputs;
 use crate::memory::peak_bytes;
 use crate::not_finite::NotFinite;
+use crate::provenance::{PROVENANCE_KEY, Provenance};
+use crate::report::FileHash;
 use crate::source::weight_kind;
 use crate::{
     BiasCorrection, ConvertError, Detected, Note, Preset, Reason, Recipe, Role, Rounding, Source,
@@ -90,6 +92,7 @@ pub struct Plan {
     /// What someone might have expected otherwise.
     pub notes: Vec<Note>,
     metadata: BTreeMap<String, String>,
+    provenance: Option<Provenance>,
     rounding: Rounding,
     bias_correction: BiasCorrection,
 }
@@ -146,6 +149,9 @@ impl Plan {
             tensors,
             notes,
             metadata,
+            provenance: recipe
+                .tells_provenance()
+                .then(|| Provenance::planned(recipe.file(), &source.checkpoint)),
             rounding: recipe.rounding(),
             bias_correction: recipe.bias_correction(),
         })
@@ -177,9 +183,24 @@ impl Plan {
     /// # Errors
     /// When a tensor that the layout adds has the name of a tensor that is copied.
     pub fn manifest(&self) -> Result<Manifest, TensorFileError> {
+        self.manifest_with(self.provenance.clone())
+    }
+
+    /// [`Self::manifest`], the hashes of the input known.
+    ///
+    /// # Errors
+    /// As [`Self::manifest`].
+    pub(crate) fn final_manifest(&self, input: &[FileHash]) -> Result<Manifest, TensorFileError> {
+        self.manifest_with(self.provenance.clone().map(|provenance| provenance.of(input)))
+    }
+
+    fn manifest_with(&self, provenance: Option<Provenance>) -> Result<Manifest, TensorFileError> {
+        let mut metadata = self.metadata.clone();
+        let entry = provenance.map(|made| (PROVENANCE_KEY.to_owned(), made.to_json()));
+        metadata.extend(entry);
         let specs = self.tensors.iter().flat_map(|planned| self.specs(planned));
         let extra = self.file_tensors().into_iter().map(|(spec, _)| spec);
-        Manifest::new(self.metadata.clone(), specs.chain(extra).collect())
+        Manifest::new(metadata, specs.chain(extra).collect())
     }
 
     /// Tensors that the layout adds once, with their bytes.

@@ -170,6 +170,11 @@ impl Recipe {
         &self.rules
     }
 
+    /// Whether the output's header says how it was made.
+    pub fn tells_provenance(&self) -> bool {
+        self.file.provenance.unwrap_or(true)
+    }
+
     /// Fewest elements of a weight that is converted.
     pub fn min_size(&self) -> u64 {
         self.file.min_size.unwrap_or(self.options.min_tensor_size)

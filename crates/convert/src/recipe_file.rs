@@ -50,6 +50,9 @@ pub struct RecipeFile {
     /// Size rules of the published converters: `basic` or `classic`. Default none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub heuristic: Option<String>,
+    /// Whether the output's header says how it was made. Default true.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub provenance: Option<bool>,
     /// Keys that were typed as flags, so that messages call them `--top-p` and not `top_p`.
     #[serde(skip)]
     pub flags: BTreeSet<String>,
@@ -124,6 +127,7 @@ impl RecipeFile {
             rules: chain(over.rules, self.rules),
             min_size: over.min_size.or(self.min_size),
             heuristic: over.heuristic.or(self.heuristic),
+            provenance: over.provenance.or(self.provenance),
             flags: &self.flags | &over.flags,
         }
     }

@@ -40,11 +40,6 @@ pub enum Event<'a> {
         /// Name of the weight.
         tensor: &'a str,
     },
-    /// Everything is converted; the input is read once more and hashed.
-    Hashing {
-        /// Bytes of the input.
-        bytes: u64,
-    },
     /// Everything is written; the output is read again.
     Verifying {
         /// Bytes of the output.

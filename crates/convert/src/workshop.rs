@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 use std::time::Instant;
 
 use half::bf16;
@@ -8,8 +9,9 @@ use roundwise_tensor_file::{PIECE_BYTES, TensorFileWriter, TensorHeader, pieces}
 
 use crate::bias;
 use crate::buffers::Buffers;
+use crate::hash::hash_file;
 use crate::parallel::map_in_order;
-use crate::report::Told;
+use crate::report::{FileHash, Told};
 use crate::rounder::Rounder;
 use crate::watch::notice;
 use crate::{
@@ -38,6 +40,15 @@ pub(crate) struct Workshop<'a> {
     pub(crate) watch: &'a dyn Watch,
     /// What an earlier run has finished, by the tensor of the input.
     pub(crate) finished: &'a BTreeMap<String, Told>,
+    /// Hash of every file of the input, once it is known.
+    pub(crate) input_hashes: &'a [OnceLock<FileHash>],
+}
+
+/// What a thread does next.
+enum Task<'a> {
+    /// Hash the file of this number.
+    Hash(usize),
+    Convert(&'a PlannedTensor),
 }
 
 impl Workshop<'_> {
@@ -58,9 +69,28 @@ impl Workshop<'_> {
         for (spec, bytes) in self.plan.file_tensors() {
             self.output.write(&spec.name, &bytes)?;
         }
-        map_in_order(tensors, self.job.tensors_in_flight(), |planned, buffers| {
-            self.convert_tensor(planned, buffers)
-        })
+        // The input is hashed beside the work, while it is in the system's cache.
+        let hashes = self.hashes_to_make().map(Task::Hash);
+        let tasks: Vec<Task<'_>> = hashes.chain(tensors.iter().map(Task::Convert)).collect();
+        let reports =
+            map_in_order(&tasks, self.job.tensors_in_flight(), |task, buffers| match task {
+                Task::Hash(file) => self.hash_input(*file).map(|()| None),
+                Task::Convert(planned) => self.convert_tensor(planned, buffers).map(Some),
+            })?;
+        Ok(reports.into_iter().flatten().collect())
+    }
+
+    /// Files of the input whose hash somebody wants and nobody has made.
+    fn hashes_to_make(&self) -> impl Iterator<Item = usize> {
+        let is_wanted = self.job.hash_input || self.job.recipe.tells_provenance();
+        let files = 0..self.input_hashes.len();
+        files.filter(move |file| is_wanted && self.input_hashes[*file].get().is_none())
+    }
+
+    fn hash_input(&self, file: usize) -> Result<(), Stop> {
+        let hash = hash_file(&self.source.checkpoint.files()[file], self.watch)?;
+        self.input_hashes[file].get_or_init(|| hash);
+        Ok(())
     }
 
     fn convert_tensor(

@@ -1,14 +1,15 @@
-//! The hash in a report is of the bytes that were converted; computing it can be watched and
+//! The hash in a report and in an output is of the bytes that were converted; computing it can be
 //! stopped.
 
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
-use std::sync::Mutex;
+use std::path::{Path, PathBuf};
 
 use roundwise_convert::{
-    ConvertError, Event, Job, Overwrite, Recipe, RecipeFile, Unwatched, Watch, convert,
+    Biases, ConvertError, Event, Job, Overwrite, Recipe, RecipeFile, Unwatched, Watch, convert,
+    inspect, verify,
 };
+use roundwise_tensor_file::Checkpoint;
 use roundwise_testkit::files::{Tensor, safetensors};
 use roundwise_testkit::weights::gaussian;
 use tempfile::TempDir;
@@ -35,25 +36,16 @@ fn model(seed: u64) -> Vec<u8> {
     safetensors(&[Tensor::f32("a.weight", &gaussian(64, 64, seed)), Tensor::f32("b", &row), bias])
 }
 
-/// Puts another file in the input's place as soon as work begins, and counts what is hashed.
+/// Puts another file in the input's place as soon as work begins.
 struct Swap {
     from: PathBuf,
     to: PathBuf,
-    hashed: Mutex<Option<(u64, u64)>>,
 }
 
 impl Watch for Swap {
     fn notice(&self, event: Event<'_>) -> ControlFlow<()> {
-        let mut hashed = self.hashed.lock().unwrap();
-        match event {
-            Event::Started { .. } => std::fs::rename(&self.from, &self.to).unwrap(),
-            Event::Hashing { bytes } => *hashed = Some((bytes, 0)),
-            Event::Advanced { bytes } => {
-                if let Some((_, done)) = hashed.as_mut() {
-                    *done += bytes;
-                }
-            }
-            _ => {}
+        if let Event::Started { .. } = event {
+            std::fs::rename(&self.from, &self.to).unwrap();
         }
         ControlFlow::Continue(())
     }
@@ -67,39 +59,74 @@ fn the_file_that_was_opened_is_hashed() {
     std::fs::write(&job.input, &bytes).unwrap();
     let other = folder.path().join("other.safetensors");
     std::fs::write(&other, model(2)).unwrap();
-    let watch = Swap { from: other, to: job.input.clone(), hashed: Mutex::default() };
+    let watch = Swap { from: other, to: job.input.clone() };
     let report = convert(&job, &watch).unwrap();
     assert_eq!(report.input_hashes.len(), 1);
     assert_eq!(report.input_hashes[0].blake3, blake3::hash(&bytes).to_hex().as_str());
-    let length = bytes.len() as u64;
-    assert_eq!(*watch.hashed.lock().unwrap(), Some((length, length)));
+    let made = inspect(&job.output).unwrap().provenance.unwrap();
+    assert_eq!(made.input_blake3, [report.input_hashes[0].blake3.clone()]);
 }
 
-/// Stops in the middle of the hash.
-struct StopWhileHashing(Mutex<bool>);
+/// Stops in the middle of the hash, which advances by no bytes that anybody waits for.
+struct StopWhileHashing;
 
 impl Watch for StopWhileHashing {
     fn notice(&self, event: Event<'_>) -> ControlFlow<()> {
-        let mut is_hashing = self.0.lock().unwrap();
         match event {
-            Event::Hashing { .. } => *is_hashing = true,
-            Event::Advanced { .. } if *is_hashing => return ControlFlow::Break(()),
+            Event::Advanced { bytes: 0 } => ControlFlow::Break(()),
             Event::Syncing => panic!("nothing may be committed"),
-            _ => {}
+            _ => ControlFlow::Continue(()),
         }
-        ControlFlow::Continue(())
     }
 }
 
 #[test]
-fn a_stop_while_hashing_loses_nothing() {
+fn a_stop_while_hashing_leaves_nothing_behind() {
     let folder = tempfile::tempdir().unwrap();
     let job = job(&folder);
     std::fs::write(&job.input, model(1)).unwrap();
-    let stopped = convert(&job, &StopWhileHashing(Mutex::default())).unwrap_err();
-    assert!(matches!(stopped.cause(), ConvertError::Stopped), "{stopped}");
-    assert!(!job.output.exists());
-    let report = convert(&job, &Unwatched).unwrap();
-    assert_eq!(report.resumed, report.layers.len());
-    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
+    let stopped = convert(&job, &StopWhileHashing).unwrap_err();
+    assert!(matches!(stopped, ConvertError::Stopped), "{stopped}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    convert(&job, &Unwatched).unwrap();
+}
+
+#[test]
+fn an_output_tells_how_it_was_made_unless_it_must_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = |text: &str| Recipe::check(RecipeFile::from_toml(text).unwrap()).unwrap();
+    let job = Job { recipe: recipe("keep = ['^b']\nscheme = 'int8'"), ..job(&folder) };
+    let bytes = model(1);
+    std::fs::write(&job.input, &bytes).unwrap();
+    convert(&job, &Unwatched).unwrap();
+    let made = inspect(&job.output).unwrap().provenance.unwrap();
+    assert_eq!(made.command, "roundwise convert INPUT --scheme int8 --keep='^b'");
+    assert_eq!(made.version, env!("CARGO_PKG_VERSION"));
+    assert_eq!(made.input_blake3, [blake3::hash(&bytes).to_hex().to_string()]);
+
+    // What the input says about itself is kept inside.
+    let again = Job {
+        input: job.output.clone(),
+        output: folder.path().join("again.safetensors"),
+        recipe: recipe(""),
+        ..job.clone()
+    };
+    convert(&again, &Unwatched).unwrap();
+    let entry = |path: &Path| {
+        let text = Checkpoint::open(path).unwrap().metadata().get("roundwise").cloned();
+        text.map(|text| serde_json::from_str::<serde_json::Value>(&text).unwrap())
+    };
+    assert_eq!(entry(&again.output).unwrap()["before"], entry(&job.output).unwrap());
+    assert!(
+        verify(&job.output, &again.output, Biases::Same, None, job.threads, &Unwatched).unwrap().ok
+    );
+
+    let silent = Job {
+        recipe: recipe("provenance = false"),
+        output: folder.path().join("silent.safetensors"),
+        hash_input: false,
+        ..job
+    };
+    assert!(convert(&silent, &Unwatched).unwrap().input_hashes.is_empty());
+    assert_eq!(entry(&silent.output), None);
 }

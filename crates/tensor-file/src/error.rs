@@ -142,6 +142,8 @@ pub enum TensorFileErrorKind {
     FileTooLong,
     #[error("the file exists")]
     Exists,
+    #[error("another header would move the tensors")]
+    OtherPlaces,
     #[error("another run is writing this file")]
     Busy,
     #[error("the unfinished output of an earlier run was changed since")]

@@ -80,6 +80,18 @@ impl Manifest {
         &self.header
     }
 
+    /// Everything before the first tensor: the length of the header, and the header.
+    pub(crate) fn start_bytes(&self) -> Vec<u8> {
+        let length = (self.header.len() as u64).to_le_bytes();
+        debug_assert_eq!(length.len() as u64, LENGTH_BYTES);
+        [&length[..], &self.header].concat()
+    }
+
+    /// Whether every tensor lies where it does in `other`.
+    pub(crate) fn has_places_of(&self, other: &Self) -> bool {
+        self.tensors == other.tensors && self.ranges == other.ranges
+    }
+
     /// The tensors, in file order.
     pub fn tensors(&self) -> &[TensorSpec] {
         &self.tensors

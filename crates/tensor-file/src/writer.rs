@@ -10,7 +10,6 @@ use self::written::Written;
 use crate::disk::{available_bytes, reserve, write_all_at};
 use crate::journal::Journal;
 use crate::pending_file::{Committed, Overwrite, PendingFile};
-use crate::source_file::LENGTH_BYTES;
 use crate::{Manifest, TensorFileError, TensorFileErrorKind as Kind};
 
 /// Writes one safetensors file whose every offset is known beforehand.
@@ -60,22 +59,23 @@ impl TensorFileWriter {
         }
         let writer = Self::new(pending, manifest);
         reserve(writer.pending.file(), needed)
-            .and_then(|()| writer.write_header())
+            .and_then(|()| write_all_at(writer.pending.file(), &writer.manifest.start_bytes(), 0))
             .map_err(|error| disk_error("reserve space", error, needed, available))
             .map_err(|kind| kind.at(writer.pending.target()))?;
         Ok(writer)
     }
 
-    /// Everything before the first tensor.
-    fn header(&self) -> Vec<u8> {
-        let header = self.manifest.header_bytes();
-        let length = (header.len() as u64).to_le_bytes();
-        debug_assert_eq!(length.len() as u64, LENGTH_BYTES);
-        [&length, header].concat()
-    }
-
-    fn write_header(&self) -> std::io::Result<()> {
-        write_all_at(self.pending.file(), &self.header(), 0)
+    /// Writes the header again, with other metadata: what is only known once the tensors are
+    /// written.
+    ///
+    /// # Errors
+    /// [`Kind::OtherPlaces`] when the tensors would have other places.
+    pub fn write_header(&self, manifest: &Manifest) -> Result<(), TensorFileError> {
+        if !manifest.has_places_of(&self.manifest) {
+            return Err(Kind::OtherPlaces.at(self.pending.target()));
+        }
+        write_all_at(self.pending.file(), &manifest.start_bytes(), 0)
+            .map_err(|error| Kind::io("write")(error).at(self.pending.target()))
     }
 
     /// What is being written.

@@ -185,13 +185,13 @@ fn bytes_that_changed_after_they_were_written_are_found() {
     for name in ["a", "b", "c"] {
         writer.check(name).unwrap();
     }
-    writer.check_header().unwrap();
+    writer.check_header(&manifest()).unwrap();
     let partial = folder.path().join(PARTIAL);
     let mut bytes = std::fs::read(&partial).unwrap();
     *bytes.last_mut().unwrap() ^= 1;
     bytes[9] ^= 1;
     std::fs::write(&partial, bytes).unwrap();
-    for result in [writer.check("c"), writer.check_header()] {
+    for result in [writer.check("c"), writer.check_header(&manifest())] {
         assert!(matches!(result.unwrap_err().kind(), Kind::Damaged));
     }
     writer.check("a").unwrap();

@@ -46,6 +46,13 @@ fn describe(inspection: &Inspection) -> String {
         text += &quantized.render(width());
     }
     text += &format!("opened by: {}\n", inspection.clients.join("; "));
+    if let Some(made) = &inspection.provenance {
+        text += &format!("made by: roundwise {}\n", plain(&made.version));
+        for hash in &made.input_blake3 {
+            text += &format!("  from a file of BLAKE3 {}\n", plain(hash));
+        }
+        text += &format!("  {}\n", plain(&made.command));
+    }
     for (key, value) in &inspection.metadata {
         text += &format!("header `{}`: {}\n", plain(key), plain(value));
     }

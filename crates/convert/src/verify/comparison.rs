@@ -9,6 +9,7 @@ use super::codes::{self, Judged};
 use super::outputs::Outputs;
 use super::{Biases, Finding, LayerError};
 use crate::one_sided_markers::one_sided_markers;
+use crate::provenance::PROVENANCE_KEY;
 use crate::{ConvertError, Preset, Source};
 
 /// Both files, and what may differ between them.
@@ -105,7 +106,8 @@ impl Comparison {
         let after = self.converted.checkpoint.metadata();
         let before = self.original.checkpoint.metadata().iter();
         before
-            .filter(|(key, value)| *key != QUANTIZATION_METADATA && after.get(*key) != Some(*value))
+            .filter(|(key, _)| ![QUANTIZATION_METADATA, PROVENANCE_KEY].contains(&key.as_str()))
+            .filter(|(key, value)| after.get(*key) != Some(*value))
             .map(|(key, _)| finding("", format!("header entry `{key}` is missing or changed")))
     }
 

@@ -66,7 +66,7 @@ impl TensorFileWriter {
         if found != writer.manifest.file_bytes() {
             return Err(Kind::UnfinishedChanged.at(path));
         }
-        writer.write_header().map_err(|error| Kind::io("write")(error).at(path))?;
+        writer.write_header(&writer.manifest)?;
         let (records, journal) = unfinished.into_journal()?;
         for record in &records {
             writer.recall(record)?;
@@ -145,12 +145,12 @@ impl TensorFileWriter {
         }
     }
 
-    /// Reads the header again and compares it with the manifest's.
+    /// Reads the header again and compares it with the one of `manifest`.
     ///
     /// # Errors
     /// [`Kind::Damaged`] when it is not the same.
-    pub fn check_header(&self) -> Result<(), TensorFileError> {
-        let expected = self.header();
+    pub fn check_header(&self, manifest: &Manifest) -> Result<(), TensorFileError> {
+        let expected = manifest.start_bytes();
         let mut found = vec![0; expected.len()];
         read_exact_at(self.pending.file(), &mut found, 0)
             .map_err(|error| Kind::io("read")(error).at(self.temporary_path()))?;
