@@ -5,7 +5,7 @@ use crate::source::weight_kind;
 use crate::{Decision, PlannedTensor, Rounding};
 
 /// Program text, stacks and headers; measured, rounded up.
-pub const RESIDENT_BYTES: u64 = 32 << 20;
+pub const RESIDENT_BYTES: u64 = 36 << 20;
 
 /// A thread's stack, and what the allocator keeps for it; measured, rounded up.
 const THREAD_BYTES: u64 = 2 << 20;

@@ -157,7 +157,7 @@ fn bytes_that_stand_for_no_number_are_found() {
     let code = "row 0 holds a code that stands for no number";
     for (tensors, problem) in [(&powers[..], scale), (&levels, scale), (&nibbles, code)] {
         let converted = write(&folder, "out.safetensors", tensors);
-        let found = verify(&input, &converted, Biases::Same, TWO, &Unwatched).unwrap();
+        let found = verify(&input, &converted, Biases::Same, None, TWO, &Unwatched).unwrap();
         let problems: Vec<&str> = found.defects.iter().map(|it| it.problem.as_str()).collect();
         assert_eq!(problems, [problem]);
     }
