@@ -88,13 +88,10 @@ fn published_ending(recipe: &Recipe) -> Option<String> {
     let scheme = recipe.scheme();
     let (grid, tiling) = match scheme.scale_storage() {
         ScaleStorage::F32(tiling) if scheme.rotation().is_none() => (scheme.grid(), tiling),
-        ScaleStorage::PowerOfTwo | ScaleStorage::TwoLevel if recipe.method() == "principal" => {
+        storage if storage.is_of_blocks() && recipe.method() == "principal" => {
             return Some(format!("_learned_{scheme}{}", mixed(recipe)));
         }
-        ScaleStorage::F32(_)
-        | ScaleStorage::PowerOfTwo
-        | ScaleStorage::TwoLevel
-        | ScaleStorage::Unscaled => return None,
+        _ => return None,
     };
     let distilled = if recipe.distillation().is_some() { "_nodistill" } else { "" };
     let fp8 = "_float8_e4m3fn_scaled";

@@ -32,6 +32,7 @@ mod recipe_file;
 mod report;
 mod rounder;
 mod run;
+mod shared_scales;
 mod source;
 mod verify;
 mod watch;

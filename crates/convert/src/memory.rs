@@ -72,8 +72,13 @@ fn in_flight(planned: &PlannedTensor, rounding: Rounding) -> InFlight {
             let codes = elements.saturating_mul(scheme.grid().code_bytes() as u64);
             // Most are packed where they lie; what has to be filled up goes into a copy.
             let target = match scheme.scale_storage() {
-                ScaleStorage::F32(_) | ScaleStorage::Unscaled => codes,
-                ScaleStorage::PowerOfTwo | ScaleStorage::TwoLevel => codes.saturating_mul(2),
+                ScaleStorage::F32(_)
+                | ScaleStorage::Logarithmic { .. }
+                | ScaleStorage::Unscaled => codes,
+                ScaleStorage::PowerOfTwo
+                | ScaleStorage::PowerOfTwoAndLargest
+                | ScaleStorage::TwoLevel
+                | ScaleStorage::Leveled => codes.saturating_mul(2),
             };
             let search = match rounding {
                 Rounding::Nearest => 0,

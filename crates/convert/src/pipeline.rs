@@ -10,6 +10,7 @@ use crate::not_finite::{NotFinite, find_not_finite};
 use crate::report::{FileHash, Told};
 use crate::rounder::Rounder;
 use crate::run::Run;
+use crate::shared_scales::SharedScales;
 use crate::watch::notice;
 use crate::workshop::{Stop, Workshop};
 use crate::{ConvertError, Event, Job, Plan, Report, Rounding, Source, TensorReport, Watch};
@@ -43,12 +44,14 @@ pub fn convert(job: &Job, watch: &dyn Watch) -> Result<Report, ConvertError> {
         let plan = Plan::decide(&source, &job.recipe, &not_finite)?;
         let run = Run::of(job, &source, &rounder, &not_finite);
         let manifest = planned_manifest(&source, &plan)?;
+        let shared_scales = SharedScales::find(job, &source, &plan, watch)?;
         let (output, finished) = open_output(job, manifest, &run, unfinished.take())?;
         let shop = Workshop {
             job,
             source: &source,
             plan: &plan,
             rounder: &rounder,
+            shared_scales: &shared_scales,
             output: &output,
             watch,
             finished: &finished,

@@ -205,7 +205,7 @@ impl Plan {
 
     /// Tensors that the layout adds once, with their bytes.
     pub fn file_tensors(&self) -> Vec<(TensorSpec, Vec<u8>)> {
-        self.layout.file_tensors(self.file_prefix(), self.file_products())
+        self.layout.file_tensors(self.file_prefix(), self.file_products(), &self.schemes())
     }
 
     /// Where loaders look for what a layout adds once. ComfyUI's loader of text encoders strips

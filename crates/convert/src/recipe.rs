@@ -72,7 +72,7 @@ impl Recipe {
         let mut checker = Checker::default();
         let scheme = checker.parse("scheme", file.scheme.as_deref().unwrap_or("fp8"));
         let layout = checker.choice("layout", file.layout.as_deref(), &Layout::NAMES);
-        let layout = layout.unwrap_or_default();
+        let layout = layout.unwrap_or_else(|| scheme.map(Layout::default_for).unwrap_or_default());
         let options = checker.method(&file);
         let scale_rule =
             checker.choice("scale_rule", file.scale_rule.as_deref(), &ScaleRule::NAMES);
@@ -82,6 +82,10 @@ impl Recipe {
         let include = checker.patterns("include", &file.include);
         let rules = checker.rules(&file.rules);
         checker.admit(layout, scheme, &rules);
+        if let (Some(scheme), Some(options)) = (scheme, options) {
+            let rule = scale_rule.unwrap_or_default();
+            checker.combine(scheme, &rules, options, rule);
+        }
         match (scheme, options) {
             (Some(scheme), Some(options)) if checker.complaints.is_empty() => Ok(Recipe {
                 scheme,

@@ -1,7 +1,7 @@
 use regex::Regex;
 use roundwise_layout::Layout;
-use roundwise_rounding::{MethodError, Options};
-use roundwise_scheme::Scheme;
+use roundwise_rounding::{MethodError, Options, Solver};
+use roundwise_scheme::{ScaleRule, ScaleStorage, Scheme};
 
 use crate::recipe::NEAREST;
 use crate::{Preset, RecipeFile, Rule, RuleFile};
@@ -79,6 +79,48 @@ impl Checker {
             }
         }
         checked
+    }
+
+    /// Schemes that the method or the rule for scales cannot work with, or that one file cannot hold
+    /// together.
+    pub(crate) fn combine(
+        &mut self,
+        scheme: Scheme,
+        rules: &[Rule],
+        options: Options,
+        scale_rule: ScaleRule,
+    ) {
+        let named = rules.iter().enumerate();
+        let named = named.map(|(index, rule)| (format!("rules[{index}].scheme"), rule.scheme));
+        let mut range = None;
+        for (path, scheme) in [("scheme".to_owned(), scheme)].into_iter().chain(named) {
+            if options.solver != Solver::Nearest && !scheme.has_free_codes() {
+                self.complain(
+                    &path,
+                    format!(
+                        "`{scheme}` stores levels of a table, which no search of codes can choose \
+                         freely\n  use method `nearest`, or scheme `int4-convrot`"
+                    ),
+                );
+            }
+            if scheme.shares_scales() && scale_rule == ScaleRule::Mse {
+                self.complain(
+                    &path,
+                    format!(
+                        "scale rule `mse` chooses a scale for every layer, `{scheme}` one for all \
+                         of a module\n  use scale rule `absmax`, or `fp8-log-scales`"
+                    ),
+                );
+            }
+            if let ScaleStorage::Logarithmic { range: found, .. } = scheme.scale_storage()
+                && *range.get_or_insert(found) != found
+            {
+                self.complain(
+                    &path,
+                    format!("`{scheme}` has another range of scales; a file tells one for all"),
+                );
+            }
+        }
     }
 
     pub(crate) fn admit(&mut self, layout: Layout, scheme: Option<Scheme>, rules: &[Rule]) {

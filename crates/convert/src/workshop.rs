@@ -13,6 +13,7 @@ use crate::hash::hash_file;
 use crate::parallel::map_in_order;
 use crate::report::{FileHash, Told};
 use crate::rounder::Rounder;
+use crate::shared_scales::SharedScales;
 use crate::watch::notice;
 use crate::{
     ConvertError, Decision, Event, Job, Plan, PlannedTensor, Rounding, Source, TensorReport, Watch,
@@ -36,6 +37,7 @@ pub(crate) struct Workshop<'a> {
     pub(crate) source: &'a Source,
     pub(crate) plan: &'a Plan,
     pub(crate) rounder: &'a Rounder<'a>,
+    pub(crate) shared_scales: &'a SharedScales,
     pub(crate) output: &'a TensorFileWriter,
     pub(crate) watch: &'a dyn Watch,
     /// What an earlier run has finished, by the tensor of the input.
@@ -138,13 +140,15 @@ impl Workshop<'_> {
         let weight = self.source.load_into(header, buffers.take())?;
         let memory = buffers.take();
         let inputs = self.rounder.inputs_of(planned.layer())?;
-        let layer = Linear { weight: &weight.view(), inputs: inputs.as_ref() };
+        let beside = self.shared_scales.absmax_beside(planned.layer());
+        let view = weight.view().beside(beside);
+        let layer = Linear { weight: &view, inputs: inputs.as_ref() };
         let bias = self.plan.corrected_bias(planned.layer());
         let (rounded, rounding) = self
             .rounder
             .round(header, layer, bias.is_some(), scheme, memory)
             .map_err(|error| self.stop(header, error))?;
-        report.measure(measure(&weight.view(), &rounded));
+        report.measure(measure(&view, &rounded));
         report.rounding = rounding;
         let mut written = vec![];
         if let Some(bias) = bias {

@@ -18,6 +18,8 @@
 
 mod catalog;
 mod error;
+mod leveled;
+mod log_scale;
 mod measure;
 mod quantized;
 mod rotation;
@@ -29,6 +31,8 @@ mod weight;
 
 pub use catalog::{CATALOG, CatalogEntry};
 pub use error::SchemeError;
+pub use leveled::{CODEBOOK, LEVEL_GROUP, Levels};
+pub use log_scale::LogRange;
 pub use measure::{LargestStep, WeightError, largest_step, measure, nearest_error};
 pub use quantized::QuantizedMatrix;
 pub use rotation::{Rotation, rotate, rotation_at};
