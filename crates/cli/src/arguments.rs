@@ -3,7 +3,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use roundwise_convert::{
-    CATALOG, Device, Heuristic, Layout, RecipeFile, RuleFile, ScaleRule, StatisticsFile, read_text,
+    CATALOG, Device, Heuristic, Layout, RecipeFile, RuleFile, ScaleRule, StatisticsFile,
+    import_layer_config, read_text,
 };
 
 use crate::method_flags::{MethodFlags, choices};
@@ -30,6 +31,9 @@ pub(crate) enum Command {
     Plan(PlanOptions),
     /// Show what is in a file and which programs open it
     Inspect(InspectOptions),
+    /// Write or translate recipes
+    #[command(subcommand)]
+    Recipe(RecipeCommand),
     /// Compare a converted file with its original
     Verify(VerifyOptions),
     /// Look at, merge and collect statistics of a model's inputs
@@ -98,6 +102,9 @@ impl StatisticsFlags {
 pub(crate) struct PlanOptions {
     /// A `.safetensors` file, an index of shards, or a folder that holds one
     pub(crate) input: PathBuf,
+    /// Say of one layer, or tensor, which rule decides and what the others say
+    #[arg(long, value_name = "LAYER")]
+    pub(crate) explain: Option<String>,
     #[command(flatten)]
     pub(crate) statistics: StatisticsFlags,
     #[command(flatten)]
@@ -128,6 +135,26 @@ pub(crate) struct VerifyOptions {
     pub(crate) statistics: StatisticsFlags,
     #[command(flatten)]
     pub(crate) run: RunOptions,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RecipeCommand {
+    /// Print a recipe for this very model, every line of it explained
+    Init(RecipeInitOptions),
+    /// Print a layer-config of convert_to_quant, in JSON, as a recipe
+    Import(RecipeImportOptions),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RecipeInitOptions {
+    /// A `.safetensors` file, an index of shards, or a folder that holds one
+    pub(crate) input: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RecipeImportOptions {
+    /// The layer-config
+    pub(crate) layer_config: PathBuf,
 }
 
 #[derive(Debug, Subcommand)]
@@ -234,12 +261,19 @@ pub(crate) struct RecipeOptions {
     /// Give layers whose name matches a scheme of their own (may be repeated; first match wins)
     #[arg(long, value_name = "REGEX=SCHEME")]
     rule: Vec<String>,
+    /// Give layers that the model's preset keeps this scheme instead; embeddings and norms stay
+    #[arg(long, value_name = "SCHEME")]
+    fallback_scheme: Option<String>,
+    /// Ask programs to multiply by layers whose name matches in full precision (may be repeated)
+    #[arg(long, value_name = "REGEX")]
+    full_precision: Vec<String>,
     /// Keep weights with fewer elements [default: 0, or the method's]
     #[arg(long, alias = "min-tensor-size", value_name = "ELEMENTS")]
     min_size: Option<u64>,
     #[arg(long, value_name = "RULES", help = heuristic_help())]
     heuristic: Option<String>,
-    /// Recipe in TOML, with keys such as scheme, keep and rules; flags override it, lists are joined
+    /// Recipe in TOML, with keys such as scheme, keep and rules, or a layer-config in JSON; flags
+    /// override it, lists are joined
     #[arg(long, value_name = "FILE")]
     recipe: Option<PathBuf>,
     /// Do not write into the output's header how it was made
@@ -284,8 +318,10 @@ impl RecipeOptions {
         let file = match &self.recipe {
             Some(path) => {
                 let text = read_text(path)?;
-                RecipeFile::from_toml(&text)
-                    .map_err(|error| BadUsage(format!("{}: {error}", path.display())))?
+                let is_json = text.trim_start().starts_with('{');
+                let recipe =
+                    if is_json { import_layer_config(&text) } else { RecipeFile::from_toml(&text) };
+                recipe.map_err(|error| BadUsage(format!("{}: {error}", path.display())))?
             }
             None => RecipeFile::default(),
         };
@@ -306,6 +342,8 @@ impl RecipeOptions {
             keep: self.keep.clone(),
             include: self.include.clone(),
             rules: self.rule.iter().map(|text| parse_rule(text)).collect::<Result<_, _>>()?,
+            fallback_scheme: self.fallback_scheme.clone(),
+            full_precision: self.full_precision.clone(),
             min_size: self.min_size,
             heuristic: self.heuristic.clone(),
             provenance: self.no_provenance.then_some(false),

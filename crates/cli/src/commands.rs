@@ -5,6 +5,7 @@ pub(crate) mod convert;
 pub(crate) mod inspect;
 pub(crate) mod plan;
 pub(crate) mod presets;
+pub(crate) mod recipe;
 pub(crate) mod schemes;
 pub(crate) mod stats;
 pub(crate) mod verify;

@@ -111,6 +111,7 @@ impl Plan {
     ) -> Result<Self, ConvertError> {
         let path = source.checkpoint.path();
         let detected = source.detect();
+        refuse_other_model(path, recipe, &detected)?;
         let preset = recipe.preset().unwrap_or(detected.main.preset);
         if let Some(reason) = &preset.refuse {
             return Err(ConvertError::Refused {
@@ -127,11 +128,14 @@ impl Plan {
             .checkpoint
             .tensors()
             .iter()
-            .map(|header| PlannedTensor {
-                header: header.clone(),
-                shape: source.shape_of(header),
-                decision: rules.decide(header),
-                products: source.stored.products(layer_of(&header.name)),
+            .map(|header| {
+                let decision = rules.decide(header);
+                PlannedTensor {
+                    header: header.clone(),
+                    shape: source.shape_of(header),
+                    products: rules.products(header, &decision),
+                    decision,
+                }
             })
             .collect();
         let mut notes = rules.finish(path)?;
@@ -339,6 +343,25 @@ fn refuse_unreadable(
     match defects.is_empty() {
         true => Ok(()),
         false => Err(ConvertError::Unreadable { path: path.to_owned(), defects }),
+    }
+}
+
+/// A recipe that names its model is for no other one.
+fn refuse_other_model(
+    path: &Path,
+    recipe: &Recipe,
+    detected: &Detected,
+) -> Result<(), ConvertError> {
+    match recipe.file().model.as_deref() {
+        Some(model) if model != detected.main.title => Err(ConvertError::Misfit {
+            path: path.to_owned(),
+            problem: format!(
+                "holds: {}; the recipe is for: {model}\n  leave `model` out of a recipe that fits \
+                 other models, too",
+                detected.main.title
+            ),
+        }),
+        _ => Ok(()),
     }
 }
 

@@ -71,6 +71,8 @@ fn push_flags(recipe: &Value, words: &mut Vec<String>) {
     for (key, value) in recipe.as_object().into_iter().flatten() {
         let flag = format!("--{}", key.replace('_', "-"));
         match (key.as_str(), value) {
+            // A flag would only say again what the input is.
+            ("model", _) => {}
             ("method_options", options) => push_flags(options, words),
             ("provenance", Value::Bool(false)) => words.push("--no-provenance".to_owned()),
             ("rules", Value::Array(rules)) => words.extend(rules.iter().map(|rule| {

@@ -61,6 +61,8 @@ pub struct Recipe {
     include: Vec<Regex>,
     rules: Vec<Rule>,
     heuristic: Option<Heuristic>,
+    fallback_scheme: Option<Scheme>,
+    full_precision: Vec<Regex>,
 }
 
 impl Recipe {
@@ -81,10 +83,13 @@ impl Recipe {
         let keep = checker.patterns("keep", &file.keep);
         let include = checker.patterns("include", &file.include);
         let rules = checker.rules(&file.rules);
-        checker.admit(layout, scheme, &rules);
+        let fallback = file.fallback_scheme.as_deref();
+        let fallback_scheme = fallback.and_then(|name| checker.parse("fallback_scheme", name));
+        let full_precision = checker.patterns("full_precision", &file.full_precision);
+        checker.admit(layout, scheme, fallback_scheme, &rules);
         if let (Some(scheme), Some(options)) = (scheme, options) {
             let rule = scale_rule.unwrap_or_default();
-            checker.combine(scheme, &rules, options, rule);
+            checker.combine(scheme, fallback_scheme, &rules, options, rule);
         }
         match (scheme, options) {
             (Some(scheme), Some(options)) if checker.complaints.is_empty() => Ok(Recipe {
@@ -97,6 +102,8 @@ impl Recipe {
                 include,
                 rules,
                 heuristic,
+                fallback_scheme,
+                full_precision,
                 file,
             }),
             _ => Err(RecipeError { complaints: checker.complaints }),
@@ -172,6 +179,16 @@ impl Recipe {
     /// Layers with a scheme of their own.
     pub fn rules(&self) -> &[Rule] {
         &self.rules
+    }
+
+    /// Scheme of layers that the model's preset keeps; `None` keeps them.
+    pub fn fallback_scheme(&self) -> Option<Scheme> {
+        self.fallback_scheme
+    }
+
+    /// Layers to be multiplied in full precision.
+    pub fn full_precision(&self) -> &[Regex] {
+        &self.full_precision
     }
 
     /// Whether the output's header says how it was made.

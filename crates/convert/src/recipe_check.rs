@@ -75,6 +75,14 @@ impl Checker {
             let pattern = self.pattern(&format!("rules[{index}].pattern"), &rule.pattern);
             let scheme = self.parse(&format!("rules[{index}].scheme"), &rule.scheme);
             if let (Some(pattern), Some(scheme)) = (pattern, scheme) {
+                let other = checked.iter().position(|other: &Rule| {
+                    other.pattern.as_str() == pattern.as_str() && other.scheme != scheme
+                });
+                if let Some(other) = other {
+                    let path = format!("rules[{index}]");
+                    let problem = format!("contradicts rules[{other}], whose pattern is the same");
+                    self.complain(&path, problem);
+                }
                 checked.push(Rule { pattern, scheme });
             }
         }
@@ -86,6 +94,7 @@ impl Checker {
     pub(crate) fn combine(
         &mut self,
         scheme: Scheme,
+        fallback: Option<Scheme>,
         rules: &[Rule],
         options: Options,
         scale_rule: ScaleRule,
@@ -93,7 +102,9 @@ impl Checker {
         let named = rules.iter().enumerate();
         let named = named.map(|(index, rule)| (format!("rules[{index}].scheme"), rule.scheme));
         let mut range = None;
-        for (path, scheme) in [("scheme".to_owned(), scheme)].into_iter().chain(named) {
+        let fallback = fallback.map(|scheme| ("fallback_scheme".to_owned(), scheme));
+        let first = [("scheme".to_owned(), scheme)].into_iter().chain(fallback);
+        for (path, scheme) in first.chain(named) {
             if options.solver != Solver::Nearest && !scheme.has_free_codes() {
                 self.complain(
                     &path,
@@ -123,9 +134,17 @@ impl Checker {
         }
     }
 
-    pub(crate) fn admit(&mut self, layout: Layout, scheme: Option<Scheme>, rules: &[Rule]) {
-        if let Some(Err(error)) = scheme.map(|scheme| layout.admits(scheme)) {
-            self.complain("scheme", error);
+    pub(crate) fn admit(
+        &mut self,
+        layout: Layout,
+        scheme: Option<Scheme>,
+        fallback: Option<Scheme>,
+        rules: &[Rule],
+    ) {
+        for (path, scheme) in [("scheme", scheme), ("fallback_scheme", fallback)] {
+            if let Some(Err(error)) = scheme.map(|scheme| layout.admits(scheme)) {
+                self.complain(path, error);
+            }
         }
         for (index, rule) in rules.iter().enumerate() {
             if let Err(error) = layout.admits(rule.scheme) {
