@@ -70,6 +70,9 @@ pub(crate) struct ConvertOptions {
     /// Write what happened to every tensor as JSON (one input)
     #[arg(long, value_name = "FILE")]
     pub(crate) report: Option<PathBuf>,
+    /// Write the leading part of what rounding changed as a LoRA of this rank beside the output
+    #[arg(long, value_name = "RANK")]
+    pub(crate) extract_error_lora: Option<NonZeroUsize>,
     #[arg(long, value_name = "DEVICE", help = device_help())]
     pub(crate) device: Option<Device>,
     #[command(flatten)]
@@ -267,6 +270,12 @@ pub(crate) struct RecipeOptions {
     /// Ask programs to multiply by layers whose name matches in full precision (may be repeated)
     #[arg(long, value_name = "REGEX")]
     full_precision: Vec<String>,
+    /// Add an adapter to the weights before rounding (may be repeated)
+    #[arg(long, value_name = "FILE[:STRENGTH]")]
+    merge_lora: Vec<String>,
+    /// Leave keys of adapters out that no weight answers to
+    #[arg(long)]
+    allow_unmatched_lora: bool,
     /// Keep weights with fewer elements [default: 0, or the method's]
     #[arg(long, alias = "min-tensor-size", value_name = "ELEMENTS")]
     min_size: Option<u64>,
@@ -344,6 +353,8 @@ impl RecipeOptions {
             rules: self.rule.iter().map(|text| parse_rule(text)).collect::<Result<_, _>>()?,
             fallback_scheme: self.fallback_scheme.clone(),
             full_precision: self.full_precision.clone(),
+            merge_lora: self.merge_lora.clone(),
+            allow_unmatched_lora: self.allow_unmatched_lora.then_some(true),
             min_size: self.min_size,
             heuristic: self.heuristic.clone(),
             provenance: self.no_provenance.then_some(false),

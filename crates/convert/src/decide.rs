@@ -76,6 +76,9 @@ impl<'a> Rules<'a> {
         match outcome {
             Ok((scheme, reason)) => Decision::Quantize { scheme, reason },
             Err(because) if is_stored => self.decode(layer, because),
+            Err(reason) if self.source.adapters().change(&header.name) => {
+                Decision::Merge(Reason::Merged { because: Box::new(reason) })
+            }
             Err(reason) => Decision::Copy(reason),
         }
     }

@@ -4,12 +4,14 @@
 //! any arithmetic, with a [`Reason`] for each; [`verify`] compares the result with its original;
 //! [`inspect`] says what a file is.
 
+mod adapter;
 mod architecture;
 mod bias;
 mod buffers;
 mod decide;
 mod effects;
 mod error;
+mod error_lora;
 mod gate;
 mod hash;
 mod heuristic;
@@ -43,6 +45,7 @@ mod workshop;
 pub use architecture::{Architecture, Detected, Part, Shapes, detect};
 pub use decide::{Explanation, Step, explain};
 pub use error::ConvertError;
+pub use error_lora::{ErrorLora, error_lora_path, extract_error_lora};
 pub use heuristic::Heuristic;
 pub use inspect::{DtypeCount, Inspection, MadeBy, QuantizedCount, inspect};
 pub use job::{Job, StatisticsFile, default_output};

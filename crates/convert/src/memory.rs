@@ -54,7 +54,9 @@ fn in_flight(planned: &PlannedTensor, rounding: Rounding) -> InFlight {
     let header = &planned.header;
     let elements = planned.shape.iter().fold(1u64, |count, &size| count.saturating_mul(size));
     // Codes that are decoded first lie beside their F32 numbers.
+    // Where adapters are added, numbers lie there in F32 twice, beside the adapters.
     let source = match weight_kind(header.dtype) {
+        _ if planned.is_merged => elements.saturating_mul(12),
         Some(_) => header.byte_len(),
         None => elements.saturating_mul(5),
     };
@@ -63,6 +65,7 @@ fn in_flight(planned: &PlannedTensor, rounding: Rounding) -> InFlight {
             InFlight { source: header.byte_len().min(PIECE_BYTES), ..InFlight::default() }
         }
         Decision::Correct(_) | Decision::Remove(_) => InFlight::default(),
+        Decision::Merge(_) => InFlight { source, target: header.byte_len(), ..InFlight::default() },
         Decision::Decode(_) => {
             InFlight { source, target: elements.saturating_mul(2), ..InFlight::default() }
         }

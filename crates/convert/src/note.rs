@@ -22,6 +22,11 @@ pub enum Note {
         /// Their names.
         weights: Vec<String>,
     },
+    /// Keys of adapters that no weight answers to.
+    UnmatchedLora {
+        /// The keys.
+        keys: Vec<String>,
+    },
     /// Another preset than the detected one was asked for.
     ForcedPreset {
         /// Name of the preset that was asked for.
@@ -46,6 +51,9 @@ impl fmt::Display for Note {
                 let count = weights.len();
                 write!(f, "nearest codes for {count} weights without statistics: {first}")?;
                 f.write_str(if count > 1 { ", …" } else { "" })
+            }
+            Note::UnmatchedLora { keys } => {
+                write!(f, "not merged, for no weight answers to it: {}", keys.join(", "))
             }
             Note::ForcedPreset { forced, model, detected } => {
                 write!(f, "preset `{forced}` was asked for; the file looks like: ")?;

@@ -88,7 +88,7 @@ pub fn check(job: &Job) -> Result<(), ConvertError> {
 }
 
 fn open_source(job: &Job) -> Result<Source, ConvertError> {
-    let source = Source::open(&job.input)?;
+    let source = Source::open_with(&job.input, &job.recipe)?;
     match source.checkpoint.same_file_as(&job.output) {
         true => Err(ConvertError::OutputIsInput { path: job.output.clone() }),
         false => Ok(source),

@@ -35,6 +35,8 @@ pub enum Decision {
     },
     /// The same dtype and shape, its numbers corrected for the rounding of its layer's weight.
     Correct(Reason),
+    /// The same dtype and shape, its numbers with what adapters add.
+    Merge(Reason),
     /// Nothing.
     Remove(Reason),
 }
@@ -46,6 +48,7 @@ impl Decision {
             Decision::Copy(reason)
             | Decision::Decode(reason)
             | Decision::Correct(reason)
+            | Decision::Merge(reason)
             | Decision::Remove(reason) => reason,
             Decision::Quantize { reason, .. } => reason,
         }
@@ -63,6 +66,8 @@ pub struct PlannedTensor {
     pub decision: Decision,
     /// How its layer may be multiplied, as the input asks for it.
     pub products: Products,
+    /// Whether adapters add something to its numbers.
+    pub is_merged: bool,
 }
 
 impl PlannedTensor {
@@ -134,6 +139,7 @@ impl Plan {
                     header: header.clone(),
                     shape: source.shape_of(header),
                     products: rules.products(header, &decision),
+                    is_merged: source.adapters().change(&header.name),
                     decision,
                 }
             })
@@ -146,6 +152,7 @@ impl Plan {
         let metadata = header_metadata(source, recipe.layout(), &tensors);
         notes.extend(disputed_metadata(source));
         notes.extend(forced_preset(recipe, &detected));
+        notes.extend(unmerged(source));
         Ok(Self {
             detected,
             preset,
@@ -239,7 +246,9 @@ impl Plan {
             vec![TensorSpec { name: header.name.clone(), dtype, shape: shape.to_vec() }]
         };
         match &planned.decision {
-            Decision::Copy(_) | Decision::Correct(_) => with(header.dtype, &header.shape),
+            Decision::Copy(_) | Decision::Correct(_) | Decision::Merge(_) => {
+                with(header.dtype, &header.shape)
+            }
             Decision::Decode(_) => with(Dtype::BF16, &planned.shape),
             Decision::Remove(_) => vec![],
             Decision::Quantize { scheme, .. } => {
@@ -279,7 +288,9 @@ impl Plan {
     pub fn kept_reasons(&self) -> Vec<(String, usize)> {
         let mut counts = BTreeMap::<String, usize>::new();
         for planned in &self.tensors {
-            if let Decision::Copy(reason) | Decision::Decode(reason) = &planned.decision {
+            if let Decision::Copy(reason) | Decision::Decode(reason) | Decision::Merge(reason) =
+                &planned.decision
+            {
                 *counts.entry(reason.to_string()).or_default() += 1;
             }
         }
@@ -372,6 +383,11 @@ fn forced_preset(recipe: &Recipe, detected: &Detected) -> Option<Note> {
         model: detected.main.title.to_owned(),
         detected: detected.main.preset.name.clone(),
     })
+}
+
+fn unmerged(source: &Source) -> Option<Note> {
+    let keys = source.adapters().unmatched.clone();
+    (!keys.is_empty()).then_some(Note::UnmatchedLora { keys })
 }
 
 fn disputed_metadata(source: &Source) -> Vec<Note> {

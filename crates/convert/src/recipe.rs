@@ -1,3 +1,5 @@
+use std::path::PathBuf;
+
 use regex::Regex;
 use roundwise_layout::Layout;
 use roundwise_rounding::{BiasCorrection, Options, Solver};
@@ -63,6 +65,7 @@ pub struct Recipe {
     heuristic: Option<Heuristic>,
     fallback_scheme: Option<Scheme>,
     full_precision: Vec<Regex>,
+    adapters: Vec<(PathBuf, f32)>,
 }
 
 impl Recipe {
@@ -86,6 +89,7 @@ impl Recipe {
         let fallback = file.fallback_scheme.as_deref();
         let fallback_scheme = fallback.and_then(|name| checker.parse("fallback_scheme", name));
         let full_precision = checker.patterns("full_precision", &file.full_precision);
+        let adapters = checker.adapters(&file);
         checker.admit(layout, scheme, fallback_scheme, &rules);
         if let (Some(scheme), Some(options)) = (scheme, options) {
             let rule = scale_rule.unwrap_or_default();
@@ -104,6 +108,7 @@ impl Recipe {
                 heuristic,
                 fallback_scheme,
                 full_precision,
+                adapters,
                 file,
             }),
             _ => Err(RecipeError { complaints: checker.complaints }),
@@ -184,6 +189,16 @@ impl Recipe {
     /// Scheme of layers that the model's preset keeps; `None` keeps them.
     pub fn fallback_scheme(&self) -> Option<Scheme> {
         self.fallback_scheme
+    }
+
+    /// Adapters that are added before rounding, each with its strength.
+    pub fn adapters(&self) -> &[(PathBuf, f32)] {
+        &self.adapters
+    }
+
+    /// Whether keys of adapters may belong to no weight.
+    pub fn allows_unmatched_lora(&self) -> bool {
+        self.file.allow_unmatched_lora.unwrap_or(false)
     }
 
     /// Layers to be multiplied in full precision.

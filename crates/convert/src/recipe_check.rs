@@ -1,8 +1,11 @@
+use std::path::PathBuf;
+
 use regex::Regex;
 use roundwise_layout::Layout;
 use roundwise_rounding::{MethodError, Options, Solver};
 use roundwise_scheme::{ScaleRule, ScaleStorage, Scheme};
 
+use crate::adapter::parse_adapter;
 use crate::recipe::NEAREST;
 use crate::{Preset, RecipeFile, Rule, RuleFile};
 
@@ -67,6 +70,20 @@ impl Checker {
 
     fn pattern(&mut self, path: &str, pattern: &str) -> Option<Regex> {
         Regex::new(pattern).map_err(|error| self.complain(path, error)).ok()
+    }
+
+    pub(crate) fn adapters(&mut self, file: &RecipeFile) -> Vec<(PathBuf, f32)> {
+        if file.allow_unmatched_lora == Some(true) && file.merge_lora.is_empty() {
+            let setting = file.in_typed_words("`allow_unmatched_lora`");
+            let needs = file.in_typed_words("`merge_lora`");
+            self.complaints.push(format!("{setting} changes nothing without {needs}"));
+        }
+        let parsed = file.merge_lora.iter().enumerate().map(|(index, text)| {
+            parse_adapter(text).map_err(|problem| format!("merge_lora[{index}]: {problem}"))
+        });
+        let (adapters, complaints): (Vec<_>, Vec<_>) = parsed.partition(Result::is_ok);
+        self.complaints.extend(complaints.into_iter().filter_map(Result::err));
+        adapters.into_iter().filter_map(Result::ok).collect()
     }
 
     pub(crate) fn rules(&mut self, rules: &[RuleFile]) -> Vec<Rule> {

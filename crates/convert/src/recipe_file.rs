@@ -54,6 +54,12 @@ pub struct RecipeFile {
     /// Regular expressions of layers to be multiplied in full precision.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub full_precision: Vec<String>,
+    /// Adapters (LoRA) to add before rounding, `FILE` or `FILE:STRENGTH`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub merge_lora: Vec<String>,
+    /// Leave keys of adapters out that no weight answers to. Default: they are an error.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allow_unmatched_lora: Option<bool>,
     /// Fewest elements of a weight that is converted. Default 0, or the method's (1024 for
     /// `adaround-fast`).
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -147,6 +153,8 @@ impl RecipeFile {
             rules: chain(over.rules, self.rules),
             fallback_scheme: over.fallback_scheme.or(self.fallback_scheme),
             full_precision: chain(over.full_precision, self.full_precision),
+            merge_lora: chain(over.merge_lora, self.merge_lora),
+            allow_unmatched_lora: over.allow_unmatched_lora.or(self.allow_unmatched_lora),
             min_size: over.min_size.or(self.min_size),
             heuristic: over.heuristic.or(self.heuristic),
             provenance: over.provenance.or(self.provenance),

@@ -125,6 +125,8 @@ pub enum Fate {
     Decode,
     /// A bias, corrected.
     Correct,
+    /// Kept, but for what adapters added.
+    Merge,
     /// Left out.
     Remove,
 }
@@ -165,6 +167,7 @@ impl TensorReport {
             Decision::Copy(_) => (Fate::Copy, None),
             Decision::Decode(_) => (Fate::Decode, None),
             Decision::Correct(_) => (Fate::Correct, None),
+            Decision::Merge(_) => (Fate::Merge, None),
             Decision::Remove(_) => (Fate::Remove, None),
             Decision::Quantize { scheme, .. } => (Fate::Quantize, Some(*scheme)),
         };
@@ -173,7 +176,12 @@ impl TensorReport {
             shape: planned.header.shape.clone(),
             dtype: planned.header.dtype.name(),
             decision,
-            reason: planned.decision.reason().to_string(),
+            reason: match (planned.is_merged, &planned.decision) {
+                (true, Decision::Quantize { reason, .. } | Decision::Decode(reason)) => {
+                    format!("{reason}; adapters are merged")
+                }
+                (_, decision) => decision.reason().to_string(),
+            },
             scheme,
             weight_error: None,
             rounding: None,

@@ -14,6 +14,7 @@ use crate::parallel::map_in_order;
 use crate::report::{FileHash, Told};
 use crate::rounder::Rounder;
 use crate::shared_scales::SharedScales;
+use crate::source::narrow;
 use crate::watch::notice;
 use crate::{
     ConvertError, Decision, Event, Job, Plan, PlannedTensor, Rounding, Source, TensorReport, Watch,
@@ -113,6 +114,7 @@ impl Workshop<'_> {
             Decision::Quantize { scheme, .. } => {
                 self.quantize(planned, *scheme, &mut report, buffers)?
             }
+            Decision::Merge(_) => self.merge(header, buffers)?,
             // A corrected bias is written with its weight.
             Decision::Correct(_) | Decision::Remove(_) => {
                 self.passed(header.byte_len())?;
@@ -184,6 +186,7 @@ impl Workshop<'_> {
             Decision::Copy(_)
             | Decision::Decode(_)
             | Decision::Correct(_)
+            | Decision::Merge(_)
             | Decision::Remove(_) => self.passed(bytes),
         }
     }
@@ -212,6 +215,18 @@ impl Workshop<'_> {
             self.output.write(&header.name, &[])?;
         }
         buffers.keep(memory);
+        Ok(vec![header.name.clone()])
+    }
+
+    /// Numbers of the same dtype, with what adapters add.
+    fn merge(&self, header: &TensorHeader, buffers: &mut Buffers) -> Result<Vec<String>, Stop> {
+        let values = self.source.merged_numbers(header)?;
+        let mut bytes = buffers.take();
+        bytes.clear();
+        narrow(header.dtype, &values, &mut bytes);
+        self.output.write(&header.name, &bytes)?;
+        buffers.keep(bytes);
+        self.passed(header.byte_len())?;
         Ok(vec![header.name.clone()])
     }
 

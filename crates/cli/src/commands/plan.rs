@@ -15,7 +15,7 @@ pub(crate) fn run(options: &PlanOptions) -> anyhow::Result<bool> {
     let statistics = options.statistics.to_file();
     let recipe = options.recipe.to_recipe_file(statistics.as_ref())?;
     let recipe = Recipe::check(recipe).map_err(ConvertError::from)?;
-    let source = Source::open(&options.input)?;
+    let source = Source::open_with(&options.input, &recipe)?;
     if let Some(layer) = &options.explain {
         return explain_layer(options, &source, &recipe, layer);
     }
@@ -184,6 +184,7 @@ fn becomes(decision: &Decision) -> String {
         Decision::Copy(_) => "kept".to_owned(),
         Decision::Decode(_) => "BF16".to_owned(),
         Decision::Correct(_) => "corrected".to_owned(),
+        Decision::Merge(_) => "kept, merged".to_owned(),
         Decision::Remove(_) => "removed".to_owned(),
         Decision::Quantize { scheme, .. } => scheme.to_string(),
     }

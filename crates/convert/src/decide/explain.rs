@@ -49,7 +49,7 @@ pub fn explain(source: &Source, recipe: &Recipe, name: &str) -> Result<Explanati
     let decision = rules.decide(header);
     let mut steps = rules.steps(header);
     let because = match decision.reason() {
-        Reason::Decoded { because, .. } => because,
+        Reason::Decoded { because, .. } | Reason::Merged { because } => because,
         reason => reason,
     };
     let answers = steps.iter().position(|(_, reason)| reason.as_ref() == Some(because));

@@ -115,6 +115,7 @@ fn describe_kept(report: &Report) -> String {
             Fate::Copy => "kept",
             Fate::Decode => "decoded",
             Fate::Correct => "corrected",
+            Fate::Merge => "merged",
             Fate::Remove => "removed",
         };
         let because = match names[..] {
