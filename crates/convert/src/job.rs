@@ -45,6 +45,23 @@ pub struct StatisticsFile {
 }
 
 impl Job {
+    /// A conversion with defaults for all else: one thread, the best device, a new output that is
+    /// read again.
+    pub fn new(input: impl Into<PathBuf>, output: impl Into<PathBuf>, recipe: Recipe) -> Self {
+        Self {
+            input: input.into(),
+            output: output.into(),
+            recipe,
+            threads: NonZeroUsize::MIN,
+            device: Device::default(),
+            statistics: None,
+            starts_over: false,
+            overwrite: Overwrite::Refuse,
+            verifies: true,
+            hash_input: false,
+        }
+    }
+
     /// How many tensors are worked on at once.
     pub(crate) fn tensors_in_flight(&self) -> NonZeroUsize {
         let count = self.recipe.rounding().tensors_in_flight(self.threads.get());

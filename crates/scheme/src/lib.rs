@@ -19,6 +19,7 @@
 mod catalog;
 mod error;
 mod leveled;
+mod linear;
 mod log_scale;
 mod measure;
 mod quantized;
@@ -32,6 +33,7 @@ mod weight;
 pub use catalog::{CATALOG, CatalogEntry};
 pub use error::SchemeError;
 pub use leveled::{CODEBOOK, LEVEL_GROUP, Levels};
+pub use linear::{Activations, PlainTensors};
 pub use log_scale::LogRange;
 pub use measure::{LargestStep, WeightError, largest_step, measure, nearest_error};
 pub use quantized::QuantizedMatrix;
