@@ -797,7 +797,15 @@ mod answers {
         let recipe = "scheme = 'fp8'\nlayout = 'comfy'\nmethod = 'nearest'\n\
             scale_rule = 'absmax'\npreset = 'chroma'\nkeep_distillation = true\n\
             ignore_base_list = true\nkeep = ['txt']\ninclude = ['final']\nmin_size = 10\n\
-            heuristic = 'basic'\nprovenance = true\nrules = [{ pattern = 'qkv', scheme = 'int8' }]\n";
+            heuristic = 'basic'\nprovenance = true\nrules = [{ pattern = 'qkv', scheme = 'int8' }]\n\
+            model = 'Chroma'\nfallback_scheme = 'int8'\nfull_precision = ['qkv']\n\
+            merge_lora = ['l.safetensors:0.5']\nallow_unmatched_lora = false\n";
+        let name = |part: &str| format!("double_blocks.0.img_attn.qkv.lora_{part}.weight");
+        let lora = [
+            Tensor::f32(&name("up"), &gaussian(96, 2, 1)),
+            Tensor::f32(&name("down"), &gaussian(2, 32, 2)),
+        ];
+        folder.write("l.safetensors", &safetensors(&lora));
         folder.write("chroma.safetensors", &chroma_model());
         folder.write("r.toml", recipe.as_bytes());
         let arguments = ["convert", "chroma.safetensors", "--recipe", "r.toml"];

@@ -231,7 +231,7 @@ impl Report {
             sync_seconds: 0.0,
             verify_seconds: None,
             converted: count(&[Fate::Quantize]),
-            kept: count(&[Fate::Copy, Fate::Decode, Fate::Correct]),
+            kept: count(&[Fate::Copy, Fate::Decode, Fate::Correct, Fate::Merge]),
             removed: count(&[Fate::Remove]),
             rounding: engine.map(|engine| RoundingTotals::of(job.recipe.method(), engine, &layers)),
             weight_error: layers.iter().any(|l| l.sums.is_some()).then(|| total.relative()),
