@@ -174,7 +174,7 @@ fn single_level_scales(maxima: &mut [f32], scheme: Scheme) {
     let largest_code = scheme.grid().max();
     match scheme.scale_storage() {
         ScaleStorage::F32(_) if scheme.grid() == GridKind::F16 => {
-            each(maxima, |maximum| tiny_scale(maximum));
+            each(maxima, tiny_scale);
         }
         ScaleStorage::F32(_) => each(maxima, |maximum| absmax_scale(maximum, largest_code)),
         ScaleStorage::Logarithmic { range, .. } => {
