@@ -4,6 +4,7 @@ mod bench;
 mod ci;
 mod clients;
 mod command;
+mod figure;
 mod goal;
 mod machine;
 mod measured_run;

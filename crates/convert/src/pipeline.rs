@@ -38,9 +38,14 @@ pub fn convert(job: &Job, watch: &dyn Watch) -> Result<Report, ConvertError> {
             find_not_finite(job, &source, &plan, watch)?
         }
     };
+    let statistics_hash = match job.recipe.tells_provenance() {
+        true => rounder.statistics_hash()?,
+        false => None,
+    };
     let input_hashes = vec![OnceLock::new(); source.checkpoint.files().len()];
     let mut report = loop {
-        let plan = Plan::decide(&source, &job.recipe, &not_finite)?;
+        let mut plan = Plan::decide(&source, &job.recipe, &not_finite)?;
+        plan.tell_statistics(statistics_hash.clone());
         let run = Run::of(job, &source, &rounder, &not_finite);
         let manifest = planned_manifest(&source, &plan)?;
         let (output, finished) = open_output(job, manifest, &run, unfinished.take())?;

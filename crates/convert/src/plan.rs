@@ -157,6 +157,15 @@ impl Plan {
         })
     }
 
+    /// Has the header of the output tell which statistics were used.
+    ///
+    /// - `blake3`: of their file
+    pub(crate) fn tell_statistics(&mut self, blake3: Option<String>) {
+        if let Some(provenance) = &mut self.provenance {
+            provenance.statistics_blake3 = blake3;
+        }
+    }
+
     /// Notes the weights that statistics of inputs do not speak of.
     ///
     /// # Errors

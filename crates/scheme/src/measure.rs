@@ -182,7 +182,8 @@ fn for_each_row<G: Grid>(
     }
 }
 
-/// `‖E‖²` of every tile after nearest rounding with `scales`, row-major over tiles.
+/// `‖E‖²` of every tile after nearest rounding with `scales`, row-major over tiles; its columns
+/// weighed where they differ in importance.
 ///
 /// - `weight`: as its scheme sees it
 pub(crate) fn tile_errors<G: Grid>(
@@ -198,9 +199,10 @@ pub(crate) fn tile_errors<G: Grid>(
     for row in 0..weight.rows() {
         weight.widen_row(row, &mut values);
         let first = tiling.first_tile(row, shape);
-        match tile_cols < NARROW {
+        match tile_cols < NARROW || weight.importance().is_some() {
             true => {
-                row_errors.add_narrow(&values, tile_cols, &scales[first..], &mut errors[first..])
+                let (scales, errors) = (&scales[first..], &mut errors[first..]);
+                row_errors.add(&values, tile_cols, scales, weight.importance(), errors);
             }
             false => {
                 for (tile, columns) in tiling.columns(shape).enumerate() {
@@ -229,10 +231,32 @@ impl<G: Grid> RowErrors<G> {
     }
 
     /// Adds the errors of one row to those of its tiles, `tile_cols` columns each.
-    fn add_narrow(&mut self, values: &[f32], tile_cols: usize, scales: &[f32], errors: &mut [f64]) {
+    fn add(
+        &mut self,
+        values: &[f32],
+        tile_cols: usize,
+        scales: &[f32],
+        importance: Option<&[f32]>,
+        errors: &mut [f64],
+    ) {
+        let across = values.len().div_ceil(tile_cols);
+        let scales = &scales[..across];
         spread(scales, tile_cols, values.len(), &mut self.spread_scales);
         encode_each::<G>(values, &self.spread_scales, &mut self.codes);
         decode_each::<G>(&self.codes, &self.spread_scales, &mut self.decoded);
+        if let Some(importance) = importance {
+            let roots = importance.iter().zip(&mut self.decoded).zip(values);
+            // Measured from 0, in units in which every column matters alike.
+            roots.for_each(|((importance, decoded), value)| {
+                *decoded = (*decoded - value) * importance.sqrt();
+            });
+            let tiles = self.decoded.chunks(tile_cols).zip(errors);
+            for (differences, error) in tiles {
+                let squares = differences.iter().map(|value| f64::from(*value).powi(2));
+                *error += squares.sum::<f64>();
+            }
+            return;
+        }
         vectorized(|| {
             let tiles = values.chunks(tile_cols).zip(self.decoded.chunks(tile_cols));
             for ((values, decoded), error) in tiles.zip(errors) {

@@ -232,7 +232,7 @@ impl Comparison {
             Err(problem) => return wrong(problem),
         };
         let outputs = match &self.outputs {
-            Some(outputs) => outputs.errors(layer_of(&before.name), &weight.view(), &matrix)?,
+            Some(outputs) => outputs.errors(layer_of(&before.name), &weight.view(), matrix)?,
             None => None,
         };
         let layer = LayerError {
