@@ -203,7 +203,7 @@ impl Plan {
     }
 
     /// Tensors that a planned tensor becomes.
-    pub(crate) fn specs(&self, planned: &PlannedTensor) -> Vec<TensorSpec> {
+    fn specs(&self, planned: &PlannedTensor) -> Vec<TensorSpec> {
         let header = &planned.header;
         let same =
             |dtype| TensorSpec { name: header.name.clone(), dtype, shape: header.shape.clone() };

@@ -125,21 +125,7 @@ impl TensorFileWriter {
     /// [`Kind::Damaged`] when it is not the same.
     pub fn check(&self, name: &str) -> Result<(), TensorFileError> {
         let (position, _) = self.find(name)?;
-        self.compare(position, self.hash_on_disk(position)?)
-    }
-
-    /// [`Self::check`] of a tensor that somebody else has read again.
-    ///
-    /// # Errors
-    /// As [`Self::check`].
-    pub fn check_bytes(&self, name: &str, bytes: &[u8]) -> Result<(), TensorFileError> {
-        let (position, _) = self.find(name)?;
-        self.compare(position, blake3::hash(bytes))
-    }
-
-    fn compare(&self, position: usize, found: Hash) -> Result<(), TensorFileError> {
-        let name = &self.manifest.tensors()[position].name;
-        match found == self.hash(position)? {
+        match self.hash_on_disk(position)? == self.hash(position)? {
             true => Ok(()),
             false => Err(Kind::Damaged.at_tensor(self.temporary_path(), name)),
         }
