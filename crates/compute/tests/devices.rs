@@ -25,7 +25,7 @@ fn other_names_are_refused() {
     ] {
         let error = name.parse::<Device>().unwrap_err();
         assert_eq!(error, ComputeError::UnknownDevice { found: name.to_owned() });
-        assert!(error.to_string().contains("use auto, cpu"), "{error}");
+        assert!(error.to_string().contains("use one of auto, cpu"), "{error}");
     }
 }
 

@@ -105,7 +105,7 @@ pub enum ConvertError {
     },
     /// Something went wrong, or the watcher asked to stop, after some tensors were finished.
     #[error(
-        "{}\n  {finished} of {tensors} tensors are finished: the same command continues, `--fresh` starts over\n  until then they lie in {}",
+        "{}\n  {finished} of {tensors} tensors are finished, in {}\n  the same command continues; with `--fresh` it starts over",
         cause(.source), .path.display()
     )]
     Unfinished {
