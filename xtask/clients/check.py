@@ -18,6 +18,7 @@ import numpy as np
 
 import container
 import formats
+import packed
 from schemes import nearest
 
 HEADER_KEY = "_quantization_metadata"
@@ -61,9 +62,15 @@ def markers_of(tensors, metadata, legacy, checks):
     checks.expect(header == markers, "header markers differ from the `comfy_quant` tensors")
     for name in tensors:
         layer, _, part = name.rpartition(".")
-        if part in ("weight_scale", "scale_weight", "weight_scale_inv"):
-            checks.expect(layer in markers and part == "weight_scale", f"{name}: orphan scale")
+        if part in ("weight_scale", "weight_scale_2", "scale_weight", "weight_scale_inv"):
+            parts = parts_of(markers[layer]) if layer in markers else ()
+            checks.expect(part in parts, f"{name}: orphan scale")
     return markers
+
+
+def parts_of(marker):
+    """Names of a layer's tensors, its marker aside."""
+    return formats.PARTS.get(marker["format"], ("weight", "weight_scale"))
 
 
 def legacy_markers(tensors, metadata, checks):
@@ -85,6 +92,10 @@ def layers_of(tensors, markers, legacy, checks):
     scale_part = "scale_weight" if legacy else "weight_scale"
     for name, marker in sorted(markers.items()):
         try:
+            if formats.is_packed(marker):
+                yield formats.packed_layer(name, marker, tensors)
+                checks.expect(True, "")
+                continue
             weight, scale = tensors[f"{name}.weight"], tensors[f"{name}.{scale_part}"]
             yield formats.stored_layer(name, marker, weight, scale)
             checks.expect(True, "")
@@ -99,8 +110,10 @@ def check_kept(original, converted, quantized, legacy, checks):
     for name, tensor in tensors.items():
         if name not in weights:
             checks.expect(out_tensors.get(name) == tensor, f"{name}: kept, but not byte-identical")
-    parts = (".scale_weight",) if legacy else (".weight_scale", ".comfy_quant")
-    added = {layer + part for layer in quantized for part in parts}
+    added = set()
+    for layer, marker in quantized.items():
+        own = ["scale_weight"] if legacy else [*parts_of(marker)[1:], "comfy_quant"] if marker else []
+        added |= {f"{layer}.{part}" for part in own}
     added |= {"scaled_fp8"} if legacy else set()
     checks.expect(set(out_tensors) == set(tensors) | added, "names beyond those of the layout")
     kept_metadata = {key: text for key, text in out_metadata.items() if key != HEADER_KEY}
@@ -109,20 +122,38 @@ def check_kept(original, converted, quantized, legacy, checks):
 
 def check_layer(layer, weight, scheme_name, figures, checks):
     """Codes and scales are the nearest ones, and the converter's own figure is true. Error, F64."""
-    scheme = formats.wanted_scheme(scheme_name)
     name, decoded = layer.name, layer.decoded()
-    checks.expect(layer.marker == formats.MARKERS[scheme_name], f"{name}: marker {layer.marker}")
     checks.expect(layer.bad_codes() == 0, f"{name}: {layer.bad_codes()} forbidden codes")
     checks.expect(bool(np.isfinite(decoded).all()), f"{name}: decodes to non-finite values")
-    codes, scales = nearest(weight, scheme)
-    same_scales = np.array_equal(scales, layer.scales)
-    checks.expect(same_scales, f"{name}: scales differ from amax / largest code")
-    checks.expect(np.array_equal(codes, layer.codes), f"{name}: codes are not the nearest")
+    if scheme_name in packed.PACKED:
+        check_packed(layer, weight, packed.PACKED[scheme_name], checks)
+    else:
+        check_tiled(layer, weight, scheme_name, checks)
     error = relative_error(decoded, weight)
     stated = figures.get(f"{name}.weight", figures.get(name))
     agrees = stated is not None and abs(stated - error) <= FIGURE_TOLERANCE
     checks.expect(agrees, f"{name}: error is {error:.9f}, `verify` says {stated}")
     return error
+
+
+def check_tiled(layer, weight, scheme_name, checks):
+    """Codes are the nearest, with one F32 scale per tile."""
+    name = layer.name
+    checks.expect(layer.marker == formats.MARKERS[scheme_name], f"{name}: marker {layer.marker}")
+    codes, scales = nearest(weight, formats.wanted_scheme(scheme_name))
+    same_scales = np.array_equal(scales, layer.scales)
+    checks.expect(same_scales, f"{name}: scales differ from amax / largest code")
+    checks.expect(np.array_equal(codes, layer.codes), f"{name}: codes are not the nearest")
+
+
+def check_packed(layer, weight, scheme, checks):
+    """Every tensor has the bytes of nearest rounding."""
+    marker = scheme.marker(weight.shape)
+    checks.expect(layer.marker == marker, f"{layer.name}: marker {layer.marker}")
+    for part, (dtype, shape, data) in packed.tensors(weight, scheme).items():
+        found = layer.parts[part]
+        same = found[:2] == (dtype, shape) and bytes(found[2]) == data
+        checks.expect(same, f"{layer.name}: {part} is not the nearest")
 
 
 def relative_error(decoded, weight):
@@ -151,20 +182,25 @@ def check_file(options, checks):
     for name, (dtype, _shape, _data) in tensors.items():
         checks.expect(dtype not in FORBIDDEN_DTYPES, f"{name}: header dtype {dtype}")
     markers = markers_of(tensors, metadata, options.legacy, checks)
-    check_kept(original, converted, markers, options.legacy, checks)
-
     report = json.loads(Path(options.verify).read_text(encoding="utf-8"))
     checks.expect(report["ok"] is True, f"`verify` complains: {report.get('defects')}")
     figures = {layer["name"]: layer["weight_error"] for layer in report["layers"]}
+    layers = list(layers_of(tensors, markers, options.legacy, checks))
+    if options.scheme in ("fp16", "bf16"):
+        # Nothing marks them; the converter says which they are.
+        names = [name.removesuffix(".weight") for name in figures]
+        layers = [formats.plain_layer(name, options.scheme, tensors) for name in names]
+    check_kept(original, converted, {it.name: it.marker for it in layers}, options.legacy, checks)
     errors, linear = [], []
-    for layer in layers_of(tensors, markers, options.legacy, checks):
+    for layer in layers:
         weight = read_weight(original[0][f"{layer.name}.weight"])
         errors.append(check_layer(layer, weight, options.scheme, figures, checks))
-        if options.kitchen and layer.marker["format"] in formats.KITCHEN_LAYOUTS:
+        if options.kitchen and layer.marker and layer.marker["format"] in formats.KITCHEN_LAYOUTS:
             import kitchen
 
             linear.append(kitchen.check_layer(layer, weight, checks))
-    checks.expect(bool(errors), "no layer was converted")
+    # Of weights in BF16 already nothing is rounded.
+    checks.expect(bool(errors) or options.scheme == "bf16", "no layer was converted")
     return errors, linear
 
 

@@ -6,6 +6,8 @@ from math import prod
 import numpy as np
 
 import grids
+import packed
+from packed import PACKED
 from schemes import SCHEMES, Scheme
 
 BLOCK_DEFAULT = {"float8_e4m3fn_blockwise": 64, "int8_blockwise": 128}
@@ -15,7 +17,14 @@ KITCHEN_LAYOUTS = {
     "float8_e4m3fn": "TensorCoreFP8Layout",
     "float8_e5m2": "TensorCoreFP8Layout",
     "int8_tensorwise": "TensorWiseINT8Layout",
+    "mxfp8": "TensorCoreMXFP8Layout",
+    "nvfp4": "TensorCoreNVFP4Layout",
+    "convrot_w4a4": "TensorCoreConvRotW4A4Layout",
 }
+
+# Parts of a layer besides its weight, where there are others than one F32 tensor of scales.
+PARTS = {"nvfp4": ("weight", "weight_scale", "weight_scale_2")}
+PACKED_FORMATS = {"mxfp8": "mxfp8", "nvfp4": "nvfp4", "convrot_w4a4": "int4"}
 
 # What a converted layer's marker must say, by scheme.
 MARKERS = {
@@ -93,6 +102,62 @@ def stored_layer(name, marker, weight, scale):
     tiles = [size // tile for size, tile in zip(shape, scheme.tile_shape(shape))]
     scales = np.frombuffer(scale_data, "<f4").reshape(tiles)
     return StoredLayer(name, marker, scheme, np.frombuffer(data, np.uint8).reshape(shape), scales)
+
+
+@dataclass
+class PackedLayer:
+    """One layer of a file whose codes are rotated or packed, or whose scales are bytes."""
+
+    name: str
+    marker: dict
+    scheme: packed.Packed
+    parts: dict
+    shape: tuple
+
+    def decoded(self):
+        """The weight that clients compute with, F32."""
+        return packed.decode(self.parts, self.scheme, self.shape)
+
+    def bad_codes(self):
+        """Codes and scales that no client may meet: NaN, −128 in INT8, −8 in INT4."""
+        codes = np.frombuffer(self.parts["weight"][2], np.uint8)
+        bad = {
+            "int8": lambda: codes == 0x80,
+            "int4": lambda: (codes >> 4 == 8) | (codes & 15 == 8),
+            "mxfp8": lambda: codes & 0x7F == 0x7F,
+        }.get(self.scheme.family, lambda: np.zeros(1, bool))
+        scales = np.frombuffer(self.parts.get("weight_scale", ("", [], b""))[2], np.uint8)
+        nan = {"mxfp8": 255, "nvfp4": 0x7F}.get(self.scheme.family)
+        return int(bad().sum()) + int((scales == nan).sum())
+
+
+def is_packed(marker):
+    """Whether a marker is one of a `PackedLayer`."""
+    return marker["format"] in PACKED_FORMATS or marker.get("convrot", False)
+
+
+def packed_layer(name, marker, tensors):
+    """A layer from its tensors; KeyError or ValueError where they contradict the contract."""
+    family = PACKED_FORMATS.get(marker["format"], "int8")
+    parts = {
+        part: tensors[f"{name}.{part}"]
+        for part in PARTS.get(marker["format"], ("weight", "weight_scale"))
+    }
+    rows, cols = parts["weight"][1]
+    cols *= 2 if family in ("int4", "nvfp4") else 1
+    rows, cols = marker.get("orig_shape", (rows, cols))
+    scheme = packed.Packed(family, marker.get("convrot_groupsize", 0))
+    expected = packed.tensors(np.zeros((rows, cols), np.float32), scheme)
+    for part, (dtype, shape, _data) in expected.items():
+        if parts[part][:2] != (dtype, shape):
+            raise ValueError(f"{part} is {parts[part][:2]}, not {(dtype, shape)}")
+    return PackedLayer(name, marker, scheme, parts, (rows, cols))
+
+
+def plain_layer(name, scheme_name, tensors):
+    """A layer of plain numbers, which has no marker."""
+    tensor = tensors[f"{name}.weight"]
+    return PackedLayer(name, None, PACKED[scheme_name], {"weight": tensor}, tuple(tensor[1]))
 
 
 def wanted_scheme(name):

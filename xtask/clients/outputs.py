@@ -1,6 +1,6 @@
 """What rounding does to a real sentence encoder. Prints JSON.
 
-    python outputs.py --original F --tokenizer tokenizer.json --texts F [--count N] CONVERTED...
+    python outputs.py --original F --tokenizer tokenizer.json --texts F [--first N] [--count N] CONVERTED...
 
 The float model runs on real text once; at every linear layer its inputs also go through the decoded
 layer of each converted file: `output_error` is the mean over layers of
@@ -156,19 +156,30 @@ def compare(original, tokens, comparisons):
         comparison.cosines.append(float(embedding @ encoder.run(tokens, encoder.linear)))
 
 
+def tokenizer_of(path):
+    tokenizer = Tokenizer.from_file(path)
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(MOST_TOKENS)
+    return tokenizer
+
+
+def read_texts(path, first, count):
+    """So many lines of a file."""
+    return Path(path).read_text("utf-8", "replace").splitlines()[first : first + count]
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--original", required=True)
     parser.add_argument("--tokenizer", required=True)
     parser.add_argument("--texts", required=True)
+    parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--count", type=int, default=100)
     parser.add_argument("converted", nargs="+")
     options = parser.parse_args()
 
-    tokenizer = Tokenizer.from_file(options.tokenizer)
-    tokenizer.no_padding()
-    tokenizer.enable_truncation(MOST_TOKENS)
-    texts = Path(options.texts).read_text("utf-8", "replace").splitlines()[: options.count]
+    tokenizer = tokenizer_of(options.tokenizer)
+    texts = read_texts(options.texts, options.first, options.count)
     original = Encoder(read_model(options.original))
     comparisons = [Comparison(path) for path in options.converted]
     with torch.no_grad():

@@ -13,6 +13,7 @@ import check
 import container
 import formats
 import matrices
+import packed
 from schemes import SCHEMES, decode, nearest
 
 LAYER, SIDE = "blocks.0.ff", 128
@@ -25,6 +26,8 @@ METADATA = {"format": "pt"}
 
 def converted(scheme_name):
     """Tensors, metadata and stated error of a right conversion."""
+    if scheme_name in packed.PACKED:
+        return converted_packed(packed.PACKED[scheme_name])
     scheme, marker = SCHEMES[scheme_name], formats.MARKERS[scheme_name]
     weight = matrices.octaves(SIDE, SIDE)
     codes, scales = nearest(weight, scheme)
@@ -38,6 +41,22 @@ def converted(scheme_name):
     header = {"format_version": "1.0", "layers": {LAYER: marker}}
     metadata = METADATA | {check.HEADER_KEY: json.dumps(header)}
     return tensors, metadata, check.relative_error(decode(codes, scales, scheme), weight)
+
+
+def converted_packed(scheme):
+    """The same for packed codes."""
+    weight = matrices.octaves(SIDE, SIDE)
+    parts = packed.tensors(weight, scheme)
+    marker = scheme.marker(weight.shape)
+    tensors = ORIGINAL | {f"{LAYER}.{part}": tensor for part, tensor in parts.items()}
+    metadata = dict(METADATA)
+    if marker is not None:
+        text = json.dumps(marker).encode()
+        tensors |= {f"{LAYER}.comfy_quant": ("U8", [len(text)], text)}
+        header = {"format_version": "1.0", "layers": {LAYER: marker}}
+        metadata |= {check.HEADER_KEY: json.dumps(header)}
+    decoded = packed.decode(parts, scheme, weight.shape)
+    return tensors, metadata, check.relative_error(decoded, weight)
 
 
 def defects(scheme, change=lambda tensors, metadata: None, error_shift=0.0):
@@ -86,7 +105,7 @@ class Judge(unittest.TestCase):
         self.assertTrue(any(wanted in defect for defect in found), found)
 
     def test_right_files_pass(self):
-        for scheme in formats.MARKERS:
+        for scheme in [*formats.MARKERS, *packed.PACKED]:
             self.assertEqual(defects(scheme), [], scheme)
 
     def test_a_neighbouring_code_is_noticed(self):
@@ -97,6 +116,15 @@ class Judge(unittest.TestCase):
         self.expect("forbidden", defects("fp8", with_bytes("weight", 5, 0x7F)))
         self.expect("forbidden", defects("fp8-e5m2", with_bytes("weight", 5, 0xFC)))
         self.expect("forbidden", defects("int8", with_bytes("weight", 5, 0x80)))
+        self.expect("forbidden", defects("int4-convrot", with_bytes("weight", 5, 0x81)))
+        self.expect("forbidden", defects("mxfp8", with_bytes("weight_scale", 0, 255)))
+        self.expect("forbidden", defects("nvfp4", with_bytes("weight_scale", 0, 0x7F)))
+
+    def test_changed_packed_parts_are_noticed(self):
+        for scheme, part in [("mxfp8", "weight"), ("nvfp4", "weight_scale"), ("fp16", "weight")]:
+            byte = converted(scheme)[0][f"{LAYER}.{part}"][2][0]
+            self.expect(f"{part} is not the nearest", defects(scheme, with_bytes(part, 0, byte ^ 1)))
+        self.expect("weight_scale is", defects("mxfp8", with_shape("weight_scale", [4, 128])))
 
     def test_a_changed_scale_is_noticed(self):
         self.expect("scales differ", defects("int8-row", with_bytes("weight_scale", 0, 1)))

@@ -22,7 +22,7 @@ pub(crate) struct Options {
 }
 
 /// (scheme, layout) of every file that is made.
-const CASES: [(&str, &str); 10] = [
+const CASES: [(&str, &str); 18] = [
     ("fp8", "comfy"),
     ("fp8", "comfy-legacy"),
     ("fp8-e5m2", "comfy"),
@@ -33,6 +33,14 @@ const CASES: [(&str, &str); 10] = [
     ("int8-row", "comfy"),
     ("int8-block-64", "comfy"),
     ("int8-block-128", "comfy"),
+    ("int8-row-convrot", "comfy"),
+    ("int8-row-convrot-16", "comfy"),
+    ("int4-convrot", "comfy"),
+    ("int4-convrot-16", "comfy"),
+    ("mxfp8", "comfy"),
+    ("nvfp4", "comfy"),
+    ("fp16", "comfy"),
+    ("bf16", "comfy"),
 ];
 
 /// Committed model, and those that `clients/weights.py` makes.
@@ -74,6 +82,10 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     command::output(python.command(&[]).arg(golden).arg("--check"))?;
     command::output(python.command(&[]).arg(workspace.path("xtask/clients/self_test.py")))?;
 
+    if python.imports("torch, safetensors") {
+        let test = workspace.path("crates/stats/collector/test_collector.py");
+        command::output(python.command(&[]).arg(test))?;
+    }
     let has_kitchen = python.imports("torch, comfy_kitchen");
     ensure!(options.short || has_kitchen, "comfy-kitchen does not import in this Python");
     let binary =
@@ -110,6 +122,11 @@ impl Clients<'_> {
     fn models(&self, short: bool) -> Result<Vec<(String, PathBuf)>> {
         let mut models = vec![("minilm-layer0".to_owned(), self.workspace.path(FIXTURE))];
         let folder = self.workspace.target("weights");
+        fs::create_dir_all(&folder)?;
+        let ragged = folder.join("ragged.safetensors");
+        let script = self.workspace.path("xtask/clients/ragged.py");
+        command::run(self.python.command(&[]).arg(script).arg(&ragged))?;
+        models.push(("ragged".to_owned(), ragged));
         for name in REAL_MODELS.iter().filter(|_| !short) {
             let script = self.workspace.path("xtask/clients/weights.py");
             command::run(self.python.command(&[]).arg(script).arg(name).arg(&folder))?;
@@ -182,7 +199,7 @@ impl Clients<'_> {
 }
 
 const HEADING: &str = "\
-model          scheme          layout        layers  checks  worst weight  by comfy-kitchen";
+model          scheme              layout        layers  checks  worst weight  by comfy-kitchen";
 
 fn print_row(finding: &Finding) {
     let Judged { layers, checks, worst_weight_error, kitchen_layers, worst_linear_error, defects } =
@@ -192,7 +209,7 @@ fn print_row(finding: &Finding) {
         None => "-".to_owned(),
     };
     println!(
-        "{:<14} {:<15} {:<13} {layers:>6} {checks:>7} {:>13} {kitchen}",
+        "{:<14} {:<19} {:<13} {layers:>6} {checks:>7} {:>13} {kitchen}",
         finding.model,
         finding.scheme,
         finding.layout,

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use roundwise_convert::{
-    CATALOG, Device, Heuristic, Layout, RecipeFile, RuleFile, ScaleRule, read_text,
+    CATALOG, Device, Heuristic, Layout, RecipeFile, RuleFile, ScaleRule, StatisticsFile, read_text,
 };
 
 use crate::method_flags::{MethodFlags, choices};
@@ -32,6 +32,9 @@ pub(crate) enum Command {
     Inspect(InspectOptions),
     /// Compare a converted file with its original
     Verify(VerifyOptions),
+    /// Look at, merge and collect statistics of a model's inputs
+    #[command(subcommand)]
+    Stats(StatsCommand),
     /// List the presets, what they are for and how their models are recognised
     Presets(PresetsOptions),
     /// List the schemes and who opens them
@@ -66,15 +69,37 @@ pub(crate) struct ConvertOptions {
     #[arg(long, value_name = "DEVICE", help = device_help())]
     pub(crate) device: Option<Device>,
     #[command(flatten)]
+    pub(crate) statistics: StatisticsFlags,
+    #[command(flatten)]
     pub(crate) run: RunOptions,
     #[command(flatten)]
     pub(crate) recipe: RecipeOptions,
+}
+
+/// Statistics of real inputs.
+#[derive(Debug, Args)]
+pub(crate) struct StatisticsFlags {
+    /// Statistics of the layers' inputs, from `roundwise stats collector`: method `activations`
+    #[arg(long, value_name = "FILE")]
+    stats: Option<PathBuf>,
+    /// Use statistics of a model that is not quite this one, as far as its layers fit
+    #[arg(long, requires = "stats")]
+    force_stats: bool,
+}
+
+impl StatisticsFlags {
+    pub(crate) fn to_file(&self) -> Option<StatisticsFile> {
+        let path = self.stats.clone()?;
+        Some(StatisticsFile { path, may_be_partial: self.force_stats })
+    }
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct PlanOptions {
     /// A `.safetensors` file, an index of shards, or a folder that holds one
     pub(crate) input: PathBuf,
+    #[command(flatten)]
+    pub(crate) statistics: StatisticsFlags,
     #[command(flatten)]
     pub(crate) run: RunOptions,
     #[command(flatten)]
@@ -100,7 +125,42 @@ pub(crate) struct VerifyOptions {
     #[arg(long)]
     pub(crate) corrected_biases: bool,
     #[command(flatten)]
+    pub(crate) statistics: StatisticsFlags,
+    #[command(flatten)]
     pub(crate) run: RunOptions,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum StatsCommand {
+    /// List the layers of a file of statistics: samples, what is kept of their second moment
+    Show(StatsShowOptions),
+    /// Add up statistics of the same model from several runs
+    Merge(StatsMergeOptions),
+    /// Print the program that collects statistics: a Python file that needs torch alone
+    Collector,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StatsShowOptions {
+    /// `*.stats.safetensors`, or an importance matrix of llama.cpp
+    #[arg(value_name = "FILE")]
+    pub(crate) statistics: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StatsMergeOptions {
+    /// Files to add up, two or more
+    #[arg(required = true, num_args = 2.., value_name = "FILE")]
+    pub(crate) statistics: Vec<PathBuf>,
+    /// File to write
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// Replace an output that exists
+    #[arg(long)]
+    pub(crate) force: bool,
 }
 
 #[derive(Debug, Args)]
@@ -210,8 +270,17 @@ fn heuristic_help() -> String {
 }
 
 impl RecipeOptions {
-    /// The recipe file, if any, with the flags on top.
-    pub(crate) fn to_recipe_file(&self) -> anyhow::Result<RecipeFile> {
+    /// The recipe file, if any, with the flags on top; statistics choose the method where nobody
+    /// did.
+    pub(crate) fn to_recipe_file(
+        &self,
+        statistics: Option<&StatisticsFile>,
+    ) -> anyhow::Result<RecipeFile> {
+        let recipe = self.typed()?;
+        Ok(if statistics.is_some() { recipe.with_statistics() } else { recipe })
+    }
+
+    fn typed(&self) -> anyhow::Result<RecipeFile> {
         let file = match &self.recipe {
             Some(path) => {
                 let text = read_text(path)?;

@@ -6,4 +6,5 @@ pub(crate) mod inspect;
 pub(crate) mod plan;
 pub(crate) mod presets;
 pub(crate) mod schemes;
+pub(crate) mod stats;
 pub(crate) mod verify;

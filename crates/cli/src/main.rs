@@ -25,6 +25,7 @@ fn main() -> std::process::ExitCode {
         Command::Plan(options) => commands::plan::run(options),
         Command::Inspect(options) => commands::inspect::run(options),
         Command::Verify(options) => commands::verify::run(options),
+        Command::Stats(command) => commands::stats::run(command),
         Command::Presets(options) => commands::presets::run(options),
         Command::Schemes(options) => commands::schemes::run(options),
         Command::Completions(options) => commands::completions::run(options),

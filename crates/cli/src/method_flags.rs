@@ -53,6 +53,9 @@ pub(crate) struct MethodFlags {
     /// Random input rows that are multiplied at once
     #[arg(long, value_name = "N")]
     calibration_batch: Option<usize>,
+    /// What is added to the second moment of real inputs, as a share of its mean
+    #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
+    damping: Option<f64>,
     #[arg(long, value_name = "RULE", help = bias_help())]
     bias_correction: Option<String>,
 }
@@ -67,7 +70,7 @@ fn effort_help() -> String {
 }
 
 fn bias_help() -> String {
-    choices("Change of biases by random inputs", BiasCorrection::NAMES) + " [default: none]"
+    choices("Change of biases by real or random inputs", BiasCorrection::NAMES) + " [default: none]"
 }
 
 /// `What it is: one, another, a third`
@@ -96,6 +99,7 @@ impl MethodFlags {
             reg_lambda: self.reg_lambda,
             calibration_rows: self.calibration_rows,
             calibration_batch: self.calibration_batch,
+            damping: self.damping,
             bias_correction: self.bias_correction.clone(),
         };
         (self.method.clone(), options)

@@ -69,7 +69,8 @@ mod convert {
             folder.done(&["convert", "m.safetensors", "--quiet", "--scheme", name]);
             let verified = folder.json(&["verify", "m.safetensors", &output, "--json"]);
             let layers = verified["layers"].as_array().unwrap();
-            assert_eq!(layers.len(), 2);
+            // The model is in BF16 already, so that nothing is rounded.
+            assert_eq!(layers.len(), if name == "bf16" { 0 } else { 2 });
             assert!(layers.iter().all(|layer| layer["scheme"] == name), "{layers:?}");
             let flags = ["convert", "m.safetensors", "--layout", "comfy-legacy", "--scheme", name];
             match name {

@@ -83,18 +83,4 @@ pub enum ComputeError {
         /// Its columns.
         cols: usize,
     },
-    /// A rotation group is no power of four.
-    #[error("rotation group {group}: a power of 4 (4, 16, 64, 256, …) is needed")]
-    RotationGroup {
-        /// The group asked for.
-        group: usize,
-    },
-    /// The columns are no whole number of rotation groups.
-    #[error("{cols} columns are not a multiple of the rotation group {group}")]
-    RotationColumns {
-        /// Columns of the matrix.
-        cols: usize,
-        /// The group asked for.
-        group: usize,
-    },
 }

@@ -1,19 +1,6 @@
-use faer::Par;
-use faer::linalg::matmul::matmul;
-use faer::{Accum, Mat};
+use faer::{Mat, Par};
 
 use crate::{ComputeError, Matrix, small};
-
-/// `A⁻¹` of a symmetric positive definite A, of which the lower half is read; computed in `f64`.
-///
-/// # Errors
-/// [`ComputeError::NotPositiveDefinite`].
-pub fn inverse_of_positive_definite(symmetric: &Matrix) -> Result<Matrix, ComputeError> {
-    let inverse = small::lower_inverse(small::cholesky_lower(small::widened(symmetric))?.as_ref());
-    let mut product = Mat::zeros(inverse.nrows(), inverse.nrows());
-    matmul(product.as_mut(), Accum::Replace, inverse.transpose(), inverse.as_ref(), 1.0, Par::Seq);
-    Ok(small::narrowed(product.as_ref()))
-}
 
 /// X of `A·X = B`, A symmetric positive definite (its lower half is read); computed in `f64`.
 ///
@@ -36,27 +23,23 @@ pub fn solve_positive_definite(symmetric: &Matrix, right: &Matrix) -> Result<Mat
     Ok(small::narrowed(solution.as_ref()))
 }
 
-/// The upper triangular R with `A⁻¹ = RᵀR`, A symmetric positive definite (its lower half is read).
+/// The upper triangular U with `A = UUᵀ`, A symmetric positive definite (its lower half is read).
 ///
-/// What column-by-column error feedback needs of a second moment: row j of R, divided by its
-/// diagonal, says how the error of column j is spread over the columns after it. `A = UUᵀ` is
-/// factored from the last column backwards, and `R = U⁻¹`: no inverse of A is formed, so a poor
-/// condition is not squared. In `f64`, on one thread.
+/// `‖EU‖² = tr(EAEᵀ)`, and column j of EU holds the first j columns of E alone: rounding column
+/// after column, each cancels what the ones before it left in its own column of EU. That is the
+/// feedback of GPTQ without an inverse of A. In `f64`, on one thread.
 ///
 /// # Errors
 /// [`ComputeError::NotPositiveDefinite`]; add damping to the diagonal.
-///
-/// # Source
-/// Frantar, Ashkboos, Hoefler, Alistarh, "GPTQ", ICLR 2023, step 3.
-pub fn inverse_factor(symmetric: &Matrix) -> Result<Matrix, ComputeError> {
+pub fn upper_factor(symmetric: &Matrix) -> Result<Matrix, ComputeError> {
     let last = symmetric.rows().saturating_sub(1);
     // Rows and columns in reverse order turn the lower factor into an upper one.
     let reversed = Mat::from_fn(symmetric.rows(), symmetric.rows(), |row, col| {
         // The reversed lower half is the upper half, of which the mirror image is read.
         f64::from(symmetric.at(last - row.min(col), last - row.max(col)))
     });
-    let inverse = small::lower_inverse(small::cholesky_lower(reversed)?.as_ref());
+    let lower = small::cholesky_lower(reversed)?;
     Ok(Matrix::from_fn(symmetric.rows(), symmetric.rows(), |row, col| {
-        inverse[(last - row, last - col)] as f32
+        lower[(last - row, last - col)] as f32
     }))
 }

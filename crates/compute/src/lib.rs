@@ -1,4 +1,4 @@
-//! Matrices on a CPU or a CUDA device: products, leading singular vectors, rotations
+//! Matrices on a CPU or a CUDA device: products and leading singular vectors.
 //!
 //! The only crate that names burn; no burn type leaves it. A [`Device`] resolves to an [`Engine`];
 //! an engine takes a [`Matrix`] and gives a [`DeviceMatrix`], whose methods multiply. On a CPU
@@ -17,7 +17,6 @@ mod gaussian;
 mod matrix;
 mod orthonormal;
 mod place;
-mod rotation;
 mod small;
 mod svd;
 
@@ -25,9 +24,8 @@ pub use device::Device;
 pub use device_matrix::DeviceMatrix;
 pub use engine::Engine;
 pub use error::ComputeError;
-pub use factor::{inverse_factor, inverse_of_positive_definite, solve_positive_definite};
+pub use factor::{solve_positive_definite, upper_factor};
 pub use gaussian::Gaussian;
 pub use matrix::Matrix;
 pub use orthonormal::orthonormalised;
-pub use rotation::Rotation;
 pub use svd::{Svd, SvdOptions, truncated_svd};

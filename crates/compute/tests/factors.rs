@@ -1,8 +1,7 @@
 //! Small factorisations solve what they say they solve.
 
 use roundwise_compute::{
-    ComputeError, Device, Gaussian, Matrix, inverse_factor, inverse_of_positive_definite,
-    solve_positive_definite,
+    ComputeError, Device, Gaussian, Matrix, solve_positive_definite, upper_factor,
 };
 
 fn product(a: &Matrix, b: &Matrix) -> Matrix {
@@ -19,21 +18,10 @@ fn positive_definite(dimension: usize) -> Matrix {
     square
 }
 
-fn assert_identity(matrix: &Matrix) {
-    for row in 0..matrix.rows() {
-        for col in 0..matrix.cols() {
-            // The products are f32 and the condition about 100.
-            assert!((matrix.at(row, col) - f32::from(row == col)).abs() < 1e-3);
-        }
-    }
-}
-
 #[test]
-fn an_inverse_undoes_its_matrix() {
+fn a_solution_solves() {
     for dimension in [1, 2, 17, 90] {
         let matrix = positive_definite(dimension);
-        let inverse = inverse_of_positive_definite(&matrix).unwrap();
-        assert_identity(&product(&matrix, &inverse));
         let right = Gaussian::new(9).matrix(dimension, 5);
         let solution = solve_positive_definite(&matrix, &right).unwrap();
         let back = product(&matrix, &solution);
@@ -44,15 +32,18 @@ fn an_inverse_undoes_its_matrix() {
 }
 
 #[test]
-fn an_inverse_factor_is_upper_and_squares_to_the_inverse() {
+fn an_upper_factor_squares_to_the_matrix() {
     for dimension in [1, 2, 17, 90] {
         let matrix = positive_definite(dimension);
-        let factor = inverse_factor(&matrix).unwrap();
+        let factor = upper_factor(&matrix).unwrap();
         for row in 0..dimension {
             assert!(factor.row(row)[..row].iter().all(|value| *value == 0.0));
             assert!(factor.at(row, row) > 0.0);
         }
-        assert_identity(&product(&product(&factor.transposed(), &factor), &matrix));
+        let square = product(&factor, &factor.transposed());
+        for (found, expected) in square.values().iter().zip(matrix.values()) {
+            assert!((found - expected).abs() <= 1e-5 * expected.abs().max(1.0));
+        }
     }
 }
 
@@ -61,7 +52,6 @@ fn an_indefinite_matrix_is_refused() {
     let mut matrix = Matrix::identity(5);
     matrix.row_mut(3)[3] = -1.0;
     let expected = |pivot| Err(ComputeError::NotPositiveDefinite { pivot, dimension: 5 });
-    assert_eq!(inverse_of_positive_definite(&matrix), expected(3));
     assert_eq!(solve_positive_definite(&matrix, &Matrix::zeros(5, 1)), expected(3));
-    assert!(matches!(inverse_factor(&matrix), Err(ComputeError::NotPositiveDefinite { .. })));
+    assert!(matches!(upper_factor(&matrix), Err(ComputeError::NotPositiveDefinite { .. })));
 }

@@ -17,6 +17,7 @@ pub(crate) fn shrink(input: PathBuf, output: PathBuf) -> Result<Report, ConvertE
         recipe: Recipe::check(recipe)?,
         threads: NonZeroUsize::MIN,
         device: Device::default(),
+        statistics: None,
         starts_over: false,
         overwrite: Overwrite::Refuse,
         verifies: true,

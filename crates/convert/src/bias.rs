@@ -1,5 +1,6 @@
 use half::{bf16, f16};
-use roundwise_scheme::{QuantizedMatrix, Weight, WeightKind};
+use roundwise_rounding::Linear;
+use roundwise_scheme::{QuantizedMatrix, WeightKind};
 use roundwise_tensor_file::TensorHeader;
 
 use crate::rounder::seed_of;
@@ -16,12 +17,12 @@ pub(crate) fn corrected(
     correction: BiasCorrection,
     source: &Source,
     bias: &TensorHeader,
-    weight: &Weight<'_>,
+    layer: Linear<'_>,
     rounded: &QuantizedMatrix,
 ) -> Result<Vec<u8>, ConvertError> {
     let bytes = source.checkpoint.read_reusing(bias, Vec::new())?;
     let kind = weight_kind(bias.dtype).expect("the plan corrects plain biases only");
-    let Some(change) = correction.of(weight, rounded, seed_of(&bias.name)) else {
+    let Some(change) = correction.of(layer, rounded, seed_of(&bias.name)) else {
         return Ok(bytes);
     };
     let (bytes, change) = (&bytes, &change);

@@ -230,26 +230,39 @@ impl<'a> Rules<'a> {
     }
 
     fn too_small(&self, header: &TensorHeader, scheme: Scheme) -> Option<Reason> {
-        let (elements, min_size) = (header.element_count(), self.recipe.min_size());
+        let shape = self.source.shape_of(header);
+        let (elements, min_size) = (shape.iter().product(), self.recipe.min_size());
         if elements < min_size {
             return Some(Reason::Small { elements, min_size });
         }
-        let shape = [header.shape[0], header.shape[1]];
-        self.recipe.heuristic()?.skips(scheme, shape).map(Reason::Heuristic)
+        self.recipe.heuristic()?.skips(scheme, [shape[0], shape[1]]).map(Reason::Heuristic)
     }
 
     fn check_possible(&self, header: &TensorHeader, scheme: Scheme) -> Result<(), Reason> {
         if let Some(&row) = self.not_finite.get(&header.name) {
             return Err(Reason::NotFinite { row });
         }
-        let Some([rows, cols]) = matrix_shape(&header.shape) else {
+        let Some([rows, cols]) = matrix_shape(&self.source.shape_of(header)) else {
             return Err(Reason::Ragged("too large for this machine".to_owned()));
         };
         let prefix = &self.detected.part_of(&header.name).prefix;
         if self.recipe.layout() == Layout::ComfyLegacy && *prefix != self.detected.main.prefix {
             return Err(Reason::OtherPart);
         }
-        scheme.tiling.covers(rows, cols).map_err(|error| Reason::Ragged(error.to_string()))
+        scheme.covers(rows, cols).map_err(|error| Reason::Ragged(error.to_string()))?;
+        let layout = self.recipe.layout();
+        layout.takes(scheme, [rows, cols]).map_err(|error| Reason::Ragged(error.to_string()))?;
+        if self.is_probe(&header.name) && !layout.keeps_shape(scheme, [rows, cols]) {
+            return Err(Reason::Probe);
+        }
+        Ok(())
+    }
+
+    /// Whether a loader tells its model apart by the stored shape of this weight.
+    fn is_probe(&self, name: &str) -> bool {
+        let part = self.detected.part_of(name);
+        let presets = [part.preset, self.preset_of(name)];
+        presets.into_iter().any(|preset| preset.is_probe(name))
     }
 
     /// Complains about settings that contradict each other, and notes those that change nothing.

@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use roundwise_compute::ComputeError;
 use roundwise_layout::{Defect, LayoutError};
 use roundwise_rounding::RoundingError;
+use roundwise_stats::StatsError;
 use roundwise_tensor_file::TensorFileError;
 
 use crate::RecipeError;
@@ -36,6 +37,9 @@ pub enum ConvertError {
     /// The device that was asked for cannot be used.
     #[error(transparent)]
     Device(#[from] ComputeError),
+    /// Statistics of inputs could not be read, or are of another model.
+    #[error(transparent)]
+    Statistics(#[from] StatsError),
     /// The recipe is wrong by itself.
     #[error(transparent)]
     Recipe(#[from] RecipeError),

@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use roundwise_layout::StoredLayer;
-use roundwise_scheme::measure;
+use roundwise_scheme::{QuantizedMatrix, ScaleStorage, Scheme, measure};
 use roundwise_tensor_file::{Manifest, TensorHeader};
 
 use crate::buffers::Buffers;
@@ -86,18 +86,17 @@ impl Gate<'_> {
             tensor: planned.header.name.clone(),
             problem,
         };
-        let is_it = |stored: &&StoredLayer| stored.scheme == scheme;
-        let stored = self.written.stored.layers.get(planned.layer()).filter(is_it);
-        let stored =
-            stored.ok_or_else(|| wrong(format!("a loader does not find {scheme} codes")))?;
+        let stored = find_layer(self.written, planned, scheme).map_err(wrong)?;
         if !self.measured.contains(planned.header.name.as_str()) {
             return Ok(());
         }
         // In this order codes of an input that are decoded are gone before those of the output come.
         let weight = self.shop.source.load_into(&planned.header, buffers.take())?;
-        let codes = stored.read(&self.written.checkpoint);
-        let codes = codes.map_err(|error| wrong(error.to_string()))?;
-        let found = measure(&weight.view(), &codes);
+        let matrix = match stored {
+            Some(stored) => stored.read(&self.written.checkpoint).map_err(|e| wrong(e.to_string())),
+            None => self.read_unscaled(planned, scheme)?.map_err(wrong),
+        }?;
+        let found = measure(&weight.view(), &matrix);
         buffers.keep(weight.into_bytes());
         match report.sums {
             Some(expected) if expected == found => Ok(()),
@@ -108,4 +107,34 @@ impl Gate<'_> {
             ))),
         }
     }
+
+    /// Codes that are numbers by themselves, in a tensor like any other.
+    fn read_unscaled(
+        &self,
+        planned: &PlannedTensor,
+        scheme: Scheme,
+    ) -> Result<Result<QuantizedMatrix, String>, ConvertError> {
+        let header = self.written.checkpoint.get(&planned.header.name);
+        let header = header.expect("the header was compared with the plan's");
+        let codes = self.written.checkpoint.read(header)?;
+        let matrix = QuantizedMatrix::from_parts(scheme, planned.matrix_shape(), codes, vec![1.0]);
+        Ok(matrix.map_err(|error| error.to_string()))
+    }
+}
+
+/// A layer the way a loader finds it, nothing for one whose scheme needs no scales; else what is
+/// wrong.
+fn find_layer(
+    written: &Source,
+    planned: &PlannedTensor,
+    scheme: Scheme,
+) -> Result<Option<StoredLayer>, String> {
+    if scheme.scale_storage() == ScaleStorage::Unscaled {
+        return Ok(None);
+    }
+    let stored = written.stored.layers.get(planned.layer());
+    let stored = stored.filter(|stored| stored.scheme == scheme);
+    // The plan knows what of a padded weight is padding, also where the file does not say.
+    let stored = stored.and_then(|stored| stored.cut_to(planned.matrix_shape()));
+    stored.map(Some).ok_or_else(|| format!("a loader does not find {scheme} codes"))
 }

@@ -1,4 +1,4 @@
-use roundwise_scheme::{Scheme, Tiling};
+use roundwise_scheme::{GridKind, Scheme, Tiling};
 
 /// Size rules of the published converters. They are about speed on small matrices, never about
 /// correctness: a block that does not divide a matrix is refused whatever the heuristic.
@@ -25,12 +25,10 @@ impl Heuristic {
     /// - classic: `max / min > 4` and `min < 5120`; fewer than 15 million elements and
     ///   `max / min < 2`; `max < 4096`.
     pub fn skips(self, scheme: Scheme, [rows, cols]: [u64; 2]) -> Option<String> {
-        let block = match scheme.tiling {
-            Tiling::Block { rows, .. } => rows as u64,
-            Tiling::Tensor | Tiling::Row if scheme.grid == roundwise_scheme::GridKind::Int8 => {
-                INT8_BLOCK
-            }
-            Tiling::Tensor | Tiling::Row => FP8_BLOCK,
+        let block = match (scheme.tiling(), scheme.grid()) {
+            (Tiling::Block { cols, .. }, _) => cols as u64,
+            (Tiling::Tensor | Tiling::Row, GridKind::Int8 | GridKind::Int4) => INT8_BLOCK,
+            (Tiling::Tensor | Tiling::Row, _) => FP8_BLOCK,
         };
         if rows < block || cols < block {
             return Some(format!("a side is below {block}"));

@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 
 use roundwise_compute::Device;
 use roundwise_layout::Layout;
-use roundwise_scheme::{GridKind, Scheme, Tiling};
+use roundwise_scheme::{GridKind, ScaleStorage, Tiling};
 use roundwise_tensor_file::Overwrite;
 
 use crate::Recipe;
@@ -22,6 +22,8 @@ pub struct Job {
     pub threads: NonZeroUsize,
     /// Where learned rounding is computed.
     pub device: Device,
+    /// Statistics of the layers' inputs, for methods that look at them.
+    pub statistics: Option<StatisticsFile>,
     /// Whether the unfinished output of an earlier run is thrown away, not gone on with.
     pub starts_over: bool,
     /// Whether an existing output is replaced.
@@ -30,6 +32,16 @@ pub struct Job {
     pub verifies: bool,
     /// Whether the report is to hold hashes of the input.
     pub hash_input: bool,
+}
+
+/// Statistics of the inputs of a model's layers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatisticsFile {
+    /// `*.stats.safetensors`, or an importance matrix of llama.cpp.
+    pub path: PathBuf,
+    /// Whether statistics that fit no layer are passed over, instead of refused as those of another
+    /// model.
+    pub may_be_partial: bool,
 }
 
 impl Job {
@@ -73,7 +85,17 @@ fn own_ending(recipe: &Recipe) -> String {
 /// What the published system of a method puts behind the base of a name. The first four know FP8
 /// with one scale alone.
 fn published_ending(recipe: &Recipe) -> Option<String> {
-    let Scheme { grid, tiling } = recipe.scheme();
+    let scheme = recipe.scheme();
+    let (grid, tiling) = match scheme.scale_storage() {
+        ScaleStorage::F32(tiling) if scheme.rotation().is_none() => (scheme.grid(), tiling),
+        ScaleStorage::PowerOfTwo | ScaleStorage::TwoLevel if recipe.method() == "principal" => {
+            return Some(format!("_learned_{scheme}{}", mixed(recipe)));
+        }
+        ScaleStorage::F32(_)
+        | ScaleStorage::PowerOfTwo
+        | ScaleStorage::TwoLevel
+        | ScaleStorage::Unscaled => return None,
+    };
     let distilled = if recipe.distillation().is_some() { "_nodistill" } else { "" };
     let fp8 = "_float8_e4m3fn_scaled";
     match (recipe.method(), grid, tiling) {

@@ -15,6 +15,7 @@ mod hash;
 mod heuristic;
 mod inspect;
 mod job;
+mod layer_inputs;
 mod memory;
 mod not_finite;
 mod note;
@@ -40,7 +41,7 @@ pub use architecture::{Architecture, Detected, Part, Shapes, detect};
 pub use error::ConvertError;
 pub use heuristic::Heuristic;
 pub use inspect::{DtypeCount, Inspection, MadeBy, QuantizedCount, inspect};
-pub use job::{Job, default_output};
+pub use job::{Job, StatisticsFile, default_output};
 pub use memory::RESIDENT_BYTES;
 pub use not_finite::NotFinite;
 pub use note::Note;
@@ -62,4 +63,5 @@ pub use roundwise_rounding::{
     BiasCorrection, Effort, METHODS, Method, MethodOptions, Optimizer, Schedule, Solver,
 };
 pub use roundwise_scheme::{CATALOG, ScaleRule, Scheme};
+pub use roundwise_stats::{COLLECTOR, Knowledge, LayerSummary, Merge, Statistics, StatsError};
 pub use roundwise_tensor_file::{Overwrite, TensorFileError, read_text, write_text_atomically};

@@ -1,10 +1,11 @@
+use roundwise_scheme::ScaleStorage;
 use roundwise_tensor_file::PIECE_BYTES;
 
 use crate::source::weight_kind;
 use crate::{Decision, PlannedTensor, Rounding};
 
 /// Program text, stacks and headers; measured, rounded up.
-pub const RESIDENT_BYTES: u64 = 32 << 20;
+pub const RESIDENT_BYTES: u64 = 36 << 20;
 
 /// A thread's stack, and what the allocator keeps for it; measured, rounded up.
 const THREAD_BYTES: u64 = 2 << 20;
@@ -51,7 +52,7 @@ pub(crate) fn peak_bytes(tensors: &[PlannedTensor], rounding: Rounding, threads:
 
 fn in_flight(planned: &PlannedTensor, rounding: Rounding) -> InFlight {
     let header = &planned.header;
-    let elements = header.element_count();
+    let elements = planned.shape.iter().fold(1u64, |count, &size| count.saturating_mul(size));
     // Codes that are decoded first lie beside their F32 numbers.
     let source = match weight_kind(header.dtype) {
         Some(_) => header.byte_len(),
@@ -67,8 +68,13 @@ fn in_flight(planned: &PlannedTensor, rounding: Rounding) -> InFlight {
         }
         Decision::Quantize { scheme, .. } => {
             let [rows, cols] = planned.matrix_shape();
-            let tiles: usize = scheme.tiling.tiles(rows, cols).iter().product();
-            let target = elements.saturating_mul(scheme.code_bits() as u64) / 8;
+            let tiles: usize = scheme.tiling().tiles(rows, cols).iter().product();
+            let codes = elements.saturating_mul(scheme.grid().code_bytes() as u64);
+            // Most are packed where they lie; what has to be filled up goes into a copy.
+            let target = match scheme.scale_storage() {
+                ScaleStorage::F32(_) | ScaleStorage::Unscaled => codes,
+                ScaleStorage::PowerOfTwo | ScaleStorage::TwoLevel => codes.saturating_mul(2),
+            };
             let search = match rounding {
                 Rounding::Nearest => 0,
                 Rounding::Learned(options) => {

@@ -17,6 +17,11 @@ pub enum Note {
         /// Why nothing comes of it.
         finding: &'static str,
     },
+    /// Weights that become nearest codes, because nothing is known of their inputs.
+    WithoutStatistics {
+        /// Their names.
+        weights: Vec<String>,
+    },
     /// Another preset than the detected one was asked for.
     ForcedPreset {
         /// Name of the preset that was asked for.
@@ -36,6 +41,12 @@ impl fmt::Display for Note {
                 write!(f, "later shards have {values} for header entry `{key}`; the first is kept")
             }
             Note::WithoutEffect { setting, finding } => write!(f, "{setting} {finding}"),
+            Note::WithoutStatistics { weights } => {
+                let first = weights.first().map_or("", String::as_str);
+                let count = weights.len();
+                write!(f, "nearest codes for {count} weights without statistics: {first}")?;
+                f.write_str(if count > 1 { ", …" } else { "" })
+            }
             Note::ForcedPreset { forced, model, detected } => {
                 write!(f, "preset `{forced}` was asked for; the file looks like: ")?;
                 write!(f, "{model} (preset `{detected}`)")

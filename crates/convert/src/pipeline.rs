@@ -5,6 +5,7 @@ use std::time::Instant;
 use roundwise_tensor_file::{Manifest, TensorFileErrorKind, TensorFileWriter, Unfinished};
 
 use crate::gate::check_output;
+use crate::layer_inputs::LayerInputs;
 use crate::not_finite::{NotFinite, find_not_finite};
 use crate::report::{FileHash, Told};
 use crate::rounder::Rounder;
@@ -26,7 +27,7 @@ use crate::{ConvertError, Event, Job, Plan, Report, Rounding, Source, TensorRepo
 pub fn convert(job: &Job, watch: &dyn Watch) -> Result<Report, ConvertError> {
     let started = Instant::now();
     let source = open_source(job)?;
-    let rounder = Rounder::new(job, watch)?;
+    let rounder = Rounder::new(job, &source, watch)?;
     let mut unfinished = find_unfinished(job, &source, &rounder)?;
     let mut not_finite = match (&unfinished, job.recipe.rounding()) {
         (Some((_, run)), _) => run.not_finite.clone(),
@@ -79,6 +80,7 @@ pub fn check(job: &Job) -> Result<(), ConvertError> {
     let source = open_source(job)?;
     let plan = Plan::decide(&source, &job.recipe, &NotFinite::new())?;
     planned_manifest(&source, &plan)?;
+    LayerInputs::of_recipe(&job.recipe, job.statistics.as_ref(), &source)?;
     Ok(())
 }
 

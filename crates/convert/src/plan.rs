@@ -8,6 +8,7 @@ use roundwise_scheme::{GridKind, Scheme, Tiling};
 use roundwise_tensor_file::{Dtype, Manifest, TensorFileError, TensorHeader, TensorSpec};
 
 use crate::decide::Rules;
+use crate::layer_inputs::LayerInputs;
 use crate::memory::peak_bytes;
 use crate::not_finite::NotFinite;
 use crate::provenance::{PROVENANCE_KEY, Provenance};
@@ -15,6 +16,7 @@ use crate::report::FileHash;
 use crate::source::weight_kind;
 use crate::{
     BiasCorrection, ConvertError, Detected, Note, Preset, Reason, Recipe, Role, Rounding, Source,
+    StatisticsFile,
 };
 
 /// What a tensor becomes.
@@ -55,6 +57,8 @@ impl Decision {
 pub struct PlannedTensor {
     /// Name, dtype and shape in the input.
     pub header: TensorHeader,
+    /// Shape of the numbers that it stands for: another than the header's where codes are packed.
+    pub shape: Vec<u64>,
     /// What it becomes.
     pub decision: Decision,
     /// How its layer may be multiplied, as the input asks for it.
@@ -69,7 +73,7 @@ impl PlannedTensor {
 
     /// `[rows, cols]` of a matrix.
     pub(crate) fn matrix_shape(&self) -> [usize; 2] {
-        crate::source::matrix_shape(&self.header.shape)
+        crate::source::matrix_shape(&self.shape)
             .expect("the plan quantizes only matrices that were found to fit")
     }
 }
@@ -125,6 +129,7 @@ impl Plan {
             .iter()
             .map(|header| PlannedTensor {
                 header: header.clone(),
+                shape: source.shape_of(header),
                 decision: rules.decide(header),
                 products: source.stored.products(layer_of(&header.name)),
             })
@@ -150,6 +155,27 @@ impl Plan {
             rounding: recipe.rounding(),
             bias_correction: recipe.bias_correction(),
         })
+    }
+
+    /// Notes the weights that statistics of inputs do not speak of.
+    ///
+    /// # Errors
+    /// When the statistics cannot be read, are of another model, or have nothing to do with the
+    /// recipe.
+    pub fn note_missing_statistics(
+        &mut self,
+        recipe: &Recipe,
+        file: Option<&StatisticsFile>,
+        source: &Source,
+    ) -> Result<(), ConvertError> {
+        let Some(inputs) = LayerInputs::of_recipe(recipe, file, source)? else { return Ok(()) };
+        let planned = self.quantized().map(|(planned, _)| planned);
+        let missing = planned.filter(|planned| !inputs.has(planned.layer()));
+        let weights: Vec<String> = missing.map(|planned| planned.header.name.clone()).collect();
+        if !weights.is_empty() {
+            self.notes.push(Note::WithoutStatistics { weights });
+        }
+        Ok(())
     }
 
     /// Names, dtypes, shapes and offsets of the output.
@@ -205,11 +231,12 @@ impl Plan {
     /// Tensors that a planned tensor becomes.
     fn specs(&self, planned: &PlannedTensor) -> Vec<TensorSpec> {
         let header = &planned.header;
-        let same =
-            |dtype| TensorSpec { name: header.name.clone(), dtype, shape: header.shape.clone() };
+        let with = |dtype, shape: &[u64]| {
+            vec![TensorSpec { name: header.name.clone(), dtype, shape: shape.to_vec() }]
+        };
         match &planned.decision {
-            Decision::Copy(_) | Decision::Correct(_) => vec![same(header.dtype)],
-            Decision::Decode(_) => vec![same(Dtype::BF16)],
+            Decision::Copy(_) | Decision::Correct(_) => with(header.dtype, &header.shape),
+            Decision::Decode(_) => with(Dtype::BF16, &planned.shape),
             Decision::Remove(_) => vec![],
             Decision::Quantize { scheme, .. } => {
                 let (layer, shape) = (planned.layer(), planned.matrix_shape());
@@ -271,7 +298,7 @@ fn correct_biases(tensors: &mut [PlannedTensor], recipe: &Recipe) -> Option<Note
     let rows: BTreeMap<String, u64> = tensors
         .iter()
         .filter(|planned| matches!(planned.decision, Decision::Quantize { .. }))
-        .map(|planned| (bias_of(planned.layer()), planned.header.shape[0]))
+        .map(|planned| (bias_of(planned.layer()), planned.shape[0]))
         .collect();
     let is_kept = |name: &str| recipe.keep().iter().any(|pattern| pattern.is_match(name));
     let mut corrected = 0;
@@ -342,7 +369,9 @@ fn header_metadata(
     let mut metadata = source.checkpoint.metadata().clone();
     metadata.remove(QUANTIZATION_METADATA);
     let layers = tensors.iter().filter_map(|planned| match planned.decision {
-        Decision::Quantize { scheme, .. } => Some((planned.layer(), scheme, planned.products)),
+        Decision::Quantize { scheme, .. } => {
+            Some((planned.layer(), scheme, planned.matrix_shape(), planned.products))
+        }
         _ => None,
     });
     metadata.extend(layout.header_entry(layers));
@@ -351,6 +380,6 @@ fn header_metadata(
 
 /// Whether the activation scale of a stored layer still holds for `scheme`.
 pub(crate) fn keeps_input_scale(stored: &StoredLayer, scheme: Scheme, layout: Layout) -> bool {
-    let fp8 = Scheme { grid: GridKind::E4m3, tiling: Tiling::Tensor };
+    let fp8 = Scheme::scaled(GridKind::E4m3, Tiling::Tensor);
     layout == Layout::Comfy && stored.scheme == fp8 && scheme == fp8
 }

@@ -38,8 +38,10 @@ pub enum Reason {
     },
     /// The size heuristic skips it.
     Heuristic(String),
-    /// No whole number of blocks covers it.
+    /// No whole number of blocks or groups covers it.
     Ragged(String),
+    /// Loaders tell the model apart by its shape, which packing or padding would change.
+    Probe,
     /// A NaN or an infinity was found in it.
     NotFinite {
         /// First row that holds one.
@@ -88,6 +90,9 @@ impl fmt::Display for Reason {
             }
             Reason::Heuristic(rule) => write!(f, "size rule: {rule}"),
             Reason::Ragged(problem) => write!(f, "{problem}"),
+            Reason::Probe => {
+                write!(f, "loaders recognise the model by its shape, which packing would change")
+            }
             Reason::NotFinite { row } => write!(f, "row {row} holds a NaN or an infinity"),
             Reason::CorrectedBias => {
                 write!(f, "bias of a converted layer, corrected for its error")

@@ -79,6 +79,14 @@ impl RecipeFile {
             .map_err(|error| RecipeError { complaints: vec![in_plain_words(&error.to_string())] })
     }
 
+    /// The same for a model with statistics of its inputs: where no method is named, they stand for
+    /// `activations`.
+    #[must_use]
+    pub fn with_statistics(mut self) -> Self {
+        self.method.get_or_insert_with(|| "activations".to_owned());
+        self
+    }
+
     /// The same, every key of it typed as a flag.
     #[must_use]
     pub fn typed_as_flags(mut self) -> Self {
@@ -143,6 +151,7 @@ fn overlaid_options(under: MethodOptions, over: MethodOptions) -> MethodOptions 
         reg_lambda: over.reg_lambda.or(under.reg_lambda),
         calibration_rows: over.calibration_rows.or(under.calibration_rows),
         calibration_batch: over.calibration_batch.or(under.calibration_batch),
+        damping: over.damping.or(under.damping),
         bias_correction: over.bias_correction.or(under.bias_correction),
     }
 }

@@ -2,32 +2,54 @@ use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use roundwise_compute::{ComputeError, Device, Engine};
-use roundwise_rounding::{Options, Progress, Rounded, RoundingError, round};
-use roundwise_scheme::{QuantizedMatrix, Scheme, Weight};
+use roundwise_rounding::{
+    Inputs, Linear, Objective, Options, Progress, Rounded, RoundingError, round,
+};
+use roundwise_scheme::{QuantizedMatrix, Scheme};
 use roundwise_tensor_file::TensorHeader;
 
+use crate::layer_inputs::LayerInputs;
 use crate::report::LayerRounding;
-use crate::{ConvertError, Event, Job, Rounding, Watch};
+use crate::{BiasCorrection, ConvertError, Event, Job, Rounding, Source, Watch};
 
 /// Chooses the codes of weights, as the recipe says.
 pub(crate) struct Rounder<'a> {
     job: &'a Job,
     /// What a search minimises, and where it is computed; nearest codes need none.
     search: Option<(Options, Engine)>,
+    inputs: Option<LayerInputs>,
     watch: &'a dyn Watch,
 }
 
 impl<'a> Rounder<'a> {
-    /// Makes the device ready where the method computes on one.
+    /// Makes the device ready where the method computes on one, and opens the statistics.
     ///
     /// # Errors
-    /// When the device that was asked for cannot be used.
-    pub(crate) fn new(job: &'a Job, watch: &'a dyn Watch) -> Result<Self, ConvertError> {
+    /// When the device that was asked for cannot be used, or as [`LayerInputs::of_recipe`].
+    pub(crate) fn new(
+        job: &'a Job,
+        source: &Source,
+        watch: &'a dyn Watch,
+    ) -> Result<Self, ConvertError> {
+        let inputs = LayerInputs::of_recipe(&job.recipe, job.statistics.as_ref(), source)?;
         let search = match job.recipe.rounding() {
             Rounding::Nearest => None,
             Rounding::Learned(options) => Some((options, job.device.resolve()?)),
         };
-        Ok(Self { job, search, watch })
+        Ok(Self { job, search, inputs, watch })
+    }
+
+    /// Tells files of statistics apart, where there is one.
+    pub(crate) fn statistics_fingerprint(&self) -> Option<String> {
+        self.inputs.as_ref().map(LayerInputs::file_fingerprint)
+    }
+
+    /// What is known of the inputs of a layer, if anything.
+    ///
+    /// # Errors
+    /// As [`LayerInputs::of`].
+    pub(crate) fn inputs_of(&self, layer: &str) -> Result<Option<Inputs>, ConvertError> {
+        self.inputs.as_ref().map_or(Ok(None), |inputs| inputs.of(layer))
     }
 
     /// Where learned rounding is computed.
@@ -37,24 +59,37 @@ impl<'a> Rounder<'a> {
 
     /// The codes of one weight, and what learned rounding did. `memory` is reused.
     ///
+    /// - `has_own_bias`: whether the bias of the layer takes up the mean error, if the recipe says so
+    ///
     /// # Errors
     /// As [`round`], but for what goes wrong in the computation itself: then nearest codes are the
     /// result, and the report says why.
     pub(crate) fn round(
         &self,
         header: &TensorHeader,
-        weight: &Weight<'_>,
+        layer: Linear<'_>,
+        has_own_bias: bool,
         scheme: Scheme,
         memory: Vec<u8>,
     ) -> Result<(QuantizedMatrix, Option<LayerRounding>), RoundingError> {
         let mut steps = Steps { watch: self.watch, header, advanced: 0 };
         let rule = self.job.recipe.scale_rule();
-        let nearest = |memory| QuantizedMatrix::nearest_into(weight, scheme, rule, memory);
+        let nearest = |memory| QuantizedMatrix::nearest_into(layer.weight, scheme, rule, memory);
         let (matrix, rounding) = match &self.search {
             None => (nearest(memory)?, None),
+            Some((options, _)) if needs_inputs(options) && layer.inputs.is_none() => {
+                (nearest(memory)?, Some(LayerRounding::without_statistics(options)))
+            }
             Some((options, engine)) => {
                 let seed = seed_of(&header.name);
-                let search = || round(weight, scheme, rule, options, engine, seed, &mut steps);
+                let is_centred = has_own_bias && options.bias_correction == BiasCorrection::Inputs;
+                let centred = match layer.inputs.filter(|_| is_centred) {
+                    Some(inputs) => Some(inputs.about_mean()?),
+                    None => None,
+                };
+                let inputs = centred.as_ref().or(layer.inputs);
+                let layer = Linear { inputs, ..layer };
+                let search = || round(layer, scheme, rule, options, engine, seed, &mut steps);
                 match on_device(engine, search) {
                     Ok(rounded) => (rounded.matrix, Some(rounded.report.into())),
                     Err(RoundingError::Compute(error)) => {
@@ -70,6 +105,10 @@ impl<'a> Rounder<'a> {
             ControlFlow::Break(()) => Err(RoundingError::Stopped),
         }
     }
+}
+
+fn needs_inputs(options: &Options) -> bool {
+    matches!(options.objective, Objective::Activations { .. })
 }
 
 /// Runs a search. The CUDA backend answers an allocation that fails with a panic: that ends the

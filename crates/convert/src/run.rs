@@ -16,6 +16,8 @@ pub(crate) struct Run {
     recipe: Value,
     /// Of every file of the input; see [`SourceFile::fingerprint`].
     input: Vec<String>,
+    /// Of the file of statistics, if there is one.
+    statistics: Option<String>,
     /// Where learned rounding is computed.
     device: Option<String>,
     /// Weights that are kept for what was found in them. A result, not a part of the job.
@@ -34,6 +36,7 @@ impl Run {
             tool: Tool::THIS.version.to_owned(),
             recipe: recipe.expect("texts and numbers always serialise"),
             input: source.checkpoint.files().iter().map(SourceFile::fingerprint).collect(),
+            statistics: rounder.statistics_fingerprint(),
             device: rounder.engine().map(|engine| engine.device().to_string()),
             not_finite: not_finite.clone(),
         }
@@ -60,6 +63,9 @@ impl Run {
         }
         if other.recipe != self.recipe {
             differences.push(format!("the recipe differs in {}", self.changed_keys(&other)));
+        }
+        if other.statistics != self.statistics {
+            differences.push("the statistics are others, or have changed since".to_owned());
         }
         if other.device != self.device {
             let names = [&other, self].map(|run| run.device.clone().unwrap_or_default());

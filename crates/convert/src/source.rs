@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use roundwise_layout::{LayoutError, StoredLayer, StoredLayers, layer_of};
+use roundwise_layout::{LayoutError, StoredLayer, StoredLayers, layer_of, layer_of_weight};
 use roundwise_scheme::{Weight, WeightKind};
 use roundwise_tensor_file::{Checkpoint, Dtype, TensorHeader};
 
@@ -50,7 +50,17 @@ impl Source {
         Ok(Self { checkpoint, stored })
     }
 
-    /// Names and shapes of all tensors.
+    /// Shape of the numbers that a tensor stands for: another than the tensor's own where codes are
+    /// packed or filled up.
+    pub(crate) fn shape_of(&self, header: &TensorHeader) -> Vec<u64> {
+        let layer = layer_of_weight(&header.name).filter(|_| header.shape.len() == 2);
+        match layer.and_then(|layer| self.stored.layers.get(layer)) {
+            Some(stored) => stored.shape.map(|size| size as u64).to_vec(),
+            None => header.shape.clone(),
+        }
+    }
+
+    /// Names and shapes of all tensors, as they are stored.
     pub fn shapes(&self) -> Shapes<'_> {
         let tensors = self.checkpoint.tensors().iter();
         tensors.map(|header| (header.name.as_str(), header.shape.as_slice())).collect()

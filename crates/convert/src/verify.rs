@@ -1,5 +1,6 @@
 mod codes;
 mod comparison;
+mod outputs;
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -8,10 +9,11 @@ use roundwise_tensor_file::TensorHeader;
 use serde::Serialize;
 
 use self::comparison::{Comparison, Outcome, finding};
+use self::outputs::Outputs;
 use crate::parallel::map_in_order;
 use crate::report::lossy;
 use crate::watch::notice;
-use crate::{ConvertError, Event, Source, Watch};
+use crate::{ConvertError, Event, Source, StatisticsFile, Watch};
 
 /// What comparing a converted file with its original showed.
 #[derive(Clone, Debug, Serialize)]
@@ -52,6 +54,13 @@ pub struct LayerError {
     pub scheme: String,
     /// `‖E‖ / ‖W‖` of the stored codes.
     pub weight_error: f64,
+    /// `tr(EHEᵀ) / tr(WHWᵀ)`: the error of the layer's outputs over them, both squared; where there
+    /// are statistics of its inputs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output_error: Option<f64>,
+    /// The same for nearest codes of the same scheme, with absmax scales.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nearest_output_error: Option<f64>,
     /// Largest `|Ŵ − W|` in steps of the grid, see [`roundwise_scheme::LargestStep`].
     pub largest_step: f32,
 }
@@ -74,14 +83,18 @@ pub fn verify(
     original: &Path,
     converted: &Path,
     biases: Biases,
+    statistics: Option<&StatisticsFile>,
     threads: NonZeroUsize,
     watch: &dyn Watch,
 ) -> Result<Verification, ConvertError> {
-    let comparison = Comparison {
-        original: Source::open(original)?,
-        converted: Source::open(converted)?,
-        biases,
+    let original_path = original;
+    let original = Source::open(original)?;
+    let outputs = match statistics {
+        Some(file) => Some(Outputs::of(file, &original)?),
+        None => None,
     };
+    let converted_file = Source::open(converted)?;
+    let comparison = Comparison { original, converted: converted_file, biases, outputs };
     let mut defects = comparison.structure();
     let mut layers = vec![];
     let mut identical = 0;
@@ -108,7 +121,7 @@ pub fn verify(
     }
     defects.sort();
     Ok(Verification {
-        original: original.to_owned(),
+        original: original_path.to_owned(),
         converted: converted.to_owned(),
         ok: defects.is_empty(),
         defects,

@@ -3,8 +3,8 @@ use std::sync::OnceLock;
 use std::time::Instant;
 
 use half::bf16;
-use roundwise_rounding::RoundingError;
-use roundwise_scheme::{QuantizedMatrix, Scheme, SchemeError, Weight, measure};
+use roundwise_rounding::{Linear, RoundingError};
+use roundwise_scheme::{Scheme, SchemeError, measure};
 use roundwise_tensor_file::{PIECE_BYTES, TensorFileWriter, TensorHeader, pieces};
 
 use crate::bias;
@@ -137,13 +137,22 @@ impl Workshop<'_> {
         let header = &planned.header;
         let weight = self.source.load_into(header, buffers.take())?;
         let memory = buffers.take();
+        let inputs = self.rounder.inputs_of(planned.layer())?;
+        let layer = Linear { weight: &weight.view(), inputs: inputs.as_ref() };
+        let bias = self.plan.corrected_bias(planned.layer());
         let (rounded, rounding) = self
             .rounder
-            .round(header, &weight.view(), scheme, memory)
+            .round(header, layer, bias.is_some(), scheme, memory)
             .map_err(|error| self.stop(header, error))?;
         report.measure(measure(&weight.view(), &rounded));
         report.rounding = rounding;
-        let mut written = self.correct_bias(planned.layer(), &weight.view(), &rounded)?;
+        let mut written = vec![];
+        if let Some(bias) = bias {
+            let correction = self.job.recipe.bias_correction();
+            let bytes = bias::corrected(correction, self.source, bias, layer, &rounded)?;
+            self.output.write(&bias.name, &bytes)?;
+            written.push(bias.name.clone());
+        }
         for packed in self.plan.layout.pack(planned.layer(), rounded, planned.products) {
             self.output.write(&packed.name, &packed.bytes)?;
             buffers.keep(packed.bytes);
@@ -161,19 +170,6 @@ impl Workshop<'_> {
             RoundingError::Stopped => Stop::Failed(ConvertError::Stopped),
             source => Stop::Failed(rounding_error(self.source, header, source)),
         }
-    }
-
-    fn correct_bias(
-        &self,
-        layer: &str,
-        weight: &Weight<'_>,
-        rounded: &QuantizedMatrix,
-    ) -> Result<Vec<String>, Stop> {
-        let Some(bias) = self.plan.corrected_bias(layer) else { return Ok(vec![]) };
-        let correction = self.job.recipe.bias_correction();
-        let bytes = bias::corrected(correction, self.source, bias, weight, rounded)?;
-        self.output.write(&bias.name, &bytes)?;
-        Ok(vec![bias.name.clone()])
     }
 
     /// Lets the progress jump over what an earlier run has finished.

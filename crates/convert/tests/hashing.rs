@@ -21,6 +21,7 @@ fn job(folder: &TempDir) -> Job {
         recipe: Recipe::check(RecipeFile::default()).unwrap(),
         threads: NonZeroUsize::MIN,
         device: roundwise_convert::Device::default(),
+        statistics: None,
         starts_over: false,
         overwrite: Overwrite::Refuse,
         verifies: true,
@@ -116,7 +117,9 @@ fn an_output_tells_how_it_was_made_unless_it_must_not() {
         text.map(|text| serde_json::from_str::<serde_json::Value>(&text).unwrap())
     };
     assert_eq!(entry(&again.output).unwrap()["before"], entry(&job.output).unwrap());
-    assert!(verify(&job.output, &again.output, Biases::Same, job.threads, &Unwatched).unwrap().ok);
+    assert!(
+        verify(&job.output, &again.output, Biases::Same, None, job.threads, &Unwatched).unwrap().ok
+    );
 
     let silent = Job {
         recipe: recipe("provenance = false"),

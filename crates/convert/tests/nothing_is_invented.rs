@@ -27,6 +27,7 @@ fn run(input: &Path, output: &Path, recipe: RecipeFile) -> Result<Report, Conver
         recipe: Recipe::check(recipe).unwrap(),
         threads: TWO,
         device: Device::default(),
+        statistics: None,
         starts_over: false,
         overwrite: Overwrite::Refuse,
         verifies: true,
@@ -64,7 +65,7 @@ fn a_nan_among_stored_codes_stays_a_nan() {
         .collect();
     assert!(stored[1].is_nan());
     assert_eq!([stored[0], stored[2], stored[3]], [0.5, 1.0, -0.5]);
-    assert!(verify(&input, &output, Biases::Same, TWO, &Unwatched).unwrap().ok);
+    assert!(verify(&input, &output, Biases::Same, None, TWO, &Unwatched).unwrap().ok);
 }
 
 #[test]
@@ -138,7 +139,7 @@ fn verify_finds_scales_of_inputs_that_nobody_measured() {
         scalar("a.input_scale", 1e-9),
     ];
     let converted = write(&folder, "out.safetensors", &layer);
-    let verification = verify(&input, &converted, Biases::Same, TWO, &Unwatched).unwrap();
+    let verification = verify(&input, &converted, Biases::Same, None, TWO, &Unwatched).unwrap();
     let is_told = |finding: &roundwise_convert::Finding| finding.tensor == "a.input_scale";
     assert!(verification.defects.iter().any(is_told), "{:?}", verification.defects);
 }
@@ -152,6 +153,6 @@ fn verify_does_not_pass_codes_for_a_weight_with_a_nan() {
     let broken = write(&folder, "broken.safetensors", &[Tensor::f32("a.weight", &weight)]);
     let converted = folder.path().join("out.safetensors");
     run(&finite, &converted, RecipeFile::default()).unwrap();
-    assert!(verify(&finite, &converted, Biases::Same, TWO, &Unwatched).unwrap().ok);
-    assert!(!verify(&broken, &converted, Biases::Same, TWO, &Unwatched).unwrap().ok);
+    assert!(verify(&finite, &converted, Biases::Same, None, TWO, &Unwatched).unwrap().ok);
+    assert!(!verify(&broken, &converted, Biases::Same, None, TWO, &Unwatched).unwrap().ok);
 }

@@ -38,6 +38,7 @@ fn job(folder: &Path, recipe: RecipeFile) -> Job {
         recipe: Recipe::check(recipe).unwrap(),
         threads: NonZeroUsize::MIN,
         device: Device::Cpu,
+        statistics: None,
         starts_over: false,
         overwrite: Overwrite::Replace,
         verifies: true,

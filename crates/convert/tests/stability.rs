@@ -13,6 +13,7 @@ use roundwise_convert::{
     ConvertError, Device, Event, Fate, Job, Overwrite, Recipe, RecipeFile, Report, Unwatched,
     Watch, convert,
 };
+use roundwise_scheme::ScaleStorage;
 use roundwise_tensor_file::{Checkpoint, Dtype};
 use roundwise_testkit::bytes::assert_equal_bytes;
 use roundwise_testkit::files::{Tensor, safetensors, safetensors_with_metadata};
@@ -78,6 +79,7 @@ fn job(input: &Path, output: PathBuf, recipe: RecipeFile, threads: usize) -> Job
         recipe: Recipe::check(recipe).unwrap(),
         threads: NonZeroUsize::new(threads).unwrap(),
         device: Device::default(),
+        statistics: None,
         starts_over: false,
         overwrite: Overwrite::Replace,
         verifies: true,
@@ -233,13 +235,25 @@ fn zeros_decode_to_zeros() {
     for entry in roundwise_convert::CATALOG {
         let (report, _) = converted(&folder, "m.safetensors", recipe(entry.name), 1);
         let after = contents(&report.output);
-        for name in ["z", "tiny"] {
-            let (_, _, codes) = &after[&format!("{name}.weight")];
-            assert!(codes.iter().all(|code| *code == 0), "{}: {name}", entry.name);
-            let (dtype, _, scales) = &after[&format!("{name}.weight_scale")];
-            assert_eq!(*dtype, Dtype::F32);
-            let (scales, _) = scales.as_chunks::<4>();
-            assert!(scales.iter().all(|scale| f32::from_le_bytes(*scale) == 1.0));
+        let holds_zeros =
+            |name: &str| after.get(name).is_none_or(|(_, _, bytes)| bytes.iter().all(|b| *b == 0));
+        assert!(holds_zeros("z.weight"), "{}", entry.name);
+        let is_one = |name: &str| {
+            let (dtype, _, bytes) = &after[name];
+            let (scales, _) = bytes.as_chunks::<4>();
+            *dtype == Dtype::F32 && scales.iter().all(|scale| f32::from_le_bytes(*scale) == 1.0)
+        };
+        match entry.scheme.scale_storage() {
+            ScaleStorage::F32(_) => {
+                assert!(holds_zeros("tiny.weight"), "{}", entry.name);
+                assert!(["z.weight_scale", "tiny.weight_scale"].into_iter().all(is_one));
+            }
+            ScaleStorage::PowerOfTwo => assert!(holds_zeros("z.weight_scale")),
+            ScaleStorage::TwoLevel => {
+                assert!(holds_zeros("z.weight_scale") && holds_zeros("tiny.weight_scale"));
+                assert!(["z.weight_scale_2", "tiny.weight_scale_2"].into_iter().all(is_one));
+            }
+            ScaleStorage::Unscaled => assert!(!after.contains_key("z.weight_scale")),
         }
         let zero = report.layers.iter().find(|layer| layer.name == "z.weight").unwrap();
         assert_eq!(zero.weight_error, Some(0.0));

@@ -1,6 +1,7 @@
 use std::fmt::Debug;
 
-/// Stored bits of one grid value, little-endian in files.
+/// Bits of one grid value, little-endian in files. A 4-bit code has a byte of its own; layouts pack
+/// two into one.
 pub trait Code: Copy + Default + Send + Sync + PartialEq + Debug + 'static {
     /// Bytes of one code.
     const BYTES: usize;

@@ -7,14 +7,14 @@ use crate::{Code, GridKind};
 ///
 /// Values are in grid units: a weight divided by its scale.
 pub trait Grid: Copy + Default + Send + Sync + 'static {
-    /// Stored bits of one value: `u8` for 8-bit grids, `u16` for 16-bit ones.
+    /// One value's bits: `u8` for 4- and 8-bit grids, `u16` for 16-bit ones.
     type Code: Code;
 
     /// The same grid as a value.
     const KIND: GridKind;
 
-    /// Largest magnitude: 448 for E4M3, 57344 for E5M2, 127 for INT8, 65504 for F16 and about
-    /// 3.39e38 for BF16.
+    /// Largest magnitude: 6 for E2M1, 448 for E4M3, 57344 for E5M2, 7 for INT4, 127 for INT8, 65504
+    /// for F16 and about 3.39e38 for BF16.
     const MAX: f32;
 
     /// The code of the nearest grid value.
@@ -28,7 +28,7 @@ pub trait Grid: Copy + Default + Send + Sync + 'static {
     fn encode_bf16(bits: u16) -> Self::Code;
 
     /// The value of a code. All codes of the format are understood: those that
-    /// [`encode`](Grid::encode) never writes give NaN, ±∞, −0, or −128.
+    /// [`encode`](Grid::encode) never writes give NaN, ±∞, −0, −128 or −8.
     fn decode(code: Self::Code) -> f32;
 
     /// `decode(encode(value))`, without making the code.
@@ -46,6 +46,7 @@ pub trait Grid: Copy + Default + Send + Sync + 'static {
     /// doubles, it is the one on the side away from zero.
     fn step(value: f32) -> f32;
 
-    /// False for the codes of NaN and infinity and for INT8's −128.
+    /// False for the codes of NaN and infinity, for INT8's −128, INT4's −8, and for bytes past the 16
+    /// codes of a 4-bit grid.
     fn is_finite_code(code: Self::Code) -> bool;
 }

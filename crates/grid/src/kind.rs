@@ -1,12 +1,16 @@
-use crate::{Bf16, E4m3, E5m2, F16, Grid, Int8};
+use crate::{Bf16, E2m1, E4m3, E5m2, F16, Grid, Int4, Int8};
 
 /// A grid as a value, for recipes and plans.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum GridKind {
+    /// 4-bit float with 1 mantissa bit, ±6.
+    E2m1,
     /// 8-bit float with 3 mantissa bits and no infinities, ±448.
     E4m3,
     /// 8-bit float with 2 mantissa bits, ±57344.
     E5m2,
+    /// Whole numbers from −7 to 7, two's complement.
+    Int4,
     /// Whole numbers from −127 to 127, two's complement.
     Int8,
     /// IEEE binary16, ±65504.
@@ -26,33 +30,50 @@ pub trait GridVisitor {
 
 impl GridKind {
     /// All kinds, in declaration order.
-    pub const ALL: [GridKind; 5] =
-        [GridKind::E4m3, GridKind::E5m2, GridKind::Int8, GridKind::F16, GridKind::Bf16];
+    pub const ALL: [GridKind; 7] = [
+        GridKind::E2m1,
+        GridKind::E4m3,
+        GridKind::E5m2,
+        GridKind::Int4,
+        GridKind::Int8,
+        GridKind::F16,
+        GridKind::Bf16,
+    ];
 
-    /// Lower-case name, as in recipes: `e4m3`, `e5m2`, `int8`, `f16`, `bf16`.
+    /// Lower-case name, as in recipes: `e2m1`, `e4m3`, `e5m2`, `int4`, `int8`, `f16`, `bf16`.
     pub const fn name(self) -> &'static str {
         match self {
+            GridKind::E2m1 => "e2m1",
             GridKind::E4m3 => "e4m3",
             GridKind::E5m2 => "e5m2",
+            GridKind::Int4 => "int4",
             GridKind::Int8 => "int8",
             GridKind::F16 => "f16",
             GridKind::Bf16 => "bf16",
         }
     }
 
-    /// Bits of one code: 8 or 16.
+    /// Bits of one code in a file: 4, 8 or 16.
     pub const fn code_bits(self) -> usize {
         match self {
+            GridKind::E2m1 | GridKind::Int4 => 4,
             GridKind::E4m3 | GridKind::E5m2 | GridKind::Int8 => 8,
             GridKind::F16 | GridKind::Bf16 => 16,
         }
     }
 
+    /// Bytes of one code in memory, where 4-bit codes have a byte each: 1 or 2.
+    pub const fn code_bytes(self) -> usize {
+        self.code_bits().div_ceil(8)
+    }
+
     /// Largest magnitude, [`Grid::MAX`].
     pub const fn max(self) -> f32 {
         match self {
+            GridKind::E2m1 => E2m1::MAX,
             GridKind::E4m3 => E4m3::MAX,
             GridKind::E5m2 => E5m2::MAX,
+            GridKind::Int4 => Int4::MAX,
             GridKind::Int8 => Int8::MAX,
             GridKind::F16 => F16::MAX,
             GridKind::Bf16 => Bf16::MAX,
@@ -76,8 +97,10 @@ impl GridKind {
     /// ```
     pub fn visit<V: GridVisitor>(self, visitor: V) -> V::Output {
         match self {
+            GridKind::E2m1 => visitor.visit::<E2m1>(),
             GridKind::E4m3 => visitor.visit::<E4m3>(),
             GridKind::E5m2 => visitor.visit::<E5m2>(),
+            GridKind::Int4 => visitor.visit::<Int4>(),
             GridKind::Int8 => visitor.visit::<Int8>(),
             GridKind::F16 => visitor.visit::<F16>(),
             GridKind::Bf16 => visitor.visit::<Bf16>(),

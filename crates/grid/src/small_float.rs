@@ -1,4 +1,4 @@
-//! Arithmetic of the float grids whose range lies well inside f32's: E4M3, E5M2, F16.
+//! Arithmetic of the float grids whose range lies well inside f32's: E2M1, E4M3, E5M2, F16.
 //!
 //! Rounding adds a number so large that f32's own rounding (nearest, ties to even) happens at the
 //! grid's step. In the binade 2^e the step is 2^(e − mantissa bits), below the smallest normal

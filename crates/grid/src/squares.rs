@@ -52,14 +52,15 @@ impl<G: Grid> NullaryFnOnce for EncodeMeasured<'_, G> {
     #[inline(always)]
     fn call(self) -> Squares {
         let mut sums = Sums::new();
+        let scales = [self.scale; LANES];
         let (values, values_rest) = self.values.as_chunks::<LANES>();
         let (codes, codes_rest) = self.codes.as_chunks_mut::<LANES>();
         for (values, codes) in values.iter().zip(codes) {
             encode::<G>(values, self.scale, codes);
-            sums.add::<G>(values, self.scale, codes);
+            sums.add::<G>(values, &scales, codes);
         }
         encode::<G>(values_rest, self.scale, codes_rest);
-        sums.add::<G>(values_rest, self.scale, codes_rest);
+        sums.add::<G>(values_rest, &scales, codes_rest);
         sums.total()
     }
 }
@@ -83,31 +84,34 @@ impl<G: Grid> NullaryFnOnce for Measure<'_, G> {
     #[inline(always)]
     fn call(self) -> Squares {
         let mut sums = Sums::new();
+        let scales = [self.scale; LANES];
         let (values, values_rest) = self.values.as_chunks::<LANES>();
         let (codes, codes_rest) = self.codes.as_chunks::<LANES>();
         for (values, codes) in values.iter().zip(codes) {
-            sums.add::<G>(values, self.scale, codes);
+            sums.add::<G>(values, &scales, codes);
         }
-        sums.add::<G>(values_rest, self.scale, codes_rest);
+        sums.add::<G>(values_rest, &scales, codes_rest);
         sums.total()
     }
 }
 
-struct Sums {
+pub(crate) struct Sums {
     error: [f64; LANES],
     value: [f64; LANES],
 }
 
 impl Sums {
-    fn new() -> Sums {
+    pub(crate) const LANES: usize = LANES;
+
+    pub(crate) fn new() -> Sums {
         Sums { error: [0.0; LANES], value: [0.0; LANES] }
     }
 
     /// Adds up to one value to each sum, beginning with the first.
     #[inline(always)]
-    fn add<G: Grid>(&mut self, values: &[f32], scale: f32, codes: &[G::Code]) {
-        let cells = values.iter().zip(codes);
-        for ((error_sum, value_sum), (&value, &code)) in
+    pub(crate) fn add<G: Grid>(&mut self, values: &[f32], scales: &[f32], codes: &[G::Code]) {
+        let cells = values.iter().zip(codes).zip(scales);
+        for ((error_sum, value_sum), ((&value, &code), &scale)) in
             self.error.iter_mut().zip(&mut self.value).zip(cells)
         {
             let error = f64::from(G::decode(code) * scale) - f64::from(value);
@@ -116,7 +120,7 @@ impl Sums {
         }
     }
 
-    fn total(&self) -> Squares {
+    pub(crate) fn total(&self) -> Squares {
         Squares { error: tree(self.error), value: tree(self.value) }
     }
 }

@@ -38,7 +38,7 @@ mod tests {
     use pulp::x86::{V3, V4};
 
     use crate::squares::EncodeMeasured;
-    use crate::{E4m3, E5m2, F16, Grid, Int8, Squares};
+    use crate::{E2m1, E4m3, E5m2, F16, Grid, Int4, Int8, Squares};
 
     /// Codes and sums of some values, through one instruction set.
     fn measured<G: Grid, S: Simd>(simd: S, values: &[f32]) -> (Vec<G::Code>, Squares) {
@@ -62,8 +62,10 @@ mod tests {
 
     #[test]
     fn all_instruction_sets_give_the_same_bits() {
+        compare::<E2m1>();
         compare::<E4m3>();
         compare::<E5m2>();
+        compare::<Int4>();
         compare::<Int8>();
         compare::<F16>();
     }

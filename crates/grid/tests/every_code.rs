@@ -3,7 +3,7 @@
 mod common;
 
 use common::{AnyCode, Check, for_every_grid, interesting_values, nearest, table, visited};
-use roundwise_grid::{Bf16, Code, E4m3, E5m2, F16, Grid, GridKind, Int8};
+use roundwise_grid::{Bf16, Code, E2m1, E4m3, E5m2, E8m0, F16, Grid, GridKind, Int4, Int8};
 
 #[test]
 fn every_finite_code_decodes_and_comes_back() {
@@ -161,6 +161,42 @@ fn the_contract_s_examples() {
     assert_eq!((E5m2::decode(1), E5m2::decode(0x7C)), (1.0 / 65536.0, f32::INFINITY));
     assert_eq!(E5m2::encode(61440.0), 0x7B, "saturates where torch gives infinity");
     assert_eq!([Int8::encode(0.5), Int8::encode(1.5), Int8::encode(-200.0)], [0, 2, 0x81]);
+    assert_eq!([Int4::encode(0.5), Int4::encode(-1.0), Int4::encode(-200.0)], [0, 0xF, 0x9]);
+    assert_eq!((0..8).map(E2m1::decode).collect::<Vec<_>>(), [0., 0.5, 1., 1.5, 2., 3., 4., 6.]);
+    let boundaries = [(0.25, 0.0), (0.75, 1.0), (1.25, 1.0), (1.75, 2.0), (2.5, 2.0), (3.5, 4.0)];
+    for (value, nearest) in boundaries.into_iter().chain([(5.0, 4.0)]) {
+        assert_eq!(E2m1::round(value), nearest, "{value}");
+    }
+}
+
+#[test]
+fn every_power_of_two_comes_back() {
+    for code in 1..=E8m0::LARGEST {
+        let value = E8m0::decode(code);
+        assert_eq!(value.log2(), f32::from(code) - 127.0);
+        assert_eq!((E8m0::encode(value), E8m0::encode(-value)), (Some(code), None));
+        assert_eq!(E8m0::encode(value * 1.5), None);
+    }
+    assert_eq!((E8m0::decode(E8m0::ONE), E8m0::decode(0)), (1.0, 0.0));
+    assert!(E8m0::decode(255).is_nan());
+    for value in [0.0, 1e-40, f32::INFINITY, f32::NAN] {
+        assert_eq!(E8m0::encode(value), None, "{value}");
+    }
+}
+
+#[test]
+fn at_least_is_the_smallest_power_of_two_that_is_not_below() {
+    let powers: Vec<f32> = (0..=E8m0::LARGEST).map(E8m0::decode).collect();
+    let around = |value: f32| [value.next_down(), value, value.next_up()];
+    let all_bf16 = (0..0x7F80u16).map(|bits| f32::from_bits(u32::from(bits) << 16));
+    for value in all_bf16.chain(powers[1..].iter().flat_map(|power| around(*power))) {
+        let expected = powers.iter().position(|power| *power >= value).unwrap_or(254);
+        let expected = (value >= f32::MIN_POSITIVE).then_some(expected as u8);
+        assert_eq!(E8m0::at_least(value), expected, "{value:e}");
+    }
+    // Section 6.12: absmax 448, the next f32 above, and 1.75.
+    let of_absmax = |absmax: f32| E8m0::at_least(absmax / 448.0).unwrap();
+    assert_eq!([448.0, 448.00003, 1.75].map(of_absmax), [127, 128, 119]);
 }
 
 #[test]
@@ -171,7 +207,10 @@ fn kinds_know_their_types() {
     struct Sizes;
     impl Check for Sizes {
         fn check<G: Grid<Code: AnyCode>>(&self) {
-            assert_eq!(G::KIND.code_bits(), 8 * size_of::<G::Code>());
+            assert_eq!(G::KIND.code_bytes(), size_of::<G::Code>());
+            let finite = G::Code::all().into_iter().filter(|code| G::is_finite_code(*code)).count();
+            let codes = 1usize << G::KIND.code_bits();
+            assert!(finite <= codes && finite > codes / 2, "{:?} {finite}", G::KIND);
             assert_eq!(G::KIND.max(), G::MAX);
             assert_eq!(table::<G>().last().unwrap().value, G::MAX);
             assert_eq!(G::KIND.name(), format!("{:?}", G::KIND).to_lowercase());
@@ -179,6 +218,7 @@ fn kinds_know_their_types() {
     }
     for_every_grid(&Sizes);
     assert_eq!([E4m3::MAX, E5m2::MAX, Int8::MAX, F16::MAX], [448.0, 57344.0, 127.0, 65504.0]);
+    assert_eq!([E2m1::MAX, Int4::MAX], [6.0, 7.0]);
     assert_eq!(Bf16::MAX, half::bf16::MAX.to_f32());
 }
 

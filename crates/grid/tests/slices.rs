@@ -167,6 +167,35 @@ fn sums_by_definition<G: Grid>(values: &[f32], scale: f32, codes: &[G::Code]) ->
 
 proptest! {
     #[test]
+    fn a_scale_for_every_value_is_a_scale_for_all(
+        values in prop::collection::vec(-2.0f32..2.0, 0..200),
+        width in 1usize..40,
+    ) {
+        let of_tile = |index: usize| 0.01 + 0.001 * (index / width) as f32;
+        let scales: Vec<f32> = (0..values.len()).map(of_tile).collect();
+        let mut codes = vec![0; values.len()];
+        encode_each::<E2m1>(&values, &scales, &mut codes);
+        let mut decoded = values.clone();
+        decode_each::<E2m1>(&codes, &scales, &mut decoded);
+        let mut maxima = vec![0.0; values.len().div_ceil(width)];
+        absmax_tiles(&values, width, &mut maxima);
+        for (tile, tile_values) in values.chunks(width).enumerate() {
+            let range = tile * width..tile * width + tile_values.len();
+            let scale = of_tile(range.start);
+            prop_assert_eq!(maxima[tile], absmax(tile_values));
+            let mut expected = vec![0; range.len()];
+            encode_scaled::<E2m1>(tile_values, scale, &mut expected);
+            prop_assert_eq!(&codes[range.clone()], &expected);
+            let mut expected = vec![0.0; range.len()];
+            decode_scaled::<E2m1>(&codes[range.clone()], scale, &mut expected);
+            prop_assert_eq!(&decoded[range], &expected);
+        }
+        let same = vec![0.3; values.len()];
+        let measured = measure_each::<E2m1>(&values, &same, &codes);
+        prop_assert_eq!(measured, measure::<E2m1>(&values, 0.3, &codes));
+    }
+
+    #[test]
     fn measured_sums_have_the_fixed_order(values in prop::collection::vec(-2.0f32..2.0, 0..400), scale in 1e-3f32..0.1) {
         let mut codes = vec![0; values.len()];
         let squares = encode_measured::<E4m3>(&values, scale, &mut codes);

@@ -1,4 +1,4 @@
-use roundwise_scheme::{GridKind, Scheme, Tiling};
+use roundwise_scheme::{GridKind, ScaleStorage, Scheme, Tiling};
 
 use crate::Layout;
 
@@ -20,11 +20,21 @@ const QUANT_OPS: Client =
 
 /// Who opens `scheme` in `layout`.
 pub fn client(layout: Layout, scheme: Scheme) -> Client {
-    match (layout, scheme.grid, scheme.tiling) {
-        (Layout::ComfyLegacy, ..) => stock("ComfyUI (any version since October 2024)"),
-        (_, GridKind::E4m3, Tiling::Tensor) => stock("ComfyUI 0.3.68 or newer"),
-        (_, GridKind::E5m2, Tiling::Tensor) => stock("ComfyUI 0.8.0 or newer"),
-        (_, GridKind::Int8, Tiling::Tensor | Tiling::Row) => stock("ComfyUI 0.27.0 or newer"),
-        _ => QUANT_OPS,
+    if layout == Layout::ComfyLegacy {
+        return stock("ComfyUI (any version since October 2024)");
+    }
+    match (scheme.scale_storage(), scheme.grid()) {
+        (ScaleStorage::Unscaled, _) => {
+            stock("any program that reads this model's original weights")
+        }
+        (ScaleStorage::F32(Tiling::Tensor), GridKind::E4m3) => stock("ComfyUI 0.3.68 or newer"),
+        (ScaleStorage::F32(Tiling::Tensor), GridKind::E5m2) => stock("ComfyUI 0.8.0 or newer"),
+        (ScaleStorage::TwoLevel, _) => stock("ComfyUI 0.8.0 or newer"),
+        (ScaleStorage::PowerOfTwo, _) => stock("ComfyUI 0.18.0 or newer"),
+        (ScaleStorage::F32(Tiling::Tensor | Tiling::Row), GridKind::Int8) => {
+            stock("ComfyUI 0.27.0 or newer")
+        }
+        (ScaleStorage::F32(Tiling::Row), GridKind::Int4) => stock("ComfyUI 0.28.0 or newer"),
+        (ScaleStorage::F32(_), _) => QUANT_OPS,
     }
 }

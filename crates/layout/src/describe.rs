@@ -1,6 +1,7 @@
 use roundwise_scheme::{GridKind, Scheme, Tiling};
 use roundwise_tensor_file::{Checkpoint, Dtype, TensorHeader};
 
+use crate::describe_packed::describe_packed;
 use crate::stored::SIDE_PARTS;
 use crate::{Marker, Origin, StoredLayer};
 
@@ -19,41 +20,46 @@ pub(crate) fn describe(
     layer: &str,
     marker: Option<&Marker>,
 ) -> Result<Option<StoredLayer>, String> {
+    if weight.element_count() == 0 {
+        return Ok(None);
+    }
+    let packed = marker.map(|marker| describe_packed(file, weight, layer, marker)).transpose()?;
+    if let Some(Some(stored)) = packed {
+        return Ok(Some(stored));
+    }
     let Some(grid) = code_grid(weight.dtype) else {
         refuse_other_codes(file, weight, layer, marker)?;
         return Ok(None);
     };
-    if weight.element_count() == 0 {
-        return Ok(None);
-    }
     let shape = matrix_shape(weight)?;
     let (origin, scale) = find_scale(file, layer, marker);
     if origin != Origin::Comfy {
         refuse_unknown_scales(file, weight, layer, scale)?;
     }
     let scheme = match (marker, scale) {
-        (Some(marker), Some(scale)) => marker.scheme(&scale.shape)?,
+        (Some(marker), Some(scale)) => marker.scheme(&scale.shape, shape[1])?,
         (Some(marker), None) => {
-            marker.scheme(&[])?;
+            marker.grid()?;
             return Err(format!("is marked `{}`, but has no `weight_scale`", marker.format));
         }
-        (None, Some(scale)) => Scheme { grid, tiling: tiling_of(origin, scale) },
+        (None, Some(scale)) => Scheme::scaled(grid, tiling_of(origin, scale)),
         // Integer tables (ids, masks) are data; only a matrix could be a lost weight.
         (None, None) if grid == GridKind::Int8 && weight.shape.len() != 2 => return Ok(None),
         (None, None) if grid == GridKind::Int8 => {
             return Err("holds INT8 codes, but has no `weight_scale`".to_owned());
         }
-        (None, None) => Scheme { grid, tiling: Tiling::Tensor },
+        (None, None) => Scheme::scaled(grid, Tiling::Tensor),
     };
-    if scheme.grid != grid {
-        let (marked, found) = (scheme.grid.name(), weight.dtype);
+    if scheme.grid() != grid {
+        let (marked, found) = (scheme.grid().name(), weight.dtype);
         return Err(format!("is marked {marked}, but its weight is {found}"));
     }
     if let Some(scale) = scale {
         check_scale(scale, scheme, shape, origin)?;
     }
     let scale = scale.map(|header| header.name.clone());
-    Ok(Some(StoredLayer { layer: layer.to_owned(), scheme, shape, origin, scale }))
+    let stored_shape = shape;
+    Ok(Some(StoredLayer { layer: layer.to_owned(), scheme, shape, stored_shape, origin, scale }))
 }
 
 fn code_grid(dtype: Dtype) -> Option<GridKind> {
@@ -65,7 +71,7 @@ fn code_grid(dtype: Dtype) -> Option<GridKind> {
     }
 }
 
-fn matrix_shape(weight: &TensorHeader) -> Result<[usize; 2], String> {
+pub(crate) fn matrix_shape(weight: &TensorHeader) -> Result<[usize; 2], String> {
     let size = |count: u64| {
         usize::try_from(count).map_err(|_| format!("{count} is too large for this machine"))
     };
@@ -84,7 +90,7 @@ fn refuse_other_codes(
 ) -> Result<(), String> {
     let found = weight.dtype;
     if let Some(marker) = marker {
-        marker.scheme(&[])?;
+        marker.grid()?;
         return Err(format!("is marked `{}`, but its weight is {found}", marker.format));
     }
     if matches!(found, Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16) {
@@ -181,13 +187,13 @@ fn check_scale(
         ));
     }
     if origin == Origin::Comfy {
-        scheme.tiling.covers(rows, cols).map_err(|error| error.to_string())?;
+        scheme.covers(rows, cols).map_err(|error| error.to_string())?;
     }
     let found = scale.shape.as_slice();
-    let tiles @ [down, _] = scheme.tiling.tiles(rows, cols).map(|count| count as u64);
+    let tiles @ [down, _] = scheme.tiling().tiles(rows, cols).map(|count| count as u64);
     // The loader takes [N] for FP8 and [N, 1] for INT8; other programs take either.
-    let is_column = scheme.grid == GridKind::Int8;
-    let fits = match scheme.tiling {
+    let is_column = scheme.grid() == GridKind::Int8;
+    let fits = match scheme.tiling() {
         Tiling::Tensor => scale.element_count() == 1 && found.len() <= 2,
         Tiling::Row if origin != Origin::Comfy => found == [down, 1] || found == [down],
         Tiling::Row if is_column => found == [down, 1],
@@ -197,7 +203,7 @@ fn check_scale(
     if fits {
         return Ok(());
     }
-    let expected = match scheme.tiling {
+    let expected = match scheme.tiling() {
         Tiling::Tensor => "one element".to_owned(),
         Tiling::Row if is_column => format!("[{down}, 1]"),
         Tiling::Row => format!("[{down}]"),

@@ -17,6 +17,19 @@ pub enum LayoutError {
         /// What can be done instead.
         help: &'static str,
     },
+    /// The kernels of the programs that read the layout cannot multiply by the layer.
+    #[error(
+        "columns are not a multiple of {multiple} (found {cols}); kernels of scheme `{scheme}` take \
+         whole groups only"
+    )]
+    Columns {
+        /// The scheme that was asked for.
+        scheme: Scheme,
+        /// Columns of the layer.
+        cols: usize,
+        /// What they have to be a multiple of.
+        multiple: usize,
+    },
     /// A file could not be read.
     #[error(transparent)]
     File(#[from] TensorFileError),

@@ -3,6 +3,7 @@ use std::fmt;
 use roundwise_scheme::{GridKind, QuantizedMatrix, Scheme, Tiling};
 use roundwise_tensor_file::{Dtype, TensorSpec};
 
+use crate::form::{Form, Part};
 use crate::marker::spaced_json;
 use crate::{LayoutError, Marker, Products};
 
@@ -11,6 +12,9 @@ pub const QUANTIZATION_METADATA: &str = "_quantization_metadata";
 
 /// Elements of a `scaled_fp8` that asks for products in full precision.
 pub(crate) const FULL_PRECISION_ELEMENTS: u64 = 2;
+
+/// Columns that the kernels for INT4 take at once.
+const INT4_KERNEL_COLUMNS: usize = 64;
 
 /// Tensor names, shapes and markers of one consumer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -45,7 +49,7 @@ impl Layout {
     /// [`LayoutError::Inadmissible`] with what to do instead.
     pub fn admits(self, scheme: Scheme) -> Result<(), LayoutError> {
         let help = match self {
-            Layout::Comfy if Marker::of(scheme).is_some() => return Ok(()),
+            Layout::Comfy if is_plain(scheme) || Marker::has_format(scheme) => return Ok(()),
             Layout::ComfyLegacy if is_plain_fp8(scheme) => return Ok(()),
             Layout::Comfy => "no program has a marker for it",
             Layout::ComfyLegacy => "it stores `fp8` only; use layout `comfy`",
@@ -53,9 +57,27 @@ impl Layout {
         Err(LayoutError::Inadmissible { layout: self, scheme, help })
     }
 
+    /// Whether programs that read the layout take a layer of this shape.
+    ///
+    /// # Errors
+    /// [`LayoutError::Columns`] when their kernels need another number of columns.
+    pub fn takes(self, scheme: Scheme, [_, cols]: [usize; 2]) -> Result<(), LayoutError> {
+        match scheme.grid() {
+            GridKind::Int4 if !cols.is_multiple_of(INT4_KERNEL_COLUMNS) => {
+                Err(LayoutError::Columns { scheme, cols, multiple: INT4_KERNEL_COLUMNS })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the tensor of codes has the shape of the weight: neither packed nor padded.
+    pub fn keeps_shape(self, scheme: Scheme, shape: [usize; 2]) -> bool {
+        Form::of(scheme, shape).keeps_shape()
+    }
+
     /// Tensors that layer `layer` becomes: its codes, its scales, its marker.
     ///
-    /// `scheme` must be [admitted](Layout::admits), and its blocks cover `shape`.
+    /// `scheme` must be [admitted](Layout::admits), and cover `shape`.
     pub fn layer_tensors(
         self,
         layer: &str,
@@ -68,18 +90,16 @@ impl Layout {
             dtype,
             shape: shape.iter().map(|&size| size as u64).collect(),
         };
-        let weight = spec("weight", code_dtype(scheme.grid), &shape);
-        match self {
-            Layout::Comfy => {
-                let marker = marker_json(scheme, products);
-                vec![
-                    weight,
-                    spec("weight_scale", Dtype::F32, &comfy_scale_shape(scheme, shape)),
-                    spec("comfy_quant", Dtype::U8, &[marker.len()]),
-                ]
-            }
-            Layout::ComfyLegacy => vec![weight, spec("scale_weight", Dtype::F32, &[1])],
+        let mut parts = Form::of(scheme, shape).parts();
+        if self == Layout::ComfyLegacy {
+            parts.truncate(1);
+            parts.push(Part { name: "scale_weight", dtype: Dtype::F32, shape: vec![1] });
         }
+        let mut specs: Vec<TensorSpec> =
+            parts.iter().map(|part| spec(part.name, part.dtype, &part.shape)).collect();
+        let marker = self.marker_json(scheme, shape, products);
+        specs.extend(marker.map(|marker| spec("comfy_quant", Dtype::U8, &[marker.len()])));
+        specs
     }
 
     /// The bytes of the tensors that [`Layout::layer_tensors`] announced, in the same order.
@@ -89,18 +109,19 @@ impl Layout {
         matrix: QuantizedMatrix,
         products: Products,
     ) -> Vec<PackedTensor> {
-        let scheme = matrix.scheme();
-        let scales: Vec<u8> = matrix.scales().iter().flat_map(|s| s.to_le_bytes()).collect();
-        let packed = |part: &str, bytes| PackedTensor { name: format!("{layer}.{part}"), bytes };
+        let (scheme, shape) = (matrix.scheme(), matrix.shape());
+        let marker = self.marker_json(scheme, shape, products);
+        let mut contents = Form::of(scheme, shape).pack(matrix);
+        contents.extend(marker.map(String::into_bytes));
+        let specs = self.layer_tensors(layer, scheme, products, shape);
+        let packed = specs.into_iter().zip(contents);
+        packed.map(|(spec, bytes)| PackedTensor { name: spec.name, bytes }).collect()
+    }
+
+    fn marker_json(self, scheme: Scheme, shape: [usize; 2], products: Products) -> Option<String> {
         match self {
-            Layout::Comfy => vec![
-                packed("weight", matrix.into_codes()),
-                packed("weight_scale", scales),
-                packed("comfy_quant", marker_json(scheme, products).into_bytes()),
-            ],
-            Layout::ComfyLegacy => {
-                vec![packed("weight", matrix.into_codes()), packed("scale_weight", scales)]
-            }
+            Layout::Comfy => Some(Marker::of(scheme, shape)?.asking_for(products).to_json()),
+            Layout::ComfyLegacy => None,
         }
     }
 
@@ -128,20 +149,24 @@ impl Layout {
         }
     }
 
-    /// The header entry `(key, value)` that the layout adds for these layers.
+    /// The header entry `(key, value)` that the layout adds for these layers and their shapes;
+    /// `None` where no layer has a marker.
     pub fn header_entry<'a>(
         self,
-        layers: impl Iterator<Item = (&'a str, Scheme, Products)>,
+        layers: impl Iterator<Item = (&'a str, Scheme, [usize; 2], Products)>,
     ) -> Option<(String, String)> {
         match self {
             Layout::Comfy => {
                 let layers: serde_json::Map<_, _> = layers
-                    .filter_map(|(layer, scheme, products)| {
-                        let marker = Marker::of(scheme)?.asking_for(products);
+                    .filter_map(|(layer, scheme, shape, products)| {
+                        let marker = Marker::of(scheme, shape)?.asking_for(products);
                         let marker = serde_json::to_value(marker).ok()?;
                         Some((layer.to_owned(), marker))
                     })
                     .collect();
+                if layers.is_empty() {
+                    return None;
+                }
                 let value = serde_json::json!({"format_version": "1.0", "layers": layers});
                 Some((QUANTIZATION_METADATA.to_owned(), spaced_json(&value)))
             }
@@ -151,30 +176,12 @@ impl Layout {
 }
 
 fn is_plain_fp8(scheme: Scheme) -> bool {
-    scheme == Scheme { grid: GridKind::E4m3, tiling: Tiling::Tensor }
+    scheme == Scheme::scaled(GridKind::E4m3, Tiling::Tensor)
 }
 
-fn marker_json(scheme: Scheme, products: Products) -> String {
-    let marker = Marker::of(scheme).expect("the plan admits only schemes with a marker");
-    marker.asking_for(products).to_json()
-}
-
-fn code_dtype(grid: GridKind) -> Dtype {
-    match grid {
-        GridKind::E4m3 => Dtype::F8E4M3,
-        GridKind::E5m2 => Dtype::F8E5M2,
-        GridKind::Int8 => Dtype::I8,
-        GridKind::F16 => Dtype::F16,
-        GridKind::Bf16 => Dtype::BF16,
-    }
-}
-
-/// INT8 rows are `[N, 1]`: a `[N]` scale computes in ComfyUI and then fails to dequantize.
-fn comfy_scale_shape(scheme: Scheme, [rows, cols]: [usize; 2]) -> Vec<usize> {
-    match (scheme.grid, scheme.tiling) {
-        (GridKind::Int8, Tiling::Row) => vec![rows, 1],
-        (_, tiling) => tiling.scale_shape(rows, cols),
-    }
+/// Numbers that need no marker: every program reads them.
+fn is_plain(scheme: Scheme) -> bool {
+    [GridKind::F16, GridKind::Bf16].map(Scheme::unscaled).contains(&scheme)
 }
 
 impl fmt::Display for Layout {

@@ -7,14 +7,18 @@
 
 mod client;
 mod describe;
+mod describe_packed;
 mod error;
+mod form;
 mod layout;
 mod marker;
 mod markers;
 mod names;
+mod nibbles;
 mod products;
 mod stored;
 mod stored_layer;
+mod swizzle;
 
 pub use client::{Client, client};
 pub use error::LayoutError;

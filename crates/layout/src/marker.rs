@@ -1,7 +1,8 @@
-use roundwise_scheme::{GridKind, Scheme, Tiling};
+use roundwise_scheme::{GridKind, Rotation, ScaleStorage, Scheme, Tiling};
 use serde::{Deserialize, Serialize};
 
 use crate::Products;
+use crate::form::Form;
 
 /// Longest marker that is read; real ones have under 200 bytes.
 pub const MARKER_LIMIT_BYTES: u64 = 64 * 1024;
@@ -10,6 +11,17 @@ pub const MARKER_LIMIT_BYTES: u64 = 64 * 1024;
 const FP8_BLOCK: u64 = 64;
 /// The same for `int8_blockwise`.
 const INT8_BLOCK: u64 = 128;
+
+/// Columns that a rotation spans where the marker does not say.
+const ROTATION_GROUP: u64 = 256;
+
+/// How codes and scales lie, as far as the marker alone tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum MarkedForm {
+    Tiled { grid: GridKind, tiling: Tiling },
+    PowerOfTwo,
+    TwoLevel,
+}
 
 /// The JSON object that tells ComfyUI how a layer is stored: the content of `<layer>.comfy_quant`
 /// and of the layer's entry in the header.
@@ -35,30 +47,58 @@ pub struct Marker {
     /// Says of INT8 that every row has its scale; loaders look at the scale's shape instead.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub per_row: Option<bool>,
+    /// `[rows, cols]` of the weight without what fills it up. No loader reads it; without it nobody
+    /// can tell the zeros at the edges from weights.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub orig_shape: Option<Vec<u64>>,
 }
 
 impl Marker {
-    /// The marker of a scheme, `None` where no program has a name for it.
-    pub fn of(scheme: Scheme) -> Option<Self> {
+    /// The marker of a `[rows, cols]` weight, `None` where no program has a name for the scheme.
+    pub fn of(scheme: Scheme, shape: [usize; 2]) -> Option<Self> {
         let named = |format: &str| Marker { format: format.to_owned(), ..Marker::default() };
         let blocks =
             |format: &str, size: usize| Marker { group_size: Some(size as u64), ..named(format) };
-        match (scheme.grid, scheme.tiling) {
-            (GridKind::E4m3, Tiling::Tensor) => Some(named("float8_e4m3fn")),
-            (GridKind::E5m2, Tiling::Tensor) => Some(named("float8_e5m2")),
-            (GridKind::E4m3, Tiling::Row) => Some(named("float8_e4m3fn_rowwise")),
-            (GridKind::E4m3, Tiling::Block { rows, cols }) if rows == cols => {
-                Some(blocks("float8_e4m3fn_blockwise", rows))
+        let group = scheme.rotation().and_then(|rotation| rotation.group(shape[1]));
+        let group = group.map(|group| group as u64);
+        let is_rotated = scheme.rotation().is_some();
+        let marker = match (scheme.scale_storage(), scheme.grid()) {
+            (ScaleStorage::PowerOfTwo, GridKind::E4m3) => named("mxfp8"),
+            (ScaleStorage::TwoLevel, GridKind::E2m1) => named("nvfp4"),
+            (ScaleStorage::F32(Tiling::Row), GridKind::Int8) => Marker {
+                convrot: is_rotated.then_some(true),
+                convrot_groupsize: group,
+                per_row: Some(true),
+                ..named("int8_tensorwise")
+            },
+            (ScaleStorage::F32(Tiling::Row), GridKind::Int4) if is_rotated => {
+                Marker { convrot_groupsize: group, ..named("convrot_w4a4") }
             }
-            (GridKind::Int8, Tiling::Tensor) => Some(named("int8_tensorwise")),
-            (GridKind::Int8, Tiling::Row) => {
-                Some(Marker { per_row: Some(true), ..named("int8_tensorwise") })
-            }
-            (GridKind::Int8, Tiling::Block { rows, cols }) if rows == cols => {
-                Some(blocks("int8_blockwise", rows))
-            }
-            _ => None,
-        }
+            (ScaleStorage::F32(tiling), grid) if !is_rotated => match (grid, tiling) {
+                (GridKind::E4m3, Tiling::Tensor) => named("float8_e4m3fn"),
+                (GridKind::E5m2, Tiling::Tensor) => named("float8_e5m2"),
+                (GridKind::E4m3, Tiling::Row) => named("float8_e4m3fn_rowwise"),
+                (GridKind::E4m3, Tiling::Block { rows, cols }) if rows == cols => {
+                    blocks("float8_e4m3fn_blockwise", rows)
+                }
+                (GridKind::Int8, Tiling::Tensor) => named("int8_tensorwise"),
+                (GridKind::Int8, Tiling::Block { rows, cols }) if rows == cols => {
+                    blocks("int8_blockwise", rows)
+                }
+                _ => return None,
+            },
+            _ => return None,
+        };
+        let is_padded = Form::of(scheme, shape).is_padded();
+        let orig_shape = is_padded.then(|| shape.map(|size| size as u64).to_vec());
+        Some(Marker { orig_shape, ..marker })
+    }
+
+    /// Whether some program has a name for the scheme.
+    pub(crate) fn has_format(scheme: Scheme) -> bool {
+        /// Every scheme covers it, or covers nothing of its size.
+        const ANY_SHAPE: [usize; 2] = [4, 4];
+        Marker::of(scheme, ANY_SHAPE).is_some()
     }
 
     /// The same marker for a layer that is multiplied so.
@@ -79,16 +119,48 @@ impl Marker {
         }
     }
 
-    /// The scheme that this marker and the shape of the scales stand for.
+    /// The scheme that this marker stands for.
     ///
     /// - `scale_shape`: of the scale tensor; INT8 tells rows from tensors by it
+    /// - `cols`: of the weight; the default rotation is told by them
     ///
     /// # Errors
     /// One line that says what is not understood.
-    pub fn scheme(&self, scale_shape: &[u64]) -> Result<Scheme, String> {
-        if self.convrot == Some(true) {
-            return Err("its codes are of a rotated weight, which is not read yet".to_owned());
+    pub fn scheme(&self, scale_shape: &[u64], cols: usize) -> Result<Scheme, String> {
+        let (grid, tiling) = match self.form()? {
+            MarkedForm::PowerOfTwo => return Ok(Scheme::MXFP8),
+            MarkedForm::TwoLevel => return Ok(Scheme::NVFP4),
+            MarkedForm::Tiled { grid: GridKind::Int8, tiling: Tiling::Tensor }
+                if self.has_row_scales(scale_shape) =>
+            {
+                (GridKind::Int8, Tiling::Row)
+            }
+            MarkedForm::Tiled { grid, tiling } => (grid, tiling),
+        };
+        let Some(group) = self.rotation_group() else { return Ok(Scheme::scaled(grid, tiling)) };
+        let rotation = usize::try_from(group).ok().and_then(|it| Rotation::of_group(it, cols));
+        match rotation {
+            Some(rotation) => Ok(Scheme::rotated(grid, tiling, rotation)),
+            None => Err(format!(
+                "`convrot_groupsize` is {group}; a power of 4 that divides {cols} columns is needed"
+            )),
         }
+    }
+
+    /// The grid of the codes.
+    ///
+    /// # Errors
+    /// As [`Marker::scheme`].
+    pub(crate) fn grid(&self) -> Result<GridKind, String> {
+        Ok(match self.form()? {
+            MarkedForm::PowerOfTwo => GridKind::E4m3,
+            MarkedForm::TwoLevel => GridKind::E2m1,
+            MarkedForm::Tiled { grid, .. } => grid,
+        })
+    }
+
+    fn form(&self) -> Result<MarkedForm, String> {
+        let tiled = |grid, tiling| MarkedForm::Tiled { grid, tiling };
         let block = |default: u64| -> Result<Tiling, String> {
             let size = self.group_size.unwrap_or(default);
             match usize::try_from(size) {
@@ -96,17 +168,28 @@ impl Marker {
                 _ => Err(format!("`group_size` is {size}")),
             }
         };
-        let (grid, tiling) = match self.format.as_str() {
-            "float8_e4m3fn" => (GridKind::E4m3, Tiling::Tensor),
-            "float8_e5m2" => (GridKind::E5m2, Tiling::Tensor),
-            "float8_e4m3fn_rowwise" => (GridKind::E4m3, Tiling::Row),
-            "float8_e4m3fn_blockwise" => (GridKind::E4m3, block(FP8_BLOCK)?),
-            "int8_tensorwise" if self.has_row_scales(scale_shape) => (GridKind::Int8, Tiling::Row),
-            "int8_tensorwise" => (GridKind::Int8, Tiling::Tensor),
-            "int8_blockwise" => (GridKind::Int8, block(INT8_BLOCK)?),
+        Ok(match self.format.as_str() {
+            "float8_e4m3fn" => tiled(GridKind::E4m3, Tiling::Tensor),
+            "float8_e5m2" => tiled(GridKind::E5m2, Tiling::Tensor),
+            "float8_e4m3fn_rowwise" => tiled(GridKind::E4m3, Tiling::Row),
+            "float8_e4m3fn_blockwise" => tiled(GridKind::E4m3, block(FP8_BLOCK)?),
+            "int8_tensorwise" => tiled(GridKind::Int8, Tiling::Tensor),
+            "int8_blockwise" => tiled(GridKind::Int8, block(INT8_BLOCK)?),
+            "convrot_w4a4" => tiled(GridKind::Int4, Tiling::Row),
+            "mxfp8" => MarkedForm::PowerOfTwo,
+            "nvfp4" => MarkedForm::TwoLevel,
             other => return Err(format!("format `{other}` is not known")),
+        })
+    }
+
+    /// Columns that one rotation spans, where the codes are of a rotated weight.
+    fn rotation_group(&self) -> Option<u64> {
+        let is_rotated = match self.format.as_str() {
+            "convrot_w4a4" => true,
+            "int8_tensorwise" => self.convrot == Some(true),
+            _ => false,
         };
-        Ok(Scheme { grid, tiling })
+        is_rotated.then(|| self.convrot_groupsize.unwrap_or(ROTATION_GROUP))
     }
 
     /// Loaders look at the shape; `per_row` is asked only for a matrix that may have a single row.
@@ -120,7 +203,9 @@ impl Marker {
 
     /// Whether codes and products are the same under both; notes that no loader reads may differ.
     pub(crate) fn means_the_same_as(&self, other: &Marker) -> bool {
-        self.scheme(&[]) == other.scheme(&[]) && self.products() == other.products()
+        self.form() == other.form()
+            && self.rotation_group() == other.rotation_group()
+            && self.products() == other.products()
     }
 
     /// The bytes that Python's `json.dumps` would give: `": "` and `", "` between parts.
@@ -197,7 +282,7 @@ mod tests {
     use super::*;
 
     fn json_of(scheme: &str) -> String {
-        Marker::of(scheme.parse().unwrap()).unwrap().to_json()
+        Marker::of(scheme.parse().unwrap(), [64, 512]).unwrap().to_json()
     }
 
     // Texts as in `docs/layouts.md`; Python's `json.dumps` gives the same lengths.
@@ -210,7 +295,15 @@ mod tests {
         assert_eq!(json_of("int8-row"), r#"{"format": "int8_tensorwise", "per_row": true}"#);
         assert_eq!(json_of("int8-row").len(), 46);
         assert_eq!(json_of("int8-block-128").len(), 47);
-        let marker = Marker::of("fp8".parse().unwrap()).unwrap();
+        assert_eq!(json_of("mxfp8"), r#"{"format": "mxfp8"}"#);
+        assert_eq!(json_of("nvfp4"), r#"{"format": "nvfp4"}"#);
+        let rotated = r#"{"format": "int8_tensorwise", "convrot": true, "convrot_groupsize": 256, "per_row": true}"#;
+        assert_eq!((json_of("int8-row-convrot").as_str(), rotated.len()), (rotated, 89));
+        let int4 = r#"{"format": "convrot_w4a4", "convrot_groupsize": 256}"#;
+        assert_eq!((json_of("int4-convrot").as_str(), int4.len()), (int4, 52));
+        let padded = Marker::of(Scheme::MXFP8, [20, 40]).unwrap().to_json();
+        assert_eq!(padded, r#"{"format": "mxfp8", "orig_shape": [20, 40]}"#);
+        let marker = Marker::of("fp8".parse().unwrap(), [1, 1]).unwrap();
         assert_eq!(
             marker.asking_for(Products::FullPrecision).to_json(),
             r#"{"format": "float8_e4m3fn", "full_precision_matrix_mult": true}"#
@@ -220,11 +313,14 @@ mod tests {
     #[test]
     fn every_scheme_of_the_catalogue_comes_back_from_its_marker() {
         for entry in roundwise_scheme::CATALOG {
-            let marker = Marker::of(entry.scheme).unwrap();
+            let Some(marker) = Marker::of(entry.scheme, [128, 384]) else {
+                assert_eq!(entry.scheme.scale_storage(), ScaleStorage::Unscaled);
+                continue;
+            };
             assert_eq!(Marker::from_json(marker.to_json().as_bytes()).unwrap(), marker);
             let scale_shape: &[u64] =
-                if entry.scheme.tiling == Tiling::Tensor { &[] } else { &[7, 1] };
-            assert_eq!(marker.scheme(scale_shape).unwrap(), entry.scheme, "{}", entry.name);
+                if entry.scheme.tiling() == Tiling::Tensor { &[] } else { &[7, 1] };
+            assert_eq!(marker.scheme(scale_shape, 384).unwrap(), entry.scheme, "{}", entry.name);
         }
     }
 

@@ -71,6 +71,9 @@ impl Markers {
             let [header, tensor] = [&header, tensor].map(Marker::to_json);
             self.complain(layer, format!("the header says {header}, its marker {tensor}"));
         }
+        // What no loader reads may stand in one of both.
+        let orig_shape = self.by_layer.get(layer).and_then(|tensor| tensor.orig_shape.clone());
+        let header = Marker { orig_shape: header.orig_shape.clone().or(orig_shape), ..header };
         self.by_layer.insert(layer.to_owned(), header.clone());
         self.in_header.insert(layer.to_owned(), header);
     }

@@ -1,8 +1,9 @@
 use std::fmt;
 
-use roundwise_scheme::{QuantizedMatrix, Scheme};
+use roundwise_scheme::{QuantizedMatrix, ScaleStorage, Scheme};
 use roundwise_tensor_file::{Checkpoint, Dtype, TensorHeader};
 
+use crate::form::Form;
 use crate::{LayoutError, weight_of};
 
 /// How a file says that a layer is quantized.
@@ -39,8 +40,11 @@ pub struct StoredLayer {
     pub layer: String,
     /// How the codes are to be decoded.
     pub scheme: Scheme,
-    /// `[rows, cols]`; a tensor of another rank counts as one row.
+    /// `[rows, cols]`; a tensor of another rank counts as one row. Where the file does not say what
+    /// of a padded weight is padding, it counts as weight.
     pub shape: [usize; 2],
+    /// The same with padding.
+    pub stored_shape: [usize; 2],
     /// How the file says so.
     pub origin: Origin,
     /// Name of the scale tensor; without one the scale is 1.
@@ -56,14 +60,46 @@ impl StoredLayer {
     pub fn read(&self, file: &Checkpoint) -> Result<QuantizedMatrix, LayoutError> {
         let weight = weight_of(&self.layer);
         let codes = read_named(file, &weight)?.map(|(_, bytes)| bytes).unwrap_or_default();
-        let scales = match &self.scale {
-            Some(name) => read_named(file, name)?
-                .map(|(header, bytes)| widen_scales(header.dtype, &bytes))
-                .unwrap_or_default(),
-            None => vec![1.0],
+        let scale = match &self.scale {
+            Some(name) => read_named(file, name)?,
+            None => None,
         };
-        QuantizedMatrix::from_parts(self.scheme, self.shape, codes, scales)
-            .map_err(|source| LayoutError::Parts { layer: self.layer.clone(), source })
+        let parts = |source| LayoutError::Parts { layer: self.layer.clone(), source };
+        match self.scheme.scale_storage() {
+            ScaleStorage::F32(_) | ScaleStorage::Unscaled => {
+                let scales = match scale {
+                    Some((header, bytes)) => widen_scales(header.dtype, &bytes),
+                    None => vec![1.0],
+                };
+                let scales: Vec<u8> = scales.iter().flat_map(|scale| scale.to_le_bytes()).collect();
+                self.form().unpack(codes, &scales, 1.0).map_err(parts)
+            }
+            ScaleStorage::PowerOfTwo => {
+                let scales = scale.map(|(_, bytes)| bytes).unwrap_or_default();
+                self.form().unpack(codes, &scales, 1.0).map_err(parts)
+            }
+            ScaleStorage::TwoLevel => {
+                let scales = scale.map(|(_, bytes)| bytes).unwrap_or_default();
+                let tensor = read_named(file, &format!("{}.weight_scale_2", self.layer))?;
+                let tensor = tensor.and_then(|(_, bytes)| bytes.first_chunk().copied());
+                let tensor = f32::from_le_bytes(tensor.unwrap_or_default());
+                self.form().unpack(codes, &scales, tensor).map_err(parts)
+            }
+        }
+    }
+
+    /// The same layer cut to a shape that fills the same tensors: for who knows the weight's own.
+    ///
+    /// `None` when the stored codes cannot be those of such a weight.
+    #[must_use]
+    pub fn cut_to(&self, shape: [usize; 2]) -> Option<Self> {
+        Form::found(self.scheme, shape, self.stored_shape).ok()?;
+        Some(Self { shape, ..self.clone() })
+    }
+
+    fn form(&self) -> Form {
+        Form::found(self.scheme, self.shape, self.stored_shape)
+            .expect("a layer is found only in tensors that hold its shape")
     }
 }
 

@@ -7,13 +7,17 @@ use std::collections::BTreeMap;
 use common::{layer_tensors, open, quantize, write};
 use proptest::prelude::*;
 use roundwise_layout::{Layout, Marker, Origin, Products, QUANTIZATION_METADATA};
-use roundwise_scheme::{CATALOG, QuantizedMatrix, Scheme, Tiling};
+use roundwise_scheme::{CATALOG, GridKind, QuantizedMatrix, ScaleStorage, Scheme, Tiling};
 use roundwise_tensor_file::{Dtype, TensorSpec};
 use roundwise_testkit::weights::{gaussian, with_zero_rows};
 
 /// Names that contain parts of other names, and what JSON and splitting at dots may trip over.
 const NAMES: [&str; 9] =
     ["", "a", "a.b", "a.weight", "a.weight_scale", "blocks.0.q", "blocks.10.q", "é \"q\"", "x..y"];
+
+/// Schemes that the catalogue has no line for.
+const OTHER_SIZES: [&str; 5] =
+    ["fp8-block-3", "int8-block-5", "fp8-block-1", "int8-row-convrot-4", "int4-convrot-16"];
 
 const PREFIXES: [&str; 2] = ["", "model.diffusion_model."];
 
@@ -23,8 +27,10 @@ type Layers = BTreeMap<String, QuantizedMatrix>;
 fn any_scheme(layout: Layout) -> impl Strategy<Value = Scheme> {
     let named = CATALOG.iter().map(|entry| entry.scheme);
     let schemes: Vec<Scheme> = named
-        .chain(["fp8-block-3", "int8-block-5", "fp8-block-1"].map(|name| name.parse().unwrap()))
+        .chain(OTHER_SIZES.map(|name| name.parse().unwrap()))
         .filter(|&scheme| layout.admits(scheme).is_ok())
+        // Plain numbers have no marker to be found by.
+        .filter(|scheme| scheme.scale_storage() != ScaleStorage::Unscaled)
         .collect();
     prop::sample::select(schemes)
 }
@@ -32,11 +38,17 @@ fn any_scheme(layout: Layout) -> impl Strategy<Value = Scheme> {
 fn any_layer(layout: Layout) -> impl Strategy<Value = QuantizedMatrix> {
     (any_scheme(layout), 1usize..9, 1usize..20, any::<u64>()).prop_map(
         |(scheme, rows, cols, seed)| {
-            let [rows, cols] = match scheme.tiling {
-                Tiling::Tensor | Tiling::Row => [rows, cols],
-                Tiling::Block { rows: height, cols: width } => {
+            let [rows, cols] = match scheme.scale_storage() {
+                ScaleStorage::F32(Tiling::Block { rows: height, cols: width }) => {
                     [height * (1 + rows % 2), width * (1 + cols % 3)]
                 }
+                // Larger groups than the smaller ones asked for, which are not told apart else.
+                _ if scheme.rotation().is_some() => [rows, 64 * cols],
+                // Past the tiles of a swizzle now and then.
+                ScaleStorage::PowerOfTwo | ScaleStorage::TwoLevel => {
+                    [rows * (1 + 30 * (rows % 2)), cols * (1 + cols % 9)]
+                }
+                ScaleStorage::F32(_) | ScaleStorage::Unscaled => [rows, cols],
             };
             let matrix = match seed % 2 {
                 0 => gaussian(rows, cols, seed),
@@ -73,7 +85,9 @@ fn file_of(layout: Layout, prefix: &str, products: Products, layers: &Layers) ->
         tensors.extend(layer_tensors(layout, layer, matrix.clone(), products));
     }
     tensors.extend(layout.file_tensors(prefix, products));
-    let schemes = layers.iter().map(|(layer, matrix)| (layer.as_str(), matrix.scheme(), products));
+    let schemes = layers
+        .iter()
+        .map(|(layer, matrix)| (layer.as_str(), matrix.scheme(), matrix.shape(), products));
     write(layout.header_entry(schemes).into_iter().collect(), &tensors)
 }
 
@@ -140,7 +154,8 @@ proptest! {
             let marker = file.checkpoint.read(marker).unwrap();
             prop_assert_eq!(&serde_json::from_slice::<serde_json::Value>(&marker).unwrap(), value);
             let marker = Marker::from_json(&marker).unwrap();
-            prop_assert_eq!(Some(marker), Marker::of(layers[layer].scheme()));
+            let matrix = &layers[layer];
+            prop_assert_eq!(Some(marker), Marker::of(matrix.scheme(), matrix.shape()));
         }
     }
 }
@@ -161,6 +176,41 @@ fn what_a_layout_cannot_store_is_refused() {
          `comfy`"
     );
     let tiling = Tiling::Block { rows: 1, cols: 2 };
-    let unnamed = Scheme { tiling, ..CATALOG[0].scheme };
-    assert!(Layout::Comfy.admits(unnamed).is_err());
+    assert!(Layout::Comfy.admits(Scheme::scaled(GridKind::E4m3, tiling)).is_err());
+    assert!(Layout::Comfy.admits(Scheme::unscaled(GridKind::E4m3)).is_err());
+
+    let int4: Scheme = "int4-convrot".parse().unwrap();
+    assert!(Layout::Comfy.takes(int4, [3, 128]).is_ok());
+    assert_eq!(
+        Layout::Comfy.takes(int4, [3, 96]).unwrap_err().to_string(),
+        "columns are not a multiple of 64 (found 96); kernels of scheme `int4-convrot` take whole \
+         groups only"
+    );
+}
+
+/// Detection reads stored shapes; what keeps them is safe anywhere.
+#[test]
+fn packed_and_padded_weights_change_their_shape() {
+    let keeps = |name: &str, shape| Layout::Comfy.keeps_shape(name.parse().unwrap(), shape);
+    for name in ["fp8", "int8-row-convrot", "fp16", "fp8-block-3"] {
+        assert!(keeps(name, [20, 40]), "{name}");
+    }
+    assert_eq!(
+        [keeps("mxfp8", [32, 64]), keeps("mxfp8", [32, 65]), keeps("mxfp8", [33, 64])],
+        [true, false, false]
+    );
+    assert!(!keeps("nvfp4", [16, 64]) && !keeps("int4-convrot", [16, 64]));
+}
+
+/// Numbers of 16 bits are one tensor without a marker, which every program reads.
+#[test]
+fn plain_numbers_have_no_marker() {
+    let scheme: Scheme = "bf16".parse().unwrap();
+    let matrix = quantize(&gaussian(3, 5, 1), scheme);
+    let tensors = layer_tensors(Layout::Comfy, "a", matrix, Products::FullPrecision);
+    assert_eq!(tensors.len(), 1);
+    assert_eq!((tensors[0].0.dtype, tensors[0].1.len()), (Dtype::BF16, 30));
+    let entry = Layout::Comfy.header_entry([("a", scheme, [3, 5], Products::Any)].into_iter());
+    assert_eq!(entry, None);
+    assert!(open(&write(BTreeMap::new(), &tensors)).stored.layers.is_empty());
 }

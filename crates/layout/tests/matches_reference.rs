@@ -10,7 +10,7 @@ use roundwise_scheme::Scheme;
 use roundwise_tensor_file::{Dtype, TensorSpec};
 use roundwise_testkit::bytes::{assert_equal_bytes, hex, to_hex};
 use roundwise_testkit::cases::test_each;
-use roundwise_testkit::weights::{all_zero, contract_b};
+use roundwise_testkit::weights::{all_zero, contract_b, contract_c, contract_i};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -57,8 +57,9 @@ fn whole_file(name: &str) -> Vec<u8> {
     };
     match name {
         "file-comfy-fp8-metadata" => {
-            metadata
-                .extend(Layout::Comfy.header_entry([("blk.lin", fp8, Products::Any)].into_iter()));
+            metadata.extend(
+                Layout::Comfy.header_entry([("blk.lin", fp8, [2, 4], Products::Any)].into_iter()),
+            );
         }
         "file-legacy-fp8-marker-2" => {
             tensors.extend(Layout::ComfyLegacy.file_tensors("", Products::FullPrecision))
@@ -137,6 +138,52 @@ fn every_golden_layer() {
     assert_eq!(checked.len(), expected.len());
 }
 
+/// Rotated, packed and byte-scaled layers, part by part, and files that hold one of them.
+#[test]
+#[expect(clippy::print_stdout, reason = "shows that the vectors were found")]
+fn every_golden_packed_layer() {
+    let golden: Value = serde_json::from_str(VECTORS).unwrap();
+    let mut checked = BTreeMap::<String, usize>::new();
+    let layers = golden["packed"].as_array().unwrap().clone();
+    test_each(layers, |vector| {
+        let [rows, cols] = ["rows", "cols"].map(|key| vector[key].as_u64().unwrap() as usize);
+        let matrix = match vector["generator"].as_str().unwrap() {
+            "B" => contract_b(rows, cols),
+            "C" => contract_c(rows, cols),
+            "I" => contract_i(rows, cols),
+            "I/1e6" => contract_i(rows, cols).map(|_, _, value| value * 1e-6),
+            other => panic!("generator {other}"),
+        };
+        let name = vector["scheme"].as_str().unwrap();
+        let quantized = quantize(&matrix, name.parse().unwrap());
+        let tensors = layer_tensors(Layout::Comfy, "a", quantized.clone(), Products::Any);
+        for (part, expected) in vector["parts"].as_object().unwrap() {
+            let name = format!("a.{part}");
+            let (_, bytes) = tensors.iter().find(|(spec, _)| spec.name == name).unwrap();
+            match expected.as_str().unwrap() {
+                text if text.starts_with("sha256:") => {
+                    assert_eq!(format!("sha256:{}", to_hex(&Sha256::digest(bytes))), text);
+                }
+                text => assert_equal_bytes(bytes, &hex(text)),
+            }
+            *checked.entry(name.clone()).or_default() += 1;
+        }
+        let file = write(BTreeMap::new(), &tensors);
+        if let Some(expected) = vector["file"].as_object() {
+            assert_eq!(file.len() as u64, expected["bytes"].as_u64().unwrap());
+            assert_eq!(to_hex(&Sha256::digest(&file)), expected["sha256"].as_str().unwrap());
+            *checked.entry("file".to_owned()).or_default() += 1;
+        }
+        let opened = open(&file);
+        assert_eq!((&opened.stored.defects, &opened.stored.orphans), (&vec![], &vec![]));
+        if let Some(stored) = opened.stored.layers.get("a") {
+            assert_eq!(stored.read(&opened.checkpoint).unwrap(), quantized);
+        }
+    });
+    println!("golden packed layers, by part: {checked:?}");
+    assert!(checked.values().sum::<usize>() >= 33, "{checked:?}");
+}
+
 #[test]
 fn marker_texts_of_other_writers_come_back() {
     let cases = [
@@ -155,7 +202,7 @@ fn marker_texts_of_other_writers_come_back() {
         assert_eq!(Marker::from_json(text.as_bytes()).unwrap().to_json(), text);
     });
     let long = r#"{"format": "mxfp8", "group_size": 32, "orig_dtype": "torch.bfloat16", "orig_shape": [20, 40]}"#;
-    let short = r#"{"format": "mxfp8", "group_size": 32}"#;
+    let short = r#"{"format": "mxfp8", "group_size": 32, "orig_shape": [20, 40]}"#;
     assert_eq!(Marker::from_json(long.as_bytes()).unwrap().to_json(), short);
     let nested = r#"{"format": "int8_tensorwise", "params": {"convrot": true, "per_row": false}, "per_row": true}"#;
     let flat = r#"{"format": "int8_tensorwise", "convrot": true, "per_row": true}"#;
@@ -190,7 +237,7 @@ fn header_entry_of_several_layers() {
         [("b.1", "int8-row", Products::Any), ("a \"q\"", "fp8-block-64", Products::FullPrecision)];
     let layers = layers
         .into_iter()
-        .map(|(layer, scheme, products)| (layer, scheme.parse().unwrap(), products));
+        .map(|(layer, scheme, products)| (layer, scheme.parse().unwrap(), [2, 2], products));
     let (key, value) = Layout::Comfy.header_entry(layers).unwrap();
     assert_eq!(key, "_quantization_metadata");
     assert_eq!(

@@ -86,13 +86,42 @@ fn markers_that_no_scheme_answers_to() {
     let block =
         |size: &str| format!(r#"{{"format": "float8_e4m3fn_blockwise", "group_size": {size}}}"#);
     let cases = [
-        (fp8(), r#"{"format": "mxfp8"}"#.to_owned(), "format `mxfp8` is not known"),
+        (fp8(), r#"{"format": "awq_w4a16"}"#.to_owned(), "format `awq_w4a16` is not known"),
         (
-            ones("a.weight", "U8", &[2, 2]),
-            r#"{"format": "nvfp4"}"#.to_owned(),
-            "format `nvfp4` is not known",
+            fp8(),
+            r#"{"format": "mxfp8"}"#.to_owned(),
+            "holds [2, 4] codes, no [2, 4] filled up to multiples of 32",
         ),
-        (int8(), rotated.to_owned(), "its codes are of a rotated weight, which is not read yet"),
+        (
+            ones("a.weight", "U8", &[2, 8]),
+            r#"{"format": "nvfp4", "orig_shape": [2, 17]}"#.to_owned(),
+            "holds [2, 16] codes, no [2, 17] filled up to multiples of 16",
+        ),
+        (
+            ones("a.weight", "U8", &[2, 8]),
+            r#"{"format": "nvfp4", "orig_shape": [18446744073709551615]}"#.to_owned(),
+            "`orig_shape` is [18446744073709551615], no matrix",
+        ),
+        (
+            ones("a.weight", "U8", &[2, 8]),
+            r#"{"format": "nvfp4"}"#.to_owned(),
+            "`a.weight_scale` is F32 [], format `nvfp4` needs F8_E4M3 [128, 4]",
+        ),
+        (
+            codes("a.weight", "I8", &[2, 6], [1, 2]),
+            rotated.to_owned(),
+            "`convrot_groupsize` is 4; a power of 4 that divides 6 columns is needed",
+        ),
+        (
+            codes("a.weight", "I8", &[2, 6], [1, 2]),
+            r#"{"format": "convrot_w4a4", "convrot_groupsize": 8}"#.to_owned(),
+            "`convrot_groupsize` is 8; a power of 4 that divides 12 columns is needed",
+        ),
+        (
+            ones("a.weight", "U8", &[2, 4]),
+            r#"{"format": "convrot_w4a4", "convrot_groupsize": 4}"#.to_owned(),
+            "`a.weight` is U8 [2, 4], format `convrot_w4a4` needs I8 [2, 4]",
+        ),
         (fp8(), block("0"), "`group_size` is 0"),
         (
             fp8(),

@@ -123,6 +123,7 @@ fn options(rank: &str, budget: &str, how: &str) -> Result<Options> {
             options.solver = Solver::Feedback(Feedback {
                 lambda: next(standard.lambda)?,
                 block: next(standard.block as f64)? as usize,
+                ..Feedback::default()
             });
         }
         "anneal" => {

@@ -7,7 +7,7 @@ use crate::feedback::feedback_within;
 use crate::greedy::greedy;
 use crate::solve::State;
 use crate::stochastic::stochastic;
-use crate::{Anneal, Feedback, Limit, Options, RoundingError, Solver, Watch};
+use crate::{Anneal, Effort, Feedback, Limit, Objective, Options, RoundingError, Solver, Watch};
 
 /// What a solver did to the codes of a state.
 pub(crate) struct Attempt {
@@ -40,7 +40,16 @@ impl Attempt {
                 (1, None)
             }
             Solver::Feedback(feedback) => {
-                let feedback = Feedback { lambda: own(limit, feedback.lambda), ..feedback };
+                let lambda = match options.objective {
+                    // Damping is in the penalties already.
+                    Objective::Activations { .. } => limit.lambda(),
+                    Objective::None
+                    | Objective::Weight
+                    | Objective::Principal(_)
+                    | Objective::PrincipalInput(_)
+                    | Objective::Sampled { .. } => own(limit, feedback.lambda),
+                };
+                let feedback = Feedback { lambda, ..feedback };
                 let (passes, lambda) =
                     feedback_within::<G>(state, feedback, largest_energy, watch)?;
                 (passes, Some(lambda))
@@ -67,6 +76,14 @@ impl Attempt {
 fn chosen<G: Grid>(options: &Options, state: &State<'_>) -> Solver {
     const FEW: f64 = 0.003;
     let Solver::Best = options.solver else { return options.solver };
+    if let Objective::Activations { .. } = options.objective {
+        let polish = match options.effort {
+            Effort::Fast => 0,
+            Effort::Normal => 1,
+            Effort::High => 8,
+        };
+        return Solver::Feedback(Feedback { polish, ..Feedback::default() });
+    }
     let lines = state.cells.order.len();
     let cells = (lines * state.cells.rows) as f64;
     let numbers = (state.projected.rows() * state.projected.cols()) as f64;

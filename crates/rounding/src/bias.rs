@@ -1,5 +1,7 @@
 use roundwise_compute::Gaussian;
-use roundwise_scheme::{QuantizedMatrix, Weight};
+use roundwise_scheme::QuantizedMatrix;
+
+use crate::Linear;
 
 /// What the bias of a layer is corrected by after its weight was rounded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -7,6 +9,8 @@ pub enum BiasCorrection {
     /// Nothing.
     #[default]
     None,
+    /// The mean error of the outputs for real inputs: `b' = b + (W − Ŵ)μ`, μ their mean.
+    Inputs,
     /// The mean error of the outputs for random normal inputs, as published; for comparison.
     ///
     /// The inputs have mean 0, so this is noise of the sample alone: on average it makes a layer
@@ -30,41 +34,44 @@ pub enum BiasSign {
 
 impl BiasCorrection {
     /// The names of [`named`](Self::named).
-    pub const NAMES: [&str; 3] = ["none", "synthetic-plus", "synthetic-minus"];
+    pub const NAMES: [&str; 4] = ["none", "inputs", "synthetic-plus", "synthetic-minus"];
 
     /// A correction by its name, with so many rows.
     #[must_use]
     pub fn named(name: &str, rows: usize) -> Option<Self> {
         match name {
             "none" => Some(Self::None),
+            "inputs" => Some(Self::Inputs),
             "synthetic-plus" => Some(Self::Synthetic { rows, sign: BiasSign::Plus }),
             "synthetic-minus" => Some(Self::Synthetic { rows, sign: BiasSign::Minus }),
             _ => None,
         }
     }
 
-    /// What is added to the bias `[m]` of a layer with this weight `[m, n]`; `None` for no change.
+    /// What is added to the bias `[m]` of a layer; `None` for no change.
     ///
-    /// `±(W − Ŵ) x̄`, x̄ `[n]` the mean of the random rows: distributed as the mean of `X (W − Ŵ)ᵀ`,
-    /// from one pass over the weight. Sums in `f64`.
+    /// `±(W − Ŵ) x̄`, x̄ `[n]` the mean of the inputs, real or random. That of random rows is
+    /// distributed as the mean of `X (W − Ŵ)ᵀ`, from one pass over the weight. Sums in `f64`.
     ///
     /// # Panics
-    /// When both matrices differ in shape.
+    /// When weight, codes and inputs differ in shape.
     #[must_use]
-    pub fn of(
-        self,
-        weight: &Weight<'_>,
-        quantized: &QuantizedMatrix,
-        seed: u64,
-    ) -> Option<Vec<f32>> {
-        let Self::Synthetic { rows, sign } = self else { return None };
+    pub fn of(self, layer: Linear<'_>, quantized: &QuantizedMatrix, seed: u64) -> Option<Vec<f32>> {
+        let weight = layer.weight;
         let cols = weight.cols();
         assert_eq!(quantized.shape(), [weight.rows(), cols], "shapes of a weight and its codes");
-        let factor = match sign {
-            BiasSign::Plus => 1.0,
-            BiasSign::Minus => -1.0,
+        let (inputs, factor) = match self {
+            Self::None => return None,
+            Self::Inputs => {
+                let mean = layer.inputs?.mean();
+                assert_eq!(mean.len(), cols, "inputs of a layer");
+                (mean.iter().map(|mean| f64::from(*mean)).collect(), 1.0)
+            }
+            Self::Synthetic { rows, sign: BiasSign::Plus } => (mean_inputs(rows, cols, seed), 1.0),
+            Self::Synthetic { rows, sign: BiasSign::Minus } => {
+                (mean_inputs(rows, cols, seed), -1.0)
+            }
         };
-        let inputs = mean_inputs(rows, cols, seed);
         let (mut original, mut decoded) = (vec![0.0; cols], vec![0.0; cols]);
         let correction = (0..weight.rows()).map(|row| {
             weight.widen_row(row, &mut original);

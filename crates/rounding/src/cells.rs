@@ -32,8 +32,8 @@ impl Cells {
         let [rows, cols] = layer.nearest.shape();
         let weights = turned(rows, &order, |row, cols, piece| layer.widen(row, cols, piece));
         let values =
-            layer.scheme.grid.visit(NearestValues { nearest: &layer.nearest, order: &order });
-        let [_, tile_cols] = layer.scheme.tiling.tile_shape(rows, cols);
+            layer.scheme.grid().visit(NearestValues { nearest: &layer.nearest, order: &order });
+        let [_, tile_cols] = layer.scheme.tiling().tile_shape(rows, cols);
         Self { rows, order, weights, values, scales: layer.row_scales(), tile_cols }
     }
 
@@ -55,6 +55,12 @@ impl Cells {
     /// `Eᵀ`, `[n, m]`.
     pub(crate) fn all_errors(&self) -> Matrix {
         self.errors(0..self.order.len())
+    }
+
+    /// Rows of `Wᵀ`, `[b, m]`.
+    pub(crate) fn weights_of(&self, lines: Range<usize>) -> Matrix {
+        let cells = &self.weights[lines.start * self.rows..lines.end * self.rows];
+        Matrix::new(lines.len(), self.rows, cells.to_vec()).expect("b · m weights")
     }
 
     /// Rows of `Eᵀ`, `[b, m]`.
@@ -81,9 +87,8 @@ impl Cells {
         for (line, &col) in self.order.iter().enumerate() {
             place[col] = line;
         }
-        let codes = layer.scheme.grid.visit(Encode { cells: self, place: &place });
-        let shape = layer.nearest.shape();
-        QuantizedMatrix::from_parts(layer.scheme, shape, codes, layer.nearest.scales().to_vec())
+        let codes = layer.scheme.grid().visit(Encode { cells: self, place: &place });
+        layer.nearest.with_codes(codes)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use roundwise_compute::{Device, Gaussian};
+use roundwise_compute::{Device, Gaussian, Matrix};
 use roundwise_grid::{Code, E4m3, Grid, GridVisitor, Int8};
 use roundwise_scheme::{ScaleRule, Weight, WeightKind};
 use roundwise_testkit::weights;
@@ -14,7 +14,7 @@ use crate::kernel::{self, Line};
 use crate::layer::Layer;
 use crate::projection::Projection;
 use crate::solve::State;
-use crate::{Effort, Greedy, Limit, Objective, Rank};
+use crate::{Effort, Greedy, Inputs, Limit, Objective, Rank, SecondMoment};
 
 const ROWS: usize = 12;
 const COLS: usize = 10;
@@ -26,10 +26,29 @@ fn on_state(objective: Objective, scheme: &str, work: impl FnOnce(&mut State<'_>
     let weight = Weight::new(ROWS, COLS, WeightKind::F32, &bytes).unwrap();
     let layer = Layer::new(&weight, scheme.parse().unwrap(), ScaleRule::Absmax).unwrap();
     let engine = Device::Cpu.resolve().unwrap();
-    let projection = Projection::of(objective, &layer, Effort::Normal, &engine, 5).unwrap();
+    let projection =
+        Projection::of(objective, &layer, Some(&inputs(objective)), Effort::Normal, &engine, 5)
+            .unwrap();
     let cells = Cells::new(&layer, projection.order.clone());
     let found = projection.project(&cells, &engine);
     work(&mut State::new(&engine, &projection, cells, layer.unit, found));
+}
+
+/// A full second moment, or one of low rank, by the damping; the first is what R alone describes.
+fn inputs(objective: Objective) -> Inputs {
+    let factor = Gaussian::new(9).matrix(COLS, 4);
+    let residual: Vec<f32> = (0..COLS).map(|col| 0.1 + 0.02 * col as f32).collect();
+    let second_moment = match objective {
+        Objective::Activations { damping: Some(_) } => {
+            SecondMoment::Full(Matrix::from_fn(COLS, COLS, |i, j| {
+                let product: f32 =
+                    factor.row(i).iter().zip(factor.row(j)).map(|(a, b)| a * b).sum();
+                product + if i == j { residual[i] } else { 0.0 }
+            }))
+        }
+        _ => SecondMoment::LowRank { factor, residual },
+    };
+    Inputs::new(vec![0.0; COLS], second_moment, 1000).unwrap()
 }
 
 fn objectives() -> [Objective; 3] {
@@ -42,7 +61,8 @@ fn objectives() -> [Objective; 3] {
 
 #[test]
 fn the_slope_is_that_of_the_objective() {
-    for objective in objectives() {
+    let of_inputs = [None, Some(0.3)].map(|damping| Objective::Activations { damping });
+    for objective in objectives().into_iter().chain(of_inputs) {
         for limit in [Limit::None, Limit::Lambda(0.7)] {
             for batch in [None, Some(1), Some(2)] {
                 on_state(objective, "int8-row", |state| {
@@ -170,7 +190,7 @@ impl GridVisitor for Kernels {
         }
 
         let (mut values, mut push) = (nearest.clone(), pushes.clone());
-        kernel::shift::<G>(line([&mut values, &mut push], given, [0.0, 0.0, 1.0]), 3.0);
+        kernel::shift::<G>(line([&mut values, &mut push], given, [0.0, 0.0, 1.0]), 1.0, 3.0);
         for cell in 0..LENGTH {
             let target = weights[cell] / scales[cell];
             let reach = 3.0 * G::step(target);

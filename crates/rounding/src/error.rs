@@ -25,6 +25,20 @@ pub enum RoundingError {
     /// An option of a descent lies outside its range.
     #[error(transparent)]
     Optim(#[from] OptimError),
+    /// Statistics of inputs that contradict themselves.
+    #[error("statistics of inputs: {problem}")]
+    Inputs {
+        /// What is wrong, in words.
+        problem: &'static str,
+    },
+    /// Statistics of inputs that are missing, or of another layer.
+    #[error("objective activations needs statistics of {expected} inputs, found {found}")]
+    InputColumns {
+        /// Inputs that are described; 0 without statistics.
+        found: usize,
+        /// Columns of the weight.
+        expected: usize,
+    },
     /// A solver that has nothing to work towards.
     #[error("solver {solver} cannot work towards objective {objective}")]
     Objective {

@@ -2,16 +2,20 @@ use roundwise_compute::{Matrix, solve_positive_definite};
 use roundwise_grid::Grid;
 
 use crate::kernel;
+use crate::polish::polish;
 use crate::solve::{State, blocks};
 use crate::{Feedback, RoundingError, Watch};
 
 /// A shift reaches so many steps of its cell at most.
 const REACH_STEPS: f32 = 3.0;
 
+/// The first λ above 0 that a budget asks for where damping alone did not keep it.
+const LEAST_LAMBDA: f64 = 1e-3;
+
 /// One pass of column error feedback, and more with a larger λ while the budget does not allow it.
 ///
 /// A larger λ pays less weight error; past 10, in units of the projection, nothing is left to pay
-/// for. Returns the passes and the last λ.
+/// for. Then the polish. Returns the passes of both and the last λ.
 ///
 /// # Errors
 /// [`RoundingError::Stopped`], and as [`feedback`].
@@ -32,39 +36,92 @@ pub(crate) fn feedback_within<G: Grid>(
             return Err(RoundingError::Stopped);
         }
         if worth.weight_error <= largest_energy || options.lambda > largest_lambda {
-            return Ok((pass, options.lambda));
+            let sweeps = polish::<G>(state, options.polish, options.lambda, largest_energy, watch)?;
+            return Ok((pass + sweeps, options.lambda));
         }
-        options.lambda *= 4.0;
+        options.lambda = (4.0 * options.lambda).max(LEAST_LAMBDA);
+    }
+}
+
+/// One pass over the lines.
+///
+/// # Errors
+/// As [`in_blocks`].
+fn feedback<G: Grid>(state: &mut State<'_>, options: &Feedback) -> Result<(), RoundingError> {
+    state.projected = state.projected.clone().scale(0.0);
+    match state.projection.is_triangular {
+        true => {
+            in_turn::<G>(state, options);
+            Ok(())
+        }
+        false => in_blocks::<G>(state, options),
+    }
+}
+
+/// One pass of column error feedback by a triangular R: line l alone can still change its own row
+/// of K, so it is shifted by `−K_l r_ll / (r_ll² + λ)`, which cancels what the lines before it left
+/// there. GPTQ, without the inverse.
+fn in_turn<G: Grid>(state: &mut State<'_>, options: &Feedback) {
+    /// Lines between two updates of K as a whole.
+    const BLOCK: usize = 128;
+    for lines in blocks(state.cells.order.len(), BLOCK) {
+        let right = state.projection.right.row_block(lines.clone());
+        let own = right.column_block(lines.clone()).download();
+        // What line i leaves in row j of K is its error times R[i, j].
+        let coupling = own.transposed();
+        let push = state.projected.row_block(lines.clone());
+        let mut energies = Vec::new();
+        let errors = push.changed(|push| {
+            energies = state.on_lines_in_turn(
+                lines.clone(),
+                push,
+                options.lambda,
+                &coupling,
+                |index, line| {
+                    let diagonal = own.at(index, index);
+                    let factor = -diagonal / (diagonal * diagonal + line.lambda);
+                    kernel::shift::<G>(line, factor, REACH_STEPS)
+                },
+            );
+        });
+        state.line_energies[lines.clone()].copy_from_slice(&energies);
+        state.absorb(lines, errors);
     }
 }
 
 /// One pass of column error feedback: every block of lines is shifted, before it is rounded, so
 /// that the lines after it can best cancel what is left.
 ///
-/// With `B = (λI + Σ r_l r_lᵀ)⁻¹` over the lines from the block J on, the shift is `−R_J B K Lᵀ`, K
-/// the projected error of the lines before it. That is the published `X = −P A V_Jᵀ(λI + V_J A
-/// V_Jᵀ)⁻¹` with the block itself moved into the inverse, and B follows from block to block by a
-/// b×b solution: `B ← B + B R_Jᵀ (I − R_J B R_Jᵀ)⁻¹ R_J B`. About 4mnk operations.
+/// Rows of R are divided by the root of their penalty, `R̃ = Λ^-½R`. With `B = (I + Σ r̃_l r̃_lᵀ)⁻¹`
+/// over the lines from the block J on, the shift is `−Λ^-½ R̃_J B K Lᵀ`, K the projected error of the
+/// lines before it. For equal penalties λ that is the published `X = −P A V_Jᵀ(λI + V_J A V_Jᵀ)⁻¹`
+/// with the block itself moved into the inverse, and B follows from block to block by a b×b solution:
+/// `B ← B + B R̃_Jᵀ (I − R̃_J B R̃_Jᵀ)⁻¹ R̃_J B`. About 4mnk operations.
 ///
 /// # Errors
 /// When the first k×k matrix cannot be inverted.
-fn feedback<G: Grid>(state: &mut State<'_>, options: &Feedback) -> Result<(), RoundingError> {
-    let right = &state.projection.right;
-    let rank = right.cols();
-    let mut gram = right.transposed_multiply(right).download();
-    (0..rank).for_each(|i| gram.row_mut(i)[i] += options.lambda as f32);
+fn in_blocks<G: Grid>(state: &mut State<'_>, options: &Feedback) -> Result<(), RoundingError> {
+    let projection = state.projection;
+    let factors: Vec<f32> = (0..state.cells.order.len())
+        .map(|line| (projection.damped_penalty(line) + options.lambda).sqrt().recip() as f32)
+        .collect();
+    let scaled = projection.right.clone().changed(|right| scale_rows(right, &factors));
+    let rank = scaled.cols();
+    let mut gram = scaled.transposed_multiply(&scaled).download();
+    (0..rank).for_each(|i| gram.row_mut(i)[i] += 1.0);
     let inverse = solve_positive_definite(&gram, &Matrix::identity(rank))?;
     let mut inverse = state.engine.upload(inverse);
 
-    state.projected = state.projected.clone().scale(0.0);
     for lines in blocks(state.cells.order.len(), options.block) {
-        let right = state.projection.right.row_block(lines.clone());
+        let right = scaled.row_block(lines.clone());
         let turned = right.multiply(&inverse);
-        let push = state.projection.spread(&turned.multiply(&state.projected).scale(-1.0));
+        let shift = turned.multiply(&state.projected).scale(-1.0);
+        let shift = shift.changed(|shift| scale_rows(shift, &factors[lines.clone()]));
+        let push = projection.spread(&shift);
         let mut energies = Vec::new();
         let errors = push.changed(|push| {
             energies = state.on_lines(lines.clone(), push, [0.0, 1.0], |line| {
-                kernel::shift::<G>(line, REACH_STEPS)
+                kernel::shift::<G>(line, 1.0, REACH_STEPS)
             });
         });
         state.line_energies[lines.clone()].copy_from_slice(&energies);
@@ -79,4 +136,12 @@ fn feedback<G: Grid>(state: &mut State<'_>, options: &Feedback) -> Result<(), Ro
         }
     }
     Ok(())
+}
+
+/// Every row of a matrix with so many rows, times its factor.
+fn scale_rows(values: &mut [f32], factors: &[f32]) {
+    let cols = values.len() / factors.len().max(1);
+    for (row, factor) in values.chunks_mut(cols.max(1)).zip(factors) {
+        row.iter_mut().for_each(|value| *value *= factor);
+    }
 }

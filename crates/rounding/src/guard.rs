@@ -1,17 +1,28 @@
 use crate::layer::Layer;
-use crate::projection::Projected;
+use crate::projection::{Projected, Projection};
 use crate::worth::Worth;
 use crate::{Limit, Score};
 
 /// The score of codes as they are stored, in squared units of the model.
-pub(crate) fn score(found: &Projected, layer: &Layer<'_>, limit: Limit) -> Score {
-    let worth = Worth::of(found);
-    let unit = layer.unit * layer.unit;
+pub(crate) fn score(
+    found: &Projected,
+    projection: &Projection,
+    layer: &Layer<'_>,
+    limit: Limit,
+) -> Score {
+    let worth = Worth::of(found, projection);
+    let weight_unit = layer.unit * layer.unit;
+    let unit = projection.unit * weight_unit;
+    // Without L both are the same.
+    let input_projected = match projection.left {
+        Some(_) => found.input_energy,
+        None => worth.projected,
+    };
     Score {
         objective: worth.objective(limit) * unit,
         projected: worth.projected * unit,
-        input_projected: found.input_energy * unit,
-        weight_error: worth.weight_error * unit,
+        input_projected: input_projected * unit,
+        weight_error: worth.weight_error * weight_unit,
     }
 }
 

@@ -2,7 +2,7 @@ use std::cell::Cell;
 
 use pulp::Arch;
 use rayon::prelude::*;
-use roundwise_compute::{DeviceMatrix, Matrix};
+use roundwise_compute::{DeviceMatrix, Matrix, elementwise};
 use roundwise_optim::{Descent, Objective, Outcome, StopReason, descend};
 
 use crate::solve::State;
@@ -29,18 +29,28 @@ impl<'a, 's> Iterate<'a, 's> {
         Self { state, latest, cast, limit, largest_energy }
     }
 
-    /// `J = ‖LᵀER‖² + λ‖E‖²` at the values in the cells, and `R K Lᵀ + λE` `[n, m]`, half its
-    /// gradient by Ŵ. `batch` columns of R are multiplied at once.
+    /// `J = ‖LᵀER‖² + Σ (penalty_l + λ)‖e_l‖²` at the values in the cells, and half its gradient
+    /// by Ŵ, `R K Lᵀ + (penalty_l + λ)E` `[n, m]`. `batch` columns of R are multiplied at once.
     pub(crate) fn slope(&self, batch: Option<usize>) -> (f64, DeviceMatrix) {
         let errors = self.state.engine.upload(self.state.cells.all_errors());
-        let (objective, push) = self.state.projection.pull(&errors, batch);
-        match self.limit.lambda() {
-            0.0 => (objective, push),
-            lambda => {
-                let objective = objective + lambda * errors.squared_norm();
-                (objective, push.add_scaled(lambda as f32, &errors))
-            }
+        let projection = self.state.projection;
+        let (objective, push) = projection.pull(&errors, batch);
+        let lambda = self.limit.lambda();
+        let penalties = projection.penalties.iter().map(|penalty| penalty + lambda);
+        let penalties: Vec<f64> = penalties.collect();
+        if penalties.iter().all(|penalty| *penalty == 0.0) {
+            return (objective, push);
         }
+        let mut energies = vec![0.0; penalties.len()];
+        let rows = self.state.cells.rows;
+        let penalised = errors.changed(|errors| {
+            let lines = errors.par_chunks_mut(rows).zip(&mut energies).zip(&penalties);
+            lines.for_each(|((errors, energy), penalty)| {
+                *energy = penalty * elementwise::squared_norm(errors);
+                errors.iter_mut().for_each(|error| *error *= *penalty as f32);
+            });
+        });
+        (objective + energies.iter().sum::<f64>(), push.add_scaled(1.0, &penalised))
     }
 
     /// The declared objective at `cast(line, cells of the variable, values)`; infinite past the

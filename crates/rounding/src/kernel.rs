@@ -84,28 +84,34 @@ fn descend_one<G: Grid>(
     after
 }
 
-/// Shifts every weight before rounding it: `value ← round((weight + shift) / scale)`.
-///
-/// The shift is held within `reach` steps of the cell, or coarse cells would push more error into
-/// fine ones than these can take. `push` is the shift on entry and E on return; returns `‖E‖²`.
-pub(crate) fn shift<G: Grid>(line: Line<'_>, reach: f32) -> f64 {
-    Arch::new().dispatch(Shift::<G>(line, reach, std::marker::PhantomData))
+/// `a[i] ← a[i] + factor · b[i]`, on one thread.
+pub(crate) fn add_scaled(a: &mut [f32], factor: f32, b: &[f32]) {
+    let cells = a.iter_mut().zip(b);
+    Arch::new().dispatch(|| cells.for_each(|(a, b)| *a += factor * b));
 }
 
-struct Shift<'a, G>(Line<'a>, f32, std::marker::PhantomData<G>);
+/// Shifts every weight before rounding it: `value ← round((weight + shift) / scale)`.
+///
+/// The shift is `factor · push`, held within `reach` steps of the cell, or coarse cells would push more error into
+/// fine ones than these can take. `push` is E on return; returns `‖E‖²`.
+pub(crate) fn shift<G: Grid>(line: Line<'_>, factor: f32, reach: f32) -> f64 {
+    Arch::new().dispatch(Shift::<G>(line, [factor, reach], std::marker::PhantomData))
+}
+
+struct Shift<'a, G>(Line<'a>, [f32; 2], std::marker::PhantomData<G>);
 
 impl<G: Grid> WithSimd for Shift<'_, G> {
     type Output = f64;
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _simd: S) -> f64 {
-        let Self(line, reach, _) = self;
+        let Self(line, [factor, reach], _) = self;
         let mut sums = [0.0f64; LANES];
         let cells = line.values.iter_mut().zip(line.weights).zip(line.scales).zip(line.push);
         for (index, (((value, &weight), &scale), push)) in cells.enumerate() {
             let target = weight / scale;
             let step = G::step(target) * reach;
-            *value = G::round(target + (*push / scale).max(-step).min(step));
+            *value = G::round(target + (factor * *push / scale).max(-step).min(step));
             let error = *value * scale - weight;
             *push = error;
             sums[index % LANES] += f64::from(error) * f64::from(error);

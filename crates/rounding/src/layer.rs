@@ -12,8 +12,8 @@ pub(crate) struct Layer<'a> {
     pub(crate) scheme: Scheme,
     /// Model units per unit of this layer.
     pub(crate) unit: f64,
-    /// `[m, n]`, units of the model.
-    weight: &'a Weight<'a>,
+    /// `[m, n]`, units of the model; rotated where the scheme rotates.
+    weight: Weight<'a>,
     /// Nearest codes with the same scales.
     pub(crate) nearest: QuantizedMatrix,
 }
@@ -28,7 +28,8 @@ impl<'a> Layer<'a> {
         scheme: Scheme,
         rule: ScaleRule,
     ) -> Result<Self, SchemeError> {
-        let nearest = QuantizedMatrix::nearest(weight, scheme, rule)?;
+        let weight = weight.seen_by(scheme);
+        let nearest = QuantizedMatrix::nearest(&weight, scheme, rule)?;
         let rows = (0..weight.rows()).into_par_iter();
         let absmax = rows.map_init(
             || vec![0.0; weight.cols()],
@@ -61,10 +62,12 @@ impl<'a> Layer<'a> {
     /// Scales in units of the layer, one per row, for each tile across.
     pub(crate) fn row_scales(&self) -> Vec<Vec<f32>> {
         let [rows, cols] = self.nearest.shape();
-        let tiling = self.scheme.tiling;
+        let tiling = self.scheme.tiling();
         let [_, across] = tiling.tiles(rows, cols);
         let scale = |row, tile| self.nearest.scales()[tiling.first_tile(row, [rows, cols]) + tile];
-        let in_unit = |scale: f32| (f64::from(scale) / self.unit) as f32;
+        // The scale of a tile of zeros may be far above the others; infinite it would be 0 · ∞.
+        let largest = f64::from(f32::MAX);
+        let in_unit = |scale: f32| (f64::from(scale) / self.unit).min(largest) as f32;
         (0..across).map(|tile| (0..rows).map(|row| in_unit(scale(row, tile))).collect()).collect()
     }
 }

@@ -50,6 +50,12 @@ pub const METHODS: &[Method] = &[
         bias_rows: 3072,
     },
     Method {
+        name: "activations",
+        summary: "least error of outputs for real inputs, as statistics describe them",
+        defaults: || fixed(Objective::Activations { damping: None }, Solver::Best),
+        bias_rows: 3072,
+    },
+    Method {
         name: "adaround",
         summary: "a soft choice between two neighbouring codes, learned on random inputs",
         defaults: || {
@@ -165,8 +171,12 @@ pub struct MethodOptions {
     /// Rows that AdaRound multiplies at once, from 1 on: less memory, the same result up to the
     /// last bits. Default all.
     pub calibration_batch: Option<usize>,
-    /// Change of the bias by the mean output error for random inputs: `none`, `synthetic-plus` (the
-    /// sign that keeps mean outputs) or `synthetic-minus` (as published). Default `none`.
+    /// What is added to the second moment of real inputs, as a share of the mean of its diagonal,
+    /// from 0 on. Default 0.01; 0.05 with fewer than ten samples per column.
+    pub damping: Option<f64>,
+    /// Change of the bias by the mean output error: `none`, for real inputs `inputs`, for random ones
+    /// `synthetic-plus` (the sign that keeps mean outputs) or `synthetic-minus` (as published).
+    /// Default `none`.
     pub bias_correction: Option<String>,
 }
 

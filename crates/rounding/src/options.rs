@@ -39,6 +39,13 @@ pub enum Objective {
         /// Columns of X, at least 1.
         samples: usize,
     },
+    /// `tr(EHEᵀ)`, H the second moment of the layer's real [`Inputs`](crate::Inputs): the mean
+    /// squared error of its outputs.
+    Activations {
+        /// What solvers add to the diagonal of H, as a share of its mean, from 0 on; scores go
+        /// without it. `None` for 0.01, and 0.05 where there are fewer than ten samples per column.
+        damping: Option<f64>,
+    },
 }
 
 impl Default for Objective {
@@ -57,6 +64,7 @@ impl Objective {
             Self::Principal(_) => "principal",
             Self::PrincipalInput(_) => "principal-input",
             Self::Sampled { .. } => "sampled",
+            Self::Activations { .. } => "activations",
         }
     }
 }
@@ -102,7 +110,10 @@ impl Rank {
     pub(crate) fn in_objective(objective: &mut Objective) -> Option<&mut Self> {
         match objective {
             Objective::Principal(rank) | Objective::PrincipalInput(rank) => Some(rank),
-            Objective::None | Objective::Weight | Objective::Sampled { .. } => None,
+            Objective::None
+            | Objective::Weight
+            | Objective::Sampled { .. }
+            | Objective::Activations { .. } => None,
         }
     }
 }
@@ -201,6 +212,8 @@ impl Options {
                 (rank + self.effort.oversampling(rank)).min(rows.min(cols))
             }
             Objective::Sampled { samples } => samples,
+            // A full H and its factor.
+            Objective::Activations { .. } => cols,
         };
         /// Bases, their products and their factors.
         const PARTS: u64 = 6;
@@ -227,9 +240,22 @@ impl Options {
         if let Objective::Sampled { samples } = self.objective {
             positive("samples", samples as f64)?;
         }
+        if let Objective::Activations { damping: Some(damping) } = self.objective
+            && !(damping >= 0.0 && damping.is_finite())
+        {
+            let expected = "it has to be 0 or more";
+            return Err(RoundingError::Option { option: "damping", found: damping, expected });
+        }
         if !self.solver.serves(self.objective) {
             let (solver, objective) = (self.solver.name(), self.objective.name());
             return Err(RoundingError::Objective { solver, objective });
+        }
+        if let (Solver::Feedback(feedback), Objective::Principal(_)) = (self.solver, self.objective)
+            && feedback.polish > 0
+        {
+            let (option, found) = ("polish", feedback.polish as f64);
+            let expected = "it has to be 0 for objective `principal`";
+            return Err(RoundingError::Option { option, found, expected });
         }
         self.solver.check()
     }

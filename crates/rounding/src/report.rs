@@ -24,6 +24,12 @@ pub struct RoundingReport {
     pub nearest: Score,
     /// `‖W‖²`, squared model units.
     pub weight_energy: f64,
+    /// `tr(EHEᵀ) / tr(WHWᵀ)`, the mean squared error of the layer's outputs over their mean square, of
+    /// the stored codes and of nearest ones; `None` without statistics of its inputs.
+    pub output_errors: Option<[f64; 2]>,
+    /// Share of the mean of H's diagonal that solvers added to it; raised where H is not positive
+    /// definite otherwise.
+    pub damping: f64,
     /// Share of the codes that are not the nearest ones, 0 to 1.
     pub changed: f64,
     /// Columns of R: the rank, or the samples.

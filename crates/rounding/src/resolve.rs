@@ -49,9 +49,15 @@ impl Resolution {
             // A method's own solver keeps the method's settings.
             && solver.name() != self.options.solver.name()
         {
+            if !solver.serves(self.options.objective) {
+                let name = solver.name();
+                let why = format!("its objective is nothing that solver `{name}` can work towards");
+                self.complaints.applies("solver", Some(why));
+            }
             self.options.solver = solver;
             if let Solver::Best | Solver::Feedback(_) | Solver::Anneal(_) = solver
                 && self.options.limit == Limit::None
+                && !matches!(self.options.objective, Objective::Activations { .. })
             {
                 self.options.limit = Limit::default();
             }
@@ -206,9 +212,9 @@ impl Resolution {
         if let Some(bias) = bias {
             self.options.bias_correction = bias;
         }
-        is_used |= self.options.bias_correction != BiasCorrection::None;
+        is_used |= matches!(self.options.bias_correction, BiasCorrection::Synthetic { .. });
         if asked.calibration_rows.is_some() && !is_used {
-            let why = "it draws no random rows, for `bias_correction` is `none`".to_owned();
+            let why = "it draws no random rows".to_owned();
             self.complaints.applies("calibration_rows", Some(why));
         }
         let Some(batch) = batch else { return };
@@ -230,6 +236,15 @@ impl Resolution {
             self.complaints.applies("effort", (!is_used).then_some(why));
             self.options.effort = effort;
         }
+        if let Some(asked) = self.complaints.number("damping", asked.damping, FROM_0) {
+            match &mut self.options.objective {
+                Objective::Activations { damping } => *damping = Some(asked),
+                _ => {
+                    let why = "it does not look at real inputs".to_owned();
+                    self.complaints.applies("damping", Some(why));
+                }
+            }
+        }
         if let Some(weight) = self.complaints.number("reg_lambda", asked.reg_lambda, ABOVE_0) {
             match &mut self.options.solver {
                 Solver::AdaRound(options) => options.regularizer = weight,
@@ -246,9 +261,10 @@ impl Resolution {
         match self.options.objective {
             Objective::None => Some("it minimises nothing".to_owned()),
             Objective::Weight => Some("nearest codes are the minimum already".to_owned()),
-            Objective::Principal(_) | Objective::PrincipalInput(_) | Objective::Sampled { .. } => {
-                None
-            }
+            Objective::Principal(_)
+            | Objective::PrincipalInput(_)
+            | Objective::Sampled { .. }
+            | Objective::Activations { .. } => None,
         }
     }
 

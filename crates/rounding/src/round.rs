@@ -8,7 +8,10 @@ use crate::guard::{is_better, score};
 use crate::layer::Layer;
 use crate::projection::Projection;
 use crate::solve::State;
-use crate::{Objective, Options, RoundingError, RoundingReport, Watch};
+use crate::{
+    Inputs, Limit, Objective, Options, RoundingError, RoundingReport, Score, SecondMoment, Watch,
+    relative_output_error,
+};
 
 /// Codes and what is known about them.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,9 +22,24 @@ pub struct Rounded {
     pub report: RoundingReport,
 }
 
+/// A layer `y = W x`, or `W x + b`.
+#[derive(Clone, Copy, Debug)]
+pub struct Linear<'a> {
+    /// W, `[m, n]`; of a convolution `[out, in · height · width]`.
+    pub weight: &'a Weight<'a>,
+    /// What is known of x, or of x about its mean where the bias takes up the mean error.
+    pub inputs: Option<&'a Inputs>,
+}
+
+impl<'a> From<&'a Weight<'a>> for Linear<'a> {
+    fn from(weight: &'a Weight<'a>) -> Self {
+        Self { weight, inputs: None }
+    }
+}
+
 /// Chooses the codes of a matrix.
 ///
-/// - `weight`: `[m, n]`, finite
+/// - `layer`: a weight `[m, n]`, finite, and what is known of its inputs
 /// - `rule`: how scales are chosen; they are fixed before the first code is
 /// - `seed`: of whatever is random; the same seed gives the same bytes on a CPU for any number of
 ///   threads
@@ -33,8 +51,8 @@ pub struct Rounded {
 /// # Errors
 /// [`RoundingError`]: a weight that is not finite or not covered by its blocks, an option out of
 /// range, or a watcher that said stop.
-pub fn round(
-    weight: &Weight<'_>,
+pub fn round<'a>(
+    layer: impl Into<Linear<'a>>,
     scheme: Scheme,
     rule: ScaleRule,
     options: &Options,
@@ -43,9 +61,26 @@ pub fn round(
     watch: &mut dyn Watch,
 ) -> Result<Rounded, RoundingError> {
     options.check()?;
+    let asked @ Linear { weight, inputs } = layer.into();
     let layer = Layer::new(weight, scheme, rule)?;
-    let projection = Projection::of(options.objective, &layer, options.effort, engine, seed)?;
-    scheme.grid.visit(Round { layer, projection, options, engine, seed, watch })
+    let objective = options.objective;
+    let group = scheme.rotation().and_then(|rotation| rotation.group(weight.cols()));
+    let rotated = group.zip(inputs).filter(|(_, inputs)| inputs.columns() == weight.cols());
+    let rotated = rotated.map(|(group, inputs)| inputs.rotated(group));
+    let seen = rotated.as_ref().or(inputs);
+    let projection = Projection::of(objective, &layer, seen, options.effort, engine, seed)?;
+    // Of a rotated diagonal only a part is seen.
+    let is_partial = rotated
+        .as_ref()
+        .is_some_and(|rotated| matches!(rotated.second_moment(), SecondMoment::LowRank { .. }));
+    let nearest = is_partial.then(|| layer.nearest.clone());
+    let mut rounded =
+        scheme.grid().visit(Round { layer, projection, options, engine, seed, watch })?;
+    if let (Some(nearest), Some(_)) = (nearest, rounded.report.output_errors) {
+        let error = |codes| relative_output_error(asked, codes, engine);
+        rounded.report.output_errors = Some([error(&rounded.matrix)?, error(&nearest)?]);
+    }
+    Ok(rounded)
 }
 
 struct Round<'a> {
@@ -65,13 +100,20 @@ impl GridVisitor for Round<'_> {
         let cells = Cells::new(&layer, projection.order.clone());
         let weight_energy = elementwise::squared_norm(&cells.weights);
         let found = projection.project(&cells, engine);
-        let nearest = score(&found, &layer, options.limit);
+        let nearest = score(&found, &projection, &layer, options.limit);
+        let output = output_energy(options.objective, &cells, &projection, &layer, engine);
+        let relative = |score: Score, output: f64| match score.projected {
+            0.0 => 0.0,
+            error => error / output,
+        };
         let mut report = RoundingReport {
             objective: options.objective.name(),
             solver: "nearest",
             stored: nearest,
             nearest,
             weight_energy: weight_energy * layer.unit * layer.unit,
+            output_errors: output.map(|output| [relative(nearest, output); 2]),
+            damping: projection.damping,
             changed: 0.0,
             rank: projection.rank(),
             lambda: options.limit.lambda(),
@@ -83,9 +125,10 @@ impl GridVisitor for Round<'_> {
         let is_open = match options.objective {
             Objective::None => weight_energy > 0.0,
             Objective::Weight => false,
-            Objective::Principal(_) | Objective::PrincipalInput(_) | Objective::Sampled { .. } => {
-                nearest.projected > 0.0
-            }
+            Objective::Principal(_)
+            | Objective::PrincipalInput(_)
+            | Objective::Sampled { .. }
+            | Objective::Activations { .. } => nearest.projected > 0.0,
         };
         // A matrix whose tiles differ by more than f32 spans has scales that this search cannot see.
         let has_lost_scales = cells.smallest_scale() < f32::MIN_POSITIVE;
@@ -98,7 +141,8 @@ impl GridVisitor for Round<'_> {
         report.solver = attempt.solver;
         report.passes = attempt.passes;
         report.lambda = attempt.lambda.unwrap_or(report.lambda);
-        let stored = score(&projection.project(&state.cells, engine), &layer, options.limit);
+        let found = projection.project(&state.cells, engine);
+        let stored = score(&found, &projection, &layer, options.limit);
         let has_to_be_better = options.objective != Objective::None;
         if has_to_be_better && !is_better(&stored, &nearest, options.limit) {
             return Ok(Rounded { matrix: layer.nearest, report });
@@ -113,10 +157,25 @@ impl GridVisitor for Round<'_> {
             .count();
         report.changed = changed as f64 / (matrix.codes().len() / code_bytes) as f64;
         report.stored = stored;
+        report.output_errors =
+            output.map(|output| [relative(stored, output), relative(nearest, output)]);
         report.bound_ratio = bound_ratio(&report, options, layer.nearest.shape());
         report.kept_nearest = changed == 0;
         Ok(Rounded { matrix, report })
     }
+}
+
+/// `tr(WHWᵀ)`: what the objective is of codes that are all 0, where it is about outputs.
+fn output_energy(
+    objective: Objective,
+    cells: &Cells,
+    projection: &Projection,
+    layer: &Layer<'_>,
+    engine: &Engine,
+) -> Option<f64> {
+    let Objective::Activations { .. } = objective else { return None };
+    let found = projection.project_errors(cells, engine, |lines| cells.weights_of(lines));
+    Some(score(&found, projection, layer, Limit::None).projected)
 }
 
 fn bound_ratio(
@@ -128,7 +187,10 @@ fn bound_ratio(
         Objective::Principal(_) => report.rank * report.rank,
         Objective::PrincipalInput(_) => report.rank * rows,
         // The bound is one for directions that are all equally strong.
-        Objective::None | Objective::Weight | Objective::Sampled { .. } => return None,
+        Objective::None
+        | Objective::Weight
+        | Objective::Sampled { .. }
+        | Objective::Activations { .. } => return None,
     };
     let lambda = report.lambda;
     if lambda <= 0.0 || report.nearest.weight_error == 0.0 {

@@ -1,11 +1,11 @@
 use std::ops::Range;
 
 use rayon::prelude::*;
-use roundwise_compute::{DeviceMatrix, Engine};
+use roundwise_compute::{DeviceMatrix, Engine, Matrix};
 use roundwise_grid::Grid;
 
 use crate::cells::Cells;
-use crate::kernel::Line;
+use crate::kernel::{self, Line};
 use crate::projection::{Projected, Projection};
 use crate::worth::Worth;
 
@@ -42,12 +42,12 @@ impl<'a> State<'a> {
 
     /// What the codes are worth as far as moves have kept up with them.
     pub(crate) fn worth(&self) -> Worth {
-        Worth { projected: self.projected.squared_norm(), weight_error: self.weight_error() }
+        Worth::known(&self.projected, &self.line_energies, self.projection)
     }
 
     /// What the values in the cells are worth, computed from them.
     pub(crate) fn scored(&self) -> Worth {
-        Worth::of(&self.projection.project(&self.cells, self.engine))
+        Worth::of(&self.projection.project(&self.cells, self.engine), self.projection)
     }
 
     /// `‖E‖²` if these lines had these energies.
@@ -93,13 +93,62 @@ impl<'a> State<'a> {
                     scales: cells.scales(line),
                     left_energies: &self.projection.left_energies,
                     right_energy: self.projection.right_energies[line],
-                    lambda,
+                    lambda: lambda + self.projection.damped_penalty(line) as f32,
                     damping,
                 })
             })
             .collect();
         self.cells.values = values;
         energies
+    }
+
+    /// As [`on_lines`](Self::on_lines), one line after the other: what a line leaves in `push`, times
+    /// its column of `coupling` `[b, b]`, is added to the push of the lines after it. Without L the
+    /// rows of a matrix have nothing to do with each other, so stripes of them are worked on at once.
+    pub(crate) fn on_lines_in_turn(
+        &mut self,
+        lines: Range<usize>,
+        push: &mut [f32],
+        lambda: f64,
+        coupling: &Matrix,
+        kernel: impl Fn(usize, Line<'_>) -> f64 + Sync,
+    ) -> Vec<f64> {
+        let rows = self.cells.rows;
+        let mut values = std::mem::take(&mut self.cells.values);
+        let cells = &self.cells;
+        let energies_of = |(stripe, mut parts): (usize, Vec<[&mut [f32]; 2]>)| -> Vec<f64> {
+            let first = stripe * ROW_STRIPE;
+            let energies = lines.clone().enumerate().map(|(index, line)| {
+                let (done, later) = parts.split_at_mut(index + 1);
+                let [values, push] = &mut done[index];
+                let of_stripe = first..first + values.len();
+                let energy = kernel(
+                    index,
+                    Line {
+                        values,
+                        push,
+                        weights: &cells.weights[line * rows..][of_stripe.clone()],
+                        scales: &cells.scales(line)[of_stripe.clone()],
+                        left_energies: &self.projection.left_energies[of_stripe],
+                        right_energy: self.projection.right_energies[line],
+                        lambda: (self.projection.damped_penalty(line) + lambda) as f32,
+                        damping: 1.0,
+                    },
+                );
+                for (offset, [_, later]) in later.iter_mut().enumerate() {
+                    kernel::add_scaled(later, coupling.at(index + 1 + offset, index), push);
+                }
+                energy
+            });
+            energies.collect()
+        };
+        let of_stripes = stripes(&mut values[lines.start * rows..lines.end * rows], push, rows);
+        let of_stripes: Vec<Vec<f64>> =
+            of_stripes.into_par_iter().enumerate().map(energies_of).collect();
+        self.cells.values = values;
+        (0..lines.len())
+            .map(|line| of_stripes.iter().map(|energies| energies[line]).sum())
+            .collect()
     }
 
     /// Takes moves `D` of a block of lines back.
@@ -118,6 +167,21 @@ impl<'a> State<'a> {
         });
         self.cells.values = values;
     }
+}
+
+/// Rows of a stripe: with a block of lines it fits a second-level cache.
+const ROW_STRIPE: usize = 256;
+
+/// Pieces of the lines `[b, m]` of two matrices, stripe by stripe of their rows.
+fn stripes<'a>(a: &'a mut [f32], b: &'a mut [f32], rows: usize) -> Vec<Vec<[&'a mut [f32]; 2]>> {
+    let mut stripes: Vec<Vec<_>> = (0..rows.div_ceil(ROW_STRIPE)).map(|_| Vec::new()).collect();
+    for (a, b) in a.chunks_mut(rows).zip(b.chunks_mut(rows)) {
+        let pieces = a.chunks_mut(ROW_STRIPE).zip(b.chunks_mut(ROW_STRIPE));
+        for (stripe, (a, b)) in stripes.iter_mut().zip(pieces) {
+            stripe.push([a, b]);
+        }
+    }
+    stripes
 }
 
 /// Blocks of lines, the last one shorter.

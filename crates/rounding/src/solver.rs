@@ -13,7 +13,8 @@ pub enum Solver {
     Feedback(Feedback),
     /// Descent on codes while λ falls.
     Anneal(Anneal),
-    /// Feedback where the rank is small and the grid floating, else annealing; passes by effort.
+    /// For real inputs feedback, polished; else feedback where the rank is small and the grid
+    /// floating, and annealing otherwise. Passes by effort.
     #[default]
     Best,
     /// The single step of one code that helps most, again and again.
@@ -78,7 +79,7 @@ impl Solver {
         match *self {
             Self::Nearest | Self::Stochastic | Self::Best | Self::Descent(_) => Ok(()),
             Self::Greedy(Greedy { moves }) => positive("moves", moves as f64),
-            Self::Feedback(Feedback { block, lambda }) => {
+            Self::Feedback(Feedback { block, lambda, polish: _ }) => {
                 positive("feedback block", block as f64)?;
                 positive("feedback lambda", lambda)
             }
@@ -102,6 +103,9 @@ impl Solver {
     pub(crate) fn serves(&self, objective: Objective) -> bool {
         match objective {
             Objective::None => matches!(self, Self::Nearest | Self::Stochastic),
+            Objective::Activations { .. } => {
+                !matches!(self, Self::Stochastic | Self::Greedy(_) | Self::Anneal(_))
+            }
             Objective::Weight
             | Objective::Principal(_)
             | Objective::PrincipalInput(_)
@@ -125,13 +129,15 @@ pub struct Feedback {
     /// Columns that are rounded at once. Default 32.
     pub block: usize,
     /// λ that the shifts are computed with, above 0; larger values are tried where the budget does
-    /// not allow this one. Default 0.001.
+    /// not allow this one. Default 0.001. For real inputs it is damping that counts.
     pub lambda: f64,
+    /// Passes of coordinate descent afterwards, at most; of objectives without L. Default 0.
+    pub polish: usize,
 }
 
 impl Default for Feedback {
     fn default() -> Self {
-        Self { block: 32, lambda: 1e-3 }
+        Self { block: 32, lambda: 1e-3, polish: 0 }
     }
 }
 

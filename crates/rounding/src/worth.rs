@@ -1,10 +1,12 @@
-use crate::projection::Projected;
+use roundwise_compute::DeviceMatrix;
+
+use crate::projection::{Projected, Projection};
 use crate::{Limit, Progress};
 
 /// What codes are worth, in units of the layer.
 #[derive(Clone, Copy)]
 pub(crate) struct Worth {
-    /// `‖LᵀER‖²`.
+    /// `‖LᵀER‖² + Σ penalty_l ‖e_l‖²`.
     pub(crate) projected: f64,
     /// `‖E‖²`.
     pub(crate) weight_error: f64,
@@ -12,11 +14,19 @@ pub(crate) struct Worth {
 
 impl Worth {
     /// Of codes whose error was projected.
-    pub(crate) fn of(found: &Projected) -> Self {
-        Self {
-            projected: found.state.squared_norm(),
-            weight_error: found.line_energies.iter().sum(),
-        }
+    pub(crate) fn of(found: &Projected, projection: &Projection) -> Self {
+        Self::known(&found.state, &found.line_energies, projection)
+    }
+
+    /// Of codes with this `K = RᵀEᵀL` and `‖E‖²` of every line.
+    pub(crate) fn known(
+        state: &DeviceMatrix,
+        line_energies: &[f64],
+        projection: &Projection,
+    ) -> Self {
+        // Where R holds more than there is, a difference of sums; an energy is not negative.
+        let projected = state.squared_norm() + projection.penalty(line_energies);
+        Self { projected: projected.max(0.0), weight_error: line_energies.iter().sum() }
     }
 
     /// `‖LᵀER‖² + λ‖E‖²`.

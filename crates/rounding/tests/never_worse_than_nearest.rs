@@ -55,7 +55,7 @@ fn no_objective_gets_worse_and_no_budget_is_broken() {
     let mut cases = Vec::new();
     for (name, matrix) in matrices() {
         for entry in CATALOG {
-            if entry.scheme.tiling.covers(matrix.rows, matrix.cols).is_err() {
+            if entry.scheme.covers(matrix.rows, matrix.cols).is_err() {
                 continue;
             }
             for solver in solvers() {
@@ -99,7 +99,9 @@ fn no_objective_gets_worse_and_no_budget_is_broken() {
 fn learning_helps_where_it_can() {
     let matrix = weights::power_law_spectrum(256, 256, 1);
     for entry in CATALOG {
-        for solver in [Solver::Best, Solver::Feedback(Feedback { lambda: 0.1, block: 32 })] {
+        for solver in
+            [Solver::Best, Solver::Feedback(Feedback { lambda: 0.1, ..Feedback::default() })]
+        {
             let options =
                 Options { solver, limit: Limit::WeightErrorBudget(0.08), ..Options::default() };
             let report = rounded(&matrix, entry.scheme, &options).unwrap().report;
@@ -147,7 +149,7 @@ fn what_cannot_be_rounded_is_refused() {
 
     let ragged = weights::gaussian(65, 64, 1);
     let scheme: Scheme = "int8-block-64".parse().unwrap();
-    assert!(matches!(scheme.tiling, Tiling::Block { .. }));
+    assert!(matches!(scheme.tiling(), Tiling::Block { .. }));
     assert!(rounded(&ragged, scheme, &Options::default()).is_err());
 
     for limit in [Limit::Lambda(0.0), Limit::Lambda(f64::NAN), Limit::WeightErrorBudget(-0.1)] {

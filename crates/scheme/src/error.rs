@@ -44,6 +44,12 @@ pub enum SchemeError {
         /// The tiling that was asked for.
         tiling: Tiling,
     },
+    /// No rotation fits the columns.
+    #[error("columns are not a multiple of 4 (found {cols}); a rotation covers whole groups only")]
+    Unrotatable {
+        /// Columns of the matrix.
+        cols: usize,
+    },
     /// The codes do not fit in memory.
     #[error("no memory for {bytes} bytes of codes\n  use fewer threads (`--threads 1`)")]
     OutOfMemory {

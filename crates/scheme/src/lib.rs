@@ -1,7 +1,8 @@
 //! Matrices as codes and scales.
 //!
-//! A [`Scheme`] is a grid (which values a code can stand for) and a [`Tiling`] (which weights share
-//! a scale). Decoding always multiplies: `weight ≈ decode(code) · scale`.
+//! A [`Scheme`] is a grid (which values a code can stand for), a [`ScaleStorage`] (which weights share
+//! a scale, and which scales there are) and maybe a [`Rotation`] of the columns. Decoding always
+//! multiplies: `weight ≈ decode(code) · scale`.
 //!
 //! ```
 //! use roundwise_scheme::{measure, QuantizedMatrix, ScaleRule, Scheme, Weight, WeightKind};
@@ -19,15 +20,20 @@ mod catalog;
 mod error;
 mod measure;
 mod quantized;
+mod rotation;
 mod scales;
+mod scheme;
+mod stored_scales;
 mod tiling;
 mod weight;
 
-pub use catalog::{CATALOG, CatalogEntry, Scheme};
+pub use catalog::{CATALOG, CatalogEntry};
 pub use error::SchemeError;
 pub use measure::{LargestStep, WeightError, largest_step, measure, nearest_error};
 pub use quantized::QuantizedMatrix;
+pub use rotation::{Rotation, rotate, rotation_at};
 pub use roundwise_grid::GridKind;
-pub use scales::{MSE_MULTIPLES, ScaleRule, ZERO_ABSMAX, choose_scales};
+pub use scales::{MSE_MULTIPLES, ScaleRule, Scales, ZERO_ABSMAX, choose_scales};
+pub use scheme::{ScaleStorage, Scheme};
 pub use tiling::Tiling;
 pub use weight::{Weight, WeightKind};

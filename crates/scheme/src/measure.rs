@@ -1,8 +1,13 @@
-use roundwise_grid::{Grid, GridVisitor, encode_measured};
+use roundwise_grid::{
+    Grid, GridVisitor, Squares, decode_each, encode_each, encode_measured, measure_each, vectorized,
+};
 
+use crate::scales::NARROW;
+use crate::tiling::spread;
 use crate::{QuantizedMatrix, Tiling, Weight};
 
-/// Error of stored codes: `E = Ŵ − W`, Ŵ decoded from the codes with the stored scales.
+/// Error of stored codes: `E = Ŵ − W`, Ŵ decoded from the codes with the stored scales. Of a rotated
+/// weight it is measured on the rotated numbers, which have the same norms.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct WeightError {
     /// `‖E‖²`, the sum over all weights.
@@ -28,6 +33,13 @@ impl std::ops::AddAssign for WeightError {
     }
 }
 
+impl std::ops::AddAssign<Squares> for WeightError {
+    fn add_assign(&mut self, row: Squares) {
+        self.error_squared += row.error;
+        self.weight_squared += row.value;
+    }
+}
+
 /// Measures the error of what is stored. Sums are added in row order, so the result is the same
 /// on every machine and for any number of threads.
 ///
@@ -35,7 +47,7 @@ impl std::ops::AddAssign for WeightError {
 /// When the shapes differ.
 pub fn measure(weight: &Weight<'_>, quantized: &QuantizedMatrix) -> WeightError {
     assert_eq!([weight.rows(), weight.cols()], quantized.shape(), "shapes differ");
-    quantized.scheme().grid.visit(Measure { weight, quantized })
+    quantized.scheme().grid().visit(Measure { weight, quantized })
 }
 
 struct Measure<'a> {
@@ -48,9 +60,11 @@ impl GridVisitor for Measure<'_> {
 
     fn visit<G: Grid>(self) -> WeightError {
         let mut total = WeightError::default();
-        for_each_segment::<G>(self.weight, self.quantized, |values, scale, codes| {
-            let squares = roundwise_grid::measure::<G>(values, scale, codes);
-            total += WeightError { error_squared: squares.error, weight_squared: squares.value };
+        for_each_row::<G>(self.weight, self.quantized, |values, scales, codes| {
+            total += match scales {
+                RowScales::One(scale) => roundwise_grid::measure::<G>(values, scale, codes),
+                RowScales::Each(scales) => measure_each::<G>(values, scales, codes),
+            };
         });
         total
     }
@@ -73,7 +87,7 @@ pub struct LargestStep {
 /// When the shapes differ.
 pub fn largest_step(weight: &Weight<'_>, quantized: &QuantizedMatrix) -> LargestStep {
     assert_eq!([weight.rows(), weight.cols()], quantized.shape(), "shapes differ");
-    quantized.scheme().grid.visit(MeasureStep { weight, quantized })
+    quantized.scheme().grid().visit(MeasureStep { weight, quantized })
 }
 
 /// `‖E‖²` that nearest codes would have with the stored scales.
@@ -82,7 +96,7 @@ pub fn largest_step(weight: &Weight<'_>, quantized: &QuantizedMatrix) -> Largest
 /// When the shapes differ.
 pub fn nearest_error(weight: &Weight<'_>, quantized: &QuantizedMatrix) -> f64 {
     assert_eq!([weight.rows(), weight.cols()], quantized.shape(), "shapes differ");
-    quantized.scheme().grid.visit(MeasureNearest { weight, quantized })
+    quantized.scheme().grid().visit(MeasureNearest { weight, quantized })
 }
 
 struct MeasureNearest<'a> {
@@ -95,7 +109,9 @@ impl GridVisitor for MeasureNearest<'_> {
 
     fn visit<G: Grid>(self) -> f64 {
         let Self { weight, quantized } = self;
-        tile_errors::<G>(weight, quantized.scheme().tiling, quantized.scales()).iter().sum()
+        let scheme = quantized.scheme();
+        let weight = weight.seen_by(scheme);
+        tile_errors::<G>(&weight, scheme.tiling(), quantized.scales()).iter().sum()
     }
 }
 
@@ -113,8 +129,12 @@ impl GridVisitor for MeasureStep<'_> {
     fn visit<G: Grid>(self) -> LargestStep {
         let mut largest = LargestStep::default();
         let largest_of_grid = G::step(G::MAX).max(G::MAX / FEWEST_STEPS);
-        for_each_segment::<G>(self.weight, self.quantized, |values, scale, codes| {
-            for (&value, &code) in values.iter().zip(codes) {
+        for_each_row::<G>(self.weight, self.quantized, |values, scales, codes| {
+            for (index, (&value, &code)) in values.iter().zip(codes).enumerate() {
+                let scale = match scales {
+                    RowScales::One(scale) => scale,
+                    RowScales::Each(scales) => scales[index],
+                };
                 let target = value / scale;
                 if target.abs() <= G::MAX {
                     let error = (G::decode(code) - target).abs();
@@ -127,41 +147,101 @@ impl GridVisitor for MeasureStep<'_> {
     }
 }
 
-/// Calls `body(values, scale, codes)` for the part of every row that lies in one tile.
-fn for_each_segment<G: Grid>(
+/// Scales of one row of a matrix.
+#[derive(Clone, Copy)]
+enum RowScales<'a> {
+    /// Of a row that lies in one tile.
+    One(f32),
+    /// For every column.
+    Each(&'a [f32]),
+}
+
+/// Calls `body(values, scales, codes)` for every row.
+fn for_each_row<G: Grid>(
     weight: &Weight<'_>,
     quantized: &QuantizedMatrix,
-    mut body: impl FnMut(&[f32], f32, &[G::Code]),
+    mut body: impl FnMut(&[f32], RowScales<'_>, &[G::Code]),
 ) {
-    let mut values = vec![0.0; weight.cols()];
-    let mut codes = vec![G::Code::default(); weight.cols()];
-    for row in 0..weight.rows() {
+    let weight = &weight.seen_by(quantized.scheme());
+    let (rows, cols) = (weight.rows(), weight.cols());
+    let [_, tile_cols] = quantized.scheme().tiling().tile_shape(rows, cols);
+    let mut values = vec![0.0; cols];
+    let mut codes = vec![G::Code::default(); cols];
+    let mut spread_scales = vec![];
+    for row in 0..rows {
         weight.widen_row(row, &mut values);
         quantized.read_row_codes::<G>(row, &mut codes);
-        for (columns, scale) in quantized.row_tiles(row) {
-            body(&values[columns.clone()], scale, &codes[columns]);
-        }
+        let scales = match quantized.row_scales(row) {
+            [scale] => RowScales::One(*scale),
+            scales => {
+                spread(scales, tile_cols, cols, &mut spread_scales);
+                RowScales::Each(&spread_scales)
+            }
+        };
+        body(&values, scales, &codes);
     }
 }
 
 /// `‖E‖²` of every tile after nearest rounding with `scales`, row-major over tiles.
+///
+/// - `weight`: as its scheme sees it
 pub(crate) fn tile_errors<G: Grid>(
     weight: &Weight<'_>,
     tiling: Tiling,
     scales: &[f32],
 ) -> Vec<f64> {
     let shape = [weight.rows(), weight.cols()];
+    let [_, tile_cols] = tiling.tile_shape(shape[0], shape[1]);
     let mut errors = vec![0.0; scales.len()];
     let mut values = vec![0.0; weight.cols()];
-    let mut codes = vec![G::Code::default(); weight.cols()];
+    let mut row_errors = RowErrors::<G>::new(weight.cols());
     for row in 0..weight.rows() {
         weight.widen_row(row, &mut values);
         let first = tiling.first_tile(row, shape);
-        for (tile, columns) in tiling.columns(shape).enumerate() {
-            let scale = scales[first + tile];
-            let codes = &mut codes[columns.clone()];
-            errors[first + tile] += encode_measured::<G>(&values[columns], scale, codes).error;
+        match tile_cols < NARROW {
+            true => {
+                row_errors.add_narrow(&values, tile_cols, &scales[first..], &mut errors[first..])
+            }
+            false => {
+                for (tile, columns) in tiling.columns(shape).enumerate() {
+                    let codes = &mut row_errors.codes[columns.clone()];
+                    let scale = scales[first + tile];
+                    let squares = encode_measured::<G>(&values[columns], scale, codes);
+                    errors[first + tile] += squares.error;
+                }
+            }
         }
     }
     errors
+}
+
+/// Codes of one row, and what they decode to.
+struct RowErrors<G: Grid> {
+    codes: Vec<G::Code>,
+    decoded: Vec<f32>,
+    spread_scales: Vec<f32>,
+}
+
+impl<G: Grid> RowErrors<G> {
+    fn new(cols: usize) -> Self {
+        let codes = vec![G::Code::default(); cols];
+        Self { codes, decoded: vec![0.0; cols], spread_scales: vec![] }
+    }
+
+    /// Adds the errors of one row to those of its tiles, `tile_cols` columns each.
+    fn add_narrow(&mut self, values: &[f32], tile_cols: usize, scales: &[f32], errors: &mut [f64]) {
+        spread(scales, tile_cols, values.len(), &mut self.spread_scales);
+        encode_each::<G>(values, &self.spread_scales, &mut self.codes);
+        decode_each::<G>(&self.codes, &self.spread_scales, &mut self.decoded);
+        vectorized(|| {
+            let tiles = values.chunks(tile_cols).zip(self.decoded.chunks(tile_cols));
+            for ((values, decoded), error) in tiles.zip(errors) {
+                let differences = values
+                    .iter()
+                    .zip(decoded)
+                    .map(|(value, decoded)| f64::from(*decoded) - f64::from(*value));
+                *error += differences.map(|difference| difference * difference).sum::<f64>();
+            }
+        });
+    }
 }

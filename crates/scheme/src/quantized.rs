@@ -1,27 +1,32 @@
 use std::ops::Range;
 
-use roundwise_grid::{Code, Grid, GridVisitor, decode_scaled, encode_scaled};
+use roundwise_grid::{
+    Code, Grid, GridVisitor, decode_each, decode_scaled, encode_each, encode_scaled,
+};
 
-use crate::{ScaleRule, Scheme, SchemeError, Weight, choose_scales};
+use crate::rotation::rotate;
+use crate::scales::{choose_row_scales, is_by_row};
+use crate::tiling::spread;
+use crate::{ScaleRule, Scales, Scheme, SchemeError, Weight, choose_scales};
 
-/// A matrix `[rows, cols]` as codes and scales.
+/// A matrix `[rows, cols]` as codes and scales, of the rotated matrix where the scheme rotates.
 #[derive(Clone, Debug, PartialEq)]
 pub struct QuantizedMatrix {
     scheme: Scheme,
     rows: usize,
     cols: usize,
     codes: Vec<u8>,
-    scales: Vec<f32>,
+    scales: Scales,
 }
 
 impl QuantizedMatrix {
     /// Rounds every weight to the nearest value that its tile can store.
     ///
     /// `code[r, c] = nearest_even(clamp(weight[r, c] / scale(r, c), −MAX, MAX))`; an all-zero tile
-    /// has scale 1 and codes 0.
+    /// has codes 0. Where the scheme rotates, the weights are the [rotated](Weight::seen_by) ones.
     ///
     /// # Errors
-    /// [`SchemeError::Ragged`] and [`SchemeError::NotFinite`], as [`choose_scales`].
+    /// As [`choose_scales`].
     pub fn nearest(
         weight: &Weight<'_>,
         scheme: Scheme,
@@ -40,15 +45,25 @@ impl QuantizedMatrix {
         rule: ScaleRule,
         memory: Vec<u8>,
     ) -> Result<Self, SchemeError> {
-        let scales = choose_scales(weight, scheme, rule)?;
-        let codes = scheme.grid.visit(Encode { weight, scheme, scales: &scales, memory })?;
-        Ok(Self { scheme, rows: weight.rows(), cols: weight.cols(), codes, scales })
+        let [rows, cols] = [weight.rows(), weight.cols()];
+        scheme.covers(rows, cols)?;
+        let by_row = is_by_row(scheme, rule, [rows, cols]);
+        let mut scales = match by_row {
+            true => vec![1.0; scheme.tiling().tiles(rows, cols).iter().product()].into(),
+            false => choose_scales(weight, scheme, rule)?,
+        };
+        let weight = &weight.seen_by(scheme);
+        let tiles = &mut scales.tiles;
+        let codes =
+            scheme.grid().visit(Encode { weight, scheme, scales: tiles, by_row, memory })?;
+        Ok(Self { scheme, rows, cols, codes, scales })
     }
 
     /// Takes codes and scales that were stored.
     ///
-    /// - `codes`: `rows · cols` little-endian codes, row-major
-    /// - `scales`: one per tile, row-major over tiles, multiplied on decoding
+    /// - `codes`: `rows · cols` little-endian codes, row-major, a byte for each that is shorter
+    /// - `scales`: one per tile, row-major over tiles, multiplied on decoding; a vector will do
+    ///   where they share no factor
     ///
     /// # Errors
     /// [`SchemeError::PartLength`] when either does not fit the shape. Ragged last blocks are
@@ -57,9 +72,10 @@ impl QuantizedMatrix {
         scheme: Scheme,
         [rows, cols]: [usize; 2],
         codes: Vec<u8>,
-        scales: Vec<f32>,
+        scales: impl Into<Scales>,
     ) -> Result<Self, SchemeError> {
-        let code_bytes = scheme.code_bits() / 8;
+        let code_bytes = scheme.grid().code_bytes();
+        let scales = scales.into();
         let expected = rows
             .checked_mul(cols)
             .and_then(|count| count.checked_mul(code_bytes))
@@ -67,14 +83,23 @@ impl QuantizedMatrix {
         if codes.len() != expected {
             return Err(SchemeError::PartLength { what: "codes", found: codes.len(), expected });
         }
-        let expected = scheme.tiling.tiles(rows, cols).iter().product();
-        if scales.len() != expected {
-            return Err(SchemeError::PartLength { what: "scales", found: scales.len(), expected });
+        let expected = scheme.tiling().tiles(rows, cols).iter().product();
+        let found = scales.tiles.len();
+        if found != expected {
+            return Err(SchemeError::PartLength { what: "scales", found, expected });
         }
         Ok(Self { scheme, rows, cols, codes, scales })
     }
 
-    /// Grid and tiling.
+    /// The same scales with other codes.
+    ///
+    /// # Errors
+    /// As [`QuantizedMatrix::from_parts`].
+    pub fn with_codes(&self, codes: Vec<u8>) -> Result<Self, SchemeError> {
+        Self::from_parts(self.scheme, self.shape(), codes, self.scales.clone())
+    }
+
+    /// How codes and scales are to be understood.
     pub fn scheme(&self) -> Scheme {
         self.scheme
     }
@@ -84,14 +109,19 @@ impl QuantizedMatrix {
         [self.rows, self.cols]
     }
 
-    /// Codes, little-endian, row-major.
+    /// Codes, little-endian, row-major; 4-bit ones have a byte each.
     pub fn codes(&self) -> &[u8] {
         &self.codes
     }
 
-    /// One scale per tile, row-major over tiles.
+    /// One scale per tile, row-major over tiles, exactly as readers of the file compute it.
     pub fn scales(&self) -> &[f32] {
-        &self.scales
+        &self.scales.tiles
+    }
+
+    /// The factor that all scales share where they are stored in two levels, else 1.
+    pub fn tensor_scale(&self) -> f32 {
+        self.scales.tensor
     }
 
     /// Gives the codes away, for a writer that needs no copy.
@@ -101,16 +131,21 @@ impl QuantizedMatrix {
 
     /// First row that holds a code which stands for no number (NaN, an infinity, −128).
     pub fn first_invalid_row(&self) -> Option<usize> {
-        self.scheme.grid.visit(FirstInvalidRow(self))
+        self.scheme.grid().visit(FirstInvalidRow(self))
     }
 
-    /// Decodes row `row` into `values`, which holds `cols` numbers: `decode(code) · scale`.
+    /// Decodes row `row` into `values`, which holds `cols` numbers: `decode(code) · scale`, then the
+    /// rotation undone where the scheme rotates.
     ///
     /// # Panics
     /// When `row` or the length of `values` is out of range.
     pub fn decode_row(&self, row: usize, values: &mut [f32]) {
         assert_eq!(values.len(), self.cols, "length of a row");
-        self.scheme.grid.visit(DecodeRow { matrix: self, row, values });
+        self.scheme.grid().visit(DecodeRow { matrix: self, row, values });
+        let group = self.scheme.rotation_group(self.cols);
+        if group > 0 {
+            rotate(group, values);
+        }
     }
 
     /// The decoded matrix, row-major.
@@ -128,18 +163,25 @@ impl QuantizedMatrix {
         G::Code::read_le(&self.codes[row * row_bytes..][..row_bytes], codes);
     }
 
-    /// Columns and scale of each tile that row `row` crosses.
-    pub(crate) fn row_tiles(&self, row: usize) -> impl Iterator<Item = (Range<usize>, f32)> {
-        let shape = self.shape();
-        let first = self.scheme.tiling.first_tile(row, shape);
-        self.scheme.tiling.columns(shape).zip(self.scales[first..].iter().copied())
+    /// Scales of the tiles that row `row` crosses, left to right.
+    pub(crate) fn row_scales(&self, row: usize) -> &[f32] {
+        &self.scales.tiles[of_row(self.scheme, self.shape(), row)]
     }
+}
+
+/// Indices of the scales of row `row`.
+fn of_row(scheme: Scheme, shape: [usize; 2], row: usize) -> Range<usize> {
+    let [_, across] = scheme.tiling().tiles(shape[0], shape[1]);
+    let first = scheme.tiling().first_tile(row, shape);
+    first..first + across
 }
 
 struct Encode<'a> {
     weight: &'a Weight<'a>,
     scheme: Scheme,
-    scales: &'a [f32],
+    scales: &'a mut [f32],
+    /// Whether the scales are still to be chosen, row by row.
+    by_row: bool,
     memory: Vec<u8>,
 }
 
@@ -148,7 +190,6 @@ impl GridVisitor for Encode<'_> {
 
     fn visit<G: Grid>(self) -> Result<Vec<u8>, SchemeError> {
         let shape @ [rows, cols] = [self.weight.rows(), self.weight.cols()];
-        let tiling = self.scheme.tiling;
         let row_bytes = cols * G::Code::BYTES;
         let mut bytes = self.memory;
         let length = rows * row_bytes;
@@ -156,13 +197,22 @@ impl GridVisitor for Encode<'_> {
             .try_reserve_exact(length.saturating_sub(bytes.len()))
             .map_err(|_| SchemeError::OutOfMemory { bytes: length })?;
         bytes.resize(length, 0);
+        let [_, tile_cols] = self.scheme.tiling().tile_shape(rows, cols);
         let mut values = vec![0.0; cols];
         let mut codes = vec![G::Code::default(); cols];
+        let mut spread_scales = vec![];
         for row in 0..rows {
             self.weight.widen_row(row, &mut values);
-            let scales = &self.scales[tiling.first_tile(row, shape)..];
-            for (columns, &scale) in tiling.columns(shape).zip(scales) {
-                encode_scaled::<G>(&values[columns.clone()], scale, &mut codes[columns]);
+            let scales = &mut self.scales[of_row(self.scheme, shape, row)];
+            if self.by_row {
+                choose_row_scales(self.scheme, shape, row, &values, scales)?;
+            }
+            match scales {
+                [scale] => encode_scaled::<G>(&values, *scale, &mut codes),
+                scales => {
+                    spread(scales, tile_cols, cols, &mut spread_scales);
+                    encode_each::<G>(&values, &spread_scales, &mut codes);
+                }
             }
             G::Code::write_le(&codes, &mut bytes[row * row_bytes..][..row_bytes]);
         }
@@ -180,10 +230,17 @@ impl GridVisitor for DecodeRow<'_> {
     type Output = ();
 
     fn visit<G: Grid>(self) {
-        let mut codes = vec![G::Code::default(); self.matrix.cols];
-        self.matrix.read_row_codes::<G>(self.row, &mut codes);
-        for (columns, scale) in self.matrix.row_tiles(self.row) {
-            decode_scaled::<G>(&codes[columns.clone()], scale, &mut self.values[columns]);
+        let Self { matrix, row, values } = self;
+        let mut codes = vec![G::Code::default(); matrix.cols];
+        matrix.read_row_codes::<G>(row, &mut codes);
+        match matrix.row_scales(row) {
+            [scale] => decode_scaled::<G>(&codes, *scale, values),
+            scales => {
+                let [_, tile_cols] = matrix.scheme.tiling().tile_shape(matrix.rows, matrix.cols);
+                let mut spread_scales = vec![];
+                spread(scales, tile_cols, matrix.cols, &mut spread_scales);
+                decode_each::<G>(&codes, &spread_scales, values);
+            }
         }
     }
 }

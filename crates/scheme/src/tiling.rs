@@ -84,6 +84,29 @@ impl Tiling {
     }
 }
 
+/// One scale for every column of a row: the scale of its tile.
+///
+/// - `scales`: of the tiles across, each `tile_cols` columns wide, the last one maybe less; there may
+///   be more of them
+pub(crate) fn spread(scales: &[f32], tile_cols: usize, cols: usize, spread: &mut Vec<f32>) {
+    /// Of one width, so that a tile is a few vectors.
+    fn whole<const WIDTH: usize>(scales: &[f32], spread: &mut [f32]) {
+        let (tiles, last) = spread.as_chunks_mut::<WIDTH>();
+        tiles.iter_mut().zip(scales).for_each(|(columns, scale)| *columns = [*scale; WIDTH]);
+        last.fill(scales.get(tiles.len()).copied().unwrap_or(1.0));
+    }
+    spread.resize(cols, 1.0);
+    match tile_cols {
+        16 => whole::<16>(scales, spread),
+        32 => whole::<32>(scales, spread),
+        _ => {
+            for (columns, scale) in spread.chunks_mut(tile_cols).zip(scales) {
+                columns.fill(*scale);
+            }
+        }
+    }
+}
+
 impl fmt::Display for Tiling {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

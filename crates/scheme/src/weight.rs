@@ -1,6 +1,7 @@
 use std::ops::Range;
 
-use crate::SchemeError;
+use crate::rotation::rotate;
+use crate::{Scheme, SchemeError};
 
 /// Numbers in which a weight can be stored before it is quantized.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,13 +29,16 @@ impl WeightKind {
 
 /// A matrix `[rows, cols]` as it lies in a file: little-endian, row-major.
 ///
-/// Rows are widened to `f32` one at a time, so that a whole `f32` copy never exists.
+/// Rows are widened to `f32` one at a time, so that a whole `f32` copy never exists; where a scheme
+/// [sees](Weight::seen_by) the weight rotated, they are rotated then.
 #[derive(Clone, Copy, Debug)]
 pub struct Weight<'a> {
     rows: usize,
     cols: usize,
     kind: WeightKind,
     bytes: &'a [u8],
+    /// Columns of the groups that are rotated on reading; 0 for none.
+    rotation_group: usize,
 }
 
 impl<'a> Weight<'a> {
@@ -55,7 +59,16 @@ impl<'a> Weight<'a> {
         if bytes.len() != expected {
             return Err(SchemeError::WeightBytes { found: bytes.len(), expected });
         }
-        Ok(Self { rows, cols, kind, bytes })
+        Ok(Self { rows, cols, kind, bytes, rotation_group: 0 })
+    }
+
+    /// The weight whose codes `scheme` stores: rotated where the scheme rotates, else the same.
+    ///
+    /// Rotated numbers are those of whole groups in `f32`, whatever part is read. Asking again
+    /// changes nothing.
+    #[must_use]
+    pub fn seen_by(&self, scheme: Scheme) -> Self {
+        Self { rotation_group: scheme.rotation_group(self.cols), ..*self }
     }
 
     /// Output channels.
@@ -82,6 +95,24 @@ impl<'a> Weight<'a> {
     /// When `row`, `cols` or the length of `values` is out of range.
     pub fn widen_part(&self, row: usize, cols: Range<usize>, values: &mut [f32]) {
         assert!(cols.end <= self.cols, "columns of one row");
+        match self.rotation_group {
+            0 => self.widen_stored(row, cols, values),
+            group if cols.start.is_multiple_of(group) && cols.len().is_multiple_of(group) => {
+                self.widen_stored(row, cols, values);
+                rotate(group, values);
+            }
+            group => {
+                let groups = cols.start / group * group..cols.end.next_multiple_of(group);
+                let skipped = cols.start - groups.start;
+                let mut whole = vec![0.0; groups.len()];
+                self.widen_stored(row, groups, &mut whole);
+                rotate(group, &mut whole);
+                values.copy_from_slice(&whole[skipped..skipped + cols.len()]);
+            }
+        }
+    }
+
+    fn widen_stored(&self, row: usize, cols: Range<usize>, values: &mut [f32]) {
         let size = self.kind.byte_len();
         let bytes = &self.bytes[(row * self.cols + cols.start) * size..][..cols.len() * size];
         match self.kind {

@@ -1,19 +1,19 @@
 //! Matrices and parts at the edge of what is allowed.
 
 use roundwise_scheme::{
-    QuantizedMatrix, ScaleRule, Scheme, SchemeError, Weight, WeightKind, choose_scales,
+    CATALOG, QuantizedMatrix, ScaleRule, Scheme, SchemeError, Weight, WeightKind, choose_scales,
     largest_step, measure,
 };
 use roundwise_testkit::files::{f16_bytes, f32_bytes};
 
 #[test]
 fn matrices_without_elements_have_their_scales() {
-    for scheme in ["fp8", "fp8-e5m2", "fp8-row", "int8", "int8-row", "int8-block-64"] {
-        let scheme: Scheme = scheme.parse().unwrap();
+    for entry in CATALOG {
+        let scheme = entry.scheme;
         for [rows, cols] in [[0, 5], [5, 0], [0, 0]] {
-            let shape = scheme.tiling.scale_shape(rows, cols);
+            let shape = scheme.tiling().scale_shape(rows, cols);
             let weight = Weight::new(rows, cols, WeightKind::BF16, &[]).unwrap();
-            if scheme.tiling.covers(rows, cols).is_err() {
+            if scheme.covers(rows, cols).is_err() {
                 continue;
             }
             let quantized = QuantizedMatrix::nearest(&weight, scheme, ScaleRule::Mse).unwrap();
@@ -67,6 +67,51 @@ fn lengths_that_do_not_fit_are_named() {
     assert!(huge.is_err());
 }
 
+/// Codes of 16 bits are the weights: nothing but rounding and the range of the grid between them.
+#[test]
+fn unscaled_codes_are_the_weights() {
+    let weights = [1.0, -0.1, 65504.0, 70000.0, 1e-9, 0.0];
+    let nearest = |scheme: &str| {
+        let bytes = f32_bytes(&weights);
+        let weight = Weight::new(2, 3, WeightKind::F32, &bytes).unwrap();
+        let scheme = scheme.parse().unwrap();
+        QuantizedMatrix::nearest(&weight, scheme, ScaleRule::Mse).unwrap()
+    };
+    let fp16 = nearest("fp16");
+    assert_eq!((fp16.scales(), fp16.scale_bytes()), (&[1.0][..], vec![]));
+    assert_eq!(fp16.codes(), f16_bytes(&[1.0, -0.1, 65504.0, 65504.0, 0.0, 0.0]));
+    assert_eq!(fp16.to_f32()[..2], [1.0, -0.099_975_586]);
+    let bf16 = nearest("bf16");
+    assert_eq!(bf16.to_f32()[2..4], [65536.0, 70144.0]);
+}
+
+/// What lies in a tile whose scale is stored as 0 is 0 for every reader.
+#[test]
+fn stored_scales_come_back() {
+    let codes = vec![0x38, 0, 0x7E, 0x81, 0, 0];
+    let read = |scheme: Scheme, bytes: &[u8], tensor| {
+        QuantizedMatrix::from_stored(scheme, [3, 2], codes.clone(), bytes, tensor).unwrap()
+    };
+    let powers = read(Scheme::MXFP8, &[130, 0, 120], 1.0);
+    assert_eq!(powers.scales(), [8.0, 1.0, 1.0 / 128.0]);
+    assert_eq!(powers.codes(), [0x38, 0, 0, 0, 0, 0]);
+    assert_eq!(powers.scale_bytes(), [130, 0, 0]);
+
+    let scheme = Scheme::NVFP4;
+    let nibbles = vec![1, 0, 0xF, 7, 0, 0];
+    let levels = QuantizedMatrix::from_stored(scheme, [3, 2], nibbles, &[0x38, 0x7E, 0], 0.5);
+    let levels = levels.unwrap();
+    assert_eq!((levels.scales(), levels.tensor_scale()), (&[0.5, 224.0, 0.5][..], 0.5));
+    assert_eq!(levels.to_f32(), [0.25, 0.0, -1344.0, 1344.0, 0.0, 0.0]);
+    assert_eq!(levels.scale_bytes(), [0x38, 0x7E, 0]);
+    assert_eq!(levels.with_codes(levels.codes().to_vec()).unwrap(), levels);
+
+    let broken = read(Scheme::MXFP8, &[255, 1, 1], 1.0);
+    assert!(broken.scales()[0].is_nan());
+    let short = QuantizedMatrix::from_stored(Scheme::MXFP8, [3, 2], codes, &[1, 1], 1.0);
+    assert_eq!(short.unwrap_err().to_string(), "scales: found 2, the shape needs 3");
+}
+
 /// A step is that of the grid at the weight; what a scale clips is left out.
 #[test]
 fn steps_are_those_of_the_grid() {
@@ -89,8 +134,9 @@ fn steps_are_those_of_the_grid() {
 #[test]
 fn codes_that_stand_for_no_number_are_found() {
     let first_row = |scheme: &str, codes: [u8; 4]| {
-        let scheme = scheme.parse().unwrap();
-        QuantizedMatrix::from_parts(scheme, [2, 2], codes.to_vec(), vec![1.0])
+        let scheme: Scheme = scheme.parse().unwrap();
+        let scales = vec![1.0; scheme.tiling().tiles(2, 2).iter().product()];
+        QuantizedMatrix::from_parts(scheme, [2, 2], codes.to_vec(), scales)
             .unwrap()
             .first_invalid_row()
     };
@@ -98,6 +144,8 @@ fn codes_that_stand_for_no_number_are_found() {
         ("fp8", [0x7E, 0xFE], &[0x7F, 0xFF][..]),
         ("fp8-e5m2", [0x7B, 0xFB], &[0x7C, 0x7D, 0xFC, 0xFF]),
         ("int8", [0x7F, 0x81], &[0x80]),
+        ("int4-convrot", [0x07, 0x09], &[0x08, 0x10, 0xFF]),
+        ("nvfp4", [0x07, 0x0F], &[0x10, 0x80]),
     ] {
         let [most, least] = largest;
         assert_eq!(first_row(scheme, [most, least, 0, 1]), None);

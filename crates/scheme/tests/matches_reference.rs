@@ -30,9 +30,7 @@ fn generated(generator: &str, rows: usize, cols: usize) -> Matrix {
 /// One scale for two columns of a row has no name.
 fn scheme(name: &str) -> Scheme {
     match name {
-        "fp8-group-2" => {
-            Scheme { grid: GridKind::E4m3, tiling: Tiling::Block { rows: 1, cols: 2 } }
-        }
+        "fp8-group-2" => Scheme::scaled(GridKind::E4m3, Tiling::Block { rows: 1, cols: 2 }),
         name => name.parse().unwrap(),
     }
 }
@@ -129,7 +127,7 @@ fn zeros_have_scale_one() {
         let scheme = scheme(name);
         let (codes, scales) = nearest(&all_zero(4, 6), scheme);
         assert_equal_bytes(&codes, &[0; 24]);
-        let count: usize = scheme.tiling.scale_shape(4, 6).iter().product();
+        let count: usize = scheme.tiling().scale_shape(4, 6).iter().product();
         assert_equal_bytes(&scales, &hex("0000803f").repeat(count));
     }
 }

@@ -3,6 +3,7 @@
 use std::fs::{File, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use crate::{TensorFileError, TensorFileErrorKind as Kind};
 
@@ -164,4 +165,14 @@ pub(crate) fn write_all_at(file: &File, mut bytes: &[u8], mut offset: u64) -> io
 #[cfg(windows)]
 pub(crate) fn sync_folder(_folder: &Path) -> io::Result<()> {
     Ok(())
+}
+
+/// Of a file's length and the time of its last change.
+pub(crate) fn stamp(file: &File, bytes: u64) -> blake3::Hasher {
+    let since = |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).ok();
+    let modified = file.metadata().and_then(|metadata| metadata.modified());
+    let modified = modified.ok().and_then(since).map_or(0, |time| time.as_nanos());
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&bytes.to_le_bytes()).update(&modified.to_le_bytes());
+    hasher
 }

@@ -218,7 +218,7 @@ pub(crate) const TEXT: &str = "a text file";
 pub(crate) const GIT_LFS: &str = "a Git LFS pointer";
 
 /// Untrusted text as it may be shown on a terminal: no control characters, no endless names.
-fn printable(text: &str) -> String {
+pub fn printable(text: &str) -> String {
     const LIMIT_CHARS: usize = 300;
     let mut shown = String::new();
     for char in text.chars().take(LIMIT_CHARS) {

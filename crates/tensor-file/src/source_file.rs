@@ -1,8 +1,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
-use crate::disk::{open_regular, read_exact_at};
+use crate::disk::{open_regular, read_exact_at, stamp};
 use crate::error::{GIT_LFS, TEXT};
 use crate::header::{HEADER_LIMIT_BYTES, RawHeader};
 use crate::tiling::DataRegion;
@@ -36,12 +35,7 @@ impl SourceFile {
     /// Tells files apart without reading them: changes with the length, the header and the time of
     /// the last change.
     pub fn fingerprint(&self) -> String {
-        let since = |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).ok();
-        let modified = self.file.metadata().and_then(|metadata| metadata.modified());
-        let modified = modified.ok().and_then(since).map_or(0, |time| time.as_nanos());
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(&self.bytes.to_le_bytes()).update(&modified.to_le_bytes());
-        hasher.update(&self.header).finalize().to_hex().to_string()
+        stamp(&self.file, self.bytes).update(&self.header).finalize().to_hex().to_string()
     }
 
     /// Fills `buffer` with the file's bytes from byte `offset` on, header and all.
@@ -74,14 +68,19 @@ impl SourceFile {
 
     /// Reads `buffer.len()` bytes from byte `offset` of the file on.
     pub(crate) fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<(), Kind> {
-        read_exact_at(&self.file, buffer, offset).map_err(|source| {
-            if source.kind() != std::io::ErrorKind::UnexpectedEof {
-                return Kind::Io { doing: "read", source };
-            }
-            let found = self.file.metadata().map_or(0, |metadata| metadata.len());
-            Kind::Truncated { found, expected: offset.saturating_add(buffer.len() as u64) }
-        })
+        read_inside(&self.file, offset, buffer)
     }
+}
+
+/// Fills `buffer` from byte `offset` on; a file that is too short for that is told apart.
+pub(crate) fn read_inside(file: &File, offset: u64, buffer: &mut [u8]) -> Result<(), Kind> {
+    read_exact_at(file, buffer, offset).map_err(|source| {
+        if source.kind() != std::io::ErrorKind::UnexpectedEof {
+            return Kind::Io { doing: "read", source };
+        }
+        let found = file.metadata().map_or(0, |metadata| metadata.len());
+        Kind::Truncated { found, expected: offset.saturating_add(buffer.len() as u64) }
+    })
 }
 
 fn read_header(file: &File, file_bytes: u64) -> Result<Vec<u8>, Kind> {

@@ -16,7 +16,9 @@ use crate::progress::Progress;
 use crate::stop;
 
 pub(crate) fn run(options: &ConvertOptions) -> anyhow::Result<bool> {
-    let recipe = Recipe::check(options.recipe.to_recipe_file()?).map_err(ConvertError::from)?;
+    let recipe =
+        Recipe::check(options.recipe.to_recipe_file(options.statistics.to_file().as_ref())?)
+            .map_err(ConvertError::from)?;
     refuse_idle_device(options, &recipe)?;
     let jobs = jobs(options, &recipe)?;
     limit_threads(options.run.threads());

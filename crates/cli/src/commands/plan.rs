@@ -11,9 +11,12 @@ use crate::table::{Table, wrap};
 use crate::text::{bytes, counted, plain, shape};
 
 pub(crate) fn run(options: &PlanOptions) -> anyhow::Result<bool> {
-    let recipe = Recipe::check(options.recipe.to_recipe_file()?).map_err(ConvertError::from)?;
+    let statistics = options.statistics.to_file();
+    let recipe = options.recipe.to_recipe_file(statistics.as_ref())?;
+    let recipe = Recipe::check(recipe).map_err(ConvertError::from)?;
     let source = Source::open(&options.input)?;
-    let plan = Plan::decide(&source, &recipe, &NotFinite::new())?;
+    let mut plan = Plan::decide(&source, &recipe, &NotFinite::new())?;
+    plan.note_missing_statistics(&recipe, statistics.as_ref(), &source)?;
     let sizes = Sizes::of(&source, &plan, options.run.threads())?;
     if options.run.json {
         print_json(&as_json(&plan, &sizes))?;

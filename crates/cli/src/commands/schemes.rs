@@ -32,5 +32,8 @@ pub(crate) fn run(options: &SchemesOptions) -> anyhow::Result<bool> {
     }
     print(&table.render(width()))?;
     print("  Blocks of any size n: fp8-block-n, int8-block-n.")?;
+    print(
+        "  Rotated groups of at most n columns, a power of 4: int8-row-convrot-n, int4-convrot-n.",
+    )?;
     Ok(true)
 }

@@ -1,4 +1,4 @@
-use roundwise_convert::{Biases, Finding, Verification, verify};
+use roundwise_convert::{Biases, Finding, LayerError, Verification, verify};
 
 use crate::arguments::VerifyOptions;
 use crate::console::{print, print_json, width};
@@ -19,7 +19,15 @@ pub(crate) fn run(options: &VerifyOptions) -> anyhow::Result<bool> {
         true => Biases::MayBeCorrected,
         false => Biases::Same,
     };
-    let verification = verify(&options.original, &options.converted, biases, threads, &progress);
+    let statistics = options.statistics.to_file();
+    let verification = verify(
+        &options.original,
+        &options.converted,
+        biases,
+        statistics.as_ref(),
+        threads,
+        &progress,
+    );
     progress.finish();
     let verification = verification?;
     if options.run.json {
@@ -47,12 +55,30 @@ fn describe(verification: &Verification) -> String {
     if !table.is_empty() {
         text += &table.render(width());
     }
+    text += &describe_outputs(verification);
     text += &describe_findings(&verification.defects);
     text += match verification.ok {
         true => "everything is in order",
         false => "verification failed",
     };
     text
+}
+
+/// What the codes do to the outputs of their layers, where statistics say so.
+fn describe_outputs(verification: &Verification) -> String {
+    let judged = |layer: &LayerError| layer.output_error.zip(layer.nearest_output_error);
+    let pairs: Vec<(f64, f64)> = verification.layers.iter().filter_map(judged).collect();
+    if pairs.is_empty() {
+        return String::new();
+    }
+    let mean = |of: fn(&(f64, f64)) -> f64| pairs.iter().map(of).sum::<f64>() / pairs.len() as f64;
+    let (stored, nearest) = (mean(|pair| pair.0), mean(|pair| pair.1));
+    let ratio = if nearest > 0.0 { stored / nearest } else { 1.0 };
+    format!(
+        "outputs of {}: mean relative error² {stored:.3e}, of nearest codes {nearest:.3e} ({})\n",
+        counted(pairs.len(), "layer"),
+        percent(ratio),
+    )
 }
 
 /// One line each for the first things that are wrong, in the order of names; those of the file as

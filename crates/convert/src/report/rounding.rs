@@ -33,6 +33,16 @@ pub struct LayerRounding {
     pub passes: usize,
     /// Whether nearest codes are stored.
     pub kept_nearest: bool,
+    /// `tr(EHEᵀ) / tr(WHWᵀ)`: the error of the layer's outputs over them, both squared; known with
+    /// statistics of its inputs.
+    pub output_error: Option<f64>,
+    /// The same for nearest codes.
+    pub nearest_output_error: Option<f64>,
+    /// What the search added to the second moment of the inputs, as a share of its mean.
+    pub damping: Option<f64>,
+    /// Whether there are no statistics of this layer's inputs, which the method needs; nearest codes
+    /// are stored.
+    pub without_statistics: bool,
     /// Why the search did not finish.
     pub failure: Option<String>,
     /// `‖E‖²` of nearest codes.
@@ -41,6 +51,11 @@ pub struct LayerRounding {
 }
 
 impl LayerRounding {
+    /// Nearest codes, because nothing is known of the layer's inputs.
+    pub(crate) fn without_statistics(options: &Options) -> Self {
+        Self { without_statistics: true, failure: None, ..Self::failed(options, String::new()) }
+    }
+
     /// Nearest codes, because the search failed.
     pub(crate) fn failed(options: &Options, failure: String) -> Self {
         Self {
@@ -56,6 +71,10 @@ impl LayerRounding {
             bound_ratio: None,
             passes: 0,
             kept_nearest: true,
+            output_error: None,
+            nearest_output_error: None,
+            damping: None,
+            without_statistics: false,
             failure: Some(failure),
             nearest_energy: 0.0,
         }
@@ -77,6 +96,10 @@ impl From<RoundingReport> for LayerRounding {
             bound_ratio: report.bound_ratio,
             passes: report.passes,
             kept_nearest: report.kept_nearest,
+            output_error: report.output_errors.map(|[stored, _]| stored),
+            nearest_output_error: report.output_errors.map(|[_, nearest]| nearest),
+            damping: report.output_errors.map(|_| report.damping),
+            without_statistics: false,
             failure: None,
             nearest_energy: report.nearest.weight_error,
         }
@@ -98,6 +121,12 @@ pub struct RoundingTotals {
     pub kept_nearest: usize,
     /// Weights whose search failed, so that nearest codes are stored.
     pub failed: usize,
+    /// Weights without statistics of their inputs, which the method needs; nearest codes are stored.
+    pub without_statistics: Vec<String>,
+    /// Mean over the layers with statistics of the error of their outputs over them, both squared.
+    pub output_error: Option<f64>,
+    /// The same for nearest codes.
+    pub nearest_output_error: Option<f64>,
     /// Root of the objectives' sum over that of nearest codes, where anything was minimised.
     pub objective_ratio: Option<f64>,
     /// `‖E‖` over that of nearest codes.
@@ -110,7 +139,7 @@ impl RoundingTotals {
         let kept = || roundings().filter(|rounding| rounding.kept_nearest);
         let device = engine.device();
         let stored_energy = |layer: &TensorReport| match &layer.rounding {
-            Some(rounding) if rounding.failure.is_none() => {
+            Some(rounding) if rounding.nearest_energy > 0.0 => {
                 layer.sums.map(|sums| sums.error_squared)
             }
             _ => None,
@@ -128,6 +157,15 @@ impl RoundingTotals {
             layers: roundings().count(),
             kept_nearest: kept().count(),
             failed: roundings().filter(|rounding| rounding.failure.is_some()).count(),
+            without_statistics: layers
+                .iter()
+                .filter(|layer| layer.rounding.as_ref().is_some_and(|it| it.without_statistics))
+                .map(|layer| layer.name.clone())
+                .collect(),
+            output_error: mean(roundings().filter_map(|rounding| rounding.output_error)),
+            nearest_output_error: mean(
+                roundings().filter_map(|rounding| rounding.nearest_output_error),
+            ),
             objective_ratio: (nearest_objective > 0.0)
                 .then(|| root(sum_of(|rounding| rounding.objective_value), nearest_objective)),
             weight_error_ratio: root(
@@ -136,4 +174,9 @@ impl RoundingTotals {
             ),
         }
     }
+}
+
+fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
+    let (sum, count) = values.fold((0.0, 0), |(sum, count), value| (sum + value, count + 1));
+    (count > 0).then(|| sum / f64::from(count))
 }

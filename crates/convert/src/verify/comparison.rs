@@ -2,10 +2,11 @@ use half::bf16;
 use roundwise_layout::{
     Defect, QUANTIZATION_METADATA, StoredLayer, layer_of, layer_of_bias, layer_of_weight,
 };
-use roundwise_scheme::{Weight, WeightKind};
+use roundwise_scheme::{GridKind, QuantizedMatrix, Scheme, Weight, WeightKind};
 use roundwise_tensor_file::{Dtype, TensorHeader, pieces};
 
 use super::codes::{self, Judged};
+use super::outputs::Outputs;
 use super::{Biases, Finding, LayerError};
 use crate::one_sided_markers::one_sided_markers;
 use crate::provenance::PROVENANCE_KEY;
@@ -16,6 +17,7 @@ pub(super) struct Comparison {
     pub(super) original: Source,
     pub(super) converted: Source,
     pub(super) biases: Biases,
+    pub(super) outputs: Option<Outputs>,
 }
 
 /// What became of one tensor of the original.
@@ -32,6 +34,12 @@ pub(super) enum Outcome {
 
 pub(super) fn finding(tensor: &str, problem: impl Into<String>) -> Finding {
     Finding { tensor: tensor.to_owned(), problem: problem.into() }
+}
+
+/// Whether numbers became other numbers of 16 bits.
+fn is_narrowed(before: Dtype, after: Dtype) -> bool {
+    let is_number = crate::source::weight_kind(before).is_some();
+    is_number && before != after && matches!(after, Dtype::F16 | Dtype::BF16)
 }
 
 impl Comparison {
@@ -126,12 +134,15 @@ impl Comparison {
         let is_weight = layer_of_weight(&before.name).is_some();
         match stored_after {
             Some(stored) if is_weight => self.compare_codes(before, stored),
-            _ if before.shape != after.shape => Ok(Outcome::Wrong(finding(
-                &before.name,
-                format!("shape {:?} became {:?}", before.shape, after.shape),
-            ))),
+            _ if self.original.shape_of(before) != after.shape => {
+                let problem = format!("shape {:?} became {:?}", before.shape, after.shape);
+                Ok(Outcome::Wrong(finding(&before.name, problem)))
+            }
             _ if is_weight && self.original.stored.layers.contains_key(layer) => {
                 self.compare_decoded(before, after)
+            }
+            _ if is_weight && is_narrowed(before.dtype, after.dtype) => {
+                self.compare_numbers(before, after)
             }
             _ if self.may_be_corrected(before, after) => self.compare_bias(before, after),
             _ => self.compare_bytes(before, after),
@@ -173,12 +184,40 @@ impl Comparison {
         before: &TensorHeader,
         stored: &StoredLayer,
     ) -> Result<Outcome, ConvertError> {
+        // The original knows what of a padded weight is padding, also where the file does not say.
+        let shape = crate::source::matrix_shape(&self.original.shape_of(before));
+        let cut = shape.and_then(|shape| stored.cut_to(shape));
+        match cut.as_ref().unwrap_or(stored).read(&self.converted.checkpoint) {
+            Ok(matrix) => self.compare_matrix(before, &matrix),
+            Err(error) => Ok(Outcome::Wrong(finding(&before.name, error.to_string()))),
+        }
+    }
+
+    /// A weight that became numbers of 16 bits is a rounding like others.
+    fn compare_numbers(
+        &self,
+        before: &TensorHeader,
+        after: &TensorHeader,
+    ) -> Result<Outcome, ConvertError> {
+        let grid = if after.dtype == Dtype::F16 { GridKind::F16 } else { GridKind::Bf16 };
+        let codes = self.converted.checkpoint.read(after)?;
+        let shape = crate::source::matrix_shape(&after.shape);
+        let matrix = shape.and_then(|shape| {
+            QuantizedMatrix::from_parts(Scheme::unscaled(grid), shape, codes, vec![1.0]).ok()
+        });
+        match matrix {
+            Some(matrix) => self.compare_matrix(before, &matrix),
+            None => self.compare_bytes(before, after),
+        }
+    }
+
+    fn compare_matrix(
+        &self,
+        before: &TensorHeader,
+        matrix: &QuantizedMatrix,
+    ) -> Result<Outcome, ConvertError> {
         let wrong = |problem: String| Ok(Outcome::Wrong(finding(&before.name, problem)));
-        let matrix = match stored.read(&self.converted.checkpoint) {
-            Ok(matrix) => matrix,
-            Err(error) => return wrong(error.to_string()),
-        };
-        if let Some(problem) = codes::invalid(&matrix) {
+        if let Some(problem) = codes::invalid(matrix) {
             return wrong(problem);
         }
         let weight = match self.load_as(before, matrix.shape()) {
@@ -188,14 +227,20 @@ impl Comparison {
                 return wrong(format!("{:?} became {:?}", before.shape, matrix.shape()));
             }
         };
-        let Judged { error, largest_step, problem } = match codes::judge(&weight.view(), &matrix) {
+        let Judged { error, largest_step, problem } = match codes::judge(&weight.view(), matrix) {
             Ok(judged) => judged,
             Err(problem) => return wrong(problem),
+        };
+        let outputs = match &self.outputs {
+            Some(outputs) => outputs.errors(layer_of(&before.name), &weight.view(), &matrix)?,
+            None => None,
         };
         let layer = LayerError {
             name: before.name.clone(),
             scheme: matrix.scheme().to_string(),
             weight_error: error.relative(),
+            output_error: outputs.map(|[stored, _]| stored),
+            nearest_output_error: outputs.map(|[_, nearest]| nearest),
             largest_step: largest_step.at_weight,
         };
         Ok(Outcome::Layer(layer, problem))
@@ -235,10 +280,13 @@ impl Comparison {
             };
             found == expected || (found.is_nan() && expected.is_nan())
         });
-        Ok(match is_same {
-            true => Outcome::Identical,
-            false => Outcome::Wrong(finding(&before.name, "differs from the decoded original")),
-        })
+        match (is_same, kind) {
+            (true, _) => Ok(Outcome::Identical),
+            (false, WeightKind::F16) => self.compare_numbers(before, after),
+            (false, WeightKind::BF16 | WeightKind::F32 | WeightKind::F64) => {
+                Ok(Outcome::Wrong(finding(&before.name, "differs from the decoded original")))
+            }
+        }
     }
 
     /// The numbers of a plain tensor of the converted file, and their kind; `None` where it holds

@@ -68,10 +68,12 @@ pub(crate) trait Check {
     fn check<G: Grid<Code: AnyCode>>(&self);
 }
 
-/// Runs the check for all five grids.
+/// Runs the check for all seven grids.
 pub(crate) fn for_every_grid(check: &impl Check) {
+    check.check::<roundwise_grid::E2m1>();
     check.check::<roundwise_grid::E4m3>();
     check.check::<roundwise_grid::E5m2>();
+    check.check::<roundwise_grid::Int4>();
     check.check::<roundwise_grid::Int8>();
     check.check::<roundwise_grid::F16>();
     check.check::<roundwise_grid::Bf16>();

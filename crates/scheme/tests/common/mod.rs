@@ -2,7 +2,8 @@
 
 use proptest::prelude::*;
 use roundwise_scheme::{
-    CATALOG, GridKind, QuantizedMatrix, ScaleRule, Scheme, Tiling, Weight, WeightKind,
+    CATALOG, GridKind, QuantizedMatrix, Rotation, ScaleRule, ScaleStorage, Scheme, Tiling, Weight,
+    WeightKind,
 };
 use roundwise_testkit::files::{bf16_bytes, f16_bytes, f32_bytes};
 use roundwise_testkit::random::Random;
@@ -49,12 +50,23 @@ impl Case {
         Matrix { rows: self.rows, cols: self.cols, values: self.weight().to_f32() }
     }
 
+    /// The numbers that codes stand for: rotated ones, where the scheme rotates.
+    pub(crate) fn seen(&self) -> Matrix {
+        let values = self.weight().seen_by(self.scheme).to_f32();
+        Matrix { values, ..self.matrix() }
+    }
+
+    /// Whether there is one F32 scale per tile, which scales and absmax can be told apart from.
+    pub(crate) fn has_free_scales(&self) -> bool {
+        matches!(self.scheme.scale_storage(), ScaleStorage::F32(_))
+    }
+
     /// Which scale a weight has, straight from the definition of a tiling.
     pub(crate) fn tile(&self, row: usize, col: usize) -> usize {
-        match self.scheme.tiling {
+        match self.scheme.tiling() {
             Tiling::Tensor => 0,
             Tiling::Row => row,
-            Tiling::Block { rows, cols } => row / rows * (self.cols / cols) + col / cols,
+            Tiling::Block { rows, cols } => row / rows * self.cols.div_ceil(cols) + col / cols,
         }
     }
 }
@@ -75,25 +87,36 @@ pub(crate) fn any_kind() -> impl Strategy<Value = WeightKind> {
 }
 
 fn any_grid() -> impl Strategy<Value = GridKind> {
-    prop::sample::select(vec![GridKind::E4m3, GridKind::E5m2, GridKind::Int8])
+    prop::sample::select(vec![GridKind::E4m3, GridKind::E5m2, GridKind::Int4, GridKind::Int8])
 }
 
 /// A scheme and a shape that its tiles cover.
 pub(crate) fn any_covered_shape() -> impl Strategy<Value = (Scheme, [usize; 2])> {
     let whole = prop::sample::select(vec![Tiling::Tensor, Tiling::Row]);
     let whole = (any_grid(), whole, 1usize..40, 1usize..70)
-        .prop_map(|(grid, tiling, rows, cols)| (Scheme { grid, tiling }, [rows, cols]));
+        .prop_map(|(grid, tiling, rows, cols)| (Scheme::scaled(grid, tiling), [rows, cols]));
     let blocks = (any_grid(), 1usize..9, 1usize..20, 1usize..5, 1usize..5).prop_map(
         |(grid, rows, cols, down, across)| {
             let tiling = Tiling::Block { rows, cols };
-            (Scheme { grid, tiling }, [rows * down, cols * across])
+            (Scheme::scaled(grid, tiling), [rows * down, cols * across])
         },
     );
-    let named = prop::sample::select(CATALOG).prop_map(|entry| match entry.scheme.tiling {
-        Tiling::Block { rows, cols } => (entry.scheme, [rows, 2 * cols]),
-        Tiling::Tensor | Tiling::Row => (entry.scheme, [1, 1]),
+    let rotated =
+        (any_grid(), 1usize..4, 1usize..20, 1usize..40).prop_map(|(grid, power, rows, groups)| {
+            let rotation = Rotation::up_to(4usize.pow(power as u32)).unwrap();
+            (Scheme::rotated(grid, Tiling::Row, rotation), [rows, 4 * groups])
+        });
+    let two_level = prop::sample::select(vec![Scheme::MXFP8, Scheme::NVFP4]);
+    let narrow = (two_level, 1usize..10, 1usize..100).prop_map(|(scheme, r, c)| (scheme, [r, c]));
+    let one_byte = CATALOG.iter().filter(|entry| entry.scheme.grid().code_bytes() == 1);
+    let named = prop::sample::select(one_byte.collect::<Vec<_>>()).prop_map(|entry| {
+        let [rows, cols] = match entry.scheme.scale_storage() {
+            ScaleStorage::F32(Tiling::Block { rows, cols }) => [rows, 2 * cols],
+            _ => [1, 4],
+        };
+        (entry.scheme, [rows, cols])
     });
-    prop_oneof![8 => whole, 8 => blocks, 1 => named]
+    prop_oneof![8 => whole, 8 => blocks, 4 => rotated, 8 => narrow, 2 => named]
 }
 
 /// Finite numbers of every size that an F32 has, zeros among them.
@@ -125,6 +148,14 @@ pub(crate) fn any_case() -> impl Strategy<Value = Case> {
                 WeightKind::F64 | WeightKind::F32 => f32::MAX,
                 WeightKind::F16 => 65504.0,
                 WeightKind::BF16 => f32::from_bits(0x7F7F_0000),
+            };
+            // Sums of a rotation, and numbers rounded up to a power of two, may leave f32.
+            let is_bounded = scheme.rotation().is_some() || scheme == Scheme::MXFP8;
+            let largest = if is_bounded { largest.min(1e30) } else { largest };
+            // What no scale brings into the range of the codes would be cut off.
+            let largest = match scheme.scale_storage() {
+                ScaleStorage::Unscaled => largest.min(scheme.grid().max()),
+                _ => largest,
             };
             let matrix = matrix.map(|_, _, value| value.clamp(-largest, largest));
             Case::new(scheme, kind, &matrix)

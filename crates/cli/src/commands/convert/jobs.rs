@@ -29,6 +29,7 @@ pub(super) fn jobs(options: &ConvertOptions, recipe: &Recipe) -> anyhow::Result<
             recipe: recipe.clone(),
             threads: options.run.threads(),
             device: options.device.unwrap_or_default(),
+            statistics: options.statistics.to_file(),
             starts_over: options.fresh,
             overwrite,
             verifies: !options.no_verify,

@@ -66,6 +66,13 @@ fn describe_rounding(totals: &RoundingTotals) -> String {
         totals.kept_nearest,
         counted(totals.layers, "weight"),
     );
+    if let (Some(stored), Some(nearest)) = (totals.output_error, totals.nearest_output_error) {
+        text += &format!(
+            "  outputs: mean relative error² {stored:.3e}, of nearest codes {nearest:.3e} ({})\n",
+            percent(if nearest > 0.0 { stored / nearest } else { 1.0 }),
+        );
+    }
+    text += &describe_without_statistics(&totals.without_statistics);
     if totals.failed > 0 {
         text += &format!(
             "  warning: the search of {} failed; nearest codes are stored (`--report` says why)\n",
@@ -76,6 +83,21 @@ fn describe_rounding(totals: &RoundingTotals) -> String {
         text += "  the last bits may differ from run to run on this device\n";
     }
     text
+}
+
+/// Layers that the statistics do not speak of.
+fn describe_without_statistics(names: &[String]) -> String {
+    const SHOWN: usize = 4;
+    if names.is_empty() {
+        return String::new();
+    }
+    let shown: Vec<String> = names.iter().take(SHOWN).map(|name| plain(name)).collect();
+    let more = if names.len() > SHOWN { ", …" } else { "" };
+    format!(
+        "  warning: no statistics for {}, nearest codes are stored: {}{more}\n",
+        counted(names.len(), "weight"),
+        shown.join(", "),
+    )
 }
 
 fn describe_kept(report: &Report) -> String {
@@ -130,7 +152,11 @@ fn describe_worst(report: &Report) -> String {
 const RUINED: f64 = 0.10;
 
 fn warn_of_ruined(report: &Report) -> String {
-    let is_ruined = |layer: &&TensorReport| layer.weight_error.is_some_and(|error| error > RUINED);
+    // Four bits lose as much as that everywhere.
+    let has_8_bits = |layer: &TensorReport| layer.scheme.is_some_and(|it| it.code_bits() >= 8);
+    let is_ruined = |layer: &&TensorReport| {
+        has_8_bits(layer) && layer.weight_error.is_some_and(|error| error > RUINED)
+    };
     let ruined: Vec<&TensorReport> = report.layers.iter().filter(is_ruined).collect();
     if ruined.is_empty() {
         return String::new();

@@ -1,0 +1,134 @@
+use pulp::NullaryFnOnce;
+
+use crate::squares::Sums;
+use crate::{Grid, Squares, vectors};
+
+/// `maxima[i] = max |v|` over the `i`-th `width` values, the last of which may be fewer; NaN and
+/// infinity as in [`absmax`](crate::absmax).
+///
+/// For tiles of a few values each, where a call per tile would cost more than the tile.
+///
+/// # Panics
+/// When `width` is 0 or there are not as many maxima as tiles.
+pub fn absmax_tiles(values: &[f32], width: usize, maxima: &mut [f32]) {
+    assert_eq!(values.len().div_ceil(width), maxima.len(), "one maximum per tile");
+    vectors::run(AbsmaxTiles { values, width, maxima });
+}
+
+/// `codes[i] = G::encode(values[i] / scales[i])`: [`encode_scaled`](crate::encode_scaled) with a
+/// scale for every value.
+///
+/// # Panics
+/// When the lengths differ.
+pub fn encode_each<G: Grid>(values: &[f32], scales: &[f32], codes: &mut [G::Code]) {
+    assert!(values.len() == scales.len() && values.len() == codes.len(), "a scale per value");
+    vectors::run(EncodeEach::<G> { values, scales, codes });
+}
+
+/// `values[i] = G::decode(codes[i]) · scales[i]`, in f32.
+///
+/// # Panics
+/// When the lengths differ.
+pub fn decode_each<G: Grid>(codes: &[G::Code], scales: &[f32], values: &mut [f32]) {
+    assert!(codes.len() == scales.len() && codes.len() == values.len(), "a scale per code");
+    vectors::run(DecodeEach::<G> { codes, scales, values });
+}
+
+/// [`measure`](crate::measure) with a scale for every value.
+///
+/// # Panics
+/// When the lengths differ.
+pub fn measure_each<G: Grid>(values: &[f32], scales: &[f32], codes: &[G::Code]) -> Squares {
+    assert!(values.len() == scales.len() && values.len() == codes.len(), "a scale per value");
+    vectors::run(MeasureEach::<G> { values, scales, codes })
+}
+
+struct AbsmaxTiles<'a> {
+    values: &'a [f32],
+    width: usize,
+    maxima: &'a mut [f32],
+}
+
+impl NullaryFnOnce for AbsmaxTiles<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Self { values, width, maxima } = self;
+        // Known widths become a few vector instructions each.
+        let (whole, rest) = values.split_at(values.len() / width * width);
+        let (first, last) = maxima.split_at_mut(whole.len() / width);
+        match width {
+            16 => whole.as_chunks::<16>().0.iter().zip(first).for_each(|(t, m)| *m = largest(t)),
+            32 => whole.as_chunks::<32>().0.iter().zip(first).for_each(|(t, m)| *m = largest(t)),
+            _ => whole.chunks_exact(width).zip(first).for_each(|(t, m)| *m = largest(t)),
+        }
+        if let [last] = last {
+            *last = largest(rest);
+        }
+    }
+}
+
+/// Without the sign, f32 bits order as whole numbers: finite, then infinity, then NaN.
+#[inline(always)]
+fn largest(values: &[f32]) -> f32 {
+    let magnitudes = values.iter().map(|value| value.to_bits() & !(1 << 31));
+    f32::from_bits(magnitudes.fold(0, u32::max))
+}
+
+struct EncodeEach<'a, G: Grid> {
+    values: &'a [f32],
+    scales: &'a [f32],
+    codes: &'a mut [G::Code],
+}
+
+impl<G: Grid> NullaryFnOnce for EncodeEach<'_, G> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        for ((&value, &scale), code) in self.values.iter().zip(self.scales).zip(self.codes) {
+            *code = G::encode(value / scale);
+        }
+    }
+}
+
+struct DecodeEach<'a, G: Grid> {
+    codes: &'a [G::Code],
+    scales: &'a [f32],
+    values: &'a mut [f32],
+}
+
+impl<G: Grid> NullaryFnOnce for DecodeEach<'_, G> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        for ((&code, &scale), value) in self.codes.iter().zip(self.scales).zip(self.values) {
+            *value = G::decode(code) * scale;
+        }
+    }
+}
+
+struct MeasureEach<'a, G: Grid> {
+    values: &'a [f32],
+    scales: &'a [f32],
+    codes: &'a [G::Code],
+}
+
+impl<G: Grid> NullaryFnOnce for MeasureEach<'_, G> {
+    type Output = Squares;
+
+    #[inline(always)]
+    fn call(self) -> Squares {
+        let mut sums = Sums::new();
+        let (values, values_rest) = self.values.as_chunks::<{ Sums::LANES }>();
+        let (scales, scales_rest) = self.scales.as_chunks::<{ Sums::LANES }>();
+        let (codes, codes_rest) = self.codes.as_chunks::<{ Sums::LANES }>();
+        for ((values, scales), codes) in values.iter().zip(scales).zip(codes) {
+            sums.add::<G>(values, scales, codes);
+        }
+        sums.add::<G>(values_rest, scales_rest, codes_rest);
+        sums.total()
+    }
+}

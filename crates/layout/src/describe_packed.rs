@@ -1,0 +1,92 @@
+use roundwise_scheme::{GridKind, ScaleStorage};
+use roundwise_tensor_file::{Checkpoint, Dtype, TensorHeader};
+
+use crate::describe::matrix_shape;
+use crate::form::{Form, Part};
+use crate::{Marker, Origin, StoredLayer};
+
+/// The stored layer behind a weight whose codes are packed or whose scales are bytes, `None` for
+/// the marker of any other.
+///
+/// # Errors
+/// One line that says why the weight cannot be read: what was found and what was expected.
+pub(crate) fn describe_packed(
+    file: &Checkpoint,
+    weight: &TensorHeader,
+    layer: &str,
+    marker: &Marker,
+) -> Result<Option<StoredLayer>, String> {
+    let grid = marker.grid()?;
+    let stored_cols = weight.shape.last().map_or(0, |&cols| usize::try_from(cols).unwrap_or(0));
+    let packed = matches!(grid, GridKind::E2m1 | GridKind::Int4);
+    let cols = if packed { stored_cols.saturating_mul(2) } else { stored_cols };
+    // Of these formats the shape of the scales says nothing.
+    let scheme = match marker.scheme(&[], cols) {
+        Ok(scheme) if packed || is_of_blocks(scheme.scale_storage()) => scheme,
+        Err(problem) if packed => return Err(problem),
+        Ok(_) | Err(_) => return Ok(None),
+    };
+    if weight.shape.len() != 2 {
+        return Err(format!("is marked `{}`, but is {}-D", marker.format, weight.shape.len()));
+    }
+    let [rows, _] = matrix_shape(weight)?;
+    let padded = [rows, cols];
+    let shape = match marker.orig_shape.as_deref() {
+        Some(shape) if is_of_blocks(scheme.scale_storage()) => logical_shape(shape)?,
+        _ => padded,
+    };
+    scheme.covers(rows, cols).map_err(|error| error.to_string())?;
+    let form = Form::found(scheme, shape, padded)?;
+    let parts = form.parts();
+    for part in &parts {
+        check_part(file, layer, marker, part)?;
+    }
+    let pre_scale = format!("{layer}.pre_quant_scale");
+    if file.get(&pre_scale).is_some() {
+        return Err(format!("its inputs are scaled by `{pre_scale}`, which is not read"));
+    }
+    Ok(Some(StoredLayer {
+        layer: layer.to_owned(),
+        scheme,
+        shape,
+        stored_shape: padded,
+        origin: Origin::Comfy,
+        scale: parts.get(1).map(|part| format!("{layer}.{}", part.name)),
+    }))
+}
+
+fn is_of_blocks(storage: ScaleStorage) -> bool {
+    matches!(storage, ScaleStorage::PowerOfTwo | ScaleStorage::TwoLevel)
+}
+
+fn logical_shape(shape: &[u64]) -> Result<[usize; 2], String> {
+    let size = |size: u64| usize::try_from(size).ok();
+    let found = match shape {
+        [rows, cols] => size(*rows).zip(size(*cols)),
+        _ => None,
+    };
+    found.map(|(rows, cols)| [rows, cols]).ok_or(format!("`orig_shape` is {shape:?}, no matrix"))
+}
+
+/// Whether a tensor has the dtype and the shape that readers need; some take more than one dtype.
+fn check_part(file: &Checkpoint, layer: &str, marker: &Marker, part: &Part) -> Result<(), String> {
+    let name = format!("{layer}.{}", part.name);
+    let Some(found) = file.get(&name) else {
+        return Err(format!("is marked `{}`, but has no `{}`", marker.format, part.name));
+    };
+    let is_dtype = found.dtype == part.dtype
+        || match (part.name, part.dtype) {
+            ("weight_scale", Dtype::F8E4M3) => found.dtype == Dtype::U8,
+            ("weight_scale", Dtype::U8) => found.dtype == Dtype::F8E8M0,
+            _ => false,
+        };
+    let expected: Vec<u64> = part.shape.iter().map(|&size| size as u64).collect();
+    let is_single = expected.is_empty() && found.shape == [1];
+    if !is_dtype || (found.shape != expected && !is_single) {
+        return Err(format!(
+            "`{name}` is {} {:?}, format `{}` needs {} {expected:?}",
+            found.dtype, found.shape, marker.format, part.dtype
+        ));
+    }
+    Ok(())
+}

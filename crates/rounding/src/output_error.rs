@@ -1,0 +1,82 @@
+use roundwise_compute::{DeviceMatrix, Engine, Matrix, elementwise};
+use roundwise_scheme::QuantizedMatrix;
+
+use crate::{Inputs, Linear, RoundingError, SecondMoment};
+
+/// `tr(EHEᵀ) / tr(WHWᵀ)`: the mean squared error of a layer's outputs over their mean square, for
+/// whatever codes, decoded with the stored scales. 0 where the layer has no outputs to speak of.
+///
+/// - `layer`: a weight `[m, n]` and statistics of its inputs
+/// - `quantized`: `[m, n]`
+///
+/// # Errors
+/// [`RoundingError::InputColumns`] without statistics of n inputs.
+///
+/// # Cost
+/// Two products with H, `2mn²` multiplications, or with its factor.
+///
+/// # Panics
+/// When weight and codes differ in shape.
+pub fn relative_output_error(
+    layer: Linear<'_>,
+    quantized: &QuantizedMatrix,
+    engine: &Engine,
+) -> Result<f64, RoundingError> {
+    /// Rows that exist as F32 at once.
+    const BLOCK: usize = 256;
+    let (rows, cols) = (layer.weight.rows(), layer.weight.cols());
+    assert_eq!(quantized.shape(), [rows, cols], "shapes of a weight and its codes");
+    let found = layer.inputs.map_or(0, Inputs::columns);
+    let inputs = layer.inputs.filter(|inputs| inputs.columns() == cols);
+    let inputs = inputs.ok_or(RoundingError::InputColumns { found, expected: cols })?;
+    let metric = Metric::of(inputs, engine);
+    let (mut error, mut output) = (0.0, 0.0);
+    for first in (0..rows).step_by(BLOCK) {
+        let block = first..rows.min(first + BLOCK);
+        let mut weights = Matrix::zeros(block.len(), cols);
+        let mut errors = Matrix::zeros(block.len(), cols);
+        for (index, row) in block.enumerate() {
+            layer.weight.widen_row(row, weights.row_mut(index));
+            quantized.decode_row(row, errors.row_mut(index));
+        }
+        elementwise::add_scaled(errors.values_mut(), -1.0, weights.values());
+        error += metric.energy(errors, engine);
+        output += metric.energy(weights, engine);
+    }
+    Ok(if error > 0.0 { error / output } else { 0.0 })
+}
+
+/// H on the device.
+enum Metric<'a> {
+    Full(DeviceMatrix),
+    LowRank { factor: DeviceMatrix, residual: &'a [f32] },
+}
+
+impl<'a> Metric<'a> {
+    fn of(inputs: &'a Inputs, engine: &Engine) -> Self {
+        match inputs.second_moment() {
+            SecondMoment::Full(matrix) => Self::Full(engine.upload(matrix.clone())),
+            SecondMoment::LowRank { factor, residual } => {
+                Self::LowRank { factor: engine.upload(factor.clone()), residual }
+            }
+        }
+    }
+
+    /// `tr(MHMᵀ)`.
+    fn energy(&self, rows: Matrix, engine: &Engine) -> f64 {
+        match self {
+            Self::Full(second_moment) => {
+                let rows = engine.upload(rows);
+                let pulled = rows.multiply(second_moment);
+                rows.read(|rows| pulled.read(|pulled| elementwise::dot(rows, pulled)))
+            }
+            Self::LowRank { factor, residual } => {
+                let rest: f64 = (0..rows.rows())
+                    .flat_map(|row| rows.row(row).iter().zip(*residual))
+                    .map(|(value, rest)| f64::from(value * value) * f64::from(*rest))
+                    .sum();
+                rest + engine.upload(rows).multiply(factor).squared_norm()
+            }
+        }
+    }
+}

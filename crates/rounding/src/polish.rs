@@ -1,0 +1,56 @@
+use roundwise_grid::Grid;
+
+use crate::kernel;
+use crate::solve::{State, blocks};
+use crate::{RoundingError, Watch};
+
+/// Coordinate descent on codes for `‖ER‖² + Σ (penalty_l + λ)‖e_l‖²`, line after line, each line with
+/// the best codes that the others allow. Ends after so many passes, when a pass gains less than a
+/// thousandth, or when `‖E‖²` would pass `largest_energy`. Returns the passes.
+///
+/// # Errors
+/// [`RoundingError::Stopped`].
+pub(crate) fn polish<G: Grid>(
+    state: &mut State<'_>,
+    passes: usize,
+    lambda: f64,
+    largest_energy: f64,
+    watch: &mut dyn Watch,
+) -> Result<usize, RoundingError> {
+    /// Lines between two products with K.
+    const BLOCK: usize = 128;
+    const LEAST_GAIN: f64 = 1e-3;
+    let first = state.worth();
+    let mut before = first;
+    for pass in 1..=passes {
+        for lines in blocks(state.cells.order.len(), BLOCK) {
+            let right = state.projection.right.row_block(lines.clone());
+            let coupling = right.multiply_transposed(&right).download();
+            let push = right.multiply(&state.projected);
+            let mut energies = Vec::new();
+            let moves = push.changed(|push| {
+                energies =
+                    state.on_lines_in_turn(lines.clone(), push, lambda, &coupling, |_, line| {
+                        kernel::descend::<G>(line)
+                    });
+            });
+            if state.weight_error_with(lines.clone(), &energies) > largest_energy {
+                state.undo::<G>(lines, &moves);
+                return Ok(pass);
+            }
+            state.line_energies[lines.clone()].copy_from_slice(&energies);
+            state.absorb(lines, moves);
+        }
+        let worth = state.worth();
+        if watch.notice(worth.progress(&first, pass, passes)).is_break() {
+            return Err(RoundingError::Stopped);
+        }
+        let gained = before.projected + lambda * before.weight_error
+            - (worth.projected + lambda * worth.weight_error);
+        if gained < LEAST_GAIN * before.projected {
+            return Ok(pass);
+        }
+        before = worth;
+    }
+    Ok(passes)
+}

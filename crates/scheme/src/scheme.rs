@@ -1,0 +1,113 @@
+use roundwise_grid::GridKind;
+
+use crate::{Rotation, SchemeError, Tiling};
+
+/// How a matrix becomes codes and scales. Written and parsed by its command-line name.
+///
+/// Its parts are private, so that there are no schemes that nothing can store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Scheme {
+    grid: GridKind,
+    storage: ScaleStorage,
+    rotation: Option<Rotation>,
+}
+
+/// How the scales of a matrix are stored, and so which tilings and scales there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ScaleStorage {
+    /// One F32 per tile.
+    F32(Tiling),
+    /// One power of two, an E8M0 byte, per 32 weights of a row.
+    PowerOfTwo,
+    /// One E4M3 number per 16 weights of a row, times one F32 number for all.
+    TwoLevel,
+    /// None: the codes are the weights.
+    Unscaled,
+}
+
+impl ScaleStorage {
+    /// Which weights share a scale.
+    pub const fn tiling(self) -> Tiling {
+        match self {
+            ScaleStorage::F32(tiling) => tiling,
+            ScaleStorage::PowerOfTwo => Tiling::Block { rows: 1, cols: 32 },
+            ScaleStorage::TwoLevel => Tiling::Block { rows: 1, cols: 16 },
+            ScaleStorage::Unscaled => Tiling::Tensor,
+        }
+    }
+}
+
+impl Scheme {
+    /// MXFP8: E4M3 codes, one power of two per 32 weights of a row.
+    ///
+    /// # Source
+    /// OCP microscaling specification, revision 1.0.
+    pub const MXFP8: Scheme =
+        Scheme { grid: GridKind::E4m3, storage: ScaleStorage::PowerOfTwo, rotation: None };
+
+    /// NVFP4: E2M1 codes, one E4M3 scale per 16 weights of a row, one F32 scale for all.
+    pub const NVFP4: Scheme =
+        Scheme { grid: GridKind::E2m1, storage: ScaleStorage::TwoLevel, rotation: None };
+
+    /// One F32 scale per tile.
+    pub const fn scaled(grid: GridKind, tiling: Tiling) -> Self {
+        Self { grid, storage: ScaleStorage::F32(tiling), rotation: None }
+    }
+
+    /// Codes of the rotated weight, with one F32 scale per tile.
+    pub const fn rotated(grid: GridKind, tiling: Tiling, rotation: Rotation) -> Self {
+        Self { grid, storage: ScaleStorage::F32(tiling), rotation: Some(rotation) }
+    }
+
+    /// The codes are the weights; there are no scales.
+    pub const fn unscaled(grid: GridKind) -> Self {
+        Self { grid, storage: ScaleStorage::Unscaled, rotation: None }
+    }
+
+    /// Values that a code can stand for.
+    pub const fn grid(self) -> GridKind {
+        self.grid
+    }
+
+    /// Weights that share a scale.
+    pub const fn tiling(self) -> Tiling {
+        self.storage.tiling()
+    }
+
+    /// How scales are stored.
+    pub const fn scale_storage(self) -> ScaleStorage {
+        self.storage
+    }
+
+    /// How columns are rotated before they become codes, if they are.
+    pub const fn rotation(self) -> Option<Rotation> {
+        self.rotation
+    }
+
+    /// Columns that one rotation of a matrix with so many columns spans; 0 for none.
+    pub(crate) fn rotation_group(self, cols: usize) -> usize {
+        self.rotation.and_then(|rotation| rotation.group(cols)).unwrap_or(0)
+    }
+
+    /// Bits that one weight takes in a file, scales not counted.
+    pub const fn code_bits(self) -> usize {
+        self.grid.code_bits()
+    }
+
+    /// Whether the scheme can hold a `[rows, cols]` matrix.
+    ///
+    /// # Errors
+    /// [`SchemeError::Ragged`] names the dimension that no whole number of blocks fills, where the
+    /// last one cannot be padded; [`SchemeError::Unrotatable`] when no rotation fits the columns.
+    pub fn covers(self, rows: usize, cols: usize) -> Result<(), SchemeError> {
+        if let ScaleStorage::F32(tiling) = self.storage {
+            tiling.covers(rows, cols)?;
+        }
+        match self.rotation {
+            Some(rotation) if rotation.group(cols).is_none() => {
+                Err(SchemeError::Unrotatable { cols })
+            }
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,205 @@
+use std::error::Error;
+use std::fmt;
+use std::path::Path;
+
+use roundwise_tensor_file::{Dtype, TensorFileError, printable};
+use thiserror::Error as ThisError;
+
+/// Why statistics could not be read, merged or written: where (path, layer) around what
+/// ([`Self::kind`]).
+///
+/// `Display` is complete, with a second indented line where something helps.
+#[derive(Debug)]
+pub struct StatsError {
+    path: Box<Path>,
+    layer: Option<Box<str>>,
+    kind: Box<StatsErrorKind>,
+}
+
+impl StatsError {
+    /// The file that the complaint is about.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The layer that the complaint is about, if it is about one.
+    pub fn layer(&self) -> Option<&str> {
+        self.layer.as_deref()
+    }
+
+    /// What is wrong, with the numbers.
+    pub fn kind(&self) -> &StatsErrorKind {
+        &self.kind
+    }
+}
+
+impl fmt::Display for StatsError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // These name their own file.
+        if let StatsErrorKind::File(error) = &*self.kind {
+            return write!(out, "{error}");
+        }
+        write!(out, "{}: ", printable(&self.path.to_string_lossy()))?;
+        if let Some(layer) = &self.layer {
+            write!(out, "layer `{}`: ", printable(layer))?;
+        }
+        write!(out, "{}", self.kind)?;
+        match self.kind.help() {
+            Some(help) => write!(out, "\n  {help}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Error for StatsError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match &*self.kind {
+            StatsErrorKind::File(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl From<TensorFileError> for StatsError {
+    fn from(error: TensorFileError) -> Self {
+        let path = error.path().to_owned();
+        StatsErrorKind::File(error).at(&path)
+    }
+}
+
+/// What can be wrong with statistics.
+#[derive(Debug, ThisError)]
+#[non_exhaustive]
+#[allow(missing_docs, reason = "the message of each variant says what its fields are")]
+pub enum StatsErrorKind {
+    #[error(transparent)]
+    File(TensorFileError),
+
+    #[error("is a tensor file without statistics: metadata `format` is {}, expected `{expected}`",
+        or_missing(found.as_deref()))]
+    NotStatistics { found: Option<String>, expected: &'static str },
+    #[error("statistics of version {}, this program knows {expected}", printable(found))]
+    UnknownVersion { found: String, expected: &'static str },
+    #[error("metadata `{key}` is {}, expected {expected}", or_missing(found.as_deref()))]
+    Metadata { key: &'static str, found: Option<String>, expected: &'static str },
+    #[error("fingerprint {}, but the listed layers have {expected}", printable(found))]
+    FingerprintDisagrees { found: String, expected: String },
+    #[error("tensor `{}` is no part of a listed layer", printable(tensor))]
+    UnknownTensor { tensor: String },
+    #[error("`{part}` is missing")]
+    MissingPart { part: &'static str },
+    #[error("`{part}` is {found_dtype} {found_shape:?}, expected {expected_dtype} {expected}")]
+    PartShape {
+        part: &'static str,
+        found_dtype: Dtype,
+        found_shape: Vec<u64>,
+        expected_dtype: Dtype,
+        expected: String,
+    },
+    #[error("rank {rank} of the factor, expected 1 to {columns}, the columns")]
+    Rank { rank: u64, columns: u64 },
+    #[error("{found} samples, expected 1 to 2^63 − 1")]
+    Count { found: i128 },
+    #[error("`{part}` has {found} values, expected {expected}")]
+    Length { part: &'static str, found: usize, expected: usize },
+    #[error("`{part}` holds {found} at {index}, expected finite numbers")]
+    NotFinite { part: &'static str, index: usize, found: f32 },
+    #[error("`{part}` holds {found} at column {column}, expected 0 or more")]
+    Negative { part: &'static str, column: usize, found: f32 },
+    #[error("column {column}: mean {mean} and second moment {second_moment} cannot both be true")]
+    MeanTooLarge { column: usize, mean: f32, second_moment: f32 },
+    #[error("covariance [{row}, {column}] is {found}, its mirror image {expected}")]
+    NotSymmetric { row: usize, column: usize, found: f32, expected: f32 },
+    #[error("column {column}: covariance and mean give the second moment {found}, not {expected}")]
+    CovarianceDisagrees { column: usize, found: f32, expected: f32 },
+    #[error("a covariance without a mean")]
+    CovarianceWithoutMean,
+    #[error("no such layer in the statistics")]
+    UnknownLayer,
+
+    #[error("is neither statistics (safetensors) nor an importance matrix of llama.cpp")]
+    UnknownContainer,
+    #[error("is a GGUF file of type {}, not an importance matrix", or_missing(found.as_deref()))]
+    NotImportanceMatrix { found: Option<String> },
+    #[error("GGUF version {found}, expected 2 or 3")]
+    GgufVersion { found: u32 },
+    #[error("{what} needs {needed} bytes at byte {offset}, the file has {available} left")]
+    EndsEarly { what: &'static str, offset: u64, needed: u64, available: u64 },
+    #[error("{what} is {found} at byte {offset}, expected {expected}")]
+    Field { what: &'static str, offset: u64, found: i128, expected: &'static str },
+    #[error("{what} at byte {offset} is not UTF-8")]
+    NotUtf8 { what: &'static str, offset: u64 },
+    #[error("the name occurs twice")]
+    Duplicate,
+    #[error("holds no layer")]
+    Empty,
+
+    #[error(
+        "the statistics belong to another model: {differing} of {layers} layers differ{}",
+        listed(first)
+    )]
+    AnotherModel { layers: usize, differing: usize, first: Vec<String> },
+    #[error("{found} here, {expected} in {}", printable(other))]
+    ShapesDiffer { found: String, expected: String, other: String },
+    #[error("{a} + {b} samples are more than 2^63")]
+    TooManySamples { a: u64, b: u64 },
+    #[error("the eigenvalues of its factor were not found")]
+    NoEigenvalues,
+}
+
+impl StatsErrorKind {
+    pub(crate) fn at(self, path: &Path) -> StatsError {
+        StatsError { path: path.into(), layer: None, kind: Box::new(self) }
+    }
+
+    pub(crate) fn at_layer(self, path: &Path, layer: &str) -> StatsError {
+        StatsError { path: path.into(), layer: Some(layer.into()), kind: Box::new(self) }
+    }
+
+    fn help(&self) -> Option<&'static str> {
+        match self {
+            Self::NotStatistics { .. } => {
+                Some("name the `.stats.safetensors` file; `roundwise stats collector` makes one")
+            }
+            Self::UnknownVersion { .. } => Some("update roundwise, or collect again"),
+            Self::Metadata { .. }
+            | Self::FingerprintDisagrees { .. }
+            | Self::UnknownTensor { .. }
+            | Self::MissingPart { .. }
+            | Self::PartShape { .. }
+            | Self::Rank { .. }
+            | Self::Length { .. }
+            | Self::CovarianceWithoutMean => Some("the file was edited or damaged; collect again"),
+            Self::Count { .. } => {
+                Some("the layer was never called; collect again, or leave it out")
+            }
+            Self::NotFinite { .. }
+            | Self::Negative { .. }
+            | Self::MeanTooLarge { .. }
+            | Self::NotSymmetric { .. }
+            | Self::CovarianceDisagrees { .. } => {
+                Some("sums have overflowed or the file is damaged; collect again")
+            }
+            Self::NotImportanceMatrix { .. } => {
+                Some("`llama-imatrix` makes one; a model's own GGUF file holds no statistics")
+            }
+            Self::EndsEarly { .. } => {
+                Some("the file is cut short or still being written; fetch it again")
+            }
+            Self::AnotherModel { .. } => Some(
+                "collect them from this model, or go on with the layers that fit (`--force-stats`)",
+            ),
+            Self::ShapesDiffer { .. } => Some("statistics of one model only can be merged"),
+            _ => None,
+        }
+    }
+}
+
+fn or_missing(found: Option<&str>) -> String {
+    found.map_or_else(|| "missing".to_owned(), |found| format!("`{}`", printable(found)))
+}
+
+/// Lines of their own for the first few.
+fn listed(lines: &[String]) -> String {
+    lines.iter().map(|line| format!("\n  {}", printable(line))).collect()
+}

@@ -1,0 +1,159 @@
+use std::path::{Path, PathBuf};
+
+use roundwise_tensor_file::PlainFile;
+
+use crate::StatsErrorKind as Kind;
+use crate::importance::ImportanceMatrix;
+use crate::shape::fingerprint;
+use crate::side_car::SideCar;
+use crate::{Knowledge, LayerShape, LayerStatistics, LayerSummary, StatsError};
+
+/// Statistics of the inputs of a model's layers: a side-car file, or an importance matrix of
+/// llama.cpp.
+///
+/// Opening reads what names, shapes and places need; a layer's numbers are read when they are asked
+/// for, so that memory is bounded by the largest layer. All methods take `&self` and may be called
+/// from many threads.
+#[derive(Debug)]
+pub struct Statistics {
+    path: PathBuf,
+    layers: Vec<LayerShape>,
+    source: Source,
+}
+
+#[derive(Debug)]
+enum Source {
+    SideCar(SideCar),
+    Importance(ImportanceMatrix),
+}
+
+impl Statistics {
+    /// Opens `*.stats.safetensors`, a GGUF importance matrix or a legacy one, told apart by content.
+    ///
+    /// # Errors
+    /// Whatever the file's structure says that is not so; see [`StatsErrorKind`](Kind). Numbers are
+    /// checked when their layer is read.
+    pub fn open(path: &Path) -> Result<Self, StatsError> {
+        let file = PlainFile::open(path)?;
+        let mut start = [0; 9];
+        let known = file.bytes().min(start.len() as u64) as usize;
+        file.read_into(0, &mut start[..known])?;
+        let is_named_so = path.extension().is_some_and(|extension| extension == "safetensors");
+        if start.starts_with(b"GGUF") {
+            Self::of_importance(path, ImportanceMatrix::open_gguf(file)?)
+        } else if is_named_so || start[8] == b'{' {
+            Self::open_side_car(path)
+        } else {
+            // There is no magic number; names of layers do not begin with a brace.
+            Self::of_importance(path, ImportanceMatrix::open_legacy(file)?)
+        }
+    }
+
+    fn open_side_car(path: &Path) -> Result<Self, StatsError> {
+        let (side_car, layers) = SideCar::open(path)?;
+        Ok(Self { path: path.to_owned(), layers, source: Source::SideCar(side_car) })
+    }
+
+    fn of_importance(path: &Path, matrix: ImportanceMatrix) -> Result<Self, StatsError> {
+        let layers = matrix.shapes();
+        Ok(Self { path: path.to_owned(), layers, source: Source::Importance(matrix) })
+    }
+
+    /// The path that was opened.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The layers, sorted by module.
+    pub fn layers(&self) -> &[LayerShape] {
+        &self.layers
+    }
+
+    /// Who made them.
+    pub fn tool(&self) -> &str {
+        match &self.source {
+            Source::SideCar(side_car) => side_car.tool(),
+            Source::Importance(_) => "llama.cpp",
+        }
+    }
+
+    /// [`fingerprint`](crate::fingerprint) of the layers.
+    pub fn fingerprint(&self) -> String {
+        fingerprint(&self.layers)
+    }
+
+    /// Shape of a module's weight.
+    pub fn get(&self, module: &str) -> Option<&LayerShape> {
+        self.position(module).map(|position| &self.layers[position])
+    }
+
+    /// How much a module's statistics know of H, from the header alone.
+    pub fn knowledge(&self, module: &str) -> Option<Knowledge> {
+        let position = self.position(module)?;
+        Some(match &self.source {
+            Source::SideCar(side_car) => side_car.knowledge(position),
+            Source::Importance(_) => Knowledge::Diagonal,
+        })
+    }
+
+    /// Whether a module's mean is known, from the header alone.
+    pub fn has_mean(&self, module: &str) -> bool {
+        self.position(module).is_some_and(|position| match &self.source {
+            Source::SideCar(side_car) => side_car.has_mean(position),
+            Source::Importance(matrix) => matrix.has_mean(position),
+        })
+    }
+
+    /// Inputs that a module saw: reads 8 bytes.
+    ///
+    /// # Errors
+    /// When there is no such module, its count is not positive, or the file has been cut.
+    pub fn count(&self, module: &str) -> Result<u64, StatsError> {
+        let position = self.expect(module)?;
+        match &self.source {
+            Source::SideCar(side_car) => {
+                side_car.count(position)?.map_err(|kind| kind.at_layer(&self.path, module))
+            }
+            Source::Importance(matrix) => Ok(matrix.count(position)),
+        }
+    }
+
+    /// Reads and checks one layer.
+    ///
+    /// # Errors
+    /// When there is no such module, its numbers contradict each other, or the file has been cut.
+    pub fn layer(&self, module: &str) -> Result<LayerStatistics, StatsError> {
+        let position = self.expect(module)?;
+        let layer = match &self.source {
+            Source::SideCar(side_car) => side_car.layer(position)?,
+            Source::Importance(matrix) => matrix.layer(position)?,
+        };
+        layer.map_err(|kind| kind.at_layer(&self.path, module))
+    }
+
+    /// What a table of the layers shows of one; reads a factor but no covariance.
+    ///
+    /// # Errors
+    /// As [`Self::layer`], but for a covariance.
+    pub fn summary(&self, module: &str) -> Result<LayerSummary, StatsError> {
+        let shape = self.layers[self.expect(module)?].clone();
+        let knowledge = self.knowledge(module).unwrap_or(Knowledge::Diagonal);
+        let (samples, rank_energy) = match knowledge {
+            Knowledge::Full => (self.count(module)?, 1.0),
+            Knowledge::Diagonal => (self.count(module)?, 0.0),
+            Knowledge::Factor { .. } => {
+                let layer = self.layer(module)?;
+                (layer.count(), layer.rank_energy())
+            }
+        };
+        Ok(LayerSummary { shape, samples, knowledge, rank_energy, has_mean: self.has_mean(module) })
+    }
+
+    fn position(&self, module: &str) -> Option<usize> {
+        self.layers.binary_search_by(|layer| layer.module.as_str().cmp(module)).ok()
+    }
+
+    fn expect(&self, module: &str) -> Result<usize, StatsError> {
+        self.position(module).ok_or_else(|| Kind::UnknownLayer.at_layer(&self.path, module))
+    }
+}

@@ -1,0 +1,33 @@
+use crate::{Knowledge, LayerShape};
+
+/// One line of `stats show`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LayerSummary {
+    /// Name, rows and columns.
+    pub shape: LayerShape,
+    /// Inputs that were seen.
+    pub samples: u64,
+    /// How much is known of H.
+    pub knowledge: Knowledge,
+    /// Share of H's trace known beyond the diagonal, 0 to 1.
+    pub rank_energy: f64,
+    /// Whether the mean is known.
+    pub has_mean: bool,
+}
+
+impl LayerSummary {
+    /// Fewer samples than columns: H cannot have full rank, and rounding against it fits the samples.
+    pub fn has_few_samples(&self) -> bool {
+        self.samples < self.shape.columns
+    }
+}
+
+impl std::fmt::Display for Knowledge {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Diagonal => out.pad("diagonal"),
+            Self::Factor { rank } => out.pad(&format!("rank {rank}")),
+            Self::Full => out.pad("full"),
+        }
+    }
+}

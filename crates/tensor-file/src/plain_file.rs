@@ -1,0 +1,50 @@
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use crate::TensorFileError;
+use crate::disk::{open_regular, stamp};
+use crate::source_file::read_inside;
+
+/// A regular file of any content, open for positioned reads: what a crate that understands another
+/// container reads it through.
+#[derive(Debug)]
+pub struct PlainFile {
+    path: PathBuf,
+    file: File,
+    bytes: u64,
+}
+
+impl PlainFile {
+    /// Opens the file and reads nothing.
+    ///
+    /// # Errors
+    /// When it cannot be opened, or is a folder, pipe, socket or device.
+    pub fn open(path: &Path) -> Result<Self, TensorFileError> {
+        let (file, metadata) = open_regular(path)?;
+        Ok(Self { path: path.to_owned(), file, bytes: metadata.len() })
+    }
+
+    /// The path that was opened.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Length when it was opened.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Tells files apart without reading them: changes with the length and the time of the last
+    /// change.
+    pub fn fingerprint(&self) -> String {
+        stamp(&self.file, self.bytes).finalize().to_hex().to_string()
+    }
+
+    /// Fills `buffer` with the file's bytes from byte `offset` on.
+    ///
+    /// # Errors
+    /// When the file has no such bytes, or no longer.
+    pub fn read_into(&self, offset: u64, buffer: &mut [u8]) -> Result<(), TensorFileError> {
+        read_inside(&self.file, offset, buffer).map_err(|kind| kind.at(&self.path))
+    }
+}
