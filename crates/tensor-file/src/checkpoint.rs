@@ -16,6 +16,7 @@ use crate::{TensorFileError, TensorFileErrorKind as Kind};
 #[derive(Debug)]
 pub struct Checkpoint {
     path: PathBuf,
+    is_index: bool,
     files: Vec<SourceFile>,
     /// Sorted by name.
     tensors: Vec<TensorHeader>,
@@ -37,7 +38,8 @@ impl Checkpoint {
             Located::Single(file) => Self::open_files(path, &[file]),
             Located::Index(file) => {
                 let index = ShardIndex::open(&file)?;
-                let checkpoint = Self::open_files(path, &index.shard_paths()?)?;
+                let mut checkpoint = Self::open_files(path, &index.shard_paths()?)?;
+                checkpoint.is_index = file == path;
                 index.check_places(|tensor| checkpoint.holder(tensor))?;
                 Ok(checkpoint)
             }
@@ -62,8 +64,14 @@ impl Checkpoint {
             tensors.extend(checked_tensors(path, raw.tensors, file.data_region(number))?);
             files.push(file);
         }
-        let mut checkpoint =
-            Self { path: path.to_owned(), files, tensors, metadata, disputed_metadata };
+        let mut checkpoint = Self {
+            path: path.to_owned(),
+            is_index: false,
+            files,
+            tensors,
+            metadata,
+            disputed_metadata,
+        };
         checkpoint.tensors.sort_by(|a, b| a.name.cmp(&b.name));
         checkpoint.check_held_once()?;
         Ok(checkpoint)
@@ -87,6 +95,11 @@ impl Checkpoint {
     /// The path that was opened.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether [`Self::path`] is an index.
+    pub(crate) fn is_index(&self) -> bool {
+        self.is_index
     }
 
     /// The safetensors files, sorted by name; without the index.

@@ -127,6 +127,11 @@ pub enum TensorFileErrorKind {
     #[error("both `{}` and `{}` hold it", printable(first), printable(second))]
     InTwoShards { first: String, second: String },
 
+    #[error("is a link to {}, outside its folder", printable(target))]
+    LinkLeaves { target: String },
+    #[error("is {found} bytes, a file beside weights has at most {limit}")]
+    SideFileTooLong { found: u64, limit: u64 },
+
     #[error("the file ends at byte {found}, the tensor at byte {expected}")]
     Truncated { found: u64, expected: u64 },
     #[error("no memory for {bytes} bytes")]
@@ -142,6 +147,10 @@ pub enum TensorFileErrorKind {
     FileTooLong,
     #[error("the file exists")]
     Exists,
+    #[error("is there and is not a folder")]
+    NotFolder,
+    #[error("the folder exists and is not empty")]
+    FolderNotEmpty,
     #[error("another header would move the tensors")]
     OtherPlaces,
     #[error("another run is writing this file")]
@@ -205,6 +214,12 @@ impl TensorFileErrorKind {
             Self::Busy => Some("wait for it, or name another output"),
             Self::UnfinishedChanged => Some("`--fresh` starts over"),
             Self::Damaged => Some("memory or disk of this machine may be failing"),
+            Self::LinkLeaves { .. } => Some("remove it, or put the file itself in its place"),
+            Self::SideFileTooLong { .. } => Some("move it out of the folder"),
+            Self::NotFolder => Some("shards are written into a folder; name another one"),
+            Self::FolderNotEmpty => {
+                Some("name another folder, or remove it: folders are never replaced")
+            }
             Self::Exists => Some("choose another name, or allow it to be replaced"),
             _ => None,
         }
