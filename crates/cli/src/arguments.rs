@@ -3,7 +3,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use roundwise_convert::{
-    CATALOG, Device, Heuristic, Layout, RecipeFile, RuleFile, ScaleRule, StatisticsFile, read_text,
+    CATALOG, Device, Heuristic, Layout, Limits, RecipeFile, RuleFile, ScaleRule, StatisticsFile,
+    read_text,
 };
 
 use crate::method_flags::{MethodFlags, choices};
@@ -63,6 +64,10 @@ pub(crate) struct ConvertOptions {
     /// Do not read the output again before it gets its name
     #[arg(long)]
     pub(crate) no_verify: bool,
+    /// Write a folder of shards of at most this size (such as 5GB), with their index and what lies
+    /// beside the input's shards, such as a tokenizer
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) shard_size: Option<u64>,
     /// Write what happened to every tensor as JSON (one input)
     #[arg(long, value_name = "FILE")]
     pub(crate) report: Option<PathBuf>,
@@ -324,6 +329,36 @@ fn parse_rule(text: &str) -> Result<RuleFile, BadUsage> {
         _ => Err(BadUsage(format!(
             "--rule `{text}`: expected REGEX=SCHEME, e.g. --rule 'attn\\.qkv=int8-row'"
         ))),
+    }
+}
+
+impl ConvertOptions {
+    pub(crate) fn limits(&self) -> Limits {
+        Limits { shard_bytes: self.shard_size }
+    }
+}
+
+/// `5GB`, `512MiB`, or bytes without a unit.
+fn parse_size(text: &str) -> Result<u64, String> {
+    const UNITS: [(&str, u64); 9] = [
+        ("KiB", 1 << 10),
+        ("MiB", 1 << 20),
+        ("GiB", 1 << 30),
+        ("TiB", 1 << 40),
+        ("KB", 1000),
+        ("MB", 1_000_000),
+        ("GB", 1_000_000_000),
+        ("TB", 1_000_000_000_000),
+        ("", 1),
+    ];
+    let digits = text.trim_end_matches(|char: char| char.is_ascii_alphabetic());
+    let unit = UNITS.iter().find(|(name, _)| name.eq_ignore_ascii_case(&text[digits.len()..]));
+    let number = digits.trim().parse::<f64>().ok().filter(|number| *number > 0.0);
+    match (number, unit) {
+        (Some(number), Some((_, factor))) if (number * *factor as f64) >= 1.0 => {
+            Ok((number * *factor as f64) as u64)
+        }
+        _ => Err("expected a size such as 5GB or 512MiB".to_owned()),
     }
 }
 

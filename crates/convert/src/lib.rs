@@ -41,7 +41,7 @@ pub use architecture::{Architecture, Detected, Part, Shapes, detect};
 pub use error::ConvertError;
 pub use heuristic::Heuristic;
 pub use inspect::{DtypeCount, Inspection, MadeBy, QuantizedCount, inspect};
-pub use job::{Job, StatisticsFile, default_output};
+pub use job::{Job, Limits, StatisticsFile, default_output};
 pub use memory::RESIDENT_BYTES;
 pub use not_finite::NotFinite;
 pub use note::Note;

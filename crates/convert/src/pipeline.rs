@@ -34,16 +34,16 @@ pub fn convert(job: &Job, watch: &dyn Watch) -> Result<Report, ConvertError> {
         (None, Rounding::Nearest) => NotFinite::new(),
         // A search takes long; beginning it again because of another weight would be a waste.
         (None, Rounding::Learned(_)) => {
-            let plan = Plan::decide(&source, &job.recipe, &NotFinite::new())?;
+            let plan = decide(job, &source, &NotFinite::new())?;
             find_not_finite(job, &source, &plan, watch)?
         }
     };
     let input_hashes = vec![OnceLock::new(); source.checkpoint.files().len()];
     let mut report = loop {
-        let plan = Plan::decide(&source, &job.recipe, &not_finite)?;
+        let plan = decide(job, &source, &not_finite)?;
         let run = Run::of(job, &source, &rounder, &not_finite);
         let manifest = planned_manifest(&source, &plan)?;
-        let (output, finished) = open_output(job, manifest, &run, unfinished.take())?;
+        let (mut output, finished) = open_output(job, manifest, &run, unfinished.take())?;
         let shop = Workshop {
             job,
             source: &source,
@@ -55,7 +55,10 @@ pub fn convert(job: &Job, watch: &dyn Watch) -> Result<Report, ConvertError> {
             input_hashes: &input_hashes,
         };
         match shop.convert_all().and_then(|layers| Ok(finish(&shop, layers)?)) {
-            Ok(report) => break commit(output, report)?,
+            Ok(report) => match copy_side_files(job, &source, &mut output) {
+                Ok(()) => break commit(output, report)?,
+                Err(error) => return Err(left_behind(output, &plan, error)),
+            },
             Err(Stop::Failed(error)) => return Err(left_behind(output, &plan, error)),
             Err(Stop::NotFinite { tensor }) => {
                 let found = notice(watch, Event::NotFinite { tensor: &tensor })
@@ -78,7 +81,10 @@ pub fn convert(job: &Job, watch: &dyn Watch) -> Result<Report, ConvertError> {
 /// As [`convert`], but for what only shows while weights are read and written.
 pub fn check(job: &Job) -> Result<(), ConvertError> {
     let source = open_source(job)?;
-    let plan = Plan::decide(&source, &job.recipe, &NotFinite::new())?;
+    let plan = decide(job, &source, &NotFinite::new())?;
+    if job.limits.shard_bytes.is_some() {
+        source.checkpoint.side_files()?;
+    }
     planned_manifest(&source, &plan)?;
     LayerInputs::of_recipe(&job.recipe, job.statistics.as_ref(), &source)?;
     Ok(())
@@ -90,6 +96,11 @@ fn open_source(job: &Job) -> Result<Source, ConvertError> {
         true => Err(ConvertError::OutputIsInput { path: job.output.clone() }),
         false => Ok(source),
     }
+}
+
+fn decide(job: &Job, source: &Source, not_finite: &NotFinite) -> Result<Plan, ConvertError> {
+    let plan = Plan::decide(source, &job.recipe, not_finite)?;
+    Ok(plan.shared_out(job.sharding(source)))
 }
 
 fn planned_manifest(source: &Source, plan: &Plan) -> Result<Manifest, ConvertError> {
@@ -165,6 +176,21 @@ fn finish(shop: &Workshop<'_>, layers: Vec<TensorReport>) -> Result<Report, Conv
     }
     notice(shop.watch, Event::Syncing)?;
     Ok(report)
+}
+
+/// A folder gets what lay beside the weights of the input, too.
+fn copy_side_files(
+    job: &Job,
+    source: &Source,
+    output: &mut TensorFileWriter,
+) -> Result<(), ConvertError> {
+    if job.limits.shard_bytes.is_none() {
+        return Ok(());
+    }
+    for path in source.checkpoint.side_files()? {
+        output.copy_beside(&path)?;
+    }
+    Ok(())
 }
 
 fn commit(output: TensorFileWriter, mut report: Report) -> Result<Report, ConvertError> {

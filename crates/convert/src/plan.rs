@@ -5,7 +5,7 @@ use roundwise_layout::{
     Defect, Layout, Products, QUANTIZATION_METADATA, StoredLayer, bias_of, layer_of,
 };
 use roundwise_scheme::{GridKind, Scheme, Tiling};
-use roundwise_tensor_file::{Dtype, Manifest, TensorFileError, TensorHeader, TensorSpec};
+use roundwise_tensor_file::{Dtype, Manifest, Sharding, TensorFileError, TensorHeader, TensorSpec};
 
 use crate::decide::Rules;
 use crate::layer_inputs::LayerInputs;
@@ -93,6 +93,7 @@ pub struct Plan {
     pub notes: Vec<Note>,
     metadata: BTreeMap<String, String>,
     provenance: Option<Provenance>,
+    sharding: Option<Sharding>,
     rounding: Rounding,
     bias_correction: BiasCorrection,
 }
@@ -152,6 +153,7 @@ impl Plan {
             provenance: recipe
                 .tells_provenance()
                 .then(|| Provenance::planned(recipe.file(), &source.checkpoint)),
+            sharding: None,
             rounding: recipe.rounding(),
             bias_correction: recipe.bias_correction(),
         })
@@ -178,6 +180,11 @@ impl Plan {
         Ok(())
     }
 
+    /// The same plan, its tensors shared out over several files.
+    pub fn shared_out(self, sharding: Option<Sharding>) -> Self {
+        Self { sharding, ..self }
+    }
+
     /// Names, dtypes, shapes and offsets of the output.
     ///
     /// # Errors
@@ -200,7 +207,11 @@ impl Plan {
         metadata.extend(entry);
         let specs = self.tensors.iter().flat_map(|planned| self.specs(planned));
         let extra = self.file_tensors().into_iter().map(|(spec, _)| spec);
-        Manifest::new(metadata, specs.chain(extra).collect())
+        let specs = specs.chain(extra).collect();
+        match &self.sharding {
+            None => Manifest::new(metadata, specs),
+            Some(sharding) => Manifest::sharded(&metadata, specs, sharding),
+        }
     }
 
     /// Tensors that the layout adds once, with their bytes.

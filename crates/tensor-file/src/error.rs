@@ -110,6 +110,25 @@ pub enum TensorFileErrorKind {
     #[error("{} bytes follow the last tensor, which ends at {end}", data_bytes - end)]
     TrailingBytes { end: u64, data_bytes: u64 },
 
+    #[error("its pickle calls `{}`, which is code", printable(call))]
+    PickleCode { call: String },
+    #[error("its pickle is damaged at byte {offset}: {problem}")]
+    Pickle { problem: &'static str, offset: u64 },
+    #[error("its pickle is longer than {limit} bytes")]
+    PickleTooLong { limit: u64 },
+    #[error("it holds no dictionary of tensors, or more than one")]
+    NoStateDict,
+    #[error("strides {strides:?} of {shape:?} are not those of rows one after the other")]
+    NotContiguous { shape: Vec<u64>, strides: Vec<u64> },
+    #[error("its storage `{}` is missing", printable(storage))]
+    StorageMissing { storage: String },
+    #[error("not an archive of PyTorch: {problem}")]
+    Zip { problem: &'static str },
+    #[error("not GGUF, at byte {offset}: {problem}")]
+    Gguf { problem: &'static str, offset: u64 },
+    #[error("stored as GGUF type {found}, which is not read")]
+    GgufType { found: u32 },
+
     #[error("the index is {found} bytes, the limit is {limit}")]
     IndexTooLong { found: u64, limit: u64 },
     #[error("not the JSON of a shard index: {source}")]
@@ -205,6 +224,14 @@ impl TensorFileErrorKind {
             Self::NotSafetensors { looks_like: TEXT } => Some("name the `.safetensors` file"),
             Self::HeaderTooLong { .. } => {
                 Some("no safetensors file has such a header; this is something else, or damaged")
+            }
+            Self::PickleCode { .. } => Some(
+                "nothing was run; where you trust the file, load it and save its tensors as safetensors",
+            ),
+            Self::NotContiguous { .. } => Some("save it with `.contiguous()`"),
+            Self::NoStateDict => Some("save one dictionary of tensors as safetensors"),
+            Self::GgufType { .. } => {
+                Some("F32, F16, BF16 and Q8_0 are read; start from a file with those")
             }
             Self::NotSafetensors { .. } => Some("convert it to safetensors first"),
             Self::ShardMissing { .. } => Some("fetch every file that the index names"),

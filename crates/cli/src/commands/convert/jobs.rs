@@ -28,6 +28,7 @@ pub(super) fn jobs(options: &ConvertOptions, recipe: &Recipe) -> anyhow::Result<
             output: output_of(options, input, recipe),
             recipe: recipe.clone(),
             threads: options.run.threads(),
+            limits: options.limits(),
             device: options.device.unwrap_or_default(),
             statistics: options.statistics.to_file(),
             starts_over: options.fresh,
@@ -46,7 +47,12 @@ pub(super) fn jobs(options: &ConvertOptions, recipe: &Recipe) -> anyhow::Result<
     refuse_collisions(&targets)?;
     refuse_inputs(&targets, &options.inputs)?;
     for target in &targets {
-        refuse_unfit(target.path, options.force)?;
+        let is_folder =
+            options.shard_size.is_some() && Some(target.path) != options.report.as_deref();
+        match is_folder {
+            true => refuse_full_folder(target.path)?,
+            false => refuse_unfit(target.path, options.force)?,
+        }
     }
     for named in options.output.iter().chain(&options.report) {
         refuse_missing_folder(named)?;
@@ -116,6 +122,22 @@ fn refuse_inputs(targets: &[Target<'_>], inputs: &[PathBuf]) -> anyhow::Result<(
     Ok(())
 }
 
+/// Shards need a folder of their own, which `--force` does not replace either: nobody knows what else
+/// is in it.
+fn refuse_full_folder(target: &Path) -> anyhow::Result<()> {
+    let is_empty = match std::fs::read_dir(target) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(_) => !target.exists(),
+    };
+    match is_empty {
+        true => Ok(()),
+        false => bail!(
+            "{}: exists already\n  shards are written into a new folder; name another, or remove this one",
+            target.display()
+        ),
+    }
+}
+
 fn refuse_unfit(target: &Path, is_forced: bool) -> anyhow::Result<()> {
     if target.is_dir() {
         bail!(BadUsage(format!(
@@ -147,7 +169,7 @@ fn output_of(options: &ConvertOptions, input: &Path, recipe: &Recipe) -> PathBuf
         Some(_) => input.to_owned(),
         None => input.canonicalize().unwrap_or_else(|_| input.to_owned()),
     };
-    let default = default_output(&named, recipe);
+    let default = default_output(&named, recipe, options.limits());
     match (&options.output, &options.out_dir) {
         (Some(output), _) => output.clone(),
         (None, Some(folder)) => folder.join(default.file_name().unwrap_or(default.as_os_str())),
