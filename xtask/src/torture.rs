@@ -1,5 +1,9 @@
 //! What a conversion has to survive, counted.
 
+mod faults;
+mod mutations;
+mod parts;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -8,6 +12,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use roundwise_tensor_file::Checkpoint;
 
+use self::faults::{FaultyDisk, full_disk, writes};
+use self::mutations::mutations;
+use self::parts::{parts, reversed};
 use crate::measured_run::{MeasuredRun, Runs};
 use crate::random_model::RandomModel;
 use crate::workspace::Workspace;
@@ -21,9 +28,25 @@ pub(crate) struct Options {
     /// Runs that the overhead is the median of; 0 leaves it out
     #[arg(long, default_value_t = 5)]
     runs: usize,
+    /// Changed headers that must be refused
+    #[arg(long, default_value_t = 10_000)]
+    mutations: usize,
+    /// Moments at which each kind of write fails
+    #[arg(long, default_value_t = 20)]
+    faults: usize,
+    /// Leave out what takes large files: memory and overhead
+    #[arg(long)]
+    short: bool,
     /// The tool, built already [default: a release build]
     #[arg(long, value_name = "PATH")]
     tool: Option<PathBuf>,
+}
+
+impl Options {
+    /// What a change has to survive, in less than a minute.
+    pub(crate) fn for_ci(tool: PathBuf) -> Self {
+        Self { kills: 8, runs: 0, mutations: 1000, faults: 4, short: true, tool: Some(tool) }
+    }
 }
 
 /// Real weights, a layer of MiniLM.
@@ -42,12 +65,27 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         "| killed at a random moment, then resumed | {} |",
         kills(&tool, &model, &folder, options.kills)?
     );
-    println!("| 1, 2, 8 threads, three runs each | {} |", threads(&tool, &model, &folder)?);
+    let disk = FaultyDisk::build(&workspace.path("xtask/src/torture/faulty.c"), &folder)?;
+    println!(
+        "| writes and syncs that fail, short writes | {} |",
+        writes(&tool, &model, &folder, &disk, options.faults)?
+    );
+    println!("| a full disk | {} |", full_disk(&tool, &model, &folder)?);
+    println!(
+        "| 1, 2, 8 threads, three runs each, two input orders | {} |",
+        threads(&tool, &model, &folder)?
+    );
+    println!("| parts merged | {} |", parts(&tool, &model, &folder)?);
+    println!("| changed headers | {} |", mutations(&folder, options.mutations)?);
     println!(
         "| every prefix, every flipped bit of a header | {} |",
         broken_headers(&model, &folder)?
     );
-    if options.runs > 0 {
+    if !options.short {
+        println!("| peak memory, 4 GiB against 1 GiB | {} |", memory(&tool, &folder)?);
+        println!("| a billion F32 numbers under 1 GiB | {} |", billion(&tool, &folder)?);
+    }
+    if options.runs > 0 && !options.short {
         println!(
             "| check before the rename, nearest FP8, 1 GiB | {} |",
             overhead(&tool, &folder, options.runs)?
@@ -113,17 +151,21 @@ fn run_for(mut command: Command, after: Duration) -> Result<bool> {
 fn threads(tool: &Path, model: &Path, folder: &Path) -> Result<String> {
     let output = folder.join("threads.safetensors");
     let mut files = Vec::<Vec<u8>>::new();
+    let reversed = reversed(model, folder)?;
     for threads in ["1", "2", "8"] {
-        for _ in 0..3 {
+        for model in [model, model, model, &reversed] {
             let mut learned = command(tool, model, &output, &LEARNED);
-            ensure!(learned.args(["--threads", threads]).status()?.success(), "the tool fails");
+            // The order of the input changes its hash.
+            let flags = ["--no-provenance", "--threads", threads];
+            ensure!(learned.args(flags).status()?.success(), "the tool fails");
             let bytes = fs::read(&output)?;
             if !files.contains(&bytes) {
                 files.push(bytes);
             }
         }
     }
-    Ok(format!("{} different files", files.len()))
+    ensure!(files.len() == 1, "{} different files", files.len());
+    Ok("one hash".to_owned())
 }
 
 /// Opens what is left of a file after damage to its header; a panic would end this task.
@@ -156,6 +198,38 @@ fn broken_headers(model: &Path, folder: &Path) -> Result<String> {
         "0 panics; {refused} of {header} prefixes refused; flips: {told} refused, {same} without effect, \
          {other} another name, dtype or shape that fits"
     ))
+}
+
+fn memory(tool: &Path, folder: &Path) -> Result<String> {
+    let output = folder.join("memory.safetensors");
+    let peak = |units| -> Result<u64> {
+        let model = RandomModel::of_units(units).file(folder)?;
+        let flags = ["--threads", "2"];
+        Ok(MeasuredRun::of(&mut command(tool, &model, &output, &flags))?.peak_bytes)
+    };
+    let [small, large] = [peak(1)?, peak(4)?];
+    let growth = (large as f64 / small as f64 - 1.0) * 100.0;
+    ensure!(growth <= 5.0, "{growth:+.1} %");
+    Ok(format!("{} MiB against {} MiB, {growth:+.1} %", large >> 20, small >> 20))
+}
+
+/// One weight of 2³⁰ numbers, zeros that take no room on the disk.
+fn billion(tool: &Path, folder: &Path) -> Result<String> {
+    const LIMIT: u64 = 1 << 30;
+    let path = folder.join("billion.safetensors");
+    let bytes = 4_u64 << 30;
+    let header = format!(
+        r#"{{"table.weight":{{"dtype":"F32","shape":[262144,4096],"data_offsets":[0,{bytes}]}}}}"#
+    );
+    fs::write(&path, [&(header.len() as u64).to_le_bytes()[..], header.as_bytes()].concat())?;
+    let file = fs::File::options().write(true).open(&path)?;
+    file.set_len(8 + header.len() as u64 + bytes)?;
+    let output = folder.join("billion-fp8.safetensors");
+    let flags = ["--memory-limit", "1GiB", "--no-provenance"];
+    let run = MeasuredRun::of(&mut command(tool, &path, &output, &flags))?;
+    fs::remove_file(&output)?;
+    ensure!(run.peak_bytes <= LIMIT, "{} MiB", run.peak_bytes >> 20);
+    Ok(format!("{} MiB, {:.0} s", run.peak_bytes >> 20, run.seconds))
 }
 
 fn overhead(tool: &Path, folder: &Path, runs: usize) -> Result<String> {

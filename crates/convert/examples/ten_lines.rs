@@ -16,6 +16,7 @@ pub(crate) fn shrink(input: PathBuf, output: PathBuf) -> Result<Report, ConvertE
         output,
         recipe: Recipe::check(recipe)?,
         threads: NonZeroUsize::MIN,
+        share: None,
         limits: Limits::default(),
         device: Device::default(),
         statistics: None,

@@ -122,6 +122,29 @@ pub enum ConvertError {
         /// Where they lie.
         path: PathBuf,
     },
+    /// The parts of a model do not belong together.
+    #[error(
+        "{}: {problem}\n  `convert … --part 1/N` to `N/N`, with one version, input and recipe, make parts that do",
+        .path.display()
+    )]
+    Parts {
+        /// One of the parts.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The work does not fit the memory that it may take.
+    #[error("{}: needs {needed} bytes of memory at least, {limit} are allowed\n  {help}", .path.display())]
+    MemoryLimit {
+        /// The input.
+        path: PathBuf,
+        /// What is needed.
+        needed: u64,
+        /// What is allowed.
+        limit: u64,
+        /// What takes less.
+        help: &'static str,
+    },
     /// The watcher asked to stop.
     #[error("stopped; nothing was written")]
     Stopped,

@@ -1,4 +1,6 @@
-use roundwise_tensor_file::{PIECE_BYTES, SourceFile, pieces};
+use roundwise_tensor_file::{PIECE_BYTES, PlainFile, SourceFile, TensorFileError, pieces};
+
+use std::path::Path;
 
 use crate::report::FileHash;
 use crate::watch::notice;
@@ -23,4 +25,17 @@ pub(crate) fn hash_file(file: &SourceFile, watch: &dyn Watch) -> Result<FileHash
     let name = file.path().file_name().map(|name| name.to_string_lossy().into_owned());
     let blake3 = hasher.finalize().to_hex().to_string();
     Ok(FileHash { file: name.unwrap_or_default(), blake3 })
+}
+
+/// BLAKE3 of a file that is small beside the model.
+pub(crate) fn hash_plain_file(path: &Path) -> Result<String, TensorFileError> {
+    let file = PlainFile::open(path)?;
+    let mut hasher = blake3::Hasher::new();
+    let mut buffer = vec![0; file.bytes().min(PIECE_BYTES) as usize];
+    for piece in pieces(file.bytes()) {
+        let buffer = &mut buffer[..(piece.end - piece.start) as usize];
+        file.read_into(piece.start, buffer)?;
+        hasher.update(buffer);
+    }
+    Ok(hasher.finalize().to_hex().to_string())
 }

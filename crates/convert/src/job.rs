@@ -8,7 +8,7 @@ use roundwise_scheme::{GridKind, ScaleStorage, Tiling};
 use roundwise_tensor_file::{Overwrite, Sharding};
 
 use crate::recipe::NEAREST;
-use crate::{Recipe, Source};
+use crate::{Recipe, Share, Source};
 
 /// One conversion.
 #[derive(Clone, Debug)]
@@ -21,6 +21,8 @@ pub struct Job {
     pub recipe: Recipe,
     /// Tensors in flight at once. Does not change the output.
     pub threads: NonZeroUsize,
+    /// The part of the model that is made, if not all of it. [`merge`](crate::merge) puts parts together.
+    pub share: Option<Share>,
     /// What files and memory may take.
     pub limits: Limits,
     /// Where learned rounding is computed.
@@ -43,6 +45,8 @@ pub struct Limits {
     /// Most bytes of tensors in a file. With it the output is a folder: shards, their index, and what
     /// lay beside the weights of the input, such as a tokenizer.
     pub shard_bytes: Option<u64>,
+    /// Most bytes of memory.
+    pub memory_bytes: Option<u64>,
 }
 
 /// Statistics of the inputs of a model's layers.
@@ -181,7 +185,7 @@ mod tests {
                 Path::new(output)
             );
         }
-        let folder = Limits { shard_bytes: Some(1) };
+        let folder = Limits { shard_bytes: Some(1), ..Limits::default() };
         assert_eq!(default_output(Path::new("a/m"), &recipe, folder), Path::new("a/m-fp8"));
     }
 

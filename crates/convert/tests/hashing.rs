@@ -20,6 +20,7 @@ fn job(folder: &TempDir) -> Job {
         output: folder.path().join("out.safetensors"),
         recipe: Recipe::check(RecipeFile::default()).unwrap(),
         threads: NonZeroUsize::MIN,
+        share: None,
         limits: Limits::default(),
         device: roundwise_convert::Device::default(),
         statistics: None,

@@ -26,6 +26,7 @@ fn run(input: &Path, output: &Path, recipe: RecipeFile) -> Result<Report, Conver
         output: output.to_owned(),
         recipe: Recipe::check(recipe).unwrap(),
         threads: TWO,
+        share: None,
         limits: Limits::default(),
         device: Device::default(),
         statistics: None,

@@ -27,6 +27,7 @@ fn run(input: &Path, name: &str, recipe: RecipeFile) -> Report {
         output: input.with_file_name(name),
         recipe: Recipe::check(recipe).unwrap(),
         threads: TWO,
+        share: None,
         limits: Limits::default(),
         device: Device::default(),
         statistics: None,

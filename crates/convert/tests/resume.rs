@@ -37,6 +37,7 @@ fn job(folder: &Path, recipe: RecipeFile) -> Job {
         output: folder.join("out.safetensors"),
         recipe: Recipe::check(recipe).unwrap(),
         threads: NonZeroUsize::MIN,
+        share: None,
         limits: Limits::default(),
         device: Device::Cpu,
         statistics: None,

@@ -78,6 +78,7 @@ fn job(input: &Path, output: PathBuf, recipe: RecipeFile, threads: usize) -> Job
         output,
         recipe: Recipe::check(recipe).unwrap(),
         threads: NonZeroUsize::new(threads).unwrap(),
+        share: None,
         limits: Limits::default(),
         device: Device::default(),
         statistics: None,

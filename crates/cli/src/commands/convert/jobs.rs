@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
-use roundwise_convert::{ConvertError, Job, Overwrite, Recipe, Source, default_output};
+use roundwise_convert::{ConvertError, Job, Overwrite, Recipe, Share, Source, default_output};
 
 use crate::arguments::ConvertOptions;
 use crate::outcome::BadUsage;
@@ -28,6 +28,7 @@ pub(super) fn jobs(options: &ConvertOptions, recipe: &Recipe) -> anyhow::Result<
             output: output_of(options, input, recipe),
             recipe: recipe.clone(),
             threads: options.run.threads(),
+            share: options.part,
             limits: options.limits(),
             device: options.device.unwrap_or_default(),
             statistics: options.statistics.to_file(),
@@ -170,9 +171,20 @@ fn output_of(options: &ConvertOptions, input: &Path, recipe: &Recipe) -> PathBuf
         None => input.canonicalize().unwrap_or_else(|_| input.to_owned()),
     };
     let default = default_output(&named, recipe, options.limits());
-    match (&options.output, &options.out_dir) {
+    let output = match (&options.output, &options.out_dir) {
         (Some(output), _) => output.clone(),
         (None, Some(folder)) => folder.join(default.file_name().unwrap_or(default.as_os_str())),
         (None, None) => default,
+    };
+    match options.part {
+        Some(share) => named_part(&output, share),
+        None => output,
     }
+}
+
+/// `model.part-03-of-16.safetensors`: all machines may run one command.
+fn named_part(output: &Path, share: Share) -> PathBuf {
+    let name = output.file_name().unwrap_or_default().to_string_lossy();
+    let base = name.strip_suffix(".safetensors").unwrap_or(&name);
+    output.with_file_name(format!("{base}.{}.safetensors", share.file_part()))
 }
