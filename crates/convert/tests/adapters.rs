@@ -28,18 +28,9 @@ fn model() -> tempfile::TempDir {
 
 fn run(folder: &Path, recipe: &str) -> Result<Report, ConvertError> {
     let recipe = recipe.replace("FOLDER", &folder.display().to_string());
-    let job = Job {
-        input: folder.join("m.safetensors"),
-        output: folder.join("o.safetensors"),
-        recipe: Recipe::check(RecipeFile::from_toml(&recipe).unwrap())?,
-        threads: NonZeroUsize::MIN,
-        device: Device::Cpu,
-        statistics: None,
-        starts_over: false,
-        overwrite: Overwrite::Replace,
-        verifies: true,
-        hash_input: false,
-    };
+    let recipe = Recipe::check(RecipeFile::from_toml(&recipe).unwrap())?;
+    let [input, output] = ["m", "o"].map(|it| folder.join(format!("{it}.safetensors")));
+    let job = Job { overwrite: Overwrite::Replace, ..Job::new(input, output, recipe) };
     convert(&job, &Unwatched)
 }
 

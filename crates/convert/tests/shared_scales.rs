@@ -2,9 +2,7 @@
 
 use std::num::NonZeroUsize;
 
-use roundwise_convert::{
-    Biases, Device, Job, Overwrite, Recipe, RecipeFile, Unwatched, convert, verify,
-};
+use roundwise_convert::{Biases, Job, Recipe, RecipeFile, Unwatched, convert, verify};
 use roundwise_testkit::files::{Tensor, safetensors};
 use roundwise_testkit::weights::gaussian;
 
@@ -23,18 +21,8 @@ fn the_shared_scale_is_the_used_scale() {
         Tensor::f32("blocks.1.attn.q.weight", &gaussian(16, 20, 3)),
     ];
     std::fs::write(&input, safetensors(&tensors)).unwrap();
-    let job = Job {
-        input: input.clone(),
-        output: output.clone(),
-        recipe: Recipe::check(recipe("fp8-log-scales-shared")).unwrap(),
-        threads: NonZeroUsize::MIN,
-        device: Device::Auto,
-        statistics: None,
-        starts_over: false,
-        overwrite: Overwrite::Refuse,
-        verifies: true,
-        hash_input: false,
-    };
+    let recipe = Recipe::check(recipe("fp8-log-scales-shared")).unwrap();
+    let job = Job::new(&input, &output, recipe);
     let report = convert(&job, &Unwatched).unwrap();
     assert!(report.layers.iter().all(|layer| layer.weight_error.is_none_or(|error| error < 0.06)));
     let source = roundwise_convert::Source::open(&output).unwrap();

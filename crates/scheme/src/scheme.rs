@@ -1,6 +1,6 @@
 use roundwise_grid::GridKind;
 
-use crate::{LEVEL_GROUP, LogRange, Rotation, SchemeError, Tiling};
+use crate::{LEVEL_GROUP, LogRange, Rotation, ScaleRule, SchemeError, Tiling};
 
 /// How a matrix becomes codes and scales. Written and parsed by its command-line name.
 ///
@@ -158,6 +158,20 @@ impl Scheme {
     /// Whether any value of the grid can be stored for any weight, so that codes may be searched.
     pub const fn has_free_codes(self) -> bool {
         !matches!(self.storage, ScaleStorage::Leveled)
+    }
+
+    /// Whether [`QuantizedMatrix::nearest_band`](crate::QuantizedMatrix::nearest_band) gives what the
+    /// whole weight would: everything but a search for the one scale of a tensor, and schemes that
+    /// store something of the whole.
+    pub fn is_by_band(self, rule: ScaleRule) -> bool {
+        let is_searched = rule == ScaleRule::Mse && self.storage != ScaleStorage::Unscaled;
+        let is_of_the_whole = matches!(
+            self.storage,
+            ScaleStorage::Leveled
+                | ScaleStorage::PowerOfTwoAndLargest
+                | ScaleStorage::Logarithmic { is_shared: true, .. }
+        );
+        !is_of_the_whole && !(is_searched && self.tiling() == Tiling::Tensor)
     }
 
     /// Whether the scheme can hold a `[rows, cols]` matrix.

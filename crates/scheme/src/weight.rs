@@ -41,6 +41,7 @@ pub struct Weight<'a> {
     rotation_group: usize,
     /// Largest magnitude of the weights that share their scale with it, or 0.
     shared_absmax: f32,
+    importance: Option<&'a [f32]>,
 }
 
 impl<'a> Weight<'a> {
@@ -61,7 +62,15 @@ impl<'a> Weight<'a> {
         if bytes.len() != expected {
             return Err(SchemeError::WeightBytes { found: bytes.len(), expected });
         }
-        Ok(Self { rows, cols, kind, bytes, rotation_group: 0, shared_absmax: 0.0 })
+        Ok(Self {
+            rows,
+            cols,
+            kind,
+            bytes,
+            rotation_group: 0,
+            shared_absmax: 0.0,
+            importance: None,
+        })
     }
 
     /// The weight whose codes `scheme` stores: rotated where the scheme rotates, else the same.
@@ -83,6 +92,22 @@ impl<'a> Weight<'a> {
     /// Largest magnitude of the weights beside it, 0 where there are none.
     pub(crate) fn shared_absmax(&self) -> f32 {
         self.shared_absmax
+    }
+
+    /// The same weight, whose error in column j costs `importance[j]` where scales are searched for
+    /// ([`ScaleRule::Mse`](crate::ScaleRule)), as a scheme sees the columns: the mean squares of a
+    /// layer's inputs, say. 1 for each without a word.
+    ///
+    /// # Panics
+    /// When there is not one number per column.
+    #[must_use]
+    pub fn with_importance(&self, importance: &'a [f32]) -> Self {
+        assert_eq!(importance.len(), self.cols, "importance of every column");
+        Self { importance: Some(importance), ..*self }
+    }
+
+    pub(crate) fn importance(&self) -> Option<&'a [f32]> {
+        self.importance
     }
 
     /// Output channels.
