@@ -3,7 +3,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use roundwise_convert::{
-    CATALOG, Device, Heuristic, Layout, RecipeFile, RuleFile, ScaleRule, StatisticsFile, read_text,
+    CATALOG, Device, Heuristic, Layout, PlainDtype, RecipeFile, RuleFile, ScaleRule,
+    StatisticsFile, read_text,
 };
 
 use crate::method_flags::{MethodFlags, choices};
@@ -26,6 +27,8 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Convert weight files; `roundwise convert model.safetensors` is enough
     Convert(ConvertOptions),
+    /// Turn every layer in codes back into plain numbers
+    Dequantize(DequantizeOptions),
     /// Show what `convert` would do with every tensor; writes nothing
     Plan(PlanOptions),
     /// Show what is in a file and which programs open it
@@ -104,6 +107,41 @@ pub(crate) struct PlanOptions {
     pub(crate) run: RunOptions,
     #[command(flatten)]
     pub(crate) recipe: RecipeOptions,
+}
+
+/// One file that becomes another, whose weights stay what they are.
+#[derive(Debug, Args)]
+pub(crate) struct RewriteOptions {
+    /// A `.safetensors` file, an index of shards, or a folder that holds one
+    pub(crate) input: PathBuf,
+    /// File to write [default: beside the input, named after what it becomes]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Replace an output that exists
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Start over instead of continuing a run that was stopped
+    #[arg(long)]
+    pub(crate) fresh: bool,
+    /// Do not read the output again before it gets its name
+    #[arg(long)]
+    pub(crate) no_verify: bool,
+    /// Do not write into the output's header how it was made
+    #[arg(long)]
+    pub(crate) no_provenance: bool,
+    /// Write what happened to every tensor as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) run: RunOptions,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DequantizeOptions {
+    #[arg(long, value_name = "DTYPE", help = dtype_help(), default_value = "bf16")]
+    pub(crate) dtype: String,
+    #[command(flatten)]
+    pub(crate) rewrite: RewriteOptions,
 }
 
 #[derive(Debug, Args)]
@@ -251,6 +289,10 @@ pub(crate) struct RecipeOptions {
 
 fn device_help() -> String {
     format!("Where learned rounding is computed: {} [default: auto]", Device::forms())
+}
+
+fn dtype_help() -> String {
+    choices("What decoded weights are stored as", PlainDtype::NAMES.map(|(name, _)| name))
 }
 
 fn scheme_help() -> String {

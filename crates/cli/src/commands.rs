@@ -2,9 +2,11 @@
 
 pub(crate) mod completions;
 pub(crate) mod convert;
+pub(crate) mod dequantize;
 pub(crate) mod inspect;
 pub(crate) mod plan;
 pub(crate) mod presets;
+mod rewrite;
 pub(crate) mod schemes;
 pub(crate) mod stats;
 pub(crate) mod verify;

@@ -22,6 +22,7 @@ fn main() -> std::process::ExitCode {
     let arguments = Arguments::parse();
     let result = match &arguments.command {
         Command::Convert(options) => commands::convert::run(options),
+        Command::Dequantize(options) => commands::dequantize::run(options),
         Command::Plan(options) => commands::plan::run(options),
         Command::Inspect(options) => commands::inspect::run(options),
         Command::Verify(options) => commands::verify::run(options),

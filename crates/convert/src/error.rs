@@ -77,6 +77,15 @@ pub enum ConvertError {
         /// Reasons for which tensors are kept, with their number.
         reasons: String,
     },
+    /// Codes were to become something else, and there are none.
+    #[error(
+        "{}: nothing is in codes: every tensor holds plain numbers already\n  `roundwise convert` turns them into codes",
+        .path.display()
+    )]
+    NothingInCodes {
+        /// The file.
+        path: PathBuf,
+    },
     /// The output would replace an input.
     #[error("{}: this is an input, which an output here would replace\n  name another output (`-o`)", .path.display())]
     OutputIsInput {

@@ -6,8 +6,8 @@ use roundwise_layout::Layout;
 use roundwise_scheme::{GridKind, ScaleStorage, Tiling};
 use roundwise_tensor_file::Overwrite;
 
-use crate::Recipe;
 use crate::recipe::NEAREST;
+use crate::{Purpose, Recipe};
 
 /// One conversion.
 #[derive(Clone, Debug)]
@@ -75,6 +75,9 @@ pub fn default_output(input: &Path, recipe: &Recipe) -> PathBuf {
 }
 
 fn own_ending(recipe: &Recipe) -> String {
+    if let Purpose::Decode(dtype) = recipe.purpose() {
+        return format!("-{}", dtype.to_string().to_lowercase());
+    }
     let method = match recipe.method() {
         NEAREST => String::new(),
         method => format!("-{method}"),

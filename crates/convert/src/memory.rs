@@ -63,8 +63,9 @@ fn in_flight(planned: &PlannedTensor, rounding: Rounding) -> InFlight {
             InFlight { source: header.byte_len().min(PIECE_BYTES), ..InFlight::default() }
         }
         Decision::Correct(_) | Decision::Remove(_) => InFlight::default(),
-        Decision::Decode(_) => {
-            InFlight { source, target: elements.saturating_mul(2), ..InFlight::default() }
+        Decision::Decode { dtype, .. } => {
+            let target = elements.saturating_mul(dtype.width() as u64);
+            InFlight { source, target, ..InFlight::default() }
         }
         Decision::Quantize { scheme, .. } => {
             let [rows, cols] = planned.matrix_shape();

@@ -12,7 +12,9 @@ use crate::rounder::Rounder;
 use crate::run::Run;
 use crate::watch::notice;
 use crate::workshop::{Stop, Workshop};
-use crate::{ConvertError, Event, Job, Plan, Report, Rounding, Source, TensorReport, Watch};
+use crate::{
+    ConvertError, Event, Job, Plan, Purpose, Report, Rounding, Source, TensorReport, Watch,
+};
 
 /// Converts one file: read, plan, round, lay out, write, report.
 ///
@@ -22,6 +24,7 @@ use crate::{ConvertError, Event, Job, Plan, Report, Rounding, Source, TensorRepo
 ///
 /// # Errors
 /// As [`Plan::decide`]; [`ConvertError::OutputIsInput`], [`ConvertError::NothingToConvert`],
+/// [`ConvertError::NothingInCodes`],
 /// [`ConvertError::OtherRun`], [`ConvertError::Stopped`], and whatever the files answer. Where
 /// something was finished before, it is inside [`ConvertError::Unfinished`].
 pub fn convert(job: &Job, watch: &dyn Watch) -> Result<Report, ConvertError> {
@@ -42,7 +45,7 @@ pub fn convert(job: &Job, watch: &dyn Watch) -> Result<Report, ConvertError> {
     let mut report = loop {
         let plan = Plan::decide(&source, &job.recipe, &not_finite)?;
         let run = Run::of(job, &source, &rounder, &not_finite);
-        let manifest = planned_manifest(&source, &plan)?;
+        let manifest = planned_manifest(job, &source, &plan)?;
         let (output, finished) = open_output(job, manifest, &run, unfinished.take())?;
         let shop = Workshop {
             job,
@@ -79,7 +82,7 @@ pub fn convert(job: &Job, watch: &dyn Watch) -> Result<Report, ConvertError> {
 pub fn check(job: &Job) -> Result<(), ConvertError> {
     let source = open_source(job)?;
     let plan = Plan::decide(&source, &job.recipe, &NotFinite::new())?;
-    planned_manifest(&source, &plan)?;
+    planned_manifest(job, &source, &plan)?;
     LayerInputs::of_recipe(&job.recipe, job.statistics.as_ref(), &source)?;
     Ok(())
 }
@@ -92,10 +95,15 @@ fn open_source(job: &Job) -> Result<Source, ConvertError> {
     }
 }
 
-fn planned_manifest(source: &Source, plan: &Plan) -> Result<Manifest, ConvertError> {
-    match plan.quantized().next() {
-        Some(_) => Ok(plan.manifest()?),
-        None => Err(nothing_to_convert(source, plan)),
+fn planned_manifest(job: &Job, source: &Source, plan: &Plan) -> Result<Manifest, ConvertError> {
+    match job.recipe.purpose() {
+        Purpose::Quantize if plan.quantized().next().is_none() => {
+            Err(nothing_to_convert(source, plan))
+        }
+        Purpose::Decode(_) if plan.decoded().next().is_none() => {
+            Err(ConvertError::NothingInCodes { path: source.checkpoint.path().to_owned() })
+        }
+        Purpose::Quantize | Purpose::Decode(_) => Ok(plan.manifest()?),
     }
 }
 

@@ -5,9 +5,10 @@ use roundwise_layout::{
     Defect, Layout, Products, QUANTIZATION_METADATA, StoredLayer, bias_of, layer_of,
 };
 use roundwise_scheme::{GridKind, Scheme, Tiling};
-use roundwise_tensor_file::{Dtype, Manifest, TensorFileError, TensorHeader, TensorSpec};
+use roundwise_tensor_file::{Manifest, TensorFileError, TensorHeader, TensorSpec};
 
 use crate::decide::Rules;
+use crate::dequantize;
 use crate::layer_inputs::LayerInputs;
 use crate::memory::peak_bytes;
 use crate::not_finite::NotFinite;
@@ -15,8 +16,8 @@ use crate::provenance::{PROVENANCE_KEY, Provenance};
 use crate::report::FileHash;
 use crate::source::weight_kind;
 use crate::{
-    BiasCorrection, ConvertError, Detected, Note, Preset, Reason, Recipe, Role, Rounding, Source,
-    StatisticsFile,
+    BiasCorrection, ConvertError, Detected, Note, PlainDtype, Preset, Purpose, Reason, Recipe,
+    Role, Rounding, Source, StatisticsFile,
 };
 
 /// What a tensor becomes.
@@ -24,8 +25,13 @@ use crate::{
 pub enum Decision {
     /// The same bytes.
     Copy(Reason),
-    /// Its numbers, decoded from the codes that the input stores, as BF16.
-    Decode(Reason),
+    /// Its numbers, decoded from the codes that the input stores.
+    Decode {
+        /// What they are stored as.
+        dtype: PlainDtype,
+        /// Why they are decoded.
+        reason: Reason,
+    },
     /// Codes and scales.
     Quantize {
         /// Grid and tiling.
@@ -43,11 +49,8 @@ impl Decision {
     /// Why.
     pub fn reason(&self) -> &Reason {
         match self {
-            Decision::Copy(reason)
-            | Decision::Decode(reason)
-            | Decision::Correct(reason)
-            | Decision::Remove(reason) => reason,
-            Decision::Quantize { reason, .. } => reason,
+            Decision::Copy(reason) | Decision::Correct(reason) | Decision::Remove(reason) => reason,
+            Decision::Quantize { reason, .. } | Decision::Decode { reason, .. } => reason,
         }
     }
 }
@@ -112,29 +115,26 @@ impl Plan {
         let path = source.checkpoint.path();
         let detected = source.detect();
         let preset = recipe.preset().unwrap_or(detected.main.preset);
-        if let Some(reason) = &preset.refuse {
-            return Err(ConvertError::Refused {
-                path: path.to_owned(),
-                title: match recipe.preset() {
-                    Some(preset) => format!("a model under preset `{}`", preset.name),
-                    None => detected.main.title.to_owned(),
-                },
-                reason: reason.clone(),
-            });
-        }
-        let mut rules = Rules::new(source, recipe, &detected, preset, not_finite);
-        let mut tensors: Vec<PlannedTensor> = source
-            .checkpoint
-            .tensors()
-            .iter()
-            .map(|header| PlannedTensor {
-                header: header.clone(),
-                shape: source.shape_of(header),
-                decision: rules.decide(header),
-                products: source.stored.products(layer_of(&header.name)),
-            })
-            .collect();
-        let mut notes = rules.finish(path)?;
+        let headers = source.checkpoint.tensors().iter();
+        let planned = |header: &TensorHeader, decision| PlannedTensor {
+            header: header.clone(),
+            shape: source.shape_of(header),
+            decision,
+            products: source.stored.products(layer_of(&header.name)),
+        };
+        let mut notes = vec![];
+        let mut tensors: Vec<PlannedTensor> = match recipe.purpose() {
+            Purpose::Quantize => {
+                refuse_model(path, recipe, &detected, preset)?;
+                let mut rules = Rules::new(source, recipe, &detected, preset, not_finite);
+                let tensors = headers.map(|header| planned(header, rules.decide(header))).collect();
+                notes.extend(rules.finish(path)?);
+                tensors
+            }
+            Purpose::Decode(dtype) => headers
+                .map(|header| planned(header, dequantize::decide(source, header, dtype)))
+                .collect(),
+        };
         if recipe.bias_correction() != BiasCorrection::None {
             notes.extend(correct_biases(&mut tensors, recipe));
         }
@@ -236,7 +236,7 @@ impl Plan {
         };
         match &planned.decision {
             Decision::Copy(_) | Decision::Correct(_) => with(header.dtype, &header.shape),
-            Decision::Decode(_) => with(Dtype::BF16, &planned.shape),
+            Decision::Decode { dtype, .. } => with(dtype.dtype(), &planned.shape),
             Decision::Remove(_) => vec![],
             Decision::Quantize { scheme, .. } => {
                 let (layer, shape) = (planned.layer(), planned.matrix_shape());
@@ -251,6 +251,13 @@ impl Plan {
             Decision::Quantize { scheme, .. } => Some((planned, scheme)),
             _ => None,
         })
+    }
+
+    /// Weights in codes that become plain numbers.
+    pub fn decoded(&self) -> impl Iterator<Item = &PlannedTensor> {
+        let is_decoded =
+            |planned: &&PlannedTensor| matches!(planned.decision, Decision::Decode { .. });
+        self.tensors.iter().filter(is_decoded)
     }
 
     /// The bias that is corrected together with this layer's weight.
@@ -275,7 +282,7 @@ impl Plan {
     pub fn kept_reasons(&self) -> Vec<(String, usize)> {
         let mut counts = BTreeMap::<String, usize>::new();
         for planned in &self.tensors {
-            if let Decision::Copy(reason) | Decision::Decode(reason) = &planned.decision {
+            if let Decision::Copy(reason) | Decision::Decode { reason, .. } = &planned.decision {
                 *counts.entry(reason.to_string()).or_default() += 1;
             }
         }
@@ -289,6 +296,24 @@ impl Plan {
     pub fn peak_memory_bytes(&self, threads: usize) -> u64 {
         peak_bytes(&self.tensors, self.rounding, threads)
     }
+}
+
+/// Some models have no quantized path in their consumer.
+fn refuse_model(
+    path: &Path,
+    recipe: &Recipe,
+    detected: &Detected,
+    preset: &Preset,
+) -> Result<(), ConvertError> {
+    let Some(reason) = &preset.refuse else { return Ok(()) };
+    Err(ConvertError::Refused {
+        path: path.to_owned(),
+        title: match recipe.preset() {
+            Some(preset) => format!("a model under preset `{}`", preset.name),
+            None => detected.main.title.to_owned(),
+        },
+        reason: reason.clone(),
+    })
 }
 
 /// Biases of converted layers change with the codes; layers without a bias are not given one.

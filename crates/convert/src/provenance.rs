@@ -59,7 +59,10 @@ impl Provenance {
 
     /// The command that makes the file again, for a shell; `INPUT` stands for the input.
     pub fn command(&self) -> String {
-        let mut words = vec!["roundwise convert INPUT".to_owned()];
+        let mut words = vec![match &self.recipe.decode_to {
+            Some(_) => "roundwise dequantize INPUT".to_owned(),
+            None => "roundwise convert INPUT".to_owned(),
+        }];
         let recipe = serde_json::to_value(&self.recipe).expect("a recipe always serialises");
         push_flags(&recipe, &mut words);
         words.join(" ")
@@ -72,6 +75,7 @@ fn push_flags(recipe: &Value, words: &mut Vec<String>) {
         let flag = format!("--{}", key.replace('_', "-"));
         match (key.as_str(), value) {
             ("method_options", options) => push_flags(options, words),
+            ("decode_to", dtype) => words.push(format!("--dtype {}", quoted(&text(dtype)))),
             ("provenance", Value::Bool(false)) => words.push("--no-provenance".to_owned()),
             ("rules", Value::Array(rules)) => words.extend(rules.iter().map(|rule| {
                 let [pattern, scheme] = ["pattern", "scheme"].map(|key| text(&rule[key]));

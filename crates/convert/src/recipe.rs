@@ -4,7 +4,7 @@ use roundwise_rounding::{BiasCorrection, Options, Solver};
 use roundwise_scheme::{ScaleRule, Scheme};
 
 use crate::recipe_check::Checker;
-use crate::{Heuristic, Preset, RecipeFile};
+use crate::{Heuristic, PlainDtype, Preset, RecipeFile};
 
 /// The method of those who name none.
 pub(crate) const NEAREST: &str = "nearest";
@@ -30,6 +30,15 @@ impl Rounding {
     }
 }
 
+/// What a recipe is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Weights become codes.
+    Quantize,
+    /// Codes become plain numbers; everything else stays as it is.
+    Decode(PlainDtype),
+}
+
 /// Every complaint about a recipe, each with the path of the field it is about.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", .complaints.join("\n"))]
@@ -52,6 +61,7 @@ pub struct Rule {
 #[derive(Clone, Debug)]
 pub struct Recipe {
     file: RecipeFile,
+    purpose: Purpose,
     scheme: Scheme,
     layout: Layout,
     options: Options,
@@ -70,6 +80,7 @@ impl Recipe {
     /// All complaints at once, each with the path of its field.
     pub fn check(file: RecipeFile) -> Result<Self, RecipeError> {
         let mut checker = Checker::default();
+        let purpose = checker.purpose(&file);
         let scheme = checker.parse("scheme", file.scheme.as_deref().unwrap_or("fp8"));
         let layout = checker.choice("layout", file.layout.as_deref(), &Layout::NAMES);
         let layout = layout.unwrap_or_default();
@@ -84,6 +95,7 @@ impl Recipe {
         checker.admit(layout, scheme, &rules);
         match (scheme, options) {
             (Some(scheme), Some(options)) if checker.complaints.is_empty() => Ok(Recipe {
+                purpose,
                 scheme,
                 layout,
                 options,
@@ -102,6 +114,11 @@ impl Recipe {
     /// What was typed.
     pub fn file(&self) -> &RecipeFile {
         &self.file
+    }
+
+    /// What the recipe is for.
+    pub fn purpose(&self) -> Purpose {
+        self.purpose
     }
 
     /// Scheme of the weights that no rule names.

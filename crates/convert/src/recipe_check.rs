@@ -4,7 +4,7 @@ use roundwise_rounding::{MethodError, Options};
 use roundwise_scheme::Scheme;
 
 use crate::recipe::NEAREST;
-use crate::{Preset, RecipeFile, Rule, RuleFile};
+use crate::{PlainDtype, Preset, Purpose, RecipeFile, Rule, RuleFile};
 
 /// Turns what was typed into what it means, and collects what cannot be turned.
 #[derive(Default)]
@@ -40,6 +40,19 @@ impl Checker {
             self.complain(path, format!("unknown `{name}`\n  known: {}", known.join(", ")));
         }
         found.map(|(_, value)| *value)
+    }
+
+    pub(crate) fn purpose(&mut self, file: &RecipeFile) -> Purpose {
+        let dtype = self.choice("decode_to", file.decode_to.as_deref(), &PlainDtype::NAMES);
+        if file.decode_to.is_some() {
+            for key in file.keys_of_quantizing() {
+                let problem = file.in_typed_words(
+                    "is about quantizing; with `decode_to` codes become plain numbers",
+                );
+                self.complain(&key, problem);
+            }
+        }
+        dtype.map_or(Purpose::Quantize, Purpose::Decode)
     }
 
     pub(crate) fn method(&mut self, file: &RecipeFile) -> Option<Options> {

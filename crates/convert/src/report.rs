@@ -121,7 +121,7 @@ pub enum Fate {
     Quantize,
     /// Kept its bytes.
     Copy,
-    /// Codes of the input became BF16.
+    /// Codes of the input became plain numbers.
     Decode,
     /// A bias, corrected.
     Correct,
@@ -163,7 +163,7 @@ impl TensorReport {
     pub fn planned(planned: &PlannedTensor) -> Self {
         let (decision, scheme) = match &planned.decision {
             Decision::Copy(_) => (Fate::Copy, None),
-            Decision::Decode(_) => (Fate::Decode, None),
+            Decision::Decode { .. } => (Fate::Decode, None),
             Decision::Correct(_) => (Fate::Correct, None),
             Decision::Remove(_) => (Fate::Remove, None),
             Decision::Quantize { scheme, .. } => (Fate::Quantize, Some(*scheme)),

@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use roundwise_layout::{LayoutError, StoredLayer, StoredLayers, layer_of, layer_of_weight};
+use roundwise_layout::{LayoutError, StoredLayer, StoredLayers, layer_of_weight};
 use roundwise_scheme::{Weight, WeightKind};
 use roundwise_tensor_file::{Checkpoint, Dtype, TensorHeader};
 
@@ -50,11 +50,15 @@ impl Source {
         Ok(Self { checkpoint, stored })
     }
 
+    /// The layer whose codes this tensor holds.
+    pub(crate) fn stored_layer(&self, header: &TensorHeader) -> Option<&StoredLayer> {
+        layer_of_weight(&header.name).and_then(|layer| self.stored.layers.get(layer))
+    }
+
     /// Shape of the numbers that a tensor stands for: another than the tensor's own where codes are
     /// packed or filled up.
     pub(crate) fn shape_of(&self, header: &TensorHeader) -> Vec<u64> {
-        let layer = layer_of_weight(&header.name).filter(|_| header.shape.len() == 2);
-        match layer.and_then(|layer| self.stored.layers.get(layer)) {
+        match self.stored_layer(header).filter(|_| header.shape.len() == 2) {
             Some(stored) => stored.shape.map(|size| size as u64).to_vec(),
             None => header.shape.clone(),
         }
@@ -89,8 +93,7 @@ impl Source {
         header: &TensorHeader,
         memory: Vec<u8>,
     ) -> Result<LoadedWeight, ConvertError> {
-        let layer = layer_of(&header.name);
-        if let Some(stored) = self.stored.layers.get(layer) {
+        if let Some(stored) = self.stored_layer(header) {
             return self.decode(stored, memory);
         }
         let kind =

@@ -2,7 +2,6 @@ use std::collections::BTreeMap;
 use std::sync::OnceLock;
 use std::time::Instant;
 
-use half::bf16;
 use roundwise_rounding::{Linear, RoundingError};
 use roundwise_scheme::{Scheme, SchemeError, measure};
 use roundwise_tensor_file::{PIECE_BYTES, TensorFileWriter, TensorHeader, pieces};
@@ -15,7 +14,8 @@ use crate::report::{FileHash, Told};
 use crate::rounder::Rounder;
 use crate::watch::notice;
 use crate::{
-    ConvertError, Decision, Event, Job, Plan, PlannedTensor, Rounding, Source, TensorReport, Watch,
+    ConvertError, Decision, Event, Job, PlainDtype, Plan, PlannedTensor, Rounding, Source,
+    TensorReport, Watch,
 };
 
 /// Why the work on an output ended early.
@@ -107,7 +107,7 @@ impl Workshop<'_> {
         let started = Instant::now();
         let written = match &planned.decision {
             Decision::Copy(_) => self.copy(header, buffers)?,
-            Decision::Decode(_) => self.decode(header, buffers)?,
+            Decision::Decode { dtype, .. } => self.decode(header, *dtype, buffers)?,
             Decision::Quantize { scheme, .. } => {
                 self.quantize(planned, *scheme, &mut report, buffers)?
             }
@@ -178,7 +178,7 @@ impl Workshop<'_> {
         match planned.decision {
             Decision::Quantize { .. } => notice(self.watch, Event::Advanced { bytes }),
             Decision::Copy(_)
-            | Decision::Decode(_)
+            | Decision::Decode { .. }
             | Decision::Correct(_)
             | Decision::Remove(_) => self.passed(bytes),
         }
@@ -211,17 +211,21 @@ impl Workshop<'_> {
         Ok(vec![header.name.clone()])
     }
 
-    fn decode(&self, header: &TensorHeader, buffers: &mut Buffers) -> Result<Vec<String>, Stop> {
+    fn decode(
+        &self,
+        header: &TensorHeader,
+        dtype: PlainDtype,
+        buffers: &mut Buffers,
+    ) -> Result<Vec<String>, Stop> {
         let weight = self.source.load_into(header, buffers.take())?;
         let view = weight.view();
         let mut values = vec![0.0; view.cols()];
         let mut bytes = buffers.take();
         bytes.clear();
-        bytes.reserve_exact(view.rows() * view.cols() * 2);
+        bytes.reserve_exact(view.rows() * view.cols() * dtype.width());
         for row in 0..view.rows() {
             view.widen_row(row, &mut values);
-            // Not the grid's encoder: what was a NaN or an infinity stays one.
-            bytes.extend(values.iter().flat_map(|&value| bf16::from_f32(value).to_le_bytes()));
+            dtype.append(&values, &mut bytes);
         }
         self.output.write(&header.name, &bytes)?;
         buffers.keep(bytes);

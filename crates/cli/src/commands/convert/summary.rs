@@ -12,11 +12,13 @@ const REASONS_SHOWN: usize = 8;
 const WORST_SHOWN: usize = 3;
 
 /// What a conversion did, for people.
-pub(super) fn describe(report: &Report) -> String {
+pub(in crate::commands) fn describe(report: &Report) -> String {
     let mut text = format!("{} → {}\n", path(&report.input), path(&report.output));
     text += &format!(
-        "  {} (preset {}): {} converted, {} kept, {} removed\n",
-        report.architecture, report.preset, report.converted, report.kept, report.removed
+        "  {} (preset {}): {}\n",
+        report.architecture,
+        report.preset,
+        describe_counts(report)
     );
     text += &format!(
         "  {} → {} in {}, {} of it for the final sync{}\n",
@@ -37,6 +39,18 @@ pub(super) fn describe(report: &Report) -> String {
     text += &describe_kept(report);
     text += &describe_worst(report);
     text
+}
+
+fn describe_counts(report: &Report) -> String {
+    let Report { converted, kept, removed, .. } = report;
+    match &report.options.decode_to {
+        Some(_) => {
+            let is_decoded = |layer: &&TensorReport| layer.decision == Fate::Decode;
+            let decoded = report.layers.iter().filter(is_decoded).count();
+            format!("{decoded} decoded, {} kept, {removed} removed", kept - decoded)
+        }
+        None => format!("{converted} converted, {kept} kept, {removed} removed"),
+    }
 }
 
 /// Layers per scheme and who opens the file.
