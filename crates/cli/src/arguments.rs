@@ -29,6 +29,10 @@ pub(crate) enum Command {
     Convert(ConvertOptions),
     /// Turn every layer in codes back into plain numbers
     Dequantize(DequantizeOptions),
+    /// Lay the layers of a quantized file out for another program, their codes untouched
+    Migrate(MigrateOptions),
+    /// Show what is damaged in a quantized file; `--write` makes it good
+    Repair(RepairOptions),
     /// Show what `convert` would do with every tensor; writes nothing
     Plan(PlanOptions),
     /// Show what is in a file and which programs open it
@@ -145,6 +149,23 @@ pub(crate) struct DequantizeOptions {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct MigrateOptions {
+    #[arg(long, value_name = "LAYOUT", help = layout_help())]
+    pub(crate) to: String,
+    #[command(flatten)]
+    pub(crate) rewrite: RewriteOptions,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RepairOptions {
+    /// Write the repaired file [default: beside the input, with `-repaired` in its name]
+    #[arg(long)]
+    pub(crate) write: bool,
+    #[command(flatten)]
+    pub(crate) rewrite: RewriteOptions,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct InspectOptions {
     /// A `.safetensors` file, an index of shards, or a folder that holds one
     pub(crate) input: PathBuf,
@@ -252,7 +273,7 @@ pub(crate) struct RecipeOptions {
     scheme: Option<String>,
     #[arg(long, value_name = "RULE", help = scale_rule_help())]
     scale_rule: Option<String>,
-    #[arg(long, value_name = "LAYOUT", help = layout_help())]
+    #[arg(long, value_name = "LAYOUT", help = layout_help() + " [default: comfy]")]
     layout: Option<String>,
     /// Preset to use instead of the one that is detected, e.g. t5xxl; see `roundwise presets`
     #[arg(long, value_name = "NAME")]
@@ -304,7 +325,7 @@ fn scale_rule_help() -> String {
 }
 
 fn layout_help() -> String {
-    choices("How the file is laid out", Layout::NAMES.map(|(name, _)| name)) + " [default: comfy]"
+    choices("How the file is laid out", Layout::NAMES.map(|(name, _)| name))
 }
 
 fn heuristic_help() -> String {

@@ -23,6 +23,8 @@ fn main() -> std::process::ExitCode {
     let result = match &arguments.command {
         Command::Convert(options) => commands::convert::run(options),
         Command::Dequantize(options) => commands::dequantize::run(options),
+        Command::Migrate(options) => commands::migrate::run(options),
+        Command::Repair(options) => commands::repair::run(options),
         Command::Plan(options) => commands::plan::run(options),
         Command::Inspect(options) => commands::inspect::run(options),
         Command::Verify(options) => commands::verify::run(options),

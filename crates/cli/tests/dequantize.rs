@@ -47,19 +47,53 @@ fn numbers_are_code_times_scale_and_the_rest_is_untouched() {
     assert!(made_by.contains("roundwise dequantize INPUT --dtype f16"), "{made_by}");
 }
 
-/// The largest weight of a tile is code × scale with the grid's largest code, so that the same scale
-/// comes out again; so do then the codes. Not where the scale is rounded on its way: two levels.
+/// Decodes a file in codes and rounds it again.
+fn rounded_again(folder: &Folder, scheme: &str) {
+    let plain = ["dequantize", "a.safetensors", "-o", "plain.safetensors", "--dtype", "f32"];
+    folder.done(&[&plain[..], &["--no-provenance"]].concat());
+    let again = ["convert", "plain.safetensors", "-o", "b.safetensors", "--scheme", scheme];
+    folder.done(&[&again[..], &["--no-provenance"]].concat());
+}
+
+/// The largest weight of a tile is its scale times the grid's largest code, so that the same scale
+/// comes out again, and the same codes.
 #[test]
-fn the_same_scheme_finds_the_same_codes_again() {
-    for scheme in ["fp8", "fp8-e5m2", "fp8-row", "fp8-block-64", "int8", "int8-row", "mxfp8"] {
+fn the_same_scheme_finds_the_same_file_again() {
+    let exact = [
+        "fp8", "fp8-e5m2", "fp8-row", "fp8-block-64", "fp8-block-128", "int8", "int8-row",
+        "int8-block-64", "int8-block-128", "nvfp4",
+    ];
+    for scheme in exact {
         let folder = converted(&["--scheme", scheme, "--no-provenance"]);
-        let plain = ["dequantize", "a.safetensors", "-o", "plain.safetensors", "--dtype", "f32"];
-        folder.done(&[&plain[..], &["--no-provenance"]].concat());
-        let again = ["convert", "plain.safetensors", "-o", "b.safetensors", "--scheme", scheme];
-        folder.done(&[&again[..], &["--no-provenance"]].concat());
+        rounded_again(&folder, scheme);
+        assert!(folder.read("a.safetensors") == folder.read("b.safetensors"), "{scheme}");
+    }
+}
+
+/// Where the largest weight of a block is rounded down to 448 · 2ᵉ, a scale of half the size holds the
+/// block as well, and codes of twice the size stand for the same numbers.
+#[test]
+fn powers_of_two_find_the_same_numbers_again() {
+    let folder = converted(&["--scheme", "mxfp8", "--no-provenance"]);
+    rounded_again(&folder, "mxfp8");
+    let decode = ["dequantize", "b.safetensors", "-o", "again.safetensors", "--dtype", "f32"];
+    folder.done(&[&decode[..], &["--no-provenance"]].concat());
+    assert!(folder.read("plain.safetensors") == folder.read("again.safetensors"));
+}
+
+/// Rotating and rotating back rounds to F32: the codes are the same, the scales all but.
+#[test]
+fn rotated_rows_find_the_same_codes_again() {
+    for scheme in ["int8-row-convrot", "int4-convrot"] {
+        let folder = converted(&["--scheme", scheme, "--no-provenance"]);
+        rounded_again(&folder, scheme);
         let [first, second] = ["a.safetensors", "b.safetensors"].map(|name| folder.file(name));
         for name in PLAIN_WEIGHTS {
             assert!(first.get(name).bytes == second.get(name).bytes, "{scheme}: {name}");
+            let scales = [&first, &second].map(|file| file.f32(&format!("{name}_scale")));
+            for (first, second) in scales[0].iter().zip(&scales[1]) {
+                assert!((first - second).abs() <= 1e-6 * first, "{scheme}: {first} {second}");
+            }
         }
     }
 }

@@ -1,3 +1,4 @@
+use roundwise_layout::weight_of;
 use roundwise_scheme::{QuantizedMatrix, ScaleStorage, Scheme, measure};
 use roundwise_tensor_file::{Manifest, TensorHeader};
 
@@ -5,7 +6,10 @@ use crate::buffers::Buffers;
 use crate::parallel::map_in_order;
 use crate::watch::notice;
 use crate::workshop::Workshop;
-use crate::{ConvertError, Event, PlannedTensor, Source, TensorReport};
+use crate::{
+    ConvertError, Decision, Detected, Event, Job, Part, PlannedTensor, Shapes, Source,
+    TensorReport, detect,
+};
 
 /// Reads an output again before it gets its name: its header, the bytes of every tensor against the
 /// hash of what was written, and every layer in codes the way a loader finds it, whose error must be
@@ -22,6 +26,7 @@ pub(crate) fn check_output(
 ) -> Result<(), ConvertError> {
     shop.output.check_header(manifest)?;
     let written = Source::open(shop.output.temporary_path())?;
+    same_model(shop.job, shop.source, &written.shapes())?;
     let bytes = written.checkpoint.tensors().iter().map(TensorHeader::byte_len).sum();
     notice(shop.watch, Event::Verifying { bytes })?;
     for (spec, bytes) in shop.plan.file_tensors() {
@@ -31,9 +36,12 @@ pub(crate) fn check_output(
     let planned: Vec<_> = shop.plan.tensors.iter().zip(layers).collect();
     map_in_order(&planned, shop.job.tensors_in_flight(), |(planned, report), buffers| {
         for spec in shop.plan.specs(planned) {
-            match report.scheme {
-                Some(scheme) if spec.name == planned.header.name => {
+            match planned.decision {
+                Decision::Quantize { scheme, .. } if spec.name == planned.weight_name() => {
                     check_codes(shop, &written, planned, scheme, report, buffers)?;
+                }
+                Decision::Repack { scheme, .. } if spec.name == planned.weight_name() => {
+                    check_same_codes(shop, &written, planned, scheme)?;
                 }
                 _ => shop.output.check(&spec.name)?,
             }
@@ -45,6 +53,42 @@ pub(crate) fn check_output(
     Ok(())
 }
 
+/// Finds out whether loaders take an output for the model that the input is: they look at names and
+/// shapes, which packing and padding change.
+///
+/// - `after`: names and shapes of the output
+///
+/// # Errors
+/// [`ConvertError::OtherModel`].
+pub(crate) fn same_model(
+    job: &Job,
+    source: &Source,
+    after: &Shapes<'_>,
+) -> Result<(), ConvertError> {
+    // Of an input that is packed itself, the names and shapes that its weights have.
+    let unpacked = |header: &TensorHeader| {
+        let stored = source.stored_layer(header);
+        let name = stored.map_or_else(|| header.name.clone(), |stored| weight_of(&stored.layer));
+        (name, source.shape_of(header))
+    };
+    let tensors: Vec<_> = source.checkpoint.tensors().iter().map(unpacked).collect();
+    let before = tensors.iter().map(|(name, shape)| (name.as_str(), shape.as_slice())).collect();
+    let [before, after] = [&before, after].map(|shapes| model(&detect(shapes)));
+    match before == after {
+        true => Ok(()),
+        false => Err(ConvertError::OtherModel { path: job.output.clone(), before, after }),
+    }
+}
+
+/// The model of a file and where its tensors are.
+fn model(detected: &Detected) -> String {
+    let Part { title, prefix, .. } = &detected.main;
+    match prefix.as_str() {
+        "" => (*title).to_owned(),
+        prefix => format!("{title} under `{prefix}`"),
+    }
+}
+
 /// Reads codes once for both, their hash and their error.
 fn check_codes(
     shop: &Workshop<'_>,
@@ -54,17 +98,13 @@ fn check_codes(
     report: &TensorReport,
     buffers: &mut Buffers,
 ) -> Result<(), ConvertError> {
-    let wrong = |problem: String| ConvertError::WrongOutput {
-        path: shop.output.temporary_path().to_owned(),
-        tensor: planned.header.name.clone(),
-        problem,
-    };
+    let wrong = |problem| wrong_output(shop, planned, problem);
     // In this order codes of an input that are decoded are gone before those of the output come.
     let weight = shop.source.load_into(&planned.header, buffers.take())?;
     let matrix = read_codes(written, planned, scheme)?.map_err(wrong)?;
     match is_stored_as_it_is(written, planned, &matrix) {
-        true => shop.output.check_bytes(&planned.header.name, matrix.codes())?,
-        false => shop.output.check(&planned.header.name)?,
+        true => shop.output.check_bytes(&planned.weight_name(), matrix.codes())?,
+        false => shop.output.check(&planned.weight_name())?,
     }
     let found = measure(&weight.view(), &matrix);
     buffers.keep(weight.into_bytes());
@@ -78,6 +118,37 @@ fn check_codes(
     }
 }
 
+/// Codes that were laid out anew are those of the input, and so are their scales.
+fn check_same_codes(
+    shop: &Workshop<'_>,
+    written: &Source,
+    planned: &PlannedTensor,
+    scheme: Scheme,
+) -> Result<(), ConvertError> {
+    shop.output.check(&planned.weight_name())?;
+    let wrong = |problem| wrong_output(shop, planned, problem);
+    let found = read_codes(written, planned, scheme)?.map_err(wrong)?;
+    let stored = shop.source.stored_layer(&planned.header);
+    let stored = stored.ok_or_else(|| wrong("is not in codes in the input".to_owned()))?;
+    let expected = shop.source.codes(stored)?;
+    let bits = |matrix: &QuantizedMatrix| -> Vec<u32> {
+        matrix.scales().iter().map(|scale| scale.to_bits()).collect()
+    };
+    match (found.codes() == expected.codes(), bits(&found) == bits(&expected)) {
+        (true, true) => Ok(()),
+        (false, _) => Err(wrong("its codes are not those of the input".to_owned())),
+        (true, false) => Err(wrong("its scales are not those of the input".to_owned())),
+    }
+}
+
+fn wrong_output(shop: &Workshop<'_>, planned: &PlannedTensor, problem: String) -> ConvertError {
+    ConvertError::WrongOutput {
+        path: shop.output.temporary_path().to_owned(),
+        tensor: planned.header.name.clone(),
+        problem,
+    }
+}
+
 /// The codes of a layer, the way a loader finds them; else what is wrong.
 fn read_codes(
     written: &Source,
@@ -86,7 +157,7 @@ fn read_codes(
 ) -> Result<Result<QuantizedMatrix, String>, ConvertError> {
     let shape = planned.matrix_shape();
     if let (ScaleStorage::Unscaled, Some(header)) =
-        (scheme.scale_storage(), written.checkpoint.get(&planned.header.name))
+        (scheme.scale_storage(), written.checkpoint.get(&planned.weight_name()))
     {
         let codes = written.checkpoint.read(header)?;
         let matrix = QuantizedMatrix::from_parts(scheme, shape, codes, vec![1.0]);
@@ -104,7 +175,7 @@ fn read_codes(
 /// Whether a tensor's bytes are the codes, neither packed nor padded.
 fn is_stored_as_it_is(written: &Source, planned: &PlannedTensor, matrix: &QuantizedMatrix) -> bool {
     let grid = matrix.scheme().grid();
-    let header = written.checkpoint.get(&planned.header.name);
+    let header = written.checkpoint.get(&planned.weight_name());
     grid.code_bits() == 8 * grid.code_bytes()
         && header.is_some_and(|header| header.byte_len() == matrix.codes().len() as u64)
 }

@@ -65,9 +65,9 @@ pub fn default_output(input: &Path, recipe: &Recipe) -> PathBuf {
         Some(index) => name_of_indexed(index),
         None => name.strip_suffix(".safetensors").unwrap_or(&name).to_owned(),
     };
-    let layout = match recipe.layout() {
-        Layout::Comfy => "",
-        Layout::ComfyLegacy => "-legacy",
+    let layout = match (recipe.purpose(), recipe.layout()) {
+        (Purpose::Quantize, Layout::ComfyLegacy) => "-legacy",
+        _ => "",
     };
     let ending = published_ending(recipe).unwrap_or_else(|| own_ending(recipe));
     let output = format!("{base}{ending}{layout}.safetensors");
@@ -75,8 +75,11 @@ pub fn default_output(input: &Path, recipe: &Recipe) -> PathBuf {
 }
 
 fn own_ending(recipe: &Recipe) -> String {
-    if let Purpose::Decode(dtype) = recipe.purpose() {
-        return format!("-{}", dtype.to_string().to_lowercase());
+    match recipe.purpose() {
+        Purpose::Quantize => {}
+        Purpose::Decode(dtype) => return format!("-{}", dtype.to_string().to_lowercase()),
+        Purpose::Migrate => return format!("-{}", recipe.layout()),
+        Purpose::Repair => return "-repaired".to_owned(),
     }
     let method = match recipe.method() {
         NEAREST => String::new(),
@@ -88,6 +91,9 @@ fn own_ending(recipe: &Recipe) -> String {
 /// What the published system of a method puts behind the base of a name. The first four know FP8
 /// with one scale alone.
 fn published_ending(recipe: &Recipe) -> Option<String> {
+    if recipe.purpose() != Purpose::Quantize {
+        return None;
+    }
     let scheme = recipe.scheme();
     let (grid, tiling) = match scheme.scale_storage() {
         ScaleStorage::F32(tiling) if scheme.rotation().is_none() => (scheme.grid(), tiling),

@@ -9,6 +9,7 @@ mod bias;
 mod buffers;
 mod decide;
 mod dequantize;
+mod diagnose;
 mod effects;
 mod error;
 mod gate;
@@ -20,7 +21,6 @@ mod layer_inputs;
 mod memory;
 mod not_finite;
 mod note;
-mod one_sided_markers;
 mod parallel;
 mod pipeline;
 mod plain_dtype;
@@ -31,6 +31,7 @@ mod reason;
 mod recipe;
 mod recipe_check;
 mod recipe_file;
+mod relay;
 mod report;
 mod rounder;
 mod run;
@@ -40,6 +41,7 @@ mod watch;
 mod workshop;
 
 pub use architecture::{Architecture, Detected, Part, Shapes, detect};
+pub use diagnose::{Diagnosis, diagnose};
 pub use error::ConvertError;
 pub use heuristic::Heuristic;
 pub use inspect::{DtypeCount, Inspection, MadeBy, QuantizedCount, inspect};
@@ -61,7 +63,7 @@ pub use verify::{Biases, Finding, LayerError, Verification, verify};
 pub use watch::{Event, Unwatched, Watch};
 
 pub use roundwise_compute::Device;
-pub use roundwise_layout::{Client, Layout, Products, client};
+pub use roundwise_layout::{Client, Defect, Layout, Mend, Products, client};
 pub use roundwise_rounding::{
     BiasCorrection, Effort, METHODS, Method, MethodOptions, Optimizer, Schedule, Solver,
 };

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use roundwise_tensor_file::{Manifest, TensorFileErrorKind, TensorFileWriter, Unfinished};
 
-use crate::gate::check_output;
+use crate::gate::{check_output, same_model};
 use crate::layer_inputs::LayerInputs;
 use crate::not_finite::{NotFinite, find_not_finite};
 use crate::report::{FileHash, Told};
@@ -88,7 +88,10 @@ pub fn check(job: &Job) -> Result<(), ConvertError> {
 }
 
 fn open_source(job: &Job) -> Result<Source, ConvertError> {
-    let source = Source::open(&job.input)?;
+    let source = match job.recipe.purpose() {
+        Purpose::Repair => Source::open_mended(&job.input)?,
+        Purpose::Quantize | Purpose::Decode(_) | Purpose::Migrate => Source::open(&job.input)?,
+    };
     match source.checkpoint.same_file_as(&job.output) {
         true => Err(ConvertError::OutputIsInput { path: job.output.clone() }),
         false => Ok(source),
@@ -100,10 +103,19 @@ fn planned_manifest(job: &Job, source: &Source, plan: &Plan) -> Result<Manifest,
         Purpose::Quantize if plan.quantized().next().is_none() => {
             Err(nothing_to_convert(source, plan))
         }
-        Purpose::Decode(_) if plan.decoded().next().is_none() => {
+        Purpose::Decode(_) | Purpose::Migrate if plan.rewritten().next().is_none() => {
             Err(ConvertError::NothingInCodes { path: source.checkpoint.path().to_owned() })
         }
-        Purpose::Quantize | Purpose::Decode(_) => Ok(plan.manifest()?),
+        Purpose::Repair if source.mended.as_ref().is_none_or(|mended| mended.mends.is_empty()) => {
+            Err(ConvertError::NothingToRepair { path: source.checkpoint.path().to_owned() })
+        }
+        Purpose::Quantize | Purpose::Decode(_) | Purpose::Migrate | Purpose::Repair => {
+            let manifest = plan.manifest()?;
+            let tensors = manifest.tensors().iter();
+            let after = tensors.map(|placed| (placed.name.as_str(), placed.shape.as_slice()));
+            same_model(job, source, &after.collect())?;
+            Ok(manifest)
+        }
     }
 }
 

@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use roundwise_layout::{
-    Defect, Layout, Products, QUANTIZATION_METADATA, StoredLayer, bias_of, layer_of,
+    Defect, Layout, Products, QUANTIZATION_METADATA, StoredLayer, bias_of, layer_of, weight_of,
 };
 use roundwise_scheme::{GridKind, Scheme, Tiling};
 use roundwise_tensor_file::{Manifest, TensorFileError, TensorHeader, TensorSpec};
@@ -13,6 +13,7 @@ use crate::layer_inputs::LayerInputs;
 use crate::memory::peak_bytes;
 use crate::not_finite::NotFinite;
 use crate::provenance::{PROVENANCE_KEY, Provenance};
+use crate::relay::Relay;
 use crate::report::FileHash;
 use crate::source::weight_kind;
 use crate::{
@@ -30,6 +31,20 @@ pub enum Decision {
         /// What they are stored as.
         dtype: PlainDtype,
         /// Why they are decoded.
+        reason: Reason,
+    },
+    /// The same bytes under another name.
+    Rename {
+        /// The name.
+        name: String,
+        /// Why.
+        reason: Reason,
+    },
+    /// The same codes and scales, laid out anew.
+    Repack {
+        /// Grid and tiling.
+        scheme: Scheme,
+        /// Why.
         reason: Reason,
     },
     /// Codes and scales.
@@ -50,7 +65,10 @@ impl Decision {
     pub fn reason(&self) -> &Reason {
         match self {
             Decision::Copy(reason) | Decision::Correct(reason) | Decision::Remove(reason) => reason,
-            Decision::Quantize { reason, .. } | Decision::Decode { reason, .. } => reason,
+            Decision::Quantize { reason, .. }
+            | Decision::Decode { reason, .. }
+            | Decision::Rename { reason, .. }
+            | Decision::Repack { reason, .. } => reason,
         }
     }
 }
@@ -72,6 +90,23 @@ impl PlannedTensor {
     /// The name without `.weight`.
     pub fn layer(&self) -> &str {
         layer_of(&self.header.name)
+    }
+
+    /// The name of its layer's weight in the output, whatever the input calls it.
+    pub(crate) fn weight_name(&self) -> String {
+        weight_of(self.layer())
+    }
+
+    /// Scheme of the codes that it becomes.
+    pub(crate) fn scheme(&self) -> Option<Scheme> {
+        match self.decision {
+            Decision::Quantize { scheme, .. } | Decision::Repack { scheme, .. } => Some(scheme),
+            Decision::Copy(_)
+            | Decision::Rename { .. }
+            | Decision::Decode { .. }
+            | Decision::Correct(_)
+            | Decision::Remove(_) => None,
+        }
     }
 
     /// `[rows, cols]` of a matrix.
@@ -96,6 +131,7 @@ pub struct Plan {
     pub notes: Vec<Note>,
     metadata: BTreeMap<String, String>,
     provenance: Option<Provenance>,
+    purpose: Purpose,
     rounding: Rounding,
     bias_correction: BiasCorrection,
 }
@@ -122,6 +158,8 @@ impl Plan {
             decision,
             products: source.stored.products(layer_of(&header.name)),
         };
+        let mended = source.mended.as_ref();
+        let layout = mended.map_or(recipe.layout(), |mended| mended.layout);
         let mut notes = vec![];
         let mut tensors: Vec<PlannedTensor> = match recipe.purpose() {
             Purpose::Quantize => {
@@ -134,18 +172,29 @@ impl Plan {
             Purpose::Decode(dtype) => headers
                 .map(|header| planned(header, dequantize::decide(source, header, dtype)))
                 .collect(),
+            Purpose::Migrate | Purpose::Repair => {
+                let mut relay = Relay::new(source, layout, &detected);
+                let decide = |header| Ok(planned(header, relay.decide(header)?));
+                let tensors = headers.map(decide).collect::<Result<_, ConvertError>>()?;
+                refuse_unreadable(path, source, &[])?;
+                relay.finish()?;
+                tensors
+            }
         };
         if recipe.bias_correction() != BiasCorrection::None {
             notes.extend(correct_biases(&mut tensors, recipe));
         }
         refuse_unreadable(path, source, &tensors)?;
-        let metadata = header_metadata(source, recipe.layout(), &tensors);
+        let metadata = header_metadata(source, layout, &tensors);
         notes.extend(disputed_metadata(source));
+        let mends = mended.into_iter().flat_map(|mended| &mended.mends);
+        notes.extend(mends.map(|mend| Note::Mended(mend.clone())));
         notes.extend(forced_preset(recipe, &detected));
         Ok(Self {
             detected,
             preset,
-            layout: recipe.layout(),
+            purpose: recipe.purpose(),
+            layout,
             tensors,
             notes,
             metadata,
@@ -205,7 +254,12 @@ impl Plan {
 
     /// Tensors that the layout adds once, with their bytes.
     pub fn file_tensors(&self) -> Vec<(TensorSpec, Vec<u8>)> {
-        self.layout.file_tensors(self.file_prefix(), self.file_products())
+        match self.purpose {
+            Purpose::Decode(_) => vec![],
+            Purpose::Quantize | Purpose::Migrate | Purpose::Repair => {
+                self.layout.file_tensors(self.file_prefix(), self.file_products())
+            }
+        }
     }
 
     /// Where loaders look for what a layout adds once. ComfyUI's loader of text encoders strips
@@ -221,8 +275,15 @@ impl Plan {
     /// products in text encoders, unless one of the layers asked for more, and full precision
     /// elsewhere.
     fn file_products(&self) -> Products {
-        let asks = |planned: &PlannedTensor| planned.products == Products::FullPrecision;
-        match self.preset.is_text_encoder() && !self.quantized().any(|(planned, _)| asks(planned)) {
+        let asks = |planned: &PlannedTensor| {
+            planned.scheme().is_some() && planned.products == Products::FullPrecision
+        };
+        // Whoever rounds nothing asks for nothing new.
+        let asks_for_nothing = match self.purpose {
+            Purpose::Quantize => self.preset.is_text_encoder(),
+            Purpose::Decode(_) | Purpose::Migrate | Purpose::Repair => true,
+        };
+        match asks_for_nothing && !self.tensors.iter().any(asks) {
             true => Products::Any,
             false => Products::FullPrecision,
         }
@@ -231,14 +292,19 @@ impl Plan {
     /// Tensors that a planned tensor becomes.
     pub(crate) fn specs(&self, planned: &PlannedTensor) -> Vec<TensorSpec> {
         let header = &planned.header;
-        let with = |dtype, shape: &[u64]| {
-            vec![TensorSpec { name: header.name.clone(), dtype, shape: shape.to_vec() }]
+        let with = |name: &str, dtype, shape: &[u64]| {
+            vec![TensorSpec { name: name.to_owned(), dtype, shape: shape.to_vec() }]
         };
         match &planned.decision {
-            Decision::Copy(_) | Decision::Correct(_) => with(header.dtype, &header.shape),
-            Decision::Decode { dtype, .. } => with(dtype.dtype(), &planned.shape),
+            Decision::Copy(_) | Decision::Correct(_) => {
+                with(&header.name, header.dtype, &header.shape)
+            }
+            Decision::Rename { name, .. } => with(name, header.dtype, &header.shape),
+            Decision::Decode { dtype, .. } => {
+                with(&planned.weight_name(), dtype.dtype(), &planned.shape)
+            }
             Decision::Remove(_) => vec![],
-            Decision::Quantize { scheme, .. } => {
+            Decision::Quantize { scheme, .. } | Decision::Repack { scheme, .. } => {
                 let (layer, shape) = (planned.layer(), planned.matrix_shape());
                 self.layout.layer_tensors(layer, *scheme, planned.products, shape)
             }
@@ -253,11 +319,12 @@ impl Plan {
         })
     }
 
-    /// Weights in codes that become plain numbers.
-    pub fn decoded(&self) -> impl Iterator<Item = &PlannedTensor> {
-        let is_decoded =
-            |planned: &&PlannedTensor| matches!(planned.decision, Decision::Decode { .. });
-        self.tensors.iter().filter(is_decoded)
+    /// Weights in codes that become plain numbers or are laid out anew.
+    pub fn rewritten(&self) -> impl Iterator<Item = &PlannedTensor> {
+        let is_rewritten = |planned: &&PlannedTensor| {
+            matches!(planned.decision, Decision::Decode { .. } | Decision::Repack { .. })
+        };
+        self.tensors.iter().filter(is_rewritten)
     }
 
     /// The bias that is corrected together with this layer's weight.
@@ -393,11 +460,8 @@ fn header_metadata(
 ) -> BTreeMap<String, String> {
     let mut metadata = source.checkpoint.metadata().clone();
     metadata.remove(QUANTIZATION_METADATA);
-    let layers = tensors.iter().filter_map(|planned| match planned.decision {
-        Decision::Quantize { scheme, .. } => {
-            Some((planned.layer(), scheme, planned.matrix_shape(), planned.products))
-        }
-        _ => None,
+    let layers = tensors.iter().filter_map(|planned| {
+        Some((planned.layer(), planned.scheme()?, planned.matrix_shape(), planned.products))
     });
     metadata.extend(layout.header_entry(layers));
     metadata

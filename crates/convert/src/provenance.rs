@@ -59,10 +59,13 @@ impl Provenance {
 
     /// The command that makes the file again, for a shell; `INPUT` stands for the input.
     pub fn command(&self) -> String {
-        let mut words = vec![match &self.recipe.decode_to {
-            Some(_) => "roundwise dequantize INPUT".to_owned(),
-            None => "roundwise convert INPUT".to_owned(),
-        }];
+        let command = match &self.recipe {
+            RecipeFile { decode_to: Some(_), .. } => "dequantize INPUT",
+            RecipeFile { migrate_to: Some(_), .. } => "migrate INPUT",
+            RecipeFile { repair: Some(true), .. } => "repair INPUT --write",
+            _ => "convert INPUT",
+        };
+        let mut words = vec![format!("roundwise {command}")];
         let recipe = serde_json::to_value(&self.recipe).expect("a recipe always serialises");
         push_flags(&recipe, &mut words);
         words.join(" ")
@@ -76,6 +79,8 @@ fn push_flags(recipe: &Value, words: &mut Vec<String>) {
         match (key.as_str(), value) {
             ("method_options", options) => push_flags(options, words),
             ("decode_to", dtype) => words.push(format!("--dtype {}", quoted(&text(dtype)))),
+            ("migrate_to", layout) => words.push(format!("--to {}", quoted(&text(layout)))),
+            ("repair", _) => {}
             ("provenance", Value::Bool(false)) => words.push("--no-provenance".to_owned()),
             ("rules", Value::Array(rules)) => words.extend(rules.iter().map(|rule| {
                 let [pattern, scheme] = ["pattern", "scheme"].map(|key| text(&rule[key]));

@@ -61,6 +61,10 @@ pub enum Reason {
     Removed(String),
     /// All codes are to become plain numbers.
     Dequantized,
+    /// Its codes are laid out anew.
+    Moved,
+    /// Codes without a scale, which need no layout.
+    Unscaled,
     /// Only codes are to become something else.
     NotInCodes,
     /// It was quantized.
@@ -116,6 +120,8 @@ impl fmt::Display for Reason {
             Reason::Orphan => write!(f, "scale of a weight that is not quantized"),
             Reason::Removed(because) => write!(f, "{because}"),
             Reason::Dequantized => write!(f, "decoded"),
+            Reason::Moved => write!(f, "same codes and scales"),
+            Reason::Unscaled => write!(f, "its codes are the values"),
             Reason::NotInCodes => write!(f, "holds no codes"),
             Reason::Decoded { from, origin, because } => {
                 write!(f, "{because}; was {from} ({origin})")

@@ -37,6 +37,10 @@ pub enum Purpose {
     Quantize,
     /// Codes become plain numbers; everything else stays as it is.
     Decode(PlainDtype),
+    /// Codes stay what they are; the layout becomes the recipe's.
+    Migrate,
+    /// Codes stay what they are; known kinds of damage are made good.
+    Repair,
 }
 
 /// Every complaint about a recipe, each with the path of the field it is about.
@@ -82,7 +86,14 @@ impl Recipe {
         let mut checker = Checker::default();
         let purpose = checker.purpose(&file);
         let scheme = checker.parse("scheme", file.scheme.as_deref().unwrap_or("fp8"));
-        let layout = checker.choice("layout", file.layout.as_deref(), &Layout::NAMES);
+        let layout = match purpose {
+            Purpose::Migrate => {
+                checker.choice("migrate_to", file.migrate_to.as_deref(), &Layout::NAMES)
+            }
+            Purpose::Quantize | Purpose::Decode(_) | Purpose::Repair => {
+                checker.choice("layout", file.layout.as_deref(), &Layout::NAMES)
+            }
+        };
         let layout = layout.unwrap_or_default();
         let options = checker.method(&file);
         let scale_rule =
@@ -92,7 +103,9 @@ impl Recipe {
         let keep = checker.patterns("keep", &file.keep);
         let include = checker.patterns("include", &file.include);
         let rules = checker.rules(&file.rules);
-        checker.admit(layout, scheme, &rules);
+        if purpose == Purpose::Quantize {
+            checker.admit(layout, scheme, &rules);
+        }
         match (scheme, options) {
             (Some(scheme), Some(options)) if checker.complaints.is_empty() => Ok(Recipe {
                 purpose,

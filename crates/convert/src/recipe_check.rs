@@ -44,15 +44,22 @@ impl Checker {
 
     pub(crate) fn purpose(&mut self, file: &RecipeFile) -> Purpose {
         let dtype = self.choice("decode_to", file.decode_to.as_deref(), &PlainDtype::NAMES);
-        if file.decode_to.is_some() {
-            for key in file.keys_of_quantizing() {
-                let problem = file.in_typed_words(
-                    "is about quantizing; with `decode_to` codes become plain numbers",
-                );
-                self.complain(&key, problem);
-            }
+        let purposes = [
+            ("decode_to", dtype.map(Purpose::Decode), "codes become plain numbers"),
+            ("migrate_to", file.migrate_to.as_ref().map(|_| Purpose::Migrate), "codes stay"),
+            ("repair", (file.repair == Some(true)).then_some(Purpose::Repair), "codes stay"),
+        ];
+        let others = file.keys_of_quantizing();
+        let mut named = purposes.into_iter().filter_map(|(key, it, why)| Some((key, it?, why)));
+        let Some((key, purpose, why)) = named.next() else { return Purpose::Quantize };
+        for (other, ..) in named {
+            self.complain(other, format!("does not go together with `{key}`"));
         }
-        dtype.map_or(Purpose::Quantize, Purpose::Decode)
+        for other in others {
+            let problem = format!("is about quantizing; with `{key}` {why}");
+            self.complain(&other, file.in_typed_words(&problem));
+        }
+        purpose
     }
 
     pub(crate) fn method(&mut self, file: &RecipeFile) -> Option<Options> {

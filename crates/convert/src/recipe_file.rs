@@ -56,6 +56,13 @@ pub struct RecipeFile {
     /// Quantize nothing; turn whatever is in codes into `bf16`, `f16` or `f32`. Stands alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decode_to: Option<String>,
+    /// Quantize nothing; lay layers in codes out as `comfy` or `comfy-legacy` does, their codes
+    /// untouched. Stands alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub migrate_to: Option<String>,
+    /// Quantize nothing; make known kinds of damage to layers in codes good. Stands alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repair: Option<bool>,
     /// Keys that were typed as flags, so that messages call them `--top-p` and not `top_p`.
     #[serde(skip)]
     pub flags: BTreeSet<String>,
@@ -104,7 +111,13 @@ impl RecipeFile {
 
     /// Keys that say how weights become codes.
     pub(crate) fn keys_of_quantizing(&self) -> Vec<String> {
-        let others = RecipeFile { decode_to: None, provenance: None, ..self.clone() };
+        let others = RecipeFile {
+            decode_to: None,
+            migrate_to: None,
+            repair: None,
+            provenance: None,
+            ..self.clone()
+        };
         let keys = serde_json::to_value(others).expect("texts and numbers always serialise");
         keys.as_object().into_iter().flat_map(|keys| keys.keys().cloned()).collect()
     }
@@ -139,6 +152,8 @@ impl RecipeFile {
             heuristic: over.heuristic.or(self.heuristic),
             provenance: over.provenance.or(self.provenance),
             decode_to: over.decode_to.or(self.decode_to),
+            migrate_to: over.migrate_to.or(self.migrate_to),
+            repair: over.repair.or(self.repair),
             flags: &self.flags | &over.flags,
         }
     }

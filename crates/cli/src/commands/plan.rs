@@ -142,7 +142,8 @@ fn becomes(decision: &Decision) -> String {
         Decision::Decode { dtype, .. } => dtype.to_string(),
         Decision::Correct(_) => "corrected".to_owned(),
         Decision::Remove(_) => "removed".to_owned(),
-        Decision::Quantize { scheme, .. } => scheme.to_string(),
+        Decision::Rename { name, .. } => format!("rename to {name}"),
+        Decision::Quantize { scheme, .. } | Decision::Repack { scheme, .. } => scheme.to_string(),
     }
 }
 

@@ -43,13 +43,13 @@ pub(in crate::commands) fn describe(report: &Report) -> String {
 
 fn describe_counts(report: &Report) -> String {
     let Report { converted, kept, removed, .. } = report;
-    match &report.options.decode_to {
-        Some(_) => {
-            let is_decoded = |layer: &&TensorReport| layer.decision == Fate::Decode;
-            let decoded = report.layers.iter().filter(is_decoded).count();
-            format!("{decoded} decoded, {} kept, {removed} removed", kept - decoded)
-        }
-        None => format!("{converted} converted, {kept} kept, {removed} removed"),
+    let count = |fate: Fate| report.layers.iter().filter(|layer| layer.decision == fate).count();
+    let (moved, decoded) = (count(Fate::Repack), count(Fate::Decode));
+    let options = &report.options;
+    match (&options.decode_to, options.migrate_to.is_some() || options.repair == Some(true)) {
+        (Some(_), _) => format!("{decoded} decoded, {} kept, {removed} removed", kept - decoded),
+        (None, true) => format!("{moved} moved, {} kept, {removed} removed", kept - moved),
+        (None, false) => format!("{converted} converted, {kept} kept, {removed} removed"),
     }
 }
 
@@ -116,7 +116,8 @@ fn describe_without_statistics(names: &[String]) -> String {
 
 fn describe_kept(report: &Report) -> String {
     let mut groups = BTreeMap::<(Fate, &str), Vec<&str>>::new();
-    for layer in report.layers.iter().filter(|layer| layer.decision != Fate::Quantize) {
+    let is_kept = |layer: &&TensorReport| layer.scheme.is_none();
+    for layer in report.layers.iter().filter(is_kept) {
         let group = groups.entry((layer.decision, layer.reason.as_str())).or_default();
         group.push(&layer.name);
     }
@@ -127,6 +128,8 @@ fn describe_kept(report: &Report) -> String {
         let verb = match decision {
             Fate::Quantize => "converted",
             Fate::Copy => "kept",
+            Fate::Rename => "renamed",
+            Fate::Repack => "moved",
             Fate::Decode => "decoded",
             Fate::Correct => "corrected",
             Fate::Remove => "removed",
