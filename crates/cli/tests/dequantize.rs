@@ -60,8 +60,16 @@ fn rounded_again(folder: &Folder, scheme: &str) {
 #[test]
 fn the_same_scheme_finds_the_same_file_again() {
     let exact = [
-        "fp8", "fp8-e5m2", "fp8-row", "fp8-block-64", "fp8-block-128", "int8", "int8-row",
-        "int8-block-64", "int8-block-128", "nvfp4",
+        "fp8",
+        "fp8-e5m2",
+        "fp8-row",
+        "fp8-block-64",
+        "fp8-block-128",
+        "int8",
+        "int8-row",
+        "int8-block-64",
+        "int8-block-128",
+        "nvfp4",
     ];
     for scheme in exact {
         let folder = converted(&["--scheme", scheme, "--no-provenance"]);

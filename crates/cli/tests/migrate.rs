@@ -34,7 +34,8 @@ fn there_and_back_is_the_same_file() {
 
 #[test]
 fn every_scheme_moves_to_its_own_layout() {
-    for scheme in ["fp8-row", "int8-row-convrot", "int4-convrot", "mxfp8", "nvfp4", "int8-block-64"] {
+    for scheme in ["fp8-row", "int8-row-convrot", "int4-convrot", "mxfp8", "nvfp4", "int8-block-64"]
+    {
         let folder = converted(&["--scheme", scheme]);
         migrated(&folder, "a.safetensors", "comfy", "b.safetensors");
         assert!(folder.read("a.safetensors") == folder.read("b.safetensors"), "{scheme}");
@@ -63,7 +64,10 @@ fn full_precision_and_activation_scales_go_along() {
     assert_eq!(legacy.get("scaled_fp8").shape, [2]);
     assert_eq!(legacy.f32("blocks.0.ff.in.scale_input"), [0.25]);
     assert_eq!(back.f32("blocks.0.ff.in.input_scale"), [0.25]);
-    assert_eq!(back.get("blocks.0.ff.in.comfy_quant").bytes, file.get("blocks.0.ff.in.comfy_quant").bytes);
+    assert_eq!(
+        back.get("blocks.0.ff.in.comfy_quant").bytes,
+        file.get("blocks.0.ff.in.comfy_quant").bytes
+    );
 }
 
 /// Tensors of a layer as servers write them, without markers.
@@ -78,8 +82,12 @@ fn of_servers(name: &str) -> Vec<Tensor> {
         Tensor::new(&format!("a.{part}"), "F32", shape, f32_bytes(&values))
     };
     match name {
-        "fp8-channel" => vec![codes("weight", "F8_E4M3", 128, 256), scale("weight_scale", &[128, 1])],
-        "fp8-block" => vec![codes("weight", "F8_E4M3", 128, 256), scale("weight_scale_inv", &[1, 2])],
+        "fp8-channel" => {
+            vec![codes("weight", "F8_E4M3", 128, 256), scale("weight_scale", &[128, 1])]
+        }
+        "fp8-block" => {
+            vec![codes("weight", "F8_E4M3", 128, 256), scale("weight_scale_inv", &[1, 2])]
+        }
         "int8-channel" => vec![codes("weight", "I8", 128, 256), scale("weight_scale", &[128, 1])],
         "nvfp4" => vec![
             codes("weight_packed", "U8", 128, 128),
@@ -151,13 +159,18 @@ fn what_has_no_place_as_it_is_is_named_with_a_way_out() {
     let mut tensors = of_servers("nvfp4");
     tensors[2] = Tensor::new("a.weight_global_scale", "F32", &[1], f32_bytes(&[3.0]));
     let folder = Folder::with("s.safetensors", &safetensors(&tensors));
-    folder.refused(&["migrate", "s.safetensors", "--to", "comfy"], 1, &["`a`: its scales are divided"]);
+    folder.refused(
+        &["migrate", "s.safetensors", "--to", "comfy"],
+        1,
+        &["`a`: its scales are divided"],
+    );
 }
 
 /// Loaders scale matrices only: a norm in codes becomes numbers again, a plain FP8 one stays.
 #[test]
 fn only_matrices_stay_codes() {
-    let scale = |layer: &str| Tensor::new(&format!("{layer}.scale_weight"), "F32", &[1], f32_bytes(&[0.3]));
+    let scale =
+        |layer: &str| Tensor::new(&format!("{layer}.scale_weight"), "F32", &[1], f32_bytes(&[0.3]));
     let fp8 = |name: &str, shape: &[usize]| {
         Tensor::new(name, "F8_E4M3", shape, vec![0x39; shape.iter().product()])
     };

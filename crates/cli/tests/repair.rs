@@ -49,7 +49,8 @@ fn every_damage_that_leaves_one_reading_is_made_good() {
     for (name, layer, problem, marker) in cases {
         let folder = repaired(name, layer, &[problem]);
         let [before, after] = ["m.safetensors", "r.safetensors"].map(|file| folder.file(file));
-        for (tensor, content) in before.tensors.iter().filter(|(name, _)| !is_of_quantization(name)) {
+        for (tensor, content) in before.tensors.iter().filter(|(name, _)| !is_of_quantization(name))
+        {
             assert!(after.get(tensor).bytes == content.bytes, "{name}: {tensor}");
         }
         assert_eq!(after.get(&format!("{MARKED}.comfy_quant")).bytes, marker.as_bytes(), "{name}");
@@ -62,7 +63,9 @@ fn every_damage_that_leaves_one_reading_is_made_good() {
 }
 
 fn is_of_quantization(name: &str) -> bool {
-    ["comfy_quant", "weight_scale", "scale_weight", "scaled_fp8"].iter().any(|end| name.ends_with(end))
+    ["comfy_quant", "weight_scale", "scale_weight", "scaled_fp8"]
+        .iter()
+        .any(|end| name.ends_with(end))
 }
 
 /// A file without markers stays one.

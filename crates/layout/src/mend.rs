@@ -38,13 +38,16 @@ impl MendedLayers {
     /// # Errors
     /// Only when the file cannot be read.
     pub fn find(file: &Checkpoint) -> Result<Self, TensorFileError> {
-        let markers = Markers::read(file)?;
+        let mut markers = Markers::read(file)?;
         let mut stored = StoredLayers::find(file)?;
         let mut mends = vec![];
         for defect in std::mem::take(&mut stored.defects) {
             match remedy(file, &markers, &defect) {
-                Some((layer, remedy)) => {
-                    stored.layers.extend(layer.map(|layer| (layer.layer.clone(), layer)));
+                Some((meant, remedy)) => {
+                    if let Some((layer, marker)) = meant {
+                        markers.by_layer.insert(layer.layer.clone(), marker);
+                        stored.layers.insert(layer.layer.clone(), layer);
+                    }
                     mends.push(Mend { damage: defect, remedy });
                 }
                 None => stored.defects.push(defect),
@@ -84,12 +87,12 @@ fn meant_layout(file: &Checkpoint, stored: &StoredLayers) -> Layout {
     }
 }
 
-/// The layer behind a defect, if there is one, and what makes it good.
+/// The layer behind a defect and its marker, if it is about one, and what makes it good.
 fn remedy(
     file: &Checkpoint,
     markers: &Markers,
     defect: &Defect,
-) -> Option<(Option<StoredLayer>, String)> {
+) -> Option<(Option<(StoredLayer, Marker)>, String)> {
     let layer = defect.layer.as_str();
     if layer.is_empty() {
         let is_told_elsewhere = !markers.by_layer.is_empty();
@@ -108,7 +111,7 @@ fn remedy(
         true => format!("{how}: {}", marker.to_json()),
         false => format!("{how} `{part}`"),
     };
-    Some((Some(stored), remedy))
+    Some((Some((stored, marker)), remedy))
 }
 
 /// What a damaged marker must have said, and how that is known.

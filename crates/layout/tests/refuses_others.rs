@@ -278,7 +278,10 @@ fn packed_codes() {
 
 #[test]
 fn packed_weights_of_other_kinds() {
-    let packed = |dtype: &str| ones("a.weight_packed", dtype, &[2, 8]);
+    let packed = |dtype: &str| {
+        let width = if dtype == "I32" { 4 } else { 1 };
+        Tensor::new("a.weight_packed", dtype, &[2, 8], vec![0; 16 * width])
+    };
     let parts = |dtype: &str, global: bool| {
         let mut tensors = vec![packed(dtype), ones("a.weight_scale", "F8_E4M3", &[2, 1])];
         tensors.extend(global.then(|| ones("a.weight_global_scale", "F32", &[1])));
