@@ -33,6 +33,8 @@ pub(crate) enum Command {
     Migrate(MigrateOptions),
     /// Show what is damaged in a quantized file; `--write` makes it good
     Repair(RepairOptions),
+    /// Change header entries and layer options of a file, its weights untouched
+    Edit(EditOptions),
     /// Show what `convert` would do with every tensor; writes nothing
     Plan(PlanOptions),
     /// Show what is in a file and which programs open it
@@ -86,7 +88,7 @@ pub(crate) struct ConvertOptions {
 /// Statistics of real inputs.
 #[derive(Debug, Args)]
 pub(crate) struct StatisticsFlags {
-    /// Statistics of the layers' inputs, from `roundwise stats collector`: method `activations`
+    /// Statistics of the layers' inputs, from `roundwise stats collector`
     #[arg(long, value_name = "FILE")]
     stats: Option<PathBuf>,
     /// Use statistics of a model that is not quite this one, as far as its layers fit
@@ -161,6 +163,29 @@ pub(crate) struct RepairOptions {
     /// Write the repaired file [default: beside the input, with `-repaired` in its name]
     #[arg(long)]
     pub(crate) write: bool,
+    #[command(flatten)]
+    pub(crate) rewrite: RewriteOptions,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EditOptions {
+    /// Add or replace an entry of the header (may be repeated)
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Leave out header entries whose key matches (may be repeated)
+    #[arg(long, value_name = "REGEX")]
+    pub(crate) unset: Vec<String>,
+    /// Have layers whose name matches multiplied in full precision (may be repeated)
+    #[arg(long, value_name = "REGEX")]
+    pub(crate) full_precision: Vec<String>,
+    /// Let layers whose name matches be multiplied in codes (may be repeated)
+    #[arg(long, value_name = "REGEX")]
+    pub(crate) any_products: Vec<String>,
+    /// Give FP8 layers whose name matches an activation scale from `--stats` (may be repeated)
+    #[arg(long, value_name = "REGEX", requires = "stats")]
+    pub(crate) input_scale: Vec<String>,
+    #[command(flatten)]
+    pub(crate) statistics: StatisticsFlags,
     #[command(flatten)]
     pub(crate) rewrite: RewriteOptions,
 }

@@ -3,6 +3,7 @@
 pub(crate) mod completions;
 pub(crate) mod convert;
 pub(crate) mod dequantize;
+pub(crate) mod edit;
 pub(crate) mod inspect;
 pub(crate) mod migrate;
 pub(crate) mod plan;

@@ -25,6 +25,7 @@ fn main() -> std::process::ExitCode {
         Command::Dequantize(options) => commands::dequantize::run(options),
         Command::Migrate(options) => commands::migrate::run(options),
         Command::Repair(options) => commands::repair::run(options),
+        Command::Edit(options) => commands::edit::run(options),
         Command::Plan(options) => commands::plan::run(options),
         Command::Inspect(options) => commands::inspect::run(options),
         Command::Verify(options) => commands::verify::run(options),

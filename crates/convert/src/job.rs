@@ -80,6 +80,7 @@ fn own_ending(recipe: &Recipe) -> String {
         Purpose::Decode(dtype) => return format!("-{}", dtype.to_string().to_lowercase()),
         Purpose::Migrate => return format!("-{}", recipe.layout()),
         Purpose::Repair => return "-repaired".to_owned(),
+        Purpose::Edit => return "-edited".to_owned(),
     }
     let method = match recipe.method() {
         NEAREST => String::new(),

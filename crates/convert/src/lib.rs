@@ -10,6 +10,8 @@ mod buffers;
 mod decide;
 mod dequantize;
 mod diagnose;
+mod edit;
+mod edit_file;
 mod effects;
 mod error;
 mod gate;
@@ -42,6 +44,7 @@ mod workshop;
 
 pub use architecture::{Architecture, Detected, Part, Shapes, detect};
 pub use diagnose::{Diagnosis, diagnose};
+pub use edit_file::EditFile;
 pub use error::ConvertError;
 pub use heuristic::Heuristic;
 pub use inspect::{DtypeCount, Inspection, MadeBy, QuantizedCount, inspect};

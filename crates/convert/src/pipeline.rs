@@ -46,6 +46,7 @@ pub fn convert(job: &Job, watch: &dyn Watch) -> Result<Report, ConvertError> {
         let plan = Plan::decide(&source, &job.recipe, &not_finite)?;
         let run = Run::of(job, &source, &rounder, &not_finite);
         let manifest = planned_manifest(job, &source, &plan)?;
+        rounder.check(&plan)?;
         let (output, finished) = open_output(job, manifest, &run, unfinished.take())?;
         let shop = Workshop {
             job,
@@ -90,7 +91,9 @@ pub fn check(job: &Job) -> Result<(), ConvertError> {
 fn open_source(job: &Job) -> Result<Source, ConvertError> {
     let source = match job.recipe.purpose() {
         Purpose::Repair => Source::open_mended(&job.input)?,
-        Purpose::Quantize | Purpose::Decode(_) | Purpose::Migrate => Source::open(&job.input)?,
+        Purpose::Quantize | Purpose::Decode(_) | Purpose::Migrate | Purpose::Edit => {
+            Source::open(&job.input)?
+        }
     };
     match source.checkpoint.same_file_as(&job.output) {
         true => Err(ConvertError::OutputIsInput { path: job.output.clone() }),
@@ -109,7 +112,11 @@ fn planned_manifest(job: &Job, source: &Source, plan: &Plan) -> Result<Manifest,
         Purpose::Repair if source.mended.as_ref().is_none_or(|mended| mended.mends.is_empty()) => {
             Err(ConvertError::NothingToRepair { path: source.checkpoint.path().to_owned() })
         }
-        Purpose::Quantize | Purpose::Decode(_) | Purpose::Migrate | Purpose::Repair => {
+        Purpose::Quantize
+        | Purpose::Decode(_)
+        | Purpose::Migrate
+        | Purpose::Repair
+        | Purpose::Edit => {
             let manifest = plan.manifest()?;
             let tensors = manifest.tensors().iter();
             let after = tensors.map(|placed| (placed.name.as_str(), placed.shape.as_slice()));

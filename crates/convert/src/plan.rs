@@ -5,7 +5,7 @@ use roundwise_layout::{
     Defect, Layout, Products, QUANTIZATION_METADATA, StoredLayer, bias_of, layer_of, weight_of,
 };
 use roundwise_scheme::{GridKind, Scheme, Tiling};
-use roundwise_tensor_file::{Manifest, TensorFileError, TensorHeader, TensorSpec};
+use roundwise_tensor_file::{Dtype, Manifest, TensorFileError, TensorHeader, TensorSpec};
 
 use crate::decide::Rules;
 use crate::dequantize;
@@ -84,6 +84,8 @@ pub struct PlannedTensor {
     pub decision: Decision,
     /// How its layer may be multiplied, as the input asks for it.
     pub products: Products,
+    /// Whether its layer gets an activation scale from statistics.
+    pub(crate) gets_input_scale: bool,
 }
 
 impl PlannedTensor {
@@ -95,6 +97,12 @@ impl PlannedTensor {
     /// The name of its layer's weight in the output, whatever the input calls it.
     pub(crate) fn weight_name(&self) -> String {
         weight_of(self.layer())
+    }
+
+    /// The activation scale that its layer gets.
+    pub(crate) fn input_scale_spec(&self) -> Option<TensorSpec> {
+        let name = format!("{}.input_scale", self.layer());
+        self.gets_input_scale.then(|| TensorSpec { name, dtype: Dtype::F32, shape: vec![] })
     }
 
     /// Scheme of the codes that it becomes.
@@ -157,6 +165,7 @@ impl Plan {
             shape: source.shape_of(header),
             decision,
             products: source.stored.products(layer_of(&header.name)),
+            gets_input_scale: false,
         };
         let mended = source.mended.as_ref();
         let layout = mended.map_or(recipe.layout(), |mended| mended.layout);
@@ -180,12 +189,22 @@ impl Plan {
                 relay.finish()?;
                 tensors
             }
+            Purpose::Edit => {
+                recipe.edit().check(source)?;
+                headers.map(|header| recipe.edit().decide(source, header)).collect()
+            }
         };
         if recipe.bias_correction() != BiasCorrection::None {
             notes.extend(correct_biases(&mut tensors, recipe));
         }
-        refuse_unreadable(path, source, &tensors)?;
-        let metadata = header_metadata(source, layout, &tensors);
+        let metadata = match recipe.purpose() {
+            // What is wrong with a file that is passed on as it is was wrong before.
+            Purpose::Edit => recipe.edit().metadata(source, &tensors),
+            Purpose::Quantize | Purpose::Decode(_) | Purpose::Migrate | Purpose::Repair => {
+                refuse_unreadable(path, source, &tensors)?;
+                header_metadata(source, layout, &tensors)
+            }
+        };
         notes.extend(disputed_metadata(source));
         let mends = mended.into_iter().flat_map(|mended| &mended.mends);
         notes.extend(mends.map(|mend| Note::Mended(mend.clone())));
@@ -255,7 +274,8 @@ impl Plan {
     /// Tensors that the layout adds once, with their bytes.
     pub fn file_tensors(&self) -> Vec<(TensorSpec, Vec<u8>)> {
         match self.purpose {
-            Purpose::Decode(_) => vec![],
+            // Whatever there is in the input is copied.
+            Purpose::Decode(_) | Purpose::Edit => vec![],
             Purpose::Quantize | Purpose::Migrate | Purpose::Repair => {
                 self.layout.file_tensors(self.file_prefix(), self.file_products())
             }
@@ -281,7 +301,7 @@ impl Plan {
         // Whoever rounds nothing asks for nothing new.
         let asks_for_nothing = match self.purpose {
             Purpose::Quantize => self.preset.is_text_encoder(),
-            Purpose::Decode(_) | Purpose::Migrate | Purpose::Repair => true,
+            Purpose::Decode(_) | Purpose::Migrate | Purpose::Repair | Purpose::Edit => true,
         };
         match asks_for_nothing && !self.tensors.iter().any(asks) {
             true => Products::Any,
@@ -306,7 +326,9 @@ impl Plan {
             Decision::Remove(_) => vec![],
             Decision::Quantize { scheme, .. } | Decision::Repack { scheme, .. } => {
                 let (layer, shape) = (planned.layer(), planned.matrix_shape());
-                self.layout.layer_tensors(layer, *scheme, planned.products, shape)
+                let mut specs = self.layout.layer_tensors(layer, *scheme, planned.products, shape);
+                specs.extend(planned.input_scale_spec());
+                specs
             }
         }
     }

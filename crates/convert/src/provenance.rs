@@ -62,6 +62,7 @@ impl Provenance {
         let command = match &self.recipe {
             RecipeFile { decode_to: Some(_), .. } => "dequantize INPUT",
             RecipeFile { migrate_to: Some(_), .. } => "migrate INPUT",
+            RecipeFile { edit: Some(_), .. } => "edit INPUT",
             RecipeFile { repair: Some(true), .. } => "repair INPUT --write",
             _ => "convert INPUT",
         };
@@ -77,7 +78,10 @@ fn push_flags(recipe: &Value, words: &mut Vec<String>) {
     for (key, value) in recipe.as_object().into_iter().flatten() {
         let flag = format!("--{}", key.replace('_', "-"));
         match (key.as_str(), value) {
-            ("method_options", options) => push_flags(options, words),
+            ("set", Value::Object(entries)) => words.extend(entries.iter().map(|(key, value)| {
+                format!("--set {}", quoted(&format!("{key}={}", text(value))))
+            })),
+            ("method_options" | "edit", options) => push_flags(options, words),
             ("decode_to", dtype) => words.push(format!("--dtype {}", quoted(&text(dtype)))),
             ("migrate_to", layout) => words.push(format!("--to {}", quoted(&text(layout)))),
             ("repair", _) => {}

@@ -65,6 +65,10 @@ pub enum Reason {
     Moved,
     /// Codes without a scale, which need no layout.
     Unscaled,
+    /// Options of its layer change.
+    Edited,
+    /// Nothing of it changes.
+    NotEdited,
     /// Only codes are to become something else.
     NotInCodes,
     /// It was quantized.
@@ -122,6 +126,8 @@ impl fmt::Display for Reason {
             Reason::Dequantized => write!(f, "decoded"),
             Reason::Moved => write!(f, "same codes and scales"),
             Reason::Unscaled => write!(f, "its codes are the values"),
+            Reason::Edited => write!(f, "other options, the same codes"),
+            Reason::NotEdited => write!(f, "not edited"),
             Reason::NotInCodes => write!(f, "holds no codes"),
             Reason::Decoded { from, origin, because } => {
                 write!(f, "{because}; was {from} ({origin})")

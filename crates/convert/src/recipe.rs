@@ -3,6 +3,7 @@ use roundwise_layout::Layout;
 use roundwise_rounding::{BiasCorrection, Options, Solver};
 use roundwise_scheme::{ScaleRule, Scheme};
 
+use crate::edit::Edit;
 use crate::recipe_check::Checker;
 use crate::{Heuristic, PlainDtype, Preset, RecipeFile};
 
@@ -41,6 +42,8 @@ pub enum Purpose {
     Migrate,
     /// Codes stay what they are; known kinds of damage are made good.
     Repair,
+    /// Weights stay what they are; entries of the header and options of layers change.
+    Edit,
 }
 
 /// Every complaint about a recipe, each with the path of the field it is about.
@@ -74,6 +77,7 @@ pub struct Recipe {
     keep: Vec<Regex>,
     include: Vec<Regex>,
     rules: Vec<Rule>,
+    edit: Edit,
     heuristic: Option<Heuristic>,
 }
 
@@ -90,7 +94,7 @@ impl Recipe {
             Purpose::Migrate => {
                 checker.choice("migrate_to", file.migrate_to.as_deref(), &Layout::NAMES)
             }
-            Purpose::Quantize | Purpose::Decode(_) | Purpose::Repair => {
+            Purpose::Quantize | Purpose::Decode(_) | Purpose::Repair | Purpose::Edit => {
                 checker.choice("layout", file.layout.as_deref(), &Layout::NAMES)
             }
         };
@@ -103,6 +107,7 @@ impl Recipe {
         let keep = checker.patterns("keep", &file.keep);
         let include = checker.patterns("include", &file.include);
         let rules = checker.rules(&file.rules);
+        let edit = checker.edit(file.edit.as_ref());
         if purpose == Purpose::Quantize {
             checker.admit(layout, scheme, &rules);
         }
@@ -117,6 +122,7 @@ impl Recipe {
                 keep,
                 include,
                 rules,
+                edit,
                 heuristic,
                 file,
             }),
@@ -198,6 +204,11 @@ impl Recipe {
     /// Layers with a scheme of their own.
     pub fn rules(&self) -> &[Rule] {
         &self.rules
+    }
+
+    /// What is changed of a file whose weights stay as they are.
+    pub(crate) fn edit(&self) -> &Edit {
+        &self.edit
     }
 
     /// Whether the output's header says how it was made.

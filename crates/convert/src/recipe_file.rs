@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use roundwise_rounding::MethodOptions;
 use serde::{Deserialize, Serialize};
 
-use crate::RecipeError;
+use crate::{EditFile, RecipeError};
 
 /// A recipe as it is typed, on the command line or in a TOML file. Every field may be left out;
 /// a key that is not known is an error.
@@ -63,6 +63,9 @@ pub struct RecipeFile {
     /// Quantize nothing; make known kinds of damage to layers in codes good. Stands alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub repair: Option<bool>,
+    /// Quantize nothing; change entries of the header and options of layers in codes. Stands alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub edit: Option<EditFile>,
     /// Keys that were typed as flags, so that messages call them `--top-p` and not `top_p`.
     #[serde(skip)]
     pub flags: BTreeSet<String>,
@@ -115,6 +118,7 @@ impl RecipeFile {
             decode_to: None,
             migrate_to: None,
             repair: None,
+            edit: None,
             provenance: None,
             ..self.clone()
         };
@@ -154,6 +158,7 @@ impl RecipeFile {
             decode_to: over.decode_to.or(self.decode_to),
             migrate_to: over.migrate_to.or(self.migrate_to),
             repair: over.repair.or(self.repair),
+            edit: over.edit.or(self.edit),
             flags: &self.flags | &over.flags,
         }
     }

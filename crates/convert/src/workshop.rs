@@ -244,6 +244,11 @@ impl Workshop<'_> {
             buffers.keep(packed.bytes);
             written.push(packed.name);
         }
+        if let Some(spec) = planned.input_scale_spec() {
+            let scale = self.rounder.input_scale_of(planned.layer())?;
+            self.output.write(&spec.name, &scale.to_le_bytes())?;
+            written.push(spec.name);
+        }
         self.passed(planned.header.byte_len())?;
         Ok(written)
     }

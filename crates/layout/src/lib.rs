@@ -24,7 +24,7 @@ mod swizzle;
 
 pub use client::{Client, client};
 pub use error::LayoutError;
-pub use layout::{Layout, PackedTensor, QUANTIZATION_METADATA};
+pub use layout::{Layout, PackedTensor, QUANTIZATION_METADATA, with_header_entries};
 pub use marker::{MARKER_LIMIT_BYTES, Marker};
 pub use mend::{Mend, MendedLayers};
 pub use names::{bias_of, layer_of, layer_of_bias, layer_of_weight, weight_of};

@@ -5,5 +5,5 @@ use crate::arguments::DequantizeOptions;
 
 pub(crate) fn run(options: &DequantizeOptions) -> anyhow::Result<bool> {
     let recipe = RecipeFile { decode_to: Some(options.dtype.clone()), ..RecipeFile::default() };
-    rewrite::run(&options.rewrite, recipe)
+    rewrite::run(&options.rewrite, None, recipe)
 }

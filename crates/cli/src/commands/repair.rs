@@ -8,7 +8,7 @@ use crate::text::{counted, path, plain};
 pub(crate) fn run(options: &RepairOptions) -> anyhow::Result<bool> {
     if options.write {
         let recipe = RecipeFile { repair: Some(true), ..RecipeFile::default() };
-        return rewrite::run(&options.rewrite, recipe);
+        return rewrite::run(&options.rewrite, None, recipe);
     }
     let diagnosis = diagnose(&options.rewrite.input)?;
     if options.rewrite.run.json {

@@ -2,8 +2,8 @@
 
 use anyhow::anyhow;
 use roundwise_convert::{
-    ConvertError, Device, Job, Overwrite, Recipe, RecipeFile, Report, convert, default_output,
-    write_text_atomically,
+    ConvertError, Device, Job, Overwrite, Recipe, RecipeFile, Report, StatisticsFile, convert,
+    default_output, write_text_atomically,
 };
 
 use crate::arguments::RewriteOptions;
@@ -12,11 +12,15 @@ use crate::console::{print_json, tell};
 use crate::progress::Progress;
 use crate::stop;
 
-pub(crate) fn run(options: &RewriteOptions, recipe: RecipeFile) -> anyhow::Result<bool> {
+pub(crate) fn run(
+    options: &RewriteOptions,
+    statistics: Option<StatisticsFile>,
+    recipe: RecipeFile,
+) -> anyhow::Result<bool> {
     let provenance = options.no_provenance.then_some(false);
     let recipe = RecipeFile { provenance, ..recipe };
     let recipe = Recipe::check(recipe).map_err(ConvertError::from)?;
-    let job = job(options, recipe)?;
+    let job = Job { statistics, ..job(options, recipe)? };
     stop::listen()?;
     let progress = Progress::new(&job.input, options.run.quiet || options.run.json);
     let result = convert(&job, &progress);

@@ -46,7 +46,11 @@ fn describe_counts(report: &Report) -> String {
     let count = |fate: Fate| report.layers.iter().filter(|layer| layer.decision == fate).count();
     let (moved, decoded) = (count(Fate::Repack), count(Fate::Decode));
     let options = &report.options;
-    match (&options.decode_to, options.migrate_to.is_some() || options.repair == Some(true)) {
+    let is_moved = options.migrate_to.is_some() || options.repair == Some(true);
+    if options.edit.is_some() {
+        return format!("{moved} edited, {} kept, {removed} replaced or removed", kept - moved);
+    }
+    match (&options.decode_to, is_moved) {
         (Some(_), _) => format!("{decoded} decoded, {} kept, {removed} removed", kept - decoded),
         (None, true) => format!("{moved} moved, {} kept, {removed} removed", kept - moved),
         (None, false) => format!("{converted} converted, {kept} kept, {removed} removed"),
