@@ -59,8 +59,8 @@ impl<'a> Rounder<'a> {
     /// [`ConvertError::Misfit`] for the first one without.
     pub(crate) fn check(&self, plan: &Plan) -> Result<(), ConvertError> {
         let Some(inputs) = &self.inputs else { return Ok(()) };
-        let scaled = plan.tensors.iter().filter(|planned| planned.gets_input_scale);
-        scaled.map(|planned| inputs.largest_rms(planned.layer()).map(drop)).collect()
+        let mut scaled = plan.tensors.iter().filter(|planned| planned.gets_input_scale);
+        scaled.try_for_each(|planned| inputs.largest_rms(planned.layer()).map(drop))
     }
 
     /// The activation scale of a layer, from statistics of its inputs.

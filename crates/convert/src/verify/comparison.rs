@@ -78,7 +78,7 @@ impl Comparison {
             .filter(|header| {
                 !self.converted.stored.side_tensors.contains_key(&header.name)
                     && self.original.checkpoint.get(&header.name).is_none()
-                    && self.original.stored.layers.get(layer_of(&header.name)).is_none()
+                    && !self.original.stored.layers.contains_key(layer_of(&header.name))
             })
             .map(|header| finding(&header.name, "is not in the original"))
     }
@@ -241,7 +241,7 @@ impl Comparison {
             Err(problem) => return wrong(problem),
         };
         let outputs = match &self.outputs {
-            Some(outputs) => outputs.errors(layer_of(&before.name), &weight.view(), &matrix)?,
+            Some(outputs) => outputs.errors(layer_of(&before.name), &weight.view(), matrix)?,
             None => None,
         };
         let layer = LayerError {
