@@ -1,3 +1,5 @@
+use std::path::Path;
+
 use roundwise_layout::weight_of;
 use roundwise_scheme::{QuantizedMatrix, ScaleStorage, Scheme, measure};
 use roundwise_tensor_file::{Manifest, TensorHeader};
@@ -7,8 +9,8 @@ use crate::parallel::map_in_order;
 use crate::watch::notice;
 use crate::workshop::Workshop;
 use crate::{
-    ConvertError, Decision, Detected, Event, Job, Part, PlannedTensor, Shapes, Source,
-    TensorReport, detect,
+    ConvertError, Decision, Detected, Event, Part, PlannedTensor, Shapes, Source, TensorReport,
+    detect,
 };
 
 /// Reads an output again before it gets its name: its header, the bytes of every tensor against the
@@ -26,7 +28,7 @@ pub(crate) fn check_output(
 ) -> Result<(), ConvertError> {
     shop.output.check_header(manifest)?;
     let written = Source::open(shop.output.temporary_path())?;
-    same_model(shop.job, shop.source, &written.shapes())?;
+    same_model(&shop.job.output, shop.source, &written.shapes())?;
     let bytes = written.checkpoint.tensors().iter().map(TensorHeader::byte_len).sum();
     notice(shop.watch, Event::Verifying { bytes })?;
     for (spec, bytes) in shop.plan.file_tensors() {
@@ -56,12 +58,13 @@ pub(crate) fn check_output(
 /// Finds out whether loaders take an output for the model that the input is: they look at names and
 /// shapes, which packing and padding change.
 ///
-/// - `after`: names and shapes of the output
+/// - `output`: where it is, for the message
+/// - `after`: its names and shapes
 ///
 /// # Errors
 /// [`ConvertError::OtherModel`].
 pub(crate) fn same_model(
-    job: &Job,
+    output: &Path,
     source: &Source,
     after: &Shapes<'_>,
 ) -> Result<(), ConvertError> {
@@ -76,7 +79,7 @@ pub(crate) fn same_model(
     let [before, after] = [&before, after].map(|shapes| model(&detect(shapes)));
     match before == after {
         true => Ok(()),
-        false => Err(ConvertError::OtherModel { path: job.output.clone(), before, after }),
+        false => Err(ConvertError::OtherModel { path: output.to_owned(), before, after }),
     }
 }
 
@@ -178,4 +181,46 @@ fn is_stored_as_it_is(written: &Source, planned: &PlannedTensor, matrix: &Quanti
     let header = written.checkpoint.get(&planned.weight_name());
     grid.code_bits() == 8 * grid.code_bytes()
         && header.is_some_and(|header| header.byte_len() == matrix.codes().len() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use roundwise_testkit::files::{Tensor, safetensors};
+
+    const PROBE: &str = "model.diffusion_model.cap_embedder.1.weight";
+    const NORM: &str = "model.diffusion_model.noise_refiner.0.attention.k_norm.weight";
+
+    fn z_image() -> (tempfile::TempDir, Source) {
+        let others = (0..5).map(|layer| format!("model.diffusion_model.layers.{layer}.weight"));
+        let mut tensors: Vec<Tensor> =
+            others.map(|name| Tensor::new(&name, "BF16", &[1], vec![0; 2])).collect();
+        tensors.push(Tensor::new(PROBE, "BF16", &[3840, 1], vec![0; 7680]));
+        tensors.push(Tensor::new(NORM, "BF16", &[1], vec![0; 2]));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("z.safetensors");
+        std::fs::write(&path, safetensors(&tensors)).unwrap();
+        let source = Source::open(&path).unwrap();
+        (folder, source)
+    }
+
+    /// The message where this tensor of the output has this shape.
+    fn refusal(source: &Source, name: &str, shape: &[u64]) -> Option<String> {
+        let shapes = source.shapes();
+        let changed = |at| if at == name { shape } else { shapes.shape(at).unwrap() };
+        let after = shapes.names().map(|at| (at, changed(at))).collect();
+        let refused = same_model(Path::new("out.safetensors"), source, &after);
+        refused.err().map(|error| error.to_string())
+    }
+
+    #[test]
+    fn an_output_that_loaders_take_for_another_model_is_refused() {
+        let (_folder, source) = z_image();
+        let message = refusal(&source, PROBE, &[1920, 1]).unwrap();
+        for word in ["out.safetensors", "Z-Image", "`--keep`"] {
+            assert!(message.contains(word), "no `{word}` in {message}");
+        }
+        assert_eq!(refusal(&source, PROBE, &[3840, 1]), None);
+        assert_eq!(refusal(&source, NORM, &[2]), None);
+    }
 }

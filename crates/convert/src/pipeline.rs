@@ -120,7 +120,7 @@ fn planned_manifest(job: &Job, source: &Source, plan: &Plan) -> Result<Manifest,
             let manifest = plan.manifest()?;
             let tensors = manifest.tensors().iter();
             let after = tensors.map(|placed| (placed.name.as_str(), placed.shape.as_slice()));
-            same_model(job, source, &after.collect())?;
+            same_model(&job.output, source, &after.collect())?;
             Ok(manifest)
         }
     }
