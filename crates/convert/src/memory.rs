@@ -181,12 +181,17 @@ fn in_flight(planned: &PlannedTensor, rounding: Rounding) -> InFlight {
         None => elements.saturating_mul(5),
     };
     match planned.decision {
-        Decision::Copy(_) => {
+        Decision::Copy(_) | Decision::Rename { .. } => {
             InFlight { source: header.byte_len().min(PIECE_BYTES), ..InFlight::default() }
         }
         Decision::Correct(_) | Decision::Remove(_) => InFlight::default(),
-        Decision::Decode(_) => {
-            InFlight { source, target: elements.saturating_mul(2), ..InFlight::default() }
+        Decision::Decode { dtype, .. } => {
+            let target = elements.saturating_mul(dtype.width() as u64);
+            InFlight { source, target, ..InFlight::default() }
+        }
+        Decision::Repack { .. } => {
+            // What is packed is unpacked and packed again.
+            InFlight { source, target: source, ..InFlight::default() }
         }
         Decision::Quantize { scheme, .. } => {
             let [rows, cols] = planned.matrix_shape();

@@ -3,8 +3,9 @@ use roundwise_layout::Layout;
 use roundwise_rounding::{BiasCorrection, Options, Solver};
 use roundwise_scheme::{ScaleRule, Scheme};
 
+use crate::edit::Edit;
 use crate::recipe_check::Checker;
-use crate::{Heuristic, Preset, RecipeFile};
+use crate::{Heuristic, PlainDtype, Preset, RecipeFile};
 
 /// The method of those who name none.
 pub(crate) const NEAREST: &str = "nearest";
@@ -30,6 +31,21 @@ impl Rounding {
     }
 }
 
+/// What a recipe is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Weights become codes.
+    Quantize,
+    /// Codes become plain numbers; everything else stays as it is.
+    Decode(PlainDtype),
+    /// Codes stay what they are; the layout becomes the recipe's.
+    Migrate,
+    /// Codes stay what they are; known kinds of damage are made good.
+    Repair,
+    /// Weights stay what they are; entries of the header and options of layers change.
+    Edit,
+}
+
 /// Every complaint about a recipe, each with the path of the field it is about.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", .complaints.join("\n"))]
@@ -52,6 +68,7 @@ pub struct Rule {
 #[derive(Clone, Debug)]
 pub struct Recipe {
     file: RecipeFile,
+    purpose: Purpose,
     scheme: Scheme,
     layout: Layout,
     options: Options,
@@ -60,6 +77,7 @@ pub struct Recipe {
     keep: Vec<Regex>,
     include: Vec<Regex>,
     rules: Vec<Rule>,
+    edit: Edit,
     heuristic: Option<Heuristic>,
 }
 
@@ -70,8 +88,16 @@ impl Recipe {
     /// All complaints at once, each with the path of its field.
     pub fn check(file: RecipeFile) -> Result<Self, RecipeError> {
         let mut checker = Checker::default();
+        let purpose = checker.purpose(&file);
         let scheme = checker.parse("scheme", file.scheme.as_deref().unwrap_or("fp8"));
-        let layout = checker.choice("layout", file.layout.as_deref(), &Layout::NAMES);
+        let layout = match purpose {
+            Purpose::Migrate => {
+                checker.choice("migrate_to", file.migrate_to.as_deref(), &Layout::NAMES)
+            }
+            Purpose::Quantize | Purpose::Decode(_) | Purpose::Repair | Purpose::Edit => {
+                checker.choice("layout", file.layout.as_deref(), &Layout::NAMES)
+            }
+        };
         let layout = layout.unwrap_or_default();
         let options = checker.method(&file);
         let scale_rule =
@@ -81,9 +107,13 @@ impl Recipe {
         let keep = checker.patterns("keep", &file.keep);
         let include = checker.patterns("include", &file.include);
         let rules = checker.rules(&file.rules);
-        checker.admit(layout, scheme, &rules);
+        let edit = checker.edit(file.edit.as_ref());
+        if purpose == Purpose::Quantize {
+            checker.admit(layout, scheme, &rules);
+        }
         match (scheme, options) {
             (Some(scheme), Some(options)) if checker.complaints.is_empty() => Ok(Recipe {
+                purpose,
                 scheme,
                 layout,
                 options,
@@ -92,6 +122,7 @@ impl Recipe {
                 keep,
                 include,
                 rules,
+                edit,
                 heuristic,
                 file,
             }),
@@ -102,6 +133,11 @@ impl Recipe {
     /// What was typed.
     pub fn file(&self) -> &RecipeFile {
         &self.file
+    }
+
+    /// What the recipe is for.
+    pub fn purpose(&self) -> Purpose {
+        self.purpose
     }
 
     /// Scheme of the weights that no rule names.
@@ -168,6 +204,11 @@ impl Recipe {
     /// Layers with a scheme of their own.
     pub fn rules(&self) -> &[Rule] {
         &self.rules
+    }
+
+    /// What is changed of a file whose weights stay as they are.
+    pub(crate) fn edit(&self) -> &Edit {
+        &self.edit
     }
 
     /// Whether the output's header says how it was made.

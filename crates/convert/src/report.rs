@@ -76,7 +76,10 @@ pub(crate) fn lossy<S: Serializer>(path: &Path, to: S) -> Result<S::Ok, S::Error
 }
 
 /// What is written and read by its name.
-fn name<N: std::fmt::Display, S: Serializer>(named: &N, to: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn name<N: std::fmt::Display, S: Serializer>(
+    named: &N,
+    to: S,
+) -> Result<S::Ok, S::Error> {
     to.collect_str(named)
 }
 
@@ -121,8 +124,12 @@ pub enum Fate {
     Quantize,
     /// Kept its bytes.
     Copy,
-    /// Codes of the input became BF16.
+    /// Kept its bytes under another name.
+    Rename,
+    /// Codes of the input became plain numbers.
     Decode,
+    /// Kept its codes, laid out anew.
+    Repack,
     /// A bias, corrected.
     Correct,
     /// Left out.
@@ -163,7 +170,9 @@ impl TensorReport {
     pub fn planned(planned: &PlannedTensor) -> Self {
         let (decision, scheme) = match &planned.decision {
             Decision::Copy(_) => (Fate::Copy, None),
-            Decision::Decode(_) => (Fate::Decode, None),
+            Decision::Rename { .. } => (Fate::Rename, None),
+            Decision::Decode { .. } => (Fate::Decode, None),
+            Decision::Repack { scheme, .. } => (Fate::Repack, Some(*scheme)),
             Decision::Correct(_) => (Fate::Correct, None),
             Decision::Remove(_) => (Fate::Remove, None),
             Decision::Quantize { scheme, .. } => (Fate::Quantize, Some(*scheme)),
@@ -223,7 +232,7 @@ impl Report {
             sync_seconds: 0.0,
             verify_seconds: None,
             converted: count(&[Fate::Quantize]),
-            kept: count(&[Fate::Copy, Fate::Decode, Fate::Correct]),
+            kept: count(&[Fate::Copy, Fate::Rename, Fate::Decode, Fate::Repack, Fate::Correct]),
             removed: count(&[Fate::Remove]),
             rounding: engine.map(|engine| RoundingTotals::of(job.recipe.method(), engine, &layers)),
             weight_error: layers.iter().any(|l| l.sums.is_some()).then(|| total.relative()),

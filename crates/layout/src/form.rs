@@ -13,6 +13,16 @@ pub(crate) struct Form {
     shape: [usize; 2],
     /// The same with the zeros that fill the last rows and columns up.
     padded: [usize; 2],
+    order: Order,
+}
+
+/// Where the scales of blocks lie, and the two codes of a byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Order {
+    /// Swizzled and padded; of E2M1, the even column in the high half.
+    Comfy,
+    /// Row-major, as many as there are blocks; the even column in the low half. No padding.
+    Servers,
 }
 
 /// A tensor of a layer, its codes or its scales.
@@ -27,7 +37,13 @@ pub(crate) struct Part {
 impl Form {
     /// As it is written.
     pub(crate) fn of(scheme: Scheme, shape: [usize; 2]) -> Self {
-        Self { scheme, shape, padded: shape.map(|size| size.next_multiple_of(multiple(scheme))) }
+        let padded = shape.map(|size| size.next_multiple_of(multiple(scheme)));
+        Self { scheme, shape, padded, order: Order::Comfy }
+    }
+
+    /// As compressed-tensors and ModelOpt write it; for reading alone.
+    pub(crate) fn of_servers(scheme: Scheme, shape: [usize; 2]) -> Self {
+        Self { scheme, shape, padded: shape, order: Order::Servers }
     }
 
     /// As it was found.
@@ -121,9 +137,11 @@ impl Form {
             None => codes,
         };
         let codes = resized(codes, self.padded, self.shape, self.scheme.grid().code_bytes());
-        let unswizzled = match self.scheme.scale_storage() {
-            ScaleStorage::F32(_) | ScaleStorage::Unscaled => None,
-            ScaleStorage::PowerOfTwo | ScaleStorage::TwoLevel => Some(self.swizzle().undo(scales)),
+        let unswizzled = match (self.scheme.scale_storage(), self.order) {
+            (ScaleStorage::F32(_) | ScaleStorage::Unscaled, _) | (_, Order::Servers) => None,
+            (ScaleStorage::PowerOfTwo | ScaleStorage::TwoLevel, Order::Comfy) => {
+                Some(self.swizzle().undo(scales))
+            }
         };
         let scales = unswizzled.as_deref().unwrap_or(scales);
         QuantizedMatrix::from_stored(self.scheme, self.shape, codes, scales, tensor)
@@ -145,12 +163,13 @@ impl Form {
     }
 
     fn nibbles(self) -> Option<Nibbles> {
-        match self.scheme.grid() {
-            GridKind::E2m1 => Some(Nibbles::EvenHigh),
-            GridKind::Int4 => Some(Nibbles::EvenLow),
-            GridKind::E4m3 | GridKind::E5m2 | GridKind::Int8 | GridKind::F16 | GridKind::Bf16 => {
-                None
-            }
+        match (self.scheme.grid(), self.order) {
+            (GridKind::E2m1, Order::Comfy) => Some(Nibbles::EvenHigh),
+            (GridKind::E2m1, Order::Servers) | (GridKind::Int4, _) => Some(Nibbles::EvenLow),
+            (
+                GridKind::E4m3 | GridKind::E5m2 | GridKind::Int8 | GridKind::F16 | GridKind::Bf16,
+                _,
+            ) => None,
         }
     }
 }
