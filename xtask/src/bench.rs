@@ -1,11 +1,13 @@
 mod convert;
 mod encode;
 mod outputs;
+mod quality;
 mod rounding;
 
 pub(crate) use convert::ConvertBench;
 pub(crate) use encode::EncodeBench;
-pub(crate) use outputs::Outputs;
+pub(crate) use outputs::{Judged, Outputs};
+pub(crate) use quality::{Quality, Row};
 pub(crate) use rounding::{Figure, Part};
 
 use anyhow::Result;
@@ -21,6 +23,8 @@ pub(crate) enum Bench {
     Encode(encode::Options),
     /// What each method does to the outputs of real sentence encoders.
     Outputs(outputs::Options),
+    /// Statistics of real inputs: what they do to the outputs of real sentence encoders.
+    Quality(quality::Options),
     /// Learned rounding: error of stored codes, time and memory, beside convert-to-quant and torch.
     Rounding(rounding::Options),
 }
@@ -31,6 +35,7 @@ pub(crate) fn run(workspace: &Workspace, bench: &Bench) -> Result<()> {
         Bench::Convert(options) => convert::run(workspace, options),
         Bench::Encode(options) => encode::run(workspace, options),
         Bench::Outputs(options) => outputs::run(workspace, options),
+        Bench::Quality(options) => quality::run(workspace, options),
         Bench::Rounding(options) => rounding::run(workspace, options),
     }
 }

@@ -3,7 +3,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 
 use crate::workspace::Workspace;
-use crate::{clients, command};
+use crate::{clients, command, torture};
 
 /// How much to check.
 #[derive(clap::Args)]
@@ -53,6 +53,7 @@ fn steps<'a>(workspace: &'a Workspace, options: &'a Options) -> Vec<Step<'a>> {
         ("doc tests", cargo(&["test", "--quiet", "--doc", "--workspace"])),
         ("CUDA", cargo(&CUDA)),
     ];
+    steps.push(("torture", Box::new(|| torture::run(workspace, &torture_options(workspace)?))));
     steps.push(("clients", check_clients(!options.long)));
     steps
 }
@@ -72,6 +73,10 @@ const CUDA: [&str; 10] = [
     "--test",
     "devices",
 ];
+
+fn torture_options(workspace: &Workspace) -> Result<torture::Options> {
+    Ok(torture::Options::for_ci(workspace.test_binary()?))
+}
 
 fn docs(workspace: &Workspace) -> Result<()> {
     let mut doc = workspace.cargo(&["doc", "--workspace", "--no-deps"]);

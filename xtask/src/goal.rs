@@ -1,3 +1,4 @@
+pub(crate) mod quality;
 pub(crate) mod rounding;
 
 /// A figure that has to be reached.

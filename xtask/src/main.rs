@@ -4,6 +4,7 @@ mod bench;
 mod ci;
 mod clients;
 mod command;
+mod figure;
 mod goal;
 mod machine;
 mod measured_run;
@@ -11,6 +12,7 @@ mod python;
 mod random_model;
 mod record;
 mod report;
+mod torture;
 mod workspace;
 
 use anyhow::Result;
@@ -34,6 +36,8 @@ enum Task {
     /// Measure speed and memory; results go to target/bench/*.json.
     #[command(subcommand)]
     Bench(bench::Bench),
+    /// Kill, break and repeat conversions, and count what they survive.
+    Torture(torture::Options),
     /// Write docs/results.md from target/bench/*.json.
     Report,
 }
@@ -44,6 +48,7 @@ fn main() -> Result<()> {
         Task::Ci(options) => ci::run(&workspace, &options),
         Task::Clients(options) => clients::run(&workspace, &options),
         Task::Bench(bench) => bench::run(&workspace, &bench),
+        Task::Torture(options) => torture::run(&workspace, &options),
         Task::Report => report::run(&workspace),
     }
 }

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use roundwise_convert::{
-    CATALOG, Device, Heuristic, Layout, PlainDtype, RecipeFile, RuleFile, ScaleRule,
+    CATALOG, Device, Heuristic, Layout, Limits, PlainDtype, RecipeFile, RuleFile, ScaleRule, Share,
     StatisticsFile, read_text,
 };
 
@@ -39,6 +39,8 @@ pub(crate) enum Command {
     Plan(PlanOptions),
     /// Show what is in a file and which programs open it
     Inspect(InspectOptions),
+    /// Put the parts of a model together that `convert --part` made
+    Merge(MergeOptions),
     /// Compare a converted file with its original
     Verify(VerifyOptions),
     /// Look at, merge and collect statistics of a model's inputs
@@ -72,6 +74,17 @@ pub(crate) struct ConvertOptions {
     /// Do not read the output again before it gets its name
     #[arg(long)]
     pub(crate) no_verify: bool,
+    /// Write a folder of shards of at most this size (such as 5GB), with their index and what lies
+    /// beside the input's shards, such as a tokenizer
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) shard_size: Option<u64>,
+    /// Take at most so much memory (such as 8GiB): fewer tensors at once, large ones by bands of rows
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) memory_limit: Option<u64>,
+    /// Make one part of the model, for `roundwise merge`: 3/16, or auto/16 in an array job of Slurm or
+    /// Kubernetes. The part goes into the output's name
+    #[arg(long, value_name = "I/N", conflicts_with = "shard_size", value_parser = parse_share)]
+    pub(crate) part: Option<Share>,
     /// Write what happened to every tensor as JSON (one input)
     #[arg(long, value_name = "FILE")]
     pub(crate) report: Option<PathBuf>,
@@ -107,6 +120,9 @@ impl StatisticsFlags {
 pub(crate) struct PlanOptions {
     /// A `.safetensors` file, an index of shards, or a folder that holds one
     pub(crate) input: PathBuf,
+    /// Say what `convert` takes with this limit of memory (such as 8GiB)
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) memory_limit: Option<u64>,
     #[command(flatten)]
     pub(crate) statistics: StatisticsFlags,
     #[command(flatten)]
@@ -197,6 +213,22 @@ pub(crate) struct InspectOptions {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MergeOptions {
+    /// All parts of one model, in any order
+    #[arg(required = true, value_name = "PART")]
+    pub(crate) parts: Vec<PathBuf>,
+    /// File to write
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// Replace an output that exists
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Print nothing but errors
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
 }
 
 #[derive(Debug, Args)]
@@ -412,6 +444,77 @@ fn parse_rule(text: &str) -> Result<RuleFile, BadUsage> {
         _ => Err(BadUsage(format!(
             "--rule `{text}`: expected REGEX=SCHEME, e.g. --rule 'attn\\.qkv=int8-row'"
         ))),
+    }
+}
+
+impl ConvertOptions {
+    pub(crate) fn limits(&self) -> Limits {
+        Limits { shard_bytes: self.shard_size, memory_bytes: self.memory_limit }
+    }
+}
+
+/// `3/16`; for `auto/16` the number is what the scheduler says.
+fn parse_share(text: &str) -> Result<Share, String> {
+    let Some(count) = text.strip_prefix("auto") else { return text.parse() };
+    let number = job_number()?;
+    let count = match count.strip_prefix('/') {
+        Some(count) => count.to_owned(),
+        // An array that was cut to the parts that failed counts fewer.
+        None if count.is_empty() && variable("SLURM_ARRAY_TASK_MIN").as_deref() == Some("1") => {
+            let largest = variable("SLURM_ARRAY_TASK_MAX");
+            let count =
+                variable("SLURM_ARRAY_TASK_COUNT").filter(|count| largest.as_ref() == Some(count));
+            count.ok_or("the array has gaps; say of how many parts: auto/16")?
+        }
+        None => return Err("say of how many parts: auto/16".to_owned()),
+    };
+    format!("{number}/{count}").parse()
+}
+
+/// Slurm's arrays are numbered as they are asked for, Kubernetes' indexed jobs from 0.
+fn job_number() -> Result<u64, String> {
+    let parsed = |name: &str, text: String| {
+        text.parse::<u64>().map_err(|_| format!("{name} is `{text}`, which is no number"))
+    };
+    if let Some(text) = variable("SLURM_ARRAY_TASK_ID") {
+        return match parsed("SLURM_ARRAY_TASK_ID", text)? {
+            0 => Err("parts count from 1: `sbatch --array=1-16`".to_owned()),
+            number => Ok(number),
+        };
+    }
+    match variable("JOB_COMPLETION_INDEX") {
+        Some(text) => Ok(parsed("JOB_COMPLETION_INDEX", text)?.saturating_add(1)),
+        None => {
+            Err("no SLURM_ARRAY_TASK_ID or JOB_COMPLETION_INDEX is set; say the part: 3/16".into())
+        }
+    }
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// `5GB`, `512MiB`, or bytes without a unit.
+fn parse_size(text: &str) -> Result<u64, String> {
+    const UNITS: [(&str, u64); 9] = [
+        ("KiB", 1 << 10),
+        ("MiB", 1 << 20),
+        ("GiB", 1 << 30),
+        ("TiB", 1 << 40),
+        ("KB", 1000),
+        ("MB", 1_000_000),
+        ("GB", 1_000_000_000),
+        ("TB", 1_000_000_000_000),
+        ("", 1),
+    ];
+    let digits = text.trim_end_matches(|char: char| char.is_ascii_alphabetic());
+    let unit = UNITS.iter().find(|(name, _)| name.eq_ignore_ascii_case(&text[digits.len()..]));
+    let number = digits.trim().parse::<f64>().ok().filter(|number| *number > 0.0);
+    match (number, unit) {
+        (Some(number), Some((_, factor))) if (number * *factor as f64) >= 1.0 => {
+            Ok((number * *factor as f64) as u64)
+        }
+        _ => Err("expected a size such as 5GB or 512MiB".to_owned()),
     }
 }
 

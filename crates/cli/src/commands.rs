@@ -5,6 +5,7 @@ pub(crate) mod convert;
 pub(crate) mod dequantize;
 pub(crate) mod edit;
 pub(crate) mod inspect;
+pub(crate) mod merge;
 pub(crate) mod migrate;
 pub(crate) mod plan;
 pub(crate) mod presets;

@@ -18,7 +18,10 @@ pub(crate) fn listen() -> anyhow::Result<()> {
         }
         false => {}
         true => {
-            tell("error: stopped at once; the same command continues");
+            if let Some(bar) = &*BAR.lock().unwrap_or_else(PoisonError::into_inner) {
+                bar.finish_and_clear();
+            }
+            complain(format_args!("error: stopped at once; the same command continues"));
             std::process::exit(130)
         }
     })?;

@@ -1176,13 +1176,11 @@ mod stop {
                 assert!(kill.unwrap().success());
             }
             let run = Run::of(child.wait_with_output().unwrap());
-            let words = match times {
-                1 => {
-                    "of 32 tensors are finished: the same command continues, `--fresh` starts over"
-                }
-                _ => "error: stopped",
+            let words: &[&str] = match times {
+                1 => &["of 32 tensors are finished, in ", "the same command continues; with `--fr"],
+                _ => &["error: stopped"],
             };
-            run.must_say(130, &[words]);
+            run.must_say(130, words);
             assert_eq!(run.stdout, "");
             assert_eq!(folder.read("m-fp8.safetensors"), b"mine");
             let run = folder.run(&arguments);

@@ -246,6 +246,26 @@ fn statistics_are_shown_merged_and_collected() {
 }
 
 #[test]
+fn a_file_tells_that_statistics_were_used() {
+    let folder = folder();
+    convert(&folder, &["--stats", "both.stats.safetensors"]);
+    let made = &folder.json(&["inspect", "o.safetensors", "--json"])["provenance"];
+    let command = made["command"].as_str().unwrap();
+    assert_eq!(command, "roundwise convert INPUT --stats STATISTICS --method activations");
+    folder.write("again.stats.safetensors", &folder.read("both.stats.safetensors"));
+    let before = folder.read("o.safetensors");
+    convert(&folder, &["--stats", "again.stats.safetensors"]);
+    assert!(folder.read("o.safetensors") == before);
+    // The hash of the statistics is in the header: the same numbers in another file are another hash.
+    let shown = folder.read("both.stats.safetensors");
+    let at = shown.windows(6).position(|name| name == b"a test").unwrap();
+    let renamed = [&shown[..at], b"a text", &shown[at + 6..]].concat();
+    folder.write("renamed.stats.safetensors", &renamed);
+    convert(&folder, &["--stats", "renamed.stats.safetensors"]);
+    assert!(folder.read("o.safetensors") != before);
+}
+
+#[test]
 fn broken_statistics_are_refused() {
     let folder = folder();
     let bytes = folder.read("both.stats.safetensors");

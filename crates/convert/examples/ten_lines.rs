@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use roundwise_convert::{
-    ConvertError, Device, Job, Overwrite, Recipe, RecipeFile, Report, Unwatched, convert,
+    ConvertError, Device, Job, Limits, Overwrite, Recipe, RecipeFile, Report, Unwatched, convert,
 };
 
 pub(crate) fn shrink(input: PathBuf, output: PathBuf) -> Result<Report, ConvertError> {
@@ -16,6 +16,8 @@ pub(crate) fn shrink(input: PathBuf, output: PathBuf) -> Result<Report, ConvertE
         output,
         recipe: Recipe::check(recipe)?,
         threads: NonZeroUsize::MIN,
+        share: None,
+        limits: Limits::default(),
         device: Device::default(),
         statistics: None,
         starts_over: false,

@@ -148,7 +148,7 @@ pub enum ConvertError {
     },
     /// Something went wrong, or the watcher asked to stop, after some tensors were finished.
     #[error(
-        "{}\n  {finished} of {tensors} tensors are finished: the same command continues, `--fresh` starts over\n  until then they lie in {}",
+        "{}\n  {finished} of {tensors} tensors are finished, in {}\n  the same command continues; with `--fresh` it starts over",
         cause(.source), .path.display()
     )]
     Unfinished {
@@ -160,6 +160,29 @@ pub enum ConvertError {
         tensors: usize,
         /// Where they lie.
         path: PathBuf,
+    },
+    /// The parts of a model do not belong together.
+    #[error(
+        "{}: {problem}\n  `convert … --part 1/N` to `N/N`, with one version, input and recipe, make parts that do",
+        .path.display()
+    )]
+    Parts {
+        /// One of the parts.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The work does not fit the memory that it may take.
+    #[error("{}: needs {needed} bytes of memory at least, {limit} are allowed\n  {help}", .path.display())]
+    MemoryLimit {
+        /// The input.
+        path: PathBuf,
+        /// What is needed.
+        needed: u64,
+        /// What is allowed.
+        limit: u64,
+        /// What takes less.
+        help: &'static str,
     },
     /// The watcher asked to stop.
     #[error("stopped; nothing was written")]

@@ -1,6 +1,7 @@
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use roundwise_layout::weight_of;
+use roundwise_layout::{StoredLayer, weight_of};
 use roundwise_scheme::{QuantizedMatrix, ScaleStorage, Scheme, measure};
 use roundwise_tensor_file::{Manifest, TensorHeader};
 
@@ -9,13 +10,18 @@ use crate::parallel::map_in_order;
 use crate::watch::notice;
 use crate::workshop::Workshop;
 use crate::{
-    ConvertError, Decision, Detected, Event, Part, PlannedTensor, Shapes, Source, TensorReport,
-    detect,
+    ConvertError, Decision, Detected, Event, Part, Plan, PlannedTensor, Rounding, Shapes, Source,
+    TensorReport, detect,
 };
 
 /// Reads an output again before it gets its name: its header, the bytes of every tensor against the
-/// hash of what was written, and every layer in codes the way a loader finds it, whose error must be
-/// the one that is reported.
+/// hash of what was written, and layers in codes the way a loader finds them, whose error must be the
+/// one that is reported.
+///
+/// Decoding and measuring takes half as long as nearest rounding itself, and what it finds beyond the
+/// hashes, a mistake in packing, is the same in all layers of a scheme. So under nearest rounding the
+/// smallest layer of each scheme answers for the others; learned layers all answer for themselves. Of layers that are worked on by bands of rows the
+/// hashes are compared.
 ///
 /// - `layers`: an entry for every tensor of the plan, in its order
 ///
@@ -28,29 +34,25 @@ pub(crate) fn check_output(
 ) -> Result<(), ConvertError> {
     shop.output.check_header(manifest)?;
     let written = Source::open(shop.output.temporary_path())?;
-    same_model(&shop.job.output, shop.source, &written.shapes())?;
-    let bytes = written.checkpoint.tensors().iter().map(TensorHeader::byte_len).sum();
-    notice(shop.watch, Event::Verifying { bytes })?;
-    for (spec, bytes) in shop.plan.file_tensors() {
-        shop.output.check(&spec.name)?;
-        notice(shop.watch, Event::Advanced { bytes: bytes.len() as u64 })?;
+    // A part of a model is none that a loader knows.
+    if shop.job.share.is_none() {
+        same_model(&shop.job.output, shop.source, &written.shapes())?;
     }
+    let tensors = written.checkpoint.tensors();
+    let bytes = tensors.iter().map(TensorHeader::byte_len).sum();
+    notice(shop.watch, Event::Verifying { bytes })?;
+    let gate = Gate {
+        shop,
+        written: &written,
+        measured: to_be_measured(shop.plan, shop.job.recipe.rounding()),
+    };
+    map_in_order(tensors, shop.job.threads, |header, _| {
+        shop.output.check(&header.name)?;
+        notice(shop.watch, Event::Advanced { bytes: header.byte_len() })
+    })?;
     let planned: Vec<_> = shop.plan.tensors.iter().zip(layers).collect();
     map_in_order(&planned, shop.job.tensors_in_flight(), |(planned, report), buffers| {
-        for spec in shop.plan.specs(planned) {
-            match planned.decision {
-                Decision::Quantize { scheme, .. } if spec.name == planned.weight_name() => {
-                    check_codes(shop, &written, planned, scheme, report, buffers)?;
-                }
-                Decision::Repack { scheme, .. } if spec.name == planned.weight_name() => {
-                    check_same_codes(shop, &written, planned, scheme)?;
-                }
-                _ => shop.output.check(&spec.name)?,
-            }
-            let bytes = written.checkpoint.get(&spec.name).map_or(0, TensorHeader::byte_len);
-            notice(shop.watch, Event::Advanced { bytes })?;
-        }
-        Ok::<_, ConvertError>(())
+        gate.check_layer(planned, report, buffers)
     })?;
     Ok(())
 }
@@ -92,95 +94,123 @@ fn model(detected: &Detected) -> String {
     }
 }
 
-/// Reads codes once for both, their hash and their error.
-fn check_codes(
-    shop: &Workshop<'_>,
-    written: &Source,
-    planned: &PlannedTensor,
-    scheme: Scheme,
-    report: &TensorReport,
-    buffers: &mut Buffers,
-) -> Result<(), ConvertError> {
-    let wrong = |problem| wrong_output(shop, planned, problem);
-    // In this order codes of an input that are decoded are gone before those of the output come.
-    let weight = shop.source.load_into(&planned.header, buffers.take())?;
-    let matrix = read_codes(written, planned, scheme)?.map_err(wrong)?;
-    match is_stored_as_it_is(written, planned, &matrix) {
-        true => shop.output.check_bytes(&planned.weight_name(), matrix.codes())?,
-        false => shop.output.check(&planned.weight_name())?,
-    }
-    let found = measure(&weight.view(), &matrix);
-    buffers.keep(weight.into_bytes());
-    match report.sums {
-        Some(expected) if expected == found => Ok(()),
-        _ => Err(wrong(format!(
-            "its error is {}, reported is {}",
-            found.relative(),
-            report.weight_error.unwrap_or_default()
-        ))),
-    }
-}
-
-/// Codes that were laid out anew are those of the input, and so are their scales.
-fn check_same_codes(
-    shop: &Workshop<'_>,
-    written: &Source,
-    planned: &PlannedTensor,
-    scheme: Scheme,
-) -> Result<(), ConvertError> {
-    shop.output.check(&planned.weight_name())?;
-    let wrong = |problem| wrong_output(shop, planned, problem);
-    let found = read_codes(written, planned, scheme)?.map_err(wrong)?;
-    let stored = shop.source.stored_layer(&planned.header);
-    let stored = stored.ok_or_else(|| wrong("is not in codes in the input".to_owned()))?;
-    let expected = shop.source.codes(stored)?;
-    let bits = |matrix: &QuantizedMatrix| -> Vec<u32> {
-        matrix.scales().iter().map(|scale| scale.to_bits()).collect()
+/// Names of the weights that are decoded and measured.
+fn to_be_measured(plan: &Plan, rounding: Rounding) -> BTreeSet<&str> {
+    // Those that are worked on by bands have no room for their codes as a whole.
+    let held =
+        plan.quantized().filter(|(planned, _)| !plan.bands.contains_key(&planned.header.name));
+    let all = held.map(|(planned, scheme)| (scheme.to_string(), &planned.header));
+    let chosen: Vec<&TensorHeader> = match rounding {
+        Rounding::Learned(_) => all.map(|(_, header)| header).collect(),
+        Rounding::Nearest => {
+            let mut smallest = BTreeMap::<String, &TensorHeader>::new();
+            for (scheme, header) in all {
+                let least = smallest.entry(scheme).or_insert(header);
+                if header.byte_len() < least.byte_len() {
+                    *least = header;
+                }
+            }
+            smallest.into_values().collect()
+        }
     };
-    match (found.codes() == expected.codes(), bits(&found) == bits(&expected)) {
-        (true, true) => Ok(()),
-        (false, _) => Err(wrong("its codes are not those of the input".to_owned())),
-        (true, false) => Err(wrong("its scales are not those of the input".to_owned())),
+    chosen.into_iter().map(|header| header.name.as_str()).collect()
+}
+
+struct Gate<'a> {
+    shop: &'a Workshop<'a>,
+    written: &'a Source,
+    measured: BTreeSet<&'a str>,
+}
+
+impl Gate<'_> {
+    fn check_layer(
+        &self,
+        planned: &PlannedTensor,
+        report: &TensorReport,
+        buffers: &mut Buffers,
+    ) -> Result<(), ConvertError> {
+        let Some(scheme) = report.scheme else { return Ok(()) };
+        let wrong = |problem: String| ConvertError::WrongOutput {
+            path: self.shop.output.temporary_path().to_owned(),
+            tensor: planned.header.name.clone(),
+            problem,
+        };
+        let stored = find_layer(self.written, planned, scheme).map_err(wrong)?;
+        if let (Decision::Repack { .. }, Some(stored)) = (&planned.decision, &stored) {
+            return self.check_same_codes(planned, stored)?.map_err(wrong);
+        }
+        if !self.measured.contains(planned.header.name.as_str()) {
+            return Ok(());
+        }
+        // In this order codes of an input that are decoded are gone before those of the output come.
+        let weight = self.shop.source.load_into(&planned.header, buffers.take())?;
+        let matrix = match stored {
+            Some(stored) => stored.read(&self.written.checkpoint).map_err(|e| wrong(e.to_string())),
+            None => self.read_unscaled(planned, scheme)?.map_err(wrong),
+        }?;
+        let found = measure(&weight.view(), &matrix);
+        buffers.keep(weight.into_bytes());
+        match report.sums {
+            Some(expected) if expected == found => Ok(()),
+            _ => Err(wrong(format!(
+                "its error is {}, reported is {}",
+                found.relative(),
+                report.weight_error.unwrap_or_default()
+            ))),
+        }
+    }
+
+    /// Codes that were laid out anew are those of the input, and so are their scales; else what is
+    /// wrong.
+    fn check_same_codes(
+        &self,
+        planned: &PlannedTensor,
+        found: &StoredLayer,
+    ) -> Result<Result<(), String>, ConvertError> {
+        let Some(stored) = self.shop.source.stored_layer(&planned.header) else {
+            return Ok(Err("is not in codes in the input".to_owned()));
+        };
+        let expected = self.shop.source.codes(stored)?;
+        let found = self.written.codes(found)?;
+        let bits = |matrix: &QuantizedMatrix| -> Vec<u32> {
+            matrix.scales().iter().map(|scale| scale.to_bits()).collect()
+        };
+        Ok(match (found.codes() == expected.codes(), bits(&found) == bits(&expected)) {
+            (true, true) => Ok(()),
+            (false, _) => Err("its codes are not those of the input".to_owned()),
+            (true, false) => Err("its scales are not those of the input".to_owned()),
+        })
+    }
+
+    /// Codes that are numbers by themselves, in a tensor like any other.
+    fn read_unscaled(
+        &self,
+        planned: &PlannedTensor,
+        scheme: Scheme,
+    ) -> Result<Result<QuantizedMatrix, String>, ConvertError> {
+        let header = self.written.checkpoint.get(&planned.weight_name());
+        let header = header.expect("the header was compared with the plan's");
+        let codes = self.written.checkpoint.read(header)?;
+        let matrix = QuantizedMatrix::from_parts(scheme, planned.matrix_shape(), codes, vec![1.0]);
+        Ok(matrix.map_err(|error| error.to_string()))
     }
 }
 
-fn wrong_output(shop: &Workshop<'_>, planned: &PlannedTensor, problem: String) -> ConvertError {
-    ConvertError::WrongOutput {
-        path: shop.output.temporary_path().to_owned(),
-        tensor: planned.header.name.clone(),
-        problem,
-    }
-}
-
-/// The codes of a layer, the way a loader finds them; else what is wrong.
-fn read_codes(
+/// A layer the way a loader finds it, nothing for one whose scheme needs no scales; else what is
+/// wrong.
+fn find_layer(
     written: &Source,
     planned: &PlannedTensor,
     scheme: Scheme,
-) -> Result<Result<QuantizedMatrix, String>, ConvertError> {
-    let shape = planned.matrix_shape();
-    if let (ScaleStorage::Unscaled, Some(header)) =
-        (scheme.scale_storage(), written.checkpoint.get(&planned.weight_name()))
-    {
-        let codes = written.checkpoint.read(header)?;
-        let matrix = QuantizedMatrix::from_parts(scheme, shape, codes, vec![1.0]);
-        return Ok(matrix.map_err(|error| error.to_string()));
+) -> Result<Option<StoredLayer>, String> {
+    if scheme.scale_storage() == ScaleStorage::Unscaled {
+        return Ok(None);
     }
     let stored = written.stored.layers.get(planned.layer());
     let stored = stored.filter(|stored| stored.scheme == scheme);
     // The plan knows what of a padded weight is padding, also where the file does not say.
-    let Some(stored) = stored.and_then(|stored| stored.cut_to(shape)) else {
-        return Ok(Err(format!("a loader does not find {scheme} codes")));
-    };
-    Ok(stored.read(&written.checkpoint).map_err(|error| error.to_string()))
-}
-
-/// Whether a tensor's bytes are the codes, neither packed nor padded.
-fn is_stored_as_it_is(written: &Source, planned: &PlannedTensor, matrix: &QuantizedMatrix) -> bool {
-    let grid = matrix.scheme().grid();
-    let header = written.checkpoint.get(&planned.weight_name());
-    grid.code_bits() == 8 * grid.code_bytes()
-        && header.is_some_and(|header| header.byte_len() == matrix.codes().len() as u64)
+    let stored = stored.and_then(|stored| stored.cut_to(planned.matrix_shape()));
+    stored.map(Some).ok_or_else(|| format!("a loader does not find {scheme} codes"))
 }
 
 #[cfg(test)]

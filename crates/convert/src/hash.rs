@@ -1,4 +1,6 @@
-use roundwise_tensor_file::{PIECE_BYTES, SourceFile, pieces};
+use std::path::Path;
+
+use roundwise_tensor_file::{PIECE_BYTES, PlainFile, SourceFile, TensorFileError, pieces};
 
 use crate::report::FileHash;
 use crate::watch::notice;
@@ -10,17 +12,43 @@ use crate::{ConvertError, Event, Watch};
 /// # Errors
 /// When the file cannot be read, or the watcher says stop.
 pub(crate) fn hash_file(file: &SourceFile, watch: &dyn Watch) -> Result<FileHash, ConvertError> {
+    let read = |offset, buffer: &mut [u8]| file.read_into(offset, buffer);
+    let blake3 = hash(file.bytes(), read, watch)?;
+    let name = file.path().file_name().map(|name| name.to_string_lossy().into_owned());
+    Ok(FileHash { file: name.unwrap_or_default(), blake3 })
+}
+
+/// BLAKE3 of so many bytes, as `b3sum` prints it.
+///
+/// # Errors
+/// When they cannot be read, or the watcher says stop.
+pub(crate) fn hash(
+    bytes: u64,
+    read: impl Fn(u64, &mut [u8]) -> Result<(), TensorFileError>,
+    watch: &dyn Watch,
+) -> Result<String, ConvertError> {
     let mut hasher = blake3::Hasher::new();
-    let mut buffer = vec![0; file.bytes().min(PIECE_BYTES) as usize];
-    for piece in pieces(file.bytes()) {
+    let mut buffer = vec![0; bytes.min(PIECE_BYTES) as usize];
+    for piece in pieces(bytes) {
         let length = piece.end - piece.start;
         let buffer = &mut buffer[..length as usize];
-        file.read_into(piece.start, buffer)?;
+        read(piece.start, buffer)?;
         hasher.update(buffer);
         // Nobody waits for these bytes, but somebody may want to stop.
         notice(watch, Event::Advanced { bytes: 0 })?;
     }
-    let name = file.path().file_name().map(|name| name.to_string_lossy().into_owned());
-    let blake3 = hasher.finalize().to_hex().to_string();
-    Ok(FileHash { file: name.unwrap_or_default(), blake3 })
+    Ok(hasher.finalize().to_hex().to_string())
+}
+
+/// BLAKE3 of a file that is small beside the model.
+pub(crate) fn hash_plain_file(path: &Path) -> Result<String, TensorFileError> {
+    let file = PlainFile::open(path)?;
+    let mut hasher = blake3::Hasher::new();
+    let mut buffer = vec![0; file.bytes().min(PIECE_BYTES) as usize];
+    for piece in pieces(file.bytes()) {
+        let buffer = &mut buffer[..(piece.end - piece.start) as usize];
+        file.read_into(piece.start, buffer)?;
+        hasher.update(buffer);
+    }
+    Ok(hasher.finalize().to_hex().to_string())
 }

@@ -1,25 +1,30 @@
+use std::ffi::OsStr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use roundwise_compute::Device;
 use roundwise_layout::Layout;
 use roundwise_scheme::{GridKind, ScaleStorage, Tiling};
-use roundwise_tensor_file::Overwrite;
+use roundwise_tensor_file::{Overwrite, Sharding};
 
 use crate::recipe::NEAREST;
-use crate::{Purpose, Recipe};
+use crate::{Purpose, Recipe, Share, Source};
 
 /// One conversion.
 #[derive(Clone, Debug)]
 pub struct Job {
     /// A `.safetensors` file, an index of shards, or a folder that holds one.
     pub input: PathBuf,
-    /// The file to write.
+    /// The file to write, or the folder where there is a [`Limits::shard_bytes`].
     pub output: PathBuf,
     /// What to do.
     pub recipe: Recipe,
     /// Tensors in flight at once. Does not change the output.
     pub threads: NonZeroUsize,
+    /// The part of the model that is made, if not all of it. [`merge`](crate::merge) puts parts together.
+    pub share: Option<Share>,
+    /// What files and memory may take.
+    pub limits: Limits,
     /// Where learned rounding is computed.
     pub device: Device,
     /// Statistics of the layers' inputs, for methods that look at them.
@@ -34,6 +39,16 @@ pub struct Job {
     pub hash_input: bool,
 }
 
+/// Bounds of what a conversion takes and makes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Most bytes of tensors in a file. With it the output is a folder: shards, their index, and what
+    /// lay beside the weights of the input, such as a tokenizer.
+    pub shard_bytes: Option<u64>,
+    /// Most bytes of memory.
+    pub memory_bytes: Option<u64>,
+}
+
 /// Statistics of the inputs of a model's layers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StatisticsFile {
@@ -45,6 +60,16 @@ pub struct StatisticsFile {
 }
 
 impl Job {
+    /// How the output is shared out over files, where it is a folder.
+    pub(crate) fn sharding(&self, source: &Source) -> Option<Sharding> {
+        const DIFFUSERS: &str = "diffusion_pytorch_model";
+        let limit_bytes = self.limits.shard_bytes?;
+        let names = source.checkpoint.files().iter().filter_map(|file| file.path().file_name());
+        let is_diffusers = |name: &OsStr| name.to_string_lossy().starts_with(DIFFUSERS);
+        let stem = if names.clone().all(is_diffusers) { DIFFUSERS } else { "model" };
+        Some(Sharding { stem: stem.to_owned(), limit_bytes })
+    }
+
     /// How many tensors are worked on at once.
     pub(crate) fn tensors_in_flight(&self) -> NonZeroUsize {
         let count = self.recipe.rounding().tensors_in_flight(self.threads.get());
@@ -54,11 +79,11 @@ impl Job {
 
 /// The name an output gets when none is given, beside the input: the one that the published system
 /// of the method gives it, else `{base}-{scheme}.safetensors`, with `-{method}` where it is not
-/// nearest.
+/// nearest. A folder of shards has no ending.
 ///
 /// `{base}` is the file's name without its ending; for an index of shards the name without
 /// `safetensors`, `index` and `json`, for a folder the folder's name.
-pub fn default_output(input: &Path, recipe: &Recipe) -> PathBuf {
+pub fn default_output(input: &Path, recipe: &Recipe, limits: Limits) -> PathBuf {
     let name = input.file_name().map(|name| name.to_string_lossy().into_owned());
     let name = name.unwrap_or_else(|| "model".to_owned());
     let base = match name.strip_suffix(".json") {
@@ -70,7 +95,8 @@ pub fn default_output(input: &Path, recipe: &Recipe) -> PathBuf {
         _ => "",
     };
     let ending = published_ending(recipe).unwrap_or_else(|| own_ending(recipe));
-    let output = format!("{base}{ending}{layout}.safetensors");
+    let suffix = if limits.shard_bytes.is_some() { "" } else { ".safetensors" };
+    let output = format!("{base}{ending}{layout}{suffix}");
     input.parent().map_or_else(|| PathBuf::from(&output), |folder| folder.join(&output))
 }
 
@@ -164,8 +190,13 @@ mod tests {
             ("a/folder", "a/folder-fp8.safetensors"),
             ("v1.5.safetensors", "v1.5-fp8.safetensors"),
         ] {
-            assert_eq!(default_output(Path::new(input), &recipe), Path::new(output));
+            assert_eq!(
+                default_output(Path::new(input), &recipe, Limits::default()),
+                Path::new(output)
+            );
         }
+        let folder = Limits { shard_bytes: Some(1), ..Limits::default() };
+        assert_eq!(default_output(Path::new("a/m"), &recipe, folder), Path::new("a/m-fp8"));
     }
 
     #[test]
@@ -185,14 +216,18 @@ mod tests {
                 ..RecipeFile::default()
             };
             let recipe = Recipe::check(file).unwrap();
-            assert_eq!(default_output(Path::new("m.safetensors"), &recipe), Path::new(output));
+            assert_eq!(
+                default_output(Path::new("m.safetensors"), &recipe, Limits::default()),
+                Path::new(output)
+            );
         }
         let legacy = RecipeFile {
             method: Some("adaround".to_owned()),
             layout: Some("comfy-legacy".to_owned()),
             ..RecipeFile::default()
         };
-        let output = default_output(Path::new("m.safetensors"), &Recipe::check(legacy).unwrap());
+        let recipe = Recipe::check(legacy).unwrap();
+        let output = default_output(Path::new("m.safetensors"), &recipe, Limits::default());
         assert_eq!(output, Path::new("m_float8_e4m3fn_scaled_learned-legacy.safetensors"));
     }
 }

@@ -3,7 +3,10 @@ use roundwise_rounding::{Inputs, Objective, RoundingError, SecondMoment};
 use roundwise_stats::{Fit, LayerStatistics, Statistics, layers_of};
 use roundwise_tensor_file::PlainFile;
 
-use crate::{BiasCorrection, ConvertError, Purpose, Recipe, Rounding, Source, StatisticsFile};
+use crate::hash::hash;
+use crate::{
+    BiasCorrection, ConvertError, Purpose, Recipe, Rounding, Source, StatisticsFile, Watch,
+};
 
 /// Statistics of the inputs of a file's layers.
 pub(crate) struct LayerInputs {
@@ -66,6 +69,15 @@ impl LayerInputs {
     /// Tells files of statistics apart without reading them.
     pub(crate) fn file_fingerprint(&self) -> String {
         self.file.fingerprint()
+    }
+
+    /// BLAKE3 of the file, as `b3sum` prints it.
+    ///
+    /// # Errors
+    /// When it cannot be read, or the watcher says stop.
+    pub(crate) fn file_hash(&self, watch: &dyn Watch) -> Result<String, ConvertError> {
+        let read = |offset, buffer: &mut [u8]| self.file.read_into(offset, buffer);
+        hash(self.file.bytes(), read, watch)
     }
 
     /// Whether anything is known of the inputs of a layer.

@@ -1,4 +1,7 @@
-use roundwise_scheme::ScaleStorage;
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+
+use roundwise_scheme::{ScaleRule, ScaleStorage, Scheme, Tiling};
 use roundwise_tensor_file::PIECE_BYTES;
 
 use crate::source::weight_kind;
@@ -27,11 +30,130 @@ struct InFlight {
     search: u64,
 }
 
+/// Bytes of the rows of a large weight that are worked on at once.
+const BAND_BYTES: u64 = 32 << 20;
+
+/// Swizzled scales lie in groups of so many rows.
+const ROW_GROUP: u64 = 128;
+
+/// How a conversion keeps to a limit of memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// Tensors in flight at once.
+    pub threads: NonZeroUsize,
+    /// Weights that are read twice, some rows at a time, with the number of rows.
+    pub bands: BTreeMap<String, usize>,
+    /// Largest number of bytes in memory at once.
+    pub peak_bytes: u64,
+}
+
+impl Pace {
+    /// The pace of most tensors in flight that keeps to the limit; where one alone is too large, by
+    /// bands of rows.
+    ///
+    /// # Errors
+    /// The bytes that are needed at least.
+    pub(crate) fn of(
+        tensors: &[PlannedTensor],
+        rounding: Rounding,
+        rule: ScaleRule,
+        threads: NonZeroUsize,
+        limit: Option<u64>,
+        may_band: bool,
+    ) -> Result<Self, u64> {
+        let whole = |threads: NonZeroUsize| Self {
+            threads,
+            bands: BTreeMap::new(),
+            peak_bytes: peak_bytes(tensors, rounding, threads.get()),
+        };
+        let Some(limit) = limit else { return Ok(whole(threads)) };
+        let counts = (1..=threads.get()).rev().filter_map(NonZeroUsize::new);
+        if let Some(pace) = counts.map(whole).find(|pace| pace.peak_bytes <= limit) {
+            return Ok(pace);
+        }
+        let mut pace = whole(NonZeroUsize::MIN);
+        // The largest weight first, until the rest fits.
+        let mut by_size: Vec<(u64, &PlannedTensor, usize)> = tensors
+            .iter()
+            .filter(|_| may_band)
+            .filter_map(|planned| {
+                let rows = band_rows(planned, rounding, rule)?;
+                Some((in_flight(planned, rounding).bytes(), planned, rows))
+            })
+            .collect();
+        by_size.sort_by_key(|(bytes, ..)| std::cmp::Reverse(*bytes));
+        for (_, planned, rows) in by_size {
+            if pace.peak_bytes <= limit {
+                break;
+            }
+            pace.bands.insert(planned.header.name.clone(), rows);
+            pace.peak_bytes = peak_with_bands(tensors, rounding, 1, &pace.bands);
+        }
+        if pace.peak_bytes <= limit { Ok(pace) } else { Err(pace.peak_bytes) }
+    }
+}
+
+/// Rows of a band of a weight that can be worked on so.
+fn band_rows(planned: &PlannedTensor, rounding: Rounding, rule: ScaleRule) -> Option<usize> {
+    let Decision::Quantize { scheme, .. } = planned.decision else { return None };
+    let kind = weight_kind(planned.header.dtype)?;
+    if rounding != Rounding::Nearest || !scheme.is_by_band(rule) {
+        return None;
+    }
+    let [rows, cols] = planned.matrix_shape();
+    let group = ROW_GROUP.checked_mul(tile_rows(scheme) as u64)?;
+    let row_bytes = (cols as u64).checked_mul(kind.byte_len() as u64)?.max(1);
+    let band = (BAND_BYTES / row_bytes / group).max(1).checked_mul(group)?;
+    usize::try_from(band).ok().filter(|&band| band < rows)
+}
+
+fn tile_rows(scheme: Scheme) -> usize {
+    match scheme.tiling() {
+        Tiling::Block { rows, .. } => rows,
+        Tiling::Tensor | Tiling::Row => 1,
+    }
+}
+
+impl InFlight {
+    fn bytes(&self) -> u64 {
+        [self.source, self.target, self.scales, self.search]
+            .into_iter()
+            .fold(0, u64::saturating_add)
+    }
+
+    /// The share of some rows; a copy of the codes is made besides, where the whole is packed in place.
+    fn of_rows(self, rows: usize, of: usize) -> Self {
+        let share = |bytes: u64| (bytes / of.max(1) as u64 + 1).saturating_mul(rows as u64);
+        Self {
+            source: share(self.source),
+            target: share(self.target),
+            scales: share(self.scales),
+            search: self.search,
+        }
+    }
+}
+
 /// Largest number of bytes in memory at once, with `threads` tensors in flight: the largest
 /// buffers of each kind, [`RESIDENT_BYTES`] for the program itself and [`THREAD_BYTES`] for every
 /// thread.
 pub(crate) fn peak_bytes(tensors: &[PlannedTensor], rounding: Rounding, threads: usize) -> u64 {
-    let costs: Vec<InFlight> = tensors.iter().map(|planned| in_flight(planned, rounding)).collect();
+    peak_with_bands(tensors, rounding, threads, &BTreeMap::new())
+}
+
+fn peak_with_bands(
+    tensors: &[PlannedTensor],
+    rounding: Rounding,
+    threads: usize,
+    bands: &BTreeMap<String, usize>,
+) -> u64 {
+    let cost = |planned: &PlannedTensor| {
+        let whole = in_flight(planned, rounding);
+        match bands.get(&planned.header.name) {
+            Some(&rows) => whole.of_rows(rows, planned.matrix_shape()[0]),
+            None => whole,
+        }
+    };
+    let costs: Vec<InFlight> = tensors.iter().map(cost).collect();
     let in_flight = rounding.tensors_in_flight(threads);
     let largest = |part: fn(&InFlight) -> u64| {
         let mut parts: Vec<u64> = costs.iter().map(part).collect();

@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 
 use roundwise_scheme::{ScaleRule, SchemeError, choose_scales};
 
+use crate::banded::largest_of;
 use crate::parallel::map_in_order;
 use crate::watch::notice;
 use crate::workshop::rounding_error;
@@ -23,10 +24,18 @@ pub(crate) fn find_not_finite(
     notice(watch, Event::Started { tensors: quantized.len(), bytes })?;
     let rows = map_in_order(&quantized, job.threads, |(planned, scheme), _| {
         let header = &planned.header;
-        let weight = source.load(header)?;
+        let found = match plan.bands.get(&header.name) {
+            Some(&height) => {
+                largest_of(source, header, [planned.matrix_shape()[0], height], *scheme)?.map(drop)
+            }
+            None => {
+                let weight = source.load(header)?;
+                choose_scales(&weight.view(), *scheme, ScaleRule::Absmax).map(drop)
+            }
+        };
         notice(watch, Event::Advanced { bytes: header.byte_len() })?;
-        match choose_scales(&weight.view(), *scheme, ScaleRule::Absmax) {
-            Ok(_) => Ok(None),
+        match found {
+            Ok(()) => Ok(None),
             Err(SchemeError::NotFinite { row }) => Ok(Some((header.name.clone(), row))),
             Err(error) => Err(rounding_error(source, header, error.into())),
         }

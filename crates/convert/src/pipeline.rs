@@ -5,9 +5,11 @@ use std::time::Instant;
 use roundwise_tensor_file::{Manifest, TensorFileErrorKind, TensorFileWriter, Unfinished};
 
 use crate::gate::{check_output, same_model};
+use crate::hash::hash_plain_file;
 use crate::layer_inputs::LayerInputs;
+use crate::merge::PartEntry;
 use crate::not_finite::{NotFinite, find_not_finite};
-use crate::report::{FileHash, Told};
+use crate::report::{FileHash, Told, Tool};
 use crate::rounder::Rounder;
 use crate::run::Run;
 use crate::watch::notice;
@@ -34,20 +36,29 @@ pub fn convert(job: &Job, watch: &dyn Watch) -> Result<Report, ConvertError> {
     let mut unfinished = find_unfinished(job, &source, &rounder)?;
     let mut not_finite = match (&unfinished, job.recipe.rounding()) {
         (Some((_, run)), _) => run.not_finite.clone(),
-        (None, Rounding::Nearest) => NotFinite::new(),
+        // Every part must know what is kept, also in the others.
+        (None, Rounding::Nearest) if job.share.is_none() => NotFinite::new(),
         // A search takes long; beginning it again because of another weight would be a waste.
-        (None, Rounding::Learned(_)) => {
-            let plan = Plan::decide(&source, &job.recipe, &NotFinite::new())?;
+        (None, Rounding::Nearest | Rounding::Learned(_)) => {
+            let plan = decide_whole(job, &source, &NotFinite::new())?;
             find_not_finite(job, &source, &plan, watch)?
         }
     };
+    let statistics_hash = match job.recipe.tells_provenance() {
+        true => rounder.statistics_hash()?,
+        false => None,
+    };
     let input_hashes = vec![OnceLock::new(); source.checkpoint.files().len()];
     let mut report = loop {
-        let plan = Plan::decide(&source, &job.recipe, &not_finite)?;
+        let mut plan = decide(job, &source, &rounder, &not_finite)?;
+        plan.tell_statistics(statistics_hash.clone());
+        let pace = plan.pace(&job.input, &job.recipe, job.threads, job.limits.memory_bytes)?;
+        plan.bands = pace.bands;
+        let job = &Job { threads: pace.threads, ..job.clone() };
         let run = Run::of(job, &source, &rounder, &not_finite);
-        let manifest = planned_manifest(job, &source, &plan)?;
+        let manifest = plan.manifest()?;
         rounder.check(&plan)?;
-        let (output, finished) = open_output(job, manifest, &run, unfinished.take())?;
+        let (mut output, finished) = open_output(job, manifest, &run, unfinished.take())?;
         let shop = Workshop {
             job,
             source: &source,
@@ -59,7 +70,10 @@ pub fn convert(job: &Job, watch: &dyn Watch) -> Result<Report, ConvertError> {
             input_hashes: &input_hashes,
         };
         match shop.convert_all().and_then(|layers| Ok(finish(&shop, layers)?)) {
-            Ok(report) => break commit(output, report)?,
+            Ok(report) => match copy_side_files(job, &source, &mut output) {
+                Ok(()) => break commit(output, report)?,
+                Err(error) => return Err(left_behind(output, &plan, error)),
+            },
             Err(Stop::Failed(error)) => return Err(left_behind(output, &plan, error)),
             Err(Stop::NotFinite { tensor }) => {
                 let found = notice(watch, Event::NotFinite { tensor: &tensor })
@@ -82,8 +96,14 @@ pub fn convert(job: &Job, watch: &dyn Watch) -> Result<Report, ConvertError> {
 /// As [`convert`], but for what only shows while weights are read and written.
 pub fn check(job: &Job) -> Result<(), ConvertError> {
     let source = open_source(job)?;
-    let plan = Plan::decide(&source, &job.recipe, &NotFinite::new())?;
-    planned_manifest(job, &source, &plan)?;
+    let plan = decide_whole(job, &source, &NotFinite::new())?;
+    if job.share.is_none() {
+        plan.pace(&job.input, &job.recipe, job.threads, job.limits.memory_bytes)?;
+    }
+    if job.limits.shard_bytes.is_some() {
+        source.checkpoint.side_files()?;
+    }
+    plan.manifest()?;
     LayerInputs::of_recipe(&job.recipe, job.statistics.as_ref(), &source)?;
     Ok(())
 }
@@ -101,29 +121,61 @@ fn open_source(job: &Job) -> Result<Source, ConvertError> {
     }
 }
 
-fn planned_manifest(job: &Job, source: &Source, plan: &Plan) -> Result<Manifest, ConvertError> {
-    match job.recipe.purpose() {
-        Purpose::Quantize if plan.quantized().next().is_none() => {
-            Err(nothing_to_convert(source, plan))
-        }
-        Purpose::Decode(_) | Purpose::Migrate if plan.rewritten().next().is_none() => {
-            Err(ConvertError::NothingInCodes { path: source.checkpoint.path().to_owned() })
-        }
-        Purpose::Repair if source.mended.as_ref().is_none_or(|mended| mended.mends.is_empty()) => {
-            Err(ConvertError::NothingToRepair { path: source.checkpoint.path().to_owned() })
-        }
-        Purpose::Quantize
-        | Purpose::Decode(_)
-        | Purpose::Migrate
-        | Purpose::Repair
-        | Purpose::Edit => {
-            let manifest = plan.manifest()?;
-            let tensors = manifest.tensors().iter();
-            let after = tensors.map(|placed| (placed.name.as_str(), placed.shape.as_slice()));
-            same_model(&job.output, source, &after.collect())?;
-            Ok(manifest)
-        }
+/// The plan of what this job makes, which may be a part.
+fn decide(
+    job: &Job,
+    source: &Source,
+    rounder: &Rounder<'_>,
+    not_finite: &NotFinite,
+) -> Result<Plan, ConvertError> {
+    let plan = decide_whole(job, source, not_finite)?;
+    let Some(share) = job.share else { return Ok(plan) };
+    let recipe = serde_json::to_value(job.recipe.file());
+    let statistics = job.statistics.as_ref().map(|file| hash_plain_file(&file.path));
+    let entry = PartEntry {
+        part: share.number(),
+        of: share.count(),
+        version: Tool::THIS.version.to_owned(),
+        recipe: recipe.expect("texts and numbers always serialise"),
+        statistics: statistics.transpose()?,
+        device: rounder.engine().map(|engine| engine.device().to_string()),
+        header: String::new(),
+    };
+    Ok(plan.part(share, entry))
+}
+
+fn decide_whole(job: &Job, source: &Source, not_finite: &NotFinite) -> Result<Plan, ConvertError> {
+    let mut plan = Plan::decide(source, &job.recipe, not_finite)?;
+    if let Some(error) = nothing_to_do(job, source, &plan) {
+        return Err(error);
     }
+    // Where the whole does not fit, a part of it may.
+    let pace = plan.pace(&job.input, &job.recipe, job.threads, job.limits.memory_bytes);
+    plan.bands = pace.map(|pace| pace.bands).unwrap_or_default();
+    let plan = plan.shared_out(job.sharding(source));
+    let manifest = plan.manifest()?;
+    let tensors = manifest.tensors().iter();
+    let after = tensors.map(|placed| (placed.name.as_str(), placed.shape.as_slice()));
+    same_model(&job.output, source, &after.collect())?;
+    Ok(plan)
+}
+
+/// Why there is nothing for a job to do, if so.
+fn nothing_to_do(job: &Job, source: &Source, plan: &Plan) -> Option<ConvertError> {
+    let path = || source.checkpoint.path().to_owned();
+    let is_idle = match job.recipe.purpose() {
+        Purpose::Quantize => plan.quantized().next().is_none(),
+        Purpose::Decode(_) | Purpose::Migrate => plan.rewritten().next().is_none(),
+        Purpose::Repair => source.mended.as_ref().is_none_or(|mended| mended.mends.is_empty()),
+        Purpose::Edit => false,
+    };
+    is_idle.then(|| match job.recipe.purpose() {
+        Purpose::Quantize => nothing_to_convert(source, plan),
+        Purpose::Decode(_) | Purpose::Migrate | Purpose::Edit => {
+            ConvertError::NothingInCodes { path: path() }
+        }
+        Purpose::Repair => ConvertError::NothingToRepair { path: path() },
+    })
 }
 
 fn nothing_to_convert(source: &Source, plan: &Plan) -> ConvertError {
@@ -192,6 +244,21 @@ fn finish(shop: &Workshop<'_>, layers: Vec<TensorReport>) -> Result<Report, Conv
     }
     notice(shop.watch, Event::Syncing)?;
     Ok(report)
+}
+
+/// A folder gets what lay beside the weights of the input, too.
+fn copy_side_files(
+    job: &Job,
+    source: &Source,
+    output: &mut TensorFileWriter,
+) -> Result<(), ConvertError> {
+    if job.limits.shard_bytes.is_none() {
+        return Ok(());
+    }
+    for path in source.checkpoint.side_files()? {
+        output.copy_beside(&path)?;
+    }
+    Ok(())
 }
 
 fn commit(output: TensorFileWriter, mut report: Report) -> Result<Report, ConvertError> {

@@ -1,16 +1,18 @@
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroUsize;
 use std::path::Path;
 
 use roundwise_layout::{
     Defect, Layout, Products, QUANTIZATION_METADATA, StoredLayer, bias_of, layer_of, weight_of,
 };
 use roundwise_scheme::{GridKind, Scheme, Tiling};
-use roundwise_tensor_file::{Dtype, Manifest, TensorFileError, TensorHeader, TensorSpec};
+use roundwise_tensor_file::{Dtype, Manifest, Sharding, TensorFileError, TensorHeader, TensorSpec};
 
 use crate::decide::Rules;
 use crate::dequantize;
 use crate::layer_inputs::LayerInputs;
-use crate::memory::peak_bytes;
+use crate::memory::{Pace, peak_bytes};
+use crate::merge::{PART_KEY, PartEntry, header_hash};
 use crate::not_finite::NotFinite;
 use crate::provenance::{PROVENANCE_KEY, Provenance};
 use crate::relay::Relay;
@@ -18,7 +20,7 @@ use crate::report::FileHash;
 use crate::source::weight_kind;
 use crate::{
     BiasCorrection, ConvertError, Detected, Note, PlainDtype, Preset, Purpose, Reason, Recipe,
-    Role, Rounding, Source, StatisticsFile,
+    Role, Rounding, Share, Source, StatisticsFile,
 };
 
 /// What a tensor becomes.
@@ -140,8 +142,19 @@ pub struct Plan {
     metadata: BTreeMap<String, String>,
     provenance: Option<Provenance>,
     purpose: Purpose,
+    sharding: Option<Sharding>,
+    part: Option<PlannedPart>,
+    pub(crate) bands: BTreeMap<String, usize>,
     rounding: Rounding,
     bias_correction: BiasCorrection,
+}
+
+/// What a part knows about the whole.
+#[derive(Clone, Debug)]
+struct PlannedPart {
+    entry: PartEntry,
+    whole: Vec<TensorSpec>,
+    files: Vec<(TensorSpec, Vec<u8>)>,
 }
 
 impl Plan {
@@ -220,9 +233,21 @@ impl Plan {
             provenance: recipe
                 .tells_provenance()
                 .then(|| Provenance::planned(recipe.file(), &source.checkpoint)),
+            sharding: None,
+            part: None,
+            bands: BTreeMap::new(),
             rounding: recipe.rounding(),
             bias_correction: recipe.bias_correction(),
         })
+    }
+
+    /// Has the header of the output tell which statistics were used.
+    ///
+    /// - `blake3`: of their file
+    pub(crate) fn tell_statistics(&mut self, blake3: Option<String>) {
+        if let Some(provenance) = &mut self.provenance {
+            provenance.statistics_blake3 = blake3;
+        }
     }
 
     /// Notes the weights that statistics of inputs do not speak of.
@@ -244,6 +269,51 @@ impl Plan {
             self.notes.push(Note::WithoutStatistics { weights });
         }
         Ok(())
+    }
+
+    /// The same plan for one part of the model.
+    pub(crate) fn part(mut self, share: Share, entry: PartEntry) -> Self {
+        let files = self.file_tensors();
+        let specs = self.tensors.iter().flat_map(|planned| self.specs(planned));
+        let whole = specs.chain(files.iter().map(|(spec, _)| spec.clone())).collect();
+        // Somebody has to write what is there once.
+        let files = if share.number() == 1 { files } else { vec![] };
+        self.part = Some(PlannedPart { entry, whole, files });
+        self.tensors = share.of(self.tensors, self.rounding);
+        self
+    }
+
+    /// How to keep to a limit of memory, with at most so many threads.
+    ///
+    /// # Errors
+    /// [`ConvertError::MemoryLimit`] with what is needed.
+    pub fn pace(
+        &self,
+        path: &Path,
+        recipe: &Recipe,
+        threads: NonZeroUsize,
+        limit: Option<u64>,
+    ) -> Result<Pace, ConvertError> {
+        // A bias is corrected by the whole of its weight.
+        let may_band = self.bias_correction == BiasCorrection::None;
+        let rule = recipe.scale_rule();
+        let pace = Pace::of(&self.tensors, self.rounding, rule, threads, limit, may_band);
+        pace.map_err(|needed| ConvertError::MemoryLimit {
+            path: path.to_owned(),
+            needed,
+            limit: limit.unwrap_or(u64::MAX),
+            help: match self.rounding {
+                Rounding::Nearest => "`--keep` keeps the largest weights as they are, which takes none",
+                Rounding::Learned(_) => {
+                    "learned rounding holds a weight whole; `--method nearest` takes it by bands of rows"
+                }
+            },
+        })
+    }
+
+    /// The same plan, its tensors shared out over several files.
+    pub fn shared_out(self, sharding: Option<Sharding>) -> Self {
+        Self { sharding, ..self }
     }
 
     /// Names, dtypes, shapes and offsets of the output.
@@ -268,11 +338,24 @@ impl Plan {
         metadata.extend(entry);
         let specs = self.tensors.iter().flat_map(|planned| self.specs(planned));
         let extra = self.file_tensors().into_iter().map(|(spec, _)| spec);
-        Manifest::new(metadata, specs.chain(extra).collect())
+        let specs: Vec<TensorSpec> = specs.chain(extra).collect();
+        if let Some(part) = &self.part {
+            let whole = Manifest::new(metadata.clone(), part.whole.clone())?;
+            let entry = PartEntry { header: header_hash(&whole), ..part.entry.clone() };
+            let entry = serde_json::to_string(&entry).expect("texts and numbers always serialise");
+            metadata.insert(PART_KEY.to_owned(), entry);
+        }
+        match &self.sharding {
+            None => Manifest::new(metadata, specs),
+            Some(sharding) => Manifest::sharded(&metadata, specs, sharding),
+        }
     }
 
     /// Tensors that the layout adds once, with their bytes.
     pub fn file_tensors(&self) -> Vec<(TensorSpec, Vec<u8>)> {
+        if let Some(part) = &self.part {
+            return part.files.clone();
+        }
         match self.purpose {
             // Whatever there is in the input is copied.
             Purpose::Decode(_) | Purpose::Edit => vec![],
@@ -310,7 +393,7 @@ impl Plan {
     }
 
     /// Tensors that a planned tensor becomes.
-    pub(crate) fn specs(&self, planned: &PlannedTensor) -> Vec<TensorSpec> {
+    fn specs(&self, planned: &PlannedTensor) -> Vec<TensorSpec> {
         let header = &planned.header;
         let with = |name: &str, dtype, shape: &[u64]| {
             vec![TensorSpec { name: name.to_owned(), dtype, shape: shape.to_vec() }]

@@ -20,6 +20,9 @@ pub struct Provenance {
     pub recipe: RecipeFile,
     /// BLAKE3 of every file of the input, as `b3sum` prints it, in the order of the files' names.
     pub input_blake3: Vec<String>,
+    /// BLAKE3 of the file of statistics, where one was used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub statistics_blake3: Option<String>,
     /// The entry of the input, where that was made by this program, too.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub before: Option<Value>,
@@ -38,6 +41,7 @@ impl Provenance {
             version: Tool::THIS.version.to_owned(),
             recipe: recipe.clone(),
             input_blake3: vec!["0".repeat(DIGITS); input.files().len()],
+            statistics_blake3: None,
             before: input.metadata().get(PROVENANCE_KEY).map(parsed),
         }
     }
@@ -57,7 +61,8 @@ impl Provenance {
         serde_json::from_str(metadata.get(PROVENANCE_KEY)?).ok()
     }
 
-    /// The command that makes the file again, for a shell; `INPUT` stands for the input.
+    /// The command that makes the file again, for a shell; `INPUT` stands for the input and
+    /// `STATISTICS` for the statistics.
     pub fn command(&self) -> String {
         let command = match &self.recipe {
             RecipeFile { decode_to: Some(_), .. } => "dequantize INPUT",
@@ -67,6 +72,7 @@ impl Provenance {
             _ => "convert INPUT",
         };
         let mut words = vec![format!("roundwise {command}")];
+        words.extend(self.statistics_blake3.as_ref().map(|_| "--stats STATISTICS".to_owned()));
         let recipe = serde_json::to_value(&self.recipe).expect("a recipe always serialises");
         push_flags(&recipe, &mut words);
         words.join(" ")
@@ -128,6 +134,7 @@ mod tests {
             version: "0".to_owned(),
             recipe: recipe.unwrap(),
             input_blake3: vec![],
+            statistics_blake3: None,
             before: None,
         };
         assert_eq!(

@@ -45,6 +45,14 @@ impl<'a> Rounder<'a> {
         self.inputs.as_ref().map(LayerInputs::file_fingerprint)
     }
 
+    /// BLAKE3 of the file of statistics, where there is one.
+    ///
+    /// # Errors
+    /// As [`LayerInputs::file_hash`].
+    pub(crate) fn statistics_hash(&self) -> Result<Option<String>, ConvertError> {
+        self.inputs.as_ref().map(|inputs| inputs.file_hash(self.watch)).transpose()
+    }
+
     /// What is known of the inputs of a layer, if anything.
     ///
     /// # Errors

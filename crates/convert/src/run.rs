@@ -20,6 +20,10 @@ pub(crate) struct Run {
     statistics: Option<String>,
     /// Where learned rounding is computed.
     device: Option<String>,
+    /// Most bytes of tensors in a file, where there may be several.
+    shard_bytes: Option<u64>,
+    /// Which part of the model it is.
+    part: Option<String>,
     /// Weights that are kept for what was found in them. A result, not a part of the job.
     pub(crate) not_finite: NotFinite,
 }
@@ -38,6 +42,8 @@ impl Run {
             input: source.checkpoint.files().iter().map(SourceFile::fingerprint).collect(),
             statistics: rounder.statistics_fingerprint(),
             device: rounder.engine().map(|engine| engine.device().to_string()),
+            shard_bytes: job.limits.shard_bytes,
+            part: job.share.map(|share| share.to_string()),
             not_finite: not_finite.clone(),
         }
     }
@@ -70,6 +76,14 @@ impl Run {
         if other.device != self.device {
             let names = [&other, self].map(|run| run.device.clone().unwrap_or_default());
             differences.push(format!("it was computed on {}, this is {}", names[0], names[1]));
+        }
+        if other.shard_bytes != self.shard_bytes {
+            let size = |bytes: Option<u64>| bytes.map_or("none".to_owned(), |it| it.to_string());
+            let sizes = [other.shard_bytes, self.shard_bytes].map(size);
+            differences.push(format!("its limit of shards is {}, this is {}", sizes[0], sizes[1]));
+        }
+        if other.part != self.part {
+            differences.push("it is another part of the model".to_owned());
         }
         if differences.is_empty() { Ok(other) } else { Err(differences) }
     }

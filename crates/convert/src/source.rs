@@ -127,6 +127,24 @@ impl Source {
         Ok(LoadedWeight { shape, kind, bytes })
     }
 
+    /// Some rows of a plain weight.
+    ///
+    /// # Errors
+    /// As [`Source::load`].
+    pub(crate) fn load_rows(
+        &self,
+        header: &TensorHeader,
+        rows: std::ops::Range<usize>,
+        mut memory: Vec<u8>,
+    ) -> Result<LoadedWeight, ConvertError> {
+        let kind = weight_kind(header.dtype).expect("bands are of plain numbers");
+        let [_, cols] = matrix_shape(&header.shape).expect("bands are of matrices");
+        let row_bytes = cols * kind.byte_len();
+        memory.resize(rows.len() * row_bytes, 0);
+        self.checkpoint.read_into(header, (rows.start * row_bytes) as u64, &mut memory)?;
+        Ok(LoadedWeight { shape: [rows.len(), cols], kind, bytes: memory })
+    }
+
     fn decode(&self, stored: &StoredLayer, memory: Vec<u8>) -> Result<LoadedWeight, ConvertError> {
         let matrix = self.codes(stored)?;
         let bytes = PlainDtype::F32.decoded(&matrix, memory);

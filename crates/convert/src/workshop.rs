@@ -137,6 +137,9 @@ impl Workshop<'_> {
         buffers: &mut Buffers,
     ) -> Result<Vec<String>, Stop> {
         let header = &planned.header;
+        if let Some(&height) = self.plan.bands.get(&header.name) {
+            return self.quantize_banded(planned, scheme, height, report, buffers);
+        }
         let weight = self.source.load_into(header, buffers.take())?;
         let memory = buffers.take();
         let inputs = self.rounder.inputs_of(planned.layer())?;
@@ -164,7 +167,7 @@ impl Workshop<'_> {
         Ok(written)
     }
 
-    fn stop(&self, header: &TensorHeader, error: RoundingError) -> Stop {
+    pub(crate) fn stop(&self, header: &TensorHeader, error: RoundingError) -> Stop {
         match error {
             RoundingError::Scheme(SchemeError::NotFinite { .. }) => {
                 Stop::NotFinite { tensor: header.name.clone() }

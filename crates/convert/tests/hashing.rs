@@ -6,8 +6,8 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use roundwise_convert::{
-    Biases, ConvertError, Event, Job, Overwrite, Recipe, RecipeFile, Unwatched, Watch, convert,
-    inspect, verify,
+    Biases, ConvertError, Event, Job, Limits, Overwrite, Recipe, RecipeFile, Unwatched, Watch,
+    convert, inspect, verify,
 };
 use roundwise_tensor_file::Checkpoint;
 use roundwise_testkit::files::{Tensor, safetensors};
@@ -20,6 +20,8 @@ fn job(folder: &TempDir) -> Job {
         output: folder.path().join("out.safetensors"),
         recipe: Recipe::check(RecipeFile::default()).unwrap(),
         threads: NonZeroUsize::MIN,
+        share: None,
+        limits: Limits::default(),
         device: roundwise_convert::Device::default(),
         statistics: None,
         starts_over: false,

@@ -4,8 +4,8 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use roundwise_convert::{
-    Biases, ConvertError, Device, Fate, Job, Overwrite, Recipe, RecipeFile, Report, Unwatched,
-    convert, verify,
+    Biases, ConvertError, Device, Fate, Job, Limits, Overwrite, Recipe, RecipeFile, Report,
+    Unwatched, convert, verify,
 };
 use roundwise_tensor_file::Checkpoint;
 use roundwise_testkit::files::{Tensor, f32_bytes, safetensors};
@@ -26,6 +26,8 @@ fn run(input: &Path, output: &Path, recipe: RecipeFile) -> Result<Report, Conver
         output: output.to_owned(),
         recipe: Recipe::check(recipe).unwrap(),
         threads: TWO,
+        share: None,
+        limits: Limits::default(),
         device: Device::default(),
         statistics: None,
         starts_over: false,

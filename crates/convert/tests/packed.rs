@@ -4,7 +4,8 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use roundwise_convert::{
-    Biases, Device, Fate, Job, Overwrite, Recipe, RecipeFile, Report, Unwatched, convert, verify,
+    Biases, Device, Fate, Job, Limits, Overwrite, Recipe, RecipeFile, Report, Unwatched, convert,
+    verify,
 };
 use roundwise_tensor_file::{Checkpoint, Dtype};
 use roundwise_testkit::files::{Tensor, f32_bytes, safetensors};
@@ -26,6 +27,8 @@ fn run(input: &Path, name: &str, recipe: RecipeFile) -> Report {
         output: input.with_file_name(name),
         recipe: Recipe::check(recipe).unwrap(),
         threads: TWO,
+        share: None,
+        limits: Limits::default(),
         device: Device::default(),
         statistics: None,
         starts_over: false,

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use roundwise_convert::{
-    ConvertError, Device, Event, Job, MethodOptions, Overwrite, Recipe, RecipeFile, Unwatched,
-    Watch, convert,
+    ConvertError, Device, Event, Job, Limits, MethodOptions, Overwrite, Recipe, RecipeFile,
+    Unwatched, Watch, convert,
 };
 use roundwise_testkit::files::{Tensor, safetensors};
 use roundwise_testkit::weights::{Matrix, gaussian};
@@ -37,6 +37,8 @@ fn job(folder: &Path, recipe: RecipeFile) -> Job {
         output: folder.join("out.safetensors"),
         recipe: Recipe::check(recipe).unwrap(),
         threads: NonZeroUsize::MIN,
+        share: None,
+        limits: Limits::default(),
         device: Device::Cpu,
         statistics: None,
         starts_over: false,

@@ -10,8 +10,8 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use roundwise_convert::{
-    ConvertError, Device, Event, Fate, Job, Overwrite, Recipe, RecipeFile, Report, Unwatched,
-    Watch, convert,
+    ConvertError, Device, Event, Fate, Job, Limits, Overwrite, Recipe, RecipeFile, Report,
+    Unwatched, Watch, convert,
 };
 use roundwise_scheme::ScaleStorage;
 use roundwise_tensor_file::{Checkpoint, Dtype};
@@ -78,6 +78,8 @@ fn job(input: &Path, output: PathBuf, recipe: RecipeFile, threads: usize) -> Job
         output,
         recipe: Recipe::check(recipe).unwrap(),
         threads: NonZeroUsize::new(threads).unwrap(),
+        share: None,
+        limits: Limits::default(),
         device: Device::default(),
         statistics: None,
         starts_over: false,

@@ -118,6 +118,18 @@ impl Layout {
         packed.map(|(spec, bytes)| PackedTensor { name: spec.name, bytes }).collect()
     }
 
+    /// The marker alone of the tensors that [`Layout::layer_tensors`] announced.
+    pub fn marker(
+        self,
+        layer: &str,
+        scheme: Scheme,
+        products: Products,
+        shape: [usize; 2],
+    ) -> Option<PackedTensor> {
+        let bytes = self.marker_json(scheme, shape, products)?.into_bytes();
+        Some(PackedTensor { name: format!("{layer}.comfy_quant"), bytes })
+    }
+
     fn marker_json(self, scheme: Scheme, shape: [usize; 2], products: Products) -> Option<String> {
         match self {
             Layout::Comfy => Some(Marker::of(scheme, shape)?.asking_for(products).to_json()),

@@ -79,7 +79,9 @@ fn chosen<G: Grid>(options: &Options, state: &State<'_>) -> Solver {
     if let Objective::Activations { .. } = options.objective {
         let polish = match options.effort {
             Effort::Fast => 0,
-            Effort::Normal => 1,
+            Effort::Normal if state.projection.is_triangular => 1,
+            // A few directions make a pass cheap.
+            Effort::Normal => 3,
             Effort::High => 8,
         };
         return Solver::Feedback(Feedback { polish, ..Feedback::default() });

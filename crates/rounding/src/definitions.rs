@@ -24,7 +24,7 @@ fn on_state(objective: Objective, scheme: &str, work: impl FnOnce(&mut State<'_>
     let matrix = weights::power_law_spectrum(ROWS, COLS, 3);
     let bytes = matrix.bytes();
     let weight = Weight::new(ROWS, COLS, WeightKind::F32, &bytes).unwrap();
-    let layer = Layer::new(&weight, scheme.parse().unwrap(), ScaleRule::Absmax).unwrap();
+    let layer = Layer::new(&weight, scheme.parse().unwrap(), ScaleRule::Absmax, None).unwrap();
     let engine = Device::Cpu.resolve().unwrap();
     let projection =
         Projection::of(objective, &layer, Some(&inputs(objective)), Effort::Normal, &engine, 5)

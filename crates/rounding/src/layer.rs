@@ -21,15 +21,23 @@ pub(crate) struct Layer<'a> {
 impl<'a> Layer<'a> {
     /// Chooses the scales and rounds to nearest.
     ///
+    /// - `importance`: what an error in each column costs where scales are searched for
+    ///
     /// # Errors
     /// As [`QuantizedMatrix::nearest`].
     pub(crate) fn new(
         weight: &'a Weight<'a>,
         scheme: Scheme,
         rule: ScaleRule,
+        importance: Option<&[f32]>,
     ) -> Result<Self, SchemeError> {
         let weight = weight.seen_by(scheme);
-        let nearest = QuantizedMatrix::nearest(&weight, scheme, rule)?;
+        let nearest = match importance {
+            Some(importance) => {
+                QuantizedMatrix::nearest(&weight.with_importance(importance), scheme, rule)?
+            }
+            None => QuantizedMatrix::nearest(&weight, scheme, rule)?,
+        };
         let rows = (0..weight.rows()).into_par_iter();
         let absmax = rows.map_init(
             || vec![0.0; weight.cols()],

@@ -62,12 +62,15 @@ pub fn round<'a>(
 ) -> Result<Rounded, RoundingError> {
     options.check()?;
     let asked @ Linear { weight, inputs } = layer.into();
-    let layer = Layer::new(weight, scheme, rule)?;
     let objective = options.objective;
     let group = scheme.rotation().and_then(|rotation| rotation.group(weight.cols()));
     let rotated = group.zip(inputs).filter(|(_, inputs)| inputs.columns() == weight.cols());
     let rotated = rotated.map(|(group, inputs)| inputs.rotated(group));
     let seen = rotated.as_ref().or(inputs);
+    let is_seen = matches!(objective, Objective::Activations { .. });
+    let importance = seen.filter(|inputs| is_seen && inputs.columns() == weight.cols());
+    let importance = importance.map(|inputs| inputs.second_moment().diagonal());
+    let layer = Layer::new(weight, scheme, rule, importance.as_deref())?;
     let projection = Projection::of(objective, &layer, seen, options.effort, engine, seed)?;
     // Of a rotated diagonal only a part is seen.
     let is_partial = rotated

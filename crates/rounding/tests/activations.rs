@@ -6,7 +6,7 @@ use roundwise_rounding::{
     Feedback, Inputs, Linear, Objective, Options, Rounded, RoundingError, SecondMoment, Solver,
     round,
 };
-use roundwise_scheme::{CATALOG, ScaleRule, Weight, WeightKind, rotate};
+use roundwise_scheme::{CATALOG, QuantizedMatrix, ScaleRule, Weight, WeightKind, rotate};
 use roundwise_testkit::weights;
 
 mod common;
@@ -131,6 +131,47 @@ fn outputs_get_better_in_every_scheme_and_the_report_is_true() {
                 }
                 assert!(stored <= most * nearest, "{} {keys}: {}", entry.name, stored / nearest);
             }
+        }
+    }
+}
+
+#[test]
+fn the_search_for_scales_knows_which_columns_matter() {
+    let matrix = weights::gaussian(128, COLS, 25);
+    let bytes = matrix.bytes();
+    let weight = Weight::new(128, COLS, WeightKind::F32, &bytes).unwrap();
+    let diagonal: Vec<f32> = (0..COLS).map(|col| [0.01, 100.0, 1.0][col % 3]).collect();
+    let second_moment = SecondMoment::of_diagonal(&[0.0; COLS], &diagonal);
+    let inputs = Inputs::new(vec![0.0; COLS], second_moment, 5000).unwrap();
+    let metric = dense(&inputs);
+    // Of inputs that are known one by one, nearest codes are the minimum: what is left are scales.
+    let options = method("activations", "");
+    for entry in CATALOG.iter().filter(|entry| entry.scheme.rotation().is_none()) {
+        let [absmax, blind, seeing] = [
+            (ScaleRule::Absmax, Some(&inputs)),
+            (ScaleRule::Mse, None),
+            (ScaleRule::Mse, Some(&inputs)),
+        ]
+        .map(|(rule, inputs)| {
+            let codes = match inputs {
+                None => QuantizedMatrix::nearest(&weight, entry.scheme, rule).unwrap(),
+                Some(_) => {
+                    let layer = Linear { weight: &weight, inputs };
+                    let (scheme, seed) = (entry.scheme, SEED);
+                    round(layer, scheme, rule, &options, &cpu(), seed, &mut ()).unwrap().matrix
+                }
+            };
+            let errors = codes.to_f32().into_iter().zip(&matrix.values).map(|(a, b)| a - b);
+            energy(&errors.collect::<Vec<f32>>(), &metric)
+        });
+        let slack = 1.0 + 1e-5;
+        assert!(seeing <= absmax * slack && seeing <= blind * slack, "{}", entry.name);
+        if entry.scheme.code_bits() == 4 {
+            assert!(
+                seeing < 0.9 * absmax && seeing < 0.95 * blind,
+                "{} {absmax} {blind} {seeing}",
+                entry.name
+            );
         }
     }
 }

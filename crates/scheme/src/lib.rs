@@ -29,11 +29,11 @@ mod weight;
 
 pub use catalog::{CATALOG, CatalogEntry};
 pub use error::SchemeError;
-pub use measure::{LargestStep, WeightError, largest_step, measure, nearest_error};
+pub use measure::{LargestStep, WeightError, largest_step, measure, measure_onto, nearest_error};
 pub use quantized::QuantizedMatrix;
 pub use rotation::{Rotation, rotate, rotation_at};
 pub use roundwise_grid::GridKind;
-pub use scales::{MSE_MULTIPLES, ScaleRule, Scales, ZERO_ABSMAX, choose_scales};
+pub use scales::{MSE_MULTIPLES, ScaleRule, Scales, ZERO_ABSMAX, choose_scales, largest_magnitude};
 pub use scheme::{ScaleStorage, Scheme};
 pub use tiling::Tiling;
 pub use weight::{Weight, WeightKind};

@@ -46,11 +46,25 @@ impl std::ops::AddAssign<Squares> for WeightError {
 /// # Panics
 /// When the shapes differ.
 pub fn measure(weight: &Weight<'_>, quantized: &QuantizedMatrix) -> WeightError {
+    measure_onto(WeightError::default(), weight, quantized)
+}
+
+/// [`measure`] of some rows, added to the sums over the rows above them: band by band the same numbers
+/// as of the whole.
+///
+/// # Panics
+/// When the shapes differ.
+pub fn measure_onto(
+    above: WeightError,
+    weight: &Weight<'_>,
+    quantized: &QuantizedMatrix,
+) -> WeightError {
     assert_eq!([weight.rows(), weight.cols()], quantized.shape(), "shapes differ");
-    quantized.scheme().grid().visit(Measure { weight, quantized })
+    quantized.scheme().grid().visit(Measure { above, weight, quantized })
 }
 
 struct Measure<'a> {
+    above: WeightError,
     weight: &'a Weight<'a>,
     quantized: &'a QuantizedMatrix,
 }
@@ -59,7 +73,7 @@ impl GridVisitor for Measure<'_> {
     type Output = WeightError;
 
     fn visit<G: Grid>(self) -> WeightError {
-        let mut total = WeightError::default();
+        let mut total = self.above;
         for_each_row::<G>(self.weight, self.quantized, |values, scales, codes| {
             total += match scales {
                 RowScales::One(scale) => roundwise_grid::measure::<G>(values, scale, codes),
@@ -182,7 +196,8 @@ fn for_each_row<G: Grid>(
     }
 }
 
-/// `‖E‖²` of every tile after nearest rounding with `scales`, row-major over tiles.
+/// `‖E‖²` of every tile after nearest rounding with `scales`, row-major over tiles; its columns
+/// weighed where they differ in importance.
 ///
 /// - `weight`: as its scheme sees it
 pub(crate) fn tile_errors<G: Grid>(
@@ -198,9 +213,10 @@ pub(crate) fn tile_errors<G: Grid>(
     for row in 0..weight.rows() {
         weight.widen_row(row, &mut values);
         let first = tiling.first_tile(row, shape);
-        match tile_cols < NARROW {
+        match tile_cols < NARROW || weight.importance().is_some() {
             true => {
-                row_errors.add_narrow(&values, tile_cols, &scales[first..], &mut errors[first..])
+                let (scales, errors) = (&scales[first..], &mut errors[first..]);
+                row_errors.add(&values, tile_cols, scales, weight.importance(), errors);
             }
             false => {
                 for (tile, columns) in tiling.columns(shape).enumerate() {
@@ -229,10 +245,32 @@ impl<G: Grid> RowErrors<G> {
     }
 
     /// Adds the errors of one row to those of its tiles, `tile_cols` columns each.
-    fn add_narrow(&mut self, values: &[f32], tile_cols: usize, scales: &[f32], errors: &mut [f64]) {
+    fn add(
+        &mut self,
+        values: &[f32],
+        tile_cols: usize,
+        scales: &[f32],
+        importance: Option<&[f32]>,
+        errors: &mut [f64],
+    ) {
+        let across = values.len().div_ceil(tile_cols);
+        let scales = &scales[..across];
         spread(scales, tile_cols, values.len(), &mut self.spread_scales);
         encode_each::<G>(values, &self.spread_scales, &mut self.codes);
         decode_each::<G>(&self.codes, &self.spread_scales, &mut self.decoded);
+        if let Some(importance) = importance {
+            let roots = importance.iter().zip(&mut self.decoded).zip(values);
+            // Measured from 0, in units in which every column matters alike.
+            roots.for_each(|((importance, decoded), value)| {
+                *decoded = (*decoded - value) * importance.sqrt();
+            });
+            let tiles = self.decoded.chunks(tile_cols).zip(errors);
+            for (differences, error) in tiles {
+                let squares = differences.iter().map(|value| f64::from(*value).powi(2));
+                *error += squares.sum::<f64>();
+            }
+            return;
+        }
         vectorized(|| {
             let tiles = values.chunks(tile_cols).zip(self.decoded.chunks(tile_cols));
             for ((values, decoded), error) in tiles.zip(errors) {

@@ -5,7 +5,7 @@ use roundwise_grid::{
 };
 
 use crate::rotation::rotate;
-use crate::scales::{choose_row_scales, is_by_row};
+use crate::scales::{choose_band_scales, choose_row_scales, is_by_row};
 use crate::tiling::spread;
 use crate::{ScaleRule, Scales, Scheme, SchemeError, Weight, choose_scales};
 
@@ -57,6 +57,35 @@ impl QuantizedMatrix {
         let codes =
             scheme.grid().visit(Encode { weight, scheme, scales: tiles, by_row, memory })?;
         Ok(Self { scheme, rows, cols, codes, scales })
+    }
+
+    /// [`QuantizedMatrix::nearest_into`] for some rows of a weight that is too large to be held whole:
+    /// the same codes and scales as the whole has in these rows.
+    ///
+    /// - `rows`: a multiple of the height of a tile above it, where tiles have one
+    /// - `largest`: [`largest_magnitude`](crate::largest_magnitude) of all rows
+    ///
+    /// # Errors
+    /// As [`QuantizedMatrix::nearest`]; [`SchemeError::NotByBand`] when the scale of a tensor is
+    /// searched for.
+    pub fn nearest_band(
+        rows: &Weight<'_>,
+        scheme: Scheme,
+        rule: ScaleRule,
+        largest: f32,
+        memory: Vec<u8>,
+    ) -> Result<Self, SchemeError> {
+        if !scheme.is_by_band(rule) {
+            return Err(SchemeError::NotByBand);
+        }
+        let shape = [rows.rows(), rows.cols()];
+        scheme.covers(shape[0], shape[1])?;
+        let mut scales = choose_band_scales(rows, scheme, rule, largest)?;
+        let weight = &rows.seen_by(scheme);
+        let tiles = &mut scales.tiles;
+        let codes =
+            scheme.grid().visit(Encode { weight, scheme, scales: tiles, by_row: false, memory })?;
+        Ok(Self { scheme, rows: shape[0], cols: shape[1], codes, scales })
     }
 
     /// Takes codes and scales that were stored.

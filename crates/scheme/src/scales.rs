@@ -72,9 +72,37 @@ pub fn choose_scales(
     scheme.covers(weight.rows(), weight.cols())?;
     let weight = &weight.seen_by(scheme);
     let maxima = tile_maxima(weight, scheme.tiling())?;
-    let mut scales = absmax_scales(maxima, scheme);
+    let largest = absmax(&maxima);
+    let mut scales = absmax_scales(maxima, scheme, largest);
     if rule == ScaleRule::Mse {
         search_scales(weight, scheme, &mut scales);
+    }
+    Ok(scales)
+}
+
+/// The largest magnitude of a weight, as its scheme sees it.
+///
+/// # Errors
+/// [`SchemeError::NotFinite`] when a weight is NaN or infinite.
+pub fn largest_magnitude(weight: &Weight<'_>, scheme: Scheme) -> Result<f32, SchemeError> {
+    Ok(absmax(&tile_maxima(&weight.seen_by(scheme), Tiling::Row)?))
+}
+
+/// [`choose_scales`] for some rows, where the largest magnitude of all rows is known.
+pub(crate) fn choose_band_scales(
+    rows: &Weight<'_>,
+    scheme: Scheme,
+    rule: ScaleRule,
+    largest: f32,
+) -> Result<Scales, SchemeError> {
+    let rows = &rows.seen_by(scheme);
+    let mut maxima = tile_maxima(rows, scheme.tiling())?;
+    if scheme.tiling() == Tiling::Tensor {
+        maxima.fill(largest);
+    }
+    let mut scales = absmax_scales(maxima, scheme, largest);
+    if rule == ScaleRule::Mse {
+        search_scales(rows, scheme, &mut scales);
     }
     Ok(scales)
 }
@@ -146,13 +174,13 @@ fn tile_maxima(weight: &Weight<'_>, tiling: Tiling) -> Result<Vec<f32>, SchemeEr
     Ok(maxima)
 }
 
-fn absmax_scales(mut maxima: Vec<f32>, scheme: Scheme) -> Scales {
+fn absmax_scales(mut maxima: Vec<f32>, scheme: Scheme, largest: f32) -> Scales {
     if scheme.scale_storage() != ScaleStorage::TwoLevel {
         single_level_scales(&mut maxima, scheme);
         return maxima.into();
     }
     let largest_code = scheme.grid().max();
-    let tensor = absmax_scale(absmax(&maxima), E4m3::MAX * largest_code);
+    let tensor = absmax_scale(largest, E4m3::MAX * largest_code);
     each(&mut maxima, |maximum| two_level_scale(maximum / largest_code, tensor));
     Scales { tiles: maxima, tensor }
 }

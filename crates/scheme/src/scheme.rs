@@ -1,6 +1,6 @@
 use roundwise_grid::GridKind;
 
-use crate::{Rotation, SchemeError, Tiling};
+use crate::{Rotation, ScaleRule, SchemeError, Tiling};
 
 /// How a matrix becomes codes and scales. Written and parsed by its command-line name.
 ///
@@ -92,6 +92,13 @@ impl Scheme {
     /// Bits that one weight takes in a file, scales not counted.
     pub const fn code_bits(self) -> usize {
         self.grid.code_bits()
+    }
+
+    /// Whether [`QuantizedMatrix::nearest_band`](crate::QuantizedMatrix::nearest_band) gives what the
+    /// whole weight would: everything but a search for the one scale of a tensor.
+    pub fn is_by_band(self, rule: ScaleRule) -> bool {
+        let is_searched = rule == ScaleRule::Mse && self.storage != ScaleStorage::Unscaled;
+        !(is_searched && self.tiling() == Tiling::Tensor)
     }
 
     /// Whether the scheme can hold a `[rows, cols]` matrix.

@@ -39,6 +39,7 @@ pub struct Weight<'a> {
     bytes: &'a [u8],
     /// Columns of the groups that are rotated on reading; 0 for none.
     rotation_group: usize,
+    importance: Option<&'a [f32]>,
 }
 
 impl<'a> Weight<'a> {
@@ -59,7 +60,7 @@ impl<'a> Weight<'a> {
         if bytes.len() != expected {
             return Err(SchemeError::WeightBytes { found: bytes.len(), expected });
         }
-        Ok(Self { rows, cols, kind, bytes, rotation_group: 0 })
+        Ok(Self { rows, cols, kind, bytes, rotation_group: 0, importance: None })
     }
 
     /// The weight whose codes `scheme` stores: rotated where the scheme rotates, else the same.
@@ -69,6 +70,22 @@ impl<'a> Weight<'a> {
     #[must_use]
     pub fn seen_by(&self, scheme: Scheme) -> Self {
         Self { rotation_group: scheme.rotation_group(self.cols), ..*self }
+    }
+
+    /// The same weight, whose error in column j costs `importance[j]` where scales are searched for
+    /// ([`ScaleRule::Mse`](crate::ScaleRule)), as a scheme sees the columns: the mean squares of a
+    /// layer's inputs, say. 1 for each without a word.
+    ///
+    /// # Panics
+    /// When there is not one number per column.
+    #[must_use]
+    pub fn with_importance(&self, importance: &'a [f32]) -> Self {
+        assert_eq!(importance.len(), self.cols, "importance of every column");
+        Self { importance: Some(importance), ..*self }
+    }
+
+    pub(crate) fn importance(&self) -> Option<&'a [f32]> {
+        self.importance
     }
 
     /// Output channels.

@@ -188,7 +188,8 @@ class Sums:
             product = self.sketch.cpu().double() / self.count
             # z z^T is about the pivot: x x^T = z z^T + z p^T + p z^T + p p^T.
             product += shift[:, None] * (pivot @ test) + pivot[:, None] * (mean @ test)
-            result["factor"] = leading_directions(product, test, self.rank)
+            root = root_of(product, test)
+            result["factor"] = shared_directions(root, result["second_moment"], self.rank)
         return {name: value.float().contiguous() for name, value in result.items()}
 
     def memory_bytes(self):
@@ -204,8 +205,8 @@ def buffer_rows(columns, kind):
 
 
 def sketch_columns(columns, rank):
-    """Twice the rank: the part of a sketch that is thrown away pays for the accuracy of the rest."""
-    return min(2 * rank + 8, columns)
+    """Four times the rank: what is thrown away of a sketch pays for the accuracy of the rest."""
+    return min(4 * rank + 8, columns)
 
 
 def sums_bytes(columns, kind, rank):
@@ -229,26 +230,45 @@ def mirror_lower(matrix):
         matrix[:start, start:end] = matrix[start:end, :start].T
 
 
-def leading_directions(product, test, rank):
-    """F [n, rank] with F F^T close to H from below, of `product` = H test.
+def root_of(product, test):
+    """R [n, l] with R R^T close to H from below, of `product` = H test.
 
     Nystroem's approximation with a small shift against rounding: Tropp, Yurtsever, Udell, Cevher,
     "Fixed-rank approximation of a positive-semidefinite matrix from streaming data", 2017."""
     shift = 1e-7 * float(product.norm())
     if shift == 0:
-        return torch.zeros(len(product), rank, dtype=product.dtype)
+        return torch.zeros_like(product)
     product = product + shift * test
     core = test.T @ product
-    core = (core + core.T) / 2
-    values, vectors = torch.linalg.eigh(core)
+    values, vectors = torch.linalg.eigh((core + core.T) / 2)
     # Directions that rounding has made negative carry nothing.
     keep = values > 1e-3 * shift
-    root = product @ (vectors[:, keep] / values[keep].sqrt())
-    left, scale, _ = torch.linalg.svd(root, full_matrices=False)
-    energies = (scale[:rank].square() - shift).clamp(min=0)
-    factor = torch.zeros(len(product), rank, dtype=product.dtype)
-    factor[:, : len(energies)] = left[:, :rank] * energies.sqrt()
-    return factor
+    return product @ (vectors[:, keep] / values[keep].sqrt())
+
+
+def shared_directions(root, diagonal, rank, turns=6):
+    """F [n, rank] with F F^T + diag(d) close to H, d = diagonal - diag(F F^T), of H's root.
+
+    Principal factors: what each input has for itself is d's, so F is of the leading directions of
+    H - diag(d), and d follows from F, turn by turn. F leaves nothing of H's diagonal negative."""
+    rest = (diagonal - root.square().sum(1)).clamp(min=0)
+    basis, scale, _ = torch.linalg.svd(root, full_matrices=False)
+    factor = basis[:, :rank] * scale[:rank]
+
+    def product(own, x):
+        return root @ (root.T @ x) + own[:, None] * x
+
+    for _ in range(turns):
+        own = rest - (diagonal - factor.square().sum(1)).clamp(min=0)
+        basis = torch.linalg.qr(product(own, basis))[0]
+        values, vectors = torch.linalg.eigh(basis.T @ product(own, basis))
+        basis = basis @ vectors.flip(1)
+        factor = basis[:, :rank] * values.flip(0)[:rank].clamp(min=0).sqrt()
+    energies = factor.square().sum(1)
+    shrink = (diagonal / energies.clamp(min=1e-300)).clamp(max=1).sqrt()
+    result = torch.zeros(len(root), rank, dtype=root.dtype)
+    result[:, : factor.shape[1]] = factor * shrink[:, None]
+    return result
 
 
 class Group:

@@ -1,13 +1,14 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use crate::container;
 use crate::disk::is_same_file;
-use crate::header::TensorHeader;
+use crate::header::{Encoding, TensorHeader};
 use crate::locate::{Located, locate};
+use crate::q8_0;
 use crate::shard_index::ShardIndex;
 use crate::source_file::SourceFile;
 use crate::text::read_text;
-use crate::tiling::{checked_metadata, checked_tensors};
 use crate::{TensorFileError, TensorFileErrorKind as Kind};
 
 /// The tensors of one model: a safetensors file, or several with an index.
@@ -17,6 +18,7 @@ use crate::{TensorFileError, TensorFileErrorKind as Kind};
 #[derive(Debug)]
 pub struct Checkpoint {
     path: PathBuf,
+    is_index: bool,
     files: Vec<SourceFile>,
     /// Sorted by name.
     tensors: Vec<TensorHeader>,
@@ -25,8 +27,11 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Opens a `.safetensors` file, a `*.index.json`, or a folder that holds one index or else
-    /// exactly one `.safetensors` file.
+    /// Opens a weight file, a `*.index.json`, or a folder that holds one index or else exactly one
+    /// weight file; safetensors go before other containers there.
+    ///
+    /// What is read: safetensors; what `torch.save` wrote, one dictionary of tensors, of which nothing
+    /// is ever run; GGUF with F32, F16, BF16 and integers, and Q8_0 read as F32.
     ///
     /// Checks every header completely. Memory: proportional to the headers, each of which is at
     /// most [`HEADER_LIMIT_BYTES`](crate::HEADER_LIMIT_BYTES) and inside its file.
@@ -38,7 +43,8 @@ impl Checkpoint {
             Located::Single(file) => Self::open_files(path, &[file]),
             Located::Index(file) => {
                 let index = ShardIndex::open(&file)?;
-                let checkpoint = Self::open_files(path, &index.shard_paths()?)?;
+                let mut checkpoint = Self::open_files(path, &index.shard_paths()?)?;
+                checkpoint.is_index = file == path;
                 index.check_places(|tensor| checkpoint.holder(tensor))?;
                 Ok(checkpoint)
             }
@@ -51,20 +57,25 @@ impl Checkpoint {
         let mut metadata = BTreeMap::new();
         let mut disputed_metadata = BTreeMap::<String, Vec<String>>::new();
         for (number, path) in paths.iter().enumerate() {
-            let file = SourceFile::open(path)?;
-            let raw = file.parse()?;
-            for (key, value) in checked_metadata(path, raw.metadata)? {
+            let (file, contents) = container::open(path, number)?;
+            for (key, value) in contents.metadata {
                 match metadata.get(&key) {
                     None => drop(metadata.insert(key, value)),
                     Some(first) if *first == value => {}
                     Some(_) => disputed_metadata.entry(key).or_default().push(value),
                 }
             }
-            tensors.extend(checked_tensors(path, raw.tensors, file.data_region(number))?);
+            tensors.extend(contents.tensors);
             files.push(file);
         }
-        let mut checkpoint =
-            Self { path: path.to_owned(), files, tensors, metadata, disputed_metadata };
+        let mut checkpoint = Self {
+            path: path.to_owned(),
+            is_index: false,
+            files,
+            tensors,
+            metadata,
+            disputed_metadata,
+        };
         checkpoint.tensors.sort_by(|a, b| a.name.cmp(&b.name));
         checkpoint.check_held_once()?;
         Ok(checkpoint)
@@ -90,7 +101,12 @@ impl Checkpoint {
         &self.path
     }
 
-    /// The safetensors files, sorted by name; without the index.
+    /// Whether [`Self::path`] is an index.
+    pub(crate) fn is_index(&self) -> bool {
+        self.is_index
+    }
+
+    /// The weight files, sorted by name; without the index.
     pub fn files(&self) -> &[SourceFile] {
         &self.files
     }
@@ -185,8 +201,11 @@ impl Checkpoint {
             let kind = Kind::PartOutOfRange { offset, length, tensor_bytes: tensor.length };
             return Err(kind.at_tensor(&file.path, &tensor.name));
         }
-        file.read(tensor.offset + offset, buffer)
-            .map_err(|kind| kind.at_tensor(&file.path, &tensor.name))
+        let filled = match tensor.encoding {
+            Encoding::Plain => file.read(tensor.offset + offset, buffer),
+            Encoding::Q8_0 => read_blocks(file, tensor, offset, buffer),
+        };
+        filled.map_err(|kind| kind.at_tensor(&file.path, &tensor.name))
     }
 
     /// Whether `path` is one of the files, through any symbolic or hard link: an output there
@@ -198,6 +217,31 @@ impl Checkpoint {
             .is_ok_and(|opened| is_same_file(&opened, &self.path, path));
         is_index || self.files.iter().any(|file| is_same_file(&file.file, &file.path, path))
     }
+}
+
+/// Decodes the blocks that `buffer` begins in, crosses and ends in, some at a time.
+fn read_blocks(
+    file: &SourceFile,
+    tensor: &TensorHeader,
+    offset: u64,
+    buffer: &mut [u8],
+) -> Result<(), Kind> {
+    const BLOCK: u64 = q8_0::BLOCK * q8_0::ELEMENT_BYTES;
+    const AT_ONCE: usize = 1 << 16;
+    let mut stored = vec![];
+    let mut numbers = vec![];
+    let mut at = offset;
+    for part in buffer.chunks_mut(AT_ONCE) {
+        let first = at / BLOCK;
+        let end = (at + part.len() as u64).div_ceil(BLOCK);
+        stored.resize(((end - first) * q8_0::BLOCK_BYTES) as usize, 0);
+        file.read(tensor.offset + first * q8_0::BLOCK_BYTES, &mut stored)?;
+        numbers.clear();
+        q8_0::decode(&stored, &mut numbers);
+        part.copy_from_slice(&numbers[(at - first * BLOCK) as usize..][..part.len()]);
+        at += part.len() as u64;
+    }
+    Ok(())
 }
 
 /// Zeroed memory, or `None` where there is not enough.

@@ -110,6 +110,25 @@ pub enum TensorFileErrorKind {
     #[error("{} bytes follow the last tensor, which ends at {end}", data_bytes - end)]
     TrailingBytes { end: u64, data_bytes: u64 },
 
+    #[error("its pickle calls `{}`, which is code", printable(call))]
+    PickleCode { call: String },
+    #[error("its pickle is damaged at byte {offset}: {problem}")]
+    Pickle { problem: &'static str, offset: u64 },
+    #[error("its pickle is longer than {limit} bytes")]
+    PickleTooLong { limit: u64 },
+    #[error("it holds no dictionary of tensors, or more than one")]
+    NoStateDict,
+    #[error("strides {strides:?} of {shape:?} are not those of rows one after the other")]
+    NotContiguous { shape: Vec<u64>, strides: Vec<u64> },
+    #[error("its storage `{}` is missing", printable(storage))]
+    StorageMissing { storage: String },
+    #[error("not an archive of PyTorch: {problem}")]
+    Zip { problem: &'static str },
+    #[error("not GGUF, at byte {offset}: {problem}")]
+    Gguf { problem: &'static str, offset: u64 },
+    #[error("stored as GGUF type {found}, which is not read")]
+    GgufType { found: u32 },
+
     #[error("the index is {found} bytes, the limit is {limit}")]
     IndexTooLong { found: u64, limit: u64 },
     #[error("not the JSON of a shard index: {source}")]
@@ -127,6 +146,11 @@ pub enum TensorFileErrorKind {
     #[error("both `{}` and `{}` hold it", printable(first), printable(second))]
     InTwoShards { first: String, second: String },
 
+    #[error("is a link to {}, outside its folder", printable(target))]
+    LinkLeaves { target: String },
+    #[error("is {found} bytes, a file beside weights has at most {limit}")]
+    SideFileTooLong { found: u64, limit: u64 },
+
     #[error("the file ends at byte {found}, the tensor at byte {expected}")]
     Truncated { found: u64, expected: u64 },
     #[error("no memory for {bytes} bytes")]
@@ -142,6 +166,10 @@ pub enum TensorFileErrorKind {
     FileTooLong,
     #[error("the file exists")]
     Exists,
+    #[error("is there and is not a folder")]
+    NotFolder,
+    #[error("the folder exists and is not empty")]
+    FolderNotEmpty,
     #[error("another header would move the tensors")]
     OtherPlaces,
     #[error("another run is writing this file")]
@@ -197,6 +225,14 @@ impl TensorFileErrorKind {
             Self::HeaderTooLong { .. } => {
                 Some("no safetensors file has such a header; this is something else, or damaged")
             }
+            Self::PickleCode { .. } => Some(
+                "nothing was run; where you trust the file, load it and save its tensors as safetensors",
+            ),
+            Self::NotContiguous { .. } => Some("save it with `.contiguous()`"),
+            Self::NoStateDict => Some("save one dictionary of tensors as safetensors"),
+            Self::GgufType { .. } => {
+                Some("F32, F16, BF16 and Q8_0 are read; start from a file with those")
+            }
             Self::NotSafetensors { .. } => Some("convert it to safetensors first"),
             Self::ShardMissing { .. } => Some("fetch every file that the index names"),
             Self::FolderNotSynced { .. } => {
@@ -205,6 +241,12 @@ impl TensorFileErrorKind {
             Self::Busy => Some("wait for it, or name another output"),
             Self::UnfinishedChanged => Some("`--fresh` starts over"),
             Self::Damaged => Some("memory or disk of this machine may be failing"),
+            Self::LinkLeaves { .. } => Some("remove it, or put the file itself in its place"),
+            Self::SideFileTooLong { .. } => Some("move it out of the folder"),
+            Self::NotFolder => Some("shards are written into a folder; name another one"),
+            Self::FolderNotEmpty => {
+                Some("name another folder, or remove it: folders are never replaced")
+            }
             Self::Exists => Some("choose another name, or allow it to be replaced"),
             _ => None,
         }

@@ -28,12 +28,31 @@ pub struct TensorHeader {
     pub(crate) offset: u64,
     /// Bytes of data, equal to `dtype.byte_len(shape)`.
     pub(crate) length: u64,
+    pub(crate) encoding: Encoding,
+}
+
+/// How the numbers of a tensor are stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Encoding {
+    /// As they are.
+    #[default]
+    Plain,
+    /// F32 in GGUF's blocks.
+    Q8_0,
 }
 
 impl TensorHeader {
     /// Bytes of data.
     pub fn byte_len(&self) -> u64 {
         self.length
+    }
+
+    /// Bytes that the file has for it.
+    pub(crate) fn stored_bytes(&self) -> u64 {
+        match self.encoding {
+            Encoding::Plain => self.length,
+            Encoding::Q8_0 => crate::q8_0::stored_bytes(self.length),
+        }
     }
 
     /// Product of the shape.

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::disk::open_regular;
+use crate::disk::{folder_of, open_regular, sync_folder};
 use crate::{TensorFileError, TensorFileErrorKind as Kind};
 
 /// Tensors that are on disk, and what their writer wants to remember about them.
@@ -61,6 +61,8 @@ impl Journal {
         let file = File::create(&path).map_err(|error| Kind::io("create")(error).at(&path))?;
         let journal = Self::of(path, file, 0);
         journal.append(&line(run))?;
+        // In a folder that cannot be synced it may vanish with the power, which costs work, not bytes.
+        let _ = sync_folder(&folder_of(&journal.path));
         Ok(journal)
     }
 
@@ -98,8 +100,10 @@ impl Journal {
         self.batch.lock().unwrap_or_else(PoisonError::into_inner).records
     }
 
+    /// Writes lines, and waits until the disk has them.
     pub(crate) fn append(&self, lines: &str) -> Result<(), TensorFileError> {
         let written = (&self.file).write_all(lines.as_bytes());
+        let written = written.and_then(|()| self.file.sync_data());
         written.map_err(|error| Kind::io("write")(error).at(&self.path))
     }
 

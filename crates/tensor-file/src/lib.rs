@@ -1,7 +1,7 @@
 //! Tensor files in by positioned reads, out by positioned writes.
 //!
-//! The only library of the workspace that opens files. [`Checkpoint`] reads safetensors (one file
-//! or shards with an index) without ever loading a whole file; [`TensorFileWriter`] writes one
+//! The only library of the workspace that opens files. [`Checkpoint`] reads safetensors, PyTorch's files
+//! (without running what is in them) and GGUF, one file or shards with an index, without ever loading a whole file; [`TensorFileWriter`] writes one
 //! file whose every offset is known beforehand, in any order and from any thread, and makes it
 //! visible by rename once it is complete and on disk.
 //!
@@ -28,22 +28,31 @@
 //! ```
 
 mod checkpoint;
+mod container;
 mod disk;
 mod dtype;
 mod error;
+mod gguf;
 mod header;
 mod journal;
 mod locate;
 mod manifest;
+mod pending;
 mod pending_file;
+mod pending_folder;
+mod pickle;
 mod pieces;
 mod plain_file;
+mod q8_0;
 mod shard_index;
+mod side_files;
 mod source_file;
 mod text;
 mod tiling;
+mod torch;
 mod unfinished;
 mod writer;
+mod zip;
 
 pub use checkpoint::Checkpoint;
 pub use disk::available_bytes;
@@ -51,7 +60,7 @@ pub use dtype::Dtype;
 pub use error::{TensorFileError, TensorFileErrorKind, printable};
 pub use header::{HEADER_LIMIT_BYTES, RANK_LIMIT, TensorHeader};
 pub use journal::Record;
-pub use manifest::{Manifest, TensorSpec};
+pub use manifest::{Manifest, Sharding, TensorSpec};
 pub use pending_file::{Committed, Overwrite};
 pub use pieces::{PIECE_BYTES, pieces};
 pub use plain_file::PlainFile;

@@ -23,9 +23,14 @@ pub(crate) fn locate(path: &Path) -> Result<Located, TensorFileError> {
     Ok(if is_json { Located::Index(path.to_owned()) } else { Located::Single(path.to_owned()) })
 }
 
+/// Endings of weight files that are no safetensors.
+const OTHERS: [&str; 5] = [".bin", ".pt", ".pth", ".ckpt", ".gguf"];
+
 fn locate_in_folder(folder: &Path) -> Result<Located, TensorFileError> {
     let mut indexes = Vec::new();
     let mut singles = Vec::new();
+    let mut pickled_indexes = Vec::new();
+    let mut others = Vec::new();
     let list = std::fs::read_dir(folder).map_err(|error| Kind::io("list")(error).at(folder))?;
     for entry in list {
         let entry = entry.map_err(|error| Kind::io("list")(error).at(folder))?;
@@ -33,14 +38,18 @@ fn locate_in_folder(folder: &Path) -> Result<Located, TensorFileError> {
         if name.starts_with('.') {
             continue;
         }
-        // `*.bin.index.json` belongs to pickled shards.
-        if name.ends_with(".index.json") && !name.ends_with(".bin.index.json") {
+        if name.ends_with(".bin.index.json") {
+            pickled_indexes.push((name, entry.path()));
+        } else if name.ends_with(".index.json") {
             indexes.push((name, entry.path()));
         } else if name.ends_with(".safetensors") {
             singles.push((name, entry.path()));
+        } else if OTHERS.iter().any(|ending| name.ends_with(ending)) {
+            others.push((name, entry.path()));
         }
     }
-    let mut candidates = if indexes.is_empty() { singles } else { indexes };
+    let groups = [indexes, singles, pickled_indexes, others];
+    let mut candidates = groups.into_iter().find(|group| !group.is_empty()).unwrap_or_default();
     candidates.sort();
     match candidates.as_slice() {
         [] => Err(Kind::FolderWithoutTensors.at(folder)),

@@ -19,20 +19,65 @@ pub struct TensorSpec {
     pub shape: Vec<u64>,
 }
 
-/// Names, dtypes, shapes and offsets of a file to be written: everything but the data.
+/// How tensors are shared out over the files of a folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sharding {
+    /// What the files' names begin with: `model` or `diffusion_pytorch_model`.
+    pub stem: String,
+    /// Most bytes of tensors in a file; a tensor larger than that has a file of its own.
+    pub limit_bytes: u64,
+}
+
+/// Names, dtypes, shapes and offsets of what is to be written, one file or the shards of a folder:
+/// everything but the data.
 ///
-/// The header is byte for byte what the reference writer (safetensors 0.8) makes, except that
+/// Headers are byte for byte what the reference writer (safetensors 0.8) makes, except that
 /// metadata keys are sorted, so that equal contents are equal files.
 #[derive(Clone, Debug)]
 pub struct Manifest {
-    header: Vec<u8>,
-    /// In file order.
+    /// At least one.
+    files: Vec<PlannedFile>,
+    /// In file order, file after file.
     tensors: Vec<TensorSpec>,
-    /// Bounds in the file of the tensor at the same index.
-    ranges: Vec<Range<u64>>,
+    /// Where the tensor at the same index lies.
+    places: Vec<Place>,
     /// Indices into `tensors`, sorted by name.
     by_name: Vec<usize>,
-    file_bytes: u64,
+    /// Name and text of the index, where there are several files.
+    index: Option<(String, String)>,
+}
+
+/// A file to be written.
+#[derive(Clone, Debug)]
+pub(crate) struct PlannedFile {
+    /// Its name in the folder; nothing for a file that is not in a folder of its own.
+    pub(crate) name: String,
+    header: Vec<u8>,
+    pub(crate) bytes: u64,
+}
+
+impl PlannedFile {
+    /// Everything before the first tensor: the length of the header, and the header.
+    pub(crate) fn start_bytes(&self) -> Vec<u8> {
+        let length = (self.header.len() as u64).to_le_bytes();
+        debug_assert_eq!(length.len() as u64, LENGTH_BYTES);
+        [&length[..], &self.header].concat()
+    }
+}
+
+/// Where a tensor lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// Index of the file.
+    pub(crate) file: usize,
+    /// Bounds in that file.
+    pub(crate) range: Range<u64>,
+}
+
+impl Place {
+    pub(crate) fn bytes(&self) -> u64 {
+        self.range.end - self.range.start
+    }
 }
 
 impl Manifest {
@@ -47,14 +92,9 @@ impl Manifest {
         mut tensors: Vec<TensorSpec>,
     ) -> Result<Self, TensorFileError> {
         let path = Path::new("manifest");
+        check_names(path, &tensors)?;
         tensors.sort_by(|a, b| a.dtype.cmp(&b.dtype).then_with(|| a.name.cmp(&b.name)));
         let by_name = sorted_by_name(&tensors);
-        if let Some(pair) =
-            by_name.windows(2).find(|pair| tensors[pair[0]].name == tensors[pair[1]].name)
-        {
-            return Err(Kind::DuplicateTensor.at_tensor(path, &tensors[pair[0]].name));
-        }
-
         let mut ranges = placed(path, &tensors)?;
         let header = header_json(&metadata, &tensors, &ranges);
         let header_bytes = header.len() as u64;
@@ -66,30 +106,94 @@ impl Manifest {
         for range in &mut ranges {
             *range = data_start + range.start..data_start + range.end;
         }
-        let file_bytes = ranges.last().map_or(data_start, |range| range.end);
-        Ok(Self { header, tensors, ranges, by_name, file_bytes })
+        let bytes = ranges.last().map_or(data_start, |range| range.end);
+        let files = vec![PlannedFile { name: String::new(), header, bytes }];
+        let places = ranges.into_iter().map(|range| Place { file: 0, range }).collect();
+        Ok(Self { files, tensors, places, by_name, index: None })
     }
 
-    /// Size of the finished file.
+    /// Shares the tensors out over files by name, each file as full as its limit allows. All get the
+    /// same metadata. Several files get an index.
+    ///
+    /// # Errors
+    /// As [`Manifest::new`].
+    pub fn sharded(
+        metadata: &BTreeMap<String, String>,
+        mut tensors: Vec<TensorSpec>,
+        sharding: &Sharding,
+    ) -> Result<Self, TensorFileError> {
+        let path = Path::new("manifest");
+        check_names(path, &tensors)?;
+        tensors.sort_by(|a, b| a.name.cmp(&b.name));
+        let groups = grouped(path, tensors, sharding.limit_bytes)?;
+        let count = groups.len();
+        let mut whole =
+            Self { files: vec![], tensors: vec![], places: vec![], by_name: vec![], index: None };
+        for (number, group) in groups.into_iter().enumerate() {
+            let mut shard = Self::new(metadata.clone(), group)?;
+            for file in &mut shard.files {
+                file.name = shard_name(&sharding.stem, number, count);
+            }
+            whole.files.append(&mut shard.files);
+            whole.tensors.append(&mut shard.tensors);
+            let place = |place: Place| Place { file: number, ..place };
+            whole.places.extend(shard.places.into_iter().map(place));
+        }
+        whole.by_name = sorted_by_name(&whole.tensors);
+        if count > 1 {
+            let name = format!("{}.safetensors.index.json", sharding.stem);
+            whole.index = Some((name, whole.index_json()));
+        }
+        Ok(whole)
+    }
+
+    fn index_json(&self) -> String {
+        let name = |index: &usize| {
+            let file = &self.files[self.places[*index].file];
+            (self.tensors[*index].name.clone(), file.name.clone().into())
+        };
+        let weight_map: serde_json::Map<_, _> = self.by_name.iter().map(name).collect();
+        let total_size: u64 = self.places.iter().map(Place::bytes).sum();
+        let index = serde_json::json!({
+            "metadata": { "total_size": total_size },
+            "weight_map": weight_map,
+        });
+        format!("{index:#}\n")
+    }
+
+    /// Size of all finished files together, the index included.
     pub fn file_bytes(&self) -> u64 {
-        self.file_bytes
+        let index = self.index.as_ref().map_or(0, |(_, text)| text.len() as u64);
+        self.files.iter().map(|file| file.bytes).fold(index, u64::saturating_add)
     }
 
-    /// Header JSON with its padding, without its length.
+    /// Whether the files make up a folder of their own.
+    pub(crate) fn is_folder(&self) -> bool {
+        !self.files[0].name.is_empty()
+    }
+
+    /// Number of tensor files.
+    pub fn file_count(&self) -> usize {
+        self.files.len()
+    }
+
+    /// Header JSON of the first file with its padding, without its length.
     pub fn header_bytes(&self) -> &[u8] {
-        &self.header
+        &self.files[0].header
     }
 
-    /// Everything before the first tensor: the length of the header, and the header.
-    pub(crate) fn start_bytes(&self) -> Vec<u8> {
-        let length = (self.header.len() as u64).to_le_bytes();
-        debug_assert_eq!(length.len() as u64, LENGTH_BYTES);
-        [&length[..], &self.header].concat()
+    pub(crate) fn files(&self) -> &[PlannedFile] {
+        &self.files
+    }
+
+    /// Name and text of the index, where there are several files.
+    pub(crate) fn index(&self) -> Option<(&str, &str)> {
+        self.index.as_ref().map(|(name, text)| (name.as_str(), text.as_str()))
     }
 
     /// Whether every tensor lies where it does in `other`.
     pub(crate) fn has_places_of(&self, other: &Self) -> bool {
-        self.tensors == other.tensors && self.ranges == other.ranges
+        self.tensors == other.tensors && self.places == other.places
     }
 
     /// The tensors, in file order.
@@ -104,8 +208,47 @@ impl Manifest {
         Some(self.by_name[place.ok()?])
     }
 
-    pub(crate) fn range(&self, position: usize) -> Range<u64> {
-        self.ranges[position].clone()
+    pub(crate) fn place(&self, position: usize) -> Place {
+        self.places[position].clone()
+    }
+}
+
+fn check_names(path: &Path, tensors: &[TensorSpec]) -> Result<(), TensorFileError> {
+    let by_name = sorted_by_name(tensors);
+    let is_repeated = |pair: &&[usize]| tensors[pair[0]].name == tensors[pair[1]].name;
+    match by_name.windows(2).find(is_repeated) {
+        Some(pair) => Err(Kind::DuplicateTensor.at_tensor(path, &tensors[pair[0]].name)),
+        None => Ok(()),
+    }
+}
+
+/// Cuts tensors into runs that hold at most so many bytes, or one tensor.
+fn grouped(
+    path: &Path,
+    tensors: Vec<TensorSpec>,
+    limit_bytes: u64,
+) -> Result<Vec<Vec<TensorSpec>>, TensorFileError> {
+    let mut groups = vec![vec![]];
+    let mut filled = 0_u64;
+    for tensor in tensors {
+        let length = spec_bytes(&tensor).map_err(|kind| kind.at_tensor(path, &tensor.name))?;
+        let last: &mut Vec<TensorSpec> = groups.last_mut().expect("there is always one");
+        if last.is_empty() || filled.saturating_add(length) <= limit_bytes {
+            last.push(tensor);
+            filled = filled.saturating_add(length);
+        } else {
+            groups.push(vec![tensor]);
+            filled = length;
+        }
+    }
+    Ok(groups)
+}
+
+/// As Hugging Face's libraries name shards; the only one has no number.
+fn shard_name(stem: &str, number: usize, count: usize) -> String {
+    match count {
+        1 => format!("{stem}.safetensors"),
+        _ => format!("{stem}-{:05}-of-{count:05}.safetensors", number + 1),
     }
 }
 

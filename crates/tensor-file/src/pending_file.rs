@@ -53,13 +53,7 @@ impl PendingFile {
     ) -> Result<Self, TensorFileError> {
         check_target(target, overwrite)?;
         let path = partial_path(target);
-        if let Ok(metadata) = path.symlink_metadata() {
-            require_regular(&path, &metadata)?;
-        }
-        let mut options = OpenOptions::new();
-        let file = options.read(true).write(true).create(true).truncate(false).open(&path);
-        let file =
-            file.map_err(|error| Kind::io("create a file in the folder")(error).at(target))?;
+        let file = open_writable(&path)?;
         // File systems without locks have to do without.
         if let Err(TryLockError::WouldBlock) = file.try_lock() {
             return Err(Kind::Busy.at(target));
@@ -124,6 +118,15 @@ impl PendingFile {
             .map_err(|source| Kind::FolderNotSynced { source }.at(&target))?;
         Ok(Committed { sync_time: start.elapsed(), bytes })
     }
+}
+
+/// Opens a file for reading and writing, or creates it; links are not followed.
+pub(crate) fn open_writable(path: &Path) -> Result<File, TensorFileError> {
+    if let Ok(metadata) = path.symlink_metadata() {
+        require_regular(path, &metadata)?;
+    }
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
+    file.map_err(|error| Kind::io("create a file in the folder")(error).at(path))
 }
 
 fn check_target(target: &Path, overwrite: Overwrite) -> Result<(), TensorFileError> {

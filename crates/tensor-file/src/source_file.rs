@@ -10,14 +10,15 @@ use crate::{TensorFileError, TensorFileErrorKind as Kind};
 /// Bytes of the header length that starts every file.
 pub(crate) const LENGTH_BYTES: u64 = 8;
 
-/// One safetensors file of a [`Checkpoint`](crate::Checkpoint), open.
+/// One weight file of a [`Checkpoint`](crate::Checkpoint), open.
 #[derive(Debug)]
 pub struct SourceFile {
     pub(crate) path: PathBuf,
     pub(crate) file: File,
     /// Length when it was opened.
     pub(crate) bytes: u64,
-    /// Header JSON as stored, with its padding, without its length.
+    /// Header of safetensors as stored, with its padding, without its length; of other containers what
+    /// says where the tensors lie.
     pub(crate) header: Vec<u8>,
 }
 
@@ -118,9 +119,7 @@ fn parse_header(header: &[u8]) -> Result<RawHeader, Kind> {
 /// Names what people most often have instead of safetensors, from the first bytes.
 fn other_format(start: [u8; 8]) -> Option<&'static str> {
     match &start {
-        [b'P', b'K', 3, 4, ..] => Some("a zip archive (PyTorch checkpoint?)"),
-        [0x80, 2..=5, ..] => Some("a Python pickle (PyTorch checkpoint?)"),
-        [b'G', b'G', b'U', b'F', ..] => Some("GGUF"),
+        [0x80, 2..=5, ..] => Some("a Python pickle without tensors"),
         b"version " => Some(GIT_LFS),
         [b'<', b'!' | b'h' | b'H', ..] => Some("a web page"),
         // As a length these eight bytes would be far past the limit.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::header::{METADATA_KEY, Pairs, RANK_LIMIT, RawTensor, TensorHeader};
+use crate::header::{Encoding, METADATA_KEY, Pairs, RANK_LIMIT, RawTensor, TensorHeader};
 use crate::{Dtype, TensorFileError, TensorFileErrorKind as Kind};
 
 /// Where a file's tensor data lies.
@@ -74,7 +74,15 @@ fn checked_tensor(name: &str, entry: RawTensor, region: DataRegion) -> Result<Te
     }
     // Cannot overflow: `begin` is inside the file, whose length is a `u64`.
     let offset = region.start + begin;
-    Ok(TensorHeader { name: name.to_owned(), dtype, shape, file: region.file, offset, length })
+    Ok(TensorHeader {
+        name: name.to_owned(),
+        dtype,
+        shape,
+        file: region.file,
+        offset,
+        length,
+        encoding: Encoding::Plain,
+    })
 }
 
 fn check_tiling(

@@ -1,7 +1,6 @@
 mod journaled;
 mod written;
 
-use std::ops::Range;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -9,20 +8,23 @@ pub use self::journaled::Left;
 use self::written::Written;
 use crate::disk::{available_bytes, reserve, write_all_at};
 use crate::journal::Journal;
+use crate::manifest::Place;
+use crate::pending::Pending;
 use crate::pending_file::{Committed, Overwrite, PendingFile};
 use crate::{Manifest, TensorFileError, TensorFileErrorKind as Kind};
 
-/// Writes one safetensors file whose every offset is known beforehand.
+/// Writes a safetensors file, or a folder of shards with their index, whose every offset is known
+/// beforehand.
 ///
 /// Tensors may come in any order, in parts and from many threads: the same bytes make the same
-/// file. The file is made under another name in the same folder and takes its own by rename in
-/// [`Self::commit`].
+/// files. They are made under another name in the same folder and take their own by rename in
+/// [`Self::commit`]: a folder of shards as a whole.
 ///
 /// Of a file that was [created](Self::create), nothing is left without that. One that was
 /// [begun](Self::begin) stays beside its journal, and is gone on with by [`Self::resume`].
 #[derive(Debug)]
 pub struct TensorFileWriter {
-    pending: PendingFile,
+    pending: Pending,
     manifest: Manifest,
     /// What has been written of the tensor at the same index of the manifest.
     written: Vec<Mutex<Written>>,
@@ -30,25 +32,29 @@ pub struct TensorFileWriter {
 }
 
 impl TensorFileWriter {
-    /// Reserves the disk space and writes the header.
+    /// Reserves the disk space and writes the header. Of a manifest of shards nothing but
+    /// [`Self::begin`] makes a folder.
     ///
     /// # Errors
     /// When something is in the way (see [`Overwrite`]), the folder cannot be written, or the
-    /// disk has no room for the whole file.
+    /// disk has no room for the whole file; [`Kind::NotFolder`] for a manifest of shards.
     pub fn create(
         path: &Path,
         manifest: Manifest,
         overwrite: Overwrite,
     ) -> Result<Self, TensorFileError> {
-        Self::start(PendingFile::create(path, overwrite)?, manifest)
+        if manifest.is_folder() {
+            return Err(Kind::NotFolder.at(path));
+        }
+        Self::start(Pending::File(PendingFile::create(path, overwrite)?), manifest)
     }
 
-    fn new(pending: PendingFile, manifest: Manifest) -> Self {
+    fn new(pending: Pending, manifest: Manifest) -> Self {
         let written = manifest.tensors().iter().map(|_| Mutex::default()).collect();
         Self { pending, manifest, written, journal: None }
     }
 
-    fn start(pending: PendingFile, manifest: Manifest) -> Result<Self, TensorFileError> {
+    fn start(pending: Pending, manifest: Manifest) -> Result<Self, TensorFileError> {
         let path = pending.target();
         let needed = manifest.file_bytes();
         // Asked first: a reservation that fails half-way has taken what was left, for a moment
@@ -57,11 +63,14 @@ impl TensorFileWriter {
         if let Some(available) = available.filter(|&available| available < needed) {
             return Err(Kind::DiskFull { needed, available }.at(path));
         }
-        let writer = Self::new(pending, manifest);
-        reserve(writer.pending.file(), needed)
-            .and_then(|()| write_all_at(writer.pending.file(), &writer.manifest.start_bytes(), 0))
-            .map_err(|error| disk_error("reserve space", error, needed, available))
-            .map_err(|kind| kind.at(writer.pending.target()))?;
+        let mut writer = Self::new(pending, manifest);
+        for (file, planned) in writer.pending.files().iter().zip(writer.manifest.files()) {
+            reserve(file, planned.bytes)
+                .map_err(|error| disk_error("reserve space", error, needed, available))
+                .map_err(|kind| kind.at(writer.pending.target()))?;
+        }
+        writer.write_starts(&writer.manifest)?;
+        writer.write_index()?;
         Ok(writer)
     }
 
@@ -74,8 +83,35 @@ impl TensorFileWriter {
         if !manifest.has_places_of(&self.manifest) {
             return Err(Kind::OtherPlaces.at(self.pending.target()));
         }
-        write_all_at(self.pending.file(), &manifest.start_bytes(), 0)
-            .map_err(|error| Kind::io("write")(error).at(self.pending.target()))
+        self.write_starts(manifest)
+    }
+
+    fn write_starts(&self, manifest: &Manifest) -> Result<(), TensorFileError> {
+        for (file, planned) in self.pending.files().iter().zip(manifest.files()) {
+            let written = write_all_at(file, &planned.start_bytes(), 0);
+            written.map_err(|error| Kind::io("write")(error).at(self.pending.target()))?;
+        }
+        Ok(())
+    }
+
+    fn write_index(&mut self) -> Result<(), TensorFileError> {
+        match (&mut self.pending, self.manifest.index()) {
+            (Pending::Folder(folder), Some((name, text))) => folder.write(name, text.as_bytes()),
+            (Pending::Folder(_) | Pending::File(_), _) => Ok(()),
+        }
+    }
+
+    /// Copies a file to beside the shards, under its own name.
+    ///
+    /// # Errors
+    /// When it cannot be read or written, or one of the shards has its name;
+    /// [`Kind::NotFolder`] where one file alone is written.
+    pub fn copy_beside(&mut self, from: &Path) -> Result<(), TensorFileError> {
+        let Pending::Folder(folder) = &mut self.pending else {
+            return Err(Kind::NotFolder.at(self.pending.target()));
+        };
+        let name = from.file_name().unwrap_or_default().to_string_lossy();
+        folder.copy(&name, from)
     }
 
     /// What is being written.
@@ -93,9 +129,9 @@ impl TensorFileWriter {
     /// # Errors
     /// When the manifest has no such tensor, or its length is another one.
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), TensorFileError> {
-        let (position, range) = self.find(name)?;
+        let (position, place) = self.find(name)?;
         let found = bytes.len() as u64;
-        let expected = range.end - range.start;
+        let expected = place.bytes();
         if found != expected {
             let spec = &self.manifest.tensors()[position];
             let (dtype, shape) = (spec.dtype, spec.shape.clone());
@@ -110,8 +146,8 @@ impl TensorFileWriter {
     /// # Errors
     /// When the manifest has no such tensor, or the part reaches past its end.
     pub fn write_part(&self, name: &str, offset: u64, bytes: &[u8]) -> Result<(), TensorFileError> {
-        let (position, range) = self.find(name)?;
-        let tensor_bytes = range.end - range.start;
+        let (position, place) = self.find(name)?;
+        let tensor_bytes = place.bytes();
         let length = bytes.len() as u64;
         if offset.checked_add(length).is_none_or(|end| end > tensor_bytes) {
             let kind = Kind::PartOutOfRange { offset, length, tensor_bytes };
@@ -145,17 +181,18 @@ impl TensorFileWriter {
         committed
     }
 
-    fn find(&self, name: &str) -> Result<(usize, Range<u64>), TensorFileError> {
+    fn find(&self, name: &str) -> Result<(usize, Place), TensorFileError> {
         match self.manifest.position(name) {
-            Some(position) => Ok((position, self.manifest.range(position))),
+            Some(position) => Ok((position, self.manifest.place(position))),
             None => Err(Kind::UnknownTensor.at_tensor(self.pending.target(), name)),
         }
     }
 
     /// `offset..offset + bytes.len()` is inside the tensor.
     fn write_at(&self, position: usize, offset: u64, bytes: &[u8]) -> Result<(), TensorFileError> {
-        let place = self.manifest.range(position).start + offset;
-        write_all_at(self.pending.file(), bytes, place).map_err(|error| {
+        let place = self.manifest.place(position);
+        let file = &self.pending.files()[place.file];
+        write_all_at(file, bytes, place.range.start + offset).map_err(|error| {
             let path = self.pending.target();
             let name = &self.manifest.tensors()[position].name;
             let needed = bytes.len() as u64;
@@ -179,8 +216,7 @@ impl TensorFileWriter {
         let mut tensors = 0;
         let mut missing_bytes = 0_u64;
         for position in 0..self.written.len() {
-            let range = self.manifest.range(position);
-            let missing = (range.end - range.start) - self.lock(position).bytes();
+            let missing = self.manifest.place(position).bytes() - self.lock(position).bytes();
             if missing > 0 {
                 first.get_or_insert(position);
                 tensors += 1;

@@ -104,9 +104,11 @@ fn other_formats_are_named() {
     let pickle = b"\x80\x02}q\x00(X\x01\x00\x00\x00\x00\x00";
     let lfs = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n";
     let page = b"<!DOCTYPE html><html>";
-    for file in [pickle.as_slice(), lfs, page, b"PK\x03\x04\x00\x00\x08\x08", b"GGUF\x03\0\0\0"] {
+    for file in [pickle.as_slice(), lfs, page] {
         refused!(file, Kind::NotSafetensors { .. });
     }
+    refused!(b"PK\x03\x04\x00\x00\x08\x08", Kind::Zip { .. });
+    refused!(b"GGUF\x03\0\0\0", Kind::Gguf { .. });
     let message = refused!(lfs, Kind::NotSafetensors { .. }).to_string();
     assert!(
         message.ends_with(

@@ -101,27 +101,36 @@ struct Totals {
 
 /// Converts every model with every method and has each read the same text.
 pub(super) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
-    let python = Python::with(workspace, options.python.as_deref(), SENTENCES)?;
-    let bench = OutputsBench { workspace, options, python, binary: workspace.release_binary()? };
-    let texts = bench.download("texts", "texts.txt")?;
+    let encoders = Encoders::new(workspace, options.python.as_deref())?;
+    let bench = OutputsBench { encoders, options };
     let mut rows = Vec::new();
     println!("{HEADING}");
     for model in &options.models {
         for scheme in SCHEMES {
-            rows.extend(bench.compare(model, scheme, &texts)?);
+            rows.extend(bench.compare(model, scheme)?);
         }
     }
     record::write(workspace, "outputs", rows)
 }
 
-struct OutputsBench<'a> {
-    workspace: &'a Workspace,
-    options: &'a Options,
-    python: Python,
-    binary: PathBuf,
+/// Sentence encoders that read text, as they are and converted.
+pub(super) struct Encoders<'a> {
+    pub(super) workspace: &'a Workspace,
+    pub(super) python: Python,
+    pub(super) binary: PathBuf,
 }
 
-impl OutputsBench<'_> {
+impl<'a> Encoders<'a> {
+    pub(super) fn new(workspace: &'a Workspace, python: Option<&Path>) -> Result<Self> {
+        let python = Python::with(workspace, python, SENTENCES)?;
+        Ok(Self { workspace, python, binary: workspace.release_binary()? })
+    }
+
+    /// The file of a model.
+    pub(super) fn file(&self, model: &str) -> Result<PathBuf> {
+        self.download(model, &format!("{model}.safetensors"))
+    }
+
     /// A file that `clients/weights.py` makes.
     fn download(&self, name: &str, file: &str) -> Result<PathBuf> {
         let folder = self.workspace.target("weights");
@@ -130,14 +139,52 @@ impl OutputsBench<'_> {
         Ok(folder.join(file))
     }
 
+    /// A program of `clients/` about a model, its tokenizer and `count` texts from `first` on.
+    pub(super) fn script(
+        &self,
+        name: &str,
+        model: &str,
+        flag: &str,
+        [first, count]: [usize; 2],
+    ) -> Result<Command> {
+        let file = self.file(model)?;
+        let mut script = self.python.command(&[]);
+        script.arg(self.workspace.path("xtask/clients").join(name)).arg(flag).arg(&file);
+        script.arg("--tokenizer").arg(file.with_extension("tokenizer.json"));
+        script.arg("--texts").arg(self.download("texts", "texts.txt")?);
+        script.arg("--first").arg(first.to_string()).arg("--count").arg(count.to_string());
+        Ok(script)
+    }
+
+    /// Has converted models read texts.
+    pub(super) fn judge(
+        &self,
+        model: &str,
+        texts: [usize; 2],
+        converted: &[PathBuf],
+    ) -> Result<Vec<Judged>> {
+        let mut judge = self.script("outputs.py", model, "--original", texts)?;
+        let text = command::output(judge.args(converted))?;
+        let answer: Answer = serde_json::from_str(&text).with_context(|| format!("read {text}"))?;
+        ensure!(answer.results.len() == converted.len(), "every file was judged");
+        Ok(answer.results)
+    }
+}
+
+struct OutputsBench<'a> {
+    encoders: Encoders<'a>,
+    options: &'a Options,
+}
+
+impl OutputsBench<'_> {
     fn methods(&self) -> impl Iterator<Item = &'static str> {
         let slow = SLOW_METHODS.iter().filter(|_| self.options.slow);
         METHODS.iter().chain(slow).copied()
     }
 
-    fn compare(&self, model: &str, scheme: &str, texts: &Path) -> Result<Vec<Outputs>> {
-        let input = self.download(model, &format!("{model}.safetensors"))?;
-        let folder = self.workspace.target("outputs");
+    fn compare(&self, model: &str, scheme: &str) -> Result<Vec<Outputs>> {
+        let input = self.encoders.file(model)?;
+        let folder = self.encoders.workspace.target("outputs");
         fs::create_dir_all(&folder)?;
         let mut rows = Vec::new();
         for method in self.methods() {
@@ -145,7 +192,9 @@ impl OutputsBench<'_> {
             let start = Instant::now();
             let summary = self.convert(&input, &output, scheme, method)?;
             let seconds = start.elapsed().as_secs_f64();
-            let judged = self.judge(&input, texts, &output)?;
+            let texts = [0, self.options.texts];
+            let judged = self.encoders.judge(model, texts, std::slice::from_ref(&output))?;
+            let judged = judged.into_iter().next().context("nothing was judged")?;
             fs::remove_file(&output)?;
             let row = Outputs {
                 model: model.to_owned(),
@@ -167,24 +216,11 @@ impl OutputsBench<'_> {
     }
 
     fn convert(&self, input: &Path, output: &Path, scheme: &str, method: &str) -> Result<Summary> {
-        let mut convert = Command::new(&self.binary);
+        let mut convert = Command::new(&self.encoders.binary);
         convert.arg("convert").arg(input).arg("-o").arg(output);
-        convert.args(["--scheme", scheme, "--force", "--json", "--method"]);
+        convert.args(["--scheme", scheme, "--force", "--fresh", "--json", "--method"]);
         let text = command::output(convert.args(method.split(' ')))?;
         serde_json::from_str(&text).with_context(|| format!("read {text}"))
-    }
-
-    fn judge(&self, original: &Path, texts: &Path, converted: &Path) -> Result<Judged> {
-        let mut judge = self.python.command(&[]);
-        judge.arg(self.workspace.path("xtask/clients/outputs.py"));
-        judge.arg("--original").arg(original).arg("--texts").arg(texts);
-        judge.arg("--tokenizer").arg(original.with_extension("tokenizer.json"));
-        judge.arg("--count").arg(self.options.texts.to_string()).arg(converted);
-        let text = command::output(&mut judge)?;
-        let mut answer: Answer =
-            serde_json::from_str(&text).with_context(|| format!("read {text}"))?;
-        ensure!(answer.results.len() == 1, "one file was judged");
-        Ok(answer.results.remove(0))
     }
 }
 

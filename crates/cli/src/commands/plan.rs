@@ -1,7 +1,8 @@
 use std::num::NonZeroUsize;
 
 use roundwise_convert::{
-    ConvertError, Decision, NotFinite, Plan, PlannedTensor, Recipe, Source, TensorReport, client,
+    ConvertError, Decision, NotFinite, Pace, Plan, PlannedTensor, Recipe, Source, TensorReport,
+    client,
 };
 use serde_json::json;
 
@@ -17,7 +18,9 @@ pub(crate) fn run(options: &PlanOptions) -> anyhow::Result<bool> {
     let source = Source::open(&options.input)?;
     let mut plan = Plan::decide(&source, &recipe, &NotFinite::new())?;
     plan.note_missing_statistics(&recipe, statistics.as_ref(), &source)?;
-    let sizes = Sizes::of(&source, &plan, options.run.threads())?;
+    let threads = options.run.threads();
+    let pace = plan.pace(&options.input, &recipe, threads, options.memory_limit)?;
+    let sizes = Sizes::of(&source, &plan, pace)?;
     if options.run.json {
         print_json(&as_json(&plan, &sizes))?;
     } else if !options.run.quiet {
@@ -31,15 +34,17 @@ struct Sizes {
     output_bytes: u64,
     peak_memory_bytes: u64,
     threads: NonZeroUsize,
+    banded: usize,
 }
 
 impl Sizes {
-    fn of(source: &Source, plan: &Plan, threads: NonZeroUsize) -> anyhow::Result<Self> {
+    fn of(source: &Source, plan: &Plan, pace: Pace) -> anyhow::Result<Self> {
         Ok(Self {
             input_bytes: source.checkpoint.total_bytes(),
             output_bytes: plan.manifest()?.file_bytes(),
-            peak_memory_bytes: plan.peak_memory_bytes(threads.get()),
-            threads,
+            peak_memory_bytes: pace.peak_bytes,
+            threads: pace.threads,
+            banded: pace.bands.len(),
         })
     }
 }
@@ -74,6 +79,7 @@ fn as_json(plan: &Plan, sizes: &Sizes) -> serde_json::Value {
         "disk_bytes": sizes.output_bytes,
         "peak_memory_bytes": sizes.peak_memory_bytes,
         "threads": sizes.threads,
+        "weights_by_bands": sizes.banded,
         "tensors": tensors,
     })
 }
@@ -90,8 +96,12 @@ fn describe(plan: &Plan, sizes: &Sizes) -> String {
     for scheme in plan.schemes() {
         text += &format!("{scheme} is opened by {}\n", client(plan.layout, scheme).name);
     }
+    let banded = match sizes.banded {
+        0 => String::new(),
+        count => format!(", {} by bands of rows", counted(count, "weight")),
+    };
     text += &format!(
-        "{} → {} on disk; at most {} of memory with {}\n",
+        "{} → {} on disk; at most {} of memory with {}{banded}\n",
         bytes(sizes.input_bytes),
         bytes(sizes.output_bytes),
         bytes(sizes.peak_memory_bytes),

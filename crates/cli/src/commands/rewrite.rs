@@ -2,8 +2,8 @@
 
 use anyhow::anyhow;
 use roundwise_convert::{
-    ConvertError, Device, Job, Overwrite, Recipe, RecipeFile, Report, StatisticsFile, convert,
-    default_output, write_text_atomically,
+    ConvertError, Device, Job, Limits, Overwrite, Recipe, RecipeFile, Report, StatisticsFile,
+    convert, default_output, write_text_atomically,
 };
 
 use crate::arguments::RewriteOptions;
@@ -45,13 +45,18 @@ fn job(options: &RewriteOptions, recipe: Recipe) -> anyhow::Result<Job> {
         jobs::refuse_missing_folder(named)?;
         jobs::refuse_unfit(named, options.force)?;
     }
-    let output = options.output.clone().unwrap_or_else(|| default_output(&input, &recipe));
+    let output = options
+        .output
+        .clone()
+        .unwrap_or_else(|| default_output(&input, &recipe, Limits::default()));
     jobs::refuse_unfit(&output, options.force)?;
     Ok(Job {
         input: options.input.clone(),
         output,
         recipe,
         threads: options.run.threads(),
+        share: None,
+        limits: Limits::default(),
         device: Device::default(),
         statistics: None,
         starts_over: options.fresh,

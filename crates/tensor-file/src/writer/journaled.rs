@@ -7,7 +7,8 @@ use serde_json::Value;
 use super::TensorFileWriter;
 use crate::disk::{read_exact_at, remove_if_there};
 use crate::journal::{Journal, Record};
-use crate::pending_file::{Overwrite, PendingFile, journal_path};
+use crate::pending::Pending;
+use crate::pending_file::{Overwrite, journal_path};
 use crate::{
     Manifest, PIECE_BYTES, TensorFileError, TensorFileErrorKind as Kind, Unfinished, pieces,
 };
@@ -34,11 +35,11 @@ impl TensorFileWriter {
         overwrite: Overwrite,
         run: &Value,
     ) -> Result<Self, TensorFileError> {
-        let pending = PendingFile::open_lasting(path, overwrite)?;
+        let pending = Pending::open_lasting(path, &manifest, overwrite)?;
         let journal = journal_path(path);
         // In this order nothing that is on disk is ever described by the wrong journal.
         remove_if_there(&journal).map_err(|error| Kind::io("remove")(error).at(&journal))?;
-        pending.file().set_len(0).map_err(|error| Kind::io("empty")(error).at(path))?;
+        pending.empty()?;
         let mut writer = Self::start(pending, manifest)?;
         writer.journal = Some(Journal::create(journal, run)?);
         writer.pending.keep();
@@ -57,16 +58,18 @@ impl TensorFileWriter {
         manifest: Manifest,
         overwrite: Overwrite,
     ) -> Result<(Self, Vec<Record>), TensorFileError> {
-        let mut pending = PendingFile::open_lasting(unfinished.target(), overwrite)?;
+        let mut pending = Pending::open_lasting(unfinished.target(), &manifest, overwrite)?;
         pending.keep();
         let mut writer = Self::new(pending, manifest);
         let path = writer.temporary_path();
-        let found = writer.pending.file().metadata();
-        let found = found.map_err(|error| Kind::io("inspect")(error).at(path))?.len();
-        if found != writer.manifest.file_bytes() {
-            return Err(Kind::UnfinishedChanged.at(path));
+        for (file, planned) in writer.pending.files().iter().zip(writer.manifest.files()) {
+            let found = file.metadata().map_err(|error| Kind::io("inspect")(error).at(path))?;
+            if found.len() != planned.bytes {
+                return Err(Kind::UnfinishedChanged.at(path));
+            }
         }
-        writer.write_header(&writer.manifest)?;
+        writer.write_starts(&writer.manifest)?;
+        writer.write_index()?;
         let (records, journal) = unfinished.into_journal()?;
         for record in &records {
             writer.recall(record)?;
@@ -93,8 +96,8 @@ impl TensorFileWriter {
         let mut record = Record { name: name.to_owned(), hashes: BTreeMap::new(), told };
         let mut bytes = 0;
         for tensor in tensors {
-            let (position, range) = self.find(tensor)?;
-            let length = range.end - range.start;
+            let (position, place) = self.find(tensor)?;
+            let length = place.bytes();
             let missing_bytes = length - self.lock(position).bytes();
             if missing_bytes > 0 {
                 let kind = Kind::Incomplete { tensors: 1, missing_bytes };
@@ -114,8 +117,7 @@ impl TensorFileWriter {
         if lines.is_empty() {
             return Ok(());
         }
-        let synced = self.pending.file().sync_data();
-        synced.map_err(|error| Kind::io("sync")(error).at(self.pending.target()))?;
+        self.pending.sync_data()?;
         journal.append(lines)
     }
 
@@ -125,39 +127,27 @@ impl TensorFileWriter {
     /// [`Kind::Damaged`] when it is not the same.
     pub fn check(&self, name: &str) -> Result<(), TensorFileError> {
         let (position, _) = self.find(name)?;
-        self.compare(position, self.hash_on_disk(position)?)
-    }
-
-    /// [`Self::check`] of a tensor that somebody else has read again.
-    ///
-    /// # Errors
-    /// As [`Self::check`].
-    pub fn check_bytes(&self, name: &str, bytes: &[u8]) -> Result<(), TensorFileError> {
-        let (position, _) = self.find(name)?;
-        self.compare(position, blake3::hash(bytes))
-    }
-
-    fn compare(&self, position: usize, found: Hash) -> Result<(), TensorFileError> {
-        let name = &self.manifest.tensors()[position].name;
-        match found == self.hash(position)? {
+        match self.hash_on_disk(position)? == self.hash(position)? {
             true => Ok(()),
             false => Err(Kind::Damaged.at_tensor(self.temporary_path(), name)),
         }
     }
 
-    /// Reads the header again and compares it with the one of `manifest`.
+    /// Reads the headers again and compares them with those of `manifest`.
     ///
     /// # Errors
     /// [`Kind::Damaged`] when it is not the same.
     pub fn check_header(&self, manifest: &Manifest) -> Result<(), TensorFileError> {
-        let expected = manifest.start_bytes();
-        let mut found = vec![0; expected.len()];
-        read_exact_at(self.pending.file(), &mut found, 0)
-            .map_err(|error| Kind::io("read")(error).at(self.temporary_path()))?;
-        match found == expected {
-            true => Ok(()),
-            false => Err(Kind::Damaged.at(self.temporary_path())),
+        for (file, planned) in self.pending.files().iter().zip(manifest.files()) {
+            let expected = planned.start_bytes();
+            let mut found = vec![0; expected.len()];
+            read_exact_at(file, &mut found, 0)
+                .map_err(|error| Kind::io("read")(error).at(self.temporary_path()))?;
+            if found != expected {
+                return Err(Kind::Damaged.at(self.temporary_path()));
+            }
         }
+        Ok(())
     }
 
     /// Stops writing. What is recorded stays for [`Self::resume`]; where that is nothing, or there is
@@ -181,32 +171,32 @@ impl TensorFileWriter {
     fn recall(&self, record: &Record) -> Result<(), TensorFileError> {
         for (tensor, hash) in &record.hashes {
             let changed = || Kind::UnfinishedChanged.at_tensor(self.temporary_path(), tensor);
-            let (position, range) = self.find(tensor).map_err(|_| changed())?;
+            let (position, place) = self.find(tensor).map_err(|_| changed())?;
             let hash = Hash::from_hex(hash).map_err(|_| changed())?;
             if self.hash_on_disk(position)? != hash {
                 return Err(changed());
             }
-            self.lock(position).is_whole(range.end - range.start, hash);
+            self.lock(position).is_whole(place.bytes(), hash);
         }
         Ok(())
     }
 
     /// Hash of what was written of a tensor, which must be all of it.
     fn hash(&self, position: usize) -> Result<Hash, TensorFileError> {
-        let range = self.manifest.range(position);
-        let hash = self.lock(position).hash(range.end - range.start);
+        let hash = self.lock(position).hash(self.manifest.place(position).bytes());
         // Parts that came out of order are not hashed on the way.
         hash.map_or_else(|| self.hash_on_disk(position), Ok)
     }
 
     fn hash_on_disk(&self, position: usize) -> Result<Hash, TensorFileError> {
-        let range = self.manifest.range(position);
-        let length = range.end - range.start;
+        let place = self.manifest.place(position);
+        let length = place.bytes();
         let mut hasher = Hasher::new();
         let mut buffer = vec![0; length.min(PIECE_BYTES) as usize];
         for piece in pieces(length) {
             let buffer = &mut buffer[..(piece.end - piece.start) as usize];
-            read_exact_at(self.pending.file(), buffer, range.start + piece.start)
+            let file = &self.pending.files()[place.file];
+            read_exact_at(file, buffer, place.range.start + piece.start)
                 .map_err(|error| Kind::io("read")(error).at(self.temporary_path()))?;
             hasher.update(buffer);
         }

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
-use roundwise_convert::{ConvertError, Job, Overwrite, Recipe, Source, default_output};
+use roundwise_convert::{ConvertError, Job, Overwrite, Recipe, Share, Source, default_output};
 
 use crate::arguments::ConvertOptions;
 use crate::outcome::BadUsage;
@@ -31,6 +31,8 @@ pub(in crate::commands) fn jobs(
             output: output_of(options, input, recipe),
             recipe: recipe.clone(),
             threads: options.run.threads(),
+            share: options.part,
+            limits: options.limits(),
             device: options.device.unwrap_or_default(),
             statistics: options.statistics.to_file(),
             starts_over: options.fresh,
@@ -49,7 +51,12 @@ pub(in crate::commands) fn jobs(
     refuse_collisions(&targets)?;
     refuse_inputs(&targets, &options.inputs)?;
     for target in &targets {
-        refuse_unfit(target.path, options.force)?;
+        let is_folder =
+            options.shard_size.is_some() && Some(target.path) != options.report.as_deref();
+        match is_folder {
+            true => refuse_full_folder(target.path)?,
+            false => refuse_unfit(target.path, options.force)?,
+        }
     }
     for named in options.output.iter().chain(&options.report) {
         refuse_missing_folder(named)?;
@@ -119,6 +126,22 @@ fn refuse_inputs(targets: &[Target<'_>], inputs: &[PathBuf]) -> anyhow::Result<(
     Ok(())
 }
 
+/// Shards need a folder of their own, which `--force` does not replace either: nobody knows what else
+/// is in it.
+fn refuse_full_folder(target: &Path) -> anyhow::Result<()> {
+    let is_empty = match std::fs::read_dir(target) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(_) => !target.exists(),
+    };
+    match is_empty {
+        true => Ok(()),
+        false => bail!(
+            "{}: exists already\n  shards are written into a new folder; name another, or remove this one",
+            target.display()
+        ),
+    }
+}
+
 pub(in crate::commands) fn refuse_unfit(target: &Path, is_forced: bool) -> anyhow::Result<()> {
     if target.is_dir() {
         bail!(BadUsage(format!(
@@ -150,10 +173,21 @@ fn output_of(options: &ConvertOptions, input: &Path, recipe: &Recipe) -> PathBuf
         Some(_) => input.to_owned(),
         None => input.canonicalize().unwrap_or_else(|_| input.to_owned()),
     };
-    let default = default_output(&named, recipe);
-    match (&options.output, &options.out_dir) {
+    let default = default_output(&named, recipe, options.limits());
+    let output = match (&options.output, &options.out_dir) {
         (Some(output), _) => output.clone(),
         (None, Some(folder)) => folder.join(default.file_name().unwrap_or(default.as_os_str())),
         (None, None) => default,
+    };
+    match options.part {
+        Some(share) => named_part(&output, share),
+        None => output,
     }
+}
+
+/// `model.part-03-of-16.safetensors`: all machines may run one command.
+fn named_part(output: &Path, share: Share) -> PathBuf {
+    let name = output.file_name().unwrap_or_default().to_string_lossy();
+    let base = name.strip_suffix(".safetensors").unwrap_or(&name);
+    output.with_file_name(format!("{base}.{}.safetensors", share.file_part()))
 }

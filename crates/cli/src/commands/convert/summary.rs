@@ -21,14 +21,14 @@ pub(in crate::commands) fn describe(report: &Report) -> String {
         describe_counts(report)
     );
     text += &format!(
-        "  {} → {} in {}, {} of it for the final sync{}\n",
+        "  {} → {} in {} (sync {}{})\n",
         bytes(report.input_bytes),
         bytes(report.output_bytes),
         seconds(report.seconds),
         seconds(report.sync_seconds),
         report
             .verify_seconds
-            .map(|spent| format!(", {} for reading it again", seconds(spent)))
+            .map(|spent| format!(", check {}", seconds(spent)))
             .unwrap_or_default(),
     );
     text += &describe_schemes(report);

@@ -1,0 +1,26 @@
+use roundwise_convert::{Overwrite, merge};
+
+use crate::arguments::MergeOptions;
+use crate::console::print;
+use crate::progress::Progress;
+use crate::stop;
+use crate::text::{bytes, counted, path};
+
+pub(crate) fn run(options: &MergeOptions) -> anyhow::Result<bool> {
+    let overwrite = if options.force { Overwrite::Replace } else { Overwrite::Refuse };
+    stop::listen()?;
+    let progress = Progress::new(&options.output, options.quiet);
+    let merged = merge(&options.parts, &options.output, overwrite, &progress);
+    progress.finish();
+    let merged = merged?;
+    if !options.quiet {
+        print(&format!(
+            "{}: {} of {}, {}\n",
+            path(&options.output),
+            counted(merged.tensors, "tensor"),
+            counted(options.parts.len(), "part"),
+            bytes(merged.bytes),
+        ))?;
+    }
+    Ok(true)
+}

@@ -1,0 +1,96 @@
+//! Which container a file is, told by its first bytes, whatever its name says.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::Path;
+
+use crate::disk::{open_regular, read_exact_at};
+use crate::gguf::read_gguf;
+use crate::header::{HEADER_LIMIT_BYTES, TensorHeader};
+use crate::source_file::{LENGTH_BYTES, SourceFile};
+use crate::tiling::{checked_metadata, checked_tensors};
+use crate::torch::{read_legacy, read_zip};
+use crate::{TensorFileError, TensorFileErrorKind as Kind};
+
+/// What a file of any container says.
+#[derive(Debug, Default)]
+pub(crate) struct Contents {
+    /// What tells files apart beside their length: all that is not tensor data, as stored.
+    pub(crate) header: Vec<u8>,
+    pub(crate) metadata: BTreeMap<String, String>,
+    /// Any order.
+    pub(crate) tensors: Vec<TensorHeader>,
+}
+
+/// An error, and the tensor that it is about.
+pub(crate) type Complaint = (Option<String>, Kind);
+
+/// The error about the file as a whole.
+pub(crate) fn whole(kind: Kind) -> Complaint {
+    (None, kind)
+}
+
+/// Opens a file and reads what it says about its tensors. It is number `number` of its checkpoint.
+pub(crate) fn open(path: &Path, number: usize) -> Result<(SourceFile, Contents), TensorFileError> {
+    let (file, metadata) = open_regular(path)?;
+    let bytes = metadata.len();
+    let reader = match Container::of(&file, bytes) {
+        Container::Safetensors => return open_safetensors(path, number),
+        Container::Zip => read_zip,
+        Container::Pickle => read_legacy,
+        Container::Gguf => read_gguf,
+    };
+    let mut contents = reader(&file, bytes).map_err(|(tensor, kind)| match tensor {
+        Some(tensor) => kind.at_tensor(path, &tensor),
+        None => kind.at(path),
+    })?;
+    contents.tensors.sort_by(|a, b| a.name.cmp(&b.name));
+    for tensor in &mut contents.tensors {
+        tensor.file = number;
+    }
+    if let Some(pair) = contents.tensors.windows(2).find(|pair| pair[0].name == pair[1].name) {
+        return Err(Kind::DuplicateTensor.at_tensor(path, &pair[0].name));
+    }
+    let header = std::mem::take(&mut contents.header);
+    Ok((SourceFile { path: path.to_owned(), file, bytes, header }, contents))
+}
+
+fn open_safetensors(path: &Path, number: usize) -> Result<(SourceFile, Contents), TensorFileError> {
+    let file = SourceFile::open(path)?;
+    let raw = file.parse()?;
+    let metadata = checked_metadata(path, raw.metadata)?;
+    let tensors = checked_tensors(path, raw.tensors, file.data_region(number))?;
+    Ok((file, Contents { header: vec![], metadata, tensors }))
+}
+
+enum Container {
+    Safetensors,
+    /// PyTorch since 1.6.
+    Zip,
+    /// PyTorch before that.
+    Pickle,
+    Gguf,
+}
+
+impl Container {
+    fn of(file: &File, bytes: u64) -> Self {
+        let mut length = [0; LENGTH_BYTES as usize];
+        let mut after = [0];
+        if bytes < LENGTH_BYTES || read_exact_at(file, &mut length, 0).is_err() {
+            return Self::Safetensors;
+        }
+        // Of a file that ends here 0 stays.
+        let _ = read_exact_at(file, &mut after, LENGTH_BYTES);
+        // A length that begins like another container's name is still a length.
+        if u64::from_le_bytes(length) <= HEADER_LIMIT_BYTES && after == *b"{" {
+            return Self::Safetensors;
+        }
+        match length {
+            [b'P', b'K', 3, 4, ..] => Self::Zip,
+            [b'G', b'G', b'U', b'F', ..] => Self::Gguf,
+            // The number that `torch.save` put in front.
+            [0x80, 2..=5, 0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46] => Self::Pickle,
+            _ => Self::Safetensors,
+        }
+    }
+}

@@ -1,0 +1,170 @@
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use crate::disk::{folder_of, is_same_file, open_regular, require_regular, sync_folder};
+use crate::pending_file::{Committed, open_writable, partial_path};
+use crate::{TensorFileError, TensorFileErrorKind as Kind};
+
+/// Files in the making in a folder beside its final place, which the folder takes by rename. Its name
+/// follows from the target's, so that a later run finds it.
+#[derive(Debug)]
+pub(crate) struct PendingFolder {
+    target: PathBuf,
+    path: PathBuf,
+    /// The folder, locked.
+    folder: File,
+    files: Vec<File>,
+    names: Vec<String>,
+    /// Length of what is not a tensor file.
+    other_bytes: u64,
+    is_kept: bool,
+}
+
+impl PendingFolder {
+    /// Opens files of these names; whatever they hold is still there. What else lies there goes away.
+    ///
+    /// # Errors
+    /// When the target is there and holds something, or someone else has the folder open.
+    pub(crate) fn open(target: &Path, names: Vec<String>) -> Result<Self, TensorFileError> {
+        check_target(target)?;
+        let path = partial_path(target);
+        let io = |doing| {
+            let target = &target;
+            move |error| Kind::io(doing)(error).at(target)
+        };
+        match path.symlink_metadata() {
+            Ok(metadata) if !metadata.is_dir() => return Err(Kind::NotFolder.at(&path)),
+            Ok(_) => {}
+            Err(_) => std::fs::create_dir(&path).map_err(io("create a folder in the folder"))?,
+        }
+        let folder = File::open(&path).map_err(io("open the unfinished folder"))?;
+        // File systems without locks have to do without.
+        if let Err(TryLockError::WouldBlock) = folder.try_lock() {
+            return Err(Kind::Busy.at(target));
+        }
+        // Who had the lock may have finished, and what was opened is the finished folder.
+        if !is_same_file(&folder, &path, &path) {
+            return Err(Kind::Busy.at(target));
+        }
+        remove_others(&path, &names)?;
+        let files: Vec<File> =
+            names.iter().map(|name| open_writable(&path.join(name))).collect::<Result<_, _>>()?;
+        let (target, other_bytes) = (target.to_owned(), 0);
+        Ok(Self { target, path, folder, files, names, other_bytes, is_kept: false })
+    }
+
+    pub(crate) fn target(&self) -> &Path {
+        &self.target
+    }
+
+    pub(crate) fn temporary_path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn files(&self) -> &[File] {
+        &self.files
+    }
+
+    /// From here on it does not vanish when it is dropped.
+    pub(crate) fn keep(&mut self) {
+        self.is_kept = true;
+    }
+
+    /// Takes the folder away.
+    pub(crate) fn remove(mut self) {
+        self.is_kept = false;
+    }
+
+    /// Puts a file beside the tensor files, and waits until the disk has it.
+    pub(crate) fn write(&mut self, name: &str, bytes: &[u8]) -> Result<(), TensorFileError> {
+        let path = self.path.join(name);
+        let written = std::fs::write(&path, bytes).and_then(|()| File::open(&path)?.sync_all());
+        written.map_err(|error| Kind::io("write")(error).at(&path))?;
+        self.other_bytes += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Copies a file to beside the tensor files, and waits until the disk has it.
+    pub(crate) fn copy(&mut self, name: &str, from: &Path) -> Result<(), TensorFileError> {
+        if self.names.iter().any(|other| other == name) {
+            return Err(Kind::Exists.at(&self.path.join(name)));
+        }
+        let (mut source, _) = open_regular(from)?;
+        let path = self.path.join(name);
+        let copied = File::create(&path).and_then(|mut file| {
+            let bytes = std::io::copy(&mut source, &mut file)?;
+            file.sync_all().map(|()| bytes)
+        });
+        self.other_bytes += copied.map_err(|error| Kind::io("copy")(error).at(from))?;
+        Ok(())
+    }
+
+    /// Waits until the disk has everything, then renames.
+    pub(crate) fn commit(mut self) -> Result<Committed, TensorFileError> {
+        let target = self.target.clone();
+        let io = |doing| {
+            let target = &target;
+            move |error| Kind::io(doing)(error).at(target)
+        };
+        let start = Instant::now();
+        let mut bytes = self.other_bytes;
+        for file in &self.files {
+            file.sync_all().map_err(io("sync"))?;
+            bytes += file.metadata().map_err(io("inspect"))?.len();
+        }
+        sync_folder(&self.path).map_err(io("sync"))?;
+        // Once more: hours may have passed. The rename itself replaces nothing but an empty folder.
+        check_target(&target)?;
+        std::fs::rename(&self.path, &target).map_err(|error| match error.kind() {
+            std::io::ErrorKind::DirectoryNotEmpty | std::io::ErrorKind::AlreadyExists => {
+                Kind::FolderNotEmpty.at(&target)
+            }
+            _ => io("rename")(error),
+        })?;
+        self.keep();
+        sync_folder(&folder_of(&target))
+            .map_err(|source| Kind::FolderNotSynced { source }.at(&target))?;
+        Ok(Committed { sync_time: start.elapsed(), bytes })
+    }
+}
+
+impl Drop for PendingFolder {
+    fn drop(&mut self) {
+        if !self.is_kept && is_same_file(&self.folder, &self.path, &self.path) {
+            // That it cannot be removed is no failure of what was to be done.
+            let _ = std::fs::remove_dir_all(&self.path);
+        }
+    }
+}
+
+/// Nothing may be there, or an empty folder.
+fn check_target(target: &Path) -> Result<(), TensorFileError> {
+    let Ok(metadata) = target.symlink_metadata() else { return Ok(()) };
+    if !metadata.is_dir() {
+        return Err(Kind::NotFolder.at(target));
+    }
+    let mut entries =
+        std::fs::read_dir(target).map_err(|error| Kind::io("list")(error).at(target))?;
+    match entries.next() {
+        None => Ok(()),
+        Some(_) => Err(Kind::FolderNotEmpty.at(target)),
+    }
+}
+
+fn remove_others(folder: &Path, names: &[String]) -> Result<(), TensorFileError> {
+    let io = |doing| move |error| Kind::io(doing)(error).at(folder);
+    for entry in std::fs::read_dir(folder).map_err(io("list"))? {
+        let entry = entry.map_err(io("list"))?;
+        let is_expected = names.iter().any(|name| entry.file_name() == name.as_str());
+        if is_expected {
+            continue;
+        }
+        let path = entry.path();
+        let metadata = path.symlink_metadata().map_err(io("inspect"))?;
+        // A folder in there is not ours.
+        require_regular(&path, &metadata)?;
+        std::fs::remove_file(&path).map_err(io("remove an older file of"))?;
+    }
+    Ok(())
+}

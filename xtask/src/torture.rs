@@ -1,0 +1,250 @@
+//! What a conversion has to survive, counted.
+
+mod faults;
+mod mutations;
+mod parts;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use roundwise_tensor_file::Checkpoint;
+
+use self::faults::{FaultyDisk, full_disk, writes};
+use self::mutations::mutations;
+use self::parts::{parts, reversed};
+use crate::measured_run::{MeasuredRun, Runs};
+use crate::random_model::RandomModel;
+use crate::workspace::Workspace;
+
+/// How much of it.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Kills of a conversion with learned rounding, each followed by the same command
+    #[arg(long, default_value_t = 200)]
+    kills: usize,
+    /// Runs that the overhead is the median of; 0 leaves it out
+    #[arg(long, default_value_t = 5)]
+    runs: usize,
+    /// Changed headers that must be refused
+    #[arg(long, default_value_t = 10_000)]
+    mutations: usize,
+    /// Moments at which each kind of write fails
+    #[arg(long, default_value_t = 20)]
+    faults: usize,
+    /// Leave out what takes large files: memory and overhead
+    #[arg(long)]
+    short: bool,
+    /// The tool, built already [default: a release build]
+    #[arg(long, value_name = "PATH")]
+    tool: Option<PathBuf>,
+}
+
+impl Options {
+    /// What a change has to survive, in less than a minute.
+    pub(crate) fn for_ci(tool: PathBuf) -> Self {
+        Self { kills: 8, runs: 0, mutations: 1000, faults: 4, short: true, tool: Some(tool) }
+    }
+}
+
+/// Real weights, a layer of MiniLM.
+const MODEL: &str = "fixtures/tensors/minilm-layer0.safetensors";
+
+pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
+    let tool = match &options.tool {
+        Some(tool) => tool.canonicalize().with_context(|| tool.display().to_string())?,
+        None => workspace.release_binary()?,
+    };
+    let folder = workspace.target("torture");
+    fs::create_dir_all(&folder)?;
+    let model = workspace.path(MODEL);
+    println!("| test | result |\n|---|---|");
+    println!(
+        "| killed at a random moment, then resumed | {} |",
+        kills(&tool, &model, &folder, options.kills)?
+    );
+    let disk = FaultyDisk::build(&workspace.path("xtask/src/torture/faulty.c"), &folder)?;
+    println!(
+        "| writes and syncs that fail, short writes | {} |",
+        writes(&tool, &model, &folder, &disk, options.faults)?
+    );
+    println!("| a full disk | {} |", full_disk(&tool, &model, &folder)?);
+    println!(
+        "| 1, 2, 8 threads, three runs each, two input orders | {} |",
+        threads(&tool, &model, &folder)?
+    );
+    println!("| parts merged | {} |", parts(&tool, &model, &folder)?);
+    println!("| changed headers | {} |", mutations(&folder, options.mutations)?);
+    println!(
+        "| every prefix, every flipped bit of a header | {} |",
+        broken_headers(&model, &folder)?
+    );
+    if !options.short {
+        println!("| peak memory, 4 GiB against 1 GiB | {} |", memory(&tool, &folder)?);
+        println!("| a billion F32 numbers under 1 GiB | {} |", billion(&tool, &folder)?);
+    }
+    if options.runs > 0 && !options.short {
+        println!(
+            "| check before the rename, nearest FP8, 1 GiB | {} |",
+            overhead(&tool, &folder, options.runs)?
+        );
+    }
+    Ok(())
+}
+
+fn command(tool: &Path, input: &Path, output: &Path, flags: &[&str]) -> Command {
+    let mut command = Command::new(tool);
+    command.arg("convert").arg(input).arg("-o").arg(output).args(["--force", "--quiet"]);
+    command.args(flags).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+}
+
+const LEARNED: [&str; 4] = ["--method", "principal", "--top-k", "64"];
+
+fn kills(tool: &Path, model: &Path, folder: &Path, kills: usize) -> Result<String> {
+    let output = folder.join("killed.safetensors");
+    let learned = || command(tool, model, &output, &LEARNED);
+    let started = Instant::now();
+    ensure!(learned().arg("--fresh").status()?.success(), "the tool fails");
+    let whole_run = started.elapsed();
+    let whole = fs::read(&output)?;
+    let mut state = 1_u64;
+    let (mut killed, mut files, mut identical) = (0, 0, 0);
+    while killed < kills {
+        // Xorshift: any moments will do, the same ones every time.
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        let after = whole_run.mul_f64((state % 1000) as f64 / 1000.0);
+        let is_killed = run_for(learned(), after)?;
+        killed += usize::from(is_killed);
+        // Every fourth run may get to its end, so that several kills hit one file.
+        if !is_killed || killed % 4 == 0 {
+            ensure!(learned().status()?.success(), "a killed run is not continued");
+            files += 1;
+            identical += usize::from(fs::read(&output)? == whole);
+        }
+    }
+    Ok(format!("{killed} kills, {identical} of {files} files identical"))
+}
+
+/// Whether the command was killed, because it did not end in time.
+fn run_for(mut command: Command, after: Duration) -> Result<bool> {
+    let mut child = command.spawn()?;
+    let deadline = Instant::now() + after;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            ensure!(status.success(), "the tool fails: {status}");
+            return Ok(false);
+        }
+        if Instant::now() >= deadline {
+            child.kill()?;
+            child.wait()?;
+            return Ok(true);
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn threads(tool: &Path, model: &Path, folder: &Path) -> Result<String> {
+    let output = folder.join("threads.safetensors");
+    let mut files = Vec::<Vec<u8>>::new();
+    let reversed = reversed(model, folder)?;
+    for threads in ["1", "2", "8"] {
+        for model in [model, model, model, &reversed] {
+            let mut learned = command(tool, model, &output, &LEARNED);
+            // The order of the input changes its hash.
+            let flags = ["--no-provenance", "--threads", threads];
+            ensure!(learned.args(flags).status()?.success(), "the tool fails");
+            let bytes = fs::read(&output)?;
+            if !files.contains(&bytes) {
+                files.push(bytes);
+            }
+        }
+    }
+    ensure!(files.len() == 1, "{} different files", files.len());
+    Ok("one hash".to_owned())
+}
+
+/// Opens what is left of a file after damage to its header; a panic would end this task.
+fn broken_headers(model: &Path, folder: &Path) -> Result<String> {
+    let path = folder.join("broken.safetensors");
+    let whole = fs::read(model)?;
+    let header = 8 + u64::from_le_bytes(*whole.first_chunk().context("a header")?) as usize;
+    let tensors = Checkpoint::open(model)?.tensors().to_vec();
+    let mut refused = 0;
+    for length in 0..header {
+        fs::write(&path, &whole[..length])?;
+        refused += usize::from(Checkpoint::open(&path).is_err());
+    }
+    // Damage in place, so that the data need not be written again and again.
+    fs::write(&path, &whole)?;
+    let file = fs::File::options().write(true).open(&path)?;
+    let (mut told, mut same, mut other) = (0, 0, 0);
+    for bit in 0..header * 8 {
+        use std::os::unix::fs::FileExt;
+        let at = bit / 8;
+        file.write_all_at(&[whole[at] ^ 1 << (bit % 8)], at as u64)?;
+        match Checkpoint::open(&path) {
+            Err(_) => told += 1,
+            Ok(opened) if opened.tensors() == tensors => same += 1,
+            Ok(_) => other += 1,
+        }
+        file.write_all_at(&[whole[at]], at as u64)?;
+    }
+    Ok(format!(
+        "0 panics; {refused} of {header} prefixes refused; flips: {told} refused, {same} without effect, \
+         {other} another name, dtype or shape that fits"
+    ))
+}
+
+fn memory(tool: &Path, folder: &Path) -> Result<String> {
+    let output = folder.join("memory.safetensors");
+    let peak = |units| -> Result<u64> {
+        let model = RandomModel::of_units(units).file(folder)?;
+        let flags = ["--threads", "2"];
+        Ok(MeasuredRun::of(&mut command(tool, &model, &output, &flags))?.peak_bytes)
+    };
+    let [small, large] = [peak(1)?, peak(4)?];
+    let growth = (large as f64 / small as f64 - 1.0) * 100.0;
+    ensure!(growth <= 5.0, "{growth:+.1} %");
+    Ok(format!("{} MiB against {} MiB, {growth:+.1} %", large >> 20, small >> 20))
+}
+
+/// One weight of 2³⁰ numbers, zeros that take no room on the disk.
+fn billion(tool: &Path, folder: &Path) -> Result<String> {
+    const LIMIT: u64 = 1 << 30;
+    let path = folder.join("billion.safetensors");
+    let bytes = 4_u64 << 30;
+    let header = format!(
+        r#"{{"table.weight":{{"dtype":"F32","shape":[262144,4096],"data_offsets":[0,{bytes}]}}}}"#
+    );
+    fs::write(&path, [&(header.len() as u64).to_le_bytes()[..], header.as_bytes()].concat())?;
+    let file = fs::File::options().write(true).open(&path)?;
+    file.set_len(8 + header.len() as u64 + bytes)?;
+    let output = folder.join("billion-fp8.safetensors");
+    let flags = ["--memory-limit", "1GiB", "--no-provenance"];
+    let run = MeasuredRun::of(&mut command(tool, &path, &output, &flags))?;
+    fs::remove_file(&output)?;
+    ensure!(run.peak_bytes <= LIMIT, "{} MiB", run.peak_bytes >> 20);
+    Ok(format!("{} MiB, {:.0} s", run.peak_bytes >> 20, run.seconds))
+}
+
+fn overhead(tool: &Path, folder: &Path, runs: usize) -> Result<String> {
+    let model = RandomModel::of_units(1).file(folder)?;
+    let output = folder.join("overhead.safetensors");
+    let measured = |flags: &[&str]| {
+        Runs::repeat(runs, || MeasuredRun::of(&mut command(tool, &model, &output, flags)))
+    };
+    let without = measured(&["--no-verify", "--no-provenance"])?.median_seconds;
+    let checked = measured(&["--no-provenance"])?.median_seconds;
+    let all = measured(&[])?.median_seconds;
+    let percent = |seconds: f64| (seconds / without - 1.0) * 100.0;
+    Ok(format!(
+        "{without:.2} s without, {:+.0} % with it, {:+.0} % with the hash of the input as well",
+        percent(checked),
+        percent(all)
+    ))
+}
