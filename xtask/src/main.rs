@@ -4,6 +4,7 @@ mod bench;
 mod ci;
 mod clients;
 mod command;
+mod fuzz;
 mod goal;
 mod machine;
 mod measured_run;
@@ -37,6 +38,8 @@ enum Task {
     Bench(bench::Bench),
     /// Kill, break and repeat conversions, and count what they survive.
     Torture(torture::Options),
+    /// Make up files, and read them with everything that reads files of strangers.
+    Fuzz(fuzz::Options),
     /// Write docs/results.md from target/bench/*.json.
     Report,
 }
@@ -48,6 +51,7 @@ fn main() -> Result<()> {
         Task::Clients(options) => clients::run(&workspace, &options),
         Task::Bench(bench) => bench::run(&workspace, &bench),
         Task::Torture(options) => torture::run(&workspace, &options),
+        Task::Fuzz(options) => fuzz::run(&workspace, &options),
         Task::Report => report::run(&workspace),
     }
 }
