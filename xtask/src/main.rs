@@ -4,6 +4,7 @@ mod bench;
 mod ci;
 mod clients;
 mod command;
+mod distributed;
 mod fuzz;
 mod goal;
 mod machine;
@@ -40,6 +41,8 @@ enum Task {
     Torture(torture::Options),
     /// Make up files, and read them with everything that reads files of strangers.
     Fuzz(fuzz::Options),
+    /// Convert a model in parts on Ray, with a worker killed.
+    Distributed(distributed::Options),
     /// Write docs/results.md from target/bench/*.json.
     Report,
 }
@@ -52,6 +55,7 @@ fn main() -> Result<()> {
         Task::Bench(bench) => bench::run(&workspace, &bench),
         Task::Torture(options) => torture::run(&workspace, &options),
         Task::Fuzz(options) => fuzz::run(&workspace, &options),
+        Task::Distributed(options) => distributed::run(&workspace, &options),
         Task::Report => report::run(&workspace),
     }
 }
