@@ -48,6 +48,7 @@ fn steps<'a>(workspace: &'a Workspace, options: &'a Options) -> Vec<Step<'a>> {
     let mut steps: Vec<Step> = vec![
         ("format", cargo(&["fmt", "--all", "--check"])),
         ("lints", cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])),
+        ("dependencies", Box::new(|| dependencies(workspace))),
         ("docs", Box::new(|| docs(workspace))),
         ("tests", Box::new(|| tests(workspace))),
         ("doc tests", cargo(&["test", "--quiet", "--doc", "--workspace"])),
@@ -76,6 +77,17 @@ const CUDA: [&str; 10] = [
 
 fn torture_options(workspace: &Workspace) -> Result<torture::Options> {
     Ok(torture::Options::for_ci(workspace.test_binary()?))
+}
+
+/// Licences, sources and bans. Building cargo-deny takes longer than everything else here, so it is
+/// asked only where it is installed.
+fn dependencies(workspace: &Workspace) -> Result<()> {
+    if !command::succeeds(&mut workspace.cargo(&["deny", "--version"])) {
+        println!("not checked: `cargo install cargo-deny` brings what checks them");
+        return Ok(());
+    }
+    let check = ["deny", "--offline", "check", "bans", "licenses", "sources"];
+    command::run(&mut workspace.cargo(&check))
 }
 
 fn docs(workspace: &Workspace) -> Result<()> {

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::command;
-use crate::python::{COMFY, Python, READERS};
+use crate::python::{COMFY, Python, READERS, SERVERS};
 use crate::record;
 use crate::workspace::Workspace;
 
@@ -74,6 +74,15 @@ pub(crate) struct Judged {
     pub(crate) defects: Vec<String>,
 }
 
+/// What `clients/servers.py` prints of a format.
+#[derive(Deserialize)]
+struct ServerFormat {
+    format: String,
+    /// Numbers that were compared.
+    numbers: usize,
+    defects: Vec<String>,
+}
+
 /// Converts, judges and prints every case; fails if anything differs.
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let packages = if options.short { READERS } else { COMFY };
@@ -102,6 +111,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         }
     }
     let defects: usize = findings.iter().map(|finding| finding.judged.defects.len()).sum();
+    let defects = defects + bench.judge_servers(options)?;
     if !options.short {
         record::write(workspace, "clients", &findings)?;
     }
@@ -133,6 +143,28 @@ impl Clients<'_> {
             models.push(((*name).to_owned(), folder.join(format!("{name}.safetensors"))));
         }
         Ok(models)
+    }
+
+    /// Decodes files of servers and has their own libraries do the same. Returns the number of
+    /// differences.
+    fn judge_servers(&self, options: &Options) -> Result<usize> {
+        let packages = if options.short { READERS } else { SERVERS };
+        let python = Python::with(self.workspace, options.python.as_deref(), packages)?;
+        if !python.imports("torch, compressed_tensors, transformers") {
+            ensure!(options.short, "compressed-tensors does not import in this Python");
+            return Ok(0);
+        }
+        let mut script = python.command(&[]);
+        script.arg(self.workspace.path("xtask/clients/servers.py")).arg(&self.binary);
+        let text = command::output(&mut script)?;
+        let formats: Vec<ServerFormat> =
+            serde_json::from_str(&text).with_context(|| format!("read {text}"))?;
+        println!("\nformat of servers          numbers");
+        for ServerFormat { format, numbers, defects } in &formats {
+            println!("{format:<26} {numbers:>7} decoded as by its own library");
+            defects.iter().for_each(|defect| println!("  DIFFERS {defect}"));
+        }
+        Ok(formats.iter().map(|format| format.defects.len()).sum())
     }
 
     /// Converts a model and has the readers look at it. The file stays only if it has a defect.

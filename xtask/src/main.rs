@@ -4,7 +4,9 @@ mod bench;
 mod ci;
 mod clients;
 mod command;
+mod distributed;
 mod figure;
+mod fuzz;
 mod goal;
 mod machine;
 mod measured_run;
@@ -38,6 +40,10 @@ enum Task {
     Bench(bench::Bench),
     /// Kill, break and repeat conversions, and count what they survive.
     Torture(torture::Options),
+    /// Make up files, and read them with everything that reads files of strangers.
+    Fuzz(fuzz::Options),
+    /// Convert a model in parts on Ray, with a worker killed.
+    Distributed(distributed::Options),
     /// Write docs/results.md from target/bench/*.json.
     Report,
 }
@@ -49,6 +55,8 @@ fn main() -> Result<()> {
         Task::Clients(options) => clients::run(&workspace, &options),
         Task::Bench(bench) => bench::run(&workspace, &bench),
         Task::Torture(options) => torture::run(&workspace, &options),
+        Task::Fuzz(options) => fuzz::run(&workspace, &options),
+        Task::Distributed(options) => distributed::run(&workspace, &options),
         Task::Report => report::run(&workspace),
     }
 }

@@ -16,6 +16,10 @@ pub(crate) const READERS: &[&str] = &["numpy", "safetensors==0.8.0"];
 pub(crate) const COMFY: &[&str] =
     &["numpy", "safetensors==0.8.0", "torch", "comfy-kitchen==0.2.40", "packaging"];
 
+/// What reads and writes the files of servers.
+pub(crate) const SERVERS: &[&str] =
+    &["numpy", "safetensors==0.8.0", "torch", "compressed-tensors==0.20.0", "transformers==5.23.0"];
+
 /// The converter to compare with. It names one of its dependencies only; INT8 per row asks for SciPy.
 pub(crate) const PEER: &[&str] = &[
     "numpy",
@@ -31,6 +35,10 @@ pub(crate) const PEER: &[&str] = &[
 /// Enough to run sentence encoders on text.
 pub(crate) const SENTENCES: &[&str] =
     &["numpy", "safetensors==0.8.0", "torch", "tokenizers==0.23.3"];
+
+/// The same, and language models that write it.
+pub(crate) const LANGUAGE_MODELS: &[&str] =
+    &["numpy", "safetensors==0.8.0", "torch", "tokenizers==0.23.3", "transformers==5.23.0"];
 
 /// A Python interpreter that has the packages a task needs.
 pub(crate) struct Python {

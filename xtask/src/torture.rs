@@ -59,6 +59,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     };
     let folder = workspace.target("torture");
     fs::create_dir_all(&folder)?;
+    remove_unfinished(&folder)?;
     let model = workspace.path(MODEL);
     println!("| test | result |\n|---|---|");
     println!(
@@ -90,6 +91,18 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
             "| check before the rename, nearest FP8, 1 GiB | {} |",
             overhead(&tool, &folder, options.runs)?
         );
+    }
+    Ok(())
+}
+
+/// What this task left when it was stopped itself is the work of other commands.
+fn remove_unfinished(folder: &Path) -> Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let is_unfinished = path.extension().is_some_and(|it| it == "partial" || it == "journal");
+        if is_unfinished && path.is_file() {
+            fs::remove_file(path)?;
+        }
     }
     Ok(())
 }

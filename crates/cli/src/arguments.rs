@@ -3,7 +3,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use roundwise_convert::{
-    CATALOG, Device, Heuristic, Layout, Limits, RecipeFile, RuleFile, ScaleRule, Share,
+    CATALOG, Device, Heuristic, Layout, Limits, PlainDtype, RecipeFile, RuleFile, ScaleRule, Share,
     StatisticsFile, import_layer_config, read_text,
 };
 
@@ -27,6 +27,14 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Convert weight files; `roundwise convert model.safetensors` is enough
     Convert(ConvertOptions),
+    /// Turn every layer in codes back into plain numbers
+    Dequantize(DequantizeOptions),
+    /// Lay the layers of a quantized file out for another program, their codes untouched
+    Migrate(MigrateOptions),
+    /// Show what is damaged in a quantized file; `--write` makes it good
+    Repair(RepairOptions),
+    /// Change header entries and layer options of a file, its weights untouched
+    Edit(EditOptions),
     /// Show what `convert` would do with every tensor; writes nothing
     Plan(PlanOptions),
     /// Show what is in a file and which programs open it
@@ -99,7 +107,7 @@ pub(crate) struct ConvertOptions {
 /// Statistics of real inputs.
 #[derive(Debug, Args)]
 pub(crate) struct StatisticsFlags {
-    /// Statistics of the layers' inputs, from `roundwise stats collector`: method `activations`
+    /// Statistics of the layers' inputs, from `roundwise stats collector`
     #[arg(long, value_name = "FILE")]
     stats: Option<PathBuf>,
     /// Use statistics of a model that is not quite this one, as far as its layers fit
@@ -130,6 +138,81 @@ pub(crate) struct PlanOptions {
     pub(crate) run: RunOptions,
     #[command(flatten)]
     pub(crate) recipe: RecipeOptions,
+}
+
+/// One file that becomes another, whose weights stay what they are.
+#[derive(Debug, Args)]
+pub(crate) struct RewriteOptions {
+    /// A `.safetensors` file, an index of shards, or a folder that holds one
+    pub(crate) input: PathBuf,
+    /// File to write [default: beside the input, named after what it becomes]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Replace an output that exists
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Start over instead of continuing a run that was stopped
+    #[arg(long)]
+    pub(crate) fresh: bool,
+    /// Do not read the output again before it gets its name
+    #[arg(long)]
+    pub(crate) no_verify: bool,
+    /// Do not write into the output's header how it was made
+    #[arg(long)]
+    pub(crate) no_provenance: bool,
+    /// Write what happened to every tensor as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) run: RunOptions,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DequantizeOptions {
+    #[arg(long, value_name = "DTYPE", help = dtype_help(), default_value = "bf16")]
+    pub(crate) dtype: String,
+    #[command(flatten)]
+    pub(crate) rewrite: RewriteOptions,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MigrateOptions {
+    #[arg(long, value_name = "LAYOUT", help = layout_help())]
+    pub(crate) to: String,
+    #[command(flatten)]
+    pub(crate) rewrite: RewriteOptions,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RepairOptions {
+    /// Write the repaired file [default: beside the input, with `-repaired` in its name]
+    #[arg(long)]
+    pub(crate) write: bool,
+    #[command(flatten)]
+    pub(crate) rewrite: RewriteOptions,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EditOptions {
+    /// Add or replace an entry of the header (may be repeated)
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Leave out header entries whose key matches (may be repeated)
+    #[arg(long, value_name = "REGEX")]
+    pub(crate) unset: Vec<String>,
+    /// Have layers whose name matches multiplied in full precision (may be repeated)
+    #[arg(long, value_name = "REGEX")]
+    pub(crate) full_precision: Vec<String>,
+    /// Let layers whose name matches be multiplied in codes (may be repeated)
+    #[arg(long, value_name = "REGEX")]
+    pub(crate) any_products: Vec<String>,
+    /// Give FP8 layers whose name matches an activation scale from `--stats` (may be repeated)
+    #[arg(long, value_name = "REGEX", requires = "stats")]
+    pub(crate) input_scale: Vec<String>,
+    #[command(flatten)]
+    pub(crate) statistics: StatisticsFlags,
+    #[command(flatten)]
+    pub(crate) rewrite: RewriteOptions,
 }
 
 #[derive(Debug, Args)]
@@ -276,7 +359,7 @@ pub(crate) struct RecipeOptions {
     scheme: Option<String>,
     #[arg(long, value_name = "RULE", help = scale_rule_help())]
     scale_rule: Option<String>,
-    #[arg(long, value_name = "LAYOUT", help = layout_help())]
+    #[arg(long, value_name = "LAYOUT", help = layout_help() + " [default: comfy]")]
     layout: Option<String>,
     /// Preset to use instead of the one that is detected, e.g. t5xxl; see `roundwise presets`
     #[arg(long, value_name = "NAME")]
@@ -328,6 +411,10 @@ fn device_help() -> String {
     format!("Where learned rounding is computed: {} [default: auto]", Device::forms())
 }
 
+fn dtype_help() -> String {
+    choices("What decoded weights are stored as", PlainDtype::NAMES.map(|(name, _)| name))
+}
+
 fn scheme_help() -> String {
     choices("How weights are stored", CATALOG.iter().map(|entry| entry.name)) + " [default: fp8]"
 }
@@ -337,7 +424,7 @@ fn scale_rule_help() -> String {
 }
 
 fn layout_help() -> String {
-    choices("How the file is laid out", Layout::NAMES.map(|(name, _)| name)) + " [default: comfy]"
+    choices("How the file is laid out", Layout::NAMES.map(|(name, _)| name))
 }
 
 fn heuristic_help() -> String {

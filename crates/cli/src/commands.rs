@@ -2,11 +2,16 @@
 
 pub(crate) mod completions;
 pub(crate) mod convert;
+pub(crate) mod dequantize;
+pub(crate) mod edit;
 pub(crate) mod inspect;
 pub(crate) mod merge;
+pub(crate) mod migrate;
 pub(crate) mod plan;
 pub(crate) mod presets;
 pub(crate) mod recipe;
+pub(crate) mod repair;
+mod rewrite;
 pub(crate) mod schemes;
 pub(crate) mod stats;
 pub(crate) mod verify;

@@ -22,6 +22,10 @@ fn main() -> std::process::ExitCode {
     let arguments = Arguments::parse();
     let result = match &arguments.command {
         Command::Convert(options) => commands::convert::run(options),
+        Command::Dequantize(options) => commands::dequantize::run(options),
+        Command::Migrate(options) => commands::migrate::run(options),
+        Command::Repair(options) => commands::repair::run(options),
+        Command::Edit(options) => commands::edit::run(options),
         Command::Plan(options) => commands::plan::run(options),
         Command::Inspect(options) => commands::inspect::run(options),
         Command::Recipe(command) => commands::recipe::run(command),

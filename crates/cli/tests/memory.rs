@@ -102,14 +102,14 @@ fn learning_takes_no_more_memory_than_the_plan_states() {
 
 /// Large enough that a band is a small part of it.
 fn wide() -> Folder {
-    let matrix = gaussian(8192, 2048, 3);
+    let matrix = gaussian(4096, 2048, 3);
     Folder::with("m.safetensors", &safetensors(&[Tensor::f32("a.weight", &matrix)]))
 }
 
 #[test]
 fn a_weight_by_bands_of_rows_is_the_same_and_fits_the_limit() {
     let folder = wide();
-    let limit = ["--memory-limit", "110MiB"];
+    let limit = ["--memory-limit", "64MiB"];
     for flags in [
         &["--scheme", "fp8"][..],
         &["--scheme", "int8-row", "--scale-rule", "mse"],
@@ -125,7 +125,7 @@ fn a_weight_by_bands_of_rows_is_the_same_and_fits_the_limit() {
         assert!(folder.read("out.safetensors") == folder.read("whole.safetensors"), "{flags:?}");
         let plan = folder.json(&[&["plan", "m.safetensors", "--json"], &limit[..], flags].concat());
         assert_eq!(plan["weights_by_bands"], 1, "{flags:?}");
-        assert!(plan["peak_memory_bytes"].as_u64().unwrap() <= 110 << 20, "{flags:?}");
+        assert!(plan["peak_memory_bytes"].as_u64().unwrap() <= 64 << 20, "{flags:?}");
     }
 }
 
@@ -135,7 +135,7 @@ fn what_does_not_fit_the_limit_says_what_it_needs() {
     let convert = ["convert", "m.safetensors", "--memory-limit"];
     for (limit, flags, words) in [
         ("1MiB", &[][..], ["bytes of memory at least", "1048576"]),
-        ("110MiB", &["--method", "principal"], ["bytes of memory at least", "--method nearest"]),
+        ("64MiB", &["--method", "principal"], ["bytes of memory at least", "--method nearest"]),
     ] {
         folder.refused(&[&convert[..], &[limit], flags].concat(), 1, &words);
     }

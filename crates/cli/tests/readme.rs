@@ -39,7 +39,8 @@ fn the_table_of_schemes_is_the_catalogue() {
 
 #[test]
 fn every_flag_that_the_readme_names_exists() {
-    let help = stdout(&["convert", "--help"]) + &stdout(&["plan", "--help"]);
+    let commands = ["convert", "plan", "dequantize", "migrate", "edit", "repair"];
+    let help: String = commands.iter().map(|command| stdout(&[command, "--help"])).collect();
     let flags = README
         .split(|c: char| c.is_whitespace() || "`'|,;:()".contains(c))
         .filter(|word| word.starts_with("--") && word.len() > 3 && !word.starts_with("---"));

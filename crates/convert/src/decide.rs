@@ -3,7 +3,7 @@ mod explain;
 use std::path::Path;
 
 use regex::Regex;
-use roundwise_layout::{Layout, Products, layer_of, layer_of_weight, weight_of};
+use roundwise_layout::{Layout, Products, StoredLayer, layer_of, layer_of_weight, weight_of};
 use roundwise_scheme::Scheme;
 use roundwise_tensor_file::TensorHeader;
 
@@ -13,7 +13,8 @@ use crate::not_finite::NotFinite;
 use crate::plan::keeps_input_scale;
 use crate::source::{matrix_shape, weight_kind};
 use crate::{
-    ConvertError, Decision, Detected, KeepRule, Note, Preset, Reason, Recipe, Shapes, Source,
+    ConvertError, Decision, Detected, KeepRule, Note, PlainDtype, Preset, Reason, Recipe, Shapes,
+    Source,
 };
 
 /// Everything that has a say in what a tensor becomes, and what came of it.
@@ -63,9 +64,12 @@ impl<'a> Rules<'a> {
             return self.decide_side_tensor(header, &owner.clone());
         }
         let layer = layer_of(&header.name);
-        let is_stored = self.source.stored.layers.contains_key(layer)
-            && layer_of_weight(&header.name).is_some();
-        let outcome = match self.why_not_a_candidate(header, is_stored) {
+        let stored = self.source.stored_layer(header);
+        let was = |reason: Reason| match stored {
+            Some(stored) => reason.of_stored(stored),
+            None => reason,
+        };
+        let outcome = match self.why_not_a_candidate(header, stored.is_some()) {
             Some(reason) => {
                 // It stays as it is, as asked; only rules and `include` would be ignored here.
                 first_match(self.recipe.keep().iter(), &mut self.effects.keep, layer);
@@ -74,8 +78,10 @@ impl<'a> Rules<'a> {
             None => self.choose(header, layer),
         };
         match outcome {
-            Ok((scheme, reason)) => Decision::Quantize { scheme, reason },
-            Err(because) if is_stored => self.decode(layer, because),
+            Ok((scheme, reason)) => Decision::Quantize { scheme, reason: was(reason) },
+            Err(reason) if stored.is_some() => {
+                Decision::Decode { dtype: PlainDtype::Bf16, reason: was(reason) }
+            }
             Err(reason) if self.source.adapters().change(&header.name) => {
                 Decision::Merge(Reason::Merged { because: Box::new(reason) })
             }
@@ -97,24 +103,11 @@ impl<'a> Rules<'a> {
         preset.remove_reason(&header.name, &self.shapes).map(str::to_owned)
     }
 
-    fn decode(&self, layer: &str, because: Reason) -> Decision {
-        let stored = &self.source.stored.layers[layer];
-        Decision::Decode(Reason::Decoded {
-            from: stored.scheme,
-            origin: stored.origin,
-            because: Box::new(because),
-        })
-    }
-
     /// Scales and markers go with their layer; only an activation scale may outlive it.
     fn decide_side_tensor(&mut self, header: &TensorHeader, layer: &str) -> Decision {
-        let Some(stored) = self.source.stored.layers.get(layer) else {
-            return match layer {
-                "" => Decision::Remove(Reason::Superseded),
-                _ if self.source.stored.says_it_is_quantized() => Decision::Remove(Reason::Orphan),
-                // In a model of plain numbers it is a parameter that only looks like a scale.
-                _ => Decision::Copy(Reason::NotAWeight),
-            };
+        let stored = match served_layer(self.source, layer) {
+            Ok(stored) => stored,
+            Err(decision) => return decision,
         };
         let is_input_scale = header.name.ends_with(".input_scale");
         let weight = self.source.checkpoint.get(&weight_of(layer));
@@ -318,6 +311,22 @@ impl<'a> Rules<'a> {
                 problem: self.complaints.join("\n"),
             }),
         }
+    }
+}
+
+/// The stored layer that a scale or a marker serves, or what becomes of one that serves none.
+///
+/// - `owner`: the layer, nothing for the whole file's markers
+pub(crate) fn served_layer<'a>(
+    source: &'a Source,
+    owner: &str,
+) -> Result<&'a StoredLayer, Decision> {
+    match source.stored.layers.get(owner) {
+        Some(stored) => Ok(stored),
+        None if owner.is_empty() => Err(Decision::Remove(Reason::Superseded)),
+        None if source.stored.says_it_is_quantized() => Err(Decision::Remove(Reason::Orphan)),
+        // In a model of plain numbers it is a parameter that only looks like a scale.
+        None => Err(Decision::Copy(Reason::NotAWeight)),
     }
 }
 

@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 
 use roundwise_compute::ComputeError;
-use roundwise_layout::{Defect, LayoutError};
+use roundwise_layout::{Defect, Layout, LayoutError};
 use roundwise_rounding::RoundingError;
 use roundwise_stats::StatsError;
 use roundwise_tensor_file::TensorFileError;
@@ -76,6 +76,45 @@ pub enum ConvertError {
         path: PathBuf,
         /// Reasons for which tensors are kept, with their number.
         reasons: String,
+    },
+    /// Codes were to become something else, and there are none.
+    #[error(
+        "{}: nothing is in codes: every tensor holds plain numbers already\n  `roundwise convert` turns them into codes",
+        .path.display()
+    )]
+    NothingInCodes {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Layers have no place in a layout as they are.
+    #[error("{}: {}", .path.display(), list_immovable(*.layout, .layers))]
+    Immovable {
+        /// The file.
+        path: PathBuf,
+        /// Where they were to go.
+        layout: Layout,
+        /// The layers, with what keeps each.
+        layers: Vec<(String, String)>,
+    },
+    /// Nothing of what `repair` knows is wrong with the file.
+    #[error("{}: nothing to repair", .path.display())]
+    NothingToRepair {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The output would be taken for another model than the input.
+    #[error(
+        "{}: would be recognised as {after}, the input is {before}\n  a loader would build the wrong \
+         model; keep the layers that it looks at (`--keep`), and report this as a bug",
+        .path.display()
+    )]
+    OtherModel {
+        /// The output.
+        path: PathBuf,
+        /// What the input is.
+        before: String,
+        /// What the output would be.
+        after: String,
     },
     /// The output would replace an input.
     #[error("{}: this is an input, which an output here would replace\n  name another output (`-o`)", .path.display())]
@@ -165,6 +204,27 @@ impl ConvertError {
             other => other,
         }
     }
+}
+
+/// Names a few layers in full, and how many more there are.
+fn list_immovable(layout: Layout, layers: &[(String, String)]) -> String {
+    const SHOWN: usize = 5;
+    let subject = match layers.len() {
+        1 => "1 layer cannot".to_owned(),
+        count => format!("{count} layers cannot"),
+    };
+    let mut lines = vec![format!("{subject} go to layout `{layout}` as they are")];
+    let shown = layers.iter().take(SHOWN);
+    lines.extend(
+        shown.map(|(layer, problem)| format!("  `{layer}`: {}", problem.replace('\n', "\n  "))),
+    );
+    if layers.len() > SHOWN {
+        lines.push(format!("  and {} more", layers.len() - SHOWN));
+    }
+    lines.push(
+        "  `roundwise convert` rounds anew, `roundwise dequantize` gives plain numbers".to_owned(),
+    );
+    lines.join("\n")
 }
 
 /// Names a few defects in full, and how many more there are.

@@ -6,9 +6,10 @@ use roundwise_tensor_file::{Manifest, TensorHeader};
 
 use crate::buffers::Buffers;
 use crate::parallel::map_in_order;
+use crate::same_model::same_model;
 use crate::watch::notice;
 use crate::workshop::Workshop;
-use crate::{ConvertError, Event, Plan, PlannedTensor, Rounding, Source, TensorReport};
+use crate::{ConvertError, Decision, Event, Plan, PlannedTensor, Rounding, Source, TensorReport};
 
 /// Reads an output again before it gets its name: its header, the bytes of every tensor against the
 /// hash of what was written, and layers in codes the way a loader finds them, whose error must be the
@@ -30,6 +31,10 @@ pub(crate) fn check_output(
 ) -> Result<(), ConvertError> {
     shop.output.check_header(manifest)?;
     let written = Source::open(shop.output.temporary_path())?;
+    // A part lacks what other parts have.
+    if shop.job.share.is_none() {
+        same_model(&shop.job.output, shop.source, &written.shapes())?;
+    }
     let tensors = written.checkpoint.tensors();
     let bytes = tensors.iter().map(TensorHeader::byte_len).sum();
     notice(shop.watch, Event::Verifying { bytes })?;
@@ -84,23 +89,29 @@ impl Gate<'_> {
         report: &TensorReport,
         buffers: &mut Buffers,
     ) -> Result<(), ConvertError> {
-        let Some(scheme) = report.scheme else { return Ok(()) };
-        let wrong = |problem: String| ConvertError::WrongOutput {
-            path: self.shop.output.temporary_path().to_owned(),
-            tensor: planned.header.name.clone(),
-            problem,
-        };
+        match planned.decision {
+            Decision::Quantize { scheme, .. } => self.check_codes(planned, scheme, report, buffers),
+            Decision::Repack { scheme, .. } => self.check_same_codes(planned, scheme),
+            _ => Ok(()),
+        }
+    }
+
+    /// Codes have the error that is reported.
+    fn check_codes(
+        &self,
+        planned: &PlannedTensor,
+        scheme: Scheme,
+        report: &TensorReport,
+        buffers: &mut Buffers,
+    ) -> Result<(), ConvertError> {
+        let wrong = |problem| self.wrong(planned, problem);
         let stored = find_layer(self.written, planned, scheme).map_err(wrong)?;
         if !self.measured.contains(planned.header.name.as_str()) {
             return Ok(());
         }
         // In this order codes of an input that are decoded are gone before those of the output come.
         let weight = self.shop.source.load_into(&planned.header, buffers.take())?;
-        let matrix = match stored {
-            Some(stored) => stored.read(&self.written.checkpoint).map_err(|e| wrong(e.to_string())),
-            None => self.read_unscaled(planned, scheme)?.map_err(wrong),
-        }?;
-        let found = measure(&weight.view(), &matrix);
+        let found = measure(&weight.view(), &self.read(planned, scheme, stored)?);
         buffers.keep(weight.into_bytes());
         match report.sums {
             Some(expected) if expected == found => Ok(()),
@@ -112,17 +123,55 @@ impl Gate<'_> {
         }
     }
 
-    /// Codes that are numbers by themselves, in a tensor like any other.
-    fn read_unscaled(
+    /// Codes that were laid out anew are those of the input, and so are their scales.
+    fn check_same_codes(
         &self,
         planned: &PlannedTensor,
         scheme: Scheme,
-    ) -> Result<Result<QuantizedMatrix, String>, ConvertError> {
-        let header = self.written.checkpoint.get(&planned.header.name);
-        let header = header.expect("the header was compared with the plan's");
-        let codes = self.written.checkpoint.read(header)?;
+    ) -> Result<(), ConvertError> {
+        let wrong = |problem: &str| self.wrong(planned, problem.to_owned());
+        let stored = find_layer(self.written, planned, scheme);
+        let found = self.read(planned, scheme, stored.map_err(|problem| wrong(&problem))?)?;
+        let stored = self.shop.source.stored_layer(&planned.header);
+        let stored = stored.ok_or_else(|| wrong("is not in codes in the input"))?;
+        let expected = self.shop.source.codes(stored)?;
+        let bits = |matrix: &QuantizedMatrix| -> Vec<u32> {
+            matrix.scales().iter().map(|scale| scale.to_bits()).collect()
+        };
+        match (found.codes() == expected.codes(), bits(&found) == bits(&expected)) {
+            (true, true) => Ok(()),
+            (false, _) => Err(wrong("its codes are not those of the input")),
+            (true, false) => Err(wrong("its scales are not those of the input")),
+        }
+    }
+
+    /// The codes of a layer that was found, or those that are numbers by themselves, in a tensor like
+    /// any other.
+    fn read(
+        &self,
+        planned: &PlannedTensor,
+        scheme: Scheme,
+        stored: Option<StoredLayer>,
+    ) -> Result<QuantizedMatrix, ConvertError> {
+        let wrong = |problem: String| self.wrong(planned, problem);
+        if let Some(stored) = stored {
+            return stored.read(&self.written.checkpoint).map_err(|error| wrong(error.to_string()));
+        }
+        let header = self.written.checkpoint.get(&planned.weight_name());
+        let codes = self
+            .written
+            .checkpoint
+            .read(header.expect("the header was compared with the plan's"))?;
         let matrix = QuantizedMatrix::from_parts(scheme, planned.matrix_shape(), codes, vec![1.0]);
-        Ok(matrix.map_err(|error| error.to_string()))
+        matrix.map_err(|error| wrong(error.to_string()))
+    }
+
+    fn wrong(&self, planned: &PlannedTensor, problem: String) -> ConvertError {
+        ConvertError::WrongOutput {
+            path: self.shop.output.temporary_path().to_owned(),
+            tensor: planned.header.name.clone(),
+            problem,
+        }
     }
 }
 

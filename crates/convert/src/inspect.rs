@@ -5,7 +5,6 @@ use roundwise_layout::{Client, Layout, Origin, client};
 use roundwise_tensor_file::Dtype;
 use serde::Serialize;
 
-use crate::one_sided_markers::one_sided_markers;
 use crate::report::lossy;
 use crate::verify::Finding;
 use crate::{ConvertError, Provenance, Source};
@@ -93,12 +92,9 @@ pub fn inspect(path: &Path) -> Result<Inspection, ConvertError> {
     let source = Source::open(path)?;
     let model = source.detect().main;
     let stored = &source.stored;
-    let told = stored
-        .defects
-        .iter()
-        .chain(&stored.orphans)
-        .map(|defect| Finding { tensor: defect.layer.clone(), problem: defect.problem.clone() });
-    let mut defects: Vec<Finding> = told.chain(one_sided_markers(&source.stored)).collect();
+    let told = stored.defects.iter().chain(&stored.orphans).map(Finding::from);
+    let one_sided = stored.one_sided_markers();
+    let mut defects: Vec<Finding> = told.chain(one_sided.iter().map(Finding::from)).collect();
     defects.sort();
     Ok(Inspection {
         path: path.to_owned(),
@@ -173,6 +169,8 @@ fn clients(source: &Source) -> Vec<String> {
             Origin::Comfy => client(Layout::Comfy, layer.scheme),
             Origin::ComfyLegacy => client(Layout::ComfyLegacy, layer.scheme),
             Origin::WeightScale => other("vLLM, with a matching config.json"),
+            Origin::WeightPacked => other("vLLM and transformers, with a matching config.json"),
+            Origin::WeightScale2 => other("vLLM and TensorRT-LLM, with a matching config.json"),
             Origin::WeightScaleInv => other("transformers and vLLM, with a matching config.json"),
             Origin::Plain => Client {
                 name: "ComfyUI (codes without scales are cast to the compute type)",

@@ -8,7 +8,7 @@ use roundwise_scheme::{GridKind, ScaleStorage, Tiling};
 use roundwise_tensor_file::{Overwrite, Sharding};
 
 use crate::recipe::NEAREST;
-use crate::{Recipe, Share, Source};
+use crate::{Purpose, Recipe, Share, Source};
 
 /// One conversion.
 #[derive(Clone, Debug)]
@@ -109,9 +109,9 @@ pub fn default_output(input: &Path, recipe: &Recipe, limits: Limits) -> PathBuf 
         Some(index) => name_of_indexed(index),
         None => name.strip_suffix(".safetensors").unwrap_or(&name).to_owned(),
     };
-    let layout = match recipe.layout() {
-        Layout::Comfy => "",
-        Layout::ComfyLegacy => "-legacy",
+    let layout = match (recipe.purpose(), recipe.layout()) {
+        (Purpose::Quantize, Layout::ComfyLegacy) => "-legacy",
+        _ => "",
     };
     let ending = published_ending(recipe).unwrap_or_else(|| own_ending(recipe));
     let suffix = if limits.shard_bytes.is_some() { "" } else { ".safetensors" };
@@ -120,6 +120,13 @@ pub fn default_output(input: &Path, recipe: &Recipe, limits: Limits) -> PathBuf 
 }
 
 fn own_ending(recipe: &Recipe) -> String {
+    match recipe.purpose() {
+        Purpose::Quantize => {}
+        Purpose::Decode(dtype) => return format!("-{}", dtype.to_string().to_lowercase()),
+        Purpose::Migrate => return format!("-{}", recipe.layout()),
+        Purpose::Repair => return "-repaired".to_owned(),
+        Purpose::Edit => return "-edited".to_owned(),
+    }
     let method = match recipe.method() {
         NEAREST => String::new(),
         method => format!("-{method}"),
@@ -130,6 +137,9 @@ fn own_ending(recipe: &Recipe) -> String {
 /// What the published system of a method puts behind the base of a name. The first four know FP8
 /// with one scale alone.
 fn published_ending(recipe: &Recipe) -> Option<String> {
+    if recipe.purpose() != Purpose::Quantize {
+        return None;
+    }
     let scheme = recipe.scheme();
     let (grid, tiling) = match scheme.scale_storage() {
         ScaleStorage::F32(tiling) if scheme.rotation().is_none() => (scheme.grid(), tiling),

@@ -4,7 +4,9 @@ use roundwise_stats::{Fit, LayerStatistics, Statistics, layers_of};
 use roundwise_tensor_file::PlainFile;
 
 use crate::hash::hash;
-use crate::{BiasCorrection, ConvertError, Recipe, Rounding, Source, StatisticsFile, Watch};
+use crate::{
+    BiasCorrection, ConvertError, Purpose, Recipe, Rounding, Source, StatisticsFile, Watch,
+};
 
 /// Statistics of the inputs of a file's layers.
 pub(crate) struct LayerInputs {
@@ -50,11 +52,16 @@ impl LayerInputs {
             ),
             (None, Some(file)) => misfit(
                 file.path.clone(),
-                format!(
-                    "method `{}` does not look at real inputs\n  method `activations` does; with \
+                match recipe.purpose() {
+                    Purpose::Edit => {
+                        "only activation scales (`--input-scale`) need statistics".to_owned()
+                    }
+                    _ => format!(
+                        "method `{}` does not look at real inputs\n  method `activations` does; with \
                      statistics it is the default",
-                    recipe.method()
-                ),
+                        recipe.method()
+                    ),
+                },
             ),
         }
     }
@@ -78,6 +85,24 @@ impl LayerInputs {
         self.fit.module_for(layer).is_some()
     }
 
+    /// Root of the largest `E[x_j²]` of a layer's columns.
+    ///
+    /// # Errors
+    /// When nothing is known of them, or the numbers cannot be read.
+    pub(crate) fn largest_rms(&self, layer: &str) -> Result<f32, ConvertError> {
+        let Some(module) = self.fit.module_for(layer) else {
+            return Err(ConvertError::Misfit {
+                path: self.statistics.path().to_owned(),
+                problem: format!(
+                    "holds no statistics of layer `{layer}`, which is to get an activation scale"
+                ),
+            });
+        };
+        let statistics = self.statistics.layer(module)?;
+        let largest = statistics.diagonal().iter().fold(0.0_f32, |a, &b| a.max(b));
+        Ok(largest.sqrt())
+    }
+
     /// What is known of the inputs of a layer, if anything.
     ///
     /// # Errors
@@ -96,6 +121,9 @@ impl LayerInputs {
 
 /// The setting that cannot do without statistics.
 fn what_needs_inputs(recipe: &Recipe) -> Option<String> {
+    if !recipe.edit().input_scale.is_empty() {
+        return Some("an activation scale".to_owned());
+    }
     match (recipe.rounding(), recipe.bias_correction()) {
         (Rounding::Learned(options), _)
             if matches!(options.objective, Objective::Activations { .. }) =>

@@ -31,7 +31,7 @@ struct InFlight {
 }
 
 /// Bytes of the rows of a large weight that are worked on at once.
-const BAND_BYTES: u64 = 32 << 20;
+const BAND_BYTES: u64 = 8 << 20;
 
 /// Swizzled scales lie in groups of so many rows.
 const ROW_GROUP: u64 = 128;
@@ -102,16 +102,17 @@ fn band_rows(planned: &PlannedTensor, rounding: Rounding, rule: ScaleRule) -> Op
         return None;
     }
     let [rows, cols] = planned.matrix_shape();
-    let group = ROW_GROUP.checked_mul(tile_rows(scheme) as u64)?;
+    let group = row_group(scheme);
     let row_bytes = (cols as u64).checked_mul(kind.byte_len() as u64)?.max(1);
     let band = (BAND_BYTES / row_bytes / group).max(1).checked_mul(group)?;
     usize::try_from(band).ok().filter(|&band| band < rows)
 }
 
-fn tile_rows(scheme: Scheme) -> usize {
+/// Rows that a band holds a multiple of. Where tiles are higher than a row, scales are not swizzled.
+fn row_group(scheme: Scheme) -> u64 {
     match scheme.tiling() {
-        Tiling::Block { rows, .. } => rows,
-        Tiling::Tensor | Tiling::Row => 1,
+        Tiling::Block { rows, .. } if rows > 1 => rows as u64,
+        Tiling::Block { .. } | Tiling::Tensor | Tiling::Row => ROW_GROUP,
     }
 }
 
@@ -184,13 +185,18 @@ fn in_flight(planned: &PlannedTensor, rounding: Rounding) -> InFlight {
         None => elements.saturating_mul(5),
     };
     match planned.decision {
-        Decision::Copy(_) => {
+        Decision::Copy(_) | Decision::Rename { .. } => {
             InFlight { source: header.byte_len().min(PIECE_BYTES), ..InFlight::default() }
         }
         Decision::Correct(_) | Decision::Remove(_) => InFlight::default(),
         Decision::Merge(_) => InFlight { source, target: header.byte_len(), ..InFlight::default() },
-        Decision::Decode(_) => {
-            InFlight { source, target: elements.saturating_mul(2), ..InFlight::default() }
+        Decision::Decode { dtype, .. } => {
+            let target = elements.saturating_mul(dtype.width() as u64);
+            InFlight { source, target, ..InFlight::default() }
+        }
+        Decision::Repack { .. } => {
+            // What is packed is unpacked and packed again.
+            InFlight { source, target: source, ..InFlight::default() }
         }
         Decision::Quantize { scheme, .. } => {
             let [rows, cols] = planned.matrix_shape();

@@ -1,5 +1,7 @@
 use std::fmt;
 
+use roundwise_layout::Mend;
+
 /// Something that a plan does otherwise than someone might expect, and that is no error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Note {
@@ -27,6 +29,8 @@ pub enum Note {
         /// The keys.
         keys: Vec<String>,
     },
+    /// A damage of the input that is made good.
+    Mended(Mend),
     /// Another preset than the detected one was asked for.
     ForcedPreset {
         /// Name of the preset that was asked for.
@@ -54,6 +58,13 @@ impl fmt::Display for Note {
             }
             Note::UnmatchedLora { keys } => {
                 write!(f, "not merged, for no weight answers to it: {}", keys.join(", "))
+            }
+            Note::Mended(Mend { damage, remedy }) => {
+                match damage.layer.as_str() {
+                    "" => write!(f, "the file {}", damage.problem)?,
+                    layer => write!(f, "`{layer}` {}", damage.problem)?,
+                }
+                write!(f, ": {remedy}")
             }
             Note::ForcedPreset { forced, model, detected } => {
                 write!(f, "preset `{forced}` was asked for; the file looks like: ")?;

@@ -12,10 +12,13 @@ use crate::not_finite::{NotFinite, find_not_finite};
 use crate::report::{FileHash, Told, Tool};
 use crate::rounder::Rounder;
 use crate::run::Run;
+use crate::same_model::same_model;
 use crate::shared_scales::SharedScales;
 use crate::watch::notice;
 use crate::workshop::{Stop, Workshop};
-use crate::{ConvertError, Event, Job, Plan, Report, Rounding, Source, TensorReport, Watch};
+use crate::{
+    ConvertError, Event, Job, Plan, Purpose, Report, Rounding, Source, TensorReport, Watch,
+};
 
 /// Converts one file: read, plan, round, lay out, write, report.
 ///
@@ -25,6 +28,7 @@ use crate::{ConvertError, Event, Job, Plan, Report, Rounding, Source, TensorRepo
 ///
 /// # Errors
 /// As [`Plan::decide`]; [`ConvertError::OutputIsInput`], [`ConvertError::NothingToConvert`],
+/// [`ConvertError::NothingInCodes`],
 /// [`ConvertError::OtherRun`], [`ConvertError::Stopped`], and whatever the files answer. Where
 /// something was finished before, it is inside [`ConvertError::Unfinished`].
 pub fn convert(job: &Job, watch: &dyn Watch) -> Result<Report, ConvertError> {
@@ -55,6 +59,7 @@ pub fn convert(job: &Job, watch: &dyn Watch) -> Result<Report, ConvertError> {
         let job = &Job { threads: pace.threads, ..job.clone() };
         let run = Run::of(job, &source, &rounder, &not_finite);
         let manifest = plan.manifest()?;
+        rounder.check(&plan)?;
         let shared_scales = SharedScales::find(job, &source, &plan, watch)?;
         let (mut output, finished) = open_output(job, manifest, &run, unfinished.take())?;
         let shop = Workshop {
@@ -102,13 +107,17 @@ pub fn check(job: &Job) -> Result<(), ConvertError> {
     if job.limits.shard_bytes.is_some() {
         source.checkpoint.side_files()?;
     }
-    plan.manifest()?;
     LayerInputs::of_recipe(&job.recipe, job.statistics.as_ref(), &source)?;
     Ok(())
 }
 
 fn open_source(job: &Job) -> Result<Source, ConvertError> {
-    let source = Source::open_with(&job.input, &job.recipe)?;
+    let source = match job.recipe.purpose() {
+        Purpose::Repair => Source::open_mended(&job.input)?,
+        Purpose::Quantize | Purpose::Decode(_) | Purpose::Migrate | Purpose::Edit => {
+            Source::open_with(&job.input, &job.recipe)?
+        }
+    };
     match source.checkpoint.same_file_as(&job.output) {
         true => Err(ConvertError::OutputIsInput { path: job.output.clone() }),
         false => Ok(source),
@@ -140,13 +149,32 @@ fn decide(
 
 fn decide_whole(job: &Job, source: &Source, not_finite: &NotFinite) -> Result<Plan, ConvertError> {
     let mut plan = Plan::decide(source, &job.recipe, not_finite)?;
-    if plan.quantized().next().is_none() {
-        return Err(nothing_to_convert(source, &plan));
-    }
+    check_purpose(job, source, &plan)?;
+    let manifest = plan.manifest()?;
+    let tensors = manifest.tensors().iter();
+    let after = tensors.map(|placed| (placed.name.as_str(), placed.shape.as_slice()));
+    same_model(&job.output, source, &after.collect())?;
     // Where the whole does not fit, a part of it may.
     let pace = plan.pace(&job.input, &job.recipe, job.threads, job.limits.memory_bytes);
     plan.bands = pace.map(|pace| pace.bands).unwrap_or_default();
     Ok(plan.shared_out(job.sharding(source)))
+}
+
+/// Finds out whether there is anything of what the job is for.
+fn check_purpose(job: &Job, source: &Source, plan: &Plan) -> Result<(), ConvertError> {
+    let path = || source.checkpoint.path().to_owned();
+    match job.recipe.purpose() {
+        Purpose::Quantize if plan.quantized().next().is_none() => {
+            Err(nothing_to_convert(source, plan))
+        }
+        Purpose::Decode(_) | Purpose::Migrate if plan.rewritten().next().is_none() => {
+            Err(ConvertError::NothingInCodes { path: path() })
+        }
+        Purpose::Repair if source.mended.as_ref().is_none_or(|mended| mended.mends.is_empty()) => {
+            Err(ConvertError::NothingToRepair { path: path() })
+        }
+        _ => Ok(()),
+    }
 }
 
 fn nothing_to_convert(source: &Source, plan: &Plan) -> ConvertError {

@@ -3,22 +3,24 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 
 use roundwise_layout::{
-    Defect, Layout, Products, QUANTIZATION_METADATA, StoredLayer, bias_of, layer_of,
+    Defect, Layout, Products, QUANTIZATION_METADATA, StoredLayer, bias_of, layer_of, weight_of,
 };
 use roundwise_scheme::{GridKind, Scheme, Tiling};
 use roundwise_tensor_file::{Dtype, Manifest, Sharding, TensorFileError, TensorHeader, TensorSpec};
 
 use crate::decide::Rules;
+use crate::dequantize;
 use crate::layer_inputs::LayerInputs;
 use crate::memory::{Pace, peak_bytes};
 use crate::merge::{PART_KEY, PartEntry, header_hash};
 use crate::not_finite::NotFinite;
 use crate::provenance::{PROVENANCE_KEY, Provenance};
+use crate::relay::Relay;
 use crate::report::FileHash;
 use crate::source::weight_kind;
 use crate::{
-    BiasCorrection, ConvertError, Detected, Note, Preset, Reason, Recipe, Role, Rounding, Share,
-    Source, StatisticsFile,
+    BiasCorrection, ConvertError, Detected, Note, PlainDtype, Preset, Purpose, Reason, Recipe,
+    Role, Rounding, Share, Source, StatisticsFile,
 };
 
 /// What a tensor becomes.
@@ -26,8 +28,27 @@ use crate::{
 pub enum Decision {
     /// The same bytes.
     Copy(Reason),
-    /// Its numbers, decoded from the codes that the input stores, as BF16.
-    Decode(Reason),
+    /// Its numbers, decoded from the codes that the input stores.
+    Decode {
+        /// What they are stored as.
+        dtype: PlainDtype,
+        /// Why they are decoded.
+        reason: Reason,
+    },
+    /// The same bytes under another name.
+    Rename {
+        /// The name.
+        name: String,
+        /// Why.
+        reason: Reason,
+    },
+    /// The same codes and scales, laid out anew.
+    Repack {
+        /// Grid and tiling.
+        scheme: Scheme,
+        /// Why.
+        reason: Reason,
+    },
     /// Codes and scales.
     Quantize {
         /// Grid and tiling.
@@ -48,11 +69,13 @@ impl Decision {
     pub fn reason(&self) -> &Reason {
         match self {
             Decision::Copy(reason)
-            | Decision::Decode(reason)
             | Decision::Correct(reason)
             | Decision::Merge(reason)
             | Decision::Remove(reason) => reason,
-            Decision::Quantize { reason, .. } => reason,
+            Decision::Quantize { reason, .. }
+            | Decision::Decode { reason, .. }
+            | Decision::Rename { reason, .. }
+            | Decision::Repack { reason, .. } => reason,
         }
     }
 }
@@ -70,12 +93,38 @@ pub struct PlannedTensor {
     pub products: Products,
     /// Whether adapters add something to its numbers.
     pub is_merged: bool,
+    /// Whether its layer gets an activation scale from statistics.
+    pub(crate) gets_input_scale: bool,
 }
 
 impl PlannedTensor {
     /// The name without `.weight`.
     pub fn layer(&self) -> &str {
         layer_of(&self.header.name)
+    }
+
+    /// The name of its layer's weight in the output, whatever the input calls it.
+    pub(crate) fn weight_name(&self) -> String {
+        weight_of(self.layer())
+    }
+
+    /// The activation scale that its layer gets.
+    pub(crate) fn input_scale_spec(&self) -> Option<TensorSpec> {
+        let name = format!("{}.input_scale", self.layer());
+        self.gets_input_scale.then(|| TensorSpec { name, dtype: Dtype::F32, shape: vec![] })
+    }
+
+    /// Scheme of the codes that it becomes.
+    pub(crate) fn scheme(&self) -> Option<Scheme> {
+        match self.decision {
+            Decision::Quantize { scheme, .. } | Decision::Repack { scheme, .. } => Some(scheme),
+            Decision::Copy(_)
+            | Decision::Rename { .. }
+            | Decision::Decode { .. }
+            | Decision::Correct(_)
+            | Decision::Merge(_)
+            | Decision::Remove(_) => None,
+        }
     }
 
     /// `[rows, cols]` of a matrix.
@@ -103,6 +152,7 @@ pub struct Plan {
     sharding: Option<Sharding>,
     part: Option<PlannedPart>,
     pub(crate) bands: BTreeMap<String, usize>,
+    purpose: Purpose,
     rounding: Rounding,
     bias_correction: BiasCorrection,
 }
@@ -131,45 +181,68 @@ impl Plan {
         let detected = source.detect();
         refuse_other_model(path, recipe, &detected)?;
         let preset = recipe.preset().unwrap_or(detected.main.preset);
-        if let Some(reason) = &preset.refuse {
-            return Err(ConvertError::Refused {
-                path: path.to_owned(),
-                title: match recipe.preset() {
-                    Some(preset) => format!("a model under preset `{}`", preset.name),
-                    None => detected.main.title.to_owned(),
-                },
-                reason: reason.clone(),
-            });
-        }
-        let mut rules = Rules::new(source, recipe, &detected, preset, not_finite);
-        let mut tensors: Vec<PlannedTensor> = source
-            .checkpoint
-            .tensors()
-            .iter()
-            .map(|header| {
-                let decision = rules.decide(header);
-                PlannedTensor {
-                    header: header.clone(),
-                    shape: source.shape_of(header),
-                    products: rules.products(header, &decision),
-                    is_merged: source.adapters().change(&header.name),
-                    decision,
-                }
-            })
-            .collect();
-        let mut notes = rules.finish(path)?;
+        let headers = source.checkpoint.tensors().iter();
+        let planned = |header: &TensorHeader, decision| PlannedTensor {
+            header: header.clone(),
+            shape: source.shape_of(header),
+            decision,
+            products: source.stored.products(layer_of(&header.name)),
+            is_merged: source.adapters().change(&header.name),
+            gets_input_scale: false,
+        };
+        let mended = source.mended.as_ref();
+        let layout = mended.map_or(recipe.layout(), |mended| mended.layout);
+        let mut notes = vec![];
+        let mut tensors: Vec<PlannedTensor> = match recipe.purpose() {
+            Purpose::Quantize => {
+                refuse_model(path, recipe, &detected, preset)?;
+                let mut rules = Rules::new(source, recipe, &detected, preset, not_finite);
+                let decide = |header| {
+                    let decision = rules.decide(header);
+                    let products = rules.products(header, &decision);
+                    PlannedTensor { products, ..planned(header, decision) }
+                };
+                let tensors = headers.map(decide).collect();
+                notes.extend(rules.finish(path)?);
+                tensors
+            }
+            Purpose::Decode(dtype) => headers
+                .map(|header| planned(header, dequantize::decide(source, header, dtype)))
+                .collect(),
+            Purpose::Migrate | Purpose::Repair => {
+                let mut relay = Relay::new(source, layout, &detected);
+                let decide = |header| Ok(planned(header, relay.decide(header)?));
+                let tensors = headers.map(decide).collect::<Result<_, ConvertError>>()?;
+                refuse_unreadable(path, source, &[])?;
+                relay.finish()?;
+                tensors
+            }
+            Purpose::Edit => {
+                recipe.edit().check(source)?;
+                headers.map(|header| recipe.edit().decide(source, header)).collect()
+            }
+        };
         if recipe.bias_correction() != BiasCorrection::None {
             notes.extend(correct_biases(&mut tensors, recipe));
         }
-        refuse_unreadable(path, source, &tensors)?;
-        let metadata = header_metadata(source, recipe.layout(), &tensors);
+        let metadata = match recipe.purpose() {
+            // What is wrong with a file that is passed on as it is was wrong before.
+            Purpose::Edit => recipe.edit().metadata(source, &tensors),
+            Purpose::Quantize | Purpose::Decode(_) | Purpose::Migrate | Purpose::Repair => {
+                refuse_unreadable(path, source, &tensors)?;
+                header_metadata(source, layout, &tensors)
+            }
+        };
         notes.extend(disputed_metadata(source));
+        let mends = mended.into_iter().flat_map(|mended| &mended.mends);
+        notes.extend(mends.map(|mend| Note::Mended(mend.clone())));
         notes.extend(forced_preset(recipe, &detected));
         notes.extend(unmerged(source));
         Ok(Self {
             detected,
             preset,
-            layout: recipe.layout(),
+            purpose: recipe.purpose(),
+            layout,
             tensors,
             notes,
             metadata,
@@ -299,7 +372,15 @@ impl Plan {
         if let Some(part) = &self.part {
             return part.files.clone();
         }
-        self.layout.file_tensors(self.file_prefix(), self.file_products(), &self.schemes())
+        match self.purpose {
+            // Whatever there is in the input is copied.
+            Purpose::Decode(_) | Purpose::Edit => vec![],
+            Purpose::Quantize | Purpose::Migrate | Purpose::Repair => {
+                let schemes: Vec<Scheme> =
+                    self.tensors.iter().filter_map(PlannedTensor::scheme).collect();
+                self.layout.file_tensors(self.file_prefix(), self.file_products(), &schemes)
+            }
+        }
     }
 
     /// Where loaders look for what a layout adds once. ComfyUI's loader of text encoders strips
@@ -315,8 +396,15 @@ impl Plan {
     /// products in text encoders, unless one of the layers asked for more, and full precision
     /// elsewhere.
     fn file_products(&self) -> Products {
-        let asks = |planned: &PlannedTensor| planned.products == Products::FullPrecision;
-        match self.preset.is_text_encoder() && !self.quantized().any(|(planned, _)| asks(planned)) {
+        let asks = |planned: &PlannedTensor| {
+            planned.scheme().is_some() && planned.products == Products::FullPrecision
+        };
+        // Whoever rounds nothing asks for nothing new.
+        let asks_for_nothing = match self.purpose {
+            Purpose::Quantize => self.preset.is_text_encoder(),
+            Purpose::Decode(_) | Purpose::Migrate | Purpose::Repair | Purpose::Edit => true,
+        };
+        match asks_for_nothing && !self.tensors.iter().any(asks) {
             true => Products::Any,
             false => Products::FullPrecision,
         }
@@ -325,18 +413,23 @@ impl Plan {
     /// Tensors that a planned tensor becomes.
     fn specs(&self, planned: &PlannedTensor) -> Vec<TensorSpec> {
         let header = &planned.header;
-        let with = |dtype, shape: &[u64]| {
-            vec![TensorSpec { name: header.name.clone(), dtype, shape: shape.to_vec() }]
+        let with = |name: &str, dtype, shape: &[u64]| {
+            vec![TensorSpec { name: name.to_owned(), dtype, shape: shape.to_vec() }]
         };
         match &planned.decision {
             Decision::Copy(_) | Decision::Correct(_) | Decision::Merge(_) => {
-                with(header.dtype, &header.shape)
+                with(&header.name, header.dtype, &header.shape)
             }
-            Decision::Decode(_) => with(Dtype::BF16, &planned.shape),
+            Decision::Rename { name, .. } => with(name, header.dtype, &header.shape),
+            Decision::Decode { dtype, .. } => {
+                with(&planned.weight_name(), dtype.dtype(), &planned.shape)
+            }
             Decision::Remove(_) => vec![],
-            Decision::Quantize { scheme, .. } => {
+            Decision::Quantize { scheme, .. } | Decision::Repack { scheme, .. } => {
                 let (layer, shape) = (planned.layer(), planned.matrix_shape());
-                self.layout.layer_tensors(layer, *scheme, planned.products, shape)
+                let mut specs = self.layout.layer_tensors(layer, *scheme, planned.products, shape);
+                specs.extend(planned.input_scale_spec());
+                specs
             }
         }
     }
@@ -347,6 +440,14 @@ impl Plan {
             Decision::Quantize { scheme, .. } => Some((planned, scheme)),
             _ => None,
         })
+    }
+
+    /// Weights in codes that become plain numbers or are laid out anew.
+    pub fn rewritten(&self) -> impl Iterator<Item = &PlannedTensor> {
+        let is_rewritten = |planned: &&PlannedTensor| {
+            matches!(planned.decision, Decision::Decode { .. } | Decision::Repack { .. })
+        };
+        self.tensors.iter().filter(is_rewritten)
     }
 
     /// The bias that is corrected together with this layer's weight.
@@ -371,8 +472,9 @@ impl Plan {
     pub fn kept_reasons(&self) -> Vec<(String, usize)> {
         let mut counts = BTreeMap::<String, usize>::new();
         for planned in &self.tensors {
-            if let Decision::Copy(reason) | Decision::Decode(reason) | Decision::Merge(reason) =
-                &planned.decision
+            if let Decision::Copy(reason)
+            | Decision::Decode { reason, .. }
+            | Decision::Merge(reason) = &planned.decision
             {
                 *counts.entry(reason.to_string()).or_default() += 1;
             }
@@ -387,6 +489,24 @@ impl Plan {
     pub fn peak_memory_bytes(&self, threads: usize) -> u64 {
         peak_bytes(&self.tensors, self.rounding, threads)
     }
+}
+
+/// Some models have no quantized path in their consumer.
+fn refuse_model(
+    path: &Path,
+    recipe: &Recipe,
+    detected: &Detected,
+    preset: &Preset,
+) -> Result<(), ConvertError> {
+    let Some(reason) = &preset.refuse else { return Ok(()) };
+    Err(ConvertError::Refused {
+        path: path.to_owned(),
+        title: match recipe.preset() {
+            Some(preset) => format!("a model under preset `{}`", preset.name),
+            None => detected.main.title.to_owned(),
+        },
+        reason: reason.clone(),
+    })
 }
 
 /// Biases of converted layers change with the codes; layers without a bias are not given one.
@@ -490,11 +610,8 @@ fn header_metadata(
 ) -> BTreeMap<String, String> {
     let mut metadata = source.checkpoint.metadata().clone();
     metadata.remove(QUANTIZATION_METADATA);
-    let layers = tensors.iter().filter_map(|planned| match planned.decision {
-        Decision::Quantize { scheme, .. } => {
-            Some((planned.layer(), scheme, planned.matrix_shape(), planned.products))
-        }
-        _ => None,
+    let layers = tensors.iter().filter_map(|planned| {
+        Some((planned.layer(), planned.scheme()?, planned.matrix_shape(), planned.products))
     });
     metadata.extend(layout.header_entry(layers));
     metadata

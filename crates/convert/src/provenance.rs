@@ -64,7 +64,14 @@ impl Provenance {
     /// The command that makes the file again, for a shell; `INPUT` stands for the input and
     /// `STATISTICS` for the statistics.
     pub fn command(&self) -> String {
-        let mut words = vec!["roundwise convert INPUT".to_owned()];
+        let command = match &self.recipe {
+            RecipeFile { decode_to: Some(_), .. } => "dequantize INPUT",
+            RecipeFile { migrate_to: Some(_), .. } => "migrate INPUT",
+            RecipeFile { edit: Some(_), .. } => "edit INPUT",
+            RecipeFile { repair: Some(true), .. } => "repair INPUT --write",
+            _ => "convert INPUT",
+        };
+        let mut words = vec![format!("roundwise {command}")];
         words.extend(self.statistics_blake3.as_ref().map(|_| "--stats STATISTICS".to_owned()));
         let recipe = serde_json::to_value(&self.recipe).expect("a recipe always serialises");
         push_flags(&recipe, &mut words);
@@ -79,7 +86,13 @@ fn push_flags(recipe: &Value, words: &mut Vec<String>) {
         match (key.as_str(), value) {
             // A flag would only say again what the input is.
             ("model", _) => {}
-            ("method_options", options) => push_flags(options, words),
+            ("set", Value::Object(entries)) => words.extend(entries.iter().map(|(key, value)| {
+                format!("--set {}", quoted(&format!("{key}={}", text(value))))
+            })),
+            ("method_options" | "edit", options) => push_flags(options, words),
+            ("decode_to", dtype) => words.push(format!("--dtype {}", quoted(&text(dtype)))),
+            ("migrate_to", layout) => words.push(format!("--to {}", quoted(&text(layout)))),
+            ("repair", _) => {}
             ("provenance", Value::Bool(false)) => words.push("--no-provenance".to_owned()),
             ("rules", Value::Array(rules)) => words.extend(rules.iter().map(|rule| {
                 let [pattern, scheme] = ["pattern", "scheme"].map(|key| text(&rule[key]));

@@ -1,6 +1,6 @@
 use std::fmt;
 
-use roundwise_layout::Origin;
+use roundwise_layout::{Origin, StoredLayer};
 use roundwise_scheme::Scheme;
 
 /// Why a tensor becomes what it becomes.
@@ -69,15 +69,34 @@ pub enum Reason {
     Orphan,
     /// The preset removes it.
     Removed(String),
-    /// Kept, and was quantized: its numbers are stored plainly.
+    /// All codes are to become plain numbers.
+    Dequantized,
+    /// Its codes are laid out anew.
+    Moved,
+    /// Codes without a scale, which need no layout.
+    Unscaled,
+    /// Options of its layer change.
+    Edited,
+    /// Nothing of it changes.
+    NotEdited,
+    /// Only codes are to become something else.
+    NotInCodes,
+    /// It was quantized.
     Decoded {
         /// Scheme it was stored in.
         from: Scheme,
         /// How the file said so.
         origin: Origin,
-        /// Why it is kept.
+        /// Why it becomes what it becomes now.
         because: Box<Reason>,
     },
+}
+
+impl Reason {
+    /// The same reason for a layer that was quantized already.
+    pub(crate) fn of_stored(self, stored: &StoredLayer) -> Self {
+        Reason::Decoded { from: stored.scheme, origin: stored.origin, because: Box::new(self) }
+    }
 }
 
 impl fmt::Display for Reason {
@@ -116,6 +135,12 @@ impl fmt::Display for Reason {
             Reason::Superseded => write!(f, "its layer is stored anew"),
             Reason::Orphan => write!(f, "scale of a weight that is not quantized"),
             Reason::Removed(because) => write!(f, "{because}"),
+            Reason::Dequantized => write!(f, "decoded"),
+            Reason::Moved => write!(f, "same codes and scales"),
+            Reason::Unscaled => write!(f, "its codes are the values"),
+            Reason::Edited => write!(f, "other options, the same codes"),
+            Reason::NotEdited => write!(f, "not edited"),
+            Reason::NotInCodes => write!(f, "holds no codes"),
             Reason::Decoded { from, origin, because } => {
                 write!(f, "{because}; was {from} ({origin})")
             }

@@ -5,8 +5,9 @@ use roundwise_layout::Layout;
 use roundwise_rounding::{BiasCorrection, Options, Solver};
 use roundwise_scheme::{ScaleRule, Scheme};
 
+use crate::edit::Edit;
 use crate::recipe_check::Checker;
-use crate::{Heuristic, Preset, RecipeFile};
+use crate::{Heuristic, PlainDtype, Preset, RecipeFile};
 
 /// The method of those who name none.
 pub(crate) const NEAREST: &str = "nearest";
@@ -32,6 +33,21 @@ impl Rounding {
     }
 }
 
+/// What a recipe is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Weights become codes.
+    Quantize,
+    /// Codes become plain numbers; everything else stays as it is.
+    Decode(PlainDtype),
+    /// Codes stay what they are; the layout becomes the recipe's.
+    Migrate,
+    /// Codes stay what they are; known kinds of damage are made good.
+    Repair,
+    /// Weights stay what they are; entries of the header and options of layers change.
+    Edit,
+}
+
 /// Every complaint about a recipe, each with the path of the field it is about.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", .complaints.join("\n"))]
@@ -54,6 +70,7 @@ pub struct Rule {
 #[derive(Clone, Debug)]
 pub struct Recipe {
     file: RecipeFile,
+    purpose: Purpose,
     scheme: Scheme,
     layout: Layout,
     options: Options,
@@ -62,6 +79,7 @@ pub struct Recipe {
     keep: Vec<Regex>,
     include: Vec<Regex>,
     rules: Vec<Rule>,
+    edit: Edit,
     heuristic: Option<Heuristic>,
     fallback_scheme: Option<Scheme>,
     full_precision: Vec<Regex>,
@@ -75,8 +93,16 @@ impl Recipe {
     /// All complaints at once, each with the path of its field.
     pub fn check(file: RecipeFile) -> Result<Self, RecipeError> {
         let mut checker = Checker::default();
+        let purpose = checker.purpose(&file);
         let scheme = checker.parse("scheme", file.scheme.as_deref().unwrap_or("fp8"));
-        let layout = checker.choice("layout", file.layout.as_deref(), &Layout::NAMES);
+        let layout = match purpose {
+            Purpose::Migrate => {
+                checker.choice("migrate_to", file.migrate_to.as_deref(), &Layout::NAMES)
+            }
+            Purpose::Quantize | Purpose::Decode(_) | Purpose::Repair | Purpose::Edit => {
+                checker.choice("layout", file.layout.as_deref(), &Layout::NAMES)
+            }
+        };
         let layout = layout.unwrap_or_else(|| scheme.map(Layout::default_for).unwrap_or_default());
         let options = checker.method(&file);
         let scale_rule =
@@ -90,13 +116,17 @@ impl Recipe {
         let fallback_scheme = fallback.and_then(|name| checker.parse("fallback_scheme", name));
         let full_precision = checker.patterns("full_precision", &file.full_precision);
         let adapters = checker.adapters(&file);
-        checker.admit(layout, scheme, fallback_scheme, &rules);
+        let edit = checker.edit(file.edit.as_ref());
+        if purpose == Purpose::Quantize {
+            checker.admit(layout, scheme, fallback_scheme, &rules);
+        }
         if let (Some(scheme), Some(options)) = (scheme, options) {
             let rule = scale_rule.unwrap_or_default();
             checker.combine(scheme, fallback_scheme, &rules, options, rule);
         }
         match (scheme, options) {
             (Some(scheme), Some(options)) if checker.complaints.is_empty() => Ok(Recipe {
+                purpose,
                 scheme,
                 layout,
                 options,
@@ -105,6 +135,7 @@ impl Recipe {
                 keep,
                 include,
                 rules,
+                edit,
                 heuristic,
                 fallback_scheme,
                 full_precision,
@@ -118,6 +149,11 @@ impl Recipe {
     /// What was typed.
     pub fn file(&self) -> &RecipeFile {
         &self.file
+    }
+
+    /// What the recipe is for.
+    pub fn purpose(&self) -> Purpose {
+        self.purpose
     }
 
     /// Scheme of the weights that no rule names.
@@ -204,6 +240,11 @@ impl Recipe {
     /// Layers to be multiplied in full precision.
     pub fn full_precision(&self) -> &[Regex] {
         &self.full_precision
+    }
+
+    /// What is changed of a file whose weights stay as they are.
+    pub(crate) fn edit(&self) -> &Edit {
+        &self.edit
     }
 
     /// Whether the output's header says how it was made.

@@ -1,13 +1,15 @@
 use std::path::PathBuf;
 
 use regex::Regex;
-use roundwise_layout::Layout;
+use roundwise_layout::{Layout, QUANTIZATION_METADATA};
 use roundwise_rounding::{MethodError, Options, Solver};
 use roundwise_scheme::{ScaleRule, ScaleStorage, Scheme};
 
 use crate::adapter::parse_adapter;
+use crate::edit::Edit;
+use crate::provenance::PROVENANCE_KEY;
 use crate::recipe::NEAREST;
-use crate::{Preset, RecipeFile, Rule, RuleFile};
+use crate::{EditFile, PlainDtype, Preset, Purpose, RecipeFile, Rule, RuleFile};
 
 /// Turns what was typed into what it means, and collects what cannot be turned.
 #[derive(Default)]
@@ -43,6 +45,27 @@ impl Checker {
             self.complain(path, format!("unknown `{name}`\n  known: {}", known.join(", ")));
         }
         found.map(|(_, value)| *value)
+    }
+
+    pub(crate) fn purpose(&mut self, file: &RecipeFile) -> Purpose {
+        let dtype = self.choice("decode_to", file.decode_to.as_deref(), &PlainDtype::NAMES);
+        let purposes = [
+            ("decode_to", dtype.map(Purpose::Decode), "codes become plain numbers"),
+            ("migrate_to", file.migrate_to.as_ref().map(|_| Purpose::Migrate), "codes stay"),
+            ("edit", file.edit.as_ref().map(|_| Purpose::Edit), "codes stay"),
+            ("repair", (file.repair == Some(true)).then_some(Purpose::Repair), "codes stay"),
+        ];
+        let others = file.keys_of_quantizing();
+        let mut named = purposes.into_iter().filter_map(|(key, it, why)| Some((key, it?, why)));
+        let Some((key, purpose, why)) = named.next() else { return Purpose::Quantize };
+        for (other, ..) in named {
+            self.complain(other, format!("does not go together with `{key}`"));
+        }
+        for other in others {
+            let problem = format!("is about quantizing; with `{key}` {why}");
+            self.complain(&other, file.in_typed_words(&problem));
+        }
+        purpose
     }
 
     pub(crate) fn method(&mut self, file: &RecipeFile) -> Option<Options> {
@@ -104,6 +127,25 @@ impl Checker {
             }
         }
         checked
+    }
+
+    pub(crate) fn edit(&mut self, file: Option<&EditFile>) -> Edit {
+        let Some(file) = file else { return Edit::default() };
+        if *file == EditFile::default() {
+            self.complain("edit", "changes nothing; name an entry or layers");
+        }
+        for key in [QUANTIZATION_METADATA, PROVENANCE_KEY] {
+            if file.set.contains_key(key) {
+                self.complain("edit.set", format!("`{key}` is what this program writes itself"));
+            }
+        }
+        Edit {
+            set: file.set.clone(),
+            unset: self.patterns("edit.unset", &file.unset),
+            full_precision: self.patterns("edit.full_precision", &file.full_precision),
+            any_products: self.patterns("edit.any_products", &file.any_products),
+            input_scale: self.patterns("edit.input_scale", &file.input_scale),
+        }
     }
 
     /// Schemes that the method or the rule for scales cannot work with, or that one file cannot hold

@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use roundwise_rounding::MethodOptions;
 use serde::{Deserialize, Serialize};
 
-use crate::RecipeError;
+use crate::{EditFile, RecipeError};
 
 /// A recipe as it is typed, on the command line or in a TOML file. Every field may be left out;
 /// a key that is not known is an error.
@@ -70,6 +70,19 @@ pub struct RecipeFile {
     /// Whether the output's header says how it was made. Default true.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub provenance: Option<bool>,
+    /// Quantize nothing; turn whatever is in codes into `bf16`, `f16` or `f32`. Stands alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decode_to: Option<String>,
+    /// Quantize nothing; lay layers in codes out as `comfy` or `comfy-legacy` does, their codes
+    /// untouched. Stands alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub migrate_to: Option<String>,
+    /// Quantize nothing; make known kinds of damage to layers in codes good. Stands alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repair: Option<bool>,
+    /// Quantize nothing; change entries of the header and options of layers in codes. Stands alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub edit: Option<EditFile>,
     /// Keys that were typed as flags, so that messages call them `--top-p` and not `top_p`.
     #[serde(skip)]
     pub flags: BTreeSet<String>,
@@ -124,6 +137,20 @@ impl RecipeFile {
         self
     }
 
+    /// Keys that say how weights become codes.
+    pub(crate) fn keys_of_quantizing(&self) -> Vec<String> {
+        let others = RecipeFile {
+            decode_to: None,
+            migrate_to: None,
+            repair: None,
+            edit: None,
+            provenance: None,
+            ..self.clone()
+        };
+        let keys = serde_json::to_value(others).expect("texts and numbers always serialise");
+        keys.as_object().into_iter().flat_map(|keys| keys.keys().cloned()).collect()
+    }
+
     /// A message as whoever typed the recipe knows its keys, which stand in backticks: `--top-p` for
     /// a flag, `top_p` for a key of a file.
     pub(crate) fn in_typed_words(&self, message: &str) -> String {
@@ -158,6 +185,10 @@ impl RecipeFile {
             min_size: over.min_size.or(self.min_size),
             heuristic: over.heuristic.or(self.heuristic),
             provenance: over.provenance.or(self.provenance),
+            decode_to: over.decode_to.or(self.decode_to),
+            migrate_to: over.migrate_to.or(self.migrate_to),
+            repair: over.repair.or(self.repair),
+            edit: over.edit.or(self.edit),
             flags: &self.flags | &over.flags,
         }
     }

@@ -24,7 +24,9 @@ pub fn recipe_template(source: &Source) -> Result<String, ConvertError> {
     for planned in &plan.tensors {
         let (scheme, reason) = match &planned.decision {
             Decision::Quantize { reason, .. } => ("converted", reason),
-            Decision::Copy(reason) | Decision::Decode(reason) if planned.shape.len() == 2 => {
+            Decision::Copy(reason) | Decision::Decode { reason, .. }
+                if planned.shape.len() == 2 =>
+            {
                 ("kept", reason)
             }
             _ => continue,

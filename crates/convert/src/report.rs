@@ -76,7 +76,10 @@ pub(crate) fn lossy<S: Serializer>(path: &Path, to: S) -> Result<S::Ok, S::Error
 }
 
 /// What is written and read by its name.
-fn name<N: std::fmt::Display, S: Serializer>(named: &N, to: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn name<N: std::fmt::Display, S: Serializer>(
+    named: &N,
+    to: S,
+) -> Result<S::Ok, S::Error> {
     to.collect_str(named)
 }
 
@@ -121,8 +124,12 @@ pub enum Fate {
     Quantize,
     /// Kept its bytes.
     Copy,
-    /// Codes of the input became BF16.
+    /// Kept its bytes under another name.
+    Rename,
+    /// Codes of the input became plain numbers.
     Decode,
+    /// Kept its codes, laid out anew.
+    Repack,
     /// A bias, corrected.
     Correct,
     /// Kept, but for what adapters added.
@@ -165,7 +172,9 @@ impl TensorReport {
     pub fn planned(planned: &PlannedTensor) -> Self {
         let (decision, scheme) = match &planned.decision {
             Decision::Copy(_) => (Fate::Copy, None),
-            Decision::Decode(_) => (Fate::Decode, None),
+            Decision::Rename { .. } => (Fate::Rename, None),
+            Decision::Decode { .. } => (Fate::Decode, None),
+            Decision::Repack { scheme, .. } => (Fate::Repack, Some(*scheme)),
             Decision::Correct(_) => (Fate::Correct, None),
             Decision::Merge(_) => (Fate::Merge, None),
             Decision::Remove(_) => (Fate::Remove, None),
@@ -177,7 +186,7 @@ impl TensorReport {
             dtype: planned.header.dtype.name(),
             decision,
             reason: match (planned.is_merged, &planned.decision) {
-                (true, Decision::Quantize { reason, .. } | Decision::Decode(reason)) => {
+                (true, Decision::Quantize { reason, .. } | Decision::Decode { reason, .. }) => {
                     format!("{reason}; adapters are merged")
                 }
                 (_, decision) => decision.reason().to_string(),
@@ -231,7 +240,14 @@ impl Report {
             sync_seconds: 0.0,
             verify_seconds: None,
             converted: count(&[Fate::Quantize]),
-            kept: count(&[Fate::Copy, Fate::Decode, Fate::Correct, Fate::Merge]),
+            kept: count(&[
+                Fate::Copy,
+                Fate::Rename,
+                Fate::Decode,
+                Fate::Repack,
+                Fate::Correct,
+                Fate::Merge,
+            ]),
             removed: count(&[Fate::Remove]),
             rounding: engine.map(|engine| RoundingTotals::of(job.recipe.method(), engine, &layers)),
             weight_error: layers.iter().any(|l| l.sums.is_some()).then(|| total.relative()),

@@ -8,9 +8,10 @@ use roundwise_rounding::{
 use roundwise_scheme::{QuantizedMatrix, Scheme};
 use roundwise_tensor_file::TensorHeader;
 
+use crate::edit::input_scale;
 use crate::layer_inputs::LayerInputs;
 use crate::report::LayerRounding;
-use crate::{BiasCorrection, ConvertError, Event, Job, Rounding, Source, Watch};
+use crate::{BiasCorrection, ConvertError, Event, Job, Plan, Rounding, Source, Watch};
 
 /// Chooses the codes of weights, as the recipe says.
 pub(crate) struct Rounder<'a> {
@@ -58,6 +59,25 @@ impl<'a> Rounder<'a> {
     /// As [`LayerInputs::of`].
     pub(crate) fn inputs_of(&self, layer: &str) -> Result<Option<Inputs>, ConvertError> {
         self.inputs.as_ref().map_or(Ok(None), |inputs| inputs.of(layer))
+    }
+
+    /// Finds out whether there are statistics of every layer that is to get an activation scale.
+    ///
+    /// # Errors
+    /// [`ConvertError::Misfit`] for the first one without.
+    pub(crate) fn check(&self, plan: &Plan) -> Result<(), ConvertError> {
+        let Some(inputs) = &self.inputs else { return Ok(()) };
+        let mut scaled = plan.tensors.iter().filter(|planned| planned.gets_input_scale);
+        scaled.try_for_each(|planned| inputs.largest_rms(planned.layer()).map(drop))
+    }
+
+    /// The activation scale of a layer, from statistics of its inputs.
+    ///
+    /// # Errors
+    /// As [`LayerInputs::largest_rms`].
+    pub(crate) fn input_scale_of(&self, layer: &str) -> Result<f32, ConvertError> {
+        let inputs = self.inputs.as_ref().expect("a recipe with activation scales has statistics");
+        Ok(input_scale(inputs.largest_rms(layer)?))
     }
 
     /// Where learned rounding is computed.

@@ -1,13 +1,15 @@
 use std::path::Path;
 
 use half::{bf16, f16};
-use roundwise_layout::{LayoutError, StoredLayer, StoredLayers, layer_of, layer_of_weight};
-use roundwise_scheme::{Weight, WeightKind};
+use roundwise_layout::{
+    Layout, LayoutError, Mend, MendedLayers, StoredLayer, StoredLayers, layer_of_weight,
+};
+use roundwise_scheme::{QuantizedMatrix, Weight, WeightKind};
 use roundwise_tensor_file::{Checkpoint, Dtype, TensorHeader};
 
 use crate::adapter::Adapters;
 use crate::architecture::{Detected, Shapes, detect};
-use crate::{ConvertError, Recipe};
+use crate::{ConvertError, PlainDtype, Recipe};
 
 /// An input: its tensors, and which of its layers are quantized already.
 #[derive(Debug)]
@@ -18,6 +20,17 @@ pub struct Source {
     pub stored: StoredLayers,
     /// What is added to its weights when they are read.
     adapters: Adapters,
+    /// What was wrong with it, where that was mended.
+    pub(crate) mended: Option<Mended>,
+}
+
+/// What is made good of a damaged file.
+#[derive(Debug)]
+pub(crate) struct Mended {
+    /// The damages, and what makes each good.
+    pub(crate) mends: Vec<Mend>,
+    /// How the file is meant to be laid out.
+    pub(crate) layout: Layout,
 }
 
 /// A weight in memory, in whatever numbers it was stored.
@@ -51,7 +64,7 @@ impl Source {
     pub fn open(path: &Path) -> Result<Self, ConvertError> {
         let checkpoint = Checkpoint::open(path)?;
         let stored = StoredLayers::find(&checkpoint)?;
-        Ok(Self { checkpoint, stored, adapters: Adapters::default() })
+        Ok(Self { checkpoint, stored, adapters: Adapters::default(), mended: None })
     }
 
     /// [`Source::open`] with the adapters of a recipe: weights are read with what these add.
@@ -79,11 +92,27 @@ impl Source {
         Ok(values)
     }
 
+    /// Opens a file whose markers and scales may be damaged in ways that are known, see
+    /// [`MendedLayers::find`].
+    ///
+    /// # Errors
+    /// As [`Source::open`].
+    pub(crate) fn open_mended(path: &Path) -> Result<Self, ConvertError> {
+        let checkpoint = Checkpoint::open(path)?;
+        let MendedLayers { stored, mends, layout } = MendedLayers::find(&checkpoint)?;
+        let mended = Some(Mended { mends, layout });
+        Ok(Self { checkpoint, stored, adapters: Adapters::default(), mended })
+    }
+
+    /// The layer whose codes this tensor holds.
+    pub(crate) fn stored_layer(&self, header: &TensorHeader) -> Option<&StoredLayer> {
+        layer_of_weight(&header.name).and_then(|layer| self.stored.layers.get(layer))
+    }
+
     /// Shape of the numbers that a tensor stands for: another than the tensor's own where codes are
     /// packed or filled up.
     pub(crate) fn shape_of(&self, header: &TensorHeader) -> Vec<u64> {
-        let layer = layer_of_weight(&header.name).filter(|_| header.shape.len() == 2);
-        match layer.and_then(|layer| self.stored.layers.get(layer)) {
+        match self.stored_layer(header).filter(|_| header.shape.len() == 2) {
             Some(stored) => stored.shape.map(|size| size as u64).to_vec(),
             None => header.shape.clone(),
         }
@@ -135,8 +164,7 @@ impl Source {
         header: &TensorHeader,
         memory: Vec<u8>,
     ) -> Result<LoadedWeight, ConvertError> {
-        let layer = layer_of(&header.name);
-        if let Some(stored) = self.stored.layers.get(layer) {
+        if let Some(stored) = self.stored_layer(header) {
             return self.decode(stored, memory);
         }
         let kind =
@@ -165,17 +193,25 @@ impl Source {
     }
 
     fn decode(&self, stored: &StoredLayer, memory: Vec<u8>) -> Result<LoadedWeight, ConvertError> {
-        let matrix = stored.read(&self.checkpoint).map_err(|source| self.layout_error(source))?;
-        let [rows, cols] = matrix.shape();
-        let mut bytes = memory;
-        bytes.clear();
-        bytes.reserve_exact(rows * cols * 4);
-        let mut values = vec![0.0; cols];
-        for row in 0..rows {
-            matrix.decode_row(row, &mut values);
-            bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
-        }
+        let matrix = self.codes(stored)?;
+        let bytes = PlainDtype::F32.decoded(&matrix, memory);
         Ok(LoadedWeight { shape: matrix.shape(), kind: WeightKind::F32, bytes })
+    }
+
+    /// Whether ComfyUI's files can say the same as the layer, scale by scale.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub(crate) fn multiplies_exactly(&self, stored: &StoredLayer) -> Result<bool, ConvertError> {
+        stored.multiplies_exactly(&self.checkpoint).map_err(|source| self.layout_error(source))
+    }
+
+    /// The codes and scales of a layer.
+    ///
+    /// # Errors
+    /// As [`Source::load`].
+    pub(crate) fn codes(&self, stored: &StoredLayer) -> Result<QuantizedMatrix, ConvertError> {
+        stored.read(&self.checkpoint).map_err(|source| self.layout_error(source))
     }
 
     fn layout_error(&self, source: LayoutError) -> ConvertError {

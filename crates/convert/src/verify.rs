@@ -5,6 +5,7 @@ mod outputs;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
+use roundwise_layout::Defect;
 use roundwise_tensor_file::TensorHeader;
 use serde::Serialize;
 
@@ -43,6 +44,16 @@ pub struct Finding {
     pub tensor: String,
     /// What was found and what was expected.
     pub problem: String,
+    /// Which programs it breaks, and how; empty where that is not known.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub breaks: &'static str,
+}
+
+impl From<&Defect> for Finding {
+    fn from(defect: &Defect) -> Self {
+        let Defect { layer, problem, breaks } = defect;
+        Self { tensor: layer.clone(), problem: problem.clone(), breaks }
+    }
 }
 
 /// Error of a layer in codes.

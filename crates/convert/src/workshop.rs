@@ -2,9 +2,8 @@ use std::collections::BTreeMap;
 use std::sync::OnceLock;
 use std::time::Instant;
 
-use half::bf16;
 use roundwise_rounding::{Linear, RoundingError};
-use roundwise_scheme::{Scheme, SchemeError, measure};
+use roundwise_scheme::{QuantizedMatrix, Scheme, SchemeError, measure};
 use roundwise_tensor_file::{PIECE_BYTES, TensorFileWriter, TensorHeader, pieces};
 
 use crate::bias;
@@ -17,7 +16,8 @@ use crate::shared_scales::SharedScales;
 use crate::source::narrow;
 use crate::watch::notice;
 use crate::{
-    ConvertError, Decision, Event, Job, Plan, PlannedTensor, Rounding, Source, TensorReport, Watch,
+    ConvertError, Decision, Event, Job, PlainDtype, Plan, PlannedTensor, Rounding, Source,
+    TensorReport, Watch,
 };
 
 /// Why the work on an output ended early.
@@ -109,8 +109,10 @@ impl Workshop<'_> {
         }
         let started = Instant::now();
         let written = match &planned.decision {
-            Decision::Copy(_) => self.copy(header, buffers)?,
-            Decision::Decode(_) => self.decode(header, buffers)?,
+            Decision::Copy(_) => self.copy(header, &header.name, buffers)?,
+            Decision::Rename { name, .. } => self.copy(header, name, buffers)?,
+            Decision::Decode { dtype, .. } => self.decode(planned, *dtype, buffers)?,
+            Decision::Repack { .. } => self.repack(planned, buffers)?,
             Decision::Quantize { scheme, .. } => {
                 self.quantize(planned, *scheme, &mut report, buffers)?
             }
@@ -187,7 +189,9 @@ impl Workshop<'_> {
         match planned.decision {
             Decision::Quantize { .. } => notice(self.watch, Event::Advanced { bytes }),
             Decision::Copy(_)
-            | Decision::Decode(_)
+            | Decision::Rename { .. }
+            | Decision::Decode { .. }
+            | Decision::Repack { .. }
             | Decision::Correct(_)
             | Decision::Merge(_)
             | Decision::Remove(_) => self.passed(bytes),
@@ -204,21 +208,27 @@ impl Workshop<'_> {
         notice(self.watch, Event::Advanced { bytes })
     }
 
-    fn copy(&self, header: &TensorHeader, buffers: &mut Buffers) -> Result<Vec<String>, Stop> {
+    /// - `name`: in the output
+    fn copy(
+        &self,
+        header: &TensorHeader,
+        name: &str,
+        buffers: &mut Buffers,
+    ) -> Result<Vec<String>, Stop> {
         let mut memory = buffers.take();
         memory.resize(header.byte_len().min(PIECE_BYTES) as usize, 0);
         for piece in pieces(header.byte_len()) {
             let length = piece.end - piece.start;
             let buffer = &mut memory[..length as usize];
             self.source.checkpoint.read_into(header, piece.start, buffer)?;
-            self.output.write_part(&header.name, piece.start, buffer)?;
+            self.output.write_part(name, piece.start, buffer)?;
             self.passed(length)?;
         }
         if header.byte_len() == 0 {
-            self.output.write(&header.name, &[])?;
+            self.output.write(name, &[])?;
         }
         buffers.keep(memory);
-        Ok(vec![header.name.clone()])
+        Ok(vec![name.to_owned()])
     }
 
     /// Numbers of the same dtype, with what adapters add.
@@ -233,23 +243,48 @@ impl Workshop<'_> {
         Ok(vec![header.name.clone()])
     }
 
-    fn decode(&self, header: &TensorHeader, buffers: &mut Buffers) -> Result<Vec<String>, Stop> {
-        let weight = self.source.load_into(header, buffers.take())?;
-        let view = weight.view();
-        let mut values = vec![0.0; view.cols()];
-        let mut bytes = buffers.take();
-        bytes.clear();
-        bytes.reserve_exact(view.rows() * view.cols() * 2);
-        for row in 0..view.rows() {
-            view.widen_row(row, &mut values);
-            // Not the grid's encoder: what was a NaN or an infinity stays one.
-            bytes.extend(values.iter().flat_map(|&value| bf16::from_f32(value).to_le_bytes()));
-        }
-        self.output.write(&header.name, &bytes)?;
+    fn decode(
+        &self,
+        planned: &PlannedTensor,
+        dtype: PlainDtype,
+        buffers: &mut Buffers,
+    ) -> Result<Vec<String>, Stop> {
+        let memory = buffers.take();
+        let bytes = match planned.is_merged {
+            true => {
+                let weight = self.source.load_into(&planned.header, buffers.take())?;
+                dtype.stored(&weight.view().to_f32(), memory)
+            }
+            false => dtype.decoded(&self.codes_of(planned)?, memory),
+        };
+        let name = planned.weight_name();
+        self.output.write(&name, &bytes)?;
         buffers.keep(bytes);
-        buffers.keep(weight.into_bytes());
-        self.passed(header.byte_len())?;
-        Ok(vec![header.name.clone()])
+        self.passed(planned.header.byte_len())?;
+        Ok(vec![name])
+    }
+
+    /// The same codes and scales in the tensors of the output's layout.
+    fn repack(&self, planned: &PlannedTensor, buffers: &mut Buffers) -> Result<Vec<String>, Stop> {
+        let matrix = self.codes_of(planned)?;
+        let mut written = vec![];
+        for packed in self.plan.layout.pack(planned.layer(), matrix, planned.products) {
+            self.output.write(&packed.name, &packed.bytes)?;
+            buffers.keep(packed.bytes);
+            written.push(packed.name);
+        }
+        if let Some(spec) = planned.input_scale_spec() {
+            let scale = self.rounder.input_scale_of(planned.layer())?;
+            self.output.write(&spec.name, &scale.to_le_bytes())?;
+            written.push(spec.name);
+        }
+        self.passed(planned.header.byte_len())?;
+        Ok(written)
+    }
+
+    fn codes_of(&self, planned: &PlannedTensor) -> Result<QuantizedMatrix, ConvertError> {
+        let stored = self.source.stored_layer(&planned.header);
+        self.source.codes(stored.expect("the plan decodes and moves layers in codes only"))
     }
 }
 

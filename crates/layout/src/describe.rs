@@ -2,15 +2,14 @@ use roundwise_scheme::{GridKind, LogRange, ScaleStorage, Scheme, Tiling};
 use roundwise_tensor_file::{Checkpoint, Dtype, TensorHeader};
 
 use crate::describe_packed::describe_packed;
+use crate::describe_servers::{describe_servers, server_blocks};
 use crate::stored::{SIDE_PARTS, file_part};
 use crate::{Marker, Origin, StoredLayer};
-
-/// Edge of the blocks that `weight_scale_inv` covers.
-const INVERSE_SCALE_BLOCK: usize = 128;
 
 /// The stored layer behind a weight, `None` for a weight that is plain numbers.
 ///
 /// - `marker`: the layer's marker, `None` where it has none
+/// - `marked_scale`: what the scale of a marked layer is called
 ///
 /// # Errors
 /// One line that says why the weight cannot be read: what was found and what was expected.
@@ -19,6 +18,7 @@ pub(crate) fn describe(
     weight: &TensorHeader,
     layer: &str,
     marker: Option<&Marker>,
+    marked_scale: &str,
 ) -> Result<Option<StoredLayer>, String> {
     if weight.element_count() == 0 {
         return Ok(None);
@@ -27,12 +27,19 @@ pub(crate) fn describe(
     if let Some(Some(stored)) = packed {
         return Ok(Some(stored));
     }
+    let of_servers = match marker {
+        Some(_) => None,
+        None => describe_servers(file, weight, layer)?,
+    };
+    if let Some(stored) = of_servers {
+        return Ok(Some(stored));
+    }
     let Some(grid) = code_grid(weight.dtype).or_else(|| scaled_f16(file, weight, layer)) else {
         refuse_other_codes(file, weight, layer, marker)?;
         return Ok(None);
     };
     let shape = matrix_shape(weight)?;
-    let (origin, scale) = find_scale(file, layer, marker);
+    let (origin, scale) = find_scale(file, layer, marker.map(|_| marked_scale));
     if origin != Origin::Comfy {
         refuse_unknown_scales(file, weight, layer, scale)?;
     }
@@ -45,7 +52,7 @@ pub(crate) fn describe(
         (None, Some(scale)) if origin == Origin::ComfyLegacy && scale.dtype == Dtype::U8 => {
             logarithmic_scheme(file, layer, scale)?
         }
-        (None, Some(scale)) => Scheme::scaled(grid, tiling_of(origin, scale)),
+        (None, Some(scale)) => Scheme::scaled(grid, tiling_of(file, origin, scale, shape)),
         // Integer tables (ids, masks) are data; only a matrix could be a lost weight.
         (None, None) if grid == GridKind::Int8 && weight.shape.len() != 2 => return Ok(None),
         (None, None) if grid == GridKind::Int8 => {
@@ -157,11 +164,11 @@ fn refuse_other_codes(
 fn find_scale<'a>(
     file: &'a Checkpoint,
     layer: &str,
-    marker: Option<&Marker>,
+    marked_scale: Option<&str>,
 ) -> (Origin, Option<&'a TensorHeader>) {
     let part = |name: &str| file.get(&format!("{layer}.{name}"));
-    if marker.is_some() {
-        return (Origin::Comfy, part("weight_scale"));
+    if let Some(name) = marked_scale {
+        return (Origin::Comfy, part(name));
     }
     let unmarked = [
         (Origin::ComfyLegacy, "scale_weight"),
@@ -197,6 +204,7 @@ fn refuse_unknown_scales(
         .iter()
         .take_while(|tensor| tensor.name.starts_with(&inside))
         .filter(|tensor| scale.is_none_or(|scale| scale.name != tensor.name))
+        .filter(|tensor| !is_idle_zero_point(file, tensor))
         .map(|tensor| &tensor.name[inside.len()..])
         .find(|part| is_suspicious(part));
     match suspicious {
@@ -208,18 +216,31 @@ fn refuse_unknown_scales(
     }
 }
 
+/// Whether a tensor is a zero point that moves nothing: symmetric schemes write it as well.
+fn is_idle_zero_point(file: &Checkpoint, tensor: &TensorHeader) -> bool {
+    tensor.name.ends_with(".weight_zero_point")
+        && tensor.dtype == Dtype::I8
+        && file.read(tensor).is_ok_and(|bytes| bytes.iter().all(|byte| *byte == 0))
+}
+
 /// What a scale covers where no marker says it.
-fn tiling_of(origin: Origin, scale: &TensorHeader) -> Tiling {
+fn tiling_of(file: &Checkpoint, origin: Origin, scale: &TensorHeader, shape: [usize; 2]) -> Tiling {
+    const BLOCK: Tiling = Tiling::Block { rows: 128, cols: 128 };
     let is_single = scale.element_count() == 1;
+    let is_column =
+        scale.shape.len() == 2 && scale.shape[1] == 1 && scale.shape[0] == shape[0] as u64;
     match origin {
-        Origin::Comfy | Origin::ComfyLegacy | Origin::Plain => Tiling::Tensor,
         Origin::WeightScale if is_single => Tiling::Tensor,
-        Origin::WeightScale => Tiling::Row,
+        Origin::WeightScale if is_column => Tiling::Row,
+        Origin::WeightScale => server_blocks(file, scale, shape).unwrap_or(Tiling::Row),
         // Mistral's files have this name for the scale of a tensor, too.
         Origin::WeightScaleInv if is_single && scale.shape.len() < 2 => Tiling::Tensor,
-        Origin::WeightScaleInv => {
-            Tiling::Block { rows: INVERSE_SCALE_BLOCK, cols: INVERSE_SCALE_BLOCK }
-        }
+        Origin::WeightScaleInv => server_blocks(file, scale, shape).unwrap_or(BLOCK),
+        Origin::Comfy
+        | Origin::ComfyLegacy
+        | Origin::WeightPacked
+        | Origin::WeightScale2
+        | Origin::Plain => Tiling::Tensor,
     }
 }
 

@@ -19,6 +19,16 @@ pub(crate) struct Form {
     shape: [usize; 2],
     /// The same with the zeros that fill the last rows and columns up.
     padded: [usize; 2],
+    order: Order,
+}
+
+/// Where the scales of blocks lie, and the two codes of a byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Order {
+    /// Swizzled and padded; of E2M1, the even column in the high half.
+    Comfy,
+    /// Row-major, as many as there are blocks; the even column in the low half. No padding.
+    Servers,
 }
 
 /// A tensor of a layer, its codes or its scales.
@@ -33,7 +43,13 @@ pub(crate) struct Part {
 impl Form {
     /// As it is written.
     pub(crate) fn of(scheme: Scheme, shape: [usize; 2]) -> Self {
-        Self { scheme, shape, padded: shape.map(|size| size.next_multiple_of(multiple(scheme))) }
+        let padded = shape.map(|size| size.next_multiple_of(multiple(scheme)));
+        Self { scheme, shape, padded, order: Order::Comfy }
+    }
+
+    /// As compressed-tensors and ModelOpt write it; for reading alone.
+    pub(crate) fn of_servers(scheme: Scheme, shape: [usize; 2]) -> Self {
+        Self { scheme, shape, padded: shape, order: Order::Servers }
     }
 
     /// As it was found.
@@ -152,10 +168,8 @@ impl Form {
         tensor: f32,
     ) -> Result<QuantizedMatrix, SchemeError> {
         let codes = self.unpack_codes(codes);
-        let unswizzled = match self.scheme.scale_storage() {
-            storage if storage.is_of_blocks() => Some(self.swizzle().undo(scales)),
-            _ => None,
-        };
+        let is_swizzled = self.order == Order::Comfy && self.scheme.scale_storage().is_of_blocks();
+        let unswizzled = is_swizzled.then(|| self.swizzle().undo(scales));
         let scales = unswizzled.as_deref().unwrap_or(scales);
         QuantizedMatrix::from_stored(self.scheme, self.shape, codes, scales, tensor)
     }
@@ -188,12 +202,13 @@ impl Form {
         if self.scheme.scale_storage() == ScaleStorage::Leveled {
             return Some(Nibbles::EvenLow);
         }
-        match self.scheme.grid() {
-            GridKind::E2m1 => Some(Nibbles::EvenHigh),
-            GridKind::Int4 => Some(Nibbles::EvenLow),
-            GridKind::E4m3 | GridKind::E5m2 | GridKind::Int8 | GridKind::F16 | GridKind::Bf16 => {
-                None
-            }
+        match (self.scheme.grid(), self.order) {
+            (GridKind::E2m1, Order::Comfy) => Some(Nibbles::EvenHigh),
+            (GridKind::E2m1, Order::Servers) | (GridKind::Int4, _) => Some(Nibbles::EvenLow),
+            (
+                GridKind::E4m3 | GridKind::E5m2 | GridKind::Int8 | GridKind::F16 | GridKind::Bf16,
+                _,
+            ) => None,
         }
     }
 }

@@ -216,6 +216,30 @@ impl Layout {
     }
 }
 
+/// A header entry with the markers of these layers in place of those that it has for them.
+///
+/// Whatever else it says stays. Text that is no list of layers stays as it is.
+pub fn with_header_entries<'a>(
+    text: &str,
+    layers: impl Iterator<Item = (&'a str, Scheme, [usize; 2], Products)>,
+) -> String {
+    let Ok(mut value) = serde_json::from_str::<serde_json::Value>(text) else {
+        return text.to_owned();
+    };
+    let Some(entries) = value.get_mut("layers").and_then(|layers| layers.as_object_mut()) else {
+        return text.to_owned();
+    };
+    let mut is_changed = false;
+    for (layer, scheme, shape, products) in layers {
+        let marker = Marker::of(scheme, shape).map(|marker| marker.asking_for(products));
+        if let Some(Ok(marker)) = marker.map(serde_json::to_value) {
+            entries.insert(layer.to_owned(), marker);
+            is_changed = true;
+        }
+    }
+    if is_changed { spaced_json(&value) } else { text.to_owned() }
+}
+
 /// Schemes whose readers know no markers.
 fn is_legacy(scheme: Scheme) -> bool {
     let scaled = [GridKind::E4m3, GridKind::F16].map(|grid| Scheme::scaled(grid, Tiling::Tensor));

@@ -8,11 +8,13 @@
 mod client;
 mod describe;
 mod describe_packed;
+mod describe_servers;
 mod error;
 mod form;
 mod layout;
 mod marker;
 mod markers;
+mod mend;
 mod names;
 mod nibbles;
 mod products;
@@ -22,8 +24,9 @@ mod swizzle;
 
 pub use client::{Client, client};
 pub use error::LayoutError;
-pub use layout::{Layout, PackedTensor, QUANTIZATION_METADATA};
+pub use layout::{Layout, PackedTensor, QUANTIZATION_METADATA, with_header_entries};
 pub use marker::{MARKER_LIMIT_BYTES, Marker};
+pub use mend::{Mend, MendedLayers};
 pub use names::{bias_of, layer_of, layer_of_bias, layer_of_weight, weight_of};
 pub use products::Products;
 pub use stored::{Defect, StoredLayers};

@@ -260,6 +260,13 @@ impl Marker {
         Self::from_value(&value)
     }
 
+    /// What a marker without `format` says; `None` where it is no JSON object at all.
+    pub(crate) fn options(bytes: &[u8]) -> Option<Self> {
+        let mut value: serde_json::Value = serde_json::from_slice(bytes).ok()?;
+        value.as_object_mut()?.insert("format".to_owned(), "".into());
+        Self::from_value(&value).ok()
+    }
+
     /// Reads a marker that is part of a larger JSON text.
     ///
     /// # Errors

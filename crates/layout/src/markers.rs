@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 
 use roundwise_tensor_file::{Checkpoint, TensorFileError};
 
+use crate::mend::breaks;
 use crate::{Defect, MARKER_LIMIT_BYTES, Marker, QUANTIZATION_METADATA};
 
 /// The markers of a file's layers.
@@ -12,6 +13,8 @@ pub(crate) struct Markers {
     pub(crate) in_header: BTreeMap<String, Marker>,
     /// What is wrong with markers; a layer named here has none that can be trusted.
     pub(crate) defects: Vec<Defect>,
+    /// What is left of those that are no markers, by layer.
+    pub(crate) damaged: BTreeMap<String, Vec<u8>>,
 }
 
 impl Markers {
@@ -24,12 +27,16 @@ impl Markers {
             let bytes = header.byte_len();
             if bytes > MARKER_LIMIT_BYTES {
                 let problem = format!("marker has {bytes} bytes, more than {MARKER_LIMIT_BYTES}");
-                markers.complain(layer, problem);
+                markers.complain(layer, problem, breaks::MARKER);
                 continue;
             }
-            match Marker::from_json(&file.read(header)?) {
+            let bytes = file.read(header)?;
+            match Marker::from_json(&bytes) {
                 Ok(marker) => drop(markers.by_layer.insert(layer.to_owned(), marker)),
-                Err(problem) => markers.complain(layer, format!("marker {problem}")),
+                Err(problem) => {
+                    markers.complain(layer, format!("marker {problem}"), breaks::MARKER);
+                    markers.damaged.insert(layer.to_owned(), bytes);
+                }
             }
         }
         for text in file.metadata_values(QUANTIZATION_METADATA) {
@@ -38,8 +45,8 @@ impl Markers {
         Ok(markers)
     }
 
-    fn complain(&mut self, layer: &str, problem: String) {
-        self.defects.push(Defect { layer: layer.to_owned(), problem });
+    fn complain(&mut self, layer: &str, problem: String, breaks: &'static str) {
+        self.defects.push(Defect::new(layer, problem, breaks));
     }
 
     fn merge_header(&mut self, text: &str) {
@@ -47,12 +54,16 @@ impl Markers {
         let layers = parsed.as_ref().ok().and_then(|value| value.get("layers")?.as_object());
         let Some(layers) = layers else {
             let problem = format!("`{QUANTIZATION_METADATA}` is not JSON with an object `layers`");
-            return self.complain("", problem);
+            return self.complain("", problem, breaks::HEADER);
         };
         for (layer, value) in layers {
             match Marker::from_value(value) {
                 Ok(marker) => self.merge(layer, marker),
-                Err(problem) => self.complain(layer, format!("header entry {problem}")),
+                Err(problem) => {
+                    self.complain(layer, format!("header entry {problem}"), breaks::HEADER);
+                    let text = || value.to_string().into_bytes();
+                    self.damaged.entry(layer.clone()).or_insert_with(text);
+                }
             }
         }
     }
@@ -62,14 +73,15 @@ impl Markers {
             && !other.means_the_same_as(&header)
         {
             let [one, other] = [other, &header].map(Marker::to_json);
-            return self
-                .complain(layer, format!("one shard's header says {one}, another's {other}"));
+            let problem = format!("one shard's header says {one}, another's {other}");
+            return self.complain(layer, problem, breaks::UNREADABLE);
         }
         if let Some(tensor) = self.by_layer.get(layer)
             && !tensor.means_the_same_as(&header)
         {
             let [header, tensor] = [&header, tensor].map(Marker::to_json);
-            self.complain(layer, format!("the header says {header}, its marker {tensor}"));
+            let problem = format!("the header says {header}, its marker {tensor}");
+            self.complain(layer, problem, breaks::UNREADABLE);
         }
         // What no loader reads may stand in one of both.
         let orig_shape = self.by_layer.get(layer).and_then(|tensor| tensor.orig_shape.clone());

@@ -6,9 +6,9 @@ use roundwise_tensor_file::{Checkpoint, Dtype, TensorFileError, TensorHeader};
 use crate::describe::describe;
 use crate::layout::FULL_PRECISION_ELEMENTS;
 use crate::markers::Markers;
-use crate::{
-    Marker, Origin, Products, QUANTIZATION_METADATA, StoredLayer, layer_of_weight, weight_of,
-};
+use crate::mend::{breaks, is_dummy};
+use crate::names::find_weight;
+use crate::{Marker, Origin, Products, QUANTIZATION_METADATA, StoredLayer, layer_of_weight};
 
 /// Something about a stored layer that a loader would trip over or read wrongly.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,6 +17,14 @@ pub struct Defect {
     pub layer: String,
     /// What was found and what was expected, in one line.
     pub problem: String,
+    /// Which programs it breaks, and how.
+    pub breaks: &'static str,
+}
+
+impl Defect {
+    pub(crate) fn new(layer: &str, problem: impl Into<String>, breaks: &'static str) -> Self {
+        Self { layer: layer.to_owned(), problem: problem.into(), breaks }
+    }
 }
 
 /// The quantized layers of a file.
@@ -44,10 +52,12 @@ pub struct StoredLayers {
 const MARKER_PART: &str = "comfy_quant";
 
 /// Parts that scales and markers of a layer `x` are called: `x.part`.
-pub(crate) const SIDE_PARTS: [&str; 11] = [
+pub(crate) const SIDE_PARTS: [&str; 14] = [
     "weight_scale",
     "weight_scale_2",
     "weight_scale_inv",
+    "weight_global_scale",
+    "weight_zero_point",
     "weight_s_rel",
     "weight_s_channel",
     "weight_codebook",
@@ -55,11 +65,16 @@ pub(crate) const SIDE_PARTS: [&str; 11] = [
     "scale_weight",
     "scale_input",
     "input_scale",
+    "input_global_scale",
     MARKER_PART,
 ];
 
 /// What tensors are called that speak of all layers of a file.
 const FILE_PARTS: [&str; 3] = ["scaled_fp8", "scaled_fp16", "scale_format"];
+
+/// What nothing but the scale of a weight is called.
+const SCALE_ENDINGS: [&str; 4] =
+    [".weight_scale", ".weight_scale_2", ".weight_scale_inv", ".scale_weight"];
 
 impl StoredLayers {
     /// Whether anything in the file says that it holds quantized layers.
@@ -79,7 +94,7 @@ impl StoredLayers {
     /// # Errors
     /// Only when the file cannot be read; whatever is wrong with a layer becomes a [`Defect`].
     pub fn find(file: &Checkpoint) -> Result<Self, TensorFileError> {
-        let Markers { by_layer: markers, in_header, defects } = Markers::read(file)?;
+        let Markers { by_layer: markers, in_header, defects, .. } = Markers::read(file)?;
         let badly_marked: BTreeSet<String> =
             defects.iter().map(|defect| defect.layer.clone()).collect();
         let mut found = Self {
@@ -93,15 +108,30 @@ impl StoredLayers {
             if badly_marked.contains(layer) {
                 continue;
             }
-            match describe(file, header, layer, markers.get(layer)) {
+            let twin = find_weight(file, layer).filter(|first| first.name != header.name);
+            let described = match twin {
+                Some(first) => {
+                    found.layers.remove(layer);
+                    Err(format!("has both `{}` and `{}`", first.name, header.name))
+                }
+                None => describe(file, header, layer, markers.get(layer), "weight_scale"),
+            };
+            match described {
                 Ok(Some(stored)) => drop(found.layers.insert(layer.to_owned(), stored)),
                 Ok(None) => {}
-                Err(problem) => found.defects.push(Defect { layer: layer.to_owned(), problem }),
+                Err(problem) => {
+                    found.defects.push(Defect::new(layer, problem, breaks::UNREADABLE));
+                }
             }
         }
         found.defects.sort();
         found.orphans = found.unanswered(file, markers.keys());
         found.orphans.extend(found.unheeded(file, !markers.is_empty()));
+        found.orphans.extend(found.strays(file).into_iter().map(|name| {
+            let problem = format!("`{name}` scales no weight of the file");
+            let (layer, _) = name.rsplit_once('.').unwrap_or_default();
+            Defect::new(layer, problem, breaks::UNEXPECTED)
+        }));
         found.orphans.sort();
         found.full_precision_layers = found.asking_for_full_precision(file, &markers);
         Ok(found)
@@ -115,7 +145,7 @@ impl StoredLayers {
         }
     }
 
-    fn asking_for_full_precision(
+    pub(crate) fn asking_for_full_precision(
         &self,
         file: &Checkpoint,
         markers: &BTreeMap<String, Marker>,
@@ -126,7 +156,11 @@ impl StoredLayers {
                 .is_some_and(|marker| marker.products() == Products::FullPrecision),
             Origin::ComfyLegacy => legacy_marker(file, layer)
                 .is_some_and(|marker| marker.element_count() == FULL_PRECISION_ELEMENTS),
-            Origin::WeightScale | Origin::WeightScaleInv | Origin::Plain => false,
+            Origin::WeightScale
+            | Origin::WeightScaleInv
+            | Origin::WeightPacked
+            | Origin::WeightScale2
+            | Origin::Plain => false,
         };
         self.layers.values().filter(asks).map(|layer| layer.layer.clone()).collect()
     }
@@ -137,11 +171,13 @@ impl StoredLayers {
         file: &Checkpoint,
         marked: impl Iterator<Item = &'a String>,
     ) -> Vec<Defect> {
-        let weight = |layer: &str| file.get(&weight_of(layer));
-        let orphan = |layer: &str, problem| Defect { layer: layer.to_owned(), problem };
+        let weight = |layer: &str| find_weight(file, layer);
         let mut orphans: Vec<Defect> = marked
             .filter(|layer| weight(layer).is_none())
-            .map(|layer| orphan(layer, "is marked as quantized, but has no weight".to_owned()))
+            .map(|layer| {
+                let problem = "is marked as quantized, but has no weight";
+                Defect::new(layer, problem, breaks::UNEXPECTED)
+            })
             .collect();
 
         let defective: BTreeSet<&str> =
@@ -154,7 +190,11 @@ impl StoredLayers {
                 let (dtype, shape) = (weight.dtype, &weight.shape);
                 let problem =
                     format!("`{name}` serves a weight that holds no codes: {dtype} {shape:?}");
-                orphans.push(orphan(layer, problem));
+                let breaks = match is_dummy(file, layer, name) {
+                    true => breaks::DUMMY,
+                    false => breaks::UNEXPECTED,
+                };
+                orphans.push(Defect::new(layer, problem, breaks));
             }
         }
         orphans
@@ -170,17 +210,47 @@ impl StoredLayers {
             Origin::ComfyLegacy if legacy_marker(file, layer).is_none() => {
                 Some("the file has no `scaled_fp8` for it")
             }
-            Origin::WeightScale | Origin::WeightScaleInv if has_markers => {
+            Origin::WeightScale
+            | Origin::WeightScaleInv
+            | Origin::WeightPacked
+            | Origin::WeightScale2
+                if has_markers =>
+            {
                 Some("the layer has no marker, other layers have")
+            }
+            Origin::WeightScale | Origin::WeightScaleInv
+                if legacy_marker(file, layer).is_some() =>
+            {
+                Some("beside `scaled_fp8` it is looked for under `scale_weight`")
             }
             _ => None,
         };
         let unheeded = self.layers.values().filter_map(|layer| {
             let (scale, why) = (layer.scale.as_ref()?, why(layer)?);
             let problem = format!("ComfyUI does not heed `{scale}`: {why}");
-            Some(Defect { layer: layer.layer.clone(), problem })
+            Some(Defect::new(&layer.layer, problem, breaks::UNSCALED))
         });
         unheeded.collect()
+    }
+
+    /// Scales without any weight, in a file that holds quantized layers.
+    pub(crate) fn strays(&self, file: &Checkpoint) -> Vec<String> {
+        if !self.says_it_is_quantized() {
+            return vec![];
+        }
+        let is_stray = |name: &&String| {
+            let layer = SCALE_ENDINGS.iter().find_map(|ending| name.strip_suffix(ending));
+            layer.is_some_and(|layer| {
+                !self.side_tensors.contains_key(*name) && find_weight(file, layer).is_none()
+            })
+        };
+        file.tensors().iter().map(|header| &header.name).filter(is_stray).cloned().collect()
+    }
+
+    /// Layers with a marker tensor.
+    pub(crate) fn marker_tensors(&self) -> BTreeSet<String> {
+        let markers = self.side_tensors.iter().filter(|(name, _)| name.ends_with(MARKER_PART));
+        markers.map(|(_, layer)| layer.clone()).collect()
     }
 }
 
@@ -197,7 +267,7 @@ fn side_tensors(file: &Checkpoint) -> BTreeMap<String, String> {
             return Some(String::new());
         }
         let (layer, part) = name.rsplit_once('.').filter(|(_, part)| SIDE_PARTS.contains(part))?;
-        let is_owned = part == MARKER_PART || file.get(&weight_of(layer)).is_some();
+        let is_owned = part == MARKER_PART || find_weight(file, layer).is_some();
         is_owned.then(|| layer.to_owned())
     };
     let names = file.tensors().iter().map(|header| &header.name);
@@ -205,7 +275,10 @@ fn side_tensors(file: &Checkpoint) -> BTreeMap<String, String> {
 }
 
 /// The tensor that makes readers look for `scale_weight`.
-fn legacy_marker<'a>(file: &'a Checkpoint, layer: &StoredLayer) -> Option<&'a TensorHeader> {
+pub(crate) fn legacy_marker<'a>(
+    file: &'a Checkpoint,
+    layer: &StoredLayer,
+) -> Option<&'a TensorHeader> {
     let part = if layer.scheme.grid() == GridKind::F16 { "scaled_fp16" } else { "scaled_fp8" };
     file_part(file, &layer.layer, part)
 }

@@ -1,10 +1,15 @@
 use std::fmt;
 
-use roundwise_scheme::{Levels, QuantizedMatrix, ScaleStorage, Scheme};
+use roundwise_grid::{E4m3, Grid};
+use roundwise_scheme::{Levels, QuantizedMatrix, ScaleStorage, Scales, Scheme};
 use roundwise_tensor_file::{Checkpoint, Dtype, TensorHeader};
 
 use crate::form::Form;
+use crate::names::packed_weight_of;
 use crate::{LayoutError, weight_of};
+
+/// What divides all scales of a layer of compressed-tensors.
+pub(crate) const GLOBAL_SCALE: &str = "weight_global_scale";
 
 /// How a file says that a layer is quantized.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -17,6 +22,10 @@ pub enum Origin {
     WeightScale,
     /// `weight_scale_inv` over 128×128 blocks: DeepSeek and Hugging Face.
     WeightScaleInv,
+    /// `weight_packed` and a `weight_global_scale` that divides: NVFP4 of compressed-tensors.
+    WeightPacked,
+    /// Packed codes and `weight_scale_2` without a marker: NVFP4 of ModelOpt.
+    WeightScale2,
     /// Codes without any scale: the codes are the values.
     Plain,
 }
@@ -28,6 +37,8 @@ impl fmt::Display for Origin {
             Origin::ComfyLegacy => "scale_weight",
             Origin::WeightScale => "weight_scale",
             Origin::WeightScaleInv => "weight_scale_inv",
+            Origin::WeightPacked => "weight_packed",
+            Origin::WeightScale2 => "weight_scale_2",
             Origin::Plain => "no scale",
         })
     }
@@ -58,8 +69,7 @@ impl StoredLayer {
     /// [`LayoutError::File`] when the file cannot be read, [`LayoutError::Parts`] when scales and
     /// codes do not belong together.
     pub fn read(&self, file: &Checkpoint) -> Result<QuantizedMatrix, LayoutError> {
-        let weight = weight_of(&self.layer);
-        let codes = read_named(file, &weight)?.map(|(_, bytes)| bytes).unwrap_or_default();
+        let codes = read_named(file, &self.weight())?.map(|(_, bytes)| bytes).unwrap_or_default();
         let scale = match &self.scale {
             Some(name) => read_named(file, name)?,
             None => None,
@@ -94,10 +104,16 @@ impl StoredLayer {
             }
             ScaleStorage::TwoLevel => {
                 let scales = scale.map(|(_, bytes)| bytes).unwrap_or_default();
-                let tensor = read_named(file, &format!("{}.weight_scale_2", self.layer))?;
-                let tensor = tensor.and_then(|(_, bytes)| bytes.first_chunk().copied());
-                let tensor = f32::from_le_bytes(tensor.unwrap_or_default());
-                self.form().unpack(codes, &scales, tensor).map_err(parts)
+                let tensor = self.tensor_scale(file)?;
+                if self.origin != Origin::WeightPacked {
+                    return self.form().unpack(codes, &scales, tensor).map_err(parts);
+                }
+                let blocks = self.form().unpack(codes, &scales, 1.0).map_err(parts)?;
+                let tiles = blocks.scales().iter().map(|block| block / tensor).collect();
+                let scales = Scales { tiles, tensor: 1.0 / tensor };
+                let (scheme, shape) = (blocks.scheme(), blocks.shape());
+                QuantizedMatrix::from_parts(scheme, shape, blocks.into_codes(), scales)
+                    .map_err(parts)
             }
         }
     }
@@ -113,6 +129,44 @@ impl StoredLayer {
         Ok(Levels::new(table, group_scales))
     }
 
+    /// Name of the tensor that holds the codes.
+    pub fn weight(&self) -> String {
+        match self.origin {
+            Origin::WeightPacked => packed_weight_of(&self.layer),
+            Origin::Comfy
+            | Origin::ComfyLegacy
+            | Origin::WeightScale
+            | Origin::WeightScaleInv
+            | Origin::WeightScale2
+            | Origin::Plain => weight_of(&self.layer),
+        }
+    }
+
+    /// Whether its codes and scales stand for the very same numbers in ComfyUI's files, which
+    /// multiply scales where compressed-tensors divides.
+    ///
+    /// # Errors
+    /// [`LayoutError::File`] when the file cannot be read.
+    pub fn multiplies_exactly(&self, file: &Checkpoint) -> Result<bool, LayoutError> {
+        if self.origin != Origin::WeightPacked {
+            return Ok(true);
+        }
+        let divisor = self.tensor_scale(file)?;
+        let is_same = |block: f32| block / divisor == block * (1.0 / divisor);
+        Ok((0..0x7F).map(E4m3::decode).all(is_same))
+    }
+
+    /// The factor of all scales; of compressed-tensors what divides them.
+    fn tensor_scale(&self, file: &Checkpoint) -> Result<f32, LayoutError> {
+        let part = match self.origin {
+            Origin::WeightPacked => GLOBAL_SCALE,
+            _ => "weight_scale_2",
+        };
+        let tensor = read_named(file, &format!("{}.{part}", self.layer))?;
+        let tensor = tensor.and_then(|(_, bytes)| bytes.first_chunk().copied());
+        Ok(f32::from_le_bytes(tensor.unwrap_or_default()))
+    }
+
     /// The same layer cut to a shape that fills the same tensors: for who knows the weight's own.
     ///
     /// `None` when the stored codes cannot be those of such a weight.
@@ -123,6 +177,13 @@ impl StoredLayer {
     }
 
     fn form(&self) -> Form {
+        let is_of_blocks = matches!(
+            self.scheme.scale_storage(),
+            ScaleStorage::PowerOfTwo | ScaleStorage::TwoLevel
+        );
+        if is_of_blocks && self.origin != Origin::Comfy {
+            return Form::of_servers(self.scheme, self.shape);
+        }
         Form::found(self.scheme, self.shape, self.stored_shape)
             .expect("a layer is found only in tensors that hold its shape")
     }

@@ -41,13 +41,12 @@ fn markers_without_a_weight() {
     }
 }
 
-/// Packed layers of other programs have no `weight`, and modules may have parameters with such
-/// names: taking them for side tensors would drop them from the output.
+/// Modules may have parameters with such names: taking them for side tensors would drop them from the
+/// output.
 #[test]
 fn scales_without_a_weight_are_left_alone() {
     let file = opened(
         &[
-            ones("a.weight_packed", "U8", &[2, 2]),
             ones("a.weight_scale", "F32", &[2, 1]),
             ones("norm.input_scale", "F32", &[4]),
             ones("weight_scale", "F32", &[4]),

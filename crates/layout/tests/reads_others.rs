@@ -4,7 +4,8 @@ mod common;
 
 use common::Opened;
 use common::others::{
-    FP8_MARKER, INT8_MARKER, codes, defects, entry, fp8, int8, marker, ones, opened, orphans, scale,
+    FP8_MARKER, INT8_MARKER, codes, defects, entry, fp8, int8, marker, ones, opened, opened_beside,
+    orphans, scale,
 };
 use roundwise_layout::Origin;
 use roundwise_testkit::cases::test_each;
@@ -87,6 +88,107 @@ fn ragged_blocks_of_weight_scale_inv() {
         assert_eq!((origin, scheme.as_str()), (Origin::WeightScaleInv, "fp8"));
         assert_eq!(values, [3.0, 6.0].repeat(100));
     }
+}
+
+/// Codes 1.0 (2) and 3.0 (5) in every byte, the even column in the low half.
+fn fp4(name: &str, rows: usize, bytes: usize) -> Tensor {
+    Tensor::new(name, "U8", &[rows, bytes], vec![0x52; rows * bytes])
+}
+
+/// Scales of 16 columns lie in rows, unswizzled; one row may begin a tile of a swizzle.
+fn fp4_scales(rows: usize, blocks: usize) -> (Tensor, Vec<f32>) {
+    let codes: Vec<u8> = (0..rows * blocks).map(|at| 0x30 + at as u8 % 16).collect();
+    let decoded =
+        |code: &u8| (1.0 + f32::from(code & 7) / 8.0) * 2f32.powi(i32::from(code >> 3) - 7);
+    let values = codes.iter().map(decoded).collect();
+    (Tensor::new("a.weight_scale", "F8_E4M3", &[rows, blocks], codes), values)
+}
+
+#[test]
+fn nvfp4_of_servers_divides_or_multiplies() {
+    let (scales, blocks) = fp4_scales(130, 5);
+    let global = 3.0;
+    for (origin, tensors) in [
+        (
+            Origin::WeightPacked,
+            [
+                fp4("a.weight_packed", 130, 40),
+                scale("a.weight_global_scale", &[1], &[global]),
+                scale("a.input_global_scale", &[1], &[7.0]),
+            ],
+        ),
+        (
+            Origin::WeightScale2,
+            [
+                fp4("a.weight", 130, 40),
+                scale("a.weight_scale_2", &[], &[global]),
+                scale("a.input_scale", &[], &[7.0]),
+            ],
+        ),
+    ] {
+        let file = opened(&[tensors.to_vec(), vec![scales.clone()]].concat(), None);
+        assert_eq!(file.stored.side_tensors.len(), 3, "{origin}");
+        let (found, scheme, values) = read_a(&file);
+        assert_eq!((found, scheme.as_str()), (origin, "nvfp4"));
+        for (at, value) in values.iter().enumerate() {
+            let block = blocks[at / 80 * 5 + at % 80 / 16];
+            let scale = match origin {
+                Origin::WeightPacked => block / global,
+                _ => block * global,
+            };
+            assert_eq!(*value, [1.0, 3.0][at % 2] * scale, "{origin}, {at}");
+        }
+        // Thirds are not exact: other numbers would come from multiplying.
+        let layer = &file.stored.layers["a"];
+        let is_exact = layer.multiplies_exactly(&file.checkpoint).unwrap();
+        assert_eq!(is_exact, origin == Origin::WeightScale2);
+    }
+}
+
+#[test]
+fn powers_of_two_of_servers_lie_in_rows() {
+    let exponents: Vec<u8> = (0..130 * 3).map(|at| 120 + at as u8 % 8).collect();
+    let scales = Tensor::new("a.weight_scale", "U8", &[130, 3], exponents.clone());
+    let file = opened(&[fp8("a.weight", &[130, 96]), scales], None);
+    let (origin, scheme, values) = read_a(&file);
+    assert_eq!((origin, scheme.as_str()), (Origin::WeightScale, "mxfp8"));
+    for (at, value) in values.iter().enumerate() {
+        let (row, col) = (at / 96, at % 96);
+        let exponent = i32::from(exponents[row * 3 + col / 32]) - 127;
+        assert_eq!(*value, [1.0, 2.0][row % 2] * 2f32.powi(exponent), "{row}, {col}");
+    }
+}
+
+#[test]
+fn blocks_of_weight_scale_are_those_of_the_configuration_or_128() {
+    let scales = scale("a.weight_scale", &[2, 3], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+    let file = opened(&[fp8("a.weight", &[130, 257]), scales], None);
+    let (origin, scheme, values) = read_a(&file);
+    assert_eq!((origin, scheme.as_str()), (Origin::WeightScale, "fp8-block-128"));
+    assert_eq!([values[0], values[128], values[129 * 257 + 256]], [1.0, 2.0, 12.0]);
+
+    for part in ["weight_scale", "weight_scale_inv"] {
+        let config = r#"{"quantization_config": {"weight_block_size": [4, 2]}}"#;
+        let scales = scale(&format!("a.{part}"), &[2, 3], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+        let file = opened_beside(&[fp8("a.weight", &[6, 6]), scales], config);
+        let (_, scheme, values) = read_a(&file);
+        assert_eq!(scheme, "e4m3-block-4x2");
+        assert_eq!(values[4 * 6..5 * 6], [4.0, 4.0, 5.0, 5.0, 6.0, 6.0]);
+    }
+}
+
+/// Symmetric schemes of compressed-tensors may write them.
+#[test]
+fn zero_points_that_are_zero_change_nothing() {
+    let tensors = [
+        int8("a.weight", &[2, 2]),
+        scale("a.weight_scale", &[2, 1], &[3.0, 5.0]),
+        Tensor::new("a.weight_zero_point", "I8", &[2, 1], vec![0, 0]),
+    ];
+    let file = opened(&tensors, None);
+    let values = vec![3.0, 3.0, 10.0, 10.0];
+    assert_eq!(read_a(&file), (Origin::WeightScale, "int8-row".to_owned(), values));
+    assert_eq!(file.stored.side_tensors.len(), 2);
 }
 
 #[test]

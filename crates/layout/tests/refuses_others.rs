@@ -281,6 +281,37 @@ fn packed_codes() {
 }
 
 #[test]
+fn packed_weights_of_other_kinds() {
+    let packed = |dtype: &str| {
+        let width = if dtype == "I32" { 4 } else { 1 };
+        Tensor::new("a.weight_packed", dtype, &[2, 8], vec![0; 16 * width])
+    };
+    let parts = |dtype: &str, global: bool| {
+        let mut tensors = vec![packed(dtype), ones("a.weight_scale", "F8_E4M3", &[2, 1])];
+        tensors.extend(global.then(|| ones("a.weight_global_scale", "F32", &[1])));
+        tensors
+    };
+    let unknown = |dtype: &str| {
+        format!(
+            "its weight is packed in {dtype}; of packed codes NVFP4 is read, whose scales are \
+             `weight_scale` and `weight_global_scale`"
+        )
+    };
+    assert_refused(&parts("I32", false), None, &unknown("I32"));
+    assert_refused(&parts("U8", false), None, &unknown("U8"));
+    let wide = "`a.weight_packed` is I32 [2, 8], NVFP4 needs U8 [N, K / 2]";
+    assert_refused(&parts("I32", true), None, wide);
+    let mut scales = parts("U8", true);
+    scales[1] = ones("a.weight_scale", "F8_E4M3", &[2, 2]);
+    let problem = "`a.weight_scale` is F8_E4M3 [2, 2], NVFP4 needs F8_E4M3 [2, 1]";
+    assert_refused(&scales, None, problem);
+    let mut twice = parts("U8", true);
+    twice.push(ones("a.weight", "BF16", &[2, 16]));
+    let file = opened(&twice, None);
+    assert_eq!(defects(&file), [("a", "has both `a.weight` and `a.weight_packed`")]);
+}
+
+#[test]
 fn int8_without_a_scale() {
     assert_refused(
         &[int8("a.weight", &[2, 2])],

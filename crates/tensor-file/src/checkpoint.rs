@@ -8,6 +8,7 @@ use crate::locate::{Located, locate};
 use crate::q8_0;
 use crate::shard_index::ShardIndex;
 use crate::source_file::SourceFile;
+use crate::text::read_text;
 use crate::{TensorFileError, TensorFileErrorKind as Kind};
 
 /// The tensors of one model: a safetensors file, or several with an index.
@@ -108,6 +109,13 @@ impl Checkpoint {
     /// The weight files, sorted by name; without the index.
     pub fn files(&self) -> &[SourceFile] {
         &self.files
+    }
+
+    /// A text that lies beside the files, such as their model's `config.json`; `None` where there is
+    /// none that can be read.
+    pub fn text_beside(&self, name: &str) -> Option<String> {
+        let folder = self.files.first()?.path.parent()?;
+        read_text(&folder.join(name)).ok()
     }
 
     /// Sum of the files' sizes.

@@ -60,7 +60,11 @@ impl Journal {
     pub(crate) fn create(path: PathBuf, run: &Value) -> Result<Self, TensorFileError> {
         let file = File::create(&path).map_err(|error| Kind::io("create")(error).at(&path))?;
         let journal = Self::of(path, file, 0);
-        journal.append(&line(run))?;
+        if let Err(error) = journal.append(&line(run)) {
+            // What nobody can read is of no use.
+            let _ = std::fs::remove_file(&journal.path);
+            return Err(error);
+        }
         // In a folder that cannot be synced it may vanish with the power, which costs work, not bytes.
         let _ = sync_folder(&folder_of(&journal.path));
         Ok(journal)

@@ -234,7 +234,7 @@ impl TensorFileWriter {
     }
 }
 
-/// A full disk gets numbers; anything else keeps the system's words.
+/// A full disk gets numbers; anything else, such as a quota, keeps the system's words.
 fn disk_error(
     doing: &'static str,
     error: std::io::Error,
@@ -242,7 +242,9 @@ fn disk_error(
     available: Option<u64>,
 ) -> Kind {
     match (error.kind(), available) {
-        (std::io::ErrorKind::StorageFull, Some(available)) => Kind::DiskFull { needed, available },
+        (std::io::ErrorKind::StorageFull, Some(available)) if available < needed => {
+            Kind::DiskFull { needed, available }
+        }
         _ => Kind::Io { doing, source: error },
     }
 }

@@ -37,7 +37,7 @@ fn write(writer: &TensorFileWriter, names: &[&str]) {
 fn shards_are_as_full_as_they_may_be_and_the_index_says_where_all_is() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("out");
-    let config = put(folder.path(), "config.json", b"{}".to_vec());
+    let config = put(folder.path(), "config.json", b"{}");
     let mut writer = begin(&path, 1000).unwrap();
     write(&writer, &["e", "d", "c", "b", "a"]);
     writer.copy_beside(&config).unwrap();
@@ -85,7 +85,7 @@ fn shards_are_gone_on_with() {
     write(&writer, &["a", "d"]);
     assert_eq!(writer.leave().unwrap().unwrap().records, 2);
     assert_eq!(names_in(folder.path()), [".out.journal", ".out.partial"]);
-    put(&folder.path().join(".out.partial"), "stray", b"from elsewhere".to_vec());
+    put(&folder.path().join(".out.partial"), "stray", b"from elsewhere");
     let unfinished = Unfinished::find(&path).unwrap().unwrap();
     let (writer, records) =
         TensorFileWriter::resume(unfinished, manifest(1000), Overwrite::Replace).unwrap();
@@ -104,7 +104,7 @@ fn a_folder_that_holds_something_is_never_replaced() {
     std::fs::create_dir(&path).unwrap();
     let writer = begin(&path, 1000).unwrap();
     write(&writer, &["a", "b", "c", "d", "e"]);
-    put(&path, "mine", b"dear to me".to_vec());
+    put(&path, "mine", b"dear to me");
     let error = writer.commit().unwrap_err();
     assert!(matches!(error.kind(), Kind::FolderNotEmpty), "{error}");
     let error = begin(&path, 1000).unwrap_err();

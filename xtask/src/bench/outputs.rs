@@ -122,7 +122,16 @@ pub(super) struct Encoders<'a> {
 
 impl<'a> Encoders<'a> {
     pub(super) fn new(workspace: &'a Workspace, python: Option<&Path>) -> Result<Self> {
-        let python = Python::with(workspace, python, SENTENCES)?;
+        Self::with(workspace, python, SENTENCES)
+    }
+
+    /// - `packages`: what the interpreter is to have
+    pub(super) fn with(
+        workspace: &'a Workspace,
+        python: Option<&Path>,
+        packages: &[&str],
+    ) -> Result<Self> {
+        let python = Python::with(workspace, python, packages)?;
         Ok(Self { workspace, python, binary: workspace.release_binary()? })
     }
 
@@ -139,6 +148,11 @@ impl<'a> Encoders<'a> {
         Ok(folder.join(file))
     }
 
+    /// The texts that models read.
+    pub(super) fn texts(&self) -> Result<PathBuf> {
+        self.download("texts", "texts.txt")
+    }
+
     /// A program of `clients/` about a model, its tokenizer and `count` texts from `first` on.
     pub(super) fn script(
         &self,
@@ -151,7 +165,7 @@ impl<'a> Encoders<'a> {
         let mut script = self.python.command(&[]);
         script.arg(self.workspace.path("xtask/clients").join(name)).arg(flag).arg(&file);
         script.arg("--tokenizer").arg(file.with_extension("tokenizer.json"));
-        script.arg("--texts").arg(self.download("texts", "texts.txt")?);
+        script.arg("--texts").arg(self.texts()?);
         script.arg("--first").arg(first.to_string()).arg("--count").arg(count.to_string());
         Ok(script)
     }

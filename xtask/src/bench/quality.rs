@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::outputs::{Encoders, Judged};
 use crate::command;
 use crate::goal::{Goal, quality as goal};
+use crate::python::LANGUAGE_MODELS;
 use crate::record;
 use crate::workspace::Workspace;
 
@@ -99,7 +100,7 @@ pub(crate) struct Reached {
 
 /// Collects, converts, and has the encoders read text.
 pub(super) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
-    let encoders = Encoders::new(workspace, options.python.as_deref())?;
+    let encoders = Encoders::with(workspace, options.python.as_deref(), LANGUAGE_MODELS)?;
     let folder = workspace.target("quality");
     fs::create_dir_all(&folder)?;
     let bench = QualityBench { encoders, folder };
@@ -111,6 +112,7 @@ pub(super) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let mut figures = ratios(&rows);
     figures.extend(bench.seconds()?);
     figures.push(Reached::of(&goal::COLLECTOR, bench.overhead("minilm")?));
+    figures.push(Reached::of(&goal::SELF, bench.own_text()?));
     for figure in &figures {
         println!("{:<90} {:.3}", figure.name, figure.reached);
     }
@@ -133,6 +135,17 @@ struct QualityBench<'a> {
 struct Collected {
     plain_seconds: f64,
     collecting_seconds: f64,
+}
+
+/// What `clients/language_model.py judge` prints of two files.
+#[derive(Deserialize)]
+struct Divergences {
+    results: [Divergence; 2],
+}
+
+#[derive(Deserialize)]
+struct Divergence {
+    kl: f64,
 }
 
 impl QualityBench<'_> {
@@ -226,6 +239,39 @@ impl QualityBench<'_> {
         Ok(found.collecting_seconds / found.plain_seconds)
     }
 
+    /// A language model with statistics of the text that it writes itself.
+    fn own_text(&self) -> Result<f64> {
+        let model = self.folder.join("language-model");
+        let weights = model.join("model.safetensors");
+        if !weights.exists() {
+            command::run(&mut self.language_model("make", &model)?)?;
+        }
+        let statistics = self.folder.join("own-text.stats.safetensors");
+        let collector = self.encoders.workspace.path("crates/stats/collector/roundwise_collect.py");
+        let mut collect = self.encoders.python.command(&[]);
+        collect.arg(collector).arg(&model).args(["--self", "--samples", "128", "--tokens", "128"]);
+        remove_if_there(&statistics)?;
+        command::run(collect.args(["--batch", "32", "-o"]).arg(&statistics))?;
+        let learned = self.folder.join("own-text.safetensors");
+        let nearest = self.folder.join("own-text-nearest.safetensors");
+        self.convert_file(&weights, "fp8", Some(&statistics), "", &learned)?;
+        self.convert_file(&weights, "fp8", None, "", &nearest)?;
+        let mut judge = self.language_model("judge", &model)?;
+        let text = command::output(judge.arg(&learned).arg(&nearest))?;
+        let judged: Divergences = serde_json::from_str(text.lines().last().unwrap_or_default())
+            .with_context(|| format!("read {text}"))?;
+        let [learned, nearest] = judged.results;
+        println!("language model: KL {:.3e} of {:.3e}", learned.kl, nearest.kl);
+        Ok(learned.kl / nearest.kl)
+    }
+
+    fn language_model(&self, task: &str, folder: &Path) -> Result<Command> {
+        let mut command = self.encoders.python.command(&[]);
+        command.arg(self.encoders.workspace.path("xtask/clients/language_model.py"));
+        command.arg(task).arg("--texts").arg(self.encoders.texts()?).arg(folder);
+        Ok(command)
+    }
+
     fn statistics(&self, model: &str, knowledge: &str) -> PathBuf {
         let knowledge = knowledge.replace(' ', "");
         self.folder.join(format!("{model}-{knowledge}.stats.safetensors"))
@@ -252,13 +298,31 @@ impl QualityBench<'_> {
         flags: &str,
         output: &Path,
     ) -> Result<()> {
+        self.convert_file(&self.encoders.file(model)?, scheme, statistics, flags, output)
+    }
+
+    fn convert_file(
+        &self,
+        input: &Path,
+        scheme: &str,
+        statistics: Option<&Path>,
+        flags: &str,
+        output: &Path,
+    ) -> Result<()> {
         let mut convert = Command::new(&self.encoders.binary);
-        convert.arg("convert").arg(self.encoders.file(model)?).arg("-o").arg(output);
+        convert.arg("convert").arg(input).arg("-o").arg(output);
         convert.args(["--scheme", scheme, "--force", "--fresh", "--quiet"]);
         if let Some(statistics) = statistics {
             convert.arg("--stats").arg(statistics);
         }
         command::run(convert.args(flags.split_whitespace()))
+    }
+}
+
+fn remove_if_there(path: &Path) -> Result<()> {
+    match path.exists() {
+        true => Ok(fs::remove_file(path)?),
+        false => Ok(()),
     }
 }
 

@@ -34,7 +34,13 @@ pub(crate) const SECONDS_RANK_64: Goal =
 pub(crate) const COLLECTOR: Goal =
     at_most("encoding 300 texts with MiniLM while collecting, over the plain run", 2.0, None);
 
-pub(crate) const ALL: [Goal; 11] = [
+pub(crate) const SELF: Goal = at_most(
+    "KL of a small language model, `fp8`, full statistics of its own text, over nearest",
+    0.80,
+    Some(0.70),
+);
+
+pub(crate) const ALL: [Goal; 12] = [
     FP8_FULL,
     FP8_RANK_64,
     FP8_RANK_16,
@@ -46,4 +52,5 @@ pub(crate) const ALL: [Goal; 11] = [
     SECONDS_FULL,
     SECONDS_RANK_64,
     COLLECTOR,
+    SELF,
 ];

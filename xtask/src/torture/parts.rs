@@ -38,6 +38,9 @@ pub(crate) fn parts(tool: &Path, model: &Path, folder: &Path) -> Result<String> 
 pub(crate) fn reversed(model: &Path, folder: &Path) -> Result<PathBuf> {
     let checkpoint = Checkpoint::open(model)?;
     let mut header = Map::new();
+    if !checkpoint.metadata().is_empty() {
+        header.insert("__metadata__".to_owned(), json!(checkpoint.metadata()));
+    }
     let mut data = vec![];
     for tensor in checkpoint.tensors().iter().rev() {
         let begin = data.len();

@@ -1,5 +1,5 @@
-mod jobs;
-mod summary;
+pub(super) mod jobs;
+pub(super) mod summary;
 
 use std::num::NonZeroUsize;
 

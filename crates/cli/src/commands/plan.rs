@@ -191,11 +191,12 @@ fn describe_tensor(planned: &PlannedTensor, width: usize) -> String {
 fn becomes(decision: &Decision) -> String {
     match decision {
         Decision::Copy(_) => "kept".to_owned(),
-        Decision::Decode(_) => "BF16".to_owned(),
+        Decision::Decode { dtype, .. } => dtype.to_string(),
         Decision::Correct(_) => "corrected".to_owned(),
         Decision::Merge(_) => "kept, merged".to_owned(),
         Decision::Remove(_) => "removed".to_owned(),
-        Decision::Quantize { scheme, .. } => scheme.to_string(),
+        Decision::Rename { name, .. } => format!("rename to {name}"),
+        Decision::Quantize { scheme, .. } | Decision::Repack { scheme, .. } => scheme.to_string(),
     }
 }
 

@@ -96,5 +96,9 @@ fn describe_finding(finding: &Finding) -> String {
         "" => "the file".to_owned(),
         tensor => format!("`{}`", plain(tensor)),
     };
-    format!("wrong: {subject} {}\n", plain(&finding.problem))
+    let breaks = match finding.breaks {
+        "" => String::new(),
+        breaks => format!("  breaks {breaks}\n"),
+    };
+    format!("wrong: {subject} {}\n{breaks}", plain(&finding.problem))
 }

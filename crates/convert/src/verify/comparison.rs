@@ -1,6 +1,6 @@
 use half::bf16;
 use roundwise_layout::{
-    Defect, QUANTIZATION_METADATA, StoredLayer, layer_of, layer_of_bias, layer_of_weight,
+    QUANTIZATION_METADATA, StoredLayer, layer_of, layer_of_bias, layer_of_weight, weight_of,
 };
 use roundwise_scheme::{GridKind, QuantizedMatrix, Scheme, Weight, WeightKind};
 use roundwise_tensor_file::{Dtype, TensorHeader, pieces};
@@ -8,7 +8,6 @@ use roundwise_tensor_file::{Dtype, TensorHeader, pieces};
 use super::codes::{self, Judged};
 use super::outputs::Outputs;
 use super::{Biases, Finding, LayerError};
-use crate::one_sided_markers::one_sided_markers;
 use crate::provenance::PROVENANCE_KEY;
 use crate::{ConvertError, Preset, Source};
 
@@ -33,7 +32,7 @@ pub(super) enum Outcome {
 }
 
 pub(super) fn finding(tensor: &str, problem: impl Into<String>) -> Finding {
-    Finding { tensor: tensor.to_owned(), problem: problem.into() }
+    Finding { tensor: tensor.to_owned(), problem: problem.into(), breaks: "" }
 }
 
 /// Whether numbers became other numbers of 16 bits.
@@ -46,11 +45,11 @@ impl Comparison {
     /// What can be said without reading any weight.
     pub(super) fn structure(&self) -> Vec<Finding> {
         let stored = &self.converted.stored;
-        let told = |defect: &Defect| finding(&defect.layer, defect.problem.clone());
         let known = &self.original.stored.orphans;
         let orphans = stored.orphans.iter().filter(|orphan| !known.contains(orphan));
-        let mut findings: Vec<Finding> = stored.defects.iter().chain(orphans).map(told).collect();
-        findings.extend(one_sided_markers(&self.converted.stored));
+        let mut findings: Vec<Finding> =
+            stored.defects.iter().chain(orphans).map(Finding::from).collect();
+        findings.extend(stored.one_sided_markers().iter().map(Finding::from));
         findings.extend(self.unreadable_dtypes());
         findings.extend(self.unexpected_tensors());
         findings.extend(self.lost_metadata());
@@ -79,6 +78,7 @@ impl Comparison {
             .filter(|header| {
                 !self.converted.stored.side_tensors.contains_key(&header.name)
                     && self.original.checkpoint.get(&header.name).is_none()
+                    && !self.original.stored.layers.contains_key(layer_of(&header.name))
             })
             .map(|header| finding(&header.name, "is not in the original"))
     }
@@ -120,7 +120,7 @@ impl Comparison {
                 _ => Ok(Outcome::SideTensor),
             };
         }
-        let Some(after) = self.converted.checkpoint.get(&before.name) else {
+        let Some(after) = self.find_after(before) else {
             return Ok(match self.may_be_missing(&before.name) {
                 true => Outcome::Removed(before.name.clone()),
                 false => Outcome::Wrong(finding(&before.name, "is missing")),
@@ -147,6 +147,15 @@ impl Comparison {
             _ if self.may_be_corrected(before, after) => self.compare_bias(before, after),
             _ => self.compare_bytes(before, after),
         }
+    }
+
+    /// What a tensor of the original is called in the converted file: packed weights have a name of
+    /// their own in other programs' files.
+    fn find_after(&self, before: &TensorHeader) -> Option<&TensorHeader> {
+        let after = &self.converted.checkpoint;
+        let stored = self.original.stored_layer(before);
+        let unpacked = stored.and_then(|stored| after.get(&weight_of(&stored.layer)));
+        unpacked.or_else(|| after.get(&before.name))
     }
 
     /// Whether the tensor is the bias of a layer in codes, and such biases may have changed.

@@ -21,7 +21,15 @@ pub(crate) struct Opened {
 
 /// Opens a file of these bytes.
 pub(crate) fn open(bytes: &[u8]) -> Opened {
+    open_beside(bytes, None)
+}
+
+/// The same, maybe beside a `config.json`.
+pub(crate) fn open_beside(bytes: &[u8], config: Option<&str>) -> Opened {
     let folder = tempfile::tempdir().unwrap();
+    if let Some(config) = config {
+        std::fs::write(folder.path().join("config.json"), config).unwrap();
+    }
     let path = folder.path().join("model.safetensors");
     std::fs::write(&path, bytes).unwrap();
     let checkpoint = Checkpoint::open(&path).unwrap();

@@ -4,7 +4,7 @@ use roundwise_layout::QUANTIZATION_METADATA;
 use roundwise_testkit::bytes::hex;
 use roundwise_testkit::files::{Tensor, f32_bytes, safetensors_with_metadata};
 
-use super::{Opened, open};
+use super::{Opened, open, open_beside};
 
 pub(crate) const FP8_MARKER: &str = r#"{"format": "float8_e4m3fn"}"#;
 pub(crate) const INT8_MARKER: &str = r#"{"format": "int8_tensorwise"}"#;
@@ -47,6 +47,11 @@ pub(crate) fn marker(layer: &str, text: &str) -> Tensor {
 pub(crate) fn opened(tensors: &[Tensor], entry: Option<&str>) -> Opened {
     let entries: Vec<_> = entry.into_iter().map(|text| (QUANTIZATION_METADATA, text)).collect();
     open(&safetensors_with_metadata(tensors, &entries))
+}
+
+/// The same beside a `config.json`.
+pub(crate) fn opened_beside(tensors: &[Tensor], config: &str) -> Opened {
+    open_beside(&safetensors_with_metadata(tensors, &[]), Some(config))
 }
 
 /// A header entry with one layer `a`.

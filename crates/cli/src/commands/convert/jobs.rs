@@ -8,7 +8,10 @@ use crate::arguments::ConvertOptions;
 use crate::outcome::BadUsage;
 
 /// One job per input; everything that can be wrong with the names is found before any work.
-pub(super) fn jobs(options: &ConvertOptions, recipe: &Recipe) -> anyhow::Result<Vec<Job>> {
+pub(in crate::commands) fn jobs(
+    options: &ConvertOptions,
+    recipe: &Recipe,
+) -> anyhow::Result<Vec<Job>> {
     let is_single = options.inputs.len() == 1;
     if options.output.is_some() && !is_single {
         bail!(BadUsage("--output names one file; several inputs need --out-dir".into()));
@@ -62,7 +65,7 @@ pub(super) fn jobs(options: &ConvertOptions, recipe: &Recipe) -> anyhow::Result<
 }
 
 /// `-` means standard output elsewhere; here it would be a file of that name.
-fn refuse_standard_output(named: &Path) -> anyhow::Result<()> {
+pub(in crate::commands) fn refuse_standard_output(named: &Path) -> anyhow::Result<()> {
     if named == Path::new("-") {
         bail!(BadUsage(
             "`-`: nothing is written to standard output; name a file (`./-` for one called so)\n  \
@@ -139,7 +142,7 @@ fn refuse_full_folder(target: &Path) -> anyhow::Result<()> {
     }
 }
 
-fn refuse_unfit(target: &Path, is_forced: bool) -> anyhow::Result<()> {
+pub(in crate::commands) fn refuse_unfit(target: &Path, is_forced: bool) -> anyhow::Result<()> {
     if target.is_dir() {
         bail!(BadUsage(format!(
             "{}: is a folder\n  `--out-dir` writes into one",
@@ -153,7 +156,7 @@ fn refuse_unfit(target: &Path, is_forced: bool) -> anyhow::Result<()> {
 }
 
 /// A folder that is named by `--out-dir` is created; one inside the name of a file may be a slip.
-fn refuse_missing_folder(named: &Path) -> anyhow::Result<()> {
+pub(in crate::commands) fn refuse_missing_folder(named: &Path) -> anyhow::Result<()> {
     match place(named).parent() {
         Some(folder) if !folder.is_dir() => bail!(
             "{}: there is no folder {}\n  create it first, or use `--out-dir`, which does",

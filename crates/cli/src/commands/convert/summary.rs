@@ -12,11 +12,13 @@ const REASONS_SHOWN: usize = 8;
 const WORST_SHOWN: usize = 3;
 
 /// What a conversion did, for people.
-pub(super) fn describe(report: &Report) -> String {
+pub(in crate::commands) fn describe(report: &Report) -> String {
     let mut text = format!("{} → {}\n", path(&report.input), path(&report.output));
     text += &format!(
-        "  {} (preset {}): {} converted, {} kept, {} removed\n",
-        report.architecture, report.preset, report.converted, report.kept, report.removed
+        "  {} (preset {}): {}\n",
+        report.architecture,
+        report.preset,
+        describe_counts(report)
     );
     text += &format!(
         "  {} → {} in {} (sync {}{})\n",
@@ -37,6 +39,22 @@ pub(super) fn describe(report: &Report) -> String {
     text += &describe_kept(report);
     text += &describe_worst(report);
     text
+}
+
+fn describe_counts(report: &Report) -> String {
+    let Report { converted, kept, removed, .. } = report;
+    let count = |fate: Fate| report.layers.iter().filter(|layer| layer.decision == fate).count();
+    let (moved, decoded) = (count(Fate::Repack), count(Fate::Decode));
+    let options = &report.options;
+    let is_moved = options.migrate_to.is_some() || options.repair == Some(true);
+    if options.edit.is_some() {
+        return format!("{moved} edited, {} kept, {removed} replaced or removed", kept - moved);
+    }
+    match (&options.decode_to, is_moved) {
+        (Some(_), _) => format!("{decoded} decoded, {} kept, {removed} removed", kept - decoded),
+        (None, true) => format!("{moved} moved, {} kept, {removed} removed", kept - moved),
+        (None, false) => format!("{converted} converted, {kept} kept, {removed} removed"),
+    }
 }
 
 /// Layers per scheme and who opens the file.
@@ -102,7 +120,8 @@ fn describe_without_statistics(names: &[String]) -> String {
 
 fn describe_kept(report: &Report) -> String {
     let mut groups = BTreeMap::<(Fate, &str), Vec<&str>>::new();
-    for layer in report.layers.iter().filter(|layer| layer.decision != Fate::Quantize) {
+    let is_kept = |layer: &&TensorReport| layer.scheme.is_none();
+    for layer in report.layers.iter().filter(is_kept) {
         let group = groups.entry((layer.decision, layer.reason.as_str())).or_default();
         group.push(&layer.name);
     }
@@ -113,6 +132,8 @@ fn describe_kept(report: &Report) -> String {
         let verb = match decision {
             Fate::Quantize => "converted",
             Fate::Copy => "kept",
+            Fate::Rename => "renamed",
+            Fate::Repack => "moved",
             Fate::Decode => "decoded",
             Fate::Correct => "corrected",
             Fate::Merge => "merged",

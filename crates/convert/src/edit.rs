@@ -1,0 +1,163 @@
+//! What tensors become when the header and options of layers are edited, and nothing else.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use regex::Regex;
+use roundwise_layout::{
+    Origin, Products, QUANTIZATION_METADATA, StoredLayer, layer_of, with_header_entries,
+};
+use roundwise_scheme::{GridKind, ScaleStorage, Tiling};
+use roundwise_tensor_file::TensorHeader;
+
+use crate::{ConvertError, Decision, PlannedTensor, Reason, Source};
+
+/// An edit that has been checked: every pattern compiles.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Edit {
+    pub(crate) set: BTreeMap<String, String>,
+    pub(crate) unset: Vec<Regex>,
+    pub(crate) full_precision: Vec<Regex>,
+    pub(crate) any_products: Vec<Regex>,
+    pub(crate) input_scale: Vec<Regex>,
+}
+
+impl Edit {
+    /// How a layer is to be multiplied, where that changes.
+    fn products(&self, layer: &str) -> Option<Products> {
+        match (matches(&self.full_precision, layer), matches(&self.any_products, layer)) {
+            (true, _) => Some(Products::FullPrecision),
+            (false, true) => Some(Products::Any),
+            (false, false) => None,
+        }
+    }
+
+    fn changes(&self, layer: &str) -> bool {
+        self.products(layer).is_some() || matches(&self.input_scale, layer)
+    }
+
+    /// What one tensor becomes.
+    pub(crate) fn decide(&self, source: &Source, header: &TensorHeader) -> PlannedTensor {
+        let owner = source.stored.side_tensors.get(&header.name);
+        let layer = owner.map_or_else(|| layer_of(&header.name), String::as_str);
+        let is_changed = |stored: &&StoredLayer| self.changes(&stored.layer);
+        let stored = source.stored.layers.get(layer).filter(is_changed);
+        let gets_input_scale = matches(&self.input_scale, layer);
+        let keeps = header.name.ends_with(".input_scale") && !gets_input_scale;
+        let decision = match (stored, owner) {
+            (Some(_), Some(_)) if !keeps => Decision::Remove(Reason::Superseded),
+            (Some(stored), None) if header.name == stored.weight() => {
+                Decision::Repack { scheme: stored.scheme, reason: Reason::Edited }
+            }
+            _ => Decision::Copy(Reason::NotEdited),
+        };
+        let is_repacked = matches!(decision, Decision::Repack { .. });
+        PlannedTensor {
+            header: header.clone(),
+            shape: source.shape_of(header),
+            decision,
+            products: self.products(layer).unwrap_or(source.stored.products(layer)),
+            is_merged: false,
+            gets_input_scale: is_repacked && gets_input_scale,
+        }
+    }
+
+    /// Complains about patterns that match nothing or contradict each other, and about layers that
+    /// have no such option.
+    ///
+    /// # Errors
+    /// [`ConvertError::Misfit`] with all complaints.
+    pub(crate) fn check(&self, source: &Source) -> Result<(), ConvertError> {
+        let layers = &source.stored.layers;
+        let mut complaints = vec![];
+        let options = [
+            ("full_precision", &self.full_precision),
+            ("any_products", &self.any_products),
+            ("input_scale", &self.input_scale),
+        ];
+        for (option, patterns) in options {
+            let unmatched =
+                patterns.iter().filter(|pattern| !layers.keys().any(|name| pattern.is_match(name)));
+            complaints.extend(
+                unmatched.map(|pattern| format!("{option} `{pattern}` matches no layer in codes")),
+            );
+        }
+        let keys = source.checkpoint.metadata();
+        let unmatched =
+            self.unset.iter().filter(|pattern| !keys.keys().any(|key| pattern.is_match(key)));
+        complaints
+            .extend(unmatched.map(|pattern| format!("unset `{pattern}` matches no header entry")));
+        for stored in layers.values().filter(|stored| self.changes(&stored.layer)) {
+            complaints.extend(self.misfit(stored));
+        }
+        let path: &Path = source.checkpoint.path();
+        match complaints.is_empty() {
+            true => Ok(()),
+            false => {
+                Err(ConvertError::Misfit { path: path.to_owned(), problem: complaints.join("\n") })
+            }
+        }
+    }
+
+    /// Why a layer cannot have the options that it is to get.
+    fn misfit(&self, stored: &StoredLayer) -> Option<String> {
+        let layer = &stored.layer;
+        if matches(&self.full_precision, layer) && matches(&self.any_products, layer) {
+            return Some(format!(
+                "layer `{layer}`: `full_precision` and `any_products` contradict each other"
+            ));
+        }
+        if stored.origin != Origin::Comfy {
+            return Some(format!(
+                "layer `{layer}` is told by {}; only markers have options\n  `roundwise migrate \
+                 --to comfy` gives it one",
+                stored.origin
+            ));
+        }
+        let is_fp8 = matches!(stored.scheme.grid(), GridKind::E4m3 | GridKind::E5m2)
+            && stored.scheme.scale_storage() == ScaleStorage::F32(Tiling::Tensor);
+        (matches(&self.input_scale, layer) && !is_fp8).then(|| {
+            format!(
+                "layer `{layer}` is {}; activation scales are read of `fp8` alone",
+                stored.scheme
+            )
+        })
+    }
+
+    /// The header's entries, edited.
+    pub(crate) fn metadata(
+        &self,
+        source: &Source,
+        tensors: &[PlannedTensor],
+    ) -> BTreeMap<String, String> {
+        let mut metadata = source.checkpoint.metadata().clone();
+        metadata.retain(|key, _| key == QUANTIZATION_METADATA || !matches(&self.unset, key));
+        metadata.extend(self.set.clone());
+        let layers = tensors.iter().filter_map(|planned| {
+            Some((planned.layer(), planned.scheme()?, planned.matrix_shape(), planned.products))
+        });
+        if let Some(entry) = metadata.get_mut(QUANTIZATION_METADATA) {
+            *entry = with_header_entries(entry, layers);
+        }
+        metadata
+    }
+}
+
+fn matches(patterns: &[Regex], name: &str) -> bool {
+    patterns.iter().any(|pattern| pattern.is_match(name))
+}
+
+/// How many times the largest root mean square of a column an activation may be before it is clipped.
+/// Statistics hold no largest input. FP8 has the same relative precision over 15 powers of two, so
+/// that room above costs next to nothing, and clipping costs much.
+const REACH: f32 = 8.0;
+
+/// The activation scale of a layer whose columns have at most this root mean square: what ComfyUI
+/// divides inputs by before it rounds them to E4M3. 1 for inputs of zeros.
+pub(crate) fn input_scale(largest_rms: f32) -> f32 {
+    const LARGEST_CODE: f32 = 448.0;
+    match REACH * largest_rms / LARGEST_CODE {
+        scale if scale.is_normal() => scale,
+        _ => 1.0,
+    }
+}

@@ -1,0 +1,105 @@
+//! Files that a machine makes up, against everything that reads files of strangers.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::command;
+use crate::workspace::Workspace;
+
+/// How long.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Seconds for each target
+    #[arg(long, default_value_t = 60)]
+    seconds: u64,
+    /// Only this target
+    #[arg(long)]
+    target: Option<String>,
+}
+
+/// A fuzz target, and the folders of fixtures that it begins with.
+const TARGETS: [(&str, &[&str]); 5] = [
+    ("weight_file", &["fixtures/broken", "fixtures/pickled"]),
+    ("shard_index", &["fixtures/broken/missing-shard"]),
+    ("journal", &[]),
+    ("layers", &["fixtures/broken"]),
+    ("statistics", &["fixtures/stats", "fixtures/broken"]),
+];
+
+/// Larger files only slow the search down.
+const LONGEST_SEED: u64 = 64 << 10;
+
+/// What cargo-fuzz asks of the compiler, without its sanitizer, which needs a nightly one: nothing here
+/// is unsafe.
+const FLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+     -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1";
+
+/// Stops at the first target that crashes, hangs or takes 2 GiB; the file that does it is named.
+pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
+    let folder = workspace.target("fuzz");
+    let mut build = workspace.cargo(&["build", "--release", "--manifest-path"]);
+    build.arg(workspace.path("fuzz/Cargo.toml")).arg("--target-dir").arg(&folder);
+    // A target of its own keeps the flags off build scripts.
+    let host = host()?;
+    command::run(build.args(["--target", &host]).env("RUSTFLAGS", FLAGS))?;
+    println!("| target | files tried | seconds | crashes |\n|---|--:|--:|--:|");
+    for (target, seeds) in TARGETS {
+        if options.target.as_deref().is_some_and(|only| only != target) {
+            continue;
+        }
+        let corpus = folder.join("corpus").join(target);
+        seed(workspace, &corpus, seeds)?;
+        let started = Instant::now();
+        let program = folder.join(&host).join("release").join(target);
+        let tried = fuzz(&program, &corpus, options.seconds)?;
+        println!("| {target} | {tried} | {:.0} | 0 |", started.elapsed().as_secs_f64());
+    }
+    Ok(())
+}
+
+fn host() -> Result<String> {
+    let told = command::output(Command::new("rustc").arg("-vV"))?;
+    let host = told.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(host.context("rustc tells no host")?.to_owned())
+}
+
+fn seed(workspace: &Workspace, corpus: &Path, folders: &[&str]) -> Result<()> {
+    fs::create_dir_all(corpus)?;
+    for folder in folders {
+        for entry in fs::read_dir(workspace.path(folder))? {
+            let path: PathBuf = entry?.path();
+            let is_short = path.metadata()?.len() <= LONGEST_SEED;
+            if let (true, true, Some(name)) = (path.is_file(), is_short, path.file_name()) {
+                fs::copy(&path, corpus.join(name))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Number of files that were tried.
+fn fuzz(program: &Path, corpus: &Path, seconds: u64) -> Result<u64> {
+    let found = corpus.with_extension("crash-");
+    let mut fuzzer = Command::new(program);
+    fuzzer.arg(corpus).arg(format!("-max_total_time={seconds}"));
+    fuzzer.args(["-rss_limit_mb=2048", "-timeout=10", "-max_len=65536", "-print_final_stats=1"]);
+    fuzzer.arg(format!("-artifact_prefix={}", found.display()));
+    let output = fuzzer.output().with_context(|| command::line(&fuzzer))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    let last: Vec<&str> = said.lines().rev().take(30).collect();
+    ensure!(
+        output.status.success(),
+        "{}: {}\n{}\n  the file is beside {}; once it is mended, make a fixture of it",
+        output.status,
+        command::line(&fuzzer),
+        last.into_iter().rev().collect::<Vec<_>>().join("\n"),
+        found.display()
+    );
+    let tried = said.lines().find_map(|line| line.strip_prefix("stat::number_of_executed_units:"));
+    tried.and_then(|text| text.trim().parse().ok()).context("the fuzzer tells no count")
+}
