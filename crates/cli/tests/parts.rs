@@ -44,8 +44,10 @@ fn merge(folder: &Folder, parts: &[String], output: &str) -> Run {
 #[test]
 fn any_number_of_parts_is_the_file_of_one_machine() {
     let folder = Folder::with("m.safetensors", &model());
-    let shared = ["--scheme", "fp8-log-scales-shared"];
-    for flags in [&[][..], &LEARNED, &["--layout", "comfy-legacy"], &["--no-provenance"], &shared] {
+    let [shared, halves] =
+        ["fp8-log-scales-shared", "fp16-scaled"].map(|scheme| ["--scheme", scheme]);
+    let legacy = ["--layout", "comfy-legacy"];
+    for flags in [&[][..], &LEARNED, &legacy, &["--no-provenance"], &shared, &halves] {
         folder.done(
             &[&["convert", "m.safetensors", "-o", "one.safetensors", "--force"], flags].concat(),
         );

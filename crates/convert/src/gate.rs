@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use roundwise_layout::StoredLayer;
-use roundwise_scheme::{QuantizedMatrix, ScaleStorage, Scheme, measure};
+use roundwise_scheme::{GridKind, QuantizedMatrix, ScaleStorage, Scheme, Tiling, measure};
 use roundwise_tensor_file::{Manifest, TensorHeader};
 
 use crate::buffers::Buffers;
@@ -104,6 +104,9 @@ impl Gate<'_> {
         report: &TensorReport,
         buffers: &mut Buffers,
     ) -> Result<(), ConvertError> {
+        if self.is_told_by_another_part(scheme) {
+            return Ok(());
+        }
         let wrong = |problem| self.wrong(planned, problem);
         let stored = find_layer(self.written, planned, scheme).map_err(wrong)?;
         if !self.measured.contains(planned.header.name.as_str()) {
@@ -121,6 +124,14 @@ impl Gate<'_> {
                 report.weight_error.unwrap_or_default()
             ))),
         }
+    }
+
+    /// Whether readers find such codes by a tensor of the whole file, which the first part has.
+    fn is_told_by_another_part(&self, scheme: Scheme) -> bool {
+        let is_logarithmic = matches!(scheme.scale_storage(), ScaleStorage::Logarithmic { .. });
+        let is_scaled_f16 = scheme == Scheme::scaled(GridKind::F16, Tiling::Tensor);
+        let is_first = self.shop.job.share.is_none_or(|share| share.number() == 1);
+        !is_first && (is_logarithmic || is_scaled_f16)
     }
 
     /// Codes that were laid out anew are those of the input, and so are their scales.

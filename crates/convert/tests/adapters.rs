@@ -7,7 +7,7 @@ use roundwise_convert::{
     ConvertError, Device, Job, Overwrite, Recipe, RecipeFile, Report, Source, Unwatched, convert,
     extract_error_lora,
 };
-use roundwise_testkit::files::{Tensor, safetensors};
+use roundwise_testkit::files::{Tensor, f32_bytes, safetensors};
 use roundwise_testkit::weights::{Matrix, gaussian};
 
 const LAYER: &str = "model.diffusion_model.blocks.0.attn.q";
@@ -18,10 +18,15 @@ fn write(folder: &Path, name: &str, tensors: &[Tensor]) {
 
 fn model() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    let tensors = [
+    let mut tensors = vec![
         Tensor::f32(&format!("{LAYER}.weight"), &gaussian(12, 20, 1)),
         Tensor::f32("model.diffusion_model.blocks.0.attn.kept.weight", &gaussian(8, 20, 2)),
     ];
+    // Loaders count the names under a prefix before they believe in it.
+    tensors.extend((0..5).map(|at| {
+        let name = format!("model.diffusion_model.blocks.{at}.norm.weight");
+        Tensor::new(&name, "F32", &[1], f32_bytes(&[1.0]))
+    }));
     write(folder.path(), "m.safetensors", &tensors);
     folder
 }

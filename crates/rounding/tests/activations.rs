@@ -6,12 +6,12 @@ use roundwise_rounding::{
     Feedback, Inputs, Linear, Objective, Options, Rounded, RoundingError, SecondMoment, Solver,
     round,
 };
-use roundwise_scheme::{CATALOG, QuantizedMatrix, ScaleRule, Weight, WeightKind, rotate};
+use roundwise_scheme::{QuantizedMatrix, ScaleRule, Weight, WeightKind, rotate};
 use roundwise_testkit::weights;
 
 mod common;
 
-use common::{SEED, cpu, method, nearest};
+use common::{SEED, cpu, method, nearest, searchable};
 
 const COLS: usize = 128;
 
@@ -108,7 +108,7 @@ fn activations(
 #[test]
 fn outputs_get_better_in_every_scheme_and_the_report_is_true() {
     let matrix = weights::gaussian(128, COLS, 21);
-    for entry in CATALOG {
+    for entry in searchable() {
         for (inputs, most) in [(full(2000), 0.35), (low_rank(), 0.35), (diagonal(), 1.0)] {
             for keys in ["", "effort = 'fast'", "effort = 'high'"] {
                 let found = activations(&matrix, entry.name, &inputs, &method("activations", keys));
@@ -146,7 +146,7 @@ fn the_search_for_scales_knows_which_columns_matter() {
     let metric = dense(&inputs);
     // Of inputs that are known one by one, nearest codes are the minimum: what is left are scales.
     let options = method("activations", "");
-    for entry in CATALOG.iter().filter(|entry| entry.scheme.rotation().is_none()) {
+    for entry in searchable().filter(|entry| entry.scheme.rotation().is_none()) {
         let [absmax, blind, seeing] = [
             (ScaleRule::Absmax, Some(&inputs)),
             (ScaleRule::Mse, None),
@@ -216,7 +216,7 @@ fn no_layer_gets_worse() {
         ("subnormals", weights::subnormals(64, COLS, 8)),
         ("one row", weights::gaussian(1, COLS, 9)),
     ] {
-        for entry in CATALOG {
+        for entry in searchable() {
             if entry.scheme.covers(matrix.rows, matrix.cols).is_err() {
                 continue;
             }

@@ -4,13 +4,13 @@ use roundwise_rounding::{
     Anneal, Effort, Feedback, Limit, Objective, Options, Rank, Rounded, RoundingError, Solver,
     round,
 };
-use roundwise_scheme::{CATALOG, ScaleRule, Scheme, SchemeError, Tiling, Weight, WeightKind};
+use roundwise_scheme::{ScaleRule, Scheme, SchemeError, Tiling, Weight, WeightKind};
 use roundwise_testkit::cases::test_each;
 use roundwise_testkit::weights::{self, Matrix};
 
 mod common;
 
-use common::{cpu, nearest, rounded, weight_error};
+use common::{cpu, nearest, rounded, searchable, weight_error};
 
 fn matrices() -> Vec<(&'static str, Matrix)> {
     vec![
@@ -54,7 +54,7 @@ fn objectives() -> [Objective; 4] {
 fn no_objective_gets_worse_and_no_budget_is_broken() {
     let mut cases = Vec::new();
     for (name, matrix) in matrices() {
-        for entry in CATALOG {
+        for entry in searchable() {
             if entry.scheme.covers(matrix.rows, matrix.cols).is_err() {
                 continue;
             }
@@ -98,7 +98,7 @@ fn no_objective_gets_worse_and_no_budget_is_broken() {
 #[test]
 fn learning_helps_where_it_can() {
     let matrix = weights::power_law_spectrum(256, 256, 1);
-    for entry in CATALOG {
+    for entry in searchable() {
         for solver in
             [Solver::Best, Solver::Feedback(Feedback { lambda: 0.1, ..Feedback::default() })]
         {

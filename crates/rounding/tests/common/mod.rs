@@ -4,7 +4,9 @@
 
 use roundwise_compute::{Device, Engine};
 use roundwise_rounding::{MethodOptions, Options, Rounded, RoundingError, round};
-use roundwise_scheme::{QuantizedMatrix, ScaleRule, Scheme, Weight, WeightKind};
+use roundwise_scheme::{
+    CATALOG, CatalogEntry, QuantizedMatrix, ScaleRule, Scheme, Weight, WeightKind,
+};
 use roundwise_testkit::weights::Matrix;
 
 /// Seed of every rounding here.
@@ -72,3 +74,8 @@ pub(crate) const METHOD_CASES: [(&str, &str); 26] = [
     ("tpec-fast", "iterations = 12"),
     ("tpec-fast", "iterations = 12\ntop_k = 4"),
 ];
+
+/// Schemes whose codes a search may choose freely.
+pub(crate) fn searchable() -> impl Iterator<Item = &'static CatalogEntry> {
+    CATALOG.iter().filter(|entry| entry.scheme.has_free_codes())
+}
