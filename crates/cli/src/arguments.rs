@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use roundwise_convert::{
     CATALOG, Device, Heuristic, Layout, Limits, PlainDtype, RecipeFile, RuleFile, ScaleRule, Share,
-    StatisticsFile, read_text,
+    StatisticsFile, import_layer_config, read_text,
 };
 
 use crate::method_flags::{MethodFlags, choices};
@@ -39,6 +39,9 @@ pub(crate) enum Command {
     Plan(PlanOptions),
     /// Show what is in a file and which programs open it
     Inspect(InspectOptions),
+    /// Write or translate recipes
+    #[command(subcommand)]
+    Recipe(RecipeCommand),
     /// Put the parts of a model together that `convert --part` made
     Merge(MergeOptions),
     /// Compare a converted file with its original
@@ -88,6 +91,9 @@ pub(crate) struct ConvertOptions {
     /// Write what happened to every tensor as JSON (one input)
     #[arg(long, value_name = "FILE")]
     pub(crate) report: Option<PathBuf>,
+    /// Write the leading part of what rounding changed as a LoRA of this rank beside the output
+    #[arg(long, value_name = "RANK")]
+    pub(crate) extract_error_lora: Option<NonZeroUsize>,
     #[arg(long, value_name = "DEVICE", help = device_help())]
     pub(crate) device: Option<Device>,
     #[command(flatten)]
@@ -120,6 +126,9 @@ impl StatisticsFlags {
 pub(crate) struct PlanOptions {
     /// A `.safetensors` file, an index of shards, or a folder that holds one
     pub(crate) input: PathBuf,
+    /// Say of one layer, or tensor, which rule decides and what the others say
+    #[arg(long, value_name = "LAYER")]
+    pub(crate) explain: Option<String>,
     /// Say what `convert` takes with this limit of memory (such as 8GiB)
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub(crate) memory_limit: Option<u64>,
@@ -247,6 +256,26 @@ pub(crate) struct VerifyOptions {
 }
 
 #[derive(Debug, Subcommand)]
+pub(crate) enum RecipeCommand {
+    /// Print a recipe for this very model, every line of it explained
+    Init(RecipeInitOptions),
+    /// Print a layer-config of convert_to_quant, in JSON, as a recipe
+    Import(RecipeImportOptions),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RecipeInitOptions {
+    /// A `.safetensors` file, an index of shards, or a folder that holds one
+    pub(crate) input: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RecipeImportOptions {
+    /// The layer-config
+    pub(crate) layer_config: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
 pub(crate) enum StatsCommand {
     /// List the layers of a file of statistics: samples, what is kept of their second moment
     Show(StatsShowOptions),
@@ -350,12 +379,25 @@ pub(crate) struct RecipeOptions {
     /// Give layers whose name matches a scheme of their own (may be repeated; first match wins)
     #[arg(long, value_name = "REGEX=SCHEME")]
     rule: Vec<String>,
+    /// Give layers that the model's preset keeps this scheme instead; embeddings and norms stay
+    #[arg(long, value_name = "SCHEME")]
+    fallback_scheme: Option<String>,
+    /// Ask programs to multiply by layers whose name matches in full precision (may be repeated)
+    #[arg(long, value_name = "REGEX")]
+    full_precision: Vec<String>,
+    /// Add an adapter to the weights before rounding (may be repeated)
+    #[arg(long, value_name = "FILE[:STRENGTH]")]
+    merge_lora: Vec<String>,
+    /// Leave keys of adapters out that no weight answers to
+    #[arg(long)]
+    allow_unmatched_lora: bool,
     /// Keep weights with fewer elements [default: 0, or the method's]
     #[arg(long, alias = "min-tensor-size", value_name = "ELEMENTS")]
     min_size: Option<u64>,
     #[arg(long, value_name = "RULES", help = heuristic_help())]
     heuristic: Option<String>,
-    /// Recipe in TOML, with keys such as scheme, keep and rules; flags override it, lists are joined
+    /// Recipe in TOML, with keys such as scheme, keep and rules, or a layer-config in JSON; flags
+    /// override it, lists are joined
     #[arg(long, value_name = "FILE")]
     recipe: Option<PathBuf>,
     /// Do not write into the output's header how it was made
@@ -404,8 +446,10 @@ impl RecipeOptions {
         let file = match &self.recipe {
             Some(path) => {
                 let text = read_text(path)?;
-                RecipeFile::from_toml(&text)
-                    .map_err(|error| BadUsage(format!("{}: {error}", path.display())))?
+                let is_json = text.trim_start().starts_with('{');
+                let recipe =
+                    if is_json { import_layer_config(&text) } else { RecipeFile::from_toml(&text) };
+                recipe.map_err(|error| BadUsage(format!("{}: {error}", path.display())))?
             }
             None => RecipeFile::default(),
         };
@@ -426,6 +470,10 @@ impl RecipeOptions {
             keep: self.keep.clone(),
             include: self.include.clone(),
             rules: self.rule.iter().map(|text| parse_rule(text)).collect::<Result<_, _>>()?,
+            fallback_scheme: self.fallback_scheme.clone(),
+            full_precision: self.full_precision.clone(),
+            merge_lora: self.merge_lora.clone(),
+            allow_unmatched_lora: self.allow_unmatched_lora.then_some(true),
             min_size: self.min_size,
             heuristic: self.heuristic.clone(),
             provenance: self.no_provenance.then_some(false),

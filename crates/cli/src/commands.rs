@@ -9,6 +9,7 @@ pub(crate) mod merge;
 pub(crate) mod migrate;
 pub(crate) mod plan;
 pub(crate) mod presets;
+pub(crate) mod recipe;
 pub(crate) mod repair;
 mod rewrite;
 pub(crate) mod schemes;

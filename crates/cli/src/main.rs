@@ -28,6 +28,7 @@ fn main() -> std::process::ExitCode {
         Command::Edit(options) => commands::edit::run(options),
         Command::Plan(options) => commands::plan::run(options),
         Command::Inspect(options) => commands::inspect::run(options),
+        Command::Recipe(command) => commands::recipe::run(command),
         Command::Merge(options) => commands::merge::run(options),
         Command::Verify(options) => commands::verify::run(options),
         Command::Stats(command) => commands::stats::run(command),

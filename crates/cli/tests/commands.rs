@@ -65,7 +65,10 @@ mod convert {
         let schemes = folder.json(&["schemes", "--json"]);
         for scheme in schemes.as_array().unwrap() {
             let name = scheme["name"].as_str().unwrap();
-            let output = format!("m-{name}.safetensors");
+            // A scheme that one layout alone has a place for chooses it.
+            let is_legacy = name.starts_with("fp8-log-scales") || name == "fp16-scaled";
+            let ending = if is_legacy { "-legacy" } else { "" };
+            let output = format!("m-{name}{ending}.safetensors");
             folder.done(&["convert", "m.safetensors", "--quiet", "--scheme", name]);
             let verified = folder.json(&["verify", "m.safetensors", &output, "--json"]);
             let layers = verified["layers"].as_array().unwrap();
@@ -75,6 +78,10 @@ mod convert {
             let flags = ["convert", "m.safetensors", "--layout", "comfy-legacy", "--scheme", name];
             match name {
                 "fp8" => drop(folder.done(&flags)),
+                _ if is_legacy => {
+                    let flags = ["convert", "m.safetensors", "--layout", "comfy", "--scheme", name];
+                    folder.run(&flags).must_say(2, &["`comfy` cannot store", "`comfy-legacy`"]);
+                }
                 _ => folder.run(&flags).must_say(2, &["`comfy-legacy` cannot store", name]),
             }
         }
@@ -797,7 +804,15 @@ mod answers {
         let recipe = "scheme = 'fp8'\nlayout = 'comfy'\nmethod = 'nearest'\n\
             scale_rule = 'absmax'\npreset = 'chroma'\nkeep_distillation = true\n\
             ignore_base_list = true\nkeep = ['txt']\ninclude = ['final']\nmin_size = 10\n\
-            heuristic = 'basic'\nprovenance = true\nrules = [{ pattern = 'qkv', scheme = 'int8' }]\n";
+            heuristic = 'basic'\nprovenance = true\nrules = [{ pattern = 'qkv', scheme = 'int8' }]\n\
+            model = 'Chroma'\nfallback_scheme = 'int8'\nfull_precision = ['qkv']\n\
+            merge_lora = ['l.safetensors:0.5']\nallow_unmatched_lora = false\n";
+        let name = |part: &str| format!("double_blocks.0.img_attn.qkv.lora_{part}.weight");
+        let lora = [
+            Tensor::f32(&name("up"), &gaussian(96, 2, 1)),
+            Tensor::f32(&name("down"), &gaussian(2, 32, 2)),
+        ];
+        folder.write("l.safetensors", &safetensors(&lora));
         folder.write("chroma.safetensors", &chroma_model());
         folder.write("r.toml", recipe.as_bytes());
         let arguments = ["convert", "chroma.safetensors", "--recipe", "r.toml"];

@@ -1,10 +1,13 @@
+mod explain;
+
 use std::path::Path;
 
 use regex::Regex;
-use roundwise_layout::{Layout, StoredLayer, layer_of, layer_of_weight, weight_of};
+use roundwise_layout::{Layout, Products, StoredLayer, layer_of, layer_of_weight, weight_of};
 use roundwise_scheme::Scheme;
 use roundwise_tensor_file::TensorHeader;
 
+pub use self::explain::{Explanation, Step, explain};
 use crate::effects::{Effect, Effects};
 use crate::not_finite::NotFinite;
 use crate::plan::keeps_input_scale;
@@ -17,7 +20,7 @@ use crate::{
 /// Everything that has a say in what a tensor becomes, and what came of it.
 ///
 /// Precedence: removal by the preset; `keep`; rules; `include`; preset and base list; size;
-/// the recipe's scheme. Correctness (rank, dtype, whole blocks, finite numbers) is not up
+/// the recipe's scheme, or the one for what a preset keeps. Correctness (rank, dtype, whole blocks, finite numbers) is not up
 /// for negotiation.
 pub(crate) struct Rules<'a> {
     source: &'a Source,
@@ -78,6 +81,9 @@ impl<'a> Rules<'a> {
             Ok((scheme, reason)) => Decision::Quantize { scheme, reason: was(reason) },
             Err(reason) if stored.is_some() => {
                 Decision::Decode { dtype: PlainDtype::Bf16, reason: was(reason) }
+            }
+            Err(reason) if self.source.adapters().change(&header.name) => {
+                Decision::Merge(Reason::Merged { because: Box::new(reason) })
             }
             Err(reason) => Decision::Copy(reason),
         }
@@ -176,10 +182,44 @@ impl<'a> Rules<'a> {
         }
         self.note_effects(header, layer, protection.as_ref());
         if let Some(reason) = protection {
-            return Err(reason);
+            return self.fall_back(header, layer, reason);
         }
         self.check_possible(header, recipe.scheme())?;
         Ok((recipe.scheme(), Reason::Default))
+    }
+
+    /// The scheme of a layer that a preset of its model keeps, where the recipe has one for such
+    /// layers. What the base list keeps is read as plain numbers by most programs and stays so.
+    fn fall_back(
+        &mut self,
+        header: &TensorHeader,
+        layer: &str,
+        because: Reason,
+    ) -> Result<(Scheme, Reason), Reason> {
+        let scheme = self.recipe.fallback_scheme();
+        let is_base = Preset::base().keep_rule(layer).is_some() && self.recipe.uses_base_list();
+        match (scheme, &because) {
+            (Some(scheme), Reason::Preset { .. }) if !is_base => {
+                self.check_possible(header, scheme)?;
+                self.effects.fallback_scheme.add(Effect::Changes);
+                Ok((scheme, Reason::Fallback { because: Box::new(because) }))
+            }
+            _ => Err(because),
+        }
+    }
+
+    /// How the layer of a weight may be multiplied: as the input or the recipe asks for it.
+    pub(crate) fn products(&mut self, header: &TensorHeader, decision: &Decision) -> Products {
+        let layer = layer_of(&header.name);
+        let patterns = self.recipe.full_precision().iter();
+        let is_asked = first_match(patterns, &mut self.effects.full_precision, layer);
+        match (is_asked, decision) {
+            (Some(index), Decision::Quantize { .. }) => {
+                self.effects.full_precision[index].add(Effect::Changes);
+                Products::FullPrecision
+            }
+            _ => self.source.stored.products(layer),
+        }
     }
 
     /// Which settings had a say in a weight that nobody named.

@@ -57,6 +57,7 @@ impl Edit {
             shape: source.shape_of(header),
             decision,
             products: self.products(layer).unwrap_or(source.stored.products(layer)),
+            is_merged: false,
             gets_input_scale: is_repacked && gets_input_scale,
         }
     }

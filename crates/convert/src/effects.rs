@@ -27,6 +27,8 @@ pub(crate) struct Effects {
     pub(crate) keep: Vec<Effect>,
     pub(crate) include: Vec<Effect>,
     pub(crate) rules: Vec<Effect>,
+    pub(crate) full_precision: Vec<Effect>,
+    pub(crate) fallback_scheme: Effect,
     pub(crate) ignore_base_list: Effect,
     pub(crate) keep_distillation: Effect,
     pub(crate) heuristic: Effect,
@@ -40,6 +42,8 @@ impl Effects {
             keep: vec![Effect::Unmatched; recipe.keep().len()],
             include: vec![Effect::Unmatched; recipe.include().len()],
             rules: vec![Effect::Unmatched; recipe.rules().len()],
+            full_precision: vec![Effect::Unmatched; recipe.full_precision().len()],
+            fallback_scheme: Effect::Unmatched,
             ignore_base_list: Effect::Unmatched,
             keep_distillation: Effect::Unmatched,
             heuristic: Effect::Unmatched,
@@ -53,9 +57,12 @@ impl Effects {
         let keep = recipe.keep().iter().map(|pattern| format!("keep `{pattern}`"));
         let include = recipe.include().iter().map(|pattern| format!("include `{pattern}`"));
         let rules = recipe.rules().iter().map(|rule| format!("rule `{}`", rule.pattern));
+        let precise = recipe.full_precision().iter();
+        let precise = precise.map(|pattern| format!("full_precision `{pattern}`"));
         let patterns = (keep.zip(&self.keep).zip(std::iter::repeat(&KEEP)))
             .chain(include.zip(&self.include).zip(std::iter::repeat(&INCLUDE)))
-            .chain(rules.zip(&self.rules).zip(std::iter::repeat(&RULE)));
+            .chain(rules.zip(&self.rules).zip(std::iter::repeat(&RULE)))
+            .chain(precise.zip(&self.full_precision).zip(std::iter::repeat(&PRECISE)));
         let flags = [
             (!recipe.uses_base_list(), "ignore_base_list", &self.ignore_base_list, &BASE_LIST),
             (
@@ -63,6 +70,12 @@ impl Effects {
                 "keep_distillation",
                 &self.keep_distillation,
                 &DISTILLATION,
+            ),
+            (
+                recipe.fallback_scheme().is_some(),
+                "fallback_scheme",
+                &self.fallback_scheme,
+                &FALLBACK,
             ),
             (recipe.heuristic().is_some(), "heuristic", &self.heuristic, &SIZES),
             (recipe.file().min_size.is_some(), "min_size", &self.min_size, &SIZES),
@@ -111,6 +124,14 @@ const INCLUDE: Findings = Findings {
 const RULE: Findings = Findings {
     unmatched: Unmatched::Error("matches no weight of this file that can be converted"),
     idle: "changes nothing: an earlier rule decides, or the scheme is the same without it",
+};
+const PRECISE: Findings = Findings {
+    unmatched: Unmatched::Error("matches no layer of this file"),
+    idle: "changes nothing: what it matches is not converted",
+};
+const FALLBACK: Findings = Findings {
+    unmatched: Unmatched::Note("changes nothing: the preset keeps no weight of this file"),
+    idle: "changes nothing: what the preset keeps is kept for other reasons",
 };
 const BASE_LIST: Findings = Findings {
     unmatched: Unmatched::Note("changes nothing: the base list keeps no weight of this file"),

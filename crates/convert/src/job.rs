@@ -60,6 +60,25 @@ pub struct StatisticsFile {
 }
 
 impl Job {
+    /// A conversion with defaults for all else: one thread, the best device, a new output that is
+    /// read again.
+    pub fn new(input: impl Into<PathBuf>, output: impl Into<PathBuf>, recipe: Recipe) -> Self {
+        Self {
+            input: input.into(),
+            output: output.into(),
+            recipe,
+            threads: NonZeroUsize::MIN,
+            device: Device::default(),
+            statistics: None,
+            starts_over: false,
+            overwrite: Overwrite::Refuse,
+            verifies: true,
+            hash_input: false,
+            limits: Limits::default(),
+            share: None,
+        }
+    }
+
     /// How the output is shared out over files, where it is a folder.
     pub(crate) fn sharding(&self, source: &Source) -> Option<Sharding> {
         const DIFFUSERS: &str = "diffusion_pytorch_model";
@@ -124,13 +143,10 @@ fn published_ending(recipe: &Recipe) -> Option<String> {
     let scheme = recipe.scheme();
     let (grid, tiling) = match scheme.scale_storage() {
         ScaleStorage::F32(tiling) if scheme.rotation().is_none() => (scheme.grid(), tiling),
-        ScaleStorage::PowerOfTwo | ScaleStorage::TwoLevel if recipe.method() == "principal" => {
+        storage if storage.is_of_blocks() && recipe.method() == "principal" => {
             return Some(format!("_learned_{scheme}{}", mixed(recipe)));
         }
-        ScaleStorage::F32(_)
-        | ScaleStorage::PowerOfTwo
-        | ScaleStorage::TwoLevel
-        | ScaleStorage::Unscaled => return None,
+        _ => return None,
     };
     let distilled = if recipe.distillation().is_some() { "_nodistill" } else { "" };
     let fp8 = "_float8_e4m3fn_scaled";

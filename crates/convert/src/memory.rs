@@ -97,7 +97,8 @@ impl Pace {
 fn band_rows(planned: &PlannedTensor, rounding: Rounding, rule: ScaleRule) -> Option<usize> {
     let Decision::Quantize { scheme, .. } = planned.decision else { return None };
     let kind = weight_kind(planned.header.dtype)?;
-    if rounding != Rounding::Nearest || !scheme.is_by_band(rule) {
+    let is_whole = planned.is_merged || !scheme.is_by_band(rule);
+    if rounding != Rounding::Nearest || is_whole {
         return None;
     }
     let [rows, cols] = planned.matrix_shape();
@@ -177,7 +178,9 @@ fn in_flight(planned: &PlannedTensor, rounding: Rounding) -> InFlight {
     let header = &planned.header;
     let elements = planned.shape.iter().fold(1u64, |count, &size| count.saturating_mul(size));
     // Codes that are decoded first lie beside their F32 numbers.
+    // Where adapters are added, numbers lie there in F32 twice, beside the adapters.
     let source = match weight_kind(header.dtype) {
+        _ if planned.is_merged => elements.saturating_mul(12),
         Some(_) => header.byte_len(),
         None => elements.saturating_mul(5),
     };
@@ -186,6 +189,7 @@ fn in_flight(planned: &PlannedTensor, rounding: Rounding) -> InFlight {
             InFlight { source: header.byte_len().min(PIECE_BYTES), ..InFlight::default() }
         }
         Decision::Correct(_) | Decision::Remove(_) => InFlight::default(),
+        Decision::Merge(_) => InFlight { source, target: header.byte_len(), ..InFlight::default() },
         Decision::Decode { dtype, .. } => {
             let target = elements.saturating_mul(dtype.width() as u64);
             InFlight { source, target, ..InFlight::default() }
@@ -200,8 +204,13 @@ fn in_flight(planned: &PlannedTensor, rounding: Rounding) -> InFlight {
             let codes = elements.saturating_mul(scheme.grid().code_bytes() as u64);
             // Most are packed where they lie; what has to be filled up goes into a copy.
             let target = match scheme.scale_storage() {
-                ScaleStorage::F32(_) | ScaleStorage::Unscaled => codes,
-                ScaleStorage::PowerOfTwo | ScaleStorage::TwoLevel => codes.saturating_mul(2),
+                ScaleStorage::F32(_)
+                | ScaleStorage::Logarithmic { .. }
+                | ScaleStorage::Unscaled => codes,
+                ScaleStorage::PowerOfTwo
+                | ScaleStorage::PowerOfTwoAndLargest
+                | ScaleStorage::TwoLevel
+                | ScaleStorage::Leveled => codes.saturating_mul(2),
             };
             let search = match rounding {
                 Rounding::Nearest => 0,

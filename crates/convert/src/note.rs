@@ -24,6 +24,11 @@ pub enum Note {
         /// Their names.
         weights: Vec<String>,
     },
+    /// Keys of adapters that no weight answers to.
+    UnmatchedLora {
+        /// The keys.
+        keys: Vec<String>,
+    },
     /// A damage of the input that is made good.
     Mended(Mend),
     /// Another preset than the detected one was asked for.
@@ -50,6 +55,9 @@ impl fmt::Display for Note {
                 let count = weights.len();
                 write!(f, "nearest codes for {count} weights without statistics: {first}")?;
                 f.write_str(if count > 1 { ", …" } else { "" })
+            }
+            Note::UnmatchedLora { keys } => {
+                write!(f, "not merged, for no weight answers to it: {}", keys.join(", "))
             }
             Note::Mended(Mend { damage, remedy }) => {
                 match damage.layer.as_str() {

@@ -13,6 +13,7 @@ use crate::report::{FileHash, Told, Tool};
 use crate::rounder::Rounder;
 use crate::run::Run;
 use crate::same_model::same_model;
+use crate::shared_scales::SharedScales;
 use crate::watch::notice;
 use crate::workshop::{Stop, Workshop};
 use crate::{
@@ -59,12 +60,14 @@ pub fn convert(job: &Job, watch: &dyn Watch) -> Result<Report, ConvertError> {
         let run = Run::of(job, &source, &rounder, &not_finite);
         let manifest = plan.manifest()?;
         rounder.check(&plan)?;
+        let shared_scales = SharedScales::find(job, &source, &plan, watch)?;
         let (mut output, finished) = open_output(job, manifest, &run, unfinished.take())?;
         let shop = Workshop {
             job,
             source: &source,
             plan: &plan,
             rounder: &rounder,
+            shared_scales: &shared_scales,
             output: &output,
             watch,
             finished: &finished,
@@ -112,7 +115,7 @@ fn open_source(job: &Job) -> Result<Source, ConvertError> {
     let source = match job.recipe.purpose() {
         Purpose::Repair => Source::open_mended(&job.input)?,
         Purpose::Quantize | Purpose::Decode(_) | Purpose::Migrate | Purpose::Edit => {
-            Source::open(&job.input)?
+            Source::open_with(&job.input, &job.recipe)?
         }
     };
     match source.checkpoint.same_file_as(&job.output) {

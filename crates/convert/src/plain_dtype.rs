@@ -54,6 +54,14 @@ impl PlainDtype {
         bytes
     }
 
+    /// Numbers as bytes; in memory that is there already, of any length and content.
+    pub(crate) fn stored(self, values: &[f32], memory: Vec<u8>) -> Vec<u8> {
+        let mut bytes = memory;
+        bytes.resize(values.len() * self.width(), 0);
+        self.store(values, &mut bytes);
+        bytes
+    }
+
     /// Writes numbers, little-endian, rounded to nearest, ties to even. What is too large for F16
     /// becomes ±65504; what was a NaN or an infinity stays one.
     ///

@@ -58,6 +58,8 @@ pub enum Decision {
     },
     /// The same dtype and shape, its numbers corrected for the rounding of its layer's weight.
     Correct(Reason),
+    /// The same dtype and shape, its numbers with what adapters add.
+    Merge(Reason),
     /// Nothing.
     Remove(Reason),
 }
@@ -66,7 +68,10 @@ impl Decision {
     /// Why.
     pub fn reason(&self) -> &Reason {
         match self {
-            Decision::Copy(reason) | Decision::Correct(reason) | Decision::Remove(reason) => reason,
+            Decision::Copy(reason)
+            | Decision::Correct(reason)
+            | Decision::Merge(reason)
+            | Decision::Remove(reason) => reason,
             Decision::Quantize { reason, .. }
             | Decision::Decode { reason, .. }
             | Decision::Rename { reason, .. }
@@ -86,6 +91,8 @@ pub struct PlannedTensor {
     pub decision: Decision,
     /// How its layer may be multiplied, as the input asks for it.
     pub products: Products,
+    /// Whether adapters add something to its numbers.
+    pub is_merged: bool,
     /// Whether its layer gets an activation scale from statistics.
     pub(crate) gets_input_scale: bool,
 }
@@ -115,6 +122,7 @@ impl PlannedTensor {
             | Decision::Rename { .. }
             | Decision::Decode { .. }
             | Decision::Correct(_)
+            | Decision::Merge(_)
             | Decision::Remove(_) => None,
         }
     }
@@ -171,6 +179,7 @@ impl Plan {
     ) -> Result<Self, ConvertError> {
         let path = source.checkpoint.path();
         let detected = source.detect();
+        refuse_other_model(path, recipe, &detected)?;
         let preset = recipe.preset().unwrap_or(detected.main.preset);
         let headers = source.checkpoint.tensors().iter();
         let planned = |header: &TensorHeader, decision| PlannedTensor {
@@ -178,6 +187,7 @@ impl Plan {
             shape: source.shape_of(header),
             decision,
             products: source.stored.products(layer_of(&header.name)),
+            is_merged: source.adapters().change(&header.name),
             gets_input_scale: false,
         };
         let mended = source.mended.as_ref();
@@ -187,7 +197,12 @@ impl Plan {
             Purpose::Quantize => {
                 refuse_model(path, recipe, &detected, preset)?;
                 let mut rules = Rules::new(source, recipe, &detected, preset, not_finite);
-                let tensors = headers.map(|header| planned(header, rules.decide(header))).collect();
+                let decide = |header| {
+                    let decision = rules.decide(header);
+                    let products = rules.products(header, &decision);
+                    PlannedTensor { products, ..planned(header, decision) }
+                };
+                let tensors = headers.map(decide).collect();
                 notes.extend(rules.finish(path)?);
                 tensors
             }
@@ -222,6 +237,7 @@ impl Plan {
         let mends = mended.into_iter().flat_map(|mended| &mended.mends);
         notes.extend(mends.map(|mend| Note::Mended(mend.clone())));
         notes.extend(forced_preset(recipe, &detected));
+        notes.extend(unmerged(source));
         Ok(Self {
             detected,
             preset,
@@ -360,7 +376,9 @@ impl Plan {
             // Whatever there is in the input is copied.
             Purpose::Decode(_) | Purpose::Edit => vec![],
             Purpose::Quantize | Purpose::Migrate | Purpose::Repair => {
-                self.layout.file_tensors(self.file_prefix(), self.file_products())
+                let schemes: Vec<Scheme> =
+                    self.tensors.iter().filter_map(PlannedTensor::scheme).collect();
+                self.layout.file_tensors(self.file_prefix(), self.file_products(), &schemes)
             }
         }
     }
@@ -399,7 +417,7 @@ impl Plan {
             vec![TensorSpec { name: name.to_owned(), dtype, shape: shape.to_vec() }]
         };
         match &planned.decision {
-            Decision::Copy(_) | Decision::Correct(_) => {
+            Decision::Copy(_) | Decision::Correct(_) | Decision::Merge(_) => {
                 with(&header.name, header.dtype, &header.shape)
             }
             Decision::Rename { name, .. } => with(name, header.dtype, &header.shape),
@@ -454,7 +472,10 @@ impl Plan {
     pub fn kept_reasons(&self) -> Vec<(String, usize)> {
         let mut counts = BTreeMap::<String, usize>::new();
         for planned in &self.tensors {
-            if let Decision::Copy(reason) | Decision::Decode { reason, .. } = &planned.decision {
+            if let Decision::Copy(reason)
+            | Decision::Decode { reason, .. }
+            | Decision::Merge(reason) = &planned.decision
+            {
                 *counts.entry(reason.to_string()).or_default() += 1;
             }
         }
@@ -539,6 +560,25 @@ fn refuse_unreadable(
     }
 }
 
+/// A recipe that names its model is for no other one.
+fn refuse_other_model(
+    path: &Path,
+    recipe: &Recipe,
+    detected: &Detected,
+) -> Result<(), ConvertError> {
+    match recipe.file().model.as_deref() {
+        Some(model) if model != detected.main.title => Err(ConvertError::Misfit {
+            path: path.to_owned(),
+            problem: format!(
+                "holds: {}; the recipe is for: {model}\n  leave `model` out of a recipe that fits \
+                 other models, too",
+                detected.main.title
+            ),
+        }),
+        _ => Ok(()),
+    }
+}
+
 fn forced_preset(recipe: &Recipe, detected: &Detected) -> Option<Note> {
     let forced = recipe.preset().filter(|preset| preset.name != detected.main.preset.name)?;
     Some(Note::ForcedPreset {
@@ -546,6 +586,11 @@ fn forced_preset(recipe: &Recipe, detected: &Detected) -> Option<Note> {
         model: detected.main.title.to_owned(),
         detected: detected.main.preset.name.clone(),
     })
+}
+
+fn unmerged(source: &Source) -> Option<Note> {
+    let keys = source.adapters().unmatched.clone();
+    (!keys.is_empty()).then_some(Note::UnmatchedLora { keys })
 }
 
 fn disputed_metadata(source: &Source) -> Vec<Note> {

@@ -84,6 +84,8 @@ fn push_flags(recipe: &Value, words: &mut Vec<String>) {
     for (key, value) in recipe.as_object().into_iter().flatten() {
         let flag = format!("--{}", key.replace('_', "-"));
         match (key.as_str(), value) {
+            // A flag would only say again what the input is.
+            ("model", _) => {}
             ("set", Value::Object(entries)) => words.extend(entries.iter().map(|(key, value)| {
                 format!("--set {}", quoted(&format!("{key}={}", text(value))))
             })),

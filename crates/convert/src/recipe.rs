@@ -1,3 +1,5 @@
+use std::path::PathBuf;
+
 use regex::Regex;
 use roundwise_layout::Layout;
 use roundwise_rounding::{BiasCorrection, Options, Solver};
@@ -79,6 +81,9 @@ pub struct Recipe {
     rules: Vec<Rule>,
     edit: Edit,
     heuristic: Option<Heuristic>,
+    fallback_scheme: Option<Scheme>,
+    full_precision: Vec<Regex>,
+    adapters: Vec<(PathBuf, f32)>,
 }
 
 impl Recipe {
@@ -98,7 +103,7 @@ impl Recipe {
                 checker.choice("layout", file.layout.as_deref(), &Layout::NAMES)
             }
         };
-        let layout = layout.unwrap_or_default();
+        let layout = layout.unwrap_or_else(|| scheme.map(Layout::default_for).unwrap_or_default());
         let options = checker.method(&file);
         let scale_rule =
             checker.choice("scale_rule", file.scale_rule.as_deref(), &ScaleRule::NAMES);
@@ -107,9 +112,17 @@ impl Recipe {
         let keep = checker.patterns("keep", &file.keep);
         let include = checker.patterns("include", &file.include);
         let rules = checker.rules(&file.rules);
+        let fallback = file.fallback_scheme.as_deref();
+        let fallback_scheme = fallback.and_then(|name| checker.parse("fallback_scheme", name));
+        let full_precision = checker.patterns("full_precision", &file.full_precision);
+        let adapters = checker.adapters(&file);
         let edit = checker.edit(file.edit.as_ref());
         if purpose == Purpose::Quantize {
-            checker.admit(layout, scheme, &rules);
+            checker.admit(layout, scheme, fallback_scheme, &rules);
+        }
+        if let (Some(scheme), Some(options)) = (scheme, options) {
+            let rule = scale_rule.unwrap_or_default();
+            checker.combine(scheme, fallback_scheme, &rules, options, rule);
         }
         match (scheme, options) {
             (Some(scheme), Some(options)) if checker.complaints.is_empty() => Ok(Recipe {
@@ -124,6 +137,9 @@ impl Recipe {
                 rules,
                 edit,
                 heuristic,
+                fallback_scheme,
+                full_precision,
+                adapters,
                 file,
             }),
             _ => Err(RecipeError { complaints: checker.complaints }),
@@ -204,6 +220,26 @@ impl Recipe {
     /// Layers with a scheme of their own.
     pub fn rules(&self) -> &[Rule] {
         &self.rules
+    }
+
+    /// Scheme of layers that the model's preset keeps; `None` keeps them.
+    pub fn fallback_scheme(&self) -> Option<Scheme> {
+        self.fallback_scheme
+    }
+
+    /// Adapters that are added before rounding, each with its strength.
+    pub fn adapters(&self) -> &[(PathBuf, f32)] {
+        &self.adapters
+    }
+
+    /// Whether keys of adapters may belong to no weight.
+    pub fn allows_unmatched_lora(&self) -> bool {
+        self.file.allow_unmatched_lora.unwrap_or(false)
+    }
+
+    /// Layers to be multiplied in full precision.
+    pub fn full_precision(&self) -> &[Regex] {
+        &self.full_precision
     }
 
     /// What is changed of a file whose weights stay as they are.

@@ -1,8 +1,11 @@
+use std::path::PathBuf;
+
 use regex::Regex;
 use roundwise_layout::{Layout, QUANTIZATION_METADATA};
-use roundwise_rounding::{MethodError, Options};
-use roundwise_scheme::Scheme;
+use roundwise_rounding::{MethodError, Options, Solver};
+use roundwise_scheme::{ScaleRule, ScaleStorage, Scheme};
 
+use crate::adapter::parse_adapter;
 use crate::edit::Edit;
 use crate::provenance::PROVENANCE_KEY;
 use crate::recipe::NEAREST;
@@ -92,12 +95,34 @@ impl Checker {
         Regex::new(pattern).map_err(|error| self.complain(path, error)).ok()
     }
 
+    pub(crate) fn adapters(&mut self, file: &RecipeFile) -> Vec<(PathBuf, f32)> {
+        if file.allow_unmatched_lora == Some(true) && file.merge_lora.is_empty() {
+            let setting = file.in_typed_words("`allow_unmatched_lora`");
+            let needs = file.in_typed_words("`merge_lora`");
+            self.complaints.push(format!("{setting} changes nothing without {needs}"));
+        }
+        let parsed = file.merge_lora.iter().enumerate().map(|(index, text)| {
+            parse_adapter(text).map_err(|problem| format!("merge_lora[{index}]: {problem}"))
+        });
+        let (adapters, complaints): (Vec<_>, Vec<_>) = parsed.partition(Result::is_ok);
+        self.complaints.extend(complaints.into_iter().filter_map(Result::err));
+        adapters.into_iter().filter_map(Result::ok).collect()
+    }
+
     pub(crate) fn rules(&mut self, rules: &[RuleFile]) -> Vec<Rule> {
         let mut checked = vec![];
         for (index, rule) in rules.iter().enumerate() {
             let pattern = self.pattern(&format!("rules[{index}].pattern"), &rule.pattern);
             let scheme = self.parse(&format!("rules[{index}].scheme"), &rule.scheme);
             if let (Some(pattern), Some(scheme)) = (pattern, scheme) {
+                let other = checked.iter().position(|other: &Rule| {
+                    other.pattern.as_str() == pattern.as_str() && other.scheme != scheme
+                });
+                if let Some(other) = other {
+                    let path = format!("rules[{index}]");
+                    let problem = format!("contradicts rules[{other}], whose pattern is the same");
+                    self.complain(&path, problem);
+                }
                 checked.push(Rule { pattern, scheme });
             }
         }
@@ -123,9 +148,62 @@ impl Checker {
         }
     }
 
-    pub(crate) fn admit(&mut self, layout: Layout, scheme: Option<Scheme>, rules: &[Rule]) {
-        if let Some(Err(error)) = scheme.map(|scheme| layout.admits(scheme)) {
-            self.complain("scheme", error);
+    /// Schemes that the method or the rule for scales cannot work with, or that one file cannot hold
+    /// together.
+    pub(crate) fn combine(
+        &mut self,
+        scheme: Scheme,
+        fallback: Option<Scheme>,
+        rules: &[Rule],
+        options: Options,
+        scale_rule: ScaleRule,
+    ) {
+        let named = rules.iter().enumerate();
+        let named = named.map(|(index, rule)| (format!("rules[{index}].scheme"), rule.scheme));
+        let mut range = None;
+        let fallback = fallback.map(|scheme| ("fallback_scheme".to_owned(), scheme));
+        let first = [("scheme".to_owned(), scheme)].into_iter().chain(fallback);
+        for (path, scheme) in first.chain(named) {
+            if options.solver != Solver::Nearest && !scheme.has_free_codes() {
+                self.complain(
+                    &path,
+                    format!(
+                        "`{scheme}` stores levels of a table, which no search of codes can choose \
+                         freely\n  use method `nearest`, or scheme `int4-convrot`"
+                    ),
+                );
+            }
+            if scheme.shares_scales() && scale_rule == ScaleRule::Mse {
+                self.complain(
+                    &path,
+                    format!(
+                        "scale rule `mse` chooses a scale for every layer, `{scheme}` one for all \
+                         of a module\n  use scale rule `absmax`, or `fp8-log-scales`"
+                    ),
+                );
+            }
+            if let ScaleStorage::Logarithmic { range: found, .. } = scheme.scale_storage()
+                && *range.get_or_insert(found) != found
+            {
+                self.complain(
+                    &path,
+                    format!("`{scheme}` has another range of scales; a file tells one for all"),
+                );
+            }
+        }
+    }
+
+    pub(crate) fn admit(
+        &mut self,
+        layout: Layout,
+        scheme: Option<Scheme>,
+        fallback: Option<Scheme>,
+        rules: &[Rule],
+    ) {
+        for (path, scheme) in [("scheme", scheme), ("fallback_scheme", fallback)] {
+            if let Some(Err(error)) = scheme.map(|scheme| layout.admits(scheme)) {
+                self.complain(path, error);
+            }
         }
         for (index, rule) in rules.iter().enumerate() {
             if let Err(error) = layout.admits(rule.scheme) {

@@ -10,6 +10,10 @@ use crate::{EditFile, RecipeError};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default, expecting = "settings such as `scheme = \"fp8\"`")]
 pub struct RecipeFile {
+    /// The model that the recipe is for, by the name that `plan` gives it; it is refused for any
+    /// other. Default any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
     /// Scheme of the weights that no rule names. Default `fp8`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scheme: Option<String>,
@@ -43,6 +47,19 @@ pub struct RecipeFile {
     /// Layers with a scheme of their own; the first rule that matches decides.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub rules: Vec<RuleFile>,
+    /// Scheme of layers that the model's preset keeps, embeddings and norms left out. Default: they
+    /// are kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fallback_scheme: Option<String>,
+    /// Regular expressions of layers to be multiplied in full precision.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub full_precision: Vec<String>,
+    /// Adapters (LoRA) to add before rounding, `FILE` or `FILE:STRENGTH`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub merge_lora: Vec<String>,
+    /// Leave keys of adapters out that no weight answers to. Default: they are an error.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allow_unmatched_lora: Option<bool>,
     /// Fewest elements of a weight that is converted. Default 0, or the method's (1024 for
     /// `adaround-fast`).
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -90,6 +107,14 @@ impl RecipeFile {
     pub fn from_toml(text: &str) -> Result<Self, RecipeError> {
         toml::from_str(text)
             .map_err(|error| RecipeError { complaints: vec![in_plain_words(&error.to_string())] })
+    }
+
+    /// The recipe in TOML, as [`RecipeFile::from_toml`] reads it.
+    ///
+    /// # Errors
+    /// A number that TOML has no room for.
+    pub fn to_toml(&self) -> Result<String, RecipeError> {
+        toml::to_string(self).map_err(|error| RecipeError { complaints: vec![error.to_string()] })
     }
 
     /// The same for a model with statistics of its inputs: where no method is named, they stand for
@@ -141,6 +166,7 @@ impl RecipeFile {
             over.into_iter().chain(under).collect()
         }
         RecipeFile {
+            model: over.model.or(self.model),
             scheme: over.scheme.or(self.scheme),
             layout: over.layout.or(self.layout),
             method: over.method.or(self.method),
@@ -152,6 +178,10 @@ impl RecipeFile {
             keep: chain(over.keep, self.keep),
             include: chain(over.include, self.include),
             rules: chain(over.rules, self.rules),
+            fallback_scheme: over.fallback_scheme.or(self.fallback_scheme),
+            full_precision: chain(over.full_precision, self.full_precision),
+            merge_lora: chain(over.merge_lora, self.merge_lora),
+            allow_unmatched_lora: over.allow_unmatched_lora.or(self.allow_unmatched_lora),
             min_size: over.min_size.or(self.min_size),
             heuristic: over.heuristic.or(self.heuristic),
             provenance: over.provenance.or(self.provenance),

@@ -132,6 +132,8 @@ pub enum Fate {
     Repack,
     /// A bias, corrected.
     Correct,
+    /// Kept, but for what adapters added.
+    Merge,
     /// Left out.
     Remove,
 }
@@ -174,6 +176,7 @@ impl TensorReport {
             Decision::Decode { .. } => (Fate::Decode, None),
             Decision::Repack { scheme, .. } => (Fate::Repack, Some(*scheme)),
             Decision::Correct(_) => (Fate::Correct, None),
+            Decision::Merge(_) => (Fate::Merge, None),
             Decision::Remove(_) => (Fate::Remove, None),
             Decision::Quantize { scheme, .. } => (Fate::Quantize, Some(*scheme)),
         };
@@ -182,7 +185,12 @@ impl TensorReport {
             shape: planned.header.shape.clone(),
             dtype: planned.header.dtype.name(),
             decision,
-            reason: planned.decision.reason().to_string(),
+            reason: match (planned.is_merged, &planned.decision) {
+                (true, Decision::Quantize { reason, .. } | Decision::Decode { reason, .. }) => {
+                    format!("{reason}; adapters are merged")
+                }
+                (_, decision) => decision.reason().to_string(),
+            },
             scheme,
             weight_error: None,
             rounding: None,
@@ -232,7 +240,14 @@ impl Report {
             sync_seconds: 0.0,
             verify_seconds: None,
             converted: count(&[Fate::Quantize]),
-            kept: count(&[Fate::Copy, Fate::Rename, Fate::Decode, Fate::Repack, Fate::Correct]),
+            kept: count(&[
+                Fate::Copy,
+                Fate::Rename,
+                Fate::Decode,
+                Fate::Repack,
+                Fate::Correct,
+                Fate::Merge,
+            ]),
             removed: count(&[Fate::Remove]),
             rounding: engine.map(|engine| RoundingTotals::of(job.recipe.method(), engine, &layers)),
             weight_error: layers.iter().any(|l| l.sums.is_some()).then(|| total.relative()),

@@ -14,7 +14,7 @@ use crate::{Job, Source};
 pub(crate) struct Run {
     tool: String,
     recipe: Value,
-    /// Of every file of the input; see [`SourceFile::fingerprint`].
+    /// Of every file of the input and of its adapters; see [`SourceFile::fingerprint`].
     input: Vec<String>,
     /// Of the file of statistics, if there is one.
     statistics: Option<String>,
@@ -39,7 +39,13 @@ impl Run {
         Self {
             tool: Tool::THIS.version.to_owned(),
             recipe: recipe.expect("texts and numbers always serialise"),
-            input: source.checkpoint.files().iter().map(SourceFile::fingerprint).collect(),
+            input: source
+                .checkpoint
+                .files()
+                .iter()
+                .map(SourceFile::fingerprint)
+                .chain(source.adapters().fingerprints())
+                .collect(),
             statistics: rounder.statistics_fingerprint(),
             device: rounder.engine().map(|engine| engine.device().to_string()),
             shard_bytes: job.limits.shard_bytes,

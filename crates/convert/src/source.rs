@@ -1,13 +1,15 @@
 use std::path::Path;
 
+use half::{bf16, f16};
 use roundwise_layout::{
     Layout, LayoutError, Mend, MendedLayers, StoredLayer, StoredLayers, layer_of_weight,
 };
 use roundwise_scheme::{QuantizedMatrix, Weight, WeightKind};
 use roundwise_tensor_file::{Checkpoint, Dtype, TensorHeader};
 
+use crate::adapter::Adapters;
 use crate::architecture::{Detected, Shapes, detect};
-use crate::{ConvertError, PlainDtype};
+use crate::{ConvertError, PlainDtype, Recipe};
 
 /// An input: its tensors, and which of its layers are quantized already.
 #[derive(Debug)]
@@ -16,6 +18,8 @@ pub struct Source {
     pub checkpoint: Checkpoint,
     /// The layers that are quantized already.
     pub stored: StoredLayers,
+    /// What is added to its weights when they are read.
+    adapters: Adapters,
     /// What was wrong with it, where that was mended.
     pub(crate) mended: Option<Mended>,
 }
@@ -60,7 +64,32 @@ impl Source {
     pub fn open(path: &Path) -> Result<Self, ConvertError> {
         let checkpoint = Checkpoint::open(path)?;
         let stored = StoredLayers::find(&checkpoint)?;
-        Ok(Self { checkpoint, stored, mended: None })
+        Ok(Self { checkpoint, stored, adapters: Adapters::default(), mended: None })
+    }
+
+    /// [`Source::open`] with the adapters of a recipe: weights are read with what these add.
+    ///
+    /// # Errors
+    /// As [`Source::open`], and [`ConvertError::Misfit`] for adapters that do not fit the model.
+    pub fn open_with(path: &Path, recipe: &Recipe) -> Result<Self, ConvertError> {
+        let mut source = Self::open(path)?;
+        source.adapters = Adapters::open(recipe, &source.checkpoint, &source.stored)?;
+        Ok(source)
+    }
+
+    /// What is added to the weights when they are read.
+    pub(crate) fn adapters(&self) -> &Adapters {
+        &self.adapters
+    }
+
+    /// The numbers of a tensor of any shape, with what adapters add.
+    ///
+    /// - `header`: of plain numbers
+    pub(crate) fn merged_numbers(&self, header: &TensorHeader) -> Result<Vec<f32>, ConvertError> {
+        let kind = weight_kind(header.dtype).expect("the plan merges floating-point weights only");
+        let mut values = widened(kind, &self.checkpoint.read(header)?);
+        self.adapters.merge(&header.name, &mut values)?;
+        Ok(values)
     }
 
     /// Opens a file whose markers and scales may be damaged in ways that are known, see
@@ -71,7 +100,8 @@ impl Source {
     pub(crate) fn open_mended(path: &Path) -> Result<Self, ConvertError> {
         let checkpoint = Checkpoint::open(path)?;
         let MendedLayers { stored, mends, layout } = MendedLayers::find(&checkpoint)?;
-        Ok(Self { checkpoint, stored, mended: Some(Mended { mends, layout }) })
+        let mended = Some(Mended { mends, layout });
+        Ok(Self { checkpoint, stored, adapters: Adapters::default(), mended })
     }
 
     /// The layer whose codes this tensor holds.
@@ -113,6 +143,23 @@ impl Source {
     /// # Errors
     /// As [`Source::load`].
     pub(crate) fn load_into(
+        &self,
+        header: &TensorHeader,
+        memory: Vec<u8>,
+    ) -> Result<LoadedWeight, ConvertError> {
+        let weight = self.load_stored(header, memory)?;
+        if !self.adapters.change(&header.name) {
+            return Ok(weight);
+        }
+        let mut values = weight.view().to_f32();
+        let LoadedWeight { shape, bytes: mut memory, .. } = weight;
+        self.adapters.merge(&header.name, &mut values)?;
+        memory.clear();
+        memory.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+        Ok(LoadedWeight { shape, kind: WeightKind::F32, bytes: memory })
+    }
+
+    fn load_stored(
         &self,
         header: &TensorHeader,
         memory: Vec<u8>,
@@ -180,6 +227,33 @@ pub(crate) fn weight_kind(dtype: Dtype) -> Option<WeightKind> {
         Dtype::F16 => Some(WeightKind::F16),
         Dtype::BF16 => Some(WeightKind::BF16),
         _ => None,
+    }
+}
+
+/// Numbers as `f32`.
+pub(crate) fn widened(kind: WeightKind, bytes: &[u8]) -> Vec<f32> {
+    let count = bytes.len() / kind.byte_len();
+    let row = Weight::new(1, count, kind, bytes).expect("as many numbers as there are bytes for");
+    row.to_f32()
+}
+
+/// Appends numbers in a dtype of plain numbers; what F16 has no room for becomes its largest.
+pub(crate) fn narrow(dtype: Dtype, values: &[f32], bytes: &mut Vec<u8>) {
+    let kind = weight_kind(dtype).expect("the plan merges floating-point weights only");
+    let largest = f16::MAX.to_f32();
+    match kind {
+        WeightKind::F64 => {
+            bytes.extend(values.iter().flat_map(|value| f64::from(*value).to_le_bytes()));
+        }
+        WeightKind::F32 => bytes.extend(values.iter().flat_map(|value| value.to_le_bytes())),
+        WeightKind::F16 => bytes.extend(
+            values
+                .iter()
+                .flat_map(|value| f16::from_f32(value.clamp(-largest, largest)).to_le_bytes()),
+        ),
+        WeightKind::BF16 => {
+            bytes.extend(values.iter().flat_map(|value| bf16::from_f32(*value).to_le_bytes()));
+        }
     }
 }
 

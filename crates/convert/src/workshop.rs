@@ -12,6 +12,8 @@ use crate::hash::hash_file;
 use crate::parallel::map_in_order;
 use crate::report::{FileHash, Told};
 use crate::rounder::Rounder;
+use crate::shared_scales::SharedScales;
+use crate::source::narrow;
 use crate::watch::notice;
 use crate::{
     ConvertError, Decision, Event, Job, PlainDtype, Plan, PlannedTensor, Rounding, Source,
@@ -36,6 +38,7 @@ pub(crate) struct Workshop<'a> {
     pub(crate) source: &'a Source,
     pub(crate) plan: &'a Plan,
     pub(crate) rounder: &'a Rounder<'a>,
+    pub(crate) shared_scales: &'a SharedScales,
     pub(crate) output: &'a TensorFileWriter,
     pub(crate) watch: &'a dyn Watch,
     /// What an earlier run has finished, by the tensor of the input.
@@ -113,6 +116,7 @@ impl Workshop<'_> {
             Decision::Quantize { scheme, .. } => {
                 self.quantize(planned, *scheme, &mut report, buffers)?
             }
+            Decision::Merge(_) => self.merge(header, buffers)?,
             // A corrected bias is written with its weight.
             Decision::Correct(_) | Decision::Remove(_) => {
                 self.passed(header.byte_len())?;
@@ -143,13 +147,15 @@ impl Workshop<'_> {
         let weight = self.source.load_into(header, buffers.take())?;
         let memory = buffers.take();
         let inputs = self.rounder.inputs_of(planned.layer())?;
-        let layer = Linear { weight: &weight.view(), inputs: inputs.as_ref() };
+        let beside = self.shared_scales.absmax_beside(planned.layer());
+        let view = weight.view().beside(beside);
+        let layer = Linear { weight: &view, inputs: inputs.as_ref() };
         let bias = self.plan.corrected_bias(planned.layer());
         let (rounded, rounding) = self
             .rounder
             .round(header, layer, bias.is_some(), scheme, memory)
             .map_err(|error| self.stop(header, error))?;
-        report.measure(measure(&weight.view(), &rounded));
+        report.measure(measure(&view, &rounded));
         report.rounding = rounding;
         let mut written = vec![];
         if let Some(bias) = bias {
@@ -187,6 +193,7 @@ impl Workshop<'_> {
             | Decision::Decode { .. }
             | Decision::Repack { .. }
             | Decision::Correct(_)
+            | Decision::Merge(_)
             | Decision::Remove(_) => self.passed(bytes),
         }
     }
@@ -224,13 +231,32 @@ impl Workshop<'_> {
         Ok(vec![name.to_owned()])
     }
 
+    /// Numbers of the same dtype, with what adapters add.
+    fn merge(&self, header: &TensorHeader, buffers: &mut Buffers) -> Result<Vec<String>, Stop> {
+        let values = self.source.merged_numbers(header)?;
+        let mut bytes = buffers.take();
+        bytes.clear();
+        narrow(header.dtype, &values, &mut bytes);
+        self.output.write(&header.name, &bytes)?;
+        buffers.keep(bytes);
+        self.passed(header.byte_len())?;
+        Ok(vec![header.name.clone()])
+    }
+
     fn decode(
         &self,
         planned: &PlannedTensor,
         dtype: PlainDtype,
         buffers: &mut Buffers,
     ) -> Result<Vec<String>, Stop> {
-        let bytes = dtype.decoded(&self.codes_of(planned)?, buffers.take());
+        let memory = buffers.take();
+        let bytes = match planned.is_merged {
+            true => {
+                let weight = self.source.load_into(&planned.header, buffers.take())?;
+                dtype.stored(&weight.view().to_f32(), memory)
+            }
+            false => dtype.decoded(&self.codes_of(planned)?, memory),
+        };
         let name = planned.weight_name();
         self.output.write(&name, &bytes)?;
         buffers.keep(bytes);

@@ -246,11 +246,21 @@ fn zeros_decode_to_zeros() {
             *dtype == Dtype::F32 && scales.iter().all(|scale| f32::from_le_bytes(*scale) == 1.0)
         };
         match entry.scheme.scale_storage() {
+            ScaleStorage::F32(_) if entry.scheme.grid().code_bits() == 16 => {
+                assert!(is_one("z.scale_weight") && is_one("tiny.scale_weight"));
+            }
             ScaleStorage::F32(_) => {
                 assert!(holds_zeros("tiny.weight"), "{}", entry.name);
                 assert!(["z.weight_scale", "tiny.weight_scale"].into_iter().all(is_one));
             }
-            ScaleStorage::PowerOfTwo => assert!(holds_zeros("z.weight_scale")),
+            ScaleStorage::Logarithmic { .. } => assert!(holds_zeros("tiny.weight")),
+            ScaleStorage::Leveled => {
+                assert!(holds_zeros("tiny.weight"));
+                assert!(["z.weight_s_channel", "tiny.weight_s_channel"].into_iter().all(is_one));
+            }
+            ScaleStorage::PowerOfTwo | ScaleStorage::PowerOfTwoAndLargest => {
+                assert!(holds_zeros("z.weight_scale"));
+            }
             ScaleStorage::TwoLevel => {
                 assert!(holds_zeros("z.weight_scale") && holds_zeros("tiny.weight_scale"));
                 assert!(["z.weight_scale_2", "tiny.weight_scale_2"].into_iter().all(is_one));

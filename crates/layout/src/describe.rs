@@ -1,9 +1,9 @@
-use roundwise_scheme::{GridKind, Scheme, Tiling};
+use roundwise_scheme::{GridKind, LogRange, ScaleStorage, Scheme, Tiling};
 use roundwise_tensor_file::{Checkpoint, Dtype, TensorHeader};
 
 use crate::describe_packed::describe_packed;
 use crate::describe_servers::{describe_servers, server_blocks};
-use crate::stored::SIDE_PARTS;
+use crate::stored::{SIDE_PARTS, file_part};
 use crate::{Marker, Origin, StoredLayer};
 
 /// The stored layer behind a weight, `None` for a weight that is plain numbers.
@@ -34,7 +34,7 @@ pub(crate) fn describe(
     if let Some(stored) = of_servers {
         return Ok(Some(stored));
     }
-    let Some(grid) = code_grid(weight.dtype) else {
+    let Some(grid) = code_grid(weight.dtype).or_else(|| scaled_f16(file, weight, layer)) else {
         refuse_other_codes(file, weight, layer, marker)?;
         return Ok(None);
     };
@@ -48,6 +48,9 @@ pub(crate) fn describe(
         (Some(marker), None) => {
             marker.grid()?;
             return Err(format!("is marked `{}`, but has no `weight_scale`", marker.format));
+        }
+        (None, Some(scale)) if origin == Origin::ComfyLegacy && scale.dtype == Dtype::U8 => {
+            logarithmic_scheme(file, layer, scale)?
         }
         (None, Some(scale)) => Scheme::scaled(grid, tiling_of(file, origin, scale, shape)),
         // Integer tables (ids, masks) are data; only a matrix could be a lost weight.
@@ -76,6 +79,52 @@ fn code_grid(dtype: Dtype) -> Option<GridKind> {
         Dtype::I8 => Some(GridKind::Int8),
         _ => None,
     }
+}
+
+/// F16 numbers are weights, unless the file says that they have scales.
+fn scaled_f16(file: &Checkpoint, weight: &TensorHeader, layer: &str) -> Option<GridKind> {
+    let is_scaled = weight.dtype == Dtype::F16
+        && file.get(&format!("{layer}.scale_weight")).is_some()
+        && file_part(file, layer, "scaled_fp16").is_some();
+    is_scaled.then_some(GridKind::F16)
+}
+
+/// What a scale of one byte stands for, as the file's `scale_format` says: the bytes 8 and the
+/// decimal exponents of the range.
+fn logarithmic_scheme(
+    file: &Checkpoint,
+    layer: &str,
+    scale: &TensorHeader,
+) -> Result<Scheme, String> {
+    let is_shared = !scale.shape.is_empty();
+    let unknown = |found: String| {
+        Err(format!(
+            "`{}` is a logarithm in a range that the file does not tell: `scale_format` is {found}, \
+             expected [8, 12, 6] or [8, 10, 2]",
+            scale.name
+        ))
+    };
+    let Some(format) = file_part(file, layer, "scale_format") else {
+        return unknown("missing".to_owned());
+    };
+    if format.dtype != Dtype::U8 || format.byte_len() > LONGEST_FORMAT {
+        return unknown(format!("{} {:?}", format.dtype, format.shape));
+    }
+    let bytes = file.read(format).map_err(|error| error.to_string())?;
+    let range = LogRange::ALL.into_iter().find(|range| bytes == scale_format(*range));
+    match range {
+        Some(range) => Ok(Scheme::logarithmic(range, is_shared)),
+        None => unknown(format!("{bytes:?}")),
+    }
+}
+
+/// The three bytes of ours, or the one of the published files.
+const LONGEST_FORMAT: u64 = 8;
+
+/// What a file's `scale_format` holds.
+pub(crate) fn scale_format(range: LogRange) -> [u8; 3] {
+    let [low, high] = range.exponents();
+    [8, low, high]
 }
 
 pub(crate) fn matrix_shape(weight: &TensorHeader) -> Result<[usize; 2], String> {
@@ -201,9 +250,10 @@ fn check_scale(
     [rows, cols]: [usize; 2],
     origin: Origin,
 ) -> Result<(), String> {
-    if !matches!(scale.dtype, Dtype::F32 | Dtype::BF16 | Dtype::F16) {
+    let is_byte = matches!(scheme.scale_storage(), ScaleStorage::Logarithmic { .. });
+    if !is_byte && !matches!(scale.dtype, Dtype::F32 | Dtype::BF16 | Dtype::F16) {
         return Err(format!(
-            "`{}` is {}, expected F32, BF16 or F16; logarithmic and packed scales are not read",
+            "`{}` is {}, expected F32, BF16 or F16; packed scales are not read there",
             scale.name, scale.dtype
         ));
     }
@@ -219,6 +269,9 @@ fn check_scale(
         Tiling::Row if origin != Origin::Comfy => found == [down, 1] || found == [down],
         Tiling::Row if is_column => found == [down, 1],
         Tiling::Row => found == [down],
+        Tiling::Block { rows: 1, cols: 2.. } if origin == Origin::Comfy => {
+            found == [tiles[0], tiles[1], 1]
+        }
         Tiling::Block { .. } => found == tiles,
     };
     if fits {

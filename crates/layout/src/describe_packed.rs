@@ -1,4 +1,4 @@
-use roundwise_scheme::{GridKind, ScaleStorage};
+use roundwise_scheme::GridKind;
 use roundwise_tensor_file::{Checkpoint, Dtype, TensorHeader};
 
 use crate::describe::matrix_shape;
@@ -18,11 +18,11 @@ pub(crate) fn describe_packed(
 ) -> Result<Option<StoredLayer>, String> {
     let grid = marker.grid()?;
     let stored_cols = weight.shape.last().map_or(0, |&cols| usize::try_from(cols).unwrap_or(0));
-    let packed = matches!(grid, GridKind::E2m1 | GridKind::Int4);
+    let packed = matches!(grid, GridKind::E2m1 | GridKind::Int4) || marker.is_leveled();
     let cols = if packed { stored_cols.saturating_mul(2) } else { stored_cols };
     // Of these formats the shape of the scales says nothing.
     let scheme = match marker.scheme(&[], cols) {
-        Ok(scheme) if packed || is_of_blocks(scheme.scale_storage()) => scheme,
+        Ok(scheme) if packed || scheme.scale_storage().is_of_blocks() => scheme,
         Err(problem) if packed => return Err(problem),
         Ok(_) | Err(_) => return Ok(None),
     };
@@ -32,7 +32,7 @@ pub(crate) fn describe_packed(
     let [rows, _] = matrix_shape(weight)?;
     let padded = [rows, cols];
     let shape = match marker.orig_shape.as_deref() {
-        Some(shape) if is_of_blocks(scheme.scale_storage()) => logical_shape(shape)?,
+        Some(shape) if scheme.scale_storage().is_of_blocks() => logical_shape(shape)?,
         _ => padded,
     };
     scheme.covers(rows, cols).map_err(|error| error.to_string())?;
@@ -55,10 +55,6 @@ pub(crate) fn describe_packed(
     }))
 }
 
-fn is_of_blocks(storage: ScaleStorage) -> bool {
-    matches!(storage, ScaleStorage::PowerOfTwo | ScaleStorage::TwoLevel)
-}
-
 fn logical_shape(shape: &[u64]) -> Result<[usize; 2], String> {
     let size = |size: u64| usize::try_from(size).ok();
     let found = match shape {
@@ -72,11 +68,15 @@ fn logical_shape(shape: &[u64]) -> Result<[usize; 2], String> {
 fn check_part(file: &Checkpoint, layer: &str, marker: &Marker, part: &Part) -> Result<(), String> {
     let name = format!("{layer}.{}", part.name);
     let Some(found) = file.get(&name) else {
+        // Evenly spaced levels need no table.
+        if part.name == "weight_codebook" {
+            return Ok(());
+        }
         return Err(format!("is marked `{}`, but has no `{}`", marker.format, part.name));
     };
     let is_dtype = found.dtype == part.dtype
         || match (part.name, part.dtype) {
-            ("weight_scale", Dtype::F8E4M3) => found.dtype == Dtype::U8,
+            ("weight_scale" | "weight_s_rel", Dtype::F8E4M3) => found.dtype == Dtype::U8,
             ("weight_scale", Dtype::U8) => found.dtype == Dtype::F8E8M0,
             _ => false,
         };

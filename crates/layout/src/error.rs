@@ -33,6 +33,14 @@ pub enum LayoutError {
     /// A file could not be read.
     #[error(transparent)]
     File(#[from] TensorFileError),
+    /// What the codes of a layer stand for is not understood.
+    #[error("layer `{layer}`: {problem}")]
+    Levels {
+        /// The layer.
+        layer: String,
+        /// What is wrong.
+        problem: String,
+    },
     /// Codes and scales do not belong together.
     #[error("layer `{layer}`: {source}")]
     Parts {

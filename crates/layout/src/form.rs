@@ -1,8 +1,14 @@
-use roundwise_scheme::{GridKind, QuantizedMatrix, ScaleStorage, Scheme, SchemeError, Tiling};
+use roundwise_grid::E8m0;
+use roundwise_scheme::{
+    GridKind, LEVEL_GROUP, QuantizedMatrix, ScaleStorage, Scheme, SchemeError, Tiling,
+};
 use roundwise_tensor_file::Dtype;
 
 use crate::nibbles::Nibbles;
 use crate::swizzle::Swizzle;
+
+/// Levels that a code of four bits chooses from.
+const LEVELS: usize = 16;
 
 /// The tensors that a matrix of some scheme and shape becomes in ComfyUI's files: padding, packing
 /// and swizzles, which no other part of the program sees.
@@ -90,13 +96,31 @@ impl Form {
         };
         let codes = part("weight", code_dtype(self.scheme.grid()), &codes);
         match self.scheme.scale_storage() {
+            ScaleStorage::F32(_) if self.scheme.grid() == GridKind::F16 => {
+                vec![codes, part("scale_weight", Dtype::F32, &[1])]
+            }
             ScaleStorage::F32(_) => {
                 let scales = scale_shape(self.scheme, self.shape);
                 vec![codes, part("weight_scale", Dtype::F32, &scales)]
             }
+            ScaleStorage::Logarithmic { is_shared, .. } => {
+                let shape: &[usize] = if is_shared { &[1] } else { &[] };
+                vec![codes, part("scale_weight", Dtype::U8, shape)]
+            }
+            ScaleStorage::Leveled => vec![
+                codes,
+                part("weight_s_channel", Dtype::F32, &[rows]),
+                part("weight_s_rel", Dtype::F8E4M3, &[rows, cols / LEVEL_GROUP]),
+                part("weight_codebook", Dtype::F32, &[LEVELS]),
+            ],
             ScaleStorage::PowerOfTwo => {
                 vec![codes, part("weight_scale", Dtype::U8, &self.swizzle().shape())]
             }
+            ScaleStorage::PowerOfTwoAndLargest => vec![
+                codes,
+                part("weight_scale", Dtype::U8, &self.swizzle().shape()),
+                part("weight_scalar", Dtype::F32, &[]),
+            ],
             ScaleStorage::TwoLevel => vec![
                 codes,
                 part("weight_scale", Dtype::F8E4M3, &self.swizzle().shape()),
@@ -108,12 +132,23 @@ impl Form {
 
     /// The bytes of [`Form::parts`].
     pub(crate) fn pack(self, matrix: QuantizedMatrix) -> Vec<Vec<u8>> {
+        if let Some((codes, levels)) = matrix.leveled_codes() {
+            let table = levels.table().iter().flat_map(|level| level.to_le_bytes()).collect();
+            let group_scales = levels.group_scales().to_vec();
+            return vec![self.pack_codes(codes), matrix.scale_bytes(), group_scales, table];
+        }
         let scales = matrix.scale_bytes();
         let tensor = matrix.tensor_scale().to_le_bytes().to_vec();
         let codes = self.pack_codes(matrix.into_codes());
         match self.scheme.scale_storage() {
-            ScaleStorage::F32(_) => vec![codes, scales],
+            ScaleStorage::F32(_) | ScaleStorage::Logarithmic { .. } | ScaleStorage::Leveled => {
+                vec![codes, scales]
+            }
             ScaleStorage::PowerOfTwo => vec![codes, self.swizzle().apply(&scales)],
+            ScaleStorage::PowerOfTwoAndLargest => {
+                let largest = largest_scale(&scales).to_le_bytes().to_vec();
+                vec![codes, self.swizzle().apply(&scales), largest]
+            }
             ScaleStorage::TwoLevel => vec![codes, self.swizzle().apply(&scales), tensor],
             ScaleStorage::Unscaled => vec![codes],
         }
@@ -132,19 +167,20 @@ impl Form {
         scales: &[u8],
         tensor: f32,
     ) -> Result<QuantizedMatrix, SchemeError> {
+        let codes = self.unpack_codes(codes);
+        let is_swizzled = self.order == Order::Comfy && self.scheme.scale_storage().is_of_blocks();
+        let unswizzled = is_swizzled.then(|| self.swizzle().undo(scales));
+        let scales = unswizzled.as_deref().unwrap_or(scales);
+        QuantizedMatrix::from_stored(self.scheme, self.shape, codes, scales, tensor)
+    }
+
+    /// One byte or more for each weight.
+    pub(crate) fn unpack_codes(self, codes: Vec<u8>) -> Vec<u8> {
         let codes = match self.nibbles() {
             Some(nibbles) => nibbles.unpack(&codes),
             None => codes,
         };
-        let codes = resized(codes, self.padded, self.shape, self.scheme.grid().code_bytes());
-        let unswizzled = match (self.scheme.scale_storage(), self.order) {
-            (ScaleStorage::F32(_) | ScaleStorage::Unscaled, _) | (_, Order::Servers) => None,
-            (ScaleStorage::PowerOfTwo | ScaleStorage::TwoLevel, Order::Comfy) => {
-                Some(self.swizzle().undo(scales))
-            }
-        };
-        let scales = unswizzled.as_deref().unwrap_or(scales);
-        QuantizedMatrix::from_stored(self.scheme, self.shape, codes, scales, tensor)
+        resized(codes, self.padded, self.shape, self.scheme.grid().code_bytes())
     }
 
     fn pack_codes(self, codes: Vec<u8>) -> Vec<u8> {
@@ -163,6 +199,9 @@ impl Form {
     }
 
     fn nibbles(self) -> Option<Nibbles> {
+        if self.scheme.scale_storage() == ScaleStorage::Leveled {
+            return Some(Nibbles::EvenLow);
+        }
         match (self.scheme.grid(), self.order) {
             (GridKind::E2m1, Order::Comfy) => Some(Nibbles::EvenHigh),
             (GridKind::E2m1, Order::Servers) | (GridKind::Int4, _) => Some(Nibbles::EvenLow),
@@ -177,8 +216,11 @@ impl Form {
 /// Rows and columns are filled up with zeros to a multiple of this.
 fn multiple(scheme: Scheme) -> usize {
     match scheme.scale_storage() {
-        ScaleStorage::F32(_) | ScaleStorage::Unscaled => 1,
-        ScaleStorage::PowerOfTwo => 32,
+        ScaleStorage::F32(_)
+        | ScaleStorage::Logarithmic { .. }
+        | ScaleStorage::Leveled
+        | ScaleStorage::Unscaled => 1,
+        ScaleStorage::PowerOfTwo | ScaleStorage::PowerOfTwoAndLargest => 32,
         ScaleStorage::TwoLevel => 16,
     }
 }
@@ -210,10 +252,24 @@ pub(crate) fn code_dtype(grid: GridKind) -> Dtype {
     }
 }
 
-/// INT8 rows are `[N, 1]`: a `[N]` scale computes in ComfyUI and then fails to dequantize.
+/// The largest of E8M0 scales; 1 where there are none but those of zeros.
+fn largest_scale(scales: &[u8]) -> f32 {
+    match scales.iter().max() {
+        None | Some(0) => 1.0,
+        Some(&largest) => E8m0::decode(largest),
+    }
+}
+
+/// INT8 rows are `[N, 1]`: a `[N]` scale computes in ComfyUI and then fails to dequantize. Blocks of
+/// one row are `[N, K / n, 1]`, as published.
 fn scale_shape(scheme: Scheme, [rows, cols]: [usize; 2]) -> Vec<usize> {
     match (scheme.grid(), scheme.tiling()) {
         (GridKind::Int8, Tiling::Row) => vec![rows, 1],
+        (GridKind::E4m3, tiling @ Tiling::Block { rows: 1, cols: 2.. }) => {
+            let mut shape = tiling.scale_shape(rows, cols);
+            shape.push(1);
+            shape
+        }
         (_, tiling) => tiling.scale_shape(rows, cols),
     }
 }

@@ -1,8 +1,9 @@
 use std::fmt;
 
-use roundwise_scheme::{GridKind, QuantizedMatrix, Scheme, Tiling};
+use roundwise_scheme::{GridKind, LogRange, QuantizedMatrix, ScaleStorage, Scheme, Tiling};
 use roundwise_tensor_file::{Dtype, TensorSpec};
 
+use crate::describe::scale_format;
 use crate::form::{Form, Part};
 use crate::marker::spaced_json;
 use crate::{LayoutError, Marker, Products};
@@ -25,7 +26,7 @@ pub enum Layout {
     #[default]
     Comfy,
     /// ComfyUI before markers: `weight`, `scale_weight`, one `scaled_fp8` tensor per file.
-    /// E4M3 with one scale per tensor only.
+    /// One scale per tensor: E4M3 with an F32 or a logarithm, or F16 with an F32.
     ComfyLegacy,
 }
 
@@ -50,11 +51,20 @@ impl Layout {
     pub fn admits(self, scheme: Scheme) -> Result<(), LayoutError> {
         let help = match self {
             Layout::Comfy if is_plain(scheme) || Marker::has_format(scheme) => return Ok(()),
-            Layout::ComfyLegacy if is_plain_fp8(scheme) => return Ok(()),
+            Layout::ComfyLegacy if is_legacy(scheme) => return Ok(()),
+            Layout::Comfy if is_legacy(scheme) => "use layout `comfy-legacy`",
             Layout::Comfy => "no program has a marker for it",
-            Layout::ComfyLegacy => "it stores `fp8` only; use layout `comfy`",
+            Layout::ComfyLegacy => {
+                "it stores `fp8`, `fp8-log-scales` and `fp16-scaled` only; use layout `comfy`"
+            }
         };
         Err(LayoutError::Inadmissible { layout: self, scheme, help })
+    }
+
+    /// The layout of a scheme that no layout was asked for: the first one that has a place for it.
+    pub fn default_for(scheme: Scheme) -> Self {
+        let layouts = Layout::NAMES.map(|(_, layout)| layout);
+        layouts.into_iter().find(|layout| layout.admits(scheme).is_ok()).unwrap_or_default()
     }
 
     /// Whether programs that read the layout take a layer of this shape.
@@ -92,8 +102,9 @@ impl Layout {
         };
         let mut parts = Form::of(scheme, shape).parts();
         if self == Layout::ComfyLegacy {
-            parts.truncate(1);
-            parts.push(Part { name: "scale_weight", dtype: Dtype::F32, shape: vec![1] });
+            for scale in parts.iter_mut().filter(|part| part.name == "weight_scale") {
+                *scale = Part { name: "scale_weight", dtype: Dtype::F32, shape: vec![1] };
+            }
         }
         let mut specs: Vec<TensorSpec> =
             parts.iter().map(|part| spec(part.name, part.dtype, &part.shape)).collect();
@@ -143,7 +154,13 @@ impl Layout {
     ///   `model.diffusion_model.`
     /// - `products`: what a legacy file asks for once for all its layers; a marker of two elements
     ///   stands for full precision, an empty one for any products
-    pub fn file_tensors(self, prefix: &str, products: Products) -> Vec<(TensorSpec, Vec<u8>)> {
+    /// - `schemes`: of the file's layers
+    pub fn file_tensors(
+        self,
+        prefix: &str,
+        products: Products,
+        schemes: &[Scheme],
+    ) -> Vec<(TensorSpec, Vec<u8>)> {
         match self {
             Layout::Comfy => vec![],
             Layout::ComfyLegacy => {
@@ -151,12 +168,24 @@ impl Layout {
                     Products::Any => 0,
                     Products::FullPrecision => FULL_PRECISION_ELEMENTS,
                 };
-                let spec = TensorSpec {
-                    name: format!("{prefix}scaled_fp8"),
-                    dtype: Dtype::F8E4M3,
-                    shape: vec![elements],
+                let tensor = |name: &str, dtype: Dtype, bytes: Vec<u8>| {
+                    let shape = vec![bytes.len() as u64 * 8 / dtype.bits()];
+                    (TensorSpec { name: format!("{prefix}{name}"), dtype, shape }, bytes)
                 };
-                vec![(spec, vec![0; elements as usize])]
+                let has = |grid| schemes.iter().any(|scheme| scheme.grid() == grid);
+                let mut tensors = vec![];
+                if has(GridKind::E4m3) {
+                    tensors.push(tensor("scaled_fp8", Dtype::F8E4M3, vec![0; elements as usize]));
+                }
+                if has(GridKind::F16) {
+                    let bytes = vec![0; 2 * elements as usize];
+                    tensors.push(tensor("scaled_fp16", Dtype::F16, bytes));
+                }
+                if let Some(range) = log_range(schemes) {
+                    let bytes = scale_format(range).to_vec();
+                    tensors.push(tensor("scale_format", Dtype::U8, bytes));
+                }
+                tensors
             }
         }
     }
@@ -211,8 +240,19 @@ pub fn with_header_entries<'a>(
     if is_changed { spaced_json(&value) } else { text.to_owned() }
 }
 
-fn is_plain_fp8(scheme: Scheme) -> bool {
-    scheme == Scheme::scaled(GridKind::E4m3, Tiling::Tensor)
+/// Schemes whose readers know no markers.
+fn is_legacy(scheme: Scheme) -> bool {
+    let scaled = [GridKind::E4m3, GridKind::F16].map(|grid| Scheme::scaled(grid, Tiling::Tensor));
+    let is_logarithmic = matches!(scheme.scale_storage(), ScaleStorage::Logarithmic { .. });
+    scaled.contains(&scheme) || is_logarithmic
+}
+
+/// The range of the layers with logarithmic scales, of which a file tells one.
+pub(crate) fn log_range(schemes: &[Scheme]) -> Option<LogRange> {
+    schemes.iter().find_map(|scheme| match scheme.scale_storage() {
+        ScaleStorage::Logarithmic { range, .. } => Some(range),
+        _ => None,
+    })
 }
 
 /// Numbers that need no marker: every program reads them.

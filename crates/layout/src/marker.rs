@@ -1,4 +1,4 @@
-use roundwise_scheme::{GridKind, Rotation, ScaleStorage, Scheme, Tiling};
+use roundwise_scheme::{GridKind, LEVEL_GROUP, Rotation, ScaleStorage, Scheme, Tiling};
 use serde::{Deserialize, Serialize};
 
 use crate::Products;
@@ -12,6 +12,9 @@ const FP8_BLOCK: u64 = 64;
 /// The same for `int8_blockwise`.
 const INT8_BLOCK: u64 = 128;
 
+/// Format of 4-bit codes for levels of INT8 rows.
+const LEVELED: &str = "asym_w4a8_int8";
+
 /// Columns that a rotation spans where the marker does not say.
 const ROTATION_GROUP: u64 = 256;
 
@@ -20,7 +23,9 @@ const ROTATION_GROUP: u64 = 256;
 enum MarkedForm {
     Tiled { grid: GridKind, tiling: Tiling },
     PowerOfTwo,
+    PowerOfTwoAndLargest,
     TwoLevel,
+    Leveled,
 }
 
 /// The JSON object that tells ComfyUI how a layer is stored: the content of `<layer>.comfy_quant`
@@ -64,7 +69,11 @@ impl Marker {
         let is_rotated = scheme.rotation().is_some();
         let marker = match (scheme.scale_storage(), scheme.grid()) {
             (ScaleStorage::PowerOfTwo, GridKind::E4m3) => named("mxfp8"),
+            (ScaleStorage::PowerOfTwoAndLargest, GridKind::E4m3) => named("hybrid_mxfp8"),
             (ScaleStorage::TwoLevel, GridKind::E2m1) => named("nvfp4"),
+            (ScaleStorage::Leveled, GridKind::Int8) => {
+                Marker { convrot_groupsize: group, ..blocks("asym_w4a8_int8", LEVEL_GROUP) }
+            }
             (ScaleStorage::F32(Tiling::Row), GridKind::Int8) => Marker {
                 convrot: is_rotated.then_some(true),
                 convrot_groupsize: group,
@@ -80,6 +89,9 @@ impl Marker {
                 (GridKind::E4m3, Tiling::Row) => named("float8_e4m3fn_rowwise"),
                 (GridKind::E4m3, Tiling::Block { rows, cols }) if rows == cols => {
                     blocks("float8_e4m3fn_blockwise", rows)
+                }
+                (GridKind::E4m3, Tiling::Block { rows: 1, cols }) => {
+                    blocks("float8_e4m3fn_block3d", cols)
                 }
                 (GridKind::Int8, Tiling::Tensor) => named("int8_tensorwise"),
                 (GridKind::Int8, Tiling::Block { rows, cols }) if rows == cols => {
@@ -97,7 +109,7 @@ impl Marker {
     /// Whether some program has a name for the scheme.
     pub(crate) fn has_format(scheme: Scheme) -> bool {
         /// Every scheme covers it, or covers nothing of its size.
-        const ANY_SHAPE: [usize; 2] = [4, 4];
+        const ANY_SHAPE: [usize; 2] = [16, 16];
         Marker::of(scheme, ANY_SHAPE).is_some()
     }
 
@@ -129,7 +141,9 @@ impl Marker {
     pub fn scheme(&self, scale_shape: &[u64], cols: usize) -> Result<Scheme, String> {
         let (grid, tiling) = match self.form()? {
             MarkedForm::PowerOfTwo => return Ok(Scheme::MXFP8),
+            MarkedForm::PowerOfTwoAndLargest => return Ok(Scheme::HYBRID_MXFP8),
             MarkedForm::TwoLevel => return Ok(Scheme::NVFP4),
+            MarkedForm::Leveled => (GridKind::Int8, Tiling::Row),
             MarkedForm::Tiled { grid: GridKind::Int8, tiling: Tiling::Tensor }
                 if self.has_row_scales(scale_shape) =>
             {
@@ -140,6 +154,7 @@ impl Marker {
         let Some(group) = self.rotation_group() else { return Ok(Scheme::scaled(grid, tiling)) };
         let rotation = usize::try_from(group).ok().and_then(|it| Rotation::of_group(it, cols));
         match rotation {
+            Some(rotation) if self.format == LEVELED => Ok(Scheme::leveled(rotation)),
             Some(rotation) => Ok(Scheme::rotated(grid, tiling, rotation)),
             None => Err(format!(
                 "`convrot_groupsize` is {group}; a power of 4 that divides {cols} columns is needed"
@@ -153,7 +168,8 @@ impl Marker {
     /// As [`Marker::scheme`].
     pub(crate) fn grid(&self) -> Result<GridKind, String> {
         Ok(match self.form()? {
-            MarkedForm::PowerOfTwo => GridKind::E4m3,
+            MarkedForm::PowerOfTwo | MarkedForm::PowerOfTwoAndLargest => GridKind::E4m3,
+            MarkedForm::Leveled => GridKind::Int8,
             MarkedForm::TwoLevel => GridKind::E2m1,
             MarkedForm::Tiled { grid, .. } => grid,
         })
@@ -173,19 +189,37 @@ impl Marker {
             "float8_e5m2" => tiled(GridKind::E5m2, Tiling::Tensor),
             "float8_e4m3fn_rowwise" => tiled(GridKind::E4m3, Tiling::Row),
             "float8_e4m3fn_blockwise" => tiled(GridKind::E4m3, block(FP8_BLOCK)?),
+            "float8_e4m3fn_block3d" => match block(FP8_BLOCK)? {
+                Tiling::Block { cols, .. } => {
+                    tiled(GridKind::E4m3, Tiling::Block { rows: 1, cols })
+                }
+                tiling => tiled(GridKind::E4m3, tiling),
+            },
+            LEVELED => match self.group_size.unwrap_or(LEVEL_GROUP as u64) {
+                size if size == LEVEL_GROUP as u64 => MarkedForm::Leveled,
+                size => {
+                    return Err(format!("`group_size` is {size}; levels of groups of 16 are read"));
+                }
+            },
             "int8_tensorwise" => tiled(GridKind::Int8, Tiling::Tensor),
             "int8_blockwise" => tiled(GridKind::Int8, block(INT8_BLOCK)?),
             "convrot_w4a4" => tiled(GridKind::Int4, Tiling::Row),
             "mxfp8" => MarkedForm::PowerOfTwo,
+            "hybrid_mxfp8" => MarkedForm::PowerOfTwoAndLargest,
             "nvfp4" => MarkedForm::TwoLevel,
             other => return Err(format!("format `{other}` is not known")),
         })
     }
 
+    /// Whether 4-bit codes stand for levels of INT8 rows.
+    pub(crate) fn is_leveled(&self) -> bool {
+        self.format == LEVELED
+    }
+
     /// Columns that one rotation spans, where the codes are of a rotated weight.
     fn rotation_group(&self) -> Option<u64> {
         let is_rotated = match self.format.as_str() {
-            "convrot_w4a4" => true,
+            "convrot_w4a4" | LEVELED => true,
             "int8_tensorwise" => self.convrot == Some(true),
             _ => false,
         };
@@ -287,6 +321,7 @@ pub(crate) fn spaced_json(value: &serde_json::Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Layout;
 
     fn json_of(scheme: &str) -> String {
         Marker::of(scheme.parse().unwrap(), [64, 512]).unwrap().to_json()
@@ -304,6 +339,8 @@ mod tests {
         assert_eq!(json_of("int8-block-128").len(), 47);
         assert_eq!(json_of("mxfp8"), r#"{"format": "mxfp8"}"#);
         assert_eq!(json_of("nvfp4"), r#"{"format": "nvfp4"}"#);
+        let levels = r#"{"format": "asym_w4a8_int8", "group_size": 16, "convrot_groupsize": 256}"#;
+        assert_eq!((json_of("int4-asym").as_str(), levels.len()), (levels, 72));
         let rotated = r#"{"format": "int8_tensorwise", "convrot": true, "convrot_groupsize": 256, "per_row": true}"#;
         assert_eq!((json_of("int8-row-convrot").as_str(), rotated.len()), (rotated, 89));
         let int4 = r#"{"format": "convrot_w4a4", "convrot_groupsize": 256}"#;
@@ -321,7 +358,8 @@ mod tests {
     fn every_scheme_of_the_catalogue_comes_back_from_its_marker() {
         for entry in roundwise_scheme::CATALOG {
             let Some(marker) = Marker::of(entry.scheme, [128, 384]) else {
-                assert_eq!(entry.scheme.scale_storage(), ScaleStorage::Unscaled);
+                let is_plain = entry.scheme.scale_storage() == ScaleStorage::Unscaled;
+                assert!(is_plain || Layout::Comfy.admits(entry.scheme).is_err(), "{}", entry.name);
                 continue;
             };
             assert_eq!(Marker::from_json(marker.to_json().as_bytes()).unwrap(), marker);

@@ -3,7 +3,7 @@ use roundwise_tensor_file::{Checkpoint, Dtype, TensorFileError, TensorHeader};
 use crate::describe::describe;
 use crate::markers::Markers;
 use crate::names::find_weight;
-use crate::stored::legacy_marker;
+use crate::stored::{file_part, legacy_marker};
 use crate::{Defect, Layout, Marker, StoredLayer, StoredLayers};
 
 /// A damage whose remedy is certain.
@@ -80,7 +80,7 @@ impl MendedLayers {
 fn meant_layout(file: &Checkpoint, stored: &StoredLayers) -> Layout {
     let has_markers = !stored.header_layers.is_empty()
         || stored.side_tensors.keys().any(|name| name.ends_with(".comfy_quant"));
-    let is_legacy = stored.layers.keys().any(|layer| legacy_marker(file, layer).is_some());
+    let is_legacy = stored.layers.values().any(|layer| legacy_marker(file, layer).is_some());
     match is_legacy && !has_markers {
         true => Layout::ComfyLegacy,
         false => Layout::Comfy,
@@ -232,5 +232,5 @@ pub(crate) mod breaks {
 
 /// Whether the scale of a weight that holds no codes makes ComfyUI round that weight.
 pub(crate) fn is_dummy(file: &Checkpoint, layer: &str, name: &str) -> bool {
-    name.ends_with(".scale_weight") && legacy_marker(file, layer).is_some()
+    name.ends_with(".scale_weight") && file_part(file, layer, "scaled_fp8").is_some()
 }

@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use roundwise_tensor_file::{Checkpoint, TensorFileError, TensorHeader};
+use roundwise_scheme::GridKind;
+use roundwise_tensor_file::{Checkpoint, Dtype, TensorFileError, TensorHeader};
 
 use crate::describe::describe;
 use crate::layout::FULL_PRECISION_ELEMENTS;
@@ -51,7 +52,7 @@ pub struct StoredLayers {
 const MARKER_PART: &str = "comfy_quant";
 
 /// Parts that scales and markers of a layer `x` are called: `x.part`.
-pub(crate) const SIDE_PARTS: [&str; 13] = [
+pub(crate) const SIDE_PARTS: [&str; 14] = [
     "weight_scale",
     "weight_scale_2",
     "weight_scale_inv",
@@ -60,12 +61,16 @@ pub(crate) const SIDE_PARTS: [&str; 13] = [
     "weight_s_rel",
     "weight_s_channel",
     "weight_codebook",
+    "weight_scalar",
     "scale_weight",
     "scale_input",
     "input_scale",
     "input_global_scale",
     MARKER_PART,
 ];
+
+/// What tensors are called that speak of all layers of a file.
+const FILE_PARTS: [&str; 3] = ["scaled_fp8", "scaled_fp16", "scale_format"];
 
 /// What nothing but the scale of a weight is called.
 const SCALE_ENDINGS: [&str; 4] =
@@ -74,7 +79,9 @@ const SCALE_ENDINGS: [&str; 4] =
 impl StoredLayers {
     /// Whether anything in the file says that it holds quantized layers.
     pub fn says_it_is_quantized(&self) -> bool {
-        let is_marker = |name: &String| name.ends_with(MARKER_PART) || name.ends_with("scaled_fp8");
+        let is_marker = |name: &String| {
+            name.ends_with(MARKER_PART) || FILE_PARTS.iter().any(|part| name.ends_with(part))
+        };
         !self.layers.is_empty()
             || !self.defects.is_empty()
             || self.side_tensors.keys().any(is_marker)
@@ -147,7 +154,7 @@ impl StoredLayers {
             Origin::Comfy => markers
                 .get(&layer.layer)
                 .is_some_and(|marker| marker.products() == Products::FullPrecision),
-            Origin::ComfyLegacy => legacy_marker(file, &layer.layer)
+            Origin::ComfyLegacy => legacy_marker(file, layer)
                 .is_some_and(|marker| marker.element_count() == FULL_PRECISION_ELEMENTS),
             Origin::WeightScale
             | Origin::WeightScaleInv
@@ -198,7 +205,9 @@ impl StoredLayers {
         let has_entry = file.metadata().contains_key(QUANTIZATION_METADATA);
         let why = |layer: &StoredLayer| match layer.origin {
             Origin::ComfyLegacy if has_entry => Some("the header lists other layers"),
-            Origin::ComfyLegacy if legacy_marker(file, &layer.layer).is_none() => {
+            // That no program heeds the scales of these is known to whoever made them.
+            Origin::ComfyLegacy if layer.scheme.grid() == GridKind::F16 => None,
+            Origin::ComfyLegacy if legacy_marker(file, layer).is_none() => {
                 Some("the file has no `scaled_fp8` for it")
             }
             Origin::WeightScale
@@ -210,7 +219,7 @@ impl StoredLayers {
                 Some("the layer has no marker, other layers have")
             }
             Origin::WeightScale | Origin::WeightScaleInv
-                if legacy_marker(file, &layer.layer).is_some() =>
+                if legacy_marker(file, layer).is_some() =>
             {
                 Some("beside `scaled_fp8` it is looked for under `scale_weight`")
             }
@@ -247,7 +256,14 @@ impl StoredLayers {
 
 fn side_tensors(file: &Checkpoint) -> BTreeMap<String, String> {
     let owner = |name: &str| {
-        if name == "scaled_fp8" || name.ends_with(".scaled_fp8") {
+        let last = name.rsplit('.').next().unwrap_or(name);
+        let is_of_the_file = match last {
+            "scaled_fp8" => true,
+            "scaled_fp16" => file.get(name).is_some_and(|header| header.dtype == Dtype::F16),
+            "scale_format" => file.get(name).is_some_and(|header| header.dtype == Dtype::U8),
+            _ => false,
+        };
+        if is_of_the_file {
             return Some(String::new());
         }
         let (layer, part) = name.rsplit_once('.').filter(|(_, part)| SIDE_PARTS.contains(part))?;
@@ -258,9 +274,21 @@ fn side_tensors(file: &Checkpoint) -> BTreeMap<String, String> {
     names.filter_map(|name| Some((name.clone(), owner(name)?))).collect()
 }
 
-/// The tensor of the file, or of one of the layer's modules, that makes ComfyUI look for
-/// `scale_weight`.
-pub(crate) fn legacy_marker<'a>(file: &'a Checkpoint, layer: &str) -> Option<&'a TensorHeader> {
+/// The tensor that makes readers look for `scale_weight`.
+pub(crate) fn legacy_marker<'a>(
+    file: &'a Checkpoint,
+    layer: &StoredLayer,
+) -> Option<&'a TensorHeader> {
+    let part = if layer.scheme.grid() == GridKind::F16 { "scaled_fp16" } else { "scaled_fp8" };
+    file_part(file, &layer.layer, part)
+}
+
+/// A tensor of the file, or of one of the layer's modules, that speaks of all their layers.
+pub(crate) fn file_part<'a>(
+    file: &'a Checkpoint,
+    layer: &str,
+    part: &str,
+) -> Option<&'a TensorHeader> {
     let ends = layer.match_indices('.').map(|(dot, _)| dot + 1);
-    std::iter::once(0).chain(ends).find_map(|end| file.get(&format!("{}scaled_fp8", &layer[..end])))
+    std::iter::once(0).chain(ends).find_map(|end| file.get(&format!("{}{part}", &layer[..end])))
 }

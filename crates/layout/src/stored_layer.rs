@@ -1,7 +1,7 @@
 use std::fmt;
 
 use roundwise_grid::{E4m3, Grid};
-use roundwise_scheme::{QuantizedMatrix, ScaleStorage, Scales, Scheme};
+use roundwise_scheme::{Levels, QuantizedMatrix, ScaleStorage, Scales, Scheme};
 use roundwise_tensor_file::{Checkpoint, Dtype, TensorHeader};
 
 use crate::form::Form;
@@ -84,7 +84,21 @@ impl StoredLayer {
                 let scales: Vec<u8> = scales.iter().flat_map(|scale| scale.to_le_bytes()).collect();
                 self.form().unpack(codes, &scales, 1.0).map_err(parts)
             }
-            ScaleStorage::PowerOfTwo => {
+            ScaleStorage::Leveled => {
+                let row_scales = scale.map(|(header, bytes)| widen_scales(header.dtype, &bytes));
+                let codes = self.form().unpack_codes(codes);
+                let levels = self.read_levels(file)?;
+                let levels = levels.map_err(|problem| LayoutError::Levels {
+                    layer: self.layer.clone(),
+                    problem,
+                })?;
+                let row_scales = row_scales.unwrap_or_default();
+                QuantizedMatrix::from_leveled(self.scheme, self.shape, codes, row_scales, levels)
+                    .map_err(parts)
+            }
+            ScaleStorage::PowerOfTwo
+            | ScaleStorage::PowerOfTwoAndLargest
+            | ScaleStorage::Logarithmic { .. } => {
                 let scales = scale.map(|(_, bytes)| bytes).unwrap_or_default();
                 self.form().unpack(codes, &scales, 1.0).map_err(parts)
             }
@@ -102,6 +116,17 @@ impl StoredLayer {
                     .map_err(parts)
             }
         }
+    }
+
+    fn read_levels(&self, file: &Checkpoint) -> Result<Result<Levels, String>, LayoutError> {
+        let group_scales = read_named(file, &format!("{}.weight_s_rel", self.layer))?;
+        let group_scales = group_scales.map(|(_, bytes)| bytes).unwrap_or_default();
+        let table = read_named(file, &format!("{}.weight_codebook", self.layer))?;
+        let table = table.map(|(_, bytes)| {
+            let (levels, _) = bytes.as_chunks();
+            std::array::from_fn(|at| levels.get(at).map_or(f32::NAN, |l| f32::from_le_bytes(*l)))
+        });
+        Ok(Levels::new(table, group_scales))
     }
 
     /// Name of the tensor that holds the codes.

@@ -16,8 +16,15 @@ const NAMES: [&str; 9] =
     ["", "a", "a.b", "a.weight", "a.weight_scale", "blocks.0.q", "blocks.10.q", "é \"q\"", "x..y"];
 
 /// Schemes that the catalogue has no line for.
-const OTHER_SIZES: [&str; 5] =
-    ["fp8-block-3", "int8-block-5", "fp8-block-1", "int8-row-convrot-4", "int4-convrot-16"];
+const OTHER_SIZES: [&str; 7] = [
+    "fp8-block-3",
+    "int8-block-5",
+    "fp8-block-1",
+    "fp8-block3d-3",
+    "int8-row-convrot-4",
+    "int4-convrot-16",
+    "int4-asym-16",
+];
 
 const PREFIXES: [&str; 2] = ["", "model.diffusion_model."];
 
@@ -29,6 +36,8 @@ fn any_scheme(layout: Layout) -> impl Strategy<Value = Scheme> {
     let schemes: Vec<Scheme> = named
         .chain(OTHER_SIZES.map(|name| name.parse().unwrap()))
         .filter(|&scheme| layout.admits(scheme).is_ok())
+        // A file tells one range of logarithms.
+        .filter(|scheme| !scheme.to_string().ends_with("-narrow"))
         // Plain numbers have no marker to be found by.
         .filter(|scheme| scheme.scale_storage() != ScaleStorage::Unscaled)
         .collect();
@@ -45,10 +54,10 @@ fn any_layer(layout: Layout) -> impl Strategy<Value = QuantizedMatrix> {
                 // Larger groups than the smaller ones asked for, which are not told apart else.
                 _ if scheme.rotation().is_some() => [rows, 64 * cols],
                 // Past the tiles of a swizzle now and then.
-                ScaleStorage::PowerOfTwo | ScaleStorage::TwoLevel => {
+                storage if storage.is_of_blocks() => {
                     [rows * (1 + 30 * (rows % 2)), cols * (1 + cols % 9)]
                 }
-                ScaleStorage::F32(_) | ScaleStorage::Unscaled => [rows, cols],
+                _ => [rows, cols],
             };
             let matrix = match seed % 2 {
                 0 => gaussian(rows, cols, seed),
@@ -84,7 +93,8 @@ fn file_of(layout: Layout, prefix: &str, products: Products, layers: &Layers) ->
     for (layer, matrix) in layers {
         tensors.extend(layer_tensors(layout, layer, matrix.clone(), products));
     }
-    tensors.extend(layout.file_tensors(prefix, products));
+    let of_layers: Vec<Scheme> = layers.values().map(QuantizedMatrix::scheme).collect();
+    tensors.extend(layout.file_tensors(prefix, products, &of_layers));
     let schemes = layers
         .iter()
         .map(|(layer, matrix)| (layer.as_str(), matrix.scheme(), matrix.shape(), products));
@@ -135,13 +145,16 @@ proptest! {
             file.checkpoint.tensors().iter().map(|tensor| &tensor.name).collect();
         prop_assert_eq!(found, expected.iter().collect::<Vec<_>>());
         for (name, layer) in &file.stored.side_tensors {
-            let is_of_the_file = layer.is_empty() && name.ends_with("scaled_fp8");
+            let endings = ["scaled_fp8", "scaled_fp16", "scale_format"];
+            let is_of_the_file =
+                layer.is_empty() && endings.iter().any(|ending| name.ends_with(ending));
             prop_assert!(is_of_the_file || layers.contains_key(layer), "{name} of {layer}");
         }
     }
 
     #[test]
-    fn the_header_repeats_the_markers((_, prefix, layers) in any_layers()) {
+    fn the_header_repeats_the_markers((layout, prefix, layers) in any_layers()) {
+        prop_assume!(layout == Layout::Comfy);
         let file = open(&file_of(Layout::Comfy, prefix, Products::Any, &layers));
         let entry = &file.checkpoint.metadata()[QUANTIZATION_METADATA];
         let entry: serde_json::Value = serde_json::from_str(entry).unwrap();
@@ -166,17 +179,20 @@ fn what_a_layout_cannot_store_is_refused() {
         let names = CATALOG.iter().filter(|entry| layout.admits(entry.scheme).is_ok());
         names.map(|entry| entry.name.to_owned()).collect()
     };
-    let all: Vec<&str> = CATALOG.iter().map(|entry| entry.name).collect();
-    assert_eq!(admitted(Layout::Comfy), all);
-    assert_eq!(admitted(Layout::ComfyLegacy), ["fp8"]);
+    let (legacy, comfy): (Vec<&str>, Vec<&str>) = CATALOG
+        .iter()
+        .map(|entry| entry.name)
+        .partition(|name| name.starts_with("fp8-log-scales") || *name == "fp16-scaled");
+    assert_eq!(admitted(Layout::Comfy), comfy);
+    assert_eq!(admitted(Layout::ComfyLegacy), [&["fp8"], &legacy[..]].concat());
     let message = Layout::ComfyLegacy.admits("int8-row".parse().unwrap()).unwrap_err().to_string();
     assert_eq!(
         message,
-        "layout `comfy-legacy` cannot store scheme `int8-row`\n  it stores `fp8` only; use layout \
-         `comfy`"
+        "layout `comfy-legacy` cannot store scheme `int8-row`\n  it stores `fp8`, `fp8-log-scales` and \
+         `fp16-scaled` only; use layout `comfy`"
     );
     let tiling = Tiling::Block { rows: 1, cols: 2 };
-    assert!(Layout::Comfy.admits(Scheme::scaled(GridKind::E4m3, tiling)).is_err());
+    assert!(Layout::Comfy.admits(Scheme::scaled(GridKind::E5m2, tiling)).is_err());
     assert!(Layout::Comfy.admits(Scheme::unscaled(GridKind::E4m3)).is_err());
 
     let int4: Scheme = "int4-convrot".parse().unwrap();

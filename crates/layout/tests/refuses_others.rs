@@ -216,14 +216,18 @@ fn scales_of_the_wrong_shape() {
 fn scales_of_the_wrong_kind() {
     let problem = |name: &str, dtype: &str| {
         format!(
-            "`a.{name}` is {dtype}, expected F32, BF16 or F16; logarithmic and packed scales are \
-             not read"
+            "`a.{name}` is {dtype}, expected F32, BF16 or F16; packed scales are not read there"
         )
     };
     let weight = || fp8("a.weight", &[2, 2]);
     let format = ones("scale_format", "U8", &[1]);
     let scale = ones("a.scale_weight", "U8", &[]);
-    assert_refused(&[weight(), scale, format], None, &problem("scale_weight", "U8"));
+    assert_refused(
+        &[weight(), scale, format],
+        None,
+        "`a.scale_weight` is a logarithm in a range that the file does not tell: `scale_format` is \
+         [1], expected [8, 12, 6] or [8, 10, 2]",
+    );
     let scale = ones("a.weight_scale_inv", "F8_E8M0", &[1, 1]);
     assert_refused(&[weight(), scale], None, &problem("weight_scale_inv", "F8_E8M0"));
     let scale = ones("a.weight_scale", "U8", &[1]);

@@ -1,6 +1,6 @@
 use roundwise_compute::ComputeError;
 use roundwise_optim::OptimError;
-use roundwise_scheme::SchemeError;
+use roundwise_scheme::{Scheme, SchemeError};
 
 /// Why a matrix could not be rounded.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -9,6 +9,12 @@ pub enum RoundingError {
     /// The weight holds a NaN or an infinity, or blocks do not cover it.
     #[error(transparent)]
     Scheme(#[from] SchemeError),
+    /// The scheme does not leave codes free, so there is nothing to search.
+    #[error("no search can choose the codes of scheme `{scheme}` freely; use nearest rounding")]
+    Unsearchable {
+        /// The scheme.
+        scheme: Scheme,
+    },
     /// The singular vectors could not be computed.
     #[error(transparent)]
     Compute(#[from] ComputeError),

@@ -61,6 +61,9 @@ pub fn round<'a>(
     watch: &mut dyn Watch,
 ) -> Result<Rounded, RoundingError> {
     options.check()?;
+    if !scheme.has_free_codes() {
+        return Err(RoundingError::Unsearchable { scheme });
+    }
     let asked @ Linear { weight, inputs } = layer.into();
     let objective = options.objective;
     let group = scheme.rotation().and_then(|rotation| rotation.group(weight.cols()));

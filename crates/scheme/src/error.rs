@@ -1,4 +1,4 @@
-use crate::Tiling;
+use crate::{Scheme, Tiling};
 
 /// What can be wrong with a scheme's name, a matrix or its parts.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -49,6 +49,14 @@ pub enum SchemeError {
     Unrotatable {
         /// Columns of the matrix.
         cols: usize,
+    },
+    /// Rows mean more than columns.
+    #[error(
+        "scheme `{scheme}` cannot be transposed: what belongs to rows cannot belong to columns"
+    )]
+    NotTransposable {
+        /// The scheme.
+        scheme: Scheme,
     },
     /// The scale of a whole tensor is searched for in all of it.
     #[error("scale rule `mse` needs the whole weight in memory\n  `--scale-rule absmax` does not")]

@@ -18,6 +18,9 @@
 
 mod catalog;
 mod error;
+mod leveled;
+mod linear;
+mod log_scale;
 mod measure;
 mod quantized;
 mod rotation;
@@ -29,6 +32,9 @@ mod weight;
 
 pub use catalog::{CATALOG, CatalogEntry};
 pub use error::SchemeError;
+pub use leveled::{CODEBOOK, LEVEL_GROUP, Levels};
+pub use linear::{Activations, PlainTensors};
+pub use log_scale::LogRange;
 pub use measure::{LargestStep, WeightError, largest_step, measure, measure_onto, nearest_error};
 pub use quantized::QuantizedMatrix;
 pub use rotation::{Rotation, rotate, rotation_at};

@@ -110,6 +110,9 @@ pub fn largest_step(weight: &Weight<'_>, quantized: &QuantizedMatrix) -> Largest
 /// When the shapes differ.
 pub fn nearest_error(weight: &Weight<'_>, quantized: &QuantizedMatrix) -> f64 {
     assert_eq!([weight.rows(), weight.cols()], quantized.shape(), "shapes differ");
+    if let Some(levels) = quantized.levels() {
+        return levels.nearest_error(&weight.seen_by(quantized.scheme()), quantized.scales());
+    }
     quantized.scheme().grid().visit(MeasureNearest { weight, quantized })
 }
 

@@ -7,7 +7,9 @@ use roundwise_grid::{
 use crate::rotation::rotate;
 use crate::scales::{choose_band_scales, choose_row_scales, is_by_row};
 use crate::tiling::spread;
-use crate::{ScaleRule, Scales, Scheme, SchemeError, Weight, choose_scales};
+use crate::{
+    Levels, ScaleRule, ScaleStorage, Scales, Scheme, SchemeError, Weight, choose_scales, leveled,
+};
 
 /// A matrix `[rows, cols]` as codes and scales, of the rotated matrix where the scheme rotates.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,6 +19,8 @@ pub struct QuantizedMatrix {
     cols: usize,
     codes: Vec<u8>,
     scales: Scales,
+    /// Which levels 4-bit codes stand for, where the scheme has levels.
+    levels: Option<Levels>,
 }
 
 impl QuantizedMatrix {
@@ -47,6 +51,9 @@ impl QuantizedMatrix {
     ) -> Result<Self, SchemeError> {
         let [rows, cols] = [weight.rows(), weight.cols()];
         scheme.covers(rows, cols)?;
+        if scheme.scale_storage() == ScaleStorage::Leveled {
+            return leveled::quantize(weight, scheme, rule, memory);
+        }
         let by_row = is_by_row(scheme, rule, [rows, cols]);
         let mut scales = match by_row {
             true => vec![1.0; scheme.tiling().tiles(rows, cols).iter().product()].into(),
@@ -56,7 +63,7 @@ impl QuantizedMatrix {
         let tiles = &mut scales.tiles;
         let codes =
             scheme.grid().visit(Encode { weight, scheme, scales: tiles, by_row, memory })?;
-        Ok(Self { scheme, rows, cols, codes, scales })
+        Ok(Self { scheme, rows, cols, codes, scales, levels: None })
     }
 
     /// [`QuantizedMatrix::nearest_into`] for some rows of a weight that is too large to be held whole:
@@ -85,7 +92,7 @@ impl QuantizedMatrix {
         let tiles = &mut scales.tiles;
         let codes =
             scheme.grid().visit(Encode { weight, scheme, scales: tiles, by_row: false, memory })?;
-        Ok(Self { scheme, rows: shape[0], cols: shape[1], codes, scales })
+        Ok(Self { scheme, rows: shape[0], cols: shape[1], codes, scales, levels: None })
     }
 
     /// Takes codes and scales that were stored.
@@ -95,13 +102,28 @@ impl QuantizedMatrix {
     ///   where they share no factor
     ///
     /// # Errors
-    /// [`SchemeError::PartLength`] when either does not fit the shape. Ragged last blocks are
-    /// accepted here: other programs write them.
+    /// [`SchemeError::PartLength`] when either does not fit the shape, or the codes stand for levels,
+    /// which [`QuantizedMatrix::from_leveled`] takes. Ragged last blocks are accepted here: other
+    /// programs write them.
     pub fn from_parts(
+        scheme: Scheme,
+        shape: [usize; 2],
+        codes: Vec<u8>,
+        scales: impl Into<Scales>,
+    ) -> Result<Self, SchemeError> {
+        if scheme.scale_storage() == ScaleStorage::Leveled {
+            let expected = shape[0].saturating_mul(shape[1] / crate::LEVEL_GROUP);
+            return Err(SchemeError::PartLength { what: "scales of groups", found: 0, expected });
+        }
+        Self::from_all_parts(scheme, shape, codes, scales, None)
+    }
+
+    pub(crate) fn from_all_parts(
         scheme: Scheme,
         [rows, cols]: [usize; 2],
         codes: Vec<u8>,
         scales: impl Into<Scales>,
+        levels: Option<Levels>,
     ) -> Result<Self, SchemeError> {
         let code_bytes = scheme.grid().code_bytes();
         let scales = scales.into();
@@ -117,7 +139,7 @@ impl QuantizedMatrix {
         if found != expected {
             return Err(SchemeError::PartLength { what: "scales", found, expected });
         }
-        Ok(Self { scheme, rows, cols, codes, scales })
+        Ok(Self { scheme, rows, cols, codes, scales, levels })
     }
 
     /// The same scales with other codes.
@@ -125,7 +147,8 @@ impl QuantizedMatrix {
     /// # Errors
     /// As [`QuantizedMatrix::from_parts`].
     pub fn with_codes(&self, codes: Vec<u8>) -> Result<Self, SchemeError> {
-        Self::from_parts(self.scheme, self.shape(), codes, self.scales.clone())
+        let (scales, levels) = (self.scales.clone(), self.levels.clone());
+        Self::from_all_parts(self.scheme, self.shape(), codes, scales, levels)
     }
 
     /// How codes and scales are to be understood.
@@ -138,7 +161,8 @@ impl QuantizedMatrix {
         [self.rows, self.cols]
     }
 
-    /// Codes, little-endian, row-major; 4-bit ones have a byte each.
+    /// Codes, little-endian, row-major; 4-bit ones have a byte each. Those of levels are the levels
+    /// themselves, as INT8.
     pub fn codes(&self) -> &[u8] {
         &self.codes
     }
@@ -151,6 +175,11 @@ impl QuantizedMatrix {
     /// The factor that all scales share where they are stored in two levels, else 1.
     pub fn tensor_scale(&self) -> f32 {
         self.scales.tensor
+    }
+
+    /// Which levels 4-bit codes stand for, where the scheme has levels.
+    pub(crate) fn levels(&self) -> Option<&Levels> {
+        self.levels.as_ref()
     }
 
     /// Gives the codes away, for a writer that needs no copy.

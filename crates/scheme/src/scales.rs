@@ -1,7 +1,7 @@
-use roundwise_grid::{E4m3, E8m0, Grid, GridVisitor, absmax, absmax_tiles, vectorized};
+use roundwise_grid::{E4m3, E8m0, Grid, GridKind, GridVisitor, absmax, absmax_tiles, vectorized};
 
 use crate::measure::tile_errors;
-use crate::{ScaleStorage, Scheme, SchemeError, Tiling, Weight};
+use crate::{QuantizedMatrix, ScaleStorage, Scheme, SchemeError, Tiling, Weight};
 
 /// Tiles whose largest magnitude lies below this are stored as zeros with scale 1, where scales are
 /// F32.
@@ -57,6 +57,10 @@ impl From<Vec<f32>> for Scales {
 /// - powers of two: the smallest one with `max |w| ≤ MAX · scale`; 1 where that is below 2⁻¹²⁶.
 /// - two levels: `s = max |W| / (448 · 6)` for all, `b = E4M3(max |w| / 6 / s)` for a tile,
 ///   `scale = s · b`. Where `b` rounds to 0 the scale is `s`, for which all codes are 0, too.
+/// - logarithms: the one nearest to `max |W| / MAX`, W with the weights [beside](Weight::beside) it
+///   where these share its scale; what lies beyond `MAX` after that saturates.
+/// - levels: see [`CODEBOOK`](crate::CODEBOOK); the scales of rows.
+/// - F16: `max |W| / 10` below 10⁻⁴, else 1, as published.
 ///
 /// # Errors
 /// [`SchemeError::Ragged`] and [`SchemeError::Unrotatable`] when the scheme does not cover the
@@ -70,8 +74,14 @@ pub fn choose_scales(
     rule: ScaleRule,
 ) -> Result<Scales, SchemeError> {
     scheme.covers(weight.rows(), weight.cols())?;
+    if scheme.scale_storage() == ScaleStorage::Leveled {
+        return Ok(QuantizedMatrix::nearest(weight, scheme, rule)?.scales().to_vec().into());
+    }
     let weight = &weight.seen_by(scheme);
-    let maxima = tile_maxima(weight, scheme.tiling())?;
+    let mut maxima = tile_maxima(weight, scheme.tiling())?;
+    if scheme.shares_scales() {
+        maxima.iter_mut().for_each(|maximum| *maximum = maximum.max(weight.shared_absmax()));
+    }
     let largest = absmax(&maxima);
     let mut scales = absmax_scales(maxima, scheme, largest);
     if rule == ScaleRule::Mse {
@@ -114,8 +124,10 @@ pub(crate) const NARROW: usize = 64;
 /// hand.
 pub(crate) fn is_by_row(scheme: Scheme, rule: ScaleRule, [rows, cols]: [usize; 2]) -> bool {
     let [tile_rows, _] = scheme.tiling().tile_shape(rows, cols);
-    let is_single_level =
-        matches!(scheme.scale_storage(), ScaleStorage::F32(_) | ScaleStorage::PowerOfTwo);
+    let is_single_level = matches!(
+        scheme.scale_storage(),
+        ScaleStorage::F32(_) | ScaleStorage::PowerOfTwo | ScaleStorage::PowerOfTwoAndLargest
+    );
     rule == ScaleRule::Absmax && is_single_level && tile_rows == 1 && cols > 0
 }
 
@@ -189,12 +201,19 @@ fn absmax_scales(mut maxima: Vec<f32>, scheme: Scheme, largest: f32) -> Scales {
 fn single_level_scales(maxima: &mut [f32], scheme: Scheme) {
     let largest_code = scheme.grid().max();
     match scheme.scale_storage() {
+        ScaleStorage::F32(_) if scheme.grid() == GridKind::F16 => {
+            each(maxima, tiny_scale);
+        }
         ScaleStorage::F32(_) => each(maxima, |maximum| absmax_scale(maximum, largest_code)),
-        ScaleStorage::PowerOfTwo => {
+        ScaleStorage::Logarithmic { range, .. } => {
+            let stored = |scale| range.decode(range.encode(scale));
+            each(maxima, |maximum| stored(absmax_scale(maximum, largest_code)));
+        }
+        ScaleStorage::PowerOfTwo | ScaleStorage::PowerOfTwoAndLargest => {
             let power = |wanted| E8m0::at_least(wanted).map_or(1.0, E8m0::decode);
             each(maxima, |maximum| power(maximum / largest_code));
         }
-        ScaleStorage::TwoLevel | ScaleStorage::Unscaled => maxima.fill(1.0),
+        ScaleStorage::TwoLevel | ScaleStorage::Leveled | ScaleStorage::Unscaled => maxima.fill(1.0),
     }
 }
 
@@ -212,6 +231,17 @@ fn absmax_scale(maximum: f32, largest_code: f32) -> f32 {
     if (scale * largest_code).is_finite() { scale } else { scale.next_down() }
 }
 
+/// Tensors of F16 whose largest magnitude lies below this are scaled, to a largest of 10.
+const TINY_ABSMAX: f32 = 1e-4;
+const TINY_TARGET: f32 = 10.0;
+
+fn tiny_scale(maximum: f32) -> f32 {
+    match maximum {
+        ZERO_ABSMAX..TINY_ABSMAX => 1.0 / (TINY_TARGET / maximum),
+        _ => 1.0,
+    }
+}
+
 /// The stored scale nearest to `wanted`; `tensor` itself where that would be 0.
 #[inline(always)]
 fn two_level_scale(wanted: f32, tensor: f32) -> f32 {
@@ -223,11 +253,19 @@ fn two_level_scale(wanted: f32, tensor: f32) -> f32 {
 /// 1.8 times, 8 codes being a factor of 2.
 const BLOCK_STEPS: std::ops::RangeInclusive<i32> = -4..=7;
 
+/// The same for codes of logarithmic scales.
+const LOG_STEPS: std::ops::RangeInclusive<i32> = -3..=3;
+
 /// The candidates that take the place of the scale of one tile, in the order they are tried.
-fn candidates(storage: ScaleStorage) -> usize {
-    match storage {
+fn candidates(scheme: Scheme) -> usize {
+    match scheme.scale_storage() {
+        // A scale other than 1 is read by few programs.
+        ScaleStorage::F32(_) if scheme.grid() == GridKind::F16 => 0,
+        ScaleStorage::Logarithmic { is_shared: false, .. } => LOG_STEPS.count(),
+        // Nobody can change a scale that others have, too.
+        ScaleStorage::Logarithmic { is_shared: true, .. } | ScaleStorage::Leveled => 0,
         ScaleStorage::F32(_) => MSE_MULTIPLES,
-        ScaleStorage::PowerOfTwo => 2,
+        ScaleStorage::PowerOfTwo | ScaleStorage::PowerOfTwoAndLargest => 2,
         ScaleStorage::TwoLevel => BLOCK_STEPS.count(),
         ScaleStorage::Unscaled => 0,
     }
@@ -237,7 +275,11 @@ fn candidates(storage: ScaleStorage) -> usize {
 fn candidate(storage: ScaleStorage, scale: f32, tensor: f32, index: usize) -> f32 {
     match storage {
         ScaleStorage::F32(_) => scale * mse_multiple(index),
-        ScaleStorage::PowerOfTwo => {
+        ScaleStorage::Logarithmic { range, .. } => {
+            let code = i32::from(range.encode(scale)) + LOG_STEPS.start() + index as i32;
+            range.decode(code.clamp(0, 255) as u8)
+        }
+        ScaleStorage::PowerOfTwo | ScaleStorage::PowerOfTwoAndLargest => {
             let other = if index == 0 { scale * 0.5 } else { scale * 2.0 };
             E8m0::encode(other).map_or(scale, |_| other)
         }
@@ -246,7 +288,7 @@ fn candidate(storage: ScaleStorage, scale: f32, tensor: f32, index: usize) -> f3
             let largest = i32::from(E4m3::encode(E4m3::MAX));
             E4m3::decode(code.clamp(1, largest) as u8) * tensor
         }
-        ScaleStorage::Unscaled => scale,
+        ScaleStorage::Leveled | ScaleStorage::Unscaled => scale,
     }
 }
 
@@ -261,7 +303,7 @@ fn search_scales(weight: &Weight<'_>, scheme: Scheme, scales: &mut Scales) {
     let storage = scheme.scale_storage();
     let absmax = scales.tiles.clone();
     let mut best_errors = errors_of(weight, scheme, &absmax);
-    for index in 0..candidates(storage) {
+    for index in 0..candidates(scheme) {
         let near = |&scale: &f32| candidate(storage, scale, scales.tensor, index);
         let tried: Vec<f32> = absmax.iter().map(near).collect();
         let errors = errors_of(weight, scheme, &tried);

@@ -1,6 +1,6 @@
 use roundwise_grid::GridKind;
 
-use crate::{Rotation, ScaleRule, SchemeError, Tiling};
+use crate::{LEVEL_GROUP, LogRange, Rotation, ScaleRule, SchemeError, Tiling};
 
 /// How a matrix becomes codes and scales. Written and parsed by its command-line name.
 ///
@@ -19,8 +19,21 @@ pub enum ScaleStorage {
     F32(Tiling),
     /// One power of two, an E8M0 byte, per 32 weights of a row.
     PowerOfTwo,
+    /// The same, and the largest of them as one F32 for readers that know no scales of blocks.
+    PowerOfTwoAndLargest,
     /// One E4M3 number per 16 weights of a row, times one F32 number for all.
     TwoLevel,
+    /// One byte for the tensor, the logarithm of its scale.
+    Logarithmic {
+        /// Scales that the byte can stand for.
+        range: LogRange,
+        /// Whether layers of one module have the same byte.
+        is_shared: bool,
+    },
+    /// One F32 per row, for 8-bit codes that are stored as 4-bit ones: each stands for a level out of
+    /// 16, which follow from a table for the tensor and an E4M3 number per 16 weights of a row. See
+    /// [`Levels`](crate::Levels).
+    Leveled,
     /// None: the codes are the weights.
     Unscaled,
 }
@@ -30,9 +43,25 @@ impl ScaleStorage {
     pub const fn tiling(self) -> Tiling {
         match self {
             ScaleStorage::F32(tiling) => tiling,
-            ScaleStorage::PowerOfTwo => Tiling::Block { rows: 1, cols: 32 },
+            ScaleStorage::PowerOfTwo | ScaleStorage::PowerOfTwoAndLargest => {
+                Tiling::Block { rows: 1, cols: 32 }
+            }
             ScaleStorage::TwoLevel => Tiling::Block { rows: 1, cols: 16 },
-            ScaleStorage::Unscaled => Tiling::Tensor,
+            ScaleStorage::Leveled => Tiling::Row,
+            ScaleStorage::Logarithmic { .. } | ScaleStorage::Unscaled => Tiling::Tensor,
+        }
+    }
+
+    /// Whether it is a byte for every few weights of a row: such weights are filled up with zeros.
+    pub const fn is_of_blocks(self) -> bool {
+        match self {
+            ScaleStorage::PowerOfTwo
+            | ScaleStorage::PowerOfTwoAndLargest
+            | ScaleStorage::TwoLevel => true,
+            ScaleStorage::F32(_)
+            | ScaleStorage::Logarithmic { .. }
+            | ScaleStorage::Leveled
+            | ScaleStorage::Unscaled => false,
         }
     }
 }
@@ -49,6 +78,19 @@ impl Scheme {
     pub const NVFP4: Scheme =
         Scheme { grid: GridKind::E2m1, storage: ScaleStorage::TwoLevel, rotation: None };
 
+    /// [`Scheme::MXFP8`], and the largest scale beside the others.
+    pub const HYBRID_MXFP8: Scheme = Scheme {
+        grid: GridKind::E4m3,
+        storage: ScaleStorage::PowerOfTwoAndLargest,
+        rotation: None,
+    };
+
+    /// 4-bit codes for levels of INT8 rows, rotated.
+    ///
+    /// # Source
+    /// `asym_w4a8_int8` of comfy-kitchen.
+    pub const INT4_LEVELS: Scheme = Scheme::leveled(Rotation::DEFAULT);
+
     /// One F32 scale per tile.
     pub const fn scaled(grid: GridKind, tiling: Tiling) -> Self {
         Self { grid, storage: ScaleStorage::F32(tiling), rotation: None }
@@ -57,6 +99,17 @@ impl Scheme {
     /// Codes of the rotated weight, with one F32 scale per tile.
     pub const fn rotated(grid: GridKind, tiling: Tiling, rotation: Rotation) -> Self {
         Self { grid, storage: ScaleStorage::F32(tiling), rotation: Some(rotation) }
+    }
+
+    /// E4M3 codes with the logarithm of one scale.
+    pub const fn logarithmic(range: LogRange, is_shared: bool) -> Self {
+        let storage = ScaleStorage::Logarithmic { range, is_shared };
+        Self { grid: GridKind::E4m3, storage, rotation: None }
+    }
+
+    /// [`Scheme::INT4_LEVELS`] with groups of another size.
+    pub const fn leveled(rotation: Rotation) -> Self {
+        Self { grid: GridKind::Int8, storage: ScaleStorage::Leveled, rotation: Some(rotation) }
     }
 
     /// The codes are the weights; there are no scales.
@@ -91,14 +144,34 @@ impl Scheme {
 
     /// Bits that one weight takes in a file, scales not counted.
     pub const fn code_bits(self) -> usize {
-        self.grid.code_bits()
+        match self.storage {
+            ScaleStorage::Leveled => 4,
+            _ => self.grid.code_bits(),
+        }
+    }
+
+    /// Whether layers of one module have the same scale, which none of them can choose alone.
+    pub const fn shares_scales(self) -> bool {
+        matches!(self.storage, ScaleStorage::Logarithmic { is_shared: true, .. })
+    }
+
+    /// Whether any value of the grid can be stored for any weight, so that codes may be searched.
+    pub const fn has_free_codes(self) -> bool {
+        !matches!(self.storage, ScaleStorage::Leveled)
     }
 
     /// Whether [`QuantizedMatrix::nearest_band`](crate::QuantizedMatrix::nearest_band) gives what the
-    /// whole weight would: everything but a search for the one scale of a tensor.
+    /// whole weight would: everything but a search for the one scale of a tensor, and schemes that
+    /// store something of the whole.
     pub fn is_by_band(self, rule: ScaleRule) -> bool {
         let is_searched = rule == ScaleRule::Mse && self.storage != ScaleStorage::Unscaled;
-        !(is_searched && self.tiling() == Tiling::Tensor)
+        let is_of_the_whole = matches!(
+            self.storage,
+            ScaleStorage::Leveled
+                | ScaleStorage::PowerOfTwoAndLargest
+                | ScaleStorage::Logarithmic { is_shared: true, .. }
+        );
+        !is_of_the_whole && !(is_searched && self.tiling() == Tiling::Tensor)
     }
 
     /// Whether the scheme can hold a `[rows, cols]` matrix.
@@ -109,6 +182,9 @@ impl Scheme {
     pub fn covers(self, rows: usize, cols: usize) -> Result<(), SchemeError> {
         if let ScaleStorage::F32(tiling) = self.storage {
             tiling.covers(rows, cols)?;
+        }
+        if self.storage == ScaleStorage::Leveled {
+            Tiling::Block { rows: 1, cols: LEVEL_GROUP }.covers(rows, cols)?;
         }
         match self.rotation {
             Some(rotation) if rotation.group(cols).is_none() => {

@@ -8,20 +8,27 @@ const ZERO_CODE: u8 = 0;
 
 impl QuantizedMatrix {
     /// The scales of all tiles as they are stored, row-major over tiles: little-endian F32, or one
-    /// byte for each, E8M0 for powers of two and E4M3 for blocks of two levels. Nothing for codes
-    /// without scales.
+    /// byte for each, E8M0 for powers of two, E4M3 for blocks of two levels and the logarithm where
+    /// that is stored. Nothing for codes without scales.
     ///
     /// A byte is 0 for a tile whose codes are all 0: readers then need no scale, and existing ones
     /// write it so.
     #[must_use]
     pub fn scale_bytes(&self) -> Vec<u8> {
         match self.scheme().scale_storage() {
-            ScaleStorage::F32(_) => self.scales().iter().flat_map(|s| s.to_le_bytes()).collect(),
+            ScaleStorage::F32(_) | ScaleStorage::Leveled => {
+                self.scales().iter().flat_map(|s| s.to_le_bytes()).collect()
+            }
             ScaleStorage::Unscaled => vec![],
-            ScaleStorage::PowerOfTwo => self.block_bytes(|scale| {
-                // Scales of other values come from nowhere but a caller's own parts.
-                E8m0::encode(scale).unwrap_or(u8::MAX)
-            }),
+            ScaleStorage::Logarithmic { range, .. } => {
+                self.scales().iter().map(|scale| range.encode(*scale)).collect()
+            }
+            ScaleStorage::PowerOfTwo | ScaleStorage::PowerOfTwoAndLargest => {
+                self.block_bytes(|scale| {
+                    // Scales of other values come from nowhere but a caller's own parts.
+                    E8m0::encode(scale).unwrap_or(u8::MAX)
+                })
+            }
             ScaleStorage::TwoLevel => {
                 let tensor = self.tensor_scale();
                 self.block_bytes(|scale| block_code(scale, tensor))
@@ -64,13 +71,17 @@ impl QuantizedMatrix {
         tensor: f32,
     ) -> Result<Self, SchemeError> {
         let decode: fn(u8) -> f32 = match scheme.scale_storage() {
-            ScaleStorage::F32(_) => {
+            ScaleStorage::F32(_) | ScaleStorage::Leveled => {
                 let (scales, _) = scale_bytes.as_chunks();
                 let scales: Vec<f32> = scales.iter().map(|s| f32::from_le_bytes(*s)).collect();
                 return Self::from_parts(scheme, shape, codes, scales);
             }
             ScaleStorage::Unscaled => return Self::from_parts(scheme, shape, codes, vec![1.0]),
-            ScaleStorage::PowerOfTwo => E8m0::decode,
+            ScaleStorage::Logarithmic { range, .. } => {
+                let scales: Vec<f32> = scale_bytes.iter().map(|byte| range.decode(*byte)).collect();
+                return Self::from_parts(scheme, shape, codes, scales);
+            }
+            ScaleStorage::PowerOfTwo | ScaleStorage::PowerOfTwoAndLargest => E8m0::decode,
             ScaleStorage::TwoLevel => E4m3::decode,
         };
         let [_, tile_cols] = scheme.tiling().tile_shape(shape[0], shape[1]);

@@ -39,6 +39,8 @@ pub struct Weight<'a> {
     bytes: &'a [u8],
     /// Columns of the groups that are rotated on reading; 0 for none.
     rotation_group: usize,
+    /// Largest magnitude of the weights that share their scale with it, or 0.
+    shared_absmax: f32,
     importance: Option<&'a [f32]>,
 }
 
@@ -60,7 +62,15 @@ impl<'a> Weight<'a> {
         if bytes.len() != expected {
             return Err(SchemeError::WeightBytes { found: bytes.len(), expected });
         }
-        Ok(Self { rows, cols, kind, bytes, rotation_group: 0, importance: None })
+        Ok(Self {
+            rows,
+            cols,
+            kind,
+            bytes,
+            rotation_group: 0,
+            shared_absmax: 0.0,
+            importance: None,
+        })
     }
 
     /// The weight whose codes `scheme` stores: rotated where the scheme rotates, else the same.
@@ -70,6 +80,18 @@ impl<'a> Weight<'a> {
     #[must_use]
     pub fn seen_by(&self, scheme: Scheme) -> Self {
         Self { rotation_group: scheme.rotation_group(self.cols), ..*self }
+    }
+
+    /// The same weight beside others, of which the largest has this magnitude: where a scheme
+    /// [shares scales](Scheme::shares_scales), its scale covers them all.
+    #[must_use]
+    pub fn beside(&self, absmax: f32) -> Self {
+        Self { shared_absmax: absmax, ..*self }
+    }
+
+    /// Largest magnitude of the weights beside it, 0 where there are none.
+    pub(crate) fn shared_absmax(&self) -> f32 {
+        self.shared_absmax
     }
 
     /// The same weight, whose error in column j costs `importance[j]` where scales are searched for

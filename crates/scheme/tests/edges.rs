@@ -17,7 +17,11 @@ fn matrices_without_elements_have_their_scales() {
                 continue;
             }
             let quantized = QuantizedMatrix::nearest(&weight, scheme, ScaleRule::Mse).unwrap();
-            assert_eq!(quantized.scales(), vec![1.0; shape.iter().product()]);
+            // One of the ranges of logarithms has no byte for 1.
+            let is_one = |scale: &f32| (0.94..1.06).contains(scale);
+            let is_narrow = entry.name.ends_with("-narrow");
+            assert!(quantized.scales().iter().all(|it| *it == 1.0 || is_narrow && is_one(it)));
+            assert_eq!(quantized.scales().len(), shape.iter().product::<usize>());
             assert_eq!(quantized.codes(), [0u8; 0]);
             assert_eq!(quantized.to_f32(), [0f32; 0]);
             assert_eq!(measure(&weight, &quantized).relative(), 0.0);

@@ -5,7 +5,8 @@ use std::num::NonZeroUsize;
 
 use anyhow::{Context, anyhow, bail};
 use roundwise_convert::{
-    ConvertError, Device, Job, Recipe, Report, Rounding, check, convert, write_text_atomically,
+    ConvertError, Device, Job, Recipe, Report, Rounding, check, convert, extract_error_lora,
+    write_text_atomically,
 };
 
 use self::jobs::jobs;
@@ -14,6 +15,7 @@ use crate::console::{print_error, print_json, tell};
 use crate::outcome::{BadUsage, is_bad_usage, is_stop};
 use crate::progress::Progress;
 use crate::stop;
+use crate::text::counted;
 
 pub(crate) fn run(options: &ConvertOptions) -> anyhow::Result<bool> {
     let recipe =
@@ -133,6 +135,22 @@ impl Batch {
     }
 }
 
+fn extract(options: &ConvertOptions, job: &Job, rank: NonZeroUsize) -> anyhow::Result<()> {
+    let (input, recipe, output) = (&job.input, &job.recipe, &job.output);
+    let lora = extract_error_lora(input, recipe, output, rank, job.device, job.overwrite).map_err(
+        |error| anyhow!("{error}\n  {} is complete, its adapter is missing", output.display()),
+    )?;
+    if !options.run.json && !options.run.quiet {
+        tell(&format!(
+            "{}: {} of rank {rank} that leave {:.1} % of the error",
+            lora.path.display(),
+            counted(lora.layers, "layer"),
+            100.0 * lora.left
+        ));
+    }
+    Ok(())
+}
+
 fn run_job(options: &ConvertOptions, job: &Job) -> anyhow::Result<Report> {
     let progress = Progress::new(&job.input, options.run.quiet || options.run.json);
     let result = convert(job, &progress);
@@ -146,6 +164,9 @@ fn run_job(options: &ConvertOptions, job: &Job) -> anyhow::Result<Report> {
     }
     if !options.run.json && !options.run.quiet {
         tell(&summary::describe(&report));
+    }
+    if let Some(rank) = options.extract_error_lora {
+        extract(options, job, rank)?;
     }
     Ok(report)
 }

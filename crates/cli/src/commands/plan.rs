@@ -2,7 +2,7 @@ use std::num::NonZeroUsize;
 
 use roundwise_convert::{
     ConvertError, Decision, NotFinite, Pace, Plan, PlannedTensor, Recipe, Source, TensorReport,
-    client,
+    client, explain,
 };
 use serde_json::json;
 
@@ -15,7 +15,10 @@ pub(crate) fn run(options: &PlanOptions) -> anyhow::Result<bool> {
     let statistics = options.statistics.to_file();
     let recipe = options.recipe.to_recipe_file(statistics.as_ref())?;
     let recipe = Recipe::check(recipe).map_err(ConvertError::from)?;
-    let source = Source::open(&options.input)?;
+    let source = Source::open_with(&options.input, &recipe)?;
+    if let Some(layer) = &options.explain {
+        return explain_layer(options, &source, &recipe, layer);
+    }
     let mut plan = Plan::decide(&source, &recipe, &NotFinite::new())?;
     plan.note_missing_statistics(&recipe, statistics.as_ref(), &source)?;
     let threads = options.run.threads();
@@ -25,6 +28,45 @@ pub(crate) fn run(options: &PlanOptions) -> anyhow::Result<bool> {
         print_json(&as_json(&plan, &sizes))?;
     } else if !options.run.quiet {
         print(&describe(&plan, &sizes))?;
+    }
+    Ok(true)
+}
+
+/// Who was asked about a layer, in order; an arrow at the one that decides.
+fn explain_layer(
+    options: &PlanOptions,
+    source: &Source,
+    recipe: &Recipe,
+    layer: &str,
+) -> anyhow::Result<bool> {
+    let explained = explain(source, recipe, layer)?;
+    let outcome = becomes(&explained.decision);
+    if options.run.json {
+        let steps: Vec<_> = explained
+            .steps
+            .iter()
+            .map(
+                |step| json!({"asked": step.asked, "answer": step.answer, "decides": step.decides}),
+            )
+            .collect();
+        print_json(&json!({
+            "tensor": explained.tensor,
+            "becomes": outcome,
+            "reason": explained.decision.reason().to_string(),
+            "steps": steps,
+        }))?;
+        return Ok(true);
+    }
+    let reason = explained.decision.reason();
+    let mut text = format!("{}: {outcome}, {reason}\n", plain(&explained.tensor));
+    let mut table = Table::new(&["", "asked", "answer"]);
+    for step in &explained.steps {
+        let arrow = if step.decides { "→" } else { "" };
+        table.row(vec![arrow.to_owned(), step.asked.clone(), step.answer.clone()]);
+    }
+    text += &table.render(width());
+    if !options.run.quiet {
+        print(&text)?;
     }
     Ok(true)
 }
@@ -151,6 +193,7 @@ fn becomes(decision: &Decision) -> String {
         Decision::Copy(_) => "kept".to_owned(),
         Decision::Decode { dtype, .. } => dtype.to_string(),
         Decision::Correct(_) => "corrected".to_owned(),
+        Decision::Merge(_) => "kept, merged".to_owned(),
         Decision::Remove(_) => "removed".to_owned(),
         Decision::Rename { name, .. } => format!("rename to {name}"),
         Decision::Quantize { scheme, .. } | Decision::Repack { scheme, .. } => scheme.to_string(),

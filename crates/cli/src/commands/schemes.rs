@@ -13,7 +13,7 @@ pub(crate) fn run(options: &SchemesOptions) -> anyhow::Result<bool> {
                 json!({
                     "name": entry.name,
                     "bits": entry.scheme.code_bits(),
-                    "client": client(Layout::Comfy, entry.scheme).name,
+                    "client": client(Layout::default_for(entry.scheme), entry.scheme).name,
                     "when": entry.when,
                 })
             })
@@ -26,14 +26,17 @@ pub(crate) fn run(options: &SchemesOptions) -> anyhow::Result<bool> {
         table.row(vec![
             entry.name.to_owned(),
             entry.scheme.code_bits().to_string(),
-            client(Layout::Comfy, entry.scheme).name.to_owned(),
+            client(Layout::default_for(entry.scheme), entry.scheme).name.to_owned(),
             entry.when.to_owned(),
         ]);
     }
     print(&table.render(width()))?;
-    print("  Blocks of any size n: fp8-block-n, int8-block-n.")?;
     print(
-        "  Rotated groups of at most n columns, a power of 4: int8-row-convrot-n, int4-convrot-n.",
+        "  Blocks of any size n: fp8-block-n, int8-block-n; of n weights of a row: fp8-block3d-n.",
+    )?;
+    print(
+        "  Rotated groups of at most n columns, a power of 4: int8-row-convrot-n, int4-convrot-n, \
+         int4-asym-n.",
     )?;
     Ok(true)
 }

@@ -108,11 +108,13 @@ pub(crate) fn any_covered_shape() -> impl Strategy<Value = (Scheme, [usize; 2])>
         });
     let two_level = prop::sample::select(vec![Scheme::MXFP8, Scheme::NVFP4]);
     let narrow = (two_level, 1usize..10, 1usize..100).prop_map(|(scheme, r, c)| (scheme, [r, c]));
-    let one_byte = CATALOG.iter().filter(|entry| entry.scheme.grid().code_bytes() == 1);
+    let one_byte = CATALOG
+        .iter()
+        .filter(|entry| entry.scheme.grid().code_bytes() == 1 && entry.scheme.has_free_codes());
     let named = prop::sample::select(one_byte.collect::<Vec<_>>()).prop_map(|entry| {
         let [rows, cols] = match entry.scheme.scale_storage() {
             ScaleStorage::F32(Tiling::Block { rows, cols }) => [rows, 2 * cols],
-            _ => [1, 4],
+            _ => [1, 16],
         };
         (entry.scheme, [rows, cols])
     });
@@ -150,11 +152,13 @@ pub(crate) fn any_case() -> impl Strategy<Value = Case> {
                 WeightKind::BF16 => f32::from_bits(0x7F7F_0000),
             };
             // Sums of a rotation, and numbers rounded up to a power of two, may leave f32.
-            let is_bounded = scheme.rotation().is_some() || scheme == Scheme::MXFP8;
+            let is_bounded =
+                scheme.rotation().is_some() || scheme.tiling() == Scheme::MXFP8.tiling();
             let largest = if is_bounded { largest.min(1e30) } else { largest };
             // What no scale brings into the range of the codes would be cut off.
             let largest = match scheme.scale_storage() {
                 ScaleStorage::Unscaled => largest.min(scheme.grid().max()),
+                ScaleStorage::Logarithmic { .. } => largest.min(1e6),
                 _ => largest,
             };
             let matrix = matrix.map(|_, _, value| value.clamp(-largest, largest));

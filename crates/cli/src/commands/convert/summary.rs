@@ -136,6 +136,7 @@ fn describe_kept(report: &Report) -> String {
             Fate::Repack => "moved",
             Fate::Decode => "decoded",
             Fate::Correct => "corrected",
+            Fate::Merge => "merged",
             Fate::Remove => "removed",
         };
         let because = match names[..] {

@@ -1,0 +1,197 @@
+//! Adapters are added before rounding, whoever wrote them, or refused with the reason.
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+
+use roundwise_convert::{
+    ConvertError, Device, Job, Overwrite, Recipe, RecipeFile, Report, Source, Unwatched, convert,
+    extract_error_lora,
+};
+use roundwise_testkit::files::{Tensor, safetensors};
+use roundwise_testkit::weights::{Matrix, gaussian};
+
+const LAYER: &str = "model.diffusion_model.blocks.0.attn.q";
+
+fn write(folder: &Path, name: &str, tensors: &[Tensor]) {
+    std::fs::write(folder.join(name), safetensors(tensors)).unwrap();
+}
+
+fn model() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let tensors = [
+        Tensor::f32(&format!("{LAYER}.weight"), &gaussian(12, 20, 1)),
+        Tensor::f32("model.diffusion_model.blocks.0.attn.kept.weight", &gaussian(8, 20, 2)),
+    ];
+    write(folder.path(), "m.safetensors", &tensors);
+    folder
+}
+
+fn run(folder: &Path, recipe: &str) -> Result<Report, ConvertError> {
+    let recipe = recipe.replace("FOLDER", &folder.display().to_string());
+    let recipe = Recipe::check(RecipeFile::from_toml(&recipe).unwrap())?;
+    let [input, output] = ["m", "o"].map(|it| folder.join(format!("{it}.safetensors")));
+    let job = Job { overwrite: Overwrite::Replace, ..Job::new(input, output, recipe) };
+    convert(&job, &Unwatched)
+}
+
+fn numbers(path: &Path, name: &str) -> Vec<f32> {
+    let source = Source::open(path).unwrap();
+    source.load(source.checkpoint.get(name).unwrap()).unwrap().view().to_f32()
+}
+
+/// `W + factor · up · down`, in double precision.
+fn merged(weight: &Matrix, up: &Matrix, down: &Matrix, factor: f64) -> Vec<f64> {
+    let mut values = vec![];
+    for row in 0..weight.rows {
+        for col in 0..weight.cols {
+            let products = (0..down.rows)
+                .map(|at| f64::from(up.at(row, at)) * f64::from(down.at(at, col)))
+                .sum::<f64>();
+            values.push(f64::from(weight.at(row, col)) + factor * products);
+        }
+    }
+    values
+}
+
+fn assert_close(found: &[f32], expected: &[f64]) {
+    assert_eq!(found.len(), expected.len());
+    for (found, expected) in found.iter().zip(expected) {
+        assert!((f64::from(*found) - expected).abs() < 1e-5, "{found} {expected}");
+    }
+}
+
+/// What three families of programs call the same module.
+const SPELLINGS: [[&str; 3]; 4] = [
+    [
+        "lora_unet_blocks_0_attn_NAME.lora_up.weight",
+        "lora_unet_blocks_0_attn_NAME.lora_down.weight",
+        "lora_unet_blocks_0_attn_NAME.alpha",
+    ],
+    [
+        "diffusion_model.blocks.0.attn.NAME.lora_up.weight",
+        "diffusion_model.blocks.0.attn.NAME.lora_down.weight",
+        "diffusion_model.blocks.0.attn.NAME.alpha",
+    ],
+    [
+        "transformer.blocks.0.attn.NAME.lora_B.weight",
+        "transformer.blocks.0.attn.NAME.lora_A.weight",
+        "transformer.blocks.0.attn.NAME.alpha",
+    ],
+    [
+        "base_model.model.blocks.0.attn.NAME.lora_B.default.weight",
+        "base_model.model.blocks.0.attn.NAME.lora_A.default.weight",
+        "blocks.0.attn.NAME.alpha",
+    ],
+];
+
+fn pair(spelling: [&str; 3], layer: &str, up: &Matrix, down: &Matrix) -> Vec<Tensor> {
+    let [up_name, down_name, _] = spelling.map(|name| name.replace("NAME", layer));
+    vec![Tensor::f32(&up_name, up), Tensor::f32(&down_name, down)]
+}
+
+#[test]
+fn every_spelling_is_merged_before_rounding() {
+    let [up, down] = [gaussian(12, 3, 5), gaussian(3, 20, 6)];
+    for spelling in SPELLINGS.into_iter().take(3) {
+        let folder = model();
+        let mut tensors = pair(spelling, "q", &up, &down);
+        let alpha = Matrix { rows: 1, cols: 1, values: vec![1.5] };
+        tensors.push(Tensor::f32(&spelling[2].replace("NAME", "q"), &alpha));
+        write(folder.path(), "l.safetensors", &tensors);
+        let recipe = "scheme = 'bf16'\nkeep = ['kept', 'attn.q']\n\
+                      merge_lora = ['FOLDER/l.safetensors:0.5', 'FOLDER/l.safetensors']\n";
+        // A kept layer is merged in its own dtype; with a rule it would be rounded.
+        let recipe = recipe.replace("keep = ['kept', 'attn.q']", "keep = ['attn.q']");
+        let report = run(folder.path(), &recipe).unwrap();
+        let expected = merged(&gaussian(12, 20, 1), &up, &down, 1.5 * 1.5 / 3.0);
+        let name = format!("{LAYER}.weight");
+        assert_close(&numbers(&folder.path().join("o.safetensors"), &name), &expected);
+        let layer = report.layers.iter().find(|layer| layer.name == name).unwrap();
+        assert_eq!(layer.reason, "kept by `attn.q`; adapters are merged");
+    }
+}
+
+#[test]
+fn a_rounded_layer_is_the_merged_weight_rounded() {
+    let folder = model();
+    let [up, down] = [gaussian(12, 3, 5), gaussian(3, 20, 6)];
+    write(folder.path(), "l.safetensors", &pair(SPELLINGS[3], "q", &up, &down));
+    let report =
+        run(folder.path(), "scheme = 'int8-row'\nmerge_lora = ['FOLDER/l.safetensors']").unwrap();
+    let found = numbers(&folder.path().join("o.safetensors"), &format!("{LAYER}.weight"));
+    let expected = merged(&gaussian(12, 20, 1), &up, &down, 1.0);
+    let energy = |values: &[f64]| values.iter().map(|value| value * value).sum::<f64>().sqrt();
+    let error: Vec<f64> = found.iter().zip(&expected).map(|(a, b)| f64::from(*a) - b).collect();
+    assert!(energy(&error) / energy(&expected) < 0.02);
+    assert!(report.layers.iter().any(|it| it.reason.ends_with("adapters are merged")));
+}
+
+#[test]
+fn adapters_that_cannot_be_merged_say_why() {
+    let [up, down] = [gaussian(12, 3, 5), gaussian(3, 20, 6)];
+    let kohya = SPELLINGS[0];
+    let cases: [(Vec<Tensor>, &str); 5] = [
+        (pair(kohya, "nowhere", &up, &down), "changes no weight of"),
+        (
+            [pair(kohya, "q", &up, &down), pair(kohya, "x", &up, &down)].concat(),
+            "`--allow-unmatched-lora` leaves them out",
+        ),
+        (pair(kohya, "q", &gaussian(7, 3, 1), &down), "needs [12, rank] · [rank, 20]"),
+        (
+            [
+                pair(kohya, "q", &up, &down),
+                vec![Tensor::f32("lora_unet_blocks_0_attn_q.dora_scale", &gaussian(1, 20, 1))],
+            ]
+            .concat(),
+            "a DoRA scales",
+        ),
+        (pair(kohya, "q", &up, &down)[..1].to_vec(), "has no pair of up and down"),
+    ];
+    for (tensors, expected) in cases {
+        let folder = model();
+        write(folder.path(), "l.safetensors", &tensors);
+        let error = run(folder.path(), "merge_lora = ['FOLDER/l.safetensors']").unwrap_err();
+        assert!(error.to_string().contains(expected), "{error}");
+    }
+    let folder = model();
+    let tensors = [pair(kohya, "q", &up, &down), pair(kohya, "x", &up, &down)].concat();
+    write(folder.path(), "l.safetensors", &tensors);
+    let allowed = "merge_lora = ['FOLDER/l.safetensors']\nallow_unmatched_lora = true";
+    assert!(run(folder.path(), allowed).is_ok());
+    assert!(run(folder.path(), "allow_unmatched_lora = true").is_err());
+    assert!(run(folder.path(), "merge_lora = ['a:inf']").is_err());
+}
+
+#[test]
+fn an_adapter_of_full_rank_takes_the_whole_error_back() {
+    for scheme in ["fp8", "int4-asym", "nvfp4"] {
+        let folder = tempfile::tempdir().unwrap();
+        let weight = gaussian(16, 64, 1);
+        write(folder.path(), "m.safetensors", &[Tensor::f32(&format!("{LAYER}.weight"), &weight)]);
+        run(folder.path(), &format!("scheme = '{scheme}'")).unwrap();
+        let [input, output] = ["m", "o"].map(|it| folder.path().join(format!("{it}.safetensors")));
+        let recipe = Recipe::check(RecipeFile::default()).unwrap();
+        let extract = |rank| {
+            let rank = NonZeroUsize::new(rank).unwrap();
+            extract_error_lora(&input, &recipe, &output, rank, Device::Cpu, Overwrite::Replace)
+                .unwrap()
+        };
+        let part = extract(4);
+        assert!((0.3..0.99).contains(&part.left), "{}", part.left);
+        let whole = extract(100);
+        assert!(whole.left < 1e-3, "{}", whole.left);
+        let lora = Source::open(&whole.path).unwrap();
+        let factor = |part: &str| {
+            let ending = format!(".lora_{part}.weight");
+            let header = lora.checkpoint.tensors().iter().find(|it| it.name.ends_with(&ending));
+            numbers(&whole.path, &header.unwrap().name)
+        };
+        let up = Matrix { rows: 16, cols: 16, values: factor("up") };
+        let down = Matrix { rows: 16, cols: 64, values: factor("down") };
+        let rounded = numbers(&output, &format!("{LAYER}.weight"));
+        let rounded = Matrix { rows: 16, cols: 64, values: rounded };
+        let sum: Vec<f32> = merged(&rounded, &up, &down, 1.0).iter().map(|it| *it as f32).collect();
+        let expected: Vec<f64> = weight.values.iter().map(|value| f64::from(*value)).collect();
+        assert_close(&sum, &expected);
+    }
+}
