@@ -65,6 +65,7 @@ fn the_same_scheme_finds_the_same_file_again() {
         "fp8-row",
         "fp8-block-64",
         "fp8-block-128",
+        "fp8-block3d-32",
         "int8",
         "int8-row",
         "int8-block-64",
@@ -82,11 +83,13 @@ fn the_same_scheme_finds_the_same_file_again() {
 /// block as well, and codes of twice the size stand for the same numbers.
 #[test]
 fn powers_of_two_find_the_same_numbers_again() {
-    let folder = converted(&["--scheme", "mxfp8", "--no-provenance"]);
-    rounded_again(&folder, "mxfp8");
-    let decode = ["dequantize", "b.safetensors", "-o", "again.safetensors", "--dtype", "f32"];
-    folder.done(&[&decode[..], &["--no-provenance"]].concat());
-    assert!(folder.read("plain.safetensors") == folder.read("again.safetensors"));
+    for scheme in ["mxfp8", "hybrid-mxfp8"] {
+        let folder = converted(&["--scheme", scheme, "--no-provenance"]);
+        rounded_again(&folder, scheme);
+        let decode = ["dequantize", "b.safetensors", "-o", "again.safetensors", "--dtype", "f32"];
+        folder.done(&[&decode[..], &["--no-provenance"]].concat());
+        assert!(folder.read("plain.safetensors") == folder.read("again.safetensors"), "{scheme}");
+    }
 }
 
 /// Rotating and rotating back rounds to F32: the codes are the same, the scales all but.

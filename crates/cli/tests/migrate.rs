@@ -34,10 +34,24 @@ fn there_and_back_is_the_same_file() {
 
 #[test]
 fn every_scheme_moves_to_its_own_layout() {
-    for scheme in ["fp8-row", "int8-row-convrot", "int4-convrot", "mxfp8", "nvfp4", "int8-block-64"]
+    let marked = [
+        "fp8-row",
+        "fp8-block3d-32",
+        "int8-row-convrot",
+        "int4-convrot",
+        "int4-asym",
+        "mxfp8",
+        "hybrid-mxfp8",
+        "nvfp4",
+        "int8-block-64",
+    ];
+    let legacy = ["fp8-log-scales", "fp8-log-scales-shared", "fp16-scaled"];
+    let of = |layout: &'static str| move |scheme: &&'static str| (*scheme, layout);
+    for (scheme, layout) in
+        marked.iter().map(of("comfy")).chain(legacy.iter().map(of("comfy-legacy")))
     {
         let folder = converted(&["--scheme", scheme]);
-        migrated(&folder, "a.safetensors", "comfy", "b.safetensors");
+        migrated(&folder, "a.safetensors", layout, "b.safetensors");
         assert!(folder.read("a.safetensors") == folder.read("b.safetensors"), "{scheme}");
     }
 }
@@ -142,7 +156,8 @@ fn layers_of_servers_get_markers() {
 fn what_has_no_place_as_it_is_is_named_with_a_way_out() {
     let way_out = ["`roundwise convert` rounds anew", "`roundwise dequantize`"];
     let folder = converted(&["--scheme", "int8-row"]);
-    let words = ["2 layers cannot go to layout `comfy-legacy`", "`blocks.0.ff.in`", "`fp8` only"];
+    let words =
+        ["2 layers cannot go to layout `comfy-legacy`", "`blocks.0.ff.in`", "`fp16-scaled` only"];
     let to_legacy = ["migrate", "a.safetensors", "--to", "comfy-legacy"];
     folder.refused(&to_legacy, 1, &[&words[..], &way_out].concat());
     folder.refused(&["migrate", "a.safetensors", "--to", "vllm"], 2, &["`vllm`", "comfy-legacy"]);

@@ -44,7 +44,8 @@ fn merge(folder: &Folder, parts: &[String], output: &str) -> Run {
 #[test]
 fn any_number_of_parts_is_the_file_of_one_machine() {
     let folder = Folder::with("m.safetensors", &model());
-    for flags in [&[][..], &LEARNED, &["--layout", "comfy-legacy"], &["--no-provenance"]] {
+    let shared = ["--scheme", "fp8-log-scales-shared"];
+    for flags in [&[][..], &LEARNED, &["--layout", "comfy-legacy"], &["--no-provenance"], &shared] {
         folder.done(
             &[&["convert", "m.safetensors", "-o", "one.safetensors", "--force"], flags].concat(),
         );

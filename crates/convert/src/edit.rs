@@ -58,6 +58,7 @@ impl Edit {
             decision,
             products: self.products(layer).unwrap_or(source.stored.products(layer)),
             is_merged: false,
+            is_in_codes: source.stored_layer(header).is_some(),
             gets_input_scale: is_repacked && gets_input_scale,
         }
     }

@@ -97,7 +97,7 @@ impl Pace {
 fn band_rows(planned: &PlannedTensor, rounding: Rounding, rule: ScaleRule) -> Option<usize> {
     let Decision::Quantize { scheme, .. } = planned.decision else { return None };
     let kind = weight_kind(planned.header.dtype)?;
-    let is_whole = planned.is_merged || !scheme.is_by_band(rule);
+    let is_whole = planned.is_merged || planned.is_in_codes || !scheme.is_by_band(rule);
     if rounding != Rounding::Nearest || is_whole {
         return None;
     }
@@ -181,8 +181,10 @@ fn in_flight(planned: &PlannedTensor, rounding: Rounding) -> InFlight {
     // Where adapters are added, numbers lie there in F32 twice, beside the adapters.
     let source = match weight_kind(header.dtype) {
         _ if planned.is_merged => elements.saturating_mul(12),
-        Some(_) => header.byte_len(),
-        None => elements.saturating_mul(5),
+        Some(_) if !planned.is_in_codes => header.byte_len(),
+        Some(_) | None => {
+            elements.saturating_mul(4).saturating_add(elements.max(header.byte_len()))
+        }
     };
     match planned.decision {
         Decision::Copy(_) | Decision::Rename { .. } => {

@@ -60,7 +60,10 @@ pub fn convert(job: &Job, watch: &dyn Watch) -> Result<Report, ConvertError> {
         let run = Run::of(job, &source, &rounder, &not_finite);
         let manifest = plan.manifest()?;
         rounder.check(&plan)?;
-        let shared_scales = SharedScales::find(job, &source, &plan, watch)?;
+        // Layers of other parts have a say in scales that are shared.
+        let whole = job.share.map(|_| decide_whole(job, &source, &not_finite)).transpose()?;
+        let whole = whole.as_ref().unwrap_or(&plan);
+        let shared_scales = SharedScales::find(job, &source, &plan, whole, watch)?;
         let (mut output, finished) = open_output(job, manifest, &run, unfinished.take())?;
         let shop = Workshop {
             job,

@@ -93,6 +93,8 @@ pub struct PlannedTensor {
     pub products: Products,
     /// Whether adapters add something to its numbers.
     pub is_merged: bool,
+    /// Whether the input holds codes of it, of whatever dtype.
+    pub(crate) is_in_codes: bool,
     /// Whether its layer gets an activation scale from statistics.
     pub(crate) gets_input_scale: bool,
 }
@@ -188,6 +190,7 @@ impl Plan {
             decision,
             products: source.stored.products(layer_of(&header.name)),
             is_merged: source.adapters().change(&header.name),
+            is_in_codes: source.stored_layer(header).is_some(),
             gets_input_scale: false,
         };
         let mended = source.mended.as_ref();

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use roundwise_grid::absmax;
 
@@ -19,17 +19,22 @@ impl SharedScales {
     ///
     /// Weights with a NaN or an infinity have no say: the plan that is made without them is
     /// another one.
+    ///
+    /// - `whole`: the plan of all parts, of which `plan` may be one
     pub(crate) fn find(
         job: &Job,
         source: &Source,
         plan: &Plan,
+        whole: &Plan,
         watch: &dyn Watch,
     ) -> Result<Self, ConvertError> {
         let mut modules = BTreeMap::<&str, Vec<&PlannedTensor>>::new();
-        for (planned, _) in plan.quantized().filter(|(_, scheme)| scheme.shares_scales()) {
+        for (planned, _) in whole.quantized().filter(|(_, scheme)| scheme.shares_scales()) {
             modules.entry(module_of(planned.layer())).or_default().push(planned);
         }
-        modules.retain(|_, layers| layers.len() > 1);
+        let own: BTreeSet<&str> =
+            plan.quantized().map(|(planned, _)| module_of(planned.layer())).collect();
+        modules.retain(|module, layers| layers.len() > 1 && own.contains(module));
         if modules.is_empty() {
             return Ok(Self::default());
         }

@@ -111,6 +111,27 @@ fn every_spelling_is_merged_before_rounding() {
     }
 }
 
+/// Codes that are kept become numbers; what adapters add goes into them.
+#[test]
+fn a_layer_in_codes_that_is_kept_is_decoded_with_what_adapters_add() {
+    let folder = model();
+    let path = |name: &str| folder.path().join(format!("{name}.safetensors"));
+    let [up, down] = [gaussian(12, 3, 5), gaussian(3, 20, 6)];
+    write(folder.path(), "l.safetensors", &pair(SPELLINGS[0], "q", &up, &down));
+    run(folder.path(), "scheme = 'int8-row'").unwrap();
+    std::fs::rename(path("o"), path("m")).unwrap();
+    let name = format!("{LAYER}.weight");
+    let values = numbers(&path("m"), &name);
+    let recipe = "scheme = 'fp8'\nkeep = ['attn.q']\nmerge_lora = ['FOLDER/l.safetensors']";
+    run(folder.path(), recipe).unwrap();
+    let expected = merged(&Matrix { rows: 12, cols: 20, values }, &up, &down, 1.0);
+    for (found, expected) in numbers(&path("o"), &name).into_iter().zip(expected) {
+        // BF16 keeps 8 bits; sums in F32 lose far less.
+        let bound = expected.abs() / 256.0 + 1e-5;
+        assert!((f64::from(found) - expected).abs() <= bound, "{found} {expected}");
+    }
+}
+
 #[test]
 fn a_rounded_layer_is_the_merged_weight_rounded() {
     let folder = model();

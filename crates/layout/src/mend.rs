@@ -164,6 +164,9 @@ fn meant_format(
     };
     let is_single = scale.element_count() == 1;
     match (weight.dtype, scale.dtype) {
+        (Dtype::F8E4M3, Dtype::U8) if part("weight_scalar").is_some() => {
+            Some(named("hybrid_mxfp8"))
+        }
         (Dtype::F8E4M3, Dtype::U8) => Some(named("mxfp8")),
         (Dtype::U8, Dtype::F8E4M3) => part("weight_scale_2").map(|_| named("nvfp4")),
         (Dtype::F8E5M2, _) if is_single => Some(named("float8_e5m2")),
