@@ -77,8 +77,8 @@ pub(crate) struct ConvertOptions {
     /// Do not read the output again before it gets its name
     #[arg(long)]
     pub(crate) no_verify: bool,
-    /// Write a folder of shards of at most this size (such as 5GB), with their index and what lies
-    /// beside the input's shards, such as a tokenizer
+    /// Write a folder of shards of at most this size (such as 5GB; a larger tensor has one to itself),
+    /// with their index and what lies beside the input's shards, such as a tokenizer
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub(crate) shard_size: Option<u64>,
     /// Take at most so much memory (such as 8GiB): fewer tensors at once, large ones by bands of rows

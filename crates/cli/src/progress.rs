@@ -82,6 +82,11 @@ impl Watch for Progress {
             Event::Started { bytes, .. } => self.begin(bytes, ""),
             Event::Verifying { bytes } => self.begin(bytes, "reading the output again"),
             Event::Advanced { bytes } => self.advance(bytes),
+            Event::Recalled { bytes } => {
+                self.advance(bytes);
+                // Or the time that is left would be reckoned from what took none.
+                self.bar.reset_eta();
+            }
             Event::NotFinite { tensor } if !self.is_quiet => self.bar.suspend(|| {
                 let tensor = plain(tensor);
                 complain(format_args!("note: `{tensor}` holds a NaN or an infinity; it is kept"));

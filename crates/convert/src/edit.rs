@@ -88,6 +88,13 @@ impl Edit {
             self.unset.iter().filter(|pattern| !keys.keys().any(|key| pattern.is_match(key)));
         complaints
             .extend(unmatched.map(|pattern| format!("unset `{pattern}` matches no header entry")));
+        let spares = |pattern: &&Regex| pattern.is_match(QUANTIZATION_METADATA);
+        complaints.extend(self.unset.iter().filter(spares).map(|pattern| {
+            format!(
+                "unset `{pattern}` matches `{QUANTIZATION_METADATA}`, which says what the codes are\n  \
+                 `roundwise dequantize` makes a file that needs none"
+            )
+        }));
         for stored in layers.values().filter(|stored| self.changes(&stored.layer)) {
             complaints.extend(self.misfit(stored));
         }
@@ -132,7 +139,7 @@ impl Edit {
         tensors: &[PlannedTensor],
     ) -> BTreeMap<String, String> {
         let mut metadata = source.checkpoint.metadata().clone();
-        metadata.retain(|key, _| key == QUANTIZATION_METADATA || !matches(&self.unset, key));
+        metadata.retain(|key, _| !matches(&self.unset, key));
         metadata.extend(self.set.clone());
         let layers = tensors.iter().filter_map(|planned| {
             Some((planned.layer(), planned.scheme()?, planned.matrix_shape(), planned.products))

@@ -173,7 +173,7 @@ pub enum ConvertError {
         problem: String,
     },
     /// The work does not fit the memory that it may take.
-    #[error("{}: needs {needed} bytes of memory at least, {limit} are allowed\n  {help}", .path.display())]
+    #[error("{}: needs {} MiB of memory at least, {} are allowed\n  {help}", .path.display(), needed.div_ceil(1 << 20), limit >> 20)]
     MemoryLimit {
         /// The input.
         path: PathBuf,

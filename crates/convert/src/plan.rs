@@ -322,9 +322,10 @@ impl Plan {
             needed,
             limit: limit.unwrap_or(u64::MAX),
             help: match self.rounding {
-                Rounding::Nearest => "`--keep` keeps the largest weights as they are, which takes none",
+                Rounding::Nearest => "`--memory-limit` cannot be lower than that",
                 Rounding::Learned(_) => {
-                    "learned rounding holds a weight whole; `--method nearest` takes it by bands of rows"
+                    "learned rounding holds a weight whole; nearest rounding, without `--method` and \
+                     `--stats`, takes it by bands of rows"
                 }
             },
         })

@@ -163,6 +163,11 @@ impl Checker {
         let mut range = None;
         let fallback = fallback.map(|scheme| ("fallback_scheme".to_owned(), scheme));
         let first = [("scheme".to_owned(), scheme)].into_iter().chain(fallback);
+        let has_scales = |scheme: Scheme| scheme.scale_storage() != ScaleStorage::Unscaled;
+        let mut all = first.clone().chain(named.clone());
+        if scale_rule == ScaleRule::Mse && !all.any(|(_, scheme)| has_scales(scheme)) {
+            self.complain("scale_rule", format!("`mse` searches for scales; `{scheme}` has none"));
+        }
         for (path, scheme) in first.chain(named) {
             if options.solver != Solver::Nearest && !scheme.has_free_codes() {
                 self.complain(

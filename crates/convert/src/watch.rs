@@ -17,12 +17,18 @@ pub enum Event<'a> {
     Started {
         /// Tensors to go through.
         tensors: usize,
-        /// Bytes of the input that will be reported as [`Event::Advanced`]: with learned rounding
+        /// Bytes of the input that will be reported as [`Event::Advanced`] or
+        /// [`Event::Recalled`]: with learned rounding
         /// those of the weights that are learned.
         bytes: u64,
     },
     /// Bytes of the input have been dealt with.
     Advanced {
+        /// How many more.
+        bytes: u64,
+    },
+    /// Bytes of the input that an earlier run has dealt with: they took no time.
+    Recalled {
         /// How many more.
         bytes: u64,
     },

@@ -187,7 +187,7 @@ impl Workshop<'_> {
     fn pass_finished(&self, planned: &PlannedTensor) -> Result<(), ConvertError> {
         let bytes = planned.header.byte_len();
         match planned.decision {
-            Decision::Quantize { .. } => notice(self.watch, Event::Advanced { bytes }),
+            Decision::Quantize { .. } => notice(self.watch, Event::Recalled { bytes }),
             Decision::Copy(_)
             | Decision::Rename { .. }
             | Decision::Decode { .. }

@@ -35,7 +35,8 @@ fn locate_in_folder(folder: &Path) -> Result<Located, TensorFileError> {
     for entry in list {
         let entry = entry.map_err(|error| Kind::io("list")(error).at(folder))?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        if name.starts_with('.') {
+        // Statistics lie beside the weights that they are of.
+        if name.starts_with('.') || name.ends_with(".stats.safetensors") {
             continue;
         }
         if name.ends_with(".bin.index.json") {

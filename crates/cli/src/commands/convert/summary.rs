@@ -167,6 +167,9 @@ fn describe_worst(report: &Report) -> String {
     if let Some(error) = report.weight_error {
         table.row(vec!["all weights together".to_owned(), String::new(), percent(error)]);
     }
+    if table.is_empty() {
+        return String::new();
+    }
     table.render(width()) + &warn_of_ruined(report)
 }
 
