@@ -171,7 +171,7 @@ impl Scheme {
                 | ScaleStorage::PowerOfTwoAndLargest
                 | ScaleStorage::Logarithmic { is_shared: true, .. }
         );
-        !is_of_the_whole && !(is_searched && self.tiling() == Tiling::Tensor)
+        !(is_of_the_whole || is_searched && self.tiling() == Tiling::Tensor)
     }
 
     /// Whether the scheme can hold a `[rows, cols]` matrix.
