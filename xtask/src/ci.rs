@@ -3,7 +3,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 
 use crate::workspace::Workspace;
-use crate::{clients, command, torture};
+use crate::{clients, command, distributed, torture};
 
 /// How much to check.
 #[derive(clap::Args)]
@@ -55,6 +55,7 @@ fn steps<'a>(workspace: &'a Workspace, options: &'a Options) -> Vec<Step<'a>> {
         ("CUDA", cargo(&CUDA)),
     ];
     steps.push(("torture", Box::new(|| torture::run(workspace, &torture_options(workspace)?))));
+    steps.push(("parts", Box::new(|| distributed::run(workspace, &parts_options(workspace)?))));
     steps.push(("clients", check_clients(!options.long)));
     steps
 }
@@ -77,6 +78,10 @@ const CUDA: [&str; 10] = [
 
 fn torture_options(workspace: &Workspace) -> Result<torture::Options> {
     Ok(torture::Options::for_ci(workspace.test_binary()?))
+}
+
+fn parts_options(workspace: &Workspace) -> Result<distributed::Options> {
+    Ok(distributed::Options::for_ci(workspace.test_binary()?))
 }
 
 /// Licences, sources and bans. Building cargo-deny takes longer than everything else here, so it is

@@ -1,18 +1,27 @@
-//! One model in parts on the engines that people have, with a worker killed.
+//! One model in parts, by the job files of `docs/distributed.md`, with a worker killed.
 
-use std::fs;
+mod job_files;
+mod kubernetes;
+mod ray;
+mod site;
+mod slurm;
+
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
-use crate::command;
-use crate::python::Python;
+use self::job_files::JobFiles;
+use self::site::Site;
+use crate::random_model::RandomModel;
+use crate::record;
 use crate::workspace::Workspace;
 
 /// On what.
 #[derive(clap::Args)]
 pub(crate) struct Options {
+    /// Only parts made by processes of this machine, which needs neither Slurm nor Ray
+    #[arg(long)]
+    short: bool,
     /// Python with `ray`; nothing is installed into it [default: a venv in target/]
     #[arg(long, value_name = "PATH")]
     python: Option<PathBuf>,
@@ -21,9 +30,18 @@ pub(crate) struct Options {
     tool: Option<PathBuf>,
 }
 
-const MODEL: &str = "fixtures/tensors/minilm-layer0.safetensors";
-const PARTS: usize = 4;
-const FLAGS: [&str; 4] = ["--method", "principal", "--top-k", "64"];
+impl Options {
+    /// What a change has to survive, in seconds.
+    pub(crate) fn for_ci(tool: PathBuf) -> Self {
+        Self { short: true, python: None, tool: Some(tool) }
+    }
+}
+
+/// Name of the record, which short runs leave as it is.
+pub(crate) const RECORD: &str = "distributed";
+
+/// Three layers for each of 16 parts, so that one can be killed between them.
+const LAYERS: usize = 48;
 
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let tool = match &options.tool {
@@ -31,37 +49,31 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         None => workspace.release_binary()?,
     };
     let folder = workspace.target("distributed");
-    fs::create_dir_all(&folder)?;
-    let model = workspace.path(MODEL);
-    let whole = folder.join("whole.safetensors");
-    let mut convert = Command::new(&tool);
-    convert.arg("convert").arg(&model).arg("-o").arg(&whole).args(["--force", "--quiet"]);
-    command::run(convert.args(FLAGS))?;
+    let jobs = JobFiles::read(&workspace.path("docs/distributed.md"))?;
+    // Each part takes about a second, so that a kill hits it.
+    let size = if options.short { 384 } else { 768 };
+    let model = RandomModel::of_squares(LAYERS, size).file(&folder)?;
+    let site = |engine: &str| Site::new(&folder.join(engine), &tool, &model);
     println!("| engine | result |\n|---|---|");
-    let python = Python::with(workspace, options.python.as_deref(), &["ray"])?;
-    let script = workspace.path("xtask/distributed/ray_parts.py");
-    let output = folder.join("ray.safetensors");
-    let mut ray = python.command(&[]);
-    ray.arg(script).arg(&tool).arg(&model).arg(&output).arg(PARTS.to_string()).args(FLAGS);
-    let begun = command::output(&mut ray)?;
-    let begun: Vec<&str> = begun.split_whitespace().collect();
-    ensure!(begun.len() == PARTS && begun[1] != "1", "no worker was killed: {begun:?}");
-    merged_is(&tool, &output, &whole)?;
-    println!(
-        "| Ray | {PARTS} parts, part 2 killed and begun {} times; merged: same file |",
-        begun[1]
-    );
-    Ok(())
+    let told = |engine: &str, result: String| -> Result<()> {
+        println!("| {engine} | {result} |");
+        match options.short {
+            true => Ok(()),
+            false => record::add(workspace, RECORD, engine, &result),
+        }
+    };
+    told("processes, numbered as Kubernetes does", kubernetes::run(&site("processes")?, &jobs)?)?;
+    if options.short {
+        return Ok(());
+    }
+    match slurm::is_there() {
+        true => told("Slurm", slurm::run(&site("slurm")?, &jobs)?)?,
+        false => println!("| Slurm | not run: {} |", slurm::WAY_OUT),
+    }
+    told("Ray", ray::run(workspace, options.python.as_deref(), &site("ray")?, &jobs)?)
 }
 
-/// Merges the parts of an output, and compares.
-fn merged_is(tool: &Path, output: &Path, whole: &Path) -> Result<()> {
-    let stem = output.file_stem().context("it has a name")?.to_string_lossy();
-    let part =
-        |number| output.with_file_name(format!("{stem}.part-{number}-of-{PARTS}.safetensors"));
-    let mut merge = Command::new(tool);
-    merge.args(["merge", "--force", "--quiet", "-o"]).arg(output).args((1..=PARTS).map(part));
-    command::run(&mut merge)?;
-    ensure!(fs::read(output)? == fs::read(whole)?, "the merged parts are another file");
-    Ok(())
+/// The number in a file's name, where it names a part: what somebody else left is none of it.
+fn is_part(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().contains(".part-"))
 }

@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::command;
 use crate::workspace::Workspace;
+use crate::{command, record};
 
 /// How long.
 #[derive(clap::Args)]
@@ -21,14 +21,20 @@ pub(crate) struct Options {
     target: Option<String>,
 }
 
-/// A fuzz target, and the folders of fixtures that it begins with.
-const TARGETS: [(&str, &[&str]); 5] = [
+/// A fuzz target, and the folders of fixtures that it begins with beside `fixtures/fuzz/TARGET`.
+const TARGETS: [(&str, &[&str]); 8] = [
     ("weight_file", &["fixtures/broken", "fixtures/pickled"]),
+    ("pickle", &[]),
     ("shard_index", &["fixtures/broken/missing-shard"]),
     ("journal", &[]),
     ("layers", &["fixtures/broken"]),
+    ("decoders", &[]),
     ("statistics", &["fixtures/stats", "fixtures/broken"]),
+    ("recipe", &[]),
 ];
+
+/// Name of the record.
+pub(crate) const RECORD: &str = "fuzz";
 
 /// Larger files only slow the search down.
 const LONGEST_SEED: u64 = 64 << 10;
@@ -47,17 +53,23 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     // A target of its own keeps the flags off build scripts.
     let host = host()?;
     command::run(build.args(["--target", &host]).env("RUSTFLAGS", FLAGS))?;
-    println!("| target | files tried | seconds | crashes |\n|---|--:|--:|--:|");
+    let scratch = Scratch::new()?;
+    println!("| target | result |\n|---|---|");
     for (target, seeds) in TARGETS {
         if options.target.as_deref().is_some_and(|only| only != target) {
             continue;
         }
         let corpus = folder.join("corpus").join(target);
+        let own = format!("fixtures/fuzz/{target}");
         seed(workspace, &corpus, seeds)?;
+        seed(workspace, &corpus, &[&own])?;
         let started = Instant::now();
         let program = folder.join(&host).join("release").join(target);
-        let tried = fuzz(&program, &corpus, options.seconds)?;
-        println!("| {target} | {tried} | {:.0} | 0 |", started.elapsed().as_secs_f64());
+        let tried = fuzz(&program, &corpus, &scratch, options.seconds)?;
+        let seconds = started.elapsed().as_secs_f64();
+        let result = format!("{tried} files in {seconds:.0} s, no crash, none over 10 s or 2 GiB");
+        println!("| {target} | {result} |");
+        record::add(workspace, RECORD, target, &result)?;
     }
     Ok(())
 }
@@ -70,8 +82,9 @@ fn host() -> Result<String> {
 
 fn seed(workspace: &Workspace, corpus: &Path, folders: &[&str]) -> Result<()> {
     fs::create_dir_all(corpus)?;
-    for folder in folders {
-        for entry in fs::read_dir(workspace.path(folder))? {
+    let folders = folders.iter().map(|folder| workspace.path(folder));
+    for folder in folders.filter(|folder| folder.is_dir()) {
+        for entry in fs::read_dir(folder)? {
             let path: PathBuf = entry?.path();
             let is_short = path.metadata()?.len() <= LONGEST_SEED;
             if let (true, true, Some(name)) = (path.is_file(), is_short, path.file_name()) {
@@ -82,19 +95,40 @@ fn seed(workspace: &Workspace, corpus: &Path, folders: &[&str]) -> Result<()> {
     Ok(())
 }
 
+/// A folder, in memory where there is such a one, for the files that targets are given; removed at the
+/// end.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Result<Self> {
+        let memory = PathBuf::from("/dev/shm");
+        let root = if memory.is_dir() { memory } else { std::env::temp_dir() };
+        let folder = root.join(format!("roundwise-fuzz-{}", std::process::id()));
+        fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+        Ok(Self(folder))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // Whatever is left is in memory, and the system's to remove.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
 /// Number of files that were tried.
-fn fuzz(program: &Path, corpus: &Path, seconds: u64) -> Result<u64> {
+fn fuzz(program: &Path, corpus: &Path, scratch: &Scratch, seconds: u64) -> Result<u64> {
     let found = corpus.with_extension("crash-");
     let mut fuzzer = Command::new(program);
     fuzzer.arg(corpus).arg(format!("-max_total_time={seconds}"));
     fuzzer.args(["-rss_limit_mb=2048", "-timeout=10", "-max_len=65536", "-print_final_stats=1"]);
-    fuzzer.arg(format!("-artifact_prefix={}", found.display()));
+    fuzzer.arg(format!("-artifact_prefix={}", found.display())).env("TMPDIR", &scratch.0);
     let output = fuzzer.output().with_context(|| command::line(&fuzzer))?;
     let said = String::from_utf8_lossy(&output.stderr);
     let last: Vec<&str> = said.lines().rev().take(30).collect();
     ensure!(
         output.status.success(),
-        "{}: {}\n{}\n  the file is beside {}; once it is mended, make a fixture of it",
+        "{}: {}\n{}\n  the file is beside {}; put it into fixtures/fuzz/TARGET as `found-…` once it is mended",
         output.status,
         command::line(&fuzzer),
         last.into_iter().rev().collect::<Vec<_>>().join("\n"),

@@ -42,7 +42,7 @@ enum Task {
     Torture(torture::Options),
     /// Make up files, and read them with everything that reads files of strangers.
     Fuzz(fuzz::Options),
-    /// Convert a model in parts on Ray, with a worker killed.
+    /// Convert a model in parts by the job files of the documentation, with a worker killed.
     Distributed(distributed::Options),
     /// Write docs/results.md from target/bench/*.json.
     Report,

@@ -80,6 +80,11 @@ impl Python {
         command
     }
 
+    /// The interpreter.
+    pub(crate) fn program(&self) -> &Path {
+        &self.program
+    }
+
     /// Whether these modules import, comma-separated.
     pub(crate) fn imports(&self, modules: &str) -> bool {
         command::succeeds(&mut self.command(&["-c", &format!("import {modules}")]))

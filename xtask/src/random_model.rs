@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
 
-/// A BF16 file of random matrices with the names and shapes of a diffusion transformer's.
-///
-/// One unit is 11 matrices of 12288 × 3072 and 13 of 3072 × 3072: 1,026 MiB.
+/// A BF16 file of random matrices with the names of a diffusion transformer's.
 pub(crate) struct RandomModel {
-    units: usize,
+    /// Of the file, without its extension.
+    name: String,
+    tensors: Vec<(String, [usize; 2])>,
 }
 
 const BYTES_PER_WEIGHT: usize = 2;
@@ -23,9 +23,24 @@ const CHUNK_WEIGHTS: usize = 1 << 19;
 const DEVIATION: f32 = 0.03;
 
 impl RandomModel {
-    /// About `units` GiB.
+    /// About `units` GiB: one unit is 11 matrices of 12288 × 3072 and 13 of 3072 × 3072, 1,026 MiB.
     pub(crate) fn of_units(units: usize) -> Self {
-        Self { units }
+        let wide = (0..units * WIDE_PER_UNIT).flat_map(|block| {
+            [
+                (format!("double_blocks.{block}.img_mlp.0.weight"), WIDE),
+                (format!("double_blocks.{block}.img_attn.proj.weight"), SQUARE),
+            ]
+        });
+        let extra = (0..units * EXTRA_SQUARES_PER_UNIT)
+            .map(|block| (format!("double_blocks.{block}.txt_attn.proj.weight"), SQUARE));
+        Self { name: format!("random-{units}gib"), tensors: wide.chain(extra).collect() }
+    }
+
+    /// So many matrices of `size` × `size`.
+    pub(crate) fn of_squares(count: usize, size: usize) -> Self {
+        let square = |block| (format!("double_blocks.{block}.img_attn.proj.weight"), [size, size]);
+        let name = format!("random-{count}-squares-of-{size}");
+        Self { name, tensors: (0..count).map(square).collect() }
     }
 
     /// Elements of the largest matrix.
@@ -35,7 +50,7 @@ impl RandomModel {
 
     /// The file, made unless it is there from an earlier run: the same bytes every time.
     pub(crate) fn file(&self, folder: &Path) -> Result<PathBuf> {
-        let path = folder.join(format!("random-{}gib.safetensors", self.units));
+        let path = folder.join(format!("{}.safetensors", self.name));
         let header = self.header()?;
         let size = (header.len() + self.data_bytes()) as u64;
         if path.metadata().is_ok_and(|found| found.len() == size) {
@@ -48,30 +63,18 @@ impl RandomModel {
         Ok(path)
     }
 
-    fn tensors(&self) -> Vec<(String, [usize; 2])> {
-        let wide = (0..self.units * WIDE_PER_UNIT).flat_map(|block| {
-            [
-                (format!("double_blocks.{block}.img_mlp.0.weight"), WIDE),
-                (format!("double_blocks.{block}.img_attn.proj.weight"), SQUARE),
-            ]
-        });
-        let extra = (0..self.units * EXTRA_SQUARES_PER_UNIT)
-            .map(|block| (format!("double_blocks.{block}.txt_attn.proj.weight"), SQUARE));
-        wide.chain(extra).collect()
-    }
-
     fn data_bytes(&self) -> usize {
-        self.tensors().iter().map(|(_, shape)| byte_len(*shape)).sum()
+        self.tensors.iter().map(|(_, shape)| byte_len(*shape)).sum()
     }
 
     /// Length field and padded JSON.
     fn header(&self) -> Result<Vec<u8>> {
         let mut entries = Map::new();
         let mut start = 0;
-        for (name, shape) in self.tensors() {
-            let end = start + byte_len(shape);
+        for (name, shape) in &self.tensors {
+            let end = start + byte_len(*shape);
             entries.insert(
-                name,
+                name.clone(),
                 json!({"dtype": "BF16", "shape": shape, "data_offsets": [start, end]}),
             );
             start = end;

@@ -15,6 +15,29 @@ pub(crate) struct Record<T> {
     pub(crate) measured: T,
 }
 
+/// What one test of those found that count what survives.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Outcome {
+    pub(crate) test: String,
+    pub(crate) result: String,
+    /// Of each its own: they take long, and are not always run together.
+    pub(crate) commit: String,
+}
+
+/// Adds an outcome to those that are stored, in place of the same test's. Those of another machine go.
+pub(crate) fn add(workspace: &Workspace, name: &str, test: &str, result: &str) -> Result<()> {
+    let stored: Option<Record<Vec<Outcome>>> = read(workspace, name)?;
+    let here = stored.filter(|record| record.machine == Machine::here());
+    let mut outcomes = here.map(|record| record.measured).unwrap_or_default();
+    let (test, result) = (test.to_owned(), result.to_owned());
+    let outcome = Outcome { test, result, commit: workspace.commit()? };
+    match outcomes.iter_mut().find(|other| other.test == outcome.test) {
+        Some(other) => *other = outcome,
+        None => outcomes.push(outcome),
+    }
+    write(workspace, name, outcomes)
+}
+
 /// Stores a measurement as target/bench/NAME.json.
 pub(crate) fn write<T: Serialize>(workspace: &Workspace, name: &str, measured: T) -> Result<()> {
     let record = Record { machine: Machine::here(), commit: workspace.commit()?, measured };

@@ -6,17 +6,19 @@ use anyhow::{Result, ensure};
 use crate::bench::{ConvertBench, EncodeBench, Figure, Outputs, Part, Quality, Row};
 use crate::clients::{Finding, Judged};
 use crate::figure::{self, Series};
-use crate::goal;
+use crate::machine::Machine;
 use crate::measured_run::Runs;
-use crate::record::{self, Record};
+use crate::record::{self, Outcome, Record};
 use crate::workspace::Workspace;
+use crate::{distributed, fuzz, goal, torture};
 
 const MIB: f64 = (1 << 20) as f64;
 
 const INTRODUCTION: &str = "\
 # Results
 
-Written by `cargo xtask report` from what `cargo xtask bench …` and `cargo xtask clients` stored.
+Written by `cargo xtask report` from what `cargo xtask bench …`, `clients`, `torture`, `fuzz` and
+`distributed` stored.
 Figures that fall short are printed like the others. Every section names
 its machine and its commit; `+changes` means that files differed from the commit.
 ";
@@ -29,6 +31,13 @@ programs by the same code, with the true singular vectors of the matrix. The pee
 1.3.4 with its `original` optimizer, 500 iterations at most, or torch.
 ";
 
+/// Titles of what counts what survives, and the names of their records.
+const SURVIVED: [(&str, &str); 3] = [
+    ("Crashes, full disks, damaged files", torture::RECORD),
+    ("Fuzzing", fuzz::RECORD),
+    ("Parts", distributed::RECORD),
+];
+
 /// Writes docs/results.md from the stored measurements.
 pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     let convert: Option<Record<ConvertBench>> = record::read(workspace, "convert")?;
@@ -37,11 +46,14 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     let outputs: Option<Record<Vec<Outputs>>> = record::read(workspace, "outputs")?;
     let rounding = rounding_records(workspace)?;
     let quality: Option<Record<Quality>> = record::read(workspace, "quality")?;
+    let survived = SURVIVED.map(|(title, name)| Ok((title, record::read(workspace, name)?)));
+    let survived = survived.into_iter().collect::<Result<Vec<_>>>()?;
     let nothing = convert.is_none()
         && encode.is_none()
         && clients.is_none()
         && outputs.is_none()
         && quality.is_none()
+        && survived.iter().all(|(_, record)| record.is_none())
         && rounding.is_empty();
     ensure!(!nothing, "nothing was measured yet: see `cargo xtask bench --help`");
 
@@ -52,6 +64,9 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     text += &rounding_section(&rounding);
     text += &clients.map(|record| clients_section(&record)).unwrap_or_default();
     text += &outputs.map(|record| outputs_section(&record)).unwrap_or_default();
+    for (title, record) in survived {
+        text += &record.map(|record| survived_section(title, &record)).unwrap_or_default();
+    }
     if let Some(record) = &quality {
         text += &quality_section(record);
         fs::write(workspace.path(FIGURE), quality_figure(record)?)?;
@@ -345,6 +360,19 @@ fn output_row(row: &Outputs) -> Vec<String> {
         format!("{:.3e}", row.judged.output_error),
         format!("{:.3e}", row.judged.embedding_error),
     ]
+}
+
+fn survived_section(title: &str, record: &Record<Vec<Outcome>>) -> String {
+    let Machine { cpu, cores, memory_gib, platform } = &record.machine;
+    let row = |outcome: &Outcome| {
+        let Outcome { test, result, commit } = outcome;
+        format!("| {test} | {result} | {commit} |\n")
+    };
+    let rows: String = record.measured.iter().map(row).collect();
+    format!(
+        "\n## {title}\n\n{cpu}, {cores} cores, {memory_gib} GiB, {platform}.\n\n\
+         | test | result | commit |\n|---|---|---|\n{rows}"
+    )
 }
 
 fn section<T>(title: &str, record: &Record<T>, body: &str) -> String {

@@ -17,12 +17,13 @@ use self::mutations::mutations;
 use self::parts::{parts, reversed};
 use crate::measured_run::{MeasuredRun, Runs};
 use crate::random_model::RandomModel;
+use crate::record;
 use crate::workspace::Workspace;
 
 /// How much of it.
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Kills of a conversion with learned rounding, each followed by the same command
+    /// Files of a conversion with learned rounding that is killed, then continued
     #[arg(long, default_value_t = 200)]
     kills: usize,
     /// Runs that the overhead is the median of; 0 leaves it out
@@ -37,6 +38,9 @@ pub(crate) struct Options {
     /// Leave out what takes large files: memory and overhead
     #[arg(long)]
     short: bool,
+    /// Only the tests whose names hold this text
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
     /// The tool, built already [default: a release build]
     #[arg(long, value_name = "PATH")]
     tool: Option<PathBuf>,
@@ -45,9 +49,13 @@ pub(crate) struct Options {
 impl Options {
     /// What a change has to survive, in less than a minute.
     pub(crate) fn for_ci(tool: PathBuf) -> Self {
-        Self { kills: 8, runs: 0, mutations: 1000, faults: 4, short: true, tool: Some(tool) }
+        let (kills, mutations, faults) = (8, 1000, 4);
+        Self { kills, runs: 0, mutations, faults, short: true, only: None, tool: Some(tool) }
     }
 }
+
+/// Name of the record, which short runs leave as it is.
+pub(crate) const RECORD: &str = "torture";
 
 /// Real weights, a layer of MiniLM.
 const MODEL: &str = "fixtures/tensors/minilm-layer0.safetensors";
@@ -61,36 +69,40 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     fs::create_dir_all(&folder)?;
     remove_unfinished(&folder)?;
     let model = workspace.path(MODEL);
-    println!("| test | result |\n|---|---|");
-    println!(
-        "| killed at a random moment, then resumed | {} |",
-        kills(&tool, &model, &folder, options.kills)?
-    );
     let disk = FaultyDisk::build(&workspace.path("xtask/src/torture/faulty.c"), &folder)?;
-    println!(
-        "| writes and syncs that fail, short writes | {} |",
-        writes(&tool, &model, &folder, &disk, options.faults)?
-    );
-    println!("| a full disk | {} |", full_disk(&tool, &model, &folder)?);
-    println!(
-        "| 1, 2, 8 threads, three runs each, two input orders | {} |",
-        threads(&tool, &model, &folder)?
-    );
-    println!("| parts merged | {} |", parts(&tool, &model, &folder)?);
-    println!("| changed headers | {} |", mutations(&folder, options.mutations)?);
-    println!(
-        "| every prefix, every flipped bit of a header | {} |",
-        broken_headers(&model, &folder)?
-    );
+    println!("| test | result |\n|---|---|");
+    let told = |test: &str, run: &dyn Fn() -> Result<String>| -> Result<()> {
+        if options.only.as_deref().is_some_and(|only| !test.contains(only)) {
+            return Ok(());
+        }
+        let result = run().with_context(|| test.to_owned())?;
+        println!("| {test} | {result} |");
+        match options.short {
+            true => Ok(()),
+            false => record::add(workspace, RECORD, test, &result),
+        }
+    };
+    told("killed at random moments, then resumed", &|| {
+        kills(&tool, &model, &folder, options.kills)
+    })?;
+    told("writes and syncs that fail, short writes", &|| {
+        writes(&tool, &model, &folder, &disk, options.faults)
+    })?;
+    told("a full disk", &|| full_disk(&tool, &model, &folder))?;
+    told("1, 2, 8 threads, three runs each, two input orders", &|| {
+        threads(&tool, &model, &folder)
+    })?;
+    told("1, 4, 16 parts merged", &|| parts(&tool, &model, &folder))?;
+    told("changed headers", &|| mutations(&folder, options.mutations))?;
+    told("every prefix, every flipped bit of a header", &|| broken_headers(&model, &folder))?;
     if !options.short {
-        println!("| peak memory, 4 GiB against 1 GiB | {} |", memory(&tool, &folder)?);
-        println!("| a billion F32 numbers under 1 GiB | {} |", billion(&tool, &folder)?);
+        told("peak memory, 4 GiB against 1 GiB", &|| memory(&tool, &folder))?;
+        told("a billion F32 numbers under 1 GiB", &|| billion(&tool, &folder))?;
     }
     if options.runs > 0 && !options.short {
-        println!(
-            "| check before the rename, nearest FP8, 1 GiB | {} |",
-            overhead(&tool, &folder, options.runs)?
-        );
+        told("journal, sync and check, nearest FP8 of 1 GiB", &|| {
+            overhead(&tool, &folder, &disk, options.runs)
+        })?;
     }
     Ok(())
 }
@@ -124,22 +136,28 @@ fn kills(tool: &Path, model: &Path, folder: &Path, kills: usize) -> Result<Strin
     let whole_run = started.elapsed();
     let whole = fs::read(&output)?;
     let mut state = 1_u64;
-    let (mut killed, mut files, mut identical) = (0, 0, 0);
-    while killed < kills {
+    let mut killed_at_random = || {
         // Xorshift: any moments will do, the same ones every time.
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
-        let after = whole_run.mul_f64((state % 1000) as f64 / 1000.0);
-        let is_killed = run_for(learned(), after)?;
+        run_for(learned(), whole_run.mul_f64((state % 1000) as f64 / 1000.0))
+    };
+    let (mut killed, mut files, mut identical) = (0, 0, 0);
+    while files < kills {
+        let is_killed = killed_at_random()?;
         killed += usize::from(is_killed);
-        // Every fourth run may get to its end, so that several kills hit one file.
-        if !is_killed || killed % 4 == 0 {
+        // Every fourth file is killed again on its second way.
+        if is_killed && files % 4 == 3 {
+            killed += usize::from(killed_at_random()?);
+        }
+        if is_killed {
             ensure!(learned().status()?.success(), "a killed run is not continued");
             files += 1;
             identical += usize::from(fs::read(&output)? == whole);
         }
     }
+    ensure!(identical == files, "{identical} of {files} files identical");
     Ok(format!("{killed} kills, {identical} of {files} files identical"))
 }
 
@@ -245,19 +263,26 @@ fn billion(tool: &Path, folder: &Path) -> Result<String> {
     Ok(format!("{} MiB, {:.0} s", run.peak_bytes >> 20, run.seconds))
 }
 
-fn overhead(tool: &Path, folder: &Path, runs: usize) -> Result<String> {
+/// Of what makes a run safe: waiting for the disk, with the journal's lines in between, and reading the
+/// output again. The hash of the input, which provenance wants, is told apart.
+fn overhead(tool: &Path, folder: &Path, disk: &FaultyDisk, runs: usize) -> Result<String> {
     let model = RandomModel::of_units(1).file(folder)?;
     let output = folder.join("overhead.safetensors");
-    let measured = |flags: &[&str]| {
-        Runs::repeat(runs, || MeasuredRun::of(&mut command(tool, &model, &output, flags)))
+    let seconds = |waits: bool, flags: &[&str]| -> Result<f64> {
+        let convert = || match (waits, command(tool, &model, &output, flags)) {
+            (true, convert) => convert,
+            (false, convert) => disk.without_syncs(convert),
+        };
+        Ok(Runs::repeat(runs, || MeasuredRun::of(&mut convert()))?.median_seconds)
     };
-    let without = measured(&["--no-verify", "--no-provenance"])?.median_seconds;
-    let checked = measured(&["--no-provenance"])?.median_seconds;
-    let all = measured(&[])?.median_seconds;
-    let percent = |seconds: f64| (seconds / without - 1.0) * 100.0;
+    let bare = seconds(false, &["--no-verify", "--no-provenance"])?;
+    let synced = seconds(true, &["--no-verify", "--no-provenance"])?;
+    let checked = seconds(true, &["--no-provenance"])?;
+    let hashed = seconds(true, &[])?;
+    let [synced, checked, hashed] =
+        [synced, checked, hashed].map(|seconds| (seconds / bare - 1.0) * 100.0);
     Ok(format!(
-        "{without:.2} s without, {:+.0} % with it, {:+.0} % with the hash of the input as well",
-        percent(checked),
-        percent(all)
+        "{bare:.2} s without; {synced:+.0} % with syncs, {checked:+.0} % with the check as well, \
+         {hashed:+.0} % with the hash of the input as well"
     ))
 }

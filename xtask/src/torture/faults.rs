@@ -24,6 +24,11 @@ impl FaultyDisk {
         Ok(Self { library })
     }
 
+    /// A tool that waits for no disk.
+    pub(crate) fn without_syncs(&self, tool: Command) -> Command {
+        self.on(tool, &[("SKIP_SYNC", 1)])
+    }
+
     fn on(&self, mut tool: Command, faults: &[(&str, usize)]) -> Command {
         let faults = faults.iter().map(|(name, at)| (*name, at.to_string()));
         tool.env("LD_PRELOAD", &self.library).envs(faults);
