@@ -3,8 +3,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use roundwise_convert::{
-    CATALOG, Device, Heuristic, Layout, Limits, PlainDtype, RecipeFile, RuleFile, ScaleRule, Share,
-    StatisticsFile, import_layer_config, read_text,
+    CATALOG, Devices, Heuristic, Layout, Limits, PlainDtype, RecipeFile, RuleFile, ScaleRule,
+    Share, StatisticsFile, import_layer_config, read_text,
 };
 
 use crate::method_flags::{MethodFlags, choices};
@@ -95,7 +95,7 @@ pub(crate) struct ConvertOptions {
     #[arg(long, value_name = "RANK")]
     pub(crate) extract_error_lora: Option<NonZeroUsize>,
     #[arg(long, value_name = "DEVICE", help = device_help())]
-    pub(crate) device: Option<Device>,
+    pub(crate) device: Option<Devices>,
     #[command(flatten)]
     pub(crate) statistics: StatisticsFlags,
     #[command(flatten)]
@@ -408,7 +408,7 @@ pub(crate) struct RecipeOptions {
 }
 
 fn device_help() -> String {
-    format!("Where learned rounding is computed: {} [default: auto]", Device::forms())
+    format!("Where learned rounding is computed: {} [default: auto]", Devices::forms())
 }
 
 fn dtype_help() -> String {

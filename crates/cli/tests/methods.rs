@@ -132,9 +132,14 @@ fn a_device_that_is_not_there_is_named() {
     let learned = ["convert", "m.safetensors", "--method", "tpec", "--device"];
     folder.refused(&[&learned[..], &["tpu"]].concat(), 2, &["tpu", "cuda:INDEX"]);
     #[cfg(not(feature = "cuda"))]
-    folder.refused(&[&learned[..], &["cuda"]].concat(), 1, &["--features cuda"]);
-    let nearest = ["convert", "m.safetensors", "--device", "ndarray"];
-    folder.refused(&nearest, 2, &["--device", "`nearest`"]);
+    for devices in ["cuda", "cuda:0,cuda:1"] {
+        folder.refused(&[&learned[..], &[devices]].concat(), 1, &["cuda:0", "--features cuda"]);
+    }
+    folder.refused(&[&learned[..], &["cuda:0,cpu"]].concat(), 2, &["only CUDA devices"]);
+    for devices in ["ndarray", "cuda:0,cuda:1"] {
+        let nearest = ["convert", "m.safetensors", "--device", devices];
+        folder.refused(&nearest, 2, &["--device", "`nearest`"]);
+    }
 }
 
 #[test]

@@ -33,6 +33,16 @@ impl Device {
         format!("{}, cuda:INDEX", names.join(", "))
     }
 
+    /// What it is, without its number.
+    pub(crate) const fn kind(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Cpu => "cpu",
+            Self::NdArray => "ndarray",
+            Self::Cuda(_) => "cuda",
+        }
+    }
+
     /// The engine of this device, ready to compute.
     ///
     /// `Auto` never fails: whatever keeps CUDA from being used leads to the CPU. Everything else
@@ -65,10 +75,8 @@ impl FromStr for Device {
 impl fmt::Display for Device {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Auto => formatter.write_str("auto"),
-            Self::Cpu => formatter.write_str("cpu"),
-            Self::NdArray => formatter.write_str("ndarray"),
-            Self::Cuda(index) => write!(formatter, "cuda:{index}"),
+            Self::Auto | Self::Cpu | Self::NdArray => formatter.write_str(self.kind()),
+            Self::Cuda(index) => write!(formatter, "{}:{index}", self.kind()),
         }
     }
 }

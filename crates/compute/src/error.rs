@@ -5,10 +5,18 @@ use crate::Device;
 #[non_exhaustive]
 pub enum ComputeError {
     /// The text names no device.
-    #[error("device `{found}` is not known: use one of {}", crate::Device::forms())]
+    #[error("device `{found}` is not known: use one of {}", crate::Devices::forms())]
     UnknownDevice {
         /// What was typed.
         found: String,
+    },
+    /// Several devices that cannot work together.
+    #[error("devices `{found}`: {problem}; name each once, such as cuda:0,cuda:1")]
+    DeviceList {
+        /// What was typed.
+        found: String,
+        /// What is wrong with it.
+        problem: &'static str,
     },
     /// CUDA was asked for in a build without it.
     #[error("{device}: this build has no CUDA; build it with `--features cuda`")]

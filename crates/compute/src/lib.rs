@@ -9,6 +9,7 @@
 mod cuda;
 mod device;
 mod device_matrix;
+mod devices;
 pub mod elementwise;
 mod engine;
 mod error;
@@ -22,6 +23,7 @@ mod svd;
 
 pub use device::Device;
 pub use device_matrix::DeviceMatrix;
+pub use devices::{Devices, Engines, Lease};
 pub use engine::Engine;
 pub use error::ComputeError;
 pub use factor::{solve_positive_definite, upper_factor};

@@ -1,6 +1,6 @@
 //! A device is what was asked for, or an error that says what is missing.
 
-use roundwise_compute::{ComputeError, Device};
+use roundwise_compute::{ComputeError, Device, Devices};
 
 #[test]
 fn names_come_back() {
@@ -30,6 +30,24 @@ fn other_names_are_refused() {
 }
 
 #[test]
+fn several_devices_are_cuda_devices_each_named_once() {
+    let devices: Devices = "cuda:0,cuda:1".parse().unwrap();
+    assert_eq!(devices.named(), [Device::Cuda(0), Device::Cuda(1)]);
+    assert_eq!(devices.to_string(), "cuda:0,cuda:1");
+    assert_eq!("cpu".parse(), Ok(Devices::from(Device::Cpu)));
+    for (found, problem) in [
+        ("cuda:0,cpu", "only CUDA devices"),
+        ("auto,cuda:0", "only CUDA devices"),
+        ("cuda,cuda:0", "named twice"),
+        ("cuda:0,", "`` is not known"),
+        ("", "`` is not known"),
+    ] {
+        let error = found.parse::<Devices>().unwrap_err().to_string();
+        assert!(error.contains(problem) && error.contains("cuda:0,cuda:1"), "{error}");
+    }
+}
+
+#[test]
 fn the_cpu_is_always_there() {
     assert_eq!(Device::Cpu.resolve().unwrap().device(), Device::Cpu);
     assert_eq!(Device::NdArray.resolve().unwrap().device(), Device::NdArray);
@@ -45,6 +63,8 @@ fn auto_always_resolves() {
 fn a_build_without_cuda_says_so() {
     let error = Device::Cuda(1).resolve().unwrap_err();
     assert_eq!(error, ComputeError::CudaNotBuilt { device: Device::Cuda(1) });
+    let several: Devices = "cuda:1,cuda:0".parse().unwrap();
+    assert_eq!(several.resolve().unwrap_err(), error);
     assert_eq!(
         error.to_string(),
         "cuda:1: this build has no CUDA; build it with `--features cuda`"
@@ -58,6 +78,8 @@ fn a_machine_without_a_driver_says_so() {
         Err(error @ ComputeError::NoCudaDriver { .. }) => {
             assert!(error.to_string().contains("no CUDA driver was found"), "{error}");
             assert_eq!(Device::Auto.resolve().unwrap().device(), Device::Cpu);
+            let several: Devices = "cuda:0,cuda:1".parse().unwrap();
+            assert_eq!(several.resolve().unwrap_err(), error);
         }
         Err(error) => eprintln!("skipped, another piece is missing: {error}"),
         Ok(engine) => assert_eq!(engine.device(), Device::Cuda(0)),

@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use roundwise_convert::{
-    ConvertError, Device, Job, Limits, Overwrite, Recipe, RecipeFile, Report, Unwatched, convert,
+    ConvertError, Devices, Job, Limits, Overwrite, Recipe, RecipeFile, Report, Unwatched, convert,
 };
 
 pub(crate) fn shrink(input: PathBuf, output: PathBuf) -> Result<Report, ConvertError> {
@@ -18,7 +18,7 @@ pub(crate) fn shrink(input: PathBuf, output: PathBuf) -> Result<Report, ConvertE
         threads: NonZeroUsize::MIN,
         share: None,
         limits: Limits::default(),
-        device: Device::default(),
+        devices: Devices::default(),
         statistics: None,
         starts_over: false,
         overwrite: Overwrite::Refuse,

@@ -2,7 +2,7 @@ use std::ffi::OsStr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use roundwise_compute::Device;
+use roundwise_compute::Devices;
 use roundwise_layout::Layout;
 use roundwise_scheme::{GridKind, ScaleStorage, Tiling};
 use roundwise_tensor_file::{Overwrite, Sharding};
@@ -25,8 +25,8 @@ pub struct Job {
     pub share: Option<Share>,
     /// What files and memory may take.
     pub limits: Limits,
-    /// Where learned rounding is computed.
-    pub device: Device,
+    /// Where learned rounding is computed; several share the matrices out.
+    pub devices: Devices,
     /// Statistics of the layers' inputs, for methods that look at them.
     pub statistics: Option<StatisticsFile>,
     /// Whether the unfinished output of an earlier run is thrown away, not gone on with.
@@ -49,6 +49,22 @@ pub struct Limits {
     pub memory_bytes: Option<u64>,
 }
 
+/// What works on tensors at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Workers {
+    /// Threads of the CPU.
+    pub threads: NonZeroUsize,
+    /// Devices that searches are computed on, at least one.
+    pub devices: usize,
+}
+
+impl From<NonZeroUsize> for Workers {
+    /// Threads with one device.
+    fn from(threads: NonZeroUsize) -> Self {
+        Self { threads, devices: 1 }
+    }
+}
+
 /// Statistics of the inputs of a model's layers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StatisticsFile {
@@ -68,7 +84,7 @@ impl Job {
             output: output.into(),
             recipe,
             threads: NonZeroUsize::MIN,
-            device: Device::default(),
+            devices: Devices::default(),
             statistics: None,
             starts_over: false,
             overwrite: Overwrite::Refuse,
@@ -89,9 +105,14 @@ impl Job {
         Some(Sharding { stem: stem.to_owned(), limit_bytes })
     }
 
+    /// What works on the tensors.
+    pub(crate) fn workers(&self) -> Workers {
+        Workers { threads: self.threads, devices: self.devices.named().len() }
+    }
+
     /// How many tensors are worked on at once.
     pub(crate) fn tensors_in_flight(&self) -> NonZeroUsize {
-        let count = self.recipe.rounding().tensors_in_flight(self.threads.get());
+        let count = self.recipe.rounding().tensors_in_flight(self.workers());
         NonZeroUsize::new(count).unwrap_or(NonZeroUsize::MIN)
     }
 }

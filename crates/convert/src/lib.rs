@@ -59,7 +59,7 @@ pub use error::ConvertError;
 pub use error_lora::{ErrorLora, error_lora_path, extract_error_lora};
 pub use heuristic::Heuristic;
 pub use inspect::{DtypeCount, Inspection, MadeBy, QuantizedCount, inspect};
-pub use job::{Job, Limits, StatisticsFile, default_output};
+pub use job::{Job, Limits, StatisticsFile, Workers, default_output};
 pub use layer_config::import_layer_config;
 pub use memory::{Pace, RESIDENT_BYTES};
 pub use merge::{Merged, merge};
@@ -80,7 +80,7 @@ pub use source::{LoadedWeight, Source};
 pub use verify::{Biases, Finding, LayerError, Verification, verify};
 pub use watch::{Event, Unwatched, Watch};
 
-pub use roundwise_compute::Device;
+pub use roundwise_compute::{Device, Devices};
 pub use roundwise_layout::{Client, Defect, Layout, Mend, Products, client};
 pub use roundwise_rounding::{
     BiasCorrection, Effort, METHODS, Method, MethodOptions, Optimizer, Schedule, Solver,

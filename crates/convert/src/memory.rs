@@ -5,7 +5,7 @@ use roundwise_scheme::{ScaleRule, ScaleStorage, Scheme, Tiling};
 use roundwise_tensor_file::PIECE_BYTES;
 
 use crate::source::weight_kind;
-use crate::{Decision, PlannedTensor, Rounding};
+use crate::{Decision, PlannedTensor, Rounding, Workers};
 
 /// Program text, stacks and headers; measured, rounded up.
 pub const RESIDENT_BYTES: u64 = 36 << 20;
@@ -57,21 +57,22 @@ impl Pace {
         tensors: &[PlannedTensor],
         rounding: Rounding,
         rule: ScaleRule,
-        threads: NonZeroUsize,
+        workers: Workers,
         limit: Option<u64>,
         may_band: bool,
     ) -> Result<Self, u64> {
         let whole = |threads: NonZeroUsize| Self {
             threads,
             bands: BTreeMap::new(),
-            peak_bytes: peak_bytes(tensors, rounding, threads.get()),
+            peak_bytes: peak_bytes(tensors, rounding, Workers { threads, ..workers }),
         };
-        let Some(limit) = limit else { return Ok(whole(threads)) };
-        let counts = (1..=threads.get()).rev().filter_map(NonZeroUsize::new);
+        let Some(limit) = limit else { return Ok(whole(workers.threads)) };
+        let counts = (1..=workers.threads.get()).rev().filter_map(NonZeroUsize::new);
         if let Some(pace) = counts.map(whole).find(|pace| pace.peak_bytes <= limit) {
             return Ok(pace);
         }
-        let mut pace = whole(NonZeroUsize::MIN);
+        let one = Workers { threads: NonZeroUsize::MIN, ..workers };
+        let mut pace = whole(one.threads);
         // The largest weight first, until the rest fits.
         let mut by_size: Vec<(u64, &PlannedTensor, usize)> = tensors
             .iter()
@@ -87,7 +88,7 @@ impl Pace {
                 break;
             }
             pace.bands.insert(planned.header.name.clone(), rows);
-            pace.peak_bytes = peak_with_bands(tensors, rounding, 1, &pace.bands);
+            pace.peak_bytes = peak_with_bands(tensors, rounding, one, &pace.bands);
         }
         if pace.peak_bytes <= limit { Ok(pace) } else { Err(pace.peak_bytes) }
     }
@@ -138,14 +139,14 @@ impl InFlight {
 /// Largest number of bytes in memory at once, with `threads` tensors in flight: the largest
 /// buffers of each kind, [`RESIDENT_BYTES`] for the program itself and [`THREAD_BYTES`] for every
 /// thread.
-pub(crate) fn peak_bytes(tensors: &[PlannedTensor], rounding: Rounding, threads: usize) -> u64 {
-    peak_with_bands(tensors, rounding, threads, &BTreeMap::new())
+pub(crate) fn peak_bytes(tensors: &[PlannedTensor], rounding: Rounding, workers: Workers) -> u64 {
+    peak_with_bands(tensors, rounding, workers, &BTreeMap::new())
 }
 
 fn peak_with_bands(
     tensors: &[PlannedTensor],
     rounding: Rounding,
-    threads: usize,
+    workers: Workers,
     bands: &BTreeMap<String, usize>,
 ) -> u64 {
     let cost = |planned: &PlannedTensor| {
@@ -156,13 +157,13 @@ fn peak_with_bands(
         }
     };
     let costs: Vec<InFlight> = tensors.iter().map(cost).collect();
-    let in_flight = rounding.tensors_in_flight(threads);
+    let in_flight = rounding.tensors_in_flight(workers);
     let largest = |part: fn(&InFlight) -> u64| {
         let mut parts: Vec<u64> = costs.iter().map(part).collect();
         parts.sort_unstable_by(|a, b| b.cmp(a));
         parts.iter().take(in_flight).fold(0, |sum: u64, part| sum.saturating_add(*part))
     };
-    let working = threads.min(tensors.len()) as u64;
+    let working = workers.threads.get().min(tensors.len()) as u64;
     [
         largest(|cost| cost.source),
         largest(|cost| cost.target),

@@ -23,7 +23,7 @@ pub(crate) struct PartEntry {
     pub(crate) recipe: Value,
     /// Hash of the file of statistics, if there was one.
     pub(crate) statistics: Option<String>,
-    /// Where learned rounding was computed.
+    /// The kind of device that learned rounding was computed on.
     pub(crate) device: Option<String>,
     /// Hash of the header of the merged file.
     pub(crate) header: String,
@@ -144,7 +144,7 @@ fn difference(entry: &PartEntry, expected: &PartEntry) -> Option<&'static str> {
         (entry.of != expected.of, "is of another number of parts"),
         (entry.recipe != expected.recipe, "was made by another recipe"),
         (entry.statistics != expected.statistics, "was made with other statistics"),
-        (entry.device != expected.device, "was computed on another device"),
+        (entry.device != expected.device, "was computed on another kind of device"),
     ];
     differences.into_iter().find(|(differs, _)| *differs).map(|(_, words)| words)
 }

@@ -54,7 +54,7 @@ pub fn convert(job: &Job, watch: &dyn Watch) -> Result<Report, ConvertError> {
     let mut report = loop {
         let mut plan = decide(job, &source, &rounder, &not_finite)?;
         plan.tell_statistics(statistics_hash.clone());
-        let pace = plan.pace(&job.input, &job.recipe, job.threads, job.limits.memory_bytes)?;
+        let pace = plan.pace(&job.input, &job.recipe, job.workers(), job.limits.memory_bytes)?;
         plan.bands = pace.bands;
         let job = &Job { threads: pace.threads, ..job.clone() };
         let run = Run::of(job, &source, &rounder, &not_finite);
@@ -105,7 +105,7 @@ pub fn check(job: &Job) -> Result<(), ConvertError> {
     let source = open_source(job)?;
     let plan = decide_whole(job, &source, &NotFinite::new())?;
     if job.share.is_none() {
-        plan.pace(&job.input, &job.recipe, job.threads, job.limits.memory_bytes)?;
+        plan.pace(&job.input, &job.recipe, job.workers(), job.limits.memory_bytes)?;
     }
     if job.limits.shard_bytes.is_some() {
         source.checkpoint.side_files()?;
@@ -144,7 +144,7 @@ fn decide(
         version: Tool::THIS.version.to_owned(),
         recipe: recipe.expect("texts and numbers always serialise"),
         statistics: statistics.transpose()?,
-        device: rounder.engine().map(|engine| engine.device().to_string()),
+        device: rounder.engines().map(|engines| engines.kind().to_owned()),
         header: String::new(),
     };
     Ok(plan.part(share, entry))
@@ -158,7 +158,7 @@ fn decide_whole(job: &Job, source: &Source, not_finite: &NotFinite) -> Result<Pl
     let after = tensors.map(|placed| (placed.name.as_str(), placed.shape.as_slice()));
     same_model(&job.output, source, &after.collect())?;
     // Where the whole does not fit, a part of it may.
-    let pace = plan.pace(&job.input, &job.recipe, job.threads, job.limits.memory_bytes);
+    let pace = plan.pace(&job.input, &job.recipe, job.workers(), job.limits.memory_bytes);
     plan.bands = pace.map(|pace| pace.bands).unwrap_or_default();
     Ok(plan.shared_out(job.sharding(source)))
 }
@@ -238,7 +238,7 @@ fn finish(shop: &Workshop<'_>, layers: Vec<TensorReport>) -> Result<Report, Conv
     if shop.job.verifies {
         check_output(shop, &manifest, &layers)?;
     }
-    let mut report = Report::of(shop.plan, shop.job, shop.rounder.engine(), layers);
+    let mut report = Report::of(shop.plan, shop.job, shop.rounder.engines(), layers);
     report.verify_seconds = shop.job.verifies.then(|| started.elapsed().as_secs_f64());
     report.resumed = shop.finished.len();
     if shop.job.hash_input {

@@ -1,5 +1,4 @@
 use std::collections::{BTreeMap, BTreeSet};
-use std::num::NonZeroUsize;
 use std::path::Path;
 
 use roundwise_layout::{
@@ -20,7 +19,7 @@ use crate::report::FileHash;
 use crate::source::weight_kind;
 use crate::{
     BiasCorrection, ConvertError, Detected, Note, PlainDtype, Preset, Purpose, Reason, Recipe,
-    Role, Rounding, Share, Source, StatisticsFile,
+    Role, Rounding, Share, Source, StatisticsFile, Workers,
 };
 
 /// What a tensor becomes.
@@ -302,7 +301,7 @@ impl Plan {
         self
     }
 
-    /// How to keep to a limit of memory, with at most so many threads.
+    /// How to keep to a limit of memory, with at most so many at work.
     ///
     /// # Errors
     /// [`ConvertError::MemoryLimit`] with what is needed.
@@ -310,13 +309,13 @@ impl Plan {
         &self,
         path: &Path,
         recipe: &Recipe,
-        threads: NonZeroUsize,
+        workers: impl Into<Workers>,
         limit: Option<u64>,
     ) -> Result<Pace, ConvertError> {
         // A bias is corrected by the whole of its weight.
         let may_band = self.bias_correction == BiasCorrection::None;
         let rule = recipe.scale_rule();
-        let pace = Pace::of(&self.tensors, self.rounding, rule, threads, limit, may_band);
+        let pace = Pace::of(&self.tensors, self.rounding, rule, workers.into(), limit, may_band);
         pace.map_err(|needed| ConvertError::MemoryLimit {
             path: path.to_owned(),
             needed,
@@ -488,10 +487,10 @@ impl Plan {
         counts
     }
 
-    /// Largest number of bytes in memory at once, with `threads` tensors in flight: the largest
+    /// Largest number of bytes in memory at once, with so many at work: the largest
     /// buffers, and [`RESIDENT_BYTES`](crate::RESIDENT_BYTES) for the program itself.
-    pub fn peak_memory_bytes(&self, threads: usize) -> u64 {
-        peak_bytes(&self.tensors, self.rounding, threads)
+    pub fn peak_memory_bytes(&self, workers: impl Into<Workers>) -> u64 {
+        peak_bytes(&self.tensors, self.rounding, workers.into())
     }
 }
 

@@ -7,7 +7,7 @@ use roundwise_scheme::{ScaleRule, Scheme};
 
 use crate::edit::Edit;
 use crate::recipe_check::Checker;
-use crate::{Heuristic, PlainDtype, Preset, RecipeFile};
+use crate::{Heuristic, PlainDtype, Preset, RecipeFile, Workers};
 
 /// The method of those who name none.
 pub(crate) const NEAREST: &str = "nearest";
@@ -23,12 +23,13 @@ pub enum Rounding {
 }
 
 impl Rounding {
-    /// How many tensors are worked on at once by so many threads. A search keeps all threads busy
-    /// with one matrix; a second one fills its pauses.
-    pub fn tensors_in_flight(self, threads: usize) -> usize {
+    /// How many tensors are worked on at once. A search keeps its device busy with one matrix; a second
+    /// one fills its pauses.
+    pub fn tensors_in_flight(self, workers: Workers) -> usize {
+        let threads = workers.threads.get();
         match self {
             Rounding::Nearest => threads,
-            Rounding::Learned(_) => threads.min(2),
+            Rounding::Learned(_) => threads.min(workers.devices.saturating_mul(2)),
         }
     }
 }

@@ -3,7 +3,7 @@ mod told;
 
 use std::path::{Path, PathBuf};
 
-use roundwise_compute::Engine;
+use roundwise_compute::Engines;
 use roundwise_layout::Layout;
 use roundwise_scheme::{Scheme, WeightError};
 use serde::{Serialize, Serializer};
@@ -211,7 +211,7 @@ impl Report {
     pub(crate) fn of(
         plan: &Plan,
         job: &Job,
-        engine: Option<&Engine>,
+        engines: Option<&Engines>,
         layers: Vec<TensorReport>,
     ) -> Self {
         let count = |decisions: &[Fate]| {
@@ -249,7 +249,8 @@ impl Report {
                 Fate::Merge,
             ]),
             removed: count(&[Fate::Remove]),
-            rounding: engine.map(|engine| RoundingTotals::of(job.recipe.method(), engine, &layers)),
+            rounding: engines
+                .map(|engines| RoundingTotals::of(job.recipe.method(), engines, &layers)),
             weight_error: layers.iter().any(|l| l.sums.is_some()).then(|| total.relative()),
             layers,
         }

@@ -1,7 +1,7 @@
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use roundwise_compute::{ComputeError, Device, Engine};
+use roundwise_compute::{ComputeError, Device, Engine, Engines};
 use roundwise_rounding::{
     Inputs, Linear, Objective, Options, Progress, Rounded, RoundingError, round,
 };
@@ -17,16 +17,16 @@ use crate::{BiasCorrection, ConvertError, Event, Job, Plan, Rounding, Source, Wa
 pub(crate) struct Rounder<'a> {
     job: &'a Job,
     /// What a search minimises, and where it is computed; nearest codes need none.
-    search: Option<(Options, Engine)>,
+    search: Option<(Options, Engines)>,
     inputs: Option<LayerInputs>,
     watch: &'a dyn Watch,
 }
 
 impl<'a> Rounder<'a> {
-    /// Makes the device ready where the method computes on one, and opens the statistics.
+    /// Makes the devices ready where the method computes on some, and opens the statistics.
     ///
     /// # Errors
-    /// When the device that was asked for cannot be used, or as [`LayerInputs::of_recipe`].
+    /// When a device that was asked for cannot be used, or as [`LayerInputs::of_recipe`].
     pub(crate) fn new(
         job: &'a Job,
         source: &Source,
@@ -35,7 +35,7 @@ impl<'a> Rounder<'a> {
         let inputs = LayerInputs::of_recipe(&job.recipe, job.statistics.as_ref(), source)?;
         let search = match job.recipe.rounding() {
             Rounding::Nearest => None,
-            Rounding::Learned(options) => Some((options, job.device.resolve()?)),
+            Rounding::Learned(options) => Some((options, job.devices.resolve()?)),
         };
         Ok(Self { job, search, inputs, watch })
     }
@@ -81,8 +81,8 @@ impl<'a> Rounder<'a> {
     }
 
     /// Where learned rounding is computed.
-    pub(crate) fn engine(&self) -> Option<&Engine> {
-        self.search.as_ref().map(|(_, engine)| engine)
+    pub(crate) fn engines(&self) -> Option<&Engines> {
+        self.search.as_ref().map(|(_, engines)| engines)
     }
 
     /// The codes of one weight, and what learned rounding did. `memory` is reused.
@@ -108,7 +108,9 @@ impl<'a> Rounder<'a> {
             Some((options, _)) if needs_inputs(options) && layer.inputs.is_none() => {
                 (nearest(memory)?, Some(LayerRounding::without_statistics(options)))
             }
-            Some((options, engine)) => {
+            Some((options, engines)) => {
+                let lease = engines.lease();
+                let engine = lease.engine();
                 let seed = seed_of(&header.name);
                 let is_centred = has_own_bias && options.bias_correction == BiasCorrection::Inputs;
                 let centred = match layer.inputs.filter(|_| is_centred) {

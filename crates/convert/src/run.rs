@@ -18,7 +18,7 @@ pub(crate) struct Run {
     input: Vec<String>,
     /// Of the file of statistics, if there is one.
     statistics: Option<String>,
-    /// Where learned rounding is computed.
+    /// The kind of device that learned rounding is computed on.
     device: Option<String>,
     /// Most bytes of tensors in a file, where there may be several.
     shard_bytes: Option<u64>,
@@ -47,7 +47,7 @@ impl Run {
                 .chain(source.adapters().fingerprints())
                 .collect(),
             statistics: rounder.statistics_fingerprint(),
-            device: rounder.engine().map(|engine| engine.device().to_string()),
+            device: rounder.engines().map(|engines| engines.kind().to_owned()),
             shard_bytes: job.limits.shard_bytes,
             part: job.share.map(|share| share.to_string()),
             not_finite: not_finite.clone(),

@@ -22,7 +22,7 @@ fn job(folder: &TempDir) -> Job {
         threads: NonZeroUsize::MIN,
         share: None,
         limits: Limits::default(),
-        device: roundwise_convert::Device::default(),
+        devices: roundwise_convert::Devices::default(),
         statistics: None,
         starts_over: false,
         overwrite: Overwrite::Refuse,

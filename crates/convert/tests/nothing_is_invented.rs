@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use roundwise_convert::{
-    Biases, ConvertError, Device, Fate, Job, Limits, Overwrite, Recipe, RecipeFile, Report,
+    Biases, ConvertError, Devices, Fate, Job, Limits, Overwrite, Recipe, RecipeFile, Report,
     Unwatched, convert, verify,
 };
 use roundwise_tensor_file::Checkpoint;
@@ -28,7 +28,7 @@ fn run(input: &Path, output: &Path, recipe: RecipeFile) -> Result<Report, Conver
         threads: TWO,
         share: None,
         limits: Limits::default(),
-        device: Device::default(),
+        devices: Devices::default(),
         statistics: None,
         starts_over: false,
         overwrite: Overwrite::Refuse,

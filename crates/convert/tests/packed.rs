@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use roundwise_convert::{
-    Biases, Device, Fate, Job, Limits, Overwrite, Recipe, RecipeFile, Report, Unwatched, convert,
+    Biases, Devices, Fate, Job, Limits, Overwrite, Recipe, RecipeFile, Report, Unwatched, convert,
     verify,
 };
 use roundwise_tensor_file::{Checkpoint, Dtype};
@@ -29,7 +29,7 @@ fn run(input: &Path, name: &str, recipe: RecipeFile) -> Report {
         threads: TWO,
         share: None,
         limits: Limits::default(),
-        device: Device::default(),
+        devices: Devices::default(),
         statistics: None,
         starts_over: false,
         verifies: true,

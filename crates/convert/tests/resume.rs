@@ -39,7 +39,7 @@ fn job(folder: &Path, recipe: RecipeFile) -> Job {
         threads: NonZeroUsize::MIN,
         share: None,
         limits: Limits::default(),
-        device: Device::Cpu,
+        devices: Device::Cpu.into(),
         statistics: None,
         starts_over: false,
         overwrite: Overwrite::Replace,

@@ -10,7 +10,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use roundwise_convert::{
-    ConvertError, Device, Event, Fate, Job, Limits, Overwrite, Recipe, RecipeFile, Report,
+    ConvertError, Devices, Event, Fate, Job, Limits, Overwrite, Recipe, RecipeFile, Report,
     Unwatched, Watch, convert,
 };
 use roundwise_scheme::ScaleStorage;
@@ -80,7 +80,7 @@ fn job(input: &Path, output: PathBuf, recipe: RecipeFile, threads: usize) -> Job
         threads: NonZeroUsize::new(threads).unwrap(),
         share: None,
         limits: Limits::default(),
-        device: Device::default(),
+        devices: Devices::default(),
         statistics: None,
         starts_over: false,
         overwrite: Overwrite::Replace,

@@ -46,10 +46,11 @@ pub(crate) fn run(options: &ConvertOptions) -> anyhow::Result<bool> {
 
 /// Nearest codes are chosen on the CPU, whatever `auto` would find.
 fn refuse_idle_device(options: &ConvertOptions, recipe: &Recipe) -> anyhow::Result<()> {
-    let elsewhere = options.device.filter(|device| !matches!(device, Device::Auto | Device::Cpu));
-    if let (Some(device), Rounding::Nearest) = (elsewhere, recipe.rounding()) {
+    let is_here = |device: &Device| matches!(device, Device::Auto | Device::Cpu);
+    let elsewhere = options.device.as_ref().filter(|them| !them.named().iter().all(is_here));
+    if let (Some(devices), Rounding::Nearest) = (elsewhere, recipe.rounding()) {
         bail!(BadUsage(format!(
-            "--device {device} does not apply to method `nearest`: it computes nothing there\n  \
+            "--device {devices} does not apply to method `nearest`: it computes nothing there\n  \
              `--method principal` does"
         )));
     }
@@ -137,7 +138,8 @@ impl Batch {
 
 fn extract(options: &ConvertOptions, job: &Job, rank: NonZeroUsize) -> anyhow::Result<()> {
     let (input, recipe, output) = (&job.input, &job.recipe, &job.output);
-    let lora = extract_error_lora(input, recipe, output, rank, job.device, job.overwrite).map_err(
+    let device = job.devices.named().first().copied().unwrap_or_default();
+    let lora = extract_error_lora(input, recipe, output, rank, device, job.overwrite).map_err(
         |error| anyhow!("{error}\n  {} is complete, its adapter is missing", output.display()),
     )?;
     if !options.run.json && !options.run.quiet {

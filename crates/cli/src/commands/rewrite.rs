@@ -2,7 +2,7 @@
 
 use anyhow::anyhow;
 use roundwise_convert::{
-    ConvertError, Device, Job, Limits, Overwrite, Recipe, RecipeFile, Report, StatisticsFile,
+    ConvertError, Devices, Job, Limits, Overwrite, Recipe, RecipeFile, Report, StatisticsFile,
     convert, default_output, write_text_atomically,
 };
 
@@ -53,7 +53,7 @@ fn job(options: &RewriteOptions, recipe: Recipe) -> anyhow::Result<Job> {
         output,
         recipe,
         threads: options.run.threads(),
-        device: Device::default(),
+        devices: Devices::default(),
         statistics: None,
         starts_over: options.fresh,
         overwrite: if options.force { Overwrite::Replace } else { Overwrite::Refuse },

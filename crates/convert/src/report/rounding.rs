@@ -1,4 +1,4 @@
-use roundwise_compute::{Device, Engine};
+use roundwise_compute::Engines;
 use roundwise_rounding::{Options, RoundingReport};
 use serde::{Deserialize, Serialize};
 
@@ -134,10 +134,9 @@ pub struct RoundingTotals {
 }
 
 impl RoundingTotals {
-    pub(crate) fn of(method: &str, engine: &Engine, layers: &[TensorReport]) -> Self {
+    pub(crate) fn of(method: &str, engines: &Engines, layers: &[TensorReport]) -> Self {
         let roundings = || layers.iter().filter_map(|layer| layer.rounding.as_ref());
         let kept = || roundings().filter(|rounding| rounding.kept_nearest);
-        let device = engine.device();
         let stored_energy = |layer: &TensorReport| match &layer.rounding {
             Some(rounding) if rounding.nearest_energy > 0.0 => {
                 layer.sums.map(|sums| sums.error_squared)
@@ -152,8 +151,8 @@ impl RoundingTotals {
         let nearest_objective = sum_of(|rounding| rounding.nearest_objective_value);
         Self {
             method: method.to_owned(),
-            device: device.to_string(),
-            is_reproducible: !matches!(device, Device::Cuda(_)),
+            device: engines.devices().to_string(),
+            is_reproducible: engines.is_reproducible(),
             layers: roundings().count(),
             kept_nearest: kept().count(),
             failed: roundings().filter(|rounding| rounding.failure.is_some()).count(),

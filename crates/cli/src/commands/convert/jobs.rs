@@ -33,7 +33,7 @@ pub(in crate::commands) fn jobs(
             threads: options.run.threads(),
             share: options.part,
             limits: options.limits(),
-            device: options.device.unwrap_or_default(),
+            devices: options.device.clone().unwrap_or_default(),
             statistics: options.statistics.to_file(),
             starts_over: options.fresh,
             overwrite,

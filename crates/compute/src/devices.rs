@@ -1,0 +1,152 @@
+use std::fmt;
+use std::str::FromStr;
+use std::sync::{Mutex, PoisonError};
+
+use crate::{ComputeError, Device, Engine};
+
+/// One device, or several CUDA devices of one machine that share the work: `cuda:0,cuda:1`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Devices(Vec<Device>);
+
+impl Devices {
+    /// Everything that can be asked for.
+    #[must_use]
+    pub fn forms() -> String {
+        format!("{}, or several: cuda:0,cuda:1", Device::forms())
+    }
+
+    /// Those that were named, at least one.
+    #[must_use]
+    pub fn named(&self) -> &[Device] {
+        &self.0
+    }
+
+    /// Their engines, ready to compute.
+    ///
+    /// # Errors
+    /// As [`Device::resolve`], for the first that cannot be used.
+    pub fn resolve(&self) -> Result<Engines, ComputeError> {
+        let engines = self.0.iter().map(|device| device.resolve()).collect::<Result<_, _>>()?;
+        Ok(Engines::of(engines))
+    }
+}
+
+impl Default for Devices {
+    fn default() -> Self {
+        Device::default().into()
+    }
+}
+
+impl From<Device> for Devices {
+    fn from(device: Device) -> Self {
+        Self(vec![device])
+    }
+}
+
+impl FromStr for Devices {
+    type Err = ComputeError;
+
+    fn from_str(text: &str) -> Result<Self, ComputeError> {
+        let devices = text.split(',').map(str::parse).collect::<Result<Vec<Device>, _>>()?;
+        let wrong = |problem| ComputeError::DeviceList { found: text.to_owned(), problem };
+        if devices.len() > 1 && !devices.iter().all(|device| matches!(device, Device::Cuda(_))) {
+            return Err(wrong("only CUDA devices share the work"));
+        }
+        match (1..devices.len()).any(|at| devices[..at].contains(&devices[at])) {
+            true => Err(wrong("a device is named twice")),
+            false => Ok(Self(devices)),
+        }
+    }
+}
+
+impl fmt::Display for Devices {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<String> = self.0.iter().map(Device::to_string).collect();
+        formatter.write_str(&names.join(","))
+    }
+}
+
+/// Devices that are ready, and how many matrices each of them works on.
+#[derive(Debug)]
+pub struct Engines {
+    engines: Vec<Engine>,
+    in_use: Mutex<Vec<usize>>,
+}
+
+impl Engines {
+    fn of(engines: Vec<Engine>) -> Self {
+        let in_use = Mutex::new(vec![0; engines.len()]);
+        Self { engines, in_use }
+    }
+
+    /// What `auto` became, or what was asked for.
+    #[must_use]
+    pub fn devices(&self) -> Devices {
+        Devices(self.engines.iter().map(Engine::device).collect())
+    }
+
+    /// What all of them are, without their numbers: `cpu`, `ndarray` or `cuda`.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        self.engines[0].device().kind()
+    }
+
+    /// Whether the same matrix gives the same bits each time.
+    #[must_use]
+    pub fn is_reproducible(&self) -> bool {
+        !self.engines.iter().any(|engine| matches!(engine.device(), Device::Cuda(_)))
+    }
+
+    /// The engine that works on the fewest matrices, the first of several, for another one.
+    #[must_use]
+    pub fn lease(&self) -> Lease<'_> {
+        let mut in_use = self.in_use.lock().unwrap_or_else(PoisonError::into_inner);
+        let least = in_use.iter().enumerate().min_by_key(|(_, count)| **count);
+        let number = least.map_or(0, |(number, _)| number);
+        in_use[number] += 1;
+        Lease { engines: self, number }
+    }
+}
+
+/// An engine for one matrix; dropped, it is free for another one.
+#[derive(Debug)]
+pub struct Lease<'a> {
+    engines: &'a Engines,
+    number: usize,
+}
+
+impl Lease<'_> {
+    /// The engine.
+    #[must_use]
+    pub fn engine(&self) -> &Engine {
+        &self.engines.engines[self.number]
+    }
+}
+
+impl Drop for Lease<'_> {
+    fn drop(&mut self) {
+        let mut in_use = self.engines.in_use.lock().unwrap_or_else(PoisonError::into_inner);
+        in_use[self.number] -= 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_matrix_goes_to_the_device_that_has_the_fewest() {
+        let engines = [Device::Cpu, Device::NdArray].map(|device| device.resolve().unwrap());
+        let engines = Engines::of(engines.to_vec());
+        let leases: Vec<Lease<'_>> = (0..5).map(|_| engines.lease()).collect();
+        let numbers = leases.iter().map(|lease| lease.number);
+        assert_eq!(numbers.collect::<Vec<_>>(), [0, 1, 0, 1, 0]);
+        let mut leases = leases.into_iter();
+        assert_eq!(leases.next().unwrap().engine().device(), Device::Cpu);
+        drop(leases.next());
+        // Of five, one of each is back: two on the first, one on the second.
+        assert_eq!(engines.lease().engine().device(), Device::NdArray);
+        drop(leases);
+        assert_eq!(*engines.in_use.lock().unwrap(), [0, 0]);
+    }
+}
