@@ -69,7 +69,8 @@ impl Workspace {
         };
         let commit = git(&["rev-parse", "--short=12", "HEAD"])?;
         // Results themselves are no change of what was measured.
-        let changes = git(&["status", "--porcelain", "--", ".", ":!docs/results.md"])?;
+        let changes =
+            git(&["status", "--porcelain", "--", ".", ":!docs/results.md", ":!docs/results"])?;
         let suffix = if changes.trim().is_empty() { "" } else { "+changes" };
         Ok(format!("{}{suffix}", commit.trim()))
     }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use roundwise_convert::{
     CATALOG, Devices, Heuristic, Layout, Limits, PlainDtype, RecipeFile, RuleFile, ScaleRule,
-    Share, StatisticsFile, import_layer_config, read_text,
+    Scheme, Share, StatisticsFile, import_layer_config, read_text,
 };
 
 use crate::method_flags::{MethodFlags, choices};
@@ -68,6 +68,15 @@ pub(crate) struct ConvertOptions {
     /// Folder to write into, under the default names
     #[arg(long, value_name = "FOLDER")]
     pub(crate) out_dir: Option<PathBuf>,
+    /// Make an output of this scheme, under the default name unless FILE is given (may be repeated: the
+    /// input is read once for all)
+    #[arg(
+        long,
+        value_name = "SCHEME[=FILE]",
+        value_parser = parse_scheme_output,
+        conflicts_with_all = ["output", "scheme", "part"]
+    )]
+    pub(crate) to: Vec<SchemeOutput>,
     /// Replace an output that exists
     #[arg(long)]
     pub(crate) force: bool,
@@ -102,6 +111,25 @@ pub(crate) struct ConvertOptions {
     pub(crate) run: RunOptions,
     #[command(flatten)]
     pub(crate) recipe: RecipeOptions,
+}
+
+/// One output of several.
+#[derive(Clone, Debug)]
+pub(crate) struct SchemeOutput {
+    pub(crate) scheme: String,
+    /// `None` for the default name.
+    pub(crate) file: Option<PathBuf>,
+}
+
+fn parse_scheme_output(text: &str) -> Result<SchemeOutput, String> {
+    let (scheme, file) = match text.split_once('=') {
+        Some((_, "")) => return Err("no file is named behind the `=`".to_owned()),
+        Some((scheme, file)) => (scheme, Some(PathBuf::from(file))),
+        None => (text, None),
+    };
+    // What is wrong with a name is said here, where the flag can be named.
+    scheme.parse::<Scheme>().map_err(|error| error.to_string())?;
+    Ok(SchemeOutput { scheme: scheme.to_owned(), file })
 }
 
 /// Statistics of real inputs.

@@ -1,7 +1,8 @@
+use std::cell::OnceCell;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use roundwise_compute::{ComputeError, Device, Engine, Engines};
+use roundwise_compute::{ComputeError, Device, Engine, Engines, Lease};
 use roundwise_rounding::{
     Inputs, Linear, Objective, Options, Progress, Rounded, RoundingError, round,
 };
@@ -87,15 +88,17 @@ impl<'a> Rounder<'a> {
 
     /// The codes of one weight, and what learned rounding did. `memory` is reused.
     ///
+    /// - `lease`: of the device, for all that is made of one weight; taken with the first search
     /// - `has_own_bias`: whether the bias of the layer takes up the mean error, if the recipe says so
     ///
     /// # Errors
     /// As [`round`], but for what goes wrong in the computation itself: then nearest codes are the
     /// result, and the report says why.
-    pub(crate) fn round(
-        &self,
+    pub(crate) fn round<'s>(
+        &'s self,
         header: &TensorHeader,
         layer: Linear<'_>,
+        lease: &OnceCell<Lease<'s>>,
         has_own_bias: bool,
         scheme: Scheme,
         memory: Vec<u8>,
@@ -109,8 +112,7 @@ impl<'a> Rounder<'a> {
                 (nearest(memory)?, Some(LayerRounding::without_statistics(options)))
             }
             Some((options, engines)) => {
-                let lease = engines.lease();
-                let engine = lease.engine();
+                let engine = lease.get_or_init(|| engines.lease()).engine();
                 let seed = seed_of(&header.name);
                 let is_centred = has_own_bias && options.bias_correction == BiasCorrection::Inputs;
                 let centred = match layer.inputs.filter(|_| is_centred) {
@@ -118,7 +120,7 @@ impl<'a> Rounder<'a> {
                     None => None,
                 };
                 let inputs = centred.as_ref().or(layer.inputs);
-                let layer = Linear { inputs, ..layer };
+                let layer = layer.with_inputs(inputs);
                 let search = || round(layer, scheme, rule, options, engine, seed, &mut steps);
                 match on_device(engine, search) {
                     Ok(rounded) => (rounded.matrix, Some(rounded.report.into())),
