@@ -73,7 +73,8 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     told("Ray", ray::run(workspace, options.python.as_deref(), &site("ray")?, &jobs)?)
 }
 
-/// The number in a file's name, where it names a part: what somebody else left is none of it.
+/// Whether a file is a finished part.
 fn is_part(path: &Path) -> bool {
-    path.file_name().is_some_and(|name| name.to_string_lossy().contains(".part-"))
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.starts_with("model-fp8.part-") && name.ends_with(".safetensors")
 }

@@ -20,10 +20,14 @@ pub(super) const WAY_OUT: &str = "it needs `apt-get install slurm-wlm munge`, an
 /// Longest that a job or a daemon is waited for.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// Whether all daemons are installed.
+/// Whether all daemons are installed, and may be started.
 pub(super) fn is_there() -> bool {
+    let is_root = command::output(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0");
     let says_version = |program: &str, flag| command::succeeds(Command::new(program).arg(flag));
-    says_version("slurmctld", "-V") && says_version("slurmd", "-V") && says_version("munged", "-V")
+    is_root
+        && says_version("slurmctld", "-V")
+        && says_version("slurmd", "-V")
+        && says_version("munged", "-V")
 }
 
 /// Submits the script that the documentation shows, and kills a task's tool in it.
