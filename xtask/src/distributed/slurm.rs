@@ -67,7 +67,7 @@ impl Cluster {
         // Whoever knew the key could run jobs as root as long as the daemons live.
         let mut random = [0; 128];
         fs::File::open("/dev/urandom")?.read_exact(&mut random)?;
-        let mut file = fs::File::options().write(true).create(true).mode(0o600).open(&key)?;
+        let mut file = fs::File::options().write(true).create_new(true).mode(0o600).open(&key)?;
         file.write_all(&random)?;
         let configuration = folder.join("slurm.conf");
         fs::write(&configuration, configured(folder)?)?;
