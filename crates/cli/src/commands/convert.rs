@@ -9,7 +9,7 @@ use roundwise_convert::{
     write_text_atomically,
 };
 
-use self::jobs::jobs;
+use self::jobs::{jobs, refuse_places};
 use crate::arguments::ConvertOptions;
 use crate::console::{print_error, print_json, tell};
 use crate::outcome::{BadUsage, is_bad_usage, is_stop};
@@ -32,6 +32,9 @@ pub(crate) fn run(options: &ConvertOptions) -> anyhow::Result<bool> {
     for job in &jobs {
         let checked = check(job).map_err(anyhow::Error::from);
         fit.extend(batch.passed(job, checked)?.map(|()| job));
+    }
+    if batch.jobs > batch.failed.len() {
+        refuse_places(options, &jobs)?;
     }
     create_folder(options)?;
     let stopped = batch.convert_all(options, &fit);

@@ -2,7 +2,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
-use roundwise_convert::{ConvertError, Job, Overwrite, Recipe, Share, Source, default_output};
+use roundwise_convert::{
+    ConvertError, Job, Overwrite, Recipe, Share, Source, check_writable, default_output,
+};
 
 use crate::arguments::ConvertOptions;
 use crate::outcome::BadUsage;
@@ -50,18 +52,47 @@ pub(in crate::commands) fn jobs(
     }
     refuse_collisions(&targets)?;
     refuse_inputs(&targets, &options.inputs)?;
-    for target in &targets {
-        let is_folder =
-            options.shard_size.is_some() && Some(target.path) != options.report.as_deref();
-        match is_folder {
-            true => refuse_full_folder(target.path)?,
-            false => refuse_unfit(target.path, options.force)?,
-        }
-    }
-    for named in options.output.iter().chain(&options.report) {
-        refuse_missing_folder(named)?;
-    }
     Ok(jobs)
+}
+
+/// What is wrong with the places that are written to. Told after what is wrong with recipe and input,
+/// and before any work.
+pub(in crate::commands) fn refuse_places(
+    options: &ConvertOptions,
+    jobs: &[Job],
+) -> anyhow::Result<()> {
+    for job in jobs {
+        refuse_place(&job.output, options.force, options.shard_size.is_some())?;
+    }
+    if let Some(named) = &options.output {
+        refuse_missing_folder(named, "create it first, or use `--out-dir`, which does")?;
+    }
+    options.report.as_ref().map_or(Ok(()), |report| refuse_report(report, options.force))
+}
+
+/// - `is_folder`: whether shards are written
+pub(in crate::commands) fn refuse_place(
+    output: &Path,
+    is_forced: bool,
+    is_folder: bool,
+) -> anyhow::Result<()> {
+    match is_folder {
+        true => refuse_full_folder(output)?,
+        false => refuse_unfit(output, is_forced, "`--out-dir` writes into one")?,
+    }
+    Ok(check_writable(output)?)
+}
+
+pub(in crate::commands) fn refuse_report(report: &Path, is_forced: bool) -> anyhow::Result<()> {
+    refuse_unfit(report, is_forced, "name a file for the report")?;
+    refuse_missing_folder(report, "create it first")?;
+    Ok(check_writable(report)?)
+}
+
+/// The output and the report must not have one name.
+pub(in crate::commands) fn refuse_one_place(output: &Path, report: &Path) -> anyhow::Result<()> {
+    let output = Target { content: "the output".to_owned(), path: output };
+    refuse_collisions(&[output, Target { content: "the report".to_owned(), path: report }])
 }
 
 /// `-` means standard output elsewhere; here it would be a file of that name.
@@ -142,12 +173,9 @@ fn refuse_full_folder(target: &Path) -> anyhow::Result<()> {
     }
 }
 
-pub(in crate::commands) fn refuse_unfit(target: &Path, is_forced: bool) -> anyhow::Result<()> {
+fn refuse_unfit(target: &Path, is_forced: bool, of_folder: &str) -> anyhow::Result<()> {
     if target.is_dir() {
-        bail!(BadUsage(format!(
-            "{}: is a folder\n  `--out-dir` writes into one",
-            target.display()
-        )));
+        bail!(BadUsage(format!("{}: is a folder\n  {of_folder}", target.display())));
     }
     if target.exists() && !is_forced {
         bail!("{}: exists already\n  use `--force` to replace it", target.display());
@@ -156,13 +184,11 @@ pub(in crate::commands) fn refuse_unfit(target: &Path, is_forced: bool) -> anyho
 }
 
 /// A folder that is named by `--out-dir` is created; one inside the name of a file may be a slip.
-pub(in crate::commands) fn refuse_missing_folder(named: &Path) -> anyhow::Result<()> {
+pub(in crate::commands) fn refuse_missing_folder(named: &Path, help: &str) -> anyhow::Result<()> {
     match place(named).parent() {
-        Some(folder) if !folder.is_dir() => bail!(
-            "{}: there is no folder {}\n  create it first, or use `--out-dir`, which does",
-            named.display(),
-            folder.display()
-        ),
+        Some(folder) if !folder.is_dir() => {
+            bail!("{}: there is no folder {}\n  {help}", named.display(), folder.display())
+        }
         _ => Ok(()),
     }
 }
