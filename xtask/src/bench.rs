@@ -1,5 +1,6 @@
 mod convert;
 mod encode;
+mod layouts;
 mod outputs;
 mod quality;
 mod rounding;
@@ -21,6 +22,8 @@ pub(crate) enum Bench {
     Convert(convert::Options),
     /// Speed of the rounding kernels beside torch's casts, one thread.
     Encode(encode::Options),
+    /// Speed of conversion to packed and rotated layouts, and of decoding.
+    Layouts(layouts::Options),
     /// What each method does to the outputs of real sentence encoders.
     Outputs(outputs::Options),
     /// Statistics of real inputs: what they do to the outputs of real sentence encoders.
@@ -34,6 +37,7 @@ pub(crate) fn run(workspace: &Workspace, bench: &Bench) -> Result<()> {
     match bench {
         Bench::Convert(options) => convert::run(workspace, options),
         Bench::Encode(options) => encode::run(workspace, options),
+        Bench::Layouts(options) => layouts::run(workspace, options),
         Bench::Outputs(options) => outputs::run(workspace, options),
         Bench::Quality(options) => quality::run(workspace, options),
         Bench::Rounding(options) => rounding::run(workspace, options),

@@ -1,3 +1,4 @@
+pub(crate) mod layouts;
 pub(crate) mod quality;
 pub(crate) mod rounding;
 
@@ -17,6 +18,10 @@ pub(crate) struct Goal {
 pub(crate) enum Better {
     Lower,
     Higher,
+}
+
+const fn at_least(name: &'static str, must: f64, aim: Option<f64>) -> Goal {
+    Goal { name, better: Better::Higher, must: Some(must), aim }
 }
 
 /// Time of a conversion over that of copying the same file. A copy moves two bytes where a

@@ -35,7 +35,7 @@ enum Task {
     Ci(ci::Options),
     /// Convert real models with every scheme and open the files with the programs that use them.
     Clients(clients::Options),
-    /// Measure speed and memory; results go to target/bench/*.json.
+    /// Measure speed and memory; results go to docs/results/*.json.
     #[command(subcommand)]
     Bench(bench::Bench),
     /// Kill, break and repeat conversions, and count what they survive.
@@ -44,7 +44,7 @@ enum Task {
     Fuzz(fuzz::Options),
     /// Convert a model in parts on Ray, with a worker killed.
     Distributed(distributed::Options),
-    /// Write docs/results.md from target/bench/*.json.
+    /// Write docs/results.md from docs/results/*.json.
     Report,
 }
 

@@ -1,4 +1,5 @@
 use std::fs;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use serde::de::DeserializeOwned;
@@ -15,11 +16,12 @@ pub(crate) struct Record<T> {
     pub(crate) measured: T,
 }
 
-/// Stores a measurement as target/bench/NAME.json.
+/// Stores a measurement as docs/results/NAME.json, beside the report that is made of it: it can be
+/// made again after any of them is.
 pub(crate) fn write<T: Serialize>(workspace: &Workspace, name: &str, measured: T) -> Result<()> {
     let record = Record { machine: Machine::here(), commit: workspace.commit()?, measured };
-    fs::create_dir_all(workspace.target("bench"))?;
-    let path = workspace.target(&format!("bench/{name}.json"));
+    let path = path(workspace, name);
+    fs::create_dir_all(path.parent().expect("it is in docs/"))?;
     fs::write(&path, serde_json::to_string_pretty(&record)? + "\n")
         .with_context(|| format!("write {}", path.display()))
 }
@@ -29,10 +31,14 @@ pub(crate) fn read<T: DeserializeOwned>(
     workspace: &Workspace,
     name: &str,
 ) -> Result<Option<Record<T>>> {
-    let path = workspace.target(&format!("bench/{name}.json"));
+    let path = path(workspace, name);
     if !path.exists() {
         return Ok(None);
     }
     let text = fs::read_to_string(&path)?;
     serde_json::from_str(&text).with_context(|| format!("read {}", path.display()))
+}
+
+fn path(workspace: &Workspace, name: &str) -> PathBuf {
+    workspace.path(&format!("docs/results/{name}.json"))
 }

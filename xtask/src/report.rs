@@ -34,11 +34,13 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     let convert: Option<Record<ConvertBench>> = record::read(workspace, "convert")?;
     let encode: Option<Record<EncodeBench>> = record::read(workspace, "encode")?;
     let clients: Option<Record<Vec<Finding>>> = record::read(workspace, "clients")?;
+    let layouts: Option<Record<Vec<Figure>>> = record::read(workspace, "layouts")?;
     let outputs: Option<Record<Vec<Outputs>>> = record::read(workspace, "outputs")?;
     let rounding = rounding_records(workspace)?;
     let quality: Option<Record<Quality>> = record::read(workspace, "quality")?;
     let nothing = convert.is_none()
         && encode.is_none()
+        && layouts.is_none()
         && clients.is_none()
         && outputs.is_none()
         && quality.is_none()
@@ -46,9 +48,11 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     ensure!(!nothing, "nothing was measured yet: see `cargo xtask bench --help`");
 
     let mut text = INTRODUCTION.to_owned();
-    text += &goals(convert.as_ref(), encode.as_ref(), &rounding, quality.as_ref());
+    text +=
+        &goals(convert.as_ref(), encode.as_ref(), layouts.as_ref(), &rounding, quality.as_ref());
     text += &convert.map(|record| convert_section(&record)).unwrap_or_default();
     text += &encode.map(|record| encode_section(&record)).unwrap_or_default();
+    text += &layouts.map(|record| layouts_section(&record)).unwrap_or_default();
     text += &rounding_section(&rounding);
     text += &clients.map(|record| clients_section(&record)).unwrap_or_default();
     text += &outputs.map(|record| outputs_section(&record)).unwrap_or_default();
@@ -75,6 +79,7 @@ fn rounding_records(workspace: &Workspace) -> Result<Vec<RoundingRecord>> {
 fn goals(
     convert: Option<&Record<ConvertBench>>,
     encode: Option<&Record<EncodeBench>>,
+    layouts: Option<&Record<Vec<Figure>>>,
     rounding: &[RoundingRecord],
     quality: Option<&Record<Quality>>,
 ) -> String {
@@ -95,6 +100,10 @@ fn goals(
         rows.push(goal::ENCODE_OVER_TORCH.row(kernel.ours.memory / torch.memory).to_vec());
         let in_cache = kernel.ours.cache / torch.cache;
         rows.push(goal::ENCODE_IN_CACHE_OVER_TORCH.row(in_cache).to_vec());
+    }
+    for figure in layouts.iter().flat_map(|record| &record.measured) {
+        let goal = goal::layouts::ALL.into_iter().find(|goal| goal.name == figure.name);
+        rows.extend(goal.map(|goal| goal.row(figure.reached).to_vec()));
     }
     for figure in rounding.iter().flat_map(|(_, record)| &record.measured) {
         let goal = goal::rounding::ALL.into_iter().find(|goal| goal.name == figure.name);
@@ -174,6 +183,16 @@ fn encode_section(record: &Record<EncodeBench>) -> String {
         record.measured.torch
     );
     section("Kernels", record, &body) + &note
+}
+
+fn layouts_section(record: &Record<Vec<Figure>>) -> String {
+    let row = |figure: &Figure| {
+        vec![figure.name.clone(), goal::number(figure.reached), figure.remark.clone()]
+    };
+    let rows: Vec<Vec<String>> = record.measured.iter().map(row).collect();
+    let note = "\nThe model is that of the conversion above. Reading the output again and syncing it to disk \
+        are not part of the figures.\n";
+    section("Layouts", record, &table(&["figure", "reached", "of this run"], &rows)) + note
 }
 
 fn rounding_section(records: &[RoundingRecord]) -> String {

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-pub(crate) use self::convert::ConvertOptions;
+pub(crate) use self::convert::{ConvertOptions, SchemeOutput};
 pub(crate) use self::look::{
     InspectOptions, PlanOptions, PresetsOptions, SchemesOptions, VerifyOptions,
 };

@@ -89,7 +89,7 @@ impl Table {
         let mut widths = self.natural_widths();
         let total: usize = widths.iter().map(|width| width + GAP).sum();
         for _ in available..total {
-            let columns = widths.iter_mut().zip(&least).filter(|(width, least)| *width > least);
+            let columns = widths.iter_mut().zip(&least).filter(|(width, least)| **width > **least);
             let (widest, _) = columns.max_by_key(|(width, _)| **width)?;
             *widest -= 1;
         }

@@ -134,8 +134,12 @@ fn what_does_not_fit_the_limit_says_what_it_needs() {
     let folder = wide();
     let convert = ["convert", "m.safetensors", "--memory-limit"];
     for (limit, flags, words) in [
-        ("1MiB", &[][..], ["bytes of memory at least", "1048576"]),
-        ("64MiB", &["--method", "principal"], ["bytes of memory at least", "--method nearest"]),
+        ("1MiB", &[][..], ["MiB of memory at least, 1 are allowed", "cannot be lower"]),
+        (
+            "64MiB",
+            &["--method", "principal"],
+            ["MiB of memory at least, 64 are allowed", "takes it by bands"],
+        ),
     ] {
         folder.refused(&[&convert[..], &[limit], flags].concat(), 1, &words);
     }

@@ -159,7 +159,7 @@ pub enum ConvertError {
     /// Something went wrong, or the watcher asked to stop, after some tensors were finished.
     #[error(
         "{}\n  {finished} of {tensors} tensors are finished, in {}\n  the same command continues; with `--fresh` it starts over",
-        cause(.source), .path.display()
+        cause(.source), listed(.paths)
     )]
     Unfinished {
         /// What ended the work.
@@ -169,6 +169,12 @@ pub enum ConvertError {
         /// Tensors of the input.
         tensors: usize,
         /// Where they lie.
+        paths: Vec<PathBuf>,
+    },
+    /// Jobs that are to be done together differ in more than outputs, schemes and layouts.
+    #[error("{}: cannot be made together with the others, from which it differs in more than scheme and layout", .path.display())]
+    Apart {
+        /// Output of one of them.
         path: PathBuf,
     },
     /// The parts of a model do not belong together.
@@ -197,6 +203,10 @@ pub enum ConvertError {
     /// The watcher asked to stop.
     #[error("stopped; nothing was written")]
     Stopped,
+}
+
+fn listed(paths: &[PathBuf]) -> String {
+    paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(" and ")
 }
 
 fn cause(source: &ConvertError) -> String {

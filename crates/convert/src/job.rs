@@ -8,7 +8,7 @@ use roundwise_scheme::{GridKind, ScaleStorage, Tiling};
 use roundwise_tensor_file::{Overwrite, Sharding};
 
 use crate::recipe::NEAREST;
-use crate::{Purpose, Recipe, Share, Source};
+use crate::{Purpose, Recipe, RecipeFile, Share, Source};
 
 /// One conversion.
 #[derive(Clone, Debug)]
@@ -77,6 +77,19 @@ impl Job {
             limits: Limits::default(),
             share: None,
         }
+    }
+
+    /// Whether both can be made from one reading of their input.
+    pub(crate) fn is_made_with(&self, other: &Self) -> bool {
+        let common = |job: &Self| {
+            let recipe = RecipeFile { scheme: None, layout: None, ..job.recipe.file().clone() };
+            let files = (job.input.clone(), job.statistics.clone());
+            let switches = (job.starts_over, job.overwrite, job.verifies, job.hash_input);
+            (recipe, files, job.threads, job.limits, job.device, switches)
+        };
+        // Parts are balanced by what their schemes cost, and would not be of the same tensors.
+        let is_whole = self.share.is_none() && other.share.is_none();
+        std::ptr::eq(self, other) || (is_whole && common(self) == common(other))
     }
 
     /// How the output is shared out over files, where it is a folder.

@@ -65,7 +65,7 @@ pub use memory::{Pace, RESIDENT_BYTES};
 pub use merge::{Merged, merge};
 pub use not_finite::NotFinite;
 pub use note::Note;
-pub use pipeline::{check, convert};
+pub use pipeline::{check, convert, convert_together};
 pub use plain_dtype::PlainDtype;
 pub use plan::{Decision, Plan, PlannedTensor};
 pub use preset::{KeepRule, LayerPattern, Origin, Preset, RemoveRule, Role, UnknownPreset};

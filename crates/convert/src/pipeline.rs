@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::sync::OnceLock;
 use std::time::Instant;
 
-use roundwise_tensor_file::{Manifest, TensorFileErrorKind, TensorFileWriter, Unfinished};
+use roundwise_tensor_file::{Left, Manifest, TensorFileErrorKind, TensorFileWriter, Unfinished};
 
 use crate::gate::check_output;
 use crate::hash::hash_plain_file;
@@ -15,7 +15,7 @@ use crate::run::Run;
 use crate::same_model::same_model;
 use crate::shared_scales::SharedScales;
 use crate::watch::notice;
-use crate::workshop::{Stop, Workshop};
+use crate::workshop::{Stop, Workshop, convert_all};
 use crate::{
     ConvertError, Event, Job, Plan, Purpose, Report, Rounding, Source, TensorReport, Watch,
 };
@@ -32,69 +32,165 @@ use crate::{
 /// [`ConvertError::OtherRun`], [`ConvertError::Stopped`], and whatever the files answer. Where
 /// something was finished before, it is inside [`ConvertError::Unfinished`].
 pub fn convert(job: &Job, watch: &dyn Watch) -> Result<Report, ConvertError> {
+    let mut reports = convert_together(std::slice::from_ref(job), watch)?;
+    Ok(reports.pop().expect("one report for one job"))
+}
+
+/// Converts one file to several outputs: each weight is read once, and what a search looks for in
+/// it before it chooses codes is found once. Every output is, byte for byte, the one that
+/// [`convert`] would have made of its job alone.
+///
+/// - `jobs`: the same but for their outputs, and scheme and layout of their recipes
+///
+/// # Errors
+/// As [`convert`], and [`ConvertError::Apart`] for jobs that differ in more. Outputs appear under
+/// their names when all of them are complete; what is left behind belongs to all.
+pub fn convert_together(jobs: &[Job], watch: &dyn Watch) -> Result<Vec<Report>, ConvertError> {
+    let Some(first) = jobs.first() else { return Ok(vec![]) };
+    if let Some(other) = jobs.iter().find(|job| !first.is_made_with(job)) {
+        return Err(ConvertError::Apart { path: other.output.clone() });
+    }
     let started = Instant::now();
-    let source = open_source(job)?;
-    let rounder = Rounder::new(job, &source, watch)?;
-    let mut unfinished = find_unfinished(job, &source, &rounder)?;
-    let mut not_finite = match (&unfinished, job.recipe.rounding()) {
-        (Some((_, run)), _) => run.not_finite.clone(),
-        // Every part must know what is kept, also in the others.
-        (None, Rounding::Nearest) if job.share.is_none() => NotFinite::new(),
-        // A search takes long; beginning it again because of another weight would be a waste.
-        (None, Rounding::Nearest | Rounding::Learned(_)) => {
-            let plan = decide_whole(job, &source, &NotFinite::new())?;
-            find_not_finite(job, &source, &plan, watch)?
-        }
-    };
-    let statistics_hash = match job.recipe.tells_provenance() {
+    let source = open_source(first)?;
+    let rounder = Rounder::new(first, &source, watch)?;
+    let makings = jobs.iter().map(|job| Making::begin(job, &source, &rounder, watch));
+    let mut makings: Vec<Making<'_>> = makings.collect::<Result<_, _>>()?;
+    let statistics_hash = match first.recipe.tells_provenance() {
         true => rounder.statistics_hash()?,
         false => None,
     };
-    let input_hashes = vec![OnceLock::new(); source.checkpoint.files().len()];
-    let mut report = loop {
-        let mut plan = decide(job, &source, &rounder, &not_finite)?;
-        plan.tell_statistics(statistics_hash.clone());
-        let pace = plan.pace(&job.input, &job.recipe, job.threads, job.limits.memory_bytes)?;
-        plan.bands = pace.bands;
-        let job = &Job { threads: pace.threads, ..job.clone() };
-        let run = Run::of(job, &source, &rounder, &not_finite);
-        let manifest = plan.manifest()?;
-        rounder.check(&plan)?;
-        // Layers of other parts have a say in scales that are shared.
-        let whole = job.share.map(|_| decide_whole(job, &source, &not_finite)).transpose()?;
-        let whole = whole.as_ref().unwrap_or(&plan);
-        let shared_scales = SharedScales::find(job, &source, &plan, whole, watch)?;
-        let (mut output, finished) = open_output(job, manifest, &run, unfinished.take())?;
-        let shop = Workshop {
-            job,
-            source: &source,
-            plan: &plan,
-            rounder: &rounder,
-            shared_scales: &shared_scales,
-            output: &output,
-            watch,
-            finished: &finished,
-            input_hashes: &input_hashes,
-        };
-        match shop.convert_all().and_then(|layers| Ok(finish(&shop, layers)?)) {
-            Ok(report) => match copy_side_files(job, &source, &mut output) {
-                Ok(()) => break commit(output, report)?,
-                Err(error) => return Err(left_behind(output, &plan, error)),
-            },
-            Err(Stop::Failed(error)) => return Err(left_behind(output, &plan, error)),
+    let common = Common {
+        source: &source,
+        rounder: &rounder,
+        watch,
+        statistics_hash,
+        input_hashes: vec![OnceLock::new(); source.checkpoint.files().len()],
+    };
+    let mut reports = loop {
+        let drafts = draft_all(&mut makings, &common)?;
+        let shops: Vec<Workshop<'_>> = drafts.iter().map(|draft| draft.workshop(&common)).collect();
+        match convert_all(&shops).and_then(|layers| Ok(finish_all(&shops, layers)?)) {
+            Ok(reports) => break commit_all(drafts, reports, &source)?,
+            Err(Stop::Failed(error)) => return Err(left_behind(drafts, error)),
             Err(Stop::NotFinite { tensor }) => {
-                let found = notice(watch, Event::NotFinite { tensor: &tensor })
-                    .and_then(|()| find_not_finite(job, &source, &plan, watch));
-                match found {
-                    Ok(found) => not_finite.extend(found),
-                    Err(error) => return Err(left_behind(output, &plan, error)),
+                let found = notice(watch, Event::NotFinite { tensor: &tensor });
+                let found = found.and_then(|()| {
+                    let mut pairs = makings.iter_mut().zip(&drafts);
+                    pairs.try_for_each(|(making, draft)| {
+                        let found = find_not_finite(&draft.job, &source, &draft.plan, watch)?;
+                        making.not_finite.extend(found);
+                        Ok(())
+                    })
+                });
+                if let Err(error) = found {
+                    return Err(left_behind(drafts, error));
                 }
             }
         }
     };
-    report.input_bytes = source.checkpoint.total_bytes();
-    report.seconds = started.elapsed().as_secs_f64();
-    Ok(report)
+    for report in &mut reports {
+        report.input_bytes = source.checkpoint.total_bytes();
+        report.seconds = started.elapsed().as_secs_f64();
+    }
+    Ok(reports)
+}
+
+/// What the outputs of one input have in common.
+struct Common<'a> {
+    source: &'a Source,
+    rounder: &'a Rounder<'a>,
+    watch: &'a dyn Watch,
+    statistics_hash: Option<String>,
+    /// Hash of every file of the input, once it is known.
+    input_hashes: Vec<OnceLock<FileHash>>,
+}
+
+/// An output that is to be made, and what is known before its plan.
+struct Making<'a> {
+    job: &'a Job,
+    unfinished: Option<(Unfinished, Run)>,
+    not_finite: NotFinite,
+}
+
+impl<'a> Making<'a> {
+    fn begin(
+        job: &'a Job,
+        source: &Source,
+        rounder: &Rounder<'_>,
+        watch: &dyn Watch,
+    ) -> Result<Self, ConvertError> {
+        refuse_input(job, source)?;
+        let unfinished = find_unfinished(job, source, rounder)?;
+        let not_finite = match (&unfinished, job.recipe.rounding()) {
+            (Some((_, run)), _) => run.not_finite.clone(),
+            // Every part must know what is kept, also in the others.
+            (None, Rounding::Nearest) if job.share.is_none() => NotFinite::new(),
+            // A search takes long; beginning it again because of another weight would be a waste.
+            (None, Rounding::Nearest | Rounding::Learned(_)) => {
+                let plan = decide_whole(job, source, &NotFinite::new())?;
+                find_not_finite(job, source, &plan, watch)?
+            }
+        };
+        Ok(Self { job, unfinished, not_finite })
+    }
+
+    fn draft(&mut self, common: &Common<'_>) -> Result<Draft, ConvertError> {
+        let (job, source) = (self.job, common.source);
+        let mut plan = decide(job, source, common.rounder, &self.not_finite)?;
+        plan.tell_statistics(common.statistics_hash.clone());
+        let pace = plan.pace(&job.input, &job.recipe, job.threads, job.limits.memory_bytes)?;
+        plan.bands = pace.bands;
+        let job = Job { threads: pace.threads, ..job.clone() };
+        let run = Run::of(&job, source, common.rounder, &self.not_finite);
+        let manifest = plan.manifest()?;
+        common.rounder.check(&plan)?;
+        // Layers of other parts have a say in scales that are shared.
+        let whole = job.share.map(|_| decide_whole(&job, source, &self.not_finite)).transpose()?;
+        let shared_scales = {
+            let whole = whole.as_ref().unwrap_or(&plan);
+            SharedScales::find(&job, source, &plan, whole, common.watch)?
+        };
+        let (output, finished) = open_output(&job, manifest, &run, self.unfinished.take())?;
+        Ok(Draft { job, plan, shared_scales, output, finished })
+    }
+}
+
+/// Opens all outputs, or leaves those that were opened as they are.
+fn draft_all(makings: &mut [Making<'_>], common: &Common<'_>) -> Result<Vec<Draft>, ConvertError> {
+    let mut drafts = Vec::with_capacity(makings.len());
+    for making in makings {
+        match making.draft(common) {
+            Ok(draft) => drafts.push(draft),
+            Err(error) => return Err(left_behind(drafts, error)),
+        }
+    }
+    Ok(drafts)
+}
+
+/// An output that is planned and opened.
+struct Draft {
+    job: Job,
+    plan: Plan,
+    shared_scales: SharedScales,
+    output: TensorFileWriter,
+    /// What an earlier run has finished, by the tensor of the input.
+    finished: BTreeMap<String, Told>,
+}
+
+impl Draft {
+    fn workshop<'a>(&'a self, common: &'a Common<'_>) -> Workshop<'a> {
+        Workshop {
+            job: &self.job,
+            source: common.source,
+            plan: &self.plan,
+            rounder: common.rounder,
+            shared_scales: &self.shared_scales,
+            output: &self.output,
+            watch: common.watch,
+            finished: &self.finished,
+            input_hashes: &common.input_hashes,
+        }
+    }
 }
 
 /// Finds what is wrong with a job before it is begun, from headers and markers alone.
@@ -121,9 +217,15 @@ fn open_source(job: &Job) -> Result<Source, ConvertError> {
             Source::open_with(&job.input, &job.recipe)?
         }
     };
+    refuse_input(job, &source)?;
+    Ok(source)
+}
+
+/// The output must be another file than the input.
+fn refuse_input(job: &Job, source: &Source) -> Result<(), ConvertError> {
     match source.checkpoint.same_file_as(&job.output) {
         true => Err(ConvertError::OutputIsInput { path: job.output.clone() }),
-        false => Ok(source),
+        false => Ok(()),
     }
 }
 
@@ -228,6 +330,13 @@ fn open_output(
     Ok((output, records.into_iter().filter_map(told).collect()))
 }
 
+fn finish_all(
+    shops: &[Workshop<'_>],
+    layers: Vec<Vec<TensorReport>>,
+) -> Result<Vec<Report>, ConvertError> {
+    shops.iter().zip(layers).map(|(shop, layers)| finish(shop, layers)).collect()
+}
+
 /// The report of a file that is all written.
 fn finish(shop: &Workshop<'_>, layers: Vec<TensorReport>) -> Result<Report, ConvertError> {
     let hashes: Vec<FileHash> =
@@ -246,6 +355,24 @@ fn finish(shop: &Workshop<'_>, layers: Vec<TensorReport>) -> Result<Report, Conv
     }
     notice(shop.watch, Event::Syncing)?;
     Ok(report)
+}
+
+/// Gives complete outputs their names.
+fn commit_all(
+    mut drafts: Vec<Draft>,
+    reports: Vec<Report>,
+    source: &Source,
+) -> Result<Vec<Report>, ConvertError> {
+    let copied = drafts
+        .iter_mut()
+        .try_for_each(|Draft { job, output, .. }| copy_side_files(job, source, output));
+    match copied {
+        Ok(()) => {
+            let pairs = drafts.into_iter().zip(reports);
+            pairs.map(|(draft, report)| commit(draft.output, report)).collect()
+        }
+        Err(error) => Err(left_behind(drafts, error)),
+    }
 }
 
 /// A folder gets what lay beside the weights of the input, too.
@@ -277,21 +404,24 @@ fn commit(output: TensorFileWriter, mut report: Report) -> Result<Report, Conver
         Err(error) => {
             let tensors = report.layers.len();
             let source = Box::new(error.into());
-            Err(ConvertError::Unfinished { source, finished: tensors, tensors, path })
+            Err(ConvertError::Unfinished { source, finished: tensors, tensors, paths: vec![path] })
         }
     }
 }
 
 /// The error that ended the work, and what the next run can go on with.
-fn left_behind(output: TensorFileWriter, plan: &Plan, error: ConvertError) -> ConvertError {
-    match output.leave() {
-        Ok(Some(left)) => ConvertError::Unfinished {
-            source: Box::new(error),
-            finished: left.records,
-            tensors: plan.tensors.len(),
-            path: left.path,
-        },
-        // What cannot be recorded is done again; the first error is the one to tell.
-        Ok(None) | Err(_) => error,
+fn left_behind(drafts: Vec<Draft>, error: ConvertError) -> ConvertError {
+    let tensors = drafts.iter().map(|draft| draft.plan.tensors.len()).sum();
+    // What cannot be recorded is done again; the first error is the one to tell.
+    let left: Vec<Left> =
+        drafts.into_iter().filter_map(|draft| draft.output.leave().ok().flatten()).collect();
+    if left.is_empty() {
+        return error;
+    }
+    ConvertError::Unfinished {
+        source: Box::new(error),
+        finished: left.iter().map(|left| left.records).sum(),
+        tensors,
+        paths: left.into_iter().map(|left| left.path).collect(),
     }
 }

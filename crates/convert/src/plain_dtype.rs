@@ -1,6 +1,6 @@
 use std::fmt;
 
-use half::f16;
+use roundwise_grid::{F16, Grid, vectorized};
 use roundwise_scheme::QuantizedMatrix;
 use roundwise_tensor_file::Dtype;
 
@@ -67,6 +67,7 @@ impl PlainDtype {
     ///
     /// - `bytes`: [`width`](Self::width) for each
     fn store(self, values: &[f32], bytes: &mut [u8]) {
+        #[inline(always)]
         fn each<const WIDTH: usize>(
             values: &[f32],
             bytes: &mut [u8],
@@ -75,22 +76,24 @@ impl PlainDtype {
             let (places, _) = bytes.as_chunks_mut::<WIDTH>();
             places.iter_mut().zip(values).for_each(|(place, value)| *place = store(*value));
         }
-        match self {
+        vectorized(|| match self {
             PlainDtype::Bf16 => each(values, bytes, |value| narrow_bf16(value).to_le_bytes()),
             PlainDtype::F16 => each(values, bytes, |value| narrow_f16(value).to_le_bytes()),
             PlainDtype::F32 => each(values, bytes, f32::to_le_bytes),
-        }
+        });
     }
 }
 
-fn narrow_f16(value: f32) -> f16 {
-    match f16::from_f32(value) {
-        narrowed if narrowed.is_finite() || !value.is_finite() => narrowed,
-        _ => f16::MAX.copysign(f16::from_f32(value)),
-    }
+/// The grid's code, which saturates, but for the sign of zero and what is not finite.
+#[inline(always)]
+fn narrow_f16(value: f32) -> u16 {
+    let sign = (value.to_bits() >> 16) as u16 & 0x8000;
+    let special = if value.is_nan() { 0x7E00 } else { 0x7C00 };
+    sign | if value.is_finite() { F16::encode(value.abs()) } else { special }
 }
 
 /// `bf16::from_f32` without its branch, which keeps a compiler from using vectors.
+#[inline(always)]
 fn narrow_bf16(value: f32) -> u16 {
     let bits = value.to_bits();
     let rounded = bits.wrapping_add(0x7FFF + (bits >> 16 & 1)) >> 16;
@@ -106,7 +109,7 @@ impl fmt::Display for PlainDtype {
 
 #[cfg(test)]
 mod tests {
-    use half::bf16;
+    use half::{bf16, f16};
 
     use super::*;
 
@@ -126,6 +129,21 @@ mod tests {
         let exact: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         assert_eq!(narrowed(PlainDtype::F32), exact);
         assert_eq!(narrowed(PlainDtype::Bf16)[..2], bf16::ONE.to_le_bytes());
+    }
+
+    #[test]
+    fn f16_is_what_everybody_rounds_to_within_its_range() {
+        let ties = (0..=u16::MAX).flat_map(|high| {
+            [0, 1, 0x0FFF, 0x1000, 0x1001, 0xFFFF].map(|low| u32::from(high) << 16 | low)
+        });
+        for value in ties.map(f32::from_bits).filter(|value| !value.is_nan()) {
+            let largest = f16::MAX.copysign(f16::from_f32(value));
+            let expected = match f16::from_f32(value) {
+                rounded if rounded.is_infinite() && value.is_finite() => largest,
+                rounded => rounded,
+            };
+            assert_eq!(narrow_f16(value), expected.to_bits(), "{value:e}");
+        }
     }
 
     #[test]

@@ -116,7 +116,7 @@ impl<'a> Rounder<'a> {
                     None => None,
                 };
                 let inputs = centred.as_ref().or(layer.inputs);
-                let layer = Linear { inputs, ..layer };
+                let layer = layer.with_inputs(inputs);
                 let search = || round(layer, scheme, rule, options, engine, seed, &mut steps);
                 match on_device(engine, search) {
                     Ok(rounded) => (rounded.matrix, Some(rounded.report.into())),

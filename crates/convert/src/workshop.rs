@@ -1,9 +1,10 @@
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 use std::time::Instant;
 
-use roundwise_rounding::{Linear, RoundingError};
-use roundwise_scheme::{QuantizedMatrix, Scheme, SchemeError, measure};
+use roundwise_rounding::{Findings, Inputs, Linear, RoundingError};
+use roundwise_scheme::{QuantizedMatrix, Rotation, Scheme, SchemeError, measure};
 use roundwise_tensor_file::{PIECE_BYTES, TensorFileWriter, TensorHeader, pieces};
 
 use crate::bias;
@@ -13,7 +14,7 @@ use crate::parallel::map_in_order;
 use crate::report::{FileHash, Told};
 use crate::rounder::Rounder;
 use crate::shared_scales::SharedScales;
-use crate::source::narrow;
+use crate::source::{LoadedWeight, narrow};
 use crate::watch::notice;
 use crate::{
     ConvertError, Decision, Event, Job, PlainDtype, Plan, PlannedTensor, Rounding, Source,
@@ -48,39 +49,111 @@ pub(crate) struct Workshop<'a> {
 }
 
 /// What a thread does next.
-enum Task<'a> {
+enum Task {
     /// Hash the file of this number.
     Hash(usize),
-    Convert(&'a PlannedTensor),
+    /// Convert the tensor of this number, for every output.
+    Convert(usize),
+}
+
+/// What the outputs have in common of a tensor.
+#[derive(Default)]
+struct Shared {
+    /// Read once.
+    weight: OnceCell<LoadedWeight>,
+    inputs: OnceCell<Option<Inputs>>,
+    /// Searched for directions once.
+    findings: Findings,
+}
+
+impl Shared {
+    fn weight(
+        &self,
+        load: impl FnOnce() -> Result<LoadedWeight, ConvertError>,
+    ) -> Result<&LoadedWeight, ConvertError> {
+        once(&self.weight, load)
+    }
+
+    fn inputs(
+        &self,
+        load: impl FnOnce() -> Result<Option<Inputs>, ConvertError>,
+    ) -> Result<Option<&Inputs>, ConvertError> {
+        once(&self.inputs, load).map(Option::as_ref)
+    }
+}
+
+/// What is in the cell, or what `load` gives.
+fn once<T>(
+    cell: &OnceCell<T>,
+    load: impl FnOnce() -> Result<T, ConvertError>,
+) -> Result<&T, ConvertError> {
+    if cell.get().is_none() {
+        let _ = cell.set(load()?);
+    }
+    Ok(cell.get().expect("it was just set"))
+}
+
+/// Converts whatever is not finished yet, and gives the entries of all tensors, for every output.
+///
+/// - `shops`: one per output, one or more; their plans are of the same tensors
+pub(crate) fn convert_all(shops: &[Workshop<'_>]) -> Result<Vec<Vec<TensorReport>>, Stop> {
+    let first = &shops[0];
+    let tensors = shops.iter().map(|shop| shop.plan.tensors.len()).sum();
+    let bytes = shops.iter().map(Workshop::bytes_of_work).sum();
+    notice(first.watch, Event::Started { tensors, bytes })?;
+    let finished = shops.iter().map(|shop| shop.finished.len()).sum();
+    if finished > 0 {
+        notice(first.watch, Event::Resumed { finished, tensors })?;
+    }
+    for shop in shops {
+        for (spec, bytes) in shop.plan.file_tensors() {
+            shop.output.write(&spec.name, &bytes)?;
+        }
+    }
+    // The input is hashed beside the work, while it is in the system's cache.
+    let hashes = first.hashes_to_make().map(Task::Hash);
+    let tasks: Vec<Task> = hashes.chain((0..first.plan.tensors.len()).map(Task::Convert)).collect();
+    let reports =
+        map_in_order(&tasks, first.job.tensors_in_flight(), |task, buffers| match task {
+            Task::Hash(file) => first.hash_input(*file).map(|()| None),
+            Task::Convert(tensor) => convert_for_all(shops, *tensor, buffers).map(Some),
+        })?;
+    let mut of_outputs = vec![Vec::with_capacity(first.plan.tensors.len()); shops.len()];
+    for of_tensor in reports.into_iter().flatten() {
+        of_outputs.iter_mut().zip(of_tensor).for_each(|(reports, report)| reports.push(report));
+    }
+    Ok(of_outputs)
+}
+
+/// The entries of a tensor in the order of the outputs.
+fn convert_for_all(
+    shops: &[Workshop<'_>],
+    tensor: usize,
+    buffers: &mut Buffers,
+) -> Result<Vec<TensorReport>, Stop> {
+    let shared = Shared::default();
+    // Schemes that rotate alike follow one another: they share what is found.
+    let mut in_turn: Vec<usize> = (0..shops.len()).collect();
+    in_turn.sort_by_key(|&shop| shops[shop].job.recipe.scheme().rotation().map(Rotation::most));
+    let converted = in_turn.into_iter().map(|index| {
+        let shop = &shops[index];
+        let report = shop.convert_tensor(&shop.plan.tensors[tensor], &shared, buffers)?;
+        Ok((index, report))
+    });
+    let reports = converted.collect::<Result<BTreeMap<_, _>, Stop>>();
+    if let Some(weight) = shared.weight.into_inner() {
+        buffers.keep(weight.into_bytes());
+    }
+    Ok(reports?.into_values().collect())
 }
 
 impl Workshop<'_> {
-    /// Converts whatever is not finished yet, and gives the entries of all tensors.
-    pub(crate) fn convert_all(&self) -> Result<Vec<TensorReport>, Stop> {
-        let tensors = &self.plan.tensors;
-        let bytes = match self.job.recipe.rounding() {
-            Rounding::Nearest => tensors.iter().map(|planned| planned.header.byte_len()).sum(),
-            Rounding::Learned(_) => {
-                self.plan.quantized().map(|(planned, _)| planned.header.byte_len()).sum()
-            }
-        };
-        notice(self.watch, Event::Started { tensors: tensors.len(), bytes })?;
-        if !self.finished.is_empty() {
-            let (finished, tensors) = (self.finished.len(), tensors.len());
-            notice(self.watch, Event::Resumed { finished, tensors })?;
+    fn bytes_of_work(&self) -> u64 {
+        let bytes = |planned: &PlannedTensor| planned.header.byte_len();
+        match self.job.recipe.rounding() {
+            Rounding::Nearest => self.plan.tensors.iter().map(bytes).sum(),
+            Rounding::Learned(_) => self.plan.quantized().map(|(planned, _)| bytes(planned)).sum(),
         }
-        for (spec, bytes) in self.plan.file_tensors() {
-            self.output.write(&spec.name, &bytes)?;
-        }
-        // The input is hashed beside the work, while it is in the system's cache.
-        let hashes = self.hashes_to_make().map(Task::Hash);
-        let tasks: Vec<Task<'_>> = hashes.chain(tensors.iter().map(Task::Convert)).collect();
-        let reports =
-            map_in_order(&tasks, self.job.tensors_in_flight(), |task, buffers| match task {
-                Task::Hash(file) => self.hash_input(*file).map(|()| None),
-                Task::Convert(planned) => self.convert_tensor(planned, buffers).map(Some),
-            })?;
-        Ok(reports.into_iter().flatten().collect())
     }
 
     /// Files of the input whose hash somebody wants and nobody has made.
@@ -99,6 +172,7 @@ impl Workshop<'_> {
     fn convert_tensor(
         &self,
         planned: &PlannedTensor,
+        shared: &Shared,
         buffers: &mut Buffers,
     ) -> Result<TensorReport, Stop> {
         let header = &planned.header;
@@ -114,7 +188,7 @@ impl Workshop<'_> {
             Decision::Decode { dtype, .. } => self.decode(planned, *dtype, buffers)?,
             Decision::Repack { .. } => self.repack(planned, buffers)?,
             Decision::Quantize { scheme, .. } => {
-                self.quantize(planned, *scheme, &mut report, buffers)?
+                self.quantize(planned, *scheme, shared, &mut report, buffers)?
             }
             Decision::Merge(_) => self.merge(header, buffers)?,
             // A corrected bias is written with its weight.
@@ -137,6 +211,7 @@ impl Workshop<'_> {
         &self,
         planned: &PlannedTensor,
         scheme: Scheme,
+        shared: &Shared,
         report: &mut TensorReport,
         buffers: &mut Buffers,
     ) -> Result<Vec<String>, Stop> {
@@ -144,12 +219,12 @@ impl Workshop<'_> {
         if let Some(&height) = self.plan.bands.get(&header.name) {
             return self.quantize_banded(planned, scheme, height, report, buffers);
         }
-        let weight = self.source.load_into(header, buffers.take())?;
+        let weight = shared.weight(|| self.source.load_into(header, buffers.take()))?;
         let memory = buffers.take();
-        let inputs = self.rounder.inputs_of(planned.layer())?;
+        let inputs = shared.inputs(|| self.rounder.inputs_of(planned.layer()))?;
         let beside = self.shared_scales.absmax_beside(planned.layer());
         let view = weight.view().beside(beside);
-        let layer = Linear { weight: &view, inputs: inputs.as_ref() };
+        let layer = Linear::from(&view).with_inputs(inputs).remembering(&shared.findings);
         let bias = self.plan.corrected_bias(planned.layer());
         let (rounded, rounding) = self
             .rounder
@@ -169,7 +244,6 @@ impl Workshop<'_> {
             buffers.keep(packed.bytes);
             written.push(packed.name);
         }
-        buffers.keep(weight.into_bytes());
         Ok(written)
     }
 

@@ -31,6 +31,7 @@ mod complaints;
 mod definitions;
 mod error;
 mod feedback;
+mod findings;
 mod greedy;
 mod guard;
 mod inputs;
@@ -57,6 +58,7 @@ mod worth;
 
 pub use bias::{BiasCorrection, BiasSign};
 pub use error::RoundingError;
+pub use findings::Findings;
 pub use guard::LARGEST_ERROR_RATIO;
 pub use inputs::{Inputs, SecondMoment};
 pub use method::{METHODS, Method, MethodOptions};

@@ -4,13 +4,14 @@ use roundwise_scheme::{QuantizedMatrix, ScaleRule, Scheme, Weight};
 
 use crate::attempt::Attempt;
 use crate::cells::Cells;
+use crate::findings::Key;
 use crate::guard::{is_better, score};
 use crate::layer::Layer;
 use crate::projection::Projection;
 use crate::solve::State;
 use crate::{
-    Inputs, Limit, Objective, Options, RoundingError, RoundingReport, Score, SecondMoment, Watch,
-    relative_output_error,
+    Findings, Inputs, Limit, Objective, Options, RoundingError, RoundingReport, Score,
+    SecondMoment, Watch, relative_output_error,
 };
 
 /// Codes and what is known about them.
@@ -29,11 +30,30 @@ pub struct Linear<'a> {
     pub weight: &'a Weight<'a>,
     /// What is known of x, or of x about its mean where the bias takes up the mean error.
     pub inputs: Option<&'a Inputs>,
+    /// What an earlier search has found in this very layer.
+    findings: Option<&'a Findings>,
+}
+
+impl<'a> Linear<'a> {
+    /// The same layer, and what is known of its inputs.
+    #[must_use]
+    pub fn with_inputs(self, inputs: Option<&'a Inputs>) -> Self {
+        Self { inputs, ..self }
+    }
+
+    /// The same layer; searches for codes of several schemes look for its singular vectors, or
+    /// factorise its H, only once. Codes are those of searches that share nothing.
+    ///
+    /// - `findings`: of this weight and its inputs alone, as they are or about their mean
+    #[must_use]
+    pub fn remembering(self, findings: &'a Findings) -> Self {
+        Self { findings: Some(findings), ..self }
+    }
 }
 
 impl<'a> From<&'a Weight<'a>> for Linear<'a> {
     fn from(weight: &'a Weight<'a>) -> Self {
-        Self { weight, inputs: None }
+        Self { weight, inputs: None, findings: None }
     }
 }
 
@@ -64,7 +84,7 @@ pub fn round<'a>(
     if !scheme.has_free_codes() {
         return Err(RoundingError::Unsearchable { scheme });
     }
-    let asked @ Linear { weight, inputs } = layer.into();
+    let asked @ Linear { weight, inputs, findings } = layer.into();
     let objective = options.objective;
     let group = scheme.rotation().and_then(|rotation| rotation.group(weight.cols()));
     let rotated = group.zip(inputs).filter(|(_, inputs)| inputs.columns() == weight.cols());
@@ -74,14 +94,23 @@ pub fn round<'a>(
     let importance = seen.filter(|inputs| is_seen && inputs.columns() == weight.cols());
     let importance = importance.map(|inputs| inputs.second_moment().diagonal());
     let layer = Layer::new(weight, scheme, rule, importance.as_deref())?;
-    let projection = Projection::of(objective, &layer, seen, options.effort, engine, seed)?;
+    let has_mean = seen.is_some_and(|inputs| inputs.mean().iter().any(|mean| *mean != 0.0));
+    let key = Key { objective, effort: options.effort, seed, group, has_mean };
+    let find = || Projection::of(objective, &layer, seen, options.effort, engine, seed);
+    let projection = findings.unwrap_or(&Findings::default()).of(key, find)?;
     // Of a rotated diagonal only a part is seen.
     let is_partial = rotated
         .as_ref()
         .is_some_and(|rotated| matches!(rotated.second_moment(), SecondMoment::LowRank { .. }));
     let nearest = is_partial.then(|| layer.nearest.clone());
-    let mut rounded =
-        scheme.grid().visit(Round { layer, projection, options, engine, seed, watch })?;
+    let mut rounded = scheme.grid().visit(Round {
+        layer,
+        projection: &projection,
+        options,
+        engine,
+        seed,
+        watch,
+    })?;
     if let (Some(nearest), Some(_)) = (nearest, rounded.report.output_errors) {
         let error = |codes| relative_output_error(asked, codes, engine);
         rounded.report.output_errors = Some([error(&rounded.matrix)?, error(&nearest)?]);
@@ -91,7 +120,7 @@ pub fn round<'a>(
 
 struct Round<'a> {
     layer: Layer<'a>,
-    projection: Projection,
+    projection: &'a Projection,
     options: &'a Options,
     engine: &'a Engine,
     seed: u64,
@@ -106,8 +135,8 @@ impl GridVisitor for Round<'_> {
         let cells = Cells::new(&layer, projection.order.clone());
         let weight_energy = elementwise::squared_norm(&cells.weights);
         let found = projection.project(&cells, engine);
-        let nearest = score(&found, &projection, &layer, options.limit);
-        let output = output_energy(options.objective, &cells, &projection, &layer, engine);
+        let nearest = score(&found, projection, &layer, options.limit);
+        let output = output_energy(options.objective, &cells, projection, &layer, engine);
         let relative = |score: Score, output: f64| match score.projected {
             0.0 => 0.0,
             error => error / output,
@@ -142,13 +171,13 @@ impl GridVisitor for Round<'_> {
             return Ok(Rounded { matrix: layer.nearest, report });
         }
 
-        let mut state = State::new(engine, &projection, cells, layer.unit, found);
+        let mut state = State::new(engine, projection, cells, layer.unit, found);
         let attempt = Attempt::make::<G>(&mut state, options, seed, watch)?;
         report.solver = attempt.solver;
         report.passes = attempt.passes;
         report.lambda = attempt.lambda.unwrap_or(report.lambda);
         let found = projection.project(&state.cells, engine);
-        let stored = score(&found, &projection, &layer, options.limit);
+        let stored = score(&found, projection, &layer, options.limit);
         let has_to_be_better = options.objective != Objective::None;
         if has_to_be_better && !is_better(&stored, &nearest, options.limit) {
             return Ok(Rounded { matrix: layer.nearest, report });

@@ -100,7 +100,7 @@ fn activations(
 ) -> Rounded {
     let bytes = matrix.bytes();
     let weight = Weight::new(matrix.rows, matrix.cols, WeightKind::F32, &bytes).unwrap();
-    let layer = Linear { weight: &weight, inputs: Some(inputs) };
+    let layer = Linear::from(&weight).with_inputs(Some(inputs));
     let scheme = scheme.parse().unwrap();
     round(layer, scheme, ScaleRule::Absmax, options, &cpu(), SEED, &mut ()).unwrap()
 }
@@ -156,7 +156,7 @@ fn the_search_for_scales_knows_which_columns_matter() {
             let codes = match inputs {
                 None => QuantizedMatrix::nearest(&weight, entry.scheme, rule).unwrap(),
                 Some(_) => {
-                    let layer = Linear { weight: &weight, inputs };
+                    let layer = Linear::from(&weight).with_inputs(inputs);
                     let (scheme, seed) = (entry.scheme, SEED);
                     round(layer, scheme, rule, &options, &cpu(), seed, &mut ()).unwrap().matrix
                 }
@@ -314,7 +314,7 @@ fn inputs_of_another_layer_are_refused() {
     let other = full(50);
     let options = method("activations", "");
     for (inputs, found) in [(None, 0), (Some(&other), COLS)] {
-        let layer = Linear { weight: &weight, inputs };
+        let layer = Linear::from(&weight).with_inputs(inputs);
         let scheme = "fp8".parse().unwrap();
         let error = round(layer, scheme, ScaleRule::Absmax, &options, &cpu(), SEED, &mut ());
         assert_eq!(error.unwrap_err(), RoundingError::InputColumns { found, expected: 64 });

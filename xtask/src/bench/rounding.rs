@@ -86,7 +86,7 @@ pub(crate) struct Figure {
 }
 
 impl Figure {
-    fn of(goal: &Goal, reached: f64, peer: Option<f64>, remark: String) -> Self {
+    pub(super) fn of(goal: &Goal, reached: f64, peer: Option<f64>, remark: String) -> Self {
         Self { name: goal.name.to_owned(), reached, peer, remark }
     }
 }

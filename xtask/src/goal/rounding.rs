@@ -1,11 +1,7 @@
-use super::{Better, Goal};
+use super::{Better, Goal, at_least};
 
 const fn at_most(name: &'static str, must: Option<f64>, aim: Option<f64>) -> Goal {
     Goal { name, better: Better::Lower, must, aim }
-}
-
-const fn at_least(name: &'static str, must: f64, aim: Option<f64>) -> Goal {
-    Goal { name, better: Better::Higher, must: Some(must), aim }
 }
 
 // 1024×1024, k = 204. Projected error is ‖UᵀEV‖, U and V the true vectors, over that of nearest codes.

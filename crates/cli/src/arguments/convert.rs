@@ -2,7 +2,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::Args;
-use roundwise_convert::{Device, Limits, Share};
+use roundwise_convert::{Device, Limits, Scheme, Share};
 
 use super::share::parse_share;
 use super::size::parse_size;
@@ -18,6 +18,15 @@ pub(crate) struct ConvertOptions {
     /// Folder to write into, under the default names
     #[arg(long, value_name = "FOLDER")]
     pub(crate) out_dir: Option<PathBuf>,
+    /// Make an output of this scheme, under the default name unless FILE is given (may be repeated: the
+    /// input is read once for all)
+    #[arg(
+        long,
+        value_name = "SCHEME[=FILE]",
+        value_parser = parse_scheme_output,
+        conflicts_with_all = ["output", "scheme", "part"]
+    )]
+    pub(crate) to: Vec<SchemeOutput>,
     /// Replace an output that exists
     #[arg(long)]
     pub(crate) force: bool,
@@ -52,6 +61,25 @@ pub(crate) struct ConvertOptions {
     pub(crate) run: RunOptions,
     #[command(flatten)]
     pub(crate) recipe: RecipeOptions,
+}
+
+/// One output of several.
+#[derive(Clone, Debug)]
+pub(crate) struct SchemeOutput {
+    pub(crate) scheme: String,
+    /// `None` for the default name.
+    pub(crate) file: Option<PathBuf>,
+}
+
+fn parse_scheme_output(text: &str) -> Result<SchemeOutput, String> {
+    let (scheme, file) = match text.split_once('=') {
+        Some((_, "")) => return Err("no file is named behind the `=`".to_owned()),
+        Some((scheme, file)) => (scheme, Some(PathBuf::from(file))),
+        None => (text, None),
+    };
+    // What is wrong with a name is said here, where the flag can be named.
+    scheme.parse::<Scheme>().map_err(|error| error.to_string())?;
+    Ok(SchemeOutput { scheme: scheme.to_owned(), file })
 }
 
 impl ConvertOptions {

@@ -5,11 +5,13 @@ use std::num::NonZeroUsize;
 
 use anyhow::{Context, anyhow, bail};
 use roundwise_convert::{
-    ConvertError, Device, Job, Recipe, Report, Rounding, check, convert, extract_error_lora,
+    Device, Job, Recipe, Report, Rounding, check, convert_together, extract_error_lora,
     write_text_atomically,
 };
 
-use self::jobs::{jobs, refuse_places};
+use serde::Serialize;
+
+use self::jobs::{Group, groups, refuse_places};
 use crate::arguments::ConvertOptions;
 use crate::console::{print_error, print_json, tell};
 use crate::outcome::{BadUsage, is_bad_usage, is_stop};
@@ -18,23 +20,22 @@ use crate::stop;
 use crate::text::counted;
 
 pub(crate) fn run(options: &ConvertOptions) -> anyhow::Result<bool> {
-    let recipe =
-        Recipe::check(options.recipe.to_recipe_file(options.statistics.to_file().as_ref())?)
-            .map_err(ConvertError::from)?;
-    refuse_idle_device(options, &recipe)?;
-    let jobs = jobs(options, &recipe)?;
+    let groups = groups(options)?;
+    for job in groups.iter().flatten() {
+        refuse_idle_device(options, &job.recipe)?;
+    }
     limit_threads(options.run.threads());
     stop::listen()?;
-    let mut batch = Batch { jobs: jobs.len(), reports: vec![], failed: vec![] };
+    let mut batch = Batch { inputs: groups.len(), reports: vec![], failed: vec![] };
     // All inputs are looked at before the first is converted: nobody waits hours to learn of a
     // mistake in the last one.
     let mut fit = vec![];
-    for job in &jobs {
-        let checked = check(job).map_err(anyhow::Error::from);
-        fit.extend(batch.passed(job, checked)?.map(|()| job));
+    for group in &groups {
+        let checked = group.iter().try_for_each(check).map_err(anyhow::Error::from);
+        fit.extend(batch.passed(group, checked)?.map(|()| group));
     }
-    if batch.jobs > batch.failed.len() {
-        refuse_places(options, &jobs)?;
+    if !fit.is_empty() {
+        refuse_places(options, &groups)?;
     }
     create_folder(options)?;
     let stopped = batch.convert_all(options, &fit);
@@ -74,8 +75,8 @@ fn create_folder(options: &ConvertOptions) -> anyhow::Result<()> {
 
 /// One or many inputs, and what has become of them.
 struct Batch {
-    jobs: usize,
-    reports: Vec<Report>,
+    inputs: usize,
+    reports: Vec<Vec<Report>>,
     failed: Vec<Failure>,
 }
 
@@ -88,38 +89,38 @@ struct Failure {
 impl Batch {
     /// # Errors
     /// When someone asked to stop, or the only input fails.
-    fn convert_all(&mut self, options: &ConvertOptions, jobs: &[&Job]) -> anyhow::Result<()> {
-        for job in jobs {
-            let result = run_job(options, job);
-            let report = self.passed(job, result)?;
-            self.reports.extend(report);
+    fn convert_all(&mut self, options: &ConvertOptions, groups: &[&Group]) -> anyhow::Result<()> {
+        for group in groups {
+            let result = run_group(options, group);
+            let reports = self.passed(group, result)?;
+            self.reports.extend(reports);
         }
         Ok(())
     }
 
     /// One input that fails does not keep the others from being converted.
-    fn passed<T>(&mut self, job: &Job, result: anyhow::Result<T>) -> anyhow::Result<Option<T>> {
+    fn passed<T>(&mut self, group: &Group, result: anyhow::Result<T>) -> anyhow::Result<Option<T>> {
         match result {
             Ok(value) => Ok(Some(value)),
-            Err(error) if self.jobs == 1 => Err(error),
+            Err(error) if self.inputs == 1 => Err(error),
             Err(error) if is_stop(&error) => {
                 let done = self.reports.len();
-                Err(error.context(format!("stopped; {done} of {} inputs are done", self.jobs)))
+                Err(error.context(format!("stopped; {done} of {} inputs are done", self.inputs)))
             }
             Err(error) => {
                 print_error(&error);
-                let input = job.input.display().to_string();
+                let input = group[0].input.display().to_string();
                 self.failed.push(Failure { input, is_bad_usage: is_bad_usage(&error) });
                 Ok(None)
             }
         }
     }
 
-    /// One report for one input, a list for several.
+    /// One report for one output, a list for several.
     fn print(&self) -> anyhow::Result<()> {
         match &self.reports[..] {
-            [report] if self.jobs == 1 => print_json(report),
-            reports => print_json(&reports),
+            [reports] if self.inputs == 1 => print_json(&Reports::of(reports)),
+            reports => print_json(&reports.concat()),
         }
         .map_err(|error| anyhow!("{error}\n  what was converted is complete; its report is lost"))
     }
@@ -129,8 +130,8 @@ impl Batch {
             return Ok(true);
         }
         let names: Vec<&str> = self.failed.iter().map(|failure| failure.input.as_str()).collect();
-        let (failed, jobs) = (names.len(), self.jobs);
-        let text = format!("{failed} of {jobs} inputs failed: {}", names.join(", "));
+        let (failed, inputs) = (names.len(), self.inputs);
+        let text = format!("{failed} of {inputs} inputs failed: {}", names.join(", "));
         match self.failed.iter().all(|failure| failure.is_bad_usage) {
             true => Err(BadUsage(text).into()),
             false => Err(anyhow!(text)),
@@ -154,22 +155,43 @@ fn extract(options: &ConvertOptions, job: &Job, rank: NonZeroUsize) -> anyhow::R
     Ok(())
 }
 
-fn run_job(options: &ConvertOptions, job: &Job) -> anyhow::Result<Report> {
-    let progress = Progress::new(&job.input, options.run.quiet || options.run.json);
-    let result = convert(job, &progress);
+/// Reports of one input.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Reports<'a> {
+    One(&'a Report),
+    More(&'a [Report]),
+}
+
+impl<'a> Reports<'a> {
+    fn of(reports: &'a [Report]) -> Self {
+        match reports {
+            [report] => Self::One(report),
+            reports => Self::More(reports),
+        }
+    }
+}
+
+fn run_group(options: &ConvertOptions, group: &Group) -> anyhow::Result<Vec<Report>> {
+    let progress = Progress::new(&group[0].input, options.run.quiet || options.run.json);
+    let result = convert_together(group, &progress);
     progress.finish();
-    let report = result?;
+    let reports = result?;
     if let Some(path) = &options.report {
-        let text = serde_json::to_string_pretty(&report)? + "\n";
-        write_text_atomically(path, &text, job.overwrite).map_err(|error| {
-            anyhow!("{error}\n  {} is complete, its report is missing", job.output.display())
+        let text = serde_json::to_string_pretty(&Reports::of(&reports))? + "\n";
+        write_text_atomically(path, &text, group[0].overwrite).map_err(|error| {
+            let outputs = group.iter().map(|job| job.output.display().to_string());
+            let outputs = outputs.collect::<Vec<_>>().join(" and ");
+            anyhow!("{error}\n  {outputs}: complete, but without a report")
         })?;
     }
-    if !options.run.json && !options.run.quiet {
-        tell(&summary::describe(&report));
+    for (job, report) in group.iter().zip(&reports) {
+        if !options.run.json && !options.run.quiet {
+            tell(&summary::describe(report));
+        }
+        if let Some(rank) = options.extract_error_lora {
+            extract(options, job, rank)?;
+        }
     }
-    if let Some(rank) = options.extract_error_lora {
-        extract(options, job, rank)?;
-    }
-    Ok(report)
+    Ok(reports)
 }

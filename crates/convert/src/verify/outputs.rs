@@ -34,7 +34,7 @@ impl Outputs {
         // Blocks that do not cover the matrix have no nearest codes of ours to compare with.
         let nearest = QuantizedMatrix::nearest(weight, stored.scheme(), ScaleRule::Absmax);
         let Ok(nearest) = nearest else { return Ok(None) };
-        let layer = Linear { weight, inputs: Some(&inputs) };
+        let layer = Linear::from(weight).with_inputs(Some(&inputs));
         let error = |codes| relative_output_error(layer, codes, &self.engine).ok();
         Ok(error(stored).zip(error(&nearest)).map(|(stored, nearest)| [stored, nearest]))
     }

@@ -3,71 +3,111 @@ use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use roundwise_convert::{
-    ConvertError, Job, Overwrite, Recipe, Share, Source, check_writable, default_output,
+    ConvertError, Job, Overwrite, Recipe, RecipeFile, Share, Source, check_writable, default_output,
 };
 
-use crate::arguments::ConvertOptions;
+use crate::arguments::{ConvertOptions, SchemeOutput};
 use crate::outcome::BadUsage;
 
-/// One job per input; everything that can be wrong with the names is found before any work.
-pub(in crate::commands) fn jobs(
-    options: &ConvertOptions,
-    recipe: &Recipe,
-) -> anyhow::Result<Vec<Job>> {
+/// What becomes of one input: one job, or one for each `--to`.
+pub(super) type Group = Vec<Job>;
+
+/// One group per input; everything that can be wrong with the names is found before any work.
+pub(super) fn groups(options: &ConvertOptions) -> anyhow::Result<Vec<Group>> {
     let is_single = options.inputs.len() == 1;
     if options.output.is_some() && !is_single {
         bail!(BadUsage("--output names one file; several inputs need --out-dir".into()));
     }
+    if options.to.iter().any(|to| to.file.is_some()) && !is_single {
+        bail!(BadUsage(
+            "--to SCHEME=FILE names one file; several inputs need --to SCHEME, and --out-dir"
+                .into()
+        ));
+    }
     if options.report.is_some() && !is_single {
         bail!(BadUsage("--report names one file; convert one input at a time".into()));
     }
-    let overwrite = if options.force { Overwrite::Replace } else { Overwrite::Refuse };
-    for named in options.output.iter().chain(&options.report) {
+    for named in named_files(options) {
         refuse_standard_output(named)?;
     }
-    let jobs: Vec<Job> = options
-        .inputs
-        .iter()
-        .map(|input| Job {
-            input: input.clone(),
-            output: output_of(options, input, recipe),
-            recipe: recipe.clone(),
-            threads: options.run.threads(),
-            share: options.part,
-            limits: options.limits(),
-            device: options.device.unwrap_or_default(),
-            statistics: options.statistics.to_file(),
-            starts_over: options.fresh,
-            overwrite,
-            verifies: !options.no_verify,
-            hash_input: options.report.is_some(),
-        })
-        .collect();
-    let mut targets: Vec<Target<'_>> = jobs
-        .iter()
-        .map(|job| Target { content: job.input.display().to_string(), path: &job.output })
-        .collect();
+    let recipes = recipes(options)?;
+    let of_input = |input: &PathBuf| -> Group {
+        recipes.iter().map(|(recipe, named)| job(options, input, recipe, *named)).collect()
+    };
+    let groups: Vec<Group> = options.inputs.iter().map(of_input).collect();
+    refuse_bad_names(options, groups.iter().flatten())?;
+    Ok(groups)
+}
+
+/// Files that were named on the command line.
+fn named_files(options: &ConvertOptions) -> impl Iterator<Item = &PathBuf> {
+    let outputs = options.to.iter().filter_map(|to| to.file.as_ref());
+    options.output.iter().chain(outputs).chain(&options.report)
+}
+
+/// A recipe for each output of an input, and the file that was named for it.
+fn recipes(options: &ConvertOptions) -> anyhow::Result<Vec<(Recipe, Option<&Path>)>> {
+    let file = options.recipe.to_recipe_file(options.statistics.to_file().as_ref())?;
+    let checked = |file| Recipe::check(file).map_err(ConvertError::from);
+    if options.to.is_empty() {
+        return Ok(vec![(checked(file)?, options.output.as_deref())]);
+    }
+    let of_output = |to: &'_ SchemeOutput| {
+        let scheme = Some(to.scheme.clone());
+        checked(RecipeFile { scheme, ..file.clone() })
+    };
+    options.to.iter().map(|to| Ok((of_output(to)?, to.file.as_deref()))).collect()
+}
+
+fn job(options: &ConvertOptions, input: &Path, recipe: &Recipe, named: Option<&Path>) -> Job {
+    Job {
+        input: input.to_owned(),
+        output: output_of(options, input, recipe, named),
+        recipe: recipe.clone(),
+        threads: options.run.threads(),
+        share: options.part,
+        limits: options.limits(),
+        device: options.device.unwrap_or_default(),
+        statistics: options.statistics.to_file(),
+        starts_over: options.fresh,
+        overwrite: if options.force { Overwrite::Replace } else { Overwrite::Refuse },
+        verifies: !options.no_verify,
+        hash_input: options.report.is_some(),
+    }
+}
+
+fn refuse_bad_names<'a>(
+    options: &ConvertOptions,
+    jobs: impl Iterator<Item = &'a Job>,
+) -> anyhow::Result<()> {
+    let of_job = |job: &'a Job| {
+        let input = job.input.display();
+        let content = match options.to.is_empty() {
+            true => input.to_string(),
+            false => format!("{input} as {}", job.recipe.scheme()),
+        };
+        Target { content, path: &job.output }
+    };
+    let mut targets: Vec<Target<'_>> = jobs.map(of_job).collect();
     if let Some(report) = &options.report {
         targets.push(Target { content: "the report".to_owned(), path: report });
     }
     refuse_collisions(&targets)?;
     refuse_inputs(&targets, &options.inputs)?;
-    Ok(jobs)
+    Ok(())
 }
 
 /// What is wrong with the places that are written to. Told after what is wrong with recipe and input,
 /// and before any work.
-pub(in crate::commands) fn refuse_places(
-    options: &ConvertOptions,
-    jobs: &[Job],
-) -> anyhow::Result<()> {
-    for job in jobs {
-        refuse_place(&job.output, options.force, options.shard_size.is_some())?;
-    }
-    if let Some(named) = &options.output {
+pub(super) fn refuse_places(options: &ConvertOptions, groups: &[Group]) -> anyhow::Result<()> {
+    let report = options.report.as_deref();
+    for named in named_files(options).filter(|named| Some(named.as_path()) != report) {
         refuse_missing_folder(named, "create it first, or use `--out-dir`, which does")?;
     }
-    options.report.as_ref().map_or(Ok(()), |report| refuse_report(report, options.force))
+    for job in groups.iter().flatten() {
+        refuse_place(&job.output, options.force, options.shard_size.is_some())?;
+    }
+    report.map_or(Ok(()), |report| refuse_report(report, options.force))
 }
 
 /// - `is_folder`: whether shards are written
@@ -193,21 +233,29 @@ pub(in crate::commands) fn refuse_missing_folder(named: &Path, help: &str) -> an
     }
 }
 
-fn output_of(options: &ConvertOptions, input: &Path, recipe: &Recipe) -> PathBuf {
-    // `.` and `..` have no name of their own; the folder that they stand for has one.
-    let named = match input.file_name() {
-        Some(_) => input.to_owned(),
-        None => input.canonicalize().unwrap_or_else(|_| input.to_owned()),
-    };
-    let default = default_output(&named, recipe, options.limits());
-    let output = match (&options.output, &options.out_dir) {
-        (Some(output), _) => output.clone(),
-        (None, Some(folder)) => folder.join(default.file_name().unwrap_or(default.as_os_str())),
-        (None, None) => default,
-    };
+fn output_of(
+    options: &ConvertOptions,
+    input: &Path,
+    recipe: &Recipe,
+    named: Option<&Path>,
+) -> PathBuf {
+    let output = named.map_or_else(|| default_of(options, input, recipe), Path::to_owned);
     match options.part {
         Some(share) => named_part(&output, share),
         None => output,
+    }
+}
+
+fn default_of(options: &ConvertOptions, input: &Path, recipe: &Recipe) -> PathBuf {
+    // `.` and `..` have no name of their own; the folder that they stand for has one.
+    let input = match input.file_name() {
+        Some(_) => input.to_owned(),
+        None => input.canonicalize().unwrap_or_else(|_| input.to_owned()),
+    };
+    let default = default_output(&input, recipe, options.limits());
+    match &options.out_dir {
+        Some(folder) => folder.join(default.file_name().unwrap_or(default.as_os_str())),
+        None => default,
     }
 }
 

@@ -1,0 +1,109 @@
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+
+use super::Figure;
+use crate::command;
+use crate::goal::{Goal, layouts, number};
+use crate::measured_run::{MeasuredRun, median};
+use crate::random_model::RandomModel;
+use crate::record;
+use crate::workspace::Workspace;
+
+/// How often.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Runs of each command; the median counts.
+    #[arg(long, default_value_t = 3)]
+    runs: usize,
+}
+
+/// The part of a report that is read here.
+#[derive(Deserialize)]
+struct Report {
+    seconds: f64,
+    sync_seconds: f64,
+    verify_seconds: f64,
+    output_bytes: u64,
+}
+
+impl Report {
+    /// Seconds of what only this layout takes: neither the sync nor the second reading.
+    fn work_seconds(&self) -> f64 {
+        self.seconds - self.sync_seconds - self.verify_seconds
+    }
+}
+
+pub(super) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
+    let folder = workspace.target("bench");
+    let input = RandomModel::of_units(1).file(&folder)?;
+    let bench = Bench { binary: workspace.release_binary()?, folder, runs: options.runs };
+    // Two bytes for each.
+    let elements = input.metadata()?.len() as f64 / 2.0;
+    let mut figures = Vec::new();
+    for (goal, scheme) in [
+        (&layouts::NVFP4, "nvfp4"),
+        (&layouts::MXFP8, "mxfp8"),
+        (&layouts::CONVROT, "int8-row-convrot"),
+    ] {
+        let flags = ["--scheme", scheme, "--threads", "1"];
+        figures.push(bench.figure(goal, "convert", &input, &flags, |_| elements)?);
+    }
+    let codes = bench.folder.join("codes.safetensors");
+    bench.report("convert", &input, &["--scheme", "fp8"], &codes)?;
+    for (goal, dtype) in
+        [(&layouts::TO_BF16, "bf16"), (&layouts::TO_F16, "f16"), (&layouts::TO_F32, "f32")]
+    {
+        let flags = ["--dtype", dtype];
+        let bytes = |report: &Report| report.output_bytes as f64;
+        figures.push(bench.figure(goal, "dequantize", &codes, &flags, bytes)?);
+    }
+    fs::remove_file(&codes)?;
+    record::write(workspace, "layouts", figures)
+}
+
+struct Bench {
+    binary: PathBuf,
+    folder: PathBuf,
+    runs: usize,
+}
+
+impl Bench {
+    /// `amount` of the median run per second, in units of 10⁹.
+    fn figure(
+        &self,
+        goal: &Goal,
+        command: &str,
+        input: &Path,
+        flags: &[&str],
+        amount: impl Fn(&Report) -> f64,
+    ) -> Result<Figure> {
+        let output = self.folder.join("layout.safetensors");
+        let reports = (0..self.runs.max(1)).map(|_| self.report(command, input, flags, &output));
+        let reports: Vec<Report> = reports.collect::<Result<_>>()?;
+        fs::remove_file(&output)?;
+        let part = |seconds: fn(&Report) -> f64| -> f64 {
+            median(&reports.iter().map(seconds).collect::<Vec<_>>())
+        };
+        let seconds = part(Report::work_seconds);
+        let reached = amount(&reports[0]) / seconds / 1e9;
+        let remark = format!(
+            "{seconds:.2} s, {:.2} s to read the output again, {:.2} s to sync it",
+            part(|report| report.verify_seconds),
+            part(|report| report.sync_seconds)
+        );
+        println!("{:<60} {} ({remark})", goal.name, number(reached));
+        Ok(Figure::of(goal, reached, None, remark))
+    }
+
+    fn report(&self, command: &str, input: &Path, flags: &[&str], output: &Path) -> Result<Report> {
+        command::run(&mut Command::new("sync"))?;
+        let mut tool = Command::new(&self.binary);
+        tool.arg(command).arg(input).arg("-o").arg(output).args(["--force", "--json"]).args(flags);
+        let run = MeasuredRun::of(&mut tool)?;
+        serde_json::from_str(&run.printed).with_context(|| format!("the report of `{command}`"))
+    }
+}
