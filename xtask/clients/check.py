@@ -22,6 +22,7 @@ import packed
 from schemes import nearest
 
 HEADER_KEY = "_quantization_metadata"
+PROVENANCE_KEY = "roundwise"  # how the file was made
 FORBIDDEN_DTYPES = {"F8_E8M0", "F4"}
 FIGURE_TOLERANCE = 1e-6  # the converter sums F64 in another order
 
@@ -62,7 +63,7 @@ def markers_of(tensors, metadata, legacy, checks):
     checks.expect(header == markers, "header markers differ from the `comfy_quant` tensors")
     for name in tensors:
         layer, _, part = name.rpartition(".")
-        if part in ("weight_scale", "weight_scale_2", "scale_weight", "weight_scale_inv"):
+        if part.startswith("weight_") or part == "scale_weight":
             parts = parts_of(markers[layer]) if layer in markers else ()
             checks.expect(part in parts, f"{name}: orphan scale")
     return markers
@@ -116,7 +117,8 @@ def check_kept(original, converted, quantized, legacy, checks):
         added |= {f"{layer}.{part}" for part in own}
     added |= {"scaled_fp8"} if legacy else set()
     checks.expect(set(out_tensors) == set(tensors) | added, "names beyond those of the layout")
-    kept_metadata = {key: text for key, text in out_metadata.items() if key != HEADER_KEY}
+    added = (HEADER_KEY, PROVENANCE_KEY)
+    kept_metadata = {key: text for key, text in out_metadata.items() if key not in added}
     checks.expect(kept_metadata == metadata, "header metadata differs")
 
 
@@ -150,10 +152,24 @@ def check_packed(layer, weight, scheme, checks):
     """Every tensor has the bytes of nearest rounding."""
     marker = scheme.marker(weight.shape)
     checks.expect(layer.marker == marker, f"{layer.name}: marker {layer.marker}")
+    if scheme.family == "levels":
+        check_levels(layer, weight, scheme, checks)
+        return
     for part, (dtype, shape, data) in packed.tensors(weight, scheme).items():
         found = layer.parts[part]
         same = found[:2] == (dtype, shape) and bytes(found[2]) == data
         checks.expect(same, f"{layer.name}: {part} is not the nearest")
+
+
+def check_levels(layer, weight, scheme, checks):
+    """No weight has a level nearer than the one that it got; the last bit of a rotation may differ."""
+    rotated = packed.rotate(weight, scheme.group(weight.shape[1]))
+    chosen = packed.decode_rotated(layer.parts, scheme, weight.shape)
+    distances = np.abs(packed.blocks(rotated, packed.LEVEL_GROUP)[..., None] - packed.choices(layer.parts)[:, :, None])
+    best = distances.min(axis=3).reshape(weight.shape)
+    slack = np.abs(rotated).max() * np.float32(2**-22)
+    nearest = bool((np.abs(rotated - chosen) <= best + slack).all())
+    checks.expect(nearest, f"{layer.name}: a level is not the nearest")
 
 
 def relative_error(decoded, weight):

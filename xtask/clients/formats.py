@@ -20,17 +20,29 @@ KITCHEN_LAYOUTS = {
     "mxfp8": "TensorCoreMXFP8Layout",
     "nvfp4": "TensorCoreNVFP4Layout",
     "convrot_w4a4": "TensorCoreConvRotW4A4Layout",
+    "asym_w4a8_int8": "AsymW4A8Int8Layout",
 }
 
 # Parts of a layer besides its weight, where there are others than one F32 tensor of scales.
-PARTS = {"nvfp4": ("weight", "weight_scale", "weight_scale_2")}
-PACKED_FORMATS = {"mxfp8": "mxfp8", "nvfp4": "nvfp4", "convrot_w4a4": "int4"}
+PARTS = {
+    "nvfp4": ("weight", "weight_scale", "weight_scale_2"),
+    "hybrid_mxfp8": ("weight", "weight_scale", "weight_scalar"),
+    "asym_w4a8_int8": ("weight", "weight_s_rel", "weight_s_channel", "weight_codebook"),
+}
+PACKED_FORMATS = {
+    "mxfp8": "mxfp8",
+    "hybrid_mxfp8": "hybrid",
+    "nvfp4": "nvfp4",
+    "convrot_w4a4": "int4",
+    "asym_w4a8_int8": "levels",
+}
 
 # What a converted layer's marker must say, by scheme.
 MARKERS = {
     "fp8": {"format": "float8_e4m3fn"},
     "fp8-e5m2": {"format": "float8_e5m2"},
     "fp8-row": {"format": "float8_e4m3fn_rowwise"},
+    "fp8-block3d-64": {"format": "float8_e4m3fn_block3d", "group_size": 64},
     "fp8-block-64": {"format": "float8_e4m3fn_blockwise", "group_size": 64},
     "fp8-block-128": {"format": "float8_e4m3fn_blockwise", "group_size": 128},
     "int8": {"format": "int8_tensorwise"},
@@ -49,6 +61,7 @@ def scheme_of(marker, scale_shape):
         "float8_e5m2": Scheme(grids.E5M2, "tensor"),
         "float8_e4m3fn_rowwise": Scheme(grids.E4M3, "row"),
         "float8_e4m3fn_blockwise": Scheme(grids.E4M3, "block", block),
+        "float8_e4m3fn_block3d": Scheme(grids.E4M3, "group", block),
         "int8_tensorwise": Scheme(grids.INT8, "row" if prod(scale_shape) > 1 else "tensor"),
         "int8_blockwise": Scheme(grids.INT8, "block", block),
     }[name]
@@ -61,6 +74,8 @@ def scale_shapes(format_name, scheme, shape):
         return [[], [1]]
     if scheme.tiling == "block":
         return [[rows // scheme.block, cols // scheme.block]]
+    if scheme.tiling == "group":
+        return [[rows, cols // scheme.block, 1]]
     return [[rows]] if format_name == "float8_e4m3fn_rowwise" else [[rows, 1]]
 
 
@@ -125,9 +140,11 @@ class PackedLayer:
             "int8": lambda: codes == 0x80,
             "int4": lambda: (codes >> 4 == 8) | (codes & 15 == 8),
             "mxfp8": lambda: codes & 0x7F == 0x7F,
+            "hybrid": lambda: codes & 0x7F == 0x7F,
         }.get(self.scheme.family, lambda: np.zeros(1, bool))
-        scales = np.frombuffer(self.parts.get("weight_scale", ("", [], b""))[2], np.uint8)
-        nan = {"mxfp8": 255, "nvfp4": 0x7F}.get(self.scheme.family)
+        scale = "weight_s_rel" if self.scheme.family == "levels" else "weight_scale"
+        scales = np.frombuffer(self.parts.get(scale, ("", [], b""))[2], np.uint8)
+        nan = {"mxfp8": 255, "hybrid": 255, "nvfp4": 0x7F, "levels": 0x7F}.get(self.scheme.family)
         return int(bad().sum()) + int((scales == nan).sum())
 
 
@@ -144,7 +161,7 @@ def packed_layer(name, marker, tensors):
         for part in PARTS.get(marker["format"], ("weight", "weight_scale"))
     }
     rows, cols = parts["weight"][1]
-    cols *= 2 if family in ("int4", "nvfp4") else 1
+    cols *= 2 if family in ("int4", "nvfp4", "levels") else 1
     rows, cols = marker.get("orig_shape", (rows, cols))
     scheme = packed.Packed(family, marker.get("convrot_groupsize", 0))
     expected = packed.tensors(np.zeros((rows, cols), np.float32), scheme)

@@ -19,7 +19,7 @@ STORAGE = {
 # ‖X Ŵᵀ by the client − X Ŵᵀ by us‖ / ‖X Ŵᵀ‖. A weight of FP8, MXFP8 or NVFP4 is decoded before the
 # product, so only the order of sums differs. Integer products also round the inputs per row, to 8 bits
 # or 4: with normal inputs that is a step of about 3/127, and a third of a step of noise; 3/7 with 4 bits.
-LINEAR_TOLERANCE = {"INT8": 2e-2, "INT4": 0.2}
+LINEAR_TOLERANCE = {"INT8": 2e-2, "LEVELS": 2e-2, "INT4": 0.2}
 DECODED_FIRST = 1e-5
 INPUT_ROWS = 8
 
@@ -80,9 +80,17 @@ def quantized_tensor(layer, **options):
 def packed_tensor(layer, name, **options):
     """The same for packed codes; `options` go before those of the marker."""
     parts = {part: torch_tensor(tensor) for part, tensor in layer.parts.items()}
-    scale = parts["weight_scale"]
     family = layer.scheme.family
-    if family == "mxfp8":
+    scale = parts["weight_s_rel" if family == "levels" else "weight_scale"]
+    if family == "levels":
+        own = {
+            "scale": scale,
+            "s_channel": parts["weight_s_channel"],
+            "codebook": parts["weight_codebook"],
+            "group_size": layer.marker["group_size"],
+            "convrot_groupsize": layer.marker["convrot_groupsize"],
+        }
+    elif family == "mxfp8":
         own = {"scale": scale.view(torch.float8_e8m0fnu)}
     elif family == "nvfp4":
         own = {"scale": parts["weight_scale_2"], "block_scale": scale}
@@ -99,6 +107,14 @@ def unrotated_codes(layer):
     """What the client makes of the codes before it undoes the rotation."""
     if layer.scheme.family == "int8":
         return quantized_tensor(layer, convrot=False).dequantize().numpy()
+    if layer.scheme.family == "levels":
+        from comfy_kitchen.backends.eager import w4a8_int8
+
+        parts = {part: torch_tensor(tensor) for part, tensor in layer.parts.items()}
+        codes = w4a8_int8._dequant_int4_grouped_to_int8(
+            parts["weight"], parts["weight_s_rel"], parts["weight_codebook"], packed.LEVEL_GROUP
+        )
+        return (codes.float() * parts["weight_s_channel"][:, None]).numpy()
     from comfy_kitchen.backends.eager.svdquant import _unpack_int4_row_major
 
     codes = _unpack_int4_row_major(torch_tensor(layer.parts["weight"])).float()

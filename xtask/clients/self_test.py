@@ -119,11 +119,15 @@ class Judge(unittest.TestCase):
         self.expect("forbidden", defects("int4-convrot", with_bytes("weight", 5, 0x81)))
         self.expect("forbidden", defects("mxfp8", with_bytes("weight_scale", 0, 255)))
         self.expect("forbidden", defects("nvfp4", with_bytes("weight_scale", 0, 0x7F)))
+        self.expect("forbidden", defects("int4-asym", with_bytes("weight_s_rel", 0, 0x7F)))
 
     def test_changed_packed_parts_are_noticed(self):
         for scheme, part in [("mxfp8", "weight"), ("nvfp4", "weight_scale"), ("fp16", "weight")]:
             byte = converted(scheme)[0][f"{LAYER}.{part}"][2][0]
             self.expect(f"{part} is not the nearest", defects(scheme, with_bytes(part, 0, byte ^ 1)))
+        byte = converted("int4-asym")[0][f"{LAYER}.weight"][2][0]
+        self.expect("not the nearest", defects("int4-asym", with_bytes("weight", 0, byte ^ 3)))
+        self.expect("weight_scalar is not", defects("hybrid-mxfp8", with_bytes("weight_scalar", 3, 0)))
         self.expect("weight_scale is", defects("mxfp8", with_shape("weight_scale", [4, 128])))
 
     def test_a_changed_scale_is_noticed(self):

@@ -22,13 +22,14 @@ pub(crate) struct Options {
 }
 
 /// (scheme, layout) of every file that is made.
-const CASES: [(&str, &str); 18] = [
+const CASES: [(&str, &str); 21] = [
     ("fp8", "comfy"),
     ("fp8", "comfy-legacy"),
     ("fp8-e5m2", "comfy"),
     ("fp8-row", "comfy"),
     ("fp8-block-64", "comfy"),
     ("fp8-block-128", "comfy"),
+    ("fp8-block3d-64", "comfy"),
     ("int8", "comfy"),
     ("int8-row", "comfy"),
     ("int8-block-64", "comfy"),
@@ -37,7 +38,9 @@ const CASES: [(&str, &str); 18] = [
     ("int8-row-convrot-16", "comfy"),
     ("int4-convrot", "comfy"),
     ("int4-convrot-16", "comfy"),
+    ("int4-asym", "comfy"),
     ("mxfp8", "comfy"),
+    ("hybrid-mxfp8", "comfy"),
     ("nvfp4", "comfy"),
     ("fp16", "comfy"),
     ("bf16", "comfy"),

@@ -3,7 +3,7 @@
 mod tool;
 
 use roundwise_testkit::files::{bf16_bytes, f16_bytes, safetensors};
-use tool::{Folder, PLAIN_WEIGHTS, e4m3, plain_model};
+use tool::{Folder, PLAIN_WEIGHTS, e4m3, matrix, plain_model};
 
 fn converted(flags: &[&str]) -> Folder {
     let folder = Folder::with("m.safetensors", &plain_model());
@@ -107,6 +107,25 @@ fn rotated_rows_find_the_same_codes_again() {
             }
         }
     }
+}
+
+/// 40 columns take groups of 4, whether up to 16 or up to 256 were asked for.
+#[test]
+fn a_smaller_rotation_than_was_asked_for_is_the_one_that_is_found() {
+    let model = safetensors(&[matrix("blocks.0.ff.weight", 32, 40)]);
+    let folder = Folder::with("m.safetensors", &model);
+    for (scheme, output) in [("int8-row-convrot-16", "a"), ("int8-row-convrot", "b")] {
+        folder.done(&[
+            "convert",
+            "m.safetensors",
+            "--scheme",
+            scheme,
+            "--no-provenance",
+            "-o",
+            output,
+        ]);
+    }
+    assert!(folder.read("a") == folder.read("b"));
 }
 
 #[test]

@@ -197,7 +197,9 @@ fn find_layer(
         return Ok(None);
     }
     let stored = written.stored.layers.get(planned.layer());
-    let stored = stored.filter(|stored| stored.scheme == scheme);
+    // Columns that no larger rotation divides do not tell how large it might have been.
+    let [_, cols] = planned.matrix_shape();
+    let stored = stored.filter(|stored| stored.scheme.is_same_for(scheme, cols));
     // The plan knows what of a padded weight is padding, also where the file does not say.
     let stored = stored.and_then(|stored| stored.cut_to(planned.matrix_shape()));
     stored.map(Some).ok_or_else(|| format!("a loader does not find {scheme} codes"))

@@ -142,6 +142,14 @@ impl Scheme {
         self.rotation.and_then(|rotation| rotation.group(cols)).unwrap_or(0)
     }
 
+    /// Whether both store matrices of so many columns in the same way: they may differ in the largest
+    /// rotation that they would take.
+    pub fn is_same_for(self, other: Self, cols: usize) -> bool {
+        let unrotated = |scheme: Self| Self { rotation: None, ..scheme };
+        unrotated(self) == unrotated(other)
+            && self.rotation_group(cols) == other.rotation_group(cols)
+    }
+
     /// Bits that one weight takes in a file, scales not counted.
     pub const fn code_bits(self) -> usize {
         match self.storage {
