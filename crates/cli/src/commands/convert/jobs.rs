@@ -3,7 +3,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use roundwise_convert::{
-    ConvertError, Job, Overwrite, Recipe, RecipeFile, Share, Source, check_writable, default_output,
+    ConvertError, Job, Overwrite, Recipe, RecipeError, RecipeFile, Share, Source, check_writable,
+    default_output,
 };
 
 use crate::arguments::{ConvertOptions, SchemeOutput};
@@ -54,9 +55,18 @@ fn recipes(options: &ConvertOptions) -> anyhow::Result<Vec<(Recipe, Option<&Path
     }
     let of_output = |to: &'_ SchemeOutput| {
         let scheme = Some(to.scheme.clone());
-        checked(RecipeFile { scheme, ..file.clone() })
+        Recipe::check(RecipeFile { scheme, ..file.clone() }).map_err(|error| about_to(error, to))
     };
     options.to.iter().map(|to| Ok((of_output(to)?, to.file.as_deref()))).collect()
+}
+
+/// The complaints of a recipe whose scheme was typed as `--to`.
+fn about_to(error: RecipeError, to: &SchemeOutput) -> ConvertError {
+    let named = |complaint: String| match complaint.strip_prefix("scheme: ") {
+        Some(problem) => format!("--to {}: {problem}", to.scheme),
+        None => complaint,
+    };
+    RecipeError { complaints: error.complaints.into_iter().map(named).collect() }.into()
 }
 
 fn job(options: &ConvertOptions, input: &Path, recipe: &Recipe, named: Option<&Path>) -> Job {
@@ -118,7 +128,11 @@ pub(in crate::commands) fn refuse_place(
 ) -> anyhow::Result<()> {
     match is_folder {
         true => refuse_full_folder(output)?,
-        false => refuse_unfit(output, is_forced, "`--out-dir` writes into one")?,
+        false => refuse_unfit(
+            output,
+            is_forced,
+            "name a file in it; `convert --out-dir` writes into a folder",
+        )?,
     }
     Ok(check_writable(output)?)
 }
