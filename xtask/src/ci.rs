@@ -11,6 +11,9 @@ pub(crate) struct Options {
     /// Also run the exhaustive tests, and the client checks on whole models.
     #[arg(long)]
     long: bool,
+    /// Leave the tests out that have just run.
+    #[arg(long)]
+    tested: bool,
     /// Python for the client checks; nothing is installed into it [default: a venv in target/].
     #[arg(long, value_name = "PATH")]
     python: Option<std::path::PathBuf>,
@@ -50,10 +53,12 @@ fn steps<'a>(workspace: &'a Workspace, options: &'a Options) -> Vec<Step<'a>> {
         ("lints", cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])),
         ("dependencies", Box::new(|| dependencies(workspace))),
         ("docs", Box::new(|| docs(workspace))),
-        ("tests", Box::new(|| tests(workspace))),
         ("doc tests", cargo(&["test", "--quiet", "--doc", "--workspace"])),
         ("CUDA", cargo(&CUDA)),
     ];
+    if !options.tested {
+        steps.push(("tests", Box::new(|| tests(workspace))));
+    }
     steps.push(("torture", Box::new(|| torture::run(workspace, &torture_options(workspace)?))));
     steps.push(("clients", check_clients(!options.long)));
     steps

@@ -196,7 +196,15 @@ impl Clients<'_> {
         let mut convert = Command::new(&self.binary);
         convert.arg("convert").arg(input).arg("-o").arg(output);
         convert.args(["--scheme", scheme, "--layout", layout]);
-        convert.args(["--scale-rule", "absmax", "--rounding", "nearest", "--force", "--json"]);
+        convert.args([
+            "--scale-rule",
+            "absmax",
+            "--rounding",
+            "nearest",
+            "--force",
+            "--fresh",
+            "--json",
+        ]);
         command::output(&mut convert).map(drop)
     }
 
