@@ -138,7 +138,7 @@ fn words(command: &str) -> Vec<String> {
     let mut is_quoted = false;
     for char in command.chars() {
         match char {
-            '\'' => is_quoted = !is_quoted,
+            '\'' | '"' => is_quoted = !is_quoted,
             '#' | '>' | '|' if !is_quoted && words.last().is_some_and(String::is_empty) => break,
             char if char.is_whitespace() && !is_quoted => words.push(String::new()),
             char => words.last_mut().unwrap().push(char),
@@ -146,6 +146,15 @@ fn words(command: &str) -> Vec<String> {
     }
     words.retain(|word| !word.is_empty());
     words
+}
+
+/// A word with 1 for every variable of the shell around it: all that are shown are numbers.
+fn without_variables(word: &str) -> String {
+    let mut parts = word.split('$');
+    let first = parts.next().unwrap_or_default().to_owned();
+    let is_of_name = |char: char| char.is_ascii_alphanumeric() || char == '_';
+    let parts = parts.map(|part| format!("1{}", part.trim_start_matches(is_of_name)));
+    std::iter::once(first).chain(parts).collect()
 }
 
 /// Every flag and every value that is shown exists; what is left out in prose may be missing.
@@ -156,8 +165,7 @@ fn every_command_on_a_page_can_be_typed() {
         for command in commands(&text) {
             let mut words = words(&command);
             words.retain(|word| word != "…");
-            // A variable of the shell around it.
-            words.iter_mut().for_each(|word| *word = word.replace("$i", "1"));
+            words.iter_mut().for_each(|word| *word = without_variables(word));
             // In prose a flag may stand without its value.
             let is_prose = words.last().is_some_and(|word| word == "--input-scale");
             words.extend(is_prose.then(|| "REGEX".to_owned()));

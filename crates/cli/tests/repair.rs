@@ -31,7 +31,7 @@ fn repaired(name: &str, layer: &str, words: &[&str]) -> Folder {
 }
 
 #[test]
-fn every_damage_that_leaves_one_reading_is_made_good() {
+fn every_defect_that_leaves_one_reading_is_mended() {
     let full = r#"{"format": "float8_e4m3fn", "full_precision_matrix_mult": true}"#;
     let rotated = r#"{"format": "int8_tensorwise", "convrot": true, "convrot_groupsize": 16, "per_row": true}"#;
     let cases = [

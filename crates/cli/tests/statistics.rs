@@ -255,7 +255,12 @@ fn statistics_are_shown_merged_and_collected() {
     assert_eq!((samples(IN), samples(OUT)), (4000.0, 2000.0));
     let words = ["sum.stats.safetensors", "--force"];
     folder.refused(&[&merge[..], &["sum.stats.safetensors"]].concat(), 1, &words);
-    folder.refused(&["stats", "merge", "one.stats.safetensors", "-o", "x"], 2, &["2"]);
+    // One alone becomes a side-car, which is how an importance matrix becomes one.
+    folder.done(&["stats", "merge", "one.stats.safetensors", "-o", "x"]);
+    let [before, after] = ["one.stats.safetensors", "x"]
+        .map(|file| folder.json(&["stats", "show", file, "--json"])["layers"].clone());
+    assert_eq!(before, after);
+    folder.refused(&["stats", "merge", "-o", "y"], 2, &["<FILE>"]);
 
     let program = folder.done(&["stats", "collector"]);
     assert!(program.contains("def collect(") && program.contains("NODE_CLASS_MAPPINGS"));

@@ -21,7 +21,7 @@ pub struct MendedLayers {
     /// Layers whose defects have a certain remedy are among those that can be decoded; defects
     /// that are left have no remedy, orphans are left out of whatever is written.
     pub stored: StoredLayers,
-    /// What was found and is made good, in name order.
+    /// What was found and is mended, in name order.
     pub mends: Vec<Mend>,
     /// How the file is meant to be laid out.
     pub layout: Layout,

@@ -43,8 +43,8 @@ pub(crate) struct StatsShowOptions {
 
 #[derive(Debug, Args)]
 pub(crate) struct StatsMergeOptions {
-    /// Files to add up, two or more
-    #[arg(required = true, num_args = 2.., value_name = "FILE")]
+    /// Files to add up; one alone, such as an importance matrix, becomes a side-car
+    #[arg(required = true, value_name = "FILE")]
     pub(crate) statistics: Vec<PathBuf>,
     /// File to write
     #[arg(short, long, value_name = "FILE")]
