@@ -56,8 +56,25 @@ pub(crate) struct Finding {
     pub(crate) model: String,
     pub(crate) scheme: String,
     pub(crate) layout: String,
+    /// `‖Ŵ − W‖ / ‖W‖` of all converted weights together.
+    pub(crate) weight_error: Option<f64>,
+    /// The same of every layer, in order.
+    #[serde(skip)]
+    layer_errors: Vec<f64>,
     #[serde(flatten)]
     pub(crate) judged: Judged,
+}
+
+/// The part of the report of `convert` that is read here.
+#[derive(Deserialize)]
+struct Report {
+    weight_error: Option<f64>,
+    layers: Vec<LayerReport>,
+}
+
+#[derive(Deserialize)]
+struct LayerReport {
+    weight_error: Option<f64>,
 }
 
 /// The part of a finding that `clients/check.py` prints.
@@ -107,11 +124,13 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let mut findings = Vec::new();
     println!("{HEADING}");
     for (model, file) in bench.models(options.short)? {
+        let first = findings.len();
         for (scheme, layout) in CASES {
             let finding = bench.judge(&model, &file, scheme, layout)?;
             print_row(&finding);
             findings.push(finding);
         }
+        println!("{}", rotation_gain(&findings[first..]));
     }
     let defects: usize = findings.iter().map(|finding| finding.judged.defects.len()).sum();
     let defects = defects + bench.judge_servers(options)?;
@@ -175,7 +194,7 @@ impl Clients<'_> {
         let folder = self.workspace.target("clients");
         fs::create_dir_all(&folder)?;
         let output = folder.join(format!("{model}-{scheme}-{layout}.safetensors"));
-        self.convert(input, &output, scheme, layout)?;
+        let report = self.convert(input, &output, scheme, layout)?;
         let verified = output.with_extension("verify.json");
         fs::write(&verified, self.verify(input, &output)?)?;
 
@@ -188,11 +207,13 @@ impl Clients<'_> {
             model: model.to_owned(),
             scheme: scheme.to_owned(),
             layout: layout.to_owned(),
+            weight_error: report.weight_error,
+            layer_errors: report.layers.iter().filter_map(|layer| layer.weight_error).collect(),
             judged,
         })
     }
 
-    fn convert(&self, input: &Path, output: &Path, scheme: &str, layout: &str) -> Result<()> {
+    fn convert(&self, input: &Path, output: &Path, scheme: &str, layout: &str) -> Result<Report> {
         let mut convert = Command::new(&self.binary);
         convert.arg("convert").arg(input).arg("-o").arg(output);
         convert.args(["--scheme", scheme, "--layout", layout]);
@@ -205,7 +226,8 @@ impl Clients<'_> {
             "--fresh",
             "--json",
         ]);
-        command::output(&mut convert).map(drop)
+        let text = command::output(&mut convert)?;
+        serde_json::from_str(&text).with_context(|| format!("read {text}"))
     }
 
     /// The report of `verify`, also when it found something: the readers look at that, too.
@@ -241,8 +263,19 @@ impl Clients<'_> {
     }
 }
 
+/// On how many layers of a model rotated rows are better than plain ones.
+fn rotation_gain(findings: &[Finding]) -> String {
+    let of = |scheme: &str| {
+        let found = findings.iter().find(|finding| finding.scheme == scheme);
+        found.map_or(&[][..], |finding| &finding.layer_errors)
+    };
+    let pairs: Vec<_> = of("int8-row").iter().zip(of("int8-row-convrot")).collect();
+    let better = pairs.iter().filter(|(plain, rotated)| rotated < plain).count();
+    format!("  `int8-row-convrot` is better than `int8-row` on {better} of {} layers", pairs.len())
+}
+
 const HEADING: &str = "\
-model          scheme              layout        layers  checks  worst weight  by comfy-kitchen";
+model          scheme              layout        layers  checks    weights     worst  by comfy-kitchen";
 
 fn print_row(finding: &Finding) {
     let Judged { layers, checks, worst_weight_error, kitchen_layers, worst_linear_error, defects } =
@@ -251,12 +284,16 @@ fn print_row(finding: &Finding) {
         Some(error) => format!("{kitchen_layers} layers, product within {error:.1e}"),
         None => "-".to_owned(),
     };
+    let percent = |error: Option<f64>| {
+        error.map_or("-".to_owned(), |error| format!("{:.3} %", error * 100.0))
+    };
     println!(
-        "{:<14} {:<19} {:<13} {layers:>6} {checks:>7} {:>13} {kitchen}",
+        "{:<14} {:<19} {:<13} {layers:>6} {checks:>7} {:>10} {:>9} {kitchen}",
         finding.model,
         finding.scheme,
         finding.layout,
-        worst_weight_error.map_or("-".to_owned(), |error| format!("{:.4} %", error * 100.0)),
+        percent(finding.weight_error),
+        percent(*worst_weight_error),
     );
     for defect in defects {
         println!("  DIFFERS {defect}");

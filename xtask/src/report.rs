@@ -243,12 +243,13 @@ fn clients_section(record: &Record<Vec<Finding>>) -> String {
         "layout",
         "layers",
         "checks",
-        "worst weight error",
+        "weight error",
+        "of the worst layer",
         "layers in comfy-kitchen",
         "worst product difference",
         "defects",
     ];
-    let note = "\nThe weight error is ‖Ŵ − W‖ / ‖W‖ of the worst layer. The product difference is that \
+    let note = "\nThe weight error is ‖Ŵ − W‖ / ‖W‖ of all converted weights. The product difference is that \
         of `x Ŵᵀ` computed by comfy-kitchen 0.2.40, which rounds the inputs of INT8 layers too, from \
         ours in F64.\n";
     section("Files in their clients", record, &table(&heads, &rows)) + note
@@ -257,13 +258,17 @@ fn clients_section(record: &Record<Vec<Finding>>) -> String {
 fn client_row(finding: &Finding) -> Vec<String> {
     let Judged { layers, checks, worst_weight_error, kitchen_layers, worst_linear_error, defects } =
         &finding.judged;
+    let percent = |error: Option<f64>| {
+        error.map_or("–".to_owned(), |error| format!("{:.2} %", error * 100.0))
+    };
     vec![
         finding.model.clone(),
         format!("`{}`", finding.scheme),
         format!("`{}`", finding.layout),
         layers.to_string(),
         checks.to_string(),
-        worst_weight_error.map_or("–".to_owned(), |error| format!("{:.2} %", error * 100.0)),
+        percent(finding.weight_error),
+        percent(*worst_weight_error),
         if *kitchen_layers == 0 { "–".to_owned() } else { kitchen_layers.to_string() },
         worst_linear_error.map_or("–".to_owned(), |error| format!("{error:.1e}")),
         defects.len().to_string(),

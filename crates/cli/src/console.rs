@@ -2,11 +2,16 @@ use std::io::{ErrorKind, Write};
 
 use console::style;
 
-use crate::text::plain;
+use crate::text::{fold, plain};
+
+/// [`print_as_it_is`], lines that are too long for the terminal broken between words.
+pub(crate) fn print(text: &str) -> std::io::Result<()> {
+    print_as_it_is(&fold(text, width()))
+}
 
 /// Writes a text to standard output. That nobody reads on (`… | head`) changes nothing about the
 /// work, nor about the exit code.
-pub(crate) fn print(text: &str) -> std::io::Result<()> {
+pub(crate) fn print_as_it_is(text: &str) -> std::io::Result<()> {
     match write_line(text) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         result => result,
@@ -46,15 +51,17 @@ pub(crate) fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
 pub(crate) fn print_error(error: &anyhow::Error) {
     // Library errors carry the text of their cause, so the chain is not printed as well.
     let lines: Vec<String> = error.to_string().lines().map(plain).collect();
-    complain(format_args!("{} {}", style("error:").red().bold().for_stderr(), lines.join("\n")));
+    let text = format!("{} {}", style("error:").red().bold().for_stderr(), lines.join("\n"));
+    complain(format_args!("{}", fold(&text, width_of(&console::Term::stderr()))));
 }
 
 /// Width of the terminal; in a file or a pipe nothing is cut.
 pub(crate) fn width() -> usize {
-    match console::Term::stdout().size_checked() {
-        Some((_, columns)) => usize::from(columns),
-        None => usize::MAX,
-    }
+    width_of(&console::Term::stdout())
+}
+
+fn width_of(terminal: &console::Term) -> usize {
+    terminal.size_checked().map_or(usize::MAX, |(_, columns)| usize::from(columns))
 }
 
 /// A line on standard error; if nobody reads it any more, nobody misses it.

@@ -6,6 +6,7 @@
 mod arguments;
 mod commands;
 mod console;
+mod hint;
 mod method_flags;
 mod outcome;
 mod progress;
@@ -19,7 +20,7 @@ use crate::arguments::{Arguments, Command};
 use crate::outcome::Outcome;
 
 fn main() -> std::process::ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = Arguments::try_parse().unwrap_or_else(|error| hint::end(error));
     let result = match &arguments.command {
         Command::Convert(options) => commands::convert::run(options),
         Command::Dequantize(options) => commands::dequantize::run(options),

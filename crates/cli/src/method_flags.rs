@@ -62,7 +62,7 @@ pub(crate) struct MethodFlags {
 
 fn method_help() -> String {
     let names = METHODS.iter().map(|method| method.name);
-    choices("How codes are chosen", names) + " [default: nearest]"
+    choices("How codes are chosen", names) + " [default: nearest; with --stats activations]"
 }
 
 fn effort_help() -> String {

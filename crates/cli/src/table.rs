@@ -1,16 +1,16 @@
-use console::{measure_text_width, style, truncate_str};
+use console::{measure_text_width, style};
 
-use crate::text::plain;
+use crate::text::{plain, wrap};
 
-/// A table of left-aligned text that fits the terminal: where lines would be too long, names in the
-/// first column are cut in their middle and the other columns go on in the next line.
+/// A table of left-aligned text that fits the terminal, no word of it broken or cut: where lines would
+/// be too long, cells go on in the next line; where words are too long for that, every row begins with
+/// its first cell on a line of its own.
 pub(crate) struct Table {
     head: Vec<&'static str>,
     rows: Vec<Vec<String>>,
 }
 
 const GAP: usize = 2;
-const NARROWEST: usize = 12;
 
 impl Table {
     pub(crate) fn new(head: &[&'static str]) -> Self {
@@ -31,20 +31,40 @@ impl Table {
         columns <= width
     }
 
-    /// The table, indented by two, in lines of at most `width` columns where that is possible.
+    /// The table, indented by two, in lines of at most `width` columns where its words allow it.
     pub(crate) fn render(&self, width: usize) -> String {
-        let widths = self.widths(width.saturating_sub(GAP));
+        match self.widths(width.saturating_sub(GAP)) {
+            Some(widths) => self.in_columns(&widths),
+            None => self.stacked(width),
+        }
+    }
+
+    fn in_columns(&self, widths: &[usize]) -> String {
         let head: Vec<Vec<String>> =
             self.head.iter().map(|title| vec![style(*title).dim().to_string()]).collect();
         let mut lines = String::new();
-        push_row(&mut lines, &head, &widths);
+        push_row(&mut lines, &head, widths);
         for row in &self.rows {
-            let fit = |(column, (cell, width)): (usize, (&String, &usize))| match column {
-                0 => vec![cut_middle(cell, *width)],
-                _ => wrap(cell, *width),
-            };
-            let cells: Vec<Vec<String>> = row.iter().zip(&widths).enumerate().map(fit).collect();
-            push_row(&mut lines, &cells, &widths);
+            let cells: Vec<Vec<String>> =
+                row.iter().zip(widths).map(|(cell, width)| wrap(cell, *width)).collect();
+            push_row(&mut lines, &cells, widths);
+        }
+        lines
+    }
+
+    /// Every row as a paragraph: its first cell, and the others below.
+    fn stacked(&self, width: usize) -> String {
+        let indent = " ".repeat(3 * GAP);
+        let mut lines = format!("{}{}\n", " ".repeat(GAP), style(self.head.join(", ")).dim());
+        for row in &self.rows {
+            let (first, others) = row.split_first().expect("a table has a column");
+            lines += &format!("{}{first}\n", " ".repeat(GAP));
+            let others: Vec<&str> =
+                others.iter().map(String::as_str).filter(|cell| !cell.is_empty()).collect();
+            for line in wrap(&others.join("  "), width.saturating_sub(indent.len())) {
+                lines += format!("{indent}{line}").trim_end();
+                lines.push('\n');
+            }
         }
         lines
     }
@@ -58,21 +78,22 @@ impl Table {
         (0..self.head.len()).map(widest).collect()
     }
 
-    fn widths(&self, available: usize) -> Vec<usize> {
+    /// Widths that fit, if no column has to be narrower than its longest word.
+    fn widths(&self, available: usize) -> Option<Vec<usize>> {
+        let longest_word = |column: usize| {
+            let cells = self.rows.iter().filter_map(|row| row.get(column));
+            let words = cells.flat_map(|cell| cell.split(' ')).map(measure_text_width);
+            words.max().unwrap_or(0).max(measure_text_width(self.head[column]))
+        };
+        let least: Vec<usize> = (0..self.head.len()).map(longest_word).collect();
         let mut widths = self.natural_widths();
         let total: usize = widths.iter().map(|width| width + GAP).sum();
         for _ in available..total {
-            // The first column may be twice as wide: what is cut from it is lost.
-            let width_in_mind = |(column, width): &(usize, &mut usize)| match column {
-                0 => **width / 2,
-                _ => **width,
-            };
-            match widths.iter_mut().enumerate().max_by_key(width_in_mind) {
-                Some((_, widest)) if *widest > NARROWEST => *widest -= 1,
-                _ => break,
-            }
+            let columns = widths.iter_mut().zip(&least).filter(|(width, least)| **width > **least);
+            let (widest, _) = columns.max_by_key(|(width, _)| **width)?;
+            *widest -= 1;
         }
-        widths
+        Some(widths)
     }
 }
 
@@ -92,49 +113,21 @@ fn push_row(lines: &mut String, cells: &[Vec<String>], widths: &[usize]) {
     }
 }
 
-/// Lines of whole words; a word that is too long alone is cut.
-pub(crate) fn wrap(text: &str, width: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in text.split(' ') {
-        let word = truncate_str(word, width, "…");
-        let line = lines.last_mut().expect("begins with one line");
-        if line.is_empty() {
-            *line = word.into_owned();
-        } else if measure_text_width(line) + 1 + measure_text_width(&word) <= width {
-            line.push(' ');
-            line.push_str(&word);
-        } else {
-            lines.push(word.into_owned());
-        }
-    }
-    lines
-}
-
-/// `enc…self.query.weight`: the end of a name tells more than its beginning.
-fn cut_middle(text: &str, width: usize) -> String {
-    if measure_text_width(text) <= width {
-        return text.to_owned();
-    }
-    let tail_width = width.saturating_sub(1) * 3 / 4;
-    let head = truncate_str(text, width.saturating_sub(1) - tail_width, "");
-    let mut tail = "";
-    for (start, _) in text.char_indices().rev() {
-        if measure_text_width(&text[start..]) > tail_width {
-            break;
-        }
-        tail = &text[start..];
-    }
-    format!("{head}…{tail}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn names_are_cut_in_the_middle() {
-        assert_eq!(cut_middle("encoder.layer.0.query.weight", 13), "enc…ry.weight");
-        assert_eq!(cut_middle("short", 13), "short");
+    fn no_word_is_cut() {
+        let mut table = Table::new(&["name", "scheme", "error"]);
+        let name = "encoder.layer.0.attention.output.dense.weight";
+        table.row(vec![name.into(), "int8-row-convrot".into(), "one and two".into()]);
+        let narrow = table.render(50);
+        assert!(
+            narrow.contains(&format!("  {name}\n      int8-row-convrot  one and two\n")),
+            "{narrow}"
+        );
+        assert!(table.render(80).contains(name));
     }
 
     #[test]
@@ -147,7 +140,7 @@ mod tests {
     #[test]
     fn lines_fit_the_terminal() {
         let mut table = Table::new(&["name", "why"]);
-        table.row(vec!["x".repeat(100), "words ".repeat(30)]);
+        table.row(vec!["x".repeat(40), "words ".repeat(30)]);
         assert_eq!(table.render(60).matches("words").count(), 30);
         for line in table.render(60).lines() {
             assert!(measure_text_width(line) <= 60, "{line}");

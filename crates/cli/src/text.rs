@@ -1,5 +1,6 @@
 //! Numbers and names as people read them.
 
+use console::measure_text_width;
 use indicatif::{HumanBytes, HumanDuration};
 use std::time::Duration;
 
@@ -56,5 +57,53 @@ pub(crate) fn percent(error: f64) -> String {
         p if p >= 10.0 => format!("{p:.1} %"),
         p if p >= 1.0 => format!("{p:.2} %"),
         p => format!("{p:.3} %"),
+    }
+}
+
+/// Lines of whole words, of at most `width` columns where the words allow it.
+pub(crate) fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let line = lines.last_mut().expect("begins with one line");
+        if line.is_empty() {
+            line.push_str(word);
+        } else if measure_text_width(line) + 1 + measure_text_width(word) <= width {
+            line.push(' ');
+            line.push_str(word);
+        } else {
+            lines.push(word.to_owned());
+        }
+    }
+    lines
+}
+
+/// A text whose lines break between words; what goes on is indented by two more than its line.
+pub(crate) fn fold(text: &str, width: usize) -> String {
+    let fold_line = |line: &str| {
+        if measure_text_width(line) <= width {
+            return line.to_owned();
+        }
+        let rest = line.trim_start_matches(' ');
+        let indent = line.len() - rest.len();
+        let lines = wrap(rest, width.saturating_sub(indent + 2)).into_iter();
+        let indented = lines.enumerate().map(|(number, part)| {
+            let more = if number == 0 { 0 } else { 2 };
+            format!("{}{}", " ".repeat(indent + more), part.trim_end())
+        });
+        indented.collect::<Vec<_>>().join("\n")
+    };
+    text.split('\n').map(fold_line).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_break_between_words() {
+        let text = "  one two three\nshort\n  averylongwordalone x";
+        let folded = "  one two\n    three\nshort\n  averylongwordalone\n    x";
+        assert_eq!(fold(text, 12), folded);
+        assert_eq!(fold(text, usize::MAX), text);
     }
 }

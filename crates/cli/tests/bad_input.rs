@@ -231,9 +231,9 @@ fn a_folder_that_cannot_be_synced_holds_the_whole_file_nevertheless() {
 #[test]
 fn a_folder_that_is_not_there() {
     let folder = Folder::with("m.safetensors", &plain_model());
-    for flag in ["-o", "--report"] {
+    for (flag, help) in [("-o", "or use `--out-dir`"), ("--report", "create it first")] {
         let arguments = ["convert", "m.safetensors", flag, "nowhere/x"];
-        folder.refused(&arguments, 1, &["nowhere/x: there is no folder", "`--out-dir`"]);
+        folder.refused(&arguments, 1, &["nowhere/x: there is no folder", help]);
     }
     folder.refused(&["convert", "nothing.safetensors"], 1, &["nothing.safetensors", "cannot open"]);
 }
@@ -329,14 +329,14 @@ fn a_recipe_that_is_not_toml() {
 #[test]
 fn a_regex_that_does_not_compile() {
     let folder = Folder::with("m.safetensors", &plain_model());
-    let words = ["keep[0]", "regex parse error", "unclosed group"];
+    let words = ["error: --keep: regex parse error", "unclosed group"];
     folder.refused(&["convert", "m.safetensors", "--keep", "attn.(qkv"], 2, &words);
     folder.write("r.toml", b"include = ['a', '[']");
     let words = ["include[1]", "unclosed character class"];
     folder.refused(&["convert", "m.safetensors", "--recipe", "r.toml"], 2, &words);
     // A pattern whose automaton would take gigabytes.
     let arguments = ["convert", "m.safetensors", "--keep", "(?:a{1000}){1000}{1000}"];
-    folder.refused(&arguments, 2, &["keep[0]", "size limit"]);
+    folder.refused(&arguments, 2, &["--keep: ", "size limit"]);
 }
 
 #[test]
@@ -356,8 +356,13 @@ fn every_complaint_about_a_recipe_comes_at_once() {
         "--heuristic",
         "clever",
     ];
-    let words =
-        ["scheme: unknown scheme `fp9`", "layout:", "preset:", "rules[0].scheme:", "heuristic:"];
+    let words = [
+        "scheme: unknown scheme `fp9`",
+        "layout:",
+        "preset:",
+        "--rule: unknown scheme `b`",
+        "heuristic:",
+    ];
     folder.refused(&arguments, 2, &words);
 }
 

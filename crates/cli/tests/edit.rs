@@ -47,7 +47,7 @@ fn options_change_in_marker_and_header_of_the_layers_that_match() {
     let folder = converted(&[]);
     let text =
         edited(&folder, "a.safetensors", "full.safetensors", &["--full-precision", r"ff\.in$"]);
-    assert!(text.contains("1 edited"), "{text}");
+    assert!(text.contains("1 layer edited"), "{text}");
     let [before, full] = ["a.safetensors", "full.safetensors"].map(|name| folder.file(name));
     let markers = LAYERS.map(|layer| full.get(&format!("{layer}.comfy_quant")).bytes.clone());
     assert_eq!(markers, [FULL.as_bytes(), ANY.as_bytes()]);
@@ -61,7 +61,7 @@ fn options_change_in_marker_and_header_of_the_layers_that_match() {
     assert!(folder.read("back.safetensors") == folder.read("a.safetensors"));
 
     let told = folder.done(&["edit", "a.safetensors", "-o", "t.safetensors", "--set", "a=b c"]);
-    assert!(told.contains("0 edited"), "{told}");
+    assert!(told.contains("0 layers edited"), "{told}");
     let told = folder.done(&["inspect", "t.safetensors"]);
     assert!(told.contains("roundwise edit INPUT --set 'a=b c'"), "{told}");
 }
@@ -122,15 +122,18 @@ fn what_cannot_be_edited_is_said() {
     let refused = |flags: &[&str], words: &[&str]| {
         folder.refused(&[&["edit", "a.safetensors"], flags].concat(), 2, words);
     };
-    refused(&[], &["changes nothing"]);
+    refused(&[], &["`edit` changes nothing by itself", "--set", "--input-scale"]);
     refused(&["--set", "=x"], &["expected KEY=VALUE"]);
-    refused(&["--set", "roundwise={}"], &["`roundwise`", "writes itself"]);
-    refused(&["--unset", "nothing"], &["`nothing` matches no header entry"]);
-    refused(&["--unset", "("], &["unset[0]"]);
-    refused(&["--full-precision", "conv"], &["`conv` matches no layer in codes"]);
-    refused(&["--full-precision", "in", "--any-products", "ff"], &["contradict each other"]);
+    refused(&["--set", "roundwise={}"], &["--set: `roundwise`", "writes itself"]);
+    refused(&["--unset", "nothing"], &["--unset `nothing` matches no header entry"]);
+    refused(&["--unset", "("], &["--unset: regex parse error"]);
+    refused(&["--full-precision", "conv"], &["--full-precision `conv` matches no layer in codes"]);
+    refused(
+        &["--full-precision", "in", "--any-products", "ff"],
+        &["--full-precision and --any-products contradict each other: `blocks.0.ff.in`"],
+    );
     refused(&["--input-scale", "."], &["--stats"]);
     folder.done(&["migrate", "a.safetensors", "--to", "comfy-legacy", "-o", "l.safetensors"]);
-    let words = ["`blocks.0.ff.in` is told by scale_weight", "migrate --to comfy"];
+    let words = ["layers told by scale_weight have no", "migrate --to comfy", "`blocks.0.ff.in`"];
     folder.refused(&["edit", "l.safetensors", "--full-precision", "."], 2, &words);
 }

@@ -20,7 +20,12 @@ fn migrated(folder: &Folder, input: &str, to: &str, output: &str) -> String {
 fn there_and_back_is_the_same_file() {
     let folder = converted(&[]);
     let text = migrated(&folder, "a.safetensors", "comfy-legacy", "l.safetensors");
-    assert!(text.contains("2 moved, 4 kept, 4 removed"), "{text}");
+    assert!(
+        text.contains(
+            "2 layers moved to comfy-legacy, 2 scales and 2 markers laid out anew, 4 tensors kept"
+        ),
+        "{text}"
+    );
     migrated(&folder, "l.safetensors", "comfy", "b.safetensors");
     let legacy = folder.file("l.safetensors");
     // Nobody asked for products in full precision.

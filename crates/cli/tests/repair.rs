@@ -1,4 +1,4 @@
-//! Known kinds of damage are named with their layer and whom they break, and made good.
+//! Known defects are named with their layer and whom they break, and mended.
 
 mod tool;
 
@@ -31,7 +31,7 @@ fn repaired(name: &str, layer: &str, words: &[&str]) -> Folder {
 }
 
 #[test]
-fn every_damage_that_leaves_one_reading_is_made_good() {
+fn every_defect_that_leaves_one_reading_is_mended() {
     let full = r#"{"format": "float8_e4m3fn", "full_precision_matrix_mult": true}"#;
     let rotated = r#"{"format": "int8_tensorwise", "convrot": true, "convrot_groupsize": 16, "per_row": true}"#;
     let cases = [
@@ -98,7 +98,29 @@ fn a_file_in_order_is_not_rewritten() {
     let folder = damaged("all-zero");
     let look = folder.done(&["repair", "m.safetensors"]);
     assert!(look.contains("nothing to repair"), "{look}");
-    folder.refused(&["repair", "m.safetensors", "--write"], 1, &["nothing to repair"]);
+    let before = folder.snapshot();
+    assert!(folder.done(&["repair", "m.safetensors", "--write"]).contains("nothing to repair"));
+    assert!(before == folder.snapshot());
+}
+
+#[test]
+fn what_is_about_the_repaired_file_needs_one() {
+    let folder = damaged("marker-with-nul");
+    for flags in [&["-o", "r.safetensors"][..], &["--report", "r.json"], &["--shard-size", "5GB"]] {
+        let words = ["is about the repaired file, and none is written without `--write`"];
+        folder.refused(&[&["repair", "m.safetensors"], flags].concat(), 2, &words);
+    }
+}
+
+#[test]
+fn one_layer_is_called_one() {
+    let folder = damaged("comfy-fp8");
+    let mut file = folder.file("m.safetensors");
+    file.metadata.remove("_quantization_metadata");
+    folder.write("m.safetensors", &file.bytes());
+    let look = folder.run(&["repair", "m.safetensors"]).stdout;
+    assert!(look.contains("1 defect that can be mended, 0 that cannot"), "{look}");
+    assert!(look.contains("marks 1 layer in tensors alone"), "{look}");
 }
 
 /// What `repair` would mend, `verify` names.

@@ -106,6 +106,22 @@ fn statistics_choose_the_method_and_lower_the_error_of_outputs() {
 }
 
 #[test]
+fn the_summary_begins_with_outputs_and_ranks_layers_by_them() {
+    let folder = folder();
+    let flags = ["convert", "m.safetensors", "--stats", "both.stats.safetensors"];
+    let text = folder.done(&flags);
+    let place = |words: &str| text.find(words).unwrap_or_else(|| panic!("`{words}`: {text}"));
+    let places = ["outputs of layers: error² ", "method activations", "largest errors of outputs"];
+    assert!(places.map(place).is_sorted(), "{text}");
+    let report = folder.json(&[&flags[..], &["--force", "--json"]].concat());
+    let error = |name: &String| number(&layer(&report, name)["rounding"]["output_error"]);
+    let mut names = [IN, OUT].map(|layer| format!("{layer}.weight"));
+    names.sort_by(|a, b| error(b).total_cmp(&error(a)));
+    assert!(place(&names[0]) < place(&names[1]), "{text}");
+    assert!(text.contains(" of nearest"), "{text}");
+}
+
+#[test]
 fn verify_finds_the_output_errors_that_the_report_has() {
     let folder = folder();
     for more in [&[][..], &["--method", "activations", "--effort", "fast"], &["--damping", "0.3"]] {
@@ -239,7 +255,12 @@ fn statistics_are_shown_merged_and_collected() {
     assert_eq!((samples(IN), samples(OUT)), (4000.0, 2000.0));
     let words = ["sum.stats.safetensors", "--force"];
     folder.refused(&[&merge[..], &["sum.stats.safetensors"]].concat(), 1, &words);
-    folder.refused(&["stats", "merge", "one.stats.safetensors", "-o", "x"], 2, &["2"]);
+    // One alone becomes a side-car, which is how an importance matrix becomes one.
+    folder.done(&["stats", "merge", "one.stats.safetensors", "-o", "x"]);
+    let [before, after] = ["one.stats.safetensors", "x"]
+        .map(|file| folder.json(&["stats", "show", file, "--json"])["layers"].clone());
+    assert_eq!(before, after);
+    folder.refused(&["stats", "merge", "-o", "y"], 2, &["<FILE>"]);
 
     let program = folder.done(&["stats", "collector"]);
     assert!(program.contains("def collect(") && program.contains("NODE_CLASS_MAPPINGS"));

@@ -77,6 +77,11 @@ fn outputs_that_cannot_be_made_together_are_refused_before_any_work() {
         (&["--to", "fp8", "--to", "fp8"][..], 2, ["m.safetensors as fp8", "would both become"]),
         (&["--to", "fp8=out", "--to", "int8-row=out"], 2, ["as int8-row", "would both become out"]),
         (&["--to", "fp9"], 2, ["--to", "fp9"]),
+        (
+            &["--to", "int8", "--layout", "comfy-legacy"],
+            2,
+            ["error: --to int8: layout `comfy-legacy`", "cannot store"],
+        ),
         (&["--to", "fp8="], 2, ["--to", "no file is named"]),
         (&["--to", "fp8", "--scheme", "fp8"], 2, ["--to", "--scheme"]),
         (&["--to", "fp8", "-o", "out"], 2, ["--to", "--output"]),

@@ -1,5 +1,6 @@
 mod explain;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use regex::Regex;
@@ -31,6 +32,8 @@ pub(crate) struct Rules<'a> {
     shapes: Shapes<'a>,
     not_finite: &'a NotFinite,
     effects: Effects,
+    /// Layers that two settings want different things of, by what is to be said of the settings.
+    contradictions: BTreeMap<String, BTreeSet<String>>,
     complaints: Vec<String>,
 }
 
@@ -51,6 +54,7 @@ impl<'a> Rules<'a> {
             shapes: source.shapes(),
             not_finite,
             effects: Effects::of(recipe),
+            contradictions: BTreeMap::new(),
             complaints: vec![],
         }
     }
@@ -144,20 +148,17 @@ impl<'a> Rules<'a> {
         let rules = recipe.rules();
         let patterns = rules.iter().map(|rule| &rule.pattern);
         let rule = first_match(patterns, &mut self.effects.rules, layer);
-        let forced = forced_by(
-            rule.map(|index| &rules[index].pattern),
-            include.map(|index| &recipe.include()[index]),
-        );
+        let forced = self.forced_by(rule, include);
         let protection = self.protection(header, layer, recipe.scheme());
         if let Some(index) = keep {
-            let keep = recipe.keep()[index].to_string();
+            let pattern = &recipe.keep()[index];
             if let Some(forced) = forced {
-                self.complaints.push(format!(
-                    "layer `{layer}`: `keep` pattern `{keep}` and {forced} contradict each other"
-                ));
+                let keep = recipe.file().typed_pattern("keep", index, pattern);
+                let both = format!("{keep} and {forced} contradict each other");
+                self.contradictions.entry(both).or_default().insert(layer.to_owned());
             }
             self.effects.keep[index].add(changes_if(protection.is_none()));
-            return Err(Reason::Kept(keep));
+            return Err(Reason::Kept(pattern.to_string()));
         }
         if let Some(reason) = self.refusal(&header.name) {
             if let Some(forced) = forced {
@@ -186,6 +187,14 @@ impl<'a> Rules<'a> {
         }
         self.check_possible(header, recipe.scheme())?;
         Ok((recipe.scheme(), Reason::Default))
+    }
+
+    /// The rule or pattern that wants a layer converted, in typed words.
+    fn forced_by(&self, rule: Option<usize>, include: Option<usize>) -> Option<String> {
+        let (file, rules) = (self.recipe.file(), self.recipe.rules());
+        let include = include
+            .map(|index| file.typed_pattern("include", index, &self.recipe.include()[index]));
+        include.or(rule.map(|index| file.typed_pattern("rules", index, &rules[index].pattern)))
     }
 
     /// The scheme of a layer that a preset of its model keeps, where the recipe has one for such
@@ -300,8 +309,9 @@ impl<'a> Rules<'a> {
 
     /// Complains about settings that contradict each other, and notes those that change nothing.
     pub(crate) fn finish(mut self, path: &Path) -> Result<Vec<Note>, ConvertError> {
-        // An activation scale asks for the decision of its weight once more.
-        self.complaints.dedup();
+        let contradictions = std::mem::take(&mut self.contradictions).into_iter();
+        let grouped = contradictions.map(|(problem, layers)| of_layers(&problem, &layers));
+        self.complaints.extend(grouped);
         let (errors, notes) = self.effects.judged(self.recipe);
         self.complaints.extend(errors);
         match self.complaints.is_empty() {
@@ -330,10 +340,15 @@ pub(crate) fn served_layer<'a>(
     }
 }
 
-/// The rule or pattern that wants a layer converted, in words.
-fn forced_by(rule: Option<&Regex>, include: Option<&Regex>) -> Option<String> {
-    let include = include.map(|pattern| format!("include `{pattern}`"));
-    include.or(rule.map(|pattern| format!("rule `{pattern}`")))
+/// What is wrong with some layers: how many, and the names of a few.
+pub(crate) fn of_layers(problem: &str, layers: &BTreeSet<String>) -> String {
+    const SHOWN: usize = 3;
+    let shown: Vec<String> = layers.iter().take(SHOWN).map(|name| format!("`{name}`")).collect();
+    let (count, list) = (layers.len(), shown.join(", "));
+    match count {
+        0..=SHOWN => format!("{problem}: {list}"),
+        _ => format!("{problem} in {count} layers: {list}, …"),
+    }
 }
 
 fn changes_if(is_another: bool) -> Effect {

@@ -5,13 +5,13 @@ use serde::{Serialize, Serializer};
 
 use crate::{ConvertError, Finding, Source};
 
-/// What is damaged in a file, and what would make it good.
+/// What is wrong with a file, and what would make it good.
 #[derive(Clone, Debug, Serialize)]
 pub struct Diagnosis {
-    /// Damages whose remedy is certain.
+    /// Defects whose remedy is certain.
     #[serde(serialize_with = "as_findings")]
     pub mends: Vec<Mend>,
-    /// Damages without a remedy.
+    /// Defects without a remedy.
     #[serde(serialize_with = "defects_as_findings")]
     pub defects: Vec<Defect>,
     /// How the repaired file is laid out.
@@ -19,7 +19,7 @@ pub struct Diagnosis {
     pub layout: Layout,
 }
 
-/// Looks for known kinds of damage, in headers and markers alone.
+/// Looks for known defects, in headers and markers alone.
 ///
 /// # Errors
 /// [`ConvertError::File`] when the file itself cannot be read.
@@ -34,13 +34,13 @@ pub fn diagnose(path: &Path) -> Result<Diagnosis, ConvertError> {
 #[derive(Serialize)]
 struct MendEntry<'a> {
     #[serde(flatten)]
-    damage: Finding,
+    defect: Finding,
     remedy: &'a str,
 }
 
 fn as_findings<S: Serializer>(mends: &[Mend], to: S) -> Result<S::Ok, S::Error> {
     to.collect_seq(
-        mends.iter().map(|Mend { damage, remedy }| MendEntry { damage: damage.into(), remedy }),
+        mends.iter().map(|Mend { defect, remedy }| MendEntry { defect: defect.into(), remedy }),
     )
 }
 

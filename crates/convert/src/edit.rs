@@ -1,6 +1,6 @@
 //! What tensors become when the header and options of layers are edited, and nothing else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use regex::Regex;
@@ -10,7 +10,8 @@ use roundwise_layout::{
 use roundwise_scheme::{GridKind, ScaleStorage, Tiling};
 use roundwise_tensor_file::TensorHeader;
 
-use crate::{ConvertError, Decision, PlannedTensor, Reason, Source};
+use crate::decide::of_layers;
+use crate::{ConvertError, Decision, Note, PlannedTensor, Reason, RecipeFile, Source};
 
 /// An edit that has been checked: every pattern compiles.
 #[derive(Clone, Debug, Default)]
@@ -68,36 +69,45 @@ impl Edit {
     ///
     /// # Errors
     /// [`ConvertError::Misfit`] with all complaints.
-    pub(crate) fn check(&self, source: &Source) -> Result<(), ConvertError> {
+    pub(crate) fn check(&self, source: &Source, typed: &RecipeFile) -> Result<(), ConvertError> {
         let layers = &source.stored.layers;
         let mut complaints = vec![];
+        let named = |key: &str, (index, pattern): (usize, &Regex)| {
+            typed.typed_pattern(&format!("edit.{key}"), index, pattern)
+        };
         let options = [
             ("full_precision", &self.full_precision),
             ("any_products", &self.any_products),
             ("input_scale", &self.input_scale),
         ];
         for (option, patterns) in options {
-            let unmatched =
-                patterns.iter().filter(|pattern| !layers.keys().any(|name| pattern.is_match(name)));
+            let matches_none =
+                |(_, pattern): &(usize, &Regex)| !layers.keys().any(|name| pattern.is_match(name));
+            let unmatched = patterns.iter().enumerate().filter(matches_none);
             complaints.extend(
-                unmatched.map(|pattern| format!("{option} `{pattern}` matches no layer in codes")),
+                unmatched.map(|it| format!("{} matches no layer in codes", named(option, it))),
             );
         }
         let keys = source.checkpoint.metadata();
-        let unmatched =
-            self.unset.iter().filter(|pattern| !keys.keys().any(|key| pattern.is_match(key)));
-        complaints
-            .extend(unmatched.map(|pattern| format!("unset `{pattern}` matches no header entry")));
-        let spares = |pattern: &&Regex| pattern.is_match(QUANTIZATION_METADATA);
-        complaints.extend(self.unset.iter().filter(spares).map(|pattern| {
-            format!(
-                "unset `{pattern}` matches `{QUANTIZATION_METADATA}`, which says what the codes are\n  \
-                 `roundwise dequantize` makes a file that needs none"
-            )
-        }));
-        for stored in layers.values().filter(|stored| self.changes(&stored.layer)) {
-            complaints.extend(self.misfit(stored));
+        for unset in self.unset.iter().enumerate() {
+            let pattern = named("unset", unset);
+            if !keys.keys().any(|key| unset.1.is_match(key)) {
+                complaints.push(format!("{pattern} matches no header entry"));
+            }
+            if unset.1.is_match(QUANTIZATION_METADATA) {
+                complaints.push(format!(
+                    "{pattern} matches `{QUANTIZATION_METADATA}`, which says what the codes are\n  \
+                     `roundwise dequantize` makes a file that needs none"
+                ));
+            }
         }
+        let mut misfits = BTreeMap::<String, BTreeSet<String>>::new();
+        for stored in layers.values().filter(|stored| self.changes(&stored.layer)) {
+            if let Some(problem) = self.misfit(stored, typed) {
+                misfits.entry(problem).or_default().insert(stored.layer.clone());
+            }
+        }
+        complaints.extend(misfits.iter().map(|(problem, layers)| of_layers(problem, layers)));
         let path: &Path = source.checkpoint.path();
         match complaints.is_empty() {
             true => Ok(()),
@@ -108,28 +118,34 @@ impl Edit {
     }
 
     /// Why a layer cannot have the options that it is to get.
-    fn misfit(&self, stored: &StoredLayer) -> Option<String> {
+    fn misfit(&self, stored: &StoredLayer, typed: &RecipeFile) -> Option<String> {
         let layer = &stored.layer;
         if matches(&self.full_precision, layer) && matches(&self.any_products, layer) {
-            return Some(format!(
-                "layer `{layer}`: `full_precision` and `any_products` contradict each other"
-            ));
+            let [full, any] =
+                ["edit.full_precision", "edit.any_products"].map(|key| typed.typed_name(key));
+            return Some(format!("{full} and {any} contradict each other"));
         }
         if stored.origin != Origin::Comfy {
             return Some(format!(
-                "layer `{layer}` is told by {}; only markers have options\n  `roundwise migrate \
-                 --to comfy` gives it one",
+                "layers told by {} have no options\n  `roundwise migrate --to comfy` gives them markers, \
+                 which do; this is about",
                 stored.origin
             ));
         }
         let is_fp8 = matches!(stored.scheme.grid(), GridKind::E4m3 | GridKind::E5m2)
             && stored.scheme.scale_storage() == ScaleStorage::F32(Tiling::Tensor);
         (matches(&self.input_scale, layer) && !is_fp8).then(|| {
-            format!(
-                "layer `{layer}` is {}; activation scales are read of `fp8` alone",
-                stored.scheme
-            )
+            format!("activation scales are read of `fp8` layers alone, not of {}", stored.scheme)
         })
+    }
+
+    /// Which entries of the header change.
+    pub(crate) fn header_note(&self, source: &Source) -> Option<Note> {
+        let keys = source.checkpoint.metadata().keys();
+        let is_unset = |key: &&String| matches(&self.unset, key) && !self.set.contains_key(*key);
+        let unset: Vec<String> = keys.filter(is_unset).cloned().collect();
+        let set: Vec<String> = self.set.keys().cloned().collect();
+        (!set.is_empty() || !unset.is_empty()).then_some(Note::EditedHeader { set, unset })
     }
 
     /// The header's entries, edited.

@@ -1,3 +1,5 @@
+use regex::Regex;
+
 use crate::{Note, Recipe};
 
 /// What a setting of the recipe has done to a file.
@@ -54,11 +56,15 @@ impl Effects {
     /// The settings that speak of nothing in the file, which is an error, and those that changed
     /// nothing.
     pub(crate) fn judged(&self, recipe: &Recipe) -> (Vec<String>, Vec<Note>) {
-        let keep = recipe.keep().iter().map(|pattern| format!("keep `{pattern}`"));
-        let include = recipe.include().iter().map(|pattern| format!("include `{pattern}`"));
-        let rules = recipe.rules().iter().map(|rule| format!("rule `{}`", rule.pattern));
-        let precise = recipe.full_precision().iter();
-        let precise = precise.map(|pattern| format!("full_precision `{pattern}`"));
+        let named = |key, patterns: Vec<&Regex>| {
+            let patterns = patterns.into_iter().enumerate();
+            let named = patterns.map(|(at, one)| recipe.file().typed_pattern(key, at, one));
+            named.collect::<Vec<String>>().into_iter()
+        };
+        let keep = named("keep", recipe.keep().iter().collect());
+        let include = named("include", recipe.include().iter().collect());
+        let rules = named("rules", recipe.rules().iter().map(|rule| &rule.pattern).collect());
+        let precise = named("full_precision", recipe.full_precision().iter().collect());
         let patterns = (keep.zip(&self.keep).zip(std::iter::repeat(&KEEP)))
             .chain(include.zip(&self.include).zip(std::iter::repeat(&INCLUDE)))
             .chain(rules.zip(&self.rules).zip(std::iter::repeat(&RULE)))

@@ -69,6 +69,16 @@ pub enum ConvertError {
         /// The layers, with what is wrong.
         defects: Vec<Defect>,
     },
+    /// A file of statistics stands where a model is meant.
+    #[error(
+        "{}: holds statistics of a model's inputs, not a model\n  `roundwise convert MODEL --stats {}` \
+         uses them, `roundwise stats show` lists them",
+        .path.display(), .path.display()
+    )]
+    IsStatistics {
+        /// The file.
+        path: PathBuf,
+    },
     /// No weight of the file is to be converted.
     #[error("{}: nothing to convert\n  {reasons}", .path.display())]
     NothingToConvert {

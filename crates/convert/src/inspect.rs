@@ -37,6 +37,8 @@ pub struct Inspection {
     pub provenance: Option<MadeBy>,
     /// What is wrong with the layers in codes.
     pub defects: Vec<Finding>,
+    /// Number of entries of a GGUF header, which outputs have no place for.
+    pub unread_entries: usize,
     /// Entries of the header's metadata; long ones are cut.
     pub metadata: BTreeMap<String, String>,
 }
@@ -61,7 +63,7 @@ impl From<Provenance> for MadeBy {
 /// Tensors of one dtype.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct DtypeCount {
-    /// Name of the dtype.
+    /// Name of the dtype, or `Q8_0` for blocks of GGUF.
     pub dtype: &'static str,
     /// Number of tensors.
     pub tensors: usize,
@@ -109,6 +111,7 @@ pub fn inspect(path: &Path) -> Result<Inspection, ConvertError> {
         clients: clients(&source),
         provenance: Provenance::read(source.checkpoint.metadata()).map(MadeBy::from),
         defects,
+        unread_entries: source.checkpoint.unread_entries(),
         metadata: source
             .checkpoint
             .metadata()
@@ -126,13 +129,13 @@ fn shorten(text: &str) -> String {
 }
 
 fn count_dtypes(source: &Source) -> Vec<DtypeCount> {
-    let mut counts = BTreeMap::<Dtype, DtypeCount>::new();
+    let mut counts = BTreeMap::<(Dtype, &str), DtypeCount>::new();
     for header in source.checkpoint.tensors() {
-        let count = counts.entry(header.dtype).or_default();
-        count.dtype = header.dtype.name();
+        let count = counts.entry((header.dtype, header.stored_as())).or_default();
+        count.dtype = header.stored_as();
         count.tensors += 1;
         count.elements += header.element_count();
-        count.bytes += header.byte_len();
+        count.bytes += header.stored_bytes();
     }
     let mut counts: Vec<_> = counts.into_values().collect();
     counts.sort_by_key(|count| std::cmp::Reverse(count.bytes));

@@ -141,7 +141,7 @@ pub fn default_output(input: &Path, recipe: &Recipe, limits: Limits) -> PathBuf 
     let name = name.unwrap_or_else(|| "model".to_owned());
     let base = match name.strip_suffix(".json") {
         Some(index) => name_of_indexed(index),
-        None => name.strip_suffix(".safetensors").unwrap_or(&name).to_owned(),
+        None => without_ending(&name).to_owned(),
     };
     let layout = match (recipe.purpose(), recipe.layout()) {
         (Purpose::Quantize, Layout::ComfyLegacy) => "-legacy",
@@ -213,9 +213,16 @@ fn mixed(recipe: &Recipe) -> &'static str {
     }
 }
 
+/// Endings of files that are read.
+const ENDINGS: [&str; 6] = [".safetensors", ".gguf", ".ckpt", ".pth", ".bin", ".pt"];
+
+fn without_ending(name: &str) -> &str {
+    ENDINGS.iter().find_map(|ending| name.strip_suffix(ending)).unwrap_or(name)
+}
+
 /// `model.safetensors.index.fp16` → `model.fp16`
 fn name_of_indexed(index: &str) -> String {
-    let is_of_the_model = |part: &&str| !["safetensors", "index"].contains(part);
+    let is_of_the_model = |part: &&str| !["safetensors", "bin", "index"].contains(part);
     let parts: Vec<&str> = index.split('.').filter(is_of_the_model).collect();
     match parts.concat().is_empty() {
         true => "model".to_owned(),
@@ -237,6 +244,10 @@ mod tests {
             ("x.fp16.index.json", "x.fp16-fp8.safetensors"),
             ("model.safetensors.index.fp16.json", "model.fp16-fp8.safetensors"),
             ("index.json", "model-fp8.safetensors"),
+            ("pytorch_model.bin.index.json", "pytorch_model-fp8.safetensors"),
+            ("state.pt", "state-fp8.safetensors"),
+            ("model.Q8_0.gguf", "model.Q8_0-fp8.safetensors"),
+            ("v1.ckpt", "v1-fp8.safetensors"),
             ("a/folder", "a/folder-fp8.safetensors"),
             ("v1.5.safetensors", "v1.5-fp8.safetensors"),
         ] {

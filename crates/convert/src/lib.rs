@@ -87,4 +87,6 @@ pub use roundwise_rounding::{
 };
 pub use roundwise_scheme::{CATALOG, ScaleRule, Scheme};
 pub use roundwise_stats::{COLLECTOR, Knowledge, LayerSummary, Merge, Statistics, StatsError};
-pub use roundwise_tensor_file::{Overwrite, TensorFileError, read_text, write_text_atomically};
+pub use roundwise_tensor_file::{
+    Overwrite, TensorFileError, check_writable, read_text, write_text_atomically,
+};

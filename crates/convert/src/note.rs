@@ -29,8 +29,34 @@ pub enum Note {
         /// The keys.
         keys: Vec<String>,
     },
-    /// A damage of the input that is made good.
+    /// A defect of the input that is mended.
     Mended(Mend),
+    /// Weights that were rounded before: errors are those against what their codes stand for.
+    FromCodes {
+        /// Their number.
+        weights: usize,
+        /// Schemes of the input.
+        schemes: Vec<String>,
+    },
+    /// Tensors in blocks of GGUF, which are decoded on reading.
+    Blocks {
+        /// Their number.
+        tensors: usize,
+    },
+    /// Entries of the input's header that safetensors has no place for.
+    UnreadEntries {
+        /// Their number.
+        entries: usize,
+    },
+    /// The model's `config.json` says that the weights are in codes, which they no longer are.
+    QuantizationConfig,
+    /// Entries of the header that were edited.
+    EditedHeader {
+        /// Keys of entries that were added or replaced.
+        set: Vec<String>,
+        /// Keys of entries that were left out.
+        unset: Vec<String>,
+    },
     /// Another preset than the detected one was asked for.
     ForcedPreset {
         /// Name of the preset that was asked for.
@@ -59,12 +85,38 @@ impl fmt::Display for Note {
             Note::UnmatchedLora { keys } => {
                 write!(f, "not merged, for no weight answers to it: {}", keys.join(", "))
             }
-            Note::Mended(Mend { damage, remedy }) => {
-                match damage.layer.as_str() {
-                    "" => write!(f, "the file {}", damage.problem)?,
-                    layer => write!(f, "`{layer}` {}", damage.problem)?,
+            Note::Mended(Mend { defect, remedy }) => {
+                match defect.layer.as_str() {
+                    "" => write!(f, "the file {}", defect.problem)?,
+                    layer => write!(f, "`{layer}` {}", defect.problem)?,
                 }
                 write!(f, ": {remedy}")
+            }
+            Note::FromCodes { weights, schemes } => {
+                let (was, them) = if *weights == 1 { ("weight was", "it") } else { ("weights were", "them") };
+                write!(f, "{weights} {was} in codes already ({}): errors are ", schemes.join(", "))?;
+                write!(f, "against what these stand for, without what the first rounding cost {them}")
+            }
+            Note::Blocks { tensors } => {
+                write!(f, "tensors in Q8_0, decoded on reading: {tensors}; ")?;
+                f.write_str("those that are kept are stored as F32")
+            }
+            Note::UnreadEntries { entries } => {
+                f.write_str("entries of the GGUF header, such as a tokenizer, that outputs have no ")?;
+                write!(f, "place for: {entries}")
+            }
+            Note::QuantizationConfig => f.write_str(
+                "`config.json` beside the input has a `quantization_config`, which a copy of it beside \
+                 these plain weights must not have",
+            ),
+            Note::EditedHeader { set, unset } => {
+                let listed = |verb: &str, keys: &[String]| {
+                    let keys: Vec<String> = keys.iter().map(|key| format!("`{key}`")).collect();
+                    (!keys.is_empty()).then(|| format!("{verb} {}", keys.join(", ")))
+                };
+                let parts = [listed("set", set), listed("left out", unset)];
+                let parts: Vec<String> = parts.into_iter().flatten().collect();
+                write!(f, "header entries {}", parts.join("; "))
             }
             Note::ForcedPreset { forced, model, detected } => {
                 write!(f, "preset `{forced}` was asked for; the file looks like: ")?;

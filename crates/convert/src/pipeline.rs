@@ -308,7 +308,11 @@ fn find_unfinished(
     let now = Run::of(job, source, rounder, &NotFinite::new());
     match now.same_job(unfinished.run()) {
         Ok(run) => Ok(Some((unfinished, run))),
-        Err(differences) => Err(ConvertError::OtherRun { path: unfinished.path(), differences }),
+        Err(differences) => {
+            let typed = |difference: String| job.recipe.file().in_typed_words(&difference);
+            let differences = differences.into_iter().map(typed).collect();
+            Err(ConvertError::OtherRun { path: unfinished.path(), differences })
+        }
     }
 }
 

@@ -220,7 +220,7 @@ impl Plan {
                 tensors
             }
             Purpose::Edit => {
-                recipe.edit().check(source)?;
+                recipe.edit().check(source, recipe.file())?;
                 headers.map(|header| recipe.edit().decide(source, header)).collect()
             }
         };
@@ -236,6 +236,13 @@ impl Plan {
             }
         };
         notes.extend(disputed_metadata(source));
+        notes.extend(from_codes(source, &tensors));
+        notes.extend(lost_on_reading(source));
+        notes.extend(match recipe.purpose() {
+            Purpose::Decode(_) => outdated_config(source),
+            Purpose::Edit => recipe.edit().header_note(source),
+            Purpose::Quantize | Purpose::Migrate | Purpose::Repair => None,
+        });
         let mends = mended.into_iter().flat_map(|mended| &mended.mends);
         notes.extend(mends.map(|mend| Note::Mended(mend.clone())));
         notes.extend(forced_preset(recipe, &detected));
@@ -594,6 +601,35 @@ fn forced_preset(recipe: &Recipe, detected: &Detected) -> Option<Note> {
 fn unmerged(source: &Source) -> Option<Note> {
     let keys = source.adapters().unmatched.clone();
     (!keys.is_empty()).then_some(Note::UnmatchedLora { keys })
+}
+
+/// Weights that become codes once more.
+fn from_codes(source: &Source, tensors: &[PlannedTensor]) -> Option<Note> {
+    let is_again = |planned: &&PlannedTensor| {
+        planned.is_in_codes && matches!(planned.decision, Decision::Quantize { .. })
+    };
+    let again = tensors.iter().filter(is_again);
+    let stored = again.clone().filter_map(|planned| source.stored_layer(&planned.header));
+    let schemes: BTreeSet<String> = stored.map(|stored| stored.scheme.to_string()).collect();
+    let weights = again.count();
+    let schemes = schemes.into_iter().collect();
+    (weights > 0).then_some(Note::FromCodes { weights, schemes })
+}
+
+/// What a container holds that safetensors has no place for.
+fn lost_on_reading(source: &Source) -> Vec<Note> {
+    let headers = source.checkpoint.tensors().iter();
+    let tensors = headers.filter(|header| header.stored_as() != header.dtype.name()).count();
+    let entries = source.checkpoint.unread_entries();
+    let blocks = (tensors > 0).then_some(Note::Blocks { tensors });
+    let unread = (entries > 0).then_some(Note::UnreadEntries { entries });
+    blocks.into_iter().chain(unread).collect()
+}
+
+fn outdated_config(source: &Source) -> Option<Note> {
+    let config = source.checkpoint.text_beside("config.json")?;
+    let config: serde_json::Value = serde_json::from_str(&config).ok()?;
+    config.get("quantization_config").map(|_| Note::QuantizationConfig)
 }
 
 fn disputed_metadata(source: &Source) -> Vec<Note> {

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::RecipeFile;
+use crate::recipe_file::flag_of;
 use crate::report::{FileHash, Tool};
 
 /// Key of the header entry that says how a file was made.
@@ -79,24 +80,21 @@ impl Provenance {
     }
 }
 
-/// Flags are keys of a recipe with dashes for underscores.
 fn push_flags(recipe: &Value, words: &mut Vec<String>) {
     for (key, value) in recipe.as_object().into_iter().flatten() {
-        let flag = format!("--{}", key.replace('_', "-"));
+        let flag = flag_of(key);
         match (key.as_str(), value) {
             // A flag would only say again what the input is.
             ("model", _) => {}
             ("set", Value::Object(entries)) => words.extend(entries.iter().map(|(key, value)| {
-                format!("--set {}", quoted(&format!("{key}={}", text(value))))
+                format!("{flag} {}", quoted(&format!("{key}={}", text(value))))
             })),
             ("method_options" | "edit", options) => push_flags(options, words),
-            ("decode_to", dtype) => words.push(format!("--dtype {}", quoted(&text(dtype)))),
-            ("migrate_to", layout) => words.push(format!("--to {}", quoted(&text(layout)))),
             ("repair", _) => {}
-            ("provenance", Value::Bool(false)) => words.push("--no-provenance".to_owned()),
+            ("provenance", Value::Bool(false)) => words.push(flag),
             ("rules", Value::Array(rules)) => words.extend(rules.iter().map(|rule| {
                 let [pattern, scheme] = ["pattern", "scheme"].map(|key| text(&rule[key]));
-                format!("--rule {}", quoted(&format!("{pattern}={scheme}")))
+                format!("{flag} {}", quoted(&format!("{pattern}={scheme}")))
             })),
             (_, Value::Array(values)) => {
                 words.extend(values.iter().map(|value| format!("{flag}={}", quoted(&text(value)))));

@@ -43,7 +43,7 @@ pub enum Purpose {
     Decode(PlainDtype),
     /// Codes stay what they are; the layout becomes the recipe's.
     Migrate,
-    /// Codes stay what they are; known kinds of damage are made good.
+    /// Codes stay what they are; known defects are mended.
     Repair,
     /// Weights stay what they are; entries of the header and options of layers change.
     Edit,
@@ -93,8 +93,8 @@ impl Recipe {
     /// # Errors
     /// All complaints at once, each with the path of its field.
     pub fn check(file: RecipeFile) -> Result<Self, RecipeError> {
-        let mut checker = Checker::default();
-        let purpose = checker.purpose(&file);
+        let mut checker = Checker::of(&file);
+        let purpose = checker.purpose();
         let scheme = checker.parse("scheme", file.scheme.as_deref().unwrap_or("fp8"));
         let layout = match purpose {
             Purpose::Migrate => {
@@ -105,19 +105,19 @@ impl Recipe {
             }
         };
         let layout = layout.unwrap_or_else(|| scheme.map(Layout::default_for).unwrap_or_default());
-        let options = checker.method(&file);
+        let options = checker.method();
         let scale_rule =
             checker.choice("scale_rule", file.scale_rule.as_deref(), &ScaleRule::NAMES);
         let heuristic = checker.choice("heuristic", file.heuristic.as_deref(), &Heuristic::NAMES);
-        let preset = checker.preset(&file);
+        let preset = checker.preset();
         let keep = checker.patterns("keep", &file.keep);
         let include = checker.patterns("include", &file.include);
         let rules = checker.rules(&file.rules);
         let fallback = file.fallback_scheme.as_deref();
         let fallback_scheme = fallback.and_then(|name| checker.parse("fallback_scheme", name));
         let full_precision = checker.patterns("full_precision", &file.full_precision);
-        let adapters = checker.adapters(&file);
-        let edit = checker.edit(file.edit.as_ref());
+        let adapters = checker.adapters();
+        let edit = checker.edit();
         if purpose == Purpose::Quantize {
             checker.admit(layout, scheme, fallback_scheme, &rules);
         }
@@ -125,8 +125,9 @@ impl Recipe {
             let rule = scale_rule.unwrap_or_default();
             checker.combine(scheme, fallback_scheme, &rules, options, rule);
         }
+        let complaints = checker.complaints;
         match (scheme, options) {
-            (Some(scheme), Some(options)) if checker.complaints.is_empty() => Ok(Recipe {
+            (Some(scheme), Some(options)) if complaints.is_empty() => Ok(Recipe {
                 purpose,
                 scheme,
                 layout,
@@ -143,7 +144,7 @@ impl Recipe {
                 adapters,
                 file,
             }),
-            _ => Err(RecipeError { complaints: checker.complaints }),
+            _ => Err(RecipeError { complaints }),
         }
     }
 

@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use roundwise_rounding::MethodOptions;
 use serde::{Deserialize, Serialize};
@@ -77,15 +77,16 @@ pub struct RecipeFile {
     /// untouched. Stands alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub migrate_to: Option<String>,
-    /// Quantize nothing; make known kinds of damage to layers in codes good. Stands alone.
+    /// Quantize nothing; mend known defects of layers in codes. Stands alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub repair: Option<bool>,
     /// Quantize nothing; change entries of the header and options of layers in codes. Stands alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub edit: Option<EditFile>,
-    /// Keys that were typed as flags, so that messages call them `--top-p` and not `top_p`.
+    /// Keys that were typed as flags, so that messages call them `--top-p` and not `top_p`; with how
+    /// many entries of a list, which are its first ones.
     #[serde(skip)]
-    pub flags: BTreeSet<String>,
+    pub flags: BTreeMap<String, usize>,
 }
 
 /// One rule of a [`RecipeFile`]. Layers that it matches are converted although a preset keeps
@@ -129,12 +130,38 @@ impl RecipeFile {
     #[must_use]
     pub fn typed_as_flags(mut self) -> Self {
         let typed = serde_json::to_value(&self).expect("texts and numbers always serialise");
-        let set = |keys: &serde_json::Value| -> Vec<String> {
+        for keys in [&typed, &typed["method_options"], &typed["edit"]] {
             let entries = keys.as_object().into_iter().flatten();
-            entries.filter(|(_, value)| !value.is_null()).map(|(key, _)| key.clone()).collect()
-        };
-        self.flags.extend([set(&typed), set(&typed["method_options"])].concat());
+            let is_flag = |key: &str| !["method_options", "edit", "repair"].contains(&key);
+            let set = entries.filter(|(key, value)| is_flag(key) && !value.is_null());
+            let counted = |value: &serde_json::Value| value.as_array().map_or(1, Vec::len);
+            self.flags.extend(set.map(|(key, value)| (key.clone(), counted(value))));
+        }
         self
+    }
+
+    /// What whoever typed a setting knows it as: `--keep` for a flag, `keep` for a key of a file.
+    ///
+    /// - `key`: with the table that it is in, such as `edit.set`
+    pub(crate) fn typed_name(&self, key: &str) -> String {
+        match self.flags.contains_key(bare(key)) {
+            true => flag_of(bare(key)),
+            false => key.to_owned(),
+        }
+    }
+
+    /// [`Self::typed_name`] of an entry of a list: `--keep`, or `keep[0]` for the first one of a file.
+    pub(crate) fn typed_entry(&self, key: &str, index: usize) -> String {
+        match index.checked_sub(self.flags.get(bare(key)).copied().unwrap_or(0)) {
+            None => flag_of(bare(key)),
+            Some(index) => format!("{key}[{index}]"),
+        }
+    }
+
+    /// A pattern with its setting: ``--keep `attn` `` for a flag, ``keep[0] `attn` `` for a key of a
+    /// file.
+    pub(crate) fn typed_pattern(&self, key: &str, index: usize, pattern: &regex::Regex) -> String {
+        format!("{} `{pattern}`", self.typed_entry(key, index))
     }
 
     /// Keys that say how weights become codes.
@@ -154,8 +181,8 @@ impl RecipeFile {
     /// A message as whoever typed the recipe knows its keys, which stand in backticks: `--top-p` for
     /// a flag, `top_p` for a key of a file.
     pub(crate) fn in_typed_words(&self, message: &str) -> String {
-        self.flags.iter().fold(message.to_owned(), |text, key| {
-            text.replace(&format!("`{key}`"), &format!("`--{}`", key.replace('_', "-")))
+        self.flags.keys().fold(message.to_owned(), |text, key| {
+            text.replace(&format!("`{key}`"), &format!("`{}`", flag_of(key)))
         })
     }
 
@@ -189,8 +216,24 @@ impl RecipeFile {
             migrate_to: over.migrate_to.or(self.migrate_to),
             repair: over.repair.or(self.repair),
             edit: over.edit.or(self.edit),
-            flags: &self.flags | &over.flags,
+            flags: self.flags.into_iter().chain(over.flags).collect(),
         }
+    }
+}
+
+/// A key without the table that it is in.
+fn bare(key: &str) -> &str {
+    key.rsplit('.').next().unwrap_or(key)
+}
+
+/// The flag that sets a key.
+pub(crate) fn flag_of(key: &str) -> String {
+    match key {
+        "rules" => "--rule".to_owned(),
+        "decode_to" => "--dtype".to_owned(),
+        "migrate_to" => "--to".to_owned(),
+        "provenance" => "--no-provenance".to_owned(),
+        key => format!("--{}", key.replace('_', "-")),
     }
 }
 

@@ -145,7 +145,7 @@ pub struct TensorReport {
     pub name: String,
     /// Shape in the input.
     pub shape: Vec<u64>,
-    /// Dtype in the input.
+    /// What the input calls its numbers: a dtype, or `Q8_0` of GGUF.
     pub dtype: &'static str,
     /// What became of it.
     pub decision: Fate,
@@ -183,7 +183,7 @@ impl TensorReport {
         Self {
             name: planned.header.name.clone(),
             shape: planned.header.shape.clone(),
-            dtype: planned.header.dtype.name(),
+            dtype: planned.header.stored_as(),
             decision,
             reason: match (planned.is_merged, &planned.decision) {
                 (true, Decision::Quantize { reason, .. } | Decision::Decode { reason, .. }) => {

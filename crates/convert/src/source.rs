@@ -24,10 +24,10 @@ pub struct Source {
     pub(crate) mended: Option<Mended>,
 }
 
-/// What is made good of a damaged file.
+/// What is mended in a file.
 #[derive(Debug)]
 pub(crate) struct Mended {
-    /// The damages, and what makes each good.
+    /// The defects, and what makes each good.
     pub(crate) mends: Vec<Mend>,
     /// How the file is meant to be laid out.
     pub(crate) layout: Layout,
@@ -60,9 +60,10 @@ impl Source {
     /// Opens a file or a folder of shards, and reads headers and markers only.
     ///
     /// # Errors
-    /// [`ConvertError::File`] when something is wrong with the file.
+    /// [`ConvertError::File`] when something is wrong with the file,
+    /// [`ConvertError::IsStatistics`] when it holds no model.
     pub fn open(path: &Path) -> Result<Self, ConvertError> {
-        let checkpoint = Checkpoint::open(path)?;
+        let checkpoint = open_model(path)?;
         let stored = StoredLayers::find(&checkpoint)?;
         Ok(Self { checkpoint, stored, adapters: Adapters::default(), mended: None })
     }
@@ -92,13 +93,13 @@ impl Source {
         Ok(values)
     }
 
-    /// Opens a file whose markers and scales may be damaged in ways that are known, see
+    /// Opens a file whose markers and scales may have known defects, see
     /// [`MendedLayers::find`].
     ///
     /// # Errors
     /// As [`Source::open`].
     pub(crate) fn open_mended(path: &Path) -> Result<Self, ConvertError> {
-        let checkpoint = Checkpoint::open(path)?;
+        let checkpoint = open_model(path)?;
         let MendedLayers { stored, mends, layout } = MendedLayers::find(&checkpoint)?;
         let mended = Some(Mended { mends, layout });
         Ok(Self { checkpoint, stored, adapters: Adapters::default(), mended })
@@ -216,6 +217,15 @@ impl Source {
 
     fn layout_error(&self, source: LayoutError) -> ConvertError {
         ConvertError::Layout { path: self.checkpoint.path().to_owned(), source }
+    }
+}
+
+/// A file of weights; statistics have the same container.
+fn open_model(path: &Path) -> Result<Checkpoint, ConvertError> {
+    let checkpoint = Checkpoint::open(path)?;
+    match checkpoint.metadata().get("format").map(String::as_str) {
+        Some(roundwise_stats::FORMAT) => Err(ConvertError::IsStatistics { path: path.to_owned() }),
+        _ => Ok(checkpoint),
     }
 }
 

@@ -33,6 +33,8 @@ pub struct Verification {
     pub identical: usize,
     /// Tensors that the converted file does not have.
     pub removed: Vec<String>,
+    /// Number of layers that are in codes in the original.
+    pub original_layers: usize,
     /// Error of every layer in codes.
     pub layers: Vec<LayerError>,
 }
@@ -107,6 +109,7 @@ pub fn verify(
     let converted_file = Source::open(converted)?;
     let comparison = Comparison { original, converted: converted_file, biases, outputs };
     let mut defects = comparison.structure();
+    let original_layers = comparison.original.stored.layers.len();
     let mut layers = vec![];
     let mut identical = 0;
     let mut removed = vec![];
@@ -138,6 +141,7 @@ pub fn verify(
         defects,
         identical,
         removed,
+        original_layers,
         layers,
     })
 }

@@ -66,7 +66,7 @@ fn a_recipe_for_another_model_is_refused() {
 fn rules_that_contradict_each_other_are_refused() {
     let text = "rules = [{ pattern = 'a', scheme = 'fp8' }, { pattern = 'a', scheme = 'int8' }]";
     let error = Recipe::check(RecipeFile::from_toml(text).unwrap()).unwrap_err().to_string();
-    assert_eq!(error, "rules[1]: contradicts rules[0], whose pattern is the same");
+    assert_eq!(error, "rules[1]: `a` is to be int8 and fp8: these contradict each other");
 }
 
 #[test]

@@ -6,11 +6,11 @@ use crate::names::find_weight;
 use crate::stored::{file_part, legacy_marker};
 use crate::{Defect, Layout, Marker, StoredLayer, StoredLayers};
 
-/// A damage whose remedy is certain.
+/// A defect whose remedy is certain.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Mend {
     /// What is wrong, where, and whom it breaks.
-    pub damage: Defect,
+    pub defect: Defect,
     /// What makes it good.
     pub remedy: String,
 }
@@ -18,17 +18,17 @@ pub struct Mend {
 /// The layers of a damaged file, as they were meant.
 #[derive(Clone, Debug, Default)]
 pub struct MendedLayers {
-    /// Layers whose damage is certain to be understood are among those that can be decoded; defects
+    /// Layers whose defects have a certain remedy are among those that can be decoded; defects
     /// that are left have no remedy, orphans are left out of whatever is written.
     pub stored: StoredLayers,
-    /// What was found and is made good, in name order.
+    /// What was found and is mended, in name order.
     pub mends: Vec<Mend>,
     /// How the file is meant to be laid out.
     pub layout: Layout,
 }
 
 impl MendedLayers {
-    /// Finds the quantized layers of a file in spite of known kinds of damage: markers with NUL bytes
+    /// Finds the quantized layers of a file in spite of known defects: markers with NUL bytes
     /// or without `format`, markers of which one half is missing, scales of the wrong name, scales
     /// and markers that belong to nothing.
     ///
@@ -48,7 +48,7 @@ impl MendedLayers {
                         markers.by_layer.insert(layer.layer.clone(), marker);
                         stored.layers.insert(layer.layer.clone(), layer);
                     }
-                    mends.push(Mend { damage: defect, remedy });
+                    mends.push(Mend { defect, remedy });
                 }
                 None => stored.defects.push(defect),
             }
@@ -59,15 +59,15 @@ impl MendedLayers {
                 true => "its scale is stored where ComfyUI looks for it",
                 false => "left out",
             };
-            mends.push(Mend { damage: orphan, remedy: remedy.to_owned() });
+            mends.push(Mend { defect: orphan, remedy: remedy.to_owned() });
         }
         for name in stored.strays(file) {
             let (layer, _) = name.rsplit_once('.').unwrap_or_default();
             stored.side_tensors.insert(name.clone(), layer.to_owned());
         }
         let one_sided = stored.one_sided_markers().into_iter().chain(stored.missing_half());
-        mends.extend(one_sided.map(|damage| Mend {
-            damage,
+        mends.extend(one_sided.map(|defect| Mend {
+            defect,
             remedy: "written into both, the header and a marker tensor".to_owned(),
         }));
         mends.sort();
@@ -207,11 +207,11 @@ impl StoredLayers {
         match (self.marker_tensors().len(), self.header_layers.len()) {
             (0, 0) => None,
             (0, layers) => {
-                let problem = format!("marks {layers} layers in the header alone");
+                let problem = format!("marks {} in the header alone", in_words(layers));
                 Some(Defect::new("", problem, breaks::LOST_HEADER))
             }
             (layers, 0) => {
-                let problem = format!("marks {layers} layers in tensors alone");
+                let problem = format!("marks {} in tensors alone", in_words(layers));
                 Some(Defect::new("", problem, breaks::OLD_COMFYUI))
             }
             _ => None,
@@ -219,7 +219,14 @@ impl StoredLayers {
     }
 }
 
-/// Which programs a damage breaks, and how.
+fn in_words(layers: usize) -> String {
+    match layers {
+        1 => "1 layer".to_owned(),
+        layers => format!("{layers} layers"),
+    }
+}
+
+/// Which programs a defect breaks, and how.
 pub(crate) mod breaks {
     pub(crate) const MARKER: &str = "ComfyUI from 0.3.77 on, which stops at the layer";
     pub(crate) const HEADER: &str = "ComfyUI from 0.3.68 on, which stops at the layer";

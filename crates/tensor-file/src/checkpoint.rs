@@ -24,6 +24,7 @@ pub struct Checkpoint {
     tensors: Vec<TensorHeader>,
     metadata: BTreeMap<String, String>,
     disputed_metadata: BTreeMap<String, Vec<String>>,
+    unread_entries: usize,
 }
 
 impl Checkpoint {
@@ -56,6 +57,7 @@ impl Checkpoint {
         let mut tensors = Vec::new();
         let mut metadata = BTreeMap::new();
         let mut disputed_metadata = BTreeMap::<String, Vec<String>>::new();
+        let mut unread_entries = 0_usize;
         for (number, path) in paths.iter().enumerate() {
             let (file, contents) = container::open(path, number)?;
             for (key, value) in contents.metadata {
@@ -65,6 +67,7 @@ impl Checkpoint {
                     Some(_) => disputed_metadata.entry(key).or_default().push(value),
                 }
             }
+            unread_entries = unread_entries.saturating_add(contents.unread_entries);
             tensors.extend(contents.tensors);
             files.push(file);
         }
@@ -75,6 +78,7 @@ impl Checkpoint {
             tensors,
             metadata,
             disputed_metadata,
+            unread_entries,
         };
         checkpoint.tensors.sort_by(|a, b| a.name.cmp(&b.name));
         checkpoint.check_held_once()?;
@@ -143,6 +147,12 @@ impl Checkpoint {
     /// [`Self::metadata`] leaves aside.
     pub fn disputed_metadata(&self) -> &BTreeMap<String, Vec<String>> {
         &self.disputed_metadata
+    }
+
+    /// Number of entries about the model, such as a tokenizer, that the files' container has and
+    /// safetensors has no place for: those of GGUF.
+    pub fn unread_entries(&self) -> usize {
+        self.unread_entries
     }
 
     /// All values of a key: the first file's, then those of files that disagree with it.

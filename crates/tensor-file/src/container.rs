@@ -18,6 +18,8 @@ pub(crate) struct Contents {
     /// What tells files apart beside their length: all that is not tensor data, as stored.
     pub(crate) header: Vec<u8>,
     pub(crate) metadata: BTreeMap<String, String>,
+    /// Number of entries that are not among `metadata`.
+    pub(crate) unread_entries: usize,
     /// Any order.
     pub(crate) tensors: Vec<TensorHeader>,
 }
@@ -60,7 +62,7 @@ fn open_safetensors(path: &Path, number: usize) -> Result<(SourceFile, Contents)
     let raw = file.parse()?;
     let metadata = checked_metadata(path, raw.metadata)?;
     let tensors = checked_tensors(path, raw.tensors, file.data_region(number))?;
-    Ok((file, Contents { header: vec![], metadata, tensors }))
+    Ok((file, Contents { metadata, tensors, ..Contents::default() }))
 }
 
 enum Container {

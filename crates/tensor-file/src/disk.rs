@@ -36,6 +36,23 @@ pub(crate) fn folder_of(path: &Path) -> PathBuf {
     }
 }
 
+/// Finds out whether files can be made beside `path` (which need not exist, nor its folder).
+///
+/// A nameless file is made and goes away at once.
+///
+/// # Errors
+/// [`Kind::Io`] when the folder, or the nearest one that is there, takes no file.
+pub fn check_writable(path: &Path) -> Result<(), TensorFileError> {
+    let folder = folder_of(path);
+    let there = folder.ancestors().find(|folder| folder.is_dir());
+    // A relative path begins in the current folder.
+    let there = there.map_or_else(|| PathBuf::from("."), Path::to_owned);
+    match tempfile::tempfile_in(&there) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Kind::io("create a file in the folder")(error).at(path)),
+    }
+}
+
 /// Opens a regular file for reading.
 ///
 /// Looks before it opens, because opening a pipe would wait for a writer; and again after,

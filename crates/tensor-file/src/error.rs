@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
 use std::path::Path;
@@ -41,7 +42,7 @@ impl fmt::Display for TensorFileError {
             write!(out, "tensor `{}`: ", printable(tensor))?;
         }
         write!(out, "{}", self.kind)?;
-        match self.kind.help() {
+        match self.kind.help(&self.path) {
             Some(help) => write!(out, "\n  {help}"),
             None => Ok(()),
         }
@@ -212,9 +213,15 @@ impl TensorFileErrorKind {
     }
 
     /// What to do about it, where that is not obvious from the message.
-    fn help(&self) -> Option<&'static str> {
+    fn help(&self, path: &Path) -> Option<Cow<'static, str>> {
         match self {
-            Self::FolderAmbiguous { .. } => Some("name one of them; shards need their index file"),
+            Self::FolderAmbiguous { names, .. } => Some(Cow::Owned(name_one(path, names))),
+            other => other.fixed_help().map(Cow::Borrowed),
+        }
+    }
+
+    fn fixed_help(&self) -> Option<&'static str> {
+        match self {
             Self::OffsetsPastEnd { .. } | Self::Truncated { .. } | Self::HeaderPastEnd { .. } => {
                 Some("the file is cut short or still being written; fetch it again")
             }
@@ -277,6 +284,20 @@ pub fn printable(text: &str) -> String {
         shown.push('…');
     }
     shown
+}
+
+/// Which of the candidates in a folder is likely meant: outputs are named after their input.
+fn name_one(folder: &Path, names: &[String]) -> String {
+    let base = |name: &str| name.split('.').next().unwrap_or_default().to_owned();
+    let is_first = |name: &&String| names.iter().all(|other| other.starts_with(&base(name)));
+    let original = names.iter().filter(|name| !name.ends_with(".json")).find(is_first);
+    match original {
+        Some(name) => format!(
+            "name the file that is meant, such as {}; `--out-dir` puts outputs elsewhere",
+            printable(&folder.join(name).to_string_lossy())
+        ),
+        None => "name the file that is meant; shards need their index file".to_owned(),
+    }
 }
 
 /// The first few names.

@@ -1,6 +1,6 @@
 //! Tensors of GGUF files: plain numbers, and 8-bit blocks (Q8_0) read as the F32 that they stand for.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fs::File;
 
 use crate::container::{Complaint, Contents, whole};
@@ -66,7 +66,8 @@ fn parse(text: &[u8], file_bytes: u64) -> Result<Contents, Complaint> {
         }
     }
     let header = text[..cursor.at].to_vec();
-    Ok(Contents { header, metadata: BTreeMap::new(), tensors: headers })
+    let unread_entries = usize::try_from(keys).unwrap_or(usize::MAX);
+    Ok(Contents { header, unread_entries, tensors: headers, ..Contents::default() })
 }
 
 fn tensor(cursor: &mut Cursor<'_>, values: &Values) -> Result<TensorHeader, Complaint> {

@@ -47,8 +47,17 @@ impl TensorHeader {
         self.length
     }
 
+    /// What the file calls its numbers: another name than the dtype's where they are decoded on
+    /// reading, such as `Q8_0`.
+    pub fn stored_as(&self) -> &'static str {
+        match self.encoding {
+            Encoding::Plain => self.dtype.name(),
+            Encoding::Q8_0 => "Q8_0",
+        }
+    }
+
     /// Bytes that the file has for it.
-    pub(crate) fn stored_bytes(&self) -> u64 {
+    pub fn stored_bytes(&self) -> u64 {
         match self.encoding {
             Encoding::Plain => self.length,
             Encoding::Q8_0 => crate::q8_0::stored_bytes(self.length),

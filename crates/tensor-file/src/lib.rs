@@ -55,7 +55,7 @@ mod writer;
 mod zip;
 
 pub use checkpoint::Checkpoint;
-pub use disk::available_bytes;
+pub use disk::{available_bytes, check_writable};
 pub use dtype::Dtype;
 pub use error::{TensorFileError, TensorFileErrorKind, printable};
 pub use header::{HEADER_LIMIT_BYTES, RANK_LIMIT, TensorHeader};

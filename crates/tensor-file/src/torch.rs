@@ -36,7 +36,7 @@ pub(crate) fn read_zip(file: &File, file_bytes: u64) -> Result<Contents, Complai
         .iter()
         .filter_map(|(name, range)| Some((name.strip_prefix(&data)?.to_owned(), range.clone())));
     let tensors = tensors_of(&pickle, &storages.collect())?;
-    Ok(Contents { header: text, metadata: BTreeMap::new(), tensors })
+    Ok(Contents { header: text, tensors, ..Contents::default() })
 }
 
 fn read_pickle_text(file: &File, range: &Range<u64>) -> Result<Vec<u8>, Complaint> {
@@ -66,7 +66,7 @@ pub(crate) fn read_legacy(file: &File, file_bytes: u64) -> Result<Contents, Comp
     let storages = places(file, file_bytes, &pickle, &order, at as u64)?;
     let tensors = tensors_of(&pickle, &storages)?;
     text.truncate(at);
-    Ok(Contents { header: text, metadata: BTreeMap::new(), tensors })
+    Ok(Contents { header: text, tensors, ..Contents::default() })
 }
 
 fn places(

@@ -37,7 +37,7 @@ fn a_folder_that_could_mean_several_things_is_refused() {
     put(folder.path(), "a.safetensors", two_tensors());
     put(folder.path(), "b.safetensors", two_tensors());
     let error = refused!(folder.path(), Kind::FolderAmbiguous { found: 2, .. });
-    assert!(error.to_string().contains("a.safetensors, b.safetensors\n  name one"), "{error}");
+    assert!(error.to_string().contains("a.safetensors, b.safetensors\n  name the file"), "{error}");
     put(folder.path(), "a.safetensors.index.json", "{}");
     put(folder.path(), "b.safetensors.index.json", "{}");
     refused!(folder.path(), Kind::FolderAmbiguous { found: 2, .. });

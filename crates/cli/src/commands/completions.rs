@@ -1,11 +1,11 @@
 use clap::CommandFactory;
 
 use crate::arguments::{Arguments, CompletionsOptions};
-use crate::console::print;
+use crate::console::print_as_it_is;
 
 pub(crate) fn run(options: &CompletionsOptions) -> anyhow::Result<bool> {
     let mut script = vec![];
     clap_complete::generate(options.shell, &mut Arguments::command(), "roundwise", &mut script);
-    print(&String::from_utf8(script)?)?;
+    print_as_it_is(&String::from_utf8(script)?)?;
     Ok(true)
 }

@@ -9,9 +9,9 @@ use roundwise_convert::{
     write_text_atomically,
 };
 
-use self::jobs::{Group, groups};
 use serde::Serialize;
 
+use self::jobs::{Group, groups, refuse_places};
 use crate::arguments::ConvertOptions;
 use crate::console::{print_error, print_json, tell};
 use crate::outcome::{BadUsage, is_bad_usage, is_stop};
@@ -33,6 +33,9 @@ pub(crate) fn run(options: &ConvertOptions) -> anyhow::Result<bool> {
     for group in &groups {
         let checked = group.iter().try_for_each(check).map_err(anyhow::Error::from);
         fit.extend(batch.passed(group, checked)?.map(|()| group));
+    }
+    if !fit.is_empty() {
+        refuse_places(options, &groups)?;
     }
     create_folder(options)?;
     let stopped = batch.convert_all(options, &fit);

@@ -37,6 +37,9 @@ fn describe(inspection: &Inspection) -> String {
         ]);
     }
     text += &dtypes.render(width());
+    if inspection.dtypes.iter().any(|count| count.dtype == "Q8_0") {
+        text += "  Q8_0 is decoded to F32 on reading\n";
+    }
     let mut quantized = Table::new(&["layers in codes", "scheme", "told by"]);
     for count in &inspection.quantized {
         let spelling = count.spelling.clone();
@@ -52,6 +55,12 @@ fn describe(inspection: &Inspection) -> String {
             text += &format!("  from a file of BLAKE3 {}\n", plain(hash));
         }
         text += &format!("  {}\n", plain(&made.command));
+    }
+    if inspection.unread_entries > 0 {
+        text += &format!(
+            "entries of the GGUF header, such as a tokenizer, that outputs have no place for: {}\n",
+            inspection.unread_entries
+        );
     }
     for (key, value) in &inspection.metadata {
         text += &format!("header `{}`: {}\n", plain(key), plain(value));

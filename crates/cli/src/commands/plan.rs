@@ -8,8 +8,8 @@ use serde_json::json;
 
 use crate::arguments::PlanOptions;
 use crate::console::{print, print_json, width};
-use crate::table::{Table, wrap};
-use crate::text::{bytes, counted, plain, shape};
+use crate::table::Table;
+use crate::text::{bytes, counted, plain, shape, wrap};
 
 pub(crate) fn run(options: &PlanOptions) -> anyhow::Result<bool> {
     let statistics = options.statistics.to_file();
@@ -160,7 +160,7 @@ fn describe_tensors(tensors: &[PlannedTensor], width: usize) -> String {
         table.row(vec![
             planned.header.name.clone(),
             shape(&planned.header.shape),
-            planned.header.dtype.name().to_owned(),
+            planned.header.stored_as().to_owned(),
             becomes(&planned.decision),
             planned.decision.reason().to_string(),
         ]);
@@ -176,7 +176,7 @@ fn describe_tensor(planned: &PlannedTensor, width: usize) -> String {
     let header = &planned.header;
     let fate = format!(
         "{} {} → {}: {}",
-        header.dtype.name(),
+        header.stored_as(),
         shape(&header.shape),
         becomes(&planned.decision),
         planned.decision.reason()

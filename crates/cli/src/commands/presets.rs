@@ -3,7 +3,7 @@ use serde_json::json;
 
 use crate::arguments::PresetsOptions;
 use crate::console::{print, print_json, width};
-use crate::table::wrap;
+use crate::text::wrap;
 
 pub(crate) fn run(options: &PresetsOptions) -> anyhow::Result<bool> {
     if options.json {

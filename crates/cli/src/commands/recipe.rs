@@ -2,17 +2,19 @@ use anyhow::anyhow;
 use roundwise_convert::{Source, import_layer_config, read_text, recipe_template};
 
 use crate::arguments::RecipeCommand;
-use crate::console::print;
+use crate::console::print_as_it_is;
 use crate::outcome::BadUsage;
 
 pub(crate) fn run(command: &RecipeCommand) -> anyhow::Result<bool> {
     match command {
-        RecipeCommand::Init(options) => print(&recipe_template(&Source::open(&options.input)?)?)?,
+        RecipeCommand::Init(options) => {
+            print_as_it_is(&recipe_template(&Source::open(&options.input)?)?)?
+        }
         RecipeCommand::Import(options) => {
             let path = &options.layer_config;
             let recipe = import_layer_config(&read_text(path)?)
                 .map_err(|error| BadUsage(format!("{}: {error}", path.display())))?;
-            print(&recipe.to_toml().map_err(|error| anyhow!("{error}"))?)?;
+            print_as_it_is(&recipe.to_toml().map_err(|error| anyhow!("{error}"))?)?;
         }
     }
     Ok(true)

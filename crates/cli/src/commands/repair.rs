@@ -1,37 +1,63 @@
+use anyhow::bail;
 use roundwise_convert::{Defect, Diagnosis, RecipeFile, diagnose};
 
 use super::rewrite;
-use crate::arguments::RepairOptions;
+use crate::arguments::{RepairOptions, RewriteOptions};
 use crate::console::{print, print_json};
+use crate::outcome::BadUsage;
 use crate::text::{counted, path, plain};
 
 pub(crate) fn run(options: &RepairOptions) -> anyhow::Result<bool> {
-    if options.write {
+    refuse_idle_flags(options)?;
+    let diagnosis = diagnose(&options.rewrite.input)?;
+    let is_sound = diagnosis.mends.is_empty() && diagnosis.defects.is_empty();
+    if options.write && !is_sound {
         let recipe = RecipeFile { repair: Some(true), ..RecipeFile::default() };
         return rewrite::run(&options.rewrite, None, recipe);
     }
-    let diagnosis = diagnose(&options.rewrite.input)?;
     if options.rewrite.run.json {
         print_json(&diagnosis)?;
     } else if !options.rewrite.run.quiet {
         print(&describe(options, &diagnosis))?;
     }
-    Ok(diagnosis.mends.is_empty() && diagnosis.defects.is_empty())
+    Ok(is_sound)
+}
+
+/// What is about the repaired file says nothing where none is written.
+fn refuse_idle_flags(options: &RepairOptions) -> anyhow::Result<()> {
+    let RewriteOptions {
+        output, force, fresh, no_verify, shard_size, no_provenance, report, ..
+    } = &options.rewrite;
+    let given = [
+        ("--output", output.is_some()),
+        ("--force", *force),
+        ("--fresh", *fresh),
+        ("--no-verify", *no_verify),
+        ("--shard-size", shard_size.is_some()),
+        ("--no-provenance", *no_provenance),
+        ("--report", report.is_some()),
+    ];
+    match given.iter().find(|(_, is_given)| *is_given && !options.write) {
+        None => Ok(()),
+        Some((flag, _)) => bail!(BadUsage(format!(
+            "`{flag}` is about the repaired file, and none is written without `--write`"
+        ))),
+    }
 }
 
 fn describe(options: &RepairOptions, diagnosis: &Diagnosis) -> String {
     let mut text = format!(
-        "{}: {} that can be made good, {} that cannot\n",
+        "{}: {} that can be mended, {} that cannot\n",
         path(&options.rewrite.input),
-        counted(diagnosis.mends.len(), "damage"),
+        counted(diagnosis.mends.len(), "defect"),
         diagnosis.defects.len(),
     );
     for mend in &diagnosis.mends {
-        text += &describe_damage("wrong", &mend.damage);
+        text += &describe_defect("wrong", &mend.defect);
         text += &format!("  remedy: {}\n", plain(&mend.remedy));
     }
     for defect in &diagnosis.defects {
-        text += &describe_damage("without remedy", defect);
+        text += &describe_defect("without remedy", defect);
     }
     text += match (diagnosis.mends.is_empty(), diagnosis.defects.is_empty()) {
         (true, true) => "nothing to repair",
@@ -41,11 +67,11 @@ fn describe(options: &RepairOptions, diagnosis: &Diagnosis) -> String {
     text
 }
 
-fn describe_damage(verdict: &str, damage: &Defect) -> String {
-    let subject = match damage.layer.as_str() {
+fn describe_defect(verdict: &str, defect: &Defect) -> String {
+    let subject = match defect.layer.as_str() {
         "" => "the file".to_owned(),
         layer => format!("`{}`", plain(layer)),
     };
-    let problem = plain(&damage.problem);
-    format!("{verdict}: {subject} {problem}\n  breaks {}\n", damage.breaks)
+    let problem = plain(&defect.problem);
+    format!("{verdict}: {subject} {problem}\n  breaks {}\n", defect.breaks)
 }

@@ -3,7 +3,7 @@
 use anyhow::anyhow;
 use roundwise_convert::{
     ConvertError, Devices, Job, Limits, Overwrite, Recipe, RecipeFile, Report, StatisticsFile,
-    convert, default_output, write_text_atomically,
+    check, convert, default_output, write_text_atomically,
 };
 
 use crate::arguments::RewriteOptions;
@@ -18,9 +18,11 @@ pub(crate) fn run(
     recipe: RecipeFile,
 ) -> anyhow::Result<bool> {
     let provenance = options.no_provenance.then_some(false);
-    let recipe = RecipeFile { provenance, ..recipe };
+    let recipe = RecipeFile { provenance, ..recipe }.typed_as_flags();
     let recipe = Recipe::check(recipe).map_err(ConvertError::from)?;
     let job = Job { statistics, ..job(options, recipe)? };
+    check(&job)?;
+    refuse_existing(options, &job)?;
     stop::listen()?;
     let progress = Progress::new(&job.input, options.run.quiet || options.run.json);
     let result = convert(&job, &progress);
@@ -42,12 +44,9 @@ fn job(options: &RewriteOptions, recipe: Recipe) -> anyhow::Result<Job> {
     };
     for named in options.output.iter().chain(&options.report) {
         jobs::refuse_standard_output(named)?;
-        jobs::refuse_missing_folder(named)?;
-        jobs::refuse_unfit(named, options.force)?;
     }
-    let limits = Limits::default();
+    let limits = Limits { shard_bytes: options.shard_size, ..Limits::default() };
     let output = options.output.clone().unwrap_or_else(|| default_output(&input, &recipe, limits));
-    jobs::refuse_unfit(&output, options.force)?;
     Ok(Job {
         input: options.input.clone(),
         output,
@@ -62,6 +61,15 @@ fn job(options: &RewriteOptions, recipe: Recipe) -> anyhow::Result<Job> {
         limits,
         share: None,
     })
+}
+
+/// What is wrong with the places of the output and the report, told after what is wrong with the input.
+fn refuse_existing(options: &RewriteOptions, job: &Job) -> anyhow::Result<()> {
+    jobs::refuse_missing_folder(&job.output, "create it first")?;
+    jobs::refuse_place(&job.output, options.force, options.shard_size.is_some())?;
+    let Some(report) = &options.report else { return Ok(()) };
+    jobs::refuse_one_place(&job.output, report)?;
+    jobs::refuse_report(report, options.force)
 }
 
 fn write_report(options: &RewriteOptions, job: &Job, report: &Report) -> anyhow::Result<()> {

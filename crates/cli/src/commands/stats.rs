@@ -3,7 +3,7 @@ use roundwise_convert::{COLLECTOR, LayerSummary, Merge, Overwrite, Statistics};
 use serde_json::json;
 
 use crate::arguments::{StatsCommand, StatsMergeOptions, StatsShowOptions};
-use crate::console::{print, print_json, width};
+use crate::console::{print, print_as_it_is, print_json, width};
 use crate::table::Table;
 use crate::text::{bytes, counted, path, percent, plain};
 
@@ -11,7 +11,7 @@ pub(crate) fn run(command: &StatsCommand) -> anyhow::Result<bool> {
     match command {
         StatsCommand::Show(options) => show(options)?,
         StatsCommand::Merge(options) => merge(options)?,
-        StatsCommand::Collector => print(COLLECTOR.trim_end())?,
+        StatsCommand::Collector => print_as_it_is(COLLECTOR.trim_end())?,
     }
     Ok(true)
 }

@@ -1,7 +1,9 @@
+use anyhow::bail;
 use roundwise_convert::{Biases, Finding, LayerError, Verification, verify};
 
 use crate::arguments::VerifyOptions;
 use crate::console::{print, print_json, width};
+use crate::outcome::BadUsage;
 use crate::progress::Progress;
 use crate::stop;
 use crate::table::Table;
@@ -12,6 +14,7 @@ const WORST_SHOWN: usize = 5;
 const FINDINGS_SHOWN: usize = 20;
 
 pub(crate) fn run(options: &VerifyOptions) -> anyhow::Result<bool> {
+    refuse_same(options)?;
     stop::listen()?;
     let progress = Progress::new(&options.converted, options.run.quiet || options.run.json);
     let threads = options.run.threads();
@@ -38,6 +41,25 @@ pub(crate) fn run(options: &VerifyOptions) -> anyhow::Result<bool> {
     Ok(verification.ok)
 }
 
+/// Comparing a file with itself finds nothing, whatever is wrong with it.
+fn refuse_same(options: &VerifyOptions) -> anyhow::Result<()> {
+    let [original, converted] =
+        [&options.original, &options.converted].map(|path| path.canonicalize().ok());
+    match original.is_some() && original == converted {
+        true => bail!(BadUsage(format!(
+            "{}: is both files; name the original first, then what was made of it\n  `roundwise \
+             inspect` looks at one file",
+            path(&options.original)
+        ))),
+        false => Ok(()),
+    }
+}
+
+/// Codes that became plain numbers with other values are the wrong way round.
+fn looks_swapped(verification: &Verification) -> bool {
+    !verification.ok && verification.layers.is_empty() && verification.original_layers > 0
+}
+
 fn describe(verification: &Verification) -> String {
     let mut text = format!(
         "{}: {} in codes, {} identical, {} removed\n",
@@ -61,6 +83,10 @@ fn describe(verification: &Verification) -> String {
         true => "everything is in order",
         false => "verification failed",
     };
+    if looks_swapped(verification) {
+        text += "\n  the first file is in codes and the second is not: are they swapped? `roundwise verify \
+                 ORIGINAL CONVERTED`";
+    }
     text
 }
 

@@ -1,4 +1,4 @@
-use roundwise_layout::{layer_of, weight_of};
+use roundwise_layout::{StoredLayer, layer_of, weight_of};
 use roundwise_tensor_file::TensorHeader;
 
 use super::Rules;
@@ -19,7 +19,7 @@ pub struct Explanation {
 /// A setting or a rule that was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// Its name, as in a recipe.
+    /// Its name, as it was typed.
     pub asked: String,
     /// What it says of the tensor.
     pub answer: String,
@@ -35,7 +35,9 @@ pub struct Step {
 /// [`ConvertError::Misfit`] when the file has no such tensor, and as [`crate::Plan::decide`].
 pub fn explain(source: &Source, recipe: &Recipe, name: &str) -> Result<Explanation, ConvertError> {
     let path = source.checkpoint.path();
-    let found = source.checkpoint.get(name).or_else(|| source.checkpoint.get(&weight_of(name)));
+    let stored = source.stored.layers.get(name).map(StoredLayer::weight);
+    let spellings = [Some(name.to_owned()), Some(weight_of(name)), stored];
+    let found = spellings.into_iter().flatten().find_map(|name| source.checkpoint.get(&name));
     let header = found.ok_or_else(|| ConvertError::Misfit {
         path: path.to_owned(),
         problem: format!("has no layer and no tensor `{name}`{}", similar(source, name)),
@@ -85,9 +87,9 @@ impl Rules<'_> {
         let is_stored = self.source.stored.layers.contains_key(layer);
         let refused = self.why_not_a_candidate(header, is_stored);
         steps.push(of_reason("kind of tensor", refused, "a matrix of weights"));
-        steps.extend(patterns("keep", recipe.keep(), layer, Reason::Kept));
+        steps.extend(self.patterns("keep", recipe.keep(), layer, Reason::Kept));
         for (index, rule) in recipe.rules().iter().enumerate() {
-            let asked = format!("rules[{index}] `{}`", rule.pattern);
+            let asked = recipe.file().typed_pattern("rules", index, &rule.pattern);
             steps.push(match rule.pattern.is_match(layer) {
                 true => {
                     let reason = Reason::Rule(rule.pattern.to_string());
@@ -96,7 +98,7 @@ impl Rules<'_> {
                 false => answer(asked, "does not match", None),
             });
         }
-        steps.extend(patterns("include", recipe.include(), layer, Reason::Included));
+        steps.extend(self.patterns("include", recipe.include(), layer, Reason::Included));
         steps.extend(self.protections(header, layer));
         let small = self.too_small(header, recipe.scheme());
         steps.push(of_reason("size", small, "large enough"));
@@ -107,6 +109,23 @@ impl Rules<'_> {
             None => answer(format!("scheme {scheme}"), "covers it", Some(Reason::Default)),
         });
         steps
+    }
+
+    fn patterns(
+        &self,
+        key: &str,
+        patterns: &[regex::Regex],
+        layer: &str,
+        reason: fn(String) -> Reason,
+    ) -> Vec<Answer> {
+        let steps = patterns.iter().enumerate().map(|(index, pattern)| {
+            let asked = self.recipe.file().typed_pattern(key, index, pattern);
+            match pattern.is_match(layer) {
+                true => answer(asked, "matches", Some(reason(pattern.to_string()))),
+                false => answer(asked, "does not match", None),
+            }
+        });
+        steps.collect()
     }
 
     fn protections(&self, header: &TensorHeader, layer: &str) -> Vec<Answer> {
@@ -125,7 +144,11 @@ impl Rules<'_> {
             if let Some(scheme) = self.recipe.fallback_scheme() {
                 let reason = Reason::Fallback { because: Box::new(because) };
                 let answered = format!("what a preset keeps becomes {scheme}");
-                steps.push(answer("fallback_scheme", answered, Some(reason)));
+                steps.push(answer(
+                    self.recipe.file().typed_name("fallback_scheme"),
+                    answered,
+                    Some(reason),
+                ));
             }
         }
         steps
@@ -135,18 +158,4 @@ impl Rules<'_> {
 fn of_reason(asked: &str, reason: Option<Reason>, otherwise: &str) -> Answer {
     let text = reason.as_ref().map_or_else(|| otherwise.to_owned(), Reason::to_string);
     answer(asked, text, reason)
-}
-
-fn patterns(
-    key: &str,
-    patterns: &[regex::Regex],
-    layer: &str,
-    reason: fn(String) -> Reason,
-) -> Vec<Answer> {
-    let asked = |index: usize, pattern: &regex::Regex| format!("{key}[{index}] `{pattern}`");
-    let steps = patterns.iter().enumerate().map(|(index, pattern)| match pattern.is_match(layer) {
-        true => answer(asked(index, pattern), "matches", Some(reason(pattern.to_string()))),
-        false => answer(asked(index, pattern), "does not match", None),
-    });
-    steps.collect()
 }

@@ -3,7 +3,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use roundwise_convert::{
-    ConvertError, Job, Overwrite, Recipe, RecipeFile, Share, Source, default_output,
+    ConvertError, Job, Overwrite, Recipe, RecipeError, RecipeFile, Share, Source, check_writable,
+    default_output,
 };
 
 use crate::arguments::{ConvertOptions, SchemeOutput};
@@ -54,9 +55,18 @@ fn recipes(options: &ConvertOptions) -> anyhow::Result<Vec<(Recipe, Option<&Path
     }
     let of_output = |to: &'_ SchemeOutput| {
         let scheme = Some(to.scheme.clone());
-        checked(RecipeFile { scheme, ..file.clone() })
+        Recipe::check(RecipeFile { scheme, ..file.clone() }).map_err(|error| about_to(error, to))
     };
     options.to.iter().map(|to| Ok((of_output(to)?, to.file.as_deref()))).collect()
+}
+
+/// The complaints of a recipe whose scheme was typed as `--to`.
+fn about_to(error: RecipeError, to: &SchemeOutput) -> ConvertError {
+    let named = |complaint: String| match complaint.strip_prefix("scheme: ") {
+        Some(problem) => format!("--to {}: {problem}", to.scheme),
+        None => complaint,
+    };
+    RecipeError { complaints: error.complaints.into_iter().map(named).collect() }.into()
 }
 
 fn job(options: &ConvertOptions, input: &Path, recipe: &Recipe, named: Option<&Path>) -> Job {
@@ -94,18 +104,49 @@ fn refuse_bad_names<'a>(
     }
     refuse_collisions(&targets)?;
     refuse_inputs(&targets, &options.inputs)?;
-    for target in &targets {
-        let is_folder =
-            options.shard_size.is_some() && Some(target.path) != options.report.as_deref();
-        match is_folder {
-            true => refuse_full_folder(target.path)?,
-            false => refuse_unfit(target.path, options.force)?,
-        }
-    }
-    for named in named_files(options) {
-        refuse_missing_folder(named)?;
-    }
     Ok(())
+}
+
+/// What is wrong with the places that are written to. Told after what is wrong with recipe and input,
+/// and before any work.
+pub(super) fn refuse_places(options: &ConvertOptions, groups: &[Group]) -> anyhow::Result<()> {
+    let report = options.report.as_deref();
+    for named in named_files(options).filter(|named| Some(named.as_path()) != report) {
+        refuse_missing_folder(named, "create it first, or use `--out-dir`, which does")?;
+    }
+    for job in groups.iter().flatten() {
+        refuse_place(&job.output, options.force, options.shard_size.is_some())?;
+    }
+    report.map_or(Ok(()), |report| refuse_report(report, options.force))
+}
+
+/// - `is_folder`: whether shards are written
+pub(in crate::commands) fn refuse_place(
+    output: &Path,
+    is_forced: bool,
+    is_folder: bool,
+) -> anyhow::Result<()> {
+    match is_folder {
+        true => refuse_full_folder(output)?,
+        false => refuse_unfit(
+            output,
+            is_forced,
+            "name a file in it; `convert --out-dir` writes into a folder",
+        )?,
+    }
+    Ok(check_writable(output)?)
+}
+
+pub(in crate::commands) fn refuse_report(report: &Path, is_forced: bool) -> anyhow::Result<()> {
+    refuse_unfit(report, is_forced, "name a file for the report")?;
+    refuse_missing_folder(report, "create it first")?;
+    Ok(check_writable(report)?)
+}
+
+/// The output and the report must not have one name.
+pub(in crate::commands) fn refuse_one_place(output: &Path, report: &Path) -> anyhow::Result<()> {
+    let output = Target { content: "the output".to_owned(), path: output };
+    refuse_collisions(&[output, Target { content: "the report".to_owned(), path: report }])
 }
 
 /// `-` means standard output elsewhere; here it would be a file of that name.
@@ -186,12 +227,9 @@ fn refuse_full_folder(target: &Path) -> anyhow::Result<()> {
     }
 }
 
-pub(in crate::commands) fn refuse_unfit(target: &Path, is_forced: bool) -> anyhow::Result<()> {
+fn refuse_unfit(target: &Path, is_forced: bool, of_folder: &str) -> anyhow::Result<()> {
     if target.is_dir() {
-        bail!(BadUsage(format!(
-            "{}: is a folder\n  `--out-dir` writes into one",
-            target.display()
-        )));
+        bail!(BadUsage(format!("{}: is a folder\n  {of_folder}", target.display())));
     }
     if target.exists() && !is_forced {
         bail!("{}: exists already\n  use `--force` to replace it", target.display());
@@ -200,13 +238,11 @@ pub(in crate::commands) fn refuse_unfit(target: &Path, is_forced: bool) -> anyho
 }
 
 /// A folder that is named by `--out-dir` is created; one inside the name of a file may be a slip.
-pub(in crate::commands) fn refuse_missing_folder(named: &Path) -> anyhow::Result<()> {
+pub(in crate::commands) fn refuse_missing_folder(named: &Path, help: &str) -> anyhow::Result<()> {
     match place(named).parent() {
-        Some(folder) if !folder.is_dir() => bail!(
-            "{}: there is no folder {}\n  create it first, or use `--out-dir`, which does",
-            named.display(),
-            folder.display()
-        ),
+        Some(folder) if !folder.is_dir() => {
+            bail!("{}: there is no folder {}\n  {help}", named.display(), folder.display())
+        }
         _ => Ok(()),
     }
 }

@@ -32,6 +32,7 @@ pub(in crate::commands) fn describe(report: &Report) -> String {
             .unwrap_or_default(),
     );
     text += &describe_schemes(report);
+    text += &report.rounding.as_ref().map(describe_outputs).unwrap_or_default();
     text += &report.rounding.as_ref().map(describe_rounding).unwrap_or_default();
     for note in &report.notes {
         text += &format!("  note: {}\n", plain(note));
@@ -41,20 +42,41 @@ pub(in crate::commands) fn describe(report: &Report) -> String {
     text
 }
 
+/// How many tensors became what, by what was asked for.
 fn describe_counts(report: &Report) -> String {
-    let Report { converted, kept, removed, .. } = report;
+    let Report { converted, kept, removed, options, .. } = report;
     let count = |fate: Fate| report.layers.iter().filter(|layer| layer.decision == fate).count();
     let (moved, decoded) = (count(Fate::Repack), count(Fate::Decode));
-    let options = &report.options;
-    let is_moved = options.migrate_to.is_some() || options.repair == Some(true);
-    if options.edit.is_some() {
-        return format!("{moved} edited, {} kept, {removed} replaced or removed", kept - moved);
+    let rewritten = |verb: &str, layers: usize, side: &str| {
+        let layers = counted(layers, "layer");
+        let side = describe_side_tensors(report).map(|tensors| format!(", {tensors} {side}"));
+        let kept = counted(kept - moved - decoded, "tensor");
+        format!("{layers} {verb}{}, {kept} kept", side.unwrap_or_default())
+    };
+    if let Some(dtype) = &options.decode_to {
+        return rewritten(&format!("decoded to {dtype}"), decoded, "left out");
     }
-    match (&options.decode_to, is_moved) {
-        (Some(_), _) => format!("{decoded} decoded, {} kept, {removed} removed", kept - decoded),
-        (None, true) => format!("{moved} moved, {} kept, {removed} removed", kept - moved),
-        (None, false) => format!("{converted} converted, {kept} kept, {removed} removed"),
+    if let Some(layout) = &options.migrate_to {
+        return rewritten(&format!("moved to {layout}"), moved, "laid out anew");
     }
+    match (&options.edit, options.repair) {
+        (Some(_), _) => rewritten("edited", moved, "written anew"),
+        (None, Some(true)) => rewritten("laid out anew", moved, "written anew or left out"),
+        _ => format!("{converted} converted, {kept} kept, {removed} removed"),
+    }
+}
+
+/// `6 scales and 6 markers` of the layers that were stored anew.
+fn describe_side_tensors(report: &Report) -> Option<String> {
+    let removed = report.layers.iter().filter(|layer| layer.decision == Fate::Remove);
+    let is_marker = |name: &str| {
+        [".comfy_quant", "scaled_fp8", "scaled_fp16"].iter().any(|end| name.ends_with(end))
+    };
+    let (markers, scales): (Vec<_>, Vec<_>) = removed.partition(|layer| is_marker(&layer.name));
+    let kinds = [(scales.len(), "scale"), (markers.len(), "marker")];
+    let told = kinds.into_iter().filter(|(count, _)| *count > 0);
+    let told: Vec<String> = told.map(|(count, noun)| counted(count, noun)).collect();
+    (!told.is_empty()).then(|| told.join(" and "))
 }
 
 /// Layers per scheme and who opens the file.
@@ -68,6 +90,21 @@ fn describe_schemes(report: &Report) -> String {
         format!("  {}: {name}, opened by {opener}\n", counted(count, "weight"))
     };
     counts.into_iter().map(line).collect()
+}
+
+/// What statistics of inputs are for: how much less wrong outputs are than with nearest codes.
+fn describe_outputs(totals: &RoundingTotals) -> String {
+    let (Some(stored), Some(nearest)) = (totals.output_error, totals.nearest_output_error) else {
+        return String::new();
+    };
+    format!(
+        "  outputs of layers: error² {} of nearest codes' ({stored:.3e}, nearest {nearest:.3e})\n",
+        percent(ratio(stored, nearest)),
+    )
+}
+
+fn ratio(stored: f64, nearest: f64) -> f64 {
+    if nearest > 0.0 { stored / nearest } else { 1.0 }
 }
 
 /// What learned rounding did, over all weights.
@@ -84,12 +121,6 @@ fn describe_rounding(totals: &RoundingTotals) -> String {
         totals.kept_nearest,
         counted(totals.layers, "weight"),
     );
-    if let (Some(stored), Some(nearest)) = (totals.output_error, totals.nearest_output_error) {
-        text += &format!(
-            "  outputs: mean relative error² {stored:.3e}, of nearest codes {nearest:.3e} ({})\n",
-            percent(if nearest > 0.0 { stored / nearest } else { 1.0 }),
-        );
-    }
     text += &describe_without_statistics(&totals.without_statistics);
     if totals.failed > 0 {
         text += &format!(
@@ -155,22 +186,49 @@ fn describe_kept(report: &Report) -> String {
     text
 }
 
+/// The layers that are worst off: by their outputs, where statistics tell, else by their weights.
 fn describe_worst(report: &Report) -> String {
-    let mut table = Table::new(&["largest errors", "scheme", "‖E‖/‖W‖"]);
-    for layer in report.worst_layers(WORST_SHOWN) {
-        table.row(vec![
-            layer.name.clone(),
-            layer.scheme.map(|scheme| scheme.to_string()).unwrap_or_default(),
-            layer.weight_error.map(percent).unwrap_or_default(),
-        ]);
+    let by_outputs = worst_outputs(report);
+    let mut table = match by_outputs.is_empty() {
+        true => Table::new(&["largest errors", "scheme", "‖E‖/‖W‖"]),
+        false => Table::new(&["largest errors of outputs", "scheme", "‖E‖/‖W‖", "output error²"]),
+    };
+    let worst = report.worst_layers(WORST_SHOWN);
+    let error = |error: Option<f64>| error.map(percent).unwrap_or_default();
+    for layer in if by_outputs.is_empty() { &worst } else { &by_outputs } {
+        let scheme = layer.scheme.map(|scheme| scheme.to_string()).unwrap_or_default();
+        let mut cells = vec![layer.name.clone(), scheme, error(layer.weight_error)];
+        cells.extend(output_errors(layer).map(|[stored, nearest]| {
+            format!("{stored:.2e}, {} of nearest", percent(ratio(stored, nearest)))
+        }));
+        table.row(cells);
     }
-    if let Some(error) = report.weight_error {
-        table.row(vec!["all weights together".to_owned(), String::new(), percent(error)]);
+    if report.weight_error.is_some() {
+        let together = "all weights together".to_owned();
+        let blank = (!by_outputs.is_empty()).then(String::new);
+        let cells = [together, String::new(), error(report.weight_error)].into_iter().chain(blank);
+        table.row(cells.collect());
     }
     if table.is_empty() {
         return String::new();
     }
     table.render(width()) + &warn_of_ruined(report)
+}
+
+/// Of the stored codes, and of nearest ones.
+fn output_errors(layer: &TensorReport) -> Option<[f64; 2]> {
+    let rounding = layer.rounding.as_ref()?;
+    Some([rounding.output_error?, rounding.nearest_output_error?])
+}
+
+/// The layers whose outputs are furthest off, worst first.
+fn worst_outputs(report: &Report) -> Vec<&TensorReport> {
+    let mut judged: Vec<(f64, &TensorReport)> =
+        report.layers.iter().filter_map(|layer| Some((output_errors(layer)?[0], layer))).collect();
+    judged.sort_by(|(a, first), (b, second)| {
+        b.total_cmp(a).then_with(|| first.name.cmp(&second.name))
+    });
+    judged.into_iter().take(WORST_SHOWN).map(|(_, layer)| layer).collect()
 }
 
 /// A relative error that no 8-bit scheme has unless its scale does not suit the matrix.

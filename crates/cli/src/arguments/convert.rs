@@ -1,0 +1,93 @@
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::Args;
+use roundwise_convert::{Devices, Limits, Scheme, Share};
+
+use super::share::parse_share;
+use super::size::parse_size;
+use super::{INPUTS, RecipeOptions, RunOptions, StatisticsFlags};
+
+#[derive(Debug, Args)]
+pub(crate) struct ConvertOptions {
+    #[arg(required = true, value_name = "INPUT", help = INPUTS)]
+    pub(crate) inputs: Vec<PathBuf>,
+    /// File to write [default: beside the input, named after scheme and method]
+    #[arg(short, long, value_name = "FILE", conflicts_with = "out_dir")]
+    pub(crate) output: Option<PathBuf>,
+    /// Folder to write into, under the default names
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) out_dir: Option<PathBuf>,
+    /// Make an output of this scheme, under the default name unless FILE is given (may be repeated: the
+    /// input is read once for all)
+    #[arg(
+        long,
+        value_name = "SCHEME[=FILE]",
+        value_parser = parse_scheme_output,
+        conflicts_with_all = ["output", "scheme", "part"]
+    )]
+    pub(crate) to: Vec<SchemeOutput>,
+    /// Replace an output that exists
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Start over instead of continuing a run that was stopped
+    #[arg(long)]
+    pub(crate) fresh: bool,
+    /// Do not read the output again before it gets its name
+    #[arg(long)]
+    pub(crate) no_verify: bool,
+    /// Write a folder of shards of at most this size (such as 5GB; a larger tensor has one to itself),
+    /// with their index and what lies beside the input's shards, such as a tokenizer
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) shard_size: Option<u64>,
+    /// Take at most so much memory (such as 8GiB): fewer tensors at once, large ones by bands of rows
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) memory_limit: Option<u64>,
+    /// Make one part of the model, for `roundwise merge`: 3/16, or auto/16 in an array job of Slurm or
+    /// Kubernetes. The part goes into the output's name
+    #[arg(long, value_name = "I/N", conflicts_with = "shard_size", value_parser = parse_share)]
+    pub(crate) part: Option<Share>,
+    /// Write what happened to every tensor as JSON (one input)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
+    /// Write the leading part of what rounding changed as a LoRA of this rank beside the output
+    #[arg(long, value_name = "RANK")]
+    pub(crate) extract_error_lora: Option<NonZeroUsize>,
+    #[arg(long, value_name = "DEVICE", help = device_help())]
+    pub(crate) device: Option<Devices>,
+    #[command(flatten)]
+    pub(crate) statistics: StatisticsFlags,
+    #[command(flatten)]
+    pub(crate) run: RunOptions,
+    #[command(flatten)]
+    pub(crate) recipe: RecipeOptions,
+}
+
+/// One output of several.
+#[derive(Clone, Debug)]
+pub(crate) struct SchemeOutput {
+    pub(crate) scheme: String,
+    /// `None` for the default name.
+    pub(crate) file: Option<PathBuf>,
+}
+
+fn parse_scheme_output(text: &str) -> Result<SchemeOutput, String> {
+    let (scheme, file) = match text.split_once('=') {
+        Some((_, "")) => return Err("no file is named behind the `=`".to_owned()),
+        Some((scheme, file)) => (scheme, Some(PathBuf::from(file))),
+        None => (text, None),
+    };
+    // What is wrong with a name is said here, where the flag can be named.
+    scheme.parse::<Scheme>().map_err(|error| error.to_string())?;
+    Ok(SchemeOutput { scheme: scheme.to_owned(), file })
+}
+
+impl ConvertOptions {
+    pub(crate) fn limits(&self) -> Limits {
+        Limits { shard_bytes: self.shard_size, memory_bytes: self.memory_limit }
+    }
+}
+
+fn device_help() -> String {
+    format!("Where learned rounding is computed: {} [default: auto]", Devices::forms())
+}

@@ -1,0 +1,63 @@
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::INPUT;
+use super::size::parse_size;
+use super::{RecipeOptions, RunOptions, StatisticsFlags};
+
+#[derive(Debug, Args)]
+pub(crate) struct PlanOptions {
+    #[arg(value_name = "INPUT", help = INPUT)]
+    pub(crate) input: PathBuf,
+    /// Say of one layer, or tensor, which rule decides and what the others say
+    #[arg(long, value_name = "LAYER")]
+    pub(crate) explain: Option<String>,
+    /// Say what `convert` takes with this limit of memory (such as 8GiB)
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) memory_limit: Option<u64>,
+    #[command(flatten)]
+    pub(crate) statistics: StatisticsFlags,
+    #[command(flatten)]
+    pub(crate) run: RunOptions,
+    #[command(flatten)]
+    pub(crate) recipe: RecipeOptions,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InspectOptions {
+    #[arg(value_name = "INPUT", help = INPUT)]
+    pub(crate) input: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VerifyOptions {
+    /// The file before
+    pub(crate) original: PathBuf,
+    /// The file after
+    pub(crate) converted: PathBuf,
+    /// Let biases of converted layers differ, as `--bias-correction` makes them
+    #[arg(long)]
+    pub(crate) corrected_biases: bool,
+    #[command(flatten)]
+    pub(crate) statistics: StatisticsFlags,
+    #[command(flatten)]
+    pub(crate) run: RunOptions,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PresetsOptions {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SchemesOptions {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}

@@ -1,0 +1,167 @@
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use roundwise_convert::{
+    CATALOG, Heuristic, Layout, RecipeFile, RuleFile, ScaleRule, StatisticsFile,
+    import_layer_config, read_text,
+};
+
+use super::INPUT;
+use crate::method_flags::{MethodFlags, choices};
+use crate::outcome::BadUsage;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RecipeCommand {
+    /// Print a recipe for this very model, every line of it explained
+    Init(RecipeInitOptions),
+    /// Print a layer-config of convert_to_quant, in JSON, as a recipe
+    Import(RecipeImportOptions),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RecipeInitOptions {
+    #[arg(value_name = "INPUT", help = INPUT)]
+    pub(crate) input: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RecipeImportOptions {
+    /// The layer-config
+    pub(crate) layer_config: PathBuf,
+}
+
+/// What becomes of the tensors.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Recipe")]
+pub(crate) struct RecipeOptions {
+    #[arg(long, value_name = "SCHEME", help = scheme_help())]
+    scheme: Option<String>,
+    #[arg(long, value_name = "RULE", help = scale_rule_help())]
+    scale_rule: Option<String>,
+    #[arg(long, value_name = "LAYOUT", help = layout_help() + " [default: comfy]")]
+    layout: Option<String>,
+    /// Preset to use instead of the one that is detected, e.g. t5xxl; see `roundwise presets`
+    #[arg(long, value_name = "NAME")]
+    preset: Option<String>,
+    /// Keep the layers that distilled Chroma models are sensitive in
+    #[arg(long)]
+    keep_distillation: bool,
+    /// Convert what the base keep-list protects as well
+    #[arg(long)]
+    ignore_base_list: bool,
+    /// Keep layers whose name (without `.weight`) matches (may be repeated)
+    #[arg(long, value_name = "REGEX")]
+    keep: Vec<String>,
+    /// Convert layers whose name matches although a preset keeps them (may be repeated)
+    #[arg(long, value_name = "REGEX")]
+    include: Vec<String>,
+    /// Give layers whose name matches a scheme of their own (may be repeated; first match wins)
+    #[arg(long, value_name = "REGEX=SCHEME")]
+    rule: Vec<String>,
+    /// Give layers that the model's preset keeps this scheme instead; embeddings and norms stay
+    #[arg(long, value_name = "SCHEME")]
+    fallback_scheme: Option<String>,
+    /// Ask programs to multiply by layers whose name matches in full precision (may be repeated)
+    #[arg(long, value_name = "REGEX")]
+    full_precision: Vec<String>,
+    /// Add an adapter to the weights before rounding (may be repeated)
+    #[arg(long, value_name = "FILE[:STRENGTH]")]
+    merge_lora: Vec<String>,
+    /// Leave keys of adapters out that no weight answers to
+    #[arg(long)]
+    allow_unmatched_lora: bool,
+    /// Keep weights with fewer elements [default: 0, or the method's]
+    #[arg(long, alias = "min-tensor-size", value_name = "ELEMENTS")]
+    min_size: Option<u64>,
+    #[arg(long, value_name = "RULES", help = heuristic_help())]
+    heuristic: Option<String>,
+    /// Recipe in TOML, with keys such as scheme, keep and rules, or a layer-config in JSON; flags
+    /// override it, lists are joined
+    #[arg(long, value_name = "FILE")]
+    recipe: Option<PathBuf>,
+    /// Do not write into the output's header how it was made
+    #[arg(long)]
+    no_provenance: bool,
+    #[command(flatten)]
+    method: MethodFlags,
+}
+
+fn scheme_help() -> String {
+    choices("How weights are stored", CATALOG.iter().map(|entry| entry.name)) + " [default: fp8]"
+}
+
+fn scale_rule_help() -> String {
+    choices("How scales are chosen", ScaleRule::NAMES.map(|(name, _)| name)) + " [default: absmax]"
+}
+
+pub(super) fn layout_help() -> String {
+    choices("How the file is laid out", Layout::NAMES.map(|(name, _)| name))
+}
+
+fn heuristic_help() -> String {
+    choices("Size rules of the published converters", Heuristic::NAMES.map(|(name, _)| name))
+}
+
+impl RecipeOptions {
+    /// The recipe file, if any, with the flags on top; statistics choose the method where nobody
+    /// did.
+    pub(crate) fn to_recipe_file(
+        &self,
+        statistics: Option<&StatisticsFile>,
+    ) -> anyhow::Result<RecipeFile> {
+        let recipe = self.typed()?;
+        Ok(if statistics.is_some() { recipe.with_statistics() } else { recipe })
+    }
+
+    fn typed(&self) -> anyhow::Result<RecipeFile> {
+        let file = match &self.recipe {
+            Some(path) => {
+                let text = read_text(path)?;
+                let is_json = text.trim_start().starts_with('{');
+                let recipe =
+                    if is_json { import_layer_config(&text) } else { RecipeFile::from_toml(&text) };
+                recipe.map_err(|error| BadUsage(format!("{}: {error}", path.display())))?
+            }
+            None => RecipeFile::default(),
+        };
+        Ok(file.overlaid_with(self.flags()?))
+    }
+
+    fn flags(&self) -> anyhow::Result<RecipeFile> {
+        let (method, method_options) = self.method.to_options();
+        Ok(RecipeFile {
+            method,
+            method_options,
+            scheme: self.scheme.clone(),
+            layout: self.layout.clone(),
+            scale_rule: self.scale_rule.clone(),
+            preset: self.preset.clone(),
+            keep_distillation: self.keep_distillation.then_some(true),
+            ignore_base_list: self.ignore_base_list.then_some(true),
+            keep: self.keep.clone(),
+            include: self.include.clone(),
+            rules: self.rule.iter().map(|text| parse_rule(text)).collect::<Result<_, _>>()?,
+            fallback_scheme: self.fallback_scheme.clone(),
+            full_precision: self.full_precision.clone(),
+            merge_lora: self.merge_lora.clone(),
+            allow_unmatched_lora: self.allow_unmatched_lora.then_some(true),
+            min_size: self.min_size,
+            heuristic: self.heuristic.clone(),
+            provenance: self.no_provenance.then_some(false),
+            ..RecipeFile::default()
+        }
+        .typed_as_flags())
+    }
+}
+
+/// `REGEX=SCHEME`; the scheme is what follows the last `=`.
+fn parse_rule(text: &str) -> Result<RuleFile, BadUsage> {
+    match text.rsplit_once('=') {
+        Some((pattern, scheme)) if !pattern.is_empty() => {
+            Ok(RuleFile { pattern: pattern.to_owned(), scheme: scheme.to_owned() })
+        }
+        _ => Err(BadUsage(format!(
+            "--rule `{text}`: expected REGEX=SCHEME, e.g. --rule 'attn\\.qkv=int8-row'"
+        ))),
+    }
+}

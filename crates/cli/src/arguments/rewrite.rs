@@ -1,0 +1,92 @@
+use std::path::PathBuf;
+
+use clap::Args;
+use roundwise_convert::PlainDtype;
+
+use super::recipe::layout_help;
+use super::size::parse_size;
+use super::{INPUT, RunOptions, StatisticsFlags};
+use crate::method_flags::choices;
+
+/// One file that becomes another, whose weights stay what they are.
+#[derive(Debug, Args)]
+pub(crate) struct RewriteOptions {
+    #[arg(value_name = "INPUT", help = INPUT)]
+    pub(crate) input: PathBuf,
+    /// File to write [default: beside the input, named after what it becomes]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Replace an output that exists
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Start over instead of continuing a run that was stopped
+    #[arg(long)]
+    pub(crate) fresh: bool,
+    /// Do not read the output again before it gets its name
+    #[arg(long)]
+    pub(crate) no_verify: bool,
+    /// Write a folder of shards of at most this size (such as 5GB), with their index and what lies
+    /// beside the input's shards
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) shard_size: Option<u64>,
+    /// Do not write into the output's header how it was made
+    #[arg(long)]
+    pub(crate) no_provenance: bool,
+    /// Write what happened to every tensor as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) run: RunOptions,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DequantizeOptions {
+    #[arg(long, value_name = "DTYPE", help = dtype_help(), default_value = "bf16")]
+    pub(crate) dtype: String,
+    #[command(flatten)]
+    pub(crate) rewrite: RewriteOptions,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MigrateOptions {
+    #[arg(long, value_name = "LAYOUT", help = layout_help())]
+    pub(crate) to: String,
+    #[command(flatten)]
+    pub(crate) rewrite: RewriteOptions,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RepairOptions {
+    /// Write the repaired file [default: beside the input, with `-repaired` in its name]
+    #[arg(long)]
+    pub(crate) write: bool,
+    #[command(flatten)]
+    pub(crate) rewrite: RewriteOptions,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EditOptions {
+    /// Add or replace an entry of the header (may be repeated)
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Leave out header entries whose key matches (may be repeated)
+    #[arg(long, value_name = "REGEX")]
+    pub(crate) unset: Vec<String>,
+    /// Have layers whose name matches multiplied in full precision (may be repeated)
+    #[arg(long, value_name = "REGEX")]
+    pub(crate) full_precision: Vec<String>,
+    /// Let layers whose name matches be multiplied in codes (may be repeated)
+    #[arg(long, value_name = "REGEX")]
+    pub(crate) any_products: Vec<String>,
+    /// Give FP8 layers whose name matches an activation scale from `--stats` (may be repeated)
+    #[arg(long, value_name = "REGEX", requires = "stats")]
+    pub(crate) input_scale: Vec<String>,
+    #[command(flatten)]
+    pub(crate) statistics: StatisticsFlags,
+    #[command(flatten)]
+    pub(crate) rewrite: RewriteOptions,
+}
+
+fn dtype_help() -> String {
+    choices("What decoded weights are stored as", PlainDtype::NAMES.map(|(name, _)| name))
+}

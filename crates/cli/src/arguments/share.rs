@@ -1,0 +1,42 @@
+use roundwise_convert::Share;
+
+/// `3/16`; for `auto/16` the number is what the scheduler says.
+pub(super) fn parse_share(text: &str) -> Result<Share, String> {
+    let Some(count) = text.strip_prefix("auto") else { return text.parse() };
+    let number = job_number()?;
+    let count = match count.strip_prefix('/') {
+        Some(count) => count.to_owned(),
+        // An array that was cut to the parts that failed counts fewer.
+        None if count.is_empty() && variable("SLURM_ARRAY_TASK_MIN").as_deref() == Some("1") => {
+            let largest = variable("SLURM_ARRAY_TASK_MAX");
+            let count =
+                variable("SLURM_ARRAY_TASK_COUNT").filter(|count| largest.as_ref() == Some(count));
+            count.ok_or("the array has gaps; say of how many parts: auto/16")?
+        }
+        None => return Err("say of how many parts: auto/16".to_owned()),
+    };
+    format!("{number}/{count}").parse()
+}
+
+/// Slurm's arrays are numbered as they are asked for, Kubernetes' indexed jobs from 0.
+fn job_number() -> Result<u64, String> {
+    let parsed = |name: &str, text: String| {
+        text.parse::<u64>().map_err(|_| format!("{name} is `{text}`, which is no number"))
+    };
+    if let Some(text) = variable("SLURM_ARRAY_TASK_ID") {
+        return match parsed("SLURM_ARRAY_TASK_ID", text)? {
+            0 => Err("parts count from 1: `sbatch --array=1-16`".to_owned()),
+            number => Ok(number),
+        };
+    }
+    match variable("JOB_COMPLETION_INDEX") {
+        Some(text) => Ok(parsed("JOB_COMPLETION_INDEX", text)?.saturating_add(1)),
+        None => {
+            Err("no SLURM_ARRAY_TASK_ID or JOB_COMPLETION_INDEX is set; say the part: 3/16".into())
+        }
+    }
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}

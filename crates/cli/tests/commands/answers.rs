@@ -1,0 +1,198 @@
+//! What is told in JSON is documented, and what is told in text is true.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+use roundwise_testkit::files::{Tensor, safetensors};
+use roundwise_testkit::weights::gaussian;
+use serde_json::Value;
+
+use crate::tool::{Folder, Run, chroma_model};
+use crate::{plain, tool};
+
+/// Paths of all keys, lists as `[]`.
+fn keys(value: &Value, path: &str, found: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(entries) => {
+            for (key, value) in entries {
+                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                found.insert(path.clone());
+                keys(value, &path, found);
+            }
+        }
+        Value::Array(items) => {
+            items.iter().for_each(|item| keys(item, &format!("{path}[]"), found));
+        }
+        _ => {}
+    }
+}
+
+/// First column of a table of `docs/report.md`, from the heading on.
+fn documented(heading: &str) -> BTreeSet<String> {
+    let text = include_str!("../../../../docs/report.md");
+    let lines = text.lines().skip_while(|line| *line != format!("## {heading}"));
+    let section = lines.skip(1).take_while(|line| !line.starts_with("## "));
+    section
+        .filter_map(|line| Some(line.strip_prefix("| `")?.split_once('`')?.0.to_owned()))
+        .collect()
+}
+
+#[track_caller]
+fn agree(heading: &str, answers: &[Value]) {
+    let mut found = BTreeSet::new();
+    answers.iter().for_each(|answer| keys(answer, "", &mut found));
+    assert_eq!(found, documented(heading), "docs/report.md, {heading}");
+}
+
+#[test]
+fn every_key_of_the_report_is_documented() {
+    let folder = plain();
+    let recipe = "scheme = 'fp8'\nlayout = 'comfy'\nmethod = 'nearest'\n\
+        scale_rule = 'absmax'\npreset = 'chroma'\nkeep_distillation = true\n\
+        ignore_base_list = true\nkeep = ['txt']\ninclude = ['final']\nmin_size = 10\n\
+        heuristic = 'basic'\nprovenance = true\nrules = [{ pattern = 'qkv', scheme = 'int8' }]\n\
+        model = 'Chroma'\nfallback_scheme = 'int8'\nfull_precision = ['qkv']\n\
+        merge_lora = ['l.safetensors:0.5']\nallow_unmatched_lora = false\n";
+    let name = |part: &str| format!("double_blocks.0.img_attn.qkv.lora_{part}.weight");
+    let lora = [
+        Tensor::f32(&name("up"), &gaussian(96, 2, 1)),
+        Tensor::f32(&name("down"), &gaussian(2, 32, 2)),
+    ];
+    folder.write("l.safetensors", &safetensors(&lora));
+    folder.write("chroma.safetensors", &chroma_model());
+    folder.write("r.toml", recipe.as_bytes());
+    let arguments = ["convert", "chroma.safetensors", "--recipe", "r.toml"];
+    folder.done(&[&arguments[..], &["--report", "r.json", "-q"]].concat());
+    let report: Value = serde_json::from_slice(&folder.read("r.json")).unwrap();
+    assert_eq!(report["report_version"], 1);
+    let input = folder.read("chroma.safetensors");
+    assert_eq!(report["input_bytes"], input.len());
+    assert_eq!(report["input_hashes"][0]["file"], "chroma.safetensors");
+    assert_eq!(report["input_hashes"][0]["blake3"].as_str().unwrap().len(), 64);
+    let output = folder.read("chroma-fp8.safetensors");
+    assert_eq!(report["output_bytes"], output.len());
+    folder.write("m.safetensors", &plain().read("m.safetensors"));
+    let learned = ["m.safetensors", "--method", "principal", "--top-k", "4", "--json"];
+    let learned = folder.json(&[&["convert"], &learned[..]].concat());
+    agree("Report", &[report, learned]);
+}
+
+#[test]
+fn every_key_of_the_plan_is_documented() {
+    agree("Plan", &[plain().json(&["plan", "m.safetensors", "--json"])]);
+}
+
+#[test]
+fn every_key_of_inspect_and_verify_is_documented() {
+    let folder = plain();
+    folder.done(&["convert", "m.safetensors", "-q"]);
+    let mut file = folder.file("m-fp8.safetensors");
+    file.tensors.insert(
+        "conv.weight_scale".into(),
+        Tensor::new("conv.weight_scale", "F32", &[1], vec![0; 4]),
+    );
+    folder.write("bad.safetensors", &file.bytes());
+    let mut inspected = folder.json(&["inspect", "bad.safetensors", "--json"]);
+    assert_eq!(inspected["metadata"]["format"], "pt");
+    inspected["metadata"] = Value::Null; // its keys are the file's
+    agree("Inspect", &[inspected]);
+    let run = folder.run(&["verify", "m.safetensors", "bad.safetensors", "--json"]);
+    agree("Verify", &[serde_json::from_str(&run.stdout).unwrap()]);
+}
+
+#[test]
+fn every_key_of_presets_is_documented() {
+    agree("Presets", &[Folder::new().json(&["presets", "--json"])]);
+}
+
+#[test]
+fn presets_tell_what_they_are_for_and_how_models_are_recognised() {
+    let text = Folder::new().done(&["presets"]);
+    for lines in [
+        "base: every model\n  every model, on top of its own preset\n",
+        "flux2: FLUX.2\n  FLUX.2 by double_blocks.0.img_attn.norm.key_norm.scale | ",
+        " and double_stream_modulation_img.lin.weight\n",
+        "chroma, distillation_large, keep_distillation: Chroma\n",
+        "distillation_small: Chroma, guidance network only\n  on request only\n",
+        "not converted: ",
+    ] {
+        assert!(text.contains(lines), "`{lines}` is not in: {text}");
+    }
+    // What is listed can be asked for.
+    let folder = plain();
+    for preset in folder.json(&["presets", "--json"]).as_array().unwrap() {
+        let name = preset["name"].as_str().unwrap();
+        let run = folder.run(&["plan", "m.safetensors", "--preset", name]);
+        let expected = if preset["refuses"].is_null() { 0 } else { 1 };
+        assert_eq!(run.code, expected, "{name}: {}", run.stderr);
+    }
+}
+
+#[test]
+fn every_key_of_schemes_is_documented() {
+    agree("Schemes", &[Folder::new().json(&["schemes", "--json"])]);
+}
+
+#[test]
+fn plan_writes_nothing_and_tells_the_size() {
+    let folder = plain();
+    let before = folder.snapshot();
+    let text = folder.done(&["plan", "m.safetensors"]);
+    let plan = folder.json(&["plan", "m.safetensors", "--json"]);
+    assert_eq!(folder.done(&["plan", "m.safetensors", "--quiet"]), "");
+    assert!(before == folder.snapshot());
+    assert!(text.contains("blocks.0.ff.in.weight   [256, 128]    BF16   fp8      linear weight\n"));
+    folder.done(&["convert", "m.safetensors", "-q"]);
+    assert_eq!(plan["output_bytes"], folder.read("m-fp8.safetensors").len());
+}
+
+#[test]
+fn inspect_tells_the_command_that_makes_the_file_again() {
+    let folder = plain();
+    let flags = ["--scheme", "int8-row", "--keep", r"it's$|ff\.out", "--rule", r"\.in=fp8-row"];
+    let flags = [&flags[..], &["--method", "principal", "--top-p", "0.5", "--min-k", "1"]].concat();
+    folder.done(&[&["convert", "m.safetensors", "-q", "-o", "a.safetensors"], &flags[..]].concat());
+    let made = &folder.json(&["inspect", "a.safetensors", "--json"])["provenance"];
+    let command = made["command"].as_str().unwrap();
+    assert!(folder.done(&["inspect", "a.safetensors"]).contains(command), "{command}");
+    let script = command.replacen("roundwise", "\"$0\"", 1).replacen("INPUT", "\"$1\"", 1);
+    let mut shell = Command::new("sh");
+    let shell = shell.arg("-c").arg(script + " -q -o b.safetensors").arg(tool::binary());
+    let run = Run::of(shell.arg("m.safetensors").current_dir(folder.root()).output().unwrap());
+    run.must_say(0, &[]);
+    assert!(folder.read("a.safetensors") == folder.read("b.safetensors"), "{command}");
+    folder.done(&["convert", "m.safetensors", "-q", "--no-provenance"]);
+    let silent = folder.json(&["inspect", "m-fp8.safetensors", "--json"]);
+    assert!(silent["provenance"].is_null(), "{silent}");
+}
+
+#[test]
+fn inspect_tells_who_opens_the_file() {
+    let folder = plain();
+    folder.done(&["convert", "m.safetensors", "-q", "--scheme", "fp8-row"]);
+    let text = folder.done(&["inspect", "m-fp8-row.safetensors"]);
+    for line in ["opened by: ComfyUI with the custom node ComfyUI-QuantOps", "header `format`: pt"]
+    {
+        assert!(text.contains(line), "{text}");
+    }
+    assert!(folder.done(&["inspect", "m.safetensors"]).contains("original weights"));
+}
+
+#[test]
+fn schemes_and_completions_need_no_file() {
+    let folder = Folder::new();
+    let schemes = folder.done(&["schemes"]);
+    for name in folder.json(&["schemes", "--json"]).as_array().unwrap() {
+        let name = name["name"].as_str().unwrap();
+        assert!(schemes.lines().any(|line| line.trim().starts_with(name)), "{name}: {schemes}");
+    }
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = folder.done(&["completions", shell]);
+        for word in ["roundwise", "convert", "scale-rule"] {
+            assert!(script.contains(word), "{shell}: {word}");
+        }
+    }
+    assert!(folder.done(&["--help"]).contains("Exit codes: 0 done, 1 failed, 2 bad usage"));
+    folder.run(&[]).must_say(2, &["Usage:"]);
+    assert_eq!(folder.names(), [""; 0]);
+}

@@ -1,0 +1,39 @@
+//! The tool behaves: what it is asked for comes out, in text, files and exit codes.
+
+#[path = "../tool/mod.rs"]
+mod tool;
+
+mod answers;
+mod containers;
+mod convert;
+mod in_codes;
+mod models;
+mod places;
+mod recipe;
+mod rewriting;
+mod stopping;
+mod verify;
+
+use serde_json::Value;
+
+use self::tool::{Folder, plain_model};
+
+fn plain() -> Folder {
+    Folder::with("m.safetensors", &plain_model())
+}
+
+/// What a plan or a report in JSON says of a tensor.
+#[track_caller]
+fn entry<'a>(json: &'a Value, name: &str) -> &'a Value {
+    let list = json.get("tensors").or(json.get("layers")).unwrap().as_array().unwrap();
+    list.iter().find(|entry| entry["name"] == name).unwrap_or_else(|| panic!("no `{name}`: {json}"))
+}
+
+/// `decision: reason` of a tensor under these flags.
+#[track_caller]
+fn decided(folder: &Folder, name: &str, flags: &[&str]) -> String {
+    let arguments = [&["plan", "m.safetensors", "--json"], flags].concat();
+    let plan = folder.json(&arguments);
+    let text = |key| entry(&plan, name)[key].as_str().unwrap_or_default().to_owned();
+    format!("{}{}: {}", text("decision"), text("scheme"), text("reason"))
+}

@@ -1,0 +1,83 @@
+//! What is wrong with arguments and with the places of outputs is said, with the way out.
+
+use roundwise_testkit::files::{Tensor, safetensors_with_metadata};
+
+use crate::plain;
+use crate::tool::Folder;
+
+#[test]
+fn a_file_without_a_command_names_two() {
+    let folder = plain();
+    let words = ["`roundwise convert m.safetensors`", "`roundwise inspect m.safetensors`"];
+    folder.refused(&["m.safetensors"], 2, &words);
+    folder.refused(&["gone.safetensors"], 2, &["unrecognized subcommand"]);
+}
+
+#[test]
+fn statistics_are_no_model() {
+    let entries = [("format", "roundwise-stats"), ("version", "1")];
+    let sums = Tensor::new("a.sum", "F32", &[4], vec![0; 16]);
+    let bytes = safetensors_with_metadata(&[sums], &entries);
+    let folder = Folder::with("m.stats.safetensors", &bytes);
+    for command in ["convert", "plan", "inspect"] {
+        let words = ["holds statistics of a model's inputs", "--stats m.stats.safetensors"];
+        folder.refused(&[command, "m.stats.safetensors"], 1, &words);
+    }
+}
+
+#[test]
+fn one_file_cannot_be_compared_with_itself() {
+    let folder = plain();
+    let words = ["is both files", "`roundwise inspect`"];
+    folder.refused(&["verify", "m.safetensors", "./m.safetensors"], 2, &words);
+}
+
+#[test]
+fn two_files_in_the_wrong_order_are_noticed() {
+    let folder = plain();
+    folder.done(&["convert", "m.safetensors", "-q"]);
+    let run = folder.run(&["verify", "m-fp8.safetensors", "m.safetensors"]);
+    assert_eq!(run.code, 3);
+    assert!(run.stdout.contains("are they swapped?"), "{}", run.stdout);
+    let run = folder.run(&["verify", "m.safetensors", "m-fp8.safetensors"]);
+    assert!(!run.stdout.contains("swapped"), "{}", run.stdout);
+}
+
+#[test]
+fn what_is_wrong_with_a_recipe_comes_before_an_output_that_exists() {
+    let folder = plain();
+    folder.write("m-fp8.safetensors", b"mine");
+    folder.refused(&["convert", "m.safetensors", "--keep", "qkv"], 2, &["--keep `qkv` matches"]);
+    folder.refused(&["convert", "m.safetensors"], 1, &["exists already"]);
+}
+
+#[test]
+fn a_report_goes_where_its_flag_can_put_it() {
+    let folder = plain();
+    let run = folder.refused(
+        &["convert", "m.safetensors", "--report", "gone/r.json"],
+        1,
+        &["gone/r.json: there is no folder", "create it first"],
+    );
+    assert!(!run.stderr.contains("--out-dir"), "{}", run.stderr);
+    std::fs::create_dir(folder.path("there")).unwrap();
+    let words = ["there: is a folder", "name a file for the report"];
+    folder.refused(&["convert", "m.safetensors", "--report", "there"], 2, &words);
+}
+
+/// Nobody can make a file there, not even the administrator.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_folder_that_cannot_be_written_into_is_found_before_the_work() {
+    let folder = plain();
+    for flags in [["-o", "/proc/m.safetensors"], ["--out-dir", "/proc"], ["--report", "/proc/r"]] {
+        let words = ["error: /proc/", ": cannot create a file in the folder"];
+        folder.refused(&[&["convert", "m.safetensors"], &flags[..]].concat(), 1, &words);
+    }
+}
+
+#[test]
+fn the_help_says_what_exit_codes_mean() {
+    let help = Folder::new().done(&["--help"]);
+    assert!(help.contains("3 `verify` or `repair` found something wrong"), "{help}");
+}
