@@ -3,6 +3,7 @@ mod written;
 
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 pub use self::journaled::Left;
 use self::written::Written;
@@ -165,9 +166,11 @@ impl TensorFileWriter {
     /// [`Kind::FolderNotSynced`] comes after the rename: then the file is complete and there.
     pub fn commit(self) -> Result<Committed, TensorFileError> {
         self.check_complete()?;
+        let started = Instant::now();
         if let Some(journal) = &self.journal {
             self.settle(journal, &journal.take())?;
         }
+        let settled = started.elapsed();
         let journal = self.journal.as_ref().map(|journal| journal.path().to_owned());
         let committed = self.pending.commit();
         let is_there = match &committed {
@@ -178,7 +181,7 @@ impl TensorFileWriter {
         if let Some(journal) = journal.filter(|_| is_there) {
             let _ = std::fs::remove_file(journal);
         }
-        committed
+        committed.map(|it| Committed { sync_time: it.sync_time + settled, ..it })
     }
 
     fn find(&self, name: &str) -> Result<(usize, Place), TensorFileError> {
