@@ -54,8 +54,9 @@ def read_model(path):
         for layer in check.layers_of(tensors, markers, False, checks)
     }
     assert not checks.defects, checks.defects
+    parts = {f"{layer}.{part}" for layer, marker in markers.items() for part in check.parts_of(marker)}
     for name, tensor in tensors.items():
-        if name not in model and tensor[0] in ("F32", "F16", "BF16"):
+        if name not in model and name not in parts and tensor[0] in ("F32", "F16", "BF16"):
             model[name] = torch.from_numpy(check.read_weight(tensor).copy())
     return model
 
