@@ -20,8 +20,12 @@ pub(crate) enum Better {
     Higher,
 }
 
-const fn at_least(name: &'static str, must: f64, aim: Option<f64>) -> Goal {
-    Goal { name, better: Better::Higher, must: Some(must), aim }
+const fn at_least(name: &'static str, must: Option<f64>, aim: Option<f64>) -> Goal {
+    Goal { name, better: Better::Higher, must, aim }
+}
+
+const fn at_most(name: &'static str, must: Option<f64>, aim: Option<f64>) -> Goal {
+    Goal { name, better: Better::Lower, must, aim }
 }
 
 /// Time of a conversion over that of copying the same file. A copy moves two bytes where a

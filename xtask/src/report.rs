@@ -6,11 +6,12 @@ use anyhow::{Result, ensure};
 use crate::bench::{ConvertBench, EncodeBench, Figure, Outputs, Part, Quality, Row};
 use crate::clients::{Finding, Judged};
 use crate::figure::{self, Series};
+use crate::goal::{self, Goal};
 use crate::machine::Machine;
 use crate::measured_run::Runs;
 use crate::record::{self, Outcome, Record};
 use crate::workspace::Workspace;
-use crate::{distributed, fuzz, goal, torture};
+use crate::{distributed, fuzz, torture};
 
 const MIB: f64 = (1 << 20) as f64;
 
@@ -116,17 +117,18 @@ fn goals(
         let in_cache = kernel.ours.cache / torch.cache;
         rows.push(goal::ENCODE_IN_CACHE_OVER_TORCH.row(in_cache).to_vec());
     }
+    let mut add = |goals: &[&Goal], name: &str, reached: f64| {
+        let goal = goals.iter().find(|goal| goal.name == name);
+        rows.extend(goal.map(|goal| goal.row(reached).to_vec()));
+    };
     for figure in layouts.iter().flat_map(|record| &record.measured) {
-        let goal = goal::layouts::ALL.into_iter().find(|goal| goal.name == figure.name);
-        rows.extend(goal.map(|goal| goal.row(figure.reached).to_vec()));
+        add(&goal::layouts::ALL, &figure.name, figure.reached);
     }
     for figure in rounding.iter().flat_map(|(_, record)| &record.measured) {
-        let goal = goal::rounding::ALL.into_iter().find(|goal| goal.name == figure.name);
-        rows.extend(goal.map(|goal| goal.row(figure.reached).to_vec()));
+        add(&goal::rounding::ALL, &figure.name, figure.reached);
     }
     for figure in quality.iter().flat_map(|record| &record.measured.figures) {
-        let goal = goal::quality::ALL.into_iter().find(|goal| goal.name == figure.name);
-        rows.extend(goal.map(|goal| goal.row(figure.reached).to_vec()));
+        add(&goal::quality::ALL, &figure.name, figure.reached);
     }
     if rows.is_empty() {
         return String::new();

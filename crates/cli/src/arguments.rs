@@ -6,6 +6,7 @@ mod run;
 mod share;
 mod size;
 mod statistics;
+mod write;
 
 use std::path::PathBuf;
 
@@ -23,6 +24,7 @@ pub(crate) use self::run::RunOptions;
 pub(crate) use self::statistics::{
     StatisticsFlags, StatsCommand, StatsMergeOptions, StatsShowOptions,
 };
+pub(crate) use self::write::{WriteOptions, overwrite};
 
 /// What is read.
 const INPUT: &str = "A weight file (.safetensors, .pt, .pth, .bin, .ckpt or .gguf), an index of shards, or a \

@@ -1,6 +1,7 @@
 //! One file per subcommand. Each returns whether everything is in order.
 
 pub(crate) mod completions;
+mod conversion;
 pub(crate) mod convert;
 pub(crate) mod dequantize;
 pub(crate) mod edit;

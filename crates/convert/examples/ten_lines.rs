@@ -2,30 +2,13 @@
 
 #![allow(clippy::print_stdout)]
 
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use roundwise_convert::{
-    ConvertError, Devices, Job, Limits, Overwrite, Recipe, RecipeFile, Report, Unwatched, convert,
-};
+use roundwise_convert::{ConvertError, Job, Recipe, RecipeFile, Report, Unwatched, convert};
 
 pub(crate) fn shrink(input: PathBuf, output: PathBuf) -> Result<Report, ConvertError> {
     let recipe = RecipeFile { scheme: Some("int8-row".into()), ..RecipeFile::default() };
-    let job = Job {
-        input,
-        output,
-        recipe: Recipe::check(recipe)?,
-        threads: NonZeroUsize::MIN,
-        share: None,
-        limits: Limits::default(),
-        devices: Devices::default(),
-        statistics: None,
-        starts_over: false,
-        overwrite: Overwrite::Refuse,
-        verifies: true,
-        hash_input: false,
-    };
-    convert(&job, &Unwatched)
+    convert(&Job::new(input, output, Recipe::check(recipe)?), &Unwatched)
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -52,6 +52,7 @@ pub fn convert_together(jobs: &[Job], watch: &dyn Watch) -> Result<Vec<Report>, 
     }
     let started = Instant::now();
     let source = open_source(first)?;
+    jobs.iter().try_for_each(|job| refuse_input(job, &source))?;
     let rounder = Rounder::new(first, &source, watch)?;
     let makings = jobs.iter().map(|job| Making::begin(job, &source, &rounder, watch));
     let mut makings: Vec<Making<'_>> = makings.collect::<Result<_, _>>()?;
@@ -119,7 +120,6 @@ impl<'a> Making<'a> {
         rounder: &Rounder<'_>,
         watch: &dyn Watch,
     ) -> Result<Self, ConvertError> {
-        refuse_input(job, source)?;
         let unfinished = find_unfinished(job, source, rounder)?;
         let not_finite = match (&unfinished, job.recipe.rounding()) {
             (Some((_, run)), _) => run.not_finite.clone(),
@@ -199,6 +199,7 @@ impl Draft {
 /// As [`convert`], but for what only shows while weights are read and written.
 pub fn check(job: &Job) -> Result<(), ConvertError> {
     let source = open_source(job)?;
+    refuse_input(job, &source)?;
     let plan = decide_whole(job, &source, &NotFinite::new())?;
     if job.share.is_none() {
         plan.pace(&job.input, &job.recipe, job.workers(), job.limits.memory_bytes)?;
@@ -211,14 +212,12 @@ pub fn check(job: &Job) -> Result<(), ConvertError> {
 }
 
 fn open_source(job: &Job) -> Result<Source, ConvertError> {
-    let source = match job.recipe.purpose() {
-        Purpose::Repair => Source::open_mended(&job.input)?,
+    match job.recipe.purpose() {
+        Purpose::Repair => Source::open_mended(&job.input),
         Purpose::Quantize | Purpose::Decode(_) | Purpose::Migrate | Purpose::Edit => {
-            Source::open_with(&job.input, &job.recipe)?
+            Source::open_with(&job.input, &job.recipe)
         }
-    };
-    refuse_input(job, &source)?;
-    Ok(source)
+    }
 }
 
 /// The output must be another file than the input.

@@ -1,13 +1,12 @@
 //! The hash in a report and in an output is of the bytes that were converted; computing it can be
 //! stopped.
 
-use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use roundwise_convert::{
-    Biases, ConvertError, Event, Job, Limits, Overwrite, Recipe, RecipeFile, Unwatched, Watch,
-    convert, inspect, verify,
+    Biases, ConvertError, Event, Job, Recipe, RecipeFile, Unwatched, Watch, convert, inspect,
+    verify,
 };
 use roundwise_tensor_file::Checkpoint;
 use roundwise_testkit::files::{Tensor, safetensors};
@@ -15,20 +14,10 @@ use roundwise_testkit::weights::gaussian;
 use tempfile::TempDir;
 
 fn job(folder: &TempDir) -> Job {
-    Job {
-        input: folder.path().join("in.safetensors"),
-        output: folder.path().join("out.safetensors"),
-        recipe: Recipe::check(RecipeFile::default()).unwrap(),
-        threads: NonZeroUsize::MIN,
-        share: None,
-        limits: Limits::default(),
-        devices: roundwise_convert::Devices::default(),
-        statistics: None,
-        starts_over: false,
-        overwrite: Overwrite::Refuse,
-        verifies: true,
-        hash_input: true,
-    }
+    let [input, output] =
+        ["in.safetensors", "out.safetensors"].map(|name| folder.path().join(name));
+    let recipe = Recipe::check(RecipeFile::default()).unwrap();
+    Job { hash_input: true, ..Job::new(input, output, recipe) }
 }
 
 /// A file of several pieces.

@@ -4,8 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use roundwise_convert::{
-    Biases, ConvertError, Devices, Fate, Job, Limits, Overwrite, Recipe, RecipeFile, Report,
-    Unwatched, convert, verify,
+    Biases, ConvertError, Fate, Job, Recipe, RecipeFile, Report, Unwatched, convert, verify,
 };
 use roundwise_tensor_file::Checkpoint;
 use roundwise_testkit::files::{Tensor, f32_bytes, safetensors};
@@ -21,21 +20,8 @@ fn write(folder: &TempDir, name: &str, tensors: &[Tensor]) -> PathBuf {
 }
 
 fn run(input: &Path, output: &Path, recipe: RecipeFile) -> Result<Report, ConvertError> {
-    let job = Job {
-        input: input.to_owned(),
-        output: output.to_owned(),
-        recipe: Recipe::check(recipe).unwrap(),
-        threads: TWO,
-        share: None,
-        limits: Limits::default(),
-        devices: Devices::default(),
-        statistics: None,
-        starts_over: false,
-        overwrite: Overwrite::Refuse,
-        verifies: true,
-        hash_input: false,
-    };
-    convert(&job, &Unwatched)
+    let job = Job::new(input, output, Recipe::check(recipe).unwrap());
+    convert(&Job { threads: TWO, ..job }, &Unwatched)
 }
 
 fn bytes_of(path: &Path, name: &str) -> Vec<u8> {

@@ -4,8 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use roundwise_convert::{
-    Biases, Devices, Fate, Job, Limits, Overwrite, Recipe, RecipeFile, Report, Unwatched, convert,
-    verify,
+    Biases, Fate, Job, Overwrite, Recipe, RecipeFile, Report, Unwatched, convert, verify,
 };
 use roundwise_tensor_file::{Checkpoint, Dtype};
 use roundwise_testkit::files::{Tensor, f32_bytes, safetensors};
@@ -22,20 +21,8 @@ fn write(folder: &TempDir, name: &str, tensors: &[Tensor]) -> PathBuf {
 }
 
 fn run(input: &Path, name: &str, recipe: RecipeFile) -> Report {
-    let job = Job {
-        input: input.to_owned(),
-        output: input.with_file_name(name),
-        recipe: Recipe::check(recipe).unwrap(),
-        threads: TWO,
-        share: None,
-        limits: Limits::default(),
-        devices: Devices::default(),
-        statistics: None,
-        starts_over: false,
-        verifies: true,
-        overwrite: Overwrite::Replace,
-        hash_input: false,
-    };
+    let job = Job::new(input, input.with_file_name(name), Recipe::check(recipe).unwrap());
+    let job = Job { threads: TWO, overwrite: Overwrite::Replace, ..job };
     convert(&job, &Unwatched).unwrap()
 }
 

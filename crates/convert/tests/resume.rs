@@ -2,14 +2,13 @@
 //! neither gone on with nor lost.
 
 use std::collections::BTreeMap;
-use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use roundwise_convert::{
-    ConvertError, Device, Event, Job, Limits, MethodOptions, Overwrite, Recipe, RecipeFile,
-    Unwatched, Watch, convert,
+    ConvertError, Device, Event, Job, MethodOptions, Overwrite, Recipe, RecipeFile, Unwatched,
+    Watch, convert,
 };
 use roundwise_testkit::files::{Tensor, safetensors};
 use roundwise_testkit::weights::{Matrix, gaussian};
@@ -32,20 +31,9 @@ fn folder() -> TempDir {
 }
 
 fn job(folder: &Path, recipe: RecipeFile) -> Job {
-    Job {
-        input: folder.join("in.safetensors"),
-        output: folder.join("out.safetensors"),
-        recipe: Recipe::check(recipe).unwrap(),
-        threads: NonZeroUsize::MIN,
-        share: None,
-        limits: Limits::default(),
-        devices: Device::Cpu.into(),
-        statistics: None,
-        starts_over: false,
-        overwrite: Overwrite::Replace,
-        verifies: true,
-        hash_input: false,
-    }
+    let [input, output] = ["in.safetensors", "out.safetensors"].map(|name| folder.join(name));
+    let job = Job::new(input, output, Recipe::check(recipe).unwrap());
+    Job { devices: Device::Cpu.into(), overwrite: Overwrite::Replace, ..job }
 }
 
 fn learned() -> RecipeFile {

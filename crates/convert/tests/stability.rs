@@ -10,8 +10,8 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use roundwise_convert::{
-    ConvertError, Devices, Event, Fate, Job, Limits, Overwrite, Recipe, RecipeFile, Report,
-    Unwatched, Watch, convert,
+    ConvertError, Event, Fate, Job, Overwrite, Recipe, RecipeFile, Report, Unwatched, Watch,
+    convert,
 };
 use roundwise_scheme::ScaleStorage;
 use roundwise_tensor_file::{Checkpoint, Dtype};
@@ -73,20 +73,8 @@ fn recipe(scheme: &str) -> RecipeFile {
 }
 
 fn job(input: &Path, output: PathBuf, recipe: RecipeFile, threads: usize) -> Job {
-    Job {
-        input: input.to_owned(),
-        output,
-        recipe: Recipe::check(recipe).unwrap(),
-        threads: NonZeroUsize::new(threads).unwrap(),
-        share: None,
-        limits: Limits::default(),
-        devices: Devices::default(),
-        statistics: None,
-        starts_over: false,
-        overwrite: Overwrite::Replace,
-        verifies: true,
-        hash_input: false,
-    }
+    let job = Job::new(input, output, Recipe::check(recipe).unwrap());
+    Job { threads: NonZeroUsize::new(threads).unwrap(), overwrite: Overwrite::Replace, ..job }
 }
 
 /// Converts `input`, a path inside `folder`, and gives the report and the bytes of the output.

@@ -1,8 +1,4 @@
-use super::{Better, Goal, at_least};
-
-const fn at_most(name: &'static str, must: Option<f64>, aim: Option<f64>) -> Goal {
-    Goal { name, better: Better::Lower, must, aim }
-}
+use super::{Goal, at_least, at_most};
 
 // 1024×1024, k = 204. Projected error is ‖UᵀEV‖, U and V the true vectors, over that of nearest codes.
 pub(crate) const FP8_1: Goal =
@@ -30,19 +26,23 @@ pub(crate) const WIDE_INT8_BOUND: Goal =
 
 // 3072×3072, k = 614, a whole matrix on two cores.
 pub(crate) const FAST_SPEED: Goal =
-    at_least("`fast`, times faster than convert-to-quant, 500 iterations", 50.0, Some(200.0));
+    at_least("`fast`, times faster than convert-to-quant, 500 iterations", Some(50.0), Some(200.0));
 pub(crate) const FAST_ERROR: Goal = at_most("`fast`, projected error", Some(0.6), None);
-pub(crate) const NORMAL_SPEED: Goal =
-    at_least("`normal`, times faster than convert-to-quant, 500 iterations", 15.0, Some(60.0));
+pub(crate) const NORMAL_SPEED: Goal = at_least(
+    "`normal`, times faster than convert-to-quant, 500 iterations",
+    Some(15.0),
+    Some(60.0),
+);
 pub(crate) const NORMAL_ERROR: Goal =
     at_most("`normal`, projected error, ‖E‖ ≤ +3 %", Some(0.3), None);
 
 /// At the residual that torch.svd_lowrank leaves, or less.
 pub(crate) const SEARCH: Goal =
     at_most("614 singular vectors of 3072 × 3072, seconds", Some(0.6), Some(0.35));
-pub(crate) const SQUARE_PRODUCT: Goal = at_least("product of 3072³, speed over torch", 1.7, None);
+pub(crate) const SQUARE_PRODUCT: Goal =
+    at_least("product of 3072³, speed over torch", Some(1.7), None);
 pub(crate) const THIN_PRODUCTS: Goal =
-    at_least("slowest thin product, speed over torch", 1.7, None);
+    at_least("slowest thin product, speed over torch", Some(1.7), None);
 
 // Peak of the process over that of one with nothing to do, in F32 copies of the matrix.
 pub(crate) const SQUARE_MEMORY: Goal =

@@ -6,7 +6,7 @@ use roundwise_convert::{Devices, Limits, Scheme, Share};
 
 use super::share::parse_share;
 use super::size::parse_size;
-use super::{INPUTS, RecipeOptions, RunOptions, StatisticsFlags};
+use super::{INPUTS, RecipeOptions, RunOptions, StatisticsFlags, WriteOptions};
 
 #[derive(Debug, Args)]
 pub(crate) struct ConvertOptions {
@@ -27,19 +27,8 @@ pub(crate) struct ConvertOptions {
         conflicts_with_all = ["output", "scheme", "part"]
     )]
     pub(crate) to: Vec<SchemeOutput>,
-    /// Replace an output that exists
-    #[arg(long)]
-    pub(crate) force: bool,
-    /// Start over instead of continuing a run that was stopped
-    #[arg(long)]
-    pub(crate) fresh: bool,
-    /// Do not read the output again before it gets its name
-    #[arg(long)]
-    pub(crate) no_verify: bool,
-    /// Write a folder of shards of at most this size (such as 5GB; a larger tensor has one to itself),
-    /// with their index and what lies beside the input's shards, such as a tokenizer
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
-    pub(crate) shard_size: Option<u64>,
+    #[command(flatten)]
+    pub(crate) write: WriteOptions,
     /// Take at most so much memory (such as 8GiB): fewer tensors at once, large ones by bands of rows
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub(crate) memory_limit: Option<u64>,
@@ -47,9 +36,6 @@ pub(crate) struct ConvertOptions {
     /// Kubernetes. The part goes into the output's name
     #[arg(long, value_name = "I/N", conflicts_with = "shard_size", value_parser = parse_share)]
     pub(crate) part: Option<Share>,
-    /// Write what happened to every tensor as JSON (one input)
-    #[arg(long, value_name = "FILE")]
-    pub(crate) report: Option<PathBuf>,
     /// Write the leading part of what rounding changed as a LoRA of this rank beside the output
     #[arg(long, value_name = "RANK")]
     pub(crate) extract_error_lora: Option<NonZeroUsize>,
@@ -84,7 +70,7 @@ fn parse_scheme_output(text: &str) -> Result<SchemeOutput, String> {
 
 impl ConvertOptions {
     pub(crate) fn limits(&self) -> Limits {
-        Limits { shard_bytes: self.shard_size, memory_bytes: self.memory_limit }
+        Limits { memory_bytes: self.memory_limit, ..self.write.limits() }
     }
 }
 

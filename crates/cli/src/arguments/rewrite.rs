@@ -4,8 +4,7 @@ use clap::Args;
 use roundwise_convert::PlainDtype;
 
 use super::recipe::layout_help;
-use super::size::parse_size;
-use super::{INPUT, RunOptions, StatisticsFlags};
+use super::{INPUT, RunOptions, StatisticsFlags, WriteOptions};
 use crate::method_flags::choices;
 
 /// One file that becomes another, whose weights stay what they are.
@@ -16,25 +15,11 @@ pub(crate) struct RewriteOptions {
     /// File to write [default: beside the input, named after what it becomes]
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
-    /// Replace an output that exists
-    #[arg(long)]
-    pub(crate) force: bool,
-    /// Start over instead of continuing a run that was stopped
-    #[arg(long)]
-    pub(crate) fresh: bool,
-    /// Do not read the output again before it gets its name
-    #[arg(long)]
-    pub(crate) no_verify: bool,
-    /// Write a folder of shards of at most this size (such as 5GB), with their index and what lies
-    /// beside the input's shards
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
-    pub(crate) shard_size: Option<u64>,
+    #[command(flatten)]
+    pub(crate) write: WriteOptions,
     /// Do not write into the output's header how it was made
     #[arg(long)]
     pub(crate) no_provenance: bool,
-    /// Write what happened to every tensor as JSON
-    #[arg(long, value_name = "FILE")]
-    pub(crate) report: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) run: RunOptions,
 }

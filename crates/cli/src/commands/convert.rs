@@ -4,18 +4,13 @@ pub(super) mod summary;
 use std::num::NonZeroUsize;
 
 use anyhow::{Context, anyhow, bail};
-use roundwise_convert::{
-    Device, Job, Recipe, Report, Rounding, check, convert_together, extract_error_lora,
-    write_text_atomically,
-};
-
-use serde::Serialize;
+use roundwise_convert::{Device, Job, Recipe, Report, Rounding, check, extract_error_lora};
 
 use self::jobs::{Group, groups, refuse_places};
+use super::conversion::{Reports, carry_out};
 use crate::arguments::ConvertOptions;
 use crate::console::{print_error, print_json, tell};
 use crate::outcome::{BadUsage, is_bad_usage, is_stop};
-use crate::progress::Progress;
 use crate::stop;
 use crate::text::counted;
 
@@ -157,36 +152,8 @@ fn extract(options: &ConvertOptions, job: &Job, rank: NonZeroUsize) -> anyhow::R
     Ok(())
 }
 
-/// Reports of one input.
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Reports<'a> {
-    One(&'a Report),
-    More(&'a [Report]),
-}
-
-impl<'a> Reports<'a> {
-    fn of(reports: &'a [Report]) -> Self {
-        match reports {
-            [report] => Self::One(report),
-            reports => Self::More(reports),
-        }
-    }
-}
-
 fn run_group(options: &ConvertOptions, group: &Group) -> anyhow::Result<Vec<Report>> {
-    let progress = Progress::new(&group[0].input, options.run.quiet || options.run.json);
-    let result = convert_together(group, &progress);
-    progress.finish();
-    let reports = result?;
-    if let Some(path) = &options.report {
-        let text = serde_json::to_string_pretty(&Reports::of(&reports))? + "\n";
-        write_text_atomically(path, &text, group[0].overwrite).map_err(|error| {
-            let outputs = group.iter().map(|job| job.output.display().to_string());
-            let outputs = outputs.collect::<Vec<_>>().join(" and ");
-            anyhow!("{error}\n  {outputs}: complete, but without a report")
-        })?;
-    }
+    let reports = carry_out(group, &options.run, options.write.report.as_deref())?;
     for (job, report) in group.iter().zip(&reports) {
         if !options.run.json && !options.run.quiet {
             tell(&summary::describe(report));

@@ -1,16 +1,15 @@
-use roundwise_convert::{Overwrite, merge};
+use roundwise_convert::merge;
 
-use crate::arguments::MergeOptions;
+use crate::arguments::{MergeOptions, overwrite};
 use crate::console::print;
 use crate::progress::Progress;
 use crate::stop;
 use crate::text::{bytes, counted, path};
 
 pub(crate) fn run(options: &MergeOptions) -> anyhow::Result<bool> {
-    let overwrite = if options.force { Overwrite::Replace } else { Overwrite::Refuse };
     stop::listen()?;
     let progress = Progress::new(&options.output, options.quiet);
-    let merged = merge(&options.parts, &options.output, overwrite, &progress);
+    let merged = merge(&options.parts, &options.output, overwrite(options.force), &progress);
     progress.finish();
     let merged = merged?;
     if !options.quiet {

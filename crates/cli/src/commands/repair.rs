@@ -2,7 +2,7 @@ use anyhow::bail;
 use roundwise_convert::{Defect, Diagnosis, RecipeFile, diagnose};
 
 use super::rewrite;
-use crate::arguments::{RepairOptions, RewriteOptions};
+use crate::arguments::{RepairOptions, RewriteOptions, WriteOptions};
 use crate::console::{print, print_json};
 use crate::outcome::BadUsage;
 use crate::text::{counted, path, plain};
@@ -25,9 +25,8 @@ pub(crate) fn run(options: &RepairOptions) -> anyhow::Result<bool> {
 
 /// What is about the repaired file says nothing where none is written.
 fn refuse_idle_flags(options: &RepairOptions) -> anyhow::Result<()> {
-    let RewriteOptions {
-        output, force, fresh, no_verify, shard_size, no_provenance, report, ..
-    } = &options.rewrite;
+    let RewriteOptions { output, write, no_provenance, .. } = &options.rewrite;
+    let WriteOptions { force, fresh, no_verify, shard_size, report } = write;
     let given = [
         ("--output", output.is_some()),
         ("--force", *force),

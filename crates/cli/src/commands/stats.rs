@@ -1,8 +1,8 @@
 use anyhow::bail;
-use roundwise_convert::{COLLECTOR, LayerSummary, Merge, Overwrite, Statistics};
+use roundwise_convert::{COLLECTOR, LayerSummary, Merge, Statistics};
 use serde_json::json;
 
-use crate::arguments::{StatsCommand, StatsMergeOptions, StatsShowOptions};
+use crate::arguments::{StatsCommand, StatsMergeOptions, StatsShowOptions, overwrite};
 use crate::console::{print, print_as_it_is, print_json, width};
 use crate::table::Table;
 use crate::text::{bytes, counted, path, percent, plain};
@@ -93,9 +93,8 @@ fn merge(options: &StatsMergeOptions) -> anyhow::Result<()> {
     let sources = options.statistics.iter().map(|path| Statistics::open(path));
     let sources = sources.collect::<Result<Vec<_>, _>>()?;
     let merge = Merge::plan(&sources)?;
-    let overwrite = if options.force { Overwrite::Replace } else { Overwrite::Refuse };
     let layers = merge.layers().count();
-    let committed = merge.write(&options.output, overwrite)?;
+    let committed = merge.write(&options.output, overwrite(options.force))?;
     let mut text = format!(
         "{}: {} from {}, {}",
         path(&options.output),

@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use roundwise_convert::{
-    ConvertError, Job, Overwrite, Recipe, RecipeError, RecipeFile, Share, Source, check_writable,
+    ConvertError, Job, Recipe, RecipeError, RecipeFile, Share, Source, check_writable,
     default_output,
 };
 
@@ -25,7 +25,7 @@ pub(super) fn groups(options: &ConvertOptions) -> anyhow::Result<Vec<Group>> {
                 .into()
         ));
     }
-    if options.report.is_some() && !is_single {
+    if options.write.report.is_some() && !is_single {
         bail!(BadUsage("--report names one file; convert one input at a time".into()));
     }
     for named in named_files(options) {
@@ -43,7 +43,7 @@ pub(super) fn groups(options: &ConvertOptions) -> anyhow::Result<Vec<Group>> {
 /// Files that were named on the command line.
 fn named_files(options: &ConvertOptions) -> impl Iterator<Item = &PathBuf> {
     let outputs = options.to.iter().filter_map(|to| to.file.as_ref());
-    options.output.iter().chain(outputs).chain(&options.report)
+    options.output.iter().chain(outputs).chain(&options.write.report)
 }
 
 /// A recipe for each output of an input, and the file that was named for it.
@@ -70,19 +70,13 @@ fn about_to(error: RecipeError, to: &SchemeOutput) -> ConvertError {
 }
 
 fn job(options: &ConvertOptions, input: &Path, recipe: &Recipe, named: Option<&Path>) -> Job {
+    let output = output_of(options, input, recipe, named);
     Job {
-        input: input.to_owned(),
-        output: output_of(options, input, recipe, named),
-        recipe: recipe.clone(),
-        threads: options.run.threads(),
         share: options.part,
         limits: options.limits(),
         devices: options.device.clone().unwrap_or_default(),
         statistics: options.statistics.to_file(),
-        starts_over: options.fresh,
-        overwrite: if options.force { Overwrite::Replace } else { Overwrite::Refuse },
-        verifies: !options.no_verify,
-        hash_input: options.report.is_some(),
+        ..options.write.job(&options.run, input.to_owned(), output, recipe.clone())
     }
 }
 
@@ -99,7 +93,7 @@ fn refuse_bad_names<'a>(
         Target { content, path: &job.output }
     };
     let mut targets: Vec<Target<'_>> = jobs.map(of_job).collect();
-    if let Some(report) = &options.report {
+    if let Some(report) = &options.write.report {
         targets.push(Target { content: "the report".to_owned(), path: report });
     }
     refuse_collisions(&targets)?;
@@ -110,14 +104,14 @@ fn refuse_bad_names<'a>(
 /// What is wrong with the places that are written to. Told after what is wrong with recipe and input,
 /// and before any work.
 pub(super) fn refuse_places(options: &ConvertOptions, groups: &[Group]) -> anyhow::Result<()> {
-    let report = options.report.as_deref();
+    let report = options.write.report.as_deref();
     for named in named_files(options).filter(|named| Some(named.as_path()) != report) {
         refuse_missing_folder(named, "create it first, or use `--out-dir`, which does")?;
     }
     for job in groups.iter().flatten() {
-        refuse_place(&job.output, options.force, options.shard_size.is_some())?;
+        refuse_place(&job.output, options.write.force, options.write.shard_size.is_some())?;
     }
-    report.map_or(Ok(()), |report| refuse_report(report, options.force))
+    report.map_or(Ok(()), |report| refuse_report(report, options.write.force))
 }
 
 /// - `is_folder`: whether shards are written

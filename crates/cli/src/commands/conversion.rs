@@ -1,0 +1,50 @@
+//! What the commands share that make files: jobs become outputs and reports.
+
+use std::path::Path;
+
+use anyhow::anyhow;
+use roundwise_convert::{Job, Report, convert_together, write_text_atomically};
+use serde::Serialize;
+
+use crate::arguments::RunOptions;
+use crate::progress::Progress;
+
+/// Reports of one input.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(super) enum Reports<'a> {
+    One(&'a Report),
+    More(&'a [Report]),
+}
+
+impl<'a> Reports<'a> {
+    pub(super) fn of(reports: &'a [Report]) -> Self {
+        match reports {
+            [report] => Self::One(report),
+            reports => Self::More(reports),
+        }
+    }
+}
+
+/// Makes the outputs of one input, shows how far it is, and writes the report that was asked for.
+///
+/// - `jobs`: one for each output, one or more
+pub(super) fn carry_out(
+    jobs: &[Job],
+    run: &RunOptions,
+    report: Option<&Path>,
+) -> anyhow::Result<Vec<Report>> {
+    let progress = Progress::new(&jobs[0].input, run.quiet || run.json);
+    let result = convert_together(jobs, &progress);
+    progress.finish();
+    let reports = result?;
+    if let Some(path) = report {
+        let text = serde_json::to_string_pretty(&Reports::of(&reports))? + "\n";
+        write_text_atomically(path, &text, jobs[0].overwrite).map_err(|error| {
+            let outputs = jobs.iter().map(|job| job.output.display().to_string());
+            let outputs = outputs.collect::<Vec<_>>().join(" and ");
+            anyhow!("{error}\n  {outputs}: complete, but without a report")
+        })?;
+    }
+    Ok(reports)
+}
