@@ -39,7 +39,7 @@ macro_rules! on {
     };
 }
 
-/// The same tensor-valued expression on whichever tensor, or pair of tensors, is held.
+/// The same tensor-valued expression on whichever tensor, pair or triple of tensors is held.
 macro_rules! map {
     ($held:expr, $tensor:ident => $result:expr) => {
         DeviceMatrix::of(match $held {
@@ -56,6 +56,15 @@ macro_rules! map {
             #[cfg(feature = "cuda")]
             (Held::Cuda($a), Held::Cuda($b)) => Held::Cuda($result),
             _ => panic!("two matrices on different devices"),
+        })
+    };
+    ($sum:expr, $left:expr, $right:expr, $s:ident, $a:ident, $b:ident => $result:expr) => {
+        DeviceMatrix::of(match ($sum, $left, $right) {
+            (Held::Flex($s), Held::Flex($a), Held::Flex($b)) => Held::Flex($result),
+            (Held::NdArray($s), Held::NdArray($a), Held::NdArray($b)) => Held::NdArray($result),
+            #[cfg(feature = "cuda")]
+            (Held::Cuda($s), Held::Cuda($a), Held::Cuda($b)) => Held::Cuda($result),
+            _ => panic!("three matrices on different devices"),
         })
     };
 }
@@ -89,21 +98,33 @@ impl DeviceMatrix {
     #[must_use]
     pub fn multiply(&self, right: &Self) -> Self {
         assert_eq!(self.cols(), right.rows(), "inner dimensions of a product");
-        map!(&self.held, &right.held, a, b => a.clone().matmul(b.clone()))
+        map!(&self.held, &right.held, a, b => place::Place::product(a.clone(), b.clone()))
     }
 
     /// `selfᵀ · right`: `[k, m]ᵀ · [k, n] → [m, n]`. The transposition costs nothing.
     #[must_use]
     pub fn transposed_multiply(&self, right: &Self) -> Self {
         assert_eq!(self.rows(), right.rows(), "inner dimensions of a product");
-        map!(&self.held, &right.held, a, b => a.clone().transpose().matmul(b.clone()))
+        map!(&self.held, &right.held, a, b => place::Place::product(a.clone().transpose(), b.clone()))
     }
 
     /// `self · rightᵀ`: `[m, k] · [n, k]ᵀ → [m, n]`. The transposition costs nothing.
     #[must_use]
     pub fn multiply_transposed(&self, right: &Self) -> Self {
         assert_eq!(self.cols(), right.cols(), "inner dimensions of a product");
-        map!(&self.held, &right.held, a, b => a.clone().matmul(b.clone().transpose()))
+        map!(&self.held, &right.held, a, b => place::Place::product(a.clone(), b.clone().transpose()))
+    }
+
+    /// Adds `leftᵀ · right` to the rows from `first` on: `[k, m]ᵀ · [k, n] → [m, n]`. In place on a
+    /// CPU when nothing else holds the matrix.
+    pub fn add_transposed_product(&mut self, first: usize, left: &Self, right: &Self) {
+        assert_eq!(left.rows(), right.rows(), "inner dimensions of a product");
+        assert!(first + left.cols() <= self.rows(), "rows of a sum");
+        assert_eq!(self.cols(), right.cols(), "columns of a sum");
+        let sum = std::mem::replace(&mut self.held, right.held.clone());
+        *self = map!(sum, &left.held, &right.held, sum, a, b => {
+            place::Place::add_product(sum, first, a.clone().transpose(), b.clone())
+        });
     }
 
     /// `self + factor · other`, in one pass.
@@ -141,13 +162,13 @@ impl DeviceMatrix {
     /// Those columns; a view where the backend has views.
     #[must_use]
     pub fn column_block(&self, cols: Range<usize>) -> Self {
-        map!(&self.held, a => a.clone().narrow(1, cols.start, cols.len()))
+        map!(&self.held, a => place::narrowed(a, 1, cols))
     }
 
     /// Those rows; a view where the backend has views.
     #[must_use]
     pub fn row_block(&self, rows: Range<usize>) -> Self {
-        map!(&self.held, a => a.clone().narrow(0, rows.start, rows.len()))
+        map!(&self.held, a => place::narrowed(a, 0, rows))
     }
 
     /// Shows the values, row after row. No copy on [`Device::Cpu`](crate::Device::Cpu).

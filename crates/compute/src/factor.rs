@@ -33,13 +33,16 @@ pub fn solve_positive_definite(symmetric: &Matrix, right: &Matrix) -> Result<Mat
 /// [`ComputeError::NotPositiveDefinite`]; add damping to the diagonal.
 pub fn upper_factor(symmetric: &Matrix) -> Result<Matrix, ComputeError> {
     let last = symmetric.rows().saturating_sub(1);
-    // Rows and columns in reverse order turn the lower factor into an upper one.
-    let reversed = Mat::from_fn(symmetric.rows(), symmetric.rows(), |row, col| {
-        // The reversed lower half is the upper half, of which the mirror image is read.
-        f64::from(symmetric.at(last - row.min(col), last - row.max(col)))
+    // Rows and columns in reverse order turn the lower factor into an upper one. Of the reversed
+    // matrix only the lower half is read: the upper half of this one, of which the mirror image is.
+    let reversed = Mat::from_fn(symmetric.rows(), symmetric.rows(), |row, col| match row >= col {
+        true => f64::from(symmetric.row(last - col)[last - row]),
+        false => 0.0,
     });
     let lower = small::cholesky_lower(reversed)?;
-    Ok(Matrix::from_fn(symmetric.rows(), symmetric.rows(), |row, col| {
+    // Columns of the lower factor are contiguous: they become rows, then columns again.
+    let turned = Matrix::from_fn(symmetric.rows(), symmetric.rows(), |col, row| {
         lower[(last - row, last - col)] as f32
-    }))
+    });
+    Ok(turned.transposed())
 }

@@ -15,6 +15,7 @@ mod engine;
 mod error;
 mod factor;
 mod gaussian;
+mod host_product;
 mod matrix;
 mod orthonormal;
 mod place;

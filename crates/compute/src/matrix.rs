@@ -1,3 +1,5 @@
+use rayon::prelude::*;
+
 use crate::ComputeError;
 
 /// A matrix on the host: `[rows, cols]`, row-major, `f32`, owned.
@@ -96,15 +98,17 @@ impl Matrix {
         // Square tiles keep both the reads and the writes within the first-level cache.
         const TILE: usize = 32;
         let mut turned = Self::zeros(self.cols, self.rows);
-        for row_tile in (0..self.rows).step_by(TILE) {
-            for col_tile in (0..self.cols).step_by(TILE) {
-                for row in row_tile..self.rows.min(row_tile + TILE) {
-                    for col in col_tile..self.cols.min(col_tile + TILE) {
-                        turned.values[col * self.rows + row] = self.values[row * self.cols + col];
+        let stripes = turned.values.par_chunks_mut((TILE * self.rows).max(1)).enumerate();
+        stripes.for_each(|(stripe, turned)| {
+            let cols = stripe * TILE..self.cols.min((stripe + 1) * TILE);
+            for first in (0..self.rows).step_by(TILE) {
+                for row in first..self.rows.min(first + TILE) {
+                    for (index, value) in self.row(row)[cols.clone()].iter().enumerate() {
+                        turned[index * self.rows + row] = *value;
                     }
                 }
             }
-        }
+        });
         turned
     }
 

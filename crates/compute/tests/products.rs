@@ -46,6 +46,26 @@ proptest! {
     }
 
     #[test]
+    fn sums_of_products_follow_their_definition(m in 1_usize..70, k in 1_usize..70, n in 1_usize..450, first in 0_usize..9, seed: u64) {
+        let a = Gaussian::new(seed).matrix(k + 1, m + 2);
+        let b = Gaussian::new(!seed).matrix(k, n);
+        let sum = Gaussian::new(seed / 2).matrix(first + m + 1, n);
+        let product = defined(m, n, k, |row, k, col| a.at(k + 1, row + 1) * b.at(k, col));
+        let expected = Matrix::from_fn(sum.rows(), n, |row, col| {
+            let is_inside = (first..first + m).contains(&row);
+            sum.at(row, col) + if is_inside { product.at(row - first, col) } else { 0.0 }
+        });
+        for engine in engines() {
+            let left = engine.upload(a.clone()).row_block(1..k + 1).column_block(1..m + 1);
+            let mut found = engine.upload(sum.clone());
+            let kept = found.clone();
+            found.add_transposed_product(first, &left, &engine.upload(b.clone()));
+            assert_close(&found.download(), &expected);
+            prop_assert_eq!(kept.download(), sum.clone());
+        }
+    }
+
+    #[test]
     fn blocks_and_sums_follow_their_definition(m in 2_usize..50, n in 2_usize..50, seed: u64) {
         let a = Gaussian::new(seed).matrix(m, n);
         let b = Gaussian::new(!seed).matrix(m, n);
@@ -65,6 +85,22 @@ proptest! {
             let squares: f64 = a.values().iter().map(|a| f64::from(*a).powi(2)).sum();
             prop_assert!((on(&a).squared_norm() - squares).abs() <= 1e-12 * squares);
         }
+    }
+}
+
+/// Long columns of a left factor go another way than short ones.
+#[test]
+fn products_of_long_columns_follow_their_definition() {
+    let (m, k, n) = (520, 530, 7);
+    let a = Gaussian::new(1).matrix(k, m);
+    let b = Gaussian::new(2).matrix(k, n);
+    let expected = defined(m, n, k, |row, k, col| a.at(k, row) * b.at(k, col));
+    for engine in engines() {
+        let (a, b) = (engine.upload(a.clone()), engine.upload(b.clone()));
+        assert_close(&a.transposed_multiply(&b).download(), &expected);
+        let mut sum = engine.upload(Matrix::zeros(m, n));
+        sum.add_transposed_product(0, &a, &b);
+        assert_close(&sum.download(), &expected);
     }
 }
 

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use roundwise_scheme::{
-    QuantizedMatrix, Scheme, SchemeError, WeightError, largest_magnitude, measure_onto,
-};
+use roundwise_scheme::{QuantizedMatrix, Scheme, SchemeError, WeightError, largest_magnitude};
 use roundwise_tensor_file::TensorHeader;
 
 use crate::buffers::Buffers;
@@ -69,15 +67,15 @@ impl Workshop<'_> {
             .collect();
         let marker = layout.marker(layer, scheme, products, shape);
         let mut filled = BTreeMap::<String, u64>::new();
-        let mut sums = WeightError::default();
+        let mut error = WeightError::default();
         for band in bands(rows, height) {
             let bytes = header.byte_len() / rows as u64 * band.len() as u64;
             let weight = self.source.load_rows(header, band, buffers.take())?;
             let view = weight.view();
             let memory = buffers.take();
-            let rounded = QuantizedMatrix::nearest_band(&view, scheme, rule, largest, memory);
-            let rounded = rounded.map_err(scheme_error)?;
-            sums = measure_onto(sums, &view, &rounded);
+            let rounded =
+                QuantizedMatrix::nearest_band(&view, scheme, rule, largest, memory, &mut error)
+                    .map_err(scheme_error)?;
             for packed in layout.pack(layer, rounded, products) {
                 if marker.as_ref().is_some_and(|marker| marker.name == packed.name) {
                     continue;
@@ -100,7 +98,7 @@ impl Workshop<'_> {
         if let Some(marker) = marker {
             self.output.write(&marker.name, &marker.bytes)?;
         }
-        report.measure(sums);
+        report.measure(error);
         Ok(whole.into_keys().collect())
     }
 }

@@ -6,7 +6,7 @@ use roundwise_compute::{ComputeError, Device, Engine, Engines, Lease};
 use roundwise_rounding::{
     Inputs, Linear, Objective, Options, Progress, Rounded, RoundingError, round,
 };
-use roundwise_scheme::{QuantizedMatrix, Scheme};
+use roundwise_scheme::{QuantizedMatrix, Scheme, WeightError, measure};
 use roundwise_tensor_file::TensorHeader;
 
 use crate::edit::input_scale;
@@ -21,6 +21,14 @@ pub(crate) struct Rounder<'a> {
     search: Option<(Options, Engines)>,
     inputs: Option<LayerInputs>,
     watch: &'a dyn Watch,
+}
+
+/// What becomes of a weight.
+pub(crate) struct Codes {
+    pub(crate) matrix: QuantizedMatrix,
+    /// Of these very codes.
+    pub(crate) error: WeightError,
+    pub(crate) rounding: Option<LayerRounding>,
 }
 
 impl<'a> Rounder<'a> {
@@ -86,7 +94,7 @@ impl<'a> Rounder<'a> {
         self.search.as_ref().map(|(_, engines)| engines)
     }
 
-    /// The codes of one weight, and what learned rounding did. `memory` is reused.
+    /// The codes of one weight, their error, and what learned rounding did. `memory` is reused.
     ///
     /// - `lease`: of the device, for all that is made of one weight; taken with the first search
     /// - `has_own_bias`: whether the bias of the layer takes up the mean error, if the recipe says so
@@ -102,14 +110,17 @@ impl<'a> Rounder<'a> {
         has_own_bias: bool,
         scheme: Scheme,
         memory: Vec<u8>,
-    ) -> Result<(QuantizedMatrix, Option<LayerRounding>), RoundingError> {
+    ) -> Result<Codes, RoundingError> {
         let mut steps = Steps { watch: self.watch, header, advanced: 0 };
         let rule = self.job.recipe.scale_rule();
-        let nearest = |memory| QuantizedMatrix::nearest_into(layer.weight, scheme, rule, memory);
-        let (matrix, rounding) = match &self.search {
-            None => (nearest(memory)?, None),
+        let nearest = |memory, rounding| {
+            let nearest = QuantizedMatrix::nearest_measured(layer.weight, scheme, rule, memory);
+            nearest.map(|(matrix, error)| Codes { matrix, error, rounding })
+        };
+        let codes = match &self.search {
+            None => nearest(memory, None)?,
             Some((options, _)) if needs_inputs(options) && layer.inputs.is_none() => {
-                (nearest(memory)?, Some(LayerRounding::without_statistics(options)))
+                nearest(memory, Some(LayerRounding::without_statistics(options)))?
             }
             Some((options, engines)) => {
                 let engine = lease.get_or_init(|| engines.lease()).engine();
@@ -123,17 +134,20 @@ impl<'a> Rounder<'a> {
                 let layer = layer.with_inputs(inputs);
                 let search = || round(layer, scheme, rule, options, engine, seed, &mut steps);
                 match on_device(engine, search) {
-                    Ok(rounded) => (rounded.matrix, Some(rounded.report.into())),
+                    Ok(Rounded { matrix, report }) => {
+                        let error = measure(layer.weight, &matrix);
+                        Codes { matrix, error, rounding: Some(report.into()) }
+                    }
                     Err(RoundingError::Compute(error)) => {
                         let failed = LayerRounding::failed(options, error.to_string());
-                        (nearest(memory)?, Some(failed))
+                        nearest(memory, Some(failed))?
                     }
                     Err(error) => return Err(error),
                 }
             }
         };
         match steps.advance_to(header.byte_len()) {
-            ControlFlow::Continue(()) => Ok((matrix, rounding)),
+            ControlFlow::Continue(()) => Ok(codes),
             ControlFlow::Break(()) => Err(RoundingError::Stopped),
         }
     }

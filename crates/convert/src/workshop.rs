@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use roundwise_compute::Lease;
 use roundwise_rounding::{Findings, Inputs, Linear, RoundingError};
-use roundwise_scheme::{QuantizedMatrix, Rotation, Scheme, SchemeError, measure};
+use roundwise_scheme::{QuantizedMatrix, Rotation, Scheme, SchemeError};
 use roundwise_tensor_file::{PIECE_BYTES, TensorFileWriter, TensorHeader, pieces};
 
 use crate::bias;
@@ -229,20 +229,20 @@ impl<'a> Workshop<'a> {
         let view = weight.view().beside(beside);
         let layer = Linear::from(&view).with_inputs(inputs).remembering(&shared.findings);
         let bias = self.plan.corrected_bias(planned.layer());
-        let (rounded, rounding) = self
+        let codes = self
             .rounder
             .round(header, layer, &shared.lease, bias.is_some(), scheme, memory)
             .map_err(|error| self.stop(header, error))?;
-        report.measure(measure(&view, &rounded));
-        report.rounding = rounding;
+        report.measure(codes.error);
+        report.rounding = codes.rounding;
         let mut written = vec![];
         if let Some(bias) = bias {
             let correction = self.job.recipe.bias_correction();
-            let bytes = bias::corrected(correction, self.source, bias, layer, &rounded)?;
+            let bytes = bias::corrected(correction, self.source, bias, layer, &codes.matrix)?;
             self.output.write(&bias.name, &bytes)?;
             written.push(bias.name.clone());
         }
-        for packed in self.plan.layout.pack(planned.layer(), rounded, planned.products) {
+        for packed in self.plan.layout.pack(planned.layer(), codes.matrix, planned.products) {
             self.output.write(&packed.name, &packed.bytes)?;
             buffers.keep(packed.bytes);
             written.push(packed.name);

@@ -43,8 +43,7 @@ pub(crate) fn anneal<G: Grid>(
         }
         let before = state.projected.squared_norm() + lambda * state.weight_error();
         for lines in blocks(columns, block) {
-            let right = state.projection.right.row_block(lines.clone());
-            let push = state.projection.spread(&right.multiply(&state.projected));
+            let push = state.push(lines.clone());
             let factors = [lambda as f32, damping as f32];
             let mut energies = Vec::new();
             let moves = push.changed(|push| {

@@ -48,7 +48,7 @@ pub(crate) fn feedback_within<G: Grid>(
 /// # Errors
 /// As [`in_blocks`].
 fn feedback<G: Grid>(state: &mut State<'_>, options: &Feedback) -> Result<(), RoundingError> {
-    state.projected = state.projected.clone().scale(0.0);
+    state.forget();
     match state.projection.is_triangular {
         true => {
             in_turn::<G>(state, options);
@@ -131,8 +131,7 @@ fn in_blocks<G: Grid>(state: &mut State<'_>, options: &Feedback) -> Result<(), R
         (0..lines.len()).for_each(|i| core.row_mut(i)[i] += 1.0);
         // Without a solution the lines to come are taken to repair a little more than they can.
         if let Ok(solved) = solve_positive_definite(&core, &turned.clone().download()) {
-            let change = turned.transposed_multiply(&state.engine.upload(solved));
-            inverse = inverse.add_scaled(1.0, &change);
+            inverse.add_transposed_product(0, &turned, &state.engine.upload(solved));
         }
     }
     Ok(())

@@ -24,11 +24,10 @@ pub(crate) fn polish<G: Grid>(
     let mut before = first;
     for pass in 1..=passes {
         for lines in blocks(state.cells.order.len(), BLOCK) {
-            let right = state.projection.right.row_block(lines.clone());
+            let (_, right) = state.projection.rows_of(lines.clone());
             let coupling = right.multiply_transposed(&right).download();
-            let push = right.multiply(&state.projected);
             let mut energies = Vec::new();
-            let moves = push.changed(|push| {
+            let moves = state.push(lines.clone()).changed(|push| {
                 energies =
                     state.on_lines_in_turn(lines.clone(), push, lambda, &coupling, |_, line| {
                         kernel::descend::<G>(line)

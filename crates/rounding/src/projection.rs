@@ -167,6 +167,12 @@ impl Projection {
         self.right.cols()
     }
 
+    /// Rows of R, and the first of the columns in which they are not all 0; those before are left out.
+    pub(crate) fn rows_of(&self, lines: Range<usize>) -> (usize, DeviceMatrix) {
+        let first = if self.is_triangular { lines.start } else { 0 };
+        (first, self.right.row_block(lines).column_block(first..self.rank()))
+    }
+
     /// What the errors of lines cost beside R.
     pub(crate) fn penalty(&self, line_energies: &[f64]) -> f64 {
         self.penalties.iter().zip(line_energies).map(|(penalty, energy)| penalty * energy).sum()
@@ -190,16 +196,21 @@ impl Projection {
         errors: impl Fn(Range<usize>) -> Matrix,
     ) -> Projected {
         /// Lines of `Eᵀ` that exist at once: enough for products at full speed.
-        const BLOCK: usize = 768;
-        let mut input = engine.upload(Matrix::zeros(self.rank(), cells.rows));
+        const BLOCK: usize = 256;
+        let mut input = None;
         let mut line_energies = Vec::with_capacity(cells.order.len());
         for lines in blocks(cells.order.len(), BLOCK) {
             let errors = errors(lines.clone());
             let of_lines = errors.values().par_chunks(cells.rows.max(1));
             line_energies.par_extend(of_lines.map(elementwise::squared_norm));
-            let right = self.right.row_block(lines);
-            input = right.transposed_multiply(&engine.upload(errors)).add_scaled(1.0, &input);
+            let (first, right) = self.rows_of(lines);
+            let errors = engine.upload(errors);
+            match &mut input {
+                None => input = Some(right.transposed_multiply(&errors)),
+                Some(input) => input.add_transposed_product(first, &right, &errors),
+            }
         }
+        let input = input.unwrap_or_else(|| engine.upload(Matrix::zeros(self.rank(), cells.rows)));
         let input_energy = input.squared_norm();
         let state = match &self.left {
             Some(left) => input.multiply(left),
@@ -290,9 +301,14 @@ fn damped_factor(
     let most = order.len().max(1) as f64;
     let mut damping = damping;
     loop {
-        let damped = Matrix::from_fn(order.len(), order.len(), |i, j| {
-            let value = f64::from(second_moment.at(order[i], order[j])) / unit;
-            (value + if i == j { damping } else { 0.0 }) as f32
+        let mut damped = Matrix::zeros(order.len(), order.len());
+        let rows = damped.values_mut().par_chunks_mut(order.len().max(1)).enumerate();
+        rows.for_each(|(i, row)| {
+            let found = second_moment.row(order[i]);
+            for (value, &col) in row.iter_mut().zip(order) {
+                *value = (f64::from(found[col]) / unit) as f32;
+            }
+            row[i] = (f64::from(found[order[i]]) / unit + damping) as f32;
         });
         match upper_factor(&damped) {
             Ok(factor) => return Ok((factor, damping)),

@@ -62,11 +62,25 @@ impl<'a> State<'a> {
         self.projected = self.projection.project(&self.cells, self.engine).state;
     }
 
+    /// Sets K to 0: no line has been rounded yet.
+    pub(crate) fn forget(&mut self) {
+        let nothing = self.engine.upload(Matrix::zeros(0, 0));
+        let projected = std::mem::replace(&mut self.projected, nothing);
+        self.projected = projected.changed(|projected| projected.fill(0.0));
+    }
+
+    /// `R_J K Lᵀ`, `[b, m]`: what pushes a block of lines.
+    pub(crate) fn push(&self, lines: Range<usize>) -> DeviceMatrix {
+        let (first, right) = self.projection.rows_of(lines);
+        let reached = self.projected.row_block(first..self.projected.rows());
+        self.projection.spread(&right.multiply(&reached))
+    }
+
     /// `K + R_Jᵀ (D L)`: what a block of lines adds to the projected error.
     pub(crate) fn absorb(&mut self, lines: Range<usize>, moves: DeviceMatrix) {
+        let (first, right) = self.projection.rows_of(lines);
         let gathered = self.projection.gather(moves);
-        let change = self.projection.right.row_block(lines).transposed_multiply(&gathered);
-        self.projected = change.add_scaled(1.0, &self.projected);
+        self.projected.add_transposed_product(first, &right, &gathered);
     }
 
     /// Runs `kernel` on every line of a block; `push` `[b, m]` is changed in place. Returns `‖E‖²`

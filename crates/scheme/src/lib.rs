@@ -35,7 +35,7 @@ pub use error::SchemeError;
 pub use leveled::{CODEBOOK, LEVEL_GROUP, Levels};
 pub use linear::{Activations, PlainTensors};
 pub use log_scale::LogRange;
-pub use measure::{LargestStep, WeightError, largest_step, measure, measure_onto, nearest_error};
+pub use measure::{LargestStep, WeightError, largest_step, measure, nearest_error};
 pub use quantized::QuantizedMatrix;
 pub use rotation::{Rotation, rotate, rotation_at};
 pub use roundwise_grid::GridKind;

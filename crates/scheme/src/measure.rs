@@ -46,25 +46,11 @@ impl std::ops::AddAssign<Squares> for WeightError {
 /// # Panics
 /// When the shapes differ.
 pub fn measure(weight: &Weight<'_>, quantized: &QuantizedMatrix) -> WeightError {
-    measure_onto(WeightError::default(), weight, quantized)
-}
-
-/// [`measure`] of some rows, added to the sums over the rows above them: band by band the same numbers
-/// as of the whole.
-///
-/// # Panics
-/// When the shapes differ.
-pub fn measure_onto(
-    above: WeightError,
-    weight: &Weight<'_>,
-    quantized: &QuantizedMatrix,
-) -> WeightError {
     assert_eq!([weight.rows(), weight.cols()], quantized.shape(), "shapes differ");
-    quantized.scheme().grid().visit(Measure { above, weight, quantized })
+    quantized.scheme().grid().visit(Measure { weight, quantized })
 }
 
 struct Measure<'a> {
-    above: WeightError,
     weight: &'a Weight<'a>,
     quantized: &'a QuantizedMatrix,
 }
@@ -73,7 +59,7 @@ impl GridVisitor for Measure<'_> {
     type Output = WeightError;
 
     fn visit<G: Grid>(self) -> WeightError {
-        let mut total = self.above;
+        let mut total = WeightError::default();
         for_each_row::<G>(self.weight, self.quantized, |values, scales, codes| {
             total += match scales {
                 RowScales::One(scale) => roundwise_grid::measure::<G>(values, scale, codes),

@@ -1,14 +1,15 @@
 use std::ops::Range;
 
 use roundwise_grid::{
-    Code, Grid, GridVisitor, decode_each, decode_scaled, encode_each, encode_scaled,
+    Code, Grid, GridVisitor, decode_each, decode_scaled, encode_measured, encode_measured_each,
 };
 
 use crate::rotation::rotate;
 use crate::scales::{choose_band_scales, choose_row_scales, is_by_row};
 use crate::tiling::spread;
 use crate::{
-    Levels, ScaleRule, ScaleStorage, Scales, Scheme, SchemeError, Weight, choose_scales, leveled,
+    Levels, ScaleRule, ScaleStorage, Scales, Scheme, SchemeError, Weight, WeightError,
+    choose_scales, leveled, measure,
 };
 
 /// A matrix `[rows, cols]` as codes and scales, of the rotated matrix where the scheme rotates.
@@ -36,41 +37,44 @@ impl QuantizedMatrix {
         scheme: Scheme,
         rule: ScaleRule,
     ) -> Result<Self, SchemeError> {
-        Self::nearest_into(weight, scheme, rule, Vec::new())
+        Ok(Self::nearest_measured(weight, scheme, rule, Vec::new())?.0)
     }
 
-    /// [`QuantizedMatrix::nearest`] into memory that is there already, of any length and content.
+    /// [`QuantizedMatrix::nearest`] into memory that is there already, of any length and content, and
+    /// what [`measure`] finds of it: weights are read, and rotated, once for both.
     ///
     /// # Errors
     /// As [`QuantizedMatrix::nearest`].
-    pub fn nearest_into(
+    pub fn nearest_measured(
         weight: &Weight<'_>,
         scheme: Scheme,
         rule: ScaleRule,
         memory: Vec<u8>,
-    ) -> Result<Self, SchemeError> {
-        let [rows, cols] = [weight.rows(), weight.cols()];
+    ) -> Result<(Self, WeightError), SchemeError> {
+        let shape @ [rows, cols] = [weight.rows(), weight.cols()];
         scheme.covers(rows, cols)?;
         if scheme.scale_storage() == ScaleStorage::Leveled {
-            return leveled::quantize(weight, scheme, rule, memory);
+            let quantized = leveled::quantize(weight, scheme, rule, memory)?;
+            let error = measure(weight, &quantized);
+            return Ok((quantized, error));
         }
-        let by_row = is_by_row(scheme, rule, [rows, cols]);
-        let mut scales = match by_row {
+        let by_row = is_by_row(scheme, rule, shape);
+        let scales = match by_row {
             true => vec![1.0; scheme.tiling().tiles(rows, cols).iter().product()].into(),
             false => choose_scales(weight, scheme, rule)?,
         };
-        let weight = &weight.seen_by(scheme);
-        let tiles = &mut scales.tiles;
-        let codes =
-            scheme.grid().visit(Encode { weight, scheme, scales: tiles, by_row, memory })?;
-        Ok(Self { scheme, rows, cols, codes, scales, levels: None })
+        let mut error = WeightError::default();
+        let quantized = Self::encoded(weight, scheme, scales, by_row, memory, &mut error)?;
+        Ok((quantized, error))
     }
 
-    /// [`QuantizedMatrix::nearest_into`] for some rows of a weight that is too large to be held whole:
-    /// the same codes and scales as the whole has in these rows.
+    /// [`QuantizedMatrix::nearest_measured`] for some rows of a weight that is too large to be held
+    /// whole: the same codes and scales as the whole has in these rows, and, band by band, the same
+    /// sums.
     ///
     /// - `rows`: a multiple of the height of a tile above it, where tiles have one
     /// - `largest`: [`largest_magnitude`](crate::largest_magnitude) of all rows
+    /// - `error`: of the rows above; that of these is added
     ///
     /// # Errors
     /// As [`QuantizedMatrix::nearest`]; [`SchemeError::NotByBand`] when the scale of a tensor is
@@ -81,18 +85,31 @@ impl QuantizedMatrix {
         rule: ScaleRule,
         largest: f32,
         memory: Vec<u8>,
+        error: &mut WeightError,
     ) -> Result<Self, SchemeError> {
         if !scheme.is_by_band(rule) {
             return Err(SchemeError::NotByBand);
         }
-        let shape = [rows.rows(), rows.cols()];
-        scheme.covers(shape[0], shape[1])?;
-        let mut scales = choose_band_scales(rows, scheme, rule, largest)?;
-        let weight = &rows.seen_by(scheme);
+        scheme.covers(rows.rows(), rows.cols())?;
+        let scales = choose_band_scales(rows, scheme, rule, largest)?;
+        Self::encoded(rows, scheme, scales, false, memory, error)
+    }
+
+    /// Nearest codes with these scales, or with scales by row, and their error added to `error`.
+    fn encoded(
+        weight: &Weight<'_>,
+        scheme: Scheme,
+        mut scales: Scales,
+        by_row: bool,
+        memory: Vec<u8>,
+        error: &mut WeightError,
+    ) -> Result<Self, SchemeError> {
+        let [rows, cols] = [weight.rows(), weight.cols()];
+        let weight = &weight.seen_by(scheme);
         let tiles = &mut scales.tiles;
-        let codes =
-            scheme.grid().visit(Encode { weight, scheme, scales: tiles, by_row: false, memory })?;
-        Ok(Self { scheme, rows: shape[0], cols: shape[1], codes, scales, levels: None })
+        let encode = Encode { weight, scheme, scales: tiles, by_row, memory, error };
+        let codes = scheme.grid().visit(encode)?;
+        Ok(Self { scheme, rows, cols, codes, scales, levels: None })
     }
 
     /// Takes codes and scales that were stored.
@@ -241,6 +258,8 @@ struct Encode<'a> {
     /// Whether the scales are still to be chosen, row by row.
     by_row: bool,
     memory: Vec<u8>,
+    /// Of the codes, added row by row.
+    error: &'a mut WeightError,
 }
 
 impl GridVisitor for Encode<'_> {
@@ -265,13 +284,13 @@ impl GridVisitor for Encode<'_> {
             if self.by_row {
                 choose_row_scales(self.scheme, shape, row, &values, scales)?;
             }
-            match scales {
-                [scale] => encode_scaled::<G>(&values, *scale, &mut codes),
+            *self.error += match scales {
+                [scale] => encode_measured::<G>(&values, *scale, &mut codes),
                 scales => {
                     spread(scales, tile_cols, cols, &mut spread_scales);
-                    encode_each::<G>(&values, &spread_scales, &mut codes);
+                    encode_measured_each::<G>(&values, &spread_scales, &mut codes)
                 }
-            }
+            };
             G::Code::write_le(&codes, &mut bytes[row * row_bytes..][..row_bytes]);
         }
         Ok(bytes)

@@ -295,9 +295,12 @@ proptest! {
         case in any_case(),
         memory in prop::collection::vec(any::<u8>(), 0..300),
     ) {
-        let reused =
-            QuantizedMatrix::nearest_into(&case.weight(), case.scheme, ScaleRule::Absmax, memory);
-        prop_assert_eq!(reused.unwrap(), case.nearest());
+        let weight = case.weight();
+        let (reused, error) =
+            QuantizedMatrix::nearest_measured(&weight, case.scheme, ScaleRule::Absmax, memory)
+                .unwrap();
+        prop_assert_eq!(&reused, &case.nearest());
+        prop_assert_eq!(error, measure(&weight, &reused));
     }
 }
 
