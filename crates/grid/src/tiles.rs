@@ -68,12 +68,10 @@ impl NullaryFnOnce for AbsmaxTiles<'_> {
     #[inline(always)]
     fn call(self) {
         let Self { values, width, maxima } = self;
-        // Known widths become a few vector instructions each.
         let (whole, rest) = values.split_at(values.len() / width * width);
         let (first, last) = maxima.split_at_mut(whole.len() / width);
         match width {
-            16 => whole.as_chunks::<16>().0.iter().zip(first).for_each(|(t, m)| *m = largest(t)),
-            32 => whole.as_chunks::<32>().0.iter().zip(first).for_each(|(t, m)| *m = largest(t)),
+            16 | 32 => by_halving(whole, width, first),
             _ => whole.chunks_exact(width).zip(first).for_each(|(t, m)| *m = largest(t)),
         }
         if let [last] = last {
@@ -82,11 +80,51 @@ impl NullaryFnOnce for AbsmaxTiles<'_> {
     }
 }
 
-/// Without the sign, f32 bits order as whole numbers: finite, then infinity, then NaN.
+/// Values whose maxima are halved in the first-level cache.
+const HALVED: usize = 1024;
+
+/// Maxima of tiles of 16 or 32 values, by halving: each step takes the larger ones of neighbours,
+/// which vectors do at once. A loop over tiles gathers their values one by one instead, and takes
+/// longer than encoding them.
+#[inline(always)]
+fn by_halving(values: &[f32], width: usize, maxima: &mut [f32]) {
+    let mut magnitudes = [0; HALVED];
+    // Arrays of their own, not parts of one: vectors are only made of what cannot overlap.
+    let mut of_2 = [0; HALVED / 2];
+    let mut of_4 = [0; HALVED / 4];
+    let mut of_8 = [0; HALVED / 8];
+    let mut of_16 = [0; HALVED / 16];
+    let mut of_32 = [0; HALVED / 32];
+    for (values, maxima) in values.chunks(HALVED).zip(maxima.chunks_mut(HALVED / width)) {
+        for (magnitude, value) in magnitudes.iter_mut().zip(values) {
+            *magnitude = magnitude_bits(*value);
+        }
+        halve(&magnitudes, &mut of_2);
+        halve(&of_2, &mut of_4);
+        halve(&of_4, &mut of_8);
+        halve(&of_8, &mut of_16);
+        halve(&of_16, &mut of_32);
+        let of_tiles = if width == 16 { &of_16[..] } else { &of_32[..] };
+        maxima.iter_mut().zip(of_tiles).for_each(|(m, bits)| *m = f32::from_bits(*bits));
+    }
+}
+
+#[inline(always)]
+fn halve<const FROM: usize, const TO: usize>(from: &[u32; FROM], to: &mut [u32; TO]) {
+    for (larger, pair) in to.iter_mut().zip(from.as_chunks::<2>().0) {
+        *larger = pair[0].max(pair[1]);
+    }
+}
+
 #[inline(always)]
 fn largest(values: &[f32]) -> f32 {
-    let magnitudes = values.iter().map(|value| value.to_bits() & !(1 << 31));
-    f32::from_bits(magnitudes.fold(0, u32::max))
+    f32::from_bits(values.iter().map(|value| magnitude_bits(*value)).fold(0, u32::max))
+}
+
+/// Without the sign, f32 bits order as whole numbers: finite, then infinity, then NaN.
+#[inline(always)]
+fn magnitude_bits(value: f32) -> u32 {
+    value.to_bits() & !(1 << 31)
 }
 
 struct EncodeEach<'a, G: Grid> {

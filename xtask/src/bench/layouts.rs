@@ -1,6 +1,8 @@
-use std::fs;
+use std::fs::{self, File};
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 use serde::Deserialize;
@@ -89,14 +91,39 @@ impl Bench {
             median(&reports.iter().map(seconds).collect::<Vec<_>>())
         };
         let seconds = part(Report::work_seconds);
+        let copies = (0..self.runs.max(1)).map(|_| self.copy(input, reports[0].output_bytes));
+        let copy_seconds = median(&copies.collect::<Result<Vec<_>>>()?);
         let reached = amount(&reports[0]) / seconds / 1e9;
         let remark = format!(
-            "{seconds:.2} s, {:.2} s to read the output again, {:.2} s to sync it",
+            "{seconds:.2} s, of which {copy_seconds:.2} s for one thread that only reads and writes as \
+             many bytes; {:.2} s to read the output again, {:.2} s to sync it",
             part(|report| report.verify_seconds),
             part(|report| report.sync_seconds)
         );
         println!("{:<60} {} ({remark})", goal.name, number(reached));
         Ok(Figure::of(goal, reached, None, remark))
+    }
+
+    /// Seconds that reading the input and writing so many bytes of whatever it holds take.
+    fn copy(&self, input: &Path, output_bytes: u64) -> Result<f64> {
+        let path = self.folder.join("copy.bin");
+        let mut left = output_bytes;
+        let mut buffer = vec![0; 1 << 22];
+        let started = Instant::now();
+        let (mut from, mut to) = (File::open(input)?, File::create(&path)?);
+        while let read @ 1.. = from.read(&mut buffer)? {
+            let written = left.min(read as u64);
+            to.write_all(&buffer[..written as usize])?;
+            left -= written;
+        }
+        while left > 0 {
+            let written = left.min(buffer.len() as u64);
+            to.write_all(&buffer[..written as usize])?;
+            left -= written;
+        }
+        let seconds = started.elapsed().as_secs_f64();
+        fs::remove_file(&path)?;
+        Ok(seconds)
     }
 
     fn report(&self, command: &str, input: &Path, flags: &[&str], output: &Path) -> Result<Report> {
