@@ -3,7 +3,9 @@ use std::fs;
 
 use anyhow::{Result, ensure};
 
-use crate::bench::{ConvertBench, EncodeBench, Figure, Outputs, Part, Quality, Row};
+use crate::bench::{
+    ConvertBench, EncodeBench, Figure, MODELS, Outputs, Part, Quality, Row, record_of,
+};
 use crate::clients::{Finding, Judged};
 use crate::figure::{self, Series};
 use crate::goal::{self, Goal};
@@ -45,7 +47,9 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     let encode: Option<Record<EncodeBench>> = record::read(workspace, "encode")?;
     let clients: Option<Record<Vec<Finding>>> = record::read(workspace, "clients")?;
     let layouts: Option<Record<Vec<Figure>>> = record::read(workspace, "layouts")?;
-    let outputs: Option<Record<Vec<Outputs>>> = record::read(workspace, "outputs")?;
+    let outputs = MODELS.map(|model| record::read(workspace, &record_of(model)));
+    let outputs = outputs.into_iter().collect::<Result<Vec<_>>>()?;
+    let outputs: Vec<Record<Vec<Outputs>>> = outputs.into_iter().flatten().collect();
     let rounding = rounding_records(workspace)?;
     let quality: Option<Record<Quality>> = record::read(workspace, "quality")?;
     let survived = SURVIVED.map(|(title, name)| Ok((title, record::read(workspace, name)?)));
@@ -54,7 +58,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
         && encode.is_none()
         && layouts.is_none()
         && clients.is_none()
-        && outputs.is_none()
+        && outputs.is_empty()
         && quality.is_none()
         && survived.iter().all(|(_, record)| record.is_none())
         && rounding.is_empty();
@@ -68,7 +72,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     text += &layouts.map(|record| layouts_section(&record)).unwrap_or_default();
     text += &rounding_section(&rounding);
     text += &clients.map(|record| clients_section(&record)).unwrap_or_default();
-    text += &outputs.map(|record| outputs_section(&record)).unwrap_or_default();
+    text += &outputs_section(&outputs);
     for (title, record) in survived {
         text += &record.map(|record| survived_section(title, &record)).unwrap_or_default();
     }
@@ -354,8 +358,7 @@ fn quality_figure(record: &Record<Quality>) -> Result<String> {
     figure::by_layer(&title, "relative error² on held-out texts", &series)
 }
 
-fn outputs_section(record: &Record<Vec<Outputs>>) -> String {
-    let rows: Vec<Vec<String>> = record.measured.iter().map(output_row).collect();
+fn outputs_section(records: &[Record<Vec<Outputs>>]) -> String {
     let heads = [
         "method",
         "model",
@@ -367,11 +370,17 @@ fn outputs_section(record: &Record<Vec<Outputs>>) -> String {
         "output error²",
         "1 − cosine",
     ];
-    let note = "\nReal sentence encoders on news articles. The output error² of a layer is \
+    let mut text = "\n## Outputs of real models\n\nReal sentence encoders on news articles. The output error² of a layer is \
         ‖x(Ŵ − W)ᵀ‖² / ‖xWᵀ‖² on the float model's own inputs x, here the mean over layers; the last \
         column is the mean over articles for the embeddings of the whole model. The objective is the \
-        method's own, on the stored codes.\n";
-    section("Outputs of real models", record, &table(&heads, &rows)) + note
+        method's own, on the stored codes.\n"
+        .to_owned();
+    for record in records {
+        let rows: Vec<Vec<String>> = record.measured.iter().map(output_row).collect();
+        text += &format!("\n{}\n\n", place(record));
+        text += &table(&heads, &rows);
+    }
+    text
 }
 
 fn output_row(row: &Outputs) -> Vec<String> {
@@ -402,11 +411,13 @@ fn survived_section(title: &str, record: &Record<Vec<Outcome>>) -> String {
 }
 
 fn section<T>(title: &str, record: &Record<T>, body: &str) -> String {
-    let machine = &record.machine;
-    format!(
-        "\n## {title}\n\n{}, {} cores, {} GiB, {}; commit {}.\n\n{body}",
-        machine.cpu, machine.cores, machine.memory_gib, machine.platform, record.commit
-    )
+    format!("\n## {title}\n\n{}\n\n{body}", place(record))
+}
+
+/// Where something was measured, and of what.
+fn place<T>(record: &Record<T>) -> String {
+    let Machine { cpu, cores, memory_gib, platform } = &record.machine;
+    format!("{cpu}, {cores} cores, {memory_gib} GiB, {platform}; commit {}.", record.commit)
 }
 
 /// A Markdown table; all columns but the first are right-aligned.

@@ -9,7 +9,7 @@ pub enum Device {
     /// The first CUDA device when one can be used, else [`Device::Cpu`].
     #[default]
     Auto,
-    /// burn-flex, with AVX-512 where the processor has it: the fastest CPU backend.
+    /// burn-flex for what is held and faer for most products, with AVX-512 where the processor has it.
     Cpu,
     /// burn-ndarray: slower, written independently; the reference that tests compare with.
     NdArray,

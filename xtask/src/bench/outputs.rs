@@ -103,14 +103,27 @@ struct Totals {
 pub(super) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let encoders = Encoders::new(workspace, options.python.as_deref())?;
     let bench = OutputsBench { encoders, options };
-    let mut rows = Vec::new();
     println!("{HEADING}");
     for model in &options.models {
+        let mut rows = Vec::new();
         for scheme in SCHEMES {
-            rows.extend(bench.compare(model, scheme)?);
+            for method in bench.methods() {
+                let row = bench.measure(model, scheme, method)?;
+                print_row(&row);
+                rows.push(row);
+                record::write(workspace, &record_of(model), &rows)?;
+            }
         }
     }
-    record::write(workspace, "outputs", rows)
+    Ok(())
+}
+
+/// Models whose outputs are compared.
+pub(crate) const MODELS: [&str; 2] = ["minilm", "mpnet"];
+
+/// Name of the stored measurement of a model.
+pub(crate) fn record_of(model: &str) -> String {
+    format!("outputs-{model}")
 }
 
 /// Sentence encoders that read text, as they are and converted.
@@ -196,37 +209,29 @@ impl OutputsBench<'_> {
         METHODS.iter().chain(slow).copied()
     }
 
-    fn compare(&self, model: &str, scheme: &str) -> Result<Vec<Outputs>> {
+    fn measure(&self, model: &str, scheme: &str, method: &str) -> Result<Outputs> {
         let input = self.encoders.file(model)?;
         let folder = self.encoders.workspace.target("outputs");
         fs::create_dir_all(&folder)?;
-        let mut rows = Vec::new();
-        for method in self.methods() {
-            let output = folder.join(format!("{model}-{scheme}.safetensors"));
-            let start = Instant::now();
-            let summary = self.convert(&input, &output, scheme, method)?;
-            let seconds = start.elapsed().as_secs_f64();
-            let texts = [0, self.options.texts];
-            let judged = self.encoders.judge(model, texts, std::slice::from_ref(&output))?;
-            let judged = judged.into_iter().next().context("nothing was judged")?;
-            fs::remove_file(&output)?;
-            let row = Outputs {
-                model: model.to_owned(),
-                scheme: scheme.to_owned(),
-                method: method.to_owned(),
-                seconds,
-                weight_error: summary.weight_error,
-                objective_ratio: summary
-                    .rounding
-                    .as_ref()
-                    .and_then(|totals| totals.objective_ratio),
-                kept_nearest: summary.rounding.as_ref().map_or(0, |totals| totals.kept_nearest),
-                judged,
-            };
-            print_row(&row);
-            rows.push(row);
-        }
-        Ok(rows)
+        let output = folder.join(format!("{model}-{scheme}.safetensors"));
+        let start = Instant::now();
+        let summary = self.convert(&input, &output, scheme, method)?;
+        let seconds = start.elapsed().as_secs_f64();
+        let texts = [0, self.options.texts];
+        let judged = self.encoders.judge(model, texts, std::slice::from_ref(&output))?;
+        let judged = judged.into_iter().next().context("nothing was judged")?;
+        fs::remove_file(&output)?;
+        let rounding = summary.rounding.as_ref();
+        Ok(Outputs {
+            model: model.to_owned(),
+            scheme: scheme.to_owned(),
+            method: method.to_owned(),
+            seconds,
+            weight_error: summary.weight_error,
+            objective_ratio: rounding.and_then(|totals| totals.objective_ratio),
+            kept_nearest: rounding.map_or(0, |totals| totals.kept_nearest),
+            judged,
+        })
     }
 
     fn convert(&self, input: &Path, output: &Path, scheme: &str, method: &str) -> Result<Summary> {
