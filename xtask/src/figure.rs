@@ -35,6 +35,7 @@ pub(crate) fn by_layer(title: &str, axis: &str, series: &[Series]) -> Result<Str
             .configure_mesh()
             .x_desc("layer, by name")
             .y_desc(axis)
+            .max_light_lines(2)
             .y_label_formatter(&|value| format!("{value:.0e}"))
             .draw()?;
         for (series, color) in series.iter().zip(COLORS) {
@@ -46,7 +47,13 @@ pub(crate) fn by_layer(title: &str, axis: &str, series: &[Series]) -> Result<Str
                 .label(series.name.clone())
                 .legend(move |(x, y)| Circle::new((x + 8, y), 4, color_style(color)));
         }
-        chart.configure_series_labels().border_style(BLACK).background_style(WHITE).draw()?;
+        // Least of all in the way of points.
+        chart
+            .configure_series_labels()
+            .position(plotters::chart::SeriesLabelPosition::LowerLeft)
+            .border_style(BLACK)
+            .background_style(WHITE)
+            .draw()?;
         area.present()?;
     }
     Ok(text)

@@ -359,6 +359,9 @@ fn quality_figure(record: &Record<Quality>) -> Result<String> {
 }
 
 fn outputs_section(records: &[Record<Vec<Outputs>>]) -> String {
+    if records.is_empty() {
+        return String::new();
+    }
     let heads = [
         "method",
         "model",

@@ -121,10 +121,22 @@ impl DeviceMatrix {
         assert_eq!(left.rows(), right.rows(), "inner dimensions of a product");
         assert!(first + left.cols() <= self.rows(), "rows of a sum");
         assert_eq!(self.cols(), right.cols(), "columns of a sum");
-        let sum = std::mem::replace(&mut self.held, right.held.clone());
+        let sum = self.take();
         *self = map!(sum, &left.held, &right.held, sum, a, b => {
             place::Place::add_product(sum, first, a.clone().transpose(), b.clone())
         });
+    }
+
+    /// Sets every value to 0; in place on a CPU when nothing else holds the matrix.
+    pub fn clear(&mut self) {
+        *self = map!(self.take(), a => place::cleared(a));
+    }
+
+    /// What is held, with nothing left behind: values are changed in place only where nobody else
+    /// holds them.
+    fn take(&mut self) -> Held {
+        let nothing = place::upload(Matrix::zeros(0, 0), &Default::default());
+        std::mem::replace(&mut self.held, Held::Flex(nothing))
     }
 
     /// `self + factor · other`, in one pass.

@@ -27,7 +27,7 @@ pub fn solve_positive_definite(symmetric: &Matrix, right: &Matrix) -> Result<Mat
 ///
 /// `‖EU‖² = tr(EAEᵀ)`, and column j of EU holds the first j columns of E alone: rounding column
 /// after column, each cancels what the ones before it left in its own column of EU. That is the
-/// feedback of GPTQ without an inverse of A. In `f64`, on one thread.
+/// feedback of GPTQ without an inverse of A. Factored in `f64`, on one thread.
 ///
 /// # Errors
 /// [`ComputeError::NotPositiveDefinite`]; add damping to the diagonal.

@@ -1,8 +1,7 @@
 //! Products on the host, in the place of what is there or added to it.
 //!
-//! burn's product writes a new matrix, copies it and leaves the sum to another pass; measured on two
-//! cores, a rank-128 update of a 3072² matrix runs at 40 GFLOP/s that way and at 130 here, a thin
-//! product at 80 and 170, a square one at 175 and 220.
+//! burn's product writes a new matrix, copies it and leaves the sum to another pass. What that costs is
+//! told in `docs/decisions/0007-products-on-the-host-by-faer.md`.
 
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
@@ -23,17 +22,17 @@ pub(crate) fn product(
     right: MatRef<'_, f32>,
 ) {
     let (rows, cols) = (left.nrows(), right.ncols());
-    if rows == 0 || cols == 0 || left.ncols() == 0 {
+    if rows == 0 || cols == 0 {
         return;
     }
     let sum = MatMut::from_row_major_slice_mut(sum, rows, cols);
-    let add = |sum, left, right| matmul(sum, accum, left, right, 1.0, Par::Seq);
+    let multiply = |sum, left, right| matmul(sum, accum, left, right, 1.0, Par::Seq);
     if cols >= 2 * STRIPE {
         let stripes = sum.par_col_chunks_mut(STRIPE).zip(right.par_col_chunks(STRIPE));
-        stripes.for_each(|(sum, right)| add(sum, left, right));
+        stripes.for_each(|(sum, right)| multiply(sum, left, right));
     } else {
         let stripes = sum.par_row_chunks_mut(STRIPE).zip(left.par_row_chunks(STRIPE));
-        stripes.for_each(|(sum, left)| add(sum, left, right));
+        stripes.for_each(|(sum, left)| multiply(sum, left, right));
     }
 }
 

@@ -55,11 +55,12 @@ impl Place for Flex {
         if is_deep_transposed(&left) {
             return left.matmul(right);
         }
+        let device = left.device();
         let mut product = Matrix::zeros(left.dims()[0], right.dims()[1]);
-        let factors = (flex(&left), flex(&right));
-        let (rows, cols) = (view(&factors.0), view(&factors.1));
-        host_product::product(product.values_mut(), Accum::Replace, rows, cols);
-        upload(product, &left.device())
+        let (left, right) = (flex(&left), flex(&right));
+        let values = product.values_mut();
+        host_product::product(values, Accum::Replace, view(&left), view(&right));
+        upload(product, &device)
     }
 
     fn add_product(
@@ -92,17 +93,18 @@ fn flex(tensor: &Tensor<Flex, 2>) -> FlexTensor {
 
 fn view(flex: &FlexTensor) -> MatRef<'_, f32> {
     let layout = flex.layout();
-    let stride = |axis: usize| layout.strides()[axis].unsigned_abs();
+    let stride =
+        |axis: usize| usize::try_from(layout.strides()[axis]).expect("nothing is reversed");
     let shape = [layout.shape()[0], layout.shape()[1]];
     host_product::view(flex.storage(), layout.start_offset(), shape, [stride(0), stride(1)])
 }
 
-/// Whether the columns of a left factor are contiguous and long: faer then reads one value of each
-/// cache line, where burn packs the factor first; measured, 120 and 180 GFLOP/s.
+/// Whether a left factor has contiguous columns, long ones and many: faer would read one value of
+/// each cache line, where burn packs the factor first.
 fn is_deep_transposed(left: &Tensor<Flex, 2>) -> bool {
     const DEEP: usize = 512;
-    let strides = flex(left).layout().strides().to_vec();
-    left.dims()[1] > DEEP && left.dims()[0] > DEEP && strides[1] != 1
+    let stride = flex(left).layout().strides()[1];
+    stride != 1 && left.dims().iter().all(|&size| size > DEEP)
 }
 
 impl Place for NdArray {
@@ -153,6 +155,11 @@ pub(crate) fn add_scaled<B: Place>(a: Tensor<B, 2>, factor: f32, b: &Tensor<B, 2
     } else {
         a + b.clone().mul_scalar(factor)
     }
+}
+
+/// As many zeros.
+pub(crate) fn cleared<B: Place>(a: Tensor<B, 2>) -> Tensor<B, 2> {
+    if B::IS_HOST { changed(a, |a| a.fill(0.0)) } else { a.zeros_like() }
 }
 
 /// `factor · a`.

@@ -88,19 +88,28 @@ proptest! {
     }
 }
 
-/// Long columns of a left factor go another way than short ones.
+/// Long columns of a left factor go another way than short ones, narrow results than wide ones.
 #[test]
-fn products_of_long_columns_follow_their_definition() {
-    let (m, k, n) = (520, 530, 7);
-    let a = Gaussian::new(1).matrix(k, m);
-    let b = Gaussian::new(2).matrix(k, n);
-    let expected = defined(m, n, k, |row, k, col| a.at(k, row) * b.at(k, col));
-    for engine in engines() {
-        let (a, b) = (engine.upload(a.clone()), engine.upload(b.clone()));
-        assert_close(&a.transposed_multiply(&b).download(), &expected);
-        let mut sum = engine.upload(Matrix::zeros(m, n));
-        sum.add_transposed_product(0, &a, &b);
-        assert_close(&sum.download(), &expected);
+fn products_of_every_shape_follow_their_definition() {
+    let shapes = [[520, 530, 7], [400, 5, 37], [37, 5, 400], [0, 3, 4], [3, 0, 4], [3, 4, 0]];
+    for [m, k, n] in shapes {
+        let a = Gaussian::new(1).matrix(k, m);
+        let b = Gaussian::new(2).matrix(k, n);
+        let expected = defined(m, n, k, |row, k, col| a.at(k, row) * b.at(k, col));
+        // The reference has no products of nothing.
+        let is_empty = m * k * n == 0;
+        for engine in engines().into_iter().take(if is_empty { 1 } else { 2 }) {
+            let on = |matrix: Matrix| engine.upload(matrix);
+            let (turned_a, turned_b) = (on(a.transposed()), on(b.transposed()));
+            let (a, b) = (on(a.clone()), on(b.clone()));
+            assert_close(&turned_a.multiply(&b).download(), &expected);
+            assert_close(&a.transposed_multiply(&b).download(), &expected);
+            assert_close(&turned_a.multiply_transposed(&turned_b).download(), &expected);
+            let mut sum = turned_a.multiply(&b);
+            sum.clear();
+            sum.add_transposed_product(0, &a, &b);
+            assert_close(&sum.download(), &expected);
+        }
     }
 }
 

@@ -8,39 +8,52 @@ use roundwise_scheme::{ScaleRule, Weight, WeightKind};
 use roundwise_testkit::weights;
 
 use crate::cells::Cells;
+use crate::feedback::feedback_within;
 use crate::greedy::greedy;
 use crate::iterate::Iterate;
 use crate::kernel::{self, Line};
 use crate::layer::Layer;
+use crate::polish::polish;
 use crate::projection::Projection;
 use crate::solve::State;
-use crate::{Effort, Greedy, Inputs, Limit, Objective, Rank, SecondMoment};
+use crate::{Effort, Feedback, Greedy, Inputs, Limit, Objective, Rank, SecondMoment};
 
 const ROWS: usize = 12;
 const COLS: usize = 10;
 
 /// Runs `work` on nearest codes of a small matrix.
 fn on_state(objective: Objective, scheme: &str, work: impl FnOnce(&mut State<'_>)) {
-    let matrix = weights::power_law_spectrum(ROWS, COLS, 3);
+    on_state_of(COLS, objective, scheme, work);
+}
+
+/// The same of a matrix with so many columns.
+fn on_state_of(cols: usize, objective: Objective, scheme: &str, work: impl FnOnce(&mut State<'_>)) {
+    let matrix = weights::power_law_spectrum(ROWS, cols, 3);
     let bytes = matrix.bytes();
-    let weight = Weight::new(ROWS, COLS, WeightKind::F32, &bytes).unwrap();
+    let weight = Weight::new(ROWS, cols, WeightKind::F32, &bytes).unwrap();
     let layer = Layer::new(&weight, scheme.parse().unwrap(), ScaleRule::Absmax, None).unwrap();
     let engine = Device::Cpu.resolve().unwrap();
-    let projection =
-        Projection::of(objective, &layer, Some(&inputs(objective)), Effort::Normal, &engine, 5)
-            .unwrap();
+    let projection = Projection::of(
+        objective,
+        &layer,
+        Some(&inputs(objective, cols)),
+        Effort::Normal,
+        &engine,
+        5,
+    )
+    .unwrap();
     let cells = Cells::new(&layer, projection.order.clone());
     let found = projection.project(&cells, &engine);
     work(&mut State::new(&engine, &projection, cells, layer.unit, found));
 }
 
 /// A full second moment, or one of low rank, by the damping; the first is what R alone describes.
-fn inputs(objective: Objective) -> Inputs {
-    let factor = Gaussian::new(9).matrix(COLS, 4);
-    let residual: Vec<f32> = (0..COLS).map(|col| 0.1 + 0.02 * col as f32).collect();
+fn inputs(objective: Objective, cols: usize) -> Inputs {
+    let factor = Gaussian::new(9).matrix(cols, 4);
+    let residual: Vec<f32> = (0..cols).map(|col| 0.1 + 0.02 * col as f32).collect();
     let second_moment = match objective {
         Objective::Activations { damping: Some(_) } => {
-            SecondMoment::Full(Matrix::from_fn(COLS, COLS, |i, j| {
+            SecondMoment::Full(Matrix::from_fn(cols, cols, |i, j| {
                 let product: f32 =
                     factor.row(i).iter().zip(factor.row(j)).map(|(a, b)| a * b).sum();
                 product + if i == j { residual[i] } else { 0.0 }
@@ -48,7 +61,7 @@ fn inputs(objective: Objective) -> Inputs {
         }
         _ => SecondMoment::LowRank { factor, residual },
     };
-    Inputs::new(vec![0.0; COLS], second_moment, 1000).unwrap()
+    Inputs::new(vec![0.0; cols], second_moment, 1000).unwrap()
 }
 
 fn objectives() -> [Objective; 3] {
@@ -88,6 +101,29 @@ fn the_slope_is_that_of_the_objective() {
                 });
             }
         }
+    }
+}
+
+/// Of a triangular R only what can be other than 0 is multiplied, block by block.
+#[test]
+fn what_moves_leave_in_k_is_what_the_codes_are_worth() {
+    // Several blocks of lines, the last one ragged.
+    const MANY: usize = 300;
+    for damping in [None, Some(0.3)] {
+        on_state_of(MANY, Objective::Activations { damping }, "fp8", |state| {
+            let nearest = state.scored().projected;
+            let agree = |state: &State<'_>| {
+                let (kept, scored) = (state.worth().projected, state.scored().projected);
+                assert!((kept / scored - 1.0).abs() < 1e-4, "{kept} {scored}");
+                scored
+            };
+            assert!((agree(state) / nearest - 1.0).abs() < 1e-9);
+            feedback_within::<E4m3>(state, Feedback::default(), f64::INFINITY, &mut ()).unwrap();
+            let fed_back = agree(state);
+            polish::<E4m3>(state, 2, 0.0, f64::INFINITY, &mut ()).unwrap();
+            let polished = agree(state);
+            assert!(polished < fed_back && fed_back < nearest, "{polished} {fed_back} {nearest}");
+        });
     }
 }
 

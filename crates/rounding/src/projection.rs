@@ -195,7 +195,8 @@ impl Projection {
         engine: &Engine,
         errors: impl Fn(Range<usize>) -> Matrix,
     ) -> Projected {
-        /// Lines of `Eᵀ` that exist at once: enough for products at full speed.
+        /// Lines of `Eᵀ` that exist at once: enough for products at full speed, and few enough for
+        /// these to be added in place.
         const BLOCK: usize = 256;
         let mut input = None;
         let mut line_energies = Vec::with_capacity(cells.order.len());
@@ -206,6 +207,7 @@ impl Projection {
             let (first, right) = self.rows_of(lines);
             let errors = engine.upload(errors);
             match &mut input {
+                // The first block begins at line 0, with all columns of R.
                 None => input = Some(right.transposed_multiply(&errors)),
                 Some(input) => input.add_transposed_product(first, &right, &errors),
             }
@@ -305,7 +307,8 @@ fn damped_factor(
         let rows = damped.values_mut().par_chunks_mut(order.len().max(1)).enumerate();
         rows.for_each(|(i, row)| {
             let found = second_moment.row(order[i]);
-            for (value, &col) in row.iter_mut().zip(order) {
+            // The lower half is all that is read.
+            for (value, &col) in row.iter_mut().zip(order).take(i) {
                 *value = (f64::from(found[col]) / unit) as f32;
             }
             row[i] = (f64::from(found[order[i]]) / unit + damping) as f32;

@@ -64,9 +64,7 @@ impl<'a> State<'a> {
 
     /// Sets K to 0: no line has been rounded yet.
     pub(crate) fn forget(&mut self) {
-        let nothing = self.engine.upload(Matrix::zeros(0, 0));
-        let projected = std::mem::replace(&mut self.projected, nothing);
-        self.projected = projected.changed(|projected| projected.fill(0.0));
+        self.projected.clear();
     }
 
     /// `R_J K Lᵀ`, `[b, m]`: what pushes a block of lines.
@@ -76,7 +74,7 @@ impl<'a> State<'a> {
         self.projection.spread(&right.multiply(&reached))
     }
 
-    /// `K + R_Jᵀ (D L)`: what a block of lines adds to the projected error.
+    /// `K ← K + R_Jᵀ (D L)`: what a block of lines adds to the projected error.
     pub(crate) fn absorb(&mut self, lines: Range<usize>, moves: DeviceMatrix) {
         let (first, right) = self.projection.rows_of(lines);
         let gathered = self.projection.gather(moves);

@@ -37,6 +37,10 @@ impl QuantizedMatrix {
         scheme: Scheme,
         rule: ScaleRule,
     ) -> Result<Self, SchemeError> {
+        if scheme.scale_storage() == ScaleStorage::Leveled {
+            scheme.covers(weight.rows(), weight.cols())?;
+            return leveled::quantize(weight, scheme, rule, Vec::new());
+        }
         Ok(Self::nearest_measured(weight, scheme, rule, Vec::new())?.0)
     }
 

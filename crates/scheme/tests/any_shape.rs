@@ -5,8 +5,8 @@ mod common;
 use common::{Case, any_case, any_covered_shape, any_kind, any_ordinary_case};
 use proptest::prelude::*;
 use roundwise_scheme::{
-    GridKind, QuantizedMatrix, ScaleRule, ScaleStorage, Scheme, SchemeError, Tiling, WeightKind,
-    ZERO_ABSMAX, choose_scales, largest_step, measure,
+    GridKind, QuantizedMatrix, ScaleRule, ScaleStorage, Scheme, SchemeError, Tiling, Weight,
+    WeightError, WeightKind, ZERO_ABSMAX, choose_scales, largest_magnitude, largest_step, measure,
 };
 use roundwise_testkit::tolerance::Tolerance;
 use roundwise_testkit::weights::{Matrix, gaussian};
@@ -301,6 +301,33 @@ proptest! {
                 .unwrap();
         prop_assert_eq!(&reused, &case.nearest());
         prop_assert_eq!(error, measure(&weight, &reused));
+    }
+
+    #[test]
+    fn band_by_band_codes_and_sums_are_those_of_the_whole(case in any_case(), share in 0.0..1.0) {
+        let [rows, cols] = [case.rows, case.cols];
+        let [height, _] = case.scheme.tiling().tile_shape(rows, cols);
+        let height = if case.scheme.tiling() == Tiling::Tensor { 1 } else { height };
+        let first = (rows as f64 * share) as usize / height * height;
+        prop_assume!(case.scheme.is_by_band(ScaleRule::Absmax) && first > 0);
+        let weight = case.weight();
+        let (whole, expected) =
+            QuantizedMatrix::nearest_measured(&weight, case.scheme, ScaleRule::Absmax, vec![])
+                .unwrap();
+        let largest = largest_magnitude(&weight, case.scheme).unwrap();
+        let (above, below) = case.bytes.split_at(case.bytes.len() / rows * first);
+        let mut error = WeightError::default();
+        let mut codes = vec![];
+        for (rows, bytes) in [(first, above), (rows - first, below)] {
+            let band = Weight::new(rows, cols, case.kind, bytes).unwrap();
+            let rule = ScaleRule::Absmax;
+            let band = QuantizedMatrix::nearest_band(
+                &band, case.scheme, rule, largest, vec![], &mut error,
+            );
+            codes.extend(band.unwrap().into_codes());
+        }
+        prop_assert_eq!(codes, whole.into_codes());
+        prop_assert_eq!(error, expected);
     }
 }
 

@@ -92,6 +92,7 @@ impl Bench {
         let mut reports = Vec::new();
         for _ in 0..self.runs.max(1) {
             self.copy(input, output_bytes)?;
+            // The first has touched the memory; the second is what a copy takes.
             copies.push(self.copy(input, output_bytes)?);
             reports.push(self.report(command, input, flags, &output)?);
         }

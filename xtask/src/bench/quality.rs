@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use super::outputs::{Encoders, Judged};
+use super::outputs::{Encoders, Judged, MODELS};
 use crate::command;
 use crate::goal::{Goal, quality as goal};
 use crate::python::LANGUAGE_MODELS;
@@ -15,8 +15,8 @@ use crate::workspace::Workspace;
 /// Which models, with which interpreter.
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Models to convert: minilm, mpnet.
-    #[arg(long, value_delimiter = ',', default_value = "minilm,mpnet")]
+    /// Models to convert.
+    #[arg(long, value_delimiter = ',', value_parser = MODELS, default_values = MODELS)]
     models: Vec<String>,
     /// Python with torch and tokenizers [default: $ROUNDWISE_PYTHON, else a venv in target/].
     #[arg(long, value_name = "PATH")]

@@ -22,7 +22,7 @@ pub(crate) struct WriteOptions {
     /// with their index and what lies beside the input's shards, such as a tokenizer
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub(crate) shard_size: Option<u64>,
-    /// Write what happened to every tensor as JSON (one input)
+    /// Write what happened to every tensor as JSON
     #[arg(long, value_name = "FILE")]
     pub(crate) report: Option<PathBuf>,
 }
