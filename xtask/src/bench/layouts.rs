@@ -52,7 +52,12 @@ pub(super) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         (&layouts::CONVROT, "int8-row-convrot"),
     ] {
         let flags = ["--scheme", scheme, "--threads", "1"];
-        figures.push(bench.figure(goal, "convert", &input, &flags, |_| elements)?);
+        let mut figure = bench.figure(goal, "convert", &input, &flags, |_| elements)?;
+        // The hash of the input for its provenance is a second reading.
+        let flags = ["--scheme", scheme, "--threads", "1", "--no-provenance"];
+        let without = bench.figure(goal, "convert", &input, &flags, |_| elements)?.reached;
+        figure.remark += &format!("; {} with `--no-provenance`", number(without));
+        figures.push(figure);
     }
     let codes = bench.folder.join("codes.safetensors");
     bench.report("convert", &input, &["--scheme", "fp8"], &codes)?;
@@ -104,7 +109,7 @@ impl Bench {
         let copy_seconds = median(&copies);
         let reached = amount(&reports[0]) / seconds / 1e9;
         let remark = format!(
-            "{seconds:.2} s, where only reading and writing as many bytes takes one thread \
+            "{seconds:.2} s, where only to read, write and sync as many bytes takes \
              {copy_seconds:.2} s; {:.2} s to read the output again, {:.2} s to sync it",
             part(|report| report.verify_seconds),
             part(|report| report.sync_seconds)
@@ -113,7 +118,8 @@ impl Bench {
         Ok(Figure::of(goal, reached, None, remark))
     }
 
-    /// Seconds that reading the input and writing so many bytes of whatever it holds take.
+    /// Seconds that reading the input and writing so many bytes of whatever it holds take, synced:
+    /// a run syncs what it writes for its journal.
     fn copy(&self, input: &Path, output_bytes: u64) -> Result<f64> {
         let path = self.folder.join("copy.bin");
         let mut left = output_bytes;
@@ -130,6 +136,7 @@ impl Bench {
             to.write_all(&buffer[..written as usize])?;
             left -= written;
         }
+        to.sync_data()?;
         let seconds = started.elapsed().as_secs_f64();
         fs::remove_file(&path)?;
         Ok(seconds)
