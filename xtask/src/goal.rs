@@ -30,52 +30,27 @@ const fn at_most(name: &'static str, must: Option<f64>, aim: Option<f64>) -> Goa
 
 /// Time of a conversion over that of copying the same file. A copy moves two bytes where a
 /// conversion moves one and a half, so half its rate is one and a half times its time.
-pub(crate) const TIME_OVER_CAT: Goal = Goal {
-    name: "FP8 conversion, time over `cat`",
-    better: Better::Lower,
-    must: None,
-    aim: Some(1.5),
-};
+pub(crate) const TIME_OVER_CAT: Goal = at_most("FP8 conversion, time over `cat`", None, Some(1.5));
 
 /// The same without the final sync, which a copy does not do.
-pub(crate) const TIME_OVER_CAT_WITHOUT_SYNC: Goal = Goal {
-    name: "the same without the final sync",
-    better: Better::Lower,
-    must: None,
-    aim: Some(1.5),
-};
+pub(crate) const TIME_OVER_CAT_WITHOUT_SYNC: Goal =
+    at_most("the same without the final sync", None, Some(1.5));
 
 /// The peer's time over ours.
-pub(crate) const FASTER_THAN_PEER: Goal = Goal {
-    name: "FP8 conversion, times faster than convert-to-quant",
-    better: Better::Higher,
-    must: Some(10.0),
-    aim: None,
-};
+pub(crate) const FASTER_THAN_PEER: Goal =
+    at_least("FP8 conversion, times faster than convert-to-quant", Some(10.0), None);
 
 /// Peak memory over what the formula allows.
-pub(crate) const MEMORY_OVER_ALLOWED: Goal = Goal {
-    name: "peak memory over 200 MiB + 3 × largest matrix in F32 × threads",
-    better: Better::Lower,
-    must: Some(1.0),
-    aim: None,
-};
+pub(crate) const MEMORY_OVER_ALLOWED: Goal =
+    at_most("peak memory over 200 MiB + 3 × largest matrix in F32 × threads", Some(1.0), None);
 
 /// Peak memory on twice the model over peak memory on the model.
-pub(crate) const MEMORY_GROWTH: Goal = Goal {
-    name: "peak memory, 2 GiB model over 1 GiB model",
-    better: Better::Lower,
-    must: Some(1.1),
-    aim: None,
-};
+pub(crate) const MEMORY_GROWTH: Goal =
+    at_most("peak memory, 2 GiB model over 1 GiB model", Some(1.1), None);
 
 /// Speed of BF16 → E4M3 over torch's cast, arrays in memory.
-pub(crate) const ENCODE_OVER_TORCH: Goal = Goal {
-    name: "BF16 → E4M3 on one thread, arrays in memory, speed over torch",
-    better: Better::Higher,
-    must: Some(4.0),
-    aim: Some(8.0),
-};
+pub(crate) const ENCODE_OVER_TORCH: Goal =
+    at_least("BF16 → E4M3 on one thread, arrays in memory, speed over torch", Some(4.0), Some(8.0));
 
 /// The same, arrays in cache: what the kernel does when memory does not hold it up.
 pub(crate) const ENCODE_IN_CACHE_OVER_TORCH: Goal =

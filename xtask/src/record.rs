@@ -27,9 +27,8 @@ pub(crate) struct Outcome {
 
 /// Adds an outcome to those that are stored, in place of the same test's. Those of another machine go.
 pub(crate) fn add(workspace: &Workspace, name: &str, test: &str, result: &str) -> Result<()> {
-    let stored: Option<Record<Vec<Outcome>>> = read(workspace, name)?;
-    let here = stored.filter(|record| record.machine == Machine::here());
-    let mut outcomes = here.map(|record| record.measured).unwrap_or_default();
+    let stored: Option<Record<Vec<Outcome>>> = read_here(workspace, name)?;
+    let mut outcomes = stored.map(|record| record.measured).unwrap_or_default();
     let (test, result) = (test.to_owned(), result.to_owned());
     let outcome = Outcome { test, result, commit: workspace.commit()? };
     match outcomes.iter_mut().find(|other| other.test == outcome.test) {
@@ -47,6 +46,14 @@ pub(crate) fn write<T: Serialize>(workspace: &Workspace, name: &str, measured: T
     fs::create_dir_all(path.parent().expect("it is in docs/"))?;
     fs::write(&path, serde_json::to_string_pretty(&record)? + "\n")
         .with_context(|| format!("write {}", path.display()))
+}
+
+/// The stored measurement if it is of this machine.
+pub(crate) fn read_here<T: DeserializeOwned>(
+    workspace: &Workspace,
+    name: &str,
+) -> Result<Option<Record<T>>> {
+    Ok(read(workspace, name)?.filter(|record: &Record<T>| record.machine == Machine::here()))
 }
 
 /// The stored measurement; `None` if it was never made.

@@ -47,6 +47,6 @@ pub use int4::Int4;
 pub use int8::Int8;
 pub use kind::{GridKind, GridVisitor};
 pub use squares::{Squares, encode_measured, measure};
-pub use tiles::{absmax_tiles, decode_each, encode_each, encode_measured_each, measure_each};
+pub use tiles::{absmax_tiles, decode_each, encode_each, measure_each};
 pub use vectors::vectorized;
 pub use widen::{widen_bf16, widen_f16, widen_f32, widen_f64};

@@ -25,19 +25,6 @@ pub fn encode_each<G: Grid>(values: &[f32], scales: &[f32], codes: &mut [G::Code
     vectors::run(EncodeEach::<G> { values, scales, codes });
 }
 
-/// [`encode_measured`](crate::encode_measured) with a scale for every value.
-///
-/// # Panics
-/// When the lengths differ.
-pub fn encode_measured_each<G: Grid>(
-    values: &[f32],
-    scales: &[f32],
-    codes: &mut [G::Code],
-) -> Squares {
-    assert!(values.len() == scales.len() && values.len() == codes.len(), "a scale per value");
-    vectors::run(EncodeMeasuredEach::<G> { values, scales, codes })
-}
-
 /// `values[i] = G::decode(codes[i]) · scales[i]`, in f32.
 ///
 /// # Panics
@@ -139,39 +126,9 @@ impl<G: Grid> NullaryFnOnce for EncodeEach<'_, G> {
 
     #[inline(always)]
     fn call(self) {
-        encode::<G>(self.values, self.scales, self.codes);
-    }
-}
-
-#[inline(always)]
-fn encode<G: Grid>(values: &[f32], scales: &[f32], codes: &mut [G::Code]) {
-    for ((&value, &scale), code) in values.iter().zip(scales).zip(codes) {
-        *code = G::encode(value / scale);
-    }
-}
-
-struct EncodeMeasuredEach<'a, G: Grid> {
-    values: &'a [f32],
-    scales: &'a [f32],
-    codes: &'a mut [G::Code],
-}
-
-impl<G: Grid> NullaryFnOnce for EncodeMeasuredEach<'_, G> {
-    type Output = Squares;
-
-    #[inline(always)]
-    fn call(self) -> Squares {
-        let mut sums = Sums::new();
-        let (values, values_rest) = self.values.as_chunks::<{ Sums::LANES }>();
-        let (scales, scales_rest) = self.scales.as_chunks::<{ Sums::LANES }>();
-        let (codes, codes_rest) = self.codes.as_chunks_mut::<{ Sums::LANES }>();
-        for ((values, scales), codes) in values.iter().zip(scales).zip(codes) {
-            encode::<G>(values, scales, codes);
-            sums.add::<G>(values, scales, codes);
+        for ((&value, &scale), code) in self.values.iter().zip(self.scales).zip(self.codes) {
+            *code = G::encode(value / scale);
         }
-        encode::<G>(values_rest, scales_rest, codes_rest);
-        sums.add::<G>(values_rest, scales_rest, codes_rest);
-        sums.total()
     }
 }
 

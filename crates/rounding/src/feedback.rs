@@ -48,7 +48,7 @@ pub(crate) fn feedback_within<G: Grid>(
 /// # Errors
 /// As [`in_blocks`].
 fn feedback<G: Grid>(state: &mut State<'_>, options: &Feedback) -> Result<(), RoundingError> {
-    state.forget();
+    state.projected.clear();
     match state.projection.is_triangular {
         true => {
             in_turn::<G>(state, options);

@@ -307,11 +307,10 @@ fn damped_factor(
         let rows = damped.values_mut().par_chunks_mut(order.len().max(1)).enumerate();
         rows.for_each(|(i, row)| {
             let found = second_moment.row(order[i]);
+            let in_units = |line: usize| f64::from(found[order[line]]) / unit;
             // The lower half is all that is read.
-            for (value, &col) in row.iter_mut().zip(order).take(i) {
-                *value = (f64::from(found[col]) / unit) as f32;
-            }
-            row[i] = (f64::from(found[order[i]]) / unit + damping) as f32;
+            (0..i).for_each(|line| row[line] = in_units(line) as f32);
+            row[i] = (in_units(i) + damping) as f32;
         });
         match upper_factor(&damped) {
             Ok(factor) => return Ok((factor, damping)),

@@ -62,11 +62,6 @@ impl<'a> State<'a> {
         self.projected = self.projection.project(&self.cells, self.engine).state;
     }
 
-    /// Sets K to 0: no line has been rounded yet.
-    pub(crate) fn forget(&mut self) {
-        self.projected.clear();
-    }
-
     /// `R_J K Lᵀ`, `[b, m]`: what pushes a block of lines.
     pub(crate) fn push(&self, lines: Range<usize>) -> DeviceMatrix {
         let (first, right) = self.projection.rows_of(lines);

@@ -1,7 +1,7 @@
 use std::ops::Range;
 
 use roundwise_grid::{
-    Code, Grid, GridVisitor, decode_each, decode_scaled, encode_measured, encode_measured_each,
+    Code, Grid, GridVisitor, decode_each, decode_scaled, encode_each, encode_measured, measure_each,
 };
 
 use crate::rotation::rotate;
@@ -37,10 +37,6 @@ impl QuantizedMatrix {
         scheme: Scheme,
         rule: ScaleRule,
     ) -> Result<Self, SchemeError> {
-        if scheme.scale_storage() == ScaleStorage::Leveled {
-            scheme.covers(weight.rows(), weight.cols())?;
-            return leveled::quantize(weight, scheme, rule, Vec::new());
-        }
         Ok(Self::nearest_measured(weight, scheme, rule, Vec::new())?.0)
     }
 
@@ -292,7 +288,8 @@ impl GridVisitor for Encode<'_> {
                 [scale] => encode_measured::<G>(&values, *scale, &mut codes),
                 scales => {
                     spread(scales, tile_cols, cols, &mut spread_scales);
-                    encode_measured_each::<G>(&values, &spread_scales, &mut codes)
+                    encode_each::<G>(&values, &spread_scales, &mut codes);
+                    measure_each::<G>(&values, &spread_scales, &codes)
                 }
             };
             G::Code::write_le(&codes, &mut bytes[row * row_bytes..][..row_bytes]);

@@ -42,19 +42,11 @@ impl QuantizedMatrix {
         let [_, tile_cols] = tiling.tile_shape(rows, cols);
         let mut bytes = vec![ZERO_CODE; self.scales().len()];
         vectorized(|| bytes.iter_mut().zip(self.scales()).for_each(|(b, s)| *b = code(*s)));
-        let is_zero = |codes: &[u8]| codes.iter().fold(0, |all, code| all | code) == 0;
-        match tile_cols {
-            // Whole tiles of a known width, of which most matrices consist, are a word or two.
-            16 if cols.is_multiple_of(16) => {
-                let tiles = self.codes().as_chunks::<16>().0.iter();
-                let zeros = bytes.iter_mut().zip(tiles).filter(|(_, codes)| **codes == [0; 16]);
-                zeros.for_each(|(byte, _)| *byte = ZERO_CODE);
-            }
-            _ => {
-                let rows = self.codes().chunks(cols.max(1));
-                let tiles = rows.flat_map(|row| row.chunks(tile_cols));
-                let zeros = bytes.iter_mut().zip(tiles).filter(|(_, codes)| is_zero(codes));
-                zeros.for_each(|(byte, _)| *byte = ZERO_CODE);
+        let tiles = self.codes().chunks(cols.max(1)).flat_map(|row| row.chunks(tile_cols));
+        for (byte, codes) in bytes.iter_mut().zip(tiles) {
+            // All of them are looked at, which takes a vector or two.
+            if codes.iter().fold(0, |all, code| all | code) == 0 {
+                *byte = ZERO_CODE;
             }
         }
         bytes

@@ -126,12 +126,9 @@ impl Bench {
         let mut buffer = vec![0; 1 << 22];
         let started = Instant::now();
         let (mut from, mut to) = (File::open(input)?, File::create(&path)?);
-        while let read @ 1.. = from.read(&mut buffer)? {
-            let written = left.min(read as u64);
-            to.write_all(&buffer[..written as usize])?;
-            left -= written;
-        }
-        while left > 0 {
+        let mut is_read = false;
+        while !is_read || left > 0 {
+            is_read = from.read(&mut buffer)? == 0;
             let written = left.min(buffer.len() as u64);
             to.write_all(&buffer[..written as usize])?;
             left -= written;

@@ -7,7 +7,6 @@ use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::command;
-use crate::machine::Machine;
 use crate::python::{Python, SENTENCES};
 use crate::record::{self, Record};
 use crate::workspace::Workspace;
@@ -126,9 +125,9 @@ pub(crate) const MODELS: [&str; 2] = ["minilm", "mpnet"];
 /// What this very state of the tree has given already: a run may have been interrupted.
 fn stored(workspace: &Workspace, model: &str) -> Result<Vec<Outputs>> {
     let commit = workspace.commit()?;
-    let stored: Option<Record<Vec<Outputs>>> = record::read(workspace, &record_of(model))?;
-    let here = |record: &Record<_>| record.machine == Machine::here() && record.commit == commit;
-    Ok(stored.filter(here).map(|record| record.measured).unwrap_or_default())
+    let stored: Option<Record<Vec<Outputs>>> = record::read_here(workspace, &record_of(model))?;
+    let of_commit = stored.filter(|record| record.commit == commit);
+    Ok(of_commit.map(|record| record.measured).unwrap_or_default())
 }
 
 /// Name of the stored measurement of a model.

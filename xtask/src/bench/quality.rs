@@ -107,30 +107,20 @@ pub(super) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let folder = workspace.target("quality");
     fs::create_dir_all(&folder)?;
     let bench = QualityBench { encoders, folder };
-    if options.only_times {
-        let stored: Option<Record<Quality>> = record::read(workspace, "quality")?;
-        let mut quality =
-            stored.context("no errors are stored: run it without --only-times")?.measured;
-        for timed in bench.times()? {
-            println!("{:<90} {:.3}", timed.name, timed.reached);
-            quality.figures.iter_mut().filter(|other| other.name == timed.name).for_each(|other| {
-                other.reached = timed.reached;
-            });
+    let mut quality = match options.only_times {
+        true => {
+            let stored: Option<Record<Quality>> = record::read(workspace, "quality")?;
+            stored.context("no errors are stored: run it without --only-times")?.measured
         }
-        return record::write(workspace, "quality", quality);
-    }
-    let mut rows = Vec::new();
-    for model in &options.models {
-        rows.extend(bench.model(model)?);
-    }
-    let samples = bench.samples("minilm")?;
-    let mut figures = ratios(&rows);
-    figures.extend(bench.times()?);
-    figures.push(Reached::of(&goal::SELF, bench.own_text()?));
-    for figure in &figures {
+        false => bench.errors(&options.models)?,
+    };
+    let times = bench.times()?;
+    quality.figures.retain(|figure| times.iter().all(|timed| timed.name != figure.name));
+    quality.figures.extend(times);
+    for figure in &quality.figures {
         println!("{:<90} {:.3}", figure.name, figure.reached);
     }
-    record::write(workspace, "quality", Quality { rows, samples, figures })
+    record::write(workspace, "quality", quality)
 }
 
 impl Reached {
@@ -221,6 +211,18 @@ impl QualityBench<'_> {
             rows.push(row);
         }
         Ok(rows)
+    }
+
+    /// Whatever a busy machine does not change.
+    fn errors(&self, models: &[String]) -> Result<Quality> {
+        let mut rows = Vec::new();
+        for model in models {
+            rows.extend(self.model(model)?);
+        }
+        let samples = self.samples("minilm")?;
+        let mut figures = ratios(&rows);
+        figures.push(Reached::of(&goal::SELF, self.own_text()?));
+        Ok(Quality { rows, samples, figures })
     }
 
     /// Whatever takes time on a machine that does nothing else.

@@ -23,15 +23,23 @@ if [ "$number" != "$VICTIM" ] || [ "$(wc -l <"$ATTEMPTS/$number")" != 1 ]; then
 fi
 width=${#count}
 name=$(basename "$output" .safetensors).part-$(printf "%0${width}d" "$number")-of-$count.safetensors
+finished=$(dirname "$output")/$name
 journal=$(dirname "$output")/.$name.journal
-"$TOOL" "$@" &
-tool=$!
-while kill -0 $tool 2>/dev/null; do
-    if [ -f "$journal" ] && [ "$(wc -l <"$journal")" -ge 2 ]; then
-        kill -9 $tool && cp "$journal" "$ATTEMPTS/journal"
-        [ "$KILLS" = parent ] && kill -9 $PPID
-        exit 137
-    fi
-    sleep 0.02
+while :; do
+    "$TOOL" "$@" &
+    tool=$!
+    # While it stands still, nothing can be removed between the look and the blow.
+    while kill -STOP $tool 2>/dev/null; do
+        if [ -f "$journal" ] && [ "$(wc -l <"$journal")" -ge 2 ]; then
+            cp "$journal" "$ATTEMPTS/journal"
+            kill -9 $tool
+            [ "$KILLS" = parent ] && kill -9 $PPID
+            exit 137
+        fi
+        kill -CONT $tool
+        sleep 0.01
+    done
+    # It ended between two looks: once more, from nothing.
+    wait $tool || exit
+    rm "$finished"
 done
-wait $tool
