@@ -43,6 +43,9 @@ pub(crate) const RECORD: &str = "distributed";
 /// Three layers for each of 16 parts, so that one can be killed between them.
 const LAYERS: usize = 48;
 
+/// Rows and columns of a layer that takes longer than two looks at the journal.
+const SIZE: usize = 768;
+
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let tool = match &options.tool {
         Some(tool) => tool.canonicalize().with_context(|| tool.display().to_string())?,
@@ -50,9 +53,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     };
     let folder = workspace.target("distributed");
     let jobs = JobFiles::read(&workspace.path("docs/distributed.md"))?;
-    // Each part takes about a second, so that a kill hits it.
-    let size = if options.short { 384 } else { 768 };
-    let model = RandomModel::of_squares(LAYERS, size).file(&folder)?;
+    let model = RandomModel::of_squares(LAYERS, SIZE).file(&folder)?;
     let site = |engine: &str| Site::new(&folder.join(engine), &tool, &model);
     println!("| engine | result |\n|---|---|");
     let told = |engine: &str, result: String| -> Result<()> {

@@ -98,21 +98,55 @@ impl DeviceMatrix {
     #[must_use]
     pub fn multiply(&self, right: &Self) -> Self {
         assert_eq!(self.cols(), right.rows(), "inner dimensions of a product");
-        map!(&self.held, &right.held, a, b => place::Place::product(a.clone(), b.clone()))
+        map!(&self.held, &right.held, a, b => place::Place::product(a.clone(), b.clone(), None))
+    }
+
+    /// [`multiply`](Self::multiply) in the memory of a matrix that is no longer needed, on a CPU when
+    /// nothing else holds it.
+    #[must_use]
+    pub fn multiply_within(&self, right: &Self, memory: Self) -> Self {
+        assert_eq!(self.cols(), right.rows(), "inner dimensions of a product");
+        map!(memory.held, &self.held, &right.held, memory, a, b => {
+            place::Place::product(a.clone(), b.clone(), Some(memory))
+        })
+    }
+
+    /// [`multiply_transposed`](Self::multiply_transposed) in the memory of a matrix that is no longer
+    /// needed, on a CPU when nothing else holds it.
+    #[must_use]
+    pub fn multiply_transposed_within(&self, right: &Self, memory: Self) -> Self {
+        assert_eq!(self.cols(), right.cols(), "inner dimensions of a product");
+        map!(memory.held, &self.held, &right.held, memory, a, b => {
+            place::Place::product(a.clone(), b.clone().transpose(), Some(memory))
+        })
     }
 
     /// `selfᵀ · right`: `[k, m]ᵀ · [k, n] → [m, n]`. The transposition costs nothing.
     #[must_use]
     pub fn transposed_multiply(&self, right: &Self) -> Self {
         assert_eq!(self.rows(), right.rows(), "inner dimensions of a product");
-        map!(&self.held, &right.held, a, b => place::Place::product(a.clone().transpose(), b.clone()))
+        map!(&self.held, &right.held, a, b => place::Place::product(a.clone().transpose(), b.clone(), None))
     }
 
     /// `self · rightᵀ`: `[m, k] · [n, k]ᵀ → [m, n]`. The transposition costs nothing.
     #[must_use]
     pub fn multiply_transposed(&self, right: &Self) -> Self {
         assert_eq!(self.cols(), right.cols(), "inner dimensions of a product");
-        map!(&self.held, &right.held, a, b => place::Place::product(a.clone(), b.clone().transpose()))
+        map!(&self.held, &right.held, a, b => place::Place::product(a.clone(), b.clone().transpose(), None))
+    }
+
+    /// The lower half of `self · selfᵀ`, `[k, k]`; what is above is not defined.
+    #[must_use]
+    pub fn lower_gram(&self) -> Self {
+        map!(&self.held, a => place::Place::lower_gram(a))
+    }
+
+    /// `lower · self`: `[k, k] · [k, n] → [k, n]`, the first lower triangular, its zeros stored. In
+    /// place on a CPU when nothing else holds the matrix.
+    #[must_use]
+    pub fn multiplied_by_lower(self, lower: &Self) -> Self {
+        assert_eq!([self.rows(); 2], [lower.rows(), lower.cols()], "a triangular factor's sides");
+        map!(&lower.held, self.held, a, b => place::Place::multiply_lower(a, b))
     }
 
     /// Adds `leftᵀ · right` to the rows from `first` on: `[k, m]ᵀ · [k, n] → [m, n]`. In place on a

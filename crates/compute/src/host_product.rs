@@ -7,9 +7,9 @@ use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
 use rayon::prelude::*;
 
-/// Columns, or rows, of the result that one thread works on: wherever the threads are, the same
-/// pieces are computed by the same operations.
-const STRIPE: usize = 192;
+/// Rows and columns of the result that one thread works on: wherever the threads are, the same tiles
+/// are computed by the same operations. Columns are twice those of faer's AVX-512 kernel.
+const TILE: [usize; 2] = [768, 192];
 
 /// `left · right` in the place of, or added to, `sum` `[left.rows, right.cols]`, row after row.
 ///
@@ -26,14 +26,51 @@ pub(crate) fn product(
         return;
     }
     let sum = MatMut::from_row_major_slice_mut(sum, rows, cols);
-    let multiply = |sum, left, right| matmul(sum, accum, left, right, 1.0, Par::Seq);
-    if cols >= 2 * STRIPE {
-        let stripes = sum.par_col_chunks_mut(STRIPE).zip(right.par_col_chunks(STRIPE));
-        stripes.for_each(|(sum, right)| multiply(sum, left, right));
-    } else {
-        let stripes = sum.par_row_chunks_mut(STRIPE).zip(left.par_row_chunks(STRIPE));
-        stripes.for_each(|(sum, left)| multiply(sum, left, right));
-    }
+    let lines = sum.par_row_chunks_mut(TILE[0]).zip(left.par_row_chunks(TILE[0]));
+    lines.for_each(|(sum, left)| {
+        let tiles = sum.par_col_chunks_mut(TILE[1]).zip(right.par_col_chunks(TILE[1]));
+        tiles.for_each(|(sum, right)| matmul(sum, accum, left, right, 1.0, Par::Seq));
+    });
+}
+
+/// Rows of a triangular factor, or of a symmetric result, that are worked on at once.
+const BLOCK: usize = 96;
+
+/// `lower · wide` in the place of `wide` `[k, n]`, row after row; the zeros of `lower` `[k, k]`, lower
+/// triangular, are left out.
+pub(crate) fn multiply_lower(lower: MatRef<'_, f32>, wide: &mut [f32]) {
+    let rows = lower.nrows();
+    let cols = wide.len() / rows.max(1);
+    let wide = MatMut::from_row_major_slice_mut(wide, rows, cols);
+    wide.par_col_chunks_mut(TILE[1]).for_each(|mut stripe| {
+        let width = stripe.ncols();
+        let mut product = vec![0.0; BLOCK * width];
+        // A row takes only those before it and itself: from the last on, none is needed again.
+        for first in (0..rows).step_by(BLOCK).rev() {
+            let end = rows.min(first + BLOCK);
+            let height = end - first;
+            let product = &mut product[..height * width];
+            let mut product = MatMut::from_row_major_slice_mut(product, height, width);
+            let left = lower.subrows(first, height).subcols(0, end);
+            let right = stripe.as_ref().subrows(0, end);
+            matmul(product.as_mut(), Accum::Replace, left, right, 1.0, Par::Seq);
+            stripe.as_mut().subrows_mut(first, height).copy_from(product);
+        }
+    });
+}
+
+/// The lower half of `wide · wideᵀ`, `[k, k]`, row after row; what is above is not defined.
+pub(crate) fn lower_gram(wide: MatRef<'_, f32>) -> Vec<f32> {
+    let side = wide.nrows();
+    let mut gram = vec![0.0; side * side];
+    let gram_rows = MatMut::from_row_major_slice_mut(&mut gram, side, side);
+    gram_rows.par_row_chunks_mut(BLOCK).enumerate().for_each(|(block, gram)| {
+        let (first, height) = (block * BLOCK, gram.nrows());
+        let end = first + height;
+        let (left, right) = (wide.subrows(first, height), wide.subrows(0, end).transpose());
+        matmul(gram.subcols_mut(0, end), Accum::Replace, left, right, 1.0, Par::Seq);
+    });
+    gram
 }
 
 /// A matrix somewhere in `values`.

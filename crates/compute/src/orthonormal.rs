@@ -4,58 +4,61 @@ use crate::{DeviceMatrix, Engine, Matrix, small};
 
 /// How far a basis has to be from losing its independence for a Cholesky factor to be trusted.
 ///
-/// The pivot of a column is the share of its squared length outside the columns before it. The Gram
-/// matrix, summed in `f32`, is wrong by about 3e-6 for 600 columns of 3000 rows, so a basis that
-/// passes leaves the first pass with columns that are independent, and nearly orthonormal.
+/// The pivot of a row is the share of its squared length outside the rows before it. The Gram matrix,
+/// summed in `f32`, is wrong by about 3e-6 for 600 rows of 3000 columns, so a basis that passes leaves
+/// the first pass with rows that are independent, and nearly orthonormal.
 const SMALLEST_PIVOT: f64 = 1e-5;
 /// After one good pass every pivot is close to 1.
 const SMALLEST_SECOND_PIVOT: f64 = 0.5;
 
-/// An orthonormal basis of the space that the columns of `tall` span: `[m, k]`, m ≥ k.
+/// An orthonormal basis of the space that the rows of `wide` span: `[k, n]`, k ≤ n.
 ///
-/// `QᵀQ = I` within `f32` rounding. Two passes of Cholesky-QR, `Q = Y·R⁻¹` with `YᵀY = RᵀR`: the
-/// products on the device, the k×k factor in `f64` on the host. Where the columns of `tall` are
+/// `QQᵀ = I` within `f32` rounding. Two passes of Cholesky-QR, `Q = L⁻¹·Y` with `YYᵀ = LLᵀ`: the
+/// products on the device, the k×k factor in `f64` on the host. Where the rows of `wide` are
 /// dependent, nearly so, or out of the range of `f32` when squared, Householder reflections on the
-/// host give k orthonormal columns all the same (36 ms for 3072×624 on one core; the two passes
-/// 31 ms, and less on a GPU).
+/// host give k orthonormal rows all the same.
 ///
 /// # Source
 /// Yamamoto, Nakatsukasa, Yanagisawa, Fukaya, "Roundoff error analysis of the CholeskyQR2
 /// algorithm", ETNA 44, 2015.
 #[must_use]
-pub fn orthonormalised(engine: &Engine, tall: &DeviceMatrix) -> DeviceMatrix {
-    cholesky_pass(engine, tall, SMALLEST_PIVOT)
-        .and_then(|(basis, _)| cholesky_pass(engine, &basis, SMALLEST_SECOND_PIVOT))
-        .map_or_else(|| reflected(engine, tall), |(basis, _)| basis)
+pub fn orthonormalised(engine: &Engine, wide: &DeviceMatrix) -> DeviceMatrix {
+    let reflected = || reflected(engine, wide.clone());
+    let Some((inverse, _)) = inverse_factor(wide, SMALLEST_PIVOT) else {
+        return reflected();
+    };
+    let once = engine.upload(inverse).multiply(wide);
+    match inverse_factor(&once, SMALLEST_SECOND_PIVOT) {
+        Some((inverse, _)) => once.multiplied_by_lower(&engine.upload(inverse)),
+        None => reflected(),
+    }
 }
 
-/// A basis of the same space whose columns are independent, not more: one pass. With it the
-/// smallest pivot that `tall` had, 0 to 1.
+/// A basis of the same space whose rows are independent, not more: one pass. With it the smallest
+/// pivot that `wide` had, 0 to 1.
 ///
 /// Enough between products, which ask only that rounding loses no direction.
-pub(crate) fn conditioned(engine: &Engine, tall: &DeviceMatrix) -> (DeviceMatrix, f64) {
-    cholesky_pass(engine, tall, SMALLEST_PIVOT).unwrap_or_else(|| (reflected(engine, tall), 0.0))
+pub(crate) fn conditioned(engine: &Engine, wide: DeviceMatrix) -> (DeviceMatrix, f64) {
+    match inverse_factor(&wide, SMALLEST_PIVOT) {
+        Some((inverse, pivot)) => (wide.multiplied_by_lower(&engine.upload(inverse)), pivot),
+        None => (reflected(engine, wide), 0.0),
+    }
 }
 
-fn reflected(engine: &Engine, tall: &DeviceMatrix) -> DeviceMatrix {
-    engine.upload(small::householder_basis(&tall.clone().download()))
+fn reflected(engine: &Engine, wide: DeviceMatrix) -> DeviceMatrix {
+    engine.upload(small::householder_basis(&wide.download().transposed()).transposed())
 }
 
-/// `Y·R⁻¹` and the smallest pivot; `None` when that is too small, or not a number.
-fn cholesky_pass(
-    engine: &Engine,
-    tall: &DeviceMatrix,
-    smallest_pivot: f64,
-) -> Option<(DeviceMatrix, f64)> {
-    let gram = tall.transposed_multiply(tall).download();
+/// L⁻¹ of `YYᵀ = LLᵀ` and the smallest pivot; `None` when that is too small, or not a number.
+fn inverse_factor(wide: &DeviceMatrix, smallest_pivot: f64) -> Option<(Matrix, f64)> {
+    let gram = wide.lower_gram().download();
     let lengths: Vec<f64> = (0..gram.rows()).map(|i| f64::from(gram.at(i, i)).sqrt()).collect();
     if !lengths.iter().all(|length| *length > f64::from(f32::MIN_POSITIVE) && length.is_finite()) {
         return None;
     }
-    // Columns of length 1 keep the pivots comparable and the factor well scaled. The factor is stored
-    // by columns and the matrix by rows, so its mirror image is read.
+    // Rows of length 1 keep the pivots comparable and the factor well scaled.
     let cosines = Mat::from_fn(gram.rows(), gram.rows(), |row, col| {
-        f64::from(gram.at(col, row)) / (lengths[row] * lengths[col])
+        f64::from(gram.at(row, col)) / (lengths[row] * lengths[col])
     });
     drop(gram);
     let lower = small::cholesky_lower(cosines).ok()?;
@@ -64,11 +67,6 @@ fn cholesky_pass(
         return None;
     }
     let inverse = small::lower_inverse(lower.as_ref());
-    // Column i of L⁻¹ is row i of R⁻¹.
-    let mut scaled = Matrix::zeros(lengths.len(), lengths.len());
-    for (row, length) in lengths.iter().enumerate() {
-        let values = inverse.col_as_slice(row);
-        scaled.row_mut(row).iter_mut().zip(values).for_each(|(s, v)| *s = (v / length) as f32);
-    }
-    Some((tall.multiply(&engine.upload(scaled)), pivot))
+    let scaled = |row, col| (inverse[(row, col)] / lengths[col]) as f32;
+    Some((Matrix::from_fn(lengths.len(), lengths.len(), scaled), pivot))
 }

@@ -23,9 +23,23 @@ pub(crate) trait Place: Backend {
         reader(&values(tensor.clone()))
     }
 
-    /// `left · right`.
-    fn product(left: Tensor<Self, 2>, right: Tensor<Self, 2>) -> Tensor<Self, 2> {
+    /// `left · right`, in the memory of a tensor that is no longer needed where the backend can.
+    fn product(
+        left: Tensor<Self, 2>,
+        right: Tensor<Self, 2>,
+        _memory: Option<Tensor<Self, 2>>,
+    ) -> Tensor<Self, 2> {
         left.matmul(right)
+    }
+
+    /// The lower half of `wide · wideᵀ`; what is above is not defined.
+    fn lower_gram(wide: &Tensor<Self, 2>) -> Tensor<Self, 2> {
+        wide.clone().matmul(wide.clone().transpose())
+    }
+
+    /// `lower · wide`, the first lower triangular.
+    fn multiply_lower(lower: &Tensor<Self, 2>, wide: Tensor<Self, 2>) -> Tensor<Self, 2> {
+        lower.clone().matmul(wide)
     }
 
     /// `left · right` added to the rows of `sum` from `first` on.
@@ -51,16 +65,34 @@ impl Place for Flex {
         reader(&flex.storage::<f32>()[start..start + length])
     }
 
-    fn product(left: Tensor<Self, 2>, right: Tensor<Self, 2>) -> Tensor<Self, 2> {
+    fn product(
+        left: Tensor<Self, 2>,
+        right: Tensor<Self, 2>,
+        memory: Option<Tensor<Self, 2>>,
+    ) -> Tensor<Self, 2> {
         if is_deep_transposed(&left) {
             return left.matmul(right);
         }
-        let device = left.device();
-        let mut product = Matrix::zeros(left.dims()[0], right.dims()[1]);
+        let (device, shape) = (left.device(), [left.dims()[0], right.dims()[1]]);
+        let length = shape[0] * shape[1];
+        let mut product = match memory {
+            Some(memory) => values(memory),
+            None => vec![0.0; length],
+        };
+        product.resize(length, 0.0);
         let (left, right) = (flex(&left), flex(&right));
-        let values = product.values_mut();
-        host_product::product(values, Accum::Replace, view(&left), view(&right));
-        upload(product, &device)
+        host_product::product(&mut product, Accum::Replace, view(&left), view(&right));
+        Tensor::from_data(TensorData::new(product, shape), &device)
+    }
+
+    fn lower_gram(wide: &Tensor<Self, 2>) -> Tensor<Self, 2> {
+        let (side, device) = (wide.dims()[0], wide.device());
+        let gram = host_product::lower_gram(view(&flex(wide)));
+        upload(Matrix::new(side, side, gram).expect("k · k values"), &device)
+    }
+
+    fn multiply_lower(lower: &Tensor<Self, 2>, wide: Tensor<Self, 2>) -> Tensor<Self, 2> {
+        changed(wide, |wide| host_product::multiply_lower(view(&flex(lower)), wide))
     }
 
     fn add_product(

@@ -78,7 +78,7 @@ pub fn truncated_svd(
         let (u, singular_values, v) = small::thin_svd(&weight)?;
         Svd { u: u.leading_columns(rank), singular_values, v: v.leading_columns(rank) }
     } else {
-        let start = Gaussian::new(options.seed).matrix(weight.cols(), searched);
+        let start = Gaussian::new(options.seed).matrix(searched, weight.cols());
         search(engine, &engine.upload(weight), engine.upload(start), rank, options.passes.max(1))?
     };
     svd.singular_values.truncate(rank);
@@ -93,32 +93,37 @@ fn search(
     rank: usize,
     passes: usize,
 ) -> Result<Svd, ComputeError> {
-    let product = |pass: usize, basis: &DeviceMatrix| {
-        let is_forward = pass % 2 == 1;
-        if is_forward { weight.multiply(basis) } else { weight.transposed_multiply(basis) }
+    // Blocks hold a vector in each row: of neither product is a factor read across its rows.
+    let product = |pass: usize, basis: &DeviceMatrix, memory: DeviceMatrix| match pass % 2 {
+        1 => basis.multiply_transposed_within(weight, memory),
+        _ => basis.multiply_within(weight, memory),
     };
     let mut block = start;
+    let mut spare = engine.upload(Matrix::zeros(0, 0));
     let mut wear = Wear::none();
     for pass in 1..passes {
         let basis = wear.repaired(engine, block);
-        block = product(pass, &basis);
+        block = product(pass, &basis, spare);
+        spare = basis;
         wear.products += 1;
     }
     let basis = orthonormalised(engine, &block);
-    block = product(passes, &basis);
+    block = product(passes, &basis, spare);
     let last = orthonormalised(engine, &block);
-    let core = last.transposed_multiply(&block).download();
-    drop(block);
+    let core = last.multiply_transposed(&block).download();
     let (turn_last, singular_values, turn_basis) = small::thin_svd(&core)?;
-    let turned = |vectors: DeviceMatrix, turn: Matrix| {
-        vectors.multiply(&engine.upload(turn.leading_columns(rank))).download()
+    // The turned vectors, and memory that is no longer needed.
+    let turned = |vectors: DeviceMatrix, turn: Matrix, memory: DeviceMatrix| {
+        let turn = engine.upload(turn.leading_columns(rank).transposed());
+        (turn.multiply_within(&vectors, memory).download().transposed(), vectors)
     };
-    let (last, basis) = (turned(last, turn_last), turned(basis, turn_basis));
+    let (last, memory) = turned(last, turn_last, block);
+    let (basis, _) = turned(basis, turn_basis, memory);
     let (u, v) = if passes % 2 == 1 { (last, basis) } else { (basis, last) };
     Ok(Svd { u, singular_values, v })
 }
 
-/// How far products have turned the columns of a block towards each other since they were last made
+/// How far products have turned the rows of a block towards each other since they were last made
 /// independent.
 ///
 /// Each product squeezes the block by the spread of W's singular values; the smallest pivot of a
@@ -148,7 +153,7 @@ impl Wear {
         if after_next >= Self::SMALLEST_PIVOT && self.products < Self::MOST_PRODUCTS {
             return block;
         }
-        let (basis, pivot) = conditioned(engine, &block);
+        let (basis, pivot) = conditioned(engine, block);
         self.pivot_per_product = pivot.powf(1.0 / f64::from(self.products));
         self.products = 0;
         basis

@@ -113,6 +113,48 @@ fn products_of_every_shape_follow_their_definition() {
     }
 }
 
+/// Blocks of rows and stripes of columns, whole and cut off, and matrices of nothing.
+#[test]
+fn products_with_triangular_factors_follow_their_definition() {
+    for [k, n] in [[7, 5], [96, 192], [203, 401], [0, 3], [3, 0]] {
+        let wide = Gaussian::new(1).matrix(k, n);
+        let full = Gaussian::new(2).matrix(k, k);
+        let lower = Matrix::from_fn(k, k, |i, j| if j <= i { full.at(i, j) } else { 0.0 });
+        let product = defined(k, n, k, |i, inner, j| lower.at(i, inner) * wide.at(inner, j));
+        let gram = defined(k, k, n, |i, inner, j| wide.at(i, inner) * wide.at(j, inner));
+        for engine in engines().into_iter().take(if k * n == 0 { 1 } else { 2 }) {
+            let on_device = engine.upload(wide.clone());
+            let found = on_device.lower_gram().download();
+            let half = |gram: &Matrix| {
+                Matrix::from_fn(k, k, |i, j| if j <= i { gram.at(i, j) } else { 0.0 })
+            };
+            assert_close(&half(&found), &half(&gram));
+            let lower = engine.upload(lower.clone());
+            assert_close(&on_device.multiplied_by_lower(&lower).download(), &product);
+        }
+    }
+}
+
+/// Larger memory than needed, smaller, none, and some that is still needed.
+#[test]
+fn products_in_old_memory_are_the_same_products() {
+    let (a, b) = (Gaussian::new(1).matrix(30, 40), Gaussian::new(2).matrix(40, 50));
+    for engine in engines() {
+        let on_a = engine.upload(a.clone());
+        let (on_b, turned_b) = (engine.upload(b.clone()), engine.upload(b.transposed()));
+        let expected = on_a.multiply(&on_b).download();
+        for length in [2000, 1500, 7] {
+            let memory = || engine.upload(Gaussian::new(3).matrix(1, length));
+            assert_eq!(on_a.multiply_within(&on_b, memory()).download(), expected);
+            let turned = on_a.multiply_transposed_within(&turned_b, memory()).download();
+            assert_eq!(turned, on_a.multiply_transposed(&turned_b).download());
+        }
+        let held = engine.upload(Gaussian::new(3).matrix(30, 50));
+        assert_eq!(on_a.multiply_within(&on_b, held.clone()).download(), expected);
+        assert_eq!(held.download(), Gaussian::new(3).matrix(30, 50));
+    }
+}
+
 #[test]
 fn nothing_is_copied_on_the_way_in_and_out() {
     let matrix = Matrix::zeros(300, 200);

@@ -38,8 +38,8 @@ fn assert_sound(svd: &Svd, weight: &Matrix, rank: usize) {
 fn with_spectrum(rows: usize, cols: usize, spectrum: &[f32]) -> Matrix {
     let engine = cpu();
     let basis = |rows, seed| {
-        let random = engine.upload(Gaussian::new(seed).matrix(rows, spectrum.len()));
-        orthonormalised(&engine, &random)
+        let random = engine.upload(Gaussian::new(seed).matrix(spectrum.len(), rows));
+        engine.upload(orthonormalised(&engine, &random).download().transposed())
     };
     let scaled = basis(rows, 11).changed(|values| {
         for row in values.chunks_exact_mut(spectrum.len()) {
@@ -62,7 +62,7 @@ fn known_spectra_are_found() {
                 assert_sound(&svd, &weight, rank);
                 for (found, expected) in svd.singular_values.iter().zip(&spectrum) {
                     assert!(
-                        (found - expected).abs() <= 1e-3 * expected,
+                        (found - expected).abs() <= 2e-3 * expected,
                         "{found} is not {expected}"
                     );
                 }

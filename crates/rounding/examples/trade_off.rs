@@ -21,7 +21,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use roundwise_compute::{Device, Engine, Gaussian, Matrix, elementwise, orthonormalised};
+use roundwise_compute::{
+    Device, DeviceMatrix, Engine, Gaussian, Matrix, elementwise, orthonormalised,
+};
 use roundwise_rounding::{
     Anneal, Effort, Feedback, Limit, Objective, Options, Rank, Rounded, Solver, round,
 };
@@ -86,22 +88,22 @@ impl Known {
             return Ok(());
         }
         let side = self.rows.min(self.cols);
-        let basis = |rows, seed| {
-            orthonormalised(engine, &engine.upload(Gaussian::new(seed).matrix(rows, side)))
+        let basis = |length, seed| {
+            orthonormalised(engine, &engine.upload(Gaussian::new(seed).matrix(side, length)))
         };
         let (u, v) = (basis(self.rows, 1), basis(self.cols, 2));
         let scaled = u.clone().changed(|values| {
-            for row in values.chunks_exact_mut(side) {
-                let strengths = (1..).map(|i| (i as f32).powf(-0.75));
-                row.iter_mut().zip(strengths).for_each(|(value, strength)| *value *= strength);
+            for (i, vector) in values.chunks_exact_mut(self.rows).enumerate() {
+                elementwise::scale(vector, (1.0 + i as f32).powf(-0.75));
             }
         });
         fs::create_dir_all(&self.folder)?;
         let store = |name, matrix: &Matrix| fs::write(self.path(name), bytes(matrix.values()));
-        store("left.f32", &u.download().leading_columns(self.rank))?;
-        store("right.f32", &v.clone().download().leading_columns(self.rank))?;
+        let leading = |basis: &DeviceMatrix| basis.row_block(0..self.rank).download().transposed();
+        store("left.f32", &leading(&u))?;
+        store("right.f32", &leading(&v))?;
         // Last, because it is what says that all are there.
-        Ok(store("weight.f32", &scaled.multiply_transposed(&v).download())?)
+        Ok(store("weight.f32", &scaled.transposed_multiply(&v).download())?)
     }
 }
 
