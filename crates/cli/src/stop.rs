@@ -14,7 +14,9 @@ static BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
 pub(crate) fn listen() -> anyhow::Result<()> {
     ctrlc::set_handler(|| match STOP.swap(true, Ordering::Relaxed) {
         false if std::io::stderr().is_terminal() => {
-            tell("finishing the tensors in progress; press Ctrl-C again to quit at once");
+            tell(
+                "stopping; a search is left off, other tensors are finished; press Ctrl-C again to quit at once",
+            );
         }
         false => {}
         true => {

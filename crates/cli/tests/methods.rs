@@ -203,6 +203,7 @@ fn numbers_that_no_machine_holds_are_refused() {
         (&["--method", "principal", "--lambda", "nan"], "above 0"),
         (&["--method", "principal", "--lambda", "-1"], "above 0"),
         (&["--method", "principal", "--weight-error-budget", "inf"], "`weight_error_budget`"),
+        (&["--method", "principal", "--weight-error-budget", "3"], "0.03 for 3 %"),
         (&["--method", "principal", "--top-k", "0"], "1 or more"),
         (&["--threads", "1000000"], "from 1 to 1024"),
         (&["--method", "principal", "--solver", "nearest"], "`nearest` is not known"),

@@ -135,10 +135,10 @@ impl DeviceMatrix {
         map!(&self.held, &right.held, a, b => place::Place::product(a.clone(), b.clone().transpose(), None))
     }
 
-    /// The lower half of `self · selfᵀ`, `[k, k]`; what is above is not defined.
+    /// `self · selfᵀ`, `[k, k]`; on a CPU for half the work of a product.
     #[must_use]
-    pub fn lower_gram(&self) -> Self {
-        map!(&self.held, a => place::Place::lower_gram(a))
+    pub fn gram(&self) -> Self {
+        map!(&self.held, a => place::Place::gram(a))
     }
 
     /// `lower · self`: `[k, k] · [k, n] → [k, n]`, the first lower triangular, its zeros stored. In

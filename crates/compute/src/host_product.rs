@@ -7,9 +7,12 @@ use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
 use rayon::prelude::*;
 
-/// Rows and columns of the result that one thread works on: wherever the threads are, the same tiles
-/// are computed by the same operations. Columns are twice those of faer's AVX-512 kernel.
-const TILE: [usize; 2] = [768, 192];
+/// Columns of the result that one thread works on: twice those of faer's AVX-512 kernel. Wherever the
+/// threads are, the same tiles are computed by the same operations.
+const TILE_COLS: usize = 192;
+/// Rows of a tile beside others of the same rows, and of one in a narrow result, where only rows keep
+/// many threads busy. More reuse the packed columns more often.
+const TILE_ROWS: [usize; 2] = [768, 192];
 
 /// `left · right` in the place of, or added to, `sum` `[left.rows, right.cols]`, row after row.
 ///
@@ -26,9 +29,10 @@ pub(crate) fn product(
         return;
     }
     let sum = MatMut::from_row_major_slice_mut(sum, rows, cols);
-    let lines = sum.par_row_chunks_mut(TILE[0]).zip(left.par_row_chunks(TILE[0]));
+    let height = if cols < 2 * TILE_COLS { TILE_ROWS[1] } else { TILE_ROWS[0] };
+    let lines = sum.par_row_chunks_mut(height).zip(left.par_row_chunks(height));
     lines.for_each(|(sum, left)| {
-        let tiles = sum.par_col_chunks_mut(TILE[1]).zip(right.par_col_chunks(TILE[1]));
+        let tiles = sum.par_col_chunks_mut(TILE_COLS).zip(right.par_col_chunks(TILE_COLS));
         tiles.for_each(|(sum, right)| matmul(sum, accum, left, right, 1.0, Par::Seq));
     });
 }
@@ -42,7 +46,7 @@ pub(crate) fn multiply_lower(lower: MatRef<'_, f32>, wide: &mut [f32]) {
     let rows = lower.nrows();
     let cols = wide.len() / rows.max(1);
     let wide = MatMut::from_row_major_slice_mut(wide, rows, cols);
-    wide.par_col_chunks_mut(TILE[1]).for_each(|mut stripe| {
+    wide.par_col_chunks_mut(TILE_COLS).for_each(|mut stripe| {
         let width = stripe.ncols();
         let mut product = vec![0.0; BLOCK * width];
         // A row takes only those before it and itself: from the last on, none is needed again.
@@ -59,17 +63,22 @@ pub(crate) fn multiply_lower(lower: MatRef<'_, f32>, wide: &mut [f32]) {
     });
 }
 
-/// The lower half of `wide · wideᵀ`, `[k, k]`, row after row; what is above is not defined.
-pub(crate) fn lower_gram(wide: MatRef<'_, f32>) -> Vec<f32> {
+/// `wide · wideᵀ`, `[k, k]`, row after row; half of it is a mirror image.
+pub(crate) fn gram(wide: MatRef<'_, f32>) -> Vec<f32> {
     let side = wide.nrows();
     let mut gram = vec![0.0; side * side];
-    let gram_rows = MatMut::from_row_major_slice_mut(&mut gram, side, side);
-    gram_rows.par_row_chunks_mut(BLOCK).enumerate().for_each(|(block, gram)| {
+    let mut whole = MatMut::from_row_major_slice_mut(&mut gram, side, side);
+    whole.as_mut().par_row_chunks_mut(BLOCK).enumerate().for_each(|(block, gram)| {
         let (first, height) = (block * BLOCK, gram.nrows());
         let end = first + height;
         let (left, right) = (wide.subrows(first, height), wide.subrows(0, end).transpose());
         matmul(gram.subcols_mut(0, end), Accum::Replace, left, right, 1.0, Par::Seq);
     });
+    for row in 0..side {
+        for col in row + 1..side {
+            whole[(row, col)] = whole[(col, row)];
+        }
+    }
     gram
 }
 

@@ -51,7 +51,7 @@ fn reflected(engine: &Engine, wide: DeviceMatrix) -> DeviceMatrix {
 
 /// L⁻¹ of `YYᵀ = LLᵀ` and the smallest pivot; `None` when that is too small, or not a number.
 fn inverse_factor(wide: &DeviceMatrix, smallest_pivot: f64) -> Option<(Matrix, f64)> {
-    let gram = wide.lower_gram().download();
+    let gram = wide.gram().download();
     let lengths: Vec<f64> = (0..gram.rows()).map(|i| f64::from(gram.at(i, i)).sqrt()).collect();
     if !lengths.iter().all(|length| *length > f64::from(f32::MIN_POSITIVE) && length.is_finite()) {
         return None;

@@ -27,13 +27,14 @@ pub(crate) trait Place: Backend {
     fn product(
         left: Tensor<Self, 2>,
         right: Tensor<Self, 2>,
-        _memory: Option<Tensor<Self, 2>>,
+        memory: Option<Tensor<Self, 2>>,
     ) -> Tensor<Self, 2> {
+        drop(memory);
         left.matmul(right)
     }
 
-    /// The lower half of `wide · wideᵀ`; what is above is not defined.
-    fn lower_gram(wide: &Tensor<Self, 2>) -> Tensor<Self, 2> {
+    /// `wide · wideᵀ`.
+    fn gram(wide: &Tensor<Self, 2>) -> Tensor<Self, 2> {
         wide.clone().matmul(wide.clone().transpose())
     }
 
@@ -71,6 +72,7 @@ impl Place for Flex {
         memory: Option<Tensor<Self, 2>>,
     ) -> Tensor<Self, 2> {
         if is_deep_transposed(&left) {
+            drop(memory);
             return left.matmul(right);
         }
         let (device, shape) = (left.device(), [left.dims()[0], right.dims()[1]]);
@@ -85,9 +87,9 @@ impl Place for Flex {
         Tensor::from_data(TensorData::new(product, shape), &device)
     }
 
-    fn lower_gram(wide: &Tensor<Self, 2>) -> Tensor<Self, 2> {
+    fn gram(wide: &Tensor<Self, 2>) -> Tensor<Self, 2> {
         let (side, device) = (wide.dims()[0], wide.device());
-        let gram = host_product::lower_gram(view(&flex(wide)));
+        let gram = host_product::gram(view(&flex(wide)));
         upload(Matrix::new(side, side, gram).expect("k · k values"), &device)
     }
 

@@ -94,32 +94,37 @@ fn search(
     passes: usize,
 ) -> Result<Svd, ComputeError> {
     // Blocks hold a vector in each row: of neither product is a factor read across its rows.
-    let product = |pass: usize, basis: &DeviceMatrix, memory: DeviceMatrix| match pass % 2 {
-        1 => basis.multiply_transposed_within(weight, memory),
-        _ => basis.multiply_within(weight, memory),
+    let product = |pass: usize, basis: &DeviceMatrix, memory: Option<DeviceMatrix>| match (
+        pass % 2,
+        memory,
+    ) {
+        (1, None) => basis.multiply_transposed(weight),
+        (1, Some(memory)) => basis.multiply_transposed_within(weight, memory),
+        (_, None) => basis.multiply(weight),
+        (_, Some(memory)) => basis.multiply_within(weight, memory),
     };
     let mut block = start;
-    let mut spare = engine.upload(Matrix::zeros(0, 0));
+    let mut spare = None;
     let mut wear = Wear::none();
     for pass in 1..passes {
         let basis = wear.repaired(engine, block);
         block = product(pass, &basis, spare);
-        spare = basis;
+        spare = Some(basis);
         wear.products += 1;
     }
+    drop(spare);
     let basis = orthonormalised(engine, &block);
-    block = product(passes, &basis, spare);
+    block = product(passes, &basis, Some(block));
     let last = orthonormalised(engine, &block);
     let core = last.multiply_transposed(&block).download();
     let (turn_last, singular_values, turn_basis) = small::thin_svd(&core)?;
-    // The turned vectors, and memory that is no longer needed.
-    let turned = |vectors: DeviceMatrix, turn: Matrix, memory: DeviceMatrix| {
-        let turn = engine.upload(turn.leading_columns(rank).transposed());
-        (turn.multiply_within(&vectors, memory).download().transposed(), vectors)
+    let leading = |turn: Matrix| engine.upload(turn.leading_columns(rank).transposed());
+    let turned_last = leading(turn_last).multiply_within(&last, block).download().transposed();
+    let turned_basis = leading(turn_basis).multiply_within(&basis, last).download().transposed();
+    let (u, v) = match passes % 2 {
+        1 => (turned_last, turned_basis),
+        _ => (turned_basis, turned_last),
     };
-    let (last, memory) = turned(last, turn_last, block);
-    let (basis, _) = turned(basis, turn_basis, memory);
-    let (u, v) = if passes % 2 == 1 { (last, basis) } else { (basis, last) };
     Ok(Svd { u, singular_values, v })
 }
 

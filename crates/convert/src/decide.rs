@@ -284,8 +284,13 @@ impl<'a> Rules<'a> {
         if let Some(&row) = self.not_finite.get(&header.name) {
             return Err(Reason::NotFinite { row });
         }
-        let Some([rows, cols]) = matrix_shape(&self.source.shape_of(header)) else {
-            return Err(Reason::Ragged("too large for this machine".to_owned()));
+        let shape = self.source.shape_of(header);
+        let Some([rows, cols]) = matrix_shape(&shape) else {
+            let problem = match shape.len() {
+                2 => "too large for this machine",
+                _ => "covers matrices only",
+            };
+            return Err(Reason::Ragged(problem.to_owned()));
         };
         let prefix = &self.detected.part_of(&header.name).prefix;
         if self.recipe.layout() == Layout::ComfyLegacy && *prefix != self.detected.main.prefix {

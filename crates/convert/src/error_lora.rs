@@ -16,6 +16,8 @@ pub struct ErrorLora {
     pub path: PathBuf,
     /// Layers that it has a pair of factors for.
     pub layers: usize,
+    /// The largest rank of a pair, the one asked for unless all layers have less.
+    pub rank: usize,
     /// Length of the file.
     pub bytes: u64,
     /// `‖E − UV‖ / ‖E‖` of all layers together, E = W − Ŵ: what is left of the error.
@@ -98,7 +100,8 @@ pub fn extract_error_lora(
     }
     let committed = output.commit()?;
     let left = if before > 0.0 { (after / before).sqrt() } else { 0.0 };
-    Ok(ErrorLora { path, layers: layers.len(), bytes: committed.bytes, left })
+    let rank = layers.iter().map(|(_, shape)| rank_of(*shape)).max().unwrap_or_default();
+    Ok(ErrorLora { path, layers: layers.len(), rank, bytes: committed.bytes, left })
 }
 
 fn error_of(

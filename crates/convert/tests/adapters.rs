@@ -204,7 +204,9 @@ fn an_adapter_of_full_rank_takes_the_whole_error_back() {
         };
         let part = extract(4);
         assert!((0.3..0.99).contains(&part.left), "{}", part.left);
+        assert_eq!(part.rank, 4);
         let whole = extract(100);
+        assert_eq!(whole.rank, 16);
         assert!(whole.left < 1e-3, "{}", whole.left);
         let lora = Source::open(&whole.path).unwrap();
         let factor = |part: &str| {

@@ -90,5 +90,9 @@ pub(crate) const ABOVE_0: Range =
     Range { contains: |value| value > 0.0, words: "a number above 0" };
 pub(crate) const FROM_0: Range =
     Range { contains: |value| value >= 0.0, words: "a number from 0 on" };
+pub(crate) const SHARE_FROM_0: Range = Range {
+    contains: |value| (0.0..=1.0).contains(&value),
+    words: "a number from 0 to 1 (0.03 for 3 %)",
+};
 pub(crate) const SHARE: Range =
     Range { contains: |value| value > 0.0 && value <= 1.0, words: "a number above 0, to 1" };

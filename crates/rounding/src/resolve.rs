@@ -2,7 +2,7 @@
 
 use roundwise_optim::{Optimizer, Schedule};
 
-use crate::complaints::{ABOVE_0, Complaints, FROM_0, SHARE};
+use crate::complaints::{ABOVE_0, Complaints, FROM_0, SHARE, SHARE_FROM_0};
 use crate::{
     AdaRound, Anneal, BiasCorrection, CodeDescent, Complaint, Effort, Greedy, Limit, METHODS,
     Method, MethodError, MethodOptions, Objective, Options, Rank, Solver,
@@ -115,7 +115,7 @@ impl Resolution {
 
     fn limit(&mut self, asked: &MethodOptions) {
         let budget =
-            self.complaints.number("weight_error_budget", asked.weight_error_budget, FROM_0);
+            self.complaints.number("weight_error_budget", asked.weight_error_budget, SHARE_FROM_0);
         let lambda = self.complaints.number("lambda", asked.lambda, ABOVE_0);
         if asked.weight_error_budget.is_some() && asked.lambda.is_some() {
             self.complaints.excludes("lambda", "weight_error_budget");

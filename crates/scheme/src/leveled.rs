@@ -1,38 +1,16 @@
 use roundwise_grid::{E4m3, Grid, Int8, absmax};
 
+use crate::level_table::table_for;
 use crate::{QuantizedMatrix, ScaleRule, Scales, Scheme, SchemeError, Weight};
 
 /// Weights of a row that share a scale relative to the row's.
 pub const LEVEL_GROUP: usize = 16;
 
 /// Levels that a 4-bit code chooses from.
-const LEVELS: usize = 16;
-
-/// The best 16 levels for normally distributed weights, as comfy-kitchen has them.
-///
-/// # Source
-/// Lloyd and Max: levels of least squared error.
-pub const CODEBOOK: [f32; LEVELS] = [
-    f32::from_bits(0xBF7B_08BC),
-    f32::from_bits(0xBF4B_6641),
-    f32::from_bits(0xBF23_5EC8),
-    f32::from_bits(0xBF00_409E),
-    f32::from_bits(0xBEC1_3038),
-    f32::from_bits(0xBE86_C072),
-    f32::from_bits(0xBE1E_EF5F),
-    f32::from_bits(0xBD4F_BFC6),
-    f32::from_bits(0x3D57_353B),
-    f32::from_bits(0x3E20_C0AD),
-    f32::from_bits(0x3E87_D34E),
-    f32::from_bits(0x3EC2_5226),
-    f32::from_bits(0x3F00_ACC1),
-    f32::from_bits(0x3F23_926C),
-    f32::from_bits(0x3F4B_7CFE),
-    f32::from_bits(0x3F7B_0D41),
-];
+pub(crate) const LEVELS: usize = 16;
 
 /// Smallest scale of a group or a row that holds more than zeros.
-const SMALLEST_SCALE: f32 = 1e-8;
+pub(crate) const SMALLEST_SCALE: f32 = 1e-8;
 
 /// Times that the scale of a group is fitted to its codes, and its codes to the scale.
 const FITS: usize = 2;
@@ -123,11 +101,8 @@ impl Levels {
     }
 }
 
-/// Rounds every weight to the nearest level of its group.
-///
-/// The scale of a group is that of least squared error, found by turns with its levels in `FITS`
-/// steps; the scale of a row maps its largest level to 127. A row below
-/// [`ZERO_ABSMAX`](crate::ZERO_ABSMAX) has scale 1 and levels 0.
+/// Rounds every weight to the nearest level of its group, in a table that suits the weights: the one for
+/// normally distributed weights, [`CODEBOOK`](crate::CODEBOOK), or where they have heavier tails one fitted to them.
 ///
 /// # Errors
 /// As [`crate::choose_scales`].
@@ -137,9 +112,29 @@ pub(crate) fn quantize(
     rule: ScaleRule,
     memory: Vec<u8>,
 ) -> Result<QuantizedMatrix, SchemeError> {
-    let shape @ [rows, cols] = [weight.rows(), weight.cols()];
-    scheme.covers(rows, cols)?;
+    scheme.covers(weight.rows(), weight.cols())?;
     let weight = weight.seen_by(scheme);
+    quantize_to(&table_for(&weight), &weight, scheme, rule, memory)
+}
+
+/// Rounds every weight to the nearest level of its group in a table.
+///
+/// - `weight`: as its scheme sees it
+///
+/// The scale of a group is that of least squared error, found by turns with its levels in `FITS`
+/// steps; the scale of a row maps its largest level to 127. A row below
+/// [`ZERO_ABSMAX`](crate::ZERO_ABSMAX) has scale 1 and levels 0.
+///
+/// # Errors
+/// As [`crate::choose_scales`].
+fn quantize_to(
+    table: &[f32; LEVELS],
+    weight: &Weight<'_>,
+    scheme: Scheme,
+    rule: ScaleRule,
+    memory: Vec<u8>,
+) -> Result<QuantizedMatrix, SchemeError> {
+    let shape @ [rows, cols] = [weight.rows(), weight.cols()];
     let groups = cols / LEVEL_GROUP;
     let mut codes = memory;
     codes
@@ -161,25 +156,31 @@ pub(crate) fn quantize(
             continue;
         }
         let group_scales = &mut group_scales[row * groups..][..groups];
-        scales[row] = quantize_row(&values, rule, group_scales, codes);
+        scales[row] = quantize_row(table, &values, rule, group_scales, codes);
     }
-    let levels = Levels { table: CODEBOOK, group_scales };
+    let levels = Levels { table: *table, group_scales };
     QuantizedMatrix::from_levels(scheme, shape, codes, Scales::from(scales), levels)
 }
 
 /// Returns the scale of the row.
-fn quantize_row(values: &[f32], rule: ScaleRule, group_scales: &mut [u8], codes: &mut [u8]) -> f32 {
+fn quantize_row(
+    table: &[f32; LEVELS],
+    values: &[f32],
+    rule: ScaleRule,
+    group_scales: &mut [u8],
+    codes: &mut [u8],
+) -> f32 {
     let groups = || values.as_chunks::<LEVEL_GROUP>().0.iter();
-    let fitted: Vec<(f32, f32)> = groups().map(fit).collect();
+    let fitted: Vec<(f32, f32)> = groups().map(|values| fit(table, values)).collect();
     let largest = fitted.iter().map(|(_, largest)| *largest).fold(0.0, f32::max);
     let row_scale = (largest / Int8::MAX).max(SMALLEST_SCALE);
     for (group, values) in groups().enumerate() {
         let relative = E4m3::encode(fitted[group].0 / row_scale);
         let scale = match rule {
             ScaleRule::Absmax => relative,
-            ScaleRule::Mse => best_group_scale(values, relative, row_scale),
+            ScaleRule::Mse => best_group_scale(table, values, relative, row_scale),
         };
-        let levels = levels(&CODEBOOK, E4m3::decode(scale));
+        let levels = levels(table, E4m3::decode(scale));
         group_scales[group] = scale;
         for (code, value) in codes[group * LEVEL_GROUP..].iter_mut().zip(values) {
             *code = Int8::encode(levels[nearest(&levels, value / row_scale)]);
@@ -189,9 +190,9 @@ fn quantize_row(values: &[f32], rule: ScaleRule, group_scales: &mut [u8], codes:
 }
 
 /// The scale of a group, and the largest magnitude that it decodes to with it.
-fn fit(values: &[f32; LEVEL_GROUP]) -> (f32, f32) {
+fn fit(table: &[f32; LEVELS], values: &[f32; LEVEL_GROUP]) -> (f32, f32) {
     let mut scale = absmax(values).max(SMALLEST_SCALE);
-    let level = |value: f32, scale: f32| CODEBOOK[nearest(&CODEBOOK, value / scale)];
+    let level = |value: f32, scale: f32| table[nearest(table, value / scale)];
     for _ in 0..FITS {
         let levels = values.map(|value| level(value, scale));
         let product = sum(std::array::from_fn(|at| values[at] * levels[at]));
@@ -208,9 +209,13 @@ fn sum(values: [f32; LEVEL_GROUP]) -> f32 {
 }
 
 /// The stored scale near `fitted` that leaves the least squared error; `fitted` wins ties.
-fn best_group_scale(values: &[f32; LEVEL_GROUP], fitted: u8, row_scale: f32) -> u8 {
-    let error =
-        |scale: u8| squared_error(values, &levels(&CODEBOOK, E4m3::decode(scale)), row_scale);
+fn best_group_scale(
+    table: &[f32; LEVELS],
+    values: &[f32; LEVEL_GROUP],
+    fitted: u8,
+    row_scale: f32,
+) -> u8 {
+    let error = |scale: u8| squared_error(values, &levels(table, E4m3::decode(scale)), row_scale);
     let largest = i32::from(E4m3::encode(E4m3::MAX));
     let mut best = (fitted, error(fitted));
     for step in GROUP_STEPS {
@@ -236,7 +241,7 @@ fn squared_error(values: &[f32], levels: &GroupLevels, scale: f32) -> f64 {
 }
 
 /// Index of the nearest of ascending levels; the lowest of several.
-fn nearest(levels: &GroupLevels, value: f32) -> usize {
+pub(crate) fn nearest(levels: &GroupLevels, value: f32) -> usize {
     let mut best = 0;
     for index in 1..LEVELS {
         if (levels[index] - value).abs() < (levels[best] - value).abs() {
@@ -296,5 +301,33 @@ impl QuantizedMatrix {
         let mut codes = self.codes().to_vec();
         levels.encode(&mut codes);
         Some((codes, levels))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use roundwise_testkit::bytes::to_hex;
+    use roundwise_testkit::weights::contract_i;
+
+    use super::*;
+    use crate::{CODEBOOK, WeightKind};
+
+    /// comfy-kitchen's bytes where it is told to take the common table.
+    #[test]
+    fn the_common_table_gives_the_published_bytes() {
+        let scheme: Scheme = "int4-asym-16".parse().unwrap();
+        let bytes = contract_i(2, 64).bytes();
+        let weight = Weight::new(2, 64, WeightKind::F32, &bytes).unwrap().seen_by(scheme);
+        let rounded = quantize_to(&CODEBOOK, &weight, scheme, ScaleRule::Absmax, vec![]).unwrap();
+        let (codes, levels) = rounded.leveled_codes().unwrap();
+        let pairs: Vec<u8> = codes.chunks(2).map(|pair| pair[0] | pair[1] << 4).collect();
+        assert_eq!(
+            to_hex(&pairs),
+            "893044d74428987d49a29df8c37b693619b78473d818afb60466d7aa92768c76\
+             8855765598f79898a8a9536496c963068f8967677888678854884398ed76f1a8"
+        );
+        assert_eq!(to_hex(levels.group_scales()), "6f6e6f706d6b7069");
+        let scales: Vec<u8> = rounded.scales().iter().flat_map(|s| s.to_le_bytes()).collect();
+        assert_eq!(to_hex(&scales), "b6e20f3e93e2613e");
     }
 }

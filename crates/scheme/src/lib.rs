@@ -18,6 +18,7 @@
 
 mod catalog;
 mod error;
+mod level_table;
 mod leveled;
 mod linear;
 mod log_scale;
@@ -32,7 +33,8 @@ mod weight;
 
 pub use catalog::{CATALOG, CatalogEntry};
 pub use error::SchemeError;
-pub use leveled::{CODEBOOK, LEVEL_GROUP, Levels};
+pub use level_table::CODEBOOK;
+pub use leveled::{LEVEL_GROUP, Levels};
 pub use linear::{Activations, PlainTensors};
 pub use log_scale::LogRange;
 pub use measure::{LargestStep, WeightError, largest_step, measure, nearest_error};

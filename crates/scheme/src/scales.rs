@@ -59,7 +59,7 @@ impl From<Vec<f32>> for Scales {
 ///   `scale = s · b`. Where `b` rounds to 0 the scale is `s`, for which all codes are 0, too.
 /// - logarithms: the one nearest to `max |W| / MAX`, W with the weights [beside](Weight::beside) it
 ///   where these share its scale; what lies beyond `MAX` after that saturates.
-/// - levels: see [`CODEBOOK`](crate::CODEBOOK); the scales of rows.
+/// - levels: see [`Levels`](crate::Levels); the scales of rows.
 /// - F16: `max |W| / 10` below 10⁻⁴, else 1, as published.
 ///
 /// # Errors

@@ -44,7 +44,7 @@ impl QuantizedMatrix {
         vectorized(|| bytes.iter_mut().zip(self.scales()).for_each(|(b, s)| *b = code(*s)));
         let tiles = self.codes().chunks(cols.max(1)).flat_map(|row| row.chunks(tile_cols));
         for (byte, codes) in bytes.iter_mut().zip(tiles) {
-            // All of them are looked at, which takes a vector or two.
+            // All of them are looked at: an early end would keep vectors out.
             if codes.iter().fold(0, |all, code| all | code) == 0 {
                 *byte = ZERO_CODE;
             }

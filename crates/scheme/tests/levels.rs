@@ -14,11 +14,12 @@ fn nearest(matrix: &Matrix, scheme: Scheme, rule: ScaleRule) -> QuantizedMatrix 
 }
 
 fn any_weight() -> impl Strategy<Value = Matrix> {
-    (1usize..7, 1usize..9, 0..3, any::<u64>()).prop_map(|(rows, groups, generator, seed)| {
+    (1usize..7, 1usize..9, 0..4, any::<u64>()).prop_map(|(rows, groups, generator, seed)| {
         let cols = LEVEL_GROUP * groups;
         match generator {
             0 => with_outliers(rows, cols, seed),
             1 => with_zero_rows(rows, cols, seed),
+            2 => gaussian(rows, cols, seed).map(|row, _, value| if row == 0 { value } else { 0.0 }),
             _ => gaussian(rows, cols, seed),
         }
     })
@@ -36,7 +37,8 @@ proptest! {
         let quantized = nearest(&matrix, Scheme::INT4_LEVELS, ScaleRule::Absmax);
         let (codes, levels) = quantized.leveled_codes().unwrap();
         prop_assert!(codes.iter().all(|code| *code < 16));
-        let (scales, levels) = (quantized.scales().to_vec(), levels.clone());
+        let levels = Levels::new(Some(*levels.table()), levels.group_scales().to_vec()).unwrap();
+        let scales = quantized.scales().to_vec();
         let read =
             QuantizedMatrix::from_leveled(quantized.scheme(), quantized.shape(), codes, scales, levels);
         prop_assert_eq!(read.unwrap(), quantized);

@@ -126,9 +126,9 @@ impl Bench {
         let mut buffer = vec![0; 1 << 22];
         let started = Instant::now();
         let (mut from, mut to) = (File::open(input)?, File::create(&path)?);
-        let mut is_read = false;
-        while !is_read || left > 0 {
-            is_read = from.read(&mut buffer)? == 0;
+        let mut is_at_end = false;
+        while !is_at_end || left > 0 {
+            is_at_end = is_at_end || from.read(&mut buffer)? == 0;
             let written = left.min(buffer.len() as u64);
             to.write_all(&buffer[..written as usize])?;
             left -= written;

@@ -109,8 +109,10 @@ pub(super) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let bench = QualityBench { encoders, folder };
     let mut quality = match options.only_times {
         true => {
-            let stored: Option<Record<Quality>> = record::read(workspace, "quality")?;
-            stored.context("no errors are stored: run it without --only-times")?.measured
+            let stored: Option<Record<Quality>> = record::read_here(workspace, "quality")?;
+            stored
+                .context("no errors of this machine are stored: run it without --only-times")?
+                .measured
         }
         false => bench.errors(&options.models)?,
     };

@@ -25,7 +25,7 @@ width=${#count}
 name=$(basename "$output" .safetensors).part-$(printf "%0${width}d" "$number")-of-$count.safetensors
 finished=$(dirname "$output")/$name
 journal=$(dirname "$output")/.$name.journal
-while :; do
+for attempt in 1 2 3 4 5 6 7 8; do
     "$TOOL" "$@" &
     tool=$!
     # While it stands still, nothing can be removed between the look and the blow.
@@ -43,3 +43,5 @@ while :; do
     wait $tool || exit
     rm "$finished"
 done
+echo "part $VICTIM ended before each look at its journal" >&2
+exit 1

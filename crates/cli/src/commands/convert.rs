@@ -142,10 +142,12 @@ fn extract(options: &ConvertOptions, job: &Job, rank: NonZeroUsize) -> anyhow::R
         |error| anyhow!("{error}\n  {} is complete, its adapter is missing", output.display()),
     )?;
     if !options.run.json && !options.run.quiet {
+        let most = if lora.rank < rank.get() { ", the highest that they have," } else { "" };
         tell(&format!(
-            "{}: {} of rank {rank} that leave {:.1} % of the error",
+            "{}: {} of rank {}{most} that leave {:.1} % of the error",
             lora.path.display(),
             counted(lora.layers, "layer"),
+            lora.rank,
             100.0 * lora.left
         ));
     }

@@ -52,6 +52,18 @@ fn what_is_wrong_with_a_recipe_comes_before_an_output_that_exists() {
 }
 
 #[test]
+fn an_adapter_that_exists_is_told_before_the_work() {
+    let folder = plain();
+    folder.write("m-fp8-error-lora.safetensors", b"mine");
+    let convert = ["convert", "m.safetensors", "--extract-error-lora", "2"];
+    let words = ["m-fp8-error-lora.safetensors: exists already", "--force"];
+    folder.refused(&convert, 1, &words);
+    assert!(!folder.path("m-fp8.safetensors").exists());
+    let run = folder.done(&[&convert[..], &["--force"]].concat());
+    assert!(run.contains("of rank 2"), "{run}");
+}
+
+#[test]
 fn a_report_goes_where_its_flag_can_put_it() {
     let folder = plain();
     let run = folder.refused(

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use anyhow::bail;
 use roundwise_convert::{
     ConvertError, Job, Recipe, RecipeError, RecipeFile, Share, Source, check_writable,
-    default_output,
+    default_output, error_lora_path,
 };
 
 use crate::arguments::{ConvertOptions, SchemeOutput};
@@ -110,6 +110,9 @@ pub(super) fn refuse_places(options: &ConvertOptions, groups: &[Group]) -> anyho
     }
     for job in groups.iter().flatten() {
         refuse_place(&job.output, options.write.force, options.write.shard_size.is_some())?;
+        if options.extract_error_lora.is_some() {
+            refuse_place(&error_lora_path(&job.output), options.write.force, false)?;
+        }
     }
     report.map_or(Ok(()), |report| refuse_report(report, options.write.force))
 }

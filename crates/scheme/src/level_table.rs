@@ -1,0 +1,170 @@
+//! Which levels the codes of a scheme of levels stand for.
+
+use roundwise_grid::absmax;
+
+use crate::Weight;
+use crate::leveled::{LEVEL_GROUP, LEVELS, SMALLEST_SCALE, nearest};
+
+/// The best 16 levels for normally distributed weights, as comfy-kitchen has them.
+///
+/// # Source
+/// Lloyd and Max: levels of least squared error.
+pub const CODEBOOK: [f32; LEVELS] = [
+    f32::from_bits(0xBF7B_08BC),
+    f32::from_bits(0xBF4B_6641),
+    f32::from_bits(0xBF23_5EC8),
+    f32::from_bits(0xBF00_409E),
+    f32::from_bits(0xBEC1_3038),
+    f32::from_bits(0xBE86_C072),
+    f32::from_bits(0xBE1E_EF5F),
+    f32::from_bits(0xBD4F_BFC6),
+    f32::from_bits(0x3D57_353B),
+    f32::from_bits(0x3E20_C0AD),
+    f32::from_bits(0x3E87_D34E),
+    f32::from_bits(0x3EC2_5226),
+    f32::from_bits(0x3F00_ACC1),
+    f32::from_bits(0x3F23_926C),
+    f32::from_bits(0x3F4B_7CFE),
+    f32::from_bits(0x3F7B_0D41),
+];
+
+/// Excess kurtosis of weights over the largest of their group from which a table is fitted to them:
+/// normally distributed ones have −0.5.
+const HEAVY_TAILED: f64 = -0.1;
+
+/// Weights that decide about the table of a matrix, in whole rows.
+const TABLE_SAMPLE: usize = 300_000;
+
+/// Times that levels are moved to the mean of the weights next to them.
+const TABLE_STEPS: usize = 25;
+
+/// [`CODEBOOK`], or where weights have heavier tails than normally distributed ones a table fitted to them.
+///
+/// - `weight`: as its scheme sees it
+pub(crate) fn table_for(weight: &Weight<'_>) -> [f32; LEVELS] {
+    let sample = normalised_sample(weight);
+    let mean = sample.iter().map(|value| f64::from(*value)).sum::<f64>() / sample.len() as f64;
+    let moment = |power| sample.iter().map(|value| (f64::from(*value) - mean).powi(power)).sum();
+    let (squares, fourths): (f64, f64) = (moment(2), moment(4));
+    let variance = squares / (sample.len() as f64 - 1.0);
+    let excess_kurtosis = fourths / sample.len() as f64 / variance.powi(2) - 3.0;
+    match excess_kurtosis > HEAVY_TAILED {
+        true => fitted_table(&sample),
+        false => CODEBOOK,
+    }
+}
+
+/// Some rows of a matrix, every weight over the largest of its group.
+fn normalised_sample(weight: &Weight<'_>) -> Vec<f32> {
+    let (rows, cols) = (weight.rows(), weight.cols());
+    let sampled = (TABLE_SAMPLE / cols.max(1)).clamp(1, rows.max(1));
+    let mut sample = Vec::with_capacity(sampled.min(rows) * cols);
+    let mut values = vec![0.0; cols];
+    for row in (0..sampled.min(rows)).map(|index| index * rows / sampled) {
+        weight.widen_row(row, &mut values);
+        for group in values.as_chunks::<LEVEL_GROUP>().0 {
+            let largest = absmax(group).max(SMALLEST_SCALE);
+            sample.extend(group.map(|value| value / largest));
+        }
+    }
+    sample
+}
+
+/// Levels of little squared error for a sample of at least one value, ascending: each is moved to the
+/// mean of the values next to it, again and again.
+///
+/// # Source
+/// Lloyd, "Least squares quantization in PCM", IEEE Transactions on Information Theory 28, 1982; begun
+/// at quantiles, as comfy-kitchen does.
+fn fitted_table(sample: &[f32]) -> [f32; LEVELS] {
+    let mut sorted = sample.to_vec();
+    sorted.sort_unstable_by(f32::total_cmp);
+    let last = sample.len() - 1;
+    let mut table: [f32; LEVELS] = std::array::from_fn(|level| {
+        // In f32, as torch has it, for the same bits.
+        let place = last as f32 * (level as f32 / (LEVELS - 1) as f32);
+        let (below, share) = (place.floor(), place.fract());
+        let [low, high] = [below, place.ceil()].map(|index| sorted[(index as usize).min(last)]);
+        low + share * (high - low)
+    });
+    for _ in 0..TABLE_STEPS {
+        let mut nearest_values: [Vec<f32>; LEVELS] = Default::default();
+        sample.iter().for_each(|value| nearest_values[nearest(&table, *value)].push(*value));
+        for (level, values) in table.iter_mut().zip(nearest_values) {
+            if !values.is_empty() {
+                *level = mean(&values);
+            }
+        }
+    }
+    // Quantiles that were the same, of many zeros, may have overtaken each other.
+    table.sort_unstable_by(f32::total_cmp);
+    table
+}
+
+/// In the order in which torch adds on a CPU with vectors of 8, for the same last bits.
+fn mean(values: &[f32]) -> f32 {
+    let add = |sum: [f32; 8], more: &[f32; 8]| std::array::from_fn(|lane| sum[lane] + more[lane]);
+    let (vectors, rest) = values.as_chunks::<8>();
+    let (quads, last) = vectors.as_chunks::<4>();
+    let mut sums = [[0.0; 8]; 4];
+    for quad in quads {
+        sums = std::array::from_fn(|index| add(sums[index], &quad[index]));
+    }
+    sums[0] = last.iter().fold(sums[0], add);
+    let lanes = sums[1..].iter().fold(sums[0], add);
+    let sum = lanes.iter().fold(rest.iter().sum::<f32>(), |sum, lane| sum + lane);
+    sum / values.len() as f32
+}
+
+#[cfg(test)]
+mod tests {
+    use roundwise_testkit::weights::{Matrix, gaussian};
+
+    use super::*;
+    use crate::WeightKind;
+
+    fn heavy_tailed(rows: usize, cols: usize) -> Matrix {
+        gaussian(rows, cols, 1).map(|_, _, value| value.powi(3))
+    }
+
+    fn table_of(matrix: &Matrix) -> [f32; LEVELS] {
+        let bytes = matrix.bytes();
+        table_for(&Weight::new(matrix.rows, matrix.cols, WeightKind::F32, &bytes).unwrap())
+    }
+
+    #[test]
+    fn normal_weights_take_the_common_table_and_heavy_tails_one_of_their_own() {
+        assert_eq!(table_of(&gaussian(64, 256, 1)), CODEBOOK);
+        let own = table_of(&heavy_tailed(64, 256));
+        assert!(own != CODEBOOK && own.is_sorted(), "{own:?}");
+        assert!(own[0] >= -1.0 && own[LEVELS - 1] <= 1.0, "{own:?}");
+        // Nothing, and nothing but zeros.
+        assert_eq!(table_of(&gaussian(0, 16, 1)), CODEBOOK);
+        assert_eq!(table_of(&gaussian(2, 16, 1).map(|_, _, _| 0.0)), CODEBOOK);
+    }
+
+    /// Most of them are 0, so that most quantiles are the same.
+    #[test]
+    fn a_table_of_sparse_weights_ascends() {
+        for kept in [2, 4, 8, 16] {
+            let sparse =
+                gaussian(32, 64, 5).map(|row, _, value| if row % kept == 0 { value } else { 0.0 });
+            let table = table_of(&sparse);
+            assert!(table != CODEBOOK && table.is_sorted(), "{table:?}");
+        }
+    }
+
+    #[test]
+    fn a_table_of_its_own_is_better_for_its_weights() {
+        let bytes = heavy_tailed(600, 1024).bytes();
+        let weight = Weight::new(600, 1024, WeightKind::F32, &bytes).unwrap();
+        let sample = normalised_sample(&weight);
+        assert!(sample.len() < 600 * 1024 && sample.len() > TABLE_SAMPLE / 2);
+        let error = |table: &[f32; LEVELS]| {
+            let errors =
+                sample.iter().map(|value| f64::from(table[nearest(table, *value)] - value));
+            errors.map(|error| error * error).sum::<f64>()
+        };
+        assert!(error(&table_for(&weight)) < 0.9 * error(&CODEBOOK));
+    }
+}
