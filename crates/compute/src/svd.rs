@@ -78,7 +78,8 @@ pub fn truncated_svd(
         let (u, singular_values, v) = small::thin_svd(&weight)?;
         Svd { u: u.leading_columns(rank), singular_values, v: v.leading_columns(rank) }
     } else {
-        let start = Gaussian::new(options.seed).matrix(searched, weight.cols());
+        // The numbers of a start with a vector in each column: a seed keeps its search.
+        let start = Gaussian::new(options.seed).matrix(weight.cols(), searched).transposed();
         search(engine, &engine.upload(weight), engine.upload(start), rank, options.passes.max(1))?
     };
     svd.singular_values.truncate(rank);

@@ -38,7 +38,8 @@ const TABLE_SAMPLE: usize = 300_000;
 /// Times that levels are moved to the mean of the weights next to them.
 const TABLE_STEPS: usize = 25;
 
-/// [`CODEBOOK`], or where weights have heavier tails than normally distributed ones a table fitted to them.
+/// [`CODEBOOK`], or where weights have heavier tails than normally distributed ones a table fitted to
+/// them.
 ///
 /// - `weight`: as its scheme sees it
 pub(crate) fn table_for(weight: &Weight<'_>) -> [f32; LEVELS] {
@@ -57,10 +58,10 @@ pub(crate) fn table_for(weight: &Weight<'_>) -> [f32; LEVELS] {
 /// Some rows of a matrix, every weight over the largest of its group.
 fn normalised_sample(weight: &Weight<'_>) -> Vec<f32> {
     let (rows, cols) = (weight.rows(), weight.cols());
-    let sampled = (TABLE_SAMPLE / cols.max(1)).clamp(1, rows.max(1));
-    let mut sample = Vec::with_capacity(sampled.min(rows) * cols);
+    let sampled = (TABLE_SAMPLE / cols.max(1)).max(1).min(rows);
+    let mut sample = Vec::with_capacity(sampled * cols);
     let mut values = vec![0.0; cols];
-    for row in (0..sampled.min(rows)).map(|index| index * rows / sampled) {
+    for row in (0..sampled).map(|index| index * rows / sampled) {
         weight.widen_row(row, &mut values);
         for group in values.as_chunks::<LEVEL_GROUP>().0 {
             let largest = absmax(group).max(SMALLEST_SCALE);

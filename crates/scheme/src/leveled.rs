@@ -101,8 +101,9 @@ impl Levels {
     }
 }
 
-/// Rounds every weight to the nearest level of its group, in a table that suits the weights: the one for
-/// normally distributed weights, [`CODEBOOK`](crate::CODEBOOK), or where they have heavier tails one fitted to them.
+/// Rounds every weight to the nearest level of its group, in a table that suits the weights: the one
+/// for normally distributed weights, [`CODEBOOK`](crate::CODEBOOK), or where they have heavier tails
+/// one fitted to them.
 ///
 /// # Errors
 /// As [`crate::choose_scales`].
