@@ -50,6 +50,7 @@ mod report;
 mod resolve;
 mod round;
 mod smooth;
+mod soft_choice;
 mod solve;
 mod solver;
 mod stochastic;

@@ -20,9 +20,9 @@ pub(crate) struct Options {
     /// Articles that the models read, up to 300.
     #[arg(long, default_value_t = 100)]
     texts: usize,
-    /// Also the searches that take many minutes on a small model.
-    #[arg(long)]
-    slow: bool,
+    /// Only these methods [default: all but those that take many minutes on a small model].
+    #[arg(long, value_delimiter = ',', value_parser = method_name)]
+    methods: Vec<String>,
     /// Python with torch and tokenizers [default: $ROUNDWISE_PYTHON, else a venv in target/].
     #[arg(long, value_name = "PATH")]
     python: Option<PathBuf>,
@@ -51,6 +51,17 @@ const SLOW_METHODS: [&str; 4] = [
     "adaround",
     "adaround-fast",
 ];
+
+/// The method without its options.
+fn name_of(typed: &str) -> &str {
+    typed.split(' ').next().unwrap_or(typed)
+}
+
+fn method_name(name: &str) -> Result<String> {
+    let mut known = METHODS.iter().chain(&SLOW_METHODS).map(|typed| name_of(typed));
+    ensure!(known.any(|known| known == name), "no method is measured by this name");
+    Ok(name.to_owned())
+}
 
 /// What one method did to one model.
 #[derive(Serialize, Deserialize)]
@@ -214,8 +225,11 @@ struct OutputsBench<'a> {
 
 impl OutputsBench<'_> {
     fn methods(&self) -> impl Iterator<Item = &'static str> {
-        let slow = SLOW_METHODS.iter().filter(|_| self.options.slow);
-        METHODS.iter().chain(slow).copied()
+        let asked = &self.options.methods;
+        let slow = SLOW_METHODS.iter().filter(|_| !asked.is_empty());
+        let is_asked =
+            |typed: &&str| asked.is_empty() || asked.iter().any(|name| name == name_of(typed));
+        METHODS.iter().chain(slow).copied().filter(is_asked)
     }
 
     fn measure(&self, model: &str, scheme: &str, method: &str) -> Result<Outputs> {
