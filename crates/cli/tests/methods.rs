@@ -173,7 +173,9 @@ fn a_corrected_bias_keeps_the_mean_output() {
         assert_ne!(before.bytes, after.bytes);
 
         let verify = ["verify", "m.safetensors", "o.safetensors"];
-        assert_eq!(folder.run(&verify).code, 3);
+        let strict = folder.run(&verify);
+        assert_eq!(strict.code, 3);
+        assert!(strict.stdout.contains("`--corrected-biases`"), "{}", strict.stdout);
         folder.done(&[&verify[..], &["--corrected-biases"]].concat());
     }
 }

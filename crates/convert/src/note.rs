@@ -24,6 +24,13 @@ pub enum Note {
         /// Their names.
         weights: Vec<String>,
     },
+    /// What adapters were added to.
+    Merged {
+        /// Each adapter as it was named, with its strength.
+        adapters: Vec<String>,
+        /// Number of tensors.
+        tensors: usize,
+    },
     /// Keys of adapters that no weight answers to.
     UnmatchedLora {
         /// The keys.
@@ -81,6 +88,10 @@ impl fmt::Display for Note {
                 let count = weights.len();
                 write!(f, "nearest codes for {count} weights without statistics: {first}")?;
                 f.write_str(if count > 1 { ", …" } else { "" })
+            }
+            Note::Merged { adapters, tensors } => {
+                let them = if *tensors == 1 { "tensor" } else { "tensors" };
+                write!(f, "{tensors} {them} taken with what is added by {}", adapters.join(", "))
             }
             Note::UnmatchedLora { keys } => {
                 write!(f, "not merged, for no weight answers to it: {}", keys.join(", "))

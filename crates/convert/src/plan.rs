@@ -246,6 +246,7 @@ impl Plan {
         let mends = mended.into_iter().flat_map(|mended| &mended.mends);
         notes.extend(mends.map(|mend| Note::Mended(mend.clone())));
         notes.extend(forced_preset(recipe, &detected));
+        notes.extend(merged(recipe, &tensors));
         notes.extend(unmerged(source));
         Ok(Self {
             detected,
@@ -596,6 +597,16 @@ fn forced_preset(recipe: &Recipe, detected: &Detected) -> Option<Note> {
         model: detected.main.title.to_owned(),
         detected: detected.main.preset.name.clone(),
     })
+}
+
+fn merged(recipe: &Recipe, tensors: &[PlannedTensor]) -> Option<Note> {
+    let adapters = recipe.adapters().iter();
+    let adapters = adapters.map(|(path, strength)| format!("{} × {strength}", path.display()));
+    let is_changed = |planned: &&PlannedTensor| {
+        planned.is_merged && !matches!(planned.decision, Decision::Remove(_))
+    };
+    let tensors = tensors.iter().filter(is_changed).count();
+    (tensors > 0).then(|| Note::Merged { adapters: adapters.collect(), tensors })
 }
 
 fn unmerged(source: &Source) -> Option<Note> {

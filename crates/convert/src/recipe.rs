@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use regex::Regex;
 use roundwise_layout::Layout;
 use roundwise_rounding::{BiasCorrection, Options, Solver};
-use roundwise_scheme::{ScaleRule, Scheme};
+use roundwise_scheme::{ScaleRule, ScaleStorage, Scheme};
 
 use crate::edit::Edit;
 use crate::recipe_check::Checker;
@@ -156,6 +156,12 @@ impl Recipe {
     /// What the recipe is for.
     pub fn purpose(&self) -> Purpose {
         self.purpose
+    }
+
+    /// Whether a weight may become codes, and not all of them plain numbers of 16 bits.
+    pub fn stores_codes(&self) -> bool {
+        let mut schemes = self.rules.iter().map(|rule| rule.scheme).chain([self.scheme]);
+        schemes.any(|scheme| scheme.scale_storage() != ScaleStorage::Unscaled)
     }
 
     /// Scheme of the weights that no rule names.

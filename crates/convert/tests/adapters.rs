@@ -150,6 +150,11 @@ fn a_rounded_layer_is_the_merged_weight_rounded() {
     let error: Vec<f64> = found.iter().zip(&expected).map(|(a, b)| f64::from(*a) - b).collect();
     assert!(energy(&error) / energy(&expected) < 0.02);
     assert!(report.layers.iter().any(|it| it.reason.ends_with("adapters are merged")));
+    let note = format!(
+        "1 tensor taken with what is added by {}/l.safetensors × 1",
+        folder.path().display()
+    );
+    assert_eq!(report.notes, [note]);
 }
 
 #[test]
@@ -185,7 +190,10 @@ fn adapters_that_cannot_be_merged_say_why() {
     let allowed = "merge_lora = ['FOLDER/l.safetensors']\nallow_unmatched_lora = true";
     assert!(run(folder.path(), allowed).is_ok());
     assert!(run(folder.path(), "allow_unmatched_lora = true").is_err());
-    assert!(run(folder.path(), "merge_lora = ['a:inf']").is_err());
+    for strength in ["a:inf", "a.safetensors:x", "a.safetensors:"] {
+        let error = run(folder.path(), &format!("merge_lora = ['{strength}']")).unwrap_err();
+        assert!(error.to_string().contains("expected FILE or FILE:STRENGTH"), "{error}");
+    }
 }
 
 #[test]

@@ -18,6 +18,7 @@ pub(crate) fn run(options: &ConvertOptions) -> anyhow::Result<bool> {
     let groups = groups(options)?;
     for job in groups.iter().flatten() {
         refuse_idle_device(options, &job.recipe)?;
+        refuse_adapter_of_nothing(options, &job.recipe)?;
     }
     limit_threads(options.run.threads());
     stop::listen()?;
@@ -51,6 +52,17 @@ fn refuse_idle_device(options: &ConvertOptions, recipe: &Recipe) -> anyhow::Resu
         bail!(BadUsage(format!(
             "--device {devices} does not apply to method `nearest`: it computes nothing there\n  \
              `--method principal` does"
+        )));
+    }
+    Ok(())
+}
+
+/// Where no weight becomes codes there is no error that an adapter could hold.
+fn refuse_adapter_of_nothing(options: &ConvertOptions, recipe: &Recipe) -> anyhow::Result<()> {
+    if options.extract_error_lora.is_some() && !recipe.stores_codes() {
+        bail!(BadUsage(format!(
+            "--extract-error-lora does not apply to scheme `{}`: it stores no codes",
+            recipe.scheme()
         )));
     }
     Ok(())

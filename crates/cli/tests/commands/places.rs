@@ -64,6 +64,14 @@ fn an_adapter_that_exists_is_told_before_the_work() {
 }
 
 #[test]
+fn no_adapter_is_extracted_where_there_are_no_codes() {
+    let folder = plain();
+    let convert = ["convert", "m.safetensors", "--scheme", "bf16", "--extract-error-lora", "2"];
+    folder.refused(&convert, 2, &["--extract-error-lora", "`bf16`", "stores no codes"]);
+    assert!(!folder.path("m-bf16.safetensors").exists());
+}
+
+#[test]
 fn a_report_goes_where_its_flag_can_put_it() {
     let folder = plain();
     let run = folder.refused(

@@ -144,7 +144,7 @@ impl Comparison {
             _ if is_weight && is_narrowed(before.dtype, after.dtype) => {
                 self.compare_numbers(before, after)
             }
-            _ if self.may_be_corrected(before, after) => self.compare_bias(before, after),
+            _ if self.is_bias_of_codes(before, after) => self.compare_bias(before, after),
             _ => self.compare_bytes(before, after),
         }
     }
@@ -158,11 +158,11 @@ impl Comparison {
         unpacked.or_else(|| after.get(&before.name))
     }
 
-    /// Whether the tensor is the bias of a layer in codes, and such biases may have changed.
-    fn may_be_corrected(&self, before: &TensorHeader, after: &TensorHeader) -> bool {
+    /// Whether the tensor is the bias of a layer in codes, which a conversion may have corrected.
+    fn is_bias_of_codes(&self, before: &TensorHeader, after: &TensorHeader) -> bool {
         let is_in_codes = layer_of_bias(&before.name)
             .is_some_and(|layer| self.converted.stored.layers.contains_key(layer));
-        self.biases == Biases::MayBeCorrected && is_in_codes && before.dtype == after.dtype
+        is_in_codes && before.dtype == after.dtype
     }
 
     /// A corrected bias holds numbers; which, only the conversion knows.
@@ -173,6 +173,11 @@ impl Comparison {
     ) -> Result<Outcome, ConvertError> {
         if let Outcome::Identical = self.compare_bytes(before, after)? {
             return Ok(Outcome::Identical);
+        }
+        if self.biases == Biases::Same {
+            let problem =
+                "bytes differ from the original; `--corrected-biases` lets a correction pass";
+            return Ok(Outcome::Wrong(finding(&before.name, problem)));
         }
         let values = self.converted_numbers(after)?;
         let is_finite = |(_, values): (_, Vec<f32>)| values.iter().all(|value| value.is_finite());
