@@ -7,7 +7,7 @@ mod rounding;
 
 pub(crate) use convert::ConvertBench;
 pub(crate) use encode::EncodeBench;
-pub(crate) use outputs::{Judged, MODELS, Outputs, record_of};
+pub(crate) use outputs::{Judged, MODELS, Outputs, records_of};
 pub(crate) use quality::{Quality, Row};
 pub(crate) use rounding::{Figure, Part};
 

@@ -4,7 +4,7 @@ use std::fs;
 use anyhow::{Result, ensure};
 
 use crate::bench::{
-    ConvertBench, EncodeBench, Figure, MODELS, Outputs, Part, Quality, Row, record_of,
+    ConvertBench, EncodeBench, Figure, MODELS, Outputs, Part, Quality, Row, records_of,
 };
 use crate::clients::{Finding, Judged};
 use crate::figure::{self, Series};
@@ -47,8 +47,8 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     let encode: Option<Record<EncodeBench>> = record::read(workspace, "encode")?;
     let clients: Option<Record<Vec<Finding>>> = record::read(workspace, "clients")?;
     let layouts: Option<Record<Vec<Figure>>> = record::read(workspace, "layouts")?;
-    let outputs = MODELS.map(|model| record::read(workspace, &record_of(model)));
-    let outputs = outputs.into_iter().collect::<Result<Vec<_>>>()?;
+    let outputs = MODELS.iter().flat_map(|model| records_of(model));
+    let outputs = outputs.map(|name| record::read(workspace, &name)).collect::<Result<Vec<_>>>()?;
     let outputs: Vec<Record<Vec<Outputs>>> = outputs.into_iter().flatten().collect();
     let rounding = rounding_records(workspace)?;
     let quality: Option<Record<Quality>> = record::read(workspace, "quality")?;

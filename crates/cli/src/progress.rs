@@ -1,10 +1,11 @@
+use std::fmt::Write;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use roundwise_convert::{Event, Watch};
 
 use crate::console::complain;
@@ -19,16 +20,36 @@ pub(crate) struct Progress {
     is_under_way: AtomicBool,
     /// Whether searches tell how far they have come.
     is_rounding: AtomicBool,
+    pace: Arc<Mutex<Pace>>,
     /// When a line was written last for want of a terminal.
     told: Mutex<Instant>,
 }
 
+/// Where the work of this run began: what an earlier one had done says nothing about the rest.
+#[derive(Clone, Copy)]
+struct Pace {
+    since: Instant,
+    bytes: u64,
+}
+
+impl Pace {
+    fn from(bytes: u64) -> Self {
+        Self { since: Instant::now(), bytes }
+    }
+
+    /// Time for the rest, of so many bytes; `None` before there is anything to reckon it from.
+    fn left(self, elapsed: Duration, position: u64, length: u64) -> Option<Duration> {
+        let done = position.checked_sub(self.bytes).filter(|done| *done > 0)?;
+        let rest = length.saturating_sub(position);
+        Some(elapsed.mul_f64(rest as f64 / done as f64))
+    }
+}
+
 /// The message takes what room is left, so that no line is longer than the terminal.
 const BEGINNING: &str = "{prefix} {bar:12.cyan/dim} {bytes}/{total_bytes} {wide_msg}";
-const UNDER_WAY: &str =
-    "{prefix} {bar:12.cyan/dim} {bytes}/{total_bytes} {binary_bytes_per_sec} {eta} left {wide_msg}";
+const UNDER_WAY: &str = "{prefix} {bar:12.cyan/dim} {bytes}/{total_bytes} {binary_bytes_per_sec} {left} left {wide_msg}";
 /// Searches have more to say than bytes.
-const ROUNDING: &str = "{prefix} {bar:12.cyan/dim} {percent} % {eta} left {wide_msg}";
+const ROUNDING: &str = "{prefix} {bar:12.cyan/dim} {percent} % {left} left {wide_msg}";
 
 /// Share of the work that says something about the rest.
 const ENOUGH: f64 = 0.01;
@@ -54,8 +75,14 @@ impl Progress {
             is_quiet,
             is_under_way: AtomicBool::new(false),
             is_rounding: AtomicBool::new(false),
+            pace: Arc::new(Mutex::new(Pace::from(0))),
             told: Mutex::new(Instant::now()),
         }
+    }
+
+    /// Work begins, or goes on, here.
+    fn mark(&self) {
+        *locked(&self.pace) = Pace::from(self.bar.position());
     }
 
     /// Takes the bar away.
@@ -70,6 +97,7 @@ impl Progress {
         self.bar.set_length(bytes);
         self.bar.set_message(doing);
         self.bar.reset();
+        self.mark();
         self.bar.tick();
     }
 
@@ -98,21 +126,32 @@ impl Progress {
         if self.is_quiet || !self.bar.is_hidden() {
             return;
         }
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.elapsed() < PAUSE {
-            return;
+        let mut told = locked(&self.told);
+        if told.elapsed() >= PAUSE {
+            *told = Instant::now();
+            let (position, length) = (self.bar.position(), self.bar.length().unwrap_or(1).max(1));
+            let pace = *locked(&self.pace);
+            let left = pace.left(pace.since.elapsed(), position, length);
+            let share = position as f64 / length as f64;
+            complain(format_args!("{}", log_line(&self.bar.prefix(), share, left)));
         }
-        *told = Instant::now();
-        let (done, all) = (self.bar.position(), self.bar.length().unwrap_or(0).max(1));
-        let percent = 100.0 * done as f64 / all as f64;
-        let left = HumanDuration(self.bar.eta());
-        complain(format_args!("{}: {percent:.0} % done, {left} left", self.bar.prefix()));
     }
 
     fn set_style(&self, template: &str) {
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            self.bar.set_style(style);
-        }
+        let Ok(style) = ProgressStyle::with_template(template) else { return };
+        let pace = Arc::clone(&self.pace);
+        self.bar.set_style(style.with_key(
+            "left",
+            move |state: &ProgressState, to: &mut dyn Write| {
+                let pace = *locked(&pace);
+                let left = pace.left(pace.since.elapsed(), state.pos(), state.len().unwrap_or(0));
+                // A line that cannot be drawn is drawn half a second later.
+                let _ = match left {
+                    Some(left) => write!(to, "{:#}", HumanDuration(left)),
+                    None => write!(to, "?"),
+                };
+            },
+        ));
     }
 }
 
@@ -129,13 +168,8 @@ impl Watch for Progress {
             Event::Advanced { bytes } => self.advance(bytes),
             Event::Recalled { bytes } => {
                 self.advance(bytes);
-                // Or the time that is left would be reckoned from what took none.
-                self.bar.reset_eta();
+                self.mark();
             }
-            Event::NotFinite { tensor } if !self.is_quiet => self.bar.suspend(|| {
-                let tensor = plain(tensor);
-                complain(format_args!("note: `{tensor}` holds a NaN or an infinity; it is kept"));
-            }),
             Event::Rounding { tensor, objective_ratio } => self.rounding(tensor, objective_ratio),
             Event::Syncing => self.bar.set_message("syncing to disk"),
             _ => {}
@@ -145,5 +179,36 @@ impl Watch for Progress {
             true => ControlFlow::Break(()),
             false => ControlFlow::Continue(()),
         }
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn log_line(name: &str, share: f64, left: Option<Duration>) -> String {
+    match left {
+        Some(left) => format!("{name}: {:.0} % done, {} left", 100.0 * share, HumanDuration(left)),
+        None => format!("{name}: {:.0} % done", 100.0 * share),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_in_a_log_says_how_far_the_work_is() {
+        let line = |left| log_line("m.safetensors", 0.42, left);
+        let left = line(Some(Duration::from_secs(190)));
+        assert_eq!(left, "m.safetensors: 42 % done, 3 minutes left");
+        assert_eq!(line(None), "m.safetensors: 42 % done");
+    }
+
+    #[test]
+    fn what_an_earlier_run_did_says_nothing_about_the_rest() {
+        let left = |position| Pace::from(600).left(Duration::from_secs(10), position, 1000);
+        assert_eq!(left(700), Some(Duration::from_secs(30)));
+        assert_eq!((left(600), left(0)), (None, None));
     }
 }

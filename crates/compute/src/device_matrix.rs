@@ -180,23 +180,10 @@ impl DeviceMatrix {
         map!(self.held, &other.held, a, b => place::add_scaled(a, factor, b))
     }
 
-    /// `self − other`, in one pass.
-    #[must_use]
-    pub fn subtract(self, other: &Self) -> Self {
-        self.add_scaled(-1.0, other)
-    }
-
     /// `factor · self`.
     #[must_use]
     pub fn scale(self, factor: f32) -> Self {
         map!(self.held, a => place::scale(a, factor))
-    }
-
-    /// `self ∘ other`: value by value.
-    #[must_use]
-    pub fn times(self, other: &Self) -> Self {
-        assert_eq!((self.rows(), self.cols()), (other.rows(), other.cols()), "shapes of a product");
-        map!(self.held, &other.held, a, b => place::times(a, b))
     }
 
     /// `‖self‖²_F`; summed in `f64` on a CPU.

@@ -22,11 +22,6 @@ pub fn scale(a: &mut [f32], factor: f32) {
     a.par_chunks_mut(PIECE).for_each(|a| arch.dispatch(|| a.iter_mut().for_each(|a| *a *= factor)));
 }
 
-/// `a[i] ← a[i] · b[i]`.
-pub fn times(a: &mut [f32], b: &[f32]) {
-    update(a, b, |a, b| *a *= b);
-}
-
 /// `Σ a[i]²`, in `f64`.
 #[must_use]
 pub fn squared_norm(a: &[f32]) -> f64 {
@@ -40,8 +35,7 @@ pub fn dot(a: &[f32], b: &[f32]) -> f64 {
 }
 
 /// `Σ term(a[i], b[i])`: within a piece eight interleaved sums, then the pieces in order.
-#[must_use]
-pub fn sum(a: &[f32], b: &[f32], term: impl Fn(f32, f32) -> f64 + Sync) -> f64 {
+fn sum(a: &[f32], b: &[f32], term: impl Fn(f32, f32) -> f64 + Sync) -> f64 {
     const LANES: usize = 8;
     assert_eq!(a.len(), b.len(), "slices of one pass");
     let arch = Arch::new();

@@ -30,7 +30,7 @@ impl Gaussian {
     /// The number at this place.
     #[must_use]
     pub fn at(self, place: u64) -> f32 {
-        let bits = mix(self.seed.wrapping_add((place.wrapping_add(1)).wrapping_mul(INCREMENT)));
+        let bits = random_bits(self.seed, place);
         // The half keeps 0 and 1 out, where Φ⁻¹ is infinite.
         quantile(((bits >> 11) as f64 + 0.5) * TO_UNIT)
     }
@@ -50,6 +50,12 @@ impl Gaussian {
 
 const INCREMENT: u64 = 0x9E37_79B9_7F4A_7C15;
 const TO_UNIT: f64 = 1.0 / (1_u64 << 53) as f64;
+
+/// SplitMix64's number at a place of a seed's sequence: 64 bits, uniformly distributed.
+#[must_use]
+pub fn random_bits(seed: u64, place: u64) -> u64 {
+    mix(seed.wrapping_add(place.wrapping_add(1).wrapping_mul(INCREMENT)))
+}
 
 fn mix(mut bits: u64) -> u64 {
     bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);

@@ -28,7 +28,7 @@ pub use devices::{Devices, Engines, Lease};
 pub use engine::Engine;
 pub use error::ComputeError;
 pub use factor::{solve_positive_definite, upper_factor};
-pub use gaussian::Gaussian;
+pub use gaussian::{Gaussian, random_bits};
 pub use matrix::Matrix;
 pub use orthonormal::orthonormalised;
 pub use svd::{Svd, SvdOptions, truncated_svd};

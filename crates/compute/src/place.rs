@@ -201,15 +201,6 @@ pub(crate) fn scale<B: Place>(a: Tensor<B, 2>, factor: f32) -> Tensor<B, 2> {
     if B::IS_HOST { changed(a, |a| elementwise::scale(a, factor)) } else { a.mul_scalar(factor) }
 }
 
-/// `a ∘ b`, value by value.
-pub(crate) fn times<B: Place>(a: Tensor<B, 2>, b: &Tensor<B, 2>) -> Tensor<B, 2> {
-    if B::IS_HOST {
-        B::read(b, |b| changed(a, |a| elementwise::times(a, b)))
-    } else {
-        a * b.clone()
-    }
-}
-
 /// `Σ a²`.
 pub(crate) fn squared_norm<B: Place>(a: &Tensor<B, 2>) -> f64 {
     if B::IS_HOST {

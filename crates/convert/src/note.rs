@@ -19,6 +19,11 @@ pub enum Note {
         /// Why nothing comes of it.
         finding: &'static str,
     },
+    /// Weights that are kept, because they hold a NaN or an infinity.
+    NotFinite {
+        /// Their names.
+        weights: Vec<String>,
+    },
     /// Weights that become nearest codes, because nothing is known of their inputs.
     WithoutStatistics {
         /// Their names.
@@ -83,6 +88,9 @@ impl fmt::Display for Note {
                 write!(f, "later shards have {values} for header entry `{key}`; the first is kept")
             }
             Note::WithoutEffect { setting, finding } => write!(f, "{setting} {finding}"),
+            Note::NotFinite { weights } => {
+                write!(f, "kept for a NaN or an infinity: {}", weights.join(", "))
+            }
             Note::WithoutStatistics { weights } => {
                 let first = weights.first().map_or("", String::as_str);
                 let count = weights.len();

@@ -246,6 +246,7 @@ impl Plan {
         let mends = mended.into_iter().flat_map(|mended| &mended.mends);
         notes.extend(mends.map(|mend| Note::Mended(mend.clone())));
         notes.extend(forced_preset(recipe, &detected));
+        notes.extend(kept_for_not_finite(&tensors));
         notes.extend(merged(recipe, &tensors));
         notes.extend(unmerged(source));
         Ok(Self {
@@ -597,6 +598,14 @@ fn forced_preset(recipe: &Recipe, detected: &Detected) -> Option<Note> {
         model: detected.main.title.to_owned(),
         detected: detected.main.preset.name.clone(),
     })
+}
+
+fn kept_for_not_finite(tensors: &[PlannedTensor]) -> Option<Note> {
+    let is_not_finite =
+        |planned: &&PlannedTensor| matches!(planned.decision.reason(), Reason::NotFinite { .. });
+    let kept = tensors.iter().filter(is_not_finite);
+    let weights: Vec<String> = kept.map(|planned| planned.header.name.clone()).collect();
+    (!weights.is_empty()).then_some(Note::NotFinite { weights })
 }
 
 fn merged(recipe: &Recipe, tensors: &[PlannedTensor]) -> Option<Note> {

@@ -3,7 +3,7 @@ use crate::error::{OptimError, check_size};
 /// When a descent ends. The first rule that holds decides.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct StopRules {
-    /// Evaluations of the objective, 1 on. Default 500.
+    /// Evaluations of the objective; 0 leaves the start as it is. Default 500.
     pub iterations: usize,
     /// Ends when the value falls below this. Default 1e-8; 0 never.
     pub loss: f64,

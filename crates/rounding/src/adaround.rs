@@ -35,7 +35,7 @@ pub(crate) fn adaround<G: Grid>(
         iterate: Iterate::new(state, &latest, limit),
         neighbourhood,
         options: *options,
-        objective_factor: weights / worth.objective(limit),
+        objective_factor: weights / worth.objective(limit.lambda()),
         evaluations: 0,
     };
     let outcome = walk(&mut choices, start, &options.descent, &latest, watch)?;
@@ -145,7 +145,8 @@ impl Objective for Choices<'_, '_> {
             sum_lines(gradient.values_mut(), rows, |line, gradient| {
                 let pushes = [&push[places(line)], cells.scales(line)];
                 let logits = &logits.values()[places(line)];
-                soft_choice::slope(logits, neighbourhood.ends(line), pushes, loss, gradient)
+                let ends = neighbourhood.ends(line);
+                soft_choice::gradient_and_undecided(logits, ends, pushes, loss, gradient)
             })
         });
         loss.objective * objective + loss.regularizer * undecided

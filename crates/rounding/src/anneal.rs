@@ -57,7 +57,7 @@ pub(crate) fn anneal<G: Grid>(
             state.absorb(lines, moves);
         }
         let worth = state.worth();
-        if worth.projected + lambda * worth.weight_error > before {
+        if worth.objective(lambda) > before {
             if block > SMALLEST_BLOCK {
                 block = block.div_ceil(2).max(SMALLEST_BLOCK);
             } else {

@@ -32,12 +32,14 @@ pub(crate) fn feedback_within<G: Grid>(
         pass += 1;
         feedback::<G>(state, &options)?;
         let worth = state.worth();
-        if watch.notice(worth.progress(&nearest, pass, pass + 1)).is_break() {
+        if watch.notice(worth.progress(&nearest, pass, pass + options.polish)).is_break() {
             return Err(RoundingError::Stopped);
         }
         if worth.weight_error <= largest_energy || options.lambda > largest_lambda {
-            let sweeps = polish::<G>(state, options.polish, options.lambda, largest_energy, watch)?;
-            return Ok((pass + sweeps, options.lambda));
+            let Feedback { polish: passes, lambda, .. } = options;
+            let so_far = (&nearest, pass);
+            let sweeps = polish::<G>(state, passes, lambda, largest_energy, so_far, watch)?;
+            return Ok((pass + sweeps, lambda));
         }
         options.lambda = (4.0 * options.lambda).max(LEAST_LAMBDA);
     }

@@ -28,7 +28,7 @@ pub(crate) fn greedy<G: Grid>(
     const DONE: f64 = 1e-8;
     let nearest = state.scored();
     let largest_energy = nearest.weight_error * limit.largest_energy_ratio();
-    let (mut worth, mut objective) = (nearest, nearest.objective(limit));
+    let (mut worth, mut objective) = (nearest, nearest.objective(limit.lambda()));
     let mut search = Search::new::<G>(state, limit.lambda() as f32);
     for done in 0..options.moves {
         let Some([line, row]) = search.best() else { return Ok(done) };

@@ -19,7 +19,7 @@ pub(crate) fn score(
         None => worth.projected,
     };
     Score {
-        objective: worth.objective(limit) * unit,
+        objective: worth.objective(limit.lambda()) * unit,
         projected: worth.projected * unit,
         input_projected: input_projected * unit,
         weight_error: worth.weight_error * weight_unit,

@@ -29,15 +29,16 @@ impl<'a, 's> Iterate<'a, 's> {
         Self { state, latest, cast, limit, largest_energy }
     }
 
-    /// `J = ‖LᵀER‖² + Σ (penalty_l + λ)‖e_l‖²` at the values in the cells, and half its gradient
-    /// by Ŵ, `R K Lᵀ + (penalty_l + λ)E` `[n, m]`. `batch` columns of R are multiplied at once.
+    /// `J = ‖LᵀER‖² + Σ (penalty_l + λ)‖e_l‖²`, penalties damped, at the values in the cells, and half
+    /// its gradient by Ŵ, `R K Lᵀ + (penalty_l + λ)E` `[n, m]`. `batch` columns of R are multiplied at once.
     pub(crate) fn slope(&self, batch: Option<usize>) -> (f64, DeviceMatrix) {
         let errors = self.state.engine.upload(self.state.cells.all_errors());
         let projection = self.state.projection;
         let (objective, push) = projection.pull(&errors, batch);
         let lambda = self.limit.lambda();
-        let penalties = projection.penalties.iter().map(|penalty| penalty + lambda);
-        let penalties: Vec<f64> = penalties.collect();
+        let lines = 0..projection.penalties.len();
+        let penalties: Vec<f64> =
+            lines.map(|line| projection.damped_penalty(line) + lambda).collect();
         if penalties.iter().all(|penalty| *penalty == 0.0) {
             return (objective, push);
         }
@@ -83,7 +84,7 @@ impl<'a, 's> Iterate<'a, 's> {
         if worth.weight_error > self.largest_energy {
             return f64::INFINITY;
         }
-        worth.objective(self.limit)
+        worth.objective(self.limit.lambda())
     }
 }
 

@@ -2,11 +2,14 @@ use roundwise_grid::Grid;
 
 use crate::kernel;
 use crate::solve::{State, blocks};
+use crate::worth::Worth;
 use crate::{RoundingError, Watch};
 
 /// Coordinate descent on codes for `‖ER‖² + Σ (penalty_l + λ)‖e_l‖²`, line after line, each line with
 /// the best codes that the others allow. Ends after so many passes, when a pass gains less than a
 /// thousandth, or when `‖E‖²` would pass `largest_energy`. Returns the passes.
+///
+/// - `nearest`, `done`: what nearest codes are worth, and the passes before these, for `watch`
 ///
 /// # Errors
 /// [`RoundingError::Stopped`].
@@ -15,13 +18,13 @@ pub(crate) fn polish<G: Grid>(
     passes: usize,
     lambda: f64,
     largest_energy: f64,
+    (nearest, done): (&Worth, usize),
     watch: &mut dyn Watch,
 ) -> Result<usize, RoundingError> {
     /// Lines between two products with K.
     const BLOCK: usize = 128;
     const LEAST_GAIN: f64 = 1e-3;
-    let first = state.worth();
-    let mut before = first;
+    let mut before = state.worth();
     for pass in 1..=passes {
         for lines in blocks(state.cells.order.len(), BLOCK) {
             let (_, right) = state.projection.rows_of(lines.clone());
@@ -41,11 +44,10 @@ pub(crate) fn polish<G: Grid>(
             state.absorb(lines, moves);
         }
         let worth = state.worth();
-        if watch.notice(worth.progress(&first, pass, passes)).is_break() {
+        if watch.notice(worth.progress(nearest, done + pass, done + passes)).is_break() {
             return Err(RoundingError::Stopped);
         }
-        let gained = before.projected + lambda * before.weight_error
-            - (worth.projected + lambda * worth.weight_error);
+        let gained = before.objective(lambda) - worth.objective(lambda);
         if gained < LEAST_GAIN * before.projected {
             return Ok(pass);
         }

@@ -224,15 +224,14 @@ impl Projection {
     /// `‖K‖²` and `R K Lᵀ` `[n, m]`, from `Eᵀ`; `batch` columns of R at once, `None` for all.
     pub(crate) fn pull(&self, errors: &DeviceMatrix, batch: Option<usize>) -> (f64, DeviceMatrix) {
         let rank = self.rank();
-        let mut parts = blocks(rank, batch.unwrap_or(rank).max(1)).map(|columns| {
+        let parts = blocks(rank, batch.unwrap_or(rank).max(1)).map(|columns| {
             let right = self.right.column_block(columns);
             let state = self.gather(right.transposed_multiply(errors));
             (state.squared_norm(), self.spread(&right.multiply(&state)))
         });
-        let first = parts.next().expect("a rank above 0");
-        parts.fold(first, |(energy, pull), (more, part)| {
-            (energy + more, pull.add_scaled(1.0, &part))
-        })
+        let sum = parts
+            .reduce(|(energy, pull), (more, part)| (energy + more, pull.add_scaled(1.0, &part)));
+        sum.unwrap_or_else(|| (0.0, errors.clone().scale(0.0)))
     }
 
     /// `factor · K · Lᵀ` rows: `[b, k] → [b, m]`.

@@ -1,3 +1,5 @@
+use crate::Objective;
+
 /// How good some codes are, decoded with the stored scales. Energies are squared model units.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Score {
@@ -34,10 +36,11 @@ pub struct RoundingReport {
     pub changed: f64,
     /// Columns of R: the rank, or the samples.
     pub rank: usize,
-    /// λ of the declared objective, or the one that the budget ended at.
+    /// λ that the solver ended at, where it has one of its own; else that of the objective.
     pub lambda: f64,
     /// `‖LᵀER‖² + λ‖E‖²` over what one ideal sequential pass reaches,
-    /// `λ‖E_nearest‖² · (1 + (k²/mn) · ln(1 + 1/λ))`; at about 1 little is left to gain.
+    /// `λ‖E_nearest‖² · (1 + (k²/mn) · ln(1 + 1/λ))`, km in place of k² without L; at about 1 little is
+    /// left to gain.
     pub bound_ratio: Option<f64>,
     /// Passes over the matrix.
     pub passes: usize,
@@ -50,6 +53,30 @@ impl RoundingReport {
     #[must_use]
     pub fn relative_weight_error(&self) -> f64 {
         relative(self.stored.weight_error, self.weight_energy)
+    }
+
+    /// [`bound_ratio`](Self::bound_ratio) of an objective, where there is a bound.
+    pub(crate) fn bound_ratio_of(
+        &self,
+        objective: Objective,
+        [rows, cols]: [usize; 2],
+    ) -> Option<f64> {
+        let numbers = match objective {
+            Objective::Principal(_) => self.rank * self.rank,
+            Objective::PrincipalInput(_) => self.rank * rows,
+            // The bound is one for directions that are all equally strong.
+            Objective::None
+            | Objective::Weight
+            | Objective::Sampled { .. }
+            | Objective::Activations { .. } => return None,
+        };
+        let lambda = self.lambda;
+        if lambda <= 0.0 || self.nearest.weight_error == 0.0 {
+            return None;
+        }
+        let share = numbers as f64 / (rows * cols) as f64;
+        let bound = lambda * self.nearest.weight_error * (1.0 + share * (1.0 + 1.0 / lambda).ln());
+        Some((self.stored.projected + lambda * self.stored.weight_error) / bound)
     }
 
     /// `‖E‖ / ‖W‖` of nearest codes.

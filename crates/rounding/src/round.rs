@@ -1,6 +1,6 @@
 use roundwise_compute::{Engine, elementwise};
 use roundwise_grid::{Code, Grid, GridVisitor};
-use roundwise_scheme::{QuantizedMatrix, ScaleRule, Scheme, Weight};
+use roundwise_scheme::{QuantizedMatrix, ScaleRule, Scheme};
 
 use crate::attempt::Attempt;
 use crate::cells::Cells;
@@ -10,7 +10,7 @@ use crate::layer::Layer;
 use crate::projection::Projection;
 use crate::solve::State;
 use crate::{
-    Findings, Inputs, Limit, Objective, Options, RoundingError, RoundingReport, Score,
+    Findings, Limit, Linear, Objective, Options, RoundingError, RoundingReport, Score,
     SecondMoment, Watch, relative_output_error,
 };
 
@@ -21,40 +21,6 @@ pub struct Rounded {
     pub matrix: QuantizedMatrix,
     /// How good it is.
     pub report: RoundingReport,
-}
-
-/// A layer `y = W x`, or `W x + b`.
-#[derive(Clone, Copy, Debug)]
-pub struct Linear<'a> {
-    /// W, `[m, n]`; of a convolution `[out, in · height · width]`.
-    pub weight: &'a Weight<'a>,
-    /// What is known of x, or of x about its mean where the bias takes up the mean error.
-    pub inputs: Option<&'a Inputs>,
-    /// What an earlier search has found in this very layer.
-    findings: Option<&'a Findings>,
-}
-
-impl<'a> Linear<'a> {
-    /// The same layer, and what is known of its inputs.
-    #[must_use]
-    pub fn with_inputs(self, inputs: Option<&'a Inputs>) -> Self {
-        Self { inputs, ..self }
-    }
-
-    /// The same layer; searches for codes of several schemes look for its singular vectors, or
-    /// factorise its H, only once. Codes are those of searches that share nothing.
-    ///
-    /// - `findings`: of this weight and its inputs alone, as they are or about their mean
-    #[must_use]
-    pub fn remembering(self, findings: &'a Findings) -> Self {
-        Self { findings: Some(findings), ..self }
-    }
-}
-
-impl<'a> From<&'a Weight<'a>> for Linear<'a> {
-    fn from(weight: &'a Weight<'a>) -> Self {
-        Self { weight, inputs: None, findings: None }
-    }
 }
 
 /// Chooses the codes of a matrix.
@@ -194,7 +160,7 @@ impl GridVisitor for Round<'_> {
         report.stored = stored;
         report.output_errors =
             output.map(|output| [relative(stored, output), relative(nearest, output)]);
-        report.bound_ratio = bound_ratio(&report, options, layer.nearest.shape());
+        report.bound_ratio = report.bound_ratio_of(options.objective, layer.nearest.shape());
         report.kept_nearest = changed == 0;
         Ok(Rounded { matrix, report })
     }
@@ -211,28 +177,4 @@ fn output_energy(
     let Objective::Activations { .. } = objective else { return None };
     let found = projection.project_errors(cells, engine, |lines| cells.weights_of(lines));
     Some(score(&found, projection, layer, Limit::None).projected)
-}
-
-fn bound_ratio(
-    report: &RoundingReport,
-    options: &Options,
-    [rows, cols]: [usize; 2],
-) -> Option<f64> {
-    let numbers = match options.objective {
-        Objective::Principal(_) => report.rank * report.rank,
-        Objective::PrincipalInput(_) => report.rank * rows,
-        // The bound is one for directions that are all equally strong.
-        Objective::None
-        | Objective::Weight
-        | Objective::Sampled { .. }
-        | Objective::Activations { .. } => return None,
-    };
-    let lambda = report.lambda;
-    if lambda <= 0.0 || report.nearest.weight_error == 0.0 {
-        return None;
-    }
-    let share = numbers as f64 / (rows * cols) as f64;
-    let bound = lambda * report.nearest.weight_error * (1.0 + share * (1.0 + 1.0 / lambda).ln());
-    let stored = &report.stored;
-    Some((stored.projected + lambda * stored.weight_error) / bound)
 }

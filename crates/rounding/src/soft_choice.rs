@@ -11,9 +11,9 @@ use crate::smooth::{exp, ln, power};
 const LOW: f32 = -0.1;
 const STRETCH: f32 = 1.2;
 
-/// Cells between two sums of what is undecided, and sums in turn: one sum in the order of the cells
-/// would keep loops from vectorising.
+/// Cells whose terms wait on the stack: a running sum would keep the loop over them from vectorising.
 const PIECE: usize = 256;
+/// Sums that terms are added to in turn.
 const LANES: usize = 16;
 
 /// Grid values on both sides of the weights of a line, in grid units.
@@ -72,7 +72,7 @@ pub(crate) struct Loss {
 
 /// The gradient of the loss by the logits of a line; `push` is half the slope of J by the weights,
 /// `scales` are theirs. Returns `Σ (1 − |2h − 1|^β)`.
-pub(crate) fn slope(
+pub(crate) fn gradient_and_undecided(
     logits: &[f32],
     ends: Ends<'_>,
     [push, scales]: [&[f32]; 2],
@@ -171,7 +171,7 @@ mod tests {
             let expected: f64 =
                 values.iter().map(|value| 1.0 - (f64::from(*value) - 2.0).abs().powi(3)).sum();
             let loss = Loss { objective: 1.0, regularizer: 1.0, beta: 3.0 };
-            let found = slope(&logits, ends, [&below, &below], loss, &mut values);
+            let found = gradient_and_undecided(&logits, ends, [&below, &below], loss, &mut values);
             assert!((found - expected).abs() < 1e-5 * count as f64, "{found}, {expected}");
         }
     }
@@ -190,7 +190,13 @@ mod tests {
             let loss = Loss { objective: 5.0, regularizer: weight, beta };
             let mut gradient = [0.0];
             let ends = Ends { below: &[0.0], above: &[1.0] };
-            slope(&[logit as f32], ends, [&[push], &[a as f32]], loss, &mut gradient);
+            gradient_and_undecided(
+                &[logit as f32],
+                ends,
+                [&[push], &[a as f32]],
+                loss,
+                &mut gradient,
+            );
             f64::from(gradient[0])
         };
         for logit in [-2.0, -0.7, 0.1, 1.3, 2.2] {

@@ -92,8 +92,8 @@ impl Solver {
             }
             Self::AdaRound(ada) => {
                 positive("regularizer", ada.regularizer)?;
-                positive("first beta", ada.first_beta)?;
-                positive("last beta", ada.last_beta)?;
+                at_least_one("first beta", ada.first_beta)?;
+                at_least_one("last beta", ada.last_beta)?;
                 positive("calibration batch", ada.batch.unwrap_or(1) as f64)
             }
         }
@@ -121,6 +121,15 @@ pub(crate) fn positive(option: &'static str, found: f64) -> Result<(), RoundingE
         return Ok(());
     }
     Err(RoundingError::Option { option, found, expected: "it has to be above 0" })
+}
+
+/// # Errors
+/// [`RoundingError::Option`].
+fn at_least_one(option: &'static str, found: f64) -> Result<(), RoundingError> {
+    if found >= 1.0 && found.is_finite() {
+        return Ok(());
+    }
+    Err(RoundingError::Option { option, found, expected: "it has to be 1 or more" })
 }
 
 /// Options of column error feedback.
@@ -222,9 +231,9 @@ impl Default for CodeDescent {
 pub struct AdaRound {
     /// Weight of the term that makes choices hard, above 0. Default 0.01.
     pub regularizer: f64,
-    /// β of the first evaluation, above 0. Default 20.
+    /// β of the first evaluation, 1 on. Default 20.
     pub first_beta: f64,
-    /// β of the last one, above 0. Default 2.
+    /// β of the last one, 1 on. Default 2.
     pub last_beta: f64,
     /// Random rows that are multiplied at once; `None` for all. Less memory, the same result up to
     /// the last bits. Default `None`.

@@ -1,4 +1,5 @@
 use rayon::prelude::*;
+use roundwise_compute::random_bits;
 use roundwise_grid::Grid;
 
 use crate::neighbours::neighbours;
@@ -35,13 +36,9 @@ fn chosen<G: Grid>(target: f32, chance: f32) -> f32 {
     if (target - below) / (above - below) > chance { above } else { below }
 }
 
-/// SplitMix64's number at a place of a seed's sequence.
+/// Uniform in [0, 1), by place and seed.
 fn unit(seed: u64, place: u64) -> f32 {
-    let mut bits = seed.wrapping_add((place + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
-    bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    bits ^= bits >> 31;
-    (bits >> 40) as f32 / (1u32 << 24) as f32
+    (random_bits(seed, place) >> 40) as f32 / (1u32 << 24) as f32
 }
 
 #[cfg(test)]

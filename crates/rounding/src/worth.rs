@@ -1,7 +1,7 @@
 use roundwise_compute::DeviceMatrix;
 
+use crate::Progress;
 use crate::projection::{Projected, Projection};
-use crate::{Limit, Progress};
 
 /// What codes are worth, in units of the layer.
 #[derive(Clone, Copy)]
@@ -30,8 +30,8 @@ impl Worth {
     }
 
     /// `‖LᵀER‖² + λ‖E‖²`.
-    pub(crate) fn objective(&self, limit: Limit) -> f64 {
-        self.projected + limit.lambda() * self.weight_error
+    pub(crate) fn objective(&self, lambda: f64) -> f64 {
+        self.projected + lambda * self.weight_error
     }
 
     /// Where a solver is, `self` being what it has now.

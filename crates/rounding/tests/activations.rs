@@ -1,10 +1,12 @@
 //! Statistics of real inputs lower the error of a layer's outputs, and it is the true error that is
 //! reported.
 
+use std::ops::ControlFlow;
+
 use roundwise_compute::{Gaussian, Matrix};
 use roundwise_rounding::{
-    Feedback, Inputs, Linear, Objective, Options, Rounded, RoundingError, SecondMoment, Solver,
-    round,
+    Feedback, Inputs, Linear, Objective, Options, Progress, Rounded, RoundingError, SecondMoment,
+    Solver, round,
 };
 use roundwise_scheme::{QuantizedMatrix, ScaleRule, Weight, WeightKind, rotate};
 use roundwise_testkit::weights;
@@ -200,6 +202,43 @@ fn gradients_work_towards_outputs_too() {
         let report = activations(&matrix, "int8-row", &inputs, &options).report;
         let ratio = report.stored.projected / report.nearest.projected;
         assert!(ratio < 0.9, "{ratio}");
+    }
+}
+
+/// Of a diagonal about a mean of 0 nothing is left for R, and nearest codes are the best ones.
+#[test]
+fn no_solver_needs_more_than_a_diagonal() {
+    let matrix = weights::gaussian(48, COLS, 23);
+    let squares: Vec<f32> = (0..COLS).map(|col| 0.5 + col as f32).collect();
+    let diagonal = SecondMoment::of_diagonal(&[0.0; COLS], &squares);
+    let inputs = Inputs::new(vec![0.0; COLS], diagonal, 1000).unwrap();
+    for keys in ["", "solver = 'adaround'", "optimizer = 'adamw'"] {
+        let options = method("activations", keys);
+        let report = activations(&matrix, "int8-row", &inputs, &options).report;
+        assert!(report.nearest.projected > 0.0 && report.kept_nearest, "{keys} {report:?}");
+    }
+}
+
+#[test]
+fn progress_is_over_nearest_codes_to_the_end() {
+    let matrix = weights::gaussian(48, COLS, 24);
+    let inputs = full(2000);
+    let bytes = matrix.bytes();
+    let weight = Weight::new(48, COLS, WeightKind::F32, &bytes).unwrap();
+    let layer = Linear::from(&weight).with_inputs(Some(&inputs));
+    let mut seen = Vec::new();
+    let mut watch = |progress: Progress| {
+        seen.push(progress);
+        ControlFlow::Continue(())
+    };
+    let options = method("activations", "effort = 'high'");
+    let scheme = "int8-row".parse().unwrap();
+    round(layer, scheme, ScaleRule::Absmax, &options, &cpu(), SEED, &mut watch).unwrap();
+    assert!(seen.len() > 2 && seen[0].projected_ratio < 1.0, "{seen:?}");
+    for pair in seen.windows(2) {
+        assert_eq!(pair[1].step, pair[0].step + 1);
+        assert!(pair[1].step <= pair[1].steps, "{seen:?}");
+        assert!(pair[1].projected_ratio <= pair[0].projected_ratio * (1.0 + 1e-6), "{seen:?}");
     }
 }
 

@@ -4,7 +4,7 @@ mod common;
 
 use std::ops::ControlFlow;
 
-use common::{METHOD_CASES, SEED, cpu, method, nearest, rounded, searchable, weight_error};
+use common::{METHOD_CASES, SEED, assert_promises, cpu, method, rounded, searchable};
 use roundwise_compute::Gaussian;
 use roundwise_rounding::{
     Limit, METHODS, Objective, Options, Progress, Rounded, RoundingError, Solver, round,
@@ -55,21 +55,8 @@ fn no_method_does_worse_than_nearest_in_what_it_declares() {
         }
     }
     test_each(cases, |case| {
-        let (matrix, scheme) = (case.matrix.1, case.scheme.scheme);
         let options = method(case.method.0, case.method.1);
-        let Rounded { matrix: stored, report } = rounded(matrix, scheme, &options).unwrap();
-        let nearest = nearest(matrix, scheme);
-        assert!(report.stored.objective <= report.nearest.objective, "{report:?}");
-        assert_eq!(stored.scales(), nearest.scales());
-        assert_eq!(stored.first_invalid_row(), None);
-        let (found, plain) = (weight_error(matrix, &stored), weight_error(matrix, &nearest));
-        // Sums over f32 errors that lost up to 2⁻²⁴ of the weight.
-        let slack = 1e-5 * report.stored.weight_error + 1e-12 * report.weight_energy;
-        assert!((found - report.stored.weight_error).abs() <= slack, "{found} {report:?}");
-        if let Limit::WeightErrorBudget(budget) = options.limit {
-            assert!(found.sqrt() <= (1.0 + budget) * plain.sqrt() * (1.0 + 1e-5), "{report:?}");
-        }
-        assert_eq!(report.kept_nearest, stored == nearest, "{report:?}");
+        assert_promises(case.matrix.1, case.scheme.scheme, &options);
     });
 }
 
@@ -178,13 +165,16 @@ fn no_method_takes_what_is_not_a_number() {
 #[test]
 fn batches_change_no_more_than_the_last_bits() {
     let matrix = weights::power_law_spectrum(64, 96, 1);
-    let objective = |keys: &str| {
-        let options = method("adaround", keys);
-        rounded(&matrix, "int8-row".parse().unwrap(), &options).unwrap().report.stored.objective
+    let codes = |keys: &str| {
+        let rounded = rounded(&matrix, "int8-row".parse().unwrap(), &method("adaround", keys));
+        let Rounded { matrix: stored, report } = rounded.unwrap();
+        assert!(report.changed > 0.01, "{report:?}");
+        stored.codes().to_vec()
     };
-    let whole = objective("iterations = 40");
-    let batches = objective("iterations = 40\ncalibration_batch = 7");
-    assert!((whole / batches - 1.0).abs() < 1e-2, "{whole} {batches}");
+    let whole = codes("iterations = 40");
+    let batches = codes("iterations = 40\ncalibration_batch = 7");
+    let others = whole.iter().zip(&batches).filter(|(a, b)| a != b).count();
+    assert!(others * 1000 < whole.len(), "{others} of {}", whole.len());
 }
 
 #[test]

@@ -116,14 +116,11 @@ pub(super) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let bench = OutputsBench { encoders, options };
     println!("{HEADING}");
     for model in &options.models {
-        let mut rows = stored(workspace, model)?;
         for scheme in SCHEMES {
             for method in bench.methods() {
                 let row = bench.measure(model, scheme, method)?;
                 print_row(&row);
-                rows.retain(|other| (&other.scheme, &other.method) != (&row.scheme, &row.method));
-                rows.push(row);
-                record::write(workspace, &record_of(model), &rows)?;
+                store(workspace, row)?;
             }
         }
     }
@@ -133,17 +130,24 @@ pub(super) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
 /// Models whose outputs are compared.
 pub(crate) const MODELS: [&str; 2] = ["minilm", "mpnet"];
 
-/// What this very state of the tree has given already: a run may have been interrupted.
-fn stored(workspace: &Workspace, model: &str) -> Result<Vec<Outputs>> {
+/// Beside what this very state of the tree has given already: a run may have been interrupted.
+fn store(workspace: &Workspace, row: Outputs) -> Result<()> {
+    let is_slow = SLOW_METHODS.contains(&row.method.as_str());
+    let [quick, slow] = records_of(&row.model);
+    let name = if is_slow { slow } else { quick };
     let commit = workspace.commit()?;
-    let stored: Option<Record<Vec<Outputs>>> = record::read_here(workspace, &record_of(model))?;
+    let stored: Option<Record<Vec<Outputs>>> = record::read_here(workspace, &name)?;
     let of_commit = stored.filter(|record| record.commit == commit);
-    Ok(of_commit.map(|record| record.measured).unwrap_or_default())
+    let mut rows = of_commit.map(|record| record.measured).unwrap_or_default();
+    rows.retain(|other| (&other.scheme, &other.method) != (&row.scheme, &row.method));
+    rows.push(row);
+    record::write(workspace, &name, &rows)
 }
 
-/// Name of the stored measurement of a model.
-pub(crate) fn record_of(model: &str) -> String {
-    format!("outputs-{model}")
+/// Names of the stored measurements of a model: those that take seconds, and those that take minutes
+/// and are made less often.
+pub(crate) fn records_of(model: &str) -> [String; 2] {
+    [format!("outputs-{model}"), format!("outputs-{model}-slow")]
 }
 
 /// Sentence encoders that read text, as they are and converted.

@@ -88,7 +88,10 @@ fn warn_of_few_samples(layers: &[LayerSummary]) -> String {
 
 fn merge(options: &StatsMergeOptions) -> anyhow::Result<()> {
     if options.output.exists() && !options.force {
-        bail!("{}: exists already\n  use `--force` to replace it", path(&options.output));
+        bail!(
+            "{}: exists already\n  name another file, or `--force` to replace it",
+            path(&options.output)
+        );
     }
     let sources = options.statistics.iter().map(|path| Statistics::open(path));
     let sources = sources.collect::<Result<Vec<_>, _>>()?;

@@ -16,7 +16,7 @@ use crate::error::{OptimError, check_beta, check_positive};
 pub struct RAdam {
     /// β₁, memory of the gradient, 0 to below 1. Default 0.9.
     pub beta_1: f64,
-    /// β₂, memory of its square, 0.5 to below 1. Default 0.999.
+    /// β₂, memory of its square, 0 to below 1. Default 0.999.
     pub beta_2: f64,
     /// ε, added to the root, above 0. Default 1e-8.
     pub epsilon: f64,

@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "every test file is a crate of its own and takes what it needs")]
 
 use roundwise_compute::{Device, Engine};
-use roundwise_rounding::{MethodOptions, Options, Rounded, RoundingError, round};
+use roundwise_rounding::{Limit, MethodOptions, Options, Rounded, RoundingError, round};
 use roundwise_scheme::{
     CATALOG, CatalogEntry, QuantizedMatrix, ScaleRule, Scheme, Weight, WeightKind,
 };
@@ -37,6 +37,24 @@ pub(crate) fn weight_error(matrix: &Matrix, stored: &QuantizedMatrix) -> f64 {
     let decoded = stored.to_f32();
     let errors = decoded.iter().zip(&matrix.values).map(|(a, b)| f64::from(*a) - f64::from(*b));
     errors.map(|error| error * error).sum()
+}
+
+/// Stored codes are never worse than nearest ones in what is declared, keep their scales and the
+/// budget, and are as good as the report says.
+pub(crate) fn assert_promises(matrix: &Matrix, scheme: Scheme, options: &Options) {
+    let Rounded { matrix: stored, report } = rounded(matrix, scheme, options).unwrap();
+    let nearest = nearest(matrix, scheme);
+    assert!(report.stored.objective <= report.nearest.objective, "{report:?}");
+    assert_eq!(stored.scales(), nearest.scales());
+    assert_eq!(stored.first_invalid_row(), None);
+    let (found, plain) = (weight_error(matrix, &stored), weight_error(matrix, &nearest));
+    // Sums over f32 errors that lost up to 2⁻²⁴ of the weight.
+    let slack = 1e-5 * report.stored.weight_error + 1e-12 * report.weight_energy;
+    assert!((found - report.stored.weight_error).abs() <= slack, "{found} {report:?}");
+    if let Limit::WeightErrorBudget(budget) = options.limit {
+        assert!(found.sqrt() <= (1.0 + budget) * plain.sqrt() * (1.0 + 1e-5), "{report:?}");
+    }
+    assert_eq!(report.kept_nearest, stored == nearest, "{report:?}");
 }
 
 /// A method and what is asked of it, as a recipe would say it.

@@ -229,7 +229,10 @@ fn refuse_unfit(target: &Path, is_forced: bool, of_folder: &str) -> anyhow::Resu
         bail!(BadUsage(format!("{}: is a folder\n  {of_folder}", target.display())));
     }
     if target.exists() && !is_forced {
-        bail!("{}: exists already\n  use `--force` to replace it", target.display());
+        bail!(
+            "{}: exists already\n  name another file, or `--force` to replace it",
+            target.display()
+        );
     }
     Ok(())
 }

@@ -117,7 +117,8 @@ fn describe_rounding(totals: &RoundingTotals) -> String {
         "  method {} on {}: {objective}‖E‖ {:+.2} %; nearest codes stored for {} of {}\n",
         totals.method,
         totals.device,
-        (totals.weight_error_ratio - 1.0) * 100.0,
+        // Not −0.00.
+        ((totals.weight_error_ratio - 1.0) * 1e4).round() / 100.0 + 0.0,
         totals.kept_nearest,
         counted(totals.layers, "weight"),
     );
