@@ -14,6 +14,7 @@ use crate::text::{path, plain};
 
 /// One bar for the whole job on a terminal; nothing anywhere else.
 pub(crate) struct Progress {
+    name: String,
     bar: ProgressBar,
     is_quiet: bool,
     /// Whether there is something to reckon the remaining time from.
@@ -71,6 +72,7 @@ impl Progress {
         // The rate changes while a large tensor is worked on, too.
         bar.enable_steady_tick(Duration::from_millis(500));
         Self {
+            name,
             bar,
             is_quiet,
             is_under_way: AtomicBool::new(false),
@@ -133,7 +135,7 @@ impl Progress {
             let pace = *locked(&self.pace);
             let left = pace.left(pace.since.elapsed(), position, length);
             let share = position as f64 / length as f64;
-            complain(format_args!("{}", log_line(&self.bar.prefix(), share, left)));
+            complain(format_args!("{}", log_line(&self.name, share, left)));
         }
     }
 

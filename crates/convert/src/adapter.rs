@@ -233,6 +233,12 @@ fn listed(names: &[String]) -> String {
     shown.join(", ") + more
 }
 
+/// Whether a file holds nothing but adapters, of whatever kind.
+pub(crate) fn is_adapter(file: &Checkpoint) -> bool {
+    let is_part = |header: &TensorHeader| adapter_key(&header.name) != AdapterKey::Unknown;
+    !file.tensors().is_empty() && file.tensors().iter().all(is_part)
+}
+
 /// `FILE` or `FILE:STRENGTH`; a colon that no number follows is a part of the name, unless what is
 /// before it names a file of tensors.
 ///

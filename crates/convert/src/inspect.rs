@@ -5,6 +5,7 @@ use roundwise_layout::{Client, Layout, Origin, client};
 use roundwise_tensor_file::Dtype;
 use serde::Serialize;
 
+use crate::adapter::is_adapter;
 use crate::report::lossy;
 use crate::verify::Finding;
 use crate::{ConvertError, Provenance, Source};
@@ -189,7 +190,11 @@ fn clients(source: &Source) -> Vec<String> {
     clients.sort();
     clients.dedup();
     if clients.is_empty() {
-        clients.push("any program that reads this model's original weights".to_owned());
+        let opener = match is_adapter(&source.checkpoint) {
+            true => "programs that load adapters, beside the model that it belongs to",
+            false => "any program that reads this model's original weights",
+        };
+        clients.push(opener.to_owned());
     }
     clients
 }

@@ -176,6 +176,9 @@ fn inspect_tells_who_opens_the_file() {
         assert!(text.contains(line), "{text}");
     }
     assert!(folder.done(&["inspect", "m.safetensors"]).contains("original weights"));
+    let extract = ["-o", "o.safetensors", "-q", "--extract-error-lora", "2"];
+    folder.done(&[&["convert", "m.safetensors"][..], &extract].concat());
+    assert!(folder.done(&["inspect", "o-error-lora.safetensors"]).contains("load adapters"));
 }
 
 #[test]
