@@ -30,7 +30,9 @@ impl<'a, 's> Iterate<'a, 's> {
     }
 
     /// `J = ‖LᵀER‖² + Σ (penalty_l + λ)‖e_l‖²`, penalties damped, at the values in the cells, and half
-    /// its gradient by Ŵ, `R K Lᵀ + (penalty_l + λ)E` `[n, m]`. `batch` columns of R are multiplied at once.
+    /// its gradient by Ŵ, `R K Lᵀ + (penalty_l + λ)E` `[n, m]`.
+    ///
+    /// - `batch`: columns of R that are multiplied at once; `None` for all
     pub(crate) fn slope(&self, batch: Option<usize>) -> (f64, DeviceMatrix) {
         let errors = self.state.engine.upload(self.state.cells.all_errors());
         let projection = self.state.projection;
