@@ -3,7 +3,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 
 use crate::workspace::Workspace;
-use crate::{clients, command, distributed, torture};
+use crate::{clients, command, distributed, golden, torture};
 
 /// How much to check.
 #[derive(clap::Args)]
@@ -59,6 +59,7 @@ fn steps<'a>(workspace: &'a Workspace, options: &'a Options) -> Vec<Step<'a>> {
     if !options.tested {
         steps.push(("tests", Box::new(|| tests(workspace))));
     }
+    steps.push(("golden", Box::new(|| golden::run(workspace, &golden_options(workspace)?))));
     steps.push(("torture", Box::new(|| torture::run(workspace, &torture_options(workspace)?))));
     steps.push(("parts", Box::new(|| distributed::run(workspace, &parts_options(workspace)?))));
     steps.push(("clients", check_clients(!options.long)));
@@ -80,6 +81,10 @@ const CUDA: [&str; 10] = [
     "--test",
     "devices",
 ];
+
+fn golden_options(workspace: &Workspace) -> Result<golden::Options> {
+    Ok(golden::Options::for_ci(workspace.test_binary()?))
+}
 
 fn torture_options(workspace: &Workspace) -> Result<torture::Options> {
     Ok(torture::Options::for_ci(workspace.test_binary()?))

@@ -8,6 +8,7 @@ mod distributed;
 mod figure;
 mod fuzz;
 mod goal;
+mod golden;
 mod machine;
 mod measured_run;
 mod python;
@@ -44,6 +45,8 @@ enum Task {
     Fuzz(fuzz::Options),
     /// Convert a model in parts by the job files of the documentation, with a worker killed.
     Distributed(distributed::Options),
+    /// Compare what the tool makes of the fixtures with the recorded hashes.
+    Golden(golden::Options),
     /// Write docs/results.md from docs/results/*.json.
     Report,
 }
@@ -57,6 +60,7 @@ fn main() -> Result<()> {
         Task::Torture(options) => torture::run(&workspace, &options),
         Task::Fuzz(options) => fuzz::run(&workspace, &options),
         Task::Distributed(options) => distributed::run(&workspace, &options),
+        Task::Golden(options) => golden::run(&workspace, &options),
         Task::Report => report::run(&workspace),
     }
 }

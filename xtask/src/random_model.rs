@@ -110,10 +110,10 @@ fn byte_len(shape: [usize; 2]) -> usize {
 }
 
 /// SplitMix64.
-struct Random(u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut bits = self.0;
         bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -122,7 +122,7 @@ impl Random {
     }
 
     /// A nearly normal weight: the sum of four uniform 16-bit parts, variance 4/12. Cut to BF16.
-    fn bf16(&mut self) -> u16 {
+    pub(crate) fn bf16(&mut self) -> u16 {
         let bits = self.next();
         let sum: u64 = (0..4).map(|part| bits >> (16 * part) & 0xFFFF).sum();
         let uniform = sum as f32 / 65536.0 - 2.0;
