@@ -1,4 +1,4 @@
-//! Hashes of what the tool makes of the fixtures: work that is to change no output changes none.
+//! Compares hashes of the tool's outputs with recorded ones, so that no output changes unnoticed.
 
 mod case;
 mod cases;
@@ -70,6 +70,9 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         None => true,
     };
     let chosen: Vec<&Case> = cases.iter().filter(is_run).collect();
+    if let Some(text) = &options.filter {
+        ensure!(cases.iter().any(|case| case.name.contains(text)), "no case's name holds `{text}`");
+    }
     let folder = workspace.target("golden");
     if folder.exists() {
         fs::remove_dir_all(&folder).with_context(|| folder.display().to_string())?;

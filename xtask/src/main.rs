@@ -45,7 +45,7 @@ enum Task {
     Fuzz(fuzz::Options),
     /// Convert a model in parts by the job files of the documentation, with a worker killed.
     Distributed(distributed::Options),
-    /// Compare what the tool makes of the fixtures with the recorded hashes.
+    /// Compare the outputs and reports of every command with recorded hashes.
     Golden(golden::Options),
     /// Write docs/results.md from docs/results/*.json.
     Report,

@@ -1,4 +1,4 @@
-//! One line of the record, made anew.
+//! Commands of the tool, and the line of the record that they come to.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! What is recorded.
+//! The cases of the record.
 
 mod commands;
 mod files;
@@ -19,4 +19,21 @@ pub(crate) fn all(models: &Models) -> Vec<Case> {
     cases.extend(commands::cases());
     cases.extend(files::cases(models));
     cases
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    use super::*;
+    use crate::workspace::Workspace;
+
+    #[test]
+    fn cases_have_folders_of_their_own_and_names_without_spaces() {
+        let cases = all(&Models::of(&Workspace::here()).unwrap());
+        let folders: BTreeSet<_> = cases.iter().map(|case| case.folder(Path::new(""))).collect();
+        assert_eq!(folders.len(), cases.len());
+        assert!(cases.iter().all(|case| !case.name.contains(char::is_whitespace)));
+    }
 }

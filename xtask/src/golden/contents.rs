@@ -1,4 +1,4 @@
-//! What a case leaves in its folder, without what differs from run to run and release to release.
+//! The files and reports of a case, without parts that differ from run to run or release to release.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,4 +1,4 @@
-//! What differs from the record, and the record after it is accepted.
+//! Differences from the record, and the record once they are accepted.
 
 use std::fs;
 use std::path::Path;
@@ -170,7 +170,7 @@ mod tests {
         [Case::probe(&[]), Case::exact("exact", &[]), Case::learned("learned", &[])]
     }
 
-    /// What differs in each case.
+    /// The differences of each case.
     fn differences(cpu: &str, lines: [Line; 3]) -> [Vec<Difference>; 3] {
         let (recorded, cases) = (recorded(), cases());
         let cases = cases.each_ref();

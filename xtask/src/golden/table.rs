@@ -20,7 +20,7 @@ pub(crate) struct Line {
     pub(crate) report: String,
 }
 
-/// What stands in place of a hash.
+/// Stands in place of a hash where there is nothing to hash.
 pub(crate) const NOTHING: &str = "-";
 
 impl fmt::Display for Line {
@@ -38,7 +38,7 @@ pub(crate) struct Table {
 }
 
 const PREFACE: &str = "\
-# What roundwise makes of its fixtures: case, exit codes, hash of the outputs, hash of the reports.
+# Outputs of roundwise for its fixtures: case, exit codes, hash of the files, hash of the reports.
 # `cargo xtask golden` compares. Reports may change with their wording (`--accept reports`), outputs
 # only where one was wrong (`--accept`).
 ";
@@ -90,7 +90,7 @@ impl Table {
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{PREFACE}{CPU}{}\n", self.cpu)?;
+        writeln!(f, "{PREFACE}{CPU}{}", self.cpu)?;
         self.lines.iter().try_for_each(|line| writeln!(f, "{line}"))
     }
 }
