@@ -93,7 +93,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let gone = recorded.without_case(&cases);
     ensure!(options.accept.is_some() || gone.is_empty(), "recorded, but no cases: {gone:?}");
     println!("{} cases in {:.0} s", chosen.len(), start.elapsed().as_secs_f64());
-    ensure!(failed == 0, "{failed} cases differ from {TABLE}");
+    ensure!(failed == 0, "{failed} of {} cases differ from {TABLE}", chosen.len());
     Ok(())
 }
 

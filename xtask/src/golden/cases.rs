@@ -9,10 +9,15 @@ mod schemes;
 use super::case::Case;
 use super::models::Models;
 
+/// Learned codes of a real layer. They differ between AVX2 and AVX-512, as those of small models do not.
+const PROBE: [&str; 2] = [
+    "convert layer.safetensors -o a.safetensors --method principal --top-k 16 --effort fast",
+    "convert layer.safetensors -o b.safetensors --method adaround-fast --iterations 5",
+];
+
 /// Every case, in the order of the record.
 pub(crate) fn all(models: &Models) -> Vec<Case> {
-    let probe = "convert small.safetensors --method principal --top-k 8";
-    let mut cases = vec![Case::probe(&[probe])];
+    let mut cases = vec![Case::probe(&PROBE)];
     cases.extend(schemes::cases());
     cases.extend(methods::cases());
     cases.extend(flags::cases());

@@ -52,13 +52,12 @@ impl<'a> Review<'a> {
             println!("  cd {}", case.folder(folder).display());
             case.lines().for_each(|line| println!("  roundwise {line}"));
         }
+        let learned = self.cases.iter().filter(|case| case.is_learned).count();
         if self.is_other_cpu {
-            let learned = self.cases.iter().filter(|case| case.is_learned).count();
-            println!(
-                "not compared: another CPU: outputs and reports of {learned} cases of learned rounding\n  \
-                 recorded on {}, this is {}",
-                self.recorded.cpu, self.cpu
-            );
+            println!("not compared: another CPU: outputs and reports of {learned} learned cases");
+        }
+        if self.cpu != self.recorded.cpu {
+            println!("recorded on {}, this is {}", self.recorded.cpu, self.cpu);
         }
         Ok(failed)
     }
