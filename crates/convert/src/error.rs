@@ -6,7 +6,7 @@ use roundwise_rounding::RoundingError;
 use roundwise_stats::StatsError;
 use roundwise_tensor_file::TensorFileError;
 
-use crate::RecipeError;
+use crate::recipe::RecipeError;
 
 /// Why a conversion did not happen. No output has appeared, unless the file's own error says so
 /// ([`FolderNotSynced`](roundwise_tensor_file::TensorFileErrorKind::FolderNotSynced)).

@@ -1,6 +1,7 @@
 use std::ops::ControlFlow;
 
-use crate::{ConvertError, TensorReport};
+use crate::error::ConvertError;
+use crate::report::TensorReport;
 
 /// Something that happened during a conversion.
 #[derive(Debug)]

@@ -2,7 +2,7 @@ use roundwise_compute::Engines;
 use roundwise_rounding::{Options, RoundingReport};
 use serde::{Deserialize, Serialize};
 
-use crate::TensorReport;
+use crate::report::report::TensorReport;
 
 /// What learned rounding did to one weight. Energies are squared model units, all of them of the
 /// codes that are stored, decoded with the stored scales; solver, λ and passes are those of the

@@ -1,0 +1,343 @@
+use half::bf16;
+use roundwise_layout::{
+    QUANTIZATION_METADATA, StoredLayer, layer_of, layer_of_bias, layer_of_weight, weight_of,
+};
+use roundwise_scheme::{GridKind, QuantizedMatrix, Scheme, Weight, WeightKind};
+use roundwise_tensor_file::{Dtype, TensorHeader, pieces};
+
+use crate::error::ConvertError;
+use crate::inspect::codes::{self, Judged};
+use crate::inspect::outputs::Outputs;
+use crate::inspect::verify::{Biases, Finding, LayerError};
+use crate::model::Preset;
+use crate::recipe::edit::PROVENANCE_KEY;
+use crate::source::Source;
+
+/// Both files, and what may differ between them.
+pub(super) struct Comparison {
+    pub(super) original: Source,
+    pub(super) converted: Source,
+    pub(super) biases: Biases,
+    pub(super) outputs: Option<Outputs>,
+}
+
+/// What became of one tensor of the original.
+pub(super) enum Outcome {
+    Identical,
+    Removed(String),
+    /// A scale or a marker, which the layer answers for.
+    SideTensor,
+    /// Its layer is among the findings already.
+    Told,
+    Layer(LayerError, Option<String>),
+    Wrong(Finding),
+}
+
+pub(super) fn finding(tensor: &str, problem: impl Into<String>) -> Finding {
+    Finding { tensor: tensor.to_owned(), problem: problem.into(), breaks: "" }
+}
+
+/// Whether numbers became other numbers of 16 bits.
+fn is_narrowed(before: Dtype, after: Dtype) -> bool {
+    let is_number = crate::source::source::weight_kind(before).is_some();
+    is_number && before != after && matches!(after, Dtype::F16 | Dtype::BF16)
+}
+
+impl Comparison {
+    /// What can be said without reading any weight.
+    pub(super) fn structure(&self) -> Vec<Finding> {
+        let stored = &self.converted.stored;
+        let known = &self.original.stored.orphans;
+        let orphans = stored.orphans.iter().filter(|orphan| !known.contains(orphan));
+        let mut findings: Vec<Finding> =
+            stored.defects.iter().chain(orphans).map(Finding::from).collect();
+        findings.extend(stored.one_sided_markers().iter().map(Finding::from));
+        findings.extend(self.unreadable_dtypes());
+        findings.extend(self.unexpected_tensors());
+        findings.extend(self.lost_metadata());
+        findings.extend(self.invented_input_scales());
+        findings.extend(self.lost_precision());
+        let [before, after] =
+            [&self.original, &self.converted].map(|source| source.detect().main.title);
+        if before != after {
+            findings
+                .push(finding("", format!("is recognised as {after}, the original as {before}")));
+        }
+        findings
+    }
+
+    /// ComfyUI's own header parser fails on these.
+    fn unreadable_dtypes(&self) -> impl Iterator<Item = Finding> {
+        let tensors = self.converted.checkpoint.tensors().iter();
+        tensors.filter(|header| matches!(header.dtype, Dtype::F8E8M0 | Dtype::F4)).map(|header| {
+            finding(&header.name, format!("ComfyUI does not read dtype {}", header.dtype.name()))
+        })
+    }
+
+    fn unexpected_tensors(&self) -> impl Iterator<Item = Finding> {
+        let tensors = self.converted.checkpoint.tensors().iter();
+        tensors
+            .filter(|header| {
+                !self.converted.stored.side_tensors.contains_key(&header.name)
+                    && self.original.checkpoint.get(&header.name).is_none()
+                    && !self.original.stored.layers.contains_key(layer_of(&header.name))
+            })
+            .map(|header| finding(&header.name, "is not in the original"))
+    }
+
+    /// Scales of inputs come from measurements that a conversion does not make.
+    fn invented_input_scales(&self) -> impl Iterator<Item = Finding> {
+        let names = self.converted.stored.side_tensors.keys();
+        names
+            .filter(|name| {
+                name.ends_with(".input_scale") && self.original.checkpoint.get(name).is_none()
+            })
+            .map(|name| finding(name, "is not in the original"))
+    }
+
+    /// Layers that were multiplied in full precision and no longer are.
+    fn lost_precision(&self) -> impl Iterator<Item = Finding> {
+        let asked = &self.original.stored.full_precision_layers;
+        let asked_now = &self.converted.stored.full_precision_layers;
+        let lost = asked.difference(asked_now);
+        lost.filter(|layer| self.converted.stored.layers.contains_key(*layer))
+            .map(|layer| finding(layer, "no longer asks for products in full precision"))
+    }
+
+    fn lost_metadata(&self) -> impl Iterator<Item = Finding> {
+        let after = self.converted.checkpoint.metadata();
+        let before = self.original.checkpoint.metadata().iter();
+        before
+            .filter(|(key, _)| ![QUANTIZATION_METADATA, PROVENANCE_KEY].contains(&key.as_str()))
+            .filter(|(key, value)| after.get(*key) != Some(*value))
+            .map(|(key, _)| finding("", format!("header entry `{key}` is missing or changed")))
+    }
+
+    /// Compares one tensor of the original with what became of it.
+    pub(super) fn compare(&self, before: &TensorHeader) -> Result<Outcome, ConvertError> {
+        if self.original.stored.side_tensors.contains_key(&before.name) {
+            let after = self.converted.checkpoint.get(&before.name);
+            return match after.filter(|_| before.name.ends_with(".input_scale")) {
+                Some(after) if after.shape == before.shape => self.compare_bytes(before, after),
+                _ => Ok(Outcome::SideTensor),
+            };
+        }
+        let Some(after) = self.find_after(before) else {
+            return Ok(match self.may_be_missing(&before.name) {
+                true => Outcome::Removed(before.name.clone()),
+                false => Outcome::Wrong(finding(&before.name, "is missing")),
+            });
+        };
+        let layer = layer_of(&before.name);
+        if self.converted.stored.defects.iter().any(|defect| defect.layer == layer) {
+            return Ok(Outcome::Told);
+        }
+        let stored_after = self.converted.stored.layers.get(layer);
+        let is_weight = layer_of_weight(&before.name).is_some();
+        match stored_after {
+            Some(stored) if is_weight => self.compare_codes(before, stored),
+            _ if self.original.shape_of(before) != after.shape => {
+                let problem = format!("shape {:?} became {:?}", before.shape, after.shape);
+                Ok(Outcome::Wrong(finding(&before.name, problem)))
+            }
+            _ if is_weight && self.original.stored.layers.contains_key(layer) => {
+                self.compare_decoded(before, after)
+            }
+            _ if is_weight && is_narrowed(before.dtype, after.dtype) => {
+                self.compare_numbers(before, after)
+            }
+            _ if self.is_bias_of_codes(before, after) => self.compare_bias(before, after),
+            _ => self.compare_bytes(before, after),
+        }
+    }
+
+    /// What a tensor of the original is called in the converted file: packed weights have a name of
+    /// their own in other programs' files.
+    fn find_after(&self, before: &TensorHeader) -> Option<&TensorHeader> {
+        let after = &self.converted.checkpoint;
+        let stored = self.original.stored_layer(before);
+        let unpacked = stored.and_then(|stored| after.get(&weight_of(&stored.layer)));
+        unpacked.or_else(|| after.get(&before.name))
+    }
+
+    /// Whether the tensor is the bias of a layer in codes, which a conversion may have corrected.
+    fn is_bias_of_codes(&self, before: &TensorHeader, after: &TensorHeader) -> bool {
+        let is_in_codes = layer_of_bias(&before.name)
+            .is_some_and(|layer| self.converted.stored.layers.contains_key(layer));
+        is_in_codes && before.dtype == after.dtype
+    }
+
+    /// A corrected bias holds numbers; which, only the conversion knows.
+    fn compare_bias(
+        &self,
+        before: &TensorHeader,
+        after: &TensorHeader,
+    ) -> Result<Outcome, ConvertError> {
+        if let Outcome::Identical = self.compare_bytes(before, after)? {
+            return Ok(Outcome::Identical);
+        }
+        if self.biases == Biases::Same {
+            let problem =
+                "bytes differ from the original; `--corrected-biases` lets a correction pass";
+            return Ok(Outcome::Wrong(finding(&before.name, problem)));
+        }
+        let values = self.converted_numbers(after)?;
+        let is_finite = |(_, values): (_, Vec<f32>)| values.iter().all(|value| value.is_finite());
+        Ok(match values.is_some_and(is_finite) {
+            true => Outcome::SideTensor,
+            false => Outcome::Wrong(finding(&before.name, "is no bias: not all finite numbers")),
+        })
+    }
+
+    /// Whether a preset leaves the tensor out on purpose.
+    fn may_be_missing(&self, name: &str) -> bool {
+        let shapes = self.original.shapes();
+        Preset::all().iter().any(|preset| preset.remove_reason(name, &shapes).is_some())
+    }
+
+    fn compare_codes(
+        &self,
+        before: &TensorHeader,
+        stored: &StoredLayer,
+    ) -> Result<Outcome, ConvertError> {
+        // The original knows what of a padded weight is padding, also where the file does not say.
+        let shape = crate::source::source::matrix_shape(&self.original.shape_of(before));
+        let cut = shape.and_then(|shape| stored.cut_to(shape));
+        match cut.as_ref().unwrap_or(stored).read(&self.converted.checkpoint) {
+            Ok(matrix) => self.compare_matrix(before, &matrix),
+            Err(error) => Ok(Outcome::Wrong(finding(&before.name, error.to_string()))),
+        }
+    }
+
+    /// A weight that became numbers of 16 bits is a rounding like others.
+    fn compare_numbers(
+        &self,
+        before: &TensorHeader,
+        after: &TensorHeader,
+    ) -> Result<Outcome, ConvertError> {
+        let grid = if after.dtype == Dtype::F16 { GridKind::F16 } else { GridKind::Bf16 };
+        let codes = self.converted.checkpoint.read(after)?;
+        let shape = crate::source::source::matrix_shape(&after.shape);
+        let matrix = shape.and_then(|shape| {
+            QuantizedMatrix::from_parts(Scheme::unscaled(grid), shape, codes, vec![1.0]).ok()
+        });
+        match matrix {
+            Some(matrix) => self.compare_matrix(before, &matrix),
+            None => self.compare_bytes(before, after),
+        }
+    }
+
+    fn compare_matrix(
+        &self,
+        before: &TensorHeader,
+        matrix: &QuantizedMatrix,
+    ) -> Result<Outcome, ConvertError> {
+        let wrong = |problem: String| Ok(Outcome::Wrong(finding(&before.name, problem)));
+        if let Some(problem) = codes::invalid(matrix) {
+            return wrong(problem);
+        }
+        let weight = match self.load_as(before, matrix.shape()) {
+            Ok(weight) => weight,
+            Err(Some(error)) => return Err(error),
+            Err(None) => {
+                return wrong(format!("{:?} became {:?}", before.shape, matrix.shape()));
+            }
+        };
+        let Judged { error, largest_step, problem } = match codes::judge(&weight.view(), matrix) {
+            Ok(judged) => judged,
+            Err(problem) => return wrong(problem),
+        };
+        let outputs = match &self.outputs {
+            Some(outputs) => outputs.errors(layer_of(&before.name), &weight.view(), matrix)?,
+            None => None,
+        };
+        let layer = LayerError {
+            name: before.name.clone(),
+            scheme: matrix.scheme().to_string(),
+            weight_error: error.relative(),
+            output_error: outputs.map(|[stored, _]| stored),
+            nearest_output_error: outputs.map(|[_, nearest]| nearest),
+            largest_step: largest_step.at_weight,
+        };
+        Ok(Outcome::Layer(layer, problem))
+    }
+
+    /// The original's weight, or `None` when it has another shape or holds no numbers.
+    fn load_as(
+        &self,
+        before: &TensorHeader,
+        shape: [usize; 2],
+    ) -> Result<crate::source::source::LoadedWeight, Option<ConvertError>> {
+        let is_stored = self.original.stored.layers.contains_key(layer_of(&before.name));
+        let is_matrix = crate::source::source::matrix_shape(&before.shape) == Some(shape);
+        let is_number = crate::source::source::weight_kind(before.dtype).is_some();
+        if !(is_stored || is_matrix && is_number) {
+            return Err(None);
+        }
+        let weight = self.original.load(before).map_err(Some)?;
+        let view = weight.view();
+        if [view.rows(), view.cols()] == shape { Ok(weight) } else { Err(None) }
+    }
+
+    /// A layer in codes that became plain numbers must have kept its values.
+    fn compare_decoded(
+        &self,
+        before: &TensorHeader,
+        after: &TensorHeader,
+    ) -> Result<Outcome, ConvertError> {
+        let expected = self.original.load(before)?.view().to_f32();
+        let Some((kind, found)) = self.converted_numbers(after)? else {
+            return Ok(Outcome::Wrong(finding(&before.name, "holds codes without a scale")));
+        };
+        let is_same = found.iter().zip(&expected).all(|(&found, &expected)| {
+            let expected = match kind {
+                WeightKind::BF16 => bf16::from_f32(expected).to_f32(),
+                _ => expected,
+            };
+            found == expected || (found.is_nan() && expected.is_nan())
+        });
+        match (is_same, kind) {
+            (true, _) => Ok(Outcome::Identical),
+            (false, WeightKind::F16) => self.compare_numbers(before, after),
+            (false, WeightKind::BF16 | WeightKind::F32 | WeightKind::F64) => {
+                Ok(Outcome::Wrong(finding(&before.name, "differs from the decoded original")))
+            }
+        }
+    }
+
+    /// The numbers of a plain tensor of the converted file, and their kind; `None` where it holds
+    /// none.
+    fn converted_numbers(
+        &self,
+        after: &TensorHeader,
+    ) -> Result<Option<(WeightKind, Vec<f32>)>, ConvertError> {
+        let Some(kind) = crate::source::source::weight_kind(after.dtype) else { return Ok(None) };
+        let bytes = self.converted.checkpoint.read_reusing(after, Vec::new())?;
+        let numbers = Weight::new(1, after.element_count() as usize, kind, &bytes).ok();
+        Ok(numbers.map(|numbers| (kind, numbers.to_f32())))
+    }
+
+    fn compare_bytes(
+        &self,
+        before: &TensorHeader,
+        after: &TensorHeader,
+    ) -> Result<Outcome, ConvertError> {
+        if before.dtype != after.dtype {
+            let problem = format!("{} became {}", before.dtype.name(), after.dtype.name());
+            return Ok(Outcome::Wrong(finding(&before.name, problem)));
+        }
+        let mut buffers = [vec![], vec![]];
+        for piece in pieces(before.byte_len()) {
+            for (buffer, (source, header)) in
+                buffers.iter_mut().zip([(&self.original, before), (&self.converted, after)])
+            {
+                buffer.resize((piece.end - piece.start) as usize, 0);
+                source.checkpoint.read_into(header, piece.start, buffer)?;
+            }
+            if buffers[0] != buffers[1] {
+                return Ok(Outcome::Wrong(finding(&before.name, "bytes differ from the original")));
+            }
+        }
+        Ok(Outcome::Identical)
+    }
+}

@@ -1,0 +1,51 @@
+use std::path::Path;
+
+use roundwise_layout::{Defect, Layout, Mend};
+use serde::{Serialize, Serializer};
+
+use crate::error::ConvertError;
+use crate::inspect::verify::Finding;
+use crate::source::Source;
+
+/// What is wrong with a file, and what would make it good.
+#[derive(Clone, Debug, Serialize)]
+pub struct Diagnosis {
+    /// Defects whose remedy is certain.
+    #[serde(serialize_with = "as_findings")]
+    pub mends: Vec<Mend>,
+    /// Defects without a remedy.
+    #[serde(serialize_with = "defects_as_findings")]
+    pub defects: Vec<Defect>,
+    /// How the repaired file is laid out.
+    #[serde(serialize_with = "crate::report::report::name")]
+    pub layout: Layout,
+}
+
+/// Looks for known defects, in headers and markers alone.
+///
+/// # Errors
+/// [`ConvertError::File`] when the file itself cannot be read.
+pub fn diagnose(path: &Path) -> Result<Diagnosis, ConvertError> {
+    let source = Source::open_mended(path)?;
+    let defects = source.stored.defects;
+    let mended = source.mended.map(|mended| (mended.mends, mended.layout));
+    let (mends, layout) = mended.unwrap_or_default();
+    Ok(Diagnosis { mends, defects, layout })
+}
+
+#[derive(Serialize)]
+struct MendEntry<'a> {
+    #[serde(flatten)]
+    defect: Finding,
+    remedy: &'a str,
+}
+
+fn as_findings<S: Serializer>(mends: &[Mend], to: S) -> Result<S::Ok, S::Error> {
+    to.collect_seq(
+        mends.iter().map(|Mend { defect, remedy }| MendEntry { defect: defect.into(), remedy }),
+    )
+}
+
+fn defects_as_findings<S: Serializer>(defects: &[Defect], to: S) -> Result<S::Ok, S::Error> {
+    to.collect_seq(defects.iter().map(Finding::from))
+}

@@ -1,0 +1,82 @@
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use crate::error::ConvertError;
+use crate::plan::NotFinite;
+use crate::plan::{Decision, Plan};
+use crate::recipe::file::RecipeFile;
+use crate::recipe::recipe::Recipe;
+use crate::source::Source;
+
+/// Layers of one kind, which differ in numbers alone.
+#[derive(Default)]
+struct Family {
+    count: usize,
+    shape: Vec<u64>,
+    becomes: String,
+}
+
+/// A recipe for one model: what applies to it, and every kind of layer that it has, in TOML that
+/// [`RecipeFile::from_toml`] reads. As it is it asks for what happens without a recipe.
+///
+/// # Errors
+/// As [`Plan::decide`].
+pub fn recipe_template(source: &Source) -> Result<String, ConvertError> {
+    let recipe = Recipe::check(RecipeFile::default())?;
+    let plan = Plan::decide(source, &recipe, &NotFinite::new())?;
+    let mut families = BTreeMap::<String, Family>::new();
+    for planned in &plan.tensors {
+        let (scheme, reason) = match &planned.decision {
+            Decision::Quantize { reason, .. } => ("converted", reason),
+            Decision::Copy(reason) | Decision::Decode { reason, .. }
+                if planned.shape.len() == 2 =>
+            {
+                ("kept", reason)
+            }
+            _ => continue,
+        };
+        let family = families.entry(pattern_of(planned.layer())).or_default();
+        family.count += 1;
+        family.shape.clone_from(&planned.shape);
+        family.becomes = format!("{scheme}: {reason}");
+    }
+    let model = &plan.detected.main;
+    let text = |text: &str| toml::Value::String(text.to_owned()).to_string();
+    let mut recipe = format!(
+        "# The model that this recipe is for: it is refused for any other.\n\
+         model = {}\n\n\
+         # How weights are stored that no rule names; `roundwise schemes` lists what there is.\n\
+         scheme = \"fp8\"\n\n\
+         # How codes are chosen: `nearest`, or a search; `roundwise convert --help` lists them.\n\
+         method = \"nearest\"\n\n\
+         # Layers that preset `{}` keeps because the model is sensitive in them get this scheme:\n\
+         # fallback_scheme = \"int8-row\"\n\n\
+         # Layers to keep as they are, layers to convert although the preset keeps them, and layers\n\
+         # that programs are to multiply in full precision: regular expressions, searched for in\n\
+         # names without `.weight`.\n\
+         keep = []\ninclude = []\nfull_precision = []\n\n\
+         # Layers with a scheme of their own; the first rule that matches decides. These are the\n\
+         # kinds of layers of this file, and what becomes of them without a rule.\n\
+         rules = [\n",
+        text(model.title),
+        plan.preset.name,
+    );
+    for (pattern, family) in families {
+        let one = if family.count == 1 { "layer" } else { "layers" };
+        let Family { count, shape, becomes } = family;
+        // A name may hold anything, a line break as well.
+        let becomes = becomes.replace(char::is_control, " ");
+        let _ = writeln!(recipe, "    # {count} {one} {shape:?}, {becomes}");
+        let _ = writeln!(recipe, "    # {{ pattern = {}, scheme = \"fp8\" }},", text(&pattern));
+    }
+    Ok(recipe + "]\n")
+}
+
+/// A pattern for a layer and for those whose names differ from it in numbers.
+fn pattern_of(layer: &str) -> String {
+    let parts = layer.split('.').map(|part| match part.parse::<u64>() {
+        Ok(_) => r"\d+".to_owned(),
+        Err(_) => regex::escape(part),
+    });
+    format!("^{}$", parts.collect::<Vec<_>>().join(r"\."))
+}

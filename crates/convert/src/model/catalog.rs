@@ -1,0 +1,188 @@
+//! All preset files, read once.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use serde::Deserialize;
+use thiserror::Error;
+
+use crate::model::architecture::{Architecture, Condition};
+use crate::model::pattern::LayerPattern;
+use crate::model::preset::{KeepRule, Origin, Preset, RemoveRule, Role};
+
+/// Name and text of every `presets/*.toml`, by name.
+static FILES: &[(&str, &str)] = &include!(concat!(env!("OUT_DIR"), "/presets.rs"));
+
+/// The files are part of the program and are all read by the tests, so a broken one is our bug.
+pub(super) static CATALOG: LazyLock<Catalog> = LazyLock::new(|| match Catalog::read(FILES) {
+    Ok(catalog) => catalog,
+    Err(error) => panic!("{error}"),
+});
+
+pub(super) struct Catalog {
+    pub(super) presets: Vec<Preset>,
+    /// The detection table by `order`: indices of a preset and of one of its architectures.
+    pub(super) rows: Vec<(usize, usize)>,
+}
+
+/// `presets/NAME.toml`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PresetFile {
+    title: String,
+    role: Role,
+    #[serde(default)]
+    aliases: Vec<String>,
+    /// Presets whose own rules are taken over, behind the ones here.
+    #[serde(default)]
+    include: Vec<String>,
+    refuse: Option<String>,
+    #[serde(default)]
+    probes: Vec<String>,
+    #[serde(default)]
+    keep: Vec<KeepTable>,
+    #[serde(default)]
+    remove: Vec<RemoveTable>,
+    #[serde(default)]
+    architecture: Vec<ArchitectureTable>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeepTable {
+    layers: Vec<String>,
+    reason: String,
+    origin: Origin,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RemoveTable {
+    tensors: Vec<String>,
+    beside: String,
+    reason: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ArchitectureTable {
+    order: u32,
+    id: String,
+    title: String,
+    when: Vec<String>,
+    #[serde(default)]
+    unless: Vec<String>,
+}
+
+#[derive(Debug, Error)]
+#[error("presets/{name}.toml: {what}")]
+struct PresetError {
+    name: String,
+    what: What,
+}
+
+#[derive(Debug, Error)]
+enum What {
+    #[error(transparent)]
+    Toml(#[from] toml::de::Error),
+    #[error(transparent)]
+    Pattern(#[from] regex::Error),
+    #[error("{0}")]
+    Condition(String),
+    #[error("architecture `{0}` has no condition and would fit every file")]
+    NoCondition(String),
+    #[error("includes `{0}`, which is no preset or includes others itself")]
+    Include(String),
+}
+
+impl Catalog {
+    fn read(files: &[(&str, &str)]) -> Result<Self, PresetError> {
+        let at = |name: &str| {
+            let name = name.to_owned();
+            move |what: What| PresetError { name, what }
+        };
+        let mut parsed = BTreeMap::new();
+        for &(name, text) in files {
+            let file: PresetFile = toml::from_str(text).map_err(|e| at(name)(e.into()))?;
+            parsed.insert(name, file);
+        }
+        let mut presets = Vec::new();
+        for (name, file) in &parsed {
+            presets.push(file.resolve(name, &parsed).map_err(at(name))?);
+        }
+        let mut rows: Vec<_> = presets
+            .iter()
+            .enumerate()
+            .flat_map(|(index, preset)| (0..preset.architectures.len()).map(move |a| (index, a)))
+            .collect();
+        rows.sort_by_key(|&(preset, row): &(usize, usize)| {
+            presets[preset].architectures[row].order
+        });
+        Ok(Self { presets, rows })
+    }
+}
+
+impl PresetFile {
+    fn resolve(&self, name: &str, all: &BTreeMap<&str, Self>) -> Result<Preset, What> {
+        let mut preset = Preset {
+            name: name.to_owned(),
+            title: self.title.clone(),
+            aliases: self.aliases.clone(),
+            role: self.role,
+            refuse: self.refuse.clone(),
+            keep: Vec::new(),
+            remove: Vec::new(),
+            probes: Vec::new(),
+            architectures: Vec::new(),
+        };
+        self.add_rules(&mut preset)?;
+        for other in &self.include {
+            match all.get(other.as_str()) {
+                Some(file) if file.include.is_empty() => file.add_rules(&mut preset)?,
+                Some(_) | None => return Err(What::Include(other.clone())),
+            }
+        }
+        for table in &self.architecture {
+            preset.architectures.push(table.resolve()?);
+        }
+        Ok(preset)
+    }
+
+    fn add_rules(&self, preset: &mut Preset) -> Result<(), What> {
+        for table in &self.keep {
+            for layers in &table.layers {
+                let (layers, reason) = (LayerPattern::new(layers)?, table.reason.clone());
+                preset.keep.push(KeepRule { layers, reason, origin: table.origin });
+            }
+        }
+        for table in &self.remove {
+            for tensors in &table.tensors {
+                let (tensors, reason) = (LayerPattern::new(tensors)?, table.reason.clone());
+                preset.remove.push(RemoveRule { tensors, beside: table.beside.clone(), reason });
+            }
+        }
+        for probe in &self.probes {
+            preset.probes.push(LayerPattern::new(probe)?);
+        }
+        Ok(())
+    }
+}
+
+impl ArchitectureTable {
+    fn resolve(&self) -> Result<Architecture, What> {
+        if self.when.is_empty() {
+            return Err(What::NoCondition(self.id.clone()));
+        }
+        let parse = |texts: &[String]| {
+            let conditions = texts.iter().map(|text| Condition::parse(text));
+            conditions.collect::<Result<_, _>>().map_err(What::Condition)
+        };
+        Ok(Architecture {
+            id: self.id.clone(),
+            title: self.title.clone(),
+            order: self.order,
+            when: parse(&self.when)?,
+            unless: parse(&self.unless)?,
+        })
+    }
+}

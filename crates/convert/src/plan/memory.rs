@@ -1,0 +1,264 @@
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+
+use roundwise_scheme::{ScaleRule, ScaleStorage, Scheme, Tiling};
+use roundwise_tensor_file::PIECE_BYTES;
+
+use crate::plan::plan::{Decision, PlannedTensor};
+use crate::recipe::Rounding;
+use crate::source::source::weight_kind;
+
+/// Bounds of what a conversion takes and makes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Most bytes of tensors in a file. With it the output is a folder: shards, their index, and what
+    /// lay beside the weights of the input, such as a tokenizer.
+    pub shard_bytes: Option<u64>,
+    /// Most bytes of memory.
+    pub memory_bytes: Option<u64>,
+}
+
+/// What works on tensors at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Workers {
+    /// Threads of the CPU.
+    pub threads: NonZeroUsize,
+    /// Devices that searches are computed on, at least one.
+    pub devices: usize,
+}
+
+impl From<NonZeroUsize> for Workers {
+    /// Threads with one device.
+    fn from(threads: NonZeroUsize) -> Self {
+        Self { threads, devices: 1 }
+    }
+}
+
+/// How many tensors are worked on at once. A search keeps its device busy with one matrix; a second
+/// one fills its pauses.
+pub(crate) fn tensors_in_flight(rounding: Rounding, workers: Workers) -> usize {
+    let threads = workers.threads.get();
+    match rounding {
+        Rounding::Nearest => threads,
+        Rounding::Learned(_) => threads.min(workers.devices.saturating_mul(2)),
+    }
+}
+
+/// Program text, stacks and headers; measured, rounded up.
+pub const RESIDENT_BYTES: u64 = 36 << 20;
+
+/// A thread's stack, and what the allocator keeps for it; measured, rounded up.
+const THREAD_BYTES: u64 = 2 << 20;
+
+/// Bytes of a tile's scale, its largest magnitude and what the search for its best scale notes.
+const TILE_BYTES: u64 = 40;
+
+/// Memory of one tensor in flight, by the buffer that it lies in. Threads keep their buffers for
+/// the next tensor, so the largest buffers of a thread may stem from different tensors.
+#[derive(Clone, Copy, Debug, Default)]
+struct InFlight {
+    /// Bytes of the input, with the codes that they are decoded from.
+    source: u64,
+    /// Bytes of the output.
+    target: u64,
+    /// Scales and what finding them takes.
+    scales: u64,
+    /// Copies that learned rounding works on, and nearest codes.
+    search: u64,
+}
+
+/// Bytes of the rows of a large weight that are worked on at once.
+const BAND_BYTES: u64 = 8 << 20;
+
+/// Swizzled scales lie in groups of so many rows.
+const ROW_GROUP: u64 = 128;
+
+/// How a conversion keeps to a limit of memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// Tensors in flight at once.
+    pub threads: NonZeroUsize,
+    /// Weights that are read twice, some rows at a time, with the number of rows.
+    pub bands: BTreeMap<String, usize>,
+    /// Largest number of bytes in memory at once.
+    pub peak_bytes: u64,
+}
+
+impl Pace {
+    /// The pace of most tensors in flight that keeps to the limit; where one alone is too large, by
+    /// bands of rows.
+    ///
+    /// # Errors
+    /// The bytes that are needed at least.
+    pub(crate) fn of(
+        tensors: &[PlannedTensor],
+        rounding: Rounding,
+        rule: ScaleRule,
+        workers: Workers,
+        limit: Option<u64>,
+        may_band: bool,
+    ) -> Result<Self, u64> {
+        let whole = |threads: NonZeroUsize| Self {
+            threads,
+            bands: BTreeMap::new(),
+            peak_bytes: peak_bytes(tensors, rounding, Workers { threads, ..workers }),
+        };
+        let Some(limit) = limit else { return Ok(whole(workers.threads)) };
+        let counts = (1..=workers.threads.get()).rev().filter_map(NonZeroUsize::new);
+        if let Some(pace) = counts.map(whole).find(|pace| pace.peak_bytes <= limit) {
+            return Ok(pace);
+        }
+        let one = Workers { threads: NonZeroUsize::MIN, ..workers };
+        let mut pace = whole(one.threads);
+        // The largest weight first, until the rest fits.
+        let mut by_size: Vec<(u64, &PlannedTensor, usize)> = tensors
+            .iter()
+            .filter(|_| may_band)
+            .filter_map(|planned| {
+                let rows = band_rows(planned, rounding, rule)?;
+                Some((in_flight(planned, rounding).bytes(), planned, rows))
+            })
+            .collect();
+        by_size.sort_by_key(|(bytes, ..)| std::cmp::Reverse(*bytes));
+        for (_, planned, rows) in by_size {
+            if pace.peak_bytes <= limit {
+                break;
+            }
+            pace.bands.insert(planned.header.name.clone(), rows);
+            pace.peak_bytes = peak_with_bands(tensors, rounding, one, &pace.bands);
+        }
+        if pace.peak_bytes <= limit { Ok(pace) } else { Err(pace.peak_bytes) }
+    }
+}
+
+/// Rows of a band of a weight that can be worked on so.
+fn band_rows(planned: &PlannedTensor, rounding: Rounding, rule: ScaleRule) -> Option<usize> {
+    let Decision::Quantize { scheme, .. } = planned.decision else { return None };
+    let kind = weight_kind(planned.header.dtype)?;
+    let is_whole = planned.is_merged || planned.is_in_codes || !scheme.is_by_band(rule);
+    if rounding != Rounding::Nearest || is_whole {
+        return None;
+    }
+    let [rows, cols] = planned.matrix_shape();
+    let group = row_group(scheme);
+    let row_bytes = (cols as u64).checked_mul(kind.byte_len() as u64)?.max(1);
+    let band = (BAND_BYTES / row_bytes / group).max(1).checked_mul(group)?;
+    usize::try_from(band).ok().filter(|&band| band < rows)
+}
+
+/// Rows that a band holds a multiple of. Where tiles are higher than a row, scales are not swizzled.
+fn row_group(scheme: Scheme) -> u64 {
+    match scheme.tiling() {
+        Tiling::Block { rows, .. } if rows > 1 => rows as u64,
+        Tiling::Block { .. } | Tiling::Tensor | Tiling::Row => ROW_GROUP,
+    }
+}
+
+impl InFlight {
+    fn bytes(&self) -> u64 {
+        [self.source, self.target, self.scales, self.search]
+            .into_iter()
+            .fold(0, u64::saturating_add)
+    }
+
+    /// The share of some rows; a copy of the codes is made besides, where the whole is packed in place.
+    fn of_rows(self, rows: usize, of: usize) -> Self {
+        let share = |bytes: u64| (bytes / of.max(1) as u64 + 1).saturating_mul(rows as u64);
+        Self {
+            source: share(self.source),
+            target: share(self.target),
+            scales: share(self.scales),
+            search: self.search,
+        }
+    }
+}
+
+/// Largest number of bytes in memory at once, with `threads` tensors in flight: the largest
+/// buffers of each kind, [`RESIDENT_BYTES`] for the program itself and [`THREAD_BYTES`] for every
+/// thread.
+pub(crate) fn peak_bytes(tensors: &[PlannedTensor], rounding: Rounding, workers: Workers) -> u64 {
+    peak_with_bands(tensors, rounding, workers, &BTreeMap::new())
+}
+
+fn peak_with_bands(
+    tensors: &[PlannedTensor],
+    rounding: Rounding,
+    workers: Workers,
+    bands: &BTreeMap<String, usize>,
+) -> u64 {
+    let cost = |planned: &PlannedTensor| {
+        let whole = in_flight(planned, rounding);
+        match bands.get(&planned.header.name) {
+            Some(&rows) => whole.of_rows(rows, planned.matrix_shape()[0]),
+            None => whole,
+        }
+    };
+    let costs: Vec<InFlight> = tensors.iter().map(cost).collect();
+    let in_flight = tensors_in_flight(rounding, workers);
+    let largest = |part: fn(&InFlight) -> u64| {
+        let mut parts: Vec<u64> = costs.iter().map(part).collect();
+        parts.sort_unstable_by(|a, b| b.cmp(a));
+        parts.iter().take(in_flight).fold(0, |sum: u64, part| sum.saturating_add(*part))
+    };
+    let working = workers.threads.get().min(tensors.len()) as u64;
+    [
+        largest(|cost| cost.source),
+        largest(|cost| cost.target),
+        largest(|cost| cost.scales),
+        largest(|cost| cost.search),
+        working.saturating_mul(THREAD_BYTES),
+    ]
+    .into_iter()
+    .fold(RESIDENT_BYTES, u64::saturating_add)
+}
+
+fn in_flight(planned: &PlannedTensor, rounding: Rounding) -> InFlight {
+    let header = &planned.header;
+    let elements = planned.shape.iter().fold(1u64, |count, &size| count.saturating_mul(size));
+    // Codes that are decoded first lie beside their F32 numbers.
+    // Where adapters are added, numbers lie there in F32 twice, beside the adapters.
+    let source = match weight_kind(header.dtype) {
+        _ if planned.is_merged => elements.saturating_mul(12),
+        Some(_) if !planned.is_in_codes => header.byte_len(),
+        Some(_) | None => {
+            elements.saturating_mul(4).saturating_add(elements.max(header.byte_len()))
+        }
+    };
+    match planned.decision {
+        Decision::Copy(_) | Decision::Rename { .. } => {
+            InFlight { source: header.byte_len().min(PIECE_BYTES), ..InFlight::default() }
+        }
+        Decision::Correct(_) | Decision::Remove(_) => InFlight::default(),
+        Decision::Merge(_) => InFlight { source, target: header.byte_len(), ..InFlight::default() },
+        Decision::Decode { dtype, .. } => {
+            let target = elements.saturating_mul(dtype.width() as u64);
+            InFlight { source, target, ..InFlight::default() }
+        }
+        Decision::Repack { .. } => {
+            // What is packed is unpacked and packed again.
+            InFlight { source, target: source, ..InFlight::default() }
+        }
+        Decision::Quantize { scheme, .. } => {
+            let [rows, cols] = planned.matrix_shape();
+            let tiles: usize = scheme.tiling().tiles(rows, cols).iter().product();
+            let codes = elements.saturating_mul(scheme.grid().code_bytes() as u64);
+            // Most are packed where they lie; what has to be filled up goes into a copy.
+            let target = match scheme.scale_storage() {
+                ScaleStorage::F32(_)
+                | ScaleStorage::Logarithmic { .. }
+                | ScaleStorage::Unscaled => codes,
+                ScaleStorage::PowerOfTwo
+                | ScaleStorage::PowerOfTwoAndLargest
+                | ScaleStorage::TwoLevel
+                | ScaleStorage::Leveled => codes.saturating_mul(2),
+            };
+            let search = match rounding {
+                Rounding::Nearest => 0,
+                Rounding::Learned(options) => {
+                    options.working_bytes(rows, cols).saturating_add(target)
+                }
+            };
+            InFlight { source, target, scales: (tiles as u64).saturating_mul(TILE_BYTES), search }
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! What tensors become when layers in codes are to be laid out anew, their codes untouched.
+
+use std::collections::BTreeMap;
+
+use roundwise_layout::{Layout, Origin, StoredLayer};
+use roundwise_scheme::{GridKind, ScaleStorage, Scheme, Tiling};
+use roundwise_tensor_file::TensorHeader;
+
+use crate::error::ConvertError;
+use crate::model::Detected;
+use crate::plan::decide::served_layer;
+use crate::plan::plan::Decision;
+use crate::plan::reason::Reason;
+use crate::recipe::PlainDtype;
+use crate::source::Source;
+
+/// Decides for tensors of a file whose layers in codes move to a layout.
+pub(crate) struct Relay<'a> {
+    source: &'a Source,
+    layout: Layout,
+    detected: &'a Detected,
+    problems: BTreeMap<String, String>,
+}
+
+impl<'a> Relay<'a> {
+    pub(crate) fn new(source: &'a Source, layout: Layout, detected: &'a Detected) -> Self {
+        Self { source, layout, detected, problems: BTreeMap::new() }
+    }
+
+    /// What one tensor becomes.
+    ///
+    /// # Errors
+    /// When the file cannot be read; what does not fit the layout is told by [`Relay::finish`].
+    pub(crate) fn decide(&mut self, header: &TensorHeader) -> Result<Decision, ConvertError> {
+        if let Some(owner) = self.source.stored.side_tensors.get(&header.name) {
+            return Ok(match served_layer(self.source, owner) {
+                Ok(stored) => self.decide_side_tensor(header, stored),
+                Err(decision) => decision,
+            });
+        }
+        let Some(stored) = self.source.stored_layer(header) else {
+            return Ok(Decision::Copy(Reason::NotInCodes));
+        };
+        if stored.origin == Origin::Plain {
+            return Ok(Decision::Copy(Reason::Unscaled));
+        }
+        if header.shape.len() != 2 {
+            // Loaders scale matrices only.
+            let reason = Reason::Rank(header.shape.len()).of_stored(stored);
+            return Ok(Decision::Decode { dtype: PlainDtype::F32, reason });
+        }
+        if let Err(problem) = self.fits(header, stored)? {
+            self.problems.insert(stored.layer.clone(), problem);
+        }
+        Ok(Decision::Repack { scheme: stored.scheme, reason: Reason::Moved.of_stored(stored) })
+    }
+
+    /// Whether the layout has a place for a layer as it is.
+    fn fits(
+        &self,
+        header: &TensorHeader,
+        stored: &StoredLayer,
+    ) -> Result<Result<(), String>, ConvertError> {
+        let [rows, cols] = stored.shape;
+        let part = &self.detected.part_of(&header.name).prefix;
+        if self.layout == Layout::ComfyLegacy && *part != self.detected.main.prefix {
+            return Ok(Err(Reason::OtherPart.to_string()));
+        }
+        let fits = self
+            .layout
+            .admits(stored.scheme)
+            .map_err(|error| error.to_string())
+            .and_then(|()| stored.scheme.covers(rows, cols).map_err(|error| error.to_string()))
+            .and_then(|()| {
+                let takes = self.layout.takes(stored.scheme, stored.shape);
+                takes.map_err(|error| error.to_string())
+            });
+        if fits.is_ok() && !self.source.multiplies_exactly(stored)? {
+            return Ok(Err("its scales are divided by a number that no factor stands for".into()));
+        }
+        Ok(fits)
+    }
+
+    /// An activation scale goes with its layer, where readers of the layout know it.
+    fn decide_side_tensor(&self, header: &TensorHeader, stored: &StoredLayer) -> Decision {
+        let measured = [".input_scale", ".scale_input"];
+        let is_measured = measured.iter().any(|ending| header.name.ends_with(ending));
+        let is_read =
+            is_fp8(stored.scheme) || stored.scheme.scale_storage() == ScaleStorage::TwoLevel;
+        if !is_measured || !is_read || header.element_count() != 1 {
+            return Decision::Remove(Reason::Superseded);
+        }
+        let name = match self.layout {
+            Layout::Comfy => format!("{}.input_scale", stored.layer),
+            Layout::ComfyLegacy => format!("{}.scale_input", stored.layer),
+        };
+        match name == header.name {
+            true => Decision::Copy(Reason::InputScale),
+            false => Decision::Rename { name, reason: Reason::InputScale },
+        }
+    }
+
+    /// Complains about layers that the layout has no place for.
+    ///
+    /// # Errors
+    /// [`ConvertError::Immovable`].
+    pub(crate) fn finish(self) -> Result<(), ConvertError> {
+        if self.problems.is_empty() {
+            return Ok(());
+        }
+        let path = self.source.checkpoint.path().to_owned();
+        let layers = self.problems.into_iter().collect();
+        Err(ConvertError::Immovable { path, layout: self.layout, layers })
+    }
+}
+
+fn is_fp8(scheme: Scheme) -> bool {
+    scheme == Scheme::scaled(GridKind::E4m3, Tiling::Tensor)
+}

@@ -1,0 +1,128 @@
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use roundwise_layout::layer_of;
+use roundwise_tensor_file::Manifest;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::plan::plan::{Decision, PlannedTensor};
+use crate::recipe::Rounding;
+
+/// Key of the header entry of a part.
+pub(crate) const PART_KEY: &str = "roundwise_part";
+
+/// What a part says about itself and the whole.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PartEntry {
+    pub(crate) part: usize,
+    pub(crate) of: usize,
+    pub(crate) version: String,
+    pub(crate) recipe: Value,
+    /// Hash of the file of statistics, if there was one.
+    pub(crate) statistics: Option<String>,
+    /// The kind of device that learned rounding was computed on.
+    pub(crate) device: Option<String>,
+    /// Hash of the header of the merged file.
+    pub(crate) header: String,
+}
+
+/// One of several parts of a model, each made by a machine of its own: `3/16`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    number: usize,
+    count: usize,
+}
+
+/// More parts than any model has layers.
+const MOST_PARTS: usize = 10_000;
+
+impl Share {
+    /// Part `number`, from 1, of `count`. `None` where there is no such part.
+    pub fn new(number: usize, count: usize) -> Option<Self> {
+        let is_there = (1..=count).contains(&number) && count <= MOST_PARTS;
+        is_there.then_some(Self { number, count })
+    }
+
+    /// From 1.
+    pub fn number(self) -> usize {
+        self.number
+    }
+
+    /// Number of parts.
+    pub fn count(self) -> usize {
+        self.count
+    }
+
+    /// What goes into the name of the part's file, of one length for all parts: `part-03-of-16`.
+    pub fn file_part(self) -> String {
+        let digits = self.count.to_string().len();
+        format!("part-{:0digits$}-of-{}", self.number, self.count)
+    }
+
+    /// The tensors of this part. Layers stay whole; the most expensive ones are dealt out first, each
+    /// to the part with the least work, so that all machines decide alike.
+    pub(crate) fn of(self, tensors: Vec<PlannedTensor>, rounding: Rounding) -> Vec<PlannedTensor> {
+        let mut costs = BTreeMap::<&str, u64>::new();
+        for planned in &tensors {
+            let cost = costs.entry(layer_group(planned)).or_default();
+            *cost = cost.saturating_add(cost_of(planned, rounding));
+        }
+        let mut layers: Vec<(&str, u64)> = costs.into_iter().collect();
+        layers.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(b.0)));
+        let mut loads = vec![0_u64; self.count];
+        let mut mine = std::collections::BTreeSet::new();
+        for (layer, cost) in layers {
+            let least = (0..self.count).min_by_key(|&part| loads[part]).unwrap_or(0);
+            loads[least] = loads[least].saturating_add(cost);
+            if least + 1 == self.number {
+                mine.insert(layer.to_owned());
+            }
+        }
+        tensors.into_iter().filter(|planned| mine.contains(layer_group(planned))).collect()
+    }
+}
+
+/// A weight, its bias and its scales belong together.
+fn layer_group(planned: &PlannedTensor) -> &str {
+    let name = &planned.header.name;
+    match name.rsplit_once('.') {
+        Some((layer, _)) => layer,
+        None => layer_of(name),
+    }
+}
+
+fn cost_of(planned: &PlannedTensor, rounding: Rounding) -> u64 {
+    // A search goes over a weight so many times more than copying does.
+    const SEARCH: u64 = 100;
+    match (&planned.decision, rounding) {
+        (Decision::Quantize { .. }, Rounding::Learned(_)) => {
+            planned.header.byte_len().saturating_mul(SEARCH)
+        }
+        _ => planned.header.byte_len() + 1,
+    }
+}
+
+impl fmt::Display for Share {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}/{}", self.number, self.count)
+    }
+}
+
+impl FromStr for Share {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (number, count) = text.split_once('/').unwrap_or_default();
+        let share = number.parse().ok().zip(count.parse().ok());
+        share
+            .and_then(|(number, count)| Self::new(number, count))
+            .ok_or_else(|| format!("expected a part such as 3/16, from 1/1 to {MOST_PARTS} parts"))
+    }
+}
+
+pub(crate) fn header_hash(manifest: &Manifest) -> String {
+    blake3::hash(manifest.header_bytes()).to_hex().to_string()
+}

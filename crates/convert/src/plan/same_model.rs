@@ -1,0 +1,87 @@
+use std::path::Path;
+
+use roundwise_layout::weight_of;
+use roundwise_tensor_file::TensorHeader;
+
+use crate::error::ConvertError;
+use crate::model::{Detected, Part, Shapes, detect};
+use crate::source::Source;
+
+/// Finds out whether loaders take an output for the model that the input is: they look at names and
+/// shapes, which packing and padding change.
+///
+/// - `output`: where it is, for the message
+/// - `after`: its names and shapes
+///
+/// # Errors
+/// [`ConvertError::OtherModel`].
+pub(crate) fn same_model(
+    output: &Path,
+    source: &Source,
+    after: &Shapes<'_>,
+) -> Result<(), ConvertError> {
+    // Of an input that is packed itself, the names and shapes that its weights have.
+    let unpacked = |header: &TensorHeader| {
+        let stored = source.stored_layer(header);
+        let name = stored.map_or_else(|| header.name.clone(), |stored| weight_of(&stored.layer));
+        (name, source.shape_of(header))
+    };
+    let tensors: Vec<_> = source.checkpoint.tensors().iter().map(unpacked).collect();
+    let before = tensors.iter().map(|(name, shape)| (name.as_str(), shape.as_slice())).collect();
+    let [before, after] = [&before, after].map(|shapes| model(&detect(shapes)));
+    match before == after {
+        true => Ok(()),
+        false => Err(ConvertError::OtherModel { path: output.to_owned(), before, after }),
+    }
+}
+
+/// The model of a file and where its tensors are.
+fn model(detected: &Detected) -> String {
+    let Part { title, prefix, .. } = &detected.main;
+    match prefix.as_str() {
+        "" => (*title).to_owned(),
+        prefix => format!("{title} under `{prefix}`"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use roundwise_testkit::files::{Tensor, safetensors};
+
+    const PROBE: &str = "model.diffusion_model.cap_embedder.1.weight";
+    const NORM: &str = "model.diffusion_model.noise_refiner.0.attention.k_norm.weight";
+
+    fn z_image() -> (tempfile::TempDir, Source) {
+        let others = (0..5).map(|layer| format!("model.diffusion_model.layers.{layer}.weight"));
+        let mut tensors: Vec<Tensor> =
+            others.map(|name| Tensor::new(&name, "BF16", &[1], vec![0; 2])).collect();
+        tensors.push(Tensor::new(PROBE, "BF16", &[3840, 1], vec![0; 7680]));
+        tensors.push(Tensor::new(NORM, "BF16", &[1], vec![0; 2]));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("z.safetensors");
+        std::fs::write(&path, safetensors(&tensors)).unwrap();
+        let source = Source::open(&path).unwrap();
+        (folder, source)
+    }
+
+    /// The message where this tensor of the output has this shape.
+    fn refusal(source: &Source, name: &str, shape: &[u64]) -> Option<String> {
+        let shapes = source.shapes();
+        let changed = |at| if at == name { shape } else { shapes.shape(at).unwrap() };
+        let after = shapes.names().map(|at| (at, changed(at))).collect();
+        let refused = same_model(Path::new("out.safetensors"), source, &after);
+        refused.err().map(|error| error.to_string())
+    }
+
+    #[test]
+    fn an_output_that_loaders_take_for_another_model_is_refused() {
+        let (_folder, source) = z_image();
+        let message = refusal(&source, PROBE, &[1920, 1]).unwrap();
+        for word in ["out.safetensors", "Z-Image", "`--keep`"] {
+            assert!(message.contains(word), "no `{word}` in {message}");
+        }
+        assert_eq!(refusal(&source, PROBE, &[3840, 1]), None);
+        assert_eq!(refusal(&source, NORM, &[2]), None);
+    }
+}

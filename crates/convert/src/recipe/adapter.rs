@@ -1,0 +1,18 @@
+use std::path::PathBuf;
+
+/// `FILE` or `FILE:STRENGTH`; a colon that no number follows is a part of the name, unless what is
+/// before it names a file of tensors.
+///
+/// # Errors
+/// One line for a strength that is not a finite number, or no name.
+pub(crate) fn parse_adapter(text: &str) -> Result<(PathBuf, f32), String> {
+    let (path, strength) = match text.rsplit_once(':').map(|(path, it)| (path, it.parse::<f32>())) {
+        Some((path, Ok(strength))) => (path, strength),
+        Some((path, Err(_))) if path.ends_with(".safetensors") => (path, f32::NAN),
+        _ => (text, 1.0),
+    };
+    match (path.is_empty(), strength.is_finite()) {
+        (false, true) => Ok((PathBuf::from(path), strength)),
+        _ => Err(format!("`{text}`: expected FILE or FILE:STRENGTH, e.g. style.safetensors:0.8")),
+    }
+}

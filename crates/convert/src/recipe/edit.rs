@@ -1,0 +1,36 @@
+use std::collections::BTreeMap;
+
+use regex::Regex;
+use roundwise_layout::Products;
+
+/// Key of the header entry that says how a file was made, which this program writes itself.
+pub(crate) const PROVENANCE_KEY: &str = "roundwise";
+
+/// An edit that has been checked: every pattern compiles.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Edit {
+    pub(crate) set: BTreeMap<String, String>,
+    pub(crate) unset: Vec<Regex>,
+    pub(crate) full_precision: Vec<Regex>,
+    pub(crate) any_products: Vec<Regex>,
+    pub(crate) input_scale: Vec<Regex>,
+}
+
+impl Edit {
+    /// How a layer is to be multiplied, where that changes.
+    pub(crate) fn products(&self, layer: &str) -> Option<Products> {
+        match (matches(&self.full_precision, layer), matches(&self.any_products, layer)) {
+            (true, _) => Some(Products::FullPrecision),
+            (false, true) => Some(Products::Any),
+            (false, false) => None,
+        }
+    }
+
+    pub(crate) fn changes(&self, layer: &str) -> bool {
+        self.products(layer).is_some() || matches(&self.input_scale, layer)
+    }
+}
+
+pub(crate) fn matches(patterns: &[Regex], name: &str) -> bool {
+    patterns.iter().any(|pattern| pattern.is_match(name))
+}

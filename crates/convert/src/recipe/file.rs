@@ -1,0 +1,285 @@
+use std::collections::BTreeMap;
+
+use roundwise_rounding::MethodOptions;
+use serde::{Deserialize, Serialize};
+
+use crate::recipe::edit_file::EditFile;
+use crate::recipe::recipe::RecipeError;
+
+/// A recipe as it is typed, on the command line or in a TOML file. Every field may be left out;
+/// a key that is not known is an error.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, expecting = "settings such as `scheme = \"fp8\"`")]
+pub struct RecipeFile {
+    /// The model that the recipe is for, by the name that `plan` gives it; it is refused for any
+    /// other. Default any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Scheme of the weights that no rule names. Default `fp8`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scheme: Option<String>,
+    /// How the file is laid out: `comfy` (default) or `comfy-legacy`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub layout: Option<String>,
+    /// How codes are chosen, by the name of a method. Default `nearest`.
+    #[serde(skip_serializing_if = "Option::is_none", alias = "rounding")]
+    pub method: Option<String>,
+    /// What is changed of the method's defaults.
+    #[serde(skip_serializing_if = "is_default")]
+    pub method_options: MethodOptions,
+    /// How scales are chosen: `absmax` (default) or `mse`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scale_rule: Option<String>,
+    /// Preset to use instead of the one that detection picks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preset: Option<String>,
+    /// Keep the layers that a distilled Chroma model is sensitive in, whatever was detected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep_distillation: Option<bool>,
+    /// Convert what the base keep-list protects as well. The preset still applies.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ignore_base_list: Option<bool>,
+    /// Regular expressions of layers to keep as they are.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub keep: Vec<String>,
+    /// Regular expressions of layers to convert although a preset or a size rule keeps them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub include: Vec<String>,
+    /// Layers with a scheme of their own; the first rule that matches decides.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<RuleFile>,
+    /// Scheme of layers that the model's preset keeps, embeddings and norms left out. Default: they
+    /// are kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fallback_scheme: Option<String>,
+    /// Regular expressions of layers to be multiplied in full precision.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub full_precision: Vec<String>,
+    /// Adapters (LoRA) to add before rounding, `FILE` or `FILE:STRENGTH`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub merge_lora: Vec<String>,
+    /// Leave keys of adapters out that no weight answers to. Default: they are an error.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allow_unmatched_lora: Option<bool>,
+    /// Fewest elements of a weight that is converted. Default 0, or the method's (1024 for
+    /// `adaround-fast`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_size: Option<u64>,
+    /// Size rules of the published converters: `basic` or `classic`. Default none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heuristic: Option<String>,
+    /// Whether the output's header says how it was made. Default true.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub provenance: Option<bool>,
+    /// Quantize nothing; turn whatever is in codes into `bf16`, `f16` or `f32`. Stands alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decode_to: Option<String>,
+    /// Quantize nothing; lay layers in codes out as `comfy` or `comfy-legacy` does, their codes
+    /// untouched. Stands alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub migrate_to: Option<String>,
+    /// Quantize nothing; mend known defects of layers in codes. Stands alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repair: Option<bool>,
+    /// Quantize nothing; change entries of the header and options of layers in codes. Stands alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub edit: Option<EditFile>,
+    /// Keys that were typed as flags, so that messages call them `--top-p` and not `top_p`; with how
+    /// many entries of a list, which are its first ones.
+    #[serde(skip)]
+    pub flags: BTreeMap<String, usize>,
+}
+
+/// One rule of a [`RecipeFile`]. Layers that it matches are converted although a preset keeps
+/// them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table such as `{ pattern = 'mlp', scheme = 'fp8' }`")]
+pub struct RuleFile {
+    /// Regular expression, searched for in the layer's name (without `.weight`).
+    pub pattern: String,
+    /// Scheme of the layers that it matches.
+    pub scheme: String,
+}
+
+impl RecipeFile {
+    /// Reads a recipe in TOML.
+    ///
+    /// # Errors
+    /// What is not TOML, not a known key or not of the right type, with line and column.
+    pub fn from_toml(text: &str) -> Result<Self, RecipeError> {
+        toml::from_str(text)
+            .map_err(|error| RecipeError { complaints: vec![in_plain_words(&error.to_string())] })
+    }
+
+    /// The recipe in TOML, as [`RecipeFile::from_toml`] reads it.
+    ///
+    /// # Errors
+    /// A number that TOML has no room for.
+    pub fn to_toml(&self) -> Result<String, RecipeError> {
+        toml::to_string(self).map_err(|error| RecipeError { complaints: vec![error.to_string()] })
+    }
+
+    /// The same for a model with statistics of its inputs: where no method is named, they stand for
+    /// `activations`.
+    #[must_use]
+    pub fn with_statistics(mut self) -> Self {
+        self.method.get_or_insert_with(|| "activations".to_owned());
+        self
+    }
+
+    /// The same, every key of it typed as a flag.
+    #[must_use]
+    pub fn typed_as_flags(mut self) -> Self {
+        let typed = serde_json::to_value(&self).expect("texts and numbers always serialise");
+        for keys in [&typed, &typed["method_options"], &typed["edit"]] {
+            let entries = keys.as_object().into_iter().flatten();
+            let is_flag = |key: &str| !["method_options", "edit", "repair"].contains(&key);
+            let set = entries.filter(|(key, value)| is_flag(key) && !value.is_null());
+            let counted = |value: &serde_json::Value| value.as_array().map_or(1, Vec::len);
+            self.flags.extend(set.map(|(key, value)| (key.clone(), counted(value))));
+        }
+        self
+    }
+
+    /// What whoever typed a setting knows it as: `--keep` for a flag, `keep` for a key of a file.
+    ///
+    /// - `key`: with the table that it is in, such as `edit.set`
+    pub(crate) fn typed_name(&self, key: &str) -> String {
+        match self.flags.contains_key(bare(key)) {
+            true => flag_of(bare(key)),
+            false => key.to_owned(),
+        }
+    }
+
+    /// [`Self::typed_name`] of an entry of a list: `--keep`, or `keep[0]` for the first one of a file.
+    pub(crate) fn typed_entry(&self, key: &str, index: usize) -> String {
+        match index.checked_sub(self.flags.get(bare(key)).copied().unwrap_or(0)) {
+            None => flag_of(bare(key)),
+            Some(index) => format!("{key}[{index}]"),
+        }
+    }
+
+    /// A pattern with its setting: ``--keep `attn` `` for a flag, ``keep[0] `attn` `` for a key of a
+    /// file.
+    pub(crate) fn typed_pattern(&self, key: &str, index: usize, pattern: &regex::Regex) -> String {
+        format!("{} `{pattern}`", self.typed_entry(key, index))
+    }
+
+    /// Keys that say how weights become codes.
+    pub(crate) fn keys_of_quantizing(&self) -> Vec<String> {
+        let others = RecipeFile {
+            decode_to: None,
+            migrate_to: None,
+            repair: None,
+            edit: None,
+            provenance: None,
+            ..self.clone()
+        };
+        let keys = serde_json::to_value(others).expect("texts and numbers always serialise");
+        keys.as_object().into_iter().flat_map(|keys| keys.keys().cloned()).collect()
+    }
+
+    /// A message as whoever typed the recipe knows its keys, which stand in backticks: `--top-p` for
+    /// a flag, `top_p` for a key of a file.
+    pub(crate) fn in_typed_words(&self, message: &str) -> String {
+        self.flags.keys().fold(message.to_owned(), |text, key| {
+            text.replace(&format!("`{key}`"), &format!("`{}`", flag_of(key)))
+        })
+    }
+
+    /// Lays `over` on top: its single values replace ours, its lists go before ours.
+    #[must_use]
+    pub fn overlaid_with(self, over: RecipeFile) -> RecipeFile {
+        fn chain<T>(over: Vec<T>, under: Vec<T>) -> Vec<T> {
+            over.into_iter().chain(under).collect()
+        }
+        RecipeFile {
+            model: over.model.or(self.model),
+            scheme: over.scheme.or(self.scheme),
+            layout: over.layout.or(self.layout),
+            method: over.method.or(self.method),
+            method_options: overlaid_options(self.method_options, over.method_options),
+            scale_rule: over.scale_rule.or(self.scale_rule),
+            preset: over.preset.or(self.preset),
+            keep_distillation: over.keep_distillation.or(self.keep_distillation),
+            ignore_base_list: over.ignore_base_list.or(self.ignore_base_list),
+            keep: chain(over.keep, self.keep),
+            include: chain(over.include, self.include),
+            rules: chain(over.rules, self.rules),
+            fallback_scheme: over.fallback_scheme.or(self.fallback_scheme),
+            full_precision: chain(over.full_precision, self.full_precision),
+            merge_lora: chain(over.merge_lora, self.merge_lora),
+            allow_unmatched_lora: over.allow_unmatched_lora.or(self.allow_unmatched_lora),
+            min_size: over.min_size.or(self.min_size),
+            heuristic: over.heuristic.or(self.heuristic),
+            provenance: over.provenance.or(self.provenance),
+            decode_to: over.decode_to.or(self.decode_to),
+            migrate_to: over.migrate_to.or(self.migrate_to),
+            repair: over.repair.or(self.repair),
+            edit: over.edit.or(self.edit),
+            flags: self.flags.into_iter().chain(over.flags).collect(),
+        }
+    }
+}
+
+/// A key without the table that it is in.
+fn bare(key: &str) -> &str {
+    key.rsplit('.').next().unwrap_or(key)
+}
+
+/// The flag that sets a key.
+pub(crate) fn flag_of(key: &str) -> String {
+    match key {
+        "rules" => "--rule".to_owned(),
+        "decode_to" => "--dtype".to_owned(),
+        "migrate_to" => "--to".to_owned(),
+        "provenance" => "--no-provenance".to_owned(),
+        key => format!("--{}", key.replace('_', "-")),
+    }
+}
+
+fn overlaid_options(under: MethodOptions, over: MethodOptions) -> MethodOptions {
+    MethodOptions {
+        solver: over.solver.or(under.solver),
+        optimizer: over.optimizer.or(under.optimizer),
+        schedule: over.schedule.or(under.schedule),
+        effort: over.effort.or(under.effort),
+        weight_error_budget: over.weight_error_budget.or(under.weight_error_budget),
+        lambda: over.lambda.or(under.lambda),
+        top_p: over.top_p.or(under.top_p),
+        min_k: over.min_k.or(under.min_k),
+        max_k: over.max_k.or(under.max_k),
+        top_k: over.top_k.or(under.top_k),
+        iterations: over.iterations.or(under.iterations),
+        learning_rate: over.learning_rate.or(under.learning_rate),
+        patience: over.patience.or(under.patience),
+        reg_lambda: over.reg_lambda.or(under.reg_lambda),
+        calibration_rows: over.calibration_rows.or(under.calibration_rows),
+        calibration_batch: over.calibration_batch.or(under.calibration_batch),
+        damping: over.damping.or(under.damping),
+        bias_correction: over.bias_correction.or(under.bias_correction),
+    }
+}
+
+fn is_default(options: &MethodOptions) -> bool {
+    *options == MethodOptions::default()
+}
+
+/// What the parser says of types, as people who write recipes call them.
+fn in_plain_words(message: &str) -> String {
+    const WORDS: [(&str, &str); 10] = [
+        ("invalid type", "wrong type"),
+        ("expected a sequence", "expected a list in brackets"),
+        ("expected a string", "expected text in quotes"),
+        ("expected a boolean", "expected true or false"),
+        ("expected u64", "expected a whole number"),
+        ("expected usize", "expected a whole number"),
+        ("expected f64", "expected a number"),
+        ("invalid value", "wrong value"),
+        (": sequence", ": a list"),
+        (": map", ": a table"),
+    ];
+    WORDS
+        .iter()
+        .fold(message.trim_end().to_owned(), |text, (ours, theirs)| text.replace(ours, theirs))
+}

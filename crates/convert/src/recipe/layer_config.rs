@@ -1,0 +1,225 @@
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::recipe::file::{RecipeFile, RuleFile};
+use crate::recipe::recipe::RecipeError;
+
+/// What applies to layers that no pattern matches.
+const DEFAULT: &str = "_default";
+
+/// Keys that begin so, but for [`DEFAULT`], are notes.
+const NOTE: char = '_';
+
+/// Settings of the layers that a pattern matches, as convert_to_quant writes them.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct LayerSettings {
+    skip: bool,
+    format: Option<String>,
+    block_size: Option<usize>,
+    scaling_mode: Option<String>,
+    simple: bool,
+    full_precision_matrix_mult: bool,
+}
+
+/// Reads a layer-config of convert_to_quant, a JSON object from patterns to settings, as a recipe.
+///
+/// There the most specific pattern decides, here the first: patterns with more literal characters
+/// come first. `skip` becomes `keep`; a pattern that skips what a less specific one converts is
+/// told, for here `keep` and rules may not contradict each other.
+///
+/// # Errors
+/// All complaints at once, each with the pattern it is about.
+pub fn import_layer_config(text: &str) -> Result<RecipeFile, RecipeError> {
+    let entries: Map<String, Value> = serde_json::from_str(text).map_err(|error| {
+        let expected = "expected an object from patterns to settings";
+        RecipeError { complaints: vec![format!("layer-config: {error}; {expected}")] }
+    })?;
+    let mut import = Import::default();
+    let mut entries: Vec<(String, Value)> = entries.into_iter().collect();
+    entries.sort_by_key(|(pattern, _)| std::cmp::Reverse(literal_characters(pattern)));
+    for (pattern, settings) in &entries {
+        match pattern.as_str() {
+            DEFAULT => import.set_default(settings),
+            note if note.starts_with(NOTE) => {}
+            pattern => import.add(pattern, settings),
+        }
+    }
+    import.finish()
+}
+
+/// Characters that stand for themselves: the more, the fewer names a pattern matches.
+fn literal_characters(pattern: &str) -> usize {
+    let mut is_escaped = false;
+    let mut count = 0;
+    for char in pattern.chars() {
+        // `\.` is a dot, `\d` any digit.
+        let is_literal = match is_escaped {
+            true => !char.is_alphanumeric(),
+            false => char.is_alphanumeric() || "_-/".contains(char),
+        };
+        is_escaped = !is_escaped && char == '\\';
+        count += usize::from(is_literal);
+    }
+    count
+}
+
+#[derive(Default)]
+struct Import {
+    recipe: RecipeFile,
+    /// Whether each entry that converts asks for nearest codes.
+    simple: Vec<bool>,
+    complaints: Vec<String>,
+}
+
+impl Import {
+    fn settings(&mut self, pattern: &str, settings: &Value) -> Option<LayerSettings> {
+        let read = LayerSettings::deserialize(settings);
+        read.map_err(|error| self.complain(pattern, error)).ok()
+    }
+
+    fn complain(&mut self, pattern: &str, problem: impl std::fmt::Display) {
+        self.complaints.push(format!("layer-config `{pattern}`: {problem}"));
+    }
+
+    fn add(&mut self, pattern: &str, settings: &Value) {
+        let Some(settings) = self.settings(pattern, settings) else { return };
+        if settings.skip {
+            self.recipe.keep.push(pattern.to_owned());
+            return;
+        }
+        let Some(scheme) = self.scheme(pattern, &settings) else { return };
+        self.simple.push(settings.simple);
+        if settings.full_precision_matrix_mult {
+            self.recipe.full_precision.push(pattern.to_owned());
+        }
+        self.recipe.rules.push(RuleFile { pattern: pattern.to_owned(), scheme });
+    }
+
+    fn set_default(&mut self, settings: &Value) {
+        let Some(settings) = self.settings(DEFAULT, settings) else { return };
+        if settings.skip {
+            let way_out = "name the layers to keep, e.g. `keep = ['blocks']`";
+            self.complain(
+                DEFAULT,
+                format!("`skip` would keep all that no pattern names; {way_out}"),
+            );
+            return;
+        }
+        self.recipe.scheme = self.scheme(DEFAULT, &settings);
+        self.simple.push(settings.simple);
+        if settings.full_precision_matrix_mult {
+            self.recipe.full_precision.push(".".to_owned());
+        }
+    }
+
+    /// The scheme of a format and its mode.
+    fn scheme(&mut self, pattern: &str, settings: &LayerSettings) -> Option<String> {
+        let Some(format) = settings.format.as_deref() else {
+            self.complain(pattern, "has neither `format` nor `skip`");
+            return None;
+        };
+        let mode = settings.scaling_mode.as_deref();
+        let found = scheme_of(format, mode, settings.block_size);
+        if found.is_none() {
+            let mode = mode.map_or_else(String::new, |mode| format!(", scaling_mode `{mode}`"));
+            self.complain(pattern, format!("no scheme stands for format `{format}`{mode}"));
+        }
+        found
+    }
+
+    fn finish(mut self) -> Result<RecipeFile, RecipeError> {
+        match (self.simple.contains(&true), self.simple.contains(&false)) {
+            (true, false) => self.recipe.method = Some("nearest".to_owned()),
+            (true, true) => self.complaints.push(
+                "layer-config: `simple` holds for some entries only; a recipe has one method for all"
+                    .to_owned(),
+            ),
+            (false, _) => {}
+        }
+        match self.complaints.is_empty() {
+            true => Ok(self.recipe),
+            false => Err(RecipeError { complaints: self.complaints }),
+        }
+    }
+}
+
+/// Block edges of the published converter.
+const FP8_BLOCK: usize = 64;
+const INT8_BLOCK: usize = 128;
+
+fn scheme_of(format: &str, mode: Option<&str>, block_size: Option<usize>) -> Option<String> {
+    let fp8_block = block_size.unwrap_or(FP8_BLOCK);
+    let int8_block = block_size.unwrap_or(INT8_BLOCK);
+    Some(match (format, mode) {
+        ("float8_e4m3fn", None | Some("tensor")) => "fp8".to_owned(),
+        ("float8_e4m3fn", Some("row")) | ("float8_e4m3fn_rowwise", None | Some("row")) => {
+            "fp8-row".to_owned()
+        }
+        ("float8_e4m3fn", Some("block" | "block2d"))
+        | ("float8_e4m3fn_blockwise", None | Some("block" | "block2d")) => {
+            format!("fp8-block-{fp8_block}")
+        }
+        ("float8_e4m3fn", Some("block3d")) | ("float8_e4m3fn_block3d", None | Some("block3d")) => {
+            format!("fp8-block3d-{fp8_block}")
+        }
+        ("float8_e5m2", None | Some("tensor")) => "fp8-e5m2".to_owned(),
+        ("int8" | "int8_tensorwise", Some("tensor")) => "int8".to_owned(),
+        ("int8" | "int8_tensorwise", None | Some("row")) => "int8-row".to_owned(),
+        ("int8", Some("block" | "block2d"))
+        | ("int8_blockwise", None | Some("block" | "block2d")) => {
+            format!("int8-block-{int8_block}")
+        }
+        ("mxfp8" | "nvfp4", None) => format.to_owned(),
+        ("convrot_w4a4", None) => "int4-convrot".to_owned(),
+        ("asym_w4a8_int8", None) => "int4-asym".to_owned(),
+        ("hybrid_mxfp8", None) => "hybrid-mxfp8".to_owned(),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_most_specific_pattern_comes_first() {
+        let recipe = import_layer_config(
+            r#"{"_note": "x", "attn": {"format": "nvfp4"}, "_default": {"format": "mxfp8"},
+                "attn\\.qkv": {"format": "float8_e4m3fn", "scaling_mode": "block", "block_size": 32,
+                               "full_precision_matrix_mult": true},
+                "final": {"skip": true}}"#,
+        )
+        .unwrap();
+        let rules: Vec<_> = recipe.rules.iter().map(|r| (&*r.pattern, &*r.scheme)).collect();
+        assert_eq!(rules, [("attn\\.qkv", "fp8-block-32"), ("attn", "nvfp4")]);
+        assert_eq!(
+            (recipe.scheme.as_deref(), &recipe.keep[..]),
+            (Some("mxfp8"), &["final".into()][..])
+        );
+        assert_eq!(recipe.full_precision, ["attn\\.qkv"]);
+        assert_eq!(recipe.method, None);
+        assert_eq!(RecipeFile::from_toml(&recipe.to_toml().unwrap()).unwrap(), recipe);
+    }
+
+    #[test]
+    fn what_a_recipe_cannot_say_is_refused() {
+        for (text, expected) in [
+            ("[]", "expected an object"),
+            (r#"{"a": {"format": "fp9"}}"#, "no scheme stands for format `fp9`"),
+            (r#"{"a": {"format": "nvfp4", "scaling_mode": "row"}}"#, "scaling_mode `row`"),
+            (r#"{"a": {"formt": "nvfp4"}}"#, "unknown field `formt`"),
+            (r#"{"a": {}}"#, "neither `format` nor `skip`"),
+            (r#"{"_default": {"skip": true}}"#, "would keep all"),
+            (
+                r#"{"a": {"format": "mxfp8", "simple": true}, "b": {"format": "mxfp8"}}"#,
+                "for some entries only",
+            ),
+        ] {
+            let message = import_layer_config(text).unwrap_err().to_string();
+            assert!(message.contains(expected), "{message}");
+        }
+        let simple = import_layer_config(r#"{"a": {"format": "mxfp8", "simple": true}}"#).unwrap();
+        assert_eq!(simple.method.as_deref(), Some("nearest"));
+    }
+}

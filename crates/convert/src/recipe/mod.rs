@@ -1,0 +1,16 @@
+//! Recipes: what somebody asks for, as it is typed and once it has been checked.
+
+pub(crate) mod adapter;
+pub(crate) mod check;
+pub(crate) mod edit;
+pub(crate) mod edit_file;
+pub(crate) mod file;
+pub(crate) mod layer_config;
+pub(crate) mod plain_dtype;
+pub(crate) mod recipe;
+
+pub use self::edit_file::EditFile;
+pub use self::file::{RecipeFile, RuleFile};
+pub use self::layer_config::import_layer_config;
+pub use self::plain_dtype::PlainDtype;
+pub use self::recipe::{Purpose, Recipe, RecipeError, Rounding, Rule};

@@ -1,0 +1,310 @@
+use std::path::PathBuf;
+
+use regex::Regex;
+use roundwise_layout::Layout;
+use roundwise_rounding::{BiasCorrection, Options, Solver};
+use roundwise_scheme::{ScaleRule, ScaleStorage, Scheme};
+
+use crate::model::{Heuristic, Preset};
+use crate::recipe::check::Checker;
+use crate::recipe::edit::Edit;
+use crate::recipe::file::RecipeFile;
+use crate::recipe::plain_dtype::PlainDtype;
+
+/// The method of those who name none.
+pub(crate) const NEAREST: &str = "nearest";
+
+/// How codes are chosen.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[allow(clippy::large_enum_variant, reason = "there is one for a whole conversion")]
+pub enum Rounding {
+    /// The nearest value that the tile can store.
+    Nearest,
+    /// A search that is scored on the codes it stores.
+    Learned(Options),
+}
+
+/// What a recipe is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Weights become codes.
+    Quantize,
+    /// Codes become plain numbers; everything else stays as it is.
+    Decode(PlainDtype),
+    /// Codes stay what they are; the layout becomes the recipe's.
+    Migrate,
+    /// Codes stay what they are; known defects are mended.
+    Repair,
+    /// Weights stay what they are; entries of the header and options of layers change.
+    Edit,
+}
+
+/// Every complaint about a recipe, each with the path of the field it is about.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .complaints.join("\n"))]
+pub struct RecipeError {
+    /// One line each.
+    pub complaints: Vec<String>,
+}
+
+/// A rule that has been checked.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// Searched for in the layer's name.
+    pub pattern: Regex,
+    /// Scheme of the layers that it matches.
+    pub scheme: Scheme,
+}
+
+/// A recipe that has been checked: every name is known, every pattern compiles, every scheme has
+/// a place in the layout.
+#[derive(Clone, Debug)]
+pub struct Recipe {
+    file: RecipeFile,
+    purpose: Purpose,
+    scheme: Scheme,
+    layout: Layout,
+    options: Options,
+    scale_rule: ScaleRule,
+    preset: Option<&'static Preset>,
+    keep: Vec<Regex>,
+    include: Vec<Regex>,
+    rules: Vec<Rule>,
+    edit: Edit,
+    heuristic: Option<Heuristic>,
+    fallback_scheme: Option<Scheme>,
+    full_precision: Vec<Regex>,
+    adapters: Vec<(PathBuf, f32)>,
+}
+
+impl Recipe {
+    /// Checks a recipe and collects everything that is wrong with it.
+    ///
+    /// # Errors
+    /// All complaints at once, each with the path of its field.
+    pub fn check(file: RecipeFile) -> Result<Self, RecipeError> {
+        let mut checker = Checker::of(&file);
+        let purpose = checker.purpose();
+        let scheme = checker.parse("scheme", file.scheme.as_deref().unwrap_or("fp8"));
+        let layout = match purpose {
+            Purpose::Migrate => {
+                checker.choice("migrate_to", file.migrate_to.as_deref(), &Layout::NAMES)
+            }
+            Purpose::Quantize | Purpose::Decode(_) | Purpose::Repair | Purpose::Edit => {
+                checker.choice("layout", file.layout.as_deref(), &Layout::NAMES)
+            }
+        };
+        let layout = layout.unwrap_or_else(|| scheme.map(Layout::default_for).unwrap_or_default());
+        let options = checker.method();
+        let scale_rule =
+            checker.choice("scale_rule", file.scale_rule.as_deref(), &ScaleRule::NAMES);
+        let heuristic = checker.choice("heuristic", file.heuristic.as_deref(), &Heuristic::NAMES);
+        let preset = checker.preset();
+        let keep = checker.patterns("keep", &file.keep);
+        let include = checker.patterns("include", &file.include);
+        let rules = checker.rules(&file.rules);
+        let fallback = file.fallback_scheme.as_deref();
+        let fallback_scheme = fallback.and_then(|name| checker.parse("fallback_scheme", name));
+        let full_precision = checker.patterns("full_precision", &file.full_precision);
+        let adapters = checker.adapters();
+        let edit = checker.edit();
+        if purpose == Purpose::Quantize {
+            checker.admit(layout, scheme, fallback_scheme, &rules);
+        }
+        if let (Some(scheme), Some(options)) = (scheme, options) {
+            let rule = scale_rule.unwrap_or_default();
+            checker.combine(scheme, fallback_scheme, &rules, options, rule);
+        }
+        let complaints = checker.complaints;
+        match (scheme, options) {
+            (Some(scheme), Some(options)) if complaints.is_empty() => Ok(Recipe {
+                purpose,
+                scheme,
+                layout,
+                options,
+                scale_rule: scale_rule.unwrap_or_default(),
+                preset,
+                keep,
+                include,
+                rules,
+                edit,
+                heuristic,
+                fallback_scheme,
+                full_precision,
+                adapters,
+                file,
+            }),
+            _ => Err(RecipeError { complaints }),
+        }
+    }
+
+    /// What was typed.
+    pub fn file(&self) -> &RecipeFile {
+        &self.file
+    }
+
+    /// What the recipe is for.
+    pub fn purpose(&self) -> Purpose {
+        self.purpose
+    }
+
+    /// Whether a weight may become codes, and not all of them plain numbers of 16 bits.
+    pub fn stores_codes(&self) -> bool {
+        let mut schemes = self.rules.iter().map(|rule| rule.scheme).chain([self.scheme]);
+        schemes.any(|scheme| scheme.scale_storage() != ScaleStorage::Unscaled)
+    }
+
+    /// Scheme of the weights that no rule names.
+    pub fn scheme(&self) -> Scheme {
+        self.scheme
+    }
+
+    /// Layout of the output.
+    pub fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// Name of the method.
+    pub fn method(&self) -> &str {
+        self.file.method.as_deref().unwrap_or(NEAREST)
+    }
+
+    /// How codes are chosen.
+    pub fn rounding(&self) -> Rounding {
+        match self.options.solver {
+            Solver::Nearest => Rounding::Nearest,
+            _ => Rounding::Learned(self.options),
+        }
+    }
+
+    /// What biases of converted layers are corrected by.
+    pub fn bias_correction(&self) -> BiasCorrection {
+        self.options.bias_correction
+    }
+
+    /// How scales are chosen.
+    pub fn scale_rule(&self) -> ScaleRule {
+        self.scale_rule
+    }
+
+    /// The preset that was asked for; `None` leaves the choice to detection.
+    pub fn preset(&self) -> Option<&'static Preset> {
+        self.preset
+    }
+
+    /// Whether the base keep-list applies.
+    pub fn uses_base_list(&self) -> bool {
+        !self.file.ignore_base_list.unwrap_or(false)
+    }
+
+    /// The layers that distilled Chroma models need, where they are to be kept.
+    pub fn distillation(&self) -> Option<&'static Preset> {
+        match self.file.keep_distillation {
+            Some(true) => Preset::by_name("distillation_large").ok(),
+            _ => None,
+        }
+    }
+
+    /// Layers to keep.
+    pub fn keep(&self) -> &[Regex] {
+        &self.keep
+    }
+
+    /// Layers to convert although a preset or a size rule keeps them.
+    pub fn include(&self) -> &[Regex] {
+        &self.include
+    }
+
+    /// Layers with a scheme of their own.
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    /// Scheme of layers that the model's preset keeps; `None` keeps them.
+    pub fn fallback_scheme(&self) -> Option<Scheme> {
+        self.fallback_scheme
+    }
+
+    /// Adapters that are added before rounding, each with its strength.
+    pub fn adapters(&self) -> &[(PathBuf, f32)] {
+        &self.adapters
+    }
+
+    /// Whether keys of adapters may belong to no weight.
+    pub fn allows_unmatched_lora(&self) -> bool {
+        self.file.allow_unmatched_lora.unwrap_or(false)
+    }
+
+    /// Layers to be multiplied in full precision.
+    pub fn full_precision(&self) -> &[Regex] {
+        &self.full_precision
+    }
+
+    /// What is changed of a file whose weights stay as they are.
+    pub(crate) fn edit(&self) -> &Edit {
+        &self.edit
+    }
+
+    /// Whether the output's header says how it was made.
+    pub fn tells_provenance(&self) -> bool {
+        self.file.provenance.unwrap_or(true)
+    }
+
+    /// Fewest elements of a weight that is converted.
+    pub fn min_size(&self) -> u64 {
+        self.file.min_size.unwrap_or(self.options.min_tensor_size)
+    }
+
+    /// Size rules, if any.
+    pub fn heuristic(&self) -> Option<Heuristic> {
+        self.heuristic
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn complaints(text: &str) -> Vec<String> {
+        match RecipeFile::from_toml(text).and_then(Recipe::check) {
+            Ok(_) => vec![],
+            Err(error) => error.complaints,
+        }
+    }
+
+    #[test]
+    fn every_complaint_is_collected_with_its_path() {
+        let found = complaints(
+            "scheme = 'fp9'\nlayout = 'x'\nkeep = ['a', '(']\nrules = [{pattern = '[', scheme = \
+             'int8'}]\nheuristic = 'clever'\npreset = 'nobody'\nscale_rule = 'min'",
+        );
+        for path in
+            ["scheme", "layout", "keep[1]", "rules[0].pattern", "heuristic", "preset", "scale_rule"]
+        {
+            assert!(found.iter().any(|line| line.starts_with(path)), "{path}: {found:#?}");
+        }
+        assert_eq!(found.len(), 7);
+    }
+
+    #[test]
+    fn an_unknown_key_is_an_error() {
+        let found = complaints("shceme = 'fp8'");
+        assert!(found[0].contains("shceme"), "{found:?}");
+    }
+
+    #[test]
+    fn a_layout_refuses_schemes_that_it_cannot_store() {
+        let found = complaints("scheme = 'int8'\nlayout = 'comfy-legacy'");
+        assert!(found[0].contains("comfy-legacy"), "{found:?}");
+    }
+
+    #[test]
+    fn flags_lie_on_top_of_the_file() {
+        let file = RecipeFile::from_toml("scheme = 'int8'\nkeep = ['a']").unwrap();
+        let flags =
+            RecipeFile { scheme: Some("fp8".into()), keep: vec!["b".into()], ..Default::default() };
+        let merged = file.overlaid_with(flags);
+        assert_eq!(merged.scheme.as_deref(), Some("fp8"));
+        assert_eq!(merged.keep, ["b", "a"]);
+    }
+}

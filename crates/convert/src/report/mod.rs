@@ -1,0 +1,8 @@
+//! Reports: what happened to every tensor.
+
+pub(crate) mod record;
+pub(crate) mod report;
+pub(crate) mod rounding;
+
+pub use self::report::{Fate, Report, TensorReport};
+pub use self::rounding::{LayerRounding, RoundingTotals};

@@ -1,0 +1,57 @@
+use roundwise_scheme::WeightError;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::report::report::TensorReport;
+use crate::report::rounding::LayerRounding;
+
+/// What a journal remembers of a finished tensor for the report: all that a plan does not know.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Told {
+    seconds: f64,
+    /// `‖E‖²` and `‖W‖²`, bit by bit, so that sums over all tensors come out the same.
+    sums: Option<[u64; 2]>,
+    rounding: Option<LayerRounding>,
+    /// `‖E‖²` of nearest codes, which a [`LayerRounding`] does not tell.
+    nearest_energy: f64,
+}
+
+impl Told {
+    pub(crate) fn of(report: &TensorReport) -> Self {
+        let bits = |sums: WeightError| [sums.error_squared, sums.weight_squared].map(f64::to_bits);
+        Self {
+            seconds: report.seconds,
+            sums: report.sums.map(bits),
+            nearest_energy: report
+                .rounding
+                .as_ref()
+                .map_or(0.0, |rounding| rounding.nearest_energy),
+            rounding: report.rounding.clone(),
+        }
+    }
+
+    pub(crate) fn to_json(&self) -> Value {
+        serde_json::to_value(self).expect("texts and numbers always serialise")
+    }
+
+    /// `None` for what no version of this program has told.
+    pub(crate) fn from_json(value: Value) -> Option<Self> {
+        serde_json::from_value(value).ok()
+    }
+}
+
+impl TensorReport {
+    /// The entry of a tensor that an earlier run has finished.
+    pub(crate) fn recalled(mut self, told: &Told) -> Self {
+        if let Some([error_squared, weight_squared]) =
+            told.sums.map(|bits| bits.map(f64::from_bits))
+        {
+            self.measure(WeightError { error_squared, weight_squared });
+        }
+        let with_energy =
+            |rounding| LayerRounding { nearest_energy: told.nearest_energy, ..rounding };
+        self.rounding = told.rounding.clone().map(with_energy);
+        self.seconds = told.seconds;
+        self
+    }
+}

@@ -1,0 +1,107 @@
+//! Weights that are too large to be held whole: read twice, some rows at a time.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use roundwise_scheme::{QuantizedMatrix, Scheme, SchemeError, WeightError, largest_magnitude};
+use roundwise_tensor_file::TensorHeader;
+
+use crate::error::ConvertError;
+use crate::plan::PlannedTensor;
+use crate::report::TensorReport;
+use crate::run::buffers::Buffers;
+use crate::run::tensor::{Stop, Workshop};
+use crate::source::Source;
+use crate::watch::{Event, notice};
+
+/// Ranges of rows from top to bottom, all but the last of one height.
+fn bands(rows: usize, height: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..rows).step_by(height.max(1)).map(move |first| first..rows.min(first + height))
+}
+
+/// The largest magnitude of a weight.
+///
+/// # Errors
+/// The inner one for a NaN or an infinity, with its row.
+pub(crate) fn largest_of(
+    source: &Source,
+    header: &TensorHeader,
+    [rows, height]: [usize; 2],
+    scheme: Scheme,
+) -> Result<Result<f32, SchemeError>, ConvertError> {
+    let mut largest = 0.0_f32;
+    let mut memory = vec![];
+    for band in bands(rows, height) {
+        let first = band.start;
+        let weight = source.load_rows(header, band, memory)?;
+        match largest_magnitude(&weight.view(), scheme) {
+            Ok(found) => largest = largest.max(found),
+            Err(SchemeError::NotFinite { row }) => {
+                return Ok(Err(SchemeError::NotFinite { row: first + row }));
+            }
+            Err(error) => return Ok(Err(error)),
+        }
+        memory = weight.into_bytes();
+    }
+    Ok(Ok(largest))
+}
+
+impl Workshop<'_> {
+    /// Nearest codes of a weight, the same as of the whole.
+    pub(crate) fn quantize_banded(
+        &self,
+        planned: &PlannedTensor,
+        scheme: Scheme,
+        height: usize,
+        report: &mut TensorReport,
+        buffers: &mut Buffers,
+    ) -> Result<Vec<String>, Stop> {
+        let header = &planned.header;
+        let (layer, products, layout) = (planned.layer(), planned.products, self.plan.layout);
+        let shape @ [rows, _] = planned.matrix_shape();
+        let scheme_error = |error: SchemeError| self.stop(header, error.into());
+        let largest = largest_of(self.source, header, [rows, height], scheme)?;
+        let largest = largest.map_err(scheme_error)?;
+        let rule = self.job.recipe.scale_rule();
+        let whole: BTreeMap<String, u64> = layout
+            .layer_tensors(layer, scheme, products, shape)
+            .into_iter()
+            .filter_map(|spec| Some((spec.name, spec.dtype.byte_len(&spec.shape)?)))
+            .collect();
+        let marker = layout.marker(layer, scheme, products, shape);
+        let mut filled = BTreeMap::<String, u64>::new();
+        let mut error = WeightError::default();
+        for band in bands(rows, height) {
+            let bytes = header.byte_len() / rows as u64 * band.len() as u64;
+            let weight = self.source.load_rows(header, band, buffers.take())?;
+            let view = weight.view();
+            let memory = buffers.take();
+            let rounded =
+                QuantizedMatrix::nearest_band(&view, scheme, rule, largest, memory, &mut error)
+                    .map_err(scheme_error)?;
+            for packed in layout.pack(layer, rounded, products) {
+                if marker.as_ref().is_some_and(|marker| marker.name == packed.name) {
+                    continue;
+                }
+                let length = packed.bytes.len() as u64;
+                // What does not grow with the rows is the same in every band.
+                let is_shared = whole.get(&packed.name) == Some(&length);
+                let at = filled.entry(packed.name.clone()).or_default();
+                self.output.write_part(
+                    &packed.name,
+                    if is_shared { 0 } else { *at },
+                    &packed.bytes,
+                )?;
+                *at += length;
+                buffers.keep(packed.bytes);
+            }
+            buffers.keep(weight.into_bytes());
+            notice(self.watch, Event::Advanced { bytes })?;
+        }
+        if let Some(marker) = marker {
+            self.output.write(&marker.name, &marker.bytes)?;
+        }
+        report.measure(error);
+        Ok(whole.into_keys().collect())
+    }
+}

@@ -1,0 +1,59 @@
+use half::{bf16, f16};
+use roundwise_rounding::Linear;
+use roundwise_scheme::{QuantizedMatrix, WeightKind};
+use roundwise_tensor_file::TensorHeader;
+
+use crate::error::ConvertError;
+use crate::run::round::seed_of;
+use crate::source::Source;
+use crate::source::source::weight_kind;
+use roundwise_rounding::BiasCorrection;
+
+/// The bytes of a layer's bias after its correction, in the bias's own dtype.
+///
+/// - `bias`: `[rows of the weight]`, a plain floating-point dtype
+///
+/// # Errors
+/// When the bias cannot be read.
+pub(crate) fn corrected(
+    correction: BiasCorrection,
+    source: &Source,
+    bias: &TensorHeader,
+    layer: Linear<'_>,
+    rounded: &QuantizedMatrix,
+) -> Result<Vec<u8>, ConvertError> {
+    let bytes = source.checkpoint.read_reusing(bias, Vec::new())?;
+    let kind = weight_kind(bias.dtype).expect("the plan corrects plain biases only");
+    let Some(change) = correction.of(layer, rounded, seed_of(&bias.name)) else {
+        return Ok(bytes);
+    };
+    let (bytes, change) = (&bytes, &change);
+    Ok(match kind {
+        WeightKind::F16 => {
+            added(bytes, change, f16::from_le_bytes, |sum| f16::from_f64(sum).to_le_bytes())
+        }
+        WeightKind::BF16 => {
+            added(bytes, change, bf16::from_le_bytes, |sum| bf16::from_f64(sum).to_le_bytes())
+        }
+        WeightKind::F32 => {
+            added(bytes, change, f32::from_le_bytes, |sum| (sum as f32).to_le_bytes())
+        }
+        WeightKind::F64 => added(bytes, change, f64::from_le_bytes, f64::to_le_bytes),
+    })
+}
+
+/// Adds a change to every number of a dtype. A change is small; where the dtype ends, none is better
+/// than infinity.
+fn added<N: Into<f64>, const WIDTH: usize>(
+    bytes: &[u8],
+    change: &[f32],
+    number: impl Fn([u8; WIDTH]) -> N,
+    stored: impl Fn(f64) -> [u8; WIDTH],
+) -> Vec<u8> {
+    let (values, _) = bytes.as_chunks();
+    let sums = values.iter().zip(change).map(|(value, change)| {
+        let sum = stored(number(*value).into() + f64::from(*change));
+        if number(sum).into().is_finite() { sum } else { *value }
+    });
+    sums.flatten().collect()
+}

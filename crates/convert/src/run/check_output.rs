@@ -1,0 +1,210 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use roundwise_layout::StoredLayer;
+use roundwise_scheme::{GridKind, QuantizedMatrix, ScaleStorage, Scheme, Tiling, measure};
+use roundwise_tensor_file::{Manifest, TensorHeader};
+
+use crate::error::ConvertError;
+use crate::plan::same_model::same_model;
+use crate::plan::{Decision, Plan, PlannedTensor};
+use crate::recipe::Rounding;
+use crate::report::TensorReport;
+use crate::run::buffers::Buffers;
+use crate::run::pool::map_in_order;
+use crate::run::tensor::Workshop;
+use crate::source::Source;
+use crate::watch::{Event, notice};
+
+/// Reads an output again before it gets its name: its header, the bytes of every tensor against the
+/// hash of what was written, and layers in codes the way a loader finds them, whose error must be the
+/// one that is reported.
+///
+/// Decoding and measuring takes half as long as nearest rounding itself, and what it finds beyond the
+/// hashes, a mistake in packing, is the same in all layers of a scheme. So under nearest rounding the
+/// smallest layer of each scheme answers for the others; learned layers all answer for themselves. Of layers that are worked on by bands of rows the
+/// hashes are compared.
+///
+/// - `layers`: an entry for every tensor of the plan, in its order
+///
+/// # Errors
+/// [`ConvertError::WrongOutput`] or the file's own error for the first thing that is wrong.
+pub(crate) fn check_output(
+    shop: &Workshop<'_>,
+    manifest: &Manifest,
+    layers: &[TensorReport],
+) -> Result<(), ConvertError> {
+    shop.output.check_header(manifest)?;
+    let written = Source::open(shop.output.temporary_path())?;
+    // A part lacks what other parts have.
+    if shop.job.share.is_none() {
+        same_model(&shop.job.output, shop.source, &written.shapes())?;
+    }
+    let tensors = written.checkpoint.tensors();
+    let bytes = tensors.iter().map(TensorHeader::byte_len).sum();
+    notice(shop.watch, Event::Verifying { bytes })?;
+    let gate = Gate {
+        shop,
+        written: &written,
+        measured: to_be_measured(shop.plan, shop.job.recipe.rounding()),
+    };
+    map_in_order(tensors, shop.job.threads, |header, _| {
+        shop.output.check(&header.name)?;
+        notice(shop.watch, Event::Advanced { bytes: header.byte_len() })
+    })?;
+    let planned: Vec<_> = shop.plan.tensors.iter().zip(layers).collect();
+    map_in_order(&planned, shop.job.tensors_in_flight(), |(planned, report), buffers| {
+        gate.check_layer(planned, report, buffers)
+    })?;
+    Ok(())
+}
+
+/// Names of the weights that are decoded and measured.
+fn to_be_measured(plan: &Plan, rounding: Rounding) -> BTreeSet<&str> {
+    // Those that are worked on by bands have no room for their codes as a whole.
+    let held =
+        plan.quantized().filter(|(planned, _)| !plan.bands.contains_key(&planned.header.name));
+    let all = held.map(|(planned, scheme)| (scheme.to_string(), &planned.header));
+    let chosen: Vec<&TensorHeader> = match rounding {
+        Rounding::Learned(_) => all.map(|(_, header)| header).collect(),
+        Rounding::Nearest => {
+            let mut smallest = BTreeMap::<String, &TensorHeader>::new();
+            for (scheme, header) in all {
+                let least = smallest.entry(scheme).or_insert(header);
+                if header.byte_len() < least.byte_len() {
+                    *least = header;
+                }
+            }
+            smallest.into_values().collect()
+        }
+    };
+    chosen.into_iter().map(|header| header.name.as_str()).collect()
+}
+
+struct Gate<'a> {
+    shop: &'a Workshop<'a>,
+    written: &'a Source,
+    measured: BTreeSet<&'a str>,
+}
+
+impl Gate<'_> {
+    fn check_layer(
+        &self,
+        planned: &PlannedTensor,
+        report: &TensorReport,
+        buffers: &mut Buffers,
+    ) -> Result<(), ConvertError> {
+        match planned.decision {
+            Decision::Quantize { scheme, .. } => self.check_codes(planned, scheme, report, buffers),
+            Decision::Repack { scheme, .. } => self.check_same_codes(planned, scheme),
+            _ => Ok(()),
+        }
+    }
+
+    /// Codes have the error that is reported.
+    fn check_codes(
+        &self,
+        planned: &PlannedTensor,
+        scheme: Scheme,
+        report: &TensorReport,
+        buffers: &mut Buffers,
+    ) -> Result<(), ConvertError> {
+        if self.is_told_by_another_part(scheme) {
+            return Ok(());
+        }
+        let wrong = |problem| self.wrong(planned, problem);
+        let stored = find_layer(self.written, planned, scheme).map_err(wrong)?;
+        if !self.measured.contains(planned.header.name.as_str()) {
+            return Ok(());
+        }
+        // In this order codes of an input that are decoded are gone before those of the output come.
+        let weight = self.shop.source.load_into(&planned.header, buffers.take())?;
+        let found = measure(&weight.view(), &self.read(planned, scheme, stored)?);
+        buffers.keep(weight.into_bytes());
+        match report.sums {
+            Some(expected) if expected == found => Ok(()),
+            _ => Err(wrong(format!(
+                "its error is {}, reported is {}",
+                found.relative(),
+                report.weight_error.unwrap_or_default()
+            ))),
+        }
+    }
+
+    /// Whether readers find such codes by a tensor of the whole file, which the first part has.
+    fn is_told_by_another_part(&self, scheme: Scheme) -> bool {
+        let is_logarithmic = matches!(scheme.scale_storage(), ScaleStorage::Logarithmic { .. });
+        let is_scaled_f16 = scheme == Scheme::scaled(GridKind::F16, Tiling::Tensor);
+        let is_first = self.shop.job.share.is_none_or(|share| share.number() == 1);
+        !is_first && (is_logarithmic || is_scaled_f16)
+    }
+
+    /// Codes that were laid out anew are those of the input, and so are their scales.
+    fn check_same_codes(
+        &self,
+        planned: &PlannedTensor,
+        scheme: Scheme,
+    ) -> Result<(), ConvertError> {
+        let wrong = |problem: &str| self.wrong(planned, problem.to_owned());
+        let stored = find_layer(self.written, planned, scheme);
+        let found = self.read(planned, scheme, stored.map_err(|problem| wrong(&problem))?)?;
+        let stored = self.shop.source.stored_layer(&planned.header);
+        let stored = stored.ok_or_else(|| wrong("is not in codes in the input"))?;
+        let expected = self.shop.source.codes(stored)?;
+        let bits = |matrix: &QuantizedMatrix| -> Vec<u32> {
+            matrix.scales().iter().map(|scale| scale.to_bits()).collect()
+        };
+        match (found.codes() == expected.codes(), bits(&found) == bits(&expected)) {
+            (true, true) => Ok(()),
+            (false, _) => Err(wrong("its codes are not those of the input")),
+            (true, false) => Err(wrong("its scales are not those of the input")),
+        }
+    }
+
+    /// The codes of a layer that was found, or those that are numbers by themselves, in a tensor like
+    /// any other.
+    fn read(
+        &self,
+        planned: &PlannedTensor,
+        scheme: Scheme,
+        stored: Option<StoredLayer>,
+    ) -> Result<QuantizedMatrix, ConvertError> {
+        let wrong = |problem: String| self.wrong(planned, problem);
+        if let Some(stored) = stored {
+            return stored.read(&self.written.checkpoint).map_err(|error| wrong(error.to_string()));
+        }
+        let header = self.written.checkpoint.get(&planned.weight_name());
+        let codes = self
+            .written
+            .checkpoint
+            .read(header.expect("the header was compared with the plan's"))?;
+        let matrix = QuantizedMatrix::from_parts(scheme, planned.matrix_shape(), codes, vec![1.0]);
+        matrix.map_err(|error| wrong(error.to_string()))
+    }
+
+    fn wrong(&self, planned: &PlannedTensor, problem: String) -> ConvertError {
+        ConvertError::WrongOutput {
+            path: self.shop.output.temporary_path().to_owned(),
+            tensor: planned.header.name.clone(),
+            problem,
+        }
+    }
+}
+
+/// A layer the way a loader finds it, nothing for one whose scheme needs no scales; else what is
+/// wrong.
+fn find_layer(
+    written: &Source,
+    planned: &PlannedTensor,
+    scheme: Scheme,
+) -> Result<Option<StoredLayer>, String> {
+    if scheme.scale_storage() == ScaleStorage::Unscaled {
+        return Ok(None);
+    }
+    let stored = written.stored.layers.get(planned.layer());
+    // Columns that no larger rotation divides do not tell how large it might have been.
+    let [_, cols] = planned.matrix_shape();
+    let stored = stored.filter(|stored| stored.scheme.is_same_for(scheme, cols));
+    // The plan knows what of a padded weight is padding, also where the file does not say.
+    let stored = stored.and_then(|stored| stored.cut_to(planned.matrix_shape()));
+    stored.map(Some).ok_or_else(|| format!("a loader does not find {scheme} codes"))
+}

@@ -1,0 +1,159 @@
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use roundwise_compute::{Device, Engine, Matrix, SvdOptions, truncated_svd};
+use roundwise_layout::{StoredLayer, weight_of};
+use roundwise_tensor_file::{Dtype, Manifest, Overwrite, TensorFileWriter, TensorSpec};
+
+use crate::error::ConvertError;
+use crate::model::Role;
+use crate::recipe::Recipe;
+use crate::run::round::seed_of;
+use crate::source::Source;
+
+/// An adapter that takes back a part of what rounding changed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ErrorLora {
+    /// The file.
+    pub path: PathBuf,
+    /// Layers that it has a pair of factors for.
+    pub layers: usize,
+    /// The largest rank of a pair, the one asked for unless all layers have less.
+    pub rank: usize,
+    /// Length of the file.
+    pub bytes: u64,
+    /// `‖E − UV‖ / ‖E‖` of all layers together, E = W − Ŵ: what is left of the error.
+    pub left: f64,
+}
+
+/// Where the adapter of an output lies: beside it.
+pub fn error_lora_path(output: &Path) -> PathBuf {
+    let name = output.file_stem().unwrap_or_default().to_string_lossy();
+    output.with_file_name(format!("{name}-error-lora.safetensors"))
+}
+
+/// Writes the leading part of `W − Ŵ` of every layer in codes as a LoRA: `lora_up` `[rows, rank]`,
+/// the left singular vectors times their values, and `lora_down` `[rank, cols]`, both F32.
+///
+/// - `original`, `recipe`: what was converted; adapters of the recipe count as a part of it
+/// - `rank`: of the adapter; a layer with a smaller side has that
+///
+/// Keys are ComfyUI's: those of diffusion models begin with `diffusion_model.`.
+///
+/// # Errors
+/// [`ConvertError::Misfit`] when the converted file has no layer in codes, or codes that are not
+/// those of a weight of the original; else what the files or the computation answer.
+pub fn extract_error_lora(
+    original: &Path,
+    recipe: &Recipe,
+    converted: &Path,
+    rank: NonZeroUsize,
+    device: Device,
+    overwrite: Overwrite,
+) -> Result<ErrorLora, ConvertError> {
+    let path = error_lora_path(converted);
+    let original = Source::open_with(original, recipe)?;
+    let converted = Source::open(converted)?;
+    let engine = device.resolve()?;
+    let layers: Vec<(&StoredLayer, [usize; 2])> = converted
+        .stored
+        .layers
+        .values()
+        .filter_map(|stored| {
+            let header = original.checkpoint.get(&weight_of(&stored.layer))?;
+            crate::source::source::matrix_shape(&original.shape_of(header))
+                .map(|shape| (stored, shape))
+        })
+        .collect();
+    if layers.is_empty() {
+        return Err(ConvertError::Misfit {
+            path: converted.checkpoint.path().to_owned(),
+            problem: "has no layer in codes, whose error an adapter could hold".to_owned(),
+        });
+    }
+    let detected = original.detect();
+    let main = &detected.main;
+    let key = |layer: &str| match main.role {
+        Role::DiffusionModel => {
+            format!("diffusion_model.{}", layer.strip_prefix(&main.prefix).unwrap_or(layer))
+        }
+        Role::TextEncoder | Role::Vae | Role::Unknown => layer.to_owned(),
+    };
+    let rank_of = |shape: [usize; 2]| rank.get().min(shape[0]).min(shape[1]);
+    let specs = layers.iter().flat_map(|(stored, shape @ [rows, cols])| {
+        let rank = rank_of(*shape);
+        [("up", [*rows, rank]), ("down", [rank, *cols])].map(|(part, shape)| TensorSpec {
+            name: format!("{}.lora_{part}.weight", key(&stored.layer)),
+            dtype: Dtype::F32,
+            shape: shape.map(|size| size as u64).to_vec(),
+        })
+    });
+    let manifest = Manifest::new(BTreeMap::new(), specs.collect())?;
+    let output = TensorFileWriter::create(&path, manifest, overwrite)?;
+    let [mut before, mut after] = [0.0, 0.0];
+    for (stored, shape) in &layers {
+        let error = error_of(&original, &converted, stored, *shape)?;
+        let energy = roundwise_compute::elementwise::squared_norm(error.values());
+        let (up, down, found) = factors(&engine, error, rank_of(*shape), &stored.layer)?;
+        before += energy;
+        after += (energy - found).max(0.0);
+        let name = key(&stored.layer);
+        output.write(&format!("{name}.lora_up.weight"), &bytes(&up))?;
+        output.write(&format!("{name}.lora_down.weight"), &bytes(&down))?;
+    }
+    let committed = output.commit()?;
+    let left = if before > 0.0 { (after / before).sqrt() } else { 0.0 };
+    let rank = layers.iter().map(|(_, shape)| rank_of(*shape)).max().unwrap_or_default();
+    Ok(ErrorLora { path, layers: layers.len(), rank, bytes: committed.bytes, left })
+}
+
+fn error_of(
+    original: &Source,
+    converted: &Source,
+    stored: &StoredLayer,
+    shape: [usize; 2],
+) -> Result<Matrix, ConvertError> {
+    let weight = weight_of(&stored.layer);
+    let misfit = |problem: String| ConvertError::Misfit {
+        path: converted.checkpoint.path().to_owned(),
+        problem: format!("layer `{}`: {problem}", stored.layer),
+    };
+    let cut = stored.cut_to(shape);
+    let cut =
+        cut.ok_or_else(|| misfit(format!("its codes are not those of a {shape:?} weight")))?;
+    let header = original.checkpoint.get(&weight).ok_or_else(|| misfit("is missing".to_owned()))?;
+    let mut error = original.load(header)?.view().to_f32();
+    let rounded = cut.read(&converted.checkpoint).map_err(|source| ConvertError::Layout {
+        path: converted.checkpoint.path().to_owned(),
+        source,
+    })?;
+    let mut values = vec![0.0; shape[1]];
+    for (row, error) in error.chunks_mut(shape[1].max(1)).enumerate() {
+        rounded.decode_row(row, &mut values);
+        error.iter_mut().zip(&values).for_each(|(error, value)| *error -= value);
+    }
+    Ok(Matrix::new(shape[0], shape[1], error)?)
+}
+
+/// Up, down, and `‖up · down‖²`.
+fn factors(
+    engine: &Engine,
+    error: Matrix,
+    rank: usize,
+    layer: &str,
+) -> Result<(Matrix, Matrix, f64), ConvertError> {
+    let seed = seed_of(layer);
+    let svd = truncated_svd(engine, error, &SvdOptions::new(rank, seed))?;
+    let mut up = svd.u;
+    for row in 0..up.rows() {
+        let values = up.row_mut(row).iter_mut().zip(&svd.singular_values);
+        values.for_each(|(value, factor)| *value *= factor);
+    }
+    let found = svd.singular_values.iter().map(|value| f64::from(*value).powi(2)).sum();
+    Ok((up, svd.v.transposed(), found))
+}
+
+fn bytes(matrix: &Matrix) -> Vec<u8> {
+    matrix.values().iter().flat_map(|value| value.to_le_bytes()).collect()
+}

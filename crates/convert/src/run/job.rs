@@ -1,0 +1,263 @@
+use std::ffi::OsStr;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use roundwise_compute::Devices;
+use roundwise_layout::Layout;
+use roundwise_scheme::{GridKind, ScaleStorage, Tiling};
+use roundwise_tensor_file::{Overwrite, Sharding};
+
+use crate::plan::Share;
+use crate::plan::memory::tensors_in_flight;
+use crate::plan::{Limits, Workers};
+use crate::recipe::recipe::NEAREST;
+use crate::recipe::{Purpose, Recipe, RecipeFile};
+use crate::source::Source;
+use crate::source::StatisticsFile;
+
+/// One conversion.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// A `.safetensors` file, an index of shards, or a folder that holds one.
+    pub input: PathBuf,
+    /// The file to write, or the folder where there is a [`Limits::shard_bytes`].
+    pub output: PathBuf,
+    /// What to do.
+    pub recipe: Recipe,
+    /// Tensors in flight at once. Does not change the output.
+    pub threads: NonZeroUsize,
+    /// The part of the model that is made, if not all of it. [`merge`](crate::run::merge::merge) puts parts together.
+    pub share: Option<Share>,
+    /// What files and memory may take.
+    pub limits: Limits,
+    /// Where learned rounding is computed; several share the matrices out.
+    pub devices: Devices,
+    /// Statistics of the layers' inputs, for methods that look at them.
+    pub statistics: Option<StatisticsFile>,
+    /// Whether the unfinished output of an earlier run is thrown away, not gone on with.
+    pub starts_over: bool,
+    /// Whether an existing output is replaced.
+    pub overwrite: Overwrite,
+    /// Whether the output is read again before it gets its name.
+    pub verifies: bool,
+    /// Whether the report is to hold hashes of the input.
+    pub hash_input: bool,
+}
+
+impl Job {
+    /// A conversion with defaults for all else: one thread, the best device, a new output that is
+    /// read again.
+    pub fn new(input: impl Into<PathBuf>, output: impl Into<PathBuf>, recipe: Recipe) -> Self {
+        Self {
+            input: input.into(),
+            output: output.into(),
+            recipe,
+            threads: NonZeroUsize::MIN,
+            devices: Devices::default(),
+            statistics: None,
+            starts_over: false,
+            overwrite: Overwrite::Refuse,
+            verifies: true,
+            hash_input: false,
+            limits: Limits::default(),
+            share: None,
+        }
+    }
+
+    /// Whether both can be made from one reading of their input.
+    pub(crate) fn is_made_with(&self, other: &Self) -> bool {
+        let common = |job: &Self| {
+            let recipe = RecipeFile { scheme: None, layout: None, ..job.recipe.file().clone() };
+            let files = (job.input.clone(), job.statistics.clone());
+            let switches = (job.starts_over, job.overwrite, job.verifies, job.hash_input);
+            (recipe, files, job.threads, job.limits, job.devices.clone(), switches)
+        };
+        // Parts are balanced by what their schemes cost, and would not be of the same tensors.
+        let is_whole = self.share.is_none() && other.share.is_none();
+        std::ptr::eq(self, other) || (is_whole && common(self) == common(other))
+    }
+
+    /// How the output is shared out over files, where it is a folder.
+    pub(crate) fn sharding(&self, source: &Source) -> Option<Sharding> {
+        const DIFFUSERS: &str = "diffusion_pytorch_model";
+        let limit_bytes = self.limits.shard_bytes?;
+        let names = source.checkpoint.files().iter().filter_map(|file| file.path().file_name());
+        let is_diffusers = |name: &OsStr| name.to_string_lossy().starts_with(DIFFUSERS);
+        let stem = if names.clone().all(is_diffusers) { DIFFUSERS } else { "model" };
+        Some(Sharding { stem: stem.to_owned(), limit_bytes })
+    }
+
+    /// What works on the tensors.
+    pub(crate) fn workers(&self) -> Workers {
+        Workers { threads: self.threads, devices: self.devices.named().len() }
+    }
+
+    /// How many tensors are worked on at once.
+    pub(crate) fn tensors_in_flight(&self) -> NonZeroUsize {
+        let count = tensors_in_flight(self.recipe.rounding(), self.workers());
+        NonZeroUsize::new(count).unwrap_or(NonZeroUsize::MIN)
+    }
+}
+
+/// The name an output gets when none is given, beside the input: the one that the published system
+/// of the method gives it, else `{base}-{scheme}.safetensors`, with `-{method}` where it is not
+/// nearest. A folder of shards has no ending.
+///
+/// `{base}` is the file's name without its ending; for an index of shards the name without
+/// `safetensors`, `index` and `json`, for a folder the folder's name.
+pub fn default_output(input: &Path, recipe: &Recipe, limits: Limits) -> PathBuf {
+    let name = input.file_name().map(|name| name.to_string_lossy().into_owned());
+    let name = name.unwrap_or_else(|| "model".to_owned());
+    let base = match name.strip_suffix(".json") {
+        Some(index) => name_of_indexed(index),
+        None => without_ending(&name).to_owned(),
+    };
+    let layout = match (recipe.purpose(), recipe.layout()) {
+        (Purpose::Quantize, Layout::ComfyLegacy) => "-legacy",
+        _ => "",
+    };
+    let ending = published_ending(recipe).unwrap_or_else(|| own_ending(recipe));
+    let suffix = if limits.shard_bytes.is_some() { "" } else { ".safetensors" };
+    let output = format!("{base}{ending}{layout}{suffix}");
+    input.parent().map_or_else(|| PathBuf::from(&output), |folder| folder.join(&output))
+}
+
+fn own_ending(recipe: &Recipe) -> String {
+    match recipe.purpose() {
+        Purpose::Quantize => {}
+        Purpose::Decode(dtype) => return format!("-{}", dtype.to_string().to_lowercase()),
+        Purpose::Migrate => return format!("-{}", recipe.layout()),
+        Purpose::Repair => return "-repaired".to_owned(),
+        Purpose::Edit => return "-edited".to_owned(),
+    }
+    let method = match recipe.method() {
+        NEAREST => String::new(),
+        method => format!("-{method}"),
+    };
+    format!("-{}{method}", recipe.scheme())
+}
+
+/// What the published system of a method puts behind the base of a name. The first four know FP8
+/// with one scale alone.
+fn published_ending(recipe: &Recipe) -> Option<String> {
+    if recipe.purpose() != Purpose::Quantize {
+        return None;
+    }
+    let scheme = recipe.scheme();
+    let (grid, tiling) = match scheme.scale_storage() {
+        ScaleStorage::F32(tiling) if scheme.rotation().is_none() => (scheme.grid(), tiling),
+        storage if storage.is_of_blocks() && recipe.method() == "principal" => {
+            return Some(format!("_learned_{scheme}{}", mixed(recipe)));
+        }
+        _ => return None,
+    };
+    let distilled = if recipe.distillation().is_some() { "_nodistill" } else { "" };
+    let fp8 = "_float8_e4m3fn_scaled";
+    match (recipe.method(), grid, tiling) {
+        ("adaround", GridKind::E4m3, Tiling::Tensor) => Some(format!("{fp8}_learned{distilled}")),
+        ("adaround-fast", GridKind::E4m3, Tiling::Tensor) => {
+            Some(format!("{fp8}_ultra{distilled}"))
+        }
+        ("tpec" | "tpec-fast", GridKind::E4m3, Tiling::Tensor) => {
+            Some(format!("{fp8}_learned{distilled}_svd"))
+        }
+        ("principal", GridKind::E4m3, tiling) => Some(match tiling {
+            Tiling::Tensor => format!("_learned_fp8{}_tensor", mixed(recipe)),
+            Tiling::Row => format!("_learned_fp8{}_row", mixed(recipe)),
+            Tiling::Block { rows, .. } => format!("_learned_fp8{}_block_bs{rows}", mixed(recipe)),
+        }),
+        ("principal", GridKind::Int8, tiling) => Some(match tiling {
+            Tiling::Tensor => format!("_learned_int8{}_tensorwise", mixed(recipe)),
+            Tiling::Row => format!("_learned_int8{}_rowwise", mixed(recipe)),
+            Tiling::Block { rows, .. } => format!("_learned_int8{}_bs{rows}", mixed(recipe)),
+        }),
+        _ => None,
+    }
+}
+
+fn mixed(recipe: &Recipe) -> &'static str {
+    match recipe.preset().is_some() || !recipe.rules().is_empty() {
+        true => "mixed",
+        false => "",
+    }
+}
+
+/// Endings of files that are read.
+const ENDINGS: [&str; 6] = [".safetensors", ".gguf", ".ckpt", ".pth", ".bin", ".pt"];
+
+fn without_ending(name: &str) -> &str {
+    ENDINGS.iter().find_map(|ending| name.strip_suffix(ending)).unwrap_or(name)
+}
+
+/// `model.safetensors.index.fp16` → `model.fp16`
+fn name_of_indexed(index: &str) -> String {
+    let is_of_the_model = |part: &&str| !["safetensors", "bin", "index"].contains(part);
+    let parts: Vec<&str> = index.split('.').filter(is_of_the_model).collect();
+    match parts.concat().is_empty() {
+        true => "model".to_owned(),
+        false => parts.join("."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recipe::file::RecipeFile;
+
+    #[test]
+    fn outputs_are_named_after_input_and_scheme() {
+        let recipe = Recipe::check(RecipeFile::default()).unwrap();
+        for (input, output) in [
+            ("a/model.safetensors", "a/model-fp8.safetensors"),
+            ("model.safetensors.index.json", "model-fp8.safetensors"),
+            ("x.fp16.index.json", "x.fp16-fp8.safetensors"),
+            ("model.safetensors.index.fp16.json", "model.fp16-fp8.safetensors"),
+            ("index.json", "model-fp8.safetensors"),
+            ("pytorch_model.bin.index.json", "pytorch_model-fp8.safetensors"),
+            ("state.pt", "state-fp8.safetensors"),
+            ("model.Q8_0.gguf", "model.Q8_0-fp8.safetensors"),
+            ("v1.ckpt", "v1-fp8.safetensors"),
+            ("a/folder", "a/folder-fp8.safetensors"),
+            ("v1.5.safetensors", "v1.5-fp8.safetensors"),
+        ] {
+            assert_eq!(
+                default_output(Path::new(input), &recipe, Limits::default()),
+                Path::new(output)
+            );
+        }
+        let folder = Limits { shard_bytes: Some(1), ..Limits::default() };
+        assert_eq!(default_output(Path::new("a/m"), &recipe, folder), Path::new("a/m-fp8"));
+    }
+
+    #[test]
+    fn methods_of_published_systems_name_their_outputs_as_those_do() {
+        for (method, scheme, output) in [
+            ("adaround", "fp8", "m_float8_e4m3fn_scaled_learned.safetensors"),
+            ("adaround-fast", "fp8", "m_float8_e4m3fn_scaled_ultra.safetensors"),
+            ("tpec", "fp8", "m_float8_e4m3fn_scaled_learned_svd.safetensors"),
+            ("principal", "int8-block-128", "m_learned_int8_bs128.safetensors"),
+            ("principal", "fp8-row", "m_learned_fp8_row.safetensors"),
+            ("adaround", "int8-row", "m-int8-row-adaround.safetensors"),
+            ("nearest", "int8-row", "m-int8-row.safetensors"),
+        ] {
+            let file = RecipeFile {
+                method: Some(method.to_owned()),
+                scheme: Some(scheme.to_owned()),
+                ..RecipeFile::default()
+            };
+            let recipe = Recipe::check(file).unwrap();
+            assert_eq!(
+                default_output(Path::new("m.safetensors"), &recipe, Limits::default()),
+                Path::new(output)
+            );
+        }
+        let legacy = RecipeFile {
+            method: Some("adaround".to_owned()),
+            layout: Some("comfy-legacy".to_owned()),
+            ..RecipeFile::default()
+        };
+        let recipe = Recipe::check(legacy).unwrap();
+        let output = default_output(Path::new("m.safetensors"), &recipe, Limits::default());
+        assert_eq!(output, Path::new("m_float8_e4m3fn_scaled_learned-legacy.safetensors"));
+    }
+}

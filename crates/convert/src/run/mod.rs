@@ -1,0 +1,21 @@
+//! Runs: a plan becomes a file and a report.
+
+pub(crate) mod bands;
+pub(crate) mod bias;
+pub(crate) mod buffers;
+pub(crate) mod check_output;
+pub(crate) mod convert;
+pub(crate) mod error_lora;
+pub(crate) mod job;
+pub(crate) mod merge;
+pub(crate) mod not_finite;
+pub(crate) mod pool;
+pub(crate) mod resume;
+pub(crate) mod round;
+pub(crate) mod shared_scales;
+pub(crate) mod tensor;
+
+pub use self::convert::{check, convert, convert_together};
+pub use self::error_lora::{ErrorLora, error_lora_path, extract_error_lora};
+pub use self::job::{Job, default_output};
+pub use self::merge::{Merged, merge};

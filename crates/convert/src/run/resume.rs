@@ -1,0 +1,107 @@
+use roundwise_tensor_file::SourceFile;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::plan::NotFinite;
+use crate::plan::Tool;
+use crate::run::job::Job;
+use crate::run::round::Rounder;
+use crate::source::Source;
+
+/// What decides the bytes of an output: two runs that agree in it write the same file. Neither the
+/// number of threads nor the names of the files are part of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Run {
+    tool: String,
+    recipe: Value,
+    /// Of every file of the input and of its adapters; see [`SourceFile::fingerprint`].
+    input: Vec<String>,
+    /// Of the file of statistics, if there is one.
+    statistics: Option<String>,
+    /// The kind of device that learned rounding is computed on.
+    device: Option<String>,
+    /// Most bytes of tensors in a file, where there may be several.
+    shard_bytes: Option<u64>,
+    /// Which part of the model it is.
+    part: Option<String>,
+    /// Weights that are kept for what was found in them. A result, not a part of the job.
+    pub(crate) not_finite: NotFinite,
+}
+
+impl Run {
+    pub(crate) fn of(
+        job: &Job,
+        source: &Source,
+        rounder: &Rounder<'_>,
+        not_finite: &NotFinite,
+    ) -> Self {
+        let recipe = serde_json::to_value(job.recipe.file());
+        Self {
+            tool: Tool::THIS.version.to_owned(),
+            recipe: recipe.expect("texts and numbers always serialise"),
+            input: source
+                .checkpoint
+                .files()
+                .iter()
+                .map(SourceFile::fingerprint)
+                .chain(source.adapters().fingerprints())
+                .collect(),
+            statistics: rounder.statistics_fingerprint(),
+            device: rounder.engines().map(|engines| engines.kind().to_owned()),
+            shard_bytes: job.limits.shard_bytes,
+            part: job.share.map(|share| share.to_string()),
+            not_finite: not_finite.clone(),
+        }
+    }
+
+    pub(crate) fn to_json(&self) -> Value {
+        serde_json::to_value(self).expect("texts and numbers always serialise")
+    }
+
+    /// The run that a journal tells of, if it was of the same job.
+    ///
+    /// # Errors
+    /// What is different, in words.
+    pub(crate) fn same_job(&self, journal: &Value) -> Result<Self, Vec<String>> {
+        let Ok(other) = Self::deserialize(journal) else {
+            return Err(vec![format!("another version than {} wrote it", self.tool)]);
+        };
+        let mut differences = vec![];
+        if other.tool != self.tool {
+            differences.push(format!("version {} wrote it, this is {}", other.tool, self.tool));
+        }
+        if other.input != self.input {
+            differences.push("the input has changed since".to_owned());
+        }
+        if other.recipe != self.recipe {
+            differences.push(format!("the recipe differs in {}", self.changed_keys(&other)));
+        }
+        if other.statistics != self.statistics {
+            differences.push("the statistics are others, or have changed since".to_owned());
+        }
+        if other.device != self.device {
+            let names = [&other, self].map(|run| run.device.clone().unwrap_or_default());
+            differences.push(format!("it was computed on {}, this is {}", names[0], names[1]));
+        }
+        if other.shard_bytes != self.shard_bytes {
+            let size = |bytes: Option<u64>| bytes.map_or("none".to_owned(), |it| it.to_string());
+            let sizes = [other.shard_bytes, self.shard_bytes].map(size);
+            differences.push(format!("its limit of shards is {}, this is {}", sizes[0], sizes[1]));
+        }
+        if other.part != self.part {
+            differences.push("it is another part of the model".to_owned());
+        }
+        if differences.is_empty() { Ok(other) } else { Err(differences) }
+    }
+
+    fn changed_keys(&self, other: &Self) -> String {
+        let recipes = [self, other].map(|run| &run.recipe);
+        let mut keys: Vec<&String> =
+            recipes.iter().filter_map(|recipe| recipe.as_object()).flat_map(|r| r.keys()).collect();
+        keys.retain(|key| recipes[0].get(key) != recipes[1].get(key));
+        keys.sort();
+        keys.dedup();
+        keys.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ")
+    }
+}

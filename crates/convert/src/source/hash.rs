@@ -1,0 +1,63 @@
+use std::path::Path;
+
+use roundwise_tensor_file::{PIECE_BYTES, PlainFile, SourceFile, TensorFileError, pieces};
+use serde::Serialize;
+
+use crate::error::ConvertError;
+use crate::watch::{Event, Watch, notice};
+
+/// BLAKE3 of a whole file, as `b3sum` prints it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FileHash {
+    /// Name of the file.
+    pub file: String,
+    /// 64 hexadecimal digits.
+    pub blake3: String,
+}
+
+/// BLAKE3 of a file of an input, as `b3sum` prints it: of what was opened, whatever has its name by
+/// now.
+///
+/// # Errors
+/// When the file cannot be read, or the watcher says stop.
+pub(crate) fn hash_file(file: &SourceFile, watch: &dyn Watch) -> Result<FileHash, ConvertError> {
+    let read = |offset, buffer: &mut [u8]| file.read_into(offset, buffer);
+    let blake3 = hash(file.bytes(), read, watch)?;
+    let name = file.path().file_name().map(|name| name.to_string_lossy().into_owned());
+    Ok(FileHash { file: name.unwrap_or_default(), blake3 })
+}
+
+/// BLAKE3 of so many bytes, as `b3sum` prints it.
+///
+/// # Errors
+/// When they cannot be read, or the watcher says stop.
+pub(crate) fn hash(
+    bytes: u64,
+    read: impl Fn(u64, &mut [u8]) -> Result<(), TensorFileError>,
+    watch: &dyn Watch,
+) -> Result<String, ConvertError> {
+    let mut hasher = blake3::Hasher::new();
+    let mut buffer = vec![0; bytes.min(PIECE_BYTES) as usize];
+    for piece in pieces(bytes) {
+        let length = piece.end - piece.start;
+        let buffer = &mut buffer[..length as usize];
+        read(piece.start, buffer)?;
+        hasher.update(buffer);
+        // Nobody waits for these bytes, but somebody may want to stop.
+        notice(watch, Event::Advanced { bytes: 0 })?;
+    }
+    Ok(hasher.finalize().to_hex().to_string())
+}
+
+/// BLAKE3 of a file that is small beside the model.
+pub(crate) fn hash_plain_file(path: &Path) -> Result<String, TensorFileError> {
+    let file = PlainFile::open(path)?;
+    let mut hasher = blake3::Hasher::new();
+    let mut buffer = vec![0; file.bytes().min(PIECE_BYTES) as usize];
+    for piece in pieces(file.bytes()) {
+        let buffer = &mut buffer[..(piece.end - piece.start) as usize];
+        file.read_into(piece.start, buffer)?;
+        hasher.update(buffer);
+    }
+    Ok(hasher.finalize().to_hex().to_string())
+}

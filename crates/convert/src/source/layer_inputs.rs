@@ -1,0 +1,166 @@
+use roundwise_compute::Matrix;
+use roundwise_rounding::{Inputs, Objective, RoundingError, SecondMoment};
+use roundwise_stats::{Fit, LayerStatistics, Statistics, layers_of};
+use roundwise_tensor_file::PlainFile;
+
+use std::path::PathBuf;
+
+use crate::error::ConvertError;
+use crate::recipe::{Purpose, Recipe, Rounding};
+use crate::source::hash::hash;
+use crate::source::source::Source;
+use crate::watch::Watch;
+use roundwise_rounding::BiasCorrection;
+
+/// Statistics of the inputs of a model's layers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatisticsFile {
+    /// `*.stats.safetensors`, or an importance matrix of llama.cpp.
+    pub path: PathBuf,
+    /// Whether statistics that fit no layer are passed over, instead of refused as those of another
+    /// model.
+    pub may_be_partial: bool,
+}
+
+/// Statistics of the inputs of a file's layers.
+pub(crate) struct LayerInputs {
+    statistics: Statistics,
+    fit: Fit,
+    file: PlainFile,
+}
+
+impl LayerInputs {
+    /// Opens statistics and finds the layers that they are of.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or its statistics are of another model.
+    pub(crate) fn open(file: &StatisticsFile, source: &Source) -> Result<Self, ConvertError> {
+        let statistics = Statistics::open(&file.path)?;
+        let fit = Fit::of(&statistics, &layers_of(&source.checkpoint));
+        if !file.may_be_partial || fit.pairs().is_empty() {
+            fit.require_all()?;
+        }
+        let file = PlainFile::open(&file.path).map_err(ConvertError::File)?;
+        Ok(Self { statistics, fit, file })
+    }
+
+    /// [`LayerInputs::open`] for a recipe that looks at inputs.
+    ///
+    /// # Errors
+    /// Also when the recipe needs statistics and there are none, or the other way round.
+    pub(crate) fn of_recipe(
+        recipe: &Recipe,
+        file: Option<&StatisticsFile>,
+        source: &Source,
+    ) -> Result<Option<Self>, ConvertError> {
+        let misfit = |path, problem| Err(ConvertError::Misfit { path, problem });
+        match (what_needs_inputs(recipe), file) {
+            (Some(_), Some(file)) => Self::open(file, source).map(Some),
+            (None, None) => Ok(None),
+            (Some(what), None) => misfit(
+                source.checkpoint.path().to_owned(),
+                format!(
+                    "{what} needs statistics of the layers' inputs\n  name them with `--stats`; \
+                     `roundwise stats collector` prints the program that collects them"
+                ),
+            ),
+            (None, Some(file)) => misfit(
+                file.path.clone(),
+                match recipe.purpose() {
+                    Purpose::Edit => {
+                        "only activation scales (`--input-scale`) need statistics".to_owned()
+                    }
+                    _ => format!(
+                        "method `{}` does not look at real inputs\n  method `activations` does; with \
+                     statistics it is the default",
+                        recipe.method()
+                    ),
+                },
+            ),
+        }
+    }
+
+    /// Tells files of statistics apart without reading them.
+    pub(crate) fn file_fingerprint(&self) -> String {
+        self.file.fingerprint()
+    }
+
+    /// BLAKE3 of the file, as `b3sum` prints it.
+    ///
+    /// # Errors
+    /// When it cannot be read, or the watcher says stop.
+    pub(crate) fn file_hash(&self, watch: &dyn Watch) -> Result<String, ConvertError> {
+        let read = |offset, buffer: &mut [u8]| self.file.read_into(offset, buffer);
+        hash(self.file.bytes(), read, watch)
+    }
+
+    /// Whether anything is known of the inputs of a layer.
+    pub(crate) fn has(&self, layer: &str) -> bool {
+        self.fit.module_for(layer).is_some()
+    }
+
+    /// Root of the largest `E[x_j²]` of a layer's columns.
+    ///
+    /// # Errors
+    /// When nothing is known of them, or the numbers cannot be read.
+    pub(crate) fn largest_rms(&self, layer: &str) -> Result<f32, ConvertError> {
+        let Some(module) = self.fit.module_for(layer) else {
+            return Err(ConvertError::Misfit {
+                path: self.statistics.path().to_owned(),
+                problem: format!(
+                    "holds no statistics of layer `{layer}`, which is to get an activation scale"
+                ),
+            });
+        };
+        let statistics = self.statistics.layer(module)?;
+        let largest = statistics.diagonal().iter().fold(0.0_f32, |a, &b| a.max(b));
+        Ok(largest.sqrt())
+    }
+
+    /// What is known of the inputs of a layer, if anything.
+    ///
+    /// # Errors
+    /// When the numbers cannot be read, or contradict each other.
+    pub(crate) fn of(&self, layer: &str) -> Result<Option<Inputs>, ConvertError> {
+        let Some(module) = self.fit.module_for(layer) else { return Ok(None) };
+        let statistics = self.statistics.layer(module)?;
+        let inputs = inputs(&statistics).map_err(|source| ConvertError::Rounding {
+            path: self.statistics.path().to_owned(),
+            tensor: module.to_owned(),
+            source,
+        })?;
+        Ok(Some(inputs))
+    }
+}
+
+/// The setting that cannot do without statistics.
+fn what_needs_inputs(recipe: &Recipe) -> Option<String> {
+    if !recipe.edit().input_scale.is_empty() {
+        return Some("an activation scale".to_owned());
+    }
+    match (recipe.rounding(), recipe.bias_correction()) {
+        (Rounding::Learned(options), _)
+            if matches!(options.objective, Objective::Activations { .. }) =>
+        {
+            Some(format!("method `{}`", recipe.method()))
+        }
+        (_, BiasCorrection::Inputs) => Some("bias correction `inputs`".to_owned()),
+        _ => None,
+    }
+}
+
+fn inputs(layer: &LayerStatistics) -> Result<Inputs, RoundingError> {
+    let columns = layer.columns();
+    let mean = layer.mean().map_or_else(|| vec![0.0; columns], <[f32]>::to_vec);
+    let second_moment = match (layer.covariance(), layer.factor()) {
+        (Some(_), _) => {
+            SecondMoment::Full(Matrix::new(columns, columns, layer.second_moment_matrix())?)
+        }
+        (None, Some((_, rank, values))) => SecondMoment::LowRank {
+            factor: Matrix::new(columns, rank, values.to_vec())?,
+            residual: layer.residual(),
+        },
+        (None, None) => SecondMoment::of_diagonal(&mean, layer.diagonal()),
+    };
+    Inputs::new(mean, second_moment, layer.count())
+}

@@ -1,0 +1,10 @@
+//! The input: its tensors, its layers in codes, adapters and statistics that go with it.
+
+pub(crate) mod adapter;
+pub(crate) mod hash;
+pub(crate) mod layer_inputs;
+pub(crate) mod source;
+
+pub use self::hash::FileHash;
+pub use self::layer_inputs::StatisticsFile;
+pub use self::source::{LoadedWeight, Source};

@@ -1,0 +1,277 @@
+use std::path::Path;
+
+use half::{bf16, f16};
+use roundwise_layout::{
+    Layout, LayoutError, Mend, MendedLayers, StoredLayer, StoredLayers, layer_of_weight,
+};
+use roundwise_scheme::{QuantizedMatrix, Weight, WeightKind};
+use roundwise_tensor_file::{Checkpoint, Dtype, TensorHeader};
+
+use crate::error::ConvertError;
+use crate::model::{Detected, Shapes, detect};
+use crate::recipe::{PlainDtype, Recipe};
+use crate::source::adapter::Adapters;
+
+/// An input: its tensors, and which of its layers are quantized already.
+#[derive(Debug)]
+pub struct Source {
+    /// The tensors.
+    pub checkpoint: Checkpoint,
+    /// The layers that are quantized already.
+    pub stored: StoredLayers,
+    /// What is added to its weights when they are read.
+    adapters: Adapters,
+    /// What was wrong with it, where that was mended.
+    pub(crate) mended: Option<Mended>,
+}
+
+/// What is mended in a file.
+#[derive(Debug)]
+pub(crate) struct Mended {
+    /// The defects, and what makes each good.
+    pub(crate) mends: Vec<Mend>,
+    /// How the file is meant to be laid out.
+    pub(crate) layout: Layout,
+}
+
+/// A weight in memory, in whatever numbers it was stored.
+#[derive(Debug)]
+pub struct LoadedWeight {
+    shape: [usize; 2],
+    kind: WeightKind,
+    bytes: Vec<u8>,
+}
+
+impl LoadedWeight {
+    /// The weight as a matrix.
+    pub fn view(&self) -> Weight<'_> {
+        Weight::new(self.shape[0], self.shape[1], self.kind, &self.bytes)
+            .expect("the header was checked against the bytes when the file was opened")
+    }
+}
+
+impl LoadedWeight {
+    /// The memory, for the next weight.
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+}
+
+impl Source {
+    /// Opens a file or a folder of shards, and reads headers and markers only.
+    ///
+    /// # Errors
+    /// [`ConvertError::File`] when something is wrong with the file,
+    /// [`ConvertError::IsStatistics`] when it holds no model.
+    pub fn open(path: &Path) -> Result<Self, ConvertError> {
+        let checkpoint = open_model(path)?;
+        let stored = StoredLayers::find(&checkpoint)?;
+        Ok(Self { checkpoint, stored, adapters: Adapters::default(), mended: None })
+    }
+
+    /// [`Source::open`] with the adapters of a recipe: weights are read with what these add.
+    ///
+    /// # Errors
+    /// As [`Source::open`], and [`ConvertError::Misfit`] for adapters that do not fit the model.
+    pub fn open_with(path: &Path, recipe: &Recipe) -> Result<Self, ConvertError> {
+        let mut source = Self::open(path)?;
+        source.adapters = Adapters::open(recipe, &source.checkpoint, &source.stored)?;
+        Ok(source)
+    }
+
+    /// What is added to the weights when they are read.
+    pub(crate) fn adapters(&self) -> &Adapters {
+        &self.adapters
+    }
+
+    /// The numbers of a tensor of any shape, with what adapters add.
+    ///
+    /// - `header`: of plain numbers
+    pub(crate) fn merged_numbers(&self, header: &TensorHeader) -> Result<Vec<f32>, ConvertError> {
+        let kind = weight_kind(header.dtype).expect("the plan merges floating-point weights only");
+        let mut values = widened(kind, &self.checkpoint.read(header)?);
+        self.adapters.merge(&header.name, &mut values)?;
+        Ok(values)
+    }
+
+    /// Opens a file whose markers and scales may have known defects, see
+    /// [`MendedLayers::find`].
+    ///
+    /// # Errors
+    /// As [`Source::open`].
+    pub(crate) fn open_mended(path: &Path) -> Result<Self, ConvertError> {
+        let checkpoint = open_model(path)?;
+        let MendedLayers { stored, mends, layout } = MendedLayers::find(&checkpoint)?;
+        let mended = Some(Mended { mends, layout });
+        Ok(Self { checkpoint, stored, adapters: Adapters::default(), mended })
+    }
+
+    /// The layer whose codes this tensor holds.
+    pub(crate) fn stored_layer(&self, header: &TensorHeader) -> Option<&StoredLayer> {
+        layer_of_weight(&header.name).and_then(|layer| self.stored.layers.get(layer))
+    }
+
+    /// Shape of the numbers that a tensor stands for: another than the tensor's own where codes are
+    /// packed or filled up.
+    pub(crate) fn shape_of(&self, header: &TensorHeader) -> Vec<u64> {
+        match self.stored_layer(header).filter(|_| header.shape.len() == 2) {
+            Some(stored) => stored.shape.map(|size| size as u64).to_vec(),
+            None => header.shape.clone(),
+        }
+    }
+
+    /// Names and shapes of all tensors, as they are stored.
+    pub fn shapes(&self) -> Shapes<'_> {
+        let tensors = self.checkpoint.tensors().iter();
+        tensors.map(|header| (header.name.as_str(), header.shape.as_slice())).collect()
+    }
+
+    /// The model that the file holds.
+    pub fn detect(&self) -> Detected {
+        detect(&self.shapes())
+    }
+
+    /// Reads a weight as numbers: plain ones as they are, quantized ones decoded to F32 with
+    /// their own scales.
+    ///
+    /// # Errors
+    /// [`ConvertError::File`] or [`ConvertError::Layout`] when it cannot be read.
+    pub fn load(&self, header: &TensorHeader) -> Result<LoadedWeight, ConvertError> {
+        self.load_into(header, Vec::new())
+    }
+
+    /// [`Source::load`] into memory that is there already.
+    ///
+    /// # Errors
+    /// As [`Source::load`].
+    pub(crate) fn load_into(
+        &self,
+        header: &TensorHeader,
+        memory: Vec<u8>,
+    ) -> Result<LoadedWeight, ConvertError> {
+        let weight = self.load_stored(header, memory)?;
+        if !self.adapters.change(&header.name) {
+            return Ok(weight);
+        }
+        let mut values = weight.view().to_f32();
+        let LoadedWeight { shape, bytes: mut memory, .. } = weight;
+        self.adapters.merge(&header.name, &mut values)?;
+        memory.clear();
+        memory.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+        Ok(LoadedWeight { shape, kind: WeightKind::F32, bytes: memory })
+    }
+
+    fn load_stored(
+        &self,
+        header: &TensorHeader,
+        memory: Vec<u8>,
+    ) -> Result<LoadedWeight, ConvertError> {
+        if let Some(stored) = self.stored_layer(header) {
+            return self.decode(stored, memory);
+        }
+        let kind =
+            weight_kind(header.dtype).expect("the plan converts floating-point weights only");
+        let shape = matrix_shape(&header.shape).expect("the plan converts matrices only");
+        let bytes = self.checkpoint.read_reusing(header, memory)?;
+        Ok(LoadedWeight { shape, kind, bytes })
+    }
+
+    /// Some rows of a plain weight.
+    ///
+    /// # Errors
+    /// As [`Source::load`].
+    pub(crate) fn load_rows(
+        &self,
+        header: &TensorHeader,
+        rows: std::ops::Range<usize>,
+        mut memory: Vec<u8>,
+    ) -> Result<LoadedWeight, ConvertError> {
+        let kind = weight_kind(header.dtype).expect("bands are of plain numbers");
+        let [_, cols] = matrix_shape(&header.shape).expect("bands are of matrices");
+        let row_bytes = cols * kind.byte_len();
+        memory.resize(rows.len() * row_bytes, 0);
+        self.checkpoint.read_into(header, (rows.start * row_bytes) as u64, &mut memory)?;
+        Ok(LoadedWeight { shape: [rows.len(), cols], kind, bytes: memory })
+    }
+
+    fn decode(&self, stored: &StoredLayer, memory: Vec<u8>) -> Result<LoadedWeight, ConvertError> {
+        let matrix = self.codes(stored)?;
+        let bytes = PlainDtype::F32.decoded(&matrix, memory);
+        Ok(LoadedWeight { shape: matrix.shape(), kind: WeightKind::F32, bytes })
+    }
+
+    /// Whether ComfyUI's files can say the same as the layer, scale by scale.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub(crate) fn multiplies_exactly(&self, stored: &StoredLayer) -> Result<bool, ConvertError> {
+        stored.multiplies_exactly(&self.checkpoint).map_err(|source| self.layout_error(source))
+    }
+
+    /// The codes and scales of a layer.
+    ///
+    /// # Errors
+    /// As [`Source::load`].
+    pub(crate) fn codes(&self, stored: &StoredLayer) -> Result<QuantizedMatrix, ConvertError> {
+        stored.read(&self.checkpoint).map_err(|source| self.layout_error(source))
+    }
+
+    fn layout_error(&self, source: LayoutError) -> ConvertError {
+        ConvertError::Layout { path: self.checkpoint.path().to_owned(), source }
+    }
+}
+
+/// A file of weights; statistics have the same container.
+fn open_model(path: &Path) -> Result<Checkpoint, ConvertError> {
+    let checkpoint = Checkpoint::open(path)?;
+    match checkpoint.metadata().get("format").map(String::as_str) {
+        Some(roundwise_stats::FORMAT) => Err(ConvertError::IsStatistics { path: path.to_owned() }),
+        _ => Ok(checkpoint),
+    }
+}
+
+/// The kind of numbers of a weight, `None` for codes, integers and the like.
+pub(crate) fn weight_kind(dtype: Dtype) -> Option<WeightKind> {
+    match dtype {
+        Dtype::F64 => Some(WeightKind::F64),
+        Dtype::F32 => Some(WeightKind::F32),
+        Dtype::F16 => Some(WeightKind::F16),
+        Dtype::BF16 => Some(WeightKind::BF16),
+        _ => None,
+    }
+}
+
+/// Numbers as `f32`.
+pub(crate) fn widened(kind: WeightKind, bytes: &[u8]) -> Vec<f32> {
+    let count = bytes.len() / kind.byte_len();
+    let row = Weight::new(1, count, kind, bytes).expect("as many numbers as there are bytes for");
+    row.to_f32()
+}
+
+/// Appends numbers in a dtype of plain numbers; what F16 has no room for becomes its largest.
+pub(crate) fn narrow(dtype: Dtype, values: &[f32], bytes: &mut Vec<u8>) {
+    let kind = weight_kind(dtype).expect("the plan merges floating-point weights only");
+    let largest = f16::MAX.to_f32();
+    match kind {
+        WeightKind::F64 => {
+            bytes.extend(values.iter().flat_map(|value| f64::from(*value).to_le_bytes()));
+        }
+        WeightKind::F32 => bytes.extend(values.iter().flat_map(|value| value.to_le_bytes())),
+        WeightKind::F16 => bytes.extend(
+            values
+                .iter()
+                .flat_map(|value| f16::from_f32(value.clamp(-largest, largest)).to_le_bytes()),
+        ),
+        WeightKind::BF16 => {
+            bytes.extend(values.iter().flat_map(|value| bf16::from_f32(*value).to_le_bytes()));
+        }
+    }
+}
+
+/// `[rows, cols]` of a matrix that fits this machine's memory addresses.
+pub(crate) fn matrix_shape(shape: &[u64]) -> Option<[usize; 2]> {
+    match shape {
+        [rows, cols] => Some([usize::try_from(*rows).ok()?, usize::try_from(*cols).ok()?]),
+        _ => None,
+    }
+}
