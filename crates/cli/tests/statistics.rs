@@ -162,7 +162,10 @@ fn layers_without_statistics_are_named_and_get_nearest_codes() {
     assert_ne!(learned.get(&other).bytes, nearest.get(&other).bytes);
 
     let text = folder.done(&["convert", "m.safetensors", "--stats", "one.stats.safetensors"]);
-    assert!(text.contains("warning: no statistics for 1 weight") && text.contains(OUT), "{text}");
+    assert!(
+        text.contains("nearest codes for 1 weight without statistics") && text.contains(OUT),
+        "{text}"
+    );
     let plan = folder.done(&["plan", "m.safetensors", "--stats", "one.stats.safetensors"]);
     assert!(plan.contains("without statistics") && plan.contains(OUT), "{plan}");
 }

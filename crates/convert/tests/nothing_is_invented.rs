@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use roundwise_convert::{
-    Biases, ConvertError, Fate, Job, Recipe, RecipeFile, Report, Unwatched, convert, verify,
+    Action, Biases, ConvertError, Job, Recipe, RecipeFile, Report, Unwatched, convert, verify,
 };
 use roundwise_tensor_file::Checkpoint;
 use roundwise_testkit::files::{Tensor, f32_bytes, safetensors};
@@ -83,7 +83,7 @@ fn asking_for_a_part_that_takes_no_codes_is_an_error() {
 
     let report = run(&input, &output, RecipeFile::default()).unwrap();
     let clip = report.layers.iter().find(|layer| layer.name.contains("clip_l")).unwrap();
-    assert_eq!(clip.decision, Fate::Copy, "{}", clip.reason);
+    assert_eq!(clip.decision, Action::Copy, "{}", clip.reason);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use roundwise_convert::{
-    Biases, Fate, Job, Overwrite, Recipe, RecipeFile, Report, Unwatched, convert, verify,
+    Action, Biases, Job, Overwrite, Recipe, RecipeFile, Report, Unwatched, convert, verify,
 };
 use roundwise_tensor_file::{Checkpoint, Dtype};
 use roundwise_testkit::files::{Tensor, f32_bytes, safetensors};
@@ -53,11 +53,11 @@ fn ragged_weights_are_converted_or_kept_with_a_reason() {
         let report = run(&input, "out.safetensors", recipe(scheme));
         assert_verified(&input, &report);
         let reasons = report.layers.iter().map(|layer| (layer.decision, layer.reason.as_str()));
-        let kept: Vec<_> = reasons.filter(|(decision, _)| *decision == Fate::Copy).collect();
+        let kept: Vec<_> = reasons.filter(|(decision, _)| *decision == Action::Copy).collect();
         let unrotatable =
             "columns are not a multiple of 4 (found 7); a rotation covers whole groups only";
         match scheme {
-            "int8-row-convrot" => assert_eq!(kept, [(Fate::Copy, unrotatable)]),
+            "int8-row-convrot" => assert_eq!(kept, [(Action::Copy, unrotatable)]),
             "int4-convrot" => {
                 let count = |text| kept.iter().filter(|(_, reason)| reason.contains(text)).count();
                 assert_eq!([count("a multiple of 64"), count("a multiple of 4 ")], [2, 1]);
@@ -113,7 +113,7 @@ fn shapes_that_loaders_look_at_stay() {
         assert_eq!(kept(scheme), [], "{scheme}");
     }
     for scheme in ["nvfp4", "int4-convrot"] {
-        assert_eq!(kept(scheme), [(Fate::Copy, "blocks.0.ffn.0.weight".to_owned())], "{scheme}");
+        assert_eq!(kept(scheme), [(Action::Copy, "blocks.0.ffn.0.weight".to_owned())], "{scheme}");
     }
 }
 

@@ -1,7 +1,7 @@
 //! A recipe says what it does, whom it is for, and what decides about a layer.
 
 use roundwise_convert::{
-    Decision, NotFinite, Plan, Products, Recipe, RecipeFile, Source, explain, recipe_template,
+    Decision, Plan, PlanRequest, Products, Recipe, RecipeFile, Source, explain, recipe_template,
 };
 use roundwise_testkit::files::{Tensor, safetensors};
 use roundwise_testkit::weights::gaussian;
@@ -30,13 +30,12 @@ fn recipe(text: &str) -> Recipe {
 }
 
 fn decision(source: &Source, text: &str, name: &str) -> (String, Products) {
-    let plan = Plan::decide(source, &recipe(text), &NotFinite::new()).unwrap();
+    let plan = Plan::decide(&PlanRequest::new(source, &recipe(text))).unwrap();
     let planned = plan.tensors.iter().find(|planned| planned.header.name == name).unwrap();
-    let scheme = match &planned.decision {
-        Decision::Quantize { scheme, .. } => scheme.to_string(),
-        _ => "kept".to_owned(),
-    };
-    (scheme, planned.products)
+    match &planned.decision {
+        Decision::Quantize { scheme, products, .. } => (scheme.to_string(), *products),
+        _ => ("kept".to_owned(), Products::Any),
+    }
 }
 
 #[test]
@@ -46,8 +45,9 @@ fn a_template_is_a_recipe_that_changes_nothing() {
     assert!(text.contains(r"double_blocks\.\d+\.img_attn\.qkv"), "{text}");
     assert!(text.contains("# 2 layers [64, 64], converted: linear weight"), "{text}");
     let decisions = |text: &str| {
-        let plan = Plan::decide(&source, &recipe(text), &NotFinite::new()).unwrap();
-        plan.tensors.iter().map(|planned| planned.decision.clone()).collect::<Vec<_>>()
+        let plan = Plan::decide(&PlanRequest::new(&source, &recipe(text))).unwrap();
+        let tensors = plan.tensors.into_iter();
+        tensors.map(|planned| (planned.decision, planned.reason)).collect::<Vec<_>>()
     };
     assert_eq!(decisions(&text), decisions(""));
     let uncommented = text.replace("    # { pattern", "    { pattern");
@@ -58,7 +58,7 @@ fn a_template_is_a_recipe_that_changes_nothing() {
 fn a_recipe_for_another_model_is_refused() {
     let (_folder, source) = flux();
     let other = recipe("model = 'Mochi'");
-    let error = Plan::decide(&source, &other, &NotFinite::new()).unwrap_err().to_string();
+    let error = Plan::decide(&PlanRequest::new(&source, &other)).unwrap_err().to_string();
     assert!(error.contains("the recipe is for: Mochi"), "{error}");
 }
 
@@ -87,14 +87,14 @@ fn layers_ask_for_full_precision_where_the_recipe_says_so() {
     assert_eq!(products("double_blocks.0.img_attn.qkv.weight"), Products::Any);
     assert_eq!(products("double_blocks.1.img_attn.qkv.weight"), Products::FullPrecision);
     let nowhere = recipe("full_precision = ['nowhere']");
-    assert!(Plan::decide(&source, &nowhere, &NotFinite::new()).is_err());
+    assert!(Plan::decide(&PlanRequest::new(&source, &nowhere)).is_err());
 }
 
 #[test]
 fn an_explanation_names_the_rule_that_decides() {
     let (_folder, source) = flux();
     let deciding = |text: &str, layer: &str| {
-        let explained = explain(&source, &recipe(text), layer).unwrap();
+        let explained = explain(&PlanRequest::new(&source, &recipe(text)), layer).unwrap();
         let steps = explained.steps.into_iter().filter(|step| step.decides);
         steps.map(|step| step.asked).collect::<Vec<_>>()
     };
@@ -110,6 +110,7 @@ fn an_explanation_names_the_rule_that_decides() {
     assert!(deciding("", "final_layer.linear")[0].starts_with("preset "));
     assert_eq!(deciding("fallback_scheme = 'int8'", "final_layer.linear"), ["fallback_scheme"]);
     assert_eq!(deciding("", "double_blocks.0.img_attn.norm.key_norm.scale"), ["kind of tensor"]);
-    let missing = explain(&source, &recipe(""), "1.img_attn").unwrap_err().to_string();
+    let missing =
+        explain(&PlanRequest::new(&source, &recipe("")), "1.img_attn").unwrap_err().to_string();
     assert!(missing.contains("is `double_blocks.1.img_attn.qkv.weight` meant?"), "{missing}");
 }

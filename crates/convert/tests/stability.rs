@@ -10,7 +10,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use roundwise_convert::{
-    ConvertError, Event, Fate, Job, Overwrite, Recipe, RecipeFile, Report, Unwatched, Watch,
+    Action, ConvertError, Event, Job, Overwrite, Recipe, RecipeFile, Report, Unwatched, Watch,
     convert,
 };
 use roundwise_scheme::ScaleStorage;
@@ -149,7 +149,7 @@ fn what_is_copied_is_identical() {
         let copied: Vec<&str> = report
             .layers
             .iter()
-            .filter(|layer| layer.decision == Fate::Copy)
+            .filter(|layer| layer.decision == Action::Copy)
             .map(|layer| layer.name.as_str())
             .collect();
         assert_eq!(copied.len(), COPIED.len(), "{copied:?}");
@@ -198,10 +198,10 @@ fn weights_with_nans_are_kept_and_the_others_converted() {
         assert_eq!(
             decisions,
             [
-                (Fate::Quantize, "linear weight"),
-                (Fate::Copy, "row 3 holds a NaN or an infinity"),
-                (Fate::Copy, "row 0 holds a NaN or an infinity"),
-                (Fate::Quantize, "linear weight"),
+                (Action::Quantize, "linear weight"),
+                (Action::Copy, "row 3 holds a NaN or an infinity"),
+                (Action::Copy, "row 0 holds a NaN or an infinity"),
+                (Action::Quantize, "linear weight"),
             ]
         );
         let after = contents(&report.output);
@@ -298,7 +298,7 @@ fn input_scales_stay_with_fp8_in_comfy_only() {
             assert_equal_bytes(&after["a.weight"].2, &before["a.weight"].2);
             assert_eq!(entry.reason, "activation scale; its layer keeps its scheme");
         } else {
-            assert_eq!(entry.decision, Fate::Remove);
+            assert_eq!(entry.decision, Action::Remove);
         }
     }
     let kept = RecipeFile { keep: vec!["a".into()], include: vec![], ..recipe("fp8") };

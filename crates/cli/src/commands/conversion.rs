@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::anyhow;
-use roundwise_convert::{Job, Report, convert_together, write_text_atomically};
+use roundwise_convert::{Job, Prepared, Report, write_text_atomically};
 use serde::Serialize;
 
 use crate::arguments::RunOptions;
@@ -28,14 +28,15 @@ impl<'a> Reports<'a> {
 
 /// Makes the outputs of one input, shows how far it is, and writes the report that was asked for.
 ///
-/// - `jobs`: one for each output, one or more
+/// - `prepared`: one job for each output
 pub(super) fn carry_out(
-    jobs: &[Job],
+    prepared: Prepared,
     run: &RunOptions,
     report: Option<&Path>,
 ) -> anyhow::Result<Vec<Report>> {
+    let jobs: Vec<Job> = prepared.jobs().to_vec();
     let progress = Progress::new(&jobs[0].input, run.quiet || run.json);
-    let result = convert_together(jobs, &progress);
+    let result = prepared.convert(&progress);
     progress.finish();
     let reports = result?;
     if let Some(path) = report {

@@ -4,7 +4,9 @@ pub(super) mod summary;
 use std::num::NonZeroUsize;
 
 use anyhow::{Context, anyhow, bail};
-use roundwise_convert::{Device, Job, Recipe, Report, Rounding, check, extract_error_lora};
+use roundwise_convert::{
+    ConvertError, Device, Job, Prepared, Recipe, Report, Rounding, extract_error_lora,
+};
 
 use self::jobs::{Group, groups, refuse_places};
 use super::conversion::{Reports, carry_out};
@@ -27,14 +29,17 @@ pub(crate) fn run(options: &ConvertOptions) -> anyhow::Result<bool> {
     // mistake in the last one.
     let mut fit = vec![];
     for group in &groups {
-        let checked = group.iter().try_for_each(check).map_err(anyhow::Error::from);
-        fit.extend(batch.passed(group, checked)?.map(|()| group));
+        let prepared = prepare(group).map_err(anyhow::Error::from);
+        let prepared = batch.passed(group, prepared)?;
+        // Many inputs are not held open at once: a process may have a thousand files or so.
+        let held = |prepared| if groups.len() == 1 { Some(prepared) } else { None };
+        fit.extend(prepared.map(|prepared| (group, held(prepared))));
     }
     if !fit.is_empty() {
         refuse_places(options, &groups)?;
     }
     create_folder(options)?;
-    let stopped = batch.convert_all(options, &fit);
+    let stopped = batch.convert_all(options, fit);
     if options.run.json {
         batch.print()?;
     }
@@ -97,9 +102,15 @@ struct Failure {
 impl Batch {
     /// # Errors
     /// When someone asked to stop, or the only input fails.
-    fn convert_all(&mut self, options: &ConvertOptions, groups: &[&Group]) -> anyhow::Result<()> {
-        for group in groups {
-            let result = run_group(options, group);
+    fn convert_all(
+        &mut self,
+        options: &ConvertOptions,
+        groups: Vec<(&Group, Option<Prepared>)>,
+    ) -> anyhow::Result<()> {
+        for (group, prepared) in groups {
+            let prepared = prepared.map_or_else(|| prepare(group), Ok);
+            let result = prepared.map_err(anyhow::Error::from);
+            let result = result.and_then(|prepared| run_group(options, group, prepared));
             let reports = self.passed(group, result)?;
             self.reports.extend(reports);
         }
@@ -166,8 +177,16 @@ fn extract(options: &ConvertOptions, job: &Job, rank: NonZeroUsize) -> anyhow::R
     Ok(())
 }
 
-fn run_group(options: &ConvertOptions, group: &Group) -> anyhow::Result<Vec<Report>> {
-    let reports = carry_out(group, &options.run, options.write.report.as_deref())?;
+fn prepare(group: &Group) -> Result<Prepared, ConvertError> {
+    Prepared::new(&group[0], &group[1..])
+}
+
+fn run_group(
+    options: &ConvertOptions,
+    group: &Group,
+    prepared: Prepared,
+) -> anyhow::Result<Vec<Report>> {
+    let reports = carry_out(prepared, &options.run, options.write.report.as_deref())?;
     for (job, report) in group.iter().zip(&reports) {
         if !options.run.json && !options.run.quiet {
             tell(&summary::describe(report));

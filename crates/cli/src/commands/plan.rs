@@ -1,8 +1,8 @@
 use std::num::NonZeroUsize;
 
 use roundwise_convert::{
-    ConvertError, Decision, NotFinite, Pace, Plan, PlannedTensor, Recipe, Source, TensorReport,
-    client, explain,
+    ConvertError, Decision, LayerInputs, Limits, Plan, PlanRequest, PlannedTensor, Recipe, Source,
+    TensorReport, client, explain,
 };
 use serde_json::json;
 
@@ -16,14 +16,18 @@ pub(crate) fn run(options: &PlanOptions) -> anyhow::Result<bool> {
     let recipe = options.recipe.to_recipe_file(statistics.as_ref())?;
     let recipe = Recipe::check(recipe).map_err(ConvertError::from)?;
     let source = Source::open_with(&options.input, &recipe)?;
+    let inputs = LayerInputs::for_recipe(&recipe, statistics.as_ref(), &source)?;
+    let request = PlanRequest {
+        statistics: inputs.as_ref(),
+        workers: options.run.threads().into(),
+        limits: Limits { memory_bytes: options.memory_limit, ..Limits::default() },
+        ..PlanRequest::new(&source, &recipe)
+    };
     if let Some(layer) = &options.explain {
-        return explain_layer(options, &source, &recipe, layer);
+        return explain_layer(options, &request, layer);
     }
-    let mut plan = Plan::decide(&source, &recipe, &NotFinite::new())?;
-    plan.note_missing_statistics(&recipe, statistics.as_ref(), &source)?;
-    let threads = options.run.threads();
-    let pace = plan.pace(&options.input, &recipe, threads, options.memory_limit)?;
-    let sizes = Sizes::of(&source, &plan, pace)?;
+    let plan = Plan::decide(&request)?;
+    let sizes = Sizes::of(&source, &plan)?;
     if options.run.json {
         print_json(&as_json(&plan, &sizes))?;
     } else if !options.run.quiet {
@@ -35,30 +39,23 @@ pub(crate) fn run(options: &PlanOptions) -> anyhow::Result<bool> {
 /// Who was asked about a layer, in order; an arrow at the one that decides.
 fn explain_layer(
     options: &PlanOptions,
-    source: &Source,
-    recipe: &Recipe,
+    request: &PlanRequest<'_>,
     layer: &str,
 ) -> anyhow::Result<bool> {
-    let explained = explain(source, recipe, layer)?;
-    let outcome = becomes(&explained.decision);
+    let explained = explain(request, layer)?;
+    let planned = &explained.planned;
+    let outcome = becomes(planned);
     if options.run.json {
-        let steps: Vec<_> = explained
-            .steps
-            .iter()
-            .map(
-                |step| json!({"asked": step.asked, "answer": step.answer, "decides": step.decides}),
-            )
-            .collect();
         print_json(&json!({
-            "tensor": explained.tensor,
+            "tensor": planned.header.name,
             "becomes": outcome,
-            "reason": explained.decision.reason().to_string(),
-            "steps": steps,
+            "reason": planned.because(),
+            "steps": explained.steps,
         }))?;
         return Ok(true);
     }
-    let reason = explained.decision.reason();
-    let mut text = format!("{}: {outcome}, {reason}\n", plain(&explained.tensor));
+    let because = planned.because();
+    let mut text = format!("{}: {outcome}, {because}\n", plain(&planned.header.name));
     let mut table = Table::new(&["", "asked", "answer"]);
     for step in &explained.steps {
         let arrow = if step.decides { "→" } else { "" };
@@ -80,13 +77,13 @@ struct Sizes {
 }
 
 impl Sizes {
-    fn of(source: &Source, plan: &Plan, pace: Pace) -> anyhow::Result<Self> {
+    fn of(source: &Source, plan: &Plan) -> anyhow::Result<Self> {
         Ok(Self {
             input_bytes: source.checkpoint.total_bytes(),
             output_bytes: plan.manifest()?.file_bytes(),
-            peak_memory_bytes: pace.peak_bytes,
-            threads: pace.threads,
-            banded: pace.bands.len(),
+            peak_memory_bytes: plan.memory.peak_bytes,
+            threads: plan.memory.threads,
+            banded: plan.memory.banded_weights,
         })
     }
 }
@@ -161,8 +158,8 @@ fn describe_tensors(tensors: &[PlannedTensor], width: usize) -> String {
             planned.header.name.clone(),
             shape(&planned.header.shape),
             planned.header.stored_as().to_owned(),
-            becomes(&planned.decision),
-            planned.decision.reason().to_string(),
+            becomes(planned),
+            planned.because(),
         ]);
     }
     match table.fits(width) {
@@ -174,28 +171,28 @@ fn describe_tensors(tensors: &[PlannedTensor], width: usize) -> String {
 fn describe_tensor(planned: &PlannedTensor, width: usize) -> String {
     const INDENT: usize = 6;
     let header = &planned.header;
-    let fate = format!(
+    let line = format!(
         "{} {} → {}: {}",
         header.stored_as(),
         shape(&header.shape),
-        becomes(&planned.decision),
-        planned.decision.reason()
+        becomes(planned),
+        planned.because()
     );
     let mut text = format!("  {}\n", plain(&header.name));
-    for line in wrap(&plain(&fate), width.saturating_sub(INDENT)) {
+    for line in wrap(&plain(&line), width.saturating_sub(INDENT)) {
         text += &format!("{}{line}\n", " ".repeat(INDENT));
     }
     text
 }
 
-fn becomes(decision: &Decision) -> String {
-    match decision {
-        Decision::Copy(_) => "kept".to_owned(),
-        Decision::Decode { dtype, .. } => dtype.to_string(),
-        Decision::Correct(_) => "corrected".to_owned(),
-        Decision::Merge(_) => "kept, merged".to_owned(),
-        Decision::Remove(_) => "removed".to_owned(),
-        Decision::Rename { name, .. } => format!("rename to {name}"),
+fn becomes(planned: &PlannedTensor) -> String {
+    match &planned.decision {
+        Decision::Copy if planned.is_merged => "kept, merged".to_owned(),
+        Decision::Copy => "kept".to_owned(),
+        Decision::Decode { dtype } => dtype.to_string(),
+        Decision::Correct => "corrected".to_owned(),
+        Decision::Remove => "removed".to_owned(),
+        Decision::Rename { name } => format!("rename to {name}"),
         Decision::Quantize { scheme, .. } | Decision::Repack { scheme, .. } => scheme.to_string(),
     }
 }
@@ -217,7 +214,7 @@ mod tests {
         std::fs::write(&path, safetensors(&tensors)).unwrap();
         let source = Source::open(&path).unwrap();
         let recipe = Recipe::check(RecipeFile::default()).unwrap();
-        let plan = Plan::decide(&source, &recipe, &NotFinite::new()).unwrap();
+        let plan = Plan::decide(&PlanRequest::new(&source, &recipe)).unwrap();
         let narrow = describe_tensors(&plan.tensors, 80);
         assert_eq!(
             narrow,

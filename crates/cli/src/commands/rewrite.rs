@@ -1,7 +1,7 @@
 //! What the commands share that turn one file into another without rounding anything.
 
 use roundwise_convert::{
-    ConvertError, Job, Recipe, RecipeFile, StatisticsFile, check, default_output,
+    ConvertError, Job, Prepared, Recipe, RecipeFile, StatisticsFile, default_output,
 };
 
 use super::conversion::carry_out;
@@ -19,11 +19,11 @@ pub(crate) fn run(
     let recipe = RecipeFile { provenance, ..recipe }.typed_as_flags();
     let recipe = Recipe::check(recipe).map_err(ConvertError::from)?;
     let job = Job { statistics, ..job(options, recipe)? };
-    check(&job)?;
+    let prepared = Prepared::new(&job, &[])?;
     refuse_existing(options, &job)?;
     stop::listen()?;
     let report = options.write.report.as_deref();
-    for report in carry_out(&[job], &options.run, report)? {
+    for report in carry_out(prepared, &options.run, report)? {
         if options.run.json {
             print_json(&report)?;
         } else if !options.run.quiet {

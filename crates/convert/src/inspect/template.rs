@@ -2,8 +2,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use crate::error::ConvertError;
-use crate::plan::NotFinite;
-use crate::plan::{Decision, Plan};
+use crate::plan::{Decision, Plan, PlanRequest};
 use crate::recipe::file::RecipeFile;
 use crate::recipe::recipe::Recipe;
 use crate::source::Source;
@@ -23,22 +22,18 @@ struct Family {
 /// As [`Plan::decide`].
 pub fn recipe_template(source: &Source) -> Result<String, ConvertError> {
     let recipe = Recipe::check(RecipeFile::default())?;
-    let plan = Plan::decide(source, &recipe, &NotFinite::new())?;
+    let plan = Plan::decide(&PlanRequest::new(source, &recipe))?;
     let mut families = BTreeMap::<String, Family>::new();
     for planned in &plan.tensors {
-        let (scheme, reason) = match &planned.decision {
-            Decision::Quantize { reason, .. } => ("converted", reason),
-            Decision::Copy(reason) | Decision::Decode { reason, .. }
-                if planned.shape.len() == 2 =>
-            {
-                ("kept", reason)
-            }
+        let becomes = match planned.decision {
+            Decision::Quantize { .. } => "converted",
+            Decision::Copy | Decision::Decode { .. } if planned.shape.len() == 2 => "kept",
             _ => continue,
         };
         let family = families.entry(pattern_of(planned.layer())).or_default();
         family.count += 1;
         family.shape.clone_from(&planned.shape);
-        family.becomes = format!("{scheme}: {reason}");
+        family.becomes = format!("{becomes}: {}", planned.because());
     }
     let model = &plan.detected.main;
     let text = |text: &str| toml::Value::String(text.to_owned()).to_string();

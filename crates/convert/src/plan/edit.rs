@@ -1,4 +1,4 @@
-//! What tensors become when the header and options of layers are edited, and nothing else.
+//! Decisions for a file of which only header entries and options of layers change.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -9,39 +9,31 @@ use roundwise_scheme::{GridKind, ScaleStorage, Tiling};
 use roundwise_tensor_file::TensorHeader;
 
 use crate::error::ConvertError;
-use crate::plan::decide::of_layers;
+use crate::plan::decision::{Decision, PlannedTensor};
 use crate::plan::note::Note;
-use crate::plan::plan::{Decision, PlannedTensor};
+use crate::plan::quantize::of_layers;
 use crate::plan::reason::Reason;
 use crate::recipe::RecipeFile;
 use crate::recipe::edit::{Edit, matches};
 use crate::source::Source;
 
 impl Edit {
-    /// What one tensor becomes.
-    pub(crate) fn decide(&self, source: &Source, header: &TensorHeader) -> PlannedTensor {
+    /// Decides what one tensor becomes.
+    pub(crate) fn decide(&self, source: &Source, header: &TensorHeader) -> (Decision, Reason) {
         let owner = source.stored.side_tensors.get(&header.name);
         let layer = owner.map_or_else(|| layer_of(&header.name), String::as_str);
         let is_changed = |stored: &&StoredLayer| self.changes(&stored.layer);
         let stored = source.stored.layers.get(layer).filter(is_changed);
         let gets_input_scale = matches(&self.input_scale, layer);
         let keeps = header.name.ends_with(".input_scale") && !gets_input_scale;
-        let decision = match (stored, owner) {
-            (Some(_), Some(_)) if !keeps => Decision::Remove(Reason::Superseded),
+        match (stored, owner) {
+            (Some(_), Some(_)) if !keeps => (Decision::Remove, Reason::Superseded),
             (Some(stored), None) if header.name == stored.weight() => {
-                Decision::Repack { scheme: stored.scheme, reason: Reason::Edited }
+                let products = self.products(layer).unwrap_or(source.stored.products(layer));
+                let scheme = stored.scheme;
+                (Decision::Repack { scheme, products, gets_input_scale }, Reason::Edited)
             }
-            _ => Decision::Copy(Reason::NotEdited),
-        };
-        let is_repacked = matches!(decision, Decision::Repack { .. });
-        PlannedTensor {
-            header: header.clone(),
-            shape: source.shape_of(header),
-            decision,
-            products: self.products(layer).unwrap_or(source.stored.products(layer)),
-            is_merged: false,
-            is_in_codes: source.stored_layer(header).is_some(),
-            gets_input_scale: is_repacked && gets_input_scale,
+            _ => (Decision::Copy, Reason::NotEdited),
         }
     }
 
@@ -139,26 +131,12 @@ impl Edit {
         metadata.retain(|key, _| !matches(&self.unset, key));
         metadata.extend(self.set.clone());
         let layers = tensors.iter().filter_map(|planned| {
-            Some((planned.layer(), planned.scheme()?, planned.matrix_shape(), planned.products))
+            let (scheme, products) = planned.codes()?;
+            Some((planned.layer(), scheme, planned.matrix_shape(), products))
         });
         if let Some(entry) = metadata.get_mut(QUANTIZATION_METADATA) {
             *entry = with_header_entries(entry, layers);
         }
         metadata
-    }
-}
-
-/// How many times the largest root mean square of a column an activation may be before it is clipped.
-/// Statistics hold no largest input. FP8 has the same relative precision over 15 powers of two, so
-/// that room above costs next to nothing, and clipping costs much.
-const REACH: f32 = 8.0;
-
-/// The activation scale of a layer whose columns have at most this root mean square: what ComfyUI
-/// divides inputs by before it rounds them to E4M3. 1 for inputs of zeros.
-pub(crate) fn input_scale(largest_rms: f32) -> f32 {
-    const LARGEST_CODE: f32 = 448.0;
-    match REACH * largest_rms / LARGEST_CODE {
-        scale if scale.is_normal() => scale,
-        _ => 1.0,
     }
 }

@@ -1,11 +1,12 @@
 use regex::Regex;
 
 use crate::plan::note::Note;
+use crate::plan::questions::{Answer, Asked, Wish, first_verdict};
 use crate::recipe::Recipe;
 
 /// What a setting of the recipe has done to a file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Effect {
+enum Effect {
     /// It speaks of nothing in the file.
     #[default]
     Unmatched,
@@ -17,7 +18,7 @@ pub(crate) enum Effect {
 
 impl Effect {
     /// Notes one more case.
-    pub(crate) fn add(&mut self, effect: Effect) {
+    fn add(&mut self, effect: Effect) {
         *self = effect.max(*self);
     }
 }
@@ -27,20 +28,20 @@ impl Effect {
 #[derive(Debug)]
 pub(crate) struct Effects {
     /// One for each pattern.
-    pub(crate) keep: Vec<Effect>,
-    pub(crate) include: Vec<Effect>,
-    pub(crate) rules: Vec<Effect>,
-    pub(crate) full_precision: Vec<Effect>,
-    pub(crate) fallback_scheme: Effect,
-    pub(crate) ignore_base_list: Effect,
-    pub(crate) keep_distillation: Effect,
-    pub(crate) heuristic: Effect,
-    pub(crate) min_size: Effect,
+    keep: Vec<Effect>,
+    include: Vec<Effect>,
+    rules: Vec<Effect>,
+    full_precision: Vec<Effect>,
+    fallback_scheme: Effect,
+    ignore_base_list: Effect,
+    keep_distillation: Effect,
+    heuristic: Effect,
+    min_size: Effect,
 }
 
 impl Effects {
     /// Nothing yet.
-    pub(crate) fn of(recipe: &Recipe) -> Self {
+    pub(crate) fn new(recipe: &Recipe) -> Self {
         Self {
             keep: vec![Effect::Unmatched; recipe.keep().len()],
             include: vec![Effect::Unmatched; recipe.include().len()],
@@ -51,6 +52,85 @@ impl Effects {
             keep_distillation: Effect::Unmatched,
             heuristic: Effect::Unmatched,
             min_size: Effect::Unmatched,
+        }
+    }
+
+    /// Adds what the settings have done to one tensor.
+    ///
+    /// A setting has an effect on a tensor when its answer decides, and the first verdict that is
+    /// not of the same setting wants another thing.
+    pub(crate) fn add(&mut self, answers: &[Answer]) {
+        let Some((decided, verdict)) = first_verdict(answers) else { return };
+        let without = |setting: fn(Asked) -> bool| {
+            let others = answers.iter().filter(|answer| !setting(answer.asked));
+            others.filter_map(|answer| answer.verdict.as_ref()).next()
+        };
+        let is_candidate = !matches!(
+            decided,
+            Asked::Removal | Asked::SideTensor | Asked::CorrectedBias | Asked::Kind
+        );
+        for answer in answers {
+            let setting: fn(Asked) -> bool = match answer.asked {
+                Asked::Keep(_) => |asked| matches!(asked, Asked::Keep(_)),
+                Asked::Rule(_) => |asked| matches!(asked, Asked::Rule(_)),
+                Asked::Include(_) => |asked| matches!(asked, Asked::Include(_)),
+                Asked::Fallback => |asked| asked == Asked::Fallback,
+                Asked::Distillation => |asked| asked == Asked::Distillation,
+                Asked::MinSize => |asked| asked == Asked::MinSize,
+                Asked::Heuristic => |asked| asked == Asked::Heuristic,
+                Asked::BaseList if answer.is_waived => {
+                    let is_converted = matches!(verdict.wish, Wish::Codes(_));
+                    let is_by_name = matches!(decided, Asked::Rule(_) | Asked::Include(_));
+                    self.ignore_base_list.add(changes_if(is_converted && !is_by_name));
+                    continue;
+                }
+                Asked::Removal
+                | Asked::SideTensor
+                | Asked::CorrectedBias
+                | Asked::Kind
+                | Asked::Refusal(_)
+                | Asked::Preset(_)
+                | Asked::BaseList
+                | Asked::Scheme => continue,
+            };
+            // A tensor that is no candidate is kept, as asked; it says nothing about rules.
+            if answer.verdict.is_none() || !(is_candidate || matches!(answer.asked, Asked::Keep(_)))
+            {
+                continue;
+            }
+            // What distilled models need may be kept, or get the scheme of what presets keep.
+            let decides = decided == answer.asked
+                || (answer.asked == Asked::Distillation && is_first_preset(answers, answer.asked));
+            let changes =
+                decides && without(setting).is_none_or(|other| other.wish != verdict.wish);
+            if let Some(effect) = self.effect(answer.asked) {
+                effect.add(changes_if(changes));
+            }
+        }
+    }
+
+    /// Adds a pattern of `full_precision` that matches a tensor.
+    pub(crate) fn add_full_precision(&mut self, index: usize, is_converted: bool) {
+        self.full_precision[index].add(changes_if(is_converted));
+    }
+
+    fn effect(&mut self, asked: Asked) -> Option<&mut Effect> {
+        match asked {
+            Asked::Keep(index) => self.keep.get_mut(index),
+            Asked::Rule(index) => self.rules.get_mut(index),
+            Asked::Include(index) => self.include.get_mut(index),
+            Asked::Fallback => Some(&mut self.fallback_scheme),
+            Asked::Distillation => Some(&mut self.keep_distillation),
+            Asked::MinSize => Some(&mut self.min_size),
+            Asked::Heuristic => Some(&mut self.heuristic),
+            Asked::Removal
+            | Asked::SideTensor
+            | Asked::CorrectedBias
+            | Asked::Kind
+            | Asked::Refusal(_)
+            | Asked::Preset(_)
+            | Asked::BaseList
+            | Asked::Scheme => None,
         }
     }
 
@@ -105,6 +185,20 @@ impl Effects {
             }
         }
         (errors, notes)
+    }
+}
+
+/// Whether no other preset would have kept the tensor, and nothing was said of it by name.
+fn is_first_preset(answers: &[Answer], asked: Asked) -> bool {
+    let mut decided = answers.iter().filter(|answer| answer.verdict.is_some());
+    let first = decided.find(|answer| answer.asked != Asked::Fallback);
+    first.is_some_and(|answer| answer.asked == asked)
+}
+
+fn changes_if(is_another: bool) -> Effect {
+    match is_another {
+        true => Effect::Changes,
+        false => Effect::Idle,
     }
 }
 

@@ -1,11 +1,14 @@
-use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::num::NonZeroUsize;
 
 use roundwise_scheme::{ScaleRule, ScaleStorage, Scheme, Tiling};
-use roundwise_tensor_file::PIECE_BYTES;
+use roundwise_tensor_file::{PIECE_BYTES, Sharding};
 
-use crate::plan::plan::{Decision, PlannedTensor};
+use serde::Serialize;
+
+use crate::plan::decision::{Decision, PlannedTensor};
 use crate::recipe::Rounding;
+use crate::source::Source;
 use crate::source::source::weight_kind;
 
 /// Bounds of what a conversion takes and makes.
@@ -16,6 +19,18 @@ pub struct Limits {
     pub shard_bytes: Option<u64>,
     /// Most bytes of memory.
     pub memory_bytes: Option<u64>,
+}
+
+impl Limits {
+    /// How the output is shared out over files, where it is a folder.
+    pub(crate) fn sharding(self, source: &Source) -> Option<Sharding> {
+        const DIFFUSERS: &str = "diffusion_pytorch_model";
+        let limit_bytes = self.shard_bytes?;
+        let names = source.checkpoint.files().iter().filter_map(|file| file.path().file_name());
+        let is_diffusers = |name: &OsStr| name.to_string_lossy().starts_with(DIFFUSERS);
+        let stem = if names.clone().all(is_diffusers) { DIFFUSERS } else { "model" };
+        Some(Sharding { stem: stem.to_owned(), limit_bytes })
+    }
 }
 
 /// What works on tensors at once.
@@ -73,66 +88,77 @@ const BAND_BYTES: u64 = 8 << 20;
 /// Swizzled scales lie in groups of so many rows.
 const ROW_GROUP: u64 = 128;
 
-/// How a conversion keeps to a limit of memory.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pace {
+/// The way a conversion keeps to a limit of memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct MemoryPlan {
     /// Tensors in flight at once.
     pub threads: NonZeroUsize,
-    /// Weights that are read twice, some rows at a time, with the number of rows.
-    pub bands: BTreeMap<String, usize>,
     /// Largest number of bytes in memory at once.
     pub peak_bytes: u64,
+    /// Weights that are read twice, some rows at a time.
+    pub banded_weights: usize,
 }
 
-impl Pace {
-    /// The pace of most tensors in flight that keeps to the limit; where one alone is too large, by
-    /// bands of rows.
+impl MemoryPlan {
+    /// Fits a plan's tensors into a limit with as many of them in flight as possible. Where one alone
+    /// is too large, the largest weights are worked on by bands of rows, which their decisions note.
+    ///
+    /// - `may_band`: whether weights may be worked on by bands at all
     ///
     /// # Errors
     /// The bytes that are needed at least.
-    pub(crate) fn of(
-        tensors: &[PlannedTensor],
+    pub(crate) fn fit(
+        tensors: &mut [PlannedTensor],
         rounding: Rounding,
         rule: ScaleRule,
         workers: Workers,
         limit: Option<u64>,
         may_band: bool,
     ) -> Result<Self, u64> {
-        let whole = |threads: NonZeroUsize| Self {
+        let whole = |tensors: &[PlannedTensor], threads: NonZeroUsize| Self {
             threads,
-            bands: BTreeMap::new(),
             peak_bytes: peak_bytes(tensors, rounding, Workers { threads, ..workers }),
+            banded_weights: 0,
         };
-        let Some(limit) = limit else { return Ok(whole(workers.threads)) };
+        let Some(limit) = limit else { return Ok(whole(tensors, workers.threads)) };
         let counts = (1..=workers.threads.get()).rev().filter_map(NonZeroUsize::new);
-        if let Some(pace) = counts.map(whole).find(|pace| pace.peak_bytes <= limit) {
-            return Ok(pace);
+        let mut plans = counts.map(|threads| whole(tensors, threads));
+        if let Some(plan) = plans.find(|plan| plan.peak_bytes <= limit) {
+            return Ok(plan);
         }
-        let one = Workers { threads: NonZeroUsize::MIN, ..workers };
-        let mut pace = whole(one.threads);
+        let mut plan = whole(tensors, NonZeroUsize::MIN);
         // The largest weight first, until the rest fits.
-        let mut by_size: Vec<(u64, &PlannedTensor, usize)> = tensors
+        let mut by_size: Vec<(u64, usize, usize)> = tensors
             .iter()
+            .enumerate()
             .filter(|_| may_band)
-            .filter_map(|planned| {
-                let rows = band_rows(planned, rounding, rule)?;
-                Some((in_flight(planned, rounding).bytes(), planned, rows))
+            .filter_map(|(index, planned)| {
+                let rows = possible_band_rows(planned, rounding, rule)?;
+                Some((in_flight(planned, rounding).bytes(), index, rows))
             })
             .collect();
         by_size.sort_by_key(|(bytes, ..)| std::cmp::Reverse(*bytes));
-        for (_, planned, rows) in by_size {
-            if pace.peak_bytes <= limit {
+        for (_, index, rows) in by_size {
+            if plan.peak_bytes <= limit {
                 break;
             }
-            pace.bands.insert(planned.header.name.clone(), rows);
-            pace.peak_bytes = peak_with_bands(tensors, rounding, one, &pace.bands);
+            if let Decision::Quantize { band_rows, .. } = &mut tensors[index].decision {
+                *band_rows = Some(rows);
+            }
+            plan.banded_weights += 1;
+            let one = Workers { threads: plan.threads, ..workers };
+            plan.peak_bytes = peak_bytes(tensors, rounding, one);
         }
-        if pace.peak_bytes <= limit { Ok(pace) } else { Err(pace.peak_bytes) }
+        if plan.peak_bytes <= limit { Ok(plan) } else { Err(plan.peak_bytes) }
     }
 }
 
 /// Rows of a band of a weight that can be worked on so.
-fn band_rows(planned: &PlannedTensor, rounding: Rounding, rule: ScaleRule) -> Option<usize> {
+fn possible_band_rows(
+    planned: &PlannedTensor,
+    rounding: Rounding,
+    rule: ScaleRule,
+) -> Option<usize> {
     let Decision::Quantize { scheme, .. } = planned.decision else { return None };
     let kind = weight_kind(planned.header.dtype)?;
     let is_whole = planned.is_merged || planned.is_in_codes || !scheme.is_by_band(rule);
@@ -177,19 +203,10 @@ impl InFlight {
 /// buffers of each kind, [`RESIDENT_BYTES`] for the program itself and [`THREAD_BYTES`] for every
 /// thread.
 pub(crate) fn peak_bytes(tensors: &[PlannedTensor], rounding: Rounding, workers: Workers) -> u64 {
-    peak_with_bands(tensors, rounding, workers, &BTreeMap::new())
-}
-
-fn peak_with_bands(
-    tensors: &[PlannedTensor],
-    rounding: Rounding,
-    workers: Workers,
-    bands: &BTreeMap<String, usize>,
-) -> u64 {
     let cost = |planned: &PlannedTensor| {
         let whole = in_flight(planned, rounding);
-        match bands.get(&planned.header.name) {
-            Some(&rows) => whole.of_rows(rows, planned.matrix_shape()[0]),
+        match planned.band_rows() {
+            Some(rows) => whole.of_rows(rows, planned.matrix_shape()[0]),
             None => whole,
         }
     };
@@ -225,11 +242,13 @@ fn in_flight(planned: &PlannedTensor, rounding: Rounding) -> InFlight {
         }
     };
     match planned.decision {
-        Decision::Copy(_) | Decision::Rename { .. } => {
+        Decision::Copy if planned.is_merged => {
+            InFlight { source, target: header.byte_len(), ..InFlight::default() }
+        }
+        Decision::Copy | Decision::Rename { .. } => {
             InFlight { source: header.byte_len().min(PIECE_BYTES), ..InFlight::default() }
         }
-        Decision::Correct(_) | Decision::Remove(_) => InFlight::default(),
-        Decision::Merge(_) => InFlight { source, target: header.byte_len(), ..InFlight::default() },
+        Decision::Correct | Decision::Remove => InFlight::default(),
         Decision::Decode { dtype, .. } => {
             let target = elements.saturating_mul(dtype.width() as u64);
             InFlight { source, target, ..InFlight::default() }

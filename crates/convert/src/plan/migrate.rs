@@ -1,4 +1,4 @@
-//! What tensors become when layers in codes are to be laid out anew, their codes untouched.
+//! Decisions for tensors of layers whose codes stay and whose layout changes.
 
 use std::collections::BTreeMap;
 
@@ -8,51 +8,59 @@ use roundwise_tensor_file::TensorHeader;
 
 use crate::error::ConvertError;
 use crate::model::Detected;
-use crate::plan::decide::served_layer;
-use crate::plan::plan::Decision;
+use crate::plan::decision::Decision;
+use crate::plan::questions::served_layer;
 use crate::plan::reason::Reason;
 use crate::recipe::PlainDtype;
 use crate::source::Source;
 
-/// Decides for tensors of a file whose layers in codes move to a layout.
-pub(crate) struct Relay<'a> {
+/// Decides for the tensors of a file whose layers in codes move to a layout.
+pub(crate) struct Migration<'a> {
     source: &'a Source,
     layout: Layout,
     detected: &'a Detected,
     problems: BTreeMap<String, String>,
 }
 
-impl<'a> Relay<'a> {
+impl<'a> Migration<'a> {
     pub(crate) fn new(source: &'a Source, layout: Layout, detected: &'a Detected) -> Self {
         Self { source, layout, detected, problems: BTreeMap::new() }
     }
 
-    /// What one tensor becomes.
+    /// Decides what one tensor becomes.
     ///
     /// # Errors
-    /// When the file cannot be read; what does not fit the layout is told by [`Relay::finish`].
-    pub(crate) fn decide(&mut self, header: &TensorHeader) -> Result<Decision, ConvertError> {
+    /// When the file cannot be read; what does not fit the layout is told by [`Migration::finish`].
+    pub(crate) fn decide(
+        &mut self,
+        header: &TensorHeader,
+    ) -> Result<(Decision, Reason), ConvertError> {
         if let Some(owner) = self.source.stored.side_tensors.get(&header.name) {
             return Ok(match served_layer(self.source, owner) {
                 Ok(stored) => self.decide_side_tensor(header, stored),
-                Err(decision) => decision,
+                Err(verdict) => verdict.of_plain_tensor(),
             });
         }
         let Some(stored) = self.source.stored_layer(header) else {
-            return Ok(Decision::Copy(Reason::NotInCodes));
+            return Ok((Decision::Copy, Reason::NotInCodes));
         };
         if stored.origin == Origin::Plain {
-            return Ok(Decision::Copy(Reason::Unscaled));
+            return Ok((Decision::Copy, Reason::Unscaled));
         }
         if header.shape.len() != 2 {
             // Loaders scale matrices only.
             let reason = Reason::Rank(header.shape.len()).of_stored(stored);
-            return Ok(Decision::Decode { dtype: PlainDtype::F32, reason });
+            return Ok((Decision::Decode { dtype: PlainDtype::F32 }, reason));
         }
         if let Err(problem) = self.fits(header, stored)? {
             self.problems.insert(stored.layer.clone(), problem);
         }
-        Ok(Decision::Repack { scheme: stored.scheme, reason: Reason::Moved.of_stored(stored) })
+        let repacked = Decision::Repack {
+            scheme: stored.scheme,
+            products: self.source.stored.products(&stored.layer),
+            gets_input_scale: false,
+        };
+        Ok((repacked, Reason::Moved.of_stored(stored)))
     }
 
     /// Whether the layout has a place for a layer as it is.
@@ -82,21 +90,25 @@ impl<'a> Relay<'a> {
     }
 
     /// An activation scale goes with its layer, where readers of the layout know it.
-    fn decide_side_tensor(&self, header: &TensorHeader, stored: &StoredLayer) -> Decision {
+    fn decide_side_tensor(
+        &self,
+        header: &TensorHeader,
+        stored: &StoredLayer,
+    ) -> (Decision, Reason) {
         let measured = [".input_scale", ".scale_input"];
         let is_measured = measured.iter().any(|ending| header.name.ends_with(ending));
         let is_read =
             is_fp8(stored.scheme) || stored.scheme.scale_storage() == ScaleStorage::TwoLevel;
         if !is_measured || !is_read || header.element_count() != 1 {
-            return Decision::Remove(Reason::Superseded);
+            return (Decision::Remove, Reason::Superseded);
         }
         let name = match self.layout {
             Layout::Comfy => format!("{}.input_scale", stored.layer),
             Layout::ComfyLegacy => format!("{}.scale_input", stored.layer),
         };
         match name == header.name {
-            true => Decision::Copy(Reason::InputScale),
-            false => Decision::Rename { name, reason: Reason::InputScale },
+            true => (Decision::Copy, Reason::InputScale),
+            false => (Decision::Rename { name }, Reason::InputScale),
         }
     }
 

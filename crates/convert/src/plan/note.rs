@@ -94,7 +94,8 @@ impl fmt::Display for Note {
             Note::WithoutStatistics { weights } => {
                 let first = weights.first().map_or("", String::as_str);
                 let count = weights.len();
-                write!(f, "nearest codes for {count} weights without statistics: {first}")?;
+                let them = if count == 1 { "weight" } else { "weights" };
+                write!(f, "nearest codes for {count} {them} without statistics: {first}")?;
                 f.write_str(if count > 1 { ", …" } else { "" })
             }
             Note::Merged { adapters, tensors } => {

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
@@ -7,8 +7,10 @@ use roundwise_tensor_file::Manifest;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::plan::plan::{Decision, PlannedTensor};
-use crate::recipe::Rounding;
+use crate::plan::decision::{Decision, PlannedTensor};
+use crate::plan::manifest::RunFacts;
+use crate::plan::provenance::Tool;
+use crate::recipe::{Recipe, Rounding};
 
 /// Key of the header entry of a part.
 pub(crate) const PART_KEY: &str = "roundwise_part";
@@ -27,6 +29,12 @@ pub(crate) struct PartEntry {
     pub(crate) device: Option<String>,
     /// Hash of the header of the merged file.
     pub(crate) header: String,
+}
+
+impl PartEntry {
+    pub(crate) fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("texts and numbers always serialise")
+    }
 }
 
 /// One of several parts of a model, each made by a machine of its own: `3/16`.
@@ -64,24 +72,72 @@ impl Share {
 
     /// The tensors of this part. Layers stay whole; the most expensive ones are dealt out first, each
     /// to the part with the least work, so that all machines decide alike.
-    pub(crate) fn of(self, tensors: Vec<PlannedTensor>, rounding: Rounding) -> Vec<PlannedTensor> {
+    pub(crate) fn tensors_of(
+        self,
+        tensors: &[PlannedTensor],
+        rounding: Rounding,
+    ) -> Vec<PlannedTensor> {
         let mut costs = BTreeMap::<&str, u64>::new();
-        for planned in &tensors {
+        for planned in tensors {
             let cost = costs.entry(layer_group(planned)).or_default();
             *cost = cost.saturating_add(cost_of(planned, rounding));
         }
         let mut layers: Vec<(&str, u64)> = costs.into_iter().collect();
         layers.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(b.0)));
         let mut loads = vec![0_u64; self.count];
-        let mut mine = std::collections::BTreeSet::new();
+        let mut mine = BTreeSet::new();
         for (layer, cost) in layers {
             let least = (0..self.count).min_by_key(|&part| loads[part]).unwrap_or(0);
             loads[least] = loads[least].saturating_add(cost);
             if least + 1 == self.number {
-                mine.insert(layer.to_owned());
+                mine.insert(layer);
             }
         }
-        tensors.into_iter().filter(|planned| mine.contains(layer_group(planned))).collect()
+        let is_mine = |planned: &&PlannedTensor| mine.contains(layer_group(planned));
+        tensors.iter().filter(is_mine).map(in_one_piece).collect()
+    }
+}
+
+/// A tensor whose memory has not been planned yet.
+fn in_one_piece(planned: &PlannedTensor) -> PlannedTensor {
+    let mut planned = planned.clone();
+    if let Decision::Quantize { band_rows, .. } = &mut planned.decision {
+        *band_rows = None;
+    }
+    planned
+}
+
+/// What a part knows about the whole.
+#[derive(Clone, Debug)]
+pub(crate) struct PlannedPart {
+    share: Share,
+    recipe: Value,
+    /// The tensors of all parts.
+    pub(crate) whole: Vec<PlannedTensor>,
+}
+
+impl PlannedPart {
+    pub(crate) fn new(share: Share, whole: Vec<PlannedTensor>, recipe: &Recipe) -> Self {
+        let recipe = serde_json::to_value(recipe.file());
+        let recipe = recipe.expect("texts and numbers always serialise");
+        Self { share, recipe, whole }
+    }
+
+    pub(crate) fn is_first(&self) -> bool {
+        self.share.number() == 1
+    }
+
+    /// The entry of the part's header.
+    pub(crate) fn entry(&self, whole: &Manifest, facts: Option<&RunFacts>) -> PartEntry {
+        PartEntry {
+            part: self.share.number(),
+            of: self.share.count(),
+            version: Tool::THIS.version.to_owned(),
+            recipe: self.recipe.clone(),
+            statistics: facts.and_then(|facts| facts.statistics.clone()),
+            device: facts.and_then(|facts| facts.device.clone()),
+            header: header_hash(whole),
+        }
     }
 }
 

@@ -4,10 +4,10 @@ use roundwise_tensor_file::Checkpoint;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::plan::manifest::RunFacts;
 use crate::recipe::RecipeFile;
 use crate::recipe::edit::PROVENANCE_KEY;
 use crate::recipe::file::flag_of;
-use crate::source::FileHash;
 
 /// The program that made a file.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -44,7 +44,7 @@ pub struct Provenance {
 impl Provenance {
     /// Of a file that this build makes from `input`, whose hashes are not known yet; zeros hold
     /// their place.
-    pub(crate) fn planned(recipe: &RecipeFile, input: &Checkpoint) -> Self {
+    pub(crate) fn planned(recipe: &RecipeFile, input: &Checkpoint, has_statistics: bool) -> Self {
         const DIGITS: usize = 64;
         // Text that is no JSON stays text.
         let parsed = |text: &String| {
@@ -54,14 +54,18 @@ impl Provenance {
             version: Tool::THIS.version.to_owned(),
             recipe: recipe.clone(),
             input_blake3: vec!["0".repeat(DIGITS); input.files().len()],
-            statistics_blake3: None,
+            statistics_blake3: has_statistics.then(|| "0".repeat(DIGITS)),
             before: input.metadata().get(PROVENANCE_KEY).map(parsed),
         }
     }
 
-    /// The same, the hashes known.
-    pub(crate) fn of(mut self, input: &[FileHash]) -> Self {
-        self.input_blake3 = input.iter().map(|hash| hash.blake3.clone()).collect();
+    /// Puts hashes in the place of zeros.
+    pub(crate) fn with(mut self, facts: &RunFacts) -> Self {
+        // Files are hashed beside the work: at its beginning the hashes are not there yet.
+        if facts.input.len() == self.input_blake3.len() {
+            self.input_blake3 = facts.input.iter().map(|hash| hash.blake3.clone()).collect();
+        }
+        self.statistics_blake3.clone_from(&facts.statistics);
         self
     }
 

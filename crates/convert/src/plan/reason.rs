@@ -17,11 +17,6 @@ pub enum Reason {
         /// What the preset says.
         because: Box<Reason>,
     },
-    /// Kept, but for what adapters add.
-    Merged {
-        /// Why it is kept.
-        because: Box<Reason>,
-    },
     /// Not called `….weight`.
     NotAWeight,
     /// Not a matrix.
@@ -106,7 +101,6 @@ impl fmt::Display for Reason {
             Reason::Rule(pattern) => write!(f, "rule `{pattern}`"),
             Reason::Included(pattern) => write!(f, "included by `{pattern}`"),
             Reason::Fallback { because } => write!(f, "fallback scheme; {because}"),
-            Reason::Merged { because } => write!(f, "{because}; adapters are merged"),
             Reason::NotAWeight => write!(f, "not a weight"),
             Reason::Rank(0) => write!(f, "a single number"),
             Reason::Rank(1) => write!(f, "a vector (norm gain or scale)"),

@@ -4,5 +4,5 @@ pub(crate) mod record;
 pub(crate) mod report;
 pub(crate) mod rounding;
 
-pub use self::report::{Fate, Report, TensorReport};
+pub use self::report::{Report, TensorReport};
 pub use self::rounding::{LayerRounding, RoundingTotals};

@@ -5,9 +5,9 @@ use serde_json::Value;
 use crate::report::report::TensorReport;
 use crate::report::rounding::LayerRounding;
 
-/// What a journal remembers of a finished tensor for the report: all that a plan does not know.
+/// The part of a finished tensor's report that a plan does not know; a journal remembers it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Told {
+pub(crate) struct TensorRecord {
     seconds: f64,
     /// `‖E‖²` and `‖W‖²`, bit by bit, so that sums over all tensors come out the same.
     sums: Option<[u64; 2]>,
@@ -16,8 +16,8 @@ pub(crate) struct Told {
     nearest_energy: f64,
 }
 
-impl Told {
-    pub(crate) fn of(report: &TensorReport) -> Self {
+impl TensorRecord {
+    pub(crate) fn new(report: &TensorReport) -> Self {
         let bits = |sums: WeightError| [sums.error_squared, sums.weight_squared].map(f64::to_bits);
         Self {
             seconds: report.seconds,
@@ -34,7 +34,7 @@ impl Told {
         serde_json::to_value(self).expect("texts and numbers always serialise")
     }
 
-    /// `None` for what no version of this program has told.
+    /// `None` for what no version of this program has record.
     pub(crate) fn from_json(value: Value) -> Option<Self> {
         serde_json::from_value(value).ok()
     }
@@ -42,16 +42,16 @@ impl Told {
 
 impl TensorReport {
     /// The entry of a tensor that an earlier run has finished.
-    pub(crate) fn recalled(mut self, told: &Told) -> Self {
+    pub(crate) fn recalled(mut self, record: &TensorRecord) -> Self {
         if let Some([error_squared, weight_squared]) =
-            told.sums.map(|bits| bits.map(f64::from_bits))
+            record.sums.map(|bits| bits.map(f64::from_bits))
         {
             self.measure(WeightError { error_squared, weight_squared });
         }
         let with_energy =
-            |rounding| LayerRounding { nearest_energy: told.nearest_energy, ..rounding };
-        self.rounding = told.rounding.clone().map(with_energy);
-        self.seconds = told.seconds;
+            |rounding| LayerRounding { nearest_energy: record.nearest_energy, ..rounding };
+        self.rounding = record.rounding.clone().map(with_energy);
+        self.seconds = record.seconds;
         self
     }
 }

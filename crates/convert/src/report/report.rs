@@ -1,6 +1,5 @@
 use std::path::{Path, PathBuf};
 
-use roundwise_compute::Engines;
 use roundwise_layout::Layout;
 use roundwise_scheme::{Scheme, WeightError};
 use serde::{Serialize, Serializer};
@@ -9,9 +8,8 @@ use crate::plan::Tool;
 use crate::report::rounding::{LayerRounding, RoundingTotals};
 use crate::source::FileHash;
 
-use crate::plan::{Decision, Plan, PlannedTensor};
+use crate::plan::{Action, PlannedTensor};
 use crate::recipe::RecipeFile;
-use crate::run::Job;
 
 /// What a conversion did. Serialised, it is the file that `--report` writes; `docs/report.md`
 /// describes every field.
@@ -93,28 +91,6 @@ fn optional_name<N: std::fmt::Display, S: Serializer>(
     }
 }
 
-/// A [`Decision`] without its details.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Fate {
-    /// Became codes and scales.
-    Quantize,
-    /// Kept its bytes.
-    Copy,
-    /// Kept its bytes under another name.
-    Rename,
-    /// Codes of the input became plain numbers.
-    Decode,
-    /// Kept its codes, laid out anew.
-    Repack,
-    /// A bias, corrected.
-    Correct,
-    /// Kept, but for what adapters added.
-    Merge,
-    /// Left out.
-    Remove,
-}
-
 /// What happened to one tensor.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TensorReport {
@@ -125,7 +101,7 @@ pub struct TensorReport {
     /// What the input calls its numbers: a dtype, or `Q8_0` of GGUF.
     pub dtype: &'static str,
     /// What became of it.
-    pub decision: Fate,
+    pub decision: Action,
     /// Why.
     pub reason: String,
     /// Scheme of the stored codes.
@@ -145,30 +121,15 @@ pub struct TensorReport {
 }
 
 impl TensorReport {
-    /// The entry of a planned tensor before anything has been done to it.
+    /// Returns the entry of a planned tensor before anything has been done to it.
     pub fn planned(planned: &PlannedTensor) -> Self {
-        let (decision, scheme) = match &planned.decision {
-            Decision::Copy(_) => (Fate::Copy, None),
-            Decision::Rename { .. } => (Fate::Rename, None),
-            Decision::Decode { .. } => (Fate::Decode, None),
-            Decision::Repack { scheme, .. } => (Fate::Repack, Some(*scheme)),
-            Decision::Correct(_) => (Fate::Correct, None),
-            Decision::Merge(_) => (Fate::Merge, None),
-            Decision::Remove(_) => (Fate::Remove, None),
-            Decision::Quantize { scheme, .. } => (Fate::Quantize, Some(*scheme)),
-        };
         Self {
             name: planned.header.name.clone(),
             shape: planned.header.shape.clone(),
             dtype: planned.header.stored_as(),
-            decision,
-            reason: match (planned.is_merged, &planned.decision) {
-                (true, Decision::Quantize { reason, .. } | Decision::Decode { reason, .. }) => {
-                    format!("{reason}; adapters are merged")
-                }
-                (_, decision) => decision.reason().to_string(),
-            },
-            scheme,
+            decision: planned.action(),
+            reason: planned.because(),
+            scheme: planned.scheme(),
             weight_error: None,
             rounding: None,
             seconds: 0.0,
@@ -184,55 +145,6 @@ impl TensorReport {
 }
 
 impl Report {
-    /// Sums up the entries of all tensors.
-    pub(crate) fn of(
-        plan: &Plan,
-        job: &Job,
-        engines: Option<&Engines>,
-        layers: Vec<TensorReport>,
-    ) -> Self {
-        let count = |decisions: &[Fate]| {
-            layers.iter().filter(|layer| decisions.contains(&layer.decision)).count()
-        };
-        let mut total = WeightError::default();
-        for sums in layers.iter().filter_map(|layer| layer.sums) {
-            total += sums;
-        }
-        Self {
-            report_version: 1,
-            tool: Tool::THIS,
-            input: job.input.clone(),
-            output: job.output.clone(),
-            input_bytes: 0,
-            output_bytes: 0,
-            input_hashes: vec![],
-            options: job.recipe.file().clone(),
-            architecture: plan.detected.main.title.to_owned(),
-            preset: plan.preset.name.clone(),
-            layout: plan.layout,
-            notes: plan.notes.iter().map(ToString::to_string).collect(),
-            threads: job.threads.get(),
-            resumed: 0,
-            seconds: 0.0,
-            sync_seconds: 0.0,
-            verify_seconds: None,
-            converted: count(&[Fate::Quantize]),
-            kept: count(&[
-                Fate::Copy,
-                Fate::Rename,
-                Fate::Decode,
-                Fate::Repack,
-                Fate::Correct,
-                Fate::Merge,
-            ]),
-            removed: count(&[Fate::Remove]),
-            rounding: engines
-                .map(|engines| RoundingTotals::of(job.recipe.method(), engines, &layers)),
-            weight_error: layers.iter().any(|l| l.sums.is_some()).then(|| total.relative()),
-            layers,
-        }
-    }
-
     /// The converted layers with the largest error, worst first.
     pub fn worst_layers(&self, count: usize) -> Vec<&TensorReport> {
         let mut layers: Vec<_> =

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use roundwise_layout::Products;
 use roundwise_scheme::{QuantizedMatrix, Scheme, SchemeError, WeightError, largest_magnitude};
 use roundwise_tensor_file::TensorHeader;
 
@@ -10,7 +11,8 @@ use crate::error::ConvertError;
 use crate::plan::PlannedTensor;
 use crate::report::TensorReport;
 use crate::run::buffers::Buffers;
-use crate::run::tensor::{Stop, Workshop};
+use crate::run::output::Output;
+use crate::run::tensor::Stop;
 use crate::source::Source;
 use crate::watch::{Event, notice};
 
@@ -46,23 +48,24 @@ pub(crate) fn largest_of(
     Ok(Ok(largest))
 }
 
-impl Workshop<'_> {
+impl Output<'_> {
     /// Nearest codes of a weight, the same as of the whole.
     pub(crate) fn quantize_banded(
         &self,
         planned: &PlannedTensor,
         scheme: Scheme,
+        products: Products,
         height: usize,
         report: &mut TensorReport,
         buffers: &mut Buffers,
     ) -> Result<Vec<String>, Stop> {
         let header = &planned.header;
-        let (layer, products, layout) = (planned.layer(), planned.products, self.plan.layout);
+        let (layer, layout) = (planned.layer(), self.plan.layout);
         let shape @ [rows, _] = planned.matrix_shape();
         let scheme_error = |error: SchemeError| self.stop(header, error.into());
-        let largest = largest_of(self.source, header, [rows, height], scheme)?;
+        let largest = largest_of(&self.input.source, header, [rows, height], scheme)?;
         let largest = largest.map_err(scheme_error)?;
-        let rule = self.job.recipe.scale_rule();
+        let rule = self.input.scale_rule;
         let whole: BTreeMap<String, u64> = layout
             .layer_tensors(layer, scheme, products, shape)
             .into_iter()
@@ -73,7 +76,7 @@ impl Workshop<'_> {
         let mut error = WeightError::default();
         for band in bands(rows, height) {
             let bytes = header.byte_len() / rows as u64 * band.len() as u64;
-            let weight = self.source.load_rows(header, band, buffers.take())?;
+            let weight = self.input.source.load_rows(header, band, buffers.take())?;
             let view = weight.view();
             let memory = buffers.take();
             let rounded =
@@ -87,7 +90,7 @@ impl Workshop<'_> {
                 // What does not grow with the rows is the same in every band.
                 let is_shared = whole.get(&packed.name) == Some(&length);
                 let at = filled.entry(packed.name.clone()).or_default();
-                self.output.write_part(
+                self.file.write_part(
                     &packed.name,
                     if is_shared { 0 } else { *at },
                     &packed.bytes,
@@ -99,7 +102,7 @@ impl Workshop<'_> {
             notice(self.watch, Event::Advanced { bytes })?;
         }
         if let Some(marker) = marker {
-            self.output.write(&marker.name, &marker.bytes)?;
+            self.file.write(&marker.name, &marker.bytes)?;
         }
         report.measure(error);
         Ok(whole.into_keys().collect())

@@ -10,8 +10,8 @@ use crate::plan::{Decision, Plan, PlannedTensor};
 use crate::recipe::Rounding;
 use crate::report::TensorReport;
 use crate::run::buffers::Buffers;
+use crate::run::output::Output;
 use crate::run::pool::map_in_order;
-use crate::run::tensor::Workshop;
 use crate::source::Source;
 use crate::watch::{Event, notice};
 
@@ -29,30 +29,30 @@ use crate::watch::{Event, notice};
 /// # Errors
 /// [`ConvertError::WrongOutput`] or the file's own error for the first thing that is wrong.
 pub(crate) fn check_output(
-    shop: &Workshop<'_>,
+    output: &Output<'_>,
     manifest: &Manifest,
     layers: &[TensorReport],
 ) -> Result<(), ConvertError> {
-    shop.output.check_header(manifest)?;
-    let written = Source::open(shop.output.temporary_path())?;
+    output.file.check_header(manifest)?;
+    let written = Source::open(output.file.temporary_path())?;
     // A part lacks what other parts have.
-    if shop.job.share.is_none() {
-        same_model(&shop.job.output, shop.source, &written.shapes())?;
+    if output.job.share.is_none() {
+        same_model(&output.job.output, &output.input.source, &written.shapes())?;
     }
     let tensors = written.checkpoint.tensors();
     let bytes = tensors.iter().map(TensorHeader::byte_len).sum();
-    notice(shop.watch, Event::Verifying { bytes })?;
+    notice(output.watch, Event::Verifying { bytes })?;
     let gate = Gate {
-        shop,
+        output,
         written: &written,
-        measured: to_be_measured(shop.plan, shop.job.recipe.rounding()),
+        measured: to_be_measured(output.plan, output.job.recipe.rounding()),
     };
-    map_in_order(tensors, shop.job.threads, |header, _| {
-        shop.output.check(&header.name)?;
-        notice(shop.watch, Event::Advanced { bytes: header.byte_len() })
+    map_in_order(tensors, output.plan.memory.threads, |header, _| {
+        output.file.check(&header.name)?;
+        notice(output.watch, Event::Advanced { bytes: header.byte_len() })
     })?;
-    let planned: Vec<_> = shop.plan.tensors.iter().zip(layers).collect();
-    map_in_order(&planned, shop.job.tensors_in_flight(), |(planned, report), buffers| {
+    let planned: Vec<_> = output.plan.tensors.iter().zip(layers).collect();
+    map_in_order(&planned, output.tensors_in_flight(), |(planned, report), buffers| {
         gate.check_layer(planned, report, buffers)
     })?;
     Ok(())
@@ -61,8 +61,7 @@ pub(crate) fn check_output(
 /// Names of the weights that are decoded and measured.
 fn to_be_measured(plan: &Plan, rounding: Rounding) -> BTreeSet<&str> {
     // Those that are worked on by bands have no room for their codes as a whole.
-    let held =
-        plan.quantized().filter(|(planned, _)| !plan.bands.contains_key(&planned.header.name));
+    let held = plan.quantized().filter(|(planned, _)| planned.band_rows().is_none());
     let all = held.map(|(planned, scheme)| (scheme.to_string(), &planned.header));
     let chosen: Vec<&TensorHeader> = match rounding {
         Rounding::Learned(_) => all.map(|(_, header)| header).collect(),
@@ -81,7 +80,7 @@ fn to_be_measured(plan: &Plan, rounding: Rounding) -> BTreeSet<&str> {
 }
 
 struct Gate<'a> {
-    shop: &'a Workshop<'a>,
+    output: &'a Output<'a>,
     written: &'a Source,
     measured: BTreeSet<&'a str>,
 }
@@ -117,7 +116,7 @@ impl Gate<'_> {
             return Ok(());
         }
         // In this order codes of an input that are decoded are gone before those of the output come.
-        let weight = self.shop.source.load_into(&planned.header, buffers.take())?;
+        let weight = self.output.input.source.load_into(&planned.header, buffers.take())?;
         let found = measure(&weight.view(), &self.read(planned, scheme, stored)?);
         buffers.keep(weight.into_bytes());
         match report.sums {
@@ -134,7 +133,7 @@ impl Gate<'_> {
     fn is_told_by_another_part(&self, scheme: Scheme) -> bool {
         let is_logarithmic = matches!(scheme.scale_storage(), ScaleStorage::Logarithmic { .. });
         let is_scaled_f16 = scheme == Scheme::scaled(GridKind::F16, Tiling::Tensor);
-        let is_first = self.shop.job.share.is_none_or(|share| share.number() == 1);
+        let is_first = self.output.job.share.is_none_or(|share| share.number() == 1);
         !is_first && (is_logarithmic || is_scaled_f16)
     }
 
@@ -147,9 +146,9 @@ impl Gate<'_> {
         let wrong = |problem: &str| self.wrong(planned, problem.to_owned());
         let stored = find_layer(self.written, planned, scheme);
         let found = self.read(planned, scheme, stored.map_err(|problem| wrong(&problem))?)?;
-        let stored = self.shop.source.stored_layer(&planned.header);
+        let stored = self.output.input.source.stored_layer(&planned.header);
         let stored = stored.ok_or_else(|| wrong("is not in codes in the input"))?;
-        let expected = self.shop.source.codes(stored)?;
+        let expected = self.output.input.source.codes(stored)?;
         let bits = |matrix: &QuantizedMatrix| -> Vec<u32> {
             matrix.scales().iter().map(|scale| scale.to_bits()).collect()
         };
@@ -183,7 +182,7 @@ impl Gate<'_> {
 
     fn wrong(&self, planned: &PlannedTensor, problem: String) -> ConvertError {
         ConvertError::WrongOutput {
-            path: self.shop.output.temporary_path().to_owned(),
+            path: self.output.file.temporary_path().to_owned(),
             tensor: planned.header.name.clone(),
             problem,
         }

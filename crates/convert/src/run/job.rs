@@ -1,18 +1,15 @@
-use std::ffi::OsStr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use roundwise_compute::Devices;
 use roundwise_layout::Layout;
 use roundwise_scheme::{GridKind, ScaleStorage, Tiling};
-use roundwise_tensor_file::{Overwrite, Sharding};
+use roundwise_tensor_file::Overwrite;
 
 use crate::plan::Share;
-use crate::plan::memory::tensors_in_flight;
 use crate::plan::{Limits, Workers};
 use crate::recipe::recipe::NEAREST;
 use crate::recipe::{Purpose, Recipe, RecipeFile};
-use crate::source::Source;
 use crate::source::StatisticsFile;
 
 /// One conversion.
@@ -77,25 +74,14 @@ impl Job {
         std::ptr::eq(self, other) || (is_whole && common(self) == common(other))
     }
 
-    /// How the output is shared out over files, where it is a folder.
-    pub(crate) fn sharding(&self, source: &Source) -> Option<Sharding> {
-        const DIFFUSERS: &str = "diffusion_pytorch_model";
-        let limit_bytes = self.limits.shard_bytes?;
-        let names = source.checkpoint.files().iter().filter_map(|file| file.path().file_name());
-        let is_diffusers = |name: &OsStr| name.to_string_lossy().starts_with(DIFFUSERS);
-        let stem = if names.clone().all(is_diffusers) { DIFFUSERS } else { "model" };
-        Some(Sharding { stem: stem.to_owned(), limit_bytes })
+    /// Whether the output says by which statistics it was made.
+    pub(crate) fn tells_statistics(&self) -> bool {
+        self.recipe.tells_provenance() || self.share.is_some()
     }
 
     /// What works on the tensors.
     pub(crate) fn workers(&self) -> Workers {
         Workers { threads: self.threads, devices: self.devices.named().len() }
-    }
-
-    /// How many tensors are worked on at once.
-    pub(crate) fn tensors_in_flight(&self) -> NonZeroUsize {
-        let count = tensors_in_flight(self.recipe.rounding(), self.workers());
-        NonZeroUsize::new(count).unwrap_or(NonZeroUsize::MIN)
     }
 }
 

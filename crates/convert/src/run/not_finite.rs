@@ -6,7 +6,7 @@ use crate::plan::Plan;
 use crate::run::bands::largest_of;
 use crate::run::job::Job;
 use crate::run::pool::map_in_order;
-use crate::run::tensor::rounding_error;
+use crate::run::round::rounding_error;
 use crate::source::Source;
 use crate::watch::{Event, Watch, notice};
 
@@ -17,13 +17,13 @@ pub(crate) fn find_not_finite(
     plan: &Plan,
     watch: &dyn Watch,
 ) -> Result<NotFinite, ConvertError> {
-    let quantized: Vec<_> = plan.quantized().collect();
+    let quantized: Vec<_> = plan.quantized_of_all_parts().collect();
     let bytes = quantized.iter().map(|(planned, _)| planned.header.byte_len()).sum();
     notice(watch, Event::Started { tensors: quantized.len(), bytes })?;
     let rows = map_in_order(&quantized, job.threads, |(planned, scheme), _| {
         let header = &planned.header;
-        let found = match plan.bands.get(&header.name) {
-            Some(&height) => {
+        let found = match planned.band_rows() {
+            Some(height) => {
                 largest_of(source, header, [planned.matrix_shape()[0], height], *scheme)?.map(drop)
             }
             None => {

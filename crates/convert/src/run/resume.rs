@@ -1,18 +1,43 @@
-use roundwise_tensor_file::SourceFile;
+use roundwise_tensor_file::{SourceFile, Unfinished};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::plan::NotFinite;
-use crate::plan::Tool;
+use crate::error::ConvertError;
+use crate::plan::{NotFinite, Tool};
+use crate::run::input::Input;
 use crate::run::job::Job;
-use crate::run::round::Rounder;
-use crate::source::Source;
+
+/// The unfinished output of an earlier run of a job, and what that run was.
+pub(crate) struct Earlier {
+    pub(crate) unfinished: Unfinished,
+    pub(crate) run: RunRecord,
+}
+
+/// Finds what an earlier run of this very job has left.
+///
+/// # Errors
+/// [`ConvertError::OtherRun`] when it was of another job, whose work would be lost.
+pub(crate) fn find_earlier(job: &Job, input: &Input) -> Result<Option<Earlier>, ConvertError> {
+    if job.starts_over {
+        return Ok(None);
+    }
+    let Some(unfinished) = Unfinished::find(&job.output)? else { return Ok(None) };
+    let now = RunRecord::new(job, input, &NotFinite::new());
+    match now.same_job(unfinished.run()) {
+        Ok(run) => Ok(Some(Earlier { unfinished, run })),
+        Err(differences) => {
+            let typed = |difference: String| job.recipe.file().in_typed_words(&difference);
+            let differences = differences.into_iter().map(typed).collect();
+            Err(ConvertError::OtherRun { path: unfinished.path(), differences })
+        }
+    }
+}
 
 /// What decides the bytes of an output: two runs that agree in it write the same file. Neither the
 /// number of threads nor the names of the files are part of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Run {
+pub(crate) struct RunRecord {
     tool: String,
     recipe: Value,
     /// Of every file of the input and of its adapters; see [`SourceFile::fingerprint`].
@@ -29,14 +54,10 @@ pub(crate) struct Run {
     pub(crate) not_finite: NotFinite,
 }
 
-impl Run {
-    pub(crate) fn of(
-        job: &Job,
-        source: &Source,
-        rounder: &Rounder<'_>,
-        not_finite: &NotFinite,
-    ) -> Self {
+impl RunRecord {
+    pub(crate) fn new(job: &Job, input: &Input, not_finite: &NotFinite) -> Self {
         let recipe = serde_json::to_value(job.recipe.file());
+        let source = &input.source;
         Self {
             tool: Tool::THIS.version.to_owned(),
             recipe: recipe.expect("texts and numbers always serialise"),
@@ -47,8 +68,8 @@ impl Run {
                 .map(SourceFile::fingerprint)
                 .chain(source.adapters().fingerprints())
                 .collect(),
-            statistics: rounder.statistics_fingerprint(),
-            device: rounder.engines().map(|engines| engines.kind().to_owned()),
+            statistics: input.statistics_fingerprint(),
+            device: input.engines().map(|engines| engines.kind().to_owned()),
             shard_bytes: job.limits.shard_bytes,
             part: job.share.map(|share| share.to_string()),
             not_finite: not_finite.clone(),

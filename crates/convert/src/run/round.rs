@@ -1,35 +1,21 @@
-use std::cell::OnceCell;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use roundwise_compute::{ComputeError, Device, Engine, Engines, Lease};
+use roundwise_compute::{ComputeError, Device, Engine};
 use roundwise_rounding::{
-    Inputs, Linear, Objective, Options, Progress, Rounded, RoundingError, round,
+    BiasCorrection, Linear, Objective, Options, Progress, Rounded, RoundingError, round,
 };
 use roundwise_scheme::{QuantizedMatrix, Scheme, WeightError, measure};
 use roundwise_tensor_file::TensorHeader;
 
 use crate::error::ConvertError;
-use crate::plan::Plan;
-use crate::plan::edit::input_scale;
-use crate::recipe::Rounding;
 use crate::report::LayerRounding;
-use crate::run::job::Job;
+use crate::run::input::Input;
+use crate::run::lazy::Lazy;
 use crate::source::Source;
-use crate::source::layer_inputs::LayerInputs;
 use crate::watch::{Event, Watch};
-use roundwise_rounding::BiasCorrection;
 
-/// Chooses the codes of weights, as the recipe says.
-pub(crate) struct Rounder<'a> {
-    job: &'a Job,
-    /// What a search minimises, and where it is computed; nearest codes need none.
-    search: Option<(Options, Engines)>,
-    inputs: Option<LayerInputs>,
-    watch: &'a dyn Watch,
-}
-
-/// What becomes of a weight.
+/// Codes of a weight.
 pub(crate) struct Codes {
     pub(crate) matrix: QuantizedMatrix,
     /// Of these very codes.
@@ -37,88 +23,27 @@ pub(crate) struct Codes {
     pub(crate) rounding: Option<LayerRounding>,
 }
 
-impl<'a> Rounder<'a> {
-    /// Makes the devices ready where the method computes on some, and opens the statistics.
+impl Input {
+    /// Rounds one weight: its codes, their error, and what learned rounding did. `memory` is reused.
     ///
-    /// # Errors
-    /// When a device that was asked for cannot be used, or as [`LayerInputs::of_recipe`].
-    pub(crate) fn new(
-        job: &'a Job,
-        source: &Source,
-        watch: &'a dyn Watch,
-    ) -> Result<Self, ConvertError> {
-        let inputs = LayerInputs::of_recipe(&job.recipe, job.statistics.as_ref(), source)?;
-        let search = match job.recipe.rounding() {
-            Rounding::Nearest => None,
-            Rounding::Learned(options) => Some((options, job.devices.resolve()?)),
-        };
-        Ok(Self { job, search, inputs, watch })
-    }
-
-    /// Tells files of statistics apart, where there is one.
-    pub(crate) fn statistics_fingerprint(&self) -> Option<String> {
-        self.inputs.as_ref().map(LayerInputs::file_fingerprint)
-    }
-
-    /// BLAKE3 of the file of statistics, where there is one.
-    ///
-    /// # Errors
-    /// As [`LayerInputs::file_hash`].
-    pub(crate) fn statistics_hash(&self) -> Result<Option<String>, ConvertError> {
-        self.inputs.as_ref().map(|inputs| inputs.file_hash(self.watch)).transpose()
-    }
-
-    /// What is known of the inputs of a layer, if anything.
-    ///
-    /// # Errors
-    /// As [`LayerInputs::of`].
-    pub(crate) fn inputs_of(&self, layer: &str) -> Result<Option<Inputs>, ConvertError> {
-        self.inputs.as_ref().map_or(Ok(None), |inputs| inputs.of(layer))
-    }
-
-    /// Finds out whether there are statistics of every layer that is to get an activation scale.
-    ///
-    /// # Errors
-    /// [`ConvertError::Misfit`] for the first one without.
-    pub(crate) fn check(&self, plan: &Plan) -> Result<(), ConvertError> {
-        let Some(inputs) = &self.inputs else { return Ok(()) };
-        let mut scaled = plan.tensors.iter().filter(|planned| planned.gets_input_scale);
-        scaled.try_for_each(|planned| inputs.largest_rms(planned.layer()).map(drop))
-    }
-
-    /// The activation scale of a layer, from statistics of its inputs.
-    ///
-    /// # Errors
-    /// As [`LayerInputs::largest_rms`].
-    pub(crate) fn input_scale_of(&self, layer: &str) -> Result<f32, ConvertError> {
-        let inputs = self.inputs.as_ref().expect("a recipe with activation scales has statistics");
-        Ok(input_scale(inputs.largest_rms(layer)?))
-    }
-
-    /// Where learned rounding is computed.
-    pub(crate) fn engines(&self) -> Option<&Engines> {
-        self.search.as_ref().map(|(_, engines)| engines)
-    }
-
-    /// The codes of one weight, their error, and what learned rounding did. `memory` is reused.
-    ///
-    /// - `lease`: of the device, for all that is made of one weight; taken with the first search
+    /// - `lazy`: what is known of the weight, and the device that its searches are computed on
     /// - `has_own_bias`: whether the bias of the layer takes up the mean error, if the recipe says so
     ///
     /// # Errors
     /// As [`round`], but for what goes wrong in the computation itself: then nearest codes are the
     /// result, and the report says why.
-    pub(crate) fn round<'s>(
-        &'s self,
+    pub(crate) fn round<'a>(
+        &'a self,
         header: &TensorHeader,
         layer: Linear<'_>,
-        lease: &OnceCell<Lease<'s>>,
+        lazy: &Lazy<'a>,
         has_own_bias: bool,
         scheme: Scheme,
         memory: Vec<u8>,
+        watch: &dyn Watch,
     ) -> Result<Codes, RoundingError> {
-        let mut steps = Steps { watch: self.watch, header, advanced: 0 };
-        let rule = self.job.recipe.scale_rule();
+        let mut steps = Steps { watch, header, advanced: 0 };
+        let rule = self.scale_rule;
         let nearest = |memory, rounding| {
             let nearest = QuantizedMatrix::nearest_measured(layer.weight, scheme, rule, memory);
             nearest.map(|(matrix, error)| Codes { matrix, error, rounding })
@@ -129,7 +54,7 @@ impl<'a> Rounder<'a> {
                 nearest(memory, Some(LayerRounding::without_statistics(options)))?
             }
             Some((options, engines)) => {
-                let engine = lease.get_or_init(|| engines.lease()).engine();
+                let engine = lazy.engine(engines);
                 let seed = seed_of(&header.name);
                 let is_centred = has_own_bias && options.bias_correction == BiasCorrection::Inputs;
                 let centred = match layer.inputs.filter(|_| is_centred) {
@@ -201,6 +126,18 @@ impl roundwise_rounding::Watch for Steps<'_> {
         self.watch.notice(Event::Rounding { tensor: &self.header.name, objective_ratio })?;
         let share = progress.step as f64 / progress.steps.max(1) as f64;
         self.advance_to((self.header.byte_len() as f64 * share.min(1.0)) as u64)
+    }
+}
+
+pub(crate) fn rounding_error(
+    source: &Source,
+    header: &TensorHeader,
+    error: RoundingError,
+) -> ConvertError {
+    ConvertError::Rounding {
+        path: source.checkpoint.path().to_owned(),
+        tensor: header.name.clone(),
+        source: error,
     }
 }
 

@@ -18,21 +18,22 @@ pub(crate) struct SharedScales {
 }
 
 impl SharedScales {
-    /// Reads the layers that share a scale with another one; nothing where none does.
+    /// Reads the layers that share a scale with another one, in other parts of the model too; nothing
+    /// where none does.
     ///
     /// Weights with a NaN or an infinity have no say: the plan that is made without them is
     /// another one.
     ///
-    /// - `whole`: the plan of all parts, of which `plan` may be one
     pub(crate) fn find(
         job: &Job,
         source: &Source,
         plan: &Plan,
-        whole: &Plan,
         watch: &dyn Watch,
     ) -> Result<Self, ConvertError> {
         let mut modules = BTreeMap::<&str, Vec<&PlannedTensor>>::new();
-        for (planned, _) in whole.quantized().filter(|(_, scheme)| scheme.shares_scales()) {
+        for (planned, _) in
+            plan.quantized_of_all_parts().filter(|(_, scheme)| scheme.shares_scales())
+        {
             modules.entry(module_of(planned.layer())).or_default().push(planned);
         }
         let own: BTreeSet<&str> =

@@ -1,6 +1,4 @@
-use std::path::Path;
-
-use roundwise_tensor_file::{PIECE_BYTES, PlainFile, SourceFile, TensorFileError, pieces};
+use roundwise_tensor_file::{PIECE_BYTES, SourceFile, TensorFileError, pieces};
 use serde::Serialize;
 
 use crate::error::ConvertError;
@@ -45,19 +43,6 @@ pub(crate) fn hash(
         hasher.update(buffer);
         // Nobody waits for these bytes, but somebody may want to stop.
         notice(watch, Event::Advanced { bytes: 0 })?;
-    }
-    Ok(hasher.finalize().to_hex().to_string())
-}
-
-/// BLAKE3 of a file that is small beside the model.
-pub(crate) fn hash_plain_file(path: &Path) -> Result<String, TensorFileError> {
-    let file = PlainFile::open(path)?;
-    let mut hasher = blake3::Hasher::new();
-    let mut buffer = vec![0; file.bytes().min(PIECE_BYTES) as usize];
-    for piece in pieces(file.bytes()) {
-        let buffer = &mut buffer[..(piece.end - piece.start) as usize];
-        file.read_into(piece.start, buffer)?;
-        hasher.update(buffer);
     }
     Ok(hasher.finalize().to_hex().to_string())
 }

@@ -23,7 +23,7 @@ pub struct StatisticsFile {
 }
 
 /// Statistics of the inputs of a file's layers.
-pub(crate) struct LayerInputs {
+pub struct LayerInputs {
     statistics: Statistics,
     fit: Fit,
     file: PlainFile,
@@ -48,7 +48,7 @@ impl LayerInputs {
     ///
     /// # Errors
     /// Also when the recipe needs statistics and there are none, or the other way round.
-    pub(crate) fn of_recipe(
+    pub fn for_recipe(
         recipe: &Recipe,
         file: Option<&StatisticsFile>,
         source: &Source,
@@ -121,7 +121,7 @@ impl LayerInputs {
     ///
     /// # Errors
     /// When the numbers cannot be read, or contradict each other.
-    pub(crate) fn of(&self, layer: &str) -> Result<Option<Inputs>, ConvertError> {
+    pub(crate) fn of_layer(&self, layer: &str) -> Result<Option<Inputs>, ConvertError> {
         let Some(module) = self.fit.module_for(layer) else { return Ok(None) };
         let statistics = self.statistics.layer(module)?;
         let inputs = inputs(&statistics).map_err(|source| ConvertError::Rounding {
@@ -163,4 +163,19 @@ fn inputs(layer: &LayerStatistics) -> Result<Inputs, RoundingError> {
         (None, None) => SecondMoment::of_diagonal(&mean, layer.diagonal()),
     };
     Inputs::new(mean, second_moment, layer.count())
+}
+
+/// How many times the largest root mean square of a column an activation may be before it is clipped.
+/// Statistics hold no largest input. FP8 has the same relative precision over 15 powers of two, so
+/// that room above costs next to nothing, and clipping costs much.
+const REACH: f32 = 8.0;
+
+/// The activation scale of a layer whose columns have at most this root mean square: what ComfyUI
+/// divides inputs by before it rounds them to E4M3. 1 for inputs of zeros.
+pub(crate) fn input_scale(largest_rms: f32) -> f32 {
+    const LARGEST_CODE: f32 = 448.0;
+    match REACH * largest_rms / LARGEST_CODE {
+        scale if scale.is_normal() => scale,
+        _ => 1.0,
+    }
 }

@@ -6,5 +6,5 @@ pub(crate) mod layer_inputs;
 pub(crate) mod source;
 
 pub use self::hash::FileHash;
-pub use self::layer_inputs::StatisticsFile;
+pub use self::layer_inputs::{LayerInputs, StatisticsFile};
 pub use self::source::{LoadedWeight, Source};

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use roundwise_convert::{Fate, Report, RoundingTotals, Scheme, TensorReport, client};
+use roundwise_convert::{Action, Report, RoundingTotals, Scheme, TensorReport, client};
 
 use crate::console::width;
 use crate::table::Table;
@@ -45,8 +45,9 @@ pub(in crate::commands) fn describe(report: &Report) -> String {
 /// How many tensors became what, by what was asked for.
 fn describe_counts(report: &Report) -> String {
     let Report { converted, kept, removed, options, .. } = report;
-    let count = |fate: Fate| report.layers.iter().filter(|layer| layer.decision == fate).count();
-    let (moved, decoded) = (count(Fate::Repack), count(Fate::Decode));
+    let count =
+        |action: Action| report.layers.iter().filter(|layer| layer.decision == action).count();
+    let (moved, decoded) = (count(Action::Repack), count(Action::Decode));
     let rewritten = |verb: &str, layers: usize, side: &str| {
         let layers = counted(layers, "layer");
         let side = describe_side_tensors(report).map(|tensors| format!(", {tensors} {side}"));
@@ -68,7 +69,7 @@ fn describe_counts(report: &Report) -> String {
 
 /// `6 scales and 6 markers` of the layers that were stored anew.
 fn describe_side_tensors(report: &Report) -> Option<String> {
-    let removed = report.layers.iter().filter(|layer| layer.decision == Fate::Remove);
+    let removed = report.layers.iter().filter(|layer| layer.decision == Action::Remove);
     let is_marker = |name: &str| {
         [".comfy_quant", "scaled_fp8", "scaled_fp16"].iter().any(|end| name.ends_with(end))
     };
@@ -122,7 +123,6 @@ fn describe_rounding(totals: &RoundingTotals) -> String {
         totals.kept_nearest,
         counted(totals.layers, "weight"),
     );
-    text += &describe_without_statistics(&totals.without_statistics);
     if totals.failed > 0 {
         text += &format!(
             "  warning: the search of {} failed; nearest codes are stored (`--report` says why)\n",
@@ -135,23 +135,8 @@ fn describe_rounding(totals: &RoundingTotals) -> String {
     text
 }
 
-/// Layers that the statistics do not speak of.
-fn describe_without_statistics(names: &[String]) -> String {
-    const SHOWN: usize = 4;
-    if names.is_empty() {
-        return String::new();
-    }
-    let shown: Vec<String> = names.iter().take(SHOWN).map(|name| plain(name)).collect();
-    let more = if names.len() > SHOWN { ", …" } else { "" };
-    format!(
-        "  warning: no statistics for {}, nearest codes are stored: {}{more}\n",
-        counted(names.len(), "weight"),
-        shown.join(", "),
-    )
-}
-
 fn describe_kept(report: &Report) -> String {
-    let mut groups = BTreeMap::<(Fate, &str), Vec<&str>>::new();
+    let mut groups = BTreeMap::<(Action, &str), Vec<&str>>::new();
     let is_kept = |layer: &&TensorReport| layer.scheme.is_none();
     for layer in report.layers.iter().filter(is_kept) {
         let group = groups.entry((layer.decision, layer.reason.as_str())).or_default();
@@ -162,14 +147,14 @@ fn describe_kept(report: &Report) -> String {
     let mut table = Table::new(&["tensors", "", "because"]);
     for ((decision, reason), names) in groups.iter().take(REASONS_SHOWN) {
         let verb = match decision {
-            Fate::Quantize => "converted",
-            Fate::Copy => "kept",
-            Fate::Rename => "renamed",
-            Fate::Repack => "moved",
-            Fate::Decode => "decoded",
-            Fate::Correct => "corrected",
-            Fate::Merge => "merged",
-            Fate::Remove => "removed",
+            Action::Quantize => "converted",
+            Action::Copy => "kept",
+            Action::Rename => "renamed",
+            Action::Repack => "moved",
+            Action::Decode => "decoded",
+            Action::Correct => "corrected",
+            Action::Merge => "merged",
+            Action::Remove => "removed",
         };
         let because = match names[..] {
             [name] => format!("{reason}: {name}"),
@@ -271,7 +256,7 @@ fn way_out(ruined: &[&TensorReport]) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use roundwise_convert::Fate;
+    use roundwise_convert::Action;
 
     #[test]
     fn a_scheme_that_ruined_a_weight_is_not_recommended_for_it() {
@@ -279,7 +264,7 @@ mod tests {
             name: "a.weight".to_owned(),
             shape: vec![1, 1],
             dtype: "F32",
-            decision: Fate::Quantize,
+            decision: Action::Quantize,
             reason: String::new(),
             scheme: Some(scheme.parse().unwrap()),
             weight_error: Some(0.5),

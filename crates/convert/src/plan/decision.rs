@@ -1,0 +1,166 @@
+use std::collections::BTreeMap;
+
+use roundwise_layout::{Products, layer_of, weight_of};
+use roundwise_scheme::Scheme;
+use roundwise_tensor_file::{Dtype, TensorHeader, TensorSpec};
+use serde::{Deserialize, Serialize};
+
+use crate::plan::reason::Reason;
+use crate::recipe::PlainDtype;
+use crate::source::source::matrix_shape;
+
+/// Weights in which a NaN or an infinity was found, with the first such row. It is known only after
+/// a weight has been read; then a second plan keeps the weight.
+pub type NotFinite = BTreeMap<String, usize>;
+
+/// The future of a tensor, with everything that carrying it out takes.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Decision {
+    /// The bytes stay; where adapters change the numbers, dtype and shape stay.
+    Copy,
+    /// The bytes stay under another name.
+    Rename {
+        /// The name in the output.
+        name: String,
+    },
+    /// The numbers that the input's codes stand for.
+    Decode {
+        /// The dtype that they are stored as.
+        dtype: PlainDtype,
+    },
+    /// The input's codes and scales in the output's layout.
+    Repack {
+        /// Grid and tiling.
+        scheme: Scheme,
+        /// How the layer may be multiplied.
+        products: Products,
+        /// Whether the layer gets an activation scale from statistics.
+        gets_input_scale: bool,
+    },
+    /// New codes and scales.
+    Quantize {
+        /// Grid and tiling.
+        scheme: Scheme,
+        /// How the layer may be multiplied.
+        products: Products,
+        /// The bias that is corrected for the error of the codes, and written with them.
+        bias: Option<TensorHeader>,
+        /// Rows that are worked on at once, where the weight is too large to be held whole.
+        band_rows: Option<usize>,
+    },
+    /// A bias that is written together with the codes of its weight.
+    Correct,
+    /// The output leaves the tensor out.
+    Remove,
+}
+
+/// The name of a [`Decision`], as plans and reports write it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// The tensor becomes codes and scales.
+    Quantize,
+    /// The tensor keeps its bytes.
+    Copy,
+    /// The tensor keeps its bytes under another name.
+    Rename,
+    /// Codes of the input become plain numbers.
+    Decode,
+    /// Codes of the input are laid out anew.
+    Repack,
+    /// A bias is corrected.
+    Correct,
+    /// The tensor is kept but for what adapters add.
+    Merge,
+    /// The tensor is left out.
+    Remove,
+}
+
+/// A tensor of the input and what it becomes.
+#[derive(Clone, Debug)]
+pub struct PlannedTensor {
+    /// Name, dtype and shape in the input.
+    pub header: TensorHeader,
+    /// Shape of the numbers that it stands for: another than the header's where codes are packed.
+    pub shape: Vec<u64>,
+    /// What it becomes.
+    pub decision: Decision,
+    /// Why.
+    pub reason: Reason,
+    /// Whether adapters add something to its numbers.
+    pub is_merged: bool,
+    /// Whether the input holds codes of it, of whatever dtype.
+    pub(crate) is_in_codes: bool,
+}
+
+impl PlannedTensor {
+    /// The name without `.weight`.
+    pub fn layer(&self) -> &str {
+        layer_of(&self.header.name)
+    }
+
+    /// The name of the decision.
+    pub fn action(&self) -> Action {
+        match self.decision {
+            Decision::Copy if self.is_merged => Action::Merge,
+            Decision::Copy => Action::Copy,
+            Decision::Rename { .. } => Action::Rename,
+            Decision::Decode { .. } => Action::Decode,
+            Decision::Repack { .. } => Action::Repack,
+            Decision::Quantize { .. } => Action::Quantize,
+            Decision::Correct => Action::Correct,
+            Decision::Remove => Action::Remove,
+        }
+    }
+
+    /// The reason in words, adapters included.
+    pub fn because(&self) -> String {
+        match self.is_merged && self.decision != Decision::Remove {
+            true => format!("{}; adapters are merged", self.reason),
+            false => self.reason.to_string(),
+        }
+    }
+
+    /// The name of its layer's weight in the output, whatever the input calls it.
+    pub(crate) fn weight_name(&self) -> String {
+        weight_of(self.layer())
+    }
+
+    /// The activation scale that its layer gets.
+    pub(crate) fn input_scale_spec(&self) -> Option<TensorSpec> {
+        let Decision::Repack { gets_input_scale: true, .. } = self.decision else { return None };
+        let name = format!("{}.input_scale", self.layer());
+        Some(TensorSpec { name, dtype: Dtype::F32, shape: vec![] })
+    }
+
+    /// Scheme of the codes that it becomes, and how its layer may be multiplied.
+    pub(crate) fn codes(&self) -> Option<(Scheme, Products)> {
+        match self.decision {
+            Decision::Quantize { scheme, products, .. }
+            | Decision::Repack { scheme, products, .. } => Some((scheme, products)),
+            Decision::Copy
+            | Decision::Rename { .. }
+            | Decision::Decode { .. }
+            | Decision::Correct
+            | Decision::Remove => None,
+        }
+    }
+
+    /// Scheme of the codes that it becomes.
+    pub fn scheme(&self) -> Option<Scheme> {
+        self.codes().map(|(scheme, _)| scheme)
+    }
+
+    /// Rows that are worked on at once, where the weight is not held whole.
+    pub(crate) fn band_rows(&self) -> Option<usize> {
+        match self.decision {
+            Decision::Quantize { band_rows, .. } => band_rows,
+            _ => None,
+        }
+    }
+
+    /// `[rows, cols]` of a matrix.
+    pub(crate) fn matrix_shape(&self) -> [usize; 2] {
+        matrix_shape(&self.shape).expect("the plan quantizes only matrices that were found to fit")
+    }
+}

@@ -1,0 +1,118 @@
+//! Finds what a plan has to note about its input and its decisions.
+
+use std::collections::BTreeSet;
+
+use roundwise_layout::QUANTIZATION_METADATA;
+
+use crate::model::Detected;
+use crate::plan::decision::{Decision, PlannedTensor};
+use crate::plan::note::Note;
+use crate::plan::reason::Reason;
+use crate::recipe::{Purpose, Recipe};
+use crate::source::Source;
+use crate::source::layer_inputs::LayerInputs;
+
+/// Notes about the file as a whole and about decisions, in the order in which they are told.
+pub(crate) fn gather_notes(
+    source: &Source,
+    recipe: &Recipe,
+    detected: &Detected,
+    tensors: &[PlannedTensor],
+    statistics: Option<&LayerInputs>,
+) -> Vec<Note> {
+    let mut notes = disputed_metadata(source);
+    notes.extend(from_codes(source, tensors));
+    notes.extend(lost_on_reading(source));
+    notes.extend(match recipe.purpose() {
+        Purpose::Decode(_) => outdated_config(source),
+        Purpose::Edit => recipe.edit().header_note(source),
+        Purpose::Quantize | Purpose::Migrate | Purpose::Repair => None,
+    });
+    let mends = source.mended.iter().flat_map(|mended| &mended.mends);
+    notes.extend(mends.map(|mend| Note::Mended(mend.clone())));
+    notes.extend(forced_preset(recipe, detected));
+    notes.extend(kept_for_not_finite(tensors));
+    notes.extend(merged(recipe, tensors));
+    notes.extend(unmerged(source));
+    notes.extend(statistics.and_then(|inputs| without_statistics(inputs, tensors)));
+    notes
+}
+
+/// Weights that become codes and that the statistics do not speak of.
+fn without_statistics(inputs: &LayerInputs, tensors: &[PlannedTensor]) -> Option<Note> {
+    let becomes_codes =
+        |planned: &&PlannedTensor| matches!(planned.decision, Decision::Quantize { .. });
+    let missing = tensors.iter().filter(becomes_codes);
+    let missing = missing.filter(|planned| !inputs.has(planned.layer()));
+    let weights: Vec<String> = missing.map(|planned| planned.header.name.clone()).collect();
+    (!weights.is_empty()).then_some(Note::WithoutStatistics { weights })
+}
+
+fn disputed_metadata(source: &Source) -> Vec<Note> {
+    let disputed = source.checkpoint.disputed_metadata().iter();
+    // The entries about layers are read together, and written anew.
+    disputed
+        .filter(|(key, _)| *key != QUANTIZATION_METADATA)
+        .map(|(key, values)| Note::DisputedMetadata { key: key.clone(), others: values.len() })
+        .collect()
+}
+
+/// Weights that become codes once more.
+fn from_codes(source: &Source, tensors: &[PlannedTensor]) -> Option<Note> {
+    let is_again = |planned: &&PlannedTensor| {
+        planned.is_in_codes && matches!(planned.decision, Decision::Quantize { .. })
+    };
+    let again = tensors.iter().filter(is_again);
+    let stored = again.clone().filter_map(|planned| source.stored_layer(&planned.header));
+    let schemes: BTreeSet<String> = stored.map(|stored| stored.scheme.to_string()).collect();
+    let weights = again.count();
+    let schemes = schemes.into_iter().collect();
+    (weights > 0).then_some(Note::FromCodes { weights, schemes })
+}
+
+/// What a container holds that safetensors has no place for.
+fn lost_on_reading(source: &Source) -> Vec<Note> {
+    let headers = source.checkpoint.tensors().iter();
+    let tensors = headers.filter(|header| header.stored_as() != header.dtype.name()).count();
+    let entries = source.checkpoint.unread_entries();
+    let blocks = (tensors > 0).then_some(Note::Blocks { tensors });
+    let unread = (entries > 0).then_some(Note::UnreadEntries { entries });
+    blocks.into_iter().chain(unread).collect()
+}
+
+fn outdated_config(source: &Source) -> Option<Note> {
+    let config = source.checkpoint.text_beside("config.json")?;
+    let config: serde_json::Value = serde_json::from_str(&config).ok()?;
+    config.get("quantization_config").map(|_| Note::QuantizationConfig)
+}
+
+fn forced_preset(recipe: &Recipe, detected: &Detected) -> Option<Note> {
+    let forced = recipe.preset().filter(|preset| preset.name != detected.main.preset.name)?;
+    Some(Note::ForcedPreset {
+        forced: forced.name.clone(),
+        model: detected.main.title.to_owned(),
+        detected: detected.main.preset.name.clone(),
+    })
+}
+
+fn kept_for_not_finite(tensors: &[PlannedTensor]) -> Option<Note> {
+    let is_not_finite =
+        |planned: &&PlannedTensor| matches!(planned.reason, Reason::NotFinite { .. });
+    let kept = tensors.iter().filter(is_not_finite);
+    let weights: Vec<String> = kept.map(|planned| planned.header.name.clone()).collect();
+    (!weights.is_empty()).then_some(Note::NotFinite { weights })
+}
+
+fn merged(recipe: &Recipe, tensors: &[PlannedTensor]) -> Option<Note> {
+    let adapters = recipe.adapters().iter();
+    let adapters = adapters.map(|(path, strength)| format!("{} × {strength}", path.display()));
+    let is_changed =
+        |planned: &&PlannedTensor| planned.is_merged && planned.decision != Decision::Remove;
+    let tensors = tensors.iter().filter(is_changed).count();
+    (tensors > 0).then(|| Note::Merged { adapters: adapters.collect(), tensors })
+}
+
+fn unmerged(source: &Source) -> Option<Note> {
+    let keys = source.adapters().unmatched.clone();
+    (!keys.is_empty()).then_some(Note::UnmatchedLora { keys })
+}

@@ -1,0 +1,177 @@
+//! Names, dtypes, shapes and header entries of a planned output.
+
+use std::collections::BTreeMap;
+
+use roundwise_layout::Products;
+use roundwise_scheme::Scheme;
+use roundwise_tensor_file::{Manifest, TensorFileError, TensorSpec};
+
+use crate::model::Role;
+use crate::plan::decision::{Decision, PlannedTensor};
+use crate::plan::part::PART_KEY;
+use crate::plan::plan::Plan;
+use crate::plan::provenance::Provenance;
+use crate::recipe::edit::PROVENANCE_KEY;
+use crate::recipe::{Purpose, Recipe};
+use crate::source::{FileHash, Source};
+
+/// Entries of the output's header.
+#[derive(Clone, Debug)]
+pub(crate) struct PlannedHeader {
+    metadata: BTreeMap<String, String>,
+    provenance: Option<Provenance>,
+}
+
+/// What a run knows of itself, and a plan does not. Its place in the header is kept by zeros.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct RunFacts {
+    /// BLAKE3 of every file of the input.
+    pub(crate) input: Vec<FileHash>,
+    /// BLAKE3 of the file of statistics, where there is one.
+    pub(crate) statistics: Option<String>,
+    /// The kind of device that learned rounding was computed on.
+    pub(crate) device: Option<String>,
+}
+
+impl PlannedHeader {
+    pub(crate) fn new(
+        metadata: BTreeMap<String, String>,
+        source: &Source,
+        recipe: &Recipe,
+        has_statistics: bool,
+    ) -> Self {
+        let provenance = recipe
+            .tells_provenance()
+            .then(|| Provenance::planned(recipe.file(), &source.checkpoint, has_statistics));
+        Self { metadata, provenance }
+    }
+
+    fn entries(&self, facts: Option<&RunFacts>) -> BTreeMap<String, String> {
+        let mut metadata = self.metadata.clone();
+        if let Some(planned) = &self.provenance {
+            let provenance = match facts {
+                Some(facts) => planned.clone().with(facts),
+                None => planned.clone(),
+            };
+            metadata.insert(PROVENANCE_KEY.to_owned(), provenance.to_json());
+        }
+        metadata
+    }
+}
+
+impl Plan {
+    /// Names, dtypes, shapes and offsets of the output.
+    ///
+    /// # Errors
+    /// When a tensor that the layout adds has the name of a tensor that is copied.
+    pub fn manifest(&self) -> Result<Manifest, TensorFileError> {
+        self.manifest_with(None)
+    }
+
+    /// [`Self::manifest`] with what the run has found out so far. It has one length, whatever that is.
+    ///
+    /// # Errors
+    /// As [`Self::manifest`].
+    pub(crate) fn manifest_of_run(&self, facts: &RunFacts) -> Result<Manifest, TensorFileError> {
+        self.manifest_with(Some(facts))
+    }
+
+    fn manifest_with(&self, facts: Option<&RunFacts>) -> Result<Manifest, TensorFileError> {
+        let mut metadata = self.header.entries(facts);
+        let specs = self.specs_with(&self.tensors, &self.file_tensors());
+        if let Some(part) = &self.part {
+            let whole = Manifest::new(metadata.clone(), self.specs_of_all_parts())?;
+            metadata.insert(PART_KEY.to_owned(), part.entry(&whole, facts).to_json());
+        }
+        match &self.sharding {
+            None => Manifest::new(metadata, specs),
+            Some(sharding) => Manifest::sharded(&metadata, specs, sharding),
+        }
+    }
+
+    /// Tensors of the whole model's output, in whichever part they lie.
+    pub(crate) fn specs_of_all_parts(&self) -> Vec<TensorSpec> {
+        let tensors = self.part.as_ref().map_or(&self.tensors, |part| &part.whole);
+        self.specs_with(tensors, &self.file_tensors_of(tensors))
+    }
+
+    fn specs_with(
+        &self,
+        tensors: &[PlannedTensor],
+        file_tensors: &[(TensorSpec, Vec<u8>)],
+    ) -> Vec<TensorSpec> {
+        let specs = tensors.iter().flat_map(|planned| self.specs(planned));
+        specs.chain(file_tensors.iter().map(|(spec, _)| spec.clone())).collect()
+    }
+
+    /// Tensors that the layout adds once, with their bytes.
+    pub fn file_tensors(&self) -> Vec<(TensorSpec, Vec<u8>)> {
+        match &self.part {
+            None => self.file_tensors_of(&self.tensors),
+            // Somebody has to write what is there once.
+            Some(part) if part.is_first() => self.file_tensors_of(&part.whole),
+            Some(_) => vec![],
+        }
+    }
+
+    fn file_tensors_of(&self, tensors: &[PlannedTensor]) -> Vec<(TensorSpec, Vec<u8>)> {
+        match self.purpose {
+            // Whatever there is in the input is copied.
+            Purpose::Decode(_) | Purpose::Edit => vec![],
+            Purpose::Quantize | Purpose::Migrate | Purpose::Repair => {
+                let schemes: Vec<Scheme> =
+                    tensors.iter().filter_map(PlannedTensor::scheme).collect();
+                self.layout.file_tensors(self.file_prefix(), self.file_products(tensors), &schemes)
+            }
+        }
+    }
+
+    /// Where loaders look for what a layout adds once. ComfyUI's loader of text encoders strips
+    /// no prefix from their names.
+    fn file_prefix(&self) -> &str {
+        match self.detected.main.role {
+            Role::TextEncoder => "",
+            Role::DiffusionModel | Role::Vae | Role::Unknown => &self.detected.main.prefix,
+        }
+    }
+
+    /// What a layout that asks once for all layers asks for: as the published files do, FP8
+    /// products in text encoders, unless one of the layers asked for more, and full precision
+    /// elsewhere.
+    fn file_products(&self, tensors: &[PlannedTensor]) -> Products {
+        let asks =
+            |planned: &PlannedTensor| matches!(planned.codes(), Some((_, Products::FullPrecision)));
+        // A conversion that rounds nothing asks for nothing new.
+        let asks_for_nothing = match self.purpose {
+            Purpose::Quantize => self.preset.is_text_encoder(),
+            Purpose::Decode(_) | Purpose::Migrate | Purpose::Repair | Purpose::Edit => true,
+        };
+        match asks_for_nothing && !tensors.iter().any(asks) {
+            true => Products::Any,
+            false => Products::FullPrecision,
+        }
+    }
+
+    /// Tensors that a planned tensor becomes.
+    fn specs(&self, planned: &PlannedTensor) -> Vec<TensorSpec> {
+        let header = &planned.header;
+        let one = |name: &str, dtype, shape: &[u64]| {
+            vec![TensorSpec { name: name.to_owned(), dtype, shape: shape.to_vec() }]
+        };
+        match &planned.decision {
+            Decision::Copy | Decision::Correct => one(&header.name, header.dtype, &header.shape),
+            Decision::Rename { name } => one(name, header.dtype, &header.shape),
+            Decision::Decode { dtype } => {
+                one(&planned.weight_name(), dtype.dtype(), &planned.shape)
+            }
+            Decision::Remove => vec![],
+            Decision::Quantize { scheme, products, .. }
+            | Decision::Repack { scheme, products, .. } => {
+                let (layer, shape) = (planned.layer(), planned.matrix_shape());
+                let mut specs = self.layout.layer_tensors(layer, *scheme, *products, shape);
+                specs.extend(planned.input_scale_spec());
+                specs
+            }
+        }
+    }
+}

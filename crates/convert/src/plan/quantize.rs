@@ -1,0 +1,145 @@
+//! Decisions for a model whose weights are to become codes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use roundwise_layout::{Products, layer_of};
+use roundwise_tensor_file::TensorHeader;
+
+use crate::error::ConvertError;
+use crate::plan::decision::Decision;
+use crate::plan::effects::Effects;
+use crate::plan::note::Note;
+use crate::plan::questions::{Answer, Asked, Questions, Wish, first_verdict};
+use crate::plan::reason::Reason;
+use crate::recipe::{PlainDtype, Recipe};
+
+/// Asks the questions about all tensors of a model, and remembers what came of every setting.
+pub(crate) struct Quantization<'a> {
+    questions: Questions<'a>,
+    effects: Effects,
+    /// Layers that two settings want different things of, by what is to be said of the settings.
+    contradictions: BTreeMap<String, BTreeSet<String>>,
+    complaints: Vec<String>,
+}
+
+impl<'a> Quantization<'a> {
+    pub(crate) fn new(questions: Questions<'a>) -> Self {
+        Self {
+            questions,
+            effects: Effects::new(questions.recipe),
+            contradictions: BTreeMap::new(),
+            complaints: vec![],
+        }
+    }
+
+    /// Decides what one tensor becomes.
+    pub(crate) fn decide(&mut self, header: &TensorHeader) -> (Decision, Reason) {
+        let answers = self.questions.ask(header);
+        self.effects.add(&answers);
+        self.complain(layer_of(&header.name), &answers);
+        let (_, verdict) = first_verdict(&answers).expect("kind or scheme always decides");
+        let reason = verdict.reason.clone();
+        let stored = self.questions.source.stored_layer(header);
+        let products = self.products(header, matches!(verdict.wish, Wish::Codes(_)));
+        match (&verdict.wish, stored) {
+            (Wish::Codes(scheme), _) => {
+                let bias = self.questions.bias_of(header).cloned();
+                let scheme = *scheme;
+                let codes = Decision::Quantize { scheme, products, bias, band_rows: None };
+                (codes, stored.map_or(reason.clone(), |stored| reason.of_stored(stored)))
+            }
+            (Wish::Keep, Some(stored)) => {
+                (Decision::Decode { dtype: PlainDtype::Bf16 }, reason.of_stored(stored))
+            }
+            (Wish::Remove | Wish::Correct | Wish::Keep, _) => verdict.clone().of_plain_tensor(),
+        }
+    }
+
+    /// How the layer of a weight may be multiplied: as the recipe or the input asks for it.
+    fn products(&mut self, header: &TensorHeader, becomes_codes: bool) -> Products {
+        let layer = layer_of(&header.name);
+        let mut matched = None;
+        for (index, pattern) in self.questions.recipe.full_precision().iter().enumerate() {
+            if pattern.is_match(layer) {
+                let is_first = matched.replace(()).is_none();
+                self.effects.add_full_precision(index, is_first && becomes_codes);
+            }
+        }
+        match matched {
+            Some(()) if becomes_codes => Products::FullPrecision,
+            _ => self.questions.source.stored.products(layer),
+        }
+    }
+
+    /// Notes where a layer is asked to be converted that is to be kept, or cannot be converted.
+    fn complain(&mut self, layer: &str, answers: &[Answer]) {
+        let Some((decided, verdict)) = first_verdict(answers) else { return };
+        let recipe = self.questions.recipe;
+        match decided {
+            Asked::Keep(index) => {
+                let Some(forced) = forced_by(answers, recipe) else { return };
+                let keep = recipe.file().typed_pattern("keep", index, &recipe.keep()[index]);
+                let both = format!("{keep} and {forced} contradict each other");
+                self.contradictions.entry(both).or_default().insert(layer.to_owned());
+            }
+            Asked::Refusal(_) => {
+                let Some(forced) = forced_by(answers, recipe) else { return };
+                let reason = &verdict.reason;
+                let complaint = format!("{forced} asks for what cannot be converted: {reason}");
+                if !self.complaints.contains(&complaint) {
+                    self.complaints.push(complaint);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Complains about settings that contradict each other, and returns notes about those that
+    /// change nothing.
+    ///
+    /// # Errors
+    /// [`ConvertError::Misfit`] with all complaints.
+    pub(crate) fn finish(mut self) -> Result<Vec<Note>, ConvertError> {
+        let contradictions = self.contradictions.into_iter();
+        self.complaints
+            .extend(contradictions.map(|(problem, layers)| of_layers(&problem, &layers)));
+        let (errors, notes) = self.effects.judged(self.questions.recipe);
+        self.complaints.extend(errors);
+        match self.complaints.is_empty() {
+            true => Ok(notes),
+            false => Err(ConvertError::Misfit {
+                path: self.questions.source.checkpoint.path().to_owned(),
+                problem: self.complaints.join("\n"),
+            }),
+        }
+    }
+}
+
+/// The pattern or rule that wants a layer converted, in typed words.
+fn forced_by(answers: &[Answer], recipe: &Recipe) -> Option<String> {
+    let asks = answers.iter().filter(|answer| answer.verdict.is_some()).map(|answer| answer.asked);
+    let file = recipe.file();
+    let include = asks.clone().find_map(|asked| match asked {
+        Asked::Include(index) => {
+            Some(file.typed_pattern("include", index, &recipe.include()[index]))
+        }
+        _ => None,
+    });
+    include.or(asks.clone().find_map(|asked| match asked {
+        Asked::Rule(index) => {
+            Some(file.typed_pattern("rules", index, &recipe.rules()[index].pattern))
+        }
+        _ => None,
+    }))
+}
+
+/// Says what is wrong with some layers: how many, and the names of a few.
+pub(crate) fn of_layers(problem: &str, layers: &BTreeSet<String>) -> String {
+    const SHOWN: usize = 3;
+    let shown: Vec<String> = layers.iter().take(SHOWN).map(|name| format!("`{name}`")).collect();
+    let (count, list) = (layers.len(), shown.join(", "));
+    match count {
+        0..=SHOWN => format!("{problem}: {list}"),
+        _ => format!("{problem} in {count} layers: {list}, …"),
+    }
+}

@@ -1,0 +1,384 @@
+//! The one list of questions that decides what a tensor of a model becomes.
+//!
+//! [`Questions::ask`] asks all of them in the order of precedence. The first answer with a verdict
+//! decides; explanations print every answer, and notes about settings without effect compare the
+//! first verdict with the one that would follow without the setting.
+//!
+//! Correctness comes before wishes: removal by the preset, scales and markers of layers in codes,
+//! and what is no matrix of numbers. Then wishes by name (`keep`, `rules`, `include`), then what
+//! presets protect, then sizes, and last the recipe's scheme. Whatever asks for codes keeps the
+//! weight where the codes are not possible, and says why.
+
+use regex::Regex;
+use roundwise_layout::{Layout, StoredLayer, bias_of, layer_of, layer_of_weight, weight_of};
+use roundwise_scheme::{GridKind, Scheme, Tiling};
+use roundwise_tensor_file::TensorHeader;
+
+use crate::model::{Detected, Preset, Shapes};
+use crate::plan::decision::{Decision, NotFinite};
+use crate::plan::reason::Reason;
+use crate::recipe::Recipe;
+use crate::source::Source;
+use crate::source::source::{matrix_shape, weight_kind};
+use roundwise_rounding::BiasCorrection;
+
+/// Who is asked about a tensor.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Asked {
+    /// Whether the preset removes it.
+    Removal,
+    /// Whether it is a scale or a marker of another tensor's codes.
+    SideTensor,
+    /// Whether it is a bias that is corrected with its weight.
+    CorrectedBias,
+    /// Whether it is a matrix of numbers.
+    Kind,
+    /// A pattern of `keep`.
+    Keep(usize),
+    /// Whether the preset refuses all layers of its model.
+    Refusal(&'static str),
+    /// A rule of `rules`.
+    Rule(usize),
+    /// A pattern of `include`.
+    Include(usize),
+    /// `fallback_scheme`, for what presets keep.
+    Fallback,
+    /// The preset of its model.
+    Preset(&'static str),
+    /// The keep-list of all models.
+    BaseList,
+    /// The layers that distilled models need.
+    Distillation,
+    /// `min_size`.
+    MinSize,
+    /// `heuristic`.
+    Heuristic,
+    /// The recipe's scheme.
+    Scheme,
+}
+
+/// What an answer wants of a tensor.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Wish {
+    Remove,
+    Keep,
+    Correct,
+    Codes(Scheme),
+}
+
+/// An answer that decides, unless an earlier one does.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Verdict {
+    pub(crate) wish: Wish,
+    pub(crate) reason: Reason,
+}
+
+impl Verdict {
+    /// The decision about a tensor that holds no codes, or is to lose them, and its reason.
+    pub(crate) fn of_plain_tensor(self) -> (Decision, Reason) {
+        let decision = match self.wish {
+            Wish::Remove => Decision::Remove,
+            Wish::Correct => Decision::Correct,
+            Wish::Keep | Wish::Codes(_) => Decision::Copy,
+        };
+        (decision, self.reason)
+    }
+}
+
+/// What one question has to say about a tensor.
+#[derive(Clone, Debug)]
+pub(crate) struct Answer {
+    pub(crate) asked: Asked,
+    pub(crate) verdict: Option<Verdict>,
+    /// Whether the base keep-list would keep the tensor and is ignored.
+    pub(crate) is_waived: bool,
+}
+
+impl Answer {
+    fn new(asked: Asked, verdict: Option<Verdict>) -> Self {
+        Self { asked, verdict, is_waived: false }
+    }
+
+    fn kept(asked: Asked, reason: Option<Reason>) -> Self {
+        Self::new(asked, reason.map(|reason| Verdict { wish: Wish::Keep, reason }))
+    }
+}
+
+/// The first verdict among answers.
+///
+/// [`Asked::Scheme`] always has one.
+pub(crate) fn first_verdict(answers: &[Answer]) -> Option<(Asked, &Verdict)> {
+    answers.iter().find_map(|answer| Some((answer.asked, answer.verdict.as_ref()?)))
+}
+
+/// Everything that has a say in what the tensors of a file become.
+#[derive(Clone, Copy)]
+pub(crate) struct Questions<'a> {
+    pub(crate) source: &'a Source,
+    pub(crate) recipe: &'a Recipe,
+    pub(crate) detected: &'a Detected,
+    /// The preset of the main model.
+    pub(crate) preset: &'static Preset,
+    pub(crate) shapes: &'a Shapes<'a>,
+    pub(crate) not_finite: &'a NotFinite,
+}
+
+impl<'a> Questions<'a> {
+    /// Asks every question about a tensor, in the order of precedence.
+    pub(crate) fn ask(&self, header: &TensorHeader) -> Vec<Answer> {
+        let layer = layer_of(&header.name);
+        let kind = self.kind(header);
+        let is_candidate = kind.verdict.is_none();
+        let mut answers = vec![self.removal(header), self.side_tensor(header)];
+        answers.extend(self.corrected_bias(header));
+        answers.push(kind);
+        answers.extend(self.keep(layer));
+        if !is_candidate {
+            return answers;
+        }
+        answers.push(self.refusal(header));
+        answers.extend(self.rules(header, layer));
+        answers.extend(self.include(header, layer));
+        answers.extend(self.fallback(header, layer));
+        answers.extend(self.presets(header, layer));
+        answers.push(self.min_size(header));
+        answers.extend(self.heuristic(header));
+        answers.push(self.scheme(header));
+        answers
+    }
+
+    /// The verdict about a tensor.
+    pub(crate) fn verdict(&self, header: &TensorHeader) -> Verdict {
+        let answers = self.ask(header);
+        let (_, verdict) = first_verdict(&answers).expect("kind or scheme always decides");
+        verdict.clone()
+    }
+
+    /// The preset of the component that a tensor belongs to.
+    pub(crate) fn preset_of(&self, name: &str) -> &'static Preset {
+        let component = self.detected.part_of(name);
+        match component.prefix == self.detected.main.prefix {
+            true => self.preset,
+            false => component.preset,
+        }
+    }
+
+    fn removal(&self, header: &TensorHeader) -> Answer {
+        let because = self.preset_of(&header.name).remove_reason(&header.name, self.shapes);
+        let removed = |because: &str| Reason::Removed(because.to_owned());
+        let verdict =
+            because.map(|because| Verdict { wish: Wish::Remove, reason: removed(because) });
+        Answer::new(Asked::Removal, verdict)
+    }
+
+    /// Scales and markers go with their layer; only an activation scale may outlive it.
+    fn side_tensor(&self, header: &TensorHeader) -> Answer {
+        let owner = self.source.stored.side_tensors.get(&header.name);
+        let verdict = owner.map(|owner| match served_layer(self.source, owner) {
+            Err(verdict) => verdict,
+            Ok(stored) if self.keeps_input_scale(header, stored) => {
+                Verdict { wish: Wish::Keep, reason: Reason::InputScale }
+            }
+            Ok(_) => Verdict { wish: Wish::Remove, reason: Reason::Superseded },
+        });
+        Answer::new(Asked::SideTensor, verdict)
+    }
+
+    /// Whether an activation scale still holds for the codes that its layer gets.
+    fn keeps_input_scale(&self, header: &TensorHeader, stored: &StoredLayer) -> bool {
+        let fp8 = Scheme::scaled(GridKind::E4m3, Tiling::Tensor);
+        let may_stay = header.name.ends_with(".input_scale")
+            && self.recipe.layout() == Layout::Comfy
+            && stored.scheme == fp8;
+        let weight = self.source.checkpoint.get(&weight_of(&stored.layer));
+        may_stay && weight.is_some_and(|weight| self.verdict(weight).wish == Wish::Codes(fp8))
+    }
+
+    /// Biases change with the codes of their weight; layers without a bias are not given one.
+    fn corrected_bias(&self, header: &TensorHeader) -> Option<Answer> {
+        if self.recipe.bias_correction() == BiasCorrection::None {
+            return None;
+        }
+        let layer = header.name.strip_suffix(".bias")?;
+        let weight = self.source.checkpoint.get(&weight_of(layer))?;
+        let is_corrected = self.bias_of(weight).is_some_and(|bias| bias.name == header.name)
+            && matches!(self.verdict(weight).wish, Wish::Codes(_));
+        let verdict = Verdict { wish: Wish::Correct, reason: Reason::CorrectedBias };
+        Some(Answer::new(Asked::CorrectedBias, is_corrected.then_some(verdict)))
+    }
+
+    /// The bias that is to be corrected with the codes of a weight.
+    pub(crate) fn bias_of(&self, weight: &TensorHeader) -> Option<&'a TensorHeader> {
+        if self.recipe.bias_correction() == BiasCorrection::None {
+            return None;
+        }
+        let bias = self.source.checkpoint.get(&bias_of(layer_of(&weight.name)))?;
+        let rows = *self.source.shape_of(weight).first()?;
+        let is_kept = self.recipe.keep().iter().any(|pattern| pattern.is_match(&bias.name));
+        let is_plain = weight_kind(bias.dtype).is_some()
+            && !self.source.stored.side_tensors.contains_key(&bias.name)
+            && !self.source.adapters().change(&bias.name);
+        let is_removed = self.removal(bias).verdict.is_some();
+        (bias.shape == [rows] && is_plain && !is_kept && !is_removed).then_some(bias)
+    }
+
+    fn kind(&self, header: &TensorHeader) -> Answer {
+        let is_stored = self.source.stored_layer(header).is_some();
+        let reason = if layer_of_weight(&header.name).is_none() {
+            Some(Reason::NotAWeight)
+        } else if header.shape.len() != 2 {
+            Some(Reason::Rank(header.shape.len()))
+        } else if header.element_count() == 0 {
+            Some(Reason::Empty)
+        } else if !is_stored && weight_kind(header.dtype).is_none() {
+            Some(Reason::NotFloat(header.dtype.name()))
+        } else {
+            None
+        };
+        Answer::kept(Asked::Kind, reason)
+    }
+
+    fn keep(&self, layer: &str) -> impl Iterator<Item = Answer> {
+        self.recipe.keep().iter().enumerate().map(move |(index, pattern)| {
+            Answer::kept(Asked::Keep(index), matching(pattern, layer).map(Reason::Kept))
+        })
+    }
+
+    /// Some models have no path for codes in any program.
+    fn refusal(&self, header: &TensorHeader) -> Answer {
+        let own = self.preset_of(&header.name);
+        let because = own.refuse.clone();
+        let reason = because.map(|because| Reason::Preset { preset: own.name.clone(), because });
+        Answer::kept(Asked::Refusal(&own.name), reason)
+    }
+
+    fn rules(&self, header: &TensorHeader, layer: &str) -> impl Iterator<Item = Answer> {
+        self.recipe.rules().iter().enumerate().map(move |(index, rule)| {
+            let reason = matching(&rule.pattern, layer).map(Reason::Rule);
+            let verdict = reason.map(|reason| self.codes(header, rule.scheme, reason));
+            Answer::new(Asked::Rule(index), verdict)
+        })
+    }
+
+    fn include(&self, header: &TensorHeader, layer: &str) -> impl Iterator<Item = Answer> {
+        self.recipe.include().iter().enumerate().map(move |(index, pattern)| {
+            let reason = matching(pattern, layer).map(Reason::Included);
+            let verdict = reason.map(|reason| self.codes(header, self.recipe.scheme(), reason));
+            Answer::new(Asked::Include(index), verdict)
+        })
+    }
+
+    /// What the base list keeps is read as plain numbers by most programs and stays so; everything
+    /// else that presets keep gets the fallback scheme.
+    fn fallback(&self, header: &TensorHeader, layer: &str) -> Option<Answer> {
+        let scheme = self.recipe.fallback_scheme()?;
+        let mut presets = self.presets(header, layer);
+        let is_base = presets
+            .iter()
+            .any(|answer| answer.asked == Asked::BaseList && answer.verdict.is_some());
+        let because = presets.drain(..).find_map(|answer| answer.verdict);
+        let verdict = because.filter(|_| !is_base).map(|because| {
+            let because = Box::new(because.reason);
+            self.codes(header, scheme, Reason::Fallback { because })
+        });
+        Some(Answer::new(Asked::Fallback, verdict))
+    }
+
+    fn presets(&self, header: &TensorHeader, layer: &str) -> Vec<Answer> {
+        let own = self.preset_of(&header.name);
+        let kept = |asked, preset: &Preset| {
+            let rule = preset.keep_rule(layer);
+            let reason = rule.map(|rule| Reason::Preset {
+                preset: preset.name.clone(),
+                because: rule.reason.clone(),
+            });
+            Answer::kept(asked, reason)
+        };
+        let mut base = kept(Asked::BaseList, Preset::base());
+        if !self.recipe.uses_base_list() {
+            let is_waived = base.verdict.take().is_some();
+            base = Answer { is_waived, ..base };
+        }
+        let distillation = self.recipe.distillation();
+        [kept(Asked::Preset(&own.name), own), base]
+            .into_iter()
+            .chain(distillation.map(|preset| kept(Asked::Distillation, preset)))
+            .collect()
+    }
+
+    fn min_size(&self, header: &TensorHeader) -> Answer {
+        let elements = self.source.shape_of(header).iter().product();
+        let min_size = self.recipe.min_size();
+        let reason = (elements < min_size).then_some(Reason::Small { elements, min_size });
+        Answer::kept(Asked::MinSize, reason)
+    }
+
+    fn heuristic(&self, header: &TensorHeader) -> Option<Answer> {
+        let heuristic = self.recipe.heuristic()?;
+        let shape = self.source.shape_of(header);
+        let skipped = heuristic.skips(self.recipe.scheme(), [shape[0], shape[1]]);
+        Some(Answer::kept(Asked::Heuristic, skipped.map(Reason::Heuristic)))
+    }
+
+    fn scheme(&self, header: &TensorHeader) -> Answer {
+        let verdict = self.codes(header, self.recipe.scheme(), Reason::Default);
+        Answer::new(Asked::Scheme, Some(verdict))
+    }
+
+    /// Codes of a scheme, or why the weight is kept although they were asked for.
+    fn codes(&self, header: &TensorHeader, scheme: Scheme, reason: Reason) -> Verdict {
+        match self.check_possible(header, scheme) {
+            Ok(()) => Verdict { wish: Wish::Codes(scheme), reason },
+            Err(reason) => Verdict { wish: Wish::Keep, reason },
+        }
+    }
+
+    fn check_possible(&self, header: &TensorHeader, scheme: Scheme) -> Result<(), Reason> {
+        if let Some(&row) = self.not_finite.get(&header.name) {
+            return Err(Reason::NotFinite { row });
+        }
+        let shape = self.source.shape_of(header);
+        let Some([rows, cols]) = matrix_shape(&shape) else {
+            return Err(Reason::Ragged("too large for this machine".to_owned()));
+        };
+        let prefix = &self.detected.part_of(&header.name).prefix;
+        let layout = self.recipe.layout();
+        if layout == Layout::ComfyLegacy && *prefix != self.detected.main.prefix {
+            return Err(Reason::OtherPart);
+        }
+        scheme.covers(rows, cols).map_err(|error| Reason::Ragged(error.to_string()))?;
+        layout.takes(scheme, [rows, cols]).map_err(|error| Reason::Ragged(error.to_string()))?;
+        if self.is_probe(&header.name) && !layout.keeps_shape(scheme, [rows, cols]) {
+            return Err(Reason::Probe);
+        }
+        Ok(())
+    }
+
+    /// Whether a loader tells its model apart by the stored shape of this weight.
+    fn is_probe(&self, name: &str) -> bool {
+        let component = self.detected.part_of(name);
+        let presets = [component.preset, self.preset_of(name)];
+        presets.into_iter().any(|preset| preset.is_probe(name))
+    }
+}
+
+fn matching(pattern: &Regex, layer: &str) -> Option<String> {
+    pattern.is_match(layer).then(|| pattern.to_string())
+}
+
+/// The stored layer that a scale or a marker serves, or the verdict about one that serves none.
+///
+/// - `owner`: the layer, nothing for the whole file's markers
+pub(crate) fn served_layer<'a>(
+    source: &'a Source,
+    owner: &str,
+) -> Result<&'a StoredLayer, Verdict> {
+    let verdict = |wish, reason| Err(Verdict { wish, reason });
+    match source.stored.layers.get(owner) {
+        Some(stored) => Ok(stored),
+        None if owner.is_empty() => verdict(Wish::Remove, Reason::Superseded),
+        None if source.stored.says_it_is_quantized() => verdict(Wish::Remove, Reason::Orphan),
+        // In a model of plain numbers it is a parameter that only looks like a scale.
+        None => verdict(Wish::Keep, Reason::NotAWeight),
+    }
+}

@@ -1,0 +1,154 @@
+use std::path::Path;
+use std::sync::OnceLock;
+
+use roundwise_compute::Engines;
+use roundwise_rounding::{Inputs, Options};
+use roundwise_scheme::ScaleRule;
+
+use crate::error::ConvertError;
+use crate::plan::manifest::RunFacts;
+use crate::plan::same_model::same_model;
+use crate::plan::{Decision, NotFinite, Plan, PlanRequest};
+use crate::recipe::{Purpose, Rounding};
+use crate::run::job::Job;
+use crate::source::hash::hash_file;
+use crate::source::layer_inputs::{LayerInputs, input_scale};
+use crate::source::{FileHash, Source};
+use crate::watch::Watch;
+
+/// The input of one or several outputs: its weights, what is known of its layers' inputs, and where
+/// searches are computed.
+pub(crate) struct Input {
+    pub(crate) source: Source,
+    statistics: Option<LayerInputs>,
+    /// What a search minimises, and where it is computed; nearest codes need none.
+    pub(crate) search: Option<(Options, Engines)>,
+    pub(crate) scale_rule: ScaleRule,
+    /// Hash of every file, once it is known.
+    hashes: Vec<OnceLock<FileHash>>,
+    statistics_hash: Option<String>,
+}
+
+impl Input {
+    /// Opens weights and statistics, reads their headers, and makes devices ready where the method
+    /// computes on some.
+    ///
+    /// # Errors
+    /// Whatever the files answer, and when a device that was asked for cannot be used.
+    pub(crate) fn open(job: &Job) -> Result<Self, ConvertError> {
+        let source = match job.recipe.purpose() {
+            Purpose::Repair => Source::open_mended(&job.input)?,
+            Purpose::Quantize | Purpose::Decode(_) | Purpose::Migrate | Purpose::Edit => {
+                Source::open_with(&job.input, &job.recipe)?
+            }
+        };
+        let statistics = LayerInputs::for_recipe(&job.recipe, job.statistics.as_ref(), &source)?;
+        let search = match job.recipe.rounding() {
+            Rounding::Nearest => None,
+            Rounding::Learned(options) => Some((options, job.devices.resolve()?)),
+        };
+        let hashes = vec![OnceLock::new(); source.checkpoint.files().len()];
+        let scale_rule = job.recipe.scale_rule();
+        Ok(Self { source, statistics, search, scale_rule, hashes, statistics_hash: None })
+    }
+
+    /// Refuses an output that is a file of the input.
+    ///
+    /// # Errors
+    /// [`ConvertError::OutputIsInput`].
+    pub(crate) fn refuse_as_output(&self, output: &Path) -> Result<(), ConvertError> {
+        match self.source.checkpoint.same_file_as(output) {
+            true => Err(ConvertError::OutputIsInput { path: output.to_owned() }),
+            false => Ok(()),
+        }
+    }
+
+    /// Decides what becomes of every tensor, and whether an output may be made so.
+    ///
+    /// # Errors
+    /// As [`Plan::decide`], [`Plan::check_purpose`] and [`same_model`]; [`ConvertError::Misfit`] for
+    /// a layer that is to get an activation scale and has no statistics.
+    pub(crate) fn plan(&self, job: &Job, not_finite: &NotFinite) -> Result<Plan, ConvertError> {
+        let plan = Plan::decide(&PlanRequest {
+            source: &self.source,
+            recipe: &job.recipe,
+            statistics: self.statistics.as_ref(),
+            workers: job.workers(),
+            limits: job.limits,
+            part: job.share,
+            not_finite,
+        })?;
+        plan.check_purpose(&self.source)?;
+        let specs = plan.specs_of_all_parts();
+        let after = specs.iter().map(|spec| (spec.name.as_str(), spec.shape.as_slice()));
+        same_model(&job.output, &self.source, &after.collect())?;
+        plan.manifest()?;
+        for planned in &plan.tensors {
+            if let Decision::Repack { gets_input_scale: true, .. } = planned.decision {
+                self.input_scale_of(planned.layer())?;
+            }
+        }
+        Ok(plan)
+    }
+
+    /// Returns what is known of the inputs of a layer, if anything.
+    ///
+    /// # Errors
+    /// When the numbers cannot be read, or contradict each other.
+    pub(crate) fn inputs_of(&self, layer: &str) -> Result<Option<Inputs>, ConvertError> {
+        self.statistics.as_ref().map_or(Ok(None), |statistics| statistics.of_layer(layer))
+    }
+
+    /// Returns the activation scale of a layer, from statistics of its inputs.
+    ///
+    /// # Errors
+    /// [`ConvertError::Misfit`] for a layer without statistics.
+    pub(crate) fn input_scale_of(&self, layer: &str) -> Result<f32, ConvertError> {
+        let inputs = self.statistics.as_ref().expect("a recipe with such scales has statistics");
+        Ok(input_scale(inputs.largest_rms(layer)?))
+    }
+
+    /// Tells files of statistics apart, where there is one.
+    pub(crate) fn statistics_fingerprint(&self) -> Option<String> {
+        self.statistics.as_ref().map(LayerInputs::file_fingerprint)
+    }
+
+    /// Returns the engines that learned rounding is computed on.
+    pub(crate) fn engines(&self) -> Option<&Engines> {
+        self.search.as_ref().map(|(_, engines)| engines)
+    }
+
+    /// Hashes the file of statistics, where there is one that is to be told.
+    ///
+    /// # Errors
+    /// When it cannot be read, or the watcher says stop.
+    pub(crate) fn hash_statistics(&mut self, watch: &dyn Watch) -> Result<(), ConvertError> {
+        let hash = self.statistics.as_ref().map(|statistics| statistics.file_hash(watch));
+        self.statistics_hash = hash.transpose()?;
+        Ok(())
+    }
+
+    /// Lists the files whose hash is not known yet.
+    pub(crate) fn files_to_hash(&self) -> impl Iterator<Item = usize> {
+        (0..self.hashes.len()).filter(|&file| self.hashes[file].get().is_none())
+    }
+
+    /// Hashes a file.
+    ///
+    /// # Errors
+    /// When it cannot be read, or the watcher says stop.
+    pub(crate) fn hash_file(&self, file: usize, watch: &dyn Watch) -> Result<(), ConvertError> {
+        let hash = hash_file(&self.source.checkpoint.files()[file], watch)?;
+        self.hashes[file].get_or_init(|| hash);
+        Ok(())
+    }
+
+    /// Returns what the run has found out and outputs tell.
+    pub(crate) fn facts(&self) -> RunFacts {
+        RunFacts {
+            input: self.hashes.iter().filter_map(|hash| hash.get().cloned()).collect(),
+            statistics: self.statistics_hash.clone(),
+            device: self.engines().map(|engines| engines.kind().to_owned()),
+        }
+    }
+}

@@ -1,0 +1,72 @@
+use std::cell::OnceCell;
+
+use roundwise_compute::{Engine, Engines, Lease};
+use roundwise_rounding::{Findings, Inputs};
+use roundwise_tensor_file::TensorHeader;
+
+use crate::error::ConvertError;
+use crate::plan::PlannedTensor;
+use crate::run::buffers::Buffers;
+use crate::run::input::Input;
+use crate::source::LoadedWeight;
+
+/// A weight of the input, for all outputs: read once, its inputs read once, searched for directions
+/// once, and each only when somebody asks.
+pub(crate) struct Lazy<'a> {
+    input: &'a Input,
+    weight: OnceCell<LoadedWeight>,
+    inputs: OnceCell<Option<Inputs>>,
+    /// Of the device that findings lie on; all searches of one weight use one device.
+    lease: OnceCell<Lease<'a>>,
+    pub(crate) findings: Findings,
+}
+
+impl<'a> Lazy<'a> {
+    pub(crate) fn new(input: &'a Input) -> Self {
+        Self {
+            input,
+            weight: OnceCell::new(),
+            inputs: OnceCell::new(),
+            lease: OnceCell::new(),
+            findings: Findings::default(),
+        }
+    }
+
+    /// Returns the weight as numbers.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(crate) fn weight(
+        &self,
+        header: &TensorHeader,
+        buffers: &mut Buffers,
+    ) -> Result<&LoadedWeight, ConvertError> {
+        if self.weight.get().is_none() {
+            let _ = self.weight.set(self.input.source.load_into(header, buffers.take())?);
+        }
+        Ok(self.weight.get().expect("it was just set"))
+    }
+
+    /// Returns what is known of the inputs of the weight's layer, if anything.
+    ///
+    /// # Errors
+    /// When the statistics cannot be read.
+    pub(crate) fn inputs(&self, planned: &PlannedTensor) -> Result<Option<&Inputs>, ConvertError> {
+        if self.inputs.get().is_none() {
+            let _ = self.inputs.set(self.input.inputs_of(planned.layer())?);
+        }
+        Ok(self.inputs.get().expect("it was just set").as_ref())
+    }
+
+    /// Returns the device that searches in the weight are computed on.
+    pub(crate) fn engine(&self, engines: &'a Engines) -> &Engine {
+        self.lease.get_or_init(|| engines.lease()).engine()
+    }
+
+    /// Gives the memory of the weight back.
+    pub(crate) fn recycle(self, buffers: &mut Buffers) {
+        if let Some(weight) = self.weight.into_inner() {
+            buffers.keep(weight.into_bytes());
+        }
+    }
+}

@@ -1,0 +1,225 @@
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::time::Instant;
+
+use roundwise_scheme::WeightError;
+use roundwise_tensor_file::{Left, Record, TensorFileErrorKind, TensorFileWriter};
+
+use crate::error::ConvertError;
+use crate::plan::memory::tensors_in_flight;
+use crate::plan::{Action, NotFinite, Plan, Tool, Workers};
+use crate::report::record::TensorRecord;
+use crate::report::{Report, RoundingTotals, TensorReport};
+use crate::run::check_output::check_output;
+use crate::run::input::Input;
+use crate::run::job::Job;
+use crate::run::resume::{Earlier, RunRecord};
+use crate::run::shared_scales::SharedScales;
+use crate::watch::{Event, Watch, notice};
+
+/// An output that is planned and open.
+pub(crate) struct Output<'a> {
+    pub(crate) job: &'a Job,
+    pub(crate) input: &'a Input,
+    pub(crate) plan: &'a Plan,
+    pub(crate) watch: &'a dyn Watch,
+    pub(crate) file: TensorFileWriter,
+    pub(crate) shared_scales: SharedScales,
+    /// What an earlier run has finished, by the tensor of the input.
+    pub(crate) finished: BTreeMap<String, TensorRecord>,
+}
+
+impl<'a> Output<'a> {
+    /// Opens an output for every job, or leaves those that were opened as they are.
+    ///
+    /// - `known`: weights that the plans keep for what was found in them
+    /// - `earlier`: unfinished outputs that are gone on with, taken out
+    ///
+    /// # Errors
+    /// Whatever the files answer.
+    pub(crate) fn open_all(
+        jobs: &'a [Job],
+        input: &'a Input,
+        plans: &'a [Plan],
+        known: &[NotFinite],
+        earlier: &mut [Option<Earlier>],
+        watch: &'a dyn Watch,
+    ) -> Result<Vec<Self>, ConvertError> {
+        let mut outputs = Vec::with_capacity(jobs.len());
+        for (((job, plan), known), earlier) in jobs.iter().zip(plans).zip(known).zip(earlier) {
+            let run = RunRecord::new(job, input, known);
+            match Self::open(job, input, plan, &run, earlier.take(), watch) {
+                Ok(output) => outputs.push(output),
+                Err(error) => return Err(leave_all(outputs, error)),
+            }
+        }
+        Ok(outputs)
+    }
+
+    fn open(
+        job: &'a Job,
+        input: &'a Input,
+        plan: &'a Plan,
+        run: &RunRecord,
+        earlier: Option<Earlier>,
+        watch: &'a dyn Watch,
+    ) -> Result<Self, ConvertError> {
+        let manifest = plan.manifest_of_run(&input.facts())?;
+        let shared_scales = SharedScales::find(job, &input.source, plan, watch)?;
+        let (file, records) = match earlier {
+            Some(Earlier { unfinished, .. }) => {
+                TensorFileWriter::resume(unfinished, manifest, job.overwrite)?
+            }
+            None => {
+                let run = run.to_json();
+                let file = TensorFileWriter::begin(&job.output, manifest, job.overwrite, &run)?;
+                (file, vec![])
+            }
+        };
+        let finished = |record: Record| Some((record.name, TensorRecord::from_json(record.told)?));
+        let finished = records.into_iter().filter_map(finished).collect();
+        Ok(Self { job, input, plan, watch, file, shared_scales, finished })
+    }
+
+    /// Completes the header, reads the output again, and reports on it.
+    ///
+    /// # Errors
+    /// As [`check_output`].
+    fn verify(&self, tensors: Vec<TensorReport>) -> Result<Report, ConvertError> {
+        let facts = self.input.facts();
+        let manifest = self.plan.manifest_of_run(&facts)?;
+        self.file.write_header(&manifest)?;
+        let started = Instant::now();
+        if self.job.verifies {
+            check_output(self, &manifest, &tensors)?;
+        }
+        let verify_seconds = self.job.verifies.then(|| started.elapsed().as_secs_f64());
+        let input_hashes = if self.job.hash_input { facts.input } else { vec![] };
+        notice(self.watch, Event::Syncing)?;
+        Ok(Report { verify_seconds, input_hashes, ..self.report(tensors) })
+    }
+
+    /// Sums up the entries of all tensors. Sizes and times of the whole are not known yet.
+    fn report(&self, layers: Vec<TensorReport>) -> Report {
+        let (plan, job) = (self.plan, self.job);
+        let count = |action: Action| layers.iter().filter(|layer| layer.decision == action).count();
+        let (converted, removed) = (count(Action::Quantize), count(Action::Remove));
+        let mut total = WeightError::default();
+        for sums in layers.iter().filter_map(|layer| layer.sums) {
+            total += sums;
+        }
+        Report {
+            report_version: 1,
+            tool: Tool::THIS,
+            input: job.input.clone(),
+            output: job.output.clone(),
+            input_bytes: 0,
+            output_bytes: 0,
+            input_hashes: vec![],
+            options: job.recipe.file().clone(),
+            architecture: plan.detected.main.title.to_owned(),
+            preset: plan.preset.name.clone(),
+            layout: plan.layout,
+            notes: plan.notes.iter().map(ToString::to_string).collect(),
+            threads: plan.memory.threads.get(),
+            resumed: self.finished.len(),
+            seconds: 0.0,
+            sync_seconds: 0.0,
+            verify_seconds: None,
+            converted,
+            kept: layers.len() - converted - removed,
+            removed,
+            rounding: self
+                .input
+                .engines()
+                .map(|engines| RoundingTotals::of(job.recipe.method(), engines, &layers)),
+            weight_error: layers.iter().any(|l| l.sums.is_some()).then(|| total.relative()),
+            layers,
+        }
+    }
+
+    /// How many tensors are worked on at once.
+    pub(crate) fn tensors_in_flight(&self) -> NonZeroUsize {
+        let workers = Workers { threads: self.plan.memory.threads, ..self.job.workers() };
+        let count = tensors_in_flight(self.job.recipe.rounding(), workers);
+        NonZeroUsize::new(count).unwrap_or(NonZeroUsize::MIN)
+    }
+
+    /// Gives a complete output its name.
+    fn commit(self, mut report: Report) -> Result<Report, ConvertError> {
+        let path = self.file.temporary_path().to_owned();
+        match self.file.commit() {
+            Ok(committed) => {
+                report.output_bytes = committed.bytes;
+                report.sync_seconds = committed.sync_time.as_secs_f64();
+                Ok(report)
+            }
+            Err(error) if matches!(error.kind(), TensorFileErrorKind::FolderNotSynced { .. }) => {
+                Err(error.into())
+            }
+            Err(error) => {
+                let tensors = report.layers.len();
+                let (source, paths) = (Box::new(error.into()), vec![path]);
+                Err(ConvertError::Unfinished { source, finished: tensors, tensors, paths })
+            }
+        }
+    }
+
+    /// Copies what lay beside the weights of the input into a folder of shards.
+    fn copy_side_files(&mut self) -> Result<(), ConvertError> {
+        if self.job.limits.shard_bytes.is_none() {
+            return Ok(());
+        }
+        for path in self.input.source.checkpoint.side_files()? {
+            self.file.copy_beside(&path)?;
+        }
+        Ok(())
+    }
+}
+
+/// Verifies all outputs and returns their reports.
+///
+/// - `tensors`: the entries of each output's tensors
+///
+/// # Errors
+/// For the first output that is wrong.
+pub(crate) fn verify_all(
+    outputs: &[Output<'_>],
+    tensors: Vec<Vec<TensorReport>>,
+) -> Result<Vec<Report>, ConvertError> {
+    outputs.iter().zip(tensors).map(|(output, tensors)| output.verify(tensors)).collect()
+}
+
+/// Gives complete outputs their names.
+///
+/// # Errors
+/// Whatever the files answer; what is left behind can be gone on with.
+pub(crate) fn commit_all(
+    mut outputs: Vec<Output<'_>>,
+    reports: Vec<Report>,
+) -> Result<Vec<Report>, ConvertError> {
+    match outputs.iter_mut().try_for_each(Output::copy_side_files) {
+        Ok(()) => {
+            let pairs = outputs.into_iter().zip(reports);
+            pairs.map(|(output, report)| output.commit(report)).collect()
+        }
+        Err(error) => Err(leave_all(outputs, error)),
+    }
+}
+
+/// Leaves outputs for the next run, and returns the error that ended this one with what was left.
+pub(crate) fn leave_all(outputs: Vec<Output<'_>>, error: ConvertError) -> ConvertError {
+    let tensors = outputs.iter().map(|output| output.plan.tensors.len()).sum();
+    // What cannot be recorded is done again; the first error is the one to tell.
+    let left: Vec<Left> =
+        outputs.into_iter().filter_map(|output| output.file.leave().ok().flatten()).collect();
+    if left.is_empty() {
+        return error;
+    }
+    ConvertError::Unfinished {
+        source: Box::new(error),
+        finished: left.iter().map(|left| left.records).sum(),
+        tensors,
+        paths: left.into_iter().map(|left| left.path).collect(),
+    }
+}
