@@ -10,6 +10,7 @@ mod fuzz;
 mod goal;
 mod machine;
 mod measured_run;
+mod packages;
 mod python;
 mod random_model;
 mod record;

@@ -251,6 +251,7 @@ fn the_output_is_the_input() {
     );
 }
 
+#[cfg(unix)]
 #[test]
 fn the_output_is_a_link_to_the_input() {
     let folder = Folder::with("m.safetensors", &plain_model());

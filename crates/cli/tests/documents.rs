@@ -59,7 +59,7 @@ fn root() -> PathBuf {
 
 /// Every page, with its path from the workspace's folder.
 fn pages() -> Vec<(PathBuf, String)> {
-    let mut paths = vec![PathBuf::from("README.md"), PathBuf::from("fixtures/README.md")];
+    let mut paths = ["README.md", "CONTRIBUTING.md", "fixtures/README.md"].map(PathBuf::from).to_vec();
     for folder in ["docs", "docs/decisions"] {
         let entries = std::fs::read_dir(root().join(folder)).unwrap();
         let names = entries.map(|entry| PathBuf::from(folder).join(entry.unwrap().file_name()));

@@ -117,11 +117,10 @@ impl Folder {
 
 impl Run {
     pub fn of(output: Output) -> Self {
-        use std::os::unix::process::ExitStatusExt;
         let text = |bytes| String::from_utf8(bytes).unwrap();
         let code = output.status.code();
         Self {
-            code: code.unwrap_or_else(|| panic!("ended by signal {:?}", output.status.signal())),
+            code: code.unwrap_or_else(|| panic!("ended by {}", output.status)),
             stdout: text(output.stdout),
             stderr: text(output.stderr),
         }
