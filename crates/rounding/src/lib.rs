@@ -28,6 +28,7 @@ mod cells;
 mod code_descent;
 mod complaints;
 #[cfg(test)]
+#[path = "../tests/unit/definitions.rs"]
 mod definitions;
 mod error;
 mod feedback;

@@ -46,11 +46,25 @@ pub fn round<'a>(
     seed: u64,
     watch: &mut dyn Watch,
 ) -> Result<Rounded, RoundingError> {
+    // A generic function is compiled in each crate that calls it; the solvers, each on every grid,
+    // are compiled here once.
+    round_linear(layer.into(), scheme, rule, options, engine, seed, watch)
+}
+
+fn round_linear(
+    asked: Linear<'_>,
+    scheme: Scheme,
+    rule: ScaleRule,
+    options: &Options,
+    engine: &Engine,
+    seed: u64,
+    watch: &mut dyn Watch,
+) -> Result<Rounded, RoundingError> {
     options.check()?;
     if !scheme.has_free_codes() {
         return Err(RoundingError::Unsearchable { scheme });
     }
-    let asked @ Linear { weight, inputs, findings } = layer.into();
+    let Linear { weight, inputs, findings } = asked;
     let objective = options.objective;
     let group = scheme.rotation().and_then(|rotation| rotation.group(weight.cols()));
     let rotated = group.zip(inputs).filter(|(_, inputs)| inputs.columns() == weight.cols());

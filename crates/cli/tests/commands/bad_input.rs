@@ -1,12 +1,10 @@
 //! Bad input gets one clear error or a kept tensor with its reason, its exit code, and leaves
 //! every file as it was.
 
-mod tool;
-
 use std::process::Command;
 
+use crate::tool::{File, Folder, Run, matrix, plain_model};
 use roundwise_testkit::files::{Tensor, safetensors};
-use tool::{File, Folder, Run, matrix, plain_model};
 
 /// A file of `fixtures/broken`.
 fn broken(name: &str) -> Vec<u8> {
@@ -147,7 +145,7 @@ fn no_room_for_the_output() {
     let before = folder.snapshot();
     let script = r#"trap '' XFSZ; ulimit -f 8; exec "$0" convert m.safetensors"#;
     let mut shell = Command::new("sh");
-    let shell = shell.args(["-c", script]).arg(tool::binary()).current_dir(folder.root());
+    let shell = shell.args(["-c", script]).arg(crate::tool::binary()).current_dir(folder.root());
     let run = Run::of(shell.output().unwrap());
     run.must_say(1, &["m-fp8.safetensors", "cannot reserve space"]);
     assert!(before == folder.snapshot(), "left behind: {:?}", folder.names());
@@ -162,7 +160,7 @@ fn a_full_disk() {
         "$0" convert m.safetensors --out-dir disk; code=$?; ls -A disk; exit $code"#;
     let mut unshare = Command::new("unshare");
     let unshare = unshare.args(["--map-root-user", "--mount", "sh", "-c", script]);
-    let run = match unshare.arg(tool::binary()).current_dir(folder.root()).output() {
+    let run = match unshare.arg(crate::tool::binary()).current_dir(folder.root()).output() {
         Ok(output) if output.status.code() != Some(77) && !is_forbidden(&output) => Run::of(output),
         _ => return skip("this system gives tests no disk of their own"),
     };
@@ -210,7 +208,7 @@ fn a_folder_that_cannot_be_synced_holds_the_whole_file_nevertheless() {
     for (path, mode) in [(folder.root(), 0o755), (&blind, 0o333)] {
         std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
     }
-    let mut tool = Command::new(tool::binary());
+    let mut tool = Command::new(crate::tool::binary());
     let tool = tool.args(["convert", "m.safetensors", "--out-dir", "blind"]);
     let tool = tool.current_dir(folder.root());
     if std::fs::read_dir(&blind).is_ok() {
@@ -385,7 +383,8 @@ fn codes_of_an_unknown_kind() {
 
 #[test]
 fn a_file_with_nothing_to_convert() {
-    let folder = Folder::with("m.safetensors", &safetensors(&[tool::vector("norm.weight", 8)]));
+    let folder =
+        Folder::with("m.safetensors", &safetensors(&[crate::tool::vector("norm.weight", 8)]));
     let words = ["m.safetensors", "nothing to convert", "1 kept: a vector"];
     folder.refused(&["convert", "m.safetensors"], 1, &words);
     folder.refused(&["convert", "m.safetensors", "--quiet"], 1, &words);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use assert_cmd::Command;
 
-const PAGE: &str = include_str!("../../../docs/coming-from.md");
+const PAGE: &str = include_str!("../../../../docs/coming-from.md");
 
 fn help() -> String {
     let output = Command::cargo_bin("roundwise").unwrap().args(["convert", "--help"]).output();

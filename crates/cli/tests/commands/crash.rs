@@ -1,14 +1,12 @@
 //! Killed without a word at any moment, the same command makes the same file.
 
-mod tool;
-
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::tool::Folder;
 use roundwise_testkit::files::{Tensor, safetensors};
 use roundwise_testkit::random::Random;
 use roundwise_testkit::weights::gaussian;
-use tool::Folder;
 
 fn model() -> Vec<u8> {
     let weights =
@@ -20,7 +18,7 @@ fn model() -> Vec<u8> {
 
 /// Runs the tool until it ends or `after` has passed, then kills it. Says whether it ended.
 fn run_for(folder: &Folder, arguments: &[&str], after: Duration) -> bool {
-    let mut tool = Command::new(tool::binary());
+    let mut tool = Command::new(crate::tool::binary());
     let tool = tool.args(arguments).current_dir(folder.root());
     let mut child = tool.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let deadline = Instant::now() + after;

@@ -1,9 +1,7 @@
 //! Codes become plain numbers again, and nothing else changes.
 
-mod tool;
-
+use crate::tool::{Folder, PLAIN_WEIGHTS, e4m3, matrix, plain_model};
 use roundwise_testkit::files::{bf16_bytes, f16_bytes, safetensors};
-use tool::{Folder, PLAIN_WEIGHTS, e4m3, matrix, plain_model};
 
 fn converted(flags: &[&str]) -> Folder {
     let folder = Folder::with("m.safetensors", &plain_model());

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use assert_cmd::Command;
 
-const README: &str = include_str!("../../../README.md");
+const README: &str = include_str!("../../../../README.md");
 
 fn stdout(arguments: &[&str]) -> String {
     let output = Command::cargo_bin("roundwise").unwrap().args(arguments).output().unwrap();
@@ -59,7 +59,8 @@ fn root() -> PathBuf {
 
 /// Every page, with its path from the workspace's folder.
 fn pages() -> Vec<(PathBuf, String)> {
-    let mut paths = ["README.md", "CONTRIBUTING.md", "fixtures/README.md"].map(PathBuf::from).to_vec();
+    let mut paths =
+        ["README.md", "CONTRIBUTING.md", "fixtures/README.md"].map(PathBuf::from).to_vec();
     for folder in ["docs", "docs/decisions"] {
         let entries = std::fs::read_dir(root().join(folder)).unwrap();
         let names = entries.map(|entry| PathBuf::from(folder).join(entry.unwrap().file_name()));

@@ -1,13 +1,11 @@
 //! Header entries and options of layers change; weights never do.
 
-mod tool;
-
+use crate::tool::{Folder, PLAIN_WEIGHTS, plain_model};
 use roundwise_stats::{
     Knowledge, LayerPlan, LayerShape, LayerStatistics, SecondMoment, StatisticsWriter,
 };
 use roundwise_tensor_file::Overwrite;
 use serde_json::Value;
-use tool::{Folder, PLAIN_WEIGHTS, plain_model};
 
 const LAYERS: [&str; 2] = ["blocks.0.ff.in", "blocks.0.ff.out"];
 const FULL: &str = r#"{"format": "float8_e4m3fn", "full_precision_matrix_mult": true}"#;

@@ -1,12 +1,10 @@
 //! Folders of shards go in and come out whole, with what belongs to them and nothing else.
 
-mod tool;
-
 use std::path::PathBuf;
 
+use crate::tool::{File, Folder, matrix, vector};
 use roundwise_testkit::files::{Tensor, safetensors};
 use serde_json::{Value, json};
-use tool::{File, Folder, matrix, vector};
 
 const INDEX: &str = "in/model.safetensors.index.json";
 

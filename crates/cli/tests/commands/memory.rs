@@ -2,14 +2,12 @@
 
 #![cfg(target_os = "linux")]
 
-mod tool;
-
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use crate::tool::Folder;
 use roundwise_testkit::files::{Tensor, safetensors};
 use roundwise_testkit::weights::gaussian;
-use tool::Folder;
 
 /// Edge of the weights: large beside everything else that a program needs.
 const EDGE: usize = 1536;
@@ -47,7 +45,7 @@ fn peak_of(mut child: Child) -> u64 {
 fn is_enough(folder: &Folder, input: &str, flags: &[&str]) {
     let plan = folder.json(&[&["plan", input, "--json"], flags].concat());
     let stated = plan["peak_memory_bytes"].as_u64().unwrap();
-    let mut tool = Command::new(tool::binary());
+    let mut tool = Command::new(crate::tool::binary());
     let tool = tool.args(["convert", input, "-q", "--force", "-o", "out.safetensors"]);
     let tool = tool.args(flags).current_dir(folder.root()).stdin(Stdio::null());
     let used = peak_of(tool.spawn().unwrap());

@@ -1,11 +1,9 @@
 //! Learned rounding from the command line: every method, what its report says, and what is refused.
 
-mod tool;
-
+use crate::tool::Folder;
 use roundwise_testkit::files::{Tensor, safetensors};
 use roundwise_testkit::weights::gaussian;
 use serde_json::Value;
-use tool::Folder;
 
 /// Two layers, one with a bias.
 fn model() -> Vec<u8> {

@@ -1,9 +1,7 @@
 //! Layers in codes move from layout to layout, their codes and scales untouched.
 
-mod tool;
-
+use crate::tool::{Folder, PLAIN_WEIGHTS, matrix, plain_model, vector};
 use roundwise_testkit::files::{Tensor, f32_bytes, safetensors, safetensors_with_metadata};
-use tool::{Folder, PLAIN_WEIGHTS, matrix, plain_model, vector};
 
 fn converted(flags: &[&str]) -> Folder {
     let folder = Folder::with("m.safetensors", &plain_model());

@@ -1,12 +1,10 @@
 //! Parts made apart add up to the file that one machine makes, or are refused.
 
-mod tool;
-
 use std::process::Command;
 
+use crate::tool::{Folder, Run, binary, matrix, vector};
 use roundwise_testkit::files::{Tensor, safetensors};
 use roundwise_testkit::weights::Matrix;
-use tool::{Folder, Run, binary, matrix, vector};
 
 fn model() -> Vec<u8> {
     let nan = Matrix { rows: 8, cols: 8, values: vec![f32::NAN; 64] };
@@ -91,7 +89,7 @@ fn parts_that_do_not_belong_together_are_refused() {
     refused(&[first, second, &other[2]], &["s.part-3", "another input"]);
     // Another version.
     let bytes = folder.read(third);
-    let mut file = tool::File::parse(&bytes);
+    let mut file = crate::tool::File::parse(&bytes);
     let entry = file.metadata.get_mut("roundwise_part").unwrap();
     *entry = entry.replace("\"version\":\"0.", "\"version\":\"9.");
     assert!(entry.contains("\"9."), "{entry}");

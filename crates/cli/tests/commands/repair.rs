@@ -1,8 +1,6 @@
 //! Known defects are named with their layer and whom they break, and mended.
 
-mod tool;
-
-use tool::Folder;
+use crate::tool::Folder;
 
 const MARKED: &str = "blocks.0.ff.in";
 const OTHER: &str = "blocks.0.ff.out";

@@ -1,9 +1,8 @@
 //! Statistics of real inputs from the command line: what they change, and which are refused.
 
-mod tool;
-
 use std::path::Path;
 
+use crate::tool::Folder;
 use roundwise_stats::{
     Knowledge, LayerPlan, LayerShape, LayerStatistics, SecondMoment, StatisticsWriter,
 };
@@ -11,7 +10,6 @@ use roundwise_tensor_file::Overwrite;
 use roundwise_testkit::files::{Tensor, f32_bytes, safetensors};
 use roundwise_testkit::weights::gaussian;
 use serde_json::Value;
-use tool::Folder;
 
 const IN: &str = "blocks.0.ff.in";
 const OUT: &str = "blocks.0.ff.out";

@@ -1,9 +1,7 @@
 //! Several outputs from one reading of the input: each is the one that it would be alone.
 
-mod tool;
-
+use crate::tool::{Folder, plain_model};
 use roundwise_testkit::files::{Tensor, f32_bytes, safetensors};
-use tool::{Folder, plain_model};
 
 const SCHEMES: [&str; 4] = ["int8-row-convrot", "fp8", "nvfp4", "int8-block-64"];
 
@@ -41,7 +39,7 @@ fn a_weight_that_is_kept_is_kept_in_all_of_them() {
     values[77] = f32::NAN;
     let model = safetensors(&[
         Tensor::new("blocks.0.bad.weight", "F32", &[64, 64], f32_bytes(&values)),
-        tool::matrix("blocks.0.good.weight", 64, 64),
+        crate::tool::matrix("blocks.0.good.weight", 64, 64),
     ]);
     compare(&model, &[]);
 }

@@ -1,4 +1,6 @@
-//! Promises of the computations, on every backend of the host. One program, since each that is linked takes its time.
+//! Promises of the computations, on every backend of the host.
+//!
+//! They are one program: every further one would be linked with all that is tested.
 
 mod elementwise;
 mod factors;

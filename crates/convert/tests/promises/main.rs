@@ -1,4 +1,6 @@
-//! Promises of a conversion. One program, since each that is linked takes its time.
+//! Promises of a conversion.
+//!
+//! They are one program: every further one would be linked with all that is tested.
 
 mod adapters;
 mod detection;

@@ -1,6 +1,6 @@
 //! Same in, same out; and what is not converted stays as it was.
 
-#[path = "../examples/ten_lines.rs"]
+#[path = "../../examples/ten_lines.rs"]
 #[allow(dead_code)]
 mod ten_lines;
 

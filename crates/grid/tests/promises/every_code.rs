@@ -1,8 +1,6 @@
 //! Every code decodes and comes back; every value goes to the nearest code.
 
-mod common;
-
-use common::{AnyCode, Check, for_every_grid, interesting_values, nearest, table, visited};
+use crate::common::{AnyCode, Check, for_every_grid, interesting_values, nearest, table, visited};
 use roundwise_grid::{Bf16, Code, E2m1, E4m3, E5m2, E8m0, F16, Grid, GridKind, Int4, Int8};
 
 #[test]

@@ -1,4 +1,6 @@
-//! Promises of the grids. One program, since each that is linked takes its time.
+//! Promises of the grids.
+//!
+//! They are one program: every further one would be linked with all that is tested.
 
 mod common;
 mod every_code;

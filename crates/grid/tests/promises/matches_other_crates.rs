@@ -1,8 +1,6 @@
 //! Agreement with the crates `half` and `float8`, which know nothing of ours.
 
-mod common;
-
-use common::interesting_values;
+use crate::common::interesting_values;
 use proptest::prelude::*;
 use roundwise_grid::{Bf16, E4m3, E5m2, F16, Grid};
 

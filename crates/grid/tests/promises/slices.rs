@@ -1,8 +1,6 @@
 //! Slice functions give, for every length, what their one-line definitions give.
 
-mod common;
-
-use common::{AnyCode, Check, for_every_grid, interesting_values};
+use crate::common::{AnyCode, Check, for_every_grid, interesting_values};
 use proptest::prelude::*;
 use roundwise_grid::*;
 

@@ -1,10 +1,8 @@
 //! Whatever a layout writes is found again, with the same schemes, codes and scales.
 
-mod common;
-
 use std::collections::BTreeMap;
 
-use common::{layer_tensors, open, quantize, write};
+use crate::common::{layer_tensors, open, quantize, write};
 use proptest::prelude::*;
 use roundwise_layout::{Layout, Marker, Origin, Products, QUANTIZATION_METADATA};
 use roundwise_scheme::{CATALOG, GridKind, QuantizedMatrix, ScaleStorage, Scheme, Tiling};

@@ -1,10 +1,8 @@
 //! Layers and whole files have the bytes that existing loaders accept.
 
-mod common;
-
 use std::collections::BTreeMap;
 
-use common::{layer_tensors, open, quantize, write};
+use crate::common::{layer_tensors, open, quantize, write};
 use roundwise_layout::{Layout, Marker, Origin, Products};
 use roundwise_scheme::Scheme;
 use roundwise_tensor_file::{Dtype, TensorSpec};
@@ -14,7 +12,7 @@ use roundwise_testkit::weights::{all_zero, contract_b, contract_c, contract_i};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-const VECTORS: &str = include_str!("../../../fixtures/golden/contract-vectors.json");
+const VECTORS: &str = include_str!("../../../../fixtures/golden/contract-vectors.json");
 
 type Tensors = Vec<(TensorSpec, Vec<u8>)>;
 

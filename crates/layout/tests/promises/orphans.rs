@@ -1,8 +1,8 @@
 //! Scales and markers that belong to nothing are named, and nothing else is taken for one.
 
-mod common;
-
-use common::others::{FP8_MARKER, defects, entry, fp8, int8, marker, ones, opened, orphans, scale};
+use crate::common::others::{
+    FP8_MARKER, defects, entry, fp8, int8, marker, ones, opened, orphans, scale,
+};
 use roundwise_layout::Origin;
 use roundwise_testkit::files::Tensor;
 

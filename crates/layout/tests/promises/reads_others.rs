@@ -1,9 +1,7 @@
 //! Files of other programs are read, or it is said why they are not.
 
-mod common;
-
-use common::Opened;
-use common::others::{
+use crate::common::Opened;
+use crate::common::others::{
     FP8_MARKER, INT8_MARKER, codes, defects, entry, fp8, int8, marker, ones, opened, opened_beside,
     orphans, scale,
 };

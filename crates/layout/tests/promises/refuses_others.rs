@@ -1,8 +1,6 @@
 //! Layers that cannot be read for certain are refused, with what was found and what was expected.
 
-mod common;
-
-use common::others::{
+use crate::common::others::{
     FP8_MARKER, INT8_MARKER, codes, defects, entry, fp8, int8, marker, ones, opened, orphans, scale,
 };
 use roundwise_layout::{MARKER_LIMIT_BYTES, Origin};

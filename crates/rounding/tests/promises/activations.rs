@@ -11,9 +11,7 @@ use roundwise_rounding::{
 use roundwise_scheme::{QuantizedMatrix, ScaleRule, Weight, WeightKind, rotate};
 use roundwise_testkit::weights;
 
-mod common;
-
-use common::{SEED, cpu, method, nearest, searchable};
+use crate::common::{SEED, cpu, method, nearest, searchable};
 
 const COLS: usize = 128;
 
@@ -380,13 +378,14 @@ fn solvers_that_cannot_see_inputs_are_refused() {
         ..Options::default()
     };
     let matrix = weights::power_law_spectrum(64, 64, 1);
-    let polished = common::rounded(&matrix, "fp8".parse().unwrap(), &options).unwrap().report;
+    let polished =
+        crate::common::rounded(&matrix, "fp8".parse().unwrap(), &options).unwrap().report;
     assert!(polished.stored.objective < polished.nearest.objective);
     let two_sided = Options {
         objective: Objective::Principal(roundwise_rounding::Rank::exactly(3)),
         ..options
     };
-    assert!(common::rounded(&matrix, "fp8".parse().unwrap(), &two_sided).is_err());
+    assert!(crate::common::rounded(&matrix, "fp8".parse().unwrap(), &two_sided).is_err());
     for solver in ["greedy", "anneal"] {
         let asked = toml::from_str(&format!("solver = '{solver}'")).unwrap();
         let error = Options::of_method("activations", &asked).unwrap_err().to_string();

@@ -1,8 +1,6 @@
 //! A bias correction is the mean error of the outputs over its rows, with the sign that was asked for.
 
-mod common;
-
-use common::{method, nearest};
+use crate::common::{method, nearest};
 use roundwise_compute::Gaussian;
 use roundwise_rounding::{BiasCorrection, BiasSign};
 use roundwise_scheme::{Weight, WeightKind};

@@ -1,10 +1,8 @@
 //! Every method keeps the promises of rounding, whatever the matrix and the scheme.
 
-mod common;
-
 use std::ops::ControlFlow;
 
-use common::{METHOD_CASES, SEED, assert_promises, cpu, method, rounded, searchable};
+use crate::common::{METHOD_CASES, SEED, assert_promises, cpu, method, rounded, searchable};
 use roundwise_compute::Gaussian;
 use roundwise_rounding::{
     Limit, METHODS, Objective, Options, Progress, Rounded, RoundingError, Solver, round,

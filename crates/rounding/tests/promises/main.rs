@@ -1,4 +1,6 @@
-//! Promises of learned rounding. One program, since each that is linked takes its time.
+//! Promises of learned rounding.
+//!
+//! They are one program: every further one would be linked with all that is tested.
 
 mod activations;
 mod bias_correction;

@@ -202,7 +202,7 @@ fn every_complaint_is_collected() {
 
 #[test]
 fn the_page_on_rounding_names_everything() {
-    let page = include_str!("../../../docs/rounding.md");
+    let page = include_str!("../../../../docs/rounding.md");
     let objectives = ["none", "weight", "principal", "principal-input", "sampled", "activations"];
     let methods = METHODS.iter().map(|method| method.name);
     for name in methods.chain(Solver::NAMES).chain(objectives) {

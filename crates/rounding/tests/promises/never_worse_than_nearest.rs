@@ -7,9 +7,7 @@ use roundwise_scheme::{ScaleRule, Scheme, SchemeError, Tiling, Weight, WeightKin
 use roundwise_testkit::cases::test_each;
 use roundwise_testkit::weights::{self, Matrix};
 
-mod common;
-
-use common::{assert_promises, cpu, rounded, searchable};
+use crate::common::{assert_promises, cpu, rounded, searchable};
 
 fn matrices() -> Vec<(&'static str, Matrix)> {
     vec![

@@ -1,8 +1,6 @@
 //! Encoding keeps its promises for matrices of any shape, size of numbers and storage type.
 
-mod common;
-
-use common::{Case, any_case, any_covered_shape, any_kind, any_ordinary_case};
+use crate::common::{Case, any_case, any_covered_shape, any_kind, any_ordinary_case};
 use proptest::prelude::*;
 use roundwise_scheme::{
     GridKind, QuantizedMatrix, ScaleRule, ScaleStorage, Scheme, SchemeError, Tiling, Weight,
@@ -56,7 +54,7 @@ fn permuted(matrix: &Matrix, first: usize) -> Matrix {
 }
 
 proptest! {
-    #![proptest_config(common::config())]
+    #![proptest_config(crate::common::config())]
 
     #[test]
     fn every_code_is_the_nearest_and_stands_for_a_number(case in any_case()) {

@@ -1,4 +1,6 @@
-//! Promises of the schemes. One program, since each that is linked takes its time.
+//! Promises of the schemes.
+//!
+//! They are one program: every further one would be linked with all that is tested.
 
 mod any_shape;
 mod common;

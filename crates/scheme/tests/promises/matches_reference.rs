@@ -9,7 +9,7 @@ use roundwise_testkit::weights::{Matrix, all_zero, contract_b, contract_c, contr
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-const VECTORS: &str = include_str!("../../../fixtures/golden/contract-vectors.json");
+const VECTORS: &str = include_str!("../../../../fixtures/golden/contract-vectors.json");
 
 fn sha256(bytes: &[u8]) -> String {
     to_hex(&Sha256::digest(bytes))

@@ -1,8 +1,6 @@
 //! A damaged or hostile file is refused for the right reason, naming file, layer and a way out.
 
-mod common;
-
-use common::{inputs, put, statistics, write};
+use crate::common::{inputs, put, statistics, write};
 use roundwise_stats::{
     Knowledge, LayerShape, LayerStatistics, SecondMoment, Statistics, StatsError,
     StatsErrorKind as Kind, fingerprint, layers_text,

@@ -1,8 +1,6 @@
 //! Statistics find their layers, and only those.
 
-mod common;
-
-use common::{inputs, statistics, write};
+use crate::common::{inputs, statistics, write};
 use roundwise_stats::{Fit, Knowledge, LayerShape, Statistics, layers_of};
 use roundwise_tensor_file::Checkpoint;
 use roundwise_testkit::files::{Tensor, safetensors};
@@ -32,7 +30,8 @@ fn dtype_and_further_tensors_do_not_matter() {
         weight("norm.weight", "F32", &[5], 20),
         weight("other.weight", "F32", &[2, 2], 16),
     ]);
-    let model = Checkpoint::open(&common::put(folder.path(), "m.safetensors", &file)).unwrap();
+    let model =
+        Checkpoint::open(&crate::common::put(folder.path(), "m.safetensors", &file)).unwrap();
     let layers = layers_of(&model);
     assert_eq!(layers.len(), 3);
     let fit = Fit::of(&statistics, &layers);

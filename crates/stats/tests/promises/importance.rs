@@ -1,8 +1,6 @@
 //! Importance matrices of llama.cpp, put together by hand.
 
-mod common;
-
-use common::put;
+use crate::common::put;
 use roundwise_stats::{Knowledge, Merge, Statistics, StatsError, StatsErrorKind as Kind};
 use roundwise_tensor_file::Overwrite;
 use roundwise_testkit::files::f32_bytes;

@@ -1,4 +1,6 @@
-//! Promises of the statistics. One program, since each that is linked takes its time.
+//! Promises of the statistics.
+//!
+//! They are one program: every further one would be linked with all that is tested.
 
 mod broken;
 mod common;

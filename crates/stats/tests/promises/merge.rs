@@ -1,8 +1,6 @@
 //! Merged statistics are those of all inputs together.
 
-mod common;
-
-use common::{Inputs, STORED, inputs, statistics, write};
+use crate::common::{Inputs, STORED, inputs, statistics, write};
 use roundwise_stats::{
     Knowledge, LayerStatistics, Merge, SecondMoment, Statistics, StatsErrorKind as Kind,
 };
@@ -40,7 +38,7 @@ fn factors_with_room_merge_exactly() {
     let both = together(&a, &b);
     close(&merged, &statistics(&both, large));
     assert_eq!(merged.knowledge(), large);
-    let exact = common::narrowed(&common::second_moment(&both));
+    let exact = crate::common::narrowed(&crate::common::second_moment(&both));
     STORED.assert_all_close(&merged.second_moment_matrix(), &exact);
 }
 
@@ -62,7 +60,7 @@ fn factors_without_room_keep_the_strong_directions_and_the_diagonal() {
     close(&merged, &statistics(&both, Knowledge::Diagonal));
     assert_eq!(merged.knowledge(), rank);
     assert!(merged.rank_energy() > 0.99, "{}", merged.rank_energy());
-    let exact = common::second_moment(&both);
+    let exact = crate::common::second_moment(&both);
     let matrix = merged.second_moment_matrix();
     let distance = |f: &dyn Fn(usize) -> f64| (0..144).map(|at| f(at).powi(2)).sum::<f64>().sqrt();
     let error = distance(&|at| f64::from(matrix[at]) - exact[at]);

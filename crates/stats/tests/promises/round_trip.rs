@@ -1,8 +1,6 @@
 //! What is written is read back, layer by layer and exactly.
 
-mod common;
-
-use common::{inputs, statistics, write};
+use crate::common::{inputs, statistics, write};
 use roundwise_stats::{
     COLLECTOR, Knowledge, LayerStatistics, SecondMoment, Statistics, fingerprint,
 };
@@ -56,10 +54,10 @@ fn summaries_tell_rank_energy_and_few_samples() {
 #[test]
 fn the_matrix_is_the_second_moment_about_zero() {
     let inputs = inputs(4, 5, 6);
-    let exact = common::narrowed(&common::second_moment(&inputs));
+    let exact = crate::common::narrowed(&crate::common::second_moment(&inputs));
     for knowledge in [Knowledge::Full, Knowledge::Factor { rank: 5 }] {
         let layer = statistics(&inputs, knowledge);
-        common::STORED.assert_all_close(&layer.second_moment_matrix(), &exact);
+        crate::common::STORED.assert_all_close(&layer.second_moment_matrix(), &exact);
     }
     let layer = statistics(&inputs, Knowledge::Diagonal);
     let matrix = layer.second_moment_matrix();
@@ -80,7 +78,7 @@ fn the_collector_and_this_crate_agree() {
     let fixture =
         concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/stats/small.stats.safetensors");
     let read = Statistics::open(fixture.as_ref()).unwrap();
-    let made = |rows: usize, columns: usize| -> common::Inputs {
+    let made = |rows: usize, columns: usize| -> crate::common::Inputs {
         let value = |i: usize, j: usize| ((7 * i + 13 * j + i * j) % 11) as f64 / 4.0 - 1.0;
         (0..rows).map(|i| (0..columns).map(|j| value(i, j)).collect()).collect()
     };
@@ -90,14 +88,14 @@ fn the_collector_and_this_crate_agree() {
         let layer = read.layer(module).unwrap();
         assert_eq!(read.get(module).unwrap().rows, rows);
         assert_eq!(layer.count(), inputs.len() as u64);
-        let mean = common::narrowed(&common::mean(&inputs));
-        common::STORED.assert_all_close(layer.mean().unwrap(), &mean);
-        let exact = common::narrowed(&common::second_moment(&inputs));
+        let mean = crate::common::narrowed(&crate::common::mean(&inputs));
+        crate::common::STORED.assert_all_close(layer.mean().unwrap(), &mean);
+        let exact = crate::common::narrowed(&crate::common::second_moment(&inputs));
         let n = layer.columns();
         let diagonal: Vec<f32> = (0..n).map(|j| exact[j * n + j]).collect();
-        common::STORED.assert_all_close(layer.diagonal(), &diagonal);
+        crate::common::STORED.assert_all_close(layer.diagonal(), &diagonal);
         if module != "wide" {
-            common::STORED.assert_all_close(&layer.second_moment_matrix(), &exact);
+            crate::common::STORED.assert_all_close(&layer.second_moment_matrix(), &exact);
         }
     }
     assert_eq!(read.knowledge("wide"), Some(Knowledge::Factor { rank: 4 }));

@@ -1,10 +1,8 @@
 //! Files of other programs hold the same tensors; what is in them is never run.
 
-mod common;
-
 use std::path::{Path, PathBuf};
 
-use common::put;
+use crate::common::put;
 use roundwise_tensor_file::{Checkpoint, Dtype, TensorFileErrorKind as Kind};
 
 fn fixture(name: &str) -> PathBuf {

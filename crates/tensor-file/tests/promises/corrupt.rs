@@ -1,8 +1,6 @@
 //! A damaged or hostile file is refused for the right reason; no input makes the reader panic.
 
-mod common;
-
-use common::{header_end, put, raw_file, two_tensors};
+use crate::common::{header_end, put, raw_file, two_tensors};
 use proptest::prelude::*;
 use roundwise_tensor_file::{Checkpoint, TensorFileError, TensorFileErrorKind as Kind};
 

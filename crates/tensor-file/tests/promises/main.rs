@@ -1,4 +1,6 @@
-//! Promises of reading and writing tensor files. One program, since each that is linked takes its time.
+//! Promises of reading and writing tensor files.
+//!
+//! They are one program: every further one would be linked with all that is tested.
 
 mod common;
 mod containers;

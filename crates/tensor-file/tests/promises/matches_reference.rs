@@ -1,11 +1,9 @@
 //! Whole files have the bytes of the reference writer. Hashes: `docs/layouts.md`, taken from
 //! files that ComfyUI 0.33 loads.
 
-mod common;
-
 use std::collections::BTreeMap;
 
-use common::spec;
+use crate::common::spec;
 use roundwise_tensor_file::{Dtype, Manifest, Overwrite, TensorFileWriter, TensorSpec};
 use sha2::{Digest, Sha256};
 

@@ -1,8 +1,6 @@
 //! A path means one thing, or the error says why not.
 
-mod common;
-
-use common::{put, two_tensors};
+use crate::common::{put, two_tensors};
 use roundwise_tensor_file::{
     Checkpoint, Overwrite, SourceFile, TEXT_LIMIT_BYTES, TensorFileErrorKind as Kind,
     available_bytes, read_text, write_text_atomically,

@@ -1,11 +1,9 @@
 //! What was recorded of an unfinished file is gone on with; what is not as recorded is refused.
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use common::{names_in, put, spec};
+use crate::common::{names_in, put, spec};
 use roundwise_tensor_file::{
     Dtype, Manifest, Overwrite, TensorFileErrorKind as Kind, TensorFileWriter, Unfinished,
 };

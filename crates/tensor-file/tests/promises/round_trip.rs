@@ -1,10 +1,8 @@
 //! What is written comes back, here and in the reference implementation, in both directions.
 
-mod common;
-
 use std::collections::{BTreeMap, HashMap};
 
-use common::{put, spec};
+use crate::common::{put, spec};
 use proptest::prelude::*;
 use roundwise_tensor_file::{
     Checkpoint, Dtype, Manifest, Overwrite, TensorFileWriter, TensorSpec, pieces,

@@ -1,10 +1,8 @@
 //! Shards are one checkpoint, and an index cannot lie or reach out of its folder.
 
-mod common;
-
 use std::path::Path;
 
-use common::{put, raw_file, two_tensors};
+use crate::common::{put, raw_file, two_tensors};
 use roundwise_tensor_file::{Checkpoint, TensorFileErrorKind as Kind};
 
 const INDEX: &str = "model.safetensors.index.json";

@@ -1,11 +1,9 @@
 //! A folder of shards appears whole or not at all, and never in place of another folder.
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use common::{names_in, put, spec};
+use crate::common::{names_in, put, spec};
 use roundwise_tensor_file::{
     Checkpoint, Dtype, Manifest, Overwrite, Sharding, TensorFileError, TensorFileErrorKind as Kind,
     TensorFileWriter, Unfinished,

@@ -1,8 +1,6 @@
 //! A file that was cut short is refused, without a panic and without memory for what is missing.
 
-mod common;
-
-use common::{header_end, put, raw_file, two_tensors};
+use crate::common::{header_end, put, raw_file, two_tensors};
 use roundwise_tensor_file::{Checkpoint, TensorFileErrorKind as Kind};
 
 #[test]

@@ -1,11 +1,9 @@
 //! A file is whole or absent; a failed run leaves the folder as it was.
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use common::{names_in, put, spec, two_tensors};
+use crate::common::{names_in, put, spec, two_tensors};
 use roundwise_tensor_file::{
     Checkpoint, Dtype, Manifest, Overwrite, TensorFileError, TensorFileErrorKind as Kind,
     TensorFileWriter, TensorSpec,

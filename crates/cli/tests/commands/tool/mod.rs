@@ -1,8 +1,5 @@
 //! Runs the tool on small files in a folder of its own, and looks at what it left there.
 
-// Each test program uses a part of this.
-#![allow(dead_code, unreachable_pub)]
-
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

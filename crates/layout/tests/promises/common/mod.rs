@@ -1,5 +1,4 @@
 //! Tensor files on disk for the tests.
-#![allow(dead_code, reason = "every test crate uses its own part")]
 
 pub(crate) mod others;
 

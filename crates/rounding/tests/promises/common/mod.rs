@@ -1,7 +1,5 @@
 //! What the tests of this crate share.
 
-#![allow(dead_code, reason = "every test file is a crate of its own and takes what it needs")]
-
 use roundwise_compute::{Device, Engine};
 use roundwise_rounding::{Limit, MethodOptions, Options, Rounded, RoundingError, round};
 use roundwise_scheme::{

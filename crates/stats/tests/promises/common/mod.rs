@@ -1,5 +1,3 @@
-#![allow(dead_code, reason = "each test uses some of it")]
-
 use std::path::{Path, PathBuf};
 
 use roundwise_stats::{

@@ -1,5 +1,4 @@
 //! Raw files for the tests, made without the code under test.
-#![allow(dead_code, reason = "every test crate uses its own part")]
 
 use std::path::{Path, PathBuf};
 
