@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 use std::time::Instant;
 
 use roundwise_compute::Lease;
-use roundwise_rounding::{Findings, Inputs, Linear, RoundingError};
+use roundwise_rounding::{Inputs, Linear, RoundingError, SearchCache};
 use roundwise_scheme::{QuantizedMatrix, Rotation, Scheme, SchemeError};
 use roundwise_tensor_file::{PIECE_BYTES, TensorFileWriter, TensorHeader, pieces};
 
@@ -66,7 +66,7 @@ struct Shared<'a> {
     weight: OnceCell<LoadedWeight>,
     inputs: OnceCell<Option<Inputs>>,
     /// Searched for directions once.
-    findings: Findings,
+    findings: SearchCache,
 }
 
 impl Shared<'_> {
@@ -227,7 +227,7 @@ impl<'a> Workshop<'a> {
         let inputs = shared.inputs(|| self.rounder.inputs_of(planned.layer()))?;
         let beside = self.shared_scales.absmax_beside(planned.layer());
         let view = weight.view().beside(beside);
-        let layer = Linear::from(&view).with_inputs(inputs).remembering(&shared.findings);
+        let layer = Linear::from(&view).with_inputs(inputs).with_cache(&shared.findings);
         let bias = self.plan.corrected_bias(planned.layer());
         let codes = self
             .rounder

@@ -108,21 +108,21 @@ fn the_slope_is_that_of_the_objective() {
 
 /// Of a triangular R only what can be other than 0 is multiplied, block by block.
 #[test]
-fn what_moves_leave_in_k_is_what_the_codes_are_worth() {
+fn what_moves_leave_in_k_gives_the_losses_of_the_codes() {
     // Several blocks of lines, the last one ragged.
     const MANY: usize = 300;
     for damping in [None, Some(0.3)] {
         on_state_of(MANY, Objective::Activations { damping }, "fp8", |state| {
             let nearest = state.scored().projected;
             let agree = |state: &State<'_>| {
-                let (kept, scored) = (state.worth().projected, state.scored().projected);
+                let (kept, scored) = (state.losses().projected, state.scored().projected);
                 assert!((kept / scored - 1.0).abs() < 1e-4, "{kept} {scored}");
                 scored
             };
             assert!((agree(state) / nearest - 1.0).abs() < 1e-9);
             feedback_within::<E4m3>(state, Feedback::default(), f64::INFINITY, &mut ()).unwrap();
             let fed_back = agree(state);
-            let so_far = (&state.worth(), 1);
+            let so_far = (&state.losses(), 1);
             polish::<E4m3>(state, 2, 0.0, f64::INFINITY, so_far, &mut ()).unwrap();
             let polished = agree(state);
             assert!(polished < fed_back && fed_back < nearest, "{polished} {fed_back} {nearest}");

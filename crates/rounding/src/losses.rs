@@ -3,23 +3,23 @@ use roundwise_compute::DeviceMatrix;
 use crate::Progress;
 use crate::projection::{Projected, Projection};
 
-/// What codes are worth, in units of the layer.
+/// The squared errors of codes that solvers lower, in units of the layer.
 #[derive(Clone, Copy)]
-pub(crate) struct Worth {
+pub(crate) struct Losses {
     /// `‖LᵀER‖² + Σ penalty_l ‖e_l‖²`.
     pub(crate) projected: f64,
     /// `‖E‖²`.
     pub(crate) weight_error: f64,
 }
 
-impl Worth {
-    /// Of codes whose error was projected.
+impl Losses {
+    /// Computes the losses of codes whose error was projected.
     pub(crate) fn of(found: &Projected, projection: &Projection) -> Self {
-        Self::known(&found.state, &found.line_energies, projection)
+        Self::of_lines(&found.state, &found.line_energies, projection)
     }
 
-    /// Of codes with this `K = RᵀEᵀL` and `‖E‖²` of every line.
-    pub(crate) fn known(
+    /// Computes the losses of codes with this `K = RᵀEᵀL` and `‖E‖²` of every line.
+    pub(crate) fn of_lines(
         state: &DeviceMatrix,
         line_energies: &[f64],
         projection: &Projection,
@@ -29,12 +29,12 @@ impl Worth {
         Self { projected: projected.max(0.0), weight_error: line_energies.iter().sum() }
     }
 
-    /// `‖LᵀER‖² + λ‖E‖²`.
+    /// Returns `‖LᵀER‖² + λ‖E‖²`.
     pub(crate) fn objective(&self, lambda: f64) -> f64 {
         self.projected + lambda * self.weight_error
     }
 
-    /// Where a solver is, `self` being what it has now.
+    /// Returns how far a solver is that has reached these losses.
     pub(crate) fn progress(&self, nearest: &Self, step: usize, steps: usize) -> Progress {
         Progress {
             step,

@@ -4,18 +4,18 @@ use std::rc::Rc;
 use crate::projection::Projection;
 use crate::{Effort, Objective, RoundingError};
 
-/// What a search has found in a layer before it chose a code, its singular vectors or the factor of
-/// its H: kept for the next search of the same layer, to other codes.
+/// A cache of what searches of one layer share: its singular vectors, or the factor of its H.
 ///
-/// Of one weight and its inputs, on one device; [`Linear::remembering`](crate::Linear::remembering)
-/// hands it to a search.
+/// It belongs to one weight and its inputs, on one device. A search computes them before it chooses
+/// the first code; [`Linear::with_cache`](crate::Linear::with_cache) hands them to the next search of
+/// the layer, for other codes.
 #[derive(Default)]
-pub struct Findings {
-    /// Of the latest search: those of another would take memory that nobody has counted.
+pub struct SearchCache {
+    /// Those of the latest search. Keeping more would take memory that no plan has counted.
     latest: RefCell<Option<(Key, Rc<Projection>)>>,
 }
 
-/// What findings depend on, beside the layer and the device.
+/// All that an entry depends on, beside the layer and the device.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) struct Key {
     pub(crate) objective: Objective,
@@ -27,19 +27,19 @@ pub(crate) struct Key {
     pub(crate) has_mean: bool,
 }
 
-impl Findings {
-    /// What is known under this key, else what `find` finds.
-    pub(crate) fn of(
+impl SearchCache {
+    /// Returns the entry of a key, computed by `find` unless it is there.
+    pub(crate) fn get_or_find(
         &self,
         key: Key,
         find: impl FnOnce() -> Result<Projection, RoundingError>,
     ) -> Result<Rc<Projection>, RoundingError> {
-        if let Some((of, known)) = &*self.latest.borrow()
-            && *of == key
+        if let Some((stored, known)) = &*self.latest.borrow()
+            && *stored == key
         {
             return Ok(Rc::clone(known));
         }
-        // The former ones make room before new ones are looked for.
+        // The former entry makes room before another one is computed.
         self.latest.replace(None);
         let found = Rc::new(find()?);
         self.latest.replace(Some((key, Rc::clone(&found))));
@@ -47,9 +47,9 @@ impl Findings {
     }
 }
 
-impl std::fmt::Debug for Findings {
+impl std::fmt::Debug for SearchCache {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Findings").field("is_empty", &self.latest.borrow().is_none()).finish()
+        f.debug_struct("SearchCache").field("is_empty", &self.latest.borrow().is_none()).finish()
     }
 }
 
@@ -69,11 +69,11 @@ mod tests {
         let layer = Layer::new(&weight, "fp8".parse().unwrap(), Default::default(), None).unwrap();
         let engine = Device::Cpu.resolve().unwrap();
         let objective = Objective::default();
-        let (findings, mut searches) = (Findings::default(), 0);
+        let (cache, mut searches) = (SearchCache::default(), 0);
         let plain = Key { objective, effort: Effort::Fast, seed: 1, group: None, has_mean: false };
         let rotated = Key { group: Some(16), ..plain };
         for (key, expected) in [(plain, 1), (plain, 1), (rotated, 2), (rotated, 2), (plain, 3)] {
-            let found = findings.of(key, || {
+            let found = cache.get_or_find(key, || {
                 searches += 1;
                 Projection::of(objective, &layer, None, Effort::Fast, &engine, 1)
             });
