@@ -143,11 +143,11 @@ fn every_prefix_is_refused() {
 
 #[test]
 fn no_flipped_bit_panics() {
+    let folder = tempfile::tempdir().unwrap();
     for (name, whole) in [("a.dat", legacy(&TWO)), ("a.gguf", gguf("imatrix", &GGUF))] {
         for bit in 0..8 * whole.len() {
             let mut file = whole.clone();
             file[bit / 8] ^= 1 << (bit % 8);
-            let folder = tempfile::tempdir().unwrap();
             if let Ok(read) = Statistics::open(&put(folder.path(), name, &file)) {
                 modules(&read).iter().for_each(|module| drop(read.layer(module)));
             }
