@@ -3,7 +3,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 
 use crate::workspace::Workspace;
-use crate::{clients, command, distributed, golden, torture};
+use crate::{clients, command, distributed, golden, packages, torture};
 
 /// How much to check.
 #[derive(clap::Args)]
@@ -52,6 +52,7 @@ fn steps<'a>(workspace: &'a Workspace, options: &'a Options) -> Vec<Step<'a>> {
         ("format", cargo(&["fmt", "--all", "--check"])),
         ("lints", cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])),
         ("dependencies", Box::new(|| dependencies(workspace))),
+        ("packages", Box::new(|| packages::check(workspace))),
         ("docs", Box::new(|| docs(workspace))),
         ("doc tests", cargo(&["test", "--quiet", "--doc", "--workspace"])),
         ("CUDA", cargo(&CUDA)),

@@ -11,6 +11,7 @@ mod goal;
 mod golden;
 mod machine;
 mod measured_run;
+mod packages;
 mod python;
 mod random_model;
 mod record;

@@ -7,7 +7,7 @@ use cudarc::nvrtc::compile_ptx;
 use crate::device_matrix::Held;
 use crate::{ComputeError, Device, DeviceMatrix, Matrix, place};
 
-/// Says whether the CUDA device of this index can be used, and if not, what is missing.
+/// Checks that the CUDA device of this index can be used.
 ///
 /// burn's CUDA backend answers a missing driver, compiler or header with panics on threads of its
 /// own, so each is asked for first. What a question itself panics about (cudarc has no safe one for
@@ -48,7 +48,7 @@ pub(crate) fn probe(index: usize) -> Result<(), ComputeError> {
     }
 }
 
-/// The traces of NVIDIA's kernel driver: on Linux, in containers, under WSL, on Windows.
+/// Looks for NVIDIA's kernel driver on Linux, in containers, under WSL and on Windows.
 fn has_kernel_driver() -> bool {
     const TRACES: [&str; 5] = [
         "/proc/driver/nvidia/version",

@@ -3,7 +3,7 @@ use std::str::FromStr;
 
 use crate::{ComputeError, Engine};
 
-/// Where products are computed, as a user names it: `auto`, `cpu`, `ndarray`, `cuda`, `cuda:1`.
+/// A place to compute products, as a user names it: `auto`, `cpu`, `ndarray`, `cuda`, `cuda:1`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Device {
     /// The first CUDA device when one can be used, else [`Device::Cpu`].
@@ -18,7 +18,7 @@ pub enum Device {
 }
 
 impl Device {
-    /// Names that stand for one device; `cuda:INDEX` is another one.
+    /// Every name and its device. `cuda:INDEX` names a device, too.
     pub const NAMES: [(&str, Self); 4] = [
         ("auto", Self::Auto),
         ("cpu", Self::Cpu),
@@ -26,14 +26,14 @@ impl Device {
         ("cuda", Self::Cuda(0)),
     ];
 
-    /// Everything that can be asked for.
+    /// Lists the names that [`FromStr`] reads.
     #[must_use]
     pub fn forms() -> String {
         let names = Self::NAMES.map(|(name, _)| name);
         format!("{}, cuda:INDEX", names.join(", "))
     }
 
-    /// What it is, without its number.
+    /// Returns the name without an index.
     pub(crate) const fn kind(self) -> &'static str {
         match self {
             Self::Auto => "auto",
@@ -43,10 +43,10 @@ impl Device {
         }
     }
 
-    /// The engine of this device, ready to compute.
+    /// Opens the device and returns an engine that is ready to compute.
     ///
-    /// `Auto` never fails: whatever keeps CUDA from being used leads to the CPU. Everything else
-    /// is what was asked for, or an error that says what is missing.
+    /// `Auto` never fails: it falls back to the CPU, whatever keeps CUDA from being used. Any other
+    /// device is the one that was asked for, or an error that says what is missing.
     ///
     /// # Errors
     /// The `Cuda*` variants of [`ComputeError`].

@@ -6,14 +6,14 @@ use burn_tensor::Tensor;
 
 use crate::{Matrix, place};
 
-/// A matrix that lives on a device: `[rows, cols]`, `f32`.
+/// A matrix on a device: `[rows, cols]`, `f32`.
 ///
 /// Cloning copies no values. [`download`](Self::download) and the methods that take `self` move the
 /// values when nothing else holds them and copy them otherwise.
 ///
 /// # Panics
-/// Every method panics when shapes do not fit or two matrices live on different devices: both are
-/// mistakes of the calling program, not of its input.
+/// Every method panics when shapes do not fit or two matrices are on different devices. Both are
+/// bugs of the calling program, whatever its input.
 #[derive(Debug, Clone)]
 pub struct DeviceMatrix {
     held: Held,
@@ -27,7 +27,7 @@ pub(crate) enum Held {
     Cuda(Tensor<burn_cuda::Cuda, 2>),
 }
 
-/// The same expression on whichever tensor is held.
+/// Evaluates an expression on the tensor of any backend.
 macro_rules! on {
     ($held:expr, $tensor:ident => $result:expr) => {
         match $held {
@@ -39,7 +39,7 @@ macro_rules! on {
     };
 }
 
-/// The same tensor-valued expression on whichever tensor, pair or triple of tensors is held.
+/// Evaluates an expression that gives a tensor on one, two or three tensors of any one backend.
 macro_rules! map {
     ($held:expr, $tensor:ident => $result:expr) => {
         DeviceMatrix::of(match $held {
@@ -74,19 +74,19 @@ impl DeviceMatrix {
         Self { held }
     }
 
-    /// Number of rows.
+    /// Returns the number of rows.
     #[must_use]
     pub fn rows(&self) -> usize {
         on!(&self.held, tensor => tensor.dims()[0])
     }
 
-    /// Number of columns.
+    /// Returns the number of columns.
     #[must_use]
     pub fn cols(&self) -> usize {
         on!(&self.held, tensor => tensor.dims()[1])
     }
 
-    /// Takes the matrix back to the host.
+    /// Moves the matrix to the host.
     #[must_use]
     pub fn download(self) -> Matrix {
         let (rows, cols) = (self.rows(), self.cols());
@@ -94,15 +94,17 @@ impl DeviceMatrix {
         Matrix::new(rows, cols, values).expect("a tensor has as many values as its shape")
     }
 
-    /// `self · right`: `[m, k] · [k, n] → [m, n]`.
+    /// Computes `self · right`: `[m, k] · [k, n] → [m, n]`.
     #[must_use]
     pub fn multiply(&self, right: &Self) -> Self {
         assert_eq!(self.cols(), right.rows(), "inner dimensions of a product");
         map!(&self.held, &right.held, a, b => place::Place::product(a.clone(), b.clone(), None))
     }
 
-    /// [`multiply`](Self::multiply) in the memory of a matrix that is no longer needed, on a CPU when
-    /// nothing else holds it.
+    /// Computes `self · right` in the memory of a matrix that is no longer needed.
+    ///
+    /// The memory is used on a CPU when nothing else holds it; otherwise this is
+    /// [`multiply`](Self::multiply).
     #[must_use]
     pub fn multiply_within(&self, right: &Self, memory: Self) -> Self {
         assert_eq!(self.cols(), right.rows(), "inner dimensions of a product");
@@ -111,8 +113,10 @@ impl DeviceMatrix {
         })
     }
 
-    /// [`multiply_transposed`](Self::multiply_transposed) in the memory of a matrix that is no longer
-    /// needed, on a CPU when nothing else holds it.
+    /// Computes `self · rightᵀ` in the memory of a matrix that is no longer needed.
+    ///
+    /// The memory is used on a CPU when nothing else holds it; otherwise this is
+    /// [`multiply_transposed`](Self::multiply_transposed).
     #[must_use]
     pub fn multiply_transposed_within(&self, right: &Self, memory: Self) -> Self {
         assert_eq!(self.cols(), right.cols(), "inner dimensions of a product");
@@ -121,36 +125,39 @@ impl DeviceMatrix {
         })
     }
 
-    /// `selfᵀ · right`: `[k, m]ᵀ · [k, n] → [m, n]`. The transposition costs nothing.
+    /// Computes `selfᵀ · right`: `[k, m]ᵀ · [k, n] → [m, n]`. The transposition costs nothing.
     #[must_use]
     pub fn transposed_multiply(&self, right: &Self) -> Self {
         assert_eq!(self.rows(), right.rows(), "inner dimensions of a product");
         map!(&self.held, &right.held, a, b => place::Place::product(a.clone().transpose(), b.clone(), None))
     }
 
-    /// `self · rightᵀ`: `[m, k] · [n, k]ᵀ → [m, n]`. The transposition costs nothing.
+    /// Computes `self · rightᵀ`: `[m, k] · [n, k]ᵀ → [m, n]`. The transposition costs nothing.
     #[must_use]
     pub fn multiply_transposed(&self, right: &Self) -> Self {
         assert_eq!(self.cols(), right.cols(), "inner dimensions of a product");
         map!(&self.held, &right.held, a, b => place::Place::product(a.clone(), b.clone().transpose(), None))
     }
 
-    /// `self · selfᵀ`, `[k, k]`; on a CPU for half the work of a product.
+    /// Computes `self · selfᵀ`, `[k, k]`. On a CPU this is half the work of a product.
     #[must_use]
     pub fn gram(&self) -> Self {
         map!(&self.held, a => place::Place::gram(a))
     }
 
-    /// `lower · self`: `[k, k] · [k, n] → [k, n]`, the first lower triangular, its zeros stored. In
-    /// place on a CPU when nothing else holds the matrix.
+    /// Computes `lower · self`: `[k, k] · [k, n] → [k, n]`.
+    ///
+    /// `lower` is lower triangular and stores its zeros. Works in place on a CPU when nothing else
+    /// holds the matrix.
     #[must_use]
     pub fn multiplied_by_lower(self, lower: &Self) -> Self {
         assert_eq!([self.rows(); 2], [lower.rows(), lower.cols()], "a triangular factor's sides");
         map!(&lower.held, self.held, a, b => place::Place::multiply_lower(a, b))
     }
 
-    /// Adds `leftᵀ · right` to the rows from `first` on: `[k, m]ᵀ · [k, n] → [m, n]`. In place on a
-    /// CPU when nothing else holds the matrix.
+    /// Adds `leftᵀ · right` to the rows from `first` on: `[k, m]ᵀ · [k, n] → [m, n]`.
+    ///
+    /// Works in place on a CPU when nothing else holds the matrix.
     pub fn add_transposed_product(&mut self, first: usize, left: &Self, right: &Self) {
         assert_eq!(left.rows(), right.rows(), "inner dimensions of a product");
         assert!(first + left.cols() <= self.rows(), "rows of a sum");
@@ -161,56 +168,59 @@ impl DeviceMatrix {
         });
     }
 
-    /// Sets every value to 0; in place on a CPU when nothing else holds the matrix.
+    /// Sets every value to 0, in place on a CPU when nothing else holds the matrix.
     pub fn clear(&mut self) {
         *self = map!(self.take(), a => place::cleared(a));
     }
 
-    /// What is held, with nothing left behind: values are changed in place only where nobody else
-    /// holds them.
+    /// Takes the tensor out and leaves an empty one: values are changed in place only where nothing
+    /// else holds them.
     fn take(&mut self) -> Held {
         let nothing = place::upload(Matrix::zeros(0, 0), &Default::default());
         std::mem::replace(&mut self.held, Held::Flex(nothing))
     }
 
-    /// `self + factor · other`, in one pass.
+    /// Computes `self + factor · other` in one pass.
     #[must_use]
     pub fn add_scaled(self, factor: f32, other: &Self) -> Self {
         assert_eq!((self.rows(), self.cols()), (other.rows(), other.cols()), "shapes of a sum");
         map!(self.held, &other.held, a, b => place::add_scaled(a, factor, b))
     }
 
-    /// `factor · self`.
+    /// Computes `factor · self`.
     #[must_use]
     pub fn scale(self, factor: f32) -> Self {
         map!(self.held, a => place::scale(a, factor))
     }
 
-    /// `‖self‖²_F`; summed in `f64` on a CPU.
+    /// Computes `‖self‖²_F`, summed in `f64` on a CPU.
     #[must_use]
     pub fn squared_norm(&self) -> f64 {
         on!(&self.held, tensor => place::squared_norm(tensor))
     }
 
-    /// Those columns; a view where the backend has views.
+    /// Returns some columns, as a view where the backend has views.
     #[must_use]
     pub fn column_block(&self, cols: Range<usize>) -> Self {
         map!(&self.held, a => place::narrowed(a, 1, cols))
     }
 
-    /// Those rows; a view where the backend has views.
+    /// Returns some rows, as a view where the backend has views.
     #[must_use]
     pub fn row_block(&self, rows: Range<usize>) -> Self {
         map!(&self.held, a => place::narrowed(a, 0, rows))
     }
 
-    /// Shows the values, row after row. No copy on [`Device::Cpu`](crate::Device::Cpu).
+    /// Passes the values to `reader`, row after row. Copies nothing on
+    /// [`Device::Cpu`](crate::Device::Cpu).
     pub fn read<R>(&self, reader: impl FnOnce(&[f32]) -> R) -> R {
         on!(&self.held, tensor => place::Place::read(tensor, reader))
     }
 
-    /// Lets `change` work on the values, row after row, in place. No copy on a CPU when nothing
-    /// else holds the matrix; on CUDA the values travel to the host and back.
+    /// Lets `change` work on the values, row after row, in place.
+    ///
+    /// Copies nothing on a CPU when nothing else holds the matrix; on CUDA the values travel to the
+    /// host and back.
     #[must_use]
     pub fn changed(self, change: impl FnOnce(&mut [f32])) -> Self {
         map!(self.held, tensor => place::changed(tensor, change))

@@ -9,22 +9,22 @@ use crate::{ComputeError, Device, Engine};
 pub struct Devices(Vec<Device>);
 
 impl Devices {
-    /// Everything that can be asked for.
+    /// Describes the texts that [`FromStr`] reads.
     #[must_use]
     pub fn forms() -> String {
         format!("{}, or several: cuda:0,cuda:1", Device::forms())
     }
 
-    /// Those that were named, at least one.
+    /// Returns the devices that were named, at least one.
     #[must_use]
     pub fn named(&self) -> &[Device] {
         &self.0
     }
 
-    /// Their engines, ready to compute.
+    /// Opens every device.
     ///
     /// # Errors
-    /// As [`Device::resolve`], for the first that cannot be used.
+    /// The error of [`Device::resolve`] for the first device that cannot be used.
     pub fn resolve(&self) -> Result<Engines, ComputeError> {
         let engines = self.0.iter().map(|device| device.resolve()).collect::<Result<_, _>>()?;
         Ok(Engines::of(engines))
@@ -66,7 +66,7 @@ impl fmt::Display for Devices {
     }
 }
 
-/// Devices that are ready, and how many matrices each of them works on.
+/// Open devices, and the number of matrices that each of them works on.
 #[derive(Debug)]
 pub struct Engines {
     engines: Vec<Engine>,
@@ -79,25 +79,25 @@ impl Engines {
         Self { engines, in_use }
     }
 
-    /// What `auto` became, or what was asked for.
+    /// Returns the devices. [`Device::Auto`] has become the one that it stands for here.
     #[must_use]
     pub fn devices(&self) -> Devices {
         Devices(self.engines.iter().map(Engine::device).collect())
     }
 
-    /// What all of them are, without their numbers: `cpu`, `ndarray` or `cuda`.
+    /// Returns their kind: `cpu`, `ndarray` or `cuda`.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         self.engines[0].device().kind()
     }
 
-    /// Whether the same matrix gives the same bits each time.
+    /// Returns whether equal matrices give equal bits in every run.
     #[must_use]
     pub fn is_reproducible(&self) -> bool {
         !self.engines.iter().any(|engine| matches!(engine.device(), Device::Cuda(_)))
     }
 
-    /// The engine that works on the fewest matrices, the first of several, for another one.
+    /// Lends the engine that works on the fewest matrices; of several such, the first.
     #[must_use]
     pub fn lease(&self) -> Lease<'_> {
         let mut in_use = self.in_use.lock().unwrap_or_else(PoisonError::into_inner);
@@ -108,7 +108,7 @@ impl Engines {
     }
 }
 
-/// An engine for one matrix; dropped, it is free for another one.
+/// An engine that is lent for one matrix, until the lease is dropped.
 #[derive(Debug)]
 pub struct Lease<'a> {
     engines: &'a Engines,
@@ -116,7 +116,7 @@ pub struct Lease<'a> {
 }
 
 impl Lease<'_> {
-    /// The engine.
+    /// Returns the engine.
     #[must_use]
     pub fn engine(&self) -> &Engine {
         &self.engines.engines[self.number]

@@ -7,34 +7,34 @@
 use pulp::Arch;
 use rayon::prelude::*;
 
-/// Values per piece: 64 KiB per slice, so that the three to six slices of a pass share a
+/// Values per piece: 64 KiB of a slice, so that the three to six slices of a pass share a
 /// second-level cache.
 pub const PIECE: usize = 1 << 14;
 
-/// `a[i] ← a[i] + factor · b[i]`.
+/// Computes `a[i] ← a[i] + factor · b[i]`.
 pub fn add_scaled(a: &mut [f32], factor: f32, b: &[f32]) {
     update(a, b, |a, b| *a += factor * b);
 }
 
-/// `a[i] ← factor · a[i]`.
+/// Computes `a[i] ← factor · a[i]`.
 pub fn scale(a: &mut [f32], factor: f32) {
     let arch = Arch::new();
     a.par_chunks_mut(PIECE).for_each(|a| arch.dispatch(|| a.iter_mut().for_each(|a| *a *= factor)));
 }
 
-/// `Σ a[i]²`, in `f64`.
+/// Computes `Σ a[i]²` in `f64`.
 #[must_use]
 pub fn squared_norm(a: &[f32]) -> f64 {
     sum(a, a, |a, b| f64::from(a) * f64::from(b))
 }
 
-/// `Σ a[i] · b[i]`, in `f64`.
+/// Computes `Σ a[i] · b[i]` in `f64`.
 #[must_use]
 pub fn dot(a: &[f32], b: &[f32]) -> f64 {
     sum(a, b, |a, b| f64::from(a) * f64::from(b))
 }
 
-/// `Σ term(a[i], b[i])`: within a piece eight interleaved sums, then the pieces in order.
+/// Computes `Σ term(a[i], b[i])`: eight interleaved sums within a piece, then the pieces in order.
 fn sum(a: &[f32], b: &[f32], term: impl Fn(f32, f32) -> f64 + Sync) -> f64 {
     const LANES: usize = 8;
     assert_eq!(a.len(), b.len(), "slices of one pass");
@@ -57,7 +57,7 @@ fn sum(a: &[f32], b: &[f32], term: impl Fn(f32, f32) -> f64 + Sync) -> f64 {
     pieces.iter().sum()
 }
 
-/// `step(&mut values[i], gradient[i])`, for every i.
+/// Calls `step(&mut values[i], gradient[i])` for every i.
 pub fn update(values: &mut [f32], gradient: &[f32], step: impl Fn(&mut f32, f32) + Sync) {
     assert_eq!(values.len(), gradient.len(), "slices of one pass");
     let arch = Arch::new();
@@ -70,7 +70,7 @@ pub fn update(values: &mut [f32], gradient: &[f32], step: impl Fn(&mut f32, f32)
     });
 }
 
-/// [`update`] with one slice of state.
+/// Calls `step` for every i with a gradient and one slice of state.
 pub fn update_1(
     values: &mut [f32],
     gradient: &[f32],
@@ -92,7 +92,7 @@ pub fn update_1(
         });
 }
 
-/// [`update`] with two slices of state.
+/// Calls `step` for every i with a gradient and two slices of state.
 pub fn update_2(
     values: &mut [f32],
     gradient: &[f32],
@@ -118,7 +118,7 @@ pub fn update_2(
         });
 }
 
-/// [`update`] with three slices of state.
+/// Calls `step` for every i with a gradient and three slices of state.
 pub fn update_3(
     values: &mut [f32],
     gradient: &[f32],

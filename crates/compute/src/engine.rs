@@ -4,14 +4,14 @@ use burn_ndarray::{NdArray, NdArrayDevice};
 use crate::device_matrix::Held;
 use crate::{ComputeError, Device, DeviceMatrix, Matrix};
 
-/// A device that is ready to compute. Cheap to clone.
+/// An open device, ready to compute. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Engine {
     device: Device,
 }
 
 impl Engine {
-    /// See [`Device::resolve`].
+    /// Opens a device for [`Device::resolve`].
     pub(crate) fn open(device: Device) -> Result<Self, ComputeError> {
         match device {
             Device::Auto => match Self::open(Device::Cuda(0)) {
@@ -26,13 +26,13 @@ impl Engine {
         }
     }
 
-    /// What [`Device::Auto`] became, or what was asked for; never `Auto`.
+    /// Returns the device that was opened, which is never [`Device::Auto`].
     #[must_use]
     pub fn device(&self) -> Device {
         self.device
     }
 
-    /// Puts a matrix on the device. On a CPU nothing is copied.
+    /// Moves a matrix to the device. Copies nothing on a CPU.
     #[must_use]
     pub fn upload(&self, matrix: Matrix) -> DeviceMatrix {
         let held = match self.device {

@@ -1,41 +1,41 @@
 use crate::Device;
 
-/// Why something could not be computed.
+/// A failure of an engine or a computation.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ComputeError {
     /// The text names no device.
     #[error("device `{found}` is not known: use one of {}", crate::Devices::forms())]
     UnknownDevice {
-        /// What was typed.
+        /// The text that was given.
         found: String,
     },
-    /// Several devices that cannot work together.
+    /// The devices cannot work together.
     #[error("devices `{found}`: {problem}; name each once, such as cuda:0,cuda:1")]
     DeviceList {
-        /// What was typed.
+        /// The text that was given.
         found: String,
-        /// What is wrong with it.
+        /// The rule that it breaks.
         problem: &'static str,
     },
-    /// CUDA was asked for in a build without it.
+    /// The build has no CUDA.
     #[error("{device}: this build has no CUDA; build it with `--features cuda`")]
     CudaNotBuilt {
-        /// What was asked for.
+        /// The device that was asked for.
         device: Device,
     },
     /// The machine has no CUDA driver.
     #[error("{device}: no CUDA driver was found (libcuda); install the NVIDIA driver or use cpu")]
     NoCudaDriver {
-        /// What was asked for.
+        /// The device that was asked for.
         device: Device,
     },
     /// The driver has no device of that index.
     #[error("{device}: the CUDA driver has {found} device(s), counted from 0")]
     NoSuchCudaDevice {
-        /// What was asked for.
+        /// The device that was asked for.
         device: Device,
-        /// How many there are.
+        /// Number of devices.
         found: usize,
     },
     /// The driver is there, but the run-time compiler or its headers are not.
@@ -44,7 +44,7 @@ pub enum ComputeError {
          and point CUDA_PATH at it"
     )]
     CudaToolkitIncomplete {
-        /// What was asked for.
+        /// The device that was asked for.
         device: Device,
         /// The missing piece.
         missing: &'static str,
@@ -52,9 +52,9 @@ pub enum ComputeError {
     /// The driver answered, but the first product failed.
     #[error("{device}: the CUDA device was found but cannot be used: {reason}")]
     CudaUnusable {
-        /// What was asked for.
+        /// The device that was asked for.
         device: Device,
-        /// What the driver or the backend said.
+        /// The message of the driver or the backend.
         reason: String,
     },
     /// The number of values is not rows × columns.
@@ -75,7 +75,7 @@ pub enum ComputeError {
         /// Its column.
         col: usize,
     },
-    /// A symmetric matrix that has to be positive definite is not.
+    /// A symmetric matrix is not positive definite.
     #[error("the matrix is not positive definite (pivot {pivot} of {dimension})")]
     NotPositiveDefinite {
         /// Index of the first pivot that is not positive.

@@ -2,7 +2,9 @@ use faer::{Mat, Par};
 
 use crate::{ComputeError, Matrix, small};
 
-/// X of `A·X = B`, A symmetric positive definite (its lower half is read); computed in `f64`.
+/// Solves `A·X = B` for X in `f64`, A symmetric positive definite.
+///
+/// Reads the lower half of A.
 ///
 /// # Errors
 /// [`ComputeError::NotPositiveDefinite`].
@@ -23,11 +25,13 @@ pub fn solve_positive_definite(symmetric: &Matrix, right: &Matrix) -> Result<Mat
     Ok(small::narrowed(solution.as_ref()))
 }
 
-/// The upper triangular U with `A = UUᵀ`, A symmetric positive definite (its lower half is read).
+/// Computes the upper triangular U with `A = UUᵀ`, A symmetric positive definite.
+///
+/// Reads the lower half of A. Factored in `f64`, on one thread.
 ///
 /// `‖EU‖² = tr(EAEᵀ)`, and column j of EU holds the first j columns of E alone: rounding column
 /// after column, each cancels what the ones before it left in its own column of EU. That is the
-/// feedback of GPTQ without an inverse of A. Factored in `f64`, on one thread.
+/// feedback of GPTQ without an inverse of A.
 ///
 /// # Errors
 /// [`ComputeError::NotPositiveDefinite`]; add damping to the diagonal.

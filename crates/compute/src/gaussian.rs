@@ -3,7 +3,7 @@ use rayon::prelude::*;
 use crate::Matrix;
 use crate::elementwise::PIECE;
 
-/// Normally distributed numbers, mean 0, variance 1, fixed by a seed and a place in the sequence.
+/// A sequence of normally distributed numbers, mean 0, variance 1, fixed by a seed.
 ///
 /// The number at place i depends on nothing but `seed` and `i`:
 /// `z = Φ⁻¹((mix(seed + (i + 1) · 0x9E3779B97F4A7C15) >> 11 + ½) · 2⁻⁵³)`, where `mix` is SplitMix64's
@@ -21,13 +21,13 @@ pub struct Gaussian {
 }
 
 impl Gaussian {
-    /// The sequence of this seed.
+    /// Returns the sequence of a seed.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self { seed }
     }
 
-    /// The number at this place.
+    /// Computes the number at a place.
     #[must_use]
     pub fn at(self, place: u64) -> f32 {
         let bits = random_bits(self.seed, place);
@@ -35,7 +35,7 @@ impl Gaussian {
         quantile(((bits >> 11) as f64 + 0.5) * TO_UNIT)
     }
 
-    /// A matrix whose value at `(r, c)` is the number at place `r · cols + c`.
+    /// Makes a matrix whose value at `(r, c)` is the number at place `r · cols + c`.
     #[must_use]
     pub fn matrix(self, rows: usize, cols: usize) -> Matrix {
         let mut matrix = Matrix::zeros(rows, cols);
@@ -51,7 +51,7 @@ impl Gaussian {
 const INCREMENT: u64 = 0x9E37_79B9_7F4A_7C15;
 const TO_UNIT: f64 = 1.0 / (1_u64 << 53) as f64;
 
-/// SplitMix64's number at a place of a seed's sequence: 64 bits, uniformly distributed.
+/// Computes SplitMix64's number at a place of a seed's sequence: 64 uniformly distributed bits.
 #[must_use]
 pub fn random_bits(seed: u64, place: u64) -> u64 {
     mix(seed.wrapping_add(place.wrapping_add(1).wrapping_mul(INCREMENT)))
@@ -63,7 +63,7 @@ fn mix(mut bits: u64) -> u64 {
     bits ^ (bits >> 31)
 }
 
-/// Φ⁻¹, by PPND7. `probability` in (0, 1).
+/// Computes Φ⁻¹ by PPND7. `probability` lies in (0, 1).
 fn quantile(probability: f64) -> f32 {
     let centred = probability - 0.5;
     if centred.abs() <= 0.425 {

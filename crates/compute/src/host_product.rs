@@ -1,4 +1,4 @@
-//! Products on the host, in the place of what is there or added to it.
+//! Products on the host that replace a matrix or are added to it.
 //!
 //! burn's product writes a new matrix, copies it and leaves the sum to another pass. What that costs is
 //! told in `docs/decisions/0007-products-on-the-host-by-faer.md`.
@@ -7,16 +7,16 @@ use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
 use rayon::prelude::*;
 
-/// Columns of the result that one thread works on: twice those of faer's AVX-512 kernel. Wherever the
-/// threads are, the same tiles are computed by the same operations.
+/// Columns of the result that one thread works on: twice those of faer's AVX-512 kernel. The same
+/// operations compute the same tiles for any number of threads.
 const TILE_COLS: usize = 192;
-/// Rows of a tile beside others of the same rows, and of one in a narrow result, where only rows keep
-/// many threads busy. More reuse the packed columns more often.
+/// Rows of a tile in a wide result, and in a narrow one, where only rows keep many threads busy. More
+/// rows reuse the packed columns more often.
 const TILE_ROWS: [usize; 2] = [768, 192];
 
-/// `left · right` in the place of, or added to, `sum` `[left.rows, right.cols]`, row after row.
+/// Stores `left · right` in `sum` `[left.rows, right.cols]`, row-major, or adds it there.
 ///
-/// Fresh zeros are better replaced than added to: reading them maps a page that writing has to
+/// Replacing fresh zeros is faster than adding to them: reading them maps a page that writing has to
 /// exchange.
 pub(crate) fn product(
     sum: &mut [f32],
@@ -40,8 +40,8 @@ pub(crate) fn product(
 /// Rows of a triangular factor, or of a symmetric result, that are worked on at once.
 const BLOCK: usize = 96;
 
-/// `lower · wide` in the place of `wide` `[k, n]`, row after row; the zeros of `lower` `[k, k]`, lower
-/// triangular, are left out.
+/// Replaces `wide` `[k, n]`, row-major, by `lower · wide`, leaving out the zeros of `lower` `[k, k]`,
+/// which is lower triangular.
 pub(crate) fn multiply_lower(lower: MatRef<'_, f32>, wide: &mut [f32]) {
     let rows = lower.nrows();
     let cols = wide.len() / rows.max(1);
@@ -63,7 +63,7 @@ pub(crate) fn multiply_lower(lower: MatRef<'_, f32>, wide: &mut [f32]) {
     });
 }
 
-/// `wide · wideᵀ`, `[k, k]`, row after row; half of it is a mirror image.
+/// Computes `wide · wideᵀ`, `[k, k]`, row-major; half of it is a mirror image.
 pub(crate) fn gram(wide: MatRef<'_, f32>) -> Vec<f32> {
     let side = wide.nrows();
     let mut gram = vec![0.0; side * side];
@@ -82,7 +82,7 @@ pub(crate) fn gram(wide: MatRef<'_, f32>) -> Vec<f32> {
     gram
 }
 
-/// A matrix somewhere in `values`.
+/// Views a part of `values` as a matrix.
 ///
 /// # Panics
 /// When neither its rows nor its columns are contiguous.

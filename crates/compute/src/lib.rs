@@ -4,6 +4,20 @@
 //! an engine takes a [`Matrix`] and gives a [`DeviceMatrix`], whose methods multiply. On a CPU
 //! neither direction copies. Everything here gives the same bits for any number of threads, except
 //! on CUDA, where products may run as TF32 (relative error about 1e-3) and vary from run to run.
+//!
+//! ```
+//! use roundwise_compute::{Device, Matrix, SvdOptions, truncated_svd};
+//!
+//! let engine = Device::Auto.resolve()?;
+//! let weight = Matrix::from_fn(300, 200, |row, col| ((row + 1) * (col + 1)) as f32);
+//! let svd = truncated_svd(&engine, weight.clone(), &SvdOptions::new(1, 0))?;
+//!
+//! // Of rank one, the matrix is its first singular vectors times their value.
+//! let u = engine.upload(svd.u).scale(svd.singular_values[0]);
+//! let rest = engine.upload(weight).add_scaled(-1.0, &u.multiply_transposed(&engine.upload(svd.v)));
+//! assert!(rest.squared_norm().sqrt() < 1e-4 * f64::from(svd.singular_values[0]));
+//! # Ok::<(), roundwise_compute::ComputeError>(())
+//! ```
 
 #[cfg(feature = "cuda")]
 mod cuda;

@@ -22,19 +22,19 @@ impl Matrix {
         Ok(Self { rows, cols, values })
     }
 
-    /// All zeros.
+    /// Makes a matrix of zeros.
     #[must_use]
     pub fn zeros(rows: usize, cols: usize) -> Self {
         Self { rows, cols, values: vec![0.0; rows * cols] }
     }
 
-    /// Ones on the diagonal, zeros elsewhere.
+    /// Makes a matrix with ones on the diagonal and zeros elsewhere.
     #[must_use]
     pub fn identity(dimension: usize) -> Self {
         Self::from_fn(dimension, dimension, |row, col| f32::from(row == col))
     }
 
-    /// The value at every `(row, col)` is what `value` says.
+    /// Makes a matrix from a function of row and column.
     #[must_use]
     pub fn from_fn(rows: usize, cols: usize, mut value: impl FnMut(usize, usize) -> f32) -> Self {
         let mut values = Vec::with_capacity(rows * cols);
@@ -44,55 +44,55 @@ impl Matrix {
         Self { rows, cols, values }
     }
 
-    /// Number of rows.
+    /// Returns the number of rows.
     #[must_use]
     pub fn rows(&self) -> usize {
         self.rows
     }
 
-    /// Number of columns.
+    /// Returns the number of columns.
     #[must_use]
     pub fn cols(&self) -> usize {
         self.cols
     }
 
-    /// All values, row after row.
+    /// Returns all values, row after row.
     #[must_use]
     pub fn values(&self) -> &[f32] {
         &self.values
     }
 
-    /// All values, row after row, to be changed in place.
+    /// Returns all values, row after row, to be changed in place.
     #[must_use]
     pub fn values_mut(&mut self) -> &mut [f32] {
         &mut self.values
     }
 
-    /// Gives the values back without copying them.
+    /// Returns the values without copying them.
     #[must_use]
     pub fn into_values(self) -> Vec<f32> {
         self.values
     }
 
-    /// One row.
+    /// Returns one row.
     #[must_use]
     pub fn row(&self, row: usize) -> &[f32] {
         &self.values[row * self.cols..][..self.cols]
     }
 
-    /// One row, to be changed in place.
+    /// Returns one row, to be changed in place.
     #[must_use]
     pub fn row_mut(&mut self, row: usize) -> &mut [f32] {
         &mut self.values[row * self.cols..][..self.cols]
     }
 
-    /// One value.
+    /// Returns one value.
     #[must_use]
     pub fn at(&self, row: usize, col: usize) -> f32 {
         self.row(row)[col]
     }
 
-    /// Rows and columns exchanged, in a new matrix.
+    /// Returns a new matrix with rows and columns exchanged.
     #[must_use]
     pub fn transposed(&self) -> Self {
         // Square tiles keep both the reads and the writes within the first-level cache.
@@ -112,7 +112,7 @@ impl Matrix {
         turned
     }
 
-    /// The first `count` columns, in a new matrix.
+    /// Returns a new matrix of the first `count` columns.
     #[must_use]
     pub fn leading_columns(&self, count: usize) -> Self {
         let count = count.min(self.cols);
@@ -123,6 +123,8 @@ impl Matrix {
         Self { rows: self.rows, cols: count, values }
     }
 
+    /// Checks that every value is finite.
+    ///
     /// # Errors
     /// [`ComputeError::NotFinite`] with the first place that is infinite or NaN.
     pub fn check_finite(&self) -> Result<(), ComputeError> {

@@ -2,21 +2,21 @@ use faer::Mat;
 
 use crate::{DeviceMatrix, Engine, Matrix, small};
 
-/// How far a basis has to be from losing its independence for a Cholesky factor to be trusted.
+/// Smallest pivot for which a Cholesky factor is trusted: how far a basis is from dependence.
 ///
 /// The pivot of a row is the share of its squared length outside the rows before it. The Gram matrix,
 /// summed in `f32`, is wrong by about 3e-6 for 600 rows of 3000 columns, so a basis that passes leaves
 /// the first pass with rows that are independent, and nearly orthonormal.
 const SMALLEST_PIVOT: f64 = 1e-5;
-/// After one good pass every pivot is close to 1.
+/// Smallest pivot of the second pass; after one good pass every pivot is close to 1.
 const SMALLEST_SECOND_PIVOT: f64 = 0.5;
 
-/// An orthonormal basis of the space that the rows of `wide` span: `[k, n]`, k ≤ n.
+/// Computes an orthonormal basis of the space that the rows of `wide` span: `[k, n]`, k ≤ n.
 ///
 /// `QQᵀ = I` within `f32` rounding. Two passes of Cholesky-QR, `Q = L⁻¹·Y` with `YYᵀ = LLᵀ`: the
 /// products on the device, the k×k factor in `f64` on the host. Where the rows of `wide` are
 /// dependent, nearly so, or out of the range of `f32` when squared, Householder reflections on the
-/// host give k orthonormal rows all the same.
+/// host give k orthonormal rows.
 ///
 /// # Source
 /// Yamamoto, Nakatsukasa, Yanagisawa, Fukaya, "Roundoff error analysis of the CholeskyQR2
@@ -34,10 +34,10 @@ pub fn orthonormalised(engine: &Engine, wide: &DeviceMatrix) -> DeviceMatrix {
     }
 }
 
-/// A basis of the same space whose rows are independent, not more: one pass. With it the smallest
-/// pivot that `wide` had, 0 to 1.
+/// Makes the rows of `wide` independent in one pass, and returns the smallest pivot that they had,
+/// 0 to 1.
 ///
-/// Enough between products, which ask only that rounding loses no direction.
+/// That is enough between products, which only need that rounding loses no direction.
 pub(crate) fn conditioned(engine: &Engine, wide: DeviceMatrix) -> (DeviceMatrix, f64) {
     match inverse_factor(&wide, SMALLEST_PIVOT) {
         Some((inverse, pivot)) => (wide.multiplied_by_lower(&engine.upload(inverse)), pivot),
@@ -49,7 +49,7 @@ fn reflected(engine: &Engine, wide: DeviceMatrix) -> DeviceMatrix {
     engine.upload(small::householder_basis(&wide.download().transposed()).transposed())
 }
 
-/// L⁻¹ of `YYᵀ = LLᵀ` and the smallest pivot; `None` when that is too small, or not a number.
+/// Computes L⁻¹ of `YYᵀ = LLᵀ` and the smallest pivot; `None` when that is too small, or NaN.
 fn inverse_factor(wide: &DeviceMatrix, smallest_pivot: f64) -> Option<(Matrix, f64)> {
     let gram = wide.gram().download();
     let lengths: Vec<f64> = (0..gram.rows()).map(|i| f64::from(gram.at(i, i)).sqrt()).collect();

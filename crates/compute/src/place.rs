@@ -1,4 +1,4 @@
-//! The few operations, generic over the backend; everything above chooses one by a match.
+//! The operations that a backend has to offer; everything above chooses a backend by a match.
 
 use std::ops::Range;
 
@@ -10,20 +10,20 @@ use faer::{Accum, MatRef};
 
 use crate::{Matrix, elementwise, host_product};
 
-/// A backend, and whether its memory is the host's.
+/// A backend, and whether it keeps tensors in the host's memory.
 pub(crate) trait Place: Backend {
-    /// Whether element-wise work belongs into a fused loop over the host slice under the tensor.
+    /// Whether element-wise work is done by a fused loop over the host slice under the tensor.
     ///
     /// burn's own element-wise operations on a CPU run on one thread and allocate each time: a sum
     /// of two 3072² matrices costs 7 ms, as much as a thin product.
     const IS_HOST: bool;
 
-    /// Shows the values, row after row; without a copy where the backend can.
+    /// Passes the values to `reader`, row after row, without a copy where the backend can.
     fn read<R>(tensor: &Tensor<Self, 2>, reader: impl FnOnce(&[f32]) -> R) -> R {
         reader(&values(tensor.clone()))
     }
 
-    /// `left · right`, in the memory of a tensor that is no longer needed where the backend can.
+    /// Computes `left · right`, in the memory of a tensor that is no longer needed where it can.
     fn product(
         left: Tensor<Self, 2>,
         right: Tensor<Self, 2>,
@@ -33,17 +33,17 @@ pub(crate) trait Place: Backend {
         left.matmul(right)
     }
 
-    /// `wide · wideᵀ`.
+    /// Computes `wide · wideᵀ`.
     fn gram(wide: &Tensor<Self, 2>) -> Tensor<Self, 2> {
         wide.clone().matmul(wide.clone().transpose())
     }
 
-    /// `lower · wide`, the first lower triangular.
+    /// Computes `lower · wide`, `lower` being lower triangular.
     fn multiply_lower(lower: &Tensor<Self, 2>, wide: Tensor<Self, 2>) -> Tensor<Self, 2> {
         lower.clone().matmul(wide)
     }
 
-    /// `left · right` added to the rows of `sum` from `first` on.
+    /// Adds `left · right` to the rows of `sum` from `first` on.
     fn add_product(
         sum: Tensor<Self, 2>,
         first: usize,
@@ -133,8 +133,8 @@ fn view(flex: &FlexTensor) -> MatRef<'_, f32> {
     host_product::view(flex.storage(), layout.start_offset(), shape, [stride(0), stride(1)])
 }
 
-/// Whether a left factor has contiguous columns, long ones and many: faer would read one value of
-/// each cache line, where burn packs the factor first.
+/// Returns whether a left factor has contiguous columns, long ones and many: faer would read one
+/// value of each cache line, where burn packs the factor first.
 fn is_deep_transposed(left: &Tensor<Flex, 2>) -> bool {
     const DEEP: usize = 512;
     let stride = flex(left).layout().strides()[1];
@@ -150,18 +150,18 @@ impl Place for burn_cuda::Cuda {
     const IS_HOST: bool = false;
 }
 
-/// Moves the values under a tensor.
+/// Moves a matrix into a tensor.
 pub(crate) fn upload<B: Backend>(matrix: Matrix, device: &B::Device) -> Tensor<B, 2> {
     let shape = [matrix.rows(), matrix.cols()];
     Tensor::from_data(TensorData::new(matrix.into_values(), shape), device)
 }
 
-/// The values of a tensor; moved, not copied, when it is uniquely owned host memory.
+/// Takes the values out of a tensor; copies them only where the memory is shared or a device's.
 pub(crate) fn values<B: Backend>(tensor: Tensor<B, 2>) -> Vec<f32> {
     tensor.into_data().into_vec().expect("every tensor made here holds f32")
 }
 
-/// Lets `change` work on the values in place; over the bus and back where they are not the host's.
+/// Lets `change` work on the values in place; those of a device travel to the host and back.
 pub(crate) fn changed<B: Place>(
     tensor: Tensor<B, 2>,
     change: impl FnOnce(&mut [f32]),
@@ -172,7 +172,7 @@ pub(crate) fn changed<B: Place>(
     Tensor::from_data(TensorData::new(values, shape), &device)
 }
 
-/// Some rows, or columns. burn refuses a view of nothing, even of a matrix that is empty.
+/// Returns some rows or columns. burn refuses a view of nothing, even of an empty matrix.
 pub(crate) fn narrowed<B: Place>(
     a: &Tensor<B, 2>,
     axis: usize,
@@ -182,7 +182,7 @@ pub(crate) fn narrowed<B: Place>(
     if is_all { a.clone() } else { a.clone().narrow(axis, part.start, part.len()) }
 }
 
-/// `a + factor · b`.
+/// Computes `a + factor · b`.
 pub(crate) fn add_scaled<B: Place>(a: Tensor<B, 2>, factor: f32, b: &Tensor<B, 2>) -> Tensor<B, 2> {
     if B::IS_HOST {
         B::read(b, |b| changed(a, |a| elementwise::add_scaled(a, factor, b)))
@@ -191,17 +191,17 @@ pub(crate) fn add_scaled<B: Place>(a: Tensor<B, 2>, factor: f32, b: &Tensor<B, 2
     }
 }
 
-/// As many zeros.
+/// Sets every value to 0.
 pub(crate) fn cleared<B: Place>(a: Tensor<B, 2>) -> Tensor<B, 2> {
     if B::IS_HOST { changed(a, |a| a.fill(0.0)) } else { a.zeros_like() }
 }
 
-/// `factor · a`.
+/// Computes `factor · a`.
 pub(crate) fn scale<B: Place>(a: Tensor<B, 2>, factor: f32) -> Tensor<B, 2> {
     if B::IS_HOST { changed(a, |a| elementwise::scale(a, factor)) } else { a.mul_scalar(factor) }
 }
 
-/// `Σ a²`.
+/// Computes `Σ a²`.
 pub(crate) fn squared_norm<B: Place>(a: &Tensor<B, 2>) -> f64 {
     if B::IS_HOST {
         B::read(a, elementwise::squared_norm)

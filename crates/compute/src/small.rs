@@ -1,4 +1,4 @@
-//! faer on the host, for factors of a few thousand rows at most.
+//! Decompositions by faer on the host, for factors of a few thousand rows at most.
 //!
 //! Always on one thread (`Par::Seq`): faer chooses block sizes by the number of threads, and with
 //! them the bits; at these sizes a second thread gains nothing.
@@ -11,12 +11,12 @@ use faer::{Conj, Mat, MatRef, Par};
 
 use crate::{ComputeError, Matrix};
 
-/// The same values in `f64`, column-major.
+/// Widens values to `f64`, column-major.
 pub(crate) fn widened(matrix: &Matrix) -> Mat<f64> {
     Mat::from_fn(matrix.rows(), matrix.cols(), |row, col| f64::from(matrix.at(row, col)))
 }
 
-/// The same values in `f32`, row-major.
+/// Rounds values to `f32`, row-major.
 pub(crate) fn narrowed(matrix: MatRef<'_, f64>) -> Matrix {
     Matrix::from_fn(matrix.nrows(), matrix.ncols(), |row, col| matrix[(row, col)] as f32)
 }
@@ -29,7 +29,7 @@ fn rows(matrix: MatRef<'_, f32>) -> Matrix {
     Matrix::from_fn(matrix.nrows(), matrix.ncols(), |row, col| matrix[(row, col)])
 }
 
-/// L with `L·Lᵀ = symmetric`, of which the lower half is read. The upper half of L is zero.
+/// Computes L with `L·Lᵀ = symmetric`, of which it reads the lower half. The upper half of L is 0.
 pub(crate) fn cholesky_lower<T: RealField>(mut symmetric: Mat<T>) -> Result<Mat<T>, ComputeError> {
     let dimension = symmetric.nrows();
     let scratch = cholesky::llt::factor::cholesky_in_place_scratch::<T>(
@@ -55,15 +55,15 @@ pub(crate) fn cholesky_lower<T: RealField>(mut symmetric: Mat<T>) -> Result<Mat<
     Ok(symmetric)
 }
 
-/// The inverse of a lower triangular matrix.
+/// Inverts a lower triangular matrix.
 pub(crate) fn lower_inverse<T: ComplexField>(lower: MatRef<'_, T>) -> Mat<T> {
     let mut inverse = Mat::zeros(lower.nrows(), lower.nrows());
     triangular_inverse::invert_lower_triangular(inverse.as_mut(), lower, Par::Seq);
     inverse
 }
 
-/// An orthonormal basis that spans the columns of `tall` (`[m, k]`, m ≥ k), by Householder
-/// reflections: whatever the rank of `tall`, k orthonormal columns.
+/// Computes an orthonormal basis that spans the columns of `tall` (`[m, k]`, m ≥ k), by Householder
+/// reflections: k orthonormal columns, whatever the rank of `tall`.
 pub(crate) fn householder_basis(tall: &Matrix) -> Matrix {
     let (m, k) = (tall.rows(), tall.cols());
     let mut factors = columns(tall);
@@ -98,7 +98,7 @@ pub(crate) fn householder_basis(tall: &Matrix) -> Matrix {
     rows(basis.as_ref())
 }
 
-/// U `[m, s]`, singular values in descending order, V `[n, s]`, s = min(m, n).
+/// Computes U `[m, s]`, singular values in descending order and V `[n, s]`, s = min(m, n).
 pub(crate) fn thin_svd(matrix: &Matrix) -> Result<(Matrix, Vec<f32>, Matrix), ComputeError> {
     let (m, n) = (matrix.rows(), matrix.cols());
     let size = m.min(n);

@@ -14,7 +14,7 @@ pub struct Svd {
     pub v: Matrix,
 }
 
-/// How [`truncated_svd`] searches.
+/// Options of [`truncated_svd`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SvdOptions {
     /// Vectors wanted; clamped to `min(m, n)`.
@@ -29,14 +29,14 @@ pub struct SvdOptions {
 }
 
 impl SvdOptions {
-    /// The defaults, for this rank and seed.
+    /// Returns the defaults for a rank and a seed.
     #[must_use]
     pub fn new(rank: usize, seed: u64) -> Self {
         Self { rank, seed, passes: 10, oversampling: 10 }
     }
 }
 
-/// The `rank` leading singular values and vectors of `weight` (`[m, n]`, finite).
+/// Computes the `rank` leading singular values and vectors of `weight` (`[m, n]`, finite).
 ///
 /// A randomised range finder: `Y₁ = WΩ` with a Gaussian Ω `[n, rank + oversampling]`, then in turn
 /// `Y₂ = Wᵀ·basis(Y₁)`, `Y₃ = W·basis(Y₂)`, … and after the last, with orthonormal bases Q of it
@@ -129,8 +129,8 @@ fn search(
     Ok(Svd { u, singular_values, v })
 }
 
-/// How far products have turned the rows of a block towards each other since they were last made
-/// independent.
+/// An estimate of how far products have turned the rows of a block towards each other since they
+/// were last made independent.
 ///
 /// Each product squeezes the block by the spread of W's singular values; the smallest pivot of a
 /// Cholesky pass measures it. Where the spread is small (a Gaussian matrix: 0.6 per product), most
@@ -141,12 +141,12 @@ struct Wear {
 }
 
 impl Wear {
-    /// Below it, independence is restored. Rounding loses `1e-7 / √pivot` of the weakest direction.
+    /// Smallest pivot; below it, independence is restored. Rounding loses `1e-7 / √pivot` of the weakest direction.
     const SMALLEST_PIVOT: f64 = 1e-2;
-    /// Keeps the values themselves within `f32`, whatever the pivots.
+    /// Most products in a row, which keeps the values within `f32` whatever the pivots.
     const MOST_PRODUCTS: u32 = 3;
 
-    /// A Gaussian start is nearly orthogonal; what a product does to it is not known yet.
+    /// Returns the state at a Gaussian start, which is nearly orthogonal.
     fn none() -> Self {
         Self { products: 0, pivot_per_product: 0.0 }
     }
@@ -166,8 +166,9 @@ impl Wear {
     }
 }
 
-/// The power of two next to the largest magnitude: dividing by it is exact and keeps squares and
-/// repeated products within `f32`. 1 for a matrix of zeros.
+/// Returns the power of two next to the largest magnitude, 1 for a matrix of zeros.
+///
+/// Dividing by it is exact and keeps squares and repeated products within `f32`.
 fn unit_of(weight: &Matrix) -> f32 {
     let of_piece =
         |values: &[f32]| values.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));

@@ -6,12 +6,14 @@ use crate::error::{OptimError, check_positive};
 use crate::schedule::Progress;
 use crate::{Optimizer, Schedule, StopReason, StopRules};
 
-/// What a descent lowers.
+/// A function that a descent lowers.
 pub trait Objective {
-    /// The value at `variable`; writes the gradient there into `gradient` (same shape, every value).
+    /// Returns the value at `variable`, and writes the gradient there into every value of `gradient`.
     fn evaluate(&mut self, variable: &Matrix, gradient: &mut Matrix) -> f64;
 
-    /// What decides which iterate is kept; lower is better. `value` is the one just evaluated.
+    /// Returns the score that decides which iterate is kept; lower is better.
+    ///
+    /// `value` is the one just evaluated, and the score unless this method is overridden.
     ///
     /// An objective whose variable is rounded at the end scores the rounded copy here, so that what
     /// is kept is the best of what can be stored.
@@ -35,7 +37,7 @@ pub struct Descent {
 }
 
 impl Descent {
-    /// This optimizer at its usual rate, kept constant, with the default stop rules.
+    /// Returns a descent by `optimizer` at its usual rate, kept constant, with the default stop rules.
     #[must_use]
     pub fn new(optimizer: Optimizer) -> Self {
         let learning_rate = optimizer.usual_learning_rate();
@@ -43,7 +45,7 @@ impl Descent {
     }
 }
 
-/// One evaluation, as the callback sees it: before the variable moves.
+/// One evaluation, as the callback sees it before the variable moves.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Step {
     /// Counted from 0.
@@ -58,7 +60,7 @@ pub struct Step {
     pub learning_rate: f64,
 }
 
-/// Where a descent ended.
+/// The result of a descent.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outcome {
     /// The iterate with the lowest score; the earliest of equals. The start counts as one.

@@ -1,17 +1,17 @@
-/// Why a descent could not start: an option is outside its range.
+/// An option outside its range, which keeps a descent from starting.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("{option} = {found}: {expected} is needed")]
 #[non_exhaustive]
 pub struct OptimError {
     /// Name of the option.
     pub option: &'static str,
-    /// What was given.
+    /// The value that was given.
     pub found: f64,
-    /// What is allowed.
+    /// The range that is allowed, in words.
     pub expected: &'static str,
 }
 
-/// Collects nothing: the first option out of range is the error.
+/// Checks one option.
 pub(crate) fn check(
     option: &'static str,
     found: f64,
@@ -25,17 +25,17 @@ pub(crate) fn check(
     }
 }
 
-/// A decay of a running mean: `[0, 1)`.
+/// Checks the decay of a running mean, in `[0, 1)`.
 pub(crate) fn check_beta(option: &'static str, found: f64) -> Result<(), OptimError> {
     check(option, found, (0.0..1.0).contains(&found), "a number from 0 to below 1")
 }
 
-/// A size that may be zero.
+/// Checks a size that may be 0.
 pub(crate) fn check_size(option: &'static str, found: f64) -> Result<(), OptimError> {
     check(option, found, found >= 0.0, "a number from 0 on")
 }
 
-/// A size that may not be zero.
+/// Checks a size that must be above 0.
 pub(crate) fn check_positive(option: &'static str, found: f64) -> Result<(), OptimError> {
     check(option, found, found > 0.0, "a number above 0")
 }

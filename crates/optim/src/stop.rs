@@ -1,6 +1,6 @@
 use crate::error::{OptimError, check_size};
 
-/// When a descent ends. The first rule that holds decides.
+/// Rules that end a descent. The first rule that holds decides.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct StopRules {
     /// Evaluations of the objective; 0 leaves the start as it is. Default 500.
@@ -19,7 +19,7 @@ impl Default for StopRules {
     }
 }
 
-/// Why a descent ended.
+/// The rule that ended a descent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StopReason {
     /// All iterations were used.
@@ -32,7 +32,7 @@ pub enum StopReason {
     Stall,
     /// The value is not finite. The gradient is not looked at.
     NotFinite,
-    /// The callback said so.
+    /// The callback stopped it.
     Asked,
 }
 
@@ -42,7 +42,8 @@ impl StopRules {
         check_size("learning rate stop", self.learning_rate)
     }
 
-    /// Whether an evaluation ends the descent: its value, and evaluations since the lowest.
+    /// Returns the rule by which an evaluation ends the descent, from its value and the number of
+    /// evaluations since the lowest.
     pub(crate) fn after_value(&self, value: f64, stalled: usize) -> Option<StopReason> {
         if !value.is_finite() {
             Some(StopReason::NotFinite)

@@ -26,8 +26,8 @@ pub(crate) fn adaround<G: Grid>(
     limit: Limit,
     watch: &mut dyn Watch,
 ) -> Result<usize, RoundingError> {
-    let worth = state.scored();
-    let latest = Cell::new(worth);
+    let losses = state.scored();
+    let latest = Cell::new(losses);
     let neighbourhood = Neighbourhood::new::<G>(state);
     let start = neighbourhood.start(state);
     let weights = start.values().len() as f64;
@@ -35,7 +35,7 @@ pub(crate) fn adaround<G: Grid>(
         iterate: Iterate::new(state, &latest, limit),
         neighbourhood,
         options: *options,
-        objective_factor: weights / worth.objective(limit.lambda()),
+        objective_factor: weights / losses.objective(limit.lambda()),
         evaluations: 0,
     };
     let outcome = walk(&mut choices, start, &options.descent, &latest, watch)?;

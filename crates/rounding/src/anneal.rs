@@ -31,7 +31,7 @@ pub(crate) fn anneal<G: Grid>(
     largest_energy: f64,
     watch: &mut dyn Watch,
 ) -> Result<(usize, f64), RoundingError> {
-    let nearest = state.worth();
+    let nearest = state.losses();
     let columns = state.cells.order.len();
     let mut block = options.block.min(columns.div_ceil(LARGEST_SHARE));
     let mut damping = options.damping;
@@ -56,15 +56,15 @@ pub(crate) fn anneal<G: Grid>(
             state.line_energies[lines.clone()].copy_from_slice(&energies);
             state.absorb(lines, moves);
         }
-        let worth = state.worth();
-        if worth.objective(lambda) > before {
+        let losses = state.losses();
+        if losses.objective(lambda) > before {
             if block > SMALLEST_BLOCK {
                 block = block.div_ceil(2).max(SMALLEST_BLOCK);
             } else {
                 damping *= 2.0;
             }
         }
-        if watch.notice(worth.progress(&nearest, sweep + 1, options.sweeps)).is_break() {
+        if watch.notice(losses.progress(&nearest, sweep + 1, options.sweeps)).is_break() {
             return Err(RoundingError::Stopped);
         }
     }

@@ -26,16 +26,16 @@ pub(crate) fn feedback_within<G: Grid>(
     watch: &mut dyn Watch,
 ) -> Result<(usize, f64), RoundingError> {
     let largest_lambda = 10.0 * state.projection.strength;
-    let nearest = state.worth();
+    let nearest = state.losses();
     let mut pass = 0;
     loop {
         pass += 1;
         feedback::<G>(state, &options)?;
-        let worth = state.worth();
-        if watch.notice(worth.progress(&nearest, pass, pass + options.polish)).is_break() {
+        let losses = state.losses();
+        if watch.notice(losses.progress(&nearest, pass, pass + options.polish)).is_break() {
             return Err(RoundingError::Stopped);
         }
-        if worth.weight_error <= largest_energy || options.lambda > largest_lambda {
+        if losses.weight_error <= largest_energy || options.lambda > largest_lambda {
             let Feedback { polish: passes, lambda, .. } = options;
             let so_far = (&nearest, pass);
             let sweeps = polish::<G>(state, passes, lambda, largest_energy, so_far, watch)?;

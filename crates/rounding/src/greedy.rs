@@ -28,14 +28,14 @@ pub(crate) fn greedy<G: Grid>(
     const DONE: f64 = 1e-8;
     let nearest = state.scored();
     let largest_energy = nearest.weight_error * limit.largest_energy_ratio();
-    let (mut worth, mut objective) = (nearest, nearest.objective(limit.lambda()));
+    let (mut losses, mut objective) = (nearest, nearest.objective(limit.lambda()));
     let mut search = Search::new::<G>(state, limit.lambda() as f32);
     for done in 0..options.moves {
         let Some([line, row]) = search.best() else { return Ok(done) };
         let place = line * state.cells.rows + row;
         let (scale, weight) = (state.cells.scales(line)[row], state.cells.weights[place]);
         let (step, error) = (search.steps[place], state.cells.values[place] * scale - weight);
-        let energy = worth.weight_error + f64::from(step) * f64::from(2.0 * error + step);
+        let energy = losses.weight_error + f64::from(step) * f64::from(2.0 * error + step);
         if energy > largest_energy || objective.sqrt() * state.unit < DONE {
             return Ok(done);
         }
@@ -43,9 +43,9 @@ pub(crate) fn greedy<G: Grid>(
         let value = G::round((weight + error + step) / scale);
         state.cells.values[place] = value;
         search.take(line, row, step_across::<G>(value, weight, scale));
-        worth.weight_error = energy;
-        worth.projected = (objective - limit.lambda() * energy).max(0.0);
-        if watch.notice(worth.progress(&nearest, done + 1, options.moves)).is_break() {
+        losses.weight_error = energy;
+        losses.projected = (objective - limit.lambda() * energy).max(0.0);
+        if watch.notice(losses.progress(&nearest, done + 1, options.moves)).is_break() {
             return Err(RoundingError::Stopped);
         }
     }

@@ -1,6 +1,6 @@
 use crate::layer::Layer;
+use crate::losses::Losses;
 use crate::projection::{Projected, Projection};
-use crate::worth::Worth;
 use crate::{Limit, Score};
 
 /// The score of codes as they are stored, in squared units of the model.
@@ -10,19 +10,19 @@ pub(crate) fn score(
     layer: &Layer<'_>,
     limit: Limit,
 ) -> Score {
-    let worth = Worth::of(found, projection);
+    let losses = Losses::of(found, projection);
     let weight_unit = layer.unit * layer.unit;
     let unit = projection.unit * weight_unit;
     // Without L both are the same.
     let input_projected = match projection.left {
         Some(_) => found.input_energy,
-        None => worth.projected,
+        None => losses.projected,
     };
     Score {
-        objective: worth.objective(limit.lambda()) * unit,
-        projected: worth.projected * unit,
+        objective: losses.objective(limit.lambda()) * unit,
+        projected: losses.projected * unit,
         input_projected: input_projected * unit,
-        weight_error: worth.weight_error * weight_unit,
+        weight_error: losses.weight_error * weight_unit,
     }
 }
 

@@ -5,16 +5,16 @@ use rayon::prelude::*;
 use roundwise_compute::{DeviceMatrix, Matrix, elementwise};
 use roundwise_optim::{Descent, Objective, Outcome, StopReason, descend};
 
+use crate::losses::Losses;
 use crate::solve::State;
-use crate::worth::Worth;
 use crate::{Limit, RoundingError, Watch};
 
 /// A descent whose variable stands for values between codes, and is scored on codes.
 pub(crate) struct Iterate<'a, 's> {
     /// The values in its cells are those of the variable, on the grid or not.
     pub(crate) state: &'a mut State<'s>,
-    /// What the codes that were scored last are worth.
-    latest: &'a Cell<Worth>,
+    /// The losses of the codes that were scored last.
+    latest: &'a Cell<Losses>,
     /// Their grid values.
     cast: Vec<f32>,
     limit: Limit,
@@ -22,8 +22,8 @@ pub(crate) struct Iterate<'a, 's> {
 }
 
 impl<'a, 's> Iterate<'a, 's> {
-    /// Starts from the codes in the cells; `latest` is what they are worth.
-    pub(crate) fn new(state: &'a mut State<'s>, latest: &'a Cell<Worth>, limit: Limit) -> Self {
+    /// Starts from the codes in the cells; `latest` holds their losses.
+    pub(crate) fn new(state: &'a mut State<'s>, latest: &'a Cell<Losses>, limit: Limit) -> Self {
         let cast = state.cells.values.clone();
         let largest_energy = latest.get().weight_error * limit.largest_energy_ratio();
         Self { state, latest, cast, limit, largest_energy }
@@ -82,15 +82,15 @@ impl<'a, 's> Iterate<'a, 's> {
             self.latest.set(self.state.scored());
             std::mem::swap(&mut self.state.cells.values, &mut self.cast);
         }
-        let worth = self.latest.get();
-        if worth.weight_error > self.largest_energy {
+        let losses = self.latest.get();
+        if losses.weight_error > self.largest_energy {
             return f64::INFINITY;
         }
-        worth.objective(self.limit.lambda())
+        losses.objective(self.limit.lambda())
     }
 }
 
-/// Runs a descent, telling `watch` what the codes of each iterate are worth.
+/// Runs a descent, telling `watch` the losses of each iterate's codes.
 ///
 /// # Errors
 /// [`RoundingError::Stopped`], and options of the descent that are out of range.
@@ -98,7 +98,7 @@ pub(crate) fn walk(
     objective: &mut dyn Objective,
     start: Matrix,
     descent: &Descent,
-    latest: &Cell<Worth>,
+    latest: &Cell<Losses>,
     watch: &mut dyn Watch,
 ) -> Result<Outcome, RoundingError> {
     let nearest = latest.get();

@@ -1,6 +1,6 @@
 use roundwise_scheme::Weight;
 
-use crate::{Findings, Inputs};
+use crate::{Inputs, SearchCache};
 
 /// A layer `y = W x`, or `W x + b`.
 #[derive(Clone, Copy, Debug)]
@@ -9,29 +9,31 @@ pub struct Linear<'a> {
     pub weight: &'a Weight<'a>,
     /// What is known of x, or of x about its mean where the bias takes up the mean error.
     pub inputs: Option<&'a Inputs>,
-    /// What an earlier search has found in this very layer.
-    pub(crate) findings: Option<&'a Findings>,
+    /// What earlier searches of this very layer have computed.
+    pub(crate) cache: Option<&'a SearchCache>,
 }
 
 impl<'a> Linear<'a> {
-    /// The same layer, and what is known of its inputs.
+    /// Adds what is known of the layer's inputs.
     #[must_use]
     pub fn with_inputs(self, inputs: Option<&'a Inputs>) -> Self {
         Self { inputs, ..self }
     }
 
-    /// The same layer; searches for codes of several schemes look for its singular vectors, or
-    /// factorise its H, only once. Codes are those of searches that share nothing.
+    /// Shares singular vectors, or the factor of H, with other searches of this layer.
     ///
-    /// - `findings`: of this weight and its inputs alone, as they are or about their mean
+    /// Searches for codes of several schemes then compute them once. Codes are those of searches that
+    /// share nothing.
+    ///
+    /// - `cache`: that of this weight and its inputs, as they are or about their mean
     #[must_use]
-    pub fn remembering(self, findings: &'a Findings) -> Self {
-        Self { findings: Some(findings), ..self }
+    pub fn with_cache(self, cache: &'a SearchCache) -> Self {
+        Self { cache: Some(cache), ..self }
     }
 }
 
 impl<'a> From<&'a Weight<'a>> for Linear<'a> {
     fn from(weight: &'a Weight<'a>) -> Self {
-        Self { weight, inputs: None, findings: None }
+        Self { weight, inputs: None, cache: None }
     }
 }

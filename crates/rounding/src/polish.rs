@@ -1,15 +1,15 @@
 use roundwise_grid::Grid;
 
 use crate::kernel;
+use crate::losses::Losses;
 use crate::solve::{State, blocks};
-use crate::worth::Worth;
 use crate::{RoundingError, Watch};
 
 /// Coordinate descent on codes for `‖ER‖² + Σ (penalty_l + λ)‖e_l‖²`, line after line, each line with
 /// the best codes that the others allow. Ends after so many passes, when a pass gains less than a
 /// thousandth, or when `‖E‖²` would pass `largest_energy`. Returns the passes.
 ///
-/// - `nearest`, `done`: what nearest codes are worth, and the passes before these, for `watch`
+/// - `nearest`, `done`: the losses of nearest codes, and the passes before these, for `watch`
 ///
 /// # Errors
 /// [`RoundingError::Stopped`].
@@ -18,13 +18,13 @@ pub(crate) fn polish<G: Grid>(
     passes: usize,
     lambda: f64,
     largest_energy: f64,
-    (nearest, done): (&Worth, usize),
+    (nearest, done): (&Losses, usize),
     watch: &mut dyn Watch,
 ) -> Result<usize, RoundingError> {
     /// Lines between two products with K.
     const BLOCK: usize = 128;
     const LEAST_GAIN: f64 = 1e-3;
-    let mut before = state.worth();
+    let mut before = state.losses();
     for pass in 1..=passes {
         for lines in blocks(state.cells.order.len(), BLOCK) {
             let (_, right) = state.projection.rows_of(lines.clone());
@@ -43,15 +43,15 @@ pub(crate) fn polish<G: Grid>(
             state.line_energies[lines.clone()].copy_from_slice(&energies);
             state.absorb(lines, moves);
         }
-        let worth = state.worth();
-        if watch.notice(worth.progress(nearest, done + pass, done + passes)).is_break() {
+        let losses = state.losses();
+        if watch.notice(losses.progress(nearest, done + pass, done + passes)).is_break() {
             return Err(RoundingError::Stopped);
         }
-        let gained = before.objective(lambda) - worth.objective(lambda);
+        let gained = before.objective(lambda) - losses.objective(lambda);
         if gained < LEAST_GAIN * before.projected {
             return Ok(pass);
         }
-        before = worth;
+        before = losses;
     }
     Ok(passes)
 }

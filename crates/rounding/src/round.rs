@@ -4,13 +4,13 @@ use roundwise_scheme::{QuantizedMatrix, ScaleRule, Scheme};
 
 use crate::attempt::Attempt;
 use crate::cells::Cells;
-use crate::findings::Key;
 use crate::guard::{is_better, score};
 use crate::layer::Layer;
 use crate::projection::Projection;
+use crate::search_cache::Key;
 use crate::solve::State;
 use crate::{
-    Findings, Limit, Linear, Objective, Options, RoundingError, RoundingReport, Score,
+    Limit, Linear, Objective, Options, RoundingError, RoundingReport, Score, SearchCache,
     SecondMoment, Watch, relative_output_error,
 };
 
@@ -46,11 +46,25 @@ pub fn round<'a>(
     seed: u64,
     watch: &mut dyn Watch,
 ) -> Result<Rounded, RoundingError> {
+    // A generic function is compiled in each crate that calls it; the solvers, each on every grid,
+    // are compiled here once.
+    round_linear(layer.into(), scheme, rule, options, engine, seed, watch)
+}
+
+fn round_linear(
+    asked: Linear<'_>,
+    scheme: Scheme,
+    rule: ScaleRule,
+    options: &Options,
+    engine: &Engine,
+    seed: u64,
+    watch: &mut dyn Watch,
+) -> Result<Rounded, RoundingError> {
     options.check()?;
     if !scheme.has_free_codes() {
         return Err(RoundingError::Unsearchable { scheme });
     }
-    let asked @ Linear { weight, inputs, findings } = layer.into();
+    let Linear { weight, inputs, cache } = asked;
     let objective = options.objective;
     let group = scheme.rotation().and_then(|rotation| rotation.group(weight.cols()));
     let rotated = group.zip(inputs).filter(|(_, inputs)| inputs.columns() == weight.cols());
@@ -63,7 +77,7 @@ pub fn round<'a>(
     let has_mean = seen.is_some_and(|inputs| inputs.mean().iter().any(|mean| *mean != 0.0));
     let key = Key { objective, effort: options.effort, seed, group, has_mean };
     let find = || Projection::of(objective, &layer, seen, options.effort, engine, seed);
-    let projection = findings.unwrap_or(&Findings::default()).of(key, find)?;
+    let projection = cache.unwrap_or(&SearchCache::default()).get_or_find(key, find)?;
     // Of a rotated diagonal only a part is seen.
     let is_partial = rotated
         .as_ref()

@@ -6,8 +6,8 @@ use roundwise_grid::Grid;
 
 use crate::cells::Cells;
 use crate::kernel::{self, Line};
+use crate::losses::Losses;
 use crate::projection::{Projected, Projection};
-use crate::worth::Worth;
 
 /// Codes on their way, and the projected error that belongs to them.
 pub(crate) struct State<'a> {
@@ -40,14 +40,14 @@ impl<'a> State<'a> {
         self.line_energies.iter().sum()
     }
 
-    /// What the codes are worth as far as moves have kept up with them.
-    pub(crate) fn worth(&self) -> Worth {
-        Worth::known(&self.projected, &self.line_energies, self.projection)
+    /// Returns the losses as moves have kept them up to date.
+    pub(crate) fn losses(&self) -> Losses {
+        Losses::of_lines(&self.projected, &self.line_energies, self.projection)
     }
 
-    /// What the values in the cells are worth, computed from them.
-    pub(crate) fn scored(&self) -> Worth {
-        Worth::of(&self.projection.project(&self.cells, self.engine), self.projection)
+    /// Computes the losses from the values in the cells.
+    pub(crate) fn scored(&self) -> Losses {
+        Losses::of(&self.projection.project(&self.cells, self.engine), self.projection)
     }
 
     /// `‖E‖²` if these lines had these energies.

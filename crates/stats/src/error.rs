@@ -5,7 +5,7 @@ use std::path::Path;
 use roundwise_tensor_file::{Dtype, TensorFileError, printable};
 use thiserror::Error as ThisError;
 
-/// Why statistics could not be read, merged or written: where (path, layer) around what
+/// A failure to read, merge or write statistics: where (path, layer) around what
 /// ([`Self::kind`]).
 ///
 /// `Display` is complete, with a second indented line where something helps.
@@ -17,17 +17,17 @@ pub struct StatsError {
 }
 
 impl StatsError {
-    /// The file that the complaint is about.
+    /// Returns the file that the complaint is about.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The layer that the complaint is about, if it is about one.
+    /// Returns the layer that the complaint is about, if it is about one.
     pub fn layer(&self) -> Option<&str> {
         self.layer.as_deref()
     }
 
-    /// What is wrong, with the numbers.
+    /// Returns what is wrong, with the numbers.
     pub fn kind(&self) -> &StatsErrorKind {
         &self.kind
     }
@@ -67,7 +67,7 @@ impl From<TensorFileError> for StatsError {
     }
 }
 
-/// What can be wrong with statistics.
+/// A defect of statistics.
 #[derive(Debug, ThisError)]
 #[non_exhaustive]
 #[allow(missing_docs, reason = "the message of each variant says what its fields are")]
@@ -199,7 +199,7 @@ fn or_missing(found: Option<&str>) -> String {
     found.map_or_else(|| "missing".to_owned(), |found| format!("`{}`", printable(found)))
 }
 
-/// Lines of their own for the first few.
+/// Puts the first few on lines of their own.
 fn listed(lines: &[String]) -> String {
     lines.iter().map(|line| format!("\n  {}", printable(line))).collect()
 }

@@ -4,7 +4,7 @@ use roundwise_tensor_file::Checkpoint;
 
 use crate::{LayerShape, Statistics, StatsError, StatsErrorKind as Kind, hugging_face_name};
 
-/// Which layers of a weight file have which statistics.
+/// The layers of a weight file, paired with statistics.
 ///
 /// Names are compared as they are. Where that finds nothing, two spellings of the same model are
 /// tried: names that differ by one prefix on either side (`model.diffusion_model.` in a checkpoint,
@@ -21,13 +21,13 @@ pub struct Fit {
 /// Statistics that no layer of the weight file can use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Misfit {
-    /// What the statistics are of.
+    /// The layer that was observed.
     pub expected: LayerShape,
-    /// What the weight file has under that name.
+    /// The layer of that name in the weight file.
     pub found: Option<LayerShape>,
 }
 
-/// How the statistics' names become the weight file's.
+/// A rule by which names of statistics become names of the weight file.
 #[derive(Clone, Debug)]
 enum Spelling {
     Same,
@@ -36,7 +36,8 @@ enum Spelling {
     Without(String),
 }
 
-/// The layers of a weight file: every tensor `module.weight` of two or more dimensions, sorted.
+/// Returns the layers of a weight file: every tensor `module.weight` of two or more dimensions,
+/// sorted.
 pub fn layers_of(checkpoint: &Checkpoint) -> Vec<LayerShape> {
     let of = |tensor: &roundwise_tensor_file::TensorHeader| {
         LayerShape::of_weight(&tensor.name, &tensor.shape)
@@ -81,18 +82,18 @@ impl Fit {
         Self { statistics: statistics.path().to_owned(), pairs, misfits }
     }
 
-    /// The module whose statistics a layer of the weight file uses.
+    /// Returns the module whose statistics a layer of the weight file uses.
     pub fn module_for(&self, layer: &str) -> Option<&str> {
         let place = self.pairs.binary_search_by(|pair| pair.0.as_str().cmp(layer)).ok()?;
         Some(&self.pairs[place].1)
     }
 
-    /// (layer of the weight file, module of the statistics) of all that fit, sorted.
+    /// Returns the (layer of the weight file, module of the statistics) of all that fit, sorted.
     pub fn pairs(&self) -> &[(String, String)] {
         &self.pairs
     }
 
-    /// Statistics that nothing can use.
+    /// Returns the statistics that no layer can use.
     pub fn misfits(&self) -> &[Misfit] {
         &self.misfits
     }
@@ -134,7 +135,7 @@ impl Spelling {
     }
 }
 
-/// Spellings that make the first module's name that of some layer.
+/// Finds the spellings that make the first module's name that of some layer.
 fn spellings(modules: &[LayerShape], layers: &[&LayerShape]) -> Vec<Spelling> {
     let Some(first) = modules.first() else { return Vec::new() };
     let mut spellings = vec![Spelling::HuggingFace];
@@ -150,7 +151,7 @@ fn spellings(modules: &[LayerShape], layers: &[&LayerShape]) -> Vec<Spelling> {
     spellings
 }
 
-/// `a.b.` for `a.b.c.d` and `c.d`.
+/// Returns the prefix that one name has before another: `a.b.` for `a.b.c.d` and `c.d`.
 fn prefix_before(long: &str, short: &str) -> Option<String> {
     let prefix = long.strip_suffix(short)?;
     prefix.ends_with('.').then(|| prefix.to_owned())

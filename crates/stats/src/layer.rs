@@ -1,9 +1,10 @@
 use crate::StatsErrorKind as Kind;
 
-/// How far numbers of one file may contradict each other: they are sums rounded to F32.
+/// Relative distance by which numbers of one file may contradict each other: they are sums rounded to
+/// F32.
 const CONTRADICTION: f32 = 1e-3;
 
-/// What is known of the inputs x, a vector of n columns, of one layer.
+/// Statistics of the inputs x of one layer, vectors of n columns.
 ///
 /// Checked when it is made: lengths agree, every number is finite, no second moment is negative or
 /// below the mean's square, a covariance is symmetric and belongs to mean and second moment.
@@ -15,26 +16,26 @@ pub struct LayerStatistics {
     second: SecondMoment,
 }
 
-/// What is known of H = `E[x xᵀ]` beyond its diagonal.
+/// The second moment H = `E[x xᵀ]` beyond its diagonal.
 #[derive(Clone, Debug, PartialEq)]
 pub enum SecondMoment {
-    /// Nothing.
+    /// The diagonal alone is known.
     Diagonal,
-    /// `H ≈ F·Fᵀ + diag(residual)`, where the residual is what F leaves of the diagonal.
+    /// A factor: `H ≈ F·Fᵀ + diag(residual)`, where the residual is what F leaves of the diagonal.
     Factor {
         /// Columns of F, 1 to n.
         rank: usize,
         /// F `[n, rank]`, row-major.
         values: Vec<f32>,
     },
-    /// Everything: `H = C + μ·μᵀ`.
+    /// The whole matrix: `H = C + μ·μᵀ`.
     Full {
         /// Covariance C about the mean μ `[n, n]`.
         covariance: Vec<f32>,
     },
 }
 
-/// Which [`SecondMoment`], from the least knowledge to the most.
+/// The kinds of [`SecondMoment`], from the least knowledge to the most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Knowledge {
     /// The diagonal alone.
@@ -49,6 +50,8 @@ pub enum Knowledge {
 }
 
 impl LayerStatistics {
+    /// Checks the numbers of a layer.
+    ///
     /// - `count`: inputs that were seen, at least 1
     /// - `mean`: `E[x]`, where it is known; a full second moment needs it
     /// - `diagonal`: `E[x_j²]` for every column j, not about the mean
@@ -66,32 +69,32 @@ impl LayerStatistics {
         Ok(layer)
     }
 
-    /// Number of inputs that were seen; a sample is one vector x, such as one token's.
+    /// Returns the number of inputs that were seen; a sample is one vector x, such as one token's.
     pub fn count(&self) -> u64 {
         self.count
     }
 
-    /// n.
+    /// Returns n.
     pub fn columns(&self) -> usize {
         self.diagonal.len()
     }
 
-    /// μ = `E[x]` `[n]`; old importance matrices do not know it.
+    /// Returns μ = `E[x]` `[n]`, which old importance matrices do not know.
     pub fn mean(&self) -> Option<&[f32]> {
         self.mean.as_deref()
     }
 
-    /// `E[x_j²]` `[n]`: the diagonal of H.
+    /// Returns the diagonal of H, `E[x_j²]` `[n]`.
     pub fn diagonal(&self) -> &[f32] {
         &self.diagonal
     }
 
-    /// H beyond its diagonal.
+    /// Returns H beyond its diagonal.
     pub fn second(&self) -> &SecondMoment {
         &self.second
     }
 
-    /// How much is known of H.
+    /// Returns how much is known of H.
     pub fn knowledge(&self) -> Knowledge {
         match self.second {
             SecondMoment::Diagonal => Knowledge::Diagonal,
@@ -100,7 +103,7 @@ impl LayerStatistics {
         }
     }
 
-    /// `(n, rank, F)`, F `[n, rank]` row-major, where H is given as a factor.
+    /// Returns `(n, rank, F)`, F `[n, rank]` row-major, where H is given as a factor.
     pub fn factor(&self) -> Option<(usize, usize, &[f32])> {
         match &self.second {
             SecondMoment::Factor { rank, values } => Some((self.columns(), *rank, values)),
@@ -108,7 +111,7 @@ impl LayerStatistics {
         }
     }
 
-    /// The covariance about the mean `[n, n]`, where all of it is known.
+    /// Returns the covariance about the mean `[n, n]`, where all of it is known.
     pub fn covariance(&self) -> Option<&[f32]> {
         match &self.second {
             SecondMoment::Full { covariance } => Some(covariance),
@@ -116,7 +119,7 @@ impl LayerStatistics {
         }
     }
 
-    /// What the factor leaves of the diagonal `[n]`: `max(0, E[x_j²] − Σ_r F[j, r]²)`; the diagonal
+    /// Computes what the factor leaves of the diagonal `[n]`: `max(0, E[x_j²] − Σ_r F[j, r]²)`; the diagonal
     /// itself without a factor.
     pub fn residual(&self) -> Vec<f32> {
         match self.factor() {
@@ -129,7 +132,7 @@ impl LayerStatistics {
         }
     }
 
-    /// H `[n, n]`, as well as it is known: `C + μμᵀ`, `FFᵀ + diag(residual)`, or the diagonal.
+    /// Computes H `[n, n]`, as well as it is known: `C + μμᵀ`, `FFᵀ + diag(residual)`, or the diagonal.
     ///
     /// About zero; the covariance is what a layer with a corrected bias needs.
     pub fn second_moment_matrix(&self) -> Vec<f32> {
@@ -159,7 +162,7 @@ impl LayerStatistics {
         matrix
     }
 
-    /// Share of H's trace that is known beyond the diagonal: `Σ F² / Σ E[x_j²]` of a factor, 1 of a
+    /// Computes the share of H's trace that is known beyond the diagonal: `Σ F² / Σ E[x_j²]` of a factor, 1 of a
     /// whole matrix, 0 of a diagonal; 1 where every input was zero.
     pub fn rank_energy(&self) -> f64 {
         let trace: f64 = self.diagonal.iter().map(|&value| f64::from(value)).sum();
@@ -201,7 +204,7 @@ impl LayerStatistics {
         }
     }
 
-    /// `E[x²]` ≥ `E[x]`².
+    /// Checks that `E[x²]` ≥ `E[x]`².
     fn check_mean(&self, mean: &[f32]) -> Result<(), Kind> {
         let slack = CONTRADICTION * self.diagonal.iter().fold(0.0_f32, |a, &b| a.max(b)) * 1e-3;
         for (column, (&mean, &second_moment)) in mean.iter().zip(&self.diagonal).enumerate() {
@@ -258,7 +261,7 @@ fn all_finite(part: &'static str, values: &[f32]) -> Result<(), Kind> {
     }
 }
 
-/// Sum of squares.
+/// Computes a sum of squares.
 pub(crate) fn energy(values: &[f32]) -> f64 {
     values.iter().map(|&value| f64::from(value) * f64::from(value)).sum()
 }

@@ -7,7 +7,7 @@ use crate::reduce::{leading_factor, reduced_factor};
 use crate::write::{LayerPlan, StatisticsWriter};
 use crate::{Knowledge, LayerShape, LayerStatistics, SecondMoment, Statistics, StatsError};
 
-/// Two or more files as if their inputs had been seen in one run.
+/// A union of two or more files, as if their inputs had been seen in one run.
 ///
 /// Made before anything is read but headers and counts; [`Self::write`] then holds two layers at a
 /// time. Layers that only one file has are copied.
@@ -36,12 +36,12 @@ impl<'a> Merge<'a> {
         Ok(merge)
     }
 
-    /// Layers of which the result knows less than the best of its sources.
+    /// Returns the layers of which the result knows less than the best of its sources.
     pub fn weakened(&self) -> &[String] {
         &self.weakened
     }
 
-    /// The layers of the result, sorted by module.
+    /// Returns the layers of the result, sorted by module.
     pub fn layers(&self) -> impl Iterator<Item = &LayerShape> {
         self.plans.iter().map(|plan| &plan.shape)
     }
@@ -69,7 +69,7 @@ impl<'a> Merge<'a> {
         writer.commit()
     }
 
-    /// Every tool once, in the order of the files.
+    /// Names every tool once, in the order of the files.
     fn tool(&self) -> String {
         let mut tools: Vec<&str> = Vec::new();
         for tool in self.sources.iter().flat_map(|source| source.tool().split(" + ")) {
@@ -122,7 +122,7 @@ impl<'a> Merge<'a> {
 }
 
 impl Knowledge {
-    /// What is known of a mixture: no more than of the less known part; of two factors, the larger
+    /// Returns the knowledge of a mixture: that of the less known part; of two factors, the larger
     /// rank.
     fn together(self, other: Self) -> Self {
         match (self, other) {
@@ -133,7 +133,7 @@ impl Knowledge {
 }
 
 impl LayerStatistics {
-    /// Statistics of both sets of inputs together, a and b being their shares of the samples:
+    /// Computes the statistics of both sets of inputs together, a and b their shares of the samples:
     ///
     /// ```text
     /// mean           a·μ_A + b·μ_B
@@ -194,8 +194,8 @@ impl LayerStatistics {
         }
     }
 
-    /// (rank, F) of this layer as it goes together with `other`'s: a whole matrix is cut to the
-    /// other's rank. `None` for a diagonal.
+    /// Returns rank and factor of this layer as they go together with `other`'s: a whole matrix is cut
+    /// to the other's rank. `None` for a diagonal.
     fn cut_to(&self, other: &Self) -> Result<Option<(usize, Vec<f32>)>, Kind> {
         match (self.second(), other.second()) {
             (SecondMoment::Factor { rank, values }, _) => Ok(Some((*rank, values.clone()))),
@@ -208,7 +208,7 @@ impl LayerStatistics {
     }
 }
 
-/// `[x·scale_x, y·scale_y]`, from (columns, row-major values, scale).
+/// Makes `[x·scale_x, y·scale_y]` from (columns, row-major values, scale).
 fn side_by_side(x: (usize, &[f32], f64), y: (usize, &[f32], f64)) -> faer::Mat<f64> {
     let rows = x.1.len() / x.0;
     faer::Mat::from_fn(rows, x.0 + y.0, |row, column| {
@@ -218,7 +218,7 @@ fn side_by_side(x: (usize, &[f32], f64), y: (usize, &[f32], f64)) -> faer::Mat<f
     })
 }
 
-/// Counts are stored as I64.
+/// Adds two counts, which are stored as I64.
 fn added(a: u64, b: u64) -> Result<u64, Kind> {
     let sum = a.checked_add(b).filter(|&sum| i64::try_from(sum).is_ok());
     sum.ok_or(Kind::TooManySamples { a, b })

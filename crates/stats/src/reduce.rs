@@ -8,7 +8,7 @@ use faer::{Accum, Mat, MatRef, Par};
 
 use crate::StatsErrorKind as Kind;
 
-/// F `[n, rank]`, row-major, such that `F·Fᵀ` is the best approximation of `X·Xᵀ` by that rank.
+/// Computes F `[n, rank]`, row-major, such that `F·Fᵀ` is the best approximation of `X·Xᵀ` by that rank.
 ///
 /// X is `[n, k]`; the work is nk² + k³: with `XᵀX = V Λ Vᵀ`, `F = X V` for the largest eigenvalues.
 /// Columns that would be past k are 0.
@@ -35,7 +35,7 @@ pub(crate) fn reduced_factor(x: MatRef<'_, f64>, rank: usize) -> Result<Vec<f32>
     Ok(row_major(factor.as_ref(), rank))
 }
 
-/// F `[n, rank]`, row-major, of the largest eigenvalues of a symmetric `[n, n]` matrix:
+/// Computes F `[n, rank]`, row-major, from the largest eigenvalues of a symmetric `[n, n]` matrix:
 /// `F = V √Λ`. Negative eigenvalues count as 0. The work is n³.
 pub(crate) fn leading_factor(symmetric: &[f32], n: usize, rank: usize) -> Result<Vec<f32>, Kind> {
     let matrix = Mat::from_fn(n, n, |row, column| f64::from(symmetric[row * n + column]));
@@ -48,7 +48,7 @@ pub(crate) fn leading_factor(symmetric: &[f32], n: usize, rank: usize) -> Result
     Ok(row_major(factor.as_ref(), rank))
 }
 
-/// Eigenvalues, ascending, and eigenvectors of a symmetric matrix, of which the lower half is read.
+/// Computes eigenvalues, ascending, and eigenvectors of a symmetric matrix; reads its lower half.
 ///
 /// On one thread: faer chooses block sizes by the number of threads, and with them the bits.
 fn eigen(symmetric: MatRef<'_, f64>) -> Result<(Diag<f64>, Mat<f64>), Kind> {
@@ -68,7 +68,7 @@ fn eigen(symmetric: MatRef<'_, f64>) -> Result<(Diag<f64>, Mat<f64>), Kind> {
     Ok((values, vectors))
 }
 
-/// Largest direction first, with columns of 0 at the end where there are too few.
+/// Stores the largest direction first, with columns of 0 at the end where there are too few.
 fn row_major(ascending: MatRef<'_, f64>, rank: usize) -> Vec<f32> {
     let kept = ascending.ncols();
     let mut values = Vec::with_capacity(ascending.nrows() * rank);

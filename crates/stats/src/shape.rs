@@ -1,6 +1,6 @@
 use sha2::{Digest, Sha256};
 
-/// What a layer's weight looks like, as far as statistics of its inputs depend on it.
+/// The name and shape of a layer's weight, as far as statistics of its inputs depend on them.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LayerShape {
     /// The weight's name without `.weight`.
@@ -13,8 +13,8 @@ pub struct LayerShape {
 }
 
 impl LayerShape {
-    /// The shape of a weight `module.weight`; `None` for other tensors and for those of fewer than
-    /// two dimensions.
+    /// Returns the shape of a weight `module.weight`; `None` for other tensors and for those of fewer
+    /// than two dimensions.
     pub fn of_weight(name: &str, shape: &[u64]) -> Option<Self> {
         let module = name.strip_suffix(".weight")?;
         let (&rows, others) = shape.split_first()?;
@@ -23,13 +23,13 @@ impl LayerShape {
         is_matrix.then(|| Self { module: module.to_owned(), rows, columns })
     }
 
-    /// Whether both can be the same layer; unknown rows are anybody's.
+    /// Returns whether both can be the same layer; rows that are unknown agree with any.
     pub fn agrees_with(&self, other: &Self) -> bool {
         let rows_agree = self.rows == other.rows || self.rows == 0 || other.rows == 0;
         rows_agree && self.columns == other.columns
     }
 
-    /// `[rows, columns]` in words.
+    /// Writes `[rows, columns]` in words.
     pub(crate) fn extents(&self) -> String {
         match self.rows {
             0 => format!("[?, {}]", self.columns),
@@ -38,7 +38,7 @@ impl LayerShape {
     }
 }
 
-/// The text that a side-car holds as metadata `layers` and that [`fingerprint`] hashes: a line
+/// Writes the text that a side-car holds as metadata `layers` and that [`fingerprint`] hashes: a line
 /// `module rows columns\n` for each layer, in the order of the modules' UTF-8 bytes.
 pub fn layers_text(layers: &[LayerShape]) -> String {
     let mut sorted: Vec<&LayerShape> = layers.iter().collect();
@@ -46,7 +46,7 @@ pub fn layers_text(layers: &[LayerShape]) -> String {
     sorted.iter().map(|l| format!("{} {} {}\n", l.module, l.rows, l.columns)).collect()
 }
 
-/// Identity of a set of layers: `sha256:` and the hash of [`layers_text`] in hexadecimal.
+/// Returns the identity of a set of layers: `sha256:` and the hash of [`layers_text`] in hexadecimal.
 ///
 /// Covers the layers that statistics hold and nothing else, so that neither the weights' dtype nor
 /// further tensors of the model change it.
@@ -70,7 +70,7 @@ pub(crate) fn parse_layers(text: &str) -> Option<Vec<LayerShape>> {
     layers.is_sorted_by(|a, b| a.module < b.module).then_some(layers)
 }
 
-/// Numbers are taken from the end: a module's name may hold spaces.
+/// Reads one line from its end, since a module's name may hold spaces.
 fn parse_line(line: &str) -> Option<LayerShape> {
     let mut parts = line.rsplitn(3, ' ');
     let columns = parse_number(parts.next()?)?;
@@ -79,7 +79,7 @@ fn parse_line(line: &str) -> Option<LayerShape> {
     (!module.is_empty() && columns > 0).then_some(LayerShape { module, rows, columns })
 }
 
-/// One spelling for each number, or the hash would depend on the writer.
+/// Reads a number in its one spelling, or the hash would depend on the writer.
 fn parse_number(text: &str) -> Option<u64> {
     let number: u64 = text.parse().ok()?;
     (number.to_string() == text).then_some(number)

@@ -19,7 +19,7 @@ pub const VERSION: &str = "1";
 #[derive(Debug)]
 pub(crate) struct SideCar {
     checkpoint: Checkpoint,
-    /// Same order as the layers.
+    /// Tensors of each layer, in the layers' order.
     parts: Vec<Parts>,
 }
 
@@ -34,7 +34,7 @@ struct Parts {
 }
 
 impl SideCar {
-    /// Opens a side-car and checks all of its header; also gives the layers, sorted by module.
+    /// Opens a side-car, checks all of its header and returns its layers, too, sorted by module.
     pub(crate) fn open(path: &Path) -> Result<(Self, Vec<LayerShape>), StatsError> {
         let checkpoint = Checkpoint::open(path)?;
         let layers = checked_metadata(checkpoint.metadata()).map_err(|kind| kind.at(path))?;
@@ -79,7 +79,7 @@ impl SideCar {
             .ok_or(Kind::Count { found: found.into() }))
     }
 
-    /// Reads one layer: at most twice its bytes in memory.
+    /// Reads one layer, with at most twice its bytes in memory.
     pub(crate) fn layer(
         &self,
         position: usize,
@@ -139,7 +139,7 @@ fn checked_metadata(metadata: &BTreeMap<String, String>) -> Result<Vec<LayerShap
     }
 }
 
-/// Where the header of a tensor of this name belongs.
+/// Finds the slot for the header of a tensor of this name.
 fn find_slot<'a>(
     layers: &[LayerShape],
     parts: &'a mut [Parts],

@@ -31,8 +31,8 @@ impl Statistics {
     /// Opens `*.stats.safetensors`, a GGUF importance matrix or a legacy one, told apart by content.
     ///
     /// # Errors
-    /// Whatever the file's structure says that is not so; see [`StatsErrorKind`](Kind). Numbers are
-    /// checked when their layer is read.
+    /// [`StatsErrorKind`](Kind) for every defect of the file's structure. Numbers are checked when their
+    /// layer is read.
     pub fn open(path: &Path) -> Result<Self, StatsError> {
         let file = PlainFile::open(path)?;
         let mut start = [0; 9];
@@ -59,17 +59,17 @@ impl Statistics {
         Ok(Self { path: path.to_owned(), layers, source: Source::Importance(matrix) })
     }
 
-    /// The path that was opened.
+    /// Returns the path that was opened.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The layers, sorted by module.
+    /// Returns the layers, sorted by module.
     pub fn layers(&self) -> &[LayerShape] {
         &self.layers
     }
 
-    /// Who made them.
+    /// Returns the name of the program that made them.
     pub fn tool(&self) -> &str {
         match &self.source {
             Source::SideCar(side_car) => side_car.tool(),
@@ -77,17 +77,17 @@ impl Statistics {
         }
     }
 
-    /// [`fingerprint`](crate::fingerprint) of the layers.
+    /// Returns the [`fingerprint`](crate::fingerprint) of the layers.
     pub fn fingerprint(&self) -> String {
         fingerprint(&self.layers)
     }
 
-    /// Shape of a module's weight.
+    /// Returns the shape of a module's weight.
     pub fn get(&self, module: &str) -> Option<&LayerShape> {
         self.position(module).map(|position| &self.layers[position])
     }
 
-    /// How much a module's statistics know of H, from the header alone.
+    /// Returns how much a module's statistics know of H, from the header alone.
     pub fn knowledge(&self, module: &str) -> Option<Knowledge> {
         let position = self.position(module)?;
         Some(match &self.source {
@@ -96,7 +96,7 @@ impl Statistics {
         })
     }
 
-    /// Whether a module's mean is known, from the header alone.
+    /// Returns whether a module's mean is known, from the header alone.
     pub fn has_mean(&self, module: &str) -> bool {
         self.position(module).is_some_and(|position| match &self.source {
             Source::SideCar(side_car) => side_car.has_mean(position),
@@ -104,7 +104,7 @@ impl Statistics {
         })
     }
 
-    /// Inputs that a module saw: reads 8 bytes.
+    /// Returns the number of inputs that a module saw. Reads 8 bytes.
     ///
     /// # Errors
     /// When there is no such module, its count is not positive, or the file has been cut.
@@ -131,10 +131,10 @@ impl Statistics {
         layer.map_err(|kind| kind.at_layer(&self.path, module))
     }
 
-    /// What a table of the layers shows of one; reads a factor but no covariance.
+    /// Returns what a table of layers shows of one. Reads a factor but no covariance.
     ///
     /// # Errors
-    /// As [`Self::layer`], but for a covariance.
+    /// Those of [`Self::layer`], except for defects of a covariance.
     pub fn summary(&self, module: &str) -> Result<LayerSummary, StatsError> {
         let shape = self.layers[self.expect(module)?].clone();
         let knowledge = self.knowledge(module).unwrap_or(Knowledge::Diagonal);

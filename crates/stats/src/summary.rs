@@ -1,6 +1,6 @@
 use crate::{Knowledge, LayerShape};
 
-/// One line of `stats show`.
+/// The line that `stats show` prints of a layer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LayerSummary {
     /// Name, rows and columns.
@@ -16,7 +16,8 @@ pub struct LayerSummary {
 }
 
 impl LayerSummary {
-    /// Fewer samples than columns: H cannot have full rank, and rounding against it fits the samples.
+    /// Returns whether there are fewer samples than columns: H cannot have full rank then, and rounding
+    /// against it fits the samples.
     pub fn has_few_samples(&self) -> bool {
         self.samples < self.shape.columns
     }

@@ -7,7 +7,7 @@ use crate::shape::{fingerprint, layers_text};
 use crate::side_car::{FORMAT, VERSION};
 use crate::{Knowledge, LayerShape, LayerStatistics, StatsError, StatsErrorKind as Kind};
 
-/// What a side-car will hold of one layer.
+/// A layer that a side-car will hold.
 #[derive(Clone, Debug)]
 pub struct LayerPlan {
     /// Name, rows and columns.
@@ -52,7 +52,7 @@ impl StatisticsWriter {
         Ok(Self { path: path.to_owned(), file, plans })
     }
 
-    /// Where the file is until it is complete.
+    /// Returns the path of the file until it is complete.
     pub fn temporary_path(&self) -> &Path {
         self.file.temporary_path()
     }
@@ -60,7 +60,7 @@ impl StatisticsWriter {
     /// Writes one layer.
     ///
     /// # Errors
-    /// When the layer was not planned, or not so.
+    /// When the layer was not planned, or with another shape or other contents.
     pub fn write(&self, module: &str, layer: &LayerStatistics) -> Result<(), StatsError> {
         let position = self.plans.binary_search_by(|plan| plan.shape.module.as_str().cmp(module));
         let plan = position

@@ -1,17 +1,29 @@
 //! The tool behaves: what it is asked for comes out, in text, files and exit codes.
 
-#[path = "../tool/mod.rs"]
-mod tool;
-
 mod answers;
+mod bad_input;
+mod coming_from;
 mod containers;
 mod convert;
+mod crash;
+mod dequantize;
+mod documents;
+mod edit;
+mod folders;
 mod in_codes;
+mod memory;
+mod methods;
+mod migrate;
 mod models;
+mod parts;
 mod places;
 mod recipe;
+mod repair;
 mod rewriting;
+mod statistics;
 mod stopping;
+mod together;
+mod tool;
 mod verify;
 
 use serde_json::Value;

@@ -17,6 +17,7 @@ fn slow_model() -> Vec<u8> {
     safetensors(&tensors)
 }
 
+#[cfg(unix)]
 #[test]
 fn ctrl_c_keeps_what_is_finished() {
     let whole = Folder::with("m.safetensors", &slow_model());
@@ -71,6 +72,7 @@ fn the_work_of_another_command_is_given_up_only_when_told_to() {
     folder.done(&["verify", "m.safetensors", "m-fp8.safetensors"]);
 }
 
+#[cfg(unix)]
 #[test]
 fn a_comparison_can_be_stopped() {
     use std::os::unix::process::ExitStatusExt;

@@ -1,7 +1,7 @@
 use std::cell::OnceCell;
 
 use roundwise_compute::{Engine, Engines, Lease};
-use roundwise_rounding::{Findings, Inputs};
+use roundwise_rounding::{Inputs, SearchCache};
 use roundwise_tensor_file::TensorHeader;
 
 use crate::error::ConvertError;
@@ -18,7 +18,7 @@ pub(crate) struct Lazy<'a> {
     inputs: OnceCell<Option<Inputs>>,
     /// Of the device that findings lie on; all searches of one weight use one device.
     lease: OnceCell<Lease<'a>>,
-    pub(crate) findings: Findings,
+    pub(crate) findings: SearchCache,
 }
 
 impl<'a> Lazy<'a> {
@@ -28,7 +28,7 @@ impl<'a> Lazy<'a> {
             weight: OnceCell::new(),
             inputs: OnceCell::new(),
             lease: OnceCell::new(),
-            findings: Findings::default(),
+            findings: SearchCache::default(),
         }
     }
 

@@ -152,7 +152,7 @@ impl<'a> Output<'a> {
         let memory = buffers.take();
         let inputs = lazy.inputs(planned)?;
         let view = weight.view().beside(self.shared_scales.absmax_beside(planned.layer()));
-        let layer = Linear::from(&view).with_inputs(inputs).remembering(&lazy.findings);
+        let layer = Linear::from(&view).with_inputs(inputs).with_cache(&lazy.findings);
         let codes = self
             .input
             .round(header, layer, lazy, bias.is_some(), scheme, memory, self.watch)

@@ -22,7 +22,7 @@ pub struct Adam {
     pub weight_decay: WeightDecay,
 }
 
-/// How weights are pulled towards zero.
+/// A pull of the variable towards zero.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum WeightDecay {
     /// `g ← g + decay·x`, before everything else.
@@ -38,7 +38,7 @@ impl WeightDecay {
         }
     }
 
-    /// What is added to the gradient per x, and what multiplies x.
+    /// Returns the addend to the gradient per x, and the factor of x.
     pub(super) fn parts(self, rate: f64) -> (f32, f32) {
         match self {
             Self::Gradient(decay) => (decay as f32, 1.0),
@@ -54,7 +54,7 @@ impl Default for Adam {
 }
 
 impl Adam {
-    /// AdamW with PyTorch's defaults.
+    /// Returns AdamW with PyTorch's defaults.
     #[must_use]
     pub fn decoupled() -> Self {
         Self { weight_decay: WeightDecay::Decoupled(1e-2), ..Self::default() }

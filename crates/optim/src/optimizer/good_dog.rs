@@ -68,7 +68,7 @@ struct State {
     steps: i32,
 }
 
-/// The weight of what a debiased mean remembers: 0 at the first step, towards β later.
+/// Returns the weight of the past in a debiased mean: 0 at the first step, towards β later.
 fn debiased(beta: f64, steps: i32) -> f64 {
     let memory = beta.powi(steps);
     (memory - beta) / (memory - 1.0)
@@ -113,7 +113,7 @@ impl Update for State {
     }
 }
 
-/// `atan2(y, x)·4/π` for y, x ≥ 0, within 3e-7; 0 at (0, 0).
+/// Computes `atan2(y, x)·4/π` for y, x ≥ 0, within 3e-7; 0 at (0, 0).
 ///
 /// The system's arctangent is neither the same on every platform nor fit for vectors. Here the
 /// smaller over the larger lies in [0, 1]; above tan(π/8) it is turned back by π/4, and an odd

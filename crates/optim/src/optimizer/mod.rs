@@ -1,4 +1,4 @@
-//! How a gradient becomes a step.
+//! Optimizers: rules by which a gradient becomes a step.
 
 mod adam;
 mod good_dog;
@@ -20,22 +20,22 @@ use roundwise_compute::Matrix;
 
 use crate::OptimError;
 
-/// An optimizer and its options. Each has its own file with formula, defaults and source.
+/// An optimizer and its options, which document formula, defaults and source.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Optimizer {
-    /// The gradient, brought to length 1.
+    /// Steps along the gradient, brought to length 1.
     Original(Original),
-    /// The gradient, with or without momentum.
+    /// Steps along the gradient, with or without momentum.
     Sgd(Sgd),
-    /// Running means of the gradient and of its square; Adam or AdamW by its weight decay.
+    /// Adam, or AdamW by its weight decay: running means of the gradient and of its square.
     Adam(Adam),
-    /// Adam without the noise of its first steps.
+    /// RAdam: Adam without the noise of its first steps.
     RAdam(RAdam),
-    /// The gradient over the running size of itself.
+    /// RMSprop: the gradient divided by its running size.
     RmsProp(RmsProp),
-    /// Signs of the gradient, sized by arctangents.
+    /// GOODDOG: signs of the gradient, sized by arctangents.
     GoodDog(GoodDog),
-    /// Adam that finds its rate.
+    /// Prodigy: Adam that estimates its own rate.
     Prodigy(Prodigy),
 }
 
@@ -44,7 +44,7 @@ impl Optimizer {
     pub const NAMES: [&str; 8] =
         ["original", "sgd", "adam", "adamw", "radam", "rmsprop", "gooddog", "prodigy"];
 
-    /// An optimizer with its default options.
+    /// Returns the optimizer of a name, with its default options.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         match name {
@@ -60,7 +60,7 @@ impl Optimizer {
         }
     }
 
-    /// The rate that this optimizer is usually started with.
+    /// Returns the rate that this optimizer is usually started with.
     #[must_use]
     pub fn usual_learning_rate(&self) -> f64 {
         match self {
@@ -71,7 +71,7 @@ impl Optimizer {
         }
     }
 
-    /// The states of a descent from `start`.
+    /// Makes the states of a descent from `start`.
     ///
     /// # Errors
     /// [`OptimError`] when an option is outside its range.
@@ -88,13 +88,13 @@ impl Optimizer {
     }
 }
 
-/// An optimizer at work on one variable.
+/// The states of an optimizer that moves one variable.
 pub trait Update: Send {
     /// Moves `variable` by one step against `gradient` (its shape never changes).
     fn step(&mut self, variable: &mut Matrix, gradient: &Matrix, learning_rate: f64);
 }
 
-/// Zeros for the state of every value.
+/// Makes zeros for the state of every value.
 fn zeros(like: &Matrix) -> Vec<f32> {
     vec![0.0; like.values().len()]
 }

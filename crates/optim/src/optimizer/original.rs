@@ -3,11 +3,11 @@ use roundwise_compute::{Matrix, elementwise};
 use super::Update;
 use crate::error::{OptimError, check_positive};
 
-/// `x ← x − rate · step_scale · g / ‖g‖_F`; no move where the gradient is zero.
+/// Plain descent: `x ← x − rate · step_scale · g / ‖g‖_F`; no move where the gradient is zero.
 ///
-/// The plain descent of the first learned roundings: for `‖UᵀEV‖_F`, whose gradient `U·P·Vᵀ`,
-/// `P = UᵀEV/‖UᵀEV‖_F`, has length 1 already, exactly theirs. Best with the schedules `plateau` and
-/// `adaptive`; the rate then finds itself.
+/// For `‖UᵀEV‖_F`, whose gradient `U·P·Vᵀ`, `P = UᵀEV/‖UᵀEV‖_F`, has length 1 already, this is exactly
+/// the descent of the first learned roundings. The schedules `plateau` and `adaptive` suit it best:
+/// they find the rate.
 ///
 /// # Source
 /// convert_to_quant, optimizer `original`.

@@ -17,9 +17,9 @@ use crate::error::{OptimError, check_beta, check_positive, check_size};
 /// d ← max(d, d_coefficient · min(a / ‖s‖₁, 2^¼ d))
 /// ```
 ///
-/// When either side has 32 or more values, v is kept as the means of d²g² over rows and over columns: `v[r, c] = row[r] · col[c] / mean(row)`. s, x₀ and the
-/// inner product look at every 11th value only, and s and x₀ are rounded to bf16: both decide d, so
-/// they are kept as the reference has them.
+/// When either side has 32 or more values, v is kept as the means of d²g² over rows and over columns:
+/// `v[r, c] = row[r] · col[c] / mean(row)`. s, x₀ and the inner product look at every 11th value only,
+/// and s and x₀ are rounded to bf16: both decide d, so they are kept as the reference has them.
 ///
 /// Two programs are called Prodigy. This is ProdigyPlusScheduleFree 2.0.1 without its schedule-free
 /// half, the one that convert_to_quant 1.3.4 runs; the paper's own has no division by rms(u), no
@@ -57,11 +57,11 @@ impl Default for Prodigy {
     }
 }
 
-/// Every how many values the estimate of d looks at one.
+/// Distance between the values that the estimate of d looks at.
 const STRIDE: usize = 11;
 /// From this many rows or columns on, the second moment is factored.
 const FACTORED_FROM: usize = 32;
-/// Rows per piece of work, whatever the threads are.
+/// Rows per piece of work, for any number of threads.
 const BAND: usize = 32;
 
 impl Prodigy {
@@ -156,7 +156,7 @@ impl Update for State {
 }
 
 impl State {
-    /// What this step adds to a; takes the gradient into s.
+    /// Takes the gradient into s and returns the addend to a.
     fn look(&mut self, variable: &Matrix, gradient: &Matrix) -> f64 {
         let weight = self.d * self.d / self.options.first_d.sqrt();
         let beta_3 = self.options.beta_2.sqrt() as f32;
@@ -244,7 +244,7 @@ impl Square {
         self.mean = (self.rows.iter().copied().map(f64::from).sum::<f64>() / height) as f32;
     }
 
-    /// A factor and a row: their product is v along that row.
+    /// Returns a factor and a row whose product is v along that row.
     fn row(&self, row: usize) -> (f32, &[f32]) {
         if self.whole.is_empty() {
             (self.rows[row] / (self.mean + 1e-30), &self.cols)
@@ -254,7 +254,7 @@ impl Square {
     }
 }
 
-/// The nearest bf16, ties to even.
+/// Rounds to the nearest bf16, ties to even.
 fn to_bf16(value: f32) -> f32 {
     let bits = value.to_bits();
     let tie = (bits >> 16) & 1;

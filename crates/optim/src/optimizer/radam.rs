@@ -39,7 +39,7 @@ impl RAdam {
         Ok(Box::new(State { options: self, mean: zeros(start), square: zeros(start), steps: 0 }))
     }
 
-    /// √(1 − β₂ᵗ)·r, or nothing while the second moment says too little.
+    /// Returns √(1 − β₂ᵗ)·r, or nothing while the second moment says too little.
     fn rectification(self, steps: i32) -> Option<f64> {
         let memory = self.beta_2.powi(steps);
         let longest = 2.0 / (1.0 - self.beta_2) - 1.0;

@@ -3,6 +3,8 @@ use roundwise_compute::{Matrix, elementwise};
 use super::{Update, zeros};
 use crate::error::{OptimError, check_beta, check_positive, check_size};
 
+/// RMSprop.
+///
 /// `g ← g + weight_decay·x`, `v ← αv + (1 − α)g²`, `b ← momentum·b + g/(√v + ε)`, `x ← x − rate·b`.
 ///
 /// # Source

@@ -3,9 +3,9 @@ use roundwise_compute::{Matrix, elementwise};
 use super::{Update, zeros};
 use crate::error::{OptimError, check_beta, check_size};
 
-/// `g ← g + weight_decay·x`, `b ← momentum·b + g` (at first `b = g`), `x ← x − rate·b`.
+/// Gradient descent with or without momentum.
 ///
-/// With `is_nesterov` the step is `g + momentum·b`. Without momentum there is no state.
+/// `g ← g + weight_decay·x`, `b ← momentum·b + g` (at first `b = g`), `x ← x − rate·b`. With `is_nesterov` the step is `g + momentum·b`. Without momentum there is no state.
 ///
 /// # Source
 /// `torch.optim.SGD`, dampening 0. Sutskever et al., ICML 2013, for the look-ahead.

@@ -1,7 +1,7 @@
 use super::{Progress, Rule, aspect};
 use crate::error::{OptimError, check, check_positive, check_size};
 
-/// Up after a success, down after a failure, by how long the value has been stalled.
+/// A rate that rises after a success and falls after a failure, by how long the value has stalled.
 ///
 /// With `u = (1 + cos 2πt) / 2`, `t = stalled evaluations / limit` (the stop rules' stall limit), and
 /// `s = 1 − shorter side / longer side`:
@@ -9,8 +9,8 @@ use crate::error::{OptimError, check, check_positive, check_size};
 /// - success: `rate ← min(maximum, rate · (1 + gain · (1 + s/2) · (1 − u)))`, u of the stall that ended
 /// - failure: `rate ← max(minimum, rate · (low · u + high · (1 − u)))`, `low = factor − 0.03·s`
 ///
-/// A fresh failure shortens the step most, a long stall hardly; the success that ends a long stall
-/// lengthens it most.
+/// A fresh failure shortens the step most, a failure late in a stall hardly; the success that ends a
+/// long stall lengthens it most.
 ///
 /// # Source
 /// convert_to_quant's `adaptive` rule for its `original` optimizer, in its cosine form; the form of

@@ -1,6 +1,8 @@
 use super::{Progress, Rule};
 use crate::error::{OptimError, check_size};
 
+/// Half a cosine wave from the first rate to the last.
+///
 /// `rate(t) = minimum + (first − minimum) · (1 + cos(πt/T)) / 2`, t counted from 0, T the iterations
 /// that the stop rules allow; `minimum` after them.
 ///

@@ -1,8 +1,9 @@
 use super::{Progress, Rule};
 use crate::error::{OptimError, check, check_size};
 
-/// `rate ← up · rate` after a success, `rate ← max(minimum, down · rate)` after a failure.
+/// A rate that doubles after a success and is halved after a failure.
 ///
+/// `rate ← up · rate` after a success, `rate ← max(minimum, down · rate)` after a failure.
 /// A plain descent with it finds its rate from any start within a few steps.
 ///
 /// # Source

@@ -1,6 +1,8 @@
 use super::{Progress, Rule};
 use crate::error::{OptimError, check};
 
+/// A rate that falls by a constant factor per step.
+///
 /// `rate(t) = first · decay^(t − warm_up_steps)`, t counted from 0; `first` before.
 ///
 /// # Source

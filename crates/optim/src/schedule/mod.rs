@@ -1,4 +1,4 @@
-//! How the learning rate changes from step to step.
+//! Schedules: rules by which the learning rate changes from step to step.
 
 mod adaptive;
 mod cosine;
@@ -14,20 +14,20 @@ pub use plateau::Plateau;
 
 use crate::{OptimError, StopRules};
 
-/// A rule for the learning rate. Each has its own file with formula, defaults and source.
+/// A rule for the learning rate; its options document formula, defaults and source.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Schedule {
     /// The rate stays what it is.
     Constant,
-    /// Half a cosine wave down.
+    /// The rate falls along half a cosine wave.
     Cosine(Cosine),
-    /// A constant factor per step.
+    /// The rate falls by a constant factor per step.
     Exponential(Exponential),
-    /// A factor whenever the value stops falling.
+    /// The rate falls by a factor whenever the value stops falling.
     Plateau(Plateau),
-    /// Up after a success, down after a failure.
+    /// The rate rises after a success and falls after a failure.
     Adaptive(Adaptive),
-    /// Twice the rate after a success, half of it after a failure.
+    /// The rate doubles after a success and is halved after a failure.
     Doubling(Doubling),
 }
 
@@ -36,7 +36,7 @@ impl Schedule {
     pub const NAMES: [&str; 6] =
         ["constant", "cosine", "exponential", "plateau", "adaptive", "doubling"];
 
-    /// A schedule with its default options.
+    /// Returns the schedule of a name, with its default options.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         match name {
@@ -50,7 +50,7 @@ impl Schedule {
         }
     }
 
-    /// The rates that follow from this start, for a variable of this shape.
+    /// Starts at a rate, for a variable of this shape.
     ///
     /// # Errors
     /// [`OptimError`] when an option is outside its range.
@@ -67,14 +67,14 @@ impl Schedule {
     }
 }
 
-/// What a schedule may react to.
+/// The values that a schedule may react to.
 #[derive(Debug, Clone, Copy)]
 pub struct Progress {
     /// Evaluations seen, this one included.
     evaluations: usize,
     /// Evaluations in a row without a value below the lowest, this one included.
     stalled: usize,
-    /// The same, before this evaluation.
+    /// Evaluations in a row without a value below the lowest, before this one.
     stalled_before: usize,
     lowest: f64,
     value: f64,
@@ -83,7 +83,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Nothing seen yet.
+    /// Returns the state before the first evaluation.
     #[must_use]
     pub fn new(stop: &StopRules) -> Self {
         Self {
@@ -110,7 +110,7 @@ impl Progress {
         }
     }
 
-    /// Evaluations in a row without a value below the lowest.
+    /// Returns the number of evaluations in a row without a value below the lowest.
     #[must_use]
     pub fn stalled(&self) -> usize {
         self.stalled
@@ -129,16 +129,16 @@ pub struct Rates {
 }
 
 impl Rates {
-    /// The rate of the move that follows the evaluation last seen.
+    /// Returns the rate of the move that follows the evaluation last seen.
     pub fn next(&mut self, progress: &Progress) -> f64 {
         self.rate = self.rule.next(self.first, self.rate, progress);
         self.rate
     }
 }
 
-/// One schedule at work.
+/// The states of one schedule.
 trait Rule: Send {
-    /// The next rate, from the first one and the one before.
+    /// Returns the next rate, given the first one and the one before.
     fn next(&mut self, first: f64, rate: f64, progress: &Progress) -> f64;
 }
 
@@ -150,7 +150,7 @@ impl Rule for Constant {
     }
 }
 
-/// How far a shape is from a square: longer side over shorter, 1 on; 1 for an empty one.
+/// Returns the longer side over the shorter, 1 on; 1 for an empty shape.
 fn aspect([rows, cols]: [usize; 2]) -> f64 {
     if rows == 0 || cols == 0 { 1.0 } else { rows.max(cols) as f64 / rows.min(cols) as f64 }
 }

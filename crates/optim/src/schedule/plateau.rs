@@ -1,6 +1,8 @@
 use super::{Progress, Rule, aspect};
 use crate::error::{OptimError, check, check_size};
 
+/// A rate that falls when the value has stopped falling.
+///
 /// `rate ← max(minimum, rate · factor^e)` after more than `patience_steps` evaluations in a row whose
 /// value is not below `lowest · (1 − threshold)`, with `e = aspect^(shape_influence / 2)` and the
 /// aspect the longer side over the shorter.
@@ -14,7 +16,7 @@ use crate::error::{OptimError, check, check_size};
 pub struct Plateau {
     /// Factor per change, above 0 to 1. Default 0.95.
     pub factor: f64,
-    /// Failures that are let pass. Default 1.
+    /// Failures in a row that change nothing. Default 1.
     pub patience_steps: usize,
     /// Evaluations after a change that do not count. Default 0.
     pub cooldown_steps: usize,

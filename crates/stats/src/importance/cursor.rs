@@ -28,7 +28,7 @@ impl<'a> Cursor<'a> {
         self.offset
     }
 
-    /// Bytes that come after.
+    /// Returns the number of bytes that come after.
     pub(super) fn available(&self) -> u64 {
         self.file.bytes() - self.offset
     }
@@ -49,7 +49,7 @@ impl<'a> Cursor<'a> {
         Ok(u64::from_le_bytes(bytes))
     }
 
-    /// A name or key of `length` bytes.
+    /// Reads a name or key of `length` bytes.
     pub(super) fn text(&mut self, what: &'static str, length: u64) -> Result<String, StatsError> {
         let offset = self.offset;
         if length > NAME_LIMIT_BYTES {
@@ -68,7 +68,7 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
-    /// The complaint about a number just read, at byte `offset`.
+    /// Makes the complaint about a number just read, at byte `offset`.
     pub(super) fn field(
         &self,
         what: &'static str,
@@ -79,7 +79,7 @@ impl<'a> Cursor<'a> {
         Kind::Field { what, offset, found, expected }.at(self.file.path())
     }
 
-    /// Fails unless so many bytes come after.
+    /// Checks that so many bytes come after.
     pub(super) fn require(&self, what: &'static str, needed: u64) -> Result<(), StatsError> {
         let available = self.available();
         if needed <= available {

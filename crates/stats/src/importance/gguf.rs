@@ -16,7 +16,7 @@ const UINT32: u32 = 4;
 const STRING: u32 = 8;
 const ARRAY: u32 = 9;
 
-/// Arrays of arrays; nobody writes more than one level.
+/// Levels of arrays in arrays that are read; programs write one at most.
 const NESTING_LIMIT: u32 = 4;
 
 /// A tensor's place.
@@ -27,7 +27,9 @@ struct Tensor {
     offset: u64,
 }
 
-/// Every layer's place. For each weight there are `NAME.in_sum2` `[columns, matrices]`, `NAME.counts`
+/// Finds every layer's place.
+///
+/// For each weight there are `NAME.in_sum2` `[columns, matrices]`, `NAME.counts`
 /// `[1, matrices]` and, in newer files, `NAME.in_sum`; other tensors are left alone, as llama.cpp does.
 ///
 /// `E[x_j²] = in_sum2 / counts`, `E[x_j] = in_sum / counts`. Each expert of a stack is a layer of its
@@ -59,7 +61,7 @@ pub(super) fn entries(file: &PlainFile) -> Result<Vec<Entry>, StatsError> {
     Ok(entries)
 }
 
-/// The layers of one weight: one, or one for each expert.
+/// Returns the layers of one weight: one, or one for each expert.
 fn layers(
     file: &PlainFile,
     tensors: &BTreeMap<String, Tensor>,
@@ -105,7 +107,7 @@ fn layers(
     Ok(layers)
 }
 
-/// The two values that matter.
+/// The two values that are used.
 struct Metadata {
     /// `general.type`.
     kind: Option<String>,
@@ -172,7 +174,7 @@ fn skip_value(
     }
 }
 
-/// Bytes of a metadata value that is a number.
+/// Returns the bytes of a metadata value that is a number.
 fn fixed_bytes(kind: u32) -> Option<u64> {
     match kind {
         0 | 1 | 7 => Some(1),
@@ -183,7 +185,7 @@ fn fixed_bytes(kind: u32) -> Option<u64> {
     }
 }
 
-/// The directory of tensors: those of F32 and at most two dimensions that lie inside the file.
+/// Reads the directory of tensors: those of F32 and at most two dimensions that lie inside the file.
 fn read_tensors(
     file: &PlainFile,
     cursor: &mut Cursor<'_>,

@@ -9,7 +9,9 @@ use crate::{StatsError, StatsErrorKind as Kind};
 /// Tokens of one call. The file does not say; llama.cpp assumes its default context as well.
 const CALL_TOKENS: u64 = 512;
 
-/// Every entry's place: `i32 n`; n times `i32 length, name, i32 calls, i32 n_values, f32 values`; then
+/// Finds every entry's place.
+///
+/// The file is `i32 n`; n times `i32 length, name, i32 calls, i32 n_values, f32 values`; then
 /// nothing, or `i32 last_call`, or that and `i32 length, data set`.
 ///
 /// A value is `E[x_j²] · calls`. Experts lie one after the other, as if they were more columns.

@@ -27,9 +27,9 @@ pub(crate) struct ImportanceMatrix {
 struct Entry {
     module: String,
     columns: u64,
-    /// Inputs that were seen.
+    /// Number of inputs that were seen.
     count: u64,
-    /// What the stored sums are divided by.
+    /// The number that stored sums are divided by.
     divisor: f64,
     /// Sums of x_j².
     squares: u64,
@@ -99,7 +99,7 @@ fn floats(file: &PlainFile, offset: u64, count: u64) -> Result<Vec<f32>, TensorF
     Ok(values.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect())
 }
 
-/// The module of a weight's name.
+/// Returns the module of a weight's name.
 fn module_of(name: &str) -> &str {
     name.strip_suffix(".weight").unwrap_or(name)
 }

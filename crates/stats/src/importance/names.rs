@@ -1,5 +1,5 @@
-/// The module in Hugging Face's spelling for a module in llama.cpp's, such as
-/// `model.layers.0.self_attn.q_proj` for `blk.0.attn_q`.
+/// Translates a module's name from llama.cpp's spelling into Hugging Face's, such as `blk.0.attn_q` into
+/// `model.layers.0.self_attn.q_proj`.
 ///
 /// Covers what Llama, Mistral, Qwen 2 and 3, Gemma and their like share: separate projections in a
 /// dense block, and the output. `None` for everything that architectures spell differently: fused

@@ -1,0 +1,431 @@
+//! Bad input gets one clear error or a kept tensor with its reason, its exit code, and leaves
+//! every file as it was.
+
+use std::process::Command;
+
+use crate::tool::{File, Folder, Run, matrix, plain_model};
+use roundwise_testkit::files::{Tensor, safetensors};
+
+/// A file of `fixtures/broken`.
+fn broken(name: &str) -> Vec<u8> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/broken/");
+    std::fs::read(format!("{folder}{name}")).unwrap()
+}
+
+/// Every command that opens a weight file refuses this one with exit code 1 and all the words.
+#[track_caller]
+fn is_refused(bytes: &[u8], words: &[&str]) {
+    let folder = Folder::with("m.safetensors", bytes);
+    let words = [&["m.safetensors"], words].concat();
+    for command in ["convert", "plan", "inspect"] {
+        folder.refused(&[command, "m.safetensors"], 1, &words);
+    }
+}
+
+/// Converts the file, and gives what the report says of `tensor` and the file that came out.
+fn converted(bytes: &[u8], tensor: &str) -> (serde_json::Value, File) {
+    let folder = Folder::with("m.safetensors", bytes);
+    let report = folder.json(&["convert", "m.safetensors", "--json"]);
+    assert_eq!(folder.names(), ["m-fp8.safetensors", "m.safetensors"]);
+    assert_eq!(folder.read("m.safetensors"), bytes, "the input was touched");
+    let mut layers = report["layers"].as_array().unwrap().iter();
+    let layer = layers.find(|layer| layer["name"] == tensor).unwrap().clone();
+    (layer, folder.file("m-fp8.safetensors"))
+}
+
+#[test]
+fn a_truncated_file() {
+    let whole = plain_model();
+    let words = ["tensor `", "data ends at", "the file holds", "cut short"];
+    is_refused(&whole[..whole.len() - 100], &words);
+}
+
+#[test]
+fn a_file_truncated_within_its_header() {
+    is_refused(&plain_model()[..100], &["the header claims", "the file has 92 after its start"]);
+}
+
+#[test]
+fn an_empty_file() {
+    is_refused(&[], &["the file is 0 bytes", "at least 8"]);
+}
+
+#[test]
+fn a_header_of_2_to_the_63_bytes() {
+    let words = ["the header claims 9223372036854775808 bytes", "the limit is"];
+    is_refused(&broken("header-length-2-63.safetensors"), &words);
+}
+
+#[test]
+fn a_text_that_is_no_weight_file() {
+    let text = "A long text about something else entirely.\n".repeat(1000);
+    is_refused(text.as_bytes(), &["is a text file, not safetensors", "name the `.safetensors`"]);
+    is_refused(&broken("header-length-2-63.safetensors"), &["no safetensors file has such"]);
+}
+
+#[test]
+fn json_that_nests_without_end() {
+    is_refused(&broken("deep-nesting.safetensors"), &["the header is not the JSON"]);
+    // Inside a marker, too, which is JSON of its own.
+    let nested = "[".repeat(60_000);
+    let marker = Tensor::new("a.comfy_quant", "U8", &[nested.len()], nested.into_bytes());
+    let weight = Tensor::new("a.weight", "F8_E4M3", &[2, 2], vec![0; 4]);
+    is_converted_never(&safetensors(&[marker, weight]), &["`a`", "is not JSON"]);
+}
+
+#[test]
+fn a_tensor_of_nans_is_kept_with_its_reason() {
+    let nans = [0xC0, 0x7F].repeat(64 * 64);
+    let tensors = [
+        Tensor::new("blocks.0.bad.weight", "BF16", &[64, 64], nans.clone()),
+        matrix("blocks.0.good.weight", 64, 64),
+    ];
+    let (layer, file) = converted(&safetensors(&tensors), "blocks.0.bad.weight");
+    assert_eq!(layer["decision"], "copy");
+    assert_eq!(layer["reason"], "row 0 holds a NaN or an infinity");
+    assert_eq!(file.dtype("blocks.0.bad.weight"), "BF16");
+    assert_eq!(file.get("blocks.0.bad.weight").bytes, nans);
+    assert_eq!(file.dtype("blocks.0.good.weight"), "F8_E4M3");
+    assert!(!file.tensors.contains_key("blocks.0.bad.comfy_quant"));
+}
+
+#[test]
+fn one_infinity_keeps_its_tensor() {
+    let bytes = broken("infinite-tensor.safetensors");
+    let (layer, file) = converted(&bytes, "blocks.0.ff.in.weight");
+    assert_eq!(layer["reason"], "row 3 holds a NaN or an infinity");
+    let before = File::parse(&bytes);
+    let name = "blocks.0.ff.in.weight";
+    assert_eq!(file.get(name).bytes, before.get(name).bytes);
+    assert_eq!(file.dtype("blocks.0.ff.out.weight"), "F8_E4M3");
+}
+
+#[test]
+fn an_all_zero_tensor_decodes_to_zeros() {
+    let (layer, file) = converted(&broken("all-zero.safetensors"), "blocks.0.ff.in.weight");
+    assert_eq!(layer["decision"], "quantize");
+    assert_eq!(layer["weight_error"], 0.0);
+    assert!(file.get("blocks.0.ff.in.weight").bytes.iter().all(|code| *code == 0));
+    assert_eq!(file.f32("blocks.0.ff.in.weight_scale"), [1.0]);
+}
+
+#[test]
+fn a_tensor_without_elements_is_kept() {
+    let bytes = safetensors(&[
+        Tensor::new("blocks.0.none.weight", "BF16", &[0, 64], vec![]),
+        matrix("blocks.0.good.weight", 64, 64),
+    ]);
+    let (layer, file) = converted(&bytes, "blocks.0.none.weight");
+    assert_eq!(layer["reason"], "no elements");
+    assert_eq!(file.get("blocks.0.none.weight").shape, [0, 64]);
+    assert_eq!(file.dtype("blocks.0.none.weight"), "BF16");
+}
+
+#[test]
+fn an_unknown_dtype() {
+    let words = ["tensor `a.weight`", "unknown dtype `F5_E9`"];
+    is_refused(&broken("unknown-dtype.safetensors"), &words);
+}
+
+#[test]
+fn a_missing_shard() {
+    let folder = Folder::new();
+    for name in ["model-00001-of-00002.safetensors", "model.safetensors.index.json"] {
+        folder.write(&format!("shards/{name}"), &broken(&format!("missing-shard/{name}")));
+    }
+    let words = ["model.safetensors.index.json", "`model-00002-of-00002.safetensors` is missing"];
+    folder.refused(&["convert", "shards"], 1, &words);
+    folder.refused(&["convert", "shards/model.safetensors.index.json"], 1, &words);
+}
+
+/// File systems may promise less than they have; a limit on the size of files always holds.
+#[test]
+fn no_room_for_the_output() {
+    let folder = Folder::with("m.safetensors", &plain_model());
+    let before = folder.snapshot();
+    let script = r#"trap '' XFSZ; ulimit -f 8; exec "$0" convert m.safetensors"#;
+    let mut shell = Command::new("sh");
+    let shell = shell.args(["-c", script]).arg(crate::tool::binary()).current_dir(folder.root());
+    let run = Run::of(shell.output().unwrap());
+    run.must_say(1, &["m-fp8.safetensors", "cannot reserve space"]);
+    assert!(before == folder.snapshot(), "left behind: {:?}", folder.names());
+}
+
+/// A disk of 32 KiB, in a mount namespace that ends with the shell.
+#[test]
+fn a_full_disk() {
+    let folder = Folder::with("m.safetensors", &plain_model());
+    folder.write("disk/here", b"");
+    let script = r#"mount -t tmpfs -o size=32k tmpfs disk || exit 77
+        "$0" convert m.safetensors --out-dir disk; code=$?; ls -A disk; exit $code"#;
+    let mut unshare = Command::new("unshare");
+    let unshare = unshare.args(["--map-root-user", "--mount", "sh", "-c", script]);
+    let run = match unshare.arg(crate::tool::binary()).current_dir(folder.root()).output() {
+        Ok(output) if output.status.code() != Some(77) && !is_forbidden(&output) => Run::of(output),
+        _ => return skip("this system gives tests no disk of their own"),
+    };
+    run.must_say(1, &["disk/m-fp8.safetensors", "the disk has 32768 bytes left", "needs"]);
+    assert_eq!(run.stdout, "", "left behind");
+}
+
+#[allow(clippy::print_stdout)]
+fn skip(why: &str) {
+    println!("skipped: {why}");
+}
+
+fn is_forbidden(output: &std::process::Output) -> bool {
+    String::from_utf8_lossy(&output.stderr).contains("unshare")
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_read_only_folder() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = Folder::with("m.safetensors", &plain_model());
+    let locked = folder.path("locked");
+    std::fs::create_dir(&locked).unwrap();
+    std::fs::set_permissions(&locked, PermissionsExt::from_mode(0o555)).unwrap();
+    let is_root = std::fs::write(locked.join("probe"), "").is_ok();
+    // Permissions do not stop root; /sys takes no files from anyone.
+    let place = if is_root { "/sys" } else { "locked" };
+    if is_root {
+        std::fs::remove_file(locked.join("probe")).unwrap();
+    }
+    let words = ["m-fp8.safetensors", "cannot create a file in the folder"];
+    folder.refused(&["convert", "m.safetensors", "--out-dir", place], 1, &words);
+}
+
+/// A folder that takes files but cannot be opened, and so not be synced.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_folder_that_cannot_be_synced_holds_the_whole_file_nevertheless() {
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::process::CommandExt;
+    const NOBODY: u32 = 65534;
+    let folder = Folder::with("m.safetensors", &plain_model());
+    let blind = folder.path("blind");
+    std::fs::create_dir(&blind).unwrap();
+    for (path, mode) in [(folder.root(), 0o755), (&blind, 0o333)] {
+        std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+    }
+    let mut tool = Command::new(crate::tool::binary());
+    let tool = tool.args(["convert", "m.safetensors", "--out-dir", "blind"]);
+    let tool = tool.current_dir(folder.root());
+    if std::fs::read_dir(&blind).is_ok() {
+        // Permissions do not stop root.
+        tool.uid(NOBODY);
+    }
+    let Ok(output) = tool.output() else {
+        return skip("this system does not let tests run as someone else");
+    };
+    let run = Run::of(output);
+    std::fs::set_permissions(&blind, PermissionsExt::from_mode(0o755)).unwrap();
+    let words = ["blind/m-fp8.safetensors: is complete and has its name", "not be synced"];
+    run.must_say(1, &words);
+    assert!(!run.stderr.contains("othing was written"), "{}", run.stderr);
+    folder.done(&["verify", "m.safetensors", "blind/m-fp8.safetensors"]);
+}
+
+#[test]
+fn a_folder_that_is_not_there() {
+    let folder = Folder::with("m.safetensors", &plain_model());
+    for (flag, help) in [("-o", "or use `--out-dir`"), ("--report", "create it first")] {
+        let arguments = ["convert", "m.safetensors", flag, "nowhere/x"];
+        folder.refused(&arguments, 1, &["nowhere/x: there is no folder", help]);
+    }
+    folder.refused(&["convert", "nothing.safetensors"], 1, &["nothing.safetensors", "cannot open"]);
+}
+
+#[test]
+fn the_output_is_the_input() {
+    let folder = Folder::with("m.safetensors", &plain_model());
+    let words = ["m.safetensors", "this is an input", "-o"];
+    folder.refused(&["convert", "m.safetensors", "-o", "m.safetensors"], 2, &words);
+    folder.refused(&["convert", "m.safetensors", "-o", "./m.safetensors", "--force"], 2, &words);
+    folder.refused(
+        &["convert", "m.safetensors", "--report", "m.safetensors", "--force"],
+        2,
+        &words,
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn the_output_is_a_link_to_the_input() {
+    let folder = Folder::with("m.safetensors", &plain_model());
+    std::fs::hard_link(folder.path("m.safetensors"), folder.path("hard")).unwrap();
+    std::os::unix::fs::symlink("m.safetensors", folder.path("soft")).unwrap();
+    for link in ["hard", "soft"] {
+        let arguments = ["convert", "m.safetensors", "--force", "-o", link];
+        folder.refused(&arguments, 2, &["this is an input"]);
+    }
+}
+
+#[test]
+fn the_output_is_the_next_input() {
+    let folder = Folder::with("m.safetensors", &plain_model());
+    folder.write("m-fp8.safetensors", &plain_model());
+    let arguments = ["convert", "m.safetensors", "m-fp8.safetensors", "--force"];
+    folder.refused(&arguments, 2, &["m-fp8.safetensors", "this is an input"]);
+}
+
+#[test]
+fn a_recipe_with_an_unknown_key() {
+    let folder = Folder::with("m.safetensors", &plain_model());
+    folder.write("r.toml", b"scheme = 'fp8'\nshceme = 'int8'\n");
+    let words = ["r.toml", "line 2", "shceme"];
+    folder.refused(&["convert", "m.safetensors", "--recipe", "r.toml"], 2, &words);
+    folder.write("r.toml", b"[[rules]]\npattern = 'a'\nscheme = 'int8'\nscale = 1\n");
+    folder.refused(&["plan", "m.safetensors", "--recipe", "r.toml"], 2, &["r.toml", "`scale`"]);
+}
+
+#[test]
+fn a_recipe_with_a_wrong_type_is_told_in_words_of_recipes() {
+    let folder = Folder::with("m.safetensors", &plain_model());
+    for (text, word) in [
+        ("rules = ['a']", "expected a table such as `{ pattern = 'mlp', scheme = 'fp8' }`"),
+        ("keep = 'a'", "expected a list in brackets"),
+        ("scheme = 8", "expected text in quotes"),
+        ("min_size = 'big'", "expected a whole number"),
+        ("keep_distillation = 1", "expected true or false"),
+        ("keep_distillation = [true]", "wrong type: a list"),
+    ] {
+        folder.write("r.toml", text.as_bytes());
+        let words = ["r.toml", "line 1", word];
+        let run = folder.refused(&["plan", "m.safetensors", "--recipe", "r.toml"], 2, &words);
+        for jargon in ["struct", "RuleFile", "sequence", "u64", "boolean"] {
+            assert!(!run.stderr.contains(jargon), "{}", run.stderr);
+        }
+    }
+}
+
+#[test]
+fn an_unknown_size_of_blocks_names_the_form() {
+    let folder = Folder::with("m.safetensors", &plain_model());
+    for scheme in ["fp8-block-0", "fp8-block-x", "fp8-block-"] {
+        let words = ["unknown scheme", "fp8-block-<N>", "int8-block-<N>"];
+        folder.refused(&["convert", "m.safetensors", "--scheme", scheme], 2, &words);
+    }
+}
+
+#[test]
+fn standard_output_takes_no_weights() {
+    let folder = Folder::with("m.safetensors", &plain_model());
+    for flag in ["-o", "--report"] {
+        folder.refused(&["convert", "m.safetensors", flag, "-"], 2, &["standard output", "name a"]);
+    }
+}
+
+#[test]
+fn a_recipe_that_is_not_toml() {
+    let folder = Folder::with("m.safetensors", &plain_model());
+    folder.write("r.toml", &[b"keep = [".as_slice(), &b"[".repeat(100_000)].concat());
+    folder.refused(&["convert", "m.safetensors", "--recipe", "r.toml"], 2, &["r.toml"]);
+    folder.write("r.toml", &[0xFF, 0xFE]);
+    folder.refused(&["convert", "m.safetensors", "--recipe", "r.toml"], 1, &["r.toml", "UTF-8"]);
+}
+
+#[test]
+fn a_regex_that_does_not_compile() {
+    let folder = Folder::with("m.safetensors", &plain_model());
+    let words = ["error: --keep: regex parse error", "unclosed group"];
+    folder.refused(&["convert", "m.safetensors", "--keep", "attn.(qkv"], 2, &words);
+    folder.write("r.toml", b"include = ['a', '[']");
+    let words = ["include[1]", "unclosed character class"];
+    folder.refused(&["convert", "m.safetensors", "--recipe", "r.toml"], 2, &words);
+    // A pattern whose automaton would take gigabytes.
+    let arguments = ["convert", "m.safetensors", "--keep", "(?:a{1000}){1000}{1000}"];
+    folder.refused(&arguments, 2, &["--keep: ", "size limit"]);
+}
+
+#[test]
+fn every_complaint_about_a_recipe_comes_at_once() {
+    let folder = Folder::with("m.safetensors", &plain_model());
+    let arguments = [
+        "convert",
+        "m.safetensors",
+        "--scheme",
+        "fp9",
+        "--layout",
+        "x",
+        "--preset",
+        "nobody",
+        "--rule",
+        "a=b",
+        "--heuristic",
+        "clever",
+    ];
+    let words = [
+        "scheme: unknown scheme `fp9`",
+        "layout:",
+        "preset:",
+        "--rule: unknown scheme `b`",
+        "heuristic:",
+    ];
+    folder.refused(&arguments, 2, &words);
+}
+
+/// Marked so that nobody can tell its numbers; `inspect` shows it, `convert` refuses.
+#[track_caller]
+fn is_converted_never(bytes: &[u8], words: &[&str]) {
+    let folder = Folder::with("m.safetensors", bytes);
+    let words = [words, &["m.safetensors", "start from the original weights"]].concat();
+    folder.refused(&["convert", "m.safetensors"], 1, &words);
+    let inspected = folder.json(&["inspect", "m.safetensors", "--json"]);
+    assert!(!inspected["defects"].as_array().unwrap().is_empty());
+}
+
+#[test]
+fn codes_of_an_unknown_kind() {
+    let words = ["`blocks.0.ff.in`", "format `float7_e9m9` is not known"];
+    is_converted_never(&broken("comfy-unknown-format.safetensors"), &words);
+}
+
+#[test]
+fn a_file_with_nothing_to_convert() {
+    let folder =
+        Folder::with("m.safetensors", &safetensors(&[crate::tool::vector("norm.weight", 8)]));
+    let words = ["m.safetensors", "nothing to convert", "1 kept: a vector"];
+    folder.refused(&["convert", "m.safetensors"], 1, &words);
+    folder.refused(&["convert", "m.safetensors", "--quiet"], 1, &words);
+}
+
+#[test]
+fn names_cannot_steer_the_terminal() {
+    let clear = "blocks.0.\u{1b}[2J\u{202e}.weight";
+    let mut file = File::parse(&safetensors(&[matrix("a.weight", 32, 32)]));
+    let weight = file.tensors.remove("a.weight").unwrap();
+    let name = clear.replace('\u{1b}', "\\u001b");
+    let header = format!(
+        "{{\"{name}\":{{\"dtype\":\"BF16\",\"shape\":[32,32],\"data_offsets\":[0,2048]}}}}"
+    );
+    let bytes = roundwise_testkit::files::with_header(&header, &weight.bytes);
+    let folder = Folder::with("m.safetensors", &bytes);
+    let shown = [
+        folder.done(&["plan", "m.safetensors"]),
+        folder.done(&["convert", "m.safetensors"]),
+        folder.done(&["verify", "m.safetensors", "m-fp8.safetensors"]),
+        folder.run(&["convert", "m.safetensors", "--keep", "."]).stderr,
+    ];
+    for text in shown {
+        assert!(!text.contains('\u{1b}') && !text.contains('\u{202e}'), "{text:?}");
+    }
+}
+
+#[test]
+fn names_of_files_cannot_steer_the_terminal() {
+    let name = "m\u{1b}[2J\u{202e}.safetensors";
+    let folder = Folder::with(name, &plain_model());
+    let output = "m\u{1b}[2J\u{202e}-fp8.safetensors";
+    let shown = [
+        folder.done(&["plan", name]),
+        folder.done(&["convert", name]),
+        folder.done(&["inspect", output]),
+        folder.done(&["verify", name, output]),
+        folder.run(&["convert", name]).stderr,
+        folder.run(&["convert", name, name]).stderr,
+    ];
+    for text in shown {
+        assert!(!text.contains('\u{1b}') && !text.contains('\u{202e}'), "{text:?}");
+    }
+}

@@ -1,0 +1,157 @@
+//! Codes become plain numbers again, and nothing else changes.
+
+use crate::tool::{Folder, PLAIN_WEIGHTS, e4m3, matrix, plain_model};
+use roundwise_testkit::files::{bf16_bytes, f16_bytes, safetensors};
+
+fn converted(flags: &[&str]) -> Folder {
+    let folder = Folder::with("m.safetensors", &plain_model());
+    folder.done(&[&["convert", "m.safetensors", "-o", "a.safetensors", "--quiet"], flags].concat());
+    folder
+}
+
+#[test]
+fn numbers_are_code_times_scale_and_the_rest_is_untouched() {
+    let folder = converted(&[]);
+    let [original, codes] = ["m.safetensors", "a.safetensors"].map(|name| folder.file(name));
+    for dtype in ["bf16", "f16", "f32"] {
+        let output = format!("a-{dtype}.safetensors");
+        let text = folder.done(&["dequantize", "a.safetensors", "--dtype", dtype]);
+        assert!(text.contains("2 layers decoded to "), "{text}");
+        assert!(text.contains("decoded  decoded; was fp8 (comfy_quant marker)"), "{text}");
+        let file = folder.file(&output);
+        assert_eq!(file.names(), original.names());
+        for (name, tensor) in &original.tensors {
+            if !PLAIN_WEIGHTS.contains(&name.as_str()) {
+                assert_eq!(file.get(name).bytes, tensor.bytes, "{name}");
+                continue;
+            }
+            let scale = codes.f32(&format!("{name}_scale"))[0];
+            let exact: Vec<f32> =
+                codes.get(name).bytes.iter().map(|code| e4m3(*code) * scale).collect();
+            let expected = match dtype {
+                "bf16" => bf16_bytes(&exact),
+                "f16" => f16_bytes(&exact),
+                _ => exact.iter().flat_map(|value| value.to_le_bytes()).collect(),
+            };
+            assert_eq!(
+                (file.dtype(name), file.get(name).bytes == expected),
+                (dtype.to_uppercase().as_str(), true)
+            );
+        }
+        assert!(!file.metadata.contains_key("_quantization_metadata"));
+        assert_eq!(file.metadata["author"], original.metadata["author"]);
+    }
+    let made_by = folder.done(&["inspect", "a-f16.safetensors"]);
+    assert!(made_by.contains("roundwise dequantize INPUT --dtype f16"), "{made_by}");
+}
+
+/// Decodes a file in codes and rounds it again.
+fn rounded_again(folder: &Folder, scheme: &str) {
+    let plain = ["dequantize", "a.safetensors", "-o", "plain.safetensors", "--dtype", "f32"];
+    folder.done(&[&plain[..], &["--no-provenance"]].concat());
+    let again = ["convert", "plain.safetensors", "-o", "b.safetensors", "--scheme", scheme];
+    folder.done(&[&again[..], &["--no-provenance"]].concat());
+}
+
+/// The largest weight of a tile is its scale times the grid's largest code, so that the same scale
+/// comes out again, and the same codes.
+#[test]
+fn the_same_scheme_finds_the_same_file_again() {
+    let exact = [
+        "fp8",
+        "fp8-e5m2",
+        "fp8-row",
+        "fp8-block-64",
+        "fp8-block-128",
+        "fp8-block3d-32",
+        "int8",
+        "int8-row",
+        "int8-block-64",
+        "int8-block-128",
+        "nvfp4",
+    ];
+    for scheme in exact {
+        let folder = converted(&["--scheme", scheme, "--no-provenance"]);
+        rounded_again(&folder, scheme);
+        assert!(folder.read("a.safetensors") == folder.read("b.safetensors"), "{scheme}");
+    }
+}
+
+/// Where the largest weight of a block is rounded down to 448 · 2ᵉ, a scale of half the size holds the
+/// block as well, and codes of twice the size stand for the same numbers.
+#[test]
+fn powers_of_two_find_the_same_numbers_again() {
+    for scheme in ["mxfp8", "hybrid-mxfp8"] {
+        let folder = converted(&["--scheme", scheme, "--no-provenance"]);
+        rounded_again(&folder, scheme);
+        let decode = ["dequantize", "b.safetensors", "-o", "again.safetensors", "--dtype", "f32"];
+        folder.done(&[&decode[..], &["--no-provenance"]].concat());
+        assert!(folder.read("plain.safetensors") == folder.read("again.safetensors"), "{scheme}");
+    }
+}
+
+/// Rotating and rotating back rounds to F32: the codes are the same, the scales all but.
+#[test]
+fn rotated_rows_find_the_same_codes_again() {
+    for scheme in ["int8-row-convrot", "int4-convrot"] {
+        let folder = converted(&["--scheme", scheme, "--no-provenance"]);
+        rounded_again(&folder, scheme);
+        let [first, second] = ["a.safetensors", "b.safetensors"].map(|name| folder.file(name));
+        for name in PLAIN_WEIGHTS {
+            assert!(first.get(name).bytes == second.get(name).bytes, "{scheme}: {name}");
+            let scales = [&first, &second].map(|file| file.f32(&format!("{name}_scale")));
+            for (first, second) in scales[0].iter().zip(&scales[1]) {
+                assert!((first - second).abs() <= 1e-6 * first, "{scheme}: {first} {second}");
+            }
+        }
+    }
+}
+
+/// 40 columns take groups of 4, whether up to 16 or up to 256 were asked for.
+#[test]
+fn a_smaller_rotation_than_was_asked_for_is_the_one_that_is_found() {
+    let model = safetensors(&[matrix("blocks.0.ff.weight", 32, 40)]);
+    let folder = Folder::with("m.safetensors", &model);
+    for (scheme, output) in [("int8-row-convrot-16", "a"), ("int8-row-convrot", "b")] {
+        folder.done(&[
+            "convert",
+            "m.safetensors",
+            "--scheme",
+            scheme,
+            "--no-provenance",
+            "-o",
+            output,
+        ]);
+    }
+    assert!(folder.read("a") == folder.read("b"));
+}
+
+#[test]
+fn a_file_without_codes_says_so() {
+    let folder = Folder::with("m.safetensors", &plain_model());
+    folder.refused(&["dequantize", "m.safetensors"], 1, &["nothing is in codes"]);
+    folder.refused(
+        &["dequantize", "m.safetensors", "--dtype", "f8"],
+        2,
+        &["--dtype: unknown `f8`", "bf16"],
+    );
+}
+
+#[test]
+fn a_layer_that_cannot_be_read_is_named() {
+    let folder = converted(&[]);
+    let mut file = folder.file("a.safetensors");
+    file.tensors.remove("blocks.0.ff.in.weight_scale");
+    folder.write("b.safetensors", &file.bytes());
+    let words = ["`blocks.0.ff.in` is marked", "has no `weight_scale`"];
+    folder.refused(&["dequantize", "b.safetensors"], 1, &words);
+}
+
+/// A recipe that decodes has no say in anything else.
+#[test]
+fn decoding_stands_alone() {
+    let folder = Folder::with("m.safetensors", &safetensors(&[]));
+    folder.write("r.toml", b"decode_to = 'f32'\nkeep = ['a']\n");
+    let words = ["keep: is about quantizing"];
+    folder.refused(&["convert", "m.safetensors", "--recipe", "r.toml"], 2, &words);
+}

@@ -1,0 +1,147 @@
+//! Known defects are named with their layer and whom they break, and mended.
+
+use crate::tool::Folder;
+
+const MARKED: &str = "blocks.0.ff.in";
+const OTHER: &str = "blocks.0.ff.out";
+const FP8: &str = r#"{"format": "float8_e4m3fn"}"#;
+
+fn damaged(name: &str) -> Folder {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/broken/");
+    let bytes = std::fs::read(format!("{folder}{name}.safetensors")).unwrap();
+    Folder::with("m.safetensors", &bytes)
+}
+
+/// Looks first, which must change nothing, then repairs.
+fn repaired(name: &str, layer: &str, words: &[&str]) -> Folder {
+    let folder = damaged(name);
+    let before = folder.snapshot();
+    let look = folder.run(&["repair", "m.safetensors"]);
+    assert_eq!(look.code, 3, "{name}: {}{}", look.stdout, look.stderr);
+    for word in [words, &[layer, "breaks ", "remedy: ", "--write"]].concat() {
+        assert!(look.stdout.contains(word), "{name}: no `{word}` in {}", look.stdout);
+    }
+    assert!(before == folder.snapshot(), "{name}");
+    folder.done(&["repair", "m.safetensors", "--write", "-o", "r.safetensors"]);
+    assert!(folder.done(&["repair", "r.safetensors"]).contains("nothing to repair"), "{name}");
+    assert!(!folder.done(&["inspect", "r.safetensors"]).contains("wrong: "), "{name}");
+    folder
+}
+
+#[test]
+fn every_defect_that_leaves_one_reading_is_mended() {
+    let full = r#"{"format": "float8_e4m3fn", "full_precision_matrix_mult": true}"#;
+    let rotated = r#"{"format": "int8_tensorwise", "convrot": true, "convrot_groupsize": 16, "per_row": true}"#;
+    let cases = [
+        ("marker-without-format", MARKED, "has no `format`", full),
+        ("marker-without-format-int8", MARKED, "has no `format`", rotated),
+        ("marker-with-nul", MARKED, "NUL bytes", FP8),
+        ("marker-zeroed", MARKED, "NUL bytes", FP8),
+        ("markers-in-header-alone", "the file", "marks 2 layers in the header alone", FP8),
+        ("markers-in-tensors-alone", "the file", "marks 2 layers in tensors alone", FP8),
+        ("marker-missing-in-header", OTHER, "no entry in", FP8),
+        ("marker-missing-in-tensors", MARKED, "no marker tensor", FP8),
+        ("scale-misnamed", MARKED, "has no `weight_scale`", FP8),
+        ("scale-stray", "blocks.1.ff", "scales no weight", FP8),
+    ];
+    for (name, layer, problem, marker) in cases {
+        let folder = repaired(name, layer, &[problem]);
+        let [before, after] = ["m.safetensors", "r.safetensors"].map(|file| folder.file(file));
+        for (tensor, content) in before.tensors.iter().filter(|(name, _)| !is_of_quantization(name))
+        {
+            assert!(after.get(tensor).bytes == content.bytes, "{name}: {tensor}");
+        }
+        assert_eq!(after.get(&format!("{MARKED}.comfy_quant")).bytes, marker.as_bytes(), "{name}");
+        assert!(after.metadata["_quantization_metadata"].contains(marker), "{name}");
+        let scales = ["weight_scale", "scale_weight"].map(|part| format!("{MARKED}.{part}"));
+        let scale = scales.iter().find_map(|scale| before.tensors.get(scale)).unwrap();
+        assert_eq!(after.get(&format!("{MARKED}.weight_scale")).bytes, scale.bytes, "{name}");
+        assert!(after.names().iter().all(|tensor| !tensor.starts_with("blocks.1")), "{name}");
+    }
+}
+
+fn is_of_quantization(name: &str) -> bool {
+    ["comfy_quant", "weight_scale", "scale_weight", "scaled_fp8"]
+        .iter()
+        .any(|end| name.ends_with(end))
+}
+
+/// A file without markers stays one.
+#[test]
+fn dummy_scales_are_left_out_of_legacy_files() {
+    let words = ["serves a weight that holds no codes", "FP8 without a scale"];
+    let folder = repaired("scale-dummy", OTHER, &words);
+    let [before, after] = ["m.safetensors", "r.safetensors"].map(|file| folder.file(file));
+    let mut names = before.names();
+    names.retain(|name| *name != "blocks.0.ff.out.scale_weight");
+    assert_eq!(after.names(), names);
+    for name in names {
+        assert_eq!(after.get(name).bytes, before.get(name).bytes, "{name}");
+    }
+}
+
+#[test]
+fn what_could_have_been_two_things_is_not_guessed_at() {
+    let folder = damaged("marker-zeroed-int8");
+    let look = folder.run(&["repair", "m.safetensors"]);
+    assert_eq!(look.code, 3);
+    for word in ["without remedy: `blocks.0.ff.in`", "NUL bytes", "original weights"] {
+        assert!(look.stdout.contains(word), "{word}: {}", look.stdout);
+    }
+    folder.refused(&["repair", "m.safetensors", "--write"], 1, &["`blocks.0.ff.in`", "NUL bytes"]);
+}
+
+#[test]
+fn a_file_in_order_is_not_rewritten() {
+    let folder = damaged("all-zero");
+    let look = folder.done(&["repair", "m.safetensors"]);
+    assert!(look.contains("nothing to repair"), "{look}");
+    let before = folder.snapshot();
+    assert!(folder.done(&["repair", "m.safetensors", "--write"]).contains("nothing to repair"));
+    assert!(before == folder.snapshot());
+}
+
+#[test]
+fn what_is_about_the_repaired_file_needs_one() {
+    let folder = damaged("marker-with-nul");
+    for flags in [&["-o", "r.safetensors"][..], &["--report", "r.json"], &["--shard-size", "5GB"]] {
+        let words = ["is about the repaired file, and none is written without `--write`"];
+        folder.refused(&[&["repair", "m.safetensors"], flags].concat(), 2, &words);
+    }
+}
+
+#[test]
+fn one_layer_is_called_one() {
+    let folder = damaged("comfy-fp8");
+    let mut file = folder.file("m.safetensors");
+    file.metadata.remove("_quantization_metadata");
+    folder.write("m.safetensors", &file.bytes());
+    let look = folder.run(&["repair", "m.safetensors"]).stdout;
+    assert!(look.contains("1 defect that can be mended, 0 that cannot"), "{look}");
+    assert!(look.contains("marks 1 layer in tensors alone"), "{look}");
+}
+
+/// What `repair` would mend, `verify` names.
+#[test]
+fn verify_names_the_layer_and_whom_it_breaks() {
+    let cases = [
+        ("marker-without-format", MARKED, "ComfyUI from 0.3.77"),
+        ("marker-with-nul", MARKED, "ComfyUI from 0.3.77"),
+        ("marker-zeroed", MARKED, "ComfyUI from 0.3.77"),
+        ("marker-missing-in-header", OTHER, "ComfyUI 0.3.68 to 0.3.76"),
+        ("marker-missing-in-tensors", MARKED, "without the header's entries"),
+        ("scale-misnamed", MARKED, "ComfyUI, which stops"),
+        ("scale-stray", "blocks.1.ff", "unexpected keys"),
+        ("scale-dummy", OTHER, "turns the weight into FP8 without a scale"),
+    ];
+    for (name, layer, breaks) in cases {
+        let folder = repaired(name, layer, &[]);
+        folder.done(&["dequantize", "r.safetensors", "-o", "plain.safetensors", "--dtype", "f32"]);
+        let run = folder.run(&["verify", "plain.safetensors", "m.safetensors"]);
+        assert_eq!(run.code, 3, "{name}: {}{}", run.stdout, run.stderr);
+        for word in [&format!("wrong: `{layer}`"), breaks] {
+            assert!(run.stdout.contains(word), "{name}: no `{word}` in {}", run.stdout);
+        }
+        folder.done(&["verify", "plain.safetensors", "r.safetensors"]);
+    }
+}

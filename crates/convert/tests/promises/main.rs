@@ -1,0 +1,14 @@
+//! Promises of a conversion.
+//!
+//! They are one program: every further one would be linked with all that is tested.
+
+mod adapters;
+mod detection;
+mod hashing;
+mod nothing_is_invented;
+mod packed;
+mod presets;
+mod recipes;
+mod resume;
+mod shared_scales;
+mod stability;

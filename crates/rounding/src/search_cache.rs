@@ -1,0 +1,84 @@
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use crate::projection::Projection;
+use crate::{Effort, Objective, RoundingError};
+
+/// A cache of what searches of one layer share: its singular vectors, or the factor of its H.
+///
+/// It belongs to one weight and its inputs, on one device. A search computes them before it chooses
+/// the first code; [`Linear::with_cache`](crate::Linear::with_cache) hands them to the next search of
+/// the layer, for other codes.
+#[derive(Default)]
+pub struct SearchCache {
+    /// Those of the latest search. Keeping more would take memory that no plan has counted.
+    latest: RefCell<Option<(Key, Rc<Projection>)>>,
+}
+
+/// All that an entry depends on, beside the layer and the device.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) struct Key {
+    pub(crate) objective: Objective,
+    pub(crate) effort: Effort,
+    pub(crate) seed: u64,
+    /// Columns that are rotated together.
+    pub(crate) group: Option<usize>,
+    /// Tells inputs from the same inputs about their mean.
+    pub(crate) has_mean: bool,
+}
+
+impl SearchCache {
+    /// Returns the entry of a key, computed by `find` unless it is there.
+    pub(crate) fn get_or_find(
+        &self,
+        key: Key,
+        find: impl FnOnce() -> Result<Projection, RoundingError>,
+    ) -> Result<Rc<Projection>, RoundingError> {
+        if let Some((stored, known)) = &*self.latest.borrow()
+            && *stored == key
+        {
+            return Ok(Rc::clone(known));
+        }
+        // The former entry makes room before another one is computed.
+        self.latest.replace(None);
+        let found = Rc::new(find()?);
+        self.latest.replace(Some((key, Rc::clone(&found))));
+        Ok(found)
+    }
+}
+
+impl std::fmt::Debug for SearchCache {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SearchCache").field("is_empty", &self.latest.borrow().is_none()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use roundwise_compute::Device;
+    use roundwise_scheme::{Weight, WeightKind};
+    use roundwise_testkit::weights;
+
+    use super::*;
+    use crate::layer::Layer;
+
+    #[test]
+    fn a_layer_is_searched_again_only_for_something_else() {
+        let bytes = weights::gaussian(32, 32, 1).bytes();
+        let weight = Weight::new(32, 32, WeightKind::F32, &bytes).unwrap();
+        let layer = Layer::new(&weight, "fp8".parse().unwrap(), Default::default(), None).unwrap();
+        let engine = Device::Cpu.resolve().unwrap();
+        let objective = Objective::default();
+        let (cache, mut searches) = (SearchCache::default(), 0);
+        let plain = Key { objective, effort: Effort::Fast, seed: 1, group: None, has_mean: false };
+        let rotated = Key { group: Some(16), ..plain };
+        for (key, expected) in [(plain, 1), (plain, 1), (rotated, 2), (rotated, 2), (plain, 3)] {
+            let found = cache.get_or_find(key, || {
+                searches += 1;
+                Projection::of(objective, &layer, None, Effort::Fast, &engine, 1)
+            });
+            assert!(found.is_ok());
+            assert_eq!(searches, expected);
+        }
+    }
+}

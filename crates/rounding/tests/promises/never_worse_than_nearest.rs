@@ -1,0 +1,159 @@
+//! Learning helps or steps aside, whatever the matrix, the scheme, the objective and the solver.
+
+use roundwise_rounding::{
+    Anneal, Effort, Feedback, Limit, Objective, Options, Rank, RoundingError, Solver, round,
+};
+use roundwise_scheme::{ScaleRule, Scheme, SchemeError, Tiling, Weight, WeightKind};
+use roundwise_testkit::cases::test_each;
+use roundwise_testkit::weights::{self, Matrix};
+
+use crate::common::{assert_promises, cpu, rounded, searchable};
+
+fn matrices() -> Vec<(&'static str, Matrix)> {
+    vec![
+        ("power law", weights::power_law_spectrum(128, 192, 1)),
+        ("gaussian", weights::gaussian(96, 64, 2)),
+        ("outliers", weights::with_outliers(128, 128, 3)),
+        ("zero rows", weights::with_zero_rows(64, 128, 4)),
+        ("zero tiles", weights::with_zero_tiles(128, 128, 64, 5)),
+        ("all zero", weights::all_zero(64, 64)),
+        ("constant", weights::constant(64, 128, -0.3)),
+        ("rank one", weights::rank_one(128, 64, 6)),
+        ("one huge", weights::one_huge(64, 64, 7)),
+        ("subnormals", weights::subnormals(64, 64, 8)),
+        ("one row", weights::gaussian(1, 256, 9)),
+        ("one column", weights::gaussian(256, 1, 10)),
+        ("one cell", weights::gaussian(1, 1, 11)),
+        ("odd", weights::gaussian(37, 53, 12)),
+    ]
+}
+
+fn solvers() -> [Solver; 5] {
+    [
+        Solver::Nearest,
+        Solver::Stochastic,
+        Solver::Feedback(Feedback::default()),
+        Solver::Anneal(Anneal { sweeps: 6, ..Anneal::default() }),
+        Solver::Best,
+    ]
+}
+
+fn objectives() -> [Objective; 4] {
+    [
+        Objective::Weight,
+        Objective::Principal(Rank::default()),
+        Objective::PrincipalInput(Rank::exactly(9)),
+        Objective::Sampled { samples: 16 },
+    ]
+}
+
+#[test]
+fn no_objective_gets_worse_and_no_budget_is_broken() {
+    let mut cases = Vec::new();
+    for (name, matrix) in matrices() {
+        for entry in searchable() {
+            if entry.scheme.covers(matrix.rows, matrix.cols).is_err() {
+                continue;
+            }
+            for solver in solvers() {
+                for objective in objectives() {
+                    for limit in [Limit::WeightErrorBudget(0.02), Limit::Lambda(0.3)] {
+                        let effort = Effort::Fast;
+                        let options =
+                            Options { objective, solver, limit, effort, ..Options::default() };
+                        cases.push((name, matrix.clone(), entry, options));
+                    }
+                }
+            }
+        }
+    }
+    struct Case<'a>(&'a (&'static str, Matrix, &'static roundwise_scheme::CatalogEntry, Options));
+    impl std::fmt::Debug for Case<'_> {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            write!(f, "{} {} {:?}", self.0.0, self.0.2.name, self.0.3)
+        }
+    }
+    test_each(cases.iter().map(Case), |Case((_, matrix, entry, options))| {
+        assert_promises(matrix, entry.scheme, options);
+    });
+}
+
+#[test]
+fn learning_helps_where_it_can() {
+    let matrix = weights::power_law_spectrum(256, 256, 1);
+    for entry in searchable() {
+        for solver in
+            [Solver::Best, Solver::Feedback(Feedback { lambda: 0.1, ..Feedback::default() })]
+        {
+            let options =
+                Options { solver, limit: Limit::WeightErrorBudget(0.08), ..Options::default() };
+            let report = rounded(&matrix, entry.scheme, &options).unwrap().report;
+            let ratio = (report.stored.objective / report.nearest.objective).sqrt();
+            assert!(ratio < 0.6, "{} {ratio} {report:?}", entry.name);
+            assert!(report.changed > 0.0 && report.changed < 0.5);
+        }
+    }
+}
+
+#[test]
+fn a_small_budget_buys_something_too() {
+    let matrix = weights::power_law_spectrum(128, 192, 1);
+    for budget in [0.001, 0.003, 0.01] {
+        let limit = Limit::WeightErrorBudget(budget);
+        let options = Options { limit, ..Options::default() };
+        let report = rounded(&matrix, "fp8".parse().unwrap(), &options).unwrap().report;
+        assert!(!report.kept_nearest, "{budget}");
+        assert!(report.stored.projected < report.nearest.projected, "{budget}");
+    }
+}
+
+#[test]
+fn threads_do_not_choose_the_bytes() {
+    let matrix = weights::power_law_spectrum(300, 210, 3);
+    let scheme = "fp8-row".parse().unwrap();
+    for solver in [Solver::Feedback(Feedback::default()), Solver::Anneal(Anneal::default())] {
+        let options = Options { solver, ..Options::default() };
+        let with_threads = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| rounded(&matrix, scheme, &options).unwrap())
+        };
+        let one = with_threads(1);
+        assert_eq!(one, with_threads(2));
+        assert_eq!(one, with_threads(5));
+    }
+}
+
+#[test]
+fn what_cannot_be_rounded_is_refused() {
+    let mut matrix = weights::gaussian(8, 8, 1);
+    matrix.values[19] = f32::NAN;
+    let error = rounded(&matrix, "fp8".parse().unwrap(), &Options::default()).unwrap_err();
+    assert_eq!(error, RoundingError::Scheme(SchemeError::NotFinite { row: 2 }));
+
+    let ragged = weights::gaussian(65, 64, 1);
+    let scheme: Scheme = "int8-block-64".parse().unwrap();
+    assert!(matches!(scheme.tiling(), Tiling::Block { .. }));
+    assert!(rounded(&ragged, scheme, &Options::default()).is_err());
+
+    for limit in [Limit::Lambda(0.0), Limit::Lambda(f64::NAN), Limit::WeightErrorBudget(-0.1)] {
+        let options = Options { limit, ..Options::default() };
+        let error = rounded(&weights::gaussian(8, 8, 1), scheme, &options).unwrap_err();
+        assert!(matches!(error, RoundingError::Option { .. }), "{error}");
+    }
+}
+
+#[test]
+fn a_watcher_can_stop() {
+    let matrix = weights::power_law_spectrum(64, 64, 1);
+    let bytes = matrix.bytes();
+    let weight = Weight::new(64, 64, WeightKind::F32, &bytes).unwrap();
+    let mut seen = 0;
+    let mut watch = |_| {
+        seen += 1;
+        std::ops::ControlFlow::Break(())
+    };
+    let options = Options::default();
+    let scheme = "fp8".parse().unwrap();
+    let result = round(&weight, scheme, ScaleRule::Absmax, &options, &cpu(), 0, &mut watch);
+    assert_eq!((result.unwrap_err(), seen), (RoundingError::Stopped, 1));
+}

@@ -1,0 +1,15 @@
+//! Promises of reading and writing tensor files.
+//!
+//! They are one program: every further one would be linked with all that is tested.
+
+mod common;
+mod containers;
+mod corrupt;
+mod matches_reference;
+mod open;
+mod resume;
+mod round_trip;
+mod sharded;
+mod sharded_output;
+mod truncated;
+mod writer;
