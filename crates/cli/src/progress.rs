@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
-use roundwise_convert::{Event, Watch};
+use roundwise_convert::{Event, Phase, Watch};
 
 use crate::console::complain;
 use crate::stop;
@@ -165,15 +165,14 @@ impl Watch for Progress {
                     "note: continuing an earlier run, which had finished {finished} of {tensors} tensors"
                 ));
             }),
-            Event::Started { bytes, .. } => self.begin(bytes, ""),
-            Event::Verifying { bytes } => self.begin(bytes, "reading the output again"),
+            Event::Phase { name: Phase::Syncing, .. } => self.bar.set_message("syncing to disk"),
+            Event::Phase { name, bytes, .. } => self.begin(bytes, doing(name)),
             Event::Advanced { bytes } => self.advance(bytes),
             Event::Recalled { bytes } => {
                 self.advance(bytes);
                 self.mark();
             }
-            Event::Rounding { tensor, objective_ratio } => self.rounding(tensor, objective_ratio),
-            Event::Syncing => self.bar.set_message("syncing to disk"),
+            Event::Search { tensor, objective_ratio, .. } => self.rounding(tensor, objective_ratio),
             _ => {}
         }
         self.tell_log();
@@ -186,6 +185,15 @@ impl Watch for Progress {
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn doing(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Looking => "looking for numbers that are not finite",
+        Phase::Scales => "measuring shared scales",
+        Phase::Checking => "reading the output again",
+        Phase::Converting | Phase::Syncing | Phase::Merging | Phase::Comparing => "",
+    }
 }
 
 fn log_line(name: &str, share: f64, left: Option<Duration>) -> String {

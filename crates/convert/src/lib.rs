@@ -14,7 +14,6 @@ pub mod recipe;
 pub mod report;
 pub mod run;
 pub mod source;
-mod watch;
 
 pub use self::error::ConvertError;
 pub use self::inspect::*;
@@ -24,7 +23,6 @@ pub use self::recipe::*;
 pub use self::report::*;
 pub use self::run::*;
 pub use self::source::*;
-pub use self::watch::{Event, Unwatched, Watch};
 
 pub use roundwise_compute::{Device, Devices};
 pub use roundwise_layout::{Client, Defect, Layout, Mend, Products, client};

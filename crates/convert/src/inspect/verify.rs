@@ -9,10 +9,10 @@ use crate::error::ConvertError;
 use crate::inspect::comparison::{Comparison, Outcome, finding};
 use crate::inspect::outputs::Outputs;
 use crate::report::report::lossy;
+use crate::report::watch::{Event, Phase, Watch, notice};
 use crate::run::pool::map_in_order;
 use crate::source::Source;
 use crate::source::StatisticsFile;
-use crate::watch::{Event, Watch, notice};
 
 /// What comparing a converted file with its original showed.
 #[derive(Clone, Debug, Serialize)]
@@ -113,7 +113,7 @@ pub fn verify(
     let mut removed = vec![];
     let tensors = comparison.original.checkpoint.tensors();
     let bytes = tensors.iter().map(TensorHeader::byte_len).sum();
-    notice(watch, Event::Started { tensors: tensors.len(), bytes })?;
+    notice(watch, Event::Phase { name: Phase::Comparing, tensors: tensors.len(), bytes })?;
     let outcomes = map_in_order(tensors, threads, |header, _| {
         let outcome = comparison.compare(header)?;
         notice(watch, Event::Advanced { bytes: header.byte_len() })?;

@@ -3,6 +3,8 @@
 pub(crate) mod record;
 pub(crate) mod report;
 pub(crate) mod rounding;
+pub(crate) mod watch;
 
 pub use self::report::{Report, TensorReport};
 pub use self::rounding::{LayerRounding, RoundingTotals};
+pub use self::watch::{Event, Phase, Unwatched, Watch};

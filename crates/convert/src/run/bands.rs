@@ -10,11 +10,11 @@ use roundwise_tensor_file::TensorHeader;
 use crate::error::ConvertError;
 use crate::plan::PlannedTensor;
 use crate::report::TensorReport;
+use crate::report::watch::{Event, notice};
 use crate::run::buffers::Buffers;
 use crate::run::output::Output;
 use crate::run::tensor::Stop;
 use crate::source::Source;
-use crate::watch::{Event, notice};
 
 /// Ranges of rows from top to bottom, all but the last of one height.
 fn bands(rows: usize, height: usize) -> impl Iterator<Item = Range<usize>> {

@@ -9,11 +9,11 @@ use crate::plan::same_model::same_model;
 use crate::plan::{Decision, Plan, PlannedTensor};
 use crate::recipe::Rounding;
 use crate::report::TensorReport;
+use crate::report::watch::{Event, Phase, notice};
 use crate::run::buffers::Buffers;
 use crate::run::output::Output;
 use crate::run::pool::map_in_order;
 use crate::source::Source;
-use crate::watch::{Event, notice};
 
 /// Reads an output again before it gets its name: its header, the bytes of every tensor against the
 /// hash of what was written, and layers in codes the way a loader finds them, whose error must be the
@@ -41,7 +41,7 @@ pub(crate) fn check_output(
     }
     let tensors = written.checkpoint.tensors();
     let bytes = tensors.iter().map(TensorHeader::byte_len).sum();
-    notice(output.watch, Event::Verifying { bytes })?;
+    notice(output.watch, Event::Phase { name: Phase::Checking, tensors: tensors.len(), bytes })?;
     let gate = Gate {
         output,
         written: &written,

@@ -6,13 +6,13 @@ use crate::error::ConvertError;
 use crate::plan::{NotFinite, Plan};
 use crate::recipe::Rounding;
 use crate::report::Report;
+use crate::report::watch::{Event, Watch, notice};
 use crate::run::input::Input;
 use crate::run::job::Job;
 use crate::run::not_finite::find_not_finite;
 use crate::run::output::{Output, commit_all, leave_all, verify_all};
 use crate::run::resume::{Earlier, find_earlier};
 use crate::run::tensor::{Stop, convert_tensors};
-use crate::watch::{Event, Watch, notice};
 
 /// Converts one file: read, plan, round, lay out, write, report.
 ///

@@ -10,11 +10,11 @@ use crate::plan::manifest::RunFacts;
 use crate::plan::same_model::same_model;
 use crate::plan::{Decision, NotFinite, Plan, PlanRequest};
 use crate::recipe::{Purpose, Rounding};
+use crate::report::watch::{Event, Watch, notice};
 use crate::run::job::Job;
 use crate::source::hash::hash_file;
 use crate::source::layer_inputs::{LayerInputs, input_scale};
 use crate::source::{FileHash, Source};
-use crate::watch::Watch;
 
 /// The input of one or several outputs: its weights, what is known of its layers' inputs, and where
 /// searches are computed.
@@ -123,7 +123,8 @@ impl Input {
     /// # Errors
     /// When it cannot be read, or the watcher says stop.
     pub(crate) fn hash_statistics(&mut self, watch: &dyn Watch) -> Result<(), ConvertError> {
-        let hash = self.statistics.as_ref().map(|statistics| statistics.file_hash(watch));
+        let hash =
+            self.statistics.as_ref().map(|statistics| statistics.file_hash(&|| go_on(watch)));
         self.statistics_hash = hash.transpose()?;
         Ok(())
     }
@@ -138,7 +139,7 @@ impl Input {
     /// # Errors
     /// When it cannot be read, or the watcher says stop.
     pub(crate) fn hash_file(&self, file: usize, watch: &dyn Watch) -> Result<(), ConvertError> {
-        let hash = hash_file(&self.source.checkpoint.files()[file], watch)?;
+        let hash = hash_file(&self.source.checkpoint.files()[file], &|| go_on(watch))?;
         self.hashes[file].get_or_init(|| hash);
         Ok(())
     }
@@ -151,4 +152,9 @@ impl Input {
             device: self.engines().map(|engines| engines.kind().to_owned()),
         }
     }
+}
+
+/// Asks whether to go on. Nobody waits for bytes that are hashed, but somebody may want to stop.
+fn go_on(watch: &dyn Watch) -> Result<(), ConvertError> {
+    notice(watch, Event::Advanced { bytes: 0 })
 }

@@ -7,7 +7,7 @@ use roundwise_tensor_file::{
 
 use crate::error::ConvertError;
 use crate::plan::part::{PART_KEY, PartEntry, header_hash};
-use crate::watch::{Event, Watch, notice};
+use crate::report::watch::{Event, Phase, Watch, notice};
 
 /// A merged file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +51,7 @@ pub fn merge(
     let writer = TensorFileWriter::create(output, manifest, overwrite)?;
     let tensors = opened.iter().map(|(part, _)| part.tensors().len()).sum();
     let bytes = opened.iter().map(|(part, _)| part.total_bytes()).sum();
-    notice(watch, Event::Started { tensors, bytes })?;
+    notice(watch, Event::Phase { name: Phase::Merging, tensors, bytes })?;
     let mut memory = vec![0; PIECE_BYTES as usize];
     for (part, _) in &opened {
         for tensor in part.tensors() {
@@ -66,7 +66,7 @@ pub fn merge(
             }
         }
     }
-    notice(watch, Event::Syncing)?;
+    notice(watch, Event::Phase { name: Phase::Syncing, tensors: 0, bytes: 0 })?;
     Ok(Merged { tensors, bytes: writer.commit()?.bytes })
 }
 

@@ -3,12 +3,12 @@ use roundwise_scheme::{ScaleRule, SchemeError, choose_scales};
 use crate::error::ConvertError;
 use crate::plan::NotFinite;
 use crate::plan::Plan;
+use crate::report::watch::{Event, Phase, Watch, notice};
 use crate::run::bands::largest_of;
 use crate::run::job::Job;
 use crate::run::pool::map_in_order;
 use crate::run::round::rounding_error;
 use crate::source::Source;
-use crate::watch::{Event, Watch, notice};
 
 /// All weights with a NaN or an infinity, so that the work begins again only once.
 pub(crate) fn find_not_finite(
@@ -19,7 +19,7 @@ pub(crate) fn find_not_finite(
 ) -> Result<NotFinite, ConvertError> {
     let quantized: Vec<_> = plan.quantized_of_all_parts().collect();
     let bytes = quantized.iter().map(|(planned, _)| planned.header.byte_len()).sum();
-    notice(watch, Event::Started { tensors: quantized.len(), bytes })?;
+    notice(watch, Event::Phase { name: Phase::Looking, tensors: quantized.len(), bytes })?;
     let rows = map_in_order(&quantized, job.threads, |(planned, scheme), _| {
         let header = &planned.header;
         let found = match planned.band_rows() {

@@ -9,13 +9,13 @@ use crate::error::ConvertError;
 use crate::plan::memory::tensors_in_flight;
 use crate::plan::{Action, NotFinite, Plan, Tool, Workers};
 use crate::report::record::TensorRecord;
+use crate::report::watch::{Event, Phase, Watch, notice};
 use crate::report::{Report, RoundingTotals, TensorReport};
 use crate::run::check_output::check_output;
 use crate::run::input::Input;
 use crate::run::job::Job;
 use crate::run::resume::{Earlier, RunRecord};
 use crate::run::shared_scales::SharedScales;
-use crate::watch::{Event, Watch, notice};
 
 /// An output that is planned and open.
 pub(crate) struct Output<'a> {
@@ -95,7 +95,7 @@ impl<'a> Output<'a> {
         }
         let verify_seconds = self.job.verifies.then(|| started.elapsed().as_secs_f64());
         let input_hashes = if self.job.hash_input { facts.input } else { vec![] };
-        notice(self.watch, Event::Syncing)?;
+        notice(self.watch, Event::Phase { name: Phase::Syncing, tensors: 0, bytes: 0 })?;
         Ok(Report { verify_seconds, input_hashes, ..self.report(tensors) })
     }
 

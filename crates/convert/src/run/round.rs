@@ -10,10 +10,10 @@ use roundwise_tensor_file::TensorHeader;
 
 use crate::error::ConvertError;
 use crate::report::LayerRounding;
+use crate::report::watch::{Event, Watch};
 use crate::run::input::Input;
 use crate::run::lazy::Lazy;
 use crate::source::Source;
-use crate::watch::{Event, Watch};
 
 /// Codes of a weight.
 pub(crate) struct Codes {
@@ -123,7 +123,9 @@ impl Steps<'_> {
 impl roundwise_rounding::Watch for Steps<'_> {
     fn notice(&mut self, progress: Progress) -> ControlFlow<()> {
         let objective_ratio = progress.projected_ratio.sqrt();
-        self.watch.notice(Event::Rounding { tensor: &self.header.name, objective_ratio })?;
+        let (step, steps) = (progress.step, progress.steps);
+        let tensor = &self.header.name;
+        self.watch.notice(Event::Search { tensor, step, steps, objective_ratio })?;
         let share = progress.step as f64 / progress.steps.max(1) as f64;
         self.advance_to((self.header.byte_len() as f64 * share.min(1.0)) as u64)
     }

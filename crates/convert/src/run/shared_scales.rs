@@ -4,10 +4,10 @@ use roundwise_grid::absmax;
 
 use crate::error::ConvertError;
 use crate::plan::{Plan, PlannedTensor};
+use crate::report::watch::{Event, Phase, Watch, notice};
 use crate::run::job::Job;
 use crate::run::pool::map_in_order;
 use crate::source::Source;
-use crate::watch::{Event, Watch, notice};
 
 /// Largest magnitudes of the modules whose layers have one scale together.
 ///
@@ -44,7 +44,7 @@ impl SharedScales {
         }
         let layers: Vec<_> = modules.into_values().flatten().collect();
         let bytes = layers.iter().map(|planned| planned.header.byte_len()).sum();
-        notice(watch, Event::Started { tensors: layers.len(), bytes })?;
+        notice(watch, Event::Phase { name: Phase::Scales, tensors: layers.len(), bytes })?;
         let maxima = map_in_order(&layers, job.threads, |planned, _| {
             let weight = source.load(&planned.header)?;
             let view = weight.view();

@@ -11,6 +11,7 @@ use crate::plan::{Action, Decision, PlannedTensor};
 use crate::recipe::{PlainDtype, Rounding};
 use crate::report::TensorReport;
 use crate::report::record::TensorRecord;
+use crate::report::watch::{Event, Phase, notice};
 use crate::run::bias;
 use crate::run::buffers::Buffers;
 use crate::run::lazy::Lazy;
@@ -18,7 +19,6 @@ use crate::run::output::Output;
 use crate::run::pool::map_in_order;
 use crate::run::round::rounding_error;
 use crate::source::source::narrow;
-use crate::watch::{Event, notice};
 
 /// Why the work on an output ended early.
 pub(crate) enum Stop {
@@ -47,7 +47,7 @@ pub(crate) fn convert_tensors(outputs: &[Output<'_>]) -> Result<Vec<Vec<TensorRe
     let first = &outputs[0];
     let tensors = outputs.iter().map(|output| output.plan.tensors.len()).sum();
     let bytes = outputs.iter().map(Output::bytes_of_work).sum();
-    notice(first.watch, Event::Started { tensors, bytes })?;
+    notice(first.watch, Event::Phase { name: Phase::Converting, tensors, bytes })?;
     let finished = outputs.iter().map(|output| output.finished.len()).sum();
     if finished > 0 {
         notice(first.watch, Event::Resumed { finished, tensors })?;
@@ -104,8 +104,11 @@ impl<'a> Output<'a> {
         let mut report = TensorReport::planned(planned);
         if let Some(record) = self.finished.get(&header.name) {
             self.pass_finished(planned)?;
-            return Ok(report.recalled(record));
+            let report = report.recalled(record);
+            self.tell_finished(&report, true)?;
+            return Ok(report);
         }
+        notice(self.watch, Event::Begun { tensor: &header.name })?;
         let started = Instant::now();
         let written = match &planned.decision {
             Decision::Copy if planned.is_merged => self.merge(header, buffers)?,
@@ -133,8 +136,12 @@ impl<'a> Output<'a> {
             let record = TensorRecord::new(&report);
             self.file.record(&header.name, &written, record.to_json())?;
         }
-        notice(self.watch, Event::Finished(&report))?;
+        self.tell_finished(&report, false)?;
         Ok(report)
+    }
+
+    fn tell_finished(&self, tensor: &TensorReport, recalled: bool) -> Result<(), ConvertError> {
+        notice(self.watch, Event::Finished { output: &self.job.output, recalled, tensor })
     }
 
     /// Rounds a weight, and its bias with it. Returns the names of the tensors that were written.

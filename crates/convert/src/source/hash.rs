@@ -2,7 +2,6 @@ use roundwise_tensor_file::{PIECE_BYTES, SourceFile, TensorFileError, pieces};
 use serde::Serialize;
 
 use crate::error::ConvertError;
-use crate::watch::{Event, Watch, notice};
 
 /// BLAKE3 of a whole file, as `b3sum` prints it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -17,10 +16,13 @@ pub struct FileHash {
 /// now.
 ///
 /// # Errors
-/// When the file cannot be read, or the watcher says stop.
-pub(crate) fn hash_file(file: &SourceFile, watch: &dyn Watch) -> Result<FileHash, ConvertError> {
+/// When the file cannot be read, or `go_on` says stop.
+pub(crate) fn hash_file(
+    file: &SourceFile,
+    go_on: &dyn Fn() -> Result<(), ConvertError>,
+) -> Result<FileHash, ConvertError> {
     let read = |offset, buffer: &mut [u8]| file.read_into(offset, buffer);
-    let blake3 = hash(file.bytes(), read, watch)?;
+    let blake3 = hash(file.bytes(), read, go_on)?;
     let name = file.path().file_name().map(|name| name.to_string_lossy().into_owned());
     Ok(FileHash { file: name.unwrap_or_default(), blake3 })
 }
@@ -28,11 +30,11 @@ pub(crate) fn hash_file(file: &SourceFile, watch: &dyn Watch) -> Result<FileHash
 /// BLAKE3 of so many bytes, as `b3sum` prints it.
 ///
 /// # Errors
-/// When they cannot be read, or the watcher says stop.
+/// When they cannot be read, or `go_on` says stop.
 pub(crate) fn hash(
     bytes: u64,
     read: impl Fn(u64, &mut [u8]) -> Result<(), TensorFileError>,
-    watch: &dyn Watch,
+    go_on: &dyn Fn() -> Result<(), ConvertError>,
 ) -> Result<String, ConvertError> {
     let mut hasher = blake3::Hasher::new();
     let mut buffer = vec![0; bytes.min(PIECE_BYTES) as usize];
@@ -41,8 +43,7 @@ pub(crate) fn hash(
         let buffer = &mut buffer[..length as usize];
         read(piece.start, buffer)?;
         hasher.update(buffer);
-        // Nobody waits for these bytes, but somebody may want to stop.
-        notice(watch, Event::Advanced { bytes: 0 })?;
+        go_on()?;
     }
     Ok(hasher.finalize().to_hex().to_string())
 }

@@ -9,7 +9,6 @@ use crate::error::ConvertError;
 use crate::recipe::{Purpose, Recipe, Rounding};
 use crate::source::hash::hash;
 use crate::source::source::Source;
-use crate::watch::Watch;
 use roundwise_rounding::BiasCorrection;
 
 /// Statistics of the inputs of a model's layers.
@@ -89,9 +88,12 @@ impl LayerInputs {
     ///
     /// # Errors
     /// When it cannot be read, or the watcher says stop.
-    pub(crate) fn file_hash(&self, watch: &dyn Watch) -> Result<String, ConvertError> {
+    pub(crate) fn file_hash(
+        &self,
+        go_on: &dyn Fn() -> Result<(), ConvertError>,
+    ) -> Result<String, ConvertError> {
         let read = |offset, buffer: &mut [u8]| self.file.read_into(offset, buffer);
-        hash(self.file.bytes(), read, watch)
+        hash(self.file.bytes(), read, go_on)
     }
 
     /// Whether anything is known of the inputs of a layer.

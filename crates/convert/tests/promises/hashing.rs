@@ -5,8 +5,8 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use roundwise_convert::{
-    Biases, ConvertError, Event, Job, Recipe, RecipeFile, Unwatched, Watch, convert, inspect,
-    verify,
+    Biases, ConvertError, Event, Job, Phase, Recipe, RecipeFile, Unwatched, Watch, convert,
+    inspect, verify,
 };
 use roundwise_tensor_file::Checkpoint;
 use roundwise_testkit::files::{Tensor, safetensors};
@@ -35,7 +35,7 @@ struct Swap {
 
 impl Watch for Swap {
     fn notice(&self, event: Event<'_>) -> ControlFlow<()> {
-        if let Event::Started { .. } = event {
+        if let Event::Phase { name: Phase::Converting, .. } = event {
             std::fs::rename(&self.from, &self.to).unwrap();
         }
         ControlFlow::Continue(())
@@ -65,7 +65,7 @@ impl Watch for StopWhileHashing {
     fn notice(&self, event: Event<'_>) -> ControlFlow<()> {
         match event {
             Event::Advanced { bytes: 0 } => ControlFlow::Break(()),
-            Event::Syncing => panic!("nothing may be committed"),
+            Event::Phase { name: Phase::Syncing, .. } => panic!("nothing may be committed"),
             _ => ControlFlow::Continue(()),
         }
     }

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use roundwise_convert::{
-    ConvertError, Device, Event, Job, MethodOptions, Overwrite, Recipe, RecipeFile, Unwatched,
-    Watch, convert,
+    ConvertError, Device, Event, Job, MethodOptions, Overwrite, Phase, Recipe, RecipeFile,
+    Unwatched, Watch, convert,
 };
 use roundwise_testkit::files::{Tensor, safetensors};
 use roundwise_testkit::weights::{Matrix, gaussian};
@@ -53,8 +53,8 @@ struct StopAfter(AtomicUsize);
 
 impl Watch for StopAfter {
     fn notice(&self, event: Event<'_>) -> ControlFlow<()> {
-        let is_last =
-            matches!(event, Event::Finished(_)) && self.0.fetch_sub(1, Ordering::Relaxed) == 1;
+        let is_last = matches!(event, Event::Finished { recalled: false, .. })
+            && self.0.fetch_sub(1, Ordering::Relaxed) == 1;
         if is_last { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 }
@@ -142,7 +142,7 @@ fn an_output_that_appears_meanwhile_costs_no_work() {
     struct Appear(PathBuf);
     impl Watch for Appear {
         fn notice(&self, event: Event<'_>) -> ControlFlow<()> {
-            if let Event::Syncing = event {
+            if let Event::Phase { name: Phase::Syncing, .. } = event {
                 std::fs::write(&self.0, b"mine").unwrap();
             }
             ControlFlow::Continue(())
@@ -164,7 +164,7 @@ struct Damage {
 
 impl Watch for Damage {
     fn notice(&self, event: Event<'_>) -> ControlFlow<()> {
-        if let Event::Verifying { .. } = event {
+        if let Event::Phase { name: Phase::Checking, .. } = event {
             let mut bytes = std::fs::read(&self.path).unwrap();
             let at = bytes.len() - self.from_the_end;
             bytes[at] ^= 1;
