@@ -6,6 +6,7 @@
 mod arguments;
 mod commands;
 mod console;
+mod events;
 mod hint;
 mod method_flags;
 mod outcome;

@@ -30,6 +30,11 @@ pub(crate) fn listen() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Asks to stop, as Ctrl-C does.
+pub(crate) fn ask() {
+    STOP.store(true, Ordering::Relaxed);
+}
+
 /// Whether someone asked to stop.
 pub(crate) fn is_asked_for() -> bool {
     STOP.load(Ordering::Relaxed)

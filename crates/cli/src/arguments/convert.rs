@@ -41,6 +41,10 @@ pub(crate) struct ConvertOptions {
     pub(crate) extract_error_lora: Option<NonZeroUsize>,
     #[arg(long, value_name = "DEVICE", help = device_help())]
     pub(crate) device: Option<Devices>,
+    /// Write what happens as lines of JSON, for programs; a line `stop` on standard input, or its end,
+    /// stops
+    #[arg(long, conflicts_with_all = ["json", "quiet"])]
+    pub(crate) events: bool,
     #[command(flatten)]
     pub(crate) statistics: StatisticsFlags,
     #[command(flatten)]

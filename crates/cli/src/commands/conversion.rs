@@ -7,6 +7,7 @@ use roundwise_convert::{Job, Prepared, Report, write_text_atomically};
 use serde::Serialize;
 
 use crate::arguments::RunOptions;
+use crate::events::Events;
 use crate::progress::Progress;
 
 /// Reports of one input.
@@ -29,15 +30,23 @@ impl<'a> Reports<'a> {
 /// Makes the outputs of one input, shows how far it is, and writes the report that was asked for.
 ///
 /// - `prepared`: one job for each output
+/// - `events`: written in place of a progress bar
 pub(super) fn carry_out(
     prepared: Prepared,
     run: &RunOptions,
+    events: Option<&Events>,
     report: Option<&Path>,
 ) -> anyhow::Result<Vec<Report>> {
     let jobs: Vec<Job> = prepared.jobs().to_vec();
-    let progress = Progress::new(&jobs[0].input, run.quiet || run.json);
-    let result = prepared.convert(&progress);
-    progress.finish();
+    let result = match events {
+        Some(events) => prepared.convert(events),
+        None => {
+            let progress = Progress::new(&jobs[0].input, run.quiet || run.json);
+            let result = prepared.convert(&progress);
+            progress.finish();
+            result
+        }
+    };
     let reports = result?;
     if let Some(path) = report {
         let text = serde_json::to_string_pretty(&Reports::of(&reports))? + "\n";

@@ -12,11 +12,20 @@ use self::jobs::{Group, groups, refuse_places};
 use super::conversion::{Reports, carry_out};
 use crate::arguments::ConvertOptions;
 use crate::console::{print_error, print_json, tell};
+use crate::events::{Events, tell_done, tell_failed};
 use crate::outcome::{BadUsage, is_bad_usage, is_stop};
 use crate::stop;
 use crate::text::counted;
 
 pub(crate) fn run(options: &ConvertOptions) -> anyhow::Result<bool> {
+    let result = run_all(options);
+    if let (true, Err(error)) = (options.events, &result) {
+        tell_failed(error);
+    }
+    result
+}
+
+fn run_all(options: &ConvertOptions) -> anyhow::Result<bool> {
     let groups = groups(options)?;
     for job in groups.iter().flatten() {
         refuse_idle_device(options, &job.recipe)?;
@@ -24,6 +33,7 @@ pub(crate) fn run(options: &ConvertOptions) -> anyhow::Result<bool> {
     }
     limit_threads(options.run.threads());
     stop::listen()?;
+    let events = options.events.then(Events::listen);
     let mut batch = Batch { inputs: groups.len(), reports: vec![], failed: vec![] };
     // All inputs are looked at before the first is converted: nobody waits hours to learn of a
     // mistake in the last one.
@@ -39,7 +49,7 @@ pub(crate) fn run(options: &ConvertOptions) -> anyhow::Result<bool> {
         refuse_places(options, &groups)?;
     }
     create_folder(options)?;
-    let stopped = batch.convert_all(options, fit);
+    let stopped = batch.convert_all(options, events.as_ref(), fit);
     if options.run.json {
         batch.print()?;
     }
@@ -105,12 +115,13 @@ impl Batch {
     fn convert_all(
         &mut self,
         options: &ConvertOptions,
+        events: Option<&Events>,
         groups: Vec<(&Group, Option<Prepared>)>,
     ) -> anyhow::Result<()> {
         for (group, prepared) in groups {
             let prepared = prepared.map_or_else(|| prepare(group), Ok);
             let result = prepared.map_err(anyhow::Error::from);
-            let result = result.and_then(|prepared| run_group(options, group, prepared));
+            let result = result.and_then(|prepared| run_group(options, events, group, prepared));
             let reports = self.passed(group, result)?;
             self.reports.extend(reports);
         }
@@ -164,7 +175,7 @@ fn extract(options: &ConvertOptions, job: &Job, rank: NonZeroUsize) -> anyhow::R
     let lora = extract_error_lora(input, recipe, output, rank, device, job.overwrite).map_err(
         |error| anyhow!("{error}\n  {} is complete, its adapter is missing", output.display()),
     )?;
-    if !options.run.json && !options.run.quiet {
+    if !options.run.json && !options.run.quiet && !options.events {
         let most = if lora.rank < rank.get() { ", the highest that they have," } else { "" };
         tell(&format!(
             "{}: {} of rank {}{most} that leave {:.1} % of the error",
@@ -183,12 +194,15 @@ fn prepare(group: &Group) -> Result<Prepared, ConvertError> {
 
 fn run_group(
     options: &ConvertOptions,
+    events: Option<&Events>,
     group: &Group,
     prepared: Prepared,
 ) -> anyhow::Result<Vec<Report>> {
-    let reports = carry_out(prepared, &options.run, options.write.report.as_deref())?;
+    let reports = carry_out(prepared, &options.run, events, options.write.report.as_deref())?;
     for (job, report) in group.iter().zip(&reports) {
-        if !options.run.json && !options.run.quiet {
+        if options.events {
+            tell_done(report);
+        } else if !options.run.json && !options.run.quiet {
             tell(&summary::describe(report));
         }
         if let Some(rank) = options.extract_error_lora {

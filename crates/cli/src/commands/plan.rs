@@ -1,10 +1,10 @@
 use std::num::NonZeroUsize;
 
 use roundwise_convert::{
-    ConvertError, Decision, LayerInputs, Limits, Plan, PlanRequest, PlannedTensor, Recipe, Source,
-    TensorReport, client, explain,
+    ConvertError, LayerInputs, Limits, Plan, PlanRequest, PlannedTensor, Recipe, Source, client,
+    explain,
 };
-use serde_json::json;
+use serde::Serialize;
 
 use crate::arguments::PlanOptions;
 use crate::console::{print, print_json, width};
@@ -44,14 +44,9 @@ fn explain_layer(
 ) -> anyhow::Result<bool> {
     let explained = explain(request, layer)?;
     let planned = &explained.planned;
-    let outcome = becomes(planned);
+    let outcome = planned.becomes();
     if options.run.json {
-        print_json(&json!({
-            "tensor": planned.header.name,
-            "becomes": outcome,
-            "reason": planned.because(),
-            "steps": explained.steps,
-        }))?;
+        print_json(&explained)?;
         return Ok(true);
     }
     let because = planned.because();
@@ -88,39 +83,20 @@ impl Sizes {
     }
 }
 
-fn as_json(plan: &Plan, sizes: &Sizes) -> serde_json::Value {
-    let clients: Vec<_> =
-        plan.schemes().into_iter().map(|scheme| client(plan.layout, scheme).name).collect();
-    let tensors: Vec<_> = plan
-        .tensors
-        .iter()
-        .map(|planned| {
-            let report = TensorReport::planned(planned);
-            json!({
-                "name": report.name,
-                "shape": report.shape,
-                "dtype": report.dtype,
-                "decision": report.decision,
-                "scheme": report.scheme.map(|scheme| scheme.to_string()),
-                "reason": report.reason,
-            })
-        })
-        .collect();
-    json!({
-        "architecture": plan.detected.main.title,
-        "evidence": plan.detected.main.evidence,
-        "preset": plan.preset.name,
-        "layout": plan.layout.to_string(),
-        "clients": clients,
-        "notes": plan.notes.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        "input_bytes": sizes.input_bytes,
-        "output_bytes": sizes.output_bytes,
-        "disk_bytes": sizes.output_bytes,
-        "peak_memory_bytes": sizes.peak_memory_bytes,
-        "threads": sizes.threads,
-        "weights_by_bands": sizes.banded,
-        "tensors": tensors,
-    })
+#[derive(Serialize)]
+struct PlanOfFile<'a> {
+    #[serde(flatten)]
+    plan: &'a Plan,
+    clients: Vec<&'static str>,
+    input_bytes: u64,
+    disk_bytes: u64,
+}
+
+fn as_json<'a>(plan: &'a Plan, sizes: &Sizes) -> PlanOfFile<'a> {
+    let schemes = plan.schemes().into_iter();
+    let clients = schemes.map(|scheme| client(plan.layout, scheme).name).collect();
+    let Sizes { input_bytes, output_bytes: disk_bytes, .. } = *sizes;
+    PlanOfFile { plan, clients, input_bytes, disk_bytes }
 }
 
 fn describe(plan: &Plan, sizes: &Sizes) -> String {
@@ -158,7 +134,7 @@ fn describe_tensors(tensors: &[PlannedTensor], width: usize) -> String {
             planned.header.name.clone(),
             shape(&planned.header.shape),
             planned.header.stored_as().to_owned(),
-            becomes(planned),
+            planned.becomes(),
             planned.because(),
         ]);
     }
@@ -175,7 +151,7 @@ fn describe_tensor(planned: &PlannedTensor, width: usize) -> String {
         "{} {} → {}: {}",
         header.stored_as(),
         shape(&header.shape),
-        becomes(planned),
+        planned.becomes(),
         planned.because()
     );
     let mut text = format!("  {}\n", plain(&header.name));
@@ -183,18 +159,6 @@ fn describe_tensor(planned: &PlannedTensor, width: usize) -> String {
         text += &format!("{}{line}\n", " ".repeat(INDENT));
     }
     text
-}
-
-fn becomes(planned: &PlannedTensor) -> String {
-    match &planned.decision {
-        Decision::Copy if planned.is_merged => "kept, merged".to_owned(),
-        Decision::Copy => "kept".to_owned(),
-        Decision::Decode { dtype } => dtype.to_string(),
-        Decision::Correct => "corrected".to_owned(),
-        Decision::Remove => "removed".to_owned(),
-        Decision::Rename { name } => format!("rename to {name}"),
-        Decision::Quantize { scheme, .. } | Decision::Repack { scheme, .. } => scheme.to_string(),
-    }
 }
 
 #[cfg(test)]

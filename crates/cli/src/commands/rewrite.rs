@@ -23,7 +23,7 @@ pub(crate) fn run(
     refuse_existing(options, &job)?;
     stop::listen()?;
     let report = options.write.report.as_deref();
-    for report in carry_out(prepared, &options.run, report)? {
+    for report in carry_out(prepared, &options.run, None, report)? {
         if options.run.json {
             print_json(&report)?;
         } else if !options.run.quiet {

@@ -9,6 +9,7 @@ mod crash;
 mod dequantize;
 mod documents;
 mod edit;
+mod events;
 mod folders;
 mod in_codes;
 mod memory;

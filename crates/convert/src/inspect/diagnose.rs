@@ -17,7 +17,7 @@ pub struct Diagnosis {
     #[serde(serialize_with = "defects_as_findings")]
     pub defects: Vec<Defect>,
     /// How the repaired file is laid out.
-    #[serde(serialize_with = "crate::report::report::name")]
+    #[serde(serialize_with = "crate::report::named::name")]
     pub layout: Layout,
 }
 

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::error::ConvertError;
 use crate::inspect::verify::Finding;
 use crate::plan::Provenance;
-use crate::report::report::lossy;
+use crate::report::named::lossy;
 use crate::source::Source;
 use crate::source::adapter::is_adapter;
 

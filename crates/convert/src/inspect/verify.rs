@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::error::ConvertError;
 use crate::inspect::comparison::{Comparison, Outcome, finding};
 use crate::inspect::outputs::Outputs;
-use crate::report::report::lossy;
+use crate::report::named::lossy;
 use crate::report::watch::{Event, Phase, Watch, notice};
 use crate::run::pool::map_in_order;
 use crate::source::Source;

@@ -121,6 +121,21 @@ impl PlannedTensor {
         }
     }
 
+    /// The decision in a word or two: a scheme, a dtype, or what is done.
+    pub fn becomes(&self) -> String {
+        match &self.decision {
+            Decision::Copy if self.is_merged => "kept, merged".to_owned(),
+            Decision::Copy => "kept".to_owned(),
+            Decision::Decode { dtype } => dtype.to_string(),
+            Decision::Correct => "corrected".to_owned(),
+            Decision::Remove => "removed".to_owned(),
+            Decision::Rename { name } => format!("rename to {name}"),
+            Decision::Quantize { scheme, .. } | Decision::Repack { scheme, .. } => {
+                scheme.to_string()
+            }
+        }
+    }
+
     /// The name of its layer's weight in the output, whatever the input calls it.
     pub(crate) fn weight_name(&self) -> String {
         weight_of(self.layer())

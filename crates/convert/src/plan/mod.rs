@@ -6,6 +6,7 @@ pub(crate) mod edit;
 pub(crate) mod effects;
 pub(crate) mod explain;
 pub(crate) mod gather_notes;
+pub(crate) mod json;
 pub(crate) mod manifest;
 pub(crate) mod memory;
 pub(crate) mod migrate;

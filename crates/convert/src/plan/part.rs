@@ -132,7 +132,7 @@ impl PlannedPart {
         PartEntry {
             part: self.share.number(),
             of: self.share.count(),
-            version: Tool::THIS.version.to_owned(),
+            version: Tool::THIS.version.into_owned(),
             recipe: self.recipe.clone(),
             statistics: facts.and_then(|facts| facts.statistics.clone()),
             device: facts.and_then(|facts| facts.device.clone()),

@@ -1,3 +1,5 @@
+use std::borrow::Cow;
+
 use std::collections::BTreeMap;
 
 use roundwise_tensor_file::Checkpoint;
@@ -10,17 +12,20 @@ use crate::recipe::edit::PROVENANCE_KEY;
 use crate::recipe::file::flag_of;
 
 /// The program that made a file.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tool {
     /// `roundwise`.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// Its version.
-    pub version: &'static str,
+    pub version: Cow<'static, str>,
 }
 
 impl Tool {
     /// This build.
-    pub const THIS: Tool = Tool { name: "roundwise", version: env!("CARGO_PKG_VERSION") };
+    pub const THIS: Tool = Tool {
+        name: Cow::Borrowed("roundwise"),
+        version: Cow::Borrowed(env!("CARGO_PKG_VERSION")),
+    };
 }
 
 /// How a file was made: what stands, as JSON, in its header under `roundwise`.
@@ -51,7 +56,7 @@ impl Provenance {
             serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.clone()))
         };
         Self {
-            version: Tool::THIS.version.to_owned(),
+            version: Tool::THIS.version.into_owned(),
             recipe: recipe.clone(),
             input_blake3: vec!["0".repeat(DIGITS); input.files().len()],
             statistics_blake3: has_statistics.then(|| "0".repeat(DIGITS)),

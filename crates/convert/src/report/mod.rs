@@ -1,5 +1,6 @@
 //! Reports: what happened to every tensor.
 
+pub(crate) mod named;
 pub(crate) mod record;
 pub(crate) mod report;
 pub(crate) mod rounding;

@@ -1,10 +1,12 @@
-use std::path::{Path, PathBuf};
+use std::borrow::Cow;
+use std::path::PathBuf;
 
 use roundwise_layout::Layout;
 use roundwise_scheme::{Scheme, WeightError};
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use crate::plan::Tool;
+use crate::report::named;
 use crate::report::rounding::{LayerRounding, RoundingTotals};
 use crate::source::FileHash;
 
@@ -13,24 +15,24 @@ use crate::recipe::RecipeFile;
 
 /// What a conversion did. Serialised, it is the file that `--report` writes; `docs/report.md`
 /// describes every field.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Report {
     /// Version of this layout of fields.
     pub report_version: u32,
     /// Name and version of the tool.
     pub tool: Tool,
     /// The input, as it was named.
-    #[serde(serialize_with = "lossy")]
+    #[serde(serialize_with = "named::lossy", deserialize_with = "named::read_path")]
     pub input: PathBuf,
     /// The output.
-    #[serde(serialize_with = "lossy")]
+    #[serde(serialize_with = "named::lossy", deserialize_with = "named::read_path")]
     pub output: PathBuf,
     /// Size of the input, all shards together.
     pub input_bytes: u64,
     /// Size of the output.
     pub output_bytes: u64,
     /// BLAKE3 of every file of the input, if they were hashed.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub input_hashes: Vec<FileHash>,
     /// The recipe as it was typed; what was left out has its default.
     pub options: RecipeFile,
@@ -39,7 +41,7 @@ pub struct Report {
     /// The preset in force.
     pub preset: String,
     /// Layout of the output.
-    #[serde(serialize_with = "name")]
+    #[serde(serialize_with = "named::name", deserialize_with = "named::read_layout")]
     pub layout: Layout,
     /// What someone might have expected otherwise.
     pub notes: Vec<String>,
@@ -62,56 +64,38 @@ pub struct Report {
     /// `‖E‖ / ‖W‖` over all converted weights together, of the stored codes.
     pub weight_error: Option<f64>,
     /// What learned rounding did, where a method was asked for.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rounding: Option<RoundingTotals>,
     /// Every tensor of the input, by name.
     pub layers: Vec<TensorReport>,
 }
 
-/// A path as text. JSON has no place for names that are not Unicode; they must not spoil the rest.
-pub(crate) fn lossy<S: Serializer>(path: &Path, to: S) -> Result<S::Ok, S::Error> {
-    to.serialize_str(&path.to_string_lossy())
-}
-
-/// What is written and read by its name.
-pub(crate) fn name<N: std::fmt::Display, S: Serializer>(
-    named: &N,
-    to: S,
-) -> Result<S::Ok, S::Error> {
-    to.collect_str(named)
-}
-
-fn optional_name<N: std::fmt::Display, S: Serializer>(
-    named: &Option<N>,
-    to: S,
-) -> Result<S::Ok, S::Error> {
-    match named {
-        Some(named) => to.collect_str(named),
-        None => to.serialize_none(),
-    }
-}
-
 /// What happened to one tensor.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TensorReport {
     /// Name in the input.
     pub name: String,
     /// Shape in the input.
     pub shape: Vec<u64>,
     /// What the input calls its numbers: a dtype, or `Q8_0` of GGUF.
-    pub dtype: &'static str,
+    pub dtype: Cow<'static, str>,
     /// What became of it.
     pub decision: Action,
     /// Why.
     pub reason: String,
     /// Scheme of the stored codes.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "optional_name")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "named::optional_name",
+        deserialize_with = "named::read_optional_name"
+    )]
     pub scheme: Option<Scheme>,
     /// `‖E‖ / ‖W‖` of the stored codes.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight_error: Option<f64>,
     /// What learned rounding did.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rounding: Option<LayerRounding>,
     /// Reading, rounding, measuring and writing.
     pub seconds: f64,
@@ -126,7 +110,7 @@ impl TensorReport {
         Self {
             name: planned.header.name.clone(),
             shape: planned.header.shape.clone(),
-            dtype: planned.header.stored_as(),
+            dtype: planned.header.stored_as().into(),
             decision: planned.action(),
             reason: planned.because(),
             scheme: planned.scheme(),
@@ -145,6 +129,14 @@ impl TensorReport {
 }
 
 impl Report {
+    /// Reads a report that `--report` wrote.
+    ///
+    /// # Errors
+    /// When it is not JSON of this layout of fields.
+    pub fn from_json(text: &str) -> Result<Self, serde_json::Error> {
+        serde_json::from_str(text)
+    }
+
     /// The converted layers with the largest error, worst first.
     pub fn worst_layers(&self, count: usize) -> Vec<&TensorReport> {
         let mut layers: Vec<_> =

@@ -107,7 +107,7 @@ impl From<RoundingReport> for LayerRounding {
 }
 
 /// Learned rounding over all weights.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RoundingTotals {
     /// Name of the method.
     pub method: String,

@@ -57,7 +57,7 @@ pub enum Event<'a> {
     /// A tensor is done.
     Finished {
         /// The output that holds it.
-        #[serde(serialize_with = "crate::report::report::lossy")]
+        #[serde(serialize_with = "crate::report::named::lossy")]
         output: &'a Path,
         /// Whether an earlier run had finished it.
         recalled: bool,

@@ -59,7 +59,7 @@ impl RunRecord {
         let recipe = serde_json::to_value(job.recipe.file());
         let source = &input.source;
         Self {
-            tool: Tool::THIS.version.to_owned(),
+            tool: Tool::THIS.version.into_owned(),
             recipe: recipe.expect("texts and numbers always serialise"),
             input: source
                 .checkpoint

@@ -1,10 +1,10 @@
 use roundwise_tensor_file::{PIECE_BYTES, SourceFile, TensorFileError, pieces};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::error::ConvertError;
 
 /// BLAKE3 of a whole file, as `b3sum` prints it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileHash {
     /// Name of the file.
     pub file: String,

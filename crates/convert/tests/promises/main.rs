@@ -8,6 +8,7 @@ mod hashing;
 mod nothing_is_invented;
 mod packed;
 mod presets;
+mod questions;
 mod recipes;
 mod resume;
 mod shared_scales;

@@ -366,3 +366,22 @@ fn the_example_works() {
     assert!(report.weight_error.unwrap() < 0.1);
     assert!(output.exists());
 }
+
+#[test]
+fn a_report_is_read_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = folder.path().join("m.safetensors");
+    let tensors = [
+        Tensor::bf16("blocks.0.ff.weight", &gaussian(64, 64, 1)),
+        Tensor::bf16("blocks.0.norm.weight", &gaussian(1, 64, 2)),
+    ];
+    std::fs::write(&input, safetensors(&tensors)).unwrap();
+    for text in ["scheme = 'fp8'", "scheme = 'int8-row'\nmethod = 'principal'"] {
+        let recipe = Recipe::check(RecipeFile::from_toml(text).unwrap()).unwrap();
+        let output = folder.path().join(format!("{}.safetensors", recipe.scheme()));
+        let report = convert(&Job::new(&input, output, recipe), &Unwatched).unwrap();
+        let json = serde_json::to_string(&report).unwrap();
+        let read = Report::from_json(&json).unwrap();
+        assert_eq!(serde_json::to_string(&read).unwrap(), json);
+    }
+}

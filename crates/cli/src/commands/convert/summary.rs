@@ -263,7 +263,7 @@ mod tests {
         let ruined = |scheme: &str| TensorReport {
             name: "a.weight".to_owned(),
             shape: vec![1, 1],
-            dtype: "F32",
+            dtype: "F32".into(),
             decision: Action::Quantize,
             reason: String::new(),
             scheme: Some(scheme.parse().unwrap()),

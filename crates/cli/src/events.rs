@@ -1,0 +1,134 @@
+use std::io::{BufRead, Write};
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use roundwise_convert::{ConvertError, Event, Report, Watch};
+use serde::Serialize;
+
+use crate::stop;
+
+/// Writes what happens as lines of JSON to standard output, for programs that show it.
+pub(crate) struct Events {
+    counted: Mutex<Counted>,
+}
+
+/// Bytes of a phase.
+struct Counted {
+    since: Instant,
+    told: Instant,
+    bytes: u64,
+    /// Bytes that this run has dealt with itself.
+    own: u64,
+    total: u64,
+}
+
+/// Lines that are no events of the library.
+#[derive(Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+enum Line<'a> {
+    Progress {
+        bytes: u64,
+        /// Bytes a second.
+        rate: f64,
+        /// Seconds.
+        left: Option<f64>,
+    },
+    Done {
+        report: &'a Report,
+    },
+    Failed {
+        message: String,
+        unfinished: Vec<PathBuf>,
+    },
+}
+
+/// Between two lines of progress.
+const PAUSE: Duration = Duration::from_millis(100);
+
+impl Events {
+    /// Begins to listen on standard input, where a line `stop`, or its end, asks to stop.
+    pub(crate) fn listen() -> Self {
+        std::thread::spawn(|| {
+            let lines = std::io::stdin().lock().lines();
+            // A line that cannot be read is taken for the end.
+            for line in lines.map_while(Result::ok) {
+                if line.trim() == "stop" {
+                    break;
+                }
+            }
+            stop::ask();
+        });
+        let now = Instant::now();
+        Self { counted: Mutex::new(Counted { since: now, told: now, bytes: 0, own: 0, total: 0 }) }
+    }
+
+    fn begin(&self, total: u64) {
+        let now = Instant::now();
+        *self.lock() = Counted { since: now, told: now, bytes: 0, own: 0, total };
+    }
+
+    fn count(&self, bytes: u64, is_own: bool) {
+        let mut counted = self.lock();
+        counted.bytes += bytes;
+        counted.own += if is_own { bytes } else { 0 };
+        if counted.told.elapsed() < PAUSE {
+            return;
+        }
+        counted.told = Instant::now();
+        let rate = counted.own as f64 / counted.since.elapsed().as_secs_f64().max(1e-9);
+        let rest = counted.total.saturating_sub(counted.bytes) as f64;
+        let left = (rate > 0.0).then(|| rest / rate);
+        let bytes = counted.bytes;
+        drop(counted);
+        write_line(&Line::Progress { bytes, rate, left });
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Counted> {
+        self.counted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Watch for Events {
+    fn notice(&self, event: Event<'_>) -> ControlFlow<()> {
+        match event {
+            Event::Advanced { bytes } => self.count(bytes, true),
+            Event::Recalled { bytes } => self.count(bytes, false),
+            event => {
+                if let Event::Phase { bytes, .. } = event {
+                    self.begin(bytes);
+                }
+                write_line(&event);
+            }
+        }
+        match stop::is_asked_for() {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        }
+    }
+}
+
+/// Tells that an output is complete.
+pub(crate) fn tell_done(report: &Report) {
+    write_line(&Line::Done { report });
+}
+
+/// Tells why there is no output, and what the next run can go on with.
+pub(crate) fn tell_failed(error: &anyhow::Error) {
+    let unfinished = match error.downcast_ref::<ConvertError>() {
+        Some(ConvertError::Unfinished { paths, .. }) => paths.clone(),
+        _ => vec![],
+    };
+    write_line(&Line::Failed { message: error.to_string(), unfinished });
+}
+
+/// A reader that has gone away asks to stop: nobody would learn of the rest.
+fn write_line(line: &impl Serialize) {
+    let mut text = serde_json::to_string(line).expect("events always serialise");
+    text.push('\n');
+    let mut out = std::io::stdout().lock();
+    if out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err() {
+        stop::ask();
+    }
+}
