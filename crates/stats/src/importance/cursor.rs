@@ -2,7 +2,7 @@ use roundwise_tensor_file::PlainFile;
 
 use crate::{StatsError, StatsErrorKind as Kind};
 
-/// Longest name or key: none is longer than a line, and a damaged length should not be believed.
+/// Longest name: none is longer than a line, and a damaged length should not be believed.
 const NAME_LIMIT_BYTES: u64 = 4096;
 
 /// Bytes that are read ahead.
@@ -33,23 +33,13 @@ impl<'a> Cursor<'a> {
         self.file.bytes() - self.offset
     }
 
-    pub(super) fn u32(&mut self, what: &'static str) -> Result<u32, StatsError> {
+    pub(super) fn i32(&mut self, what: &'static str) -> Result<i32, StatsError> {
         let mut bytes = [0; 4];
         self.fill(what, &mut bytes)?;
-        Ok(u32::from_le_bytes(bytes))
+        Ok(i32::from_le_bytes(bytes))
     }
 
-    pub(super) fn i32(&mut self, what: &'static str) -> Result<i32, StatsError> {
-        Ok(self.u32(what)?.cast_signed())
-    }
-
-    pub(super) fn u64(&mut self, what: &'static str) -> Result<u64, StatsError> {
-        let mut bytes = [0; 8];
-        self.fill(what, &mut bytes)?;
-        Ok(u64::from_le_bytes(bytes))
-    }
-
-    /// A name or key of `length` bytes.
+    /// A name of `length` bytes.
     pub(super) fn text(&mut self, what: &'static str, length: u64) -> Result<String, StatsError> {
         let offset = self.offset;
         if length > NAME_LIMIT_BYTES {
