@@ -35,8 +35,8 @@ impl Checkpoint {
     /// Opens a weight file, a `*.index.json`, or a folder that holds one index or else exactly one
     /// weight file; safetensors go before other containers there.
     ///
-    /// What is read: safetensors; what `torch.save` wrote, one dictionary of tensors, of which nothing
-    /// is ever run; GGUF, whose blocks are read as F32. Choices that had to be made are
+    /// Reads safetensors; files that `torch.save` wrote, of which nothing is ever run, at one dictionary
+    /// of tensors; and GGUF, whose blocks become F32. Choices that had to be made are
     /// [remarks](Self::remarks).
     ///
     /// Checks every header completely. Memory: proportional to the headers, each of which is at
@@ -159,62 +159,62 @@ impl Checkpoint {
         Some(&self.files[self.get(tensor)?.file].path)
     }
 
-    /// The path that was opened.
+    /// Returns the path that was opened.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Whether [`Self::path`] is an index.
+    /// Tells whether [`Self::path`] is an index.
     pub(crate) fn is_index(&self) -> bool {
         self.is_index
     }
 
-    /// The weight files, sorted by name; without the index.
+    /// Returns the weight files, sorted by name, without the index.
     pub fn files(&self) -> &[SourceFile] {
         &self.files
     }
 
-    /// A text that lies beside the files, such as their model's `config.json`; `None` where there is
+    /// Reads a text that lies beside the files, such as their model's `config.json`; `None` where there is
     /// none that can be read.
     pub fn text_beside(&self, name: &str) -> Option<String> {
         let folder = self.files.first()?.path.parent()?;
         read_text(&folder.join(name)).ok()
     }
 
-    /// Sum of the files' sizes.
+    /// Returns the sum of the files' sizes.
     pub fn total_bytes(&self) -> u64 {
         self.files.iter().fold(0, |sum, file| sum.saturating_add(file.bytes))
     }
 
-    /// Every tensor, sorted by name.
+    /// Returns every tensor, sorted by name.
     pub fn tensors(&self) -> &[TensorHeader] {
         &self.tensors
     }
 
-    /// The tensor of this name.
+    /// Returns the tensor of this name.
     pub fn get(&self, name: &str) -> Option<&TensorHeader> {
         let place = self.tensors.binary_search_by(|tensor| tensor.name.as_str().cmp(name)).ok()?;
         Some(&self.tensors[place])
     }
 
-    /// `__metadata__`. Of shards that disagree about a key, the first file's value.
+    /// Returns `__metadata__`. Of shards that disagree about a key, the first file's value counts.
     pub fn metadata(&self) -> &BTreeMap<String, String> {
         &self.metadata
     }
 
-    /// Keys that shards disagree about, each with the values of later files that
+    /// Returns the keys that shards disagree about, each with the values of later files that
     /// [`Self::metadata`] leaves aside.
     pub fn disputed_metadata(&self) -> &BTreeMap<String, Vec<String>> {
         &self.disputed_metadata
     }
 
-    /// What was chosen or passed over when the files were opened: the dictionary of a training
-    /// checkpoint, the shard of a tensor that several hold.
+    /// Lists choices that were made and parts that were passed over when the files were opened: the
+    /// dictionary of a training checkpoint, the shard of a tensor that several hold.
     pub fn remarks(&self) -> &[Remark] {
         &self.remarks
     }
 
-    /// Keys, joined by dots, that lead to the dictionary whose tensors these are, where a file of
+    /// Returns the keys, joined by dots, that lead to the dictionary whose tensors these are, where a file of
     /// `torch.save` holds it inside another one, such as `state_dict`.
     pub fn chosen_dictionary(&self) -> Option<&str> {
         self.remarks.iter().find_map(|remark| match remark {
@@ -223,7 +223,7 @@ impl Checkpoint {
         })
     }
 
-    /// Entries of a GGUF header by their keys, such as `general.architecture`; empty for other
+    /// Returns entries of a GGUF header by their keys, such as `general.architecture`; empty for other
     /// containers.
     ///
     /// Lists of more than 1,024 elements and texts of more than 64 KiB, such as a tokenizer's, are left
@@ -232,13 +232,13 @@ impl Checkpoint {
         &self.gguf_metadata
     }
 
-    /// Number of entries about the model, such as a tokenizer, that the files' container has and
+    /// Counts the entries about the model, such as a tokenizer, that the files' container has and
     /// safetensors has no place for: those of GGUF.
     pub fn unread_entries(&self) -> usize {
         self.unread_entries
     }
 
-    /// All values of a key: the first file's, then those of files that disagree with it.
+    /// Lists all values of a key: the first file's, then those of files that disagree with it.
     pub fn metadata_values(&self, key: &str) -> impl Iterator<Item = &str> {
         let others = self.disputed_metadata.get(key).into_iter().flatten();
         self.metadata.get(key).into_iter().chain(others).map(String::as_str)
@@ -304,7 +304,7 @@ impl Checkpoint {
         filled.map_err(|kind| kind.at_tensor(&file.path, &tensor.name))
     }
 
-    /// Whether `path` is one of the files, through any symbolic or hard link: an output there
+    /// Tells whether `path` is one of the files, through any symbolic or hard link: an output there
     /// would destroy the input.
     ///
     /// The index counts, when it was opened by name.
@@ -341,7 +341,7 @@ fn read_blocks(
     Ok(())
 }
 
-/// Zeroed memory, or `None` where there is not enough.
+/// Gives zeroed memory, or `None` where there is not enough.
 fn zeroed(bytes: u64) -> Option<Vec<u8>> {
     let bytes = usize::try_from(bytes).ok()?;
     // `vec!` aborts the process when it fails but gets its zeros from the system for free;

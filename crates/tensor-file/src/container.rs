@@ -1,4 +1,4 @@
-//! Which container a file is, told by its first bytes, whatever its name says.
+//! Opens a file of any container, told by its first bytes, whatever its name says.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -13,19 +13,19 @@ use crate::tiling::checked_tensors;
 use crate::torch::{read_legacy, read_zip};
 use crate::{Remark, TensorFileError, TensorFileErrorKind as Kind};
 
-/// What a file of any container says.
+/// Everything but the numbers of a file of any container.
 #[derive(Debug, Default)]
 pub(crate) struct Contents {
-    /// What tells files apart beside their length: all that is not tensor data, as stored.
+    /// Bytes that tell files apart beside their length: all that is not tensor data, as stored.
     pub(crate) header: Vec<u8>,
     pub(crate) metadata: BTreeMap<String, String>,
     /// Entries of a GGUF header.
     pub(crate) gguf_metadata: BTreeMap<String, GgufValue>,
     /// Number of entries that are not among `metadata`.
     pub(crate) unread_entries: usize,
-    /// What was chosen or passed over.
+    /// Choices that were made, and parts that were passed over.
     pub(crate) remarks: Vec<Remark>,
-    /// What is wrong and still leaves one way to read the file.
+    /// Defects that leave one way to read the file.
     pub(crate) defects: Vec<Kind>,
     /// Any order.
     pub(crate) tensors: Vec<TensorHeader>,
@@ -34,7 +34,7 @@ pub(crate) struct Contents {
 /// An error, and the tensor that it is about.
 pub(crate) type Complaint = (Option<String>, Kind);
 
-/// The error about the file as a whole.
+/// Makes the complaint about the file as a whole.
 pub(crate) fn whole(kind: Kind) -> Complaint {
     (None, kind)
 }

@@ -7,7 +7,8 @@ use thiserror::Error as ThisError;
 
 use crate::Dtype;
 
-/// Why a tensor file could not be read or written: where (path, tensor) around what ([`Self::kind`]).
+/// The reason why a tensor file could not be read or written: where (path, tensor) around what
+/// ([`Self::kind`]).
 ///
 /// `Display` is complete, with the cause's own text and, where something helps, a second indented
 /// line that says it. `source` still gives the underlying error; print one of the two, not both.
@@ -19,17 +20,17 @@ pub struct TensorFileError {
 }
 
 impl TensorFileError {
-    /// The file or folder that the complaint is about.
+    /// Returns the file or folder that the complaint is about.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The tensor that the complaint is about, if it is about one.
+    /// Returns the tensor that the complaint is about, if it is about one.
     pub fn tensor(&self) -> Option<&str> {
         self.tensor.as_deref()
     }
 
-    /// What is wrong, with the numbers.
+    /// Returns what is wrong, with the numbers.
     pub fn kind(&self) -> &TensorFileErrorKind {
         &self.kind
     }
@@ -55,7 +56,7 @@ impl Error for TensorFileError {
     }
 }
 
-/// What can be wrong with a tensor file. Sizes and offsets are bytes; offsets count from the
+/// Everything that can be wrong with a tensor file. Sizes and offsets are bytes; offsets count from the
 /// start of the tensor data unless a variant says otherwise.
 #[derive(Debug, ThisError)]
 #[non_exhaustive]
@@ -203,23 +204,24 @@ pub enum TensorFileErrorKind {
 }
 
 impl TensorFileErrorKind {
-    /// The error of this kind about a file or folder.
+    /// Makes the error of this kind about a file or folder.
     pub(crate) fn at(self, path: &Path) -> TensorFileError {
         TensorFileError { path: path.into(), tensor: None, kind: Box::new(self) }
     }
 
-    /// The error of this kind about a tensor of a file.
+    /// Makes the error of this kind about a tensor of a file.
     pub(crate) fn at_tensor(self, path: &Path, tensor: &str) -> TensorFileError {
         TensorFileError { path: path.into(), tensor: Some(tensor.into()), kind: Box::new(self) }
     }
 
-    /// `map_err` argument for I/O: `doing` completes "cannot …".
+    /// Makes the `map_err` argument for I/O: `doing` completes "cannot …".
     pub(crate) fn io(doing: &'static str) -> impl FnOnce(std::io::Error) -> Self {
         move |source| Self::Io { doing, source }
     }
 
-    /// What makes the file good when it is written anew, said of defects that
-    /// [`Checkpoint::open_tolerant`](crate::Checkpoint::open_tolerant) reads over.
+    /// Names what mends a defect that
+    /// [`Checkpoint::open_tolerant`](crate::Checkpoint::open_tolerant) reads over, once the file is written
+    /// anew; `None` for every other kind.
     pub fn remedy(&self) -> Option<&'static str> {
         match self {
             Self::TrailingBytes { .. } => Some("the file without them"),
@@ -228,7 +230,7 @@ impl TensorFileErrorKind {
         }
     }
 
-    /// What to do about it, where that is not obvious from the message.
+    /// Says what to do about it, where that is not obvious from the message.
     fn help(&self, path: &Path) -> Option<Cow<'static, str>> {
         match self {
             Self::FolderAmbiguous { names, .. } => Some(Cow::Owned(name_one(path, names))),
@@ -297,10 +299,10 @@ impl TensorFileErrorKind {
     }
 }
 
-/// What a text is called in messages.
+/// Name of a text in messages.
 pub(crate) const TEXT: &str = "a text file";
 
-/// What a Git LFS pointer is called in messages.
+/// Name of a Git LFS pointer in messages.
 pub(crate) const GIT_LFS: &str = "a Git LFS pointer";
 
 /// Makes untrusted text fit to be shown on a terminal: no control characters, at most 300 characters.
@@ -337,7 +339,7 @@ fn name_one(folder: &Path, names: &[String]) -> String {
     }
 }
 
-/// The first few names, fit to be shown.
+/// Lists the first few names, fit to be shown.
 pub(crate) fn listed(names: &[String]) -> String {
     const SHOWN: usize = 4;
     let mut list: Vec<String> = names.iter().take(SHOWN).map(|name| printable(name)).collect();

@@ -46,12 +46,12 @@ pub(crate) enum Encoding {
 }
 
 impl TensorHeader {
-    /// Bytes of data.
+    /// Returns the bytes of its data, once decoded.
     pub fn byte_len(&self) -> u64 {
         self.length
     }
 
-    /// Name that the file gives to its numbers: that of the dtype, or of the blocks, such as `Q4_K`,
+    /// Returns the name that the file gives to its numbers: that of the dtype, or of the blocks, such as `Q4_K`,
     /// that they are decoded from on reading.
     pub fn stored_as(&self) -> &'static str {
         match self.encoding {
@@ -60,7 +60,7 @@ impl TensorHeader {
         }
     }
 
-    /// Bytes that the file has for it.
+    /// Returns the bytes that the file has for it.
     pub fn stored_bytes(&self) -> u64 {
         match self.encoding {
             Encoding::Plain | Encoding::Strided(_) => self.length,
@@ -68,7 +68,7 @@ impl TensorHeader {
         }
     }
 
-    /// Product of the shape.
+    /// Returns the product of the shape.
     pub fn element_count(&self) -> u64 {
         self.shape.iter().fold(1, |count, &extent| count.saturating_mul(extent))
     }

@@ -18,7 +18,7 @@ pub(crate) enum MetadataValue {
 }
 
 impl MetadataValue {
-    /// What stands there, for a message.
+    /// Describes the value for a message.
     fn found(&self) -> String {
         match self {
             Self::Text(_) => "a text".to_owned(),

@@ -42,7 +42,7 @@ impl ShardIndex {
         Ok(Self { path: path.to_owned(), places, unknown_keys: raw.unknown_keys })
     }
 
-    /// The shards' paths, each once, sorted by name; all exist.
+    /// Returns the shards' paths, each once, sorted by name; all exist.
     pub(crate) fn shard_paths(&self) -> Result<Vec<PathBuf>, TensorFileError> {
         let folder = folder_of(&self.path);
         let shards: BTreeSet<&str> = self.places.iter().map(|(_, shard)| shard.as_str()).collect();
@@ -59,7 +59,7 @@ impl ShardIndex {
             .collect()
     }
 
-    /// Name of the shard that a tensor is placed in.
+    /// Returns the name of the shard that a tensor is placed in.
     pub(crate) fn shard_of(&self, tensor: &str) -> Option<&str> {
         let place = self.places.binary_search_by(|(name, _)| name.as_str().cmp(tensor)).ok()?;
         Some(&self.places[place].1)
@@ -100,7 +100,7 @@ impl ShardIndex {
     }
 }
 
-/// The index as written.
+/// An index as it is written.
 struct RawIndex {
     weight_map: Vec<(String, String)>,
     unknown_keys: Vec<String>,

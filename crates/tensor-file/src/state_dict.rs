@@ -1,4 +1,4 @@
-//! Which dictionary of a pickle is the model's.
+//! The choice of the model's dictionary in a pickle.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -35,6 +35,9 @@ const DEPTH_LIMIT: usize = 4;
 
 /// Names of classes that are told.
 const CLASSES_LIMIT: usize = 64;
+
+/// Names of tensors beside the model that are told.
+const STRAYS_LIMIT: usize = 1000;
 
 /// The dictionary of a model, and what was passed over for it.
 pub(crate) struct StateDict<'a> {
@@ -108,19 +111,21 @@ impl Search<'_> {
             return;
         }
         for (key, value) in named {
-            if pickle.entries(value).is_none() {
+            if pickle.entries(value).is_none() || self.seen.contains(&value) {
                 continue;
             }
             path.push(shown(key).to_owned());
-            match key.to_ascii_lowercase().contains("optim") {
-                true => self.optimizers.push(path.join(".")),
-                false => self.look_into(value, path),
+            if shown(key).to_ascii_lowercase().contains("optim") {
+                self.seen.insert(value);
+                self.optimizers.push(path.join("."));
+            } else {
+                self.look_into(value, path);
             }
             path.pop();
         }
     }
 
-    /// Place of the model's dictionary among those found.
+    /// Finds the model's dictionary among those found.
     fn choose(&self) -> Result<usize, Kind> {
         let ranked = self.found.iter().enumerate();
         let ranked = ranked.filter_map(|(at, found)| Some((found.rank?, found.path.len(), at)));
@@ -146,7 +151,8 @@ impl Search<'_> {
     fn tensors_at_the_top(&self) -> Vec<String> {
         let entries = self.pickle.entries(self.pickle.root()).unwrap_or_default();
         let tensors = entries.iter().filter(|(_, value)| is_tensor(self.pickle, *value));
-        tensors.filter_map(|(key, _)| Some(shown(self.pickle.text(*key)?).to_owned())).collect()
+        let names = tensors.filter_map(|(key, _)| Some(shown(self.pickle.text(*key)?).to_owned()));
+        names.take(STRAYS_LIMIT).collect()
     }
 
     /// Says what is there in place of a dictionary of tensors.
@@ -168,7 +174,7 @@ impl Search<'_> {
     }
 }
 
-/// Whether a value is a tensor, of a kind that is read or not.
+/// Tells whether a value is a tensor, of a kind that is read or not.
 fn is_tensor(pickle: &Pickle, id: Id) -> bool {
     matches!(pickle.get(id), Value::Tensor(_))
         || pickle.maker(id).is_some_and(|maker| is_tensor_maker(&maker))
@@ -190,7 +196,7 @@ fn describe(pickle: &Pickle, id: Id) -> String {
     what.to_owned()
 }
 
-/// Classes and functions of the objects that were passed over, each once.
+/// Names the classes and functions of objects that were passed over, each once.
 fn classes(pickle: &Pickle) -> Vec<String> {
     let makers: BTreeSet<Id> = pickle.makers().collect();
     let mut classes = BTreeSet::new();

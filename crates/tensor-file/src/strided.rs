@@ -9,7 +9,7 @@ use crate::source_file::read_inside;
 /// Bytes that are read at once.
 const WINDOW_BYTES: u64 = 1 << 20;
 
-/// Whether the elements lie one after the other, row after row. Strides of extents 1 say nothing.
+/// Tells whether the elements lie one after the other, row after row. Strides of extents 1 say nothing.
 pub(crate) fn is_contiguous(shape: &[u64], strides: &[u64]) -> bool {
     if shape.contains(&0) {
         return true;
@@ -24,8 +24,8 @@ pub(crate) fn is_contiguous(shape: &[u64], strides: &[u64]) -> bool {
     true
 }
 
-/// Elements from the first to the last one; `None` where some are read more than once, as those of a
-/// tensor that was expanded, or where the count overflows.
+/// Counts the elements of the storage from the first to the last one; `None` where some are read more
+/// than once, as those of a tensor that was expanded, or where the count overflows.
 pub(crate) fn span(shape: &[u64], strides: &[u64]) -> Option<u64> {
     let mut dimensions: Vec<_> =
         shape.iter().zip(strides).filter(|(extent, _)| **extent != 1).collect();

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::header::{Encoding, RANK_LIMIT, RawTensor, TensorHeader};
 use crate::{Dtype, TensorFileError, TensorFileErrorKind as Kind};
 
-/// Where a file's tensor data lies.
+/// The place of a file's tensor data.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct DataRegion {
     /// Index of the file in its checkpoint.

@@ -14,10 +14,10 @@ use crate::state_dict;
 use crate::strided::{is_contiguous, span};
 use crate::zip::{self, entries};
 
-/// Where the bytes of each storage lie.
+/// Bounds in the file of each storage's bytes, by its name.
 type Storages = BTreeMap<String, Range<u64>>;
 
-/// A ZIP archive, as PyTorch writes it since 1.6.
+/// Reads a ZIP archive, as PyTorch writes it since 1.6.
 pub(crate) fn read_zip(file: &File, file_bytes: u64) -> Result<Contents, Complaint> {
     let entries = entries(file, file_bytes).map_err(whole)?;
     let pickles: Vec<&String> =
@@ -51,7 +51,7 @@ fn read_pickle_text(file: &File, range: &Range<u64>) -> Result<Vec<u8>, Complain
     }
 }
 
-/// Pickles one after the other: a magic number, a version, facts about the machine, the tensors, the
+/// Reads the container before that, pickles one after the other: a magic number, a version, facts about the machine, the tensors, the
 /// order of the storages; then each storage with its number of elements in front.
 pub(crate) fn read_legacy(file: &File, file_bytes: u64) -> Result<Contents, Complaint> {
     let length = file_bytes.min(2 * PICKLE_LIMIT_BYTES as u64) as usize;
@@ -110,7 +110,7 @@ fn places(
     Ok(storages)
 }
 
-/// The tensors of the model's dictionary by their names; other entries are passed over.
+/// Finds the tensors of the model's dictionary by their names; other entries are passed over.
 fn contents_of(pickle: &Pickle, storages: &Storages) -> Result<Contents, Complaint> {
     let dictionary = state_dict::choose(pickle).map_err(whole)?;
     let mut values = BTreeMap::<&str, Id>::new();

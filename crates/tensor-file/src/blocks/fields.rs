@@ -4,30 +4,30 @@ use half::f16;
 pub(super) struct Fields<'a>(pub(super) &'a [u8]);
 
 impl<'a> Fields<'a> {
-    /// The next `N` bytes.
+    /// Takes the next `N` bytes.
     pub(super) fn bytes<const N: usize>(&mut self) -> &'a [u8; N] {
         let (field, rest) = self.0.split_first_chunk().expect("fields add up to their block");
         self.0 = rest;
         field
     }
 
-    /// The next F16.
+    /// Takes the next F16.
     pub(super) fn f16(&mut self) -> f32 {
         f16::from_le_bytes(*self.bytes()).to_f32()
     }
 
-    /// The next 16-bit number.
+    /// Takes the next 16-bit number.
     pub(super) fn u16(&mut self) -> u16 {
         u16::from_le_bytes(*self.bytes())
     }
 
-    /// The next 32-bit number.
+    /// Takes the next 32-bit number.
     pub(super) fn u32(&mut self) -> u32 {
         u32::from_le_bytes(*self.bytes())
     }
 }
 
-/// Code `index` of 32 codes of 4 bits: low halves of 16 bytes first, then the high halves.
+/// Returns code `index` of 32 codes of 4 bits: low halves of 16 bytes first, then the high halves.
 pub(super) fn nibble(codes: &[u8; 16], index: usize) -> u8 {
     codes[index % 16] >> (4 * (index / 16)) & 0xf
 }

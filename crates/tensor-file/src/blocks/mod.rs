@@ -13,7 +13,7 @@ mod mxfp4;
 mod nonlinear;
 mod uniform;
 
-/// How the weights of a block are stored.
+/// The way in which the weights of a block are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(non_camel_case_types, reason = "the names are those of the format")]
 pub(crate) enum BlockType {
@@ -36,7 +36,7 @@ pub(crate) enum BlockType {
 pub(crate) const WEIGHT_BYTES: u64 = 4;
 
 impl BlockType {
-    /// The format's own name, such as `Q4_K`.
+    /// Returns the format's own name, such as `Q4_K`.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Q4_0 => "Q4_0",
@@ -55,7 +55,7 @@ impl BlockType {
         }
     }
 
-    /// Weights of a block.
+    /// Returns the number of weights of a block.
     pub(crate) fn weights(self) -> u64 {
         match self {
             Self::Q4_0 | Self::Q4_1 | Self::Q5_0 | Self::Q5_1 | Self::Q8_0 => 32,
@@ -64,7 +64,7 @@ impl BlockType {
         }
     }
 
-    /// Bytes of a block.
+    /// Returns the bytes of a block.
     pub(crate) fn bytes(self) -> u64 {
         match self {
             Self::Q4_0 => 18,
@@ -83,7 +83,7 @@ impl BlockType {
         }
     }
 
-    /// Bytes of the blocks of a tensor that is `length` bytes of F32.
+    /// Returns the bytes of the blocks of a tensor that is `length` bytes of F32.
     pub(crate) fn stored_bytes(self, length: u64) -> u64 {
         length / WEIGHT_BYTES / self.weights() * self.bytes()
     }

@@ -1,6 +1,6 @@
 use crate::TensorFileErrorKind as Kind;
 
-/// What ends a header that a longer piece of the file may go on with.
+/// Problem of a header that a longer piece of the file may cure.
 pub(super) const CUT: &str = "its header is cut short";
 
 /// Reads the fields of a header one after the other.

@@ -69,7 +69,7 @@ const LIST_LIMIT: u64 = 1024;
 /// Longest text that is kept.
 const TEXT_LIMIT_BYTES: usize = 64 << 10;
 
-/// Arrays of arrays; nobody writes more than one level.
+/// Most levels of arrays of arrays; writers have one at most.
 const NESTING_LIMIT: u32 = 4;
 
 /// Reads a value; `None` for one that is too long to be kept.

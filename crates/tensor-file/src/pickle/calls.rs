@@ -3,7 +3,7 @@
 use super::{Element, Value};
 use crate::Dtype;
 
-/// What a call makes.
+/// The result of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Call {
     /// An empty dictionary, or one of pairs.
@@ -35,8 +35,8 @@ impl Call {
     }
 }
 
-/// Whether objects of this class or function are plain values, of which nobody needs to hear: numbers
-/// and arrays of NumPy, paths, dates, sets.
+/// Tells whether objects of this class or function are plain values that need no remark: numbers and
+/// arrays of NumPy, paths, dates, sets.
 pub(super) fn is_plain(module: &str, name: &str) -> bool {
     match module.split('.').next().unwrap_or_default() {
         "numpy" => matches!(name, "scalar" | "_reconstruct" | "_frombuffer" | "dtype" | "ndarray"),
@@ -53,14 +53,14 @@ pub(super) fn is_plain(module: &str, name: &str) -> bool {
     }
 }
 
-/// Whether an object of this maker is a tensor of a kind that is not read, such as a sparse one.
+/// Tells whether an object of this maker is a tensor of a kind that is not read, such as a sparse one.
 pub(crate) fn is_tensor_maker(name: &str) -> bool {
     let Some((module, name)) = name.rsplit_once('.') else { return false };
     let is_torch = module.split('.').next().is_some_and(|first| first.starts_with("torch"));
     is_torch && name.starts_with("_rebuild")
 }
 
-/// What a storage of a class is made of.
+/// Returns what a storage of a class is made of.
 pub(super) fn element(module: &str, name: &str) -> Element {
     if name == "UntypedStorage" {
         return Element::Byte;
@@ -82,7 +82,7 @@ pub(super) fn element(module: &str, name: &str) -> Element {
     Element::Number(dtype)
 }
 
-/// The dtype of this name in module `torch`.
+/// Returns the dtype of this name in module `torch`.
 pub(super) fn dtype_named(name: &str) -> Option<Dtype> {
     Some(match name {
         "float64" => Dtype::F64,
@@ -107,7 +107,7 @@ pub(super) fn dtype_named(name: &str) -> Option<Dtype> {
     })
 }
 
-/// Whether a call may be given this in place of a tuple of arguments, so that its result is unknown.
+/// Tells whether a call may be given this in place of a tuple of arguments, so that its result is unknown.
 pub(super) fn is_unknown(value: &Value) -> bool {
     matches!(value, Value::Other | Value::Object(_))
 }

@@ -4,7 +4,7 @@ use super::calls::{Call, dtype_named, element, is_unknown};
 use super::{Id, Object, Storage, Value, View};
 use crate::TensorFileErrorKind as Kind;
 
-/// What ends a pickle that a longer piece of the file may go on with.
+/// Problem of a pickle that a longer piece of the file may cure.
 pub(super) const CUT: &str = "its end is missing";
 
 /// Most arguments of a call that has a meaning.
@@ -151,7 +151,7 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// A tuple, list or dictionary of what is on the stack.
+    /// Makes a tuple, list or dictionary of values on the stack.
     fn gather(&mut self, operation: u8) -> Result<(), Kind> {
         let items = match operation {
             0x85..=0x87 => {
@@ -172,7 +172,7 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    /// Adds to the container below.
+    /// Adds values to the container below them.
     fn extend(&mut self, operation: u8) -> Result<(), Kind> {
         let items = match operation {
             b'a' => vec![self.pop()?],
@@ -203,8 +203,8 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// What lies outside the pickle: `('storage', class, key, place, elements)`, or, in old files, a
-    /// class with its source text.
+    /// Takes a reference to something outside the pickle: `('storage', class, key, place, elements)`,
+    /// or, in old files, a class with its source text.
     fn persistent(&mut self) -> Result<(), Kind> {
         let top = self.pop()?;
         let Value::Tuple(items) = &self.values[top] else {
@@ -301,7 +301,7 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    /// An instruction that makes an object of a class.
+    /// Runs an instruction that makes an object of a class.
     fn instance(&mut self, operation: u8) -> Result<(), Kind> {
         let class = match operation {
             b'i' => {
@@ -332,7 +332,7 @@ impl<'a> Machine<'a> {
         self.push(Value::Object(Box::new(Object { maker, entries: vec![] })));
     }
 
-    /// Module and name of a class or function.
+    /// Returns module and name of a class or function.
     fn global(&self, id: Id) -> Option<(&str, &str)> {
         let Value::Global { module, name } = &self.values[id] else { return None };
         match (&self.values[*module], &self.values[*name]) {
@@ -341,7 +341,7 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// A class or function named by two lines.
+    /// Reads a class or function that two lines name.
     fn global_of_lines(&mut self) -> Result<Id, Kind> {
         let module = self.line()?;
         let name = self.line()?;
@@ -367,7 +367,7 @@ impl<'a> Machine<'a> {
         self.values.push(value);
     }
 
-    /// Nothing below the last mark is taken one by one.
+    /// Returns the place of the last mark, below which nothing is taken one by one.
     fn floor(&self) -> usize {
         self.marks.last().copied().unwrap_or(0)
     }
@@ -396,7 +396,7 @@ impl<'a> Machine<'a> {
         Ok(taken)
     }
 
-    /// An unsigned number of so many bytes.
+    /// Reads an unsigned number of so many bytes.
     fn length(&mut self, bytes: u64) -> Result<u64, Kind> {
         let mut wide = [0; 8];
         let bytes = self.take(bytes)?;

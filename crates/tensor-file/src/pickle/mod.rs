@@ -20,7 +20,7 @@ const SHOWN_CHARS: usize = 100;
 /// Index of a [`Value`] in its [`Pickle`].
 pub(crate) type Id = usize;
 
-/// What a pickle builds.
+/// A value that a pickle builds.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Value {
     /// Nothing, or nothing that matters here: floating-point numbers, bytes, sets.
@@ -41,7 +41,7 @@ pub(crate) enum Value {
     Object(Box<Object>),
 }
 
-/// What a class or function that means nothing here would have made.
+/// The result of a class or function that means nothing here.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Object {
     /// The class or function, where it has a name.
@@ -60,7 +60,7 @@ pub(crate) struct Storage {
     pub(crate) element: Element,
 }
 
-/// What a storage is made of.
+/// The elements of a storage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Element {
     Number(Dtype),
@@ -119,7 +119,7 @@ impl Pickle {
         Ok(Self { values, root, bytes })
     }
 
-    /// The value that the pickle stands for.
+    /// Returns the value that the pickle stands for.
     pub(crate) fn root(&self) -> Id {
         self.root
     }
@@ -135,7 +135,7 @@ impl Pickle {
         }
     }
 
-    /// Entries of a dictionary, or of an object that behaves as one.
+    /// Returns the entries of a dictionary, or of an object that behaves as one.
     pub(crate) fn entries(&self, id: Id) -> Option<&[(Id, Id)]> {
         match self.get(id) {
             Value::Dict(entries) => Some(entries),
@@ -144,7 +144,7 @@ impl Pickle {
         }
     }
 
-    /// Every storage with its name.
+    /// Lists every storage with its name.
     pub(crate) fn storages(&self) -> impl Iterator<Item = (&str, &Storage)> {
         self.values.iter().filter_map(|value| match value {
             Value::Storage(storage) => Some((self.text(storage.key)?, &**storage)),
@@ -152,7 +152,7 @@ impl Pickle {
         })
     }
 
-    /// Name of what made an object; `None` for everything else.
+    /// Returns the name of the class or function that made an object; `None` for everything else.
     pub(crate) fn maker(&self, id: Id) -> Option<String> {
         match self.get(id) {
             Value::Object(object) => Some(self.name(object.maker?)),
@@ -160,7 +160,7 @@ impl Pickle {
         }
     }
 
-    /// The classes and functions of objects, some of them more than once; without those of plain
+    /// Lists the classes and functions of objects, some of them more than once, without those of plain
     /// values.
     pub(crate) fn makers(&self) -> impl Iterator<Item = Id> {
         let makers = self.values.iter().filter_map(|value| match value {
@@ -176,7 +176,7 @@ impl Pickle {
         })
     }
 
-    /// `module.name` of a class or function, cut where it is absurdly long.
+    /// Returns `module.name` of a class or function, cut where it is absurdly long.
     pub(crate) fn name(&self, global: Id) -> String {
         let Value::Global { module, name } = self.get(global) else {
             return "a class without a name".to_owned();
@@ -185,7 +185,7 @@ impl Pickle {
         format!("{module}.{name}")
     }
 
-    /// Everything that a tensor refers to.
+    /// Looks up everything that a tensor refers to.
     ///
     /// # Errors
     /// [`Kind::UnknownDtype`] for numbers that are not known here, [`Kind::Pickle`] where something is
@@ -227,7 +227,7 @@ impl Pickle {
     }
 }
 
-/// The beginning of a text.
+/// Returns the beginning of a text.
 pub(crate) fn shown(text: &str) -> &str {
     match text.char_indices().nth(SHOWN_CHARS) {
         Some((end, _)) => &text[..end],
