@@ -1,6 +1,6 @@
 //! The few classes and functions whose meaning is known.
 
-use super::{Element, Value};
+use super::Element;
 use crate::Dtype;
 
 /// The result of a call.
@@ -43,7 +43,7 @@ pub(super) fn is_plain(module: &str, name: &str) -> bool {
         "builtins" | "__builtin__" => {
             matches!(name, "set" | "frozenset" | "complex" | "bytearray" | "slice" | "range")
         }
-        "collections" => matches!(name, "Counter" | "deque"),
+        "collections" => matches!(name, "OrderedDict" | "defaultdict" | "Counter" | "deque"),
         "torch" => (module, name) == ("torch", "device"),
         "_codecs" => name == "encode",
         "argparse" => name == "Namespace",
@@ -105,9 +105,4 @@ pub(super) fn dtype_named(name: &str) -> Option<Dtype> {
         "bool" => Dtype::Bool,
         _ => return None,
     })
-}
-
-/// Tells whether a call may be given this in place of a tuple of arguments, so that its result is unknown.
-pub(super) fn is_unknown(value: &Value) -> bool {
-    matches!(value, Value::Other | Value::Object(_))
 }

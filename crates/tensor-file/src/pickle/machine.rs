@@ -1,14 +1,10 @@
 use std::collections::HashMap;
 
-use super::calls::{Call, dtype_named, element, is_unknown};
-use super::{Id, Object, Storage, Value, View};
+use super::{Id, Value};
 use crate::TensorFileErrorKind as Kind;
 
 /// Problem of a pickle that a longer piece of the file may cure.
 pub(super) const CUT: &str = "its end is missing";
-
-/// Most arguments of a call that has a meaning.
-const MOST_ARGUMENTS: usize = 8;
 
 /// A pickle is a program for a small machine with a stack. Every byte adds at most one value, and no
 /// value copies a text that others share, so that memory stays proportional to the file's bytes.
@@ -16,8 +12,8 @@ const MOST_ARGUMENTS: usize = 8;
 pub(super) struct Machine<'a> {
     text: &'a [u8],
     at: usize,
-    values: Vec<Value>,
-    stack: Vec<Id>,
+    pub(super) values: Vec<Value>,
+    pub(super) stack: Vec<Id>,
     /// Lengths of the stack at each mark.
     marks: Vec<usize>,
     memo: HashMap<u64, Id>,
@@ -203,137 +199,8 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// Takes a reference to something outside the pickle: `('storage', class, key, place, elements)`,
-    /// or, in old files, a class with its source text.
-    fn persistent(&mut self) -> Result<(), Kind> {
-        let top = self.pop()?;
-        let Value::Tuple(items) = &self.values[top] else {
-            return Err(self.wrong("a storage that is no tuple"));
-        };
-        let is_kind =
-            |id: Id, kind: &str| matches!(&self.values[id], Value::Text(text) if text == kind);
-        let value = match items[..] {
-            [kind, class, key, _, _, ..]
-                if is_kind(kind, "storage") && matches!(self.values[key], Value::Text(_)) =>
-            {
-                let (module, name) =
-                    self.global(class).ok_or_else(|| self.wrong("a storage without a class"))?;
-                Value::Storage(Box::new(Storage { key, class, element: element(module, name) }))
-            }
-            [kind, class, ..] if is_kind(kind, "module") => {
-                self.stack.push(class);
-                return Ok(());
-            }
-            _ => return Err(self.wrong("a storage of another form")),
-        };
-        self.push(value);
-        Ok(())
-    }
-
-    /// Gives the result of a call whose meaning is known, or an object; nothing is ever run.
-    fn call(&mut self) -> Result<(), Kind> {
-        let [arguments, callee] = [self.pop()?, self.pop()?];
-        let items = match &self.values[arguments] {
-            Value::Tuple(items) => Some(self.first_arguments(items)),
-            value if is_unknown(value) => None,
-            _ => return Err(self.wrong("arguments that are no tuple")),
-        };
-        let call = match self.global(callee) {
-            Some((module, name)) => Call::named(module, name),
-            None if is_unknown(&self.values[callee]) => None,
-            None => return Err(self.wrong("a call of what is no function")),
-        };
-        match call.zip(items) {
-            Some((call, items)) => self.known_call(callee, call, &items),
-            None => {
-                self.push_object(Some(callee));
-                Ok(())
-            }
-        }
-    }
-
-    fn first_arguments(&self, items: &[Id]) -> Vec<Id> {
-        items[..items.len().min(MOST_ARGUMENTS)].to_vec()
-    }
-
-    fn known_call(&mut self, callee: Id, call: Call, items: &[Id]) -> Result<(), Kind> {
-        let result = match (call, items) {
-            (Call::Dictionary, []) | (Call::DefaultDictionary, [] | [_]) => Value::Dict(vec![]),
-            // A list is taken, not copied: many calls for one list would fill the memory.
-            (Call::Dictionary, &[list]) => {
-                match std::mem::replace(&mut self.values[list], Value::Other) {
-                    Value::List(list) => Value::Dict(self.pairs_of_tuples(&list)?),
-                    _ => return Err(self.wrong("a dictionary of another form")),
-                }
-            }
-            (Call::Same, &[same, ..]) => {
-                self.stack.push(same);
-                return Ok(());
-            }
-            (Call::Tensor, &[storage, offset, shape, strides, ..]) => {
-                Value::Tensor(Box::new(View { storage, dtype: None, offset, shape, strides }))
-            }
-            (Call::TypedTensor, &[storage, offset, shape, strides, _, _, dtype, ..]) => {
-                let dtype = match self.global(dtype) {
-                    Some(("torch", name)) => dtype_named(name),
-                    _ => None,
-                };
-                let dtype = Some(dtype.ok_or_else(|| self.wrong("a dtype that is not known"))?);
-                Value::Tensor(Box::new(View { storage, dtype, offset, shape, strides }))
-            }
-            (Call::Retyped, &[function, _, arguments, ..]) => {
-                let inner = self.global(function);
-                let inner = inner.and_then(|(module, name)| Call::named(module, name));
-                return match (inner, &self.values[arguments]) {
-                    (Some(inner @ (Call::Tensor | Call::TypedTensor)), Value::Tuple(items)) => {
-                        let items = self.first_arguments(items);
-                        self.known_call(function, inner, &items)
-                    }
-                    _ => {
-                        self.push_object(Some(callee));
-                        Ok(())
-                    }
-                };
-            }
-            _ => return Err(self.wrong("a call with other arguments")),
-        };
-        self.push(result);
-        Ok(())
-    }
-
-    /// Runs an instruction that makes an object of a class.
-    fn instance(&mut self, operation: u8) -> Result<(), Kind> {
-        let class = match operation {
-            b'i' => {
-                let class = self.global_of_lines()?;
-                self.pop_mark()?;
-                Some(class)
-            }
-            b'o' => self.pop_mark()?.first().copied(),
-            // Numbers of a registry that only the writer has.
-            0x82..=0x84 => {
-                self.take(1 << (operation - 0x82))?;
-                None
-            }
-            _ => {
-                let arguments = if operation == 0x92 { 2 } else { 1 };
-                for _ in 0..arguments {
-                    self.pop()?;
-                }
-                Some(self.pop()?)
-            }
-        };
-        self.push_object(class);
-        Ok(())
-    }
-
-    fn push_object(&mut self, maker: Option<Id>) {
-        let maker = maker.filter(|&maker| self.global(maker).is_some());
-        self.push(Value::Object(Box::new(Object { maker, entries: vec![] })));
-    }
-
     /// Returns module and name of a class or function.
-    fn global(&self, id: Id) -> Option<(&str, &str)> {
+    pub(super) fn global(&self, id: Id) -> Option<(&str, &str)> {
         let Value::Global { module, name } = &self.values[id] else { return None };
         match (&self.values[*module], &self.values[*name]) {
             (Value::Text(module), Value::Text(name)) => Some((module, name)),
@@ -342,7 +209,7 @@ impl<'a> Machine<'a> {
     }
 
     /// Reads a class or function that two lines name.
-    fn global_of_lines(&mut self) -> Result<Id, Kind> {
+    pub(super) fn global_of_lines(&mut self) -> Result<Id, Kind> {
         let module = self.line()?;
         let name = self.line()?;
         let first = self.values.len();
@@ -352,17 +219,7 @@ impl<'a> Machine<'a> {
         Ok(first + 2)
     }
 
-    fn pairs_of_tuples(&self, list: &[Id]) -> Result<Vec<(Id, Id)>, Kind> {
-        let pair = |&id: &Id| match &self.values[id] {
-            Value::Tuple(items) | Value::List(items) if items.len() == 2 => {
-                Ok((items[0], items[1]))
-            }
-            _ => Err(self.wrong("a pair of another form")),
-        };
-        list.iter().map(pair).collect()
-    }
-
-    fn push(&mut self, value: Value) {
+    pub(super) fn push(&mut self, value: Value) {
         self.stack.push(self.values.len());
         self.values.push(value);
     }
@@ -377,18 +234,18 @@ impl<'a> Machine<'a> {
         top.copied().ok_or_else(|| self.wrong("an empty stack"))
     }
 
-    fn pop(&mut self) -> Result<Id, Kind> {
+    pub(super) fn pop(&mut self) -> Result<Id, Kind> {
         let top = self.top()?;
         self.stack.pop();
         Ok(top)
     }
 
-    fn pop_mark(&mut self) -> Result<Vec<Id>, Kind> {
+    pub(super) fn pop_mark(&mut self) -> Result<Vec<Id>, Kind> {
         let mark = self.marks.pop().ok_or_else(|| self.wrong("no mark"))?;
         Ok(self.stack.split_off(mark))
     }
 
-    fn take(&mut self, length: u64) -> Result<&'a [u8], Kind> {
+    pub(super) fn take(&mut self, length: u64) -> Result<&'a [u8], Kind> {
         let rest = &self.text[self.at..];
         let taken = usize::try_from(length).ok().and_then(|length| rest.get(..length));
         let taken = taken.ok_or_else(|| self.wrong(CUT))?;
@@ -412,7 +269,7 @@ impl<'a> Machine<'a> {
         std::str::from_utf8(&rest[..end]).map_err(|_| self.wrong("a name that is not UTF-8"))
     }
 
-    fn wrong(&self, problem: &'static str) -> Kind {
+    pub(super) fn wrong(&self, problem: &'static str) -> Kind {
         Kind::Pickle { problem, offset: self.at as u64 }
     }
 }

@@ -3,6 +3,7 @@
 
 mod calls;
 mod machine;
+mod make;
 
 use crate::{Dtype, TensorFileErrorKind as Kind};
 
@@ -169,8 +170,8 @@ impl Pickle {
         });
         makers.filter(|&maker| match self.get(maker) {
             Value::Global { module, name } => {
-                let [module, name] = [module, name].map(|&id| self.text(id).unwrap_or_default());
-                !calls::is_plain(module, name)
+                let text = |&id: &Id| shown(self.text(id).unwrap_or_default());
+                !calls::is_plain(text(module), text(name))
             }
             _ => true,
         })
