@@ -235,6 +235,7 @@ impl Plan {
                 header_metadata(source, layout, &tensors)
             }
         };
+        notes.extend(source.checkpoint.remarks().iter().cloned().map(Note::Opened));
         notes.extend(disputed_metadata(source));
         notes.extend(from_codes(source, &tensors));
         notes.extend(lost_on_reading(source));
@@ -639,9 +640,12 @@ fn from_codes(source: &Source, tensors: &[PlannedTensor]) -> Option<Note> {
 /// What a container holds that safetensors has no place for.
 fn lost_on_reading(source: &Source) -> Vec<Note> {
     let headers = source.checkpoint.tensors().iter();
-    let tensors = headers.filter(|header| header.stored_as() != header.dtype.name()).count();
+    let blocks = headers.filter(|header| header.stored_as() != header.dtype.name());
+    let types: Vec<&str> = blocks.map(TensorHeader::stored_as).collect();
+    let tensors = types.len();
+    let types: Vec<&str> = BTreeSet::from_iter(types).into_iter().collect();
     let entries = source.checkpoint.unread_entries();
-    let blocks = (tensors > 0).then_some(Note::Blocks { tensors });
+    let blocks = (tensors > 0).then_some(Note::Blocks { types, tensors });
     let unread = (entries > 0).then_some(Note::UnreadEntries { entries });
     blocks.into_iter().chain(unread).collect()
 }

@@ -1,9 +1,9 @@
 """Judges how blocks of GGUF are decoded: every number must have the bits that the gguf package gives.
 
-    python gguf_blocks.py --roundwise PROGRAM [--model FILE.gguf]
+    python gguf_decoded.py PROGRAM [FILE.gguf…]
 
-Decodes a file of random blocks of every type, and a real model where one is named. Prints the number of
-weights that were compared.
+PROGRAM is the example `to_safetensors` of crates/tensor-file. It decodes a file of random blocks of every type, and
+the models that are named. Prints the number of weights that were compared.
 """
 
 import argparse
@@ -27,8 +27,8 @@ ROWS, BLOCKS = 64, 16
 def compare(program, model, folder):
     """Number of weights of a model, which must be decoded to the bits of gguf's own decoder."""
     output = folder / "decoded.safetensors"
-    command = [program, "dequantize", model, "--dtype", "f32", "--output", output, "--quiet"]
-    subprocess.run(command, check=True)
+    output.unlink(missing_ok=True)
+    subprocess.run([program, model, output], check=True)
     tensors, _ = container.open_file(output)
     compared = 0
     for tensor in gguf.GGUFReader(model).tensors:
@@ -46,16 +46,15 @@ def compare(program, model, folder):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--roundwise", required=True)
-    parser.add_argument("--model", type=Path)
+    parser.add_argument("program")
+    parser.add_argument("models", type=Path, nargs="*")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
-        model = folder / "random.gguf"
-        gguf_blocks.write_model(model, gguf_blocks.tensors(15, ROWS, BLOCKS))
-        for each in [model, arguments.model]:
-            if each is not None:
-                print(f"{each.name}: {compare(arguments.roundwise, each, folder)} weights")
+        random = folder / "random.gguf"
+        gguf_blocks.write_model(random, gguf_blocks.tensors(15, ROWS, BLOCKS))
+        for model in [random, *arguments.models]:
+            print(f"{model.name}: {compare(arguments.program, model, folder)} weights")
 
 
 if __name__ == "__main__":
