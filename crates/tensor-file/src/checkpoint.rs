@@ -1,17 +1,19 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::container;
+use crate::blocks::{BlockType, WEIGHT_BYTES};
+use crate::container::{self, Contents};
 use crate::disk::is_same_file;
+use crate::gguf::GgufValue;
 use crate::header::{Encoding, TensorHeader};
 use crate::locate::{Located, locate};
-use crate::q8_0;
 use crate::shard_index::ShardIndex;
 use crate::source_file::SourceFile;
+use crate::strided;
 use crate::text::read_text;
-use crate::{TensorFileError, TensorFileErrorKind as Kind};
+use crate::{Remark, TensorFileError, TensorFileErrorKind as Kind};
 
-/// The tensors of one model: a safetensors file, or several with an index.
+/// The tensors of one model: a weight file, or several with an index.
 ///
 /// Only headers are held in memory. The files stay open, so that replacing them by name does
 /// not change what is read; all methods take `&self` and may be called from many threads.
@@ -24,15 +26,18 @@ pub struct Checkpoint {
     tensors: Vec<TensorHeader>,
     metadata: BTreeMap<String, String>,
     disputed_metadata: BTreeMap<String, Vec<String>>,
+    gguf_metadata: BTreeMap<String, GgufValue>,
     unread_entries: usize,
+    remarks: Vec<Remark>,
 }
 
 impl Checkpoint {
     /// Opens a weight file, a `*.index.json`, or a folder that holds one index or else exactly one
     /// weight file; safetensors go before other containers there.
     ///
-    /// What is read: safetensors; what `torch.save` wrote, one dictionary of tensors, of which nothing
-    /// is ever run; GGUF with F32, F16, BF16 and integers, and Q8_0 read as F32.
+    /// Reads safetensors; files that `torch.save` wrote, of which nothing is ever run, at one dictionary
+    /// of tensors; and GGUF, whose blocks become F32. Choices that had to be made are
+    /// [remarks](Self::remarks).
     ///
     /// Checks every header completely. Memory: proportional to the headers, each of which is at
     /// most [`HEADER_LIMIT_BYTES`](crate::HEADER_LIMIT_BYTES) and inside its file.
@@ -40,122 +45,200 @@ impl Checkpoint {
     /// # Errors
     /// Anything the files say that is not exactly so: see [`TensorFileErrorKind`](Kind).
     pub fn open(path: &Path) -> Result<Self, TensorFileError> {
+        let (checkpoint, defects) = Self::open_tolerant(path)?;
+        match defects.into_iter().next() {
+            None => Ok(checkpoint),
+            Some(defect) => Err(defect),
+        }
+    }
+
+    /// Opens what [`Self::open`] does, and also files with defects that leave only one way to read
+    /// them, which it lists: bytes behind the last tensor are passed over, entries of `__metadata__`
+    /// that are no strings become their JSON. A file that is written anew from the checkpoint has
+    /// none of them.
+    ///
+    /// # Errors
+    /// Any other defect: see [`TensorFileErrorKind`](Kind).
+    pub fn open_tolerant(path: &Path) -> Result<(Self, Vec<TensorFileError>), TensorFileError> {
         match locate(path)? {
-            Located::Single(file) => Self::open_files(path, &[file]),
+            Located::Single(file) => Self::open_files(path, &[file], None),
             Located::Index(file) => {
                 let index = ShardIndex::open(&file)?;
-                let mut checkpoint = Self::open_files(path, &index.shard_paths()?)?;
+                let shards = index.shard_paths()?;
+                let (mut checkpoint, defects) = Self::open_files(path, &shards, Some(&index))?;
                 checkpoint.is_index = file == path;
-                index.check_places(|tensor| checkpoint.holder(tensor))?;
-                Ok(checkpoint)
+                let remarks = index.check_places(|tensor| checkpoint.holder(tensor))?;
+                checkpoint.remarks.extend(remarks);
+                Ok((checkpoint, defects))
             }
         }
     }
 
-    fn open_files(path: &Path, paths: &[PathBuf]) -> Result<Self, TensorFileError> {
-        let mut files = Vec::with_capacity(paths.len());
-        let mut tensors = Vec::new();
-        let mut metadata = BTreeMap::new();
-        let mut disputed_metadata = BTreeMap::<String, Vec<String>>::new();
-        let mut unread_entries = 0_usize;
-        for (number, path) in paths.iter().enumerate() {
-            let (file, contents) = container::open(path, number)?;
-            for (key, value) in contents.metadata {
-                match metadata.get(&key) {
-                    None => drop(metadata.insert(key, value)),
-                    Some(first) if *first == value => {}
-                    Some(_) => disputed_metadata.entry(key).or_default().push(value),
-                }
-            }
-            unread_entries = unread_entries.saturating_add(contents.unread_entries);
-            tensors.extend(contents.tensors);
-            files.push(file);
-        }
+    fn open_files(
+        path: &Path,
+        paths: &[PathBuf],
+        index: Option<&ShardIndex>,
+    ) -> Result<(Self, Vec<TensorFileError>), TensorFileError> {
         let mut checkpoint = Self {
             path: path.to_owned(),
             is_index: false,
-            files,
-            tensors,
-            metadata,
-            disputed_metadata,
-            unread_entries,
+            files: Vec::with_capacity(paths.len()),
+            tensors: vec![],
+            metadata: BTreeMap::new(),
+            disputed_metadata: BTreeMap::new(),
+            gguf_metadata: BTreeMap::new(),
+            unread_entries: 0,
+            remarks: vec![],
         };
+        let mut defects = vec![];
+        for (number, path) in paths.iter().enumerate() {
+            let (file, mut contents) = container::open(path, number)?;
+            defects.extend(contents.defects.drain(..).map(|kind| kind.at(path)));
+            checkpoint.add(file, contents);
+        }
         checkpoint.tensors.sort_by(|a, b| a.name.cmp(&b.name));
-        checkpoint.check_held_once()?;
-        Ok(checkpoint)
+        checkpoint.keep_each_once(index)?;
+        Ok((checkpoint, defects))
     }
 
-    fn check_held_once(&self) -> Result<(), TensorFileError> {
-        match self.tensors.windows(2).find(|pair| pair[0].name == pair[1].name) {
-            None => Ok(()),
-            Some(pair) => {
-                let [first, second] = [&pair[0], &pair[1]]
-                    .map(|tensor| self.files[tensor.file].path.display().to_string());
-                Err(Kind::InTwoShards { first, second }.at_tensor(&self.path, &pair[0].name))
+    fn add(&mut self, file: SourceFile, contents: Contents) {
+        for (key, value) in contents.metadata {
+            match self.metadata.get(&key) {
+                None => drop(self.metadata.insert(key, value)),
+                Some(first) if *first == value => {}
+                Some(_) => self.disputed_metadata.entry(key).or_default().push(value),
             }
         }
+        for (key, value) in contents.gguf_metadata {
+            self.gguf_metadata.entry(key).or_insert(value);
+        }
+        self.unread_entries = self.unread_entries.saturating_add(contents.unread_entries);
+        let new = contents.remarks.into_iter().filter(|remark| !self.remarks.contains(remark));
+        let new: Vec<_> = new.collect();
+        self.remarks.extend(new);
+        self.tensors.extend(contents.tensors);
+        self.files.push(file);
+    }
+
+    /// Of a tensor that several shards hold keeps the one that the index names.
+    fn keep_each_once(&mut self, index: Option<&ShardIndex>) -> Result<(), TensorFileError> {
+        let mut overlaid = vec![];
+        for same in self.tensors.chunk_by(|a, b| a.name == b.name).filter(|same| same.len() > 1) {
+            let name = &same[0].name;
+            let shard = index.and_then(|index| index.shard_of(name));
+            let is_named = |tensor: &&TensorHeader| {
+                shard.is_some_and(|shard| self.file_name(tensor) == Some(shard.as_ref()))
+            };
+            if !same.iter().any(|tensor| is_named(&tensor)) {
+                let [first, second] = [&same[0], &same[1]]
+                    .map(|tensor| self.files[tensor.file].path.display().to_string());
+                return Err(Kind::InTwoShards { first, second }.at_tensor(&self.path, name));
+            }
+            overlaid.push(name.clone());
+        }
+        if overlaid.is_empty() {
+            return Ok(());
+        }
+        let mut tensors = std::mem::take(&mut self.tensors);
+        tensors.retain(|tensor| {
+            let shard = index.and_then(|index| index.shard_of(&tensor.name));
+            let is_named =
+                shard.is_some_and(|shard| self.file_name(tensor) == Some(shard.as_ref()));
+            is_named || overlaid.binary_search(&tensor.name).is_err()
+        });
+        self.tensors = tensors;
+        self.remarks.push(Remark::Overlay { tensors: overlaid });
+        Ok(())
+    }
+
+    fn file_name(&self, tensor: &TensorHeader) -> Option<&std::ffi::OsStr> {
+        self.files[tensor.file].path.file_name()
     }
 
     fn holder(&self, tensor: &str) -> Option<&Path> {
         Some(&self.files[self.get(tensor)?.file].path)
     }
 
-    /// The path that was opened.
+    /// Returns the path that was opened.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Whether [`Self::path`] is an index.
+    /// Tells whether [`Self::path`] is an index.
     pub(crate) fn is_index(&self) -> bool {
         self.is_index
     }
 
-    /// The weight files, sorted by name; without the index.
+    /// Returns the weight files, sorted by name, without the index.
     pub fn files(&self) -> &[SourceFile] {
         &self.files
     }
 
-    /// A text that lies beside the files, such as their model's `config.json`; `None` where there is
+    /// Reads a text that lies beside the files, such as their model's `config.json`; `None` where there is
     /// none that can be read.
     pub fn text_beside(&self, name: &str) -> Option<String> {
         let folder = self.files.first()?.path.parent()?;
         read_text(&folder.join(name)).ok()
     }
 
-    /// Sum of the files' sizes.
+    /// Returns the sum of the files' sizes.
     pub fn total_bytes(&self) -> u64 {
         self.files.iter().fold(0, |sum, file| sum.saturating_add(file.bytes))
     }
 
-    /// Every tensor, sorted by name.
+    /// Returns every tensor, sorted by name.
     pub fn tensors(&self) -> &[TensorHeader] {
         &self.tensors
     }
 
-    /// The tensor of this name.
+    /// Returns the tensor of this name.
     pub fn get(&self, name: &str) -> Option<&TensorHeader> {
         let place = self.tensors.binary_search_by(|tensor| tensor.name.as_str().cmp(name)).ok()?;
         Some(&self.tensors[place])
     }
 
-    /// `__metadata__`. Of shards that disagree about a key, the first file's value.
+    /// Returns `__metadata__`. Of shards that disagree about a key, the first file's value counts.
     pub fn metadata(&self) -> &BTreeMap<String, String> {
         &self.metadata
     }
 
-    /// Keys that shards disagree about, each with the values of later files that
+    /// Returns the keys that shards disagree about, each with the values of later files that
     /// [`Self::metadata`] leaves aside.
     pub fn disputed_metadata(&self) -> &BTreeMap<String, Vec<String>> {
         &self.disputed_metadata
     }
 
-    /// Number of entries about the model, such as a tokenizer, that the files' container has and
+    /// Lists choices that were made and parts that were passed over when the files were opened: the
+    /// dictionary of a training checkpoint, the shard of a tensor that several hold.
+    pub fn remarks(&self) -> &[Remark] {
+        &self.remarks
+    }
+
+    /// Returns the keys, joined by dots, that lead to the dictionary whose tensors these are, where a file of
+    /// `torch.save` holds it inside another one, such as `state_dict`.
+    pub fn chosen_dictionary(&self) -> Option<&str> {
+        self.remarks.iter().find_map(|remark| match remark {
+            Remark::Dictionary { chosen, .. } if !chosen.is_empty() => Some(chosen.as_str()),
+            _ => None,
+        })
+    }
+
+    /// Returns entries of a GGUF header by their keys, such as `general.architecture`; empty for other
+    /// containers.
+    ///
+    /// Lists of more than 1,024 elements and texts of more than 64 KiB, such as a tokenizer's, are left
+    /// out, and all entries past 4 MiB.
+    pub fn gguf_metadata(&self) -> &BTreeMap<String, GgufValue> {
+        &self.gguf_metadata
+    }
+
+    /// Counts the entries about the model, such as a tokenizer, that the files' container has and
     /// safetensors has no place for: those of GGUF.
     pub fn unread_entries(&self) -> usize {
         self.unread_entries
     }
 
-    /// All values of a key: the first file's, then those of files that disagree with it.
+    /// Lists all values of a key: the first file's, then those of files that disagree with it.
     pub fn metadata_values(&self, key: &str) -> impl Iterator<Item = &str> {
         let others = self.disputed_metadata.get(key).into_iter().flatten();
         self.metadata.get(key).into_iter().chain(others).map(String::as_str)
@@ -173,10 +256,10 @@ impl Checkpoint {
         Ok(bytes)
     }
 
-    /// [`Checkpoint::read`] into memory that is there already, of any length and content.
+    /// Reads a whole tensor into memory that is there already, of any length and content.
     ///
     /// # Errors
-    /// As [`Checkpoint::read`].
+    /// When there is no memory for it, or the file has been cut since it was opened.
     pub fn read_reusing(
         &self,
         tensor: &TensorHeader,
@@ -211,14 +294,17 @@ impl Checkpoint {
             let kind = Kind::PartOutOfRange { offset, length, tensor_bytes: tensor.length };
             return Err(kind.at_tensor(&file.path, &tensor.name));
         }
-        let filled = match tensor.encoding {
+        let filled = match &tensor.encoding {
             Encoding::Plain => file.read(tensor.offset + offset, buffer),
-            Encoding::Q8_0 => read_blocks(file, tensor, offset, buffer),
+            Encoding::Strided(strides) => {
+                strided::read(&file.file, tensor, strides, offset, buffer)
+            }
+            Encoding::Blocks(block) => read_blocks(file, tensor, *block, offset, buffer),
         };
         filled.map_err(|kind| kind.at_tensor(&file.path, &tensor.name))
     }
 
-    /// Whether `path` is one of the files, through any symbolic or hard link: an output there
+    /// Tells whether `path` is one of the files, through any symbolic or hard link: an output there
     /// would destroy the input.
     ///
     /// The index counts, when it was opened by name.
@@ -233,28 +319,29 @@ impl Checkpoint {
 fn read_blocks(
     file: &SourceFile,
     tensor: &TensorHeader,
+    block: BlockType,
     offset: u64,
     buffer: &mut [u8],
 ) -> Result<(), Kind> {
-    const BLOCK: u64 = q8_0::BLOCK * q8_0::ELEMENT_BYTES;
     const AT_ONCE: usize = 1 << 16;
+    let decoded_bytes = block.weights() * WEIGHT_BYTES;
     let mut stored = vec![];
-    let mut numbers = vec![];
+    let mut decoded = vec![];
     let mut at = offset;
     for part in buffer.chunks_mut(AT_ONCE) {
-        let first = at / BLOCK;
-        let end = (at + part.len() as u64).div_ceil(BLOCK);
-        stored.resize(((end - first) * q8_0::BLOCK_BYTES) as usize, 0);
-        file.read(tensor.offset + first * q8_0::BLOCK_BYTES, &mut stored)?;
-        numbers.clear();
-        q8_0::decode(&stored, &mut numbers);
-        part.copy_from_slice(&numbers[(at - first * BLOCK) as usize..][..part.len()]);
+        let first = at / decoded_bytes;
+        let end = (at + part.len() as u64).div_ceil(decoded_bytes);
+        stored.resize(((end - first) * block.bytes()) as usize, 0);
+        file.read(tensor.offset + first * block.bytes(), &mut stored)?;
+        decoded.clear();
+        block.decode(&stored, &mut decoded);
+        part.copy_from_slice(&decoded[(at - first * decoded_bytes) as usize..][..part.len()]);
         at += part.len() as u64;
     }
     Ok(())
 }
 
-/// Zeroed memory, or `None` where there is not enough.
+/// Gives zeroed memory, or `None` where there is not enough.
 fn zeroed(bytes: u64) -> Option<Vec<u8>> {
     let bytes = usize::try_from(bytes).ok()?;
     // `vec!` aborts the process when it fails but gets its zeros from the system for free;

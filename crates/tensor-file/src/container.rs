@@ -1,25 +1,32 @@
-//! Which container a file is, told by its first bytes, whatever its name says.
+//! Opens a file of any container, told by its first bytes, whatever its name says.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
 
 use crate::disk::{open_regular, read_exact_at};
-use crate::gguf::read_gguf;
+use crate::gguf::{GgufValue, read_gguf};
 use crate::header::{HEADER_LIMIT_BYTES, TensorHeader};
+use crate::metadata_value::checked_metadata;
 use crate::source_file::{LENGTH_BYTES, SourceFile};
-use crate::tiling::{checked_metadata, checked_tensors};
+use crate::tiling::checked_tensors;
 use crate::torch::{read_legacy, read_zip};
-use crate::{TensorFileError, TensorFileErrorKind as Kind};
+use crate::{Remark, TensorFileError, TensorFileErrorKind as Kind};
 
-/// What a file of any container says.
+/// Everything but the numbers of a file of any container.
 #[derive(Debug, Default)]
 pub(crate) struct Contents {
-    /// What tells files apart beside their length: all that is not tensor data, as stored.
+    /// Bytes that tell files apart beside their length: all that is not tensor data, as stored.
     pub(crate) header: Vec<u8>,
     pub(crate) metadata: BTreeMap<String, String>,
+    /// Entries of a GGUF header.
+    pub(crate) gguf_metadata: BTreeMap<String, GgufValue>,
     /// Number of entries that are not among `metadata`.
     pub(crate) unread_entries: usize,
+    /// Choices that were made, and parts that were passed over.
+    pub(crate) remarks: Vec<Remark>,
+    /// Defects that leave one way to read the file.
+    pub(crate) defects: Vec<Kind>,
     /// Any order.
     pub(crate) tensors: Vec<TensorHeader>,
 }
@@ -27,7 +34,7 @@ pub(crate) struct Contents {
 /// An error, and the tensor that it is about.
 pub(crate) type Complaint = (Option<String>, Kind);
 
-/// The error about the file as a whole.
+/// Makes the complaint about the file as a whole.
 pub(crate) fn whole(kind: Kind) -> Complaint {
     (None, kind)
 }
@@ -60,9 +67,14 @@ pub(crate) fn open(path: &Path, number: usize) -> Result<(SourceFile, Contents),
 fn open_safetensors(path: &Path, number: usize) -> Result<(SourceFile, Contents), TensorFileError> {
     let file = SourceFile::open(path)?;
     let raw = file.parse()?;
-    let metadata = checked_metadata(path, raw.metadata)?;
-    let tensors = checked_tensors(path, raw.tensors, file.data_region(number))?;
-    Ok((file, Contents { metadata, tensors, ..Contents::default() }))
+    let (metadata, odd) = checked_metadata(raw.metadata).map_err(|kind| kind.at(path))?;
+    let region = file.data_region(number);
+    let (tensors, end) = checked_tensors(path, raw.tensors, region)?;
+    let data_bytes = region.bytes;
+    let trailing = (end < data_bytes).then_some(Kind::TrailingBytes { end, data_bytes });
+    let odd = odd.into_iter().map(|odd| Kind::MetadataValue { key: odd.key, found: odd.found });
+    let defects = trailing.into_iter().chain(odd).collect();
+    Ok((file, Contents { metadata, tensors, defects, ..Contents::default() }))
 }
 
 enum Container {

@@ -1,4 +1,4 @@
-//! What differs between operating systems: positioned I/O, file identity, free space.
+//! Calls that differ between operating systems: positioned I/O, file identity, free space.
 
 use std::fs::{File, Metadata};
 use std::io;
@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use crate::{TensorFileError, TensorFileErrorKind as Kind};
 
-/// Bytes that an unprivileged user can still write next to `path` (which need not exist).
+/// Returns the bytes that an unprivileged user can still write next to `path` (which need not exist).
 ///
 /// `None` when the system cannot tell.
 pub fn available_bytes(path: &Path) -> Option<u64> {
@@ -28,7 +28,7 @@ fn free_bytes(_folder: &Path) -> Option<u64> {
     None
 }
 
-/// The folder that holds `path`; `.` for a bare file name.
+/// Returns the folder that holds `path`; `.` for a bare file name.
 pub(crate) fn folder_of(path: &Path) -> PathBuf {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
@@ -36,7 +36,7 @@ pub(crate) fn folder_of(path: &Path) -> PathBuf {
     }
 }
 
-/// Finds out whether files can be made beside `path` (which need not exist, nor its folder).
+/// Checks that files can be made beside `path` (which need not exist, nor its folder).
 ///
 /// A nameless file is made and goes away at once.
 ///
@@ -83,7 +83,7 @@ pub(crate) fn require_regular(path: &Path, metadata: &Metadata) -> Result<(), Te
     Err(Kind::NotRegularFile { found }.at(path))
 }
 
-/// Whether `other` names the open `file`, through any link; `path` is how `file` was opened.
+/// Tells whether `other` names the open `file`, through any link; `path` is how `file` was opened.
 #[cfg(unix)]
 pub(crate) fn is_same_file(file: &File, _path: &Path, other: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
@@ -93,7 +93,7 @@ pub(crate) fn is_same_file(file: &File, _path: &Path, other: &Path) -> bool {
     }
 }
 
-/// Whether `other` names the open `file`; without file numbers, hard links go unseen.
+/// Tells whether `other` names the open `file`; without file numbers, hard links go unseen.
 #[cfg(not(unix))]
 pub(crate) fn is_same_file(_file: &File, path: &Path, other: &Path) -> bool {
     match (path.canonicalize(), other.canonicalize()) {
@@ -184,7 +184,7 @@ pub(crate) fn sync_folder(_folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Of a file's length and the time of its last change.
+/// Returns a hash of a file's length and the time of its last change.
 pub(crate) fn stamp(file: &File, bytes: u64) -> blake3::Hasher {
     let since = |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).ok();
     let modified = file.metadata().and_then(|metadata| metadata.modified());

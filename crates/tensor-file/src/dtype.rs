@@ -59,7 +59,7 @@ impl Dtype {
         Self::Bool,
     ];
 
-    /// Spelling in a safetensors header, for example `F8_E4M3`.
+    /// Returns the spelling in a safetensors header, for example `F8_E4M3`.
     pub fn name(self) -> &'static str {
         match self {
             Self::U64 => "U64",
@@ -87,12 +87,12 @@ impl Dtype {
         }
     }
 
-    /// The dtype with this header spelling; `None` for any other text, including other cases.
+    /// Finds the dtype with this header spelling; `None` for any other text, including other cases.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|dtype| dtype.name() == name)
     }
 
-    /// Bits of one element, as stored.
+    /// Returns the bits of one element, as stored.
     pub fn bits(self) -> u64 {
         match self {
             Self::U64 | Self::I64 | Self::F64 | Self::C64 => 64,
@@ -105,13 +105,13 @@ impl Dtype {
         }
     }
 
-    /// Bytes of a tensor of this shape (`[]` is one element); `None` when the count of bits
+    /// Returns the bytes of a tensor of this shape (`[]` is one element); `None` when the count of bits
     /// overflows 64 bits or is not a multiple of 8.
     pub fn byte_len(self, shape: &[u64]) -> Option<u64> {
         self.checked_byte_len(shape).ok()
     }
 
-    /// [`Self::byte_len`] with the reason for a refusal.
+    /// Returns [`Self::byte_len`], or the reason why there is none.
     pub(crate) fn checked_byte_len(self, shape: &[u64]) -> Result<u64, TensorFileErrorKind> {
         let bits = shape
             .iter()

@@ -7,7 +7,8 @@ use thiserror::Error as ThisError;
 
 use crate::Dtype;
 
-/// Why a tensor file could not be read or written: where (path, tensor) around what ([`Self::kind`]).
+/// The reason why a tensor file could not be read or written: where (path, tensor) around what
+/// ([`Self::kind`]).
 ///
 /// `Display` is complete, with the cause's own text and, where something helps, a second indented
 /// line that says it. `source` still gives the underlying error; print one of the two, not both.
@@ -19,17 +20,17 @@ pub struct TensorFileError {
 }
 
 impl TensorFileError {
-    /// The file or folder that the complaint is about.
+    /// Returns the file or folder that the complaint is about.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The tensor that the complaint is about, if it is about one.
+    /// Returns the tensor that the complaint is about, if it is about one.
     pub fn tensor(&self) -> Option<&str> {
         self.tensor.as_deref()
     }
 
-    /// What is wrong, with the numbers.
+    /// Returns what is wrong, with the numbers.
     pub fn kind(&self) -> &TensorFileErrorKind {
         &self.kind
     }
@@ -55,7 +56,7 @@ impl Error for TensorFileError {
     }
 }
 
-/// What can be wrong with a tensor file. Sizes and offsets are bytes; offsets count from the
+/// Everything that can be wrong with a tensor file. Sizes and offsets are bytes; offsets count from the
 /// start of the tensor data unless a variant says otherwise.
 #[derive(Debug, ThisError)]
 #[non_exhaustive]
@@ -90,6 +91,8 @@ pub enum TensorFileErrorKind {
     DuplicateTensor,
     #[error("the metadata has `{}` twice", printable(key))]
     DuplicateMetadata { key: String },
+    #[error("`__metadata__`.`{}` is {found}, expected a string", printable(key))]
+    MetadataValue { key: String, found: String },
     #[error("unknown dtype `{}`", printable(found))]
     UnknownDtype { found: String },
     #[error("{found} dimensions, the limit is {limit}")]
@@ -111,24 +114,28 @@ pub enum TensorFileErrorKind {
     #[error("{} bytes follow the last tensor, which ends at {end}", data_bytes - end)]
     TrailingBytes { end: u64, data_bytes: u64 },
 
-    #[error("its pickle calls `{}`, which is code", printable(call))]
-    PickleCode { call: String },
     #[error("its pickle is damaged at byte {offset}: {problem}")]
     Pickle { problem: &'static str, offset: u64 },
     #[error("its pickle is longer than {limit} bytes")]
     PickleTooLong { limit: u64 },
-    #[error("it holds no dictionary of tensors, or more than one")]
-    NoStateDict,
-    #[error("strides {strides:?} of {shape:?} are not those of rows one after the other")]
-    NotContiguous { shape: Vec<u64>, strides: Vec<u64> },
+    #[error("it holds no dictionary of tensors, but {found}")]
+    NoStateDict { found: String },
+    #[error("it holds several dictionaries of tensors: {}", listed(found))]
+    StateDictAmbiguous { found: Vec<String> },
+    #[error("is rebuilt by `{}`, which is not known here", printable(call))]
+    TensorCall { call: String },
+    #[error("strides {strides:?} of {shape:?} read an element more than once")]
+    StridesOverlap { shape: Vec<u64>, strides: Vec<u64> },
     #[error("its storage `{}` is missing", printable(storage))]
     StorageMissing { storage: String },
     #[error("not an archive of PyTorch: {problem}")]
     Zip { problem: &'static str },
     #[error("not GGUF, at byte {offset}: {problem}")]
     Gguf { problem: &'static str, offset: u64 },
-    #[error("stored as GGUF type {found}, which is not read")]
-    GgufType { found: u32 },
+    #[error("stored as {name} (GGUF type {found}), which is not read")]
+    GgufType { found: u32, name: &'static str },
+    #[error("is one of {parts} parts of a model")]
+    GgufPart { parts: u64 },
 
     #[error("the index is {found} bytes, the limit is {limit}")]
     IndexTooLong { found: u64, limit: u64 },
@@ -197,22 +204,33 @@ pub enum TensorFileErrorKind {
 }
 
 impl TensorFileErrorKind {
-    /// The error of this kind about a file or folder.
+    /// Makes the error of this kind about a file or folder.
     pub(crate) fn at(self, path: &Path) -> TensorFileError {
         TensorFileError { path: path.into(), tensor: None, kind: Box::new(self) }
     }
 
-    /// The error of this kind about a tensor of a file.
+    /// Makes the error of this kind about a tensor of a file.
     pub(crate) fn at_tensor(self, path: &Path, tensor: &str) -> TensorFileError {
         TensorFileError { path: path.into(), tensor: Some(tensor.into()), kind: Box::new(self) }
     }
 
-    /// `map_err` argument for I/O: `doing` completes "cannot …".
+    /// Makes the `map_err` argument for I/O: `doing` completes "cannot …".
     pub(crate) fn io(doing: &'static str) -> impl FnOnce(std::io::Error) -> Self {
         move |source| Self::Io { doing, source }
     }
 
-    /// What to do about it, where that is not obvious from the message.
+    /// Names what mends a defect that
+    /// [`Checkpoint::open_tolerant`](crate::Checkpoint::open_tolerant) reads over, once the file is written
+    /// anew; `None` for every other kind.
+    pub fn remedy(&self) -> Option<&'static str> {
+        match self {
+            Self::TrailingBytes { .. } => Some("the file without them"),
+            Self::MetadataValue { .. } => Some("the value as a string"),
+            _ => None,
+        }
+    }
+
+    /// Says what to do about it, where that is not obvious from the message.
     fn help(&self, path: &Path) -> Option<Cow<'static, str>> {
         match self {
             Self::FolderAmbiguous { names, .. } => Some(Cow::Owned(name_one(path, names))),
@@ -232,14 +250,35 @@ impl TensorFileErrorKind {
             Self::HeaderTooLong { .. } => {
                 Some("no safetensors file has such a header; this is something else, or damaged")
             }
-            Self::PickleCode { .. } => Some(
-                "nothing was run; where you trust the file, load it and save its tensors as safetensors",
-            ),
-            Self::NotContiguous { .. } => Some("save it with `.contiguous()`"),
-            Self::NoStateDict => Some("save one dictionary of tensors as safetensors"),
-            Self::GgufType { .. } => {
-                Some("F32, F16, BF16 and Q8_0 are read; start from a file with those")
+            Self::TrailingBytes { .. } => {
+                Some("`roundwise repair --write` writes the file without them")
             }
+            Self::MetadataValue { .. } => Some("`roundwise repair --write` makes it a string"),
+            Self::TensorCall { .. } => Some(
+                "load the file with the library that wrote it and save plain tensors as safetensors",
+            ),
+            Self::StridesOverlap { .. } => Some("save it with `.contiguous()`"),
+            Self::NoStateDict { .. } => Some(
+                "nothing was run; where you trust the file, load it with PyTorch and save the model's `state_dict()` as safetensors",
+            ),
+            Self::StateDictAmbiguous { .. } => {
+                Some("load the file with PyTorch and save the one that is meant as safetensors")
+            }
+            Self::GgufType { name: "NVFP4", .. } => Some("start from the original weights"),
+            Self::GgufType { .. } => Some(
+                "`llama-quantize --allow-requantize IN.gguf OUT.gguf F16` (llama.cpp) writes types that are read",
+            ),
+            Self::GgufPart { .. } => {
+                Some("`llama-gguf-split --merge FIRST-PART.gguf WHOLE.gguf` (llama.cpp) joins them")
+            }
+            Self::NotInShard { .. } => {
+                Some("fetch that shard and the index again: they are not of one model")
+            }
+            Self::InTwoShards { .. } => Some(
+                "name the shard that counts in the index's `weight_map`, or remove the other one",
+            ),
+            Self::IndexDuplicate => Some("remove one of the two from the index's `weight_map`"),
+            Self::IndexJson { .. } | Self::IndexEmpty => Some("fetch the index again"),
             Self::NotSafetensors { .. } => Some("convert it to safetensors first"),
             Self::ShardMissing { .. } => Some("fetch every file that the index names"),
             Self::FolderNotSynced { .. } => {
@@ -260,13 +299,13 @@ impl TensorFileErrorKind {
     }
 }
 
-/// What a text is called in messages.
+/// Name of a text in messages.
 pub(crate) const TEXT: &str = "a text file";
 
-/// What a Git LFS pointer is called in messages.
+/// Name of a Git LFS pointer in messages.
 pub(crate) const GIT_LFS: &str = "a Git LFS pointer";
 
-/// Untrusted text as it may be shown on a terminal: no control characters, no endless names.
+/// Makes untrusted text fit to be shown on a terminal: no control characters, at most 300 characters.
 pub fn printable(text: &str) -> String {
     const LIMIT_CHARS: usize = 300;
     let mut shown = String::new();
@@ -286,7 +325,7 @@ pub fn printable(text: &str) -> String {
     shown
 }
 
-/// Which of the candidates in a folder is likely meant: outputs are named after their input.
+/// Says which of the candidates in a folder is likely meant: outputs are named after their input.
 fn name_one(folder: &Path, names: &[String]) -> String {
     let base = |name: &str| name.split('.').next().unwrap_or_default().to_owned();
     let is_first = |name: &&String| names.iter().all(|other| other.starts_with(&base(name)));
@@ -300,8 +339,8 @@ fn name_one(folder: &Path, names: &[String]) -> String {
     }
 }
 
-/// The first few names.
-fn listed(names: &[String]) -> String {
+/// Lists the first few names, fit to be shown.
+pub(crate) fn listed(names: &[String]) -> String {
     const SHOWN: usize = 4;
     let mut list: Vec<String> = names.iter().take(SHOWN).map(|name| printable(name)).collect();
     if names.len() > SHOWN {

@@ -3,6 +3,8 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use crate::Dtype;
+use crate::blocks::BlockType;
+use crate::metadata_value::MetadataValue;
 
 /// Longest header that is read or written, as in the reference implementation.
 pub const HEADER_LIMIT_BYTES: u64 = 100_000_000;
@@ -32,39 +34,41 @@ pub struct TensorHeader {
 }
 
 /// How the numbers of a tensor are stored.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Encoding {
-    /// As they are.
+    /// As they are, row after row.
     #[default]
     Plain,
+    /// As they are, in another order: elements from one index to the next of each dimension.
+    Strided(Box<[u64]>),
     /// F32 in GGUF's blocks.
-    Q8_0,
+    Blocks(BlockType),
 }
 
 impl TensorHeader {
-    /// Bytes of data.
+    /// Returns the bytes of its data, once decoded.
     pub fn byte_len(&self) -> u64 {
         self.length
     }
 
-    /// What the file calls its numbers: another name than the dtype's where they are decoded on
-    /// reading, such as `Q8_0`.
+    /// Returns the name that the file gives to its numbers: that of the dtype, or of the blocks, such as `Q4_K`,
+    /// that they are decoded from on reading.
     pub fn stored_as(&self) -> &'static str {
         match self.encoding {
-            Encoding::Plain => self.dtype.name(),
-            Encoding::Q8_0 => "Q8_0",
+            Encoding::Plain | Encoding::Strided(_) => self.dtype.name(),
+            Encoding::Blocks(block) => block.name(),
         }
     }
 
-    /// Bytes that the file has for it.
+    /// Returns the bytes that the file has for it.
     pub fn stored_bytes(&self) -> u64 {
         match self.encoding {
-            Encoding::Plain => self.length,
-            Encoding::Q8_0 => crate::q8_0::stored_bytes(self.length),
+            Encoding::Plain | Encoding::Strided(_) => self.length,
+            Encoding::Blocks(block) => block.stored_bytes(self.length),
         }
     }
 
-    /// Product of the shape.
+    /// Returns the product of the shape.
     pub fn element_count(&self) -> u64 {
         self.shape.iter().fold(1, |count, &extent| count.saturating_mul(extent))
     }
@@ -77,7 +81,7 @@ impl TensorHeader {
 pub(crate) struct RawHeader {
     pub(crate) tensors: Vec<(String, RawTensor)>,
     /// One for each time that the key occurs.
-    pub(crate) metadata: Vec<Pairs<String>>,
+    pub(crate) metadata: Vec<Pairs<MetadataValue>>,
 }
 
 /// One tensor's entry, unchecked. A field that is not understood could change what the others

@@ -1,4 +1,4 @@
-//! What is known to be on disk of an unfinished file, in a text beside it.
+//! The journal of an unfinished file: a text beside it that says which tensors are on disk.
 //!
 //! Each line is `CHECKSUM JSON`: the first one says what run it is, every other one is a
 //! [`Record`]. The checksum is the beginning of the JSON's BLAKE3. The first line that is not whole
@@ -22,11 +22,11 @@ use crate::{TensorFileError, TensorFileErrorKind as Kind};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Record {
-    /// What the tensors were made from.
+    /// Name of the tensor that they were made from.
     pub name: String,
     /// BLAKE3 of each tensor's bytes, by the tensor's name.
     pub hashes: BTreeMap<String, String>,
-    /// Whatever the writer told.
+    /// Anything that the writer wants to remember.
     pub told: Value,
 }
 
@@ -34,7 +34,7 @@ pub struct Record {
 /// the making.
 const BATCH_BYTES: u64 = 64 << 20;
 
-/// The longest that they wait, as long as tensors get finished.
+/// Longest time that they wait, as long as tensors get finished.
 const BATCH_TIME: Duration = Duration::from_millis(500);
 
 /// A journal that is being written. Called from many threads.
@@ -61,7 +61,7 @@ impl Journal {
         let file = File::create(&path).map_err(|error| Kind::io("create")(error).at(&path))?;
         let journal = Self::of(path, file, 0);
         if let Err(error) = journal.append(&line(run)) {
-            // What nobody can read is of no use.
+            // An unreadable journal is of no use.
             let _ = std::fs::remove_file(&journal.path);
             return Err(error);
         }
@@ -94,7 +94,7 @@ impl Journal {
         is_due.then(|| batch.take())
     }
 
-    /// All that still waits.
+    /// Returns everything that still waits.
     pub(crate) fn take(&self) -> String {
         self.batch.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
@@ -163,7 +163,7 @@ fn line(value: &impl Serialize) -> String {
     format!("{} {json}\n", checksum(&json))
 }
 
-/// The value of a line; `None` for one that is not whole.
+/// Returns the value of a line; `None` for one that is not whole.
 fn parsed<T: for<'de> Deserialize<'de>>(line: &[u8]) -> Option<T> {
     let line = std::str::from_utf8(line.strip_suffix(b"\n")?).ok()?;
     let (found, json) = line.split_once(' ')?;

@@ -1,11 +1,12 @@
 //! Tensor files in by positioned reads, out by positioned writes.
 //!
-//! The only library of the workspace that opens files. [`Checkpoint`] reads safetensors, PyTorch's files
-//! (without running what is in them) and GGUF, one file or shards with an index, without ever loading a whole file; [`TensorFileWriter`] writes one
-//! file whose every offset is known beforehand, in any order and from any thread, and makes it
-//! visible by rename once it is complete and on disk.
+//! The only library of the workspace that opens files. [`Checkpoint`] reads safetensors, files that
+//! `torch.save` wrote (without running what is in them) and GGUF, as one file or as shards with an
+//! index, and never loads a whole file. [`TensorFileWriter`] writes one file whose every offset is known
+//! beforehand, in any order and from any thread, and makes it visible by rename once it is complete and
+//! on disk.
 //!
-//! Nothing a file says is believed: sizes are checked before they are allocated, offsets must
+//! Nothing a file says is believed: sizes are checked before memory is taken for them, offsets must
 //! tile the data exactly, and every refusal names the file, the tensor and the numbers.
 //!
 //! ```
@@ -27,6 +28,7 @@
 //! # }
 //! ```
 
+mod blocks;
 mod checkpoint;
 mod container;
 mod disk;
@@ -37,16 +39,19 @@ mod header;
 mod journal;
 mod locate;
 mod manifest;
+mod metadata_value;
 mod pending;
 mod pending_file;
 mod pending_folder;
 mod pickle;
 mod pieces;
 mod plain_file;
-mod q8_0;
+mod remark;
 mod shard_index;
 mod side_files;
 mod source_file;
+mod state_dict;
+mod strided;
 mod text;
 mod tiling;
 mod torch;
@@ -58,12 +63,14 @@ pub use checkpoint::Checkpoint;
 pub use disk::{available_bytes, check_writable};
 pub use dtype::Dtype;
 pub use error::{TensorFileError, TensorFileErrorKind, printable};
+pub use gguf::GgufValue;
 pub use header::{HEADER_LIMIT_BYTES, RANK_LIMIT, TensorHeader};
 pub use journal::Record;
 pub use manifest::{Manifest, Sharding, TensorSpec};
 pub use pending_file::{Committed, Overwrite};
 pub use pieces::{PIECE_BYTES, pieces};
 pub use plain_file::PlainFile;
+pub use remark::Remark;
 pub use source_file::SourceFile;
 pub use text::{TEXT_LIMIT_BYTES, read_text, write_text_atomically};
 pub use unfinished::Unfinished;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::{TensorFileError, TensorFileErrorKind as Kind};
 
-/// What a path stands for.
+/// The files that a path stands for.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Located {
     /// One file that holds everything.
@@ -13,7 +13,7 @@ pub(crate) enum Located {
     Index(PathBuf),
 }
 
-/// Decides by the name for files (`.json` is an index) and by the contents for folders.
+/// Finds the files of a path: by the name for files (`.json` is an index) and by the contents for folders.
 pub(crate) fn locate(path: &Path) -> Result<Located, TensorFileError> {
     let metadata = std::fs::metadata(path).map_err(|error| Kind::io("open")(error).at(path))?;
     if metadata.is_dir() {

@@ -22,7 +22,7 @@ pub struct TensorSpec {
 /// How tensors are shared out over the files of a folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sharding {
-    /// What the files' names begin with: `model` or `diffusion_pytorch_model`.
+    /// Beginning of the files' names: `model` or `diffusion_pytorch_model`.
     pub stem: String,
     /// Most bytes of tensors in a file; a tensor larger than that has a file of its own.
     pub limit_bytes: u64,
@@ -39,7 +39,7 @@ pub struct Manifest {
     files: Vec<PlannedFile>,
     /// In file order, file after file.
     tensors: Vec<TensorSpec>,
-    /// Where the tensor at the same index lies.
+    /// Place of the tensor at each index of `tensors`.
     places: Vec<Place>,
     /// Indices into `tensors`, sorted by name.
     by_name: Vec<usize>,
@@ -65,7 +65,7 @@ impl PlannedFile {
     }
 }
 
-/// Where a tensor lies.
+/// Place of a tensor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
     /// Index of the file.
@@ -116,7 +116,7 @@ impl Manifest {
     /// same metadata. Several files get an index.
     ///
     /// # Errors
-    /// As [`Manifest::new`].
+    /// Those of [`Manifest::new`].
     pub fn sharded(
         metadata: &BTreeMap<String, String>,
         mut tensors: Vec<TensorSpec>,

@@ -13,7 +13,7 @@ pub(crate) enum Pending {
 }
 
 impl Pending {
-    /// What a later run finds again; whatever it holds is still there.
+    /// Opens a file or folder that a later run finds again; whatever it holds is still there.
     pub(crate) fn open_lasting(
         target: &Path,
         manifest: &Manifest,
@@ -40,7 +40,7 @@ impl Pending {
         }
     }
 
-    /// The tensor files, in the manifest's order.
+    /// Returns the tensor files, in the manifest's order.
     pub(crate) fn files(&self) -> &[File] {
         match self {
             Self::File(file) => std::slice::from_ref(file.file()),
@@ -59,7 +59,7 @@ impl Pending {
         synced.map_err(|error| Kind::io("sync")(error).at(self.target()))
     }
 
-    /// From here on it does not vanish when it is dropped.
+    /// Keeps it from vanishing when it is dropped.
     pub(crate) fn keep(&mut self) {
         match self {
             Self::File(file) => file.keep(),

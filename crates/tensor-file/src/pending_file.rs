@@ -8,7 +8,7 @@ use tempfile::{NamedTempFile, TempPath};
 use crate::disk::{folder_of, is_same_file, require_regular, sync_folder};
 use crate::{TensorFileError, TensorFileErrorKind as Kind};
 
-/// What to do with a file that is already at the output's path.
+/// The treatment of a file that is already at the output's path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Overwrite {
     /// Fail, at the start and again at the end, and leave it alone.
@@ -36,7 +36,7 @@ pub(crate) struct PendingFile {
 }
 
 impl PendingFile {
-    /// A file that vanishes when it is dropped.
+    /// Makes a file that vanishes when it is dropped.
     pub(crate) fn create(target: &Path, overwrite: Overwrite) -> Result<Self, TensorFileError> {
         check_target(target, overwrite)?;
         let temporary = temporary_beside(target)
@@ -44,8 +44,8 @@ impl PendingFile {
         Ok(Self { target: target.to_owned(), temporary, overwrite })
     }
 
-    /// A file whose name follows from the target's, so that a later run finds it; whatever it holds
-    /// is still there. Nobody else opens it so before it is dropped; then it vanishes, unless it is
+    /// Opens a file whose name follows from the target's, so that a later run finds it; whatever it holds
+    /// is still there. No other process opens it so before it is dropped; then it vanishes, unless it is
     /// to be [kept](Self::keep).
     pub(crate) fn open_lasting(
         target: &Path,
@@ -68,7 +68,7 @@ impl PendingFile {
         Ok(Self { target: target.to_owned(), temporary, overwrite })
     }
 
-    /// From here on it does not vanish when it is dropped.
+    /// Keeps it from vanishing when it is dropped.
     pub(crate) fn keep(&mut self) {
         self.temporary.disable_cleanup(true);
     }
@@ -139,17 +139,17 @@ fn check_target(target: &Path, overwrite: Overwrite) -> Result<(), TensorFileErr
     }
 }
 
-/// The name of a target's lasting unfinished file.
+/// Returns the name of a target's lasting unfinished file.
 pub(crate) fn partial_path(target: &Path) -> PathBuf {
     target.with_file_name(hidden_name(target, ".partial"))
 }
 
-/// The name of its journal.
+/// Returns the name of its journal.
 pub(crate) fn journal_path(target: &Path) -> PathBuf {
     target.with_file_name(hidden_name(target, ".journal"))
 }
 
-/// `.NAME` and the ending; of a name too long for that its beginning and its hash.
+/// Returns `.NAME` and the ending; of a name too long for that its beginning and its hash.
 fn hidden_name(target: &Path, ending: &str) -> OsString {
     // File systems stop at 255 bytes.
     const LONGEST_BYTES: usize = 240;

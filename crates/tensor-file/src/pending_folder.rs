@@ -66,7 +66,7 @@ impl PendingFolder {
         &self.files
     }
 
-    /// From here on it does not vanish when it is dropped.
+    /// Keeps it from vanishing when it is dropped.
     pub(crate) fn keep(&mut self) {
         self.is_kept = true;
     }
@@ -138,7 +138,7 @@ impl Drop for PendingFolder {
     }
 }
 
-/// Nothing may be there, or an empty folder.
+/// Checks that nothing is there, or an empty folder.
 fn check_target(target: &Path) -> Result<(), TensorFileError> {
     let Ok(metadata) = target.symlink_metadata() else { return Ok(()) };
     if !metadata.is_dir() {

@@ -5,8 +5,8 @@ use crate::TensorFileError;
 use crate::disk::{open_regular, stamp};
 use crate::source_file::read_inside;
 
-/// A regular file of any content, open for positioned reads: what a crate that understands another
-/// container reads it through.
+/// A regular file of any content, open for positioned reads, for crates that understand another
+/// container.
 #[derive(Debug)]
 pub struct PlainFile {
     path: PathBuf,
@@ -24,17 +24,17 @@ impl PlainFile {
         Ok(Self { path: path.to_owned(), file, bytes: metadata.len() })
     }
 
-    /// The path that was opened.
+    /// Returns the path that was opened.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Length when it was opened.
+    /// Returns its length when it was opened.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Tells files apart without reading them: changes with the length and the time of the last
+    /// Returns a hash that tells files apart without reading them: it changes with the length and the time of the last
     /// change.
     pub fn fingerprint(&self) -> String {
         stamp(&self.file, self.bytes).finalize().to_hex().to_string()

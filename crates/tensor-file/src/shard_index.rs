@@ -1,11 +1,12 @@
 use std::collections::BTreeSet;
+use std::fmt;
 use std::path::{Component, Path, PathBuf};
 
-use serde::Deserialize;
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 
 use crate::disk::{folder_of, open_regular, read_exact_at};
 use crate::header::{HEADER_LIMIT_BYTES, Ignored, Pairs};
-use crate::{TensorFileError, TensorFileErrorKind as Kind};
+use crate::{Remark, TensorFileError, TensorFileErrorKind as Kind};
 
 /// A `*.index.json`: which file of the same folder holds which tensor.
 #[derive(Debug)]
@@ -13,15 +14,8 @@ pub(crate) struct ShardIndex {
     path: PathBuf,
     /// (tensor, file name), sorted by tensor.
     places: Vec<(String, String)>,
-}
-
-/// The index as written. `metadata` holds sizes that the shards themselves tell better.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawIndex {
-    #[serde(default, rename = "metadata")]
-    _metadata: Option<Ignored>,
-    weight_map: Pairs<String>,
+    /// Keys that mean nothing here.
+    unknown_keys: Vec<String>,
 }
 
 impl ShardIndex {
@@ -31,7 +25,7 @@ impl ShardIndex {
         let text = read_index(path)?;
         let raw: RawIndex =
             serde_json::from_slice(&text).map_err(|source| Kind::IndexJson { source }.at(path))?;
-        let mut places = raw.weight_map.0;
+        let mut places = raw.weight_map;
         if places.is_empty() {
             return Err(Kind::IndexEmpty.at(path));
         }
@@ -45,10 +39,10 @@ impl ShardIndex {
                 return Err(kind.at_tensor(path, tensor));
             }
         }
-        Ok(Self { path: path.to_owned(), places })
+        Ok(Self { path: path.to_owned(), places, unknown_keys: raw.unknown_keys })
     }
 
-    /// The shards' paths, each once, sorted by name; all exist.
+    /// Returns the shards' paths, each once, sorted by name; all exist.
     pub(crate) fn shard_paths(&self) -> Result<Vec<PathBuf>, TensorFileError> {
         let folder = folder_of(&self.path);
         let shards: BTreeSet<&str> = self.places.iter().map(|(_, shard)| shard.as_str()).collect();
@@ -65,21 +59,89 @@ impl ShardIndex {
             .collect()
     }
 
-    /// Refuses an index that places a tensor where it is not.
+    /// Returns the name of the shard that a tensor is placed in.
+    pub(crate) fn shard_of(&self, tensor: &str) -> Option<&str> {
+        let place = self.places.binary_search_by(|(name, _)| name.as_str().cmp(tensor)).ok()?;
+        Some(&self.places[place].1)
+    }
+
+    /// Refuses an index that places a tensor where it is not, and tells what it says in vain.
     ///
-    /// `holder` gives the file name of the shard that holds a tensor. Tensors that the index
-    /// does not mention are allowed: the programs that load shards load them too.
+    /// `holder` gives the path of the shard that holds a tensor. Tensors that the index does not
+    /// mention are allowed: the programs that load shards load them too. Names that no shard holds are
+    /// passed over, as those programs do with tied weights, unless they are more than half of all:
+    /// then the index is another model's.
     pub(crate) fn check_places<'a>(
         &self,
         holder: impl Fn(&str) -> Option<&'a Path>,
-    ) -> Result<(), TensorFileError> {
+    ) -> Result<Vec<Remark>, TensorFileError> {
+        let mut missing = vec![];
         for (tensor, shard) in &self.places {
-            if holder(tensor).and_then(Path::file_name) != Some(shard.as_ref()) {
-                let kind = Kind::NotInShard { shard: shard.clone() };
-                return Err(kind.at_tensor(&self.path, tensor));
+            match holder(tensor) {
+                None => missing.push((tensor, shard)),
+                Some(path) if path.file_name() == Some(shard.as_ref()) => {}
+                Some(_) => return Err(self.not_in_shard(tensor, shard)),
             }
         }
-        Ok(())
+        if let Some((tensor, shard)) = missing.first()
+            && missing.len() > self.places.len() / 2
+        {
+            return Err(self.not_in_shard(tensor, shard));
+        }
+        let tensors: Vec<_> = missing.into_iter().map(|(tensor, _)| tensor.clone()).collect();
+        let missing = (!tensors.is_empty()).then_some(Remark::NotInShards { tensors });
+        let keys = self.unknown_keys.clone();
+        let unknown = (!keys.is_empty()).then_some(Remark::IndexKeys { keys });
+        Ok(missing.into_iter().chain(unknown).collect())
+    }
+
+    fn not_in_shard(&self, tensor: &str, shard: &str) -> TensorFileError {
+        Kind::NotInShard { shard: shard.to_owned() }.at_tensor(&self.path, tensor)
+    }
+}
+
+/// An index as it is written.
+struct RawIndex {
+    weight_map: Vec<(String, String)>,
+    unknown_keys: Vec<String>,
+}
+
+impl<'de> Deserialize<'de> for RawIndex {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_map(IndexVisitor)
+    }
+}
+
+struct IndexVisitor;
+
+impl<'de> Visitor<'de> for IndexVisitor {
+    type Value = RawIndex;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("an object with a `weight_map`")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RawIndex, A::Error> {
+        let mut weight_map = None;
+        let mut unknown_keys = vec![];
+        while let Some(key) = map.next_key::<String>()? {
+            match key.as_str() {
+                "weight_map" => {
+                    let Pairs(places) = map.next_value()?;
+                    if weight_map.replace(places).is_some() {
+                        return Err(A::Error::duplicate_field("weight_map"));
+                    }
+                }
+                // It holds sizes, which the shards themselves tell better.
+                "metadata" => drop(map.next_value::<Ignored>()?),
+                _ => {
+                    map.next_value::<Ignored>()?;
+                    unknown_keys.push(key);
+                }
+            }
+        }
+        let weight_map = weight_map.ok_or_else(|| A::Error::missing_field("weight_map"))?;
+        Ok(RawIndex { weight_map, unknown_keys })
     }
 }
 

@@ -22,7 +22,7 @@ const WEIGHTS: [&str; 11] = [
 const LIMIT_BYTES: u64 = 256 << 20;
 
 impl Checkpoint {
-    /// What lies in the checkpoint's folder beside its weights, sorted by name: configuration,
+    /// Lists the files in the checkpoint's folder beside its weights, sorted by name: configuration,
     /// tokenizer, licence. Hidden files and folders do not belong to it. Nothing for a checkpoint that
     /// is one file.
     ///

@@ -23,17 +23,17 @@ pub struct SourceFile {
 }
 
 impl SourceFile {
-    /// The path that was opened.
+    /// Returns the path that was opened.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Length when it was opened.
+    /// Returns its length when it was opened.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Tells files apart without reading them: changes with the length, the header and the time of
+    /// Returns a hash that tells files apart without reading them: it changes with the length, the header and the time of
     /// the last change.
     pub fn fingerprint(&self) -> String {
         stamp(&self.file, self.bytes).update(&self.header).finalize().to_hex().to_string()
@@ -56,12 +56,12 @@ impl SourceFile {
         Ok(Self { path: path.to_owned(), file, bytes, header })
     }
 
-    /// The header's entries, unchecked.
+    /// Returns the header's entries, unchecked.
     pub(crate) fn parse(&self) -> Result<RawHeader, TensorFileError> {
         parse_header(&self.header).map_err(|kind| kind.at(&self.path))
     }
 
-    /// Where this file, number `file` of its checkpoint, keeps its tensors.
+    /// Returns the place of the tensors of this file, number `file` of its checkpoint.
     pub(crate) fn data_region(&self, file: usize) -> DataRegion {
         let start = LENGTH_BYTES + self.header.len() as u64;
         DataRegion { file, start, bytes: self.bytes - start }

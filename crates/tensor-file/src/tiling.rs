@@ -1,12 +1,11 @@
-//! Checks that a header's tensors tile the file's data: in order, without overlap, hole or rest.
+//! Checks that a header's tensors tile the file's data: in order, without overlap or hole.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::header::{Encoding, METADATA_KEY, Pairs, RANK_LIMIT, RawTensor, TensorHeader};
+use crate::header::{Encoding, RANK_LIMIT, RawTensor, TensorHeader};
 use crate::{Dtype, TensorFileError, TensorFileErrorKind as Kind};
 
-/// Where a file's tensor data lies.
+/// The place of a file's tensor data.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct DataRegion {
     /// Index of the file in its checkpoint.
@@ -17,12 +16,12 @@ pub(crate) struct DataRegion {
     pub(crate) bytes: u64,
 }
 
-/// Turns a raw header into tensors sorted by name.
+/// Turns a raw header into tensors sorted by name, and tells the byte of the data where they end.
 pub(crate) fn checked_tensors(
     path: &Path,
     raw: Vec<(String, RawTensor)>,
     region: DataRegion,
-) -> Result<Vec<TensorHeader>, TensorFileError> {
+) -> Result<(Vec<TensorHeader>, u64), TensorFileError> {
     let mut tensors = raw
         .into_iter()
         .map(|(name, entry)| match checked_tensor(&name, entry, region) {
@@ -36,26 +35,8 @@ pub(crate) fn checked_tensors(
     if let Some(pair) = tensors.windows(2).find(|pair| pair[0].name == pair[1].name) {
         return Err(Kind::DuplicateTensor.at_tensor(path, &pair[0].name));
     }
-    check_tiling(path, &tensors, region)?;
-    Ok(tensors)
-}
-
-/// Metadata as a map; a repeated key is an error, `__metadata__` itself included.
-pub(crate) fn checked_metadata(
-    path: &Path,
-    raw: Vec<Pairs<String>>,
-) -> Result<BTreeMap<String, String>, TensorFileError> {
-    if raw.len() > 1 {
-        return Err(Kind::DuplicateMetadata { key: METADATA_KEY.to_owned() }.at(path));
-    }
-    let mut metadata = BTreeMap::new();
-    for (key, value) in raw.into_iter().flat_map(|object| object.0) {
-        if metadata.contains_key(&key) {
-            return Err(Kind::DuplicateMetadata { key }.at(path));
-        }
-        metadata.insert(key, value);
-    }
-    Ok(metadata)
+    let end = check_tiling(path, &tensors, region)?;
+    Ok((tensors, end))
 }
 
 fn checked_tensor(name: &str, entry: RawTensor, region: DataRegion) -> Result<TensorHeader, Kind> {
@@ -89,7 +70,7 @@ fn check_tiling(
     path: &Path,
     tensors: &[TensorHeader],
     region: DataRegion,
-) -> Result<(), TensorFileError> {
+) -> Result<u64, TensorFileError> {
     let mut placed: Vec<&TensorHeader> = tensors.iter().collect();
     placed.sort_by_key(|tensor| (tensor.offset, tensor.length));
 
@@ -107,8 +88,5 @@ fn check_tiling(
         expected = begin + tensor.length;
         other = &tensor.name;
     }
-    if expected < region.bytes {
-        return Err(Kind::TrailingBytes { end: expected, data_bytes: region.bytes }.at(path));
-    }
-    Ok(())
+    Ok(expected)
 }

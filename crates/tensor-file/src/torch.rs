@@ -4,16 +4,20 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::ops::Range;
 
+use crate::TensorFileErrorKind as Kind;
 use crate::container::{Complaint, Contents, whole};
 use crate::header::{Encoding, TensorHeader};
-use crate::pickle::{Id, PICKLE_LIMIT_BYTES, Pickle, ResolvedView, Value};
+use crate::pickle::{
+    Element, Id, PICKLE_LIMIT_BYTES, Pickle, ResolvedView, Value, is_tensor_maker,
+};
+use crate::state_dict;
+use crate::strided::{is_contiguous, span};
 use crate::zip::{self, entries};
-use crate::{Dtype, TensorFileErrorKind as Kind};
 
-/// Where the bytes of each storage lie.
+/// Bounds in the file of each storage's bytes, by its name.
 type Storages = BTreeMap<String, Range<u64>>;
 
-/// A ZIP archive, as PyTorch writes it since 1.6.
+/// Reads a ZIP archive, as PyTorch writes it since 1.6.
 pub(crate) fn read_zip(file: &File, file_bytes: u64) -> Result<Contents, Complaint> {
     let entries = entries(file, file_bytes).map_err(whole)?;
     let pickles: Vec<&String> =
@@ -35,8 +39,8 @@ pub(crate) fn read_zip(file: &File, file_bytes: u64) -> Result<Contents, Complai
     let storages = entries
         .iter()
         .filter_map(|(name, range)| Some((name.strip_prefix(&data)?.to_owned(), range.clone())));
-    let tensors = tensors_of(&pickle, &storages.collect())?;
-    Ok(Contents { header: text, tensors, ..Contents::default() })
+    let contents = contents_of(&pickle, &storages.collect())?;
+    Ok(Contents { header: text, ..contents })
 }
 
 fn read_pickle_text(file: &File, range: &Range<u64>) -> Result<Vec<u8>, Complaint> {
@@ -47,7 +51,7 @@ fn read_pickle_text(file: &File, range: &Range<u64>) -> Result<Vec<u8>, Complain
     }
 }
 
-/// Pickles one after the other: a magic number, a version, facts about the machine, the tensors, the
+/// Reads the container before that, pickles one after the other: a magic number, a version, facts about the machine, the tensors, the
 /// order of the storages; then each storage with its number of elements in front.
 pub(crate) fn read_legacy(file: &File, file_bytes: u64) -> Result<Contents, Complaint> {
     let length = file_bytes.min(2 * PICKLE_LIMIT_BYTES as u64) as usize;
@@ -64,9 +68,9 @@ pub(crate) fn read_legacy(file: &File, file_bytes: u64) -> Result<Contents, Comp
     let pickle = next().map_err(whole)?;
     let order = next().map_err(whole)?;
     let storages = places(file, file_bytes, &pickle, &order, at as u64)?;
-    let tensors = tensors_of(&pickle, &storages)?;
+    let contents = contents_of(&pickle, &storages)?;
     text.truncate(at);
-    Ok(Contents { header: text, tensors, ..Contents::default() })
+    Ok(Contents { header: text, ..contents })
 }
 
 fn places(
@@ -77,25 +81,25 @@ fn places(
     mut at: u64,
 ) -> Result<Storages, Complaint> {
     const COUNT_BYTES: u64 = 8;
-    let sizes: BTreeMap<&str, u64> = pickle
-        .storages()
-        .map(|storage| (storage.key.as_str(), storage.dtype.map_or(8, Dtype::bits) / 8))
-        .collect();
-    let Value::List(keys) = order.root() else {
+    let elements: BTreeMap<&str, Element> =
+        pickle.storages().map(|(key, storage)| (key, storage.element)).collect();
+    let Value::List(keys) = order.get(order.root()) else {
         return Err(whole(Kind::Pickle { problem: "an order that is no list", offset: at }));
     };
     let mut storages = Storages::new();
     for key in keys {
-        let known = match order.get(*key) {
-            Value::Text(key) => sizes.get_key_value(key.as_str()),
-            _ => None,
+        let wrong = |problem| whole(Kind::Pickle { problem, offset: at });
+        let known = order.text(*key).and_then(|key| elements.get_key_value(key));
+        let (key, element) = known.ok_or_else(|| wrong("a storage that no tensor names"))?;
+        let element_bytes = match element {
+            Element::Number(dtype) => dtype.bits() / 8,
+            Element::Byte => 1,
+            Element::Unknown => return Err(wrong("a storage of numbers that are not known here")),
         };
-        let unknown = Kind::Pickle { problem: "a storage that no tensor names", offset: at };
-        let (key, element_bytes) = known.ok_or_else(|| whole(unknown))?;
         let count = zip::read(file, at, COUNT_BYTES as usize).map_err(whole)?;
         let count = count.iter().rev().fold(0_u64, |sum, &byte| sum << 8 | u64::from(byte));
         let start = at + COUNT_BYTES;
-        let bytes = count.checked_mul(*element_bytes);
+        let bytes = count.checked_mul(element_bytes);
         let end = bytes.and_then(|bytes| start.checked_add(bytes));
         let end = end.filter(|&end| end <= file_bytes).ok_or_else(|| {
             whole(Kind::Truncated { found: file_bytes, expected: end.unwrap_or(u64::MAX) })
@@ -106,87 +110,60 @@ fn places(
     Ok(storages)
 }
 
-/// The tensors of a dictionary by their names, which may lie inside another one, as training programs
-/// save them.
-fn tensors_of(pickle: &Pickle, storages: &Storages) -> Result<Vec<TensorHeader>, Complaint> {
-    let entries = state_dict(pickle).ok_or_else(|| whole(Kind::NoStateDict))?;
+/// Finds the tensors of the model's dictionary by their names; other entries are passed over.
+fn contents_of(pickle: &Pickle, storages: &Storages) -> Result<Contents, Complaint> {
+    let dictionary = state_dict::choose(pickle).map_err(whole)?;
+    let mut values = BTreeMap::<&str, Id>::new();
+    for &(key, value) in dictionary.entries {
+        let Some(name) = pickle.text(key) else { continue };
+        // Before any name is copied: entries may share one text.
+        if values.insert(name, value).is_some() {
+            return Err((Some(name.to_owned()), Kind::DuplicateTensor));
+        }
+    }
     let mut tensors = vec![];
-    for (key, value) in entries {
-        let (Value::Text(name), Value::Tensor(view)) = (pickle.get(*key), pickle.get(*value))
-        else {
-            continue;
-        };
-        let at = |kind| (Some(name.clone()), kind);
-        let damaged = Kind::Pickle { problem: "a tensor of another form", offset: 0 };
-        let view = pickle.resolve(view).ok_or_else(|| at(damaged))?;
-        tensors.push(placed(name, view, storages).map_err(at)?);
+    for (name, value) in values {
+        let at = |kind| (Some(name.to_owned()), kind);
+        match (pickle.get(value), pickle.maker(value)) {
+            (Value::Tensor(view), _) => {
+                let view = pickle.resolve(view).map_err(at)?;
+                tensors.push(placed(name, view, storages).map_err(at)?);
+            }
+            (_, Some(call)) if is_tensor_maker(&call) => return Err(at(Kind::TensorCall { call })),
+            _ => {}
+        }
     }
-    Ok(tensors)
-}
-
-fn state_dict(pickle: &Pickle) -> Option<&[(Id, Id)]> {
-    let dict = |id| match pickle.get(id) {
-        Value::Dict(entries) => Some(&entries[..]),
-        _ => None,
-    };
-    let holds_tensors = |entries: &&[(Id, Id)]| {
-        entries.iter().any(|(_, value)| matches!(pickle.get(*value), Value::Tensor(_)))
-    };
-    let Value::Dict(root) = pickle.root() else { return None };
-    if holds_tensors(&&root[..]) {
-        return Some(root);
-    }
-    let is_state = |key: &Id| matches!(pickle.get(*key), Value::Text(key) if key == "state_dict");
-    if let Some((_, value)) = root.iter().find(|(key, _)| is_state(key)) {
-        return dict(*value).filter(holds_tensors);
-    }
-    let mut inner = root.iter().filter_map(|(_, value)| dict(*value)).filter(holds_tensors);
-    // Of several nobody can say which one is meant.
-    inner.next().filter(|_| inner.next().is_none())
+    Ok(Contents { tensors, remarks: dictionary.remarks, ..Contents::default() })
 }
 
 fn placed(name: &str, view: ResolvedView<'_>, storages: &Storages) -> Result<TensorHeader, Kind> {
     let ResolvedView { storage, dtype, offset, shape, strides } = view;
     let length = dtype.checked_byte_len(&shape)?;
-    if !is_contiguous(&shape, &strides) {
-        return Err(Kind::NotContiguous { shape, strides });
-    }
-    let missing = || Kind::StorageMissing { storage: storage.key.clone() };
-    let range = storages.get(&storage.key).ok_or_else(missing)?;
-    let expected = offset.checked_mul(dtype.bits() / 8).and_then(|start| {
-        let end = start.checked_add(length)?;
+    let element_bytes = dtype.bits() / 8;
+    let (encoding, span_bytes) = if is_contiguous(&shape, &strides) {
+        (Encoding::Plain, Some(length))
+    } else {
+        match span(&shape, &strides) {
+            Some(span) => (Encoding::Strided(strides.into()), span.checked_mul(element_bytes)),
+            None => return Err(Kind::StridesOverlap { shape, strides }),
+        }
+    };
+    let missing = || Kind::StorageMissing { storage: storage.to_owned() };
+    let range = storages.get(storage).ok_or_else(missing)?;
+    let expected = offset.checked_mul(element_bytes).and_then(|start| {
+        let end = start.checked_add(span_bytes?)?;
         let begin = range.start.checked_add(start)?;
         Some((begin, end))
     });
     let found = range.end - range.start;
     match expected.filter(|(_, end)| *end <= found) {
-        Some((offset, _)) => Ok(TensorHeader {
-            name: name.to_owned(),
-            dtype,
-            shape,
-            file: 0,
-            offset,
-            length,
-            encoding: Encoding::Plain,
-        }),
+        Some((offset, _)) => {
+            let name = name.to_owned();
+            Ok(TensorHeader { name, dtype, shape, file: 0, offset, length, encoding })
+        }
         None => {
             let expected = expected.map_or(u64::MAX, |(_, end)| end);
             Err(Kind::DataLength { found, expected, dtype, shape })
         }
     }
-}
-
-/// Whether the elements lie one after the other, row after row. Strides of extents 1 say nothing.
-fn is_contiguous(shape: &[u64], strides: &[u64]) -> bool {
-    if shape.contains(&0) {
-        return true;
-    }
-    let mut expected = 1_u64;
-    for (&extent, &stride) in shape.iter().zip(strides).rev() {
-        if extent != 1 && stride != expected {
-            return false;
-        }
-        expected = expected.saturating_mul(extent);
-    }
-    true
 }

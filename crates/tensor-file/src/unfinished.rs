@@ -26,12 +26,12 @@ impl Unfinished {
         Ok(journal.map(|journal| Self { target: target.to_owned(), journal }))
     }
 
-    /// What the run said about itself in [`TensorFileWriter::begin`](crate::TensorFileWriter::begin).
+    /// Returns what the run said about itself in [`TensorFileWriter::begin`](crate::TensorFileWriter::begin).
     pub fn run(&self) -> &Value {
         &self.journal.run
     }
 
-    /// Where the unfinished file lies.
+    /// Returns the path of the unfinished file.
     pub fn path(&self) -> PathBuf {
         partial_path(&self.target)
     }

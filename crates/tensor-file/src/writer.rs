@@ -27,7 +27,7 @@ use crate::{Manifest, TensorFileError, TensorFileErrorKind as Kind};
 pub struct TensorFileWriter {
     pending: Pending,
     manifest: Manifest,
-    /// What has been written of the tensor at the same index of the manifest.
+    /// Bytes that have been written of the tensor at each index of the manifest.
     written: Vec<Mutex<Written>>,
     journal: Option<Journal>,
 }
@@ -115,12 +115,12 @@ impl TensorFileWriter {
         folder.copy(&name, from)
     }
 
-    /// What is being written.
+    /// Returns the manifest of what is being written.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
     }
 
-    /// Where the file is until [`Self::commit`].
+    /// Returns the path of the file until [`Self::commit`].
     pub fn temporary_path(&self) -> &Path {
         self.pending.temporary_path()
     }
@@ -237,7 +237,7 @@ impl TensorFileWriter {
     }
 }
 
-/// A full disk gets numbers; anything else, such as a quota, keeps the system's words.
+/// Explains a failed write: a full disk gets numbers; anything else, such as a quota, keeps the system's words.
 fn disk_error(
     doing: &'static str,
     error: std::io::Error,

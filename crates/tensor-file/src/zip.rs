@@ -19,14 +19,14 @@ const ENTRY_BYTES: usize = 46;
 const LOCAL: [u8; 4] = *b"PK\x03\x04";
 const LOCAL_BYTES: u64 = 30;
 
-/// Where the directory says it is.
+/// The place of the directory.
 struct Directory {
     offset: u64,
     bytes: u64,
     entries: u64,
 }
 
-/// Bounds in the file of every entry's data, by name.
+/// Returns the bounds in the file of every entry's data, by name.
 pub(crate) fn entries(file: &File, file_bytes: u64) -> Result<BTreeMap<String, Range<u64>>, Kind> {
     let directory = find_directory(file, file_bytes)?;
     if directory.bytes > HEADER_LIMIT_BYTES {
@@ -136,7 +136,7 @@ fn data_of(file: &File, file_bytes: u64, entry: &Entry) -> Result<Range<u64>, Ki
     Ok(start..end.ok_or_else(outside)?)
 }
 
-/// Reads bytes of which there are not many.
+/// Reads a few bytes, for which memory is taken at once.
 pub(crate) fn read(file: &File, offset: u64, length: usize) -> Result<Vec<u8>, Kind> {
     let mut bytes = vec![0; length];
     read_inside(file, offset, &mut bytes)?;

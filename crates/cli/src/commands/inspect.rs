@@ -37,8 +37,11 @@ fn describe(inspection: &Inspection) -> String {
         ]);
     }
     text += &dtypes.render(width());
-    if inspection.dtypes.iter().any(|count| count.dtype == "Q8_0") {
-        text += "  Q8_0 is decoded to F32 on reading\n";
+    for count in inspection.dtypes.iter().filter(|count| count.is_decoded) {
+        text += &format!("  {} is decoded to F32 on reading\n", count.dtype);
+    }
+    for remark in &inspection.remarks {
+        text += &format!("  {remark}\n");
     }
     let mut quantized = Table::new(&["layers in codes", "scheme", "told by"]);
     for count in &inspection.quantized {

@@ -14,6 +14,23 @@ fn outputs_lose_the_ending_of_their_input() {
     assert_eq!(folder.names(), ["state-fp8.safetensors", "state.pt"]);
 }
 
+const TRAINING: &[u8] = include_bytes!("../../../../fixtures/checkpoints/training.pt");
+
+#[test]
+fn what_was_read_of_a_training_checkpoint_is_said() {
+    let folder = Folder::with("t.pt", TRAINING);
+    let words = [
+        "read the dictionary `model_state_dict`; passed over optimizer_state_dict, loss",
+        "passed over objects of posix.system, recipes.Mode; nothing was run",
+    ];
+    let inspected = folder.done(&["inspect", "t.pt"]);
+    let planned = folder.done(&["plan", "t.pt", "--scheme", "fp16"]);
+    for words in words {
+        assert!(inspected.contains(words), "no `{words}` in {inspected}");
+        assert!(planned.contains(&format!("note: {words}")), "no `{words}` in {planned}");
+    }
+}
+
 /// A GGUF file of version 3 with one entry in its header and a weight in Q8_0 and one in F32.
 fn gguf() -> Vec<u8> {
     let text = |text: &str| [&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat();

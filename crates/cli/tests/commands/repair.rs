@@ -81,6 +81,30 @@ fn dummy_scales_are_left_out_of_legacy_files() {
 }
 
 #[test]
+fn defects_of_the_file_itself_are_mended() {
+    let folder = damaged("trailing-bytes");
+    let refused = ["8 bytes follow the last tensor", "roundwise repair --write"];
+    folder.refused(&["convert", "m.safetensors"], 1, &refused);
+    let words = ["8 bytes follow the last tensor", "the safetensors library", "without them"];
+    let folder = repaired("trailing-bytes", "the file", &words);
+    folder.done(&["convert", "r.safetensors", "--scheme", "fp16"]);
+
+    let entry = r#"{"dtype":"F32","shape":[1],"data_offsets":[0,4]}"#;
+    let header = format!(r#"{{"__metadata__":{{"format":"pt","step":1200}},"a":{entry}}}"#);
+    let length = (header.len() as u64).to_le_bytes();
+    let folder = Folder::with("m.safetensors", &[&length[..], header.as_bytes(), &[7; 4]].concat());
+    let problem = "`__metadata__`.`step` is the number 1200, expected a string";
+    folder.refused(&["convert", "m.safetensors"], 1, &[problem, "roundwise repair --write"]);
+    let look = folder.run(&["repair", "m.safetensors"]);
+    assert_eq!(look.code, 3);
+    assert!(look.stdout.contains(problem), "{}", look.stdout);
+    folder.done(&["repair", "m.safetensors", "--write", "-o", "r.safetensors"]);
+    let mended = folder.file("r.safetensors");
+    assert_eq!(mended.metadata["step"], "1200");
+    assert_eq!(mended.get("a").bytes, [7; 4]);
+}
+
+#[test]
 fn what_could_have_been_two_things_is_not_guessed_at() {
     let folder = damaged("marker-zeroed-int8");
     let look = folder.run(&["repair", "m.safetensors"]);

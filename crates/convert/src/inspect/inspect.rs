@@ -42,6 +42,8 @@ pub struct Inspection {
     pub defects: Vec<Finding>,
     /// Number of entries of a GGUF header, which outputs have no place for.
     pub unread_entries: usize,
+    /// Choices that were made when the file was opened, and what was passed over then.
+    pub remarks: Vec<String>,
     /// Entries of the header's metadata; long ones are cut.
     pub metadata: BTreeMap<String, String>,
 }
@@ -66,8 +68,11 @@ impl From<Provenance> for MadeBy {
 /// Tensors of one dtype.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct DtypeCount {
-    /// Name of the dtype, or `Q8_0` for blocks of GGUF.
+    /// Name of the dtype, or of the type of GGUF's blocks, such as `Q4_K`.
     pub dtype: &'static str,
+    /// Whether it is a type of blocks, which are decoded to F32 on reading.
+    #[serde(skip)]
+    pub is_decoded: bool,
     /// Number of tensors.
     pub tensors: usize,
     /// Number of elements.
@@ -115,6 +120,7 @@ pub fn inspect(path: &Path) -> Result<Inspection, ConvertError> {
         provenance: Provenance::read(source.checkpoint.metadata()).map(MadeBy::from),
         defects,
         unread_entries: source.checkpoint.unread_entries(),
+        remarks: source.checkpoint.remarks().iter().map(ToString::to_string).collect(),
         metadata: source
             .checkpoint
             .metadata()
@@ -136,6 +142,7 @@ fn count_dtypes(source: &Source) -> Vec<DtypeCount> {
     for header in source.checkpoint.tensors() {
         let count = counts.entry((header.dtype, header.stored_as())).or_default();
         count.dtype = header.stored_as();
+        count.is_decoded = header.stored_as() != header.dtype.name();
         count.tensors += 1;
         count.elements += header.element_count();
         count.bytes += header.stored_bytes();

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use roundwise_layout::QUANTIZATION_METADATA;
+use roundwise_tensor_file::TensorHeader;
 
 use crate::model::Detected;
 use crate::plan::decision::{Decision, PlannedTensor};
@@ -20,7 +21,9 @@ pub(crate) fn gather_notes(
     tensors: &[PlannedTensor],
     statistics: Option<&LayerInputs>,
 ) -> Vec<Note> {
-    let mut notes = disputed_metadata(source);
+    let remarks = source.checkpoint.remarks().iter().cloned();
+    let mut notes: Vec<Note> = remarks.map(Note::Opened).collect();
+    notes.extend(disputed_metadata(source));
     notes.extend(from_codes(source, tensors));
     notes.extend(lost_on_reading(source));
     notes.extend(match recipe.purpose() {
@@ -73,9 +76,12 @@ fn from_codes(source: &Source, tensors: &[PlannedTensor]) -> Option<Note> {
 /// What a container holds that safetensors has no place for.
 fn lost_on_reading(source: &Source) -> Vec<Note> {
     let headers = source.checkpoint.tensors().iter();
-    let tensors = headers.filter(|header| header.stored_as() != header.dtype.name()).count();
+    let blocks = headers.filter(|header| header.stored_as() != header.dtype.name());
+    let types: Vec<&str> = blocks.map(TensorHeader::stored_as).collect();
+    let tensors = types.len();
+    let types: Vec<&str> = BTreeSet::from_iter(types).into_iter().collect();
     let entries = source.checkpoint.unread_entries();
-    let blocks = (tensors > 0).then_some(Note::Blocks { tensors });
+    let blocks = (tensors > 0).then_some(Note::Blocks { types, tensors });
     let unread = (entries > 0).then_some(Note::UnreadEntries { entries });
     blocks.into_iter().chain(unread).collect()
 }

@@ -1,6 +1,7 @@
 use std::fmt;
 
 use roundwise_layout::Mend;
+use roundwise_tensor_file::Remark;
 
 /// Something that a plan does otherwise than someone might expect, and that is no error.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,8 +51,12 @@ pub enum Note {
         /// Schemes of the input.
         schemes: Vec<String>,
     },
+    /// A choice that was made when the input was opened, or what was passed over then.
+    Opened(Remark),
     /// Tensors in blocks of GGUF, which are decoded on reading.
     Blocks {
+        /// Their types, such as `Q4_K`.
+        types: Vec<&'static str>,
         /// Their number.
         tensors: usize,
     },
@@ -117,8 +122,9 @@ impl fmt::Display for Note {
                 write!(f, "{weights} {was} in codes already ({}): errors are ", schemes.join(", "))?;
                 write!(f, "against what these stand for, without what the first rounding cost {them}")
             }
-            Note::Blocks { tensors } => {
-                write!(f, "tensors in Q8_0, decoded on reading: {tensors}; ")?;
+            Note::Opened(remark) => write!(f, "{remark}"),
+            Note::Blocks { types, tensors } => {
+                write!(f, "tensors in {}, decoded on reading: {tensors}; ", types.join(", "))?;
                 f.write_str("those that are kept are stored as F32")
             }
             Note::UnreadEntries { entries } => {

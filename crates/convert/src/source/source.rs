@@ -2,10 +2,10 @@ use std::path::Path;
 
 use half::{bf16, f16};
 use roundwise_layout::{
-    Layout, LayoutError, Mend, MendedLayers, StoredLayer, StoredLayers, layer_of_weight,
+    Defect, Layout, LayoutError, Mend, MendedLayers, StoredLayer, StoredLayers, layer_of_weight,
 };
 use roundwise_scheme::{QuantizedMatrix, Weight, WeightKind};
-use roundwise_tensor_file::{Checkpoint, Dtype, TensorHeader};
+use roundwise_tensor_file::{Checkpoint, Dtype, TensorFileError, TensorHeader};
 
 use crate::error::ConvertError;
 use crate::model::{Detected, Shapes, detect};
@@ -64,7 +64,7 @@ impl Source {
     /// [`ConvertError::File`] when something is wrong with the file,
     /// [`ConvertError::IsStatistics`] when it holds no model.
     pub fn open(path: &Path) -> Result<Self, ConvertError> {
-        let checkpoint = open_model(path)?;
+        let checkpoint = model(Checkpoint::open(path)?)?;
         let stored = StoredLayers::find(&checkpoint)?;
         Ok(Self { checkpoint, stored, adapters: Adapters::default(), mended: None })
     }
@@ -94,15 +94,17 @@ impl Source {
         Ok(values)
     }
 
-    /// Opens a file whose markers and scales may have known defects, see
-    /// [`MendedLayers::find`].
+    /// Opens a file that may have known defects: of markers and scales, see [`MendedLayers::find`], and
+    /// of the file itself, see [`Checkpoint::open_tolerant`].
     ///
     /// # Errors
     /// As [`Source::open`].
     pub(crate) fn open_mended(path: &Path) -> Result<Self, ConvertError> {
-        let checkpoint = open_model(path)?;
+        let (checkpoint, defects) = Checkpoint::open_tolerant(path)?;
+        let checkpoint = model(checkpoint)?;
         let MendedLayers { stored, mends, layout } = MendedLayers::find(&checkpoint)?;
-        let mended = Some(Mended { mends, layout });
+        let of_files = defects.iter().map(|defect| mend_of_file(&checkpoint, defect));
+        let mended = Some(Mended { mends: of_files.chain(mends).collect(), layout });
         Ok(Self { checkpoint, stored, adapters: Adapters::default(), mended })
     }
 
@@ -221,12 +223,29 @@ impl Source {
     }
 }
 
-/// A file of weights; statistics have the same container.
-fn open_model(path: &Path) -> Result<Checkpoint, ConvertError> {
-    let checkpoint = Checkpoint::open(path)?;
+/// Refuses statistics, which have the same container as weights.
+fn model(checkpoint: Checkpoint) -> Result<Checkpoint, ConvertError> {
     match checkpoint.metadata().get("format").map(String::as_str) {
-        Some(roundwise_stats::FORMAT) => Err(ConvertError::IsStatistics { path: path.to_owned() }),
+        Some(roundwise_stats::FORMAT) => {
+            Err(ConvertError::IsStatistics { path: checkpoint.path().to_owned() })
+        }
         _ => Ok(checkpoint),
+    }
+}
+
+/// What makes a defect of a file good that its reader can read over.
+fn mend_of_file(checkpoint: &Checkpoint, defect: &TensorFileError) -> Mend {
+    let file = match checkpoint.files() {
+        [_] => String::new(),
+        _ => format!(" in {}", defect.path().display()),
+    };
+    Mend {
+        defect: Defect {
+            layer: String::new(),
+            problem: format!("is damaged{file}: {}", defect.kind()),
+            breaks: "programs that read with the safetensors library, which refuses it",
+        },
+        remedy: defect.kind().remedy().unwrap_or_default().to_owned(),
     }
 }
 

@@ -2,7 +2,7 @@ use roundwise_tensor_file::PlainFile;
 
 use crate::{StatsError, StatsErrorKind as Kind};
 
-/// Longest name or key: none is longer than a line, and a damaged length should not be believed.
+/// Longest name: none is longer than a line, and a damaged length should not be believed.
 const NAME_LIMIT_BYTES: u64 = 4096;
 
 /// Bytes that are read ahead.
@@ -28,28 +28,18 @@ impl<'a> Cursor<'a> {
         self.offset
     }
 
-    /// Returns the number of bytes that come after.
+    /// Bytes that come after.
     pub(super) fn available(&self) -> u64 {
         self.file.bytes() - self.offset
     }
 
-    pub(super) fn u32(&mut self, what: &'static str) -> Result<u32, StatsError> {
+    pub(super) fn i32(&mut self, what: &'static str) -> Result<i32, StatsError> {
         let mut bytes = [0; 4];
         self.fill(what, &mut bytes)?;
-        Ok(u32::from_le_bytes(bytes))
+        Ok(i32::from_le_bytes(bytes))
     }
 
-    pub(super) fn i32(&mut self, what: &'static str) -> Result<i32, StatsError> {
-        Ok(self.u32(what)?.cast_signed())
-    }
-
-    pub(super) fn u64(&mut self, what: &'static str) -> Result<u64, StatsError> {
-        let mut bytes = [0; 8];
-        self.fill(what, &mut bytes)?;
-        Ok(u64::from_le_bytes(bytes))
-    }
-
-    /// Reads a name or key of `length` bytes.
+    /// A name of `length` bytes.
     pub(super) fn text(&mut self, what: &'static str, length: u64) -> Result<String, StatsError> {
         let offset = self.offset;
         if length > NAME_LIMIT_BYTES {
@@ -68,7 +58,7 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
-    /// Makes the complaint about a number just read, at byte `offset`.
+    /// The complaint about a number just read, at byte `offset`.
     pub(super) fn field(
         &self,
         what: &'static str,
@@ -79,7 +69,7 @@ impl<'a> Cursor<'a> {
         Kind::Field { what, offset, found, expected }.at(self.file.path())
     }
 
-    /// Checks that so many bytes come after.
+    /// Fails unless so many bytes come after.
     pub(super) fn require(&self, what: &'static str, needed: u64) -> Result<(), StatsError> {
         let available = self.available();
         if needed <= available {

@@ -8,7 +8,9 @@ mod gguf;
 mod legacy;
 mod names;
 
-use roundwise_tensor_file::{PlainFile, TensorFileError};
+use std::path::Path;
+
+use roundwise_tensor_file::{Checkpoint, PlainFile, TensorFileError};
 
 use crate::{LayerShape, LayerStatistics, SecondMoment, StatsError, StatsErrorKind as Kind};
 
@@ -17,12 +19,49 @@ pub use names::hugging_face_name;
 /// An open importance matrix: places known, values unread.
 #[derive(Debug)]
 pub(crate) struct ImportanceMatrix {
-    file: PlainFile,
+    values: Values,
     /// Sorted by module.
     entries: Vec<Entry>,
 }
 
-/// One layer's place in the file. Offsets are bytes from its start; values are F32.
+/// The file that holds the values, all of them F32.
+#[derive(Debug)]
+enum Values {
+    Gguf(Checkpoint),
+    Legacy(PlainFile),
+}
+
+/// Where values begin.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    /// Number of the tensor in GGUF.
+    tensor: usize,
+    /// Bytes from the start of the tensor, or of the file where it has no tensors.
+    offset: u64,
+}
+
+impl Values {
+    fn path(&self) -> &Path {
+        match self {
+            Self::Gguf(file) => file.path(),
+            Self::Legacy(file) => file.path(),
+        }
+    }
+
+    /// Reads `count` values, which the file is known to have had when it was opened.
+    fn floats(&self, place: Place, count: u64) -> Result<Vec<f32>, TensorFileError> {
+        let mut bytes = vec![0; count as usize * 4];
+        match self {
+            Self::Gguf(file) => {
+                file.read_into(&file.tensors()[place.tensor], place.offset, &mut bytes)?;
+            }
+            Self::Legacy(file) => file.read_into(place.offset, &mut bytes)?,
+        }
+        Ok(floats(&bytes))
+    }
+}
+
+/// One layer's place in the file.
 #[derive(Debug)]
 struct Entry {
     module: String,
@@ -32,31 +71,32 @@ struct Entry {
     /// The number that stored sums are divided by.
     divisor: f64,
     /// Sums of x_j².
-    squares: u64,
+    squares: Place,
     /// Sums of x_j, in newer files.
-    sums: Option<u64>,
+    sums: Option<Place>,
 }
 
 impl ImportanceMatrix {
-    pub(crate) fn open_gguf(file: PlainFile) -> Result<Self, StatsError> {
+    pub(crate) fn open_gguf(path: &Path) -> Result<Self, StatsError> {
+        let file = Checkpoint::open(path)?;
         let entries = gguf::entries(&file)?;
-        Self::of(file, entries)
+        Self::of(Values::Gguf(file), entries)
     }
 
     pub(crate) fn open_legacy(file: PlainFile) -> Result<Self, StatsError> {
         let entries = legacy::entries(&file)?;
-        Self::of(file, entries)
+        Self::of(Values::Legacy(file), entries)
     }
 
-    fn of(file: PlainFile, mut entries: Vec<Entry>) -> Result<Self, StatsError> {
+    fn of(values: Values, mut entries: Vec<Entry>) -> Result<Self, StatsError> {
         entries.sort_by(|a, b| a.module.cmp(&b.module));
         if let Some(pair) = entries.windows(2).find(|pair| pair[0].module == pair[1].module) {
-            return Err(Kind::Duplicate.at_layer(file.path(), &pair[0].module));
+            return Err(Kind::Duplicate.at_layer(values.path(), &pair[0].module));
         }
         if entries.is_empty() {
-            return Err(Kind::Empty.at(file.path()));
+            return Err(Kind::Empty.at(values.path()));
         }
-        Ok(Self { file, entries })
+        Ok(Self { values, entries })
     }
 
     pub(crate) fn shapes(&self) -> Vec<LayerShape> {
@@ -81,8 +121,8 @@ impl ImportanceMatrix {
         position: usize,
     ) -> Result<Result<LayerStatistics, Kind>, StatsError> {
         let entry = &self.entries[position];
-        let averages = |offset| -> Result<Vec<f32>, TensorFileError> {
-            let sums = floats(&self.file, offset, entry.columns)?;
+        let averages = |place| -> Result<Vec<f32>, TensorFileError> {
+            let sums = self.values.floats(place, entry.columns)?;
             Ok(sums.iter().map(|&sum| (f64::from(sum) / entry.divisor) as f32).collect())
         };
         let diagonal = averages(entry.squares)?;
@@ -91,12 +131,10 @@ impl ImportanceMatrix {
     }
 }
 
-/// Reads `count` F32, which the file is known to have had when it was opened.
-fn floats(file: &PlainFile, offset: u64, count: u64) -> Result<Vec<f32>, TensorFileError> {
-    let mut bytes = vec![0; count as usize * 4];
-    file.read_into(offset, &mut bytes)?;
+/// Little-endian F32.
+fn floats(bytes: &[u8]) -> Vec<f32> {
     let (values, _) = bytes.as_chunks::<4>();
-    Ok(values.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect())
+    values.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect()
 }
 
 /// Returns the module of a weight's name.

@@ -13,22 +13,22 @@ use crate::{
     Manifest, PIECE_BYTES, TensorFileError, TensorFileErrorKind as Kind, Unfinished, pieces,
 };
 
-/// What is left of a file whose writing was [given up](TensorFileWriter::leave).
+/// The rest of a file whose writing was [given up](TensorFileWriter::leave).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Left {
-    /// Where it lies.
+    /// Path of the unfinished file.
     pub path: PathBuf,
     /// Number of records in its journal.
     pub records: usize,
 }
 
 impl TensorFileWriter {
-    /// [`Self::create`] with a journal, in place of anything unfinished.
+    /// Creates a file as [`Self::create`] does, with a journal, in place of anything unfinished.
     ///
     /// - `run`: what tells this run from another one towards the same file
     ///
     /// # Errors
-    /// As [`Self::create`]; [`Kind::Busy`] when someone else is writing the file.
+    /// Those of [`Self::create`], and [`Kind::Busy`] when another process is writing the file.
     pub fn begin(
         path: &Path,
         manifest: Manifest,
@@ -51,7 +51,7 @@ impl TensorFileWriter {
     /// Reads every tensor that is recorded, to see that it is what was written.
     ///
     /// # Errors
-    /// As [`Self::begin`]; [`Kind::UnfinishedChanged`] when the unfinished file is not what the
+    /// Those of [`Self::begin`], and [`Kind::UnfinishedChanged`] when the unfinished file is not what the
     /// journal says.
     pub fn resume(
         unfinished: Unfinished,

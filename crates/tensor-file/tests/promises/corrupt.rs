@@ -135,8 +135,6 @@ fn hostile_json() {
         r#"{"w":{"dtype":"U8","shape":[1],"data_offsets":[0,1,2]}}"#,
         r#"{"w":{"dtype":"U8","shape":[1],"data_offsets":[0,1],"strides":[1]}}"#,
         r#"{"w":{"dtype":"U8","dtype":"U8","shape":[1],"data_offsets":[0,1]}}"#,
-        r#"{"__metadata__":{"n":1}}"#,
-        r#"{"__metadata__":{"n":{}}}"#,
         r#"{"__metadata__":"text"}"#,
         r#"{"\ud800":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}"#,
         &deep_value,
@@ -145,6 +143,41 @@ fn hostile_json() {
     ] {
         refused!(&raw_file(json.as_bytes(), &[0]), Kind::HeaderJson { .. });
     }
+}
+
+/// What leaves one way to read the file is refused with the way out, and read when that is asked for.
+#[test]
+fn defects_that_can_be_mended_are_listed() {
+    let header = br#"{"__metadata__":{"format":"pt","step":1200,"list":[1, "a"]},"w":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}"#;
+    let file = raw_file(header, &[7, 0, 0]);
+    let error = refused!(&file, Kind::TrailingBytes { end: 1, data_bytes: 3 });
+    assert!(error.to_string().contains("roundwise repair --write"), "{error}");
+    let error = refused!(&file[..file.len() - 2], Kind::MetadataValue { .. });
+    let text = error.to_string();
+    assert!(
+        text.contains("`__metadata__`.`step` is the number 1200, expected a string\n  "),
+        "{text}"
+    );
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = put(folder.path(), "model.safetensors", &file);
+    let (checkpoint, defects) = Checkpoint::open_tolerant(&path).unwrap();
+    assert_eq!(checkpoint.read(checkpoint.get("w").unwrap()).unwrap(), [7]);
+    assert_eq!(checkpoint.metadata()["step"], "1200");
+    assert_eq!(checkpoint.metadata()["list"], r#"[1,"a"]"#);
+    let found: Vec<String> = defects.iter().map(|defect| defect.kind().to_string()).collect();
+    assert_eq!(
+        found,
+        [
+            "2 bytes follow the last tensor, which ends at 1",
+            "`__metadata__`.`step` is the number 1200, expected a string",
+            "`__metadata__`.`list` is a list, expected a string",
+        ]
+    );
+    assert!(defects.iter().all(|defect| defect.kind().remedy().is_some()));
+    let hole = r#"{"w":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}}"#;
+    let path = put(folder.path(), "hole.safetensors", raw_file(hole.as_bytes(), &[0, 7, 0]));
+    assert!(matches!(Checkpoint::open_tolerant(&path).unwrap_err().kind(), Kind::Hole { .. }));
 }
 
 #[test]

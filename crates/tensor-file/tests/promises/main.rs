@@ -5,8 +5,10 @@
 mod common;
 mod containers;
 mod corrupt;
+mod gguf;
 mod matches_reference;
 mod open;
+mod pickled;
 mod resume;
 mod round_trip;
 mod sharded;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::common::{put, raw_file, two_tensors};
-use roundwise_tensor_file::{Checkpoint, TensorFileErrorKind as Kind};
+use roundwise_tensor_file::{Checkpoint, Remark, TensorFileErrorKind as Kind};
 
 const INDEX: &str = "model.safetensors.index.json";
 
@@ -98,10 +98,14 @@ fn an_index_cannot_reach_out_of_its_folder() {
 fn an_index_cannot_lie() {
     refused!(r#"{"z":"3.safetensors"}"#, Kind::ShardMissing { shard } if shard == "3.safetensors");
     refused!(
-        r#"{"z":"2.safetensors","a":"2.safetensors"}"#,
-        Kind::NotInShard { shard } if shard == "2.safetensors"
+        r#"{"z":"2.safetensors","a":"1.safetensors"}"#,
+        Kind::NotInShard { shard } if shard == "1.safetensors"
     );
     refused!(r#"{"y":"1.safetensors"}"#, Kind::NotInShard { .. });
+    refused!(
+        r#"{"x":"1.safetensors","y":"1.safetensors","z":"1.safetensors"}"#,
+        Kind::NotInShard { .. }
+    );
     refused!(r#"{"z":"1.safetensors","z":"2.safetensors"}"#, Kind::IndexDuplicate);
     refused!("{}", Kind::IndexEmpty);
     refused!("[]", Kind::IndexJson { .. });
@@ -109,12 +113,58 @@ fn an_index_cannot_lie() {
     refused!(&format!(r#"{{"z":{}"#, "[".repeat(1_000_000)), Kind::IndexJson { .. });
 }
 
+/// As with weights that share the numbers of another tensor.
 #[test]
-fn a_tensor_in_two_shards_is_refused() {
+fn names_that_no_shard_has_are_told() {
     let folder = tempfile::tempdir().unwrap();
-    two_shards(folder.path(), r#"{"z":"1.safetensors","a":"2.safetensors"}"#);
-    put(folder.path(), "2.safetensors", shard("z", 9, "{}"));
+    let places = r#"{"z":"1.safetensors","a":"2.safetensors","lm_head.weight":"2.safetensors"}"#;
+    two_shards(folder.path(), places);
+    let checkpoint = Checkpoint::open(folder.path()).unwrap();
+    assert_eq!(checkpoint.tensors().len(), 2);
+    let tensors = vec!["lm_head.weight".to_owned()];
+    assert_eq!(checkpoint.remarks(), [Remark::NotInShards { tensors }]);
+    let text = checkpoint.remarks()[0].to_string();
+    assert_eq!(text, "the index names 1 tensor that no shard holds: lm_head.weight");
+}
+
+#[test]
+fn keys_of_an_index_that_mean_nothing_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let places = r#"{"z":"1.safetensors","a":"2.safetensors"},"made_by":{"x":[1]}"#;
+    two_shards(folder.path(), places);
+    let checkpoint = Checkpoint::open(folder.path()).unwrap();
+    assert_eq!(checkpoint.remarks(), [Remark::IndexKeys { keys: vec!["made_by".to_owned()] }]);
+    refused!(r#"{"z":"1.safetensors"},"weight_map":{"z":"1.safetensors"}"#, Kind::IndexJson { .. });
+}
+
+#[test]
+fn the_index_decides_between_shards_that_hold_one_tensor() {
+    for (shard_of_z, value) in [("1.safetensors", 7), ("2.safetensors", 9)] {
+        let folder = tempfile::tempdir().unwrap();
+        let places = format!(r#"{{"z":"{shard_of_z}","o":"1.safetensors","p":"2.safetensors"}}"#);
+        two_shards(folder.path(), &places);
+        for (file, name, byte) in [("1.safetensors", "o", 7), ("2.safetensors", "p", 9)] {
+            let entry = |name, at| {
+                format!(r#""{name}":{{"dtype":"U8","shape":[1],"data_offsets":[{at},{}]}}"#, at + 1)
+            };
+            let header = format!("{{{},{}}}", entry("z", 0), entry(name, 1));
+            put(folder.path(), file, raw_file(header.as_bytes(), &[byte, byte + 1]));
+        }
+        let checkpoint = Checkpoint::open(folder.path()).unwrap();
+        assert_eq!(checkpoint.tensors().len(), 3);
+        assert_eq!(checkpoint.read(checkpoint.get("z").unwrap()).unwrap(), [value]);
+        assert_eq!(checkpoint.remarks(), [Remark::Overlay { tensors: vec!["z".to_owned()] }]);
+    }
+}
+
+#[test]
+fn a_tensor_in_two_shards_that_the_index_does_not_place_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    two_shards(folder.path(), r#"{"y":"1.safetensors","a":"2.safetensors"}"#);
+    put(folder.path(), "1.safetensors", two_tensors());
+    put(folder.path(), "2.safetensors", two_tensors());
     let error = Checkpoint::open(folder.path()).unwrap_err();
     assert!(matches!(error.kind(), Kind::InTwoShards { .. }), "{error:?}");
-    assert_eq!(error.tensor(), Some("z"));
+    assert_eq!(error.tensor(), Some("b"));
+    assert!(error.to_string().contains("\n  name the shard that counts"), "{error}");
 }

@@ -1,0 +1,79 @@
+use std::fmt;
+
+use crate::error::listed;
+
+/// A choice that was made when a checkpoint was opened, or something that was passed over then.
+///
+/// `Display` is one sentence without its full stop, in which every name can be shown on a terminal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Remark {
+    /// A file that `torch.save` wrote holds more than the tensors of one model.
+    Dictionary {
+        /// Keys that lead to the dictionary that was read, joined by dots; empty for the outermost.
+        chosen: String,
+        /// Dictionaries and tensors beside it that were not read.
+        passed_over: Vec<String>,
+    },
+    /// A file that `torch.save` wrote holds objects of classes that mean nothing here. They were passed
+    /// over; nothing was run.
+    Objects {
+        /// Names of classes and functions, such as `argparse.Namespace`, each once.
+        classes: Vec<String>,
+    },
+    /// Tensors that several shards hold were read from the one that the index names.
+    Overlay {
+        /// Names of the tensors.
+        tensors: Vec<String>,
+    },
+    /// The index names tensors that no shard holds.
+    NotInShards {
+        /// Names of the tensors.
+        tensors: Vec<String>,
+    },
+    /// The index has keys beside `metadata` and `weight_map`, which were passed over.
+    IndexKeys {
+        /// The keys.
+        keys: Vec<String>,
+    },
+}
+
+impl fmt::Display for Remark {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Dictionary { chosen, passed_over } => {
+                match chosen.as_str() {
+                    "" => write!(out, "read the outermost dictionary")?,
+                    chosen => write!(out, "read the dictionary `{chosen}`")?,
+                }
+                match passed_over.as_slice() {
+                    [] => Ok(()),
+                    others => write!(out, "; passed over {}", listed(others)),
+                }
+            }
+            Self::Objects { classes } => {
+                write!(out, "passed over objects of {}; nothing was run", listed(classes))
+            }
+            Self::Overlay { tensors } => {
+                let verb = if tensors.len() == 1 { "is" } else { "are" };
+                let count = counted(tensors.len());
+                write!(
+                    out,
+                    "{count} {verb} in several shards, read from those that the index names: "
+                )?;
+                write!(out, "{}", listed(tensors))
+            }
+            Self::NotInShards { tensors } => {
+                let count = counted(tensors.len());
+                write!(out, "the index names {count} that no shard holds: {}", listed(tensors))
+            }
+            Self::IndexKeys { keys } => {
+                write!(out, "passed over keys of the index: {}", listed(keys))
+            }
+        }
+    }
+}
+
+fn counted(tensors: usize) -> String {
+    if tensors == 1 { "1 tensor".to_owned() } else { format!("{tensors} tensors") }
+}

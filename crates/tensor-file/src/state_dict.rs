@@ -1,0 +1,210 @@
+//! The choice of the model's dictionary in a pickle.
+
+use std::collections::{BTreeSet, HashSet};
+
+use crate::pickle::{Id, Pickle, Value, is_tensor_maker, shown};
+use crate::{Remark, TensorFileErrorKind as Kind};
+
+/// Keys of a model's dictionary in what training programs save, the one to be preferred first. A moving
+/// average of the weights stands behind the weights themselves, but where its program reads it first.
+const MODEL_KEYS: [&str; 20] = [
+    "model_state_dict",
+    "state_dict",
+    "model_state",
+    "model",
+    "module",
+    "net",
+    "network",
+    "params_ema",
+    "params-ema",
+    "params",
+    "weights",
+    "ema_state_dict",
+    "state_dict_ema",
+    "model_ema",
+    "ema_model",
+    "ema",
+    "g_ema",
+    "generator",
+    "net_g",
+    "g",
+];
+
+/// Dictionaries inside dictionaries that are looked into.
+const DEPTH_LIMIT: usize = 4;
+
+/// Names of classes that are told.
+const CLASSES_LIMIT: usize = 64;
+
+/// Names of tensors beside the model that are told.
+const STRAYS_LIMIT: usize = 1000;
+
+/// The dictionary of a model, and what was passed over for it.
+pub(crate) struct StateDict<'a> {
+    pub(crate) entries: &'a [(Id, Id)],
+    pub(crate) remarks: Vec<Remark>,
+}
+
+/// Chooses the model's dictionary: one whose key says so, else the only one that holds tensors, the
+/// outermost included. An optimizer's never is.
+///
+/// # Errors
+/// [`Kind::NoStateDict`] and [`Kind::StateDictAmbiguous`].
+pub(crate) fn choose(pickle: &Pickle) -> Result<StateDict<'_>, Kind> {
+    let mut search = Search { pickle, seen: HashSet::new(), found: vec![], optimizers: vec![] };
+    search.look_into(pickle.root(), &mut vec![]);
+    let chosen = search.choose()?;
+    let path = search.found[chosen].path.clone();
+    let mut passed_over: Vec<String> = (search.found.iter().enumerate())
+        .filter(|(number, found)| *number != chosen && !found.path.is_empty())
+        .map(|(_, found)| found.path.join("."))
+        .collect();
+    passed_over.append(&mut search.optimizers);
+    if !path.is_empty() {
+        passed_over.extend(search.tensors_at_the_top());
+    }
+    let mut remarks = vec![];
+    if !path.is_empty() || !passed_over.is_empty() {
+        remarks.push(Remark::Dictionary { chosen: path.join("."), passed_over });
+    }
+    let classes = classes(pickle);
+    if !classes.is_empty() {
+        remarks.push(Remark::Objects { classes });
+    }
+    Ok(StateDict { entries: search.found[chosen].entries, remarks })
+}
+
+/// A dictionary that holds tensors.
+struct Found<'a> {
+    /// Keys that lead to it, each cut where it is absurdly long.
+    path: Vec<String>,
+    entries: &'a [(Id, Id)],
+    tensors: usize,
+    /// Place of the first of its keys among [`MODEL_KEYS`].
+    rank: Option<usize>,
+}
+
+struct Search<'a> {
+    pickle: &'a Pickle,
+    /// Dictionaries that were looked into: one may stand in several places, or in itself.
+    seen: HashSet<Id>,
+    found: Vec<Found<'a>>,
+    optimizers: Vec<String>,
+}
+
+impl Search<'_> {
+    fn look_into(&mut self, id: Id, path: &mut Vec<String>) {
+        let pickle = self.pickle;
+        let Some(entries) = pickle.entries(id).filter(|_| self.seen.insert(id)) else { return };
+        let named = entries.iter().filter_map(|&(key, value)| Some((pickle.text(key)?, value)));
+        let has = |wanted: &str| named.clone().any(|(key, _)| key == wanted);
+        if !path.is_empty() && has("param_groups") && has("state") {
+            return self.optimizers.push(path.join("."));
+        }
+        let tensors = named.clone().filter(|(_, value)| is_tensor(pickle, *value)).count();
+        if tensors > 0 {
+            let place = |key: &String| MODEL_KEYS.iter().position(|known| known == key);
+            let rank = path.iter().find_map(place);
+            self.found.push(Found { path: path.clone(), entries, tensors, rank });
+        }
+        if path.len() == DEPTH_LIMIT {
+            return;
+        }
+        for (key, value) in named {
+            if pickle.entries(value).is_none() || self.seen.contains(&value) {
+                continue;
+            }
+            path.push(shown(key).to_owned());
+            if shown(key).to_ascii_lowercase().contains("optim") {
+                self.seen.insert(value);
+                self.optimizers.push(path.join("."));
+            } else {
+                self.look_into(value, path);
+            }
+            path.pop();
+        }
+    }
+
+    /// Finds the model's dictionary among those found.
+    fn choose(&self) -> Result<usize, Kind> {
+        let ranked = self.found.iter().enumerate();
+        let ranked = ranked.filter_map(|(at, found)| Some((found.rank?, found.path.len(), at)));
+        if let Some((_, _, at)) = ranked.min() {
+            return Ok(at);
+        }
+        let outermost = self.found.iter().position(|found| found.path.is_empty());
+        let inner: Vec<usize> = (0..self.found.len()).filter(|&at| Some(at) != outermost).collect();
+        let tensors = |at: usize| self.found[at].tensors;
+        match (outermost, inner.as_slice()) {
+            (None, []) => Err(Kind::NoStateDict { found: self.describe_root() }),
+            (Some(at), []) => Ok(at),
+            // Some tensors beside a dictionary of more are no model.
+            (Some(at), _) if tensors(at) > inner.iter().map(|&at| tensors(at)).sum() => Ok(at),
+            (_, &[at]) => Ok(at),
+            _ => {
+                let path = |&at: &usize| self.found[at].path.join(".");
+                Err(Kind::StateDictAmbiguous { found: inner.iter().map(path).collect() })
+            }
+        }
+    }
+
+    fn tensors_at_the_top(&self) -> Vec<String> {
+        let entries = self.pickle.entries(self.pickle.root()).unwrap_or_default();
+        let tensors = entries.iter().filter(|(_, value)| is_tensor(self.pickle, *value));
+        let names = tensors.filter_map(|(key, _)| Some(shown(self.pickle.text(*key)?).to_owned()));
+        names.take(STRAYS_LIMIT).collect()
+    }
+
+    /// Says what is there in place of a dictionary of tensors.
+    fn describe_root(&self) -> String {
+        let pickle = self.pickle;
+        let Some(entries) = pickle.entries(pickle.root()) else {
+            return describe(pickle, pickle.root());
+        };
+        const SHOWN: usize = 4;
+        let named = entries.iter().filter_map(|&(key, value)| Some((pickle.text(key)?, value)));
+        let mut list: Vec<_> = named
+            .take(SHOWN)
+            .map(|(key, value)| format!("`{}` ({})", shown(key), describe(pickle, value)))
+            .collect();
+        if entries.len() > SHOWN {
+            list.push("…".into());
+        }
+        if list.is_empty() { "a dictionary without names".into() } else { list.join(", ") }
+    }
+}
+
+/// Tells whether a value is a tensor, of a kind that is read or not.
+fn is_tensor(pickle: &Pickle, id: Id) -> bool {
+    matches!(pickle.get(id), Value::Tensor(_))
+        || pickle.maker(id).is_some_and(|maker| is_tensor_maker(&maker))
+}
+
+fn describe(pickle: &Pickle, id: Id) -> String {
+    if let Some(maker) = pickle.maker(id) {
+        return format!("an object of `{maker}`");
+    }
+    let what = match pickle.get(id) {
+        Value::Bool | Value::Int(_) => "a number",
+        Value::Text(_) => "a text",
+        Value::List(_) | Value::Tuple(_) => "a list",
+        Value::Dict(_) => "a dictionary",
+        Value::Tensor(_) => "a tensor",
+        Value::Global { .. } => "a class",
+        Value::Other | Value::Storage(_) | Value::Object(_) => "no tensor",
+    };
+    what.to_owned()
+}
+
+/// Names the classes and functions of objects that were passed over, each once.
+fn classes(pickle: &Pickle) -> Vec<String> {
+    let makers: BTreeSet<Id> = pickle.makers().collect();
+    let mut classes = BTreeSet::new();
+    for maker in makers {
+        if classes.len() == CLASSES_LIMIT {
+            break;
+        }
+        classes.insert(pickle.name(maker));
+    }
+    classes.into_iter().collect()
+}
