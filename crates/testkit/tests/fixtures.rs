@@ -56,7 +56,11 @@ fn listed() -> BTreeMap<String, String> {
 #[test]
 fn every_fixture_is_listed_with_its_hash() {
     let listed = listed();
-    let is_of_fixtures = |path: &&String| !path.starts_with("scripts/") && *path != "README.md";
+    // The record of outputs is compared by `cargo xtask golden`, and changes with every new case.
+    let is_of_fixtures = |path: &&String| {
+        !path.starts_with("scripts/")
+            && !["README.md", "golden/outputs.txt"].contains(&path.as_str())
+    };
     let files = files();
     let fixtures: Vec<&String> = files.iter().filter(is_of_fixtures).collect();
     let missing: Vec<_> = fixtures.iter().filter(|path| !listed.contains_key(**path)).collect();
