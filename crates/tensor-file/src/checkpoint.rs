@@ -96,7 +96,8 @@ impl Checkpoint {
         }
     }
 
-    fn holder(&self, tensor: &str) -> Option<&Path> {
+    /// The file that holds the tensor of this name.
+    pub fn holder(&self, tensor: &str) -> Option<&Path> {
         Some(&self.files[self.get(tensor)?.file].path)
     }
 
