@@ -116,6 +116,7 @@ impl Adapters {
     }
 
     /// Where the factors of each adapter were taken from.
+    #[allow(dead_code, reason = "the plan's notes are gathered by it")]
     pub(crate) fn notes(&self) -> Vec<AdapterNote> {
         let mut notes = BTreeMap::<(usize, ScaleSource), AdapterNote>::new();
         for change in self.by_tensor.values().flatten() {

@@ -204,7 +204,7 @@ mod tests {
             (r#"{"peft_type": "VERA"}"#, "VERA"),
             (r#"{"init_lora_weights": "pissa_niter_4"}"#, "pissa_niter_4"),
             (r#"{"layer_replication": [[0, 4]]}"#, "layer_replication"),
-            ("[]", "is not read"),
+            ("{", "is not read"),
             (r#"{"rank_pattern": {"(": 4}}"#, "pattern"),
         ] {
             let problem = Config::of_file(text).unwrap_err();

@@ -305,7 +305,7 @@ pub(super) fn other_names(layer: &str, blocks: UnetBlocks) -> Vec<(String, Rows)
         unet_name(layer, blocks).map(|it| (it, All)).into_iter().collect();
     for group in &GROUPS {
         let Some((numbers, rest)) = behind(group.prefix, layer) else { continue };
-        for (own, other, rows) in group.layers.iter().filter(|(own, ..)| *own == rest) {
+        for (_, other, rows) in group.layers.iter().filter(|(own, ..)| *own == rest) {
             found.push((name(group.other_prefix, numbers, other), *rows));
         }
     }
@@ -323,7 +323,7 @@ pub(super) fn whole_names(layer: &str) -> Vec<(String, Rows)> {
     let mut found = vec![];
     for group in &GROUPS {
         let Some((numbers, rest)) = behind(group.other_prefix, layer) else { continue };
-        for (own, other, rows) in group.layers.iter().filter(|(_, other, _)| *other == rest) {
+        for (own, _, rows) in group.layers.iter().filter(|(_, other, _)| *other == rest) {
             found.push((name(group.prefix, numbers, own), *rows));
         }
     }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use crate::source::adapter::scale::ScaleSource;
 
 /// Where an adapter's factors were taken from.
+#[allow(dead_code, reason = "the plan's notes are gathered from it")]
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct AdapterNote {
     /// The adapter.
