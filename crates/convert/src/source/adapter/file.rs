@@ -102,6 +102,11 @@ impl AdapterFile {
                 AdapterKey::Refused(reason) => {
                     return Err(self.misfit(format!("`{}`: {reason}", header.name)));
                 }
+                // Control adapters of FLUX bring norms that stand for the model's own.
+                AdapterKey::Unknown if header.name.ends_with("_norm.scale") => {
+                    let reason = "sets a norm instead of adding to it; load it beside the model";
+                    return Err(self.misfit(format!("`{}`: {reason}", header.name)));
+                }
                 AdapterKey::Unknown => contents.unknown.push(header.name.clone()),
             }
         }
