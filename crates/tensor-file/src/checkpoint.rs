@@ -155,7 +155,8 @@ impl Checkpoint {
         self.files[tensor.file].path.file_name()
     }
 
-    fn holder(&self, tensor: &str) -> Option<&Path> {
+    /// The file that holds the tensor of this name.
+    pub fn holder(&self, tensor: &str) -> Option<&Path> {
         Some(&self.files[self.get(tensor)?.file].path)
     }
 

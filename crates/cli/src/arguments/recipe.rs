@@ -64,7 +64,7 @@ pub(crate) struct RecipeOptions {
     /// Ask programs to multiply by layers whose name matches in full precision (may be repeated)
     #[arg(long, value_name = "REGEX")]
     full_precision: Vec<String>,
-    /// Add an adapter to the weights before rounding (may be repeated)
+    /// Add an adapter, a file or PEFT's folder, to the weights before rounding (may be repeated)
     #[arg(long, value_name = "FILE[:STRENGTH]")]
     merge_lora: Vec<String>,
     /// Leave keys of adapters out that no weight answers to

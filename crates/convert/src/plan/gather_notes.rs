@@ -36,6 +36,8 @@ pub(crate) fn gather_notes(
     notes.extend(forced_preset(recipe, detected));
     notes.extend(kept_for_not_finite(tensors));
     notes.extend(merged(recipe, tensors));
+    let factors = source.adapters().notes().into_iter();
+    notes.extend(factors.map(|note| Note::AdapterFactors(note.to_string())));
     notes.extend(unmerged(source));
     notes.extend(statistics.and_then(|inputs| without_statistics(inputs, tensors)));
     notes

@@ -37,6 +37,8 @@ pub enum Note {
         /// Number of tensors.
         tensors: usize,
     },
+    /// Which factors an adapter was merged with, and where they were taken from.
+    AdapterFactors(String),
     /// Keys of adapters that no weight answers to.
     UnmatchedLora {
         /// The keys.
@@ -107,6 +109,7 @@ impl fmt::Display for Note {
                 let them = if *tensors == 1 { "tensor" } else { "tensors" };
                 write!(f, "{tensors} {them} taken with what is added by {}", adapters.join(", "))
             }
+            Note::AdapterFactors(text) => f.write_str(text),
             Note::UnmatchedLora { keys } => {
                 write!(f, "not merged, for no weight answers to it: {}", keys.join(", "))
             }

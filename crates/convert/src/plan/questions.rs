@@ -216,8 +216,7 @@ impl<'a> Questions<'a> {
         let rows = *self.source.shape_of(weight).first()?;
         let is_kept = self.recipe.keep().iter().any(|pattern| pattern.is_match(&bias.name));
         let is_plain = weight_kind(bias.dtype).is_some()
-            && !self.source.stored.side_tensors.contains_key(&bias.name)
-            && !self.source.adapters().change(&bias.name);
+            && !self.source.stored.side_tensors.contains_key(&bias.name);
         let is_removed = self.removal(bias).verdict.is_some();
         (bias.shape == [rows] && is_plain && !is_kept && !is_removed).then_some(bias)
     }

@@ -55,7 +55,7 @@ pub struct RecipeFile {
     /// Regular expressions of layers to be multiplied in full precision.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub full_precision: Vec<String>,
-    /// Adapters (LoRA) to add before rounding, `FILE` or `FILE:STRENGTH`.
+    /// Adapters (LoRA) to add before rounding, `FILE` or `FILE:STRENGTH`; PEFT's folders as well.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub merge_lora: Vec<String>,
     /// Leave keys of adapters out that no weight answers to. Default: they are an error.

@@ -6,7 +6,7 @@ use roundwise_tensor_file::TensorHeader;
 use crate::error::ConvertError;
 use crate::run::round::seed_of;
 use crate::source::Source;
-use crate::source::source::weight_kind;
+use crate::source::source::{narrow, weight_kind};
 use roundwise_rounding::BiasCorrection;
 
 /// The bytes of a layer's bias after its correction, in the bias's own dtype.
@@ -22,7 +22,11 @@ pub(crate) fn corrected(
     layer: Linear<'_>,
     rounded: &QuantizedMatrix,
 ) -> Result<Vec<u8>, ConvertError> {
-    let bytes = source.checkpoint.read_reusing(bias, Vec::new())?;
+    let mut bytes = source.checkpoint.read_reusing(bias, Vec::new())?;
+    if source.adapters().change(&bias.name) {
+        bytes.clear();
+        narrow(bias.dtype, &source.merged_numbers(bias)?, &mut bytes);
+    }
     let kind = weight_kind(bias.dtype).expect("the plan corrects plain biases only");
     let Some(change) = correction.of(layer, rounded, seed_of(&bias.name)) else {
         return Ok(bytes);

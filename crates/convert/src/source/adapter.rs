@@ -1,53 +1,60 @@
-//! Adapters (LoRA): low-rank changes of weights, added before anything is rounded.
+//! Adapters (LoRA and its relatives): changes of weights, biases and norms, added before anything is
+//! rounded.
 
-mod names;
+mod change;
+mod config;
+mod dialect;
+mod dora;
+mod file;
+mod full;
+mod glora;
+mod keys;
+mod loha;
+mod lokr;
+mod lora;
+mod matrix;
+mod model_part;
+mod module;
+mod note;
+mod numbers;
+mod oft;
+mod reading;
+mod scale;
+mod spelling;
 mod target;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use roundwise_layout::{StoredLayers, layer_of_weight};
+use roundwise_layout::StoredLayers;
 use roundwise_tensor_file::{Checkpoint, SourceFile, TensorHeader};
 
 use crate::error::ConvertError;
 use crate::recipe::Recipe;
-use crate::source::adapter::names::{AdapterKey, Role, adapter_key};
+use crate::source::adapter::change::Change;
+use crate::source::adapter::file::AdapterFile;
+use crate::source::adapter::keys::{AdapterKey, adapter_key};
+pub(crate) use crate::source::adapter::note::AdapterNote;
+use crate::source::adapter::reading::Reading;
+use crate::source::adapter::scale::ScaleSource;
 pub(crate) use crate::source::adapter::target::Targets;
-use crate::source::source::{weight_kind, widened};
 
-/// Every adapter of a recipe, and the weights that they change.
+/// Every adapter of a recipe, and the tensors that they change.
 #[derive(Debug, Default)]
 pub(crate) struct Adapters {
-    files: Vec<Checkpoint>,
-    by_weight: BTreeMap<String, Vec<Change>>,
-    /// Keys that belong to no weight.
+    files: Vec<AdapterFile>,
+    by_tensor: BTreeMap<String, Vec<Change>>,
+    /// Keys that have no place in the model.
     pub(crate) unmatched: Vec<String>,
 }
 
-/// `strength · alpha / rank · up · down`, `[rows, rank] · [rank, rest]`.
-#[derive(Debug)]
-struct Change {
-    file: usize,
-    up: TensorHeader,
-    down: TensorHeader,
-    factor: f32,
-}
-
-/// The tensors of one module of an adapter.
-#[derive(Debug, Default)]
-struct Module {
-    up: Option<TensorHeader>,
-    down: Option<TensorHeader>,
-    alpha: Option<TensorHeader>,
-    keys: Vec<String>,
-}
-
 impl Adapters {
-    /// Opens the recipe's adapters and finds their weights by name; reads headers and alphas only.
+    /// Opens the recipe's adapters and finds their tensors by name; reads all that is merged once, so
+    /// that what is wrong with it is told before the work.
     ///
     /// # Errors
-    /// [`ConvertError::Misfit`] for adapters of another kind or model, and for keys that match no
-    /// weight unless the recipe allows them.
+    /// [`ConvertError::Misfit`] for adapters of another kind or model, for a NaN or an infinity, and
+    /// for keys that have no place in the model unless the recipe allows them.
     pub(crate) fn open(
         recipe: &Recipe,
         checkpoint: &Checkpoint,
@@ -59,7 +66,7 @@ impl Adapters {
         let targets = Targets::of(checkpoint, stored);
         let mut adapters = Self::default();
         for (path, strength) in recipe.adapters() {
-            adapters.add(path, *strength, &targets, stored)?;
+            adapters.add(path, *strength, &targets)?;
         }
         if !adapters.unmatched.is_empty() && !recipe.allows_unmatched_lora() {
             return Err(ConvertError::Misfit {
@@ -75,53 +82,20 @@ impl Adapters {
         Ok(adapters)
     }
 
-    fn add(
-        &mut self,
-        path: &Path,
-        strength: f32,
-        targets: &Targets,
-        stored: &StoredLayers,
-    ) -> Result<(), ConvertError> {
-        let file = Checkpoint::open(path)?;
-        let misfit = |problem: String| ConvertError::Misfit { path: path.to_owned(), problem };
-        let mut modules = BTreeMap::<String, Module>::new();
-        let unmatched_before = self.unmatched.len();
-        for header in file.tensors() {
-            match adapter_key(&header.name) {
-                AdapterKey::Part { module, role } => {
-                    modules.entry(module.to_owned()).or_default().set(role, header);
-                }
-                AdapterKey::Refused(reason) => {
-                    return Err(misfit(format!("`{}`: {reason}", header.name)));
-                }
-                AdapterKey::Unknown => self.unmatched.push(header.name.clone()),
-            }
-        }
-        let mut matched = BTreeSet::new();
-        for (name, module) in modules {
-            let Some(weight) = targets.find(&name).map_err(misfit)? else {
-                self.unmatched.extend(module.keys);
-                continue;
-            };
-            if !matched.insert(weight.name.clone()) {
-                let problem = format!("two of its modules change `{}`", weight.name);
-                return Err(misfit(problem));
-            }
-            let shape = match layer_of_weight(&weight.name).and_then(|it| stored.layers.get(it)) {
-                Some(layer) => layer.shape.map(|size| size as u64).to_vec(),
-                None => weight.shape.clone(),
-            };
-            let target = (weight.name.as_str(), &shape[..]);
-            let change = change_of(&file, self.files.len(), &name, module, strength, target);
-            let change = change?.map_err(misfit)?;
-            self.by_weight.entry(weight.name.clone()).or_default().push(change);
-        }
-        if matched.is_empty() {
-            let keys = listed(&self.unmatched[unmatched_before..]);
-            return Err(misfit(format!(
+    fn add(&mut self, path: &Path, strength: f32, targets: &Targets) -> Result<(), ConvertError> {
+        let file = AdapterFile::open(path)?;
+        let mut reading = Reading::new(&file, self.files.len(), strength, targets);
+        reading.read()?;
+        if reading.changes.is_empty() {
+            let keys = listed(&reading.unmatched);
+            return Err(file.misfit(format!(
                 "changes no weight of {}; it is of another model, or no LoRA\n  its keys: {keys}",
                 targets.path().display()
             )));
+        }
+        self.unmatched.append(&mut reading.unmatched);
+        for change in reading.changes {
+            self.by_tensor.entry(change.site.tensor.name.clone()).or_default().push(change);
         }
         self.files.push(file);
         Ok(())
@@ -129,101 +103,54 @@ impl Adapters {
 
     /// Whether an adapter changes a tensor.
     pub(crate) fn change(&self, name: &str) -> bool {
-        self.by_weight.contains_key(name)
+        self.by_tensor.contains_key(name)
     }
 
-    /// Tells the files' contents apart, as [`SourceFile::fingerprint`].
+    /// Tells the files' contents apart, as [`SourceFile::fingerprint`], and the configurations beside
+    /// them.
     pub(crate) fn fingerprints(&self) -> impl Iterator<Item = String> {
-        self.files.iter().flat_map(Checkpoint::files).map(SourceFile::fingerprint)
+        let configs = self.files.iter().filter_map(|file| file.config_text.as_ref());
+        let configs = configs.map(|text| blake3::hash(text.as_bytes()).to_hex().to_string());
+        let files = self.files.iter().flat_map(|file| file.checkpoint.files());
+        files.map(SourceFile::fingerprint).chain(configs)
     }
 
-    /// Adds the changes of a weight to its numbers, `[rows, rest]`, in the order of the recipe.
+    /// Where the factors of each adapter were taken from.
+    pub(crate) fn notes(&self) -> Vec<AdapterNote> {
+        let mut notes = BTreeMap::<(usize, ScaleSource), AdapterNote>::new();
+        for change in self.by_tensor.values().flatten() {
+            let factor = change.scale.factor(1.0);
+            let note = notes.entry((change.file, change.scale.source)).or_insert_with(|| {
+                let path = self.files[change.file].path.clone();
+                let source = change.scale.source;
+                AdapterNote { path, changes: 0, source, factors: [factor; 2] }
+            });
+            note.changes += 1;
+            note.factors = [note.factors[0].min(factor), note.factors[1].max(factor)];
+        }
+        notes.into_values().collect()
+    }
+
+    /// Adds the changes of a tensor to its numbers, `[rows, rest]`, in the order of the recipe.
     ///
     /// # Errors
-    /// When an adapter cannot be read.
+    /// When an adapter cannot be read, or its change is too large for single precision.
     pub(crate) fn merge(&self, name: &str, values: &mut [f32]) -> Result<(), ConvertError> {
-        for change in self.by_weight.get(name).into_iter().flatten() {
+        let Some(changes) = self.by_tensor.get(name) else { return Ok(()) };
+        let is_finite = |values: &[f32]| values.iter().all(|value| value.is_finite());
+        let was_finite = is_finite(values);
+        for change in changes {
             let file = &self.files[change.file];
-            let up = numbers(file, &change.up)?;
-            let down = numbers(file, &change.down)?;
-            let rank = change.down.shape[0] as usize;
-            let rest = down.len() / rank.max(1);
-            for (row, values) in values.chunks_mut(rest.max(1)).enumerate() {
-                for (factor, down) in up[row * rank..][..rank].iter().zip(down.chunks(rest.max(1)))
-                {
-                    let factor = factor * change.factor;
-                    for (value, down) in values.iter_mut().zip(down) {
-                        *value += factor * down;
-                    }
-                }
+            change.apply(&file.checkpoint, values)?;
+            if was_finite && !is_finite(values) {
+                return Err(file.misfit(format!(
+                    "module `{}` makes `{name}` a NaN or an infinity; its training has failed",
+                    change.module
+                )));
             }
         }
         Ok(())
     }
-}
-
-impl Module {
-    fn set(&mut self, role: Role, header: &TensorHeader) {
-        let place = match role {
-            Role::Up => &mut self.up,
-            Role::Down => &mut self.down,
-            Role::Alpha => &mut self.alpha,
-        };
-        *place = Some(header.clone());
-        self.keys.push(header.name.clone());
-    }
-}
-
-/// A module of an adapter as a change of its weight, or what is wrong with it.
-///
-/// - `weight`, `shape`: name and shape of the weight
-fn change_of(
-    file: &Checkpoint,
-    index: usize,
-    name: &str,
-    module: Module,
-    strength: f32,
-    (weight, shape): (&str, &[u64]),
-) -> Result<Result<Change, String>, ConvertError> {
-    let (Some(up), Some(down)) = (module.up, module.down) else {
-        return Ok(Err(format!("module `{name}` has no pair of up and down")));
-    };
-    for part in [&up, &down] {
-        if weight_kind(part.dtype).is_none() {
-            return Ok(Err(format!("`{}` is {}, expected numbers", part.name, part.dtype)));
-        }
-    }
-    let rest = |shape: &[u64]| shape.iter().skip(1).product::<u64>();
-    let [rows, cols] = [shape[0], rest(shape)];
-    let rank = down.shape.first().copied().unwrap_or(0);
-    let fits = rank > 0
-        && up.shape.first() == Some(&rows)
-        && rest(&up.shape) == rank
-        && rest(&down.shape) == cols;
-    if !fits {
-        return Ok(Err(format!(
-            "module `{name}` is {:?} · {:?}, `{}` needs [{rows}, rank] · [rank, {cols}]; it is of \
-             another model",
-            up.shape, down.shape, weight
-        )));
-    }
-    let alpha = match &module.alpha {
-        Some(alpha) if alpha.element_count() == 1 && weight_kind(alpha.dtype).is_some() => {
-            numbers(file, alpha)?[0]
-        }
-        Some(alpha) => return Ok(Err(format!("`{}` is no single number", alpha.name))),
-        None => rank as f32,
-    };
-    let factor = strength * alpha / rank as f32;
-    if !factor.is_finite() {
-        return Ok(Err(format!("module `{name}` has an alpha of {alpha}")));
-    }
-    Ok(Ok(Change { file: index, up, down, factor }))
-}
-
-fn numbers(file: &Checkpoint, header: &TensorHeader) -> Result<Vec<f32>, ConvertError> {
-    let kind = weight_kind(header.dtype).expect("checked when the file was opened");
-    Ok(widened(kind, &file.read(header)?))
 }
 
 /// The first of many names.

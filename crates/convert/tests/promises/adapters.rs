@@ -7,7 +7,7 @@ use roundwise_convert::{
     ConvertError, Device, Job, Overwrite, Recipe, RecipeFile, Report, Source, Unwatched, convert,
     extract_error_lora,
 };
-use roundwise_testkit::files::{Tensor, f32_bytes, safetensors};
+use roundwise_testkit::files::{Tensor, f32_bytes, safetensors, safetensors_with_metadata};
 use roundwise_testkit::weights::{Matrix, gaussian};
 
 const LAYER: &str = "model.diffusion_model.blocks.0.attn.q";
@@ -161,7 +161,7 @@ fn a_rounded_layer_is_the_merged_weight_rounded() {
 fn adapters_that_cannot_be_merged_say_why() {
     let [up, down] = [gaussian(12, 3, 5), gaussian(3, 20, 6)];
     let kohya = SPELLINGS[0];
-    let cases: [(Vec<Tensor>, &str); 5] = [
+    let cases: [(Vec<Tensor>, &str); 7] = [
         (pair(kohya, "nowhere", &up, &down), "changes no weight of"),
         (
             [pair(kohya, "q", &up, &down), pair(kohya, "x", &up, &down)].concat(),
@@ -171,10 +171,22 @@ fn adapters_that_cannot_be_merged_say_why() {
         (
             [
                 pair(kohya, "q", &up, &down),
-                vec![Tensor::f32("lora_unet_blocks_0_attn_q.dora_scale", &gaussian(1, 20, 1))],
+                vec![Tensor::f32("lora_unet_blocks_0_attn_q.dora_scale", &gaussian(1, 19, 1))],
             ]
             .concat(),
-            "a DoRA scales",
+            "12 norms of rows or 20 of columns",
+        ),
+        (
+            [
+                pair(kohya, "q", &up, &down),
+                vec![Tensor::f32("lora_unet_blocks_0_attn_q.set_weight", &gaussian(12, 20, 1))],
+            ]
+            .concat(),
+            "`set_weight`",
+        ),
+        (
+            pair(kohya, "q", &up, &Matrix { rows: 3, cols: 20, values: vec![f32::NAN; 60] }),
+            "tensor `lora_unet_blocks_0_attn_q.lora_down.weight` holds a NaN at element 0",
         ),
         (pair(kohya, "q", &up, &down)[..1].to_vec(), "has no pair of up and down"),
     ];
@@ -230,4 +242,203 @@ fn an_adapter_of_full_rank_takes_the_whole_error_back() {
         let expected: Vec<f64> = weight.values.iter().map(|value| f64::from(*value)).collect();
         assert_close(&sum, &expected);
     }
+}
+
+const CASES: &str = include_str!("../../../fixtures/golden/adapters.json");
+
+/// The numbers of a stored tensor of any shape.
+fn stored(path: &Path, name: &str) -> Vec<f32> {
+    let source = Source::open(path).unwrap();
+    let bytes = source.checkpoint.read(source.checkpoint.get(name).unwrap()).unwrap();
+    bytes.as_chunks().0.iter().map(|value| f32::from_le_bytes(*value)).collect()
+}
+
+fn golden(name: &str, case: &serde_json::Value) -> Tensor {
+    let shape = case["shape"].as_array().unwrap().iter();
+    let shape: Vec<usize> = shape.map(|size| size.as_u64().unwrap() as usize).collect();
+    let digits = case["f32"].as_str().unwrap().as_bytes();
+    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+    Tensor::new(name, "F32", &shape, digits.chunks(2).map(byte).collect())
+}
+
+fn relative_error(found: &[f32], expected: &[f32]) -> f64 {
+    assert_eq!(found.len(), expected.len());
+    let energy =
+        |values: &mut dyn Iterator<Item = f64>| values.map(|it| it * it).sum::<f64>().sqrt();
+    let differences = found.iter().zip(expected).map(|(a, b)| f64::from(*a) - f64::from(*b));
+    energy(&mut { differences }) / energy(&mut expected.iter().map(|it| f64::from(*it)))
+}
+
+#[test]
+fn every_kind_of_adapter_is_merged_by_its_formula() {
+    let cases: serde_json::Value = serde_json::from_str(CASES).unwrap();
+    for case in cases["cases"].as_array().unwrap() {
+        let folder = tempfile::tempdir().unwrap();
+        let weight = golden("m.weight", &case["weight"]);
+        let other = Tensor::f32("other.weight", &gaussian(16, 16, 1));
+        write(folder.path(), "m.safetensors", &[weight, other]);
+        let tensors = case["tensors"].as_object().unwrap().iter();
+        let tensors: Vec<Tensor> = tensors.map(|(name, tensor)| golden(name, tensor)).collect();
+        write(folder.path(), "l.safetensors", &tensors);
+        let recipe = format!(
+            "scheme = 'int8-row'\nkeep = ['^m\\.?']\nmerge_lora = ['FOLDER/l.safetensors:{}']",
+            case["strength"]
+        );
+        let recipe = if case["weight"]["shape"].as_array().unwrap().len() > 2 {
+            recipe.replace("keep = ['^m\\.?']\n", "")
+        } else {
+            recipe
+        };
+        run(folder.path(), &recipe).unwrap();
+        let found = stored(&folder.path().join("o.safetensors"), "m.weight");
+        let merged = golden("merged", &case["merged"]).bytes;
+        let merged: Vec<f32> =
+            merged.as_chunks().0.iter().map(|value| f32::from_le_bytes(*value)).collect();
+        let error = relative_error(&found, &merged);
+        // F32 has 24 bits; sums of a dozen terms lose one or two of them.
+        assert!(error <= 1e-6, "{}: {error:e}", case["name"]);
+    }
+}
+
+/// A FLUX block whose attention is fused, and an adapter of diffusers that is not.
+#[test]
+fn parts_of_fused_layers_take_their_own_rows() {
+    let folder = tempfile::tempdir().unwrap();
+    let fused = gaussian(24, 8, 1);
+    let single = gaussian(56, 8, 2);
+    let ends = gaussian(16, 8, 3);
+    let bias = vec![0.5; 24];
+    write(
+        folder.path(),
+        "m.safetensors",
+        &[
+            Tensor::f32("double_blocks.0.img_attn.qkv.weight", &fused),
+            Tensor::new("double_blocks.0.img_attn.qkv.bias", "F32", &[24], f32_bytes(&bias)),
+            Tensor::f32("single_blocks.0.linear1.weight", &single),
+            Tensor::f32("final_layer.adaLN_modulation.1.weight", &ends),
+            Tensor::f32("other.weight", &gaussian(16, 16, 1)),
+        ],
+    );
+    let [up, down] = [gaussian(8, 2, 5), gaussian(2, 8, 6)];
+    let [wide, tall] = [gaussian(32, 2, 7), gaussian(16, 2, 8)];
+    let pair = |name: &str, up: &Matrix| {
+        let name = format!("transformer.{name}");
+        [
+            Tensor::f32(&format!("{name}.lora_B.weight"), up),
+            Tensor::f32(&format!("{name}.lora_A.weight"), &down),
+        ]
+    };
+    let change = Tensor::new(
+        "transformer.transformer_blocks.0.attn.to_v.diff_b",
+        "F32",
+        &[8],
+        f32_bytes(&[1.0; 8]),
+    );
+    let tensors = [
+        pair("transformer_blocks.0.attn.to_k", &up).to_vec(),
+        pair("single_transformer_blocks.0.proj_mlp", &wide).to_vec(),
+        pair("norm_out.linear", &tall).to_vec(),
+        vec![change],
+    ];
+    write(folder.path(), "l.safetensors", &tensors.concat());
+    let recipe =
+        "scheme = 'int8-row'\nkeep = ['blocks', 'final']\nmerge_lora = ['FOLDER/l.safetensors']";
+    run(folder.path(), recipe).unwrap();
+    let output = folder.path().join("o.safetensors");
+    let change = |up: &Matrix| {
+        let zero = Matrix { rows: up.rows, cols: 8, values: vec![0.0; up.rows * 8] };
+        merged(&zero, up, &down, 1.0)
+    };
+    let plus = |weight: &Matrix, at: usize, change: &[f64]| {
+        let mut sums: Vec<f64> = weight.values.iter().map(|it| f64::from(*it)).collect();
+        sums[at * 8..][..change.len()].iter_mut().zip(change).for_each(|(sum, it)| *sum += it);
+        sums
+    };
+    let name = "double_blocks.0.img_attn.qkv.weight";
+    assert_close(&stored(&output, name), &plus(&fused, 8, &change(&up)));
+    let name = "single_blocks.0.linear1.weight";
+    assert_close(&stored(&output, name), &plus(&single, 24, &change(&wide)));
+    // Diffusers has the scale of this modulation before its shift.
+    let halves = change(&tall);
+    let swapped = [&halves[64..], &halves[..64]].concat();
+    let name = "final_layer.adaLN_modulation.1.weight";
+    assert_close(&stored(&output, name), &plus(&ends, 0, &swapped));
+    let bias = stored(&output, "double_blocks.0.img_attn.qkv.bias");
+    assert_eq!(bias, [vec![0.5; 16], vec![1.5; 8]].concat());
+}
+
+/// PEFT tells the factor beside the file, diffusers and kohya in its header.
+#[test]
+fn factors_are_taken_from_where_trainers_write_them() {
+    let [up, down] = [gaussian(12, 4, 5), gaussian(4, 20, 6)];
+    let peft = [
+        "base_model.model.blocks.0.attn.q.lora_B.weight",
+        "base_model.model.blocks.0.attn.q.lora_A.weight",
+    ];
+    let diffusers =
+        ["transformer.blocks.0.attn.q.lora_B.weight", "transformer.blocks.0.attn.q.lora_A.weight"];
+    let kohya =
+        ["lora_unet_blocks_0_attn_q.lora_up.weight", "lora_unet_blocks_0_attn_q.lora_down.weight"];
+    let plain = r#"{"peft_type": "LORA", "r": 4, "lora_alpha": 32}"#;
+    let stabilised = r#"{"peft_type": "LORA", "r": 4, "lora_alpha": 32, "use_rslora": true}"#;
+    let patterns =
+        r#"{"r": 8, "rank_pattern": {"attn.q": 4}, "alpha_pattern": {"q": 2}, "lora_alpha": 1}"#;
+    let header =
+        [("lora_adapter_metadata", r#"{"transformer.r": 4, "transformer.lora_alpha": 2}"#)];
+    let trained = [("ss_network_dim", "4"), ("ss_network_alpha", "1.0")];
+    let cases: [([&str; 2], Option<&str>, &[(&str, &str)], f64); 8] = [
+        (peft, Some(plain), &[], 8.0),
+        (peft, Some(stabilised), &[], 16.0),
+        (peft, Some(patterns), &[], 0.5),
+        (peft, None, &[], 1.0),
+        (diffusers, None, &header, 0.5),
+        (diffusers, None, &trained, 1.0),
+        (kohya, None, &trained, 0.25),
+        (kohya, Some(plain), &[], 1.0),
+    ];
+    for (names, config, metadata, factor) in cases {
+        let folder = model();
+        let lora = folder.path().join("lora");
+        std::fs::create_dir(&lora).unwrap();
+        let tensors = [Tensor::f32(names[0], &up), Tensor::f32(names[1], &down)];
+        let bytes = safetensors_with_metadata(&tensors, metadata);
+        std::fs::write(lora.join("adapter_model.safetensors"), bytes).unwrap();
+        if let Some(config) = config {
+            std::fs::write(lora.join("adapter_config.json"), config).unwrap();
+        }
+        for path in ["FOLDER/lora:0.5", "FOLDER/lora/adapter_model.safetensors:0.5"] {
+            let recipe = format!("scheme = 'bf16'\nkeep = ['attn.q']\nmerge_lora = ['{path}']");
+            run(folder.path(), &recipe).unwrap();
+            let found = numbers(&folder.path().join("o.safetensors"), &format!("{LAYER}.weight"));
+            assert_close(&found, &merged(&gaussian(12, 20, 1), &up, &down, 0.5 * factor));
+        }
+    }
+    let folder = model();
+    let wrong = r#"{"r": 16, "lora_alpha": 32}"#;
+    std::fs::write(folder.path().join("adapter_config.json"), wrong).unwrap();
+    write(
+        folder.path(),
+        "l.safetensors",
+        &[Tensor::f32(peft[0], &up), Tensor::f32(peft[1], &down)],
+    );
+    let error = run(folder.path(), "merge_lora = ['FOLDER/l.safetensors']").unwrap_err();
+    assert!(error.to_string().contains("has rank 16, its tensors have 4"), "{error}");
+}
+
+/// Those of video models change norms and biases; a change of another shape has no place.
+#[test]
+fn norms_and_biases_are_changed_or_left_out_on_request() {
+    let folder = model();
+    let norm = "diffusion_model.blocks.3.norm.diff";
+    let change = Tensor::new(norm, "F32", &[1], f32_bytes(&[0.25]));
+    write(folder.path(), "l.safetensors", std::slice::from_ref(&change));
+    run(folder.path(), "merge_lora = ['FOLDER/l.safetensors:2']").unwrap();
+    let name = "model.diffusion_model.blocks.3.norm.weight";
+    assert_eq!(stored(&folder.path().join("o.safetensors"), name), [1.5]);
+    let odd = Tensor::new("diffusion_model.blocks.2.norm.diff", "F32", &[2], f32_bytes(&[1.0; 2]));
+    write(folder.path(), "l.safetensors", &[change, odd]);
+    let recipe = "merge_lora = ['FOLDER/l.safetensors']";
+    let error = run(folder.path(), recipe).unwrap_err();
+    assert!(error.to_string().contains("`diffusion_model.blocks.2.norm.diff`"), "{error}");
+    run(folder.path(), &format!("{recipe}\nallow_unmatched_lora = true")).unwrap();
 }

@@ -1,0 +1,204 @@
+//! An adapter's file, sorted into modules.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use roundwise_tensor_file::{Checkpoint, TensorHeader, read_text};
+
+use crate::error::ConvertError;
+use crate::source::adapter::config::{CONFIG_FILE, Config, Kohya, Origin};
+use crate::source::adapter::keys::{AdapterKey, Role, adapter_key};
+use crate::source::adapter::module::Module;
+use crate::source::adapter::numbers::{is_numeric, number};
+use crate::source::adapter::scale::{Scale, ScaleSource};
+
+/// Name of PEFT's weights.
+const PEFT_FILE: &str = "adapter_model.safetensors";
+
+/// Prefix that PEFT gives the names of a model.
+const PEFT_PREFIX: &str = "base_model.model.";
+
+/// An adapter's file, sorted into modules.
+#[derive(Debug)]
+pub(super) struct AdapterFile {
+    /// As it was named.
+    pub(super) path: PathBuf,
+    pub(super) checkpoint: Checkpoint,
+    /// Text of the configuration beside it.
+    pub(super) config_text: Option<String>,
+    config: Option<Config>,
+    components: BTreeMap<String, Config>,
+    kohya: Option<Kohya>,
+}
+
+/// What an adapter's file holds.
+#[derive(Debug, Default)]
+pub(super) struct Contents {
+    pub(super) modules: BTreeMap<String, Module>,
+    /// Tensors that replace the model's own, each with the name of that one.
+    pub(super) replacements: Vec<(String, TensorHeader)>,
+    /// Keys that are no part of an adapter.
+    pub(super) unknown: Vec<String>,
+}
+
+impl AdapterFile {
+    /// Opens a file of an adapter, or PEFT's folder.
+    ///
+    /// # Errors
+    /// When it cannot be read, or its configuration asks for what is not merged.
+    pub(super) fn open(path: &Path) -> Result<Self, ConvertError> {
+        // Folders of training runs hold more than the adapter.
+        let is_peft_folder = read_text(&path.join(CONFIG_FILE)).is_ok();
+        let weights =
+            is_peft_folder.then(|| Checkpoint::open(&path.join(PEFT_FILE)).ok()).flatten();
+        let checkpoint = match weights {
+            Some(checkpoint) => checkpoint,
+            None => Checkpoint::open(path)?,
+        };
+        let is_peft = |header: &TensorHeader| is_of_peft(&header.name);
+        let is_peft_file = checkpoint.tensors().iter().any(is_peft);
+        let config_text = checkpoint.text_beside(CONFIG_FILE).filter(|_| is_peft_file);
+        let misfit = |problem: String| ConvertError::Misfit { path: path.to_owned(), problem };
+        let config = config_text.as_deref().map(Config::of_file).transpose();
+        let config =
+            config.map_err(|problem| misfit(format!("`{CONFIG_FILE}` beside it {problem}")))?;
+        let components = Config::of_header(checkpoint.metadata()).map_err(misfit)?;
+        let kohya = Kohya::of(checkpoint.metadata());
+        Ok(Self { path: path.to_owned(), checkpoint, config_text, config, components, kohya })
+    }
+
+    pub(super) fn misfit(&self, problem: String) -> ConvertError {
+        ConvertError::Misfit { path: self.path.clone(), problem }
+    }
+
+    /// # Errors
+    /// [`ConvertError::Misfit`] for kinds of adapters that are not merged, for tensors that hold no
+    /// numbers, and for more than one adapter.
+    pub(super) fn contents(&self) -> Result<Contents, ConvertError> {
+        let mut contents = Contents::default();
+        for header in self.checkpoint.tensors() {
+            let replaced = self.replaced(&header.name);
+            let key = match replaced {
+                Some(tensor) => AdapterKey::Replacement { tensor },
+                None => adapter_key(&header.name),
+            };
+            if matches!(key, AdapterKey::Part { .. } | AdapterKey::Replacement { .. })
+                && !matches!(key, AdapterKey::Part { role: Role::Alpha, .. })
+                && !is_numeric(header.dtype)
+            {
+                let problem = format!("`{}` is {}, expected numbers", header.name, header.dtype);
+                return Err(self.misfit(problem));
+            }
+            match key {
+                AdapterKey::Part { module, role, .. } => {
+                    let modules = &mut contents.modules;
+                    let entry = modules.entry(module.to_owned());
+                    let module = entry.or_insert_with(|| Module::new(module));
+                    module.set(role, header).map_err(|problem| self.misfit(problem))?;
+                }
+                AdapterKey::Replacement { tensor } => {
+                    contents.replacements.push((tensor, header.clone()));
+                }
+                AdapterKey::Refused(reason) => {
+                    return Err(self.misfit(format!("`{}`: {reason}", header.name)));
+                }
+                // Control adapters of FLUX bring norms that stand for the model's own.
+                AdapterKey::Unknown if header.name.ends_with("_norm.scale") => {
+                    let reason = "sets a norm instead of adding to it; load it beside the model";
+                    return Err(self.misfit(format!("`{}`: {reason}", header.name)));
+                }
+                AdapterKey::Unknown => contents.unknown.push(header.name.clone()),
+            }
+        }
+        Ok(contents)
+    }
+
+    /// The model's tensor that the configuration says is replaced.
+    fn replaced(&self, key: &str) -> Option<String> {
+        let (_, name) = key.split_at(key.find(PEFT_PREFIX).map_or(0, |at| at + PEFT_PREFIX.len()));
+        let is_replaced =
+            self.config.as_ref()?.replaces(name) && adapter_key(key) == AdapterKey::Unknown;
+        is_replaced.then(|| key.to_owned())
+    }
+
+    /// Whether weights are stored `[inputs, outputs]`.
+    pub(super) fn is_transposed(&self, module: &str) -> bool {
+        self.config_of(module).is_some_and(|(config, _)| config.is_transposed)
+    }
+
+    /// The configuration of a module, and the module's name as the model has it.
+    fn config_of<'a>(&self, module: &'a str) -> Option<(&Config, &'a str)> {
+        let bare = |name: &'a str| name.strip_prefix(PEFT_PREFIX).unwrap_or(name);
+        if let Some(config) = &self.config {
+            return Some((config, bare(module)));
+        }
+        let (component, rest) = module.split_once('.')?;
+        self.components.get(component).map(|config| (config, bare(rest)))
+    }
+
+    /// The factor of a module.
+    ///
+    /// - `rank`: of its tensors; `None` where it has no factors of lower rank
+    ///
+    /// # Errors
+    /// When what tells the factor is no number, or does not belong to the tensors.
+    pub(super) fn scale_of(
+        &self,
+        module: &Module,
+        rank: Option<u64>,
+    ) -> Result<Scale, ConvertError> {
+        if let Some(alpha) = module.get(Role::Alpha) {
+            let Some(rank) = rank else { return Ok(Scale::ONE) };
+            let alpha = number(&self.checkpoint, alpha)?;
+            return Ok(Scale { alpha, divisor: rank as f32, source: ScaleSource::Tensor });
+        }
+        let is_of_peft = module.tensors().any(|(_, tensor)| is_of_peft(&tensor.name));
+        if let Some((config, name)) = self.config_of(&module.name).filter(|_| is_of_peft) {
+            return self.configured(config, name, rank).map_err(|problem| self.misfit(problem));
+        }
+        let Some(rank) = rank else { return Ok(Scale::ONE) };
+        let is_kohya = module.tensors().any(|(_, tensor)| tensor.name.contains(".lora_down."));
+        Ok(match self.kohya {
+            // Blocks of another rank have an alpha of their own, which the header does not tell.
+            Some(kohya) if is_kohya && kohya.rank == rank as f64 => Scale {
+                alpha: kohya.alpha as f32,
+                divisor: rank as f32,
+                source: ScaleSource::KohyaMetadata,
+            },
+            _ => Scale { alpha: rank as f32, divisor: rank as f32, source: ScaleSource::Assumed },
+        })
+    }
+
+    fn configured(&self, config: &Config, name: &str, rank: Option<u64>) -> Result<Scale, String> {
+        let (source, place) = match config.origin {
+            Origin::ConfigFile => (ScaleSource::ConfigFile, CONFIG_FILE),
+            Origin::DiffusersMetadata => (ScaleSource::DiffusersMetadata, "the header"),
+        };
+        let told = config.rank_of(name);
+        if let (Some(told), Some(rank)) = (told, rank)
+            && told != rank as f64
+        {
+            return Err(format!(
+                "{place} says that `{name}` has rank {told}, its tensors have {rank}\n  it belongs to \
+                 another adapter"
+            ));
+        }
+        let rank = rank.map(|rank| rank as f64).or(told);
+        let Some(rank) = rank.filter(|rank| *rank > 0.0) else {
+            return Err(format!("{place} does not say the rank of `{name}` (`r`)"));
+        };
+        let Some(alpha) = config.alpha_of(name) else {
+            return Err(format!("{place} does not say the alpha of `{name}` (`lora_alpha`)"));
+        };
+        let divisor = if config.is_rank_stabilised { rank.sqrt() } else { rank };
+        Ok(Scale { alpha: alpha as f32, divisor: divisor as f32, source })
+    }
+}
+
+/// Whether PEFT or diffusers wrote a key, whose factors are told elsewhere.
+fn is_of_peft(key: &str) -> bool {
+    key.contains(".lora_A")
+        || key.contains(".lora_B")
+        || key.contains(".lora_embedding_")
+        || key.starts_with(PEFT_PREFIX)
+}

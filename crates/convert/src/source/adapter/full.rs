@@ -1,0 +1,49 @@
+//! Changes that are stored whole: differences, and tensors that replace the model's own.
+
+use roundwise_tensor_file::{Checkpoint, TensorHeader};
+
+use crate::error::ConvertError;
+use crate::source::adapter::numbers::numbers;
+use crate::source::adapter::target::Site;
+
+/// A difference `diff` of a weight, a bias or a norm, or `V − W` of a tensor `V` that replaces `W`.
+///
+/// # Source
+/// LyCORIS (`full`, `norms`) and ComfyUI (`diff`, `diff_b`); PEFT for replacements
+/// (`modules_to_save`, `bias`).
+#[derive(Debug)]
+pub(super) struct Full {
+    tensor: TensorHeader,
+    is_replacement: bool,
+}
+
+impl Full {
+    /// `None` where the tensor has another shape than what it changes.
+    pub(super) fn of(tensor: &TensorHeader, site: &Site, is_replacement: bool) -> Option<Self> {
+        let rows = site.of_change.as_ref().map(|range| range.end as u64);
+        let fits = match rows {
+            None => tensor.shape == site.changed_shape(),
+            Some(rows) => {
+                let mut expected = site.changed_shape();
+                expected[0] = tensor.shape.first().copied().unwrap_or(0);
+                tensor.shape == expected && expected[0] >= rows
+            }
+        };
+        fits.then(|| Self { tensor: tensor.clone(), is_replacement })
+    }
+
+    /// - `weight`: the changed rows
+    /// - `start`: row of the tensor that the first of them is
+    pub(super) fn change(
+        &self,
+        file: &Checkpoint,
+        weight: &[f32],
+        start: usize,
+    ) -> Result<Vec<f32>, ConvertError> {
+        let mut values = numbers(file, &self.tensor)?;
+        if self.is_replacement {
+            values.iter_mut().skip(start).zip(weight).for_each(|(new, old)| *new -= old);
+        }
+        Ok(values)
+    }
+}
