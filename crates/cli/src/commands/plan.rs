@@ -1,8 +1,8 @@
 use std::num::NonZeroUsize;
 
 use roundwise_convert::{
-    ConvertError, Decision, NotFinite, Pace, Plan, PlannedTensor, Recipe, Source, TensorReport,
-    client, explain,
+    ConvertError, Decision, NotFinite, Opens, Pace, Plan, PlannedTensor, Recipe, SchemeConsumer,
+    Source, TensorReport, explain,
 };
 use serde_json::json;
 
@@ -92,8 +92,8 @@ impl Sizes {
 }
 
 fn as_json(plan: &Plan, sizes: &Sizes) -> serde_json::Value {
-    let clients: Vec<_> =
-        plan.schemes().into_iter().map(|scheme| client(plan.layout, scheme).name).collect();
+    let consumers = plan.consumers();
+    let clients: Vec<_> = consumers.iter().filter_map(|it| it.answer.program()).collect();
     let tensors: Vec<_> = plan
         .tensors
         .iter()
@@ -110,11 +110,14 @@ fn as_json(plan: &Plan, sizes: &Sizes) -> serde_json::Value {
         })
         .collect();
     json!({
-        "architecture": plan.detected.main.title,
-        "evidence": plan.detected.main.evidence,
+        "architecture": plan.subject.detected.main.title,
+        "kind": plan.subject.kind(),
+        "dialect": plan.subject.detected.dialect,
+        "evidence": plan.subject.detected.main.evidence,
         "preset": plan.preset.name,
         "layout": plan.layout.to_string(),
         "clients": clients,
+        "consumers": consumers,
         "notes": plan.notes.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "input_bytes": sizes.input_bytes,
         "output_bytes": sizes.output_bytes,
@@ -127,16 +130,20 @@ fn as_json(plan: &Plan, sizes: &Sizes) -> serde_json::Value {
 }
 
 fn describe(plan: &Plan, sizes: &Sizes) -> String {
-    let mut text = format!("model: {} (preset {})\n", plan.detected.main.title, plan.preset.name);
-    for key in &plan.detected.main.evidence {
+    let model = &plan.subject.detected.main;
+    let mut text = format!("model: {} (preset {})\n", model.title, plan.preset.name);
+    for key in &model.evidence {
         text += &format!("  because of `{}`\n", plain(key));
     }
     text += &describe_tensors(&plan.tensors, width());
     for note in &plan.notes {
         text += &format!("note: {}\n", plain(&note.to_string()));
     }
-    for scheme in plan.schemes() {
-        text += &format!("{scheme} is opened by {}\n", client(plan.layout, scheme).name);
+    for SchemeConsumer { scheme, answer } in plan.consumers() {
+        text += &match answer {
+            Opens::Yes { .. } => format!("{scheme} is {answer}\n"),
+            Opens::No { .. } | Opens::NotKnown { .. } => format!("{scheme}: {answer}\n"),
+        };
     }
     let banded = match sizes.banded {
         0 => String::new(),

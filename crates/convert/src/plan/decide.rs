@@ -16,6 +16,7 @@ use crate::plan::reason::Reason;
 use crate::recipe::{PlainDtype, Recipe};
 use crate::source::Source;
 use crate::source::source::{matrix_shape, weight_kind};
+use crate::source::subject::is_expert_bank;
 
 /// Everything that has a say in what a tensor becomes, and what came of it.
 ///
@@ -94,7 +95,7 @@ impl<'a> Rules<'a> {
 
     /// The preset of the model that a tensor belongs to.
     pub(super) fn preset_of(&self, name: &str) -> &'static Preset {
-        let part = self.detected.part_of(name);
+        let part = self.detected.component_of(name);
         match part.prefix == self.detected.main.prefix {
             true => self.preset,
             false => part.preset,
@@ -129,7 +130,9 @@ impl<'a> Rules<'a> {
         is_stored: bool,
     ) -> Option<Reason> {
         if layer_of_weight(&header.name).is_none() {
-            return Some(Reason::NotAWeight);
+            // Some banks of experts are called without `.weight`.
+            let is_bank = is_expert_bank(header);
+            return Some(if is_bank { Reason::Rank(3) } else { Reason::NotAWeight });
         }
         if header.shape.len() != 2 {
             return Some(Reason::Rank(header.shape.len()));
@@ -255,11 +258,12 @@ impl<'a> Rules<'a> {
         }
     }
 
-    /// Why no layer of the model that a tensor belongs to may be converted.
+    /// Why no layer of the model that a tensor belongs to may be converted. Whether the main model may
+    /// be is known before.
     fn refusal(&self, name: &str) -> Option<Reason> {
-        let own = self.preset_of(name);
-        let because = own.refuse.clone()?;
-        Some(Reason::Preset { preset: own.name.clone(), because })
+        let own = self.detected.component_of(name);
+        let because = own.no_codes.filter(|_| own.prefix != self.detected.main.prefix)?;
+        Some(Reason::Preset { preset: own.preset.name.clone(), because: because.to_owned() })
     }
 
     /// Why a candidate that nobody named is left alone.
@@ -299,7 +303,7 @@ impl<'a> Rules<'a> {
             };
             return Err(Reason::Ragged(problem.to_owned()));
         };
-        let prefix = &self.detected.part_of(&header.name).prefix;
+        let prefix = &self.detected.component_of(&header.name).prefix;
         if self.recipe.layout() == Layout::ComfyLegacy && *prefix != self.detected.main.prefix {
             return Err(Reason::OtherPart);
         }
@@ -314,7 +318,7 @@ impl<'a> Rules<'a> {
 
     /// Whether a loader tells its model apart by the stored shape of this weight.
     fn is_probe(&self, name: &str) -> bool {
-        let part = self.detected.part_of(name);
+        let part = self.detected.component_of(name);
         let presets = [part.preset, self.preset_of(name)];
         presets.into_iter().any(|preset| preset.is_probe(name))
     }

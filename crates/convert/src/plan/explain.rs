@@ -49,10 +49,10 @@ pub fn explain(source: &Source, recipe: &Recipe, name: &str) -> Result<Explanati
     })?;
     // What is wrong with the recipe as a whole is said first.
     crate::plan::plan::Plan::decide(source, recipe, &NotFinite::new())?;
-    let detected = source.detect();
+    let detected = &source.subject().detected;
     let preset = recipe.preset().unwrap_or(detected.main.preset);
     let not_finite = NotFinite::new();
-    let mut rules = Rules::new(source, recipe, &detected, preset, &not_finite);
+    let mut rules = Rules::new(source, recipe, detected, preset, &not_finite);
     let decision = rules.decide(header);
     let mut steps = rules.steps(header);
     let because = match decision.reason() {

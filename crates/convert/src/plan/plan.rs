@@ -9,6 +9,8 @@ use roundwise_tensor_file::{Dtype, Manifest, Sharding, TensorFileError, TensorHe
 
 use crate::error::ConvertError;
 use crate::model::{Detected, Preset, Role};
+use crate::source::consumer::{Consumer, TakesCodes};
+use crate::source::{SchemeConsumer, Subject};
 use crate::plan::decide::Rules;
 use crate::plan::dequantize;
 use crate::plan::memory::Workers;
@@ -150,8 +152,8 @@ impl PlannedTensor {
 /// The decision for every tensor of a file.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// The model that was recognised.
-    pub detected: Detected,
+    /// What the input is.
+    pub subject: Subject,
     /// The preset of the main model.
     pub preset: &'static Preset,
     /// Layout of the output.
@@ -191,8 +193,9 @@ impl Plan {
         not_finite: &NotFinite,
     ) -> Result<Self, ConvertError> {
         let path = source.checkpoint.path();
-        let detected = source.detect();
-        refuse_other_model(path, recipe, &detected)?;
+        let subject = source.subject().clone();
+        let detected = &subject.detected;
+        refuse_other_model(path, recipe, detected)?;
         let preset = recipe.preset().unwrap_or(detected.main.preset);
         let headers = source.checkpoint.tensors().iter();
         let planned = |header: &TensorHeader, decision| PlannedTensor {
@@ -209,8 +212,8 @@ impl Plan {
         let mut notes = vec![];
         let mut tensors: Vec<PlannedTensor> = match recipe.purpose() {
             Purpose::Quantize => {
-                refuse_model(path, recipe, &detected, preset)?;
-                let mut rules = Rules::new(source, recipe, &detected, preset, not_finite);
+                refuse_codes(path, recipe, &subject, preset)?;
+                let mut rules = Rules::new(source, recipe, detected, preset, not_finite);
                 let decide = |header| {
                     let decision = rules.decide(header);
                     let products = rules.products(header, &decision);
@@ -224,7 +227,7 @@ impl Plan {
                 .map(|header| planned(header, dequantize::decide(source, header, dtype)))
                 .collect(),
             Purpose::Migrate | Purpose::Repair => {
-                let mut relay = Relay::new(source, layout, &detected);
+                let mut relay = Relay::new(source, layout, detected);
                 let decide = |header| Ok(planned(header, relay.decide(header)?));
                 let tensors = headers.map(decide).collect::<Result<_, ConvertError>>()?;
                 refuse_unreadable(path, source, &[])?;
@@ -257,12 +260,13 @@ impl Plan {
         });
         let mends = mended.into_iter().flat_map(|mended| &mended.mends);
         notes.extend(mends.map(|mend| Note::Mended(mend.clone())));
-        notes.extend(forced_preset(recipe, &detected));
+        notes.extend(forced_preset(recipe, detected));
+        notes.extend(told_by_subject(recipe, &subject));
         notes.extend(kept_for_not_finite(&tensors));
         notes.extend(merged(recipe, &tensors));
         notes.extend(unmerged(source));
         Ok(Self {
-            detected,
+            subject,
             preset,
             purpose: recipe.purpose(),
             layout,
@@ -410,9 +414,9 @@ impl Plan {
     /// Where loaders look for what a layout adds once. ComfyUI's loader of text encoders strips
     /// no prefix from their names.
     fn file_prefix(&self) -> &str {
-        match self.detected.main.role {
+        match self.subject.detected.main.role {
             Role::TextEncoder => "",
-            Role::DiffusionModel | Role::Vae | Role::Unknown => &self.detected.main.prefix,
+            Role::DiffusionModel | Role::Vae | Role::Unknown => &self.subject.detected.main.prefix,
         }
     }
 
@@ -485,6 +489,20 @@ impl Plan {
         matches!(found.decision, Decision::Correct(_)).then_some(&found.header)
     }
 
+    /// Who opens the weights of each scheme in use, in name order.
+    pub fn consumers(&self) -> Vec<SchemeConsumer> {
+        let schemes = self.tensors.iter().filter_map(PlannedTensor::scheme);
+        let by_name: BTreeMap<String, Scheme> =
+            schemes.map(|scheme| (scheme.to_string(), scheme)).collect();
+        let asked = by_name.into_values();
+        asked
+            .map(|scheme| SchemeConsumer {
+                scheme,
+                answer: self.subject.opens(scheme, self.layout),
+            })
+            .collect()
+    }
+
     /// Schemes in use, in name order.
     pub fn schemes(&self) -> Vec<Scheme> {
         let by_name: BTreeMap<String, Scheme> =
@@ -515,22 +533,42 @@ impl Plan {
     }
 }
 
-/// Some models have no quantized path in their consumer.
-fn refuse_model(
+/// What the program that a layout is for would read as garbage is refused, unless somebody insists on
+/// what it is. A preset that was asked for refuses, too.
+fn refuse_codes(
     path: &Path,
     recipe: &Recipe,
-    detected: &Detected,
+    subject: &Subject,
     preset: &Preset,
 ) -> Result<(), ConvertError> {
-    let Some(reason) = &preset.refuse else { return Ok(()) };
-    Err(ConvertError::Refused {
-        path: path.to_owned(),
-        title: match recipe.preset() {
-            Some(preset) => format!("a model under preset `{}`", preset.name),
-            None => detected.main.title.to_owned(),
-        },
-        reason: reason.clone(),
-    })
+    if !recipe.stores_codes() {
+        return Ok(());
+    }
+    let forced = recipe.preset().and(preset.refuse.as_ref());
+    if let Some(reason) = forced {
+        return Err(ConvertError::Refused {
+            path: path.to_owned(),
+            title: format!("a model under preset `{}`", preset.name),
+            reason: reason.clone(),
+            way_out: "leave it as it is, or name another preset".to_owned(),
+        });
+    }
+    match Consumer::of(recipe.layout()).takes_codes(subject) {
+        TakesCodes::No { reason, way_out } if recipe.insisted_kind().is_none() => {
+            let title = subject.detected.main.title.to_owned();
+            Err(ConvertError::Refused { path: path.to_owned(), title, reason, way_out })
+        }
+        TakesCodes::No { .. } | TakesCodes::NotKnown { .. } | TakesCodes::Yes => Ok(()),
+    }
+}
+
+/// What was insisted on, and weights that have no place in any layout.
+fn told_by_subject(recipe: &Recipe, subject: &Subject) -> Vec<Note> {
+    let insisted = recipe.insisted_kind().zip(subject.looks_like.clone());
+    let insisted = insisted.map(|(kind, looks_like)| Note::InsistedKind { kind, looks_like });
+    let is_about_codes = recipe.purpose() == Purpose::Quantize;
+    let banks = subject.expert_banks.filter(|_| is_about_codes).map(Note::ExpertBanks);
+    insisted.into_iter().chain(banks).collect()
 }
 
 /// Biases of converted layers change with the codes; layers without a bias are not given one.

@@ -7,7 +7,8 @@ use serde::{Serialize, Serializer};
 
 use crate::plan::Tool;
 use crate::report::rounding::{LayerRounding, RoundingTotals};
-use crate::source::FileHash;
+use crate::model::Kind;
+use crate::source::{FileHash, SchemeConsumer};
 
 use crate::plan::{Decision, Plan, PlannedTensor};
 use crate::recipe::RecipeFile;
@@ -38,6 +39,10 @@ pub struct Report {
     pub options: RecipeFile,
     /// The model that was recognised.
     pub architecture: String,
+    /// What the input is.
+    pub kind: Kind,
+    /// Who opens the weights of each scheme of the output, if anybody does.
+    pub consumers: Vec<SchemeConsumer>,
     /// The preset in force.
     pub preset: String,
     /// Layout of the output.
@@ -207,7 +212,9 @@ impl Report {
             output_bytes: 0,
             input_hashes: vec![],
             options: job.recipe.file().clone(),
-            architecture: plan.detected.main.title.to_owned(),
+            architecture: plan.subject.detected.main.title.to_owned(),
+            kind: plan.subject.kind(),
+            consumers: plan.consumers(),
             preset: plan.preset.name.clone(),
             layout: plan.layout,
             notes: plan.notes.iter().map(ToString::to_string).collect(),

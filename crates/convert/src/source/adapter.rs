@@ -233,9 +233,3 @@ fn listed(names: &[String]) -> String {
     let shown: Vec<String> = names.iter().take(SHOWN).map(|name| format!("`{name}`")).collect();
     shown.join(", ") + more
 }
-
-/// Whether a file holds nothing but adapters, of whatever kind.
-pub(crate) fn is_adapter(file: &Checkpoint) -> bool {
-    let is_part = |header: &TensorHeader| adapter_key(&header.name) != AdapterKey::Unknown;
-    !file.tensors().is_empty() && file.tensors().iter().all(is_part)
-}
