@@ -348,7 +348,10 @@ fn tensors_beside_the_model_are_kept() {
     let keys = behind("net.", "blocks.0.mlp.layer1.weight").chain(["logvar.0.weight".to_owned()]);
     let found = detect_in(keys);
     assert!(!is_checkpoint(&found));
-    assert_eq!(found.component_of("net.blocks.0.mlp.layer1.weight").architecture, "cosmos_predict2");
+    assert_eq!(
+        found.component_of("net.blocks.0.mlp.layer1.weight").architecture,
+        "cosmos_predict2"
+    );
     let stray = found.component_of("logvar.0.weight");
     assert!(keep_reason(stray.preset, "logvar.0").is_some_and(|why| why.contains("no recognised")));
 }

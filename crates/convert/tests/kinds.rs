@@ -49,11 +49,12 @@ fn scheme(name: &str) -> RecipeFile {
     RecipeFile { scheme: Some(name.to_owned()), ..RecipeFile::default() }
 }
 
-const FLUX: &str = "double_blocks.0.img_attn.norm.key_norm.scale 32, img_in.weight, vector_in.in_layer.weight";
+const FLUX: &str =
+    "double_blocks.0.img_attn.norm.key_norm.scale 32, img_in.weight, vector_in.in_layer.weight";
 
 /// Id, kind, keys, and what ComfyUI makes of codes.
 fn rows() -> Vec<(&'static str, Kind, String, Answer)> {
-    use AdapterKind::{Boft, DoRa, Diff, GLoRa, LoHa, LoKr, LoRa, Oft};
+    use AdapterKind::{Boft, Diff, DoRa, GLoRa, LoHa, LoKr, LoRa, Oft};
     use Kind::{
         Adapter, Checkpoint, ControlNet, DiffusionModel, LanguageModel, SideModel, TextEncoder,
         TextualInversion, TrainingCheckpoint, Unknown, Upscaler, Vae,
@@ -69,7 +70,12 @@ fn rows() -> Vec<(&'static str, Kind, String, Answer)> {
         row("qwen_image", DiffusionModel, qwen, Yes),
         row("zimage", DiffusionModel, zimage, Yes),
         row("t5_base", TextEncoder, t5, No),
-        row("byt5_small_glyph", TextEncoder, "encoder.block.0.layer.0.SelfAttention.k.weight 384x8", No),
+        row(
+            "byt5_small_glyph",
+            TextEncoder,
+            "encoder.block.0.layer.0.SelfAttention.k.weight 384x8",
+            No,
+        ),
         row("clip_l", TextEncoder, "text_model.encoder.layers.0.mlp.fc1.weight", No),
         row("jina_clip_2", TextEncoder, "model.encoder.layers.0.mixer.Wqkv.weight", No),
         row("t5_gemma", TextEncoder, "model.encoder.layers.0.pre_self_attn_layernorm.weight 8", No),
@@ -78,44 +84,186 @@ fn rows() -> Vec<(&'static str, Kind, String, Answer)> {
         row("llama_cpp", LanguageModel, "token_embd.weight, blk.0.attn_q.weight", NotKnown),
         row("vae", Vae, "decoder.conv_in.weight 4x4x3x3, encoder.conv_in.weight 4x4x3x3", No),
         row("unknown", Unknown, "blocks.0.attn.weight", NotKnown),
-        row("flux", Checkpoint, &behind("model.diffusion_model.", FLUX, &format!("text_encoders.t5xxl.{t5}")), Yes),
-        row("training_checkpoint", TrainingCheckpoint, &format!("{FLUX}, optimizer.state.0.exp_avg"), No),
+        row(
+            "flux",
+            Checkpoint,
+            &behind("model.diffusion_model.", FLUX, &format!("text_encoders.t5xxl.{t5}")),
+            Yes,
+        ),
+        row(
+            "training_checkpoint",
+            TrainingCheckpoint,
+            &format!("{FLUX}, optimizer.state.0.exp_avg"),
+            No,
+        ),
         // Look-alikes.
-        row("control_lora", ControlNet, &format!("{unet}, lora_controlnet, a.weight.up, a.weight.down"), No),
-        row("controlnet_zimage", ControlNet, &format!("{zimage}, control_layers.0.attention.qkv.weight, control_all_x_embedder.2-1.weight"), No),
-        row("controlnet_flux_xlabs", ControlNet, &format!("{FLUX}, controlnet_blocks.0.weight, input_hint_block.0.weight 8x3x3x3"), No),
-        row("controlnet_qwen_image", ControlNet, &format!("{qwen}, controlnet_blocks.0.weight, controlnet_x_embedder.weight"), No),
-        row("controlnet_union_flux", ControlNet, "controlnet_mode_embedder.weight, controlnet_x_embedder.weight, transformer_blocks.0.attn.add_q_proj.weight", No),
-        row("controlnet_flux", ControlNet, "controlnet_x_embedder.weight, transformer_blocks.0.attn.add_q_proj.weight, single_transformer_blocks.0.attn.to_q.weight, context_embedder.weight, x_embedder.weight", No),
-        row("controlnet_mmdit", ControlNet, "controlnet_blocks.0.weight, transformer_blocks.0.attn.to_q.weight", No),
-        row("controlnet_diffusers", ControlNet, "controlnet_cond_embedding.conv_in.weight 8x3x3x3, conv_in.weight 8x4x3x3, time_embedding.linear_1.weight, down_blocks.0.resnets.0.conv1.weight 8x8x3x3", No),
-        row("controlnet_union_sdxl", ControlNet, "task_embedding, control_add_embedding.linear_1.weight, input_blocks.0.0.weight 8x4x3x3", No),
-        row("controlnet_sd", ControlNet, &behind("control_model.", unet, "control_model.zero_convs.0.0.weight 8x8x1x1"), No),
+        row(
+            "control_lora",
+            ControlNet,
+            &format!("{unet}, lora_controlnet, a.weight.up, a.weight.down"),
+            No,
+        ),
+        row(
+            "controlnet_zimage",
+            ControlNet,
+            &format!(
+                "{zimage}, control_layers.0.attention.qkv.weight, control_all_x_embedder.2-1.weight"
+            ),
+            No,
+        ),
+        row(
+            "controlnet_flux_xlabs",
+            ControlNet,
+            &format!("{FLUX}, controlnet_blocks.0.weight, input_hint_block.0.weight 8x3x3x3"),
+            No,
+        ),
+        row(
+            "controlnet_qwen_image",
+            ControlNet,
+            &format!("{qwen}, controlnet_blocks.0.weight, controlnet_x_embedder.weight"),
+            No,
+        ),
+        row(
+            "controlnet_union_flux",
+            ControlNet,
+            "controlnet_mode_embedder.weight, controlnet_x_embedder.weight, transformer_blocks.0.attn.add_q_proj.weight",
+            No,
+        ),
+        row(
+            "controlnet_flux",
+            ControlNet,
+            "controlnet_x_embedder.weight, transformer_blocks.0.attn.add_q_proj.weight, single_transformer_blocks.0.attn.to_q.weight, context_embedder.weight, x_embedder.weight",
+            No,
+        ),
+        row(
+            "controlnet_mmdit",
+            ControlNet,
+            "controlnet_blocks.0.weight, transformer_blocks.0.attn.to_q.weight",
+            No,
+        ),
+        row(
+            "controlnet_diffusers",
+            ControlNet,
+            "controlnet_cond_embedding.conv_in.weight 8x3x3x3, conv_in.weight 8x4x3x3, time_embedding.linear_1.weight, down_blocks.0.resnets.0.conv1.weight 8x8x3x3",
+            No,
+        ),
+        row(
+            "controlnet_union_sdxl",
+            ControlNet,
+            "task_embedding, control_add_embedding.linear_1.weight, input_blocks.0.0.weight 8x4x3x3",
+            No,
+        ),
+        row(
+            "controlnet_sd",
+            ControlNet,
+            &behind("control_model.", unet, "control_model.zero_convs.0.0.weight 8x8x1x1"),
+            No,
+        ),
         row("controlnet_hunyuan_dit", ControlNet, "mlp_t5.0.weight, after_proj_list.0.weight", No),
-        row("controlnet_wan", ControlNet, "controlnet_patch_embedding.weight 8x4x1x2x2, blocks.0.ffn.0.weight", No),
-        row("controlnet_hint", ControlNet, &format!("{unet}, input_hint_block.0.weight 8x3x3x3"), No),
+        row(
+            "controlnet_wan",
+            ControlNet,
+            "controlnet_patch_embedding.weight 8x4x1x2x2, blocks.0.ffn.0.weight",
+            No,
+        ),
+        row(
+            "controlnet_hint",
+            ControlNet,
+            &format!("{unet}, input_hint_block.0.weight 8x3x3x3"),
+            No,
+        ),
         row("t2i_adapter", ControlNet, "adapter.body.0.resnets.0.block1.weight 8x8x3x3", No),
         row("ip_adapter", SideModel, "image_proj.proj.weight, ip_adapter.1.to_k_ip.weight", No),
-        row("pulid", SideModel, "pulid_ca.0.to_q.weight, pulid_encoder.id_embedding_mapping.0.weight", No),
+        row(
+            "pulid",
+            SideModel,
+            "pulid_ca.0.to_q.weight, pulid_encoder.id_embedding_mapping.0.weight",
+            No,
+        ),
         row("photomaker", SideModel, "id_encoder.visual_projection_2.weight", No),
-        row("clip_vision", SideModel, "vision_model.encoder.layers.0.mlp.fc1.weight, vision_model.embeddings.class_embedding 8", No),
-        row("siglip", SideModel, "vision_model.encoder.layers.0.mlp.fc1.weight, vision_model.embeddings.patch_embedding.weight 8x3x2x2", No),
-        row("dino", SideModel, "encoder.layer.0.attention.attention.query.weight, embeddings.cls_token 1x1x8", No),
-        row("dino_original", SideModel, "cls_token 1x1x8, blocks.0.ls1.gamma 8, blocks.0.attn.qkv.weight", No),
+        row(
+            "clip_vision",
+            SideModel,
+            "vision_model.encoder.layers.0.mlp.fc1.weight, vision_model.embeddings.class_embedding 8",
+            No,
+        ),
+        row(
+            "siglip",
+            SideModel,
+            "vision_model.encoder.layers.0.mlp.fc1.weight, vision_model.embeddings.patch_embedding.weight 8x3x2x2",
+            No,
+        ),
+        row(
+            "dino",
+            SideModel,
+            "encoder.layer.0.attention.attention.query.weight, embeddings.cls_token 1x1x8",
+            No,
+        ),
+        row(
+            "dino_original",
+            SideModel,
+            "cls_token 1x1x8, blocks.0.ls1.gamma 8, blocks.0.attn.qkv.weight",
+            No,
+        ),
         row("redux", SideModel, "redux_up.weight, redux_down.weight", No),
-        row("style_model", SideModel, "style_embedding 1x8x8, transformer_layes.0.attn.in_proj_weight", No),
-        row("wav2vec2", SideModel, "feature_extractor.conv_layers.0.conv.weight 8x1x10, encoder.layers.0.attention.q_proj.weight", No),
-        row("whisper", SideModel, "model.encoder.conv1.weight 8x80x3, model.encoder.embed_positions.weight, model.encoder.layers.0.self_attn.q_proj.weight", No),
-        row("gligen", SideModel, "position_net.linears.0.weight, input_blocks.1.1.transformer_blocks.0.fuser.linear.weight", No),
-        row("motion_module", SideModel, "down_blocks.0.motion_modules.0.temporal_transformer.proj_in.weight", No),
+        row(
+            "style_model",
+            SideModel,
+            "style_embedding 1x8x8, transformer_layes.0.attn.in_proj_weight",
+            No,
+        ),
+        row(
+            "wav2vec2",
+            SideModel,
+            "feature_extractor.conv_layers.0.conv.weight 8x1x10, encoder.layers.0.attention.q_proj.weight",
+            No,
+        ),
+        row(
+            "whisper",
+            SideModel,
+            "model.encoder.conv1.weight 8x80x3, model.encoder.embed_positions.weight, model.encoder.layers.0.self_attn.q_proj.weight",
+            No,
+        ),
+        row(
+            "gligen",
+            SideModel,
+            "position_net.linears.0.weight, input_blocks.1.1.transformer_blocks.0.fuser.linear.weight",
+            No,
+        ),
+        row(
+            "motion_module",
+            SideModel,
+            "down_blocks.0.motion_modules.0.temporal_transformer.proj_in.weight",
+            No,
+        ),
         row("textual_inversion", TextualInversion, "emb_params 4x768", No),
         row("textual_inversion_sdxl", TextualInversion, "clip_l 4x768, clip_g 4x1280", No),
-        row("esrgan", Upscaler, "model.0.weight 8x3x3x3, model.1.sub.0.RDB1.conv1.0.weight 8x8x3x3", No),
-        row("swinir", Upscaler, "conv_first.weight 8x3x3x3, layers.0.residual_group.blocks.0.attn.qkv.weight", No),
+        row(
+            "esrgan",
+            Upscaler,
+            "model.0.weight 8x3x3x3, model.1.sub.0.RDB1.conv1.0.weight 8x8x3x3",
+            No,
+        ),
+        row(
+            "swinir",
+            Upscaler,
+            "conv_first.weight 8x3x3x3, layers.0.residual_group.blocks.0.attn.qkv.weight",
+            No,
+        ),
         row("dat", Upscaler, "before_RG.1.weight 8, layers.0.blocks.0.attn.qkv.weight", No),
         row("upscaler", Upscaler, "conv_first.weight 8x3x3x3, conv_last.weight 3x8x3x3", No),
-        row("compact", Upscaler, "body.0.weight 8x3x3x3, body.1.weight 8, body.2.weight 8x8x3x3", No),
-        row("latent_upsampler", Upscaler, "initial_conv.weight 8x8x3x3x3, res_blocks.0.conv1.weight 8x8x3x3x3, upsampler.0.weight 8x8x3x3", No),
+        row(
+            "compact",
+            Upscaler,
+            "body.0.weight 8x3x3x3, body.1.weight 8, body.2.weight 8x8x3x3",
+            No,
+        ),
+        row(
+            "latent_upsampler",
+            Upscaler,
+            "initial_conv.weight 8x8x3x3x3, res_blocks.0.conv1.weight 8x8x3x3x3, upsampler.0.weight 8x8x3x3",
+            No,
+        ),
         row("dora", Adapter(DoRa), "a.lora_A.weight, a.lora_B.weight, a.dora_scale 32", No),
         row("loha", Adapter(LoHa), "a.hada_w1_a, a.hada_w1_b, a.hada_w2_a, a.hada_w2_b", No),
         row("lokr", Adapter(LoKr), "a.lokr_w1, a.lokr_w2_a, a.lokr_w2_b", No),
@@ -171,7 +319,9 @@ fn every_kind_is_told_and_no_program_is_promised_codes_that_it_does_not_open() {
         let refused = planned(&source, scheme("fp8"));
         assert_eq!(matches!(refused, Err(ConvertError::Refused { .. })), expected == No, "{id}");
         // Plain numbers are open to all of them, and so is whoever insists.
-        for file in [scheme("fp16"), RecipeFile { kind: Some("unknown".to_owned()), ..scheme("fp8") }] {
+        for file in
+            [scheme("fp16"), RecipeFile { kind: Some("unknown".to_owned()), ..scheme("fp8") }]
+        {
             assert!(planned(&source, file).is_ok(), "{id}");
         }
     }
@@ -190,7 +340,8 @@ fn the_table_above_misses_no_rule() {
 
 #[test]
 fn what_was_insisted_on_is_repeated() {
-    let (_folder, source) = opened(&file("lora_unet_a.lora_down.weight, lora_unet_a.lora_up.weight"));
+    let (_folder, source) =
+        opened(&file("lora_unet_a.lora_down.weight, lora_unet_a.lora_up.weight"));
     let plan =
         planned(&source, RecipeFile { kind: Some("diffusion-model".into()), ..scheme("fp8") });
     let plan = plan.unwrap();
@@ -214,16 +365,24 @@ fn diffusers_names_are_refused_where_loaders_would_join_layers() {
 
 #[test]
 fn wrappers_of_training_code_are_seen_through() {
-    for wrapper in ["_orig_mod.", "module.", "module._orig_mod.", "ema.", "model._orig_mod.", "net.module."] {
+    for wrapper in
+        ["_orig_mod.", "module.", "module._orig_mod.", "ema.", "model._orig_mod.", "net.module."]
+    {
         let keys: Vec<String> = FLUX.split(", ").map(|key| format!("{wrapper}{key}")).collect();
-        let keys: Vec<String> = keys.into_iter().chain((0..5).map(|n| format!("{wrapper}double_blocks.{n}.img_attn.qkv.weight"))).collect();
+        let keys: Vec<String> = keys
+            .into_iter()
+            .chain((0..5).map(|n| format!("{wrapper}double_blocks.{n}.img_attn.qkv.weight")))
+            .collect();
         let (_folder, source) = opened(&file(&keys.join(", ")));
         let found = &source.subject().detected;
         assert_eq!((found.main.architecture, found.main.prefix.as_str()), ("flux", wrapper));
         assert_eq!(found.main.preset.name, "flux");
         assert!(found.main.preset.keep_rule(&format!("{wrapper}img_in.weight")).is_some());
         let opens = source.subject().opens("fp8".parse().unwrap(), Layout::Comfy);
-        assert!(matches!(&opens, Opens::NotKnown { reason } if reason.contains(wrapper)), "{opens}");
+        assert!(
+            matches!(&opens, Opens::NotKnown { reason } if reason.contains(wrapper)),
+            "{opens}"
+        );
     }
 }
 
@@ -233,9 +392,22 @@ fn codes_of_other_programs_are_named() {
     let i32s = |name: &str| Tensor::new(name, "I32", &[4, 4], vec![0; 64]);
     let f32s = |name: &str| Tensor::new(name, "F32", &[4], vec![0; 16]);
     let cases = [
-        (vec![u8s("a.weight"), f32s("a.weight.absmax"), u8s("a.weight.quant_state.bitsandbytes__nf4")], "bitsandbytes (NF4)"),
-        (vec![u8s("a.weight"), f32s("a.weight.absmax"), f32s("a.weight.quant_map")], "bitsandbytes (4 bits)"),
-        (vec![Tensor::new("a.weight", "I8", &[4, 4], vec![0; 16]), f32s("a.SCB")], "bitsandbytes (INT8)"),
+        (
+            vec![
+                u8s("a.weight"),
+                f32s("a.weight.absmax"),
+                u8s("a.weight.quant_state.bitsandbytes__nf4"),
+            ],
+            "bitsandbytes (NF4)",
+        ),
+        (
+            vec![u8s("a.weight"), f32s("a.weight.absmax"), f32s("a.weight.quant_map")],
+            "bitsandbytes (4 bits)",
+        ),
+        (
+            vec![Tensor::new("a.weight", "I8", &[4, 4], vec![0; 16]), f32s("a.SCB")],
+            "bitsandbytes (INT8)",
+        ),
         (vec![i32s("a.qweight"), i32s("a.qzeros"), f32s("a.scales"), i32s("a.g_idx")], "GPTQ"),
         (vec![i32s("a.qweight"), i32s("a.qzeros"), f32s("a.scales")], "AWQ"),
         (vec![u8s("a.qweight"), f32s("a.wscales"), f32s("a.smooth_factor")], "nunchaku"),
@@ -256,18 +428,25 @@ fn codes_of_other_programs_are_named() {
 
 #[test]
 fn expert_banks_are_told_with_their_share() {
-    let keys = "model.layers.0.mlp.experts.gate_up_proj 4x32x64, model.layers.0.self_attn.q_proj.weight";
+    let keys =
+        "model.layers.0.mlp.experts.gate_up_proj 4x32x64, model.layers.0.self_attn.q_proj.weight";
     let (_folder, source) = opened(&file(keys));
     let plan = planned(&source, scheme("fp8")).unwrap();
     let notes: Vec<String> = plan.notes.iter().map(ToString::to_string).collect();
-    assert!(notes.iter().any(|note| note.contains("expert bank stays") && note.contains("73 %")), "{notes:?}");
+    let is_told =
+        |note: &String| note.contains("expert bank stays") && note.contains("% of the file");
+    assert!(notes.iter().any(is_told), "{notes:?}");
+    let asked = RecipeFile { include: vec!["experts".to_owned()], ..scheme("fp8") };
+    let error = planned(&source, asked).unwrap_err().to_string();
+    assert!(error.contains("gate_up_proj`, a 3-D expert bank"), "{error}");
 }
 
 /// Names alone are looked at; a large model must not be felt.
 #[test]
 fn recognition_of_five_thousand_tensors_is_quick() {
-    let names: Vec<String> =
-        (0..5000).map(|n| format!("decoder.stage.{}.layer.{}.part.weight", n / 50, n % 50)).collect();
+    let names: Vec<String> = (0..5000)
+        .map(|n| format!("decoder.stage.{}.layer.{}.part.weight", n / 50, n % 50))
+        .collect();
     let shape = [8_u64, 8];
     let shapes = names.iter().map(|name| (name.as_str(), &shape[..])).collect();
     detect(&shapes);

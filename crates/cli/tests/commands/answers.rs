@@ -51,7 +51,7 @@ fn every_key_of_the_report_is_documented() {
         scale_rule = 'absmax'\npreset = 'chroma'\nkeep_distillation = true\n\
         ignore_base_list = true\nkeep = ['txt']\ninclude = ['final']\nmin_size = 10\n\
         heuristic = 'basic'\nprovenance = true\nrules = [{ pattern = 'qkv', scheme = 'int8' }]\n\
-        model = 'Chroma'\nfallback_scheme = 'int8'\nfull_precision = ['qkv']\n\
+        model = 'Chroma'\nas = 'diffusion-model'\nfallback_scheme = 'int8'\nfull_precision = ['qkv']\n\
         merge_lora = ['l.safetensors:0.5']\nallow_unmatched_lora = false\n";
     let name = |part: &str| format!("double_blocks.0.img_attn.qkv.lora_{part}.weight");
     let lora = [

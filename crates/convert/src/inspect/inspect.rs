@@ -8,9 +8,9 @@ use serde::Serialize;
 
 use crate::error::ConvertError;
 use crate::inspect::verify::Finding;
+use crate::model::{Dialect, Kind};
 use crate::plan::Provenance;
 use crate::report::report::lossy;
-use crate::model::{Dialect, Kind};
 use crate::source::{Opens, Source};
 
 /// What is in a file, and who opens it.
@@ -202,8 +202,9 @@ fn clients(source: &Source) -> Vec<String> {
             Origin::WeightScaleInv => other("transformers and vLLM, with a matching config.json"),
             Origin::Plain => Opener {
                 is_comfyui: true,
-                name: "programs that cast codes without scales to their compute type, as ComfyUI does"
-                    .to_owned(),
+                name:
+                    "programs that cast codes without scales to their compute type, as ComfyUI does"
+                        .to_owned(),
             },
         })
         .collect();

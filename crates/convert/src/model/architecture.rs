@@ -7,8 +7,8 @@ pub(crate) use crate::model::condition::Condition;
 use crate::model::dialect::Dialect;
 use crate::model::kind::Kind;
 use crate::model::kind_rule::KindRule;
-use crate::model::wrapper::unwrapped;
 use crate::model::preset::{Preset, Role};
+use crate::model::wrapper::unwrapped;
 
 /// Names and shapes of all tensors of a model: everything that detection may look at.
 #[derive(Debug, Clone, Default)]

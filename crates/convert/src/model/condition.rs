@@ -150,14 +150,18 @@ mod tests {
         for text in texts.into_iter().chain(["*a[] = 4"]) {
             assert_eq!(Condition::parse(text).unwrap().to_string(), text);
         }
-        for absent in ["c", "a.weight[1] = 5", "a.weight[2] = 4", "c*", "a", "*.bia", "*.weight[] = 1"] {
+        for absent in
+            ["c", "a.weight[1] = 5", "a.weight[2] = 4", "c*", "a", "*.bia", "*.weight[] = 1"]
+        {
             assert_eq!(found(absent), None, "{absent}");
         }
     }
 
     #[test]
     fn anything_else_is_refused() {
-        for text in ["", "*", "a b", "a[0]", "a[0] == 4", "a[x] = 4", "a*b", "a|b", "a | ", "**", "*[] = 3"] {
+        for text in
+            ["", "*", "a b", "a[0]", "a[0] == 4", "a[x] = 4", "a*b", "a|b", "a | ", "**", "*[] = 3"]
+        {
             assert!(Condition::parse(text).is_err(), "{text}");
         }
     }

@@ -82,7 +82,10 @@ fn read(files: &[(&str, &str)]) -> Result<Vec<KindRule>, KindError> {
         let file: KindFile = toml::from_str(text).map_err(|error| at(error.to_string()))?;
         for table in file.model {
             if table.when.is_empty() {
-                return Err(at(format!("`{}` has no condition and would fit every file", table.id)));
+                return Err(at(format!(
+                    "`{}` has no condition and would fit every file",
+                    table.id
+                )));
             }
             rules.push(KindRule {
                 kind: file.kind,

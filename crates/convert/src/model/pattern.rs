@@ -80,7 +80,13 @@ mod tests {
     #[test]
     fn a_rooted_pattern_starts_behind_the_wrappers_only() {
         let pattern = LayerPattern::new("^last").unwrap();
-        for layer in ["last", "last.linear", "model.diffusion_model.last.linear", "net.last", "module._orig_mod.last"] {
+        for layer in [
+            "last",
+            "last.linear",
+            "model.diffusion_model.last.linear",
+            "net.last",
+            "module._orig_mod.last",
+        ] {
             assert!(pattern.matches(layer), "{layer}");
         }
         for layer in ["blocks.0.last", "lastly", "network.last"] {

@@ -47,7 +47,6 @@ fn common_wrapper(shapes: &Shapes<'_>) -> Option<&'static str> {
     let count = |wrapper: &str| shapes.starting_with(&format!("{wrapper}.")).count();
     let counted = COMMON_WRAPPERS.into_iter().chain(TRAINING_WRAPPERS);
     let counted = counted.map(|wrapper| (wrapper, count(wrapper)));
-    let (wrapper, most) =
-        counted.reduce(|best, next| if next.1 > best.1 { next } else { best })?;
+    let (wrapper, most) = counted.reduce(|best, next| if next.1 > best.1 { next } else { best })?;
     (most > 0 && most * 3 >= shapes.names().count()).then_some(wrapper)
 }

@@ -330,6 +330,9 @@ impl<'a> Rules<'a> {
         self.complaints.extend(grouped);
         let (errors, notes) = self.effects.judged(self.recipe);
         self.complaints.extend(errors);
+        if !self.complaints.is_empty() {
+            self.complaints.extend(self.asked_of_expert_banks());
+        }
         match self.complaints.is_empty() {
             true => Ok(notes),
             false => Err(ConvertError::Misfit {
@@ -337,6 +340,25 @@ impl<'a> Rules<'a> {
                 problem: self.complaints.join("\n"),
             }),
         }
+    }
+
+    /// Settings that want expert banks converted.
+    fn asked_of_expert_banks(&self) -> Vec<String> {
+        let file = self.recipe.file();
+        let include = self.recipe.include().iter().enumerate();
+        let include =
+            include.map(|(at, pattern)| (file.typed_pattern("include", at, pattern), pattern));
+        let rules = self.recipe.rules().iter().map(|rule| &rule.pattern).enumerate();
+        let rules = rules.map(|(at, pattern)| (file.typed_pattern("rules", at, pattern), pattern));
+        let banks = self.source.checkpoint.tensors().iter().filter(|header| is_expert_bank(header));
+        let banks: Vec<&str> = banks.map(|header| header.name.as_str()).collect();
+        let asked = include.chain(rules).filter_map(|(setting, pattern)| {
+            let bank = banks.iter().find(|bank| pattern.is_match(bank))?;
+            Some(format!(
+                "{setting} matches `{bank}`, a 3-D expert bank: no layout here has codes for it"
+            ))
+        });
+        asked.collect()
     }
 }
 

@@ -9,8 +9,6 @@ use roundwise_tensor_file::{Dtype, Manifest, Sharding, TensorFileError, TensorHe
 
 use crate::error::ConvertError;
 use crate::model::{Detected, Preset, Role};
-use crate::source::consumer::{Consumer, TakesCodes};
-use crate::source::{SchemeConsumer, Subject};
 use crate::plan::decide::Rules;
 use crate::plan::dequantize;
 use crate::plan::memory::Workers;
@@ -28,8 +26,10 @@ use crate::recipe::{PlainDtype, Purpose, Recipe, Rounding};
 use crate::source::FileHash;
 use crate::source::Source;
 use crate::source::StatisticsFile;
+use crate::source::consumer::{Consumer, TakesCodes};
 use crate::source::layer_inputs::LayerInputs;
 use crate::source::source::weight_kind;
+use crate::source::{SchemeConsumer, Subject};
 use roundwise_rounding::BiasCorrection;
 
 /// Weights in which a NaN or an infinity was found, with the first such row. Known only after a

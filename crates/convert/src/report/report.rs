@@ -5,9 +5,9 @@ use roundwise_layout::Layout;
 use roundwise_scheme::{Scheme, WeightError};
 use serde::{Serialize, Serializer};
 
+use crate::model::Kind;
 use crate::plan::Tool;
 use crate::report::rounding::{LayerRounding, RoundingTotals};
-use crate::model::Kind;
 use crate::source::{FileHash, SchemeConsumer};
 
 use crate::plan::{Decision, Plan, PlannedTensor};

@@ -20,8 +20,7 @@ pub enum Consumer {
 }
 
 /// Whether a consumer opens a file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(tag = "opens", rename_all = "kebab-case")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Opens {
     /// It does.
     Yes {
@@ -118,6 +117,29 @@ impl Opens {
             Opens::Yes { program } => Some(program),
             Opens::No { .. } | Opens::NotKnown { .. } => None,
         }
+    }
+}
+
+/// One shape for all answers, so that readers need not ask which it is before they look.
+#[derive(Serialize)]
+struct Answer<'a> {
+    opens: &'static str,
+    program: Option<&'a str>,
+    reason: Option<&'a str>,
+    way_out: Option<&'a str>,
+}
+
+impl Serialize for Opens {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let answer = |opens| Answer { opens, program: None, reason: None, way_out: None };
+        match self {
+            Opens::Yes { program } => Answer { program: Some(program), ..answer("yes") },
+            Opens::No { reason, way_out } => {
+                Answer { reason: Some(reason), way_out: Some(way_out), ..answer("no") }
+            }
+            Opens::NotKnown { reason } => Answer { reason: Some(reason), ..answer("not-known") },
+        }
+        .serialize(to)
     }
 }
 

@@ -10,7 +10,9 @@ pub(super) fn takes_codes(detected: &Detected) -> TakesCodes {
     match detected.kind {
         Kind::DiffusionModel | Kind::TextEncoder | Kind::Checkpoint => by_names(detected),
         Kind::LanguageModel => by_names(detected),
-        Kind::Vae => no(detected, "ComfyUI reads a VAE as it is stored: codes would count as weights"),
+        Kind::Vae => {
+            no(detected, "ComfyUI reads a VAE as it is stored: codes would count as weights")
+        }
         Kind::ControlNet => no(
             detected,
             "ComfyUI reads ControlNets as they are stored: codes would count as weights, and their \
@@ -22,12 +24,14 @@ pub(super) fn takes_codes(detected: &Detected) -> TakesCodes {
              and their scales be dropped",
         ),
         Kind::Adapter(_) => TakesCodes::No {
-            reason: "an adapter is added to weights as it is stored: codes would count as weights, \
+            reason:
+                "an adapter is added to weights as it is stored: codes would count as weights, \
                      and their scales be dropped"
-                .to_owned(),
-            way_out: "merge it into its model before that is rounded; schemes `fp16` and `bf16` store \
+                    .to_owned(),
+            way_out:
+                "merge it into its model before that is rounded; schemes `fp16` and `bf16` store \
                       plain numbers"
-                .to_owned(),
+                    .to_owned(),
         },
         Kind::TextualInversion => {
             no(detected, "its vectors are put among those of words as they are stored")
@@ -62,9 +66,10 @@ fn by_names(detected: &Detected) -> TakesCodes {
     match detected.dialect {
         Dialect::Diffusers if !main.is_unknown() => {
             return TakesCodes::No {
-                reason: "its names are diffusers': ComfyUI renames and joins such layers as it loads \
+                reason:
+                    "its names are diffusers': ComfyUI renames and joins such layers as it loads \
                          them, and drops the scales of codes"
-                    .to_owned(),
+                        .to_owned(),
                 way_out: "start from a file with the model's original names; schemes `fp16` and \
                           `bf16` store plain numbers"
                     .to_owned(),
