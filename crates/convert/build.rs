@@ -1,13 +1,18 @@
-//! Lists `presets/*.toml`, so that adding a model is adding one file.
+//! Lists `presets/*.toml` and `kinds/*.toml`, so that adding a model is adding one file.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
 fn main() -> io::Result<()> {
-    println!("cargo::rerun-if-changed=presets");
-    let folder = Path::new(&env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default()).join("presets");
+    list("presets")?;
+    list("kinds")
+}
+
+fn list(folder: &str) -> io::Result<()> {
+    println!("cargo::rerun-if-changed={folder}");
+    let place = Path::new(&env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default()).join(folder);
     let mut paths =
-        fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
+        fs::read_dir(place)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
     paths.sort();
 
@@ -15,9 +20,9 @@ fn main() -> io::Result<()> {
     for path in &paths {
         let name = path.file_stem().unwrap_or_default().to_string_lossy();
         // Spelled so that nothing of this machine gets into the generated file.
-        let path = format!(r#"concat!(env!("CARGO_MANIFEST_DIR"), "/presets/{name}.toml")"#);
+        let path = format!(r#"concat!(env!("CARGO_MANIFEST_DIR"), "/{folder}/{name}.toml")"#);
         list += &format!("    ({name:?}, include_str!({path})),\n");
     }
-    let output = Path::new(&env::var_os("OUT_DIR").unwrap_or_default()).join("presets.rs");
-    fs::write(output, list + "]\n")
+    let output = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
+    fs::write(output.join(format!("{folder}.rs")), list + "]\n")
 }

@@ -51,8 +51,8 @@ pub enum ConvertError {
         /// Which part does not fit, and what helps.
         problem: String,
     },
-    /// The model must not be quantized.
-    #[error("{}: {title} is not converted\n  {reason}", .path.display())]
+    /// Whoever opens such a file has no path for codes.
+    #[error("{}: {title} is not converted\n  {reason}\n  {way_out}; `--as KIND` insists", .path.display())]
     Refused {
         /// The file.
         path: PathBuf,
@@ -60,6 +60,8 @@ pub enum ConvertError {
         title: String,
         /// Why it is refused.
         reason: String,
+        /// What helps.
+        way_out: String,
     },
     /// Layers are quantized already in a way that cannot be decoded.
     #[error("{}: {}", .path.display(), list_defects(.defects))]

@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use roundwise_convert::{
-    CATALOG, Heuristic, Layout, RecipeFile, RuleFile, ScaleRule, StatisticsFile,
+    CATALOG, Heuristic, Kind, Layout, RecipeFile, RuleFile, ScaleRule, StatisticsFile,
     import_layer_config, read_text,
 };
 
@@ -40,6 +40,8 @@ pub(crate) struct RecipeOptions {
     scale_rule: Option<String>,
     #[arg(long, value_name = "LAYOUT", help = layout_help() + " [default: comfy]")]
     layout: Option<String>,
+    #[arg(long = "as", value_name = "KIND", help = kind_help())]
+    kind: Option<String>,
     /// Preset to use instead of the one that is detected, e.g. t5xxl; see `roundwise presets`
     #[arg(long, value_name = "NAME")]
     preset: Option<String>,
@@ -98,6 +100,11 @@ pub(super) fn layout_help() -> String {
     choices("How the file is laid out", Layout::NAMES.map(|(name, _)| name))
 }
 
+fn kind_help() -> String {
+    let kinds = Kind::NAMES.map(|(name, _)| name);
+    choices("Take the file for this, whatever it looks like, and do not refuse it", kinds)
+}
+
 fn heuristic_help() -> String {
     choices("Size rules of the published converters", Heuristic::NAMES.map(|(name, _)| name))
 }
@@ -135,6 +142,7 @@ impl RecipeOptions {
             scheme: self.scheme.clone(),
             layout: self.layout.clone(),
             scale_rule: self.scale_rule.clone(),
+            kind: self.kind.clone(),
             preset: self.preset.clone(),
             keep_distillation: self.keep_distillation.then_some(true),
             ignore_base_list: self.ignore_base_list.then_some(true),

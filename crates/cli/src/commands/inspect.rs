@@ -1,4 +1,4 @@
-use roundwise_convert::{Inspection, inspect};
+use roundwise_convert::{Dialect, Inspection, Kind, Opens, inspect};
 
 use crate::arguments::InspectOptions;
 use crate::commands::verify::describe_findings;
@@ -27,6 +27,7 @@ fn describe(inspection: &Inspection) -> String {
     for key in &inspection.evidence {
         text += &format!("  because of `{}`\n", plain(key));
     }
+    text += &describe_kind(inspection);
     let mut dtypes = Table::new(&["dtype", "tensors", "elements", "size"]);
     for count in &inspection.dtypes {
         dtypes.row(vec![
@@ -69,4 +70,22 @@ fn describe(inspection: &Inspection) -> String {
         text += &format!("header `{}`: {}\n", plain(key), plain(value));
     }
     text + &describe_findings(&inspection.defects)
+}
+
+/// What the file is, where its model's name leaves that open, and why it is not to be converted.
+fn describe_kind(inspection: &Inspection) -> String {
+    let mut text = match inspection.kind {
+        Kind::Unknown => String::new(),
+        kind => format!("kind: {kind}\n"),
+    };
+    if matches!(inspection.dialect, Dialect::Diffusers | Dialect::LlamaCpp) {
+        text += &format!("names: {}\n", inspection.dialect);
+    }
+    if !inspection.wrapper.is_empty() {
+        text += &format!("names begin with `{}`, of training code\n", plain(&inspection.wrapper));
+    }
+    if let Opens::No { reason, .. } = &inspection.in_codes {
+        text += &format!("not converted to codes: {reason}\n");
+    }
+    text
 }

@@ -1,8 +1,8 @@
 use std::num::NonZeroUsize;
 
 use roundwise_convert::{
-    ConvertError, LayerInputs, Limits, Plan, PlanRequest, PlannedTensor, Recipe, Source, client,
-    explain,
+    ConvertError, LayerInputs, Limits, Opens, Plan, PlanRequest, PlannedTensor, Recipe,
+    SchemeConsumer, Source, explain,
 };
 use serde::Serialize;
 
@@ -87,29 +87,34 @@ impl Sizes {
 struct PlanOfFile<'a> {
     #[serde(flatten)]
     plan: &'a Plan,
-    clients: Vec<&'static str>,
+    clients: Vec<String>,
     input_bytes: u64,
     disk_bytes: u64,
 }
 
 fn as_json<'a>(plan: &'a Plan, sizes: &Sizes) -> PlanOfFile<'a> {
-    let schemes = plan.schemes().into_iter();
-    let clients = schemes.map(|scheme| client(plan.layout, scheme).name).collect();
+    let consumers = plan.consumers();
+    let clients = consumers.iter().filter_map(|it| it.answer.program()).map(str::to_owned);
+    let clients = clients.collect();
     let Sizes { input_bytes, output_bytes: disk_bytes, .. } = *sizes;
     PlanOfFile { plan, clients, input_bytes, disk_bytes }
 }
 
 fn describe(plan: &Plan, sizes: &Sizes) -> String {
-    let mut text = format!("model: {} (preset {})\n", plan.detected.main.title, plan.preset.name);
-    for key in &plan.detected.main.evidence {
+    let model = &plan.subject.detected.main;
+    let mut text = format!("model: {} (preset {})\n", model.title, plan.preset.name);
+    for key in &model.evidence {
         text += &format!("  because of `{}`\n", plain(key));
     }
     text += &describe_tensors(&plan.tensors, width());
     for note in &plan.notes {
         text += &format!("note: {}\n", plain(&note.to_string()));
     }
-    for scheme in plan.schemes() {
-        text += &format!("{scheme} is opened by {}\n", client(plan.layout, scheme).name);
+    for SchemeConsumer { scheme, answer } in plan.consumers() {
+        text += &match answer {
+            Opens::Yes { .. } => format!("{scheme} is {answer}\n"),
+            Opens::No { .. } | Opens::NotKnown { .. } => format!("{scheme}: {answer}\n"),
+        };
     }
     let banded = match sizes.banded {
         0 => String::new(),

@@ -17,7 +17,7 @@ fn needs_nothing_but_a_file() {
     for line in [
         "m.safetensors → m-fp8.safetensors\n",
         "unrecognised model (preset generic): 2 converted, 4 kept, 0 removed\n",
-        "2 weights: fp8, opened by ComfyUI 0.3.68 or newer\n",
+        "2 weights: fp8; no program is known to open it; with ComfyUI's own names it would be ComfyUI\n",
         "kept  4-D (convolution): conv.weight\n",
         "kept  a vector (norm gain or scale): blocks.0.norm.weight\n",
         "all weights together",

@@ -58,7 +58,7 @@ impl Comparison {
         findings.extend(self.invented_input_scales());
         findings.extend(self.lost_precision());
         let [before, after] =
-            [&self.original, &self.converted].map(|source| source.detect().main.title);
+            [&self.original, &self.converted].map(|source| source.subject().detected.main.title);
         if before != after {
             findings
                 .push(finding("", format!("is recognised as {after}, the original as {before}")));

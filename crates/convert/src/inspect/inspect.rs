@@ -1,16 +1,17 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use roundwise_layout::{Client, Layout, Origin, client};
+use roundwise_layout::{Layout, Origin};
+use roundwise_scheme::CATALOG;
 use roundwise_tensor_file::Dtype;
 use serde::Serialize;
 
 use crate::error::ConvertError;
 use crate::inspect::verify::Finding;
+use crate::model::{Dialect, Kind};
 use crate::plan::Provenance;
 use crate::report::named::lossy;
-use crate::source::Source;
-use crate::source::adapter::is_adapter;
+use crate::source::{Opens, Source};
 
 /// What is in a file, and who opens it.
 #[derive(Clone, Debug, Serialize)]
@@ -28,6 +29,14 @@ pub struct Inspection {
     pub evidence: Vec<String>,
     /// What the names of the model's tensors start with.
     pub prefix: String,
+    /// What the file is.
+    pub kind: Kind,
+    /// Whose names its tensors have.
+    pub dialect: Dialect,
+    /// What training code put before all names.
+    pub wrapper: String,
+    /// Whether ComfyUI opens it with its weights in the default scheme.
+    pub in_codes: Opens,
     /// Preset that `convert` would use.
     pub preset: String,
     /// Tensors, elements and bytes of each dtype.
@@ -100,7 +109,8 @@ const METADATA_SHOWN_CHARS: usize = 200;
 /// [`ConvertError::File`] when the file is damaged.
 pub fn inspect(path: &Path) -> Result<Inspection, ConvertError> {
     let source = Source::open(path)?;
-    let model = source.detect().main;
+    let subject = source.subject();
+    let model = subject.detected.main.clone();
     let stored = &source.stored;
     let told = stored.defects.iter().chain(&stored.orphans).map(Finding::from);
     let one_sided = stored.one_sided_markers();
@@ -113,6 +123,10 @@ pub fn inspect(path: &Path) -> Result<Inspection, ConvertError> {
         architecture: model.title.to_owned(),
         evidence: model.evidence,
         prefix: model.prefix,
+        kind: subject.kind(),
+        dialect: subject.detected.dialect,
+        wrapper: subject.detected.wrapper.clone(),
+        in_codes: subject.opens(CATALOG[0].scheme, Layout::Comfy),
         preset: model.preset.name.clone(),
         dtypes: count_dtypes(&source),
         quantized: count_quantized(&source),
@@ -167,43 +181,64 @@ fn count_quantized(source: &Source) -> Vec<QuantizedCount> {
         .collect()
 }
 
-/// What is needed to open the layers as they are; where something beyond stock ComfyUI is needed
-/// for one of them, only that.
+/// Programs that open the layers as they are; where something beyond stock ComfyUI is needed for one
+/// of them, only that.
 fn clients(source: &Source) -> Vec<String> {
     if !source.stored.defects.is_empty() {
         return vec!["none: layers are damaged or of a kind that is not known".to_owned()];
     }
-    let other = |name| Client { name, is_stock_comfyui: false };
-    let mut openers: Vec<Client> = source
+    let subject = source.subject();
+    let of_comfyui = |scheme, layout| Opener {
+        is_comfyui: true,
+        name: match subject.opens(scheme, layout) {
+            Opens::Yes { program } => program,
+            not_yes @ (Opens::No { .. } | Opens::NotKnown { .. }) => not_yes.to_string(),
+        },
+    };
+    let other = |name: &str| Opener { is_comfyui: false, name: name.to_owned() };
+    let mut openers: Vec<Opener> = source
         .stored
         .layers
         .values()
         .map(|layer| match layer.origin {
-            Origin::Comfy => client(Layout::Comfy, layer.scheme),
-            Origin::ComfyLegacy => client(Layout::ComfyLegacy, layer.scheme),
+            Origin::Comfy => of_comfyui(layer.scheme, Layout::Comfy),
+            Origin::ComfyLegacy => of_comfyui(layer.scheme, Layout::ComfyLegacy),
             Origin::WeightScale => other("vLLM, with a matching config.json"),
             Origin::WeightPacked => other("vLLM and transformers, with a matching config.json"),
             Origin::WeightScale2 => other("vLLM and TensorRT-LLM, with a matching config.json"),
             Origin::WeightScaleInv => other("transformers and vLLM, with a matching config.json"),
-            Origin::Plain => Client {
-                name: "ComfyUI (codes without scales are cast to the compute type)",
-                is_stock_comfyui: true,
+            Origin::Plain => Opener {
+                is_comfyui: true,
+                name:
+                    "programs that cast codes without scales to their compute type, as ComfyUI does"
+                        .to_owned(),
             },
         })
         .collect();
-    if openers.iter().any(|opener| !opener.is_stock_comfyui) {
-        openers.retain(|opener| !opener.is_stock_comfyui);
+    if openers.iter().any(Opener::is_beyond_comfyui) {
+        openers.retain(Opener::is_beyond_comfyui);
     }
-    let mut clients: Vec<String> =
-        openers.into_iter().map(|opener| opener.name.to_owned()).collect();
+    let mut clients: Vec<String> = openers.into_iter().map(|opener| opener.name).collect();
     clients.sort();
     clients.dedup();
     if clients.is_empty() {
-        let opener = match is_adapter(&source.checkpoint) {
-            true => "programs that load adapters, beside the model that it belongs to",
-            false => "any program that reads this model's original weights",
+        let opener = match subject.kind() {
+            Kind::Adapter(_) => "programs that load adapters, beside the model that it belongs to",
+            _ => "any program that reads this model's original weights",
         };
         clients.push(opener.to_owned());
     }
     clients
+}
+
+struct Opener {
+    is_comfyui: bool,
+    name: String,
+}
+
+impl Opener {
+    /// Whether stock ComfyUI is not enough.
+    fn is_beyond_comfyui(&self) -> bool {
+        !self.is_comfyui || self.name.contains("ComfyUI-QuantOps")
+    }
 }

@@ -35,7 +35,7 @@ pub fn recipe_template(source: &Source) -> Result<String, ConvertError> {
         family.shape.clone_from(&planned.shape);
         family.becomes = format!("{becomes}: {}", planned.because());
     }
-    let model = &plan.detected.main;
+    let model = &plan.subject.detected.main;
     let text = |text: &str| toml::Value::String(text.to_owned()).to_string();
     let mut recipe = format!(
         "# The model that this recipe is for: it is refused for any other.\n\

@@ -7,6 +7,8 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use crate::model::architecture::{Architecture, Condition};
+use crate::model::dialect::Dialect;
+use crate::model::kind::Kind;
 use crate::model::pattern::LayerPattern;
 use crate::model::preset::{KeepRule, Origin, Preset, RemoveRule, Role};
 
@@ -72,6 +74,17 @@ struct ArchitectureTable {
     when: Vec<String>,
     #[serde(default)]
     unless: Vec<String>,
+    kind: Option<Kind>,
+    dialect: Option<Dialect>,
+    /// Why readers of this architecture alone take no codes.
+    no_codes: Option<String>,
+    /// Whether ComfyUI has a loader for it.
+    #[serde(default = "yes")]
+    comfyui: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 #[derive(Debug, Error)]
@@ -173,14 +186,15 @@ impl ArchitectureTable {
         if self.when.is_empty() {
             return Err(What::NoCondition(self.id.clone()));
         }
-        let parse = |texts: &[String]| {
-            let conditions = texts.iter().map(|text| Condition::parse(text));
-            conditions.collect::<Result<_, _>>().map_err(What::Condition)
-        };
+        let parse = |texts: &[String]| Condition::parse_all(texts).map_err(What::Condition);
         Ok(Architecture {
             id: self.id.clone(),
             title: self.title.clone(),
             order: self.order,
+            kind: self.kind,
+            dialect: self.dialect,
+            no_codes: self.no_codes.clone(),
+            is_known_to_comfyui: self.comfyui,
             when: parse(&self.when)?,
             unless: parse(&self.unless)?,
         })

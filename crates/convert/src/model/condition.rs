@@ -9,6 +9,9 @@ use crate::model::architecture::Shapes;
 /// ```text
 /// KEY            a tensor of this name exists
 /// KEY*           the name of some tensor starts so
+/// *KEY           the name of some tensor ends so, whatever it starts with
+/// *KEY*          the name of some tensor holds this
+/// *KEY[] = n     the name of some tensor ends so, and it has n dimensions
 /// KEY[d] = n     it exists, and its dimension d (from 0) is n
 /// A | B          one of these
 /// ```
@@ -19,6 +22,9 @@ pub(crate) struct Condition(Vec<Test>);
 enum Test {
     Exists(String),
     Starts(String),
+    Ends(String),
+    Holds(String),
+    Rank { end: String, rank: usize },
     Dimension { key: String, axis: usize, size: u64 },
 }
 
@@ -27,6 +33,14 @@ impl Condition {
     /// The part of `text` that is not understood.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         text.split(" | ").map(Test::parse).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Several conditions.
+    ///
+    /// # Errors
+    /// As [`Condition::parse`].
+    pub(crate) fn parse_all(texts: &[String]) -> Result<Vec<Self>, String> {
+        texts.iter().map(|text| Self::parse(text)).collect()
     }
 
     /// The first thing in the file that fulfils the condition, worded for a reader; names are
@@ -44,6 +58,9 @@ impl fmt::Display for Condition {
             match test {
                 Test::Exists(key) => write!(f, "{before}{key}")?,
                 Test::Starts(start) => write!(f, "{before}{start}*")?,
+                Test::Ends(end) => write!(f, "{before}*{end}")?,
+                Test::Holds(part) => write!(f, "{before}*{part}*")?,
+                Test::Rank { end, rank } => write!(f, "{before}*{end}[] = {rank}")?,
                 Test::Dimension { key, axis, size } => {
                     write!(f, "{before}{key}[{axis}] = {size}")?;
                 }
@@ -56,6 +73,13 @@ impl fmt::Display for Condition {
 impl Test {
     fn parse(text: &str) -> Result<Self, String> {
         let not_understood = || format!("not a condition: `{text}`");
+        if let Some((end, rank)) = text.strip_prefix('*').and_then(|it| it.split_once("[] = ")) {
+            let rank = rank.parse().map_err(|_| not_understood())?;
+            return match end.is_empty() {
+                true => Err(not_understood()),
+                false => Ok(Self::Rank { end: end.to_owned(), rank }),
+            };
+        }
         if let Some((key, rest)) = text.split_once('[') {
             let (axis, size) = rest.split_once("] = ").ok_or_else(not_understood)?;
             return Ok(Self::Dimension {
@@ -64,14 +88,21 @@ impl Test {
                 size: size.parse().map_err(|_| not_understood())?,
             });
         }
-        let (key, starts) = match text.strip_suffix('*') {
+        let (is_open, key) = text.strip_prefix('*').map_or((false, text), |key| (true, key));
+        let (key, starts) = match key.strip_suffix('*') {
             Some(start) => (start, true),
-            None => (text, false),
+            None => (key, false),
         };
         if key.is_empty() || key.contains([' ', '*', ']', '=', '|']) {
             return Err(not_understood());
         }
-        Ok(if starts { Self::Starts(key.to_owned()) } else { Self::Exists(key.to_owned()) })
+        let key = key.to_owned();
+        Ok(match (is_open, starts) {
+            (false, false) => Self::Exists(key),
+            (false, true) => Self::Starts(key),
+            (true, false) => Self::Ends(key),
+            (true, true) => Self::Holds(key),
+        })
     }
 
     fn evidence(&self, shapes: &Shapes<'_>, prefix: &str) -> Option<String> {
@@ -82,6 +113,13 @@ impl Test {
             }
             Self::Starts(start) => {
                 shapes.starting_with(&format!("{prefix}{start}")).next().map(str::to_owned)
+            }
+            Self::Ends(end) => shapes.names().find(|name| name.ends_with(end)).map(str::to_owned),
+            Self::Holds(part) => shapes.names().find(|name| name.contains(part)).map(str::to_owned),
+            Self::Rank { end, rank } => {
+                let has_rank = |name: &str| shapes.shape(name).is_some_and(|it| it.len() == *rank);
+                let mut names = shapes.names().filter(|name| name.ends_with(end));
+                names.find(|name| has_rank(name)).map(str::to_owned)
             }
             Self::Dimension { key, axis, size } => {
                 let name = format!("{prefix}{key}");
@@ -105,17 +143,25 @@ mod tests {
         assert_eq!(found("b.*").as_deref(), Some("net.b.0.bias"));
         assert_eq!(found("a.weight[1] = 4").as_deref(), Some("net.a.weight [8, 4]"));
         assert_eq!(found("c | b.*").as_deref(), Some("net.b.0.bias"));
-        for text in ["a.weight", "b.*", "a.weight[1] = 4", "c | b.* | d[0] = 3"] {
+        assert_eq!(found("*.0.bias").as_deref(), Some("net.b.0.bias"));
+        assert_eq!(found("*b.0*").as_deref(), Some("net.b.0.bias"));
+        assert_eq!(found("*.weight[] = 2").as_deref(), Some("net.a.weight"));
+        let texts = ["a.weight", "b.*", "a.weight[1] = 4", "c | b.* | d[0] = 3", "*a", "*a*"];
+        for text in texts.into_iter().chain(["*a[] = 4"]) {
             assert_eq!(Condition::parse(text).unwrap().to_string(), text);
         }
-        for absent in ["c", "a.weight[1] = 5", "a.weight[2] = 4", "c*", "a"] {
+        for absent in
+            ["c", "a.weight[1] = 5", "a.weight[2] = 4", "c*", "a", "*.bia", "*.weight[] = 1"]
+        {
             assert_eq!(found(absent), None, "{absent}");
         }
     }
 
     #[test]
     fn anything_else_is_refused() {
-        for text in ["", "*", "a b", "a[0]", "a[0] == 4", "a[x] = 4", "a*b", "a|b", "a | "] {
+        for text in
+            ["", "*", "a b", "a[0]", "a[0] == 4", "a[x] = 4", "a*b", "a|b", "a | ", "**", "*[] = 3"]
+        {
             assert!(Condition::parse(text).is_err(), "{text}");
         }
     }

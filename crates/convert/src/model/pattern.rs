@@ -5,11 +5,13 @@ use std::fmt;
 
 use regex::Regex;
 
+use crate::model::wrapper::TRAINING_WRAPPERS;
+
 /// A regular expression over whole segments of a dotted tensor name.
 ///
 /// `img_in` covers `img_in` and `net.img_in.0`, not `img_in_patch`. A leading `^` ties it to the
-/// root of the model, behind any of `model.`, `diffusion_model.`, `transformer.`, `net.`: `^last`
-/// covers `last.linear` and not `blocks.0.last`.
+/// root of the model, behind any of `model.`, `diffusion_model.`, `transformer.`, `net.` and
+/// wrappers of training code such as `_orig_mod.`: `^last` covers `last.linear` and not `blocks.0.last`.
 #[derive(Clone)]
 pub struct LayerPattern {
     source: String,
@@ -22,7 +24,8 @@ impl LayerPattern {
     pub fn new(source: &str) -> Result<Self, regex::Error> {
         let regex = match source.strip_prefix('^') {
             Some(rest) => format!(
-                r"^(?:(?:model|diffusion_model|transformer|net)\.)*(?P<layer>{rest})(?:\.|$)"
+                r"^(?:(?:model|diffusion_model|transformer|net|{})\.)*(?P<layer>{rest})(?:\.|$)",
+                TRAINING_WRAPPERS.join("|")
             ),
             None => format!(r"(?:^|\.)(?P<layer>{source})(?:\.|$)"),
         };
@@ -77,7 +80,13 @@ mod tests {
     #[test]
     fn a_rooted_pattern_starts_behind_the_wrappers_only() {
         let pattern = LayerPattern::new("^last").unwrap();
-        for layer in ["last", "last.linear", "model.diffusion_model.last.linear", "net.last"] {
+        for layer in [
+            "last",
+            "last.linear",
+            "model.diffusion_model.last.linear",
+            "net.last",
+            "module._orig_mod.last",
+        ] {
             assert!(pattern.matches(layer), "{layer}");
         }
         for layer in ["blocks.0.last", "lastly", "network.last"] {

@@ -55,7 +55,7 @@ pub fn explain(request: &PlanRequest<'_>, name: &str) -> Result<Explanation, Con
     let questions = Questions {
         source,
         recipe: request.recipe,
-        detected: &plan.detected,
+        detected: &plan.subject.detected,
         preset: plan.preset,
         shapes: &shapes,
         not_finite: request.not_finite,

@@ -10,14 +10,14 @@ use crate::plan::decision::{Decision, PlannedTensor};
 use crate::plan::note::Note;
 use crate::plan::reason::Reason;
 use crate::recipe::{Purpose, Recipe};
-use crate::source::Source;
 use crate::source::layer_inputs::LayerInputs;
+use crate::source::{Source, Subject};
 
 /// Notes about the file as a whole and about decisions, in the order in which they are told.
 pub(crate) fn gather_notes(
     source: &Source,
     recipe: &Recipe,
-    detected: &Detected,
+    subject: &Subject,
     tensors: &[PlannedTensor],
     statistics: Option<&LayerInputs>,
 ) -> Vec<Note> {
@@ -33,7 +33,8 @@ pub(crate) fn gather_notes(
     });
     let mends = source.mended.iter().flat_map(|mended| &mended.mends);
     notes.extend(mends.map(|mend| Note::Mended(mend.clone())));
-    notes.extend(forced_preset(recipe, detected));
+    notes.extend(forced_preset(recipe, &subject.detected));
+    notes.extend(told_by_subject(recipe, subject));
     notes.extend(kept_for_not_finite(tensors));
     notes.extend(merged(recipe, tensors));
     let factors = source.adapters().notes().into_iter();
@@ -41,6 +42,15 @@ pub(crate) fn gather_notes(
     notes.extend(unmerged(source));
     notes.extend(statistics.and_then(|inputs| without_statistics(inputs, tensors)));
     notes
+}
+
+/// What was insisted on, and weights that have no place in any layout.
+fn told_by_subject(recipe: &Recipe, subject: &Subject) -> Vec<Note> {
+    let insisted = recipe.insisted_kind().zip(subject.looks_like.clone());
+    let insisted = insisted.map(|(kind, looks_like)| Note::InsistedKind { kind, looks_like });
+    let is_about_codes = recipe.purpose() == Purpose::Quantize;
+    let banks = subject.expert_banks.filter(|_| is_about_codes).map(Note::ExpertBanks);
+    insisted.into_iter().chain(banks).collect()
 }
 
 /// Weights that become codes and that the statistics do not speak of.

@@ -37,11 +37,15 @@ impl Serialize for PlannedTensor {
 impl Serialize for Plan {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         let output_bytes = self.manifest().map_err(S::Error::custom)?.file_bytes();
-        let mut plan = to.serialize_struct("Plan", 10)?;
-        plan.serialize_field("architecture", &self.detected.main.title)?;
-        plan.serialize_field("evidence", &self.detected.main.evidence)?;
+        let mut plan = to.serialize_struct("Plan", 13)?;
+        let model = &self.subject.detected.main;
+        plan.serialize_field("architecture", &model.title)?;
+        plan.serialize_field("kind", &self.subject.kind())?;
+        plan.serialize_field("dialect", &self.subject.detected.dialect)?;
+        plan.serialize_field("evidence", &model.evidence)?;
         plan.serialize_field("preset", &self.preset.name)?;
         plan.serialize_field("layout", &self.layout.to_string())?;
+        plan.serialize_field("consumers", &self.consumers())?;
         plan.serialize_field("notes", &self.notes)?;
         plan.serialize_field("output_bytes", &output_bytes)?;
         plan.serialize_field("peak_memory_bytes", &self.memory.peak_bytes)?;

@@ -129,9 +129,9 @@ impl Plan {
     /// Where loaders look for what a layout adds once. ComfyUI's loader of text encoders strips
     /// no prefix from their names.
     fn file_prefix(&self) -> &str {
-        match self.detected.main.role {
+        match self.subject.detected.main.role {
             Role::TextEncoder => "",
-            Role::DiffusionModel | Role::Vae | Role::Unknown => &self.detected.main.prefix,
+            Role::DiffusionModel | Role::Vae | Role::Unknown => &self.subject.detected.main.prefix,
         }
     }
 

@@ -70,7 +70,7 @@ impl<'a> Migration<'a> {
         stored: &StoredLayer,
     ) -> Result<Result<(), String>, ConvertError> {
         let [rows, cols] = stored.shape;
-        let part = &self.detected.part_of(&header.name).prefix;
+        let part = &self.detected.component_of(&header.name).prefix;
         if self.layout == Layout::ComfyLegacy && *part != self.detected.main.prefix {
             return Ok(Err(Reason::OtherPart.to_string()));
         }

@@ -3,9 +3,21 @@ use std::fmt;
 use roundwise_layout::Mend;
 use roundwise_tensor_file::Remark;
 
+use crate::model::Kind;
+use crate::source::ExpertBanks;
+
 /// Something that a plan does otherwise than someone might expect, and that is no error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Note {
+    /// Somebody insisted on what the file is.
+    InsistedKind {
+        /// What it is taken for.
+        kind: Kind,
+        /// What its names tell.
+        looks_like: String,
+    },
+    /// Weights of several experts in one tensor, which stay as they are.
+    ExpertBanks(ExpertBanks),
     /// Shards disagree about an entry of the header.
     DisputedMetadata {
         /// The entry's key.
@@ -90,6 +102,14 @@ pub enum Note {
 impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Note::InsistedKind { kind, looks_like } => {
+                write!(f, "taken for: {kind}, as was asked for; it looks like: {looks_like}")
+            }
+            Note::ExpertBanks(banks) => {
+                let them = if banks.tensors == 1 { "expert bank stays" } else { "expert banks stay" };
+                write!(f, "{} 3-D {them} as in the input: {:.1} MiB, ", banks.tensors, banks.mebibytes())?;
+                write!(f, "{:.0} % of the file; no layout here has codes for them", banks.percent())
+            }
             Note::DisputedMetadata { key, others } => {
                 let values = if *others == 1 { "another value" } else { "other values" };
                 write!(f, "later shards have {values} for header entry `{key}`; the first is kept")

@@ -21,8 +21,9 @@ use crate::plan::quantize::Quantization;
 use crate::plan::questions::Questions;
 use crate::plan::reason::Reason;
 use crate::recipe::{Purpose, Recipe, Rounding};
-use crate::source::Source;
+use crate::source::consumer::{Consumer, TakesCodes};
 use crate::source::layer_inputs::LayerInputs;
+use crate::source::{SchemeConsumer, Source, Subject};
 
 /// Everything that a plan follows from.
 #[derive(Clone, Copy)]
@@ -63,8 +64,8 @@ impl<'a> PlanRequest<'a> {
 /// The decision for every tensor of a file. It never changes.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// The model that was recognised.
-    pub detected: Detected,
+    /// What the input is.
+    pub subject: Subject,
     /// The preset of the main model.
     pub preset: &'static Preset,
     /// Layout of the output.
@@ -92,17 +93,18 @@ impl Plan {
     pub fn decide(request: &PlanRequest<'_>) -> Result<Self, ConvertError> {
         let PlanRequest { source, recipe, statistics, .. } = *request;
         let path = source.checkpoint.path();
-        let detected = source.detect();
-        refuse_other_model(path, recipe, &detected)?;
+        let subject = source.subject().clone();
+        let detected = &subject.detected;
+        refuse_other_model(path, recipe, detected)?;
         let preset = recipe.preset().unwrap_or(detected.main.preset);
         let layout = source.mended.as_ref().map_or(recipe.layout(), |mended| mended.layout);
 
-        let (mut tensors, mut notes) = decide_all(request, &detected, preset, layout)?;
+        let (mut tensors, mut notes) = decide_all(request, &subject, preset, layout)?;
         if recipe.purpose() != Purpose::Edit {
             // What is wrong with a file that is passed on as it is was wrong before.
             refuse_unreadable(path, source, &tensors)?;
         }
-        notes.extend(gather_notes(source, recipe, &detected, &tensors, statistics));
+        notes.extend(gather_notes(source, recipe, &subject, &tensors, statistics));
         let metadata = match recipe.purpose() {
             Purpose::Edit => recipe.edit().metadata(source, &tensors),
             Purpose::Quantize | Purpose::Decode(_) | Purpose::Migrate | Purpose::Repair => {
@@ -120,7 +122,7 @@ impl Plan {
         });
         let memory = fit_memory(request, &mut tensors)?;
         Ok(Self {
-            detected,
+            subject,
             preset,
             layout,
             tensors,
@@ -149,6 +151,16 @@ impl Plan {
             matches!(planned.decision, Decision::Decode { .. } | Decision::Repack { .. })
         };
         self.tensors.iter().filter(is_rewritten)
+    }
+
+    /// Who opens the weights of each scheme in use, in name order.
+    pub fn consumers(&self) -> Vec<SchemeConsumer> {
+        let schemes = self.tensors.iter().filter_map(PlannedTensor::scheme);
+        let by_name: BTreeMap<String, Scheme> =
+            schemes.map(|scheme| (scheme.to_string(), scheme)).collect();
+        let answer =
+            |scheme| SchemeConsumer { scheme, answer: self.subject.opens(scheme, self.layout) };
+        by_name.into_values().map(answer).collect()
     }
 
     /// Schemes in use, in name order.
@@ -210,11 +222,12 @@ impl Plan {
 /// The decision for every tensor, and notes about settings that change nothing.
 fn decide_all(
     request: &PlanRequest<'_>,
-    detected: &Detected,
+    subject: &Subject,
     preset: &'static Preset,
     layout: Layout,
 ) -> Result<(Vec<PlannedTensor>, Vec<Note>), ConvertError> {
     let PlanRequest { source, recipe, not_finite, .. } = *request;
+    let detected = &subject.detected;
     let path = source.checkpoint.path();
     let headers = source.checkpoint.tensors().iter();
     let planned = |header: &TensorHeader, (decision, reason): (Decision, Reason)| PlannedTensor {
@@ -227,7 +240,7 @@ fn decide_all(
     };
     match recipe.purpose() {
         Purpose::Quantize => {
-            refuse_model(path, recipe, detected, preset)?;
+            refuse_codes(path, recipe, subject, preset)?;
             let shapes = source.shapes();
             let shapes = &shapes;
             let questions = Questions { source, recipe, detected, preset, shapes, not_finite };
@@ -303,22 +316,33 @@ fn fit_memory(
     )
 }
 
-/// Some models have no quantized path in their consumer.
-fn refuse_model(
+/// Refuses what the program that a layout is for would read as garbage, unless somebody insists on
+/// what it is. A preset that was asked for refuses, too.
+fn refuse_codes(
     path: &Path,
     recipe: &Recipe,
-    detected: &Detected,
+    subject: &Subject,
     preset: &Preset,
 ) -> Result<(), ConvertError> {
-    let Some(reason) = &preset.refuse else { return Ok(()) };
-    Err(ConvertError::Refused {
-        path: path.to_owned(),
-        title: match recipe.preset() {
-            Some(preset) => format!("a model under preset `{}`", preset.name),
-            None => detected.main.title.to_owned(),
-        },
-        reason: reason.clone(),
-    })
+    if !recipe.stores_codes() {
+        return Ok(());
+    }
+    let forced = recipe.preset().and(preset.refuse.as_ref());
+    if let Some(reason) = forced {
+        return Err(ConvertError::Refused {
+            path: path.to_owned(),
+            title: format!("a model under preset `{}`", preset.name),
+            reason: reason.clone(),
+            way_out: "leave it as it is, or name another preset".to_owned(),
+        });
+    }
+    match Consumer::of(recipe.layout()).takes_codes(subject) {
+        TakesCodes::No { reason, way_out } if recipe.insisted_kind().is_none() => {
+            let title = subject.detected.main.title.to_owned();
+            Err(ConvertError::Refused { path: path.to_owned(), title, reason, way_out })
+        }
+        TakesCodes::No { .. } | TakesCodes::NotKnown { .. } | TakesCodes::Yes => Ok(()),
+    }
 }
 
 /// Layers in codes that no one can decode must not be passed on as if they were plain.

@@ -12,6 +12,7 @@ use crate::plan::note::Note;
 use crate::plan::questions::{Answer, Asked, Questions, Wish, first_verdict};
 use crate::plan::reason::Reason;
 use crate::recipe::{PlainDtype, Recipe};
+use crate::source::subject::is_expert_bank;
 
 /// Asks the questions about all tensors of a model, and remembers what came of every setting.
 pub(crate) struct Quantization<'a> {
@@ -105,6 +106,9 @@ impl<'a> Quantization<'a> {
             .extend(contradictions.map(|(problem, layers)| of_layers(&problem, &layers)));
         let (errors, notes) = self.effects.judged(self.questions.recipe);
         self.complaints.extend(errors);
+        if !self.complaints.is_empty() {
+            self.complaints.extend(asked_of_expert_banks(&self.questions));
+        }
         match self.complaints.is_empty() {
             true => Ok(notes),
             false => Err(ConvertError::Misfit {
@@ -113,6 +117,28 @@ impl<'a> Quantization<'a> {
             }),
         }
     }
+}
+
+/// Complains about settings that want expert banks converted.
+fn asked_of_expert_banks(questions: &Questions<'_>) -> Vec<String> {
+    let (recipe, file) = (questions.recipe, questions.recipe.file());
+    let include = recipe.include().iter().enumerate();
+    let include =
+        include.map(|(at, pattern)| (file.typed_pattern("include", at, pattern), pattern));
+    let rules = recipe.rules().iter().map(|rule| &rule.pattern).enumerate();
+    let rules = rules.map(|(at, pattern)| (file.typed_pattern("rules", at, pattern), pattern));
+    let tensors = questions.source.checkpoint.tensors().iter();
+    let banks: Vec<&str> = tensors
+        .filter(|header| is_expert_bank(header))
+        .map(|header| header.name.as_str())
+        .collect();
+    let asked = include.chain(rules).filter_map(|(setting, pattern)| {
+        let bank = banks.iter().find(|bank| pattern.is_match(bank))?;
+        Some(format!(
+            "{setting} matches `{bank}`, a 3-D expert bank: no layout here has codes for it"
+        ))
+    });
+    asked.collect()
 }
 
 /// The pattern or rule that wants a layer converted, in typed words.

@@ -20,6 +20,7 @@ use crate::plan::reason::Reason;
 use crate::recipe::Recipe;
 use crate::source::Source;
 use crate::source::source::{matrix_shape, weight_kind};
+use crate::source::subject::is_expert_bank;
 use roundwise_rounding::BiasCorrection;
 
 /// Who is asked about a tensor.
@@ -156,7 +157,7 @@ impl<'a> Questions<'a> {
 
     /// The preset of the component that a tensor belongs to.
     pub(crate) fn preset_of(&self, name: &str) -> &'static Preset {
-        let component = self.detected.part_of(name);
+        let component = self.detected.component_of(name);
         match component.prefix == self.detected.main.prefix {
             true => self.preset,
             false => component.preset,
@@ -224,7 +225,9 @@ impl<'a> Questions<'a> {
     fn kind(&self, header: &TensorHeader) -> Answer {
         let is_stored = self.source.stored_layer(header).is_some();
         let reason = if layer_of_weight(&header.name).is_none() {
-            Some(Reason::NotAWeight)
+            // Some banks of experts are called without `.weight`.
+            let is_bank = is_expert_bank(header);
+            Some(if is_bank { Reason::Rank(3) } else { Reason::NotAWeight })
         } else if header.shape.len() != 2 {
             Some(Reason::Rank(header.shape.len()))
         } else if header.element_count() == 0 {
@@ -243,12 +246,15 @@ impl<'a> Questions<'a> {
         })
     }
 
-    /// Some models have no path for codes in any program.
+    /// Some components of a checkpoint have no path for codes in any program. Whether the main model
+    /// has one is known before.
     fn refusal(&self, header: &TensorHeader) -> Answer {
-        let own = self.preset_of(&header.name);
-        let because = own.refuse.clone();
-        let reason = because.map(|because| Reason::Preset { preset: own.name.clone(), because });
-        Answer::kept(Asked::Refusal(&own.name), reason)
+        let own = self.detected.component_of(&header.name);
+        let because = own.no_codes.filter(|_| own.prefix != self.detected.main.prefix);
+        let preset = &own.preset.name;
+        let reason = because
+            .map(|because| Reason::Preset { preset: preset.clone(), because: because.to_owned() });
+        Answer::kept(Asked::Refusal(preset), reason)
     }
 
     fn rules(&self, header: &TensorHeader, layer: &str) -> impl Iterator<Item = Answer> {
@@ -340,7 +346,7 @@ impl<'a> Questions<'a> {
         let Some([rows, cols]) = matrix_shape(&shape) else {
             return Err(Reason::Ragged("too large for this machine".to_owned()));
         };
-        let prefix = &self.detected.part_of(&header.name).prefix;
+        let prefix = &self.detected.component_of(&header.name).prefix;
         let layout = self.recipe.layout();
         if layout == Layout::ComfyLegacy && *prefix != self.detected.main.prefix {
             return Err(Reason::OtherPart);
@@ -355,7 +361,7 @@ impl<'a> Questions<'a> {
 
     /// Whether a loader tells its model apart by the stored shape of this weight.
     fn is_probe(&self, name: &str) -> bool {
-        let component = self.detected.part_of(name);
+        let component = self.detected.component_of(name);
         let presets = [component.preset, self.preset_of(name)];
         presets.into_iter().any(|preset| preset.is_probe(name))
     }

@@ -4,7 +4,7 @@ use roundwise_layout::weight_of;
 use roundwise_tensor_file::TensorHeader;
 
 use crate::error::ConvertError;
-use crate::model::{Detected, Part, Shapes, detect};
+use crate::model::{Component, Detected, Shapes, detect, detect_as};
 use crate::source::Source;
 
 /// Finds out whether loaders take an output for the model that the input is: they look at names and
@@ -28,7 +28,12 @@ pub(crate) fn same_model(
     };
     let tensors: Vec<_> = source.checkpoint.tensors().iter().map(unpacked).collect();
     let before = tensors.iter().map(|(name, shape)| (name.as_str(), shape.as_slice())).collect();
-    let [before, after] = [&before, after].map(|shapes| model(&detect(shapes)));
+    let subject = source.subject();
+    let recognise = |shapes: &Shapes<'_>| match subject.looks_like {
+        Some(_) => model(&detect_as(shapes, subject.kind())),
+        None => model(&detect(shapes)),
+    };
+    let [before, after] = [recognise(&before), recognise(after)];
     match before == after {
         true => Ok(()),
         false => Err(ConvertError::OtherModel { path: output.to_owned(), before, after }),
@@ -37,7 +42,7 @@ pub(crate) fn same_model(
 
 /// The model of a file and where its tensors are.
 fn model(detected: &Detected) -> String {
-    let Part { title, prefix, .. } = &detected.main;
+    let Component { title, prefix, .. } = &detected.main;
     match prefix.as_str() {
         "" => (*title).to_owned(),
         prefix => format!("{title} under `{prefix}`"),

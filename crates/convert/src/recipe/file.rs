@@ -15,6 +15,10 @@ pub struct RecipeFile {
     /// other. Default any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
+    /// What the file is, whatever it looks like: one of the names of [`Kind`](crate::model::Kind).
+    /// Somebody who says so is not refused for it. Default what its names tell.
+    #[serde(rename = "as", skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
     /// Scheme of the weights that no rule names. Default `fp8`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scheme: Option<String>,
@@ -195,6 +199,7 @@ impl RecipeFile {
         }
         RecipeFile {
             model: over.model.or(self.model),
+            kind: over.kind.or(self.kind),
             scheme: over.scheme.or(self.scheme),
             layout: over.layout.or(self.layout),
             method: over.method.or(self.method),

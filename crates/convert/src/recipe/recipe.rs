@@ -5,7 +5,7 @@ use roundwise_layout::Layout;
 use roundwise_rounding::{BiasCorrection, Options, Solver};
 use roundwise_scheme::{ScaleRule, ScaleStorage, Scheme};
 
-use crate::model::{Heuristic, Preset};
+use crate::model::{Heuristic, Kind, Preset};
 use crate::recipe::check::Checker;
 use crate::recipe::edit::Edit;
 use crate::recipe::file::RecipeFile;
@@ -66,6 +66,7 @@ pub struct Recipe {
     layout: Layout,
     options: Options,
     scale_rule: ScaleRule,
+    kind: Option<Kind>,
     preset: Option<&'static Preset>,
     keep: Vec<Regex>,
     include: Vec<Regex>,
@@ -99,6 +100,7 @@ impl Recipe {
         let scale_rule =
             checker.choice("scale_rule", file.scale_rule.as_deref(), &ScaleRule::NAMES);
         let heuristic = checker.choice("heuristic", file.heuristic.as_deref(), &Heuristic::NAMES);
+        let kind = file.kind.as_deref().and_then(|name| checker.parse("as", name));
         let preset = checker.preset();
         let keep = checker.patterns("keep", &file.keep);
         let include = checker.patterns("include", &file.include);
@@ -123,6 +125,7 @@ impl Recipe {
                 layout,
                 options,
                 scale_rule: scale_rule.unwrap_or_default(),
+                kind,
                 preset,
                 keep,
                 include,
@@ -150,7 +153,8 @@ impl Recipe {
 
     /// Whether a weight may become codes, and not all of them plain numbers of 16 bits.
     pub fn stores_codes(&self) -> bool {
-        let mut schemes = self.rules.iter().map(|rule| rule.scheme).chain([self.scheme]);
+        let rules = self.rules.iter().map(|rule| rule.scheme);
+        let mut schemes = rules.chain([self.scheme]).chain(self.fallback_scheme);
         schemes.any(|scheme| scheme.scale_storage() != ScaleStorage::Unscaled)
     }
 
@@ -185,6 +189,11 @@ impl Recipe {
     /// How scales are chosen.
     pub fn scale_rule(&self) -> ScaleRule {
         self.scale_rule
+    }
+
+    /// What somebody says that the file is, whatever it looks like.
+    pub fn insisted_kind(&self) -> Option<Kind> {
+        self.kind
     }
 
     /// The preset that was asked for; `None` leaves the choice to detection.

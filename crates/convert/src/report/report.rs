@@ -5,10 +5,11 @@ use roundwise_layout::Layout;
 use roundwise_scheme::{Scheme, WeightError};
 use serde::{Deserialize, Serialize};
 
+use crate::model::Kind;
 use crate::plan::Tool;
 use crate::report::named;
 use crate::report::rounding::{LayerRounding, RoundingTotals};
-use crate::source::FileHash;
+use crate::source::{FileHash, SchemeConsumer};
 
 use crate::plan::{Action, PlannedTensor};
 use crate::recipe::RecipeFile;
@@ -38,6 +39,10 @@ pub struct Report {
     pub options: RecipeFile,
     /// The model that was recognised.
     pub architecture: String,
+    /// What the input is.
+    pub kind: Kind,
+    /// Who opens the weights of each scheme of the output, if anybody does.
+    pub consumers: Vec<SchemeConsumer>,
     /// The preset in force.
     pub preset: String,
     /// Layout of the output.

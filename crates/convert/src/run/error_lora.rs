@@ -72,8 +72,7 @@ pub fn extract_error_lora(
             problem: "has no layer in codes, whose error an adapter could hold".to_owned(),
         });
     }
-    let detected = original.detect();
-    let main = &detected.main;
+    let main = &original.subject().detected.main;
     let key = |layer: &str| match main.role {
         Role::DiffusionModel => {
             format!("diffusion_model.{}", layer.strip_prefix(&main.prefix).unwrap_or(layer))

@@ -27,13 +27,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use roundwise_layout::StoredLayers;
-use roundwise_tensor_file::{Checkpoint, SourceFile, TensorHeader};
+use roundwise_tensor_file::{Checkpoint, SourceFile};
 
 use crate::error::ConvertError;
 use crate::recipe::Recipe;
 use crate::source::adapter::change::Change;
 use crate::source::adapter::file::AdapterFile;
-use crate::source::adapter::keys::{AdapterKey, adapter_key};
 pub(crate) use crate::source::adapter::note::AdapterNote;
 use crate::source::adapter::reading::Reading;
 use crate::source::adapter::scale::ScaleSource;
@@ -159,10 +158,4 @@ fn listed(names: &[String]) -> String {
     let more = if names.len() > SHOWN { ", …" } else { "" };
     let shown: Vec<String> = names.iter().take(SHOWN).map(|name| format!("`{name}`")).collect();
     shown.join(", ") + more
-}
-
-/// Whether a file holds nothing but adapters, of whatever kind.
-pub(crate) fn is_adapter(file: &Checkpoint) -> bool {
-    let is_part = |header: &TensorHeader| adapter_key(&header.name) != AdapterKey::Unknown;
-    !file.tensors().is_empty() && file.tensors().iter().all(is_part)
 }

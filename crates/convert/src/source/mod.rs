@@ -1,10 +1,15 @@
 //! The input: its tensors, its layers in codes, adapters and statistics that go with it.
 
 pub(crate) mod adapter;
+pub(crate) mod consumer;
+pub(crate) mod foreign_codes;
 pub(crate) mod hash;
 pub(crate) mod layer_inputs;
 pub(crate) mod source;
+pub(crate) mod subject;
 
+pub use self::consumer::{Consumer, Opens, SchemeConsumer};
 pub use self::hash::FileHash;
 pub use self::layer_inputs::{LayerInputs, StatisticsFile};
 pub use self::source::{LoadedWeight, Source};
+pub use self::subject::{ExpertBanks, StoredCodes, Subject};

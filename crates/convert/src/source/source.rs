@@ -8,9 +8,11 @@ use roundwise_scheme::{QuantizedMatrix, Weight, WeightKind};
 use roundwise_tensor_file::{Checkpoint, Dtype, TensorFileError, TensorHeader};
 
 use crate::error::ConvertError;
-use crate::model::{Detected, Shapes, detect};
+use crate::model::{Kind, Shapes};
 use crate::recipe::{PlainDtype, Recipe};
 use crate::source::adapter::Adapters;
+use crate::source::foreign_codes::ForeignCodes;
+use crate::source::subject::{Subject, shapes};
 
 /// An input: its tensors, and which of its layers are quantized already.
 #[derive(Debug)]
@@ -19,6 +21,8 @@ pub struct Source {
     pub checkpoint: Checkpoint,
     /// The layers that are quantized already.
     pub stored: StoredLayers,
+    /// What it is.
+    subject: Subject,
     /// What is added to its weights when they are read.
     adapters: Adapters,
     /// What was wrong with it, where that was mended.
@@ -64,17 +68,30 @@ impl Source {
     /// [`ConvertError::File`] when something is wrong with the file,
     /// [`ConvertError::IsStatistics`] when it holds no model.
     pub fn open(path: &Path) -> Result<Self, ConvertError> {
-        let checkpoint = model(Checkpoint::open(path)?)?;
-        let stored = StoredLayers::find(&checkpoint)?;
-        Ok(Self { checkpoint, stored, adapters: Adapters::default(), mended: None })
+        Self::open_as(path, None)
     }
 
-    /// [`Source::open`] with the adapters of a recipe: weights are read with what these add.
+    /// [`Source::open`] for a file of which somebody says what it is.
+    fn open_as(path: &Path, insisted: Option<Kind>) -> Result<Self, ConvertError> {
+        let checkpoint = model(Checkpoint::open(path)?)?;
+        let stored = StoredLayers::find(&checkpoint)?;
+        Ok(Self::of(checkpoint, stored, insisted))
+    }
+
+    fn of(checkpoint: Checkpoint, mut stored: StoredLayers, insisted: Option<Kind>) -> Self {
+        let foreign = ForeignCodes::find(&checkpoint, &stored);
+        ForeignCodes::refuse(&foreign, &mut stored);
+        let subject = Subject::recognise(&checkpoint, &stored, &foreign, insisted);
+        Self { checkpoint, stored, subject, adapters: Adapters::default(), mended: None }
+    }
+
+    /// [`Source::open`] as a recipe wants it: taken for what it says, and weights read with what its
+    /// adapters add.
     ///
     /// # Errors
     /// As [`Source::open`], and [`ConvertError::Misfit`] for adapters that do not fit the model.
     pub fn open_with(path: &Path, recipe: &Recipe) -> Result<Self, ConvertError> {
-        let mut source = Self::open(path)?;
+        let mut source = Self::open_as(path, recipe.insisted_kind())?;
         source.adapters = Adapters::open(recipe, &source.checkpoint, &source.stored)?;
         Ok(source)
     }
@@ -105,7 +122,7 @@ impl Source {
         let MendedLayers { stored, mends, layout } = MendedLayers::find(&checkpoint)?;
         let of_files = defects.iter().map(|defect| mend_of_file(&checkpoint, defect));
         let mended = Some(Mended { mends: of_files.chain(mends).collect(), layout });
-        Ok(Self { checkpoint, stored, adapters: Adapters::default(), mended })
+        Ok(Self { mended, ..Self::of(checkpoint, stored, None) })
     }
 
     /// The layer whose codes this tensor holds.
@@ -124,13 +141,12 @@ impl Source {
 
     /// Names and shapes of all tensors, as they are stored.
     pub fn shapes(&self) -> Shapes<'_> {
-        let tensors = self.checkpoint.tensors().iter();
-        tensors.map(|header| (header.name.as_str(), header.shape.as_slice())).collect()
+        shapes(&self.checkpoint)
     }
 
-    /// The model that the file holds.
-    pub fn detect(&self) -> Detected {
-        detect(&self.shapes())
+    /// What the file is, and who opens what is made of it.
+    pub fn subject(&self) -> &Subject {
+        &self.subject
     }
 
     /// Reads a weight as numbers: plain ones as they are, quantized ones decoded to F32 with

@@ -13,7 +13,7 @@ fn keep_reason<'a>(preset: &'a Preset, layer: &str) -> Option<&'a str> {
 
 /// Whether several models share the file.
 fn is_checkpoint(found: &Detected) -> bool {
-    found.others.iter().any(|part| !part.prefix.is_empty())
+    found.others.iter().any(|component| !component.prefix.is_empty())
 }
 
 /// `"name 3840x2560"` is one tensor; without a shape it is a small matrix.
@@ -62,7 +62,11 @@ fn diffusion_models() -> Vec<(&'static str, String)> {
             "hunyuan_video_1_5",
             flux("txt_in.individual_token_refiner.blocks.0.norm1.weight, cond_type_embedding.weight"),
         ),
-        ("hunyuan_video", flux("txt_in.individual_token_refiner.blocks.0.norm1.weight")),
+        (
+            "hunyuan_video",
+            flux("txt_in.individual_token_refiner.blocks.0.norm1.weight, vector_in.in_layer.weight"),
+        ),
+        ("hunyuan_image", flux("txt_in.individual_token_refiner.blocks.0.norm1.weight")),
         ("chroma_radiance", format!("{chroma}, nerf_blocks.0.norm.scale, img_in_patch.weight")),
         ("chroma", chroma.to_owned()),
         ("chroma", flux("distilled_guidance_layer.0.norms.0.weight")),
@@ -146,10 +150,35 @@ fn diffusion_models() -> Vec<(&'static str, String)> {
         ("ernie_image", "layers.0.mlp.linear_fc2.weight".to_owned()),
         ("joyimage", "double_blocks.0.attn.img_attn_qkv.weight, img_in.weight".to_owned()),
         ("yue2", "vae2llm.weight, llm2vae.weight, model.layers.0.self_attn.qkv_proj.weight".to_owned()),
+        (
+            "svd",
+            "input_blocks.0.0.weight, label_emb.0.0.weight, input_blocks.1.1.time_stack.0.attn1.to_q.weight"
+                .to_owned(),
+        ),
         ("sdxl", "input_blocks.0.0.weight, label_emb.0.0.weight".to_owned()),
         ("sd1_sd2", "input_blocks.0.0.weight".to_owned()),
     ];
-    rows.into()
+    let rows = rows.into_iter().chain(diffusers_models().map(|(id, keys)| (id, keys.to_owned())));
+    rows.collect()
+}
+
+/// Models under diffusers' names.
+fn diffusers_models() -> impl Iterator<Item = (&'static str, &'static str)> {
+    [
+        ("flux2_diffusers", "double_stream_modulation_img.linear.weight, transformer_blocks.0.attn.to_q.weight, transformer_blocks.0.attn.add_q_proj.weight, x_embedder.weight, context_embedder.weight"),
+        ("chroma_diffusers", "distilled_guidance_layer.norms.0.weight, transformer_blocks.0.attn.add_q_proj.weight, context_embedder.weight, x_embedder.weight, single_transformer_blocks.0.attn.to_q.weight"),
+        ("flux_diffusers", "context_embedder.weight, x_embedder.weight, transformer_blocks.0.attn.add_q_proj.weight, single_transformer_blocks.0.attn.to_q.weight"),
+        ("hunyuan_video_diffusers", "context_embedder.token_refiner.refiner_blocks.0.attn.to_q.weight, transformer_blocks.0.attn.add_q_proj.weight"),
+        ("sd3_diffusers", "context_embedder.weight, pos_embed.proj.weight, transformer_blocks.0.attn.add_q_proj.weight"),
+        ("auraflow_diffusers", "joint_transformer_blocks.0.attn.add_q_proj.weight, context_embedder.weight"),
+        ("zimage_diffusers", "all_x_embedder.2-1.weight, noise_refiner.0.attention.to_q.weight, cap_embedder.1.weight"),
+        ("wan_diffusers", "condition_embedder.time_embedder.linear_1.weight, blocks.0.attn1.to_q.weight"),
+        ("ltx_video_diffusers", "time_embed.emb.timestep_embedder.linear_1.weight, transformer_blocks.0.attn1.to_q.weight, proj_in.weight"),
+        ("mochi_diffusers", "time_embed.pooler.to_q.weight, transformer_blocks.0.attn1.to_q.weight"),
+        ("cogvideox_diffusers", "patch_embed.text_proj.weight, transformer_blocks.0.attn1.to_q.weight"),
+        ("unet_diffusers", "down_blocks.0.resnets.0.conv1.weight, time_embedding.linear_1.weight, conv_in.weight"),
+    ]
+    .into_iter()
 }
 
 /// Architecture and keys, in the order in which the loader tests them.
@@ -239,6 +268,13 @@ fn text_encoders() -> Vec<(&'static str, String)> {
         ("mistral3_24b_pruned", format!("{llama} 5120")),
         ("ministral3_3b", format!("{llama} 3072")),
         ("llama3", format!("{llama} 4096")),
+        ("llama_cpp", "token_embd.weight, blk.0.attn_q.weight, output.weight".to_owned()),
+        ("t5_llama_cpp", "token_embd.weight, enc.blk.0.attn_q.weight".to_owned()),
+        (
+            "hunyuan_dit_bert",
+            "encoder.layer.0.attention.self.query.weight 1024x1024, embeddings.word_embeddings.weight 47020x1024"
+                .to_owned(),
+        ),
         ("mpnet", "encoder.layer.0.attention.attn.q.weight 768x768".to_owned()),
         ("minilm", "encoder.layer.0.attention.self.query.weight 384x384".to_owned()),
         ("bert", "encoder.layer.0.attention.self.query.weight 768x768".to_owned()),
@@ -312,8 +348,11 @@ fn tensors_beside_the_model_are_kept() {
     let keys = behind("net.", "blocks.0.mlp.layer1.weight").chain(["logvar.0.weight".to_owned()]);
     let found = detect_in(keys);
     assert!(!is_checkpoint(&found));
-    assert_eq!(found.part_of("net.blocks.0.mlp.layer1.weight").architecture, "cosmos_predict2");
-    let stray = found.part_of("logvar.0.weight");
+    assert_eq!(
+        found.component_of("net.blocks.0.mlp.layer1.weight").architecture,
+        "cosmos_predict2"
+    );
+    let stray = found.component_of("logvar.0.weight");
     assert!(keep_reason(stray.preset, "logvar.0").is_some_and(|why| why.contains("no recognised")));
 }
 
@@ -339,12 +378,12 @@ fn a_whole_checkpoint_falls_into_its_parts() {
     );
     assert!(is_checkpoint(&found));
     let part = |name: &str| {
-        let part = found.part_of(name);
+        let part = found.component_of(name);
         (part.architecture, part.preset.name.as_str(), part.preset.refuse.is_some())
     };
     let ff = "model.diffusion_model.input_blocks.4.1.transformer_blocks.0.ff.net.2.weight";
     assert_eq!(part(ff), ("sdxl", "unet", false));
-    assert_eq!(keep_reason(found.part_of(ff).preset, ff), None);
+    assert_eq!(keep_reason(found.component_of(ff).preset, ff), None);
     assert_eq!(part("conditioner.embedders.0.transformer.x.weight"), ("clip_l", "clip", true));
     assert_eq!(part("conditioner.embedders.1.model.x.weight"), ("open_clip", "clip", true));
     assert_eq!(part("text_encoders.t5xxl.transformer.x.weight"), ("t5xxl", "t5xxl", false));

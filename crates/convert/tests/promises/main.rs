@@ -5,6 +5,7 @@
 mod adapters;
 mod detection;
 mod hashing;
+mod kinds;
 mod nothing_is_invented;
 mod packed;
 mod presets;

@@ -363,6 +363,8 @@ fn an_unrecognised_model_keeps_its_ends() {
         "net.t_embedder.mlp.0",
         "embeddings.word_embeddings",
         "wte",
+        "emb",
+        "tok_emb",
         "pos_embed",
         "model.proj_in",
         "model.diffusion_model.proj_out",

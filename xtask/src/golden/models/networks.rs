@@ -158,10 +158,11 @@ fn chroma() -> Vec<Tensor> {
     ]
 }
 
-/// The start of a T5 with its decoder, which is left out.
+/// The start of a T5-XXL with its decoder, which is left out; its width is not that of a real one.
 fn t5() -> Vec<Tensor> {
     let attention = |rest: &str| format!("encoder.block.0.layer.0.SelfAttention.{rest}");
     vec![
+        weight("encoder.block.23.layer.1.DenseReluDense.wi_1", 10240, 8),
         weight(&attention("k"), 64, 64),
         weight(&attention("q"), 64, 64),
         weight(&attention("relative_attention_bias"), 32, 4),

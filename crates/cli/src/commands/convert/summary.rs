@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use roundwise_convert::{Action, Report, RoundingTotals, Scheme, TensorReport, client};
+use roundwise_convert::{Action, Opens, Report, RoundingTotals, SchemeConsumer, TensorReport};
 
 use crate::console::width;
 use crate::table::Table;
@@ -82,15 +82,18 @@ fn describe_side_tensors(report: &Report) -> Option<String> {
 
 /// Layers per scheme and who opens the file.
 fn describe_schemes(report: &Report) -> String {
-    let mut counts = BTreeMap::<String, (Scheme, usize)>::new();
-    for scheme in report.layers.iter().filter_map(|layer| layer.scheme) {
-        counts.entry(scheme.to_string()).or_insert((scheme, 0)).1 += 1;
-    }
-    let line = |(name, (scheme, count))| {
-        let opener = client(report.layout, scheme).name;
-        format!("  {}: {name}, opened by {opener}\n", counted(count, "weight"))
+    let line = |consumer: &SchemeConsumer| {
+        let layers = report.layers.iter().filter(|layer| layer.scheme == Some(consumer.scheme));
+        let counted = counted(layers.count(), "weight");
+        let SchemeConsumer { scheme, answer } = consumer;
+        match answer {
+            Opens::Yes { .. } => format!("  {counted}: {scheme}, {answer}\n"),
+            Opens::No { .. } | Opens::NotKnown { .. } => {
+                format!("  {counted}: {scheme}; {answer}\n")
+            }
+        }
     };
-    counts.into_iter().map(line).collect()
+    report.consumers.iter().map(line).collect()
 }
 
 /// What statistics of inputs are for: how much less wrong outputs are than with nearest codes.

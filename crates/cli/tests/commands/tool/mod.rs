@@ -243,9 +243,10 @@ pub fn plain_model() -> Vec<u8> {
 /// Names of the weights of [`plain_model`] that become codes.
 pub const PLAIN_WEIGHTS: [&str; 2] = ["blocks.0.ff.in.weight", "blocks.0.ff.out.weight"];
 
-/// The start of a T5 with decoder.
+/// The start of a T5-XXL with decoder; its width is not that of a real one.
 pub fn t5_model() -> Vec<u8> {
     let tensors = [
+        matrix("encoder.block.23.layer.1.DenseReluDense.wi_1.weight", 10240, 16),
         matrix("encoder.block.0.layer.0.SelfAttention.k.weight", 64, 64),
         matrix("encoder.block.0.layer.0.SelfAttention.q.weight", 64, 64),
         matrix("encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight", 32, 4),

@@ -1,0 +1,52 @@
+//! What training code puts before all names of a model.
+
+use crate::model::architecture::Shapes;
+
+/// Names of wrappers that no loader strips: of compiled models, of data-parallel training, of
+/// averaged weights, and of the dictionaries that checkpoints put them in.
+pub(super) const TRAINING_WRAPPERS: [&str; 13] = [
+    "_orig_mod",
+    "module",
+    "ema",
+    "ema_model",
+    "_forward_module",
+    "_fsdp_wrapped_module",
+    "state_dict",
+    "model_state_dict",
+    "params",
+    "params_ema",
+    "generator",
+    "dit",
+    "unet",
+];
+
+/// Names that are wrappers as well as beginnings that loaders know.
+const COMMON_WRAPPERS: [&str; 4] = ["model", "net", "transformer", "diffusion_model"];
+
+/// Wrappers inside wrappers that are tried.
+const DEEPEST: usize = 6;
+
+/// A model behind one wrapper, two, three …, with what all its names begin with.
+pub(super) fn unwrapped<'a>(shapes: &Shapes<'a>) -> Vec<(String, Shapes<'a>)> {
+    let mut found: Vec<(String, Shapes<'a>)> = vec![];
+    for _ in 0..DEEPEST {
+        let (before, inside) =
+            found.last().map_or(("", shapes), |(before, inside)| (before.as_str(), inside));
+        let Some(wrapper) = common_wrapper(inside) else { break };
+        let start = format!("{wrapper}.");
+        let strip = |name: &'a str| Some((name.strip_prefix(&start)?, inside.shape(name)?));
+        let stripped = inside.names().filter_map(strip).collect();
+        found.push((format!("{before}{start}"), stripped));
+    }
+    found
+}
+
+/// The wrapper that most names begin with, if a third of them do: beside a model there may be a second
+/// copy of it, such as averaged weights, and counters.
+fn common_wrapper(shapes: &Shapes<'_>) -> Option<&'static str> {
+    let count = |wrapper: &str| shapes.starting_with(&format!("{wrapper}.")).count();
+    let counted = COMMON_WRAPPERS.into_iter().chain(TRAINING_WRAPPERS);
+    let counted = counted.map(|wrapper| (wrapper, count(wrapper)));
+    let (wrapper, most) = counted.reduce(|best, next| if next.1 > best.1 { next } else { best })?;
+    (most > 0 && most * 3 >= shapes.names().count()).then_some(wrapper)
+}

@@ -1,0 +1,107 @@
+//! ComfyUI's table: which kinds of files it opens with codes, from its own loaders.
+
+use crate::model::{Detected, Dialect, Kind};
+use crate::source::consumer::TakesCodes;
+
+/// What its loaders of whole models do with codes and scales is known by architecture; all its other
+/// loaders read tensors as they are stored: a code counts as a weight, and its scale is dropped
+/// without a word.
+pub(super) fn takes_codes(detected: &Detected) -> TakesCodes {
+    match detected.kind {
+        Kind::DiffusionModel | Kind::TextEncoder | Kind::Checkpoint => by_names(detected),
+        Kind::LanguageModel => by_names(detected),
+        Kind::Vae => {
+            no(detected, "ComfyUI reads a VAE as it is stored: codes would count as weights")
+        }
+        Kind::ControlNet => no(
+            detected,
+            "ComfyUI reads ControlNets as they are stored: codes would count as weights, and their \
+             scales be dropped",
+        ),
+        Kind::SideModel => no(
+            detected,
+            "ComfyUI reads what stands beside a model as it is stored: codes would count as weights, \
+             and their scales be dropped",
+        ),
+        Kind::Adapter(_) => TakesCodes::No {
+            reason:
+                "an adapter is added to weights as it is stored: codes would count as weights, \
+                     and their scales be dropped"
+                    .to_owned(),
+            way_out:
+                "merge it into its model before that is rounded; schemes `fp16` and `bf16` store \
+                      plain numbers"
+                    .to_owned(),
+        },
+        Kind::TextualInversion => {
+            no(detected, "its vectors are put among those of words as they are stored")
+        }
+        Kind::Upscaler => no(
+            detected,
+            "ComfyUI reads upscalers as they are stored: codes would count as weights, and their \
+             scales be dropped",
+        ),
+        Kind::TrainingCheckpoint => TakesCodes::No {
+            reason: "beside the model it holds the state of an optimizer, which no loader reads"
+                .to_owned(),
+            way_out: "save the model alone".to_owned(),
+        },
+        Kind::Statistics => TakesCodes::No {
+            reason: "it holds statistics of a model's inputs, no weights".to_owned(),
+            way_out: "use it as statistics of the model that it is of".to_owned(),
+        },
+        Kind::Unknown => match detected.main.is_unknown() {
+            true => not_known("with ComfyUI's own names it would be ComfyUI"),
+            false => not_known("codes of such a model have not been tried in ComfyUI"),
+        },
+    }
+}
+
+/// A model whose kind takes codes where its architecture and its names do.
+fn by_names(detected: &Detected) -> TakesCodes {
+    let main = &detected.main;
+    if let Some(reason) = main.no_codes {
+        return no(detected, reason);
+    }
+    match detected.dialect {
+        Dialect::Diffusers if !main.is_unknown() => {
+            return TakesCodes::No {
+                reason:
+                    "its names are diffusers': ComfyUI renames and joins such layers as it loads \
+                         them, and drops the scales of codes"
+                        .to_owned(),
+                way_out: "start from a file with the model's original names; schemes `fp16` and \
+                          `bf16` store plain numbers"
+                    .to_owned(),
+            };
+        }
+        Dialect::LlamaCpp => {
+            return not_known("its names are llama.cpp's, which reads them from GGUF files alone");
+        }
+        Dialect::Original | Dialect::Diffusers | Dialect::Transformers | Dialect::Unknown => {}
+    }
+    if !detected.wrapper.is_empty() {
+        return not_known(&format!(
+            "its names begin with `{}`; with ComfyUI's own names it would be ComfyUI",
+            detected.wrapper
+        ));
+    }
+    if main.is_unknown() {
+        return not_known("with ComfyUI's own names it would be ComfyUI");
+    }
+    match main.is_known_to_comfyui {
+        true => TakesCodes::Yes,
+        false => not_known("ComfyUI has no loader for such a model"),
+    }
+}
+
+fn no(detected: &Detected, reason: &str) -> TakesCodes {
+    TakesCodes::No {
+        reason: detected.main.no_codes.unwrap_or(reason).to_owned(),
+        way_out: "leave it as it is; schemes `fp16` and `bf16` store plain numbers".to_owned(),
+    }
+}
+
+fn not_known(reason: &str) -> TakesCodes {
+    TakesCodes::NotKnown { reason: reason.to_owned() }
+}

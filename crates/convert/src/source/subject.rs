@@ -1,0 +1,202 @@
+//! What an input is: read once from headers and side files, asked by every command.
+
+use std::collections::BTreeMap;
+
+use roundwise_layout::{Layout, StoredLayers};
+use roundwise_scheme::Scheme;
+use roundwise_tensor_file::{Checkpoint, TensorHeader};
+use serde::Serialize;
+
+use crate::model::{AdapterKind, Detected, Dialect, Kind, Shapes, detect, detect_as};
+use crate::source::consumer::{Consumer, Opens};
+use crate::source::foreign_codes::ForeignCodes;
+
+/// What a file is, and who opens what is made of it.
+#[derive(Clone, Debug)]
+pub struct Subject {
+    /// Its kind, its models and their names.
+    pub detected: Detected,
+    /// Layers that are in codes already.
+    pub codes: Vec<StoredCodes>,
+    /// Expert banks, which no layout here has codes for.
+    pub expert_banks: Option<ExpertBanks>,
+    /// What the file looks like, where somebody insisted on another kind.
+    pub looks_like: Option<String>,
+}
+
+/// Layers in codes of one spelling.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct StoredCodes {
+    /// How the file says so, or the program that made them.
+    pub spelling: String,
+    /// Number of layers.
+    pub layers: usize,
+    /// Whether they can be decoded.
+    pub is_readable: bool,
+}
+
+/// Weights of several experts in one tensor of three dimensions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct ExpertBanks {
+    /// Number of tensors.
+    pub tensors: usize,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Bytes of all tensors of the file.
+    pub of_bytes: u64,
+}
+
+impl Subject {
+    /// Recognises a file.
+    ///
+    /// - `stored`: its layers in codes
+    /// - `foreign`: its layers in codes of other programs
+    /// - `insisted`: what somebody says that it is
+    pub(crate) fn recognise(
+        file: &Checkpoint,
+        stored: &StoredLayers,
+        foreign: &[ForeignCodes],
+        insisted: Option<Kind>,
+    ) -> Self {
+        let shapes: Shapes<'_> = shapes(file);
+        let found = with_side_files(detect(&shapes), file);
+        let looks_like = insisted.map(|_| described(&found));
+        let detected = insisted.map_or(found, |kind| detect_as(&shapes, kind));
+        let codes = stored_codes(stored, foreign);
+        Self { detected, codes, expert_banks: ExpertBanks::find(file), looks_like }
+    }
+
+    /// What the file is.
+    pub fn kind(&self) -> Kind {
+        self.detected.kind
+    }
+
+    /// Who opens the file with weights in `scheme`: the first consumer that does, or why none does.
+    pub fn opens(&self, scheme: Scheme, layout: Layout) -> Opens {
+        let answers = Consumer::ALL.map(|consumer| consumer.opens(self, scheme, layout));
+        let is_yes = |answer: &&Opens| matches!(answer, Opens::Yes { .. });
+        let is_open = |answer: &&Opens| matches!(answer, Opens::NotKnown { .. });
+        let best = answers.iter().find(is_yes).or_else(|| answers.iter().find(is_open));
+        best.unwrap_or(&answers[0]).clone()
+    }
+}
+
+impl ExpertBanks {
+    fn find(file: &Checkpoint) -> Option<Self> {
+        let banks = file.tensors().iter().filter(|header| is_expert_bank(header));
+        let (tensors, bytes) =
+            banks.fold((0, 0_u64), |(n, bytes), it| (n + 1, bytes.saturating_add(it.byte_len())));
+        let all = file.tensors().iter().map(TensorHeader::byte_len);
+        let of_bytes = all.fold(0, u64::saturating_add);
+        (tensors > 0).then_some(Self { tensors, bytes, of_bytes })
+    }
+
+    /// Their size in MiB.
+    pub fn mebibytes(&self) -> f64 {
+        self.bytes as f64 / f64::from(1 << 20)
+    }
+
+    /// Their share of the file, in percent.
+    pub fn percent(&self) -> f64 {
+        100.0 * self.bytes as f64 / self.of_bytes.max(1) as f64
+    }
+}
+
+/// Whether a tensor holds the weights of several experts.
+pub(crate) fn is_expert_bank(header: &TensorHeader) -> bool {
+    header.shape.len() == 3
+        && header.name.contains("experts.")
+        && crate::source::source::weight_kind(header.dtype).is_some()
+}
+
+/// Names and shapes of all tensors, as they are stored.
+pub(crate) fn shapes(file: &Checkpoint) -> Shapes<'_> {
+    let tensors = file.tensors().iter();
+    tensors.map(|header| (header.name.as_str(), header.shape.as_slice())).collect()
+}
+
+/// The kind and what it was told by, for people.
+fn described(found: &Detected) -> String {
+    match found.kind {
+        Kind::Unknown => found.main.title.to_owned(),
+        kind => format!("{} ({kind})", found.main.title),
+    }
+}
+
+fn stored_codes(stored: &StoredLayers, foreign: &[ForeignCodes]) -> Vec<StoredCodes> {
+    let mut counts = BTreeMap::<(String, bool), usize>::new();
+    for layer in stored.layers.values() {
+        *counts.entry((layer.origin.to_string(), true)).or_default() += 1;
+    }
+    for codes in foreign {
+        *counts.entry((codes.program.to_owned(), false)).or_default() += 1;
+    }
+    let codes = counts.into_iter();
+    codes
+        .map(|((spelling, is_readable), layers)| StoredCodes { spelling, layers, is_readable })
+        .collect()
+}
+
+/// What names leave open, and the files beside the tensors tell.
+fn with_side_files(found: Detected, file: &Checkpoint) -> Detected {
+    let json = |name: &str| -> Option<serde_json::Value> {
+        serde_json::from_str(&file.text_beside(name)?).ok()
+    };
+    match found.kind {
+        Kind::Adapter(kind) => {
+            let config = json("adapter_config.json").filter(|_| is_of_peft(file));
+            let kind = config.and_then(|config| adapter_kind(&config)).unwrap_or(kind);
+            Detected { kind: Kind::Adapter(kind), ..found }
+        }
+        Kind::Unknown if found.main.is_unknown() => {
+            let config = json("config.json");
+            let class = config.as_ref().and_then(|config| config.get("_class_name"));
+            match class.and_then(serde_json::Value::as_str).map(kind_of_class) {
+                Some(kind) => Detected { kind, dialect: Dialect::Diffusers, ..found },
+                None => found,
+            }
+        }
+        Kind::DiffusionModel
+        | Kind::TextEncoder
+        | Kind::LanguageModel
+        | Kind::Vae
+        | Kind::ControlNet
+        | Kind::SideModel
+        | Kind::TextualInversion
+        | Kind::Upscaler
+        | Kind::Checkpoint
+        | Kind::TrainingCheckpoint
+        | Kind::Statistics
+        | Kind::Unknown => found,
+    }
+}
+
+/// Whether the file is the one that `adapter_config.json` beside it speaks of.
+fn is_of_peft(file: &Checkpoint) -> bool {
+    let name = file.files().first().and_then(|first| first.path().file_name());
+    name.is_some_and(|name| name.to_string_lossy().starts_with("adapter_model"))
+}
+
+/// The kind that a configuration of PEFT names.
+fn adapter_kind(config: &serde_json::Value) -> Option<AdapterKind> {
+    let is_set = |key: &str| config.get(key).and_then(serde_json::Value::as_bool) == Some(true);
+    match config.get("peft_type")?.as_str()? {
+        "LORA" if is_set("use_dora") => Some(AdapterKind::DoRa),
+        "LORA" => Some(AdapterKind::LoRa),
+        "LOHA" => Some(AdapterKind::LoHa),
+        "LOKR" => Some(AdapterKind::LoKr),
+        "OFT" => Some(AdapterKind::Oft),
+        "BOFT" => Some(AdapterKind::Boft),
+        _ => None,
+    }
+}
+
+/// The kind of a class of diffusers.
+fn kind_of_class(class: &str) -> Kind {
+    match class {
+        class if class.contains("ControlNet") => Kind::ControlNet,
+        class if class.contains("Autoencoder") => Kind::Vae,
+        class if class.contains("Transformer") || class.contains("UNet") => Kind::DiffusionModel,
+        _ => Kind::Unknown,
+    }
+}

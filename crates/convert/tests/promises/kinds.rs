@@ -1,0 +1,457 @@
+//! Kinds of files × consumers: what opens codes, what is refused, and what nobody knows.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use roundwise_convert::{
+    AdapterKind, ConvertError, Dialect, Kind, KindRule, Layout, Opens, Plan, PlanRequest, Recipe,
+    RecipeFile, Source, detect,
+};
+use roundwise_testkit::files::{Tensor, safetensors};
+
+/// What ComfyUI makes of codes of a file.
+#[derive(Debug, PartialEq)]
+enum Answer {
+    Yes,
+    No,
+    NotKnown,
+}
+
+use Answer::{No, NotKnown, Yes};
+
+/// `name 4x64` is one tensor; without a shape it is a matrix of 32 × 32.
+fn file(keys: &str) -> Vec<u8> {
+    let tensor = |key: &str| {
+        let (name, shape) = key.split_once(' ').unwrap_or((key, "32x32"));
+        let shape: Vec<usize> = shape.split('x').map(|size| size.parse().unwrap()).collect();
+        let elements: usize = shape.iter().product();
+        Tensor::new(name, "BF16", &shape, vec![0; 2 * elements])
+    };
+    let keys: BTreeSet<&str> = keys.split(", ").chain(["proj_a.weight", "proj_b.weight"]).collect();
+    safetensors(&keys.into_iter().map(tensor).collect::<Vec<_>>())
+}
+
+fn opened(bytes: &[u8]) -> (tempfile::TempDir, Source) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("m.safetensors");
+    std::fs::write(&path, bytes).unwrap();
+    let source = Source::open(&path).unwrap();
+    (folder, source)
+}
+
+fn planned(source: &Source, file: RecipeFile) -> Result<Plan, ConvertError> {
+    let recipe = Recipe::check(file).unwrap();
+    let source = Source::open_with(source.checkpoint.path(), &recipe)?;
+    Plan::decide(&PlanRequest::new(&source, &recipe))
+}
+
+fn scheme(name: &str) -> RecipeFile {
+    RecipeFile { scheme: Some(name.to_owned()), ..RecipeFile::default() }
+}
+
+const FLUX: &str =
+    "double_blocks.0.img_attn.norm.key_norm.scale 32, img_in.weight, vector_in.in_layer.weight";
+
+/// Id, kind, keys, and what ComfyUI makes of codes.
+fn rows() -> Vec<(&'static str, Kind, String, Answer)> {
+    use AdapterKind::{Boft, Diff, DoRa, GLoRa, LoHa, LoKr, LoRa, Oft};
+    use Kind::{
+        Adapter, Checkpoint, ControlNet, DiffusionModel, LanguageModel, SideModel, TextEncoder,
+        TextualInversion, TrainingCheckpoint, Unknown, Upscaler, Vae,
+    };
+    let t5 = "encoder.block.0.layer.0.SelfAttention.k.weight, shared.weight";
+    let unet = "input_blocks.0.0.weight 32x4x3x3";
+    let qwen = "img_in.weight, txt_norm.weight 32, transformer_blocks.0.img_mlp.net.0.proj.weight";
+    let zimage = "noise_refiner.0.attention.k_norm.weight 8, cap_embedder.1.weight 3840x8";
+    let row = |id, kind, keys: &str, answer| (id, kind, keys.to_owned(), answer);
+    let mut rows = vec![
+        row("flux", DiffusionModel, FLUX, Yes),
+        row("sd1_sd2", DiffusionModel, unet, Yes),
+        row("qwen_image", DiffusionModel, qwen, Yes),
+        row("zimage", DiffusionModel, zimage, Yes),
+        row("t5_base", TextEncoder, t5, No),
+        row(
+            "byt5_small_glyph",
+            TextEncoder,
+            "encoder.block.0.layer.0.SelfAttention.k.weight 384x8",
+            No,
+        ),
+        row("clip_l", TextEncoder, "text_model.encoder.layers.0.mlp.fc1.weight", No),
+        row("jina_clip_2", TextEncoder, "model.encoder.layers.0.mixer.Wqkv.weight", No),
+        row("t5_gemma", TextEncoder, "model.encoder.layers.0.pre_self_attn_layernorm.weight 8", No),
+        row("bert", TextEncoder, "encoder.layer.0.attention.self.query.weight", NotKnown),
+        row("llm", LanguageModel, "model.layers.0.self_attn.q_proj.weight", NotKnown),
+        row("llama_cpp", LanguageModel, "token_embd.weight, blk.0.attn_q.weight", NotKnown),
+        row("vae", Vae, "decoder.conv_in.weight 4x4x3x3, encoder.conv_in.weight 4x4x3x3", No),
+        row("unknown", Unknown, "blocks.0.attn.weight", NotKnown),
+        row(
+            "flux",
+            Checkpoint,
+            &behind("model.diffusion_model.", FLUX, &format!("text_encoders.t5xxl.{t5}")),
+            Yes,
+        ),
+        row(
+            "training_checkpoint",
+            TrainingCheckpoint,
+            &format!("{FLUX}, optimizer.state.0.exp_avg"),
+            No,
+        ),
+        // Look-alikes.
+        row(
+            "control_lora",
+            ControlNet,
+            &format!("{unet}, lora_controlnet, a.weight.up, a.weight.down"),
+            No,
+        ),
+        row(
+            "controlnet_zimage",
+            ControlNet,
+            &format!(
+                "{zimage}, control_layers.0.attention.qkv.weight, control_all_x_embedder.2-1.weight"
+            ),
+            No,
+        ),
+        row(
+            "controlnet_flux_xlabs",
+            ControlNet,
+            &format!("{FLUX}, controlnet_blocks.0.weight, input_hint_block.0.weight 8x3x3x3"),
+            No,
+        ),
+        row(
+            "controlnet_qwen_image",
+            ControlNet,
+            &format!("{qwen}, controlnet_blocks.0.weight, controlnet_x_embedder.weight"),
+            No,
+        ),
+        row(
+            "controlnet_union_flux",
+            ControlNet,
+            "controlnet_mode_embedder.weight, controlnet_x_embedder.weight, transformer_blocks.0.attn.add_q_proj.weight",
+            No,
+        ),
+        row(
+            "controlnet_flux",
+            ControlNet,
+            "controlnet_x_embedder.weight, transformer_blocks.0.attn.add_q_proj.weight, single_transformer_blocks.0.attn.to_q.weight, context_embedder.weight, x_embedder.weight",
+            No,
+        ),
+        row(
+            "controlnet_mmdit",
+            ControlNet,
+            "controlnet_blocks.0.weight, transformer_blocks.0.attn.to_q.weight",
+            No,
+        ),
+        row(
+            "controlnet_diffusers",
+            ControlNet,
+            "controlnet_cond_embedding.conv_in.weight 8x3x3x3, conv_in.weight 8x4x3x3, time_embedding.linear_1.weight, down_blocks.0.resnets.0.conv1.weight 8x8x3x3",
+            No,
+        ),
+        row(
+            "controlnet_union_sdxl",
+            ControlNet,
+            "task_embedding, control_add_embedding.linear_1.weight, input_blocks.0.0.weight 8x4x3x3",
+            No,
+        ),
+        row(
+            "controlnet_sd",
+            ControlNet,
+            &behind("control_model.", unet, "control_model.zero_convs.0.0.weight 8x8x1x1"),
+            No,
+        ),
+        row("controlnet_hunyuan_dit", ControlNet, "mlp_t5.0.weight, after_proj_list.0.weight", No),
+        row(
+            "controlnet_wan",
+            ControlNet,
+            "controlnet_patch_embedding.weight 8x4x1x2x2, blocks.0.ffn.0.weight",
+            No,
+        ),
+        row(
+            "controlnet_hint",
+            ControlNet,
+            &format!("{unet}, input_hint_block.0.weight 8x3x3x3"),
+            No,
+        ),
+        row("t2i_adapter", ControlNet, "adapter.body.0.resnets.0.block1.weight 8x8x3x3", No),
+        row("ip_adapter", SideModel, "image_proj.proj.weight, ip_adapter.1.to_k_ip.weight", No),
+        row(
+            "pulid",
+            SideModel,
+            "pulid_ca.0.to_q.weight, pulid_encoder.id_embedding_mapping.0.weight",
+            No,
+        ),
+        row("photomaker", SideModel, "id_encoder.visual_projection_2.weight", No),
+        row(
+            "clip_vision",
+            SideModel,
+            "vision_model.encoder.layers.0.mlp.fc1.weight, vision_model.embeddings.class_embedding 8",
+            No,
+        ),
+        row(
+            "siglip",
+            SideModel,
+            "vision_model.encoder.layers.0.mlp.fc1.weight, vision_model.embeddings.patch_embedding.weight 8x3x2x2",
+            No,
+        ),
+        row(
+            "dino",
+            SideModel,
+            "encoder.layer.0.attention.attention.query.weight, embeddings.cls_token 1x1x8",
+            No,
+        ),
+        row(
+            "dino_original",
+            SideModel,
+            "cls_token 1x1x8, blocks.0.ls1.gamma 8, blocks.0.attn.qkv.weight",
+            No,
+        ),
+        row("redux", SideModel, "redux_up.weight, redux_down.weight", No),
+        row(
+            "style_model",
+            SideModel,
+            "style_embedding 1x8x8, transformer_layes.0.attn.in_proj_weight",
+            No,
+        ),
+        row(
+            "wav2vec2",
+            SideModel,
+            "feature_extractor.conv_layers.0.conv.weight 8x1x10, encoder.layers.0.attention.q_proj.weight",
+            No,
+        ),
+        row(
+            "whisper",
+            SideModel,
+            "model.encoder.conv1.weight 8x80x3, model.encoder.embed_positions.weight, model.encoder.layers.0.self_attn.q_proj.weight",
+            No,
+        ),
+        row(
+            "gligen",
+            SideModel,
+            "position_net.linears.0.weight, input_blocks.1.1.transformer_blocks.0.fuser.linear.weight",
+            No,
+        ),
+        row(
+            "motion_module",
+            SideModel,
+            "down_blocks.0.motion_modules.0.temporal_transformer.proj_in.weight",
+            No,
+        ),
+        row("textual_inversion", TextualInversion, "emb_params 4x768", No),
+        row("textual_inversion_sdxl", TextualInversion, "clip_l 4x768, clip_g 4x1280", No),
+        row(
+            "esrgan",
+            Upscaler,
+            "model.0.weight 8x3x3x3, model.1.sub.0.RDB1.conv1.0.weight 8x8x3x3",
+            No,
+        ),
+        row(
+            "swinir",
+            Upscaler,
+            "conv_first.weight 8x3x3x3, layers.0.residual_group.blocks.0.attn.qkv.weight",
+            No,
+        ),
+        row("dat", Upscaler, "before_RG.1.weight 8, layers.0.blocks.0.attn.qkv.weight", No),
+        row("upscaler", Upscaler, "conv_first.weight 8x3x3x3, conv_last.weight 3x8x3x3", No),
+        row(
+            "compact",
+            Upscaler,
+            "body.0.weight 8x3x3x3, body.1.weight 8, body.2.weight 8x8x3x3",
+            No,
+        ),
+        row(
+            "latent_upsampler",
+            Upscaler,
+            "initial_conv.weight 8x8x3x3x3, res_blocks.0.conv1.weight 8x8x3x3x3, upsampler.0.weight 8x8x3x3",
+            No,
+        ),
+        row("dora", Adapter(DoRa), "a.lora_A.weight, a.lora_B.weight, a.dora_scale 32", No),
+        row("loha", Adapter(LoHa), "a.hada_w1_a, a.hada_w1_b, a.hada_w2_a, a.hada_w2_b", No),
+        row("lokr", Adapter(LoKr), "a.lokr_w1, a.lokr_w2_a, a.lokr_w2_b", No),
+        row("boft", Adapter(Boft), "a.oft_blocks 2x2x4x4, a.alpha 1", No),
+        row("oft", Adapter(Oft), "a.oft_blocks 2x4x4, a.alpha 1", No),
+        row("glora", Adapter(GLoRa), "a.a1.weight, a.a2.weight, a.b1.weight, a.b2.weight", No),
+        row("diff", Adapter(Diff), "diffusion_model.a.diff, diffusion_model.a.diff_b 32", No),
+    ];
+    let loras = [
+        "lora_unet_a.lora_down.weight, lora_unet_a.lora_up.weight",
+        "base_model.model.a.lora_A.weight, base_model.model.a.lora_B.weight",
+        "unet.a.processor.to_q_lora.up.weight, unet.a.processor.to_q_lora.down.weight",
+        "unet.a.to_q.lora_linear_layer.up.weight, unet.a.to_q.lora_linear_layer.down.weight",
+        "a.lora_A, a.lora_B",
+    ];
+    rows.extend(loras.map(|keys| row("lora", Adapter(LoRa), keys, No)));
+    rows
+}
+
+/// Keys behind a prefix, with enough others for it to count, and keys beside them.
+fn behind(prefix: &str, keys: &str, beside: &str) -> String {
+    let others = (0..6).map(|i| format!("something.{i}.weight"));
+    let keys = keys.split(", ").map(str::to_owned).chain(others);
+    let keys: Vec<String> = keys.map(|key| format!("{prefix}{key}")).collect();
+    format!("{}, {beside}", keys.join(", "))
+}
+
+#[test]
+fn every_kind_is_told_and_no_program_is_promised_codes_that_it_does_not_open() {
+    for (id, kind, keys, expected) in rows() {
+        let (_folder, source) = opened(&file(&keys));
+        let subject = source.subject();
+        assert_eq!((subject.detected.main.architecture, subject.kind()), (id, kind), "{keys}");
+        let answer = match subject.opens("fp8".parse().unwrap(), Layout::Comfy) {
+            Opens::Yes { program } => {
+                assert_eq!(program, "ComfyUI 0.3.68 or newer", "{id}");
+                Yes
+            }
+            Opens::No { reason, way_out } => {
+                assert!(reason.len() > 20 && way_out.len() > 10, "{id}: {reason}; {way_out}");
+                No
+            }
+            not_known @ Opens::NotKnown { .. } => {
+                let text = not_known.to_string();
+                assert!(!text.contains("opened by") && !text.contains("newer"), "{id}: {text}");
+                NotKnown
+            }
+        };
+        assert_eq!(answer, expected, "{id}");
+        let with_node = subject.opens("int8-block-128".parse().unwrap(), Layout::Comfy);
+        assert_eq!(with_node.program().is_some(), expected == Yes, "{id}: {with_node}");
+
+        let refused = planned(&source, scheme("fp8"));
+        assert_eq!(matches!(refused, Err(ConvertError::Refused { .. })), expected == No, "{id}");
+        // Plain numbers are open to all of them, and so is whoever insists.
+        for file in
+            [scheme("fp16"), RecipeFile { kind: Some("unknown".to_owned()), ..scheme("fp8") }]
+        {
+            assert!(planned(&source, file).is_ok(), "{id}");
+        }
+    }
+}
+
+#[test]
+fn the_table_above_misses_no_rule() {
+    let tested: BTreeSet<_> = rows().into_iter().map(|(id, ..)| id).collect();
+    let mut orders = BTreeSet::new();
+    for rule in KindRule::all() {
+        let is_tested = tested.contains(rule.id.as_str());
+        assert!(is_tested || rule.id == "importance_matrix", "{}", rule.id);
+        assert!(orders.insert(rule.order), "{}", rule.order);
+    }
+}
+
+#[test]
+fn what_was_insisted_on_is_repeated() {
+    let (_folder, source) =
+        opened(&file("lora_unet_a.lora_down.weight, lora_unet_a.lora_up.weight"));
+    let plan =
+        planned(&source, RecipeFile { kind: Some("diffusion-model".into()), ..scheme("fp8") });
+    let plan = plan.unwrap();
+    let notes: Vec<String> = plan.notes.iter().map(ToString::to_string).collect();
+    let note = "taken for: diffusion-model, as was asked for; it looks like: LoRA adapter (lora)";
+    assert!(notes.iter().any(|it| it == note), "{notes:?}");
+    assert!(plan.consumers().iter().all(|it| it.answer.program().is_none()));
+}
+
+#[test]
+fn diffusers_names_are_refused_where_loaders_would_join_layers() {
+    let keys = "context_embedder.weight, x_embedder.weight, transformer_blocks.0.attn.add_q_proj.weight, single_transformer_blocks.0.attn.to_q.weight";
+    let (_folder, source) = opened(&file(keys));
+    assert_eq!(source.subject().detected.dialect, Dialect::Diffusers);
+    let error = planned(&source, scheme("fp8")).unwrap_err().to_string();
+    assert!(error.contains("diffusers") && error.contains("original names"), "{error}");
+    let forced = RecipeFile { kind: Some("diffusion-model".into()), ..scheme("fp8") };
+    let plan = planned(&source, forced).unwrap();
+    assert!(plan.consumers().iter().all(|it| it.answer.program().is_none()));
+}
+
+#[test]
+fn wrappers_of_training_code_are_seen_through() {
+    for wrapper in
+        ["_orig_mod.", "module.", "module._orig_mod.", "ema.", "model._orig_mod.", "net.module."]
+    {
+        let keys: Vec<String> = FLUX.split(", ").map(|key| format!("{wrapper}{key}")).collect();
+        let keys: Vec<String> = keys
+            .into_iter()
+            .chain((0..5).map(|n| format!("{wrapper}double_blocks.{n}.img_attn.qkv.weight")))
+            .collect();
+        let (_folder, source) = opened(&file(&keys.join(", ")));
+        let found = &source.subject().detected;
+        assert_eq!((found.main.architecture, found.main.prefix.as_str()), ("flux", wrapper));
+        assert_eq!(found.main.preset.name, "flux");
+        assert!(found.main.preset.keep_rule(&format!("{wrapper}img_in.weight")).is_some());
+        let opens = source.subject().opens("fp8".parse().unwrap(), Layout::Comfy);
+        assert!(
+            matches!(&opens, Opens::NotKnown { reason } if reason.contains(wrapper)),
+            "{opens}"
+        );
+    }
+}
+
+#[test]
+fn codes_of_other_programs_are_named() {
+    let u8s = |name: &str| Tensor::new(name, "U8", &[32, 1], vec![0; 32]);
+    let i32s = |name: &str| Tensor::new(name, "I32", &[4, 4], vec![0; 64]);
+    let f32s = |name: &str| Tensor::new(name, "F32", &[4], vec![0; 16]);
+    let cases = [
+        (
+            vec![
+                u8s("a.weight"),
+                f32s("a.weight.absmax"),
+                u8s("a.weight.quant_state.bitsandbytes__nf4"),
+            ],
+            "bitsandbytes (NF4)",
+        ),
+        (
+            vec![u8s("a.weight"), f32s("a.weight.absmax"), f32s("a.weight.quant_map")],
+            "bitsandbytes (4 bits)",
+        ),
+        (
+            vec![Tensor::new("a.weight", "I8", &[4, 4], vec![0; 16]), f32s("a.SCB")],
+            "bitsandbytes (INT8)",
+        ),
+        (vec![i32s("a.qweight"), i32s("a.qzeros"), f32s("a.scales"), i32s("a.g_idx")], "GPTQ"),
+        (vec![i32s("a.qweight"), i32s("a.qzeros"), f32s("a.scales")], "AWQ"),
+        (vec![u8s("a.qweight"), f32s("a.wscales"), f32s("a.smooth_factor")], "nunchaku"),
+        (vec![u8s("a.W_q"), f32s("a.scale")], "HQQ"),
+        (vec![u8s("a.weight._data"), f32s("a.weight._scale")], "quanto"),
+    ];
+    for (tensors, program) in cases {
+        let (_folder, source) = opened(&safetensors(&tensors));
+        let codes = &source.subject().codes;
+        assert!(codes.len() == 1 && !codes[0].is_readable && codes[0].layers == 1, "{codes:?}");
+        let decode = RecipeFile { decode_to: Some("bf16".to_owned()), ..RecipeFile::default() };
+        for file in [scheme("fp8"), decode] {
+            let error = planned(&source, file).unwrap_err().to_string();
+            assert!(error.contains("`a`") && error.contains(program), "{error}");
+        }
+    }
+}
+
+#[test]
+fn expert_banks_are_told_with_their_share() {
+    let keys =
+        "model.layers.0.mlp.experts.gate_up_proj 4x32x64, model.layers.0.self_attn.q_proj.weight";
+    let (_folder, source) = opened(&file(keys));
+    let plan = planned(&source, scheme("fp8")).unwrap();
+    let notes: Vec<String> = plan.notes.iter().map(ToString::to_string).collect();
+    let is_told =
+        |note: &String| note.contains("expert bank stays") && note.contains("% of the file");
+    assert!(notes.iter().any(is_told), "{notes:?}");
+    let asked = RecipeFile { include: vec!["experts".to_owned()], ..scheme("fp8") };
+    let error = planned(&source, asked).unwrap_err().to_string();
+    assert!(error.contains("gate_up_proj`, a 3-D expert bank"), "{error}");
+}
+
+/// Names alone are looked at; a large model must not be felt.
+#[test]
+fn recognition_of_five_thousand_tensors_is_quick() {
+    let names: Vec<String> = (0..5000)
+        .map(|n| format!("decoder.stage.{}.layer.{}.part.weight", n / 50, n % 50))
+        .collect();
+    let shape = [8_u64, 8];
+    let shapes = names.iter().map(|name| (name.as_str(), &shape[..])).collect();
+    detect(&shapes);
+    let started = Instant::now();
+    assert!(detect(&shapes).main.is_unknown());
+    // Without optimization and beside other tests it may take several times the 50 ms.
+    assert!(started.elapsed() < Duration::from_millis(500), "{:?}", started.elapsed());
+}
