@@ -5,13 +5,14 @@ use std::fmt;
 
 use regex::Regex;
 
-use crate::model::wrapper::TRAINING_WRAPPERS;
+use crate::model::wrapper::without_wrappers;
 
 /// A regular expression over whole segments of a dotted tensor name.
 ///
 /// `img_in` covers `img_in` and `net.img_in.0`, not `img_in_patch`. A leading `^` ties it to the
 /// root of the model, behind any of `model.`, `diffusion_model.`, `transformer.`, `net.` and
-/// wrappers of training code such as `_orig_mod.`: `^last` covers `last.linear` and not `blocks.0.last`.
+/// wrappers of training code such as `_orig_mod.`: `^last` covers `last.linear` and not
+/// `blocks.0.last`.
 #[derive(Clone)]
 pub struct LayerPattern {
     source: String,
@@ -24,8 +25,7 @@ impl LayerPattern {
     pub fn new(source: &str) -> Result<Self, regex::Error> {
         let regex = match source.strip_prefix('^') {
             Some(rest) => format!(
-                r"^(?:(?:model|diffusion_model|transformer|net|{})\.)*(?P<layer>{rest})(?:\.|$)",
-                TRAINING_WRAPPERS.join("|")
+                r"^(?:(?:model|diffusion_model|transformer|net)\.)*(?P<layer>{rest})(?:\.|$)"
             ),
             None => format!(r"(?:^|\.)(?P<layer>{source})(?:\.|$)"),
         };
@@ -36,7 +36,11 @@ impl LayerPattern {
     ///
     /// - `layer`: full tensor name, with or without its `.weight`
     pub fn matches(&self, layer: &str) -> bool {
-        self.regex.is_match(layer_of(layer))
+        let layer = layer_of(layer);
+        let is_rooted = self.source.starts_with('^');
+        // Taken off here, not in the expressions, of which there are hundreds.
+        let unwrapped = || without_wrappers(layer).is_some_and(|inner| self.regex.is_match(inner));
+        self.regex.is_match(layer) || (is_rooted && unwrapped())
     }
 
     /// The pattern as its file writes it.

@@ -4,7 +4,7 @@ use crate::model::architecture::Shapes;
 
 /// Names of wrappers that no loader strips: of compiled models, of data-parallel training, of
 /// averaged weights, and of the dictionaries that checkpoints put them in.
-pub(super) const TRAINING_WRAPPERS: [&str; 13] = [
+const TRAINING_WRAPPERS: [&str; 13] = [
     "_orig_mod",
     "module",
     "ema",
@@ -25,6 +25,21 @@ const COMMON_WRAPPERS: [&str; 4] = ["model", "net", "transformer", "diffusion_mo
 
 /// Wrappers inside wrappers that are tried.
 const DEEPEST: usize = 6;
+
+/// A layer's name without the wrappers at its front, where one of training code is among them.
+pub(super) fn without_wrappers(layer: &str) -> Option<&str> {
+    let mut inner = layer;
+    let mut is_of_training = false;
+    while let Some((first, rest)) = inner.split_once('.') {
+        let is_of_training_too = TRAINING_WRAPPERS.contains(&first);
+        if !is_of_training_too && !COMMON_WRAPPERS.contains(&first) {
+            break;
+        }
+        is_of_training |= is_of_training_too;
+        inner = rest;
+    }
+    is_of_training.then_some(inner)
+}
 
 /// A model behind one wrapper, two, three …, with what all its names begin with.
 pub(super) fn unwrapped<'a>(shapes: &Shapes<'a>) -> Vec<(String, Shapes<'a>)> {
