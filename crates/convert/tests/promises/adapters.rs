@@ -442,3 +442,28 @@ fn norms_and_biases_are_changed_or_left_out_on_request() {
     assert!(error.to_string().contains("`diffusion_model.blocks.2.norm.diff`"), "{error}");
     run(folder.path(), &format!("{recipe}\nallow_unmatched_lora = true")).unwrap();
 }
+
+/// Plain casts to FP8 are values, and alpha is a whole number where a script made it one.
+#[test]
+fn adapters_of_any_dtype_are_numbers() {
+    let [up, down] = [gaussian(12, 2, 5), Matrix { rows: 2, cols: 20, values: vec![2.0; 40] }];
+    let [up_name, down_name, alpha_name] = SPELLINGS[0].map(|name| name.replace("NAME", "q"));
+    for (dtype, alpha) in [
+        ("I64", 3_i64.to_le_bytes().to_vec()),
+        ("F16", 0x4200_u16.to_le_bytes().to_vec()),
+        ("BF16", 0x4040_u16.to_le_bytes().to_vec()),
+        ("F8_E4M3", vec![0x44]),
+    ] {
+        let folder = model();
+        let tensors = [
+            Tensor::f32(&up_name, &up),
+            Tensor::new(&down_name, "F8_E4M3", &[2, 20], vec![0x40; 40]),
+            Tensor::new(&alpha_name, dtype, &[], alpha),
+        ];
+        write(folder.path(), "l.safetensors", &tensors);
+        let recipe = "scheme = 'bf16'\nkeep = ['attn.q']\nmerge_lora = ['FOLDER/l.safetensors']";
+        run(folder.path(), recipe).unwrap();
+        let found = numbers(&folder.path().join("o.safetensors"), &format!("{LAYER}.weight"));
+        assert_close(&found, &merged(&gaussian(12, 20, 1), &up, &down, 1.5));
+    }
+}

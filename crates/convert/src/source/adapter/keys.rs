@@ -8,8 +8,6 @@ pub(super) enum AdapterKey<'a> {
         /// The module, as the file spells it.
         module: &'a str,
         role: Role,
-        /// PEFT's name of the adapter, where the key has one.
-        adapter: Option<&'a str>,
     },
     /// A tensor that stands for the model's own: PEFT's `modules_to_save`.
     Replacement {
@@ -154,7 +152,7 @@ pub(super) fn adapter_key(name: &str) -> AdapterKey<'_> {
     if let Some((module, role)) = ending {
         let stream = ["_lora1", "_lora2"].iter().find(|it| name[module.len()..].starts_with(**it));
         let module = &name[..module.len() + stream.map_or(0, |it| it.len())];
-        return AdapterKey::Part { module, role, adapter: None };
+        return AdapterKey::Part { module, role };
     }
     PEFT.iter().find_map(|(part, role)| peft_key(name, part, *role)).unwrap_or(AdapterKey::Unknown)
 }
@@ -166,18 +164,13 @@ fn peft_key<'a>(name: &'a str, part: &str, role: Role) -> Option<AdapterKey<'a>>
         "" => "",
         rest => rest.strip_prefix('.')?,
     };
-    let (adapter, role) = match rest {
-        "" | "weight" => (None, role),
-        "bias" if role == Role::Up => (None, Role::UpBias),
-        rest => match rest.rsplit_once('.') {
-            Some((adapter, "weight")) => (Some(adapter), role),
-            Some((adapter, "bias")) if role == Role::Up => (Some(adapter), Role::UpBias),
-            Some(_) => return None,
-            None if rest == "bias" => return None,
-            None => (Some(rest), role),
-        },
+    // What else stands there is the adapter's name.
+    let role = match rest.rsplit_once('.').map_or(rest, |(_, leaf)| leaf) {
+        "bias" if role == Role::Up => Role::UpBias,
+        "bias" => return None,
+        _ => role,
     };
-    Some(AdapterKey::Part { module: &name[..start], role, adapter })
+    Some(AdapterKey::Part { module: &name[..start], role })
 }
 
 /// Whether a part of a name ends where a segment does; one for each layer counts as well, such as

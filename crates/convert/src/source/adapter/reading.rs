@@ -102,11 +102,18 @@ impl<'a> Reading<'a> {
     /// A module with an alpha, norms or a bias alone.
     fn without_algorithm(&mut self, module: &Module) -> Result<(), ConvertError> {
         if self.find(module, Wanted::Weight)?.is_empty() {
-            self.unmatched.extend(module.tensors().map(|(_, tensor)| tensor.name.clone()));
+            self.leave_out(module.tensors().map(|(_, tensor)| tensor));
             return Ok(());
         }
         let problem = format!("module `{}` has no pair of up and down", module.name);
         Err(self.file.misfit(problem))
+    }
+
+    /// Keys in the order of the file.
+    fn leave_out<'t>(&mut self, tensors: impl Iterator<Item = &'t TensorHeader>) {
+        let mut keys: Vec<String> = tensors.map(|tensor| tensor.name.clone()).collect();
+        keys.sort_unstable();
+        self.unmatched.append(&mut keys);
     }
 
     fn find(&self, module: &Module, wanted: Wanted) -> Result<Vec<Site>, ConvertError> {
@@ -121,7 +128,7 @@ impl<'a> Reading<'a> {
             let is_elsewhere =
                 |role: &Role| matches!(role, Role::Diff | Role::DiffBias | Role::UpBias);
             let parts = module.tensors().filter(|(role, _)| !is_elsewhere(role));
-            self.unmatched.extend(parts.map(|(_, tensor)| tensor.name.clone()));
+            self.leave_out(parts.map(|(_, tensor)| tensor));
             return Ok(None);
         }
         let mut told = None;
