@@ -14,7 +14,7 @@ use clap::{Args, Parser, Subcommand};
 
 pub(crate) use self::convert::{ConvertOptions, SchemeOutput};
 pub(crate) use self::look::{
-    InspectOptions, PlanOptions, PresetsOptions, SchemesOptions, VerifyOptions,
+    InspectOptions, MethodsOptions, PlanOptions, PresetsOptions, SchemesOptions, VerifyOptions,
 };
 pub(crate) use self::recipe::{RecipeCommand, RecipeOptions};
 pub(crate) use self::rewrite::{
@@ -76,6 +76,8 @@ pub(crate) enum Command {
     Presets(PresetsOptions),
     /// List the schemes and who opens them
     Schemes(SchemesOptions),
+    /// List the methods of rounding and their settings, with meanings, defaults and ranges
+    Methods(MethodsOptions),
     /// Print a completion script for a shell
     Completions(CompletionsOptions),
 }

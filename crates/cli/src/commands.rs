@@ -7,6 +7,7 @@ pub(crate) mod dequantize;
 pub(crate) mod edit;
 pub(crate) mod inspect;
 pub(crate) mod merge;
+pub(crate) mod methods;
 pub(crate) mod migrate;
 pub(crate) mod plan;
 pub(crate) mod presets;

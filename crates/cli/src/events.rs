@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use roundwise_convert::{ConvertError, Event, Report, Watch};
 use serde::Serialize;
 
+use crate::outcome::library_error;
 use crate::stop;
 
 /// Writes what happens as lines of JSON to standard output, for programs that show it.
@@ -39,6 +40,8 @@ enum Line<'a> {
         report: &'a Report,
     },
     Failed {
+        /// Stable name of the kind of error.
+        kind: Option<&'static str>,
         message: String,
         unfinished: Vec<PathBuf>,
     },
@@ -116,11 +119,12 @@ pub(crate) fn tell_done(report: &Report) {
 
 /// Tells why there is no output, and what the next run can go on with.
 pub(crate) fn tell_failed(error: &anyhow::Error) {
-    let unfinished = match error.downcast_ref::<ConvertError>() {
+    let kind = library_error(error).map(ConvertError::kind);
+    let unfinished = match library_error(error) {
         Some(ConvertError::Unfinished { paths, .. }) => paths.clone(),
         _ => vec![],
     };
-    write_line(&Line::Failed { message: error.to_string(), unfinished });
+    write_line(&Line::Failed { kind, message: error.to_string(), unfinished });
 }
 
 /// A reader that has gone away asks to stop: nobody would learn of the rest.

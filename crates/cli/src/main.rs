@@ -14,6 +14,7 @@ mod progress;
 mod stop;
 mod table;
 mod text;
+mod typed;
 
 use clap::Parser;
 
@@ -36,6 +37,7 @@ fn main() -> std::process::ExitCode {
         Command::Stats(command) => commands::stats::run(command),
         Command::Presets(options) => commands::presets::run(options),
         Command::Schemes(options) => commands::schemes::run(options),
+        Command::Methods(options) => commands::methods::run(options),
         Command::Completions(options) => commands::completions::run(options),
     };
     Outcome::of(result).report()

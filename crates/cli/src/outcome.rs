@@ -3,6 +3,7 @@ use std::process::ExitCode;
 use roundwise_convert::ConvertError;
 
 use crate::console::print_error;
+use crate::typed::{Typed, Worded};
 
 /// A usage error that only shows once flags are looked at together.
 #[derive(Debug)]
@@ -34,7 +35,8 @@ pub(crate) enum Outcome {
 impl Outcome {
     /// Sorts what a command returned; `false` is a comparison that found something wrong.
     pub(crate) fn of(result: anyhow::Result<bool>) -> Self {
-        match result {
+        // Commands without a recipe know settings as flags alone.
+        match result.map_err(|error| Typed::default().word(error)) {
             Ok(true) => Outcome::Done,
             Ok(false) => Outcome::VerificationFailed,
             Err(error) if is_stop(&error) => Outcome::Stopped(error),
@@ -60,9 +62,15 @@ fn print(error: &anyhow::Error, code: u8) -> ExitCode {
     ExitCode::from(code)
 }
 
+/// The library's error, as it is or worded.
+pub(crate) fn library_error(error: &anyhow::Error) -> Option<&ConvertError> {
+    let worded = error.downcast_ref::<Worded>().map(|worded| &worded.error);
+    worded.or_else(|| error.downcast_ref::<ConvertError>())
+}
+
 /// Whether the work ended because someone asked for it.
 pub(crate) fn is_stop(error: &anyhow::Error) -> bool {
-    let cause = error.downcast_ref::<ConvertError>().map(ConvertError::cause);
+    let cause = library_error(error).map(ConvertError::cause);
     matches!(cause, Some(ConvertError::Stopped))
 }
 
@@ -70,7 +78,7 @@ pub(crate) fn is_stop(error: &anyhow::Error) -> bool {
 pub(crate) fn is_bad_usage(error: &anyhow::Error) -> bool {
     error.is::<BadUsage>()
         || matches!(
-            error.downcast_ref::<ConvertError>(),
+            library_error(error),
             Some(
                 ConvertError::Recipe(_)
                     | ConvertError::Misfit { .. }

@@ -6,7 +6,7 @@ use roundwise_rounding::RoundingError;
 use roundwise_stats::StatsError;
 use roundwise_tensor_file::TensorFileError;
 
-use crate::recipe::RecipeError;
+use crate::recipe::{RecipeError, Text};
 
 /// Why a conversion did not happen. No output has appeared, unless the file's own error says so
 /// ([`FolderNotSynced`](roundwise_tensor_file::TensorFileErrorKind::FolderNotSynced)).
@@ -219,6 +219,43 @@ fn cause(source: &ConvertError) -> String {
 }
 
 impl ConvertError {
+    /// Returns the name of the kind of error, which stays what it is while messages change.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            ConvertError::File(_) => "file",
+            ConvertError::Layout { .. } => "layout",
+            ConvertError::Rounding { .. } => "rounding",
+            ConvertError::Device(_) => "device",
+            ConvertError::Statistics(_) => "statistics",
+            ConvertError::Recipe(_) => "recipe",
+            ConvertError::Misfit { .. } => "misfit",
+            ConvertError::Refused { .. } => "refused",
+            ConvertError::Unreadable { .. } => "unreadable",
+            ConvertError::IsStatistics { .. } => "is_statistics",
+            ConvertError::NothingToConvert { .. } => "nothing_to_convert",
+            ConvertError::NothingInCodes { .. } => "nothing_in_codes",
+            ConvertError::Immovable { .. } => "immovable",
+            ConvertError::NothingToRepair { .. } => "nothing_to_repair",
+            ConvertError::OtherModel { .. } => "other_model",
+            ConvertError::OutputIsInput { .. } => "output_is_input",
+            ConvertError::WrongOutput { .. } => "wrong_output",
+            ConvertError::OtherRun { .. } => "other_run",
+            ConvertError::Unfinished { .. } => "unfinished",
+            ConvertError::Apart { .. } => "apart",
+            ConvertError::Parts { .. } => "parts",
+            ConvertError::MemoryLimit { .. } => "memory_limit",
+            ConvertError::Stopped => "stopped",
+        }
+    }
+
+    /// Returns the message, the settings that it names apart from the words around them.
+    pub fn text(&self) -> Text {
+        match self {
+            ConvertError::Recipe(error) => error.text(),
+            error => error.to_string().into(),
+        }
+    }
+
     /// The error without what is left behind.
     pub fn cause(&self) -> &ConvertError {
         match self {

@@ -27,7 +27,8 @@ pub use self::source::*;
 pub use roundwise_compute::{Device, Devices};
 pub use roundwise_layout::{Client, Defect, Layout, Mend, Products, client};
 pub use roundwise_rounding::{
-    BiasCorrection, Effort, METHODS, Method, MethodOptions, Optimizer, Schedule, Solver,
+    BiasCorrection, Effort, METHODS, Method, MethodOptions, MethodSetting, Optimizer, Schedule,
+    SettingOfMethod, SettingRange, SettingValue, Solver,
 };
 pub use roundwise_scheme::{CATALOG, ScaleRule, Scheme};
 pub use roundwise_stats::{COLLECTOR, Knowledge, LayerSummary, Merge, Statistics, StatsError};

@@ -221,3 +221,13 @@ fn the_doubling_rate_doubles_and_halves() {
         assert!(Schedule::Doubling(bad).start(1.0, [3, 4]).is_err());
     }
 }
+
+#[test]
+fn names_are_those_that_are_known() {
+    for name in Optimizer::NAMES {
+        assert_eq!(Optimizer::named(name).unwrap().name(), name);
+    }
+    for name in Schedule::NAMES {
+        assert_eq!(Schedule::named(name).unwrap().name(), name);
+    }
+}

@@ -1,5 +1,7 @@
 use std::fmt;
 
+use crate::SettingRange;
+
 /// Why a method cannot do what was asked of it: everything that is wrong, not only the first.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub struct MethodError {
@@ -19,47 +21,104 @@ impl fmt::Display for MethodError {
     }
 }
 
-/// One thing that is wrong. `option` is a field of [`MethodOptions`](crate::MethodOptions), or
-/// `method`.
+/// One thing that is wrong with a setting.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("{setting}: {problem}")]
+pub struct Complaint {
+    /// A field of [`MethodOptions`](crate::MethodOptions), or `method`.
+    pub setting: &'static str,
+    /// What is wrong with it.
+    pub problem: Problem,
+}
+
+/// What can be wrong with a setting of a method.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
-pub enum Complaint {
+pub enum Problem {
     /// A name that nothing has.
-    #[error("{option} `{found}` is not known; known: {}", known.join(", "))]
+    #[error("`{found}` is not known; known: {}", known.join(", "))]
     UnknownName {
-        /// What it was to name.
-        option: &'static str,
         /// The name.
         found: String,
         /// The names there are.
         known: Vec<&'static str>,
     },
     /// A number outside its range.
-    #[error("`{option}` is {found}; it has to be {expected}")]
+    #[error("{found} is out of range, expected {expected}{}", in_brackets(*unit))]
     OutOfRange {
-        /// The option.
-        option: &'static str,
         /// The number.
         found: f64,
-        /// The range, in words.
-        expected: &'static str,
+        /// The range.
+        expected: SettingRange,
+        /// What the number counts or is relative to.
+        unit: Option<&'static str>,
     },
-    /// An option that would change nothing.
-    #[error("`{option}` does not apply to method `{method}`: {why}")]
-    DoesNotApply {
-        /// The option.
-        option: &'static str,
-        /// The method.
-        method: &'static str,
-        /// Why not, in words.
-        why: String,
-    },
-    /// Two options that say different things about one.
-    #[error("`{option}` and `{other}` exclude each other")]
-    Excludes {
-        /// One.
-        option: &'static str,
-        /// The other.
+    /// A number that is smaller than that of another setting, which may not be larger.
+    #[error("{found} is less than `{other}`")]
+    LessThan {
+        /// The number.
+        found: usize,
+        /// The other setting.
         other: &'static str,
     },
+    /// A setting that would change nothing.
+    #[error("does not apply to method `{method}`: {why}")]
+    DoesNotApply {
+        /// The method.
+        method: &'static str,
+        /// Why not.
+        why: WhyNot,
+    },
+    /// Two settings that say different things about one.
+    #[error("does not go together with `{other}`")]
+    Excludes {
+        /// The other setting.
+        other: &'static str,
+    },
+}
+
+/// Why a setting would change nothing of a method.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum WhyNot {
+    /// Stochastic rounding has no objective.
+    #[error("it minimises nothing")]
+    NoObjective,
+    /// The weight error is smallest for nearest codes.
+    #[error("nearest codes are the minimum already")]
+    NearestIsBest,
+    /// The solver named cannot work towards the method's objective.
+    #[error("its objective is nothing that solver `{0}` can work towards")]
+    Solver(&'static str),
+    /// The solver takes no steps along gradients.
+    #[error("its solver `{0}` takes no steps along gradients")]
+    NoGradient(&'static str),
+    /// The solver ends by itself.
+    #[error("its solver `{0}` does not count iterations")]
+    NoIterations(&'static str),
+    /// The solver chooses codes outright.
+    #[error("its solver `{0}` makes no soft choices")]
+    NoSoftChoice(&'static str),
+    /// The objective has no singular vectors.
+    #[error("it has no singular vectors")]
+    NoSingularVectors,
+    /// The objective takes a number of singular vectors that no share decides.
+    #[error("it takes exactly `top_k` singular vectors")]
+    ExactRank,
+    /// Neither objective nor bias correction draws random rows.
+    #[error("it draws no random rows")]
+    NoRandomRows,
+    /// Another solver than AdaRound, or another objective than random rows.
+    #[error("only AdaRound multiplies random rows in batches")]
+    NoBatches,
+    /// Nothing in it depends on effort.
+    #[error("it neither looks for singular vectors nor chooses its passes")]
+    NoEffort,
+    /// The objective is not about real inputs.
+    #[error("it does not look at real inputs")]
+    NoRealInputs,
+}
+
+fn in_brackets(unit: Option<&str>) -> String {
+    unit.map_or_else(String::new, |unit| format!(" ({unit})"))
 }

@@ -2,17 +2,18 @@
 
 use roundwise_optim::{Optimizer, Schedule};
 
-use crate::complaints::{ABOVE_0, Complaints, FROM_0, SHARE, SHARE_FROM_0};
+use crate::complaints::Complaints;
 use crate::{
     AdaRound, Anneal, BiasCorrection, CodeDescent, Complaint, Effort, Greedy, Limit, METHODS,
-    Method, MethodError, MethodOptions, Objective, Options, Rank, Solver,
+    Method, MethodError, MethodOptions, Objective, Options, Problem, Rank, Solver, WhyNot,
 };
 
 pub(crate) fn resolve(name: &str, asked: &MethodOptions) -> Result<Options, MethodError> {
     let Some(method) = Method::named(name) else {
         let known = METHODS.iter().map(|method| method.name).collect();
-        let unknown = Complaint::UnknownName { option: "method", found: name.to_owned(), known };
-        return Err(MethodError { method: name.to_owned(), complaints: vec![unknown] });
+        let problem = Problem::UnknownName { found: name.to_owned(), known };
+        let complaints = vec![Complaint { setting: "method", problem }];
+        return Err(MethodError { method: name.to_owned(), complaints });
     };
     let complaints = Complaints::about(method.name);
     let mut resolution = Resolution { method, options: method.options(), complaints };
@@ -26,9 +27,6 @@ pub(crate) fn resolve(name: &str, asked: &MethodOptions) -> Result<Options, Meth
     resolution.complaints.or(resolution.options)
 }
 
-/// Random rows take memory like columns of the weight; more of them find nothing new.
-const MOST_ROWS: usize = 65536;
-
 struct Resolution {
     method: &'static Method,
     options: Options,
@@ -37,22 +35,15 @@ struct Resolution {
 
 impl Resolution {
     fn solver(&mut self, asked: &MethodOptions) {
-        let solver = self.complaints.named("solver", &asked.solver, Solver::named, &Solver::NAMES);
-        let optimizer = self.complaints.named(
-            "optimizer",
-            &asked.optimizer,
-            Optimizer::named,
-            &Optimizer::NAMES,
-        );
+        let solver = self.complaints.named("solver", &asked.solver, Solver::named);
+        let optimizer = self.complaints.named("optimizer", &asked.optimizer, Optimizer::named);
         if let Some(solver) = solver
             && self.complaints.applies("solver", self.without_choice())
             // A method's own solver keeps the method's settings.
             && solver.name() != self.options.solver.name()
         {
             if !solver.serves(self.options.objective) {
-                let name = solver.name();
-                let why = format!("its objective is nothing that solver `{name}` can work towards");
-                self.complaints.applies("solver", Some(why));
+                self.complaints.applies("solver", Some(WhyNot::Solver(solver.name())));
             }
             self.options.solver = solver;
             if let Solver::Best | Solver::Feedback(_) | Solver::Anneal(_) = solver
@@ -78,9 +69,8 @@ impl Resolution {
     }
 
     fn descent(&mut self, asked: &MethodOptions) {
-        let schedule =
-            self.complaints.named("schedule", &asked.schedule, Schedule::named, &Schedule::NAMES);
-        let rate = self.complaints.number("learning_rate", asked.learning_rate, ABOVE_0);
+        let schedule = self.complaints.named("schedule", &asked.schedule, Schedule::named);
+        let rate = self.complaints.number("learning_rate", asked.learning_rate);
         let iterations = self.complaints.count("iterations", asked.iterations);
         let why = self.without_gradient();
         for (option, is_asked) in [
@@ -89,7 +79,7 @@ impl Resolution {
             ("patience", asked.patience.is_some()),
         ] {
             if is_asked {
-                self.complaints.applies(option, why.clone());
+                self.complaints.applies(option, why);
             }
         }
         if let Some(descent) = self.options.solver.descent_mut() {
@@ -107,18 +97,17 @@ impl Resolution {
             | Solver::AdaRound(AdaRound { descent, .. }) => descent.stop.iterations = iterations,
             solver
             @ (Solver::Nearest | Solver::Stochastic | Solver::Feedback(_) | Solver::Best) => {
-                let why = format!("its solver `{}` does not count iterations", solver.name());
+                let why = WhyNot::NoIterations(solver.name());
                 self.complaints.applies("iterations", Some(why));
             }
         }
     }
 
     fn limit(&mut self, asked: &MethodOptions) {
-        let budget =
-            self.complaints.number("weight_error_budget", asked.weight_error_budget, SHARE_FROM_0);
-        let lambda = self.complaints.number("lambda", asked.lambda, ABOVE_0);
+        let budget = self.complaints.number("weight_error_budget", asked.weight_error_budget);
+        let lambda = self.complaints.number("lambda", asked.lambda);
         if asked.weight_error_budget.is_some() && asked.lambda.is_some() {
-            self.complaints.excludes("lambda", "weight_error_budget");
+            self.complaints.add("lambda", Problem::Excludes { other: "weight_error_budget" });
         }
         if let Some(budget) = budget
             && self.complaints.applies("weight_error_budget", self.without_choice())
@@ -133,7 +122,7 @@ impl Resolution {
     }
 
     fn rank(&mut self, asked: &MethodOptions) {
-        let share = self.complaints.number("top_p", asked.top_p, SHARE);
+        let share = self.complaints.number("top_p", asked.top_p);
         let least = self.complaints.count("min_k", asked.min_k);
         let most = self.complaints.count("max_k", asked.max_k);
         let exactly = self.complaints.count("top_k", asked.top_k);
@@ -144,11 +133,11 @@ impl Resolution {
         ];
         let is_exact = match Rank::in_objective(&mut self.options.objective) {
             None => {
-                let none = Some("it has no singular vectors".to_owned());
+                let none = Some(WhyNot::NoSingularVectors);
                 for (option, is_asked) in of_range.into_iter().chain([("top_k", exactly.is_some())])
                 {
                     if is_asked {
-                        self.complaints.applies(option, none.clone());
+                        self.complaints.applies(option, none);
                     }
                 }
                 return;
@@ -168,32 +157,20 @@ impl Resolution {
         };
         for (option, is_asked) in of_range {
             if is_asked && asked.top_k.is_some() {
-                self.complaints.excludes(option, "top_k");
+                self.complaints.add(option, Problem::Excludes { other: "top_k" });
             } else if is_asked && is_exact {
-                self.complaints
-                    .applies(option, Some("it takes exactly `top_k` singular vectors".to_owned()));
+                self.complaints.applies(option, Some(WhyNot::ExactRank));
             }
         }
         if let (Some(least), Some(most)) = (least, most)
             && least > most
         {
-            let found = most as f64;
-            let expected = "`min_k` or more";
-            self.complaints.add(Complaint::OutOfRange { option: "max_k", found, expected });
+            self.complaints.add("max_k", Problem::LessThan { found: most, other: "min_k" });
         }
     }
 
     fn rows(&mut self, asked: &MethodOptions) {
         let asked_rows = self.complaints.count("calibration_rows", asked.calibration_rows);
-        if asked_rows.is_some_and(|rows| rows > MOST_ROWS) {
-            let found = asked_rows.unwrap_or_default() as f64;
-            let expected = "65536 or less";
-            self.complaints.add(Complaint::OutOfRange {
-                option: "calibration_rows",
-                found,
-                expected,
-            });
-        }
         let batch = self.complaints.count("calibration_batch", asked.calibration_batch);
         let mut rows = asked_rows.unwrap_or(self.method.bias_rows);
         let mut is_used = false;
@@ -203,53 +180,44 @@ impl Resolution {
             rows = *samples;
         }
         let named = |name: &str| BiasCorrection::named(name, rows);
-        let bias = self.complaints.named(
-            "bias_correction",
-            &asked.bias_correction,
-            named,
-            &BiasCorrection::NAMES,
-        );
+        let bias = self.complaints.named("bias_correction", &asked.bias_correction, named);
         if let Some(bias) = bias {
             self.options.bias_correction = bias;
         }
         is_used |= matches!(self.options.bias_correction, BiasCorrection::Synthetic { .. });
         if asked.calibration_rows.is_some() && !is_used {
-            let why = "it draws no random rows".to_owned();
-            self.complaints.applies("calibration_rows", Some(why));
+            self.complaints.applies("calibration_rows", Some(WhyNot::NoRandomRows));
         }
         let Some(batch) = batch else { return };
         match (&mut self.options.solver, self.options.objective) {
             (Solver::AdaRound(options), Objective::Sampled { .. }) => options.batch = Some(batch),
             _ => {
-                let why = "only AdaRound multiplies random rows in batches".to_owned();
-                self.complaints.applies("calibration_batch", Some(why));
+                self.complaints.applies("calibration_batch", Some(WhyNot::NoBatches));
             }
         }
     }
 
     fn rest(&mut self, asked: &MethodOptions) {
-        let effort = self.complaints.named("effort", &asked.effort, Effort::named, &Effort::NAMES);
+        let effort = self.complaints.named("effort", &asked.effort, Effort::named);
         let has_vectors = Rank::in_objective(&mut self.options.objective).is_some();
         if let Some(effort) = effort {
-            let why = "it neither looks for singular vectors nor chooses its passes".to_owned();
             let is_used = has_vectors || self.options.solver == Solver::Best;
-            self.complaints.applies("effort", (!is_used).then_some(why));
+            self.complaints.applies("effort", (!is_used).then_some(WhyNot::NoEffort));
             self.options.effort = effort;
         }
-        if let Some(asked) = self.complaints.number("damping", asked.damping, FROM_0) {
+        if let Some(asked) = self.complaints.number("damping", asked.damping) {
             match &mut self.options.objective {
                 Objective::Activations { damping } => *damping = Some(asked),
                 _ => {
-                    let why = "it does not look at real inputs".to_owned();
-                    self.complaints.applies("damping", Some(why));
+                    self.complaints.applies("damping", Some(WhyNot::NoRealInputs));
                 }
             }
         }
-        if let Some(weight) = self.complaints.number("reg_lambda", asked.reg_lambda, ABOVE_0) {
+        if let Some(weight) = self.complaints.number("reg_lambda", asked.reg_lambda) {
             match &mut self.options.solver {
                 Solver::AdaRound(options) => options.regularizer = weight,
                 solver => {
-                    let why = format!("its solver `{}` makes no soft choices", solver.name());
+                    let why = WhyNot::NoSoftChoice(solver.name());
                     self.complaints.applies("reg_lambda", Some(why));
                 }
             }
@@ -257,10 +225,10 @@ impl Resolution {
     }
 
     /// Why there is nothing to choose a solver, or to pay weight error, for.
-    fn without_choice(&self) -> Option<String> {
+    fn without_choice(&self) -> Option<WhyNot> {
         match self.options.objective {
-            Objective::None => Some("it minimises nothing".to_owned()),
-            Objective::Weight => Some("nearest codes are the minimum already".to_owned()),
+            Objective::None => Some(WhyNot::NoObjective),
+            Objective::Weight => Some(WhyNot::NearestIsBest),
             Objective::Principal(_)
             | Objective::PrincipalInput(_)
             | Objective::Sampled { .. }
@@ -269,11 +237,11 @@ impl Resolution {
     }
 
     /// Why there are no gradients.
-    fn without_gradient(&mut self) -> Option<String> {
+    fn without_gradient(&mut self) -> Option<WhyNot> {
         let name = self.options.solver.name();
         match self.options.solver.descent_mut() {
             Some(_) => None,
-            None => Some(format!("its solver `{name}` takes no steps along gradients")),
+            None => Some(WhyNot::NoGradient(name)),
         }
     }
 }

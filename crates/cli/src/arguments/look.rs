@@ -61,3 +61,10 @@ pub(crate) struct SchemesOptions {
     #[arg(long)]
     pub(crate) json: bool,
 }
+
+#[derive(Debug, Args)]
+pub(crate) struct MethodsOptions {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}

@@ -9,6 +9,7 @@ use roundwise_convert::{
 use super::INPUT;
 use crate::method_flags::{MethodFlags, choices};
 use crate::outcome::BadUsage;
+use crate::typed::Typed;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum RecipeCommand {
@@ -110,18 +111,21 @@ fn heuristic_help() -> String {
 }
 
 impl RecipeOptions {
-    /// The recipe file, if any, with the flags on top; statistics choose the method where nobody
-    /// did.
+    /// The recipe file, if any, with the flags on top, and how it was typed; statistics choose the
+    /// method where nobody did.
     pub(crate) fn to_recipe_file(
         &self,
         statistics: Option<&StatisticsFile>,
-    ) -> anyhow::Result<RecipeFile> {
-        let recipe = self.typed()?;
-        Ok(if statistics.is_some() { recipe.with_statistics() } else { recipe })
+    ) -> anyhow::Result<(RecipeFile, Typed)> {
+        let (file, flags) = (self.file()?, self.flags()?);
+        let typed = Typed::new(&file, &flags);
+        let recipe = file.overlaid_with(flags).map_err(|error| typed.error(error.into()))?;
+        let recipe = if statistics.is_some() { recipe.with_statistics() } else { recipe };
+        Ok((recipe, typed))
     }
 
-    fn typed(&self) -> anyhow::Result<RecipeFile> {
-        let file = match &self.recipe {
+    fn file(&self) -> anyhow::Result<RecipeFile> {
+        Ok(match &self.recipe {
             Some(path) => {
                 let text = read_text(path)?;
                 let is_json = text.trim_start().starts_with('{');
@@ -130,15 +134,13 @@ impl RecipeOptions {
                 recipe.map_err(|error| BadUsage(format!("{}: {error}", path.display())))?
             }
             None => RecipeFile::default(),
-        };
-        Ok(file.overlaid_with(self.flags()?))
+        })
     }
 
     fn flags(&self) -> anyhow::Result<RecipeFile> {
-        let (method, method_options) = self.method.to_options();
         Ok(RecipeFile {
-            method,
-            method_options,
+            method: self.method.method.clone(),
+            method_options: self.method.options.clone(),
             scheme: self.scheme.clone(),
             layout: self.layout.clone(),
             scale_rule: self.scale_rule.clone(),

@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::arguments::RunOptions;
 use crate::events::Events;
 use crate::progress::Progress;
+use crate::typed::Typed;
 
 /// Reports of one input.
 #[derive(Serialize)]
@@ -30,9 +31,11 @@ impl<'a> Reports<'a> {
 /// Makes the outputs of one input, shows how far it is, and writes the report that was asked for.
 ///
 /// - `prepared`: one job for each output
+/// - `typed`: how their settings were typed
 /// - `events`: written in place of a progress bar
 pub(super) fn carry_out(
     prepared: Prepared,
+    typed: &Typed,
     run: &RunOptions,
     events: Option<&Events>,
     report: Option<&Path>,
@@ -47,7 +50,7 @@ pub(super) fn carry_out(
             result
         }
     };
-    let reports = result?;
+    let reports = result.map_err(|error| typed.error(error))?;
     if let Some(path) = report {
         let text = serde_json::to_string_pretty(&Reports::of(&reports))? + "\n";
         write_text_atomically(path, &text, jobs[0].overwrite).map_err(|error| {

@@ -16,6 +16,7 @@ use crate::events::{Events, tell_done, tell_failed};
 use crate::outcome::{BadUsage, is_bad_usage, is_stop};
 use crate::stop;
 use crate::text::counted;
+use crate::typed::Typed;
 
 pub(crate) fn run(options: &ConvertOptions) -> anyhow::Result<bool> {
     let result = run_all(options);
@@ -26,7 +27,9 @@ pub(crate) fn run(options: &ConvertOptions) -> anyhow::Result<bool> {
 }
 
 fn run_all(options: &ConvertOptions) -> anyhow::Result<bool> {
-    let groups = groups(options)?;
+    let statistics = options.statistics.to_file();
+    let (file, typed) = options.recipe.to_recipe_file(statistics.as_ref())?;
+    let groups = groups(options, file, &typed)?;
     for job in groups.iter().flatten() {
         refuse_idle_device(options, &job.recipe)?;
         refuse_adapter_of_nothing(options, &job.recipe)?;
@@ -39,7 +42,7 @@ fn run_all(options: &ConvertOptions) -> anyhow::Result<bool> {
     // mistake in the last one.
     let mut fit = vec![];
     for group in &groups {
-        let prepared = prepare(group).map_err(anyhow::Error::from);
+        let prepared = prepare(group).map_err(|error| typed.error(error));
         let prepared = batch.passed(group, prepared)?;
         // Many inputs are not held open at once: a process may have a thousand files or so.
         let held = |prepared| if groups.len() == 1 { Some(prepared) } else { None };
@@ -49,7 +52,7 @@ fn run_all(options: &ConvertOptions) -> anyhow::Result<bool> {
         refuse_places(options, &groups)?;
     }
     create_folder(options)?;
-    let stopped = batch.convert_all(options, events.as_ref(), fit);
+    let stopped = batch.convert_all(options, &typed, events.as_ref(), fit);
     if options.run.json {
         batch.print()?;
     }
@@ -115,13 +118,15 @@ impl Batch {
     fn convert_all(
         &mut self,
         options: &ConvertOptions,
+        typed: &Typed,
         events: Option<&Events>,
         groups: Vec<(&Group, Option<Prepared>)>,
     ) -> anyhow::Result<()> {
         for (group, prepared) in groups {
             let prepared = prepared.map_or_else(|| prepare(group), Ok);
-            let result = prepared.map_err(anyhow::Error::from);
-            let result = result.and_then(|prepared| run_group(options, events, group, prepared));
+            let result = prepared.map_err(|error| typed.error(error));
+            let result =
+                result.and_then(|prepared| run_group(options, typed, events, group, prepared));
             let reports = self.passed(group, result)?;
             self.reports.extend(reports);
         }
@@ -194,11 +199,13 @@ fn prepare(group: &Group) -> Result<Prepared, ConvertError> {
 
 fn run_group(
     options: &ConvertOptions,
+    typed: &Typed,
     events: Option<&Events>,
     group: &Group,
     prepared: Prepared,
 ) -> anyhow::Result<Vec<Report>> {
-    let reports = carry_out(prepared, &options.run, events, options.write.report.as_deref())?;
+    let reports =
+        carry_out(prepared, typed, &options.run, events, options.write.report.as_deref())?;
     for (job, report) in group.iter().zip(&reports) {
         if options.events {
             tell_done(report);

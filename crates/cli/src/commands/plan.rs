@@ -1,8 +1,8 @@
 use std::num::NonZeroUsize;
 
 use roundwise_convert::{
-    ConvertError, LayerInputs, Limits, Opens, Plan, PlanRequest, PlannedTensor, Recipe,
-    SchemeConsumer, Source, explain,
+    LayerInputs, Limits, Opens, Plan, PlanRequest, PlannedTensor, RecipeFile, SchemeConsumer,
+    Source, explain,
 };
 use serde::Serialize;
 
@@ -10,11 +10,17 @@ use crate::arguments::PlanOptions;
 use crate::console::{print, print_json, width};
 use crate::table::Table;
 use crate::text::{bytes, counted, plain, shape, wrap};
+use crate::typed::Typed;
 
 pub(crate) fn run(options: &PlanOptions) -> anyhow::Result<bool> {
     let statistics = options.statistics.to_file();
-    let recipe = options.recipe.to_recipe_file(statistics.as_ref())?;
-    let recipe = Recipe::check(recipe).map_err(ConvertError::from)?;
+    let (recipe, typed) = options.recipe.to_recipe_file(statistics.as_ref())?;
+    plan(options, recipe, &typed).map_err(|error| typed.word(error))
+}
+
+fn plan(options: &PlanOptions, recipe: RecipeFile, typed: &Typed) -> anyhow::Result<bool> {
+    let statistics = options.statistics.to_file();
+    let recipe = recipe.check().map_err(|error| typed.error(error.into()))?;
     let source = Source::open_with(&options.input, &recipe)?;
     let inputs = LayerInputs::for_recipe(&recipe, statistics.as_ref(), &source)?;
     let request = PlanRequest {
@@ -169,7 +175,7 @@ fn describe_tensor(planned: &PlannedTensor, width: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use roundwise_convert::RecipeFile;
+    use roundwise_convert::Recipe;
     use roundwise_testkit::files::{Tensor, safetensors};
     use roundwise_testkit::weights::gaussian;
 

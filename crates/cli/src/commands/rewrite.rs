@@ -1,14 +1,13 @@
 //! What the commands share that turn one file into another without rounding anything.
 
-use roundwise_convert::{
-    ConvertError, Job, Prepared, Recipe, RecipeFile, StatisticsFile, default_output,
-};
+use roundwise_convert::{Job, Prepared, Recipe, RecipeFile, StatisticsFile, default_output};
 
 use super::conversion::carry_out;
 use crate::arguments::RewriteOptions;
 use crate::commands::convert::{jobs, summary};
 use crate::console::{print_json, tell};
 use crate::stop;
+use crate::typed::Typed;
 
 pub(crate) fn run(
     options: &RewriteOptions,
@@ -17,13 +16,14 @@ pub(crate) fn run(
 ) -> anyhow::Result<bool> {
     let provenance = options.no_provenance.then_some(false);
     let recipe = RecipeFile { provenance, ..recipe }.typed_as_flags();
-    let recipe = Recipe::check(recipe).map_err(ConvertError::from)?;
+    let typed = Typed::as_flags(&recipe);
+    let recipe = recipe.check().map_err(|error| typed.error(error.into()))?;
     let job = Job { statistics, ..job(options, recipe)? };
-    let prepared = Prepared::new(&job, &[])?;
+    let prepared = Prepared::new(&job, &[]).map_err(|error| typed.error(error))?;
     refuse_existing(options, &job)?;
     stop::listen()?;
     let report = options.write.report.as_deref();
-    for report in carry_out(prepared, &options.run, None, report)? {
+    for report in carry_out(prepared, &typed, &options.run, None, report)? {
         if options.run.json {
             print_json(&report)?;
         } else if !options.run.quiet {

@@ -120,7 +120,7 @@ fn what_cannot_be_edited_is_said() {
     let refused = |flags: &[&str], words: &[&str]| {
         folder.refused(&[&["edit", "a.safetensors"], flags].concat(), 2, words);
     };
-    refused(&[], &["`edit` changes nothing by itself", "--set", "--input-scale"]);
+    refused(&[], &["edit: changes nothing by itself", "--set", "--input-scale"]);
     refused(&["--set", "=x"], &["expected KEY=VALUE"]);
     refused(&["--set", "roundwise={}"], &["--set: `roundwise`", "writes itself"]);
     refused(&["--unset", "nothing"], &["--unset `nothing` matches no header entry"]);

@@ -197,10 +197,13 @@ fn a_bias_that_is_kept_or_missing_is_not_corrected() {
 fn numbers_that_no_machine_holds_are_refused() {
     let folder = folder();
     for (flags, words) in [
-        (&["--method", "sampled", "--calibration-rows", "1000000000000"][..], "65536 or less"),
+        (&["--method", "sampled", "--calibration-rows", "1000000000000"][..], "1 to 65536"),
         (&["--method", "principal", "--lambda", "nan"], "above 0"),
         (&["--method", "principal", "--lambda", "-1"], "above 0"),
-        (&["--method", "principal", "--weight-error-budget", "inf"], "`weight_error_budget`"),
+        (
+            &["--method", "principal", "--weight-error-budget", "inf"],
+            "--weight-error-budget: inf is",
+        ),
         (&["--method", "principal", "--weight-error-budget", "3"], "0.03 for 3 %"),
         (&["--method", "principal", "--top-k", "0"], "1 or more"),
         (&["--threads", "1000000"], "from 1 to 1024"),

@@ -119,15 +119,15 @@ fn what_makes_no_sense_is_an_error() {
         (&["--rule", "int8"], "expected REGEX=SCHEME"),
         (&["--rule", "=int8"], "expected REGEX=SCHEME"),
         (&["--scheme", "int8", "--layout", "comfy-legacy"], "`comfy-legacy` cannot store"),
-        (&["--rounding", "up"], "method `up` is not known; known: nearest"),
+        (&["--rounding", "up"], "--method: `up` is not known; known: nearest"),
         (
             &["--method", "adaround", "--top-p", "0.1"],
-            "`--top-p` does not apply to method `adaround`",
+            "--top-p: does not apply to method `adaround`",
         ),
-        (&["--effort", "high"], "`--effort` does not apply to method `nearest`"),
+        (&["--effort", "high"], "--effort: does not apply to method `nearest`"),
         (
             &["--method", "principal", "--lambda", "1", "--weight-error-budget", "0.1"],
-            "`--lambda` and `--weight-error-budget` exclude each other",
+            "--lambda: does not go together with `--weight-error-budget`",
         ),
         (&["--threads", "0"], "--threads"),
         (&["--quiet", "--json"], "cannot be used with"),
@@ -145,7 +145,11 @@ fn what_was_typed_is_what_messages_name() {
     let folder = plain();
     folder.write("r.toml", b"method = 'adaround'\nmethod_options = { top_p = 0.1 }\n");
     let flags = ["plan", "m.safetensors", "--recipe", "r.toml", "--lambda", "0"];
-    folder.refused(&flags, 2, &["`top_p` does not apply", "`--lambda` is 0; it has to be"]);
+    folder.refused(
+        &flags,
+        2,
+        &["method_options.top_p: does not apply", "--lambda: 0 is out of range, expected"],
+    );
 }
 
 #[test]

@@ -2,22 +2,24 @@ use std::path::PathBuf;
 
 use regex::Regex;
 use roundwise_layout::{Layout, QUANTIZATION_METADATA};
-use roundwise_rounding::{MethodError, Options, Solver};
+use roundwise_rounding::{MethodError, Options, Problem, Solver, WhyNot};
 use roundwise_scheme::{ScaleRule, ScaleStorage, Scheme};
 
 use crate::model::Preset;
 use crate::recipe::adapter::parse_adapter;
+use crate::recipe::complaint::Complaint;
 use crate::recipe::edit::{Edit, PROVENANCE_KEY};
 use crate::recipe::edit_file::EditFile;
 use crate::recipe::file::{RecipeFile, RuleFile};
 use crate::recipe::plain_dtype::PlainDtype;
 use crate::recipe::recipe::{NEAREST, Purpose, Rule};
+use crate::recipe::setting::Setting;
+use crate::recipe::text::Text;
 
 /// Turns what was typed into what it means, and collects what cannot be turned.
 pub(crate) struct Checker<'a> {
     file: &'a RecipeFile,
-    /// One line each, with the flag or the path of the field.
-    pub(crate) complaints: Vec<String>,
+    pub(crate) complaints: Vec<Complaint>,
 }
 
 impl<'a> Checker<'a> {
@@ -25,21 +27,8 @@ impl<'a> Checker<'a> {
         Self { file, complaints: vec![] }
     }
 
-    fn complain(&mut self, key: &str, problem: impl std::fmt::Display) {
-        self.complain_at(self.file.typed_name(key), problem);
-    }
-
-    /// - `place`: in typed words
-    fn complain_at(&mut self, place: String, problem: impl std::fmt::Display) {
-        self.complaints.push(format!("{place}: {problem}"));
-    }
-
-    /// Where a rule is told: the flag, or the rule's field in the file.
-    fn rule_place(&self, index: usize, field: &str) -> String {
-        match self.file.typed_entry("rules", index) {
-            entry if entry.starts_with("--") => entry,
-            entry => format!("{entry}{field}"),
-        }
+    fn complain(&mut self, setting: impl Into<Setting>, problem: impl Into<Text>) {
+        self.complaints.push(Complaint::about(setting, problem));
     }
 
     pub(crate) fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(
@@ -47,7 +36,7 @@ impl<'a> Checker<'a> {
         key: &str,
         name: &str,
     ) -> Option<T> {
-        name.parse().map_err(|error| self.complain(key, error)).ok()
+        name.parse().map_err(|error: T::Err| self.complain(key, error.to_string())).ok()
     }
 
     /// What one of these names stands for; `None` where there is none, or another one.
@@ -79,11 +68,12 @@ impl<'a> Checker<'a> {
         let mut named = purposes.into_iter().filter_map(|(key, it, why)| Some((key, it?, why)));
         let Some((key, purpose, why)) = named.next() else { return Purpose::Quantize };
         for (other, ..) in named {
-            self.complain(other, format!("does not go together with `{key}`"));
+            let problem = Text::from("does not go together with ") + Setting::new(key).quoted();
+            self.complain(other, problem);
         }
         for other in others {
-            let problem = format!("is about quantizing; with `{key}` {why}");
-            self.complain(&other, file.in_typed_words(&problem));
+            let with = Text::from("is about quantizing; with ") + Setting::new(key).quoted();
+            self.complain(other.as_str(), with + " " + why);
         }
         purpose
     }
@@ -102,40 +92,36 @@ impl<'a> Checker<'a> {
         let file = self.file;
         let name = file.method.as_deref().unwrap_or(NEAREST);
         let options = Options::of_method(name, &file.method_options);
-        // These complaints name their options themselves.
-        let complaints = |error: MethodError| {
-            error.complaints.into_iter().map(|one| file.in_typed_words(&one.to_string()))
-        };
+        let complaints = |error: MethodError| error.complaints.into_iter().map(of_method);
         options.map_err(|error| self.complaints.extend(complaints(error))).ok()
     }
 
     pub(crate) fn preset(&mut self) -> Option<&'static Preset> {
         let name = self.file.preset.as_deref()?;
-        Preset::by_name(name).map_err(|error| self.complain("preset", error)).ok()
+        Preset::by_name(name).map_err(|error| self.complain("preset", error.to_string())).ok()
     }
 
     pub(crate) fn patterns(&mut self, key: &str, patterns: &[String]) -> Vec<Regex> {
         let patterns = patterns.iter().enumerate();
-        let compiled = patterns.map(|(index, text)| (self.file.typed_entry(key, index), text));
-        compiled.filter_map(|(place, text)| self.pattern(place, text)).collect()
+        let compiled = patterns.map(|(index, text)| (Setting::new(key).at(index), text));
+        compiled.filter_map(|(setting, text)| self.pattern(setting, text)).collect()
     }
 
-    /// - `place`: in typed words
-    fn pattern(&mut self, place: String, pattern: &str) -> Option<Regex> {
+    fn pattern(&mut self, setting: Setting, pattern: &str) -> Option<Regex> {
         let indented = |error: regex::Error| error.to_string().replace('\n', "\n  ");
-        Regex::new(pattern).map_err(|error| self.complain_at(place, indented(error))).ok()
+        Regex::new(pattern).map_err(|error| self.complain(setting, indented(error))).ok()
     }
 
     pub(crate) fn adapters(&mut self) -> Vec<(PathBuf, f32)> {
         let file = self.file;
         if file.allow_unmatched_lora == Some(true) && file.merge_lora.is_empty() {
-            let setting = file.in_typed_words("`allow_unmatched_lora`");
-            let needs = file.in_typed_words("`merge_lora`");
-            self.complaints.push(format!("{setting} changes nothing without {needs}"));
+            let needs = Setting::new("merge_lora").quoted();
+            let problem = Text::from("changes nothing without ") + needs;
+            self.complain("allow_unmatched_lora", problem);
         }
         let parsed = file.merge_lora.iter().enumerate().map(|(index, text)| {
-            let place = file.typed_entry("merge_lora", index);
-            parse_adapter(text).map_err(|problem| format!("{place}: {problem}"))
+            let setting = Setting::new("merge_lora").at(index);
+            parse_adapter(text).map_err(|problem| Complaint::about(setting, problem))
         });
         let (adapters, complaints): (Vec<_>, Vec<_>) = parsed.partition(Result::is_ok);
         self.complaints.extend(complaints.into_iter().filter_map(Result::err));
@@ -145,10 +131,11 @@ impl<'a> Checker<'a> {
     pub(crate) fn rules(&mut self, rules: &[RuleFile]) -> Vec<Rule> {
         let mut checked = vec![];
         for (index, rule) in rules.iter().enumerate() {
-            let pattern = self.pattern(self.rule_place(index, ".pattern"), &rule.pattern);
-            let place = self.rule_place(index, ".scheme");
-            let scheme = rule.scheme.parse();
-            let scheme = scheme.map_err(|error| self.complain_at(place, error)).ok();
+            let setting = Setting::new("rules").at(index);
+            let pattern = self.pattern(setting.clone().field("pattern"), &rule.pattern);
+            let place = setting.clone().field("scheme");
+            let scheme = rule.scheme.parse::<Scheme>();
+            let scheme = scheme.map_err(|error| self.complain(place, error.to_string())).ok();
             if let (Some(pattern), Some(scheme)) = (pattern, scheme) {
                 let other = checked.iter().find(|other: &&Rule| {
                     other.pattern.as_str() == pattern.as_str() && other.scheme != scheme
@@ -156,7 +143,7 @@ impl<'a> Checker<'a> {
                 if let Some(other) = other {
                     let problem = format!("`{pattern}` is to be {scheme} and {}", other.scheme);
                     let problem = format!("{problem}: these contradict each other");
-                    self.complain_at(self.rule_place(index, ""), problem);
+                    self.complain(setting, problem);
                 }
                 checked.push(Rule { pattern, scheme });
             }
@@ -167,11 +154,15 @@ impl<'a> Checker<'a> {
     pub(crate) fn edit(&mut self) -> Edit {
         let Some(file) = &self.file.edit else { return Edit::default() };
         if *file == EditFile::default() {
-            self.complaints.push(
-                "`edit` changes nothing by itself\n  name header entries (`--set`, `--unset`) or layers \
-                 (`--full-precision`, `--any-products`, `--input-scale`)"
-                    .to_owned(),
-            );
+            let [set, unset, full_precision, any_products, input_scale] =
+                ["set", "unset", "full_precision", "any_products", "input_scale"]
+                    .map(|key| Setting::new(format!("edit.{key}")).quoted());
+            let header = Text::from("changes nothing by itself\n  name header entries (")
+                + set
+                + ", "
+                + unset;
+            let layers = header + ") or layers (" + full_precision + ", " + any_products;
+            self.complain("edit", layers + ", " + input_scale + ")");
         }
         for key in [QUANTIZATION_METADATA, PROVENANCE_KEY] {
             if file.set.contains_key(key) {
@@ -205,7 +196,7 @@ impl<'a> Checker<'a> {
         }
         for (place, scheme) in all {
             if options.solver != Solver::Nearest && !scheme.has_free_codes() {
-                self.complain_at(
+                self.complain(
                     place.clone(),
                     format!(
                         "`{scheme}` stores levels of a table, which no search of codes can choose \
@@ -214,7 +205,7 @@ impl<'a> Checker<'a> {
                 );
             }
             if scheme.shares_scales() && scale_rule == ScaleRule::Mse {
-                self.complain_at(
+                self.complain(
                     place.clone(),
                     format!(
                         "scale rule `mse` chooses a scale for every layer, `{scheme}` one for all \
@@ -225,7 +216,7 @@ impl<'a> Checker<'a> {
             if let ScaleStorage::Logarithmic { range: found, .. } = scheme.scale_storage()
                 && *range.get_or_insert(found) != found
             {
-                self.complain_at(
+                self.complain(
                     place.clone(),
                     format!("`{scheme}` has another range of scales; a file tells one for all"),
                 );
@@ -242,7 +233,7 @@ impl<'a> Checker<'a> {
     ) {
         for (place, scheme) in self.places(scheme, fallback, rules) {
             if let Err(error) = layout.admits(scheme) {
-                self.complain_at(place, error);
+                self.complain(place, error.to_string());
             }
         }
     }
@@ -253,13 +244,35 @@ impl<'a> Checker<'a> {
         scheme: Option<Scheme>,
         fallback: Option<Scheme>,
         rules: &[Rule],
-    ) -> Vec<(String, Scheme)> {
+    ) -> Vec<(Setting, Scheme)> {
         let single = [("scheme", scheme), ("fallback_scheme", fallback)];
         let single = single.into_iter().filter_map(|(key, scheme)| Some((key, scheme?)));
-        let single = single.map(|(key, scheme)| (self.file.typed_name(key), scheme));
+        let single = single.map(|(key, scheme)| (Setting::new(key), scheme));
         let rules = rules.iter().enumerate();
-        single
-            .chain(rules.map(|(index, rule)| (self.rule_place(index, ".scheme"), rule.scheme)))
-            .collect()
+        let place = |index| Setting::new("rules").at(index).field("scheme");
+        single.chain(rules.map(|(index, rule)| (place(index), rule.scheme))).collect()
     }
+}
+
+/// A complaint of a method, its setting where a recipe has it.
+fn of_method(complaint: roundwise_rounding::Complaint) -> Complaint {
+    let setting = |name: &str| match name {
+        "method" => Setting::new(name),
+        name => Setting::new(format!("method_options.{name}")),
+    };
+    // These name other settings.
+    let problem = match &complaint.problem {
+        Problem::LessThan { found, other } => {
+            Text::from(format!("{found} is less than ")) + setting(other).quoted()
+        }
+        Problem::Excludes { other } => {
+            Text::from("does not go together with ") + setting(other).quoted()
+        }
+        Problem::DoesNotApply { method, why: WhyNot::ExactRank } => {
+            let exactly = format!("does not apply to method `{method}`: it takes exactly ");
+            Text::from(exactly) + setting("top_k").quoted() + " singular vectors"
+        }
+        problem => problem.to_string().into(),
+    };
+    Complaint::about(setting(complaint.setting), problem)
 }

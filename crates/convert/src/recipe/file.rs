@@ -1,10 +1,15 @@
 use std::collections::BTreeMap;
 
+use roundwise_layout::Layout;
 use roundwise_rounding::MethodOptions;
+use roundwise_scheme::Scheme;
 use serde::{Deserialize, Serialize};
+use toml::Table;
 
+use crate::recipe::complaint::{Complaint, RecipeError};
 use crate::recipe::edit_file::EditFile;
-use crate::recipe::recipe::RecipeError;
+use crate::recipe::overlay::overlaid;
+use crate::recipe::recipe::Recipe;
 
 /// A recipe as it is typed, on the command line or in a TOML file. Every field may be left out;
 /// a key that is not known is an error.
@@ -106,13 +111,60 @@ pub struct RuleFile {
 }
 
 impl RecipeFile {
+    /// Makes a recipe that turns weights into this scheme, everything else by default.
+    ///
+    /// ```
+    /// use roundwise_convert::{Layout, RecipeFile};
+    ///
+    /// let recipe = RecipeFile::new("int8-row".parse()?).with_keep("attn").check()?;
+    /// assert_eq!(recipe.layout(), Layout::Comfy);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn new(scheme: Scheme) -> Self {
+        Self { scheme: Some(scheme.to_string()), ..Self::default() }
+    }
+
+    /// Chooses the layout.
+    #[must_use]
+    pub fn with_layout(self, layout: Layout) -> Self {
+        Self { layout: Some(layout.to_string()), ..self }
+    }
+
+    /// Chooses the method, by its name, with what is changed of its defaults.
+    #[must_use]
+    pub fn with_method(self, name: impl Into<String>, options: MethodOptions) -> Self {
+        Self { method: Some(name.into()), method_options: options, ..self }
+    }
+
+    /// Keeps layers whose name matches a regular expression; more calls keep more.
+    #[must_use]
+    pub fn with_keep(mut self, pattern: impl Into<String>) -> Self {
+        self.keep.push(pattern.into());
+        self
+    }
+
+    /// Gives layers whose name matches a regular expression a scheme of their own, where no earlier
+    /// rule does.
+    #[must_use]
+    pub fn with_rule(mut self, pattern: impl Into<String>, scheme: Scheme) -> Self {
+        self.rules.push(RuleFile { pattern: pattern.into(), scheme: scheme.to_string() });
+        self
+    }
+
+    /// Checks the recipe and collects everything that is wrong with it.
+    ///
+    /// # Errors
+    /// As [`Recipe::check`].
+    pub fn check(self) -> Result<Recipe, RecipeError> {
+        Recipe::check(self)
+    }
+
     /// Reads a recipe in TOML.
     ///
     /// # Errors
     /// What is not TOML, not a known key or not of the right type, with line and column.
     pub fn from_toml(text: &str) -> Result<Self, RecipeError> {
-        toml::from_str(text)
-            .map_err(|error| RecipeError { complaints: vec![in_plain_words(&error.to_string())] })
+        toml::from_str(text).map_err(unreadable)
     }
 
     /// The recipe in TOML, as [`RecipeFile::from_toml`] reads it.
@@ -120,7 +172,7 @@ impl RecipeFile {
     /// # Errors
     /// A number that TOML has no room for.
     pub fn to_toml(&self) -> Result<String, RecipeError> {
-        toml::to_string(self).map_err(|error| RecipeError { complaints: vec![error.to_string()] })
+        toml::to_string(self).map_err(|error| Complaint::of_all(error.to_string()).into())
     }
 
     /// The same for a model with statistics of its inputs: where no method is named, they stand for
@@ -192,39 +244,27 @@ impl RecipeFile {
     }
 
     /// Lays `over` on top: its single values replace ours, its lists go before ours.
-    #[must_use]
-    pub fn overlaid_with(self, over: RecipeFile) -> RecipeFile {
-        fn chain<T>(over: Vec<T>, under: Vec<T>) -> Vec<T> {
-            over.into_iter().chain(under).collect()
+    ///
+    /// # Errors
+    /// A number that TOML has no room for, where both say something.
+    pub fn overlaid_with(self, over: RecipeFile) -> Result<RecipeFile, RecipeError> {
+        // TOML has no room for the largest whole numbers, which a flag may give.
+        if self == RecipeFile::default() {
+            return Ok(over);
         }
-        RecipeFile {
-            model: over.model.or(self.model),
-            kind: over.kind.or(self.kind),
-            scheme: over.scheme.or(self.scheme),
-            layout: over.layout.or(self.layout),
-            method: over.method.or(self.method),
-            method_options: overlaid_options(self.method_options, over.method_options),
-            scale_rule: over.scale_rule.or(self.scale_rule),
-            preset: over.preset.or(self.preset),
-            keep_distillation: over.keep_distillation.or(self.keep_distillation),
-            ignore_base_list: over.ignore_base_list.or(self.ignore_base_list),
-            keep: chain(over.keep, self.keep),
-            include: chain(over.include, self.include),
-            rules: chain(over.rules, self.rules),
-            fallback_scheme: over.fallback_scheme.or(self.fallback_scheme),
-            full_precision: chain(over.full_precision, self.full_precision),
-            merge_lora: chain(over.merge_lora, self.merge_lora),
-            allow_unmatched_lora: over.allow_unmatched_lora.or(self.allow_unmatched_lora),
-            min_size: over.min_size.or(self.min_size),
-            heuristic: over.heuristic.or(self.heuristic),
-            provenance: over.provenance.or(self.provenance),
-            decode_to: over.decode_to.or(self.decode_to),
-            migrate_to: over.migrate_to.or(self.migrate_to),
-            repair: over.repair.or(self.repair),
-            edit: over.edit.or(self.edit),
-            flags: self.flags.into_iter().chain(over.flags).collect(),
-        }
+        let flags = self.flags.clone().into_iter().chain(over.flags.clone()).collect();
+        let merged = overlaid(self.to_table()?, over.to_table()?);
+        let merged: RecipeFile = merged.try_into().map_err(unreadable)?;
+        Ok(RecipeFile { flags, ..merged })
     }
+
+    fn to_table(&self) -> Result<Table, RecipeError> {
+        Table::try_from(self).map_err(|error| Complaint::of_all(error.to_string()).into())
+    }
+}
+
+fn unreadable(error: toml::de::Error) -> RecipeError {
+    Complaint::of_all(in_plain_words(&error.to_string())).into()
 }
 
 /// A key without the table that it is in.
@@ -240,29 +280,6 @@ pub(crate) fn flag_of(key: &str) -> String {
         "migrate_to" => "--to".to_owned(),
         "provenance" => "--no-provenance".to_owned(),
         key => format!("--{}", key.replace('_', "-")),
-    }
-}
-
-fn overlaid_options(under: MethodOptions, over: MethodOptions) -> MethodOptions {
-    MethodOptions {
-        solver: over.solver.or(under.solver),
-        optimizer: over.optimizer.or(under.optimizer),
-        schedule: over.schedule.or(under.schedule),
-        effort: over.effort.or(under.effort),
-        weight_error_budget: over.weight_error_budget.or(under.weight_error_budget),
-        lambda: over.lambda.or(under.lambda),
-        top_p: over.top_p.or(under.top_p),
-        min_k: over.min_k.or(under.min_k),
-        max_k: over.max_k.or(under.max_k),
-        top_k: over.top_k.or(under.top_k),
-        iterations: over.iterations.or(under.iterations),
-        learning_rate: over.learning_rate.or(under.learning_rate),
-        patience: over.patience.or(under.patience),
-        reg_lambda: over.reg_lambda.or(under.reg_lambda),
-        calibration_rows: over.calibration_rows.or(under.calibration_rows),
-        calibration_batch: over.calibration_batch.or(under.calibration_batch),
-        damping: over.damping.or(under.damping),
-        bias_correction: over.bias_correction.or(under.bias_correction),
     }
 }
 

@@ -1,8 +1,8 @@
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::recipe::complaint::{Complaint, RecipeError};
 use crate::recipe::file::{RecipeFile, RuleFile};
-use crate::recipe::recipe::RecipeError;
 
 /// What applies to layers that no pattern matches.
 const DEFAULT: &str = "_default";
@@ -33,7 +33,7 @@ struct LayerSettings {
 pub fn import_layer_config(text: &str) -> Result<RecipeFile, RecipeError> {
     let entries: Map<String, Value> = serde_json::from_str(text).map_err(|error| {
         let expected = "expected an object from patterns to settings";
-        RecipeError { complaints: vec![format!("layer-config: {error}; {expected}")] }
+        Complaint::of_all(format!("layer-config: {error}; {expected}"))
     })?;
     let mut import = Import::default();
     let mut entries: Vec<(String, Value)> = entries.into_iter().collect();
@@ -69,7 +69,7 @@ struct Import {
     recipe: RecipeFile,
     /// Whether each entry that converts asks for nearest codes.
     simple: Vec<bool>,
-    complaints: Vec<String>,
+    complaints: Vec<Complaint>,
 }
 
 impl Import {
@@ -79,7 +79,8 @@ impl Import {
     }
 
     fn complain(&mut self, pattern: &str, problem: impl std::fmt::Display) {
-        self.complaints.push(format!("layer-config `{pattern}`: {problem}"));
+        let problem = format!("layer-config `{pattern}`: {problem}");
+        self.complaints.push(Complaint::of_all(problem));
     }
 
     fn add(&mut self, pattern: &str, settings: &Value) {
@@ -131,10 +132,9 @@ impl Import {
     fn finish(mut self) -> Result<RecipeFile, RecipeError> {
         match (self.simple.contains(&true), self.simple.contains(&false)) {
             (true, false) => self.recipe.method = Some("nearest".to_owned()),
-            (true, true) => self.complaints.push(
-                "layer-config: `simple` holds for some entries only; a recipe has one method for all"
-                    .to_owned(),
-            ),
+            (true, true) => self.complaints.push(Complaint::of_all(
+                "layer-config: `simple` holds for some entries only; a recipe has one method for all",
+            )),
             (false, _) => {}
         }
         match self.complaints.is_empty() {

@@ -2,15 +2,22 @@
 
 pub(crate) mod adapter;
 pub(crate) mod check;
+pub(crate) mod complaint;
 pub(crate) mod edit;
 pub(crate) mod edit_file;
 pub(crate) mod file;
 pub(crate) mod layer_config;
+pub(crate) mod overlay;
 pub(crate) mod plain_dtype;
 pub(crate) mod recipe;
+pub(crate) mod setting;
+pub(crate) mod text;
 
+pub use self::complaint::{Complaint, RecipeError};
 pub use self::edit_file::EditFile;
 pub use self::file::{RecipeFile, RuleFile};
 pub use self::layer_config::import_layer_config;
 pub use self::plain_dtype::PlainDtype;
-pub use self::recipe::{Purpose, Recipe, RecipeError, Rounding, Rule};
+pub use self::recipe::{Purpose, Recipe, Rounding, Rule};
+pub use self::setting::Setting;
+pub use self::text::{Piece, Text};

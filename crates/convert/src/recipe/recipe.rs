@@ -2,11 +2,12 @@ use std::path::PathBuf;
 
 use regex::Regex;
 use roundwise_layout::Layout;
-use roundwise_rounding::{BiasCorrection, Options, Solver};
+use roundwise_rounding::{BiasCorrection, Method, Options, Solver};
 use roundwise_scheme::{ScaleRule, ScaleStorage, Scheme};
 
 use crate::model::{Heuristic, Kind, Preset};
 use crate::recipe::check::Checker;
+use crate::recipe::complaint::RecipeError;
 use crate::recipe::edit::Edit;
 use crate::recipe::file::RecipeFile;
 use crate::recipe::plain_dtype::PlainDtype;
@@ -37,14 +38,6 @@ pub enum Purpose {
     Repair,
     /// Weights stay what they are; entries of the header and options of layers change.
     Edit,
-}
-
-/// Every complaint about a recipe, each with the path of the field it is about.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}", .complaints.join("\n"))]
-pub struct RecipeError {
-    /// One line each.
-    pub complaints: Vec<String>,
 }
 
 /// A rule that has been checked.
@@ -79,6 +72,16 @@ pub struct Recipe {
 }
 
 impl Recipe {
+    /// Makes a recipe that turns weights into this scheme, everything else by default;
+    /// [`RecipeFile::new`] begins one that says more.
+    ///
+    /// # Errors
+    /// When nearest codes cannot be stored in the scheme's own layout, which is true of no scheme of
+    /// the catalogue.
+    pub fn new(scheme: Scheme) -> Result<Self, RecipeError> {
+        Self::check(RecipeFile::new(scheme))
+    }
+
     /// Checks a recipe and collects everything that is wrong with it.
     ///
     /// # Errors
@@ -261,7 +264,8 @@ impl Recipe {
 
     /// Fewest elements of a weight that is converted.
     pub fn min_size(&self) -> u64 {
-        self.file.min_size.unwrap_or(self.options.min_tensor_size)
+        let of_method = || Method::named(self.method()).map_or(0, |method| method.min_size);
+        self.file.min_size.unwrap_or_else(of_method)
     }
 
     /// Size rules, if any.
@@ -277,7 +281,7 @@ mod tests {
     fn complaints(text: &str) -> Vec<String> {
         match RecipeFile::from_toml(text).and_then(Recipe::check) {
             Ok(_) => vec![],
-            Err(error) => error.complaints,
+            Err(error) => error.complaints.iter().map(ToString::to_string).collect(),
         }
     }
 
@@ -293,6 +297,27 @@ mod tests {
             assert!(found.iter().any(|line| line.starts_with(path)), "{path}: {found:#?}");
         }
         assert_eq!(found.len(), 7);
+    }
+
+    #[test]
+    fn a_complaint_names_its_setting() {
+        let text = "method = 'tpec'\nmethod_options = { max_k = 3 }\nrules = [{ pattern = 'a', \
+                    scheme = 'x' }]";
+        let error = RecipeFile::from_toml(text).unwrap().check().unwrap_err();
+        let told = serde_json::to_value(&error.complaints).unwrap();
+        assert_eq!(told[0]["setting"], "method_options.max_k");
+        assert_eq!(
+            told[0]["problem"],
+            "does not apply to method `tpec`: it takes exactly `method_options.top_k` singular vectors"
+        );
+        assert_eq!(told[1]["setting"], "rules[0].scheme");
+    }
+
+    #[test]
+    fn every_scheme_is_a_recipe() {
+        for entry in roundwise_scheme::CATALOG {
+            assert_eq!(Recipe::new(entry.scheme).unwrap().scheme(), entry.scheme);
+        }
     }
 
     #[test]
@@ -312,7 +337,7 @@ mod tests {
         let file = RecipeFile::from_toml("scheme = 'int8'\nkeep = ['a']").unwrap();
         let flags =
             RecipeFile { scheme: Some("fp8".into()), keep: vec!["b".into()], ..Default::default() };
-        let merged = file.overlaid_with(flags);
+        let merged = file.overlaid_with(flags).unwrap();
         assert_eq!(merged.scheme.as_deref(), Some("fp8"));
         assert_eq!(merged.keep, ["b", "a"]);
     }

@@ -60,6 +60,21 @@ impl Optimizer {
         }
     }
 
+    /// Returns the name that [`named`](Self::named) knows it by.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Original(_) => "original",
+            Self::Sgd(_) => "sgd",
+            Self::Adam(Adam { weight_decay: WeightDecay::Gradient(_), .. }) => "adam",
+            Self::Adam(Adam { weight_decay: WeightDecay::Decoupled(_), .. }) => "adamw",
+            Self::RAdam(_) => "radam",
+            Self::RmsProp(_) => "rmsprop",
+            Self::GoodDog(_) => "gooddog",
+            Self::Prodigy(_) => "prodigy",
+        }
+    }
+
     /// Returns the rate that this optimizer is usually started with.
     #[must_use]
     pub fn usual_learning_rate(&self) -> f64 {

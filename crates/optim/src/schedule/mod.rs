@@ -50,6 +50,19 @@ impl Schedule {
         }
     }
 
+    /// Returns the name that [`named`](Self::named) knows it by.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Constant => "constant",
+            Self::Cosine(_) => "cosine",
+            Self::Exponential(_) => "exponential",
+            Self::Plateau(_) => "plateau",
+            Self::Adaptive(_) => "adaptive",
+            Self::Doubling(_) => "doubling",
+        }
+    }
+
     /// Starts at a rate, for a variable of this shape.
     ///
     /// # Errors

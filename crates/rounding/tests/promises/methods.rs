@@ -2,7 +2,7 @@
 
 use roundwise_optim::{Optimizer, Schedule};
 use roundwise_rounding::{
-    Complaint, Limit, METHODS, MethodError, MethodOptions, Objective, Options, Rank, Solver,
+    Limit, METHODS, Method, MethodError, MethodOptions, Objective, Options, Problem, Rank, Solver,
 };
 
 fn asked(keys: &str) -> MethodOptions {
@@ -42,6 +42,8 @@ const KEYS: [&str; 18] = [
 #[test]
 fn every_key_is_in_the_list_of_these_tests() {
     let everything: toml::Table = KEYS.join("\n").parse().unwrap();
+    let described = MethodOptions::SETTINGS.iter().map(|setting| setting.name);
+    assert!(described.eq(KEYS.map(|key| key.split(' ').next().unwrap())));
     let options: MethodOptions = toml::from_str(&KEYS.join("\n")).unwrap();
     let written = serde_json::to_value(&options).unwrap();
     let fields = written.as_object().unwrap();
@@ -89,7 +91,7 @@ fn without_wishes_a_method_has_its_published_defaults() {
     assert_eq!((fast.regularizer, fast.descent.stop.stall_steps), (0.015, 30));
     assert!(matches!(fast.descent.schedule, Schedule::Cosine(_)));
     assert_eq!(options.objective, Objective::Sampled { samples: 96 });
-    assert_eq!(options.min_tensor_size, 1024);
+    assert_eq!(Method::named("adaround-fast").unwrap().min_size, 1024);
 
     let Solver::Greedy(greedy) = resolved("tpec", "").solver else { panic!() };
     assert_eq!(greedy.moves, 250);
@@ -127,46 +129,54 @@ fn a_refusal_names_option_method_and_reason() {
         (
             "adaround",
             "top_p = 0.1",
-            "`top_p` does not apply to method `adaround`: it has no singular vectors",
+            "top_p: does not apply to method `adaround`: it has no singular vectors",
         ),
         (
             "principal",
             "lambda = 1\nweight_error_budget = 0.1",
-            "`lambda` and `weight_error_budget` exclude each other",
+            "lambda: does not go together with `weight_error_budget`",
         ),
-        ("principal", "top_k = 3\ntop_p = 0.1", "`top_p` and `top_k` exclude each other"),
+        ("principal", "top_k = 3\ntop_p = 0.1", "top_p: does not go together with `top_k`"),
         (
             "tpec",
             "max_k = 3",
-            "`max_k` does not apply to method `tpec`: it takes exactly `top_k` singular vectors",
+            "max_k: does not apply to method `tpec`: it takes exactly `top_k` singular vectors",
         ),
         (
             "tpec",
             "optimizer = 'adam'",
-            "`optimizer` does not apply to method `tpec`: its solver `greedy` takes no steps along gradients",
+            "optimizer: does not apply to method `tpec`: its solver `greedy` takes no steps along gradients",
         ),
         (
             "principal",
             "iterations = 9",
-            "`iterations` does not apply to method `principal`: its solver `best` does not count iterations",
+            "iterations: does not apply to method `principal`: its solver `best` does not count iterations",
         ),
         (
             "nearest",
             "lambda = 1",
-            "`lambda` does not apply to method `nearest`: nearest codes are the minimum already",
+            "lambda: does not apply to method `nearest`: nearest codes are the minimum already",
         ),
         (
             "stochastic",
             "solver = 'anneal'",
-            "`solver` does not apply to method `stochastic`: it minimises nothing",
+            "solver: does not apply to method `stochastic`: it minimises nothing",
         ),
-        ("principal", "top_p = 1.5", "`top_p` is 1.5; it has to be a number above 0, to 1"),
-        ("principal", "min_k = 9\nmax_k = 3", "`max_k` is 3; it has to be `min_k` or more"),
-        ("adaround", "calibration_rows = 0", "`calibration_rows` is 0; it has to be 1 or more"),
+        (
+            "principal",
+            "top_p = 1.5",
+            "top_p: 1.5 is out of range, expected a number above 0, to 1 (a share of the smaller side)",
+        ),
+        ("principal", "min_k = 9\nmax_k = 3", "max_k: 3 is less than `min_k`"),
+        (
+            "adaround",
+            "calibration_rows = 0",
+            "calibration_rows: 0 is out of range, expected 1 to 65536 (rows)",
+        ),
         (
             "tpec",
             "calibration_rows = 9",
-            "`calibration_rows` does not apply to method `tpec`: it draws no random rows",
+            "calibration_rows: does not apply to method `tpec`: it draws no random rows",
         ),
     ] {
         assert_eq!(refused(method, keys).to_string(), expected, "{method}, {keys}");
@@ -180,24 +190,82 @@ fn every_complaint_is_collected() {
     let complaints = refused("principal", keys).complaints;
     let unknown: Vec<_> = complaints
         .iter()
-        .filter_map(|complaint| match complaint {
-            Complaint::UnknownName { option, known, .. } => {
+        .filter_map(|complaint| match &complaint.problem {
+            Problem::UnknownName { known, .. } => {
                 assert!(known.len() >= 3);
-                Some(*option)
+                Some(complaint.setting)
             }
             _ => None,
         })
         .collect();
     assert_eq!(unknown, ["solver", "optimizer", "schedule", "bias_correction", "effort"]);
-    let ranges = complaints.iter().filter(|c| matches!(c, Complaint::OutOfRange { .. })).count();
-    assert_eq!(ranges, 2);
+    let is_range = |problem: &Problem| matches!(problem, Problem::OutOfRange { .. });
+    assert_eq!(complaints.iter().filter(|complaint| is_range(&complaint.problem)).count(), 2);
 
     let error = Options::of_method("rtn", &MethodOptions::default()).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "method `rtn` is not known; known: nearest, stochastic, principal, principal-input, \
+        "method: `rtn` is not known; known: nearest, stochastic, principal, principal-input, \
          sampled, activations, adaround, adaround-fast, tpec, tpec-fast"
     );
+}
+
+/// What a list of settings tells of a method is what it does.
+#[test]
+fn asking_for_what_a_method_has_changes_nothing() {
+    for method in METHODS {
+        for setting in method.settings() {
+            let name = setting.setting.name;
+            let Some(value) = setting.value else { continue };
+            assert!(setting.setting.range.contains(&value), "{} {name}", method.name);
+            let asked = MethodOptions::default().with(name, value).unwrap();
+            let options = Options::of_method(method.name, &asked).unwrap();
+            assert_eq!(options, method.options(), "{} {name}", method.name);
+        }
+    }
+}
+
+#[test]
+fn a_method_lists_the_settings_that_change_something_of_it() {
+    for method in METHODS {
+        let settings = method.settings();
+        for setting in MethodOptions::SETTINGS {
+            let listed = settings.iter().find(|it| it.setting.name == setting.name);
+            let is_key = |key: &&&str| key.split(' ').next() == Some(setting.name);
+            let key = KEYS.iter().find(is_key).unwrap();
+            let asked = |solver: &str| match (setting.name, solver) {
+                ("solver", _) | (_, "") => asked(key),
+                _ => asked(&format!("solver = '{solver}'\n{key}")),
+            };
+            let is_taken = |solver: &str| Options::of_method(method.name, &asked(solver)).is_ok();
+            match listed {
+                None => assert!(
+                    !is_taken("") && !Solver::NAMES.iter().any(|solver| is_taken(solver)),
+                    "{} {}",
+                    method.name,
+                    setting.name
+                ),
+                Some(found) if found.solvers.is_empty() => assert!(is_taken(""), "{found:?}"),
+                Some(found) => {
+                    assert!(!is_taken(""), "{} {}", method.name, setting.name);
+                    assert!(found.solvers.iter().all(|solver| is_taken(solver)), "{found:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_page_on_rounding_describes_every_setting() {
+    let page = include_str!("../../../docs/rounding.md");
+    for setting in MethodOptions::SETTINGS {
+        let unit = setting.unit.unwrap_or("–");
+        let row = format!(
+            "| `{}` | {} | {} | {unit} | {} |",
+            setting.name, setting.meaning, setting.range, setting.default
+        );
+        assert!(page.contains(&row), "docs/rounding.md lacks the row\n{row}");
+    }
 }
 
 #[test]

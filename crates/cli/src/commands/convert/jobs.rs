@@ -3,18 +3,23 @@ use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use roundwise_convert::{
-    ConvertError, Job, Recipe, RecipeError, RecipeFile, Share, Source, check_writable,
-    default_output, error_lora_path,
+    ConvertError, Job, Recipe, RecipeFile, Share, Source, check_writable, default_output,
+    error_lora_path,
 };
 
 use crate::arguments::{ConvertOptions, SchemeOutput};
 use crate::outcome::BadUsage;
+use crate::typed::Typed;
 
 /// What becomes of one input: one job, or one for each `--to`.
 pub(super) type Group = Vec<Job>;
 
 /// One group per input; everything that can be wrong with the names is found before any work.
-pub(super) fn groups(options: &ConvertOptions) -> anyhow::Result<Vec<Group>> {
+pub(super) fn groups(
+    options: &ConvertOptions,
+    file: RecipeFile,
+    typed: &Typed,
+) -> anyhow::Result<Vec<Group>> {
     let is_single = options.inputs.len() == 1;
     if options.output.is_some() && !is_single {
         bail!(BadUsage("--output names one file; several inputs need --out-dir".into()));
@@ -31,7 +36,7 @@ pub(super) fn groups(options: &ConvertOptions) -> anyhow::Result<Vec<Group>> {
     for named in named_files(options) {
         refuse_standard_output(named)?;
     }
-    let recipes = recipes(options)?;
+    let recipes = recipes(options, file, typed)?;
     let of_input = |input: &PathBuf| -> Group {
         recipes.iter().map(|(recipe, named)| job(options, input, recipe, *named)).collect()
     };
@@ -47,26 +52,22 @@ fn named_files(options: &ConvertOptions) -> impl Iterator<Item = &PathBuf> {
 }
 
 /// A recipe for each output of an input, and the file that was named for it.
-fn recipes(options: &ConvertOptions) -> anyhow::Result<Vec<(Recipe, Option<&Path>)>> {
-    let file = options.recipe.to_recipe_file(options.statistics.to_file().as_ref())?;
-    let checked = |file| Recipe::check(file).map_err(ConvertError::from);
+fn recipes<'a>(
+    options: &'a ConvertOptions,
+    file: RecipeFile,
+    typed: &Typed,
+) -> anyhow::Result<Vec<(Recipe, Option<&'a Path>)>> {
+    let checked =
+        |file: RecipeFile, typed: &Typed| file.check().map_err(|error| typed.error(error.into()));
     if options.to.is_empty() {
-        return Ok(vec![(checked(file)?, options.output.as_deref())]);
+        return Ok(vec![(checked(file, typed)?, options.output.as_deref())]);
     }
     let of_output = |to: &'_ SchemeOutput| {
         let scheme = Some(to.scheme.clone());
-        Recipe::check(RecipeFile { scheme, ..file.clone() }).map_err(|error| about_to(error, to))
+        let typed = typed.clone().with_scheme(format!("--to {}", to.scheme));
+        checked(RecipeFile { scheme, ..file.clone() }, &typed)
     };
     options.to.iter().map(|to| Ok((of_output(to)?, to.file.as_deref()))).collect()
-}
-
-/// The complaints of a recipe whose scheme was typed as `--to`.
-fn about_to(error: RecipeError, to: &SchemeOutput) -> ConvertError {
-    let named = |complaint: String| match complaint.strip_prefix("scheme: ") {
-        Some(problem) => format!("--to {}: {problem}", to.scheme),
-        None => complaint,
-    };
-    RecipeError { complaints: error.complaints.into_iter().map(named).collect() }.into()
 }
 
 fn job(options: &ConvertOptions, input: &Path, recipe: &Recipe, named: Option<&Path>) -> Job {

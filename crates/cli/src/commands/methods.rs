@@ -1,0 +1,65 @@
+use roundwise_convert::{METHODS, Method, MethodOptions, SettingOfMethod};
+use serde_json::json;
+
+use crate::arguments::MethodsOptions;
+use crate::console::{print, print_json, width};
+use crate::table::Table;
+use crate::text::wrap;
+use crate::typed::flag_of;
+
+pub(crate) fn run(options: &MethodsOptions) -> anyhow::Result<bool> {
+    match options.json {
+        true => print_json(&METHODS.iter().map(as_json).collect::<Vec<_>>())?,
+        false => print(&describe())?,
+    }
+    Ok(true)
+}
+
+fn as_json(method: &Method) -> serde_json::Value {
+    let options = method.options();
+    json!({
+        "name": method.name,
+        "summary": method.summary,
+        "objective": options.objective.name(),
+        "solver": options.solver.name(),
+        "min_size": method.min_size,
+        "settings": method.settings(),
+    })
+}
+
+/// The methods, each with the values of its settings, and below what the settings are.
+fn describe() -> String {
+    let mut text = String::new();
+    for method in METHODS {
+        text += &format!("{}: {}\n", method.name, method.summary);
+        let settings = method.settings();
+        let (own, others): (Vec<_>, Vec<_>) =
+            settings.iter().partition(|setting| setting.solvers.is_empty());
+        text += &indented(&own.iter().map(|setting| value(setting)).collect::<Vec<_>>().join(", "));
+        if !others.is_empty() {
+            let names: Vec<&str> = others.iter().map(|setting| setting.setting.name).collect();
+            text += &indented(&format!("with another solver also {}", names.join(", ")));
+        }
+    }
+    let mut table = Table::new(&["setting", "meaning", "range", "default"]);
+    for setting in MethodOptions::SETTINGS {
+        table.row(vec![
+            flag_of(setting.name),
+            setting.meaning.to_owned(),
+            setting.range.to_string(),
+            setting.default.to_owned(),
+        ]);
+    }
+    text + "\n" + &table.render(width())
+}
+
+/// `top_p 0.2`, or the name alone where the method has no value of its own.
+fn value(setting: &&SettingOfMethod) -> String {
+    let name = setting.setting.name;
+    setting.value.as_ref().map_or_else(|| name.to_owned(), |value| format!("{name} {value}"))
+}
+
+fn indented(text: &str) -> String {
+    let lines = wrap(text, width().saturating_sub(2)).into_iter();
+    lines.filter(|line| !line.is_empty()).map(|line| format!("  {line}\n")).collect()
+}

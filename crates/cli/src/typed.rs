@@ -1,0 +1,167 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use roundwise_convert::{ConvertError, RecipeFile, Setting, Text};
+use serde_json::Value;
+
+/// How the settings of a recipe were typed, so that messages call each what its user does: `--keep`,
+/// or `keep[0]` of a file.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Typed {
+    /// Settings that were typed as flags, by their keys.
+    flags: BTreeMap<String, Flag>,
+    /// Keys of the recipe file.
+    file: BTreeSet<String>,
+}
+
+#[derive(Clone, Debug)]
+struct Flag {
+    name: String,
+    /// Number of times it was typed: the first entries of a list are flags.
+    entries: usize,
+}
+
+impl Typed {
+    /// - `file`: what stands in the recipe file
+    /// - `flags`: what was typed on top of it
+    pub(crate) fn new(file: &RecipeFile, flags: &RecipeFile) -> Self {
+        let flag =
+            |(key, entries): (String, usize)| (key.clone(), Flag { name: flag_of(&key), entries });
+        Self {
+            flags: keys(flags).into_iter().map(flag).collect(),
+            file: keys(file).into_keys().collect(),
+        }
+    }
+
+    /// Every setting a flag.
+    pub(crate) fn as_flags(flags: &RecipeFile) -> Self {
+        Self::new(&RecipeFile::default(), flags)
+    }
+
+    /// The scheme typed otherwise than as `--scheme`.
+    pub(crate) fn with_scheme(mut self, name: String) -> Self {
+        self.flags.insert("scheme".to_owned(), Flag { name, entries: 1 });
+        self
+    }
+
+    /// What whoever typed a setting knows it as; a flag where nobody did.
+    pub(crate) fn name(&self, setting: &Setting) -> String {
+        let key = setting.key();
+        match (self.flags.get(key), setting.entry()) {
+            (Some(flag), Some(entry)) if entry >= flag.entries => {
+                setting.clone().at(entry - flag.entries).to_string()
+            }
+            (Some(flag), _) => flag.name.clone(),
+            (None, _) if self.file.contains(key) || is_command(key) => setting.to_string(),
+            (None, _) => flag_of(key),
+        }
+    }
+
+    /// A message in these names.
+    pub(crate) fn text(&self, text: &Text) -> String {
+        text.worded(|setting| self.name(setting))
+    }
+
+    /// An error in these names.
+    pub(crate) fn error(&self, error: ConvertError) -> anyhow::Error {
+        Worded { text: self.text(&error.text()), error }.into()
+    }
+
+    /// An error of whatever kind, in these names where it is the library's.
+    pub(crate) fn word(&self, error: anyhow::Error) -> anyhow::Error {
+        match error.downcast::<ConvertError>() {
+            Ok(error) => self.error(error),
+            Err(error) => error,
+        }
+    }
+}
+
+/// An error of the library, its settings called what their user calls them.
+#[derive(Debug)]
+pub(crate) struct Worded {
+    text: String,
+    pub(crate) error: ConvertError,
+}
+
+impl std::fmt::Display for Worded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for Worded {}
+
+/// The settings of a recipe by their keys, with the number of entries; 1 for what is no list.
+fn keys(recipe: &RecipeFile) -> BTreeMap<String, usize> {
+    fn add(prefix: &str, value: &Value, keys: &mut BTreeMap<String, usize>) {
+        for (key, value) in value.as_object().into_iter().flatten() {
+            let path = format!("{prefix}{key}");
+            match value {
+                Value::Null => {}
+                Value::Object(_) if is_command(&path) => add(&format!("{path}."), value, keys),
+                Value::Array(entries) => drop(keys.insert(path, entries.len())),
+                _ => drop(keys.insert(path, 1)),
+            }
+        }
+    }
+    let mut keys = BTreeMap::new();
+    let value = serde_json::to_value(recipe).expect("texts and numbers always serialise");
+    add("", &value, &mut keys);
+    keys
+}
+
+/// Whether a key is no flag, but a command or what holds flags.
+fn is_command(key: &str) -> bool {
+    ["method_options", "edit", "repair"].contains(&key)
+}
+
+/// The flag that sets a setting.
+///
+/// - `key`: as [`Setting::key`] gives it
+pub(crate) fn flag_of(key: &str) -> String {
+    let bare = key.rsplit('.').next().unwrap_or(key);
+    match bare {
+        "rules" => "--rule".to_owned(),
+        "decode_to" => "--dtype".to_owned(),
+        "migrate_to" => "--to".to_owned(),
+        "provenance" => "--no-provenance".to_owned(),
+        "output" => "-o".to_owned(),
+        "starts_over" => "--fresh".to_owned(),
+        "verifies" => "--no-verify".to_owned(),
+        "overwrite" => "--force".to_owned(),
+        "statistics" => "--stats".to_owned(),
+        "may_be_partial" => "--force-stats".to_owned(),
+        "memory_bytes" => "--memory-limit".to_owned(),
+        "shard_bytes" => "--shard-size".to_owned(),
+        "share" => "--part".to_owned(),
+        bare => format!("--{}", bare.replace('_', "-")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_of_a_file_are_counted_behind_those_of_flags() {
+        let recipe = |text: &str| RecipeFile::from_toml(text).unwrap();
+        let file = recipe(
+            "keep = ['a', 'b']\nmethod_options = { top_p = 0.1 }\nrules = [{ pattern \
+                           = 'a', scheme = 'fp8' }]",
+        );
+        let flags = recipe("keep = ['c']\nmethod_options = { lambda = 1.0 }\nscheme = 'fp8'");
+        let typed = Typed::new(&file, &flags).with_scheme("--to fp8".to_owned());
+        for (setting, name) in [
+            (Setting::new("keep").at(0), "--keep"),
+            (Setting::new("keep").at(2), "keep[1]"),
+            (Setting::new("rules").at(0).field("scheme"), "rules[0].scheme"),
+            (Setting::new("method_options.top_p"), "method_options.top_p"),
+            (Setting::new("method_options.lambda"), "--lambda"),
+            (Setting::new("scheme"), "--to fp8"),
+            (Setting::new("migrate_to"), "--to"),
+            (Setting::new("limits.memory_bytes"), "--memory-limit"),
+            (Setting::new("edit"), "edit"),
+        ] {
+            assert_eq!(typed.name(&setting), name);
+        }
+    }
+}

@@ -1,0 +1,50 @@
+use crate::Rank;
+
+/// What is minimised, beside the weight error that [`Limit`] speaks of.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Objective {
+    /// Nothing: there is nothing that codes could be worse in, so whatever the solver chose is
+    /// stored. For stochastic rounding alone.
+    None,
+    /// `‖E‖²`: nearest codes are its minimum.
+    Weight,
+    /// `‖UᵀEV‖²`, U and V the leading singular vectors of W: what TPEC-Quant and convert_to_quant
+    /// minimise.
+    Principal(Rank),
+    /// `‖EV‖²`: the one-sided form.
+    PrincipalInput(Rank),
+    /// `‖EX‖² / samples`, X normally distributed inputs `[n, samples]`. Its expectation is `‖E‖²`,
+    /// so what beats nearest codes here fits the sample.
+    Sampled {
+        /// Columns of X, at least 1.
+        samples: usize,
+    },
+    /// `tr(EHEᵀ)`, H the second moment of the layer's real [`Inputs`](crate::Inputs): the mean
+    /// squared error of its outputs.
+    Activations {
+        /// What solvers add to the diagonal of H, as a share of its mean, from 0 on; scores go
+        /// without it. `None` for 0.01, and 0.05 where there are fewer than ten samples per column.
+        damping: Option<f64>,
+    },
+}
+
+impl Default for Objective {
+    fn default() -> Self {
+        Self::Principal(Rank::default())
+    }
+}
+
+impl Objective {
+    /// Name on the command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Weight => "weight",
+            Self::Principal(_) => "principal",
+            Self::PrincipalInput(_) => "principal-input",
+            Self::Sampled { .. } => "sampled",
+            Self::Activations { .. } => "activations",
+        }
+    }
+}

@@ -1,0 +1,50 @@
+use crate::Objective;
+
+/// How many singular vectors: `clamp(⌊share · min(m, n)⌋, least, most)`, at most `min(m, n)`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rank {
+    /// Share of the smaller side, 0 to 1. Default 0.2.
+    pub share: f64,
+    /// Default 1.
+    pub least: usize,
+    /// Default 1280.
+    pub most: usize,
+}
+
+impl Default for Rank {
+    fn default() -> Self {
+        Self { share: 0.2, least: 1, most: 1280 }
+    }
+}
+
+impl Rank {
+    /// Exactly so many, as far as the matrix has them.
+    #[must_use]
+    pub fn exactly(rank: usize) -> Self {
+        Self { share: 0.0, least: rank, most: rank }
+    }
+
+    /// The rank for a `[rows, cols]` matrix.
+    #[must_use]
+    pub fn of(self, rows: usize, cols: usize) -> usize {
+        let smaller = rows.min(cols);
+        let asked = (self.share * smaller as f64) as usize;
+        asked.min(self.most).max(self.least).min(smaller)
+    }
+
+    /// Whether the share has no say.
+    pub(crate) fn is_exact(self) -> bool {
+        self.least >= self.most
+    }
+
+    /// The rank of an objective that has singular vectors.
+    pub(crate) fn in_objective(objective: &mut Objective) -> Option<&mut Self> {
+        match objective {
+            Objective::Principal(rank) | Objective::PrincipalInput(rank) => Some(rank),
+            Objective::None
+            | Objective::Weight
+            | Objective::Sampled { .. }
+            | Objective::Activations { .. } => None,
+        }
+    }
+}
