@@ -200,7 +200,7 @@ fn what_needs_statistics_says_so() {
         folder.refused(&[&["convert", "m.safetensors"], &asked[..]].concat(), 2, &words);
     }
     let options = ["--method", "principal", "--damping", "0.1"];
-    let words = ["`--damping` does not apply", "real inputs"];
+    let words = ["--damping: does not apply", "real inputs"];
     folder.refused(&[&["convert", "m.safetensors"], &options[..]].concat(), 2, &words);
 }
 

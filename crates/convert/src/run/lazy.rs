@@ -6,6 +6,7 @@ use roundwise_tensor_file::TensorHeader;
 
 use crate::error::ConvertError;
 use crate::plan::PlannedTensor;
+use crate::report::Watch;
 use crate::run::buffers::Buffers;
 use crate::run::input::Input;
 use crate::source::LoadedWeight;
@@ -14,6 +15,8 @@ use crate::source::LoadedWeight;
 /// once, and each only when somebody asks.
 pub(crate) struct Lazy<'a> {
     input: &'a Input,
+    /// Told how searches in the weight go.
+    pub(crate) watch: &'a dyn Watch,
     weight: OnceCell<LoadedWeight>,
     inputs: OnceCell<Option<Inputs>>,
     /// Of the device that findings lie on; all searches of one weight use one device.
@@ -22,9 +25,10 @@ pub(crate) struct Lazy<'a> {
 }
 
 impl<'a> Lazy<'a> {
-    pub(crate) fn new(input: &'a Input) -> Self {
+    pub(crate) fn new(input: &'a Input, watch: &'a dyn Watch) -> Self {
         Self {
             input,
+            watch,
             weight: OnceCell::new(),
             inputs: OnceCell::new(),
             lease: OnceCell::new(),

@@ -40,9 +40,8 @@ impl Input {
         has_own_bias: bool,
         scheme: Scheme,
         memory: Vec<u8>,
-        watch: &dyn Watch,
     ) -> Result<Codes, RoundingError> {
-        let mut steps = Steps { watch, header, advanced: 0 };
+        let mut steps = Steps { watch: lazy.watch, header, advanced: 0 };
         let rule = self.scale_rule;
         let nearest = |memory, rounding| {
             let nearest = QuantizedMatrix::nearest_measured(layer.weight, scheme, rule, memory);

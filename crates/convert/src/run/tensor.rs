@@ -78,7 +78,7 @@ fn convert_for_all(
     tensor: usize,
     buffers: &mut Buffers,
 ) -> Result<Vec<TensorReport>, Stop> {
-    let lazy = Lazy::new(outputs[0].input);
+    let lazy = Lazy::new(outputs[0].input, outputs[0].watch);
     // Schemes that rotate alike follow one another: they share what is found.
     let mut in_turn: Vec<usize> = (0..outputs.len()).collect();
     in_turn
@@ -162,7 +162,7 @@ impl<'a> Output<'a> {
         let layer = Linear::from(&view).with_inputs(inputs).with_cache(&lazy.findings);
         let codes = self
             .input
-            .round(header, layer, lazy, bias.is_some(), scheme, memory, self.watch)
+            .round(header, layer, lazy, bias.is_some(), scheme, memory)
             .map_err(|error| self.stop(header, error))?;
         report.measure(codes.error);
         report.rounding = codes.rounding;

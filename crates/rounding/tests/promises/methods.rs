@@ -257,7 +257,7 @@ fn a_method_lists_the_settings_that_change_something_of_it() {
 
 #[test]
 fn the_page_on_rounding_describes_every_setting() {
-    let page = include_str!("../../../docs/rounding.md");
+    let page = include_str!("../../../../docs/rounding.md");
     for setting in MethodOptions::SETTINGS {
         let unit = setting.unit.unwrap_or("–");
         let row = format!(
