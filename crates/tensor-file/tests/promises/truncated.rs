@@ -71,7 +71,7 @@ fn claims_cost_no_memory() {
         .args(["-c", "ulimit -v 1048576 && exec \"$0\" \"$@\""])
         .arg(this_program)
         .env(SMALL_MEMORY, "1")
-        .args(["--exact", "claims_are_not_allocated", "--ignored", "--test-threads=1"])
+        .args(["--exact", "truncated::claims_are_not_allocated", "--ignored", "--test-threads=1"])
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
