@@ -10,56 +10,56 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// A folder that goes away with the test.
-pub struct Folder(TempDir);
+pub(crate) struct Folder(TempDir);
 
 /// How a run ended.
-pub struct Run {
-    pub code: i32,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Run {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 /// The path of the tool.
-pub fn binary() -> PathBuf {
+pub(crate) fn binary() -> PathBuf {
     assert_cmd::cargo::cargo_bin("roundwise")
 }
 
 impl Folder {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
 
     /// A folder with one file.
-    pub fn with(name: &str, bytes: &[u8]) -> Self {
+    pub(crate) fn with(name: &str, bytes: &[u8]) -> Self {
         let folder = Self::new();
         folder.write(name, bytes);
         folder
     }
 
-    pub fn root(&self) -> &Path {
+    pub(crate) fn root(&self) -> &Path {
         self.0.path()
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.root().join(name)
     }
 
-    pub fn write(&self, name: &str, bytes: &[u8]) {
+    pub(crate) fn write(&self, name: &str, bytes: &[u8]) {
         let path = self.path(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, bytes).unwrap();
     }
 
-    pub fn read(&self, name: &str) -> Vec<u8> {
+    pub(crate) fn read(&self, name: &str) -> Vec<u8> {
         std::fs::read(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
     }
 
-    pub fn file(&self, name: &str) -> File {
+    pub(crate) fn file(&self, name: &str) -> File {
         File::parse(&self.read(name))
     }
 
     /// Every file with its bytes, hidden ones too.
-    pub fn snapshot(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+    pub(crate) fn snapshot(&self) -> BTreeMap<PathBuf, Vec<u8>> {
         let mut files = BTreeMap::new();
         let mut folders = vec![self.root().to_owned()];
         while let Some(folder) = folders.pop() {
@@ -75,19 +75,19 @@ impl Folder {
     }
 
     /// Names of all files, sorted.
-    pub fn names(&self) -> Vec<String> {
+    pub(crate) fn names(&self) -> Vec<String> {
         let name = |path: &PathBuf| path.strip_prefix(self.root()).unwrap().display().to_string();
         self.snapshot().keys().map(name).collect()
     }
 
     /// Runs the tool here.
-    pub fn run(&self, arguments: &[&str]) -> Run {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Run {
         Run::of(Command::new(binary()).args(arguments).current_dir(self.root()).output().unwrap())
     }
 
     /// Runs the tool here, which must succeed, and gives its answer.
     #[track_caller]
-    pub fn done(&self, arguments: &[&str]) -> String {
+    pub(crate) fn done(&self, arguments: &[&str]) -> String {
         let run = self.run(arguments);
         assert_eq!(run.code, 0, "{arguments:?}: {}{}", run.stdout, run.stderr);
         run.stdout
@@ -95,14 +95,14 @@ impl Folder {
 
     /// Runs the tool here, which must succeed, and gives its answer as JSON.
     #[track_caller]
-    pub fn json(&self, arguments: &[&str]) -> Value {
+    pub(crate) fn json(&self, arguments: &[&str]) -> Value {
         serde_json::from_str(&self.done(arguments)).unwrap()
     }
 
     /// Runs the tool here, which must fail with `code`, say all of `words` on standard error and
     /// nothing on standard output, and leave every file as it was.
     #[track_caller]
-    pub fn refused(&self, arguments: &[&str], code: i32, words: &[&str]) -> Run {
+    pub(crate) fn refused(&self, arguments: &[&str], code: i32, words: &[&str]) -> Run {
         let before = self.snapshot();
         let run = self.run(arguments);
         run.must_say(code, words);
@@ -113,7 +113,7 @@ impl Folder {
 }
 
 impl Run {
-    pub fn of(output: Output) -> Self {
+    pub(crate) fn of(output: Output) -> Self {
         let text = |bytes| String::from_utf8(bytes).unwrap();
         let code = output.status.code();
         Self {
@@ -124,7 +124,7 @@ impl Run {
     }
 
     #[track_caller]
-    pub fn must_say(&self, code: i32, words: &[&str]) {
+    pub(crate) fn must_say(&self, code: i32, words: &[&str]) {
         assert_eq!(self.code, code, "{}{}", self.stdout, self.stderr);
         assert!(!self.stderr.contains("panicked"), "{}", self.stderr);
         for word in words {
@@ -135,13 +135,13 @@ impl Run {
 
 /// A safetensors file taken apart by hand.
 #[derive(Clone)]
-pub struct File {
-    pub tensors: BTreeMap<String, Tensor>,
-    pub metadata: BTreeMap<String, String>,
+pub(crate) struct File {
+    pub(crate) tensors: BTreeMap<String, Tensor>,
+    pub(crate) metadata: BTreeMap<String, String>,
 }
 
 impl File {
-    pub fn parse(bytes: &[u8]) -> Self {
+    pub(crate) fn parse(bytes: &[u8]) -> Self {
         let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
         let header: Value = serde_json::from_slice(&bytes[8..8 + length]).unwrap();
         let data = &bytes[8 + length..];
@@ -161,31 +161,31 @@ impl File {
         file
     }
 
-    pub fn bytes(&self) -> Vec<u8> {
+    pub(crate) fn bytes(&self) -> Vec<u8> {
         let tensors: Vec<Tensor> = self.tensors.values().cloned().collect();
         let entries: Vec<(&str, &str)> =
             self.metadata.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
         safetensors_with_metadata(&tensors, &entries)
     }
 
-    pub fn get(&self, name: &str) -> &Tensor {
+    pub(crate) fn get(&self, name: &str) -> &Tensor {
         self.tensors.get(name).unwrap_or_else(|| panic!("no `{name}`: {:?}", self.names()))
     }
 
-    pub fn get_mut(&mut self, name: &str) -> &mut Tensor {
+    pub(crate) fn get_mut(&mut self, name: &str) -> &mut Tensor {
         self.tensors.get_mut(name).unwrap()
     }
 
-    pub fn names(&self) -> Vec<&str> {
+    pub(crate) fn names(&self) -> Vec<&str> {
         self.tensors.keys().map(String::as_str).collect()
     }
 
-    pub fn dtype(&self, name: &str) -> &str {
+    pub(crate) fn dtype(&self, name: &str) -> &str {
         &self.get(name).dtype
     }
 
     /// Numbers of an F32 tensor.
-    pub fn f32(&self, name: &str) -> Vec<f32> {
+    pub(crate) fn f32(&self, name: &str) -> Vec<f32> {
         let tensor = self.get(name);
         assert_eq!(tensor.dtype, "F32", "{name}");
         let (values, _) = tensor.bytes.as_chunks::<4>();
@@ -193,7 +193,7 @@ impl File {
     }
 
     /// Numbers of a BF16 tensor.
-    pub fn bf16(&self, name: &str) -> Vec<f32> {
+    pub(crate) fn bf16(&self, name: &str) -> Vec<f32> {
         let tensor = self.get(name);
         assert_eq!(tensor.dtype, "BF16", "{name}");
         let (values, _) = tensor.bytes.as_chunks::<2>();
@@ -203,7 +203,7 @@ impl File {
 }
 
 /// The value of an E4M3 code: sign, 4 bits of exponent with bias 7, 3 bits of fraction.
-pub fn e4m3(code: u8) -> f32 {
+pub(crate) fn e4m3(code: u8) -> f32 {
     let sign = if code & 0x80 == 0 { 1.0 } else { -1.0 };
     let (exponent, fraction) = (i32::from(code >> 3 & 15), f32::from(code & 7));
     match (exponent, code & 7) {
@@ -214,19 +214,19 @@ pub fn e4m3(code: u8) -> f32 {
 }
 
 /// A vector as a tensor.
-pub fn vector(name: &str, length: usize) -> Tensor {
+pub(crate) fn vector(name: &str, length: usize) -> Tensor {
     let row = gaussian(1, length, 7);
     Tensor { shape: vec![length], ..Tensor::bf16(name, &row) }
 }
 
 /// A BF16 matrix as a tensor; different names have different numbers.
-pub fn matrix(name: &str, rows: usize, cols: usize) -> Tensor {
+pub(crate) fn matrix(name: &str, rows: usize, cols: usize) -> Tensor {
     let seed = name.bytes().fold(1, |seed: u64, byte| seed.wrapping_mul(31) + u64::from(byte));
     Tensor::bf16(name, &gaussian(rows, cols, seed))
 }
 
 /// Two linear layers, a bias, a norm, a convolution and a table of numbers, of no known model.
-pub fn plain_model() -> Vec<u8> {
+pub(crate) fn plain_model() -> Vec<u8> {
     let conv = Tensor { shape: vec![2, 2, 2, 2], ..vector("conv.weight", 16) };
     let ids = (0..4i64).flat_map(i64::to_le_bytes).collect();
     let tensors = [
@@ -241,10 +241,10 @@ pub fn plain_model() -> Vec<u8> {
 }
 
 /// Names of the weights of [`plain_model`] that become codes.
-pub const PLAIN_WEIGHTS: [&str; 2] = ["blocks.0.ff.in.weight", "blocks.0.ff.out.weight"];
+pub(crate) const PLAIN_WEIGHTS: [&str; 2] = ["blocks.0.ff.in.weight", "blocks.0.ff.out.weight"];
 
 /// The start of a T5-XXL with decoder; its width is not that of a real one.
-pub fn t5_model() -> Vec<u8> {
+pub(crate) fn t5_model() -> Vec<u8> {
     let tensors = [
         matrix("encoder.block.23.layer.1.DenseReluDense.wi_1.weight", 10240, 16),
         matrix("encoder.block.0.layer.0.SelfAttention.k.weight", 64, 64),
@@ -260,7 +260,7 @@ pub fn t5_model() -> Vec<u8> {
 }
 
 /// The start of a Chroma.
-pub fn chroma_model() -> Vec<u8> {
+pub(crate) fn chroma_model() -> Vec<u8> {
     let tensors = [
         vector("double_blocks.0.img_attn.norm.key_norm.scale", 32),
         matrix("double_blocks.0.img_attn.qkv.weight", 96, 32),
@@ -274,7 +274,7 @@ pub fn chroma_model() -> Vec<u8> {
 }
 
 /// The start of a CLIP text encoder.
-pub fn clip_model() -> Vec<u8> {
+pub(crate) fn clip_model() -> Vec<u8> {
     let tensors = [
         matrix("text_model.encoder.layers.0.mlp.fc1.weight", 64, 32),
         matrix("text_model.encoder.layers.0.self_attn.q_proj.weight", 32, 32),
