@@ -35,7 +35,7 @@ fn describe() -> String {
         let settings = method.settings();
         let (own, others): (Vec<_>, Vec<_>) =
             settings.iter().partition(|setting| setting.solvers.is_empty());
-        text += &indented(&own.iter().map(|setting| value(setting)).collect::<Vec<_>>().join(", "));
+        text += &indented(&own.iter().map(value).collect::<Vec<_>>().join(", "));
         if !others.is_empty() {
             let names: Vec<&str> = others.iter().map(|setting| setting.setting.name).collect();
             text += &indented(&format!("with another solver also {}", names.join(", ")));

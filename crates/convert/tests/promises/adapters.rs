@@ -389,7 +389,9 @@ fn factors_are_taken_from_where_trainers_write_them() {
     let header =
         [("lora_adapter_metadata", r#"{"transformer.r": 4, "transformer.lora_alpha": 2}"#)];
     let trained = [("ss_network_dim", "4"), ("ss_network_alpha", "1.0")];
-    let cases: [([&str; 2], Option<&str>, &[(&str, &str)], f64); 8] = [
+    /// Keys, the folder's configuration, the header's entries, and the factor that follows.
+    type Case<'a> = ([&'a str; 2], Option<&'a str>, &'a [(&'a str, &'a str)], f64);
+    let cases: [Case<'_>; 8] = [
         (peft, Some(plain), &[], 8.0),
         (peft, Some(stabilised), &[], 16.0),
         (peft, Some(patterns), &[], 0.5),
