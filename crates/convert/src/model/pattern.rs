@@ -1,9 +1,10 @@
 //! Which layers a rule means.
 
-use roundwise_layout::layer_of;
 use std::fmt;
+use std::sync::OnceLock;
 
 use regex::Regex;
+use roundwise_layout::layer_of;
 
 use crate::model::wrapper::without_wrappers;
 
@@ -16,20 +17,27 @@ use crate::model::wrapper::without_wrappers;
 #[derive(Clone)]
 pub struct LayerPattern {
     source: String,
-    regex: Regex,
+    expression: String,
+    /// Compiled when a layer is first asked about. Presets hold hundreds of patterns, of which a run
+    /// needs a few, and a compiled one takes some ten kilobytes.
+    regex: OnceLock<Regex>,
 }
 
 impl LayerPattern {
+    /// Reads a pattern.
+    ///
     /// # Errors
-    /// Whatever the regular expression compiler finds wrong.
+    /// Whatever is wrong with the regular expression.
     pub fn new(source: &str) -> Result<Self, regex::Error> {
-        let regex = match source.strip_prefix('^') {
+        let expression = match source.strip_prefix('^') {
             Some(rest) => format!(
                 r"^(?:(?:model|diffusion_model|transformer|net)\.)*(?P<layer>{rest})(?:\.|$)"
             ),
             None => format!(r"(?:^|\.)(?P<layer>{source})(?:\.|$)"),
         };
-        Ok(Self { source: source.to_owned(), regex: Regex::new(&regex)? })
+        regex_syntax::parse(&expression)
+            .map_err(|error| regex::Error::Syntax(error.to_string()))?;
+        Ok(Self { source: source.to_owned(), expression, regex: OnceLock::new() })
     }
 
     /// Whether the pattern covers a layer.
@@ -39,8 +47,14 @@ impl LayerPattern {
         let layer = layer_of(layer);
         let is_rooted = self.source.starts_with('^');
         // Taken off here, not in the expressions, of which there are hundreds.
-        let unwrapped = || without_wrappers(layer).is_some_and(|inner| self.regex.is_match(inner));
-        self.regex.is_match(layer) || (is_rooted && unwrapped())
+        let unwrapped =
+            || without_wrappers(layer).is_some_and(|inner| self.regex().is_match(inner));
+        self.regex().is_match(layer) || (is_rooted && unwrapped())
+    }
+
+    fn regex(&self) -> &Regex {
+        let compiled = || Regex::new(&self.expression).expect("its syntax has been checked");
+        self.regex.get_or_init(compiled)
     }
 
     /// The pattern as its file writes it.
@@ -50,7 +64,7 @@ impl LayerPattern {
 
     /// Where in `name` covered segments start.
     pub(super) fn starts(&self, name: &str) -> impl Iterator<Item = usize> {
-        self.regex.captures_iter(name).filter_map(|found| Some(found.name("layer")?.start()))
+        self.regex().captures_iter(name).filter_map(|found| Some(found.name("layer")?.start()))
     }
 }
 
