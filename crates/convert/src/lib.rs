@@ -1,8 +1,18 @@
 //! The story: a recipe and a file become a plan, the plan becomes a file and a report.
 //!
-//! [`convert`] is the page to start reading from. [`Plan`] decides what every tensor becomes before
-//! any arithmetic, with a [`Reason`] for each; [`verify`] compares the result with its original;
-//! [`inspect`] says what a file is.
+//! [`convert()`] is the page to start reading from. [`Plan`] decides what every tensor becomes before
+//! any arithmetic, with a [`Reason`] for each; [`verify()`] compares the result with its original;
+//! [`inspect()`] says what a file is.
+//!
+//! ```no_run
+//! use roundwise_convert::{Job, Recipe, RecipeFile, Unwatched, convert};
+//!
+//! let recipe = Recipe::check(RecipeFile::from_toml("scheme = 'int8-row'")?)?;
+//! let job = Job::new("model.safetensors", "model-int8-row.safetensors", recipe);
+//! let report = convert(&job, &Unwatched)?;
+//! println!("{} weights converted, {} tensors kept", report.converted, report.kept);
+//! # Ok::<(), roundwise_convert::ConvertError>(())
+//! ```
 
 #![allow(clippy::module_inception, reason = "a room and its chief noun share a name")]
 

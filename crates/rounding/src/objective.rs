@@ -1,6 +1,6 @@
 use crate::Rank;
 
-/// What is minimised, beside the weight error that [`Limit`] speaks of.
+/// What is minimised, beside the weight error that [`Limit`](crate::Limit) speaks of.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Objective {
     /// Nothing: there is nothing that codes could be worse in, so whatever the solver chose is

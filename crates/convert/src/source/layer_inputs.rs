@@ -43,7 +43,7 @@ impl LayerInputs {
         Ok(Self { statistics, fit, file })
     }
 
-    /// [`LayerInputs::open`] for a recipe that looks at inputs.
+    /// Opens the statistics that a recipe looks at, if it looks at any.
     ///
     /// # Errors
     /// Also when the recipe needs statistics and there are none, or the other way round.
