@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use regex::Regex;
 use roundwise_layout::Layout;
 use roundwise_rounding::{BiasCorrection, Options, Solver};
-use roundwise_scheme::{ScaleRule, ScaleStorage, Scheme};
+use roundwise_scheme::{ScaleRule, Scheme};
 
 use crate::edit::Edit;
 use crate::recipe_check::Checker;
@@ -161,7 +161,7 @@ impl Recipe {
     /// Whether a weight may become codes, and not all of them plain numbers of 16 bits.
     pub fn stores_codes(&self) -> bool {
         let mut schemes = self.rules.iter().map(|rule| rule.scheme).chain([self.scheme]);
-        schemes.any(|scheme| scheme.scale_storage() != ScaleStorage::Unscaled)
+        schemes.any(Scheme::has_scales)
     }
 
     /// Scheme of the weights that no rule names.

@@ -2,8 +2,7 @@
 
 use proptest::prelude::*;
 use roundwise_scheme::{
-    CATALOG, GridKind, QuantizedMatrix, Rotation, ScaleRule, ScaleStorage, Scheme, Tiling, Weight,
-    WeightKind,
+    CATALOG, GridKind, QuantizedMatrix, Rotation, ScaleRule, Scheme, Tiling, Weight, WeightKind,
 };
 use roundwise_testkit::files::{bf16_bytes, f16_bytes, f32_bytes};
 use roundwise_testkit::random::Random;
@@ -56,9 +55,10 @@ impl Case {
         Matrix { values, ..self.matrix() }
     }
 
-    /// Whether there is one F32 scale per tile, which scales and absmax can be told apart from.
+    /// Whether the scale of each tile can be any F32 number.
     pub(crate) fn has_free_scales(&self) -> bool {
-        matches!(self.scheme.scale_storage(), ScaleStorage::F32(_))
+        let scaled = Scheme::scaled(self.scheme.grid(), self.scheme.tiling());
+        self.scheme == scaled || self.scheme.rotation().is_some() && !self.scheme.has_levels()
     }
 
     /// Which scale a weight has, straight from the definition of a tiling.
@@ -112,8 +112,8 @@ pub(crate) fn any_covered_shape() -> impl Strategy<Value = (Scheme, [usize; 2])>
         .iter()
         .filter(|entry| entry.scheme.grid().code_bytes() == 1 && entry.scheme.has_free_codes());
     let named = prop::sample::select(one_byte.collect::<Vec<_>>()).prop_map(|entry| {
-        let [rows, cols] = match entry.scheme.scale_storage() {
-            ScaleStorage::F32(Tiling::Block { rows, cols }) => [rows, 2 * cols],
+        let [rows, cols] = match entry.scheme.tiling() {
+            Tiling::Block { rows, cols } if !entry.scheme.has_block_scales() => [rows, 2 * cols],
             _ => [1, 16],
         };
         (entry.scheme, [rows, cols])
@@ -156,10 +156,10 @@ pub(crate) fn any_case() -> impl Strategy<Value = Case> {
                 scheme.rotation().is_some() || scheme.tiling() == Scheme::MXFP8.tiling();
             let largest = if is_bounded { largest.min(1e30) } else { largest };
             // What no scale brings into the range of the codes would be cut off.
-            let largest = match scheme.scale_storage() {
-                ScaleStorage::Unscaled => largest.min(scheme.grid().max()),
-                ScaleStorage::Logarithmic { .. } => largest.min(1e6),
-                _ => largest,
+            let largest = match (scheme.has_scales(), scheme.log_range()) {
+                (false, _) => largest.min(scheme.grid().max()),
+                (true, Some(_)) => largest.min(1e6),
+                (true, None) => largest,
             };
             let matrix = matrix.map(|_, _, value| value.clamp(-largest, largest));
             Case::new(scheme, kind, &matrix)
