@@ -16,10 +16,11 @@ const NAMES: [&str; 9] =
     ["", "a", "a.b", "a.weight", "a.weight_scale", "blocks.0.q", "blocks.10.q", "é \"q\"", "x..y"];
 
 /// Schemes that the catalogue has no line for.
-const OTHER_SIZES: [&str; 7] = [
+const OTHER_SIZES: [&str; 8] = [
     "fp8-block-3",
     "int8-block-5",
     "fp8-block-1",
+    "fp8-block-3-pow2",
     "fp8-block3d-3",
     "int8-row-convrot-4",
     "int4-convrot-16",

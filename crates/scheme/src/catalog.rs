@@ -58,6 +58,11 @@ pub const CATALOG: &[CatalogEntry] = &[
         Tiling::square(128),
         "servers with 128×128 block kernels",
     ),
+    entry(
+        "fp8-block-128-pow2",
+        Scheme::scaled_by_powers(GridKind::E4m3, Tiling::square(128)),
+        "the same for kernels that take scales as exponents (`ue8m0`)",
+    ),
     scaled(
         "fp8-block3d-64",
         GridKind::E4m3,

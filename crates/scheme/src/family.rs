@@ -33,6 +33,9 @@ pub enum FamilyNumber {
 /// Every family. Where two have a name for one scheme, the first gives the name.
 pub const FAMILIES: &[SchemeFamily] = &[
     blocks("fp8-block-", "", |size| Some(Scheme::scaled(GridKind::E4m3, Tiling::square(size)))),
+    blocks("fp8-block-", "-pow2", |size| {
+        Some(Scheme::scaled_by_powers(GridKind::E4m3, Tiling::square(size)))
+    }),
     blocks("int8-block-", "", |size| Some(Scheme::scaled(GridKind::Int8, Tiling::square(size)))),
     SchemeFamily {
         prefix: "fp8-block3d-",

@@ -56,6 +56,7 @@ mod tests {
         }
         for name in [
             "fp8-block-32",
+            "fp8-block-32-pow2",
             "int8-block-7",
             "int8-row-convrot-16",
             "int4-convrot-64",

@@ -45,7 +45,8 @@ impl From<Vec<f32>> for Scales {
 ///
 /// - F32: `max |w| / MAX`; a tile below [`ZERO_ABSMAX`](crate::ZERO_ABSMAX) gets scale 1, so that its
 ///   codes decode to exact zeros.
-/// - powers of two: the smallest one with `max |w| ≤ MAX · scale`; 1 where that is below 2⁻¹²⁶.
+/// - F32 powers of two: the smallest one with `max |w| ≤ MAX · scale`; 1 for tiles of zeros as above.
+/// - powers of two as bytes: the same power; 1 where that is below 2⁻¹²⁶.
 /// - two levels: `s = max |W| / (448 · 6)` for all, `b = E4M3(max |w| / 6 / s)` for a tile,
 ///   `scale = s · b`. Where `b` rounds to 0 the scale is `s`, for which all codes are 0, too.
 /// - logarithms: the one nearest to `max |W| / MAX`, W with the weights [beside](Weight::beside) it

@@ -4,8 +4,8 @@ use crate::error::SchemeError;
 use crate::rotation::Rotation;
 use crate::scales::ScaleRule;
 use crate::storage::{
-    F32, Leveled, LogRange, Logarithmic, PowerOfTwo, ScalePart, ScaleStorage, Storage, TwoLevel,
-    Unscaled,
+    F32, F32PowerOfTwo, Leveled, LogRange, Logarithmic, PowerOfTwo, ScalePart, ScaleStorage,
+    Storage, TwoLevel, Unscaled,
 };
 use crate::tiling::Tiling;
 
@@ -50,6 +50,13 @@ impl Scheme {
     /// Stores one F32 scale per tile.
     pub const fn scaled(grid: GridKind, tiling: Tiling) -> Self {
         Self::unrotated(grid, ScaleStorage::F32(F32 { tiling }))
+    }
+
+    /// Stores one F32 scale per tile that is a power of two.
+    ///
+    /// Files do not tell it from [`Scheme::scaled`].
+    pub const fn scaled_by_powers(grid: GridKind, tiling: Tiling) -> Self {
+        Self::unrotated(grid, ScaleStorage::F32PowerOfTwo(F32PowerOfTwo { tiling }))
     }
 
     /// Stores codes of the rotated weight, with one F32 scale per tile.

@@ -6,6 +6,7 @@
 mod absmax;
 mod block_bytes;
 mod f32;
+mod f32_power_of_two;
 mod leveled;
 mod logarithmic;
 mod power_of_two;
@@ -24,6 +25,7 @@ use crate::tiling::Tiling;
 pub use absmax::ZERO_ABSMAX;
 pub(crate) use f32::F32;
 pub use f32::MSE_MULTIPLES;
+pub(crate) use f32_power_of_two::F32PowerOfTwo;
 pub use leveled::{CODEBOOK, LEVEL_GROUP};
 pub(crate) use leveled::{Leveled, Levels, quantize as quantize_to_levels};
 pub use logarithmic::LogRange;
@@ -36,6 +38,7 @@ pub(crate) use unscaled::Unscaled;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum ScaleStorage {
     F32(F32),
+    F32PowerOfTwo(F32PowerOfTwo),
     PowerOfTwo(PowerOfTwo),
     TwoLevel(TwoLevel),
     Logarithmic(Logarithmic),
@@ -48,6 +51,7 @@ impl ScaleStorage {
     pub(crate) fn rules(&self) -> &dyn Storage {
         match self {
             ScaleStorage::F32(storage) => storage,
+            ScaleStorage::F32PowerOfTwo(storage) => storage,
             ScaleStorage::PowerOfTwo(storage) => storage,
             ScaleStorage::TwoLevel(storage) => storage,
             ScaleStorage::Logarithmic(storage) => storage,

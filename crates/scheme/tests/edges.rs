@@ -140,6 +140,16 @@ fn parts_are_those_that_were_announced() {
     }
 }
 
+/// Files do not tell how scales were chosen.
+#[test]
+fn powers_of_two_are_read_as_any_scale() {
+    let powers: Scheme = "fp8-block-128-pow2".parse().unwrap();
+    let plain: Scheme = "fp8-block-128".parse().unwrap();
+    assert_eq!((powers.read_as(), plain.read_as()), (plain, plain));
+    assert!(powers != plain && plain.is_same_for(powers, 128));
+    assert_eq!(powers.scale_parts([256, 384]), plain.scale_parts([256, 384]));
+}
+
 /// A step is that of the grid at the weight; what a scale clips is left out.
 #[test]
 fn steps_are_those_of_the_grid() {

@@ -106,6 +106,12 @@ pub(crate) fn any_covered_shape() -> impl Strategy<Value = (Scheme, [usize; 2])>
             let rotation = Rotation::up_to(4usize.pow(power as u32)).unwrap();
             (Scheme::rotated(grid, Tiling::Row, rotation), [rows, 4 * groups])
         });
+    let powers = (any_grid(), 1usize..9, 1usize..20, 1usize..5, 1usize..5).prop_map(
+        |(grid, rows, cols, down, across)| {
+            let tiling = Tiling::Block { rows, cols };
+            (Scheme::scaled_by_powers(grid, tiling), [rows * down, cols * across])
+        },
+    );
     let two_level = prop::sample::select(vec![Scheme::MXFP8, Scheme::NVFP4]);
     let narrow = (two_level, 1usize..10, 1usize..100).prop_map(|(scheme, r, c)| (scheme, [r, c]));
     let one_byte = CATALOG
@@ -118,7 +124,7 @@ pub(crate) fn any_covered_shape() -> impl Strategy<Value = (Scheme, [usize; 2])>
         };
         (entry.scheme, [rows, cols])
     });
-    prop_oneof![8 => whole, 8 => blocks, 4 => rotated, 8 => narrow, 2 => named]
+    prop_oneof![8 => whole, 8 => blocks, 4 => rotated, 4 => powers, 8 => narrow, 2 => named]
 }
 
 /// Finite numbers of every size that an F32 has, zeros among them.
@@ -142,6 +148,12 @@ fn all_bits(rows: usize, cols: usize, seed: u64) -> Matrix {
     Matrix::from_fn(rows, cols, |_, _| random.finite_f32())
 }
 
+/// Whether scales are powers of two.
+fn has_powers(scheme: Scheme) -> bool {
+    let scaled = Scheme::scaled_by_powers(scheme.grid(), scheme.tiling());
+    scheme == scaled || scheme.tiling() == Scheme::MXFP8.tiling()
+}
+
 /// Any weight that can be quantized.
 pub(crate) fn any_case() -> impl Strategy<Value = Case> {
     (any_covered_shape(), any_kind()).prop_flat_map(|((scheme, [rows, cols]), kind)| {
@@ -152,8 +164,7 @@ pub(crate) fn any_case() -> impl Strategy<Value = Case> {
                 WeightKind::BF16 => f32::from_bits(0x7F7F_0000),
             };
             // Sums of a rotation, and numbers rounded up to a power of two, may leave f32.
-            let is_bounded =
-                scheme.rotation().is_some() || scheme.tiling() == Scheme::MXFP8.tiling();
+            let is_bounded = scheme.rotation().is_some() || has_powers(scheme);
             let largest = if is_bounded { largest.min(1e30) } else { largest };
             // What no scale brings into the range of the codes would be cut off.
             let largest = match (scheme.has_scales(), scheme.log_range()) {
