@@ -1,5 +1,6 @@
 //! The project's own tasks. `cargo xtask --help` lists them.
 
+mod arrows;
 mod bench;
 mod ci;
 mod clients;
@@ -10,6 +11,8 @@ mod fuzz;
 mod goal;
 mod machine;
 mod measured_run;
+#[cfg(test)]
+mod places;
 mod python;
 mod random_model;
 mod record;
