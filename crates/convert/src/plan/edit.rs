@@ -5,7 +5,7 @@ use std::path::Path;
 
 use regex::Regex;
 use roundwise_layout::{Origin, QUANTIZATION_METADATA, StoredLayer, layer_of, with_header_entries};
-use roundwise_scheme::{GridKind, ScaleStorage, Tiling};
+use roundwise_scheme::{GridKind, Scheme, Tiling};
 use roundwise_tensor_file::TensorHeader;
 
 use crate::error::ConvertError;
@@ -106,7 +106,7 @@ impl Edit {
             ));
         }
         let is_fp8 = matches!(stored.scheme.grid(), GridKind::E4m3 | GridKind::E5m2)
-            && stored.scheme.scale_storage() == ScaleStorage::F32(Tiling::Tensor);
+            && stored.scheme == Scheme::scaled(stored.scheme.grid(), Tiling::Tensor);
         (matches(&self.input_scale, layer) && !is_fp8).then(|| {
             format!("activation scales are read of `fp8` layers alone, not of {}", stored.scheme)
         })

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use roundwise_layout::{Layout, Origin, StoredLayer};
-use roundwise_scheme::{GridKind, ScaleStorage, Scheme, Tiling};
+use roundwise_scheme::{GridKind, Scheme, Tiling};
 use roundwise_tensor_file::TensorHeader;
 
 use crate::error::ConvertError;
@@ -97,8 +97,7 @@ impl<'a> Migration<'a> {
     ) -> (Decision, Reason) {
         let measured = [".input_scale", ".scale_input"];
         let is_measured = measured.iter().any(|ending| header.name.ends_with(ending));
-        let is_read =
-            is_fp8(stored.scheme) || stored.scheme.scale_storage() == ScaleStorage::TwoLevel;
+        let is_read = is_fp8(stored.scheme) || stored.scheme == Scheme::NVFP4;
         if !is_measured || !is_read || header.element_count() != 1 {
             return (Decision::Remove, Reason::Superseded);
         }

@@ -1,11 +1,11 @@
-//! Whatever a layout writes is found again, with the same schemes, codes and scales.
+//! Layers that a layout writes are found again, with their schemes, codes and scales.
 
 use std::collections::BTreeMap;
 
 use crate::common::{layer_tensors, open, quantize, write};
 use proptest::prelude::*;
 use roundwise_layout::{Layout, Marker, Origin, Products, QUANTIZATION_METADATA};
-use roundwise_scheme::{CATALOG, GridKind, QuantizedMatrix, ScaleStorage, Scheme, Tiling};
+use roundwise_scheme::{CATALOG, GridKind, QuantizedMatrix, Scheme, Tiling};
 use roundwise_tensor_file::{Dtype, TensorSpec};
 use roundwise_testkit::weights::{gaussian, with_zero_rows};
 
@@ -14,10 +14,11 @@ const NAMES: [&str; 9] =
     ["", "a", "a.b", "a.weight", "a.weight_scale", "blocks.0.q", "blocks.10.q", "é \"q\"", "x..y"];
 
 /// Schemes that the catalogue has no line for.
-const OTHER_SIZES: [&str; 7] = [
+const OTHER_SIZES: [&str; 8] = [
     "fp8-block-3",
     "int8-block-5",
     "fp8-block-1",
+    "fp8-block-3-pow2",
     "fp8-block3d-3",
     "int8-row-convrot-4",
     "int4-convrot-16",
@@ -37,7 +38,7 @@ fn any_scheme(layout: Layout) -> impl Strategy<Value = Scheme> {
         // A file tells one range of logarithms.
         .filter(|scheme| !scheme.to_string().ends_with("-narrow"))
         // Plain numbers have no marker to be found by.
-        .filter(|scheme| scheme.scale_storage() != ScaleStorage::Unscaled)
+        .filter(|scheme| scheme.has_scales())
         .collect();
     prop::sample::select(schemes)
 }
@@ -45,16 +46,16 @@ fn any_scheme(layout: Layout) -> impl Strategy<Value = Scheme> {
 fn any_layer(layout: Layout) -> impl Strategy<Value = QuantizedMatrix> {
     (any_scheme(layout), 1usize..9, 1usize..20, any::<u64>()).prop_map(
         |(scheme, rows, cols, seed)| {
-            let [rows, cols] = match scheme.scale_storage() {
-                ScaleStorage::F32(Tiling::Block { rows: height, cols: width }) => {
+            let [rows, cols] = match scheme.tiling() {
+                // Past the tiles of a swizzle now and then.
+                _ if scheme.has_block_scales() => {
+                    [rows * (1 + 30 * (rows % 2)), cols * (1 + cols % 9)]
+                }
+                Tiling::Block { rows: height, cols: width } => {
                     [height * (1 + rows % 2), width * (1 + cols % 3)]
                 }
                 // Larger groups than the smaller ones asked for, which are not told apart else.
                 _ if scheme.rotation().is_some() => [rows, 64 * cols],
-                // Past the tiles of a swizzle now and then.
-                storage if storage.is_of_blocks() => {
-                    [rows * (1 + 30 * (rows % 2)), cols * (1 + cols % 9)]
-                }
                 _ => [rows, cols],
             };
             let matrix = match seed % 2 {
@@ -121,13 +122,15 @@ proptest! {
         for (name, matrix) in &layers {
             let found = &file.stored.layers[name];
             prop_assert_eq!(&found.layer, name);
-            prop_assert_eq!(found.scheme, matrix.scheme());
+            prop_assert_eq!(found.scheme, matrix.scheme().read_as());
             prop_assert_eq!(found.shape, matrix.shape());
             prop_assert_eq!(found.origin, match layout {
                 Layout::Comfy => Origin::Comfy,
                 Layout::ComfyLegacy => Origin::ComfyLegacy,
             });
-            prop_assert_eq!(&found.read(&file.checkpoint).unwrap(), matrix);
+            let read = found.read(&file.checkpoint).unwrap();
+            prop_assert_eq!((read.codes(), read.scales()), (matrix.codes(), matrix.scales()));
+            prop_assert_eq!(read.stored_scales(), matrix.stored_scales());
         }
     }
 

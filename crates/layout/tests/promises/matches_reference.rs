@@ -35,7 +35,7 @@ fn bias() -> (TensorSpec, Vec<u8>) {
     tensor("blk.lin.bias", Dtype::BF16, &[2], "003f80be")
 }
 
-/// What `convert` makes of a model with this one layer.
+/// The tensors that `convert` makes of a model with this one layer.
 fn whole_file(name: &str) -> Vec<u8> {
     let fp8: Scheme = "fp8".parse().unwrap();
     let mut metadata = BTreeMap::new();

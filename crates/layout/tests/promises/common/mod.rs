@@ -23,7 +23,7 @@ pub(crate) fn open(bytes: &[u8]) -> Opened {
     open_beside(bytes, None)
 }
 
-/// The same, maybe beside a `config.json`.
+/// Opens a file of these bytes, maybe beside a `config.json`.
 pub(crate) fn open_beside(bytes: &[u8], config: Option<&str>) -> Opened {
     let folder = tempfile::tempdir().unwrap();
     if let Some(config) = config {
