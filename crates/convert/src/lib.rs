@@ -25,7 +25,7 @@ pub use self::run::*;
 pub use self::source::*;
 
 pub use roundwise_compute::{Device, Devices};
-pub use roundwise_layout::{Client, Defect, Layout, Mend, Products, client};
+pub use roundwise_layout::{Client, Defect, Layout, MatmulPrecision, Repair, client};
 pub use roundwise_rounding::{
     BiasCorrection, Effort, METHODS, Method, MethodOptions, MethodSetting, Optimizer, Schedule,
     SettingOfMethod, SettingRange, SettingValue, Solver,

@@ -6,11 +6,11 @@
 //! any spelling it knows, with everything that is wrong about them.
 //!
 //! ```
-//! use roundwise_layout::{Layout, Products};
+//! use roundwise_layout::{Layout, MatmulPrecision};
 //! use roundwise_scheme::Scheme;
 //!
 //! let scheme: Scheme = "int8-row".parse()?;
-//! let tensors = Layout::Comfy.layer_tensors("blocks.0.q", scheme, Products::Any, [64, 32]);
+//! let tensors = Layout::Comfy.layer_tensors("blocks.0.q", scheme, MatmulPrecision::Any, [64, 32]);
 //! let names: Vec<&str> = tensors.iter().map(|tensor| tensor.name.as_str()).collect();
 //! assert_eq!(names, ["blocks.0.q.weight", "blocks.0.q.weight_scale", "blocks.0.q.comfy_quant"]);
 //! assert_eq!(tensors[1].shape, [64, 1]);
@@ -36,12 +36,12 @@ pub use client::Client;
 pub use error::LayoutError;
 pub use layout::Layout;
 pub use marker::{MARKER_LIMIT_BYTES, Marker, QUANTIZATION_METADATA};
-pub use matmul_precision::Products;
+pub use matmul_precision::MatmulPrecision;
 pub use names::{bias_of, layer_of, layer_of_bias, layer_of_weight, weight_of};
 pub use opened_by::client;
 pub use read::defect::Defect;
-pub use read::repair::{Mend, MendedLayers};
-pub use read::spelling::Origin;
+pub use read::repair::{Repair, RepairedLayers};
+pub use read::spelling::Spelling;
 pub use read::stored_layer::StoredLayer;
 pub use read::stored_layers::StoredLayers;
 pub use write::header::with_header_entries;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::marker::format::{Format, FormatRotation, FormatScales};
 use crate::marker::json::spaced_json;
-use crate::matmul_precision::Products;
+use crate::matmul_precision::MatmulPrecision;
 use crate::packing::Packing;
 
 /// Key of the header entry that repeats every layer's marker.
@@ -80,19 +80,19 @@ impl Marker {
 
     /// Returns the marker of the same layer, multiplied in this precision.
     #[must_use]
-    pub fn asking_for(self, products: Products) -> Self {
-        let full_precision_matrix_mult = match products {
-            Products::Any => None,
-            Products::FullPrecision => Some(true),
+    pub fn asking_for(self, precision: MatmulPrecision) -> Self {
+        let full_precision_matrix_mult = match precision {
+            MatmulPrecision::Any => None,
+            MatmulPrecision::Full => Some(true),
         };
         Marker { full_precision_matrix_mult, ..self }
     }
 
     /// Returns how the layer may be multiplied.
-    pub fn products(&self) -> Products {
+    pub fn matmul_precision(&self) -> MatmulPrecision {
         match self.full_precision_matrix_mult {
-            Some(true) => Products::FullPrecision,
-            Some(false) | None => Products::Any,
+            Some(true) => MatmulPrecision::Full,
+            Some(false) | None => MatmulPrecision::Any,
         }
     }
 
@@ -175,7 +175,7 @@ impl Marker {
     pub(crate) fn means_the_same_as(&self, other: &Marker) -> bool {
         self.unrotated_scheme(&[]) == other.unrotated_scheme(&[])
             && self.rotation_group() == other.rotation_group()
-            && self.products() == other.products()
+            && self.matmul_precision() == other.matmul_precision()
     }
 
     /// Serialises to the bytes that Python's `json.dumps` gives: `": "` and `", "` between parts.
@@ -252,7 +252,7 @@ mod tests {
         assert_eq!(padded, r#"{"format": "mxfp8", "orig_shape": [20, 40]}"#);
         let marker = Marker::of("fp8".parse().unwrap(), [1, 1]).unwrap();
         assert_eq!(
-            marker.asking_for(Products::FullPrecision).to_json(),
+            marker.asking_for(MatmulPrecision::Full).to_json(),
             r#"{"format": "float8_e4m3fn", "full_precision_matrix_mult": true}"#
         );
     }

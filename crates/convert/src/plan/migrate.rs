@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use roundwise_layout::{Layout, Origin, StoredLayer};
+use roundwise_layout::{Layout, Spelling, StoredLayer};
 use roundwise_scheme::{GridKind, Scheme, Tiling};
 use roundwise_tensor_file::TensorHeader;
 
@@ -44,7 +44,7 @@ impl<'a> Migration<'a> {
         let Some(stored) = self.source.stored_layer(header) else {
             return Ok((Decision::Copy, Reason::NotInCodes));
         };
-        if stored.origin == Origin::Plain {
+        if stored.spelling == Spelling::Plain {
             return Ok((Decision::Copy, Reason::Unscaled));
         }
         if header.shape.len() != 2 {
@@ -57,7 +57,7 @@ impl<'a> Migration<'a> {
         }
         let repacked = Decision::Repack {
             scheme: stored.scheme,
-            products: self.source.stored.products(&stored.layer),
+            matmul_precision: self.source.stored.matmul_precision(&stored.layer),
             gets_input_scale: false,
         };
         Ok((repacked, Reason::Moved.of_stored(stored)))

@@ -4,14 +4,14 @@ use roundwise_tensor_file::{Checkpoint, TensorFileError};
 
 use crate::legacy::FULL_PRECISION_ELEMENTS;
 use crate::marker::Marker;
-use crate::matmul_precision::Products;
+use crate::matmul_precision::MatmulPrecision;
 use crate::names::{find_weight, layer_of_weight};
 use crate::read::defect::{Defect, breaks};
 use crate::read::markers::Markers;
 use crate::read::orphans::orphans;
 use crate::read::recognise::recognise;
 use crate::read::side_tensors::{legacy_marker, side_tensors};
-use crate::read::spelling::Origin;
+use crate::read::spelling::Spelling;
 use crate::read::stored_layer::StoredLayer;
 use crate::read::stored_layers::StoredLayers;
 
@@ -65,17 +65,17 @@ impl StoredLayers {
         file: &Checkpoint,
         markers: &BTreeMap<String, Marker>,
     ) -> BTreeSet<String> {
-        let asks = |layer: &&StoredLayer| match layer.origin {
-            Origin::Comfy => markers
+        let asks = |layer: &&StoredLayer| match layer.spelling {
+            Spelling::Comfy => markers
                 .get(&layer.layer)
-                .is_some_and(|marker| marker.products() == Products::FullPrecision),
-            Origin::ComfyLegacy => legacy_marker(file, layer)
+                .is_some_and(|marker| marker.matmul_precision() == MatmulPrecision::Full),
+            Spelling::ComfyLegacy => legacy_marker(file, layer)
                 .is_some_and(|marker| marker.element_count() == FULL_PRECISION_ELEMENTS),
-            Origin::WeightScale
-            | Origin::WeightScaleInv
-            | Origin::WeightPacked
-            | Origin::WeightScale2
-            | Origin::Plain => false,
+            Spelling::WeightScale
+            | Spelling::WeightScaleInv
+            | Spelling::WeightPacked
+            | Spelling::WeightScale2
+            | Spelling::Plain => false,
         };
         self.layers.values().filter(asks).map(|layer| layer.layer.clone()).collect()
     }

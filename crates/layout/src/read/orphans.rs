@@ -10,7 +10,7 @@ use crate::marker::{Marker, QUANTIZATION_METADATA};
 use crate::names::find_weight;
 use crate::read::defect::{Defect, breaks};
 use crate::read::side_tensors::{file_part, legacy_marker};
-use crate::read::spelling::Origin;
+use crate::read::spelling::Spelling;
 use crate::read::stored_layer::StoredLayer;
 use crate::read::stored_layers::StoredLayers;
 
@@ -73,22 +73,24 @@ fn unanswered<'a>(
 /// Finds layers whose scales ComfyUI leaves aside, so that it takes the codes for the weights.
 fn unheeded(file: &Checkpoint, found: &StoredLayers, has_markers: bool) -> Vec<Defect> {
     let has_entry = file.metadata().contains_key(QUANTIZATION_METADATA);
-    let why = |layer: &StoredLayer| match layer.origin {
-        Origin::ComfyLegacy if has_entry => Some("the header lists other layers"),
+    let why = |layer: &StoredLayer| match layer.spelling {
+        Spelling::ComfyLegacy if has_entry => Some("the header lists other layers"),
         // That no program heeds the scales of these is known to whoever made them.
-        Origin::ComfyLegacy if layer.scheme.grid() == GridKind::F16 => None,
-        Origin::ComfyLegacy if legacy_marker(file, layer).is_none() => {
+        Spelling::ComfyLegacy if layer.scheme.grid() == GridKind::F16 => None,
+        Spelling::ComfyLegacy if legacy_marker(file, layer).is_none() => {
             Some("the file has no `scaled_fp8` for it")
         }
-        Origin::WeightScale
-        | Origin::WeightScaleInv
-        | Origin::WeightPacked
-        | Origin::WeightScale2
+        Spelling::WeightScale
+        | Spelling::WeightScaleInv
+        | Spelling::WeightPacked
+        | Spelling::WeightScale2
             if has_markers =>
         {
             Some("the layer has no marker, other layers have")
         }
-        Origin::WeightScale | Origin::WeightScaleInv if legacy_marker(file, layer).is_some() => {
+        Spelling::WeightScale | Spelling::WeightScaleInv
+            if legacy_marker(file, layer).is_some() =>
+        {
             Some("beside `scaled_fp8` it is looked for under `scale_weight`")
         }
         _ => None,

@@ -2,7 +2,7 @@ use roundwise_tensor_file::{Checkpoint, Dtype, TensorHeader};
 
 use crate::marker::Marker;
 use crate::packing::{Packing, Part};
-use crate::read::spelling::Origin;
+use crate::read::spelling::Spelling;
 use crate::read::stored_layer::{StoredLayer, matrix_shape};
 
 /// Recognises a weight whose codes are packed or whose scales are bytes, `None` for the marker of any
@@ -48,7 +48,7 @@ pub(crate) fn recognise_packed(
         scheme,
         shape,
         stored_shape: padded,
-        origin: Origin::Comfy,
+        spelling: Spelling::Comfy,
         scale: parts.get(1).map(|part| format!("{layer}.{}", part.name)),
     }))
 }

@@ -7,7 +7,7 @@ use crate::read::packed::recognise_packed;
 use crate::read::scales::{check_scale, find_scale, infer_tiling, refuse_unknown_scales};
 use crate::read::servers::recognise_servers;
 use crate::read::side_tensors::{SIDE_PARTS, file_part};
-use crate::read::spelling::Origin;
+use crate::read::spelling::Spelling;
 use crate::read::stored_layer::{StoredLayer, matrix_shape};
 
 /// Recognises the stored layer behind a weight, `None` for a weight that is plain numbers.
@@ -43,8 +43,8 @@ pub(crate) fn recognise(
         return Ok(None);
     };
     let shape = matrix_shape(weight)?;
-    let (origin, scale) = find_scale(file, layer, marker.map(|_| marked_scale));
-    if origin != Origin::Comfy {
+    let (spelling, scale) = find_scale(file, layer, marker.map(|_| marked_scale));
+    if spelling != Spelling::Comfy {
         refuse_unknown_scales(file, weight, layer, scale)?;
     }
     let scheme = match (marker, scale) {
@@ -53,10 +53,10 @@ pub(crate) fn recognise(
             marker.unrotated_scheme(&[])?;
             return Err(format!("is marked `{}`, but has no `weight_scale`", marker.format));
         }
-        (None, Some(scale)) if origin == Origin::ComfyLegacy && scale.dtype == Dtype::U8 => {
+        (None, Some(scale)) if spelling == Spelling::ComfyLegacy && scale.dtype == Dtype::U8 => {
             logarithmic_scheme(file, layer, scale)?
         }
-        (None, Some(scale)) => Scheme::scaled(grid, infer_tiling(file, origin, scale, shape)),
+        (None, Some(scale)) => Scheme::scaled(grid, infer_tiling(file, spelling, scale, shape)),
         // Integer tables (ids, masks) are data; only a matrix could be a lost weight.
         (None, None) if grid == GridKind::Int8 && weight.shape.len() != 2 => return Ok(None),
         (None, None) if grid == GridKind::Int8 => {
@@ -69,11 +69,11 @@ pub(crate) fn recognise(
         return Err(format!("is marked {marked}, but its weight is {found}"));
     }
     if let Some(scale) = scale {
-        check_scale(scale, scheme, shape, origin)?;
+        check_scale(scale, scheme, shape, spelling)?;
     }
     let scale = scale.map(|header| header.name.clone());
     let stored_shape = shape;
-    Ok(Some(StoredLayer { layer: layer.to_owned(), scheme, shape, stored_shape, origin, scale }))
+    Ok(Some(StoredLayer { layer: layer.to_owned(), scheme, shape, stored_shape, spelling, scale }))
 }
 
 fn code_grid(dtype: Dtype) -> Option<GridKind> {

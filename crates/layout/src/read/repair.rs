@@ -13,7 +13,7 @@ use crate::read::stored_layers::StoredLayers;
 
 /// A defect whose remedy is certain.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Mend {
+pub struct Repair {
     /// The defect: where it is, and which programs it breaks.
     pub defect: Defect,
     /// The change that mends it.
@@ -22,17 +22,17 @@ pub struct Mend {
 
 /// The layers of a damaged file, as they were meant.
 #[derive(Clone, Debug, Default)]
-pub struct MendedLayers {
+pub struct RepairedLayers {
     /// Layers whose defects have a certain remedy are among those that can be decoded; defects
     /// that are left have no remedy, orphans are left out of whatever is written.
     pub stored: StoredLayers,
     /// Defects that were found and are mended, in name order.
-    pub mends: Vec<Mend>,
+    pub repairs: Vec<Repair>,
     /// The layout that the file is meant to have.
     pub layout: Layout,
 }
 
-impl MendedLayers {
+impl RepairedLayers {
     /// Finds the quantized layers of a file in spite of known defects: markers with NUL bytes
     /// or without `format`, markers of which one half is missing, scales of the wrong name, scales
     /// and markers that belong to nothing.
@@ -45,7 +45,7 @@ impl MendedLayers {
     pub fn find(file: &Checkpoint) -> Result<Self, TensorFileError> {
         let mut markers = Markers::read(file)?;
         let mut stored = StoredLayers::find(file)?;
-        let mut mends = vec![];
+        let mut repairs = vec![];
         for defect in std::mem::take(&mut stored.defects) {
             match remedy(file, &markers, &defect) {
                 Some((meant, remedy)) => {
@@ -53,7 +53,7 @@ impl MendedLayers {
                         markers.by_layer.insert(layer.layer.clone(), marker);
                         stored.layers.insert(layer.layer.clone(), layer);
                     }
-                    mends.push(Mend { defect, remedy });
+                    repairs.push(Repair { defect, remedy });
                 }
                 None => stored.defects.push(defect),
             }
@@ -64,20 +64,20 @@ impl MendedLayers {
                 true => "its scale is stored where ComfyUI looks for it",
                 false => "left out",
             };
-            mends.push(Mend { defect: orphan, remedy: remedy.to_owned() });
+            repairs.push(Repair { defect: orphan, remedy: remedy.to_owned() });
         }
         for name in strays(file, &stored) {
             let (layer, _) = name.rsplit_once('.').unwrap_or_default();
             stored.side_tensors.insert(name.clone(), layer.to_owned());
         }
         let one_sided = stored.one_sided_markers().into_iter().chain(stored.missing_half());
-        mends.extend(one_sided.map(|defect| Mend {
+        repairs.extend(one_sided.map(|defect| Repair {
             defect,
             remedy: "written into both, the header and a marker tensor".to_owned(),
         }));
-        mends.sort();
+        repairs.sort();
         let layout = meant_layout(file, &stored);
-        Ok(Self { stored, mends, layout })
+        Ok(Self { stored, repairs, layout })
     }
 }
 

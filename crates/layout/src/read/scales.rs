@@ -4,25 +4,26 @@ use roundwise_scheme::{GridKind, Scheme, Tiling};
 use roundwise_tensor_file::{Checkpoint, Dtype, TensorHeader};
 
 use crate::read::server_blocks::server_blocks;
-use crate::read::spelling::Origin;
+use crate::read::spelling::Spelling;
 
 /// Finds out how the file says that the layer is quantized, and the tensor that scales it.
 pub(crate) fn find_scale<'a>(
     file: &'a Checkpoint,
     layer: &str,
     marked_scale: Option<&str>,
-) -> (Origin, Option<&'a TensorHeader>) {
+) -> (Spelling, Option<&'a TensorHeader>) {
     let part = |name: &str| file.get(&format!("{layer}.{name}"));
     if let Some(name) = marked_scale {
-        return (Origin::Comfy, part(name));
+        return (Spelling::Comfy, part(name));
     }
     let unmarked = [
-        (Origin::ComfyLegacy, "scale_weight"),
-        (Origin::WeightScaleInv, "weight_scale_inv"),
-        (Origin::WeightScale, "weight_scale"),
+        (Spelling::ComfyLegacy, "scale_weight"),
+        (Spelling::WeightScaleInv, "weight_scale_inv"),
+        (Spelling::WeightScale, "weight_scale"),
     ];
-    let found = unmarked.into_iter().find_map(|(origin, name)| Some((origin, Some(part(name)?))));
-    found.unwrap_or((Origin::Plain, None))
+    let found =
+        unmarked.into_iter().find_map(|(spelling, name)| Some((spelling, Some(part(name)?))));
+    found.unwrap_or((Spelling::Plain, None))
 }
 
 /// Refuses a weight in codes whose neighbours look like scales of a kind that is not known: it must not
@@ -72,7 +73,7 @@ fn is_idle_zero_point(file: &Checkpoint, tensor: &TensorHeader) -> bool {
 /// Infers from the shape of a scale what it covers, where no marker says it.
 pub(crate) fn infer_tiling(
     file: &Checkpoint,
-    origin: Origin,
+    spelling: Spelling,
     scale: &TensorHeader,
     shape: [usize; 2],
 ) -> Tiling {
@@ -80,18 +81,18 @@ pub(crate) fn infer_tiling(
     let is_single = scale.element_count() == 1;
     let is_column =
         scale.shape.len() == 2 && scale.shape[1] == 1 && scale.shape[0] == shape[0] as u64;
-    match origin {
-        Origin::WeightScale if is_single => Tiling::Tensor,
-        Origin::WeightScale if is_column => Tiling::Row,
-        Origin::WeightScale => server_blocks(file, scale, shape).unwrap_or(Tiling::Row),
+    match spelling {
+        Spelling::WeightScale if is_single => Tiling::Tensor,
+        Spelling::WeightScale if is_column => Tiling::Row,
+        Spelling::WeightScale => server_blocks(file, scale, shape).unwrap_or(Tiling::Row),
         // Mistral's files have this name for the scale of a tensor, too.
-        Origin::WeightScaleInv if is_single && scale.shape.len() < 2 => Tiling::Tensor,
-        Origin::WeightScaleInv => server_blocks(file, scale, shape).unwrap_or(BLOCK),
-        Origin::Comfy
-        | Origin::ComfyLegacy
-        | Origin::WeightPacked
-        | Origin::WeightScale2
-        | Origin::Plain => Tiling::Tensor,
+        Spelling::WeightScaleInv if is_single && scale.shape.len() < 2 => Tiling::Tensor,
+        Spelling::WeightScaleInv => server_blocks(file, scale, shape).unwrap_or(BLOCK),
+        Spelling::Comfy
+        | Spelling::ComfyLegacy
+        | Spelling::WeightPacked
+        | Spelling::WeightScale2
+        | Spelling::Plain => Tiling::Tensor,
     }
 }
 
@@ -100,7 +101,7 @@ pub(crate) fn check_scale(
     scale: &TensorHeader,
     scheme: Scheme,
     [rows, cols]: [usize; 2],
-    origin: Origin,
+    spelling: Spelling,
 ) -> Result<(), String> {
     let is_byte = scheme.log_range().is_some();
     if !is_byte && !matches!(scale.dtype, Dtype::F32 | Dtype::BF16 | Dtype::F16) {
@@ -109,7 +110,7 @@ pub(crate) fn check_scale(
             scale.name, scale.dtype
         ));
     }
-    if origin == Origin::Comfy {
+    if spelling == Spelling::Comfy {
         scheme.covers(rows, cols).map_err(|error| error.to_string())?;
     }
     let found = scale.shape.as_slice();
@@ -118,10 +119,10 @@ pub(crate) fn check_scale(
     let is_column = scheme.grid() == GridKind::Int8;
     let fits = match scheme.tiling() {
         Tiling::Tensor => scale.element_count() == 1 && found.len() <= 2,
-        Tiling::Row if origin != Origin::Comfy => found == [down, 1] || found == [down],
+        Tiling::Row if spelling != Spelling::Comfy => found == [down, 1] || found == [down],
         Tiling::Row if is_column => found == [down, 1],
         Tiling::Row => found == [down],
-        Tiling::Block { rows: 1, cols: 2.. } if origin == Origin::Comfy => {
+        Tiling::Block { rows: 1, cols: 2.. } if spelling == Spelling::Comfy => {
             found == [tiles[0], tiles[1], 1]
         }
         Tiling::Block { .. } => found == tiles,

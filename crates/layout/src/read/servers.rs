@@ -2,7 +2,7 @@ use roundwise_scheme::Scheme;
 use roundwise_tensor_file::{Checkpoint, Dtype, TensorHeader};
 
 use crate::names::packed_weight_of;
-use crate::read::spelling::Origin;
+use crate::read::spelling::Spelling;
 use crate::read::stored_layer::{GLOBAL_SCALE, StoredLayer, matrix_shape};
 
 /// Recognises an unmarked weight whose blocks have scales of 8 bits, as
@@ -16,13 +16,14 @@ pub(crate) fn recognise_servers(
     layer: &str,
 ) -> Result<Option<StoredLayer>, String> {
     if weight.name == packed_weight_of(layer) {
-        return recognise_nvfp4(file, weight, layer, Origin::WeightPacked, GLOBAL_SCALE).map(Some);
+        return recognise_nvfp4(file, weight, layer, Spelling::WeightPacked, GLOBAL_SCALE)
+            .map(Some);
     }
     let part = |name: &str| file.get(&format!("{layer}.{name}"));
     let is_packed = weight.dtype == Dtype::U8 && weight.shape.len() == 2;
     if is_packed && part("weight_scale_2").is_some() {
-        let origin = Origin::WeightScale2;
-        return recognise_nvfp4(file, weight, layer, origin, "weight_scale_2").map(Some);
+        let spelling = Spelling::WeightScale2;
+        return recognise_nvfp4(file, weight, layer, spelling, "weight_scale_2").map(Some);
     }
     let scale = part("weight_scale");
     let is_power = |scale: &&TensorHeader| matches!(scale.dtype, Dtype::U8 | Dtype::F8E8M0);
@@ -31,7 +32,7 @@ pub(crate) fn recognise_servers(
     };
     let shape = matrix_shape(weight)?;
     let is_mx = weight.shape.len() == 2 && scale.shape == block_scale_shape(Scheme::MXFP8, shape);
-    Ok(is_mx.then(|| stored(layer, Scheme::MXFP8, shape, Origin::WeightScale)))
+    Ok(is_mx.then(|| stored(layer, Scheme::MXFP8, shape, Spelling::WeightScale)))
 }
 
 /// Recognises NVFP4: two E2M1 codes to a byte, the even column in the low half; one E4M3 scale per 16 columns, as they
@@ -40,7 +41,7 @@ fn recognise_nvfp4(
     file: &Checkpoint,
     weight: &TensorHeader,
     layer: &str,
-    origin: Origin,
+    spelling: Spelling,
     global: &str,
 ) -> Result<StoredLayer, String> {
     let scale = file.get(&format!("{layer}.weight_scale"));
@@ -70,7 +71,7 @@ fn recognise_nvfp4(
     expect(scale, Dtype::F8E4M3, scale.shape == blocks, format!("{blocks:?}"))?;
     let is_single = global_scale.element_count() == 1;
     expect(global_scale, Dtype::F32, is_single, "of one element".to_owned())?;
-    Ok(stored(layer, Scheme::NVFP4, shape, origin))
+    Ok(stored(layer, Scheme::NVFP4, shape, spelling))
 }
 
 /// Returns the shape of the scales of blocks that are stored row-major.
@@ -78,7 +79,7 @@ fn block_scale_shape(scheme: Scheme, [rows, cols]: [usize; 2]) -> Vec<u64> {
     scheme.tiling().tiles(rows, cols).map(|count| count as u64).to_vec()
 }
 
-fn stored(layer: &str, scheme: Scheme, shape: [usize; 2], origin: Origin) -> StoredLayer {
+fn stored(layer: &str, scheme: Scheme, shape: [usize; 2], spelling: Spelling) -> StoredLayer {
     let scale = Some(format!("{layer}.weight_scale"));
-    StoredLayer { layer: layer.to_owned(), scheme, shape, stored_shape: shape, origin, scale }
+    StoredLayer { layer: layer.to_owned(), scheme, shape, stored_shape: shape, spelling, scale }
 }

@@ -2,7 +2,7 @@ use std::fmt;
 
 /// How a file says that a layer is quantized.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Origin {
+pub enum Spelling {
     /// A ComfyUI marker, in a tensor or in the header.
     Comfy,
     /// `scale_weight`, the ComfyUI spelling before markers.
@@ -19,16 +19,16 @@ pub enum Origin {
     Plain,
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for Spelling {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
-            Origin::Comfy => "comfy_quant marker",
-            Origin::ComfyLegacy => "scale_weight",
-            Origin::WeightScale => "weight_scale",
-            Origin::WeightScaleInv => "weight_scale_inv",
-            Origin::WeightPacked => "weight_packed",
-            Origin::WeightScale2 => "weight_scale_2",
-            Origin::Plain => "no scale",
+            Spelling::Comfy => "comfy_quant marker",
+            Spelling::ComfyLegacy => "scale_weight",
+            Spelling::WeightScale => "weight_scale",
+            Spelling::WeightScaleInv => "weight_scale_inv",
+            Spelling::WeightPacked => "weight_packed",
+            Spelling::WeightScale2 => "weight_scale_2",
+            Spelling::Plain => "no scale",
         })
     }
 }

@@ -7,7 +7,7 @@ use roundwise_tensor_file::{Checkpoint, Dtype, TensorHeader};
 use crate::error::LayoutError;
 use crate::names::{packed_weight_of, weight_of};
 use crate::packing::{Packing, scale_part_name};
-use crate::read::spelling::Origin;
+use crate::read::spelling::Spelling;
 
 /// Name of the number that divides all scales of a layer of compressed-tensors.
 pub(crate) const GLOBAL_SCALE: &str = "weight_global_scale";
@@ -25,7 +25,7 @@ pub struct StoredLayer {
     /// `[rows, cols]` with padding.
     pub stored_shape: [usize; 2],
     /// How the file says that it is quantized.
-    pub origin: Origin,
+    pub spelling: Spelling,
     /// Name of the scale tensor; without one the scale is 1.
     pub scale: Option<String>,
 }
@@ -53,14 +53,14 @@ impl StoredLayer {
         }
         let parts = |source| LayoutError::Parts { layer: self.layer.clone(), source };
         let matrix = self.packing().unpack(codes, scales).map_err(parts)?;
-        match self.origin {
-            Origin::WeightPacked => divided(matrix, self.global_scale(file)?).map_err(parts),
-            Origin::Comfy
-            | Origin::ComfyLegacy
-            | Origin::WeightScale
-            | Origin::WeightScaleInv
-            | Origin::WeightScale2
-            | Origin::Plain => Ok(matrix),
+        match self.spelling {
+            Spelling::WeightPacked => divided(matrix, self.global_scale(file)?).map_err(parts),
+            Spelling::Comfy
+            | Spelling::ComfyLegacy
+            | Spelling::WeightScale
+            | Spelling::WeightScaleInv
+            | Spelling::WeightScale2
+            | Spelling::Plain => Ok(matrix),
         }
     }
 
@@ -69,7 +69,7 @@ impl StoredLayer {
         let scale = match role {
             ScaleRole::Tiles | ScaleRole::Rows => return self.scale.clone(),
             // What divides is no factor.
-            ScaleRole::Tensor if self.origin == Origin::WeightPacked => return None,
+            ScaleRole::Tensor if self.spelling == Spelling::WeightPacked => return None,
             // Nothing is computed with it.
             ScaleRole::Largest => return None,
             ScaleRole::Tensor | ScaleRole::Groups | ScaleRole::Levels => scale_part_name(role),
@@ -79,14 +79,14 @@ impl StoredLayer {
 
     /// Returns the name of the tensor that holds the codes.
     pub fn weight(&self) -> String {
-        match self.origin {
-            Origin::WeightPacked => packed_weight_of(&self.layer),
-            Origin::Comfy
-            | Origin::ComfyLegacy
-            | Origin::WeightScale
-            | Origin::WeightScaleInv
-            | Origin::WeightScale2
-            | Origin::Plain => weight_of(&self.layer),
+        match self.spelling {
+            Spelling::WeightPacked => packed_weight_of(&self.layer),
+            Spelling::Comfy
+            | Spelling::ComfyLegacy
+            | Spelling::WeightScale
+            | Spelling::WeightScaleInv
+            | Spelling::WeightScale2
+            | Spelling::Plain => weight_of(&self.layer),
         }
     }
 
@@ -96,7 +96,7 @@ impl StoredLayer {
     /// # Errors
     /// [`LayoutError::File`] when the file cannot be read.
     pub fn multiplies_exactly(&self, file: &Checkpoint) -> Result<bool, LayoutError> {
-        if self.origin != Origin::WeightPacked {
+        if self.spelling != Spelling::WeightPacked {
             return Ok(true);
         }
         let divisor = self.global_scale(file)?;
@@ -120,7 +120,7 @@ impl StoredLayer {
     }
 
     fn packing(&self) -> Packing {
-        if self.scheme.has_block_scales() && self.origin != Origin::Comfy {
+        if self.scheme.has_block_scales() && self.spelling != Spelling::Comfy {
             return Packing::of_servers(self.scheme, self.shape);
         }
         Packing::found(self.scheme, self.shape, self.stored_shape)

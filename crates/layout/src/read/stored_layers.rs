@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::legacy::FILE_PARTS;
-use crate::matmul_precision::Products;
+use crate::matmul_precision::MatmulPrecision;
 use crate::read::defect::{Defect, breaks};
 use crate::read::side_tensors::MARKER_PART;
 use crate::read::stored_layer::StoredLayer;
@@ -39,10 +39,10 @@ impl StoredLayers {
     }
 
     /// Returns how a layer may be multiplied; anything for a layer that is not in codes.
-    pub fn products(&self, layer: &str) -> Products {
+    pub fn matmul_precision(&self, layer: &str) -> MatmulPrecision {
         match self.full_precision_layers.contains(layer) {
-            true => Products::FullPrecision,
-            false => Products::Any,
+            true => MatmulPrecision::Full,
+            false => MatmulPrecision::Any,
         }
     }
 

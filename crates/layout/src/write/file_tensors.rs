@@ -5,36 +5,36 @@ use crate::layout::Layout;
 use crate::legacy::{
     FULL_PRECISION_ELEMENTS, SCALE_FORMAT, SCALED_FP8, SCALED_FP16, log_range, scale_format,
 };
-use crate::matmul_precision::Products;
+use crate::matmul_precision::MatmulPrecision;
 
 impl Layout {
     /// Returns the tensors that the layout adds to a file once.
     ///
     /// - `prefix`: start of the names of the model's tensors, e.g. `model.diffusion_model.`
-    /// - `products`: what a legacy file asks for once for all its layers; a marker of two elements
+    /// - `precision`: what a legacy file asks for once for all its layers; a marker of two elements
     ///   stands for full precision, an empty one for any products
     /// - `schemes`: of the file's layers
     pub fn file_tensors(
         self,
         prefix: &str,
-        products: Products,
+        precision: MatmulPrecision,
         schemes: &[Scheme],
     ) -> Vec<(TensorSpec, Vec<u8>)> {
         match self {
             Layout::Comfy => vec![],
-            Layout::ComfyLegacy => legacy_tensors(prefix, products, schemes),
+            Layout::ComfyLegacy => legacy_tensors(prefix, precision, schemes),
         }
     }
 }
 
 fn legacy_tensors(
     prefix: &str,
-    products: Products,
+    precision: MatmulPrecision,
     schemes: &[Scheme],
 ) -> Vec<(TensorSpec, Vec<u8>)> {
-    let elements = match products {
-        Products::Any => 0,
-        Products::FullPrecision => FULL_PRECISION_ELEMENTS as usize,
+    let elements = match precision {
+        MatmulPrecision::Any => 0,
+        MatmulPrecision::Full => FULL_PRECISION_ELEMENTS as usize,
     };
     let tensor = |name: &str, dtype: Dtype, bytes: Vec<u8>| {
         let shape = vec![bytes.len() as u64 * 8 / dtype.bits()];

@@ -3,14 +3,14 @@ use roundwise_scheme::Scheme;
 use crate::layout::Layout;
 use crate::marker::json::spaced_json;
 use crate::marker::{Marker, QUANTIZATION_METADATA};
-use crate::matmul_precision::Products;
+use crate::matmul_precision::MatmulPrecision;
 
 impl Layout {
     /// Returns the header entry `(key, value)` that the layout adds for these layers and their
     /// shapes, `None` where no layer has a marker.
     pub fn header_entry<'a>(
         self,
-        layers: impl Iterator<Item = (&'a str, Scheme, [usize; 2], Products)>,
+        layers: impl Iterator<Item = (&'a str, Scheme, [usize; 2], MatmulPrecision)>,
     ) -> Option<(String, String)> {
         if self == Layout::ComfyLegacy {
             return None;
@@ -29,7 +29,7 @@ impl Layout {
 /// Everything else in it stays. Text that is no list of layers stays as it is.
 pub fn with_header_entries<'a>(
     text: &str,
-    layers: impl Iterator<Item = (&'a str, Scheme, [usize; 2], Products)>,
+    layers: impl Iterator<Item = (&'a str, Scheme, [usize; 2], MatmulPrecision)>,
 ) -> String {
     let Ok(mut value) = serde_json::from_str::<serde_json::Value>(text) else {
         return text.to_owned();
@@ -47,10 +47,10 @@ pub fn with_header_entries<'a>(
 
 /// Returns the names and markers of layers, as JSON; those without a marker are left out.
 fn entries<'a>(
-    layers: impl Iterator<Item = (&'a str, Scheme, [usize; 2], Products)>,
+    layers: impl Iterator<Item = (&'a str, Scheme, [usize; 2], MatmulPrecision)>,
 ) -> impl Iterator<Item = (String, serde_json::Value)> {
-    layers.filter_map(|(layer, scheme, shape, products)| {
-        let marker = Marker::of(scheme, shape)?.asking_for(products);
+    layers.filter_map(|(layer, scheme, shape, precision)| {
+        let marker = Marker::of(scheme, shape)?.asking_for(precision);
         Some((layer.to_owned(), serde_json::to_value(marker).ok()?))
     })
 }

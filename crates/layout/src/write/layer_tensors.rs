@@ -3,7 +3,7 @@ use roundwise_tensor_file::{Dtype, TensorSpec};
 
 use crate::layout::Layout;
 use crate::marker::Marker;
-use crate::matmul_precision::Products;
+use crate::matmul_precision::MatmulPrecision;
 use crate::packing::Packing;
 
 /// The bytes of one tensor.
@@ -23,7 +23,7 @@ impl Layout {
         self,
         layer: &str,
         scheme: Scheme,
-        products: Products,
+        precision: MatmulPrecision,
         shape: [usize; 2],
     ) -> Vec<TensorSpec> {
         let spec = |part: &str, dtype, shape: &[usize]| TensorSpec {
@@ -42,7 +42,7 @@ impl Layout {
         }
         let mut specs: Vec<TensorSpec> =
             parts.iter().map(|part| spec(part.name, part.dtype, &part.shape)).collect();
-        let marker = self.marker_json(scheme, shape, products);
+        let marker = self.marker_json(scheme, shape, precision);
         specs.extend(marker.map(|marker| spec("comfy_quant", Dtype::U8, &[marker.len()])));
         specs
     }
@@ -52,13 +52,13 @@ impl Layout {
         self,
         layer: &str,
         matrix: QuantizedMatrix,
-        products: Products,
+        precision: MatmulPrecision,
     ) -> Vec<PackedTensor> {
         let (scheme, shape) = (matrix.scheme(), matrix.shape());
-        let marker = self.marker_json(scheme, shape, products);
+        let marker = self.marker_json(scheme, shape, precision);
         let mut contents = Packing::of(scheme, shape).pack(matrix);
         contents.extend(marker.map(String::into_bytes));
-        let specs = self.layer_tensors(layer, scheme, products, shape);
+        let specs = self.layer_tensors(layer, scheme, precision, shape);
         let packed = specs.into_iter().zip(contents);
         packed.map(|(spec, bytes)| PackedTensor { name: spec.name, bytes }).collect()
     }
@@ -68,16 +68,21 @@ impl Layout {
         self,
         layer: &str,
         scheme: Scheme,
-        products: Products,
+        precision: MatmulPrecision,
         shape: [usize; 2],
     ) -> Option<PackedTensor> {
-        let bytes = self.marker_json(scheme, shape, products)?.into_bytes();
+        let bytes = self.marker_json(scheme, shape, precision)?.into_bytes();
         Some(PackedTensor { name: format!("{layer}.comfy_quant"), bytes })
     }
 
-    fn marker_json(self, scheme: Scheme, shape: [usize; 2], products: Products) -> Option<String> {
+    fn marker_json(
+        self,
+        scheme: Scheme,
+        shape: [usize; 2],
+        precision: MatmulPrecision,
+    ) -> Option<String> {
         match self {
-            Layout::Comfy => Some(Marker::of(scheme, shape)?.asking_for(products).to_json()),
+            Layout::Comfy => Some(Marker::of(scheme, shape)?.asking_for(precision).to_json()),
             Layout::ComfyLegacy => None,
         }
     }

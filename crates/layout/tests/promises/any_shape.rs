@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::common::{layer_tensors, open, quantize, write};
 use proptest::prelude::*;
-use roundwise_layout::{Layout, Marker, Origin, Products, QUANTIZATION_METADATA};
+use roundwise_layout::{Layout, Marker, MatmulPrecision, QUANTIZATION_METADATA, Spelling};
 use roundwise_scheme::{CATALOG, GridKind, QuantizedMatrix, Scheme, Tiling};
 use roundwise_tensor_file::{Dtype, TensorSpec};
 use roundwise_testkit::weights::{gaussian, with_zero_rows};
@@ -82,7 +82,7 @@ fn copied(name: &str, dtype: Dtype, shape: &[u64]) -> (TensorSpec, Vec<u8>) {
 }
 
 /// The file that `convert` would write, with tensors that stay as they are.
-fn file_of(layout: Layout, prefix: &str, products: Products, layers: &Layers) -> Vec<u8> {
+fn file_of(layout: Layout, prefix: &str, precision: MatmulPrecision, layers: &Layers) -> Vec<u8> {
     let mut tensors = vec![
         copied("kept.weight", Dtype::BF16, &[3, 5]),
         copied("kept.bias", Dtype::F32, &[3]),
@@ -90,13 +90,13 @@ fn file_of(layout: Layout, prefix: &str, products: Products, layers: &Layers) ->
         copied("mask.weight", Dtype::I8, &[7]),
     ];
     for (layer, matrix) in layers {
-        tensors.extend(layer_tensors(layout, layer, matrix.clone(), products));
+        tensors.extend(layer_tensors(layout, layer, matrix.clone(), precision));
     }
     let of_layers: Vec<Scheme> = layers.values().map(QuantizedMatrix::scheme).collect();
-    tensors.extend(layout.file_tensors(prefix, products, &of_layers));
+    tensors.extend(layout.file_tensors(prefix, precision, &of_layers));
     let schemes = layers
         .iter()
-        .map(|(layer, matrix)| (layer.as_str(), matrix.scheme(), matrix.shape(), products));
+        .map(|(layer, matrix)| (layer.as_str(), matrix.scheme(), matrix.shape(), precision));
     write(layout.header_entry(schemes).into_iter().collect(), &tensors)
 }
 
@@ -110,13 +110,13 @@ proptest! {
     #[test]
     fn what_is_written_is_found(
         (layout, prefix, layers) in any_layers(),
-        products in prop::sample::select(vec![Products::Any, Products::FullPrecision]),
+        precision in prop::sample::select(vec![MatmulPrecision::Any, MatmulPrecision::Full]),
     ) {
-        let file = open(&file_of(layout, prefix, products, &layers));
+        let file = open(&file_of(layout, prefix, precision, &layers));
         prop_assert_eq!(&file.stored.defects, &[]);
         prop_assert_eq!(&file.stored.orphans, &[]);
         for layer in layers.keys() {
-            prop_assert_eq!(file.stored.products(layer), products);
+            prop_assert_eq!(file.stored.matmul_precision(layer), precision);
         }
         prop_assert!(file.stored.layers.keys().eq(layers.keys()));
         for (name, matrix) in &layers {
@@ -124,9 +124,9 @@ proptest! {
             prop_assert_eq!(&found.layer, name);
             prop_assert_eq!(found.scheme, matrix.scheme().read_as());
             prop_assert_eq!(found.shape, matrix.shape());
-            prop_assert_eq!(found.origin, match layout {
-                Layout::Comfy => Origin::Comfy,
-                Layout::ComfyLegacy => Origin::ComfyLegacy,
+            prop_assert_eq!(found.spelling, match layout {
+                Layout::Comfy => Spelling::Comfy,
+                Layout::ComfyLegacy => Spelling::ComfyLegacy,
             });
             let read = found.read(&file.checkpoint).unwrap();
             prop_assert_eq!((read.codes(), read.scales()), (matrix.codes(), matrix.scales()));
@@ -136,7 +136,7 @@ proptest! {
 
     #[test]
     fn side_tensors_are_all_that_was_added((layout, prefix, layers) in any_layers()) {
-        let file = open(&file_of(layout, prefix, Products::Any, &layers));
+        let file = open(&file_of(layout, prefix, MatmulPrecision::Any, &layers));
         let kept = ["kept.weight", "kept.bias", "ids.weight", "mask.weight"].map(str::to_owned);
         let weights = layers.keys().map(|layer| format!("{layer}.weight"));
         let mut expected: Vec<String> = kept.into_iter().chain(weights).collect();
@@ -156,7 +156,7 @@ proptest! {
     #[test]
     fn the_header_repeats_the_markers((layout, prefix, layers) in any_layers()) {
         prop_assume!(layout == Layout::Comfy);
-        let file = open(&file_of(Layout::Comfy, prefix, Products::Any, &layers));
+        let file = open(&file_of(Layout::Comfy, prefix, MatmulPrecision::Any, &layers));
         let entry = &file.checkpoint.metadata()[QUANTIZATION_METADATA];
         let entry: serde_json::Value = serde_json::from_str(entry).unwrap();
         prop_assert_eq!(&entry["format_version"], "1.0");
@@ -224,10 +224,11 @@ fn packed_and_padded_weights_change_their_shape() {
 fn plain_numbers_have_no_marker() {
     let scheme: Scheme = "bf16".parse().unwrap();
     let matrix = quantize(&gaussian(3, 5, 1), scheme);
-    let tensors = layer_tensors(Layout::Comfy, "a", matrix, Products::FullPrecision);
+    let tensors = layer_tensors(Layout::Comfy, "a", matrix, MatmulPrecision::Full);
     assert_eq!(tensors.len(), 1);
     assert_eq!((tensors[0].0.dtype, tensors[0].1.len()), (Dtype::BF16, 30));
-    let entry = Layout::Comfy.header_entry([("a", scheme, [3, 5], Products::Any)].into_iter());
+    let entry =
+        Layout::Comfy.header_entry([("a", scheme, [3, 5], MatmulPrecision::Any)].into_iter());
     assert_eq!(entry, None);
     assert!(open(&write(BTreeMap::new(), &tensors)).stored.layers.is_empty());
 }
