@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use libfuzzer_sys::fuzz_target;
 use roundwise_fuzz::put;
-use roundwise_layout::{Layout, Products, StoredLayers};
+use roundwise_layout::{Layout, MatmulPrecision, StoredLayers};
 use roundwise_scheme::{CATALOG, Scheme};
 use roundwise_tensor_file::{Checkpoint, Manifest, TensorSpec};
 
@@ -32,11 +32,11 @@ fuzz_target!(|bytes: &[u8]| {
 
 /// A file with one layer; content that is too short comes again.
 fn file(layout: Layout, scheme: Scheme, shape: [usize; 2], content: &[u8]) -> Vec<u8> {
-    let layer = ("x", scheme, shape, Products::Any);
+    let layer = ("x", scheme, shape, MatmulPrecision::Any);
     let metadata: BTreeMap<_, _> = layout.header_entry([layer].into_iter()).into_iter().collect();
-    let marker = layout.marker("x", scheme, Products::Any, shape);
-    let shared = layout.file_tensors("", Products::Any, &[scheme]);
-    let specs = layout.layer_tensors("x", scheme, Products::Any, shape);
+    let marker = layout.marker("x", scheme, MatmulPrecision::Any, shape);
+    let shared = layout.file_tensors("", MatmulPrecision::Any, &[scheme]);
+    let specs = layout.layer_tensors("x", scheme, MatmulPrecision::Any, shape);
     let specs: Vec<TensorSpec> =
         specs.into_iter().chain(shared.iter().map(|(spec, _)| spec.clone())).collect();
     let manifest = Manifest::new(metadata, specs).expect("names differ");

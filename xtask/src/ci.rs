@@ -3,7 +3,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 
 use crate::workspace::Workspace;
-use crate::{clients, command, distributed, golden, packages, torture};
+use crate::{arrows, clients, command, distributed, golden, packages, torture};
 
 /// How much to check.
 #[derive(clap::Args)]
@@ -50,6 +50,7 @@ fn steps<'a>(workspace: &'a Workspace, options: &'a Options) -> Vec<Step<'a>> {
     };
     let mut steps: Vec<Step> = vec![
         ("format", cargo(&["fmt", "--all", "--check"])),
+        ("arrows", Box::new(|| arrows::run(workspace))),
         ("lints", cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])),
         ("dependencies", Box::new(|| dependencies(workspace))),
         ("packages", Box::new(|| packages::check(workspace))),

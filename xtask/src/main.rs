@@ -1,5 +1,6 @@
 //! The project's own tasks. `cargo xtask --help` lists them.
 
+mod arrows;
 mod bench;
 mod ci;
 mod clients;
@@ -12,6 +13,8 @@ mod golden;
 mod machine;
 mod measured_run;
 mod packages;
+#[cfg(test)]
+mod places;
 mod python;
 mod random_model;
 mod record;

@@ -3,7 +3,7 @@ use pulp::NullaryFnOnce;
 use crate::map::{BLOCK, PLACES, RUN, STRIDE};
 use crate::vectors;
 
-/// Largest magnitude of `values`; 0 for an empty slice.
+/// Returns the largest magnitude of `values`; 0 for an empty slice.
 ///
 /// Infinity when one is infinite, NaN when one is NaN, so one check of the result finds every
 /// value that cannot be encoded.
@@ -40,7 +40,7 @@ fn add_block(largest: &mut [u32; RUN], block: &[f32; BLOCK]) {
     }
 }
 
-/// Without the sign, f32 bits order as whole numbers: finite, then infinity, then NaN.
+/// Returns the bits without the sign. They order as whole numbers: finite, then infinity, then NaN.
 #[inline(always)]
 fn magnitude_bits(value: &f32) -> u32 {
     value.to_bits() & !(1 << 31)

@@ -2,7 +2,8 @@ use crate::{Grid, GridKind};
 
 /// The upper half of IEEE binary32, `BF16` in safetensors.
 ///
-/// The same exponents as f32, so rounding works on the bits of the f32, subnormals included.
+/// Brain floating point: the exponents are those of f32, so rounding works on the bits of the f32,
+/// subnormals included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Bf16;
 
@@ -61,7 +62,7 @@ impl Grid for Bf16 {
     }
 }
 
-/// Bits of the nearest BF16 value as f32: the half below is 0.
+/// Returns the bits of the nearest BF16 value as f32: the half below is 0.
 #[inline(always)]
 fn rounded_bits(bits: u32) -> u32 {
     let magnitude = bits & !SIGN;

@@ -1,7 +1,7 @@
 use crate::Grid;
 use crate::map::map;
 
-/// `codes[i] = G::encode(values[i])`.
+/// Encodes each value: `codes[i] = G::encode(values[i])`.
 ///
 /// # Panics
 /// When the lengths differ.
@@ -9,7 +9,8 @@ pub fn encode_slice<G: Grid>(values: &[f32], codes: &mut [G::Code]) {
     map(values, codes, |value| G::encode(value));
 }
 
-/// `codes[i] = G::encode(values[i] / scale)`, with a true division.
+/// Encodes each value over a scale: `codes[i] = G::encode(values[i] / scale)`, with a true
+/// division.
 ///
 /// - `scale`: model units per grid unit, finite and above 0 (an all-zero tile takes 1)
 ///
@@ -21,7 +22,7 @@ pub fn encode_scaled<G: Grid>(values: &[f32], scale: f32, codes: &mut [G::Code])
     map(values, codes, move |value| G::encode(value / scale));
 }
 
-/// `codes[i] = G::encode_bf16(values[i])`, from the bits of BF16 values.
+/// Encodes each BF16 value, given as its bits: `codes[i] = G::encode_bf16(values[i])`.
 ///
 /// # Panics
 /// When the lengths differ.
@@ -29,7 +30,7 @@ pub fn encode_bf16_slice<G: Grid>(values: &[u16], codes: &mut [G::Code]) {
     map(values, codes, |bits| G::encode_bf16(bits));
 }
 
-/// `values[i] = G::decode(codes[i]) · scale`, in f32.
+/// Decodes each code times a scale: `values[i] = G::decode(codes[i]) · scale`, in f32.
 ///
 /// # Panics
 /// When the lengths differ.

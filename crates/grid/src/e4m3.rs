@@ -73,7 +73,7 @@ const BF16_MIN_NORMAL: u16 = 0x3C80;
 const BF16_INFINITY: u16 = 0x7F80;
 const BF16_LAST_ZERO: u16 = 0xBA80;
 
-/// The code of a BF16 value in 16-bit whole numbers: twice as many fit in a vector as f32 values.
+/// Encodes a BF16 value in 16-bit whole numbers: twice as many fit in a vector as f32 values.
 ///
 /// Steps are counted in 7.9 fixed point. A normal value only has to be moved there; a subnormal one
 /// gets its hidden bit and is shifted down by what its exponent lacks. Shifts that lose bits are

@@ -2,7 +2,8 @@
 /// it has neither a sign nor a zero.
 ///
 /// Code 255 is NaN. Code 0 stands for 2⁻¹²⁷ by the specification, but readers of quantized weights
-/// take it for a scale of 0; it is never the code of a scale here, see [`at_least`](E8m0::at_least).
+/// take it for a scale of 0; it is never the code of a scale here, see
+/// [`at_least`](E8m0::at_least).
 ///
 /// # Source
 /// OCP microscaling specification, revision 1.0, section 5.4.1.
@@ -18,8 +19,8 @@ impl E8m0 {
     /// Code of the largest scale, 2¹²⁷.
     pub const LARGEST: u8 = 254;
 
-    /// The smallest power of two that is not below `value`, `None` where that is less than 2⁻¹²⁶,
-    /// the smallest one that all readers agree on. Past 2¹²⁷ it is 2¹²⁷.
+    /// Returns the smallest power of two that is not below `value`, `None` where that is less than
+    /// 2⁻¹²⁶, the smallest one that all readers agree on. Past 2¹²⁷ it is 2¹²⁷.
     ///
     /// - `value`: finite, 0 or above
     ///
@@ -34,7 +35,7 @@ impl E8m0 {
         (!is_tiny).then_some(code.min(u32::from(Self::LARGEST)) as u8)
     }
 
-    /// The value of a code; 0 for code 0 and NaN for code 255.
+    /// Returns the value of a code; 0 for code 0 and NaN for code 255.
     #[inline(always)]
     pub fn decode(code: u8) -> f32 {
         if code == u8::MAX {
@@ -43,7 +44,7 @@ impl E8m0 {
         f32::from_bits(u32::from(code) << MANTISSA_BITS)
     }
 
-    /// The code of a power of two from 2⁻¹²⁶ to 2¹²⁷, `None` for any other number.
+    /// Returns the code of a power of two from 2⁻¹²⁶ to 2¹²⁷, `None` for any other number.
     #[inline(always)]
     pub fn encode(value: f32) -> Option<u8> {
         let bits = value.to_bits();

@@ -63,7 +63,7 @@ impl Grid for Int4 {
     }
 }
 
-/// `value` within ±7, NaN as 0.
+/// Clamps `value` to ±7, NaN as 0.
 #[inline(always)]
 fn tamed(value: f32) -> f32 {
     let value = if value.is_nan() { 0.0 } else { value };

@@ -58,7 +58,7 @@ impl Grid for Int8 {
     }
 }
 
-/// `value` within ±127, NaN as 0.
+/// Clamps `value` to ±127, NaN as 0.
 #[inline(always)]
 fn tamed(value: f32) -> f32 {
     let value = if value.is_nan() { 0.0 } else { value };

@@ -21,10 +21,10 @@ pub enum GridKind {
 
 /// Something to do for a grid whose type is not known yet; see [`GridKind::visit`].
 pub trait GridVisitor {
-    /// What [`visit`](GridVisitor::visit) returns.
+    /// The result of [`visit`](GridVisitor::visit).
     type Output;
 
-    /// Called once, with the type.
+    /// Does the work for a grid. Called once, with its type.
     fn visit<G: Grid>(self) -> Self::Output;
 }
 
@@ -40,7 +40,8 @@ impl GridKind {
         GridKind::Bf16,
     ];
 
-    /// Lower-case name, as in recipes: `e2m1`, `e4m3`, `e5m2`, `int4`, `int8`, `f16`, `bf16`.
+    /// Returns the lower-case name, as in recipes: `e2m1`, `e4m3`, `e5m2`, `int4`, `int8`, `f16`,
+    /// `bf16`.
     pub const fn name(self) -> &'static str {
         match self {
             GridKind::E2m1 => "e2m1",
@@ -53,7 +54,7 @@ impl GridKind {
         }
     }
 
-    /// Bits of one code in a file: 4, 8 or 16.
+    /// Returns the bits of one code in a file: 4, 8 or 16.
     pub const fn code_bits(self) -> usize {
         match self {
             GridKind::E2m1 | GridKind::Int4 => 4,
@@ -62,12 +63,12 @@ impl GridKind {
         }
     }
 
-    /// Bytes of one code in memory, where 4-bit codes have a byte each: 1 or 2.
+    /// Returns the bytes of one code in memory, where 4-bit codes have a byte each: 1 or 2.
     pub const fn code_bytes(self) -> usize {
         self.code_bits().div_ceil(8)
     }
 
-    /// Largest magnitude, [`Grid::MAX`].
+    /// Returns the largest magnitude, [`Grid::MAX`].
     pub const fn max(self) -> f32 {
         match self {
             GridKind::E2m1 => E2m1::MAX,

@@ -10,6 +10,19 @@
 //!   for [each](encode_each) value or [tile](absmax_tiles), and the `widen_…` family) use
 //!   the widest vectors that the CPU offers and give the same bits on every CPU.
 //!
+//! ```
+//! use roundwise_grid::{E4m3, Grid, GridKind, decode_scaled, encode_scaled};
+//!
+//! assert_eq!((E4m3::encode(1.07), E4m3::decode(0x39)), (0x39, 1.125));
+//! assert_eq!((E4m3::below(1.125), E4m3::above(1.125)), (1.0, 1.25));
+//! assert_eq!((E4m3::round(1.0625), E4m3::round(1e6)), (1.0, GridKind::E4m3.max()));
+//!
+//! let (mut codes, mut values) = ([0; 3], [0.0; 3]);
+//! encode_scaled::<E4m3>(&[0.5, -1.0, 2.1], 0.5, &mut codes);
+//! decode_scaled::<E4m3>(&codes, 0.5, &mut values);
+//! assert_eq!((codes, values), ([0x38, 0xC0, 0x48], [0.5, -1.0, 2.0]));
+//! ```
+//!
 //! Three rules hold for every grid and every encoder: codes saturate at ±`MAX`, ties go to the
 //! even code, and neither NaN, infinity, −0 nor the −128 of INT8 and the −8 of INT4 is ever written.
 

@@ -4,8 +4,8 @@ use crate::vectors;
 
 /// A core fetches ahead within a memory page, and waits at the start of the next one. Walking
 /// several places in turn lets it wait for several at once: from memory 1.3 to 1.6 times as fast
-/// (Xeon, Ice Lake), from cache the same. [`STRIDE`] is not a multiple of a page, or the places would compete for the
-/// same cache lines.
+/// (Xeon, Ice Lake), from cache the same. [`STRIDE`] is not a multiple of a page, or the places
+/// would compete for the same cache lines.
 pub(crate) const PLACES: usize = 8;
 pub(crate) const STRIDE: usize = 4096 + 256;
 pub(crate) const BLOCK: usize = PLACES * STRIDE;
@@ -13,7 +13,8 @@ pub(crate) const BLOCK: usize = PLACES * STRIDE;
 /// Elements taken at one place before going to the next: whole vectors, and whole cache lines.
 pub(crate) const RUN: usize = 64;
 
-/// `to[i] = function(from[i])`, in the widest vectors of this CPU and at the speed of its memory.
+/// Computes `to[i] = function(from[i])` in the widest vectors of this CPU and at the speed of its
+/// memory.
 ///
 /// # Panics
 /// When the lengths differ.

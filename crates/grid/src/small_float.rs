@@ -23,20 +23,20 @@ const F32_SIGN: u32 = 1 << 31;
 const F32_EXPONENT: u32 = 0xFF << 23;
 const F32_MAGNITUDE: u32 = F32_SIGN - 1;
 
-/// Exponent bits of the binade whose step applies to the f32 `bits`.
+/// Returns the exponent bits of the binade whose step applies to the f32 `bits`.
 #[inline(always)]
 fn binade<F: SmallFloat>(bits: u32) -> u32 {
     (bits & F32_EXPONENT).max(F::MIN_NORMAL_FIELD << 23)
 }
 
-/// 1.5 · 2^23 steps of a binade, as f32 bits. The half keeps sums with negative values in the same
-/// f32 binade.
+/// Returns 1.5 · 2^23 steps of a binade, as f32 bits. The half keeps sums with negative values in
+/// the same f32 binade.
 #[inline(always)]
 fn rounder<F: SmallFloat>(binade: u32) -> u32 {
     binade + ((23 - F::MANTISSA_BITS) << 23) + (1 << 22)
 }
 
-/// `value` within ±MAX, NaN as 0. Comparisons in this order become two vector instructions.
+/// Clamps `value` to ±MAX, NaN as 0. Comparisons in this order become two vector instructions.
 #[inline(always)]
 fn tamed(value: f32, max: f32) -> f32 {
     let value = if value.is_nan() { 0.0 } else { value };
@@ -44,7 +44,7 @@ fn tamed(value: f32, max: f32) -> f32 {
     if value > -max { value } else { -max }
 }
 
-/// [`Grid::round`](crate::Grid::round).
+/// Implements [`Grid::round`](crate::Grid::round).
 #[inline(always)]
 pub(crate) fn round<F: SmallFloat>(value: f32) -> f32 {
     let value = tamed(value, F::MAX);
@@ -52,8 +52,8 @@ pub(crate) fn round<F: SmallFloat>(value: f32) -> f32 {
     (value + rounder) - rounder // x − x is +0, so −0 cannot come out
 }
 
-/// [`Grid::encode`](crate::Grid::encode), in the low bits of the result; the bits above the code
-/// are rubbish that the caller cuts off.
+/// Implements [`Grid::encode`](crate::Grid::encode), in the low bits of the result; the bits above
+/// the code are rubbish that the caller cuts off.
 ///
 /// After the addition the low bits of the sum count steps, and counting steps of the binades in
 /// order is what a float code does; only the exponent has to be added in its place.
@@ -71,7 +71,7 @@ pub(crate) fn encode<F: SmallFloat>(value: f32) -> u32 {
     if value < -half_smallest_step::<F>() { code | 1 << F::SIGN_BIT } else { code }
 }
 
-/// `|value|` up to MAX, NaN as 0.
+/// Returns `|value|`, at most MAX, NaN as 0.
 #[inline(always)]
 fn tamed_magnitude(value: f32, max: f32) -> f32 {
     let magnitude = f32::from_bits(value.to_bits() & F32_MAGNITUDE);
@@ -84,7 +84,7 @@ fn half_smallest_step<F: SmallFloat>() -> f32 {
     f32::from_bits((F::MIN_NORMAL_FIELD - F::MANTISSA_BITS - 1) << 23)
 }
 
-/// [`Grid::decode`](crate::Grid::decode) of a code in the low bits, zeros above.
+/// Implements [`Grid::decode`](crate::Grid::decode) of a code in the low bits, zeros above.
 #[inline(always)]
 pub(crate) fn decode<F: SmallFloat>(code: u32) -> f32 {
     let magnitude = code & ((1 << F::SIGN_BIT) - 1);
@@ -104,7 +104,7 @@ pub(crate) fn decode<F: SmallFloat>(code: u32) -> f32 {
     f32::from_bits(bits | sign)
 }
 
-/// [`Grid::above`](crate::Grid::above).
+/// Implements [`Grid::above`](crate::Grid::above).
 #[inline(always)]
 pub(crate) fn above<F: SmallFloat>(value: f32) -> f32 {
     // Going up from −2^e one enters the smaller binade: its exponent is that of the f32 before it.
@@ -113,7 +113,7 @@ pub(crate) fn above<F: SmallFloat>(value: f32) -> f32 {
     if sum < F::MAX { sum } else { F::MAX }
 }
 
-/// [`Grid::below`](crate::Grid::below).
+/// Implements [`Grid::below`](crate::Grid::below).
 #[inline(always)]
 pub(crate) fn below<F: SmallFloat>(value: f32) -> f32 {
     let bits = value.to_bits().wrapping_sub(u32::from(value > 0.0));
@@ -121,7 +121,7 @@ pub(crate) fn below<F: SmallFloat>(value: f32) -> f32 {
     if difference > -F::MAX { difference } else { -F::MAX }
 }
 
-/// [`Grid::step`](crate::Grid::step).
+/// Implements [`Grid::step`](crate::Grid::step).
 #[inline(always)]
 pub(crate) fn step<F: SmallFloat>(value: f32) -> f32 {
     step_of::<F>(binade::<F>(tamed_magnitude(value, F::MAX).to_bits()))

@@ -11,7 +11,8 @@ pub struct Squares {
     pub value: f64,
 }
 
-/// [`encode_scaled`](crate::encode_scaled) that measures what it writes, reading `values` once.
+/// Encodes as [`encode_scaled`](crate::encode_scaled) does and measures the codes, reading `values`
+/// once.
 ///
 /// - `scale`: model units per grid unit, finite and above 0
 /// - returns the sums over all values of the *stored* codes:
@@ -27,7 +28,7 @@ pub fn encode_measured<G: Grid>(values: &[f32], scale: f32, codes: &mut [G::Code
     vectors::run(EncodeMeasured::<G> { values, scale, codes })
 }
 
-/// The sums of [`encode_measured`] for codes that exist already.
+/// Returns the sums of [`encode_measured`] for codes that exist already.
 ///
 /// # Panics
 /// When the lengths differ.

@@ -3,8 +3,8 @@ use pulp::NullaryFnOnce;
 use crate::squares::Sums;
 use crate::{Grid, Squares, vectors};
 
-/// `maxima[i] = max |v|` over the `i`-th `width` values, the last of which may be fewer; NaN and
-/// infinity as in [`absmax`](crate::absmax).
+/// Finds the largest magnitude of each tile: `maxima[i] = max |v|` over the `i`-th `width` values,
+/// the last of which may be fewer; NaN and infinity as in [`absmax`](crate::absmax).
 ///
 /// For tiles of a few values each, where a call per tile would cost more than the tile.
 ///
@@ -15,8 +15,8 @@ pub fn absmax_tiles(values: &[f32], width: usize, maxima: &mut [f32]) {
     vectors::run(AbsmaxTiles { values, width, maxima });
 }
 
-/// `codes[i] = G::encode(values[i] / scales[i])`: [`encode_scaled`](crate::encode_scaled) with a
-/// scale for every value.
+/// Encodes each value over its scale, `codes[i] = G::encode(values[i] / scales[i])`:
+/// [`encode_scaled`](crate::encode_scaled) with a scale for every value.
 ///
 /// # Panics
 /// When the lengths differ.
@@ -25,7 +25,7 @@ pub fn encode_each<G: Grid>(values: &[f32], scales: &[f32], codes: &mut [G::Code
     vectors::run(EncodeEach::<G> { values, scales, codes });
 }
 
-/// `values[i] = G::decode(codes[i]) · scales[i]`, in f32.
+/// Decodes each code times its scale: `values[i] = G::decode(codes[i]) · scales[i]`, in f32.
 ///
 /// # Panics
 /// When the lengths differ.
@@ -34,7 +34,7 @@ pub fn decode_each<G: Grid>(codes: &[G::Code], scales: &[f32], values: &mut [f32
     vectors::run(DecodeEach::<G> { codes, scales, values });
 }
 
-/// [`measure`](crate::measure) with a scale for every value.
+/// Measures as [`measure`](crate::measure) does, with a scale for every value.
 ///
 /// # Panics
 /// When the lengths differ.
@@ -70,9 +70,9 @@ impl NullaryFnOnce for AbsmaxTiles<'_> {
 /// Values whose maxima are halved in the first-level cache.
 const HALVED: usize = 1024;
 
-/// Maxima of tiles of 16 or 32 values, by halving: each step takes the larger ones of neighbours,
-/// which vectors do at once. A loop over tiles gathers their values one by one instead, and takes
-/// longer than encoding them.
+/// Finds the maxima of tiles of 16 or 32 values, by halving: each step takes the larger ones of
+/// neighbours, which vectors do at once. A loop over tiles gathers their values one by one instead,
+/// and takes longer than encoding them.
 #[inline(always)]
 fn by_halving(values: &[f32], width: usize, maxima: &mut [f32]) {
     let mut magnitudes = [0; HALVED];
@@ -109,7 +109,7 @@ fn largest(values: &[f32]) -> f32 {
     f32::from_bits(values.iter().map(|value| magnitude_bits(*value)).fold(0, u32::max))
 }
 
-/// Without the sign, f32 bits order as whole numbers: finite, then infinity, then NaN.
+/// Returns the bits without the sign. They order as whole numbers: finite, then infinity, then NaN.
 #[inline(always)]
 fn magnitude_bits(value: f32) -> u32 {
     value.to_bits() & !(1 << 31)

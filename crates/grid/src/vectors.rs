@@ -25,8 +25,8 @@ pub fn vectorized<R>(body: impl FnOnce() -> R) -> R {
     run(body)
 }
 
-/// [`vectorized`] for a loop as an object, whose `call` can be marked `#[inline(always)]`. A
-/// closure cannot, and large ones are not inlined.
+/// Runs a loop as [`vectorized`] does, given as an object, whose `call` can be marked
+/// `#[inline(always)]`. A closure cannot, and large ones are not inlined.
 #[inline(always)]
 pub(crate) fn run<Kernel: NullaryFnOnce>(kernel: Kernel) -> Kernel::Output {
     Arch::new().dispatch(kernel)
@@ -40,7 +40,7 @@ mod tests {
     use crate::squares::EncodeMeasured;
     use crate::{E2m1, E4m3, E5m2, F16, Grid, Int4, Int8, Squares};
 
-    /// Codes and sums of some values, through one instruction set.
+    /// Computes codes and sums of some values, through one instruction set.
     fn measured<G: Grid, S: Simd>(simd: S, values: &[f32]) -> (Vec<G::Code>, Squares) {
         let mut codes = vec![G::Code::default(); values.len()];
         let kernel = EncodeMeasured::<G> { values, scale: 0.37, codes: &mut codes };

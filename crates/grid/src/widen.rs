@@ -1,7 +1,7 @@
 use crate::map::map;
 use crate::{Bf16, F16, Grid};
 
-/// Little-endian BF16 bytes to f32, exactly. The bytes need no alignment.
+/// Widens little-endian BF16 bytes to f32, exactly. The bytes need no alignment.
 ///
 /// # Panics
 /// When `bytes` is not twice as long as `values`.
@@ -9,8 +9,8 @@ pub fn widen_bf16(bytes: &[u8], values: &mut [f32]) {
     widen(bytes, values, |bytes| Bf16::decode(u16::from_le_bytes(bytes)));
 }
 
-/// Little-endian F16 bytes to f32, exactly; infinities and NaN stay what they are. The bytes need
-/// no alignment.
+/// Widens little-endian F16 bytes to f32, exactly; infinities and NaN stay what they are. The bytes
+/// need no alignment.
 ///
 /// # Panics
 /// When `bytes` is not twice as long as `values`.
@@ -18,7 +18,7 @@ pub fn widen_f16(bytes: &[u8], values: &mut [f32]) {
     widen(bytes, values, |bytes| F16::decode(u16::from_le_bytes(bytes)));
 }
 
-/// Little-endian F32 bytes to f32. The bytes need no alignment.
+/// Reads little-endian F32 bytes as f32. The bytes need no alignment.
 ///
 /// # Panics
 /// When `bytes` is not four times as long as `values`.
@@ -26,8 +26,8 @@ pub fn widen_f32(bytes: &[u8], values: &mut [f32]) {
     widen(bytes, values, f32::from_le_bytes);
 }
 
-/// Little-endian F64 bytes to the nearest f32, ties to even; past f32's range it is infinity, which
-/// [`absmax`](crate::absmax) shows. The bytes need no alignment.
+/// Rounds little-endian F64 bytes to the nearest f32, ties to even; past f32's range it is
+/// infinity, which [`absmax`](crate::absmax) shows. The bytes need no alignment.
 ///
 /// # Panics
 /// When `bytes` is not eight times as long as `values`.

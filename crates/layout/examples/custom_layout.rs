@@ -9,7 +9,9 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::path::Path;
 
-use roundwise_scheme::{QuantizedMatrix, ScaleRule, Scheme, Weight, WeightKind};
+use roundwise_scheme::{
+    QuantizedMatrix, ScaleRole, ScaleRule, Scheme, StoredScales, Weight, WeightKind,
+};
 use roundwise_tensor_file::{Checkpoint, Dtype, Manifest, Overwrite, TensorFileWriter, TensorSpec};
 
 /// Codes are `X.qweight`, scales `X.qscale`, and the header says the scheme of each layer.
@@ -48,7 +50,8 @@ fn read(path: &Path, layer: &str) -> Result<QuantizedMatrix, Box<dyn Error>> {
     let ((header, codes), (_, scales)) = (part("qweight")?, part("qscale")?);
     let [rows, cols] = header.shape[..] else { return Err("codes are no matrix".into()) };
     let shape = [usize::try_from(rows)?, usize::try_from(cols)?];
-    Ok(QuantizedMatrix::from_stored(scheme, shape, codes, &scales, 1.0)?)
+    let scales = StoredScales::from([(ScaleRole::Tiles, scales)]);
+    Ok(QuantizedMatrix::from_stored(scheme, shape, codes, &scales)?)
 }
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -7,7 +7,7 @@
 
 use std::time::Instant;
 
-use roundwise_layout::{Layout, Products};
+use roundwise_layout::{Layout, MatmulPrecision};
 use roundwise_scheme::{CATALOG, QuantizedMatrix, ScaleRule, Weight, WeightKind, measure};
 
 const SIZE: usize = 2048;
@@ -27,7 +27,7 @@ fn main() -> Result<(), roundwise_scheme::SchemeError> {
             let codes = starts.elapsed().as_secs_f64();
             let error = measure(&weight, &matrix);
             let measured = starts.elapsed().as_secs_f64();
-            let packed = Layout::Comfy.pack("a", matrix, Products::Any);
+            let packed = Layout::Comfy.pack("a", matrix, MatmulPrecision::Any);
             let times = [codes, measured - codes, starts.elapsed().as_secs_f64() - measured];
             assert!(error.relative() < 1.0 && !packed.is_empty());
             best = [0, 1, 2].map(|part| times[part].min(best[part]));

@@ -1,9 +1,9 @@
 use roundwise_scheme::{Scheme, SchemeError};
 use roundwise_tensor_file::TensorFileError;
 
-use crate::Layout;
+use crate::layout::Layout;
 
-/// What can go wrong while packing or unpacking a layer.
+/// An error of packing or unpacking a layer.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LayoutError {
@@ -14,7 +14,7 @@ pub enum LayoutError {
         layout: Layout,
         /// The scheme that it has no place for.
         scheme: Scheme,
-        /// What can be done instead.
+        /// One line that says how to do it instead.
         help: &'static str,
     },
     /// The kernels of the programs that read the layout cannot multiply by the layer.
@@ -27,7 +27,7 @@ pub enum LayoutError {
         scheme: Scheme,
         /// Columns of the layer.
         cols: usize,
-        /// What they have to be a multiple of.
+        /// The number that they have to be a multiple of.
         multiple: usize,
     },
     /// A file could not be read.

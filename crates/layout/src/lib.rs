@@ -4,30 +4,45 @@
 //! known before any arithmetic) and turns codes and scales into their bytes ([`Layout::pack`]).
 //! Reading: [`StoredLayers::find`] recognises the layers of a file that are quantized already, by
 //! any spelling it knows, with everything that is wrong about them.
+//!
+//! ```
+//! use roundwise_layout::{Layout, MatmulPrecision};
+//! use roundwise_scheme::Scheme;
+//!
+//! let scheme: Scheme = "int8-row".parse()?;
+//! let tensors = Layout::Comfy.layer_tensors("blocks.0.q", scheme, MatmulPrecision::Any, [64, 32]);
+//! let names: Vec<&str> = tensors.iter().map(|tensor| tensor.name.as_str()).collect();
+//! assert_eq!(names, ["blocks.0.q.weight", "blocks.0.q.weight_scale", "blocks.0.q.comfy_quant"]);
+//! assert_eq!(tensors[1].shape, [64, 1]);
+//! # Ok::<(), roundwise_scheme::SchemeError>(())
+//! ```
+//!
+//! Modules import each other by their paths, and in one direction: `names`, `packing` ← `marker` ←
+//! `write`, `read`.
 
 mod client;
-mod describe;
-mod describe_packed;
-mod describe_servers;
 mod error;
-mod form;
 mod layout;
+mod legacy;
 mod marker;
-mod markers;
-mod mend;
+mod matmul_precision;
 mod names;
-mod nibbles;
-mod products;
-mod stored;
-mod stored_layer;
-mod swizzle;
+mod opened_by;
+mod packing;
+mod read;
+mod write;
 
-pub use client::{Client, client};
+pub use client::Client;
 pub use error::LayoutError;
-pub use layout::{Layout, PackedTensor, QUANTIZATION_METADATA, with_header_entries};
-pub use marker::{MARKER_LIMIT_BYTES, Marker};
-pub use mend::{Mend, MendedLayers};
+pub use layout::Layout;
+pub use marker::{MARKER_LIMIT_BYTES, Marker, QUANTIZATION_METADATA};
+pub use matmul_precision::MatmulPrecision;
 pub use names::{bias_of, layer_of, layer_of_bias, layer_of_weight, weight_of};
-pub use products::Products;
-pub use stored::{Defect, StoredLayers};
-pub use stored_layer::{Origin, StoredLayer};
+pub use opened_by::client;
+pub use read::defect::Defect;
+pub use read::repair::{Repair, RepairedLayers};
+pub use read::spelling::Spelling;
+pub use read::stored_layer::StoredLayer;
+pub use read::stored_layers::StoredLayers;
+pub use write::header::with_header_entries;
+pub use write::layer_tensors::PackedTensor;

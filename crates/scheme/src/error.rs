@@ -1,13 +1,14 @@
-use crate::{Scheme, Tiling};
+use crate::scheme::Scheme;
+use crate::tiling::Tiling;
 
-/// What can be wrong with a scheme's name, a matrix or its parts.
+/// An error in a scheme's name, a matrix or its parts.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SchemeError {
     /// No scheme has this name.
     #[error("unknown scheme `{name}`\n  known: {known}")]
     UnknownScheme {
-        /// What was asked for.
+        /// The name that was asked for.
         name: String,
         /// The names of the catalogue.
         known: String,
@@ -29,6 +30,12 @@ pub enum SchemeError {
         found: usize,
         /// Number needed.
         expected: usize,
+    },
+    /// The table or the scales of a scheme of levels stand for no levels.
+    #[error("{problem}")]
+    Levels {
+        /// One line that says what is wrong.
+        problem: &'static str,
     },
     /// Whole blocks only.
     #[error(

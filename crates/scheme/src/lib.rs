@@ -1,8 +1,8 @@
 //! Matrices as codes and scales.
 //!
-//! A [`Scheme`] is a grid (which values a code can stand for), a [`ScaleStorage`] (which weights share
-//! a scale, and which scales there are) and maybe a [`Rotation`] of the columns. Decoding always
-//! multiplies: `weight ≈ decode(code) · scale`.
+//! A [`Scheme`] is a grid (which values a code can stand for), a way of storing scales (which weights
+//! share one, and which values it can have) and maybe a [`Rotation`] of the columns. [`CATALOG`] lists
+//! those with a name. Decoding always multiplies: `weight ≈ decode(code) · scale`.
 //!
 //! ```
 //! use roundwise_scheme::{measure, QuantizedMatrix, ScaleRule, Scheme, Weight, WeightKind};
@@ -18,30 +18,32 @@
 
 mod catalog;
 mod error;
-mod level_table;
-mod leveled;
+mod family;
 mod linear;
-mod log_scale;
 mod measure;
+mod name;
+mod nearest;
 mod quantized;
 mod rotation;
 mod scales;
 mod scheme;
-mod stored_scales;
+mod storage;
 mod tiling;
 mod weight;
 
 pub use catalog::{CATALOG, CatalogEntry};
 pub use error::SchemeError;
-pub use level_table::CODEBOOK;
-pub use leveled::{LEVEL_GROUP, Levels};
+pub use family::{FAMILIES, FamilyNumber, SchemeFamily};
 pub use linear::{Activations, PlainTensors};
-pub use log_scale::LogRange;
 pub use measure::{LargestStep, WeightError, largest_step, measure, nearest_error};
 pub use quantized::QuantizedMatrix;
 pub use rotation::{Rotation, rotate, rotation_at};
 pub use roundwise_grid::GridKind;
-pub use scales::{MSE_MULTIPLES, ScaleRule, Scales, ZERO_ABSMAX, choose_scales, largest_magnitude};
-pub use scheme::{ScaleStorage, Scheme};
+pub use scales::{ScaleRule, Scales, choose_scales, largest_magnitude};
+pub use scheme::Scheme;
+pub use storage::{
+    CODEBOOK, LEVEL_GROUP, LogRange, MSE_MULTIPLES, ScaleNumbers, ScalePart, ScaleRole,
+    StoredScales, ZERO_ABSMAX,
+};
 pub use tiling::Tiling;
 pub use weight::{Weight, WeightKind};

@@ -1,7 +1,10 @@
 use roundwise_grid::{Grid, GridKind, GridVisitor, Int8, absmax};
 
+use crate::error::SchemeError;
+use crate::quantized::QuantizedMatrix;
 use crate::rotation::rotate;
-use crate::{QuantizedMatrix, ScaleStorage, Scheme, SchemeError, Tiling, ZERO_ABSMAX};
+use crate::storage::ZERO_ABSMAX;
+use crate::tiling::Tiling;
 
 /// Codes, scales and parameters of a matrix as plain tensors, for programs that multiply by them
 /// themselves.
@@ -13,7 +16,7 @@ pub struct PlainTensors {
     pub scales: Vec<f32>,
     /// `[]`, `[rows]` or `[tiles down, tiles across]`.
     pub scale_shape: Vec<usize>,
-    /// What the codes stand for.
+    /// Values that the codes stand for.
     pub grid: GridKind,
     /// `[rows, cols]` of a tile.
     pub tile: [usize; 2],
@@ -34,13 +37,13 @@ pub enum Activations {
 }
 
 impl QuantizedMatrix {
-    /// The decoded matrix, row-major: another name of [`to_f32`](QuantizedMatrix::to_f32).
+    /// Returns the decoded matrix, row-major, as [`to_f32`](QuantizedMatrix::to_f32) does.
     #[must_use]
     pub fn dequantize(&self) -> Vec<f32> {
         self.to_f32()
     }
 
-    /// Codes, scales and parameters, each by itself.
+    /// Returns codes, scales and parameters, each by itself.
     #[must_use]
     pub fn plain_tensors(&self) -> PlainTensors {
         let [rows, cols] = self.shape();
@@ -55,35 +58,19 @@ impl QuantizedMatrix {
         }
     }
 
-    /// The matrix with rows and columns exchanged, codes and scales unchanged.
+    /// Returns the matrix with rows and columns exchanged, codes and scales unchanged.
     ///
     /// Scales go with their codes: those of rows become those of columns, which are blocks of
     /// `rows × 1`.
     ///
     /// # Errors
-    /// [`SchemeError::NotTransposable`] where rows mean more than columns: rotated weights, levels, and
-    /// scales that are bytes of blocks.
+    /// [`SchemeError::NotTransposable`] where rows mean more than columns: rotated weights, levels,
+    /// and scales that are bytes of blocks.
     pub fn transpose(&self) -> Result<Self, SchemeError> {
         let [rows, cols] = self.shape();
         let scheme = self.scheme();
-        let refused = SchemeError::NotTransposable { scheme };
-        let tiling = match (scheme.scale_storage(), scheme.rotation()) {
-            (_, Some(_)) => return Err(refused),
-            (ScaleStorage::Logarithmic { .. } | ScaleStorage::Unscaled, None) => None,
-            (ScaleStorage::F32(Tiling::Tensor), None) => None,
-            (ScaleStorage::F32(Tiling::Row), None) => {
-                Some(Tiling::Block { rows: cols.max(1), cols: 1 })
-            }
-            // Columns that become rows again.
-            (ScaleStorage::F32(Tiling::Block { rows: tall, cols: 1 }), None) if tall == rows => {
-                Some(Tiling::Row)
-            }
-            (ScaleStorage::F32(Tiling::Block { rows, cols }), None) => {
-                Some(Tiling::Block { rows: cols, cols: rows })
-            }
-            _ => return Err(refused),
-        };
-        let turned = tiling.map_or(scheme, |tiling| Scheme::scaled(scheme.grid(), tiling));
+        let turned = scheme.transposed([rows, cols]);
+        let turned = turned.ok_or(SchemeError::NotTransposable { scheme })?;
         let width = scheme.grid().code_bytes();
         let codes = transposed(self.codes(), [rows, cols], width);
         let [down, across] = scheme.tiling().tiles(rows, cols);
@@ -93,16 +80,18 @@ impl QuantizedMatrix {
         Self::from_parts(turned, [cols, rows], codes, scales)
     }
 
-    /// `y = x Wᵀ` for tokens `x`, `[tokens, cols]` row-major; `[tokens, rows]`.
+    /// Multiplies tokens by the matrix: `y = x Wᵀ`, for `x` of `[tokens, cols]` and `y` of
+    /// `[tokens, rows]`, both row-major.
     ///
-    /// With [`Activations::Exact`] the weight is decoded row by row and sums are made in f64. Otherwise
-    /// tokens become INT8 codes, too, and the products of INT8 and INT4 codes are added exactly, in i32,
-    /// as far as one scale of the weight and one of the token reach; other grids multiply what both
-    /// decode to. Tokens are rotated first where the weight is.
+    /// With [`Activations::Exact`] the weight is decoded row by row and sums are made in f64.
+    /// Otherwise tokens become INT8 codes, too, and the products of INT8 and INT4 codes are added
+    /// exactly, in i32, as far as one scale of the weight and one of the token reach; other grids
+    /// multiply what both decode to. Tokens are rotated first where the weight is.
     ///
     /// # Errors
-    /// [`SchemeError::PartLength`] when `x` holds no whole tokens, [`SchemeError::Ragged`] when blocks of
-    /// activations do not cover a token, [`SchemeError::NotFinite`] when a token is not finite.
+    /// [`SchemeError::PartLength`] when `x` holds no whole tokens, [`SchemeError::Ragged`] when
+    /// blocks of activations do not cover a token, [`SchemeError::NotFinite`] when a token is not
+    /// finite.
     pub fn linear(&self, x: &[f32], activations: Activations) -> Result<Vec<f32>, SchemeError> {
         let [rows, cols] = self.shape();
         if cols == 0 || !x.len().is_multiple_of(cols) {
@@ -155,7 +144,7 @@ impl QuantizedMatrix {
         Ok(tokens)
     }
 
-    /// One product of a row and a token in codes.
+    /// Computes the product of a row and a token in codes.
     fn product(&self, row: usize, token: usize, tokens: &Tokens) -> f64 {
         let [_, cols] = self.shape();
         let [_, tile_cols] = self.scheme().tiling().tile_shape(self.shape()[0], cols);
@@ -190,7 +179,7 @@ impl QuantizedMatrix {
         sum
     }
 
-    /// Codes of a row as whole numbers, where the grid is one of whole numbers.
+    /// Returns the codes of a row as whole numbers, where the grid is one of whole numbers.
     fn whole_numbers(&self, row: usize) -> Option<Vec<i8>> {
         let [_, cols] = self.shape();
         let codes = self.codes().get(row * cols..(row + 1) * cols)?;
@@ -204,7 +193,7 @@ impl QuantizedMatrix {
         }
     }
 
-    /// A row in grid units: what its codes decode to with scales of 1.
+    /// Returns a row in grid units: its codes decoded with scales of 1.
     fn grid_values(&self, row: usize) -> Vec<f32> {
         struct Decode<'a>(&'a QuantizedMatrix, usize);
         impl GridVisitor for Decode<'_> {
@@ -240,7 +229,7 @@ fn exact_dot(a: &[i8], b: &[i8]) -> f64 {
     a.chunks(MOST_TERMS).zip(b.chunks(MOST_TERMS)).map(|(a, b)| f64::from(sum(a, b))).sum()
 }
 
-/// Codes of `width` bytes each, rows and columns exchanged.
+/// Exchanges the rows and columns of codes of `width` bytes each.
 fn transposed(codes: &[u8], [rows, cols]: [usize; 2], width: usize) -> Vec<u8> {
     let mut turned = vec![0; codes.len()];
     for row in 0..rows {

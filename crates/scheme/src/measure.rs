@@ -2,12 +2,14 @@ use roundwise_grid::{
     Grid, GridVisitor, Squares, decode_each, encode_each, encode_measured, measure_each, vectorized,
 };
 
+use crate::quantized::QuantizedMatrix;
 use crate::scales::NARROW;
+use crate::tiling::Tiling;
 use crate::tiling::spread;
-use crate::{QuantizedMatrix, Tiling, Weight};
+use crate::weight::Weight;
 
-/// Error of stored codes: `E = Ŵ − W`, Ŵ decoded from the codes with the stored scales. Of a rotated
-/// weight it is measured on the rotated numbers, which have the same norms.
+/// Error of stored codes: `E = Ŵ − W`, Ŵ decoded from the codes with the stored scales. Of a
+/// rotated weight it is measured on the rotated numbers, which have the same norms.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct WeightError {
     /// `‖E‖²`, the sum over all weights.
@@ -17,7 +19,7 @@ pub struct WeightError {
 }
 
 impl WeightError {
-    /// `‖E‖ / ‖W‖`; 0 where both are 0, infinite where only `W` is 0.
+    /// Returns `‖E‖ / ‖W‖`; 0 where both are 0, infinite where only `W` is 0.
     pub fn relative(&self) -> f64 {
         if self.error_squared == 0.0 {
             return 0.0;
@@ -76,8 +78,9 @@ impl GridVisitor for Measure<'_> {
 pub struct LargestStep {
     /// In steps at `W`.
     pub at_weight: f32,
-    /// In steps at the largest grid value, or in sixteenths of that value where these are larger, as
-    /// in INT8. Learned rounding moves weights by many of their own steps, but not by many of these.
+    /// In steps at the largest grid value, or in sixteenths of that value where these are larger,
+    /// as in INT8. Learned rounding moves weights by many of their own steps, but not by many of
+    /// these.
     pub at_largest: f32,
 }
 
@@ -90,7 +93,7 @@ pub fn largest_step(weight: &Weight<'_>, quantized: &QuantizedMatrix) -> Largest
     quantized.scheme().grid().visit(MeasureStep { weight, quantized })
 }
 
-/// `‖E‖²` that nearest codes would have with the stored scales.
+/// Returns the `‖E‖²` that nearest codes would have with the stored scales.
 ///
 /// # Panics
 /// When the shapes differ.
@@ -185,8 +188,8 @@ fn for_each_row<G: Grid>(
     }
 }
 
-/// `‖E‖²` of every tile after nearest rounding with `scales`, row-major over tiles; its columns
-/// weighed where they differ in importance.
+/// Returns `‖E‖²` of every tile after nearest rounding with `scales`, row-major over tiles; its
+/// columns weighed where they differ in importance.
 ///
 /// - `weight`: as its scheme sees it
 pub(crate) fn tile_errors<G: Grid>(

@@ -1,3 +1,5 @@
+use std::num::NonZeroUsize;
+
 use roundwise_grid::vectorized;
 
 /// The regular Hadamard rotation of groups of columns: `W̃ = W·R`, `R = Rᵀ = R⁻¹`.
@@ -10,21 +12,24 @@ use roundwise_grid::vectorized;
 /// ConvRot, as ComfyUI implements it (`convrot`, comfy-kitchen).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Rotation {
-    most: usize,
+    /// Never 0, which keeps schemes small: decisions hold several of them.
+    most: NonZeroUsize,
 }
 
 impl Rotation {
     /// The largest group up to 256 that divides the columns: what kernels are fastest with.
-    pub const DEFAULT: Rotation = Rotation { most: 256 };
+    pub const DEFAULT: Rotation = Rotation { most: NonZeroUsize::new(256).unwrap() };
 
-    /// Groups of at most `most` columns; `None` unless that is a power of four from 4 on.
+    /// Makes the rotation of groups of at most `most` columns; `None` unless that is a power of
+    /// four from 4 on.
     #[must_use]
     pub fn up_to(most: usize) -> Option<Self> {
         let is_power_of_4 = most.is_power_of_two() && most.trailing_zeros().is_multiple_of(2);
-        (most >= 4 && is_power_of_4).then_some(Self { most })
+        let most = NonZeroUsize::new(most).filter(|most| most.get() >= 4 && is_power_of_4)?;
+        Some(Self { most })
     }
 
-    /// The rotation that rotates groups of just `group` of `cols` columns:
+    /// Makes the rotation that rotates groups of just `group` of `cols` columns:
     /// [`Rotation::DEFAULT`] where it does. `None` where no group of that size divides them.
     #[must_use]
     pub fn of_group(group: usize, cols: usize) -> Option<Self> {
@@ -34,17 +39,17 @@ impl Rotation {
         Self::up_to(group).filter(|rotation| rotation.group(cols) == Some(group))
     }
 
-    /// Columns of the largest group that may be.
+    /// Returns the columns of the largest group that may be.
     #[must_use]
     pub fn most(self) -> usize {
-        self.most
+        self.most.get()
     }
 
-    /// Columns per group of a matrix with so many columns: the largest power of four up to
-    /// [`most`](Self::most) that divides them. `None` where 4 does not.
+    /// Returns the columns per group of a matrix with so many columns: the largest power of four up
+    /// to [`most`](Self::most) that divides them. `None` where 4 does not.
     #[must_use]
     pub fn group(self, cols: usize) -> Option<usize> {
-        let mut group = self.most;
+        let mut group = self.most.get();
         while group >= 4 && !cols.is_multiple_of(group) {
             group /= 4;
         }
@@ -52,7 +57,7 @@ impl Rotation {
     }
 }
 
-/// One value of R for a group: the definition that [`rotate`] is a fast form of.
+/// Returns one value of R for a group: the definition that [`rotate`] is a fast form of.
 ///
 /// Every base-4 digit of row and column contributes a factor ½, negative where the two digits add
 /// up to 3.
@@ -84,7 +89,7 @@ pub fn rotate(group: usize, values: &mut [f32]) {
 /// Values whose butterflies of neighbours are computed together: a few whole vectors.
 const PART: usize = 64;
 
-/// Whole groups, in the order of operations of each group by itself.
+/// Rotates whole groups, in the order of operations of each group by itself.
 #[inline(always)]
 fn rotate_part(group: usize, values: &mut [f32]) {
     let in_parts = values.len() / PART * PART;
@@ -101,7 +106,8 @@ fn rotate_part(group: usize, values: &mut [f32]) {
     }
 }
 
-/// Butterflies of values less than a vector apart: sorted by their place in the butterfly first.
+/// Computes butterflies of values less than a vector apart: they are sorted by their place in the
+/// butterfly first.
 #[inline(always)]
 fn neighbours<const DISTANCE: usize>(values: &mut [f32; PART]) {
     let mut sorted = [[0.0; PART / 4]; 4];

@@ -1,10 +1,17 @@
 use roundwise_grid::GridKind;
 
-use crate::{LEVEL_GROUP, LogRange, Rotation, ScaleRule, SchemeError, Tiling};
+use crate::error::SchemeError;
+use crate::rotation::Rotation;
+use crate::scales::ScaleRule;
+use crate::storage::{
+    F32, F32PowerOfTwo, Leveled, LogRange, Logarithmic, PowerOfTwo, ScalePart, ScaleStorage,
+    Storage, TwoLevel, Unscaled,
+};
+use crate::tiling::Tiling;
 
 /// How a matrix becomes codes and scales. Written and parsed by its command-line name.
 ///
-/// Its parts are private, so that there are no schemes that nothing can store.
+/// Its parts are private, so that every scheme is one that files can hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Scheme {
     grid: GridKind,
@@ -12,78 +19,18 @@ pub struct Scheme {
     rotation: Option<Rotation>,
 }
 
-/// How the scales of a matrix are stored, and so which tilings and scales there are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ScaleStorage {
-    /// One F32 per tile.
-    F32(Tiling),
-    /// One power of two, an E8M0 byte, per 32 weights of a row.
-    PowerOfTwo,
-    /// The same, and the largest of them as one F32 for readers that know no scales of blocks.
-    PowerOfTwoAndLargest,
-    /// One E4M3 number per 16 weights of a row, times one F32 number for all.
-    TwoLevel,
-    /// One byte for the tensor, the logarithm of its scale.
-    Logarithmic {
-        /// Scales that the byte can stand for.
-        range: LogRange,
-        /// Whether layers of one module have the same byte.
-        is_shared: bool,
-    },
-    /// One F32 per row, for 8-bit codes that are stored as 4-bit ones: each stands for a level out of
-    /// 16, which follow from a table for the tensor and an E4M3 number per 16 weights of a row. See
-    /// [`Levels`](crate::Levels).
-    Leveled,
-    /// None: the codes are the weights.
-    Unscaled,
-}
-
-impl ScaleStorage {
-    /// Which weights share a scale.
-    pub const fn tiling(self) -> Tiling {
-        match self {
-            ScaleStorage::F32(tiling) => tiling,
-            ScaleStorage::PowerOfTwo | ScaleStorage::PowerOfTwoAndLargest => {
-                Tiling::Block { rows: 1, cols: 32 }
-            }
-            ScaleStorage::TwoLevel => Tiling::Block { rows: 1, cols: 16 },
-            ScaleStorage::Leveled => Tiling::Row,
-            ScaleStorage::Logarithmic { .. } | ScaleStorage::Unscaled => Tiling::Tensor,
-        }
-    }
-
-    /// Whether it is a byte for every few weights of a row: such weights are filled up with zeros.
-    pub const fn is_of_blocks(self) -> bool {
-        match self {
-            ScaleStorage::PowerOfTwo
-            | ScaleStorage::PowerOfTwoAndLargest
-            | ScaleStorage::TwoLevel => true,
-            ScaleStorage::F32(_)
-            | ScaleStorage::Logarithmic { .. }
-            | ScaleStorage::Leveled
-            | ScaleStorage::Unscaled => false,
-        }
-    }
-}
-
 impl Scheme {
     /// MXFP8: E4M3 codes, one power of two per 32 weights of a row.
     ///
     /// # Source
     /// OCP microscaling specification, revision 1.0.
-    pub const MXFP8: Scheme =
-        Scheme { grid: GridKind::E4m3, storage: ScaleStorage::PowerOfTwo, rotation: None };
+    pub const MXFP8: Scheme = Scheme::microscaled(false);
 
     /// NVFP4: E2M1 codes, one E4M3 scale per 16 weights of a row, one F32 scale for all.
-    pub const NVFP4: Scheme =
-        Scheme { grid: GridKind::E2m1, storage: ScaleStorage::TwoLevel, rotation: None };
+    pub const NVFP4: Scheme = Scheme::unrotated(GridKind::E2m1, ScaleStorage::TwoLevel(TwoLevel));
 
     /// [`Scheme::MXFP8`], and the largest scale beside the others.
-    pub const HYBRID_MXFP8: Scheme = Scheme {
-        grid: GridKind::E4m3,
-        storage: ScaleStorage::PowerOfTwoAndLargest,
-        rotation: None,
-    };
+    pub const HYBRID_MXFP8: Scheme = Scheme::microscaled(true);
 
     /// 4-bit codes for levels of INT8 rows, rotated.
     ///
@@ -91,114 +38,185 @@ impl Scheme {
     /// `asym_w4a8_int8` of comfy-kitchen.
     pub const INT4_LEVELS: Scheme = Scheme::leveled(Rotation::DEFAULT);
 
-    /// One F32 scale per tile.
+    const fn unrotated(grid: GridKind, storage: ScaleStorage) -> Self {
+        Self { grid, storage, rotation: None }
+    }
+
+    const fn microscaled(repeats_largest: bool) -> Self {
+        let storage = PowerOfTwo { repeats_largest };
+        Self::unrotated(GridKind::E4m3, ScaleStorage::PowerOfTwo(storage))
+    }
+
+    /// Stores one F32 scale per tile.
     pub const fn scaled(grid: GridKind, tiling: Tiling) -> Self {
-        Self { grid, storage: ScaleStorage::F32(tiling), rotation: None }
+        Self::unrotated(grid, ScaleStorage::F32(F32 { tiling }))
     }
 
-    /// Codes of the rotated weight, with one F32 scale per tile.
+    /// Stores one F32 scale per tile that is a power of two.
+    ///
+    /// Files do not tell it from [`Scheme::scaled`].
+    pub const fn scaled_by_powers(grid: GridKind, tiling: Tiling) -> Self {
+        Self::unrotated(grid, ScaleStorage::F32PowerOfTwo(F32PowerOfTwo { tiling }))
+    }
+
+    /// Stores codes of the rotated weight, with one F32 scale per tile.
     pub const fn rotated(grid: GridKind, tiling: Tiling, rotation: Rotation) -> Self {
-        Self { grid, storage: ScaleStorage::F32(tiling), rotation: Some(rotation) }
+        Self { rotation: Some(rotation), ..Self::scaled(grid, tiling) }
     }
 
-    /// E4M3 codes with the logarithm of one scale.
+    /// Stores E4M3 codes with the logarithm of one scale.
     pub const fn logarithmic(range: LogRange, is_shared: bool) -> Self {
-        let storage = ScaleStorage::Logarithmic { range, is_shared };
-        Self { grid: GridKind::E4m3, storage, rotation: None }
+        let storage = Logarithmic { range, is_shared };
+        Self::unrotated(GridKind::E4m3, ScaleStorage::Logarithmic(storage))
     }
 
-    /// [`Scheme::INT4_LEVELS`] with groups of another size.
+    /// Stores [`Scheme::INT4_LEVELS`] with rotated groups of another size.
     pub const fn leveled(rotation: Rotation) -> Self {
-        Self { grid: GridKind::Int8, storage: ScaleStorage::Leveled, rotation: Some(rotation) }
+        let storage = ScaleStorage::Leveled(Leveled);
+        Self { grid: GridKind::Int8, storage, rotation: Some(rotation) }
     }
 
-    /// The codes are the weights; there are no scales.
+    /// Stores codes that are the weights, without scales.
     pub const fn unscaled(grid: GridKind) -> Self {
-        Self { grid, storage: ScaleStorage::Unscaled, rotation: None }
+        Self::unrotated(grid, ScaleStorage::Unscaled(Unscaled))
     }
 
-    /// Values that a code can stand for.
+    /// Returns the values that a code can stand for.
     pub const fn grid(self) -> GridKind {
         self.grid
     }
 
-    /// Weights that share a scale.
-    pub const fn tiling(self) -> Tiling {
-        self.storage.tiling()
+    /// Returns which weights share a scale.
+    pub fn tiling(self) -> Tiling {
+        self.storage().tiling()
     }
 
-    /// How scales are stored.
-    pub const fn scale_storage(self) -> ScaleStorage {
-        self.storage
-    }
-
-    /// How columns are rotated before they become codes, if they are.
+    /// Returns how columns are rotated before they become codes, if they are.
     pub const fn rotation(self) -> Option<Rotation> {
         self.rotation
     }
 
-    /// Columns that one rotation of a matrix with so many columns spans; 0 for none.
+    pub(crate) fn storage(&self) -> &dyn Storage {
+        self.storage.rules()
+    }
+
+    /// Returns the columns that one rotation of a matrix with so many columns spans; 0 for none.
     pub(crate) fn rotation_group(self, cols: usize) -> usize {
         self.rotation.and_then(|rotation| rotation.group(cols)).unwrap_or(0)
     }
 
-    /// Whether both store matrices of so many columns in the same way: they may differ in the largest
-    /// rotation that they would take.
+    /// Returns the scheme that readers of a file take this one for. It differs only where scales are
+    /// chosen in a way that does not show in the file.
+    #[must_use]
+    pub fn read_as(self) -> Self {
+        Self { storage: self.storage().read_as().unwrap_or(self.storage), ..self }
+    }
+
+    /// Tells whether files hold matrices of so many columns in the same way under both schemes. These
+    /// may differ in the largest rotation that they would take, and in how scales are chosen.
     pub fn is_same_for(self, other: Self, cols: usize) -> bool {
-        let unrotated = |scheme: Self| Self { rotation: None, ..scheme };
+        let unrotated = |scheme: Self| Self { rotation: None, ..scheme.read_as() };
         unrotated(self) == unrotated(other)
             && self.rotation_group(cols) == other.rotation_group(cols)
     }
 
-    /// Bits that one weight takes in a file, scales not counted.
-    pub const fn code_bits(self) -> usize {
-        match self.storage {
-            ScaleStorage::Leveled => 4,
-            _ => self.grid.code_bits(),
+    /// Returns the scheme of the transposed matrix, `None` where rows mean more than columns.
+    pub(crate) fn transposed(self, shape: [usize; 2]) -> Option<Self> {
+        if self.rotation.is_some() {
+            return None;
         }
+        Some(Self { storage: self.storage().transposed(shape)?, ..self })
     }
 
-    /// Whether layers of one module have the same scale, which none of them can choose alone.
-    pub const fn shares_scales(self) -> bool {
-        matches!(self.storage, ScaleStorage::Logarithmic { is_shared: true, .. })
+    /// Returns the bits that one weight takes in a file, scales not counted.
+    pub fn code_bits(self) -> usize {
+        self.storage().code_bits(self.grid)
     }
 
-    /// Whether any value of the grid can be stored for any weight, so that codes may be searched.
-    pub const fn has_free_codes(self) -> bool {
-        !matches!(self.storage, ScaleStorage::Leveled)
+    /// Returns the tensors that hold the scales of a `[rows, cols]` matrix.
+    pub fn scale_parts(self, shape: [usize; 2]) -> Vec<ScalePart> {
+        self.storage().parts(shape)
     }
 
-    /// Whether [`QuantizedMatrix::nearest_band`](crate::QuantizedMatrix::nearest_band) gives what the
-    /// whole weight would: everything but a search for the one scale of a tensor, and schemes that
-    /// store something of the whole.
+    /// Tells whether codes are multiplied by anything at all.
+    pub fn has_scales(self) -> bool {
+        self.storage().has_scales()
+    }
+
+    /// Tells whether a byte is stored as the scale of every few weights of a row. Such weights are
+    /// filled up with zeros where they do not come out even.
+    pub fn has_block_scales(self) -> bool {
+        self.storage().has_block_scales()
+    }
+
+    /// Tells whether codes are stored as 4-bit ones that stand for levels of a table.
+    pub fn has_levels(self) -> bool {
+        self.storage().has_levels()
+    }
+
+    /// Returns what the byte that is the logarithm of the scale stands for, where the scheme has one.
+    pub fn log_range(self) -> Option<LogRange> {
+        self.storage().log_range()
+    }
+
+    /// Tells whether layers of one module have the same scale, which none of them can choose alone.
+    pub fn shares_scales(self) -> bool {
+        self.storage().is_shared()
+    }
+
+    /// Tells whether any value of the grid can be stored for any weight, so that codes may be searched.
+    pub fn has_free_codes(self) -> bool {
+        !self.has_levels()
+    }
+
+    /// Tells whether codes lie in memory as a file holds them, or become shorter in place, so that
+    /// packing whole tiles needs no copy of them.
+    pub fn is_packed_in_place(self) -> bool {
+        !self.has_block_scales() && !self.has_levels()
+    }
+
+    /// Tells whether [`QuantizedMatrix::nearest_band`](crate::QuantizedMatrix::nearest_band) gives the
+    /// codes and scales that the whole weight would have. It does but for a search for the one scale of
+    /// a tensor, and for schemes that store something of the whole.
     pub fn is_by_band(self, rule: ScaleRule) -> bool {
-        let is_searched = rule == ScaleRule::Mse && self.storage != ScaleStorage::Unscaled;
-        let is_of_the_whole = matches!(
-            self.storage,
-            ScaleStorage::Leveled
-                | ScaleStorage::PowerOfTwoAndLargest
-                | ScaleStorage::Logarithmic { is_shared: true, .. }
-        );
+        let is_searched = rule == ScaleRule::Mse && self.has_scales();
+        let is_of_the_whole = self.storage().needs_whole_matrix();
         !(is_of_the_whole || is_searched && self.tiling() == Tiling::Tensor)
     }
 
-    /// Whether the scheme can hold a `[rows, cols]` matrix.
+    /// Checks that the scheme can hold a `[rows, cols]` matrix.
     ///
     /// # Errors
     /// [`SchemeError::Ragged`] names the dimension that no whole number of blocks fills, where the
     /// last one cannot be padded; [`SchemeError::Unrotatable`] when no rotation fits the columns.
     pub fn covers(self, rows: usize, cols: usize) -> Result<(), SchemeError> {
-        if let ScaleStorage::F32(tiling) = self.storage {
-            tiling.covers(rows, cols)?;
-        }
-        if self.storage == ScaleStorage::Leveled {
-            Tiling::Block { rows: 1, cols: LEVEL_GROUP }.covers(rows, cols)?;
-        }
+        self.storage().covers(rows, cols)?;
         match self.rotation {
             Some(rotation) if rotation.group(cols).is_none() => {
                 Err(SchemeError::Unrotatable { cols })
             }
             _ => Ok(()),
+        }
+    }
+
+    /// Returns in one line what codes stand for and what is stored beside them.
+    pub fn summary(self) -> String {
+        let grid = self.grid.name().to_uppercase();
+        let codes = match self.code_bits() == self.grid.code_bits() {
+            true => format!("{grid} codes"),
+            false => format!("{}-bit codes of {grid} levels", self.code_bits()),
+        };
+        let rotated = self.rotation.map(|it| format!(", up to {} columns rotated", it.most()));
+        format!("{codes}, {}{}", self.storage().summary(), rotated.unwrap_or_default())
+    }
+
+    /// Returns a name made of the parts, for what the catalogue has no name for: files of other
+    /// programs hold it.
+    pub(crate) fn composed_name(self) -> String {
+        let name = self.storage().name(self.grid);
+        match self.rotation {
+            None => name,
+            Some(rotation) => format!("{name}-convrot-{}", rotation.most()),
         }
     }
 }

@@ -1,7 +1,7 @@
 use std::fmt;
 use std::ops::Range;
 
-use crate::SchemeError;
+use crate::error::SchemeError;
 
 /// Which weights of a `[rows, cols]` matrix share a scale.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -20,7 +20,18 @@ pub enum Tiling {
 }
 
 impl Tiling {
-    /// Number of tiles `[down, across]` of a `[rows, cols]` matrix, ragged tiles counted whole.
+    /// Returns blocks of as many rows as columns.
+    pub const fn square(edge: usize) -> Self {
+        Tiling::Block { rows: edge, cols: edge }
+    }
+
+    /// Returns blocks of a single row.
+    pub const fn group(cols: usize) -> Self {
+        Tiling::Block { rows: 1, cols }
+    }
+
+    /// Returns the number of tiles `[down, across]` of a `[rows, cols]` matrix, ragged tiles
+    /// counted whole.
     ///
     /// A matrix without elements has no blocks, but it still has its one scale or its row scales.
     pub fn tiles(self, rows: usize, cols: usize) -> [usize; 2] {
@@ -34,7 +45,7 @@ impl Tiling {
         }
     }
 
-    /// Shape `[rows, cols]` of one tile of a `[rows, cols]` matrix; at least 1 × 1.
+    /// Returns the shape `[rows, cols]` of one tile of a `[rows, cols]` matrix; at least 1 × 1.
     pub fn tile_shape(self, rows: usize, cols: usize) -> [usize; 2] {
         match self {
             Tiling::Tensor => [rows.max(1), cols.max(1)],
@@ -43,7 +54,8 @@ impl Tiling {
         }
     }
 
-    /// Shape of the scales as a tensor: `[]`, `[rows]` or `[rows / block, cols / block]`.
+    /// Returns the shape of the scales as a tensor: `[]`, `[rows]` or `[rows / block, cols /
+    /// block]`.
     pub fn scale_shape(self, rows: usize, cols: usize) -> Vec<usize> {
         match self {
             Tiling::Tensor => vec![],
@@ -52,20 +64,41 @@ impl Tiling {
         }
     }
 
-    /// Index of the leftmost tile that row `row` of a `[rows, cols]` matrix lies in.
+    /// Returns the index of the leftmost tile that row `row` of a `[rows, cols]` matrix lies in.
     pub fn first_tile(self, row: usize, [rows, cols]: [usize; 2]) -> usize {
         let [tile_rows, _] = self.tile_shape(rows, cols);
         let [_, across] = self.tiles(rows, cols);
         row / tile_rows * across
     }
 
-    /// Columns of each tile across a `[rows, cols]` matrix, left to right.
+    /// Returns the indices of the tiles that row `row` of a `[rows, cols]` matrix crosses, left to right.
+    pub(crate) fn row_tiles(self, row: usize, shape @ [rows, cols]: [usize; 2]) -> Range<usize> {
+        let [_, across] = self.tiles(rows, cols);
+        let first = self.first_tile(row, shape);
+        first..first + across
+    }
+
+    /// Returns the columns of each tile across a `[rows, cols]` matrix, left to right.
     pub fn columns(self, [rows, cols]: [usize; 2]) -> impl Iterator<Item = Range<usize>> {
         let [_, tile_cols] = self.tile_shape(rows, cols);
         (0..cols).step_by(tile_cols).map(move |first| first..(first + tile_cols).min(cols))
     }
 
-    /// Whether whole tiles cover a `[rows, cols]` matrix.
+    /// Returns the tiling of the transposed matrix, whose scales go with their codes: rows become
+    /// columns, which are blocks of `rows × 1`.
+    ///
+    /// - `rows`, `cols`: of the matrix before
+    pub(crate) fn transposed(self, [rows, cols]: [usize; 2]) -> Self {
+        match self {
+            Tiling::Tensor => Tiling::Tensor,
+            Tiling::Row => Tiling::Block { rows: cols.max(1), cols: 1 },
+            // Columns that become rows again.
+            Tiling::Block { rows: tall, cols: 1 } if tall == rows => Tiling::Row,
+            Tiling::Block { rows, cols } => Tiling::Block { rows: cols, cols: rows },
+        }
+    }
+
+    /// Checks that whole tiles cover a `[rows, cols]` matrix.
     ///
     /// # Errors
     /// [`SchemeError::Ragged`] names the dimension that no whole number of blocks fills.
@@ -84,12 +117,12 @@ impl Tiling {
     }
 }
 
-/// One scale for every column of a row: the scale of its tile.
+/// Spreads the scales of tiles over the columns of a row.
 ///
 /// - `scales`: of the tiles across, each `tile_cols` columns wide, the last one maybe less; there may
 ///   be more of them
 pub(crate) fn spread(scales: &[f32], tile_cols: usize, cols: usize, spread: &mut Vec<f32>) {
-    /// Of one width, so that a tile is a few vectors.
+    /// Spreads scales of one width, so that a tile is a few vectors.
     fn whole<const WIDTH: usize>(scales: &[f32], spread: &mut [f32]) {
         let (tiles, last) = spread.as_chunks_mut::<WIDTH>();
         tiles.iter_mut().zip(scales).for_each(|(columns, scale)| *columns = [*scale; WIDTH]);

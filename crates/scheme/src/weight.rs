@@ -1,7 +1,8 @@
 use std::ops::Range;
 
+use crate::error::SchemeError;
 use crate::rotation::rotate;
-use crate::{Scheme, SchemeError};
+use crate::scheme::Scheme;
 
 /// Numbers in which a weight can be stored before it is quantized.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,7 +18,7 @@ pub enum WeightKind {
 }
 
 impl WeightKind {
-    /// Bytes of one number.
+    /// Returns the bytes of one number.
     pub fn byte_len(self) -> usize {
         match self {
             WeightKind::F64 => 8,
@@ -73,7 +74,7 @@ impl<'a> Weight<'a> {
         })
     }
 
-    /// The weight whose codes `scheme` stores: rotated where the scheme rotates, else the same.
+    /// Returns the weight whose codes `scheme` stores: rotated where the scheme rotates.
     ///
     /// Rotated numbers are those of whole groups in `f32`, whatever part is read. Asking again
     /// changes nothing.
@@ -82,21 +83,22 @@ impl<'a> Weight<'a> {
         Self { rotation_group: scheme.rotation_group(self.cols), ..*self }
     }
 
-    /// The same weight beside others, of which the largest has this magnitude: where a scheme
+    /// Returns the weight beside others, of which the largest has this magnitude: where a scheme
     /// [shares scales](Scheme::shares_scales), its scale covers them all.
     #[must_use]
     pub fn beside(&self, absmax: f32) -> Self {
         Self { shared_absmax: absmax, ..*self }
     }
 
-    /// Largest magnitude of the weights beside it, 0 where there are none.
+    /// Returns the largest magnitude of the weights beside it, 0 where there are none.
     pub(crate) fn shared_absmax(&self) -> f32 {
         self.shared_absmax
     }
 
-    /// The same weight, whose error in column j costs `importance[j]` where scales are searched for
-    /// ([`ScaleRule::Mse`](crate::ScaleRule)), as a scheme sees the columns: the mean squares of a
-    /// layer's inputs, say. 1 for each without a word.
+    /// Returns the weight with an importance for each column j: its error costs `importance[j]`
+    /// where scales are searched for ([`ScaleRule::Mse`](crate::ScaleRule)), as a scheme sees the
+    /// columns. The mean squares of a layer's inputs are such numbers. Without them each column
+    /// counts 1.
     ///
     /// # Panics
     /// When there is not one number per column.
@@ -110,12 +112,12 @@ impl<'a> Weight<'a> {
         self.importance
     }
 
-    /// Output channels.
+    /// Returns the number of output channels.
     pub fn rows(&self) -> usize {
         self.rows
     }
 
-    /// Input channels.
+    /// Returns the number of input channels.
     pub fn cols(&self) -> usize {
         self.cols
     }
@@ -162,7 +164,7 @@ impl<'a> Weight<'a> {
         }
     }
 
-    /// The whole matrix as `f32`, row-major.
+    /// Widens the whole matrix to `f32`, row-major.
     pub fn to_f32(&self) -> Vec<f32> {
         let mut values = vec![0.0; self.rows * self.cols];
         for (row, out) in values.chunks_exact_mut(self.cols.max(1)).enumerate() {

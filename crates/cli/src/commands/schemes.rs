@@ -1,4 +1,4 @@
-use roundwise_convert::{CATALOG, Layout, client};
+use roundwise_convert::{CATALOG, FAMILIES, FamilyNumber, Layout, client};
 use serde_json::json;
 
 use crate::arguments::SchemesOptions;
@@ -12,7 +12,9 @@ pub(crate) fn run(options: &SchemesOptions) -> anyhow::Result<bool> {
             .map(|entry| {
                 json!({
                     "name": entry.name,
-                    "bits": entry.scheme.code_bits(),
+                    "summary": entry.summary(),
+                    "read_as": entry.scheme.read_as().to_string(),
+                    "bits": entry.bits(),
                     "client": client(Layout::default_for(entry.scheme), entry.scheme).name,
                     "when": entry.when,
                 })
@@ -25,18 +27,26 @@ pub(crate) fn run(options: &SchemesOptions) -> anyhow::Result<bool> {
     for entry in CATALOG {
         table.row(vec![
             entry.name.to_owned(),
-            entry.scheme.code_bits().to_string(),
+            entry.bits().to_string(),
             client(Layout::default_for(entry.scheme), entry.scheme).name.to_owned(),
             entry.when.to_owned(),
         ]);
     }
     print(&table.render(width()))?;
-    print(
-        "  Blocks of any size n: fp8-block-n, int8-block-n; of n weights of a row: fp8-block3d-n.",
-    )?;
-    print(
-        "  Rotated groups of at most n columns, a power of 4: int8-row-convrot-n, int4-convrot-n, \
-         int4-asym-n.",
-    )?;
+    print(&format!(
+        "  Blocks of any size n: {}; of n weights of a row: {}.",
+        family_names(FamilyNumber::BlockEdge),
+        family_names(FamilyNumber::RowGroup)
+    ))?;
+    print(&format!(
+        "  Rotated groups of at most n columns, a power of 4: {}.",
+        family_names(FamilyNumber::Rotation)
+    ))?;
     Ok(true)
+}
+
+/// Names of the schemes whose number has this meaning, with `n` in its place.
+fn family_names(number: FamilyNumber) -> String {
+    let families = FAMILIES.iter().filter(|family| family.number == number);
+    families.map(|family| family.name("n")).collect::<Vec<_>>().join(", ")
 }

@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use roundwise_layout::{Defect, Layout, Mend};
+use roundwise_layout::{Defect, Layout, Repair};
 use serde::{Serialize, Serializer};
 
 use crate::error::ConvertError;
@@ -12,7 +12,7 @@ use crate::source::Source;
 pub struct Diagnosis {
     /// Defects whose remedy is certain.
     #[serde(serialize_with = "as_findings")]
-    pub mends: Vec<Mend>,
+    pub mends: Vec<Repair>,
     /// Defects without a remedy.
     #[serde(serialize_with = "defects_as_findings")]
     pub defects: Vec<Defect>,
@@ -40,9 +40,9 @@ struct MendEntry<'a> {
     remedy: &'a str,
 }
 
-fn as_findings<S: Serializer>(mends: &[Mend], to: S) -> Result<S::Ok, S::Error> {
+fn as_findings<S: Serializer>(mends: &[Repair], to: S) -> Result<S::Ok, S::Error> {
     to.collect_seq(
-        mends.iter().map(|Mend { defect, remedy }| MendEntry { defect: defect.into(), remedy }),
+        mends.iter().map(|Repair { defect, remedy }| MendEntry { defect: defect.into(), remedy }),
     )
 }
 

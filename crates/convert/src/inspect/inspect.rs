@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use roundwise_layout::{Layout, Origin};
+use roundwise_layout::{Layout, Spelling};
 use roundwise_scheme::CATALOG;
 use roundwise_tensor_file::Dtype;
 use serde::Serialize;
@@ -167,15 +167,15 @@ fn count_dtypes(source: &Source) -> Vec<DtypeCount> {
 }
 
 fn count_quantized(source: &Source) -> Vec<QuantizedCount> {
-    let mut counts = BTreeMap::<(String, Origin), usize>::new();
+    let mut counts = BTreeMap::<(String, Spelling), usize>::new();
     for layer in source.stored.layers.values() {
-        *counts.entry((layer.scheme.to_string(), layer.origin)).or_default() += 1;
+        *counts.entry((layer.scheme.to_string(), layer.spelling)).or_default() += 1;
     }
     counts
         .into_iter()
-        .map(|((scheme, origin), layers)| QuantizedCount {
+        .map(|((scheme, spelling), layers)| QuantizedCount {
             scheme,
-            spelling: origin.to_string(),
+            spelling: spelling.to_string(),
             layers,
         })
         .collect()
@@ -200,14 +200,14 @@ fn clients(source: &Source) -> Vec<String> {
         .stored
         .layers
         .values()
-        .map(|layer| match layer.origin {
-            Origin::Comfy => of_comfyui(layer.scheme, Layout::Comfy),
-            Origin::ComfyLegacy => of_comfyui(layer.scheme, Layout::ComfyLegacy),
-            Origin::WeightScale => other("vLLM, with a matching config.json"),
-            Origin::WeightPacked => other("vLLM and transformers, with a matching config.json"),
-            Origin::WeightScale2 => other("vLLM and TensorRT-LLM, with a matching config.json"),
-            Origin::WeightScaleInv => other("transformers and vLLM, with a matching config.json"),
-            Origin::Plain => Opener {
+        .map(|layer| match layer.spelling {
+            Spelling::Comfy => of_comfyui(layer.scheme, Layout::Comfy),
+            Spelling::ComfyLegacy => of_comfyui(layer.scheme, Layout::ComfyLegacy),
+            Spelling::WeightScale => other("vLLM, with a matching config.json"),
+            Spelling::WeightPacked => other("vLLM and transformers, with a matching config.json"),
+            Spelling::WeightScale2 => other("vLLM and TensorRT-LLM, with a matching config.json"),
+            Spelling::WeightScaleInv => other("transformers and vLLM, with a matching config.json"),
+            Spelling::Plain => Opener {
                 is_comfyui: true,
                 name:
                     "programs that cast codes without scales to their compute type, as ComfyUI does"

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use roundwise_layout::{Products, layer_of, weight_of};
+use roundwise_layout::{MatmulPrecision, layer_of, weight_of};
 use roundwise_scheme::Scheme;
 use roundwise_tensor_file::{Dtype, TensorHeader, TensorSpec};
 use serde::{Deserialize, Serialize};
@@ -33,7 +33,7 @@ pub enum Decision {
         /// Grid and tiling.
         scheme: Scheme,
         /// How the layer may be multiplied.
-        products: Products,
+        matmul_precision: MatmulPrecision,
         /// Whether the layer gets an activation scale from statistics.
         gets_input_scale: bool,
     },
@@ -42,7 +42,7 @@ pub enum Decision {
         /// Grid and tiling.
         scheme: Scheme,
         /// How the layer may be multiplied.
-        products: Products,
+        matmul_precision: MatmulPrecision,
         /// The bias that is corrected for the error of the codes, and written with them.
         bias: Option<TensorHeader>,
         /// Rows that are worked on at once, where the weight is too large to be held whole.
@@ -149,10 +149,10 @@ impl PlannedTensor {
     }
 
     /// Scheme of the codes that it becomes, and how its layer may be multiplied.
-    pub(crate) fn codes(&self) -> Option<(Scheme, Products)> {
+    pub(crate) fn codes(&self) -> Option<(Scheme, MatmulPrecision)> {
         match self.decision {
-            Decision::Quantize { scheme, products, .. }
-            | Decision::Repack { scheme, products, .. } => Some((scheme, products)),
+            Decision::Quantize { scheme, matmul_precision, .. }
+            | Decision::Repack { scheme, matmul_precision, .. } => Some((scheme, matmul_precision)),
             Decision::Copy
             | Decision::Rename { .. }
             | Decision::Decode { .. }

@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use regex::Regex;
-use roundwise_layout::{Origin, QUANTIZATION_METADATA, StoredLayer, layer_of, with_header_entries};
-use roundwise_scheme::{GridKind, ScaleStorage, Tiling};
+use roundwise_layout::{
+    QUANTIZATION_METADATA, Spelling, StoredLayer, layer_of, with_header_entries,
+};
+use roundwise_scheme::{GridKind, Scheme, Tiling};
 use roundwise_tensor_file::TensorHeader;
 
 use crate::error::ConvertError;
@@ -29,9 +31,10 @@ impl Edit {
         match (stored, owner) {
             (Some(_), Some(_)) if !keeps => (Decision::Remove, Reason::Superseded),
             (Some(stored), None) if header.name == stored.weight() => {
-                let products = self.products(layer).unwrap_or(source.stored.products(layer));
+                let matmul_precision =
+                    self.matmul_precision(layer).unwrap_or(source.stored.matmul_precision(layer));
                 let scheme = stored.scheme;
-                (Decision::Repack { scheme, products, gets_input_scale }, Reason::Edited)
+                (Decision::Repack { scheme, matmul_precision, gets_input_scale }, Reason::Edited)
             }
             _ => (Decision::Copy, Reason::NotEdited),
         }
@@ -98,15 +101,15 @@ impl Edit {
                 ["edit.full_precision", "edit.any_products"].map(|key| typed.typed_name(key));
             return Some(format!("{full} and {any} contradict each other"));
         }
-        if stored.origin != Origin::Comfy {
+        if stored.spelling != Spelling::Comfy {
             return Some(format!(
                 "layers told by {} have no options\n  `roundwise migrate --to comfy` gives them markers, \
                  which do; this is about",
-                stored.origin
+                stored.spelling
             ));
         }
         let is_fp8 = matches!(stored.scheme.grid(), GridKind::E4m3 | GridKind::E5m2)
-            && stored.scheme.scale_storage() == ScaleStorage::F32(Tiling::Tensor);
+            && stored.scheme == Scheme::scaled(stored.scheme.grid(), Tiling::Tensor);
         (matches(&self.input_scale, layer) && !is_fp8).then(|| {
             format!("activation scales are read of `fp8` layers alone, not of {}", stored.scheme)
         })
@@ -131,8 +134,8 @@ impl Edit {
         metadata.retain(|key, _| !matches(&self.unset, key));
         metadata.extend(self.set.clone());
         let layers = tensors.iter().filter_map(|planned| {
-            let (scheme, products) = planned.codes()?;
-            Some((planned.layer(), scheme, planned.matrix_shape(), products))
+            let (scheme, matmul_precision) = planned.codes()?;
+            Some((planned.layer(), scheme, planned.matrix_shape(), matmul_precision))
         });
         if let Some(entry) = metadata.get_mut(QUANTIZATION_METADATA) {
             *entry = with_header_entries(entry, layers);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use roundwise_layout::Products;
+use roundwise_layout::MatmulPrecision;
 use roundwise_scheme::Scheme;
 use roundwise_tensor_file::{Manifest, TensorFileError, TensorSpec};
 
@@ -121,7 +121,11 @@ impl Plan {
             Purpose::Quantize | Purpose::Migrate | Purpose::Repair => {
                 let schemes: Vec<Scheme> =
                     tensors.iter().filter_map(PlannedTensor::scheme).collect();
-                self.layout.file_tensors(self.file_prefix(), self.file_products(tensors), &schemes)
+                self.layout.file_tensors(
+                    self.file_prefix(),
+                    self.file_matmul_precision(tensors),
+                    &schemes,
+                )
             }
         }
     }
@@ -138,17 +142,17 @@ impl Plan {
     /// What a layout that asks once for all layers asks for: as the published files do, FP8
     /// products in text encoders, unless one of the layers asked for more, and full precision
     /// elsewhere.
-    fn file_products(&self, tensors: &[PlannedTensor]) -> Products {
+    fn file_matmul_precision(&self, tensors: &[PlannedTensor]) -> MatmulPrecision {
         let asks =
-            |planned: &PlannedTensor| matches!(planned.codes(), Some((_, Products::FullPrecision)));
+            |planned: &PlannedTensor| matches!(planned.codes(), Some((_, MatmulPrecision::Full)));
         // A conversion that rounds nothing asks for nothing new.
         let asks_for_nothing = match self.purpose {
             Purpose::Quantize => self.preset.is_text_encoder(),
             Purpose::Decode(_) | Purpose::Migrate | Purpose::Repair | Purpose::Edit => true,
         };
         match asks_for_nothing && !tensors.iter().any(asks) {
-            true => Products::Any,
-            false => Products::FullPrecision,
+            true => MatmulPrecision::Any,
+            false => MatmulPrecision::Full,
         }
     }
 
@@ -165,10 +169,10 @@ impl Plan {
                 one(&planned.weight_name(), dtype.dtype(), &planned.shape)
             }
             Decision::Remove => vec![],
-            Decision::Quantize { scheme, products, .. }
-            | Decision::Repack { scheme, products, .. } => {
+            Decision::Quantize { scheme, matmul_precision, .. }
+            | Decision::Repack { scheme, matmul_precision, .. } => {
                 let (layer, shape) = (planned.layer(), planned.matrix_shape());
-                let mut specs = self.layout.layer_tensors(layer, *scheme, *products, shape);
+                let mut specs = self.layout.layer_tensors(layer, *scheme, *matmul_precision, shape);
                 specs.extend(planned.input_scale_spec());
                 specs
             }

@@ -1,7 +1,7 @@
 use std::ffi::OsStr;
 use std::num::NonZeroUsize;
 
-use roundwise_scheme::{ScaleRule, ScaleStorage, Scheme, Tiling};
+use roundwise_scheme::{ScaleRule, Scheme, Tiling};
 use roundwise_tensor_file::{PIECE_BYTES, Sharding};
 
 use serde::Serialize;
@@ -262,14 +262,9 @@ fn in_flight(planned: &PlannedTensor, rounding: Rounding) -> InFlight {
             let tiles: usize = scheme.tiling().tiles(rows, cols).iter().product();
             let codes = elements.saturating_mul(scheme.grid().code_bytes() as u64);
             // Most are packed where they lie; what has to be filled up goes into a copy.
-            let target = match scheme.scale_storage() {
-                ScaleStorage::F32(_)
-                | ScaleStorage::Logarithmic { .. }
-                | ScaleStorage::Unscaled => codes,
-                ScaleStorage::PowerOfTwo
-                | ScaleStorage::PowerOfTwoAndLargest
-                | ScaleStorage::TwoLevel
-                | ScaleStorage::Leveled => codes.saturating_mul(2),
+            let target = match scheme.is_packed_in_place() {
+                true => codes,
+                false => codes.saturating_mul(2),
             };
             let search = match rounding {
                 Rounding::Nearest => 0,

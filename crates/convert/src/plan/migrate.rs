@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use roundwise_layout::{Layout, Origin, StoredLayer};
-use roundwise_scheme::{GridKind, ScaleStorage, Scheme, Tiling};
+use roundwise_layout::{Layout, Spelling, StoredLayer};
+use roundwise_scheme::{GridKind, Scheme, Tiling};
 use roundwise_tensor_file::TensorHeader;
 
 use crate::error::ConvertError;
@@ -44,7 +44,7 @@ impl<'a> Migration<'a> {
         let Some(stored) = self.source.stored_layer(header) else {
             return Ok((Decision::Copy, Reason::NotInCodes));
         };
-        if stored.origin == Origin::Plain {
+        if stored.spelling == Spelling::Plain {
             return Ok((Decision::Copy, Reason::Unscaled));
         }
         if header.shape.len() != 2 {
@@ -57,7 +57,7 @@ impl<'a> Migration<'a> {
         }
         let repacked = Decision::Repack {
             scheme: stored.scheme,
-            products: self.source.stored.products(&stored.layer),
+            matmul_precision: self.source.stored.matmul_precision(&stored.layer),
             gets_input_scale: false,
         };
         Ok((repacked, Reason::Moved.of_stored(stored)))
@@ -97,8 +97,7 @@ impl<'a> Migration<'a> {
     ) -> (Decision, Reason) {
         let measured = [".input_scale", ".scale_input"];
         let is_measured = measured.iter().any(|ending| header.name.ends_with(ending));
-        let is_read =
-            is_fp8(stored.scheme) || stored.scheme.scale_storage() == ScaleStorage::TwoLevel;
+        let is_read = is_fp8(stored.scheme) || stored.scheme == Scheme::NVFP4;
         if !is_measured || !is_read || header.element_count() != 1 {
             return (Decision::Remove, Reason::Superseded);
         }

@@ -1,6 +1,6 @@
 use std::fmt;
 
-use roundwise_layout::Mend;
+use roundwise_layout::Repair;
 use roundwise_tensor_file::Remark;
 
 use crate::model::Kind;
@@ -57,7 +57,7 @@ pub enum Note {
         keys: Vec<String>,
     },
     /// A defect of the input that is mended.
-    Mended(Mend),
+    Mended(Repair),
     /// Weights that were rounded before: errors are those against what their codes stand for.
     FromCodes {
         /// Their number.
@@ -133,7 +133,7 @@ impl fmt::Display for Note {
             Note::UnmatchedLora { keys } => {
                 write!(f, "not merged, for no weight answers to it: {}", keys.join(", "))
             }
-            Note::Mended(Mend { defect, remedy }) => {
+            Note::Mended(Repair { defect, remedy }) => {
                 match defect.layer.as_str() {
                     "" => write!(f, "the file {}", defect.problem)?,
                     layer => write!(f, "`{layer}` {}", defect.problem)?,

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use roundwise_layout::{Products, layer_of};
+use roundwise_layout::{MatmulPrecision, layer_of};
 use roundwise_tensor_file::TensorHeader;
 
 use crate::error::ConvertError;
@@ -41,12 +41,13 @@ impl<'a> Quantization<'a> {
         let (_, verdict) = first_verdict(&answers).expect("kind or scheme always decides");
         let reason = verdict.reason.clone();
         let stored = self.questions.source.stored_layer(header);
-        let products = self.products(header, matches!(verdict.wish, Wish::Codes(_)));
+        let matmul_precision =
+            self.matmul_precision(header, matches!(verdict.wish, Wish::Codes(_)));
         match (&verdict.wish, stored) {
             (Wish::Codes(scheme), _) => {
                 let bias = self.questions.bias_of(header).cloned();
                 let scheme = *scheme;
-                let codes = Decision::Quantize { scheme, products, bias, band_rows: None };
+                let codes = Decision::Quantize { scheme, matmul_precision, bias, band_rows: None };
                 (codes, stored.map_or(reason.clone(), |stored| reason.of_stored(stored)))
             }
             (Wish::Keep, Some(stored)) => {
@@ -57,7 +58,7 @@ impl<'a> Quantization<'a> {
     }
 
     /// How the layer of a weight may be multiplied: as the recipe or the input asks for it.
-    fn products(&mut self, header: &TensorHeader, becomes_codes: bool) -> Products {
+    fn matmul_precision(&mut self, header: &TensorHeader, becomes_codes: bool) -> MatmulPrecision {
         let layer = layer_of(&header.name);
         let mut matched = None;
         for (index, pattern) in self.questions.recipe.full_precision().iter().enumerate() {
@@ -67,8 +68,8 @@ impl<'a> Quantization<'a> {
             }
         }
         match matched {
-            Some(()) if becomes_codes => Products::FullPrecision,
-            _ => self.questions.source.stored.products(layer),
+            Some(()) if becomes_codes => MatmulPrecision::Full,
+            _ => self.questions.source.stored.matmul_precision(layer),
         }
     }
 

@@ -1,6 +1,6 @@
 use std::fmt;
 
-use roundwise_layout::{Origin, StoredLayer};
+use roundwise_layout::{Spelling, StoredLayer};
 use roundwise_scheme::Scheme;
 
 /// Why a tensor becomes what it becomes.
@@ -81,7 +81,7 @@ pub enum Reason {
         /// Scheme it was stored in.
         from: Scheme,
         /// How the file said so.
-        origin: Origin,
+        spelling: Spelling,
         /// Why it becomes what it becomes now.
         because: Box<Reason>,
     },
@@ -90,7 +90,7 @@ pub enum Reason {
 impl Reason {
     /// The same reason for a layer that was quantized already.
     pub(crate) fn of_stored(self, stored: &StoredLayer) -> Self {
-        Reason::Decoded { from: stored.scheme, origin: stored.origin, because: Box::new(self) }
+        Reason::Decoded { from: stored.scheme, spelling: stored.spelling, because: Box::new(self) }
     }
 }
 
@@ -135,8 +135,8 @@ impl fmt::Display for Reason {
             Reason::Edited => write!(f, "other options, the same codes"),
             Reason::NotEdited => write!(f, "not edited"),
             Reason::NotInCodes => write!(f, "holds no codes"),
-            Reason::Decoded { from, origin, because } => {
-                write!(f, "{because}; was {from} ({origin})")
+            Reason::Decoded { from, spelling, because } => {
+                write!(f, "{because}; was {from} ({spelling})")
             }
         }
     }

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use regex::Regex;
 use roundwise_layout::{Layout, QUANTIZATION_METADATA};
 use roundwise_rounding::{MethodError, Options, Problem, Solver, WhyNot};
-use roundwise_scheme::{ScaleRule, ScaleStorage, Scheme};
+use roundwise_scheme::{ScaleRule, Scheme};
 
 use crate::model::Preset;
 use crate::recipe::adapter::parse_adapter;
@@ -190,8 +190,7 @@ impl<'a> Checker<'a> {
     ) {
         let mut range = None;
         let all = self.places(Some(scheme), fallback, rules);
-        let has_scales = |scheme: Scheme| scheme.scale_storage() != ScaleStorage::Unscaled;
-        if scale_rule == ScaleRule::Mse && !all.iter().any(|(_, scheme)| has_scales(*scheme)) {
+        if scale_rule == ScaleRule::Mse && !all.iter().any(|(_, scheme)| scheme.has_scales()) {
             self.complain("scale_rule", format!("`mse` searches for scales; `{scheme}` has none"));
         }
         for (place, scheme) in all {
@@ -213,7 +212,7 @@ impl<'a> Checker<'a> {
                     ),
                 );
             }
-            if let ScaleStorage::Logarithmic { range: found, .. } = scheme.scale_storage()
+            if let Some(found) = scheme.log_range()
                 && *range.get_or_insert(found) != found
             {
                 self.complain(

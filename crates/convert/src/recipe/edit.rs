@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use regex::Regex;
-use roundwise_layout::Products;
+use roundwise_layout::MatmulPrecision;
 
 /// Key of the header entry that says how a file was made, which this program writes itself.
 pub(crate) const PROVENANCE_KEY: &str = "roundwise";
@@ -18,16 +18,16 @@ pub(crate) struct Edit {
 
 impl Edit {
     /// How a layer is to be multiplied, where that changes.
-    pub(crate) fn products(&self, layer: &str) -> Option<Products> {
+    pub(crate) fn matmul_precision(&self, layer: &str) -> Option<MatmulPrecision> {
         match (matches(&self.full_precision, layer), matches(&self.any_products, layer)) {
-            (true, _) => Some(Products::FullPrecision),
-            (false, true) => Some(Products::Any),
+            (true, _) => Some(MatmulPrecision::Full),
+            (false, true) => Some(MatmulPrecision::Any),
             (false, false) => None,
         }
     }
 
     pub(crate) fn changes(&self, layer: &str) -> bool {
-        self.products(layer).is_some() || matches(&self.input_scale, layer)
+        self.matmul_precision(layer).is_some() || matches(&self.input_scale, layer)
     }
 }
 

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use regex::Regex;
 use roundwise_layout::Layout;
 use roundwise_rounding::{BiasCorrection, Method, Options, Solver};
-use roundwise_scheme::{ScaleRule, ScaleStorage, Scheme};
+use roundwise_scheme::{ScaleRule, Scheme};
 
 use crate::model::{Heuristic, Kind, Preset};
 use crate::recipe::check::Checker;
@@ -158,7 +158,7 @@ impl Recipe {
     pub fn stores_codes(&self) -> bool {
         let rules = self.rules.iter().map(|rule| rule.scheme);
         let mut schemes = rules.chain([self.scheme]).chain(self.fallback_scheme);
-        schemes.any(|scheme| scheme.scale_storage() != ScaleStorage::Unscaled)
+        schemes.any(|scheme| scheme.has_scales())
     }
 
     /// Scheme of the weights that no rule names.

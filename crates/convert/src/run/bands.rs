@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use roundwise_layout::Products;
+use roundwise_layout::MatmulPrecision;
 use roundwise_scheme::{QuantizedMatrix, Scheme, SchemeError, WeightError, largest_magnitude};
 use roundwise_tensor_file::TensorHeader;
 
@@ -54,7 +54,7 @@ impl Output<'_> {
         &self,
         planned: &PlannedTensor,
         scheme: Scheme,
-        products: Products,
+        matmul_precision: MatmulPrecision,
         height: usize,
         report: &mut TensorReport,
         buffers: &mut Buffers,
@@ -67,11 +67,11 @@ impl Output<'_> {
         let largest = largest.map_err(scheme_error)?;
         let rule = self.input.scale_rule;
         let whole: BTreeMap<String, u64> = layout
-            .layer_tensors(layer, scheme, products, shape)
+            .layer_tensors(layer, scheme, matmul_precision, shape)
             .into_iter()
             .filter_map(|spec| Some((spec.name, spec.dtype.byte_len(&spec.shape)?)))
             .collect();
-        let marker = layout.marker(layer, scheme, products, shape);
+        let marker = layout.marker(layer, scheme, matmul_precision, shape);
         let mut filled = BTreeMap::<String, u64>::new();
         let mut error = WeightError::default();
         for band in bands(rows, height) {
@@ -82,7 +82,7 @@ impl Output<'_> {
             let rounded =
                 QuantizedMatrix::nearest_band(&view, scheme, rule, largest, memory, &mut error)
                     .map_err(scheme_error)?;
-            for packed in layout.pack(layer, rounded, products) {
+            for packed in layout.pack(layer, rounded, matmul_precision) {
                 if marker.as_ref().is_some_and(|marker| marker.name == packed.name) {
                     continue;
                 }

@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use roundwise_layout::StoredLayer;
-use roundwise_scheme::{GridKind, QuantizedMatrix, ScaleStorage, Scheme, Tiling, measure};
+use roundwise_scheme::{GridKind, QuantizedMatrix, Scheme, Tiling, measure};
 use roundwise_tensor_file::{Manifest, TensorHeader};
 
 use crate::error::ConvertError;
@@ -131,7 +131,7 @@ impl Gate<'_> {
 
     /// Whether readers find such codes by a tensor of the whole file, which the first part has.
     fn is_told_by_another_part(&self, scheme: Scheme) -> bool {
-        let is_logarithmic = matches!(scheme.scale_storage(), ScaleStorage::Logarithmic { .. });
+        let is_logarithmic = scheme.log_range().is_some();
         let is_scaled_f16 = scheme == Scheme::scaled(GridKind::F16, Tiling::Tensor);
         let is_first = self.output.job.share.is_none_or(|share| share.number() == 1);
         !is_first && (is_logarithmic || is_scaled_f16)
@@ -196,7 +196,7 @@ fn find_layer(
     planned: &PlannedTensor,
     scheme: Scheme,
 ) -> Result<Option<StoredLayer>, String> {
-    if scheme.scale_storage() == ScaleStorage::Unscaled {
+    if !scheme.has_scales() {
         return Ok(None);
     }
     let stored = written.stored.layers.get(planned.layer());

@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 
 use roundwise_compute::Devices;
 use roundwise_layout::Layout;
-use roundwise_scheme::{GridKind, ScaleStorage, Tiling};
+use roundwise_scheme::{GridKind, Scheme, Tiling};
 use roundwise_tensor_file::Overwrite;
 
 use crate::plan::Share;
@@ -130,13 +130,13 @@ fn published_ending(recipe: &Recipe) -> Option<String> {
         return None;
     }
     let scheme = recipe.scheme();
-    let (grid, tiling) = match scheme.scale_storage() {
-        ScaleStorage::F32(tiling) if scheme.rotation().is_none() => (scheme.grid(), tiling),
-        storage if storage.is_of_blocks() && recipe.method() == "principal" => {
-            return Some(format!("_learned_{scheme}{}", mixed(recipe)));
-        }
-        _ => return None,
-    };
+    if scheme.has_block_scales() && recipe.method() == "principal" {
+        return Some(format!("_learned_{scheme}{}", mixed(recipe)));
+    }
+    let (grid, tiling) = (scheme.grid(), scheme.tiling());
+    if scheme != Scheme::scaled(grid, tiling) {
+        return None;
+    }
     let distilled = if recipe.distillation().is_some() { "_nodistill" } else { "" };
     let fp8 = "_float8_e4m3fn_scaled";
     match (recipe.method(), grid, tiling) {

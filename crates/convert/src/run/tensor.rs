@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use roundwise_layout::{PackedTensor, Products};
+use roundwise_layout::{MatmulPrecision, PackedTensor};
 use roundwise_rounding::{Linear, RoundingError};
 use roundwise_scheme::{QuantizedMatrix, Rotation, Scheme, SchemeError};
 use roundwise_tensor_file::{PIECE_BYTES, TensorHeader, pieces};
@@ -115,15 +115,28 @@ impl<'a> Output<'a> {
             Decision::Copy => self.copy(header, &header.name, buffers)?,
             Decision::Rename { name } => self.copy(header, name, buffers)?,
             Decision::Decode { dtype } => self.decode(planned, *dtype, buffers)?,
-            Decision::Repack { products, gets_input_scale, .. } => {
-                self.repack(planned, *products, *gets_input_scale, buffers)?
+            Decision::Repack { matmul_precision, gets_input_scale, .. } => {
+                self.repack(planned, *matmul_precision, *gets_input_scale, buffers)?
             }
-            Decision::Quantize { scheme, products, band_rows: Some(rows), .. } => {
-                self.quantize_banded(planned, *scheme, *products, *rows, &mut report, buffers)?
-            }
-            Decision::Quantize { scheme, products, bias, band_rows: None } => {
+            Decision::Quantize { scheme, matmul_precision, band_rows: Some(rows), .. } => self
+                .quantize_banded(
+                    planned,
+                    *scheme,
+                    *matmul_precision,
+                    *rows,
+                    &mut report,
+                    buffers,
+                )?,
+            Decision::Quantize { scheme, matmul_precision, bias, band_rows: None } => {
                 let bias = bias.as_ref();
-                self.quantize(planned, (*scheme, *products), bias, lazy, &mut report, buffers)?
+                self.quantize(
+                    planned,
+                    (*scheme, *matmul_precision),
+                    bias,
+                    lazy,
+                    &mut report,
+                    buffers,
+                )?
             }
             // A corrected bias is written with its weight.
             Decision::Correct | Decision::Remove => {
@@ -148,7 +161,7 @@ impl<'a> Output<'a> {
     fn quantize(
         &self,
         planned: &PlannedTensor,
-        (scheme, products): (Scheme, Products),
+        (scheme, matmul_precision): (Scheme, MatmulPrecision),
         bias: Option<&TensorHeader>,
         lazy: &Lazy<'a>,
         report: &mut TensorReport,
@@ -174,7 +187,7 @@ impl<'a> Output<'a> {
             self.file.write(&bias.name, &bytes)?;
             written.push(bias.name.clone());
         }
-        let packed = self.plan.layout.pack(planned.layer(), codes.matrix, products);
+        let packed = self.plan.layout.pack(planned.layer(), codes.matrix, matmul_precision);
         self.write_packed(packed, &mut written, buffers)?;
         Ok(written)
     }
@@ -290,13 +303,13 @@ impl<'a> Output<'a> {
     fn repack(
         &self,
         planned: &PlannedTensor,
-        products: Products,
+        matmul_precision: MatmulPrecision,
         gets_input_scale: bool,
         buffers: &mut Buffers,
     ) -> Result<Vec<String>, Stop> {
         let matrix = self.codes_of(planned)?;
         let mut written = vec![];
-        let packed = self.plan.layout.pack(planned.layer(), matrix, products);
+        let packed = self.plan.layout.pack(planned.layer(), matrix, matmul_precision);
         self.write_packed(packed, &mut written, buffers)?;
         if let (true, Some(spec)) = (gets_input_scale, planned.input_scale_spec()) {
             let scale = self.input.input_scale_of(planned.layer())?;

@@ -5,7 +5,7 @@ mod comfyui;
 use std::fmt;
 
 use roundwise_layout::{Layout, client};
-use roundwise_scheme::{ScaleStorage, Scheme};
+use roundwise_scheme::Scheme;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -84,7 +84,7 @@ impl Consumer {
     pub fn opens(self, subject: &Subject, scheme: Scheme, layout: Layout) -> Opens {
         let client = client(layout, scheme);
         let program = client.name.to_owned();
-        if scheme.scale_storage() == ScaleStorage::Unscaled {
+        if !scheme.has_scales() {
             return Opens::Yes { program };
         }
         match self.takes_codes(subject) {

@@ -2,7 +2,7 @@ use std::path::Path;
 
 use half::{bf16, f16};
 use roundwise_layout::{
-    Defect, Layout, LayoutError, Mend, MendedLayers, StoredLayer, StoredLayers, layer_of_weight,
+    Defect, Layout, LayoutError, Repair, RepairedLayers, StoredLayer, StoredLayers, layer_of_weight,
 };
 use roundwise_scheme::{QuantizedMatrix, Weight, WeightKind};
 use roundwise_tensor_file::{Checkpoint, Dtype, TensorFileError, TensorHeader};
@@ -33,7 +33,7 @@ pub struct Source {
 #[derive(Debug)]
 pub(crate) struct Mended {
     /// The defects, and what makes each good.
-    pub(crate) mends: Vec<Mend>,
+    pub(crate) mends: Vec<Repair>,
     /// How the file is meant to be laid out.
     pub(crate) layout: Layout,
 }
@@ -111,7 +111,7 @@ impl Source {
         Ok(values)
     }
 
-    /// Opens a file that may have known defects: of markers and scales, see [`MendedLayers::find`], and
+    /// Opens a file that may have known defects: of markers and scales, see [`RepairedLayers::find`], and
     /// of the file itself, see [`Checkpoint::open_tolerant`].
     ///
     /// # Errors
@@ -119,7 +119,7 @@ impl Source {
     pub(crate) fn open_mended(path: &Path) -> Result<Self, ConvertError> {
         let (checkpoint, defects) = Checkpoint::open_tolerant(path)?;
         let checkpoint = model(checkpoint)?;
-        let MendedLayers { stored, mends, layout } = MendedLayers::find(&checkpoint)?;
+        let RepairedLayers { stored, repairs: mends, layout } = RepairedLayers::find(&checkpoint)?;
         let of_files = defects.iter().map(|defect| mend_of_file(&checkpoint, defect));
         let mended = Some(Mended { mends: of_files.chain(mends).collect(), layout });
         Ok(Self { mended, ..Self::of(checkpoint, stored, None) })
@@ -250,12 +250,12 @@ fn model(checkpoint: Checkpoint) -> Result<Checkpoint, ConvertError> {
 }
 
 /// What makes a defect of a file good that its reader can read over.
-fn mend_of_file(checkpoint: &Checkpoint, defect: &TensorFileError) -> Mend {
+fn mend_of_file(checkpoint: &Checkpoint, defect: &TensorFileError) -> Repair {
     let file = match checkpoint.files() {
         [_] => String::new(),
         _ => format!(" in {}", defect.path().display()),
     };
-    Mend {
+    Repair {
         defect: Defect {
             layer: String::new(),
             problem: format!("is damaged{file}: {}", defect.kind()),

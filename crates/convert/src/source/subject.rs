@@ -126,7 +126,7 @@ fn described(found: &Detected) -> String {
 fn stored_codes(stored: &StoredLayers, foreign: &[ForeignCodes]) -> Vec<StoredCodes> {
     let mut counts = BTreeMap::<(String, bool), usize>::new();
     for layer in stored.layers.values() {
-        *counts.entry((layer.origin.to_string(), true)).or_default() += 1;
+        *counts.entry((layer.spelling.to_string(), true)).or_default() += 1;
     }
     for codes in foreign {
         *counts.entry((codes.program.to_owned(), false)).or_default() += 1;

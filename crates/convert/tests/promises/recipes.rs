@@ -1,7 +1,8 @@
 //! A recipe says what it does, whom it is for, and what decides about a layer.
 
 use roundwise_convert::{
-    Decision, Plan, PlanRequest, Products, Recipe, RecipeFile, Source, explain, recipe_template,
+    Decision, MatmulPrecision, Plan, PlanRequest, Recipe, RecipeFile, Source, explain,
+    recipe_template,
 };
 use roundwise_testkit::files::{Tensor, safetensors};
 use roundwise_testkit::weights::gaussian;
@@ -29,12 +30,14 @@ fn recipe(text: &str) -> Recipe {
     Recipe::check(RecipeFile::from_toml(text).unwrap()).unwrap()
 }
 
-fn decision(source: &Source, text: &str, name: &str) -> (String, Products) {
+fn decision(source: &Source, text: &str, name: &str) -> (String, MatmulPrecision) {
     let plan = Plan::decide(&PlanRequest::new(source, &recipe(text))).unwrap();
     let planned = plan.tensors.iter().find(|planned| planned.header.name == name).unwrap();
     match &planned.decision {
-        Decision::Quantize { scheme, products, .. } => (scheme.to_string(), *products),
-        _ => ("kept".to_owned(), Products::Any),
+        Decision::Quantize { scheme, matmul_precision, .. } => {
+            (scheme.to_string(), *matmul_precision)
+        }
+        _ => ("kept".to_owned(), MatmulPrecision::Any),
     }
 }
 
@@ -83,9 +86,9 @@ fn what_a_preset_keeps_gets_the_fallback_scheme() {
 fn layers_ask_for_full_precision_where_the_recipe_says_so() {
     let (_folder, source) = flux();
     let text = r"full_precision = ['\.1\.']";
-    let products = |name: &str| decision(&source, text, name).1;
-    assert_eq!(products("double_blocks.0.img_attn.qkv.weight"), Products::Any);
-    assert_eq!(products("double_blocks.1.img_attn.qkv.weight"), Products::FullPrecision);
+    let matmul_precision = |name: &str| decision(&source, text, name).1;
+    assert_eq!(matmul_precision("double_blocks.0.img_attn.qkv.weight"), MatmulPrecision::Any);
+    assert_eq!(matmul_precision("double_blocks.1.img_attn.qkv.weight"), MatmulPrecision::Full);
     let nowhere = recipe("full_precision = ['nowhere']");
     assert!(Plan::decide(&PlanRequest::new(&source, &nowhere)).is_err());
 }

@@ -13,7 +13,7 @@ use roundwise_convert::{
     Action, ConvertError, Event, Job, Overwrite, Recipe, RecipeFile, Report, Unwatched, Watch,
     convert,
 };
-use roundwise_scheme::ScaleStorage;
+use roundwise_scheme::Scheme;
 use roundwise_tensor_file::{Checkpoint, Dtype};
 use roundwise_testkit::bytes::assert_equal_bytes;
 use roundwise_testkit::files::{Tensor, safetensors, safetensors_with_metadata};
@@ -233,27 +233,24 @@ fn zeros_decode_to_zeros() {
             let (scales, _) = bytes.as_chunks::<4>();
             *dtype == Dtype::F32 && scales.iter().all(|scale| f32::from_le_bytes(*scale) == 1.0)
         };
-        match entry.scheme.scale_storage() {
-            ScaleStorage::F32(_) if entry.scheme.grid().code_bits() == 16 => {
-                assert!(is_one("z.scale_weight") && is_one("tiny.scale_weight"));
-            }
-            ScaleStorage::F32(_) => {
-                assert!(holds_zeros("tiny.weight"), "{}", entry.name);
-                assert!(["z.weight_scale", "tiny.weight_scale"].into_iter().all(is_one));
-            }
-            ScaleStorage::Logarithmic { .. } => assert!(holds_zeros("tiny.weight")),
-            ScaleStorage::Leveled => {
-                assert!(holds_zeros("tiny.weight"));
-                assert!(["z.weight_s_channel", "tiny.weight_s_channel"].into_iter().all(is_one));
-            }
-            ScaleStorage::PowerOfTwo | ScaleStorage::PowerOfTwoAndLargest => {
-                assert!(holds_zeros("z.weight_scale"));
-            }
-            ScaleStorage::TwoLevel => {
-                assert!(holds_zeros("z.weight_scale") && holds_zeros("tiny.weight_scale"));
-                assert!(["z.weight_scale_2", "tiny.weight_scale_2"].into_iter().all(is_one));
-            }
-            ScaleStorage::Unscaled => assert!(!after.contains_key("z.weight_scale")),
+        let scheme = entry.scheme;
+        if !scheme.has_scales() {
+            assert!(!after.contains_key("z.weight_scale"));
+        } else if scheme.has_levels() {
+            assert!(holds_zeros("tiny.weight"));
+            assert!(["z.weight_s_channel", "tiny.weight_s_channel"].into_iter().all(is_one));
+        } else if scheme == Scheme::NVFP4 {
+            assert!(holds_zeros("z.weight_scale") && holds_zeros("tiny.weight_scale"));
+            assert!(["z.weight_scale_2", "tiny.weight_scale_2"].into_iter().all(is_one));
+        } else if scheme.has_block_scales() {
+            assert!(holds_zeros("z.weight_scale"));
+        } else if scheme.log_range().is_some() {
+            assert!(holds_zeros("tiny.weight"));
+        } else if scheme.grid().code_bits() == 16 {
+            assert!(is_one("z.scale_weight") && is_one("tiny.scale_weight"));
+        } else {
+            assert!(holds_zeros("tiny.weight"), "{}", entry.name);
+            assert!(["z.weight_scale", "tiny.weight_scale"].into_iter().all(is_one));
         }
         let zero = report.layers.iter().find(|layer| layer.name == "z.weight").unwrap();
         assert_eq!(zero.weight_error, Some(0.0));

@@ -1,11 +1,11 @@
-//! Whatever a layout writes is found again, with the same schemes, codes and scales.
+//! Layers that a layout writes are found again, with their schemes, codes and scales.
 
 use std::collections::BTreeMap;
 
 use crate::common::{layer_tensors, open, quantize, write};
 use proptest::prelude::*;
-use roundwise_layout::{Layout, Marker, Origin, Products, QUANTIZATION_METADATA};
-use roundwise_scheme::{CATALOG, GridKind, QuantizedMatrix, ScaleStorage, Scheme, Tiling};
+use roundwise_layout::{Layout, Marker, MatmulPrecision, QUANTIZATION_METADATA, Spelling};
+use roundwise_scheme::{CATALOG, GridKind, QuantizedMatrix, Scheme, Tiling};
 use roundwise_tensor_file::{Dtype, TensorSpec};
 use roundwise_testkit::weights::{gaussian, with_zero_rows};
 
@@ -14,10 +14,11 @@ const NAMES: [&str; 9] =
     ["", "a", "a.b", "a.weight", "a.weight_scale", "blocks.0.q", "blocks.10.q", "é \"q\"", "x..y"];
 
 /// Schemes that the catalogue has no line for.
-const OTHER_SIZES: [&str; 7] = [
+const OTHER_SIZES: [&str; 8] = [
     "fp8-block-3",
     "int8-block-5",
     "fp8-block-1",
+    "fp8-block-3-pow2",
     "fp8-block3d-3",
     "int8-row-convrot-4",
     "int4-convrot-16",
@@ -37,7 +38,7 @@ fn any_scheme(layout: Layout) -> impl Strategy<Value = Scheme> {
         // A file tells one range of logarithms.
         .filter(|scheme| !scheme.to_string().ends_with("-narrow"))
         // Plain numbers have no marker to be found by.
-        .filter(|scheme| scheme.scale_storage() != ScaleStorage::Unscaled)
+        .filter(|scheme| scheme.has_scales())
         .collect();
     prop::sample::select(schemes)
 }
@@ -45,16 +46,16 @@ fn any_scheme(layout: Layout) -> impl Strategy<Value = Scheme> {
 fn any_layer(layout: Layout) -> impl Strategy<Value = QuantizedMatrix> {
     (any_scheme(layout), 1usize..9, 1usize..20, any::<u64>()).prop_map(
         |(scheme, rows, cols, seed)| {
-            let [rows, cols] = match scheme.scale_storage() {
-                ScaleStorage::F32(Tiling::Block { rows: height, cols: width }) => {
+            let [rows, cols] = match scheme.tiling() {
+                // Past the tiles of a swizzle now and then.
+                _ if scheme.has_block_scales() => {
+                    [rows * (1 + 30 * (rows % 2)), cols * (1 + cols % 9)]
+                }
+                Tiling::Block { rows: height, cols: width } => {
                     [height * (1 + rows % 2), width * (1 + cols % 3)]
                 }
                 // Larger groups than the smaller ones asked for, which are not told apart else.
                 _ if scheme.rotation().is_some() => [rows, 64 * cols],
-                // Past the tiles of a swizzle now and then.
-                storage if storage.is_of_blocks() => {
-                    [rows * (1 + 30 * (rows % 2)), cols * (1 + cols % 9)]
-                }
                 _ => [rows, cols],
             };
             let matrix = match seed % 2 {
@@ -81,7 +82,7 @@ fn copied(name: &str, dtype: Dtype, shape: &[u64]) -> (TensorSpec, Vec<u8>) {
 }
 
 /// The file that `convert` would write, with tensors that stay as they are.
-fn file_of(layout: Layout, prefix: &str, products: Products, layers: &Layers) -> Vec<u8> {
+fn file_of(layout: Layout, prefix: &str, precision: MatmulPrecision, layers: &Layers) -> Vec<u8> {
     let mut tensors = vec![
         copied("kept.weight", Dtype::BF16, &[3, 5]),
         copied("kept.bias", Dtype::F32, &[3]),
@@ -89,13 +90,13 @@ fn file_of(layout: Layout, prefix: &str, products: Products, layers: &Layers) ->
         copied("mask.weight", Dtype::I8, &[7]),
     ];
     for (layer, matrix) in layers {
-        tensors.extend(layer_tensors(layout, layer, matrix.clone(), products));
+        tensors.extend(layer_tensors(layout, layer, matrix.clone(), precision));
     }
     let of_layers: Vec<Scheme> = layers.values().map(QuantizedMatrix::scheme).collect();
-    tensors.extend(layout.file_tensors(prefix, products, &of_layers));
+    tensors.extend(layout.file_tensors(prefix, precision, &of_layers));
     let schemes = layers
         .iter()
-        .map(|(layer, matrix)| (layer.as_str(), matrix.scheme(), matrix.shape(), products));
+        .map(|(layer, matrix)| (layer.as_str(), matrix.scheme(), matrix.shape(), precision));
     write(layout.header_entry(schemes).into_iter().collect(), &tensors)
 }
 
@@ -109,31 +110,33 @@ proptest! {
     #[test]
     fn what_is_written_is_found(
         (layout, prefix, layers) in any_layers(),
-        products in prop::sample::select(vec![Products::Any, Products::FullPrecision]),
+        precision in prop::sample::select(vec![MatmulPrecision::Any, MatmulPrecision::Full]),
     ) {
-        let file = open(&file_of(layout, prefix, products, &layers));
+        let file = open(&file_of(layout, prefix, precision, &layers));
         prop_assert_eq!(&file.stored.defects, &[]);
         prop_assert_eq!(&file.stored.orphans, &[]);
         for layer in layers.keys() {
-            prop_assert_eq!(file.stored.products(layer), products);
+            prop_assert_eq!(file.stored.matmul_precision(layer), precision);
         }
         prop_assert!(file.stored.layers.keys().eq(layers.keys()));
         for (name, matrix) in &layers {
             let found = &file.stored.layers[name];
             prop_assert_eq!(&found.layer, name);
-            prop_assert_eq!(found.scheme, matrix.scheme());
+            prop_assert_eq!(found.scheme, matrix.scheme().read_as());
             prop_assert_eq!(found.shape, matrix.shape());
-            prop_assert_eq!(found.origin, match layout {
-                Layout::Comfy => Origin::Comfy,
-                Layout::ComfyLegacy => Origin::ComfyLegacy,
+            prop_assert_eq!(found.spelling, match layout {
+                Layout::Comfy => Spelling::Comfy,
+                Layout::ComfyLegacy => Spelling::ComfyLegacy,
             });
-            prop_assert_eq!(&found.read(&file.checkpoint).unwrap(), matrix);
+            let read = found.read(&file.checkpoint).unwrap();
+            prop_assert_eq!((read.codes(), read.scales()), (matrix.codes(), matrix.scales()));
+            prop_assert_eq!(read.stored_scales(), matrix.stored_scales());
         }
     }
 
     #[test]
     fn side_tensors_are_all_that_was_added((layout, prefix, layers) in any_layers()) {
-        let file = open(&file_of(layout, prefix, Products::Any, &layers));
+        let file = open(&file_of(layout, prefix, MatmulPrecision::Any, &layers));
         let kept = ["kept.weight", "kept.bias", "ids.weight", "mask.weight"].map(str::to_owned);
         let weights = layers.keys().map(|layer| format!("{layer}.weight"));
         let mut expected: Vec<String> = kept.into_iter().chain(weights).collect();
@@ -153,7 +156,7 @@ proptest! {
     #[test]
     fn the_header_repeats_the_markers((layout, prefix, layers) in any_layers()) {
         prop_assume!(layout == Layout::Comfy);
-        let file = open(&file_of(Layout::Comfy, prefix, Products::Any, &layers));
+        let file = open(&file_of(Layout::Comfy, prefix, MatmulPrecision::Any, &layers));
         let entry = &file.checkpoint.metadata()[QUANTIZATION_METADATA];
         let entry: serde_json::Value = serde_json::from_str(entry).unwrap();
         prop_assert_eq!(&entry["format_version"], "1.0");
@@ -221,10 +224,11 @@ fn packed_and_padded_weights_change_their_shape() {
 fn plain_numbers_have_no_marker() {
     let scheme: Scheme = "bf16".parse().unwrap();
     let matrix = quantize(&gaussian(3, 5, 1), scheme);
-    let tensors = layer_tensors(Layout::Comfy, "a", matrix, Products::FullPrecision);
+    let tensors = layer_tensors(Layout::Comfy, "a", matrix, MatmulPrecision::Full);
     assert_eq!(tensors.len(), 1);
     assert_eq!((tensors[0].0.dtype, tensors[0].1.len()), (Dtype::BF16, 30));
-    let entry = Layout::Comfy.header_entry([("a", scheme, [3, 5], Products::Any)].into_iter());
+    let entry =
+        Layout::Comfy.header_entry([("a", scheme, [3, 5], MatmulPrecision::Any)].into_iter());
     assert_eq!(entry, None);
     assert!(open(&write(BTreeMap::new(), &tensors)).stored.layers.is_empty());
 }

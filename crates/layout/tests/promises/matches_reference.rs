@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::common::{layer_tensors, open, quantize, write};
-use roundwise_layout::{Layout, Marker, Origin, Products};
+use roundwise_layout::{Layout, Marker, MatmulPrecision, Spelling};
 use roundwise_scheme::Scheme;
 use roundwise_tensor_file::{Dtype, TensorSpec};
 use roundwise_testkit::bytes::{assert_equal_bytes, hex, to_hex};
@@ -28,14 +28,14 @@ fn tensor(name: &str, dtype: Dtype, shape: &[u64], digits: &str) -> (TensorSpec,
 /// Generator B, 2 × 4, as layer `layer`.
 fn layer(layout: Layout, layer: &str, scheme: &str) -> Tensors {
     let matrix = quantize(&contract_b(2, 4), scheme.parse().unwrap());
-    layer_tensors(layout, layer, matrix, Products::Any)
+    layer_tensors(layout, layer, matrix, MatmulPrecision::Any)
 }
 
 fn bias() -> (TensorSpec, Vec<u8>) {
     tensor("blk.lin.bias", Dtype::BF16, &[2], "003f80be")
 }
 
-/// What `convert` makes of a model with this one layer.
+/// The tensors that `convert` makes of a model with this one layer.
 fn whole_file(name: &str) -> Vec<u8> {
     let fp8: Scheme = "fp8".parse().unwrap();
     let mut metadata = BTreeMap::new();
@@ -56,14 +56,15 @@ fn whole_file(name: &str) -> Vec<u8> {
     match name {
         "file-comfy-fp8-metadata" => {
             metadata.extend(
-                Layout::Comfy.header_entry([("blk.lin", fp8, [2, 4], Products::Any)].into_iter()),
+                Layout::Comfy
+                    .header_entry([("blk.lin", fp8, [2, 4], MatmulPrecision::Any)].into_iter()),
             );
         }
         "file-legacy-fp8-marker-2" => {
-            tensors.extend(Layout::ComfyLegacy.file_tensors("", Products::FullPrecision, &[fp8]));
+            tensors.extend(Layout::ComfyLegacy.file_tensors("", MatmulPrecision::Full, &[fp8]));
         }
         "file-legacy-fp8-marker-0" => {
-            tensors.extend(Layout::ComfyLegacy.file_tensors("", Products::Any, &[fp8]));
+            tensors.extend(Layout::ComfyLegacy.file_tensors("", MatmulPrecision::Any, &[fp8]));
         }
         // Other programs' files; never written here.
         "file-legacy-fp8-marker-1" => {
@@ -121,7 +122,7 @@ fn every_golden_layer() {
         let name = vector["scheme"].as_str().unwrap();
         let (dtype, scale_shape, marker) = expected[name];
         let matrix = quantize(&contract_b(rows as usize, cols as usize), name.parse().unwrap());
-        let found = layer_tensors(Layout::Comfy, "x", matrix, Products::Any);
+        let found = layer_tensors(Layout::Comfy, "x", matrix, MatmulPrecision::Any);
         let text = |key: &str| vector[key].as_str().unwrap();
         let marker_bytes = to_hex(marker.as_bytes());
         let tensors = vec![
@@ -155,7 +156,7 @@ fn every_golden_packed_layer() {
         let name = vector["scheme"].as_str().unwrap();
         let quantized = quantize(&matrix, name.parse().unwrap());
         let layout = Layout::default_for(quantized.scheme());
-        let mut tensors = layer_tensors(layout, "a", quantized.clone(), Products::Any);
+        let mut tensors = layer_tensors(layout, "a", quantized.clone(), MatmulPrecision::Any);
         for (part, expected) in vector["parts"].as_object().unwrap() {
             let name = format!("a.{part}");
             let (_, bytes) = tensors.iter().find(|(spec, _)| spec.name == name).unwrap();
@@ -167,7 +168,7 @@ fn every_golden_packed_layer() {
             }
             *checked.entry(name.clone()).or_default() += 1;
         }
-        tensors.extend(layout.file_tensors("", Products::Any, &[quantized.scheme()]));
+        tensors.extend(layout.file_tensors("", MatmulPrecision::Any, &[quantized.scheme()]));
         let file = write(BTreeMap::new(), &tensors);
         if let Some(expected) = vector["file"].as_object() {
             assert_eq!(file.len() as u64, expected["bytes"].as_u64().unwrap());
@@ -223,7 +224,7 @@ fn zero_layers() {
     ];
     test_each(cases, |&(scheme, shape)| {
         let matrix = quantize(&all_zero(4, 6), scheme.parse().unwrap());
-        let tensors = layer_tensors(Layout::Comfy, "x", matrix, Products::Any);
+        let tensors = layer_tensors(Layout::Comfy, "x", matrix, MatmulPrecision::Any);
         let scales = "0000803f".repeat(shape.iter().product::<u64>() as usize);
         assert_eq!(tensors[0].1, [0; 24]);
         assert_eq!(tensors[1], tensor("x.weight_scale", Dtype::F32, shape, &scales));
@@ -233,11 +234,13 @@ fn zero_layers() {
 /// The header is one JSON string with a space after `:` and `,`, layers in the order given.
 #[test]
 fn header_entry_of_several_layers() {
-    let layers =
-        [("b.1", "int8-row", Products::Any), ("a \"q\"", "fp8-block-64", Products::FullPrecision)];
+    let layers = [
+        ("b.1", "int8-row", MatmulPrecision::Any),
+        ("a \"q\"", "fp8-block-64", MatmulPrecision::Full),
+    ];
     let layers = layers
         .into_iter()
-        .map(|(layer, scheme, products)| (layer, scheme.parse().unwrap(), [2, 2], products));
+        .map(|(layer, scheme, precision)| (layer, scheme.parse().unwrap(), [2, 2], precision));
     let (key, value) = Layout::Comfy.header_entry(layers).unwrap();
     assert_eq!(key, "_quantization_metadata");
     assert_eq!(
@@ -252,15 +255,15 @@ fn header_entry_of_several_layers() {
 
 #[test]
 fn legacy_marker_has_the_prefix_of_the_model() {
-    for (products, elements) in [(Products::FullPrecision, 2), (Products::Any, 0)] {
+    for (precision, elements) in [(MatmulPrecision::Full, 2), (MatmulPrecision::Any, 0)] {
         let schemes = ["fp8".parse().unwrap()];
         let tensors =
-            Layout::ComfyLegacy.file_tensors("model.diffusion_model.", products, &schemes);
+            Layout::ComfyLegacy.file_tensors("model.diffusion_model.", precision, &schemes);
         let name = "model.diffusion_model.scaled_fp8";
         let digits = "00".repeat(elements as usize);
         assert_eq!(tensors, [tensor(name, Dtype::F8E4M3, &[elements], &digits)]);
     }
-    assert_eq!(Layout::Comfy.file_tensors("", Products::FullPrecision, &[]), []);
+    assert_eq!(Layout::Comfy.file_tensors("", MatmulPrecision::Full, &[]), []);
 }
 
 #[test]
@@ -270,17 +273,17 @@ fn fixtures_are_read_as_their_readme_says() {
         open(&std::fs::read(path).unwrap()).stored
     };
     let cases = [
-        ("fp8-plain.safetensors", Origin::Plain, "fp8"),
-        ("comfy-fp8.safetensors", Origin::Comfy, "fp8"),
-        ("legacy-scaled-fp8.safetensors", Origin::ComfyLegacy, "fp8"),
-        ("hf-block-fp8.safetensors", Origin::WeightScaleInv, "fp8-block-128"),
+        ("fp8-plain.safetensors", Spelling::Plain, "fp8"),
+        ("comfy-fp8.safetensors", Spelling::Comfy, "fp8"),
+        ("legacy-scaled-fp8.safetensors", Spelling::ComfyLegacy, "fp8"),
+        ("hf-block-fp8.safetensors", Spelling::WeightScaleInv, "fp8-block-128"),
         // Without any marker in the file this is how vLLM spells it.
-        ("orphan-scale.safetensors", Origin::WeightScale, "fp8"),
+        ("orphan-scale.safetensors", Spelling::WeightScale, "fp8"),
     ];
-    test_each(cases, |&(name, origin, scheme)| {
+    test_each(cases, |&(name, spelling, scheme)| {
         let stored = stored(name);
         let layer = &stored.layers["blocks.0.ff.in"];
-        assert_eq!((layer.origin, layer.scheme.to_string().as_str()), (origin, scheme));
+        assert_eq!((layer.spelling, layer.scheme.to_string().as_str()), (spelling, scheme));
         assert_eq!((stored.layers.len(), stored.defects), (1, vec![]));
     });
     let cases = [

@@ -3,7 +3,7 @@
 use crate::common::others::{
     FP8_MARKER, defects, entry, fp8, int8, marker, ones, opened, orphans, scale,
 };
-use roundwise_layout::Origin;
+use roundwise_layout::Spelling;
 use roundwise_testkit::files::Tensor;
 
 /// The dummy scale that some converters write for a layer they keep.
@@ -92,7 +92,7 @@ fn strange_names() {
     assert_eq!(names, ["", "a."]);
     for (name, expected) in [("", [3.0, 6.0]), ("a.", [5.0, 10.0])] {
         let layer = &file.stored.layers[name];
-        assert_eq!(layer.origin, Origin::WeightScale);
+        assert_eq!(layer.spelling, Spelling::WeightScale);
         assert_eq!(layer.read(&file.checkpoint).unwrap().to_f32(), expected);
     }
 }

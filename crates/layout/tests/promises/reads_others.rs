@@ -5,18 +5,18 @@ use crate::common::others::{
     FP8_MARKER, INT8_MARKER, codes, defects, entry, fp8, int8, marker, ones, opened, opened_beside,
     orphans, scale,
 };
-use roundwise_layout::Origin;
+use roundwise_layout::Spelling;
 use roundwise_testkit::cases::test_each;
 use roundwise_testkit::files::{Tensor, bf16_bytes, f16_bytes, f32_bytes};
 
 /// The one layer `a`, decoded, of a file with nothing wrong.
-fn read_a(file: &Opened) -> (Origin, String, Vec<f32>) {
+fn read_a(file: &Opened) -> (Spelling, String, Vec<f32>) {
     assert_eq!((defects(file), orphans(file)), (vec![], vec![]));
     assert_eq!(file.stored.layers.keys().collect::<Vec<_>>(), ["a"]);
     let layer = &file.stored.layers["a"];
     let matrix = layer.read(&file.checkpoint).unwrap();
     assert_eq!(matrix.shape(), layer.shape);
-    (layer.origin, layer.scheme.to_string(), matrix.to_f32())
+    (layer.spelling, layer.scheme.to_string(), matrix.to_f32())
 }
 
 #[test]
@@ -42,7 +42,7 @@ fn scales_of_servers() {
     ];
     test_each(cases, |(weight, scale, scheme, values)| {
         let file = opened(&[weight.clone(), scale.clone()], None);
-        assert_eq!(read_a(&file), (Origin::WeightScale, (*scheme).to_owned(), values.to_vec()));
+        assert_eq!(read_a(&file), (Spelling::WeightScale, (*scheme).to_owned(), values.to_vec()));
     });
 }
 
@@ -59,7 +59,7 @@ fn scales_of_inputs_and_outputs_change_nothing() {
         ],
         None,
     );
-    assert_eq!(read_a(&file), (Origin::WeightScale, "fp8".to_owned(), vec![3.0, 6.0]));
+    assert_eq!(read_a(&file), (Spelling::WeightScale, "fp8".to_owned(), vec![3.0, 6.0]));
 }
 
 #[test]
@@ -72,8 +72,8 @@ fn ragged_blocks_of_weight_scale_inv() {
         Tensor::new(name, "BF16", &[2, 3], bf16_bytes(&scales)),
     ] {
         let file = opened(&[fp8("a.weight", &shape), scales], None);
-        let (origin, scheme, values) = read_a(&file);
-        assert_eq!((origin, scheme.as_str()), (Origin::WeightScaleInv, "fp8-block-128"));
+        let (spelling, scheme, values) = read_a(&file);
+        assert_eq!((spelling, scheme.as_str()), (Spelling::WeightScaleInv, "fp8-block-128"));
         let at = |row: usize, col: usize| values[row * shape[1] + col];
         assert_eq!([at(0, 0), at(0, 128), at(0, 256)], [1.0, 2.0, 3.0]);
         assert_eq!([at(127, 127), at(127, 128), at(129, 256)], [2.0, 4.0, 12.0]);
@@ -82,8 +82,8 @@ fn ragged_blocks_of_weight_scale_inv() {
     // Mistral writes one number for the whole matrix under this name.
     for shape in [&[][..], &[1]] {
         let file = opened(&[fp8("a.weight", &[200, 1]), scale(name, shape, &[3.0])], None);
-        let (origin, scheme, values) = read_a(&file);
-        assert_eq!((origin, scheme.as_str()), (Origin::WeightScaleInv, "fp8"));
+        let (spelling, scheme, values) = read_a(&file);
+        assert_eq!((spelling, scheme.as_str()), (Spelling::WeightScaleInv, "fp8"));
         assert_eq!(values, [3.0, 6.0].repeat(100));
     }
 }
@@ -106,9 +106,9 @@ fn fp4_scales(rows: usize, blocks: usize) -> (Tensor, Vec<f32>) {
 fn nvfp4_of_servers_divides_or_multiplies() {
     let (scales, blocks) = fp4_scales(130, 5);
     let global = 3.0;
-    for (origin, tensors) in [
+    for (spelling, tensors) in [
         (
-            Origin::WeightPacked,
+            Spelling::WeightPacked,
             [
                 fp4("a.weight_packed", 130, 40),
                 scale("a.weight_global_scale", &[1], &[global]),
@@ -116,7 +116,7 @@ fn nvfp4_of_servers_divides_or_multiplies() {
             ],
         ),
         (
-            Origin::WeightScale2,
+            Spelling::WeightScale2,
             [
                 fp4("a.weight", 130, 40),
                 scale("a.weight_scale_2", &[], &[global]),
@@ -125,21 +125,21 @@ fn nvfp4_of_servers_divides_or_multiplies() {
         ),
     ] {
         let file = opened(&[tensors.to_vec(), vec![scales.clone()]].concat(), None);
-        assert_eq!(file.stored.side_tensors.len(), 3, "{origin}");
+        assert_eq!(file.stored.side_tensors.len(), 3, "{spelling}");
         let (found, scheme, values) = read_a(&file);
-        assert_eq!((found, scheme.as_str()), (origin, "nvfp4"));
+        assert_eq!((found, scheme.as_str()), (spelling, "nvfp4"));
         for (at, value) in values.iter().enumerate() {
             let block = blocks[at / 80 * 5 + at % 80 / 16];
-            let scale = match origin {
-                Origin::WeightPacked => block / global,
+            let scale = match spelling {
+                Spelling::WeightPacked => block / global,
                 _ => block * global,
             };
-            assert_eq!(*value, [1.0, 3.0][at % 2] * scale, "{origin}, {at}");
+            assert_eq!(*value, [1.0, 3.0][at % 2] * scale, "{spelling}, {at}");
         }
         // Thirds are not exact: other numbers would come from multiplying.
         let layer = &file.stored.layers["a"];
         let is_exact = layer.multiplies_exactly(&file.checkpoint).unwrap();
-        assert_eq!(is_exact, origin == Origin::WeightScale2);
+        assert_eq!(is_exact, spelling == Spelling::WeightScale2);
     }
 }
 
@@ -148,8 +148,8 @@ fn powers_of_two_of_servers_lie_in_rows() {
     let exponents: Vec<u8> = (0..130 * 3).map(|at| 120 + at as u8 % 8).collect();
     let scales = Tensor::new("a.weight_scale", "U8", &[130, 3], exponents.clone());
     let file = opened(&[fp8("a.weight", &[130, 96]), scales], None);
-    let (origin, scheme, values) = read_a(&file);
-    assert_eq!((origin, scheme.as_str()), (Origin::WeightScale, "mxfp8"));
+    let (spelling, scheme, values) = read_a(&file);
+    assert_eq!((spelling, scheme.as_str()), (Spelling::WeightScale, "mxfp8"));
     for (at, value) in values.iter().enumerate() {
         let (row, col) = (at / 96, at % 96);
         let exponent = i32::from(exponents[row * 3 + col / 32]) - 127;
@@ -161,8 +161,8 @@ fn powers_of_two_of_servers_lie_in_rows() {
 fn blocks_of_weight_scale_are_those_of_the_configuration_or_128() {
     let scales = scale("a.weight_scale", &[2, 3], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
     let file = opened(&[fp8("a.weight", &[130, 257]), scales], None);
-    let (origin, scheme, values) = read_a(&file);
-    assert_eq!((origin, scheme.as_str()), (Origin::WeightScale, "fp8-block-128"));
+    let (spelling, scheme, values) = read_a(&file);
+    assert_eq!((spelling, scheme.as_str()), (Spelling::WeightScale, "fp8-block-128"));
     assert_eq!([values[0], values[128], values[129 * 257 + 256]], [1.0, 2.0, 12.0]);
 
     for part in ["weight_scale", "weight_scale_inv"] {
@@ -185,7 +185,7 @@ fn zero_points_that_are_zero_change_nothing() {
     ];
     let file = opened(&tensors, None);
     let values = vec![3.0, 3.0, 10.0, 10.0];
-    assert_eq!(read_a(&file), (Origin::WeightScale, "int8-row".to_owned(), values));
+    assert_eq!(read_a(&file), (Spelling::WeightScale, "int8-row".to_owned(), values));
     assert_eq!(file.stored.side_tensors.len(), 2);
 }
 
@@ -209,7 +209,10 @@ fn legacy_scales() {
         let file = opened(&tensors, None);
         assert_eq!((defects(&file), orphans(&file)), (vec![], vec![]));
         let layer = &file.stored.layers[&format!("{prefix}a")];
-        assert_eq!((layer.origin, layer.scheme.to_string().as_str()), (Origin::ComfyLegacy, "fp8"));
+        assert_eq!(
+            (layer.spelling, layer.scheme.to_string().as_str()),
+            (Spelling::ComfyLegacy, "fp8")
+        );
         assert_eq!(layer.read(&file.checkpoint).unwrap().to_f32(), [3.0, 6.0]);
         assert_eq!(file.stored.side_tensors.len(), 3);
     }
@@ -257,11 +260,11 @@ fn scales_that_comfyui_does_not_heed() {
 fn codes_without_scales_are_values() {
     let e5m2 = codes("a.weight", "F8_E5M2", &[2, 1], [0x3C, 0x40]);
     let file = opened(&[e5m2], None);
-    assert_eq!(read_a(&file), (Origin::Plain, "fp8-e5m2".to_owned(), vec![1.0, 2.0]));
+    assert_eq!(read_a(&file), (Spelling::Plain, "fp8-e5m2".to_owned(), vec![1.0, 2.0]));
     for shape in [&[][..], &[3], &[2, 1, 3], &[1, 3]] {
         let file = opened(&[fp8("a.weight", shape)], None);
-        let (origin, scheme, values) = read_a(&file);
-        assert_eq!((origin, scheme.as_str()), (Origin::Plain, "fp8"));
+        let (spelling, scheme, values) = read_a(&file);
+        assert_eq!((spelling, scheme.as_str()), (Spelling::Plain, "fp8"));
         assert_eq!(values.len(), shape.iter().product::<usize>());
         assert_eq!(file.stored.layers["a"].shape, [1, values.len()]);
     }
@@ -277,7 +280,7 @@ fn markers_in_the_header_or_in_tensors_or_both() {
     let noted = r#"{"orig_dtype": "torch.bfloat16", "format": "float8_e4m3fn", "per_row": false}"#;
     let both = opened(&[weight, scale(&[1, 1]), marker("a", noted)], Some(&entry(FP8_MARKER)));
     for file in [header_only, tensor_only, both] {
-        assert_eq!(read_a(&file), (Origin::Comfy, "fp8".to_owned(), vec![3.0, 6.0]));
+        assert_eq!(read_a(&file), (Spelling::Comfy, "fp8".to_owned(), vec![3.0, 6.0]));
         assert_eq!(file.stored.full_precision_layers, [].into());
     }
 }
@@ -293,7 +296,7 @@ fn header_entries_carry_the_prefix_of_the_names() {
     ];
     let file = opened(&tensors, Some(&entry(full).replace(r#""a""#, &format!("{name:?}"))));
     assert_eq!((defects(&file), orphans(&file)), (vec![], vec![]));
-    assert_eq!(file.stored.layers[name].origin, Origin::Comfy);
+    assert_eq!(file.stored.layers[name].spelling, Spelling::Comfy);
     assert_eq!(file.stored.full_precision_layers, [name.to_owned()].into());
 
     // Without the prefix the entry belongs to nothing, and the scale has no marker.
@@ -322,8 +325,8 @@ fn int8_rows_are_known_by_the_shape_of_their_scales() {
         let count = shape.iter().product();
         let scale = scale("a.weight_scale", shape, &vec![3.0; count]);
         let file = opened(&[int8("a.weight", &[*rows, 1]), scale, marker("a", text)], None);
-        let (origin, found, values) = read_a(&file);
-        assert_eq!((origin, found.as_str()), (Origin::Comfy, *scheme));
+        let (spelling, found, values) = read_a(&file);
+        assert_eq!((spelling, found.as_str()), (Spelling::Comfy, *scheme));
         assert_eq!(values, [3.0, 6.0][..*rows]);
     });
 }

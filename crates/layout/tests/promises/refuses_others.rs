@@ -3,7 +3,7 @@
 use crate::common::others::{
     FP8_MARKER, INT8_MARKER, codes, defects, entry, fp8, int8, marker, ones, opened, orphans, scale,
 };
-use roundwise_layout::{MARKER_LIMIT_BYTES, Origin};
+use roundwise_layout::{MARKER_LIMIT_BYTES, Spelling};
 use roundwise_testkit::cases::test_each;
 use roundwise_testkit::files::Tensor;
 
@@ -261,7 +261,7 @@ fn unknown_scales_beside_codes() {
     let others = [ones("a.b.scale", "F32", &[1]), ones("a2.scale", "F32", &[1])];
     let [below, near] = others;
     let file = opened(&[fp8("a.weight", &[2, 2]), below, near], None);
-    assert_eq!((defects(&file), file.stored.layers["a"].origin), (vec![], Origin::Plain));
+    assert_eq!((defects(&file), file.stored.layers["a"].spelling), (vec![], Spelling::Plain));
 }
 
 /// Whoever copied such a layer would lose its scales.

@@ -3,8 +3,8 @@
 use crate::common::{Case, any_case, any_covered_shape, any_kind, any_ordinary_case};
 use proptest::prelude::*;
 use roundwise_scheme::{
-    GridKind, QuantizedMatrix, ScaleRule, ScaleStorage, Scheme, SchemeError, Tiling, Weight,
-    WeightError, WeightKind, ZERO_ABSMAX, choose_scales, largest_magnitude, largest_step, measure,
+    GridKind, QuantizedMatrix, ScaleRule, Scheme, SchemeError, Tiling, Weight, WeightError,
+    WeightKind, ZERO_ABSMAX, choose_scales, largest_magnitude, largest_step, measure,
 };
 use roundwise_testkit::tolerance::Tolerance;
 use roundwise_testkit::weights::{Matrix, gaussian};
@@ -165,9 +165,7 @@ proptest! {
         rule in any_rule(),
     ) {
         // Logarithms of scales are no powers of two apart.
-        let is_logarithm =
-            matches!(case.scheme.scale_storage(), ScaleStorage::Logarithmic { .. });
-        prop_assume!(!is_logarithm);
+        prop_assume!(case.scheme.log_range().is_none());
         let factor = 2f32.powi(power);
         let larger = case.matrix().map(|_, _, value| value * factor);
         let larger = Case::new(case.scheme, WeightKind::F32, &larger).nearest_by(rule);

@@ -1,8 +1,8 @@
 //! Matrices and parts at the edge of what is allowed.
 
 use roundwise_scheme::{
-    CATALOG, QuantizedMatrix, ScaleRule, Scheme, SchemeError, Weight, WeightKind, choose_scales,
-    largest_step, measure,
+    CATALOG, QuantizedMatrix, ScaleNumbers, ScaleRole, ScaleRule, Scheme, SchemeError, Weight,
+    WeightKind, choose_scales, largest_step, measure,
 };
 use roundwise_testkit::files::{f16_bytes, f32_bytes};
 
@@ -82,38 +82,72 @@ fn unscaled_codes_are_the_weights() {
         QuantizedMatrix::nearest(&weight, scheme, ScaleRule::Mse).unwrap()
     };
     let fp16 = nearest("fp16");
-    assert_eq!((fp16.scales(), fp16.scale_bytes()), (&[1.0][..], vec![]));
+    assert_eq!((fp16.scales(), fp16.stored_scales()), (&[1.0][..], vec![]));
     assert_eq!(fp16.codes(), f16_bytes(&[1.0, -0.1, 65504.0, 65504.0, 0.0, 0.0]));
     assert_eq!(fp16.to_f32()[..2], [1.0, -0.099_975_586]);
     let bf16 = nearest("bf16");
     assert_eq!(bf16.to_f32()[2..4], [65536.0, 70144.0]);
 }
 
-/// What lies in a tile whose scale is stored as 0 is 0 for every reader.
+/// A tile whose scale is stored as 0 is 0 for every reader.
 #[test]
 fn stored_scales_come_back() {
     let codes = vec![0x38, 0, 0x7E, 0x81, 0, 0];
-    let read = |scheme: Scheme, bytes: &[u8], tensor| {
-        QuantizedMatrix::from_stored(scheme, [3, 2], codes.clone(), bytes, tensor).unwrap()
+    let read = |scheme: Scheme, codes: &[u8], scales: &[(ScaleRole, &[u8])]| {
+        let scales = scales.iter().map(|(role, bytes)| (*role, bytes.to_vec())).collect();
+        QuantizedMatrix::from_stored(scheme, [3, 2], codes.to_vec(), &scales)
     };
-    let powers = read(Scheme::MXFP8, &[130, 0, 120], 1.0);
+    let powers = read(Scheme::MXFP8, &codes, &[(ScaleRole::Tiles, &[130, 0, 120])]).unwrap();
     assert_eq!(powers.scales(), [8.0, 1.0, 1.0 / 128.0]);
     assert_eq!(powers.codes(), [0x38, 0, 0, 0, 0, 0]);
-    assert_eq!(powers.scale_bytes(), [130, 0, 0]);
+    assert_eq!(powers.stored_scales(), [(ScaleRole::Tiles, vec![130, 0, 0])]);
 
-    let scheme = Scheme::NVFP4;
-    let nibbles = vec![1, 0, 0xF, 7, 0, 0];
-    let levels = QuantizedMatrix::from_stored(scheme, [3, 2], nibbles, &[0x38, 0x7E, 0], 0.5);
-    let levels = levels.unwrap();
-    assert_eq!((levels.scales(), levels.tensor_scale()), (&[0.5, 224.0, 0.5][..], 0.5));
-    assert_eq!(levels.to_f32(), [0.25, 0.0, -1344.0, 1344.0, 0.0, 0.0]);
-    assert_eq!(levels.scale_bytes(), [0x38, 0x7E, 0]);
-    assert_eq!(levels.with_codes(levels.codes().to_vec()).unwrap(), levels);
+    let half = 0.5f32.to_le_bytes();
+    let stored = [(ScaleRole::Tiles, &[0x38, 0x7E, 0][..]), (ScaleRole::Tensor, &half)];
+    let two_level = read(Scheme::NVFP4, &[1, 0, 0xF, 7, 0, 0], &stored).unwrap();
+    assert_eq!((two_level.scales(), two_level.tensor_scale()), (&[0.5, 224.0, 0.5][..], 0.5));
+    assert_eq!(two_level.to_f32(), [0.25, 0.0, -1344.0, 1344.0, 0.0, 0.0]);
+    assert_eq!(two_level.stored_scales(), stored.map(|(role, bytes)| (role, bytes.to_vec())));
+    assert_eq!(two_level.with_codes(two_level.codes().to_vec()).unwrap(), two_level);
 
-    let broken = read(Scheme::MXFP8, &[255, 1, 1], 1.0);
+    let broken = read(Scheme::MXFP8, &codes, &[(ScaleRole::Tiles, &[255, 1, 1])]).unwrap();
     assert!(broken.scales()[0].is_nan());
-    let short = QuantizedMatrix::from_stored(Scheme::MXFP8, [3, 2], codes, &[1, 1], 1.0);
+    let short = read(Scheme::MXFP8, &codes, &[(ScaleRole::Tiles, &[1, 1])]);
     assert_eq!(short.unwrap_err().to_string(), "scales: found 2, the shape needs 3");
+}
+
+/// Every scheme says which tensors hold its scales, and reads them back.
+#[test]
+fn parts_are_those_that_were_announced() {
+    let weights: Vec<f32> = (0..128 * 256).map(|at| ((at * 37) % 101) as f32 - 50.0).collect();
+    let bytes = f32_bytes(&weights);
+    let weight = Weight::new(128, 256, WeightKind::F32, &bytes).unwrap();
+    for entry in CATALOG {
+        let shape = [128, 256];
+        let matrix = QuantizedMatrix::nearest(&weight, entry.scheme, ScaleRule::Absmax).unwrap();
+        let stored = matrix.stored_scales();
+        let announced = entry.scheme.scale_parts(shape);
+        assert_eq!(stored.len(), announced.len(), "{}", entry.name);
+        for (part, (role, bytes)) in announced.iter().zip(&stored) {
+            let width = if part.numbers == ScaleNumbers::F32 { 4 } else { 1 };
+            let expected = width * part.shape.iter().product::<usize>();
+            assert_eq!((part.role, expected), (*role, bytes.len()), "{}", entry.name);
+        }
+        let codes = matrix.clone().into_stored_codes();
+        let read =
+            QuantizedMatrix::from_stored(entry.scheme, shape, codes, &stored.into_iter().collect());
+        assert_eq!(read.unwrap(), matrix, "{}", entry.name);
+    }
+}
+
+/// Files do not tell how scales were chosen.
+#[test]
+fn powers_of_two_are_read_as_any_scale() {
+    let powers: Scheme = "fp8-block-128-pow2".parse().unwrap();
+    let plain: Scheme = "fp8-block-128".parse().unwrap();
+    assert_eq!((powers.read_as(), plain.read_as()), (plain, plain));
+    assert!(powers != plain && plain.is_same_for(powers, 128));
+    assert_eq!(powers.scale_parts([256, 384]), plain.scale_parts([256, 384]));
 }
 
 /// A step is that of the grid at the weight; what a scale clips is left out.

@@ -2,9 +2,10 @@
 
 use proptest::prelude::*;
 use roundwise_scheme::{
-    CODEBOOK, LEVEL_GROUP, Levels, QuantizedMatrix, ScaleRule, Scheme, SchemeError, Weight,
-    WeightKind, measure, nearest_error,
+    CODEBOOK, LEVEL_GROUP, QuantizedMatrix, ScaleRole, ScaleRule, Scheme, SchemeError,
+    StoredScales, Weight, WeightKind, measure, nearest_error,
 };
+use roundwise_testkit::files::f32_bytes;
 use roundwise_testkit::weights::{Matrix, gaussian, with_outliers, with_zero_rows};
 
 fn nearest(matrix: &Matrix, scheme: Scheme, rule: ScaleRule) -> QuantizedMatrix {
@@ -35,12 +36,11 @@ proptest! {
     #[test]
     fn what_is_stored_decodes_to_the_same_levels(matrix in any_weight()) {
         let quantized = nearest(&matrix, Scheme::INT4_LEVELS, ScaleRule::Absmax);
-        let (codes, levels) = quantized.leveled_codes().unwrap();
+        let scales = quantized.stored_scales().into_iter().collect();
+        let codes = quantized.clone().into_stored_codes();
         prop_assert!(codes.iter().all(|code| *code < 16));
-        let levels = Levels::new(Some(*levels.table()), levels.group_scales().to_vec()).unwrap();
-        let scales = quantized.scales().to_vec();
-        let read =
-            QuantizedMatrix::from_leveled(quantized.scheme(), quantized.shape(), codes, scales, levels);
+        let (scheme, shape) = (quantized.scheme(), quantized.shape());
+        let read = QuantizedMatrix::from_stored(scheme, shape, codes, &scales);
         prop_assert_eq!(read.unwrap(), quantized);
     }
 
@@ -74,33 +74,52 @@ fn normal_weights_lose_about_a_fourteenth() {
     assert!((0.06..0.08).contains(&error.relative()), "{}", error.relative());
 }
 
+/// Scales of one row with one group, maybe with a table.
+fn stored(table: Option<[f32; 16]>, group_scale: u8) -> StoredScales {
+    let mut scales = StoredScales::from([
+        (ScaleRole::Rows, f32_bytes(&[2.0])),
+        (ScaleRole::Groups, vec![group_scale]),
+    ]);
+    scales.extend(table.map(|table| (ScaleRole::Levels, f32_bytes(&table))));
+    scales
+}
+
+fn read(cols: usize, scales: &StoredScales) -> Result<QuantizedMatrix, SchemeError> {
+    let codes = (0..cols).map(|at| (at % 16) as u8).collect();
+    QuantizedMatrix::from_stored("int4-asym-4".parse().unwrap(), [1, cols], codes, scales)
+}
+
 #[test]
 fn evenly_spaced_levels_are_read() {
-    let levels = Levels::new(None, vec![0x38]).unwrap();
-    let codes = (0..16).collect();
-    let scheme: Scheme = "int4-asym-4".parse().unwrap();
-    let read = QuantizedMatrix::from_leveled(scheme, [1, 16], codes, vec![2.0], levels).unwrap();
+    let read = read(16, &stored(None, 0x38)).unwrap();
     let found: Vec<i8> = read.codes().iter().map(|code| *code as i8).collect();
     assert_eq!(found, (-8..8).collect::<Vec<i8>>());
 }
 
 #[test]
-fn what_is_no_table_is_refused() {
+fn tables_and_scales_that_stand_for_no_levels_are_refused() {
     let mut descending = CODEBOOK;
     descending.reverse();
-    assert!(Levels::new(Some(descending), vec![]).is_err());
-    assert!(Levels::new(Some([f32::NAN; 16]), vec![]).is_err());
-    assert!(Levels::new(None, vec![0x7F]).is_err());
-    assert!(Levels::new(None, vec![0xB8]).is_err());
+    for scales in [
+        stored(Some(descending), 0x38),
+        stored(Some([f32::NAN; 16]), 0x38),
+        stored(None, 0x7F),
+        stored(None, 0xB8),
+    ] {
+        assert!(matches!(read(16, &scales), Err(SchemeError::Levels { .. })));
+    }
+    let mut short = stored(Some(CODEBOOK), 0x38);
+    short.get_mut(&ScaleRole::Levels).unwrap().truncate(60);
+    assert!(matches!(read(16, &short), Err(SchemeError::Levels { .. })));
 }
 
 #[test]
 fn ragged_groups_and_lost_scales_are_refused() {
     let scheme = Scheme::INT4_LEVELS;
     assert!(matches!(scheme.covers(3, 24), Err(SchemeError::Ragged { block: 16, .. })));
-    let levels = Levels::new(None, vec![0x38]).unwrap();
-    let read = QuantizedMatrix::from_leveled(scheme, [1, 32], vec![0; 32], vec![1.0], levels);
-    assert!(matches!(read, Err(SchemeError::PartLength { .. })));
+    assert!(matches!(read(24, &stored(None, 0x38)), Err(SchemeError::Ragged { block: 16, .. })));
+    assert!(matches!(read(32, &stored(None, 0x38)), Err(SchemeError::PartLength { .. })));
+    assert!(matches!(read(16, &StoredScales::new()), Err(SchemeError::PartLength { .. })));
     let parts = QuantizedMatrix::from_parts(scheme, [1, 16], vec![0; 16], vec![1.0]);
     assert!(matches!(parts, Err(SchemeError::PartLength { .. })));
 }

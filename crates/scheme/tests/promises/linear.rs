@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 use roundwise_scheme::{
-    Activations, CATALOG, QuantizedMatrix, ScaleRule, ScaleStorage, Scheme, SchemeError, Tiling,
-    Weight, WeightKind,
+    Activations, CATALOG, QuantizedMatrix, ScaleRule, Scheme, SchemeError, Tiling, Weight,
+    WeightKind,
 };
 use roundwise_testkit::weights::{Matrix, gaussian};
 
@@ -107,8 +107,7 @@ proptest! {
 fn what_cannot_be_turned_or_multiplied_says_so() {
     let weight = gaussian(SHAPE[0], SHAPE[1], 1);
     for entry in CATALOG {
-        let can_turn =
-            entry.scheme.rotation().is_none() && !entry.scheme.scale_storage().is_of_blocks();
+        let can_turn = entry.scheme.rotation().is_none() && !entry.scheme.has_block_scales();
         let turned = nearest(&weight, entry.scheme).transpose();
         assert_eq!(turned.is_ok(), can_turn, "{}", entry.name);
     }
@@ -136,5 +135,4 @@ fn plain_tensors_are_all_that_decoding_needs() {
         f32::from(plain.codes[at] as i8) * plain.scales[row / 2 * 4 + col / 2]
     });
     assert_eq!(decoded.collect::<Vec<_>>(), matrix.dequantize());
-    assert!(matches!(scheme.scale_storage(), ScaleStorage::F32(_)));
 }

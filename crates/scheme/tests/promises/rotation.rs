@@ -83,7 +83,7 @@ fn the_largest_group_that_divides_the_columns_is_taken() {
     assert_eq!([Rotation::of_group(256, 384), Rotation::of_group(8, 384)], [None; 2]);
 }
 
-/// Whatever part of a row is read, its numbers are the same.
+/// Every part of a row has the numbers of the whole row.
 #[test]
 fn parts_of_a_rotated_row_are_those_of_the_whole() {
     let (rows, cols) = (3, 128);

@@ -2,12 +2,13 @@
 
 use crate::golden::case::Case;
 
-const SCHEMES: [&str; 25] = [
+const SCHEMES: [&str; 26] = [
     "fp8",
     "fp8-e5m2",
     "fp8-row",
     "fp8-block-64",
     "fp8-block-128",
+    "fp8-block-128-pow2",
     "fp8-block3d-64",
     "fp8-log-scales",
     "fp8-log-scales-narrow",

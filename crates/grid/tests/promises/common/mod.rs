@@ -1,4 +1,4 @@
-//! What a grid is, written down slowly: a sorted table of values and their codes.
+//! The definition of a grid, written down slowly: a sorted table of values and their codes.
 
 use roundwise_grid::{Grid, GridKind, GridVisitor};
 

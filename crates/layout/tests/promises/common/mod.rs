@@ -5,7 +5,7 @@ pub(crate) mod others;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use roundwise_layout::{Layout, Products, StoredLayers};
+use roundwise_layout::{Layout, MatmulPrecision, StoredLayers};
 use roundwise_scheme::{QuantizedMatrix, ScaleRule, Scheme, Weight, WeightKind};
 use roundwise_tensor_file::{Checkpoint, Manifest, Overwrite, TensorFileWriter, TensorSpec};
 use roundwise_testkit::weights::Matrix;
@@ -23,7 +23,7 @@ pub(crate) fn open(bytes: &[u8]) -> Opened {
     open_beside(bytes, None)
 }
 
-/// The same, maybe beside a `config.json`.
+/// Opens a file of these bytes, maybe beside a `config.json`.
 pub(crate) fn open_beside(bytes: &[u8], config: Option<&str>) -> Opened {
     let folder = tempfile::tempdir().unwrap();
     if let Some(config) = config {
@@ -58,10 +58,10 @@ pub(crate) fn layer_tensors(
     layout: Layout,
     layer: &str,
     matrix: QuantizedMatrix,
-    products: Products,
+    precision: MatmulPrecision,
 ) -> Vec<(TensorSpec, Vec<u8>)> {
-    let specs = layout.layer_tensors(layer, matrix.scheme(), products, matrix.shape());
-    let packed = layout.pack(layer, matrix, products);
+    let specs = layout.layer_tensors(layer, matrix.scheme(), precision, matrix.shape());
+    let packed = layout.pack(layer, matrix, precision);
     assert_eq!(specs.len(), packed.len());
     let pair = |(spec, packed): (TensorSpec, roundwise_layout::PackedTensor)| {
         assert_eq!(spec.name, packed.name);

@@ -14,7 +14,7 @@ pub(crate) fn fp8(name: &str, shape: &[usize]) -> Tensor {
     codes(name, "F8_E4M3", shape, [0x38, 0x40])
 }
 
-/// The same values in INT8.
+/// Values 1 to 4 in INT8.
 pub(crate) fn int8(name: &str, shape: &[usize]) -> Tensor {
     codes(name, "I8", shape, [1, 2])
 }
@@ -49,7 +49,7 @@ pub(crate) fn opened(tensors: &[Tensor], entry: Option<&str>) -> Opened {
     open(&safetensors_with_metadata(tensors, &entries))
 }
 
-/// The same beside a `config.json`.
+/// Opens such a file beside a `config.json`.
 pub(crate) fn opened_beside(tensors: &[Tensor], config: &str) -> Opened {
     open_beside(&safetensors_with_metadata(tensors, &[]), Some(config))
 }
@@ -59,7 +59,7 @@ pub(crate) fn entry(marker: &str) -> String {
     format!(r#"{{"format_version": "1.0", "layers": {{"a": {marker}}}}}"#)
 }
 
-/// What is wrong with the file, by layer; nothing that is wrong may also be read.
+/// Returns the defects of a file by layer. A layer with a defect must not be read.
 pub(crate) fn defects(file: &Opened) -> Vec<(&str, &str)> {
     for defect in &file.stored.defects {
         assert!(!file.stored.layers.contains_key(&defect.layer), "{} is read", defect.layer);

@@ -2,8 +2,7 @@
 
 use proptest::prelude::*;
 use roundwise_scheme::{
-    CATALOG, GridKind, QuantizedMatrix, Rotation, ScaleRule, ScaleStorage, Scheme, Tiling, Weight,
-    WeightKind,
+    CATALOG, GridKind, QuantizedMatrix, Rotation, ScaleRule, Scheme, Tiling, Weight, WeightKind,
 };
 use roundwise_testkit::files::{bf16_bytes, f16_bytes, f32_bytes};
 use roundwise_testkit::random::Random;
@@ -56,9 +55,10 @@ impl Case {
         Matrix { values, ..self.matrix() }
     }
 
-    /// Whether there is one F32 scale per tile, which scales and absmax can be told apart from.
+    /// Whether the scale of each tile can be any F32 number.
     pub(crate) fn has_free_scales(&self) -> bool {
-        matches!(self.scheme.scale_storage(), ScaleStorage::F32(_))
+        let scaled = Scheme::scaled(self.scheme.grid(), self.scheme.tiling());
+        self.scheme == scaled || self.scheme.rotation().is_some() && !self.scheme.has_levels()
     }
 
     /// Which scale a weight has, straight from the definition of a tiling.
@@ -106,19 +106,25 @@ pub(crate) fn any_covered_shape() -> impl Strategy<Value = (Scheme, [usize; 2])>
             let rotation = Rotation::up_to(4usize.pow(power as u32)).unwrap();
             (Scheme::rotated(grid, Tiling::Row, rotation), [rows, 4 * groups])
         });
+    let powers = (any_grid(), 1usize..9, 1usize..20, 1usize..5, 1usize..5).prop_map(
+        |(grid, rows, cols, down, across)| {
+            let tiling = Tiling::Block { rows, cols };
+            (Scheme::scaled_by_powers(grid, tiling), [rows * down, cols * across])
+        },
+    );
     let two_level = prop::sample::select(vec![Scheme::MXFP8, Scheme::NVFP4]);
     let narrow = (two_level, 1usize..10, 1usize..100).prop_map(|(scheme, r, c)| (scheme, [r, c]));
     let one_byte = CATALOG
         .iter()
         .filter(|entry| entry.scheme.grid().code_bytes() == 1 && entry.scheme.has_free_codes());
     let named = prop::sample::select(one_byte.collect::<Vec<_>>()).prop_map(|entry| {
-        let [rows, cols] = match entry.scheme.scale_storage() {
-            ScaleStorage::F32(Tiling::Block { rows, cols }) => [rows, 2 * cols],
+        let [rows, cols] = match entry.scheme.tiling() {
+            Tiling::Block { rows, cols } if !entry.scheme.has_block_scales() => [rows, 2 * cols],
             _ => [1, 16],
         };
         (entry.scheme, [rows, cols])
     });
-    prop_oneof![8 => whole, 8 => blocks, 4 => rotated, 8 => narrow, 2 => named]
+    prop_oneof![8 => whole, 8 => blocks, 4 => rotated, 4 => powers, 8 => narrow, 2 => named]
 }
 
 /// Finite numbers of every size that an F32 has, zeros among them.
@@ -142,6 +148,12 @@ fn all_bits(rows: usize, cols: usize, seed: u64) -> Matrix {
     Matrix::from_fn(rows, cols, |_, _| random.finite_f32())
 }
 
+/// Whether scales are powers of two.
+fn has_powers(scheme: Scheme) -> bool {
+    let scaled = Scheme::scaled_by_powers(scheme.grid(), scheme.tiling());
+    scheme == scaled || scheme.tiling() == Scheme::MXFP8.tiling()
+}
+
 /// Any weight that can be quantized.
 pub(crate) fn any_case() -> impl Strategy<Value = Case> {
     (any_covered_shape(), any_kind()).prop_flat_map(|((scheme, [rows, cols]), kind)| {
@@ -152,14 +164,13 @@ pub(crate) fn any_case() -> impl Strategy<Value = Case> {
                 WeightKind::BF16 => f32::from_bits(0x7F7F_0000),
             };
             // Sums of a rotation, and numbers rounded up to a power of two, may leave f32.
-            let is_bounded =
-                scheme.rotation().is_some() || scheme.tiling() == Scheme::MXFP8.tiling();
+            let is_bounded = scheme.rotation().is_some() || has_powers(scheme);
             let largest = if is_bounded { largest.min(1e30) } else { largest };
             // What no scale brings into the range of the codes would be cut off.
-            let largest = match scheme.scale_storage() {
-                ScaleStorage::Unscaled => largest.min(scheme.grid().max()),
-                ScaleStorage::Logarithmic { .. } => largest.min(1e6),
-                _ => largest,
+            let largest = match (scheme.has_scales(), scheme.log_range()) {
+                (false, _) => largest.min(scheme.grid().max()),
+                (true, Some(_)) => largest.min(1e6),
+                (true, None) => largest,
             };
             let matrix = matrix.map(|_, _, value| value.clamp(-largest, largest));
             Case::new(scheme, kind, &matrix)

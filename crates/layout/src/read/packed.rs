@@ -1,28 +1,27 @@
-use roundwise_scheme::GridKind;
 use roundwise_tensor_file::{Checkpoint, Dtype, TensorHeader};
 
-use crate::describe::matrix_shape;
-use crate::form::{Form, Part};
-use crate::{Marker, Origin, StoredLayer};
+use crate::marker::Marker;
+use crate::packing::{Packing, Part};
+use crate::read::spelling::Spelling;
+use crate::read::stored_layer::{StoredLayer, matrix_shape};
 
-/// The stored layer behind a weight whose codes are packed or whose scales are bytes, `None` for
-/// the marker of any other.
+/// Recognises a weight whose codes are packed or whose scales are bytes, `None` for the marker of any
+/// other.
 ///
 /// # Errors
 /// One line that says why the weight cannot be read: what was found and what was expected.
-pub(crate) fn describe_packed(
+pub(crate) fn recognise_packed(
     file: &Checkpoint,
     weight: &TensorHeader,
     layer: &str,
     marker: &Marker,
 ) -> Result<Option<StoredLayer>, String> {
-    let grid = marker.grid()?;
     let stored_cols = weight.shape.last().map_or(0, |&cols| usize::try_from(cols).unwrap_or(0));
-    let packed = matches!(grid, GridKind::E2m1 | GridKind::Int4) || marker.is_leveled();
+    let packed = marker.unrotated_scheme(&[])?.code_bits() == 4;
     let cols = if packed { stored_cols.saturating_mul(2) } else { stored_cols };
     // Of these formats the shape of the scales says nothing.
     let scheme = match marker.scheme(&[], cols) {
-        Ok(scheme) if packed || scheme.scale_storage().is_of_blocks() => scheme,
+        Ok(scheme) if packed || scheme.has_block_scales() => scheme,
         Err(problem) if packed => return Err(problem),
         Ok(_) | Err(_) => return Ok(None),
     };
@@ -32,12 +31,11 @@ pub(crate) fn describe_packed(
     let [rows, _] = matrix_shape(weight)?;
     let padded = [rows, cols];
     let shape = match marker.orig_shape.as_deref() {
-        Some(shape) if scheme.scale_storage().is_of_blocks() => logical_shape(shape)?,
+        Some(shape) if scheme.has_block_scales() => logical_shape(shape)?,
         _ => padded,
     };
     scheme.covers(rows, cols).map_err(|error| error.to_string())?;
-    let form = Form::found(scheme, shape, padded)?;
-    let parts = form.parts();
+    let parts = Packing::found(scheme, shape, padded)?.parts();
     for part in &parts {
         check_part(file, layer, marker, part)?;
     }
@@ -50,7 +48,7 @@ pub(crate) fn describe_packed(
         scheme,
         shape,
         stored_shape: padded,
-        origin: Origin::Comfy,
+        spelling: Spelling::Comfy,
         scale: parts.get(1).map(|part| format!("{layer}.{}", part.name)),
     }))
 }
@@ -64,7 +62,7 @@ fn logical_shape(shape: &[u64]) -> Result<[usize; 2], String> {
     found.map(|(rows, cols)| [rows, cols]).ok_or(format!("`orig_shape` is {shape:?}, no matrix"))
 }
 
-/// Whether a tensor has the dtype and the shape that readers need; some take more than one dtype.
+/// Checks that a tensor has the dtype and the shape that readers need; some take more than one dtype.
 fn check_part(file: &Checkpoint, layer: &str, marker: &Marker, part: &Part) -> Result<(), String> {
     let name = format!("{layer}.{}", part.name);
     let Some(found) = file.get(&name) else {

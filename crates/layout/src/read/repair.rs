@@ -1,33 +1,38 @@
 use roundwise_tensor_file::{Checkpoint, Dtype, TensorFileError, TensorHeader};
 
-use crate::describe::describe;
-use crate::markers::Markers;
+use crate::layout::Layout;
+use crate::marker::Marker;
 use crate::names::find_weight;
-use crate::stored::{file_part, legacy_marker};
-use crate::{Defect, Layout, Marker, StoredLayer, StoredLayers};
+use crate::read::defect::Defect;
+use crate::read::markers::Markers;
+use crate::read::orphans::strays;
+use crate::read::recognise::recognise;
+use crate::read::side_tensors::legacy_marker;
+use crate::read::stored_layer::StoredLayer;
+use crate::read::stored_layers::StoredLayers;
 
 /// A defect whose remedy is certain.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Mend {
-    /// What is wrong, where, and whom it breaks.
+pub struct Repair {
+    /// The defect: where it is, and which programs it breaks.
     pub defect: Defect,
-    /// What makes it good.
+    /// The change that mends it.
     pub remedy: String,
 }
 
 /// The layers of a damaged file, as they were meant.
 #[derive(Clone, Debug, Default)]
-pub struct MendedLayers {
+pub struct RepairedLayers {
     /// Layers whose defects have a certain remedy are among those that can be decoded; defects
     /// that are left have no remedy, orphans are left out of whatever is written.
     pub stored: StoredLayers,
-    /// What was found and is mended, in name order.
-    pub mends: Vec<Mend>,
-    /// How the file is meant to be laid out.
+    /// Defects that were found and are mended, in name order.
+    pub repairs: Vec<Repair>,
+    /// The layout that the file is meant to have.
     pub layout: Layout,
 }
 
-impl MendedLayers {
+impl RepairedLayers {
     /// Finds the quantized layers of a file in spite of known defects: markers with NUL bytes
     /// or without `format`, markers of which one half is missing, scales of the wrong name, scales
     /// and markers that belong to nothing.
@@ -40,7 +45,7 @@ impl MendedLayers {
     pub fn find(file: &Checkpoint) -> Result<Self, TensorFileError> {
         let mut markers = Markers::read(file)?;
         let mut stored = StoredLayers::find(file)?;
-        let mut mends = vec![];
+        let mut repairs = vec![];
         for defect in std::mem::take(&mut stored.defects) {
             match remedy(file, &markers, &defect) {
                 Some((meant, remedy)) => {
@@ -48,7 +53,7 @@ impl MendedLayers {
                         markers.by_layer.insert(layer.layer.clone(), marker);
                         stored.layers.insert(layer.layer.clone(), layer);
                     }
-                    mends.push(Mend { defect, remedy });
+                    repairs.push(Repair { defect, remedy });
                 }
                 None => stored.defects.push(defect),
             }
@@ -59,24 +64,25 @@ impl MendedLayers {
                 true => "its scale is stored where ComfyUI looks for it",
                 false => "left out",
             };
-            mends.push(Mend { defect: orphan, remedy: remedy.to_owned() });
+            repairs.push(Repair { defect: orphan, remedy: remedy.to_owned() });
         }
-        for name in stored.strays(file) {
+        for name in strays(file, &stored) {
             let (layer, _) = name.rsplit_once('.').unwrap_or_default();
             stored.side_tensors.insert(name.clone(), layer.to_owned());
         }
         let one_sided = stored.one_sided_markers().into_iter().chain(stored.missing_half());
-        mends.extend(one_sided.map(|defect| Mend {
+        repairs.extend(one_sided.map(|defect| Repair {
             defect,
             remedy: "written into both, the header and a marker tensor".to_owned(),
         }));
-        mends.sort();
+        repairs.sort();
         let layout = meant_layout(file, &stored);
-        Ok(Self { stored, mends, layout })
+        Ok(Self { stored, repairs, layout })
     }
 }
 
-/// ComfyUI heeds markers before anything else, so that a file with both is one with markers.
+/// Infers the layout that a file is meant to have. ComfyUI heeds markers before anything else, so
+/// that a file with both is one with markers.
 fn meant_layout(file: &Checkpoint, stored: &StoredLayers) -> Layout {
     let has_markers = !stored.header_layers.is_empty()
         || stored.side_tensors.keys().any(|name| name.ends_with(".comfy_quant"));
@@ -87,7 +93,7 @@ fn meant_layout(file: &Checkpoint, stored: &StoredLayers) -> Layout {
     }
 }
 
-/// The layer behind a defect and its marker, if it is about one, and what makes it good.
+/// Finds the remedy of a defect, with the layer behind it and its marker where it is about one.
 fn remedy(
     file: &Checkpoint,
     markers: &Markers,
@@ -104,7 +110,7 @@ fn remedy(
         (Some(bytes), known) => meant_marker(file, weight, layer, bytes, known)?,
         (None, known) => (known?.clone(), "the scale is taken that is called"),
     };
-    let readable = |part: &str| describe(file, weight, layer, Some(&marker), part).ok()?;
+    let readable = |part: &str| recognise(file, weight, layer, Some(&marker), part).ok()?;
     let named = readable("weight_scale").map(|stored| (stored, "weight_scale"));
     let (stored, part) = named.or_else(|| Some((readable("scale_weight")?, "scale_weight")))?;
     let remedy = match markers.damaged.contains_key(layer) {
@@ -114,9 +120,9 @@ fn remedy(
     Some((Some((stored, marker)), remedy))
 }
 
-/// What a damaged marker must have said, and how that is known.
+/// Restores a damaged marker, and says how its content is known.
 ///
-/// - `known`: what the layer's other marker says
+/// - `known`: the layer's other marker
 fn meant_marker(
     file: &Checkpoint,
     weight: &TensorHeader,
@@ -141,7 +147,7 @@ fn meant_marker(
     Some((marker, "codes and scales can only be"))
 }
 
-/// The one format whose codes and scales have these dtypes and shapes.
+/// Finds the one format whose codes and scales have these dtypes and shapes.
 ///
 /// - `has_options`: whether the rest of the marker is there, which says of INT8 what no tensor does:
 ///   whether it is rotated
@@ -180,67 +186,4 @@ fn meant_format(
         (Dtype::I8, _) => blocks("int8_blockwise"),
         _ => None,
     }
-}
-
-impl StoredLayers {
-    /// Markers that only one of header and tensors has, where the file has both kinds: some versions
-    /// of ComfyUI read the one, some the other.
-    pub fn one_sided_markers(&self) -> Vec<Defect> {
-        let in_header = &self.header_layers;
-        let in_tensors = self.marker_tensors();
-        if in_tensors.is_empty() || in_header.is_empty() {
-            return vec![];
-        }
-        let only_tensor = in_tensors.difference(in_header).map(|layer| {
-            let problem = "has a marker tensor, but no entry in `_quantization_metadata`";
-            Defect::new(layer, problem, breaks::OLD_COMFYUI)
-        });
-        let only_header = in_header.difference(&in_tensors).map(|layer| {
-            let problem = "has an entry in `_quantization_metadata`, but no marker tensor";
-            Defect::new(layer, problem, breaks::LOST_HEADER)
-        });
-        only_tensor.chain(only_header).collect()
-    }
-
-    /// The kind of markers that the whole file lacks.
-    fn missing_half(&self) -> Option<Defect> {
-        match (self.marker_tensors().len(), self.header_layers.len()) {
-            (0, 0) => None,
-            (0, layers) => {
-                let problem = format!("marks {} in the header alone", in_words(layers));
-                Some(Defect::new("", problem, breaks::LOST_HEADER))
-            }
-            (layers, 0) => {
-                let problem = format!("marks {} in tensors alone", in_words(layers));
-                Some(Defect::new("", problem, breaks::OLD_COMFYUI))
-            }
-            _ => None,
-        }
-    }
-}
-
-fn in_words(layers: usize) -> String {
-    match layers {
-        1 => "1 layer".to_owned(),
-        layers => format!("{layers} layers"),
-    }
-}
-
-/// Which programs a defect breaks, and how.
-pub(crate) mod breaks {
-    pub(crate) const MARKER: &str = "ComfyUI from 0.3.77 on, which stops at the layer";
-    pub(crate) const HEADER: &str = "ComfyUI from 0.3.68 on, which stops at the layer";
-    pub(crate) const UNREADABLE: &str = "ComfyUI, which stops at the layer or reads other weights";
-    pub(crate) const UNSCALED: &str = "ComfyUI, which takes the codes for the weights";
-    pub(crate) const OLD_COMFYUI: &str =
-        "ComfyUI 0.3.68 to 0.3.76, which takes the codes for the weights";
-    pub(crate) const LOST_HEADER: &str = "programs that copy tensors without the header's entries";
-    pub(crate) const DUMMY: &str =
-        "ComfyUI from 0.3.77 on, which turns the weight into FP8 without a scale";
-    pub(crate) const UNEXPECTED: &str = "programs that refuse unexpected keys; ComfyUI logs them";
-}
-
-/// Whether the scale of a weight that holds no codes makes ComfyUI round that weight.
-pub(crate) fn is_dummy(file: &Checkpoint, layer: &str, name: &str) -> bool {
-    name.ends_with(".scale_weight") && file_part(file, layer, "scaled_fp8").is_some()
 }

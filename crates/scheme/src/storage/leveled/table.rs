@@ -1,11 +1,10 @@
-//! Which levels the codes of a scheme of levels stand for.
-
 use roundwise_grid::absmax;
 
-use crate::Weight;
-use crate::leveled::{LEVEL_GROUP, LEVELS, SMALLEST_SCALE, nearest};
+use super::levels::nearest;
+use super::{LEVEL_GROUP, LEVELS, SMALLEST_SCALE};
+use crate::weight::Weight;
 
-/// The best 16 levels for normally distributed weights, as comfy-kitchen has them.
+/// The 16 levels of least squared error for normally distributed weights, as comfy-kitchen has them.
 ///
 /// # Source
 /// Lloyd and Max: levels of least squared error.
@@ -38,11 +37,11 @@ const TABLE_SAMPLE: usize = 300_000;
 /// Times that levels are moved to the mean of the weights next to them.
 const TABLE_STEPS: usize = 25;
 
-/// [`CODEBOOK`], or where weights have heavier tails than normally distributed ones a table fitted to
-/// them.
+/// Returns [`CODEBOOK`], or a table fitted to the weights where these have heavier tails than normally
+/// distributed ones.
 ///
 /// - `weight`: as its scheme sees it
-pub(crate) fn table_for(weight: &Weight<'_>) -> [f32; LEVELS] {
+pub(super) fn table_for(weight: &Weight<'_>) -> [f32; LEVELS] {
     let sample = normalised_sample(weight);
     let mean = sample.iter().map(|value| f64::from(*value)).sum::<f64>() / sample.len() as f64;
     let moment = |power| sample.iter().map(|value| (f64::from(*value) - mean).powi(power)).sum();
@@ -55,7 +54,7 @@ pub(crate) fn table_for(weight: &Weight<'_>) -> [f32; LEVELS] {
     }
 }
 
-/// Some rows of a matrix, every weight over the largest of its group.
+/// Returns some rows of a matrix, every weight divided by the largest of its group.
 fn normalised_sample(weight: &Weight<'_>) -> Vec<f32> {
     let (rows, cols) = (weight.rows(), weight.cols());
     let sampled = (TABLE_SAMPLE / cols.max(1)).max(1).min(rows);
@@ -71,8 +70,8 @@ fn normalised_sample(weight: &Weight<'_>) -> Vec<f32> {
     sample
 }
 
-/// Levels of little squared error for a sample of at least one value, ascending: each is moved to the
-/// mean of the values next to it, again and again.
+/// Fits ascending levels to a sample of at least one value: each is moved to the mean of the values
+/// nearest to it, again and again.
 ///
 /// # Source
 /// Lloyd, "Least squares quantization in PCM", IEEE Transactions on Information Theory 28, 1982; begun
@@ -102,7 +101,7 @@ fn fitted_table(sample: &[f32]) -> [f32; LEVELS] {
     table
 }
 
-/// In the order in which torch adds on a CPU with vectors of 8, for the same last bits.
+/// Adds in the order of torch on a CPU with vectors of 8, for the same last bits.
 fn mean(values: &[f32]) -> f32 {
     let add = |sum: [f32; 8], more: &[f32; 8]| std::array::from_fn(|lane| sum[lane] + more[lane]);
     let (vectors, rest) = values.as_chunks::<8>();
@@ -122,7 +121,7 @@ mod tests {
     use roundwise_testkit::weights::{Matrix, gaussian};
 
     use super::*;
-    use crate::WeightKind;
+    use crate::weight::WeightKind;
 
     fn heavy_tailed(rows: usize, cols: usize) -> Matrix {
         gaussian(rows, cols, 1).map(|_, _, value| value.powi(3))

@@ -1,10 +1,11 @@
 /// Rows and columns of the tiles that block scales are grouped in.
 const TILE: [usize; 2] = [128, 4];
 
-/// How matrix units want the scales of blocks: tiles of 128 × 4, and within a tile the rows `r`,
-/// `r + 32`, `r + 64` and `r + 96` beside each other. What lies beyond the matrix is 0.
+/// The order in which matrix units want the scales of blocks: tiles of 128 × 4, and within a tile
+/// the rows `r`, `r + 32`, `r + 64` and `r + 96` beside each other. Scales beyond the matrix are 0.
 ///
-/// `[r, c]` lies at `((r div 128)·⌈C/4⌉ + c div 4)·512 + (r mod 32)·16 + (r mod 128 div 32)·4 + c mod 4`.
+/// `[r, c]` lies at `((r div 128)·⌈C/4⌉ + c div 4)·512 + (r mod 32)·16 + (r mod 128 div 32)·4 + c
+/// mod 4`.
 ///
 /// # Source
 /// cuBLAS documentation, "1D Block Scaling Factors Layout".
@@ -15,12 +16,12 @@ pub(crate) struct Swizzle {
 }
 
 impl Swizzle {
-    /// Of a `[rows, cols]` matrix of scales.
+    /// Makes the order of a `[rows, cols]` matrix of scales.
     pub(crate) fn of(rows: usize, cols: usize) -> Self {
         Self { rows, cols }
     }
 
-    /// Shape of the tensor that holds them.
+    /// Returns the shape of the tensor that holds them.
     pub(crate) fn shape(self) -> [usize; 2] {
         [self.rows.next_multiple_of(TILE[0]), self.cols.next_multiple_of(TILE[1])]
     }
@@ -30,7 +31,7 @@ impl Swizzle {
         tile * 512 + row % 32 * 16 + row % 128 / 32 * 4 + col % 4
     }
 
-    /// Scales, row-major, in that order.
+    /// Puts row-major scales into the order.
     pub(crate) fn apply(self, scales: &[u8]) -> Vec<u8> {
         let mut swizzled = vec![0; self.shape().iter().product()];
         for (row, scales) in scales.chunks(self.cols.max(1)).enumerate() {
@@ -41,7 +42,9 @@ impl Swizzle {
         swizzled
     }
 
-    /// The inverse of [`Swizzle::apply`]; `swizzled` holds what [`Swizzle::shape`] says.
+    /// Returns swizzled scales to row-major order.
+    ///
+    /// - `swizzled`: of the shape [`Swizzle::shape`]
     pub(crate) fn undo(self, swizzled: &[u8]) -> Vec<u8> {
         let places = (0..self.rows).flat_map(|row| (0..self.cols).map(move |col| (row, col)));
         places.map(|(row, col)| swizzled[self.offset(row, col)]).collect()

@@ -3,9 +3,9 @@ use roundwise_grid::vectorized;
 /// Which of two neighbouring codes lies in the high half of a byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Nibbles {
-    /// That of the even column.
+    /// The code of the even column.
     EvenHigh,
-    /// That of the odd column.
+    /// The code of the odd column.
     EvenLow,
 }
 
@@ -18,7 +18,7 @@ impl Nibbles {
         }
     }
 
-    /// The codes of packed bytes, two for each.
+    /// Returns the codes of packed bytes, two for each.
     pub(crate) fn unpack(self, bytes: &[u8]) -> Vec<u8> {
         match self {
             Nibbles::EvenHigh => unpack(bytes, |byte| [byte >> 4, byte & 0xF]),
@@ -27,7 +27,7 @@ impl Nibbles {
     }
 }
 
-/// Bytes that are made before they are put where codes were: a whole vector.
+/// Bytes that are made before they take the place of codes: a whole vector.
 const PART: usize = 64;
 
 fn pack(codes: &mut Vec<u8>, pair: impl Fn(u8, u8) -> u8) {

@@ -1,9 +1,9 @@
 /// How a loader may multiply inputs by a layer in codes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Products {
+pub enum MatmulPrecision {
     /// In codes where the device can, so that inputs are quantized as well.
     #[default]
     Any,
     /// By the decoded weight, with inputs as they are.
-    FullPrecision,
+    Full,
 }

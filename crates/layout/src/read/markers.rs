@@ -2,18 +2,18 @@ use std::collections::BTreeMap;
 
 use roundwise_tensor_file::{Checkpoint, TensorFileError};
 
-use crate::mend::breaks;
-use crate::{Defect, MARKER_LIMIT_BYTES, Marker, QUANTIZATION_METADATA};
+use crate::marker::{MARKER_LIMIT_BYTES, Marker, QUANTIZATION_METADATA};
+use crate::read::defect::{Defect, breaks};
 
 /// The markers of a file's layers.
 #[derive(Debug, Default)]
 pub(crate) struct Markers {
     pub(crate) by_layer: BTreeMap<String, Marker>,
-    /// Those that the headers give, which are among [`Self::by_layer`].
+    /// Markers that the headers give, which are among [`Self::by_layer`].
     pub(crate) in_header: BTreeMap<String, Marker>,
-    /// What is wrong with markers; a layer named here has none that can be trusted.
+    /// Defects of markers; a layer named here has none that can be trusted.
     pub(crate) defects: Vec<Defect>,
-    /// What is left of those that are no markers, by layer.
+    /// Bytes of those that are no markers, by layer.
     pub(crate) damaged: BTreeMap<String, Vec<u8>>,
 }
 
@@ -83,7 +83,7 @@ impl Markers {
             let problem = format!("the header says {header}, its marker {tensor}");
             self.complain(layer, problem, breaks::UNREADABLE);
         }
-        // What no loader reads may stand in one of both.
+        // No loader reads the shape, so it may stand in one of both.
         let orig_shape = self.by_layer.get(layer).and_then(|tensor| tensor.orig_shape.clone());
         let header = Marker { orig_shape: header.orig_shape.clone().or(orig_shape), ..header };
         self.by_layer.insert(layer.to_owned(), header.clone());

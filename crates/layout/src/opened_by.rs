@@ -1,0 +1,18 @@
+use roundwise_scheme::{GridKind, Scheme};
+
+use crate::client::Client;
+use crate::layout::Layout;
+use crate::marker::format::Format;
+
+/// Returns the program that opens `scheme` in `layout`.
+pub fn client(layout: Layout, scheme: Scheme) -> Client {
+    if !scheme.has_scales() {
+        return Client::stock("any program that reads this model's original weights");
+    }
+    match layout {
+        Layout::Comfy => Format::of(scheme).map_or(Client::NONE, |format| format.opened_by),
+        Layout::ComfyLegacy if scheme.log_range().is_some() => Client::NONE,
+        Layout::ComfyLegacy if scheme.grid() == GridKind::F16 => Client::ANY_FP16,
+        Layout::ComfyLegacy => Client::stock("ComfyUI (any version since October 2024)"),
+    }
+}

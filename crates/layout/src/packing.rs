@@ -1,0 +1,240 @@
+//! Padding, packing and swizzles, which no other part of the program sees.
+
+mod nibbles;
+mod swizzle;
+
+use roundwise_scheme::{
+    GridKind, QuantizedMatrix, ScaleNumbers, ScalePart, ScaleRole, Scheme, SchemeError,
+    StoredScales, Tiling,
+};
+use roundwise_tensor_file::Dtype;
+
+use crate::packing::nibbles::Nibbles;
+use crate::packing::swizzle::Swizzle;
+
+/// The tensors that a matrix of some scheme and shape becomes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Packing {
+    scheme: Scheme,
+    /// `[rows, cols]` of the weight.
+    shape: [usize; 2],
+    /// `[rows, cols]` with the zeros that fill the last rows and columns up.
+    padded: [usize; 2],
+    order: Order,
+}
+
+/// Where the scales of blocks lie, and the two codes of a byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Order {
+    /// Swizzled and padded; of E2M1, the even column in the high half.
+    Comfy,
+    /// Row-major, as many as there are blocks; the even column in the low half. No padding.
+    Servers,
+}
+
+/// A tensor of a layer, its codes or its scales.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Part {
+    /// End of its name, behind the layer's.
+    pub(crate) name: &'static str,
+    pub(crate) dtype: Dtype,
+    pub(crate) shape: Vec<usize>,
+}
+
+impl Packing {
+    /// Makes the packing that is written.
+    pub(crate) fn of(scheme: Scheme, shape: [usize; 2]) -> Self {
+        let padded = shape.map(|size| size.next_multiple_of(padding_multiple(scheme)));
+        Self { scheme, shape, padded, order: Order::Comfy }
+    }
+
+    /// Makes the packing of compressed-tensors and ModelOpt, for reading alone.
+    pub(crate) fn of_servers(scheme: Scheme, shape: [usize; 2]) -> Self {
+        Self { scheme, shape, padded: shape, order: Order::Servers }
+    }
+
+    /// Makes the packing that was found.
+    ///
+    /// # Errors
+    /// One line, when a tensor of codes of `padded` weights cannot hold `shape`. Rows need no
+    /// padding: some programs add none.
+    pub(crate) fn found(
+        scheme: Scheme,
+        shape: [usize; 2],
+        padded: [usize; 2],
+    ) -> Result<Self, String> {
+        let multiple = padding_multiple(scheme);
+        let misfit =
+            || format!("holds {padded:?} codes, no {shape:?} filled up to multiples of {multiple}");
+        if shape[0] > padded[0] || shape[1] > padded[1] {
+            return Err(misfit());
+        }
+        let written = Self::of(scheme, shape);
+        let is_unpadded_below = padded == [shape[0], written.padded[1]];
+        match padded == written.padded || is_unpadded_below {
+            true => Ok(Self { padded, ..written }),
+            false => Err(misfit()),
+        }
+    }
+
+    /// Tells whether the tensor of codes has the shape of the weight.
+    pub(crate) fn keeps_shape(self) -> bool {
+        self.parts()[0].shape == self.shape
+    }
+
+    /// Tells whether zeros fill it up.
+    pub(crate) fn is_padded(self) -> bool {
+        self.padded != self.shape
+    }
+
+    /// Returns the tensors: codes first, then scales.
+    pub(crate) fn parts(self) -> Vec<Part> {
+        let [rows, cols] = self.padded;
+        let cols = if self.nibbles().is_some() { cols / 2 } else { cols };
+        let codes =
+            Part { name: "weight", dtype: code_dtype(self.scheme.grid()), shape: vec![rows, cols] };
+        let scales = self.scheme.scale_parts(self.shape).into_iter().map(|part| Part {
+            name: scale_part_name(part.role),
+            dtype: scale_dtype(part.numbers),
+            shape: self.scale_shape(part),
+        });
+        [codes].into_iter().chain(scales).collect()
+    }
+
+    /// Returns the bytes of [`Packing::parts`].
+    pub(crate) fn pack(self, matrix: QuantizedMatrix) -> Vec<Vec<u8>> {
+        let scales = matrix.stored_scales().into_iter().map(|(role, bytes)| {
+            if self.is_swizzled(role) { self.swizzle().apply(&bytes) } else { bytes }
+        });
+        let scales: Vec<Vec<u8>> = scales.collect();
+        let codes = self.pack_codes(matrix.into_stored_codes());
+        [codes].into_iter().chain(scales).collect()
+    }
+
+    /// Reads the matrix of such bytes, whose lengths are those of [`Packing::parts`].
+    ///
+    /// - `scales`: as stored
+    ///
+    /// # Errors
+    /// As [`QuantizedMatrix::from_stored`].
+    pub(crate) fn unpack(
+        self,
+        codes: Vec<u8>,
+        mut scales: StoredScales,
+    ) -> Result<QuantizedMatrix, SchemeError> {
+        for (role, bytes) in &mut scales {
+            if self.is_swizzled(*role) {
+                *bytes = self.swizzle().undo(bytes);
+            }
+        }
+        let codes = self.unpack_codes(codes);
+        QuantizedMatrix::from_stored(self.scheme, self.shape, codes, &scales)
+    }
+
+    /// Returns one byte or more for each weight.
+    fn unpack_codes(self, codes: Vec<u8>) -> Vec<u8> {
+        let codes = match self.nibbles() {
+            Some(nibbles) => nibbles.unpack(&codes),
+            None => codes,
+        };
+        resized(codes, self.padded, self.shape, self.scheme.grid().code_bytes())
+    }
+
+    fn pack_codes(self, codes: Vec<u8>) -> Vec<u8> {
+        let mut codes = resized(codes, self.shape, self.padded, self.scheme.grid().code_bytes());
+        if let Some(nibbles) = self.nibbles() {
+            nibbles.pack(&mut codes);
+        }
+        codes
+    }
+
+    fn is_swizzled(self, role: ScaleRole) -> bool {
+        let is_of_blocks = self.scheme.has_block_scales() && role == ScaleRole::Tiles;
+        self.order == Order::Comfy && is_of_blocks
+    }
+
+    /// Returns the order of the scales of blocks. Padding is less than a tile of it, and needs no
+    /// scales.
+    fn swizzle(self) -> Swizzle {
+        let [rows, cols] = self.shape;
+        let [_, across] = self.scheme.tiling().tiles(rows, cols);
+        Swizzle::of(rows, across)
+    }
+
+    fn nibbles(self) -> Option<Nibbles> {
+        let is_even_high = self.scheme.grid() == GridKind::E2m1 && self.order == Order::Comfy;
+        let nibbles = if is_even_high { Nibbles::EvenHigh } else { Nibbles::EvenLow };
+        (self.scheme.code_bits() == 4).then_some(nibbles)
+    }
+
+    /// Returns the shape that loaders need. INT8 rows are `[N, 1]`: a `[N]` scale computes in
+    /// ComfyUI and then fails to dequantize. Groups of a row are `[N, K / n, 1]`, as published.
+    fn scale_shape(self, part: ScalePart) -> Vec<usize> {
+        let has_last_axis = matches!(
+            (self.scheme.grid(), self.scheme.tiling()),
+            (GridKind::Int8, Tiling::Row) | (GridKind::E4m3, Tiling::Block { rows: 1, cols: 2.. })
+        );
+        match part.role {
+            ScaleRole::Tiles if self.is_swizzled(part.role) => self.swizzle().shape().to_vec(),
+            ScaleRole::Tiles if has_last_axis => [part.shape, vec![1]].concat(),
+            _ => part.shape,
+        }
+    }
+}
+
+/// Returns what ComfyUI calls a tensor of scales.
+pub(crate) fn scale_part_name(role: ScaleRole) -> &'static str {
+    match role {
+        ScaleRole::Tiles => "weight_scale",
+        ScaleRole::Tensor => "weight_scale_2",
+        ScaleRole::Largest => "weight_scalar",
+        ScaleRole::Rows => "weight_s_channel",
+        ScaleRole::Groups => "weight_s_rel",
+        ScaleRole::Levels => "weight_codebook",
+    }
+}
+
+/// Returns the dtype of some scales. ComfyUI's own parser knows none for exponents, which are U8.
+fn scale_dtype(numbers: ScaleNumbers) -> Dtype {
+    match numbers {
+        ScaleNumbers::F32 => Dtype::F32,
+        ScaleNumbers::E4m3 => Dtype::F8E4M3,
+        ScaleNumbers::E8m0 | ScaleNumbers::Logarithm => Dtype::U8,
+    }
+}
+
+fn code_dtype(grid: GridKind) -> Dtype {
+    match grid {
+        GridKind::E2m1 => Dtype::U8,
+        GridKind::E4m3 => Dtype::F8E4M3,
+        GridKind::E5m2 => Dtype::F8E5M2,
+        GridKind::Int4 | GridKind::Int8 => Dtype::I8,
+        GridKind::F16 => Dtype::F16,
+        GridKind::Bf16 => Dtype::BF16,
+    }
+}
+
+/// Returns what rows and columns are filled up with zeros to a multiple of: the columns of a block
+/// whose scale is a byte.
+fn padding_multiple(scheme: Scheme) -> usize {
+    match scheme.tiling() {
+        Tiling::Block { cols, .. } if scheme.has_block_scales() => cols,
+        Tiling::Block { .. } | Tiling::Row | Tiling::Tensor => 1,
+    }
+}
+
+/// Cuts a row-major matrix, or fills it up with zeros.
+fn resized(codes: Vec<u8>, from: [usize; 2], to: [usize; 2], code_bytes: usize) -> Vec<u8> {
+    if from == to {
+        return codes;
+    }
+    let [from_row, to_row] = [from[1] * code_bytes, to[1] * code_bytes];
+    let common = from_row.min(to_row);
+    let mut resized = vec![0; to[0] * to_row];
+    if common > 0 {
+        for (to, from) in resized.chunks_mut(to_row).zip(codes.chunks(from_row)) {
+            to[..common].copy_from_slice(&from[..common]);
+        }
+    }
+    resized
+}

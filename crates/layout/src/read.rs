@@ -1,0 +1,20 @@
+//! Reading: which layers of a file are quantized already, by which spelling, and what is wrong.
+//!
+//! From the first to the last, none imports one further down: `spelling`, `defect`, `stored_layer`,
+//! `side_tensors`, `markers`, `server_blocks`, `servers`, `packed`, `scales`, `recognise`,
+//! `stored_layers`, `orphans`, `find`, `repair`.
+
+pub(crate) mod defect;
+mod find;
+mod markers;
+mod orphans;
+mod packed;
+mod recognise;
+pub(crate) mod repair;
+mod scales;
+mod server_blocks;
+mod servers;
+mod side_tensors;
+pub(crate) mod spelling;
+pub(crate) mod stored_layer;
+pub(crate) mod stored_layers;

@@ -1,0 +1,82 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use roundwise_tensor_file::{Checkpoint, TensorFileError};
+
+use crate::legacy::FULL_PRECISION_ELEMENTS;
+use crate::marker::Marker;
+use crate::matmul_precision::MatmulPrecision;
+use crate::names::{find_weight, layer_of_weight};
+use crate::read::defect::{Defect, breaks};
+use crate::read::markers::Markers;
+use crate::read::orphans::orphans;
+use crate::read::recognise::recognise;
+use crate::read::side_tensors::{legacy_marker, side_tensors};
+use crate::read::spelling::Spelling;
+use crate::read::stored_layer::StoredLayer;
+use crate::read::stored_layers::StoredLayers;
+
+impl StoredLayers {
+    /// Finds every quantized layer by its dtype, its scales and its marker.
+    ///
+    /// A weight without elements holds no codes and is not found.
+    ///
+    /// # Errors
+    /// Only when the file cannot be read; whatever is wrong with a layer becomes a [`Defect`].
+    pub fn find(file: &Checkpoint) -> Result<Self, TensorFileError> {
+        let Markers { by_layer: markers, in_header, defects, .. } = Markers::read(file)?;
+        let badly_marked: BTreeSet<String> =
+            defects.iter().map(|defect| defect.layer.clone()).collect();
+        let mut found = Self {
+            side_tensors: side_tensors(file),
+            header_layers: in_header.into_keys().collect(),
+            defects,
+            ..Self::default()
+        };
+        for header in file.tensors() {
+            let Some(layer) = layer_of_weight(&header.name) else { continue };
+            if badly_marked.contains(layer) {
+                continue;
+            }
+            let twin = find_weight(file, layer).filter(|first| first.name != header.name);
+            let recognised = match twin {
+                Some(first) => {
+                    found.layers.remove(layer);
+                    Err(format!("has both `{}` and `{}`", first.name, header.name))
+                }
+                None => recognise(file, header, layer, markers.get(layer), "weight_scale"),
+            };
+            match recognised {
+                Ok(Some(stored)) => drop(found.layers.insert(layer.to_owned(), stored)),
+                Ok(None) => {}
+                Err(problem) => {
+                    found.defects.push(Defect::new(layer, problem, breaks::UNREADABLE));
+                }
+            }
+        }
+        found.defects.sort();
+        found.orphans = orphans(file, &found, &markers);
+        found.full_precision_layers = found.asking_for_full_precision(file, &markers);
+        Ok(found)
+    }
+
+    /// Returns the layers whose marker, or the file's, asks for products in full precision.
+    pub(crate) fn asking_for_full_precision(
+        &self,
+        file: &Checkpoint,
+        markers: &BTreeMap<String, Marker>,
+    ) -> BTreeSet<String> {
+        let asks = |layer: &&StoredLayer| match layer.spelling {
+            Spelling::Comfy => markers
+                .get(&layer.layer)
+                .is_some_and(|marker| marker.matmul_precision() == MatmulPrecision::Full),
+            Spelling::ComfyLegacy => legacy_marker(file, layer)
+                .is_some_and(|marker| marker.element_count() == FULL_PRECISION_ELEMENTS),
+            Spelling::WeightScale
+            | Spelling::WeightScaleInv
+            | Spelling::WeightPacked
+            | Spelling::WeightScale2
+            | Spelling::Plain => false,
+        };
+        self.layers.values().filter(asks).map(|layer| layer.layer.clone()).collect()
+    }
+}

@@ -1,0 +1,140 @@
+//! The scale of a layer: where it is, what it covers, and whether it is one that is understood.
+
+use roundwise_scheme::{GridKind, Scheme, Tiling};
+use roundwise_tensor_file::{Checkpoint, Dtype, TensorHeader};
+
+use crate::read::server_blocks::server_blocks;
+use crate::read::spelling::Spelling;
+
+/// Finds out how the file says that the layer is quantized, and the tensor that scales it.
+pub(crate) fn find_scale<'a>(
+    file: &'a Checkpoint,
+    layer: &str,
+    marked_scale: Option<&str>,
+) -> (Spelling, Option<&'a TensorHeader>) {
+    let part = |name: &str| file.get(&format!("{layer}.{name}"));
+    if let Some(name) = marked_scale {
+        return (Spelling::Comfy, part(name));
+    }
+    let unmarked = [
+        (Spelling::ComfyLegacy, "scale_weight"),
+        (Spelling::WeightScaleInv, "weight_scale_inv"),
+        (Spelling::WeightScale, "weight_scale"),
+    ];
+    let found =
+        unmarked.into_iter().find_map(|(spelling, name)| Some((spelling, Some(part(name)?))));
+    found.unwrap_or((Spelling::Plain, None))
+}
+
+/// Refuses a weight in codes whose neighbours look like scales of a kind that is not known: it must not
+/// be taken for plain numbers, nor for those that its known scale gives.
+pub(crate) fn refuse_unknown_scales(
+    file: &Checkpoint,
+    weight: &TensorHeader,
+    layer: &str,
+    scale: Option<&TensorHeader>,
+) -> Result<(), String> {
+    let inside = format!("{layer}.");
+    let first = file.tensors().partition_point(|tensor| tensor.name < inside);
+    let weight_is_a_layer = file.get(&format!("{layer}.weight.weight")).is_some();
+    let is_suspicious = |part: &str| {
+        let is_a_scale = ["scale", "zero", "absmax", "quant", "amax"];
+        // Beside a known scale, those of inputs and outputs are no riddle.
+        let is_of_the_weight = part.starts_with("weight") || part.starts_with("pre_quant");
+        let is_a_neighbour =
+            !part.contains('.') || (!weight_is_a_layer && part.starts_with("weight."));
+        is_a_neighbour
+            && is_a_scale.iter().any(|word| part.contains(word))
+            && (scale.is_none() || is_of_the_weight)
+    };
+    let suspicious = file.tensors()[first..]
+        .iter()
+        .take_while(|tensor| tensor.name.starts_with(&inside))
+        .filter(|tensor| scale.is_none_or(|scale| scale.name != tensor.name))
+        .filter(|tensor| !is_idle_zero_point(file, tensor))
+        .map(|tensor| &tensor.name[inside.len()..])
+        .find(|part| is_suspicious(part));
+    match suspicious {
+        Some(part) => Err(format!(
+            "its weight is {} beside `{part}`, a kind of scale that is not known there",
+            weight.dtype
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Tells whether a tensor is a zero point that moves nothing: symmetric schemes write it as well.
+fn is_idle_zero_point(file: &Checkpoint, tensor: &TensorHeader) -> bool {
+    tensor.name.ends_with(".weight_zero_point")
+        && tensor.dtype == Dtype::I8
+        && file.read(tensor).is_ok_and(|bytes| bytes.iter().all(|byte| *byte == 0))
+}
+
+/// Infers from the shape of a scale what it covers, where no marker says it.
+pub(crate) fn infer_tiling(
+    file: &Checkpoint,
+    spelling: Spelling,
+    scale: &TensorHeader,
+    shape: [usize; 2],
+) -> Tiling {
+    const BLOCK: Tiling = Tiling::Block { rows: 128, cols: 128 };
+    let is_single = scale.element_count() == 1;
+    let is_column =
+        scale.shape.len() == 2 && scale.shape[1] == 1 && scale.shape[0] == shape[0] as u64;
+    match spelling {
+        Spelling::WeightScale if is_single => Tiling::Tensor,
+        Spelling::WeightScale if is_column => Tiling::Row,
+        Spelling::WeightScale => server_blocks(file, scale, shape).unwrap_or(Tiling::Row),
+        // Mistral's files have this name for the scale of a tensor, too.
+        Spelling::WeightScaleInv if is_single && scale.shape.len() < 2 => Tiling::Tensor,
+        Spelling::WeightScaleInv => server_blocks(file, scale, shape).unwrap_or(BLOCK),
+        Spelling::Comfy
+        | Spelling::ComfyLegacy
+        | Spelling::WeightPacked
+        | Spelling::WeightScale2
+        | Spelling::Plain => Tiling::Tensor,
+    }
+}
+
+/// Checks that a scale has a dtype that is read, and the shape that the scheme needs.
+pub(crate) fn check_scale(
+    scale: &TensorHeader,
+    scheme: Scheme,
+    [rows, cols]: [usize; 2],
+    spelling: Spelling,
+) -> Result<(), String> {
+    let is_byte = scheme.log_range().is_some();
+    if !is_byte && !matches!(scale.dtype, Dtype::F32 | Dtype::BF16 | Dtype::F16) {
+        return Err(format!(
+            "`{}` is {}, expected F32, BF16 or F16; packed scales are not read there",
+            scale.name, scale.dtype
+        ));
+    }
+    if spelling == Spelling::Comfy {
+        scheme.covers(rows, cols).map_err(|error| error.to_string())?;
+    }
+    let found = scale.shape.as_slice();
+    let tiles @ [down, _] = scheme.tiling().tiles(rows, cols).map(|count| count as u64);
+    // The loader takes [N] for FP8 and [N, 1] for INT8; other programs take either.
+    let is_column = scheme.grid() == GridKind::Int8;
+    let fits = match scheme.tiling() {
+        Tiling::Tensor => scale.element_count() == 1 && found.len() <= 2,
+        Tiling::Row if spelling != Spelling::Comfy => found == [down, 1] || found == [down],
+        Tiling::Row if is_column => found == [down, 1],
+        Tiling::Row => found == [down],
+        Tiling::Block { rows: 1, cols: 2.. } if spelling == Spelling::Comfy => {
+            found == [tiles[0], tiles[1], 1]
+        }
+        Tiling::Block { .. } => found == tiles,
+    };
+    if fits {
+        return Ok(());
+    }
+    let expected = match scheme.tiling() {
+        Tiling::Tensor => "one element".to_owned(),
+        Tiling::Row if is_column => format!("[{down}, 1]"),
+        Tiling::Row => format!("[{down}]"),
+        Tiling::Block { .. } => format!("{tiles:?}"),
+    };
+    Err(format!("`{}` has shape {found:?}, `{scheme}` needs {expected}", scale.name))
+}

@@ -1,0 +1,34 @@
+use std::fmt;
+
+/// How a file says that a layer is quantized.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Spelling {
+    /// A ComfyUI marker, in a tensor or in the header.
+    Comfy,
+    /// `scale_weight`, the ComfyUI spelling before markers.
+    ComfyLegacy,
+    /// `weight_scale` without a marker: vLLM and compressed-tensors.
+    WeightScale,
+    /// `weight_scale_inv` over 128×128 blocks: DeepSeek and Hugging Face.
+    WeightScaleInv,
+    /// `weight_packed` and a `weight_global_scale` that divides: NVFP4 of compressed-tensors.
+    WeightPacked,
+    /// Packed codes and `weight_scale_2` without a marker: NVFP4 of ModelOpt.
+    WeightScale2,
+    /// Codes without any scale: the codes are the values.
+    Plain,
+}
+
+impl fmt::Display for Spelling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Spelling::Comfy => "comfy_quant marker",
+            Spelling::ComfyLegacy => "scale_weight",
+            Spelling::WeightScale => "weight_scale",
+            Spelling::WeightScaleInv => "weight_scale_inv",
+            Spelling::WeightPacked => "weight_packed",
+            Spelling::WeightScale2 => "weight_scale_2",
+            Spelling::Plain => "no scale",
+        })
+    }
+}

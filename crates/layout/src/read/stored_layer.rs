@@ -1,0 +1,173 @@
+use roundwise_grid::{E4m3, Grid};
+use roundwise_scheme::{
+    QuantizedMatrix, ScaleNumbers, ScaleRole, Scales, Scheme, SchemeError, StoredScales,
+};
+use roundwise_tensor_file::{Checkpoint, Dtype, TensorHeader};
+
+use crate::error::LayoutError;
+use crate::names::{packed_weight_of, weight_of};
+use crate::packing::{Packing, scale_part_name};
+use crate::read::spelling::Spelling;
+
+/// Name of the number that divides all scales of a layer of compressed-tensors.
+pub(crate) const GLOBAL_SCALE: &str = "weight_global_scale";
+
+/// A layer of a file that is quantized already.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredLayer {
+    /// Name without `.weight`.
+    pub layer: String,
+    /// The scheme that decodes its codes.
+    pub scheme: Scheme,
+    /// `[rows, cols]`; a tensor of another rank counts as one row. Where the file does not say what
+    /// of a padded weight is padding, it counts as weight.
+    pub shape: [usize; 2],
+    /// `[rows, cols]` with padding.
+    pub stored_shape: [usize; 2],
+    /// How the file says that it is quantized.
+    pub spelling: Spelling,
+    /// Name of the scale tensor; without one the scale is 1.
+    pub scale: Option<String>,
+}
+
+impl StoredLayer {
+    /// Reads codes and scales.
+    ///
+    /// # Errors
+    /// [`LayoutError::File`] when the file cannot be read, [`LayoutError::Parts`] when scales and
+    /// codes do not belong together.
+    pub fn read(&self, file: &Checkpoint) -> Result<QuantizedMatrix, LayoutError> {
+        let codes = read_named(file, &self.weight())?.map(|(_, bytes)| bytes).unwrap_or_default();
+        let mut scales = StoredScales::new();
+        for part in self.scheme.scale_parts(self.shape) {
+            let name = self.scale_name(part.role);
+            if let Some((header, bytes)) =
+                name.map(|name| read_named(file, &name)).transpose()?.flatten()
+            {
+                let bytes = match part.numbers {
+                    ScaleNumbers::F32 => widened(header.dtype, bytes),
+                    ScaleNumbers::E4m3 | ScaleNumbers::E8m0 | ScaleNumbers::Logarithm => bytes,
+                };
+                scales.insert(part.role, bytes);
+            }
+        }
+        let parts = |source| LayoutError::Parts { layer: self.layer.clone(), source };
+        let matrix = self.packing().unpack(codes, scales).map_err(parts)?;
+        match self.spelling {
+            Spelling::WeightPacked => divided(matrix, self.global_scale(file)?).map_err(parts),
+            Spelling::Comfy
+            | Spelling::ComfyLegacy
+            | Spelling::WeightScale
+            | Spelling::WeightScaleInv
+            | Spelling::WeightScale2
+            | Spelling::Plain => Ok(matrix),
+        }
+    }
+
+    /// Returns the name of the tensor that holds some scales, `None` where there is none.
+    fn scale_name(&self, role: ScaleRole) -> Option<String> {
+        let scale = match role {
+            ScaleRole::Tiles | ScaleRole::Rows => return self.scale.clone(),
+            // What divides is no factor.
+            ScaleRole::Tensor if self.spelling == Spelling::WeightPacked => return None,
+            // Nothing is computed with it.
+            ScaleRole::Largest => return None,
+            ScaleRole::Tensor | ScaleRole::Groups | ScaleRole::Levels => scale_part_name(role),
+        };
+        Some(format!("{}.{scale}", self.layer))
+    }
+
+    /// Returns the name of the tensor that holds the codes.
+    pub fn weight(&self) -> String {
+        match self.spelling {
+            Spelling::WeightPacked => packed_weight_of(&self.layer),
+            Spelling::Comfy
+            | Spelling::ComfyLegacy
+            | Spelling::WeightScale
+            | Spelling::WeightScaleInv
+            | Spelling::WeightScale2
+            | Spelling::Plain => weight_of(&self.layer),
+        }
+    }
+
+    /// Tells whether its codes and scales stand for the very same numbers in ComfyUI's files, which
+    /// multiply scales where compressed-tensors divides.
+    ///
+    /// # Errors
+    /// [`LayoutError::File`] when the file cannot be read.
+    pub fn multiplies_exactly(&self, file: &Checkpoint) -> Result<bool, LayoutError> {
+        if self.spelling != Spelling::WeightPacked {
+            return Ok(true);
+        }
+        let divisor = self.global_scale(file)?;
+        let is_same = |block: f32| block / divisor == block * (1.0 / divisor);
+        Ok((0..0x7F).map(E4m3::decode).all(is_same))
+    }
+
+    /// Reads the number that divides all scales.
+    fn global_scale(&self, file: &Checkpoint) -> Result<f32, LayoutError> {
+        let tensor = read_named(file, &format!("{}.{GLOBAL_SCALE}", self.layer))?;
+        let tensor = tensor.and_then(|(_, bytes)| bytes.first_chunk().copied());
+        Ok(f32::from_le_bytes(tensor.unwrap_or_default()))
+    }
+
+    /// Returns the layer cut to a shape that fills the same tensors, for callers who know the weight's
+    /// own shape. `None` when the stored codes cannot be those of such a weight.
+    #[must_use]
+    pub fn cut_to(&self, shape: [usize; 2]) -> Option<Self> {
+        Packing::found(self.scheme, shape, self.stored_shape).ok()?;
+        Some(Self { shape, ..self.clone() })
+    }
+
+    fn packing(&self) -> Packing {
+        if self.scheme.has_block_scales() && self.spelling != Spelling::Comfy {
+            return Packing::of_servers(self.scheme, self.shape);
+        }
+        Packing::found(self.scheme, self.shape, self.stored_shape)
+            .expect("a layer is found only in tensors that hold its shape")
+    }
+}
+
+/// Returns a matrix whose scales are divided by a number.
+fn divided(matrix: QuantizedMatrix, divisor: f32) -> Result<QuantizedMatrix, SchemeError> {
+    let tiles = matrix.scales().iter().map(|scale| scale / divisor).collect();
+    let scales = Scales { tiles, tensor: 1.0 / divisor };
+    let (scheme, shape) = (matrix.scheme(), matrix.shape());
+    QuantizedMatrix::from_parts(scheme, shape, matrix.into_codes(), scales)
+}
+
+/// Returns the `[rows, cols]` of a weight. A tensor of another rank counts as one row.
+///
+/// # Errors
+/// One line, when it is too large for this machine.
+pub(crate) fn matrix_shape(weight: &TensorHeader) -> Result<[usize; 2], String> {
+    let size = |count: u64| {
+        usize::try_from(count).map_err(|_| format!("{count} is too large for this machine"))
+    };
+    match weight.shape[..] {
+        [rows, cols] => Ok([size(rows)?, size(cols)?]),
+        _ => Ok([1, size(weight.element_count())?]),
+    }
+}
+
+fn read_named<'a>(
+    file: &'a Checkpoint,
+    name: &str,
+) -> Result<Option<(&'a TensorHeader, Vec<u8>)>, LayoutError> {
+    match file.get(name) {
+        Some(header) => Ok(Some((header, file.read(header)?))),
+        None => Ok(None),
+    }
+}
+
+/// Widens scales to the bytes of F32 numbers; none for a dtype that no known file stores scales in.
+fn widened(dtype: Dtype, bytes: Vec<u8>) -> Vec<u8> {
+    let mut scales = vec![0.0; bytes.len() * 8 / dtype.bits() as usize];
+    match dtype {
+        Dtype::F32 => return bytes,
+        Dtype::BF16 => roundwise_grid::widen_bf16(&bytes, &mut scales),
+        Dtype::F16 => roundwise_grid::widen_f16(&bytes, &mut scales),
+        _ => return vec![],
+    }
+    scales.iter().flat_map(|scale| scale.to_le_bytes()).collect()
+}

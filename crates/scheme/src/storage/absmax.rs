@@ -1,0 +1,23 @@
+use roundwise_grid::vectorized;
+
+/// Tiles whose largest magnitude lies below this are stored as zeros with scale 1, where scales are
+/// F32.
+///
+/// The floor that the published converters clamp at before they divide.
+pub const ZERO_ABSMAX: f32 = 1e-12;
+
+/// Turns each of many largest magnitudes into a scale. There may be a tile for every few weights.
+pub(super) fn map_maxima(maxima: &mut [f32], scale: impl Fn(f32) -> f32) {
+    vectorized(|| maxima.iter_mut().for_each(|maximum| *maximum = scale(*maximum)));
+}
+
+/// Returns `maximum / largest_code`, and 1 for a tile of zeros.
+#[inline(always)]
+pub(super) fn absmax_scale(maximum: f32, largest_code: f32) -> f32 {
+    if maximum < ZERO_ABSMAX {
+        return 1.0;
+    }
+    let scale = maximum / largest_code;
+    // A quotient of f32's largest number that was rounded up decodes to infinity.
+    if (scale * largest_code).is_finite() { scale } else { scale.next_down() }
+}

@@ -1,0 +1,53 @@
+//! Scales of one byte for every few weights of a row.
+
+use roundwise_grid::vectorized;
+
+use crate::error::SchemeError;
+use crate::quantized::{QuantizedMatrix, StoredMatrix};
+use crate::scales::Scales;
+use crate::tiling::Tiling;
+
+/// A block scale of 0: everything in the tile is 0.
+const ZERO_CODE: u8 = 0;
+
+/// Returns the byte of every scale, 0 for a tile whose codes are all 0: readers then need no scale,
+/// and existing writers store it so.
+pub(super) fn encode(matrix: &QuantizedMatrix, code: impl Fn(f32) -> u8) -> Vec<u8> {
+    let [rows, cols] = matrix.shape();
+    let [_, tile_cols] = matrix.scheme().tiling().tile_shape(rows, cols);
+    let mut bytes = vec![ZERO_CODE; matrix.scales().len()];
+    vectorized(|| bytes.iter_mut().zip(matrix.scales()).for_each(|(b, s)| *b = code(*s)));
+    let tiles = matrix.codes().chunks(cols.max(1)).flat_map(|row| row.chunks(tile_cols));
+    for (byte, codes) in bytes.iter_mut().zip(tiles) {
+        // All of them are looked at: an early end would keep vectors out.
+        if codes.iter().fold(0, |all, code| all | code) == 0 {
+            *byte = ZERO_CODE;
+        }
+    }
+    bytes
+}
+
+/// Reads bytes back. Codes of a tile whose scale is stored as 0 become 0, whatever they are: that is
+/// what readers make of them.
+///
+/// - `tensor`: the factor of all scales, 1 where there is none
+pub(super) fn decode(
+    tiling: Tiling,
+    shape: [usize; 2],
+    mut codes: Vec<u8>,
+    bytes: &[u8],
+    tensor: f32,
+    value: impl Fn(u8) -> f32,
+) -> Result<StoredMatrix, SchemeError> {
+    let [_, tile_cols] = tiling.tile_shape(shape[0], shape[1]);
+    let tiles = codes.chunks_mut(shape[1].max(1)).flat_map(|row| row.chunks_mut(tile_cols));
+    for (codes, _) in tiles.zip(bytes).filter(|(_, scale)| **scale == ZERO_CODE) {
+        codes.fill(0);
+    }
+    let scale = |byte: &u8| match *byte {
+        ZERO_CODE => tensor,
+        byte => tensor * value(byte),
+    };
+    let tiles = bytes.iter().map(scale).collect();
+    Ok(StoredMatrix { codes, scales: Scales { tiles, tensor }, levels: None })
+}
