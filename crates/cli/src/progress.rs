@@ -9,7 +9,7 @@ use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState, P
 use roundwise_convert::{Event, Phase, Watch};
 
 use crate::console::complain;
-use crate::stop;
+use crate::stop::{self, STOP};
 use crate::text::{path, plain};
 
 /// One bar for the whole job on a terminal; nothing anywhere else.
@@ -176,10 +176,7 @@ impl Watch for Progress {
             _ => {}
         }
         self.tell_log();
-        match stop::is_asked_for() {
-            true => ControlFlow::Break(()),
-            false => ControlFlow::Continue(()),
-        }
+        STOP.answer()
     }
 }
 

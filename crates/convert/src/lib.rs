@@ -43,5 +43,5 @@ pub use roundwise_rounding::{
 pub use roundwise_scheme::{CATALOG, FAMILIES, FamilyNumber, ScaleRule, Scheme};
 pub use roundwise_stats::{COLLECTOR, Knowledge, LayerSummary, Merge, Statistics, StatsError};
 pub use roundwise_tensor_file::{
-    Overwrite, TensorFileError, check_writable, read_text, write_text_atomically,
+    Overwrite, TensorFileError, available_bytes, check_writable, read_text, write_text_atomically,
 };
