@@ -8,6 +8,7 @@ use crate::progress::Progress;
 use crate::stop;
 use crate::table::Table;
 use crate::text::{counted, path, percent, plain};
+use crate::typed::Typed;
 
 const WORST_SHOWN: usize = 5;
 /// Things that are wrong that are told one by one.
@@ -122,9 +123,10 @@ fn describe_finding(finding: &Finding) -> String {
         "" => "the file".to_owned(),
         tensor => format!("`{}`", plain(tensor)),
     };
+    let problem = Typed::default().text(&finding.problem);
     let breaks = match finding.breaks {
         "" => String::new(),
         breaks => format!("  breaks {breaks}\n"),
     };
-    format!("wrong: {subject} {}\n{breaks}", plain(&finding.problem))
+    format!("wrong: {subject} {}\n{breaks}", plain(&problem))
 }

@@ -12,6 +12,7 @@ use crate::inspect::outputs::Outputs;
 use crate::inspect::verify::{Biases, Finding, LayerError};
 use crate::model::Preset;
 use crate::recipe::edit::PROVENANCE_KEY;
+use crate::recipe::{Setting, Text};
 use crate::source::{LoadedWeight, Source};
 
 /// Both files, and what may differ between them.
@@ -34,7 +35,7 @@ pub(super) enum Outcome {
     Wrong(Finding),
 }
 
-pub(super) fn finding(tensor: &str, problem: impl Into<String>) -> Finding {
+pub(super) fn finding(tensor: &str, problem: impl Into<Text>) -> Finding {
     Finding { tensor: tensor.to_owned(), problem: problem.into(), breaks: "" }
 }
 
@@ -178,8 +179,9 @@ impl Comparison {
             return Ok(Outcome::Identical);
         }
         if self.biases == Biases::Same {
-            let problem =
-                "bytes differ from the original; `--corrected-biases` lets a correction pass";
+            let problem = Text::from("bytes differ from the original; ")
+                + Setting::new("biases").quoted()
+                + " may let a correction pass";
             return Ok(Outcome::Wrong(finding(&before.name, problem)));
         }
         let values = self.converted_numbers(after)?;
@@ -204,9 +206,9 @@ impl Comparison {
         &self,
         before: &TensorHeader,
     ) -> Result<(LoadedWeight, QuantizedMatrix), ConvertError> {
-        let misfit = |problem: String| ConvertError::Misfit {
-            path: self.converted.checkpoint.path().to_owned(),
-            problem: format!("tensor `{}`: {problem}", before.name),
+        let misfit = |problem: String| {
+            let path = self.converted.checkpoint.path();
+            ConvertError::misfit(path, format!("tensor `{}`: {problem}", before.name))
         };
         let stored = self.converted.stored.layers.get(layer_of(&before.name));
         let is_weight = layer_of_weight(&before.name).is_some();

@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::error::ConvertError;
 use crate::inspect::comparison::{Comparison, Outcome, finding};
 use crate::inspect::outputs::Outputs;
+use crate::recipe::Text;
 use crate::report::named::lossy;
 use crate::report::watch::{Event, Phase, Watch, notice};
 use crate::run::pool::map_in_order;
@@ -43,7 +44,7 @@ pub struct Finding {
     /// The layer or tensor; empty for the file as a whole.
     pub tensor: String,
     /// What was found and what was expected.
-    pub problem: String,
+    pub problem: Text,
     /// Which programs it breaks, and how; empty where that is not known.
     #[serde(skip_serializing_if = "str::is_empty")]
     pub breaks: &'static str,
@@ -52,7 +53,7 @@ pub struct Finding {
 impl From<&Defect> for Finding {
     fn from(defect: &Defect) -> Self {
         let Defect { layer, problem, breaks } = defect;
-        Self { tensor: layer.clone(), problem: problem.clone(), breaks }
+        Self { tensor: layer.clone(), problem: problem.as_str().into(), breaks }
     }
 }
 

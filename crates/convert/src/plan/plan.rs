@@ -15,12 +15,12 @@ use crate::plan::gather_notes::gather_notes;
 use crate::plan::manifest::PlannedHeader;
 use crate::plan::memory::{Limits, MemoryPlan, Workers};
 use crate::plan::migrate::Migration;
-use crate::plan::note::Note;
+use crate::plan::note::{Ineffective, Note};
 use crate::plan::part::{PlannedPart, Share};
 use crate::plan::quantize::Quantization;
 use crate::plan::questions::Questions;
 use crate::plan::reason::Reason;
-use crate::recipe::{Purpose, Recipe, Rounding};
+use crate::recipe::{Complaint, Purpose, Recipe, Rounding, Setting, Text};
 use crate::source::consumer::{Consumer, TakesCodes};
 use crate::source::layer_inputs::LayerInputs;
 use crate::source::{SchemeConsumer, Source, Subject};
@@ -145,9 +145,9 @@ impl Plan {
         header: &TensorHeader,
     ) -> Result<&PlannedTensor, ConvertError> {
         let planned = self.tensors.iter().find(|planned| planned.header.name == header.name);
-        planned.ok_or_else(|| ConvertError::Misfit {
-            path: source.checkpoint.path().to_owned(),
-            problem: format!("`{}` belongs to another part of the model", header.name),
+        planned.ok_or_else(|| {
+            let problem = format!("`{}` belongs to another part of the model", header.name);
+            ConvertError::misfit(source.checkpoint.path(), problem)
         })
     }
 
@@ -226,12 +226,12 @@ impl Plan {
     }
 
     /// Reasons for which tensors are kept, and notes.
-    fn why_nothing(&self) -> String {
+    fn why_nothing(&self) -> Text {
         const SHOWN: usize = 5;
         let kept = self.kept_reasons().into_iter().take(SHOWN);
-        let kept = kept.map(|(reason, count)| format!("{count} kept: {reason}"));
-        let notes = self.notes.iter().map(|note| format!("note: {note}"));
-        kept.chain(notes).collect::<Vec<String>>().join("\n  ")
+        let kept = kept.map(|(reason, count)| format!("{count} kept: {reason}").into());
+        let notes = self.notes.iter().map(|note| Text::from("note: ") + note.text());
+        Text::joined(kept.chain(notes), "\n  ")
     }
 }
 
@@ -281,7 +281,7 @@ fn decide_all(
         }
         Purpose::Edit => {
             let edit = recipe.edit();
-            edit.check(source, recipe.file())?;
+            edit.check(source)?;
             Ok((
                 headers.map(|header| planned(header, edit.decide(source, header))).collect(),
                 vec![],
@@ -301,8 +301,9 @@ fn quantized(tensors: &[PlannedTensor]) -> impl Iterator<Item = (&PlannedTensor,
 fn no_corrected_bias(recipe: &Recipe, tensors: &[PlannedTensor]) -> Option<Note> {
     let is_asked = recipe.bias_correction() != BiasCorrection::None;
     let is_corrected = |planned: &PlannedTensor| planned.decision == Decision::Correct;
+    let setting = Setting::new("method_options.bias_correction");
     (is_asked && !tensors.iter().any(is_corrected)).then(|| Note::WithoutEffect {
-        setting: recipe.file().in_typed_words("`bias_correction`"),
+        asked: Ineffective { setting, pattern: None },
         finding: "changes nothing: no converted layer has a bias that may change",
     })
 }
@@ -321,13 +322,7 @@ fn fit_memory(
             path: source.checkpoint.path().to_owned(),
             needed,
             limit: limit.unwrap_or(u64::MAX),
-            help: match rounding {
-                Rounding::Nearest => "`--memory-limit` cannot be lower than that",
-                Rounding::Learned(_) => {
-                    "learned rounding holds a weight whole; nearest rounding, without `--method` and \
-                     `--stats`, takes it by bands of rows"
-                }
-            },
+            holds_weights_whole: rounding != Rounding::Nearest,
         },
     )
 }
@@ -392,14 +387,15 @@ fn refuse_other_model(
     detected: &Detected,
 ) -> Result<(), ConvertError> {
     match recipe.file().model.as_deref() {
-        Some(model) if model != detected.main.title => Err(ConvertError::Misfit {
-            path: path.to_owned(),
-            problem: format!(
-                "holds: {}; the recipe is for: {model}\n  leave `model` out of a recipe that fits \
-                 other models, too",
-                detected.main.title
-            ),
-        }),
+        Some(model) if model != detected.main.title => {
+            let setting = Setting::new("model");
+            let differ = format!("holds: {}; the recipe is for: {model}\n  ", detected.main.title);
+            let help = Text::from("leave ")
+                + setting.clone().quoted()
+                + " out of a recipe that fits other models, too";
+            let complaints = vec![Complaint::about(setting, Text::from(differ) + help)];
+            Err(ConvertError::Misfit { path: path.to_owned(), complaints })
+        }
         _ => Ok(()),
     }
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod adapter;
 pub(crate) mod check;
+pub(crate) mod command;
 pub(crate) mod complaint;
 pub(crate) mod edit;
 pub(crate) mod edit_file;
@@ -13,6 +14,7 @@ pub(crate) mod recipe;
 pub(crate) mod setting;
 pub(crate) mod text;
 
+pub use self::command::Command;
 pub use self::complaint::{Complaint, RecipeError};
 pub use self::edit_file::EditFile;
 pub use self::file::{RecipeFile, RuleFile};

@@ -12,10 +12,10 @@ use crate::report::rounding::{LayerRounding, RoundingTotals};
 use crate::source::{FileHash, SchemeConsumer};
 
 use crate::plan::{Action, PlannedTensor};
-use crate::recipe::RecipeFile;
+use crate::recipe::{RecipeFile, Text};
 
-/// What a conversion did. Serialised, it is the file that `--report` writes; `docs/report.md`
-/// describes every field.
+/// What a conversion did. Serialised, it is the report that `roundwise convert` writes;
+/// `docs/report.md` describes every field.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Report {
     /// Version of this layout of fields.
@@ -49,7 +49,7 @@ pub struct Report {
     #[serde(serialize_with = "named::name", deserialize_with = "named::read_layout")]
     pub layout: Layout,
     /// What someone might have expected otherwise.
-    pub notes: Vec<String>,
+    pub notes: Vec<Text>,
     /// Threads in use; learned rounding works on at most two tensors at once.
     pub threads: usize,
     /// Tensors that an earlier run, which did not get to its end, had finished.
@@ -134,7 +134,7 @@ impl TensorReport {
 }
 
 impl Report {
-    /// Reads a report that `--report` wrote.
+    /// Reads a report that was serialised, of this version or an earlier one.
     ///
     /// # Errors
     /// When it is not JSON of this layout of fields.

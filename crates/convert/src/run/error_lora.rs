@@ -67,10 +67,8 @@ pub fn extract_error_lora(
         })
         .collect();
     if layers.is_empty() {
-        return Err(ConvertError::Misfit {
-            path: converted.checkpoint.path().to_owned(),
-            problem: "has no layer in codes, whose error an adapter could hold".to_owned(),
-        });
+        let problem = "has no layer in codes, whose error an adapter could hold";
+        return Err(ConvertError::misfit(converted.checkpoint.path(), problem));
     }
     let main = &original.subject().detected.main;
     let key = |layer: &str| match main.role {
@@ -114,9 +112,9 @@ fn error_of(
     shape: [usize; 2],
 ) -> Result<Matrix, ConvertError> {
     let weight = weight_of(&stored.layer);
-    let misfit = |problem: String| ConvertError::Misfit {
-        path: converted.checkpoint.path().to_owned(),
-        problem: format!("layer `{}`: {problem}", stored.layer),
+    let misfit = |problem: String| {
+        let path = converted.checkpoint.path();
+        ConvertError::misfit(path, format!("layer `{}`: {problem}", stored.layer))
     };
     let cut = stored.cut_to(shape);
     let cut =

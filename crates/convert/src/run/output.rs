@@ -7,7 +7,7 @@ use roundwise_tensor_file::{Left, Record, TensorFileErrorKind, TensorFileWriter}
 
 use crate::error::ConvertError;
 use crate::plan::memory::tensors_in_flight;
-use crate::plan::{Action, NotFinite, Plan, Tool, Workers};
+use crate::plan::{Action, NotFinite, Note, Plan, Tool, Workers};
 use crate::report::record::TensorRecord;
 use crate::report::watch::{Event, Phase, Watch, notice};
 use crate::report::{Report, RoundingTotals, TensorReport};
@@ -123,7 +123,7 @@ impl<'a> Output<'a> {
             consumers: plan.consumers(),
             preset: plan.preset.name.clone(),
             layout: plan.layout,
-            notes: plan.notes.iter().map(ToString::to_string).collect(),
+            notes: plan.notes.iter().map(Note::text).collect(),
             threads: plan.memory.threads.get(),
             resumed: self.finished.len(),
             seconds: 0.0,

@@ -68,8 +68,6 @@ pub(super) fn number(file: &Checkpoint, header: &TensorHeader) -> Result<f32, Co
 
 /// A tensor's defect, with the file that holds it.
 fn misfit(file: &Checkpoint, header: &TensorHeader, problem: &str) -> ConvertError {
-    ConvertError::Misfit {
-        path: file.holder(&header.name).unwrap_or(file.path()).to_owned(),
-        problem: format!("tensor `{}` {problem}", header.name),
-    }
+    let path = file.holder(&header.name).unwrap_or(file.path());
+    ConvertError::misfit(path, format!("tensor `{}` {problem}", header.name))
 }
