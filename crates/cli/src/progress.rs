@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
-use roundwise_convert::{Event, Phase, Watch};
+use roundwise_convert::report::Phase;
+use roundwise_convert::{Event, Watch};
 
 use crate::console::complain;
 use crate::stop;

@@ -1,6 +1,8 @@
 //! What the commands share that turn one file into another without rounding anything.
 
-use roundwise_convert::{Job, Prepared, Recipe, RecipeFile, StatisticsFile, default_output};
+use roundwise_convert::run::default_output;
+use roundwise_convert::source::StatisticsFile;
+use roundwise_convert::{Job, Prepared, Recipe, RecipeFile};
 
 use super::conversion::carry_out;
 use crate::arguments::RewriteOptions;

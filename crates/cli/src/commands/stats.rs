@@ -1,5 +1,5 @@
 use anyhow::bail;
-use roundwise_convert::{COLLECTOR, LayerSummary, Merge, Statistics};
+use roundwise_convert::stats::{COLLECTOR, LayerSummary, Merge, Statistics};
 use serde_json::json;
 
 use crate::arguments::{StatsCommand, StatsMergeOptions, StatsShowOptions, overwrite};

@@ -2,10 +2,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
-use roundwise_convert::{
-    ConvertError, Job, Recipe, RecipeFile, Share, Source, check_writable, default_output,
-    error_lora_path,
-};
+use roundwise_convert::plan::Share;
+use roundwise_convert::run::{default_output, error_lora_path};
+use roundwise_convert::tensor_file::check_writable;
+use roundwise_convert::{ConvertError, Job, Recipe, RecipeFile, Source};
 
 use crate::arguments::{ConvertOptions, SchemeOutput};
 use crate::outcome::BadUsage;
