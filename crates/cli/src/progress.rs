@@ -10,7 +10,7 @@ use roundwise_convert::report::Phase;
 use roundwise_convert::{Event, Watch};
 
 use crate::console::complain;
-use crate::stop;
+use crate::stop::{self, STOP};
 use crate::text::{path, plain};
 
 /// One bar for the whole job on a terminal; nothing anywhere else.
@@ -177,10 +177,7 @@ impl Watch for Progress {
             _ => {}
         }
         self.tell_log();
-        match stop::is_asked_for() {
-            true => ControlFlow::Break(()),
-            false => ControlFlow::Continue(()),
-        }
+        STOP.answer()
     }
 }
 
