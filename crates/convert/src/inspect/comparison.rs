@@ -28,8 +28,8 @@ pub(super) enum Outcome {
     Removed(String),
     /// A scale or a marker, which the layer answers for.
     SideTensor,
-    /// Its layer is among the findings already.
-    Told,
+    /// Its layer is among the defects already.
+    AmongDefects,
     Layer(LayerError, Option<String>),
     Wrong(Finding),
 }
@@ -131,7 +131,7 @@ impl Comparison {
         };
         let layer = layer_of(&before.name);
         if self.converted.stored.defects.iter().any(|defect| defect.layer == layer) {
-            return Ok(Outcome::Told);
+            return Ok(Outcome::AmongDefects);
         }
         let stored_after = self.converted.stored.layers.get(layer);
         let is_weight = layer_of_weight(&before.name).is_some();
