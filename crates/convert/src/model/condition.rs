@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::model::architecture::Shapes;
+use crate::model::shapes::Shapes;
 
 /// What a file must hold for an architecture to be recognised.
 ///

@@ -2,8 +2,9 @@ use serde::Serialize;
 
 use crate::error::ConvertError;
 use crate::plan::decision::PlannedTensor;
-use crate::plan::plan::{Plan, PlanRequest};
+use crate::plan::plan::Plan;
 use crate::plan::questions::{Answer, Asked, Questions, Wish, first_verdict};
+use crate::plan::request::PlanRequest;
 use crate::recipe::Recipe;
 use crate::source::find_tensor::find_tensor;
 

@@ -6,7 +6,7 @@ use roundwise_tensor_file::Checkpoint;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::plan::manifest::RunFacts;
+use crate::plan::run_facts::RunFacts;
 use crate::recipe::RecipeFile;
 use crate::recipe::edit::PROVENANCE_KEY;
 use crate::recipe::file::flag_of;

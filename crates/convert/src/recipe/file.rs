@@ -9,7 +9,6 @@ use toml::Table;
 use crate::recipe::complaint::{Complaint, RecipeError};
 use crate::recipe::edit_file::EditFile;
 use crate::recipe::overlay::overlaid;
-use crate::recipe::recipe::Recipe;
 
 /// A recipe as it is typed, on the command line or in a TOML file. Every field may be left out;
 /// a key that is not known is an error.
@@ -150,14 +149,6 @@ impl RecipeFile {
     pub fn with_rule(mut self, pattern: impl Into<String>, scheme: Scheme) -> Self {
         self.rules.push(RuleFile { pattern: pattern.into(), scheme: scheme.to_string() });
         self
-    }
-
-    /// Checks the recipe and collects everything that is wrong with it.
-    ///
-    /// # Errors
-    /// As [`Recipe::check`].
-    pub fn check(self) -> Result<Recipe, RecipeError> {
-        Recipe::check(self)
     }
 
     /// Reads a recipe in TOML.
