@@ -48,7 +48,7 @@ pub struct Architecture {
     pub title: String,
     /// Place in the table, unique among all presets.
     pub order: u32,
-    /// What such a file is, where its preset's role does not say it.
+    /// The kind of such a file, where the preset's role does not tell it.
     pub kind: Option<Kind>,
     /// Whose names its tensors have, where these are not the model's own.
     pub dialect: Option<Dialect>,
@@ -61,13 +61,16 @@ pub struct Architecture {
 }
 
 impl Architecture {
-    /// What a file must hold: `KEY` a tensor of this name, `KEY*` of one that starts so,
-    /// `KEY[d] = n` one whose dimension `d` is `n`, `A | B` one of these.
+    /// Returns the conditions that a file must meet.
+    ///
+    /// `KEY` is a tensor of this name, `KEY*` one whose name starts so, `KEY[d] = n` one whose
+    /// dimension `d` is `n`, `A | B` one of these.
     pub fn conditions(&self) -> Vec<String> {
         self.when.iter().map(ToString::to_string).collect()
     }
 
-    /// What it must not hold, in the same words.
+    /// Returns the conditions that a file must not meet, in the notation of
+    /// [`conditions`](Self::conditions).
     pub fn exceptions(&self) -> Vec<String> {
         self.unless.iter().map(ToString::to_string).collect()
     }
@@ -84,15 +87,16 @@ impl Architecture {
 /// The models that a file holds.
 #[derive(Debug, Clone)]
 pub struct Detected {
-    /// What the file is.
+    /// The kind of the file.
     pub kind: Kind,
     /// Whose names its tensors have.
     pub dialect: Dialect,
-    /// What training code put before all names, which [`Component::prefix`] begins with; mostly empty.
+    /// Prefix that training code put before all names; mostly empty. [`Component::prefix`] begins
+    /// with it.
     pub wrapper: String,
     /// The model itself.
     pub main: Component,
-    /// What else a whole checkpoint carries: text encoders, VAE, and a last component without
+    /// The other models of a whole checkpoint: text encoders, VAE, and a last component without
     /// [prefix](Component::prefix) for tensors that belong to nothing known.
     pub others: Vec<Component>,
 }
@@ -100,13 +104,13 @@ pub struct Detected {
 /// One model inside a file.
 #[derive(Debug, Clone)]
 pub struct Component {
-    /// What it does.
+    /// The task of the model.
     pub role: Role,
     /// Short name, such as `flux2`; `unknown` when no rule fits.
     pub architecture: &'static str,
     /// Name for people.
     pub title: &'static str,
-    /// What the names of all its tensors start with; may be empty.
+    /// Prefix of the names of all its tensors; may be empty.
     pub prefix: String,
     /// The rules that fit it.
     pub preset: &'static Preset,
@@ -163,7 +167,7 @@ pub fn detect_as(shapes: &Shapes<'_>, kind: Kind) -> Detected {
     found_behind_wrappers(shapes, found, |inside| detect_plain(inside, Some(kind)))
 }
 
-/// What is found behind wrappers of training code, where nothing is found in front of them.
+/// Looks behind wrappers of training code, where nothing is found in front of them.
 fn found_behind_wrappers<'a>(
     shapes: &Shapes<'a>,
     found: Detected,

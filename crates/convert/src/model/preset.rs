@@ -1,4 +1,5 @@
-//! What a family of models wants kept in its own precision, and why; read from `presets/*.toml`.
+//! Presets: which layers a family of models keeps in its own precision, and why. Read from
+//! `presets/*.toml`.
 
 use std::fmt;
 
@@ -17,7 +18,7 @@ pub struct Preset {
     pub title: String,
     /// Other names that find it: flags of older tools.
     pub aliases: Vec<String>,
-    /// What such a model does.
+    /// The task of such a model.
     pub role: Role,
     /// Why no layer of such a model may be converted, if so.
     pub refuse: Option<String>,
@@ -30,7 +31,7 @@ pub struct Preset {
     pub(super) architectures: Vec<Architecture>,
 }
 
-/// What a model does.
+/// The task of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
@@ -80,7 +81,7 @@ pub struct RemoveRule {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("no preset is called `{name}`; there are: {}", .known.join(", "))]
 pub struct UnknownPreset {
-    /// What was asked for.
+    /// The unknown name.
     pub name: String,
     /// All names and aliases, sorted.
     pub known: Vec<&'static str>,

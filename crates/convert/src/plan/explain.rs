@@ -23,7 +23,7 @@ pub struct Explanation {
 pub struct Step {
     /// Its name, as it was typed.
     pub asked: String,
-    /// What it says of the tensor.
+    /// Its answer about the tensor.
     pub answer: String,
     /// Whether its answer is the one that counts.
     pub decides: bool,
@@ -44,7 +44,7 @@ pub fn explain(request: &PlanRequest<'_>, name: &str) -> Result<Explanation, Con
         path: source.checkpoint.path().to_owned(),
         problem: format!("has no layer and no tensor `{name}`{}", similar(source, name)),
     })?;
-    // What is wrong with the recipe as a whole is said first.
+    // Errors of the recipe as a whole come first.
     let plan = Plan::decide(request)?;
     let planned = plan.tensors.iter().find(|planned| planned.header.name == header.name);
     let planned = planned.cloned().ok_or_else(|| ConvertError::Misfit {

@@ -22,7 +22,7 @@ pub(crate) struct PlannedHeader {
     provenance: Option<Provenance>,
 }
 
-/// What a run knows of itself, and a plan does not. Its place in the header is kept by zeros.
+/// The facts that a run knows and a plan does not. Zeros in the header reserve their place.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RunFacts {
     /// BLAKE3 of every file of the input.
@@ -116,7 +116,7 @@ impl Plan {
 
     fn file_tensors_of(&self, tensors: &[PlannedTensor]) -> Vec<(TensorSpec, Vec<u8>)> {
         match self.purpose {
-            // Whatever there is in the input is copied.
+            // The input's own tensors of this sort are copied.
             Purpose::Decode(_) | Purpose::Edit => vec![],
             Purpose::Quantize | Purpose::Migrate | Purpose::Repair => {
                 let schemes: Vec<Scheme> =
@@ -139,9 +139,9 @@ impl Plan {
         }
     }
 
-    /// What a layout that asks once for all layers asks for: as the published files do, FP8
-    /// products in text encoders, unless one of the layers asked for more, and full precision
-    /// elsewhere.
+    /// Returns the matmul precision that a layout with one entry for all layers asks for. As in the
+    /// published files, text encoders get FP8 products unless one of the layers asked for more, and
+    /// all other models get full precision.
     fn file_matmul_precision(&self, tensors: &[PlannedTensor]) -> MatmulPrecision {
         let asks =
             |planned: &PlannedTensor| matches!(planned.codes(), Some((_, MatmulPrecision::Full)));

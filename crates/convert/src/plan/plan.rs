@@ -30,13 +30,13 @@ use crate::source::{SchemeConsumer, Source, Subject};
 pub struct PlanRequest<'a> {
     /// The input.
     pub source: &'a Source,
-    /// What is asked for.
+    /// The recipe.
     pub recipe: &'a Recipe,
     /// Statistics of the layers' inputs, where the recipe looks at them.
     pub statistics: Option<&'a LayerInputs>,
-    /// What works on tensors at once.
+    /// The threads and devices that work on tensors at once.
     pub workers: Workers,
-    /// What files and memory may take.
+    /// Limits of files and memory.
     pub limits: Limits,
     /// The part of the model that is made, if not all of it.
     pub part: Option<Share>,
@@ -64,7 +64,7 @@ impl<'a> PlanRequest<'a> {
 /// The decision for every tensor of a file. It never changes.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// What the input is.
+    /// The input, as it was recognised.
     pub subject: Subject,
     /// The preset of the main model.
     pub preset: &'static Preset,
@@ -72,7 +72,7 @@ pub struct Plan {
     pub layout: Layout,
     /// Every tensor of the input, or of its part, by name.
     pub tensors: Vec<PlannedTensor>,
-    /// What someone might have expected otherwise.
+    /// Decisions that someone might have expected otherwise.
     pub notes: Vec<Note>,
     /// How the work keeps to the limit of memory.
     pub memory: MemoryPlan,
@@ -101,7 +101,7 @@ impl Plan {
 
         let (mut tensors, mut notes) = decide_all(request, &subject, preset, layout)?;
         if recipe.purpose() != Purpose::Edit {
-            // What is wrong with a file that is passed on as it is was wrong before.
+            // `edit` passes weights on unchanged: defects of the input were there before it.
             refuse_unreadable(path, source, &tensors)?;
         }
         notes.extend(gather_notes(request, &subject, &tensors));

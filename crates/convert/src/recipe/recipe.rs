@@ -25,7 +25,7 @@ pub enum Rounding {
     Learned(Options),
 }
 
-/// What a recipe is for.
+/// The purpose of a recipe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// Weights become codes.
@@ -144,12 +144,12 @@ impl Recipe {
         }
     }
 
-    /// What was typed.
+    /// Returns the recipe as typed.
     pub fn file(&self) -> &RecipeFile {
         &self.file
     }
 
-    /// What the recipe is for.
+    /// Returns the purpose of the recipe.
     pub fn purpose(&self) -> Purpose {
         self.purpose
     }
@@ -184,7 +184,7 @@ impl Recipe {
         }
     }
 
-    /// What biases of converted layers are corrected by.
+    /// Returns the correction of the biases of converted layers.
     pub fn bias_correction(&self) -> BiasCorrection {
         self.options.bias_correction
     }
@@ -194,7 +194,7 @@ impl Recipe {
         self.scale_rule
     }
 
-    /// What somebody says that the file is, whatever it looks like.
+    /// Returns the kind that was insisted on, whatever the file looks like.
     pub fn insisted_kind(&self) -> Option<Kind> {
         self.kind
     }
@@ -252,7 +252,7 @@ impl Recipe {
         &self.full_precision
     }
 
-    /// What is changed of a file whose weights stay as they are.
+    /// Returns the changes to a file whose weights stay as they are.
     pub(crate) fn edit(&self) -> &Edit {
         &self.edit
     }

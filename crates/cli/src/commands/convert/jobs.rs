@@ -11,7 +11,7 @@ use crate::arguments::{ConvertOptions, SchemeOutput};
 use crate::outcome::BadUsage;
 use crate::typed::Typed;
 
-/// What becomes of one input: one job, or one for each `--to`.
+/// The jobs of one input: a single one, or one for each `--to`.
 pub(super) type Group = Vec<Job>;
 
 /// One group per input; everything that can be wrong with the names is found before any work.
@@ -102,8 +102,8 @@ fn refuse_bad_names<'a>(
     Ok(())
 }
 
-/// What is wrong with the places that are written to. Told after what is wrong with recipe and input,
-/// and before any work.
+/// Refuses places that cannot be written to. Runs after the checks of recipe and input, and before
+/// any work.
 pub(super) fn refuse_places(options: &ConvertOptions, groups: &[Group]) -> anyhow::Result<()> {
     let report = options.write.report.as_deref();
     for named in named_files(options).filter(|named| Some(named.as_path()) != report) {
