@@ -44,7 +44,7 @@ impl Typed {
         self
     }
 
-    /// What whoever typed a setting knows it as; a flag where nobody did.
+    /// Returns the name under which a setting was typed; the flag if it was not typed.
     pub(crate) fn name(&self, setting: &Setting) -> String {
         let key = setting.key();
         match (self.flags.get(key), setting.entry()) {

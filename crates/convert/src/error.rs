@@ -21,7 +21,7 @@ pub enum ConvertError {
     Layout {
         /// The file.
         path: PathBuf,
-        /// What went wrong.
+        /// The error of the layout.
         source: LayoutError,
     },
     /// A weight could not be rounded.
@@ -31,7 +31,7 @@ pub enum ConvertError {
         path: PathBuf,
         /// The weight.
         tensor: String,
-        /// What went wrong.
+        /// The error of the layout.
         source: RoundingError,
     },
     /// The device that was asked for cannot be used.
@@ -60,7 +60,7 @@ pub enum ConvertError {
         title: String,
         /// Why it is refused.
         reason: String,
-        /// What helps.
+        /// Advice.
         way_out: String,
     },
     /// Layers are quantized already in a way that cannot be decoded.
@@ -123,9 +123,9 @@ pub enum ConvertError {
     OtherModel {
         /// The output.
         path: PathBuf,
-        /// What the input is.
+        /// The model in the input.
         before: String,
-        /// What the output would be.
+        /// The model that would be recognised in the output.
         after: String,
     },
     /// The output would replace an input.
@@ -173,7 +173,7 @@ pub enum ConvertError {
         /// The folder.
         folder: PathBuf,
     },
-    /// What was written is not what was computed. It has not got its name.
+    /// The written output differs from the computed one, so it does not get its name.
     #[error(
         "{}: tensor `{tensor}`: {problem}\n  this is a bug, or memory or disk are failing; `--fresh` starts over, `--no-verify` takes it as it is",
         .path.display()
@@ -183,15 +183,15 @@ pub enum ConvertError {
         path: PathBuf,
         /// The weight.
         tensor: String,
-        /// What was found and what was expected.
+        /// What was found, and what was expected.
         problem: String,
     },
-    /// What an earlier run has left belongs to another job.
+    /// The unfinished output of an earlier run belongs to another job.
     #[error("{}", self.text())]
     OtherRun {
         /// The unfinished file.
         path: PathBuf,
-        /// What is different.
+        /// The differences between the two jobs.
         differences: Vec<Text>,
     },
     /// Something went wrong, or the watcher asked to stop, after some tensors were finished.
@@ -200,7 +200,7 @@ pub enum ConvertError {
         cause(.source), listed(.paths)
     )]
     Unfinished {
-        /// What ended the work.
+        /// The error that ended the work.
         source: Box<ConvertError>,
         /// Tensors that are finished.
         finished: usize,
@@ -223,7 +223,7 @@ pub enum ConvertError {
     Parts {
         /// One of the parts.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem with it.
         problem: String,
     },
     /// The work does not fit the memory that it may take.
@@ -231,11 +231,11 @@ pub enum ConvertError {
     MemoryLimit {
         /// The input.
         path: PathBuf,
-        /// What is needed.
+        /// Bytes that are needed.
         needed: u64,
-        /// What is allowed.
+        /// Bytes that are allowed.
         limit: u64,
-        /// What takes less.
+        /// A way to need less.
         help: &'static str,
     },
     /// The watcher asked to stop.

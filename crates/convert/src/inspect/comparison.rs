@@ -22,7 +22,7 @@ pub(super) struct Comparison {
     pub(super) outputs: Option<Outputs>,
 }
 
-/// What became of one tensor of the original.
+/// The outcome of comparing one tensor of the original with the converted file.
 pub(super) enum Outcome {
     Identical,
     Removed(String),
@@ -45,7 +45,7 @@ fn is_narrowed(before: Dtype, after: Dtype) -> bool {
 }
 
 impl Comparison {
-    /// What can be said without reading any weight.
+    /// Finds everything that is wrong without reading any weight.
     pub(super) fn structure(&self) -> Vec<Finding> {
         let stored = &self.converted.stored;
         let known = &self.original.stored.orphans;
@@ -152,8 +152,8 @@ impl Comparison {
         }
     }
 
-    /// What a tensor of the original is called in the converted file: packed weights have a name of
-    /// their own in other programs' files.
+    /// Finds the tensor of the converted file that stands for one of the original. Other programs'
+    /// files give packed weights a name of their own.
     fn find_after(&self, before: &TensorHeader) -> Option<&TensorHeader> {
         let after = &self.converted.checkpoint;
         let stored = self.original.stored_layer(before);

@@ -12,7 +12,7 @@ pub struct Architecture {
     pub title: String,
     /// Place in the table, unique among all presets.
     pub order: u32,
-    /// What such a file is, where its preset's role does not say it.
+    /// The kind of such a file, where the preset's role does not tell it.
     pub kind: Option<Kind>,
     /// Whose names its tensors have, where these are not the model's own.
     pub dialect: Option<Dialect>,
@@ -25,13 +25,16 @@ pub struct Architecture {
 }
 
 impl Architecture {
-    /// What a file must hold: `KEY` a tensor of this name, `KEY*` of one that starts so,
-    /// `KEY[d] = n` one whose dimension `d` is `n`, `A | B` one of these.
+    /// Returns the conditions that a file must meet.
+    ///
+    /// `KEY` is a tensor of this name, `KEY*` one whose name starts so, `KEY[d] = n` one whose
+    /// dimension `d` is `n`, `A | B` one of these.
     pub fn conditions(&self) -> Vec<String> {
         self.when.iter().map(ToString::to_string).collect()
     }
 
-    /// What it must not hold, in the same words.
+    /// Returns the conditions that a file must not meet, in the notation of
+    /// [`conditions`](Self::conditions).
     pub fn exceptions(&self) -> Vec<String> {
         self.unless.iter().map(ToString::to_string).collect()
     }

@@ -32,7 +32,7 @@ struct Catalog {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("no preset is called `{name}`; there are: {}", .known.join(", "))]
 pub struct UnknownPreset {
-    /// What was asked for.
+    /// The unknown name.
     pub name: String,
     /// All names and aliases, sorted.
     pub known: Vec<&'static str>,

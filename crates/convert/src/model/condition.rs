@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::model::shapes::Shapes;
 
-/// What a file must hold for an architecture to be recognised.
+/// A condition on the tensors of a file, for an architecture to be recognised.
 ///
 /// ```text
 /// KEY            a tensor of this name exists

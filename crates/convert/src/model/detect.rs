@@ -12,15 +12,16 @@ use crate::model::wrapper::unwrapped;
 /// The models that a file holds.
 #[derive(Debug, Clone)]
 pub struct Detected {
-    /// What the file is.
+    /// The kind of the file.
     pub kind: Kind,
     /// Whose names its tensors have.
     pub dialect: Dialect,
-    /// What training code put before all names, which [`Component::prefix`] begins with; mostly empty.
+    /// Prefix that training code put before all names; mostly empty. [`Component::prefix`] begins
+    /// with it.
     pub wrapper: String,
     /// The model itself.
     pub main: Component,
-    /// What else a whole checkpoint carries: text encoders, VAE, and a last component without
+    /// The other models of a whole checkpoint: text encoders, VAE, and a last component without
     /// [prefix](Component::prefix) for tensors that belong to nothing known.
     pub others: Vec<Component>,
 }
@@ -28,13 +29,13 @@ pub struct Detected {
 /// One model inside a file.
 #[derive(Debug, Clone)]
 pub struct Component {
-    /// What it does.
+    /// The task of the model.
     pub role: Role,
     /// Short name, such as `flux2`; `unknown` when no rule fits.
     pub architecture: &'static str,
     /// Name for people.
     pub title: &'static str,
-    /// What the names of all its tensors start with; may be empty.
+    /// Prefix of the names of all its tensors; may be empty.
     pub prefix: String,
     /// The rules that fit it.
     pub preset: &'static Preset,
@@ -91,7 +92,7 @@ pub fn detect_as(shapes: &Shapes<'_>, kind: Kind) -> Detected {
     found_behind_wrappers(shapes, found, |inside| detect_plain(inside, Some(kind)))
 }
 
-/// What is found behind wrappers of training code, where nothing is found in front of them.
+/// Looks behind wrappers of training code, where nothing is found in front of them.
 fn found_behind_wrappers<'a>(
     shapes: &Shapes<'a>,
     found: Detected,

@@ -27,7 +27,7 @@ pub struct KindRule {
     pub title: String,
     /// Place in the table, unique among all rules.
     pub order: u32,
-    /// What such a file is.
+    /// The kind of such a file.
     pub kind: Kind,
     when: Vec<Condition>,
     unless: Vec<Condition>,

@@ -1,4 +1,5 @@
-//! What a family of models wants kept in its own precision, and why; read from `presets/*.toml`.
+//! Presets: which layers a family of models keeps in its own precision, and why. Read from
+//! `presets/*.toml`.
 
 use std::fmt;
 
@@ -16,7 +17,7 @@ pub struct Preset {
     pub title: String,
     /// Other names that find it: flags of older tools.
     pub aliases: Vec<String>,
-    /// What such a model does.
+    /// The task of such a model.
     pub role: Role,
     /// Why no layer of such a model may be converted, if so.
     pub refuse: Option<String>,
@@ -29,7 +30,7 @@ pub struct Preset {
     pub(super) architectures: Vec<Architecture>,
 }
 
-/// What a model does.
+/// The task of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {

@@ -1,4 +1,4 @@
-//! What training code puts before all names of a model.
+//! Prefixes that training code puts before all names of a model.
 
 use crate::model::shapes::Shapes;
 

@@ -83,7 +83,7 @@ pub struct PlannedTensor {
     pub header: TensorHeader,
     /// Shape of the numbers that it stands for: another than the header's where codes are packed.
     pub shape: Vec<u64>,
-    /// What it becomes.
+    /// The decision.
     pub decision: Decision,
     /// Why.
     pub reason: Reason,

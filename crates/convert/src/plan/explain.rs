@@ -22,7 +22,7 @@ pub struct Explanation {
 pub struct Step {
     /// Its name, as it was typed.
     pub asked: String,
-    /// What it says of the tensor.
+    /// Its answer about the tensor.
     pub answer: String,
     /// Whether its answer is the one that counts.
     pub decides: bool,
@@ -37,7 +37,7 @@ pub struct Step {
 pub fn explain(request: &PlanRequest<'_>, name: &str) -> Result<Explanation, ConvertError> {
     let source = request.source;
     let header = find_tensor(source, name)?;
-    // What is wrong with the recipe as a whole is said first.
+    // Errors of the recipe as a whole come first.
     let plan = Plan::decide(request)?;
     let planned = plan.planned(source, header)?.clone();
     let shapes = source.shapes();

@@ -68,7 +68,7 @@ impl Plan {
 
     fn file_tensors_of(&self, tensors: &[PlannedTensor]) -> Vec<(TensorSpec, Vec<u8>)> {
         match self.purpose {
-            // Whatever there is in the input is copied.
+            // The input's own tensors of this sort are copied.
             Purpose::Decode(_) | Purpose::Edit => vec![],
             Purpose::Quantize | Purpose::Migrate | Purpose::Repair => {
                 let schemes: Vec<Scheme> =
@@ -91,9 +91,9 @@ impl Plan {
         }
     }
 
-    /// What a layout that asks once for all layers asks for: as the published files do, FP8
-    /// products in text encoders, unless one of the layers asked for more, and full precision
-    /// elsewhere.
+    /// Returns the matmul precision that a layout with one entry for all layers asks for. As in the
+    /// published files, text encoders get FP8 products unless one of the layers asked for more, and
+    /// all other models get full precision.
     fn file_matmul_precision(&self, tensors: &[PlannedTensor]) -> MatmulPrecision {
         let asks =
             |planned: &PlannedTensor| matches!(planned.codes(), Some((_, MatmulPrecision::Full)));

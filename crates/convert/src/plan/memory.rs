@@ -33,7 +33,7 @@ impl Limits {
     }
 }
 
-/// What works on tensors at once.
+/// The threads and devices that work on tensors at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Workers {
     /// Threads of the CPU.
@@ -254,7 +254,7 @@ fn in_flight(planned: &PlannedTensor, rounding: Rounding) -> InFlight {
             InFlight { source, target, ..InFlight::default() }
         }
         Decision::Repack { .. } => {
-            // What is packed is unpacked and packed again.
+            // Packed codes are unpacked and packed again.
             InFlight { source, target: source, ..InFlight::default() }
         }
         Decision::Quantize { scheme, .. } => {

@@ -27,7 +27,7 @@ use crate::source::{SchemeConsumer, Source, Subject};
 /// The decision for every tensor of a file. It never changes.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// What the input is.
+    /// The input, as it was recognised.
     pub subject: Subject,
     /// The preset of the main model.
     pub preset: &'static Preset,
@@ -35,7 +35,7 @@ pub struct Plan {
     pub layout: Layout,
     /// Every tensor of the input, or of its part, by name.
     pub tensors: Vec<PlannedTensor>,
-    /// What someone might have expected otherwise.
+    /// Decisions that someone might have expected otherwise.
     pub notes: Vec<Note>,
     /// How the work keeps to the limit of memory.
     pub memory: MemoryPlan,
@@ -64,7 +64,7 @@ impl Plan {
 
         let (mut tensors, mut notes) = decide_all(request, &subject, preset, layout)?;
         if recipe.purpose() != Purpose::Edit {
-            // What is wrong with a file that is passed on as it is was wrong before.
+            // `edit` passes weights on unchanged: defects of the input were there before it.
             refuse_unreadable(path, source, &tensors)?;
         }
         notes.extend(gather_notes(request, &subject, &tensors));

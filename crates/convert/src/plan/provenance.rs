@@ -78,7 +78,8 @@ impl Provenance {
         serde_json::to_string(self).expect("texts and numbers always serialise")
     }
 
-    /// What a header says. `None` where it says nothing, or nothing that this version understands.
+    /// Reads the entry of a header. Returns `None` where there is none, or none that this version
+    /// understands.
     pub(crate) fn read(metadata: &BTreeMap<String, String>) -> Option<Self> {
         serde_json::from_str(metadata.get(PROVENANCE_KEY)?).ok()
     }

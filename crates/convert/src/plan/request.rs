@@ -12,13 +12,13 @@ use crate::source::layer_inputs::LayerInputs;
 pub struct PlanRequest<'a> {
     /// The input.
     pub source: &'a Source,
-    /// What is asked for.
+    /// The recipe.
     pub recipe: &'a Recipe,
     /// Statistics of the layers' inputs, where the recipe looks at them.
     pub statistics: Option<&'a LayerInputs>,
-    /// What works on tensors at once.
+    /// The threads and devices that work on tensors at once.
     pub workers: Workers,
-    /// What files and memory may take.
+    /// Limits of files and memory.
     pub limits: Limits,
     /// The part of the model that is made, if not all of it.
     pub part: Option<Share>,

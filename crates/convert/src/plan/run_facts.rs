@@ -1,6 +1,6 @@
 use crate::source::FileHash;
 
-/// What a run knows of itself, and a plan does not. Its place in the header is kept by zeros.
+/// The facts that a run knows and a plan does not. Zeros in the header reserve their place.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RunFacts {
     /// BLAKE3 of every file of the input.

@@ -43,7 +43,8 @@ impl<'a> Checker<'a> {
         name.parse().map_err(|error: T::Err| self.complain(key, error.to_string())).ok()
     }
 
-    /// What one of these names stands for; `None` where there is none, or another one.
+    /// Looks a name up among choices. Returns `None` where no name is given; an unknown one is a
+    /// complaint.
     pub(crate) fn choice<T: Copy>(
         &mut self,
         key: &str,

@@ -1,6 +1,6 @@
 use crate::recipe::plain_dtype::PlainDtype;
 
-/// What a recipe is for.
+/// The purpose of a recipe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// Weights become codes.

@@ -128,12 +128,12 @@ impl Recipe {
         }
     }
 
-    /// What was typed.
+    /// Returns the recipe as typed.
     pub fn file(&self) -> &RecipeFile {
         &self.file
     }
 
-    /// What the recipe is for.
+    /// Returns the purpose of the recipe.
     pub fn purpose(&self) -> Purpose {
         self.purpose
     }
@@ -168,7 +168,7 @@ impl Recipe {
         }
     }
 
-    /// What biases of converted layers are corrected by.
+    /// Returns the correction of the biases of converted layers.
     pub fn bias_correction(&self) -> BiasCorrection {
         self.options.bias_correction
     }
@@ -178,7 +178,7 @@ impl Recipe {
         self.scale_rule
     }
 
-    /// What somebody says that the file is, whatever it looks like.
+    /// Returns the kind that was insisted on, whatever the file looks like.
     pub fn insisted_kind(&self) -> Option<Kind> {
         self.kind
     }
@@ -236,7 +236,7 @@ impl Recipe {
         &self.full_precision
     }
 
-    /// What is changed of a file whose weights stay as they are.
+    /// Returns the changes to a file whose weights stay as they are.
     pub(crate) fn edit(&self) -> &Edit {
         &self.edit
     }

@@ -32,7 +32,7 @@ pub enum Opens {
     No {
         /// Why.
         reason: String,
-        /// What helps.
+        /// Advice.
         way_out: String,
     },
     /// Nobody knows.
@@ -61,7 +61,7 @@ fn read_scheme<'de, D: Deserializer<'de>>(from: D) -> Result<Scheme, D::Error> {
     String::deserialize(from)?.parse().map_err(D::Error::custom)
 }
 
-/// What a consumer makes of codes of some subject, whatever their scheme.
+/// Whether a consumer reads codes of some subject, whatever their scheme.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum TakesCodes {
     Yes,
@@ -106,7 +106,7 @@ impl Consumer {
         }
     }
 
-    /// What it makes of codes of `subject`.
+    /// Returns whether it reads codes of `subject`.
     pub(crate) fn takes_codes(self, subject: &Subject) -> TakesCodes {
         match self {
             // The node adds schemes, no kinds of files.

@@ -21,15 +21,15 @@ pub struct Source {
     pub checkpoint: Checkpoint,
     /// The layers that are quantized already.
     pub stored: StoredLayers,
-    /// What it is.
+    /// The file, as it was recognised.
     subject: Subject,
-    /// What is added to its weights when they are read.
+    /// Adapters that are added to its weights when they are read.
     adapters: Adapters,
-    /// What was wrong with it, where that was mended.
+    /// Its defects, where they were mended.
     pub(crate) mended: Option<Mended>,
 }
 
-/// What is mended in a file.
+/// The mended defects of a file.
 #[derive(Debug)]
 pub(crate) struct Mended {
     /// The defects, and what makes each good.
@@ -96,7 +96,7 @@ impl Source {
         Ok(source)
     }
 
-    /// What is added to the weights when they are read.
+    /// Returns the adapters that are added to the weights when they are read.
     pub(crate) fn adapters(&self) -> &Adapters {
         &self.adapters
     }
@@ -144,7 +144,7 @@ impl Source {
         shapes(&self.checkpoint)
     }
 
-    /// What the file is, and who opens what is made of it.
+    /// Returns what the file was recognised as.
     pub fn subject(&self) -> &Subject {
         &self.subject
     }
@@ -263,7 +263,7 @@ fn model(checkpoint: Checkpoint) -> Result<Checkpoint, ConvertError> {
     }
 }
 
-/// What makes a defect of a file good that its reader can read over.
+/// Returns the remedy for a defect of the file that its reader can read past.
 fn mend_of_file(checkpoint: &Checkpoint, defect: &TensorFileError) -> Repair {
     let file = match checkpoint.files() {
         [_] => String::new(),

@@ -1,4 +1,5 @@
-//! What an input is: read once from headers and side files, asked by every command.
+//! The subject: what an input is. Recognised once from headers and side files, asked by every
+//! command.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +12,7 @@ use crate::model::{AdapterKind, Detected, Dialect, Kind, Shapes, detect, detect_
 use crate::source::consumer::{Consumer, Opens};
 use crate::source::foreign_codes::ForeignCodes;
 
-/// What a file is, and who opens what is made of it.
+/// The recognised kind, models and codes of a file.
 #[derive(Clone, Debug)]
 pub struct Subject {
     /// Its kind, its models and their names.
@@ -20,7 +21,7 @@ pub struct Subject {
     pub codes: Vec<StoredCodes>,
     /// Expert banks, which no layout here has codes for.
     pub expert_banks: Option<ExpertBanks>,
-    /// What the file looks like, where somebody insisted on another kind.
+    /// The kind that the file's names suggest, where somebody insisted on another one.
     pub looks_like: Option<String>,
 }
 
@@ -66,7 +67,7 @@ impl Subject {
         Self { detected, codes, expert_banks: ExpertBanks::find(file), looks_like }
     }
 
-    /// What the file is.
+    /// Returns the kind of the file.
     pub fn kind(&self) -> Kind {
         self.detected.kind
     }
@@ -137,7 +138,7 @@ fn stored_codes(stored: &StoredLayers, foreign: &[ForeignCodes]) -> Vec<StoredCo
         .collect()
 }
 
-/// What names leave open, and the files beside the tensors tell.
+/// Completes what names leave open from the files beside the tensors.
 fn with_side_files(found: Detected, file: &Checkpoint) -> Detected {
     let json = |name: &str| -> Option<serde_json::Value> {
         serde_json::from_str(&file.text_beside(name)?).ok()

@@ -67,7 +67,7 @@ fn assert_close(found: &[f32], expected: &[f64]) {
     }
 }
 
-/// What three families of programs call the same module.
+/// Names of the same modules in three families of programs.
 const SPELLINGS: [[&str; 3]; 4] = [
     [
         "lora_unet_blocks_0_attn_NAME.lora_up.weight",

@@ -96,7 +96,7 @@ fn an_output_tells_how_it_was_made_unless_it_must_not() {
     assert_eq!(made.version, env!("CARGO_PKG_VERSION"));
     assert_eq!(made.input_blake3, [blake3::hash(&bytes).to_hex().to_string()]);
 
-    // What the input says about itself is kept inside.
+    // The input's provenance is kept as `before`.
     let again = Job {
         input: job.output.clone(),
         output: folder.path().join("again.safetensors"),

@@ -68,7 +68,7 @@ fn ragged_weights_are_converted_or_kept_with_a_reason() {
     }
 }
 
-/// What a file of any scheme holds is taken as input again, cut to the weights without padding.
+/// A file of any scheme is accepted as input again, cut to the weights without padding.
 #[test]
 fn packed_inputs_are_decoded() {
     let folder = TempDir::new().unwrap();
