@@ -12,6 +12,7 @@ use crate::inspect::outputs::Outputs;
 use crate::inspect::verify::{Biases, Finding, LayerError};
 use crate::model::Preset;
 use crate::recipe::edit::PROVENANCE_KEY;
+use crate::source::numbers::{matrix_shape, weight_kind};
 use crate::source::{LoadedWeight, Source};
 
 /// Both files, and what may differ between them.
@@ -40,7 +41,7 @@ pub(super) fn finding(tensor: &str, problem: impl Into<String>) -> Finding {
 
 /// Whether numbers became other numbers of 16 bits.
 fn is_narrowed(before: Dtype, after: Dtype) -> bool {
-    let is_number = crate::source::source::weight_kind(before).is_some();
+    let is_number = weight_kind(before).is_some();
     is_number && before != after && matches!(after, Dtype::F16 | Dtype::BF16)
 }
 
@@ -240,7 +241,7 @@ impl Comparison {
         stored: &StoredLayer,
     ) -> Result<QuantizedMatrix, LayoutError> {
         // The original knows what of a padded weight is padding, also where the file does not say.
-        let shape = crate::source::source::matrix_shape(&self.original.shape_of(before));
+        let shape = matrix_shape(&self.original.shape_of(before));
         let cut = shape.and_then(|shape| stored.cut_to(shape));
         cut.as_ref().unwrap_or(stored).read(&self.converted.checkpoint)
     }
@@ -249,7 +250,7 @@ impl Comparison {
     fn read_narrowed(&self, after: &TensorHeader) -> Result<Option<QuantizedMatrix>, ConvertError> {
         let grid = if after.dtype == Dtype::F16 { GridKind::F16 } else { GridKind::Bf16 };
         let codes = self.converted.checkpoint.read(after)?;
-        let shape = crate::source::source::matrix_shape(&after.shape);
+        let shape = matrix_shape(&after.shape);
         Ok(shape.and_then(|shape| {
             QuantizedMatrix::from_parts(Scheme::unscaled(grid), shape, codes, vec![1.0]).ok()
         }))
@@ -320,8 +321,8 @@ impl Comparison {
         shape: [usize; 2],
     ) -> Result<LoadedWeight, Option<ConvertError>> {
         let is_stored = self.original.stored.layers.contains_key(layer_of(&before.name));
-        let is_matrix = crate::source::source::matrix_shape(&before.shape) == Some(shape);
-        let is_number = crate::source::source::weight_kind(before.dtype).is_some();
+        let is_matrix = matrix_shape(&before.shape) == Some(shape);
+        let is_number = weight_kind(before.dtype).is_some();
         if !(is_stored || is_matrix && is_number) {
             return Err(None);
         }
@@ -362,7 +363,7 @@ impl Comparison {
         &self,
         after: &TensorHeader,
     ) -> Result<Option<(WeightKind, Vec<f32>)>, ConvertError> {
-        let Some(kind) = crate::source::source::weight_kind(after.dtype) else { return Ok(None) };
+        let Some(kind) = weight_kind(after.dtype) else { return Ok(None) };
         let bytes = self.converted.checkpoint.read_reusing(after, Vec::new())?;
         let numbers = Weight::new(1, after.element_count() as usize, kind, &bytes).ok();
         Ok(numbers.map(|numbers| (kind, numbers.to_f32())))

@@ -21,7 +21,8 @@ use crate::plan::questions::Questions;
 use crate::plan::reason::Reason;
 use crate::plan::request::PlanRequest;
 use crate::recipe::{Purpose, Recipe, Rounding};
-use crate::source::consumer::{Consumer, TakesCodes};
+use crate::source::consumer::Consumer;
+use crate::source::consumer::answer::TakesCodes;
 use crate::source::{SchemeConsumer, Source, Subject};
 
 /// The decision for every tensor of a file. It never changes.
