@@ -1,6 +1,7 @@
 //! Recipes as command lines.
 
-use roundwise_convert::{MadeBy, RecipeFile};
+use roundwise_convert::RecipeFile;
+use roundwise_convert::inspect::MadeBy;
 use serde_json::Value;
 
 use crate::typed::flag_of;

@@ -2,7 +2,7 @@ use std::io::IsTerminal;
 use std::sync::{Mutex, PoisonError};
 
 use indicatif::ProgressBar;
-use roundwise_convert::StopFlag;
+use roundwise_convert::report::StopFlag;
 
 use crate::console::complain;
 

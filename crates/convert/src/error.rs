@@ -23,7 +23,7 @@ pub enum ConvertError {
     Layout {
         /// The file.
         path: PathBuf,
-        /// What went wrong.
+        /// The error of the layout.
         source: LayoutError,
     },
     /// A weight could not be rounded.
@@ -32,7 +32,7 @@ pub enum ConvertError {
         path: PathBuf,
         /// The weight.
         tensor: String,
-        /// What went wrong.
+        /// The error of the layout.
         source: RoundingError,
     },
     /// The device that was asked for cannot be used.
@@ -56,7 +56,7 @@ pub enum ConvertError {
         title: String,
         /// Why it is refused.
         reason: String,
-        /// What helps.
+        /// Advice.
         way_out: String,
     },
     /// Layers are quantized already in a way that cannot be decoded.
@@ -101,9 +101,9 @@ pub enum ConvertError {
     OtherModel {
         /// The output.
         path: PathBuf,
-        /// What the input is.
+        /// The model in the input.
         before: String,
-        /// What the output would be.
+        /// The model that would be recognised in the output.
         after: String,
     },
     /// The output would replace an input.
@@ -142,25 +142,25 @@ pub enum ConvertError {
         /// The folder.
         folder: PathBuf,
     },
-    /// What was written is not what was computed. It has not got its name.
+    /// The written output differs from the computed one, so it does not get its name.
     WrongOutput {
         /// The unfinished file.
         path: PathBuf,
         /// The weight.
         tensor: String,
-        /// What was found and what was expected.
+        /// What was found, and what was expected.
         problem: String,
     },
-    /// What an earlier run has left belongs to another job.
+    /// The unfinished output of an earlier run belongs to another job.
     OtherRun {
         /// The unfinished file.
         path: PathBuf,
-        /// What is different.
+        /// The differences between the two jobs.
         differences: Vec<Text>,
     },
     /// Something went wrong, or the watcher asked to stop, after some tensors were finished.
     Unfinished {
-        /// What ended the work.
+        /// The error that ended the work.
         source: Box<ConvertError>,
         /// Tensors that are finished.
         finished: usize,
@@ -178,7 +178,7 @@ pub enum ConvertError {
     Parts {
         /// One of the parts.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem with it.
         problem: String,
     },
     /// The work does not fit the memory that it may take.

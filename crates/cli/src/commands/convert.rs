@@ -4,10 +4,10 @@ pub(super) mod summary;
 use std::num::NonZeroUsize;
 
 use anyhow::{Context, anyhow, bail};
-use roundwise_convert::{
-    ConvertError, Device, Job, Prepared, Recipe, Report, Rounding, extract_error_lora,
-    limit_search_threads,
-};
+use roundwise_convert::compute::Device;
+use roundwise_convert::recipe::Rounding;
+use roundwise_convert::run::{extract_error_lora, limit_search_threads};
+use roundwise_convert::{ConvertError, Job, Prepared, Recipe, Report};
 
 use self::jobs::{Group, groups, refuse_places};
 use super::conversion::{Reports, carry_out};

@@ -1,9 +1,8 @@
-//! What the commands share that turn one file into another without rounding anything.
+//! Shared by the commands that turn one file into another without rounding anything.
 
-use roundwise_convert::{
-    ConvertError, Job, Prepared, Recipe, RecipeFile, StatisticsFile, Target, check_apart,
-    default_output,
-};
+use roundwise_convert::run::{Target, check_apart, default_output};
+use roundwise_convert::source::StatisticsFile;
+use roundwise_convert::{ConvertError, Job, Prepared, Recipe, RecipeFile};
 
 use super::conversion::carry_out;
 use crate::arguments::RewriteOptions;
@@ -49,7 +48,7 @@ fn job(options: &RewriteOptions, recipe: Recipe) -> anyhow::Result<Job> {
     Ok(options.write.job(&options.run, options.input.clone(), output, recipe))
 }
 
-/// What is wrong with the places of the output and the report, told after what is wrong with the input.
+/// Refuses places of output and report that cannot be written to. Runs after the input was checked.
 fn refuse_places(options: &RewriteOptions, job: &Job) -> Result<(), ConvertError> {
     let output = Target::output(job, "the output");
     output.check_folder()?;

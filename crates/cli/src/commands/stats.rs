@@ -1,4 +1,5 @@
-use roundwise_convert::{COLLECTOR, LayerSummary, Merge, Statistics, Target};
+use roundwise_convert::run::Target;
+use roundwise_convert::stats::{COLLECTOR, LayerSummary, Merge, Statistics};
 use serde_json::json;
 
 use crate::arguments::{StatsCommand, StatsMergeOptions, StatsShowOptions, overwrite};

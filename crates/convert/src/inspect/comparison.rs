@@ -13,6 +13,7 @@ use crate::inspect::verify::{Biases, Finding, LayerError};
 use crate::model::Preset;
 use crate::recipe::edit::PROVENANCE_KEY;
 use crate::recipe::{Setting, Text};
+use crate::source::numbers::{matrix_shape, weight_kind};
 use crate::source::{LoadedWeight, Source};
 
 /// Both files, and what may differ between them.
@@ -23,14 +24,14 @@ pub(super) struct Comparison {
     pub(super) outputs: Option<Outputs>,
 }
 
-/// What became of one tensor of the original.
+/// The outcome of comparing one tensor of the original with the converted file.
 pub(super) enum Outcome {
     Identical,
     Removed(String),
     /// A scale or a marker, which the layer answers for.
     SideTensor,
-    /// Its layer is among the findings already.
-    Told,
+    /// Its layer is among the defects already.
+    AmongDefects,
     Layer(LayerError, Option<String>),
     Wrong(Finding),
 }
@@ -41,12 +42,12 @@ pub(super) fn finding(tensor: &str, problem: impl Into<Text>) -> Finding {
 
 /// Whether numbers became other numbers of 16 bits.
 fn is_narrowed(before: Dtype, after: Dtype) -> bool {
-    let is_number = crate::source::source::weight_kind(before).is_some();
+    let is_number = weight_kind(before).is_some();
     is_number && before != after && matches!(after, Dtype::F16 | Dtype::BF16)
 }
 
 impl Comparison {
-    /// What can be said without reading any weight.
+    /// Finds everything that is wrong without reading any weight.
     pub(super) fn structure(&self) -> Vec<Finding> {
         let stored = &self.converted.stored;
         let known = &self.original.stored.orphans;
@@ -132,7 +133,7 @@ impl Comparison {
         };
         let layer = layer_of(&before.name);
         if self.converted.stored.defects.iter().any(|defect| defect.layer == layer) {
-            return Ok(Outcome::Told);
+            return Ok(Outcome::AmongDefects);
         }
         let stored_after = self.converted.stored.layers.get(layer);
         let is_weight = layer_of_weight(&before.name).is_some();
@@ -153,8 +154,8 @@ impl Comparison {
         }
     }
 
-    /// What a tensor of the original is called in the converted file: packed weights have a name of
-    /// their own in other programs' files.
+    /// Finds the tensor of the converted file that stands for one of the original. Other programs'
+    /// files give packed weights a name of their own.
     fn find_after(&self, before: &TensorHeader) -> Option<&TensorHeader> {
         let after = &self.converted.checkpoint;
         let stored = self.original.stored_layer(before);
@@ -242,7 +243,7 @@ impl Comparison {
         stored: &StoredLayer,
     ) -> Result<QuantizedMatrix, LayoutError> {
         // The original knows what of a padded weight is padding, also where the file does not say.
-        let shape = crate::source::source::matrix_shape(&self.original.shape_of(before));
+        let shape = matrix_shape(&self.original.shape_of(before));
         let cut = shape.and_then(|shape| stored.cut_to(shape));
         cut.as_ref().unwrap_or(stored).read(&self.converted.checkpoint)
     }
@@ -251,7 +252,7 @@ impl Comparison {
     fn read_narrowed(&self, after: &TensorHeader) -> Result<Option<QuantizedMatrix>, ConvertError> {
         let grid = if after.dtype == Dtype::F16 { GridKind::F16 } else { GridKind::Bf16 };
         let codes = self.converted.checkpoint.read(after)?;
-        let shape = crate::source::source::matrix_shape(&after.shape);
+        let shape = matrix_shape(&after.shape);
         Ok(shape.and_then(|shape| {
             QuantizedMatrix::from_parts(Scheme::unscaled(grid), shape, codes, vec![1.0]).ok()
         }))
@@ -322,8 +323,8 @@ impl Comparison {
         shape: [usize; 2],
     ) -> Result<LoadedWeight, Option<ConvertError>> {
         let is_stored = self.original.stored.layers.contains_key(layer_of(&before.name));
-        let is_matrix = crate::source::source::matrix_shape(&before.shape) == Some(shape);
-        let is_number = crate::source::source::weight_kind(before.dtype).is_some();
+        let is_matrix = matrix_shape(&before.shape) == Some(shape);
+        let is_number = weight_kind(before.dtype).is_some();
         if !(is_stored || is_matrix && is_number) {
             return Err(None);
         }
@@ -364,7 +365,7 @@ impl Comparison {
         &self,
         after: &TensorHeader,
     ) -> Result<Option<(WeightKind, Vec<f32>)>, ConvertError> {
-        let Some(kind) = crate::source::source::weight_kind(after.dtype) else { return Ok(None) };
+        let Some(kind) = weight_kind(after.dtype) else { return Ok(None) };
         let bytes = self.converted.checkpoint.read_reusing(after, Vec::new())?;
         let numbers = Weight::new(1, after.element_count() as usize, kind, &bytes).ok();
         Ok(numbers.map(|numbers| (kind, numbers.to_f32())))

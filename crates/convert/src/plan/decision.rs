@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::plan::reason::Reason;
 use crate::recipe::PlainDtype;
-use crate::source::source::matrix_shape;
+use crate::source::numbers::matrix_shape;
 
 /// Weights in which a NaN or an infinity was found, with the first such row. It is known only after
 /// a weight has been read; then a second plan keeps the weight.
@@ -83,7 +83,7 @@ pub struct PlannedTensor {
     pub header: TensorHeader,
     /// Shape of the numbers that it stands for: another than the header's where codes are packed.
     pub shape: Vec<u64>,
-    /// What it becomes.
+    /// The decision.
     pub decision: Decision,
     /// Why.
     pub reason: Reason,
@@ -136,9 +136,13 @@ impl PlannedTensor {
         }
     }
 
-    /// The name of its layer's weight in the output, whatever the input calls it.
-    pub(crate) fn weight_name(&self) -> String {
-        weight_of(self.layer())
+    /// The name in the output of the numbers that it is decoded to: that of its layer's weight where
+    /// the input holds codes of one, whatever it calls them.
+    pub(crate) fn decoded_name(&self) -> String {
+        match self.is_in_codes {
+            true => weight_of(self.layer()),
+            false => self.header.name.clone(),
+        }
     }
 
     /// The activation scale that its layer gets.

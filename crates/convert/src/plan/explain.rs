@@ -2,8 +2,9 @@ use serde::Serialize;
 
 use crate::error::ConvertError;
 use crate::plan::decision::PlannedTensor;
-use crate::plan::plan::{Plan, PlanRequest};
+use crate::plan::plan::Plan;
 use crate::plan::questions::{Answer, Asked, Questions, Wish, first_verdict};
+use crate::plan::request::PlanRequest;
 use crate::recipe::{Recipe, Setting, Text};
 use crate::source::find_tensor::find_tensor;
 
@@ -21,7 +22,7 @@ pub struct Explanation {
 pub struct Step {
     /// Its name.
     pub asked: Text,
-    /// What it says of the tensor.
+    /// Its answer about the tensor.
     pub answer: String,
     /// Whether its answer is the one that counts.
     pub decides: bool,
@@ -36,7 +37,7 @@ pub struct Step {
 pub fn explain(request: &PlanRequest<'_>, name: &str) -> Result<Explanation, ConvertError> {
     let source = request.source;
     let header = find_tensor(source, name)?;
-    // What is wrong with the recipe as a whole is said first.
+    // Errors of the recipe as a whole come first.
     let plan = Plan::decide(request)?;
     let planned = plan.planned(source, header)?.clone();
     let shapes = source.shapes();

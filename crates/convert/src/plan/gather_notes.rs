@@ -9,27 +9,30 @@ use crate::model::Detected;
 use crate::plan::decision::{Decision, PlannedTensor};
 use crate::plan::note::Note;
 use crate::plan::reason::Reason;
+use crate::plan::request::PlanRequest;
 use crate::recipe::{Purpose, Recipe};
 use crate::source::layer_inputs::LayerInputs;
 use crate::source::{Source, Subject};
 
 /// Notes about the file as a whole and about decisions, in the order in which they are told.
 pub(crate) fn gather_notes(
-    source: &Source,
-    recipe: &Recipe,
+    request: &PlanRequest<'_>,
     subject: &Subject,
     tensors: &[PlannedTensor],
-    statistics: Option<&LayerInputs>,
 ) -> Vec<Note> {
+    let PlanRequest { source, recipe, statistics, limits, .. } = *request;
+    let makes_folder = limits.shard_bytes.is_some();
     let remarks = source.checkpoint.remarks().iter().cloned();
     let mut notes: Vec<Note> = remarks.map(Note::Opened).collect();
     notes.extend(disputed_metadata(source));
     notes.extend(from_codes(source, tensors));
     notes.extend(lost_on_reading(source));
     notes.extend(match recipe.purpose() {
-        Purpose::Decode(_) => outdated_config(source),
+        Purpose::Decode(_) => outdated_config(source, makes_folder),
         Purpose::Edit => recipe.edit().header_note(source),
-        Purpose::Quantize | Purpose::Migrate | Purpose::Repair => None,
+        Purpose::Quantize | Purpose::Migrate | Purpose::Repair => {
+            outdated_config(source, makes_folder).filter(|_| makes_folder)
+        }
     });
     let mends = source.mended.iter().flat_map(|mended| &mended.mends);
     notes.extend(mends.map(|mend| Note::Mended(mend.clone())));
@@ -44,7 +47,7 @@ pub(crate) fn gather_notes(
     notes
 }
 
-/// What was insisted on, and weights that have no place in any layout.
+/// Notes the kind that was insisted on, and weights that have no place in any layout.
 fn told_by_subject(recipe: &Recipe, subject: &Subject) -> Vec<Note> {
     let insisted = recipe.insisted_kind().zip(subject.looks_like.clone());
     let insisted = insisted.map(|(kind, looks_like)| Note::InsistedKind { kind, looks_like });
@@ -85,7 +88,7 @@ fn from_codes(source: &Source, tensors: &[PlannedTensor]) -> Option<Note> {
     (weights > 0).then_some(Note::FromCodes { weights, schemes })
 }
 
-/// What a container holds that safetensors has no place for.
+/// Notes contents of a container that safetensors has no place for.
 fn lost_on_reading(source: &Source) -> Vec<Note> {
     let headers = source.checkpoint.tensors().iter();
     let blocks = headers.filter(|header| header.stored_as() != header.dtype.name());
@@ -98,10 +101,10 @@ fn lost_on_reading(source: &Source) -> Vec<Note> {
     blocks.into_iter().chain(unread).collect()
 }
 
-fn outdated_config(source: &Source) -> Option<Note> {
+fn outdated_config(source: &Source, is_changed: bool) -> Option<Note> {
     let config = source.checkpoint.text_beside("config.json")?;
     let config: serde_json::Value = serde_json::from_str(&config).ok()?;
-    config.get("quantization_config").map(|_| Note::QuantizationConfig)
+    config.get("quantization_config").map(|_| Note::QuantizationConfig { is_changed })
 }
 
 fn forced_preset(recipe: &Recipe, detected: &Detected) -> Option<Note> {

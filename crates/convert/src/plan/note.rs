@@ -12,9 +12,9 @@ use crate::source::ExpertBanks;
 pub enum Note {
     /// Somebody insisted on what the file is.
     InsistedKind {
-        /// What it is taken for.
+        /// The kind that it is treated as.
         kind: Kind,
-        /// What its names tell.
+        /// The kind that its names suggest.
         looks_like: String,
     },
     /// Weights of several experts in one tensor, which stay as they are.
@@ -43,7 +43,7 @@ pub enum Note {
         /// Their names.
         weights: Vec<String>,
     },
-    /// What adapters were added to.
+    /// Adapters were added to some tensors.
     Merged {
         /// Each adapter as it was named, with its strength.
         adapters: Vec<String>,
@@ -80,8 +80,11 @@ pub enum Note {
         /// Their number.
         entries: usize,
     },
-    /// The model's `config.json` says that the weights are in codes, which they no longer are.
-    QuantizationConfig,
+    /// The model's `config.json` describes codes that are gone.
+    QuantizationConfig {
+        /// Whether the output is a folder, whose copy of it says so no longer.
+        is_changed: bool,
+    },
     /// Entries of the header that were edited.
     EditedHeader {
         /// Keys of entries that were added or replaced.
@@ -184,7 +187,10 @@ impl fmt::Display for Note {
                 f.write_str("entries of the GGUF header, such as a tokenizer, that outputs have no ")?;
                 write!(f, "place for: {entries}")
             }
-            Note::QuantizationConfig => f.write_str(
+            Note::QuantizationConfig { is_changed: true } => f.write_str(
+                "`config.json` is copied without its `quantization_config`, whose codes are gone",
+            ),
+            Note::QuantizationConfig { is_changed: false } => f.write_str(
                 "`config.json` beside the input has a `quantization_config`, which a copy of it beside \
                  these plain weights must not have",
             ),

@@ -68,6 +68,13 @@ impl Text {
     }
 }
 
+impl Setting {
+    /// Returns the text that names the setting in backticks, as part of a sentence.
+    pub fn quoted(self) -> Text {
+        Text::from("`") + self + "`"
+    }
+}
+
 impl From<&str> for Text {
     fn from(words: &str) -> Self {
         words.to_owned().into()

@@ -9,7 +9,8 @@ use crate::report::watch::{Event, Watch};
 /// [`StopFlag::answer`].
 ///
 /// ```
-/// use roundwise_convert::{Event, StopFlag, Watch};
+/// use roundwise_convert::{Event, Watch};
+/// use roundwise_convert::report::StopFlag;
 ///
 /// let flag = StopFlag::new();
 /// assert!(flag.notice(Event::Advanced { bytes: 1 }).is_continue());

@@ -14,6 +14,7 @@ use crate::report::{Report, RoundingTotals, TensorReport};
 use crate::run::check_output::check_output;
 use crate::run::input::Input;
 use crate::run::job::Job;
+use crate::run::model_config::{self, MODEL_CONFIG, changed_config};
 use crate::run::resume::{Earlier, RunRecord};
 use crate::run::shared_scales::SharedScales;
 
@@ -25,7 +26,7 @@ pub(crate) struct Output<'a> {
     pub(crate) watch: &'a dyn Watch,
     pub(crate) file: TensorFileWriter,
     pub(crate) shared_scales: SharedScales,
-    /// What an earlier run has finished, by the tensor of the input.
+    /// Records of the tensors that an earlier run has finished, by the tensor of the input.
     pub(crate) finished: BTreeMap<String, TensorRecord>,
 }
 
@@ -33,10 +34,10 @@ impl<'a> Output<'a> {
     /// Opens an output for every job, or leaves those that were opened as they are.
     ///
     /// - `known`: weights that the plans keep for what was found in them
-    /// - `earlier`: unfinished outputs that are gone on with, taken out
+    /// - `earlier`: unfinished outputs that are continued, taken out
     ///
     /// # Errors
-    /// Whatever the files answer.
+    /// Errors of the files.
     pub(crate) fn open_all(
         jobs: &'a [Job],
         input: &'a Input,
@@ -168,13 +169,23 @@ impl<'a> Output<'a> {
         }
     }
 
-    /// Copies what lay beside the weights of the input into a folder of shards.
+    /// Copies what lay beside the weights of the input into a folder of shards, but for what it says of
+    /// codes that are gone.
     fn copy_side_files(&mut self) -> Result<(), ConvertError> {
         if self.job.limits.shard_bytes.is_none() {
             return Ok(());
         }
         for path in self.input.source.checkpoint.side_files()? {
-            self.file.copy_beside(&path)?;
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if model_config::is_outdated(self.plan, &name) {
+                continue;
+            }
+            let text =
+                (name == MODEL_CONFIG).then(|| self.input.source.checkpoint.text_beside(&name));
+            match text.flatten().and_then(|text| changed_config(self.plan, text.as_bytes())) {
+                Some(text) => self.file.write_beside(&name, text.as_bytes())?,
+                None => self.file.copy_beside(&path)?,
+            }
         }
         Ok(())
     }
@@ -196,7 +207,7 @@ pub(crate) fn verify_all(
 /// Gives complete outputs their names.
 ///
 /// # Errors
-/// Whatever the files answer; what is left behind can be gone on with.
+/// Errors of the files; unfinished outputs that are left behind can be continued.
 pub(crate) fn commit_all(
     mut outputs: Vec<Output<'_>>,
     reports: Vec<Report>,
@@ -213,7 +224,7 @@ pub(crate) fn commit_all(
 /// Leaves outputs for the next run, and returns the error that ended this one with what was left.
 pub(crate) fn leave_all(outputs: Vec<Output<'_>>, error: ConvertError) -> ConvertError {
     let tensors = outputs.iter().map(|output| output.plan.tensors.len()).sum();
-    // What cannot be recorded is done again; the first error is the one to tell.
+    // Tensors that cannot be recorded are done again; the first error is the one to tell.
     let left: Vec<Left> =
         outputs.into_iter().filter_map(|output| output.file.leave().ok().flatten()).collect();
     if left.is_empty() {

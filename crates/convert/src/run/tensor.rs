@@ -17,7 +17,7 @@ use crate::run::lazy::Lazy;
 use crate::run::output::Output;
 use crate::run::pool::map_in_order;
 use crate::run::round::Stop;
-use crate::source::source::narrow;
+use crate::source::numbers::narrow;
 
 /// One step of a thread.
 enum Task {
@@ -263,9 +263,10 @@ impl<'a> Output<'a> {
                 let weight = self.input.source.load_into(&planned.header, buffers.take())?;
                 dtype.stored(&weight.view().to_f32(), memory)
             }
-            false => dtype.decoded(&self.codes_of(planned)?, memory),
+            false if planned.is_in_codes => dtype.decoded(&self.codes_of(planned)?, memory),
+            false => dtype.decoded(&self.input.source.fp8_numbers(&planned.header)?, memory),
         };
-        let name = planned.weight_name();
+        let name = planned.decoded_name();
         self.file.write(&name, &bytes)?;
         buffers.keep(bytes);
         self.passed(planned.header.byte_len())?;

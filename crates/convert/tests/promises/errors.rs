@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use roundwise_convert::{Command, ConvertError, Layout, Piece, Setting, Text};
+use roundwise_convert::ConvertError;
+use roundwise_convert::layout::Layout;
+use roundwise_convert::recipe::{Command, Piece, Setting, Text};
 
 /// Errors that name settings or commands, with the way out.
 fn errors() -> Vec<(ConvertError, &'static str)> {

@@ -6,10 +6,15 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use roundwise_convert::compute::Device;
+use roundwise_convert::inspect::{Biases, look_at_layer};
+use roundwise_convert::plan::{Action, Limits};
+use roundwise_convert::report::{StopFlag, TensorReport};
+use roundwise_convert::run::{sample, unfinished};
+use roundwise_convert::tensor_file::Overwrite;
 use roundwise_convert::{
-    Action, Biases, ConvertError, Device, Event, Job, Limits, Overwrite, Plan, PlanRequest, Recipe,
-    RecipeFile, Source, StopFlag, TensorReport, Unwatched, Watch, convert, look_at_layer, sample,
-    unfinished, verify,
+    ConvertError, Event, Job, Plan, PlanRequest, Recipe, RecipeFile, Source, Unwatched, Watch,
+    convert, verify,
 };
 use roundwise_testkit::files::{Tensor, safetensors};
 use roundwise_testkit::weights::{Matrix, all_zero, gaussian, with_outliers};

@@ -2,9 +2,11 @@
 
 use std::path::Path;
 
-use roundwise_convert::{
-    Job, Limits, Overwrite, Recipe, RecipeFile, Target, available_bytes, check_apart,
-};
+use roundwise_convert::plan::Limits;
+use roundwise_convert::run::{Target, check_apart};
+use roundwise_convert::tensor_file::Overwrite;
+use roundwise_convert::tensor_file::available_bytes;
+use roundwise_convert::{Job, Recipe, RecipeFile};
 use roundwise_testkit::files::{Tensor, safetensors};
 use roundwise_testkit::weights::gaussian;
 

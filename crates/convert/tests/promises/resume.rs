@@ -6,10 +6,11 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use roundwise_convert::{
-    ConvertError, Device, Event, Job, MethodOptions, Overwrite, Phase, Recipe, RecipeFile,
-    Unwatched, Watch, convert,
-};
+use roundwise_convert::compute::Device;
+use roundwise_convert::report::Phase;
+use roundwise_convert::rounding::MethodOptions;
+use roundwise_convert::tensor_file::Overwrite;
+use roundwise_convert::{ConvertError, Event, Job, Recipe, RecipeFile, Unwatched, Watch, convert};
 use roundwise_testkit::files::{Tensor, safetensors};
 use roundwise_testkit::weights::{Matrix, gaussian};
 use tempfile::TempDir;

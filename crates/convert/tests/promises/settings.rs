@@ -1,9 +1,8 @@
 //! Whoever shows a message knows which settings it is about, and calls them what its user does.
 
-use roundwise_convert::{
-    ConvertError, Note, Piece, Plan, PlanRequest, Recipe, RecipeFile, Setting, Source, Text,
-    explain,
-};
+use roundwise_convert::plan::{Note, explain};
+use roundwise_convert::recipe::{Piece, Setting, Text};
+use roundwise_convert::{ConvertError, Plan, PlanRequest, Recipe, RecipeFile, Source};
 use roundwise_testkit::files::{Tensor, safetensors};
 use roundwise_testkit::weights::gaussian;
 
