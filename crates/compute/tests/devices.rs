@@ -67,7 +67,7 @@ fn a_build_without_cuda_says_so() {
     assert_eq!(several.resolve().unwrap_err(), error);
     assert_eq!(
         error.to_string(),
-        "cuda:1: this build has no CUDA; build it with `--features cuda`"
+        "cuda:1: this build has no CUDA; build it with feature `cuda`"
     );
 }
 
