@@ -102,16 +102,17 @@ impl<'a> Output<'a> {
     }
 
     /// Sums up the entries of all tensors. Sizes and times of the whole are not known yet.
-    fn report(&self, layers: Vec<TensorReport>) -> Report {
+    fn report(&self, tensors: Vec<TensorReport>) -> Report {
         let (plan, job) = (self.plan, self.job);
-        let count = |action: Action| layers.iter().filter(|layer| layer.decision == action).count();
+        let count =
+            |action: Action| tensors.iter().filter(|tensor| tensor.decision == action).count();
         let (converted, removed) = (count(Action::Quantize), count(Action::Remove));
         let mut total = WeightError::default();
-        for sums in layers.iter().filter_map(|layer| layer.sums) {
+        for sums in tensors.iter().filter_map(|tensor| tensor.sums) {
             total += sums;
         }
         Report {
-            report_version: 1,
+            report_version: Report::VERSION,
             tool: Tool::THIS,
             input: job.input.clone(),
             output: job.output.clone(),
@@ -131,14 +132,17 @@ impl<'a> Output<'a> {
             sync_seconds: 0.0,
             verify_seconds: None,
             converted,
-            kept: layers.len() - converted - removed,
+            kept: tensors.len() - converted - removed,
             removed,
             rounding: self
                 .input
                 .engines()
-                .map(|engines| RoundingTotals::of(job.recipe.method(), engines, &layers)),
-            weight_error: layers.iter().any(|l| l.sums.is_some()).then(|| total.relative()),
-            layers,
+                .map(|engines| RoundingTotals::of(job.recipe.method(), engines, &tensors)),
+            weight_error: tensors
+                .iter()
+                .any(|tensor| tensor.sums.is_some())
+                .then(|| total.relative()),
+            tensors,
         }
     }
 
@@ -162,7 +166,7 @@ impl<'a> Output<'a> {
                 Err(error.into())
             }
             Err(error) => {
-                let tensors = report.layers.len();
+                let tensors = report.tensors.len();
                 let (source, paths) = (Box::new(error.into()), vec![path]);
                 Err(ConvertError::Unfinished { source, finished: tensors, tensors, paths })
             }

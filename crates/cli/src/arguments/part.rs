@@ -1,7 +1,7 @@
-use roundwise_convert::plan::Share;
+use roundwise_convert::plan::Part;
 
 /// `3/16`; for `auto/16` the number is what the scheduler says.
-pub(super) fn parse_share(text: &str) -> Result<Share, String> {
+pub(super) fn parse_part(text: &str) -> Result<Part, String> {
     let Some(count) = text.strip_prefix("auto") else { return text.parse() };
     let number = job_number()?;
     let count = match count.strip_prefix('/') {
