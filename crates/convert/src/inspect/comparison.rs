@@ -9,7 +9,7 @@ use roundwise_tensor_file::{Dtype, TensorHeader, pieces};
 use crate::error::ConvertError;
 use crate::inspect::codes::{self, Judged};
 use crate::inspect::outputs::Outputs;
-use crate::inspect::verify::{Biases, Finding, LayerError};
+use crate::inspect::verification::{Biases, Finding, LayerError};
 use crate::model::Preset;
 use crate::recipe::edit::PROVENANCE_KEY;
 use crate::recipe::{Setting, Text};

@@ -7,7 +7,7 @@ use roundwise_tensor_file::Dtype;
 use serde::Serialize;
 
 use crate::error::ConvertError;
-use crate::inspect::verify::Finding;
+use crate::inspect::verification::Finding;
 use crate::model::{Dialect, Kind};
 use crate::plan::Provenance;
 use crate::recipe::RecipeFile;

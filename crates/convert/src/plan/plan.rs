@@ -266,7 +266,7 @@ fn no_corrected_bias(recipe: &Recipe, tensors: &[PlannedTensor]) -> Option<Note>
     let is_asked = recipe.bias_correction() != BiasCorrection::None;
     let is_corrected = |planned: &PlannedTensor| planned.decision == Decision::Correct;
     let setting = Setting::new("method_options.bias_correction");
-    (is_asked && !tensors.iter().any(is_corrected)).then(|| Note::WithoutEffect {
+    (is_asked && !tensors.iter().any(is_corrected)).then_some(Note::WithoutEffect {
         asked: Ineffective { setting, pattern: None },
         finding: "changes nothing: no converted layer has a bias that may change",
     })

@@ -117,7 +117,8 @@ impl<T: Into<Text>> Add<T> for Text {
 impl PartialEq<str> for Text {
     /// Compares what is displayed.
     fn eq(&self, displayed: &str) -> bool {
-        self.to_string() == displayed
+        let shown = self.to_string();
+        shown == displayed
     }
 }
 
