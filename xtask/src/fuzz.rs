@@ -119,7 +119,7 @@ impl Drop for Scratch {
     }
 }
 
-/// Number of files that were tried.
+/// Runs a fuzz target; returns the number of files that were tried.
 fn fuzz(program: &Path, corpus: &Path, scratch: &Scratch, seconds: u64) -> Result<u64> {
     let found = corpus.with_extension("crash-");
     let mut fuzzer = Command::new(program);

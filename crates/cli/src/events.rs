@@ -127,7 +127,7 @@ pub(crate) fn tell_failed(error: &anyhow::Error) {
     write_line(&Line::Failed { kind, message: error.to_string(), unfinished });
 }
 
-/// A reader that has gone away asks to stop: nobody would learn of the rest.
+/// Writes a line of JSON. A reader that has gone away asks to stop: nobody would learn of the rest.
 fn write_line(line: &impl Serialize) {
     let mut text = serde_json::to_string(line).expect("events always serialise");
     text.push('\n');

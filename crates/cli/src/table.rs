@@ -25,13 +25,14 @@ impl Table {
         self.rows.is_empty()
     }
 
-    /// Whether nothing is cut and no line broken in lines of `width` columns.
+    /// Returns whether nothing is cut and no line broken in lines of `width` columns.
     pub(crate) fn fits(&self, width: usize) -> bool {
         let columns: usize = self.natural_widths().iter().map(|width| width + GAP).sum();
         columns <= width
     }
 
-    /// The table, indented by two, in lines of at most `width` columns where its words allow it.
+    /// Returns the table, indented by two, in lines of at most `width` columns where its words
+    /// allow it.
     pub(crate) fn render(&self, width: usize) -> String {
         match self.widths(width.saturating_sub(GAP)) {
             Some(widths) => self.in_columns(&widths),
@@ -52,7 +53,7 @@ impl Table {
         lines
     }
 
-    /// Every row as a paragraph: its first cell, and the others below.
+    /// Renders every row as a paragraph: its first cell, and the others below.
     fn stacked(&self, width: usize) -> String {
         let indent = " ".repeat(3 * GAP);
         let mut lines = format!("{}{}\n", " ".repeat(GAP), style(self.head.join(", ")).dim());

@@ -256,7 +256,7 @@ impl ConvertError {
         }
     }
 
-    /// The error without what is left behind.
+    /// Returns the error that ended the work, without the list of what is left behind.
     pub fn cause(&self) -> &ConvertError {
         match self {
             ConvertError::Unfinished { source, .. } => source.cause(),

@@ -180,7 +180,7 @@ impl GridVisitor for Round<'_> {
     }
 }
 
-/// `tr(WHWᵀ)`: what the objective is of codes that are all 0, where it is about outputs.
+/// Returns `tr(WHWᵀ)`, the objective of codes that are all 0, where it is about outputs.
 fn output_energy(
     objective: Objective,
     cells: &Cells,

@@ -153,7 +153,7 @@ impl From<usize> for SettingValue {
 
 /// The type of a field of [`MethodOptions`](crate::MethodOptions).
 pub(crate) trait Field: Sized {
-    /// `None` for a value of another kind.
+    /// Returns the value of the field; `None` for a value of another kind.
     fn from_value(value: SettingValue) -> Option<Self>;
 }
 

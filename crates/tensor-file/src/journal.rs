@@ -83,8 +83,8 @@ impl Journal {
         Self { path, file, batch: Mutex::new(batch) }
     }
 
-    /// Notes a record about so many bytes. Returns what has to be [appended](Self::append) now, once
-    /// the tensors are synced.
+    /// Adds a record about `bytes` bytes of tensors. Returns the lines to [append](Self::append)
+    /// now, once the tensors are synced.
     pub(crate) fn add(&self, record: &Record, bytes: u64) -> Option<String> {
         let mut batch = self.batch.lock().unwrap_or_else(PoisonError::into_inner);
         batch.lines += &line(record);
@@ -99,7 +99,7 @@ impl Journal {
         self.batch.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// Number of records.
+    /// Returns the number of records.
     pub(crate) fn records(&self) -> usize {
         self.batch.lock().unwrap_or_else(PoisonError::into_inner).records
     }
@@ -134,7 +134,7 @@ pub(crate) struct ReadJournal {
 }
 
 impl ReadJournal {
-    /// `None` where there is no journal, or not even its first line is whole.
+    /// Opens a journal; returns `None` where there is none, or not even its first line is whole.
     pub(crate) fn open(path: &Path) -> Result<Option<Self>, TensorFileError> {
         if std::fs::symlink_metadata(path).is_err() {
             return Ok(None);

@@ -116,7 +116,7 @@ fn parse_header(header: &[u8]) -> Result<RawHeader, Kind> {
     serde_json::from_str(text).map_err(|source| Kind::HeaderJson { source })
 }
 
-/// Names what people most often have instead of safetensors, from the first bytes.
+/// Recognises, from the first bytes, the files that people most often have instead of safetensors.
 fn other_format(start: [u8; 8]) -> Option<&'static str> {
     match &start {
         [0x80, 2..=5, ..] => Some("a Python pickle without tensors"),

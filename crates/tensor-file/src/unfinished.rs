@@ -40,7 +40,7 @@ impl Unfinished {
         &self.target
     }
 
-    /// The records, and the journal for more of them.
+    /// Returns the records, and the journal for more of them.
     pub(crate) fn into_journal(self) -> Result<(Vec<Record>, Journal), TensorFileError> {
         let journal = Journal::reopen(journal_path(&self.target), &self.journal)?;
         Ok((self.journal.records, journal))

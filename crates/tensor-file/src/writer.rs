@@ -202,7 +202,7 @@ impl TensorFileWriter {
         }
     }
 
-    /// `offset..offset + bytes.len()` is inside the tensor.
+    /// Writes bytes at an offset of a tensor; `offset..offset + bytes.len()` is inside it.
     fn write_at(&self, position: usize, offset: u64, bytes: &[u8]) -> Result<(), TensorFileError> {
         let place = self.manifest.place(position);
         let file = &self.pending.files()[place.file];

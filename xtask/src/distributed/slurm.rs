@@ -20,7 +20,7 @@ pub(super) const WAY_OUT: &str = "it needs `apt-get install slurm-wlm munge`, an
 /// Longest that a job or a daemon is waited for.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// Whether all daemons are installed, and may be started.
+/// Returns whether all daemons are installed, and may be started.
 pub(super) fn is_there() -> bool {
     let is_root = command::output(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0");
     let says_version = |program: &str, flag| command::succeeds(Command::new(program).arg(flag));
@@ -130,7 +130,7 @@ impl Drop for Cluster {
     }
 }
 
-/// One node that claims 32 cores, so that two tasks of the documented size run at once.
+/// Configures one node that claims 32 cores, so that two tasks of the documented size run at once.
 fn configured(folder: &Path) -> Result<String> {
     let host = command::output(&mut Command::new("hostname"))?;
     let host = host.trim();

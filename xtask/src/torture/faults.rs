@@ -24,7 +24,7 @@ impl FaultyDisk {
         Ok(Self { library })
     }
 
-    /// A tool that waits for no disk.
+    /// Returns the command with a disk that is never waited for.
     pub(crate) fn without_syncs(&self, tool: Command) -> Command {
         self.on(tool, &[("SKIP_SYNC", 1)])
     }
@@ -88,7 +88,7 @@ pub(crate) fn writes(
     ))
 }
 
-/// A file system with room for some of the output.
+/// Converts into a file system with room for some of the output.
 pub(crate) fn full_disk(tool: &Path, model: &Path, folder: &Path) -> Result<String> {
     let mount = folder.join("small-disk");
     fs::create_dir_all(&mount)?;

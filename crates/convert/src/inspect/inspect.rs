@@ -237,7 +237,7 @@ struct Opener {
 }
 
 impl Opener {
-    /// Whether stock ComfyUI is not enough.
+    /// Returns whether stock ComfyUI is not enough.
     fn is_beyond_comfyui(&self) -> bool {
         !self.is_comfyui || self.name.contains("ComfyUI-QuantOps")
     }

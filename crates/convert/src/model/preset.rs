@@ -88,12 +88,12 @@ pub struct UnknownPreset {
 }
 
 impl Preset {
-    /// All presets by name.
+    /// Returns all presets by name.
     pub fn all() -> &'static [Self] {
         &CATALOG.presets
     }
 
-    /// The preset with this name or alias; upper case and `-` for `_` are accepted.
+    /// Returns the preset with this name or alias; upper case and `-` for `_` are accepted.
     ///
     /// # Errors
     /// [`UnknownPreset`] with all names there are.
@@ -107,27 +107,27 @@ impl Preset {
         })
     }
 
-    /// The rules that hold for every model.
+    /// Returns the rules that hold for every model.
     pub fn base() -> &'static Self {
         Self::built_in("base")
     }
 
-    /// Its name, then its aliases.
+    /// Returns its name, then its aliases.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         std::iter::once(&self.name).chain(&self.aliases).map(String::as_str)
     }
 
-    /// Whether such a model reads text.
+    /// Returns whether such a model reads text.
     pub fn is_text_encoder(&self) -> bool {
         self.role == Role::TextEncoder
     }
 
-    /// The first rule of this preset alone, without [`Preset::base`], that keeps a layer.
+    /// Returns the first rule of this preset alone, without [`Preset::base`], that keeps a layer.
     pub fn keep_rule(&self, layer: &str) -> Option<&KeepRule> {
         self.keep.iter().find(|rule| rule.layers.matches(layer))
     }
 
-    /// Why the output leaves a tensor out.
+    /// Returns why the output leaves a tensor out.
     ///
     /// - `shapes`: all tensors of the file
     pub fn remove_reason(&self, name: &str, shapes: &Shapes<'_>) -> Option<&str> {
@@ -140,18 +140,18 @@ impl Preset {
         self.remove.iter().find(applies).map(|rule| rule.reason.as_str())
     }
 
-    /// Whether a loader tells the model apart by the stored shape of this layer.
+    /// Returns whether a loader tells the model apart by the stored shape of this layer.
     pub fn is_probe(&self, layer: &str) -> bool {
         self.probes.iter().any(|probe| probe.matches(layer))
     }
 
-    /// The models that this preset is picked for, in the order in which they are tried.
+    /// Returns the models that this preset is picked for, in the order in which they are tried.
     pub fn recognises(&self) -> impl Iterator<Item = &'static Architecture> {
         let rows = Self::architectures().filter(|(_, preset)| preset.name == self.name);
         rows.map(|(architecture, _)| architecture)
     }
 
-    /// All rows of the detection table in the order in which they are tried.
+    /// Returns all rows of the detection table in the order in which they are tried.
     pub fn architectures() -> impl Iterator<Item = (&'static Architecture, &'static Self)> {
         let row = |&(preset, index): &(usize, usize)| {
             let preset: &Self = &CATALOG.presets[preset];
@@ -160,7 +160,7 @@ impl Preset {
         CATALOG.rows.iter().map(row)
     }
 
-    /// A preset that the code itself relies on.
+    /// Returns a preset that the code itself relies on.
     pub(crate) fn built_in(name: &str) -> &'static Self {
         let preset = Self::all().iter().find(|preset| preset.name == name);
         preset.expect("presets/ holds every preset that the code names")

@@ -17,7 +17,7 @@ enum Effect {
 }
 
 impl Effect {
-    /// Notes one more case.
+    /// Adds the effect on one more tensor.
     fn add(&mut self, effect: Effect) {
         *self = effect.max(*self);
     }
@@ -40,7 +40,7 @@ pub(crate) struct Effects {
 }
 
 impl Effects {
-    /// Nothing yet.
+    /// Returns effects of a recipe before any tensor was looked at.
     pub(crate) fn new(recipe: &Recipe) -> Self {
         Self {
             keep: vec![Effect::Unmatched; recipe.keep().len()],
@@ -135,8 +135,8 @@ impl Effects {
         }
     }
 
-    /// The settings that speak of nothing in the file, which is an error, and those that changed
-    /// nothing.
+    /// Returns errors for settings that speak of nothing in the file, and notes for those that
+    /// changed nothing.
     pub(crate) fn judged(&self, recipe: &Recipe) -> (Vec<String>, Vec<Note>) {
         let named = |key, patterns: Vec<&Regex>| {
             let patterns = patterns.into_iter().enumerate();
@@ -189,7 +189,7 @@ impl Effects {
     }
 }
 
-/// Whether no other preset would have kept the tensor, and nothing was said of it by name.
+/// Returns whether no other preset would have kept the tensor, and nothing speaks of it by name.
 fn is_first_preset(answers: &[Answer], asked: Asked) -> bool {
     let mut decided = answers.iter().filter(|answer| answer.verdict.is_some());
     let first = decided.find(|answer| answer.asked != Asked::Fallback);

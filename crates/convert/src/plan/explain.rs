@@ -70,7 +70,7 @@ pub fn explain(request: &PlanRequest<'_>, name: &str) -> Result<Explanation, Con
     Ok(Explanation { planned, steps: steps.collect() })
 }
 
-/// The tensor whose name holds what was asked for, if any does.
+/// Suggests the first tensor whose name holds what was asked for, if any does.
 fn similar(source: &Source, name: &str) -> String {
     let tensors = source.checkpoint.tensors().iter();
     let mut alike = tensors.filter(|header| header.name.contains(name));

@@ -47,8 +47,8 @@ pub struct Provenance {
 }
 
 impl Provenance {
-    /// Of a file that this build makes from `input`, whose hashes are not known yet; zeros hold
-    /// their place.
+    /// Returns the entry of a file that this build makes from `input`. Its hashes are not known
+    /// yet; zeros hold their place.
     pub(crate) fn planned(recipe: &RecipeFile, input: &Checkpoint, has_statistics: bool) -> Self {
         const DIGITS: usize = 64;
         // Text that is no JSON stays text.
@@ -84,7 +84,7 @@ impl Provenance {
         serde_json::from_str(metadata.get(PROVENANCE_KEY)?).ok()
     }
 
-    /// The command that makes the file again, for a shell; `INPUT` stands for the input and
+    /// Returns the command that makes the file again, for a shell; `INPUT` stands for the input and
     /// `STATISTICS` for the statistics.
     pub fn command(&self) -> String {
         let command = match &self.recipe {
@@ -132,7 +132,7 @@ fn text(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// One word for a shell, whatever is in it.
+/// Returns a text as one word for a shell, whatever is in it.
 fn quoted(word: &str) -> String {
     let is_plain = |char: char| char.is_ascii_alphanumeric() || "._-/:,+=".contains(char);
     match !word.is_empty() && word.chars().all(is_plain) {

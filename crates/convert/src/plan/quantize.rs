@@ -57,7 +57,7 @@ impl<'a> Quantization<'a> {
         }
     }
 
-    /// How the layer of a weight may be multiplied: as the recipe or the input asks for it.
+    /// Returns how the layer of a weight may be multiplied: as the recipe or the input asks for it.
     fn matmul_precision(&mut self, header: &TensorHeader, becomes_codes: bool) -> MatmulPrecision {
         let layer = layer_of(&header.name);
         let mut matched = None;
@@ -73,7 +73,7 @@ impl<'a> Quantization<'a> {
         }
     }
 
-    /// Notes where a layer is asked to be converted that is to be kept, or cannot be converted.
+    /// Complains where a layer is asked to be converted that is to be kept, or cannot be converted.
     fn complain(&mut self, layer: &str, answers: &[Answer]) {
         let Some((decided, verdict)) = first_verdict(answers) else { return };
         let recipe = self.questions.recipe;
@@ -142,7 +142,7 @@ fn asked_of_expert_banks(questions: &Questions<'_>) -> Vec<String> {
     asked.collect()
 }
 
-/// The pattern or rule that wants a layer converted, in typed words.
+/// Returns the pattern or rule that wants a layer converted, as it was typed.
 fn forced_by(answers: &[Answer], recipe: &Recipe) -> Option<String> {
     let asks = answers.iter().filter(|answer| answer.verdict.is_some()).map(|answer| answer.asked);
     let file = recipe.file();

@@ -79,7 +79,7 @@ impl<'a> Checker<'a> {
         purpose
     }
 
-    /// Also by the names that other programs have for them.
+    /// Looks a dtype up, also by the names that other programs have for it.
     fn plain_dtype(&mut self, name: &str) -> Option<PlainDtype> {
         let name = match name {
             "fp16" => "f16",
@@ -179,8 +179,8 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// Schemes that the method or the rule for scales cannot work with, or that one file cannot hold
-    /// together.
+    /// Complains about schemes that the method or the rule for scales cannot work with, or that one
+    /// file cannot hold together.
     pub(crate) fn combine(
         &mut self,
         scheme: Scheme,
@@ -238,7 +238,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// Every scheme of the recipe, with where it is told.
+    /// Returns every scheme of the recipe, with the setting that names it.
     fn places(
         &self,
         scheme: Option<Scheme>,
@@ -254,7 +254,7 @@ impl<'a> Checker<'a> {
     }
 }
 
-/// A complaint of a method, its setting where a recipe has it.
+/// Turns a complaint of a method into one about a setting of the recipe.
 fn of_method(complaint: roundwise_rounding::Complaint) -> Complaint {
     let setting = |name: &str| match name {
         "method" => Setting::new(name),

@@ -170,7 +170,7 @@ impl RecipeFile {
         toml::from_str(text).map_err(unreadable)
     }
 
-    /// The recipe in TOML, as [`RecipeFile::from_toml`] reads it.
+    /// Returns the recipe in TOML, as [`RecipeFile::from_toml`] reads it.
     ///
     /// # Errors
     /// A number that TOML has no room for.
@@ -211,7 +211,8 @@ impl RecipeFile {
         }
     }
 
-    /// [`Self::typed_name`] of an entry of a list: `--keep`, or `keep[0]` for the first one of a file.
+    /// Returns the name under which an entry of a list was typed: `--keep`, or `keep[0]` for the
+    /// first one of a file.
     pub(crate) fn typed_entry(&self, key: &str, index: usize) -> String {
         match index.checked_sub(self.flags.get(bare(key)).copied().unwrap_or(0)) {
             None => flag_of(bare(key)),
@@ -219,13 +220,13 @@ impl RecipeFile {
         }
     }
 
-    /// A pattern with its setting: ``--keep `attn` `` for a flag, ``keep[0] `attn` `` for a key of a
-    /// file.
+    /// Returns a pattern with its setting: ``--keep `attn` `` for a flag, ``keep[0] `attn` `` for a
+    /// key of a file.
     pub(crate) fn typed_pattern(&self, key: &str, index: usize, pattern: &regex::Regex) -> String {
         format!("{} `{pattern}`", self.typed_entry(key, index))
     }
 
-    /// Keys that say how weights become codes.
+    /// Returns the keys that say how weights become codes.
     pub(crate) fn keys_of_quantizing(&self) -> Vec<String> {
         let others = RecipeFile {
             decode_to: None,
@@ -239,8 +240,8 @@ impl RecipeFile {
         keys.as_object().into_iter().flat_map(|keys| keys.keys().cloned()).collect()
     }
 
-    /// A message as whoever typed the recipe knows its keys, which stand in backticks: `--top-p` for
-    /// a flag, `top_p` for a key of a file.
+    /// Rewords a message so that keys in backticks have their typed names: `--top-p` for a flag,
+    /// `top_p` for a key of a file.
     pub(crate) fn in_typed_words(&self, message: &str) -> String {
         self.flags.keys().fold(message.to_owned(), |text, key| {
             text.replace(&format!("`{key}`"), &format!("`{}`", flag_of(key)))
@@ -271,12 +272,12 @@ fn unreadable(error: toml::de::Error) -> RecipeError {
     Complaint::of_all(in_plain_words(&error.to_string())).into()
 }
 
-/// A key without the table that it is in.
+/// Returns a key without the table that it is in.
 fn bare(key: &str) -> &str {
     key.rsplit('.').next().unwrap_or(key)
 }
 
-/// The flag that sets a key.
+/// Returns the flag that sets a key.
 pub(crate) fn flag_of(key: &str) -> String {
     match key {
         "rules" => "--rule".to_owned(),

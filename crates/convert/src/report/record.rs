@@ -34,14 +34,14 @@ impl TensorRecord {
         serde_json::to_value(self).expect("texts and numbers always serialise")
     }
 
-    /// `None` for what no version of this program has record.
+    /// Reads a record; returns `None` for JSON that no version of this program has written.
     pub(crate) fn from_json(value: Value) -> Option<Self> {
         serde_json::from_value(value).ok()
     }
 }
 
 impl TensorReport {
-    /// The entry of a tensor that an earlier run has finished.
+    /// Returns the entry of a tensor that an earlier run has finished.
     pub(crate) fn recalled(mut self, record: &TensorRecord) -> Self {
         if let Some([error_squared, weight_squared]) =
             record.sums.map(|bits| bits.map(f64::from_bits))

@@ -126,7 +126,7 @@ impl TensorReport {
         }
     }
 
-    /// Notes the measured error of the stored codes.
+    /// Sets the measured error of the stored codes.
     pub(crate) fn measure(&mut self, error: WeightError) {
         self.weight_error = Some(error.relative());
         self.sums = Some(error);
@@ -142,7 +142,7 @@ impl Report {
         serde_json::from_str(text)
     }
 
-    /// The converted layers with the largest error, worst first.
+    /// Returns the converted layers with the largest error, worst first.
     pub fn worst_layers(&self, count: usize) -> Vec<&TensorReport> {
         let mut layers: Vec<_> =
             self.layers.iter().filter(|layer| layer.weight_error.is_some()).collect();

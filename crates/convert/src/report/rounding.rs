@@ -51,12 +51,13 @@ pub struct LayerRounding {
 }
 
 impl LayerRounding {
-    /// Nearest codes, because nothing is known of the layer's inputs.
+    /// Returns the result for nearest codes that are stored because nothing is known of the layer's
+    /// inputs.
     pub(crate) fn without_statistics(options: &Options) -> Self {
         Self { without_statistics: true, failure: None, ..Self::failed(options, String::new()) }
     }
 
-    /// Nearest codes, because the search failed.
+    /// Returns the result for nearest codes that are stored because the search failed.
     pub(crate) fn failed(options: &Options, failure: String) -> Self {
         Self {
             objective: options.objective.name().to_owned(),

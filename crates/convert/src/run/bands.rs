@@ -21,7 +21,7 @@ fn bands(rows: usize, height: usize) -> impl Iterator<Item = Range<usize>> {
     (0..rows).step_by(height.max(1)).map(move |first| first..rows.min(first + height))
 }
 
-/// The largest magnitude of a weight.
+/// Returns the largest magnitude of a weight.
 ///
 /// # Errors
 /// The inner one for a NaN or an infinity, with its row.
@@ -49,7 +49,7 @@ pub(crate) fn largest_of(
 }
 
 impl Output<'_> {
-    /// Nearest codes of a weight, the same as of the whole.
+    /// Rounds a weight to nearest by bands of rows. The codes are those of the whole weight.
     pub(crate) fn quantize_banded(
         &self,
         planned: &PlannedTensor,

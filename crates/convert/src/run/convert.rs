@@ -76,12 +76,12 @@ impl Prepared {
         Ok(Self { jobs, input, plans, preparing: started.elapsed() })
     }
 
-    /// The jobs.
+    /// Returns the jobs.
     pub fn jobs(&self) -> &[Job] {
         &self.jobs
     }
 
-    /// The plans, in the order of the jobs.
+    /// Returns the plans, in the order of the jobs.
     pub fn plans(&self) -> &[Plan] {
         &self.plans
     }

@@ -27,7 +27,7 @@ pub struct ErrorLora {
     pub left: f64,
 }
 
-/// Where the adapter of an output lies: beside it.
+/// Returns the path of the adapter of an output, which is beside it.
 pub fn error_lora_path(output: &Path) -> PathBuf {
     let name = output.file_stem().unwrap_or_default().to_string_lossy();
     output.with_file_name(format!("{name}-error-lora.safetensors"))
@@ -135,7 +135,7 @@ fn error_of(
     Ok(Matrix::new(shape[0], shape[1], error)?)
 }
 
-/// Up, down, and `‖up · down‖²`.
+/// Returns up, down, and `‖up · down‖²`.
 fn factors(
     engine: &Engine,
     error: Matrix,

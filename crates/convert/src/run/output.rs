@@ -141,7 +141,7 @@ impl<'a> Output<'a> {
         }
     }
 
-    /// How many tensors are worked on at once.
+    /// Returns how many tensors are worked on at once.
     pub(crate) fn tensors_in_flight(&self) -> NonZeroUsize {
         let workers = Workers { threads: self.plan.memory.threads, ..self.job.workers() };
         let count = tensors_in_flight(self.job.recipe.rounding(), workers);

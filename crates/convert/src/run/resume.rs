@@ -80,7 +80,7 @@ impl RunRecord {
         serde_json::to_value(self).expect("texts and numbers always serialise")
     }
 
-    /// The run that a journal tells of, if it was of the same job.
+    /// Returns the run that a journal records, if it was of the same job.
     ///
     /// # Errors
     /// The differences, in words.

@@ -100,7 +100,7 @@ impl Adapters {
         Ok(())
     }
 
-    /// Whether an adapter changes a tensor.
+    /// Returns whether an adapter changes a tensor.
     pub(crate) fn change(&self, name: &str) -> bool {
         self.by_tensor.contains_key(name)
     }
@@ -114,7 +114,7 @@ impl Adapters {
         files.map(SourceFile::fingerprint).chain(configs)
     }
 
-    /// Where the factors of each adapter were taken from.
+    /// Returns where the factors of each adapter were taken from.
     pub(crate) fn notes(&self) -> Vec<AdapterNote> {
         let mut notes = BTreeMap::<(usize, ScaleSource), AdapterNote>::new();
         for change in self.by_tensor.values().flatten() {
@@ -152,7 +152,7 @@ impl Adapters {
     }
 }
 
-/// The first of many names.
+/// Lists the first few names.
 fn listed(names: &[String]) -> String {
     const SHOWN: usize = 8;
     let more = if names.len() > SHOWN { ", …" } else { "" };

@@ -73,14 +73,14 @@ impl Consumer {
     /// Every consumer, in the order in which they are asked.
     pub const ALL: [Self; 2] = [Self::ComfyUi, Self::ComfyUiQuantOps];
 
-    /// The consumer that a layout is for.
+    /// Returns the consumer that a layout is for.
     pub(crate) fn of(layout: Layout) -> Self {
         match layout {
             Layout::Comfy | Layout::ComfyLegacy => Self::ComfyUi,
         }
     }
 
-    /// Whether it opens `subject` with weights in `scheme`.
+    /// Returns whether it opens `subject` with weights in `scheme`.
     pub fn opens(self, subject: &Subject, scheme: Scheme, layout: Layout) -> Opens {
         let client = client(layout, scheme);
         let program = client.name.to_owned();
@@ -116,7 +116,7 @@ impl Consumer {
 }
 
 impl Opens {
-    /// The program that does, with the first version.
+    /// Returns the program that opens the file, with its first version.
     pub fn program(&self) -> Option<&str> {
         match self {
             Opens::Yes { program } => Some(program),

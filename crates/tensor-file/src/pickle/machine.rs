@@ -24,7 +24,7 @@ impl<'a> Machine<'a> {
         Self { text, ..Self::default() }
     }
 
-    /// Everything that was built, and the length of the pickle.
+    /// Returns everything that was built, and the length of the pickle.
     pub(super) fn into_values(self) -> (Vec<Value>, usize) {
         (self.values, self.at)
     }

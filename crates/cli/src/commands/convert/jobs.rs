@@ -14,7 +14,8 @@ use crate::typed::Typed;
 /// The jobs of one input: a single one, or one for each `--to`.
 pub(super) type Group = Vec<Job>;
 
-/// One group per input; everything that can be wrong with the names is found before any work.
+/// Returns one group per input. Everything that can be wrong with the names is found before any
+/// work.
 pub(super) fn groups(
     options: &ConvertOptions,
     file: RecipeFile,
@@ -45,13 +46,13 @@ pub(super) fn groups(
     Ok(groups)
 }
 
-/// Files that were named on the command line.
+/// Returns the files that were named on the command line.
 fn named_files(options: &ConvertOptions) -> impl Iterator<Item = &PathBuf> {
     let outputs = options.to.iter().filter_map(|to| to.file.as_ref());
     options.output.iter().chain(outputs).chain(&options.write.report)
 }
 
-/// A recipe for each output of an input, and the file that was named for it.
+/// Returns a recipe for each output of an input, and the file that was named for it.
 fn recipes<'a>(
     options: &'a ConvertOptions,
     file: RecipeFile,
@@ -118,6 +119,8 @@ pub(super) fn refuse_places(options: &ConvertOptions, groups: &[Group]) -> anyho
     report.map_or(Ok(()), |report| refuse_report(report, options.write.force))
 }
 
+/// Refuses an output that may not be written, or whose place is taken.
+///
 /// - `is_folder`: whether shards are written
 pub(in crate::commands) fn refuse_place(
     output: &Path,
@@ -141,13 +144,13 @@ pub(in crate::commands) fn refuse_report(report: &Path, is_forced: bool) -> anyh
     Ok(check_writable(report)?)
 }
 
-/// The output and the report must not have one name.
+/// Refuses one name for both the output and the report.
 pub(in crate::commands) fn refuse_one_place(output: &Path, report: &Path) -> anyhow::Result<()> {
     let output = Target { content: "the output".to_owned(), path: output };
     refuse_collisions(&[output, Target { content: "the report".to_owned(), path: report }])
 }
 
-/// `-` means standard output elsewhere; here it would be a file of that name.
+/// Refuses `-`, which means standard output elsewhere; here it would be a file of that name.
 pub(in crate::commands) fn refuse_standard_output(named: &Path) -> anyhow::Result<()> {
     if named == Path::new("-") {
         bail!(BadUsage(
@@ -180,7 +183,7 @@ fn refuse_collisions(targets: &[Target<'_>]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The path with its folder in one spelling; the file need not exist.
+/// Returns the path with its folder in one spelling; the file need not exist.
 fn place(path: &Path) -> PathBuf {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
@@ -192,7 +195,7 @@ fn place(path: &Path) -> PathBuf {
     }
 }
 
-/// No input may be replaced, whichever job it belongs to.
+/// Refuses outputs that would replace an input, whichever job it belongs to.
 fn refuse_inputs(targets: &[Target<'_>], inputs: &[PathBuf]) -> anyhow::Result<()> {
     let existing: Vec<_> = targets.iter().filter(|target| target.path.exists()).collect();
     if existing.is_empty() {
@@ -238,7 +241,8 @@ fn refuse_unfit(target: &Path, is_forced: bool, of_folder: &str) -> anyhow::Resu
     Ok(())
 }
 
-/// A folder that is named by `--out-dir` is created; one inside the name of a file may be a slip.
+/// Refuses a file in a folder that does not exist: `--out-dir` creates its folder, but one inside
+/// the name of a file may be a slip.
 pub(in crate::commands) fn refuse_missing_folder(named: &Path, help: &str) -> anyhow::Result<()> {
     match place(named).parent() {
         Some(folder) if !folder.is_dir() => {
@@ -274,7 +278,8 @@ fn default_of(options: &ConvertOptions, input: &Path, recipe: &Recipe) -> PathBu
     }
 }
 
-/// `model.part-03-of-16.safetensors`: all machines may run one command.
+/// Appends the part to a name, as in `model.part-03-of-16.safetensors`, so that all machines may
+/// run one command.
 fn named_part(output: &Path, share: Share) -> PathBuf {
     let name = output.file_name().unwrap_or_default().to_string_lossy();
     let base = name.strip_suffix(".safetensors").unwrap_or(&name);

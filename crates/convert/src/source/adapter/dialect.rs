@@ -318,7 +318,8 @@ pub(super) fn other_names(layer: &str, blocks: UnetBlocks) -> Vec<(String, Rows)
     found
 }
 
-/// The fused layer that a layer under another name is a part of, and which of its rows it is.
+/// Returns the fused layer that a layer under another name is a part of, and which of its rows it
+/// is.
 pub(super) fn whole_names(layer: &str) -> Vec<(String, Rows)> {
     let mut found = vec![];
     for group in &GROUPS {
@@ -330,7 +331,7 @@ pub(super) fn whole_names(layer: &str) -> Vec<(String, Rows)> {
     found
 }
 
-/// The number in a prefix's place of `{}`, and what follows the prefix.
+/// Returns the number at the `{}` of a prefix, and the rest of the name after the prefix.
 fn behind<'a>(prefix: &str, layer: &'a str) -> Option<(&'a str, &'a str)> {
     let Some((before, after)) = prefix.split_once("{}") else {
         return prefix.is_empty().then_some(("", layer));
