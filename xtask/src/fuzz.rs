@@ -1,4 +1,4 @@
-//! Files that a machine makes up, against everything that reads files of strangers.
+//! Reads made-up files with everything that reads files of strangers.
 
 use std::fs;
 use std::path::{Path, PathBuf};

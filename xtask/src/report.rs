@@ -34,7 +34,7 @@ programs by the same code, with the true singular vectors of the matrix. The pee
 1.3.4 with its `original` optimizer, 500 iterations at most, or torch.
 ";
 
-/// Titles of what counts what survives, and the names of their records.
+/// Titles of the tests that count survivals, and the names of their records.
 const SURVIVED: [(&str, &str); 3] = [
     ("Crashes, full disks, damaged files", torture::RECORD),
     ("Fuzzing", fuzz::RECORD),

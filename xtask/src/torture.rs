@@ -20,7 +20,7 @@ use crate::random_model::RandomModel;
 use crate::record;
 use crate::workspace::Workspace;
 
-/// How much of it.
+/// How much to test.
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// Files of a conversion with learned rounding that is killed, then continued

@@ -117,7 +117,7 @@ pub(crate) fn tell_done(report: &Report) {
     write_line(&Line::Done { report });
 }
 
-/// Tells why there is no output, and what the next run can go on with.
+/// Writes why there is no output, and which unfinished files the next run can continue.
 pub(crate) fn tell_failed(error: &anyhow::Error) {
     let kind = library_error(error).map(ConvertError::kind);
     let unfinished = match library_error(error) {

@@ -2,9 +2,10 @@ use console::{measure_text_width, style};
 
 use crate::text::{plain, wrap};
 
-/// A table of left-aligned text that fits the terminal, no word of it broken or cut: where lines would
-/// be too long, cells go on in the next line; where words are too long for that, every row begins with
-/// its first cell on a line of its own.
+/// A table of left-aligned text that fits the terminal without breaking or cutting a word.
+///
+/// Where lines would be too long, cells continue in the next line. Where words are too long for
+/// that, every row begins with its first cell on a line of its own.
 pub(crate) struct Table {
     head: Vec<&'static str>,
     rows: Vec<Vec<String>>,

@@ -4,7 +4,7 @@ use roundwise_convert::recipe::{Setting, Text};
 use roundwise_convert::{ConvertError, RecipeFile};
 use serde_json::Value;
 
-/// How the settings of a recipe were typed, so that messages call each what its user does: `--keep`,
+/// How the settings of a recipe were typed, so that messages name each as its user does: `--keep`,
 /// or `keep[0]` of a file.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Typed {
@@ -78,7 +78,7 @@ impl Typed {
     }
 }
 
-/// An error of the library, its settings called what their user calls them.
+/// An error of the library that names settings as their user typed them.
 #[derive(Debug)]
 pub(crate) struct Worded {
     text: String,

@@ -48,10 +48,10 @@ pub enum ConvertError {
     Misfit {
         /// The file.
         path: PathBuf,
-        /// Which part does not fit, and what helps.
+        /// The part that does not fit, and advice.
         problem: String,
     },
-    /// Whoever opens such a file has no path for codes.
+    /// No program that opens such a file reads codes in it.
     #[error("{}: {title} is not converted\n  {reason}\n  {way_out}; `--as KIND` insists", .path.display())]
     Refused {
         /// The file.
@@ -68,7 +68,7 @@ pub enum ConvertError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// The layers, with what is wrong.
+        /// The layers, with their defects.
         defects: Vec<Defect>,
     },
     /// A file of statistics stands where a model is meant.
@@ -89,7 +89,7 @@ pub enum ConvertError {
         /// Reasons for which tensors are kept, with their number.
         reasons: String,
     },
-    /// Codes were to become something else, and there are none.
+    /// The job is about codes, and the file has none.
     #[error(
         "{}: nothing is in codes: every tensor holds plain numbers already\n  `roundwise convert` turns them into codes",
         .path.display()
@@ -103,12 +103,12 @@ pub enum ConvertError {
     Immovable {
         /// The file.
         path: PathBuf,
-        /// Where they were to go.
+        /// The layout that was asked for.
         layout: Layout,
-        /// The layers, with what keeps each.
+        /// The layers, each with the obstacle.
         layers: Vec<(String, String)>,
     },
-    /// Nothing of what `repair` knows is wrong with the file.
+    /// The file has no defect that `repair` knows.
     #[error("{}: nothing to repair", .path.display())]
     NothingToRepair {
         /// The file.

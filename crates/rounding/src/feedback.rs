@@ -6,7 +6,7 @@ use crate::polish::polish;
 use crate::solve::{State, blocks};
 use crate::{Feedback, RoundingError, Watch};
 
-/// A shift reaches so many steps of its cell at most.
+/// Most steps of its cell that a shift reaches.
 const REACH_STEPS: f32 = 3.0;
 
 /// The first λ above 0 that a budget asks for where damping alone did not keep it.

@@ -60,7 +60,7 @@ fn step_across<G: Grid>(value: f32, weight: f32, scale: f32) -> f32 {
     if value * scale == weight { 0.0 } else { (target - value) * scale }
 }
 
-/// Every step there is, and what it would do.
+/// Every possible step, and the change of J by it.
 struct Search<'a> {
     projection: &'a Projection,
     rows: usize,

@@ -26,8 +26,8 @@ pub(crate) fn score(
     }
 }
 
-/// No learned rounding is stored whose `‖E‖` is more than so many times that of nearest codes,
-/// whatever the limit.
+/// Largest `‖E‖` of a learned rounding that is stored, over that of nearest codes, whatever the
+/// limit.
 pub const LARGEST_ERROR_RATIO: f64 = 2.0;
 
 /// Returns whether a solver's codes may be stored instead of nearest ones.

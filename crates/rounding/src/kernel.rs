@@ -1,11 +1,11 @@
-//! One line of cells, moved at once.
+//! Kernels that move one line of cells at once.
 
 use pulp::{Arch, Simd, WithSimd};
 use roundwise_grid::Grid;
 
 const LANES: usize = 16;
 
-/// A line of cells and what pushes them.
+/// A line of cells, and the push on each.
 pub(crate) struct Line<'a> {
     /// Grid values of the codes.
     pub(crate) values: &'a mut [f32],

@@ -10,12 +10,12 @@ pub struct Method {
     pub name: &'static str,
     /// A description in one line.
     pub summary: &'static str,
-    /// Its defaults.
+    /// Returns its default options.
     defaults: fn() -> Options,
     /// Random rows of its bias correction, where one is asked for.
     pub(crate) bias_rows: usize,
-    /// Weights with fewer elements are not worth its time. [`round`](crate::round) rounds whatever it
-    /// is given; whoever plans a file asks for this.
+    /// Fewest elements of a weight that is worth its time. [`round`](crate::round) rounds every
+    /// weight; plans of files heed this.
     pub min_size: u64,
 }
 

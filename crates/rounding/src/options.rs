@@ -6,7 +6,7 @@ use crate::{BiasCorrection, Effort, Limit, Objective, RoundingError, Solver};
 pub struct Options {
     /// The objective to minimise.
     pub objective: Objective,
-    /// How.
+    /// The solver that minimises it.
     pub solver: Solver,
     /// Limit of the weight error that may be paid for it.
     pub limit: Limit,

@@ -1,6 +1,6 @@
 use crate::Objective;
 
-/// How good some codes are, decoded with the stored scales. Energies are squared model units.
+/// The errors of some codes, decoded with the stored scales. Energies are squared model units.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Score {
     /// The declared objective, λ‖E‖² included where λ was given.

@@ -1,4 +1,4 @@
-//! From a method's name and what was asked to options, with every complaint on the way.
+//! Turns a method's name and typed settings into options, and collects every complaint.
 
 use roundwise_optim::{Optimizer, Schedule};
 

@@ -14,12 +14,12 @@ use crate::{
     SecondMoment, Watch, relative_output_error,
 };
 
-/// Codes and what is known about them.
+/// Codes, and the report on them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rounded {
     /// The codes to store.
     pub matrix: QuantizedMatrix,
-    /// How good it is.
+    /// The report on them.
     pub report: RoundingReport,
 }
 

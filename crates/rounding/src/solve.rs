@@ -9,7 +9,7 @@ use crate::kernel::{self, Line};
 use crate::losses::Losses;
 use crate::projection::{Projected, Projection};
 
-/// Codes on their way, and the projected error that belongs to them.
+/// The codes that a solver works on, and their projected error.
 pub(crate) struct State<'a> {
     pub(crate) engine: &'a Engine,
     /// Model units per unit of the cells.

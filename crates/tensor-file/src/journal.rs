@@ -18,7 +18,7 @@ use serde_json::Value;
 use crate::disk::{folder_of, open_regular, sync_folder};
 use crate::{TensorFileError, TensorFileErrorKind as Kind};
 
-/// Tensors that are on disk, and what their writer wants to remember about them.
+/// Tensors that are on disk, and notes of their writer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Record {
@@ -26,7 +26,7 @@ pub struct Record {
     pub name: String,
     /// BLAKE3 of each tensor's bytes, by the tensor's name.
     pub hashes: BTreeMap<String, String>,
-    /// Anything that the writer wants to remember.
+    /// Any JSON that the writer wants to read again.
     pub told: Value,
 }
 
@@ -70,7 +70,7 @@ impl Journal {
         Ok(journal)
     }
 
-    /// Goes on with a journal behind its last whole line.
+    /// Continues a journal after its last whole line.
     pub(crate) fn reopen(path: PathBuf, read: &ReadJournal) -> Result<Self, TensorFileError> {
         let file = OpenOptions::new().append(true).open(&path);
         let file = file.and_then(|file| file.set_len(read.bytes).map(|()| file));

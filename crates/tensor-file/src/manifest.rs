@@ -222,7 +222,7 @@ fn check_names(path: &Path, tensors: &[TensorSpec]) -> Result<(), TensorFileErro
     }
 }
 
-/// Cuts tensors into runs that hold at most so many bytes, or one tensor.
+/// Cuts tensors into runs that hold at most `limit_bytes` bytes, or one tensor.
 fn grouped(
     path: &Path,
     tensors: Vec<TensorSpec>,

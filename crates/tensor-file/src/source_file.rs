@@ -73,7 +73,7 @@ impl SourceFile {
     }
 }
 
-/// Fills `buffer` from byte `offset` on; a file that is too short for that is told apart.
+/// Fills `buffer` from byte `offset` on; a file that is too short is an error of its own.
 pub(crate) fn read_inside(file: &File, offset: u64, buffer: &mut [u8]) -> Result<(), Kind> {
     read_exact_at(file, buffer, offset).map_err(|source| {
         if source.kind() != std::io::ErrorKind::UnexpectedEof {

@@ -1,4 +1,4 @@
-//! Comparing numbers that may differ a little, for a reason that is written down.
+//! Compares numbers that may differ a little, for a stated reason.
 
 /// How far two numbers may be apart, and why.
 ///

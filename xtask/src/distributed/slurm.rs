@@ -64,7 +64,7 @@ impl Cluster {
             fs::create_dir_all(folder.join(name))?;
         }
         let key = folder.join("munge.key");
-        // Whoever knew the key could run jobs as root as long as the daemons live.
+        // Anyone who knew the key could run jobs as root as long as the daemons live.
         let mut random = [0; 128];
         fs::File::open("/dev/urandom")?.read_exact(&mut random)?;
         let mut file = fs::File::options().write(true).create_new(true).mode(0o600).open(&key)?;
@@ -122,7 +122,7 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        // Whoever was started last ends first; one that is gone already is as well.
+        // The daemon that was started last ends first; one that is gone already is fine.
         for daemon in self.daemons.iter_mut().rev() {
             let _ = command::succeeds(Command::new("kill").arg(daemon.id().to_string()));
             let _ = daemon.wait();

@@ -66,7 +66,7 @@ pub(crate) fn writes(
             let is_told = outcome.status.code() == Some(1) && !outcome.stderr.is_empty();
             ensure!(is_told, "{faults:?}: {}", outcome.status);
             told += 1;
-            // A folder that cannot be synced is told of after the rename.
+            // A folder that cannot be synced is reported after the rename.
             ensure!(
                 !output.exists() || fs::read(&output)? == whole,
                 "{faults:?}: a damaged output"

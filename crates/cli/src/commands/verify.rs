@@ -11,7 +11,7 @@ use crate::table::Table;
 use crate::text::{counted, path, percent, plain};
 
 const WORST_SHOWN: usize = 5;
-/// Things that are wrong that are told one by one.
+/// Most findings that are listed one by one.
 const FINDINGS_SHOWN: usize = 20;
 
 pub(crate) fn run(options: &VerifyOptions) -> anyhow::Result<bool> {

@@ -27,7 +27,7 @@ pub(super) enum Outcome {
     Removed(String),
     /// A scale or a marker, which the layer answers for.
     SideTensor,
-    /// Its layer is among the findings already.
+    /// A finding about its layer has been reported already.
     Told,
     Layer(LayerError, Option<String>),
     Wrong(Finding),

@@ -51,7 +51,7 @@ pub struct Inspection {
     pub defects: Vec<Finding>,
     /// Number of entries of a GGUF header, which outputs have no place for.
     pub unread_entries: usize,
-    /// Choices that were made when the file was opened, and what was passed over then.
+    /// Choices that were made, and parts that were passed over, when the file was opened.
     pub remarks: Vec<String>,
     /// Entries of the header's metadata; long ones are cut.
     pub metadata: BTreeMap<String, String>,

@@ -1,4 +1,4 @@
-//! Which model a file holds, told from the names and shapes in its header.
+//! Recognises the model in a file from the names and shapes in its header.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -10,7 +10,7 @@ use crate::model::kind_rule::KindRule;
 use crate::model::preset::{Preset, Role};
 use crate::model::wrapper::unwrapped;
 
-/// Names and shapes of all tensors of a model: everything that detection may look at.
+/// Names and shapes of all tensors of a model, which is everything that detection may look at.
 #[derive(Debug, Clone, Default)]
 pub struct Shapes<'a>(BTreeMap<&'a str, &'a [u64]>);
 
@@ -146,7 +146,7 @@ impl Component {
     }
 }
 
-/// Short name of what no rule fits.
+/// Short name of a model that no rule fits.
 const UNKNOWN: &str = "unknown";
 
 /// Tells which model a file holds.

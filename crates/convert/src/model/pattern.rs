@@ -1,4 +1,4 @@
-//! Which layers a rule means.
+//! Patterns of layer names in rules.
 
 use std::fmt;
 use std::sync::OnceLock;

@@ -13,7 +13,7 @@ use crate::source::source::matrix_shape;
 /// a weight has been read; then a second plan keeps the weight.
 pub type NotFinite = BTreeMap<String, usize>;
 
-/// The future of a tensor, with everything that carrying it out takes.
+/// The decision about a tensor, with everything needed to carry it out.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Decision {
     /// The bytes stay; where adapters change the numbers, dtype and shape stay.
@@ -70,7 +70,7 @@ pub enum Action {
     Repack,
     /// A bias is corrected.
     Correct,
-    /// The tensor is kept but for what adapters add.
+    /// The tensor keeps its dtype, and adapters change its numbers.
     Merge,
     /// The tensor is left out.
     Remove,

@@ -7,12 +7,12 @@ use crate::recipe::Recipe;
 /// The effect of a setting of the recipe on a file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 enum Effect {
-    /// It speaks of nothing in the file.
+    /// It matches nothing in the file.
     #[default]
     Unmatched,
-    /// The tensors it speaks of would have become the same without it.
+    /// The tensors that it matches would have become the same without it.
     Idle,
-    /// Something becomes another thing because of it.
+    /// It changes what some tensor becomes.
     Changes,
 }
 
@@ -135,7 +135,7 @@ impl Effects {
         }
     }
 
-    /// Returns errors for settings that speak of nothing in the file, and notes for those that
+    /// Returns errors for settings that match nothing in the file, and notes for those that
     /// changed nothing.
     pub(crate) fn judged(&self, recipe: &Recipe) -> (Vec<String>, Vec<Note>) {
         let named = |key, patterns: Vec<&Regex>| {

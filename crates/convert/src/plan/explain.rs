@@ -9,7 +9,7 @@ use crate::plan::questions::{Answer, Asked, Questions, Wish, first_verdict};
 use crate::recipe::Recipe;
 use crate::source::Source;
 
-/// Everything that had a say in what a tensor becomes, in the order in which it is asked.
+/// Every question about what a tensor becomes, in the order in which they are asked.
 #[derive(Clone, Debug)]
 pub struct Explanation {
     /// The tensor, what it becomes, and why.

@@ -11,7 +11,7 @@ use crate::recipe::Rounding;
 use crate::source::Source;
 use crate::source::source::weight_kind;
 
-/// Bounds of what a conversion takes and makes.
+/// Limits of files and memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
     /// Most bytes of tensors in a file. With it the output is a folder: shards, their index, and what
@@ -85,10 +85,10 @@ struct InFlight {
 /// Bytes of the rows of a large weight that are worked on at once.
 const BAND_BYTES: u64 = 8 << 20;
 
-/// Swizzled scales lie in groups of so many rows.
+/// Rows of a group of swizzled scales.
 const ROW_GROUP: u64 = 128;
 
-/// The way a conversion keeps to a limit of memory.
+/// How a conversion stays within a limit of memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct MemoryPlan {
     /// Tensors in flight at once.

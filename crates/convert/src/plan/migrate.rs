@@ -30,7 +30,8 @@ impl<'a> Migration<'a> {
     /// Decides what one tensor becomes.
     ///
     /// # Errors
-    /// When the file cannot be read; what does not fit the layout is told by [`Migration::finish`].
+    /// When the file cannot be read; layers that do not fit the layout are an
+    /// error of [`Migration::finish`].
     pub(crate) fn decide(
         &mut self,
         header: &TensorHeader,

@@ -152,7 +152,7 @@ fn layer_group(planned: &PlannedTensor) -> &str {
 }
 
 fn cost_of(planned: &PlannedTensor, rounding: Rounding) -> u64 {
-    // A search goes over a weight so many times more than copying does.
+    // Times that a search goes over a weight, where copying goes over it once.
     const SEARCH: u64 = 100;
     match (&planned.decision, rounding) {
         (Decision::Quantize { .. }, Rounding::Learned(_)) => {

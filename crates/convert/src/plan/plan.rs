@@ -40,7 +40,7 @@ pub struct PlanRequest<'a> {
     pub limits: Limits,
     /// The part of the model that is made, if not all of it.
     pub part: Option<Share>,
-    /// Weights that cannot be converted for what was found in them.
+    /// Weights that cannot be converted, because a NaN or an infinity was found in them.
     pub not_finite: &'a NotFinite,
 }
 
@@ -74,7 +74,7 @@ pub struct Plan {
     pub tensors: Vec<PlannedTensor>,
     /// Decisions that someone might have expected otherwise.
     pub notes: Vec<Note>,
-    /// How the work keeps to the limit of memory.
+    /// How the work stays within the limit of memory.
     pub memory: MemoryPlan,
     pub(crate) purpose: Purpose,
     pub(super) header: PlannedHeader,

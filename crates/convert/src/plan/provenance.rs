@@ -28,7 +28,7 @@ impl Tool {
     };
 }
 
-/// How a file was made: what stands, as JSON, in its header under `roundwise`.
+/// How a file was made: the JSON in its header under `roundwise`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Provenance {

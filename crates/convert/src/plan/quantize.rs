@@ -14,7 +14,7 @@ use crate::plan::reason::Reason;
 use crate::recipe::{PlainDtype, Recipe};
 use crate::source::subject::is_expert_bank;
 
-/// Asks the questions about all tensors of a model, and remembers what came of every setting.
+/// Asks the questions about all tensors of a model, and records the effect of every setting.
 pub(crate) struct Quantization<'a> {
     questions: Questions<'a>,
     effects: Effects,

@@ -23,7 +23,7 @@ use crate::source::source::{matrix_shape, weight_kind};
 use crate::source::subject::is_expert_bank;
 use roundwise_rounding::BiasCorrection;
 
-/// Who is asked about a tensor.
+/// A question about a tensor.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Asked {
     /// Whether the preset removes it.
@@ -112,7 +112,7 @@ pub(crate) fn first_verdict(answers: &[Answer]) -> Option<(Asked, &Verdict)> {
     answers.iter().find_map(|answer| Some((answer.asked, answer.verdict.as_ref()?)))
 }
 
-/// Everything that has a say in what the tensors of a file become.
+/// Everything that the questions about a file's tensors look at.
 #[derive(Clone, Copy)]
 pub(crate) struct Questions<'a> {
     pub(crate) source: &'a Source,

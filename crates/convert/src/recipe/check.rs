@@ -16,7 +16,7 @@ use crate::recipe::recipe::{NEAREST, Purpose, Rule};
 use crate::recipe::setting::Setting;
 use crate::recipe::text::Text;
 
-/// Turns what was typed into what it means, and collects what cannot be turned.
+/// Checks the typed settings of a recipe, and collects complaints about them.
 pub(crate) struct Checker<'a> {
     file: &'a RecipeFile,
     pub(crate) complaints: Vec<Complaint>,

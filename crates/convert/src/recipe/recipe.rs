@@ -12,7 +12,7 @@ use crate::recipe::edit::Edit;
 use crate::recipe::file::RecipeFile;
 use crate::recipe::plain_dtype::PlainDtype;
 
-/// The method of those who name none.
+/// The method where none is named.
 pub(crate) const NEAREST: &str = "nearest";
 
 /// How codes are chosen.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::recipe::setting::Setting;
 
-/// A message that may name settings, each in the words of whoever shows it.
+/// A message that may name settings, each under the name that the front end gives it.
 ///
 /// Displayed and serialised, settings are their paths. A program that calls them something else asks
 /// for [`Text::worded`].
@@ -17,7 +17,7 @@ pub struct Text {
 /// A piece of a [`Text`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Piece {
-    /// Words that are the same everywhere.
+    /// Words that every front end shows as they are.
     Words(String),
     /// Name of a setting.
     Setting(Setting),

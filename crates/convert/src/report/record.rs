@@ -5,14 +5,14 @@ use serde_json::Value;
 use crate::report::report::TensorReport;
 use crate::report::rounding::LayerRounding;
 
-/// The part of a finished tensor's report that a plan does not know; a journal remembers it.
+/// The part of a finished tensor's report that a plan does not know; a journal keeps it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct TensorRecord {
     seconds: f64,
     /// `‖E‖²` and `‖W‖²`, bit by bit, so that sums over all tensors come out the same.
     sums: Option<[u64; 2]>,
     rounding: Option<LayerRounding>,
-    /// `‖E‖²` of nearest codes, which a [`LayerRounding`] does not tell.
+    /// `‖E‖²` of nearest codes, which JSON of a [`LayerRounding`] lacks.
     nearest_energy: f64,
 }
 

@@ -52,7 +52,7 @@ pub struct Report {
     pub notes: Vec<String>,
     /// Threads in use; learned rounding works on at most two tensors at once.
     pub threads: usize,
-    /// Tensors that an earlier run, which did not get to its end, had finished.
+    /// Number of tensors that an earlier run had finished before it ended early.
     pub resumed: usize,
     /// From opening the input to the renamed output.
     pub seconds: f64,

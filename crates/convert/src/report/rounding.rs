@@ -11,11 +11,11 @@ use crate::report::report::TensorReport;
 pub struct LayerRounding {
     /// Name of the objective.
     pub objective: String,
-    /// How.
+    /// Name of the solver.
     pub solver: String,
-    /// Singular vectors, or samples.
+    /// Number of singular vectors, or of samples.
     pub rank: usize,
-    /// The objective.
+    /// Value of the objective.
     pub objective_value: Option<f64>,
     /// [`objective_value`](Self::objective_value) of nearest codes.
     pub nearest_objective_value: Option<f64>,

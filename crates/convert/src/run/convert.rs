@@ -46,8 +46,8 @@ pub fn convert_together(jobs: &[Job], watch: &dyn Watch) -> Result<Vec<Report>, 
     }
 }
 
-/// Jobs whose input is open and whose plans are decided: all that can be wrong before weights are
-/// read and files are written has been looked at.
+/// Jobs whose input is open and whose plans are decided: everything has been checked that can be
+/// checked before weights are read and files are written.
 pub struct Prepared {
     jobs: Vec<Job>,
     input: Input,

@@ -12,7 +12,7 @@ use crate::recipe::Recipe;
 use crate::run::round::seed_of;
 use crate::source::Source;
 
-/// An adapter that takes back a part of what rounding changed.
+/// An adapter that undoes a part of the rounding error.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ErrorLora {
     /// The file.
@@ -23,7 +23,7 @@ pub struct ErrorLora {
     pub rank: usize,
     /// Length of the file.
     pub bytes: u64,
-    /// `‖E − UV‖ / ‖E‖` of all layers together, E = W − Ŵ: what is left of the error.
+    /// `‖E − UV‖ / ‖E‖` of all layers together, E = W − Ŵ: the share of the error that is left.
     pub left: f64,
 }
 

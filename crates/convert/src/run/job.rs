@@ -27,11 +27,11 @@ pub struct Job {
     pub share: Option<Share>,
     /// Limits of files and memory.
     pub limits: Limits,
-    /// Where learned rounding is computed; several share the matrices out.
+    /// Devices for learned rounding; several share the matrices.
     pub devices: Devices,
     /// Statistics of the layers' inputs, for methods that look at them.
     pub statistics: Option<StatisticsFile>,
-    /// Whether the unfinished output of an earlier run is thrown away, not gone on with.
+    /// Whether the unfinished output of an earlier run is discarded instead of continued.
     pub starts_over: bool,
     /// Whether an existing output is replaced.
     pub overwrite: Overwrite,

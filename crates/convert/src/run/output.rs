@@ -33,7 +33,7 @@ pub(crate) struct Output<'a> {
 impl<'a> Output<'a> {
     /// Opens an output for every job, or leaves those that were opened as they are.
     ///
-    /// - `known`: weights that the plans keep for what was found in them
+    /// - `known`: weights that the plans keep for a NaN or an infinity that was found in them
     /// - `earlier`: unfinished outputs that are continued, taken out
     ///
     /// # Errors

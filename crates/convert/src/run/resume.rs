@@ -7,7 +7,7 @@ use crate::plan::{NotFinite, Tool};
 use crate::run::input::Input;
 use crate::run::job::Job;
 
-/// The unfinished output of an earlier run of a job, and what that run was.
+/// The unfinished output of an earlier run of a job, and the record of that run.
 pub(crate) struct Earlier {
     pub(crate) unfinished: Unfinished,
     pub(crate) run: RunRecord,
@@ -50,7 +50,8 @@ pub(crate) struct RunRecord {
     shard_bytes: Option<u64>,
     /// Which part of the model it is.
     part: Option<String>,
-    /// Weights that are kept for what was found in them. A result, not a part of the job.
+    /// Weights that are kept, because a NaN or an infinity was found in them. A result, not a part
+    /// of the job.
     pub(crate) not_finite: NotFinite,
 }
 

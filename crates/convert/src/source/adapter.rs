@@ -49,7 +49,7 @@ pub(crate) struct Adapters {
 
 impl Adapters {
     /// Opens the recipe's adapters and finds their tensors by name; reads all that is merged once, so
-    /// that what is wrong with it is told before the work.
+    /// that its defects are reported before the work.
     ///
     /// # Errors
     /// [`ConvertError::Misfit`] for adapters of another kind or model, for a NaN or an infinity, and

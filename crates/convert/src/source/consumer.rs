@@ -1,4 +1,4 @@
-//! Programs that open what is made here, each with its own table of what it opens.
+//! Programs that open the outputs, each with its own table of files that it opens.
 
 mod comfyui;
 
@@ -30,12 +30,12 @@ pub enum Opens {
     },
     /// It would fail, or read codes as if they were weights.
     No {
-        /// Why.
+        /// The reason.
         reason: String,
         /// Advice.
         way_out: String,
     },
-    /// Nobody knows.
+    /// It is not known.
     NotKnown {
         /// What is known.
         reason: String,
@@ -125,7 +125,7 @@ impl Opens {
     }
 }
 
-/// One shape for all answers, so that readers need not ask which it is before they look.
+/// One JSON shape for all answers, so that readers need no case distinction.
 #[derive(Default, Serialize, Deserialize)]
 struct Answer {
     opens: String,

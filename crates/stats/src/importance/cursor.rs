@@ -69,7 +69,7 @@ impl<'a> Cursor<'a> {
         Kind::Field { what, offset, found, expected }.at(self.file.path())
     }
 
-    /// Fails unless so many bytes come after.
+    /// Fails unless `needed` bytes are left.
     pub(super) fn require(&self, what: &'static str, needed: u64) -> Result<(), StatsError> {
         let available = self.available();
         if needed <= available {

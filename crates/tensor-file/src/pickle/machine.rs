@@ -253,7 +253,7 @@ impl<'a> Machine<'a> {
         Ok(taken)
     }
 
-    /// Reads an unsigned number of so many bytes.
+    /// Reads an unsigned number of `bytes` bytes.
     fn length(&mut self, bytes: u64) -> Result<u64, Kind> {
         let mut wide = [0; 8];
         let bytes = self.take(bytes)?;

@@ -81,7 +81,7 @@ impl TensorFileWriter {
     /// Records that these tensors are whole, once they are on disk. Does nothing without a journal.
     ///
     /// - `name`: what they were made from
-    /// - `told`: whatever the next run wants to know about them
+    /// - `told`: anything that the next run wants to know about them
     ///
     /// # Errors
     /// When one of the tensors is not complete, or the disk fails.

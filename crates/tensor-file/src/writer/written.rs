@@ -15,7 +15,7 @@ enum RunningHash {
     /// Of no bytes, or of none that are of use.
     #[default]
     Unknown,
-    /// Of the first bytes, so many.
+    /// Of the first bytes, with their number.
     Growing(Box<Hasher>, u64),
     /// Of the whole tensor.
     Known(Hash),

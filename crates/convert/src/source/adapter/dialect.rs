@@ -7,9 +7,9 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rows {
     All,
-    /// One of so many equal parts, such as the keys of queries, keys and values.
+    /// Part `.0` of `.1` equal ones, such as the keys of queries, keys and values.
     Part(u64, u64),
-    /// From one multiple of the layer's columns on, for so many of them.
+    /// From `.0` times the layer's columns on, `.1` times as many rows.
     Widths(u64, u64),
     /// All, the second half before the first: shift and scale of a modulation.
     Swapped,

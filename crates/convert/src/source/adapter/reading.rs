@@ -33,7 +33,7 @@ pub(super) struct Reading<'a> {
     changed: BTreeMap<String, Vec<(String, Site)>>,
 }
 
-/// Algorithms whose tensors tell them, each with what they are called.
+/// Algorithms that tensors tell, each with the roles of its tensors.
 const ALGORITHMS: [(&str, &[Role]); 5] = [
     ("LoRA", &Lora::ROLES),
     ("LoHa", &Loha::ROLES),
