@@ -49,7 +49,7 @@ pub struct Report {
     pub notes: Vec<Text>,
     /// Threads in use; learned rounding works on at most two tensors at once.
     pub threads: usize,
-    /// Tensors that an earlier run, which did not get to its end, had finished.
+    /// Number of tensors that an earlier run had finished before it ended early.
     pub resumed: usize,
     /// From opening the input to the renamed output.
     pub seconds: f64,
@@ -81,7 +81,7 @@ impl Report {
         serde_json::from_str(text)
     }
 
-    /// The converted layers with the largest error, worst first.
+    /// Returns the converted layers with the largest error, worst first.
     pub fn worst_layers(&self, count: usize) -> Vec<&TensorReport> {
         let mut layers: Vec<_> =
             self.layers.iter().filter(|layer| layer.weight_error.is_some()).collect();
