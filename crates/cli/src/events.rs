@@ -117,7 +117,7 @@ pub(crate) fn tell_done(report: &Report) {
     write_line(&Line::Done { report });
 }
 
-/// Tells why there is no output, and what the next run can go on with.
+/// Writes why there is no output, and which unfinished files the next run can continue.
 ///
 /// - `error`: worded, where it is the library's
 pub(crate) fn tell_failed(error: &anyhow::Error) {
@@ -133,7 +133,7 @@ pub(crate) fn tell_failed(error: &anyhow::Error) {
     write_line(&Line::Failed { kind, message, help, unfinished });
 }
 
-/// A reader that has gone away asks to stop: nobody would learn of the rest.
+/// Writes a line of JSON. A reader that has gone away asks to stop: nobody would learn of the rest.
 fn write_line(line: &impl Serialize) {
     let mut text = serde_json::to_string(line).expect("events always serialise");
     text.push('\n');

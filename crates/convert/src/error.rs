@@ -48,7 +48,7 @@ pub enum ConvertError {
         /// What does not fit, and what helps: at least one sentence.
         complaints: Vec<Complaint>,
     },
-    /// Whoever opens such a file has no path for codes.
+    /// No program that opens such a file reads codes in it.
     Refused {
         /// The file.
         path: PathBuf,
@@ -63,7 +63,7 @@ pub enum ConvertError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// The layers, with what is wrong.
+        /// The layers, with their defects.
         defects: Vec<Defect>,
     },
     /// A file of statistics stands where a model is meant.
@@ -78,7 +78,7 @@ pub enum ConvertError {
         /// Reasons for which tensors are kept, with their number.
         reasons: Text,
     },
-    /// Codes were to become something else, and there are none.
+    /// The job is about codes, and the file has none.
     NothingInCodes {
         /// The file.
         path: PathBuf,
@@ -87,12 +87,12 @@ pub enum ConvertError {
     Immovable {
         /// The file.
         path: PathBuf,
-        /// Where they were to go.
+        /// The layout that was asked for.
         layout: Layout,
-        /// The layers, with what keeps each.
+        /// The layers, each with the obstacle.
         layers: Vec<(String, String)>,
     },
-    /// Nothing of what `repair` knows is wrong with the file.
+    /// The file has no defect that `repair` knows.
     NothingToRepair {
         /// The file.
         path: PathBuf,

@@ -229,9 +229,9 @@ impl TensorFileErrorKind {
         move |source| Self::Io { doing, source }
     }
 
-    /// Names what mends a defect that
-    /// [`Checkpoint::open_tolerant`](crate::Checkpoint::open_tolerant) reads over, once the file is written
-    /// anew; `None` for every other kind.
+    /// Returns the remedy for a defect that
+    /// [`Checkpoint::open_tolerant`](crate::Checkpoint::open_tolerant) reads past, once the file is
+    /// written anew; `None` for every other kind.
     pub fn remedy(&self) -> Option<&'static str> {
         match self {
             Self::TrailingBytes { .. } => Some("the file without them"),

@@ -7,7 +7,7 @@ use roundwise_tensor_file::Dtype;
 use serde::Serialize;
 
 use crate::error::ConvertError;
-use crate::inspect::verify::Finding;
+use crate::inspect::verification::Finding;
 use crate::model::{Dialect, Kind};
 use crate::plan::Provenance;
 use crate::recipe::RecipeFile;
@@ -52,7 +52,7 @@ pub struct Inspection {
     pub defects: Vec<Finding>,
     /// Number of entries of a GGUF header, which outputs have no place for.
     pub unread_entries: usize,
-    /// Choices that were made when the file was opened, and what was passed over then.
+    /// Choices that were made, and parts that were passed over, when the file was opened.
     pub remarks: Vec<String>,
     /// Entries of the header's metadata; long ones are cut.
     pub metadata: BTreeMap<String, String>,
@@ -244,7 +244,7 @@ struct Opener {
 }
 
 impl Opener {
-    /// Whether stock ComfyUI is not enough.
+    /// Returns whether stock ComfyUI is not enough.
     fn is_beyond_comfyui(&self) -> bool {
         !self.is_comfyui || self.name.contains("ComfyUI-QuantOps")
     }

@@ -7,17 +7,17 @@ use crate::recipe::{Complaint, Recipe, Setting};
 /// The effect of a setting of the recipe on a file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 enum Effect {
-    /// It speaks of nothing in the file.
+    /// It matches nothing in the file.
     #[default]
     Unmatched,
-    /// The tensors it speaks of would have become the same without it.
+    /// The tensors that it matches would have become the same without it.
     Idle,
-    /// Something becomes another thing because of it.
+    /// It changes what some tensor becomes.
     Changes,
 }
 
 impl Effect {
-    /// Notes one more case.
+    /// Adds the effect on one more tensor.
     fn add(&mut self, effect: Effect) {
         *self = effect.max(*self);
     }
@@ -40,7 +40,7 @@ pub(crate) struct Effects {
 }
 
 impl Effects {
-    /// Nothing yet.
+    /// Returns effects of a recipe before any tensor was looked at.
     pub(crate) fn new(recipe: &Recipe) -> Self {
         Self {
             keep: vec![Effect::Unmatched; recipe.keep().len()],
@@ -135,8 +135,8 @@ impl Effects {
         }
     }
 
-    /// The settings that speak of nothing in the file, which is an error, and those that changed
-    /// nothing.
+    /// Returns errors for settings that match nothing in the file, and notes for those that
+    /// changed nothing.
     pub(crate) fn judged(&self, recipe: &Recipe) -> (Vec<Complaint>, Vec<Note>) {
         let rules: Vec<Regex> = recipe.rules().iter().map(|rule| rule.pattern.clone()).collect();
         let patterns = [
@@ -192,7 +192,7 @@ impl Effects {
     }
 }
 
-/// Whether no other preset would have kept the tensor, and nothing was said of it by name.
+/// Returns whether no other preset would have kept the tensor, and nothing speaks of it by name.
 fn is_first_preset(answers: &[Answer], asked: Asked) -> bool {
     let mut decided = answers.iter().filter(|answer| answer.verdict.is_some());
     let first = decided.find(|answer| answer.asked != Asked::Fallback);

@@ -10,7 +10,7 @@ use crate::source::ExpertBanks;
 /// Something that a plan does otherwise than someone might expect, and that is no error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Note {
-    /// Somebody insisted on what the file is.
+    /// Somebody insisted on the kind of the file.
     InsistedKind {
         /// The kind that it is treated as.
         kind: Kind,
@@ -30,7 +30,7 @@ pub enum Note {
     WithoutEffect {
         /// The setting.
         asked: Ineffective,
-        /// Why nothing comes of it.
+        /// Why it has no effect.
         because: &'static str,
     },
     /// Weights that are kept, because they hold a NaN or an infinity.
@@ -59,14 +59,14 @@ pub enum Note {
     },
     /// A defect of the input that is mended.
     Mended(Repair),
-    /// Weights that were rounded before: errors are those against what their codes stand for.
+    /// Weights that were rounded before: errors are measured against their decoded codes.
     FromCodes {
         /// Their number.
         weights: usize,
         /// Schemes of the input.
         schemes: Vec<String>,
     },
-    /// A choice that was made when the input was opened, or what was passed over then.
+    /// A choice that was made, or a part that was passed over, when the input was opened.
     Opened(Remark),
     /// Tensors in blocks of GGUF, which are decoded on reading.
     Blocks {

@@ -155,7 +155,7 @@ impl RecipeFile {
         toml::from_str(text).map_err(unreadable)
     }
 
-    /// The recipe in TOML, as [`RecipeFile::from_toml`] reads it.
+    /// Returns the recipe in TOML, as [`RecipeFile::from_toml`] reads it.
     ///
     /// # Errors
     /// A number that TOML has no room for.
@@ -171,7 +171,7 @@ impl RecipeFile {
         self
     }
 
-    /// Keys that say how weights become codes.
+    /// Returns the keys that say how weights become codes.
     pub(crate) fn keys_of_quantizing(&self) -> Vec<String> {
         let others = RecipeFile {
             decode_to: None,

@@ -1,4 +1,4 @@
-//! Recipes: what somebody asks for, as it is typed and once it has been checked.
+//! Recipes: a user's rules, as typed and once checked.
 
 pub(crate) mod adapter;
 pub(crate) mod check;

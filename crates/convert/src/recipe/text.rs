@@ -19,7 +19,7 @@ pub struct Text {
 /// A piece of a [`Text`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Piece {
-    /// Words that are the same everywhere.
+    /// Words that every front end shows as they are.
     Words(String),
     /// Name of a setting.
     Setting(Setting),

@@ -23,7 +23,7 @@ pub(crate) fn find_tensor<'a>(
     })
 }
 
-/// The tensor whose name holds what was asked for, if any does.
+/// Suggests the first tensor whose name holds what was asked for, if any does.
 fn similar(source: &Source, name: &str) -> String {
     let tensors = source.checkpoint.tensors().iter();
     let mut alike = tensors.filter(|header| header.name.contains(name));

@@ -87,7 +87,7 @@ impl LayerInputs {
         self.file.fingerprint()
     }
 
-    /// BLAKE3 of the file, as `b3sum` prints it.
+    /// Returns the BLAKE3 of the file, as `b3sum` prints it.
     ///
     /// # Errors
     /// When it cannot be read, or the watcher says stop.
@@ -99,12 +99,12 @@ impl LayerInputs {
         hash(self.file.bytes(), read, go_on)
     }
 
-    /// Whether anything is known of the inputs of a layer.
+    /// Returns whether anything is known of the inputs of a layer.
     pub(crate) fn has(&self, layer: &str) -> bool {
         self.fit.module_for(layer).is_some()
     }
 
-    /// Root of the largest `E[x_j²]` of a layer's columns.
+    /// Returns the root of the largest `E[x_j²]` of a layer's columns.
     ///
     /// # Errors
     /// When nothing is known of them, or the numbers cannot be read.
@@ -136,7 +136,7 @@ impl LayerInputs {
     }
 }
 
-/// The setting that cannot do without statistics.
+/// Returns the setting that cannot do without statistics.
 fn what_needs_inputs(recipe: &Recipe) -> Option<String> {
     if !recipe.edit().input_scale.is_empty() {
         return Some("an activation scale".to_owned());
@@ -173,8 +173,8 @@ fn inputs(layer: &LayerStatistics) -> Result<Inputs, RoundingError> {
 /// that room above costs next to nothing, and clipping costs much.
 const REACH: f32 = 8.0;
 
-/// The activation scale of a layer whose columns have at most this root mean square: what ComfyUI
-/// divides inputs by before it rounds them to E4M3. 1 for inputs of zeros.
+/// Returns the activation scale of a layer whose columns have at most this root mean square.
+/// ComfyUI divides inputs by it before it rounds them to E4M3. It is 1 for inputs of zeros.
 pub(crate) fn input_scale(largest_rms: f32) -> f32 {
     const LARGEST_CODE: f32 = 448.0;
     match REACH * largest_rms / LARGEST_CODE {

@@ -148,7 +148,7 @@ fn what_is_copied_is_identical() {
         let (report, _) = converted(&folder, "m.safetensors", recipe, 2);
         let [before, after] = [contents(&input), contents(&report.output)];
         let copied: Vec<&str> = report
-            .layers
+            .tensors
             .iter()
             .filter(|layer| layer.decision == Action::Copy)
             .map(|layer| layer.name.as_str())
