@@ -6,7 +6,8 @@ use roundwise_rounding::RoundingError;
 use roundwise_stats::StatsError;
 use roundwise_tensor_file::TensorFileError;
 
-use crate::recipe::{RecipeError, Text};
+use crate::model::TranslationError;
+use crate::recipe::{RecipeError, Setting, Text};
 
 /// Why a conversion did not happen. No output has appeared, unless the file's own error says so
 /// ([`FolderNotSynced`](roundwise_tensor_file::TensorFileErrorKind::FolderNotSynced)).
@@ -50,6 +51,16 @@ pub enum ConvertError {
         path: PathBuf,
         /// Which part does not fit, and what helps.
         problem: String,
+    },
+    /// Names of another dialect cannot be translated into the model's own.
+    #[error("{}: {problem}\n  `{setting} keep` takes the file under the names that it has", .path.display())]
+    Names {
+        /// The file.
+        path: PathBuf,
+        /// Which tensor, and why.
+        problem: TranslationError,
+        /// The setting that leaves names as they are.
+        setting: Setting,
     },
     /// Whoever opens such a file has no path for codes.
     #[error("{}: {title} is not converted\n  {reason}\n  {way_out}; `--as KIND` insists", .path.display())]
@@ -229,6 +240,7 @@ impl ConvertError {
             ConvertError::Statistics(_) => "statistics",
             ConvertError::Recipe(_) => "recipe",
             ConvertError::Misfit { .. } => "misfit",
+            ConvertError::Names { .. } => "names",
             ConvertError::Refused { .. } => "refused",
             ConvertError::Unreadable { .. } => "unreadable",
             ConvertError::IsStatistics { .. } => "is_statistics",
@@ -252,6 +264,11 @@ impl ConvertError {
     pub fn text(&self) -> Text {
         match self {
             ConvertError::Recipe(error) => error.text(),
+            ConvertError::Names { path, problem, setting } => {
+                Text::from(format!("{}: {problem}\n  `", path.display()))
+                    + setting.clone()
+                    + " keep` takes the file under the names that it has"
+            }
             error => error.to_string().into(),
         }
     }

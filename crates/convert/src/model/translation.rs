@@ -60,6 +60,8 @@ pub(crate) struct Scope<'a> {
     pub(crate) prefix: &'a str,
     /// What they begin with afterwards.
     pub(crate) new_prefix: &'a str,
+    /// What is taken off all other names.
+    pub(crate) wrapper: &'a str,
     pub(crate) said: &'a dyn Said,
 }
 
@@ -89,7 +91,7 @@ impl DialectTable {
         let mut translation = Translation::default();
         for name in scope.shapes.names() {
             let Some(bare) = name.strip_prefix(scope.prefix).filter(|_| is_meant(name)) else {
-                translation.tensors.push(as_it_is(name, scope.shapes));
+                translation.tensors.push(unwrapped(name, scope));
                 continue;
             };
             if self.drop.iter().any(|dropped| dropped == bare) {
@@ -98,23 +100,18 @@ impl DialectTable {
             }
             let Some(place) = self.place(bare, stride, scope) else {
                 if is_marker(bare) {
-                    let tensor = as_it_is(name, scope.shapes);
-                    let new = format!("{}{bare}", scope.new_prefix);
-                    translation.tensors.push(Arranged { name: new, ..tensor });
+                    translation.tensors.push(unwrapped(name, scope));
                     continue;
                 }
-                let (title, dialect) = (self.title.clone(), self.dialect.to_string());
-                return Err(TranslationError::Unknown { tensor: name.to_owned(), title, dialect });
+                return Err(self.unknown(name));
             };
             let Place { rule, part, numbers, leaf } = place;
             if !rule.only_renames() && rule.is_layer && !["weight", "bias"].contains(&leaf) {
                 return Err(TranslationError::Codes { tensor: name.to_owned() });
             }
             let ours = rule.ours.write(&numbers, stride).map(|ours| rule.named(&ours, leaf));
-            let Some(ours) = ours.map(|ours| format!("{}{ours}", scope.new_prefix)) else {
-                let (title, dialect) = (self.title.clone(), self.dialect.to_string());
-                return Err(TranslationError::Unknown { tensor: name.to_owned(), title, dialect });
-            };
+            let ours = ours.ok_or_else(|| self.unknown(name))?;
+            let ours = format!("{}{ours}", scope.new_prefix);
             let empty = || (part, vec![None; rule.theirs.len()], rule, leaf);
             let (_, parts, first_rule, _) = made.entry(ours.clone()).or_insert_with(empty);
             let is_same = std::ptr::eq(*first_rule, rule);
@@ -152,6 +149,11 @@ impl DialectTable {
         })
         .flatten()
         .collect()
+    }
+
+    fn unknown(&self, name: &str) -> TranslationError {
+        let (title, dialect) = (self.title.clone(), self.dialect.to_string());
+        TranslationError::Unknown { tensor: name.to_owned(), title, dialect }
     }
 
     /// What a name is a part of.
@@ -196,18 +198,21 @@ fn is_marker(bare: &str) -> bool {
     bare == "scaled_fp8"
 }
 
-fn as_it_is(name: &str, shapes: &Shapes<'_>) -> Arranged {
-    let shape = shapes.shape(name).unwrap_or_default().to_vec();
-    let parts = vec![whole(name, &shape)];
-    Arranged { name: name.to_owned(), shape, parts }
+/// Takes what training code put before all names off them. Names that do not begin so stay.
+pub(crate) fn without_wrapper(scope: &Scope<'_>) -> Translation {
+    let tensors = scope.shapes.names().map(|name| unwrapped(name, scope)).collect();
+    Translation { tensors, dropped: vec![] }
+}
+
+fn unwrapped(name: &str, scope: &Scope<'_>) -> Arranged {
+    let shape = scope.shapes.shape(name).unwrap_or_default().to_vec();
+    let parts = vec![rows(name, 0..row_count(&shape), RowOrder::AsStored)];
+    let name = name.strip_prefix(scope.wrapper).unwrap_or(name).to_owned();
+    Arranged { name, shape, parts }
 }
 
 fn row_count(shape: &[u64]) -> u64 {
     shape.first().copied().unwrap_or(1)
-}
-
-fn whole(tensor: &str, shape: &[u64]) -> Rows {
-    rows(tensor, 0..row_count(shape), RowOrder::AsStored)
 }
 
 fn rows(tensor: &str, rows: Range<u64>, order: RowOrder) -> Rows {

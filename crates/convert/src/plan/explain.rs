@@ -1,6 +1,7 @@
 use serde::Serialize;
 
-use roundwise_layout::{StoredLayer, weight_of};
+use roundwise_layout::{StoredLayer, layer_of, weight_of};
+use roundwise_tensor_file::TensorHeader;
 
 use crate::error::ConvertError;
 use crate::plan::decision::PlannedTensor;
@@ -40,6 +41,7 @@ pub fn explain(request: &PlanRequest<'_>, name: &str) -> Result<Explanation, Con
     let stored = source.stored.layers.get(name).map(StoredLayer::weight);
     let spellings = [Some(name.to_owned()), Some(weight_of(name)), stored];
     let found = spellings.into_iter().flatten().find_map(|name| source.checkpoint.get(&name));
+    let found = found.or_else(|| under_other_name(source, name));
     let header = found.ok_or_else(|| ConvertError::Misfit {
         path: source.checkpoint.path().to_owned(),
         problem: format!("has no layer and no tensor `{name}`{}", similar(source, name)),
@@ -68,6 +70,14 @@ pub fn explain(request: &PlanRequest<'_>, name: &str) -> Result<Explanation, Con
         decides: decides == Some(answer.asked),
     });
     Ok(Explanation { planned, steps: steps.collect() })
+}
+
+/// The weight of the layer that has this name in the file, by the model itself, or in another dialect.
+fn under_other_name<'a>(source: &'a Source, name: &str) -> Option<&'a TensorHeader> {
+    let layer = layer_of(name);
+    let names = source.other_names();
+    let found = names.iter().find(|it| it.other.module == layer)?;
+    source.checkpoint.get(&weight_of(&found.layer))
 }
 
 /// The tensor whose name holds what was asked for, if any does.

@@ -10,6 +10,7 @@ use crate::recipe::check::Checker;
 use crate::recipe::complaint::RecipeError;
 use crate::recipe::edit::Edit;
 use crate::recipe::file::RecipeFile;
+use crate::recipe::names::Names;
 use crate::recipe::plain_dtype::PlainDtype;
 
 /// The method of those who name none.
@@ -60,6 +61,7 @@ pub struct Recipe {
     options: Options,
     scale_rule: ScaleRule,
     kind: Option<Kind>,
+    names: Names,
     preset: Option<&'static Preset>,
     keep: Vec<Regex>,
     include: Vec<Regex>,
@@ -104,6 +106,7 @@ impl Recipe {
             checker.choice("scale_rule", file.scale_rule.as_deref(), &ScaleRule::NAMES);
         let heuristic = checker.choice("heuristic", file.heuristic.as_deref(), &Heuristic::NAMES);
         let kind = file.kind.as_deref().and_then(|name| checker.parse("as", name));
+        let names = checker.names(purpose);
         let preset = checker.preset();
         let keep = checker.patterns("keep", &file.keep);
         let include = checker.patterns("include", &file.include);
@@ -129,6 +132,7 @@ impl Recipe {
                 options,
                 scale_rule: scale_rule.unwrap_or_default(),
                 kind,
+                names,
                 preset,
                 keep,
                 include,
@@ -197,6 +201,11 @@ impl Recipe {
     /// What somebody says that the file is, whatever it looks like.
     pub fn insisted_kind(&self) -> Option<Kind> {
         self.kind
+    }
+
+    /// What becomes of names that are not the model's own.
+    pub fn names(&self) -> Names {
+        self.names
     }
 
     /// The preset that was asked for; `None` leaves the choice to detection.

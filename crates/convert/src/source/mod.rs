@@ -7,6 +7,7 @@ pub(crate) mod hash;
 pub(crate) mod layer_inputs;
 pub(crate) mod source;
 pub(crate) mod subject;
+pub(crate) mod translated;
 
 pub use self::consumer::{Consumer, Opens, SchemeConsumer};
 pub use self::hash::FileHash;
