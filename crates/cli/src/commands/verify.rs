@@ -1,5 +1,6 @@
 use anyhow::bail;
-use roundwise_convert::{Biases, Finding, LayerError, Verification, verify};
+use roundwise_convert::inspect::{Biases, Finding, LayerError, Verification};
+use roundwise_convert::verify;
 
 use crate::arguments::VerifyOptions;
 use crate::console::{print, print_json, width};

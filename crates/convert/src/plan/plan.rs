@@ -135,6 +135,22 @@ impl Plan {
         })
     }
 
+    /// Finds what a tensor of the input becomes.
+    ///
+    /// # Errors
+    /// [`ConvertError::Misfit`] for one that belongs to another part of the model.
+    pub(crate) fn planned(
+        &self,
+        source: &Source,
+        header: &TensorHeader,
+    ) -> Result<&PlannedTensor, ConvertError> {
+        let planned = self.tensors.iter().find(|planned| planned.header.name == header.name);
+        planned.ok_or_else(|| ConvertError::Misfit {
+            path: source.checkpoint.path().to_owned(),
+            problem: format!("`{}` belongs to another part of the model", header.name),
+        })
+    }
+
     /// Weights that become codes.
     pub fn quantized(&self) -> impl Iterator<Item = (&PlannedTensor, Scheme)> {
         quantized(&self.tensors)

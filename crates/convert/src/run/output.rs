@@ -66,7 +66,8 @@ impl<'a> Output<'a> {
         watch: &'a dyn Watch,
     ) -> Result<Self, ConvertError> {
         let manifest = plan.manifest_of_run(&input.facts())?;
-        let shared_scales = SharedScales::find(job, &input.source, plan, watch)?;
+        let weights = plan.quantized().map(|(planned, _)| planned);
+        let shared_scales = SharedScales::find(job, &input.source, plan, weights, watch)?;
         let (file, records) = match earlier {
             Some(Earlier { unfinished, .. }) => {
                 TensorFileWriter::resume(unfinished, manifest, job.overwrite)?
