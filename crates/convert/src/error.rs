@@ -53,14 +53,12 @@ pub enum ConvertError {
         problem: String,
     },
     /// Names of another dialect cannot be translated into the model's own.
-    #[error("{}: {problem}\n  `{setting} keep` takes the file under the names that it has", .path.display())]
+    #[error("{}: {problem}\n  `names keep` takes the file under the names that it has", .path.display())]
     Names {
         /// The file.
         path: PathBuf,
         /// Which tensor, and why.
-        problem: TranslationError,
-        /// The setting that leaves names as they are.
-        setting: Setting,
+        problem: Box<TranslationError>,
     },
     /// Whoever opens such a file has no path for codes.
     #[error("{}: {title} is not converted\n  {reason}\n  {way_out}; `--as KIND` insists", .path.display())]
@@ -305,9 +303,9 @@ impl ConvertError {
     pub fn text(&self) -> Text {
         match self {
             ConvertError::Recipe(error) => error.text(),
-            ConvertError::Names { path, problem, setting } => {
+            ConvertError::Names { path, problem } => {
                 Text::from(format!("{}: {problem}\n  `", path.display()))
-                    + setting.clone()
+                    + Setting::new("names")
                     + " keep` takes the file under the names that it has"
             }
             ConvertError::OutputExists { path } => {

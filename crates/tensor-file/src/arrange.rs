@@ -137,16 +137,19 @@ fn piece(stored: &TensorHeader, part: Rows) -> Result<Piece, Kind> {
     })
 }
 
+/// Fills memory with the bytes of a stored tensor, from one of them on.
+pub(crate) type ReadStored<'a> =
+    dyn Fn(&TensorHeader, u64, &mut [u8]) -> Result<(), TensorFileError> + 'a;
+
 /// Fills `buffer` with the bytes from `offset` on of the tensor that the pieces make up.
 ///
 /// - `path`: for messages
-/// - `read`: fills memory with bytes of a stored tensor
 pub(crate) fn read(
     path: &Path,
     pieces: &[Piece],
     offset: u64,
     buffer: &mut [u8],
-    read: &dyn Fn(&TensorHeader, u64, &mut [u8]) -> Result<(), TensorFileError>,
+    read: &ReadStored<'_>,
 ) -> Result<(), TensorFileError> {
     let end = offset + buffer.len() as u64;
     let mut at = 0;
@@ -175,7 +178,7 @@ impl Piece {
         path: &Path,
         offset: u64,
         buffer: &mut [u8],
-        read: &dyn Fn(&TensorHeader, u64, &mut [u8]) -> Result<(), TensorFileError>,
+        read: &ReadStored<'_>,
     ) -> Result<(), TensorFileError> {
         let Some(group) = self.order.group() else {
             return read(&self.tensor, self.start + offset, buffer);

@@ -324,9 +324,13 @@ impl Checkpoint {
         }
         let filled = match &tensor.encoding {
             Encoding::Arranged(pieces) => {
-                return arrange::read(&file.path, pieces, offset, buffer, &|stored, offset, part| {
-                    self.read_into(stored, offset, part)
-                });
+                return arrange::read(
+                    &file.path,
+                    pieces,
+                    offset,
+                    buffer,
+                    &|stored, offset, part| self.read_into(stored, offset, part),
+                );
             }
             Encoding::Plain => file.read(tensor.offset + offset, buffer),
             Encoding::Strided(strides) => {

@@ -171,7 +171,10 @@ pub enum TensorFileErrorKind {
     PartMissing { part: String },
     #[error("is to be made of rows {begin}..{end} of `{}`, which has {rows}", printable(part))]
     PartRows { part: String, begin: u64, end: u64, rows: u64 },
-    #[error("is to be made of `{}`, which is {found}; its first part is {expected}", printable(part))]
+    #[error(
+        "is to be made of `{}`, which is {found}; its first part is {expected}",
+        printable(part)
+    )]
     PartDtype { part: String, found: Dtype, expected: Dtype },
     #[error("the tensor belongs to another checkpoint")]
     ForeignTensor,

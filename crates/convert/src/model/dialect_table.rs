@@ -179,7 +179,10 @@ impl DialectTable {
     /// The table of a model under names of its dialect.
     ///
     /// - `general_architecture`: what a GGUF header calls it
-    pub(crate) fn of(architecture: &str, general_architecture: Option<&str>) -> Option<&'static Self> {
+    pub(crate) fn of(
+        architecture: &str,
+        general_architecture: Option<&str>,
+    ) -> Option<&'static Self> {
         let is_of = |list: &[String], name: &str| list.iter().any(|it| it == name);
         Self::all().iter().find(|table| {
             let is_meant = table.general_architectures.is_empty()
@@ -211,14 +214,15 @@ fn read(files: &[(&str, &str)]) -> Result<Vec<DialectTable>, TableError> {
 
 impl TableFile {
     fn resolve(&self, name: &str, all: &BTreeMap<&str, Self>) -> Result<DialectTable, String> {
+        // Its own come first: they count where both have a name for one tensor.
         let mut rules = vec![];
+        self.add_rules(&mut rules)?;
         for other in &self.include {
             match all.get(other.as_str()) {
                 Some(file) if file.include.is_empty() => file.add_rules(&mut rules)?,
                 Some(_) | None => return Err(format!("includes `{other}`, which it cannot")),
             }
         }
-        self.add_rules(&mut rules)?;
         let stride = self.stride.as_ref().map(|stride| {
             let (theirs, ours) = (blank(&stride.theirs)?, blank(&stride.ours)?);
             Ok::<_, String>(Stride { theirs, ours })
@@ -260,12 +264,14 @@ impl Group {
         for ((ours, made_of), is_layer) in layers.chain(tensors) {
             let (theirs, rows) = made_of.parts();
             let ours = NameTemplate::parse(&format!("{}{ours}", self.ours))?;
-            let theirs = theirs.iter().map(|it| NameTemplate::parse(&format!("{}{it}", self.theirs)));
+            let theirs =
+                theirs.iter().map(|it| NameTemplate::parse(&format!("{}{it}", self.theirs)));
             let theirs = theirs.collect::<Result<Vec<_>, _>>()?;
             if theirs.is_empty() || (rows.square >= theirs.len() && rows.square > 0) {
                 return Err("a layer is made of fewer parts than it says".to_owned());
             }
-            let condition = |text: &Option<String>| text.as_deref().map(NameTemplate::parse).transpose();
+            let condition =
+                |text: &Option<String>| text.as_deref().map(NameTemplate::parse).transpose();
             let (only_if, not_if) = (condition(&self.only_if)?, condition(&self.not_if)?);
             rules.push(NameRule { ours, theirs, is_layer, rows, only_if, not_if });
         }

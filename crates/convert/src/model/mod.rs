@@ -21,5 +21,5 @@ pub use self::heuristic::Heuristic;
 pub use self::kind::{AdapterKind, Kind, UnknownKind};
 pub use self::kind_rule::KindRule;
 pub use self::pattern::LayerPattern;
-pub use self::translation::{Translation, TranslationError};
 pub use self::preset::{KeepRule, Origin, Preset, RemoveRule, Role, UnknownPreset};
+pub use self::translation::{Translation, TranslationError};

@@ -91,7 +91,8 @@ impl NameTemplate {
 impl Formula {
     fn parse(text: &str) -> Result<Self, String> {
         let not_understood = || format!("not a number of a name: `{{{text}}}`");
-        let is_word = |word: &str| !word.is_empty() && word.bytes().all(|it| it.is_ascii_lowercase());
+        let is_word =
+            |word: &str| !word.is_empty() && word.bytes().all(|it| it.is_ascii_lowercase());
         let mut formula = Self::default();
         for term in text.split('+') {
             match term.strip_suffix("*stride") {

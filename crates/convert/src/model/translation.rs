@@ -26,7 +26,9 @@ pub struct Translation {
 pub enum TranslationError {
     #[error("tensor `{tensor}` is none that {title} has under the names of {dialect}")]
     Unknown { tensor: String, title: String, dialect: String },
-    #[error("tensor `{tensor}` belongs to codes: their layer is joined with others, or its rows change places, which scales of codes do not survive")]
+    #[error(
+        "tensor `{tensor}` belongs to codes: their layer is joined with others, or its rows change places, which scales of codes do not survive"
+    )]
     Codes { tensor: String },
     #[error("tensor `{tensor}` is to be made of {parts} tensors, of which `{missing}` is missing")]
     MissingPart { tensor: String, parts: usize, missing: String },
@@ -36,7 +38,9 @@ pub enum TranslationError {
     Shape { part: String, found: Vec<u64>, first: String, expected: Vec<u64> },
     #[error("tensor `{tensor}` has {rows} rows, which are not so many parts")]
     Uneven { tensor: String, rows: u64 },
-    #[error("tensor `{tensor}` has rows in another order, and the file does not say of how many heads (`{key}`)")]
+    #[error(
+        "tensor `{tensor}` has rows in another order, and the file does not say of how many heads (`{key}`)"
+    )]
     Heads { tensor: String, key: String },
 }
 
@@ -73,6 +77,13 @@ struct Place<'a> {
     leaf: &'a str,
 }
 
+/// One of the model's own tensors, and what of it was found.
+struct Made<'a> {
+    rule: &'a NameRule,
+    leaf: &'a str,
+    parts: Vec<Option<&'a str>>,
+}
+
 impl DialectTable {
     /// Translates names of the dialect into the model's own.
     ///
@@ -87,51 +98,50 @@ impl DialectTable {
         is_meant: &dyn Fn(&str) -> bool,
     ) -> Result<Translation, TranslationError> {
         let stride = self.stride.as_ref().map_or(0, |stride| stride.in_theirs(scope));
-        let mut made: BTreeMap<String, (usize, Vec<Option<&str>>, &NameRule, &str)> = BTreeMap::new();
+        let mut made = BTreeMap::<String, Made<'_>>::new();
         let mut translation = Translation::default();
         for name in scope.shapes.names() {
-            let Some(bare) = name.strip_prefix(scope.prefix).filter(|_| is_meant(name)) else {
-                translation.tensors.push(unwrapped(name, scope));
-                continue;
-            };
-            if self.drop.iter().any(|dropped| dropped == bare) {
-                translation.dropped.push(name.to_owned());
-                continue;
-            }
-            let Some(place) = self.place(bare, stride, scope) else {
-                if is_marker(bare) {
-                    translation.tensors.push(unwrapped(name, scope));
-                    continue;
+            let bare = name.strip_prefix(scope.prefix).filter(|_| is_meant(name));
+            match bare {
+                Some(bare) if self.drop.iter().any(|dropped| dropped == bare) => {
+                    translation.dropped.push(name.to_owned());
                 }
-                return Err(self.unknown(name));
-            };
-            let Place { rule, part, numbers, leaf } = place;
-            if !rule.only_renames() && rule.is_layer && !["weight", "bias"].contains(&leaf) {
-                return Err(TranslationError::Codes { tensor: name.to_owned() });
+                Some(bare) if !is_marker(bare) => {
+                    let place = self.place(bare, stride, scope);
+                    let place = place.ok_or_else(|| self.unknown(name))?;
+                    let ours = self.own_name(&place, name, stride, scope)?;
+                    let empty = Made::new(&place);
+                    made.entry(ours.clone()).or_insert(empty).add(&ours, name, &place)?;
+                }
+                Some(_) | None => translation.tensors.push(unwrapped(name, scope)),
             }
-            let ours = rule.ours.write(&numbers, stride).map(|ours| rule.named(&ours, leaf));
-            let ours = ours.ok_or_else(|| self.unknown(name))?;
-            let ours = format!("{}{ours}", scope.new_prefix);
-            let empty = || (part, vec![None; rule.theirs.len()], rule, leaf);
-            let (_, parts, first_rule, _) = made.entry(ours.clone()).or_insert_with(empty);
-            let is_same = std::ptr::eq(*first_rule, rule);
-            if let Some(first) = parts.iter().flatten().next().filter(|_| !is_same || parts[part].is_some()) {
-                let (first, second) = ((*first).to_owned(), name.to_owned());
-                return Err(TranslationError::Twice { tensor: ours, first, second });
-            }
-            parts[part] = Some(name);
         }
-        for (ours, (at, parts, rule, leaf)) in made {
-            let missing = parts.iter().position(Option::is_none);
-            if let Some(missing) = missing {
-                let known = parts[at].unwrap_or_default();
-                let like = self.sibling(rule, (at, missing), known, leaf, stride, scope);
-                return Err(TranslationError::MissingPart { tensor: ours, parts: parts.len(), missing: like });
+        for (ours, made) in made {
+            let parts = made.parts.iter().flatten().copied().collect::<Vec<&str>>();
+            if let Some(missing) = made.parts.iter().position(Option::is_none) {
+                let (of, missing) = (made.parts.len(), self.sibling(&made, missing, stride, scope));
+                return Err(TranslationError::MissingPart { tensor: ours, parts: of, missing });
             }
-            let parts: Vec<&str> = parts.into_iter().flatten().collect();
-            translation.tensors.push(joined(ours, &parts, rule, leaf, scope)?);
+            translation.tensors.push(joined(ours, &parts, made.rule, made.leaf, scope)?);
         }
         Ok(translation)
+    }
+
+    /// What the tensor that a name is a part of is called by the model itself.
+    fn own_name(
+        &self,
+        place: &Place<'_>,
+        name: &str,
+        stride: u64,
+        scope: &Scope<'_>,
+    ) -> Result<String, TranslationError> {
+        let Place { rule, numbers, leaf, .. } = place;
+        if !rule.only_renames() && rule.is_layer && !["weight", "bias"].contains(leaf) {
+            return Err(TranslationError::Codes { tensor: name.to_owned() });
+        }
+        let ours = rule.ours.write(numbers, stride).map(|ours| rule.named(&ours, leaf));
+        let ours = ours.ok_or_else(|| self.unknown(name))?;
+        Ok(format!("{}{ours}", scope.new_prefix))
     }
 
     /// Finds what the model's own tensors are under the names of the dialect. Tensors that it has no
@@ -177,19 +187,41 @@ impl DialectTable {
     }
 
     /// What a part that is missing would be called.
-    fn sibling(
-        &self,
-        rule: &NameRule,
-        (at, missing): (usize, usize),
-        known: &str,
-        leaf: &str,
-        stride: u64,
-        scope: &Scope<'_>,
-    ) -> String {
-        let bare = known.strip_prefix(scope.prefix).unwrap_or(known);
-        let numbers = rule.theirs[at].match_start(bare, stride).map(|(_, numbers)| numbers);
-        let name = numbers.and_then(|numbers| rule.theirs[missing].write(&numbers, stride));
-        format!("{}{}", scope.prefix, rule.named(&name.unwrap_or_default(), leaf))
+    fn sibling(&self, made: &Made<'_>, missing: usize, stride: u64, scope: &Scope<'_>) -> String {
+        let known = made.parts.iter().zip(&made.rule.theirs).find_map(|(part, theirs)| {
+            let bare = part.as_ref()?.strip_prefix(scope.prefix)?;
+            theirs.match_start(bare, stride)
+        });
+        let name = known.and_then(|(_, numbers)| made.rule.theirs[missing].write(&numbers, stride));
+        format!("{}{}", scope.prefix, made.rule.named(&name.unwrap_or_default(), made.leaf))
+    }
+}
+
+impl<'a> Made<'a> {
+    fn new(place: &Place<'a>) -> Self {
+        let parts = vec![None; place.rule.theirs.len()];
+        Self { rule: place.rule, leaf: place.leaf, parts }
+    }
+
+    fn add(
+        &mut self,
+        ours: &str,
+        name: &'a str,
+        place: &Place<'a>,
+    ) -> Result<(), TranslationError> {
+        let is_same = std::ptr::eq(self.rule, place.rule);
+        let part = self.parts.get_mut(place.part).filter(|part| is_same && part.is_none());
+        match part {
+            Some(part) => {
+                *part = Some(name);
+                Ok(())
+            }
+            None => {
+                let first = self.parts.iter().flatten().next().copied().unwrap_or_default();
+                let (first, second) = (first.to_owned(), name.to_owned());
+                Err(TranslationError::Twice { tensor: ours.to_owned(), first, second })
+            }
+        }
     }
 }
 
@@ -247,7 +279,12 @@ impl NameRule {
     }
 
     /// Rows of a group in each of which the order is another one.
-    fn head_rows(&self, tensor: &str, rows: u64, said: &dyn Said) -> Result<Option<u64>, TranslationError> {
+    fn head_rows(
+        &self,
+        tensor: &str,
+        rows: u64,
+        said: &dyn Said,
+    ) -> Result<Option<u64>, TranslationError> {
         let Some(key) = &self.rows.heads else { return Ok(None) };
         let unknown = || TranslationError::Heads { tensor: tensor.to_owned(), key: key.clone() };
         let heads = said.number(key).filter(|heads| *heads > 0).ok_or_else(unknown)?;
@@ -381,4 +418,271 @@ fn numbers<'a>(template: &'a NameTemplate, scope: &'a Scope<'_>) -> impl Iterato
     let bare = scope.shapes.names().filter_map(|name| name.strip_prefix(scope.prefix));
     let found = bare.filter_map(|name| template.match_start(name, 0));
     found.filter_map(|(_, numbers)| numbers.get("i").copied())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::model::{Dialect, Preset, detect};
+
+    type Names = BTreeMap<String, Vec<u64>>;
+
+    /// Names and shapes of a small model in both dialects; see `fixtures/README.md`.
+    fn fixture(case: &str) -> [Names; 2] {
+        let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/dialects");
+        let text = std::fs::read_to_string(path.join(case).with_extension("json")).unwrap();
+        let mut sides: BTreeMap<String, Names> = serde_json::from_str(&text).unwrap();
+        ["diffusers", "original"].map(|side| sides.remove(side).unwrap())
+    }
+
+    fn shapes(names: &Names) -> Shapes<'_> {
+        names.iter().map(|(name, shape)| (name.as_str(), shape.as_slice())).collect()
+    }
+
+    fn heads(key: &str) -> Option<u64> {
+        match key {
+            "attention.head_count" => Some(4),
+            "attention.head_count_kv" => Some(2),
+            _ => None,
+        }
+    }
+
+    fn scope<'a>(shapes: &'a Shapes<'a>) -> Scope<'a> {
+        Scope { shapes, prefix: "", new_prefix: "", wrapper: "", said: &heads }
+    }
+
+    fn table(name: &str) -> &'static DialectTable {
+        DialectTable::all().iter().find(|table| table.name == name).unwrap()
+    }
+
+    fn translated(table: &DialectTable, names: &Names) -> Result<Translation, TranslationError> {
+        table.translate(&scope(&shapes(names)), &|_| true)
+    }
+
+    fn named(tensors: &[Arranged]) -> Names {
+        tensors.iter().map(|tensor| (tensor.name.clone(), tensor.shape.clone())).collect()
+    }
+
+    /// The table of each fixture.
+    const CASES: [(&str, &str); 22] = [
+        ("auraflow", "auraflow"),
+        ("chroma", "chroma"),
+        ("cogvideox", "cogvideox"),
+        ("cosmos", "cosmos"),
+        ("cosmos_predict2", "cosmos_predict2"),
+        ("flux", "flux"),
+        ("flux2", "flux2"),
+        ("hunyuan_video", "hunyuan_video"),
+        ("hunyuan_video_15", "hunyuan_video_15"),
+        ("ltx_video", "ltx_video"),
+        ("lumina2", "lumina2"),
+        ("mochi", "mochi"),
+        ("pixart", "pixart"),
+        ("sd15", "unet"),
+        ("sd3", "sd3"),
+        ("sd35", "sd3"),
+        ("sdxl", "unet"),
+        ("wan", "wan"),
+        ("wan_i2v", "wan"),
+        ("wan_vace", "wan"),
+        ("zimage", "zimage"),
+        ("koala", "unet"),
+    ];
+
+    #[test]
+    fn names_and_shapes_become_those_of_the_models_own_code() {
+        for (case, name) in CASES {
+            let [theirs, ours] = fixture(case);
+            let translation = translated(table(name), &theirs).expect(case);
+            assert_eq!(named(&translation.tensors), ours, "{case}");
+        }
+    }
+
+    #[test]
+    fn small_models_are_recognised_in_both_dialects() {
+        for (case, name) in CASES {
+            let [theirs, ours] = fixture(case);
+            let [theirs, ours] = [&theirs, &ours].map(|names| detect(&shapes(names)));
+            let table = table(name);
+            let found = DialectTable::of(theirs.main.architecture, None).map(|it| it.name.as_str());
+            assert_eq!((found, theirs.dialect), (Some(name), table.dialect), "{case}");
+            assert_eq!(ours.dialect, Dialect::Original, "{case}");
+            // Z-Image is told from Lumina 2 by its real width.
+            let is_small = case == "zimage" && ours.main.architecture == "lumina2";
+            let is_listed =
+                is_small || table.originals.iter().any(|it| it == ours.main.architecture);
+            assert!(is_listed, "{case}: {}", ours.main.architecture);
+        }
+    }
+
+    /// Rows of tensors, each a number of its own.
+    fn numbered(names: &Names) -> BTreeMap<String, Vec<u64>> {
+        let mut next = 0;
+        let mut rows = |shape: &Vec<u64>| {
+            let first = next;
+            next += row_count(shape);
+            (first..next).collect()
+        };
+        names.iter().map(|(name, shape)| (name.clone(), rows(shape))).collect()
+    }
+
+    fn taken_in_order(rows: &[u64], order: RowOrder) -> Vec<u64> {
+        let group = |size: u64| rows.chunks(size as usize);
+        match order {
+            RowOrder::AsStored => rows.to_vec(),
+            RowOrder::EvenFirst(size) => group(size)
+                .flat_map(|rows| rows.iter().step_by(2).chain(rows.iter().skip(1).step_by(2)))
+                .copied()
+                .collect(),
+            RowOrder::Interleaved(size) => group(size)
+                .flat_map(|rows| {
+                    let (a, b) = rows.split_at(rows.len() / 2);
+                    a.iter().zip(b).flat_map(|(a, b)| [*a, *b])
+                })
+                .collect(),
+        }
+    }
+
+    fn arranged(
+        tensors: &[Arranged],
+        rows: &BTreeMap<String, Vec<u64>>,
+    ) -> BTreeMap<String, Vec<u64>> {
+        let part = |part: &Rows| {
+            let range = part.rows.start as usize..part.rows.end as usize;
+            taken_in_order(&rows[&part.tensor][range], part.order)
+        };
+        let made = |tensor: &Arranged| tensor.parts.iter().flat_map(part).collect();
+        tensors.iter().map(|tensor| (tensor.name.clone(), made(tensor))).collect()
+    }
+
+    /// Original → dialect → original, names, shapes and rows.
+    #[track_caller]
+    fn comes_back(table: &DialectTable, ours: &Names) {
+        let there = table.invert(&scope(&shapes(ours)));
+        let theirs = named(&there);
+        let back = translated(table, &theirs).unwrap();
+        assert_eq!(&named(&back.tensors), ours, "{}", table.name);
+        let rows = numbered(ours);
+        assert_eq!(arranged(&back.tensors, &arranged(&there, &rows)), rows, "{}", table.name);
+    }
+
+    #[test]
+    fn what_goes_there_comes_back() {
+        for (case, name) in CASES {
+            let [theirs, ours] = fixture(case);
+            comes_back(table(name), &ours);
+            // Of two names for one layer the first is taken on the way back.
+            if !["mochi"].contains(&case) {
+                assert_eq!(named(&table(name).invert(&scope(&shapes(&ours)))), theirs, "{case}");
+            }
+        }
+    }
+
+    fn names(list: &[(&str, &[u64])]) -> Names {
+        list.iter().map(|(name, shape)| ((*name).to_owned(), shape.to_vec())).collect()
+    }
+
+    #[test]
+    fn language_models_of_llama_cpp_come_back_with_their_rows() {
+        let llama = names(&[
+            ("model.embed_tokens.weight", &[40, 32]),
+            ("model.layers.1.self_attn.q_proj.weight", &[32, 32]),
+            ("model.layers.1.self_attn.k_proj.weight", &[16, 32]),
+            ("model.layers.1.self_attn.v_proj.weight", &[16, 32]),
+            ("model.layers.1.self_attn.o_proj.weight", &[32, 32]),
+            ("model.layers.1.input_layernorm.weight", &[32]),
+            ("model.layers.1.mlp.down_proj.weight", &[32, 64]),
+            ("model.norm.weight", &[32]),
+            ("lm_head.weight", &[40, 32]),
+        ]);
+        comes_back(table("llama"), &llama);
+        let theirs = named(&table("llama").invert(&scope(&shapes(&llama))));
+        assert!(theirs.contains_key("blk.1.attn_q.weight"), "{theirs:?}");
+        let back = translated(table("llama"), &theirs).unwrap();
+        let order = |name: &str| {
+            let tensor = back.tensors.iter().find(|tensor| tensor.name == name).unwrap();
+            tensor.parts[0].order
+        };
+        // 32 rows of 4 heads, 16 of 2.
+        assert_eq!(order("model.layers.1.self_attn.q_proj.weight"), RowOrder::EvenFirst(8));
+        assert_eq!(order("model.layers.1.self_attn.k_proj.weight"), RowOrder::EvenFirst(8));
+        assert_eq!(order("model.layers.1.self_attn.v_proj.weight"), RowOrder::AsStored);
+        comes_back(table("qwen_gguf"), &llama);
+        let t5 = names(&[
+            ("shared.weight", &[40, 32]),
+            ("encoder.block.0.layer.0.SelfAttention.q.weight", &[32, 32]),
+            ("encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight", &[8, 4]),
+            ("encoder.block.0.layer.1.DenseReluDense.wi_0.weight", &[64, 32]),
+            ("encoder.block.0.layer.1.DenseReluDense.wi_1.weight", &[64, 32]),
+            ("encoder.block.1.layer.1.DenseReluDense.wi.weight", &[64, 32]),
+            ("encoder.final_layer_norm.weight", &[32]),
+        ]);
+        comes_back(table("t5_gguf"), &t5);
+    }
+
+    #[test]
+    fn a_file_is_translated_whole_or_not_at_all() {
+        let [theirs, _] = fixture("flux");
+        let flux = table("flux");
+        let with = |name: &str| {
+            let mut names = theirs.clone();
+            names.insert(name.to_owned(), vec![4, 4]);
+            translated(flux, &names).unwrap_err()
+        };
+        assert!(matches!(with("blocks.0.extra.weight"), TranslationError::Unknown { .. }));
+        let scale = with("transformer_blocks.0.attn.to_q.weight_scale");
+        assert!(matches!(scale, TranslationError::Codes { .. }), "{scale}");
+        let mut names = theirs.clone();
+        names.remove("transformer_blocks.1.attn.to_k.bias");
+        let missing = translated(flux, &names).unwrap_err().to_string();
+        assert!(missing.contains("`transformer_blocks.1.attn.to_k.bias` is missing"), "{missing}");
+        let mut names = theirs.clone();
+        names.insert("transformer_blocks.1.attn.to_k.weight".to_owned(), vec![128, 64]);
+        let other = translated(flux, &names).unwrap_err();
+        assert!(matches!(other, TranslationError::Shape { .. }), "{other}");
+        let mut names = theirs;
+        names.insert("norm_out.linear.bias".to_owned(), vec![255]);
+        let odd = translated(flux, &names).unwrap_err();
+        assert!(matches!(odd, TranslationError::Uneven { rows: 255, .. }), "{odd}");
+    }
+
+    #[test]
+    fn rows_of_an_unknown_number_of_heads_are_left_alone() {
+        let theirs = names(&[("blk.0.attn_q.weight", &[30, 32])]);
+        let shapes = shapes(&theirs);
+        let llama = table("llama");
+        let scope = Scope { said: &|_: &str| None, ..scope(&shapes) };
+        let unknown = llama.translate(&scope, &|_| true).unwrap_err();
+        assert!(matches!(unknown, TranslationError::Heads { .. }), "{unknown}");
+        let uneven = translated(llama, &theirs).unwrap_err();
+        assert!(matches!(uneven, TranslationError::Uneven { rows: 30, .. }), "{uneven}");
+    }
+
+    #[test]
+    fn every_model_under_names_of_diffusers_has_a_table() {
+        for (row, _) in Preset::architectures() {
+            if row.dialect == Some(Dialect::Diffusers) {
+                assert!(DialectTable::of(&row.id, None).is_some(), "{}", row.id);
+            }
+        }
+        let known = |id: &String| Preset::architectures().any(|(row, _)| row.id == *id);
+        for table in DialectTable::all() {
+            assert!(
+                table.architectures.iter().chain(&table.originals).all(known),
+                "{}",
+                table.name
+            );
+        }
+    }
+
+    #[test]
+    fn wrappers_are_taken_off_the_names_that_have_them() {
+        let names = names(&[("module.a.weight", &[2, 2]), ("step", &[])]);
+        let shapes = shapes(&names);
+        let scope = Scope { wrapper: "module.", ..scope(&shapes) };
+        let found = named(&without_wrapper(&scope).tensors);
+        assert_eq!(found.into_keys().collect::<Vec<_>>(), ["a.weight", "step"]);
+    }
 }

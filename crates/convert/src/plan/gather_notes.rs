@@ -54,8 +54,8 @@ fn translated(source: &Source) -> Vec<Note> {
     let Some(translated) = source.translated() else { return vec![] };
     let Translated { from, wrapper, renamed, joined, reordered, dropped, .. } = translated.clone();
     let is_from_dialect = from != Dialect::Original;
-    let names = is_from_dialect
-        .then_some(Note::Translated { from, renamed, joined, reordered, dropped });
+    let names =
+        is_from_dialect.then_some(Note::Translated { from, renamed, joined, reordered, dropped });
     let tensors = renamed;
     let wrapper = (!wrapper.is_empty()).then_some(Note::Unwrapped { wrapper, tensors });
     wrapper.into_iter().chain(names).collect()

@@ -89,7 +89,9 @@ impl<'a> Checker<'a> {
         };
         let named = self.choice("names", file.names.as_deref(), &Names::NAMES);
         match purpose {
-            Purpose::Migrate | Purpose::Repair | Purpose::Edit if named == Some(Names::Translate) => {
+            Purpose::Migrate | Purpose::Repair | Purpose::Edit
+                if named == Some(Names::Translate) =>
+            {
                 self.complain("names", "stay what they are where codes do");
             }
             Purpose::Migrate | Purpose::Repair | Purpose::Edit => {}

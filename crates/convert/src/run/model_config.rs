@@ -19,9 +19,8 @@ const CODES_FILE: &str = "hf_quant_config.json";
 /// Whether a file beside the input says what is no longer true of the output.
 pub(crate) fn is_outdated(plan: &Plan, name: &str) -> bool {
     // diffusers' configuration is of a model under diffusers' names.
-    let is_of_diffusers = |note: &Note| {
-        matches!(note, Note::Translated { from: Dialect::Diffusers, .. })
-    };
+    let is_of_diffusers =
+        |note: &Note| matches!(note, Note::Translated { from: Dialect::Diffusers, .. });
     let is_theirs = name == MODEL_CONFIG && plan.notes.iter().any(is_of_diffusers);
     is_theirs || (plan.purpose != Purpose::Edit && name == CODES_FILE)
 }

@@ -159,32 +159,29 @@ impl LayerInputs {
     }
 }
 
-/// Which modules the layers of a file are in statistics: under the names of one or of the other.
+/// Finds the modules that are statistics of a file's layers, under whichever of the layers' names more
+/// of them fit.
 fn fit(statistics: &Statistics, source: &Source) -> (Fit, BTreeMap<String, Vec<String>>) {
-    let own = Fit::of(statistics, &layers_of(&source.checkpoint));
-    if own.misfits().is_empty() {
-        let pairs = own.pairs().iter().map(|(layer, module)| (layer.clone(), vec![module.clone()]));
-        let modules = pairs.collect();
-        return (own, modules);
-    }
-    let other_names = source.other_names();
     let mut layers = layers_of(&source.checkpoint);
-    layers.extend(other_names.iter().map(|name| name.other.clone()));
+    let own = Fit::of(statistics, &layers);
+    let names = match own.misfits() {
+        [] => vec![],
+        _ => source.other_names(),
+    };
+    layers.extend(names.iter().map(|name| name.other.clone()));
     let other = Fit::of(statistics, &layers);
-    if other.pairs().len() <= own.pairs().len() {
-        let pairs = own.pairs().iter().map(|(layer, module)| (layer.clone(), vec![module.clone()]));
-        let modules = pairs.collect();
-        return (own, modules);
-    }
+    let (fit, names) =
+        if other.pairs().len() > own.pairs().len() { (other, names) } else { (own, vec![]) };
     let mut modules = BTreeMap::<String, Vec<String>>::new();
-    for (layer, module) in other.pairs() {
-        let mut meant = other_names.iter().filter(|name| name.other.module == *layer).peekable();
-        if meant.peek().is_none() {
+    for (layer, module) in fit.pairs() {
+        let meant = names.iter().filter(|name| name.other.module == *layer);
+        let meant: Vec<&String> = meant.map(|name| &name.layer).collect();
+        let meant = if meant.is_empty() { vec![layer] } else { meant };
+        meant.into_iter().for_each(|layer| {
             modules.entry(layer.clone()).or_default().push(module.clone());
-        }
-        meant.for_each(|name| modules.entry(name.layer.clone()).or_default().push(module.clone()));
+        });
     }
-    (other, modules)
+    (fit, modules)
 }
 
 /// The setting that cannot do without statistics.

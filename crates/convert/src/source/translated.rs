@@ -11,7 +11,6 @@ use serde_json::Value;
 use crate::error::ConvertError;
 use crate::model::translation::{Scope, without_wrapper};
 use crate::model::{Detected, Dialect, DialectTable, Kind, Shapes, Translation, TranslationError};
-use crate::recipe::Setting;
 use crate::source::subject::shapes;
 
 /// What a file is under its model's own names.
@@ -113,7 +112,7 @@ fn other_name(tensor: &Arranged, ours: &str) -> Option<OtherName> {
 }
 
 fn names_error(path: &Path, problem: TranslationError) -> ConvertError {
-    ConvertError::Names { path: path.to_owned(), problem, setting: Setting::new("names") }
+    ConvertError::Names { path: path.to_owned(), problem: Box::new(problem) }
 }
 
 impl Plan {
@@ -140,8 +139,11 @@ impl Plan {
         let table = DialectTable::of(detected.main.architecture, architecture());
         let prefix = detected.main.prefix.clone();
         let new_prefix = prefix.strip_prefix(&detected.wrapper).unwrap_or(&prefix).to_owned();
-        (is_model && (table.is_some() || prefix != new_prefix))
-            .then_some(Self { table, prefix, new_prefix })
+        (is_model && (table.is_some() || prefix != new_prefix)).then_some(Self {
+            table,
+            prefix,
+            new_prefix,
+        })
     }
 
     fn translate(
@@ -173,7 +175,8 @@ fn said(checkpoint: &Checkpoint, key: &str) -> Option<u64> {
 
 /// Codes whose rows would have to be joined or to change places.
 fn refuse_codes(translation: &Translation, stored: &StoredLayers) -> Result<(), TranslationError> {
-    let moved = translation.tensors.iter().filter(|tensor| is_joined(tensor) || is_reordered(tensor));
+    let moved =
+        translation.tensors.iter().filter(|tensor| is_joined(tensor) || is_reordered(tensor));
     let mut parts = moved.flat_map(|tensor| &tensor.parts);
     match parts.find(|part| stored.layers.contains_key(layer_of(&part.tensor))) {
         Some(part) => Err(TranslationError::Codes { tensor: part.tensor.clone() }),
