@@ -50,7 +50,7 @@ const CASES: [(&str, &str); 21] = [
 const FIXTURE: &str = "fixtures/tensors/minilm-layer0.safetensors";
 const REAL_MODELS: [&str; 2] = ["minilm", "mpnet"];
 
-/// What the readers found in one file.
+/// The findings of the readers in one file.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Finding {
     pub(crate) model: String,
@@ -58,7 +58,7 @@ pub(crate) struct Finding {
     pub(crate) layout: String,
     /// `‖Ŵ − W‖ / ‖W‖` of all converted weights together.
     pub(crate) weight_error: Option<f64>,
-    /// The same of every layer, in order.
+    /// `‖Ŵ − W‖ / ‖W‖` of every layer, in order.
     #[serde(skip)]
     layer_errors: Vec<f64>,
     #[serde(flatten)]
@@ -90,11 +90,11 @@ pub(crate) struct Judged {
     pub(crate) kitchen_layers: usize,
     /// Largest relative difference of its product with such a layer from ours.
     pub(crate) worst_linear_error: Option<f64>,
-    /// What was wrong.
+    /// Defects that were found.
     pub(crate) defects: Vec<String>,
 }
 
-/// What `clients/servers.py` prints of a format.
+/// The output of `clients/servers.py` for one format.
 #[derive(Deserialize)]
 struct ServerFormat {
     format: String,
@@ -249,7 +249,7 @@ impl Clients<'_> {
         serde_json::from_str(&text).with_context(|| format!("read {text}"))
     }
 
-    /// The report of `verify`, also when it found something: the readers look at that, too.
+    /// Returns the report of `verify`, also when it found something: the readers look at that, too.
     fn verify(&self, input: &Path, output: &Path) -> Result<Vec<u8>> {
         let mut verify = Command::new(&self.binary);
         verify.arg("verify").arg(input).arg(output).arg("--json");
@@ -282,7 +282,7 @@ impl Clients<'_> {
     }
 }
 
-/// On how many layers of a model rotated rows are better than plain ones.
+/// Describes on how many layers of a model rotated rows are better than plain ones.
 fn rotation_gain(findings: &[Finding]) -> String {
     let of = |scheme: &str| {
         let found = findings.iter().find(|finding| finding.scheme == scheme);

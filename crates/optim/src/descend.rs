@@ -52,7 +52,7 @@ pub struct Step {
     pub index: usize,
     /// The objective.
     pub value: f64,
-    /// What decides which iterate is kept.
+    /// The score; the iterate with the lowest one is kept.
     pub score: f64,
     /// The lowest score so far, this one included.
     pub best_score: f64,
@@ -128,7 +128,7 @@ pub fn descend<O: Objective + ?Sized>(
         if learning_rate < descent.stop.learning_rate {
             break StopReason::LearningRate;
         }
-        // The move after the last evaluation would be scored by nobody.
+        // The move after the last evaluation would never be scored.
         if steps < descent.stop.iterations {
             optimizer.step(&mut variable, &gradient, learning_rate);
         }

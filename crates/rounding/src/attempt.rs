@@ -9,7 +9,7 @@ use crate::solve::State;
 use crate::stochastic::stochastic;
 use crate::{Anneal, Effort, Feedback, Limit, Objective, Options, RoundingError, Solver, Watch};
 
-/// What a solver did to the codes of a state.
+/// The outcome of a solver's work on the codes of a state.
 pub(crate) struct Attempt {
     /// Name of the solver that was asked for, or chosen.
     pub(crate) solver: &'static str,
@@ -67,7 +67,7 @@ impl Attempt {
     }
 }
 
-/// What [`Solver::Best`] stands for here.
+/// Returns the solver that [`Solver::Best`] stands for here.
 ///
 /// While the k² numbers to be cancelled are few against mn codes, one pass of feedback reaches the
 /// bound; measured, annealing wins from a few thousandths on. On a grid of equal steps it wins there
@@ -96,7 +96,7 @@ fn chosen<G: Grid>(options: &Options, state: &State<'_>) -> Solver {
     Solver::Anneal(Anneal::of(options.effort))
 }
 
-/// The λ that was asked for, or the solver's own.
+/// Returns the λ that was asked for, or the solver's own.
 fn own(limit: Limit, lambda: f64) -> f64 {
     match limit {
         Limit::Lambda(lambda) => lambda,
@@ -104,11 +104,12 @@ fn own(limit: Limit, lambda: f64) -> f64 {
     }
 }
 
-/// What a pass at λ = 1 costs in `‖E‖`, as a share; measured, rounded up. A smaller budget needs a
+/// Share of `‖E‖` that a pass at λ = 1 costs; measured, rounded up. A smaller budget needs a
 /// larger first λ, or the first pass would end the walk.
 const COST: f64 = 0.01;
 
-/// The walk of λ, to the one that was asked for, or along the solver's own.
+/// Returns annealing along the walk of λ that a limit asks for: to a given λ, or along the solver's
+/// own.
 fn against(limit: Limit, strength: f64, anneal: Anneal) -> Anneal {
     match limit {
         Limit::Lambda(lambda) => {

@@ -3,7 +3,7 @@ use roundwise_scheme::QuantizedMatrix;
 
 use crate::Linear;
 
-/// What the bias of a layer is corrected by after its weight was rounded.
+/// The correction of a layer's bias after its weight was rounded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum BiasCorrection {
     /// Nothing.
@@ -36,7 +36,7 @@ impl BiasCorrection {
     /// The names of [`named`](Self::named).
     pub const NAMES: [&str; 4] = ["none", "inputs", "synthetic-plus", "synthetic-minus"];
 
-    /// A correction by its name, with so many rows.
+    /// Returns the correction of this name, over `rows` random rows where it is synthetic.
     #[must_use]
     pub fn named(name: &str, rows: usize) -> Option<Self> {
         match name {
@@ -48,7 +48,7 @@ impl BiasCorrection {
         }
     }
 
-    /// What is added to the bias `[m]` of a layer; `None` for no change.
+    /// Returns the vector `[m]` to add to the bias of a layer; `None` for no change.
     ///
     /// `±(W − Ŵ) x̄`, x̄ `[n]` the mean of the inputs, real or random. That of random rows is
     /// distributed as the mean of `X (W − Ŵ)ᵀ`, from one pass over the weight. Sums in `f64`.
@@ -84,8 +84,8 @@ impl BiasCorrection {
     }
 }
 
-/// Mean of each of `cols` inputs over so many random normal rows: itself normal, `rows` times less
-/// variable, so it is drawn at once.
+/// Returns the mean of each of `cols` inputs over `rows` random normal rows. The mean is itself
+/// normal, with a variance `rows` times smaller, so it is drawn at once.
 fn mean_inputs(rows: usize, cols: usize, seed: u64) -> Vec<f64> {
     let inputs = Gaussian::new(seed);
     let deviation = (rows.max(1) as f64).sqrt().recip();

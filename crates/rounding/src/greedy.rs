@@ -52,15 +52,15 @@ pub(crate) fn greedy<G: Grid>(
     Ok(options.moves)
 }
 
-/// The change of a decoded weight by the step of its code towards the weight; 0 where code and weight
-/// are one, and at the ends of the grid.
+/// Returns the change of a decoded weight by the step of its code towards the weight; 0 where both
+/// are equal, and at the ends of the grid.
 #[inline(always)]
 fn step_across<G: Grid>(value: f32, weight: f32, scale: f32) -> f32 {
     let target = if value * scale > weight { G::below(value) } else { G::above(value) };
     if value * scale == weight { 0.0 } else { (target - value) * scale }
 }
 
-/// Every step there is, and what it would do.
+/// Every possible step, and the change of J by it.
 struct Search<'a> {
     projection: &'a Projection,
     rows: usize,
@@ -72,7 +72,7 @@ struct Search<'a> {
     steps: Vec<f32>,
     /// g of every cell before the last step.
     push: Vec<f32>,
-    /// What the last step changes g by: a factor per line and one per row.
+    /// The change of g by the last step: a factor per line and one per row.
     by_line: Vec<f32>,
     by_row: Vec<f32>,
 }
@@ -105,7 +105,7 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Line and row of the step that lowers J most; `None` where none does.
+    /// Returns line and row of the step that lowers J most; `None` where none does.
     fn best(&mut self) -> Option<[usize; 2]> {
         let Self { projection, rows, lambda, steps, push, by_line, by_row, .. } = self;
         let gains: Vec<f32> = push
@@ -129,7 +129,7 @@ impl<'a> Search<'a> {
         Some([line, row])
     }
 
-    /// What the step of one cell changes J by.
+    /// Returns the change of J by the step of one cell.
     fn gain(&self, line: usize, row: usize) -> f32 {
         let place = line * self.rows + row;
         let energies = [self.projection.left_energies[row], self.projection.right_energies[line]];
@@ -154,7 +154,7 @@ impl<'a> Search<'a> {
     }
 }
 
-/// `2dg + d²c`.
+/// Returns `2dg + d²c`.
 #[inline(always)]
 fn gain(step: f32, push: f32, [left, right]: [f32; 2], lambda: f32) -> f32 {
     step * (2.0 * push + step * (left * right + lambda))

@@ -2,7 +2,7 @@ use std::fmt;
 
 use crate::SettingRange;
 
-/// Why a method cannot do what was asked of it: everything that is wrong, not only the first.
+/// Why a method cannot do what was asked of it: all complaints, not only the first.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub struct MethodError {
     /// Name of the method, as asked for.
@@ -27,15 +27,15 @@ impl fmt::Display for MethodError {
 pub struct Complaint {
     /// A field of [`MethodOptions`](crate::MethodOptions), or `method`.
     pub setting: &'static str,
-    /// What is wrong with it.
+    /// The problem.
     pub problem: Problem,
 }
 
-/// What can be wrong with a setting of a method.
+/// A problem with a setting of a method.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Problem {
-    /// A name that nothing has.
+    /// An unknown name.
     #[error("`{found}` is not known; known: {}", known.join(", "))]
     UnknownName {
         /// The name.
@@ -50,7 +50,7 @@ pub enum Problem {
         found: f64,
         /// The range.
         expected: SettingRange,
-        /// What the number counts or is relative to.
+        /// The unit that the number counts in, or the quantity it is relative to.
         unit: Option<&'static str>,
     },
     /// A number that is smaller than that of another setting, which may not be larger.
@@ -69,7 +69,7 @@ pub enum Problem {
         /// Why not.
         why: WhyNot,
     },
-    /// Two settings that say different things about one.
+    /// Two settings that contradict each other.
     #[error("does not go together with `{other}`")]
     Excludes {
         /// The other setting.

@@ -7,7 +7,7 @@ use crate::{
 /// A setting as one method has it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SettingOfMethod {
-    /// What it is.
+    /// The setting.
     #[serde(flatten)]
     pub setting: MethodSetting,
     /// The value that the method gives it; `None` where it has none of its own, or another setting
@@ -45,7 +45,7 @@ impl Method {
     }
 }
 
-/// The value of a setting in these options.
+/// Returns the value of a setting in these options.
 fn value_in(options: &Options, name: &str) -> Option<SettingValue> {
     let mut options = *options;
     let rank = Rank::in_objective(&mut options.objective).copied();

@@ -1,26 +1,26 @@
 use crate::solver::positive;
 use crate::{BiasCorrection, Effort, Limit, Objective, RoundingError, Solver};
 
-/// What a rounding minimises and how. `E = Ŵ − W`, Ŵ decoded from the stored codes.
+/// The objective, solver and limits of a rounding. `E = Ŵ − W`, Ŵ decoded from the stored codes.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Options {
-    /// What is minimised.
+    /// The objective to minimise.
     pub objective: Objective,
-    /// How.
+    /// The solver that minimises it.
     pub solver: Solver,
-    /// What weight error may be paid for it.
+    /// Limit of the weight error that may be paid for it.
     pub limit: Limit,
     /// How much time may be spent, on singular vectors too.
     pub effort: Effort,
-    /// What the bias of a layer is corrected by; for whoever has the bias, as
-    /// [`BiasCorrection::of`] computes it. Default none.
+    /// Correction of the layer's bias, which [`BiasCorrection::of`] computes for callers that have
+    /// the bias. Default none.
     pub bias_correction: BiasCorrection,
 }
 
 impl Options {
-    /// Bytes that [`round`](crate::round) takes beside the weight, for a `[rows, cols]` matrix, at
-    /// most: `f32` copies of the weight, and what the objective's vectors take while they are looked
-    /// for and used.
+    /// Returns the most bytes that [`round`](crate::round) takes beside the weight, for a
+    /// `[rows, cols]` matrix: `f32` copies of the weight, and the memory of the objective's vectors
+    /// while they are searched for and used.
     #[must_use]
     pub fn working_bytes(&self, rows: usize, cols: usize) -> u64 {
         let copies = match self.solver {
@@ -50,6 +50,8 @@ impl Options {
         values.saturating_mul(4)
     }
 
+    /// Checks that the options lie in their ranges and go together.
+    ///
     /// # Errors
     /// [`RoundingError::Option`], [`RoundingError::Objective`].
     pub(crate) fn check(&self) -> Result<(), RoundingError> {

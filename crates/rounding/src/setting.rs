@@ -2,18 +2,18 @@ use std::fmt;
 
 use serde::Serialize;
 
-/// Describes a setting of learned rounding, for help texts, documents and forms.
+/// A description of a setting of learned rounding, for help texts, documents and forms.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct MethodSetting {
     /// Key in a recipe; the flag has dashes for underscores.
     pub name: &'static str,
-    /// What it changes, in a line.
+    /// A description of its effect in one line.
     pub meaning: &'static str,
-    /// What its numbers count or are relative to; `None` for names.
+    /// The unit of its numbers, or the quantity they are relative to; `None` for names.
     pub unit: Option<&'static str>,
     /// Values that it may have.
     pub range: SettingRange,
-    /// SettingValue that it has by itself, in words, where methods may differ;
+    /// Value that it has by itself, in words, where methods may differ;
     /// [`Method::settings`](crate::Method::settings) gives that of one method.
     pub default: &'static str,
 }
@@ -151,9 +151,9 @@ impl From<usize> for SettingValue {
     }
 }
 
-/// What a field of [`MethodOptions`](crate::MethodOptions) holds.
+/// The type of a field of [`MethodOptions`](crate::MethodOptions).
 pub(crate) trait Field: Sized {
-    /// `None` for a value of another kind.
+    /// Returns the value of the field; `None` for a value of another kind.
     fn from_value(value: SettingValue) -> Option<Self>;
 }
 

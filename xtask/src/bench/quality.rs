@@ -30,7 +30,7 @@ pub(crate) struct Options {
 const HELD_OUT: [usize; 2] = [0, 64];
 const CALIBRATION: [usize; 2] = [64, 236];
 
-/// What is known of the inputs: a name, and how it is collected.
+/// Ways to collect statistics of inputs: a name, and the collector's flags.
 const KNOWLEDGE: [(&str, &[&str]); 3] = [
     ("full", &["--full-limit", "4096"]),
     ("rank 64", &["--full-limit", "0", "--rank", "64"]),
@@ -67,7 +67,7 @@ const CASES: [Case; 19] = [
 /// Texts with 1, 4 and 16 times as many tokens as MiniLM's layers have columns, about; and all.
 const SAMPLES: [usize; 4] = [3, 12, 49, 236];
 
-/// What statistics did to models.
+/// The effect of statistics on models.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Quality {
     pub(crate) rows: Vec<Row>,
@@ -136,14 +136,14 @@ struct QualityBench<'a> {
     folder: PathBuf,
 }
 
-/// What `clients/collect.py` prints.
+/// The output of `clients/collect.py`.
 #[derive(Deserialize)]
 struct Collected {
     plain_seconds: f64,
     collecting_seconds: f64,
 }
 
-/// What `clients/language_model.py judge` prints of two files.
+/// The output of `clients/language_model.py judge` for two files.
 #[derive(Deserialize)]
 struct Divergences {
     results: [Divergence; 2],
@@ -191,7 +191,7 @@ impl QualityBench<'_> {
         Ok(rows)
     }
 
-    /// How well statistics of few texts do, on these and on others.
+    /// Measures how well statistics of few texts do, on these and on others.
     fn samples(&self, model: &str) -> Result<Vec<SampleRow>> {
         let nearest = self.folder.join("nearest.safetensors");
         self.convert(model, "fp8", None, "", &nearest)?;
@@ -215,7 +215,7 @@ impl QualityBench<'_> {
         Ok(rows)
     }
 
-    /// Whatever a busy machine does not change.
+    /// Measures the figures that a busy machine does not change.
     fn errors(&self, models: &[String]) -> Result<Quality> {
         let mut rows = Vec::new();
         for model in models {
@@ -227,14 +227,14 @@ impl QualityBench<'_> {
         Ok(Quality { rows, samples, figures })
     }
 
-    /// Whatever takes time on a machine that does nothing else.
+    /// Measures times, on a machine that does nothing else.
     fn times(&self) -> Result<Vec<Reached>> {
         let mut times = self.seconds()?;
         times.push(Reached::of(&goal::COLLECTOR, self.overhead("minilm")?));
         Ok(times)
     }
 
-    /// One large layer, by the report's own clock.
+    /// Measures one large layer, by the report's own clock.
     fn seconds(&self) -> Result<Vec<Reached>> {
         let mut square = self.encoders.python.command(&[]);
         square.arg(self.encoders.workspace.path("xtask/clients/square.py"));
@@ -257,14 +257,14 @@ impl QualityBench<'_> {
             .collect()
     }
 
-    /// Time of encoding while collecting over that of encoding alone.
+    /// Returns the time of encoding while collecting over that of encoding alone.
     fn overhead(&self, model: &str) -> Result<f64> {
         let statistics = self.folder.join("overhead.stats.safetensors");
         let found = self.collect(model, [0, 300], &[], &statistics)?;
         Ok(found.collecting_seconds / found.plain_seconds)
     }
 
-    /// A language model with statistics of the text that it writes itself.
+    /// Measures a language model with statistics of the text that it writes itself.
     fn own_text(&self) -> Result<f64> {
         let model = self.folder.join("language-model");
         let weights = model.join("model.safetensors");
@@ -351,7 +351,7 @@ fn remove_if_there(path: &Path) -> Result<()> {
     }
 }
 
-/// The worst of all models over nearest codes of the same scheme.
+/// Returns, for each goal, the worst ratio of all models to nearest codes of the same scheme.
 fn ratios(rows: &[Row]) -> Vec<Reached> {
     let output = |judged: &Judged| judged.output_error;
     let embedding = |judged: &Judged| judged.embedding_error;

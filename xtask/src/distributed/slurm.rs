@@ -14,13 +14,13 @@ use super::job_files::JobFiles;
 use super::site::{Kills, Site};
 use crate::command;
 
-/// What to do where it is missing.
+/// Advice where Slurm is missing.
 pub(super) const WAY_OUT: &str = "it needs `apt-get install slurm-wlm munge`, and root";
 
 /// Longest that a job or a daemon is waited for.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// Whether all daemons are installed, and may be started.
+/// Returns whether all daemons are installed, and may be started.
 pub(super) fn is_there() -> bool {
     let is_root = command::output(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0");
     let says_version = |program: &str, flag| command::succeeds(Command::new(program).arg(flag));
@@ -45,7 +45,7 @@ pub(super) fn run(site: &Site, jobs: &JobFiles) -> Result<String> {
     result
 }
 
-/// What the tasks printed.
+/// Returns the output of the tasks.
 fn last_words(folder: &Path) -> String {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let outputs = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("slurm-"));
@@ -64,7 +64,7 @@ impl Cluster {
             fs::create_dir_all(folder.join(name))?;
         }
         let key = folder.join("munge.key");
-        // Whoever knew the key could run jobs as root as long as the daemons live.
+        // Anyone who knew the key could run jobs as root as long as the daemons live.
         let mut random = [0; 128];
         fs::File::open("/dev/urandom")?.read_exact(&mut random)?;
         let mut file = fs::File::options().write(true).create_new(true).mode(0o600).open(&key)?;
@@ -105,7 +105,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// What one of Slurm's commands says; `None` as long as the daemons do not answer.
+    /// Returns the output of one of Slurm's commands; `None` as long as the daemons do not answer.
     fn ask(&self, program: &str, arguments: &[&str]) -> Result<Option<String>> {
         let mut command = Command::new(program);
         let output = command.args(arguments).env("SLURM_CONF", &self.configuration).output()?;
@@ -122,7 +122,7 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        // Whoever was started last ends first; one that is gone already is as well.
+        // The daemon that was started last ends first; one that is gone already is fine.
         for daemon in self.daemons.iter_mut().rev() {
             let _ = command::succeeds(Command::new("kill").arg(daemon.id().to_string()));
             let _ = daemon.wait();
@@ -130,7 +130,7 @@ impl Drop for Cluster {
     }
 }
 
-/// One node that claims 32 cores, so that two tasks of the documented size run at once.
+/// Configures one node that claims 32 cores, so that two tasks of the documented size run at once.
 fn configured(folder: &Path) -> Result<String> {
     let host = command::output(&mut Command::new("hostname"))?;
     let host = host.trim();

@@ -101,7 +101,7 @@ fn every_relative_link_leads_somewhere() {
     assert!(count > 30, "{count} links");
 }
 
-/// What a heading is called in links.
+/// Returns the anchor that links use for a heading.
 fn anchor_of(heading: &str) -> String {
     let title = heading.trim_start_matches('#').trim().to_lowercase();
     let kept = title.chars().filter(|char| char.is_alphanumeric() || " -_".contains(*char));
@@ -126,7 +126,7 @@ fn commands(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// Whether a word is the name of a command: prose goes on with a verb.
+/// Returns whether a word is the name of a command: in prose a verb follows instead.
 fn is_name(word: &str) -> bool {
     static HELP: LazyLock<String> = LazyLock::new(|| stdout(&["--help"]));
     let mut names = HELP.lines().filter_map(|line| line.strip_prefix("  ")?.split(' ').next());

@@ -25,7 +25,7 @@ pub(super) struct Judged {
     pub(super) problem: Option<String>,
 }
 
-/// What is wrong with codes or scales by themselves.
+/// Returns what makes codes or scales invalid by themselves, if anything.
 pub(super) fn invalid(matrix: &QuantizedMatrix) -> Option<String> {
     if let Some(row) = matrix.first_invalid_row() {
         return Some(format!("row {row} holds a code that stands for no number"));
@@ -37,7 +37,7 @@ pub(super) fn invalid(matrix: &QuantizedMatrix) -> Option<String> {
 /// Compares codes with the weight they are to stand for.
 ///
 /// # Errors
-/// What makes the comparison senseless.
+/// A reason why the two cannot be compared.
 pub(super) fn judge(weight: &Weight<'_>, matrix: &QuantizedMatrix) -> Result<Judged, String> {
     let error = measure(weight, matrix);
     if !error.weight_squared.is_finite() {
@@ -52,7 +52,7 @@ pub(super) fn judge(weight: &Weight<'_>, matrix: &QuantizedMatrix) -> Result<Jud
     Ok(Judged { error, largest_step, problem })
 }
 
-/// Why codes cannot be a rounding of the original, if so.
+/// Returns why codes cannot be a rounding of the original, if they cannot.
 fn not_a_rounding(step: LargestStep, error: WeightError, nearest_error: f64) -> Option<String> {
     if step.at_largest > MOST_STEPS {
         return Some(format!(
@@ -72,7 +72,7 @@ fn not_a_rounding(step: LargestStep, error: WeightError, nearest_error: f64) -> 
     })
 }
 
-/// The largest magnitude of a weight and of its decoded codes.
+/// Returns the largest magnitude of a weight and of its decoded codes.
 fn largest_weights(weight: &Weight<'_>, matrix: &QuantizedMatrix) -> [f32; 2] {
     let mut values = vec![0.0; weight.cols()];
     let mut largest = [0.0; 2];

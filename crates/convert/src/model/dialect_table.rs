@@ -171,12 +171,12 @@ struct TableError {
 }
 
 impl DialectTable {
-    /// All tables by name.
+    /// Returns all tables by name.
     pub fn all() -> &'static [Self] {
         &TABLES
     }
 
-    /// The table of a model under names of its dialect.
+    /// Returns the table of a model under names of its dialect.
     ///
     /// - `general_architecture`: what a GGUF header calls it
     pub(crate) fn of(
@@ -191,7 +191,7 @@ impl DialectTable {
         })
     }
 
-    /// The tables of a model under its own names.
+    /// Returns the tables of a model under its own names.
     pub(crate) fn of_original(architecture: &str) -> impl Iterator<Item = &'static Self> {
         let is_of = move |table: &&Self| table.originals.iter().any(|it| it == architecture);
         Self::all().iter().filter(is_of)
@@ -248,7 +248,7 @@ impl TableFile {
     }
 }
 
-/// A template whose one number is written `{}`.
+/// Parses a template whose one number is written `{}`.
 fn blank(text: &str) -> Result<NameTemplate, String> {
     NameTemplate::parse(&text.replace("{}", "{i}"))
 }
@@ -296,7 +296,7 @@ impl MadeOf {
 }
 
 impl NameRule {
-    /// Whether rows stay what they are and where they are.
+    /// Returns whether rows stay what they are and where they are.
     pub(crate) fn only_renames(&self) -> bool {
         self.theirs.len() == 1 && self.rows.halves == Halves::Same && self.rows.heads.is_none()
     }

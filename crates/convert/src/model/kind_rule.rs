@@ -5,9 +5,9 @@ use std::sync::LazyLock;
 use serde::Deserialize;
 use thiserror::Error;
 
-use crate::model::architecture::Shapes;
 use crate::model::condition::Condition;
 use crate::model::kind::Kind;
+use crate::model::shapes::Shapes;
 
 /// Name and text of every `kinds/*.toml`, by name.
 static FILES: &[(&str, &str)] = &include!(concat!(env!("OUT_DIR"), "/kinds.rs"));
@@ -27,7 +27,7 @@ pub struct KindRule {
     pub title: String,
     /// Place in the table, unique among all rules.
     pub order: u32,
-    /// What such a file is.
+    /// The kind of such a file.
     pub kind: Kind,
     when: Vec<Condition>,
     unless: Vec<Condition>,
@@ -60,12 +60,12 @@ struct KindError {
 }
 
 impl KindRule {
-    /// Every rule in the order in which they are tried.
+    /// Returns every rule in the order in which they are tried.
     pub fn all() -> &'static [Self] {
         &RULES
     }
 
-    /// The tensors that decided, or nothing when the file is something else.
+    /// Returns the tensors that decided, or nothing when the file is something else.
     pub(super) fn evidence(&self, shapes: &Shapes<'_>, prefix: &str) -> Option<Vec<String>> {
         let found: Option<Vec<String>> =
             self.when.iter().map(|condition| condition.evidence(shapes, prefix)).collect();

@@ -6,9 +6,9 @@ use std::ops::Range;
 use roundwise_tensor_file::{Arranged, RowOrder, Rows};
 use thiserror::Error;
 
-use crate::model::architecture::Shapes;
 use crate::model::dialect_table::{DialectTable, Halves, NameRule, Stride};
 use crate::model::name_template::{NameTemplate, Numbers};
+use crate::model::shapes::Shapes;
 
 /// A file's tensors under other names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -127,7 +127,7 @@ impl DialectTable {
         Ok(translation)
     }
 
-    /// What the tensor that a name is a part of is called by the model itself.
+    /// Returns what the tensor that a name is a part of is called by the model itself.
     fn own_name(
         &self,
         place: &Place<'_>,
@@ -166,7 +166,7 @@ impl DialectTable {
         TranslationError::Unknown { tensor: name.to_owned(), title, dialect }
     }
 
-    /// What a name is a part of.
+    /// Finds what a name is a part of.
     fn place<'a>(&'a self, bare: &'a str, stride: u64, scope: &Scope<'_>) -> Option<Place<'a>> {
         let holds = |template: &NameTemplate, numbers: &Numbers| {
             let start = template.write(numbers, stride);
@@ -186,7 +186,7 @@ impl DialectTable {
         })
     }
 
-    /// What a part that is missing would be called.
+    /// Returns what a part that is missing would be called.
     fn sibling(&self, made: &Made<'_>, missing: usize, stride: u64, scope: &Scope<'_>) -> String {
         let known = made.parts.iter().zip(&made.rule.theirs).find_map(|(part, theirs)| {
             let bare = part.as_ref()?.strip_prefix(scope.prefix)?;
@@ -225,7 +225,7 @@ impl<'a> Made<'a> {
     }
 }
 
-/// Marks a whole file; it is no layer's.
+/// Returns whether a tensor marks a whole file, and is no layer's.
 fn is_marker(bare: &str) -> bool {
     bare == "scaled_fp8"
 }
@@ -252,7 +252,7 @@ fn rows(tensor: &str, rows: Range<u64>, order: RowOrder) -> Rows {
 }
 
 impl NameRule {
-    /// The last segment of a tensor of a layer; empty for a tensor by itself.
+    /// Returns the last segment of a tensor of a layer; empty for a tensor by itself.
     fn leaf<'a>(&self, rest: &'a str) -> Option<&'a str> {
         match self.is_layer {
             true => rest.strip_prefix('.').filter(|leaf| !leaf.is_empty() && !leaf.contains('.')),
@@ -264,7 +264,7 @@ impl NameRule {
         if self.is_layer { format!("{start}.{leaf}") } else { start.to_owned() }
     }
 
-    /// Whether the halves of a tensor's rows change places.
+    /// Returns whether the halves of a tensor's rows change places.
     ///
     /// - `weight`: shape of the weight of the layer
     fn swaps(&self, weight: Option<&[u64]>) -> bool {
@@ -278,7 +278,7 @@ impl NameRule {
         }
     }
 
-    /// Rows of a group in each of which the order is another one.
+    /// Returns the rows of a group in each of which the order is another one.
     fn head_rows(
         &self,
         tensor: &str,
@@ -295,13 +295,13 @@ impl NameRule {
     }
 }
 
-/// The weight beside a tensor of a layer.
+/// Returns the shape of the weight beside a tensor of a layer.
 fn weight_beside<'a>(tensor: &str, leaf: &str, shapes: &Shapes<'a>) -> Option<&'a [u64]> {
     let layer = tensor.strip_suffix(leaf)?;
     shapes.shape(&format!("{layer}weight"))
 }
 
-/// One tensor of parts.
+/// Joins parts to one tensor.
 fn joined(
     name: String,
     parts: &[&str],
@@ -332,7 +332,7 @@ fn joined(
     Ok(Arranged { name, shape, parts: made_of })
 }
 
-/// Rows of a tensor as the other dialect has them.
+/// Returns rows of a tensor as the other dialect has them.
 ///
 /// - `is_back`: whether they are those of the model's own
 fn taken(
@@ -360,7 +360,7 @@ fn taken(
     Ok(vec![rows(tensor, range, order)])
 }
 
-/// The parts of one of the model's own tensors; `None` where its rows are not so many.
+/// Cuts one of the model's own tensors into parts; `None` where its rows are not so many.
 fn parted(
     name: &str,
     rule: &NameRule,
@@ -401,19 +401,19 @@ fn parted(
 }
 
 impl Stride {
-    /// Blocks of a level, counted among the names of the dialect.
+    /// Counts the blocks of a level among the names of the dialect.
     fn in_theirs(&self, scope: &Scope<'_>) -> u64 {
         let blocks = numbers(&self.theirs, scope).max();
         blocks.and_then(|last| last.checked_add(2)).unwrap_or(1)
     }
 
-    /// The same among the model's own: the number of the first block that ends a level.
+    /// Counts them among the model's own: the number of the first block that ends a level.
     fn in_ours(&self, scope: &Scope<'_>) -> u64 {
         numbers(&self.ours, scope).min().unwrap_or(u64::MAX)
     }
 }
 
-/// The numbers of all names that begin with a template of one number.
+/// Lists the numbers of all names that begin with a template of one number.
 fn numbers<'a>(template: &'a NameTemplate, scope: &'a Scope<'_>) -> impl Iterator<Item = u64> + 'a {
     let bare = scope.shapes.names().filter_map(|name| name.strip_prefix(scope.prefix));
     let found = bare.filter_map(|name| template.match_start(name, 0));

@@ -8,14 +8,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::plan::decision::{Decision, PlannedTensor};
-use crate::plan::manifest::RunFacts;
 use crate::plan::provenance::Tool;
+use crate::plan::run_facts::RunFacts;
 use crate::recipe::{Recipe, Rounding};
 
 /// Key of the header entry of a part.
 pub(crate) const PART_KEY: &str = "roundwise_part";
 
-/// What a part says about itself and the whole.
+/// The entry in the header of a part, about the part and the whole.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PartEntry {
@@ -48,30 +48,31 @@ pub struct Share {
 const MOST_PARTS: usize = 10_000;
 
 impl Share {
-    /// Part `number`, from 1, of `count`. `None` where there is no such part.
+    /// Returns part `number`, from 1, of `count`; `None` where there is no such part.
     pub fn new(number: usize, count: usize) -> Option<Self> {
         let is_there = (1..=count).contains(&number) && count <= MOST_PARTS;
         is_there.then_some(Self { number, count })
     }
 
-    /// From 1.
+    /// Returns its number, from 1.
     pub fn number(self) -> usize {
         self.number
     }
 
-    /// Number of parts.
+    /// Returns the number of parts.
     pub fn count(self) -> usize {
         self.count
     }
 
-    /// What goes into the name of the part's file, of one length for all parts: `part-03-of-16`.
+    /// Returns the text for the name of the part's file, of one length for all parts:
+    /// `part-03-of-16`.
     pub fn file_part(self) -> String {
         let digits = self.count.to_string().len();
         format!("part-{:0digits$}-of-{}", self.number, self.count)
     }
 
-    /// The tensors of this part. Layers stay whole; the most expensive ones are dealt out first, each
-    /// to the part with the least work, so that all machines decide alike.
+    /// Returns the tensors of this part. Layers stay whole; the most expensive ones are dealt out
+    /// first, each to the part with the least work, so that all machines decide alike.
     pub(crate) fn tensors_of(
         self,
         tensors: &[PlannedTensor],
@@ -98,7 +99,7 @@ impl Share {
     }
 }
 
-/// A tensor whose memory has not been planned yet.
+/// Returns a tensor whose memory has not been planned yet.
 fn in_one_piece(planned: &PlannedTensor) -> PlannedTensor {
     let mut planned = planned.clone();
     if let Decision::Quantize { band_rows, .. } = &mut planned.decision {
@@ -107,7 +108,7 @@ fn in_one_piece(planned: &PlannedTensor) -> PlannedTensor {
     planned
 }
 
-/// What a part knows about the whole.
+/// The facts that a part knows about the whole.
 #[derive(Clone, Debug)]
 pub(crate) struct PlannedPart {
     share: Share,
@@ -127,7 +128,7 @@ impl PlannedPart {
         self.share.number() == 1
     }
 
-    /// The entry of the part's header.
+    /// Returns the entry of the part's header.
     pub(crate) fn entry(&self, whole: &Manifest, facts: Option<&RunFacts>) -> PartEntry {
         PartEntry {
             part: self.share.number(),
@@ -141,7 +142,7 @@ impl PlannedPart {
     }
 }
 
-/// A weight, its bias and its scales belong together.
+/// Returns the group of a tensor: a weight, its bias and its scales stay together.
 fn layer_group(planned: &PlannedTensor) -> &str {
     let name = &planned.header.name;
     match name.rsplit_once('.') {
@@ -151,7 +152,7 @@ fn layer_group(planned: &PlannedTensor) -> &str {
 }
 
 fn cost_of(planned: &PlannedTensor, rounding: Rounding) -> u64 {
-    // A search goes over a weight so many times more than copying does.
+    // Times that a search goes over a weight, where copying goes over it once.
     const SEARCH: u64 = 100;
     match (&planned.decision, rounding) {
         (Decision::Quantize { .. }, Rounding::Learned(_)) => {

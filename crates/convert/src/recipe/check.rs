@@ -13,11 +13,15 @@ use crate::recipe::edit_file::EditFile;
 use crate::recipe::file::{RecipeFile, RuleFile};
 use crate::recipe::names::Names;
 use crate::recipe::plain_dtype::PlainDtype;
-use crate::recipe::recipe::{NEAREST, Purpose, Rule};
+use crate::recipe::purpose::Purpose;
+use crate::recipe::rule::Rule;
 use crate::recipe::setting::Setting;
 use crate::recipe::text::Text;
 
-/// Turns what was typed into what it means, and collects what cannot be turned.
+/// The method where none is named.
+pub(crate) const NEAREST: &str = "nearest";
+
+/// Checks the typed settings of a recipe, and collects complaints about them.
 pub(crate) struct Checker<'a> {
     file: &'a RecipeFile,
     pub(crate) complaints: Vec<Complaint>,
@@ -40,7 +44,8 @@ impl<'a> Checker<'a> {
         name.parse().map_err(|error: T::Err| self.complain(key, error.to_string())).ok()
     }
 
-    /// What one of these names stands for; `None` where there is none, or another one.
+    /// Looks a name up among choices. Returns `None` where no name is given; an unknown one is a
+    /// complaint.
     pub(crate) fn choice<T: Copy>(
         &mut self,
         key: &str,
@@ -79,8 +84,8 @@ impl<'a> Checker<'a> {
         purpose
     }
 
-    /// What becomes of names: translated with weights that become codes, kept with those that stay what
-    /// they are, unless somebody says so.
+    /// Returns what becomes of names: translated with weights that become codes, kept with those that
+    /// stay what they are, unless somebody says so.
     pub(crate) fn names(&mut self, purpose: Purpose) -> Names {
         let file = self.file;
         let default = match purpose {
@@ -100,7 +105,7 @@ impl<'a> Checker<'a> {
         Names::Keep
     }
 
-    /// Also by the names that other programs have for them.
+    /// Looks a dtype up, also by the names that other programs have for it.
     fn plain_dtype(&mut self, name: &str) -> Option<PlainDtype> {
         let name = match name {
             "fp16" => "f16",
@@ -200,8 +205,8 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// Schemes that the method or the rule for scales cannot work with, or that one file cannot hold
-    /// together.
+    /// Complains about schemes that the method or the rule for scales cannot work with, or that one
+    /// file cannot hold together.
     pub(crate) fn combine(
         &mut self,
         scheme: Scheme,
@@ -259,7 +264,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// Every scheme of the recipe, with where it is told.
+    /// Returns every scheme of the recipe, with the setting that names it.
     fn places(
         &self,
         scheme: Option<Scheme>,
@@ -275,7 +280,7 @@ impl<'a> Checker<'a> {
     }
 }
 
-/// A complaint of a method, its setting where a recipe has it.
+/// Turns a complaint of a method into one about a setting of the recipe.
 fn of_method(complaint: roundwise_rounding::Complaint) -> Complaint {
     let setting = |name: &str| match name {
         "method" => Setting::new(name),

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 use crate::recipe::complaint::{Complaint, RecipeError};
 use crate::recipe::file::{RecipeFile, RuleFile};
 
-/// What applies to layers that no pattern matches.
+/// Key of the settings for layers that no pattern matches.
 const DEFAULT: &str = "_default";
 
 /// Keys that begin so, but for [`DEFAULT`], are notes.
@@ -114,7 +114,7 @@ impl Import {
         }
     }
 
-    /// The scheme of a format and its mode.
+    /// Returns the scheme for a format and its scaling mode.
     fn scheme(&mut self, pattern: &str, settings: &LayerSettings) -> Option<String> {
         let Some(format) = settings.format.as_deref() else {
             self.complain(pattern, "has neither `format` nor `skip`");

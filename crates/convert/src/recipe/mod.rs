@@ -1,7 +1,8 @@
-//! Recipes: what somebody asks for, as it is typed and once it has been checked.
+//! Recipes: a user's rules, as typed and once checked.
 
 pub(crate) mod adapter;
 pub(crate) mod check;
+pub(crate) mod command;
 pub(crate) mod complaint;
 pub(crate) mod edit;
 pub(crate) mod edit_file;
@@ -10,16 +11,21 @@ pub(crate) mod layer_config;
 pub(crate) mod names;
 pub(crate) mod overlay;
 pub(crate) mod plain_dtype;
+pub(crate) mod purpose;
 pub(crate) mod recipe;
+pub(crate) mod rule;
 pub(crate) mod setting;
 pub(crate) mod text;
 
+pub use self::command::Command;
 pub use self::complaint::{Complaint, RecipeError};
 pub use self::edit_file::EditFile;
 pub use self::file::{RecipeFile, RuleFile};
 pub use self::layer_config::import_layer_config;
 pub use self::names::Names;
 pub use self::plain_dtype::PlainDtype;
-pub use self::recipe::{Purpose, Recipe, Rounding, Rule};
+pub use self::purpose::Purpose;
+pub use self::recipe::{Recipe, Rounding};
+pub use self::rule::Rule;
 pub use self::setting::Setting;
 pub use self::text::{Piece, Text};

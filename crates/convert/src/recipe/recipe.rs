@@ -6,15 +6,13 @@ use roundwise_rounding::{BiasCorrection, Method, Options, Solver};
 use roundwise_scheme::{ScaleRule, Scheme};
 
 use crate::model::{Heuristic, Kind, Preset};
-use crate::recipe::check::Checker;
+use crate::recipe::check::{Checker, NEAREST};
 use crate::recipe::complaint::RecipeError;
 use crate::recipe::edit::Edit;
 use crate::recipe::file::RecipeFile;
 use crate::recipe::names::Names;
-use crate::recipe::plain_dtype::PlainDtype;
-
-/// The method of those who name none.
-pub(crate) const NEAREST: &str = "nearest";
+use crate::recipe::purpose::Purpose;
+use crate::recipe::rule::Rule;
 
 /// How codes are chosen.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -24,30 +22,6 @@ pub enum Rounding {
     Nearest,
     /// A search that is scored on the codes it stores.
     Learned(Options),
-}
-
-/// What a recipe is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purpose {
-    /// Weights become codes.
-    Quantize,
-    /// Codes become plain numbers; everything else stays as it is.
-    Decode(PlainDtype),
-    /// Codes stay what they are; the layout becomes the recipe's.
-    Migrate,
-    /// Codes stay what they are; known defects are mended.
-    Repair,
-    /// Weights stay what they are; entries of the header and options of layers change.
-    Edit,
-}
-
-/// A rule that has been checked.
-#[derive(Clone, Debug)]
-pub struct Rule {
-    /// Searched for in the layer's name.
-    pub pattern: Regex,
-    /// Scheme of the layers that it matches.
-    pub scheme: Scheme,
 }
 
 /// A recipe that has been checked: every name is known, every pattern compiles, every scheme has
@@ -71,6 +45,16 @@ pub struct Recipe {
     fallback_scheme: Option<Scheme>,
     full_precision: Vec<Regex>,
     adapters: Vec<(PathBuf, f32)>,
+}
+
+impl RecipeFile {
+    /// Checks the recipe and collects everything that is wrong with it.
+    ///
+    /// # Errors
+    /// As [`Recipe::check`].
+    pub fn check(self) -> Result<Recipe, RecipeError> {
+        Recipe::check(self)
+    }
 }
 
 impl Recipe {
@@ -148,39 +132,39 @@ impl Recipe {
         }
     }
 
-    /// What was typed.
+    /// Returns the recipe as typed.
     pub fn file(&self) -> &RecipeFile {
         &self.file
     }
 
-    /// What the recipe is for.
+    /// Returns the purpose of the recipe.
     pub fn purpose(&self) -> Purpose {
         self.purpose
     }
 
-    /// Whether a weight may become codes, and not all of them plain numbers of 16 bits.
+    /// Returns whether any weight may become codes other than plain numbers of 16 bits.
     pub fn stores_codes(&self) -> bool {
         let rules = self.rules.iter().map(|rule| rule.scheme);
         let mut schemes = rules.chain([self.scheme]).chain(self.fallback_scheme);
         schemes.any(|scheme| scheme.has_scales())
     }
 
-    /// Scheme of the weights that no rule names.
+    /// Returns the scheme of the weights that no rule names.
     pub fn scheme(&self) -> Scheme {
         self.scheme
     }
 
-    /// Layout of the output.
+    /// Returns the layout of the output.
     pub fn layout(&self) -> Layout {
         self.layout
     }
 
-    /// Name of the method.
+    /// Returns the name of the method.
     pub fn method(&self) -> &str {
         self.file.method.as_deref().unwrap_or(NEAREST)
     }
 
-    /// How codes are chosen.
+    /// Returns how codes are chosen.
     pub fn rounding(&self) -> Rounding {
         match self.options.solver {
             Solver::Nearest => Rounding::Nearest,
@@ -188,37 +172,37 @@ impl Recipe {
         }
     }
 
-    /// What biases of converted layers are corrected by.
+    /// Returns the correction of the biases of converted layers.
     pub fn bias_correction(&self) -> BiasCorrection {
         self.options.bias_correction
     }
 
-    /// How scales are chosen.
+    /// Returns how scales are chosen.
     pub fn scale_rule(&self) -> ScaleRule {
         self.scale_rule
     }
 
-    /// What somebody says that the file is, whatever it looks like.
+    /// Returns the kind that was insisted on, whatever the file looks like.
     pub fn insisted_kind(&self) -> Option<Kind> {
         self.kind
     }
 
-    /// What becomes of names that are not the model's own.
+    /// Returns what becomes of names that are not the model's own.
     pub fn names(&self) -> Names {
         self.names
     }
 
-    /// The preset that was asked for; `None` leaves the choice to detection.
+    /// Returns the preset that was asked for; `None` leaves the choice to detection.
     pub fn preset(&self) -> Option<&'static Preset> {
         self.preset
     }
 
-    /// Whether the base keep-list applies.
+    /// Returns whether the base keep-list applies.
     pub fn uses_base_list(&self) -> bool {
         !self.file.ignore_base_list.unwrap_or(false)
     }
 
-    /// The layers that distilled Chroma models need, where they are to be kept.
+    /// Returns the layers that distilled Chroma models need, where they are to be kept.
     pub fn distillation(&self) -> Option<&'static Preset> {
         match self.file.keep_distillation {
             Some(true) => Preset::by_name("distillation_large").ok(),
@@ -226,22 +210,22 @@ impl Recipe {
         }
     }
 
-    /// Layers to keep.
+    /// Returns the layers to keep.
     pub fn keep(&self) -> &[Regex] {
         &self.keep
     }
 
-    /// Layers to convert although a preset or a size rule keeps them.
+    /// Returns the layers to convert although a preset or a size rule keeps them.
     pub fn include(&self) -> &[Regex] {
         &self.include
     }
 
-    /// Layers with a scheme of their own.
+    /// Returns the layers with a scheme of their own.
     pub fn rules(&self) -> &[Rule] {
         &self.rules
     }
 
-    /// Scheme of layers that the model's preset keeps; `None` keeps them.
+    /// Returns the scheme of layers that the model's preset keeps; `None` keeps them.
     pub fn fallback_scheme(&self) -> Option<Scheme> {
         self.fallback_scheme
     }
@@ -251,33 +235,33 @@ impl Recipe {
         &self.adapters
     }
 
-    /// Whether keys of adapters may belong to no weight.
+    /// Returns whether keys of adapters may belong to no weight.
     pub fn allows_unmatched_lora(&self) -> bool {
         self.file.allow_unmatched_lora.unwrap_or(false)
     }
 
-    /// Layers to be multiplied in full precision.
+    /// Returns the layers to be multiplied in full precision.
     pub fn full_precision(&self) -> &[Regex] {
         &self.full_precision
     }
 
-    /// What is changed of a file whose weights stay as they are.
+    /// Returns the changes to a file whose weights stay as they are.
     pub(crate) fn edit(&self) -> &Edit {
         &self.edit
     }
 
-    /// Whether the output's header says how it was made.
+    /// Returns whether the output's header says how it was made.
     pub fn tells_provenance(&self) -> bool {
         self.file.provenance.unwrap_or(true)
     }
 
-    /// Fewest elements of a weight that is converted.
+    /// Returns the fewest elements of a weight that is converted.
     pub fn min_size(&self) -> u64 {
         let of_method = || Method::named(self.method()).map_or(0, |method| method.min_size);
         self.file.min_size.unwrap_or_else(of_method)
     }
 
-    /// Size rules, if any.
+    /// Returns the size rules, if any.
     pub fn heuristic(&self) -> Option<Heuristic> {
         self.heuristic
     }

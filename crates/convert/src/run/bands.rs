@@ -22,7 +22,7 @@ fn bands(rows: usize, height: usize) -> impl Iterator<Item = Range<usize>> {
     (0..rows).step_by(height.max(1)).map(move |first| first..rows.min(first + height))
 }
 
-/// The largest magnitude of a weight.
+/// Returns the largest magnitude of a weight.
 ///
 /// # Errors
 /// The inner one for a NaN or an infinity, with its row.
@@ -110,7 +110,7 @@ impl Output<'_> {
                     continue;
                 }
                 let length = packed.bytes.len() as u64;
-                // What does not grow with the rows is the same in every band.
+                // A part whose size does not grow with the rows is the same in every band.
                 let is_shared = whole.get(&packed.name) == Some(&length);
                 let at = filled.entry(packed.name.clone()).or_default();
                 self.file.write_part(

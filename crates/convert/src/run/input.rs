@@ -6,7 +6,7 @@ use roundwise_rounding::{Inputs, Options};
 use roundwise_scheme::ScaleRule;
 
 use crate::error::ConvertError;
-use crate::plan::manifest::RunFacts;
+use crate::plan::run_facts::RunFacts;
 use crate::plan::same_model::same_model;
 use crate::plan::{Decision, NotFinite, Plan, PlanRequest};
 use crate::recipe::{Purpose, Rounding};
@@ -16,12 +16,12 @@ use crate::source::hash::hash_file;
 use crate::source::layer_inputs::{LayerInputs, input_scale};
 use crate::source::{FileHash, Source};
 
-/// The input of one or several outputs: its weights, what is known of its layers' inputs, and where
-/// searches are computed.
+/// The input of one or several outputs: its weights, statistics of its layers' inputs, and the
+/// engines that compute searches.
 pub(crate) struct Input {
     pub(crate) source: Source,
     statistics: Option<LayerInputs>,
-    /// What a search minimises, and where it is computed; nearest codes need none.
+    /// Options of the search, and the engines it runs on; `None` for nearest codes.
     pub(crate) search: Option<(Options, Engines)>,
     pub(crate) scale_rule: ScaleRule,
     /// Hash of every file, once it is known.
@@ -34,7 +34,7 @@ impl Input {
     /// computes on some.
     ///
     /// # Errors
-    /// Whatever the files answer, and when a device that was asked for cannot be used.
+    /// Errors of the files, and when a device that was asked for cannot be used.
     pub(crate) fn open(job: &Job) -> Result<Self, ConvertError> {
         let source = match job.recipe.purpose() {
             Purpose::Repair => Source::open_mended(&job.input)?,
@@ -118,7 +118,7 @@ impl Input {
         self.search.as_ref().map(|(_, engines)| engines)
     }
 
-    /// Hashes the file of statistics, where there is one that is to be told.
+    /// Hashes the file of statistics, where its hash is to be recorded.
     ///
     /// # Errors
     /// When it cannot be read, or the watcher says stop.

@@ -10,7 +10,7 @@ use crate::recipe::{Setting, Text};
 use crate::run::input::Input;
 use crate::run::job::Job;
 
-/// The unfinished output of an earlier run of a job, and what that run was.
+/// The unfinished output of an earlier run of a job, and the record of that run.
 pub(crate) struct Earlier {
     pub(crate) unfinished: Unfinished,
     pub(crate) run: RunRecord,
@@ -32,8 +32,8 @@ pub(crate) fn find_earlier(job: &Job, input: &Input) -> Result<Option<Earlier>, 
     }
 }
 
-/// What decides the bytes of an output: two runs that agree in it write the same file. Neither the
-/// number of threads nor the names of the files are part of it.
+/// Everything that decides the bytes of an output: two runs that agree in it write the same file.
+/// Neither the number of threads nor the names of the files are part of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RunRecord {
@@ -49,7 +49,8 @@ pub(crate) struct RunRecord {
     shard_bytes: Option<u64>,
     /// Which part of the model it is.
     part: Option<String>,
-    /// Weights that are kept for what was found in them. A result, not a part of the job.
+    /// Weights that are kept, because a NaN or an infinity was found in them. A result, not a part
+    /// of the job.
     pub(crate) not_finite: NotFinite,
 }
 
@@ -79,10 +80,10 @@ impl RunRecord {
         serde_json::to_value(self).expect("texts and numbers always serialise")
     }
 
-    /// The run that a journal tells of, if it was of the same job.
+    /// Returns the run that a journal records, if it was of the same job.
     ///
     /// # Errors
-    /// What is different, in words.
+    /// The differences, in words.
     pub(crate) fn same_job(&self, journal: &Value) -> Result<Self, Vec<Text>> {
         let Ok(other) = Self::deserialize(journal) else {
             return Err(vec![format!("another version than {} wrote it", self.tool).into()]);

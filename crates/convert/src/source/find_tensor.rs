@@ -19,20 +19,20 @@ pub(crate) fn find_tensor<'a>(
     let spellings = [Some(name.to_owned()), Some(weight_of(name)), stored];
     let found = spellings.into_iter().flatten().find_map(|name| source.checkpoint.get(&name));
     let found = found.or_else(|| under_other_name(source, name));
-    found.ok_or_else(|| ConvertError::Misfit {
-        path: source.checkpoint.path().to_owned(),
-        problem: format!("has no layer and no tensor `{name}`{}", similar(source, name)),
+    found.ok_or_else(|| {
+        let problem = format!("has no layer and no tensor `{name}`{}", similar(source, name));
+        ConvertError::misfit(source.checkpoint.path(), problem)
     })
 }
 
-/// The weight of the layer that is called so elsewhere.
+/// Returns the weight of the layer that is called so elsewhere.
 fn under_other_name<'a>(source: &'a Source, name: &str) -> Option<&'a TensorHeader> {
     let names = source.other_names();
     let found = names.iter().find(|it| it.other.module == layer_of(name))?;
     source.checkpoint.get(&weight_of(&found.layer))
 }
 
-/// The tensor whose name holds what was asked for, if any does.
+/// Suggests the first tensor whose name holds what was asked for, if any does.
 fn similar(source: &Source, name: &str) -> String {
     let tensors = source.checkpoint.tensors().iter();
     let mut alike = tensors.filter(|header| header.name.contains(name));

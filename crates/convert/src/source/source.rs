@@ -1,17 +1,17 @@
 use std::path::Path;
 
-use half::{bf16, f16};
 use roundwise_layout::{
     Defect, Layout, LayoutError, Repair, RepairedLayers, StoredLayer, StoredLayers, layer_of_weight,
 };
-use roundwise_scheme::{GridKind, QuantizedMatrix, Scheme, Weight, WeightKind};
-use roundwise_tensor_file::{Checkpoint, Dtype, TensorFileError, TensorHeader};
+use roundwise_scheme::{QuantizedMatrix, Scheme, Weight, WeightKind};
+use roundwise_tensor_file::{Checkpoint, TensorFileError, TensorHeader};
 
 use crate::error::ConvertError;
 use crate::model::{Kind, Shapes};
 use crate::recipe::{Names, PlainDtype, Recipe};
 use crate::source::adapter::Adapters;
 use crate::source::foreign_codes::ForeignCodes;
+use crate::source::numbers::{fp8_grid, matrix_shape, weight_kind, widened};
 use crate::source::subject::{Subject, shapes};
 use crate::source::translated::{
     OtherName, Translated, is_translatable, names_elsewhere, own_names, translate,
@@ -24,17 +24,17 @@ pub struct Source {
     pub checkpoint: Checkpoint,
     /// The layers that are quantized already.
     pub stored: StoredLayers,
-    /// What it is.
+    /// The file, as it was recognised.
     subject: Subject,
-    /// What its names were before they were translated.
+    /// Its names before they were translated.
     translated: Option<Translated>,
-    /// What is added to its weights when they are read.
+    /// Adapters that are added to its weights when they are read.
     adapters: Adapters,
-    /// What was wrong with it, where that was mended.
+    /// Its defects, where they were mended.
     pub(crate) mended: Option<Mended>,
 }
 
-/// What is mended in a file.
+/// The mended defects of a file.
 #[derive(Debug)]
 pub(crate) struct Mended {
     /// The defects, and what makes each good.
@@ -52,7 +52,7 @@ pub struct LoadedWeight {
 }
 
 impl LoadedWeight {
-    /// The weight as a matrix.
+    /// Returns the weight as a matrix.
     pub fn view(&self) -> Weight<'_> {
         Weight::new(self.shape[0], self.shape[1], self.kind, &self.bytes)
             .expect("the header was checked against the bytes when the file was opened")
@@ -60,7 +60,7 @@ impl LoadedWeight {
 }
 
 impl LoadedWeight {
-    /// The memory, for the next weight.
+    /// Returns the memory, for the next weight.
     pub(crate) fn into_bytes(self) -> Vec<u8> {
         self.bytes
     }
@@ -77,8 +77,8 @@ impl Source {
         Self::open_as(path, None, Names::Keep)
     }
 
-    /// [`Source::open`], with names of another dialect translated into the model's own, as a conversion
-    /// does.
+    /// Opens a file as [`Source::open`] does, with names of another dialect translated into the model's
+    /// own, as a conversion does.
     ///
     /// # Errors
     /// As [`Source::open`], and [`ConvertError::Names`] for a file that cannot be translated.
@@ -86,7 +86,7 @@ impl Source {
         Self::open_as(path, None, Names::Translate)
     }
 
-    /// [`Source::open`] for a file of which somebody says what it is.
+    /// Opens a file as [`Source::open`] does, as the kind that somebody insists on.
     fn open_as(path: &Path, insisted: Option<Kind>, names: Names) -> Result<Self, ConvertError> {
         let checkpoint = model(Checkpoint::open(path)?)?;
         let stored = StoredLayers::find(&checkpoint)?;
@@ -97,7 +97,7 @@ impl Source {
         }
     }
 
-    /// The same file under its model's own names. One whose codes are not read is refused by whoever
+    /// Returns the same file under its model's own names. One whose codes are not read is refused by whoever
     /// wants them, under the names that it has.
     fn translate(self, insisted: Option<Kind>) -> Result<Self, ConvertError> {
         if !self.stored.defects.is_empty() {
@@ -120,8 +120,8 @@ impl Source {
         Self { checkpoint, stored, subject, translated: None, adapters, mended: None }
     }
 
-    /// [`Source::open`] as a recipe wants it: taken for what it says, and weights read with what its
-    /// adapters add.
+    /// Opens a file as a recipe asks: taken for the kind it names, with its adapters added to the
+    /// weights when they are read.
     ///
     /// # Errors
     /// As [`Source::open`], and [`ConvertError::Misfit`] for adapters that do not fit the model.
@@ -131,12 +131,12 @@ impl Source {
         Ok(source)
     }
 
-    /// What its names were before they were translated.
+    /// Returns what the names were before they were translated.
     pub(crate) fn translated(&self) -> Option<&Translated> {
         self.translated.as_ref()
     }
 
-    /// What else its layers are called: in the file, by the model itself, or in other dialects.
+    /// Returns what else its layers are called: in the file, by the model itself, or in other dialects.
     pub(crate) fn other_names(&self) -> Vec<OtherName> {
         let detected = &self.subject.detected;
         let in_file = self.translated.iter().flat_map(|it| it.other_names.iter().cloned());
@@ -151,7 +151,7 @@ impl Source {
         names
     }
 
-    /// Whether the names are not the model's own and would be translated.
+    /// Returns whether the names are not the model's own and would be translated.
     pub(crate) fn is_translatable(&self) -> bool {
         is_translatable(&self.subject.detected, &self.checkpoint)
     }
@@ -171,12 +171,12 @@ impl Source {
         }
     }
 
-    /// What is added to the weights when they are read.
+    /// Returns the adapters that are added to the weights when they are read.
     pub(crate) fn adapters(&self) -> &Adapters {
         &self.adapters
     }
 
-    /// The numbers of a tensor of any shape, with what adapters add.
+    /// Reads the numbers of a tensor of any shape, with the adapters' changes added.
     ///
     /// - `header`: of plain numbers
     pub(crate) fn merged_numbers(&self, header: &TensorHeader) -> Result<Vec<f32>, ConvertError> {
@@ -200,13 +200,13 @@ impl Source {
         Ok(Self { mended, ..Self::of(checkpoint, stored, None) })
     }
 
-    /// The layer whose codes this tensor holds.
+    /// Returns the layer whose codes this tensor holds.
     pub(crate) fn stored_layer(&self, header: &TensorHeader) -> Option<&StoredLayer> {
         layer_of_weight(&header.name).and_then(|layer| self.stored.layers.get(layer))
     }
 
-    /// Shape of the numbers that a tensor stands for: another than the tensor's own where codes are
-    /// packed or filled up.
+    /// Returns the shape of the numbers that a tensor stands for, which is not its own where codes
+    /// are packed or padded.
     pub(crate) fn shape_of(&self, header: &TensorHeader) -> Vec<u64> {
         match self.stored_layer(header).filter(|_| header.shape.len() == 2) {
             Some(stored) => stored.shape.map(|size| size as u64).to_vec(),
@@ -214,12 +214,12 @@ impl Source {
         }
     }
 
-    /// Names and shapes of all tensors, as they are stored.
+    /// Returns names and shapes of all tensors, as they are stored.
     pub fn shapes(&self) -> Shapes<'_> {
         shapes(&self.checkpoint)
     }
 
-    /// What the file is, and who opens what is made of it.
+    /// Returns what the file was recognised as.
     pub fn subject(&self) -> &Subject {
         &self.subject
     }
@@ -233,7 +233,7 @@ impl Source {
         self.load_into(header, Vec::new())
     }
 
-    /// [`Source::load`] into memory that is there already.
+    /// Reads a weight as [`Source::load`] does, into `memory` of any length and content.
     ///
     /// # Errors
     /// As [`Source::load`].
@@ -269,7 +269,7 @@ impl Source {
         Ok(LoadedWeight { shape, kind, bytes })
     }
 
-    /// Some rows of a plain weight.
+    /// Reads some rows of a plain weight.
     ///
     /// # Errors
     /// As [`Source::load`].
@@ -293,7 +293,7 @@ impl Source {
         Ok(LoadedWeight { shape: matrix.shape(), kind: WeightKind::F32, bytes })
     }
 
-    /// Whether ComfyUI's files can say the same as the layer, scale by scale.
+    /// Returns whether ComfyUI's files can represent the layer exactly, scale by scale.
     ///
     /// # Errors
     /// When the file cannot be read.
@@ -301,7 +301,7 @@ impl Source {
         stored.multiplies_exactly(&self.checkpoint).map_err(|source| self.layout_error(source))
     }
 
-    /// The codes and scales of a layer.
+    /// Reads the codes and scales of a layer.
     ///
     /// # Errors
     /// As [`Source::load`].
@@ -309,7 +309,7 @@ impl Source {
         stored.read(&self.checkpoint).map_err(|source| self.layout_error(source))
     }
 
-    /// FP8 numbers without a scale, of a tensor of any shape, as one row.
+    /// Reads FP8 numbers without a scale, of a tensor of any shape, as one row.
     ///
     /// - `header`: of a dtype that has an [`fp8_grid`]
     pub(crate) fn fp8_numbers(
@@ -338,7 +338,7 @@ fn model(checkpoint: Checkpoint) -> Result<Checkpoint, ConvertError> {
     }
 }
 
-/// What makes a defect of a file good that its reader can read over.
+/// Returns the remedy for a defect of the file that its reader can read past.
 fn mend_of_file(checkpoint: &Checkpoint, defect: &TensorFileError) -> Repair {
     let file = match checkpoint.files() {
         [_] => String::new(),
@@ -351,60 +351,5 @@ fn mend_of_file(checkpoint: &Checkpoint, defect: &TensorFileError) -> Repair {
             breaks: "programs that read with the safetensors library, which refuses it",
         },
         remedy: defect.kind().remedy().unwrap_or_default().to_owned(),
-    }
-}
-
-/// The kind of numbers of a weight, `None` for codes, integers and the like.
-pub(crate) fn weight_kind(dtype: Dtype) -> Option<WeightKind> {
-    match dtype {
-        Dtype::F64 => Some(WeightKind::F64),
-        Dtype::F32 => Some(WeightKind::F32),
-        Dtype::F16 => Some(WeightKind::F16),
-        Dtype::BF16 => Some(WeightKind::BF16),
-        _ => None,
-    }
-}
-
-/// The grid of FP8 numbers.
-pub(crate) fn fp8_grid(dtype: Dtype) -> Option<GridKind> {
-    match dtype {
-        Dtype::F8E4M3 => Some(GridKind::E4m3),
-        Dtype::F8E5M2 => Some(GridKind::E5m2),
-        _ => None,
-    }
-}
-
-/// Numbers as `f32`.
-pub(crate) fn widened(kind: WeightKind, bytes: &[u8]) -> Vec<f32> {
-    let count = bytes.len() / kind.byte_len();
-    let row = Weight::new(1, count, kind, bytes).expect("as many numbers as there are bytes for");
-    row.to_f32()
-}
-
-/// Appends numbers in a dtype of plain numbers; what F16 has no room for becomes its largest.
-pub(crate) fn narrow(dtype: Dtype, values: &[f32], bytes: &mut Vec<u8>) {
-    let kind = weight_kind(dtype).expect("the plan merges floating-point weights only");
-    let largest = f16::MAX.to_f32();
-    match kind {
-        WeightKind::F64 => {
-            bytes.extend(values.iter().flat_map(|value| f64::from(*value).to_le_bytes()));
-        }
-        WeightKind::F32 => bytes.extend(values.iter().flat_map(|value| value.to_le_bytes())),
-        WeightKind::F16 => bytes.extend(
-            values
-                .iter()
-                .flat_map(|value| f16::from_f32(value.clamp(-largest, largest)).to_le_bytes()),
-        ),
-        WeightKind::BF16 => {
-            bytes.extend(values.iter().flat_map(|value| bf16::from_f32(*value).to_le_bytes()));
-        }
-    }
-}
-
-/// `[rows, cols]` of a matrix that fits this machine's memory addresses.
-pub(crate) fn matrix_shape(shape: &[u64]) -> Option<[usize; 2]> {
-    match shape {
-        [rows, cols] => Some([usize::try_from(*rows).ok()?, usize::try_from(*cols).ok()?]),
-        _ => None,
     }
 }

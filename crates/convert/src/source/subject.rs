@@ -1,17 +1,17 @@
-//! What an input is: read once from headers and side files, asked by every command.
+//! The subject: what an input is. Recognised once from headers and side files, asked by every
+//! command.
 
 use std::collections::BTreeMap;
 
-use roundwise_layout::{Layout, StoredLayers};
-use roundwise_scheme::Scheme;
+use roundwise_layout::StoredLayers;
 use roundwise_tensor_file::{Checkpoint, TensorHeader};
 use serde::Serialize;
 
 use crate::model::{AdapterKind, Detected, Dialect, Kind, Shapes, detect, detect_as};
-use crate::source::consumer::{Consumer, Opens};
 use crate::source::foreign_codes::ForeignCodes;
+use crate::source::numbers::weight_kind;
 
-/// What a file is, and who opens what is made of it.
+/// The recognised kind, models and codes of a file.
 #[derive(Clone, Debug)]
 pub struct Subject {
     /// Its kind, its models and their names.
@@ -20,7 +20,7 @@ pub struct Subject {
     pub codes: Vec<StoredCodes>,
     /// Expert banks, which no layout here has codes for.
     pub expert_banks: Option<ExpertBanks>,
-    /// What the file looks like, where somebody insisted on another kind.
+    /// The kind that the file's names suggest, where somebody insisted on another one.
     pub looks_like: Option<String>,
 }
 
@@ -66,18 +66,9 @@ impl Subject {
         Self { detected, codes, expert_banks: ExpertBanks::find(file), looks_like }
     }
 
-    /// What the file is.
+    /// Returns the kind of the file.
     pub fn kind(&self) -> Kind {
         self.detected.kind
-    }
-
-    /// Who opens the file with weights in `scheme`: the first consumer that does, or why none does.
-    pub fn opens(&self, scheme: Scheme, layout: Layout) -> Opens {
-        let answers = Consumer::ALL.map(|consumer| consumer.opens(self, scheme, layout));
-        let is_yes = |answer: &&Opens| matches!(answer, Opens::Yes { .. });
-        let is_open = |answer: &&Opens| matches!(answer, Opens::NotKnown { .. });
-        let best = answers.iter().find(is_yes).or_else(|| answers.iter().find(is_open));
-        best.unwrap_or(&answers[0]).clone()
     }
 }
 
@@ -91,31 +82,31 @@ impl ExpertBanks {
         (tensors > 0).then_some(Self { tensors, bytes, of_bytes })
     }
 
-    /// Their size in MiB.
+    /// Returns their size in MiB.
     pub fn mebibytes(&self) -> f64 {
         self.bytes as f64 / f64::from(1 << 20)
     }
 
-    /// Their share of the file, in percent.
+    /// Returns their share of the file, in percent.
     pub fn percent(&self) -> f64 {
         100.0 * self.bytes as f64 / self.of_bytes.max(1) as f64
     }
 }
 
-/// Whether a tensor holds the weights of several experts.
+/// Returns whether a tensor holds the weights of several experts.
 pub(crate) fn is_expert_bank(header: &TensorHeader) -> bool {
     header.shape.len() == 3
         && header.name.contains("experts.")
-        && crate::source::source::weight_kind(header.dtype).is_some()
+        && weight_kind(header.dtype).is_some()
 }
 
-/// Names and shapes of all tensors, as they are stored.
+/// Returns names and shapes of all tensors, as they are stored.
 pub(crate) fn shapes(file: &Checkpoint) -> Shapes<'_> {
     let tensors = file.tensors().iter();
     tensors.map(|header| (header.name.as_str(), header.shape.as_slice())).collect()
 }
 
-/// The kind and what it was told by, for people.
+/// Describes the kind and its evidence, for people.
 fn described(found: &Detected) -> String {
     match found.kind {
         Kind::Unknown => found.main.title.to_owned(),
@@ -137,7 +128,7 @@ fn stored_codes(stored: &StoredLayers, foreign: &[ForeignCodes]) -> Vec<StoredCo
         .collect()
 }
 
-/// What names leave open, and the files beside the tensors tell.
+/// Completes what names leave open from the files beside the tensors.
 fn with_side_files(found: Detected, file: &Checkpoint) -> Detected {
     let json = |name: &str| -> Option<serde_json::Value> {
         serde_json::from_str(&file.text_beside(name)?).ok()
@@ -171,13 +162,13 @@ fn with_side_files(found: Detected, file: &Checkpoint) -> Detected {
     }
 }
 
-/// Whether the file is the one that `adapter_config.json` beside it speaks of.
+/// Returns whether the file is the one that `adapter_config.json` beside it describes.
 fn is_of_peft(file: &Checkpoint) -> bool {
     let name = file.files().first().and_then(|first| first.path().file_name());
     name.is_some_and(|name| name.to_string_lossy().starts_with("adapter_model"))
 }
 
-/// The kind that a configuration of PEFT names.
+/// Returns the kind that a configuration of PEFT names.
 fn adapter_kind(config: &serde_json::Value) -> Option<AdapterKind> {
     let is_set = |key: &str| config.get(key).and_then(serde_json::Value::as_bool) == Some(true);
     match config.get("peft_type")?.as_str()? {
@@ -191,7 +182,7 @@ fn adapter_kind(config: &serde_json::Value) -> Option<AdapterKind> {
     }
 }
 
-/// The kind of a class of diffusers.
+/// Returns the kind of model that a class of diffusers is.
 fn kind_of_class(class: &str) -> Kind {
     match class {
         class if class.contains("ControlNet") => Kind::ControlNet,

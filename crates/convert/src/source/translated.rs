@@ -78,7 +78,7 @@ pub(crate) fn translate(
     Ok((checkpoint.arranged(translation.tensors, metadata)?, Some(translated)))
 }
 
-/// What layers of a file under its model's own names are called in other dialects.
+/// Returns what layers of a file under its model's own names are called in other dialects.
 pub(crate) fn names_elsewhere(checkpoint: &Checkpoint, detected: &Detected) -> Vec<OtherName> {
     let shapes = shapes(checkpoint);
     let prefix = &detected.main.prefix;
@@ -89,7 +89,7 @@ pub(crate) fn names_elsewhere(checkpoint: &Checkpoint, detected: &Detected) -> V
     tensors.filter_map(|tensor| other_name(&tensor, &tensor.parts.first()?.tensor)).collect()
 }
 
-/// What layers of a file that keeps its names of another dialect are called by the model itself.
+/// Returns what layers of a file that keeps its names of another dialect are called by the model itself.
 pub(crate) fn own_names(checkpoint: &Checkpoint, detected: &Detected) -> Vec<OtherName> {
     let shapes = shapes(checkpoint);
     let Some(plan) = Plan::of(detected, checkpoint) else { return vec![] };
@@ -164,7 +164,7 @@ impl Plan {
     }
 }
 
-/// A whole number of the header, by its key without the name of the architecture.
+/// Returns a whole number of the header, by its key without the name of the architecture.
 fn said(checkpoint: &Checkpoint, key: &str) -> Option<u64> {
     let header = checkpoint.gguf_metadata();
     let architecture = header.get("general.architecture")?.as_text()?;
@@ -173,7 +173,7 @@ fn said(checkpoint: &Checkpoint, key: &str) -> Option<u64> {
     number(key).or_else(|| number(key.strip_suffix("_kv")?))
 }
 
-/// Codes whose rows would have to be joined or to change places.
+/// Refuses codes whose rows would have to be joined or to change places.
 fn refuse_codes(translation: &Translation, stored: &StoredLayers) -> Result<(), TranslationError> {
     let moved =
         translation.tensors.iter().filter(|tensor| is_joined(tensor) || is_reordered(tensor));
@@ -184,7 +184,7 @@ fn refuse_codes(translation: &Translation, stored: &StoredLayers) -> Result<(), 
     }
 }
 
-/// Whether a tensor is made of several others.
+/// Returns whether a tensor is made of several others.
 fn is_joined(tensor: &Arranged) -> bool {
     tensor.parts.iter().any(|part| part.tensor != tensor.parts[0].tensor)
 }
@@ -223,7 +223,7 @@ impl Translated {
     }
 }
 
-/// The file's header entries, with the new names where one is about layers.
+/// Returns the file's header entries, with the new names where one is about layers.
 fn metadata(checkpoint: &Checkpoint, translation: &Translation) -> BTreeMap<String, String> {
     let mut metadata = checkpoint.metadata().clone();
     if let Some(text) = metadata.get_mut(QUANTIZATION_METADATA)

@@ -8,7 +8,7 @@ use super::{Bench, Figure, show};
 use crate::command;
 use crate::goal::{Goal, rounding as goals};
 
-/// What `product_speed` and its torch counterpart print.
+/// The output of `product_speed` and of its torch counterpart.
 #[derive(Deserialize)]
 struct Printed {
     lines: Vec<Line>,
@@ -53,7 +53,8 @@ fn lines(command: &mut Command) -> Result<Lines> {
     Ok(printed.lines.into_iter().map(|line| (line.name, line.value)).collect())
 }
 
-/// The fewest passes that leave no more than torch does; all of them where there is no torch.
+/// Returns the fewest passes that leave no more than torch does; all of them where there is no
+/// torch.
 fn search(ours: &Lines, torch: &Lines) -> Option<(&'static Goal, Figure)> {
     let residual = |passes: usize| ours.get(&format!("residual, passes {passes}")).copied();
     let theirs = torch.get("residual, iterations 4").copied();

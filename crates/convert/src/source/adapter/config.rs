@@ -1,4 +1,4 @@
-//! What stands beside an adapter's tensors: PEFT's configuration and the trainers' metadata.
+//! Configuration beside an adapter's tensors: PEFT's file and the trainers' metadata.
 
 use std::collections::BTreeMap;
 
@@ -135,17 +135,21 @@ impl Config {
         })
     }
 
+    /// Returns the rank of a module.
+    ///
     /// - `module`: as the model names it
     pub(super) fn rank_of(&self, module: &str) -> Option<f64> {
         matching(&self.rank_pattern, module).or(self.rank)
     }
 
+    /// Returns the alpha of a module.
+    ///
     /// - `module`: as the model names it
     pub(super) fn alpha_of(&self, module: &str) -> Option<f64> {
         matching(&self.alpha_pattern, module).or(self.alpha)
     }
 
-    /// Whether a tensor stands for the model's own.
+    /// Returns whether a tensor replaces the model's own.
     ///
     /// - `tensor`: as the model names it
     pub(super) fn replaces(&self, tensor: &str) -> bool {
@@ -162,7 +166,7 @@ fn matching(patterns: &[(Regex, f64)], module: &str) -> Option<f64> {
     patterns.iter().find(|(regex, _)| regex.is_match(module)).map(|(_, value)| *value)
 }
 
-/// What kohya's scripts write into headers.
+/// Entries that kohya's scripts write into headers.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Kohya {
     pub(super) rank: f64,

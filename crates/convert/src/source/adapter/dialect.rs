@@ -7,9 +7,9 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rows {
     All,
-    /// One of so many equal parts, such as the keys of queries, keys and values.
+    /// Part `.0` of `.1` equal ones, such as the keys of queries, keys and values.
     Part(u64, u64),
-    /// From one multiple of the layer's columns on, for so many of them.
+    /// From `.0` times the layer's columns on, `.1` times as many rows.
     Widths(u64, u64),
     /// All, the second half before the first: shift and scale of a modulation.
     Swapped,
@@ -299,7 +299,7 @@ const FUSED: [(&str, [[&str; 3]; 3]); 3] = [("qkv", PARTS), ("to_qkv", PARTS), (
 const PARTS: [[&str; 3]; 3] =
     [["q", "k", "v"], ["to_q", "to_k", "to_v"], ["q_proj", "k_proj", "v_proj"]];
 
-/// What else a layer is called, and which of its rows each name means.
+/// Returns the other names of a layer, and which of its rows each name means.
 pub(super) fn other_names(layer: &str, blocks: UnetBlocks) -> Vec<(String, Rows)> {
     let mut found: Vec<(String, Rows)> =
         unet_name(layer, blocks).map(|it| (it, All)).into_iter().collect();
@@ -318,7 +318,8 @@ pub(super) fn other_names(layer: &str, blocks: UnetBlocks) -> Vec<(String, Rows)
     found
 }
 
-/// The fused layer that a layer under another name is a part of, and which of its rows it is.
+/// Returns the fused layer that a layer under another name is a part of, and which of its rows it
+/// is.
 pub(super) fn whole_names(layer: &str) -> Vec<(String, Rows)> {
     let mut found = vec![];
     for group in &GROUPS {
@@ -330,7 +331,7 @@ pub(super) fn whole_names(layer: &str) -> Vec<(String, Rows)> {
     found
 }
 
-/// The number in a prefix's place of `{}`, and what follows the prefix.
+/// Returns the number at the `{}` of a prefix, and the rest of the name after the prefix.
 fn behind<'a>(prefix: &str, layer: &'a str) -> Option<(&'a str, &'a str)> {
     let Some((before, after)) = prefix.split_once("{}") else {
         return prefix.is_empty().then_some(("", layer));
@@ -374,7 +375,7 @@ const RESIDUAL: [(&str, &str); 6] = [
     ("skip_connection", "conv_shortcut"),
 ];
 
-/// What diffusers calls a layer of a UNet's blocks, which it counts by level.
+/// Returns diffusers' name for a layer of a UNet's blocks, which it counts by level.
 fn unet_name(layer: &str, UnetBlocks(blocks): UnetBlocks) -> Option<String> {
     let (side, rest) = layer.split_once('.')?;
     let residual = |part: &str| RESIDUAL.iter().find(|(own, _)| *own == part).map(|(_, it)| *it);

@@ -1,6 +1,6 @@
-//! What the keys of an adapter's file stand for.
+//! Reads the keys of an adapter's file.
 
-/// What a key of an adapter's file stands for.
+/// The meaning of a key of an adapter's file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum AdapterKey<'a> {
     /// A tensor of a module.
@@ -19,7 +19,7 @@ pub(super) enum AdapterKey<'a> {
     Unknown,
 }
 
-/// What a tensor is in its module.
+/// The role of a tensor in its module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Role {
     Up,
@@ -157,14 +157,15 @@ pub(super) fn adapter_key(name: &str) -> AdapterKey<'_> {
     PEFT.iter().find_map(|(part, role)| peft_key(name, part, *role)).unwrap_or(AdapterKey::Unknown)
 }
 
-/// `MODULE.PART`, `MODULE.PART.weight`, `MODULE.PART.ADAPTER` or `MODULE.PART.ADAPTER.weight`.
+/// Parses `MODULE.PART`, `MODULE.PART.weight`, `MODULE.PART.ADAPTER` or
+/// `MODULE.PART.ADAPTER.weight`.
 fn peft_key<'a>(name: &'a str, part: &str, role: Role) -> Option<AdapterKey<'a>> {
     let start = name.rfind(part)?;
     let rest = match &name[start + part.len()..] {
         "" => "",
         rest => rest.strip_prefix('.')?,
     };
-    // What else stands there is the adapter's name.
+    // Anything else there is the adapter's name.
     let role = match rest.rsplit_once('.').map_or(rest, |(_, leaf)| leaf) {
         "bias" if role == Role::Up => Role::UpBias,
         "bias" => return None,
@@ -173,8 +174,8 @@ fn peft_key<'a>(name: &'a str, part: &str, role: Role) -> Option<AdapterKey<'a>>
     Some(AdapterKey::Part { module: &name[..start], role })
 }
 
-/// Whether a part of a name ends where a segment does; one for each layer counts as well, such as
-/// `lora_E` in `lora_E.default`.
+/// Returns whether a part of a name ends where a segment does. One for each layer counts as well,
+/// such as `lora_E` in `lora_E.default`.
 fn is_segment(name: &str, part: &str) -> bool {
     name.rfind(part).is_some_and(|start| {
         let rest = &name[start + part.len()..];
