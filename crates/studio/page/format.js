@@ -89,12 +89,6 @@ export function becomes({ decision, scheme }) {
   return scheme ?? words[decision] ?? decision;
 }
 
-/** A command line as a shell takes it. */
-export function commandLine(words) {
-  const quoted = (word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`);
-  return words.map(quoted).join(" ");
-}
-
 /** Who opens weights of a scheme, in words. */
 export function opened({ opens, program, reason, way_out }) {
   if (opens === "yes") return `opened by ${program}`;

@@ -23,7 +23,7 @@ export function chart({ name, title, height = 250, draw, open, zoom, actions = [
   const picture = drawn("svg", { class: `picture ${name}`, "aria-label": title });
   const readout = element("p", { class: "readout" });
   const numbers = element("details", { class: "numbers" }, element("summary", {}, "Numbers"));
-  const node = element("figure", { class: "chart", "data-chart": name }, element("h3", {}, title), caption, picture, readout, actions, numbers);
+  const node = element("figure", { class: "chart", "data-chart": name }, element("h2", {}, title), caption, picture, readout, actions, numbers);
   const state = { width: FIRST_WIDTH, drawing: null, current: -1 };
 
   function redraw() {
@@ -40,7 +40,7 @@ export function chart({ name, title, height = 250, draw, open, zoom, actions = [
   }
   function showNumbers() {
     const { head, rows } = state.drawing;
-    fill(numbers, numbers.firstChild, plainTable(head, rows));
+    fill(numbers, numbers.firstChild, plainTable(head, rows, `Numbers: ${title}`));
   }
   function point(index) {
     const { marks = [], legend } = state.drawing;

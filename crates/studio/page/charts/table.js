@@ -5,7 +5,7 @@ import { element } from "../element.js";
 /** A table; columns of numbers, with or without a unit, stand to the right. */
 export function plainTable(head, rows, caption) {
   const isNumber = head.map((_, column) => rows.length > 0 && rows.every((row) => isNumeric(row[column])));
-  const cell = (tag, value, column) => element(tag, { class: isNumber[column] ? "number" : null, scope: tag === "th" ? "col" : null }, value);
+  const cell = (tag, value, column) => element(tag, { class: isNumber[column] ? "number" : null, scope: tag === "th" ? "col" : null }, value || element("span", { class: "hidden" }, "What"));
   return element(
     "div",
     { class: "scroller", tabindex: "0", role: "region", "aria-label": caption ?? "Numbers" },

@@ -4,7 +4,7 @@ import { get } from "../api.js";
 import { element, fill } from "../element.js";
 import { errorChart } from "../charts/errors.js";
 import { errorHistogram } from "../charts/histogram.js";
-import { bytes, commandLine, counted, fileName, percent, seconds, whole } from "../format.js";
+import { bytes, counted, fileName, percent, seconds, whole } from "../format.js";
 import { act, setRunning, queue, subscribe, unwatch, watch, watchedJob } from "../jobs.js";
 import { address } from "../route.js";
 import { button, copyButton, keepingFocus, notice } from "../widgets.js";
@@ -97,7 +97,7 @@ export function jobPage({ id }) {
       const made = await watch(id);
       document.querySelector("h1").textContent = "";
       fill(document.querySelector("h1"), titleOf(made));
-      fill(command, element("summary", {}, "Command"), element("div", { class: "command" }, element("code", {}, made.shell ?? commandLine(made.command)), copyButton(made.shell ?? commandLine(made.command))), element("p", { class: "help" }, "This is what runs; in a terminal it makes the same file."));
+      fill(command, element("summary", {}, "Command"), element("div", { class: "command" }, element("code", {}, made.shell), copyButton(made.shell)), element("p", { class: "help" }, "This is what runs; in a terminal it makes the same file."));
       show();
       draw();
     } catch (error) {

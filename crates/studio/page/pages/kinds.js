@@ -38,9 +38,9 @@ export function kindsView(state, vocabulary, changed) {
     const { kinds, tensors } = state.plan;
     const words = view.text.toLowerCase().split(/\s+/).filter(Boolean);
     const members = kinds.map(() => []);
-    for (const tensor of tensors) members[tensor.kind_index]?.push(tensor);
+    for (const tensor of tensors) members[tensor.kind]?.push(tensor);
     const holds = (kind, index) => {
-      const text = `${kind.pattern}\n${kind.reason}\n${kind.becomes ?? becomes(kind)}\n${shape(kind.shape ?? [])}`.toLowerCase();
+      const text = `${kind.pattern}\n${kind.reason}\n${kind.becomes}\n${shape(kind.shape)}`.toLowerCase();
       return words.every((word) => text.includes(word)) || members[index].some((tensor) => words.every((word) => tensor.name.toLowerCase().includes(word)));
     };
     const shown = kinds.map((kind, index) => ({ kind, index })).filter(({ kind, index }) => holds(kind, index));
@@ -58,7 +58,7 @@ export function kindsView(state, vocabulary, changed) {
     const toggle = () => (opened.has(id) ? opened.delete(id) : opened.add(id), show());
     const size = bytesChange(kind.bytes, kind.output_bytes);
     const name = button([element("span", { class: "twist", "aria-hidden": "true" }, isOpen() ? "▾" : "▸"), kind.pattern], toggle, { class: "link name", "aria-expanded": String(isOpen()) });
-    const cells = [element("th", { scope: "row" }, name), element("td", {}, shape(kind.shape ?? [])), element("td", { class: "number" }, whole(kind.count)), element("td", { class: "number" }, size), element("td", {}, canHaveScheme(kind) ? schemeChoice(kind) : becomesText(kind)), element("td", { class: "why" }, kind.reason), element("td", {}, ruleButton(kind))];
+    const cells = [element("th", { scope: "row" }, name), element("td", {}, shape(kind.shape)), element("td", { class: "number" }, whole(kind.count)), element("td", { class: "number" }, size), element("td", {}, canHaveScheme(kind) ? schemeChoice(kind) : becomesText(kind)), element("td", { class: "why" }, kind.reason), element("td", {}, ruleButton(kind))];
     const row = element("tr", { "data-kind": kind.pattern, class: kind.scheme ? "converted" : "kept" }, cells);
     if (!isOpen()) return row;
     const inner = longTable({ label: kind.pattern, rows: members, open: explain, columns: TENSOR_COLUMNS });
@@ -113,12 +113,12 @@ const TENSOR_COLUMNS = [
 ];
 
 function becomesText(kind) {
-  return kind.scheme ?? kind.becomes ?? becomes(kind);
+  return kind.scheme ?? kind.becomes;
 }
 
 /** Weights are matrices at least; whether codes cover them is for the plan to say. */
 function canHaveScheme(kind) {
-  return kind.scheme !== null || (kind.shape?.length >= 2 && becomesText(kind) === "kept" && kind.reason !== "not a weight");
+  return Boolean(kind.scheme) || (kind.shape.length >= 2 && becomesText(kind) === "kept" && kind.reason !== "not a weight");
 }
 
 function isKeptBy(kind, recipe) {

@@ -2,7 +2,7 @@
 
 import { newest, post } from "../api.js";
 import { element, fill } from "../element.js";
-import { bytes, commandLine, counted, fileName, opened, seconds, whole } from "../format.js";
+import { bytes, counted, fileName, opened, seconds, whole } from "../format.js";
 import { address, parsed, remember, visit } from "../route.js";
 import { ask, button, complain, copyButton, lines, notice } from "../widgets.js";
 import { kindsView } from "./kinds.js";
@@ -52,7 +52,7 @@ export function planPage({ input, output, recipe, run }, { vocabulary, say }) {
     } catch (error) {
       const rest = complain(node, error.complaints ?? []);
       const isPlaced = error.complaints?.length > 0 && rest.length === 0;
-      fill(said, isPlaced ? null : notice({ ...error, message: rest.length ? rest.join("\n") : error.message, complaints: [] }, waysOut(error)));
+      fill(said, isPlaced ? null : notice({ message: rest.length ? rest.join("\n") : error.message, help: error.help }));
       if (!state.plan) fill(summary);
       return null;
     } finally {
@@ -65,7 +65,7 @@ export function planPage({ input, output, recipe, run }, { vocabulary, say }) {
     kinds.update(plan);
     sizes.update(plan);
     trial.update(plan);
-    if (plan.free_bytes < plan.disk_bytes) complain(node, [{ field: "output", problem: noRoom(plan) }]);
+    if (lacksRoom(plan)) complain(node, [{ field: "output", problem: noRoom(plan) }]);
   }
   function useScheme(scheme) {
     state.recipe.scheme = scheme;
@@ -79,7 +79,7 @@ export function planPage({ input, output, recipe, run }, { vocabulary, say }) {
   async function submit(starts) {
     const plan = state.isStale ? await replan() : state.plan;
     if (!plan) return focusProblem(node);
-    if (plan.free_bytes < plan.disk_bytes) return complain(node, [{ field: "output", problem: noRoom(plan) }]), focusProblem(node);
+    if (lacksRoom(plan)) return complain(node, [{ field: "output", problem: noRoom(plan) }]), focusProblem(node);
     const how = await decide(plan);
     if (how === null) return focusOutput();
     const run = how === "fresh" ? { ...state.run, starts_over: true } : state.run;
@@ -95,10 +95,6 @@ export function planPage({ input, output, recipe, run }, { vocabulary, say }) {
   }
   function focusOutput() {
     node.querySelector("[data-field=output]")?.focus();
-  }
-  function waysOut(error) {
-    const { scheme, layout } = error.suggests ?? {};
-    return [scheme && button(`Use ${scheme}`, () => useScheme(scheme)), layout && button(`Use layout ${layout}`, () => use({ ...state.recipe, layout }))].filter(Boolean);
   }
   replan();
   return { title: fileName(input), beside: element("div", { class: "actions" }, start, later), node, leave: () => (clearTimeout(timer), trial.leave()) };
@@ -123,6 +119,11 @@ async function decide(plan) {
   return plan.unfinished ? "continue" : "new";
 }
 
+/** An unfinished output has its room already. */
+function lacksRoom(plan) {
+  return plan.free_bytes < plan.disk_bytes && !plan.unfinished;
+}
+
 function noRoom(plan) {
   return `needs ${bytes(plan.disk_bytes)}, and ${bytes(plan.free_bytes)} are free there: choose another folder or make room`;
 }
@@ -133,21 +134,19 @@ function focusProblem(node) {
 }
 
 function summaryOf(plan) {
-  const count = (test) => plan.tensors.filter(test).length;
-  const converted = count((tensor) => tensor.decision === "quantize");
-  const removed = count((tensor) => tensor.decision === "remove");
-  const others = count((tensor) => !["quantize", "remove"].includes(tensor.decision));
-  const time = Number.isFinite(plan.seconds) ? `about ${seconds(plan.seconds)} (${plan.seconds_from === "job" ? "from an earlier job" : "tried"})` : "time unknown; Try tells";
+  const { converted, kept, removed } = plan;
+  const time = Number.isFinite(plan.seconds) ? `about ${seconds(plan.seconds)} (${plan.seconds_from === "try" ? "tried" : "as an earlier job"})` : "time unknown; Try tells";
   const banded = plan.weights_by_bands ? `, ${counted(plan.weights_by_bands, "weight")} by bands` : "";
-  const facts = [`${whole(converted)} converted, ${whole(others)} kept${removed ? `, ${whole(removed)} removed` : ""}`, `at most ${bytes(plan.peak_memory_bytes)} of memory${banded}`, Number.isFinite(plan.free_bytes) && `${bytes(plan.free_bytes)} free`, time].filter(Boolean);
+  const facts = [`${whole(converted)} converted, ${whole(kept)} kept${removed ? `, ${whole(removed)} removed` : ""}`, `at most ${bytes(plan.peak_memory_bytes)} of memory${banded}`, Number.isFinite(plan.free_bytes) && `${bytes(plan.free_bytes)} free`, time].filter(Boolean);
   return [
     element("p", { class: "model" }, `${plan.architecture} · preset ${plan.preset}`, element("span", { class: "quiet" }, ` · ${plan.kind} · layout ${plan.layout}`)),
     element("p", { class: "sizes" }, element("span", { class: "from" }, bytes(plan.input_bytes)), " → ", element("strong", { class: "to" }, bytes(plan.output_bytes)), element("span", { class: "quiet" }, " exactly")),
     element("p", {}, facts.join(" · ")),
     plan.consumers.map((consumer) => element("p", { class: `consumer ${consumer.opens}` }, element("strong", {}, consumer.scheme), " ", { yes: "✓", no: "✗" }[consumer.opens] ?? "?", ` ${opened(consumer)}`)),
+    plan.problem && notice(plan.problem),
     plan.unfinished && !plan.unfinished.differences?.length && element("p", { class: "note" }, `Goes on where it was stopped: ${whole(plan.unfinished.finished)} of ${counted(plan.unfinished.tensors, "tensor")} are finished.`),
     plan.exists && element("p", { class: "note" }, `${fileName(plan.output)} exists; Start asks before it is replaced.`),
     plan.notes.map((note) => element("p", { class: "note" }, lines(note))),
-    element("details", {}, element("summary", {}, "Command"), element("div", { class: "command" }, element("code", {}, plan.shell ?? commandLine(plan.command)), copyButton(plan.shell ?? commandLine(plan.command)))),
+    element("details", {}, element("summary", {}, "Command"), element("div", { class: "command" }, element("code", {}, plan.shell), copyButton(plan.shell))),
   ];
 }

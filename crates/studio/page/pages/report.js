@@ -40,7 +40,7 @@ export function reportPage({ path, job, with: other }, { say }) {
         if (second || picked) visit("report", { ...source, with: picked ?? undefined });
       })),
       !second && button("Verify", tried(async () => visit("job", { id: (await post("/api/jobs", { kind: "verify", input: report.input, output: report.output, recipe: {}, run: {}, starts: true })).id }))),
-      button("Save as HTML", tried(async () => (save(`${fileName(report.output)}.report.html`, await getText("/api/report.html", given({ ...source, with: other })), "text/html"), say("Saved")))),
+      button("Save as HTML", tried(async () => (save(`${fileName(report.output)}.report.html`, await getText("/api/report.html", given({ ...source, other })), "text/html"), say("Saved")))),
       !second && button("Download JSON", () => save(`${fileName(report.output)}.report.json`, `${JSON.stringify(report, null, 2)}\n`, "application/json")),
     ];
   }

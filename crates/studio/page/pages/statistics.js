@@ -33,7 +33,7 @@ async function show(place, path) {
           { title: "Samples", of: (layer) => layer.samples, cell: (layer) => whole(layer.samples), number: true, width: "minmax(6rem, .7fr)" },
           { title: "Second moment", of: (layer) => layer.second_moment, width: "minmax(8rem, 1fr)" },
           { title: "Known beyond the diagonal", of: (layer) => layer.rank_energy, cell: (layer) => percent(layer.rank_energy), number: true, width: "minmax(6rem, 1fr)" },
-          { title: "", of: (layer) => (isFew.has(layer.name) ? "few samples" : ""), width: "minmax(6rem, .7fr)" },
+          { title: "Enough", of: (layer) => (isFew.has(layer.name) ? "few samples" : "yes"), width: "minmax(6rem, .7fr)" },
         ],
       }).node,
     );
