@@ -6,6 +6,8 @@ mod run;
 mod share;
 mod size;
 mod statistics;
+#[cfg(feature = "studio")]
+mod studio;
 mod write;
 
 use std::path::PathBuf;
@@ -24,6 +26,8 @@ pub(crate) use self::run::RunOptions;
 pub(crate) use self::statistics::{
     StatisticsFlags, StatsCommand, StatsMergeOptions, StatsShowOptions,
 };
+#[cfg(feature = "studio")]
+pub(crate) use self::studio::{ReportOptions, StudioOptions};
 pub(crate) use self::write::{WriteOptions, overwrite};
 
 /// What is read.
@@ -78,6 +82,12 @@ pub(crate) enum Command {
     Schemes(SchemesOptions),
     /// List the methods of rounding and their settings, with meanings, defaults and ranges
     Methods(MethodsOptions),
+    /// Open the page in the browser: plan, queue, watch and compare conversions
+    #[cfg(feature = "studio")]
+    Studio(StudioOptions),
+    /// Make a page of a report that `--report` wrote, or of two to compare them
+    #[cfg(feature = "studio")]
+    Report(ReportOptions),
     /// Print a completion script for a shell
     Completions(CompletionsOptions),
 }

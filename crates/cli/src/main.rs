@@ -38,6 +38,10 @@ fn main() -> std::process::ExitCode {
         Command::Presets(options) => commands::presets::run(options),
         Command::Schemes(options) => commands::schemes::run(options),
         Command::Methods(options) => commands::methods::run(options),
+        #[cfg(feature = "studio")]
+        Command::Studio(options) => commands::studio::run(options),
+        #[cfg(feature = "studio")]
+        Command::Report(options) => commands::report::run(options),
         Command::Completions(options) => commands::completions::run(options),
     };
     Outcome::of(result).report()

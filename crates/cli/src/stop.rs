@@ -12,12 +12,15 @@ static BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
 /// Ctrl-C and SIGTERM ask the work to stop between two tensors; a second one ends the program at
 /// once. What is finished by then stays for the next run either way.
 pub(crate) fn listen() -> anyhow::Result<()> {
-    ctrlc::set_handler(|| match STOP.swap(true, Ordering::Relaxed) {
-        false if std::io::stderr().is_terminal() => {
-            tell(
-                "stopping; a search is left off, other tensors are finished; press Ctrl-C again to quit at once",
-            );
-        }
+    listen_with(
+        "stopping; a search is left off, other tensors are finished; press Ctrl-C again to quit at once",
+    )
+}
+
+/// [`listen`] with other words for what happens.
+pub(crate) fn listen_with(words: &'static str) -> anyhow::Result<()> {
+    ctrlc::set_handler(move || match STOP.swap(true, Ordering::Relaxed) {
+        false if std::io::stderr().is_terminal() => tell(words),
         false => {}
         true => {
             if let Some(bar) = &*BAR.lock().unwrap_or_else(PoisonError::into_inner) {

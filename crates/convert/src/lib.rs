@@ -34,14 +34,14 @@ pub use self::report::*;
 pub use self::run::*;
 pub use self::source::*;
 
-pub use roundwise_compute::{Device, Devices};
+pub use roundwise_compute::{ComputeError, Device, Devices};
 pub use roundwise_layout::{Client, Defect, Layout, MatmulPrecision, Repair, client};
 pub use roundwise_rounding::{
     BiasCorrection, Effort, METHODS, Method, MethodOptions, MethodSetting, Optimizer, Schedule,
     SettingOfMethod, SettingRange, SettingValue, Solver,
 };
-pub use roundwise_scheme::{CATALOG, FAMILIES, FamilyNumber, ScaleRule, Scheme};
+pub use roundwise_scheme::{CATALOG, CatalogEntry, FAMILIES, FamilyNumber, ScaleRule, Scheme};
 pub use roundwise_stats::{COLLECTOR, Knowledge, LayerSummary, Merge, Statistics, StatsError};
 pub use roundwise_tensor_file::{
-    Overwrite, TensorFileError, check_writable, read_text, write_text_atomically,
+    Overwrite, TensorFileError, available_bytes, check_writable, read_text, write_text_atomically,
 };

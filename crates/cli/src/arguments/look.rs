@@ -42,6 +42,10 @@ pub(crate) struct VerifyOptions {
     /// Let biases of converted layers differ, as `--bias-correction` makes them
     #[arg(long)]
     pub(crate) corrected_biases: bool,
+    /// Write what happens as lines of JSON, for programs; a line `stop` on standard input, or its end,
+    /// stops
+    #[arg(long, conflicts_with_all = ["json", "quiet"])]
+    pub(crate) events: bool,
     #[command(flatten)]
     pub(crate) statistics: StatisticsFlags,
     #[command(flatten)]
