@@ -16,7 +16,8 @@ use clap::{Args, Parser, Subcommand};
 
 pub(crate) use self::convert::{ConvertOptions, SchemeOutput};
 pub(crate) use self::look::{
-    InspectOptions, MethodsOptions, PlanOptions, PresetsOptions, SchemesOptions, VerifyOptions,
+    InspectOptions, MethodsOptions, PlanOptions, PresetsOptions, SchemesOptions, TryOptions,
+    VerifyOptions,
 };
 pub(crate) use self::recipe::{RecipeCommand, RecipeOptions};
 pub(crate) use self::rewrite::{
@@ -71,6 +72,9 @@ pub(crate) enum Command {
     Recipe(RecipeCommand),
     /// Put the parts of a model together that `convert --part` made
     Merge(MergeOptions),
+    /// Convert a few weights, write nothing, and tell how long the whole takes and how well it does
+    #[command(hide = true)]
+    Try(TryOptions),
     /// Compare a converted file with its original
     Verify(VerifyOptions),
     /// Look at, merge and collect statistics of a model's inputs

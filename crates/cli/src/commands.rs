@@ -20,4 +20,5 @@ pub(crate) mod schemes;
 pub(crate) mod stats;
 #[cfg(feature = "studio")]
 pub(crate) mod studio;
+pub(crate) mod trial;
 pub(crate) mod verify;

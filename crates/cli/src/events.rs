@@ -8,7 +8,8 @@ use roundwise_convert::{ConvertError, Event, Watch};
 use serde::Serialize;
 
 use crate::outcome::library_error;
-use crate::stop;
+use crate::stop::STOP;
+use crate::typed::Typed;
 
 /// Writes what happens as lines of JSON to standard output, for programs that show it.
 pub(crate) struct Events {
@@ -30,7 +31,7 @@ struct Counted {
 /// Lines that are no events of the library.
 #[derive(Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
-enum Line<'a, R: Serialize> {
+enum Line<R: Serialize> {
     Progress {
         bytes: u64,
         /// Bytes a second.
@@ -39,7 +40,7 @@ enum Line<'a, R: Serialize> {
         left: Option<f64>,
     },
     Done {
-        report: &'a R,
+        report: R,
     },
     Failed {
         /// Stable name of the kind of error.
@@ -63,7 +64,7 @@ impl Events {
                     break;
                 }
             }
-            stop::ask();
+            STOP.ask();
         });
         let now = Instant::now();
         let counted = Counted { since: now, told: now, bytes: 0, own: 0, total: 0 };
@@ -119,10 +120,7 @@ impl Watch for Events {
                 write_line(&event);
             }
         }
-        match stop::is_asked_for() {
-            true => ControlFlow::Break(()),
-            false => ControlFlow::Continue(()),
-        }
+        STOP.answer()
     }
 }
 
@@ -133,6 +131,8 @@ pub(crate) fn tell_done(report: &impl Serialize) {
 
 /// Tells why a command failed, where events are written.
 pub(crate) fn telling<T>(tells: bool, result: anyhow::Result<T>) -> anyhow::Result<T> {
+    // Settings are called what they are on the command line, here as well.
+    let result = result.map_err(|error| Typed::default().word(error));
     if let (true, Err(error)) = (tells, &result) {
         tell_failed(error);
     }
@@ -155,6 +155,6 @@ fn write_line(line: &impl Serialize) {
     text.push('\n');
     let mut out = std::io::stdout().lock();
     if out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err() {
-        stop::ask();
+        STOP.ask();
     }
 }

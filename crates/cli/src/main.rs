@@ -33,6 +33,7 @@ fn main() -> std::process::ExitCode {
         Command::Inspect(options) => commands::inspect::run(options),
         Command::Recipe(command) => commands::recipe::run(command),
         Command::Merge(options) => commands::merge::run(options),
+        Command::Try(options) => commands::trial::run(options),
         Command::Verify(options) => commands::verify::run(options),
         Command::Stats(command) => commands::stats::run(command),
         Command::Presets(options) => commands::presets::run(options),

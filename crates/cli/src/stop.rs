@@ -1,12 +1,13 @@
 use std::io::IsTerminal;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use indicatif::ProgressBar;
+use roundwise_convert::report::StopFlag;
 
 use crate::console::complain;
 
-static STOP: AtomicBool = AtomicBool::new(false);
+/// Asked by Ctrl-C, SIGTERM, and by programs that read events.
+pub(crate) static STOP: StopFlag = StopFlag::new();
 static BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
 
 /// Ctrl-C and SIGTERM ask the work to stop between two tensors; a second one ends the program at
@@ -19,7 +20,7 @@ pub(crate) fn listen() -> anyhow::Result<()> {
 
 /// [`listen`] with other words for what happens.
 pub(crate) fn listen_with(words: &'static str) -> anyhow::Result<()> {
-    ctrlc::set_handler(move || match STOP.swap(true, Ordering::Relaxed) {
+    ctrlc::set_handler(move || match STOP.ask() {
         false if std::io::stderr().is_terminal() => tell(words),
         false => {}
         true => {
@@ -31,16 +32,6 @@ pub(crate) fn listen_with(words: &'static str) -> anyhow::Result<()> {
         }
     })?;
     Ok(())
-}
-
-/// Asks to stop, as Ctrl-C does.
-pub(crate) fn ask() {
-    STOP.store(true, Ordering::Relaxed);
-}
-
-/// Whether someone asked to stop.
-pub(crate) fn is_asked_for() -> bool {
-    STOP.load(Ordering::Relaxed)
 }
 
 /// Remembers the bar that is on the screen, to write above it.

@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use roundwise_convert::{ConvertError, RecipeFile, Setting, Text};
+use roundwise_convert::recipe::{Setting, Text};
+use roundwise_convert::{ConvertError, RecipeFile};
 use serde_json::Value;
 
 /// How the settings of a recipe were typed, so that messages call each what its user does: `--keep`,

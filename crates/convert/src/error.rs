@@ -6,7 +6,7 @@ use roundwise_rounding::RoundingError;
 use roundwise_stats::StatsError;
 use roundwise_tensor_file::TensorFileError;
 
-use crate::recipe::{RecipeError, Text};
+use crate::recipe::{RecipeError, Setting, Text};
 
 /// Why a conversion did not happen. No output has appeared, unless the file's own error says so
 /// ([`FolderNotSynced`](roundwise_tensor_file::TensorFileErrorKind::FolderNotSynced)).
@@ -134,6 +134,45 @@ pub enum ConvertError {
         /// The file.
         path: PathBuf,
     },
+    /// Two things would be written to one place.
+    #[error("{} and {} would both become {}", .contents[0], .contents[1], .path.display())]
+    SamePlace {
+        /// The place.
+        path: PathBuf,
+        /// What would be written there.
+        contents: [String; 2],
+    },
+    /// A folder stands where a file is to be written.
+    #[error("{}: is a folder\n  name a file for {content}", .path.display())]
+    OutputIsFolder {
+        /// The folder.
+        path: PathBuf,
+        /// What would be written.
+        content: String,
+    },
+    /// A file stands where one is to be written.
+    #[error("{}", self.text())]
+    OutputExists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A folder for shards holds something already.
+    #[error(
+        "{}: exists already\n  shards are written into a new folder; name another, or remove this one",
+        .path.display()
+    )]
+    FolderNotEmpty {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The folder of an output is not there.
+    #[error("{}: there is no folder {}\n  create it first", .path.display(), .folder.display())]
+    NoFolder {
+        /// The output.
+        path: PathBuf,
+        /// The folder.
+        folder: PathBuf,
+    },
     /// What was written is not what was computed. It has not got its name.
     #[error(
         "{}: tensor `{tensor}`: {problem}\n  this is a bug, or memory or disk are failing; `--fresh` starts over, `--no-verify` takes it as it is",
@@ -148,15 +187,12 @@ pub enum ConvertError {
         problem: String,
     },
     /// What an earlier run has left belongs to another job.
-    #[error(
-        "{}: is the unfinished output of another run\n  {}\n  the former command continues it; `--fresh` starts over without it",
-        .path.display(), .differences.join("\n  ")
-    )]
+    #[error("{}", self.text())]
     OtherRun {
         /// The unfinished file.
         path: PathBuf,
         /// What is different.
-        differences: Vec<String>,
+        differences: Vec<Text>,
     },
     /// Something went wrong, or the watcher asked to stop, after some tensors were finished.
     #[error(
@@ -238,6 +274,11 @@ impl ConvertError {
             ConvertError::NothingToRepair { .. } => "nothing_to_repair",
             ConvertError::OtherModel { .. } => "other_model",
             ConvertError::OutputIsInput { .. } => "output_is_input",
+            ConvertError::SamePlace { .. } => "same_place",
+            ConvertError::OutputIsFolder { .. } => "output_is_folder",
+            ConvertError::OutputExists { .. } => "output_exists",
+            ConvertError::FolderNotEmpty { .. } => "folder_not_empty",
+            ConvertError::NoFolder { .. } => "no_folder",
             ConvertError::WrongOutput { .. } => "wrong_output",
             ConvertError::OtherRun { .. } => "other_run",
             ConvertError::Unfinished { .. } => "unfinished",
@@ -252,6 +293,17 @@ impl ConvertError {
     pub fn text(&self) -> Text {
         match self {
             ConvertError::Recipe(error) => error.text(),
+            ConvertError::OutputExists { path } => {
+                let exists =
+                    format!("{}: exists already\n  name another file, or ", path.display());
+                Text::from(exists) + Setting::new("overwrite").quoted() + " to replace it"
+            }
+            ConvertError::OtherRun { path, differences } => {
+                let of_another =
+                    format!("{}: is the unfinished output of another run\n  ", path.display());
+                let help = "\n  the former command continues it; `--fresh` starts over without it";
+                Text::from(of_another) + Text::joined(differences.iter().cloned(), "\n  ") + help
+            }
             error => error.to_string().into(),
         }
     }

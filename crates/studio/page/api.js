@@ -54,10 +54,15 @@ async function sent(method, path, body, signal) {
   if (body !== undefined) headers["Content-Type"] = "application/json";
   let answer;
   try {
-    answer = await fetch(path, { method, headers, signal, cache: "no-store", body: body === undefined ? undefined : JSON.stringify(body) });
+    answer = await fetch(
+      path, { method, headers, signal, cache: "no-store", body: body === undefined ? undefined : JSON.stringify(body) });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Refusal(0, { kind: "away", message: "roundwise studio does not answer", help: "It may have been closed: start it again, jobs go on where they were." });
+    throw new Refusal(0, {
+      kind: "away",
+      message: "roundwise studio does not answer",
+      help: "It may have been closed: start it again, jobs go on where they were."
+    });
   }
   if (answer.ok) return answer;
   const said = await answer.json().catch(() => ({}));

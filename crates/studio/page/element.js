@@ -6,18 +6,19 @@ const SVG = "http://www.w3.org/2000/svg";
 const READ = /^(title|placeholder|aria-label|aria-valuetext|aria-description)$/;
 
 /**
- * Makes an element: `element("a", { href: "#/open", onclick: f }, "Open")`.
+ * Makes an element: `element("a.quiet", { href: "#/open", onclick: f }, "Open")`. Classes stand behind the tag, attributes may be
+ * left out.
  *
  * Texts become text nodes; `null`, `undefined` and `false` nothing, lists their entries. A value that is a function listens
  * to the event after `on`.
  */
-export function element(tag, attributes = {}, ...children) {
-  return filled(document.createElement(tag), attributes, children);
+export function element(tag, ...parts) {
+  return filled((name) => document.createElement(name), tag, parts);
 }
 
 /** Makes an element of a drawing. */
-export function drawn(tag, attributes = {}, ...children) {
-  return filled(document.createElementNS(SVG, tag), attributes, children);
+export function drawn(tag, ...parts) {
+  return filled((name) => document.createElementNS(SVG, name), tag, parts);
 }
 
 /** Replaces what an element holds. */
@@ -34,12 +35,21 @@ export function plain(text) {
   return String(text).replace(STEERING, escape);
 }
 
-const STEERING = /[\p{Cc}\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\u{e0000}-\u{e007f}]|\p{Cs}/gu;
+const STEERING =
+  /[\p{Cc}\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\u{e0000}-\u{e007f}]|\p{Cs}/gu;
 
-function filled(target, attributes, children) {
-  for (const [name, value] of Object.entries(attributes)) give(target, name, value);
-  target.append(...nodes(children));
+function filled(make, tag, parts) {
+  const [name, ...classes] = tag.split(".");
+  const target = make(name);
+  const attributes = isAttributes(parts[0]) ? parts.shift() : {};
+  for (const [key, value] of Object.entries(attributes)) give(target, key, value);
+  target.classList.add(...classes);
+  target.append(...nodes(parts));
   return target;
+}
+
+function isAttributes(part) {
+  return typeof part === "object" && part !== null && !Array.isArray(part) && !(part instanceof Node);
 }
 
 function give(target, name, value) {

@@ -85,7 +85,8 @@ export function joined(folder, name) {
 
 /** What became of a tensor: its scheme, or what was done with it. */
 export function becomes({ decision, scheme }) {
-  const words = { copy: "kept", rename: "kept", remove: "removed", decode: "decoded", repack: "moved", correct: "corrected", merge: "merged" };
+  const words =
+    { copy: "kept", rename: "kept", remove: "removed", decode: "decoded", repack: "moved", correct: "corrected", merge: "merged" };
   return scheme ?? words[decision] ?? decision;
 }
 

@@ -16,17 +16,21 @@ const BLOCK = 100;
  */
 export function longTable({ label, columns, rows, open, count }) {
   const state = { made: rows.map(make), sorted: null, down: false, text: "", among: null };
-  const body = element("div", { class: "blocks", role: "presentation" });
-  const heads = columns.map((column, index) => element("span", { role: "columnheader", class: column.number ? "number" : null }, element("button", { type: "button", onclick: () => sort(index) }, column.title)));
+  const body = element("div.blocks", { role: "presentation" });
+  const heads = columns.map((column, index) => element("span", { role: "columnheader", class: column.number ? "number" : null },
+                              element("button", { type: "button", onclick: () => sort(index) }, column.title)));
   const head = element("div", { role: "rowgroup" }, element("div", { role: "row", class: "head" }, heads));
-  const node = element("div", { role: "table", class: "long", "aria-label": label, tabindex: open ? null : "0", onkeydown: walk }, head, body);
+  const node =
+    element("div", { role: "table", class: "long", "aria-label": label, tabindex: open ? null : "0", onkeydown: walk }, head, body);
   node.style.setProperty("--columns", columns.map((column) => column.width ?? "max-content").join(" "));
   show();
 
   function make(row) {
     const cells = columns.map((column, index) => {
       const shown = column.cell ? column.cell(row) : column.of(row);
-      const inside = open && index === 0 ? element("button", { type: "button", class: "open", tabindex: "-1", onclick: () => open(row) }, shown) : shown;
+      const inside = open && index === 0
+        ? element("button", { type: "button", class: "open", tabindex: "-1", onclick: () => open(row) }, shown)
+        : shown;
       return element("span", { role: "cell", class: column.number ? "number" : null, title: index === 0 ? shown : null }, inside);
     });
     const words = columns.map((column) => column.of(row)).join("\n").toLowerCase();
@@ -44,7 +48,7 @@ export function longTable({ label, columns, rows, open, count }) {
       block.style.setProperty("--rows", part.length);
       blocks.push(block);
     }
-    fill(body, shown.length ? blocks : element("p", { class: "quiet" }, "Nothing matches."));
+    fill(body, shown.length ? blocks : element("p.quiet", "Nothing matches."));
     const first = body.querySelector("button.open");
     if (first) first.tabIndex = 0;
     count?.(shown.length, state.made.length);
@@ -80,17 +84,25 @@ export function longTable({ label, columns, rows, open, count }) {
 
 /** A list below a field that filters it. */
 export function filteredTable(options) {
-  const counter = element("span", { class: "quiet", role: "status" });
-  const table = longTable({ ...options, count: (shown, all) => fill(counter, shown === all ? `${whole(all)}` : `${whole(shown)} of ${whole(all)}`) });
-  const input = element("input", { type: "search", class: "filter", placeholder: "Filter", "aria-label": `Filter ${options.label}`, oninput: () => table.filter(input.value) });
-  return { ...table, node: element("div", { class: "filtered" }, element("div", { class: "bar" }, input, counter), table.node) };
+  const counter = element("span.quiet", { role: "status" });
+  const table = longTable(
+    { ...options, count: (shown, all) => fill(counter, shown === all ? `${whole(all)}` : `${whole(shown)} of ${whole(all)}`) });
+  const input = element("input", {
+    type: "search",
+    class: "filter",
+    placeholder: "Filter",
+    "aria-label": `Filter ${options.label}`,
+    oninput: () => table.filter(input.value)
+  });
+  return { ...table, node: element("div.filtered", element("div.bar", input, counter), table.node) };
 }
 
 function order(column, down) {
   const compare = (a, b) => {
     const [p, q] = [column.of(a.row), column.of(b.row)];
     // What has no value comes last, whatever the direction.
-    if (p === null || p === undefined || q === null || q === undefined) return (p ?? null) === (q ?? null) ? 0 : (p ?? null) === null ? Infinity : -Infinity;
+    if (p === null || p === undefined || q === null || q === undefined)
+      return (p ?? null) === (q ?? null) ? 0 : (p ?? null) === null ? Infinity : -Infinity;
     return typeof p === "number" && typeof q === "number" ? p - q : String(p).localeCompare(String(q), "en", { numeric: true });
   };
   return (a, b) => {

@@ -14,7 +14,15 @@ import { queuePage } from "./pages/queue.js";
 import { reportPage } from "./pages/report.js";
 import { statisticsPage } from "./pages/statistics.js";
 
-const PAGES = { open: openPage, plan: planPage, queue: queuePage, job: jobPage, report: reportPage, check: checkPage, statistics: statisticsPage };
+const PAGES = {
+  open: openPage,
+  plan: planPage,
+  queue: queuePage,
+  job: jobPage,
+  report: reportPage,
+  check: checkPage,
+  statistics: statisticsPage
+};
 /** Pages that a key opens. */
 const KEYS = { o: "open", p: "plan", q: "queue" };
 
@@ -41,7 +49,11 @@ async function begin() {
 
 function locked(error) {
   if (error.status !== 401) return notice(error);
-  return [element("h1", { tabindex: "-1" }, "This page needs its key"), element("p", {}, "The terminal that runs ", element("code", {}, "roundwise studio"), " shows an address that ends in #key=…; open that one. Every start makes a new key, so that no other page or user of this machine can use the studio.")];
+  return [
+    element("h1", { tabindex: "-1" }, "This page needs its key"),
+    element("p", "The terminal that runs ", element("code", "roundwise studio"),
+      " shows an address that ends in #key=…; open that one. Every start makes a new key, so that no other page or user of this machine can use the studio.")
+  ];
 }
 
 function show() {
@@ -50,7 +62,7 @@ function show() {
   const made = (PAGES[page] ?? PAGES.open)(query, { vocabulary, say });
   current = made;
   const heading = element("h1", { tabindex: "-1" }, made.title);
-  fill(main, element("div", { class: "heading" }, heading, made.beside), made.node);
+  fill(main, element("div.heading", heading, made.beside), made.node);
   for (const link of document.querySelectorAll("nav a")) {
     const isHere = read(link.hash).page === (page === "job" ? "queue" : page);
     if (isHere) link.setAttribute("aria-current", "page");
@@ -95,16 +107,24 @@ function writeTitle() {
   working.hidden = !job;
   const done = job && jobs.progressOf(job);
   const left = job?.progress?.left;
-  const parts = job && [done === null ? (job.phase?.name ?? "starting") : `${job.phase.name === "converting" ? "" : `${job.phase.name} `}${share(done, 1)}`, Number.isFinite(left) ? `${seconds(left)} left` : null].filter(Boolean);
+  const parts = job && [
+    done === null ? (job.phase?.name ?? "starting")
+                  : `${job.phase.name === "converting" ? "" : `${job.phase.name} `}${share(done, 1)}`,
+    Number.isFinite(left) ? `${seconds(left)} left` : null
+  ].filter(Boolean);
   if (job) fill(working, parts.join(" · "));
   const page = typeof current?.title === "string" ? current.title : "studio";
-  document.title = [...(parts ?? []), page, "roundwise"].join(" · ").replace(/ · ([^·]*) · roundwise$/, " – $1 – roundwise").replace(/^ – /, "");
+  document.title = [...(parts ?? []), page, "roundwise"]
+                     .join(" · ")
+                     .replace(/ · ([^·]*) · roundwise$/, " – $1 – roundwise")
+                     .replace(/^ – /, "");
 }
 
 function tellOfServer(isThere, error) {
   const away = document.getElementById("away");
   if (isThere) fill(away);
-  else if (!away.firstChild) fill(away, error?.status === 401 ? locked(error) : notice(error ?? { message: "roundwise studio does not answer" }));
+  else if (!away.firstChild)
+    fill(away, error?.status === 401 ? locked(error) : notice(error ?? { message: "roundwise studio does not answer" }));
 }
 
 function followTheme() {
@@ -130,11 +150,31 @@ function followKeys() {
 }
 
 function help() {
-  const keys = [["/", "the filter, or the first field"], ["o", "Open"], ["p", "Plan"], ["q", "Queue"], ["?", "this list"], ["↑ ↓", "in lists: from row to row; Enter opens"], ["← →", "in pictures: from dot to dot; Enter opens"]];
-  const list = element("dl", { class: "keys" }, keys.map(([key, what]) => [element("dt", {}, element("kbd", {}, key)), element("dd", {}, what)]));
-  const single = element("input", { type: "checkbox", id: "single-keys", checked: localStorage.getItem("roundwise.keys") !== "off", onchange: () => localStorage.setItem("roundwise.keys", single.checked ? "on" : "off") });
-  const about = element("p", { class: "quiet" }, `roundwise ${vocabulary?.version ?? ""}. Nothing leaves this machine. Every job is a command of roundwise, which its page shows.`);
-  ask("Keyboard and help", [list, element("p", {}, single, " ", element("label", { for: "single-keys" }, "Use single keys")), about], [["close", "Close"]]);
+  const keys = [
+    ["/", "the filter, or the first field"], ["o", "Open"], ["p", "Plan"], ["q", "Queue"], ["?", "this list"],
+    ["↑ ↓", "in lists: from row to row; Enter opens"], ["← →", "in pictures: from dot to dot; Enter opens"]
+  ];
+  const list = element("dl.keys", keys.map(([key, what]) => [element("dt", element("kbd", key)), element("dd", what)]));
+  const single = element("input", {
+    type: "checkbox",
+    id: "single-keys",
+    checked: localStorage.getItem("roundwise.keys") !== "off",
+    onchange: () => localStorage.setItem("roundwise.keys", single.checked ? "on" : "off")
+  });
+  const about = element("p.quiet",
+    `roundwise ${
+      vocabulary?.version ?? "" }. Nothing leaves this machine. Every job is a command of roundwise, which its page shows.`);
+  ask("Keyboard and help",
+    [
+      list,
+      element("p", single, " ",
+        element("label",
+          { for: "single-keys"
+          },
+          "Use single keys")),
+      about
+    ],
+    [["close", "Close"]]);
 }
 
 begin();

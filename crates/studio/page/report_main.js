@@ -12,4 +12,5 @@ import { compareView, reportView } from "./pages/report_view.js";
 const { reports } = JSON.parse(document.getElementById("report").textContent);
 const outputs = reports.map((report) => fileName(report.output)).join(" and ");
 document.title = `${outputs} – roundwise`;
-fill(document.getElementById("main"), element("h1", {}, outputs), reports.length > 1 ? compareView(...reports) : reportView(reports[0]));
+fill(
+  document.getElementById("main"), element("h1", outputs), reports.length > 1 ? compareView(...reports) : reportView(reports[0]));

@@ -2,8 +2,10 @@
 
 /** The address of a page. */
 export function address(page, query = {}) {
-  const given = Object.entries(query).filter(([, value]) => value !== undefined && value !== null && value !== "" && !isEmpty(value));
-  const search = new URLSearchParams(given.map(([key, value]) => [key, typeof value === "string" ? value : JSON.stringify(value)]));
+  const given =
+    Object.entries(query).filter(([, value]) => value !== undefined && value !== null && value !== "" && !isEmpty(value));
+  const search =
+    new URLSearchParams(given.map(([key, value]) => [key, typeof value === "string" ? value : JSON.stringify(value)]));
   return `#/${page}${given.length ? `?${search}` : ""}`;
 }
 

@@ -22,9 +22,9 @@ export function field({ label, key, control, help, beside, wide }) {
   return element(
     "div",
     { class: `field${isBox ? " box" : ""}${wide ? " wide" : ""}` },
-    isBox ? [element("div", { class: "line" }, control, name)] : [name, element("div", { class: "line" }, control, beside)],
-    help && element("p", { class: "help", id: `${id}-help` }, help),
-    element("p", { class: "problem", id: `${id}-problem`, hidden: true }),
+    isBox ? [element("div.line", control, name)] : [name, element("div.line", control, beside)],
+    help && element("p.help", { id: `${id}-help` }, help),
+    element("p.problem", { id: `${id}-problem`, hidden: true }),
   );
 }
 
@@ -68,7 +68,10 @@ export function lines(text) {
 
 /** What went wrong, what helps, and buttons for it. */
 export function notice(error, ...buttons) {
-  return element("div", { class: "notice", role: "alert" }, element("p", {}, element("strong", {}, lines(error.message))), error.help && element("p", {}, lines(error.help)), (error.complaints ?? []).map(({ field: key, problem }) => element("p", {}, key ? `${key}: ` : "", lines(problem))), buttons.length > 0 && element("p", { class: "actions" }, buttons));
+  return element("div.notice", { role: "alert" }, element("p", element("strong", lines(error.message))),
+    error.help && element("p", lines(error.help)),
+    (error.complaints ?? []).map(({ field: key, problem }) => element("p", key ? `${key}: ` : "", lines(problem))),
+    buttons.length > 0 && element("p.actions", buttons));
 }
 
 /** A button. */
@@ -79,7 +82,8 @@ export function button(label, onclick, attributes = {}) {
 /** A choice; an option is a name or `[value, label]`. */
 export function choice(options, value, onchange, attributes = {}) {
   const pairs = options.map((option) => (Array.isArray(option) ? option : [option, option]));
-  const control = element("select", { onchange: () => onchange(control.value), ...attributes }, pairs.map(([name, label]) => element("option", { value: name }, label)));
+  const control = element("select", { onchange: () => onchange(control.value), ...attributes },
+    pairs.map(([name, label]) => element("option", { value: name }, label)));
   control.value = value;
   return control;
 }
@@ -87,8 +91,10 @@ export function choice(options, value, onchange, attributes = {}) {
 /** Asks something; resolves to the value of the button, or null. A button is `[value, label]`, the first one is the default. */
 export function ask(title, content, buttons) {
   return new Promise((resolve) => {
-    const made = buttons.map(([value, label], index) => element("button", { type: "submit", value, class: index === 0 ? "main" : null }, label));
-    const box = element("dialog", { "aria-label": title, onclose: () => (box.remove(), resolve(box.returnValue || null)) }, element("form", { method: "dialog" }, element("h2", {}, title), content, element("p", { class: "actions" }, made)));
+    const made = buttons.map(
+      ([value, label], index) => element("button", { type: "submit", value, class: index === 0 ? "main" : null }, label));
+    const box = element("dialog", { "aria-label": title, onclose: () => (box.remove(), resolve(box.returnValue || null)) },
+      element("form", { method: "dialog" }, element("h2", title), content, element("p.actions", made)));
     document.body.append(box);
     box.showModal();
   });
@@ -96,14 +102,24 @@ export function ask(title, content, buttons) {
 
 /** A text field for a path, with a dialog to choose one. Changes are told when the field is left or on Enter. */
 export function pathField({ label, key, value, help, kinds, placeholder, wide = true, onchange }) {
-  const control = element("input", { type: "text", value: value ?? "", placeholder, spellcheck: "false", autocomplete: "off", onchange: () => onchange(control.value.trim()) });
+  const control = element("input", {
+    type: "text",
+    value: value ?? "",
+    placeholder,
+    spellcheck: "false",
+    autocomplete: "off",
+    onchange: () => onchange(control.value.trim())
+  });
   const choose = async () => {
     const picked = await pickPath({ title: label, from: control.value, kinds });
     if (picked === null) return;
     control.value = picked;
     onchange(picked);
   };
-  return { control, node: field({ label, key, control, help, wide, beside: button("Choose…", choose, { "aria-label": `Choose: ${label}` }) }) };
+  return {
+    control,
+    node: field({ label, key, control, help, wide, beside: button("Choose…", choose, { "aria-label": `Choose: ${label}` }) })
+  };
 }
 
 /** Lets somebody choose a file of some kinds, or a folder; resolves to null where nothing was chosen. */
@@ -111,8 +127,10 @@ export function pickPath({ title, from, kinds }) {
   return new Promise((resolve) => {
     let picked = null;
     const close = (path) => ((picked = path), box.close());
-    const list = folderList({ path: from || undefined, kinds, pick: ({ path }) => close(path), pickFolder: kinds.includes("folder") ? close : null });
-    const box = element("dialog", { class: "large", "aria-label": title, onclose: () => (box.remove(), resolve(picked)) }, element("h2", {}, title), list.node, element("p", { class: "actions" }, button("Cancel", () => box.close())));
+    const list = folderList(
+      { path: from || undefined, kinds, pick: ({ path }) => close(path), pickFolder: kinds.includes("folder") ? close : null });
+    const box = element("dialog.large", { "aria-label": title, onclose: () => (box.remove(), resolve(picked)) },
+      element("h2", title), list.node, element("p.actions", button("Cancel", () => box.close())));
     document.body.append(box);
     box.showModal();
   });
@@ -129,7 +147,7 @@ const KINDS = { folder: "folder", model: "model", statistics: "statistics", repo
  * - `told(answer)`: gets every folder that is shown
  */
 export function folderList({ path, kinds, pick, pickFolder, told }) {
-  const place = element("div", { class: "folder" });
+  const place = element("div.folder");
   let shown = null;
   const go = async (to) => {
     try {
@@ -146,18 +164,32 @@ export function folderList({ path, kinds, pick, pickFolder, told }) {
     const files = entries.filter((entry) => entry.kind === "folder" || kinds.includes(entry.kind));
     const isChoosable = pickFolder && (is_model || kinds.includes("folder"));
     return [
-      element("div", { class: "bar" }, parent && button("↑ Up", () => go(parent), { class: "small", title: parent }), element("span", { class: "path" }, here), isChoosable && button(is_model ? "Open this folder as a model" : "Choose this folder", () => pickFolder(here), { class: "small" })),
-      roots?.length > 1 && element("p", { class: "quiet roots" }, roots.map((root) => [link(root, root), " "])),
-      element("div", { class: "scroller tall", role: "region", "aria-label": `Files in ${fileName(here) || here}`, tabindex: "0" }, element("table", { class: "files" }, element("thead", {}, element("tr", {}, ["Name", "What", "Size", "Changed"].map((title) => element("th", { scope: "col", class: title === "Size" ? "number" : null }, title)))), element("tbody", {}, files.map(row)))),
-      files.length === 0 && element("p", { class: "quiet" }, `No ${kinds.filter((kind) => kind !== "folder").join(", ") || "folder"} here.`),
-      element("p", { class: "quiet" }, [free_bytes !== undefined && free_bytes !== null && `${bytes(free_bytes)} free`, truncated && "only the first 5,000 entries are shown"].filter(Boolean).join(" · ")),
+      element("div.bar", parent && button("↑ Up", () => go(parent), { class: "small", title: parent }), element("span.path", here),
+        isChoosable &&
+          button(is_model ? "Open this folder as a model" : "Choose this folder", () => pickFolder(here), { class: "small" })),
+      roots?.length > 1 && element("p.quiet.roots", roots.map((root) => [link(root, root), " "])),
+      element("div.scroller.tall", { role: "region", "aria-label": `Files in ${fileName(here) || here}`, tabindex: "0" },
+        element("table.files", element("thead", element("tr", ["Name", "What", "Size",
+          "Changed"].map((title) => element("th", { scope: "col", class: title === "Size" ? "number" : null }, title)))),
+          element("tbody", files.map(row)))),
+      files.length === 0 && element("p.quiet", `No ${kinds.filter((kind) => kind !== "folder").join(", ") || "folder"} here.`),
+      element("p.quiet",
+        [
+          free_bytes !== undefined && free_bytes !== null && `${bytes(free_bytes)} free`,
+          truncated && "only the first 5,000 entries are shown"
+        ].filter(Boolean)
+          .join(" · ")),
     ];
   }
   function row(entry) {
     const open = () => (entry.kind === "folder" ? go(entry.path) : pick(entry));
     const changed = entry.modified ? new Date(entry.modified * 1000).toISOString().slice(0, 10) : "";
     const name = entry.kind === "folder" ? `${entry.name}/` : entry.name;
-    return element("tr", {}, element("td", {}, button(name, open, { class: "link" }), entry.link && element("span", { class: "quiet" }, ` → ${entry.link === true ? "link" : entry.link}`)), element("td", { class: "quiet" }, KINDS[entry.kind] ?? entry.kind), element("td", { class: "number" }, entry.kind === "folder" ? "" : bytes(entry.bytes)), element("td", { class: "quiet" }, changed));
+    return element("tr",
+      element("td", button(name, open, { class: "link" }),
+        entry.link && element("span.quiet", ` → ${entry.link === true ? "link" : entry.link}`)),
+      element("td.quiet", KINDS[entry.kind] ?? entry.kind),
+      element("td.number", entry.kind === "folder" ? "" : bytes(entry.bytes)), element("td.quiet", changed));
   }
   go(path && /\.(safetensors|json|gguf|pt|pth|ckpt|bin)$/i.test(path) ? folderName(path) : path);
   return { node: place, go };
@@ -189,6 +221,7 @@ export function keepingFocus(place, build) {
   build();
   if (!active || place.contains(document.activeElement)) return;
   const controls = [...place.querySelectorAll("button, select, input, [tabindex='0']")];
-  const again = controls.find((control) => nameOf(control) === name) ?? controls.find((control) => row !== undefined && control.closest("[data-kind]")?.dataset.kind === row);
+  const again = controls.find((control) => nameOf(control) === name) ??
+    controls.find((control) => row !== undefined && control.closest("[data-kind]")?.dataset.kind === row);
   again?.focus({ preventScroll: true });
 }

@@ -8,7 +8,8 @@ use axum::extract::{FromRequest, FromRequestParts, Query, Request};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use roundwise_convert::{ConvertError, RecipeError, Text};
+use roundwise_convert::ConvertError;
+use roundwise_convert::recipe::{RecipeError, Text};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -102,7 +103,7 @@ impl Refusal {
 
 /// A complaint of the library, at the field that it is about.
 fn field_complaints(error: &RecipeError) -> Vec<FieldComplaint> {
-    let complaint = |it: &roundwise_convert::Complaint| FieldComplaint {
+    let complaint = |it: &roundwise_convert::recipe::Complaint| FieldComplaint {
         field: it.setting.as_ref().map(ToString::to_string).unwrap_or_default(),
         problem: it.problem.to_string(),
     };

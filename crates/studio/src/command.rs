@@ -101,6 +101,8 @@ fn push_run(order: &JobOrder, words: &mut Vec<String>) {
     if is_conversion {
         push("--memory-limit", run.memory_bytes.map(|it| it.to_string()));
         push("--device", run.device.clone());
+    }
+    if order.kind == JobKind::Convert {
         push("--extract-error-lora", run.extract_error_lora.map(|it| it.to_string()));
     }
     if is_conversion || order.kind == JobKind::Verify {

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use roundwise_convert::{Plan, PlannedTensor};
+use roundwise_convert::Plan;
+use roundwise_convert::plan::PlannedTensor;
 use serde::Serialize;
 
 /// Tensors of one pattern and shape of which the same becomes, for the same reason.

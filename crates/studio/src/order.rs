@@ -3,9 +3,13 @@
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use roundwise_convert::{
-    Devices, Job, Limits, Overwrite, Recipe, RecipeFile, StatisticsFile, default_output,
-};
+use roundwise_convert::compute::{Device, Devices};
+use roundwise_convert::plan::Limits;
+use roundwise_convert::recipe::Rounding;
+use roundwise_convert::run::default_output;
+use roundwise_convert::source::StatisticsFile;
+use roundwise_convert::tensor_file::Overwrite;
+use roundwise_convert::{Job, Recipe, RecipeFile};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -65,9 +69,24 @@ impl RunFile {
     /// A complaint at the field.
     pub(crate) fn devices(&self) -> Result<Devices, Refusal> {
         let Some(text) = &self.device else { return Ok(Devices::default()) };
-        text.parse().map_err(|error: roundwise_convert::ComputeError| {
+        text.parse().map_err(|error: roundwise_convert::compute::ComputeError| {
             complaint("run.device", error.to_string())
         })
+    }
+
+    /// Nearest codes are chosen on the CPU, whatever device is named.
+    ///
+    /// # Errors
+    /// A complaint at the field.
+    fn refuse_idle_device(&self, recipe: &Recipe) -> Result<(), Refusal> {
+        let is_here = |device: &Device| matches!(device, Device::Auto | Device::Cpu);
+        match recipe.rounding() {
+            Rounding::Nearest if !self.devices()?.named().iter().all(is_here) => Err(complaint(
+                "run.device",
+                "does not apply to method `nearest`, which computes nothing there".to_owned(),
+            )),
+            Rounding::Nearest | Rounding::Learned(_) => Ok(()),
+        }
     }
 
     /// # Errors
@@ -136,6 +155,7 @@ impl Request {
         run.check()?;
         let recipe_file = self.recipe_file(kind, &run)?;
         let recipe = recipe_file.clone().check()?;
+        run.refuse_idle_device(&recipe)?;
         let default = || default_output(&self.input, &recipe, run.limits());
         let output = self.output.clone().unwrap_or_else(default);
         absolute("output", &output)?;

@@ -19,7 +19,42 @@ macro_rules! assets {
 }
 
 /// Every file, as it was written: nothing is built.
-const ASSETS: &[Asset] = assets!["index.html"];
+const ASSETS: &[Asset] = assets![
+    "api.js",
+    "element.js",
+    "format.js",
+    "icon.svg",
+    "index.html",
+    "jobs.js",
+    "long_table.js",
+    "main.js",
+    "report_main.js",
+    "route.js",
+    "style.css",
+    "widgets.js",
+    "charts/chart.js",
+    "charts/compare.js",
+    "charts/errors.js",
+    "charts/histogram.js",
+    "charts/layer.js",
+    "charts/scale.js",
+    "charts/sensitivity.js",
+    "charts/sizes.js",
+    "charts/table.js",
+    "pages/check.js",
+    "pages/job.js",
+    "pages/kinds.js",
+    "pages/open.js",
+    "pages/plan.js",
+    "pages/queue.js",
+    "pages/report.js",
+    "pages/report_view.js",
+    "pages/settings.js",
+    "pages/sizes.js",
+    "pages/statistics.js",
+    "pages/trial.js",
+    "pages/verification.js",
+];
 
 /// The first page.
 pub(crate) async fn index() -> Response {

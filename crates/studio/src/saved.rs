@@ -6,7 +6,20 @@ use serde::Serialize;
 use crate::page;
 
 /// Modules that show a report, in the order in which they use each other.
-const REPORT_FILES: &[&str] = &[];
+const REPORT_FILES: &[&str] = &[
+    "element.js",
+    "format.js",
+    "long_table.js",
+    "charts/scale.js",
+    "charts/table.js",
+    "charts/chart.js",
+    "charts/errors.js",
+    "charts/histogram.js",
+    "charts/sensitivity.js",
+    "charts/compare.js",
+    "pages/report_view.js",
+    "report_main.js",
+];
 
 /// Why a report has no page.
 #[derive(Debug, thiserror::Error)]
@@ -83,6 +96,22 @@ mod tests {
         let hostile = format!("{hostile}\u{2028}");
         let text = escaped(&hostile);
         assert!(!text.contains(['<', '>', '&', '\u{2028}']), "{text}");
+    }
+
+    #[test]
+    fn the_files_are_those_that_the_page_names() {
+        let main = page::text("report_main.js").unwrap();
+        let (_, list) = main.split_once("REPORT_FILES:").unwrap();
+        let (list, _) = list.split_once("\n//\n").unwrap();
+        let listed: Vec<&str> = list.split_whitespace().filter(|word| *word != "//").collect();
+        assert_eq!(listed, REPORT_FILES);
+        let joined: Vec<String> = REPORT_FILES.iter().map(|it| page::text(it).unwrap()).collect();
+        for import in
+            joined.iter().flat_map(|text| text.lines()).filter(|it| it.starts_with("import"))
+        {
+            let name = import.rsplit('"').nth(1).unwrap().rsplit("/").next().unwrap();
+            assert!(REPORT_FILES.iter().any(|file| file.ends_with(name)), "{import}");
+        }
     }
 
     #[test]

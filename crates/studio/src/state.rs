@@ -4,7 +4,7 @@ use std::fs::{File, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use roundwise_convert::{Overwrite, read_text, write_text_atomically};
+use roundwise_convert::tensor_file::{Overwrite, read_text, write_text_atomically};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 

@@ -2,7 +2,9 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::Args;
-use roundwise_convert::{Devices, Limits, Scheme, Share};
+use roundwise_convert::compute::Devices;
+use roundwise_convert::plan::{Limits, Share};
+use roundwise_convert::scheme::Scheme;
 
 use super::share::parse_share;
 use super::size::parse_size;

@@ -1,7 +1,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use roundwise_convert::{Job, Limits, Overwrite, Recipe};
+use roundwise_convert::plan::Limits;
+use roundwise_convert::tensor_file::Overwrite;
+use roundwise_convert::{Job, Recipe};
 
 use super::RunOptions;
 use super::size::parse_size;

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use anyhow::anyhow;
-use roundwise_convert::{Job, Prepared, Report, write_text_atomically};
+use roundwise_convert::tensor_file::write_text_atomically;
+use roundwise_convert::{Job, Prepared, Report};
 use serde::Serialize;
 
 use crate::arguments::RunOptions;

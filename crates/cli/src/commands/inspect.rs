@@ -1,4 +1,6 @@
-use roundwise_convert::{Dialect, Inspection, Kind, Opens, inspect};
+use roundwise_convert::inspect::{Inspection, inspect};
+use roundwise_convert::model::{Dialect, Kind};
+use roundwise_convert::source::Opens;
 
 use crate::arguments::InspectOptions;
 use crate::commands::verify::describe_findings;

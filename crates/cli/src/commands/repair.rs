@@ -1,5 +1,7 @@
 use anyhow::bail;
-use roundwise_convert::{Defect, Diagnosis, RecipeFile, diagnose};
+use roundwise_convert::RecipeFile;
+use roundwise_convert::inspect::{Diagnosis, diagnose};
+use roundwise_convert::layout::Defect;
 
 use super::rewrite;
 use crate::arguments::{RepairOptions, RewriteOptions, WriteOptions};

@@ -1,7 +1,8 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{anyhow, bail};
-use roundwise_convert::{Report, read_text, write_text_atomically};
+use roundwise_convert::Report;
+use roundwise_convert::tensor_file::{read_text, write_text_atomically};
 use roundwise_studio::report_page;
 
 use crate::arguments::{ReportOptions, overwrite};

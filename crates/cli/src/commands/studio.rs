@@ -27,7 +27,7 @@ pub(crate) fn run(options: &StudioOptions) -> anyhow::Result<bool> {
             print(&format!(
                 "roundwise studio: {address}\n{forward}  Ctrl-C ends it; jobs are kept"
             ))?;
-            studio.serve(&stop::is_asked_for)?;
+            studio.serve(&|| stop::STOP.is_asked())?;
         }
     }
     Ok(true)

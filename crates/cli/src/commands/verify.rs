@@ -1,5 +1,7 @@
 use anyhow::bail;
-use roundwise_convert::{Biases, ConvertError, Finding, LayerError, Verification, Watch, verify};
+use roundwise_convert::inspect::{Biases, Finding, LayerError, Verification};
+use roundwise_convert::verify;
+use roundwise_convert::{ConvertError, Watch};
 
 use crate::arguments::VerifyOptions;
 use crate::console::{print, print_json, width};

@@ -123,7 +123,7 @@ pub fn verify(
         match outcome {
             Outcome::Identical => identical += 1,
             Outcome::Removed(name) => removed.push(name),
-            Outcome::SideTensor | Outcome::Told => {}
+            Outcome::SideTensor | Outcome::AmongDefects => {}
             Outcome::Wrong(finding) => defects.push(finding),
             Outcome::Layer(layer, problem) => {
                 defects.extend(problem.map(|problem| finding(&layer.name, problem)));

@@ -76,7 +76,7 @@ pub struct Plan {
     pub notes: Vec<Note>,
     /// How the work keeps to the limit of memory.
     pub memory: MemoryPlan,
-    pub(super) purpose: Purpose,
+    pub(crate) purpose: Purpose,
     pub(super) header: PlannedHeader,
     pub(super) sharding: Option<Sharding>,
     pub(super) part: Option<PlannedPart>,
@@ -104,7 +104,7 @@ impl Plan {
             // What is wrong with a file that is passed on as it is was wrong before.
             refuse_unreadable(path, source, &tensors)?;
         }
-        notes.extend(gather_notes(source, recipe, &subject, &tensors, statistics));
+        notes.extend(gather_notes(request, &subject, &tensors));
         let metadata = match recipe.purpose() {
             Purpose::Edit => recipe.edit().metadata(source, &tensors),
             Purpose::Quantize | Purpose::Decode(_) | Purpose::Migrate | Purpose::Repair => {
@@ -132,6 +132,22 @@ impl Plan {
             header,
             sharding: request.limits.sharding(source),
             part,
+        })
+    }
+
+    /// Finds what a tensor of the input becomes.
+    ///
+    /// # Errors
+    /// [`ConvertError::Misfit`] for one that belongs to another part of the model.
+    pub(crate) fn planned(
+        &self,
+        source: &Source,
+        header: &TensorHeader,
+    ) -> Result<&PlannedTensor, ConvertError> {
+        let planned = self.tensors.iter().find(|planned| planned.header.name == header.name);
+        planned.ok_or_else(|| ConvertError::Misfit {
+            path: source.checkpoint.path().to_owned(),
+            problem: format!("`{}` belongs to another part of the model", header.name),
         })
     }
 

@@ -114,7 +114,8 @@ impl RecipeFile {
     /// Makes a recipe that turns weights into this scheme, everything else by default.
     ///
     /// ```
-    /// use roundwise_convert::{Layout, RecipeFile};
+    /// use roundwise_convert::RecipeFile;
+    /// use roundwise_convert::layout::Layout;
     ///
     /// let recipe = RecipeFile::new("int8-row".parse()?).with_keep("attn").check()?;
     /// assert_eq!(recipe.layout(), Layout::Comfy);

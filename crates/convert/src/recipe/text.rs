@@ -40,7 +40,12 @@ impl Text {
 
     /// Joins lines.
     pub(crate) fn lines(lines: impl IntoIterator<Item = Text>) -> Self {
-        lines.into_iter().reduce(|text, line| text + "\n" + line).unwrap_or_default()
+        Self::joined(lines, "\n")
+    }
+
+    /// Joins messages with something between them.
+    pub(crate) fn joined(texts: impl IntoIterator<Item = Text>, between: &str) -> Self {
+        texts.into_iter().reduce(|text, next| text + between + next).unwrap_or_default()
     }
 }
 

@@ -99,6 +99,9 @@ pub struct TensorReport {
     /// `‖E‖ / ‖W‖` of the stored codes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight_error: Option<f64>,
+    /// `‖W‖`, in model units.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight_norm: Option<f64>,
     /// What learned rounding did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rounding: Option<LayerRounding>,
@@ -120,6 +123,7 @@ impl TensorReport {
             reason: planned.because(),
             scheme: planned.scheme(),
             weight_error: None,
+            weight_norm: None,
             rounding: None,
             seconds: 0.0,
             sums: None,
@@ -129,6 +133,7 @@ impl TensorReport {
     /// Notes the measured error of the stored codes.
     pub(crate) fn measure(&mut self, error: WeightError) {
         self.weight_error = Some(error.relative());
+        self.weight_norm = Some(error.weight_squared.sqrt());
         self.sums = Some(error);
     }
 }

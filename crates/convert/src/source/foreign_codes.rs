@@ -26,7 +26,7 @@ const fn sign(end: &'static str, beside: &'static [&'static str], program: &'sta
 }
 
 /// Tried in this order; the first that fits a layer names its program.
-const SIGNS: [Sign; 21] = [
+const SIGNS: [Sign; 27] = [
     sign(".weight.quant_state.bitsandbytes__nf4", &[], "bitsandbytes (NF4)"),
     sign(".weight.quant_state.bitsandbytes__fp4", &[], "bitsandbytes (FP4)"),
     sign(".weight.absmax", &[".weight.quant_map"], "bitsandbytes (4 bits)"),
@@ -48,6 +48,12 @@ const SIGNS: [Sign; 21] = [
     sign(".trellis", &[".suh"], "ExLlamaV3"),
     sign(".Qidxs", &[], "QuIP#"),
     sign(".codebooks", &[".codes", ".scales"], "AQLM"),
+    sign(".gate_up_proj", &[".gate_up_proj_scale_inv"], "transformers (FP8 experts)"),
+    sign(".down_proj", &[".down_proj_scale_inv"], "transformers (FP8 experts)"),
+    sign(".gate_up_proj", &[".gate_up_proj_scale"], "transformers (FP8 experts)"),
+    sign(".down_proj", &[".down_proj_scale"], "transformers (FP8 experts)"),
+    sign(".gate_up_proj_blocks", &[".gate_up_proj_scales"], "gpt-oss (MXFP4)"),
+    sign(".down_proj_blocks", &[".down_proj_scales"], "gpt-oss (MXFP4)"),
 ];
 
 impl ForeignCodes {

@@ -4,9 +4,10 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
+use roundwise_convert::inspect::{Biases, inspect};
+use roundwise_convert::report::Phase;
 use roundwise_convert::{
-    Biases, ConvertError, Event, Job, Phase, Recipe, RecipeFile, Unwatched, Watch, convert,
-    inspect, verify,
+    ConvertError, Event, Job, Recipe, RecipeFile, Unwatched, Watch, convert, verify,
 };
 use roundwise_tensor_file::Checkpoint;
 use roundwise_testkit::files::{Tensor, safetensors};

@@ -21,9 +21,9 @@ const DRAG = 8;
 export function chart({ name, title, height = 250, draw, open, zoom, actions = [] }) {
   const caption = element("figcaption");
   const picture = drawn("svg", { class: `picture ${name}`, "aria-label": title });
-  const readout = element("p", { class: "readout" });
-  const numbers = element("details", { class: "numbers" }, element("summary", {}, "Numbers"));
-  const node = element("figure", { class: "chart", "data-chart": name }, element("h2", {}, title), caption, picture, readout, actions, numbers);
+  const readout = element("p.readout");
+  const numbers = element("details.numbers", element("summary", "Numbers"));
+  const node = element("figure.chart", { "data-chart": name }, element("h2", title), caption, picture, readout, actions, numbers);
   const state = { width: FIRST_WIDTH, drawing: null, current: -1 };
 
   function redraw() {
@@ -33,7 +33,7 @@ export function chart({ name, title, height = 250, draw, open, zoom, actions = [
     fill(caption, drawing.caption);
     picture.setAttribute("viewBox", `0 0 ${state.width} ${height}`);
     picture.setAttribute("height", height);
-    fill(picture, drawing.parts, drawn("g", { class: "pointed" }));
+    fill(picture, drawing.parts, drawn("g.pointed"));
     fill(readout, drawing.legend ?? "");
     describe(picture, drawing.marks, title);
     if (numbers.open) showNumbers();
@@ -71,9 +71,7 @@ export function axes(frame, { x = [], y = [], across, up }) {
   const { left, right, top, bottom } = frame;
   const line = (x1, y1, x2, y2, kind) => drawn("path", { class: kind, d: `M${dot(x1)} ${dot(y1)}L${dot(x2)} ${dot(y2)}` });
   const text = (x, y, words, kind) => drawn("text", { class: kind, x: dot(x), y: dot(y) }, words);
-  return drawn(
-    "g",
-    { class: "axes", "aria-hidden": "true" },
+  return drawn("g.axes", { "aria-hidden": "true" },
     y.map(([at, words]) => [line(left, at, right, at, "grid"), text(left - 6, at + 4, words, "tick up")]),
     apart(x, 44).map(([at, words]) => [line(at, bottom, at, bottom + 4, "axis"), text(at, bottom + 16, words, "tick")]),
     line(left, bottom, right, bottom, "axis"),
@@ -91,14 +89,16 @@ export function dots(points, series) {
 
 /** A key of series: shape, colour and name. */
 export function legend(names) {
-  const sample = (index) =>
-    drawn("svg", { class: "sample", viewBox: "0 0 14 14", width: 14, height: 14, "aria-hidden": "true" }, typeof index === "number" ? dots([[7, 7]], index) : drawn("path", { class: `dots ${index}`, d: `M7 7${SHAPES[0]}` }));
-  return names.map(([index, name]) => element("span", { class: "key" }, sample(index), ` ${name}`));
+  const sample = (index) => drawn("svg.sample", { viewBox: "0 0 14 14", width: 14, height: 14, "aria-hidden": "true" },
+    typeof index === "number" ? dots([[7, 7]], index) : drawn("path", { class: `dots ${index}`, d: `M7 7${SHAPES[0]}` }));
+  return names.map(([index, name]) => element("span.key", sample(index), ` ${name}`));
 }
 
 /** Colours of series in the style sheet. */
 const SERIES = 6;
-const SHAPES = ["h0", "m-3.2 -3.2h6.4v6.4h-6.4z", "m0 -4.2l4.2 4.2l-4.2 4.2l-4.2 -4.2z", "m0 -4l4 7h-8z", "m0 4l4 -7h-8z", "m-4 -1.3h8v2.6h-8z"];
+const SHAPES = [
+  "h0", "m-3.2 -3.2h6.4v6.4h-6.4z", "m0 -4.2l4.2 4.2l-4.2 4.2l-4.2 -4.2z", "m0 -4l4 7h-8z", "m0 4l4 -7h-8z", "m-4 -1.3h8v2.6h-8z"
+];
 
 /** A coordinate in tenths of a pixel: pictures are the same everywhere. */
 export function dot(place) {
@@ -126,9 +126,15 @@ function outline({ x, y, box }) {
 
 /** With marks a picture is walked like a slider, so that each of them is read out; without it is a picture. */
 function describe(picture, marks, title) {
-  const roles = marks?.length
-    ? { role: "slider", tabindex: "0", "aria-valuemin": 0, "aria-valuemax": marks.length - 1, "aria-valuenow": 0, "aria-valuetext": `${title}: arrow keys walk over it` }
-    : { role: "img" };
+  const roles = marks?.length ? {
+    role: "slider",
+    tabindex: "0",
+    "aria-valuemin": 0,
+    "aria-valuemax": marks.length - 1,
+    "aria-valuenow": 0,
+    "aria-valuetext": `${title}: arrow keys walk over it`
+  }
+                              : { role: "img" };
   for (const name of ["role", "tabindex", "aria-valuemin", "aria-valuemax", "aria-valuenow", "aria-valuetext"]) {
     if (name in roles) picture.setAttribute(name, roles[name]);
     else picture.removeAttribute(name);
@@ -157,7 +163,14 @@ function listenToKeys(picture, state, point, open) {
   picture.addEventListener("keydown", (event) => {
     const marks = state.drawing.marks ?? [];
     const { current } = state;
-    const steps = { ArrowRight: current + 1, ArrowUp: current + 1, ArrowLeft: current - 1, ArrowDown: current - 1, Home: 0, End: marks.length - 1 };
+    const steps = {
+      ArrowRight: current + 1,
+      ArrowUp: current + 1,
+      ArrowLeft: current - 1,
+      ArrowDown: current - 1,
+      Home: 0,
+      End: marks.length - 1
+    };
     if (event.key in steps && marks.length > 0) point(Math.max(0, Math.min(marks.length - 1, steps[event.key])));
     else if (event.key === "Enter" && open && current >= 0) open(marks[current].value);
     else return;

@@ -19,13 +19,20 @@ export function compareChart({ a, b, open }) {
     return {
       caption: finding(pairs, a, b),
       parts: [
-        axes(frame, { x: x.ticks(6).map((tick) => [x(tick), percentMark(tick)]), y: y.ticks(5).map((tick) => [y(tick), percentMark(tick)]), across: "error in A", up: "error in B" }),
-        drawn("path", { class: "even", d: `M${dot(x(low))} ${dot(y(low))}L${dot(x(high))} ${dot(y(high))}` }),
+        axes(frame, {
+          x: x.ticks(6).map((tick) => [x(tick), percentMark(tick)]),
+          y: y.ticks(5).map((tick) => [y(tick), percentMark(tick)]),
+          across: "error in A",
+          up: "error in B"
+        }),
+        drawn("path.even", { d: `M${dot(x(low))} ${dot(y(low))}L${dot(x(high))} ${dot(y(high))}` }),
         dots(pairs.map((pair) => [x(pair.a), y(pair.b)]), 0),
       ],
-      marks: pairs.map((pair) => ({ x: x(pair.a), y: y(pair.b), value: pair, text: `${pair.name}: A ${percent(pair.a)}, B ${percent(pair.b)}` })),
+      marks: pairs.map(
+        (pair) => ({ x: x(pair.a), y: y(pair.b), value: pair, text: `${pair.name}: A ${percent(pair.a)}, B ${percent(pair.b)}` })),
       head: ["layer", "A", "B", "B over A"],
-      rows: furthest(pairs).slice(0, 100).map((pair) => [pair.name, percent(pair.a), percent(pair.b), (pair.b / pair.a).toFixed(3)]),
+      rows:
+        furthest(pairs).slice(0, 100).map((pair) => [pair.name, percent(pair.a), percent(pair.b), (pair.b / pair.a).toFixed(3)]),
     };
   }
 }
@@ -48,5 +55,6 @@ function finding(pairs, a, b) {
   const lower = pairs.filter((pair) => pair.b < pair.a).length;
   const equal = pairs.filter((pair) => pair.b === pair.a).length;
   const same = equal ? `, equal in ${equal}` : "";
-  return `B is lower in ${lower} of ${counted(pairs.length, "layer")}${same}; all weights together: A ${percent(a.weight_error)}, B ${percent(b.weight_error)}.`;
+  return `B is lower in ${lower} of ${counted(pairs.length, "layer")}${same}; all weights together: A ${
+    percent(a.weight_error) }, B ${ percent(b.weight_error) }.`;
 }

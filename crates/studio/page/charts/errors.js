@@ -27,7 +27,10 @@ export function errorChart({ layers, total, open, across = "layers in the order 
     places = x;
     const series = seriesOf(shown);
     const at = (error, index) => [x(index), y(Math.max(error, 1e-12))];
-    const own = series.map((scheme, number) => dots(inside.filter(({ layer }) => layer.scheme === scheme && layer.weight_error > 0).map(({ layer, index }) => at(layer.weight_error, index)), number));
+    const own = series.map((scheme, number) => dots(
+                             inside.filter(({ layer }) => layer.scheme === scheme && layer.weight_error > 0).map(({ layer,
+                               index }) => at(layer.weight_error, index)),
+                             number));
     const ghosts = inside.filter(({ layer }) => ghost(layer) > 0).map(({ layer, index }) => at(ghost(layer), index));
     const marks = inside.filter(({ layer }) => layer.weight_error > 0).map(({ layer, index }) => {
       const [markX, markY] = at(layer.weight_error, index);
@@ -35,14 +38,26 @@ export function errorChart({ layers, total, open, across = "layers in the order 
     });
     const ghostDots = dots(ghosts, 0);
     ghostDots.setAttribute("class", "dots ghost");
-    const keys = [...(series.length > 1 ? series.map((scheme, number) => [number, scheme]) : []), ...(ghosts.length ? [["ghost", "nearest codes"]] : [])];
+    const keys = [
+      ...(series.length > 1 ? series.map((scheme, number) => [number, scheme]) : []),
+      ...(ghosts.length ? [["ghost", "nearest codes"]] : [])
+    ];
     return {
       caption: finding(shown, whole),
-      parts: [axes(frame, { x: x.ticks(6).filter(Number.isInteger).map((tick) => [x(tick), tick + 1]), y: y.ticks(4).map((tick) => [y(tick), percentMark(tick)]), across, up: "‖E‖/‖W‖" }), ghosts.length ? ghostDots : null, own],
+      parts: [
+        axes(frame, {
+          x: x.ticks(6).filter(Number.isInteger).map((tick) => [x(tick), tick + 1]),
+          y: y.ticks(4).map((tick) => [y(tick), percentMark(tick)]),
+          across,
+          up: "‖E‖/‖W‖"
+        }),
+        ghosts.length ? ghostDots : null, own
+      ],
       marks,
       legend: keys.length ? legend(keys) : null,
       head: ["layer", "scheme", "error", "nearest"],
-      rows: worst(shown).slice(0, 100).map((layer) => [layer.name, layer.scheme, percent(layer.weight_error), ghost(layer) ? percent(ghost(layer)) : "–"]),
+      rows: worst(shown).slice(0, 100).map(
+        (layer) => [layer.name, layer.scheme, percent(layer.weight_error), ghost(layer) ? percent(ghost(layer)) : "–"]),
     };
   }
   function draggedOver(from, to) {

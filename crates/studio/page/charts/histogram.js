@@ -25,18 +25,47 @@ export function errorHistogram({ layers, pick }) {
     const highest = Math.max(1, ...bars.map((bar) => bar.count));
     const x = logarithmic([bars[0].from, bars.at(-1).to], [frame.left, frame.right]);
     const y = linear([0, highest], [frame.bottom, frame.top]);
-    const boxes = bars.map((bar) => ({ bar, box: { x: x(bar.from) + 0.5, y: y(bar.count), width: Math.max(1, x(bar.to) - x(bar.from) - 1), height: frame.bottom - y(bar.count) } }));
+    const boxes = bars.map((bar) => ({
+      bar,
+      box: {
+        x: x(bar.from) + 0.5,
+        y: y(bar.count),
+        width: Math.max(1, x(bar.to) - x(bar.from) - 1),
+        height: frame.bottom - y(bar.count)
+      }
+    }));
     return {
       caption: finding(shown),
-      parts: [axes(frame, { x: x.ticks(6).map((tick) => [x(tick), percentMark(tick)]), y: y.ticks(4).filter(Number.isInteger).map((tick) => [y(tick), tick]), across: "error", up: "layers" }), boxes.filter(({ bar }) => bar.count > 0).map(({ bar, box }) => bars_(bar, box))],
-      marks: boxes.map(({ bar, box }) => ({ x: box.x, y: box.y, box, value: bar, text: `${counted(bar.count, "layer")} from ${percent(bar.from)} to ${percent(bar.to)}` })),
+      parts: [
+        axes(frame, {
+          x: x.ticks(6).map((tick) => [x(tick), percentMark(tick)]),
+          y: y.ticks(4).filter(Number.isInteger).map((tick) => [y(tick), tick]),
+          across: "error",
+          up: "layers"
+        }),
+        boxes.filter(({ bar }) => bar.count > 0).map(({ bar, box }) => bars_(bar, box))
+      ],
+      marks: boxes.map(({ bar, box }) => ({
+        x: box.x,
+        y: box.y,
+        box,
+        value: bar,
+        text: `${counted(bar.count, "layer")} from ${percent(bar.from)} to ${percent(bar.to)}`
+      })),
       head: ["from", "to", "layers"],
       rows: bars.map((bar) => [percent(bar.from), percent(bar.to), bar.count]),
     };
   }
   function bars_(bar, box) {
     const isPicked = picked && bar.from === picked.from;
-    return drawn("rect", { class: isPicked ? "bar picked" : "bar", x: dot(box.x), y: dot(box.y), width: dot(box.width), height: dot(box.height), "data-count": bar.count });
+    return drawn("rect", {
+      class: isPicked ? "bar picked" : "bar",
+      x: dot(box.x),
+      y: dot(box.y),
+      width: dot(box.width),
+      height: dot(box.height),
+      "data-count": bar.count
+    });
   }
   function choose(bar) {
     picked = bar && picked?.from !== bar.from ? bar : null;
@@ -53,7 +82,8 @@ export function bins(values) {
   const [low, high] = counted.length ? ends(counted) : [0.01, 0.1];
   const [from, to] = high / low < 1.02 ? [low / 1.1, high * 1.1] : [low, high];
   const edge = (index) => from * (to / from) ** (index / BARS);
-  const bars = range(0, BARS - 1).map((index) => ({ from: edge(index), to: index === BARS - 1 ? to * 1.000001 : edge(index + 1), count: 0 }));
+  const bars =
+    range(0, BARS - 1).map((index) => ({ from: edge(index), to: index === BARS - 1 ? to * 1.000001 : edge(index + 1), count: 0 }));
   for (const value of counted) {
     const index = Math.floor((Math.log(value / from) / Math.log(to / from)) * BARS);
     bars[Math.max(0, Math.min(BARS - 1, index))].count += 1;
@@ -66,6 +96,7 @@ function finding(shown) {
   const sorted = shown.map((layer) => layer.weight_error).sort((a, b) => a - b);
   const [low, middle, high] = [0.25, 0.5, 0.75].map((at) => quantile(sorted, at));
   const far = sorted.filter((error) => error > 2 * middle).length;
-  const rest = far === 0 ? "none is above twice the median" : `${far} of ${counted(sorted.length, "layer")} above twice the median`;
+  const rest =
+    far === 0 ? "none is above twice the median" : `${far} of ${counted(sorted.length, "layer")} above twice the median`;
   return `Half of the layers lie between ${percent(low)} and ${percent(high)}; ${rest}.`;
 }

@@ -16,13 +16,31 @@ export function valueHistogram({ name, title, histogram, across }) {
   function draw(frame) {
     const x = linear([edges[0], edges.at(-1)], [frame.left, frame.right]);
     const y = linear([0, Math.log10(1 + Math.max(...counts, 1))], [frame.bottom, frame.top]);
-    const boxes = counts.map((count, index) => ({ count, index, box: { x: x(edges[index]), y: y(Math.log10(1 + count)), width: Math.max(0.5, x(edges[index + 1]) - x(edges[index]) - 0.5), height: frame.bottom - y(Math.log10(1 + count)) } }));
-    const path = boxes.map(({ box }) => `M${dot(box.x)} ${frame.bottom}V${dot(box.y)}H${dot(box.x + box.width)}V${frame.bottom}z`).join("");
-    const decades = [1, 10, 100, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8].filter((count) => count <= Math.max(...counts)).map((count) => [y(Math.log10(1 + count)), count >= 1e4 ? count.toExponential(0).replace("e+", "e") : count]);
+    const boxes = counts.map((count, index) => ({
+      count,
+      index,
+      box: {
+        x: x(edges[index]),
+        y: y(Math.log10(1 + count)),
+        width: Math.max(0.5, x(edges[index + 1]) - x(edges[index]) - 0.5),
+        height: frame.bottom - y(Math.log10(1 + count))
+      }
+    }));
+    const path =
+      boxes.map(({ box }) => `M${dot(box.x)} ${frame.bottom}V${dot(box.y)}H${dot(box.x + box.width)}V${frame.bottom}z`).join("");
+    const decades =
+      [1, 10, 100, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8]
+        .filter((count) => count <= Math.max(...counts))
+        .map((count) => [y(Math.log10(1 + count)), count >= 1e4 ? count.toExponential(0).replace("e+", "e") : count]);
     return {
       caption: finding(edges, counts, total),
-      parts: [axes(frame, { x: x.ticks(5).map((tick) => [x(tick), Number(tick.toPrecision(3))]), y: decades, across, up: "weights" }), drawn("path", { class: "bar", d: path })],
-      marks: boxes.map(({ count, index, box }) => ({ x: box.x, y: box.y, box, text: `${whole(count)} from ${short(edges[index])} to ${short(edges[index + 1])}` })),
+      parts: [
+        axes(frame, { x: x.ticks(5).map((tick) => [x(tick), Number(tick.toPrecision(3))]), y: decades, across, up: "weights" }),
+        drawn("path.bar", { d: path })
+      ],
+      marks: boxes.map(
+        ({ count, index, box }) =>
+          ({ x: box.x, y: box.y, box, text: `${whole(count)} from ${short(edges[index])} to ${short(edges[index + 1])}` })),
       head: ["from", "to", "weights"],
       rows: counts.map((count, index) => [short(edges[index]), short(edges[index + 1]), whole(count)]),
     };
@@ -34,7 +52,8 @@ export function tileMap({ tiles, of }) {
   const { rows, cols, error } = tiles;
   const [low, high] = ends(error.filter(Number.isFinite));
   const worst = error.indexOf(high);
-  return chart({ name: "tiles", title: "Error by place", height: Math.round(Math.max(160, Math.min(360, (rows / cols) * 420))), draw });
+  return chart(
+    { name: "tiles", title: "Error by place", height: Math.round(Math.max(160, Math.min(360, (rows / cols) * 420))), draw });
 
   function draw(frame) {
     const place = (index, count, from, to) => from + ((to - from) * index) / count;
@@ -48,18 +67,28 @@ export function tileMap({ tiles, of }) {
     });
     const where = (index) => `row ${Math.floor(index / cols) + 1} of ${rows}, column ${(index % cols) + 1} of ${cols}`;
     return {
-      caption: high > low ? `From ${percent(low)} to ${percent(high)}; the largest at ${where(worst)} of the map.` : `${percent(high)} everywhere.`,
-      parts: [axes(frame, { across: `columns (${of[1]})`, up: `rows (${of[0]})` }), paths.map((parts, number) => drawn("path", { class: `heat-${number}`, d: parts.join("") }))],
+      caption: high > low ? `From ${percent(low)} to ${percent(high)}; the largest at ${where(worst)} of the map.`
+                          : `${percent(high)} everywhere.`,
+      parts: [
+        axes(frame, { across: `columns (${of[1]})`, up: `rows (${of[0]})` }),
+        paths.map((parts, number) => drawn("path", { class: `heat-${number}`, d: parts.join("") }))
+      ],
       head: ["place", "error"],
-      rows: error.map((value, index) => [where(index), value]).sort((p, q) => q[1] - p[1]).slice(0, 50).map(([at, value]) => [at, percent(value)]),
+      rows: error.map((value, index) => [where(index), value]).sort((p, q) => q[1] - p[1]).slice(0, 50).map(([at,
+        value]) => [at, percent(value)]),
     };
   }
 }
 
 function finding(edges, counts, total) {
   const middle = counts.indexOf(Math.max(...counts));
-  const outer = counts.reduce((sum, count, index) => (Math.max(Math.abs(edges[index]), Math.abs(edges[index + 1])) > Math.max(Math.abs(edges[0]), Math.abs(edges.at(-1))) / 2 ? sum + count : sum), 0);
-  return `${whole(total)} values, most of them from ${short(edges[middle])} to ${short(edges[middle + 1])}; ${percent(outer / Math.max(total, 1))} in the outer half of the range.`;
+  const outer = counts.reduce((sum, count, index) => (Math.max(Math.abs(edges[index]), Math.abs(edges[index + 1])) >
+                                    Math.max(Math.abs(edges[0]), Math.abs(edges.at(-1))) / 2
+                                  ? sum + count
+                                  : sum),
+    0);
+  return `${whole(total)} values, most of them from ${short(edges[middle])} to ${short(edges[middle + 1])}; ${
+    percent(outer / Math.max(total, 1)) } in the outer half of the range.`;
 }
 
 function short(value) {

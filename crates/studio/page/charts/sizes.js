@@ -16,7 +16,8 @@ const ROW = 24;
  */
 export function sizeChart({ sizes, current, use }) {
   const shown = sizes.filter((size) => !size.refused && size.output_bytes).sort((a, b) => a.output_bytes - b.output_bytes);
-  return chart({ name: "sizes", title: "Size by scheme", height: 16 + ROW * shown.length, draw, open: use && ((size) => use(size.scheme)) });
+  return chart(
+    { name: "sizes", title: "Size by scheme", height: 16 + ROW * shown.length, draw, open: use && ((size) => use(size.scheme)) });
 
   function draw(frame) {
     const [left, top, end] = [Math.min(170, frame.width * 0.38), 8, frame.width - 78];
@@ -24,24 +25,41 @@ export function sizeChart({ sizes, current, use }) {
     const rows = shown.map((size, index) => ({ size, y: top + index * ROW }));
     const bar = ({ size, y }) => {
       const known = PARTS.filter(([key]) => size[key] > 0);
-      const parts = known.length ? known.map(([key]) => [PARTS.findIndex(([name]) => name === key), size[key]]) : [[0, size.output_bytes]];
+      const parts =
+        known.length ? known.map(([key]) => [PARTS.findIndex(([name]) => name === key), size[key]]) : [[0, size.output_bytes]];
       let from = 0;
       return parts.map(([number, count]) => {
         const [start, stop] = [x(from), x((from += count))];
-        return drawn("rect", { class: `part-${number}`, x: dot(start), y: y + 3, width: dot(Math.max(0.5, stop - start)), height: ROW - 8 });
+        return drawn(
+          "rect", { class: `part-${number}`, x: dot(start), y: y + 3, width: dot(Math.max(0.5, stop - start)), height: ROW - 8 });
       });
     };
     return {
-      caption: shown.length ? `Smallest: ${shown[0].scheme} with ${bytes(shown[0].output_bytes)}; largest: ${shown.at(-1).scheme} with ${bytes(shown.at(-1).output_bytes)}.` : "No scheme fits this file.",
+      caption: shown.length ? `Smallest: ${shown[0].scheme} with ${bytes(shown[0].output_bytes)}; largest: ${
+                                shown.at(-1).scheme } with ${ bytes(shown.at(-1).output_bytes) }.`
+                            : "No scheme fits this file.",
       parts: [
-        rows.map(({ size, y }) => drawn("text", { class: size.scheme === current ? "tick up current" : "tick up", x: left - 8, y: y + ROW / 2 + 3 }, size.scheme === current ? `▸ ${size.scheme}` : size.scheme)),
+        rows.map(({ size, y }) => drawn("text",
+                   { class: size.scheme === current ? "tick up current" : "tick up", x: left - 8, y: y + ROW / 2 + 3 },
+                   size.scheme === current ? `▸ ${size.scheme}` : size.scheme)),
         rows.map(bar),
-        rows.map(({ size, y }) => drawn("text", { class: "tick start", x: dot(x(Math.max(size.output_bytes, PARTS.reduce((sum, [key]) => sum + (size[key] ?? 0), 0))) + 6), y: y + ROW / 2 + 3 }, bytes(size.output_bytes))),
+        rows.map(({ size, y }) => drawn("text.tick.start", {
+          x: dot(x(Math.max(size.output_bytes, PARTS.reduce((sum, [key]) => sum + (size[key] ?? 0), 0))) + 6),
+          y: y + ROW / 2 + 3
+        },
+                   bytes(size.output_bytes))),
       ],
-      marks: rows.map(({ size, y }) => ({ x: x(size.output_bytes), y: y + ROW / 2, value: size, text: `${size.scheme}: ${bytes(size.output_bytes)}, ${size.client ?? "no program is known to open it"}` })),
+      marks: rows.map(({ size, y }) => ({
+        x: x(size.output_bytes),
+        y: y + ROW / 2,
+        value: size,
+        text: `${size.scheme}: ${bytes(size.output_bytes)}, ${size.client ?? "no program is known to open it"}`
+      })),
       legend: legend(PARTS.map(([, name], number) => [`part-${number}`, name])),
       head: ["scheme", "size", "codes", "scales", "kept", "opened by"],
-      rows: sizes.map((size) => [size.scheme, size.refused ? "–" : bytes(size.output_bytes), ...PARTS.map(([key]) => (size[key] === undefined ? "–" : bytes(size[key]))), size.refused ?? size.client ?? "–"]),
+      rows: sizes.map(
+        (size) => [size.scheme, size.refused ? "–" : bytes(size.output_bytes),
+          ...PARTS.map(([key]) => (size[key] === undefined ? "–" : bytes(size[key]))), size.refused ?? size.client ?? "–"]),
     };
   }
 }

@@ -21,14 +21,14 @@ const LINES = 500;
 /** Job. `id`. */
 export function jobPage({ id }) {
   const said = element("div");
-  const head = element("div", { class: "actions" });
-  const now = element("section", { class: "now", "aria-label": "Now" });
-  const outcome = element("section", { class: "outcome", "aria-label": "Outcome" });
-  const pictures = element("div", { class: "pictures" });
-  const log = element("pre", { class: "log", tabindex: "0", "aria-label": "Log" });
-  const logBox = element("details", { class: "view", hidden: true }, element("summary", {}, "Log"), log);
-  const command = element("details", { class: "view" });
-  const node = element("div", { class: "job-page" }, said, now, outcome, pictures, logBox, command);
+  const head = element("div.actions");
+  const now = element("section.now", { "aria-label": "Now" });
+  const outcome = element("section.outcome", { "aria-label": "Outcome" });
+  const pictures = element("div.pictures");
+  const log = element("pre.log", { tabindex: "0", "aria-label": "Log" });
+  const logBox = element("details.view", { hidden: true }, element("summary", "Log"), log);
+  const command = element("details.view");
+  const node = element("div.job-page", said, now, outcome, pictures, logBox, command);
   let [charts, timer, told, answered] = [null, 0, 0, false];
   const unsubscribe = subscribe((event) => (event === null || event.job === id || event.event === "queue") && later());
 
@@ -49,7 +49,7 @@ export function jobPage({ id }) {
     fill(now, nowOf(job()));
     const { log: written } = job();
     logBox.hidden = written.length === 0;
-    if (written.length !== told) fill(log, written.slice(-LINES).map((line) => element("span", {}, line)));
+    if (written.length !== told) fill(log, written.slice(-LINES).map((line) => element("span", line)));
     told = written.length;
     void showOutcome(job());
   }
@@ -65,11 +65,25 @@ export function jobPage({ id }) {
     charts.drawn = layers.length;
   }
   function actions({ state, can_continue, kind, input, output, recipe, run }) {
-    const again = kind === "convert" && recipe && element("a", { class: "button", href: address("plan", { input, output, recipe, run }) }, "Use these settings");
-    if (state === "running") return [button("Stop", tried("stop")), queue().jobs.some((other) => other.state === "waiting") && queue().runs && button("Stop after this one", () => setRunning(false))];
+    const again = kind === "convert" && recipe &&
+      element("a.button", { href: address("plan", { input, output, recipe, run }) }, "Use these settings");
+    if (state === "running")
+      return [
+        button("Stop", tried("stop")),
+        queue().jobs.some((other) => other.state === "waiting") && queue().runs &&
+          button("Stop after this one", () => setRunning(false))
+      ];
     if (state === "stopping") return killButton();
-    if (state === "waiting") return [!queue().runs && button("Continue queue", () => setRunning(true), { class: "main" }), button("Remove", removed), again];
-    return [state === "done" && kind !== "verify" && kind !== "try" && element("a", { class: "button main", href: address("report", { job: id }) }, "Report"), can_continue && button("Continue", tried("continue"), { class: "main" }), can_continue && button("Start over", tried("fresh")), again, button("Remove", removed)];
+    if (state === "waiting")
+      return [
+        !queue().runs && button("Continue queue", () => setRunning(true), { class: "main" }), button("Remove", removed), again
+      ];
+    return [
+      state === "done" && kind !== "verify" && kind !== "try" &&
+        element("a.button.main", { href: address("report", { job: id }) }, "Report"),
+      can_continue && button("Continue", tried("continue"), { class: "main" }),
+      can_continue && button("Start over", tried("fresh")), again, button("Remove", removed)
+    ];
   }
   async function removed() {
     await act(id, "remove").catch((error) => fill(said, notice(error)));
@@ -78,7 +92,7 @@ export function jobPage({ id }) {
   function killButton() {
     const since = Date.now() - (job().changed ?? Date.now());
     if (since < PATIENCE_MS) setTimeout(() => job() && show(), PATIENCE_MS - since + 50);
-    return since >= PATIENCE_MS ? button("Kill", tried("kill"), { class: "danger" }) : element("span", { class: "quiet" }, "Stopping…");
+    return since >= PATIENCE_MS ? button("Kill", tried("kill"), { class: "danger" }) : element("span.quiet", "Stopping…");
   }
   async function showOutcome(current) {
     const { state, kind, failure } = current;
@@ -89,15 +103,23 @@ export function jobPage({ id }) {
     }
     answered = false;
     if (state === "done") return fill(outcome, doneOf(current));
-    if (failure && state !== "running") return fill(outcome, notice(failure), state === "interrupted" && element("p", {}, "What is finished stays; Continue goes on from there."));
-    fill(outcome, ["stopped", "interrupted"].includes(state) && element("p", { class: "note" }, current.can_continue ? "Stopped. What is finished stays beside the output; Continue goes on from there to the same bytes." : "Stopped."));
+    if (failure && state !== "running")
+      return fill(outcome, notice(failure),
+        state === "interrupted" && element("p", "What is finished stays; Continue goes on from there."));
+    fill(outcome,
+      ["stopped", "interrupted"].includes(state) &&
+        element("p.note",
+          current.can_continue
+            ? "Stopped. What is finished stays beside the output; Continue goes on from there to the same bytes."
+            : "Stopped."));
   }
   (async () => {
     try {
       const made = await watch(id);
       document.querySelector("h1").textContent = "";
       fill(document.querySelector("h1"), titleOf(made));
-      fill(command, element("summary", {}, "Command"), element("div", { class: "command" }, element("code", {}, made.shell), copyButton(made.shell)), element("p", { class: "help" }, "This is what runs; in a terminal it makes the same file."));
+      fill(command, element("summary", "Command"), element("div.command", element("code", made.shell), copyButton(made.shell)),
+        element("p.help", "This is what runs; in a terminal it makes the same file."));
       show();
       draw();
     } catch (error) {
@@ -108,17 +130,27 @@ export function jobPage({ id }) {
 }
 
 function nowOf(job) {
-  const state = element("p", { class: "state" }, badge(job.state), " ", job.state === "done" ? null : progress(job));
+  const state = element("p.state", badge(job.state), " ", job.state === "done" ? null : progress(job));
   if (job.state !== "running" && job.state !== "stopping") return state;
   const of = job.phase?.tensors ? ` of ${whole(job.phase.tensors)}` : "";
-  const count = job.phase?.name === "converting" ? `${whole(job.done_tensors ?? 0)}${of} tensors` : job.phase?.tensors ? counted(job.phase.tensors, "tensor") : "";
+  const count = job.phase?.name === "converting" ? `${whole(job.done_tensors ?? 0)}${of} tensors`
+    : job.phase?.tensors ? counted(job.phase.tensors, "tensor")
+                         : "";
   const at = (job.begun ?? []).slice(-3);
-  const search = job.search && `objective ${percent(job.search.objective_ratio)} of nearest codes', step ${whole(job.search.step)} of ${whole(job.search.steps)}`;
-  return [state, element("p", {}, count, at.length > 0 && [" · ", element("span", { class: "path" }, at.join(", "))], search && ` · ${search}`)];
+  const search = job.search &&
+    `objective ${percent(job.search.objective_ratio)} of nearest codes', step ${whole(job.search.step)} of ${
+      whole(job.search.steps) }`;
+  return [state, element("p", count, at.length > 0 && [" · ", element("span.path", at.join(", "))], search && ` · ${search}`)];
 }
 
 function doneOf(job) {
   const report = job.report ?? job;
-  const facts = [report.output_bytes && bytes(report.output_bytes), Number.isFinite(report.weight_error) && `error of all weights ${percent(report.weight_error)}`, job.started && job.ended && `took ${seconds(job.ended - job.started)}`].filter(Boolean);
-  return element("p", {}, element("strong", {}, fileName(job.output ?? job.input)), ` is complete${facts.length ? `: ${facts.join(", ")}` : ""}. `, element("a", { href: address("report", { job: job.id }) }, "See the report"));
+  const facts = [
+    report.output_bytes && bytes(report.output_bytes),
+    Number.isFinite(report.weight_error) && `error of all weights ${percent(report.weight_error)}`,
+    job.started && job.ended && `took ${seconds(job.ended - job.started)}`
+  ].filter(Boolean);
+  return element("p", element("strong", fileName(job.output ?? job.input)),
+    ` is complete${facts.length ? `: ${facts.join(", ")}` : ""}. `,
+    element("a", { href: address("report", { job: job.id }) }, "See the report"));
 }

@@ -11,11 +11,14 @@ import { body } from "./plan.js";
 export function kindsView(state, vocabulary, changed) {
   const opened = new Set();
   const view = { text: "", isAll: false, table: null };
-  const counter = element("span", { class: "quiet", role: "status" });
-  const input = element("input", { type: "search", class: "filter", placeholder: "Filter", "aria-label": "Filter tensors", oninput: () => filter(input.value) });
+  const counter = element("span.quiet", { role: "status" });
+  const input = element("input",
+    { type: "search", class: "filter", placeholder: "Filter", "aria-label": "Filter tensors", oninput: () => filter(input.value) });
   const box = element("input", { type: "checkbox", id: "all-tensors", onchange: () => ((view.isAll = box.checked), show()) });
   const place = element("div");
-  const node = element("section", { class: "kinds", hidden: true }, element("h2", {}, "What becomes of each kind of layer"), element("div", { class: "bar" }, input, counter, element("span", { class: "switch" }, box, element("label", { for: "all-tensors" }, "all tensors"))), place);
+  const node = element("section.kinds", { hidden: true }, element("h2", "What becomes of each kind of layer"),
+    element("div.bar", input, counter, element("span.switch", box, element("label", { for: "all-tensors"
+    }, "all tensors"))), place);
 
   function update() {
     node.hidden = false;
@@ -41,32 +44,52 @@ export function kindsView(state, vocabulary, changed) {
     for (const tensor of tensors) members[tensor.kind]?.push(tensor);
     const holds = (kind, index) => {
       const text = `${kind.pattern}\n${kind.reason}\n${kind.becomes}\n${shape(kind.shape)}`.toLowerCase();
-      return words.every((word) => text.includes(word)) || members[index].some((tensor) => words.every((word) => tensor.name.toLowerCase().includes(word)));
+      return words.every((word) => text.includes(word)) ||
+        members[index].some((tensor) => words.every((word) => tensor.name.toLowerCase().includes(word)));
     };
     const shown = kinds.map((kind, index) => ({ kind, index })).filter(({ kind, index }) => holds(kind, index));
     const rows = shown.map(({ kind, index }) => kindRows(kind, members[index]));
     const head = ["Kind", "Shape", "Count", "Size", "Becomes", "Why", ""];
-    fill(place, element("div", { class: "scroller", role: "region", "aria-label": "Kinds of layers", tabindex: "0" }, element("table", { class: "kinds" }, element("thead", {}, element("tr", {}, head.map((title) => element("th", { scope: "col", class: ["Count", "Size"].includes(title) ? "number" : null }, title || element("span", { class: "hidden" }, "Rules"))))), element("tbody", {}, rows))), shown.length === 0 && element("p", { class: "quiet" }, "Nothing matches."));
+    fill(place,
+      element("div.scroller", { role: "region", "aria-label": "Kinds of layers", tabindex: "0" },
+        element("table.kinds",
+          element("thead",
+            element("tr",
+              head.map((title) => element("th", { scope: "col", class: ["Count", "Size"].includes(title) ? "number" : null },
+                         title || element("span.hidden", "Rules"))))),
+          element("tbody", rows))),
+      shown.length === 0 && element("p.quiet", "Nothing matches."));
     told(shown.length, kinds.length);
   }
   function told(shown, all) {
-    fill(counter, shown === all ? counted(all, view.isAll ? "tensor" : "kind") : `${whole(shown)} of ${counted(all, view.isAll ? "tensor" : "kind")}`);
+    fill(counter,
+      shown === all ? counted(all, view.isAll ? "tensor" : "kind")
+                    : `${whole(shown)} of ${counted(all, view.isAll ? "tensor" : "kind")}`);
   }
   function kindRows(kind, members) {
     const id = kind.regex ?? kind.pattern;
     const isOpen = () => opened.has(id);
     const toggle = () => (opened.has(id) ? opened.delete(id) : opened.add(id), show());
     const size = bytesChange(kind.bytes, kind.output_bytes);
-    const name = button([element("span", { class: "twist", "aria-hidden": "true" }, isOpen() ? "▾" : "▸"), kind.pattern], toggle, { class: "link name", "aria-expanded": String(isOpen()) });
-    const cells = [element("th", { scope: "row" }, name), element("td", {}, shape(kind.shape)), element("td", { class: "number" }, whole(kind.count)), element("td", { class: "number" }, size), element("td", {}, canHaveScheme(kind) ? schemeChoice(kind) : becomesText(kind)), element("td", { class: "why" }, kind.reason), element("td", {}, ruleButton(kind))];
+    const name = button([element("span.twist", { "aria-hidden": "true" }, isOpen() ? "▾" : "▸"), kind.pattern], toggle,
+      { class: "link name", "aria-expanded": String(isOpen()) });
+    const cells = [
+      element("th", { scope: "row" }, name), element("td", shape(kind.shape)), element("td.number", whole(kind.count)),
+      element("td.number", size), element("td", canHaveScheme(kind) ? schemeChoice(kind) : becomesText(kind)),
+      element("td.why", kind.reason), element("td", ruleButton(kind))
+    ];
     const row = element("tr", { "data-kind": kind.pattern, class: kind.scheme ? "converted" : "kept" }, cells);
     if (!isOpen()) return row;
     const inner = longTable({ label: kind.pattern, rows: members, open: explain, columns: TENSOR_COLUMNS });
-    return [row, element("tr", { class: "inner" }, element("td", { colspan: "7" }, inner.node))];
+    return [row, element("tr.inner", element("td", { colspan: "7" }, inner.node))];
   }
   function schemeChoice(kind) {
-    const options = [["", becomesText(kind)], ...(kind.scheme ? [["keep", "kept"]] : []), ...vocabulary.schemes.map((scheme) => scheme.name).filter((name) => name !== kind.scheme)];
-    return choice(options, "", (chosen) => (chosen === "keep" ? keep(kind) : give(kind, chosen)), { "aria-label": `What ${kind.pattern} becomes`, class: "small" });
+    const options = [
+      ["", becomesText(kind)], ...(kind.scheme ? [["keep", "kept"]] : []),
+      ...vocabulary.schemes.map((scheme) => scheme.name).filter((name) => name !== kind.scheme)
+    ];
+    return choice(options, "", (chosen) => (chosen === "keep" ? keep(kind) : give(kind, chosen)),
+      { "aria-label": `What ${kind.pattern} becomes`, class: "small" });
   }
   function ruleButton(kind) {
     if (!canHaveScheme(kind)) return null;
@@ -88,13 +111,17 @@ export function kindsView(state, vocabulary, changed) {
   const give = (kind, scheme) => write(kind, "rules", { pattern: kind.regex, scheme });
   const include = (kind) => write(kind, "include", isKeptBy(kind, state.recipe) ? null : kind.regex);
   async function explain(tensor) {
-    const title = element("p", { class: "path" }, tensor.name);
-    const content = element("div", {}, title, element("p", { class: "quiet" }, "Asking…"));
+    const title = element("p.path", tensor.name);
+    const content = element("div", title, element("p.quiet", "Asking…"));
     const asked = ask("Who was asked", content, [["close", "Close"]]);
     try {
       const { becomes: becoming, reason, steps } = await post("/api/explain", { ...body(state), tensor: tensor.name });
-      const rows = steps.map((step) => element("tr", { class: step.decides ? "decides" : null }, element("td", {}, step.decides ? "→" : ""), element("td", {}, step.asked), element("td", {}, step.answer)));
-      fill(content, title, element("p", {}, `${tensor.dtype} ${shape(tensor.shape)} → ${becoming}: ${reason}`), element("table", {}, element("thead", {}, element("tr", {}, ["", "Asked", "Answer"].map((head) => element("th", { scope: "col" }, head || element("span", { class: "hidden" }, "Decides"))))), element("tbody", {}, rows)));
+      const rows = steps.map((step) => element("tr", { class: step.decides ? "decides" : null },
+                               element("td", step.decides ? "→" : ""), element("td", step.asked), element("td", step.answer)));
+      fill(content, title, element("p", `${tensor.dtype} ${shape(tensor.shape)} → ${becoming}: ${reason}`),
+        element("table", element("thead", element("tr", ["", "Asked",
+          "Answer"].map((head) => element("th", { scope: "col" }, head || element("span.hidden", "Decides"))))),
+          element("tbody", rows)));
     } catch (error) {
       fill(content, title, notice(error));
     }
@@ -107,7 +134,13 @@ const TENSOR_COLUMNS = [
   { title: "Tensor", of: (tensor) => tensor.name, width: "minmax(14rem, 3fr)" },
   { title: "Shape", of: (tensor) => elements(tensor.shape), cell: (tensor) => shape(tensor.shape), width: "minmax(5.5rem, 1fr)" },
   { title: "Dtype", of: (tensor) => tensor.dtype, width: "minmax(3.5rem, .6fr)" },
-  { title: "Size", of: (tensor) => tensor.bytes, cell: (tensor) => bytes(tensor.bytes), number: true, width: "minmax(5.5rem, .8fr)" },
+  {
+    title: "Size",
+    of: (tensor) => tensor.bytes,
+    cell: (tensor) => bytes(tensor.bytes),
+    number: true,
+    width: "minmax(5.5rem, .8fr)"
+  },
   { title: "Becomes", of: (tensor) => becomes(tensor), width: "minmax(5.5rem, 1fr)" },
   { title: "Why", of: (tensor) => tensor.reason, width: "minmax(9rem, 2fr)" },
 ];

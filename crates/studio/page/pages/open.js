@@ -19,13 +19,33 @@ export function visitFile(path, kind) {
 export function openPage({ path, go }, { vocabulary }) {
   const start = path ?? vocabulary.start ?? undefined;
   const said = element("div");
-  const input = element("input", { type: "text", id: "path", value: "", spellcheck: "false", autocomplete: "off", placeholder: "/models/flux1-dev.safetensors" });
-  const recent = element("section", { class: "recent", hidden: true });
-  const list = folderList({ path: start, kinds: KINDS, pick: (entry) => visitFile(entry.path, entry.kind), pickFolder: (folder) => visitFile(folder, "model"), told });
-  const form = element("form", { class: "path-form", onsubmit: (event) => (event.preventDefault(), open(input.value)) }, element("label", { for: "path" }, "Path of a model, a folder, statistics or a report"), element("div", { class: "line" }, input, element("button", { class: "main" }, "Open")), element("p", { class: "help" }, "Or drop a file here, or choose one below. Only headers are read until a job starts."));
+  const input = element("input", {
+    type: "text",
+    id: "path",
+    value: "",
+    spellcheck: "false",
+    autocomplete: "off",
+    placeholder: "/models/flux1-dev.safetensors"
+  });
+  const recent = element("section.recent", { hidden: true });
+  const list = folderList({
+    path: start,
+    kinds: KINDS,
+    pick: (entry) => visitFile(entry.path, entry.kind),
+    pickFolder: (folder) => visitFile(folder, "model"),
+    told
+  });
+  const form = element("form.path-form", { onsubmit: (event) => (event.preventDefault(), open(input.value)) },
+    element("label",
+      { for: "path"
+      },
+      "Path of a model, a folder, statistics or a report"),
+    element("div.line", input, element("button.main", "Open")),
+    element("p.help", "Or drop a file here, or choose one below. Only headers are read until a job starts."));
 
   function told(answer) {
-    const selected = answer.entries.find((entry) => go && (entry.path === start || (answer.selected && entry.name === answer.selected)));
+    const selected =
+      answer.entries.find((entry) => go && (entry.path === start || (answer.selected && entry.name === answer.selected)));
     if (go) remember("open", { path: start });
     go = null;
     if (selected && selected.kind !== "folder") return visitFile(selected.path, selected.kind);
@@ -34,7 +54,11 @@ export function openPage({ path, go }, { vocabulary }) {
   }
   function showRecent(paths) {
     recent.hidden = paths.length === 0;
-    fill(recent, element("h2", {}, "Recent"), element("ul", {}, paths.map((recentPath) => element("li", {}, button(fileName(recentPath), () => open(recentPath), { class: "link", title: recentPath }), element("span", { class: "quiet" }, ` ${folderName(recentPath)}`)))));
+    fill(recent, element("h2", "Recent"),
+      element("ul",
+        paths.map(
+          (recentPath) => element("li", button(fileName(recentPath), () => open(recentPath), { class: "link", title: recentPath }),
+            element("span.quiet", ` ${folderName(recentPath)}`)))));
   }
   async function open(typed) {
     const wanted = unquoted(typed);
@@ -58,11 +82,18 @@ export function openPage({ path, go }, { vocabulary }) {
     if (!file) return;
     const { paths } = await get("/api/find", { name: file.name, bytes: file.size }).catch(() => ({ paths: [] }));
     if (paths.length === 1) return open(paths[0]);
-    if (paths.length === 0) fill(said, notice({ message: `${file.name} is in none of the folders that were shown`, help: "Browsers do not tell where a dropped file lies: paste its path." }));
-    else fill(said, element("p", {}, "Which one? "), paths.map((found) => element("p", {}, button(found, () => open(found), { class: "link" }))));
+    if (paths.length === 0)
+      fill(said, notice({
+        message: `${file.name} is in none of the folders that were shown`,
+        help: "Browsers do not tell where a dropped file lies: paste its path."
+      }));
+    else
+      fill(
+        said, element("p", "Which one? "), paths.map((found) => element("p", button(found, () => open(found), { class: "link" }))));
     input.focus();
   }
-  const node = element("div", { class: "drop", ondragover: (event) => event.preventDefault(), ondrop: dropped }, form, said, element("div", { class: "columns" }, list.node, recent));
+  const node = element("div.drop", { ondragover: (event) => event.preventDefault(), ondrop: dropped }, form, said,
+    element("div.columns", list.node, recent));
   return { title: "Open", node };
 }
 

@@ -15,18 +15,19 @@ const QUIET_MS = 150;
 
 /** Plan. `input`, `output`, and `recipe` and `run` as JSON. */
 export function planPage({ input, output, recipe, run }, { vocabulary, say }) {
-  if (!input) return { title: "Plan", node: element("p", {}, "No model is chosen yet. ", element("a", { href: address("open") }, "Open one.")) };
+  if (!input)
+    return { title: "Plan", node: element("p", "No model is chosen yet. ", element("a", { href: address("open") }, "Open one.")) };
   const state = { input, output: output ?? "", recipe: parsed(recipe, {}), run: parsed(run, {}), plan: null, isStale: true };
   const said = element("div");
-  const summary = element("section", { class: "summary", "aria-label": "Summary" }, element("p", { class: "quiet" }, "Reading headers…"));
+  const summary = element("section.summary", { "aria-label": "Summary" }, element("p.quiet", "Reading headers…"));
   const start = button("Start", () => submit(true), { class: "main" });
   const later = button("Add to queue", () => submit(false));
   const settings = settingsForm(state, vocabulary, changed);
   const kinds = kindsView(state, vocabulary, () => (settings.reset(), changed()));
   const sizes = sizesView(state, useScheme);
   const trial = trialView(state, vocabulary, { use, again: () => replan() });
-  const results = element("div", { class: "results" }, said, summary, kinds.node, sizes.node, trial.node);
-  const node = element("div", { class: "plan" }, settings.node, results);
+  const results = element("div.results", said, summary, kinds.node, sizes.node, trial.node);
+  const node = element("div.plan", settings.node, results);
   const planning = newest((signal) => post("/api/plan", body(state), signal));
   let timer = 0;
 
@@ -97,7 +98,12 @@ export function planPage({ input, output, recipe, run }, { vocabulary, say }) {
     node.querySelector("[data-field=output]")?.focus();
   }
   replan();
-  return { title: fileName(input), beside: element("div", { class: "actions" }, start, later), node, leave: () => (clearTimeout(timer), trial.leave()) };
+  return {
+    title: fileName(input),
+    beside: element("div.actions", start, later),
+    node,
+    leave: () => (clearTimeout(timer), trial.leave())
+  };
 }
 
 /** What is asked of the server; numbers and lists only where they are given. */
@@ -108,11 +114,15 @@ export function body({ input, output, recipe, run }) {
 /** Resolves to `new`, `replace`, `continue`, `fresh`, or null where somebody thought better of it. */
 async function decide(plan) {
   if (plan.exists) {
-    const answer = await ask("Replace the file?", element("p", {}, `${plan.output} exists already.`), [["cancel", "Choose another name"], ["replace", "Replace it"]]);
+    const answer = await ask("Replace the file?", element("p", `${plan.output} exists already.`),
+      [["cancel", "Choose another name"], ["replace", "Replace it"]]);
     return answer === "replace" ? "replace" : null;
   }
   if (plan.unfinished?.differences?.length) {
-    const content = [element("p", {}, "An unfinished output is there, which was made otherwise:"), element("ul", {}, plan.unfinished.differences.map((text) => element("li", {}, text)))];
+    const content = [
+      element("p", "An unfinished output is there, which was made otherwise:"),
+      element("ul", plan.unfinished.differences.map((text) => element("li", text)))
+    ];
     const answer = await ask("Start over?", content, [["cancel", "Cancel"], ["fresh", "Start over"]]);
     return answer === "fresh" ? "fresh" : null;
   }
@@ -135,18 +145,31 @@ function focusProblem(node) {
 
 function summaryOf(plan) {
   const { converted, kept, removed } = plan;
-  const time = Number.isFinite(plan.seconds) ? `about ${seconds(plan.seconds)} (${plan.seconds_from === "try" ? "tried" : "as an earlier job"})` : "time unknown; Try tells";
+  const time = Number.isFinite(plan.seconds)
+    ? `about ${seconds(plan.seconds)} (${plan.seconds_from === "try" ? "tried" : "as an earlier job"})`
+    : "time unknown; Try tells";
   const banded = plan.weights_by_bands ? `, ${counted(plan.weights_by_bands, "weight")} by bands` : "";
-  const facts = [`${whole(converted)} converted, ${whole(kept)} kept${removed ? `, ${whole(removed)} removed` : ""}`, `at most ${bytes(plan.peak_memory_bytes)} of memory${banded}`, Number.isFinite(plan.free_bytes) && `${bytes(plan.free_bytes)} free`, time].filter(Boolean);
+  const facts = [
+    `${whole(converted)} converted, ${whole(kept)} kept${removed ? `, ${whole(removed)} removed` : ""}`,
+    `at most ${bytes(plan.peak_memory_bytes)} of memory${banded}`,
+    Number.isFinite(plan.free_bytes) && `${bytes(plan.free_bytes)} free`, time
+  ].filter(Boolean);
   return [
-    element("p", { class: "model" }, `${plan.architecture} · preset ${plan.preset}`, element("span", { class: "quiet" }, ` · ${plan.kind} · layout ${plan.layout}`)),
-    element("p", { class: "sizes" }, element("span", { class: "from" }, bytes(plan.input_bytes)), " → ", element("strong", { class: "to" }, bytes(plan.output_bytes)), element("span", { class: "quiet" }, " exactly")),
-    element("p", {}, facts.join(" · ")),
-    plan.consumers.map((consumer) => element("p", { class: `consumer ${consumer.opens}` }, element("strong", {}, consumer.scheme), " ", { yes: "✓", no: "✗" }[consumer.opens] ?? "?", ` ${opened(consumer)}`)),
+    element("p.model", `${plan.architecture} · preset ${plan.preset}`,
+      element("span.quiet", ` · ${plan.kind} · layout ${plan.layout}`)),
+    element("p.sizes", element("span.from", bytes(plan.input_bytes)), " → ", element("strong.to", bytes(plan.output_bytes)),
+      element("span.quiet", " exactly")),
+    element("p", facts.join(" · ")),
+    plan.consumers.map((consumer) => element("p", { class: `consumer ${consumer.opens}` }, element("strong", consumer.scheme), " ",
+                         { yes: "✓", no: "✗" }[consumer.opens] ?? "?", ` ${opened(consumer)}`)),
     plan.problem && notice(plan.problem),
-    plan.unfinished && !plan.unfinished.differences?.length && element("p", { class: "note" }, `Goes on where it was stopped: ${whole(plan.unfinished.finished)} of ${counted(plan.unfinished.tensors, "tensor")} are finished.`),
-    plan.exists && element("p", { class: "note" }, `${fileName(plan.output)} exists; Start asks before it is replaced.`),
-    plan.notes.map((note) => element("p", { class: "note" }, lines(note))),
-    element("details", {}, element("summary", {}, "Command"), element("div", { class: "command" }, element("code", {}, plan.shell), copyButton(plan.shell))),
+    plan.unfinished && !plan.unfinished.differences?.length &&
+      element("p.note",
+        `Goes on where it was stopped: ${whole(plan.unfinished.finished)} of ${
+          counted(plan.unfinished.tensors, "tensor") } are finished.`),
+    plan.exists && element("p.note", `${fileName(plan.output)} exists; Start asks before it is replaced.`),
+    plan.notes.map((note) => element("p.note", lines(note))),
+    element(
+      "details", element("summary", "Command"), element("div.command", element("code", plan.shell), copyButton(plan.shell))),
   ];
 }

@@ -14,9 +14,9 @@ const ACTIVE = new Set(["waiting", "running", "stopping"]);
 /** Queue. */
 export function queuePage() {
   const said = element("div");
-  const beside = element("div", { class: "actions" });
+  const beside = element("div.actions");
   const place = element("div");
-  const node = element("div", {}, said, place);
+  const node = element("div", said, place);
   const shows = new Map();
   const leave = subscribe((event) => (event?.event === "progress" ? shows.get(event.job)?.() : show()));
 
@@ -42,30 +42,38 @@ export function queuePage() {
     const over = jobs.filter((job) => !ACTIVE.has(job.state)).sort((a, b) => (b.ended ?? 0) - (a.ended ?? 0));
     fill(
       place,
-      jobs.length === 0 && element("p", { class: "quiet" }, "No jobs yet. ", element("a", { href: address("open") }, "Open a model"), " to begin."),
-      active.length > 0 && element("p", {}, totals(active), !runs && active.some((job) => job.state === "waiting") && element("strong", {}, " The queue waits.")),
-      active.length > 0 && element("ol", { class: "jobs" }, active.map((job, index) => row(job, active, index))),
-      over.length > 0 && [element("h2", {}, "Over"), element("ul", { class: "jobs" }, over.map((job) => row(job, over, -1)))],
+      jobs.length === 0 &&
+        element("p.quiet", "No jobs yet. ", element("a", { href: address("open") }, "Open a model"), " to begin."),
+      active.length > 0 &&
+        element(
+          "p", totals(active), !runs && active.some((job) => job.state === "waiting") && element("strong", " The queue waits.")),
+      active.length > 0 && element("ol.jobs", active.map((job, index) => row(job, active, index))),
+      over.length > 0 && [element("h2", "Over"), element("ul.jobs", over.map((job) => row(job, over, -1)))],
     );
   }
   function row(job, jobs, index) {
-    const line = element("div", { class: "job-progress" });
+    const line = element("div.job-progress");
     const draw = () => fill(line, progress(job));
     draw();
-    if (job.state === "running") shows.set(job.id, () => fill(line, progress(queue().jobs.find((now) => now.id === job.id) ?? job)));
-    const item = element("li", { class: `job ${job.state}`, "data-kind": job.id }, badge(job.state), element("div", { class: "what" }, element("a", { href: address("job", { id: job.id }) }, titleOf(job)), line), element("div", { class: "actions" }, actions(job, jobs, index)));
+    if (job.state === "running")
+      shows.set(job.id, () => fill(line, progress(queue().jobs.find((now) => now.id === job.id) ?? job)));
+    const item = element("li", { class: `job ${job.state}`, "data-kind": job.id }, badge(job.state),
+      element("div.what", element("a", { href: address("job", { id: job.id }) }, titleOf(job)), line),
+      element("div.actions", actions(job, jobs, index)));
     if (job.state === "waiting") makeDraggable(item, job, tried);
     return item;
   }
   function actions(job, jobs, index) {
     const name = titleOf(job);
-    const small = (label, work, more = {}) => button(label, () => tried(work), { class: "small", "aria-label": `${label}: ${name}`, ...more });
+    const small = (label, work, more = {}) =>
+      button(label, () => tried(work), { class: "small", "aria-label": `${label}: ${name}`, ...more });
     const waiting = jobs.filter((other) => other.state === "waiting");
     const at = waiting.indexOf(job);
     if (job.state === "waiting")
       return [
         at > 0 && small("↑", () => act(job.id, "move", { before: waiting[at - 1].id }), { "aria-label": `Earlier: ${name}` }),
-        at < waiting.length - 1 && small("↓", () => act(job.id, "move", { before: waiting[at + 2]?.id ?? null }), { "aria-label": `Later: ${name}` }),
+        at < waiting.length - 1 &&
+          small("↓", () => act(job.id, "move", { before: waiting[at + 2]?.id ?? null }), { "aria-label": `Later: ${name}` }),
         small("Remove", () => act(job.id, "remove")),
       ];
     if (job.state === "running") return small("Stop", () => act(job.id, "stop"));
@@ -94,15 +102,25 @@ export function badge(state) {
 
 /** The bar of a running job with what it says in words; or what came of it. */
 export function progress(job) {
-  if (job.state === "done") return element("span", { class: "quiet" }, [job.output_bytes && bytes(job.output_bytes), Number.isFinite(job.weight_error) && `error ${percent(job.weight_error)}`, job.started && job.ended && `took ${seconds(job.ended - job.started)}`].filter(Boolean).join(" · "));
-  if (job.failure) return element("span", { class: "bad" }, job.failure.message.split("\n")[0]);
-  if (job.state === "waiting") return element("span", { class: "quiet" }, Number.isFinite(job.seconds) ? `about ${seconds(job.seconds)}` : "");
+  if (job.state === "done")
+    return element("span.quiet", [
+      job.output_bytes && bytes(job.output_bytes), Number.isFinite(job.weight_error) && `error ${percent(job.weight_error)}`,
+      job.started && job.ended && `took ${seconds(job.ended - job.started)}`
+    ].filter(Boolean).join(" · "));
+  if (job.failure) return element("span.bad", job.failure.message.split("\n")[0]);
+  if (job.state === "waiting") return element("span.quiet", Number.isFinite(job.seconds) ? `about ${seconds(job.seconds)}` : "");
   if (job.state !== "running" && job.state !== "stopping") return null;
   const done = progressOf(job);
-  const words = [job.phase?.name ?? "starting", done !== null && share(done, 1), Number.isFinite(job.progress?.left) && `${seconds(job.progress.left)} left`, job.progress?.rate > 0 && `${bytes(Math.round(job.progress.rate))}/s`].filter(Boolean).join(" · ");
+  const words =
+    [
+      job.phase?.name ?? "starting", done !== null && share(done, 1),
+      Number.isFinite(job.progress?.left) && `${seconds(job.progress.left)} left`,
+      job.progress?.rate > 0 && `${bytes(Math.round(job.progress.rate))}/s`
+    ].filter(Boolean)
+      .join(" · ");
   const bar = element("progress", { max: "1", "aria-label": "Progress" });
   if (done !== null) bar.value = done;
-  return [bar, element("span", {}, words)];
+  return [bar, element("span", words)];
 }
 
 function totals(active) {
@@ -110,7 +128,9 @@ function totals(active) {
   const known = times.filter(Number.isFinite);
   const sum = known.reduce((total, time) => total + time, 0);
   const unknown = times.length - known.length;
-  const time = known.length === 0 ? "time unknown" : `${seconds(sum)} left${unknown ? `, without ${counted(unknown, "job")} of unknown time` : ""}`;
+  const time = known.length === 0
+    ? "time unknown"
+    : `${seconds(sum)} left${unknown ? `, without ${counted(unknown, "job")} of unknown time` : ""}`;
   return `${counted(active.length, "job")} · ${time}.`;
 }
 

@@ -20,13 +20,14 @@ export function reportView(report, { openLayer, keep } = {}) {
   const pick = (bar) => table.among(bar && ((layer) => layer.weight_error >= bar.from && layer.weight_error < bar.to));
   const isMeasured = report.layers.some((layer) => Number.isFinite(layer.weight_error));
   return element(
-    "div",
-    { class: "report" },
+    "div.report",
     totals(report),
-    isMeasured && element("div", { class: "pictures" }, errorChart({ layers: report.layers, open: openLayer }).node, errorHistogram({ layers: report.layers, pick }).node, sensitivityChart({ layers: report.layers, keep }).node),
-    element("h2", {}, "Why"),
+    isMeasured &&
+      element("div.pictures", errorChart({ layers: report.layers, open: openLayer }).node,
+        errorHistogram({ layers: report.layers, pick }).node, sensitivityChart({ layers: report.layers, keep }).node),
+    element("h2", "Why"),
     reasons(report),
-    element("h2", {}, "Layers"),
+    element("h2", "Layers"),
     table.node,
     details(report),
   );
@@ -36,33 +37,66 @@ export function reportView(report, { openLayer, keep } = {}) {
 export function compareView(a, b) {
   const pairs = paired(a, b);
   const row = (name, of) => [name, of(a), of(b)];
-  const facts = [row("Output", (report) => report.output), row("Schemes", schemesOf), row("Method", (report) => report.options.method ?? "nearest"), row("Size", (report) => bytes(report.output_bytes)), row("Error of all weights", (report) => percent(report.weight_error)), row("Error of outputs, squared", (report) => percent(report.rounding?.output_error)), row("Converted", (report) => whole(report.converted)), row("Time", (report) => seconds(report.seconds))];
+  const facts = [
+    row("Output", (report) => report.output), row("Schemes", schemesOf),
+    row("Method", (report) => report.options.method ?? "nearest"), row("Size", (report) => bytes(report.output_bytes)),
+    row("Error of all weights", (report) => percent(report.weight_error)),
+    row("Error of outputs, squared", (report) => percent(report.rounding?.output_error)),
+    row("Converted", (report) => whole(report.converted)), row("Time", (report) => seconds(report.seconds))
+  ];
   const others = new Map(b.layers.map((layer) => [layer.name, layer]));
   const changed = a.layers.filter((layer) => others.has(layer.name) && becomes(layer) !== becomes(others.get(layer.name)));
   return element(
-    "div",
-    { class: "report" },
+    "div.report",
     plainTable(["", "A", "B"], facts, "Two reports"),
-    element("div", { class: "pictures" }, compareChart({ a, b }).node),
-    element("h2", {}, "Furthest apart"),
-    plainTable(["Layer", "A", "B", "B over A"], furthest(pairs).slice(0, 20).map((pair) => [pair.name, percent(pair.a), percent(pair.b), (pair.b / pair.a).toFixed(3)]), "Furthest apart"),
-    changed.length > 0 && [element("h2", {}, `${counted(changed.length, "tensor")} became something else`), plainTable(["Tensor", "A", "B"], changed.slice(0, 200).map((layer) => [layer.name, becomes(layer), becomes(others.get(layer.name))]), "What differs")],
+    element("div.pictures", compareChart({ a, b }).node),
+    element("h2", "Furthest apart"),
+    plainTable(["Layer", "A", "B", "B over A"],
+      furthest(pairs).slice(0, 20).map((pair) => [pair.name, percent(pair.a), percent(pair.b), (pair.b / pair.a).toFixed(3)]),
+      "Furthest apart"),
+    changed.length > 0 &&
+      [
+        element("h2", `${counted(changed.length, "tensor")} became something else`),
+        plainTable(["Tensor", "A", "B"],
+          changed.slice(0, 200).map((layer) => [layer.name, becomes(layer), becomes(others.get(layer.name))]), "What differs")
+      ],
   );
 }
 
 function totals(report) {
   const { rounding } = report;
   const saved = 1 - report.output_bytes / report.input_bytes;
-  const parts = [`sync ${seconds(report.sync_seconds)}`, Number.isFinite(report.verify_seconds) && `check ${seconds(report.verify_seconds)}`].filter(Boolean).join(", ");
-  const fact = (name, value, more) => element("div", { class: "fact" }, element("dt", {}, name), element("dd", {}, value, more && element("span", { class: "quiet" }, ` ${more}`)));
+  const parts =
+    [`sync ${seconds(report.sync_seconds)}`, Number.isFinite(report.verify_seconds) && `check ${seconds(report.verify_seconds)}`]
+      .filter(Boolean)
+      .join(", ");
+  const fact = (name, value, more) =>
+    element("div.fact", element("dt", name), element("dd", value, more && element("span.quiet", ` ${more}`)));
   return element(
-    "section",
-    { class: "totals", "aria-label": "Totals" },
-    element("p", { class: "model" }, `${report.architecture} · preset ${report.preset}`, element("span", { class: "quiet" }, ` · ${report.kind} · layout ${report.layout}`)),
-    element("dl", { class: "facts" }, fact("Size", bytes(report.output_bytes), `of ${bytes(report.input_bytes)}, ${saved >= 0 ? `${percent(saved)} less` : `${percent(-saved)} more`}`), fact("Error of all weights", percent(report.weight_error ?? NaN)), rounding && Number.isFinite(rounding.output_error) && fact("Error of outputs, squared", percent(rounding.output_error), `nearest codes ${percent(rounding.nearest_output_error)}`), rounding && Number.isFinite(rounding.objective_ratio) && fact("Objective", percent(rounding.objective_ratio), `of nearest codes', ${rounding.method} on ${rounding.device}`), fact("Tensors", `${whole(report.converted)} converted`, `${whole(report.kept)} kept, ${whole(report.removed)} removed`), fact("Time", seconds(report.seconds), parts)),
-    report.consumers.map((consumer) => element("p", { class: `consumer ${consumer.opens}` }, element("strong", {}, consumer.scheme), " ", { yes: "✓", no: "✗" }[consumer.opens] ?? "?", ` ${opened(consumer)}`)),
-    rounding && (rounding.kept_nearest > 0 || rounding.failed > 0) && element("p", { class: "note" }, `Nearest codes are stored for ${counted(rounding.kept_nearest, "weight")} of ${whole(rounding.layers)}${rounding.failed ? `, ${counted(rounding.failed, "search")} failed` : ""}${rounding.without_statistics.length ? `, ${rounding.without_statistics.length} without statistics` : ""}.`),
-    report.notes.map((note) => element("p", { class: "note" }, note)),
+    "section.totals",
+    { "aria-label": "Totals" },
+    element("p.model", `${report.architecture} · preset ${report.preset}`,
+      element("span.quiet", ` · ${report.kind} · layout ${report.layout}`)),
+    element("dl.facts",
+      fact("Size", bytes(report.output_bytes),
+        `of ${bytes(report.input_bytes)}, ${saved >= 0 ? `${percent(saved)} less` : `${percent(-saved)} more`}`),
+      fact("Error of all weights", percent(report.weight_error ?? NaN)),
+      rounding && Number.isFinite(rounding.output_error) &&
+        fact(
+          "Error of outputs, squared", percent(rounding.output_error), `nearest codes ${percent(rounding.nearest_output_error)}`),
+      rounding && Number.isFinite(rounding.objective_ratio) &&
+        fact("Objective", percent(rounding.objective_ratio), `of nearest codes', ${rounding.method} on ${rounding.device}`),
+      fact("Tensors", `${whole(report.converted)} converted`, `${whole(report.kept)} kept, ${whole(report.removed)} removed`),
+      fact("Time", seconds(report.seconds), parts)),
+    report.consumers.map((consumer) => element("p", { class: `consumer ${consumer.opens}` }, element("strong", consumer.scheme),
+                           " ", { yes: "✓", no: "✗" }[consumer.opens] ?? "?", ` ${opened(consumer)}`)),
+    rounding && (rounding.kept_nearest > 0 || rounding.failed > 0) &&
+      element("p.note",
+        `Nearest codes are stored for ${counted(rounding.kept_nearest, "weight")} of ${whole(rounding.layers)}${
+          rounding.failed
+            ? `, ${counted(rounding.failed, "search")} failed`
+            : "" }${ rounding.without_statistics.length ? `, ${rounding.without_statistics.length} without statistics` : "" }.`),
+    report.notes.map((note) => element("p.note", note)),
   );
 }
 
@@ -79,7 +113,8 @@ function reasons(report) {
 function layerColumns(report) {
   const hasRounding = report.layers.some((layer) => layer.rounding);
   const hasOutputs = report.layers.some((layer) => Number.isFinite(layer.rounding?.output_error));
-  const number = (title, of, cell) => ({ title, of, cell: (layer) => (of(layer) === null ? "" : cell(of(layer))), number: true, width: "minmax(5rem, .7fr)" });
+  const number = (title, of, cell) =>
+    ({ title, of, cell: (layer) => (of(layer) === null ? "" : cell(of(layer))), number: true, width: "minmax(5rem, .7fr)" });
   return [
     { title: "Tensor", of: (layer) => layer.name, width: "minmax(14rem, 3fr)" },
     { title: "Shape", of: (layer) => elements(layer.shape), cell: (layer) => shape(layer.shape), width: "minmax(6rem, .9fr)" },
@@ -95,8 +130,11 @@ function layerColumns(report) {
 
 function details(report) {
   const hashes = (report.input_hashes ?? []).map(({ file, blake3 }) => [`BLAKE3 of ${file}`, blake3]);
-  const rows = [["Input", report.input], ["Output", report.output], ["Made by", `${report.tool.name} ${report.tool.version}`], ["Recipe", JSON.stringify(report.options)], ...hashes];
-  return element("details", { class: "view" }, element("summary", {}, "How it was made"), plainTable(["What", "Value"], rows, "How it was made"));
+  const rows = [
+    ["Input", report.input], ["Output", report.output], ["Made by", `${report.tool.name} ${report.tool.version}`],
+    ["Recipe", JSON.stringify(report.options)], ...hashes
+  ];
+  return element("details.view", element("summary", "How it was made"), plainTable(["What", "Value"], rows, "How it was made"));
 }
 
 function schemesOf(report) {

@@ -13,7 +13,8 @@ const QUIET_MS = 400;
 /** Makes the view; a click on a bar uses its scheme. */
 export function sizesView(state, use) {
   const place = element("div");
-  const node = element("details", { class: "view", open: true, hidden: true, ontoggle: () => node.open && ask() }, element("summary", {}, element("h2", {}, "Schemes beside each other")), place);
+  const node = element("details.view", { open: true, hidden: true, ontoggle: () => node.open && ask() },
+    element("summary", element("h2", "Schemes beside each other")), place);
   const asking = newest((signal) => post("/api/sizes", body(state), signal));
   let [timer, known] = [0, null];
 
@@ -41,5 +42,7 @@ export function sizesView(state, use) {
 function refusals(sizes) {
   const refused = sizes.filter((size) => size.refused);
   if (refused.length === 0) return null;
-  return element("details", {}, element("summary", {}, `${counted(refused.length, "scheme")} that ${refused.length === 1 ? "does" : "do"} not fit this file`), element("ul", {}, refused.map((size) => element("li", {}, element("strong", {}, size.scheme), ` ${size.refused}`))));
+  return element("details",
+    element("summary", `${counted(refused.length, "scheme")} that ${refused.length === 1 ? "does" : "do"} not fit this file`),
+    element("ul", refused.map((size) => element("li", element("strong", size.scheme), ` ${size.refused}`))));
 }

@@ -15,13 +15,21 @@ export function trialView(state, vocabulary, { use, again }) {
   const said = element("div");
   const rows = element("tbody");
   const node = element(
-    "details",
-    { class: "view", hidden: true },
-    element("summary", {}, element("h2", {}, "Try three setups")),
-    element("p", { class: "help" }, "On one weight of each of the six commonest shapes; what is written is thrown away. Tells error and time before the whole file is done."),
+    "details.view",
+    { hidden: true },
+    element("summary", element("h2", "Try three setups")),
+    element("p.help",
+      "On one weight of each of the six commonest shapes; what is written is thrown away. Tells error and time before the whole file is done."),
     said,
-    element("div", { class: "scroller", role: "region", "aria-label": "Setups", tabindex: "0" }, element("table", {}, element("thead", {}, element("tr", {}, ["Scheme", "Method", "Error", "Of outputs", "Whole file", ""].map((title) => element("th", { scope: "col", class: /^(Error|Of|Whole)/.test(title) ? "number" : null }, title || element("span", { class: "hidden" }, "Use"))))), rows)),
-    element("p", { class: "actions" }, button("Try these", tryAll)),
+    element("div.scroller", { role: "region", "aria-label": "Setups", tabindex: "0" },
+      element("table",
+        element("thead",
+          element("tr",
+            ["Scheme", "Method", "Error", "Of outputs", "Whole file", ""].map(
+              (title) => element("th", { scope: "col", class: /^(Error|Of|Whole)/.test(title) ? "number" : null },
+                title || element("span.hidden", "Use"))))),
+        rows)),
+    element("p.actions", button("Try these", tryAll)),
   );
   const leave = subscribe((event) => ["done", "failed", "state"].includes(event?.event) && void follow(event.job));
 
@@ -35,7 +43,8 @@ export function trialView(state, vocabulary, { use, again }) {
     for (const setup of setups) Object.assign(setup, { job: null, result: null, problem: null });
     for (const setup of setups) {
       try {
-        const { id } = await post("/api/jobs", { ...body(state), kind: "try", output: undefined, recipe: recipeOf(setup), starts: true });
+        const { id } =
+          await post("/api/jobs", { ...body(state), kind: "try", output: undefined, recipe: recipeOf(setup), starts: true });
         setup.job = id;
       } catch (error) {
         setup.problem = error.message;
@@ -65,10 +74,20 @@ export function trialView(state, vocabulary, { use, again }) {
   function row(setup) {
     const { result, job, problem } = setup;
     const recipe = recipeOf(setup);
-    const pick = (key, options, label) => choice(options, recipe[key] ?? options[0], (chosen) => (Object.assign(setup, { [key]: chosen, result: null, job: null })), { "aria-label": label, class: "small" });
-    const fixed = (text) => element("span", {}, text);
-    const outcome = problem ? [element("td", { colspan: "3" }, problem)] : [percent(result?.weight_error), percent(result?.output_error ?? NaN), result ? seconds(result.seconds) : job ? "trying…" : "–"].map((text) => element("td", { class: "number" }, text));
-    return element("tr", {}, element("td", {}, setup.isCurrent ? fixed(`${recipe.scheme ?? schemes[0]} (now)`) : pick("scheme", schemes, "Scheme to try")), element("td", {}, setup.isCurrent ? fixed(recipe.method ?? state.plan?.method ?? "default") : pick("method", methods, "Method to try")), outcome, element("td", {}, !setup.isCurrent && button("Use", () => use(recipeOf(setup)), { class: "small" })));
+    const pick = (key, options, label) => choice(options, recipe[key] ?? options[0],
+      (chosen) => (Object.assign(setup, { [key]: chosen, result: null, job: null })), { "aria-label": label, class: "small" });
+    const fixed = (text) => element("span", text);
+    const outcome = problem ? [element("td", { colspan: "3" }, problem)] : [
+      percent(result?.weight_error), percent(result?.output_error ?? NaN),
+      result  ? seconds(result.seconds)
+        : job ? "trying…"
+              : "–"
+    ].map((text) => element("td.number", text));
+    return element("tr",
+      element("td", setup.isCurrent ? fixed(`${recipe.scheme ?? schemes[0]} (now)`) : pick("scheme", schemes, "Scheme to try")),
+      element("td",
+        setup.isCurrent ? fixed(recipe.method ?? state.plan?.method ?? "default") : pick("method", methods, "Method to try")),
+      outcome, element("td", !setup.isCurrent && button("Use", () => use(recipeOf(setup)), { class: "small" })));
   }
   return { node, leave, update: () => ((node.hidden = false), show()) };
 }

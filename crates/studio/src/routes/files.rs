@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use axum::extract::State;
-use roundwise_convert::{
-    COLLECTOR, ConvertError, Diagnosis, Inspection, LayerSummary, Overwrite, Statistics, diagnose,
-    read_text, write_text_atomically,
-};
+use roundwise_convert::ConvertError;
+use roundwise_convert::inspect::{Diagnosis, Inspection, diagnose};
+use roundwise_convert::stats::{COLLECTOR, LayerSummary, Statistics};
+use roundwise_convert::tensor_file::{Overwrite, read_text, write_text_atomically};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -47,7 +47,7 @@ pub(crate) async fn inspect(
 ) -> Result<JsonText, Refusal> {
     blocking(move || {
         require_there("path", &path)?;
-        let inspection = roundwise_convert::inspect(&path)?;
+        let inspection = roundwise_convert::inspect::inspect(&path)?;
         let diagnosis = diagnose(&path)?;
         let _ = shared.state.add_recent(&path);
         json(&Looked { inspection, diagnosis })

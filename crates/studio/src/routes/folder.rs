@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use axum::extract::State;
-use roundwise_convert::available_bytes;
+use roundwise_convert::tensor_file::available_bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 

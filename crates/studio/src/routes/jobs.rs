@@ -1,11 +1,12 @@
-use std::path::Path;
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Path as InPath, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use roundwise_convert::{ConvertError, available_bytes, check_writable};
+use roundwise_convert::ConvertError;
+use roundwise_convert::run::Target;
+use roundwise_convert::tensor_file::{Unfinished, available_bytes};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -92,23 +93,26 @@ fn refuse_place(opened: &Opened, replace: bool) -> Result<(), Refusal> {
         let error = ConvertError::OutputIsInput { path: output.clone() };
         return Err(Refusal::from(error).at("output"));
     }
-    if let Some(folder) = output.parent().filter(|folder| !folder.is_dir()) {
-        let message = format!("{}: there is no such folder", folder.display());
-        return Err(Refusal::not_found(message).at("output").with_help("Choose another output."));
-    }
-    if output.is_dir() && opened.checked.run.shard_bytes.is_none() {
-        let message = format!("{}: is a folder", output.display());
-        return Err(Refusal::conflict("exists", message).at("output"));
-    }
-    if output.exists() && (!replace || output.is_dir()) {
-        let message = format!("{}: exists already", output.display());
-        let help = match output.is_dir() {
-            true => "Choose another output: shards are written into a new folder.",
-            false => "Choose another output, or Replace.",
-        };
-        return Err(Refusal::conflict("exists", message).at("output").with_help(help));
-    }
-    check_writable(output).map_err(|error| Refusal::from(ConvertError::from(error)).at("output"))
+    let target = Target::output(&opened.checked.job(replace)?, "the output");
+    let checked = target.check_folder().and_then(|()| target.check());
+    checked.map_err(|error| match &error {
+        ConvertError::OutputExists { path } => {
+            Refusal::conflict("exists", format!("{}: exists already", path.display()))
+                .with_help("Choose another output, or Replace.")
+                .at("output")
+        }
+        ConvertError::OutputIsFolder { path, .. } | ConvertError::FolderNotEmpty { path } => {
+            Refusal::conflict("exists", format!("{}: is a folder already", path.display()))
+                .with_help("Choose another output.")
+                .at("output")
+        }
+        ConvertError::NoFolder { folder, .. } => {
+            Refusal::not_found(format!("{}: there is no such folder", folder.display()))
+                .with_help("Choose another output.")
+                .at("output")
+        }
+        _ => Refusal::from(error).at("output"),
+    })
 }
 
 fn enqueue(
@@ -167,18 +171,14 @@ pub(crate) fn too_little_room(record: &Record) -> Option<Refusal> {
     let output = &record.order.output;
     let needed = record.output_bytes.filter(|_| record.order.kind.writes())?;
     let free = available_bytes(output)?;
-    if free >= needed || is_begun(output) {
+    let is_begun = Unfinished::find(output).is_ok_and(|found| found.is_some());
+    if free >= needed || is_begun {
         return None;
     }
     let message =
         format!("{}: {needed} bytes are needed, {free} are free on this disk", output.display());
     let help = "Make room, or choose an output on another disk.";
     Some(Refusal::conflict("no_space", message).at("output").with_help(help))
-}
-
-fn is_begun(output: &Path) -> bool {
-    let name = output.file_name().unwrap_or_default().to_string_lossy();
-    output.with_file_name(format!(".{name}.partial")).exists()
 }
 
 pub(crate) async fn list(State(shared): State<Arc<Shared>>) -> Result<JsonText, Refusal> {

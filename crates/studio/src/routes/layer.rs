@@ -1,10 +1,10 @@
 use std::path::PathBuf;
 
-use axum::http::StatusCode;
+use roundwise_convert::inspect::look_at_layer;
 use serde::Deserialize;
 
 use super::files::require_there;
-use crate::answer::{Asked, JsonText, Refusal};
+use crate::answer::{Asked, JsonText, Refusal, blocking, json};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -15,9 +15,13 @@ pub(crate) struct LayerRequest {
 }
 
 /// What happened to the numbers of one layer.
-pub(crate) async fn layer(Asked(request): Asked<LayerRequest>) -> Result<JsonText, Refusal> {
-    require_there("original", &request.original)?;
-    require_there("converted", &request.converted)?;
-    let message = format!("`{}` cannot be looked at yet", request.tensor);
-    Err(Refusal::new(StatusCode::NOT_IMPLEMENTED, "not_yet", message))
+pub(crate) async fn layer(
+    Asked(LayerRequest { original, converted, tensor }): Asked<LayerRequest>,
+) -> Result<JsonText, Refusal> {
+    blocking(move || {
+        require_there("original", &original)?;
+        require_there("converted", &converted)?;
+        json(&look_at_layer(&original, &converted, &tensor)?)
+    })
+    .await
 }

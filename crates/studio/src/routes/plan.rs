@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use roundwise_convert::{
-    CATALOG, ConvertError, LayerInputs, Plan, PlanRequest, Source, Workers, available_bytes,
-};
+use roundwise_convert::plan::Workers;
+use roundwise_convert::scheme::CATALOG;
+use roundwise_convert::source::LayerInputs;
+use roundwise_convert::tensor_file::available_bytes;
+use roundwise_convert::{ConvertError, Plan, PlanRequest, Source};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -122,7 +124,7 @@ fn answer(shared: &Shared, opened: &Opened, plan: &Plan) -> Result<Map<String, V
     Ok(answer)
 }
 
-fn action(planned: &roundwise_convert::PlannedTensor) -> String {
+fn action(planned: &roundwise_convert::plan::PlannedTensor) -> String {
     let action = serde_json::to_value(planned.action()).unwrap_or_default();
     action.as_str().unwrap_or_default().to_owned()
 }
@@ -139,8 +141,17 @@ fn order(checked: &Checked) -> JobOrder {
 }
 
 /// What an earlier run towards the same output has left.
-fn unfinished(_checked: &Checked) -> Result<Option<Value>, Refusal> {
-    Ok(None)
+fn unfinished(checked: &Checked) -> Result<Option<Value>, Refusal> {
+    let left = roundwise_convert::run::unfinished(&checked.job(false)?)?;
+    Ok(left.map(|left| {
+        let differences: Vec<String> = left.differences.iter().map(ToString::to_string).collect();
+        json!({
+            "path": left.path.to_string_lossy(),
+            "finished": left.finished,
+            "tensors": left.tensors,
+            "differences": differences,
+        })
+    }))
 }
 
 /// Seconds that the work takes, where something like it was done before.
@@ -234,7 +245,7 @@ pub(crate) async fn explain(
     blocking(move || {
         let request = Request { input, output: None, recipe, run };
         let opened = Opened::new(&shared, request.check(JobKind::Convert)?)?;
-        json(&roundwise_convert::explain(&opened.request()?, &tensor)?)
+        json(&roundwise_convert::plan::explain(&opened.request()?, &tensor)?)
     })
     .await
 }

@@ -2,9 +2,12 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use roundwise_convert::{
-    CATALOG, Device, Heuristic, Kind, Layout, METHODS, PlainDtype, Preset, ScaleRule, client,
-};
+use roundwise_convert::compute::Device;
+use roundwise_convert::layout::{Layout, client};
+use roundwise_convert::model::{Heuristic, Kind, Preset};
+use roundwise_convert::recipe::PlainDtype;
+use roundwise_convert::rounding::METHODS;
+use roundwise_convert::scheme::{CATALOG, ScaleRule};
 use serde_json::{Value, json};
 
 use crate::studio::Shared;
@@ -29,7 +32,7 @@ pub(crate) async fn vocabulary(State(shared): State<Arc<Shared>>) -> Json<Value>
 }
 
 fn schemes() -> Vec<Value> {
-    let scheme = |entry: &roundwise_convert::CatalogEntry| {
+    let scheme = |entry: &roundwise_convert::scheme::CatalogEntry| {
         json!({
             "name": entry.name,
             "summary": entry.summary(),
@@ -42,7 +45,7 @@ fn schemes() -> Vec<Value> {
 }
 
 fn methods() -> Vec<Value> {
-    let method = |method: &roundwise_convert::Method| {
+    let method = |method: &roundwise_convert::rounding::Method| {
         let options = method.options();
         json!({
             "name": method.name,

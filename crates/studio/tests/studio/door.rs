@@ -35,12 +35,8 @@ const GET: Row = Row {
     content: None,
 };
 
-const POST: Row = Row {
-    method: "POST",
-    path: "/api/queue",
-    content: Some("application/json"),
-    ..GET
-};
+const POST: Row =
+    Row { method: "POST", path: "/api/queue", content: Some("application/json"), ..GET };
 
 impl Row {
     fn ask(&self, server: &Server) -> Answer {
@@ -141,7 +137,9 @@ fn every_rule_of_the_door_refuses_by_itself() {
         let head = answer.head.to_lowercase();
         assert!(!head.contains("access-control"), "{told}");
         assert!(!answer.body.contains(&server.key), "{told}");
-        for header in ["content-security-policy: default-src 'none'", "x-content-type-options: nosniff"] {
+        for header in
+            ["content-security-policy: default-src 'none'", "x-content-type-options: nosniff"]
+        {
             assert!(head.contains(header), "{told}");
         }
     }
@@ -153,7 +151,12 @@ fn a_header_that_is_sent_twice_is_refused() {
     let Server { port, key, .. } = &server;
     for (twice, status) in [
         (format!("Host: 127.0.0.1:{port}\r\nHost: 127.0.0.1:{port}"), 403),
-        (format!("Host: 127.0.0.1:{port}\r\nOrigin: http://127.0.0.1:{port}\r\nOrigin: http://a"), 403),
+        (
+            format!(
+                "Host: 127.0.0.1:{port}\r\nOrigin: http://127.0.0.1:{port}\r\nOrigin: http://a"
+            ),
+            403,
+        ),
         (format!("Host: 127.0.0.1:{port}\r\nAuthorization: Bearer 0"), 401),
     ] {
         let request = format!(

@@ -97,7 +97,8 @@ fn paths_that_lead_nowhere_are_told_and_nothing_of_a_file_is_given_away() {
             assert!(!answer.body.contains("hunter2"), "{request}: {answer:?}");
         }
     }
-    let listed = server.get(&format!("/api/folder?path={}", query(folder.path().to_str().unwrap())));
+    let listed =
+        server.get(&format!("/api/folder?path={}", query(folder.path().to_str().unwrap())));
     assert!(!listed.body.contains("secret") && !listed.body.contains("id_rsa"), "{listed:?}");
     for (path, status) in
         [("relative", 422), ("/nothing/there", 404), ("", 422), ("/tmp/\0x", 422), ("..", 422)]
@@ -108,7 +109,11 @@ fn paths_that_lead_nowhere_are_told_and_nothing_of_a_file_is_given_away() {
         }
     }
     let find = |name: &str| server.get(&format!("/api/find?name={}&bytes=22", query(name))).json();
-    assert_eq!(find("secret.json")["paths"].as_array().unwrap().len(), 1, "in a folder that was shown");
+    assert_eq!(
+        find("secret.json")["paths"].as_array().unwrap().len(),
+        1,
+        "in a folder that was shown"
+    );
     for name in ["../secret.json", "/etc/passwd", "", ".", ".."] {
         assert_eq!(find(name)["paths"], json!([]), "{name}");
     }
@@ -123,7 +128,16 @@ fn reports_of_strangers_are_read_as_reports_or_refused() {
         server.get(&format!("/api/report?path={}", query(path.to_str().unwrap())))
     };
     let deep = "[".repeat(100_000);
-    for text in ["", "{}", "[]", "null", "{\"report_version\":1", &deep, "\u{0}", "{\"report_version\":1e999}"] {
+    for text in [
+        "",
+        "{}",
+        "[]",
+        "null",
+        "{\"report_version\":1",
+        &deep,
+        "\u{0}",
+        "{\"report_version\":1e999}",
+    ] {
         assert_eq!(ask(text).status, 422, "{}", &text[..text.len().min(40)]);
     }
     let long = format!("{{\"report_version\":1,\"x\":\"{}\"}}", "x".repeat(17 << 20));
@@ -206,7 +220,8 @@ fn an_existing_file_is_not_replaced_unasked_and_an_input_never() {
     let output = folder.path().join("o.safetensors");
     std::fs::write(&output, "precious").unwrap();
     let ask = |output: &std::path::Path, replace: bool| {
-        let order = json!({ "kind": "convert", "input": input, "output": output, "replace": replace });
+        let order =
+            json!({ "kind": "convert", "input": input, "output": output, "replace": replace });
         let answer = server.post("/api/jobs", &order);
         (answer.status, answer.json()["error"]["kind"].as_str().unwrap_or_default().to_owned())
     };
@@ -227,6 +242,7 @@ fn links_are_followed_and_shown_as_such() {
     let path = query(folder.path().to_str().unwrap());
     let listed = server.get(&format!("/api/folder?path={path}")).json();
     let names = listed["entries"].as_array().unwrap().iter();
-    let names: Vec<_> = names.map(|it| (it["name"].as_str().unwrap(), it["link"] == true)).collect();
+    let names: Vec<_> =
+        names.map(|it| (it["name"].as_str().unwrap(), it["link"] == true)).collect();
     assert_eq!(names, [("state", false), ("link.safetensors", true), ("m.safetensors", false)]);
 }

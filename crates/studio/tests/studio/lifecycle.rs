@@ -115,7 +115,9 @@ fn a_job_goes_from_its_order_to_its_report() {
         }
     }
     let names: Vec<String> = seen.iter().map(name).collect();
-    for expected in ["added", "state running", "phase", "begun", "progress", "finished", "done", "log"] {
+    for expected in
+        ["added", "state running", "phase", "begun", "progress", "finished", "done", "log"]
+    {
         assert!(names.contains(&expected.to_owned()), "{expected}: {names:?}");
     }
     let numbers: Vec<u64> = seen.iter().map(|event| event["seq"].as_u64().unwrap()).collect();
@@ -266,7 +268,8 @@ fn a_second_server_finds_the_first() {
     assert_eq!(address, format!("http://127.0.0.1:{}/#key={}", server.port, server.key));
     let port = Some(server.port);
     let elsewhere = place.folder.path().join("other");
-    let taken = Studio::begin(roundwise_studio::Setup { port, ..setup(&elsewhere, place.program()) });
+    let taken =
+        Studio::begin(roundwise_studio::Setup { port, ..setup(&elsewhere, place.program()) });
     let message = taken.err().unwrap().to_string();
     assert!(message.contains(&server.port.to_string()), "{message}");
 }

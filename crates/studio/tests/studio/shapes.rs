@@ -63,7 +63,9 @@ fn answers_have_the_keys_of_the_document() {
         let documented = documented(heading);
         // Tables of other documents: the page hands them on as they are.
         let is_elsewhere = |key: &&String| {
-            documented.iter().any(|whole| whole.ends_with(".*") && key.starts_with(&whole[..whole.len() - 1]))
+            documented
+                .iter()
+                .any(|whole| whole.ends_with(".*") && key.starts_with(&whole[..whole.len() - 1]))
         };
         let unknown: Vec<&String> =
             found.difference(&documented).filter(|key| !is_elsewhere(key)).collect();

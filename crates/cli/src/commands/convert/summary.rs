@@ -1,6 +1,9 @@
 use std::collections::BTreeMap;
 
-use roundwise_convert::{Action, Opens, Report, RoundingTotals, SchemeConsumer, TensorReport};
+use roundwise_convert::Report;
+use roundwise_convert::plan::Action;
+use roundwise_convert::report::{RoundingTotals, TensorReport};
+use roundwise_convert::source::{Opens, SchemeConsumer};
 
 use crate::console::width;
 use crate::table::Table;
@@ -259,7 +262,7 @@ fn way_out(ruined: &[&TensorReport]) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use roundwise_convert::Action;
+    use roundwise_convert::plan::Action;
 
     #[test]
     fn a_scheme_that_ruined_a_weight_is_not_recommended_for_it() {
