@@ -97,13 +97,13 @@ export function address(page, query) {
 /** Opens the plan of a file, and waits until it is there. */
 export async function plan(page, query) {
   await visit(page, address("plan", query));
-  await page.waitForSelector(".sizes");
+  await page.waitForSelector(".summary .to");
 }
 
 /** Moves the focus with Tab until a control has it whose name is, or begins with, a text. */
-export async function tabTo(page, name, { back = false } = {}) {
+export async function tabTo(page, name) {
   for (let step = 0; step < 300; step += 1) {
-    await page.keyboard.press(back ? "Shift+Tab" : "Tab");
+    await page.keyboard.press("Tab");
     const found = await page.evaluate((wanted) => {
       const { activeElement: control } = document;
       const label = control.getAttribute("aria-label") ?? control.labels?.[0]?.textContent ?? control.textContent;
@@ -155,7 +155,7 @@ export function slowModel(file) {
 }
 
 /** Settings of a search that takes long. */
-export const SLOW = { method: "adaround", method_options: { iterations: 400 } };
+export const SLOW = { method: "adaround", method_options: { iterations: Number(process.env.ITERATIONS ?? 400) } };
 
 /** Numbers that are spread as weights are, the same each time. */
 function numbers(count) {

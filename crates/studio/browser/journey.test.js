@@ -20,11 +20,11 @@ test("a file becomes a report without the mouse", async (t) => {
   await page.keyboard.press("/");
   await page.keyboard.type(file);
   await page.keyboard.press("Enter");
-  await page.waitForSelector(".sizes");
+  await page.waitForSelector(".summary .to");
   await tabTo(page, "Start");
   await page.keyboard.press("Enter");
   await page.waitForSelector(".outcome strong");
-  await tabTo(page, "Report", { back: true });
+  await tabTo(page, "Report");
   await page.keyboard.press("Enter");
   await page.waitForSelector("[data-chart=errors]");
   assert.equal(await page.textContent("h1"), "model-fp8.safetensors");
@@ -46,7 +46,7 @@ test("the size promised is the size made", async (t) => {
   for (const scheme of ["fp8", "int8-row", "nvfp4"]) {
     await plan(page, { input: file, recipe: JSON.stringify({ scheme }) });
     await page.waitForFunction((wanted) => document.querySelector(".consumer strong")?.textContent === wanted, scheme);
-    const promised = await page.textContent(".sizes .to");
+    const promised = await page.textContent(".summary .to");
     const answer = await where.ask("POST", "/api/plan", { input: file, recipe: { scheme }, run: {} });
     await page.getByRole("button", { name: "Start", exact: true }).click();
     await page.waitForSelector(".outcome strong");
@@ -59,7 +59,7 @@ test("the command shown makes the same file", async (t) => {
   const place = folder(t);
   const file = fixtureIn(place);
   const page = await open(t, await studio(t));
-  const recipe = { scheme: "int8-row", keep: ["pooler", "it's \"0\""], rules: [{ pattern: "key", scheme: "fp8" }] };
+  const recipe = { scheme: "int8-row", keep: ["value|it's \"0\""], rules: [{ pattern: "key", scheme: "fp8" }] };
   await plan(page, { input: file, recipe: JSON.stringify(recipe) });
   await page.getByRole("button", { name: "Start", exact: true }).click();
   await page.waitForSelector(".outcome strong");
@@ -79,7 +79,7 @@ test("the title counts in a hidden tab", async (t) => {
   const page = await open(t, where, { init: () => (window.requestAnimationFrame = () => 0) });
   await plan(page, { input: file, recipe: JSON.stringify(SLOW) });
   await page.getByRole("button", { name: "Start", exact: true }).click();
-  await page.waitForFunction(() => /^[1-9]\d? % · .* left – /.test(document.title), null, { timeout: 60_000, polling: 100 });
+  await page.waitForFunction(() => /^\d+ % · .* left – /.test(document.title), null, { timeout: 60_000, polling: 100 });
   const { body } = await where.ask("GET", "/api/jobs");
   await where.ask("POST", `/api/jobs/${body.jobs[0].id}/stop`, {});
   await reaches(where, body.jobs[0].id, ["stopped"]);

@@ -106,7 +106,7 @@ test("settings of a job can be used again", async (t) => {
   await where.ask("POST", `/api/jobs/${job.id}/stop`, {});
   await page.waitForSelector(".badge.stopped");
   await page.getByRole("link", { name: "Use these settings" }).click();
-  await page.waitForSelector(".sizes");
+  await page.waitForSelector(".summary .to");
   assert.equal(await page.inputValue("[data-field=method]"), SLOW.method);
   assert.equal(await page.inputValue("[data-field='method_options.iterations']"), String(SLOW.method_options.iterations));
   assert.match(await page.textContent(".summary"), /Goes on where it was stopped/);

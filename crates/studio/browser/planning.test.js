@@ -77,8 +77,10 @@ test("5,000 tensors scroll and are found by the browser's search", async (t) => 
   await page.waitForSelector(".long .block");
   assert.equal(await page.locator(".long .block [role=row]").count(), 5000);
   assert.ok(await page.evaluate(() => window.find("blocks.1249.c.weight")));
-  await page.evaluate(() => document.querySelector(".long").scrollTo(0, 1e9));
-  await page.waitForFunction(() => document.querySelector(".long .block:last-child [role=row]:last-child").getBoundingClientRect().top < innerHeight);
+  const last = page.locator(".long .block [role=row]").last();
+  await last.scrollIntoViewIfNeeded();
+  assert.match(await last.textContent(), /^blocks\.999\.d\.bias/);
+  assert.ok(await last.evaluate((row) => row.getBoundingClientRect().bottom <= row.closest(".long").getBoundingClientRect().bottom));
   await page.fill(".kinds .filter", "blocks.77 b.weight");
   assert.equal(await page.locator(".long .block [role=row]").count(), 11);
   await page.locator(".long .open").first().focus();

@@ -15,10 +15,10 @@ export function read(hash) {
   return { page: page || "open", query: Object.fromEntries(new URLSearchParams(search)) };
 }
 
-/** A value of a query that is JSON; what cannot be read counts as not given. */
+/** A value of a query that is JSON, without what is null in it; what cannot be read counts as not given. */
 export function parsed(text, otherwise) {
   try {
-    return JSON.parse(text) ?? otherwise;
+    return JSON.parse(text, (_, value) => value ?? undefined) ?? otherwise;
   } catch {
     return otherwise;
   }

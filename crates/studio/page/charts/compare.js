@@ -17,7 +17,7 @@ export function compareChart({ a, b, open }) {
     const y = logarithmic(domain, [frame.bottom, frame.top]);
     const [low, high] = domain;
     return {
-      caption: finding(pairs, a, b),
+      caption: findingOfPairs(pairs, a, b),
       parts: [
         axes(frame, {
           x: x.ticks(6).map((tick) => [x(tick), percentMark(tick)]),
@@ -50,7 +50,7 @@ export function furthest(pairs) {
   return [...pairs].sort((p, q) => apart(q) - apart(p) || (p.name < q.name ? -1 : 1));
 }
 
-function finding(pairs, a, b) {
+function findingOfPairs(pairs, a, b) {
   if (pairs.length === 0) return "No layer is converted in both.";
   const lower = pairs.filter((pair) => pair.b < pair.a).length;
   const equal = pairs.filter((pair) => pair.b === pair.a).length;

@@ -43,7 +43,7 @@ export function errorChart({ layers, total, open, across = "layers in the order 
       ...(ghosts.length ? [["ghost", "nearest codes"]] : [])
     ];
     return {
-      caption: finding(shown, whole),
+      caption: findingOfErrors(shown, whole),
       parts: [
         axes(frame, {
           x: x.ticks(6).filter(Number.isInteger).map((tick) => [x(tick), tick + 1]),
@@ -94,7 +94,7 @@ function sentence(layer) {
   return `${layer.name}: ${percent(layer.weight_error)} (${layer.scheme}${nearest})`;
 }
 
-function finding(shown, whole) {
+function findingOfErrors(shown, whole) {
   if (shown.length === 0) return "No layer has been measured yet.";
   const [first] = worst(shown);
   const done = shown.length < whole ? `${shown.length} of ${counted(whole, "layer")} measured. ` : "";

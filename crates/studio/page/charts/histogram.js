@@ -35,7 +35,7 @@ export function errorHistogram({ layers, pick }) {
       }
     }));
     return {
-      caption: finding(shown),
+      caption: findingOfHistogram(shown),
       parts: [
         axes(frame, {
           x: x.ticks(6).map((tick) => [x(tick), percentMark(tick)]),
@@ -91,7 +91,7 @@ export function bins(values) {
   return bars;
 }
 
-function finding(shown) {
+function findingOfHistogram(shown) {
   if (shown.length === 0) return "No layer has been measured yet.";
   const sorted = shown.map((layer) => layer.weight_error).sort((a, b) => a - b);
   const [low, middle, high] = [0.25, 0.5, 0.75].map((at) => quantile(sorted, at));

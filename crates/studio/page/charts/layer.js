@@ -33,7 +33,7 @@ export function valueHistogram({ name, title, histogram, across }) {
         .filter((count) => count <= Math.max(...counts))
         .map((count) => [y(Math.log10(1 + count)), count >= 1e4 ? count.toExponential(0).replace("e+", "e") : count]);
     return {
-      caption: finding(edges, counts, total),
+      caption: findingOfValues(edges, counts, total),
       parts: [
         axes(frame, { x: x.ticks(5).map((tick) => [x(tick), Number(tick.toPrecision(3))]), y: decades, across, up: "weights" }),
         drawn("path.bar", { d: path })
@@ -80,7 +80,7 @@ export function tileMap({ tiles, of }) {
   }
 }
 
-function finding(edges, counts, total) {
+function findingOfValues(edges, counts, total) {
   const middle = counts.indexOf(Math.max(...counts));
   const outer = counts.reduce((sum, count, index) => (Math.max(Math.abs(edges[index]), Math.abs(edges[index + 1])) >
                                     Math.max(Math.abs(edges[0]), Math.abs(edges.at(-1))) / 2
