@@ -29,8 +29,8 @@ export function folder(t) {
 }
 
 /** Starts a studio. `state`: its folder, to start it again in; ends with the test. */
-export async function studio(t, { state = folder(t), start } = {}) {
-  const words = ["studio", "--no-open", "--port", "0", "--state", state, ...(start ? [start] : [])];
+export async function studio(t, { state = folder(t), start, port = "0" } = {}) {
+  const words = ["studio", "--no-open", "--port", port, "--state", state, ...(start ? [start] : [])];
   const child = spawn(ROUNDWISE, words, { stdio: ["ignore", "pipe", "pipe"] });
   let [said, complained] = ["", ""];
   child.stderr.on("data", (data) => (complained += data));

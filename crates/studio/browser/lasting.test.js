@@ -5,7 +5,7 @@ import fs from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
 
-import { address, folder, open, plan, reaches, slowModel, SLOW, studio, visit } from "./harness.js";
+import { address, folder, open, reaches, slowModel, SLOW, studio } from "./harness.js";
 
 async function startSlow(t, where) {
   const file = slowModel(path.join(folder(t), "slow.safetensors"));
@@ -33,7 +33,7 @@ test("reloading or closing every tab loses nothing", async (t) => {
   const before = await finished(where, job.id, 4);
   page = await open(t, where, { hash: address("job", { id: job.id }) });
   await page.waitForSelector("[data-chart=errors] .dots");
-  const dots = Number(await page.getAttribute("[data-chart=errors] .dots:not(.ghost)", "data-count"));
+  const dots = Number(await page.getAttribute("[data-chart=errors] .picture .dots:not(.ghost)", "data-count"));
   assert.ok(dots >= before.done_tensors, `${dots} dots for ${before.done_tensors} tensors`);
   assert.equal(await page.locator(".badge").first().textContent(), "▶ running");
 });
@@ -91,18 +91,22 @@ test("the queue keeps its order, and waits after a restart", async (t) => {
   await later.waitForFunction(() => document.querySelectorAll(".badge.done").length === 2, null, { timeout: 60_000 });
 });
 
-test("the studio that comes back is found by a tab that waited", async (t) => {
+test("a tab says that the studio is away, and what it needs when it is back", async (t) => {
   const where = await studio(t);
   const page = await open(t, where, { mayComplain: true });
   await where.kill();
   await page.waitForSelector("#away .notice");
   assert.match(await page.textContent("#away"), /does not answer/);
+  // Every start makes a new key.
+  await studio(t, { state: where.state, port: where.port });
+  await page.waitForFunction(() => /needs its key/.test(document.getElementById("away").textContent));
 });
 
 test("settings of a job can be used again", async (t) => {
   const where = await studio(t);
   const job = await startSlow(t, where);
   const page = await open(t, where, { hash: address("job", { id: job.id }) });
+  await finished(where, job.id, 2);
   await where.ask("POST", `/api/jobs/${job.id}/stop`, {});
   await page.waitForSelector(".badge.stopped");
   await page.getByRole("link", { name: "Use these settings" }).click();
@@ -110,6 +114,4 @@ test("settings of a job can be used again", async (t) => {
   assert.equal(await page.inputValue("[data-field=method]"), SLOW.method);
   assert.equal(await page.inputValue("[data-field='method_options.iterations']"), String(SLOW.method_options.iterations));
   assert.match(await page.textContent(".summary"), /Goes on where it was stopped/);
-  await visit(page, "#/queue");
-  await plan(page, { input: job.input });
 });

@@ -75,8 +75,8 @@ test("pictures say in their numbers what they show", async (t) => {
   const { body: report } = await where.ask("GET", `/api/report?job=${new URLSearchParams(pages.report.split("?")[1]).get("job")}`);
   const measured = report.layers.filter((layer) => layer.weight_error);
   const count = (selector) => page.locator(selector).evaluateAll((all) => all.reduce((sum, one) => sum + Number(one.dataset.count), 0));
-  assert.equal(await count("[data-chart=errors] .dots:not(.ghost)"), measured.length);
-  assert.equal(await count("[data-chart=errors] .dots.ghost"), measured.length);
+  assert.equal(await count("[data-chart=errors] .picture .dots:not(.ghost)"), measured.length);
+  assert.equal(await count("[data-chart=errors] .picture .dots.ghost"), measured.length);
   assert.equal(await count("[data-chart=histogram] .bar"), measured.length);
   const worst = measured.sort((a, b) => b.weight_error - a.weight_error)[0];
   assert.match(await page.textContent("[data-chart=errors] figcaption"), new RegExp(worst.name.replaceAll(".", "\\.")));

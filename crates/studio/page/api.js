@@ -58,15 +58,16 @@ async function sent(method, path, body, signal) {
       path, { method, headers, signal, cache: "no-store", body: body === undefined ? undefined : JSON.stringify(body) });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Refusal(0, {
-      kind: "away",
-      message: "roundwise studio does not answer",
-      help: "It may have been closed: start it again, jobs go on where they were."
-    });
+    throw away();
   }
   if (answer.ok) return answer;
   const said = await answer.json().catch(() => ({}));
   throw new Refusal(answer.status, said.error ?? {});
+}
+
+function away() {
+  const help = "It may have been closed: start it again, jobs go on where they were.";
+  return new Refusal(0, { kind: "away", message: "roundwise studio does not answer", help });
 }
 
 /**
@@ -116,7 +117,7 @@ export async function listen({ since, take, refresh, tell }) {
       }
     } catch (error) {
       if (error.status === 401) return tell(false, error);
-      tell(false, error);
+      tell(false, error instanceof Refusal ? error : away());
       await pause(RETRY_MS);
       await refresh().catch(() => {});
     }

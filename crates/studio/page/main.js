@@ -122,8 +122,10 @@ function writeTitle() {
 
 function tellOfServer(isThere, error) {
   const away = document.getElementById("away");
+  const isTold = away.dataset.status === String(error?.status);
+  away.dataset.status = String(error?.status);
   if (isThere) fill(away);
-  else if (!away.firstChild)
+  else if (!isTold)
     fill(away, error?.status === 401 ? locked(error) : notice(error ?? { message: "roundwise studio does not answer" }));
 }
 
