@@ -22,6 +22,18 @@ pub(crate) fn setup(state: &Path, program: PathBuf) -> Setup {
     Setup { state: state.to_owned(), program, start: None, port: Some(0), opens_browser: false }
 }
 
+/// A server that was here before may hold the folder for a moment: processes that other tests start
+/// at the same time have its files open until they are programs of their own.
+fn begin(setup: Setup) -> Studio {
+    for _ in 0..500 {
+        if let Begun::First(studio) = Studio::begin(setup.clone()).unwrap() {
+            return studio;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("no server");
+}
+
 /// What a server answered.
 #[derive(Debug)]
 pub(crate) struct Answer {
@@ -46,7 +58,7 @@ impl Server {
     }
 
     pub(crate) fn start(setup: Setup) -> Self {
-        let Ok(Begun::First(studio)) = Studio::begin(setup) else { panic!("no server") };
+        let studio = begin(setup);
         let port = studio.port();
         let key = studio.address().split_once("#key=").unwrap().1.to_owned();
         let ends = Arc::new(AtomicBool::new(false));

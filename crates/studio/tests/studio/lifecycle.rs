@@ -27,7 +27,7 @@ exit 0
 const UNTIL_STOPPED: &str = r#"
 read line
 echo "stopping after: $line" >&2
-echo '{"event":"failed","kind":"unfinished","message":"stopped\n  1 of 2 tensors are finished","unfinished":["o.partial"]}'
+printf '%s\n' '{"event":"failed","kind":"unfinished","message":"stopped\n  1 of 2 tensors are finished","unfinished":["o.partial"]}'
 exit 130
 "#;
 

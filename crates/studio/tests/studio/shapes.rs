@@ -12,7 +12,8 @@ const DOCUMENT: &str = include_str!("../../../../docs/studio.md");
 fn documented(heading: &str) -> BTreeSet<String> {
     let lines = DOCUMENT.lines().skip_while(|line| *line != format!("### {heading}")).skip(1);
     let lines = lines.take_while(|line| !line.starts_with('#'));
-    let keys = lines.filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    let cells = lines.filter_map(|line| line.strip_prefix("| ")?.split(" | ").next());
+    let keys = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2));
     keys.map(str::to_owned).collect()
 }
 
