@@ -180,7 +180,7 @@ impl Entry {
             path: path.to_str()?.to_owned(),
             kind,
             is_model: kind == EntryKind::Model,
-            bytes: metadata.is_file().then(|| metadata.len()),
+            bytes: metadata.is_file().then_some(metadata.len()),
             modified: modified.map(|time| time.as_secs()),
             link,
         })
