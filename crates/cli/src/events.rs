@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::outcome::library_error;
 use crate::stop::STOP;
-use crate::typed::Typed;
+use crate::typed::{Typed, Worded};
 
 /// Writes what happens as lines of JSON to standard output, for programs that show it.
 pub(crate) struct Events {
@@ -46,6 +46,8 @@ enum Line<R: Serialize> {
         /// Stable name of the kind of error.
         kind: Option<&'static str>,
         message: String,
+        /// What helps, in the words of the command line.
+        help: Option<String>,
         unfinished: Vec<PathBuf>,
     },
 }
@@ -140,13 +142,19 @@ pub(crate) fn telling<T>(tells: bool, result: anyhow::Result<T>) -> anyhow::Resu
 }
 
 /// Tells why there is no output, and what the next run can go on with.
+///
+/// - `error`: worded, where it is the library's
 fn tell_failed(error: &anyhow::Error) {
     let kind = library_error(error).map(ConvertError::kind);
     let unfinished = match library_error(error) {
         Some(ConvertError::Unfinished { paths, .. }) => paths.clone(),
         _ => vec![],
     };
-    write_line(&Line::<()>::Failed { kind, message: error.to_string(), unfinished });
+    let (message, help) = match error.downcast_ref::<Worded>() {
+        Some(worded) => (worded.problem.clone(), worded.help.clone()),
+        None => (error.to_string(), None),
+    };
+    write_line(&Line::<()>::Failed { kind, message, help, unfinished });
 }
 
 /// A reader that has gone away asks to stop: nobody would learn of the rest.

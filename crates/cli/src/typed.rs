@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use roundwise_convert::recipe::{Setting, Text};
+use roundwise_convert::recipe::{Command, Setting, Text};
 use roundwise_convert::{ConvertError, RecipeFile};
 use serde_json::Value;
 
@@ -44,7 +44,7 @@ impl Typed {
         self
     }
 
-    /// What whoever typed a setting knows it as; a flag where nobody did.
+    /// Returns the name under which a setting was typed; the flag if it was not typed.
     pub(crate) fn name(&self, setting: &Setting) -> String {
         let key = setting.key();
         match (self.flags.get(key), setting.entry()) {
@@ -59,12 +59,14 @@ impl Typed {
 
     /// A message in these names.
     pub(crate) fn text(&self, text: &Text) -> String {
-        text.worded(|setting| self.name(setting))
+        text.worded_with(|setting| self.name(setting), command_line)
     }
 
     /// An error in these names.
     pub(crate) fn error(&self, error: ConvertError) -> anyhow::Error {
-        Worded { text: self.text(&error.text()), error }.into()
+        let problem = self.text(&error.problem());
+        let help = error.help().map(|help| self.text(&help));
+        Worded { problem, help, error }.into()
     }
 
     /// An error of whatever kind, in these names where it is the library's.
@@ -79,13 +81,18 @@ impl Typed {
 /// An error of the library, its settings called what their user calls them.
 #[derive(Debug)]
 pub(crate) struct Worded {
-    text: String,
+    pub(crate) problem: String,
+    pub(crate) help: Option<String>,
     pub(crate) error: ConvertError,
 }
 
 impl std::fmt::Display for Worded {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.text)
+        f.write_str(&self.problem)?;
+        match &self.help {
+            Some(help) => write!(f, "\n  {help}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -115,6 +122,21 @@ fn is_command(key: &str) -> bool {
     ["method_options", "edit", "repair"].contains(&key)
 }
 
+/// A command of the library's messages as it is typed.
+fn command_line(command: &Command) -> String {
+    match command {
+        Command::Again => "the same command".to_owned(),
+        Command::Convert => "`roundwise convert`".to_owned(),
+        Command::Dequantize => "`roundwise dequantize`".to_owned(),
+        Command::Migrate(layout) => format!("`roundwise migrate --to {layout}`"),
+        Command::Repair => "`roundwise repair --write`".to_owned(),
+        Command::Inspect => "`roundwise inspect`".to_owned(),
+        Command::Collector => "`roundwise stats collector`".to_owned(),
+        Command::ShowStatistics => "`roundwise stats show`".to_owned(),
+        command => command.to_string(),
+    }
+}
+
 /// The flag that sets a setting.
 ///
 /// - `key`: as [`Setting::key`] gives it
@@ -133,7 +155,7 @@ pub(crate) fn flag_of(key: &str) -> String {
         "may_be_partial" => "--force-stats".to_owned(),
         "memory_bytes" => "--memory-limit".to_owned(),
         "shard_bytes" => "--shard-size".to_owned(),
-        "share" => "--part".to_owned(),
+        "biases" => "--corrected-biases".to_owned(),
         bare => format!("--{}", bare.replace('_', "-")),
     }
 }

@@ -23,7 +23,7 @@ test("a file becomes a report without the mouse", async (t) => {
   await page.waitForSelector(".summary .to");
   await tabTo(page, "Start");
   await page.keyboard.press("Enter");
-  await page.waitForSelector(".outcome strong");
+  await page.waitForSelector(".job-page .done-as strong");
   await tabTo(page, "Report");
   await page.keyboard.press("Enter");
   await page.waitForSelector("[data-chart=errors]");
@@ -49,7 +49,7 @@ test("the size promised is the size made", async (t) => {
     const promised = await page.textContent(".summary .to");
     const answer = await where.ask("POST", "/api/plan", { input: file, recipe: { scheme }, run: {} });
     await page.getByRole("button", { name: "Start", exact: true }).click();
-    await page.waitForSelector(".outcome strong");
+    await page.waitForSelector(".job-page .done-as strong");
     assert.equal(fs.statSync(answer.body.output).size, answer.body.output_bytes);
     assert.equal(promised, await page.evaluate(async (bytes) => (await import("/format.js")).bytes(bytes), answer.body.output_bytes));
   }
@@ -62,7 +62,7 @@ test("the command shown makes the same file", async (t) => {
   const recipe = { scheme: "int8-row", keep: ["value|it's \"0\""], rules: [{ pattern: "key", scheme: "fp8" }] };
   await plan(page, { input: file, recipe: JSON.stringify(recipe) });
   await page.getByRole("button", { name: "Start", exact: true }).click();
-  await page.waitForSelector(".outcome strong");
+  await page.waitForSelector(".job-page .done-as strong");
   await page.getByText("Command", { exact: true }).click();
   const command = await page.textContent(".command code");
   const made = path.join(place, "model-int8-row.safetensors");

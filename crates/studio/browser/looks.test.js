@@ -63,9 +63,15 @@ for (const colorScheme of ["light", "dark"]) {
   });
 }
 
+/** The whole page; what is out of sight would not be drawn. */
 async function picture(page, name) {
   fs.mkdirSync(PICTURES, { recursive: true });
+  const seen = page.viewportSize();
+  const height = await page.evaluate(() => document.documentElement.scrollHeight);
+  await page.setViewportSize({ ...seen, height });
+  await page.waitForTimeout(100);
   await page.screenshot({ path: path.join(PICTURES, `${name}.png`), fullPage: true });
+  await page.setViewportSize(seen);
 }
 
 test("pictures say in their numbers what they show", async (t) => {

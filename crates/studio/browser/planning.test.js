@@ -82,8 +82,8 @@ test("5,000 tensors scroll and are found by the browser's search", async (t) => 
   assert.match(await last.textContent(), /^blocks\.999\.d\.bias/);
   assert.ok(await last.evaluate((row) => row.getBoundingClientRect().bottom <= row.closest(".long").getBoundingClientRect().bottom));
   await page.fill(".kinds .filter", "blocks.77 b.weight");
-  assert.equal(await page.locator(".long .block [role=row]").count(), 11);
-  await page.locator(".long .open").first().focus();
+  assert.equal(await page.locator(".long .block [role=row]:not([hidden])").count(), 11);
+  await page.locator(".long [role=row]:not([hidden]) .open").first().focus();
   await page.keyboard.press("ArrowDown");
   await page.keyboard.press("Enter");
   await page.waitForSelector("dialog tr.decides");
@@ -103,7 +103,7 @@ test("an existing file is not replaced unasked", async (t) => {
   assert.equal(fs.readFileSync(made, "utf8"), "mine");
   await page.getByRole("button", { name: "Start", exact: true }).click();
   await page.getByRole("button", { name: "Replace it" }).click();
-  await page.waitForSelector(".outcome strong");
+  await page.waitForSelector(".job-page .done-as strong");
   assert.ok(fs.statSync(made).size > 1000);
 });
 

@@ -38,7 +38,7 @@ export function share(part, whole) {
 /** `0.43 s`, `14 min`, `2 h 5 min`. */
 export function seconds(count) {
   if (!Number.isFinite(count)) return "unknown";
-  if (count < 10) return `${count.toFixed(2)} s`;
+  if (count < 10 && !Number.isInteger(count)) return `${count.toFixed(2)} s`;
   if (count < 90) return `${Math.round(count)} s`;
   const minutes = Math.round(count / 60);
   if (minutes < 60) return `${minutes} min`;

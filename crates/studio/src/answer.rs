@@ -9,7 +9,7 @@ use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use roundwise_convert::ConvertError;
-use roundwise_convert::recipe::{RecipeError, Text};
+use roundwise_convert::recipe::{Command, Complaint, RecipeError, Setting, Text};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -101,41 +101,70 @@ impl Refusal {
     }
 }
 
-/// A complaint of the library, at the field that it is about.
-fn field_complaints(error: &RecipeError) -> Vec<FieldComplaint> {
-    let complaint = |it: &roundwise_convert::recipe::Complaint| FieldComplaint {
-        field: it.setting.as_ref().map(ToString::to_string).unwrap_or_default(),
-        problem: it.problem.to_string(),
+/// Complaints of the library, each at the field that it is about.
+fn field_complaints(complaints: &[Complaint]) -> Vec<FieldComplaint> {
+    let complaint = |it: &Complaint| FieldComplaint {
+        field: it.setting.as_ref().map(field).unwrap_or_default(),
+        problem: in_words_of_the_page(&it.problem),
     };
-    error.complaints.iter().map(complaint).collect()
+    complaints.iter().map(complaint).collect()
+}
+
+/// The path of a field: settings of a recipe stand by themselves, those of a job under `run`.
+fn field(setting: &Setting) -> String {
+    match setting.key() {
+        "limits.memory_bytes" => "run.memory_bytes".to_owned(),
+        "limits.shard_bytes" => "run.shard_bytes".to_owned(),
+        "devices" => "run.device".to_owned(),
+        "statistics.may_be_partial" => "run.may_be_partial".to_owned(),
+        "overwrite" => "replace".to_owned(),
+        key @ ("threads" | "statistics" | "starts_over" | "verifies") => format!("run.{key}"),
+        _ => setting.to_string(),
+    }
+}
+
+/// A message that calls settings what their fields are called, and commands what buttons say.
+fn in_words_of_the_page(text: &Text) -> String {
+    let setting = |setting: &Setting| match setting.key() {
+        "limits.memory_bytes" => "memory".to_owned(),
+        "limits.shard_bytes" => "shards".to_owned(),
+        "starts_over" => "Start fresh".to_owned(),
+        "overwrite" => "Replace".to_owned(),
+        "verifies" => "the check of the output".to_owned(),
+        "output" => "output".to_owned(),
+        _ => setting.to_string(),
+    };
+    let command = |command: &Command| match command {
+        Command::Again => "Continue".to_owned(),
+        Command::Convert => "a conversion".to_owned(),
+        other => other.to_string(),
+    };
+    text.worded_with(setting, command)
 }
 
 impl From<RecipeError> for Refusal {
     fn from(error: RecipeError) -> Self {
-        Self::complaints(field_complaints(&error))
+        Self::complaints(field_complaints(&error.complaints))
     }
 }
 
 impl From<ConvertError> for Refusal {
     fn from(error: ConvertError) -> Self {
-        if let ConvertError::Recipe(recipe) = error.cause() {
-            return Self::complaints(field_complaints(recipe));
+        let complaints = field_complaints(error.cause().complaints());
+        if let ConvertError::Recipe(_) = error.cause() {
+            return Self::complaints(complaints);
         }
-        let (message, rest) = message_and_help(&error.text());
-        let help = help(error.kind()).map_or(rest, str::to_owned);
-        Self::new(StatusCode::UNPROCESSABLE_ENTITY, error.kind(), message).with_help(help)
+        let message = in_words_of_the_page(&error.problem());
+        let own = error.help().map(|text| in_words_of_the_page(&text)).unwrap_or_default();
+        let help = help(error.kind()).map_or(own, str::to_owned);
+        let status = StatusCode::UNPROCESSABLE_ENTITY;
+        let mut refusal = Self::new(status, error.kind(), message).with_help(help);
+        refusal.error.complaints = complaints;
+        refusal
     }
 }
 
-/// The first line of a message says what is wrong, the others what helps.
-pub(crate) fn message_and_help(text: &Text) -> (String, String) {
-    let text = text.to_string();
-    let (message, help) = text.split_once('\n').unwrap_or((&text, ""));
-    let help: Vec<&str> = help.lines().map(str::trim).collect();
-    (message.to_owned(), help.join("\n"))
-}
-
-/// What helps, in words of the page, where the library's would name commands.
+/// What helps, in words of the page, where those of the library are not about buttons.
 pub(crate) fn help(kind: &str) -> Option<&'static str> {
     Some(match kind {
         "other_run" => {

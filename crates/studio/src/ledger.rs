@@ -129,12 +129,10 @@ impl Ledger {
     fn hear_failure(&mut self, id: u64, event: &Map<String, Value>) {
         let text = |key: &str| event.get(key).and_then(Value::as_str).unwrap_or_default();
         let (kind, message) = (text("kind").to_owned(), text("message"));
-        let (message, rest) = message.split_once('\n').unwrap_or((message, ""));
-        let rest = rest.lines().map(str::trim).collect::<Vec<_>>().join("\n");
         let paths = event.get("unfinished").and_then(Value::as_array);
         let paths = paths.into_iter().flatten().filter_map(Value::as_str).map(PathBuf::from);
         let failure = Failure {
-            help: crate::answer::help(&kind).map_or(rest, str::to_owned),
+            help: crate::answer::help(&kind).map_or(text("help"), |help| help).to_owned(),
             kind: if kind.is_empty() { "failed".to_owned() } else { kind },
             message: message.to_owned(),
             unfinished: paths.collect(),

@@ -69,7 +69,7 @@ fn parse_scheme_output(text: &str) -> Result<SchemeOutput, String> {
         Some((scheme, file)) => (scheme, Some(PathBuf::from(file))),
         None => (text, None),
     };
-    // What is wrong with a name is said here, where the flag can be named.
+    // A wrong name is reported here, where the flag can be named.
     scheme.parse::<Scheme>().map_err(|error| error.to_string())?;
     Ok(SchemeOutput { scheme: scheme.to_owned(), file })
 }

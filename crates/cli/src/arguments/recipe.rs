@@ -34,7 +34,7 @@ pub(crate) struct RecipeImportOptions {
     pub(crate) layer_config: PathBuf,
 }
 
-/// What becomes of the tensors.
+/// Flags that say how tensors are converted.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Recipe")]
 pub(crate) struct RecipeOptions {
@@ -162,8 +162,7 @@ impl RecipeOptions {
             heuristic: self.heuristic.clone(),
             provenance: self.no_provenance.then_some(false),
             ..RecipeFile::default()
-        }
-        .typed_as_flags())
+        })
     }
 }
 

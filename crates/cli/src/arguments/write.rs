@@ -54,7 +54,7 @@ impl WriteOptions {
     }
 }
 
-/// What becomes of a file that has an output's name.
+/// Returns how to treat a file that already has an output's name.
 pub(crate) fn overwrite(is_forced: bool) -> Overwrite {
     if is_forced { Overwrite::Replace } else { Overwrite::Refuse }
 }

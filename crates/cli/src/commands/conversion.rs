@@ -1,4 +1,4 @@
-//! What the commands share that make files: jobs become outputs and reports.
+//! Shared by the commands that write files: turns jobs into outputs and reports.
 
 use std::path::Path;
 

@@ -201,7 +201,7 @@ fn run_group(
         if options.events {
             tell_done(report);
         } else if !options.run.json && !options.run.quiet {
-            tell(&summary::describe(report));
+            tell(&summary::describe(report, typed));
         }
         if let Some(rank) = options.extract_error_lora {
             extract(options, job, rank)?;

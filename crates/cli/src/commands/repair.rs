@@ -33,7 +33,7 @@ fn mend(options: &RepairOptions) -> anyhow::Result<bool> {
     rewrite::run(&options.rewrite, None, recipe)
 }
 
-/// What is about the repaired file says nothing where none is written.
+/// Refuses flags about the repaired file where none is written.
 fn refuse_idle_flags(options: &RepairOptions) -> anyhow::Result<()> {
     let RewriteOptions { output, write, no_provenance, events, .. } = &options.rewrite;
     let WriteOptions { force, fresh, no_verify, shard_size, report } = write;

@@ -1,4 +1,4 @@
-//! What the commands share that turn one file into another without rounding anything.
+//! Shared by the commands that turn one file into another without rounding anything.
 
 use roundwise_convert::run::{Target, check_apart, default_output};
 use roundwise_convert::source::StatisticsFile;
@@ -26,7 +26,7 @@ fn rewrite(
     recipe: RecipeFile,
 ) -> anyhow::Result<bool> {
     let provenance = options.no_provenance.then_some(false);
-    let recipe = RecipeFile { provenance, ..recipe }.typed_as_flags();
+    let recipe = RecipeFile { provenance, ..recipe };
     let typed = Typed::as_flags(&recipe);
     let recipe = recipe.check().map_err(|error| typed.error(error.into()))?;
     let job = Job { statistics, ..job(options, recipe)? };
@@ -41,7 +41,7 @@ fn rewrite(
         } else if options.run.json {
             print_json(&report)?;
         } else if !options.run.quiet {
-            tell(&summary::describe(&report));
+            tell(&summary::describe(&report, &typed));
         }
     }
     Ok(true)
@@ -60,7 +60,7 @@ fn job(options: &RewriteOptions, recipe: Recipe) -> anyhow::Result<Job> {
     Ok(options.write.job(&options.run, options.input.clone(), output, recipe))
 }
 
-/// What is wrong with the places of the output and the report, told after what is wrong with the input.
+/// Refuses places of output and report that cannot be written to. Runs after the input was checked.
 fn refuse_places(options: &RewriteOptions, job: &Job) -> Result<(), ConvertError> {
     let output = Target::output(job, "the output");
     output.check_folder()?;

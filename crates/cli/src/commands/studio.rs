@@ -77,7 +77,6 @@ impl SshConnection {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
 
     use clap::Parser;
     use roundwise_convert::RecipeFile;
@@ -131,7 +130,7 @@ mod tests {
             panic!("{words:?}")
         };
         let (recipe, _) = options.recipe.to_recipe_file(None).unwrap();
-        assert_eq!(RecipeFile { flags: BTreeMap::new(), ..recipe }, order.recipe);
+        assert_eq!(recipe, order.recipe);
         assert_eq!((&options.inputs, &options.output), (&vec![order.input], &Some(order.output)));
         let limits = options.limits();
         assert_eq!((limits.memory_bytes, limits.shard_bytes), (Some(1 << 33), Some(5_000_000_000)));

@@ -11,6 +11,7 @@ use crate::progress::Progress;
 use crate::stop;
 use crate::table::Table;
 use crate::text::{counted, path, percent, plain};
+use crate::typed::Typed;
 
 const WORST_SHOWN: usize = 5;
 /// Things that are wrong that are told one by one.
@@ -104,7 +105,7 @@ fn describe(verification: &Verification) -> String {
     text
 }
 
-/// What the codes do to the outputs of their layers, where statistics say so.
+/// Describes the error of the layers' outputs, where there are statistics.
 fn describe_outputs(verification: &Verification) -> String {
     let judged = |layer: &LayerError| layer.output_error.zip(layer.nearest_output_error);
     let pairs: Vec<(f64, f64)> = verification.layers.iter().filter_map(judged).collect();
@@ -136,9 +137,10 @@ fn describe_finding(finding: &Finding) -> String {
         "" => "the file".to_owned(),
         tensor => format!("`{}`", plain(tensor)),
     };
+    let problem = Typed::default().text(&finding.problem);
     let breaks = match finding.breaks {
         "" => String::new(),
         breaks => format!("  breaks {breaks}\n"),
     };
-    format!("wrong: {subject} {}\n{breaks}", plain(&finding.problem))
+    format!("wrong: {subject} {}\n{breaks}", plain(&problem))
 }

@@ -25,7 +25,7 @@ pub(super) struct Judged {
     pub(super) problem: Option<String>,
 }
 
-/// What is wrong with codes or scales by themselves.
+/// Returns what makes codes or scales invalid by themselves, if anything.
 pub(super) fn invalid(matrix: &QuantizedMatrix) -> Option<String> {
     if let Some(row) = matrix.first_invalid_row() {
         return Some(format!("row {row} holds a code that stands for no number"));
@@ -37,7 +37,7 @@ pub(super) fn invalid(matrix: &QuantizedMatrix) -> Option<String> {
 /// Compares codes with the weight they are to stand for.
 ///
 /// # Errors
-/// What makes the comparison senseless.
+/// A reason why the two cannot be compared.
 pub(super) fn judge(weight: &Weight<'_>, matrix: &QuantizedMatrix) -> Result<Judged, String> {
     let error = measure(weight, matrix);
     if !error.weight_squared.is_finite() {

@@ -9,9 +9,11 @@ use roundwise_tensor_file::{Dtype, TensorHeader, pieces};
 use crate::error::ConvertError;
 use crate::inspect::codes::{self, Judged};
 use crate::inspect::outputs::Outputs;
-use crate::inspect::verify::{Biases, Finding, LayerError};
+use crate::inspect::verification::{Biases, Finding, LayerError};
 use crate::model::Preset;
 use crate::recipe::edit::PROVENANCE_KEY;
+use crate::recipe::{Setting, Text};
+use crate::source::numbers::{matrix_shape, weight_kind};
 use crate::source::{LoadedWeight, Source};
 
 /// Both files, and what may differ between them.
@@ -22,7 +24,7 @@ pub(super) struct Comparison {
     pub(super) outputs: Option<Outputs>,
 }
 
-/// What became of one tensor of the original.
+/// The outcome of comparing one tensor of the original with the converted file.
 pub(super) enum Outcome {
     Identical,
     Removed(String),
@@ -34,18 +36,18 @@ pub(super) enum Outcome {
     Wrong(Finding),
 }
 
-pub(super) fn finding(tensor: &str, problem: impl Into<String>) -> Finding {
+pub(super) fn finding(tensor: &str, problem: impl Into<Text>) -> Finding {
     Finding { tensor: tensor.to_owned(), problem: problem.into(), breaks: "" }
 }
 
 /// Whether numbers became other numbers of 16 bits.
 fn is_narrowed(before: Dtype, after: Dtype) -> bool {
-    let is_number = crate::source::source::weight_kind(before).is_some();
+    let is_number = weight_kind(before).is_some();
     is_number && before != after && matches!(after, Dtype::F16 | Dtype::BF16)
 }
 
 impl Comparison {
-    /// What can be said without reading any weight.
+    /// Finds everything that is wrong without reading any weight.
     pub(super) fn structure(&self) -> Vec<Finding> {
         let stored = &self.converted.stored;
         let known = &self.original.stored.orphans;
@@ -152,8 +154,8 @@ impl Comparison {
         }
     }
 
-    /// What a tensor of the original is called in the converted file: packed weights have a name of
-    /// their own in other programs' files.
+    /// Finds the tensor of the converted file that stands for one of the original. Other programs'
+    /// files give packed weights a name of their own.
     fn find_after(&self, before: &TensorHeader) -> Option<&TensorHeader> {
         let after = &self.converted.checkpoint;
         let stored = self.original.stored_layer(before);
@@ -178,8 +180,9 @@ impl Comparison {
             return Ok(Outcome::Identical);
         }
         if self.biases == Biases::Same {
-            let problem =
-                "bytes differ from the original; `--corrected-biases` lets a correction pass";
+            let problem = Text::from("bytes differ from the original; ")
+                + Setting::new("biases").quoted()
+                + " may let a correction pass";
             return Ok(Outcome::Wrong(finding(&before.name, problem)));
         }
         let values = self.converted_numbers(after)?;
@@ -204,9 +207,9 @@ impl Comparison {
         &self,
         before: &TensorHeader,
     ) -> Result<(LoadedWeight, QuantizedMatrix), ConvertError> {
-        let misfit = |problem: String| ConvertError::Misfit {
-            path: self.converted.checkpoint.path().to_owned(),
-            problem: format!("tensor `{}`: {problem}", before.name),
+        let misfit = |problem: String| {
+            let path = self.converted.checkpoint.path();
+            ConvertError::misfit(path, format!("tensor `{}`: {problem}", before.name))
         };
         let stored = self.converted.stored.layers.get(layer_of(&before.name));
         let is_weight = layer_of_weight(&before.name).is_some();
@@ -240,7 +243,7 @@ impl Comparison {
         stored: &StoredLayer,
     ) -> Result<QuantizedMatrix, LayoutError> {
         // The original knows what of a padded weight is padding, also where the file does not say.
-        let shape = crate::source::source::matrix_shape(&self.original.shape_of(before));
+        let shape = matrix_shape(&self.original.shape_of(before));
         let cut = shape.and_then(|shape| stored.cut_to(shape));
         cut.as_ref().unwrap_or(stored).read(&self.converted.checkpoint)
     }
@@ -249,7 +252,7 @@ impl Comparison {
     fn read_narrowed(&self, after: &TensorHeader) -> Result<Option<QuantizedMatrix>, ConvertError> {
         let grid = if after.dtype == Dtype::F16 { GridKind::F16 } else { GridKind::Bf16 };
         let codes = self.converted.checkpoint.read(after)?;
-        let shape = crate::source::source::matrix_shape(&after.shape);
+        let shape = matrix_shape(&after.shape);
         Ok(shape.and_then(|shape| {
             QuantizedMatrix::from_parts(Scheme::unscaled(grid), shape, codes, vec![1.0]).ok()
         }))
@@ -320,8 +323,8 @@ impl Comparison {
         shape: [usize; 2],
     ) -> Result<LoadedWeight, Option<ConvertError>> {
         let is_stored = self.original.stored.layers.contains_key(layer_of(&before.name));
-        let is_matrix = crate::source::source::matrix_shape(&before.shape) == Some(shape);
-        let is_number = crate::source::source::weight_kind(before.dtype).is_some();
+        let is_matrix = matrix_shape(&before.shape) == Some(shape);
+        let is_number = weight_kind(before.dtype).is_some();
         if !(is_stored || is_matrix && is_number) {
             return Err(None);
         }
@@ -362,7 +365,7 @@ impl Comparison {
         &self,
         after: &TensorHeader,
     ) -> Result<Option<(WeightKind, Vec<f32>)>, ConvertError> {
-        let Some(kind) = crate::source::source::weight_kind(after.dtype) else { return Ok(None) };
+        let Some(kind) = weight_kind(after.dtype) else { return Ok(None) };
         let bytes = self.converted.checkpoint.read_reusing(after, Vec::new())?;
         let numbers = Weight::new(1, after.element_count() as usize, kind, &bytes).ok();
         Ok(numbers.map(|numbers| (kind, numbers.to_f32())))

@@ -4,10 +4,10 @@ use roundwise_layout::{Defect, Layout, Repair};
 use serde::{Serialize, Serializer};
 
 use crate::error::ConvertError;
-use crate::inspect::verify::Finding;
+use crate::inspect::verification::Finding;
 use crate::source::Source;
 
-/// What is wrong with a file, and what would make it good.
+/// The known defects of a file, and the remedies for them.
 #[derive(Clone, Debug, Serialize)]
 pub struct Diagnosis {
     /// Defects whose remedy is certain.

@@ -7,13 +7,14 @@ use roundwise_tensor_file::Dtype;
 use serde::Serialize;
 
 use crate::error::ConvertError;
-use crate::inspect::verify::Finding;
+use crate::inspect::verification::Finding;
 use crate::model::{Dialect, Kind};
 use crate::plan::Provenance;
+use crate::recipe::RecipeFile;
 use crate::report::named::lossy;
 use crate::source::{Opens, Source};
 
-/// What is in a file, and who opens it.
+/// The contents of a file, and the programs that open it.
 #[derive(Clone, Debug, Serialize)]
 pub struct Inspection {
     /// The file or folder.
@@ -27,13 +28,13 @@ pub struct Inspection {
     pub architecture: String,
     /// The keys that decided.
     pub evidence: Vec<String>,
-    /// What the names of the model's tensors start with.
+    /// Prefix of the names of the model's tensors.
     pub prefix: String,
-    /// What the file is.
+    /// The kind of the file.
     pub kind: Kind,
     /// Whose names its tensors have.
     pub dialect: Dialect,
-    /// What training code put before all names.
+    /// Prefix that training code put before all names; mostly empty.
     pub wrapper: String,
     /// Whether ComfyUI opens it with its weights in the default scheme.
     pub in_codes: Opens,
@@ -47,7 +48,7 @@ pub struct Inspection {
     pub clients: Vec<String>,
     /// How it was made, where this program made it.
     pub provenance: Option<MadeBy>,
-    /// What is wrong with the layers in codes.
+    /// Defects of the layers in codes.
     pub defects: Vec<Finding>,
     /// Number of entries of a GGUF header, which outputs have no place for.
     pub unread_entries: usize,
@@ -64,13 +65,19 @@ pub struct MadeBy {
     pub version: String,
     /// BLAKE3 of every file of the input.
     pub input_blake3: Vec<String>,
-    /// The command that makes the file again, `INPUT` for the input.
-    pub command: String,
+    /// The recipe that makes it again; what was not given is left out.
+    #[serde(skip)]
+    pub recipe: RecipeFile,
+    /// Whether statistics of inputs were used.
+    #[serde(skip)]
+    pub uses_statistics: bool,
 }
 
 impl From<Provenance> for MadeBy {
     fn from(made: Provenance) -> Self {
-        Self { command: made.command(), version: made.version, input_blake3: made.input_blake3 }
+        let uses_statistics = made.statistics_blake3.is_some();
+        let Provenance { version, input_blake3, recipe, .. } = made;
+        Self { version, input_blake3, recipe, uses_statistics }
     }
 }
 

@@ -1,5 +1,4 @@
 use std::collections::{BTreeMap, BTreeSet};
-use std::num::NonZeroUsize;
 use std::path::Path;
 
 use roundwise_layout::{Defect, Layout, QUANTIZATION_METADATA};
@@ -9,62 +8,27 @@ use roundwise_tensor_file::{Sharding, TensorHeader};
 
 use crate::error::ConvertError;
 use crate::model::{Detected, Preset};
-use crate::plan::decision::{Decision, NotFinite, PlannedTensor};
+use crate::plan::decision::{Decision, PlannedTensor};
 use crate::plan::dequantize;
 use crate::plan::gather_notes::gather_notes;
-use crate::plan::manifest::PlannedHeader;
-use crate::plan::memory::{Limits, MemoryPlan, Workers};
+use crate::plan::header::PlannedHeader;
+use crate::plan::memory::MemoryPlan;
 use crate::plan::migrate::Migration;
-use crate::plan::note::Note;
-use crate::plan::part::{PlannedPart, Share};
+use crate::plan::note::{Ineffective, Note};
+use crate::plan::part::PlannedPart;
 use crate::plan::quantize::Quantization;
 use crate::plan::questions::Questions;
 use crate::plan::reason::Reason;
-use crate::recipe::{Purpose, Recipe, Rounding};
-use crate::source::consumer::{Consumer, TakesCodes};
-use crate::source::layer_inputs::LayerInputs;
+use crate::plan::request::PlanRequest;
+use crate::recipe::{Complaint, Purpose, Recipe, Rounding, Setting, Text};
+use crate::source::consumer::Consumer;
+use crate::source::consumer::answer::TakesCodes;
 use crate::source::{SchemeConsumer, Source, Subject};
-
-/// Everything that a plan follows from.
-#[derive(Clone, Copy)]
-pub struct PlanRequest<'a> {
-    /// The input.
-    pub source: &'a Source,
-    /// What is asked for.
-    pub recipe: &'a Recipe,
-    /// Statistics of the layers' inputs, where the recipe looks at them.
-    pub statistics: Option<&'a LayerInputs>,
-    /// What works on tensors at once.
-    pub workers: Workers,
-    /// What files and memory may take.
-    pub limits: Limits,
-    /// The part of the model that is made, if not all of it.
-    pub part: Option<Share>,
-    /// Weights that cannot be converted for what was found in them.
-    pub not_finite: &'a NotFinite,
-}
-
-static ALL_FINITE: NotFinite = NotFinite::new();
-
-impl<'a> PlanRequest<'a> {
-    /// Asks for the whole model in one file, worked on by one thread without a limit of memory.
-    pub fn new(source: &'a Source, recipe: &'a Recipe) -> Self {
-        Self {
-            source,
-            recipe,
-            statistics: None,
-            workers: NonZeroUsize::MIN.into(),
-            limits: Limits::default(),
-            part: None,
-            not_finite: &ALL_FINITE,
-        }
-    }
-}
 
 /// The decision for every tensor of a file. It never changes.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// What the input is.
+    /// The input, as it was recognised.
     pub subject: Subject,
     /// The preset of the main model.
     pub preset: &'static Preset,
@@ -72,7 +36,7 @@ pub struct Plan {
     pub layout: Layout,
     /// Every tensor of the input, or of its part, by name.
     pub tensors: Vec<PlannedTensor>,
-    /// What someone might have expected otherwise.
+    /// Decisions that someone might have expected otherwise.
     pub notes: Vec<Note>,
     /// How the work keeps to the limit of memory.
     pub memory: MemoryPlan,
@@ -101,7 +65,7 @@ impl Plan {
 
         let (mut tensors, mut notes) = decide_all(request, &subject, preset, layout)?;
         if recipe.purpose() != Purpose::Edit {
-            // What is wrong with a file that is passed on as it is was wrong before.
+            // `edit` passes weights on unchanged: defects of the input were there before it.
             refuse_unreadable(path, source, &tensors)?;
         }
         notes.extend(gather_notes(request, &subject, &tensors));
@@ -145,9 +109,9 @@ impl Plan {
         header: &TensorHeader,
     ) -> Result<&PlannedTensor, ConvertError> {
         let planned = self.tensors.iter().find(|planned| planned.header.name == header.name);
-        planned.ok_or_else(|| ConvertError::Misfit {
-            path: source.checkpoint.path().to_owned(),
-            problem: format!("`{}` belongs to another part of the model", header.name),
+        planned.ok_or_else(|| {
+            let problem = format!("`{}` belongs to another part of the model", header.name);
+            ConvertError::misfit(source.checkpoint.path(), problem)
         })
     }
 
@@ -226,12 +190,12 @@ impl Plan {
     }
 
     /// Reasons for which tensors are kept, and notes.
-    fn why_nothing(&self) -> String {
+    fn why_nothing(&self) -> Text {
         const SHOWN: usize = 5;
         let kept = self.kept_reasons().into_iter().take(SHOWN);
-        let kept = kept.map(|(reason, count)| format!("{count} kept: {reason}"));
-        let notes = self.notes.iter().map(|note| format!("note: {note}"));
-        kept.chain(notes).collect::<Vec<String>>().join("\n  ")
+        let kept = kept.map(|(reason, count)| format!("{count} kept: {reason}").into());
+        let notes = self.notes.iter().map(|note| Text::from("note: ") + note.text());
+        Text::joined(kept.chain(notes), "\n  ")
     }
 }
 
@@ -281,7 +245,7 @@ fn decide_all(
         }
         Purpose::Edit => {
             let edit = recipe.edit();
-            edit.check(source, recipe.file())?;
+            edit.check(source)?;
             Ok((
                 headers.map(|header| planned(header, edit.decide(source, header))).collect(),
                 vec![],
@@ -301,8 +265,9 @@ fn quantized(tensors: &[PlannedTensor]) -> impl Iterator<Item = (&PlannedTensor,
 fn no_corrected_bias(recipe: &Recipe, tensors: &[PlannedTensor]) -> Option<Note> {
     let is_asked = recipe.bias_correction() != BiasCorrection::None;
     let is_corrected = |planned: &PlannedTensor| planned.decision == Decision::Correct;
-    (is_asked && !tensors.iter().any(is_corrected)).then(|| Note::WithoutEffect {
-        setting: recipe.file().in_typed_words("`bias_correction`"),
+    let setting = Setting::new("method_options.bias_correction");
+    (is_asked && !tensors.iter().any(is_corrected)).then_some(Note::WithoutEffect {
+        asked: Ineffective { setting, pattern: None },
         finding: "changes nothing: no converted layer has a bias that may change",
     })
 }
@@ -321,13 +286,7 @@ fn fit_memory(
             path: source.checkpoint.path().to_owned(),
             needed,
             limit: limit.unwrap_or(u64::MAX),
-            help: match rounding {
-                Rounding::Nearest => "`--memory-limit` cannot be lower than that",
-                Rounding::Learned(_) => {
-                    "learned rounding holds a weight whole; nearest rounding, without `--method` and \
-                     `--stats`, takes it by bands of rows"
-                }
-            },
+            holds_weights_whole: rounding != Rounding::Nearest,
         },
     )
 }
@@ -392,14 +351,15 @@ fn refuse_other_model(
     detected: &Detected,
 ) -> Result<(), ConvertError> {
     match recipe.file().model.as_deref() {
-        Some(model) if model != detected.main.title => Err(ConvertError::Misfit {
-            path: path.to_owned(),
-            problem: format!(
-                "holds: {}; the recipe is for: {model}\n  leave `model` out of a recipe that fits \
-                 other models, too",
-                detected.main.title
-            ),
-        }),
+        Some(model) if model != detected.main.title => {
+            let setting = Setting::new("model");
+            let differ = format!("holds: {}; the recipe is for: {model}\n  ", detected.main.title);
+            let help = Text::from("leave ")
+                + setting.clone().quoted()
+                + " out of a recipe that fits other models, too";
+            let complaints = vec![Complaint::about(setting, Text::from(differ) + help)];
+            Err(ConvertError::Misfit { path: path.to_owned(), complaints })
+        }
         _ => Ok(()),
     }
 }

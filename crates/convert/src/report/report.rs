@@ -1,21 +1,18 @@
-use std::borrow::Cow;
 use std::path::PathBuf;
 
 use roundwise_layout::Layout;
-use roundwise_scheme::{Scheme, WeightError};
 use serde::{Deserialize, Serialize};
 
 use crate::model::Kind;
 use crate::plan::Tool;
+use crate::recipe::{RecipeFile, Text};
 use crate::report::named;
-use crate::report::rounding::{LayerRounding, RoundingTotals};
+use crate::report::rounding::RoundingTotals;
+use crate::report::tensor_report::TensorReport;
 use crate::source::{FileHash, SchemeConsumer};
 
-use crate::plan::{Action, PlannedTensor};
-use crate::recipe::RecipeFile;
-
-/// What a conversion did. Serialised, it is the file that `--report` writes; `docs/report.md`
-/// describes every field.
+/// The report of a conversion. Serialised, it is the report that `roundwise convert` writes;
+/// `docs/report.md` describes every field.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Report {
     /// Version of this layout of fields.
@@ -39,7 +36,7 @@ pub struct Report {
     pub options: RecipeFile,
     /// The model that was recognised.
     pub architecture: String,
-    /// What the input is.
+    /// The kind of the input.
     pub kind: Kind,
     /// Who opens the weights of each scheme of the output, if anybody does.
     pub consumers: Vec<SchemeConsumer>,
@@ -48,8 +45,8 @@ pub struct Report {
     /// Layout of the output.
     #[serde(serialize_with = "named::name", deserialize_with = "named::read_layout")]
     pub layout: Layout,
-    /// What someone might have expected otherwise.
-    pub notes: Vec<String>,
+    /// Decisions that someone might have expected otherwise.
+    pub notes: Vec<Text>,
     /// Threads in use; learned rounding works on at most two tensors at once.
     pub threads: usize,
     /// Tensors that an earlier run, which did not get to its end, had finished.
@@ -68,78 +65,15 @@ pub struct Report {
     pub removed: usize,
     /// `‖E‖ / ‖W‖` over all converted weights together, of the stored codes.
     pub weight_error: Option<f64>,
-    /// What learned rounding did, where a method was asked for.
+    /// Totals of learned rounding, where a method was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rounding: Option<RoundingTotals>,
     /// Every tensor of the input, by name.
     pub layers: Vec<TensorReport>,
 }
 
-/// What happened to one tensor.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct TensorReport {
-    /// Name in the input.
-    pub name: String,
-    /// Shape in the input.
-    pub shape: Vec<u64>,
-    /// What the input calls its numbers: a dtype, or `Q8_0` of GGUF.
-    pub dtype: Cow<'static, str>,
-    /// What became of it.
-    pub decision: Action,
-    /// Why.
-    pub reason: String,
-    /// Scheme of the stored codes.
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        serialize_with = "named::optional_name",
-        deserialize_with = "named::read_optional_name"
-    )]
-    pub scheme: Option<Scheme>,
-    /// `‖E‖ / ‖W‖` of the stored codes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub weight_error: Option<f64>,
-    /// `‖W‖`, in model units.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub weight_norm: Option<f64>,
-    /// What learned rounding did.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rounding: Option<LayerRounding>,
-    /// Reading, rounding, measuring and writing.
-    pub seconds: f64,
-    /// Sums behind `weight_error`.
-    #[serde(skip)]
-    pub sums: Option<WeightError>,
-}
-
-impl TensorReport {
-    /// Returns the entry of a planned tensor before anything has been done to it.
-    pub fn planned(planned: &PlannedTensor) -> Self {
-        Self {
-            name: planned.header.name.clone(),
-            shape: planned.header.shape.clone(),
-            dtype: planned.header.stored_as().into(),
-            decision: planned.action(),
-            reason: planned.because(),
-            scheme: planned.scheme(),
-            weight_error: None,
-            weight_norm: None,
-            rounding: None,
-            seconds: 0.0,
-            sums: None,
-        }
-    }
-
-    /// Notes the measured error of the stored codes.
-    pub(crate) fn measure(&mut self, error: WeightError) {
-        self.weight_error = Some(error.relative());
-        self.weight_norm = Some(error.weight_squared.sqrt());
-        self.sums = Some(error);
-    }
-}
-
 impl Report {
-    /// Reads a report that `--report` wrote.
+    /// Reads a report that was serialised, of this version or an earlier one.
     ///
     /// # Errors
     /// When it is not JSON of this layout of fields.

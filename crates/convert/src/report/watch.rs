@@ -4,7 +4,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::error::ConvertError;
-use crate::report::report::TensorReport;
+use crate::report::tensor_report::TensorReport;
 
 /// Something that happened during a conversion.
 #[derive(Debug, Serialize)]
@@ -61,7 +61,7 @@ pub enum Event<'a> {
         output: &'a Path,
         /// Whether an earlier run had finished it.
         recalled: bool,
-        /// What happened to it.
+        /// The tensor's entry in the report.
         tensor: &'a TensorReport,
     },
     /// A weight holds a NaN or an infinity; it will be kept, and the work begins again.

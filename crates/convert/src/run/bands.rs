@@ -110,7 +110,7 @@ impl Output<'_> {
                     continue;
                 }
                 let length = packed.bytes.len() as u64;
-                // What does not grow with the rows is the same in every band.
+                // A part whose size does not grow with the rows is the same in every band.
                 let is_shared = whole.get(&packed.name) == Some(&length);
                 let at = filled.entry(packed.name.clone()).or_default();
                 self.file.write_part(

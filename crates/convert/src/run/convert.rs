@@ -10,10 +10,11 @@ use crate::report::watch::{Event, Watch, notice};
 use crate::run::input::Input;
 use crate::run::job::Job;
 use crate::run::not_finite::find_not_finite;
-use crate::run::output::{Output, commit_all, leave_all, verify_all};
+use crate::run::output::{Output, commit_all, leave_all};
 use crate::run::resume::{Earlier, find_earlier};
 use crate::run::round::Stop;
 use crate::run::tensor::convert_tensors;
+use crate::run::verify_output::verify_all;
 
 /// Converts one file: read, plan, round, lay out, write, report.
 ///

@@ -1,17 +1,14 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
-use std::time::Instant;
 
-use roundwise_scheme::WeightError;
 use roundwise_tensor_file::{Left, Record, TensorFileErrorKind, TensorFileWriter};
 
 use crate::error::ConvertError;
 use crate::plan::memory::tensors_in_flight;
-use crate::plan::{Action, NotFinite, Plan, Tool, Workers};
+use crate::plan::{NotFinite, Plan, Workers};
+use crate::report::Report;
 use crate::report::record::TensorRecord;
-use crate::report::watch::{Event, Phase, Watch, notice};
-use crate::report::{Report, RoundingTotals, TensorReport};
-use crate::run::check_output::check_output;
+use crate::report::watch::Watch;
 use crate::run::input::Input;
 use crate::run::job::Job;
 use crate::run::model_config::{self, MODEL_CONFIG, changed_config};
@@ -26,7 +23,7 @@ pub(crate) struct Output<'a> {
     pub(crate) watch: &'a dyn Watch,
     pub(crate) file: TensorFileWriter,
     pub(crate) shared_scales: SharedScales,
-    /// What an earlier run has finished, by the tensor of the input.
+    /// Records of the tensors that an earlier run has finished, by the tensor of the input.
     pub(crate) finished: BTreeMap<String, TensorRecord>,
 }
 
@@ -34,10 +31,10 @@ impl<'a> Output<'a> {
     /// Opens an output for every job, or leaves those that were opened as they are.
     ///
     /// - `known`: weights that the plans keep for what was found in them
-    /// - `earlier`: unfinished outputs that are gone on with, taken out
+    /// - `earlier`: unfinished outputs that are continued, taken out
     ///
     /// # Errors
-    /// Whatever the files answer.
+    /// Errors of the files.
     pub(crate) fn open_all(
         jobs: &'a [Job],
         input: &'a Input,
@@ -81,65 +78,6 @@ impl<'a> Output<'a> {
         let finished = |record: Record| Some((record.name, TensorRecord::from_json(record.told)?));
         let finished = records.into_iter().filter_map(finished).collect();
         Ok(Self { job, input, plan, watch, file, shared_scales, finished })
-    }
-
-    /// Completes the header, reads the output again, and reports on it.
-    ///
-    /// # Errors
-    /// As [`check_output`].
-    fn verify(&self, tensors: Vec<TensorReport>) -> Result<Report, ConvertError> {
-        let facts = self.input.facts();
-        let manifest = self.plan.manifest_of_run(&facts)?;
-        self.file.write_header(&manifest)?;
-        let started = Instant::now();
-        if self.job.verifies {
-            check_output(self, &manifest, &tensors)?;
-        }
-        let verify_seconds = self.job.verifies.then(|| started.elapsed().as_secs_f64());
-        let input_hashes = if self.job.hash_input { facts.input } else { vec![] };
-        notice(self.watch, Event::Phase { name: Phase::Syncing, tensors: 0, bytes: 0 })?;
-        Ok(Report { verify_seconds, input_hashes, ..self.report(tensors) })
-    }
-
-    /// Sums up the entries of all tensors. Sizes and times of the whole are not known yet.
-    fn report(&self, layers: Vec<TensorReport>) -> Report {
-        let (plan, job) = (self.plan, self.job);
-        let count = |action: Action| layers.iter().filter(|layer| layer.decision == action).count();
-        let (converted, removed) = (count(Action::Quantize), count(Action::Remove));
-        let mut total = WeightError::default();
-        for sums in layers.iter().filter_map(|layer| layer.sums) {
-            total += sums;
-        }
-        Report {
-            report_version: 1,
-            tool: Tool::THIS,
-            input: job.input.clone(),
-            output: job.output.clone(),
-            input_bytes: 0,
-            output_bytes: 0,
-            input_hashes: vec![],
-            options: job.recipe.file().clone(),
-            architecture: plan.subject.detected.main.title.to_owned(),
-            kind: plan.subject.kind(),
-            consumers: plan.consumers(),
-            preset: plan.preset.name.clone(),
-            layout: plan.layout,
-            notes: plan.notes.iter().map(ToString::to_string).collect(),
-            threads: plan.memory.threads.get(),
-            resumed: self.finished.len(),
-            seconds: 0.0,
-            sync_seconds: 0.0,
-            verify_seconds: None,
-            converted,
-            kept: layers.len() - converted - removed,
-            removed,
-            rounding: self
-                .input
-                .engines()
-                .map(|engines| RoundingTotals::of(job.recipe.method(), engines, &layers)),
-            weight_error: layers.iter().any(|l| l.sums.is_some()).then(|| total.relative()),
-            layers,
-        }
     }
 
     /// How many tensors are worked on at once.
@@ -191,23 +129,10 @@ impl<'a> Output<'a> {
     }
 }
 
-/// Verifies all outputs and returns their reports.
-///
-/// - `tensors`: the entries of each output's tensors
-///
-/// # Errors
-/// For the first output that is wrong.
-pub(crate) fn verify_all(
-    outputs: &[Output<'_>],
-    tensors: Vec<Vec<TensorReport>>,
-) -> Result<Vec<Report>, ConvertError> {
-    outputs.iter().zip(tensors).map(|(output, tensors)| output.verify(tensors)).collect()
-}
-
 /// Gives complete outputs their names.
 ///
 /// # Errors
-/// Whatever the files answer; what is left behind can be gone on with.
+/// Errors of the files; unfinished outputs that are left behind can be continued.
 pub(crate) fn commit_all(
     mut outputs: Vec<Output<'_>>,
     reports: Vec<Report>,
@@ -224,7 +149,7 @@ pub(crate) fn commit_all(
 /// Leaves outputs for the next run, and returns the error that ended this one with what was left.
 pub(crate) fn leave_all(outputs: Vec<Output<'_>>, error: ConvertError) -> ConvertError {
     let tensors = outputs.iter().map(|output| output.plan.tensors.len()).sum();
-    // What cannot be recorded is done again; the first error is the one to tell.
+    // Tensors that cannot be recorded are done again; the first error is the one to tell.
     let left: Vec<Left> =
         outputs.into_iter().filter_map(|output| output.file.leave().ok().flatten()).collect();
     if left.is_empty() {

@@ -32,8 +32,8 @@ pub(crate) fn find_earlier(job: &Job, input: &Input) -> Result<Option<Earlier>, 
     }
 }
 
-/// What decides the bytes of an output: two runs that agree in it write the same file. Neither the
-/// number of threads nor the names of the files are part of it.
+/// Everything that decides the bytes of an output: two runs that agree in it write the same file.
+/// Neither the number of threads nor the names of the files are part of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RunRecord {
@@ -82,7 +82,7 @@ impl RunRecord {
     /// The run that a journal tells of, if it was of the same job.
     ///
     /// # Errors
-    /// What is different, in words.
+    /// The differences, in words.
     pub(crate) fn same_job(&self, journal: &Value) -> Result<Self, Vec<Text>> {
         let Ok(other) = Self::deserialize(journal) else {
             return Err(vec![format!("another version than {} wrote it", self.tool).into()]);

@@ -197,8 +197,7 @@ pub(crate) fn rounding_error(
     }
 }
 
-/// What is random about a weight follows from its name, so that a part of a model is rounded like
-/// the whole.
+/// Derives the seed of a weight from its name, so that a part of a model is rounded like the whole.
 pub(crate) fn seed_of(name: &str) -> u64 {
     let hash = blake3::hash(name.as_bytes());
     u64::from_le_bytes(*hash.as_bytes().first_chunk().expect("a hash has 32 bytes"))

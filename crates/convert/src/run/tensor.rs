@@ -17,7 +17,7 @@ use crate::run::lazy::Lazy;
 use crate::run::output::Output;
 use crate::run::pool::map_in_order;
 use crate::run::round::Stop;
-use crate::source::source::narrow;
+use crate::source::numbers::narrow;
 
 /// One step of a thread.
 enum Task {

@@ -17,9 +17,9 @@ pub(crate) fn find_tensor<'a>(
     let stored = source.stored.layers.get(name).map(StoredLayer::weight);
     let spellings = [Some(name.to_owned()), Some(weight_of(name)), stored];
     let found = spellings.into_iter().flatten().find_map(|name| source.checkpoint.get(&name));
-    found.ok_or_else(|| ConvertError::Misfit {
-        path: source.checkpoint.path().to_owned(),
-        problem: format!("has no layer and no tensor `{name}`{}", similar(source, name)),
+    found.ok_or_else(|| {
+        let problem = format!("has no layer and no tensor `{name}`{}", similar(source, name));
+        ConvertError::misfit(source.checkpoint.path(), problem)
     })
 }
 

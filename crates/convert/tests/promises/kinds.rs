@@ -9,7 +9,7 @@ use roundwise_convert::source::Opens;
 use roundwise_convert::{ConvertError, Plan, PlanRequest, Recipe, RecipeFile, Source};
 use roundwise_testkit::files::{Tensor, safetensors};
 
-/// What ComfyUI makes of codes of a file.
+/// ComfyUI's answer about a file in codes.
 #[derive(Debug, PartialEq)]
 enum Answer {
     Yes,

@@ -4,6 +4,7 @@
 
 mod adapters;
 mod detection;
+mod errors;
 mod hashing;
 mod kinds;
 mod looking;
@@ -14,5 +15,6 @@ mod presets;
 mod questions;
 mod recipes;
 mod resume;
+mod settings;
 mod shared_scales;
 mod stability;

@@ -117,7 +117,7 @@ fn another_job_is_refused_and_nothing_is_lost() {
             differences.len() == 1 && differences[0].to_string().contains(word),
             "{differences:?}"
         );
-        assert!(error.to_string().contains("--fresh"), "{error}");
+        assert!(error.help().unwrap().to_string().contains("`starts_over`"), "{error}");
     };
     let int8 = RecipeFile { scheme: Some("int8".into()), ..RecipeFile::default() };
     let other = job(folder.path(), int8);

@@ -98,5 +98,6 @@ function findingOfHistogram(shown) {
   const far = sorted.filter((error) => error > 2 * middle).length;
   const rest =
     far === 0 ? "none is above twice the median" : `${far} of ${counted(sorted.length, "layer")} above twice the median`;
-  return `Half of the layers lie between ${percent(low)} and ${percent(high)}; ${rest}.`;
+  const [from, to] = [percent(low), percent(high)];
+  return `Half of the layers ${from === to ? `are at ${from}` : `lie between ${from} and ${to}`}; ${rest}.`;
 }

@@ -57,7 +57,12 @@ export function tileMap({ tiles, of }) {
 
   function draw(frame) {
     const place = (index, count, from, to) => from + ((to - from) * index) / count;
-    const level = (value) => (high > low ? Math.min(LEVELS - 1, Math.floor(((value - low) / (high - low)) * LEVELS)) : 0);
+    // One tile may be far worse than all others: equal ratios are equal steps of the colour.
+    const floor = Math.max(low, high / 1000);
+    const level = (value) => {
+      const above = Math.log(Math.max(value, floor) / floor) / Math.log(high / floor);
+      return high > floor ? Math.min(LEVELS - 1, Math.floor(above * LEVELS)) : 0;
+    };
     const paths = Array.from({ length: LEVELS }, () => []);
     error.forEach((value, index) => {
       const [row, col] = [Math.floor(index / cols), index % cols];

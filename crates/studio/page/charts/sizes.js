@@ -6,6 +6,8 @@ import { chart, dot, legend } from "./chart.js";
 import { linear } from "./scale.js";
 
 const PARTS = [["codes_bytes", "codes"], ["scales_bytes", "scales"], ["kept_bytes", "kept"]];
+/** What is neither: the header, and what tells programs about codes. */
+const REST = PARTS.length;
 const ROW = 24;
 
 /**
@@ -24,30 +26,25 @@ export function sizeChart({ sizes, current, use }) {
     const x = linear([0, Math.max(...shown.map((size) => size.output_bytes), 1)], [left, end]);
     const rows = shown.map((size, index) => ({ size, y: top + index * ROW }));
     const bar = ({ size, y }) => {
-      const known = PARTS.filter(([key]) => size[key] > 0);
-      const parts =
-        known.length ? known.map(([key]) => [PARTS.findIndex(([name]) => name === key), size[key]]) : [[0, size.output_bytes]];
+      const parts = PARTS.map(([key], number) => [number, size[key] ?? 0]);
+      const told = parts.reduce((sum, [, count]) => sum + count, 0);
+      parts.push([REST, Math.max(0, size.output_bytes - told)]);
       let from = 0;
-      return parts.map(([number, count]) => {
+      return parts.filter(([, count]) => count > 0).map(([number, count]) => {
         const [start, stop] = [x(from), x((from += count))];
         return drawn(
           "rect", { class: `part-${number}`, x: dot(start), y: y + 3, width: dot(Math.max(0.5, stop - start)), height: ROW - 8 });
       });
     };
     return {
-      caption: shown.length ? `Smallest: ${shown[0].scheme} with ${bytes(shown[0].output_bytes)}; largest: ${
-                                shown.at(-1).scheme } with ${ bytes(shown.at(-1).output_bytes) }.`
-                            : "No scheme fits this file.",
+      caption: shown.length ? `Smallest: ${sized(shown[0])}; largest: ${sized(shown.at(-1))}.` : "No scheme fits this file.",
       parts: [
         rows.map(({ size, y }) => drawn("text",
                    { class: size.scheme === current ? "tick up current" : "tick up", x: left - 8, y: y + ROW / 2 + 3 },
                    size.scheme === current ? `▸ ${size.scheme}` : size.scheme)),
         rows.map(bar),
-        rows.map(({ size, y }) => drawn("text.tick.start", {
-          x: dot(x(Math.max(size.output_bytes, PARTS.reduce((sum, [key]) => sum + (size[key] ?? 0), 0))) + 6),
-          y: y + ROW / 2 + 3
-        },
-                   bytes(size.output_bytes))),
+        rows.map(({ size, y }) =>
+          drawn("text.tick.start", { x: dot(x(size.output_bytes) + 6), y: y + ROW / 2 + 3 }, bytes(size.output_bytes))),
       ],
       marks: rows.map(({ size, y }) => ({
         x: x(size.output_bytes),
@@ -55,11 +52,15 @@ export function sizeChart({ sizes, current, use }) {
         value: size,
         text: `${size.scheme}: ${bytes(size.output_bytes)}, ${size.client ?? "no program is known to open it"}`
       })),
-      legend: legend(PARTS.map(([, name], number) => [`part-${number}`, name])),
+      legend: legend([...PARTS.map(([, name], number) => [`part-${number}`, name]), [`part-${REST}`, "header"]]),
       head: ["scheme", "size", "codes", "scales", "kept", "opened by"],
       rows: sizes.map(
         (size) => [size.scheme, size.refused ? "–" : bytes(size.output_bytes),
           ...PARTS.map(([key]) => (size[key] === undefined ? "–" : bytes(size[key]))), size.refused ?? size.client ?? "–"]),
     };
   }
+}
+
+function sized({ scheme, output_bytes }) {
+  return `${scheme} with ${bytes(output_bytes)}`;
 }

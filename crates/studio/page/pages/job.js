@@ -102,7 +102,7 @@ export function jobPage({ id }) {
       return fill(outcome, verificationView(await get("/api/report", { job: id })));
     }
     answered = false;
-    if (state === "done") return fill(outcome, doneOf(current));
+    if (state === "done") return fill(outcome);
     if (failure && state !== "running")
       return fill(outcome, notice(failure),
         state === "interrupted" && element("p", "What is finished stays; Continue goes on from there."));
@@ -131,6 +131,7 @@ export function jobPage({ id }) {
 
 function nowOf(job) {
   const state = element("p.state", badge(job.state), " ", job.state === "done" ? null : progress(job));
+  if (job.state === "done" && job.kind !== "verify") return [state, doneOf(job)];
   if (job.state !== "running" && job.state !== "stopping") return state;
   const of = job.phase?.tensors ? ` of ${whole(job.phase.tensors)}` : "";
   const count = job.phase?.name === "converting" ? `${whole(job.done_tensors ?? 0)}${of} tensors`
@@ -150,7 +151,7 @@ function doneOf(job) {
     Number.isFinite(report.weight_error) && `error of all weights ${percent(report.weight_error)}`,
     job.started && job.ended && `took ${seconds(job.ended - job.started)}`
   ].filter(Boolean);
-  return element("p", element("strong", fileName(job.output ?? job.input)),
+  return element("p.done-as", element("strong", fileName(job.output ?? job.input)),
     ` is complete${facts.length ? `: ${facts.join(", ")}` : ""}. `,
     element("a", { href: address("report", { job: job.id }) }, "See the report"));
 }

@@ -10,7 +10,7 @@ import { body } from "./plan.js";
 /** Makes the table of a plan; `update(plan)` shows one. */
 export function kindsView(state, vocabulary, changed) {
   const opened = new Set();
-  const view = { text: "", isAll: false, table: null };
+  const view = { text: "", isAll: false, hasOthers: false, table: null };
   const counter = element("span.quiet", { role: "status" });
   const input = element("input",
     { type: "search", class: "filter", placeholder: "Filter", "aria-label": "Filter tensors", oninput: () => filter(input.value) });
@@ -48,17 +48,27 @@ export function kindsView(state, vocabulary, changed) {
         members[index].some((tensor) => words.every((word) => tensor.name.toLowerCase().includes(word)));
     };
     const shown = kinds.map((kind, index) => ({ kind, index })).filter(({ kind, index }) => holds(kind, index));
-    const rows = shown.map(({ kind, index }) => kindRows(kind, members[index]));
-    const head = ["Kind", "Shape", "Count", "Size", "Becomes", "Why", ""];
+    const isOther = ({ kind }) => !canHaveScheme(kind);
+    const [weights, others] = [shown.filter((entry) => !isOther(entry)), shown.filter(isOther)];
+    // What is converted comes first; norms and biases are looked at by few.
+    weights.sort((a, b) => Number(Boolean(b.kind.scheme)) - Number(Boolean(a.kind.scheme)));
+    const areOthersShown = view.hasOthers || words.length > 0 || weights.length === 0;
+    const listed = areOthersShown ? [...weights, ...others] : weights;
+    const rows = listed.map(({ kind, index }) => kindRows(kind, members[index]));
+    const toggle = () => ((view.hasOthers = !view.hasOthers), show());
+    const more = others.length > 0 && weights.length > 0 && words.length === 0 &&
+      button(view.hasOthers ? "Hide what is no weight" : `Show ${counted(others.length, "more kind")}: ${describeOthers(others)}`,
+        toggle, { class: "small" });
+    const head = ["Kind", "Shape", "Count", "Size", "Becomes", "Why"];
     fill(place,
       element("div.scroller", { role: "region", "aria-label": "Kinds of layers", tabindex: "0" },
         element("table.kinds",
           element("thead",
             element("tr",
-              head.map((title) => element("th", { scope: "col", class: ["Count", "Size"].includes(title) ? "number" : null },
-                         title || element("span.hidden", "Rules"))))),
+              head.map((title) =>
+                element("th", { scope: "col", class: ["Count", "Size"].includes(title) ? "number" : null }, title)))),
           element("tbody", rows))),
-      shown.length === 0 && element("p.quiet", "Nothing matches."));
+      more || null, shown.length === 0 && element("p.quiet", "Nothing matches."));
     told(shown.length, kinds.length);
   }
   function told(shown, all) {
@@ -75,13 +85,15 @@ export function kindsView(state, vocabulary, changed) {
       { class: "link name", "aria-expanded": String(isOpen()) });
     const cells = [
       element("th", { scope: "row" }, name), element("td", shape(kind.shape)), element("td.number", whole(kind.count)),
-      element("td.number", size), element("td", canHaveScheme(kind) ? schemeChoice(kind) : becomesText(kind)),
-      element("td.why", kind.reason), element("td", ruleButton(kind))
+      element("td.number", size), element("td", becoming(kind)), element("td.why", kind.reason)
     ];
     const row = element("tr", { "data-kind": kind.pattern, class: kind.scheme ? "converted" : "kept" }, cells);
     if (!isOpen()) return row;
     const inner = longTable({ label: kind.pattern, rows: members, open: explain, columns: TENSOR_COLUMNS });
-    return [row, element("tr.inner", element("td", { colspan: "7" }, inner.node))];
+    return [row, element("tr.inner", element("td", { colspan: "6" }, inner.node))];
+  }
+  function becoming(kind) {
+    return canHaveScheme(kind) ? element("div.becomes", schemeChoice(kind), ruleButton(kind)) : becomesText(kind);
   }
   function schemeChoice(kind) {
     const options = [
@@ -92,7 +104,6 @@ export function kindsView(state, vocabulary, changed) {
       { "aria-label": `What ${kind.pattern} becomes`, class: "small" });
   }
   function ruleButton(kind) {
-    if (!canHaveScheme(kind)) return null;
     if (kind.scheme) return button("Keep", () => keep(kind), { class: "small", "aria-label": `Keep ${kind.pattern}` });
     return button("Convert", () => include(kind), { class: "small", "aria-label": `Convert ${kind.pattern}` });
   }
@@ -152,6 +163,12 @@ function becomesText(kind) {
 /** Weights are matrices at least; whether codes cover them is for the plan to say. */
 function canHaveScheme(kind) {
   return Boolean(kind.scheme) || (kind.shape.length >= 2 && becomesText(kind) === "kept" && kind.reason !== "not a weight");
+}
+
+/** `212 tensors that are no weights, 1.2 MiB`. */
+function describeOthers(others) {
+  const sum = (key) => others.reduce((total, { kind }) => total + kind[key], 0);
+  return `${counted(sum("count"), "tensor")} that can only be kept, ${bytes(sum("output_bytes"))}`;
 }
 
 function isKeptBy(kind, recipe) {

@@ -9,7 +9,7 @@ use crate::arguments::{ConvertOptions, SchemeOutput, WriteOptions, overwrite};
 use crate::outcome::BadUsage;
 use crate::typed::Typed;
 
-/// What becomes of one input: one job, or one for each `--to`.
+/// The jobs of one input: a single one, or one for each `--to`.
 pub(super) type Group = Vec<Job>;
 
 /// One group per input; everything that can be wrong with the names is found before any work.
@@ -95,8 +95,8 @@ pub(in crate::commands) fn report_target(write: &WriteOptions) -> Option<Target>
     Some(Target::file(report, "the report", overwrite(write.force)))
 }
 
-/// What is wrong with the places that are written to. Told after what is wrong with recipe and input,
-/// and before any work.
+/// Refuses places that cannot be written to. Runs after the checks of recipe and input, and before
+/// any work.
 pub(super) fn refuse_places(options: &ConvertOptions, groups: &[Group]) -> anyhow::Result<()> {
     let report = report_target(&options.write);
     for job in groups.iter().flatten() {

@@ -8,14 +8,15 @@ use roundwise_convert::source::{Opens, SchemeConsumer};
 use crate::console::width;
 use crate::table::Table;
 use crate::text::{bytes, counted, path, percent, plain, seconds};
+use crate::typed::Typed;
 
 /// Reasons for keeping tensors that the summary lists.
 const REASONS_SHOWN: usize = 8;
 /// Layers with the largest error that the summary lists.
 const WORST_SHOWN: usize = 3;
 
-/// What a conversion did, for people.
-pub(in crate::commands) fn describe(report: &Report) -> String {
+/// Describes a conversion for people.
+pub(in crate::commands) fn describe(report: &Report, typed: &Typed) -> String {
     let mut text = format!("{} → {}\n", path(&report.input), path(&report.output));
     text += &format!(
         "  {} (preset {}): {}\n",
@@ -38,7 +39,7 @@ pub(in crate::commands) fn describe(report: &Report) -> String {
     text += &report.rounding.as_ref().map(describe_outputs).unwrap_or_default();
     text += &report.rounding.as_ref().map(describe_rounding).unwrap_or_default();
     for note in &report.notes {
-        text += &format!("  note: {}\n", plain(note));
+        text += &format!("  note: {}\n", plain(&typed.text(note)));
     }
     text += &describe_kept(report);
     text += &describe_worst(report);
@@ -99,7 +100,8 @@ fn describe_schemes(report: &Report) -> String {
     report.consumers.iter().map(line).collect()
 }
 
-/// What statistics of inputs are for: how much less wrong outputs are than with nearest codes.
+/// Describes the benefit of input statistics: how the error of the outputs compares with that of
+/// nearest codes.
 fn describe_outputs(totals: &RoundingTotals) -> String {
     let (Some(stored), Some(nearest)) = (totals.output_error, totals.nearest_output_error) else {
         return String::new();
@@ -114,7 +116,7 @@ fn ratio(stored: f64, nearest: f64) -> f64 {
     if nearest > 0.0 { stored / nearest } else { 1.0 }
 }
 
-/// What learned rounding did, over all weights.
+/// Describes the effect of learned rounding over all weights.
 fn describe_rounding(totals: &RoundingTotals) -> String {
     let objective = match totals.objective_ratio {
         Some(ratio) => format!("objective {} of nearest, ", percent(ratio)),
@@ -244,7 +246,7 @@ fn warn_of_ruined(report: &Report) -> String {
     )
 }
 
-/// What is left to try for weights that their schemes do not suit.
+/// Returns advice for weights that lost too much in their schemes.
 fn way_out(ruined: &[&TensorReport]) -> &'static str {
     let is_tried = |name: &str| {
         ruined.iter().any(|layer| layer.scheme.is_some_and(|scheme| scheme.to_string() == name))
