@@ -58,14 +58,19 @@ export async function studio(t, { state = folder(t), start, port = "0" } = {}) {
   return { address, origin: url.origin, port: url.port, state, ask, kill: () => end("SIGKILL"), interrupt: () => end("SIGINT") };
 }
 
-/** Opens a browser; complaints of its console fail the test. */
+/** Starts the browser of the system. */
+export function launch(args = []) {
+  return chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ["--no-sandbox", ...args] });
+}
+
+/** Opens a browser that ends with the test. */
 export async function browser(t, { args = [] } = {}) {
-  const made = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ["--no-sandbox", ...args] });
+  const made = await launch(args);
   t.after(() => made.close());
   return made;
 }
 
-/** Opens a page on an address of the studio. `hash`: a page of it. */
+/** Opens the page on an address of the studio; complaints of its console fail the test. `hash`: a page of it. */
 export async function open(t, where, { hash, context = {}, from, init, mayComplain = false } = {}) {
   const opened = from ?? (await browser(t));
   const page = await (await opened.newContext({ viewport: { width: 1280, height: 860 }, ...context })).newPage();

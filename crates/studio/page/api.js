@@ -15,13 +15,16 @@ export class Refusal extends Error {
   }
 }
 
-/** Takes the key out of the address, so that neither history nor screen shows it. Returns the server's greeting, if it gave one. */
+/**
+ * Takes the key out of the address, so that neither history nor screen shows it. Returns what the server greets with, or null
+ * where the address held neither key nor code.
+ */
 export async function unlock() {
   const fragment = new URLSearchParams(location.hash.replace(/^#/, ""));
   const [once, key] = [fragment.get("once"), fragment.get("key")];
   if (!once && !key) return null;
   history.replaceState(null, "", location.pathname);
-  if (key) return localStorage.setItem(KEY, key), null;
+  if (key) return localStorage.setItem(KEY, key), {};
   const session = await ask("POST", "/api/session", { once });
   localStorage.setItem(KEY, session.key);
   return session;

@@ -46,6 +46,16 @@ export function seconds(count) {
   return rest === 0 ? `${hours} h` : `${hours} h ${rest} min`;
 }
 
+/** A time that is reckoned, in whole seconds. */
+export function about(count) {
+  return seconds(Math.ceil(count));
+}
+
+/** Time between two seconds of a clock. */
+export function took(started, ended) {
+  return ended - started < 1 ? "took less than a second" : `took ${seconds(ended - started)}`;
+}
+
 /** `3 tensors`, `1 tensor`. */
 export function counted(count, noun) {
   return `${whole(count)} ${noun}${count === 1 ? "" : "s"}`;

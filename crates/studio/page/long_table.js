@@ -4,8 +4,8 @@
 import { element, fill, plain } from "./element.js";
 import { whole } from "./format.js";
 
-/** Rows of a block; the style sheet gives a row its height. */
-const BLOCK = 100;
+/** Rows of a block; the style sheet gives a row its height. A hundred take more than a frame to lay out. */
+const BLOCK = 50;
 
 /**
  * Makes a list that is filtered and sorted.
@@ -45,7 +45,7 @@ export function longTable({ label, columns, rows, open, count }) {
     });
     return { row, words: columns.map((column) => column.of(row)).join("\n").toLowerCase(), node: copy };
   }
-  // Puts rows in their order, a hundred to a block.
+  // Puts rows in their order, some to a block.
   function arrange() {
     const ordered = state.sorted === null ? made : [...made].sort(order(columns[state.sorted], state.down));
     state.blocks = [];

@@ -2,7 +2,7 @@
 
 import { get, unlock } from "./api.js";
 import { element, fill } from "./element.js";
-import { fileName, seconds, share } from "./format.js";
+import { about, fileName, share } from "./format.js";
 import * as jobs from "./jobs.js";
 import { read, visit } from "./route.js";
 import { ask, notice } from "./widgets.js";
@@ -35,9 +35,10 @@ async function begin() {
   followTheme();
   followKeys();
   try {
-    const session = await unlock();
+    const greeting = await unlock();
     vocabulary = await get("/api/vocabulary");
-    if (session?.start && !location.hash.startsWith("#/")) visit("open", { path: session.start, go: "1" });
+    const start = greeting && (greeting.start ?? vocabulary.start);
+    if (start) visit("open", { path: start, go: "1" });
   } catch (error) {
     return fill(main, locked(error));
   }
@@ -110,7 +111,7 @@ function writeTitle() {
   const parts = job && [
     done === null ? (job.phase?.name ?? "starting")
                   : `${job.phase.name === "converting" ? "" : `${job.phase.name} `}${share(done, 1)}`,
-    Number.isFinite(left) ? `${seconds(left)} left` : null
+    Number.isFinite(left) ? `${about(left)} left` : null
   ].filter(Boolean);
   if (job) fill(working, parts.join(" · "));
   const page = typeof current?.title === "string" ? current.title : "studio";

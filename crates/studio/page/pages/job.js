@@ -4,7 +4,7 @@ import { get } from "../api.js";
 import { element, fill } from "../element.js";
 import { errorChart } from "../charts/errors.js";
 import { errorHistogram } from "../charts/histogram.js";
-import { bytes, counted, fileName, percent, seconds, whole } from "../format.js";
+import { bytes, counted, fileName, percent, took, whole } from "../format.js";
 import { act, setRunning, queue, subscribe, unwatch, watch, watchedJob } from "../jobs.js";
 import { address } from "../route.js";
 import { button, copyButton, keepingFocus, notice } from "../widgets.js";
@@ -149,7 +149,7 @@ function doneOf(job) {
   const facts = [
     report.output_bytes && bytes(report.output_bytes),
     Number.isFinite(report.weight_error) && `error of all weights ${percent(report.weight_error)}`,
-    job.started && job.ended && `took ${seconds(job.ended - job.started)}`
+    job.started && job.ended && took(job.started, job.ended)
   ].filter(Boolean);
   return element("p.done-as", element("strong", fileName(job.output ?? job.input)),
     ` is complete${facts.length ? `: ${facts.join(", ")}` : ""}. `,

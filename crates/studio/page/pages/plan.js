@@ -2,7 +2,7 @@
 
 import { newest, post } from "../api.js";
 import { element, fill } from "../element.js";
-import { bytes, counted, fileName, opened, seconds, whole } from "../format.js";
+import { about, bytes, counted, fileName, opened, whole } from "../format.js";
 import { address, parsed, remember, visit } from "../route.js";
 import { ask, button, complain, copyButton, lines, notice } from "../widgets.js";
 import { kindsView } from "./kinds.js";
@@ -146,7 +146,7 @@ function focusProblem(node) {
 function summaryOf(plan) {
   const { converted, kept, removed } = plan;
   const time = Number.isFinite(plan.seconds)
-    ? `about ${seconds(plan.seconds)} (${plan.seconds_from === "try" ? "tried" : "as an earlier job"})`
+    ? `about ${about(plan.seconds)} (${plan.seconds_from === "try" ? "tried" : "as an earlier job"})`
     : "time unknown; Try tells";
   const banded = plan.weights_by_bands ? `, ${counted(plan.weights_by_bands, "weight")} by bands` : "";
   const facts = [

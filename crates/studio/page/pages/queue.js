@@ -1,7 +1,7 @@
 // What is at work, what waits, what is over.
 
 import { element, fill } from "../element.js";
-import { bytes, counted, fileName, percent, seconds, share } from "../format.js";
+import { about, bytes, counted, fileName, percent, share, took } from "../format.js";
 import { act, progressOf, queue, refresh, setRunning, subscribe } from "../jobs.js";
 import { address } from "../route.js";
 import { button, keepingFocus, notice } from "../widgets.js";
@@ -105,16 +105,16 @@ export function progress(job) {
   if (job.state === "done")
     return element("span.quiet", [
       job.output_bytes && bytes(job.output_bytes), Number.isFinite(job.weight_error) && `error ${percent(job.weight_error)}`,
-      job.started && job.ended && `took ${seconds(job.ended - job.started)}`
+      job.started && job.ended && took(job.started, job.ended)
     ].filter(Boolean).join(" · "));
   if (job.failure) return element("span.bad", job.failure.message.split("\n")[0]);
-  if (job.state === "waiting") return element("span.quiet", Number.isFinite(job.seconds) ? `about ${seconds(job.seconds)}` : "");
+  if (job.state === "waiting") return element("span.quiet", Number.isFinite(job.seconds) ? `about ${about(job.seconds)}` : "");
   if (job.state !== "running" && job.state !== "stopping") return null;
   const done = progressOf(job);
   const words =
     [
       job.phase?.name ?? "starting", done !== null && share(done, 1),
-      Number.isFinite(job.progress?.left) && `${seconds(job.progress.left)} left`,
+      Number.isFinite(job.progress?.left) && `${about(job.progress.left)} left`,
       job.progress?.rate > 0 && `${bytes(Math.round(job.progress.rate))}/s`
     ].filter(Boolean)
       .join(" · ");
@@ -130,7 +130,7 @@ function totals(active) {
   const unknown = times.length - known.length;
   const time = known.length === 0
     ? "time unknown"
-    : `${seconds(sum)} left${unknown ? `, without ${counted(unknown, "job")} of unknown time` : ""}`;
+    : `${about(sum)} left${unknown ? `, without ${counted(unknown, "job")} of unknown time` : ""}`;
   return `${counted(active.length, "job")} · ${time}.`;
 }
 

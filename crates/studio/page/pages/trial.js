@@ -2,16 +2,22 @@
 
 import { get, post } from "../api.js";
 import { element, fill } from "../element.js";
-import { percent, seconds } from "../format.js";
+import { about, percent } from "../format.js";
 import { act, subscribe } from "../jobs.js";
-import { button, choice, notice } from "../widgets.js";
+import { button, choice, keepingFocus, notice } from "../widgets.js";
 import { body } from "./plan.js";
+
+const ENDS = ["done", "failed", "stopped", "interrupted"];
 
 /** Makes the view. `use(recipe)` gets the setup that somebody chose, `again()` is called when a pace is known. */
 export function trialView(state, vocabulary, { use, again }) {
   const schemes = vocabulary.schemes.map((scheme) => scheme.name);
   const methods = vocabulary.methods.map((method) => method.name);
-  const setups = [{ isCurrent: true }, { scheme: null, method: methods[1] }, { scheme: schemes[1], method: methods[0] }];
+  const oneOf = (names, wanted) => (names.includes(wanted) ? wanted : names[1]);
+  const setups = [
+    { isCurrent: true }, { scheme: null, method: oneOf(methods, state.run.statistics ? "activations" : "principal") },
+    { scheme: oneOf(schemes, "int8-row"), method: methods[0] }
+  ];
   const said = element("div");
   const rows = element("tbody");
   const node = element(
@@ -19,7 +25,7 @@ export function trialView(state, vocabulary, { use, again }) {
     { hidden: true },
     element("summary", element("h2", "Try three setups")),
     element("p.help",
-      "On one weight of each of the six commonest shapes; what is written is thrown away. Tells error and time before the whole file is done."),
+      "On one weight of each of the six shapes that most of the file is made of. Tells error and time before all of it is done."),
     said,
     element("div.scroller", { role: "region", "aria-label": "Setups", tabindex: "0" },
       element("table",
@@ -31,7 +37,7 @@ export function trialView(state, vocabulary, { use, again }) {
         rows)),
     element("p.actions", button("Try these", tryAll)),
   );
-  const leave = subscribe((event) => ["done", "failed", "state"].includes(event?.event) && void follow(event.job));
+  const leave = subscribe((event) => event?.event === "state" && ENDS.includes(event.state) && void follow(event.job));
 
   function recipeOf(setup) {
     const { method_options: options, ...rest } = state.recipe;
@@ -40,46 +46,49 @@ export function trialView(state, vocabulary, { use, again }) {
   }
   async function tryAll() {
     fill(said);
-    for (const setup of setups) Object.assign(setup, { job: null, result: null, problem: null });
     for (const setup of setups) {
+      Object.assign(setup, { job: null, result: null, problem: null, isOver: false, tried: JSON.stringify(recipeOf(setup)) });
       try {
         const { id } =
           await post("/api/jobs", { ...body(state), kind: "try", output: undefined, recipe: recipeOf(setup), starts: true });
         setup.job = id;
+        void follow(id);
       } catch (error) {
         setup.problem = error.message;
       }
     }
     show();
-    for (const setup of setups) if (setup.job) void follow(setup.job);
   }
   async function follow(id) {
     const setup = setups.find((candidate) => candidate.job === id);
-    if (!setup || setup.result) return;
+    if (!setup || setup.isOver) return;
     try {
       const { state: reached, failure } = await get(`/api/jobs/${id}`);
+      if (!ENDS.includes(reached) || setup.isOver) return;
+      setup.isOver = true;
       if (reached === "done") {
         setup.result = await get("/api/report", { job: id });
         await act(id, "remove").catch(() => {});
         again();
-      } else if (["failed", "stopped", "interrupted"].includes(reached)) setup.problem = failure?.message ?? reached;
+      } else setup.problem = failure?.message ?? reached;
     } catch (error) {
       fill(said, notice(error));
     }
     show();
   }
   function show() {
-    fill(rows, setups.map((setup) => row(setup)));
+    keepingFocus(rows, () => fill(rows, setups.map((setup) => row(setup))));
   }
   function row(setup) {
-    const { result, job, problem } = setup;
     const recipe = recipeOf(setup);
+    // What was tried with other settings says nothing of these.
+    const { result, job, problem } = setup.tried === JSON.stringify(recipe) ? setup : {};
     const pick = (key, options, label) => choice(options, recipe[key] ?? options[0],
-      (chosen) => (Object.assign(setup, { [key]: chosen, result: null, job: null })), { "aria-label": label, class: "small" });
+      (chosen) => ((setup[key] = chosen), show()), { "aria-label": `${label} ${setups.indexOf(setup)}`, class: "small" });
     const fixed = (text) => element("span", text);
     const outcome = problem ? [element("td", { colspan: "3" }, problem)] : [
       percent(result?.weight_error), percent(result?.output_error ?? NaN),
-      result  ? seconds(result.seconds)
+      result  ? about(result.seconds)
         : job ? "trying…"
               : "–"
     ].map((text) => element("td.number", text));
