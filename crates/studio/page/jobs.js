@@ -104,7 +104,6 @@ const CHANGES = {
   state: (job, { state, failure }) => {
     job.state = state;
     job.failure = failure ?? (state === "running" ? null : job.failure);
-    job.changed = Date.now();
   },
   phase: (job, { name, tensors, bytes }) => {
     Object.assign(job, { phase: { name, tensors, bytes }, progress: null, begun: [], search: null });

@@ -42,7 +42,7 @@ async function begin() {
   } catch (error) {
     return fill(main, locked(error));
   }
-  addEventListener("hashchange", show);
+  addEventListener("hashchange", ({ oldURL }) => (rememberPlan(new URL(oldURL).hash), show()));
   show();
   jobs.subscribe(tellOfJobs);
   await jobs.start(tellOfServer).catch((error) => tellOfServer(false, error));
@@ -60,20 +60,30 @@ function locked(error) {
 function show() {
   const { page, query } = read(location.hash);
   current?.leave?.();
-  const made = (PAGES[page] ?? PAGES.open)(query, { vocabulary, say });
+  const heading = element("h1", { tabindex: "-1" });
+  const rename = (title) => {
+    fill(heading, title);
+    if (heading.isConnected) writeTitle();
+  };
+  const made = (PAGES[page] ?? PAGES.open)(query, { vocabulary, say, rename });
   current = made;
-  const heading = element("h1", { tabindex: "-1" }, made.title);
+  rename(made.title);
   fill(main, element("div.heading", heading, made.beside), made.node);
   for (const link of document.querySelectorAll("nav a")) {
     const isHere = read(link.hash).page === (page === "job" ? "queue" : page);
     if (isHere) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
-  made.entered?.();
   if (show.isLater) heading.focus({ preventScroll: true });
   scrollTo(0, 0);
   show.isLater = true;
   writeTitle();
+}
+
+/** The way back to the plan that was left. */
+function rememberPlan(hash) {
+  const { page, query } = read(hash);
+  if (page === "plan" && query.input) document.querySelector("nav a[href^='#/plan']").href = hash;
 }
 
 /** Says something to people who do not look. */
@@ -114,11 +124,8 @@ function writeTitle() {
     Number.isFinite(left) ? `${about(left)} left` : null
   ].filter(Boolean);
   if (job) fill(working, parts.join(" · "));
-  const page = typeof current?.title === "string" ? current.title : "studio";
-  document.title = [...(parts ?? []), page, "roundwise"]
-                     .join(" · ")
-                     .replace(/ · ([^·]*) · roundwise$/, " – $1 – roundwise")
-                     .replace(/^ – /, "");
+  const page = main.querySelector("h1")?.textContent ?? "studio";
+  document.title = [parts?.join(" · "), page, "roundwise"].filter(Boolean).join(" – ");
 }
 
 function tellOfServer(isThere, error) {
@@ -146,7 +153,7 @@ function followKeys() {
     if (localStorage.getItem("roundwise.keys") === "off") return;
     if (event.key === "/") document.querySelector("main .filter, main input[type=text]")?.focus();
     else if (event.key === "?") help();
-    else if (event.key in KEYS) visit(KEYS[event.key]);
+    else if (event.key in KEYS) location.hash = document.querySelector(`nav a[href^='#/${KEYS[event.key]}']`).hash;
     else return;
     event.preventDefault();
   });

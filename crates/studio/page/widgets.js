@@ -2,7 +2,7 @@
 
 import { get } from "./api.js";
 import { element, fill } from "./element.js";
-import { bytes, fileName, folderName } from "./format.js";
+import { bytes, fileName, folderName, joined } from "./format.js";
 
 let fields = 0;
 
@@ -100,8 +100,12 @@ export function ask(title, content, buttons) {
   });
 }
 
-/** A text field for a path, with a dialog to choose one. Changes are told when the field is left or on Enter. */
-export function pathField({ label, key, value, help, kinds, placeholder, wide = true, onchange }) {
+/**
+ * A text field for a path, with a dialog to choose one. Changes are told when the field is left or on Enter.
+ *
+ * - `named()`: name of a file in a folder that is chosen, where it is not the folder itself that is meant
+ */
+export function pathField({ label, key, value, help, kinds, placeholder, named, wide = true, onchange }) {
   const control = element("input", {
     type: "text",
     value: value ?? "",
@@ -111,10 +115,10 @@ export function pathField({ label, key, value, help, kinds, placeholder, wide = 
     onchange: () => onchange(control.value.trim())
   });
   const choose = async () => {
-    const picked = await pickPath({ title: label, from: control.value, kinds });
+    const picked = await pickPath({ title: label, from: control.value || (named ? control.placeholder : ""), kinds });
     if (picked === null) return;
-    control.value = picked;
-    onchange(picked);
+    control.value = picked.isFolder && named ? joined(picked.path, named()) : picked.path;
+    onchange(control.value);
   };
   return {
     control,
@@ -122,13 +126,17 @@ export function pathField({ label, key, value, help, kinds, placeholder, wide = 
   };
 }
 
-/** Lets somebody choose a file of some kinds, or a folder; resolves to null where nothing was chosen. */
+/** Lets somebody choose a file of some kinds, or a folder; resolves to `{ path, isFolder }`, or null where nothing was chosen. */
 export function pickPath({ title, from, kinds }) {
   return new Promise((resolve) => {
     let picked = null;
-    const close = (path) => ((picked = path), box.close());
-    const list = folderList(
-      { path: from || undefined, kinds, pick: ({ path }) => close(path), pickFolder: kinds.includes("folder") ? close : null });
+    const close = (path, isFolder) => ((picked = { path, isFolder }), box.close());
+    const list = folderList({
+      path: from || undefined,
+      kinds,
+      pick: ({ path }) => close(path, false),
+      pickFolder: kinds.includes("folder") ? (path) => close(path, true) : null
+    });
     const box = element("dialog.large", { "aria-label": title, onclose: () => (box.remove(), resolve(picked)) },
       element("h2", title), list.node, element("p.actions", button("Cancel", () => box.close())));
     document.body.append(box);

@@ -19,7 +19,7 @@ const PATIENCE_MS = 10_000;
 const LINES = 500;
 
 /** Job. `id`. */
-export function jobPage({ id }) {
+export function jobPage({ id }, { rename }) {
   const said = element("div");
   const head = element("div.actions");
   const now = element("section.now", { "aria-label": "Now" });
@@ -29,7 +29,7 @@ export function jobPage({ id }) {
   const logBox = element("details.view", { hidden: true }, element("summary", "Log"), log);
   const command = element("details.view");
   const node = element("div.job-page", said, now, outcome, pictures, logBox, command);
-  let [charts, timer, told, answered] = [null, 0, 0, false];
+  let [charts, timer, told, answered, stopping] = [null, 0, 0, false, null];
   const unsubscribe = subscribe((event) => (event === null || event.job === id || event.event === "queue") && later());
 
   const job = () => watchedJob(id);
@@ -65,6 +65,7 @@ export function jobPage({ id }) {
     charts.drawn = layers.length;
   }
   function actions({ state, can_continue, kind, input, output, recipe, run }) {
+    if (state !== "stopping") stopping = void clearTimeout(stopping) ?? null;
     const again = kind === "convert" && recipe &&
       element("a.button", { href: address("plan", { input, output, recipe, run }) }, "Use these settings");
     if (state === "running")
@@ -90,9 +91,9 @@ export function jobPage({ id }) {
     location.hash = address("queue");
   }
   function killButton() {
-    const since = Date.now() - (job().changed ?? Date.now());
-    if (since < PATIENCE_MS) setTimeout(() => job() && show(), PATIENCE_MS - since + 50);
-    return since >= PATIENCE_MS ? button("Kill", tried("kill"), { class: "danger" }) : element("span.quiet", "Stopping…");
+    // A tab that comes later begins to wait then.
+    stopping ??= setTimeout(() => ((stopping = "over"), job() && show()), PATIENCE_MS);
+    return stopping === "over" ? button("Kill", tried("kill"), { class: "danger" }) : element("span.quiet", "Stopping…");
   }
   async function showOutcome(current) {
     const { state, kind, failure } = current;
@@ -116,8 +117,7 @@ export function jobPage({ id }) {
   (async () => {
     try {
       const made = await watch(id);
-      document.querySelector("h1").textContent = "";
-      fill(document.querySelector("h1"), titleOf(made));
+      rename(titleOf(made));
       fill(command, element("summary", "Command"), element("div.command", element("code", made.shell), copyButton(made.shell)),
         element("p.help", "This is what runs; in a terminal it makes the same file."));
       show();
@@ -126,7 +126,12 @@ export function jobPage({ id }) {
       fill(said, notice(error));
     }
   })();
-  return { title: "Job", beside: head, node, leave: () => (unsubscribe(), unwatch(id), clearTimeout(timer)) };
+  return {
+    title: "Job",
+    beside: head,
+    node,
+    leave: () => (unsubscribe(), unwatch(id), clearTimeout(timer), clearTimeout(stopping))
+  };
 }
 
 function nowOf(job) {

@@ -11,7 +11,7 @@ import { titleOf } from "./queue.js";
 import { compareView, reportView } from "./report_view.js";
 
 /** Report. `path` or `job`; `with`: path of a report to compare with. */
-export function reportPage({ path, job, with: other }, { say }) {
+export function reportPage({ path, job, with: other }, { say, rename }) {
   const said = element("div");
   const place = element("div", element("p.quiet", "Reading…"));
   const beside = element("div.actions");
@@ -29,7 +29,7 @@ export function reportPage({ path, job, with: other }, { say }) {
   async function show() {
     const report = await get("/api/report", source);
     const second = other ? await get("/api/report", other.startsWith("job:") ? { job: other.slice(4) } : { path: other }) : null;
-    fill(document.querySelector("h1"),
+    rename(
       second ? `${fileName(report.output)} and ${fileName(second.output)}` : fileName(report.output));
     fill(beside, actions(report, second));
     fill(place,
@@ -81,11 +81,12 @@ async function showChoice(place) {
 async function chooseReport(own) {
   await refresh().catch(() => {});
   const done = queue().jobs.filter((job) => job.state === "done" && job.kind === "convert" && job.id !== own);
-  if (done.length === 0) return pickPath({ title: "Compare with", kinds: ["report"] });
+  const fromFile = async () => (await pickPath({ title: "Compare with", kinds: ["report"] }))?.path ?? null;
+  if (done.length === 0) return fromFile();
   const picked = element("select", { "aria-label": "Report" },
     done.map((job) => element("option", { value: `job:${job.id}` }, titleOf(job))), element("option", { value: "file" }, "a file…"));
   if ((await ask("Compare with", element("p", picked), [["ok", "Compare"], ["cancel", "Cancel"]])) !== "ok") return null;
-  return picked.value === "file" ? pickPath({ title: "Compare with", kinds: ["report"] }) : picked.value;
+  return picked.value === "file" ? fromFile() : picked.value;
 }
 
 /** Plans the same conversion with some layers kept. */

@@ -2,7 +2,7 @@
 
 import { get } from "../api.js";
 import { element, fill } from "../element.js";
-import { counted, whole } from "../format.js";
+import { counted, fileName, whole } from "../format.js";
 import { address } from "../route.js";
 import { choice, field, pathField } from "../widgets.js";
 
@@ -49,15 +49,11 @@ export function settingsForm(state, vocabulary, changed) {
 
   // Where a key lives: `run.threads`, `method_options.top_p`, `scheme`.
   const place = (key) => {
-    const [table, inner] = key.startsWith("run.") ? [state.run, key.slice(4)] : [state.recipe, key];
-    if (!inner.includes(".")) return [table, inner];
-    const [outer, name] = inner.split(".");
-    return [(table[outer] ??= {}), name];
+    const [outer, name] = key.includes(".") ? key.split(".") : [null, key];
+    if (outer === "run") return [state.run, name];
+    return outer ? [(state.recipe[outer] ??= {}), name] : [state.recipe, name];
   };
-  const value = (key) => {
-    const [table, name] = place(key);
-    return table[name];
-  };
+  const value = (key) => key.split(".").reduce((table, name) => table?.[name], { ...state.recipe, run: state.run });
   const set = (key, given) => {
     const [table, name] = place(key);
     if (given === undefined || given === "" || (Array.isArray(given) && given.length === 0)) delete table[name];
@@ -164,6 +160,7 @@ export function settingsForm(state, vocabulary, changed) {
       key: "output",
       value: state.output,
       kinds: ["folder", "model"],
+      named: () => fileName(control.value || control.placeholder),
       onchange: (path) => ((state.output = path), changed())
     });
     control.addEventListener("input", () => ((state.output = control.value.trim()), changed()));
