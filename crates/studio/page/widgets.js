@@ -56,6 +56,8 @@ function setProblem(control, problems) {
   if (!place) return;
   place.hidden = problems.length === 0;
   fill(place, lines(problems.join("\n")));
+  // What points at a place in a line is only right where all letters are equally wide.
+  place.classList.toggle("pointing", problems.some((problem) => /\n\s*\^/.test(problem)));
   if (problems.length === 0) return control.removeAttribute("aria-invalid");
   control.setAttribute("aria-invalid", "true");
   for (let hiding = control.closest("details"); hiding; hiding = hiding.parentElement.closest("details")) hiding.open = true;
@@ -63,7 +65,7 @@ function setProblem(control, problems) {
 
 /** Text with its line breaks. */
 export function lines(text) {
-  return String(text).split("\n").map((line, index) => [index > 0 && element("br"), line.trim()]);
+  return String(text).split("\n").map((line, index) => [index > 0 && element("br"), line]);
 }
 
 /** What went wrong, what helps, and buttons for it. */

@@ -65,7 +65,10 @@ export function jobPage({ id }, { rename }) {
     charts.drawn = layers.length;
   }
   function actions({ state, can_continue, kind, input, output, recipe, run }) {
-    if (state !== "stopping") stopping = void clearTimeout(stopping) ?? null;
+    if (state !== "stopping") {
+      clearTimeout(stopping);
+      stopping = null;
+    }
     const again = kind === "convert" && recipe &&
       element("a.button", { href: address("plan", { input, output, recipe, run }) }, "Use these settings");
     if (state === "running")

@@ -53,14 +53,19 @@ export function planPage({ input, output, recipe, run }, { vocabulary, say }) {
     } catch (error) {
       const rest = complain(node, error.complaints ?? []);
       const isPlaced = error.complaints?.length > 0 && rest.length === 0;
-      fill(said, isPlaced ? null : notice({ message: rest.length ? rest.join("\n") : error.message, help: error.help }));
-      if (!state.plan) fill(summary);
+      fill(said, isPlaced ? null : noticeOf(error, rest));
+      summary.hidden = !state.plan;
       return null;
     } finally {
       results.setAttribute("aria-busy", "false");
     }
   }
+  function noticeOf(error, rest) {
+    const look = element("a", { href: address("check", { input }) }, "Look at this file");
+    return notice({ message: rest.length ? rest.join("\n") : error.message, help: error.help }, error.status === 422 && look);
+  }
   function show(plan) {
+    summary.hidden = false;
     fill(summary, summaryOf(plan));
     settings.update(plan);
     kinds.update(plan);
