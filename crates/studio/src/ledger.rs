@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use crate::events::EventLog;
 use crate::job::{Failure, JobKind, JobState, Live, Record, now};
-use crate::pace::{Paces, Told, converted_elements, key};
+use crate::rates::{Rates, LearnedFrom, converted_elements, key};
 use crate::queue::Queue;
 use crate::state::StateFolder;
 use crate::worker::Worker;
@@ -17,7 +17,7 @@ use crate::worker::Worker;
 pub(crate) struct Ledger {
     pub(crate) queue: Queue,
     pub(crate) events: EventLog,
-    pub(crate) paces: Paces,
+    pub(crate) rates: Rates,
     pub(crate) worker: Option<Worker>,
     /// Whether the server ends, so that what is running is interrupted.
     pub(crate) is_closing: bool,
@@ -29,9 +29,9 @@ impl Ledger {
     pub(crate) fn open(state: &StateFolder) -> Self {
         let queue = Queue::new(state.jobs(), &state.order());
         let (changed, _) = watch::channel(0);
-        let paces = state.read("paces.json").unwrap_or_default();
+        let rates = state.read("rates.json").unwrap_or_default();
         let events = EventLog::default();
-        Self { queue, events, paces, worker: None, is_closing: false, changed }
+        Self { queue, events, rates, worker: None, is_closing: false, changed }
     }
 
     /// Numbers of events, as they happen.
@@ -152,10 +152,10 @@ impl Ledger {
         record.output_bytes = report["output_bytes"].as_u64().or(record.output_bytes);
         let (from, elements, seconds) = match record.order.kind {
             JobKind::Convert => {
-                (Some(Told::Job), converted_elements(&report), report["seconds"].as_f64())
+                (Some(LearnedFrom::Job), converted_elements(&report), report["seconds"].as_f64())
             }
             JobKind::Try => (
-                Some(Told::Try),
+                Some(LearnedFrom::Try),
                 report["elements"].as_f64().unwrap_or(0.0),
                 report["seconds"].as_f64(),
             ),
@@ -166,8 +166,8 @@ impl Ledger {
         if let (Some(from), Some(seconds)) = (from, seconds) {
             let order = &record.order;
             let key = key(order.recipe.method.as_deref(), order.run.device.as_deref());
-            self.paces.learn(key, elements, seconds, from);
-            let _ = state.write("paces.json", &self.paces);
+            self.rates.learn(key, elements, seconds, from);
+            let _ = state.write("rates.json", &self.rates);
         }
         if let Some(report) = report.as_object_mut() {
             report.remove("layers");

@@ -33,7 +33,7 @@ mod kinds;
 mod ledger;
 mod neighbour;
 mod order;
-mod pace;
+mod rates;
 mod page;
 mod queue;
 mod routes;

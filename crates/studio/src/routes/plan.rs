@@ -17,7 +17,7 @@ use crate::command::{shell_text, words_of};
 use crate::job::{JobKind, JobOrder};
 use crate::kinds::kinds;
 use crate::order::{Checked, Request};
-use crate::pace::key;
+use crate::rates::key;
 use crate::studio::{Shared, locked};
 
 /// An input that is open, with all that a plan follows from.
@@ -159,11 +159,11 @@ pub(super) fn time_of(
     shared: &Shared,
     checked: &Checked,
     plan: &Plan,
-) -> Option<(f64, crate::pace::Told)> {
+) -> Option<(f64, crate::rates::LearnedFrom)> {
     let elements = plan.quantized().map(|(planned, _)| planned.header.element_count() as f64).sum();
     let method = checked.recipe_file.method.as_deref();
     let key = key(method, checked.run.device.as_deref());
-    locked(&shared.ledger).paces.seconds(&key, elements)
+    locked(&shared.ledger).rates.seconds(&key, elements)
 }
 
 /// The output in every scheme, all else alike.

@@ -5,40 +5,40 @@ use serde_json::Value;
 
 /// How fast earlier jobs were, by method and device.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Paces(BTreeMap<String, Pace>);
+pub(crate) struct Rates(BTreeMap<String, Rate>);
 
-/// The pace of one method on one device.
+/// The rate of one method on one device.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Pace {
+pub(crate) struct Rate {
     /// Elements of converted weights in a second.
     elements_per_second: f64,
-    pub(crate) from: Told,
+    pub(crate) from: LearnedFrom,
 }
 
-/// What a pace was learned from.
+/// What a rate was learned from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Told {
+pub(crate) enum LearnedFrom {
     /// A trial.
     Try,
     /// A whole job.
     Job,
 }
 
-impl Paces {
+impl Rates {
     /// - `key`: as [`key`] makes it
     /// - `seconds`: that so many elements took
-    pub(crate) fn learn(&mut self, key: String, elements: f64, seconds: f64, from: Told) {
+    pub(crate) fn learn(&mut self, key: String, elements: f64, seconds: f64, from: LearnedFrom) {
         let elements_per_second = elements / seconds;
         if elements_per_second.is_finite() && elements_per_second > 0.0 {
-            self.0.insert(key, Pace { elements_per_second, from });
+            self.0.insert(key, Rate { elements_per_second, from });
         }
     }
 
     /// Seconds that so many elements take, and how that is known.
-    pub(crate) fn seconds(&self, key: &str, elements: f64) -> Option<(f64, Told)> {
-        let pace = self.0.get(key)?;
-        Some((elements / pace.elements_per_second, pace.from))
+    pub(crate) fn seconds(&self, key: &str, elements: f64) -> Option<(f64, LearnedFrom)> {
+        let rate = self.0.get(key)?;
+        Some((elements / rate.elements_per_second, rate.from))
     }
 }
 
@@ -69,12 +69,12 @@ mod tests {
             { "decision": "quantize", "shape": [10, 20] },
             { "decision": "copy", "shape": [1000] },
         ]});
-        let mut paces = Paces::default();
+        let mut rates = Rates::default();
         let key = key(Some("principal"), None);
-        assert_eq!(paces.seconds(&key, 400.0), None);
-        paces.learn(key.clone(), converted_elements(&report), 2.0, Told::Job);
-        assert_eq!(paces.seconds(&key, 400.0), Some((4.0, Told::Job)));
-        paces.learn(key.clone(), 0.0, 0.0, Told::Try);
-        assert_eq!(paces.seconds(&key, 400.0), Some((4.0, Told::Job)));
+        assert_eq!(rates.seconds(&key, 400.0), None);
+        rates.learn(key.clone(), converted_elements(&report), 2.0, LearnedFrom::Job);
+        assert_eq!(rates.seconds(&key, 400.0), Some((4.0, LearnedFrom::Job)));
+        rates.learn(key.clone(), 0.0, 0.0, LearnedFrom::Try);
+        assert_eq!(rates.seconds(&key, 400.0), Some((4.0, LearnedFrom::Job)));
     }
 }
