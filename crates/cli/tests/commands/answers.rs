@@ -74,7 +74,10 @@ fn every_key_of_the_report_is_documented() {
     folder.write("m.safetensors", &plain().read("m.safetensors"));
     let learned = ["m.safetensors", "--method", "principal", "--top-k", "4", "--json"];
     let learned = folder.json(&[&["convert"], &learned[..]].concat());
-    agree("Report", &[report, learned]);
+    let soft = ["m.safetensors", "--method", "adaround", "--iterations", "2", "--force", "--json"];
+    let betas = ["--beta-start", "10", "--beta-end", "3"];
+    let soft = folder.json(&[&["convert"], &soft[..], &betas].concat());
+    agree("Report", &[report, learned, soft]);
 }
 
 #[test]

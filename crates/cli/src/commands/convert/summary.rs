@@ -277,6 +277,7 @@ mod tests {
             reason: String::new(),
             scheme: Some(scheme.parse().unwrap()),
             weight_error: Some(0.5),
+            weight_norm: None,
             rounding: None,
             seconds: 0.0,
             sums: None,
