@@ -3,7 +3,7 @@ use std::fmt;
 use roundwise_layout::Repair;
 use roundwise_tensor_file::Remark;
 
-use crate::model::Kind;
+use crate::model::{Dialect, Kind};
 use crate::recipe::{Setting, Text};
 use crate::source::ExpertBanks;
 
@@ -16,6 +16,26 @@ pub enum Note {
         kind: Kind,
         /// The kind that its names suggest.
         looks_like: String,
+    },
+    /// Names that were translated into the model's own.
+    Translated {
+        /// Whose names the file has.
+        from: Dialect,
+        /// Number of tensors with another name.
+        renamed: usize,
+        /// Number of tensors that were joined from several.
+        joined: usize,
+        /// Number of tensors whose rows have another order.
+        reordered: usize,
+        /// Tensors that are left out, because the model computes them.
+        dropped: Vec<String>,
+    },
+    /// What training code put before all names, which is taken off.
+    Unwrapped {
+        /// The beginning of the names.
+        wrapper: String,
+        /// Number of tensors.
+        tensors: usize,
     },
     /// Weights of several experts in one tensor, which stay as they are.
     ExpertBanks(ExpertBanks),
@@ -137,6 +157,24 @@ impl fmt::Display for Note {
         match self {
             Note::InsistedKind { kind, looks_like } => {
                 write!(f, "taken for: {kind}, as was asked for; it looks like: {looks_like}")
+            }
+            Note::Translated { from, renamed, joined, reordered, dropped } => {
+                let them = if *renamed == 1 { "tensor" } else { "tensors" };
+                write!(f, "names translated from {} to the model's own: {renamed} {them}", from.owner())?;
+                if *joined > 0 {
+                    write!(f, ", {joined} of them joined from several")?;
+                }
+                if *reordered > 0 {
+                    write!(f, ", {reordered} of them with rows in another order")?;
+                }
+                match dropped.as_slice() {
+                    [] => Ok(()),
+                    dropped => write!(f, "; left out, for models compute it: {}", dropped.join(", ")),
+                }
+            }
+            Note::Unwrapped { wrapper, tensors } => {
+                let them = if *tensors == 1 { "tensor" } else { "tensors" };
+                write!(f, "`{wrapper}`, which training code puts before all names, is taken off {tensors} {them}")
             }
             Note::ExpertBanks(banks) => {
                 let them = if banks.tensors == 1 { "expert bank stays" } else { "expert banks stay" };
