@@ -73,7 +73,7 @@ fn sources_of(folder: &Path) -> Result<BTreeMap<Module, String>> {
     Ok(files)
 }
 
-/// Everything that is out of order, a line each.
+/// Lists everything that is out of order, a line each.
 fn complaints_about(files: &BTreeMap<Module, String>, rooms: &[&[&str]]) -> Vec<String> {
     let modules: BTreeSet<&Module> = files.keys().collect();
     let mut complaints = vec![];
@@ -128,7 +128,8 @@ fn complaint_about_rooms(from: &Module, to: &Module, rooms: &[&[&str]]) -> Optio
     })
 }
 
-/// One circle for each group of files that reach each other, its first file repeated at the end.
+/// Returns one circle for each group of files that reach each other, its first file repeated at the
+/// end.
 fn circles(arrows: &BTreeMap<Module, BTreeSet<Module>>) -> Vec<Vec<Module>> {
     let mut circles = vec![];
     let mut told = BTreeSet::new();
@@ -144,7 +145,7 @@ fn circles(arrows: &BTreeMap<Module, BTreeSet<Module>>) -> Vec<Vec<Module>> {
     circles
 }
 
-/// The shortest way along the arrows from a file back to it.
+/// Returns the shortest way along the arrows from a file back to it.
 fn shortest_circle(
     arrows: &BTreeMap<Module, BTreeSet<Module>>,
     start: &Module,

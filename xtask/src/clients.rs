@@ -69,11 +69,11 @@ pub(crate) struct Finding {
 #[derive(Deserialize)]
 struct Report {
     weight_error: Option<f64>,
-    layers: Vec<LayerReport>,
+    tensors: Vec<TensorReport>,
 }
 
 #[derive(Deserialize)]
-struct LayerReport {
+struct TensorReport {
     weight_error: Option<f64>,
 }
 
@@ -227,7 +227,7 @@ impl Clients<'_> {
             scheme: scheme.to_owned(),
             layout: layout.to_owned(),
             weight_error: report.weight_error,
-            layer_errors: report.layers.iter().filter_map(|layer| layer.weight_error).collect(),
+            layer_errors: report.tensors.iter().filter_map(|tensor| tensor.weight_error).collect(),
             judged,
         })
     }
@@ -249,7 +249,7 @@ impl Clients<'_> {
         serde_json::from_str(&text).with_context(|| format!("read {text}"))
     }
 
-    /// The report of `verify`, also when it found something: the readers look at that, too.
+    /// Returns the report of `verify`, also when it found something: the readers look at that, too.
     fn verify(&self, input: &Path, output: &Path) -> Result<Vec<u8>> {
         let mut verify = Command::new(&self.binary);
         verify.arg("verify").arg(input).arg(output).arg("--json");
@@ -282,7 +282,7 @@ impl Clients<'_> {
     }
 }
 
-/// On how many layers of a model rotated rows are better than plain ones.
+/// Describes on how many layers of a model rotated rows are better than plain ones.
 fn rotation_gain(findings: &[Finding]) -> String {
     let of = |scheme: &str| {
         let found = findings.iter().find(|finding| finding.scheme == scheme);

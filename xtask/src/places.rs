@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::workspace::Workspace;
 
-/// Every Rust source of the workspace outside tests and goldens, but for this file.
+/// Returns every Rust source of the workspace outside tests and goldens, except this file.
 fn sources() -> Vec<(PathBuf, String)> {
     let workspace = Workspace::here();
     let mut folders = vec![workspace.path("crates"), workspace.path("xtask/src")];

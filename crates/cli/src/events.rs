@@ -141,7 +141,7 @@ pub(crate) fn telling<T>(tells: bool, result: anyhow::Result<T>) -> anyhow::Resu
     result
 }
 
-/// Tells why there is no output, and what the next run can go on with.
+/// Writes why there is no output, and which unfinished files the next run can continue.
 ///
 /// - `error`: worded, where it is the library's
 fn tell_failed(error: &anyhow::Error) {
@@ -157,7 +157,7 @@ fn tell_failed(error: &anyhow::Error) {
     write_line(&Line::<()>::Failed { kind, message, help, unfinished });
 }
 
-/// A reader that has gone away asks to stop: nobody would learn of the rest.
+/// Writes a line of JSON. A reader that has gone away asks to stop: nobody would learn of the rest.
 fn write_line(line: &impl Serialize) {
     let mut text = serde_json::to_string(line).expect("events always serialise");
     text.push('\n');

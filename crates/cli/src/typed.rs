@@ -4,7 +4,7 @@ use roundwise_convert::recipe::{Command, Setting, Text};
 use roundwise_convert::{ConvertError, RecipeFile};
 use serde_json::Value;
 
-/// How the settings of a recipe were typed, so that messages call each what its user does: `--keep`,
+/// How the settings of a recipe were typed, so that messages name each as its user does: `--keep`,
 /// or `keep[0]` of a file.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Typed {
@@ -33,12 +33,12 @@ impl Typed {
         }
     }
 
-    /// Every setting a flag.
+    /// Records every setting as typed as a flag.
     pub(crate) fn as_flags(flags: &RecipeFile) -> Self {
         Self::new(&RecipeFile::default(), flags)
     }
 
-    /// The scheme typed otherwise than as `--scheme`.
+    /// Records that the scheme was typed under another name than `--scheme`.
     pub(crate) fn with_scheme(mut self, name: String) -> Self {
         self.flags.insert("scheme".to_owned(), Flag { name, entries: 1 });
         self
@@ -57,19 +57,19 @@ impl Typed {
         }
     }
 
-    /// A message in these names.
+    /// Returns a message with every setting under its typed name.
     pub(crate) fn text(&self, text: &Text) -> String {
         text.worded_with(|setting| self.name(setting), command_line)
     }
 
-    /// An error in these names.
+    /// Returns an error with every setting under its typed name.
     pub(crate) fn error(&self, error: ConvertError) -> anyhow::Error {
         let problem = self.text(&error.problem());
         let help = error.help().map(|help| self.text(&help));
         Worded { problem, help, error }.into()
     }
 
-    /// An error of whatever kind, in these names where it is the library's.
+    /// Returns any error; one of the library names every setting as it was typed.
     pub(crate) fn word(&self, error: anyhow::Error) -> anyhow::Error {
         match error.downcast::<ConvertError>() {
             Ok(error) => self.error(error),
@@ -78,7 +78,7 @@ impl Typed {
     }
 }
 
-/// An error of the library, its settings called what their user calls them.
+/// An error of the library that names settings as their user typed them.
 #[derive(Debug)]
 pub(crate) struct Worded {
     pub(crate) problem: String,
@@ -98,7 +98,8 @@ impl std::fmt::Display for Worded {
 
 impl std::error::Error for Worded {}
 
-/// The settings of a recipe by their keys, with the number of entries; 1 for what is no list.
+/// Returns the settings of a recipe by key, with the number of entries; 1 for a setting that is no
+/// list.
 fn keys(recipe: &RecipeFile) -> BTreeMap<String, usize> {
     fn add(prefix: &str, value: &Value, keys: &mut BTreeMap<String, usize>) {
         for (key, value) in value.as_object().into_iter().flatten() {
@@ -117,7 +118,7 @@ fn keys(recipe: &RecipeFile) -> BTreeMap<String, usize> {
     keys
 }
 
-/// Whether a key is no flag, but a command or what holds flags.
+/// Returns whether a key is no flag, but a command or a table of flags.
 fn is_command(key: &str) -> bool {
     ["method_options", "edit", "repair"].contains(&key)
 }
@@ -137,7 +138,7 @@ fn command_line(command: &Command) -> String {
     }
 }
 
-/// The flag that sets a setting.
+/// Returns the flag that sets a setting.
 ///
 /// - `key`: as [`Setting::key`] gives it
 pub(crate) fn flag_of(key: &str) -> String {

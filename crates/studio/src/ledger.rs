@@ -8,8 +8,8 @@ use tokio::sync::watch;
 
 use crate::events::EventLog;
 use crate::job::{Failure, JobKind, JobState, Live, Record, now};
-use crate::rates::{Rates, LearnedFrom, converted_elements, key};
 use crate::queue::Queue;
+use crate::rates::{LearnedFrom, Rates, converted_elements, key};
 use crate::state::StateFolder;
 use crate::worker::Worker;
 
@@ -170,6 +170,8 @@ impl Ledger {
             let _ = state.write("rates.json", &self.rates);
         }
         if let Some(report) = report.as_object_mut() {
+            // A comparison has layers, a conversion tensors: both may be thousands.
+            report.remove("tensors");
             report.remove("layers");
         }
         let event = json!({ "event": "done", "report": report });

@@ -1,6 +1,7 @@
 //! The files that the cases read: fixtures of the repository, and small models of several kinds.
 
 mod adapters;
+mod dialects;
 mod gguf;
 mod networks;
 mod servers;
@@ -35,6 +36,7 @@ impl Models {
         let made = [
             networks::files(),
             adapters::files(),
+            dialects::files(),
             gguf::files(),
             servers::files(),
             shards::files(),
@@ -79,12 +81,12 @@ impl Models {
         Ok(())
     }
 
-    /// Whether a file is one of these, unchanged.
+    /// Returns whether a file is one of these, unchanged.
     pub(crate) fn hold(&self, name: &str, content: &[u8]) -> bool {
         self.0.get(name).is_some_and(|known| known == content)
     }
 
-    /// Names of the files in a folder of fixtures.
+    /// Returns the names of the files in a folder of fixtures.
     pub(crate) fn inside(&self, folder: &str) -> impl Iterator<Item = &str> {
         let start = format!("{folder}/");
         let names = self.0.keys();

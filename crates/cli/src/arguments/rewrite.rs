@@ -3,11 +3,11 @@ use std::path::PathBuf;
 use clap::Args;
 use roundwise_convert::recipe::PlainDtype;
 
-use super::recipe::layout_help;
+use super::recipe::{layout_help, names_help};
 use super::{INPUT, RunOptions, StatisticsFlags, WriteOptions};
 use crate::method_flags::choices;
 
-/// One file that becomes another, whose weights stay what they are.
+/// Flags of commands that turn one file into another without changing its weights.
 #[derive(Debug, Args)]
 pub(crate) struct RewriteOptions {
     #[arg(value_name = "INPUT", help = INPUT)]
@@ -32,6 +32,8 @@ pub(crate) struct RewriteOptions {
 pub(crate) struct DequantizeOptions {
     #[arg(long, value_name = "DTYPE", help = dtype_help(), default_value = "bf16")]
     pub(crate) dtype: String,
+    #[arg(long, value_name = "NAMES", help = names_help() + " [default: keep]")]
+    pub(crate) names: Option<String>,
     #[command(flatten)]
     pub(crate) rewrite: RewriteOptions,
 }

@@ -41,7 +41,7 @@ fn plan(options: &PlanOptions, recipe: RecipeFile, typed: &Typed) -> anyhow::Res
     Ok(true)
 }
 
-/// Who was asked about a layer, in order; an arrow at the one that decides.
+/// Lists what was asked about a layer, in order, with an arrow at the answer that decides.
 fn explain_layer(
     options: &PlanOptions,
     request: &PlanRequest<'_>,
@@ -136,8 +136,8 @@ fn describe(plan: &Plan, sizes: &Sizes, typed: &Typed) -> String {
     text
 }
 
-/// A table, or where it does not fit two lines for each tensor: names must be legible in full, for
-/// `--keep` and the like.
+/// Lists the tensors in a table, or in two lines each where it does not fit: names must be legible
+/// in full, for `--keep` and the like.
 fn describe_tensors(tensors: &[PlannedTensor], width: usize) -> String {
     let mut table = Table::new(&["tensor", "shape", "dtype", "becomes", "why"]);
     for planned in tensors {

@@ -40,7 +40,7 @@ pub(super) fn finding(tensor: &str, problem: impl Into<Text>) -> Finding {
     Finding { tensor: tensor.to_owned(), problem: problem.into(), breaks: "" }
 }
 
-/// Whether numbers became other numbers of 16 bits.
+/// Returns whether numbers became other numbers of 16 bits.
 fn is_narrowed(before: Dtype, after: Dtype) -> bool {
     let is_number = weight_kind(before).is_some();
     is_number && before != after && matches!(after, Dtype::F16 | Dtype::BF16)
@@ -69,7 +69,7 @@ impl Comparison {
         findings
     }
 
-    /// ComfyUI's own header parser fails on these.
+    /// Finds tensors whose dtype ComfyUI's own header parser fails on.
     fn unreadable_dtypes(&self) -> impl Iterator<Item = Finding> {
         let tensors = self.converted.checkpoint.tensors().iter();
         tensors.filter(|header| matches!(header.dtype, Dtype::F8E8M0 | Dtype::F4)).map(|header| {
@@ -88,7 +88,8 @@ impl Comparison {
             .map(|header| finding(&header.name, "is not in the original"))
     }
 
-    /// Scales of inputs come from measurements that a conversion does not make.
+    /// Finds scales of inputs that are not in the original: they come from measurements, which a
+    /// conversion does not make.
     fn invented_input_scales(&self) -> impl Iterator<Item = Finding> {
         let names = self.converted.stored.side_tensors.keys();
         names
@@ -98,7 +99,7 @@ impl Comparison {
             .map(|name| finding(name, "is not in the original"))
     }
 
-    /// Layers that were multiplied in full precision and no longer are.
+    /// Finds layers that were multiplied in full precision and no longer are.
     fn lost_precision(&self) -> impl Iterator<Item = Finding> {
         let asked = &self.original.stored.full_precision_layers;
         let asked_now = &self.converted.stored.full_precision_layers;
@@ -163,14 +164,16 @@ impl Comparison {
         unpacked.or_else(|| after.get(&before.name))
     }
 
-    /// Whether the tensor is the bias of a layer in codes, which a conversion may have corrected.
+    /// Returns whether the tensor is the bias of a layer in codes, which a conversion may have
+    /// corrected.
     fn is_bias_of_codes(&self, before: &TensorHeader, after: &TensorHeader) -> bool {
         let is_in_codes = layer_of_bias(&before.name)
             .is_some_and(|layer| self.converted.stored.layers.contains_key(layer));
         is_in_codes && before.dtype == after.dtype
     }
 
-    /// A corrected bias holds numbers; which, only the conversion knows.
+    /// Compares a bias with the original. A corrected bias must hold finite numbers; only the
+    /// conversion knows which.
     fn compare_bias(
         &self,
         before: &TensorHeader,
@@ -193,7 +196,7 @@ impl Comparison {
         })
     }
 
-    /// Whether a preset leaves the tensor out on purpose.
+    /// Returns whether a preset leaves the tensor out on purpose.
     fn may_be_missing(&self, name: &str) -> bool {
         let shapes = self.original.shapes();
         Preset::all().iter().any(|preset| preset.remove_reason(name, &shapes).is_some())
@@ -269,7 +272,7 @@ impl Comparison {
         }
     }
 
-    /// A weight that became numbers of 16 bits is a rounding like others.
+    /// Compares a weight that became numbers of 16 bits, which is a rounding like others.
     fn compare_numbers(
         &self,
         before: &TensorHeader,
@@ -316,7 +319,8 @@ impl Comparison {
         Ok(Outcome::Layer(layer, problem))
     }
 
-    /// The original's weight, or `None` when it has another shape or holds no numbers.
+    /// Loads the original's weight; the error is `None` when it has another shape or holds no
+    /// numbers.
     fn load_as(
         &self,
         before: &TensorHeader,
@@ -333,7 +337,7 @@ impl Comparison {
         if [view.rows(), view.cols()] == shape { Ok(weight) } else { Err(None) }
     }
 
-    /// A layer in codes that became plain numbers must have kept its values.
+    /// Compares a layer in codes that became plain numbers: it must have kept its values.
     fn compare_decoded(
         &self,
         before: &TensorHeader,
@@ -359,8 +363,8 @@ impl Comparison {
         }
     }
 
-    /// The numbers of a plain tensor of the converted file, and their kind; `None` where it holds
-    /// none.
+    /// Returns the numbers of a plain tensor of the converted file, and their kind; `None` where it
+    /// holds none.
     fn converted_numbers(
         &self,
         after: &TensorHeader,

@@ -1,4 +1,4 @@
-//! Looking at files: what they are, what is wrong with them, how they differ from an original.
+//! Looks at files: their contents, their defects, and their differences from an original.
 
 pub(crate) mod codes;
 pub(crate) mod comparison;

@@ -96,7 +96,7 @@ impl Edit {
         }
     }
 
-    /// Why a layer cannot have the options that it is to get.
+    /// Returns why a layer cannot have the options that it is to get.
     fn misfit(&self, stored: &StoredLayer) -> Option<Complaint> {
         let layer = &stored.layer;
         if matches(&self.full_precision, layer) && matches(&self.any_products, layer) {
@@ -118,7 +118,7 @@ impl Edit {
         is_misfit.then(|| Complaint::about(Setting::new(INPUT_SCALE), problem))
     }
 
-    /// Which entries of the header change.
+    /// Returns a note of the entries of the header that change, if any do.
     pub(crate) fn header_note(&self, source: &Source) -> Option<Note> {
         let keys = source.checkpoint.metadata().keys();
         let is_unset = |key: &&String| matches(&self.unset, key) && !self.set.contains_key(*key);
@@ -127,7 +127,7 @@ impl Edit {
         (!set.is_empty() || !unset.is_empty()).then_some(Note::EditedHeader { set, unset })
     }
 
-    /// The header's entries, edited.
+    /// Returns the header's entries, edited.
     pub(crate) fn metadata(
         &self,
         source: &Source,

@@ -8,7 +8,7 @@ use crate::plan::request::PlanRequest;
 use crate::recipe::{Recipe, Setting, Text};
 use crate::source::find_tensor::find_tensor;
 
-/// Everything that had a say in what a tensor becomes, in the order in which it is asked.
+/// Every question about what a tensor becomes, in the order in which they are asked.
 #[derive(Clone, Debug)]
 pub struct Explanation {
     /// The tensor, what it becomes, and why.

@@ -5,16 +5,18 @@ use std::collections::BTreeSet;
 use roundwise_layout::QUANTIZATION_METADATA;
 use roundwise_tensor_file::TensorHeader;
 
-use crate::model::Detected;
+use crate::model::{Detected, Dialect};
 use crate::plan::decision::{Decision, PlannedTensor};
 use crate::plan::note::Note;
 use crate::plan::reason::Reason;
 use crate::plan::request::PlanRequest;
 use crate::recipe::{Purpose, Recipe};
 use crate::source::layer_inputs::LayerInputs;
+use crate::source::translated::Translated;
 use crate::source::{Source, Subject};
 
-/// Notes about the file as a whole and about decisions, in the order in which they are told.
+/// Returns notes about the file as a whole and about decisions, in the order in which they are
+/// printed.
 pub(crate) fn gather_notes(
     request: &PlanRequest<'_>,
     subject: &Subject,
@@ -24,6 +26,7 @@ pub(crate) fn gather_notes(
     let makes_folder = limits.shard_bytes.is_some();
     let remarks = source.checkpoint.remarks().iter().cloned();
     let mut notes: Vec<Note> = remarks.map(Note::Opened).collect();
+    notes.extend(translated(source));
     notes.extend(disputed_metadata(source));
     notes.extend(from_codes(source, tensors));
     notes.extend(lost_on_reading(source));
@@ -47,7 +50,19 @@ pub(crate) fn gather_notes(
     notes
 }
 
-/// Notes the kind that was insisted on, and weights that have no place in any layout.
+/// Returns notes about names that were translated.
+fn translated(source: &Source) -> Vec<Note> {
+    let Some(translated) = source.translated() else { return vec![] };
+    let Translated { from, wrapper, renamed, joined, reordered, dropped, .. } = translated.clone();
+    let is_from_dialect = from != Dialect::Original;
+    let names =
+        is_from_dialect.then_some(Note::Translated { from, renamed, joined, reordered, dropped });
+    let tensors = renamed;
+    let wrapper = (!wrapper.is_empty()).then_some(Note::Unwrapped { wrapper, tensors });
+    wrapper.into_iter().chain(names).collect()
+}
+
+/// Returns notes of the kind that was insisted on, and of weights that have no place in any layout.
 fn told_by_subject(recipe: &Recipe, subject: &Subject) -> Vec<Note> {
     let insisted = recipe.insisted_kind().zip(subject.looks_like.clone());
     let insisted = insisted.map(|(kind, looks_like)| Note::InsistedKind { kind, looks_like });
@@ -56,7 +71,7 @@ fn told_by_subject(recipe: &Recipe, subject: &Subject) -> Vec<Note> {
     insisted.into_iter().chain(banks).collect()
 }
 
-/// Weights that become codes and that the statistics do not speak of.
+/// Returns a note of weights that become codes although the statistics do not speak of them.
 fn without_statistics(inputs: &LayerInputs, tensors: &[PlannedTensor]) -> Option<Note> {
     let becomes_codes =
         |planned: &&PlannedTensor| matches!(planned.decision, Decision::Quantize { .. });
@@ -75,7 +90,7 @@ fn disputed_metadata(source: &Source) -> Vec<Note> {
         .collect()
 }
 
-/// Weights that become codes once more.
+/// Returns a note of weights that become codes once more.
 fn from_codes(source: &Source, tensors: &[PlannedTensor]) -> Option<Note> {
     let is_again = |planned: &&PlannedTensor| {
         planned.is_in_codes && matches!(planned.decision, Decision::Quantize { .. })
@@ -88,7 +103,7 @@ fn from_codes(source: &Source, tensors: &[PlannedTensor]) -> Option<Note> {
     (weights > 0).then_some(Note::FromCodes { weights, schemes })
 }
 
-/// Notes contents of a container that safetensors has no place for.
+/// Returns notes of contents of a container that safetensors has no place for.
 fn lost_on_reading(source: &Source) -> Vec<Note> {
     let headers = source.checkpoint.tensors().iter();
     let blocks = headers.filter(|header| header.stored_as() != header.dtype.name());

@@ -39,7 +39,7 @@ impl PartEntry {
 
 /// One of several parts of a model, each made by a machine of its own: `3/16`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Share {
+pub struct Part {
     number: usize,
     count: usize,
 }
@@ -47,19 +47,19 @@ pub struct Share {
 /// More parts than any model has layers.
 const MOST_PARTS: usize = 10_000;
 
-impl Share {
-    /// Part `number`, from 1, of `count`. `None` where there is no such part.
+impl Part {
+    /// Returns part `number`, from 1, of `count`; `None` where there is no such part.
     pub fn new(number: usize, count: usize) -> Option<Self> {
         let is_there = (1..=count).contains(&number) && count <= MOST_PARTS;
         is_there.then_some(Self { number, count })
     }
 
-    /// From 1.
+    /// Returns its number, from 1.
     pub fn number(self) -> usize {
         self.number
     }
 
-    /// Number of parts.
+    /// Returns the number of parts.
     pub fn count(self) -> usize {
         self.count
     }
@@ -71,8 +71,8 @@ impl Share {
         format!("part-{:0digits$}-of-{}", self.number, self.count)
     }
 
-    /// The tensors of this part. Layers stay whole; the most expensive ones are dealt out first, each
-    /// to the part with the least work, so that all machines decide alike.
+    /// Returns the tensors of this part. Layers stay whole; the most expensive ones are dealt out
+    /// first, each to the part with the least work, so that all machines decide alike.
     pub(crate) fn tensors_of(
         self,
         tensors: &[PlannedTensor],
@@ -99,7 +99,7 @@ impl Share {
     }
 }
 
-/// A tensor whose memory has not been planned yet.
+/// Returns a tensor whose memory has not been planned yet.
 fn in_one_piece(planned: &PlannedTensor) -> PlannedTensor {
     let mut planned = planned.clone();
     if let Decision::Quantize { band_rows, .. } = &mut planned.decision {
@@ -111,28 +111,28 @@ fn in_one_piece(planned: &PlannedTensor) -> PlannedTensor {
 /// The facts that a part knows about the whole.
 #[derive(Clone, Debug)]
 pub(crate) struct PlannedPart {
-    share: Share,
+    part: Part,
     recipe: Value,
     /// The tensors of all parts.
     pub(crate) whole: Vec<PlannedTensor>,
 }
 
 impl PlannedPart {
-    pub(crate) fn new(share: Share, whole: Vec<PlannedTensor>, recipe: &Recipe) -> Self {
+    pub(crate) fn new(part: Part, whole: Vec<PlannedTensor>, recipe: &Recipe) -> Self {
         let recipe = serde_json::to_value(recipe.file());
         let recipe = recipe.expect("texts and numbers always serialise");
-        Self { share, recipe, whole }
+        Self { part, recipe, whole }
     }
 
     pub(crate) fn is_first(&self) -> bool {
-        self.share.number() == 1
+        self.part.number() == 1
     }
 
-    /// The entry of the part's header.
+    /// Returns the entry of the part's header.
     pub(crate) fn entry(&self, whole: &Manifest, facts: Option<&RunFacts>) -> PartEntry {
         PartEntry {
-            part: self.share.number(),
-            of: self.share.count(),
+            part: self.part.number(),
+            of: self.part.count(),
             version: Tool::THIS.version.into_owned(),
             recipe: self.recipe.clone(),
             statistics: facts.and_then(|facts| facts.statistics.clone()),
@@ -142,7 +142,7 @@ impl PlannedPart {
     }
 }
 
-/// A weight, its bias and its scales belong together.
+/// Returns the group of a tensor: a weight, its bias and its scales stay together.
 fn layer_group(planned: &PlannedTensor) -> &str {
     let name = &planned.header.name;
     match name.rsplit_once('.') {
@@ -152,7 +152,7 @@ fn layer_group(planned: &PlannedTensor) -> &str {
 }
 
 fn cost_of(planned: &PlannedTensor, rounding: Rounding) -> u64 {
-    // A search goes over a weight so many times more than copying does.
+    // Times that a search goes over a weight, where copying goes over it once.
     const SEARCH: u64 = 100;
     match (&planned.decision, rounding) {
         (Decision::Quantize { .. }, Rounding::Learned(_)) => {
@@ -162,20 +162,19 @@ fn cost_of(planned: &PlannedTensor, rounding: Rounding) -> u64 {
     }
 }
 
-impl fmt::Display for Share {
+impl fmt::Display for Part {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{}/{}", self.number, self.count)
     }
 }
 
-impl FromStr for Share {
+impl FromStr for Part {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (number, count) = text.split_once('/').unwrap_or_default();
-        let share = number.parse().ok().zip(count.parse().ok());
-        share
-            .and_then(|(number, count)| Self::new(number, count))
+        let part = number.parse().ok().zip(count.parse().ok());
+        part.and_then(|(number, count)| Self::new(number, count))
             .ok_or_else(|| format!("expected a part such as 3/16, from 1/1 to {MOST_PARTS} parts"))
     }
 }

@@ -38,7 +38,7 @@ pub struct Plan {
     pub tensors: Vec<PlannedTensor>,
     /// Decisions that someone might have expected otherwise.
     pub notes: Vec<Note>,
-    /// How the work keeps to the limit of memory.
+    /// How the work stays within the limit of memory.
     pub memory: MemoryPlan,
     pub(crate) purpose: Purpose,
     pub(super) header: PlannedHeader,
@@ -77,12 +77,12 @@ impl Plan {
         };
         let header = PlannedHeader::new(metadata, source, recipe, statistics.is_some());
 
-        let part = request.part.map(|share| {
+        let part = request.part.map(|part| {
             let mut whole = tensors.clone();
             // Where the whole does not fit, a part of it may.
             let _ = fit_memory(request, &mut whole);
-            tensors = share.tensors_of(&whole, recipe.rounding());
-            PlannedPart::new(share, whole, recipe)
+            tensors = part.tensors_of(&whole, recipe.rounding());
+            PlannedPart::new(part, whole, recipe)
         });
         let memory = fit_memory(request, &mut tensors)?;
         Ok(Self {
@@ -115,17 +115,17 @@ impl Plan {
         })
     }
 
-    /// Weights that become codes.
+    /// Returns the weights that become codes.
     pub fn quantized(&self) -> impl Iterator<Item = (&PlannedTensor, Scheme)> {
         quantized(&self.tensors)
     }
 
-    /// Weights that become codes, those of the other parts of the model included.
+    /// Returns the weights that become codes, those of the other parts of the model included.
     pub(crate) fn quantized_of_all_parts(&self) -> impl Iterator<Item = (&PlannedTensor, Scheme)> {
         quantized(self.part.as_ref().map_or(&self.tensors, |part| &part.whole))
     }
 
-    /// Weights in codes that become plain numbers or are laid out anew.
+    /// Returns the weights in codes that become plain numbers or are laid out anew.
     pub fn rewritten(&self) -> impl Iterator<Item = &PlannedTensor> {
         let is_rewritten = |planned: &&PlannedTensor| {
             matches!(planned.decision, Decision::Decode { .. } | Decision::Repack { .. })
@@ -133,7 +133,7 @@ impl Plan {
         self.tensors.iter().filter(is_rewritten)
     }
 
-    /// Who opens the weights of each scheme in use, in name order.
+    /// Returns who opens the weights of each scheme in use, in name order.
     pub fn consumers(&self) -> Vec<SchemeConsumer> {
         let schemes = self.tensors.iter().filter_map(PlannedTensor::scheme);
         let by_name: BTreeMap<String, Scheme> =
@@ -143,14 +143,14 @@ impl Plan {
         by_name.into_values().map(answer).collect()
     }
 
-    /// Schemes in use, in name order.
+    /// Returns the schemes in use, in name order.
     pub fn schemes(&self) -> Vec<Scheme> {
         let by_name: BTreeMap<String, Scheme> =
             self.quantized().map(|(_, scheme)| (scheme.to_string(), scheme)).collect();
         by_name.into_values().collect()
     }
 
-    /// How many kept tensors have each reason, most first.
+    /// Returns how many kept tensors have each reason, most frequent first.
     pub fn kept_reasons(&self) -> Vec<(String, usize)> {
         let mut counts = BTreeMap::<String, usize>::new();
         let is_kept = |planned: &&PlannedTensor| {
@@ -189,7 +189,7 @@ impl Plan {
         }
     }
 
-    /// Reasons for which tensors are kept, and notes.
+    /// Returns the reasons for which tensors are kept, and notes.
     fn why_nothing(&self) -> Text {
         const SHOWN: usize = 5;
         let kept = self.kept_reasons().into_iter().take(SHOWN);
@@ -199,7 +199,7 @@ impl Plan {
     }
 }
 
-/// The decision for every tensor, and notes about settings that change nothing.
+/// Decides every tensor, and notes settings that change nothing.
 fn decide_all(
     request: &PlanRequest<'_>,
     subject: &Subject,
@@ -261,14 +261,14 @@ fn quantized(tensors: &[PlannedTensor]) -> impl Iterator<Item = (&PlannedTensor,
     })
 }
 
-/// A note where biases are to be corrected and there are none.
+/// Returns a note where biases are to be corrected and there are none.
 fn no_corrected_bias(recipe: &Recipe, tensors: &[PlannedTensor]) -> Option<Note> {
     let is_asked = recipe.bias_correction() != BiasCorrection::None;
     let is_corrected = |planned: &PlannedTensor| planned.decision == Decision::Correct;
     let setting = Setting::new("method_options.bias_correction");
     (is_asked && !tensors.iter().any(is_corrected)).then_some(Note::WithoutEffect {
         asked: Ineffective { setting, pattern: None },
-        finding: "changes nothing: no converted layer has a bias that may change",
+        because: "changes nothing: no converted layer has a bias that may change",
     })
 }
 
@@ -320,7 +320,8 @@ fn refuse_codes(
     }
 }
 
-/// Layers in codes that no one can decode must not be passed on as if they were plain.
+/// Refuses layers in codes that no one can decode: they must not be passed on as if they were
+/// plain.
 fn refuse_unreadable(
     path: &Path,
     source: &Source,
@@ -344,7 +345,7 @@ fn refuse_unreadable(
     }
 }
 
-/// A recipe that names its model is for no other one.
+/// Refuses a file that is not the model a recipe names.
 fn refuse_other_model(
     path: &Path,
     recipe: &Recipe,
@@ -364,7 +365,7 @@ fn refuse_other_model(
     }
 }
 
-/// The input's entries, with the layout's entry in place of an older one.
+/// Returns the input's entries, with the layout's entry in place of an older one.
 fn header_metadata(
     source: &Source,
     layout: Layout,

@@ -27,7 +27,7 @@ impl Tool {
     };
 }
 
-/// How a file was made: what stands, as JSON, in its header under `roundwise`.
+/// How a file was made: the JSON in its header under `roundwise`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Provenance {
@@ -46,8 +46,8 @@ pub struct Provenance {
 }
 
 impl Provenance {
-    /// Of a file that this build makes from `input`, whose hashes are not known yet; zeros hold
-    /// their place.
+    /// Returns the entry of a file that this build makes from `input`. Its hashes are not known
+    /// yet; zeros hold their place.
     pub(crate) fn planned(recipe: &RecipeFile, input: &Checkpoint, has_statistics: bool) -> Self {
         const DIGITS: usize = 64;
         // Text that is no JSON stays text.

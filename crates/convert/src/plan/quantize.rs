@@ -14,7 +14,7 @@ use crate::plan::reason::Reason;
 use crate::recipe::{Complaint, PlainDtype, Recipe, Setting, Text};
 use crate::source::subject::is_expert_bank;
 
-/// Asks the questions about all tensors of a model, and remembers what came of every setting.
+/// Asks the questions about all tensors of a model, and records the effect of every setting.
 pub(crate) struct Quantization<'a> {
     questions: Questions<'a>,
     effects: Effects,
@@ -57,7 +57,7 @@ impl<'a> Quantization<'a> {
         }
     }
 
-    /// How the layer of a weight may be multiplied: as the recipe or the input asks for it.
+    /// Returns how the layer of a weight may be multiplied: as the recipe or the input asks for it.
     fn matmul_precision(&mut self, header: &TensorHeader, becomes_codes: bool) -> MatmulPrecision {
         let layer = layer_of(&header.name);
         let mut matched = None;
@@ -73,7 +73,7 @@ impl<'a> Quantization<'a> {
         }
     }
 
-    /// Notes where a layer is asked to be converted that is to be kept, or cannot be converted.
+    /// Complains where a layer is asked to be converted that is to be kept, or cannot be converted.
     fn complain(&mut self, layer: &str, answers: &[Answer]) {
         let Some((decided, verdict)) = first_verdict(answers) else { return };
         let recipe = self.questions.recipe;

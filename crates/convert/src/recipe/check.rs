@@ -11,16 +11,17 @@ use crate::recipe::complaint::Complaint;
 use crate::recipe::edit::{Edit, PROVENANCE_KEY};
 use crate::recipe::edit_file::EditFile;
 use crate::recipe::file::{RecipeFile, RuleFile};
+use crate::recipe::names::Names;
 use crate::recipe::plain_dtype::PlainDtype;
 use crate::recipe::purpose::Purpose;
 use crate::recipe::rule::Rule;
 use crate::recipe::setting::Setting;
 use crate::recipe::text::Text;
 
-/// The method of those who name none.
+/// The method where none is named.
 pub(crate) const NEAREST: &str = "nearest";
 
-/// Turns what was typed into what it means, and collects what cannot be turned.
+/// Checks the typed settings of a recipe, and collects complaints about them.
 pub(crate) struct Checker<'a> {
     file: &'a RecipeFile,
     pub(crate) complaints: Vec<Complaint>,
@@ -83,7 +84,28 @@ impl<'a> Checker<'a> {
         purpose
     }
 
-    /// Also by the names that other programs have for them.
+    /// Returns what becomes of names: translated with weights that become codes, kept with those that
+    /// stay what they are, unless somebody says so.
+    pub(crate) fn names(&mut self, purpose: Purpose) -> Names {
+        let file = self.file;
+        let default = match purpose {
+            Purpose::Quantize => Names::Translate,
+            Purpose::Decode(_) | Purpose::Migrate | Purpose::Repair | Purpose::Edit => Names::Keep,
+        };
+        let named = self.choice("names", file.names.as_deref(), &Names::NAMES);
+        match purpose {
+            Purpose::Migrate | Purpose::Repair | Purpose::Edit
+                if named == Some(Names::Translate) =>
+            {
+                self.complain("names", "stay what they are where codes do");
+            }
+            Purpose::Migrate | Purpose::Repair | Purpose::Edit => {}
+            Purpose::Quantize | Purpose::Decode(_) => return named.unwrap_or(default),
+        }
+        Names::Keep
+    }
+
+    /// Looks a dtype up, also by the names that other programs have for it.
     fn plain_dtype(&mut self, name: &str) -> Option<PlainDtype> {
         let name = match name {
             "fp16" => "f16",
@@ -183,8 +205,8 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// Schemes that the method or the rule for scales cannot work with, or that one file cannot hold
-    /// together.
+    /// Complains about schemes that the method or the rule for scales cannot work with, or that one
+    /// file cannot hold together.
     pub(crate) fn combine(
         &mut self,
         scheme: Scheme,
@@ -242,7 +264,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// Every scheme of the recipe, with where it is told.
+    /// Returns every scheme of the recipe, with the setting that names it.
     fn places(
         &self,
         scheme: Option<Scheme>,
@@ -258,7 +280,7 @@ impl<'a> Checker<'a> {
     }
 }
 
-/// A complaint of a method, its setting where a recipe has it.
+/// Turns a complaint of a method into one about a setting of the recipe.
 fn of_method(complaint: roundwise_rounding::Complaint) -> Complaint {
     let setting = |name: &str| match name {
         "method" => Setting::new(name),

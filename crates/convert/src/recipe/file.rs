@@ -22,6 +22,10 @@ pub struct RecipeFile {
     /// that the file's names suggest.
     #[serde(rename = "as", skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
+    /// What becomes of names that are not the model's own, such as diffusers': `translate` or `keep`.
+    /// Default `translate`, and `keep` where nothing is quantized.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub names: Option<String>,
     /// Scheme of the weights that no rule names. Default `fp8`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scheme: Option<String>,
@@ -155,7 +159,7 @@ impl RecipeFile {
         toml::from_str(text).map_err(unreadable)
     }
 
-    /// The recipe in TOML, as [`RecipeFile::from_toml`] reads it.
+    /// Returns the recipe in TOML, as [`RecipeFile::from_toml`] reads it.
     ///
     /// # Errors
     /// A number that TOML has no room for.
@@ -171,7 +175,7 @@ impl RecipeFile {
         self
     }
 
-    /// Keys that say how weights become codes.
+    /// Returns the keys that say how weights become codes.
     pub(crate) fn keys_of_quantizing(&self) -> Vec<String> {
         let others = RecipeFile {
             decode_to: None,
@@ -179,6 +183,7 @@ impl RecipeFile {
             repair: None,
             edit: None,
             provenance: None,
+            names: None,
             ..self.clone()
         };
         let keys = serde_json::to_value(others).expect("texts and numbers always serialise");

@@ -1,4 +1,4 @@
-//! Recipes: what somebody asks for, as it is typed and once it has been checked.
+//! Recipes: a user's rules, as typed and once checked.
 
 pub(crate) mod adapter;
 pub(crate) mod check;
@@ -8,6 +8,7 @@ pub(crate) mod edit;
 pub(crate) mod edit_file;
 pub(crate) mod file;
 pub(crate) mod layer_config;
+pub(crate) mod names;
 pub(crate) mod overlay;
 pub(crate) mod plain_dtype;
 pub(crate) mod purpose;
@@ -21,6 +22,7 @@ pub use self::complaint::{Complaint, RecipeError};
 pub use self::edit_file::EditFile;
 pub use self::file::{RecipeFile, RuleFile};
 pub use self::layer_config::import_layer_config;
+pub use self::names::Names;
 pub use self::plain_dtype::PlainDtype;
 pub use self::purpose::Purpose;
 pub use self::recipe::{Recipe, Rounding};

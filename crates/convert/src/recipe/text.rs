@@ -19,7 +19,7 @@ pub struct Text {
 /// A piece of a [`Text`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Piece {
-    /// Words that are the same everywhere.
+    /// Words that every front end shows as they are.
     Words(String),
     /// Name of a setting.
     Setting(Setting),
@@ -117,8 +117,7 @@ impl<T: Into<Text>> Add<T> for Text {
 impl PartialEq<str> for Text {
     /// Compares what is displayed.
     fn eq(&self, displayed: &str) -> bool {
-        let shown = self.to_string();
-        shown == displayed
+        self.worded(Setting::to_string) == displayed
     }
 }
 

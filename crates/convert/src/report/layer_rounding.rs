@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 pub struct LayerRounding {
     /// Name of the objective.
     pub objective: String,
-    /// How.
+    /// Name of the solver.
     pub solver: String,
-    /// Singular vectors, or samples.
+    /// Number of singular vectors, or of samples.
     pub rank: usize,
-    /// The objective.
+    /// Value of the objective.
     pub objective_value: Option<f64>,
     /// [`objective_value`](Self::objective_value) of nearest codes.
     pub nearest_objective_value: Option<f64>,
@@ -48,12 +48,13 @@ pub struct LayerRounding {
 }
 
 impl LayerRounding {
-    /// Nearest codes, because nothing is known of the layer's inputs.
+    /// Returns the result for nearest codes that are stored because nothing is known of the layer's
+    /// inputs.
     pub(crate) fn without_statistics(options: &Options) -> Self {
         Self { without_statistics: true, failure: None, ..Self::failed(options, String::new()) }
     }
 
-    /// Nearest codes, because the search failed.
+    /// Returns the result for nearest codes that are stored because the search failed.
     pub(crate) fn failed(options: &Options, failure: String) -> Self {
         Self {
             objective: options.objective.name().to_owned(),

@@ -62,7 +62,7 @@ impl TensorReport {
         }
     }
 
-    /// Notes the measured error of the stored codes.
+    /// Sets the measured error of the stored codes.
     pub(crate) fn measure(&mut self, error: WeightError) {
         self.weight_error = Some(error.relative());
         self.weight_norm = Some(error.weight_squared.sqrt());

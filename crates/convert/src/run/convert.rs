@@ -48,8 +48,8 @@ pub fn convert_together(jobs: &[Job], watch: &dyn Watch) -> Result<Vec<Report>, 
     }
 }
 
-/// Jobs whose input is open and whose plans are decided: all that can be wrong before weights are
-/// read and files are written has been looked at.
+/// Jobs whose input is open and whose plans are decided: everything has been checked that can be
+/// checked before weights are read and files are written.
 pub struct Prepared {
     pub(super) jobs: Vec<Job>,
     pub(super) input: Input,
@@ -78,12 +78,12 @@ impl Prepared {
         Ok(Self { jobs, input, plans, preparing: started.elapsed() })
     }
 
-    /// The jobs.
+    /// Returns the jobs.
     pub fn jobs(&self) -> &[Job] {
         &self.jobs
     }
 
-    /// The plans, in the order of the jobs.
+    /// Returns the plans, in the order of the jobs.
     pub fn plans(&self) -> &[Plan] {
         &self.plans
     }
@@ -141,7 +141,7 @@ fn known_not_finite(
     let of_job = |(job, (plan, earlier)): (&Job, (&Plan, &Option<Earlier>))| {
         match (earlier, job.recipe.rounding()) {
             (Some(earlier), _) => Ok(earlier.run.not_finite.clone()),
-            (None, Rounding::Nearest) if job.share.is_none() => Ok(NotFinite::new()),
+            (None, Rounding::Nearest) if job.part.is_none() => Ok(NotFinite::new()),
             // Every part must know what is kept, also in the others; and a search takes long: beginning
             // it again because of another weight would be a waste.
             (None, Rounding::Nearest | Rounding::Learned(_)) => {

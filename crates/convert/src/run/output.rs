@@ -30,7 +30,7 @@ pub(crate) struct Output<'a> {
 impl<'a> Output<'a> {
     /// Opens an output for every job, or leaves those that were opened as they are.
     ///
-    /// - `known`: weights that the plans keep for what was found in them
+    /// - `known`: weights that the plans keep for a NaN or an infinity that was found in them
     /// - `earlier`: unfinished outputs that are continued, taken out
     ///
     /// # Errors
@@ -80,7 +80,7 @@ impl<'a> Output<'a> {
         Ok(Self { job, input, plan, watch, file, shared_scales, finished })
     }
 
-    /// How many tensors are worked on at once.
+    /// Returns how many tensors are worked on at once.
     pub(crate) fn tensors_in_flight(&self) -> NonZeroUsize {
         let workers = Workers { threads: self.plan.memory.threads, ..self.job.workers() };
         let count = tensors_in_flight(self.job.recipe.rounding(), workers);
@@ -100,7 +100,7 @@ impl<'a> Output<'a> {
                 Err(error.into())
             }
             Err(error) => {
-                let tensors = report.layers.len();
+                let tensors = report.tensors.len();
                 let (source, paths) = (Box::new(error.into()), vec![path]);
                 Err(ConvertError::Unfinished { source, finished: tensors, tensors, paths })
             }

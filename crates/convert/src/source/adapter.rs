@@ -49,7 +49,7 @@ pub(crate) struct Adapters {
 
 impl Adapters {
     /// Opens the recipe's adapters and finds their tensors by name; reads all that is merged once, so
-    /// that what is wrong with it is told before the work.
+    /// that its defects are reported before the work.
     ///
     /// # Errors
     /// [`ConvertError::Misfit`] for adapters of another kind or model, for a NaN or an infinity, and
@@ -99,7 +99,7 @@ impl Adapters {
         Ok(())
     }
 
-    /// Whether an adapter changes a tensor.
+    /// Returns whether an adapter changes a tensor.
     pub(crate) fn change(&self, name: &str) -> bool {
         self.by_tensor.contains_key(name)
     }
@@ -113,7 +113,7 @@ impl Adapters {
         files.map(SourceFile::fingerprint).chain(configs)
     }
 
-    /// Where the factors of each adapter were taken from.
+    /// Returns where the factors of each adapter were taken from.
     pub(crate) fn notes(&self) -> Vec<AdapterNote> {
         let mut notes = BTreeMap::<(usize, ScaleSource), AdapterNote>::new();
         for change in self.by_tensor.values().flatten() {
@@ -151,7 +151,7 @@ impl Adapters {
     }
 }
 
-/// The first of many names.
+/// Lists the first few names.
 fn listed(names: &[String]) -> String {
     const SHOWN: usize = 8;
     let more = if names.len() > SHOWN { ", …" } else { "" };

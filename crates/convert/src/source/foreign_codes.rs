@@ -1,4 +1,4 @@
-//! Codes of other programs that are not read here, told by the tensors that stand beside them.
+//! Codes of other programs that are not read here, recognised by the tensors beside them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,8 +13,8 @@ pub(crate) struct ForeignCodes {
     pub(crate) program: &'static str,
 }
 
-/// How one program's layers are told: the name of a tensor ends so, and that of the layer's others,
-/// if any are needed, too.
+/// The sign of one program's layers: the ending of a tensor's name, and the endings of other
+/// tensors of the layer, if any are needed.
 struct Sign {
     end: &'static str,
     beside: &'static [&'static str],

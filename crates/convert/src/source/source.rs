@@ -8,11 +8,14 @@ use roundwise_tensor_file::{Checkpoint, TensorFileError, TensorHeader};
 
 use crate::error::ConvertError;
 use crate::model::{Kind, Shapes};
-use crate::recipe::{PlainDtype, Recipe};
+use crate::recipe::{Names, PlainDtype, Recipe};
 use crate::source::adapter::Adapters;
 use crate::source::foreign_codes::ForeignCodes;
 use crate::source::numbers::{fp8_grid, matrix_shape, weight_kind, widened};
 use crate::source::subject::{Subject, shapes};
+use crate::source::translated::{
+    OtherName, Translated, is_translatable, names_elsewhere, own_names, translate,
+};
 
 /// An input: its tensors, and which of its layers are quantized already.
 #[derive(Debug)]
@@ -23,6 +26,8 @@ pub struct Source {
     pub stored: StoredLayers,
     /// The file, as it was recognised.
     subject: Subject,
+    /// Its names before they were translated.
+    translated: Option<Translated>,
     /// Adapters that are added to its weights when they are read.
     adapters: Adapters,
     /// Its defects, where they were mended.
@@ -47,7 +52,7 @@ pub struct LoadedWeight {
 }
 
 impl LoadedWeight {
-    /// The weight as a matrix.
+    /// Returns the weight as a matrix.
     pub fn view(&self) -> Weight<'_> {
         Weight::new(self.shape[0], self.shape[1], self.kind, &self.bytes)
             .expect("the header was checked against the bytes when the file was opened")
@@ -55,45 +60,115 @@ impl LoadedWeight {
 }
 
 impl LoadedWeight {
-    /// The memory, for the next weight.
+    /// Returns the memory, for the next weight.
     pub(crate) fn into_bytes(self) -> Vec<u8> {
         self.bytes
     }
 }
 
 impl Source {
-    /// Opens a file or a folder of shards, and reads headers and markers only.
+    /// Opens a file or a folder of shards under the names that it has, and reads headers and markers
+    /// only.
     ///
     /// # Errors
     /// [`ConvertError::File`] when something is wrong with the file,
     /// [`ConvertError::IsStatistics`] when it holds no model.
     pub fn open(path: &Path) -> Result<Self, ConvertError> {
-        Self::open_as(path, None)
+        Self::open_as(path, None, Names::Keep)
     }
 
-    /// [`Source::open`] for a file of which somebody says what it is.
-    fn open_as(path: &Path, insisted: Option<Kind>) -> Result<Self, ConvertError> {
+    /// Opens a file as [`Source::open`] does, with names of another dialect translated into the model's
+    /// own, as a conversion does.
+    ///
+    /// # Errors
+    /// As [`Source::open`], and [`ConvertError::Names`] for a file that cannot be translated.
+    pub fn open_translated(path: &Path) -> Result<Self, ConvertError> {
+        Self::open_as(path, None, Names::Translate)
+    }
+
+    /// Opens a file as [`Source::open`] does, as the kind that somebody insists on.
+    fn open_as(path: &Path, insisted: Option<Kind>, names: Names) -> Result<Self, ConvertError> {
         let checkpoint = model(Checkpoint::open(path)?)?;
         let stored = StoredLayers::find(&checkpoint)?;
-        Ok(Self::of(checkpoint, stored, insisted))
+        let source = Self::of(checkpoint, stored, insisted);
+        match names {
+            Names::Keep => Ok(source),
+            Names::Translate => source.translate(insisted),
+        }
+    }
+
+    /// Returns the same file under its model's own names. One whose codes are not read is refused by whoever
+    /// wants them, under the names that it has.
+    fn translate(self, insisted: Option<Kind>) -> Result<Self, ConvertError> {
+        if !self.stored.defects.is_empty() {
+            return Ok(self);
+        }
+        let Self { checkpoint, stored, subject, .. } = self;
+        let (checkpoint, translated) = translate(checkpoint, &stored, &subject.detected)?;
+        let stored = match translated {
+            Some(_) => StoredLayers::find(&checkpoint)?,
+            None => stored,
+        };
+        Ok(Self { translated, ..Self::of(checkpoint, stored, insisted) })
     }
 
     fn of(checkpoint: Checkpoint, mut stored: StoredLayers, insisted: Option<Kind>) -> Self {
         let foreign = ForeignCodes::find(&checkpoint, &stored);
         ForeignCodes::refuse(&foreign, &mut stored);
         let subject = Subject::recognise(&checkpoint, &stored, &foreign, insisted);
-        Self { checkpoint, stored, subject, adapters: Adapters::default(), mended: None }
+        let adapters = Adapters::default();
+        Self { checkpoint, stored, subject, translated: None, adapters, mended: None }
     }
 
-    /// [`Source::open`] as a recipe wants it: taken for what it says, and weights read with what its
-    /// adapters add.
+    /// Opens a file as a recipe asks: taken for the kind it names, with its adapters added to the
+    /// weights when they are read.
     ///
     /// # Errors
     /// As [`Source::open`], and [`ConvertError::Misfit`] for adapters that do not fit the model.
     pub fn open_with(path: &Path, recipe: &Recipe) -> Result<Self, ConvertError> {
-        let mut source = Self::open_as(path, recipe.insisted_kind())?;
+        let mut source = Self::open_as(path, recipe.insisted_kind(), recipe.names())?;
         source.adapters = Adapters::open(recipe, &source.checkpoint, &source.stored)?;
         Ok(source)
+    }
+
+    /// Returns what the names were before they were translated.
+    pub(crate) fn translated(&self) -> Option<&Translated> {
+        self.translated.as_ref()
+    }
+
+    /// Returns what else its layers are called: in the file, by the model itself, or in other dialects.
+    pub(crate) fn other_names(&self) -> Vec<OtherName> {
+        let detected = &self.subject.detected;
+        let in_file = self.translated.iter().flat_map(|it| it.other_names.iter().cloned());
+        let elsewhere = match self.translated {
+            Some(_) => vec![],
+            None => own_names(&self.checkpoint, detected),
+        };
+        let elsewhere = elsewhere.into_iter().chain(names_elsewhere(&self.checkpoint, detected));
+        let mut names: Vec<OtherName> = in_file.chain(elsewhere).collect();
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    /// Returns whether the names are not the model's own and would be translated.
+    pub(crate) fn is_translatable(&self) -> bool {
+        is_translatable(&self.subject.detected, &self.checkpoint)
+    }
+
+    /// Opens the original of a converted file, under whichever of its names the other has.
+    ///
+    /// # Errors
+    /// As [`Source::open`].
+    pub(crate) fn open_original_of(converted: &Self, path: &Path) -> Result<Self, ConvertError> {
+        if converted.is_translatable() {
+            return Self::open(path);
+        }
+        match Self::open_translated(path) {
+            // Then the other one cannot have been translated from it.
+            Err(ConvertError::Names { .. }) => Self::open(path),
+            opened => opened,
+        }
     }
 
     /// Returns the adapters that are added to the weights when they are read.
@@ -101,7 +176,7 @@ impl Source {
         &self.adapters
     }
 
-    /// The numbers of a tensor of any shape, with what adapters add.
+    /// Reads the numbers of a tensor of any shape, with the adapters' changes added.
     ///
     /// - `header`: of plain numbers
     pub(crate) fn merged_numbers(&self, header: &TensorHeader) -> Result<Vec<f32>, ConvertError> {
@@ -125,13 +200,13 @@ impl Source {
         Ok(Self { mended, ..Self::of(checkpoint, stored, None) })
     }
 
-    /// The layer whose codes this tensor holds.
+    /// Returns the layer whose codes this tensor holds.
     pub(crate) fn stored_layer(&self, header: &TensorHeader) -> Option<&StoredLayer> {
         layer_of_weight(&header.name).and_then(|layer| self.stored.layers.get(layer))
     }
 
-    /// Shape of the numbers that a tensor stands for: another than the tensor's own where codes are
-    /// packed or filled up.
+    /// Returns the shape of the numbers that a tensor stands for, which is not its own where codes
+    /// are packed or padded.
     pub(crate) fn shape_of(&self, header: &TensorHeader) -> Vec<u64> {
         match self.stored_layer(header).filter(|_| header.shape.len() == 2) {
             Some(stored) => stored.shape.map(|size| size as u64).to_vec(),
@@ -139,7 +214,7 @@ impl Source {
         }
     }
 
-    /// Names and shapes of all tensors, as they are stored.
+    /// Returns names and shapes of all tensors, as they are stored.
     pub fn shapes(&self) -> Shapes<'_> {
         shapes(&self.checkpoint)
     }
@@ -158,7 +233,7 @@ impl Source {
         self.load_into(header, Vec::new())
     }
 
-    /// [`Source::load`] into memory that is there already.
+    /// Reads a weight as [`Source::load`] does, into `memory` of any length and content.
     ///
     /// # Errors
     /// As [`Source::load`].
@@ -194,7 +269,7 @@ impl Source {
         Ok(LoadedWeight { shape, kind, bytes })
     }
 
-    /// Some rows of a plain weight.
+    /// Reads some rows of a plain weight.
     ///
     /// # Errors
     /// As [`Source::load`].
@@ -218,7 +293,7 @@ impl Source {
         Ok(LoadedWeight { shape: matrix.shape(), kind: WeightKind::F32, bytes })
     }
 
-    /// Whether ComfyUI's files can say the same as the layer, scale by scale.
+    /// Returns whether ComfyUI's files can represent the layer exactly, scale by scale.
     ///
     /// # Errors
     /// When the file cannot be read.
@@ -226,7 +301,7 @@ impl Source {
         stored.multiplies_exactly(&self.checkpoint).map_err(|source| self.layout_error(source))
     }
 
-    /// The codes and scales of a layer.
+    /// Reads the codes and scales of a layer.
     ///
     /// # Errors
     /// As [`Source::load`].
@@ -234,7 +309,7 @@ impl Source {
         stored.read(&self.checkpoint).map_err(|source| self.layout_error(source))
     }
 
-    /// FP8 numbers without a scale, of a tensor of any shape, as one row.
+    /// Reads FP8 numbers without a scale, of a tensor of any shape, as one row.
     ///
     /// - `header`: of a dtype that has an [`fp8_grid`]
     pub(crate) fn fp8_numbers(

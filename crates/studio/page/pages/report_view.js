@@ -88,16 +88,22 @@ function totals(report) {
         fact("Objective", percent(rounding.objective_ratio), `of nearest codes', ${rounding.method} on ${rounding.device}`),
       fact("Tensors", `${whole(report.converted)} converted`, `${whole(report.kept)} kept, ${whole(report.removed)} removed`),
       fact("Time", seconds(report.seconds), parts)),
-    report.consumers.map((consumer) => element("p", { class: `consumer ${consumer.opens}` }, element("strong", consumer.scheme),
-                           " ", { yes: "✓", no: "✗" }[consumer.opens] ?? "?", ` ${opened(consumer)}`)),
-    rounding && (rounding.kept_nearest > 0 || rounding.failed > 0) &&
-      element("p.note",
-        `Nearest codes are stored for ${counted(rounding.kept_nearest, "weight")} of ${whole(rounding.layers)}${
-          rounding.failed
-            ? `, ${counted(rounding.failed, "search")} failed`
-            : "" }${ rounding.without_statistics.length ? `, ${rounding.without_statistics.length} without statistics` : "" }.`),
+    report.consumers.map(consumerLine),
+    rounding && (rounding.kept_nearest > 0 || rounding.failed > 0) && element("p.note", nearestOf(rounding)),
     report.notes.map((note) => element("p.note", note)),
   );
+}
+
+/** Whether a program opens weights of a scheme: a sign, a colour and words. */
+export function consumerLine(consumer) {
+  const sign = { yes: "✓", no: "✗" }[consumer.opens] ?? "?";
+  return element("p", { class: `consumer ${consumer.opens}` }, element("strong", consumer.scheme), ` ${sign} ${opened(consumer)}`);
+}
+
+function nearestOf({ kept_nearest, layers, failed, without_statistics: without }) {
+  const because = [failed > 0 && `${failed} searches failed`, without.length > 0 && `${without.length} without statistics`];
+  const reasons = because.filter(Boolean).join(", ");
+  return `Nearest codes are stored for ${counted(kept_nearest, "weight")} of ${whole(layers)}${reasons ? ` (${reasons})` : ""}.`;
 }
 
 function reasons(report) {

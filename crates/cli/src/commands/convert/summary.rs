@@ -46,11 +46,11 @@ pub(in crate::commands) fn describe(report: &Report, typed: &Typed) -> String {
     text
 }
 
-/// How many tensors became what, by what was asked for.
+/// Describes how many tensors became what, in the terms of the command.
 fn describe_counts(report: &Report) -> String {
     let Report { converted, kept, removed, options, .. } = report;
     let count =
-        |action: Action| report.layers.iter().filter(|layer| layer.decision == action).count();
+        |action: Action| report.tensors.iter().filter(|layer| layer.decision == action).count();
     let (moved, decoded) = (count(Action::Repack), count(Action::Decode));
     let rewritten = |verb: &str, layers: usize, side: &str| {
         let layers = counted(layers, "layer");
@@ -71,9 +71,9 @@ fn describe_counts(report: &Report) -> String {
     }
 }
 
-/// `6 scales and 6 markers` of the layers that were stored anew.
+/// Describes the side tensors of layers that were stored anew: `6 scales and 6 markers`.
 fn describe_side_tensors(report: &Report) -> Option<String> {
-    let removed = report.layers.iter().filter(|layer| layer.decision == Action::Remove);
+    let removed = report.tensors.iter().filter(|layer| layer.decision == Action::Remove);
     let is_marker = |name: &str| {
         [".comfy_quant", "scaled_fp8", "scaled_fp16"].iter().any(|end| name.ends_with(end))
     };
@@ -84,10 +84,10 @@ fn describe_side_tensors(report: &Report) -> Option<String> {
     (!told.is_empty()).then(|| told.join(" and "))
 }
 
-/// Layers per scheme and who opens the file.
+/// Describes the layers of each scheme and who opens them.
 fn describe_schemes(report: &Report) -> String {
     let line = |consumer: &SchemeConsumer| {
-        let layers = report.layers.iter().filter(|layer| layer.scheme == Some(consumer.scheme));
+        let layers = report.tensors.iter().filter(|layer| layer.scheme == Some(consumer.scheme));
         let counted = counted(layers.count(), "weight");
         let SchemeConsumer { scheme, answer } = consumer;
         match answer {
@@ -146,7 +146,7 @@ fn describe_rounding(totals: &RoundingTotals) -> String {
 fn describe_kept(report: &Report) -> String {
     let mut groups = BTreeMap::<(Action, &str), Vec<&str>>::new();
     let is_kept = |layer: &&TensorReport| layer.scheme.is_none();
-    for layer in report.layers.iter().filter(is_kept) {
+    for layer in report.tensors.iter().filter(is_kept) {
         let group = groups.entry((layer.decision, layer.reason.as_str())).or_default();
         group.push(&layer.name);
     }
@@ -180,7 +180,8 @@ fn describe_kept(report: &Report) -> String {
     text
 }
 
-/// The layers that are worst off: by their outputs, where statistics tell, else by their weights.
+/// Describes the layers that are worst off: by their outputs where there are statistics, else by
+/// their weights.
 fn describe_worst(report: &Report) -> String {
     let by_outputs = worst_outputs(report);
     let mut table = match by_outputs.is_empty() {
@@ -209,16 +210,16 @@ fn describe_worst(report: &Report) -> String {
     table.render(width()) + &warn_of_ruined(report)
 }
 
-/// Of the stored codes, and of nearest ones.
+/// Returns the output errors of the stored codes and of nearest ones.
 fn output_errors(layer: &TensorReport) -> Option<[f64; 2]> {
     let rounding = layer.rounding.as_ref()?;
     Some([rounding.output_error?, rounding.nearest_output_error?])
 }
 
-/// The layers whose outputs are furthest off, worst first.
+/// Returns the layers whose outputs are furthest off, worst first.
 fn worst_outputs(report: &Report) -> Vec<&TensorReport> {
     let mut judged: Vec<(f64, &TensorReport)> =
-        report.layers.iter().filter_map(|layer| Some((output_errors(layer)?[0], layer))).collect();
+        report.tensors.iter().filter_map(|layer| Some((output_errors(layer)?[0], layer))).collect();
     judged.sort_by(|(a, first), (b, second)| {
         b.total_cmp(a).then_with(|| first.name.cmp(&second.name))
     });
@@ -234,7 +235,7 @@ fn warn_of_ruined(report: &Report) -> String {
     let is_ruined = |layer: &&TensorReport| {
         has_8_bits(layer) && layer.weight_error.is_some_and(|error| error > RUINED)
     };
-    let ruined: Vec<&TensorReport> = report.layers.iter().filter(is_ruined).collect();
+    let ruined: Vec<&TensorReport> = report.tensors.iter().filter(is_ruined).collect();
     if ruined.is_empty() {
         return String::new();
     }
