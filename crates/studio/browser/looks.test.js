@@ -77,7 +77,7 @@ test("pictures say in their numbers what they show", async (t) => {
   const page = await open(t, where, { hash: pages.report });
   await page.waitForSelector("[data-chart=errors] .dots");
   const { body: report } = await where.ask("GET", `/api/report?job=${new URLSearchParams(pages.report.split("?")[1]).get("job")}`);
-  const measured = report.layers.filter((layer) => layer.weight_error);
+  const measured = report.tensors.filter((layer) => layer.weight_error);
   const count = (selector) =>
     page.locator(selector).evaluateAll((all) => all.reduce((sum, one) => sum + Number(one.dataset.count), 0));
   assert.equal(await count("[data-chart=errors] .picture .dots:not(.ghost)"), measured.length);

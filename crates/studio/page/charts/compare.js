@@ -37,8 +37,8 @@ export function compareChart({ a, b, open }) {
 
 /** Layers with an error in both, in the order of the first. */
 export function paired(a, b) {
-  const others = new Map(measured(b.layers).map((layer) => [layer.name, layer]));
-  const both = measured(a.layers).filter((layer) => others.get(layer.name)?.weight_error > 0 && layer.weight_error > 0);
+  const others = new Map(measured(b.tensors).map((layer) => [layer.name, layer]));
+  const both = measured(a.tensors).filter((layer) => others.get(layer.name)?.weight_error > 0 && layer.weight_error > 0);
   return both.map((layer) => ({ name: layer.name, a: layer.weight_error, b: others.get(layer.name).weight_error }));
 }
 

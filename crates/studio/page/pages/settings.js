@@ -177,7 +177,8 @@ export function settingsForm(state, vocabulary, changed) {
     return [
       preset, field({ label: "T5XXL model", control: box, help: "the preset t5xxl; recognised without it" }),
       flag("keep_distillation", "Keep distillation layers", "those that distilled Chroma models need"),
-      option("as", "Take the file for", vocabulary.kinds, "what it looks like")
+      option("as", "Take the file for", vocabulary.kinds, "what it looks like"),
+      vocabulary.names && option("names", "Names that are not the model's own", vocabulary.names, "translate", "such as diffusers'")
     ];
   }
   function layerFields() {
