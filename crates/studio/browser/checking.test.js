@@ -64,7 +64,8 @@ test("the collector is written where ComfyUI looks for it", async (t) => {
 });
 
 test("statistics show their layers, samples and warnings", async (t) => {
-  const page = await open(t, await studio(t), { hash: address("statistics", { path: path.join(FIXTURES, "stats/small.stats.safetensors") }) });
+  const page =
+    await open(t, await studio(t), { hash: address("statistics", { path: path.join(FIXTURES, "stats/small.stats.safetensors") }) });
   await page.waitForSelector(".long .block");
   assert.match(await page.textContent(".statistics"), /4 layers, collected by .*fewer samples than inputs/s);
 });

@@ -77,7 +77,8 @@ export async function open(t, where, { hash, context = {}, from, init, mayCompla
   page.complaints = [];
   page.on("pageerror", (error) => page.complaints.push(error.message));
   // Refusals are answered with 4xx, which browsers write into their console.
-  page.on("console", (line) => line.type() === "error" && !/Failed to load resource/.test(line.text()) && page.complaints.push(line.text()));
+  page.on("console",
+    (line) => line.type() === "error" && !/Failed to load resource/.test(line.text()) && page.complaints.push(line.text()));
   if (!mayComplain)
     t.after(() => {
       if (page.complaints.length) throw new Error(`the page complained: ${page.complaints.join("\n")}`);
@@ -124,7 +125,8 @@ export async function reaches(where, id, states, { limit = 120_000 } = {}) {
   for (const until = Date.now() + limit; ; ) {
     const { body } = await where.ask("GET", `/api/jobs/${id}`);
     if (states.includes(body.state)) return body;
-    if (Date.now() > until) throw new Error(`job ${id} is ${body.state}, not ${states.join(" or ")}: ${JSON.stringify(body.failure)}`);
+    if (Date.now() > until)
+      throw new Error(`job ${id} is ${body.state}, not ${states.join(" or ")}: ${JSON.stringify(body.failure)}`);
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
 }
@@ -150,7 +152,8 @@ export function model(file, tensors, { isSparse = false } = {}) {
 
 /** Names and shapes of a model of equal blocks. */
 export function blocks(count, layers) {
-  const names = Array.from({ length: count }, (_, index) => index).flatMap((index) => Object.entries(layers).map(([name, shape]) => [`blocks.${index}.${name}`, shape]));
+  const names = Array.from({ length: count }, (_, index) => index).flatMap((index) => Object.entries(layers).map(([name,
+    shape]) => [`blocks.${index}.${name}`, shape]));
   return Object.fromEntries(names);
 }
 

@@ -51,7 +51,8 @@ test("the size promised is the size made", async (t) => {
     await page.getByRole("button", { name: "Start", exact: true }).click();
     await page.waitForSelector(".job-page .done-as strong");
     assert.equal(fs.statSync(answer.body.output).size, answer.body.output_bytes);
-    assert.equal(promised, await page.evaluate(async (bytes) => (await import("/format.js")).bytes(bytes), answer.body.output_bytes));
+    assert.equal(
+      promised, await page.evaluate(async (bytes) => (await import("/format.js")).bytes(bytes), answer.body.output_bytes));
   }
 });
 
@@ -92,7 +93,10 @@ test("three setups are tried, and one is used", async (t) => {
   await page.getByText("Try three setups").click();
   await page.getByRole("button", { name: "Try these" }).click();
   const rows = page.locator("section, details").filter({ hasText: "Try three setups" }).locator("tbody tr");
-  await page.waitForFunction(() => [...document.querySelectorAll("details.view tbody tr td:nth-child(3)")].filter((cell) => /%$/.test(cell.textContent)).length >= 3, null, { timeout: 120_000 });
+  await page.waitForFunction(() => [...document.querySelectorAll("details.view tbody tr td:nth-child(3)")]
+                                     .filter((cell) => /%$/.test(cell.textContent))
+                                     .length >= 3,
+    null, { timeout: 120_000 });
   const error = await rows.nth(2).locator("td").nth(2).textContent();
   assert.match(error, /^\d+\.\d+ %$/);
   await rows.nth(2).getByRole("button", { name: "Use" }).click();

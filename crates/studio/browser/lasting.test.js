@@ -52,7 +52,8 @@ test("killed and restarted, a job goes on to the same bytes", async (t) => {
   const report = await again.ask("GET", `/api/report?job=${job.id}`);
   assert.ok(report.body.resumed >= 3, `${report.body.resumed} were resumed`);
   const whole = path.join(path.dirname(done.output), "whole.safetensors");
-  const { body: second } = await again.ask("POST", "/api/jobs", { kind: "convert", input: job.input, output: whole, recipe: SLOW, run: {}, starts: true });
+  const { body: second } =
+    await again.ask("POST", "/api/jobs", { kind: "convert", input: job.input, output: whole, recipe: SLOW, run: {}, starts: true });
   await reaches(again, second.id, ["done"]);
   assert.ok(fs.readFileSync(done.output).equals(fs.readFileSync(whole)));
 });
@@ -77,7 +78,8 @@ test("stop answers within a second, and what is finished stays", async (t) => {
 test("the queue keeps its order, and waits after a restart", async (t) => {
   const where = await studio(t);
   const job = await startSlow(t, where);
-  for (const scheme of ["int8-row", "nvfp4"]) await where.ask("POST", "/api/jobs", { kind: "convert", input: job.input, recipe: { scheme }, run: {}, starts: false });
+  for (const scheme of ["int8-row", "nvfp4"])
+    await where.ask("POST", "/api/jobs", { kind: "convert", input: job.input, recipe: { scheme }, run: {}, starts: false });
   const page = await open(t, where, { hash: "#/queue" });
   await page.getByRole("button", { name: /^Earlier: .*nvfp4/ }).click();
   await page.waitForFunction(() => /nvfp4/.test(document.querySelectorAll("ol.jobs li")[1]?.textContent));

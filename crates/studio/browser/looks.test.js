@@ -21,18 +21,16 @@ async function prepared(t) {
     const { body } = await where.ask("POST", "/api/jobs", { kind: "convert", input: file, recipe, run: {}, starts: true });
     made.push(await reaches(where, body.id, ["done"]));
   }
-  const { body: verify } = await where.ask("POST", "/api/jobs", { kind: "verify", input: file, output: made[0].output, recipe: {}, run: {}, starts: true });
+  const { body: verify } = await where.ask(
+    "POST", "/api/jobs", { kind: "verify", input: file, output: made[0].output, recipe: {}, run: {}, starts: true });
   await reaches(where, verify.id, ["done"]);
-  const many = model(path.join(place, "many.safetensors"), blocks(60, { "attn.qkv.weight": [96, 32], "mlp.0.weight": [64, 32], "norm.weight": [32] }));
+  const many = model(path.join(place, "many.safetensors"),
+    blocks(60, { "attn.qkv.weight": [96, 32], "mlp.0.weight": [64, 32], "norm.weight": [32] }));
   const [first, second] = made;
   const pages = {
-    open: address("open", { path: place }),
-    plan: address("plan", { input: many }),
-    queue: "#/queue",
-    job: address("job", { id: first.id }),
-    verification: address("job", { id: verify.id }),
-    report: address("report", { job: first.id }),
-    compare: address("report", { job: first.id, with: `job:${second.id}` }),
+    open: address("open", { path: place }), plan: address("plan", { input: many }), queue: "#/queue",
+    job: address("job", { id: first.id }), verification: address("job", { id: verify.id }),
+    report: address("report", { job: first.id }), compare: address("report", { job: first.id, with: `job:${second.id}` }),
     check: address("check", { input: first.output }),
     statistics: address("statistics", { path: path.join(path.dirname(FIXTURE), "../stats/small.stats.safetensors") }),
   };
@@ -79,8 +77,9 @@ test("pictures say in their numbers what they show", async (t) => {
   const page = await open(t, where, { hash: pages.report });
   await page.waitForSelector("[data-chart=errors] .dots");
   const { body: report } = await where.ask("GET", `/api/report?job=${new URLSearchParams(pages.report.split("?")[1]).get("job")}`);
-  const measured = report.layers.filter((layer) => layer.weight_error);
-  const count = (selector) => page.locator(selector).evaluateAll((all) => all.reduce((sum, one) => sum + Number(one.dataset.count), 0));
+  const measured = report.tensors.filter((layer) => layer.weight_error);
+  const count = (selector) =>
+    page.locator(selector).evaluateAll((all) => all.reduce((sum, one) => sum + Number(one.dataset.count), 0));
   assert.equal(await count("[data-chart=errors] .picture .dots:not(.ghost)"), measured.length);
   assert.equal(await count("[data-chart=errors] .picture .dots.ghost"), measured.length);
   assert.equal(await count("[data-chart=histogram] .bar"), measured.length);

@@ -32,7 +32,8 @@ test("the window of the first published tool is there by its names", async (t) =
   await plan(page, { input: FIXTURE });
   await page.selectOption("[data-field=method]", "adaround");
   await page.getByText("Advanced", { exact: true }).click();
-  for (const label of ["Calibration samples", "Iterations", "Learning rate", "Optimizer", "Regularization lambda", "Beta start", "Beta end", "T5XXL model", "Keep distillation layers"]) {
+  for (const label of ["Calibration samples", "Iterations", "Learning rate", "Optimizer", "Regularization lambda", "Beta start",
+         "Beta end", "T5XXL model", "Keep distillation layers"]) {
     assert.equal(await page.getByLabel(label, { exact: true }).count(), 1, label);
   }
   assert.equal(await page.getByLabel("Beta start", { exact: true }).getAttribute("placeholder"), "20");
@@ -49,7 +50,8 @@ test("keep on a kind keeps exactly these layers", async (t) => {
   await plan(page, { input: file });
   const row = page.locator("tr[data-kind='blocks.#.attn.qkv']").filter({ hasText: "64×32" });
   await row.getByRole("button", { name: "Keep" }).click();
-  await page.waitForFunction(() => [...document.querySelectorAll("tr.kept")].some((kept) => kept.dataset.kind === "blocks.#.attn.qkv"));
+  await page.waitForFunction(
+    () => [...document.querySelectorAll("tr.kept")].some((kept) => kept.dataset.kind === "blocks.#.attn.qkv"));
   const recipe = JSON.parse(new URLSearchParams(new URL(page.url()).hash.split("?")[1]).get("recipe"));
   const { body } = await where.ask("POST", "/api/plan", { input: file, recipe, run: {} });
   const kept = body.tensors.filter((tensor) => tensor.decision === "copy").map((tensor) => tensor.name);
@@ -65,12 +67,14 @@ test("a scheme for a kind is a rule of the recipe", async (t) => {
   await plan(page, { input: FIXTURE });
   const choice = page.getByLabel(/^What .*intermediate.* becomes/).first();
   await choice.selectOption("int8-row");
-  await page.waitForFunction(() => [...document.querySelectorAll(".consumer strong")].some((name) => name.textContent === "int8-row"));
+  await page.waitForFunction(
+    () => [...document.querySelectorAll(".consumer strong")].some((name) => name.textContent === "int8-row"));
   assert.match(await page.inputValue("[data-field=rules]"), /= int8-row$/);
 });
 
 test("5,000 tensors scroll and are found by the browser's search", async (t) => {
-  const file = model(path.join(folder(t), "many.safetensors"), blocks(1250, { "a.weight": [8, 8], "b.weight": [8, 8], "c.weight": [8, 8], "d.bias": [8] }));
+  const file = model(path.join(folder(t), "many.safetensors"),
+    blocks(1250, { "a.weight": [8, 8], "b.weight": [8, 8], "c.weight": [8, 8], "d.bias": [8] }));
   const page = await open(t, await studio(t));
   await plan(page, { input: file });
   await page.getByLabel("all tensors").check();
@@ -80,7 +84,8 @@ test("5,000 tensors scroll and are found by the browser's search", async (t) => 
   const last = page.locator(".long .block [role=row]").last();
   await last.scrollIntoViewIfNeeded();
   assert.match(await last.textContent(), /^blocks\.999\.d\.bias/);
-  assert.ok(await last.evaluate((row) => row.getBoundingClientRect().bottom <= row.closest(".long").getBoundingClientRect().bottom));
+  assert.ok(
+    await last.evaluate((row) => row.getBoundingClientRect().bottom <= row.closest(".long").getBoundingClientRect().bottom));
   await page.fill(".kinds .filter", "blocks.77 b.weight");
   assert.equal(await page.locator(".long .block [role=row]:not([hidden])").count(), 11);
   await page.locator(".long [role=row]:not([hidden]) .open").first().focus();

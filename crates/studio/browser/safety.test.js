@@ -20,7 +20,8 @@ test("a hostile name is text", async (t) => {
   await page.waitForSelector(".long .block");
   const { body } = await where.ask("POST", "/api/jobs", { kind: "convert", input: file, recipe: {}, run: {}, starts: true });
   await reaches(where, body.id, ["done"]);
-  for (const hash of [address("job", { id: body.id }), address("report", { job: body.id }), "#/queue", address("check", { input: file })]) {
+  for (const hash
+         of [address("job", { id: body.id }), address("report", { job: body.id }), "#/queue", address("check", { input: file })]) {
     await visit(page, hash);
     await page.waitForTimeout(500);
     assert.equal(await page.locator("main img, main script, main b").count(), 0, hash);
@@ -54,7 +55,8 @@ test("no request leaves 127.0.0.1", async (t) => {
 
 test("a foreign page gets nothing", async (t) => {
   const where = await studio(t);
-  const site = http.createServer((_, answer) => answer.writeHead(200, { "Content-Type": "text/html" }).end("<!doctype html><title>foreign</title>"));
+  const site = http.createServer(
+    (_, answer) => answer.writeHead(200, { "Content-Type": "text/html" }).end("<!doctype html><title>foreign</title>"));
   await new Promise((resolve) => site.listen(0, "127.0.0.1", resolve));
   t.after(() => site.close());
   const foreign = await browser(t, { args: ["--host-resolver-rules=MAP evil.test 127.0.0.1"] });
@@ -81,22 +83,27 @@ test("a foreign page gets nothing", async (t) => {
     return {
       read: await tried(async () => (await fetch(`${origin}/api/jobs`)).status),
       send: await tried(async () => (await fetch(`${origin}/api/jobs`, { method: "POST", body })).status),
-      sendJson: await tried(async () => (await fetch(`${origin}/api/jobs`, { method: "POST", body, headers: { "Content-Type": "application/json" } })).status),
+      sendJson: await tried(
+        async () =>
+          (await fetch(`${origin}/api/jobs`, { method: "POST", body, headers: { "Content-Type": "application/json" } })).status),
       blind: await tried(async () => (await fetch(`${origin}/api/jobs`, { method: "POST", body, mode: "no-cors" })).type),
       page: await tried(async () => (await fetch(origin)).status),
       picture: await loaded("img", "src", `${origin}/icon.svg`),
       script: await loaded("script", "src", `${origin}/main.js`),
     };
   }, where.origin);
-  assert.deepEqual({ ...outcome, blind: null }, { read: "refused", send: "refused", sendJson: "refused", blind: null, page: "refused", picture: "refused", script: "refused" });
+  assert.deepEqual({ ...outcome, blind: null },
+    { read: "refused", send: "refused", sendJson: "refused", blind: null, page: "refused", picture: "refused", script: "refused" });
   // A frame shows no page of ours.
-  await page.evaluate((origin) => document.body.append(Object.assign(document.createElement("iframe"), { src: origin })), where.origin);
+  await page.evaluate(
+    (origin) => document.body.append(Object.assign(document.createElement("iframe"), { src: origin })), where.origin);
   await page.waitForTimeout(700);
   const frame = page.frames().find((candidate) => candidate !== page.mainFrame());
   assert.equal(await frame.evaluate(() => document.querySelector("main")).catch(() => null), null);
   // A form may be sent, but it is no JSON and has no key.
   await page.evaluate((origin) => {
-    const form = Object.assign(document.createElement("form"), { method: "post", action: `${origin}/api/queue`, enctype: "text/plain" });
+    const form =
+      Object.assign(document.createElement("form"), { method: "post", action: `${origin}/api/queue`, enctype: "text/plain" });
     form.append(Object.assign(document.createElement("input"), { name: '{"runs":true,"x":"', value: '"}' }));
     document.body.append(form);
     form.submit();

@@ -118,10 +118,7 @@ export function filteredTable(options) {
   const table = longTable(
     { ...options, count: (shown, all) => fill(counter, shown === all ? `${whole(all)}` : `${whole(shown)} of ${whole(all)}`) });
   const input = element("input", {
-    type: "search",
-    class: "filter",
-    placeholder: "Filter",
-    "aria-label": `Filter ${options.label}`,
+    type: "search", class: "filter", placeholder: "Filter", "aria-label": `Filter ${options.label}`,
     oninput: () => table.filter(input.value)
   });
   return { ...table, node: element("div.filtered", element("div.bar", input, counter), table.node) };

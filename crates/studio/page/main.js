@@ -166,25 +166,13 @@ function help() {
   ];
   const list = element("dl.keys", keys.map(([key, what]) => [element("dt", element("kbd", key)), element("dd", what)]));
   const single = element("input", {
-    type: "checkbox",
-    id: "single-keys",
-    checked: localStorage.getItem("roundwise.keys") !== "off",
+    type: "checkbox", id: "single-keys", checked: localStorage.getItem("roundwise.keys") !== "off",
     onchange: () => localStorage.setItem("roundwise.keys", single.checked ? "on" : "off")
   });
-  const about = element("p.quiet",
-    `roundwise ${
-      vocabulary?.version ?? "" }. Nothing leaves this machine. Every job is a command of roundwise, which its page shows.`);
-  ask("Keyboard and help",
-    [
-      list,
-      element("p", single, " ",
-        element("label",
-          { for: "single-keys"
-          },
-          "Use single keys")),
-      about
-    ],
-    [["close", "Close"]]);
+  const version = `roundwise ${vocabulary?.version ?? ""}`;
+  const promise = `${version}. Nothing leaves this machine. Every job is a command of roundwise, which its page shows.`;
+  const choice = element("p", single, " ", element("label", { for: "single-keys" }, "Use single keys"));
+  ask("Keyboard and help", [list, choice, element("p.quiet", promise)], [["close", "Close"]]);
 }
 
 begin();

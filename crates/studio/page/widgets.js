@@ -109,11 +109,7 @@ export function ask(title, content, buttons) {
  */
 export function pathField({ label, key, value, help, kinds, placeholder, named, wide = true, onchange }) {
   const control = element("input", {
-    type: "text",
-    value: value ?? "",
-    placeholder,
-    spellcheck: "false",
-    autocomplete: "off",
+    type: "text", value: value ?? "", placeholder, spellcheck: "false", autocomplete: "off",
     onchange: () => onchange(control.value.trim())
   });
   const choose = async () => {
@@ -134,9 +130,7 @@ export function pickPath({ title, from, kinds }) {
     let picked = null;
     const close = (path, isFolder) => ((picked = { path, isFolder }), box.close());
     const list = folderList({
-      path: from || undefined,
-      kinds,
-      pick: ({ path }) => close(path, false),
+      path: from || undefined, kinds, pick: ({ path }) => close(path, false),
       pickFolder: kinds.includes("folder") ? (path) => close(path, true) : null
     });
     const box = element("dialog.large", { "aria-label": title, onclose: () => (box.remove(), resolve(picked)) },

@@ -170,6 +170,8 @@ impl Ledger {
             let _ = state.write("rates.json", &self.rates);
         }
         if let Some(report) = report.as_object_mut() {
+            // A comparison has layers, a conversion tensors: both may be thousands.
+            report.remove("tensors");
             report.remove("layers");
         }
         let event = json!({ "event": "done", "report": report });

@@ -49,9 +49,9 @@ pub(crate) fn key(method: Option<&str>, device: Option<&str>) -> String {
 
 /// Elements of the weights of a report that became codes.
 pub(crate) fn converted_elements(report: &Value) -> f64 {
-    let layers = report["layers"].as_array().into_iter().flatten();
-    let converted = layers.filter(|layer| layer["decision"] == "quantize");
-    converted.map(|layer| elements(&layer["shape"])).sum()
+    let tensors = report["tensors"].as_array().into_iter().flatten();
+    let converted = tensors.filter(|tensor| tensor["decision"] == "quantize");
+    converted.map(|tensor| elements(&tensor["shape"])).sum()
 }
 
 fn elements(shape: &Value) -> f64 {
@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn time_is_known_of_what_was_done_before() {
-        let report = json!({ "layers": [
+        let report = json!({ "tensors": [
             { "decision": "quantize", "shape": [10, 20] },
             { "decision": "copy", "shape": [1000] },
         ]});

@@ -89,7 +89,7 @@ mod tests {
     /// Every setting of a conversion.
     fn everything() -> RecipeFile {
         let mut text = String::from(
-            "as = 'vae'\nscheme = 'int8-row'\nlayout = 'comfy'\nmethod = 'adaround'\nscale_rule = \
+            "as = 'vae'\nnames = 'keep'\nscheme = 'int8-row'\nlayout = 'comfy'\nmethod = 'adaround'\nscale_rule = \
              'mse'\npreset = 'flux'\nkeep_distillation = true\nignore_base_list = true\nkeep = ['-a', \
              'b c']\ninclude = ['--x']\nrules = [{ pattern = 'a=b', scheme = 'fp8' }]\nfallback_scheme = \
              'fp8'\nfull_precision = ['z']\nmerge_lora = ['l.safetensors:-0.5']\nallow_unmatched_lora = \

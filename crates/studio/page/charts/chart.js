@@ -164,11 +164,7 @@ function listenToKeys(picture, state, point, open) {
     const marks = state.drawing.marks ?? [];
     const { current } = state;
     const steps = {
-      ArrowRight: current + 1,
-      ArrowUp: current + 1,
-      ArrowLeft: current - 1,
-      ArrowDown: current - 1,
-      Home: 0,
+      ArrowRight: current + 1, ArrowUp: current + 1, ArrowLeft: current - 1, ArrowDown: current - 1, Home: 0,
       End: marks.length - 1
     };
     if (event.key in steps && marks.length > 0) point(Math.max(0, Math.min(marks.length - 1, steps[event.key])));

@@ -20,10 +20,8 @@ export function compareChart({ a, b, open }) {
       caption: findingOfPairs(pairs, a, b),
       parts: [
         axes(frame, {
-          x: x.ticks(6).map((tick) => [x(tick), percentMark(tick)]),
-          y: y.ticks(5).map((tick) => [y(tick), percentMark(tick)]),
-          across: "error in A",
-          up: "error in B"
+          x: x.ticks(6).map((tick) => [x(tick), percentMark(tick)]), y: y.ticks(5).map((tick) => [y(tick), percentMark(tick)]),
+          across: "error in A", up: "error in B"
         }),
         drawn("path.even", { d: `M${dot(x(low))} ${dot(y(low))}L${dot(x(high))} ${dot(y(high))}` }),
         dots(pairs.map((pair) => [x(pair.a), y(pair.b)]), 0),
@@ -39,8 +37,8 @@ export function compareChart({ a, b, open }) {
 
 /** Layers with an error in both, in the order of the first. */
 export function paired(a, b) {
-  const others = new Map(measured(b.layers).map((layer) => [layer.name, layer]));
-  const both = measured(a.layers).filter((layer) => others.get(layer.name)?.weight_error > 0 && layer.weight_error > 0);
+  const others = new Map(measured(b.tensors).map((layer) => [layer.name, layer]));
+  const both = measured(a.tensors).filter((layer) => others.get(layer.name)?.weight_error > 0 && layer.weight_error > 0);
   return both.map((layer) => ({ name: layer.name, a: layer.weight_error, b: others.get(layer.name).weight_error }));
 }
 
@@ -55,6 +53,6 @@ function findingOfPairs(pairs, a, b) {
   const lower = pairs.filter((pair) => pair.b < pair.a).length;
   const equal = pairs.filter((pair) => pair.b === pair.a).length;
   const same = equal ? `, equal in ${equal}` : "";
-  return `B is lower in ${lower} of ${counted(pairs.length, "layer")}${same}; all weights together: A ${
-    percent(a.weight_error) }, B ${ percent(b.weight_error) }.`;
+  const together = `A ${percent(a.weight_error)}, B ${percent(b.weight_error)}`;
+  return `B is lower in ${lower} of ${counted(pairs.length, "layer")}${same}; all weights together: ${together}.`;
 }

@@ -27,15 +27,13 @@ export function errorChart({ layers, total, open, across = "layers in the order 
     places = x;
     const series = seriesOf(shown);
     const at = (error, index) => [x(index), y(Math.max(error, 1e-12))];
-    const own = series.map((scheme, number) => dots(
-                             inside.filter(({ layer }) => layer.scheme === scheme && layer.weight_error > 0).map(({ layer,
-                               index }) => at(layer.weight_error, index)),
-                             number));
     const ghosts = inside.filter(({ layer }) => ghost(layer) > 0).map(({ layer, index }) => at(ghost(layer), index));
     const marks = inside.filter(({ layer }) => layer.weight_error > 0).map(({ layer, index }) => {
       const [markX, markY] = at(layer.weight_error, index);
       return { x: markX, y: markY, value: layer, text: sentence(layer) };
     });
+    const marksOf = (scheme) => marks.filter((mark) => mark.value.scheme === scheme);
+    const own = series.map((scheme, number) => dots(marksOf(scheme).map((mark) => [mark.x, mark.y]), number));
     const ghostDots = dots(ghosts, 0);
     ghostDots.setAttribute("class", "dots ghost");
     const keys = [
@@ -47,9 +45,7 @@ export function errorChart({ layers, total, open, across = "layers in the order 
       parts: [
         axes(frame, {
           x: x.ticks(6).filter(Number.isInteger).map((tick) => [x(tick), tick + 1]),
-          y: y.ticks(4).map((tick) => [y(tick), percentMark(tick)]),
-          across,
-          up: "‖E‖/‖W‖"
+          y: y.ticks(4).map((tick) => [y(tick), percentMark(tick)]), across, up: "‖E‖/‖W‖"
         }),
         ghosts.length ? ghostDots : null, own
       ],

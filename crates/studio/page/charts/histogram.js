@@ -28,9 +28,7 @@ export function errorHistogram({ layers, pick }) {
     const boxes = bars.map((bar) => ({
       bar,
       box: {
-        x: x(bar.from) + 0.5,
-        y: y(bar.count),
-        width: Math.max(1, x(bar.to) - x(bar.from) - 1),
+        x: x(bar.from) + 0.5, y: y(bar.count), width: Math.max(1, x(bar.to) - x(bar.from) - 1),
         height: frame.bottom - y(bar.count)
       }
     }));
@@ -39,31 +37,22 @@ export function errorHistogram({ layers, pick }) {
       parts: [
         axes(frame, {
           x: x.ticks(6).map((tick) => [x(tick), percentMark(tick)]),
-          y: y.ticks(4).filter(Number.isInteger).map((tick) => [y(tick), tick]),
-          across: "error",
-          up: "layers"
+          y: y.ticks(4).filter(Number.isInteger).map((tick) => [y(tick), tick]), across: "error", up: "layers"
         }),
-        boxes.filter(({ bar }) => bar.count > 0).map(({ bar, box }) => bars_(bar, box))
+        boxes.filter(({ bar }) => bar.count > 0).map(({ bar, box }) => drawnBar(bar, box))
       ],
       marks: boxes.map(({ bar, box }) => ({
-        x: box.x,
-        y: box.y,
-        box,
-        value: bar,
+        x: box.x, y: box.y, box, value: bar,
         text: `${counted(bar.count, "layer")} from ${percent(bar.from)} to ${percent(bar.to)}`
       })),
       head: ["from", "to", "layers"],
       rows: bars.map((bar) => [percent(bar.from), percent(bar.to), bar.count]),
     };
   }
-  function bars_(bar, box) {
+  function drawnBar(bar, box) {
     const isPicked = picked && bar.from === picked.from;
     return drawn("rect", {
-      class: isPicked ? "bar picked" : "bar",
-      x: dot(box.x),
-      y: dot(box.y),
-      width: dot(box.width),
-      height: dot(box.height),
+      class: isPicked ? "bar picked" : "bar", x: dot(box.x), y: dot(box.y), width: dot(box.width), height: dot(box.height),
       "data-count": bar.count
     });
   }

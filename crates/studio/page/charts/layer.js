@@ -20,9 +20,7 @@ export function valueHistogram({ name, title, histogram, across }) {
       count,
       index,
       box: {
-        x: x(edges[index]),
-        y: y(Math.log10(1 + count)),
-        width: Math.max(0.5, x(edges[index + 1]) - x(edges[index]) - 0.5),
+        x: x(edges[index]), y: y(Math.log10(1 + count)), width: Math.max(0.5, x(edges[index + 1]) - x(edges[index]) - 0.5),
         height: frame.bottom - y(Math.log10(1 + count))
       }
     }));
@@ -87,13 +85,11 @@ export function tileMap({ tiles, of }) {
 
 function findingOfValues(edges, counts, total) {
   const middle = counts.indexOf(Math.max(...counts));
-  const outer = counts.reduce((sum, count, index) => (Math.max(Math.abs(edges[index]), Math.abs(edges[index + 1])) >
-                                    Math.max(Math.abs(edges[0]), Math.abs(edges.at(-1))) / 2
-                                  ? sum + count
-                                  : sum),
-    0);
-  return `${whole(total)} values, most of them from ${short(edges[middle])} to ${short(edges[middle + 1])}; ${
-    percent(outer / Math.max(total, 1)) } in the outer half of the range.`;
+  const far = (from, to) => Math.max(Math.abs(from), Math.abs(to));
+  const half = far(edges[0], edges.at(-1)) / 2;
+  const outer = counts.reduce((sum, count, index) => (far(edges[index], edges[index + 1]) > half ? sum + count : sum), 0);
+  const most = `most of them from ${short(edges[middle])} to ${short(edges[middle + 1])}`;
+  return `${whole(total)} values, ${most}; ${percent(outer / Math.max(total, 1))} in the outer half of the range.`;
 }
 
 function short(value) {

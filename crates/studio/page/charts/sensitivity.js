@@ -22,25 +22,24 @@ export function sensitivityChart({ layers, keep }) {
       `Keep ${names.length === 1 ? "this layer" : `these ${names.length} layers`}`);
   return chart({ name: "sensitivity", title: "Where the error sits", draw, actions: action });
 
+  function finding() {
+    const few = `${counted(names.length, "layer")}, ${share(knee.bytes, 1)} of the bytes`;
+    return `${few}, ${names.length === 1 ? "holds" : "hold"} ${share(knee.error, 1)} of the squared ${of}.`;
+  }
   function draw(frame) {
     const x = linear([0, 1], [frame.left, frame.right]);
     const y = linear([0, 1], [frame.bottom, frame.top]);
     const ticks = (scale) => scale.ticks(5).map((tick) => [scale(tick), share(tick + 1e-9, 1)]);
     const line = [{ bytes: 0, error: 0 }, ...steps].map(({ bytes, error }) => `${dot(x(bytes))} ${dot(y(error))}`).join("L");
     return {
-      caption: knee ? `${counted(names.length, "layer")}, ${share(knee.bytes, 1)} of the bytes, ${
-                        names.length === 1 ? "holds" : "hold" } ${ share(knee.error, 1) } of the squared ${ of }.`
-                    : "No layer has been measured yet.",
+      caption: knee ? finding() : "No layer has been measured yet.",
       parts: [
         axes(frame, { x: ticks(x), y: ticks(y), across: "bytes of layers, worst layer first", up: "squared error" }),
-        drawn("path.even", { d: `M${dot(x(0))} ${dot(y(0))}L${dot(x(1))} ${dot(y(1))}` }),
-        drawn("path.curve", { d: `M${line}` }),
+        drawn("path.even", { d: `M${dot(x(0))} ${dot(y(0))}L${dot(x(1))} ${dot(y(1))}` }), drawn("path.curve", { d: `M${line}` }),
         knee && drawn("path.dots.knee", { d: `M${dot(x(knee.bytes))} ${dot(y(knee.error))}h0` }),
       ],
       marks: steps.map((step, index) => ({
-        x: x(step.bytes),
-        y: y(step.error),
-        value: step,
+        x: x(step.bytes), y: y(step.error), value: step,
         text: `${index + 1}. ${step.name}: ${percent(step.own)} of the error, ${percent(step.size)} of the bytes`
       })),
       head: ["layer", "of the error", "of the bytes", "together"],

@@ -47,9 +47,7 @@ export function sizeChart({ sizes, current, use }) {
           drawn("text.tick.start", { x: dot(x(size.output_bytes) + 6), y: y + ROW / 2 + 3 }, bytes(size.output_bytes))),
       ],
       marks: rows.map(({ size, y }) => ({
-        x: x(size.output_bytes),
-        y: y + ROW / 2,
-        value: size,
+        x: x(size.output_bytes), y: y + ROW / 2, value: size,
         text: `${size.scheme}: ${bytes(size.output_bytes)}, ${size.client ?? "no program is known to open it"}`
       })),
       legend: legend([...PARTS.map(([, name], number) => [`part-${number}`, name]), [`part-${REST}`, "header"]]),

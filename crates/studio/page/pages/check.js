@@ -68,17 +68,11 @@ export function checkPage({ input, converted }, { vocabulary }) {
       form("Verify", "Is a converted file what it should be? Every layer in codes is decoded and compared with this file.",
         [
           pathField({
-            label: "Converted file",
-            key: "output",
-            value: other,
-            kinds: ["model", "folder"],
+            label: "Converted file", key: "output", value: other, kinds: ["model", "folder"],
             onchange: (path) => ((other = path), remember("check", { input, converted: other }))
           }).node,
           pathField({
-            label: "Statistics",
-            key: "run.statistics",
-            kinds: ["statistics"],
-            placeholder: "none",
+            label: "Statistics", key: "run.statistics", kinds: ["statistics"], placeholder: "none",
             onchange: (path) => (statistics = path)
           }).node
         ],

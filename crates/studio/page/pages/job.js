@@ -130,10 +130,7 @@ export function jobPage({ id }, { rename }) {
     }
   })();
   return {
-    title: "Job",
-    beside: head,
-    node,
-    leave: () => (unsubscribe(), unwatch(id), clearTimeout(timer), clearTimeout(stopping))
+    title: "Job", beside: head, node, leave: () => (unsubscribe(), unwatch(id), clearTimeout(timer), clearTimeout(stopping))
   };
 }
 
@@ -142,13 +139,11 @@ function nowOf(job) {
   if (job.state === "done" && job.kind !== "verify") return [state, doneOf(job)];
   if (job.state !== "running" && job.state !== "stopping") return state;
   const of = job.phase?.tensors ? ` of ${whole(job.phase.tensors)}` : "";
-  const count = job.phase?.name === "converting" ? `${whole(job.done_tensors ?? 0)}${of} tensors`
-    : job.phase?.tensors ? counted(job.phase.tensors, "tensor")
-                         : "";
+  const isConverting = job.phase?.name === "converting";
+  const count = isConverting ? `${whole(job.done_tensors ?? 0)}${of} tensors` : of && counted(job.phase.tensors, "tensor");
   const at = (job.begun ?? []).slice(-3);
-  const search = job.search &&
-    `objective ${percent(job.search.objective_ratio)} of nearest codes', step ${whole(job.search.step)} of ${
-      whole(job.search.steps) }`;
+  const { objective_ratio, step, steps } = job.search ?? {};
+  const search = job.search && `objective ${percent(objective_ratio)} of nearest codes', step ${whole(step)} of ${whole(steps)}`;
   return [state, element("p", count, at.length > 0 && [" · ", element("span.path", at.join(", "))], search && ` · ${search}`)];
 }
 

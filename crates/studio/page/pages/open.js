@@ -20,26 +20,15 @@ export function openPage({ path, go }, { vocabulary }) {
   const start = path ?? vocabulary.start ?? undefined;
   const said = element("div");
   const input = element("input", {
-    type: "text",
-    id: "path",
-    value: "",
-    spellcheck: "false",
-    autocomplete: "off",
-    placeholder: "/models/flux1-dev.safetensors"
+    type: "text", id: "path", value: "", spellcheck: "false", autocomplete: "off", placeholder: "/models/flux1-dev.safetensors"
   });
   const recent = element("section.recent", { hidden: true });
   const list = folderList({
-    path: start,
-    kinds: KINDS,
-    pick: (entry) => visitFile(entry.path, entry.kind),
-    pickFolder: (folder) => visitFile(folder, "model"),
-    told
+    path: start, kinds: KINDS, pick: (entry) => visitFile(entry.path, entry.kind),
+    pickFolder: (folder) => visitFile(folder, "model"), told
   });
   const form = element("form.path-form", { onsubmit: (event) => (event.preventDefault(), open(input.value)) },
-    element("label",
-      { for: "path"
-      },
-      "Path of a model, a folder, statistics or a report"),
+    element("label", { for: "path" }, "Path of a model, a folder, statistics or a report"),
     element("div.line", input, element("button.main", "Open")),
     element("p.help", "Or drop a file here, or choose one below. Only headers are read until a job starts."));
 

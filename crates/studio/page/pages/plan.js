@@ -2,10 +2,11 @@
 
 import { newest, post } from "../api.js";
 import { element, fill } from "../element.js";
-import { about, bytes, counted, fileName, opened, whole } from "../format.js";
+import { about, bytes, counted, fileName, whole } from "../format.js";
 import { address, parsed, remember, visit } from "../route.js";
 import { ask, button, complain, copyButton, lines, notice } from "../widgets.js";
 import { kindsView } from "./kinds.js";
+import { consumerLine } from "./report_view.js";
 import { settingsForm } from "./settings.js";
 import { sizesView } from "./sizes.js";
 import { trialView } from "./trial.js";
@@ -104,10 +105,7 @@ export function planPage({ input, output, recipe, run }, { vocabulary, say }) {
   }
   replan();
   return {
-    title: fileName(input),
-    beside: element("div.actions", start, later),
-    node,
-    leave: () => (clearTimeout(timer), trial.leave())
+    title: fileName(input), beside: element("div.actions", start, later), node, leave: () => (clearTimeout(timer), trial.leave())
   };
 }
 
@@ -165,16 +163,17 @@ function summaryOf(plan) {
     element("p.sizes", element("span.from", bytes(plan.input_bytes)), " → ", element("strong.to", bytes(plan.output_bytes)),
       element("span.quiet", " exactly")),
     element("p", facts.join(" · ")),
-    plan.consumers.map((consumer) => element("p", { class: `consumer ${consumer.opens}` }, element("strong", consumer.scheme), " ",
-                         { yes: "✓", no: "✗" }[consumer.opens] ?? "?", ` ${opened(consumer)}`)),
+    plan.consumers.map(consumerLine),
     plan.problem && notice(plan.problem),
     plan.unfinished && !plan.unfinished.differences?.length &&
-      element("p.note",
-        `Goes on where it was stopped: ${whole(plan.unfinished.finished)} of ${
-          counted(plan.unfinished.tensors, "tensor") } are finished.`),
+      element("p.note", `Goes on where it was stopped: ${finishedOf(plan.unfinished)} are finished.`),
     plan.exists && element("p.note", `${fileName(plan.output)} exists; Start asks before it is replaced.`),
     plan.notes.map((note) => element("p.note", lines(note))),
     element(
       "details", element("summary", "Command"), element("div.command", element("code", plan.shell), copyButton(plan.shell))),
   ];
+}
+
+function finishedOf({ finished, tensors }) {
+  return `${whole(finished)} of ${counted(tensors, "tensor")}`;
 }

@@ -16,15 +16,15 @@ import { filteredTable } from "../long_table.js";
  * - `keep(names)`: what is done to keep layers
  */
 export function reportView(report, { openLayer, keep } = {}) {
-  const table = filteredTable({ label: "Layers", rows: report.layers, columns: layerColumns(report), open: openLayer });
+  const table = filteredTable({ label: "Layers", rows: report.tensors, columns: layerColumns(report), open: openLayer });
   const pick = (bar) => table.among(bar && ((layer) => layer.weight_error >= bar.from && layer.weight_error < bar.to));
-  const isMeasured = report.layers.some((layer) => Number.isFinite(layer.weight_error));
+  const isMeasured = report.tensors.some((layer) => Number.isFinite(layer.weight_error));
   return element(
     "div.report",
     totals(report),
     isMeasured &&
-      element("div.pictures", errorChart({ layers: report.layers, open: openLayer }).node,
-        errorHistogram({ layers: report.layers, pick }).node, sensitivityChart({ layers: report.layers, keep }).node),
+      element("div.pictures", errorChart({ layers: report.tensors, open: openLayer }).node,
+        errorHistogram({ layers: report.tensors, pick }).node, sensitivityChart({ layers: report.tensors, keep }).node),
     element("h2", "Why"),
     reasons(report),
     element("h2", "Layers"),
@@ -44,8 +44,8 @@ export function compareView(a, b) {
     row("Error of outputs, squared", (report) => percent(report.rounding?.output_error)),
     row("Converted", (report) => whole(report.converted)), row("Time", (report) => seconds(report.seconds))
   ];
-  const others = new Map(b.layers.map((layer) => [layer.name, layer]));
-  const changed = a.layers.filter((layer) => others.has(layer.name) && becomes(layer) !== becomes(others.get(layer.name)));
+  const others = new Map(b.tensors.map((layer) => [layer.name, layer]));
+  const changed = a.tensors.filter((layer) => others.has(layer.name) && becomes(layer) !== becomes(others.get(layer.name)));
   return element(
     "div.report",
     plainTable(["", "A", "B"], facts, "Two reports"),
@@ -88,21 +88,27 @@ function totals(report) {
         fact("Objective", percent(rounding.objective_ratio), `of nearest codes', ${rounding.method} on ${rounding.device}`),
       fact("Tensors", `${whole(report.converted)} converted`, `${whole(report.kept)} kept, ${whole(report.removed)} removed`),
       fact("Time", seconds(report.seconds), parts)),
-    report.consumers.map((consumer) => element("p", { class: `consumer ${consumer.opens}` }, element("strong", consumer.scheme),
-                           " ", { yes: "✓", no: "✗" }[consumer.opens] ?? "?", ` ${opened(consumer)}`)),
-    rounding && (rounding.kept_nearest > 0 || rounding.failed > 0) &&
-      element("p.note",
-        `Nearest codes are stored for ${counted(rounding.kept_nearest, "weight")} of ${whole(rounding.layers)}${
-          rounding.failed
-            ? `, ${counted(rounding.failed, "search")} failed`
-            : "" }${ rounding.without_statistics.length ? `, ${rounding.without_statistics.length} without statistics` : "" }.`),
+    report.consumers.map(consumerLine),
+    rounding && (rounding.kept_nearest > 0 || rounding.failed > 0) && element("p.note", nearestOf(rounding)),
     report.notes.map((note) => element("p.note", note)),
   );
 }
 
+/** Whether a program opens weights of a scheme: a sign, a colour and words. */
+export function consumerLine(consumer) {
+  const sign = { yes: "✓", no: "✗" }[consumer.opens] ?? "?";
+  return element("p", { class: `consumer ${consumer.opens}` }, element("strong", consumer.scheme), ` ${sign} ${opened(consumer)}`);
+}
+
+function nearestOf({ kept_nearest, layers, failed, without_statistics: without }) {
+  const because = [failed > 0 && `${failed} searches failed`, without.length > 0 && `${without.length} without statistics`];
+  const reasons = because.filter(Boolean).join(", ");
+  return `Nearest codes are stored for ${counted(kept_nearest, "weight")} of ${whole(layers)}${reasons ? ` (${reasons})` : ""}.`;
+}
+
 function reasons(report) {
   const groups = new Map();
-  for (const layer of report.layers) {
+  for (const layer of report.tensors) {
     const key = JSON.stringify([becomes(layer), layer.reason]);
     groups.set(key, (groups.get(key) ?? 0) + 1);
   }
@@ -111,8 +117,8 @@ function reasons(report) {
 }
 
 function layerColumns(report) {
-  const hasRounding = report.layers.some((layer) => layer.rounding);
-  const hasOutputs = report.layers.some((layer) => Number.isFinite(layer.rounding?.output_error));
+  const hasRounding = report.tensors.some((layer) => layer.rounding);
+  const hasOutputs = report.tensors.some((layer) => Number.isFinite(layer.rounding?.output_error));
   const number = (title, of, cell) =>
     ({ title, of, cell: (layer) => (of(layer) === null ? "" : cell(of(layer))), number: true, width: "minmax(5rem, .7fr)" });
   return [
@@ -138,5 +144,5 @@ function details(report) {
 }
 
 function schemesOf(report) {
-  return [...new Set(report.layers.map((layer) => layer.scheme).filter(Boolean))].join(", ");
+  return [...new Set(report.tensors.map((layer) => layer.scheme).filter(Boolean))].join(", ");
 }

@@ -33,12 +33,8 @@ export function settingsForm(state, vocabulary, changed) {
     problems = new Map();
     const wasOpen = parts?.advanced.open ?? false;
     parts = {
-      scheme: schemeField(),
-      method: methodField(),
-      statistics: statisticsField(),
-      output: outputField(),
-      search: element("div.fields"),
-      advanced: null
+      scheme: schemeField(), method: methodField(), statistics: statisticsField(), output: outputField(),
+      search: element("div.fields"), advanced: null
     };
     parts.advanced = element("details.advanced", { open: wasOpen }, element("summary", "Advanced"),
       group("Learned rounding", parts.search), group("Model", modelFields()), group("Which layers", layerFields()),
@@ -65,11 +61,7 @@ export function settingsForm(state, vocabulary, changed) {
   const text = (key, label, { help, read = (typed) => typed, show = String, ...more } = {}) => {
     const given = value(key);
     const control = element("input", {
-      type: "text",
-      value: given === undefined ? "" : show(given),
-      spellcheck: "false",
-      autocomplete: "off",
-      ...more,
+      type: "text", value: given === undefined ? "" : show(given), spellcheck: "false", autocomplete: "off", ...more,
       oninput: () => take(control.value.trim())
     });
     const take = (typed) => {
@@ -82,9 +74,7 @@ export function settingsForm(state, vocabulary, changed) {
     return field({ label, key, control, help });
   };
   const number = (key, label, more = {}) => text(key, label, {
-    read: (typed) => (/^[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$/i.test(typed) ? Number(typed) : NaN),
-    inputmode: "decimal",
-    ...more
+    read: (typed) => (/^[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$/i.test(typed) ? Number(typed) : NaN), inputmode: "decimal", ...more
   });
   const size = (key, label, more) =>
     text(key, label, { read: sizeOf, show: (count) => sizeText(count), "data-expects": "a size such as 8GiB", ...more });
@@ -97,10 +87,8 @@ export function settingsForm(state, vocabulary, changed) {
     field({ label, key, help, control: choice([["", standard], ...options], value(key) ?? "", (chosen) => set(key, chosen)) });
   const list = (key, label, help, { read = (line) => line, show = (entry) => entry, placeholder } = {}) => {
     const control = element("textarea", {
-      rows: Math.max(1, Math.min(8, (value(key) ?? []).length)),
-      value: (value(key) ?? []).map(show).join("\n"),
-      spellcheck: "false",
-      placeholder,
+      rows: Math.max(1, Math.min(8, (value(key) ?? []).length)), value: (value(key) ?? []).map(show).join("\n"),
+      spellcheck: "false", placeholder,
       oninput: () => set(key, control.value.split("\n").map((line) => line.trim()).filter(Boolean).map(read))
     });
     return field({ label, key, control, help, wide: true });
@@ -143,25 +131,16 @@ export function settingsForm(state, vocabulary, changed) {
     const partial = flag("run.may_be_partial", "Use them as far as layers fit", "of a model that is not quite this one");
     partial.hidden = !value("run.statistics");
     const { node: made } = pathField({
-      label: "Statistics",
-      key: "run.statistics",
-      value: value("run.statistics"),
-      kinds: ["statistics"],
-      help,
-      placeholder: "none",
-      onchange: (path) => ((partial.hidden = !path), set("run.statistics", path), show(path))
+      label: "Statistics", key: "run.statistics", value: value("run.statistics"), kinds: ["statistics"], help,
+      placeholder: "none", onchange: (path) => ((partial.hidden = !path), set("run.statistics", path), show(path))
     });
     show(value("run.statistics"));
     return { node: element("div", made, partial) };
   }
   function outputField() {
     const { node: made, control } = pathField({
-      label: "Output",
-      key: "output",
-      value: state.output,
-      kinds: ["folder", "model"],
-      named: () => fileName(control.value || control.placeholder),
-      onchange: (path) => ((state.output = path), changed())
+      label: "Output", key: "output", value: state.output, kinds: ["folder", "model"],
+      named: () => fileName(control.value || control.placeholder), onchange: (path) => ((state.output = path), changed())
     });
     control.addEventListener("input", () => ((state.output = control.value.trim()), changed()));
     return { node: made, control };
@@ -198,7 +177,8 @@ export function settingsForm(state, vocabulary, changed) {
     return [
       preset, field({ label: "T5XXL model", control: box, help: "the preset t5xxl; recognised without it" }),
       flag("keep_distillation", "Keep distillation layers", "those that distilled Chroma models need"),
-      option("as", "Take the file for", vocabulary.kinds, "what it looks like")
+      option("as", "Take the file for", vocabulary.kinds, "what it looks like"),
+      vocabulary.names && option("names", "Names that are not the model's own", vocabulary.names, "translate", "such as diffusers'")
     ];
   }
   function layerFields() {
@@ -284,11 +264,9 @@ async function statisticsText(path) {
     const statistics = await get("/api/statistics", { path });
     const samples = statistics.layers.map((layer) => layer.samples).sort((a, b) => a - b);
     const few = statistics.few?.length ? ` · ${counted(statistics.few.length, "layer")} with few samples` : "";
-    return [
-      `${counted(statistics.layers.length, "layer")}, ${whole(samples[0] ?? 0)} to ${whole(samples.at(-1) ?? 0)} samples each${
-        few } `,
-      element("a", { href: address("statistics", { path }) }, "See layers")
-    ];
+    const range = `${whole(samples[0] ?? 0)} to ${whole(samples.at(-1) ?? 0)} samples each`;
+    const link = element("a", { href: address("statistics", { path }) }, "See layers");
+    return [`${counted(statistics.layers.length, "layer")}, ${range}${few} `, link];
   } catch (error) {
     return error.message;
   }

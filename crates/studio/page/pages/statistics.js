@@ -11,10 +11,7 @@ import { ask, button, complain, notice, pathField } from "../widgets.js";
 export function statisticsPage({ path }) {
   const place = element("div");
   const chosen = pathField({
-    label: "File of statistics",
-    key: "path",
-    value: path,
-    kinds: ["statistics"],
+    label: "File of statistics", key: "path", value: path, kinds: ["statistics"],
     placeholder: "model.stats.safetensors, or an importance matrix of llama.cpp",
     onchange: (picked) => visit("statistics", { path: picked })
   });
@@ -80,10 +77,7 @@ function collector() {
   const said = element("div");
   let folder = "";
   const chosen = pathField({
-    label: "Folder of ComfyUI",
-    key: "folder",
-    kinds: ["folder"],
-    placeholder: "/home/me/ComfyUI",
+    label: "Folder of ComfyUI", key: "folder", kinds: ["folder"], placeholder: "/home/me/ComfyUI",
     onchange: (path) => (folder = path)
   });
   const box = element("section.collector", element("h2", "Collect them in ComfyUI"),

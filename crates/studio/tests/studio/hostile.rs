@@ -159,7 +159,7 @@ fn a_report_with_hostile_names_is_one_page_without_their_tags() {
     let (_, data) = answer.body.split_once("id=\"report\">").unwrap();
     let (data, _) = data.split_once("</script>").unwrap();
     let read: Value = serde_json::from_str(data).unwrap();
-    assert_eq!(read["reports"][0]["layers"][0]["name"], NAMES[0]);
+    assert_eq!(read["reports"][0]["tensors"][0]["name"], NAMES[0]);
     assert_eq!(answer.body.matches("alert(1)").count(), 2, "as text in JSON alone");
     assert!(!data.contains('<'), "{data}");
     for outside in ["http:", "https:", "import ", "src="] {

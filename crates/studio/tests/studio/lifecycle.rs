@@ -19,7 +19,7 @@ echo '{"event":"finished","output":"o","recalled":false,"tensor":{"name":"a","sh
 
 /// The report, and the end.
 const END: &str = r#"
-echo '{"event":"done","report":{"report_version":1,"seconds":2.0,"weight_error":0.02,"layers":[{"name":"a","shape":[2,2],"decision":"quantize"}]}}'
+echo '{"event":"done","report":{"report_version":2,"seconds":2.0,"weight_error":0.02,"tensors":[{"name":"a","shape":[2,2],"decision":"quantize"}]}}'
 exit 0
 "#;
 
@@ -127,7 +127,7 @@ fn a_job_goes_from_its_order_to_its_report() {
     assert_eq!(job["log"], json!(["words"]));
     assert_eq!((&job["has_report"], &job["weight_error"]), (&json!(true), &json!(0.02)));
     let report = server.get(&format!("/api/report?job={id}")).json();
-    assert_eq!(report["layers"][0]["name"], "a");
+    assert_eq!(report["tensors"][0]["name"], "a");
     let command = &place.commands()[0];
     assert!(command.ends_with("--scheme=int8-row --keep=^head$ --events"), "{command}");
     let shown = job["command"].as_array().unwrap().iter().skip(1);
