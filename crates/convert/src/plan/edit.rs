@@ -56,6 +56,7 @@ impl Edit {
             ("any_products", &self.any_products),
             ("input_scale", &self.input_scale),
         ];
+        // 1. Patterns that match no layer.
         for (option, patterns) in options {
             let matches_none =
                 |(_, pattern): &(usize, &Regex)| !layers.keys().any(|name| pattern.is_match(name));
@@ -65,6 +66,7 @@ impl Edit {
             );
         }
         let keys = source.checkpoint.metadata();
+        // 2. Patterns of header entries.
         for unset in self.unset.iter().enumerate() {
             let pattern = named("unset", unset);
             if !keys.keys().any(|key| unset.1.is_match(key)) {
@@ -77,6 +79,7 @@ impl Edit {
                 ));
             }
         }
+        // 3. Options that a layer cannot have, layers with one problem together.
         let mut misfits = BTreeMap::<String, BTreeSet<String>>::new();
         for stored in layers.values().filter(|stored| self.changes(&stored.layer)) {
             if let Some(problem) = self.misfit(stored, typed) {

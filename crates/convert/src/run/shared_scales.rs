@@ -36,6 +36,7 @@ impl SharedScales {
         {
             modules.entry(module_of(planned.layer())).or_default().push(planned);
         }
+        // Other parts count only for modules that this part has layers of.
         let own: BTreeSet<&str> =
             plan.quantized().map(|(planned, _)| module_of(planned.layer())).collect();
         modules.retain(|module, layers| layers.len() > 1 && own.contains(module));
