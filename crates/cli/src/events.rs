@@ -8,7 +8,8 @@ use roundwise_convert::{ConvertError, Event, Report, Watch};
 use serde::Serialize;
 
 use crate::outcome::library_error;
-use crate::stop;
+use crate::stop::STOP;
+use crate::typed::Worded;
 
 /// Writes what happens as lines of JSON to standard output, for programs that show it.
 pub(crate) struct Events {
@@ -43,6 +44,8 @@ enum Line<'a> {
         /// Stable name of the kind of error.
         kind: Option<&'static str>,
         message: String,
+        /// What helps, in the words of the command line.
+        help: Option<String>,
         unfinished: Vec<PathBuf>,
     },
 }
@@ -61,7 +64,7 @@ impl Events {
                     break;
                 }
             }
-            stop::ask();
+            STOP.ask();
         });
         let now = Instant::now();
         Self { counted: Mutex::new(Counted { since: now, told: now, bytes: 0, own: 0, total: 0 }) }
@@ -105,10 +108,7 @@ impl Watch for Events {
                 write_line(&event);
             }
         }
-        match stop::is_asked_for() {
-            true => ControlFlow::Break(()),
-            false => ControlFlow::Continue(()),
-        }
+        STOP.answer()
     }
 }
 
@@ -118,13 +118,19 @@ pub(crate) fn tell_done(report: &Report) {
 }
 
 /// Writes why there is no output, and which unfinished files the next run can continue.
+///
+/// - `error`: worded, where it is the library's
 pub(crate) fn tell_failed(error: &anyhow::Error) {
     let kind = library_error(error).map(ConvertError::kind);
     let unfinished = match library_error(error) {
         Some(ConvertError::Unfinished { paths, .. }) => paths.clone(),
         _ => vec![],
     };
-    write_line(&Line::Failed { kind, message: error.to_string(), unfinished });
+    let (message, help) = match error.downcast_ref::<Worded>() {
+        Some(worded) => (worded.problem.clone(), worded.help.clone()),
+        None => (error.to_string(), None),
+    };
+    write_line(&Line::Failed { kind, message, help, unfinished });
 }
 
 /// Writes a line of JSON. A reader that has gone away asks to stop: nobody would learn of the rest.
@@ -133,6 +139,6 @@ fn write_line(line: &impl Serialize) {
     text.push('\n');
     let mut out = std::io::stdout().lock();
     if out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err() {
-        stop::ask();
+        STOP.ask();
     }
 }

@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use roundwise_convert::recipe::{Setting, Text};
+use roundwise_convert::recipe::{Command, Setting, Text};
 use roundwise_convert::{ConvertError, RecipeFile};
 use serde_json::Value;
 
@@ -22,8 +22,6 @@ struct Flag {
 }
 
 impl Typed {
-    /// Records how the settings of a recipe were typed.
-    ///
     /// - `file`: what stands in the recipe file
     /// - `flags`: what was typed on top of it
     pub(crate) fn new(file: &RecipeFile, flags: &RecipeFile) -> Self {
@@ -61,12 +59,14 @@ impl Typed {
 
     /// Returns a message with every setting under its typed name.
     pub(crate) fn text(&self, text: &Text) -> String {
-        text.worded(|setting| self.name(setting))
+        text.worded_with(|setting| self.name(setting), command_line)
     }
 
     /// Returns an error with every setting under its typed name.
     pub(crate) fn error(&self, error: ConvertError) -> anyhow::Error {
-        Worded { text: self.text(&error.text()), error }.into()
+        let problem = self.text(&error.problem());
+        let help = error.help().map(|help| self.text(&help));
+        Worded { problem, help, error }.into()
     }
 
     /// Returns any error; one of the library names every setting as it was typed.
@@ -81,13 +81,18 @@ impl Typed {
 /// An error of the library that names settings as their user typed them.
 #[derive(Debug)]
 pub(crate) struct Worded {
-    text: String,
+    pub(crate) problem: String,
+    pub(crate) help: Option<String>,
     pub(crate) error: ConvertError,
 }
 
 impl std::fmt::Display for Worded {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.text)
+        f.write_str(&self.problem)?;
+        match &self.help {
+            Some(help) => write!(f, "\n  {help}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -118,6 +123,21 @@ fn is_command(key: &str) -> bool {
     ["method_options", "edit", "repair"].contains(&key)
 }
 
+/// A command of the library's messages as it is typed.
+fn command_line(command: &Command) -> String {
+    match command {
+        Command::Again => "the same command".to_owned(),
+        Command::Convert => "`roundwise convert`".to_owned(),
+        Command::Dequantize => "`roundwise dequantize`".to_owned(),
+        Command::Migrate(layout) => format!("`roundwise migrate --to {layout}`"),
+        Command::Repair => "`roundwise repair --write`".to_owned(),
+        Command::Inspect => "`roundwise inspect`".to_owned(),
+        Command::Collector => "`roundwise stats collector`".to_owned(),
+        Command::ShowStatistics => "`roundwise stats show`".to_owned(),
+        command => command.to_string(),
+    }
+}
+
 /// Returns the flag that sets a setting.
 ///
 /// - `key`: as [`Setting::key`] gives it
@@ -136,7 +156,7 @@ pub(crate) fn flag_of(key: &str) -> String {
         "may_be_partial" => "--force-stats".to_owned(),
         "memory_bytes" => "--memory-limit".to_owned(),
         "shard_bytes" => "--shard-size".to_owned(),
-        "share" => "--part".to_owned(),
+        "biases" => "--corrected-biases".to_owned(),
         bare => format!("--{}", bare.replace('_', "-")),
     }
 }

@@ -162,8 +162,7 @@ impl RecipeOptions {
             heuristic: self.heuristic.clone(),
             provenance: self.no_provenance.then_some(false),
             ..RecipeFile::default()
-        }
-        .typed_as_flags())
+        })
     }
 }
 

@@ -1,8 +1,8 @@
 //! Shared by the commands that turn one file into another without rounding anything.
 
-use roundwise_convert::run::default_output;
+use roundwise_convert::run::{Target, check_apart, default_output};
 use roundwise_convert::source::StatisticsFile;
-use roundwise_convert::{Job, Prepared, Recipe, RecipeFile};
+use roundwise_convert::{ConvertError, Job, Prepared, Recipe, RecipeFile};
 
 use super::conversion::carry_out;
 use crate::arguments::RewriteOptions;
@@ -17,19 +17,19 @@ pub(crate) fn run(
     recipe: RecipeFile,
 ) -> anyhow::Result<bool> {
     let provenance = options.no_provenance.then_some(false);
-    let recipe = RecipeFile { provenance, ..recipe }.typed_as_flags();
+    let recipe = RecipeFile { provenance, ..recipe };
     let typed = Typed::as_flags(&recipe);
     let recipe = recipe.check().map_err(|error| typed.error(error.into()))?;
     let job = Job { statistics, ..job(options, recipe)? };
     let prepared = Prepared::new(&job, &[]).map_err(|error| typed.error(error))?;
-    refuse_existing(options, &job)?;
+    refuse_places(options, &job).map_err(|error| typed.error(error))?;
     stop::listen()?;
     let report = options.write.report.as_deref();
     for report in carry_out(prepared, &typed, &options.run, None, report)? {
         if options.run.json {
             print_json(&report)?;
         } else if !options.run.quiet {
-            tell(&summary::describe(&report));
+            tell(&summary::describe(&report, &typed));
         }
     }
     Ok(true)
@@ -49,10 +49,12 @@ fn job(options: &RewriteOptions, recipe: Recipe) -> anyhow::Result<Job> {
 }
 
 /// Refuses places of output and report that cannot be written to. Runs after the input was checked.
-fn refuse_existing(options: &RewriteOptions, job: &Job) -> anyhow::Result<()> {
-    jobs::refuse_missing_folder(&job.output, "create it first")?;
-    jobs::refuse_place(&job.output, options.write.force, options.write.shard_size.is_some())?;
-    let Some(report) = &options.write.report else { return Ok(()) };
-    jobs::refuse_one_place(&job.output, report)?;
-    jobs::refuse_report(report, options.write.force)
+fn refuse_places(options: &RewriteOptions, job: &Job) -> Result<(), ConvertError> {
+    let output = Target::output(job, "the output");
+    output.check_folder()?;
+    output.check()?;
+    let Some(report) = jobs::report_target(&options.write) else { return Ok(()) };
+    check_apart(&[output, report.clone()], &[])?;
+    report.check_folder()?;
+    report.check()
 }

@@ -9,6 +9,7 @@ use crate::progress::Progress;
 use crate::stop;
 use crate::table::Table;
 use crate::text::{counted, path, percent, plain};
+use crate::typed::Typed;
 
 const WORST_SHOWN: usize = 5;
 /// Most findings that are listed one by one.
@@ -123,9 +124,10 @@ fn describe_finding(finding: &Finding) -> String {
         "" => "the file".to_owned(),
         tensor => format!("`{}`", plain(tensor)),
     };
+    let problem = Typed::default().text(&finding.problem);
     let breaks = match finding.breaks {
         "" => String::new(),
         breaks => format!("  breaks {breaks}\n"),
     };
-    format!("wrong: {subject} {}\n{breaks}", plain(&finding.problem))
+    format!("wrong: {subject} {}\n{breaks}", plain(&problem))
 }

@@ -4,7 +4,7 @@ use roundwise_layout::{Defect, Layout, Repair};
 use serde::{Serialize, Serializer};
 
 use crate::error::ConvertError;
-use crate::inspect::verify::Finding;
+use crate::inspect::verification::Finding;
 use crate::source::Source;
 
 /// The known defects of a file, and the remedies for them.
@@ -34,7 +34,7 @@ pub fn diagnose(path: &Path) -> Result<Diagnosis, ConvertError> {
 }
 
 #[derive(Serialize)]
-struct MendEntry<'a> {
+struct RepairEntry<'a> {
     #[serde(flatten)]
     defect: Finding,
     remedy: &'a str,
@@ -42,7 +42,7 @@ struct MendEntry<'a> {
 
 fn as_findings<S: Serializer>(mends: &[Repair], to: S) -> Result<S::Ok, S::Error> {
     to.collect_seq(
-        mends.iter().map(|Repair { defect, remedy }| MendEntry { defect: defect.into(), remedy }),
+        mends.iter().map(|Repair { defect, remedy }| RepairEntry { defect: defect.into(), remedy }),
     )
 }
 

@@ -7,9 +7,10 @@ use roundwise_tensor_file::Dtype;
 use serde::Serialize;
 
 use crate::error::ConvertError;
-use crate::inspect::verify::Finding;
+use crate::inspect::verification::Finding;
 use crate::model::{Dialect, Kind};
 use crate::plan::Provenance;
+use crate::recipe::RecipeFile;
 use crate::report::named::lossy;
 use crate::source::{Opens, Source};
 
@@ -64,13 +65,19 @@ pub struct MadeBy {
     pub version: String,
     /// BLAKE3 of every file of the input.
     pub input_blake3: Vec<String>,
-    /// The command that makes the file again, `INPUT` for the input.
-    pub command: String,
+    /// The recipe that makes it again; what was not given is left out.
+    #[serde(skip)]
+    pub recipe: RecipeFile,
+    /// Whether statistics of inputs were used.
+    #[serde(skip)]
+    pub uses_statistics: bool,
 }
 
 impl From<Provenance> for MadeBy {
     fn from(made: Provenance) -> Self {
-        Self { command: made.command(), version: made.version, input_blake3: made.input_blake3 }
+        let uses_statistics = made.statistics_blake3.is_some();
+        let Provenance { version, input_blake3, recipe, .. } = made;
+        Self { version, input_blake3, recipe, uses_statistics }
     }
 }
 

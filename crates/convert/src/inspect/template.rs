@@ -43,7 +43,7 @@ pub fn recipe_template(source: &Source) -> Result<String, ConvertError> {
          model = {}\n\n\
          # How weights are stored that no rule names; `roundwise schemes` lists what there is.\n\
          scheme = \"fp8\"\n\n\
-         # How codes are chosen: `nearest`, or a search; `roundwise convert --help` lists them.\n\
+         # How codes are chosen: `nearest`, or a search; `roundwise methods` lists them.\n\
          method = \"nearest\"\n\n\
          # Layers that preset `{}` keeps because the model is sensitive in them get this scheme:\n\
          # fallback_scheme = \"int8-row\"\n\n\

@@ -1,43 +1,7 @@
-//! Recognises the model in a file from the names and shapes in its header.
-
-use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound;
-
-pub(crate) use crate::model::condition::Condition;
+use crate::model::condition::Condition;
 use crate::model::dialect::Dialect;
 use crate::model::kind::Kind;
-use crate::model::kind_rule::KindRule;
-use crate::model::preset::{Preset, Role};
-use crate::model::wrapper::unwrapped;
-
-/// Names and shapes of all tensors of a model, which is everything that detection may look at.
-#[derive(Debug, Clone, Default)]
-pub struct Shapes<'a>(BTreeMap<&'a str, &'a [u64]>);
-
-impl<'a> FromIterator<(&'a str, &'a [u64])> for Shapes<'a> {
-    fn from_iter<I: IntoIterator<Item = (&'a str, &'a [u64])>>(tensors: I) -> Self {
-        Self(tensors.into_iter().collect())
-    }
-}
-
-impl<'a> Shapes<'a> {
-    /// Returns the shape of the tensor called `name`.
-    pub fn shape(&self, name: &str) -> Option<&'a [u64]> {
-        self.0.get(name).copied()
-    }
-
-    /// Returns all names in byte order.
-    pub fn names(&self) -> impl Iterator<Item = &'a str> {
-        self.0.keys().copied()
-    }
-
-    /// Returns the names that start with `start`, in byte order.
-    pub fn starting_with(&self, start: &str) -> impl Iterator<Item = &'a str> {
-        let from = (Bound::Included(start), Bound::Unbounded);
-        let names = self.0.range::<str, _>(from).map(|(name, _)| *name);
-        names.take_while(move |name| name.starts_with(start))
-    }
-}
+use crate::model::shapes::Shapes;
 
 /// One row of the detection table; rows are tried in rising `order`, and the first hit wins.
 #[derive(Debug)]
@@ -76,13 +40,14 @@ impl Architecture {
     }
 
     /// Returns the tensors that decided, or nothing when the file is something else.
-    fn evidence(&self, shapes: &Shapes<'_>, prefix: &str) -> Option<Vec<String>> {
+    pub(super) fn evidence(&self, shapes: &Shapes<'_>, prefix: &str) -> Option<Vec<String>> {
         if self.unless.iter().any(|condition| condition.evidence(shapes, prefix).is_some()) {
             return None;
         }
         self.when.iter().map(|condition| condition.evidence(shapes, prefix)).collect()
     }
 }
+<<<<<<< HEAD
 
 /// The models that a file holds.
 #[derive(Debug, Clone)]
@@ -376,3 +341,5 @@ fn companion(shapes: &Shapes<'_>, prefix: &str) -> Component {
         None => unknown(prefix, "unclaimed"),
     }
 }
+=======
+>>>>>>> main

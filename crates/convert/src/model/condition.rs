@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::model::architecture::Shapes;
+use crate::model::shapes::Shapes;
 
 /// A condition on the tensors of a file, for an architecture to be recognised.
 ///

@@ -5,9 +5,9 @@ use std::sync::LazyLock;
 use serde::Deserialize;
 use thiserror::Error;
 
-use crate::model::architecture::Shapes;
 use crate::model::condition::Condition;
 use crate::model::kind::Kind;
+use crate::model::shapes::Shapes;
 
 /// Name and text of every `kinds/*.toml`, by name.
 static FILES: &[(&str, &str)] = &include!(concat!(env!("OUT_DIR"), "/kinds.rs"));

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::plan::reason::Reason;
 use crate::recipe::PlainDtype;
-use crate::source::source::matrix_shape;
+use crate::source::numbers::matrix_shape;
 
 /// Weights in which a NaN or an infinity was found, with the first such row. It is known only after
 /// a weight has been read; then a second plan keeps the weight.

@@ -1,13 +1,12 @@
 use serde::Serialize;
 
-use roundwise_layout::{StoredLayer, weight_of};
-
 use crate::error::ConvertError;
 use crate::plan::decision::PlannedTensor;
-use crate::plan::plan::{Plan, PlanRequest};
+use crate::plan::plan::Plan;
 use crate::plan::questions::{Answer, Asked, Questions, Wish, first_verdict};
-use crate::recipe::Recipe;
-use crate::source::Source;
+use crate::plan::request::PlanRequest;
+use crate::recipe::{Recipe, Setting, Text};
+use crate::source::find_tensor::find_tensor;
 
 /// Every question about what a tensor becomes, in the order in which they are asked.
 #[derive(Clone, Debug)]
@@ -21,8 +20,8 @@ pub struct Explanation {
 /// A setting or a rule that was asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Step {
-    /// Its name, as it was typed.
-    pub asked: String,
+    /// Its name.
+    pub asked: Text,
     /// Its answer about the tensor.
     pub answer: String,
     /// Whether its answer is the one that counts.
@@ -37,20 +36,10 @@ pub struct Step {
 /// [`ConvertError::Misfit`] when the file has no such tensor, and as [`Plan::decide`].
 pub fn explain(request: &PlanRequest<'_>, name: &str) -> Result<Explanation, ConvertError> {
     let source = request.source;
-    let stored = source.stored.layers.get(name).map(StoredLayer::weight);
-    let spellings = [Some(name.to_owned()), Some(weight_of(name)), stored];
-    let found = spellings.into_iter().flatten().find_map(|name| source.checkpoint.get(&name));
-    let header = found.ok_or_else(|| ConvertError::Misfit {
-        path: source.checkpoint.path().to_owned(),
-        problem: format!("has no layer and no tensor `{name}`{}", similar(source, name)),
-    })?;
+    let header = find_tensor(source, name)?;
     // Errors of the recipe as a whole come first.
     let plan = Plan::decide(request)?;
-    let planned = plan.tensors.iter().find(|planned| planned.header.name == header.name);
-    let planned = planned.cloned().ok_or_else(|| ConvertError::Misfit {
-        path: source.checkpoint.path().to_owned(),
-        problem: format!("`{name}` belongs to another part of the model"),
-    })?;
+    let planned = plan.planned(source, header)?.clone();
     let shapes = source.shapes();
     let questions = Questions {
         source,
@@ -70,31 +59,23 @@ pub fn explain(request: &PlanRequest<'_>, name: &str) -> Result<Explanation, Con
     Ok(Explanation { planned, steps: steps.collect() })
 }
 
-/// Suggests the first tensor whose name holds what was asked for, if any does.
-fn similar(source: &Source, name: &str) -> String {
-    let tensors = source.checkpoint.tensors().iter();
-    let mut alike = tensors.filter(|header| header.name.contains(name));
-    alike.next().map_or_else(String::new, |header| format!("; is `{}` meant?", header.name))
-}
-
-fn asked_in_words(asked: Asked, recipe: &Recipe) -> String {
-    let file = recipe.file();
+fn asked_in_words(asked: Asked, recipe: &Recipe) -> Text {
     match asked {
-        Asked::Removal => "preset, removal".to_owned(),
-        Asked::SideTensor => "scale or marker".to_owned(),
-        Asked::CorrectedBias => file.typed_name("bias_correction"),
-        Asked::Kind => "kind of tensor".to_owned(),
-        Asked::Keep(index) => file.typed_pattern("keep", index, &recipe.keep()[index]),
-        Asked::Refusal(preset) => format!("preset {preset}, model"),
-        Asked::Rule(index) => file.typed_pattern("rules", index, &recipe.rules()[index].pattern),
-        Asked::Include(index) => file.typed_pattern("include", index, &recipe.include()[index]),
-        Asked::Fallback => file.typed_name("fallback_scheme"),
-        Asked::Preset(preset) => format!("preset {preset}"),
-        Asked::BaseList => "preset base".to_owned(),
-        Asked::Distillation => file.typed_name("keep_distillation"),
-        Asked::MinSize => "size".to_owned(),
-        Asked::Heuristic => file.typed_name("heuristic"),
-        Asked::Scheme => format!("scheme {}", recipe.scheme()),
+        Asked::Removal => "preset, removal".into(),
+        Asked::SideTensor => "scale or marker".into(),
+        Asked::CorrectedBias => Setting::new("method_options.bias_correction").into(),
+        Asked::Kind => "kind of tensor".into(),
+        Asked::Keep(index) => Text::pattern("keep", index, &recipe.keep()[index]),
+        Asked::Refusal(preset) => format!("preset {preset}, model").into(),
+        Asked::Rule(index) => Text::pattern("rules", index, &recipe.rules()[index].pattern),
+        Asked::Include(index) => Text::pattern("include", index, &recipe.include()[index]),
+        Asked::Fallback => Setting::new("fallback_scheme").into(),
+        Asked::Preset(preset) => format!("preset {preset}").into(),
+        Asked::BaseList => "preset base".into(),
+        Asked::Distillation => Setting::new("keep_distillation").into(),
+        Asked::MinSize => "size".into(),
+        Asked::Heuristic => Setting::new("heuristic").into(),
+        Asked::Scheme => format!("scheme {}", recipe.scheme()).into(),
     }
 }
 

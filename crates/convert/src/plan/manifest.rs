@@ -1,7 +1,5 @@
 //! Names, dtypes, shapes and header entries of a planned output.
 
-use std::collections::BTreeMap;
-
 use roundwise_layout::MatmulPrecision;
 use roundwise_scheme::Scheme;
 use roundwise_tensor_file::{Manifest, TensorFileError, TensorSpec};
@@ -10,54 +8,8 @@ use crate::model::Role;
 use crate::plan::decision::{Decision, PlannedTensor};
 use crate::plan::part::PART_KEY;
 use crate::plan::plan::Plan;
-use crate::plan::provenance::Provenance;
-use crate::recipe::edit::PROVENANCE_KEY;
-use crate::recipe::{Purpose, Recipe};
-use crate::source::{FileHash, Source};
-
-/// Entries of the output's header.
-#[derive(Clone, Debug)]
-pub(crate) struct PlannedHeader {
-    metadata: BTreeMap<String, String>,
-    provenance: Option<Provenance>,
-}
-
-/// The facts that a run knows and a plan does not. Zeros in the header reserve their place.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct RunFacts {
-    /// BLAKE3 of every file of the input.
-    pub(crate) input: Vec<FileHash>,
-    /// BLAKE3 of the file of statistics, where there is one.
-    pub(crate) statistics: Option<String>,
-    /// The kind of device that learned rounding was computed on.
-    pub(crate) device: Option<String>,
-}
-
-impl PlannedHeader {
-    pub(crate) fn new(
-        metadata: BTreeMap<String, String>,
-        source: &Source,
-        recipe: &Recipe,
-        has_statistics: bool,
-    ) -> Self {
-        let provenance = recipe
-            .tells_provenance()
-            .then(|| Provenance::planned(recipe.file(), &source.checkpoint, has_statistics));
-        Self { metadata, provenance }
-    }
-
-    fn entries(&self, facts: Option<&RunFacts>) -> BTreeMap<String, String> {
-        let mut metadata = self.metadata.clone();
-        if let Some(planned) = &self.provenance {
-            let provenance = match facts {
-                Some(facts) => planned.clone().with(facts),
-                None => planned.clone(),
-            };
-            metadata.insert(PROVENANCE_KEY.to_owned(), provenance.to_json());
-        }
-        metadata
-    }
-}
+use crate::plan::run_facts::RunFacts;
+use crate::recipe::Purpose;
 
 impl Plan {
     /// Returns names, dtypes, shapes and offsets of the output.

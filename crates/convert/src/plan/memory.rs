@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::plan::decision::{Decision, PlannedTensor};
 use crate::recipe::Rounding;
 use crate::source::Source;
-use crate::source::source::weight_kind;
+use crate::source::numbers::weight_kind;
 
 /// Limits of files and memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -4,6 +4,7 @@ use roundwise_layout::Repair;
 use roundwise_tensor_file::Remark;
 
 use crate::model::Kind;
+use crate::recipe::{Setting, Text};
 use crate::source::ExpertBanks;
 
 /// Something that a plan does otherwise than someone might expect, and that is no error.
@@ -27,8 +28,8 @@ pub enum Note {
     },
     /// A setting of the recipe that does nothing here.
     WithoutEffect {
-        /// Its name, with its pattern.
-        setting: String,
+        /// The setting.
+        asked: Ineffective,
         /// Why it has no effect.
         finding: &'static str,
     },
@@ -102,6 +103,35 @@ pub enum Note {
     },
 }
 
+/// A setting that does nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ineffective {
+    /// The setting.
+    pub setting: Setting,
+    /// Its pattern, where it is one.
+    pub pattern: Option<String>,
+}
+
+impl Ineffective {
+    /// Says what is to be said of it.
+    pub(crate) fn text(&self, finding: &str) -> Text {
+        match &self.pattern {
+            Some(pattern) => Text::from(self.setting.clone()) + format!(" `{pattern}` {finding}"),
+            None => self.setting.clone().quoted() + " " + finding,
+        }
+    }
+}
+
+impl Note {
+    /// Returns the note, the settings that it names apart from the words around them.
+    pub fn text(&self) -> Text {
+        match self {
+            Note::WithoutEffect { asked, finding } => asked.text(finding),
+            note => note.to_string().into(),
+        }
+    }
+}
+
 impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -117,7 +147,7 @@ impl fmt::Display for Note {
                 let values = if *others == 1 { "another value" } else { "other values" };
                 write!(f, "later shards have {values} for header entry `{key}`; the first is kept")
             }
-            Note::WithoutEffect { setting, finding } => write!(f, "{setting} {finding}"),
+            Note::WithoutEffect { asked, finding } => asked.text(finding).fmt(f),
             Note::NotFinite { weights } => {
                 write!(f, "kept for a NaN or an infinity: {}", weights.join(", "))
             }

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::plan::decision::{Decision, PlannedTensor};
-use crate::plan::manifest::RunFacts;
 use crate::plan::provenance::Tool;
+use crate::plan::run_facts::RunFacts;
 use crate::recipe::{Recipe, Rounding};
 
 /// Key of the header entry of a part.

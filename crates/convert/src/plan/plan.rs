@@ -1,5 +1,4 @@
 use std::collections::{BTreeMap, BTreeSet};
-use std::num::NonZeroUsize;
 use std::path::Path;
 
 use roundwise_layout::{Defect, Layout, QUANTIZATION_METADATA};
@@ -9,57 +8,22 @@ use roundwise_tensor_file::{Sharding, TensorHeader};
 
 use crate::error::ConvertError;
 use crate::model::{Detected, Preset};
-use crate::plan::decision::{Decision, NotFinite, PlannedTensor};
+use crate::plan::decision::{Decision, PlannedTensor};
 use crate::plan::dequantize;
 use crate::plan::gather_notes::gather_notes;
-use crate::plan::manifest::PlannedHeader;
-use crate::plan::memory::{Limits, MemoryPlan, Workers};
+use crate::plan::header::PlannedHeader;
+use crate::plan::memory::MemoryPlan;
 use crate::plan::migrate::Migration;
-use crate::plan::note::Note;
-use crate::plan::part::{PlannedPart, Share};
+use crate::plan::note::{Ineffective, Note};
+use crate::plan::part::PlannedPart;
 use crate::plan::quantize::Quantization;
 use crate::plan::questions::Questions;
 use crate::plan::reason::Reason;
-use crate::recipe::{Purpose, Recipe, Rounding};
-use crate::source::consumer::{Consumer, TakesCodes};
-use crate::source::layer_inputs::LayerInputs;
+use crate::plan::request::PlanRequest;
+use crate::recipe::{Complaint, Purpose, Recipe, Rounding, Setting, Text};
+use crate::source::consumer::Consumer;
+use crate::source::consumer::answer::TakesCodes;
 use crate::source::{SchemeConsumer, Source, Subject};
-
-/// Everything that a plan follows from.
-#[derive(Clone, Copy)]
-pub struct PlanRequest<'a> {
-    /// The input.
-    pub source: &'a Source,
-    /// The recipe.
-    pub recipe: &'a Recipe,
-    /// Statistics of the layers' inputs, where the recipe looks at them.
-    pub statistics: Option<&'a LayerInputs>,
-    /// The threads and devices that work on tensors at once.
-    pub workers: Workers,
-    /// Limits of files and memory.
-    pub limits: Limits,
-    /// The part of the model that is made, if not all of it.
-    pub part: Option<Share>,
-    /// Weights that cannot be converted, because a NaN or an infinity was found in them.
-    pub not_finite: &'a NotFinite,
-}
-
-static ALL_FINITE: NotFinite = NotFinite::new();
-
-impl<'a> PlanRequest<'a> {
-    /// Asks for the whole model in one file, worked on by one thread without a limit of memory.
-    pub fn new(source: &'a Source, recipe: &'a Recipe) -> Self {
-        Self {
-            source,
-            recipe,
-            statistics: None,
-            workers: NonZeroUsize::MIN.into(),
-            limits: Limits::default(),
-            part: None,
-            not_finite: &ALL_FINITE,
-        }
-    }
-}
 
 /// The decision for every tensor of a file. It never changes.
 #[derive(Clone, Debug)]
@@ -132,6 +96,22 @@ impl Plan {
             header,
             sharding: request.limits.sharding(source),
             part,
+        })
+    }
+
+    /// Finds what a tensor of the input becomes.
+    ///
+    /// # Errors
+    /// [`ConvertError::Misfit`] for one that belongs to another part of the model.
+    pub(crate) fn planned(
+        &self,
+        source: &Source,
+        header: &TensorHeader,
+    ) -> Result<&PlannedTensor, ConvertError> {
+        let planned = self.tensors.iter().find(|planned| planned.header.name == header.name);
+        planned.ok_or_else(|| {
+            let problem = format!("`{}` belongs to another part of the model", header.name);
+            ConvertError::misfit(source.checkpoint.path(), problem)
         })
     }
 
@@ -210,12 +190,12 @@ impl Plan {
     }
 
     /// Returns the reasons for which tensors are kept, and notes.
-    fn why_nothing(&self) -> String {
+    fn why_nothing(&self) -> Text {
         const SHOWN: usize = 5;
         let kept = self.kept_reasons().into_iter().take(SHOWN);
-        let kept = kept.map(|(reason, count)| format!("{count} kept: {reason}"));
-        let notes = self.notes.iter().map(|note| format!("note: {note}"));
-        kept.chain(notes).collect::<Vec<String>>().join("\n  ")
+        let kept = kept.map(|(reason, count)| format!("{count} kept: {reason}").into());
+        let notes = self.notes.iter().map(|note| Text::from("note: ") + note.text());
+        Text::joined(kept.chain(notes), "\n  ")
     }
 }
 
@@ -265,7 +245,7 @@ fn decide_all(
         }
         Purpose::Edit => {
             let edit = recipe.edit();
-            edit.check(source, recipe.file())?;
+            edit.check(source)?;
             Ok((
                 headers.map(|header| planned(header, edit.decide(source, header))).collect(),
                 vec![],
@@ -285,8 +265,9 @@ fn quantized(tensors: &[PlannedTensor]) -> impl Iterator<Item = (&PlannedTensor,
 fn no_corrected_bias(recipe: &Recipe, tensors: &[PlannedTensor]) -> Option<Note> {
     let is_asked = recipe.bias_correction() != BiasCorrection::None;
     let is_corrected = |planned: &PlannedTensor| planned.decision == Decision::Correct;
-    (is_asked && !tensors.iter().any(is_corrected)).then(|| Note::WithoutEffect {
-        setting: recipe.file().in_typed_words("`bias_correction`"),
+    let setting = Setting::new("method_options.bias_correction");
+    (is_asked && !tensors.iter().any(is_corrected)).then_some(Note::WithoutEffect {
+        asked: Ineffective { setting, pattern: None },
         finding: "changes nothing: no converted layer has a bias that may change",
     })
 }
@@ -305,13 +286,7 @@ fn fit_memory(
             path: source.checkpoint.path().to_owned(),
             needed,
             limit: limit.unwrap_or(u64::MAX),
-            help: match rounding {
-                Rounding::Nearest => "`--memory-limit` cannot be lower than that",
-                Rounding::Learned(_) => {
-                    "learned rounding holds a weight whole; nearest rounding, without `--method` and \
-                     `--stats`, takes it by bands of rows"
-                }
-            },
+            holds_weights_whole: rounding != Rounding::Nearest,
         },
     )
 }
@@ -377,14 +352,15 @@ fn refuse_other_model(
     detected: &Detected,
 ) -> Result<(), ConvertError> {
     match recipe.file().model.as_deref() {
-        Some(model) if model != detected.main.title => Err(ConvertError::Misfit {
-            path: path.to_owned(),
-            problem: format!(
-                "holds: {}; the recipe is for: {model}\n  leave `model` out of a recipe that fits \
-                 other models, too",
-                detected.main.title
-            ),
-        }),
+        Some(model) if model != detected.main.title => {
+            let setting = Setting::new("model");
+            let differ = format!("holds: {}; the recipe is for: {model}\n  ", detected.main.title);
+            let help = Text::from("leave ")
+                + setting.clone().quoted()
+                + " out of a recipe that fits other models, too";
+            let complaints = vec![Complaint::about(setting, Text::from(differ) + help)];
+            Err(ConvertError::Misfit { path: path.to_owned(), complaints })
+        }
         _ => Ok(()),
     }
 }

@@ -19,7 +19,7 @@ use crate::plan::decision::{Decision, NotFinite};
 use crate::plan::reason::Reason;
 use crate::recipe::Recipe;
 use crate::source::Source;
-use crate::source::source::{matrix_shape, weight_kind};
+use crate::source::numbers::{matrix_shape, weight_kind};
 use crate::source::subject::is_expert_bank;
 use roundwise_rounding::BiasCorrection;
 

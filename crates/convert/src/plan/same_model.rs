@@ -83,7 +83,7 @@ mod tests {
     fn an_output_that_loaders_take_for_another_model_is_refused() {
         let (_folder, source) = z_image();
         let message = refusal(&source, PROBE, &[1920, 1]).unwrap();
-        for word in ["out.safetensors", "Z-Image", "`--keep`"] {
+        for word in ["out.safetensors", "Z-Image", "`keep`"] {
             assert!(message.contains(word), "no `{word}` in {message}");
         }
         assert_eq!(refusal(&source, PROBE, &[3840, 1]), None);

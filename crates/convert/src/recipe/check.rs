@@ -12,9 +12,13 @@ use crate::recipe::edit::{Edit, PROVENANCE_KEY};
 use crate::recipe::edit_file::EditFile;
 use crate::recipe::file::{RecipeFile, RuleFile};
 use crate::recipe::plain_dtype::PlainDtype;
-use crate::recipe::recipe::{NEAREST, Purpose, Rule};
+use crate::recipe::purpose::Purpose;
+use crate::recipe::rule::Rule;
 use crate::recipe::setting::Setting;
 use crate::recipe::text::Text;
+
+/// The method where none is named.
+pub(crate) const NEAREST: &str = "nearest";
 
 /// Checks the typed settings of a recipe, and collects complaints about them.
 pub(crate) struct Checker<'a> {

@@ -2,6 +2,7 @@
 
 pub(crate) mod adapter;
 pub(crate) mod check;
+pub(crate) mod command;
 pub(crate) mod complaint;
 pub(crate) mod edit;
 pub(crate) mod edit_file;
@@ -9,15 +10,20 @@ pub(crate) mod file;
 pub(crate) mod layer_config;
 pub(crate) mod overlay;
 pub(crate) mod plain_dtype;
+pub(crate) mod purpose;
 pub(crate) mod recipe;
+pub(crate) mod rule;
 pub(crate) mod setting;
 pub(crate) mod text;
 
+pub use self::command::Command;
 pub use self::complaint::{Complaint, RecipeError};
 pub use self::edit_file::EditFile;
 pub use self::file::{RecipeFile, RuleFile};
 pub use self::layer_config::import_layer_config;
 pub use self::plain_dtype::PlainDtype;
-pub use self::recipe::{Purpose, Recipe, Rounding, Rule};
+pub use self::purpose::Purpose;
+pub use self::recipe::{Recipe, Rounding};
+pub use self::rule::Rule;
 pub use self::setting::Setting;
 pub use self::text::{Piece, Text};

@@ -1,26 +1,30 @@
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Add;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::recipe::command::Command;
 use crate::recipe::setting::Setting;
 
-/// A message that may name settings, each under the name that the front end gives it.
+/// A message that may name settings and commands, each in the words of whoever shows it.
 ///
-/// Displayed and serialised, settings are their paths. A program that calls them something else asks
-/// for [`Text::worded`].
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Displayed and serialised, settings are their paths, and commands what they do. A program that calls
+/// them something else asks for [`Text::worded_with`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Text {
     pieces: Vec<Piece>,
 }
 
 /// A piece of a [`Text`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Piece {
     /// Words that every front end shows as they are.
     Words(String),
     /// Name of a setting.
     Setting(Setting),
+    /// Name of a command.
+    Command(Command),
 }
 
 impl Text {
@@ -30,23 +34,56 @@ impl Text {
     }
 
     /// Writes the message with these names for settings.
-    pub fn worded(&self, name: impl Fn(&Setting) -> String) -> String {
+    pub fn worded(&self, setting: impl Fn(&Setting) -> String) -> String {
+        self.worded_with(setting, Command::to_string)
+    }
+
+    /// Writes the message with these names for settings and for commands.
+    pub fn worded_with(
+        &self,
+        setting: impl Fn(&Setting) -> String,
+        command: impl Fn(&Command) -> String,
+    ) -> String {
         let piece = |piece: &Piece| match piece {
             Piece::Words(words) => words.clone(),
-            Piece::Setting(setting) => name(setting),
+            Piece::Setting(name) => setting(name),
+            Piece::Command(name) => command(name),
         };
         self.pieces.iter().map(piece).collect()
     }
 
+    /// Names a pattern of a setting.
+    pub(crate) fn pattern(key: &str, entry: usize, pattern: &regex::Regex) -> Self {
+        Text::from(Setting::new(key).at(entry)) + format!(" `{pattern}`")
+    }
+
     /// Joins lines.
     pub(crate) fn lines(lines: impl IntoIterator<Item = Text>) -> Self {
-        lines.into_iter().reduce(|text, line| text + "\n" + line).unwrap_or_default()
+        Self::joined(lines, "\n")
+    }
+
+    /// Joins messages with something between them.
+    pub(crate) fn joined(texts: impl IntoIterator<Item = Text>, between: &str) -> Self {
+        texts.into_iter().reduce(|text, next| text + between + next).unwrap_or_default()
+    }
+}
+
+impl Setting {
+    /// Returns the text that names the setting in backticks, as part of a sentence.
+    pub fn quoted(self) -> Text {
+        Text::from("`") + self + "`"
     }
 }
 
 impl From<&str> for Text {
     fn from(words: &str) -> Self {
         words.to_owned().into()
+    }
+}
+
+impl From<Cow<'_, str>> for Text {
+    fn from(words: Cow<'_, str>) -> Self {
+        words.into_owned().into()
     }
 }
 
@@ -62,12 +99,32 @@ impl From<Setting> for Text {
     }
 }
 
+impl From<Command> for Text {
+    fn from(command: Command) -> Self {
+        Self { pieces: vec![Piece::Command(command)] }
+    }
+}
+
 impl<T: Into<Text>> Add<T> for Text {
     type Output = Self;
 
     fn add(mut self, more: T) -> Self {
         self.pieces.extend(more.into().pieces);
         self
+    }
+}
+
+impl PartialEq<str> for Text {
+    /// Compares what is displayed.
+    fn eq(&self, displayed: &str) -> bool {
+        let shown = self.to_string();
+        shown == displayed
+    }
+}
+
+impl PartialEq<&str> for Text {
+    fn eq(&self, displayed: &&str) -> bool {
+        self == *displayed
     }
 }
 

@@ -2,8 +2,8 @@ use roundwise_scheme::WeightError;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::report::report::TensorReport;
-use crate::report::rounding::LayerRounding;
+use crate::report::layer_rounding::LayerRounding;
+use crate::report::tensor_report::TensorReport;
 
 /// The part of a finished tensor's report that a plan does not know; a journal keeps it.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -4,7 +4,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::error::ConvertError;
-use crate::report::report::TensorReport;
+use crate::report::tensor_report::TensorReport;
 
 /// Something that happened during a conversion.
 #[derive(Debug, Serialize)]

@@ -11,6 +11,7 @@ use crate::model::Role;
 use crate::recipe::Recipe;
 use crate::run::round::seed_of;
 use crate::source::Source;
+use crate::source::numbers::matrix_shape;
 
 /// An adapter that undoes a part of the rounding error.
 #[derive(Clone, Debug, PartialEq)]
@@ -63,15 +64,12 @@ pub fn extract_error_lora(
         .values()
         .filter_map(|stored| {
             let header = original.checkpoint.get(&weight_of(&stored.layer))?;
-            crate::source::source::matrix_shape(&original.shape_of(header))
-                .map(|shape| (stored, shape))
+            matrix_shape(&original.shape_of(header)).map(|shape| (stored, shape))
         })
         .collect();
     if layers.is_empty() {
-        return Err(ConvertError::Misfit {
-            path: converted.checkpoint.path().to_owned(),
-            problem: "has no layer in codes, whose error an adapter could hold".to_owned(),
-        });
+        let problem = "has no layer in codes, whose error an adapter could hold";
+        return Err(ConvertError::misfit(converted.checkpoint.path(), problem));
     }
     let main = &original.subject().detected.main;
     let key = |layer: &str| match main.role {
@@ -118,9 +116,9 @@ fn error_of(
     shape: [usize; 2],
 ) -> Result<Matrix, ConvertError> {
     let weight = weight_of(&stored.layer);
-    let misfit = |problem: String| ConvertError::Misfit {
-        path: converted.checkpoint.path().to_owned(),
-        problem: format!("layer `{}`: {problem}", stored.layer),
+    let misfit = |problem: String| {
+        let path = converted.checkpoint.path();
+        ConvertError::misfit(path, format!("layer `{}`: {problem}", stored.layer))
     };
     let cut = stored.cut_to(shape);
     let cut =

@@ -6,7 +6,7 @@ use roundwise_rounding::{Inputs, Options};
 use roundwise_scheme::ScaleRule;
 
 use crate::error::ConvertError;
-use crate::plan::manifest::RunFacts;
+use crate::plan::run_facts::RunFacts;
 use crate::plan::same_model::same_model;
 use crate::plan::{Decision, NotFinite, Plan, PlanRequest};
 use crate::recipe::{Purpose, Rounding};

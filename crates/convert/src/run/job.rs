@@ -8,7 +8,7 @@ use roundwise_tensor_file::Overwrite;
 
 use crate::plan::Share;
 use crate::plan::{Limits, Workers};
-use crate::recipe::recipe::NEAREST;
+use crate::recipe::check::NEAREST;
 use crate::recipe::{Purpose, Recipe, RecipeFile};
 use crate::source::StatisticsFile;
 

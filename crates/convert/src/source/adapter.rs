@@ -30,7 +30,7 @@ use roundwise_layout::StoredLayers;
 use roundwise_tensor_file::{Checkpoint, SourceFile};
 
 use crate::error::ConvertError;
-use crate::recipe::Recipe;
+use crate::recipe::{Recipe, Setting, Text};
 use crate::source::adapter::change::Change;
 use crate::source::adapter::file::AdapterFile;
 pub(crate) use crate::source::adapter::note::AdapterNote;
@@ -68,15 +68,14 @@ impl Adapters {
             adapters.add(path, *strength, &targets)?;
         }
         if !adapters.unmatched.is_empty() && !recipe.allows_unmatched_lora() {
-            return Err(ConvertError::Misfit {
-                path: checkpoint.path().to_owned(),
-                problem: format!(
-                    "has no weight for {} of the adapters' keys: {}\n  \
-                     `--allow-unmatched-lora` leaves them out",
-                    adapters.unmatched.len(),
-                    listed(&adapters.unmatched),
-                ),
-            });
+            let unmatched = format!(
+                "has no weight for {} of the adapters' keys: {}\n  ",
+                adapters.unmatched.len(),
+                listed(&adapters.unmatched),
+            );
+            let allow = Setting::new("allow_unmatched_lora").quoted();
+            let problem = Text::from(unmatched) + allow + " leaves them out";
+            return Err(ConvertError::misfit(checkpoint.path(), problem));
         }
         Ok(adapters)
     }

@@ -3,14 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use roundwise_layout::{Layout, StoredLayers};
-use roundwise_scheme::Scheme;
+use roundwise_layout::StoredLayers;
 use roundwise_tensor_file::{Checkpoint, TensorHeader};
 use serde::Serialize;
 
 use crate::model::{AdapterKind, Detected, Dialect, Kind, Shapes, detect, detect_as};
-use crate::source::consumer::{Consumer, Opens};
 use crate::source::foreign_codes::ForeignCodes;
+use crate::source::numbers::weight_kind;
 
 /// The recognised kind, models and codes of a file.
 #[derive(Clone, Debug)]
@@ -71,15 +70,6 @@ impl Subject {
     pub fn kind(&self) -> Kind {
         self.detected.kind
     }
-
-    /// Returns the first consumer that opens the file with weights in `scheme`, or why none does.
-    pub fn opens(&self, scheme: Scheme, layout: Layout) -> Opens {
-        let answers = Consumer::ALL.map(|consumer| consumer.opens(self, scheme, layout));
-        let is_yes = |answer: &&Opens| matches!(answer, Opens::Yes { .. });
-        let is_open = |answer: &&Opens| matches!(answer, Opens::NotKnown { .. });
-        let best = answers.iter().find(is_yes).or_else(|| answers.iter().find(is_open));
-        best.unwrap_or(&answers[0]).clone()
-    }
 }
 
 impl ExpertBanks {
@@ -107,7 +97,7 @@ impl ExpertBanks {
 pub(crate) fn is_expert_bank(header: &TensorHeader) -> bool {
     header.shape.len() == 3
         && header.name.contains("experts.")
-        && crate::source::source::weight_kind(header.dtype).is_some()
+        && weight_kind(header.dtype).is_some()
 }
 
 /// Returns names and shapes of all tensors, as they are stored.

@@ -4,13 +4,17 @@
 
 mod adapters;
 mod detection;
+mod errors;
 mod hashing;
 mod kinds;
+mod looking;
 mod nothing_is_invented;
 mod packed;
+mod places;
 mod presets;
 mod questions;
 mod recipes;
 mod resume;
+mod settings;
 mod shared_scales;
 mod stability;

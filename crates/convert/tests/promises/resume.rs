@@ -113,8 +113,11 @@ fn another_job_is_refused_and_nothing_is_lost() {
     let refused = |job: &Job, word: &str| {
         let error = convert(job, &Unwatched).unwrap_err();
         let ConvertError::OtherRun { differences, .. } = &error else { panic!("{error}") };
-        assert!(differences.len() == 1 && differences[0].contains(word), "{differences:?}");
-        assert!(error.to_string().contains("--fresh"), "{error}");
+        assert!(
+            differences.len() == 1 && differences[0].to_string().contains(word),
+            "{differences:?}"
+        );
+        assert!(error.help().unwrap().to_string().contains("`starts_over`"), "{error}");
     };
     let int8 = RecipeFile { scheme: Some("int8".into()), ..RecipeFile::default() };
     let other = job(folder.path(), int8);

@@ -8,6 +8,7 @@ use roundwise_convert::source::{Opens, SchemeConsumer};
 use crate::console::width;
 use crate::table::Table;
 use crate::text::{bytes, counted, path, percent, plain, seconds};
+use crate::typed::Typed;
 
 /// Reasons for keeping tensors that the summary lists.
 const REASONS_SHOWN: usize = 8;
@@ -15,7 +16,7 @@ const REASONS_SHOWN: usize = 8;
 const WORST_SHOWN: usize = 3;
 
 /// Describes a conversion for people.
-pub(in crate::commands) fn describe(report: &Report) -> String {
+pub(in crate::commands) fn describe(report: &Report, typed: &Typed) -> String {
     let mut text = format!("{} → {}\n", path(&report.input), path(&report.output));
     text += &format!(
         "  {} (preset {}): {}\n",
@@ -38,7 +39,7 @@ pub(in crate::commands) fn describe(report: &Report) -> String {
     text += &report.rounding.as_ref().map(describe_outputs).unwrap_or_default();
     text += &report.rounding.as_ref().map(describe_rounding).unwrap_or_default();
     for note in &report.notes {
-        text += &format!("  note: {}\n", plain(note));
+        text += &format!("  note: {}\n", plain(&typed.text(note)));
     }
     text += &describe_kept(report);
     text += &describe_worst(report);

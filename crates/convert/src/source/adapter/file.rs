@@ -58,7 +58,7 @@ impl AdapterFile {
         let is_peft = |header: &TensorHeader| is_of_peft(&header.name);
         let is_peft_file = checkpoint.tensors().iter().any(is_peft);
         let config_text = checkpoint.text_beside(CONFIG_FILE).filter(|_| is_peft_file);
-        let misfit = |problem: String| ConvertError::Misfit { path: path.to_owned(), problem };
+        let misfit = |problem: String| ConvertError::misfit(path, problem);
         let config = config_text.as_deref().map(Config::of_file).transpose();
         let config =
             config.map_err(|problem| misfit(format!("`{CONFIG_FILE}` beside it {problem}")))?;
@@ -68,7 +68,7 @@ impl AdapterFile {
     }
 
     pub(super) fn misfit(&self, problem: String) -> ConvertError {
-        ConvertError::Misfit { path: self.path.clone(), problem }
+        ConvertError::misfit(&self.path, problem)
     }
 
     /// Reads the keys of the file into modules and replacements.

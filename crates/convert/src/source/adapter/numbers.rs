@@ -4,7 +4,7 @@ use roundwise_grid::{E4m3, E5m2, Grid};
 use roundwise_tensor_file::{Checkpoint, Dtype, TensorHeader};
 
 use crate::error::ConvertError;
-use crate::source::source::{weight_kind, widened};
+use crate::source::numbers::{weight_kind, widened};
 
 /// Returns whether a tensor holds numbers that can be added to weights; FP8 without scales does.
 pub(super) fn is_numeric(dtype: Dtype) -> bool {
@@ -68,8 +68,6 @@ pub(super) fn number(file: &Checkpoint, header: &TensorHeader) -> Result<f32, Co
 
 /// Returns an error about a tensor, with the file that holds it.
 fn misfit(file: &Checkpoint, header: &TensorHeader, problem: &str) -> ConvertError {
-    ConvertError::Misfit {
-        path: file.holder(&header.name).unwrap_or(file.path()).to_owned(),
-        problem: format!("tensor `{}` {problem}", header.name),
-    }
+    let path = file.holder(&header.name).unwrap_or(file.path());
+    ConvertError::misfit(path, format!("tensor `{}` {problem}", header.name))
 }

@@ -1,7 +1,7 @@
 //! ComfyUI's table: which kinds of files it opens with codes, from its own loaders.
 
 use crate::model::{Detected, Dialect, Kind};
-use crate::source::consumer::TakesCodes;
+use crate::source::consumer::answer::TakesCodes;
 
 /// Returns whether ComfyUI reads codes of a kind of file. For its loaders of whole models this is
 /// known by architecture. All its other loaders read tensors as they are stored: a code counts as
