@@ -61,23 +61,7 @@ impl Edit {
             (ANY_PRODUCTS, &self.any_products),
             (INPUT_SCALE, &self.input_scale),
         ];
-<<<<<<< HEAD
         // 1. Patterns that match no layer.
-        for (option, patterns) in options {
-            let matches_none =
-                |(_, pattern): &(usize, &Regex)| !layers.keys().any(|name| pattern.is_match(name));
-            let unmatched = patterns.iter().enumerate().filter(matches_none);
-            complaints.extend(
-                unmatched.map(|it| format!("{} matches no layer in codes", named(option, it))),
-            );
-        }
-        let keys = source.checkpoint.metadata();
-        // 2. Patterns of header entries.
-        for unset in self.unset.iter().enumerate() {
-            let pattern = named("unset", unset);
-            if !keys.keys().any(|key| unset.1.is_match(key)) {
-                complaints.push(format!("{pattern} matches no header entry"));
-=======
         for (key, patterns) in options {
             for (at, pattern) in patterns.iter().enumerate() {
                 if !layers.keys().any(|name| pattern.is_match(name)) {
@@ -86,10 +70,10 @@ impl Edit {
             }
         }
         let keys = source.checkpoint.metadata();
+        // 2. Patterns of header entries.
         for (at, pattern) in self.unset.iter().enumerate() {
             if !keys.keys().any(|key| pattern.is_match(key)) {
                 complain(UNSET, at, pattern, "matches no header entry".into());
->>>>>>> main
             }
             if pattern.is_match(QUANTIZATION_METADATA) {
                 let says =
@@ -98,12 +82,8 @@ impl Edit {
                 complain(UNSET, at, pattern, Text::from(says) + help);
             }
         }
-<<<<<<< HEAD
         // 3. Options that a layer cannot have, layers with one problem together.
-        let mut misfits = BTreeMap::<String, BTreeSet<String>>::new();
-=======
         let mut misfits = BTreeMap::<Complaint, BTreeSet<String>>::new();
->>>>>>> main
         for stored in layers.values().filter(|stored| self.changes(&stored.layer)) {
             if let Some(problem) = self.misfit(stored) {
                 misfits.entry(problem).or_default().insert(stored.layer.clone());

@@ -36,7 +36,7 @@ impl SharedScales {
         {
             modules.entry(module_of(planned.layer())).or_default().push(planned);
         }
-        // Other parts count only for modules that this part has layers of.
+        // Only modules of these weights count.
         let own: BTreeSet<&str> = weights.map(|planned| module_of(planned.layer())).collect();
         modules.retain(|module, layers| layers.len() > 1 && own.contains(module));
         if modules.is_empty() {
