@@ -15,7 +15,8 @@ use crate::source::StatisticsFile;
 /// Compares a converted file with its original: structure, untouched tensors, error of each layer.
 ///
 /// # Errors
-/// When a file cannot be read or the watcher says stop; what is wrong with the converted file is a [`Finding`].
+/// When a file cannot be read or the watcher says stop; a defect of the converted file is a
+/// [`Finding`](crate::inspect::Finding).
 pub fn verify(
     original: &Path,
     converted: &Path,
