@@ -4,6 +4,7 @@ mod layouts;
 mod outputs;
 mod quality;
 mod rounding;
+mod studio;
 
 pub(crate) use convert::ConvertBench;
 pub(crate) use encode::EncodeBench;
@@ -30,6 +31,8 @@ pub(crate) enum Bench {
     Quality(quality::Options),
     /// Learned rounding: error of stored codes, time and memory, beside convert-to-quant and torch.
     Rounding(rounding::Options),
+    /// The studio: size, memory, time of plans, of the page in a browser, and what events cost.
+    Studio(studio::Options),
 }
 
 /// Measures, prints, and stores the result for the report.
@@ -41,5 +44,6 @@ pub(crate) fn run(workspace: &Workspace, bench: &Bench) -> Result<()> {
         Bench::Outputs(options) => outputs::run(workspace, options),
         Bench::Quality(options) => quality::run(workspace, options),
         Bench::Rounding(options) => rounding::run(workspace, options),
+        Bench::Studio(options) => studio::run(workspace, options),
     }
 }

@@ -1,9 +1,9 @@
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::workspace::Workspace;
-use crate::{arrows, clients, command, distributed, golden, packages, torture};
+use crate::{arrows, browser, clients, command, distributed, golden, packages, torture};
 
 /// How much to check.
 #[derive(clap::Args)]
@@ -53,6 +53,7 @@ fn steps<'a>(workspace: &'a Workspace, options: &'a Options) -> Vec<Step<'a>> {
         ("arrows", Box::new(|| arrows::run(workspace))),
         ("lints", cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])),
         ("dependencies", Box::new(|| dependencies(workspace))),
+        ("no HTTP", Box::new(|| refuse_http_without_studio(workspace))),
         ("packages", Box::new(|| packages::check(workspace))),
         ("docs", Box::new(|| docs(workspace))),
         ("doc tests", cargo(&["test", "--quiet", "--doc", "--workspace"])),
@@ -64,6 +65,7 @@ fn steps<'a>(workspace: &'a Workspace, options: &'a Options) -> Vec<Step<'a>> {
     steps.push(("golden", Box::new(|| golden::run(workspace, &golden_options(workspace)?))));
     steps.push(("torture", Box::new(|| torture::run(workspace, &torture_options(workspace)?))));
     steps.push(("parts", Box::new(|| distributed::run(workspace, &parts_options(workspace)?))));
+    steps.push(("browser", Box::new(|| browser::run(workspace, &page_options(workspace)?))));
     steps.push(("clients", check_clients(!options.long)));
     steps
 }
@@ -92,8 +94,23 @@ fn torture_options(workspace: &Workspace) -> Result<torture::Options> {
     Ok(torture::Options::for_ci(workspace.test_binary()?))
 }
 
+fn page_options(workspace: &Workspace) -> Result<browser::Options> {
+    Ok(browser::Options::for_ci(workspace.test_binary()?))
+}
+
 fn parts_options(workspace: &Workspace) -> Result<distributed::Options> {
     Ok(distributed::Options::for_ci(workspace.test_binary()?))
+}
+
+/// A program that is built without the studio has nothing that listens or speaks HTTP.
+fn refuse_http_without_studio(workspace: &Workspace) -> Result<()> {
+    let tree = ["tree", "--package", "roundwise", "--no-default-features", "--edges", "normal"];
+    let tree = command::output(workspace.cargo(&tree).args(["--prefix", "none"]))?;
+    let names = tree.lines().filter_map(|line| line.split(' ').next());
+    let found: Vec<&str> =
+        names.filter(|name| ["axum", "hyper", "tokio", "http", "opener"].contains(name)).collect();
+    ensure!(found.is_empty(), "without the feature `studio` there still is {}", found.join(", "));
+    Ok(())
 }
 
 /// Checks licences, sources and bans. Building cargo-deny takes longer than everything else here,

@@ -1,6 +1,7 @@
 pub(crate) mod layouts;
 pub(crate) mod quality;
 pub(crate) mod rounding;
+pub(crate) mod studio;
 
 /// A figure that has to be reached.
 pub(crate) struct Goal {

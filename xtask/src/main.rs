@@ -2,6 +2,7 @@
 
 mod arrows;
 mod bench;
+mod browser;
 mod ci;
 mod clients;
 mod command;
@@ -43,6 +44,8 @@ enum Task {
     /// Measure speed and memory; results go to docs/results/*.json.
     #[command(subcommand)]
     Bench(bench::Bench),
+    /// Use the studio's page in a browser, as its users do.
+    Browser(browser::Options),
     /// Kill, break and repeat conversions, and count what they survive.
     Torture(torture::Options),
     /// Make up files, and read them with everything that reads files of strangers.
@@ -61,6 +64,7 @@ fn main() -> Result<()> {
         Task::Ci(options) => ci::run(&workspace, &options),
         Task::Clients(options) => clients::run(&workspace, &options),
         Task::Bench(bench) => bench::run(&workspace, &bench),
+        Task::Browser(options) => browser::run(&workspace, &options),
         Task::Torture(options) => torture::run(&workspace, &options),
         Task::Fuzz(options) => fuzz::run(&workspace, &options),
         Task::Distributed(options) => distributed::run(&workspace, &options),

@@ -47,6 +47,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     let encode: Option<Record<EncodeBench>> = record::read(workspace, "encode")?;
     let clients: Option<Record<Vec<Finding>>> = record::read(workspace, "clients")?;
     let layouts: Option<Record<Vec<Figure>>> = record::read(workspace, "layouts")?;
+    let studio: Option<Record<Vec<Figure>>> = record::read(workspace, "studio")?;
     let outputs = MODELS.iter().flat_map(|model| records_of(model));
     let outputs = outputs.map(|name| record::read(workspace, &name)).collect::<Result<Vec<_>>>()?;
     let outputs: Vec<Record<Vec<Outputs>>> = outputs.into_iter().flatten().collect();
@@ -57,6 +58,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     let nothing = convert.is_none()
         && encode.is_none()
         && layouts.is_none()
+        && studio.is_none()
         && clients.is_none()
         && outputs.is_empty()
         && quality.is_none()
@@ -70,6 +72,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     text += &convert.map(|record| convert_section(&record)).unwrap_or_default();
     text += &encode.map(|record| encode_section(&record)).unwrap_or_default();
     text += &layouts.map(|record| layouts_section(&record)).unwrap_or_default();
+    text += &studio.map(|record| studio_section(&record)).unwrap_or_default();
     text += &rounding_section(&rounding);
     text += &clients.map(|record| clients_section(&record)).unwrap_or_default();
     text += &outputs_section(&outputs);
@@ -214,6 +217,22 @@ fn layouts_section(record: &Record<Vec<Figure>>) -> String {
     let note = "\nThe model is that of the conversion above. Reading the output again and syncing it to disk \
         are not part of the figures.\n";
     section("Layouts", record, &table(&["figure", "reached", "of this run"], &rows)) + note
+}
+
+fn studio_section(record: &Record<Vec<Figure>>) -> String {
+    let goal_of = |figure: &Figure| {
+        goal::studio::ALL
+            .iter()
+            .find(|goal| goal.name == figure.name)
+            .map(|goal| goal.row(figure.reached))
+    };
+    let row = |figure: &Figure| {
+        let [name, must, _, reached, verdict] = goal_of(figure)?;
+        Some(vec![name, must, reached, verdict, figure.remark.clone()])
+    };
+    let rows: Vec<Vec<String>> = record.measured.iter().filter_map(row).collect();
+    let head = ["figure", "must", "reached", "", "of this run"];
+    section("Studio", record, &table(&head, &rows))
 }
 
 fn rounding_section(records: &[RoundingRecord]) -> String {

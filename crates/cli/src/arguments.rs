@@ -1,11 +1,13 @@
 mod convert;
 mod look;
+mod part;
 mod recipe;
 mod rewrite;
 mod run;
-mod share;
 mod size;
 mod statistics;
+#[cfg(feature = "studio")]
+mod studio;
 mod write;
 
 use std::path::PathBuf;
@@ -14,7 +16,8 @@ use clap::{Args, Parser, Subcommand};
 
 pub(crate) use self::convert::{ConvertOptions, SchemeOutput};
 pub(crate) use self::look::{
-    InspectOptions, MethodsOptions, PlanOptions, PresetsOptions, SchemesOptions, VerifyOptions,
+    InspectOptions, MethodsOptions, PlanOptions, PresetsOptions, SchemesOptions, TryOptions,
+    VerifyOptions,
 };
 pub(crate) use self::recipe::{RecipeCommand, RecipeOptions};
 pub(crate) use self::rewrite::{
@@ -24,6 +27,8 @@ pub(crate) use self::run::RunOptions;
 pub(crate) use self::statistics::{
     StatisticsFlags, StatsCommand, StatsMergeOptions, StatsShowOptions,
 };
+#[cfg(feature = "studio")]
+pub(crate) use self::studio::{ReportOptions, StudioOptions};
 pub(crate) use self::write::{WriteOptions, overwrite};
 
 /// Help text of the inputs of a command.
@@ -67,6 +72,9 @@ pub(crate) enum Command {
     Recipe(RecipeCommand),
     /// Put the parts of a model together that `convert --part` made
     Merge(MergeOptions),
+    /// Convert a few weights, write nothing, and tell how long the whole takes and how well it does
+    #[command(hide = true)]
+    Try(TryOptions),
     /// Compare a converted file with its original
     Verify(VerifyOptions),
     /// Look at, merge and collect statistics of a model's inputs
@@ -78,6 +86,12 @@ pub(crate) enum Command {
     Schemes(SchemesOptions),
     /// List the methods of rounding and their settings, with meanings, defaults and ranges
     Methods(MethodsOptions),
+    /// Open the page in the browser: plan, queue, watch and compare conversions
+    #[cfg(feature = "studio")]
+    Studio(StudioOptions),
+    /// Make a page of a report that `--report` wrote, or of two to compare them
+    #[cfg(feature = "studio")]
+    Report(ReportOptions),
     /// Print a completion script for a shell
     Completions(CompletionsOptions),
 }

@@ -13,7 +13,12 @@ pub(crate) mod plan;
 pub(crate) mod presets;
 pub(crate) mod recipe;
 pub(crate) mod repair;
+#[cfg(feature = "studio")]
+pub(crate) mod report;
 mod rewrite;
 pub(crate) mod schemes;
 pub(crate) mod stats;
+#[cfg(feature = "studio")]
+pub(crate) mod studio;
+pub(crate) mod trial;
 pub(crate) mod verify;

@@ -4,16 +4,18 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use roundwise_convert::{ConvertError, Event, Report, Watch};
+use roundwise_convert::{ConvertError, Event, Watch};
 use serde::Serialize;
 
 use crate::outcome::library_error;
 use crate::stop::STOP;
-use crate::typed::Worded;
+use crate::typed::{Typed, Worded};
 
 /// Writes what happens as lines of JSON to standard output, for programs that show it.
 pub(crate) struct Events {
     counted: Mutex<Counted>,
+    /// When a step of a search was told last.
+    searched: Mutex<Instant>,
 }
 
 /// Bytes of a phase.
@@ -29,7 +31,7 @@ struct Counted {
 /// Lines that are no events of the library.
 #[derive(Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
-enum Line<'a> {
+enum Line<R: Serialize> {
     Progress {
         bytes: u64,
         /// Bytes a second.
@@ -38,13 +40,13 @@ enum Line<'a> {
         left: Option<f64>,
     },
     Done {
-        report: &'a Report,
+        report: R,
     },
     Failed {
         /// Stable name of the kind of error.
         kind: Option<&'static str>,
         message: String,
-        /// What helps, in the words of the command line.
+        /// Advice in the words of the command line.
         help: Option<String>,
         unfinished: Vec<PathBuf>,
     },
@@ -67,7 +69,8 @@ impl Events {
             STOP.ask();
         });
         let now = Instant::now();
-        Self { counted: Mutex::new(Counted { since: now, told: now, bytes: 0, own: 0, total: 0 }) }
+        let counted = Counted { since: now, told: now, bytes: 0, own: 0, total: 0 };
+        Self { counted: Mutex::new(counted), searched: Mutex::new(now) }
     }
 
     fn begin(&self, total: u64) {
@@ -88,7 +91,17 @@ impl Events {
         let left = (rate > 0.0).then(|| rest / rate);
         let bytes = counted.bytes;
         drop(counted);
-        write_line(&Line::Progress { bytes, rate, left });
+        write_line(&Line::<()>::Progress { bytes, rate, left });
+    }
+
+    /// Whether a step of a search is to be told: some take a millisecond.
+    fn is_search_due(&self) -> bool {
+        let mut searched = self.searched.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = searched.elapsed() >= PAUSE;
+        if is_due {
+            *searched = Instant::now();
+        }
+        is_due
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Counted> {
@@ -101,6 +114,7 @@ impl Watch for Events {
         match event {
             Event::Advanced { bytes } => self.count(bytes, true),
             Event::Recalled { bytes } => self.count(bytes, false),
+            Event::Search { .. } if !self.is_search_due() => {}
             event => {
                 if let Event::Phase { bytes, .. } = event {
                     self.begin(bytes);
@@ -112,15 +126,25 @@ impl Watch for Events {
     }
 }
 
-/// Tells that an output is complete.
-pub(crate) fn tell_done(report: &Report) {
+/// Tells that the work is done, and what came of it.
+pub(crate) fn tell_done(report: &impl Serialize) {
     write_line(&Line::Done { report });
+}
+
+/// Tells why a command failed, where events are written.
+pub(crate) fn telling<T>(tells: bool, result: anyhow::Result<T>) -> anyhow::Result<T> {
+    // Settings are called what they are on the command line, here as well.
+    let result = result.map_err(|error| Typed::default().word(error));
+    if let (true, Err(error)) = (tells, &result) {
+        tell_failed(error);
+    }
+    result
 }
 
 /// Writes why there is no output, and which unfinished files the next run can continue.
 ///
 /// - `error`: worded, where it is the library's
-pub(crate) fn tell_failed(error: &anyhow::Error) {
+fn tell_failed(error: &anyhow::Error) {
     let kind = library_error(error).map(ConvertError::kind);
     let unfinished = match library_error(error) {
         Some(ConvertError::Unfinished { paths, .. }) => paths.clone(),
@@ -130,7 +154,7 @@ pub(crate) fn tell_failed(error: &anyhow::Error) {
         Some(worded) => (worded.problem.clone(), worded.help.clone()),
         None => (error.to_string(), None),
     };
-    write_line(&Line::Failed { kind, message, help, unfinished });
+    write_line(&Line::<()>::Failed { kind, message, help, unfinished });
 }
 
 /// Writes a line of JSON. A reader that has gone away asks to stop: nobody would learn of the rest.

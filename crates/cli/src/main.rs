@@ -34,11 +34,16 @@ fn main() -> std::process::ExitCode {
         Command::Inspect(options) => commands::inspect::run(options),
         Command::Recipe(command) => commands::recipe::run(command),
         Command::Merge(options) => commands::merge::run(options),
+        Command::Try(options) => commands::trial::run(options),
         Command::Verify(options) => commands::verify::run(options),
         Command::Stats(command) => commands::stats::run(command),
         Command::Presets(options) => commands::presets::run(options),
         Command::Schemes(options) => commands::schemes::run(options),
         Command::Methods(options) => commands::methods::run(options),
+        #[cfg(feature = "studio")]
+        Command::Studio(options) => commands::studio::run(options),
+        #[cfg(feature = "studio")]
+        Command::Report(options) => commands::report::run(options),
         Command::Completions(options) => commands::completions::run(options),
     };
     Outcome::of(result).report()

@@ -13,12 +13,15 @@ static BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
 /// Listens for Ctrl-C and SIGTERM: the first asks the work to stop between two tensors, the second
 /// ends the program at once. Either way, finished tensors stay for the next run.
 pub(crate) fn listen() -> anyhow::Result<()> {
-    ctrlc::set_handler(|| match STOP.ask() {
-        false if std::io::stderr().is_terminal() => {
-            tell(
-                "stopping; a search is left off, other tensors are finished; press Ctrl-C again to quit at once",
-            );
-        }
+    listen_with(
+        "stopping; a search is left off, other tensors are finished; press Ctrl-C again to quit at once",
+    )
+}
+
+/// [`listen`] with other words for what happens.
+pub(crate) fn listen_with(words: &'static str) -> anyhow::Result<()> {
+    ctrlc::set_handler(move || match STOP.ask() {
+        false if std::io::stderr().is_terminal() => tell(words),
         false => {}
         true => {
             if let Some(bar) = &*BAR.lock().unwrap_or_else(PoisonError::into_inner) {

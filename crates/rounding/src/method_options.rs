@@ -7,7 +7,7 @@ use crate::{BiasCorrection, Effort, MethodSetting, SettingRange, SettingValue, S
 /// Makes the options of a method, their table and their flags from one list, so that a setting is
 /// written once.
 macro_rules! method_options {
-    ($($name:ident: $kind:ty {
+    ($($(#[$attribute:meta])* $name:ident: $kind:ty {
         meaning: $meaning:literal,
         placeholder: $placeholder:literal,
         unit: $unit:expr,
@@ -25,6 +25,7 @@ macro_rules! method_options {
         pub struct MethodOptions {
             $(
                 #[doc = concat!($meaning, ". Default ", $default, ".")]
+                $(#[$attribute])*
                 #[cfg_attr(feature = "clap", arg(
                     long,
                     value_name = $placeholder,
@@ -187,6 +188,23 @@ method_options! {
         unit: None,
         range: SettingRange::Names { names: &BiasCorrection::NAMES },
         default: "none",
+    }
+    // Left out where nothing is said: outputs that were made before it was there stay what they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    beta_start: f64 {
+        meaning: "Exponent β of the term that makes the choices of adaround hard, in the first step",
+        placeholder: "NUMBER",
+        unit: Some("an exponent; 1 pushes all choices alike, more only those that are nearly made"),
+        range: SettingRange::NUMBER_FROM_1,
+        default: "20",
+    }
+    #[serde(skip_serializing_if = "Option::is_none")]
+    beta_end: f64 {
+        meaning: "The same in the last step; between them β changes linearly",
+        placeholder: "NUMBER",
+        unit: Some("an exponent"),
+        range: SettingRange::NUMBER_FROM_1,
+        default: "2",
     }
 }
 

@@ -80,6 +80,14 @@ fn value_in(options: &Options, name: &str) -> Option<SettingValue> {
             Solver::AdaRound(adaround) => Some(adaround.regularizer.into()),
             _ => None,
         },
+        "beta_start" => match options.solver {
+            Solver::AdaRound(adaround) => Some(adaround.first_beta.into()),
+            _ => None,
+        },
+        "beta_end" => match options.solver {
+            Solver::AdaRound(adaround) => Some(adaround.last_beta.into()),
+            _ => None,
+        },
         "calibration_rows" => match options.objective {
             Objective::Sampled { samples } => Some(samples.into()),
             _ => None,

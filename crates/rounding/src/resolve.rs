@@ -213,13 +213,24 @@ impl Resolution {
                 }
             }
         }
-        if let Some(weight) = self.complaints.number("reg_lambda", asked.reg_lambda) {
-            match &mut self.options.solver {
-                Solver::AdaRound(options) => options.regularizer = weight,
-                solver => {
-                    let why = WhyNot::NoSoftChoice(solver.name());
-                    self.complaints.applies("reg_lambda", Some(why));
-                }
+        self.soft_choice("reg_lambda", asked.reg_lambda, |options| &mut options.regularizer);
+        self.soft_choice("beta_start", asked.beta_start, |options| &mut options.first_beta);
+        self.soft_choice("beta_end", asked.beta_end, |options| &mut options.last_beta);
+    }
+
+    /// A number of the soft choice between two codes.
+    fn soft_choice(
+        &mut self,
+        setting: &'static str,
+        asked: Option<f64>,
+        field: fn(&mut AdaRound) -> &mut f64,
+    ) {
+        let Some(number) = self.complaints.number(setting, asked) else { return };
+        match &mut self.options.solver {
+            Solver::AdaRound(options) => *field(options) = number,
+            solver => {
+                let why = WhyNot::NoSoftChoice(solver.name());
+                self.complaints.applies(setting, Some(why));
             }
         }
     }

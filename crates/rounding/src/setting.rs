@@ -62,6 +62,9 @@ impl SettingRange {
     pub(crate) const ABOVE_0: Self = Self::Number { least: 0.0, includes_least: false, most: None };
     /// Any number from 0 on.
     pub(crate) const FROM_0: Self = Self::Number { least: 0.0, includes_least: true, most: None };
+    /// Any number from 1 on.
+    pub(crate) const NUMBER_FROM_1: Self =
+        Self::Number { least: 1.0, includes_least: true, most: None };
     /// Any whole number from 1 on.
     pub(crate) const FROM_1: Self = Self::Count { least: 1, most: None };
 
@@ -87,7 +90,7 @@ impl SettingRange {
             Self::Names { names } => {
                 SettingValue::Name(names.first().copied().unwrap_or_default().to_owned())
             }
-            Self::Number { .. } => SettingValue::Number(0.5),
+            Self::Number { least, .. } => SettingValue::Number(least + 0.5),
             Self::Count { least, .. } => SettingValue::Count(*least),
         }
     }

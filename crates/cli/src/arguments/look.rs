@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use roundwise_convert::compute::Devices;
 
 use super::INPUT;
 use super::size::parse_size;
@@ -34,6 +35,33 @@ pub(crate) struct InspectOptions {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct TryOptions {
+    #[arg(value_name = "INPUT", help = INPUT)]
+    pub(crate) input: PathBuf,
+    /// Shapes of weights that are tried, those with most elements first
+    #[arg(long, value_name = "N", default_value = "6")]
+    pub(crate) shapes: usize,
+    /// Take at most so much memory (such as 8GiB)
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) memory_limit: Option<u64>,
+    /// Of the whole conversion; nothing is written here
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) shard_size: Option<u64>,
+    #[arg(long, value_name = "DEVICE")]
+    pub(crate) device: Option<Devices>,
+    /// Write what happens as lines of JSON, for programs; a line `stop` on standard input, or its end,
+    /// stops
+    #[arg(long, conflicts_with_all = ["json", "quiet"])]
+    pub(crate) events: bool,
+    #[command(flatten)]
+    pub(crate) statistics: StatisticsFlags,
+    #[command(flatten)]
+    pub(crate) run: RunOptions,
+    #[command(flatten)]
+    pub(crate) recipe: RecipeOptions,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct VerifyOptions {
     /// The file before
     pub(crate) original: PathBuf,
@@ -42,6 +70,10 @@ pub(crate) struct VerifyOptions {
     /// Let biases of converted layers differ, as `--bias-correction` makes them
     #[arg(long)]
     pub(crate) corrected_biases: bool,
+    /// Write what happens as lines of JSON, for programs; a line `stop` on standard input, or its end,
+    /// stops
+    #[arg(long, conflicts_with_all = ["json", "quiet"])]
+    pub(crate) events: bool,
     #[command(flatten)]
     pub(crate) statistics: StatisticsFlags,
     #[command(flatten)]

@@ -20,6 +20,10 @@ pub(crate) struct RewriteOptions {
     /// Do not write into the output's header how it was made
     #[arg(long)]
     pub(crate) no_provenance: bool,
+    /// Write what happens as lines of JSON, for programs; a line `stop` on standard input, or its end,
+    /// stops
+    #[arg(long, conflicts_with_all = ["json", "quiet"])]
+    pub(crate) events: bool,
     #[command(flatten)]
     pub(crate) run: RunOptions,
 }

@@ -13,18 +13,14 @@ use self::jobs::{Group, groups, refuse_places};
 use super::conversion::{Reports, carry_out};
 use crate::arguments::ConvertOptions;
 use crate::console::{print_error, print_json, tell};
-use crate::events::{Events, tell_done, tell_failed};
+use crate::events::{Events, tell_done, telling};
 use crate::outcome::{BadUsage, is_bad_usage, is_stop};
 use crate::stop;
 use crate::text::counted;
 use crate::typed::Typed;
 
 pub(crate) fn run(options: &ConvertOptions) -> anyhow::Result<bool> {
-    let result = run_all(options).map_err(|error| Typed::default().word(error));
-    if let (true, Err(error)) = (options.events, &result) {
-        tell_failed(error);
-    }
-    result
+    telling(options.events, run_all(options))
 }
 
 fn run_all(options: &ConvertOptions) -> anyhow::Result<bool> {

@@ -11,11 +11,14 @@ use crate::text::{counted, path, plain};
 
 pub(crate) fn run(options: &RepairOptions) -> anyhow::Result<bool> {
     refuse_idle_flags(options)?;
+    // A program is told by an event that nothing is wrong, or too much.
+    if options.write && options.rewrite.events {
+        return mend(options);
+    }
     let diagnosis = diagnose(&options.rewrite.input)?;
     let is_sound = diagnosis.mends.is_empty() && diagnosis.defects.is_empty();
     if options.write && !is_sound {
-        let recipe = RecipeFile { repair: Some(true), ..RecipeFile::default() };
-        return rewrite::run(&options.rewrite, None, recipe);
+        return mend(options);
     }
     if options.rewrite.run.json {
         print_json(&diagnosis)?;
@@ -25,9 +28,14 @@ pub(crate) fn run(options: &RepairOptions) -> anyhow::Result<bool> {
     Ok(is_sound)
 }
 
+fn mend(options: &RepairOptions) -> anyhow::Result<bool> {
+    let recipe = RecipeFile { repair: Some(true), ..RecipeFile::default() };
+    rewrite::run(&options.rewrite, None, recipe)
+}
+
 /// Refuses flags about the repaired file where none is written.
 fn refuse_idle_flags(options: &RepairOptions) -> anyhow::Result<()> {
-    let RewriteOptions { output, write, no_provenance, .. } = &options.rewrite;
+    let RewriteOptions { output, write, no_provenance, events, .. } = &options.rewrite;
     let WriteOptions { force, fresh, no_verify, shard_size, report } = write;
     let given = [
         ("--output", output.is_some()),
@@ -37,6 +45,7 @@ fn refuse_idle_flags(options: &RepairOptions) -> anyhow::Result<()> {
         ("--shard-size", shard_size.is_some()),
         ("--no-provenance", *no_provenance),
         ("--report", report.is_some()),
+        ("--events", *events),
     ];
     match given.iter().find(|(_, is_given)| *is_given && !options.write) {
         None => Ok(()),

@@ -8,10 +8,19 @@ use super::conversion::carry_out;
 use crate::arguments::RewriteOptions;
 use crate::commands::convert::{jobs, summary};
 use crate::console::{print_json, tell};
+use crate::events::{Events, tell_done, telling};
 use crate::stop;
 use crate::typed::Typed;
 
 pub(crate) fn run(
+    options: &RewriteOptions,
+    statistics: Option<StatisticsFile>,
+    recipe: RecipeFile,
+) -> anyhow::Result<bool> {
+    telling(options.events, rewrite(options, statistics, recipe))
+}
+
+fn rewrite(
     options: &RewriteOptions,
     statistics: Option<StatisticsFile>,
     recipe: RecipeFile,
@@ -25,8 +34,11 @@ pub(crate) fn run(
     refuse_places(options, &job).map_err(|error| typed.error(error))?;
     stop::listen()?;
     let report = options.write.report.as_deref();
-    for report in carry_out(prepared, &typed, &options.run, None, report)? {
-        if options.run.json {
+    let events = options.events.then(Events::listen);
+    for report in carry_out(prepared, &typed, &options.run, events.as_ref(), report)? {
+        if options.events {
+            tell_done(&report);
+        } else if options.run.json {
             print_json(&report)?;
         } else if !options.run.quiet {
             tell(&summary::describe(&report, &typed));

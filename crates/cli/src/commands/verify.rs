@@ -1,9 +1,11 @@
 use anyhow::bail;
 use roundwise_convert::inspect::{Biases, Finding, LayerError, Verification};
 use roundwise_convert::verify;
+use roundwise_convert::{ConvertError, Watch};
 
 use crate::arguments::VerifyOptions;
 use crate::console::{print, print_json, width};
+use crate::events::{Events, tell_done, telling};
 use crate::outcome::BadUsage;
 use crate::progress::Progress;
 use crate::stop;
@@ -16,31 +18,42 @@ const WORST_SHOWN: usize = 5;
 const FINDINGS_SHOWN: usize = 20;
 
 pub(crate) fn run(options: &VerifyOptions) -> anyhow::Result<bool> {
+    telling(options.events, compare(options))
+}
+
+fn compare(options: &VerifyOptions) -> anyhow::Result<bool> {
     refuse_same(options)?;
     stop::listen()?;
-    let progress = Progress::new(&options.converted, options.run.quiet || options.run.json);
+    let verification = match options.events {
+        true => verify_watched(options, &Events::listen())?,
+        false => {
+            let progress = Progress::new(&options.converted, options.run.quiet || options.run.json);
+            let verification = verify_watched(options, &progress);
+            progress.finish();
+            verification?
+        }
+    };
+    if options.events {
+        tell_done(&verification);
+    } else if options.run.json {
+        print_json(&verification)?;
+    } else if !options.run.quiet {
+        print(&describe(&verification))?;
+    }
+    Ok(verification.ok)
+}
+
+fn verify_watched(
+    options: &VerifyOptions,
+    watch: &dyn Watch,
+) -> Result<Verification, ConvertError> {
     let threads = options.run.threads();
     let biases = match options.corrected_biases {
         true => Biases::MayBeCorrected,
         false => Biases::Same,
     };
     let statistics = options.statistics.to_file();
-    let verification = verify(
-        &options.original,
-        &options.converted,
-        biases,
-        statistics.as_ref(),
-        threads,
-        &progress,
-    );
-    progress.finish();
-    let verification = verification?;
-    if options.run.json {
-        print_json(&verification)?;
-    } else if !options.run.quiet {
-        print(&describe(&verification))?;
-    }
-    Ok(verification.ok)
+    verify(&options.original, &options.converted, biases, statistics.as_ref(), threads, watch)
 }
 
 /// Refuses to compare a file with itself, which finds nothing, whatever is wrong with it.

@@ -64,7 +64,7 @@ fn every_key_of_the_report_is_documented() {
     let arguments = ["convert", "chroma.safetensors", "--recipe", "r.toml"];
     folder.done(&[&arguments[..], &["--report", "r.json", "-q"]].concat());
     let report: Value = serde_json::from_slice(&folder.read("r.json")).unwrap();
-    assert_eq!(report["report_version"], 1);
+    assert_eq!(report["report_version"], 2);
     let input = folder.read("chroma.safetensors");
     assert_eq!(report["input_bytes"], input.len());
     assert_eq!(report["input_hashes"][0]["file"], "chroma.safetensors");
@@ -74,7 +74,10 @@ fn every_key_of_the_report_is_documented() {
     folder.write("m.safetensors", &plain().read("m.safetensors"));
     let learned = ["m.safetensors", "--method", "principal", "--top-k", "4", "--json"];
     let learned = folder.json(&[&["convert"], &learned[..]].concat());
-    agree("Report", &[report, learned]);
+    let soft = ["m.safetensors", "--method", "adaround", "--iterations", "2", "--force", "--json"];
+    let betas = ["--beta-start", "10", "--beta-end", "3"];
+    let soft = folder.json(&[&["convert"], &soft[..], &betas].concat());
+    agree("Report", &[report, learned, soft]);
 }
 
 #[test]

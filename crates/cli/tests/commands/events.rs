@@ -16,6 +16,50 @@ fn start(folder: &Folder, arguments: &[&str]) -> Child {
     tool.stderr(Stdio::null()).spawn().unwrap()
 }
 
+/// Lines of a command that gets to its end.
+fn told(folder: &Folder, arguments: &[&str]) -> (i32, Vec<Value>) {
+    let mut tool = Command::new(tool::binary());
+    tool.args(arguments).arg("--events").current_dir(folder.root());
+    tool.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = tool.spawn().unwrap();
+    let input = child.stdin.take();
+    let mut text = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut text).unwrap();
+    let code = child.wait().unwrap().code().unwrap();
+    drop(input);
+    (code, text.lines().map(parsed).collect())
+}
+
+#[test]
+fn every_command_that_works_long_tells_what_it_does() {
+    let folder = crate::plain();
+    folder.done(&["convert", "m.safetensors", "-o", "c.safetensors"]);
+    for (arguments, code, last, phase) in [
+        (vec!["dequantize", "c.safetensors", "-o", "d"], 0, "done", "converting"),
+        (
+            vec!["migrate", "c.safetensors", "--to", "comfy-legacy", "-o", "l"],
+            0,
+            "done",
+            "converting",
+        ),
+        (vec!["verify", "m.safetensors", "c.safetensors"], 0, "done", "comparing"),
+        (vec!["verify", "c.safetensors", "m.safetensors"], 3, "done", "comparing"),
+        (vec!["try", "m.safetensors", "--scheme", "int8-row"], 0, "done", "converting"),
+        (vec!["repair", "c.safetensors", "--write", "-o", "r"], 1, "failed", ""),
+        (vec!["dequantize", "m.safetensors", "-o", "e"], 1, "failed", ""),
+    ] {
+        let (ended, lines) = told(&folder, &arguments);
+        assert_eq!(ended, code, "{arguments:?}: {lines:?}");
+        assert_eq!(lines.last().unwrap()["event"], last, "{arguments:?}");
+        let is_phase = |line: &Value| line["event"] == "phase" && line["name"] == phase;
+        assert!(phase.is_empty() || lines.iter().any(is_phase), "{arguments:?}: {lines:?}");
+        if last == "failed" {
+            let kind = lines.last().unwrap()["kind"].as_str().unwrap();
+            assert!(kind.starts_with("nothing_"), "{kind}");
+        }
+    }
+}
+
 fn parsed(line: &str) -> Value {
     serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"))
 }
@@ -36,7 +80,7 @@ fn every_tensor_is_told_between_the_phases_and_the_report_comes_last() {
     assert_eq!(phases, ["converting", "checking", "syncing"]);
     let report = &lines.last().unwrap()["report"];
     assert_eq!(lines.last().unwrap()["event"], "done");
-    for layer in report["layers"].as_array().unwrap() {
+    for layer in report["tensors"].as_array().unwrap() {
         let is_of = |line: &&Value, event: &str| {
             line["event"] == event
                 && (line["tensor"] == layer["name"] || line["tensor"]["name"] == layer["name"])

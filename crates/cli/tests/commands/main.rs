@@ -24,6 +24,8 @@ mod repair;
 mod rewriting;
 mod statistics;
 mod stopping;
+#[cfg(feature = "studio")]
+mod studio;
 mod together;
 mod tool;
 mod verify;

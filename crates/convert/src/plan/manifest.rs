@@ -109,6 +109,12 @@ impl Plan {
         }
     }
 
+    /// Returns the bytes that the output holds of a tensor of the plan, its scales and markers included.
+    pub fn output_bytes(&self, planned: &PlannedTensor) -> u64 {
+        let bytes = |spec: &TensorSpec| spec.dtype.byte_len(&spec.shape).unwrap_or(0);
+        self.specs(planned).iter().map(bytes).sum()
+    }
+
     /// Returns the tensors that a planned tensor becomes.
     fn specs(&self, planned: &PlannedTensor) -> Vec<TensorSpec> {
         let header = &planned.header;

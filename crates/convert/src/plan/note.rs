@@ -30,7 +30,7 @@ pub enum Note {
         /// Tensors that are left out, because the model computes them.
         dropped: Vec<String>,
     },
-    /// What training code put before all names, which is taken off.
+    /// The prefix that training code put before all names is taken off.
     Unwrapped {
         /// The beginning of the names.
         wrapper: String,
@@ -51,7 +51,7 @@ pub enum Note {
         /// The setting.
         asked: Ineffective,
         /// Why it has no effect.
-        finding: &'static str,
+        because: &'static str,
     },
     /// Weights that are kept, because they hold a NaN or an infinity.
     NotFinite {
@@ -134,10 +134,10 @@ pub struct Ineffective {
 
 impl Ineffective {
     /// Says what is to be said of it.
-    pub(crate) fn text(&self, finding: &str) -> Text {
+    pub(crate) fn text(&self, because: &str) -> Text {
         match &self.pattern {
-            Some(pattern) => Text::from(self.setting.clone()) + format!(" `{pattern}` {finding}"),
-            None => self.setting.clone().quoted() + " " + finding,
+            Some(pattern) => Text::from(self.setting.clone()) + format!(" `{pattern}` {because}"),
+            None => self.setting.clone().quoted() + " " + because,
         }
     }
 }
@@ -146,7 +146,7 @@ impl Note {
     /// Returns the note, the settings that it names apart from the words around them.
     pub fn text(&self) -> Text {
         match self {
-            Note::WithoutEffect { asked, finding } => asked.text(finding),
+            Note::WithoutEffect { asked, because } => asked.text(because),
             note => note.to_string().into(),
         }
     }
@@ -185,7 +185,7 @@ impl fmt::Display for Note {
                 let values = if *others == 1 { "another value" } else { "other values" };
                 write!(f, "later shards have {values} for header entry `{key}`; the first is kept")
             }
-            Note::WithoutEffect { asked, finding } => asked.text(finding).fmt(f),
+            Note::WithoutEffect { asked, because } => asked.text(because).fmt(f),
             Note::NotFinite { weights } => {
                 write!(f, "kept for a NaN or an infinity: {}", weights.join(", "))
             }

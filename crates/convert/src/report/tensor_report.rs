@@ -31,6 +31,9 @@ pub struct TensorReport {
     /// `‖E‖ / ‖W‖` of the stored codes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight_error: Option<f64>,
+    /// `‖W‖`, in model units.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight_norm: Option<f64>,
     /// The result of learned rounding.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rounding: Option<LayerRounding>,
@@ -52,6 +55,7 @@ impl TensorReport {
             reason: planned.because(),
             scheme: planned.scheme(),
             weight_error: None,
+            weight_norm: None,
             rounding: None,
             seconds: 0.0,
             sums: None,
@@ -61,6 +65,7 @@ impl TensorReport {
     /// Sets the measured error of the stored codes.
     pub(crate) fn measure(&mut self, error: WeightError) {
         self.weight_error = Some(error.relative());
+        self.weight_norm = Some(error.weight_squared.sqrt());
         self.sums = Some(error);
     }
 }

@@ -1,5 +1,5 @@
-//! What a page shows before and beside the work is what the work does: samples of weights, what a
-//! stopped run left, pictures of layers.
+//! Pages show before and beside the work exactly what the work does: samples of weights, the rest of
+//! a stopped run, pictures of layers.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -81,7 +81,8 @@ fn a_sample_is_what_the_run_reports() {
         assert!(files(folder.path()) == before, "{recipe}: a sample writes nothing");
         let report = convert(&job, &Unwatched).unwrap();
         for (name, sampled) in names.iter().zip(&sampled) {
-            let of_run = report.layers.iter().find(|tensor| tensor.name.starts_with(name)).unwrap();
+            let of_run =
+                report.tensors.iter().find(|tensor| tensor.name.starts_with(name)).unwrap();
             let mut of_run = without_time(of_run);
             if sampled.decision == Action::Correct {
                 of_run.sums = None;
@@ -107,7 +108,7 @@ fn a_sample_keeps_to_the_limit_of_memory_as_the_run_does() {
     assert!(by_bands[0].weight_error.is_some());
 }
 
-/// What happened, in words.
+/// The events, in words.
 #[derive(Default)]
 struct Told(Mutex<Vec<String>>);
 

@@ -18,7 +18,7 @@ fn refused(name: &str, keys: &str) -> MethodError {
 }
 
 /// Every key, with a value that no method has by itself.
-const KEYS: [&str; 18] = [
+const KEYS: [&str; 20] = [
     "solver = 'feedback'",
     "optimizer = 'radam'",
     "schedule = 'exponential'",
@@ -37,6 +37,8 @@ const KEYS: [&str; 18] = [
     "calibration_batch = 11",
     "damping = 0.2",
     "bias_correction = 'synthetic-plus'",
+    "beta_start = 15.0",
+    "beta_end = 3.0",
 ];
 
 #[test]

@@ -1,0 +1,129 @@
+// What the page knows of jobs: snapshots of the server, kept up to date by its events.
+
+import { get, listen, post } from "./api.js";
+
+/** Events that are kept, for snapshots that are older than they are. */
+const KEPT = 5000;
+
+const known = { runs: false, seq: 0, order: [], byId: new Map() };
+const watched = new Map();
+const listeners = new Set();
+let recent = [];
+
+/** The queue as it is known: `runs`, and jobs in order. */
+export function queue() {
+  return { runs: known.runs, jobs: known.order.map((id) => known.byId.get(id)).filter(Boolean) };
+}
+
+/** The job that is at work, if any. */
+export function running() {
+  return queue().jobs.find((job) => job.state === "running" || job.state === "stopping") ?? null;
+}
+
+/** Calls back with every event, or with null after a snapshot; returns what ends that. */
+export function subscribe(listener) {
+  listeners.add(listener);
+  return () => listeners.delete(listener);
+}
+
+/** Fetches a job with all that is finished of it, and keeps it up to date until `unwatch`. */
+export async function watch(id) {
+  const job = await get(`/api/jobs/${id}`);
+  job.finished = new Map((job.finished ?? []).map((tensor) => [tensor.name, tensor]));
+  job.log ??= [];
+  for (const event of recent) if (event.job === id && event.seq > job.seq) apply(job, event);
+  watched.set(id, job);
+  return job;
+}
+
+/** Stops keeping a job up to date. */
+export function unwatch(id) {
+  watched.delete(id);
+}
+
+/** Does something with a job: `stop`, `kill`, `continue`, `fresh`, `remove`, `move`. */
+export async function act(id, action, body = {}) {
+  await post(`/api/jobs/${id}/${action}`, body);
+  await refresh();
+}
+
+/** Lets the queue go on, or wait. */
+export async function setRunning(runs) {
+  await post("/api/queue", { runs });
+  await refresh();
+}
+
+/** Fetches the queue anew. */
+export async function refresh() {
+  const answer = await get("/api/jobs");
+  known.runs = answer.runs;
+  known.seq = answer.seq;
+  known.order = answer.jobs.map((job) => job.id);
+  known.byId = new Map(answer.jobs.map((job) => [job.id, job]));
+  await Promise.all([...watched.keys()].map((id) => watch(id).catch(() => watched.delete(id))));
+  tell(null);
+}
+
+/** Begins to listen. `there(isThere, error)` is told whether the server answers. */
+export function start(there) {
+  return refresh().then(() => listen({ since: () => known.seq, take, refresh, tell: there }));
+}
+
+/** A watched job, as it is now. */
+export function watchedJob(id) {
+  return watched.get(id) ?? null;
+}
+
+/** How much of its phase a job has behind it, from 0 to 1, or null where nobody knows. */
+export function progressOf(job) {
+  const [done, all] = [job.progress?.bytes, job.phase?.bytes];
+  return Number.isFinite(done) && all > 0 ? Math.min(1, done / all) : null;
+}
+
+function take(event) {
+  if (event.event === "reload" || event.event === "crowded") return void refresh().catch(() => {});
+  if (event.seq <= known.seq) return;
+  known.seq = event.seq;
+  recent.push(event);
+  if (recent.length > 2 * KEPT) recent = recent.slice(-KEPT);
+  if (event.event === "queue") {
+    known.runs = event.runs;
+    known.order = event.order ?? known.order;
+  }
+  const isNews = event.event === "added" || event.event === "removed" || event.event === "done" || event.event === "failed";
+  if (isNews || (event.event === "queue" && known.order.some((id) => !known.byId.has(id)))) void refresh().catch(() => {});
+  for (const job of [known.byId.get(event.job), watched.get(event.job)]) if (job) apply(job, event);
+  tell(event);
+}
+
+function tell(event) {
+  for (const listener of listeners) listener(event);
+}
+
+const CHANGES = {
+  state: (job, { state, failure }) => {
+    job.state = state;
+    job.failure = failure ?? (state === "running" ? null : job.failure);
+  },
+  phase: (job, { name, tensors, bytes }) => {
+    Object.assign(job, { phase: { name, tensors, bytes }, progress: null, begun: [], search: null });
+    if (name === "converting") job.done_tensors = 0;
+  },
+  progress: (job, { bytes, rate, left }) => (job.progress = { bytes, rate, left }),
+  begun: (job, { tensor }) => (job.begun = [...(job.begun ?? []).filter((name) => name !== tensor), tensor]),
+  search: (job, { tensor, objective_ratio, step, steps }) => (job.search = { tensor, objective_ratio, step, steps }),
+  finished: (job, { tensor }) => {
+    job.done_tensors = (job.done_tensors ?? 0) + 1;
+    job.begun = (job.begun ?? []).filter((name) => name !== tensor.name);
+    if (job.search?.tensor === tensor.name) job.search = null;
+    job.finished?.set?.(tensor.name, tensor);
+  },
+  log: (job, event) => job.log?.push(event.line ?? event.text ?? ""),
+  not_finite: (job, { tensor }) => job.log?.push(`${tensor} holds a NaN or an infinity; it is kept`),
+  done: (job, { report }) => (job.report = report),
+  failed: (job, { kind, message, help, unfinished }) => (job.failure = { kind, message, help, unfinished }),
+};
+
+function apply(job, event) {
+  CHANGES[event.event]?.(job, event);
+}

@@ -1,0 +1,102 @@
+// Three setups, tried on a few layers of the file.
+
+import { get, post } from "../api.js";
+import { element, fill } from "../element.js";
+import { about, percent } from "../format.js";
+import { act, subscribe } from "../jobs.js";
+import { button, choice, keepingFocus, notice } from "../widgets.js";
+import { body } from "./plan.js";
+
+const ENDS = ["done", "failed", "stopped", "interrupted"];
+
+/** Makes the view. `use(recipe)` gets the setup that somebody chose, `again()` is called when a pace is known. */
+export function trialView(state, vocabulary, { use, again }) {
+  const schemes = vocabulary.schemes.map((scheme) => scheme.name);
+  const methods = vocabulary.methods.map((method) => method.name);
+  const oneOf = (names, wanted) => (names.includes(wanted) ? wanted : names[1]);
+  const setups = [
+    { isCurrent: true }, { scheme: null, method: oneOf(methods, state.run.statistics ? "activations" : "principal") },
+    { scheme: oneOf(schemes, "int8-row"), method: methods[0] }
+  ];
+  const said = element("div");
+  const rows = element("tbody");
+  const node = element(
+    "details.view",
+    { hidden: true },
+    element("summary", element("h2", "Try three setups")),
+    element("p.help",
+      "On one weight of each of the six shapes that most of the file is made of. Tells error and time before all of it is done."),
+    said,
+    element("div.scroller", { role: "region", "aria-label": "Setups", tabindex: "0" },
+      element("table",
+        element("thead",
+          element("tr",
+            ["Scheme", "Method", "Error", "Of outputs", "Whole file", ""].map(
+              (title) => element("th", { scope: "col", class: /^(Error|Of|Whole)/.test(title) ? "number" : null },
+                title || element("span.hidden", "Use"))))),
+        rows)),
+    element("p.actions", button("Try these", tryAll)),
+  );
+  const leave = subscribe((event) => event?.event === "state" && ENDS.includes(event.state) && void follow(event.job));
+
+  function recipeOf(setup) {
+    const { method_options: options, ...rest } = state.recipe;
+    if (setup.isCurrent) return state.recipe;
+    return { ...rest, scheme: setup.scheme ?? state.recipe.scheme ?? schemes[0], method: setup.method };
+  }
+  async function tryAll() {
+    fill(said);
+    for (const setup of setups) {
+      Object.assign(setup, { job: null, result: null, problem: null, isOver: false, tried: JSON.stringify(recipeOf(setup)) });
+      try {
+        const { id } =
+          await post("/api/jobs", { ...body(state), kind: "try", output: undefined, recipe: recipeOf(setup), starts: true });
+        setup.job = id;
+        void follow(id);
+      } catch (error) {
+        setup.problem = error.message;
+      }
+    }
+    show();
+  }
+  async function follow(id) {
+    const setup = setups.find((candidate) => candidate.job === id);
+    if (!setup || setup.isOver) return;
+    try {
+      const { state: reached, failure } = await get(`/api/jobs/${id}`);
+      if (!ENDS.includes(reached) || setup.isOver) return;
+      setup.isOver = true;
+      if (reached === "done") {
+        setup.result = await get("/api/report", { job: id });
+        await act(id, "remove").catch(() => {});
+        again();
+      } else setup.problem = failure?.message ?? reached;
+    } catch (error) {
+      fill(said, notice(error));
+    }
+    show();
+  }
+  function show() {
+    keepingFocus(rows, () => fill(rows, setups.map((setup) => row(setup))));
+  }
+  function row(setup) {
+    const recipe = recipeOf(setup);
+    // What was tried with other settings says nothing of these.
+    const { result, job, problem } = setup.tried === JSON.stringify(recipe) ? setup : {};
+    const pick = (key, options, label) => choice(options, recipe[key] ?? options[0],
+      (chosen) => ((setup[key] = chosen), show()), { "aria-label": `${label} ${setups.indexOf(setup)}`, class: "small" });
+    const fixed = (text) => element("span", text);
+    const outcome = problem ? [element("td", { colspan: "3" }, problem)] : [
+      percent(result?.weight_error), percent(result?.output_error ?? NaN),
+      result  ? about(result.seconds)
+        : job ? "trying…"
+              : "–"
+    ].map((text) => element("td.number", text));
+    return element("tr",
+      element("td", setup.isCurrent ? fixed(`${recipe.scheme ?? schemes[0]} (now)`) : pick("scheme", schemes, "Scheme to try")),
+      element("td",
+        setup.isCurrent ? fixed(recipe.method ?? state.plan?.method ?? "default") : pick("method", methods, "Method to try")),
+      outcome, element("td", !setup.isCurrent && button("Use", () => use(recipeOf(setup)), { class: "small" })));
+  }
+  return { node, leave, update: () => ((node.hidden = false), show()) };
+}

@@ -1,0 +1,255 @@
+//! What is answered: JSON, or a refusal with the way out.
+
+use std::borrow::Cow;
+
+use axum::Json;
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::{FromRequest, FromRequestParts, Query, Request};
+use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use roundwise_convert::ConvertError;
+use roundwise_convert::recipe::{Command, Complaint, RecipeError, Setting, Text};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// Why a request is refused, and what helps.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    status: StatusCode,
+    error: ErrorAnswer,
+}
+
+#[derive(Debug, Serialize)]
+struct ErrorAnswer {
+    /// Stable name of the kind of error.
+    kind: Cow<'static, str>,
+    message: String,
+    help: String,
+    complaints: Vec<FieldComplaint>,
+}
+
+/// One thing that is wrong with what was typed.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct FieldComplaint {
+    /// Path of the setting; empty for all of it.
+    pub(crate) field: String,
+    pub(crate) problem: String,
+}
+
+impl Refusal {
+    pub(crate) fn new(
+        status: StatusCode,
+        kind: impl Into<Cow<'static, str>>,
+        message: impl Into<String>,
+    ) -> Self {
+        let error = ErrorAnswer {
+            kind: kind.into(),
+            message: message.into(),
+            help: String::new(),
+            complaints: vec![],
+        };
+        Self { status, error }
+    }
+
+    /// What was asked for does not go together with how things are.
+    pub(crate) fn conflict(kind: &'static str, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, kind, message)
+    }
+
+    pub(crate) fn not_found(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", message)
+    }
+
+    /// A file is not what it has to be.
+    pub(crate) fn file(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "file", message)
+    }
+
+    /// Something is wrong with what was typed.
+    pub(crate) fn complaints(complaints: Vec<FieldComplaint>) -> Self {
+        let problems = complaints.iter().map(|it| it.problem.as_str()).collect::<Vec<_>>();
+        let message = problems.join("\n");
+        let mut refusal = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "recipe", message);
+        refusal.error.complaints = complaints;
+        refusal
+    }
+
+    /// A defect of ours.
+    pub(crate) fn bug(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "bug", message)
+            .with_help("report it as a bug of roundwise")
+    }
+
+    #[must_use]
+    pub(crate) fn with_help(mut self, help: impl Into<String>) -> Self {
+        self.error.help = help.into();
+        self
+    }
+
+    /// At a field of the form.
+    #[must_use]
+    pub(crate) fn at(mut self, field: impl Into<String>) -> Self {
+        let problem = self.error.message.clone();
+        self.error.complaints.push(FieldComplaint { field: field.into(), problem });
+        self
+    }
+
+    /// Name of the kind, message and help.
+    pub(crate) fn parts(self) -> (String, String, String) {
+        (self.error.kind.into_owned(), self.error.message, self.error.help)
+    }
+}
+
+/// Complaints of the library, each at the field that it is about.
+fn field_complaints(complaints: &[Complaint]) -> Vec<FieldComplaint> {
+    let complaint = |it: &Complaint| FieldComplaint {
+        field: it.setting.as_ref().map(field).unwrap_or_default(),
+        problem: in_words_of_the_page(&it.problem),
+    };
+    complaints.iter().map(complaint).collect()
+}
+
+/// The path of a field: settings of a recipe stand by themselves, those of a job under `run`.
+fn field(setting: &Setting) -> String {
+    match setting.key() {
+        "limits.memory_bytes" => "run.memory_bytes".to_owned(),
+        "limits.shard_bytes" => "run.shard_bytes".to_owned(),
+        "devices" => "run.device".to_owned(),
+        "statistics.may_be_partial" => "run.may_be_partial".to_owned(),
+        "overwrite" => "replace".to_owned(),
+        key @ ("threads" | "statistics" | "starts_over" | "verifies") => format!("run.{key}"),
+        _ => setting.to_string(),
+    }
+}
+
+/// A message that calls settings what their fields are called, and commands what buttons say.
+fn in_words_of_the_page(text: &Text) -> String {
+    let setting = |setting: &Setting| match setting.key() {
+        "limits.memory_bytes" => "memory".to_owned(),
+        "limits.shard_bytes" => "shards".to_owned(),
+        "starts_over" => "Start fresh".to_owned(),
+        "overwrite" => "Replace".to_owned(),
+        "verifies" => "the check of the output".to_owned(),
+        "output" => "output".to_owned(),
+        _ => setting.to_string(),
+    };
+    let command = |command: &Command| match command {
+        Command::Again => "Continue".to_owned(),
+        Command::Convert => "a conversion".to_owned(),
+        other => other.to_string(),
+    };
+    text.worded_with(setting, command)
+}
+
+impl From<RecipeError> for Refusal {
+    fn from(error: RecipeError) -> Self {
+        Self::complaints(field_complaints(&error.complaints))
+    }
+}
+
+impl From<ConvertError> for Refusal {
+    fn from(error: ConvertError) -> Self {
+        let complaints = field_complaints(error.cause().complaints());
+        if let ConvertError::Recipe(_) = error.cause() {
+            return Self::complaints(complaints);
+        }
+        let message = in_words_of_the_page(&error.problem());
+        let own = error.help().map(|text| in_words_of_the_page(&text)).unwrap_or_default();
+        let help = help(error.kind()).map_or(own, str::to_owned);
+        let status = StatusCode::UNPROCESSABLE_ENTITY;
+        let mut refusal = Self::new(status, error.kind(), message).with_help(help);
+        refusal.error.complaints = complaints;
+        refusal
+    }
+}
+
+/// What helps, in words of the page, where those of the library are not about buttons.
+pub(crate) fn help(kind: &str) -> Option<&'static str> {
+    Some(match kind {
+        "other_run" => {
+            "An earlier conversion to this file was left off with other settings. Start fresh throws \
+             its work away; or choose its settings again, or another output."
+        }
+        "unfinished" => "Continue goes on where it stopped. Start fresh throws the work away.",
+        "output_is_input" => "Choose another output.",
+        "wrong_output" => {
+            "This is a bug, or memory or disk are failing. Start fresh does the work again."
+        }
+        "is_statistics" => "Choose it as statistics on the page of a model.",
+        "nothing_in_codes" => "Plan turns its weights into codes.",
+        _ => return None,
+    })
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        #[derive(Serialize)]
+        struct Body {
+            error: ErrorAnswer,
+        }
+        (self.status, Json(Body { error: self.error })).into_response()
+    }
+}
+
+/// JSON that is text already.
+pub(crate) struct JsonText(pub(crate) String);
+
+impl IntoResponse for JsonText {
+    fn into_response(self) -> Response {
+        ([(header::CONTENT_TYPE, "application/json")], self.0).into_response()
+    }
+}
+
+/// Writes a value as JSON, on whichever thread this is.
+pub(crate) fn json(value: &impl Serialize) -> Result<JsonText, Refusal> {
+    serde_json::to_string(value).map(JsonText).map_err(|error| Refusal::bug(error.to_string()))
+}
+
+/// The body of a request.
+pub(crate) struct Asked<T>(pub(crate) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Asked<T> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
+        match Json::<T>::from_request(request, state).await {
+            Ok(Json(body)) => Ok(Self(body)),
+            Err(error) => Err(unreadable_body(&error)),
+        }
+    }
+}
+
+fn unreadable_body(error: &JsonRejection) -> Refusal {
+    match error.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "the request is too large")
+        }
+        _ => Refusal::new(StatusCode::BAD_REQUEST, "json", error.body_text()),
+    }
+}
+
+/// What stands behind the `?` of a request.
+pub(crate) struct Searched<T>(pub(crate) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Searched<T> {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let query: Result<Query<T>, QueryRejection> = Query::from_request_parts(parts, state).await;
+        match query {
+            Ok(Query(query)) => Ok(Self(query)),
+            Err(error) => Err(Refusal::new(StatusCode::BAD_REQUEST, "query", error.body_text())),
+        }
+    }
+}
+
+/// Does what reads files on a thread that may wait.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
+) -> Result<T, Refusal> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(_) => Err(Refusal::bug("the server failed at this request")),
+    }
+}

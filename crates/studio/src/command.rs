@@ -1,0 +1,214 @@
+//! The command that a job is, to be run and to be shown: they are one.
+
+use std::path::Path;
+
+use roundwise_convert::RecipeFile;
+use serde_json::Value;
+
+use crate::job::{JobKind, JobOrder};
+
+/// Longer recipes go into a file: systems bound the length of a command.
+const MOST_BYTES: usize = 16 << 10;
+
+/// Returns the words of the command that a job is, the program's name first.
+///
+/// - `recipe_file`: named where flags cannot say the recipe; whoever runs the command writes it
+pub fn words_of(order: &JobOrder, recipe_file: &Path) -> Vec<String> {
+    let input = order.input.to_string_lossy().into_owned();
+    let output = order.output.to_string_lossy().into_owned();
+    let (name, takes_recipe) = match order.kind {
+        JobKind::Convert => ("convert", true),
+        JobKind::Try => ("try", true),
+        JobKind::Dequantize => ("dequantize", false),
+        JobKind::Migrate => ("migrate", false),
+        JobKind::Repair => ("repair", false),
+        JobKind::Verify => ("verify", false),
+    };
+    let mut words = vec!["roundwise".to_owned(), name.to_owned(), input];
+    if order.kind == JobKind::Verify {
+        words.push(output.clone());
+    }
+    if order.kind == JobKind::Repair {
+        words.push("--write".to_owned());
+    }
+    if order.kind.writes() {
+        words.extend(["-o".to_owned(), output]);
+    }
+    match takes_recipe && !is_said_by_flags(&order.recipe) {
+        true => words.push(format!("--recipe={}", recipe_file.display())),
+        false => push_recipe(&order.recipe, &mut words),
+    }
+    push_run(order, &mut words);
+    words
+}
+
+/// Whether a job's recipe has to be in a file.
+pub(crate) fn is_said_by_flags(recipe: &RecipeFile) -> bool {
+    let mut words = vec![];
+    push_recipe(recipe, &mut words);
+    recipe.model.is_none() && words.iter().map(String::len).sum::<usize>() <= MOST_BYTES
+}
+
+fn push_recipe(recipe: &RecipeFile, words: &mut Vec<String>) {
+    let recipe = serde_json::to_value(recipe).expect("a recipe always serialises");
+    push_settings(&recipe, words);
+}
+
+fn push_settings(settings: &Value, words: &mut Vec<String>) {
+    for (key, value) in settings.as_object().into_iter().flatten() {
+        let flag = flag_of(key);
+        match (key.as_str(), value) {
+            ("method_options", options) => push_settings(options, words),
+            ("provenance", Value::Bool(false)) => words.push("--no-provenance".to_owned()),
+            // The command itself says so.
+            ("repair" | "provenance", _) | (_, Value::Null | Value::Bool(false)) => {}
+            ("rules", Value::Array(rules)) => words.extend(rules.iter().map(|rule| {
+                let [pattern, scheme] = ["pattern", "scheme"].map(|key| text(&rule[key]));
+                format!("{flag}={pattern}={scheme}")
+            })),
+            (_, Value::Array(values)) => {
+                words.extend(values.iter().map(|value| format!("{flag}={}", text(value))));
+            }
+            (_, Value::Bool(true)) => words.push(flag),
+            (_, value) => words.push(format!("{flag}={}", text(value))),
+        }
+    }
+}
+
+fn flag_of(key: &str) -> String {
+    match key {
+        "rules" => "--rule".to_owned(),
+        "decode_to" => "--dtype".to_owned(),
+        "migrate_to" => "--to".to_owned(),
+        key => format!("--{}", key.replace('_', "-")),
+    }
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+fn push_run(order: &JobOrder, words: &mut Vec<String>) {
+    let run = &order.run;
+    let is_conversion = matches!(order.kind, JobKind::Convert | JobKind::Try);
+    let mut push = |flag: &str, value: Option<String>| {
+        words.extend(value.map(|value| format!("{flag}={value}")));
+    };
+    push("--threads", run.threads.map(|it| it.to_string()));
+    if order.kind != JobKind::Verify {
+        push("--shard-size", run.shard_bytes.map(|it| it.to_string()));
+    }
+    if is_conversion {
+        push("--memory-limit", run.memory_bytes.map(|it| it.to_string()));
+        push("--device", run.device.clone());
+    }
+    if order.kind == JobKind::Convert {
+        push("--extract-error-lora", run.extract_error_lora.map(|it| it.to_string()));
+    }
+    if is_conversion || order.kind == JobKind::Verify {
+        let path = run.statistics.as_ref();
+        push("--stats", path.map(|path| path.to_string_lossy().into_owned()));
+        if run.statistics.is_some() && run.may_be_partial {
+            words.push("--force-stats".to_owned());
+        }
+    }
+    if order.kind.writes() {
+        if run.verifies == Some(false) {
+            words.push("--no-verify".to_owned());
+        }
+        if run.starts_over {
+            words.push("--fresh".to_owned());
+        }
+        if order.replace {
+            words.push("--force".to_owned());
+        }
+    }
+}
+
+/// The command as one line for a shell of this system.
+pub(crate) fn shell_text(words: &[String]) -> String {
+    let quote = if cfg!(windows) { quoted_for_windows } else { quoted };
+    words.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" ")
+}
+
+fn is_plain(word: &str, others: &str) -> bool {
+    let is_plain = |char: char| char.is_ascii_alphanumeric() || others.contains(char);
+    !word.is_empty() && word.chars().all(is_plain)
+}
+
+/// One word, whatever is in it.
+fn quoted(word: &str) -> String {
+    match is_plain(word, "._-/:,+=") {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
+}
+
+fn quoted_for_windows(word: &str) -> String {
+    match is_plain(word, "._-/\\:,+=") {
+        true => word.to_owned(),
+        false => format!("\"{}\"", word.replace('"', "\\\"")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::order::RunFile;
+
+    fn order(kind: JobKind, recipe: &str) -> JobOrder {
+        JobOrder {
+            kind,
+            input: "/m/a b.safetensors".into(),
+            output: "/m/o.safetensors".into(),
+            recipe: RecipeFile::from_toml(recipe).unwrap(),
+            run: RunFile::default(),
+            replace: false,
+        }
+    }
+
+    fn shell(order: &JobOrder) -> String {
+        shell_text(&words_of(order, Path::new("/s/recipe.toml")))
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_command_says_recipe_and_run_in_flags_that_no_shell_changes() {
+        let mut convert = order(
+            JobKind::Convert,
+            "scheme = 'int8-row'\nkeep = ['-a$(b)']\nprovenance = false\nignore_base_list = true\n\
+             rules = [{ pattern = 'x=y', scheme = 'fp8' }]\nmethod_options = { top_p = 0.1 }",
+        );
+        convert.run.memory_bytes = Some(1 << 30);
+        convert.replace = true;
+        assert_eq!(
+            shell(&convert),
+            "roundwise convert '/m/a b.safetensors' -o /m/o.safetensors --scheme=int8-row \
+             --top-p=0.1 --ignore-base-list '--keep=-a$(b)' --rule=x=y=fp8 --no-provenance \
+             --memory-limit=1073741824 --force"
+        );
+        assert_eq!(
+            shell(&order(JobKind::Repair, "repair = true")),
+            "roundwise repair '/m/a b.safetensors' --write -o /m/o.safetensors"
+        );
+        assert_eq!(
+            shell(&order(JobKind::Verify, "")),
+            "roundwise verify '/m/a b.safetensors' /m/o.safetensors"
+        );
+        assert_eq!(
+            shell(&order(JobKind::Migrate, "migrate_to = 'comfy'")),
+            "roundwise migrate '/m/a b.safetensors' -o /m/o.safetensors --to=comfy"
+        );
+    }
+
+    #[test]
+    fn what_flags_cannot_say_is_in_a_file() {
+        let of_model = order(JobKind::Convert, "model = 'Flux'");
+        assert!(
+            words_of(&of_model, Path::new("/s/recipe.toml"))
+                .contains(&"--recipe=/s/recipe.toml".to_owned())
+        );
+        let long = format!("keep = ['{}']", "x".repeat(MOST_BYTES));
+        assert!(!is_said_by_flags(&RecipeFile::from_toml(&long).unwrap()));
+    }
+}

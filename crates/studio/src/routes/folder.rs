@@ -1,0 +1,252 @@
+use std::collections::BTreeSet;
+use std::fs::{DirEntry, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::UNIX_EPOCH;
+
+use axum::extract::State;
+use roundwise_convert::tensor_file::available_bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::answer::{JsonText, Refusal, Searched, blocking, json};
+use crate::order::absolute;
+use crate::studio::{Shared, locked};
+
+/// Most entries of a list.
+const ENTRIES: usize = 5000;
+/// Most entries that are looked at for it.
+const LOOKED_AT: usize = 200_000;
+/// Folders of a list that are looked into.
+const FOLDERS: usize = 300;
+/// Folders that dropped files are looked for in.
+const SHOWN: usize = 200;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FolderQuery {
+    path: Option<PathBuf>,
+}
+
+/// A folder, as a list of what can be chosen in it.
+#[derive(Serialize)]
+struct Folder {
+    path: String,
+    parent: Option<String>,
+    /// Entry that was asked for, where the path is that of a file.
+    selected: Option<String>,
+    roots: Vec<String>,
+    free_bytes: Option<u64>,
+    truncated: bool,
+    is_model: bool,
+    recent: Vec<String>,
+    entries: Vec<Entry>,
+}
+
+#[derive(Serialize)]
+struct Entry {
+    name: String,
+    path: String,
+    kind: EntryKind,
+    /// Whether a folder can be chosen itself: it holds one model.
+    is_model: bool,
+    bytes: Option<u64>,
+    /// Seconds since 1970.
+    modified: Option<u64>,
+    link: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum EntryKind {
+    Folder,
+    Model,
+    Statistics,
+    Report,
+}
+
+/// Lists a folder; without a path the one to begin with.
+pub(crate) async fn folder(
+    State(shared): State<Arc<Shared>>,
+    Searched(query): Searched<FolderQuery>,
+) -> Result<JsonText, Refusal> {
+    blocking(move || {
+        let path = query.path.unwrap_or_else(|| first_folder(&shared));
+        absolute("path", &path)?;
+        let folder = list(&shared, &path)?;
+        json(&folder)
+    })
+    .await
+}
+
+fn first_folder(shared: &Shared) -> PathBuf {
+    let start = shared.start.clone().or_else(|| shared.state.recent().into_iter().next());
+    let start = start.filter(|path| path.exists());
+    start.or_else(std::env::home_dir).unwrap_or_else(|| PathBuf::from("/"))
+}
+
+fn list(shared: &Shared, path: &Path) -> Result<Folder, Refusal> {
+    let metadata = std::fs::metadata(path).map_err(|error| unreadable(path, &error))?;
+    let (folder, selected) = match (metadata.is_dir(), path.parent(), path.file_name()) {
+        (false, Some(folder), Some(name)) => (folder, Some(name.to_string_lossy().into_owned())),
+        _ => (path, None),
+    };
+    let list = std::fs::read_dir(folder).map_err(|error| unreadable(folder, &error))?;
+    let mut names = BTreeSet::new();
+    let mut entries = vec![];
+    let mut looked_at = 0;
+    let mut truncated = false;
+    for entry in list.flatten() {
+        looked_at += 1;
+        if entries.len() == ENTRIES || looked_at == LOOKED_AT {
+            truncated = true;
+            break;
+        }
+        names.insert(entry.file_name().to_string_lossy().into_owned());
+        entries.extend(Entry::of(&entry));
+    }
+    entries
+        .sort_by_cached_key(|entry| (entry.kind != EntryKind::Folder, entry.name.to_lowercase()));
+    let folders = entries.iter_mut().filter(|entry| entry.kind == EntryKind::Folder);
+    for entry in folders.take(FOLDERS) {
+        entry.is_model = is_model(&names_in(Path::new(&entry.path)));
+    }
+    remember(shared, folder);
+    let lossy = |path: &Path| path.to_string_lossy().into_owned();
+    Ok(Folder {
+        path: lossy(folder),
+        parent: folder.parent().map(lossy),
+        selected,
+        roots: roots(),
+        free_bytes: available_bytes(folder),
+        truncated,
+        is_model: is_model(&names),
+        recent: recent(shared),
+        entries,
+    })
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> Refusal {
+    let message = format!("{}: {error}", path.display());
+    match error.kind() {
+        std::io::ErrorKind::NotFound => Refusal::not_found(message),
+        _ => Refusal::file(message),
+    }
+}
+
+fn recent(shared: &Shared) -> Vec<String> {
+    let paths = shared.state.recent().into_iter().filter(|path| path.exists());
+    paths.map(|path| path.to_string_lossy().into_owned()).collect()
+}
+
+fn remember(shared: &Shared, folder: &Path) {
+    let mut shown = locked(&shared.shown);
+    if shown.len() < SHOWN {
+        shown.insert(folder.to_owned());
+    }
+}
+
+/// Where lists of folders begin: the root, or drives, and what is mounted where users look.
+fn roots() -> Vec<String> {
+    let mut roots: Vec<PathBuf> = std::env::home_dir().into_iter().collect();
+    if cfg!(windows) {
+        roots.extend(('A'..='Z').map(|drive| PathBuf::from(format!("{drive}:\\"))));
+    } else {
+        roots.extend(["/", "/mnt", "/media", "/Volumes"].map(PathBuf::from));
+    }
+    let there = roots.into_iter().filter(|root| root.is_dir());
+    there.map(|root| root.to_string_lossy().into_owned()).collect()
+}
+
+impl Entry {
+    /// `None` for what is of no use here.
+    fn of(entry: &DirEntry) -> Option<Self> {
+        let name = entry.file_name().to_str()?.to_owned();
+        if name.starts_with('.') {
+            return None;
+        }
+        let path = entry.path();
+        let link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
+        // Links are followed, and shown as such.
+        let metadata = std::fs::metadata(&path).ok()?;
+        let kind = match metadata.is_dir() {
+            true => EntryKind::Folder,
+            false => metadata.is_file().then(|| kind_of_file(&name, &path)).flatten()?,
+        };
+        let modified = metadata.modified().ok().and_then(|it| it.duration_since(UNIX_EPOCH).ok());
+        Some(Self {
+            name,
+            path: path.to_str()?.to_owned(),
+            kind,
+            is_model: kind == EntryKind::Model,
+            bytes: metadata.is_file().then_some(metadata.len()),
+            modified: modified.map(|time| time.as_secs()),
+            link,
+        })
+    }
+}
+
+fn kind_of_file(name: &str, path: &Path) -> Option<EntryKind> {
+    let name = name.to_ascii_lowercase();
+    let ends = |endings: &[&str]| endings.iter().any(|ending| name.ends_with(ending));
+    if ends(&[".stats.safetensors", ".imatrix"])
+        || name.contains("imatrix") && ends(&[".dat", ".gguf"])
+    {
+        return Some(EntryKind::Statistics);
+    }
+    if ends(&[".safetensors", ".gguf", ".ckpt", ".pth", ".pt", ".bin", ".index.json"]) {
+        return Some(EntryKind::Model);
+    }
+    (ends(&[".json"]) && is_report(path)).then_some(EntryKind::Report)
+}
+
+/// Whether a file begins as reports do.
+fn is_report(path: &Path) -> bool {
+    let mut beginning = [0; 64];
+    let read = File::open(path).and_then(|mut file| file.read(&mut beginning));
+    read.is_ok_and(|count| {
+        String::from_utf8_lossy(&beginning[..count]).contains("\"report_version\"")
+    })
+}
+
+fn names_in(folder: &Path) -> BTreeSet<String> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return BTreeSet::new() };
+    let names = entries.flatten().take(FOLDERS).map(|entry| entry.file_name());
+    names.map(|name| name.to_string_lossy().into_owned()).collect()
+}
+
+/// Whether these are the files of one model: shards with an index, or weights with a configuration.
+fn is_model(names: &BTreeSet<String>) -> bool {
+    let is_index = |name: &String| name.ends_with(".index.json");
+    let is_weights = |name: &String| name.ends_with(".safetensors") || name.ends_with(".bin");
+    names.iter().any(is_index) || names.contains("config.json") && names.iter().any(is_weights)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Dropped {
+    name: String,
+    bytes: u64,
+}
+
+/// Looks for a file that was dropped on the page: browsers tell its name and size, not its place.
+pub(crate) async fn find(
+    State(shared): State<Arc<Shared>>,
+    Searched(Dropped { name, bytes }): Searched<Dropped>,
+) -> Result<JsonText, Refusal> {
+    blocking(move || {
+        let is_name = Path::new(&name).file_name().is_some_and(|file| file == name.as_str());
+        let mut folders = locked(&shared.shown).clone();
+        folders
+            .extend(shared.state.recent().iter().filter_map(|it| it.parent().map(Path::to_owned)));
+        let found = folders.iter().map(|folder| folder.join(&name));
+        let is_it = |path: &PathBuf| {
+            std::fs::metadata(path).is_ok_and(|it| it.is_file() && it.len() == bytes)
+        };
+        let paths = found.filter(|path| is_name && is_it(path));
+        let paths: Vec<String> = paths.map(|path| path.to_string_lossy().into_owned()).collect();
+        json(&json!({ "paths": paths }))
+    })
+    .await
+}

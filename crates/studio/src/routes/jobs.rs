@@ -1,0 +1,360 @@
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Path as InPath, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use roundwise_convert::ConvertError;
+use roundwise_convert::run::Target;
+use roundwise_convert::tensor_file::{Unfinished, available_bytes};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::files::require_there;
+use super::plan::{Opened, time_of};
+use crate::answer::{Asked, JsonText, Refusal, Searched, blocking, json};
+use crate::job::{Job, JobKind, JobOrder, JobState, Record, now};
+use crate::ledger::Ledger;
+use crate::order::{Checked, Request};
+use crate::stream;
+use crate::studio::{Shared, locked};
+
+/// A job that somebody wants.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewJob {
+    kind: JobKind,
+    input: std::path::PathBuf,
+    output: Option<std::path::PathBuf>,
+    #[serde(default)]
+    recipe: Map<String, Value>,
+    #[serde(default)]
+    run: Map<String, Value>,
+    /// Whether an existing output is replaced.
+    #[serde(default)]
+    replace: bool,
+    /// Whether it is the next one, also where the queue waits.
+    #[serde(default)]
+    starts: bool,
+}
+
+/// What is known of a job before it begins.
+struct Forecast {
+    output_bytes: Option<u64>,
+    tensors: Option<usize>,
+    seconds: Option<f64>,
+}
+
+pub(crate) async fn add(
+    State(shared): State<Arc<Shared>>,
+    Asked(asked): Asked<NewJob>,
+) -> Result<Response, Refusal> {
+    let answer = blocking(move || {
+        let NewJob { kind, input, output, recipe, run, replace, starts } = asked;
+        let checked = Request { input, output, recipe, run }.check(kind)?;
+        let forecast = forecast(&shared, kind, &checked, replace)?;
+        let Checked { input, output, recipe_file: recipe, run, .. } = checked;
+        let order = JobOrder { kind, input, output, recipe, run, replace };
+        let id = enqueue(&shared, order, forecast, starts)?;
+        shared.advance();
+        snapshot_of(&shared, id)
+    })
+    .await?;
+    Ok((StatusCode::CREATED, answer).into_response())
+}
+
+/// Everything that can be wrong before the work begins.
+fn forecast(
+    shared: &Shared,
+    kind: JobKind,
+    checked: &Checked,
+    replace: bool,
+) -> Result<Forecast, Refusal> {
+    if kind == JobKind::Verify {
+        require_there("input", &checked.input)?;
+        require_there("output", &checked.output)?;
+        return Ok(Forecast { output_bytes: None, tensors: None, seconds: None });
+    }
+    let opened = Opened::new(shared, checked.clone())?;
+    let plan = opened.plan()?;
+    plan.check_purpose(&opened.source)?;
+    let output_bytes = plan.manifest().map_err(ConvertError::from)?.file_bytes();
+    let seconds = time_of(shared, checked, &plan).map(|(seconds, _)| seconds);
+    if kind.writes() {
+        refuse_place(&opened, replace)?;
+    }
+    Ok(Forecast { output_bytes: Some(output_bytes), tensors: Some(plan.tensors.len()), seconds })
+}
+
+/// What is wrong with the place of the output.
+fn refuse_place(opened: &Opened, replace: bool) -> Result<(), Refusal> {
+    let output = &opened.checked.output;
+    if opened.source.checkpoint.same_file_as(output) {
+        let error = ConvertError::OutputIsInput { path: output.clone() };
+        return Err(Refusal::from(error).at("output"));
+    }
+    let target = Target::output(&opened.checked.job(replace)?, "the output");
+    let checked = target.check_folder().and_then(|()| target.check());
+    checked.map_err(|error| match &error {
+        ConvertError::OutputExists { path } => {
+            Refusal::conflict("exists", format!("{}: exists already", path.display()))
+                .with_help("Choose another output, or Replace.")
+                .at("output")
+        }
+        ConvertError::OutputIsFolder { path, .. } | ConvertError::FolderNotEmpty { path } => {
+            Refusal::conflict("exists", format!("{}: is a folder already", path.display()))
+                .with_help("Choose another output.")
+                .at("output")
+        }
+        ConvertError::NoFolder { folder, .. } => {
+            Refusal::not_found(format!("{}: there is no such folder", folder.display()))
+                .with_help("Choose another output.")
+                .at("output")
+        }
+        _ => Refusal::from(error).at("output"),
+    })
+}
+
+fn enqueue(
+    shared: &Shared,
+    order: JobOrder,
+    forecast: Forecast,
+    starts: bool,
+) -> Result<u64, Refusal> {
+    let mut ledger = locked(&shared.ledger);
+    let is_open = |job: &Job| job.record.state.is_active() || job.record.state == JobState::Waiting;
+    let same = |job: &&Job| {
+        let other = &job.record.order;
+        is_open(job) && other.kind.writes() && other.output == order.output
+    };
+    if order.kind.writes() && ledger.queue.shown().iter().any(same) {
+        let message = format!("{}: another job of the queue makes it", order.output.display());
+        let help = "Choose another output, or take that job out of the queue.";
+        return Err(Refusal::conflict("exists", message).at("output").with_help(help));
+    }
+    let id = ledger.queue.new_id();
+    let record = Record {
+        id,
+        order,
+        state: JobState::Waiting,
+        failure: None,
+        created: now(),
+        started: None,
+        ended: None,
+        output_bytes: forecast.output_bytes,
+        tensors: forecast.tensors,
+        seconds: forecast.seconds,
+        weight_error: None,
+        starts_over: false,
+        has_report: false,
+    };
+    if let Some(refusal) = too_little_room(&record) {
+        return Err(refusal);
+    }
+    shared.state.save(&record).map_err(|error| cannot_remember(&error))?;
+    ledger.queue.add(Job::new(record));
+    if starts {
+        ledger.queue.hurry(id);
+    }
+    ledger.tell(Some(id), "\"event\":\"added\"");
+    ledger.tell_queue(&shared.state);
+    Ok(id)
+}
+
+fn cannot_remember(error: &std::io::Error) -> Refusal {
+    Refusal::conflict("no_space", format!("the job cannot be remembered: {error}"))
+        .with_help("Make room on the disk that holds the studio's own files.")
+}
+
+/// Whether the disk has room for the output; an unfinished one has its room already.
+pub(crate) fn too_little_room(record: &Record) -> Option<Refusal> {
+    let output = &record.order.output;
+    let needed = record.output_bytes.filter(|_| record.order.kind.writes())?;
+    let free = available_bytes(output)?;
+    let is_begun = Unfinished::find(output).is_ok_and(|found| found.is_some());
+    if free >= needed || is_begun {
+        return None;
+    }
+    let message =
+        format!("{}: {needed} bytes are needed, {free} are free on this disk", output.display());
+    let help = "Make room, or choose an output on another disk.";
+    Some(Refusal::conflict("no_space", message).at("output").with_help(help))
+}
+
+pub(crate) async fn list(State(shared): State<Arc<Shared>>) -> Result<JsonText, Refusal> {
+    let ledger = locked(&shared.ledger);
+    let jobs = ledger.queue.shown();
+    let jobs: Vec<Value> =
+        jobs.into_iter().map(|job| job.summary(&shared.state.recipe(job.id()))).collect();
+    json(&json!({ "seq": ledger.events.last(), "runs": ledger.queue.runs, "jobs": jobs }))
+}
+
+pub(crate) async fn snapshot(
+    State(shared): State<Arc<Shared>>,
+    InPath(id): InPath<String>,
+) -> Result<JsonText, Refusal> {
+    snapshot_of(&shared, number(&id)?)
+}
+
+fn number(id: &str) -> Result<u64, Refusal> {
+    id.parse().map_err(|_| no_job(id))
+}
+
+fn no_job(id: impl std::fmt::Display) -> Refusal {
+    Refusal::not_found(format!("there is no job {id}"))
+}
+
+fn snapshot_of(shared: &Shared, id: u64) -> Result<JsonText, Refusal> {
+    let ledger = locked(&shared.ledger);
+    let job = ledger.queue.get(id).ok_or_else(|| no_job(id))?;
+    Ok(JsonText(job.snapshot(&shared.state.recipe(id))))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Action {
+    /// Where a job is moved to: before this one, or to the end.
+    before: Option<String>,
+}
+
+pub(crate) async fn act(
+    State(shared): State<Arc<Shared>>,
+    InPath((id, action)): InPath<(String, String)>,
+    Asked(asked): Asked<Action>,
+) -> Result<JsonText, Refusal> {
+    blocking(move || {
+        let id = number(&id)?;
+        let mut ledger = locked(&shared.ledger);
+        ledger.queue.get(id).ok_or_else(|| no_job(id))?;
+        match action.as_str() {
+            "stop" => stop(&mut ledger, &shared, id)?,
+            "kill" => kill(&mut ledger, &shared, id)?,
+            "continue" => begin_again(&mut ledger, &shared, id, false)?,
+            "fresh" => begin_again(&mut ledger, &shared, id, true)?,
+            "move" => {
+                let before = asked.before.as_deref().map(number).transpose()?;
+                ledger.queue.move_before(id, before);
+                ledger.tell_queue(&shared.state);
+            }
+            "remove" => {
+                remove(&mut ledger, &shared, id)?;
+                return Ok(JsonText("{}".to_owned()));
+            }
+            other => return Err(Refusal::not_found(format!("a job has no action `{other}`"))),
+        }
+        drop(ledger);
+        shared.advance();
+        snapshot_of(&shared, id)
+    })
+    .await
+}
+
+fn state_of(ledger: &Ledger, id: u64) -> Option<JobState> {
+    ledger.queue.get(id).map(|job| job.record.state)
+}
+
+fn wrong_state(problem: &str) -> Refusal {
+    Refusal::conflict("state", format!("the job {problem}"))
+}
+
+/// A job at work is asked to stop; one that waits is stopped before it begins.
+fn stop(ledger: &mut Ledger, shared: &Shared, id: u64) -> Result<(), Refusal> {
+    match state_of(ledger, id) {
+        Some(JobState::Running) => {
+            if let Some(worker) = &mut ledger.worker {
+                worker.stop();
+            }
+            ledger.set_state(&shared.state, id, JobState::Stopping, None);
+            Ok(())
+        }
+        Some(JobState::Stopping) => Ok(()),
+        Some(JobState::Waiting) => {
+            ledger.set_state(&shared.state, id, JobState::Stopped, None);
+            ledger.tell_queue(&shared.state);
+            Ok(())
+        }
+        _ => Err(wrong_state("does not run")),
+    }
+}
+
+fn kill(ledger: &mut Ledger, shared: &Shared, id: u64) -> Result<(), Refusal> {
+    if !state_of(ledger, id).is_some_and(JobState::is_active) {
+        return Err(wrong_state("does not run"));
+    }
+    if let Some(worker) = &mut ledger.worker {
+        worker.kill();
+    }
+    ledger.set_state(&shared.state, id, JobState::Stopping, None);
+    Ok(())
+}
+
+/// Runs the same command again.
+///
+/// - `starts_over`: without what is unfinished
+fn begin_again(
+    ledger: &mut Ledger,
+    shared: &Shared,
+    id: u64,
+    starts_over: bool,
+) -> Result<(), Refusal> {
+    match ledger.queue.get_mut(id) {
+        Some(job) if job.record.state.can_continue() => job.record.starts_over = starts_over,
+        _ => return Err(wrong_state("cannot be continued as it is")),
+    }
+    ledger.set_state(&shared.state, id, JobState::Waiting, None);
+    ledger.queue.hurry(id);
+    ledger.tell_queue(&shared.state);
+    Ok(())
+}
+
+fn remove(ledger: &mut Ledger, shared: &Shared, id: u64) -> Result<(), Refusal> {
+    if state_of(ledger, id).is_some_and(JobState::is_active) {
+        return Err(wrong_state("runs; stop it first"));
+    }
+    ledger.queue.remove(id);
+    // What cannot be removed is in the list again after the next start.
+    let _ = shared.state.forget(id);
+    ledger.tell(Some(id), "\"event\":\"removed\"");
+    ledger.tell_queue(&shared.state);
+    Ok(())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct QueueSetting {
+    runs: bool,
+}
+
+/// Says whether the next job starts when one ends.
+pub(crate) async fn set_queue(
+    State(shared): State<Arc<Shared>>,
+    Asked(QueueSetting { runs }): Asked<QueueSetting>,
+) -> Result<JsonText, Refusal> {
+    blocking(move || {
+        {
+            let mut ledger = locked(&shared.ledger);
+            ledger.queue.runs = runs;
+            ledger.tell_queue(&shared.state);
+        }
+        shared.advance();
+        json(&json!({ "runs": runs }))
+    })
+    .await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct After {
+    #[serde(default)]
+    after: u64,
+}
+
+/// What happens, as it happens.
+pub(crate) async fn events(
+    State(shared): State<Arc<Shared>>,
+    Searched(After { after }): Searched<After>,
+) -> Response {
+    let lines = stream::open(&shared, after);
+    let kind = [(header::CONTENT_TYPE, "application/x-ndjson")];
+    (kind, Body::from_stream(lines)).into_response()
+}

@@ -1,0 +1,27 @@
+use std::path::PathBuf;
+
+use roundwise_convert::inspect::look_at_layer;
+use serde::Deserialize;
+
+use super::files::require_there;
+use crate::answer::{Asked, JsonText, Refusal, blocking, json};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LayerRequest {
+    original: PathBuf,
+    converted: PathBuf,
+    tensor: String,
+}
+
+/// What happened to the numbers of one layer.
+pub(crate) async fn layer(
+    Asked(LayerRequest { original, converted, tensor }): Asked<LayerRequest>,
+) -> Result<JsonText, Refusal> {
+    blocking(move || {
+        require_there("original", &original)?;
+        require_there("converted", &converted)?;
+        json(&look_at_layer(&original, &converted, &tensor)?)
+    })
+    .await
+}

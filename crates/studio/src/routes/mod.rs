@@ -1,0 +1,59 @@
+//! What is asked and answered; `docs/studio.md` lists the keys.
+
+mod files;
+mod folder;
+pub(crate) mod jobs;
+mod layer;
+mod plan;
+mod report;
+mod session;
+mod vocabulary;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn_with_state;
+use axum::response::IntoResponse;
+use axum::routing::{get, post};
+
+use crate::answer::Refusal;
+use crate::door;
+use crate::page;
+use crate::studio::Shared;
+
+/// Most bytes of a request.
+const MOST_BYTES: usize = 1 << 20;
+
+pub(crate) fn router(shared: &Arc<Shared>) -> Router {
+    Router::new()
+        .route("/", get(page::index))
+        .route("/{*path}", get(page::file))
+        .route("/api/session", post(session::redeem))
+        .route("/api/open", post(session::open))
+        .route("/api/vocabulary", get(vocabulary::vocabulary))
+        .route("/api/folder", get(folder::folder))
+        .route("/api/find", get(folder::find))
+        .route("/api/inspect", get(files::inspect))
+        .route("/api/statistics", get(files::statistics))
+        .route("/api/collector", post(files::collector))
+        .route("/api/plan", post(plan::plan))
+        .route("/api/sizes", post(plan::sizes))
+        .route("/api/explain", post(plan::explain))
+        .route("/api/jobs", get(jobs::list).post(jobs::add))
+        .route("/api/jobs/{id}", get(jobs::snapshot))
+        .route("/api/jobs/{id}/{action}", post(jobs::act))
+        .route("/api/queue", post(jobs::set_queue))
+        .route("/api/events", get(jobs::events))
+        .route("/api/report", get(report::report))
+        .route("/api/report.html", get(report::page))
+        .route("/api/layer", post(layer::layer))
+        .fallback(nothing)
+        .layer(DefaultBodyLimit::max(MOST_BYTES))
+        .layer(from_fn_with_state(Arc::clone(shared), door::guard))
+        .with_state(Arc::clone(shared))
+}
+
+async fn nothing() -> impl IntoResponse {
+    Refusal::not_found("there is no such page")
+}

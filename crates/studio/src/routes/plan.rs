@@ -1,0 +1,251 @@
+//! What would become of a file, from headers alone.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use roundwise_convert::plan::Workers;
+use roundwise_convert::scheme::CATALOG;
+use roundwise_convert::source::LayerInputs;
+use roundwise_convert::tensor_file::available_bytes;
+use roundwise_convert::{ConvertError, Plan, PlanRequest, Source};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::files::require_there;
+use crate::answer::{Asked, JsonText, Refusal, blocking, json};
+use crate::command::{shell_text, words_of};
+use crate::job::{JobKind, JobOrder};
+use crate::kinds::kinds;
+use crate::order::{Checked, Request};
+use crate::rates::key;
+use crate::studio::{Shared, locked};
+
+/// An input that is open, with all that a plan follows from.
+pub(super) struct Opened {
+    pub(super) checked: Checked,
+    pub(super) source: Arc<Source>,
+    inputs: Option<LayerInputs>,
+}
+
+impl Opened {
+    pub(super) fn new(shared: &Shared, checked: Checked) -> Result<Self, Refusal> {
+        require_there("input", &checked.input)?;
+        let source = shared.sources.open(&checked.input, &checked.recipe)?;
+        let statistics = checked.run.statistics();
+        if let Some(statistics) = &statistics {
+            require_there("run.statistics", &statistics.path)?;
+        }
+        let inputs = LayerInputs::for_recipe(&checked.recipe, statistics.as_ref(), &source)
+            .map_err(|error| Refusal::from(error).at("run.statistics"))?;
+        Ok(Self { checked, source, inputs })
+    }
+
+    fn request(&self) -> Result<PlanRequest<'_>, Refusal> {
+        let run = &self.checked.run;
+        let workers = Workers { threads: run.threads(), devices: run.devices()?.named().len() };
+        Ok(PlanRequest {
+            statistics: self.inputs.as_ref(),
+            workers,
+            limits: run.limits(),
+            ..PlanRequest::new(&self.source, &self.checked.recipe)
+        })
+    }
+
+    pub(super) fn plan(&self) -> Result<Plan, Refusal> {
+        Plan::decide(&self.request()?).map_err(|error| match error {
+            error @ ConvertError::MemoryLimit { .. } => Refusal::from(error).at("run.memory_bytes"),
+            error => error.into(),
+        })
+    }
+}
+
+pub(crate) async fn plan(
+    State(shared): State<Arc<Shared>>,
+    Asked(request): Asked<Request>,
+) -> Result<JsonText, Refusal> {
+    blocking(move || {
+        let opened = Opened::new(&shared, request.check(JobKind::Convert)?)?;
+        let plan = opened.plan()?;
+        let _ = shared.state.add_recent(&opened.checked.input);
+        json(&answer(&shared, &opened, &plan)?)
+    })
+    .await
+}
+
+/// The plan as `plan --json` prints it, and what a page needs beside it.
+fn answer(shared: &Shared, opened: &Opened, plan: &Plan) -> Result<Map<String, Value>, Refusal> {
+    let Opened { checked, source, .. } = opened;
+    let mut answer = match serde_json::to_value(plan) {
+        Ok(Value::Object(answer)) => answer,
+        Ok(_) => return Err(Refusal::bug("a plan is no object")),
+        Err(error) => return Err(Refusal::bug(error.to_string())),
+    };
+    let (kinds, tensors) = kinds(plan);
+    let planned = answer.get_mut("tensors").and_then(Value::as_array_mut);
+    for (planned, tensor) in planned.into_iter().flatten().zip(&tensors) {
+        planned["bytes"] = tensor.bytes.into();
+        planned["output_bytes"] = tensor.output_bytes.into();
+        planned["kind"] = tensor.kind.into();
+    }
+    let order = order(checked);
+    let words = words_of(&order, std::path::Path::new("recipe.toml"));
+    let time = time_of(shared, checked, plan);
+    let consumers = plan.consumers();
+    let clients = consumers.iter().filter_map(|consumer| consumer.answer.program());
+    let counted = |is_counted: fn(&str) -> bool| {
+        plan.tensors.iter().filter(|it| is_counted(&action(it))).count()
+    };
+    let more = json!({
+        "input_bytes": source.checkpoint.total_bytes(),
+        "disk_bytes": answer["output_bytes"],
+        "clients": clients.collect::<Vec<_>>(),
+        "method": checked.recipe.method(),
+        "scheme": checked.recipe.scheme().to_string(),
+        "converted": counted(|action| action == "quantize"),
+        "kept": counted(|action| !["quantize", "remove"].contains(&action)),
+        "removed": counted(|action| action == "remove"),
+        "output": checked.output.to_string_lossy(),
+        "exists": checked.output.exists(),
+        "free_bytes": available_bytes(&checked.output),
+        "problem": plan.check_purpose(source).err().map(|error| {
+            let (kind, message, help) = Refusal::from(error).parts();
+            json!({ "kind": kind, "message": message, "help": help })
+        }),
+        "unfinished": unfinished(checked)?,
+        "command": words,
+        "shell": shell_text(&words),
+        "seconds": time.map(|(seconds, _)| seconds),
+        "seconds_from": time.map(|(_, from)| from),
+        "kinds": kinds,
+    });
+    if let Value::Object(more) = more {
+        answer.extend(more);
+    }
+    Ok(answer)
+}
+
+fn action(planned: &roundwise_convert::plan::PlannedTensor) -> String {
+    let action = serde_json::to_value(planned.action()).unwrap_or_default();
+    action.as_str().unwrap_or_default().to_owned()
+}
+
+fn order(checked: &Checked) -> JobOrder {
+    JobOrder {
+        kind: JobKind::Convert,
+        input: checked.input.clone(),
+        output: checked.output.clone(),
+        recipe: checked.recipe_file.clone(),
+        run: checked.run.clone(),
+        replace: false,
+    }
+}
+
+/// What an earlier run towards the same output has left.
+fn unfinished(checked: &Checked) -> Result<Option<Value>, Refusal> {
+    let left = roundwise_convert::run::unfinished(&checked.job(false)?)?;
+    Ok(left.map(|left| {
+        let differences: Vec<String> = left.differences.iter().map(ToString::to_string).collect();
+        json!({
+            "path": left.path.to_string_lossy(),
+            "finished": left.finished,
+            "tensors": left.tensors,
+            "differences": differences,
+        })
+    }))
+}
+
+/// Seconds that the work takes, where something like it was done before.
+pub(super) fn time_of(
+    shared: &Shared,
+    checked: &Checked,
+    plan: &Plan,
+) -> Option<(f64, crate::rates::LearnedFrom)> {
+    let elements = plan.quantized().map(|(planned, _)| planned.header.element_count() as f64).sum();
+    let method = checked.recipe_file.method.as_deref();
+    let key = key(method, checked.run.device.as_deref());
+    locked(&shared.ledger).rates.seconds(&key, elements)
+}
+
+/// The output in every scheme, all else alike.
+pub(crate) async fn sizes(
+    State(shared): State<Arc<Shared>>,
+    Asked(request): Asked<Request>,
+) -> Result<JsonText, Refusal> {
+    blocking(move || {
+        let sizes: Vec<Value> = CATALOG
+            .iter()
+            .map(|entry| size(&shared, &request, entry.name))
+            .collect::<Result<_, _>>()?;
+        json(&sizes)
+    })
+    .await
+}
+
+fn size(shared: &Shared, request: &Request, scheme: &str) -> Result<Value, Refusal> {
+    let mut request = request.clone();
+    request.recipe.insert("scheme".to_owned(), scheme.into());
+    let refused = |refusal: Refusal| {
+        let (_, message, _) = refusal.parts();
+        json!({ "scheme": scheme, "output_bytes": null, "converted": 0, "client": null, "refused": message })
+    };
+    // What is wrong with the input itself is wrong in every scheme.
+    require_there("input", &request.input)?;
+    let opened = request.check(JobKind::Convert).and_then(|it| Opened::new(shared, it));
+    let planned = opened.and_then(|opened| Ok((opened.plan()?, opened)));
+    let (plan, opened) = match planned {
+        Ok(planned) => planned,
+        Err(refusal) => return Ok(refused(refusal)),
+    };
+    if let Err(error) = plan.check_purpose(&opened.source) {
+        return Ok(refused(error.into()));
+    }
+    let output_bytes = plan.manifest().map_err(ConvertError::from)?.file_bytes();
+    let (mut codes, mut scales, mut kept) = (0, 0, 0);
+    for planned in &plan.tensors {
+        let bytes = plan.output_bytes(planned);
+        match planned.scheme() {
+            Some(scheme) => {
+                let own = planned.header.element_count() * scheme.code_bits() as u64 / 8;
+                codes += own.min(bytes);
+                scales += bytes.saturating_sub(own);
+            }
+            None => kept += bytes,
+        }
+    }
+    let consumers = plan.consumers();
+    let client = consumers.iter().find_map(|consumer| consumer.answer.program());
+    Ok(json!({
+        "scheme": scheme,
+        "output_bytes": output_bytes,
+        "codes_bytes": codes,
+        "scales_bytes": scales,
+        "kept_bytes": kept,
+        "converted": plan.quantized().count(),
+        "client": client,
+        "refused": null,
+    }))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Explaining {
+    input: std::path::PathBuf,
+    #[serde(default)]
+    recipe: Map<String, Value>,
+    #[serde(default)]
+    run: Map<String, Value>,
+    tensor: String,
+}
+
+/// Who had a say in what becomes of a tensor.
+pub(crate) async fn explain(
+    State(shared): State<Arc<Shared>>,
+    Asked(Explaining { input, recipe, run, tensor }): Asked<Explaining>,
+) -> Result<JsonText, Refusal> {
+    blocking(move || {
+        let request = Request { input, output: None, recipe, run };
+        let opened = Opened::new(&shared, request.check(JobKind::Convert)?)?;
+        json(&roundwise_convert::plan::explain(&opened.request()?, &tensor)?)
+    })
+    .await
+}
