@@ -150,8 +150,6 @@ fn what_diffusers_names_becomes_what_the_original_becomes() {
     for scheme in ["fp8", "int8-row", "nvfp4", "bf16"] {
         assert_same(&folder, &["--scheme", scheme]);
     }
-    // By bands of rows, which cross the parts of joined layers.
-    assert_same(&folder, &["--memory-limit", "1MB", "--threads", "1"]);
     assert_same(&folder, &["--method", "principal", "--top-k", "4"]);
     let lora = [
         tensor("transformer.transformer_blocks.0.attn.to_k.lora_A.weight", &[4, 64]),
@@ -405,7 +403,6 @@ fn language_models_of_llama_cpp_become_what_transformers_has() {
     let folder = Folder::with("theirs.safetensors", &gguf(&theirs));
     folder.write("ours.safetensors", &safetensors(&ours));
     assert_same(&folder, &[]);
-    assert_same(&folder, &["--memory-limit", "1MB", "--threads", "1"]);
     let plan = folder.done(&["plan", "theirs.safetensors"]);
     let plain: String = plan.split_whitespace().collect::<Vec<_>>().join(" ");
     let note = "names translated from llama.cpp's to the model's own: 12 tensors, 2 of them with \

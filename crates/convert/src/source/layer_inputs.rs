@@ -43,7 +43,9 @@ impl LayerInputs {
             fit.require_all()?;
         }
         let file = PlainFile::open(&file.path).map_err(ConvertError::File)?;
-        Ok(Self { statistics, modules, file })
+        let inputs = Self { statistics, modules, file };
+        inputs.check_joined()?;
+        Ok(inputs)
     }
 
     /// Opens the statistics that a recipe looks at, if it looks at any.
@@ -138,23 +140,30 @@ impl LayerInputs {
 
     /// Returns the statistics of a layer; of one that was joined, those of its first part.
     fn statistics_of(&self, layer: &str) -> Result<Option<LayerStatistics>, ConvertError> {
-        let Some(modules) = self.modules.get(layer) else { return Ok(None) };
-        let [first, others @ ..] = modules.as_slice() else { return Ok(None) };
-        let statistics = self.statistics.layer(first)?;
-        for other in others {
-            let found = self.statistics.layer(other)?;
-            let is_same = found.count() == statistics.count()
-                && found.mean() == statistics.mean()
-                && found.diagonal() == statistics.diagonal();
-            if !is_same {
-                let problem = format!(
-                    "`{first}` and `{other}` are joined to `{layer}` and have other inputs\n  collect \
-                     statistics of all layers from the same runs"
-                );
-                return Err(ConvertError::misfit(self.statistics.path(), problem));
+        let module = self.modules.get(layer).and_then(|modules| modules.first());
+        Ok(module.map(|module| self.statistics.layer(module)).transpose()?)
+    }
+
+    /// Refuses statistics in which the parts of a layer that is one here have other inputs.
+    fn check_joined(&self) -> Result<(), ConvertError> {
+        for (layer, modules) in self.modules.iter().filter(|(_, modules)| modules.len() > 1) {
+            let first = self.statistics.layer(&modules[0])?;
+            for other in &modules[1..] {
+                let found = self.statistics.layer(other)?;
+                let is_same = found.count() == first.count()
+                    && found.mean() == first.mean()
+                    && found.diagonal() == first.diagonal();
+                if !is_same {
+                    let problem = format!(
+                        "`{}` and `{other}` are joined to `{layer}` and have other inputs\n  collect \
+                         statistics of all layers from the same runs",
+                        modules[0]
+                    );
+                    return Err(ConvertError::misfit(self.statistics.path(), problem));
+                }
             }
         }
-        Ok(Some(statistics))
+        Ok(())
     }
 }
 
