@@ -16,7 +16,7 @@ use crate::random_model::RandomModel;
 use crate::record;
 use crate::workspace::Workspace;
 
-/// What to test.
+/// Options of the test.
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// Only parts made by processes of this machine, which needs neither Slurm nor Ray

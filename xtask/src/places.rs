@@ -47,7 +47,7 @@ fn flags_in(line: &str) -> Vec<&str> {
     line.match_indices("--").filter(|(at, _)| begins(*at)).map(|(at, _)| &line[at..]).collect()
 }
 
-/// What a setting is called on a command line or on a page is its front end's affair.
+/// The front ends alone decide how a setting is called on a command line or on a page.
 #[test]
 fn libraries_name_no_flags() {
     assert_eq!(flags_in("    \"use `--keep`\""), ["--keep`\""]);

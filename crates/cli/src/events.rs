@@ -46,7 +46,7 @@ enum Line<R: Serialize> {
         /// Stable name of the kind of error.
         kind: Option<&'static str>,
         message: String,
-        /// What helps, in the words of the command line.
+        /// Advice in the words of the command line.
         help: Option<String>,
         unfinished: Vec<PathBuf>,
     },

@@ -48,7 +48,9 @@ impl Gaussian {
     }
 }
 
+/// 2⁶⁴ over the golden ratio, as SplitMix64 has it.
 const INCREMENT: u64 = 0x9E37_79B9_7F4A_7C15;
+/// A step of 53 bits, which an f64 holds exactly.
 const TO_UNIT: f64 = 1.0 / (1_u64 << 53) as f64;
 
 /// Computes SplitMix64's number at a place of a seed's sequence: 64 uniformly distributed bits.

@@ -42,11 +42,11 @@ pub enum ConvertError {
     Statistics(StatsError),
     /// The recipe is wrong by itself.
     Recipe(RecipeError),
-    /// What is asked for does not fit a file.
+    /// The job does not fit a file.
     Misfit {
         /// The file.
         path: PathBuf,
-        /// What does not fit, and what helps: at least one sentence.
+        /// The misfits, with advice; at least one.
         complaints: Vec<Complaint>,
     },
     /// Names of another dialect cannot be translated into the model's own.
@@ -123,14 +123,14 @@ pub enum ConvertError {
     SamePlace {
         /// The place.
         path: PathBuf,
-        /// What would be written there.
+        /// The two contents that would be written there.
         contents: [String; 2],
     },
     /// A folder stands where a file is to be written.
     OutputIsFolder {
         /// The folder.
         path: PathBuf,
-        /// What would be written.
+        /// The content that would be written.
         content: String,
     },
     /// A file stands where one is to be written.
@@ -156,7 +156,7 @@ pub enum ConvertError {
         path: PathBuf,
         /// The weight.
         tensor: String,
-        /// What was found, and what was expected.
+        /// The found and the expected value.
         problem: String,
     },
     /// The unfinished output of an earlier run belongs to another job.

@@ -49,6 +49,7 @@ pub(crate) fn anneal<G: Grid>(
             let moves = push.changed(|push| {
                 energies = state.on_lines(lines.clone(), push, factors, kernel::descend::<G>);
             });
+            // The budget ends the walk: this block is taken back, earlier ones stay.
             if state.weight_error_with(lines.clone(), &energies) > largest_energy {
                 state.undo::<G>(lines, &moves);
                 return Ok((sweep + 1, lambda));
@@ -57,6 +58,7 @@ pub(crate) fn anneal<G: Grid>(
             state.absorb(lines, moves);
         }
         let losses = state.losses();
+        // Too much moved at once; see LARGEST_SHARE.
         if losses.objective(lambda) > before {
             if block > SMALLEST_BLOCK {
                 block = block.div_ceil(2).max(SMALLEST_BLOCK);

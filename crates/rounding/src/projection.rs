@@ -130,6 +130,7 @@ impl Projection {
         let cols = diagonal.len();
         let sum: f64 = diagonal.iter().map(|square| f64::from(*square)).sum();
         let unit = sum / cols.max(1) as f64;
+        // Inputs of zeros: all codes give the same outputs.
         if unit <= 0.0 {
             return Self::new(layer, None, Matrix::zeros(cols, 0), engine);
         }

@@ -123,6 +123,7 @@ impl<'a> State<'a> {
         let rows = self.cells.rows;
         let mut values = std::mem::take(&mut self.cells.values);
         let cells = &self.cells;
+        // A stripe goes through all lines of the block, so that threads meet once per block.
         let energies_of = |(stripe, mut parts): (usize, Vec<[&mut [f32]; 2]>)| -> Vec<f64> {
             let first = stripe * ROW_STRIPE;
             let energies = lines.clone().enumerate().map(|(index, line)| {
@@ -153,6 +154,7 @@ impl<'a> State<'a> {
         let of_stripes: Vec<Vec<f64>> =
             of_stripes.into_par_iter().enumerate().map(energies_of).collect();
         self.cells.values = values;
+        // Stripes are added in order: the same bits for any number of threads.
         (0..lines.len())
             .map(|line| of_stripes.iter().map(|energies| energies[line]).sum())
             .collect()

@@ -1,4 +1,4 @@
-//! Tensors made of rows of others: what a file holds, by other names and in another order.
+//! Tensors made of rows of others: a file's contents under other names and in another order.
 
 use std::ops::Range;
 use std::path::Path;
@@ -15,7 +15,7 @@ pub struct Arranged {
     pub name: String,
     /// Its shape; of as many elements as its parts have together.
     pub shape: Vec<u64>,
-    /// What it is made of, from the first row to the last.
+    /// The rows that it is made of, from first to last.
     pub parts: Vec<Rows>,
 }
 
@@ -36,10 +36,11 @@ pub enum RowOrder {
     /// One after the other.
     #[default]
     AsStored,
-    /// In groups of so many rows: of each group first the rows of even index, then those of odd index.
+    /// In groups of this many rows: of each group first the rows of even index, then those of odd
+    /// index.
     EvenFirst(u64),
-    /// In groups of so many rows: one row of a group's first half, one of its second, and so on. Undoes
-    /// [`RowOrder::EvenFirst`].
+    /// In groups of this many rows: one row of a group's first half, one of its second, and so on.
+    /// Undoes [`RowOrder::EvenFirst`].
     Interleaved(u64),
 }
 

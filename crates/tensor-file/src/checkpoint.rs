@@ -360,6 +360,7 @@ fn read_blocks(
     offset: u64,
     buffer: &mut [u8],
 ) -> Result<(), Kind> {
+    /// Decoded bytes that exist beside `buffer` at once.
     const AT_ONCE: usize = 1 << 16;
     let decoded_bytes = block.weights() * WEIGHT_BYTES;
     let mut stored = vec![];

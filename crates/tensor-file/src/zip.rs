@@ -8,6 +8,8 @@ use crate::TensorFileErrorKind as Kind;
 use crate::header::HEADER_LIMIT_BYTES;
 use crate::source_file::read_inside;
 
+// Signatures and fixed sizes of records: APPNOTE.TXT of PKWARE, sections 4.3.7 and 4.3.12 to
+// 4.3.16.
 const END: [u8; 4] = *b"PK\x05\x06";
 const END_BYTES: usize = 22;
 const LONGEST_COMMENT: usize = 0xffff;

@@ -76,8 +76,9 @@ fn folder() -> Folder {
 }
 
 fn layer<'a>(report: &'a Value, name: &str) -> &'a Value {
-    let mut layers = report["tensors"].as_array().unwrap().iter();
-    layers.find(|layer| layer["name"] == name).unwrap()
+    // Reports have every tensor, other answers have layers alone.
+    let list = report.get("tensors").or(report.get("layers")).unwrap().as_array().unwrap();
+    list.iter().find(|layer| layer["name"] == name).unwrap()
 }
 
 fn number(value: &Value) -> f64 {

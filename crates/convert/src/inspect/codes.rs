@@ -13,7 +13,7 @@ const LEAST_REACH: f32 = 0.25;
 /// weight.
 const MOST_STEPS: f32 = 2.0;
 
-/// What is wrong with an original that no codes can be compared with.
+/// The problem of an original that no codes can be compared with.
 pub(super) const NOT_FINITE: &str =
     "the original holds a NaN or an infinity, which no code stands for";
 

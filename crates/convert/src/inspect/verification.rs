@@ -34,7 +34,7 @@ pub struct Verification {
 pub struct Finding {
     /// The layer or tensor; empty for the file as a whole.
     pub tensor: String,
-    /// What was found, and what was expected.
+    /// The found and the expected state, in words.
     pub problem: Text,
     /// Which programs it breaks, and how; empty where that is not known.
     #[serde(skip_serializing_if = "str::is_empty")]

@@ -32,11 +32,13 @@ pub fn verify(
         None => None,
     };
     let comparison = Comparison { original, converted: converted_file, biases, outputs };
+    // 1. Defects that show without reading any weight.
     let mut defects = comparison.structure();
     let original_layers = comparison.original.stored.layers.len();
     let mut layers = vec![];
     let mut identical = 0;
     let mut removed = vec![];
+    // 2. Every tensor, by several threads; outcomes come in the order of the file.
     let tensors = comparison.original.checkpoint.tensors();
     let bytes = tensors.iter().map(TensorHeader::byte_len).sum();
     notice(watch, Event::Phase { name: Phase::Comparing, tensors: tensors.len(), bytes })?;

@@ -121,6 +121,7 @@ fn found_behind_wrappers<'a>(
 
 fn detect_plain(shapes: &Shapes<'_>, insisted: Option<Kind>) -> Detected {
     let wrapper = wrapper(shapes);
+    // 1. Look-alikes, which have most names of a base model and some of their own.
     if insisted.is_none() {
         let prefixes = [Some(""), wrapper, Some("model.")];
         let mut prefixes = prefixes.into_iter().flatten();
@@ -134,6 +135,7 @@ fn detect_plain(shapes: &Shapes<'_>, insisted: Option<Kind>) -> Detected {
             };
         }
     }
+    // 2. Base models, in the order of ComfyUI's loader.
     let diffusion = |prefix: &&str| identify(shapes, prefix, Role::DiffusionModel);
     let found = match wrapper {
         Some(prefix) => [prefix, ""].iter().find_map(diffusion),
@@ -149,10 +151,12 @@ fn detect_plain(shapes: &Shapes<'_>, insisted: Option<Kind>) -> Detected {
             .or_else(|| identify(shapes, "", Role::Unknown)),
     });
     let main = found.unwrap_or_else(|| unknown(wrapper.unwrap_or_default(), "generic"));
+    // 3. The other models of a checkpoint.
     let others = match main.role {
         Role::DiffusionModel | Role::Unknown => companions(shapes, &main),
         Role::TextEncoder | Role::Vae => Vec::new(),
     };
+    // 4. Dialect and kind, which the row of the table says or the role implies.
     let row = Preset::architectures().map(|(row, _)| row).find(|row| row.id == main.architecture);
     let dialect = row.and_then(|row| row.dialect).unwrap_or(match main.role {
         Role::TextEncoder => Dialect::Transformers,

@@ -1,4 +1,4 @@
-//! What tensors of a model are called in another dialect, read from `dialects/*.toml`.
+//! Names of a model's tensors in another dialect, read from `dialects/*.toml`.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -18,7 +18,7 @@ static TABLES: LazyLock<Vec<DialectTable>> = LazyLock::new(|| match read(FILES) 
     Err(error) => panic!("{error}"),
 });
 
-/// The names of one family of models in one dialect, and what they are called by the model's own code.
+/// The names of one family of models in one dialect, with the names in the model's own code.
 #[derive(Debug)]
 pub struct DialectTable {
     /// The name of its file.
@@ -29,7 +29,7 @@ pub struct DialectTable {
     pub dialect: Dialect,
     /// Models under these names, by the ids of their architectures.
     pub architectures: Vec<String>,
-    /// The same models under their own names.
+    /// These models under their own names, by the ids of their architectures.
     pub originals: Vec<String>,
     /// Which of several models of one architecture it is for, by `general.architecture` of GGUF; empty
     /// for all.
@@ -49,7 +49,7 @@ pub(crate) struct Stride {
     pub(crate) ours: NameTemplate,
 }
 
-/// What one tensor or one layer is made of.
+/// The parts that one tensor or one layer is made of.
 #[derive(Clone, Debug)]
 pub(crate) struct NameRule {
     pub(crate) ours: NameTemplate,
@@ -64,11 +64,11 @@ pub(crate) struct NameRule {
     pub(crate) not_if: Option<NameTemplate>,
 }
 
-/// What becomes of rows.
+/// The order and division of rows.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RowRule {
-    /// The first so many parts have as many rows as the weight has columns; the others share the rest
-    /// evenly.
+    /// Number of first parts that have as many rows as the weight has columns; the others share the
+    /// rest evenly.
     pub(crate) square: usize,
     pub(crate) halves: Halves,
     /// The entry of a GGUF header with the number of heads in each of which the rows have another order.

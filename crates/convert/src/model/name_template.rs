@@ -29,15 +29,17 @@ enum Token {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Formula {
     constant: u64,
-    /// What is multiplied by the blocks of a level.
+    /// Number that is multiplied by the blocks of a level.
     level: Option<String>,
-    /// What is added.
+    /// Number that is added.
     block: Option<String>,
     /// Whether the last block of a level is added.
     is_last: bool,
 }
 
 impl NameTemplate {
+    /// Parses a name with numbers in braces.
+    ///
     /// # Errors
     /// The part of `text` that is not understood.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {

@@ -1,4 +1,4 @@
-//! What the tensors of a file are under their model's own names, and the other way round.
+//! Translates the tensors of a file to their model's own names, and back.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -44,9 +44,9 @@ pub enum TranslationError {
     Heads { tensor: String, key: String },
 }
 
-/// What a file says besides names and shapes.
+/// The facts of a file besides names and shapes.
 pub(crate) trait Said {
-    /// A whole number of the file's header.
+    /// Returns a whole number of the file's header.
     fn number(&self, key: &str) -> Option<u64>;
 }
 
@@ -56,20 +56,20 @@ impl<F: Fn(&str) -> Option<u64>> Said for F {
     }
 }
 
-/// Which of a file's names are meant, and what else there is to know of it.
+/// The names of a file to translate, and other facts about it.
 pub(crate) struct Scope<'a> {
     /// Names and shapes of the whole file.
     pub(crate) shapes: &'a Shapes<'a>,
-    /// What the names of the model begin with.
+    /// Prefix of the model's names.
     pub(crate) prefix: &'a str,
-    /// What they begin with afterwards.
+    /// Prefix of the translated names.
     pub(crate) new_prefix: &'a str,
-    /// What is taken off all other names.
+    /// Prefix that is taken off all other names.
     pub(crate) wrapper: &'a str,
     pub(crate) said: &'a dyn Said,
 }
 
-/// What one name is a part of.
+/// The rule and the part of it that one name fits.
 struct Place<'a> {
     rule: &'a NameRule,
     part: usize,
@@ -77,7 +77,7 @@ struct Place<'a> {
     leaf: &'a str,
 }
 
-/// One of the model's own tensors, and what of it was found.
+/// One of the model's own tensors, with the parts of it that were found.
 struct Made<'a> {
     rule: &'a NameRule,
     leaf: &'a str,

@@ -61,6 +61,7 @@ impl Edit {
             (ANY_PRODUCTS, &self.any_products),
             (INPUT_SCALE, &self.input_scale),
         ];
+        // 1. Patterns that match no layer.
         for (key, patterns) in options {
             for (at, pattern) in patterns.iter().enumerate() {
                 if !layers.keys().any(|name| pattern.is_match(name)) {
@@ -69,6 +70,7 @@ impl Edit {
             }
         }
         let keys = source.checkpoint.metadata();
+        // 2. Patterns of header entries.
         for (at, pattern) in self.unset.iter().enumerate() {
             if !keys.keys().any(|key| pattern.is_match(key)) {
                 complain(UNSET, at, pattern, "matches no header entry".into());
@@ -80,6 +82,7 @@ impl Edit {
                 complain(UNSET, at, pattern, Text::from(says) + help);
             }
         }
+        // 3. Options that a layer cannot have, layers with one problem together.
         let mut misfits = BTreeMap::<Complaint, BTreeSet<String>>::new();
         for stored in layers.values().filter(|stored| self.changes(&stored.layer)) {
             if let Some(problem) = self.misfit(stored) {

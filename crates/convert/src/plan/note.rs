@@ -30,7 +30,7 @@ pub enum Note {
         /// Tensors that are left out, because the model computes them.
         dropped: Vec<String>,
     },
-    /// What training code put before all names, which is taken off.
+    /// The prefix that training code put before all names is taken off.
     Unwrapped {
         /// The beginning of the names.
         wrapper: String,

@@ -4,12 +4,12 @@ use roundwise_layout::Layout;
 
 /// Something that this program does, which a message names as a way out: a command, or a button.
 ///
-/// Displayed, it is a noun phrase that begins or goes on with a sentence. A front end that calls it
+/// Displayed, it is a noun phrase that begins or continues a sentence. A front end that calls it
 /// something else asks for [`Text::worded_with`](crate::recipe::Text::worded_with).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Command {
-    /// What was just tried, once more.
+    /// The job that was just tried, once more.
     Again,
     /// Weights become codes.
     Convert,

@@ -22,7 +22,7 @@ pub struct RecipeFile {
     /// that the file's names suggest.
     #[serde(rename = "as", skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
-    /// What becomes of names that are not the model's own, such as diffusers': `translate` or `keep`.
+    /// Treatment of names that are not the model's own, such as diffusers': `translate` or `keep`.
     /// Default `translate`, and `keep` where nothing is quantized.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub names: Option<String>,

@@ -1,4 +1,4 @@
-/// What becomes of tensor names that are not the model's own.
+/// The treatment of tensor names that are not the model's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Names {
     /// They become the model's own, and so do the shapes and the order of rows.

@@ -57,6 +57,7 @@ pub fn extract_error_lora(
     let original = Source::open_with(original, recipe)?;
     let converted = Source::open(converted)?;
     let engine = device.resolve()?;
+    // 1. Layers in codes that stand for a weight of the original.
     let layers: Vec<(&StoredLayer, [usize; 2])> = converted
         .stored
         .layers
@@ -77,6 +78,7 @@ pub fn extract_error_lora(
         }
         Role::TextEncoder | Role::Vae | Role::Unknown => layer.to_owned(),
     };
+    // 2. The header, whose shapes follow from the rank alone.
     let rank_of = |shape: [usize; 2]| rank.get().min(shape[0]).min(shape[1]);
     let specs = layers.iter().flat_map(|(stored, shape @ [rows, cols])| {
         let rank = rank_of(*shape);
@@ -88,12 +90,14 @@ pub fn extract_error_lora(
     });
     let manifest = Manifest::new(BTreeMap::new(), specs.collect())?;
     let output = TensorFileWriter::create(&path, manifest, overwrite)?;
+    // 3. One layer after the other, with one error in memory at a time.
     let [mut before, mut after] = [0.0, 0.0];
     for (stored, shape) in &layers {
         let error = error_of(&original, &converted, stored, *shape)?;
         let energy = roundwise_compute::elementwise::squared_norm(error.values());
         let (up, down, found) = factors(&engine, error, rank_of(*shape), &stored.layer)?;
         before += energy;
+        // The singular vectors are orthogonal: ‖E − UV‖² = ‖E‖² − ‖UV‖².
         after += (energy - found).max(0.0);
         let name = key(&stored.layer);
         output.write(&format!("{name}.lora_up.weight"), &bytes(&up))?;

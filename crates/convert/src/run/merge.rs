@@ -29,6 +29,7 @@ pub fn merge(
     overwrite: Overwrite,
     watch: &dyn Watch,
 ) -> Result<Merged, ConvertError> {
+    // 1. Every part names the whole that it belongs to.
     let opened = parts
         .iter()
         .map(|path| {
@@ -42,6 +43,7 @@ pub fn merge(
         })
         .collect::<Result<Vec<_>, ConvertError>>()?;
     check(&opened)?;
+    // 2. The header of the whole, compared with the hash that the parts hold.
     let mut metadata = opened[0].0.metadata().clone();
     metadata.remove(PART_KEY);
     let manifest = merged_manifest(&opened, metadata)?;
@@ -52,6 +54,7 @@ pub fn merge(
     let tensors = opened.iter().map(|(part, _)| part.tensors().len()).sum();
     let bytes = opened.iter().map(|(part, _)| part.total_bytes()).sum();
     notice(watch, Event::Phase { name: Phase::Merging, tensors, bytes })?;
+    // 3. All tensors, piece by piece.
     let mut memory = vec![0; PIECE_BYTES as usize];
     for (part, _) in &opened {
         for tensor in part.tensors() {

@@ -110,6 +110,7 @@ impl Input {
             Some((options, engines)) => {
                 let engine = lazy.engine(engines);
                 let seed = seed_of(&header.name);
+                // A bias that takes up the mean error leaves the error about the mean to the codes.
                 let is_centred = has_own_bias && options.bias_correction == BiasCorrection::Inputs;
                 let centred = match layer.inputs.filter(|_| is_centred) {
                     Some(inputs) => Some(inputs.about_mean()?),
@@ -123,6 +124,7 @@ impl Input {
                         let error = measure(layer.weight, &matrix);
                         Codes { matrix, error, rounding: Some(report.into()) }
                     }
+                    // A device that fails costs the search, not the conversion.
                     Err(RoundingError::Compute(error)) => {
                         let failed = LayerRounding::failed(options, error.to_string());
                         nearest(memory, Some(failed))?

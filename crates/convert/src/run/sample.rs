@@ -1,4 +1,4 @@
-//! A few weights rounded to see what comes of it.
+//! Rounds a few weights without writing them, to show their errors.
 
 use std::time::Instant;
 
@@ -45,7 +45,7 @@ pub fn sample(
     reports.collect()
 }
 
-/// What sampled weights have in common.
+/// Shared by all sampled weights.
 struct Sampling<'a> {
     job: &'a Job,
     input: &'a Input,

@@ -36,6 +36,7 @@ impl SharedScales {
         {
             modules.entry(module_of(planned.layer())).or_default().push(planned);
         }
+        // Only modules of these weights count.
         let own: BTreeSet<&str> = weights.map(|planned| module_of(planned.layer())).collect();
         modules.retain(|module, layers| layers.len() > 1 && own.contains(module));
         if modules.is_empty() {

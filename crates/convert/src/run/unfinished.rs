@@ -8,7 +8,7 @@ use crate::run::convert::Prepared;
 use crate::run::job::Job;
 use crate::run::resume::RunRecord;
 
-/// What a run that did not get to its end has left beside an output.
+/// The unfinished output that an earlier run has left.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Unfinished {
     /// The unfinished file or folder.
@@ -18,11 +18,11 @@ pub struct Unfinished {
     pub finished: usize,
     /// Tensors of the job.
     pub tensors: usize,
-    /// In what the run was another job than this; where it was none, this one goes on with it.
+    /// Differences between that run's job and this one; where there are none, this job continues it.
     pub differences: Vec<Text>,
 }
 
-/// Looks for what a run towards the job's output has left, and touches nothing.
+/// Looks for an unfinished run towards the job's output, and touches nothing.
 ///
 /// Without any it costs a look into the output's folder; else the job is prepared, to be compared.
 ///

@@ -13,12 +13,12 @@ use crate::model::translation::{Scope, without_wrapper};
 use crate::model::{Detected, Dialect, DialectTable, Kind, Shapes, Translation, TranslationError};
 use crate::source::subject::shapes;
 
-/// What a file is under its model's own names.
+/// How a file differs under its model's own names.
 #[derive(Clone, Debug)]
 pub(crate) struct Translated {
     /// Whose names the file has; those of the model itself where only a wrapper was taken off.
     pub(crate) from: Dialect,
-    /// What training code had put before all names; mostly empty.
+    /// Prefix that training code had put before all names; mostly empty.
     pub(crate) wrapper: String,
     /// Number of tensors that have another name.
     pub(crate) renamed: usize,
@@ -28,11 +28,11 @@ pub(crate) struct Translated {
     pub(crate) reordered: usize,
     /// Tensors that the model computes by itself.
     pub(crate) dropped: Vec<String>,
-    /// What layers are called in the file.
+    /// Names of layers in the file.
     pub(crate) other_names: Vec<OtherName>,
 }
 
-/// What else a layer, or some rows of it, is called.
+/// Another name of a layer, or of some rows of it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct OtherName {
     /// The layer, as everything here calls it.
@@ -44,13 +44,13 @@ pub(crate) struct OtherName {
 /// How a file's names are translated.
 struct Plan {
     table: Option<&'static DialectTable>,
-    /// What names of the model begin with.
+    /// Prefix of the model's names.
     prefix: String,
-    /// What they begin with afterwards.
+    /// Prefix of the translated names.
     new_prefix: String,
 }
 
-/// Tells whether a file's names are not its model's own, and would be translated.
+/// Returns whether a file's names are not its model's own, and would be translated.
 pub(crate) fn is_translatable(detected: &Detected, checkpoint: &Checkpoint) -> bool {
     Plan::of(detected, checkpoint).is_some()
 }

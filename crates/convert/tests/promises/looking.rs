@@ -1,5 +1,5 @@
-//! What a page shows before and beside the work is what the work does: samples of weights, what a
-//! stopped run left, pictures of layers.
+//! Pages show before and beside the work exactly what the work does: samples of weights, the rest of
+//! a stopped run, pictures of layers.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -108,7 +108,7 @@ fn a_sample_keeps_to_the_limit_of_memory_as_the_run_does() {
     assert!(by_bands[0].weight_error.is_some());
 }
 
-/// What happened, in words.
+/// The events, in words.
 #[derive(Default)]
 struct Told(Mutex<Vec<String>>);
 

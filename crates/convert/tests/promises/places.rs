@@ -1,4 +1,4 @@
-//! What is wrong with the place of an output is known before the work, by a name that stays.
+//! A wrong place of an output is reported before the work, by a stable name.
 
 use std::path::Path;
 

@@ -104,6 +104,7 @@ impl Update for State {
             return;
         }
         let Prodigy { beta_1, beta_2, epsilon, weight_decay, .. } = self.options;
+        // 1. v, then m and rms(u): the step is divided by the length of the whole.
         let rate = self.d * learning_rate;
         self.square.take_in(gradient, beta_2, self.d);
 
@@ -133,8 +134,10 @@ impl Update for State {
             .collect();
         let rms = (lengths.iter().sum::<f64>() / self.mean.len() as f64).sqrt();
 
+        // 2. s and the addend to a, with x before it moves.
         let addend = self.look(variable, gradient);
 
+        // 3. x; u is computed again instead of being stored.
         let size = (rate / rms.max(1.0).sqrt()) as f32;
         let kept = (1.0 - rate * weight_decay) as f32;
         let (mean, square) = (&self.mean, &self.square);
@@ -151,6 +154,7 @@ impl Update for State {
                 }
             });
         });
+        // 4. d for the next step.
         self.estimate(addend);
     }
 }
@@ -230,6 +234,7 @@ impl Square {
             })
             .collect();
         let mut of_cols = vec![0.0; width];
+        // Bands are added in order: the same bits for any number of threads.
         for (_, of_band) in &bands {
             of_cols.iter_mut().zip(of_band).for_each(|(total, part)| *total += part);
         }

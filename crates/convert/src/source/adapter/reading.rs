@@ -174,6 +174,7 @@ impl<'a> Reading<'a> {
                 let alpha = module.get(Role::Alpha).map(|alpha| number(&file.checkpoint, alpha));
                 let alpha = alpha.transpose()?.unwrap_or(0.0);
                 let oft = Oft::of(module, &site, alpha, strength).map_err(misfit)?;
+                // The rotation is blended with the identity by the strength already.
                 strength = 1.0;
                 (Algorithm::Oft(oft), Scale::ONE)
             }

@@ -22,7 +22,7 @@ pub enum Opens {
     },
     /// It is not known.
     NotKnown {
-        /// What is known.
+        /// The evidence for and against it.
         reason: String,
     },
 }
