@@ -205,21 +205,29 @@ impl Shared {
                 id
             };
             match self.begin_work(id) {
-                Ok(worker) => {
-                    let mut ledger = locked(&self.ledger);
-                    let is_active = |job: &crate::job::Job| job.record.state.is_active();
-                    // It may have ended while nobody looked.
-                    if ledger.queue.get(id).is_some_and(is_active) {
-                        ledger.worker = Some(worker);
-                    }
-                    return;
-                }
+                Ok(worker) => return self.keep(id, worker),
                 Err(failure) => {
                     let mut ledger = locked(&self.ledger);
                     ledger.set_state(&self.state, id, JobState::Failed, Some(failure));
                     ledger.tell_queue(&self.state);
                 }
             }
+        }
+    }
+
+    /// Keeps a worker that was just started, unless something happened to its job meanwhile.
+    fn keep(&self, id: u64, mut worker: Worker) {
+        let mut ledger = locked(&self.ledger);
+        match ledger.queue.get(id).map(|job| job.record.state) {
+            // Dropped, it stops.
+            _ if ledger.is_closing => {}
+            Some(JobState::Running) => ledger.worker = Some(worker),
+            Some(JobState::Stopping) => {
+                worker.stop();
+                ledger.worker = Some(worker);
+            }
+            // It has ended already.
+            _ => {}
         }
     }
 

@@ -5,7 +5,7 @@ use axum::extract::State;
 use roundwise_convert::compute::Device;
 use roundwise_convert::layout::{Layout, client};
 use roundwise_convert::model::{Heuristic, Kind, Preset};
-use roundwise_convert::recipe::PlainDtype;
+use roundwise_convert::recipe::{Names, PlainDtype};
 use roundwise_convert::rounding::METHODS;
 use roundwise_convert::scheme::{CATALOG, ScaleRule};
 use serde_json::{Value, json};
@@ -24,6 +24,7 @@ pub(crate) async fn vocabulary(State(shared): State<Arc<Shared>>) -> Json<Value>
         "scale_rules": ScaleRule::NAMES.map(|(name, _)| name),
         "layouts": Layout::NAMES.map(|(name, _)| name),
         "heuristics": Heuristic::NAMES.map(|(name, _)| name),
+        "names": Names::NAMES.map(|(name, _)| name),
         "kinds": Kind::NAMES.map(|(name, _)| name),
         "dtypes": PlainDtype::NAMES.map(|(name, _)| name),
         "methods": methods(),
