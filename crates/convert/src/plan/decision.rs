@@ -91,6 +91,8 @@ pub struct PlannedTensor {
     pub is_merged: bool,
     /// Whether the input holds codes of it, of whatever dtype.
     pub(crate) is_in_codes: bool,
+    /// Whether they are another program's, which are decoded some rows at a time.
+    pub(crate) is_foreign: bool,
 }
 
 impl PlannedTensor {

@@ -2,7 +2,8 @@ use std::path::Path;
 
 use half::{bf16, f16};
 use roundwise_layout::{
-    Defect, Layout, LayoutError, Repair, RepairedLayers, StoredLayer, StoredLayers, layer_of_weight,
+    Defect, ForeignLayer, Layout, LayoutError, Repair, RepairedLayers, StoredLayer, StoredLayers,
+    layer_of, layer_of_weight,
 };
 use roundwise_scheme::{QuantizedMatrix, Weight, WeightKind};
 use roundwise_tensor_file::{Checkpoint, Dtype, TensorFileError, TensorHeader};
@@ -11,7 +12,6 @@ use crate::error::ConvertError;
 use crate::model::{Kind, Shapes};
 use crate::recipe::{PlainDtype, Recipe};
 use crate::source::adapter::Adapters;
-use crate::source::foreign_codes::ForeignCodes;
 use crate::source::subject::{Subject, shapes};
 
 /// An input: its tensors, and which of its layers are quantized already.
@@ -78,10 +78,12 @@ impl Source {
         Ok(Self::of(checkpoint, stored, insisted))
     }
 
-    fn of(checkpoint: Checkpoint, mut stored: StoredLayers, insisted: Option<Kind>) -> Self {
-        let foreign = ForeignCodes::find(&checkpoint, &stored);
-        ForeignCodes::refuse(&foreign, &mut stored);
-        let subject = Subject::recognise(&checkpoint, &stored, &foreign, insisted);
+    fn of(mut checkpoint: Checkpoint, stored: StoredLayers, insisted: Option<Kind>) -> Self {
+        // Codes of other programs go by the name of what they stand for, as all others do.
+        let foreign = stored.foreign.values();
+        let names = foreign.map(|layer| (layer.codes_tensor.clone(), layer.name.clone())).collect();
+        checkpoint.rename(&names);
+        let subject = Subject::recognise(&checkpoint, &stored, insisted);
         Self { checkpoint, stored, subject, adapters: Adapters::default(), mended: None }
     }
 
@@ -130,9 +132,38 @@ impl Source {
         layer_of_weight(&header.name).and_then(|layer| self.stored.layers.get(layer))
     }
 
+    /// The layer in codes of another program whose codes this tensor holds.
+    pub(crate) fn foreign_layer(&self, header: &TensorHeader) -> Option<&ForeignLayer> {
+        let layer = self.stored.foreign.get(layer_of(&header.name))?;
+        (layer.name == header.name).then_some(layer)
+    }
+
+    /// Whether the tensor holds codes of a layer, of whatever program.
+    pub(crate) fn is_in_codes(&self, header: &TensorHeader) -> bool {
+        self.stored_layer(header).is_some() || self.foreign_layer(header).is_some()
+    }
+
+    /// Some rows of a layer in codes of another program.
+    ///
+    /// # Errors
+    /// As [`Source::load`].
+    pub(crate) fn foreign_rows(
+        &self,
+        foreign: &ForeignLayer,
+        rows: std::ops::Range<usize>,
+        values: &mut Vec<f32>,
+    ) -> Result<(), ConvertError> {
+        values.resize(rows.len() * foreign.cols(), 0.0);
+        let decoded = foreign.decode(&self.checkpoint, rows, values);
+        decoded.map_err(|source| self.layout_error(source))
+    }
+
     /// Shape of the numbers that a tensor stands for: another than the tensor's own where codes are
     /// packed or filled up.
     pub(crate) fn shape_of(&self, header: &TensorHeader) -> Vec<u64> {
+        if let Some(foreign) = self.foreign_layer(header) {
+            return foreign.shape.clone();
+        }
         match self.stored_layer(header).filter(|_| header.shape.len() == 2) {
             Some(stored) => stored.shape.map(|size| size as u64).to_vec(),
             None => header.shape.clone(),
@@ -141,7 +172,7 @@ impl Source {
 
     /// Names and shapes of all tensors, as they are stored.
     pub fn shapes(&self) -> Shapes<'_> {
-        shapes(&self.checkpoint)
+        shapes(&self.checkpoint, &self.stored)
     }
 
     /// What the file is, and who opens what is made of it.
@@ -187,6 +218,9 @@ impl Source {
         if let Some(stored) = self.stored_layer(header) {
             return self.decode(stored, memory);
         }
+        if let Some(foreign) = self.foreign_layer(header) {
+            return self.load_foreign(foreign, 0..foreign.rows(), memory);
+        }
         let kind =
             weight_kind(header.dtype).expect("the plan converts floating-point weights only");
         let shape = matrix_shape(&header.shape).expect("the plan converts matrices only");
@@ -194,7 +228,27 @@ impl Source {
         Ok(LoadedWeight { shape, kind, bytes })
     }
 
-    /// Some rows of a plain weight.
+    fn load_foreign(
+        &self,
+        foreign: &ForeignLayer,
+        rows: std::ops::Range<usize>,
+        mut memory: Vec<u8>,
+    ) -> Result<LoadedWeight, ConvertError> {
+        /// Numbers that are decoded at once.
+        const AT_ONCE: usize = 1 << 20;
+        let shape = [rows.len(), foreign.cols()];
+        memory.clear();
+        memory.reserve_exact(shape[0] * shape[1] * size_of::<f32>());
+        let mut values = vec![];
+        let height = (AT_ONCE / foreign.cols()).max(1);
+        for first in rows.clone().step_by(height) {
+            self.foreign_rows(foreign, first..rows.end.min(first + height), &mut values)?;
+            memory.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+        }
+        Ok(LoadedWeight { shape, kind: WeightKind::F32, bytes: memory })
+    }
+
+    /// Some rows of a plain weight, or of one in codes of another program.
     ///
     /// # Errors
     /// As [`Source::load`].
@@ -204,6 +258,9 @@ impl Source {
         rows: std::ops::Range<usize>,
         mut memory: Vec<u8>,
     ) -> Result<LoadedWeight, ConvertError> {
+        if let Some(foreign) = self.foreign_layer(header) {
+            return self.load_foreign(foreign, rows, memory);
+        }
         let kind = weight_kind(header.dtype).expect("bands are of plain numbers");
         let [_, cols] = matrix_shape(&header.shape).expect("bands are of matrices");
         let row_bytes = cols * kind.byte_len();
