@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::workspace::Workspace;
 
-/// Every Rust source of the workspace outside tests, but for this file.
+/// Every Rust source of the workspace outside tests and goldens, but for this file.
 fn sources() -> Vec<(PathBuf, String)> {
     let workspace = Workspace::here();
     let mut folders = vec![workspace.path("crates"), workspace.path("xtask/src")];
@@ -12,7 +12,7 @@ fn sources() -> Vec<(PathBuf, String)> {
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
-            if path.is_dir() && !path.ends_with("tests") {
+            if path.is_dir() && !path.ends_with("tests") && !path.ends_with("golden") {
                 folders.push(path);
             } else if path.extension().is_some_and(|ending| ending == "rs") {
                 let inside = path.strip_prefix(workspace.path("")).unwrap().to_owned();

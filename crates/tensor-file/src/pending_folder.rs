@@ -85,11 +85,22 @@ impl PendingFolder {
         Ok(())
     }
 
+    /// [`Self::write`] under a name that none of the tensor files has.
+    pub(crate) fn put(&mut self, name: &str, bytes: &[u8]) -> Result<(), TensorFileError> {
+        self.check_free(name)?;
+        self.write(name, bytes)
+    }
+
+    fn check_free(&self, name: &str) -> Result<(), TensorFileError> {
+        match self.names.iter().any(|other| other == name) {
+            true => Err(Kind::Exists.at(&self.path.join(name))),
+            false => Ok(()),
+        }
+    }
+
     /// Copies a file to beside the tensor files, and waits until the disk has it.
     pub(crate) fn copy(&mut self, name: &str, from: &Path) -> Result<(), TensorFileError> {
-        if self.names.iter().any(|other| other == name) {
-            return Err(Kind::Exists.at(&self.path.join(name)));
-        }
+        self.check_free(name)?;
         let (mut source, _) = open_regular(from)?;
         let path = self.path.join(name);
         let copied = File::create(&path).and_then(|mut file| {

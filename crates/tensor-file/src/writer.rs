@@ -115,6 +115,17 @@ impl TensorFileWriter {
         folder.copy(&name, from)
     }
 
+    /// Puts a file of this name beside the shards.
+    ///
+    /// # Errors
+    /// As [`Self::copy_beside`].
+    pub fn write_beside(&mut self, name: &str, bytes: &[u8]) -> Result<(), TensorFileError> {
+        match &mut self.pending {
+            Pending::Folder(folder) => folder.put(name, bytes),
+            Pending::File(_) => Err(Kind::NotFolder.at(self.pending.target())),
+        }
+    }
+
     /// Returns the manifest of what is being written.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest

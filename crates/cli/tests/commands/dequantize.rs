@@ -1,7 +1,7 @@
 //! Codes become plain numbers again, and nothing else changes.
 
 use crate::tool::{Folder, PLAIN_WEIGHTS, e4m3, matrix, plain_model};
-use roundwise_testkit::files::{bf16_bytes, f16_bytes, safetensors};
+use roundwise_testkit::files::{Tensor, bf16_bytes, f16_bytes, safetensors};
 
 fn converted(flags: &[&str]) -> Folder {
     let folder = Folder::with("m.safetensors", &plain_model());
@@ -154,4 +154,60 @@ fn decoding_stands_alone() {
     folder.write("r.toml", b"decode_to = 'f32'\nkeep = ['a']\n");
     let words = ["keep: is about quantizing"];
     folder.refused(&["convert", "m.safetensors", "--recipe", "r.toml"], 2, &words);
+}
+
+/// FP8 that a cast has made needs no scale, whatever the tensor's name and shape.
+#[test]
+fn no_fp8_is_left_of_any_shape() {
+    let codes: Vec<u8> = (0..=126).chain([0x80]).collect();
+    let shapes: [(&str, &[usize]); 4] = [
+        ("blocks.0.attn.bias", &[128]),
+        ("blocks.0.conv.weight", &[2, 4, 4, 4]),
+        ("blocks.0.experts.gate_up_proj", &[2, 8, 8]),
+        ("blocks.0.attn.weight", &[8, 16]),
+    ];
+    let plain = shapes.map(|(name, shape)| Tensor::new(name, "F8_E4M3", shape, codes.clone()));
+    let folder = Folder::with("m.safetensors", &safetensors(&plain));
+    folder.done(&["dequantize", "m.safetensors", "-o", "a.safetensors", "--dtype", "f32"]);
+    let file = folder.file("a.safetensors");
+    let values: Vec<f32> = codes.iter().map(|code| e4m3(*code)).collect();
+    for (name, shape) in shapes {
+        assert_eq!((file.dtype(name), &file.get(name).shape[..]), ("F32", shape), "{name}");
+        assert_eq!(file.f32(name), values, "{name}");
+    }
+}
+
+fn hugging_face_folder() -> Folder {
+    let folder = converted(&[]);
+    std::fs::create_dir(folder.path("hf")).unwrap();
+    folder.write("hf/model.safetensors", &folder.read("a.safetensors"));
+    let config =
+        br#"{"a": 1, "quantization_config": {}, "part": {"torch_dtype": "float8_e4m3fn"}}"#;
+    folder.write("hf/config.json", config);
+    folder.write("hf/hf_quant_config.json", b"{}");
+    folder.write("hf/tokenizer.json", b"{}");
+    folder
+}
+
+#[test]
+fn a_folder_says_nothing_of_codes_that_are_gone() {
+    let folder = hugging_face_folder();
+    let flags = ["dequantize", "hf", "-o", "plain", "--shard-size", "1MB", "--dtype", "bf16"];
+    let text = folder.done(&flags);
+    assert!(text.contains("copied without its `quantization_config`"), "{text}");
+    let config: serde_json::Value =
+        serde_json::from_slice(&folder.read("plain/config.json")).unwrap();
+    assert_eq!(config, serde_json::json!({"a": 1, "part": {"torch_dtype": "bfloat16"}}));
+    assert_eq!(folder.read("plain/tokenizer.json"), b"{}");
+    assert!(!folder.path("plain/hf_quant_config.json").exists());
+}
+
+/// Codes of another program's layout become those of ComfyUI, which says so in the weights.
+#[test]
+fn a_folder_in_new_codes_says_nothing_of_the_old_ones() {
+    let folder = hugging_face_folder();
+    folder.done(&["convert", "hf", "-o", "new", "--shard-size", "1MB", "--scheme", "int8-row"]);
+    let config: serde_json::Value =
+        serde_json::from_slice(&folder.read("new/config.json")).unwrap();
+    assert_eq!(config, serde_json::json!({"a": 1, "part": {"torch_dtype": "float8_e4m3fn"}}));
 }

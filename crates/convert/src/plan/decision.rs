@@ -138,9 +138,13 @@ impl PlannedTensor {
         }
     }
 
-    /// The name of its layer's weight in the output, whatever the input calls it.
-    pub(crate) fn weight_name(&self) -> String {
-        weight_of(self.layer())
+    /// The name in the output of the numbers that it is decoded to: that of its layer's weight where
+    /// the input holds codes of one, whatever it calls them.
+    pub(crate) fn decoded_name(&self) -> String {
+        match self.is_in_codes {
+            true => weight_of(self.layer()),
+            false => self.header.name.clone(),
+        }
     }
 
     /// The activation scale that its layer gets.

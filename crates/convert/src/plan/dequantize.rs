@@ -7,8 +7,10 @@ use crate::plan::questions::served_layer;
 use crate::plan::reason::Reason;
 use crate::recipe::PlainDtype;
 use crate::source::Source;
+use crate::source::source::fp8_grid;
 
-/// Decodes codes, leaves their scales and markers out, and keeps everything else.
+/// Decodes codes, and FP8 numbers that need no scale whatever their name and shape; leaves scales and
+/// markers out, and keeps everything else.
 pub(crate) fn decide(
     source: &Source,
     header: &TensorHeader,
@@ -25,6 +27,9 @@ pub(crate) fn decide(
     }
     match source.stored_layer(header) {
         Some(stored) => (Decision::Decode { dtype }, Reason::Dequantized.of_stored(stored)),
+        None if fp8_grid(header.dtype).is_some() => {
+            (Decision::Decode { dtype }, Reason::Dequantized)
+        }
         None => (Decision::Copy, Reason::NotInCodes),
     }
 }

@@ -8,6 +8,7 @@ use roundwise_tensor_file::TensorHeader;
 use crate::model::Detected;
 use crate::plan::decision::{Decision, PlannedTensor};
 use crate::plan::note::Note;
+use crate::plan::plan::PlanRequest;
 use crate::plan::reason::Reason;
 use crate::recipe::{Purpose, Recipe};
 use crate::source::layer_inputs::LayerInputs;
@@ -15,21 +16,23 @@ use crate::source::{Source, Subject};
 
 /// Notes about the file as a whole and about decisions, in the order in which they are told.
 pub(crate) fn gather_notes(
-    source: &Source,
-    recipe: &Recipe,
+    request: &PlanRequest<'_>,
     subject: &Subject,
     tensors: &[PlannedTensor],
-    statistics: Option<&LayerInputs>,
 ) -> Vec<Note> {
+    let PlanRequest { source, recipe, statistics, limits, .. } = *request;
+    let makes_folder = limits.shard_bytes.is_some();
     let remarks = source.checkpoint.remarks().iter().cloned();
     let mut notes: Vec<Note> = remarks.map(Note::Opened).collect();
     notes.extend(disputed_metadata(source));
     notes.extend(from_codes(source, tensors));
     notes.extend(lost_on_reading(source));
     notes.extend(match recipe.purpose() {
-        Purpose::Decode(_) => outdated_config(source),
+        Purpose::Decode(_) => outdated_config(source, makes_folder),
         Purpose::Edit => recipe.edit().header_note(source),
-        Purpose::Quantize | Purpose::Migrate | Purpose::Repair => None,
+        Purpose::Quantize | Purpose::Migrate | Purpose::Repair => {
+            outdated_config(source, makes_folder).filter(|_| makes_folder)
+        }
     });
     let mends = source.mended.iter().flat_map(|mended| &mended.mends);
     notes.extend(mends.map(|mend| Note::Mended(mend.clone())));
@@ -98,10 +101,10 @@ fn lost_on_reading(source: &Source) -> Vec<Note> {
     blocks.into_iter().chain(unread).collect()
 }
 
-fn outdated_config(source: &Source) -> Option<Note> {
+fn outdated_config(source: &Source, is_changed: bool) -> Option<Note> {
     let config = source.checkpoint.text_beside("config.json")?;
     let config: serde_json::Value = serde_json::from_str(&config).ok()?;
-    config.get("quantization_config").map(|_| Note::QuantizationConfig)
+    config.get("quantization_config").map(|_| Note::QuantizationConfig { is_changed })
 }
 
 fn forced_preset(recipe: &Recipe, detected: &Detected) -> Option<Note> {

@@ -166,7 +166,7 @@ impl Plan {
             Decision::Copy | Decision::Correct => one(&header.name, header.dtype, &header.shape),
             Decision::Rename { name } => one(name, header.dtype, &header.shape),
             Decision::Decode { dtype } => {
-                one(&planned.weight_name(), dtype.dtype(), &planned.shape)
+                one(&planned.decoded_name(), dtype.dtype(), &planned.shape)
             }
             Decision::Remove => vec![],
             Decision::Quantize { scheme, matmul_precision, .. }

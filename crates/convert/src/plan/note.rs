@@ -79,8 +79,11 @@ pub enum Note {
         /// Their number.
         entries: usize,
     },
-    /// The model's `config.json` says that the weights are in codes, which they no longer are.
-    QuantizationConfig,
+    /// The model's `config.json` describes codes that are gone.
+    QuantizationConfig {
+        /// Whether the output is a folder, whose copy of it says so no longer.
+        is_changed: bool,
+    },
     /// Entries of the header that were edited.
     EditedHeader {
         /// Keys of entries that were added or replaced.
@@ -154,7 +157,10 @@ impl fmt::Display for Note {
                 f.write_str("entries of the GGUF header, such as a tokenizer, that outputs have no ")?;
                 write!(f, "place for: {entries}")
             }
-            Note::QuantizationConfig => f.write_str(
+            Note::QuantizationConfig { is_changed: true } => f.write_str(
+                "`config.json` is copied without its `quantization_config`, whose codes are gone",
+            ),
+            Note::QuantizationConfig { is_changed: false } => f.write_str(
                 "`config.json` beside the input has a `quantization_config`, which a copy of it beside \
                  these plain weights must not have",
             ),

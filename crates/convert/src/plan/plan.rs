@@ -76,7 +76,7 @@ pub struct Plan {
     pub notes: Vec<Note>,
     /// How the work keeps to the limit of memory.
     pub memory: MemoryPlan,
-    pub(super) purpose: Purpose,
+    pub(crate) purpose: Purpose,
     pub(super) header: PlannedHeader,
     pub(super) sharding: Option<Sharding>,
     pub(super) part: Option<PlannedPart>,
@@ -104,7 +104,7 @@ impl Plan {
             // What is wrong with a file that is passed on as it is was wrong before.
             refuse_unreadable(path, source, &tensors)?;
         }
-        notes.extend(gather_notes(source, recipe, &subject, &tensors, statistics));
+        notes.extend(gather_notes(request, &subject, &tensors));
         let metadata = match recipe.purpose() {
             Purpose::Edit => recipe.edit().metadata(source, &tensors),
             Purpose::Quantize | Purpose::Decode(_) | Purpose::Migrate | Purpose::Repair => {

@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use roundwise_layout::StoredLayer;
+use roundwise_layout::{StoredLayer, weight_of};
 use roundwise_scheme::{GridKind, QuantizedMatrix, Scheme, Tiling, measure};
 use roundwise_tensor_file::{Manifest, TensorHeader};
 
@@ -171,7 +171,7 @@ impl Gate<'_> {
         if let Some(stored) = stored {
             return stored.read(&self.written.checkpoint).map_err(|error| wrong(error.to_string()));
         }
-        let header = self.written.checkpoint.get(&planned.weight_name());
+        let header = self.written.checkpoint.get(&weight_of(planned.layer()));
         let codes = self
             .written
             .checkpoint

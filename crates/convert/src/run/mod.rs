@@ -10,6 +10,7 @@ pub(crate) mod input;
 pub(crate) mod job;
 pub(crate) mod lazy;
 pub(crate) mod merge;
+pub(crate) mod model_config;
 pub(crate) mod not_finite;
 pub(crate) mod output;
 pub(crate) mod pool;

@@ -14,6 +14,7 @@ use crate::report::{Report, RoundingTotals, TensorReport};
 use crate::run::check_output::check_output;
 use crate::run::input::Input;
 use crate::run::job::Job;
+use crate::run::model_config::{self, MODEL_CONFIG, changed_config};
 use crate::run::resume::{Earlier, RunRecord};
 use crate::run::shared_scales::SharedScales;
 
@@ -167,13 +168,23 @@ impl<'a> Output<'a> {
         }
     }
 
-    /// Copies what lay beside the weights of the input into a folder of shards.
+    /// Copies what lay beside the weights of the input into a folder of shards, but for what it says of
+    /// codes that are gone.
     fn copy_side_files(&mut self) -> Result<(), ConvertError> {
         if self.job.limits.shard_bytes.is_none() {
             return Ok(());
         }
         for path in self.input.source.checkpoint.side_files()? {
-            self.file.copy_beside(&path)?;
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if model_config::is_outdated(self.plan, &name) {
+                continue;
+            }
+            let text =
+                (name == MODEL_CONFIG).then(|| self.input.source.checkpoint.text_beside(&name));
+            match text.flatten().and_then(|text| changed_config(self.plan, text.as_bytes())) {
+                Some(text) => self.file.write_beside(&name, text.as_bytes())?,
+                None => self.file.copy_beside(&path)?,
+            }
         }
         Ok(())
     }

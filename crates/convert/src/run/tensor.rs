@@ -290,9 +290,10 @@ impl<'a> Output<'a> {
                 let weight = self.input.source.load_into(&planned.header, buffers.take())?;
                 dtype.stored(&weight.view().to_f32(), memory)
             }
-            false => dtype.decoded(&self.codes_of(planned)?, memory),
+            false if planned.is_in_codes => dtype.decoded(&self.codes_of(planned)?, memory),
+            false => dtype.decoded(&self.input.source.fp8_numbers(&planned.header)?, memory),
         };
-        let name = planned.weight_name();
+        let name = planned.decoded_name();
         self.file.write(&name, &bytes)?;
         buffers.keep(bytes);
         self.passed(planned.header.byte_len())?;

@@ -5,7 +5,7 @@ use roundwise_layout::{
     Defect, ForeignLayer, Layout, LayoutError, Repair, RepairedLayers, StoredLayer, StoredLayers,
     layer_of, layer_of_weight,
 };
-use roundwise_scheme::{QuantizedMatrix, Weight, WeightKind};
+use roundwise_scheme::{GridKind, QuantizedMatrix, Scheme, Weight, WeightKind};
 use roundwise_tensor_file::{Checkpoint, Dtype, TensorFileError, TensorHeader};
 
 use crate::error::ConvertError;
@@ -291,6 +291,20 @@ impl Source {
         stored.read(&self.checkpoint).map_err(|source| self.layout_error(source))
     }
 
+    /// FP8 numbers without a scale, of a tensor of any shape, as one row.
+    ///
+    /// - `header`: of a dtype that has an [`fp8_grid`]
+    pub(crate) fn fp8_numbers(
+        &self,
+        header: &TensorHeader,
+    ) -> Result<QuantizedMatrix, ConvertError> {
+        let grid = fp8_grid(header.dtype).expect("the plan decodes FP8 numbers only");
+        let codes = self.checkpoint.read(header)?;
+        let row =
+            QuantizedMatrix::from_parts(Scheme::unscaled(grid), [1, codes.len()], codes, vec![1.0]);
+        Ok(row.expect("one code for each byte"))
+    }
+
     fn layout_error(&self, source: LayoutError) -> ConvertError {
         ConvertError::Layout { path: self.checkpoint.path().to_owned(), source }
     }
@@ -329,6 +343,15 @@ pub(crate) fn weight_kind(dtype: Dtype) -> Option<WeightKind> {
         Dtype::F32 => Some(WeightKind::F32),
         Dtype::F16 => Some(WeightKind::F16),
         Dtype::BF16 => Some(WeightKind::BF16),
+        _ => None,
+    }
+}
+
+/// The grid of FP8 numbers.
+pub(crate) fn fp8_grid(dtype: Dtype) -> Option<GridKind> {
+    match dtype {
+        Dtype::F8E4M3 => Some(GridKind::E4m3),
+        Dtype::F8E5M2 => Some(GridKind::E5m2),
         _ => None,
     }
 }

@@ -1,0 +1,61 @@
+//! What is said about codes in the files beside a model, once the codes have become others.
+
+use roundwise_tensor_file::Dtype;
+use serde_json::Value;
+
+use crate::plan::Plan;
+use crate::recipe::Purpose;
+
+/// The name of a model's configuration.
+pub(crate) const MODEL_CONFIG: &str = "config.json";
+
+/// Entries of a configuration that describe codes.
+pub(crate) const CODE_ENTRIES: [&str; 2] = ["quantization_config", "compression_config"];
+
+/// A file beside the model that describes codes alone.
+const CODES_FILE: &str = "hf_quant_config.json";
+
+/// Whether a file beside the input says what is no longer true of the output.
+pub(crate) fn is_outdated(plan: &Plan, name: &str) -> bool {
+    plan.purpose != Purpose::Edit && name == CODES_FILE
+}
+
+/// A configuration without the entries about codes of the input; with the dtype of the output where
+/// all codes become plain numbers. `None` where nothing changes, or nobody could read it.
+pub(crate) fn changed_config(plan: &Plan, config: &[u8]) -> Option<String> {
+    let mut changed: Value = serde_json::from_slice(config).ok()?;
+    let before = changed.clone();
+    match plan.purpose {
+        Purpose::Quantize | Purpose::Migrate | Purpose::Repair => remove_codes(&mut changed),
+        Purpose::Decode(dtype) => {
+            remove_codes(&mut changed);
+            set_dtype(&mut changed, dtype.dtype());
+        }
+        Purpose::Edit => {}
+    }
+    (changed != before).then(|| serde_json::to_string_pretty(&changed).expect("JSON is text"))
+}
+
+/// Whole models keep a configuration for each of their parts.
+fn remove_codes(config: &mut Value) {
+    let Some(entries) = config.as_object_mut() else { return };
+    for entry in CODE_ENTRIES {
+        entries.shift_remove(entry);
+    }
+    entries.values_mut().for_each(remove_codes);
+}
+
+fn set_dtype(config: &mut Value, dtype: Dtype) {
+    let name = match dtype {
+        Dtype::BF16 => "bfloat16",
+        Dtype::F16 => "float16",
+        _ => "float32",
+    };
+    let Some(entries) = config.as_object_mut() else { return };
+    for (key, value) in entries {
+        match key.as_str() {
+            "dtype" | "torch_dtype" if value.is_string() => *value = name.into(),
+            _ => set_dtype(value, dtype),
+        }
+    }
+}
