@@ -107,7 +107,8 @@ pub fn verify(
     let converted_file = Source::open(converted)?;
     let comparison = Comparison { original, converted: converted_file, biases, outputs };
     let mut defects = comparison.structure();
-    let original_layers = comparison.original.stored.layers.len();
+    let before = &comparison.original.stored;
+    let original_layers = before.layers.len() + before.foreign.len();
     let mut layers = vec![];
     let mut identical = 0;
     let mut removed = vec![];

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use roundwise_layout::{MatmulPrecision, layer_of, weight_of};
+use roundwise_layout::{MatmulPrecision, layer_of, layer_of_weight, weight_of};
 use roundwise_scheme::Scheme;
 use roundwise_tensor_file::{Dtype, TensorHeader, TensorSpec};
 use serde::{Deserialize, Serialize};
@@ -141,9 +141,9 @@ impl PlannedTensor {
     /// The name in the output of the numbers that it is decoded to: that of its layer's weight where
     /// the input holds codes of one, whatever it calls them.
     pub(crate) fn decoded_name(&self) -> String {
-        match self.is_in_codes {
-            true => weight_of(self.layer()),
-            false => self.header.name.clone(),
+        match layer_of_weight(&self.header.name).filter(|_| self.is_in_codes) {
+            Some(layer) => weight_of(layer),
+            None => self.header.name.clone(),
         }
     }
 
