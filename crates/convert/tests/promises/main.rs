@@ -4,6 +4,7 @@
 
 mod adapters;
 mod detection;
+mod foreign_codes;
 mod hashing;
 mod kinds;
 mod nothing_is_invented;

@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use roundwise_tensor_file::{Checkpoint, Dtype, TensorFileError, TensorHeader};
+use serde_json::Value;
 
 use crate::names::weight_of;
 use crate::read::foreign::beside::Beside;
@@ -32,7 +33,8 @@ pub(crate) fn recognise(
     header: &TensorHeader,
 ) -> Option<Recognised> {
     let layer = header.name.strip_suffix(".weight_packed")?;
-    if header.dtype != Dtype::I32 {
+    let is_two_level = file.get(&format!("{layer}.weight_global_scale")).is_some();
+    if header.dtype != Dtype::I32 || is_two_level {
         return None;
     }
     let found = find(file, beside, layer, header);
@@ -77,6 +79,12 @@ fn find(
     let scales = Numbers::find(file, &scale.name, &scale.shape)?;
     let mut parts = vec![shape_name, scale.name.clone()];
     let zeros = file.get(&name("weight_zero_point"));
+    if zeros.is_none() && is_asymmetric(beside) {
+        return Err(format!(
+            "`{}` is missing, and the codes have zero points",
+            name("weight_zero_point")
+        ));
+    }
     if let Some(zeros) = zeros {
         let down = rows.checked_mul(bits).ok_or("its shape is past all memory")?.div_ceil(32);
         expect(zeros, &[Dtype::I32], &[down, groups])?;
@@ -112,6 +120,14 @@ fn find(
         dtype: scales.half_dtype().or_else(|| beside.model_dtype()),
         decoder: Arc::new(decoder),
     })
+}
+
+/// Whether the configuration says of all groups of layers that their codes have zero points.
+fn is_asymmetric(beside: &Beside<'_>) -> bool {
+    let groups = beside.setting("config_groups").and_then(Value::as_object);
+    let mut groups = groups.into_iter().flat_map(|groups| groups.values()).peekable();
+    let is_symmetric = |group: &Value| group.get("weights")?.get("symmetric")?.as_bool();
+    groups.peek().is_some() && groups.all(|group| is_symmetric(group) == Some(false))
 }
 
 /// Rows of fields that cross words; zero points packed downwards.

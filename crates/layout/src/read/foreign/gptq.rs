@@ -80,6 +80,12 @@ fn find(
             parts.push(header.name.clone());
             group_of_columns(file, header, groups)?
         }
+        None if groups > 1 && is_reordered(beside) => {
+            return Err(format!(
+                "`{}` is missing, and its columns are in another order",
+                name("g_idx")
+            ));
+        }
         None => None,
     };
     let group = group_size(beside, cols, groups)
@@ -129,6 +135,11 @@ fn check_settings(beside: &Beside<'_>, bits: u64) -> Result<(), String> {
         }
         _ => Ok(()),
     }
+}
+
+/// Tells whether the configuration says that columns are in the order of their activations.
+fn is_reordered(beside: &Beside<'_>) -> bool {
+    beside.setting("desc_act").and_then(Value::as_bool) == Some(true)
 }
 
 /// Returns how many columns share a scale.
