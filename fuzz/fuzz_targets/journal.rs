@@ -11,7 +11,7 @@ use roundwise_tensor_file::{Dtype, Manifest, Overwrite, TensorFileWriter, Tensor
 /// Hexadecimal digits of BLAKE3 in front of each line.
 const DIGITS: usize = 16;
 
-/// What every byte of the unfinished file is.
+/// Value of every byte of the unfinished file.
 const CONTENT: u8 = 7;
 
 fn manifest() -> Manifest {

@@ -2,7 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use roundwise_convert::{Recipe, RecipeFile, import_layer_config};
+use roundwise_convert::{Recipe, RecipeFile};
+use roundwise_convert::recipe::import_layer_config;
 
 fuzz_target!(|text: &str| {
     let recipes = [RecipeFile::from_toml(text), import_layer_config(text)];

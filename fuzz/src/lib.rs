@@ -1,4 +1,4 @@
-//! What fuzz targets share: a folder for the files that they are given, and containers around them.
+//! Shared by the fuzz targets: a folder for the files they are given, and containers around them.
 
 mod archive;
 mod scratch;

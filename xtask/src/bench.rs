@@ -15,7 +15,7 @@ use anyhow::Result;
 
 use crate::workspace::Workspace;
 
-/// What to measure.
+/// A measurement.
 #[derive(clap::Subcommand)]
 pub(crate) enum Bench {
     /// A 1 GiB and a 2 GiB model: time beside `cat` and convert-to-quant, peak memory.
@@ -24,7 +24,7 @@ pub(crate) enum Bench {
     Encode(encode::Options),
     /// Speed of conversion to packed and rotated layouts, and of decoding.
     Layouts(layouts::Options),
-    /// What each method does to the outputs of real sentence encoders.
+    /// Error of the outputs of real sentence encoders after each method.
     Outputs(outputs::Options),
     /// Statistics of real inputs: what they do to the outputs of real sentence encoders.
     Quality(quality::Options),

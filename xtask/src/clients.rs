@@ -50,7 +50,7 @@ const CASES: [(&str, &str); 21] = [
 const FIXTURE: &str = "fixtures/tensors/minilm-layer0.safetensors";
 const REAL_MODELS: [&str; 2] = ["minilm", "mpnet"];
 
-/// What the readers found in one file.
+/// The findings of the readers in one file.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Finding {
     pub(crate) model: String,
@@ -58,7 +58,7 @@ pub(crate) struct Finding {
     pub(crate) layout: String,
     /// `‖Ŵ − W‖ / ‖W‖` of all converted weights together.
     pub(crate) weight_error: Option<f64>,
-    /// The same of every layer, in order.
+    /// `‖Ŵ − W‖ / ‖W‖` of every layer, in order.
     #[serde(skip)]
     layer_errors: Vec<f64>,
     #[serde(flatten)]
@@ -90,11 +90,11 @@ pub(crate) struct Judged {
     pub(crate) kitchen_layers: usize,
     /// Largest relative difference of its product with such a layer from ours.
     pub(crate) worst_linear_error: Option<f64>,
-    /// What was wrong.
+    /// Defects that were found.
     pub(crate) defects: Vec<String>,
 }
 
-/// What `clients/servers.py` prints of a format.
+/// The output of `clients/servers.py` for one format.
 #[derive(Deserialize)]
 struct ServerFormat {
     format: String,

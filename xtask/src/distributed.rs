@@ -31,7 +31,7 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// What a change has to survive, in seconds.
+    /// Returns the options of a short run, which takes seconds.
     pub(crate) fn for_ci(tool: PathBuf) -> Self {
         Self { short: true, python: None, tool: Some(tool) }
     }

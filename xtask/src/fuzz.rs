@@ -42,8 +42,8 @@ pub(crate) const RECORD: &str = "fuzz";
 /// Larger files only slow the search down.
 const LONGEST_SEED: u64 = 64 << 10;
 
-/// What cargo-fuzz asks of the compiler, without its sanitizer, which needs a nightly one: nothing here
-/// is unsafe.
+/// Compiler flags of cargo-fuzz, without its sanitizer, which needs a nightly compiler and finds
+/// nothing in safe code.
 const FLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
      -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
      -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1";
@@ -114,7 +114,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // Whatever is left is in memory, and the system's to remove.
+        // Anything left over is in memory, and the system removes it.
         let _ = fs::remove_dir_all(&self.0);
     }
 }

@@ -4,13 +4,13 @@ pub(crate) mod rounding;
 
 /// A figure that has to be reached.
 pub(crate) struct Goal {
-    /// What is measured, with its unit.
+    /// Name of the figure, with its unit.
     pub(crate) name: &'static str,
     /// Which way is better.
     pub(crate) better: Better,
     /// Worse than this is a fault.
     pub(crate) must: Option<f64>,
-    /// What we would like.
+    /// The figure that we aim at.
     pub(crate) aim: Option<f64>,
 }
 
@@ -32,7 +32,7 @@ const fn at_most(name: &'static str, must: Option<f64>, aim: Option<f64>) -> Goa
 /// conversion moves one and a half, so half its rate is one and a half times its time.
 pub(crate) const TIME_OVER_CAT: Goal = at_most("FP8 conversion, time over `cat`", None, Some(1.5));
 
-/// The same without the final sync, which a copy does not do.
+/// Time of a conversion without the final sync, which a copy does not do, over that of copying.
 pub(crate) const TIME_OVER_CAT_WITHOUT_SYNC: Goal =
     at_most("the same without the final sync", None, Some(1.5));
 
@@ -52,7 +52,8 @@ pub(crate) const MEMORY_GROWTH: Goal =
 pub(crate) const ENCODE_OVER_TORCH: Goal =
     at_least("BF16 → E4M3 on one thread, arrays in memory, speed over torch", Some(4.0), Some(8.0));
 
-/// The same, arrays in cache: what the kernel does when memory does not hold it up.
+/// [`ENCODE_OVER_TORCH`] with arrays in cache: the speed of the kernel when memory does not hold
+/// it up.
 pub(crate) const ENCODE_IN_CACHE_OVER_TORCH: Goal =
     Goal { name: "the same, arrays in cache", ..ENCODE_OVER_TORCH };
 

@@ -18,7 +18,7 @@ struct Metadata {
     packages: Vec<Package>,
 }
 
-/// What `cargo metadata` says of a crate.
+/// The entry of a crate in `cargo metadata`.
 #[derive(Deserialize)]
 struct Package {
     name: String,

@@ -1,4 +1,5 @@
-//! Promises of the table in `docs/architecture.md`: which files a thing to add is written in.
+//! Promises of `docs/architecture.md`, which says in which files a thing is written, and of `docs/glossary.md`,
+//! which says what it is called.
 
 use std::path::{Path, PathBuf};
 
@@ -52,4 +53,51 @@ fn ways_of_storing_scales_are_told_apart_in_one_file() {
     assert_eq!(found, ["scheme.rs", "storage.rs"].map(|file| scheme.join(file)));
     let matched = files_with(&["ScaleStorage::F32(storage) =>", "match self.storage"]);
     assert_eq!(matched, [scheme.join("storage.rs")]);
+}
+
+/// Words of the first column of a table under a heading.
+fn words_under(heading: &str, document: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(Workspace::here().path(document)).unwrap();
+    let (_, table) = text.split_once(heading).expect("the document has the heading");
+    let rows = table.lines().filter_map(|line| line.strip_prefix("| "));
+    let cells = rows.filter_map(|row| row.split(" |").next());
+    let words = cells.skip(1).flat_map(|cell| cell.split(", ").map(str::to_owned));
+    words.collect()
+}
+
+/// Whether a line has the word, alone or as a part of a name such as `WordOfParts`; a word with a
+/// capital counts in code only.
+fn has_word(line: &str, word: &str) -> bool {
+    let is_name = word.starts_with(|letter: char| letter.is_ascii_uppercase());
+    let line = if is_name { line.split("//").next().unwrap_or_default() } else { line };
+    line.match_indices(word).any(|(start, _)| {
+        let before = line[..start].chars().next_back();
+        let after = line[start + word.len()..].chars().next();
+        let is_inside = !is_name && before.is_some_and(|letter| letter.is_ascii_lowercase());
+        !is_inside && !after.is_some_and(|letter| letter.is_ascii_lowercase())
+    })
+}
+
+#[test]
+fn words_are_found_alone_and_in_names() {
+    assert!(
+        ["Mend(it)", "struct MendEntry", "fn of(mend: LastMend)"]
+            .iter()
+            .all(|line| has_word(line, "Mend"))
+    );
+    assert!(["Mended", "mend", "// Mend it"].iter().all(|line| !has_word(line, "Mend")));
+}
+
+#[test]
+fn no_retired_word_is_used() {
+    let words = words_under("## Retired words", "docs/glossary.md");
+    assert!(words.len() > 10, "{words:?}");
+    let mut found = vec![];
+    for (path, text) in sources() {
+        for (number, line) in text.lines().enumerate() {
+            let used = words.iter().filter(|word| has_word(line, word));
+            found.extend(used.map(|word| format!("{}:{}: {word}", path.display(), number + 1)));
+        }
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
 }

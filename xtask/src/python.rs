@@ -16,10 +16,10 @@ pub(crate) const READERS: &[&str] = &["numpy", "safetensors==0.8.0"];
 pub(crate) const COMFY: &[&str] =
     &["numpy", "safetensors==0.8.0", "torch", "comfy-kitchen==0.2.40", "packaging"];
 
-/// What decodes blocks of GGUF.
+/// Enough to decode blocks of GGUF.
 pub(crate) const GGUF: &[&str] = &["numpy", "gguf==0.19.0"];
 
-/// What reads and writes the files of servers.
+/// Enough to read and write the files of servers.
 pub(crate) const SERVERS: &[&str] =
     &["numpy", "safetensors==0.8.0", "torch", "compressed-tensors==0.20.0", "transformers==5.23.0"];
 
@@ -39,7 +39,7 @@ pub(crate) const PEER: &[&str] = &[
 pub(crate) const SENTENCES: &[&str] =
     &["numpy", "safetensors==0.8.0", "torch", "tokenizers==0.23.3"];
 
-/// The same, and language models that write it.
+/// Enough to run sentence encoders and language models on text.
 pub(crate) const LANGUAGE_MODELS: &[&str] =
     &["numpy", "safetensors==0.8.0", "torch", "tokenizers==0.23.3", "transformers==5.23.0"];
 

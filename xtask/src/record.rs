@@ -16,7 +16,7 @@ pub(crate) struct Record<T> {
     pub(crate) measured: T,
 }
 
-/// What one test of those found that count what survives.
+/// The result of one of the tests that count survivals.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Outcome {
     pub(crate) test: String,

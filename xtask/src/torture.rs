@@ -1,4 +1,4 @@
-//! What a conversion has to survive, counted.
+//! Counts the kills, faults and broken files that conversions survive.
 
 mod faults;
 mod mutations;
@@ -47,7 +47,7 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// What a change has to survive, in less than a minute.
+    /// Returns the options of a short run, which takes less than a minute.
     pub(crate) fn for_ci(tool: PathBuf) -> Self {
         let (kills, mutations, faults) = (8, 1000, 4);
         Self { kills, runs: 0, mutations, faults, short: true, only: None, tool: Some(tool) }
@@ -107,7 +107,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// What this task left when it was stopped itself is the work of other commands.
+/// Removes unfinished outputs, which other commands left when this task was stopped itself.
 fn remove_unfinished(folder: &Path) -> Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();

@@ -26,7 +26,7 @@ pub(crate) use self::statistics::{
 };
 pub(crate) use self::write::{WriteOptions, overwrite};
 
-/// What is read.
+/// Help text of the inputs of a command.
 const INPUT: &str = "A weight file (.safetensors, .pt, .pth, .bin, .ckpt or .gguf), an index of shards, or a \
                      folder that holds one";
 const INPUTS: &str = "Weight files (.safetensors, .pt, .pth, .bin, .ckpt or .gguf), indexes of shards, or folders \

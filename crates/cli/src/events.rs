@@ -8,7 +8,7 @@ use roundwise_convert::{ConvertError, Event, Report, Watch};
 use serde::Serialize;
 
 use crate::outcome::library_error;
-use crate::stop;
+use crate::stop::STOP;
 
 /// Writes what happens as lines of JSON to standard output, for programs that show it.
 pub(crate) struct Events {
@@ -61,7 +61,7 @@ impl Events {
                     break;
                 }
             }
-            stop::ask();
+            STOP.ask();
         });
         let now = Instant::now();
         Self { counted: Mutex::new(Counted { since: now, told: now, bytes: 0, own: 0, total: 0 }) }
@@ -105,10 +105,7 @@ impl Watch for Events {
                 write_line(&event);
             }
         }
-        match stop::is_asked_for() {
-            true => ControlFlow::Break(()),
-            false => ControlFlow::Continue(()),
-        }
+        STOP.answer()
     }
 }
 
@@ -133,6 +130,6 @@ fn write_line(line: &impl Serialize) {
     text.push('\n');
     let mut out = std::io::stdout().lock();
     if out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err() {
-        stop::ask();
+        STOP.ask();
     }
 }

@@ -1,4 +1,4 @@
-//! What is said beside a complaint of the argument parser.
+//! Hints that are printed beside complaints of the argument parser.
 
 use std::path::Path;
 

@@ -1,5 +1,5 @@
 use clap::Args;
-use roundwise_convert::{METHODS, MethodOptions};
+use roundwise_convert::rounding::{METHODS, MethodOptions};
 
 /// How codes are chosen. What is left out has the method's own default.
 #[derive(Debug, Args)]

@@ -83,6 +83,8 @@ pub(crate) fn is_bad_usage(error: &anyhow::Error) -> bool {
                 ConvertError::Recipe(_)
                     | ConvertError::Misfit { .. }
                     | ConvertError::OutputIsInput { .. }
+                    | ConvertError::OutputIsFolder { .. }
+                    | ConvertError::SamePlace { .. }
             )
         )
 }

@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
-use roundwise_convert::{Event, Phase, Watch};
+use roundwise_convert::report::Phase;
+use roundwise_convert::{Event, Watch};
 
 use crate::console::complain;
-use crate::stop;
+use crate::stop::{self, STOP};
 use crate::text::{path, plain};
 
 /// One bar for the whole job on a terminal; nothing anywhere else.
@@ -21,19 +22,19 @@ pub(crate) struct Progress {
     is_under_way: AtomicBool,
     /// Whether searches tell how far they have come.
     is_rounding: AtomicBool,
-    pace: Arc<Mutex<Pace>>,
+    start: Arc<Mutex<Start>>,
     /// When a line was written last for want of a terminal.
     told: Mutex<Instant>,
 }
 
 /// Where the work of this run began: what an earlier one had done says nothing about the rest.
 #[derive(Clone, Copy)]
-struct Pace {
+struct Start {
     since: Instant,
     bytes: u64,
 }
 
-impl Pace {
+impl Start {
     fn from(bytes: u64) -> Self {
         Self { since: Instant::now(), bytes }
     }
@@ -77,14 +78,14 @@ impl Progress {
             is_quiet,
             is_under_way: AtomicBool::new(false),
             is_rounding: AtomicBool::new(false),
-            pace: Arc::new(Mutex::new(Pace::from(0))),
+            start: Arc::new(Mutex::new(Start::from(0))),
             told: Mutex::new(Instant::now()),
         }
     }
 
     /// Work begins, or goes on, here.
     fn mark(&self) {
-        *locked(&self.pace) = Pace::from(self.bar.position());
+        *locked(&self.start) = Start::from(self.bar.position());
     }
 
     /// Takes the bar away.
@@ -132,8 +133,8 @@ impl Progress {
         if told.elapsed() >= PAUSE {
             *told = Instant::now();
             let (position, length) = (self.bar.position(), self.bar.length().unwrap_or(1).max(1));
-            let pace = *locked(&self.pace);
-            let left = pace.left(pace.since.elapsed(), position, length);
+            let start = *locked(&self.start);
+            let left = start.left(start.since.elapsed(), position, length);
             let share = position as f64 / length as f64;
             complain(format_args!("{}", log_line(&self.name, share, left)));
         }
@@ -141,12 +142,12 @@ impl Progress {
 
     fn set_style(&self, template: &str) {
         let Ok(style) = ProgressStyle::with_template(template) else { return };
-        let pace = Arc::clone(&self.pace);
+        let start = Arc::clone(&self.start);
         self.bar.set_style(style.with_key(
             "left",
             move |state: &ProgressState, to: &mut dyn Write| {
-                let pace = *locked(&pace);
-                let left = pace.left(pace.since.elapsed(), state.pos(), state.len().unwrap_or(0));
+                let start = *locked(&start);
+                let left = start.left(start.since.elapsed(), state.pos(), state.len().unwrap_or(0));
                 // A line that cannot be drawn is drawn half a second later.
                 let _ = match left {
                     Some(left) => write!(to, "{:#}", HumanDuration(left)),
@@ -176,10 +177,7 @@ impl Watch for Progress {
             _ => {}
         }
         self.tell_log();
-        match stop::is_asked_for() {
-            true => ControlFlow::Break(()),
-            false => ControlFlow::Continue(()),
-        }
+        STOP.answer()
     }
 }
 
@@ -217,7 +215,7 @@ mod tests {
 
     #[test]
     fn what_an_earlier_run_did_says_nothing_about_the_rest() {
-        let left = |position| Pace::from(600).left(Duration::from_secs(10), position, 1000);
+        let left = |position| Start::from(600).left(Duration::from_secs(10), position, 1000);
         assert_eq!(left(700), Some(Duration::from_secs(30)));
         assert_eq!((left(600), left(0)), (None, None));
     }

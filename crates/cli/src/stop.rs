@@ -1,18 +1,19 @@
 use std::io::IsTerminal;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use indicatif::ProgressBar;
+use roundwise_convert::report::StopFlag;
 
 use crate::console::complain;
 
-static STOP: AtomicBool = AtomicBool::new(false);
+/// Asked by Ctrl-C, SIGTERM, and by programs that read events.
+pub(crate) static STOP: StopFlag = StopFlag::new();
 static BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
 
 /// Ctrl-C and SIGTERM ask the work to stop between two tensors; a second one ends the program at
 /// once. What is finished by then stays for the next run either way.
 pub(crate) fn listen() -> anyhow::Result<()> {
-    ctrlc::set_handler(|| match STOP.swap(true, Ordering::Relaxed) {
+    ctrlc::set_handler(|| match STOP.ask() {
         false if std::io::stderr().is_terminal() => {
             tell(
                 "stopping; a search is left off, other tensors are finished; press Ctrl-C again to quit at once",
@@ -28,16 +29,6 @@ pub(crate) fn listen() -> anyhow::Result<()> {
         }
     })?;
     Ok(())
-}
-
-/// Asks to stop, as Ctrl-C does.
-pub(crate) fn ask() {
-    STOP.store(true, Ordering::Relaxed);
-}
-
-/// Whether someone asked to stop.
-pub(crate) fn is_asked_for() -> bool {
-    STOP.load(Ordering::Relaxed)
 }
 
 /// Remembers the bar that is on the screen, to write above it.

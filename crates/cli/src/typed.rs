@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use roundwise_convert::{ConvertError, RecipeFile, Setting, Text};
+use roundwise_convert::recipe::{Setting, Text};
+use roundwise_convert::{ConvertError, RecipeFile};
 use serde_json::Value;
 
 /// How the settings of a recipe were typed, so that messages call each what its user does: `--keep`,
@@ -43,7 +44,7 @@ impl Typed {
         self
     }
 
-    /// What whoever typed a setting knows it as; a flag where nobody did.
+    /// Returns the name under which a setting was typed; the flag if it was not typed.
     pub(crate) fn name(&self, setting: &Setting) -> String {
         let key = setting.key();
         match (self.flags.get(key), setting.entry()) {

@@ -6,7 +6,7 @@ use roundwise_rounding::RoundingError;
 use roundwise_stats::StatsError;
 use roundwise_tensor_file::TensorFileError;
 
-use crate::recipe::{RecipeError, Text};
+use crate::recipe::{RecipeError, Setting, Text};
 
 /// Why a conversion did not happen. No output has appeared, unless the file's own error says so
 /// ([`FolderNotSynced`](roundwise_tensor_file::TensorFileErrorKind::FolderNotSynced)).
@@ -21,7 +21,7 @@ pub enum ConvertError {
     Layout {
         /// The file.
         path: PathBuf,
-        /// What went wrong.
+        /// The error of the layout.
         source: LayoutError,
     },
     /// A weight could not be rounded.
@@ -31,7 +31,7 @@ pub enum ConvertError {
         path: PathBuf,
         /// The weight.
         tensor: String,
-        /// What went wrong.
+        /// The error of the layout.
         source: RoundingError,
     },
     /// The device that was asked for cannot be used.
@@ -60,7 +60,7 @@ pub enum ConvertError {
         title: String,
         /// Why it is refused.
         reason: String,
-        /// What helps.
+        /// Advice.
         way_out: String,
     },
     /// Layers are quantized already in a way that cannot be decoded.
@@ -123,9 +123,9 @@ pub enum ConvertError {
     OtherModel {
         /// The output.
         path: PathBuf,
-        /// What the input is.
+        /// The model in the input.
         before: String,
-        /// What the output would be.
+        /// The model that would be recognised in the output.
         after: String,
     },
     /// The output would replace an input.
@@ -134,7 +134,46 @@ pub enum ConvertError {
         /// The file.
         path: PathBuf,
     },
-    /// What was written is not what was computed. It has not got its name.
+    /// Two things would be written to one place.
+    #[error("{} and {} would both become {}", .contents[0], .contents[1], .path.display())]
+    SamePlace {
+        /// The place.
+        path: PathBuf,
+        /// What would be written there.
+        contents: [String; 2],
+    },
+    /// A folder stands where a file is to be written.
+    #[error("{}: is a folder\n  name a file for {content}", .path.display())]
+    OutputIsFolder {
+        /// The folder.
+        path: PathBuf,
+        /// What would be written.
+        content: String,
+    },
+    /// A file stands where one is to be written.
+    #[error("{}", self.text())]
+    OutputExists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A folder for shards holds something already.
+    #[error(
+        "{}: exists already\n  shards are written into a new folder; name another, or remove this one",
+        .path.display()
+    )]
+    FolderNotEmpty {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The folder of an output is not there.
+    #[error("{}: there is no folder {}\n  create it first", .path.display(), .folder.display())]
+    NoFolder {
+        /// The output.
+        path: PathBuf,
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// The written output differs from the computed one, so it does not get its name.
     #[error(
         "{}: tensor `{tensor}`: {problem}\n  this is a bug, or memory or disk are failing; `--fresh` starts over, `--no-verify` takes it as it is",
         .path.display()
@@ -144,19 +183,16 @@ pub enum ConvertError {
         path: PathBuf,
         /// The weight.
         tensor: String,
-        /// What was found and what was expected.
+        /// What was found, and what was expected.
         problem: String,
     },
-    /// What an earlier run has left belongs to another job.
-    #[error(
-        "{}: is the unfinished output of another run\n  {}\n  the former command continues it; `--fresh` starts over without it",
-        .path.display(), .differences.join("\n  ")
-    )]
+    /// The unfinished output of an earlier run belongs to another job.
+    #[error("{}", self.text())]
     OtherRun {
         /// The unfinished file.
         path: PathBuf,
-        /// What is different.
-        differences: Vec<String>,
+        /// The differences between the two jobs.
+        differences: Vec<Text>,
     },
     /// Something went wrong, or the watcher asked to stop, after some tensors were finished.
     #[error(
@@ -164,7 +200,7 @@ pub enum ConvertError {
         cause(.source), listed(.paths)
     )]
     Unfinished {
-        /// What ended the work.
+        /// The error that ended the work.
         source: Box<ConvertError>,
         /// Tensors that are finished.
         finished: usize,
@@ -187,7 +223,7 @@ pub enum ConvertError {
     Parts {
         /// One of the parts.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem with it.
         problem: String,
     },
     /// The work does not fit the memory that it may take.
@@ -195,11 +231,11 @@ pub enum ConvertError {
     MemoryLimit {
         /// The input.
         path: PathBuf,
-        /// What is needed.
+        /// Bytes that are needed.
         needed: u64,
-        /// What is allowed.
+        /// Bytes that are allowed.
         limit: u64,
-        /// What takes less.
+        /// A way to need less.
         help: &'static str,
     },
     /// The watcher asked to stop.
@@ -238,6 +274,11 @@ impl ConvertError {
             ConvertError::NothingToRepair { .. } => "nothing_to_repair",
             ConvertError::OtherModel { .. } => "other_model",
             ConvertError::OutputIsInput { .. } => "output_is_input",
+            ConvertError::SamePlace { .. } => "same_place",
+            ConvertError::OutputIsFolder { .. } => "output_is_folder",
+            ConvertError::OutputExists { .. } => "output_exists",
+            ConvertError::FolderNotEmpty { .. } => "folder_not_empty",
+            ConvertError::NoFolder { .. } => "no_folder",
             ConvertError::WrongOutput { .. } => "wrong_output",
             ConvertError::OtherRun { .. } => "other_run",
             ConvertError::Unfinished { .. } => "unfinished",
@@ -252,6 +293,17 @@ impl ConvertError {
     pub fn text(&self) -> Text {
         match self {
             ConvertError::Recipe(error) => error.text(),
+            ConvertError::OutputExists { path } => {
+                let exists =
+                    format!("{}: exists already\n  name another file, or ", path.display());
+                Text::from(exists) + Setting::new("overwrite").quoted() + " to replace it"
+            }
+            ConvertError::OtherRun { path, differences } => {
+                let of_another =
+                    format!("{}: is the unfinished output of another run\n  ", path.display());
+                let help = "\n  the former command continues it; `--fresh` starts over without it";
+                Text::from(of_another) + Text::joined(differences.iter().cloned(), "\n  ") + help
+            }
             error => error.to_string().into(),
         }
     }

@@ -1,8 +1,18 @@
 //! The story: a recipe and a file become a plan, the plan becomes a file and a report.
 //!
 //! [`convert()`] is the page to start reading from. [`Plan`] decides what every tensor becomes before
-//! any arithmetic, with a [`Reason`] for each; [`verify()`] compares the result with its original;
-//! [`inspect()`] says what a file is.
+//! any arithmetic, with a [`Reason`](plan::Reason) for each; [`verify()`] compares the result with its original;
+//! [`inspect::inspect`] says what a file is.
+//!
+//! | room | holds |
+//! |---|---|
+//! | [`recipe`] | what somebody asks for, as it is typed and once it has been checked |
+//! | [`model`] | architectures, kinds of files, presets |
+//! | [`source`] | the input: tensors, layers in codes, adapters, statistics; who opens what is made of it |
+//! | [`plan`] | what every tensor becomes, and why |
+//! | [`run`] | jobs: a plan becomes a file |
+//! | [`report`] | what happened, and events while it happens |
+//! | [`inspect`] | what a file is, what is wrong with it, how it differs from its original |
 //!
 //! ```no_run
 //! use roundwise_convert::{Job, Recipe, RecipeFile, Unwatched, convert};
@@ -26,22 +36,17 @@ pub mod run;
 pub mod source;
 
 pub use self::error::ConvertError;
-pub use self::inspect::*;
-pub use self::model::*;
-pub use self::plan::*;
-pub use self::recipe::*;
-pub use self::report::*;
-pub use self::run::*;
-pub use self::source::*;
+pub use self::inspect::verify;
+pub use self::plan::{Plan, PlanRequest};
+pub use self::recipe::{Recipe, RecipeFile};
+pub use self::report::{Event, Report, Unwatched, Watch};
+pub use self::run::{Job, Prepared, convert};
+pub use self::source::Source;
 
-pub use roundwise_compute::{Device, Devices};
-pub use roundwise_layout::{Client, Defect, Layout, MatmulPrecision, Repair, client};
-pub use roundwise_rounding::{
-    BiasCorrection, Effort, METHODS, Method, MethodOptions, MethodSetting, Optimizer, Schedule,
-    SettingOfMethod, SettingRange, SettingValue, Solver,
-};
-pub use roundwise_scheme::{CATALOG, FAMILIES, FamilyNumber, ScaleRule, Scheme};
-pub use roundwise_stats::{COLLECTOR, Knowledge, LayerSummary, Merge, Statistics, StatsError};
-pub use roundwise_tensor_file::{
-    Overwrite, TensorFileError, check_writable, read_text, write_text_atomically,
-};
+// Their types stand in the signatures here: one dependency is enough for a program.
+pub use roundwise_compute as compute;
+pub use roundwise_layout as layout;
+pub use roundwise_rounding as rounding;
+pub use roundwise_scheme as scheme;
+pub use roundwise_stats as stats;
+pub use roundwise_tensor_file as tensor_file;

@@ -83,7 +83,7 @@ fn by_halving(values: &[f32], width: usize, maxima: &mut [f32]) {
     let mut of_16 = [0; HALVED / 16];
     let mut of_32 = [0; HALVED / 32];
     for (values, maxima) in values.chunks(HALVED).zip(maxima.chunks_mut(HALVED / width)) {
-        // What an earlier chunk has left behind lies in tiles past the last maximum.
+        // Values that an earlier chunk left behind lie in tiles past the last maximum.
         for (magnitude, value) in magnitudes.iter_mut().zip(values) {
             *magnitude = magnitude_bits(*value);
         }

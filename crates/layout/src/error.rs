@@ -33,12 +33,12 @@ pub enum LayoutError {
     /// A file could not be read.
     #[error(transparent)]
     File(#[from] TensorFileError),
-    /// What the codes of a layer stand for is not understood.
+    /// The levels that the codes of a layer stand for cannot be read.
     #[error("layer `{layer}`: {problem}")]
     Levels {
         /// The layer.
         layer: String,
-        /// What is wrong.
+        /// The problem.
         problem: String,
     },
     /// A scale is no number.
@@ -54,7 +54,7 @@ pub enum LayoutError {
     Parts {
         /// The layer.
         layer: String,
-        /// What does not fit.
+        /// The misfit.
         source: SchemeError,
     },
 }

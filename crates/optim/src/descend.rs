@@ -52,7 +52,7 @@ pub struct Step {
     pub index: usize,
     /// The objective.
     pub value: f64,
-    /// What decides which iterate is kept.
+    /// The score; the iterate with the lowest one is kept.
     pub score: f64,
     /// The lowest score so far, this one included.
     pub best_score: f64,

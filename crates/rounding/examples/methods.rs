@@ -1,4 +1,4 @@
-//! What each method does to one matrix, as a table.
+//! Prints, as a table, the result of each method on one matrix.
 //!
 //! `cargo run --release -p roundwise-rounding --example methods -- ROWS COLS RANK SCHEME...`
 

@@ -9,7 +9,7 @@ use crate::solve::State;
 use crate::stochastic::stochastic;
 use crate::{Anneal, Effort, Feedback, Limit, Objective, Options, RoundingError, Solver, Watch};
 
-/// What a solver did to the codes of a state.
+/// The outcome of a solver's work on the codes of a state.
 pub(crate) struct Attempt {
     /// Name of the solver that was asked for, or chosen.
     pub(crate) solver: &'static str,
@@ -67,7 +67,7 @@ impl Attempt {
     }
 }
 
-/// What [`Solver::Best`] stands for here.
+/// Returns the solver that [`Solver::Best`] stands for here.
 ///
 /// While the k² numbers to be cancelled are few against mn codes, one pass of feedback reaches the
 /// bound; measured, annealing wins from a few thousandths on. On a grid of equal steps it wins there
@@ -104,7 +104,7 @@ fn own(limit: Limit, lambda: f64) -> f64 {
     }
 }
 
-/// What a pass at λ = 1 costs in `‖E‖`, as a share; measured, rounded up. A smaller budget needs a
+/// Share of `‖E‖` that a pass at λ = 1 costs; measured, rounded up. A smaller budget needs a
 /// larger first λ, or the first pass would end the walk.
 const COST: f64 = 0.01;
 

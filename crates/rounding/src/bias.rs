@@ -3,7 +3,7 @@ use roundwise_scheme::QuantizedMatrix;
 
 use crate::Linear;
 
-/// What the bias of a layer is corrected by after its weight was rounded.
+/// The correction of a layer's bias after its weight was rounded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum BiasCorrection {
     /// Nothing.
@@ -48,7 +48,7 @@ impl BiasCorrection {
         }
     }
 
-    /// What is added to the bias `[m]` of a layer; `None` for no change.
+    /// Returns the vector `[m]` to add to the bias of a layer; `None` for no change.
     ///
     /// `±(W − Ŵ) x̄`, x̄ `[n]` the mean of the inputs, real or random. That of random rows is
     /// distributed as the mean of `X (W − Ŵ)ᵀ`, from one pass over the weight. Sums in `f64`.

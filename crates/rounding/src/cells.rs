@@ -10,8 +10,8 @@ use crate::layer::Layer;
 /// Sixteen values are a cache line: a stripe of 16 columns, or rows, reads each line once.
 const STRIPE: usize = 16;
 
-/// What solvers work on: weights and codes turned so that an input column is contiguous, columns in
-/// a chosen order. "Line" `l` is column `order[l]` of the matrix.
+/// Weights and codes as solvers work on them: turned so that an input column is contiguous, columns
+/// in a chosen order. "Line" `l` is column `order[l]` of the matrix.
 pub(crate) struct Cells {
     /// m: cells of a line.
     pub(crate) rows: usize,

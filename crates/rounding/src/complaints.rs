@@ -3,7 +3,7 @@ use crate::{
     WhyNot,
 };
 
-/// What is wrong with what was asked of a method.
+/// Complaints about the settings that were asked of a method.
 pub(crate) struct Complaints {
     method: &'static str,
     list: Vec<Complaint>,
@@ -33,7 +33,7 @@ impl Complaints {
         false
     }
 
-    /// What a name stands for.
+    /// Looks a name up; an unknown one is a complaint.
     pub(crate) fn named<T>(
         &mut self,
         setting: &'static str,

@@ -34,7 +34,7 @@ pub enum RoundingError {
     /// Statistics of inputs that contradict themselves.
     #[error("statistics of inputs: {problem}")]
     Inputs {
-        /// What is wrong, in words.
+        /// The problem, in words.
         problem: &'static str,
     },
     /// Statistics of inputs that are missing, or of another layer.

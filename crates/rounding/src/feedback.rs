@@ -69,7 +69,7 @@ fn in_turn<G: Grid>(state: &mut State<'_>, options: &Feedback) {
     for lines in blocks(state.cells.order.len(), BLOCK) {
         let right = state.projection.right.row_block(lines.clone());
         let own = right.column_block(lines.clone()).download();
-        // What line i leaves in row j of K is its error times R[i, j].
+        // Line i adds its error times R[i, j] to row j of K.
         let coupling = own.transposed();
         let push = state.projected.row_block(lines.clone());
         let mut energies = Vec::new();

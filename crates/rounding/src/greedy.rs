@@ -72,7 +72,7 @@ struct Search<'a> {
     steps: Vec<f32>,
     /// g of every cell before the last step.
     push: Vec<f32>,
-    /// What the last step changes g by: a factor per line and one per row.
+    /// The change of g by the last step: a factor per line and one per row.
     by_line: Vec<f32>,
     by_row: Vec<f32>,
 }
@@ -129,7 +129,7 @@ impl<'a> Search<'a> {
         Some([line, row])
     }
 
-    /// What the step of one cell changes J by.
+    /// Returns the change of J by the step of one cell.
     fn gain(&self, line: usize, row: usize) -> f32 {
         let place = line * self.rows + row;
         let energies = [self.projection.left_energies[row], self.projection.right_energies[line]];

@@ -3,8 +3,7 @@ use roundwise_scheme::rotate;
 
 use crate::RoundingError;
 
-/// What is known of the inputs x `[n]` of a layer: their mean and their second moment
-/// `H = E[x xᵀ]`.
+/// Statistics of the inputs x `[n]` of a layer: their mean and their second moment `H = E[x xᵀ]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Inputs {
     /// μ, `[n]`.
@@ -121,8 +120,8 @@ impl Inputs {
         self.mean.len()
     }
 
-    /// The same inputs about their mean, `H − μμᵀ`: what counts where a bias takes up the mean
-    /// error of the outputs.
+    /// Returns the statistics of the inputs about their mean, with `H − μμᵀ` in place of H. They
+    /// count where a bias takes up the mean error of the outputs.
     ///
     /// Of `F·Fᵀ + diag` μ is taken where the factor holds it: `F(I − βccᵀ)`, c the coordinates of μ
     /// in the columns of F and `β = (1 − √(1 − ‖c‖²)) / ‖c‖²`; the rest of μ² leaves the diagonal.

@@ -1,4 +1,4 @@
-/// What weight error may be paid.
+/// Limit of the weight error that a search may pay.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Limit {
     /// Any: as the published systems, which do not look at it.

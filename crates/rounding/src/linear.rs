@@ -7,9 +7,9 @@ use crate::{Inputs, SearchCache};
 pub struct Linear<'a> {
     /// W, `[m, n]`; of a convolution `[out, in · height · width]`.
     pub weight: &'a Weight<'a>,
-    /// What is known of x, or of x about its mean where the bias takes up the mean error.
+    /// Statistics of x, or of x about its mean where the bias takes up the mean error.
     pub inputs: Option<&'a Inputs>,
-    /// What earlier searches of this very layer have computed.
+    /// Results of earlier searches of this very layer.
     pub(crate) cache: Option<&'a SearchCache>,
 }
 

@@ -8,7 +8,7 @@ use crate::{
 pub struct Method {
     /// Name on the command line and in a recipe.
     pub name: &'static str,
-    /// What it does, in one line.
+    /// A description in one line.
     pub summary: &'static str,
     /// Its defaults.
     defaults: fn() -> Options,

@@ -27,11 +27,11 @@ impl fmt::Display for MethodError {
 pub struct Complaint {
     /// A field of [`MethodOptions`](crate::MethodOptions), or `method`.
     pub setting: &'static str,
-    /// What is wrong with it.
+    /// The problem.
     pub problem: Problem,
 }
 
-/// What can be wrong with a setting of a method.
+/// A problem with a setting of a method.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Problem {
@@ -50,7 +50,7 @@ pub enum Problem {
         found: f64,
         /// The range.
         expected: SettingRange,
-        /// What the number counts or is relative to.
+        /// The unit that the number counts in, or the quantity it is relative to.
         unit: Option<&'static str>,
     },
     /// A number that is smaller than that of another setting, which may not be larger.

@@ -14,11 +14,10 @@ macro_rules! method_options {
         range: $range:expr,
         default: $default:literal,
     })*) => {
-        /// What a user may change of a method; `None` keeps the method's default.
-        ///
-        /// The fields are keys of a recipe, and flags with dashes for underscores;
-        /// [`MethodOptions::SETTINGS`] describes them. What would change nothing is refused by
-        /// [`Options::of_method`](crate::Options::of_method).
+        /// Settings of a method that a user may change; `None` keeps the method's default.
+        /// // The fields are keys of a recipe, and flags with dashes for underscores;
+        /// [`MethodOptions::SETTINGS`] describes them. A setting that would change nothing is
+        /// refused by [`Options::of_method`](crate::Options::of_method).
         #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
         #[cfg_attr(feature = "clap", derive(clap::Args))]
         #[serde(deny_unknown_fields, default)]

@@ -7,7 +7,7 @@ use crate::{
 /// A setting as one method has it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SettingOfMethod {
-    /// What it is.
+    /// The setting.
     #[serde(flatten)]
     pub setting: MethodSetting,
     /// The value that the method gives it; `None` where it has none of its own, or another setting

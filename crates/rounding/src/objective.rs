@@ -1,6 +1,6 @@
 use crate::Rank;
 
-/// What is minimised, beside the weight error that [`Limit`](crate::Limit) speaks of.
+/// The objective to minimise, beside the weight error that [`Limit`](crate::Limit) bounds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Objective {
     /// Nothing: there is nothing that codes could be worse in, so whatever the solver chose is
@@ -22,8 +22,8 @@ pub enum Objective {
     /// `tr(EHEᵀ)`, H the second moment of the layer's real [`Inputs`](crate::Inputs): the mean
     /// squared error of its outputs.
     Activations {
-        /// What solvers add to the diagonal of H, as a share of its mean, from 0 on; scores go
-        /// without it. `None` for 0.01, and 0.05 where there are fewer than ten samples per column.
+        /// Share of the mean of H's diagonal that solvers add to it, from 0 on; scores are without
+        /// it. `None` for 0.01, and 0.05 where there are fewer than ten samples per column.
         damping: Option<f64>,
     },
 }

@@ -1,19 +1,19 @@
 use crate::solver::positive;
 use crate::{BiasCorrection, Effort, Limit, Objective, RoundingError, Solver};
 
-/// What a rounding minimises and how. `E = Ŵ − W`, Ŵ decoded from the stored codes.
+/// The objective, solver and limits of a rounding. `E = Ŵ − W`, Ŵ decoded from the stored codes.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Options {
-    /// What is minimised.
+    /// The objective to minimise.
     pub objective: Objective,
     /// How.
     pub solver: Solver,
-    /// What weight error may be paid for it.
+    /// Limit of the weight error that may be paid for it.
     pub limit: Limit,
     /// How much time may be spent, on singular vectors too.
     pub effort: Effort,
-    /// What the bias of a layer is corrected by; for whoever has the bias, as
-    /// [`BiasCorrection::of`] computes it. Default none.
+    /// Correction of the layer's bias, which [`BiasCorrection::of`] computes for callers that have
+    /// the bias. Default none.
     pub bias_correction: BiasCorrection,
 }
 

@@ -24,9 +24,9 @@ pub(crate) struct Projection {
     pub(crate) left_energies: Vec<f32>,
     /// `‖r_l‖²` of every line.
     pub(crate) right_energies: Vec<f32>,
-    /// What the error of every line costs beside R; below 0 where R holds more than there is.
+    /// Cost of the error of every line beside R; below 0 where R holds more than there is.
     pub(crate) penalties: Vec<f64>,
-    /// What solvers add to every penalty, so that a small sample is not taken too seriously.
+    /// Addition of solvers to every penalty, so that a small sample is not taken too seriously.
     pub(crate) damping: f64,
     /// Whether R is upper triangular, and lines can be rounded one after the other by it.
     pub(crate) is_triangular: bool,
@@ -34,7 +34,7 @@ pub(crate) struct Projection {
     pub(crate) unit: f64,
     /// Column of every line.
     pub(crate) order: Vec<usize>,
-    /// What λ is measured against: the largest eigenvalue of `RRᵀ`, about, twice without L.
+    /// Measure for λ: about the largest eigenvalue of `RRᵀ`, twice that without L.
     pub(crate) strength: f64,
 }
 
@@ -173,12 +173,12 @@ impl Projection {
         (first, self.right.row_block(lines).column_block(first..self.rank()))
     }
 
-    /// What the errors of lines cost beside R.
+    /// Returns the cost of the errors of lines beside R.
     pub(crate) fn penalty(&self, line_energies: &[f64]) -> f64 {
         self.penalties.iter().zip(line_energies).map(|(penalty, energy)| penalty * energy).sum()
     }
 
-    /// What solvers take the penalty of a line for.
+    /// Returns the penalty of a line that solvers work with.
     pub(crate) fn damped_penalty(&self, line: usize) -> f64 {
         self.penalties[line] + self.damping
     }
@@ -188,7 +188,8 @@ impl Projection {
         self.project_errors(cells, engine, |lines| cells.errors(lines))
     }
 
-    /// The same for whatever stands in the place of E; `errors` gives some of its lines, `[b, m]`.
+    /// Computes the projection of anything in the place of E; `errors` gives some of its lines,
+    /// `[b, m]`.
     pub(crate) fn project_errors(
         &self,
         cells: &Cells,

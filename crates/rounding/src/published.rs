@@ -70,7 +70,7 @@ impl AdaRound {
         Self { regularizer: 0.015, descent, ..Self::published() }
     }
 
-    /// The same with another optimizer. Prodigy starts at rate 1, since it finds its own.
+    /// Returns the settings with another optimizer. Prodigy starts at rate 1 and finds its own.
     #[must_use]
     pub fn with(mut self, optimizer: Optimizer) -> Self {
         self.descent.optimizer = Self::optimizer(optimizer);

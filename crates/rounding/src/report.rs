@@ -13,7 +13,7 @@ pub struct Score {
     pub weight_error: f64,
 }
 
-/// What one rounding did.
+/// The report of one rounding.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RoundingReport {
     /// Name of the objective.

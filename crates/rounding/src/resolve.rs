@@ -17,7 +17,7 @@ pub(crate) fn resolve(name: &str, asked: &MethodOptions) -> Result<Options, Meth
     };
     let complaints = Complaints::about(method.name);
     let mut resolution = Resolution { method, options: method.options(), complaints };
-    // What the later ones apply to is decided by the earlier ones.
+    // The earlier settings decide what the later ones apply to.
     resolution.solver(asked);
     resolution.descent(asked);
     resolution.limit(asked);

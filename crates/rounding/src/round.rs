@@ -17,7 +17,7 @@ use crate::{
 /// Codes and what is known about them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rounded {
-    /// What is stored.
+    /// The codes to store.
     pub matrix: QuantizedMatrix,
     /// How good it is.
     pub report: RoundingReport,

@@ -7,9 +7,9 @@ use serde::Serialize;
 pub struct MethodSetting {
     /// Key in a recipe; the flag has dashes for underscores.
     pub name: &'static str,
-    /// What it changes, in a line.
+    /// A description of its effect in one line.
     pub meaning: &'static str,
-    /// What its numbers count or are relative to; `None` for names.
+    /// The unit of its numbers, or the quantity they are relative to; `None` for names.
     pub unit: Option<&'static str>,
     /// Values that it may have.
     pub range: SettingRange,
@@ -151,7 +151,7 @@ impl From<usize> for SettingValue {
     }
 }
 
-/// What a field of [`MethodOptions`](crate::MethodOptions) holds.
+/// The type of a field of [`MethodOptions`](crate::MethodOptions).
 pub(crate) trait Field: Sized {
     /// `None` for a value of another kind.
     fn from_value(value: SettingValue) -> Option<Self>;

@@ -62,7 +62,7 @@ impl WithSimd for Place<'_> {
     }
 }
 
-/// What a loss `objective · J + regularizer · Σ (1 − |2h − 1|^β)` is made of.
+/// Factors of the loss `objective · J + regularizer · Σ (1 − |2h − 1|^β)`.
 #[derive(Clone, Copy)]
 pub(crate) struct Loss {
     pub(crate) objective: f64,

@@ -161,8 +161,8 @@ pub struct Anneal {
     pub last_lambda: f64,
     /// Columns that move at once, at most a sixteenth of all, rounded up. Default 256.
     pub block: usize,
-    /// What the projected part of the curvature is multiplied by at first; doubled after a pass
-    /// that made things worse, once blocks are too small to be halved. Default 1.
+    /// Factor of the projected part of the curvature at first; doubled after a pass that made
+    /// things worse, once blocks are too small to be halved. Default 1.
     pub damping: f64,
 }
 
@@ -201,13 +201,13 @@ impl Default for Greedy {
 /// Options of the descent on offsets from nearest codes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CodeDescent {
-    /// What the gradient is taken of.
+    /// The loss whose gradient is taken.
     pub loss: Loss,
     /// Optimizer, schedule, rate and stop rules. Losses are in model units, rates in grid units.
     pub descent: Descent,
 }
 
-/// What the gradient is taken of, with `J = ‖LᵀER‖² + λ‖E‖²`.
+/// The loss whose gradient is taken, with `J = ‖LᵀER‖² + λ‖E‖²`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Loss {
     /// `√J`, as convert_to_quant.

@@ -16,7 +16,7 @@ pub struct LayerPlan {
     pub count: u64,
     /// Whether there is a mean.
     pub has_mean: bool,
-    /// What is known of H.
+    /// How much of H is known.
     pub knowledge: Knowledge,
 }
 

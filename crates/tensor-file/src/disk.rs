@@ -7,12 +7,27 @@ use std::time::SystemTime;
 
 use crate::{TensorFileError, TensorFileErrorKind as Kind};
 
-/// Returns the bytes that an unprivileged user can still write next to `path` (which need not exist).
+/// Returns the bytes that an unprivileged user can still write at `path`, which need not exist, nor its
+/// folder: then those of the nearest folder that is there.
 ///
 /// `None` when the system cannot tell.
 pub fn available_bytes(path: &Path) -> Option<u64> {
-    let folder = if path.is_dir() { path.to_owned() } else { folder_of(path) };
-    free_bytes(&folder)
+    free_bytes(&nearest_folder(path))
+}
+
+/// Returns the folder that is there and nearest to `path`: itself, or one that holds it.
+fn nearest_folder(path: &Path) -> PathBuf {
+    let there = path.ancestors().find(|folder| folder.is_dir());
+    // A relative path begins in the current folder.
+    there.map_or_else(|| PathBuf::from("."), Path::to_owned)
+}
+
+/// Tells whether a new folder can take the name `path`: nothing is there, or an empty folder.
+pub fn is_vacant(path: &Path) -> bool {
+    match std::fs::read_dir(path) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(_) => path.symlink_metadata().is_err(),
+    }
 }
 
 #[cfg(unix)]
@@ -24,8 +39,8 @@ fn free_bytes(folder: &Path) -> Option<u64> {
 }
 
 #[cfg(not(unix))]
-fn free_bytes(_folder: &Path) -> Option<u64> {
-    None
+fn free_bytes(folder: &Path) -> Option<u64> {
+    fs4::available_space(folder).ok()
 }
 
 /// Returns the folder that holds `path`; `.` for a bare file name.
@@ -43,11 +58,7 @@ pub(crate) fn folder_of(path: &Path) -> PathBuf {
 /// # Errors
 /// [`Kind::Io`] when the folder, or the nearest one that is there, takes no file.
 pub fn check_writable(path: &Path) -> Result<(), TensorFileError> {
-    let folder = folder_of(path);
-    let there = folder.ancestors().find(|folder| folder.is_dir());
-    // A relative path begins in the current folder.
-    let there = there.map_or_else(|| PathBuf::from("."), Path::to_owned);
-    match tempfile::tempfile_in(&there) {
+    match tempfile::tempfile_in(nearest_folder(&folder_of(path))) {
         Ok(_) => Ok(()),
         Err(error) => Err(Kind::io("create a file in the folder")(error).at(path)),
     }

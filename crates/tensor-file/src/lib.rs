@@ -60,7 +60,7 @@ mod writer;
 mod zip;
 
 pub use checkpoint::Checkpoint;
-pub use disk::{available_bytes, check_writable};
+pub use disk::{available_bytes, check_writable, is_vacant};
 pub use dtype::Dtype;
 pub use error::{TensorFileError, TensorFileErrorKind, printable};
 pub use gguf::GgufValue;

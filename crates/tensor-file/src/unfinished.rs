@@ -36,6 +36,11 @@ impl Unfinished {
         partial_path(&self.target)
     }
 
+    /// Returns the number of tensors that the run had finished.
+    pub fn records(&self) -> usize {
+        self.journal.records.len()
+    }
+
     pub(crate) fn target(&self) -> &Path {
         &self.target
     }

@@ -45,7 +45,8 @@ pub fn safetensors(tensors: &[Tensor]) -> Vec<u8> {
     safetensors_with_metadata(tensors, &[])
 }
 
-/// The same with `__metadata__`, left out when there are no entries.
+/// The bytes of a file with these tensors and `__metadata__`, which is left out when it has no
+/// entries.
 pub fn safetensors_with_metadata(tensors: &[Tensor], metadata: &[(&str, &str)]) -> Vec<u8> {
     let data: Vec<u8> = tensors.iter().flat_map(|tensor| tensor.bytes.clone()).collect();
     with_header(&header(tensors, metadata), &data)

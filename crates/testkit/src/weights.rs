@@ -28,7 +28,7 @@ impl Matrix {
         Matrix { rows, cols, values: cells.map(|(row, col)| value(row, col)).collect() }
     }
 
-    /// The same matrix with every value replaced.
+    /// Replaces every value by `value(row, col, old)`.
     pub fn map(mut self, mut value: impl FnMut(usize, usize, f32) -> f32) -> Matrix {
         for (index, cell) in self.values.iter_mut().enumerate() {
             *cell = value(index / self.cols, index % self.cols, *cell);

@@ -43,7 +43,7 @@ pub(crate) struct ConvertBench {
     pub(crate) double: Runs,
 }
 
-/// What memory may grow with: a constant, and three F32 copies of the largest matrix per thread.
+/// Allowance of memory: a constant, and three F32 copies of the largest matrix per thread.
 const BASE_BYTES: u64 = 200 << 20;
 const COPIES_PER_THREAD: u64 = 3;
 
@@ -53,7 +53,7 @@ impl ConvertBench {
         self.ours.median_seconds / self.cat.median_seconds
     }
 
-    /// The same without the final sync.
+    /// Our time without the final sync over that of `cat`.
     pub(crate) fn ratio_to_cat_without_sync(&self) -> f64 {
         (self.ours.median_seconds - self.sync_seconds) / self.cat.median_seconds
     }

@@ -63,7 +63,7 @@ fn method_name(name: &str) -> Result<String> {
     Ok(name.to_owned())
 }
 
-/// What one method did to one model.
+/// The effect of one method on one model.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Outputs {
     pub(crate) model: String,
@@ -81,14 +81,14 @@ pub(crate) struct Outputs {
     pub(crate) judged: Judged,
 }
 
-/// What `clients/outputs.py` prints of one file.
+/// The output of `clients/outputs.py` for one file.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Judged {
     /// Mean of 1 − cosine of sentence embeddings to those of the float model.
     pub(crate) embedding_error: f64,
     /// Mean over layers of the relative squared error of a layer's outputs.
     pub(crate) output_error: f64,
-    /// The same for each layer.
+    /// Relative squared error of the outputs of each layer.
     pub(crate) layers: std::collections::BTreeMap<String, f64>,
 }
 

@@ -30,7 +30,7 @@ pub(crate) struct Options {
 const HELD_OUT: [usize; 2] = [0, 64];
 const CALIBRATION: [usize; 2] = [64, 236];
 
-/// What is known of the inputs: a name, and how it is collected.
+/// Ways to collect statistics of inputs: a name, and the collector's flags.
 const KNOWLEDGE: [(&str, &[&str]); 3] = [
     ("full", &["--full-limit", "4096"]),
     ("rank 64", &["--full-limit", "0", "--rank", "64"]),
@@ -67,7 +67,7 @@ const CASES: [Case; 19] = [
 /// Texts with 1, 4 and 16 times as many tokens as MiniLM's layers have columns, about; and all.
 const SAMPLES: [usize; 4] = [3, 12, 49, 236];
 
-/// What statistics did to models.
+/// The effect of statistics on models.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Quality {
     pub(crate) rows: Vec<Row>,
@@ -136,14 +136,14 @@ struct QualityBench<'a> {
     folder: PathBuf,
 }
 
-/// What `clients/collect.py` prints.
+/// The output of `clients/collect.py`.
 #[derive(Deserialize)]
 struct Collected {
     plain_seconds: f64,
     collecting_seconds: f64,
 }
 
-/// What `clients/language_model.py judge` prints of two files.
+/// The output of `clients/language_model.py judge` for two files.
 #[derive(Deserialize)]
 struct Divergences {
     results: [Divergence; 2],
@@ -215,7 +215,7 @@ impl QualityBench<'_> {
         Ok(rows)
     }
 
-    /// Whatever a busy machine does not change.
+    /// Measures the figures that a busy machine does not change.
     fn errors(&self, models: &[String]) -> Result<Quality> {
         let mut rows = Vec::new();
         for model in models {
@@ -227,7 +227,7 @@ impl QualityBench<'_> {
         Ok(Quality { rows, samples, figures })
     }
 
-    /// Whatever takes time on a machine that does nothing else.
+    /// Measures times, on a machine that does nothing else.
     fn times(&self) -> Result<Vec<Reached>> {
         let mut times = self.seconds()?;
         times.push(Reached::of(&goal::COLLECTOR, self.overhead("minilm")?));

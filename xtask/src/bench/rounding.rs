@@ -30,12 +30,12 @@ pub(crate) struct Options {
     python: Option<PathBuf>,
 }
 
-/// What can be measured alone.
+/// A part that can be measured alone.
 #[derive(Clone, Copy, PartialEq, clap::ValueEnum)]
 pub(crate) enum Part {
     /// Projected error of 1024 × 1024 matrices at given weight errors.
     Quality,
-    /// The same of 3072 × 12288 matrices and few singular vectors.
+    /// Projected error of 3072 × 12288 matrices with few singular vectors.
     Wide,
     /// One 3072 × 3072 matrix against the clock.
     Time,
@@ -79,9 +79,9 @@ pub(crate) struct Figure {
     /// Name of its goal.
     pub(crate) name: String,
     pub(crate) reached: f64,
-    /// The same figure of convert-to-quant or torch, where there is one.
+    /// The figure of convert-to-quant or torch, where there is one.
     pub(crate) peer: Option<f64>,
-    /// What else is worth knowing of this run.
+    /// A remark on this run.
     pub(crate) remark: String,
 }
 
@@ -91,7 +91,7 @@ impl Figure {
     }
 }
 
-/// What every part needs.
+/// Shared by every part.
 struct Bench<'a> {
     workspace: &'a Workspace,
     /// Holds the matrices and what the peer made of them.

@@ -30,7 +30,7 @@ impl JobFiles {
         number.and_then(|text| text.parse().ok()).context("the Kubernetes job has no completions")
     }
 
-    /// What the container of the Kubernetes job is given.
+    /// Returns the arguments of the container of the Kubernetes job.
     pub(super) fn kubernetes_arguments(&self) -> Result<Vec<String>> {
         let list = between(self.block("## Kubernetes", "yaml")?, "args: [", "]");
         let list = list.context("the Kubernetes job has no arguments")?;

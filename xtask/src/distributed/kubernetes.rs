@@ -1,4 +1,4 @@
-//! What the job controller of Kubernetes does, with processes instead of pods.
+//! Imitates the job controller of Kubernetes, with processes instead of pods.
 
 use std::path::Path;
 use std::process::Child;

@@ -14,7 +14,7 @@ const VICTIM_SCRIPT: &str = include_str!("victim.sh");
 /// Number of the part that is killed.
 const VICTIM: usize = 2;
 
-/// What a worker is killed with.
+/// The processes that are killed with a worker.
 #[derive(Clone, Copy)]
 pub(super) enum Kills {
     /// The tool alone, as a system that runs out of memory does.

@@ -14,7 +14,7 @@ use super::job_files::JobFiles;
 use super::site::{Kills, Site};
 use crate::command;
 
-/// What to do where it is missing.
+/// Advice where Slurm is missing.
 pub(super) const WAY_OUT: &str = "it needs `apt-get install slurm-wlm munge`, and root";
 
 /// Longest that a job or a daemon is waited for.
@@ -45,7 +45,7 @@ pub(super) fn run(site: &Site, jobs: &JobFiles) -> Result<String> {
     result
 }
 
-/// What the tasks printed.
+/// Returns the output of the tasks.
 fn last_words(folder: &Path) -> String {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let outputs = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("slurm-"));
@@ -105,7 +105,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// What one of Slurm's commands says; `None` as long as the daemons do not answer.
+    /// Returns the output of one of Slurm's commands; `None` as long as the daemons do not answer.
     fn ask(&self, program: &str, arguments: &[&str]) -> Result<Option<String>> {
         let mut command = Command::new(program);
         let output = command.args(arguments).env("SLURM_CONF", &self.configuration).output()?;

@@ -34,7 +34,7 @@ pub(crate) fn parts(tool: &Path, model: &Path, folder: &Path) -> Result<String> 
     Ok("1, 4 and 16 parts: one hash".to_owned())
 }
 
-/// The same tensors, last first.
+/// Writes the tensors of a model in reverse order.
 pub(crate) fn reversed(model: &Path, folder: &Path) -> Result<PathBuf> {
     let checkpoint = Checkpoint::open(model)?;
     let mut header = Map::new();

@@ -2,7 +2,9 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::Args;
-use roundwise_convert::{Devices, Limits, Scheme, Share};
+use roundwise_convert::compute::Devices;
+use roundwise_convert::plan::{Limits, Share};
+use roundwise_convert::scheme::Scheme;
 
 use super::share::parse_share;
 use super::size::parse_size;
@@ -67,7 +69,7 @@ fn parse_scheme_output(text: &str) -> Result<SchemeOutput, String> {
         Some((scheme, file)) => (scheme, Some(PathBuf::from(file))),
         None => (text, None),
     };
-    // What is wrong with a name is said here, where the flag can be named.
+    // A wrong name is reported here, where the flag can be named.
     scheme.parse::<Scheme>().map_err(|error| error.to_string())?;
     Ok(SchemeOutput { scheme: scheme.to_owned(), file })
 }

@@ -1,10 +1,13 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use roundwise_convert::{
-    CATALOG, Heuristic, Kind, Layout, RecipeFile, RuleFile, ScaleRule, StatisticsFile,
-    import_layer_config, read_text,
-};
+use roundwise_convert::RecipeFile;
+use roundwise_convert::layout::Layout;
+use roundwise_convert::model::{Heuristic, Kind};
+use roundwise_convert::recipe::{RuleFile, import_layer_config};
+use roundwise_convert::scheme::{CATALOG, ScaleRule};
+use roundwise_convert::source::StatisticsFile;
+use roundwise_convert::tensor_file::read_text;
 
 use super::INPUT;
 use crate::method_flags::{MethodFlags, choices};
@@ -31,7 +34,7 @@ pub(crate) struct RecipeImportOptions {
     pub(crate) layer_config: PathBuf,
 }
 
-/// What becomes of the tensors.
+/// Flags that say how tensors are converted.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Recipe")]
 pub(crate) struct RecipeOptions {

@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use roundwise_convert::PlainDtype;
+use roundwise_convert::recipe::PlainDtype;
 
 use super::recipe::layout_help;
 use super::{INPUT, RunOptions, StatisticsFlags, WriteOptions};

@@ -1,4 +1,4 @@
-use roundwise_convert::Share;
+use roundwise_convert::plan::Share;
 
 /// `3/16`; for `auto/16` the number is what the scheduler says.
 pub(super) fn parse_share(text: &str) -> Result<Share, String> {

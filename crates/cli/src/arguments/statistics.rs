@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use roundwise_convert::StatisticsFile;
+use roundwise_convert::source::StatisticsFile;
 
 /// Statistics of real inputs.
 #[derive(Debug, Args)]

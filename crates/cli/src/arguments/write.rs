@@ -1,7 +1,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use roundwise_convert::{Job, Limits, Overwrite, Recipe};
+use roundwise_convert::plan::Limits;
+use roundwise_convert::tensor_file::Overwrite;
+use roundwise_convert::{Job, Recipe};
 
 use super::RunOptions;
 use super::size::parse_size;
@@ -52,7 +54,7 @@ impl WriteOptions {
     }
 }
 
-/// What becomes of a file that has an output's name.
+/// Returns how to treat a file that already has an output's name.
 pub(crate) fn overwrite(is_forced: bool) -> Overwrite {
     if is_forced { Overwrite::Replace } else { Overwrite::Refuse }
 }

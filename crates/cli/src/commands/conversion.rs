@@ -1,9 +1,10 @@
-//! What the commands share that make files: jobs become outputs and reports.
+//! Shared by the commands that write files: turns jobs into outputs and reports.
 
 use std::path::Path;
 
 use anyhow::anyhow;
-use roundwise_convert::{Job, Prepared, Report, write_text_atomically};
+use roundwise_convert::tensor_file::write_text_atomically;
+use roundwise_convert::{Job, Prepared, Report};
 use serde::Serialize;
 
 use crate::arguments::RunOptions;

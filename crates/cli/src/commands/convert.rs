@@ -4,9 +4,10 @@ pub(super) mod summary;
 use std::num::NonZeroUsize;
 
 use anyhow::{Context, anyhow, bail};
-use roundwise_convert::{
-    ConvertError, Device, Job, Prepared, Recipe, Report, Rounding, extract_error_lora,
-};
+use roundwise_convert::compute::Device;
+use roundwise_convert::recipe::Rounding;
+use roundwise_convert::run::{extract_error_lora, limit_search_threads};
+use roundwise_convert::{ConvertError, Job, Prepared, Recipe, Report};
 
 use self::jobs::{Group, groups, refuse_places};
 use super::conversion::{Reports, carry_out};
@@ -19,7 +20,7 @@ use crate::text::counted;
 use crate::typed::Typed;
 
 pub(crate) fn run(options: &ConvertOptions) -> anyhow::Result<bool> {
-    let result = run_all(options);
+    let result = run_all(options).map_err(|error| Typed::default().word(error));
     if let (true, Err(error)) = (options.events, &result) {
         tell_failed(error);
     }
@@ -34,7 +35,7 @@ fn run_all(options: &ConvertOptions) -> anyhow::Result<bool> {
         refuse_idle_device(options, &job.recipe)?;
         refuse_adapter_of_nothing(options, &job.recipe)?;
     }
-    limit_threads(options.run.threads());
+    limit_search_threads(options.run.threads());
     stop::listen()?;
     let events = options.events.then(Events::listen);
     let mut batch = Batch { inputs: groups.len(), reports: vec![], failed: vec![] };
@@ -84,12 +85,6 @@ fn refuse_adapter_of_nothing(options: &ConvertOptions, recipe: &Recipe) -> anyho
         )));
     }
     Ok(())
-}
-
-/// Searches share one pool of threads; `--threads` bounds it, too.
-fn limit_threads(threads: NonZeroUsize) {
-    // A pool that exists already has a size of its own, which changes no result.
-    let _ = rayon::ThreadPoolBuilder::new().num_threads(threads.get()).build_global();
 }
 
 fn create_folder(options: &ConvertOptions) -> anyhow::Result<()> {

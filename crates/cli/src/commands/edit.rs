@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
-use roundwise_convert::{EditFile, RecipeFile};
+use roundwise_convert::RecipeFile;
+use roundwise_convert::recipe::EditFile;
 
 use super::rewrite;
 use crate::arguments::EditOptions;

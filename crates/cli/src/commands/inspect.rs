@@ -1,4 +1,6 @@
-use roundwise_convert::{Dialect, Inspection, Kind, Opens, inspect};
+use roundwise_convert::inspect::{Inspection, inspect};
+use roundwise_convert::model::{Dialect, Kind};
+use roundwise_convert::source::Opens;
 
 use crate::arguments::InspectOptions;
 use crate::commands::verify::describe_findings;
@@ -72,7 +74,8 @@ fn describe(inspection: &Inspection) -> String {
     text + &describe_findings(&inspection.defects)
 }
 
-/// What the file is, where its model's name leaves that open, and why it is not to be converted.
+/// Describes the kind of the file where the model's name does not tell it, and why it is not
+/// converted to codes.
 fn describe_kind(inspection: &Inspection) -> String {
     let mut text = match inspection.kind {
         Kind::Unknown => String::new(),

@@ -1,4 +1,4 @@
-use roundwise_convert::merge;
+use roundwise_convert::run::merge;
 
 use crate::arguments::{MergeOptions, overwrite};
 use crate::console::print;

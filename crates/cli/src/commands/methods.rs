@@ -1,4 +1,4 @@
-use roundwise_convert::{METHODS, Method, MethodOptions, SettingOfMethod};
+use roundwise_convert::rounding::{METHODS, Method, MethodOptions, SettingOfMethod};
 use serde_json::json;
 
 use crate::arguments::MethodsOptions;

@@ -1,9 +1,8 @@
 use std::num::NonZeroUsize;
 
-use roundwise_convert::{
-    LayerInputs, Limits, Opens, Plan, PlanRequest, PlannedTensor, RecipeFile, SchemeConsumer,
-    Source, explain,
-};
+use roundwise_convert::plan::{Limits, PlannedTensor, explain};
+use roundwise_convert::source::{LayerInputs, Opens, SchemeConsumer};
+use roundwise_convert::{Plan, PlanRequest, RecipeFile, Source};
 use serde::Serialize;
 
 use crate::arguments::PlanOptions;

@@ -1,4 +1,4 @@
-use roundwise_convert::{Architecture, Preset};
+use roundwise_convert::model::{Architecture, Preset};
 use serde_json::json;
 
 use crate::arguments::PresetsOptions;

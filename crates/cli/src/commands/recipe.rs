@@ -1,5 +1,8 @@
 use anyhow::anyhow;
-use roundwise_convert::{Source, import_layer_config, read_text, recipe_template};
+use roundwise_convert::Source;
+use roundwise_convert::inspect::recipe_template;
+use roundwise_convert::recipe::import_layer_config;
+use roundwise_convert::tensor_file::read_text;
 
 use crate::arguments::RecipeCommand;
 use crate::console::print_as_it_is;

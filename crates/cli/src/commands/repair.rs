@@ -1,5 +1,7 @@
 use anyhow::bail;
-use roundwise_convert::{Defect, Diagnosis, RecipeFile, diagnose};
+use roundwise_convert::RecipeFile;
+use roundwise_convert::inspect::{Diagnosis, diagnose};
+use roundwise_convert::layout::Defect;
 
 use super::rewrite;
 use crate::arguments::{RepairOptions, RewriteOptions, WriteOptions};
@@ -23,7 +25,7 @@ pub(crate) fn run(options: &RepairOptions) -> anyhow::Result<bool> {
     Ok(is_sound)
 }
 
-/// What is about the repaired file says nothing where none is written.
+/// Refuses flags about the repaired file where none is written.
 fn refuse_idle_flags(options: &RepairOptions) -> anyhow::Result<()> {
     let RewriteOptions { output, write, no_provenance, .. } = &options.rewrite;
     let WriteOptions { force, fresh, no_verify, shard_size, report } = write;

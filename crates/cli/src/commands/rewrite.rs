@@ -1,6 +1,8 @@
-//! What the commands share that turn one file into another without rounding anything.
+//! Shared by the commands that turn one file into another without rounding anything.
 
-use roundwise_convert::{Job, Prepared, Recipe, RecipeFile, StatisticsFile, default_output};
+use roundwise_convert::run::{Target, check_apart, default_output};
+use roundwise_convert::source::StatisticsFile;
+use roundwise_convert::{ConvertError, Job, Prepared, Recipe, RecipeFile};
 
 use super::conversion::carry_out;
 use crate::arguments::RewriteOptions;
@@ -20,7 +22,7 @@ pub(crate) fn run(
     let recipe = recipe.check().map_err(|error| typed.error(error.into()))?;
     let job = Job { statistics, ..job(options, recipe)? };
     let prepared = Prepared::new(&job, &[]).map_err(|error| typed.error(error))?;
-    refuse_existing(options, &job)?;
+    refuse_places(options, &job).map_err(|error| typed.error(error))?;
     stop::listen()?;
     let report = options.write.report.as_deref();
     for report in carry_out(prepared, &typed, &options.run, None, report)? {
@@ -46,11 +48,13 @@ fn job(options: &RewriteOptions, recipe: Recipe) -> anyhow::Result<Job> {
     Ok(options.write.job(&options.run, options.input.clone(), output, recipe))
 }
 
-/// What is wrong with the places of the output and the report, told after what is wrong with the input.
-fn refuse_existing(options: &RewriteOptions, job: &Job) -> anyhow::Result<()> {
-    jobs::refuse_missing_folder(&job.output, "create it first")?;
-    jobs::refuse_place(&job.output, options.write.force, options.write.shard_size.is_some())?;
-    let Some(report) = &options.write.report else { return Ok(()) };
-    jobs::refuse_one_place(&job.output, report)?;
-    jobs::refuse_report(report, options.write.force)
+/// Refuses places of output and report that cannot be written to. Runs after the input was checked.
+fn refuse_places(options: &RewriteOptions, job: &Job) -> Result<(), ConvertError> {
+    let output = Target::output(job, "the output");
+    output.check_folder()?;
+    output.check()?;
+    let Some(report) = jobs::report_target(&options.write) else { return Ok(()) };
+    check_apart(&[output, report.clone()], &[])?;
+    report.check_folder()?;
+    report.check()
 }

@@ -1,4 +1,5 @@
-use roundwise_convert::{CATALOG, FAMILIES, FamilyNumber, Layout, client};
+use roundwise_convert::layout::{Layout, client};
+use roundwise_convert::scheme::{CATALOG, FAMILIES, FamilyNumber};
 use serde_json::json;
 
 use crate::arguments::SchemesOptions;

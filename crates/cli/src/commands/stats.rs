@@ -1,5 +1,5 @@
-use anyhow::bail;
-use roundwise_convert::{COLLECTOR, LayerSummary, Merge, Statistics};
+use roundwise_convert::run::Target;
+use roundwise_convert::stats::{COLLECTOR, LayerSummary, Merge, Statistics};
 use serde_json::json;
 
 use crate::arguments::{StatsCommand, StatsMergeOptions, StatsShowOptions, overwrite};
@@ -87,12 +87,7 @@ fn warn_of_few_samples(layers: &[LayerSummary]) -> String {
 }
 
 fn merge(options: &StatsMergeOptions) -> anyhow::Result<()> {
-    if options.output.exists() && !options.force {
-        bail!(
-            "{}: exists already\n  name another file, or `--force` to replace it",
-            path(&options.output)
-        );
-    }
+    Target::file(&options.output, "the statistics", overwrite(options.force)).check()?;
     let sources = options.statistics.iter().map(|path| Statistics::open(path));
     let sources = sources.collect::<Result<Vec<_>, _>>()?;
     let merge = Merge::plan(&sources)?;

@@ -1,5 +1,6 @@
 use anyhow::bail;
-use roundwise_convert::{Biases, Finding, LayerError, Verification, verify};
+use roundwise_convert::inspect::{Biases, Finding, LayerError, Verification};
+use roundwise_convert::verify;
 
 use crate::arguments::VerifyOptions;
 use crate::console::{print, print_json, width};
@@ -90,7 +91,7 @@ fn describe(verification: &Verification) -> String {
     text
 }
 
-/// What the codes do to the outputs of their layers, where statistics say so.
+/// Describes the error of the layers' outputs, where there are statistics.
 fn describe_outputs(verification: &Verification) -> String {
     let judged = |layer: &LayerError| layer.output_error.zip(layer.nearest_output_error);
     let pairs: Vec<(f64, f64)> = verification.layers.iter().filter_map(judged).collect();

@@ -1,4 +1,4 @@
-//! What is told in JSON is documented, and what is told in text is true.
+//! Answers in JSON are documented, and answers in text are true.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -118,7 +118,7 @@ fn presets_tell_what_they_are_for_and_how_models_are_recognised() {
     ] {
         assert!(text.contains(lines), "`{lines}` is not in: {text}");
     }
-    // What is listed can be asked for.
+    // Every name that is listed is accepted.
     let folder = plain();
     for preset in folder.json(&["presets", "--json"]).as_array().unwrap() {
         let name = preset["name"].as_str().unwrap();

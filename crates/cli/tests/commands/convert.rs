@@ -1,4 +1,4 @@
-//! What `convert` writes, and where.
+//! The files that `convert` writes, and where they go.
 
 use std::process::{Command, Stdio};
 

@@ -101,7 +101,7 @@ fn every_relative_link_leads_somewhere() {
     assert!(count > 30, "{count} links");
 }
 
-/// What a heading is called in links.
+/// Returns the anchor that links use for a heading.
 fn anchor_of(heading: &str) -> String {
     let title = heading.trim_start_matches('#').trim().to_lowercase();
     let kept = title.chars().filter(|char| char.is_alphanumeric() || " -_".contains(*char));

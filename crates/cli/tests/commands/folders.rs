@@ -46,7 +46,7 @@ fn shards_and_what_lies_beside_them_come_out_as_a_folder() {
     assert_eq!(names, expected);
     assert_eq!(folder.read("in-fp8/config.json"), b"{\"a\": 1}");
     folder.done(&["verify", "in", "in-fp8"]);
-    // The same tensors as in one file.
+    // A folder of shards gives the same tensors as one file.
     folder.done(&["convert", "in", "-o", "one.safetensors"]);
     let one = folder.file("one.safetensors");
     let [first, second] = [shard(1), shard(2)].map(|name| folder.file(&name));

@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::plain;
 use crate::tool::{File, Folder, e4m3};
 
-/// What the FP8 codes of a layer stand for.
+/// Decodes the FP8 codes of a layer.
 fn decoded_fp8(file: &File, layer: &str) -> Vec<f32> {
     let scale = file.f32(&format!("{layer}.weight_scale"))[0];
     let codes = &file.get(&format!("{layer}.weight")).bytes;
@@ -123,7 +123,7 @@ fn shards(folder: &Folder, file: &File, metadata: [&[(&str, &str)]; 2]) {
     folder.write("big/model.safetensors.index.json", index.as_bytes());
 }
 
-/// What the header says of one layer in codes.
+/// Returns the header entry of one layer in codes.
 fn entry_of(layer: &str, marker: &str) -> String {
     format!(r#"{{"format_version": "1.0", "layers": {{"{layer}": {marker}}}}}"#)
 }

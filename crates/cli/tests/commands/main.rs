@@ -35,7 +35,7 @@ fn plain() -> Folder {
     Folder::with("m.safetensors", &plain_model())
 }
 
-/// What a plan or a report in JSON says of a tensor.
+/// Returns the entry of a tensor in a plan or report.
 #[track_caller]
 fn entry<'a>(json: &'a Value, name: &str) -> &'a Value {
     let list = json.get("tensors").or(json.get("layers")).unwrap().as_array().unwrap();

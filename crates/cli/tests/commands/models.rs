@@ -1,4 +1,4 @@
-//! What known models need.
+//! Known models keep the layers that they need.
 
 use roundwise_testkit::files::{Tensor, safetensors};
 

@@ -1,4 +1,4 @@
-//! What is wrong with arguments and with the places of outputs is said, with the way out.
+//! Wrong arguments and wrong places of outputs are reported with a way out.
 
 use roundwise_testkit::files::{Tensor, safetensors_with_metadata};
 

@@ -1,4 +1,4 @@
-//! What flags and recipes do to the plan, and what is said of those that make no sense.
+//! Flags and recipes shape the plan; those that make no sense are refused.
 
 use roundwise_testkit::files::{Tensor, safetensors};
 

@@ -145,7 +145,7 @@ fn one_layer_is_called_one() {
     assert!(look.contains("marks 1 layer in tensors alone"), "{look}");
 }
 
-/// What `repair` would mend, `verify` names.
+/// `verify` names every defect that `repair` would mend.
 #[test]
 fn verify_names_the_layer_and_whom_it_breaks() {
     let cases = [

@@ -1,4 +1,4 @@
-//! What becomes of files in codes whose codes stay, or become plain numbers.
+//! Files in codes keep their codes in another layout, or become plain numbers.
 
 use crate::tool::{Folder, PLAIN_WEIGHTS, plain_model};
 

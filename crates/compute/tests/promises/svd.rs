@@ -6,7 +6,7 @@ use roundwise_compute::{
 
 /// Columns of up to 300 `f32` values, each rounded several times on its way.
 const ORTHONORMAL: f32 = 2e-5;
-/// What 10 passes leave of the error of values that fall as slowly as 1/i.
+/// Largest error after 10 passes on singular values that fall as slowly as 1/i.
 const SPECTRUM: f32 = 1e-3;
 
 fn cpu() -> Engine {

@@ -13,6 +13,10 @@ const LEAST_REACH: f32 = 0.25;
 /// weight.
 const MOST_STEPS: f32 = 2.0;
 
+/// What is wrong with an original that no codes can be compared with.
+pub(super) const NOT_FINITE: &str =
+    "the original holds a NaN or an infinity, which no code stands for";
+
 /// Codes that could be a rounding of a weight, and how far they are from it.
 pub(super) struct Judged {
     pub(super) error: WeightError,
@@ -21,7 +25,7 @@ pub(super) struct Judged {
     pub(super) problem: Option<String>,
 }
 
-/// What is wrong with codes or scales by themselves.
+/// Returns what makes codes or scales invalid by themselves, if anything.
 pub(super) fn invalid(matrix: &QuantizedMatrix) -> Option<String> {
     if let Some(row) = matrix.first_invalid_row() {
         return Some(format!("row {row} holds a code that stands for no number"));
@@ -33,11 +37,11 @@ pub(super) fn invalid(matrix: &QuantizedMatrix) -> Option<String> {
 /// Compares codes with the weight they are to stand for.
 ///
 /// # Errors
-/// What makes the comparison senseless.
+/// A reason why the two cannot be compared.
 pub(super) fn judge(weight: &Weight<'_>, matrix: &QuantizedMatrix) -> Result<Judged, String> {
     let error = measure(weight, matrix);
     if !error.weight_squared.is_finite() {
-        return Err("the original holds a NaN or an infinity, which no code stands for".into());
+        return Err(NOT_FINITE.into());
     }
     let [expected, found] = largest_weights(weight, matrix);
     if expected >= ZERO_ABSMAX && found < LEAST_REACH * expected {

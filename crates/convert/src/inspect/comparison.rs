@@ -2,10 +2,10 @@ use std::collections::BTreeSet;
 
 use half::bf16;
 use roundwise_layout::{
-    ForeignLayer, QUANTIZATION_METADATA, StoredLayer, layer_of, layer_of_bias, layer_of_weight,
-    weight_of,
+    ForeignLayer, LayoutError, QUANTIZATION_METADATA, StoredLayer, layer_of, layer_of_bias,
+    layer_of_weight, weight_of,
 };
-use roundwise_scheme::{GridKind, QuantizedMatrix, Scheme, Weight, WeightKind};
+use roundwise_scheme::{GridKind, QuantizedMatrix, Scheme, Weight, WeightKind, measure};
 use roundwise_tensor_file::{Dtype, TensorHeader, pieces};
 
 use crate::error::ConvertError;
@@ -15,7 +15,8 @@ use crate::inspect::verify::{Biases, Finding, LayerError};
 use crate::model::Preset;
 use crate::recipe::PlainDtype;
 use crate::recipe::edit::PROVENANCE_KEY;
-use crate::source::Source;
+use crate::source::numbers::{matrix_shape, weight_kind};
+use crate::source::{LoadedWeight, Source};
 
 /// Both files, and what may differ between them.
 pub(super) struct Comparison {
@@ -25,14 +26,14 @@ pub(super) struct Comparison {
     pub(super) outputs: Option<Outputs>,
 }
 
-/// What became of one tensor of the original.
+/// The outcome of comparing one tensor of the original with the converted file.
 pub(super) enum Outcome {
     Identical,
     Removed(String),
     /// A scale or a marker, which the layer answers for.
     SideTensor,
-    /// Its layer is among the findings already.
-    Told,
+    /// Its layer is among the defects already.
+    AmongDefects,
     Layer(LayerError, Option<String>),
     Wrong(Finding),
 }
@@ -43,12 +44,12 @@ pub(super) fn finding(tensor: &str, problem: impl Into<String>) -> Finding {
 
 /// Whether numbers became other numbers of 16 bits.
 fn is_narrowed(before: Dtype, after: Dtype) -> bool {
-    let is_number = crate::source::source::weight_kind(before).is_some();
+    let is_number = weight_kind(before).is_some();
     is_number && before != after && matches!(after, Dtype::F16 | Dtype::BF16)
 }
 
 impl Comparison {
-    /// What can be said without reading any weight.
+    /// Finds everything that is wrong without reading any weight.
     pub(super) fn structure(&self) -> Vec<Finding> {
         let stored = &self.converted.stored;
         let known = &self.original.stored.orphans;
@@ -147,7 +148,7 @@ impl Comparison {
             _ => {}
         }
         if self.converted.stored.defects.iter().any(|defect| defect.layer == layer) {
-            return Ok(Outcome::Told);
+            return Ok(Outcome::AmongDefects);
         }
         let stored_after = self.converted.stored.layers.get(layer);
         let is_weight = layer_of_weight(&before.name).is_some();
@@ -168,8 +169,8 @@ impl Comparison {
         }
     }
 
-    /// What a tensor of the original is called in the converted file: packed weights have a name of
-    /// their own in other programs' files.
+    /// Finds the tensor of the converted file that stands for one of the original. Other programs'
+    /// files give packed weights a name of their own.
     fn find_after(&self, before: &TensorHeader) -> Option<&TensorHeader> {
         let after = &self.converted.checkpoint;
         let stored = self.original.stored_layer(before);
@@ -212,15 +213,71 @@ impl Comparison {
         Preset::all().iter().any(|preset| preset.remove_reason(name, &shapes).is_some())
     }
 
+    /// A weight of the original, and the codes or numbers of 16 bits that became of it.
+    ///
+    /// # Errors
+    /// [`ConvertError::Misfit`] where there are none, or they cannot be compared.
+    pub(super) fn weight_and_codes(
+        &self,
+        before: &TensorHeader,
+    ) -> Result<(LoadedWeight, QuantizedMatrix), ConvertError> {
+        let misfit = |problem: String| ConvertError::Misfit {
+            path: self.converted.checkpoint.path().to_owned(),
+            problem: format!("tensor `{}`: {problem}", before.name),
+        };
+        let stored = self.converted.stored.layers.get(layer_of(&before.name));
+        let is_weight = layer_of_weight(&before.name).is_some();
+        let matrix = match (stored.filter(|_| is_weight), self.find_after(before)) {
+            (Some(stored), _) => self
+                .read_codes(before, stored)
+                .map_err(|error| misfit(error.to_string()))
+                .map(Some)?,
+            (None, Some(after)) if is_narrowed(before.dtype, after.dtype) => {
+                self.read_narrowed(after)?
+            }
+            (None, _) => None,
+        };
+        let matrix = matrix.ok_or_else(|| misfit("is not in codes".to_owned()))?;
+        if let Some(problem) = codes::invalid(&matrix) {
+            return Err(misfit(problem));
+        }
+        let weight = self.load_as(before, matrix.shape()).map_err(|error| {
+            let shapes = format!("{:?} became {:?}", before.shape, matrix.shape());
+            error.unwrap_or_else(|| misfit(shapes))
+        })?;
+        match measure(&weight.view(), &matrix).weight_squared.is_finite() {
+            true => Ok((weight, matrix)),
+            false => Err(misfit(codes::NOT_FINITE.to_owned())),
+        }
+    }
+
+    fn read_codes(
+        &self,
+        before: &TensorHeader,
+        stored: &StoredLayer,
+    ) -> Result<QuantizedMatrix, LayoutError> {
+        // The original knows what of a padded weight is padding, also where the file does not say.
+        let shape = matrix_shape(&self.original.shape_of(before));
+        let cut = shape.and_then(|shape| stored.cut_to(shape));
+        cut.as_ref().unwrap_or(stored).read(&self.converted.checkpoint)
+    }
+
+    /// Numbers of 16 bits as codes that stand for themselves, where they are a matrix.
+    fn read_narrowed(&self, after: &TensorHeader) -> Result<Option<QuantizedMatrix>, ConvertError> {
+        let grid = if after.dtype == Dtype::F16 { GridKind::F16 } else { GridKind::Bf16 };
+        let codes = self.converted.checkpoint.read(after)?;
+        let shape = matrix_shape(&after.shape);
+        Ok(shape.and_then(|shape| {
+            QuantizedMatrix::from_parts(Scheme::unscaled(grid), shape, codes, vec![1.0]).ok()
+        }))
+    }
+
     fn compare_codes(
         &self,
         before: &TensorHeader,
         stored: &StoredLayer,
     ) -> Result<Outcome, ConvertError> {
-        // The original knows what of a padded weight is padding, also where the file does not say.
-        let shape = crate::source::source::matrix_shape(&self.original.shape_of(before));
-        let cut = shape.and_then(|shape| stored.cut_to(shape));
-        match cut.as_ref().unwrap_or(stored).read(&self.converted.checkpoint) {
+        match self.read_codes(before, stored) {
             Ok(matrix) => self.compare_matrix(before, &matrix),
             Err(error) => Ok(Outcome::Wrong(finding(&before.name, error.to_string()))),
         }
@@ -232,13 +289,7 @@ impl Comparison {
         before: &TensorHeader,
         after: &TensorHeader,
     ) -> Result<Outcome, ConvertError> {
-        let grid = if after.dtype == Dtype::F16 { GridKind::F16 } else { GridKind::Bf16 };
-        let codes = self.converted.checkpoint.read(after)?;
-        let shape = crate::source::source::matrix_shape(&after.shape);
-        let matrix = shape.and_then(|shape| {
-            QuantizedMatrix::from_parts(Scheme::unscaled(grid), shape, codes, vec![1.0]).ok()
-        });
-        match matrix {
+        match self.read_narrowed(after)? {
             Some(matrix) => self.compare_matrix(before, &matrix),
             None => self.compare_bytes(before, after),
         }
@@ -284,10 +335,10 @@ impl Comparison {
         &self,
         before: &TensorHeader,
         shape: [usize; 2],
-    ) -> Result<crate::source::source::LoadedWeight, Option<ConvertError>> {
+    ) -> Result<LoadedWeight, Option<ConvertError>> {
         let is_stored = self.original.is_in_codes(before);
-        let is_matrix = crate::source::source::matrix_shape(&before.shape) == Some(shape);
-        let is_number = crate::source::source::weight_kind(before.dtype).is_some();
+        let is_matrix = matrix_shape(&before.shape) == Some(shape);
+        let is_number = weight_kind(before.dtype).is_some();
         if !(is_stored || is_matrix && is_number) {
             return Err(None);
         }
@@ -365,7 +416,7 @@ impl Comparison {
         &self,
         after: &TensorHeader,
     ) -> Result<Option<(WeightKind, Vec<f32>)>, ConvertError> {
-        let Some(kind) = crate::source::source::weight_kind(after.dtype) else { return Ok(None) };
+        let Some(kind) = weight_kind(after.dtype) else { return Ok(None) };
         let bytes = self.converted.checkpoint.read_reusing(after, Vec::new())?;
         let numbers = Weight::new(1, after.element_count() as usize, kind, &bytes).ok();
         Ok(numbers.map(|numbers| (kind, numbers.to_f32())))

@@ -7,7 +7,7 @@ use crate::error::ConvertError;
 use crate::inspect::verify::Finding;
 use crate::source::Source;
 
-/// What is wrong with a file, and what would make it good.
+/// The known defects of a file, and the remedies for them.
 #[derive(Clone, Debug, Serialize)]
 pub struct Diagnosis {
     /// Defects whose remedy is certain.
@@ -34,7 +34,7 @@ pub fn diagnose(path: &Path) -> Result<Diagnosis, ConvertError> {
 }
 
 #[derive(Serialize)]
-struct MendEntry<'a> {
+struct RepairEntry<'a> {
     #[serde(flatten)]
     defect: Finding,
     remedy: &'a str,
@@ -42,7 +42,7 @@ struct MendEntry<'a> {
 
 fn as_findings<S: Serializer>(mends: &[Repair], to: S) -> Result<S::Ok, S::Error> {
     to.collect_seq(
-        mends.iter().map(|Repair { defect, remedy }| MendEntry { defect: defect.into(), remedy }),
+        mends.iter().map(|Repair { defect, remedy }| RepairEntry { defect: defect.into(), remedy }),
     )
 }
 

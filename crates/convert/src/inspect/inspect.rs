@@ -13,7 +13,7 @@ use crate::plan::Provenance;
 use crate::report::named::lossy;
 use crate::source::{Opens, Source};
 
-/// What is in a file, and who opens it.
+/// The contents of a file, and the programs that open it.
 #[derive(Clone, Debug, Serialize)]
 pub struct Inspection {
     /// The file or folder.
@@ -27,13 +27,13 @@ pub struct Inspection {
     pub architecture: String,
     /// The keys that decided.
     pub evidence: Vec<String>,
-    /// What the names of the model's tensors start with.
+    /// Prefix of the names of the model's tensors.
     pub prefix: String,
-    /// What the file is.
+    /// The kind of the file.
     pub kind: Kind,
     /// Whose names its tensors have.
     pub dialect: Dialect,
-    /// What training code put before all names.
+    /// Prefix that training code put before all names; mostly empty.
     pub wrapper: String,
     /// Whether ComfyUI opens it with its weights in the default scheme.
     pub in_codes: Opens,
@@ -47,7 +47,7 @@ pub struct Inspection {
     pub clients: Vec<String>,
     /// How it was made, where this program made it.
     pub provenance: Option<MadeBy>,
-    /// What is wrong with the layers in codes.
+    /// Defects of the layers in codes.
     pub defects: Vec<Finding>,
     /// Number of entries of a GGUF header, which outputs have no place for.
     pub unread_entries: usize,

@@ -4,11 +4,13 @@ pub(crate) mod codes;
 pub(crate) mod comparison;
 pub(crate) mod diagnose;
 pub(crate) mod inspect;
+pub(crate) mod layer_picture;
 pub(crate) mod outputs;
 pub(crate) mod template;
 pub(crate) mod verify;
 
 pub use self::diagnose::{Diagnosis, diagnose};
 pub use self::inspect::{DtypeCount, Inspection, MadeBy, QuantizedCount, inspect};
+pub use self::layer_picture::{ErrorMap, Histogram, LayerPicture, look_at_layer};
 pub use self::template::recipe_template;
 pub use self::verify::{Biases, Finding, LayerError, Verification, verify};

@@ -14,7 +14,7 @@ use crate::run::pool::map_in_order;
 use crate::source::Source;
 use crate::source::StatisticsFile;
 
-/// What comparing a converted file with its original showed.
+/// The outcome of comparing a converted file with its original.
 #[derive(Clone, Debug, Serialize)]
 pub struct Verification {
     /// The file before.
@@ -42,7 +42,7 @@ pub struct Verification {
 pub struct Finding {
     /// The layer or tensor; empty for the file as a whole.
     pub tensor: String,
-    /// What was found and what was expected.
+    /// What was found, and what was expected.
     pub problem: String,
     /// Which programs it breaks, and how; empty where that is not known.
     #[serde(skip_serializing_if = "str::is_empty")]
@@ -69,7 +69,7 @@ pub struct LayerError {
     /// are statistics of its inputs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output_error: Option<f64>,
-    /// The same for nearest codes of the same scheme, with absmax scales.
+    /// [`output_error`](Self::output_error) of nearest codes of this scheme, with absmax scales.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nearest_output_error: Option<f64>,
     /// Largest `|Ŵ − W|` in steps of the grid, see [`roundwise_scheme::LargestStep`].
@@ -124,7 +124,7 @@ pub fn verify(
         match outcome {
             Outcome::Identical => identical += 1,
             Outcome::Removed(name) => removed.push(name),
-            Outcome::SideTensor | Outcome::Told => {}
+            Outcome::SideTensor | Outcome::AmongDefects => {}
             Outcome::Wrong(finding) => defects.push(finding),
             Outcome::Layer(layer, problem) => {
                 defects.extend(problem.map(|problem| finding(&layer.name, problem)));

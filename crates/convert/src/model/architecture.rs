@@ -1,43 +1,7 @@
-//! Which model a file holds, told from the names and shapes in its header.
-
-use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound;
-
-pub(crate) use crate::model::condition::Condition;
+use crate::model::condition::Condition;
 use crate::model::dialect::Dialect;
 use crate::model::kind::Kind;
-use crate::model::kind_rule::KindRule;
-use crate::model::preset::{Preset, Role};
-use crate::model::wrapper::unwrapped;
-
-/// Names and shapes of all tensors of a model: everything that detection may look at.
-#[derive(Debug, Clone, Default)]
-pub struct Shapes<'a>(BTreeMap<&'a str, &'a [u64]>);
-
-impl<'a> FromIterator<(&'a str, &'a [u64])> for Shapes<'a> {
-    fn from_iter<I: IntoIterator<Item = (&'a str, &'a [u64])>>(tensors: I) -> Self {
-        Self(tensors.into_iter().collect())
-    }
-}
-
-impl<'a> Shapes<'a> {
-    /// The shape of the tensor called `name`.
-    pub fn shape(&self, name: &str) -> Option<&'a [u64]> {
-        self.0.get(name).copied()
-    }
-
-    /// All names in byte order.
-    pub fn names(&self) -> impl Iterator<Item = &'a str> {
-        self.0.keys().copied()
-    }
-
-    /// The names that start with `start`, in byte order.
-    pub fn starting_with(&self, start: &str) -> impl Iterator<Item = &'a str> {
-        let from = (Bound::Included(start), Bound::Unbounded);
-        let names = self.0.range::<str, _>(from).map(|(name, _)| *name);
-        names.take_while(move |name| name.starts_with(start))
-    }
-}
+use crate::model::shapes::Shapes;
 
 /// One row of the detection table; rows are tried in rising `order`, and the first hit wins.
 #[derive(Debug)]
@@ -48,7 +12,7 @@ pub struct Architecture {
     pub title: String,
     /// Place in the table, unique among all presets.
     pub order: u32,
-    /// What such a file is, where its preset's role does not say it.
+    /// The kind of such a file, where the preset's role does not tell it.
     pub kind: Option<Kind>,
     /// Whose names its tensors have, where these are not the model's own.
     pub dialect: Option<Dialect>,
@@ -61,307 +25,25 @@ pub struct Architecture {
 }
 
 impl Architecture {
-    /// What a file must hold: `KEY` a tensor of this name, `KEY*` of one that starts so,
-    /// `KEY[d] = n` one whose dimension `d` is `n`, `A | B` one of these.
+    /// Returns the conditions that a file must meet.
+    ///
+    /// `KEY` is a tensor of this name, `KEY*` one whose name starts so, `KEY[d] = n` one whose
+    /// dimension `d` is `n`, `A | B` one of these.
     pub fn conditions(&self) -> Vec<String> {
         self.when.iter().map(ToString::to_string).collect()
     }
 
-    /// What it must not hold, in the same words.
+    /// Returns the conditions that a file must not meet, in the notation of
+    /// [`conditions`](Self::conditions).
     pub fn exceptions(&self) -> Vec<String> {
         self.unless.iter().map(ToString::to_string).collect()
     }
 
     /// The tensors that decided, or nothing when the file is something else.
-    fn evidence(&self, shapes: &Shapes<'_>, prefix: &str) -> Option<Vec<String>> {
+    pub(super) fn evidence(&self, shapes: &Shapes<'_>, prefix: &str) -> Option<Vec<String>> {
         if self.unless.iter().any(|condition| condition.evidence(shapes, prefix).is_some()) {
             return None;
         }
         self.when.iter().map(|condition| condition.evidence(shapes, prefix)).collect()
-    }
-}
-
-/// The models that a file holds.
-#[derive(Debug, Clone)]
-pub struct Detected {
-    /// What the file is.
-    pub kind: Kind,
-    /// Whose names its tensors have.
-    pub dialect: Dialect,
-    /// What training code put before all names, which [`Component::prefix`] begins with; mostly empty.
-    pub wrapper: String,
-    /// The model itself.
-    pub main: Component,
-    /// What else a whole checkpoint carries: text encoders, VAE, and a last component without
-    /// [prefix](Component::prefix) for tensors that belong to nothing known.
-    pub others: Vec<Component>,
-}
-
-/// One model inside a file.
-#[derive(Debug, Clone)]
-pub struct Component {
-    /// What it does.
-    pub role: Role,
-    /// Short name, such as `flux2`; `unknown` when no rule fits.
-    pub architecture: &'static str,
-    /// Name for people.
-    pub title: &'static str,
-    /// What the names of all its tensors start with; may be empty.
-    pub prefix: String,
-    /// The rules that fit it.
-    pub preset: &'static Preset,
-    /// The tensors that decided; empty when no rule fits.
-    pub evidence: Vec<String>,
-    /// Why its readers take no codes of it, if so.
-    pub no_codes: Option<&'static str>,
-    /// Whether ComfyUI has a loader for it.
-    pub is_known_to_comfyui: bool,
-}
-
-impl Detected {
-    /// All components, the main one first.
-    pub fn components(&self) -> impl Iterator<Item = &Component> {
-        std::iter::once(&self.main).chain(&self.others)
-    }
-
-    /// The component that the tensor called `name` belongs to: the one with the longest prefix.
-    pub fn component_of(&self, name: &str) -> &Component {
-        let longer = |best: &Component, next: &Component| next.prefix.len() > best.prefix.len();
-        self.components()
-            .filter(|component| name.starts_with(&component.prefix))
-            .reduce(|best, next| if longer(best, next) { next } else { best })
-            .unwrap_or(&self.main)
-    }
-}
-
-impl Component {
-    /// Whether no rule fits it.
-    pub fn is_unknown(&self) -> bool {
-        self.architecture == UNKNOWN
-    }
-}
-
-/// Short name of what no rule fits.
-const UNKNOWN: &str = "unknown";
-
-/// Tells which model a file holds.
-///
-/// Look-alikes of base models come first (ControlNets, adapters, encoders of pictures: they have most
-/// of the names of a base model and some of their own). Base models follow ComfyUI's loader: the same
-/// prefixes, the same keys, the same order. Sentence encoders and language models that ComfyUI does
-/// not know come after its own tests. Where nothing fits, wrappers of training code are taken off the
-/// names. Anything else is `unknown` and gets the careful `generic` preset. Cost: some thousand
-/// look-ups, and a few dozen scans of all names.
-pub fn detect(shapes: &Shapes<'_>) -> Detected {
-    let found = detect_plain(shapes, None);
-    found_behind_wrappers(shapes, found, |inside| detect_plain(inside, None))
-}
-
-/// [`detect`] for a file of which somebody says what it is: look-alikes are not looked for.
-pub fn detect_as(shapes: &Shapes<'_>, kind: Kind) -> Detected {
-    let found = detect_plain(shapes, Some(kind));
-    found_behind_wrappers(shapes, found, |inside| detect_plain(inside, Some(kind)))
-}
-
-/// What is found behind wrappers of training code, where nothing is found in front of them.
-fn found_behind_wrappers<'a>(
-    shapes: &Shapes<'a>,
-    found: Detected,
-    detect: impl Fn(&Shapes<'a>) -> Detected,
-) -> Detected {
-    if !found.main.is_unknown() {
-        return found;
-    }
-    for (wrapper, inside) in unwrapped(shapes) {
-        let mut inner = detect(&inside);
-        if inner.main.is_unknown() {
-            continue;
-        }
-        for component in std::iter::once(&mut inner.main).chain(&mut inner.others) {
-            component.prefix.insert_str(0, &wrapper);
-            component.evidence.iter_mut().for_each(|name| name.insert_str(0, &wrapper));
-        }
-        if shapes.names().any(|name| !name.starts_with(&wrapper)) {
-            inner.others.push(unknown("", "unclaimed"));
-        }
-        return Detected { wrapper, ..inner };
-    }
-    found
-}
-
-fn detect_plain(shapes: &Shapes<'_>, insisted: Option<Kind>) -> Detected {
-    let wrapper = wrapper(shapes);
-    if insisted.is_none() {
-        let prefixes = [Some(""), wrapper, Some("model.")];
-        let mut prefixes = prefixes.into_iter().flatten();
-        if let Some((kind, main)) = prefixes.find_map(|prefix| look_alike(shapes, prefix)) {
-            return Detected {
-                kind,
-                dialect: Dialect::Unknown,
-                wrapper: String::new(),
-                main,
-                others: Vec::new(),
-            };
-        }
-    }
-    let diffusion = |prefix: &&str| identify(shapes, prefix, Role::DiffusionModel);
-    let found = match wrapper {
-        Some(prefix) => [prefix, ""].iter().find_map(diffusion),
-        None => ["", "model."].iter().find_map(diffusion),
-    };
-    let text = |prefix: &&str| identify(shapes, prefix, Role::TextEncoder);
-    let found = found.or_else(|| match wrapper {
-        Some(_) => None,
-        None => TEXT_PREFIXES
-            .iter()
-            .find_map(text)
-            .or_else(|| identify(shapes, "", Role::Vae))
-            .or_else(|| identify(shapes, "", Role::Unknown)),
-    });
-    let main = found.unwrap_or_else(|| unknown(wrapper.unwrap_or_default(), "generic"));
-    let others = match main.role {
-        Role::DiffusionModel | Role::Unknown => companions(shapes, &main),
-        Role::TextEncoder | Role::Vae => Vec::new(),
-    };
-    let row = Preset::architectures().map(|(row, _)| row).find(|row| row.id == main.architecture);
-    let dialect = row.and_then(|row| row.dialect).unwrap_or(match main.role {
-        Role::TextEncoder => Dialect::Transformers,
-        Role::DiffusionModel | Role::Vae => Dialect::Original,
-        Role::Unknown => Dialect::Unknown,
-    });
-    let is_checkpoint = others.iter().any(|component| !component.prefix.is_empty());
-    let kind = insisted.or(row.and_then(|row| row.kind)).unwrap_or(match main.role {
-        _ if is_checkpoint => Kind::Checkpoint,
-        Role::DiffusionModel => Kind::DiffusionModel,
-        Role::TextEncoder => Kind::TextEncoder,
-        Role::Vae => Kind::Vae,
-        Role::Unknown => Kind::Unknown,
-    });
-    Detected { kind, dialect, wrapper: String::new(), main, others }
-}
-
-/// A file that shares names with base models and is none, by the first rule that fits.
-fn look_alike(shapes: &Shapes<'_>, prefix: &str) -> Option<(Kind, Component)> {
-    KindRule::all().iter().find_map(|rule| {
-        let evidence = rule.evidence(shapes, prefix)?;
-        let main = Component {
-            architecture: &rule.id,
-            title: &rule.title,
-            evidence,
-            ..unknown(prefix, "generic")
-        };
-        Some((rule.kind, main))
-    })
-}
-
-/// Prefixes that ComfyUI strips from a diffusion model.
-const WRAPPERS: [&str; 3] = ["model.diffusion_model.", "model.model.", "net."];
-
-/// Where a text encoder may start inside its file, or inside its part of a checkpoint.
-const TEXT_PREFIXES: [&str; 10] = [
-    "",
-    "transformer.",
-    "model.",
-    "text_encoder.",
-    "language_model.",
-    "bert.",
-    "roberta.",
-    "mpnet.",
-    "auto_model.",
-    "0.auto_model.",
-];
-
-/// The wrapper that most tensors start with, if more than five do.
-fn wrapper(shapes: &Shapes<'_>) -> Option<&'static str> {
-    let holds = |start: &str| shapes.starting_with(start).next().is_some();
-    if holds("detector.") && holds("tracker.") {
-        return None;
-    }
-    let counted = WRAPPERS.map(|prefix| (prefix, shapes.starting_with(prefix).count()));
-    let most =
-        counted.into_iter().reduce(|best, next| if next.1 > best.1 { next } else { best })?;
-    (most.1 > 5).then_some(most.0)
-}
-
-/// The first architecture of this role whose conditions hold behind `prefix`.
-fn identify(shapes: &Shapes<'_>, prefix: &str, role: Role) -> Option<Component> {
-    let mut rows = Preset::architectures().filter(|(_, preset)| preset.role == role);
-    rows.find_map(|(architecture, preset)| {
-        Some(Component {
-            role,
-            architecture: &architecture.id,
-            title: &architecture.title,
-            prefix: prefix.to_owned(),
-            preset,
-            evidence: architecture.evidence(shapes, prefix)?,
-            no_codes: architecture.no_codes.as_deref().or(preset.refuse.as_deref()),
-            is_known_to_comfyui: architecture.is_known_to_comfyui,
-        })
-    })
-}
-
-fn unknown(prefix: &str, preset: &str) -> Component {
-    let preset = Preset::built_in(preset);
-    Component {
-        role: Role::Unknown,
-        architecture: UNKNOWN,
-        title: &preset.title,
-        prefix: prefix.to_owned(),
-        preset,
-        evidence: Vec::new(),
-        no_codes: preset.refuse.as_deref(),
-        is_known_to_comfyui: false,
-    }
-}
-
-/// The other models in the file of a diffusion model.
-fn companions(shapes: &Shapes<'_>, main: &Component) -> Vec<Component> {
-    let inside_main = |name: &str| !main.prefix.is_empty() && name.starts_with(&main.prefix);
-    let mut starts = BTreeSet::new();
-    let mut has_strays = false;
-    for name in shapes.names().filter(|name| !inside_main(name)) {
-        match companion_prefix(name) {
-            Some(prefix) => {
-                starts.insert(prefix);
-            }
-            None => has_strays = true,
-        }
-    }
-    let mut others: Vec<_> = starts.into_iter().map(|prefix| companion(shapes, prefix)).collect();
-    if has_strays && !main.prefix.is_empty() {
-        others.push(unknown("", "unclaimed"));
-    }
-    others
-}
-
-/// `text_encoders.t5xxl.transformer.shared.weight` → `text_encoders.t5xxl.`
-fn companion_prefix(name: &str) -> Option<&str> {
-    // (where the component starts, how many more segments name it)
-    const STARTS: [(&str, usize); 7] = [
-        ("cond_stage_model.", 0),
-        ("conditioner.embedders.", 1),
-        ("text_encoders.", 1),
-        ("first_stage_model.", 0),
-        ("vae.", 0),
-        ("audio_vae.", 0),
-        ("vocoder.", 0),
-    ];
-    let (start, more) = STARTS.into_iter().find(|(start, _)| name.starts_with(start))?;
-    let rest = &name[start.len()..];
-    let named: usize = rest.split_inclusive('.').take(more).map(str::len).sum();
-    Some(&name[..start.len() + named])
-}
-
-fn companion(shapes: &Shapes<'_>, prefix: &str) -> Component {
-    if ["first_stage_model.", "vae.", "audio_vae.", "vocoder."].contains(&prefix) {
-        let preset = Preset::built_in("vae");
-        let component = unknown(prefix, "vae");
-        return Component { role: Role::Vae, architecture: &preset.name, ..component };
-    }
-    let inside = |start: &&str| identify(shapes, &format!("{prefix}{start}"), Role::TextEncoder);
-    match TEXT_PREFIXES.iter().find_map(inside) {
-        // All of it is the encoder's, also what stands beside its `transformer.`.
-        Some(component) => Component { prefix: prefix.to_owned(), ..component },
-        None => unknown(prefix, "unclaimed"),
     }
 }

@@ -6,7 +6,8 @@ use std::sync::LazyLock;
 use serde::Deserialize;
 use thiserror::Error;
 
-use crate::model::architecture::{Architecture, Condition};
+use crate::model::architecture::Architecture;
+use crate::model::condition::Condition;
 use crate::model::dialect::Dialect;
 use crate::model::kind::Kind;
 use crate::model::pattern::LayerPattern;
@@ -16,15 +17,72 @@ use crate::model::preset::{KeepRule, Origin, Preset, RemoveRule, Role};
 static FILES: &[(&str, &str)] = &include!(concat!(env!("OUT_DIR"), "/presets.rs"));
 
 /// The files are part of the program and are all read by the tests, so a broken one is our bug.
-pub(super) static CATALOG: LazyLock<Catalog> = LazyLock::new(|| match Catalog::read(FILES) {
+static CATALOG: LazyLock<Catalog> = LazyLock::new(|| match Catalog::read(FILES) {
     Ok(catalog) => catalog,
     Err(error) => panic!("{error}"),
 });
 
-pub(super) struct Catalog {
-    pub(super) presets: Vec<Preset>,
+struct Catalog {
+    presets: Vec<Preset>,
     /// The detection table by `order`: indices of a preset and of one of its architectures.
-    pub(super) rows: Vec<(usize, usize)>,
+    rows: Vec<(usize, usize)>,
+}
+
+/// No preset has this name.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("no preset is called `{name}`; there are: {}", .known.join(", "))]
+pub struct UnknownPreset {
+    /// The unknown name.
+    pub name: String,
+    /// All names and aliases, sorted.
+    pub known: Vec<&'static str>,
+}
+
+impl Preset {
+    /// All presets by name.
+    pub fn all() -> &'static [Self] {
+        &CATALOG.presets
+    }
+
+    /// The preset with this name or alias; upper case and `-` for `_` are accepted.
+    ///
+    /// # Errors
+    /// [`UnknownPreset`] with all names there are.
+    pub fn by_name(name: &str) -> Result<&'static Self, UnknownPreset> {
+        let wanted = name.to_lowercase().replace('-', "_");
+        let is_called = |preset: &&Self| preset.names().any(|name| name == wanted);
+        Self::all().iter().find(is_called).ok_or_else(|| {
+            let mut known: Vec<_> = Self::all().iter().flat_map(Self::names).collect();
+            known.sort_unstable();
+            UnknownPreset { name: name.to_owned(), known }
+        })
+    }
+
+    /// The rules that hold for every model.
+    pub fn base() -> &'static Self {
+        Self::built_in("base")
+    }
+
+    /// The models that this preset is picked for, in the order in which they are tried.
+    pub fn recognises(&self) -> impl Iterator<Item = &'static Architecture> {
+        let rows = Self::architectures().filter(|(_, preset)| preset.name == self.name);
+        rows.map(|(architecture, _)| architecture)
+    }
+
+    /// All rows of the detection table in the order in which they are tried.
+    pub fn architectures() -> impl Iterator<Item = (&'static Architecture, &'static Self)> {
+        let row = |&(preset, index): &(usize, usize)| {
+            let preset: &Self = &CATALOG.presets[preset];
+            (&preset.architectures[index], preset)
+        };
+        CATALOG.rows.iter().map(row)
+    }
+
+    /// A preset that the code itself relies on.
+    pub(crate) fn built_in(name: &str) -> &'static Self {
+        let preset = Self::all().iter().find(|preset| preset.name == name);
+        preset.expect("presets/ holds every preset that the code names")
+    }
 }
 
 /// `presets/NAME.toml`

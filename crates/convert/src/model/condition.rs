@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use crate::model::architecture::Shapes;
+use crate::model::shapes::Shapes;
 
-/// What a file must hold for an architecture to be recognised.
+/// A condition on the tensors of a file, for an architecture to be recognised.
 ///
 /// ```text
 /// KEY            a tensor of this name exists

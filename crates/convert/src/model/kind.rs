@@ -3,7 +3,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// What a file is.
+/// The kind of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
     /// Denoises images, sound, video or shapes.
@@ -60,7 +60,7 @@ pub enum AdapterKind {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("unknown `{name}`\n  known: {}", Kind::NAMES.map(|(name, _)| name).join(", "))]
 pub struct UnknownKind {
-    /// What was asked for.
+    /// The unknown name.
     pub name: String,
 }
 

@@ -5,9 +5,9 @@ use std::sync::LazyLock;
 use serde::Deserialize;
 use thiserror::Error;
 
-use crate::model::architecture::Shapes;
 use crate::model::condition::Condition;
 use crate::model::kind::Kind;
+use crate::model::shapes::Shapes;
 
 /// Name and text of every `kinds/*.toml`, by name.
 static FILES: &[(&str, &str)] = &include!(concat!(env!("OUT_DIR"), "/kinds.rs"));
@@ -27,7 +27,7 @@ pub struct KindRule {
     pub title: String,
     /// Place in the table, unique among all rules.
     pub order: u32,
-    /// What such a file is.
+    /// The kind of such a file.
     pub kind: Kind,
     when: Vec<Condition>,
     unless: Vec<Condition>,

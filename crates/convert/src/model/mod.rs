@@ -3,18 +3,23 @@
 pub(crate) mod architecture;
 pub(crate) mod catalog;
 pub(crate) mod condition;
+pub(crate) mod detect;
 pub(crate) mod dialect;
 pub(crate) mod heuristic;
 pub(crate) mod kind;
 pub(crate) mod kind_rule;
 pub(crate) mod pattern;
 pub(crate) mod preset;
+pub(crate) mod shapes;
 pub(crate) mod wrapper;
 
-pub use self::architecture::{Architecture, Component, Detected, Shapes, detect, detect_as};
+pub use self::architecture::Architecture;
+pub use self::catalog::UnknownPreset;
+pub use self::detect::{Component, Detected, detect, detect_as};
 pub use self::dialect::Dialect;
 pub use self::heuristic::Heuristic;
 pub use self::kind::{AdapterKind, Kind, UnknownKind};
 pub use self::kind_rule::KindRule;
 pub use self::pattern::LayerPattern;
-pub use self::preset::{KeepRule, Origin, Preset, RemoveRule, Role, UnknownPreset};
+pub use self::preset::{KeepRule, Origin, Preset, RemoveRule, Role};
+pub use self::shapes::Shapes;

@@ -27,7 +27,7 @@ impl LayerPattern {
     /// Reads a pattern.
     ///
     /// # Errors
-    /// Whatever is wrong with the regular expression.
+    /// An error of the regular expression.
     pub fn new(source: &str) -> Result<Self, regex::Error> {
         let expression = match source.strip_prefix('^') {
             Some(rest) => format!(

@@ -1,13 +1,13 @@
-//! What a family of models wants kept in its own precision, and why; read from `presets/*.toml`.
+//! Presets: which layers a family of models keeps in its own precision, and why. Read from
+//! `presets/*.toml`.
 
 use std::fmt;
 
 use serde::Deserialize;
-use thiserror::Error;
 
-use crate::model::architecture::{Architecture, Shapes};
-use crate::model::catalog::CATALOG;
+use crate::model::architecture::Architecture;
 use crate::model::pattern::LayerPattern;
+use crate::model::shapes::Shapes;
 
 /// Rules for one family of models.
 pub struct Preset {
@@ -17,7 +17,7 @@ pub struct Preset {
     pub title: String,
     /// Other names that find it: flags of older tools.
     pub aliases: Vec<String>,
-    /// What such a model does.
+    /// The task of such a model.
     pub role: Role,
     /// Why no layer of such a model may be converted, if so.
     pub refuse: Option<String>,
@@ -30,7 +30,7 @@ pub struct Preset {
     pub(super) architectures: Vec<Architecture>,
 }
 
-/// What a model does.
+/// The task of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
@@ -76,41 +76,7 @@ pub struct RemoveRule {
     pub reason: String,
 }
 
-/// No preset has this name.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("no preset is called `{name}`; there are: {}", .known.join(", "))]
-pub struct UnknownPreset {
-    /// What was asked for.
-    pub name: String,
-    /// All names and aliases, sorted.
-    pub known: Vec<&'static str>,
-}
-
 impl Preset {
-    /// All presets by name.
-    pub fn all() -> &'static [Self] {
-        &CATALOG.presets
-    }
-
-    /// The preset with this name or alias; upper case and `-` for `_` are accepted.
-    ///
-    /// # Errors
-    /// [`UnknownPreset`] with all names there are.
-    pub fn by_name(name: &str) -> Result<&'static Self, UnknownPreset> {
-        let wanted = name.to_lowercase().replace('-', "_");
-        let is_called = |preset: &&Self| preset.names().any(|name| name == wanted);
-        Self::all().iter().find(is_called).ok_or_else(|| {
-            let mut known: Vec<_> = Self::all().iter().flat_map(Self::names).collect();
-            known.sort_unstable();
-            UnknownPreset { name: name.to_owned(), known }
-        })
-    }
-
-    /// The rules that hold for every model.
-    pub fn base() -> &'static Self {
-        Self::built_in("base")
-    }
-
     /// Its name, then its aliases.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         std::iter::once(&self.name).chain(&self.aliases).map(String::as_str)
@@ -142,27 +108,6 @@ impl Preset {
     /// Whether a loader tells the model apart by the stored shape of this layer.
     pub fn is_probe(&self, layer: &str) -> bool {
         self.probes.iter().any(|probe| probe.matches(layer))
-    }
-
-    /// The models that this preset is picked for, in the order in which they are tried.
-    pub fn recognises(&self) -> impl Iterator<Item = &'static Architecture> {
-        let rows = Self::architectures().filter(|(_, preset)| preset.name == self.name);
-        rows.map(|(architecture, _)| architecture)
-    }
-
-    /// All rows of the detection table in the order in which they are tried.
-    pub fn architectures() -> impl Iterator<Item = (&'static Architecture, &'static Self)> {
-        let row = |&(preset, index): &(usize, usize)| {
-            let preset: &Self = &CATALOG.presets[preset];
-            (&preset.architectures[index], preset)
-        };
-        CATALOG.rows.iter().map(row)
-    }
-
-    /// A preset that the code itself relies on.
-    pub(crate) fn built_in(name: &str) -> &'static Self {
-        let preset = Self::all().iter().find(|preset| preset.name == name);
-        preset.expect("presets/ holds every preset that the code names")
     }
 }
 

@@ -1,6 +1,6 @@
-//! What training code puts before all names of a model.
+//! Prefixes that training code puts before all names of a model.
 
-use crate::model::architecture::Shapes;
+use crate::model::shapes::Shapes;
 
 /// Names of wrappers that no loader strips: of compiled models, of data-parallel training, of
 /// averaged weights, and of the dictionaries that checkpoints put them in.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::plan::reason::Reason;
 use crate::recipe::PlainDtype;
-use crate::source::source::matrix_shape;
+use crate::source::numbers::matrix_shape;
 
 /// Weights in which a NaN or an infinity was found, with the first such row. It is known only after
 /// a weight has been read; then a second plan keeps the weight.
@@ -83,7 +83,7 @@ pub struct PlannedTensor {
     pub header: TensorHeader,
     /// Shape of the numbers that it stands for: another than the header's where codes are packed.
     pub shape: Vec<u64>,
-    /// What it becomes.
+    /// The decision.
     pub decision: Decision,
     /// Why.
     pub reason: Reason,

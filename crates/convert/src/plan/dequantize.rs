@@ -7,7 +7,7 @@ use crate::plan::questions::served_layer;
 use crate::plan::reason::Reason;
 use crate::recipe::PlainDtype;
 use crate::source::Source;
-use crate::source::source::fp8_grid;
+use crate::source::numbers::fp8_grid;
 
 /// Decodes codes, and FP8 numbers that need no scale whatever their name and shape; leaves scales and
 /// markers out, and keeps everything else.

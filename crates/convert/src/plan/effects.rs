@@ -4,13 +4,13 @@ use crate::plan::note::Note;
 use crate::plan::questions::{Answer, Asked, Wish, first_verdict};
 use crate::recipe::Recipe;
 
-/// What a setting of the recipe has done to a file.
+/// The effect of a setting of the recipe on a file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 enum Effect {
     /// It speaks of nothing in the file.
     #[default]
     Unmatched,
-    /// What it speaks of would have become the same without it.
+    /// The tensors it speaks of would have become the same without it.
     Idle,
     /// Something becomes another thing because of it.
     Changes,
@@ -23,7 +23,7 @@ impl Effect {
     }
 }
 
-/// What every setting of a recipe has done: one that is silently ignored is the worst kind of
+/// The effect of every setting of a recipe: one that is silently ignored is the worst kind of
 /// error.
 #[derive(Debug)]
 pub(crate) struct Effects {
@@ -98,7 +98,8 @@ impl Effects {
             {
                 continue;
             }
-            // What distilled models need may be kept, or get the scheme of what presets keep.
+            // Layers that distilled models need are kept, or get the scheme of layers that
+            // presets keep.
             let decides = decided == answer.asked
                 || (answer.asked == Asked::Distillation && is_first_preset(answers, answer.asked));
             let changes =
@@ -202,7 +203,7 @@ fn changes_if(is_another: bool) -> Effect {
     }
 }
 
-/// What is said of a setting that is unmatched, and of one that is idle.
+/// The texts about a setting that is unmatched, and about one that is idle.
 struct Findings {
     unmatched: Unmatched,
     idle: &'static str,

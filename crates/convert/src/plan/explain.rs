@@ -1,13 +1,12 @@
 use serde::Serialize;
 
-use roundwise_layout::{StoredLayer, weight_of};
-
 use crate::error::ConvertError;
 use crate::plan::decision::PlannedTensor;
-use crate::plan::plan::{Plan, PlanRequest};
+use crate::plan::plan::Plan;
 use crate::plan::questions::{Answer, Asked, Questions, Wish, first_verdict};
+use crate::plan::request::PlanRequest;
 use crate::recipe::Recipe;
-use crate::source::Source;
+use crate::source::find_tensor::find_tensor;
 
 /// Everything that had a say in what a tensor becomes, in the order in which it is asked.
 #[derive(Clone, Debug)]
@@ -23,7 +22,7 @@ pub struct Explanation {
 pub struct Step {
     /// Its name, as it was typed.
     pub asked: String,
-    /// What it says of the tensor.
+    /// Its answer about the tensor.
     pub answer: String,
     /// Whether its answer is the one that counts.
     pub decides: bool,
@@ -37,20 +36,10 @@ pub struct Step {
 /// [`ConvertError::Misfit`] when the file has no such tensor, and as [`Plan::decide`].
 pub fn explain(request: &PlanRequest<'_>, name: &str) -> Result<Explanation, ConvertError> {
     let source = request.source;
-    let stored = source.stored.layers.get(name).map(StoredLayer::weight);
-    let spellings = [Some(name.to_owned()), Some(weight_of(name)), stored];
-    let found = spellings.into_iter().flatten().find_map(|name| source.checkpoint.get(&name));
-    let header = found.ok_or_else(|| ConvertError::Misfit {
-        path: source.checkpoint.path().to_owned(),
-        problem: format!("has no layer and no tensor `{name}`{}", similar(source, name)),
-    })?;
-    // What is wrong with the recipe as a whole is said first.
+    let header = find_tensor(source, name)?;
+    // Errors of the recipe as a whole come first.
     let plan = Plan::decide(request)?;
-    let planned = plan.tensors.iter().find(|planned| planned.header.name == header.name);
-    let planned = planned.cloned().ok_or_else(|| ConvertError::Misfit {
-        path: source.checkpoint.path().to_owned(),
-        problem: format!("`{name}` belongs to another part of the model"),
-    })?;
+    let planned = plan.planned(source, header)?.clone();
     let shapes = source.shapes();
     let questions = Questions {
         source,
@@ -68,13 +57,6 @@ pub fn explain(request: &PlanRequest<'_>, name: &str) -> Result<Explanation, Con
         decides: decides == Some(answer.asked),
     });
     Ok(Explanation { planned, steps: steps.collect() })
-}
-
-/// The tensor whose name holds what was asked for, if any does.
-fn similar(source: &Source, name: &str) -> String {
-    let tensors = source.checkpoint.tensors().iter();
-    let mut alike = tensors.filter(|header| header.name.contains(name));
-    alike.next().map_or_else(String::new, |header| format!("; is `{}` meant?", header.name))
 }
 
 fn asked_in_words(asked: Asked, recipe: &Recipe) -> String {

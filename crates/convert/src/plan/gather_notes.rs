@@ -8,8 +8,8 @@ use roundwise_tensor_file::TensorHeader;
 use crate::model::Detected;
 use crate::plan::decision::{Decision, PlannedTensor};
 use crate::plan::note::Note;
-use crate::plan::plan::PlanRequest;
 use crate::plan::reason::Reason;
+use crate::plan::request::PlanRequest;
 use crate::recipe::{Purpose, Recipe};
 use crate::source::layer_inputs::LayerInputs;
 use crate::source::{Source, Subject};
@@ -48,7 +48,7 @@ pub(crate) fn gather_notes(
     notes
 }
 
-/// What was insisted on, and weights that have no place in any layout.
+/// Notes the kind that was insisted on, and weights that have no place in any layout.
 fn told_by_subject(recipe: &Recipe, subject: &Subject) -> Vec<Note> {
     let insisted = recipe.insisted_kind().zip(subject.looks_like.clone());
     let insisted = insisted.map(|(kind, looks_like)| Note::InsistedKind { kind, looks_like });
@@ -111,7 +111,7 @@ fn decoded_banks(source: &Source, tensors: &[PlannedTensor]) -> Option<Note> {
     })
 }
 
-/// What a container holds that safetensors has no place for.
+/// Notes contents of a container that safetensors has no place for.
 fn lost_on_reading(source: &Source) -> Vec<Note> {
     let headers = source.checkpoint.tensors().iter();
     let blocks = headers.filter(|header| header.stored_as() != header.dtype.name());

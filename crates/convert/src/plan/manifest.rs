@@ -1,7 +1,5 @@
 //! Names, dtypes, shapes and header entries of a planned output.
 
-use std::collections::BTreeMap;
-
 use roundwise_layout::MatmulPrecision;
 use roundwise_scheme::Scheme;
 use roundwise_tensor_file::{Manifest, TensorFileError, TensorSpec};
@@ -10,54 +8,8 @@ use crate::model::Role;
 use crate::plan::decision::{Decision, PlannedTensor};
 use crate::plan::part::PART_KEY;
 use crate::plan::plan::Plan;
-use crate::plan::provenance::Provenance;
-use crate::recipe::edit::PROVENANCE_KEY;
-use crate::recipe::{Purpose, Recipe};
-use crate::source::{FileHash, Source};
-
-/// Entries of the output's header.
-#[derive(Clone, Debug)]
-pub(crate) struct PlannedHeader {
-    metadata: BTreeMap<String, String>,
-    provenance: Option<Provenance>,
-}
-
-/// What a run knows of itself, and a plan does not. Its place in the header is kept by zeros.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct RunFacts {
-    /// BLAKE3 of every file of the input.
-    pub(crate) input: Vec<FileHash>,
-    /// BLAKE3 of the file of statistics, where there is one.
-    pub(crate) statistics: Option<String>,
-    /// The kind of device that learned rounding was computed on.
-    pub(crate) device: Option<String>,
-}
-
-impl PlannedHeader {
-    pub(crate) fn new(
-        metadata: BTreeMap<String, String>,
-        source: &Source,
-        recipe: &Recipe,
-        has_statistics: bool,
-    ) -> Self {
-        let provenance = recipe
-            .tells_provenance()
-            .then(|| Provenance::planned(recipe.file(), &source.checkpoint, has_statistics));
-        Self { metadata, provenance }
-    }
-
-    fn entries(&self, facts: Option<&RunFacts>) -> BTreeMap<String, String> {
-        let mut metadata = self.metadata.clone();
-        if let Some(planned) = &self.provenance {
-            let provenance = match facts {
-                Some(facts) => planned.clone().with(facts),
-                None => planned.clone(),
-            };
-            metadata.insert(PROVENANCE_KEY.to_owned(), provenance.to_json());
-        }
-        metadata
-    }
-}
+use crate::plan::run_facts::RunFacts;
+use crate::recipe::Purpose;
 
 impl Plan {
     /// Names, dtypes, shapes and offsets of the output.
@@ -116,7 +68,7 @@ impl Plan {
 
     fn file_tensors_of(&self, tensors: &[PlannedTensor]) -> Vec<(TensorSpec, Vec<u8>)> {
         match self.purpose {
-            // Whatever there is in the input is copied.
+            // The input's own tensors of this sort are copied.
             Purpose::Decode(_) | Purpose::Edit => vec![],
             Purpose::Quantize | Purpose::Migrate | Purpose::Repair => {
                 let schemes: Vec<Scheme> =
@@ -139,9 +91,9 @@ impl Plan {
         }
     }
 
-    /// What a layout that asks once for all layers asks for: as the published files do, FP8
-    /// products in text encoders, unless one of the layers asked for more, and full precision
-    /// elsewhere.
+    /// Returns the matmul precision that a layout with one entry for all layers asks for. As in the
+    /// published files, text encoders get FP8 products unless one of the layers asked for more, and
+    /// all other models get full precision.
     fn file_matmul_precision(&self, tensors: &[PlannedTensor]) -> MatmulPrecision {
         let asks =
             |planned: &PlannedTensor| matches!(planned.codes(), Some((_, MatmulPrecision::Full)));

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::plan::decision::{Decision, PlannedTensor};
 use crate::recipe::Rounding;
 use crate::source::Source;
-use crate::source::source::weight_kind;
+use crate::source::numbers::weight_kind;
 
 /// Bounds of what a conversion takes and makes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,7 +33,7 @@ impl Limits {
     }
 }
 
-/// What works on tensors at once.
+/// The threads and devices that work on tensors at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Workers {
     /// Threads of the CPU.
@@ -268,7 +268,7 @@ fn in_flight(planned: &PlannedTensor, rounding: Rounding) -> InFlight {
             InFlight { source, target, ..InFlight::default() }
         }
         Decision::Repack { .. } => {
-            // What is packed is unpacked and packed again.
+            // Packed codes are unpacked and packed again.
             InFlight { source, target: source, ..InFlight::default() }
         }
         Decision::Quantize { scheme, .. } => {

@@ -11,9 +11,9 @@ use crate::source::ExpertBanks;
 pub enum Note {
     /// Somebody insisted on what the file is.
     InsistedKind {
-        /// What it is taken for.
+        /// The kind that it is treated as.
         kind: Kind,
-        /// What its names tell.
+        /// The kind that its names suggest.
         looks_like: String,
     },
     /// Weights of several experts in one tensor, which stay as they are.
@@ -42,7 +42,7 @@ pub enum Note {
         /// Their names.
         weights: Vec<String>,
     },
-    /// What adapters were added to.
+    /// Adapters were added to some tensors.
     Merged {
         /// Each adapter as it was named, with its strength.
         adapters: Vec<String>,

@@ -8,14 +8,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::plan::decision::{Decision, PlannedTensor};
-use crate::plan::manifest::RunFacts;
 use crate::plan::provenance::Tool;
+use crate::plan::run_facts::RunFacts;
 use crate::recipe::{Recipe, Rounding};
 
 /// Key of the header entry of a part.
 pub(crate) const PART_KEY: &str = "roundwise_part";
 
-/// What a part says about itself and the whole.
+/// The entry in the header of a part, about the part and the whole.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PartEntry {
@@ -64,7 +64,8 @@ impl Share {
         self.count
     }
 
-    /// What goes into the name of the part's file, of one length for all parts: `part-03-of-16`.
+    /// Returns the text for the name of the part's file, of one length for all parts:
+    /// `part-03-of-16`.
     pub fn file_part(self) -> String {
         let digits = self.count.to_string().len();
         format!("part-{:0digits$}-of-{}", self.number, self.count)
@@ -107,7 +108,7 @@ fn in_one_piece(planned: &PlannedTensor) -> PlannedTensor {
     planned
 }
 
-/// What a part knows about the whole.
+/// The facts that a part knows about the whole.
 #[derive(Clone, Debug)]
 pub(crate) struct PlannedPart {
     share: Share,

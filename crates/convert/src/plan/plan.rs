@@ -1,5 +1,4 @@
 use std::collections::{BTreeMap, BTreeSet};
-use std::num::NonZeroUsize;
 use std::path::Path;
 
 use roundwise_layout::{Defect, Layout, QUANTIZATION_METADATA};
@@ -9,62 +8,27 @@ use roundwise_tensor_file::{Sharding, TensorHeader};
 
 use crate::error::ConvertError;
 use crate::model::{Detected, Preset};
-use crate::plan::decision::{Decision, NotFinite, PlannedTensor};
+use crate::plan::decision::{Decision, PlannedTensor};
 use crate::plan::dequantize;
 use crate::plan::gather_notes::gather_notes;
-use crate::plan::manifest::PlannedHeader;
-use crate::plan::memory::{Limits, MemoryPlan, Workers};
+use crate::plan::header::PlannedHeader;
+use crate::plan::memory::MemoryPlan;
 use crate::plan::migrate::Migration;
 use crate::plan::note::Note;
-use crate::plan::part::{PlannedPart, Share};
+use crate::plan::part::PlannedPart;
 use crate::plan::quantize::Quantization;
 use crate::plan::questions::Questions;
 use crate::plan::reason::Reason;
+use crate::plan::request::PlanRequest;
 use crate::recipe::{Purpose, Recipe, Rounding};
-use crate::source::consumer::{Consumer, TakesCodes};
-use crate::source::layer_inputs::LayerInputs;
+use crate::source::consumer::Consumer;
+use crate::source::consumer::answer::TakesCodes;
 use crate::source::{SchemeConsumer, Source, Subject};
-
-/// Everything that a plan follows from.
-#[derive(Clone, Copy)]
-pub struct PlanRequest<'a> {
-    /// The input.
-    pub source: &'a Source,
-    /// What is asked for.
-    pub recipe: &'a Recipe,
-    /// Statistics of the layers' inputs, where the recipe looks at them.
-    pub statistics: Option<&'a LayerInputs>,
-    /// What works on tensors at once.
-    pub workers: Workers,
-    /// What files and memory may take.
-    pub limits: Limits,
-    /// The part of the model that is made, if not all of it.
-    pub part: Option<Share>,
-    /// Weights that cannot be converted for what was found in them.
-    pub not_finite: &'a NotFinite,
-}
-
-static ALL_FINITE: NotFinite = NotFinite::new();
-
-impl<'a> PlanRequest<'a> {
-    /// Asks for the whole model in one file, worked on by one thread without a limit of memory.
-    pub fn new(source: &'a Source, recipe: &'a Recipe) -> Self {
-        Self {
-            source,
-            recipe,
-            statistics: None,
-            workers: NonZeroUsize::MIN.into(),
-            limits: Limits::default(),
-            part: None,
-            not_finite: &ALL_FINITE,
-        }
-    }
-}
 
 /// The decision for every tensor of a file. It never changes.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// What the input is.
+    /// The input, as it was recognised.
     pub subject: Subject,
     /// The preset of the main model.
     pub preset: &'static Preset,
@@ -72,7 +36,7 @@ pub struct Plan {
     pub layout: Layout,
     /// Every tensor of the input, or of its part, by name.
     pub tensors: Vec<PlannedTensor>,
-    /// What someone might have expected otherwise.
+    /// Decisions that someone might have expected otherwise.
     pub notes: Vec<Note>,
     /// How the work keeps to the limit of memory.
     pub memory: MemoryPlan,
@@ -101,7 +65,7 @@ impl Plan {
 
         let (mut tensors, mut notes) = decide_all(request, &subject, preset, layout)?;
         if recipe.purpose() != Purpose::Edit {
-            // What is wrong with a file that is passed on as it is was wrong before.
+            // `edit` passes weights on unchanged: defects of the input were there before it.
             refuse_unreadable(path, source, &tensors)?;
         }
         notes.extend(gather_notes(request, &subject, &tensors));
@@ -132,6 +96,22 @@ impl Plan {
             header,
             sharding: request.limits.sharding(source),
             part,
+        })
+    }
+
+    /// Finds what a tensor of the input becomes.
+    ///
+    /// # Errors
+    /// [`ConvertError::Misfit`] for one that belongs to another part of the model.
+    pub(crate) fn planned(
+        &self,
+        source: &Source,
+        header: &TensorHeader,
+    ) -> Result<&PlannedTensor, ConvertError> {
+        let planned = self.tensors.iter().find(|planned| planned.header.name == header.name);
+        planned.ok_or_else(|| ConvertError::Misfit {
+            path: source.checkpoint.path().to_owned(),
+            problem: format!("`{}` belongs to another part of the model", header.name),
         })
     }
 

@@ -6,7 +6,7 @@ use roundwise_tensor_file::Checkpoint;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::plan::manifest::RunFacts;
+use crate::plan::run_facts::RunFacts;
 use crate::recipe::RecipeFile;
 use crate::recipe::edit::PROVENANCE_KEY;
 use crate::recipe::file::flag_of;
@@ -78,7 +78,8 @@ impl Provenance {
         serde_json::to_string(self).expect("texts and numbers always serialise")
     }
 
-    /// What a header says. `None` where it says nothing, or nothing that this version understands.
+    /// Reads the entry of a header. Returns `None` where there is none, or none that this version
+    /// understands.
     pub(crate) fn read(metadata: &BTreeMap<String, String>) -> Option<Self> {
         serde_json::from_str(metadata.get(PROVENANCE_KEY)?).ok()
     }

@@ -19,7 +19,7 @@ use crate::plan::decision::{Decision, NotFinite};
 use crate::plan::reason::Reason;
 use crate::recipe::Recipe;
 use crate::source::Source;
-use crate::source::source::{matrix_shape, weight_kind};
+use crate::source::numbers::{matrix_shape, weight_kind};
 use crate::source::subject::is_expert_bank;
 use roundwise_rounding::BiasCorrection;
 
@@ -58,7 +58,7 @@ pub(crate) enum Asked {
     Scheme,
 }
 
-/// What an answer wants of a tensor.
+/// The outcome for a tensor that an answer asks for.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Wish {
     Remove,
@@ -86,7 +86,7 @@ impl Verdict {
     }
 }
 
-/// What one question has to say about a tensor.
+/// The answer of one question about a tensor.
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
     pub(crate) asked: Asked,
@@ -275,8 +275,8 @@ impl<'a> Questions<'a> {
         })
     }
 
-    /// What the base list keeps is read as plain numbers by most programs and stays so; everything
-    /// else that presets keep gets the fallback scheme.
+    /// Answers for the fallback scheme: it applies to layers that presets keep, except those of the
+    /// base list, which most programs read as plain numbers.
     fn fallback(&self, header: &TensorHeader, layer: &str) -> Option<Answer> {
         let scheme = self.recipe.fallback_scheme()?;
         let mut presets = self.presets(header, layer);

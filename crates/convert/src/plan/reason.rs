@@ -14,7 +14,7 @@ pub enum Reason {
     Included(String),
     /// A preset keeps it, and the recipe has a scheme for such layers.
     Fallback {
-        /// What the preset says.
+        /// The reason that the preset gives.
         because: Box<Reason>,
     },
     /// Not called `….weight`.
@@ -31,7 +31,7 @@ pub enum Reason {
     Preset {
         /// Name of the preset, or `base`.
         preset: String,
-        /// What the preset says about it.
+        /// The reason that the preset gives.
         because: String,
     },
     /// Fewer elements than `min_size`.
@@ -97,7 +97,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// The same reason for a layer that was quantized already.
+    /// Wraps the reason for a layer that was quantized already.
     pub(crate) fn of_stored(self, stored: &StoredLayer) -> Self {
         Reason::Decoded { from: stored.scheme, spelling: stored.spelling, because: Box::new(self) }
     }

@@ -12,9 +12,13 @@ use crate::recipe::edit::{Edit, PROVENANCE_KEY};
 use crate::recipe::edit_file::EditFile;
 use crate::recipe::file::{RecipeFile, RuleFile};
 use crate::recipe::plain_dtype::PlainDtype;
-use crate::recipe::recipe::{NEAREST, Purpose, Rule};
+use crate::recipe::purpose::Purpose;
+use crate::recipe::rule::Rule;
 use crate::recipe::setting::Setting;
 use crate::recipe::text::Text;
+
+/// The method of those who name none.
+pub(crate) const NEAREST: &str = "nearest";
 
 /// Turns what was typed into what it means, and collects what cannot be turned.
 pub(crate) struct Checker<'a> {
@@ -39,7 +43,8 @@ impl<'a> Checker<'a> {
         name.parse().map_err(|error: T::Err| self.complain(key, error.to_string())).ok()
     }
 
-    /// What one of these names stands for; `None` where there is none, or another one.
+    /// Looks a name up among choices. Returns `None` where no name is given; an unknown one is a
+    /// complaint.
     pub(crate) fn choice<T: Copy>(
         &mut self,
         key: &str,

@@ -10,7 +10,7 @@ use crate::recipe::text::Text;
 pub struct Complaint {
     /// The setting that it is about; `None` for the text of a file as a whole.
     pub setting: Option<Setting>,
-    /// What is wrong, and where something helps a second line, indented by two.
+    /// The problem; where there is advice, it is a second line, indented by two.
     pub problem: Text,
 }
 

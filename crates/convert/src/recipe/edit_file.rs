@@ -2,8 +2,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// What is changed of a file whose weights stay as they are, as it is typed. Patterns are regular
-/// expressions.
+/// Changes to a file whose weights stay as they are, as typed. Patterns are regular expressions.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default, expecting = "a table such as `{ unset = ['author'] }`")]
 pub struct EditFile {

@@ -9,7 +9,6 @@ use toml::Table;
 use crate::recipe::complaint::{Complaint, RecipeError};
 use crate::recipe::edit_file::EditFile;
 use crate::recipe::overlay::overlaid;
-use crate::recipe::recipe::Recipe;
 
 /// A recipe as it is typed, on the command line or in a TOML file. Every field may be left out;
 /// a key that is not known is an error.
@@ -20,8 +19,9 @@ pub struct RecipeFile {
     /// other. Default any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
-    /// What the file is, whatever it looks like: one of the names of [`Kind`](crate::model::Kind).
-    /// Somebody who says so is not refused for it. Default what its names tell.
+    /// The kind of the file, whatever it looks like: one of the names of
+    /// [`Kind`](crate::model::Kind). A kind that is named here is not refused. Default: the kind
+    /// that the file's names suggest.
     #[serde(rename = "as", skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
     /// Scheme of the weights that no rule names. Default `fp8`.
@@ -33,7 +33,7 @@ pub struct RecipeFile {
     /// How codes are chosen, by the name of a method. Default `nearest`.
     #[serde(skip_serializing_if = "Option::is_none", alias = "rounding")]
     pub method: Option<String>,
-    /// What is changed of the method's defaults.
+    /// Settings that differ from the method's defaults.
     #[serde(skip_serializing_if = "is_default")]
     pub method_options: MethodOptions,
     /// How scales are chosen: `absmax` (default) or `mse`.
@@ -114,7 +114,8 @@ impl RecipeFile {
     /// Makes a recipe that turns weights into this scheme, everything else by default.
     ///
     /// ```
-    /// use roundwise_convert::{Layout, RecipeFile};
+    /// use roundwise_convert::RecipeFile;
+    /// use roundwise_convert::layout::Layout;
     ///
     /// let recipe = RecipeFile::new("int8-row".parse()?).with_keep("attn").check()?;
     /// assert_eq!(recipe.layout(), Layout::Comfy);
@@ -151,18 +152,11 @@ impl RecipeFile {
         self
     }
 
-    /// Checks the recipe and collects everything that is wrong with it.
-    ///
-    /// # Errors
-    /// As [`Recipe::check`].
-    pub fn check(self) -> Result<Recipe, RecipeError> {
-        Recipe::check(self)
-    }
-
     /// Reads a recipe in TOML.
     ///
     /// # Errors
-    /// What is not TOML, not a known key or not of the right type, with line and column.
+    /// Text that is not TOML, a key that is not known, or a value of the wrong type; with line and
+    /// column.
     pub fn from_toml(text: &str) -> Result<Self, RecipeError> {
         toml::from_str(text).map_err(unreadable)
     }
@@ -175,15 +169,15 @@ impl RecipeFile {
         toml::to_string(self).map_err(|error| Complaint::of_all(error.to_string()).into())
     }
 
-    /// The same for a model with statistics of its inputs: where no method is named, they stand for
-    /// `activations`.
+    /// Returns the recipe for a model with statistics of its inputs: where no method is named, they
+    /// imply `activations`.
     #[must_use]
     pub fn with_statistics(mut self) -> Self {
         self.method.get_or_insert_with(|| "activations".to_owned());
         self
     }
 
-    /// The same, every key of it typed as a flag.
+    /// Returns the recipe with every key marked as typed as a flag.
     #[must_use]
     pub fn typed_as_flags(mut self) -> Self {
         let typed = serde_json::to_value(&self).expect("texts and numbers always serialise");
@@ -197,7 +191,8 @@ impl RecipeFile {
         self
     }
 
-    /// What whoever typed a setting knows it as: `--keep` for a flag, `keep` for a key of a file.
+    /// Returns the name under which a setting was typed: `--keep` for a flag, `keep` for a key of a
+    /// file.
     ///
     /// - `key`: with the table that it is in, such as `edit.set`
     pub(crate) fn typed_name(&self, key: &str) -> String {
@@ -287,7 +282,7 @@ fn is_default(options: &MethodOptions) -> bool {
     *options == MethodOptions::default()
 }
 
-/// What the parser says of types, as people who write recipes call them.
+/// Rewrites the parser's words for types in those of people who write recipes.
 fn in_plain_words(message: &str) -> String {
     const WORDS: [(&str, &str); 10] = [
         ("invalid type", "wrong type"),

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 use crate::recipe::complaint::{Complaint, RecipeError};
 use crate::recipe::file::{RecipeFile, RuleFile};
 
-/// What applies to layers that no pattern matches.
+/// Key of the settings for layers that no pattern matches.
 const DEFAULT: &str = "_default";
 
 /// Keys that begin so, but for [`DEFAULT`], are notes.

@@ -6,14 +6,12 @@ use roundwise_rounding::{BiasCorrection, Method, Options, Solver};
 use roundwise_scheme::{ScaleRule, Scheme};
 
 use crate::model::{Heuristic, Kind, Preset};
-use crate::recipe::check::Checker;
+use crate::recipe::check::{Checker, NEAREST};
 use crate::recipe::complaint::RecipeError;
 use crate::recipe::edit::Edit;
 use crate::recipe::file::RecipeFile;
-use crate::recipe::plain_dtype::PlainDtype;
-
-/// The method of those who name none.
-pub(crate) const NEAREST: &str = "nearest";
+use crate::recipe::purpose::Purpose;
+use crate::recipe::rule::Rule;
 
 /// How codes are chosen.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -23,30 +21,6 @@ pub enum Rounding {
     Nearest,
     /// A search that is scored on the codes it stores.
     Learned(Options),
-}
-
-/// What a recipe is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purpose {
-    /// Weights become codes.
-    Quantize,
-    /// Codes become plain numbers; everything else stays as it is.
-    Decode(PlainDtype),
-    /// Codes stay what they are; the layout becomes the recipe's.
-    Migrate,
-    /// Codes stay what they are; known defects are mended.
-    Repair,
-    /// Weights stay what they are; entries of the header and options of layers change.
-    Edit,
-}
-
-/// A rule that has been checked.
-#[derive(Clone, Debug)]
-pub struct Rule {
-    /// Searched for in the layer's name.
-    pub pattern: Regex,
-    /// Scheme of the layers that it matches.
-    pub scheme: Scheme,
 }
 
 /// A recipe that has been checked: every name is known, every pattern compiles, every scheme has
@@ -69,6 +43,16 @@ pub struct Recipe {
     fallback_scheme: Option<Scheme>,
     full_precision: Vec<Regex>,
     adapters: Vec<(PathBuf, f32)>,
+}
+
+impl RecipeFile {
+    /// Checks the recipe and collects everything that is wrong with it.
+    ///
+    /// # Errors
+    /// As [`Recipe::check`].
+    pub fn check(self) -> Result<Recipe, RecipeError> {
+        Recipe::check(self)
+    }
 }
 
 impl Recipe {
@@ -144,12 +128,12 @@ impl Recipe {
         }
     }
 
-    /// What was typed.
+    /// Returns the recipe as typed.
     pub fn file(&self) -> &RecipeFile {
         &self.file
     }
 
-    /// What the recipe is for.
+    /// Returns the purpose of the recipe.
     pub fn purpose(&self) -> Purpose {
         self.purpose
     }
@@ -184,7 +168,7 @@ impl Recipe {
         }
     }
 
-    /// What biases of converted layers are corrected by.
+    /// Returns the correction of the biases of converted layers.
     pub fn bias_correction(&self) -> BiasCorrection {
         self.options.bias_correction
     }
@@ -194,7 +178,7 @@ impl Recipe {
         self.scale_rule
     }
 
-    /// What somebody says that the file is, whatever it looks like.
+    /// Returns the kind that was insisted on, whatever the file looks like.
     pub fn insisted_kind(&self) -> Option<Kind> {
         self.kind
     }
@@ -252,7 +236,7 @@ impl Recipe {
         &self.full_precision
     }
 
-    /// What is changed of a file whose weights stay as they are.
+    /// Returns the changes to a file whose weights stay as they are.
     pub(crate) fn edit(&self) -> &Edit {
         &self.edit
     }

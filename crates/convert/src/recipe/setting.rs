@@ -2,8 +2,6 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-use crate::recipe::text::Text;
-
 /// Path of a setting: `scheme`, `keep[0]`, `rules[1].scheme`, `method_options.top_p`.
 ///
 /// Keys are those of a [`RecipeFile`](crate::recipe::RecipeFile), or fields of a
@@ -49,11 +47,6 @@ impl Setting {
     /// Returns the number of the entry, where the setting is a list.
     pub fn entry(&self) -> Option<usize> {
         self.entry
-    }
-
-    /// Returns the text that names the setting in backticks, as part of a sentence.
-    pub fn quoted(self) -> Text {
-        Text::from("`") + self + "`"
     }
 }
 

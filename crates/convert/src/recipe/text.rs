@@ -40,7 +40,19 @@ impl Text {
 
     /// Joins lines.
     pub(crate) fn lines(lines: impl IntoIterator<Item = Text>) -> Self {
-        lines.into_iter().reduce(|text, line| text + "\n" + line).unwrap_or_default()
+        Self::joined(lines, "\n")
+    }
+
+    /// Joins messages with something between them.
+    pub(crate) fn joined(texts: impl IntoIterator<Item = Text>, between: &str) -> Self {
+        texts.into_iter().reduce(|text, next| text + between + next).unwrap_or_default()
+    }
+}
+
+impl Setting {
+    /// Returns the text that names the setting in backticks, as part of a sentence.
+    pub fn quoted(self) -> Text {
+        Text::from("`") + self + "`"
     }
 }
 

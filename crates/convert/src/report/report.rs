@@ -14,8 +14,8 @@ use crate::source::{FileHash, SchemeConsumer};
 use crate::plan::{Action, PlannedTensor};
 use crate::recipe::RecipeFile;
 
-/// What a conversion did. Serialised, it is the file that `--report` writes; `docs/report.md`
-/// describes every field.
+/// The report of a conversion. Serialised, it is the file that `--report` writes;
+/// `docs/report.md` describes every field.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Report {
     /// Version of this layout of fields.
@@ -39,7 +39,7 @@ pub struct Report {
     pub options: RecipeFile,
     /// The model that was recognised.
     pub architecture: String,
-    /// What the input is.
+    /// The kind of the input.
     pub kind: Kind,
     /// Who opens the weights of each scheme of the output, if anybody does.
     pub consumers: Vec<SchemeConsumer>,
@@ -48,7 +48,7 @@ pub struct Report {
     /// Layout of the output.
     #[serde(serialize_with = "named::name", deserialize_with = "named::read_layout")]
     pub layout: Layout,
-    /// What someone might have expected otherwise.
+    /// Decisions that someone might have expected otherwise.
     pub notes: Vec<String>,
     /// Threads in use; learned rounding works on at most two tensors at once.
     pub threads: usize,
@@ -68,23 +68,23 @@ pub struct Report {
     pub removed: usize,
     /// `‖E‖ / ‖W‖` over all converted weights together, of the stored codes.
     pub weight_error: Option<f64>,
-    /// What learned rounding did, where a method was asked for.
+    /// Totals of learned rounding, where a method was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rounding: Option<RoundingTotals>,
     /// Every tensor of the input, by name.
     pub layers: Vec<TensorReport>,
 }
 
-/// What happened to one tensor.
+/// The report of one tensor.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TensorReport {
     /// Name in the input.
     pub name: String,
     /// Shape in the input.
     pub shape: Vec<u64>,
-    /// What the input calls its numbers: a dtype, or `Q8_0` of GGUF.
+    /// Name of the input's numbers: a dtype, or `Q8_0` of GGUF.
     pub dtype: Cow<'static, str>,
-    /// What became of it.
+    /// The decision.
     pub decision: Action,
     /// Why.
     pub reason: String,
@@ -99,7 +99,7 @@ pub struct TensorReport {
     /// `‖E‖ / ‖W‖` of the stored codes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight_error: Option<f64>,
-    /// What learned rounding did.
+    /// The result of learned rounding.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rounding: Option<LayerRounding>,
     /// Reading, rounding, measuring and writing.

@@ -4,12 +4,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::report::report::TensorReport;
 
-/// What learned rounding did to one weight. Energies are squared model units, all of them of the
-/// codes that are stored, decoded with the stored scales; solver, λ and passes are those of the
-/// search, whose codes may have been refused. What a failed search does not know is null.
+/// The result of learned rounding for one weight. All energies are in squared model units, of the
+/// stored codes decoded with the stored scales; solver, λ and passes are those of the search, whose
+/// codes may have been refused. Values that a failed search does not know are null.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LayerRounding {
-    /// What was minimised.
+    /// Name of the objective.
     pub objective: String,
     /// How.
     pub solver: String,
@@ -17,7 +17,7 @@ pub struct LayerRounding {
     pub rank: usize,
     /// The objective.
     pub objective_value: Option<f64>,
-    /// The same for nearest codes.
+    /// [`objective_value`](Self::objective_value) of nearest codes.
     pub nearest_objective_value: Option<f64>,
     /// `‖EV‖²`, V the right singular vectors or the samples.
     pub input_projected: Option<f64>,
@@ -36,9 +36,9 @@ pub struct LayerRounding {
     /// `tr(EHEᵀ) / tr(WHWᵀ)`: the error of the layer's outputs over them, both squared; known with
     /// statistics of its inputs.
     pub output_error: Option<f64>,
-    /// The same for nearest codes.
+    /// [`output_error`](Self::output_error) of nearest codes.
     pub nearest_output_error: Option<f64>,
-    /// What the search added to the second moment of the inputs, as a share of its mean.
+    /// Share of the mean of the inputs' second moment that the search added to its diagonal.
     pub damping: Option<f64>,
     /// Whether there are no statistics of this layer's inputs, which the method needs; nearest codes
     /// are stored.
@@ -125,7 +125,7 @@ pub struct RoundingTotals {
     pub without_statistics: Vec<String>,
     /// Mean over the layers with statistics of the error of their outputs over them, both squared.
     pub output_error: Option<f64>,
-    /// The same for nearest codes.
+    /// [`output_error`](Self::output_error) of nearest codes.
     pub nearest_output_error: Option<f64>,
     /// Root of the objectives' sum over that of nearest codes, where anything was minimised.
     pub objective_ratio: Option<f64>,

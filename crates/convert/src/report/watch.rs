@@ -61,7 +61,7 @@ pub enum Event<'a> {
         output: &'a Path,
         /// Whether an earlier run had finished it.
         recalled: bool,
-        /// What happened to it.
+        /// The tensor's entry in the report.
         tensor: &'a TensorReport,
     },
     /// A weight holds a NaN or an infinity; it will be kept, and the work begins again.

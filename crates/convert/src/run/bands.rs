@@ -10,10 +10,11 @@ use roundwise_tensor_file::TensorHeader;
 use crate::error::ConvertError;
 use crate::plan::PlannedTensor;
 use crate::report::TensorReport;
-use crate::report::watch::{Event, notice};
+use crate::report::watch::{Event, Watch, notice};
 use crate::run::buffers::Buffers;
+use crate::run::input::Input;
 use crate::run::output::Output;
-use crate::run::tensor::Stop;
+use crate::run::round::Stop;
 use crate::source::Source;
 
 /// Ranges of rows from top to bottom, all but the last of one height.
@@ -48,8 +49,43 @@ pub(crate) fn largest_of(
     Ok(Ok(largest))
 }
 
+/// Rounds a weight to nearest codes, the same as of the whole, some rows at a time, and returns their
+/// error.
+///
+/// - `put`: takes the codes of each band, from top to bottom
+///
+/// # Errors
+/// When the weight cannot be read or holds no finite numbers, and what `put` answers.
+pub(crate) fn round_by_bands(
+    input: &Input,
+    planned: &PlannedTensor,
+    scheme: Scheme,
+    height: usize,
+    watch: &dyn Watch,
+    buffers: &mut Buffers,
+    mut put: impl FnMut(QuantizedMatrix, &mut Buffers) -> Result<(), Stop>,
+) -> Result<WeightError, Stop> {
+    let header = &planned.header;
+    let [rows, _] = planned.matrix_shape();
+    let scheme_error = |error: SchemeError| Stop::rounding(&input.source, header, error.into());
+    let largest = largest_of(&input.source, header, [rows, height], scheme)?;
+    let largest = largest.map_err(scheme_error)?;
+    let mut error = WeightError::default();
+    for band in bands(rows, height) {
+        let bytes = header.byte_len() / rows as u64 * band.len() as u64;
+        let weight = input.source.load_rows(header, band, buffers.take())?;
+        let (view, memory, rule) = (weight.view(), buffers.take(), input.scale_rule);
+        let rounded =
+            QuantizedMatrix::nearest_band(&view, scheme, rule, largest, memory, &mut error);
+        put(rounded.map_err(scheme_error)?, buffers)?;
+        buffers.keep(weight.into_bytes());
+        notice(watch, Event::Advanced { bytes })?;
+    }
+    Ok(error)
+}
+
 impl Output<'_> {
-    /// Nearest codes of a weight, the same as of the whole.
+    /// Puts nearest codes of a weight that is not held whole into the output.
     pub(crate) fn quantize_banded(
         &self,
         planned: &PlannedTensor,
@@ -59,13 +95,8 @@ impl Output<'_> {
         report: &mut TensorReport,
         buffers: &mut Buffers,
     ) -> Result<Vec<String>, Stop> {
-        let header = &planned.header;
         let (layer, layout) = (planned.layer(), self.plan.layout);
-        let shape @ [rows, _] = planned.matrix_shape();
-        let scheme_error = |error: SchemeError| self.stop(header, error.into());
-        let largest = largest_of(&self.input.source, header, [rows, height], scheme)?;
-        let largest = largest.map_err(scheme_error)?;
-        let rule = self.input.scale_rule;
+        let shape = planned.matrix_shape();
         let whole: BTreeMap<String, u64> = layout
             .layer_tensors(layer, scheme, matmul_precision, shape)
             .into_iter()
@@ -73,21 +104,13 @@ impl Output<'_> {
             .collect();
         let marker = layout.marker(layer, scheme, matmul_precision, shape);
         let mut filled = BTreeMap::<String, u64>::new();
-        let mut error = WeightError::default();
-        for band in bands(rows, height) {
-            let bytes = header.byte_len() / rows as u64 * band.len() as u64;
-            let weight = self.input.source.load_rows(header, band, buffers.take())?;
-            let view = weight.view();
-            let memory = buffers.take();
-            let rounded =
-                QuantizedMatrix::nearest_band(&view, scheme, rule, largest, memory, &mut error)
-                    .map_err(scheme_error)?;
+        let put = |rounded: QuantizedMatrix, buffers: &mut Buffers| {
             for packed in layout.pack(layer, rounded, matmul_precision) {
                 if marker.as_ref().is_some_and(|marker| marker.name == packed.name) {
                     continue;
                 }
                 let length = packed.bytes.len() as u64;
-                // What does not grow with the rows is the same in every band.
+                // A part whose size does not grow with the rows is the same in every band.
                 let is_shared = whole.get(&packed.name) == Some(&length);
                 let at = filled.entry(packed.name.clone()).or_default();
                 self.file.write_part(
@@ -98,9 +121,9 @@ impl Output<'_> {
                 *at += length;
                 buffers.keep(packed.bytes);
             }
-            buffers.keep(weight.into_bytes());
-            notice(self.watch, Event::Advanced { bytes })?;
-        }
+            Ok(())
+        };
+        let error = round_by_bands(self.input, planned, scheme, height, self.watch, buffers, put)?;
         if let Some(marker) = marker {
             self.file.write(&marker.name, &marker.bytes)?;
         }

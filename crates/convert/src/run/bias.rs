@@ -6,7 +6,7 @@ use roundwise_tensor_file::TensorHeader;
 use crate::error::ConvertError;
 use crate::run::round::seed_of;
 use crate::source::Source;
-use crate::source::source::{narrow, weight_kind};
+use crate::source::numbers::{narrow, weight_kind};
 use roundwise_rounding::BiasCorrection;
 
 /// The bytes of a layer's bias after its correction, in the bias's own dtype.

@@ -12,7 +12,8 @@ use crate::run::job::Job;
 use crate::run::not_finite::find_not_finite;
 use crate::run::output::{Output, commit_all, leave_all, verify_all};
 use crate::run::resume::{Earlier, find_earlier};
-use crate::run::tensor::{Stop, convert_tensors};
+use crate::run::round::Stop;
+use crate::run::tensor::convert_tensors;
 
 /// Converts one file: read, plan, round, lay out, write, report.
 ///
@@ -49,9 +50,9 @@ pub fn convert_together(jobs: &[Job], watch: &dyn Watch) -> Result<Vec<Report>, 
 /// Jobs whose input is open and whose plans are decided: all that can be wrong before weights are
 /// read and files are written has been looked at.
 pub struct Prepared {
-    jobs: Vec<Job>,
-    input: Input,
-    plans: Vec<Plan>,
+    pub(super) jobs: Vec<Job>,
+    pub(super) input: Input,
+    pub(super) plans: Vec<Plan>,
     preparing: Duration,
 }
 
@@ -106,7 +107,7 @@ impl Prepared {
             match tensors.and_then(|tensors| Ok(verify_all(&outputs, tensors)?)) {
                 Ok(reports) => break commit_all(outputs, reports)?,
                 Err(Stop::Failed(error)) => return Err(leave_all(outputs, error)),
-                Err(Stop::NotFinite { tensor }) => {
+                Err(Stop::NotFinite { tensor, .. }) => {
                     let found = notice(watch, Event::NotFinite { tensor: &tensor })
                         .and_then(|()| all_not_finite(&jobs, &input, &plans, watch));
                     match found {

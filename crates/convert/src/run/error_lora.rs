@@ -11,6 +11,7 @@ use crate::model::Role;
 use crate::recipe::Recipe;
 use crate::run::round::seed_of;
 use crate::source::Source;
+use crate::source::numbers::matrix_shape;
 
 /// An adapter that takes back a part of what rounding changed.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,8 +63,7 @@ pub fn extract_error_lora(
         .values()
         .filter_map(|stored| {
             let header = original.checkpoint.get(&weight_of(&stored.layer))?;
-            crate::source::source::matrix_shape(&original.shape_of(header))
-                .map(|shape| (stored, shape))
+            matrix_shape(&original.shape_of(header)).map(|shape| (stored, shape))
         })
         .collect();
     if layers.is_empty() {

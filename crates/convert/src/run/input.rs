@@ -6,7 +6,7 @@ use roundwise_rounding::{Inputs, Options};
 use roundwise_scheme::ScaleRule;
 
 use crate::error::ConvertError;
-use crate::plan::manifest::RunFacts;
+use crate::plan::run_facts::RunFacts;
 use crate::plan::same_model::same_model;
 use crate::plan::{Decision, NotFinite, Plan, PlanRequest};
 use crate::recipe::{Purpose, Rounding};
@@ -21,7 +21,7 @@ use crate::source::{FileHash, Source};
 pub(crate) struct Input {
     pub(crate) source: Source,
     statistics: Option<LayerInputs>,
-    /// What a search minimises, and where it is computed; nearest codes need none.
+    /// Options of the search, and the engines it runs on; `None` for nearest codes.
     pub(crate) search: Option<(Options, Engines)>,
     pub(crate) scale_rule: ScaleRule,
     /// Hash of every file, once it is known.
@@ -34,7 +34,7 @@ impl Input {
     /// computes on some.
     ///
     /// # Errors
-    /// Whatever the files answer, and when a device that was asked for cannot be used.
+    /// Errors of the files, and when a device that was asked for cannot be used.
     pub(crate) fn open(job: &Job) -> Result<Self, ConvertError> {
         let source = match job.recipe.purpose() {
             Purpose::Repair => Source::open_mended(&job.input)?,

@@ -8,7 +8,7 @@ use roundwise_tensor_file::Overwrite;
 
 use crate::plan::Share;
 use crate::plan::{Limits, Workers};
-use crate::recipe::recipe::NEAREST;
+use crate::recipe::check::NEAREST;
 use crate::recipe::{Purpose, Recipe, RecipeFile};
 use crate::source::StatisticsFile;
 
@@ -19,13 +19,13 @@ pub struct Job {
     pub input: PathBuf,
     /// The file to write, or the folder where there is a [`Limits::shard_bytes`].
     pub output: PathBuf,
-    /// What to do.
+    /// The recipe.
     pub recipe: Recipe,
     /// Tensors in flight at once. Does not change the output.
     pub threads: NonZeroUsize,
     /// The part of the model that is made, if not all of it. [`merge`](crate::run::merge::merge) puts parts together.
     pub share: Option<Share>,
-    /// What files and memory may take.
+    /// Limits of files and memory.
     pub limits: Limits,
     /// Where learned rounding is computed; several share the matrices out.
     pub devices: Devices,
@@ -79,7 +79,7 @@ impl Job {
         self.recipe.tells_provenance() || self.share.is_some()
     }
 
-    /// What works on the tensors.
+    /// Returns the threads and devices that work on the tensors.
     pub(crate) fn workers(&self) -> Workers {
         Workers { threads: self.threads, devices: self.devices.named().len() }
     }
@@ -123,8 +123,8 @@ fn own_ending(recipe: &Recipe) -> String {
     format!("-{}{method}", recipe.scheme())
 }
 
-/// What the published system of a method puts behind the base of a name. The first four know FP8
-/// with one scale alone.
+/// Returns the ending that the published system of a method appends to the base of a name. The
+/// first four know FP8 with one scale alone.
 fn published_ending(recipe: &Recipe) -> Option<String> {
     if recipe.purpose() != Purpose::Quantize {
         return None;

@@ -1,7 +1,8 @@
 use std::cell::OnceCell;
 
 use roundwise_compute::{Engine, Engines, Lease};
-use roundwise_rounding::{Inputs, SearchCache};
+use roundwise_rounding::{Inputs, Linear, SearchCache};
+use roundwise_scheme::Weight;
 use roundwise_tensor_file::TensorHeader;
 
 use crate::error::ConvertError;
@@ -60,6 +61,21 @@ impl<'a> Lazy<'a> {
             let _ = self.inputs.set(self.input.inputs_of(planned.layer())?);
         }
         Ok(self.inputs.get().expect("it was just set").as_ref())
+    }
+
+    /// Returns the weight's layer as it is rounded.
+    ///
+    /// - `view`: of the weight
+    ///
+    /// # Errors
+    /// When the statistics cannot be read.
+    pub(crate) fn layer<'b>(
+        &'b self,
+        planned: &PlannedTensor,
+        view: &'b Weight<'b>,
+    ) -> Result<Linear<'b>, ConvertError> {
+        let inputs = self.inputs(planned)?;
+        Ok(Linear::from(view).with_inputs(inputs).with_cache(&self.findings))
     }
 
     /// Returns the device that searches in the weight are computed on.

@@ -1,4 +1,4 @@
-//! What is said about codes in the files beside a model, once the codes have become others.
+//! Rewrites the files beside a model that describe its codes, once the codes have changed.
 
 use roundwise_tensor_file::Dtype;
 use serde_json::Value;

@@ -26,7 +26,7 @@ pub(crate) struct Output<'a> {
     pub(crate) watch: &'a dyn Watch,
     pub(crate) file: TensorFileWriter,
     pub(crate) shared_scales: SharedScales,
-    /// What an earlier run has finished, by the tensor of the input.
+    /// Records of the tensors that an earlier run has finished, by the tensor of the input.
     pub(crate) finished: BTreeMap<String, TensorRecord>,
 }
 
@@ -34,10 +34,10 @@ impl<'a> Output<'a> {
     /// Opens an output for every job, or leaves those that were opened as they are.
     ///
     /// - `known`: weights that the plans keep for what was found in them
-    /// - `earlier`: unfinished outputs that are gone on with, taken out
+    /// - `earlier`: unfinished outputs that are continued, taken out
     ///
     /// # Errors
-    /// Whatever the files answer.
+    /// Errors of the files.
     pub(crate) fn open_all(
         jobs: &'a [Job],
         input: &'a Input,
@@ -66,7 +66,8 @@ impl<'a> Output<'a> {
         watch: &'a dyn Watch,
     ) -> Result<Self, ConvertError> {
         let manifest = plan.manifest_of_run(&input.facts())?;
-        let shared_scales = SharedScales::find(job, &input.source, plan, watch)?;
+        let weights = plan.quantized().map(|(planned, _)| planned);
+        let shared_scales = SharedScales::find(job, &input.source, plan, weights, watch)?;
         let (file, records) = match earlier {
             Some(Earlier { unfinished, .. }) => {
                 TensorFileWriter::resume(unfinished, manifest, job.overwrite)?
@@ -206,7 +207,7 @@ pub(crate) fn verify_all(
 /// Gives complete outputs their names.
 ///
 /// # Errors
-/// Whatever the files answer; what is left behind can be gone on with.
+/// Errors of the files; unfinished outputs that are left behind can be continued.
 pub(crate) fn commit_all(
     mut outputs: Vec<Output<'_>>,
     reports: Vec<Report>,
@@ -223,7 +224,7 @@ pub(crate) fn commit_all(
 /// Leaves outputs for the next run, and returns the error that ended this one with what was left.
 pub(crate) fn leave_all(outputs: Vec<Output<'_>>, error: ConvertError) -> ConvertError {
     let tensors = outputs.iter().map(|output| output.plan.tensors.len()).sum();
-    // What cannot be recorded is done again; the first error is the one to tell.
+    // Tensors that cannot be recorded are done again; the first error is the one to tell.
     let left: Vec<Left> =
         outputs.into_iter().filter_map(|output| output.file.leave().ok().flatten()).collect();
     if left.is_empty() {

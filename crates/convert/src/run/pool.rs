@@ -4,6 +4,15 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::run::buffers::Buffers;
 
+/// Bounds the threads that searches share in this process; they are apart from those of
+/// [`Job::threads`](crate::run::Job), which wait for them.
+///
+/// The first call counts, and none once a search has run: what is there keeps its size, which changes no
+/// result.
+pub fn limit_search_threads(threads: NonZeroUsize) {
+    let _ = rayon::ThreadPoolBuilder::new().num_threads(threads.get()).build_global();
+}
+
 /// Maps items on several threads and returns the results in the items' order.
 ///
 /// Items are taken in order. After the first error no new item is begun; of several errors the

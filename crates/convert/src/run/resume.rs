@@ -1,9 +1,12 @@
+use std::collections::{BTreeMap, BTreeSet};
+
 use roundwise_tensor_file::{SourceFile, Unfinished};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::ConvertError;
 use crate::plan::{NotFinite, Tool};
+use crate::recipe::{Setting, Text};
 use crate::run::input::Input;
 use crate::run::job::Job;
 
@@ -25,16 +28,12 @@ pub(crate) fn find_earlier(job: &Job, input: &Input) -> Result<Option<Earlier>, 
     let now = RunRecord::new(job, input, &NotFinite::new());
     match now.same_job(unfinished.run()) {
         Ok(run) => Ok(Some(Earlier { unfinished, run })),
-        Err(differences) => {
-            let typed = |difference: String| job.recipe.file().in_typed_words(&difference);
-            let differences = differences.into_iter().map(typed).collect();
-            Err(ConvertError::OtherRun { path: unfinished.path(), differences })
-        }
+        Err(differences) => Err(ConvertError::OtherRun { path: unfinished.path(), differences }),
     }
 }
 
-/// What decides the bytes of an output: two runs that agree in it write the same file. Neither the
-/// number of threads nor the names of the files are part of it.
+/// Everything that decides the bytes of an output: two runs that agree in it write the same file.
+/// Neither the number of threads nor the names of the files are part of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RunRecord {
@@ -83,46 +82,61 @@ impl RunRecord {
     /// The run that a journal tells of, if it was of the same job.
     ///
     /// # Errors
-    /// What is different, in words.
-    pub(crate) fn same_job(&self, journal: &Value) -> Result<Self, Vec<String>> {
+    /// The differences, in words.
+    pub(crate) fn same_job(&self, journal: &Value) -> Result<Self, Vec<Text>> {
         let Ok(other) = Self::deserialize(journal) else {
-            return Err(vec![format!("another version than {} wrote it", self.tool)]);
+            return Err(vec![format!("another version than {} wrote it", self.tool).into()]);
         };
         let mut differences = vec![];
         if other.tool != self.tool {
-            differences.push(format!("version {} wrote it, this is {}", other.tool, self.tool));
+            let versions = format!("version {} wrote it, this is {}", other.tool, self.tool);
+            differences.push(versions.into());
         }
         if other.input != self.input {
-            differences.push("the input has changed since".to_owned());
+            differences.push("the input has changed since".into());
         }
         if other.recipe != self.recipe {
-            differences.push(format!("the recipe differs in {}", self.changed_keys(&other)));
+            differences.push(Text::from("the recipe differs in ") + self.changed_settings(&other));
         }
         if other.statistics != self.statistics {
-            differences.push("the statistics are others, or have changed since".to_owned());
+            differences.push("the statistics are others, or have changed since".into());
         }
         if other.device != self.device {
             let names = [&other, self].map(|run| run.device.clone().unwrap_or_default());
-            differences.push(format!("it was computed on {}, this is {}", names[0], names[1]));
+            let devices = format!("it was computed on {}, this is {}", names[0], names[1]);
+            differences.push(devices.into());
         }
         if other.shard_bytes != self.shard_bytes {
             let size = |bytes: Option<u64>| bytes.map_or("none".to_owned(), |it| it.to_string());
             let sizes = [other.shard_bytes, self.shard_bytes].map(size);
-            differences.push(format!("its limit of shards is {}, this is {}", sizes[0], sizes[1]));
+            let limits = format!("its limit of shards is {}, this is {}", sizes[0], sizes[1]);
+            differences.push(limits.into());
         }
         if other.part != self.part {
-            differences.push("it is another part of the model".to_owned());
+            differences.push("it is another part of the model".into());
         }
         if differences.is_empty() { Ok(other) } else { Err(differences) }
     }
 
-    fn changed_keys(&self, other: &Self) -> String {
-        let recipes = [self, other].map(|run| &run.recipe);
-        let mut keys: Vec<&String> =
-            recipes.iter().filter_map(|recipe| recipe.as_object()).flat_map(|r| r.keys()).collect();
-        keys.retain(|key| recipes[0].get(key) != recipes[1].get(key));
-        keys.sort();
-        keys.dedup();
-        keys.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ")
+    /// Names the settings of two recipes that are not the same.
+    fn changed_settings(&self, other: &Self) -> Text {
+        let [mine, theirs] = [&self.recipe, &other.recipe].map(settings);
+        let keys: BTreeSet<&String> = mine.keys().chain(theirs.keys()).collect();
+        let changed = keys.into_iter().filter(|key| mine.get(*key) != theirs.get(*key));
+        Text::joined(changed.map(|key| Setting::new(key).quoted()), ", ")
     }
+}
+
+/// Values by their settings; those of a method have the table before them.
+fn settings(recipe: &Value) -> BTreeMap<String, &Value> {
+    let mut settings = BTreeMap::new();
+    for (key, value) in recipe.as_object().into_iter().flatten() {
+        let table = value.as_object().into_iter().flatten();
+        let table = table.filter(|(_, value)| !value.is_null());
+        settings.extend(table.map(|(inner, value)| (format!("{key}.{inner}"), value)));
+        if !value.is_object() {
+            settings.insert(key.clone(), value);
+        }
+    }
+    settings
 }

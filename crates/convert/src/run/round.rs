@@ -5,15 +5,47 @@ use roundwise_compute::{ComputeError, Device, Engine};
 use roundwise_rounding::{
     BiasCorrection, Linear, Objective, Options, Progress, Rounded, RoundingError, round,
 };
-use roundwise_scheme::{QuantizedMatrix, Scheme, WeightError, measure};
+use roundwise_scheme::{QuantizedMatrix, Scheme, SchemeError, WeightError, measure};
 use roundwise_tensor_file::TensorHeader;
 
 use crate::error::ConvertError;
+use crate::plan::PlannedTensor;
 use crate::report::LayerRounding;
 use crate::report::watch::{Event, Watch};
+use crate::run::buffers::Buffers;
 use crate::run::input::Input;
 use crate::run::lazy::Lazy;
 use crate::source::Source;
+
+/// Why the work on an output ended early.
+pub(crate) enum Stop {
+    Failed(ConvertError),
+    /// A weight holds a NaN or an infinity.
+    NotFinite {
+        tensor: String,
+        /// The first row that does.
+        row: usize,
+    },
+}
+
+impl<E: Into<ConvertError>> From<E> for Stop {
+    fn from(error: E) -> Self {
+        Stop::Failed(error.into())
+    }
+}
+
+impl Stop {
+    /// Sorts why a weight could not be rounded.
+    pub(crate) fn rounding(source: &Source, header: &TensorHeader, error: RoundingError) -> Self {
+        match error {
+            RoundingError::Scheme(SchemeError::NotFinite { row }) => {
+                Stop::NotFinite { tensor: header.name.clone(), row }
+            }
+            RoundingError::Stopped => Stop::Failed(ConvertError::Stopped),
+            error => Stop::Failed(rounding_error(source, header, error)),
+        }
+    }
+}
 
 /// Codes of a weight.
 pub(crate) struct Codes {
@@ -24,6 +56,29 @@ pub(crate) struct Codes {
 }
 
 impl Input {
+    /// Rounds a weight as its plan wants it.
+    ///
+    /// - `absmax_beside`: largest magnitude of the weights that share its scale, 0 without any
+    /// - `has_own_bias`: whether the bias of the layer is corrected with it
+    ///
+    /// # Errors
+    /// As [`Input::round`], and when weight or statistics cannot be read.
+    pub(crate) fn round_planned<'a>(
+        &'a self,
+        planned: &PlannedTensor,
+        scheme: Scheme,
+        has_own_bias: bool,
+        absmax_beside: f32,
+        lazy: &Lazy<'a>,
+        buffers: &mut Buffers,
+    ) -> Result<Codes, Stop> {
+        let header = &planned.header;
+        let view = lazy.weight(header, buffers)?.view().beside(absmax_beside);
+        let layer = lazy.layer(planned, &view)?;
+        self.round(header, layer, lazy, has_own_bias, scheme, buffers.take())
+            .map_err(|error| Stop::rounding(&self.source, header, error))
+    }
+
     /// Rounds one weight: its codes, their error, and what learned rounding did. `memory` is reused.
     ///
     /// - `lazy`: what is known of the weight, and the device that its searches are computed on
@@ -32,7 +87,7 @@ impl Input {
     /// # Errors
     /// As [`round`], but for what goes wrong in the computation itself: then nearest codes are the
     /// result, and the report says why.
-    pub(crate) fn round<'a>(
+    fn round<'a>(
         &'a self,
         header: &TensorHeader,
         layer: Linear<'_>,
@@ -142,8 +197,7 @@ pub(crate) fn rounding_error(
     }
 }
 
-/// What is random about a weight follows from its name, so that a part of a model is rounded like
-/// the whole.
+/// Derives the seed of a weight from its name, so that a part of a model is rounded like the whole.
 pub(crate) fn seed_of(name: &str) -> u64 {
     let hash = blake3::hash(name.as_bytes());
     u64::from_le_bytes(*hash.as_bytes().first_chunk().expect("a hash has 32 bytes"))

@@ -18,16 +18,16 @@ pub(crate) struct SharedScales {
 }
 
 impl SharedScales {
-    /// Reads the layers that share a scale with another one, in other parts of the model too; nothing
-    /// where none does.
+    /// Reads the layers that share a scale with one of these weights, in other parts of the model too;
+    /// nothing where none does.
     ///
     /// Weights with a NaN or an infinity have no say: the plan that is made without them is
     /// another one.
-    ///
-    pub(crate) fn find(
+    pub(crate) fn find<'a>(
         job: &Job,
         source: &Source,
         plan: &Plan,
+        weights: impl Iterator<Item = &'a PlannedTensor>,
         watch: &dyn Watch,
     ) -> Result<Self, ConvertError> {
         let mut modules = BTreeMap::<&str, Vec<&PlannedTensor>>::new();
@@ -36,8 +36,7 @@ impl SharedScales {
         {
             modules.entry(module_of(planned.layer())).or_default().push(planned);
         }
-        let own: BTreeSet<&str> =
-            plan.quantized().map(|(planned, _)| module_of(planned.layer())).collect();
+        let own: BTreeSet<&str> = weights.map(|planned| module_of(planned.layer())).collect();
         modules.retain(|module, layers| layers.len() > 1 && own.contains(module));
         if modules.is_empty() {
             return Ok(Self::default());

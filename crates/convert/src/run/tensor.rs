@@ -2,8 +2,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use roundwise_layout::{ForeignLayer, MatmulPrecision, PackedTensor};
-use roundwise_rounding::{Linear, RoundingError};
-use roundwise_scheme::{QuantizedMatrix, Rotation, Scheme, SchemeError};
+use roundwise_scheme::{QuantizedMatrix, Rotation, Scheme};
 use roundwise_tensor_file::{PIECE_BYTES, TensorHeader, pieces};
 
 use crate::error::ConvertError;
@@ -17,20 +16,8 @@ use crate::run::buffers::Buffers;
 use crate::run::lazy::Lazy;
 use crate::run::output::Output;
 use crate::run::pool::map_in_order;
-use crate::run::round::rounding_error;
-use crate::source::source::narrow;
-
-/// Why the work on an output ended early.
-pub(crate) enum Stop {
-    Failed(ConvertError),
-    NotFinite { tensor: String },
-}
-
-impl<E: Into<ConvertError>> From<E> for Stop {
-    fn from(error: E) -> Self {
-        Stop::Failed(error.into())
-    }
-}
+use crate::run::round::Stop;
+use crate::source::numbers::narrow;
 
 /// One step of a thread.
 enum Task {
@@ -167,22 +154,18 @@ impl<'a> Output<'a> {
         report: &mut TensorReport,
         buffers: &mut Buffers,
     ) -> Result<Vec<String>, Stop> {
-        let header = &planned.header;
-        let weight = lazy.weight(header, buffers)?;
-        let memory = buffers.take();
-        let inputs = lazy.inputs(planned)?;
-        let view = weight.view().beside(self.shared_scales.absmax_beside(planned.layer()));
-        let layer = Linear::from(&view).with_inputs(inputs).with_cache(&lazy.findings);
-        let codes = self
-            .input
-            .round(header, layer, lazy, bias.is_some(), scheme, memory)
-            .map_err(|error| self.stop(header, error))?;
+        let beside = self.shared_scales.absmax_beside(planned.layer());
+        let has_own_bias = bias.is_some();
+        let codes =
+            self.input.round_planned(planned, scheme, has_own_bias, beside, lazy, buffers)?;
         report.measure(codes.error);
         report.rounding = codes.rounding;
         let mut written = vec![];
         if let Some(bias) = bias {
             let correction = self.job.recipe.bias_correction();
             let source = &self.input.source;
+            let view = lazy.weight(&planned.header, buffers)?.view();
+            let layer = lazy.layer(planned, &view)?;
             let bytes = bias::corrected(correction, source, bias, layer, &codes.matrix)?;
             self.file.write(&bias.name, &bytes)?;
             written.push(bias.name.clone());
@@ -204,16 +187,6 @@ impl<'a> Output<'a> {
             written.push(packed.name);
         }
         Ok(())
-    }
-
-    pub(crate) fn stop(&self, header: &TensorHeader, error: RoundingError) -> Stop {
-        match error {
-            RoundingError::Scheme(SchemeError::NotFinite { .. }) => {
-                Stop::NotFinite { tensor: header.name.clone() }
-            }
-            RoundingError::Stopped => Stop::Failed(ConvertError::Stopped),
-            source => Stop::Failed(rounding_error(&self.input.source, header, source)),
-        }
     }
 
     fn bytes_of_work(&self) -> u64 {

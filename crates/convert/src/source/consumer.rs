@@ -1,14 +1,14 @@
 //! Programs that open what is made here, each with its own table of what it opens.
 
+pub(crate) mod answer;
 mod comfyui;
-
-use std::fmt;
 
 use roundwise_layout::{Layout, client};
 use roundwise_scheme::Scheme;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::source::consumer::answer::{Opens, TakesCodes};
 use crate::source::subject::Subject;
 
 /// A program that opens files of weights.
@@ -18,28 +18,6 @@ pub enum Consumer {
     ComfyUi,
     /// ComfyUI with the custom node ComfyUI-QuantOps.
     ComfyUiQuantOps,
-}
-
-/// Whether a consumer opens a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Opens {
-    /// It does.
-    Yes {
-        /// The program, with the first version that does.
-        program: String,
-    },
-    /// It would fail, or read codes as if they were weights.
-    No {
-        /// Why.
-        reason: String,
-        /// What helps.
-        way_out: String,
-    },
-    /// Nobody knows.
-    NotKnown {
-        /// What is known.
-        reason: String,
-    },
 }
 
 /// Whether any consumer opens weights of one scheme.
@@ -59,14 +37,6 @@ fn by_name<S: Serializer>(scheme: &Scheme, to: S) -> Result<S::Ok, S::Error> {
 
 fn read_scheme<'de, D: Deserializer<'de>>(from: D) -> Result<Scheme, D::Error> {
     String::deserialize(from)?.parse().map_err(D::Error::custom)
-}
-
-/// What a consumer makes of codes of some subject, whatever their scheme.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum TakesCodes {
-    Yes,
-    No { reason: String, way_out: String },
-    NotKnown { reason: String },
 }
 
 impl Consumer {
@@ -106,7 +76,7 @@ impl Consumer {
         }
     }
 
-    /// What it makes of codes of `subject`.
+    /// Returns whether it reads codes of `subject`.
     pub(crate) fn takes_codes(self, subject: &Subject) -> TakesCodes {
         match self {
             // The node adds schemes, no kinds of files.
@@ -115,64 +85,13 @@ impl Consumer {
     }
 }
 
-impl Opens {
-    /// The program that does, with the first version.
-    pub fn program(&self) -> Option<&str> {
-        match self {
-            Opens::Yes { program } => Some(program),
-            Opens::No { .. } | Opens::NotKnown { .. } => None,
-        }
-    }
-}
-
-/// One shape for all answers, so that readers need not ask which it is before they look.
-#[derive(Default, Serialize, Deserialize)]
-struct Answer {
-    opens: String,
-    program: Option<String>,
-    reason: Option<String>,
-    way_out: Option<String>,
-}
-
-impl Serialize for Opens {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        let answer = |opens: &str| Answer { opens: opens.to_owned(), ..Answer::default() };
-        match self.clone() {
-            Opens::Yes { program } => Answer { program: Some(program), ..answer("yes") },
-            Opens::No { reason, way_out } => {
-                Answer { reason: Some(reason), way_out: Some(way_out), ..answer("no") }
-            }
-            Opens::NotKnown { reason } => Answer { reason: Some(reason), ..answer("not-known") },
-        }
-        .serialize(to)
-    }
-}
-
-impl<'de> Deserialize<'de> for Opens {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let Answer { opens, program, reason, way_out } = Answer::deserialize(from)?;
-        let missing = || D::Error::custom(format!("the answer `{opens}` is not whole"));
-        match opens.as_str() {
-            "yes" => Ok(Opens::Yes { program: program.ok_or_else(missing)? }),
-            "no" => Ok(Opens::No {
-                reason: reason.ok_or_else(missing)?,
-                way_out: way_out.ok_or_else(missing)?,
-            }),
-            "not-known" => Ok(Opens::NotKnown { reason: reason.ok_or_else(missing)? }),
-            _ => Err(D::Error::custom(format!("unknown answer `{opens}`"))),
-        }
-    }
-}
-
-/// A clause for people: `opened by ComfyUI 0.3.68 or newer`.
-impl fmt::Display for Opens {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Opens::Yes { program } => write!(f, "opened by {program}"),
-            Opens::No { reason, way_out } => write!(f, "not to be opened: {reason}; {way_out}"),
-            Opens::NotKnown { reason } => {
-                write!(f, "no program is known to open it; {reason}")
-            }
-        }
+impl Subject {
+    /// Who opens the file with weights in `scheme`: the first consumer that does, or why none does.
+    pub fn opens(&self, scheme: Scheme, layout: Layout) -> Opens {
+        let answers = Consumer::ALL.map(|consumer| consumer.opens(self, scheme, layout));
+        let is_yes = |answer: &&Opens| matches!(answer, Opens::Yes { .. });
+        let is_open = |answer: &&Opens| matches!(answer, Opens::NotKnown { .. });
+        let best = answers.iter().find(is_yes).or_else(|| answers.iter().find(is_open));
+        best.unwrap_or(&answers[0]).clone()
     }
 }

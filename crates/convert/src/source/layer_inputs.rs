@@ -119,7 +119,7 @@ impl LayerInputs {
         Ok(largest.sqrt())
     }
 
-    /// What is known of the inputs of a layer, if anything.
+    /// Returns the statistics of the inputs of a layer, if there are any.
     ///
     /// # Errors
     /// When the numbers cannot be read, or contradict each other.

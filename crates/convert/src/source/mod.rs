@@ -2,12 +2,15 @@
 
 pub(crate) mod adapter;
 pub(crate) mod consumer;
+pub(crate) mod find_tensor;
 pub(crate) mod hash;
 pub(crate) mod layer_inputs;
+pub(crate) mod numbers;
 pub(crate) mod source;
 pub(crate) mod subject;
 
-pub use self::consumer::{Consumer, Opens, SchemeConsumer};
+pub use self::consumer::answer::Opens;
+pub use self::consumer::{Consumer, SchemeConsumer};
 pub use self::hash::FileHash;
 pub use self::layer_inputs::{LayerInputs, StatisticsFile};
 pub use self::source::{LoadedWeight, Source};

@@ -1,17 +1,17 @@
 use std::path::Path;
 
-use half::{bf16, f16};
 use roundwise_layout::{
     Defect, ForeignLayer, Layout, LayoutError, Repair, RepairedLayers, StoredLayer, StoredLayers,
     layer_of, layer_of_weight,
 };
-use roundwise_scheme::{GridKind, QuantizedMatrix, Scheme, Weight, WeightKind};
-use roundwise_tensor_file::{Checkpoint, Dtype, TensorFileError, TensorHeader};
+use roundwise_scheme::{QuantizedMatrix, Scheme, Weight, WeightKind};
+use roundwise_tensor_file::{Checkpoint, TensorFileError, TensorHeader};
 
 use crate::error::ConvertError;
 use crate::model::{Kind, Shapes};
 use crate::recipe::{PlainDtype, Recipe};
 use crate::source::adapter::Adapters;
+use crate::source::numbers::{fp8_grid, matrix_shape, weight_kind, widened};
 use crate::source::subject::{Subject, shapes};
 
 /// An input: its tensors, and which of its layers are quantized already.
@@ -21,15 +21,15 @@ pub struct Source {
     pub checkpoint: Checkpoint,
     /// The layers that are quantized already.
     pub stored: StoredLayers,
-    /// What it is.
+    /// The file, as it was recognised.
     subject: Subject,
-    /// What is added to its weights when they are read.
+    /// Adapters that are added to its weights when they are read.
     adapters: Adapters,
-    /// What was wrong with it, where that was mended.
+    /// Its defects, where they were mended.
     pub(crate) mended: Option<Mended>,
 }
 
-/// What is mended in a file.
+/// The mended defects of a file.
 #[derive(Debug)]
 pub(crate) struct Mended {
     /// The defects, and what makes each good.
@@ -98,7 +98,7 @@ impl Source {
         Ok(source)
     }
 
-    /// What is added to the weights when they are read.
+    /// Returns the adapters that are added to the weights when they are read.
     pub(crate) fn adapters(&self) -> &Adapters {
         &self.adapters
     }
@@ -175,7 +175,7 @@ impl Source {
         shapes(&self.checkpoint, &self.stored)
     }
 
-    /// What the file is, and who opens what is made of it.
+    /// Returns what the file was recognised as.
     pub fn subject(&self) -> &Subject {
         &self.subject
     }
@@ -320,7 +320,7 @@ fn model(checkpoint: Checkpoint) -> Result<Checkpoint, ConvertError> {
     }
 }
 
-/// What makes a defect of a file good that its reader can read over.
+/// Returns the remedy for a defect of the file that its reader can read past.
 fn mend_of_file(checkpoint: &Checkpoint, defect: &TensorFileError) -> Repair {
     let file = match checkpoint.files() {
         [_] => String::new(),
@@ -333,60 +333,5 @@ fn mend_of_file(checkpoint: &Checkpoint, defect: &TensorFileError) -> Repair {
             breaks: "programs that read with the safetensors library, which refuses it",
         },
         remedy: defect.kind().remedy().unwrap_or_default().to_owned(),
-    }
-}
-
-/// The kind of numbers of a weight, `None` for codes, integers and the like.
-pub(crate) fn weight_kind(dtype: Dtype) -> Option<WeightKind> {
-    match dtype {
-        Dtype::F64 => Some(WeightKind::F64),
-        Dtype::F32 => Some(WeightKind::F32),
-        Dtype::F16 => Some(WeightKind::F16),
-        Dtype::BF16 => Some(WeightKind::BF16),
-        _ => None,
-    }
-}
-
-/// The grid of FP8 numbers.
-pub(crate) fn fp8_grid(dtype: Dtype) -> Option<GridKind> {
-    match dtype {
-        Dtype::F8E4M3 => Some(GridKind::E4m3),
-        Dtype::F8E5M2 => Some(GridKind::E5m2),
-        _ => None,
-    }
-}
-
-/// Numbers as `f32`.
-pub(crate) fn widened(kind: WeightKind, bytes: &[u8]) -> Vec<f32> {
-    let count = bytes.len() / kind.byte_len();
-    let row = Weight::new(1, count, kind, bytes).expect("as many numbers as there are bytes for");
-    row.to_f32()
-}
-
-/// Appends numbers in a dtype of plain numbers; what F16 has no room for becomes its largest.
-pub(crate) fn narrow(dtype: Dtype, values: &[f32], bytes: &mut Vec<u8>) {
-    let kind = weight_kind(dtype).expect("the plan merges floating-point weights only");
-    let largest = f16::MAX.to_f32();
-    match kind {
-        WeightKind::F64 => {
-            bytes.extend(values.iter().flat_map(|value| f64::from(*value).to_le_bytes()));
-        }
-        WeightKind::F32 => bytes.extend(values.iter().flat_map(|value| value.to_le_bytes())),
-        WeightKind::F16 => bytes.extend(
-            values
-                .iter()
-                .flat_map(|value| f16::from_f32(value.clamp(-largest, largest)).to_le_bytes()),
-        ),
-        WeightKind::BF16 => {
-            bytes.extend(values.iter().flat_map(|value| bf16::from_f32(*value).to_le_bytes()));
-        }
-    }
-}
-
-/// `[rows, cols]` of a matrix that fits this machine's memory addresses.
-pub(crate) fn matrix_shape(shape: &[u64]) -> Option<[usize; 2]> {
-    match shape {
-        [rows, cols] => Some([usize::try_from(*rows).ok()?, usize::try_from(*cols).ok()?]),
-        _ => None,
     }
 }

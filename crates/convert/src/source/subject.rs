@@ -1,16 +1,16 @@
-//! What an input is: read once from headers and side files, asked by every command.
+//! The subject: what an input is. Recognised once from headers and side files, asked by every
+//! command.
 
 use std::collections::BTreeMap;
 
-use roundwise_layout::{Layout, StoredLayers, layer_of};
-use roundwise_scheme::Scheme;
+use roundwise_layout::{StoredLayers, layer_of};
 use roundwise_tensor_file::{Checkpoint, TensorHeader};
 use serde::Serialize;
 
 use crate::model::{AdapterKind, Detected, Dialect, Kind, Shapes, detect, detect_as};
-use crate::source::consumer::{Consumer, Opens};
+use crate::source::numbers::weight_kind;
 
-/// What a file is, and who opens what is made of it.
+/// The recognised kind, models and codes of a file.
 #[derive(Clone, Debug)]
 pub struct Subject {
     /// Its kind, its models and their names.
@@ -19,7 +19,7 @@ pub struct Subject {
     pub codes: Vec<StoredCodes>,
     /// Expert banks, which no layout here has codes for.
     pub expert_banks: Option<ExpertBanks>,
-    /// What the file looks like, where somebody insisted on another kind.
+    /// The kind that the file's names suggest, where somebody insisted on another one.
     pub looks_like: Option<String>,
 }
 
@@ -63,18 +63,9 @@ impl Subject {
         Self { detected, codes, expert_banks: ExpertBanks::find(file), looks_like }
     }
 
-    /// What the file is.
+    /// Returns the kind of the file.
     pub fn kind(&self) -> Kind {
         self.detected.kind
-    }
-
-    /// Who opens the file with weights in `scheme`: the first consumer that does, or why none does.
-    pub fn opens(&self, scheme: Scheme, layout: Layout) -> Opens {
-        let answers = Consumer::ALL.map(|consumer| consumer.opens(self, scheme, layout));
-        let is_yes = |answer: &&Opens| matches!(answer, Opens::Yes { .. });
-        let is_open = |answer: &&Opens| matches!(answer, Opens::NotKnown { .. });
-        let best = answers.iter().find(is_yes).or_else(|| answers.iter().find(is_open));
-        best.unwrap_or(&answers[0]).clone()
     }
 }
 
@@ -103,7 +94,7 @@ impl ExpertBanks {
 pub(crate) fn is_expert_bank(header: &TensorHeader) -> bool {
     header.shape.len() == 3
         && header.name.contains("experts.")
-        && crate::source::source::weight_kind(header.dtype).is_some()
+        && weight_kind(header.dtype).is_some()
 }
 
 /// Names and shapes of all tensors, as they are stored, but those of numbers where another program's codes
@@ -142,7 +133,7 @@ fn stored_codes(stored: &StoredLayers) -> Vec<StoredCodes> {
         .collect()
 }
 
-/// What names leave open, and the files beside the tensors tell.
+/// Completes what names leave open from the files beside the tensors.
 fn with_side_files(found: Detected, file: &Checkpoint) -> Detected {
     let json = |name: &str| -> Option<serde_json::Value> {
         serde_json::from_str(&file.text_beside(name)?).ok()

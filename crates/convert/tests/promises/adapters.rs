@@ -3,9 +3,11 @@
 use std::num::NonZeroUsize;
 use std::path::Path;
 
+use roundwise_convert::compute::Device;
+use roundwise_convert::run::extract_error_lora;
+use roundwise_convert::tensor_file::Overwrite;
 use roundwise_convert::{
-    ConvertError, Device, Job, Overwrite, Recipe, RecipeFile, Report, Source, Unwatched, convert,
-    extract_error_lora,
+    ConvertError, Job, Recipe, RecipeFile, Report, Source, Unwatched, convert,
 };
 use roundwise_testkit::files::{Tensor, f32_bytes, safetensors, safetensors_with_metadata};
 use roundwise_testkit::weights::{Matrix, gaussian};
@@ -65,7 +67,7 @@ fn assert_close(found: &[f32], expected: &[f64]) {
     }
 }
 
-/// What three families of programs call the same module.
+/// Names of the same modules in three families of programs.
 const SPELLINGS: [[&str; 3]; 4] = [
     [
         "lora_unet_blocks_0_attn_NAME.lora_up.weight",

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use roundwise_convert::{Detected, Preset, Role, Shapes, detect};
+use roundwise_convert::model::{Detected, Preset, Role, Shapes, detect};
 
 /// Why a layer keeps its precision: because the whole model does, by a rule of the preset, or by one
 /// of the base list.

@@ -4,9 +4,10 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
+use roundwise_convert::inspect::{Biases, inspect};
+use roundwise_convert::report::Phase;
 use roundwise_convert::{
-    Biases, ConvertError, Event, Job, Phase, Recipe, RecipeFile, Unwatched, Watch, convert,
-    inspect, verify,
+    ConvertError, Event, Job, Recipe, RecipeFile, Unwatched, Watch, convert, verify,
 };
 use roundwise_tensor_file::Checkpoint;
 use roundwise_testkit::files::{Tensor, safetensors};
@@ -95,7 +96,7 @@ fn an_output_tells_how_it_was_made_unless_it_must_not() {
     assert_eq!(made.version, env!("CARGO_PKG_VERSION"));
     assert_eq!(made.input_blake3, [blake3::hash(&bytes).to_hex().to_string()]);
 
-    // What the input says about itself is kept inside.
+    // The input's provenance is kept as `before`.
     let again = Job {
         input: job.output.clone(),
         output: folder.path().join("again.safetensors"),

@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use roundwise_convert::{
-    AdapterKind, ConvertError, Dialect, Kind, KindRule, Layout, Opens, Plan, PlanRequest, Recipe,
-    RecipeFile, Source, detect,
-};
+use roundwise_convert::layout::Layout;
+use roundwise_convert::model::{AdapterKind, Dialect, Kind, KindRule, detect};
+use roundwise_convert::source::Opens;
+use roundwise_convert::{ConvertError, Plan, PlanRequest, Recipe, RecipeFile, Source};
 use roundwise_testkit::files::{Tensor, safetensors};
 
-/// What ComfyUI makes of codes of a file.
+/// ComfyUI's answer about a file in codes.
 #[derive(Debug, PartialEq)]
 enum Answer {
     Yes,

@@ -3,8 +3,10 @@
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
+use roundwise_convert::inspect::Biases;
+use roundwise_convert::plan::Action;
 use roundwise_convert::{
-    Action, Biases, ConvertError, Job, Recipe, RecipeFile, Report, Unwatched, convert, verify,
+    ConvertError, Job, Recipe, RecipeFile, Report, Unwatched, convert, verify,
 };
 use roundwise_tensor_file::Checkpoint;
 use roundwise_testkit::files::{Tensor, f32_bytes, safetensors};
@@ -128,7 +130,7 @@ fn verify_finds_scales_of_inputs_that_nobody_measured() {
     ];
     let converted = write(&folder, "out.safetensors", &layer);
     let verification = verify(&input, &converted, Biases::Same, None, TWO, &Unwatched).unwrap();
-    let is_told = |finding: &roundwise_convert::Finding| finding.tensor == "a.input_scale";
+    let is_told = |finding: &roundwise_convert::inspect::Finding| finding.tensor == "a.input_scale";
     assert!(verification.defects.iter().any(is_told), "{:?}", verification.defects);
 }
 

@@ -3,9 +3,10 @@
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use roundwise_convert::{
-    Action, Biases, Job, Overwrite, Recipe, RecipeFile, Report, Unwatched, convert, verify,
-};
+use roundwise_convert::inspect::Biases;
+use roundwise_convert::plan::Action;
+use roundwise_convert::tensor_file::Overwrite;
+use roundwise_convert::{Job, Recipe, RecipeFile, Report, Unwatched, convert, verify};
 use roundwise_tensor_file::{Checkpoint, Dtype};
 use roundwise_testkit::files::{Tensor, f32_bytes, safetensors};
 use roundwise_testkit::weights::{gaussian, with_outliers, with_zero_tiles};
@@ -67,7 +68,7 @@ fn ragged_weights_are_converted_or_kept_with_a_reason() {
     }
 }
 
-/// What a file of any scheme holds is taken as input again, cut to the weights without padding.
+/// A file of any scheme is accepted as input again, cut to the weights without padding.
 #[test]
 fn packed_inputs_are_decoded() {
     let folder = TempDir::new().unwrap();

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use roundwise_convert::{Origin, Preset, Role, Shapes};
+use roundwise_convert::model::{Origin, Preset, Role, Shapes};
 
 /// Why a layer keeps its precision: because the whole model does, by a rule of the preset, or by one
 /// of the base list.

@@ -1,9 +1,9 @@
 //! One list of questions decides: plans and explanations are two readings of it.
 
 use proptest::prelude::*;
-use roundwise_convert::{
-    Decision, Plan, PlanRequest, Recipe, RecipeFile, RuleFile, Source, explain,
-};
+use roundwise_convert::plan::{Decision, explain};
+use roundwise_convert::recipe::RuleFile;
+use roundwise_convert::{Plan, PlanRequest, Recipe, RecipeFile, Source};
 use roundwise_testkit::files::{Tensor, safetensors};
 use roundwise_testkit::weights::gaussian;
 

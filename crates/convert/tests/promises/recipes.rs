@@ -1,9 +1,9 @@
 //! A recipe says what it does, whom it is for, and what decides about a layer.
 
-use roundwise_convert::{
-    Decision, MatmulPrecision, Plan, PlanRequest, Recipe, RecipeFile, Source, explain,
-    recipe_template,
-};
+use roundwise_convert::inspect::recipe_template;
+use roundwise_convert::layout::MatmulPrecision;
+use roundwise_convert::plan::{Decision, explain};
+use roundwise_convert::{Plan, PlanRequest, Recipe, RecipeFile, Source};
 use roundwise_testkit::files::{Tensor, safetensors};
 use roundwise_testkit::weights::gaussian;
 

@@ -6,10 +6,11 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use roundwise_convert::{
-    ConvertError, Device, Event, Job, MethodOptions, Overwrite, Phase, Recipe, RecipeFile,
-    Unwatched, Watch, convert,
-};
+use roundwise_convert::compute::Device;
+use roundwise_convert::report::Phase;
+use roundwise_convert::rounding::MethodOptions;
+use roundwise_convert::tensor_file::Overwrite;
+use roundwise_convert::{ConvertError, Event, Job, Recipe, RecipeFile, Unwatched, Watch, convert};
 use roundwise_testkit::files::{Tensor, safetensors};
 use roundwise_testkit::weights::{Matrix, gaussian};
 use tempfile::TempDir;
@@ -112,7 +113,10 @@ fn another_job_is_refused_and_nothing_is_lost() {
     let refused = |job: &Job, word: &str| {
         let error = convert(job, &Unwatched).unwrap_err();
         let ConvertError::OtherRun { differences, .. } = &error else { panic!("{error}") };
-        assert!(differences.len() == 1 && differences[0].contains(word), "{differences:?}");
+        assert!(
+            differences.len() == 1 && differences[0].to_string().contains(word),
+            "{differences:?}"
+        );
         assert!(error.to_string().contains("--fresh"), "{error}");
     };
     let int8 = RecipeFile { scheme: Some("int8".into()), ..RecipeFile::default() };

@@ -2,7 +2,8 @@
 
 use std::num::NonZeroUsize;
 
-use roundwise_convert::{Biases, Job, Recipe, RecipeFile, Unwatched, convert, verify};
+use roundwise_convert::inspect::Biases;
+use roundwise_convert::{Job, Recipe, RecipeFile, Unwatched, convert, verify};
 use roundwise_testkit::files::{Tensor, safetensors};
 use roundwise_testkit::weights::gaussian;
 

@@ -9,9 +9,10 @@ use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
+use roundwise_convert::plan::Action;
+use roundwise_convert::tensor_file::Overwrite;
 use roundwise_convert::{
-    Action, ConvertError, Event, Job, Overwrite, Recipe, RecipeFile, Report, Unwatched, Watch,
-    convert,
+    ConvertError, Event, Job, Recipe, RecipeFile, Report, Unwatched, Watch, convert,
 };
 use roundwise_scheme::Scheme;
 use roundwise_tensor_file::{Checkpoint, Dtype};
@@ -222,7 +223,7 @@ fn zeros_decode_to_zeros() {
         Tensor::bf16("w.weight", &gaussian(128, 128, 1)),
     ];
     let folder = folder_with("m.safetensors", &safetensors(&all));
-    for entry in roundwise_convert::CATALOG {
+    for entry in roundwise_convert::scheme::CATALOG {
         let (report, _) = converted(&folder, "m.safetensors", recipe(entry.name), 1);
         let after = contents(&report.output);
         let holds_zeros =

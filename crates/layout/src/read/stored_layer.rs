@@ -86,7 +86,7 @@ impl StoredLayer {
     fn scale_name(&self, role: ScaleRole) -> Option<String> {
         let scale = match role {
             ScaleRole::Tiles | ScaleRole::Rows => return self.scale.clone(),
-            // What divides is no factor.
+            // It divides, so it is not a factor.
             ScaleRole::Tensor if self.spelling == Spelling::WeightPacked => return None,
             // Nothing is computed with it.
             ScaleRole::Largest => return None,

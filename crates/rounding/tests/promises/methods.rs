@@ -1,4 +1,4 @@
-//! What is asked of a method is done or refused, never ignored.
+//! A method does what it is asked, or refuses; it never ignores a setting.
 
 use roundwise_optim::{Optimizer, Schedule};
 use roundwise_rounding::{
@@ -210,7 +210,7 @@ fn every_complaint_is_collected() {
     );
 }
 
-/// What a list of settings tells of a method is what it does.
+/// The values that a list of settings gives for a method are those it uses.
 #[test]
 fn asking_for_what_a_method_has_changes_nothing() {
     for method in METHODS {

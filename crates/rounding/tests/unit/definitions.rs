@@ -1,4 +1,4 @@
-//! What is computed at once against what it is defined as.
+//! Fast computations agree with the definitions they follow from.
 
 use std::cell::Cell;
 
@@ -26,7 +26,7 @@ fn on_state(objective: Objective, scheme: &str, work: impl FnOnce(&mut State<'_>
     on_state_of(COLS, objective, scheme, work);
 }
 
-/// The same of a matrix with so many columns.
+/// Runs `work` on nearest codes of a small matrix of `cols` columns.
 fn on_state_of(cols: usize, objective: Objective, scheme: &str, work: impl FnOnce(&mut State<'_>)) {
     let matrix = weights::power_law_spectrum(ROWS, cols, 3);
     let bytes = matrix.bytes();
@@ -82,7 +82,7 @@ fn the_slope_is_that_of_the_objective() {
                     let latest = Cell::new(state.scored());
                     let iterate = Iterate::new(state, &latest, limit);
                     let (found, push) = iterate.slope(batch);
-                    // What solvers lower is damped, what is scored is not.
+                    // Solvers lower the damped objective; the score is not damped.
                     let lambda = limit.lambda() + iterate.state.projection.damping;
                     let expected = latest.get().objective(lambda);
                     assert!((found / expected - 1.0).abs() < 1e-5);

@@ -74,7 +74,7 @@ fn with(part: &str, replacement: Option<(&str, &[usize], Vec<u8>)>) -> Vec<u8> {
     with_metadata(&tensors, &layers_text(&layers), &fingerprint(&layers), "1")
 }
 
-/// The same escapes as JSON has for a line feed.
+/// Builds a file with this metadata, with line feeds escaped as JSON does.
 fn with_metadata(tensors: &[Tensor], layers: &str, fingerprint: &str, version: &str) -> Vec<u8> {
     let metadata = [
         ("format", "roundwise-stats"),
@@ -105,7 +105,7 @@ macro_rules! refused {
     ($file:expr, $kind:pat) => {{
         let error = error_of(&$file);
         assert!(matches!(error.kind(), $kind), "{error:?}");
-        // What to do stands on a line of its own.
+        // The advice stands on a line of its own.
         assert!(error.to_string().contains("\n  "), "{error}");
     }};
 }

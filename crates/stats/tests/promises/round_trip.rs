@@ -1,4 +1,4 @@
-//! What is written is read back, layer by layer and exactly.
+//! Statistics that are written are read back exactly, layer by layer.
 
 use crate::common::{inputs, statistics, write};
 use roundwise_stats::{

@@ -1,5 +1,5 @@
-//! Whatever is cut off or changed in files of other programs: an error or other tensors, no panic, no
-//! memory for what is not there.
+//! Files of other programs that are cut off or changed give an error or other tensors; they never
+//! panic and never allocate memory for data that is not there.
 
 use std::path::Path;
 

@@ -145,7 +145,7 @@ fn hostile_json() {
     }
 }
 
-/// What leaves one way to read the file is refused with the way out, and read when that is asked for.
+/// A defect that can be read past is refused with the way out, and read when that is asked for.
 #[test]
 fn defects_that_can_be_mended_are_listed() {
     let header = br#"{"__metadata__":{"format":"pt","step":1200,"list":[1, "a"]},"w":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}"#;

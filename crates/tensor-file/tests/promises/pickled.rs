@@ -1,4 +1,4 @@
-//! What training programs save with PyTorch opens at the model; what is in it is never run.
+//! Files that training programs save with PyTorch open at the model; their code is never run.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! What was recorded of an unfinished file is gone on with; what is not as recorded is refused.
+//! An unfinished file is continued from its records; a file that differs from them is refused.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! What is written comes back, here and in the reference implementation, in both directions.
+//! Files that are written come back, here and in the reference implementation, in both directions.
 
 use std::collections::{BTreeMap, HashMap};
 

@@ -46,7 +46,7 @@ pub fn subnormals(rows: usize, cols: usize, seed: u64) -> Matrix {
     })
 }
 
-/// The same value everywhere.
+/// One value everywhere.
 pub fn constant(rows: usize, cols: usize, value: f32) -> Matrix {
     Matrix { rows, cols, values: vec![value; rows * cols] }
 }

@@ -8,7 +8,7 @@ use super::{Bench, Figure, show};
 use crate::command;
 use crate::goal::{Goal, rounding as goals};
 
-/// What `product_speed` and its torch counterpart print.
+/// The output of `product_speed` and of its torch counterpart.
 #[derive(Deserialize)]
 struct Printed {
     lines: Vec<Line>,

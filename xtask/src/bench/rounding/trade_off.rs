@@ -102,7 +102,7 @@ fn peer_run(bench: &Bench, python: &Python, binary: &Path, case: &Case) -> Resul
     Ok(Scored { seconds, ..scored })
 }
 
-/// What a command prints, which is one line of JSON.
+/// Returns the output of a command, which is one line of JSON.
 fn line<T: DeserializeOwned>(command: &mut Command) -> Result<T> {
     let text = command::output(command)?;
     serde_json::from_str(&text).with_context(|| format!("read {text}"))

@@ -1,17 +1,15 @@
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::bail;
-use roundwise_convert::{
-    ConvertError, Job, Recipe, RecipeFile, Share, Source, check_writable, default_output,
-    error_lora_path,
-};
+use anyhow::{anyhow, bail};
+use roundwise_convert::plan::Share;
+use roundwise_convert::run::{Target, check_apart, default_output, error_lora_path};
+use roundwise_convert::{ConvertError, Job, Recipe, RecipeFile};
 
-use crate::arguments::{ConvertOptions, SchemeOutput};
+use crate::arguments::{ConvertOptions, SchemeOutput, WriteOptions, overwrite};
 use crate::outcome::BadUsage;
 use crate::typed::Typed;
 
-/// What becomes of one input: one job, or one for each `--to`.
+/// The jobs of one input: a single one, or one for each `--to`.
 pub(super) type Group = Vec<Job>;
 
 /// One group per input; everything that can be wrong with the names is found before any work.
@@ -41,7 +39,7 @@ pub(super) fn groups(
         recipes.iter().map(|(recipe, named)| job(options, input, recipe, *named)).collect()
     };
     let groups: Vec<Group> = options.inputs.iter().map(of_input).collect();
-    refuse_bad_names(options, groups.iter().flatten())?;
+    check_apart(&targets(options, &groups), &options.inputs)?;
     Ok(groups)
 }
 
@@ -81,70 +79,43 @@ fn job(options: &ConvertOptions, input: &Path, recipe: &Recipe, named: Option<&P
     }
 }
 
-fn refuse_bad_names<'a>(
-    options: &ConvertOptions,
-    jobs: impl Iterator<Item = &'a Job>,
-) -> anyhow::Result<()> {
-    let of_job = |job: &'a Job| {
-        let input = job.input.display();
-        let content = match options.to.is_empty() {
-            true => input.to_string(),
-            false => format!("{input} as {}", job.recipe.scheme()),
-        };
-        Target { content, path: &job.output }
+/// Everything that is written, as messages call it.
+fn targets(options: &ConvertOptions, groups: &[Group]) -> Vec<Target> {
+    let content = |job: &Job| match options.to.is_empty() {
+        true => job.input.display().to_string(),
+        false => format!("{} as {}", job.input.display(), job.recipe.scheme()),
     };
-    let mut targets: Vec<Target<'_>> = jobs.map(of_job).collect();
-    if let Some(report) = &options.write.report {
-        targets.push(Target { content: "the report".to_owned(), path: report });
-    }
-    refuse_collisions(&targets)?;
-    refuse_inputs(&targets, &options.inputs)?;
-    Ok(())
+    let outputs = groups.iter().flatten().map(|job| Target::output(job, content(job)));
+    outputs.chain(report_target(&options.write)).collect()
 }
 
-/// What is wrong with the places that are written to. Told after what is wrong with recipe and input,
-/// and before any work.
+/// The report that was asked for.
+pub(in crate::commands) fn report_target(write: &WriteOptions) -> Option<Target> {
+    let report = write.report.as_ref()?;
+    Some(Target::file(report, "the report", overwrite(write.force)))
+}
+
+/// Refuses places that cannot be written to. Runs after the checks of recipe and input, and before
+/// any work.
 pub(super) fn refuse_places(options: &ConvertOptions, groups: &[Group]) -> anyhow::Result<()> {
-    let report = options.write.report.as_deref();
-    for named in named_files(options).filter(|named| Some(named.as_path()) != report) {
-        refuse_missing_folder(named, "create it first, or use `--out-dir`, which does")?;
-    }
+    let report = report_target(&options.write);
     for job in groups.iter().flatten() {
-        refuse_place(&job.output, options.write.force, options.write.shard_size.is_some())?;
+        let output = Target::output(job, "the output");
+        // A folder that is named by `--out-dir` is created.
+        if job.output.parent() != options.out_dir.as_deref() {
+            output.check_folder().map_err(with_out_dir)?;
+        }
+        output.check().map_err(with_out_dir)?;
         if options.extract_error_lora.is_some() {
-            refuse_place(&error_lora_path(&job.output), options.write.force, false)?;
+            let path = error_lora_path(&job.output);
+            Target::file(path, "its adapter", job.overwrite).check()?;
         }
     }
-    report.map_or(Ok(()), |report| refuse_report(report, options.write.force))
-}
-
-/// - `is_folder`: whether shards are written
-pub(in crate::commands) fn refuse_place(
-    output: &Path,
-    is_forced: bool,
-    is_folder: bool,
-) -> anyhow::Result<()> {
-    match is_folder {
-        true => refuse_full_folder(output)?,
-        false => refuse_unfit(
-            output,
-            is_forced,
-            "name a file in it; `convert --out-dir` writes into a folder",
-        )?,
+    if let Some(report) = report {
+        report.check_folder()?;
+        report.check()?;
     }
-    Ok(check_writable(output)?)
-}
-
-pub(in crate::commands) fn refuse_report(report: &Path, is_forced: bool) -> anyhow::Result<()> {
-    refuse_unfit(report, is_forced, "name a file for the report")?;
-    refuse_missing_folder(report, "create it first")?;
-    Ok(check_writable(report)?)
-}
-
-/// The output and the report must not have one name.
-pub(in crate::commands) fn refuse_one_place(output: &Path, report: &Path) -> anyhow::Result<()> {
-    let output = Target { content: "the output".to_owned(), path: output };
-    refuse_collisions(&[output, Target { content: "the report".to_owned(), path: report }])
+    Ok(())
 }
 
 /// `-` means standard output elsewhere; here it would be a file of that name.
@@ -159,92 +130,14 @@ pub(in crate::commands) fn refuse_standard_output(named: &Path) -> anyhow::Resul
     Ok(())
 }
 
-/// A file that will be written.
-struct Target<'a> {
-    content: String,
-    path: &'a Path,
-}
-
-fn refuse_collisions(targets: &[Target<'_>]) -> anyhow::Result<()> {
-    let mut places = BTreeMap::<PathBuf, &Target<'_>>::new();
-    for target in targets {
-        if let Some(other) = places.insert(place(target.path), target) {
-            bail!(BadUsage(format!(
-                "{} and {} would both become {}",
-                other.content,
-                target.content,
-                target.path.display()
-            )));
+/// A folder is named by `--out-dir`, not as the output.
+fn with_out_dir(error: ConvertError) -> anyhow::Error {
+    match &error {
+        ConvertError::OutputIsFolder { .. } => {
+            BadUsage(format!("{error}; `--out-dir` writes into a folder")).into()
         }
-    }
-    Ok(())
-}
-
-/// The path with its folder in one spelling; the file need not exist.
-fn place(path: &Path) -> PathBuf {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    match (folder.canonicalize(), path.file_name()) {
-        (Ok(folder), Some(name)) => folder.join(name),
-        _ => path.to_owned(),
-    }
-}
-
-/// No input may be replaced, whichever job it belongs to.
-fn refuse_inputs(targets: &[Target<'_>], inputs: &[PathBuf]) -> anyhow::Result<()> {
-    let existing: Vec<_> = targets.iter().filter(|target| target.path.exists()).collect();
-    if existing.is_empty() {
-        return Ok(());
-    }
-    // An input that cannot be opened says so when its turn comes.
-    for source in inputs.iter().filter_map(|input| Source::open(input).ok()) {
-        for target in &existing {
-            if source.checkpoint.same_file_as(target.path) {
-                bail!(ConvertError::OutputIsInput { path: target.path.to_owned() });
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Shards need a folder of their own, which `--force` does not replace either: nobody knows what else
-/// is in it.
-fn refuse_full_folder(target: &Path) -> anyhow::Result<()> {
-    let is_empty = match std::fs::read_dir(target) {
-        Ok(mut entries) => entries.next().is_none(),
-        Err(_) => !target.exists(),
-    };
-    match is_empty {
-        true => Ok(()),
-        false => bail!(
-            "{}: exists already\n  shards are written into a new folder; name another, or remove this one",
-            target.display()
-        ),
-    }
-}
-
-fn refuse_unfit(target: &Path, is_forced: bool, of_folder: &str) -> anyhow::Result<()> {
-    if target.is_dir() {
-        bail!(BadUsage(format!("{}: is a folder\n  {of_folder}", target.display())));
-    }
-    if target.exists() && !is_forced {
-        bail!(
-            "{}: exists already\n  name another file, or `--force` to replace it",
-            target.display()
-        );
-    }
-    Ok(())
-}
-
-/// A folder that is named by `--out-dir` is created; one inside the name of a file may be a slip.
-pub(in crate::commands) fn refuse_missing_folder(named: &Path, help: &str) -> anyhow::Result<()> {
-    match place(named).parent() {
-        Some(folder) if !folder.is_dir() => {
-            bail!("{}: there is no folder {}\n  {help}", named.display(), folder.display())
-        }
-        _ => Ok(()),
+        ConvertError::NoFolder { .. } => anyhow!("{error}, or use `--out-dir`, which does"),
+        _ => error.into(),
     }
 }
 

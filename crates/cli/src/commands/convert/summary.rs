@@ -1,6 +1,9 @@
 use std::collections::BTreeMap;
 
-use roundwise_convert::{Action, Opens, Report, RoundingTotals, SchemeConsumer, TensorReport};
+use roundwise_convert::Report;
+use roundwise_convert::plan::Action;
+use roundwise_convert::report::{RoundingTotals, TensorReport};
+use roundwise_convert::source::{Opens, SchemeConsumer};
 
 use crate::console::width;
 use crate::table::Table;
@@ -11,7 +14,7 @@ const REASONS_SHOWN: usize = 8;
 /// Layers with the largest error that the summary lists.
 const WORST_SHOWN: usize = 3;
 
-/// What a conversion did, for people.
+/// Describes a conversion for people.
 pub(in crate::commands) fn describe(report: &Report) -> String {
     let mut text = format!("{} → {}\n", path(&report.input), path(&report.output));
     text += &format!(
@@ -96,7 +99,8 @@ fn describe_schemes(report: &Report) -> String {
     report.consumers.iter().map(line).collect()
 }
 
-/// What statistics of inputs are for: how much less wrong outputs are than with nearest codes.
+/// Describes the benefit of input statistics: how the error of the outputs compares with that of
+/// nearest codes.
 fn describe_outputs(totals: &RoundingTotals) -> String {
     let (Some(stored), Some(nearest)) = (totals.output_error, totals.nearest_output_error) else {
         return String::new();
@@ -111,7 +115,7 @@ fn ratio(stored: f64, nearest: f64) -> f64 {
     if nearest > 0.0 { stored / nearest } else { 1.0 }
 }
 
-/// What learned rounding did, over all weights.
+/// Describes the effect of learned rounding over all weights.
 fn describe_rounding(totals: &RoundingTotals) -> String {
     let objective = match totals.objective_ratio {
         Some(ratio) => format!("objective {} of nearest, ", percent(ratio)),
@@ -241,7 +245,7 @@ fn warn_of_ruined(report: &Report) -> String {
     )
 }
 
-/// What is left to try for weights that their schemes do not suit.
+/// Returns advice for weights that lost too much in their schemes.
 fn way_out(ruined: &[&TensorReport]) -> &'static str {
     let is_tried = |name: &str| {
         ruined.iter().any(|layer| layer.scheme.is_some_and(|scheme| scheme.to_string() == name))
@@ -259,7 +263,7 @@ fn way_out(ruined: &[&TensorReport]) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use roundwise_convert::Action;
+    use roundwise_convert::plan::Action;
 
     #[test]
     fn a_scheme_that_ruined_a_weight_is_not_recommended_for_it() {

@@ -1,4 +1,4 @@
-//! What stands beside an adapter's tensors: PEFT's configuration and the trainers' metadata.
+//! Configuration beside an adapter's tensors: PEFT's file and the trainers' metadata.
 
 use std::collections::BTreeMap;
 
@@ -162,7 +162,7 @@ fn matching(patterns: &[(Regex, f64)], module: &str) -> Option<f64> {
     patterns.iter().find(|(regex, _)| regex.is_match(module)).map(|(_, value)| *value)
 }
 
-/// What kohya's scripts write into headers.
+/// Entries that kohya's scripts write into headers.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Kohya {
     pub(super) rank: f64,

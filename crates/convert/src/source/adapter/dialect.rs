@@ -299,7 +299,7 @@ const FUSED: [(&str, [[&str; 3]; 3]); 3] = [("qkv", PARTS), ("to_qkv", PARTS), (
 const PARTS: [[&str; 3]; 3] =
     [["q", "k", "v"], ["to_q", "to_k", "to_v"], ["q_proj", "k_proj", "v_proj"]];
 
-/// What else a layer is called, and which of its rows each name means.
+/// Returns the other names of a layer, and which of its rows each name means.
 pub(super) fn other_names(layer: &str, blocks: UnetBlocks) -> Vec<(String, Rows)> {
     let mut found: Vec<(String, Rows)> =
         unet_name(layer, blocks).map(|it| (it, All)).into_iter().collect();
@@ -374,7 +374,7 @@ const RESIDUAL: [(&str, &str); 6] = [
     ("skip_connection", "conv_shortcut"),
 ];
 
-/// What diffusers calls a layer of a UNet's blocks, which it counts by level.
+/// Returns diffusers' name for a layer of a UNet's blocks, which it counts by level.
 fn unet_name(layer: &str, UnetBlocks(blocks): UnetBlocks) -> Option<String> {
     let (side, rest) = layer.split_once('.')?;
     let residual = |part: &str| RESIDUAL.iter().find(|(own, _)| *own == part).map(|(_, it)| *it);

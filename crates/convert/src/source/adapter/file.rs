@@ -31,7 +31,7 @@ pub(super) struct AdapterFile {
     kohya: Option<Kohya>,
 }
 
-/// What an adapter's file holds.
+/// The contents of an adapter's file.
 #[derive(Debug, Default)]
 pub(super) struct Contents {
     pub(super) modules: BTreeMap<String, Module>,

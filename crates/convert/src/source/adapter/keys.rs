@@ -1,6 +1,6 @@
-//! What the keys of an adapter's file stand for.
+//! Reads the keys of an adapter's file.
 
-/// What a key of an adapter's file stands for.
+/// The meaning of a key of an adapter's file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum AdapterKey<'a> {
     /// A tensor of a module.
@@ -19,7 +19,7 @@ pub(super) enum AdapterKey<'a> {
     Unknown,
 }
 
-/// What a tensor is in its module.
+/// The role of a tensor in its module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Role {
     Up,
@@ -164,7 +164,7 @@ fn peft_key<'a>(name: &'a str, part: &str, role: Role) -> Option<AdapterKey<'a>>
         "" => "",
         rest => rest.strip_prefix('.')?,
     };
-    // What else stands there is the adapter's name.
+    // Anything else there is the adapter's name.
     let role = match rest.rsplit_once('.').map_or(rest, |(_, leaf)| leaf) {
         "bias" if role == Role::Up => Role::UpBias,
         "bias" => return None,

@@ -1,4 +1,4 @@
-//! What a reader should know of how adapters were merged.
+//! Notes for the reader on how adapters were merged.
 
 use std::fmt;
 use std::path::PathBuf;

@@ -4,7 +4,7 @@ use roundwise_grid::{E4m3, E5m2, Grid};
 use roundwise_tensor_file::{Checkpoint, Dtype, TensorHeader};
 
 use crate::error::ConvertError;
-use crate::source::source::{weight_kind, widened};
+use crate::source::numbers::{weight_kind, widened};
 
 /// Whether a tensor holds numbers that can be added to weights; FP8 without scales does.
 pub(super) fn is_numeric(dtype: Dtype) -> bool {

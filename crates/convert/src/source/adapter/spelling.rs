@@ -9,8 +9,8 @@ pub(super) enum Hint {
     Text(u8),
 }
 
-/// What programs put before the names of a model's modules, dots written as underscores; longer
-/// before shorter.
+/// Prefixes that programs put before the names of a model's modules, with underscores for dots;
+/// longer ones first.
 const PREFIXES: [(&str, Hint); 20] = [
     ("base_model_model_", Hint::Any),
     ("lora_unet__", Hint::Diffusion),

@@ -10,7 +10,7 @@ use roundwise_tensor_file::{Checkpoint, TensorHeader};
 use crate::source::adapter::dialect::{Rows, UnetBlocks, other_names, whole_names};
 use crate::source::adapter::model_part::{ModelPart, bare_names};
 use crate::source::adapter::spelling::{joined, spellings};
-use crate::source::source::weight_kind;
+use crate::source::numbers::weight_kind;
 
 /// The tensors of a model by the names that adapters call them.
 pub(crate) struct Targets {

@@ -1,11 +1,11 @@
 //! ComfyUI's table: which kinds of files it opens with codes, from its own loaders.
 
 use crate::model::{Detected, Dialect, Kind};
-use crate::source::consumer::TakesCodes;
+use crate::source::consumer::answer::TakesCodes;
 
-/// What its loaders of whole models do with codes and scales is known by architecture; all its other
-/// loaders read tensors as they are stored: a code counts as a weight, and its scale is dropped
-/// without a word.
+/// Returns whether ComfyUI reads codes of a kind of file. For its loaders of whole models this is
+/// known by architecture. All its other loaders read tensors as they are stored: a code counts as
+/// a weight, and its scale is dropped without a word.
 pub(super) fn takes_codes(detected: &Detected) -> TakesCodes {
     match detected.kind {
         Kind::DiffusionModel | Kind::TextEncoder | Kind::Checkpoint => by_names(detected),

@@ -1,4 +1,4 @@
-//! What the tests of this crate share.
+//! Helpers that the tests of this crate share.
 
 use roundwise_compute::{Device, Engine};
 use roundwise_rounding::{Limit, MethodOptions, Options, Rounded, RoundingError, round};

@@ -166,7 +166,7 @@ pub(crate) fn any_case() -> impl Strategy<Value = Case> {
             // Sums of a rotation, and numbers rounded up to a power of two, may leave f32.
             let is_bounded = scheme.rotation().is_some() || has_powers(scheme);
             let largest = if is_bounded { largest.min(1e30) } else { largest };
-            // What no scale brings into the range of the codes would be cut off.
+            // Weights that no scale brings into the range of the codes would be cut off.
             let largest = match (scheme.has_scales(), scheme.log_range()) {
                 (false, _) => largest.min(scheme.grid().max()),
                 (true, Some(_)) => largest.min(1e6),

@@ -47,7 +47,7 @@ pub(crate) fn narrowed(values: &[f64]) -> Vec<f32> {
     values.iter().map(|&value| value as f32).collect()
 }
 
-/// What is to be kept of some inputs.
+/// Returns the statistics to keep of some inputs.
 pub(crate) fn statistics(inputs: &Inputs, knowledge: Knowledge) -> LayerStatistics {
     let (mean, moment) = (mean(inputs), second_moment(inputs));
     let n = mean.len();

@@ -41,7 +41,7 @@ pub(crate) fn spec(name: &str, dtype: Dtype, shape: &[u64]) -> TensorSpec {
     TensorSpec { name: name.into(), dtype, shape: shape.to_vec() }
 }
 
-/// What the folder holds, sorted.
+/// Returns the names in a folder, sorted.
 pub(crate) fn names_in(folder: &Path) -> Vec<String> {
     let mut names: Vec<String> = std::fs::read_dir(folder)
         .unwrap()

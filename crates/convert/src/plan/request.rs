@@ -1,0 +1,44 @@
+use std::num::NonZeroUsize;
+
+use crate::plan::decision::NotFinite;
+use crate::plan::memory::{Limits, Workers};
+use crate::plan::part::Share;
+use crate::recipe::Recipe;
+use crate::source::Source;
+use crate::source::layer_inputs::LayerInputs;
+
+/// Everything that a plan follows from.
+#[derive(Clone, Copy)]
+pub struct PlanRequest<'a> {
+    /// The input.
+    pub source: &'a Source,
+    /// The recipe.
+    pub recipe: &'a Recipe,
+    /// Statistics of the layers' inputs, where the recipe looks at them.
+    pub statistics: Option<&'a LayerInputs>,
+    /// The threads and devices that work on tensors at once.
+    pub workers: Workers,
+    /// Limits of files and memory.
+    pub limits: Limits,
+    /// The part of the model that is made, if not all of it.
+    pub part: Option<Share>,
+    /// Weights that cannot be converted for what was found in them.
+    pub not_finite: &'a NotFinite,
+}
+
+static ALL_FINITE: NotFinite = NotFinite::new();
+
+impl<'a> PlanRequest<'a> {
+    /// Asks for the whole model in one file, worked on by one thread without a limit of memory.
+    pub fn new(source: &'a Source, recipe: &'a Recipe) -> Self {
+        Self {
+            source,
+            recipe,
+            statistics: None,
+            workers: NonZeroUsize::MIN.into(),
+            limits: Limits::default(),
+            part: None,
+            not_finite: &ALL_FINITE,
+        }
+    }
+}

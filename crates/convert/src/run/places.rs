@@ -1,0 +1,119 @@
+//! Checks of the places that files are written to, before any work.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use roundwise_tensor_file::{Overwrite, check_writable, is_vacant};
+
+use crate::error::ConvertError;
+use crate::run::job::Job;
+use crate::source::Source;
+
+/// A file, or a folder of shards, that is going to be written.
+#[derive(Clone, Debug)]
+pub struct Target {
+    content: String,
+    path: PathBuf,
+    overwrite: Overwrite,
+    is_folder: bool,
+}
+
+impl Target {
+    /// Describes the output of a job.
+    ///
+    /// - `content`: what messages call it, such as `the output`
+    pub fn output(job: &Job, content: impl Into<String>) -> Self {
+        let is_folder = job.limits.shard_bytes.is_some();
+        Self { is_folder, ..Self::file(&job.output, content, job.overwrite) }
+    }
+
+    /// Describes a file that is written beside outputs, such as a report.
+    ///
+    /// - `content`: what messages call it, such as `the report`
+    pub fn file(
+        path: impl Into<PathBuf>,
+        content: impl Into<String>,
+        overwrite: Overwrite,
+    ) -> Self {
+        Self { content: content.into(), path: path.into(), overwrite, is_folder: false }
+    }
+
+    /// Checks that it can be written where it is to be.
+    ///
+    /// A folder that does not exist yet is no obstacle; [`Target::check_folder`] asks for it.
+    ///
+    /// # Errors
+    /// [`ConvertError::OutputIsFolder`], [`ConvertError::OutputExists`] and
+    /// [`ConvertError::FolderNotEmpty`] for what is there already; [`ConvertError::File`] where no file
+    /// can be made.
+    pub fn check(&self) -> Result<(), ConvertError> {
+        let path = || self.path.clone();
+        if self.is_folder {
+            // Nobody knows what else is in a folder, so that none is ever replaced.
+            if !is_vacant(&self.path) {
+                return Err(ConvertError::FolderNotEmpty { path: path() });
+            }
+        } else if self.path.is_dir() {
+            let content = self.content.clone();
+            return Err(ConvertError::OutputIsFolder { path: path(), content });
+        } else if self.overwrite == Overwrite::Refuse && self.path.exists() {
+            return Err(ConvertError::OutputExists { path: path() });
+        }
+        Ok(check_writable(&self.path)?)
+    }
+
+    /// Checks that the folder that it is to lie in is there: one inside a name may be a slip.
+    ///
+    /// # Errors
+    /// [`ConvertError::NoFolder`].
+    pub fn check_folder(&self) -> Result<(), ConvertError> {
+        match place_of(&self.path).parent() {
+            Some(folder) if !folder.is_dir() => {
+                let (path, folder) = (self.path.clone(), folder.to_owned());
+                Err(ConvertError::NoFolder { path, folder })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Checks that no target lands on another one, or on a file of an input.
+///
+/// - `inputs`: of all jobs; one that cannot be opened says so when its turn comes
+///
+/// # Errors
+/// [`ConvertError::SamePlace`], [`ConvertError::OutputIsInput`].
+pub fn check_apart(targets: &[Target], inputs: &[PathBuf]) -> Result<(), ConvertError> {
+    let mut places = BTreeMap::<PathBuf, &Target>::new();
+    for target in targets {
+        if let Some(other) = places.insert(place_of(&target.path), target) {
+            return Err(ConvertError::SamePlace {
+                path: target.path.clone(),
+                contents: [other, target].map(|target| target.content.clone()),
+            });
+        }
+    }
+    let existing: Vec<&Target> = targets.iter().filter(|target| target.path.exists()).collect();
+    if existing.is_empty() {
+        return Ok(());
+    }
+    for source in inputs.iter().filter_map(|input| Source::open(input).ok()) {
+        let replaced = existing.iter().find(|target| source.checkpoint.same_file_as(&target.path));
+        if let Some(target) = replaced {
+            return Err(ConvertError::OutputIsInput { path: target.path.clone() });
+        }
+    }
+    Ok(())
+}
+
+/// The path with its folder in one spelling; the file need not exist.
+fn place_of(path: &Path) -> PathBuf {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    match (folder.canonicalize(), path.file_name()) {
+        (Ok(folder), Some(name)) => folder.join(name),
+        _ => path.to_owned(),
+    }
+}

@@ -1,0 +1,60 @@
+//! Plain numbers of every dtype, as bytes and as `f32`.
+
+use half::{bf16, f16};
+use roundwise_scheme::{GridKind, Weight, WeightKind};
+use roundwise_tensor_file::Dtype;
+
+/// The kind of numbers of a weight, `None` for codes, integers and the like.
+pub(crate) fn weight_kind(dtype: Dtype) -> Option<WeightKind> {
+    match dtype {
+        Dtype::F64 => Some(WeightKind::F64),
+        Dtype::F32 => Some(WeightKind::F32),
+        Dtype::F16 => Some(WeightKind::F16),
+        Dtype::BF16 => Some(WeightKind::BF16),
+        _ => None,
+    }
+}
+
+/// The grid of FP8 numbers.
+pub(crate) fn fp8_grid(dtype: Dtype) -> Option<GridKind> {
+    match dtype {
+        Dtype::F8E4M3 => Some(GridKind::E4m3),
+        Dtype::F8E5M2 => Some(GridKind::E5m2),
+        _ => None,
+    }
+}
+
+/// Numbers as `f32`.
+pub(crate) fn widened(kind: WeightKind, bytes: &[u8]) -> Vec<f32> {
+    let count = bytes.len() / kind.byte_len();
+    let row = Weight::new(1, count, kind, bytes).expect("as many numbers as there are bytes for");
+    row.to_f32()
+}
+
+/// Appends numbers in a dtype of plain numbers; what F16 has no room for becomes its largest.
+pub(crate) fn narrow(dtype: Dtype, values: &[f32], bytes: &mut Vec<u8>) {
+    let kind = weight_kind(dtype).expect("the plan merges floating-point weights only");
+    let largest = f16::MAX.to_f32();
+    match kind {
+        WeightKind::F64 => {
+            bytes.extend(values.iter().flat_map(|value| f64::from(*value).to_le_bytes()));
+        }
+        WeightKind::F32 => bytes.extend(values.iter().flat_map(|value| value.to_le_bytes())),
+        WeightKind::F16 => bytes.extend(
+            values
+                .iter()
+                .flat_map(|value| f16::from_f32(value.clamp(-largest, largest)).to_le_bytes()),
+        ),
+        WeightKind::BF16 => {
+            bytes.extend(values.iter().flat_map(|value| bf16::from_f32(*value).to_le_bytes()));
+        }
+    }
+}
+
+/// `[rows, cols]` of a matrix that fits this machine's memory addresses.
+pub(crate) fn matrix_shape(shape: &[u64]) -> Option<[usize; 2]> {
+    match shape {
+        [rows, cols] => Some([usize::try_from(*rows).ok()?, usize::try_from(*cols).ok()?]),
+        _ => None,
+    }
+}
