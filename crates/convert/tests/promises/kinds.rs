@@ -409,7 +409,7 @@ fn codes_of_other_programs_that_cannot_be_read_are_named() {
             "bitsandbytes (INT8)",
         ),
         (vec![i32s("a.qweight"), i32s("a.qzeros"), f32s("a.scales"), i32s("a.g_idx")], "GPTQ"),
-        (vec![i32s("a.qweight"), i32s("a.qzeros"), f32s("a.scales")], "AWQ"),
+        (vec![i32s("a.qweight"), i32s("a.qzeros"), u8s("a.scales")], "AWQ"),
         (vec![u8s("a.qweight"), f32s("a.wscales"), f32s("a.smooth_factor")], "nunchaku"),
         (vec![u8s("a.W_q"), f32s("a.scale")], "HQQ"),
         (vec![u8s("a.weight._data"), f32s("a.weight._scale")], "quanto"),

@@ -52,8 +52,9 @@ impl StoredLayers {
                 None => recognise(file, header, layer, markers.get(layer), "weight_scale"),
             };
             let recognised = recognised.and_then(|stored| {
-                let names = stored.iter().flat_map(StoredLayer::scale_names);
-                names.into_iter().try_for_each(|name| check_small_scale(file, &name))?;
+                for (name, numbers) in stored.iter().flat_map(StoredLayer::scale_names) {
+                    check_small_scale(file, &name, Some(numbers))?;
+                }
                 Ok(stored)
             });
             match recognised {

@@ -73,12 +73,19 @@ impl StoredLayer {
         }
     }
 
-    /// Returns the names of the tensors that hold its scales, those that a file may lack included.
-    pub(crate) fn scale_names(&self) -> Vec<String> {
+    /// Returns the names of the tensors that hold its scales, those that a file may lack included, and
+    /// what numbers they hold. Swizzled ones are left out, whose padding may be anything.
+    pub(crate) fn scale_names(&self) -> Vec<(String, ScaleNumbers)> {
+        let is_swizzled = |role: ScaleRole| {
+            role == ScaleRole::Tiles
+                && self.scheme.has_block_scales()
+                && self.spelling == Spelling::Comfy
+        };
         let parts = self.scheme.scale_parts(self.shape).into_iter();
-        let names = parts.filter_map(|part| self.scale_name(part.role));
+        let parts = parts.filter(|part| !is_swizzled(part.role));
+        let names = parts.filter_map(|part| Some((self.scale_name(part.role)?, part.numbers)));
         let global = (self.spelling == Spelling::WeightPacked)
-            .then(|| format!("{}.{GLOBAL_SCALE}", self.layer));
+            .then(|| (format!("{}.{GLOBAL_SCALE}", self.layer), ScaleNumbers::F32));
         names.chain(global).collect()
     }
 

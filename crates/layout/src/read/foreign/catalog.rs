@@ -89,7 +89,7 @@ impl Foreign {
         let read = found.and_then(|found| ForeignLayer::new(program, found));
         let read = read.and_then(|mut read| {
             for part in &read.parts {
-                check_small_scale(file, part)?;
+                check_small_scale(file, part, None)?;
             }
             if read.codes_tensor != read.name && file.get(&read.name).is_some() {
                 return Err(format!("has both `{}` and `{}`", read.name, read.codes_tensor));

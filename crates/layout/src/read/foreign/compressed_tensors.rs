@@ -153,7 +153,9 @@ impl Decode for Packed {
         let row_bytes = self.row_words * 4;
         let codes =
             words(&bytes_of(file, &self.codes, rows.start * row_bytes..rows.end * row_bytes)?);
-        let scales = self.scales.all(file)?;
+        let of_rows = rows.start * self.groups..rows.end * self.groups;
+        let first = rows.start;
+        let scales = self.scales.read(file, if self.is_single { 0..1 } else { of_rows })?;
         let zeros = self.zeros.as_ref().map(|zeros| file.read(zeros)).transpose()?;
         let zeros = zeros.map(|bytes| words(&bytes));
         // Codes were made positive for packing, and so were zero points.
@@ -162,7 +164,7 @@ impl Decode for Packed {
         let in_rows = values.chunks_exact_mut(self.cols).zip(codes.chunks_exact(self.row_words));
         for (row, (values, codes)) in rows.zip(in_rows) {
             for (group, values) in values.chunks_exact_mut(group_cols).enumerate() {
-                let scale = if self.is_single { 0 } else { row * self.groups + group };
+                let scale = if self.is_single { 0 } else { (row - first) * self.groups + group };
                 let zero = zeros.as_ref().map_or(middle, |zeros| {
                     field(|word| zeros[word * self.groups + group], row, self.bits) as i32
                 });

@@ -213,10 +213,17 @@ impl Decode for Packed {
         values: &mut [f32],
     ) -> Result<(), TensorFileError> {
         let Packing { bits, codes: per_word, bytes: word_bytes } = self.packing;
-        let (scales, zeros) = (self.scales.all(file)?, self.zeros.all(file)?);
         let in_part = self.packed_rows * self.width;
         let end = rows.end * self.cols;
         let start = rows.start * self.cols;
+        // Those along axis 1 follow one another as their groups do; all of the others may be needed.
+        let first = if self.axis == 1 { start / self.width } else { 0 };
+        let read = |numbers: &Numbers| match self.axis == 1 && numbers.count() > 1 {
+            true => numbers.read(file, first..end.div_ceil(self.width)),
+            false => numbers.all(file),
+        };
+        let (scales, zeros) = (read(&self.scales)?, read(&self.zeros)?);
+        let [one_scale, one_zero] = [&self.scales, &self.zeros].map(|it| it.count() == 1);
         let mut at = start;
         // The rows that have the same bits of their bytes lie one behind the other.
         while at < end {
@@ -233,9 +240,9 @@ impl Decode for Packed {
             for (value, word) in values[at - start..until - start].iter_mut().zip(stored) {
                 let code = (word >> shift & mask(bits)) as f32;
                 let group = if self.axis == 1 { at / self.width } else { at % self.width };
-                let of =
-                    |numbers: &[f32]| if numbers.len() == 1 { numbers[0] } else { numbers[group] };
-                *value = (code - of(&zeros)) * of(&scales);
+                let [scale, zero] =
+                    [one_scale, one_zero].map(|one| if one { 0 } else { group - first });
+                *value = (code - zeros[zero]) * scales[scale];
                 at += 1;
             }
         }

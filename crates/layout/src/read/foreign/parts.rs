@@ -71,6 +71,11 @@ impl Numbers {
         Some(self.0.dtype).filter(|dtype| matches!(dtype, Dtype::F16 | Dtype::BF16))
     }
 
+    /// Returns how many they are.
+    pub(crate) fn count(&self) -> u64 {
+        self.0.element_count()
+    }
+
     /// Reads some of the numbers. Bytes are powers of two.
     pub(crate) fn read(
         &self,

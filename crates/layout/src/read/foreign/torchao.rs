@@ -141,7 +141,10 @@ impl Decode for Tiles {
         values: &mut [f32],
     ) -> Result<(), TensorFileError> {
         let codes = bytes_of(file, &self.codes, rows.start * self.cols..rows.end * self.cols)?;
-        let (scales, zeros) = (self.scales.all(file)?, self.read_zeros(file)?);
+        let down = rows.start / self.tile[0]..rows.end.div_ceil(self.tile[0]);
+        let tiles = down.start * self.across..down.end * self.across;
+        let first_tile = tiles.start;
+        let (scales, zeros) = (self.scales.read(file, tiles)?, self.read_zeros(file)?);
         let table: [f32; 256] = std::array::from_fn(|code| match self.codes.dtype {
             Dtype::F8E4M3 => E4m3::decode(code as u8),
             Dtype::F8E5M2 => E5m2::decode(code as u8),
@@ -152,7 +155,8 @@ impl Decode for Tiles {
             let first = row / self.tile[0] * self.across;
             let tiles = values.chunks_mut(self.tile[1]).zip(codes.chunks(self.tile[1]));
             for (tile, (values, codes)) in (first..).zip(tiles) {
-                let (scale, zero) = (scales[tile], zeros.get(tile).copied().unwrap_or(0.0));
+                let (scale, zero) =
+                    (scales[tile - first_tile], zeros.get(tile).copied().unwrap_or(0.0));
                 for (value, code) in values.iter_mut().zip(codes) {
                     *value = (table[usize::from(*code)] - zero) * scale;
                 }
