@@ -17,20 +17,16 @@ struct Checked {
     /// Its folders, in levels: files import from their own folder and from those of earlier levels.
     /// Files beside `lib.rs` are in no folder, and may be imported from everywhere.
     rooms: &'static [&'static [&'static str]],
-    /// Whether files may not import each other in a circle, be it inside a folder.
-    refuses_circles: bool,
 }
 
 const LAYOUT: Checked = Checked {
     sources: "crates/layout/src",
     rooms: &[&["packing"], &["marker"], &["write", "read"]],
-    refuses_circles: true,
 };
 
 const CONVERT: Checked = Checked {
     sources: "crates/convert/src",
     rooms: &[&["model"], &["recipe"], &["source"], &["plan"], &["report"], &["run"], &["inspect"]],
-    refuses_circles: false,
 };
 
 /// Checks the crates whose files are in order.
@@ -39,12 +35,10 @@ const CONVERT: Checked = Checked {
 /// Every circle, every item from the crate root, and every import from a room that comes later.
 pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     let mut complaints = vec![];
-    for Checked { sources, rooms, refuses_circles } in [LAYOUT, CONVERT] {
+    for Checked { sources, rooms } in [LAYOUT, CONVERT] {
         let files = sources_of(&workspace.path(sources))?;
         complaints.extend(
-            complaints_about(&files, rooms, refuses_circles)
-                .into_iter()
-                .map(|it| format!("{sources}: {it}")),
+            complaints_about(&files, rooms).into_iter().map(|it| format!("{sources}: {it}")),
         );
     }
     if !complaints.is_empty() {
@@ -79,12 +73,8 @@ fn sources_of(folder: &Path) -> Result<BTreeMap<Module, String>> {
     Ok(files)
 }
 
-/// Everything that is out of order, a line each.
-fn complaints_about(
-    files: &BTreeMap<Module, String>,
-    rooms: &[&[&str]],
-    refuses_circles: bool,
-) -> Vec<String> {
+/// Lists everything that is out of order, a line each.
+fn complaints_about(files: &BTreeMap<Module, String>, rooms: &[&[&str]]) -> Vec<String> {
     let modules: BTreeSet<&Module> = files.keys().collect();
     let mut complaints = vec![];
     let mut arrows = BTreeMap::<Module, BTreeSet<Module>>::new();
@@ -109,8 +99,7 @@ fn complaints_about(
             }
         }
     }
-    let circles = if refuses_circles { circles(&arrows) } else { vec![] };
-    complaints.extend(circles.into_iter().map(|circle| {
+    complaints.extend(circles(&arrows).into_iter().map(|circle| {
         let files: Vec<String> = circle.iter().map(file_of).collect();
         format!("files import each other in a circle: {}", files.join(" → "))
     }));
@@ -139,7 +128,8 @@ fn complaint_about_rooms(from: &Module, to: &Module, rooms: &[&[&str]]) -> Optio
     })
 }
 
-/// One circle for each group of files that reach each other, its first file repeated at the end.
+/// Returns one circle for each group of files that reach each other, its first file repeated at the
+/// end.
 fn circles(arrows: &BTreeMap<Module, BTreeSet<Module>>) -> Vec<Vec<Module>> {
     let mut circles = vec![];
     let mut told = BTreeSet::new();
@@ -155,7 +145,7 @@ fn circles(arrows: &BTreeMap<Module, BTreeSet<Module>>) -> Vec<Vec<Module>> {
     circles
 }
 
-/// The shortest way along the arrows from a file back to it.
+/// Returns the shortest way along the arrows from a file back to it.
 fn shortest_circle(
     arrows: &BTreeMap<Module, BTreeSet<Module>>,
     start: &Module,
@@ -190,7 +180,7 @@ mod tests {
             |path: &str| path.split('/').filter(|it| !it.is_empty()).map(str::to_owned).collect();
         let files = files.iter().map(|(path, text)| (module(path), (*text).to_owned()));
         let root = (Module::new(), "mod a; mod b; pub use a::A;".to_owned());
-        complaints_about(&files.chain([root]).collect(), rooms, true)
+        complaints_about(&files.chain([root]).collect(), rooms)
     }
 
     #[test]

@@ -96,8 +96,8 @@ fn parts_options(workspace: &Workspace) -> Result<distributed::Options> {
     Ok(distributed::Options::for_ci(workspace.test_binary()?))
 }
 
-/// Licences, sources and bans. Building cargo-deny takes longer than everything else here, so it is
-/// asked only where it is installed.
+/// Checks licences, sources and bans. Building cargo-deny takes longer than everything else here,
+/// so it is asked only where it is installed.
 fn dependencies(workspace: &Workspace) -> Result<()> {
     if !command::succeeds(&mut workspace.cargo(&["deny", "--version"])) {
         println!("not checked: `cargo install cargo-deny` brings what checks them");
@@ -112,7 +112,7 @@ fn docs(workspace: &Workspace) -> Result<()> {
     command::run(doc.env("RUSTDOCFLAGS", "-D warnings"))
 }
 
-/// All tests but those in documentation, which nextest does not run.
+/// Runs all tests but those in documentation, which nextest does not run.
 fn tests(workspace: &Workspace) -> Result<()> {
     if command::succeeds(&mut workspace.cargo(&["nextest", "--version"])) {
         command::run(&mut workspace.cargo(&["nextest", "run", "--workspace"]))

@@ -249,7 +249,7 @@ impl Clients<'_> {
         serde_json::from_str(&text).with_context(|| format!("read {text}"))
     }
 
-    /// The report of `verify`, also when it found something: the readers look at that, too.
+    /// Returns the report of `verify`, also when it found something: the readers look at that, too.
     fn verify(&self, input: &Path, output: &Path) -> Result<Vec<u8>> {
         let mut verify = Command::new(&self.binary);
         verify.arg("verify").arg(input).arg(output).arg("--json");
@@ -282,7 +282,7 @@ impl Clients<'_> {
     }
 }
 
-/// On how many layers of a model rotated rows are better than plain ones.
+/// Describes on how many layers of a model rotated rows are better than plain ones.
 fn rotation_gain(findings: &[Finding]) -> String {
     let of = |scheme: &str| {
         let found = findings.iter().find(|finding| finding.scheme == scheme);

@@ -16,7 +16,7 @@ use crate::random_model::RandomModel;
 use crate::record;
 use crate::workspace::Workspace;
 
-/// On what.
+/// What to test.
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// Only parts made by processes of this machine, which needs neither Slurm nor Ray
@@ -74,7 +74,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     told("Ray", ray::run(workspace, options.python.as_deref(), &site("ray")?, &jobs)?)
 }
 
-/// Whether a file is a finished part.
+/// Returns whether a file is a finished part.
 fn is_part(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     name.starts_with("model-fp8.part-") && name.ends_with(".safetensors")

@@ -1,4 +1,4 @@
-//! Files that a machine makes up, against everything that reads files of strangers.
+//! Reads made-up files with everything that reads files of strangers.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -119,7 +119,7 @@ impl Drop for Scratch {
     }
 }
 
-/// Number of files that were tried.
+/// Runs a fuzz target; returns the number of files that were tried.
 fn fuzz(program: &Path, corpus: &Path, scratch: &Scratch, seconds: u64) -> Result<u64> {
     let found = corpus.with_extension("crash-");
     let mut fuzzer = Command::new(program);

@@ -58,7 +58,7 @@ pub(crate) const ENCODE_IN_CACHE_OVER_TORCH: Goal =
     Goal { name: "the same, arrays in cache", ..ENCODE_OVER_TORCH };
 
 impl Goal {
-    /// `must` and `aim` as text, and how far `reached` got.
+    /// Returns `must` and `aim` as text, and how far `reached` got.
     pub(crate) fn row(&self, reached: f64) -> [String; 5] {
         let bound = |figure: Option<f64>| {
             let sign = match self.better {
@@ -90,7 +90,7 @@ impl Goal {
     }
 }
 
-/// Two decimals, or two digits where these would say nothing.
+/// Formats a figure with two decimals, or two digits where these would say nothing.
 pub(crate) fn number(value: f64) -> String {
     match value.abs() {
         size if size >= 0.1 || size == 0.0 => format!("{value:.2}"),

@@ -39,7 +39,7 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// All cases against the record.
+    /// Returns the options that compare all cases with the record.
     pub(crate) fn for_ci(tool: PathBuf) -> Self {
         Self { accept: None, filter: None, binary: Some(tool) }
     }
@@ -97,7 +97,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// The lines of all cases, in order; as many cases at once as there are cores.
+/// Returns the lines of all cases, in order; as many cases run at once as there are cores.
 fn run_all(cases: &[&Case], tool: &Tool, models: &Models, folder: &Path) -> Result<Vec<Line>> {
     let next = AtomicUsize::new(0);
     let work = || {

@@ -29,7 +29,7 @@ impl Machine {
     }
 }
 
-/// Value of the first `key : value` line of a file.
+/// Returns the value of the first `key : value` line of a file.
 fn field(path: &str, key: &str) -> Option<String> {
     let text = fs::read_to_string(path).ok()?;
     let line = text.lines().find(|line| line.starts_with(key))?;

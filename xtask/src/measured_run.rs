@@ -72,7 +72,7 @@ impl Runs {
     }
 }
 
-/// Middle value; mean of the two middle values of an even number.
+/// Returns the middle value, or the mean of the two middle values of an even number.
 pub(crate) fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);

@@ -88,7 +88,7 @@ impl Package {
     }
 }
 
-/// Files that a source includes by a literal path.
+/// Returns the files that a source includes by a literal path.
 fn included(source: &str) -> Vec<String> {
     let calls = ["include!(", "include_str!(", "include_bytes!("];
     let after = calls.iter().flat_map(|call| source.split(call).skip(1));
@@ -96,7 +96,7 @@ fn included(source: &str) -> Vec<String> {
     literals.map(|(path, _)| path.to_owned()).collect()
 }
 
-/// A path beside a file of the package, from the package's folder; `None` outside of it.
+/// Returns a path beside a file of the package, from the package's folder; `None` outside of it.
 fn resolved(file: &Path, beside: &str) -> Option<PathBuf> {
     let mut path = file.parent()?.to_owned();
     for part in Path::new(beside).components() {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::workspace::Workspace;
 
-/// Every Rust source of the workspace outside tests and goldens, but for this file.
+/// Returns every Rust source of the workspace outside tests and goldens, except this file.
 fn sources() -> Vec<(PathBuf, String)> {
     let workspace = Workspace::here();
     let mut folders = vec![workspace.path("crates"), workspace.path("xtask/src")];
@@ -32,6 +32,41 @@ fn files_with(words: &[&str]) -> Vec<PathBuf> {
         sources().into_iter().filter(|(_, text)| has_one(text)).map(|(path, _)| path).collect();
     files.sort();
     files
+}
+
+/// The flags in a line of source that is no comment, but for those of llama.cpp's programs.
+fn flags_in(line: &str) -> Vec<&str> {
+    if line.trim_start().starts_with("//") || line.contains("`llama-") {
+        return vec![];
+    }
+    let begins = |at: usize| {
+        let before = line[..at].chars().next_back();
+        before.is_none_or(|char| " `('\"[".contains(char))
+            && line[at + 2..].starts_with(|char: char| char.is_ascii_lowercase())
+    };
+    line.match_indices("--").filter(|(at, _)| begins(*at)).map(|(at, _)| &line[at..]).collect()
+}
+
+/// What a setting is called on a command line or on a page is its front end's affair.
+#[test]
+fn libraries_name_no_flags() {
+    assert_eq!(flags_in("    \"use `--keep`\""), ["--keep`\""]);
+    assert_eq!(flags_in("    /// what `--keep` is").len() + flags_in("let a = \"--\";").len(), 0);
+    let front_ends = ["crates/cli", "crates/studio", "crates/python", "xtask"];
+    let mut found = vec![];
+    for (path, text) in sources() {
+        let is_program = path.iter().any(|folder| folder == "examples");
+        if is_program || front_ends.iter().any(|folder| path.starts_with(folder)) {
+            continue;
+        }
+        // Tests may word messages as a front end does.
+        let library = text.split("#[cfg(test)]").next().unwrap_or_default();
+        for (number, line) in library.lines().enumerate() {
+            let flags = flags_in(line).into_iter();
+            found.extend(flags.map(|flag| format!("{}:{}: {flag}", path.display(), number + 1)));
+        }
+    }
+    assert_eq!(found, Vec::<String>::new());
 }
 
 /// `fp8-block-128-pow2` stands for any scheme that is added.

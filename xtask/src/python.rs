@@ -49,7 +49,8 @@ pub(crate) struct Python {
 }
 
 impl Python {
-    /// The chosen interpreter as it is, or the environment in `target/` with `packages` installed.
+    /// Returns the chosen interpreter as it is, or the environment in `target/` with `packages`
+    /// installed.
     pub(crate) fn with(
         workspace: &Workspace,
         chosen: Option<&Path>,
@@ -76,24 +77,25 @@ impl Python {
         Ok(Self { program })
     }
 
-    /// The interpreter with these arguments. It leaves no compiled modules in the repository.
+    /// Returns the interpreter with these arguments. It leaves no compiled modules in the
+    /// repository.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
         command.env("PYTHONDONTWRITEBYTECODE", "1").args(arguments);
         command
     }
 
-    /// The interpreter.
+    /// Returns the interpreter.
     pub(crate) fn program(&self) -> &Path {
         &self.program
     }
 
-    /// Whether these modules import, comma-separated.
+    /// Returns whether these modules import, comma-separated.
     pub(crate) fn imports(&self, modules: &str) -> bool {
         command::succeeds(&mut self.command(&["-c", &format!("import {modules}")]))
     }
 
-    /// A program that a package installed beside the interpreter.
+    /// Returns a program that a package installed beside the interpreter.
     pub(crate) fn script(&self, name: &str) -> PathBuf {
         self.program.with_file_name(name).with_extension(std::env::consts::EXE_EXTENSION)
     }

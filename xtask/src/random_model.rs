@@ -23,7 +23,8 @@ const CHUNK_WEIGHTS: usize = 1 << 19;
 const DEVIATION: f32 = 0.03;
 
 impl RandomModel {
-    /// About `units` GiB: one unit is 11 matrices of 12288 × 3072 and 13 of 3072 × 3072, 1,026 MiB.
+    /// Returns a model of about `units` GiB: one unit is 11 matrices of 12288 × 3072 and 13 of 3072
+    /// × 3072, 1,026 MiB.
     pub(crate) fn of_units(units: usize) -> Self {
         let wide = (0..units * WIDE_PER_UNIT).flat_map(|block| {
             [
@@ -36,19 +37,19 @@ impl RandomModel {
         Self { name: format!("random-{units}gib"), tensors: wide.chain(extra).collect() }
     }
 
-    /// So many matrices of `size` × `size`.
+    /// Returns a model of `count` matrices of `size` × `size`.
     pub(crate) fn of_squares(count: usize, size: usize) -> Self {
         let square = |block| (format!("double_blocks.{block}.img_attn.proj.weight"), [size, size]);
         let name = format!("random-{count}-squares-of-{size}");
         Self { name, tensors: (0..count).map(square).collect() }
     }
 
-    /// Elements of the largest matrix.
+    /// Returns the number of elements of the largest matrix.
     pub(crate) fn largest_matrix() -> usize {
         WIDE[0] * WIDE[1]
     }
 
-    /// The file, made unless it is there from an earlier run: the same bytes every time.
+    /// Returns the file, made unless it is there from an earlier run: the same bytes every time.
     pub(crate) fn file(&self, folder: &Path) -> Result<PathBuf> {
         let path = folder.join(format!("{}.safetensors", self.name));
         let header = self.header()?;
@@ -67,7 +68,7 @@ impl RandomModel {
         self.tensors.iter().map(|(_, shape)| byte_len(*shape)).sum()
     }
 
-    /// Length field and padded JSON.
+    /// Returns the length field and the padded JSON.
     fn header(&self) -> Result<Vec<u8>> {
         let mut entries = Map::new();
         let mut start = 0;
@@ -86,7 +87,8 @@ impl RandomModel {
         Ok(header)
     }
 
-    /// In small pieces, so that this process stays small: see [`crate::measured_run::MeasuredRun`].
+    /// Writes in small pieces, so that this process stays small: see
+    /// [`crate::measured_run::MeasuredRun`].
     fn write(&self, header: &[u8], path: &Path) -> Result<()> {
         let mut file = BufWriter::new(File::create(path)?);
         file.write_all(header)?;
@@ -121,7 +123,8 @@ impl Random {
         bits ^ (bits >> 31)
     }
 
-    /// A nearly normal weight: the sum of four uniform 16-bit parts, variance 4/12. Cut to BF16.
+    /// Returns a nearly normal weight: the sum of four uniform 16-bit parts, variance 4/12. Cut to
+    /// BF16.
     pub(crate) fn bf16(&mut self) -> u16 {
         let bits = self.next();
         let sum: u64 = (0..4).map(|part| bits >> (16 * part) & 0xFFFF).sum();

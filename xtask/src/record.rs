@@ -48,7 +48,7 @@ pub(crate) fn write<T: Serialize>(workspace: &Workspace, name: &str, measured: T
         .with_context(|| format!("write {}", path.display()))
 }
 
-/// The stored measurement if it is of this machine.
+/// Returns the stored measurement if it is of this machine.
 pub(crate) fn read_here<T: DeserializeOwned>(
     workspace: &Workspace,
     name: &str,
@@ -56,7 +56,7 @@ pub(crate) fn read_here<T: DeserializeOwned>(
     Ok(read(workspace, name)?.filter(|record: &Record<T>| record.machine == Machine::here()))
 }
 
-/// The stored measurement; `None` if it was never made.
+/// Returns the stored measurement; `None` if it was never made.
 pub(crate) fn read<T: DeserializeOwned>(
     workspace: &Workspace,
     name: &str,

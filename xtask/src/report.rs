@@ -34,7 +34,7 @@ programs by the same code, with the true singular vectors of the matrix. The pee
 1.3.4 with its `original` optimizer, 500 iterations at most, or torch.
 ";
 
-/// Titles of what counts what survives, and the names of their records.
+/// Titles of the tests that count survivals, and the names of their records.
 const SURVIVED: [(&str, &str); 3] = [
     ("Crashes, full disks, damaged files", torture::RECORD),
     ("Fuzzing", fuzz::RECORD),
@@ -87,7 +87,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
 
 type RoundingRecord = (Part, Record<Vec<Figure>>);
 
-/// The parts of the rounding bench that were measured.
+/// Returns the parts of the rounding bench that were measured.
 fn rounding_records(workspace: &Workspace) -> Result<Vec<RoundingRecord>> {
     let mut records = Vec::new();
     for part in Part::ALL {
@@ -417,13 +417,13 @@ fn section<T>(title: &str, record: &Record<T>, body: &str) -> String {
     format!("\n## {title}\n\n{}\n\n{body}", place(record))
 }
 
-/// Where something was measured, and of what.
+/// Describes where something was measured, and of what.
 fn place<T>(record: &Record<T>) -> String {
     let Machine { cpu, cores, memory_gib, platform } = &record.machine;
     format!("{cpu}, {cores} cores, {memory_gib} GiB, {platform}; commit {}.", record.commit)
 }
 
-/// A Markdown table; all columns but the first are right-aligned.
+/// Formats a Markdown table; all columns but the first are right-aligned.
 fn table(heads: &[&str], rows: &[Vec<String>]) -> String {
     let mut text = format!("| {} |\n|---|", heads.join(" | "));
     text += &"--:|".repeat(heads.len() - 1);

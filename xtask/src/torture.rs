@@ -20,7 +20,7 @@ use crate::random_model::RandomModel;
 use crate::record;
 use crate::workspace::Workspace;
 
-/// How much of it.
+/// How much to test.
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// Files of a conversion with learned rounding that is killed, then continued
@@ -161,7 +161,7 @@ fn kills(tool: &Path, model: &Path, folder: &Path, kills: usize) -> Result<Strin
     Ok(format!("{killed} kills, {identical} of {files} files identical"))
 }
 
-/// Whether the command was killed, because it did not end in time.
+/// Runs a command; returns whether it was killed because it did not end in time.
 fn run_for(mut command: Command, after: Duration) -> Result<bool> {
     let mut child = command.spawn()?;
     let deadline = Instant::now() + after;
@@ -244,7 +244,7 @@ fn memory(tool: &Path, folder: &Path) -> Result<String> {
     Ok(format!("{} MiB against {} MiB, {growth:+.1} %", large >> 20, small >> 20))
 }
 
-/// One weight of 2³⁰ numbers, zeros that take no room on the disk.
+/// Converts one weight of 2³⁰ numbers, zeros that take no room on the disk.
 fn billion(tool: &Path, folder: &Path) -> Result<String> {
     const LIMIT: u64 = 1 << 30;
     let path = folder.join("billion.safetensors");
@@ -263,8 +263,8 @@ fn billion(tool: &Path, folder: &Path) -> Result<String> {
     Ok(format!("{} MiB, {:.0} s", run.peak_bytes >> 20, run.seconds))
 }
 
-/// Of what makes a run safe: waiting for the disk, with the journal's lines in between, and reading the
-/// output again. The hash of the input, which provenance wants, is told apart.
+/// Measures the cost of a safe run: waiting for the disk, with the journal's lines in between, and
+/// reading the output again. The hash of the input, which provenance wants, is reported apart.
 fn overhead(tool: &Path, folder: &Path, disk: &FaultyDisk, runs: usize) -> Result<String> {
     let model = RandomModel::of_units(1).file(folder)?;
     let output = folder.join("overhead.safetensors");

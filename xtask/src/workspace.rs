@@ -12,24 +12,24 @@ pub(crate) struct Workspace {
 }
 
 impl Workspace {
-    /// The workspace that this task was built in.
+    /// Returns the workspace that this task was built in.
     pub(crate) fn here() -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask is a subfolder");
         let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
         Self { root: root.to_owned(), target: root.join(target) }
     }
 
-    /// A path inside the repository.
+    /// Returns a path inside the repository.
     pub(crate) fn path(&self, inside: &str) -> PathBuf {
         self.root.join(inside)
     }
 
-    /// A path inside the build folder.
+    /// Returns a path inside the build folder.
     pub(crate) fn target(&self, inside: &str) -> PathBuf {
         self.target.join(inside)
     }
 
-    /// `cargo` with these arguments, to be run at the root.
+    /// Returns `cargo` with these arguments, to be run at the root.
     pub(crate) fn cargo(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         command.args(arguments).current_dir(&self.root);
@@ -62,7 +62,7 @@ impl Workspace {
         Ok(file.with_extension(std::env::consts::EXE_EXTENSION))
     }
 
-    /// Commit that is checked out, `+changes` where files differ from it.
+    /// Returns the commit that is checked out, with `+changes` where files differ from it.
     pub(crate) fn commit(&self) -> Result<String> {
         let git = |arguments: &[&str]| {
             command::output(Command::new("git").args(arguments).current_dir(&self.root))

@@ -4,7 +4,8 @@ use console::style;
 
 use crate::text::{fold, plain};
 
-/// [`print_as_it_is`], lines that are too long for the terminal broken between words.
+/// Prints as [`print_as_it_is`], with lines that are too long for the terminal broken between
+/// words.
 pub(crate) fn print(text: &str) -> std::io::Result<()> {
     print_as_it_is(&fold(text, width()))
 }
@@ -18,7 +19,8 @@ pub(crate) fn print_as_it_is(text: &str) -> std::io::Result<()> {
     }
 }
 
-/// [`print()`] about work that is done: that it cannot be told does not undo it.
+/// Prints a text about work that is done. A failure to print does not undo the work, so it is a
+/// warning.
 pub(crate) fn tell(text: &str) {
     if let Err(error) = print(text) {
         complain(format_args!("{} cannot write to standard output: {error}", warning()));
@@ -55,7 +57,7 @@ pub(crate) fn print_error(error: &anyhow::Error) {
     complain(format_args!("{}", fold(&text, width_of(&console::Term::stderr()))));
 }
 
-/// Width of the terminal; in a file or a pipe nothing is cut.
+/// Returns the width of the terminal; in a file or a pipe nothing is cut.
 pub(crate) fn width() -> usize {
     width_of(&console::Term::stdout())
 }
@@ -64,7 +66,7 @@ fn width_of(terminal: &console::Term) -> usize {
     terminal.size_checked().map_or(usize::MAX, |(_, columns)| usize::from(columns))
 }
 
-/// A line on standard error; if nobody reads it any more, nobody misses it.
+/// Writes a line to standard error; if nobody reads it any more, nobody misses it.
 pub(crate) fn complain(line: std::fmt::Arguments<'_>) {
     use std::io::Write;
     let _ = writeln!(std::io::stderr(), "{line}");

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::outcome::library_error;
 use crate::stop::STOP;
+use crate::typed::Worded;
 
 /// Writes what happens as lines of JSON to standard output, for programs that show it.
 pub(crate) struct Events {
@@ -43,6 +44,8 @@ enum Line<'a> {
         /// Stable name of the kind of error.
         kind: Option<&'static str>,
         message: String,
+        /// What helps, in the words of the command line.
+        help: Option<String>,
         unfinished: Vec<PathBuf>,
     },
 }
@@ -114,17 +117,23 @@ pub(crate) fn tell_done(report: &Report) {
     write_line(&Line::Done { report });
 }
 
-/// Tells why there is no output, and what the next run can go on with.
+/// Writes why there is no output, and which unfinished files the next run can continue.
+///
+/// - `error`: worded, where it is the library's
 pub(crate) fn tell_failed(error: &anyhow::Error) {
     let kind = library_error(error).map(ConvertError::kind);
     let unfinished = match library_error(error) {
         Some(ConvertError::Unfinished { paths, .. }) => paths.clone(),
         _ => vec![],
     };
-    write_line(&Line::Failed { kind, message: error.to_string(), unfinished });
+    let (message, help) = match error.downcast_ref::<Worded>() {
+        Some(worded) => (worded.problem.clone(), worded.help.clone()),
+        None => (error.to_string(), None),
+    };
+    write_line(&Line::Failed { kind, message, help, unfinished });
 }
 
-/// A reader that has gone away asks to stop: nobody would learn of the rest.
+/// Writes a line of JSON. A reader that has gone away asks to stop: nobody would learn of the rest.
 fn write_line(line: &impl Serialize) {
     let mut text = serde_json::to_string(line).expect("events always serialise");
     text.push('\n');

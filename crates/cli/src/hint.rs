@@ -20,7 +20,7 @@ pub(crate) fn end(error: clap::Error) -> ! {
     error.exit()
 }
 
-/// The file that stands where a command has to be.
+/// Returns the file that was named where a command is expected.
 fn file_without_command(error: &clap::Error) -> Option<&str> {
     let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand) else {
         return None;

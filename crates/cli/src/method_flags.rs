@@ -16,7 +16,7 @@ fn method_help() -> String {
     choices("How codes are chosen", names) + " [default: nearest; with --stats activations]"
 }
 
-/// `What it is: one, another, a third`
+/// Returns a help text: `What it is: one, another, a third`.
 pub(crate) fn choices(what: &str, names: impl IntoIterator<Item = &'static str>) -> String {
     let names: Vec<_> = names.into_iter().collect();
     format!("{what}: {}", names.join(", "))

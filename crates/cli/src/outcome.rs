@@ -62,19 +62,19 @@ fn print(error: &anyhow::Error, code: u8) -> ExitCode {
     ExitCode::from(code)
 }
 
-/// The library's error, as it is or worded.
+/// Returns the library's error, whether it was reworded or not.
 pub(crate) fn library_error(error: &anyhow::Error) -> Option<&ConvertError> {
     let worded = error.downcast_ref::<Worded>().map(|worded| &worded.error);
     worded.or_else(|| error.downcast_ref::<ConvertError>())
 }
 
-/// Whether the work ended because someone asked for it.
+/// Returns whether the work ended because someone asked for it.
 pub(crate) fn is_stop(error: &anyhow::Error) -> bool {
     let cause = library_error(error).map(ConvertError::cause);
     matches!(cause, Some(ConvertError::Stopped))
 }
 
-/// Whether the command was wrong, rather than a file.
+/// Returns whether the command was wrong rather than a file.
 pub(crate) fn is_bad_usage(error: &anyhow::Error) -> bool {
     error.is::<BadUsage>()
         || matches!(

@@ -39,7 +39,7 @@ impl Start {
         Self { since: Instant::now(), bytes }
     }
 
-    /// Time for the rest, of so many bytes; `None` before there is anything to reckon it from.
+    /// Returns the time left of `length` bytes; `None` before there is anything to reckon it from.
     fn left(self, elapsed: Duration, position: u64, length: u64) -> Option<Duration> {
         let done = position.checked_sub(self.bytes).filter(|done| *done > 0)?;
         let rest = length.saturating_sub(position);
@@ -60,6 +60,8 @@ const ENOUGH: f64 = 0.01;
 const PAUSE: Duration = Duration::from_secs(60);
 
 impl Progress {
+    /// Creates a bar for an input.
+    ///
     /// - `is_quiet`: no bar even on a terminal, and no notes
     pub(crate) fn new(input: &Path, is_quiet: bool) -> Self {
         let target = match is_quiet {
@@ -83,7 +85,7 @@ impl Progress {
         }
     }
 
-    /// Work begins, or goes on, here.
+    /// Marks the point from which the pace is reckoned: work begins or continues here.
     fn mark(&self) {
         *locked(&self.start) = Start::from(self.bar.position());
     }
@@ -124,7 +126,7 @@ impl Progress {
         }
     }
 
-    /// Where nobody sees the bar, a line now and then says that the work goes on.
+    /// Writes a line now and then where the bar is hidden, to show that work continues.
     fn tell_log(&self) {
         if self.is_quiet || !self.bar.is_hidden() {
             return;

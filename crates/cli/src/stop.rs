@@ -10,8 +10,8 @@ use crate::console::complain;
 pub(crate) static STOP: StopFlag = StopFlag::new();
 static BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
 
-/// Ctrl-C and SIGTERM ask the work to stop between two tensors; a second one ends the program at
-/// once. What is finished by then stays for the next run either way.
+/// Listens for Ctrl-C and SIGTERM: the first asks the work to stop between two tensors, the second
+/// ends the program at once. Either way, finished tensors stay for the next run.
 pub(crate) fn listen() -> anyhow::Result<()> {
     ctrlc::set_handler(|| match STOP.ask() {
         false if std::io::stderr().is_terminal() => {
@@ -36,7 +36,7 @@ pub(crate) fn note_bar(bar: &ProgressBar) {
     *BAR.lock().unwrap_or_else(PoisonError::into_inner) = Some(bar.clone());
 }
 
-/// A line of its own, although the terminal may have shown `^C` where the bar is.
+/// Writes a line of its own, although the terminal may have shown `^C` where the bar is.
 fn tell(line: &str) {
     match &*BAR.lock().unwrap_or_else(PoisonError::into_inner) {
         Some(bar) => bar.suspend(|| complain(format_args!("{line}"))),

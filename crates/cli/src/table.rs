@@ -2,9 +2,10 @@ use console::{measure_text_width, style};
 
 use crate::text::{plain, wrap};
 
-/// A table of left-aligned text that fits the terminal, no word of it broken or cut: where lines would
-/// be too long, cells go on in the next line; where words are too long for that, every row begins with
-/// its first cell on a line of its own.
+/// A table of left-aligned text that fits the terminal without breaking or cutting a word.
+///
+/// Where lines would be too long, cells continue in the next line. Where words are too long for
+/// that, every row begins with its first cell on a line of its own.
 pub(crate) struct Table {
     head: Vec<&'static str>,
     rows: Vec<Vec<String>>,
@@ -25,13 +26,14 @@ impl Table {
         self.rows.is_empty()
     }
 
-    /// Whether nothing is cut and no line broken in lines of `width` columns.
+    /// Returns whether nothing is cut and no line broken in lines of `width` columns.
     pub(crate) fn fits(&self, width: usize) -> bool {
         let columns: usize = self.natural_widths().iter().map(|width| width + GAP).sum();
         columns <= width
     }
 
-    /// The table, indented by two, in lines of at most `width` columns where its words allow it.
+    /// Returns the table, indented by two, in lines of at most `width` columns where its words
+    /// allow it.
     pub(crate) fn render(&self, width: usize) -> String {
         match self.widths(width.saturating_sub(GAP)) {
             Some(widths) => self.in_columns(&widths),
@@ -52,7 +54,7 @@ impl Table {
         lines
     }
 
-    /// Every row as a paragraph: its first cell, and the others below.
+    /// Renders every row as a paragraph: its first cell, and the others below.
     fn stacked(&self, width: usize) -> String {
         let indent = " ".repeat(3 * GAP);
         let mut lines = format!("{}{}\n", " ".repeat(GAP), style(self.head.join(", ")).dim());

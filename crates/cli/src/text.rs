@@ -4,12 +4,12 @@ use console::measure_text_width;
 use indicatif::{HumanBytes, HumanDuration};
 use std::time::Duration;
 
-/// `1.23 GiB`.
+/// Formats a number of bytes: `1.23 GiB`.
 pub(crate) fn bytes(count: u64) -> String {
     HumanBytes(count).to_string()
 }
 
-/// `0.43 s`, `2 minutes`.
+/// Formats a duration: `0.43 s`, `2 minutes`.
 pub(crate) fn seconds(seconds: f64) -> String {
     if seconds < 60.0 {
         format!("{seconds:.2} s")
@@ -18,14 +18,14 @@ pub(crate) fn seconds(seconds: f64) -> String {
     }
 }
 
-/// `3 tensors`, `1 tensor`.
+/// Formats a count with its noun: `3 tensors`, `1 tensor`.
 pub(crate) fn counted(count: usize, noun: &str) -> String {
     let ending = if count == 1 { "" } else { "s" };
     format!("{count} {noun}{ending}")
 }
 
-/// Text from a file on one line, unable to steer the terminal: control characters and those that
-/// reorder a line are shown as escapes.
+/// Returns text from a file on one line, unable to steer the terminal: control characters and those
+/// that reorder a line become escapes.
 pub(crate) fn plain(text: &str) -> String {
     let steers = |char: char| {
         char.is_control()
@@ -38,17 +38,17 @@ pub(crate) fn plain(text: &str) -> String {
     shown
 }
 
-/// A path as [`plain`] text.
+/// Returns a path as [`plain`] text.
 pub(crate) fn path(path: &std::path::Path) -> String {
     plain(&path.to_string_lossy())
 }
 
-/// `[1536, 384]`.
+/// Formats a shape: `[1536, 384]`.
 pub(crate) fn shape(sizes: &[u64]) -> String {
     format!("{sizes:?}")
 }
 
-/// A relative error as a percentage with three digits: `2.64 %`.
+/// Formats a relative error as a percentage with three digits: `2.64 %`.
 pub(crate) fn percent(error: f64) -> String {
     let percent = error * 100.0;
     match percent {
@@ -60,7 +60,7 @@ pub(crate) fn percent(error: f64) -> String {
     }
 }
 
-/// Lines of whole words, of at most `width` columns where the words allow it.
+/// Splits a text into lines of whole words, of at most `width` columns where the words allow it.
 pub(crate) fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split(' ') {
@@ -77,7 +77,8 @@ pub(crate) fn wrap(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
-/// A text whose lines break between words; what goes on is indented by two more than its line.
+/// Breaks the lines of a text between words; continuations are indented by two more than their
+/// line.
 pub(crate) fn fold(text: &str, width: usize) -> String {
     let fold_line = |line: &str| {
         if measure_text_width(line) <= width {

@@ -1,10 +1,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use roundwise_convert::recipe::{Setting, Text};
+use roundwise_convert::recipe::{Command, Setting, Text};
 use roundwise_convert::{ConvertError, RecipeFile};
 use serde_json::Value;
 
-/// How the settings of a recipe were typed, so that messages call each what its user does: `--keep`,
+/// How the settings of a recipe were typed, so that messages name each as its user does: `--keep`,
 /// or `keep[0]` of a file.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Typed {
@@ -33,12 +33,12 @@ impl Typed {
         }
     }
 
-    /// Every setting a flag.
+    /// Records every setting as typed as a flag.
     pub(crate) fn as_flags(flags: &RecipeFile) -> Self {
         Self::new(&RecipeFile::default(), flags)
     }
 
-    /// The scheme typed otherwise than as `--scheme`.
+    /// Records that the scheme was typed under another name than `--scheme`.
     pub(crate) fn with_scheme(mut self, name: String) -> Self {
         self.flags.insert("scheme".to_owned(), Flag { name, entries: 1 });
         self
@@ -57,17 +57,19 @@ impl Typed {
         }
     }
 
-    /// A message in these names.
+    /// Returns a message with every setting under its typed name.
     pub(crate) fn text(&self, text: &Text) -> String {
-        text.worded(|setting| self.name(setting))
+        text.worded_with(|setting| self.name(setting), command_line)
     }
 
-    /// An error in these names.
+    /// Returns an error with every setting under its typed name.
     pub(crate) fn error(&self, error: ConvertError) -> anyhow::Error {
-        Worded { text: self.text(&error.text()), error }.into()
+        let problem = self.text(&error.problem());
+        let help = error.help().map(|help| self.text(&help));
+        Worded { problem, help, error }.into()
     }
 
-    /// An error of whatever kind, in these names where it is the library's.
+    /// Returns any error; one of the library names every setting as it was typed.
     pub(crate) fn word(&self, error: anyhow::Error) -> anyhow::Error {
         match error.downcast::<ConvertError>() {
             Ok(error) => self.error(error),
@@ -76,22 +78,28 @@ impl Typed {
     }
 }
 
-/// An error of the library, its settings called what their user calls them.
+/// An error of the library that names settings as their user typed them.
 #[derive(Debug)]
 pub(crate) struct Worded {
-    text: String,
+    pub(crate) problem: String,
+    pub(crate) help: Option<String>,
     pub(crate) error: ConvertError,
 }
 
 impl std::fmt::Display for Worded {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.text)
+        f.write_str(&self.problem)?;
+        match &self.help {
+            Some(help) => write!(f, "\n  {help}"),
+            None => Ok(()),
+        }
     }
 }
 
 impl std::error::Error for Worded {}
 
-/// The settings of a recipe by their keys, with the number of entries; 1 for what is no list.
+/// Returns the settings of a recipe by key, with the number of entries; 1 for a setting that is no
+/// list.
 fn keys(recipe: &RecipeFile) -> BTreeMap<String, usize> {
     fn add(prefix: &str, value: &Value, keys: &mut BTreeMap<String, usize>) {
         for (key, value) in value.as_object().into_iter().flatten() {
@@ -110,12 +118,27 @@ fn keys(recipe: &RecipeFile) -> BTreeMap<String, usize> {
     keys
 }
 
-/// Whether a key is no flag, but a command or what holds flags.
+/// Returns whether a key is no flag, but a command or a table of flags.
 fn is_command(key: &str) -> bool {
     ["method_options", "edit", "repair"].contains(&key)
 }
 
-/// The flag that sets a setting.
+/// A command of the library's messages as it is typed.
+fn command_line(command: &Command) -> String {
+    match command {
+        Command::Again => "the same command".to_owned(),
+        Command::Convert => "`roundwise convert`".to_owned(),
+        Command::Dequantize => "`roundwise dequantize`".to_owned(),
+        Command::Migrate(layout) => format!("`roundwise migrate --to {layout}`"),
+        Command::Repair => "`roundwise repair --write`".to_owned(),
+        Command::Inspect => "`roundwise inspect`".to_owned(),
+        Command::Collector => "`roundwise stats collector`".to_owned(),
+        Command::ShowStatistics => "`roundwise stats show`".to_owned(),
+        command => command.to_string(),
+    }
+}
+
+/// Returns the flag that sets a setting.
 ///
 /// - `key`: as [`Setting::key`] gives it
 pub(crate) fn flag_of(key: &str) -> String {
@@ -133,7 +156,7 @@ pub(crate) fn flag_of(key: &str) -> String {
         "may_be_partial" => "--force-stats".to_owned(),
         "memory_bytes" => "--memory-limit".to_owned(),
         "shard_bytes" => "--shard-size".to_owned(),
-        "share" => "--part".to_owned(),
+        "biases" => "--corrected-biases".to_owned(),
         bare => format!("--{}", bare.replace('_', "-")),
     }
 }

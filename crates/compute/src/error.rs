@@ -19,7 +19,7 @@ pub enum ComputeError {
         problem: &'static str,
     },
     /// The build has no CUDA.
-    #[error("{device}: this build has no CUDA; build it with `--features cuda`")]
+    #[error("{device}: this build has no CUDA; build it with feature `cuda`")]
     CudaNotBuilt {
         /// The device that was asked for.
         device: Device,

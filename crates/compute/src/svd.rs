@@ -17,14 +17,14 @@ pub struct Svd {
 /// Options of [`truncated_svd`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SvdOptions {
-    /// Vectors wanted; clamped to `min(m, n)`.
+    /// Number of vectors wanted; clamped to `min(m, n)`.
     pub rank: usize,
     /// Seed of the random start.
     pub seed: u64,
     /// Products with `weight` or its transpose, from 1 on. Default 10: what
     /// `torch.svd_lowrank(niter=4)` takes, with the same residual.
     pub passes: usize,
-    /// Vectors searched beyond those wanted. Default 10.
+    /// Number of vectors searched beyond those wanted. Default 10.
     pub oversampling: usize,
 }
 

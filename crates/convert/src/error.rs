@@ -1,23 +1,25 @@
-use std::path::PathBuf;
+use std::error::Error;
+use std::fmt;
+use std::path::{Path, PathBuf};
 
 use roundwise_compute::ComputeError;
 use roundwise_layout::{Defect, Layout, LayoutError};
 use roundwise_rounding::RoundingError;
-use roundwise_stats::StatsError;
-use roundwise_tensor_file::TensorFileError;
+use roundwise_stats::{StatsError, StatsErrorKind};
+use roundwise_tensor_file::{TensorFileError, TensorFileErrorKind};
 
-use crate::recipe::{RecipeError, Setting, Text};
+use crate::recipe::{Command, Complaint, RecipeError, Setting, Text};
 
 /// Why a conversion did not happen. No output has appeared, unless the file's own error says so
-/// ([`FolderNotSynced`](roundwise_tensor_file::TensorFileErrorKind::FolderNotSynced)).
-#[derive(Debug, thiserror::Error)]
+/// ([`FolderNotSynced`](TensorFileErrorKind::FolderNotSynced)).
+///
+/// Displayed, it is [`ConvertError::text`] with the library's names for settings.
+#[derive(Debug)]
 #[non_exhaustive]
 pub enum ConvertError {
     /// A file could not be read or written.
-    #[error(transparent)]
-    File(#[from] TensorFileError),
+    File(TensorFileError),
     /// A layer could not be packed or unpacked.
-    #[error("{}: {source}", .path.display())]
     Layout {
         /// The file.
         path: PathBuf,
@@ -25,7 +27,6 @@ pub enum ConvertError {
         source: LayoutError,
     },
     /// A weight could not be rounded.
-    #[error("{}: tensor `{tensor}`: {source}", .path.display())]
     Rounding {
         /// The file.
         path: PathBuf,
@@ -35,24 +36,19 @@ pub enum ConvertError {
         source: RoundingError,
     },
     /// The device that was asked for cannot be used.
-    #[error(transparent)]
-    Device(#[from] ComputeError),
+    Device(ComputeError),
     /// Statistics of inputs could not be read, or are of another model.
-    #[error(transparent)]
-    Statistics(#[from] StatsError),
+    Statistics(StatsError),
     /// The recipe is wrong by itself.
-    #[error(transparent)]
-    Recipe(#[from] RecipeError),
-    /// The recipe does not fit this file.
-    #[error("{}: {problem}", .path.display())]
+    Recipe(RecipeError),
+    /// What is asked for does not fit a file.
     Misfit {
         /// The file.
         path: PathBuf,
-        /// Which part does not fit, and what helps.
-        problem: String,
+        /// What does not fit, and what helps: at least one sentence.
+        complaints: Vec<Complaint>,
     },
-    /// Whoever opens such a file has no path for codes.
-    #[error("{}: {title} is not converted\n  {reason}\n  {way_out}; `--as KIND` insists", .path.display())]
+    /// No program that opens such a file reads codes in it.
     Refused {
         /// The file.
         path: PathBuf,
@@ -64,62 +60,44 @@ pub enum ConvertError {
         way_out: String,
     },
     /// Layers are quantized already in a way that cannot be decoded.
-    #[error("{}: {}", .path.display(), list_defects(.defects))]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// The layers, with what is wrong.
+        /// The layers, with their defects.
         defects: Vec<Defect>,
     },
     /// A file of statistics stands where a model is meant.
-    #[error(
-        "{}: holds statistics of a model's inputs, not a model\n  `roundwise convert MODEL --stats {}` \
-         uses them, `roundwise stats show` lists them",
-        .path.display(), .path.display()
-    )]
     IsStatistics {
         /// The file.
         path: PathBuf,
     },
     /// No weight of the file is to be converted.
-    #[error("{}: nothing to convert\n  {reasons}", .path.display())]
     NothingToConvert {
         /// The file.
         path: PathBuf,
         /// Reasons for which tensors are kept, with their number.
-        reasons: String,
+        reasons: Text,
     },
-    /// Codes were to become something else, and there are none.
-    #[error(
-        "{}: nothing is in codes: every tensor holds plain numbers already\n  `roundwise convert` turns them into codes",
-        .path.display()
-    )]
+    /// The job is about codes, and the file has none.
     NothingInCodes {
         /// The file.
         path: PathBuf,
     },
     /// Layers have no place in a layout as they are.
-    #[error("{}: {}", .path.display(), list_immovable(*.layout, .layers))]
     Immovable {
         /// The file.
         path: PathBuf,
-        /// Where they were to go.
+        /// The layout that was asked for.
         layout: Layout,
-        /// The layers, with what keeps each.
+        /// The layers, each with the obstacle.
         layers: Vec<(String, String)>,
     },
-    /// Nothing of what `repair` knows is wrong with the file.
-    #[error("{}: nothing to repair", .path.display())]
+    /// The file has no defect that `repair` knows.
     NothingToRepair {
         /// The file.
         path: PathBuf,
     },
     /// The output would be taken for another model than the input.
-    #[error(
-        "{}: would be recognised as {after}, the input is {before}\n  a loader would build the wrong \
-         model; keep the layers that it looks at (`--keep`), and report this as a bug",
-        .path.display()
-    )]
     OtherModel {
         /// The output.
         path: PathBuf,
@@ -129,13 +107,11 @@ pub enum ConvertError {
         after: String,
     },
     /// The output would replace an input.
-    #[error("{}: this is an input, which an output here would replace\n  name another output (`-o`)", .path.display())]
     OutputIsInput {
         /// The file.
         path: PathBuf,
     },
     /// Two things would be written to one place.
-    #[error("{} and {} would both become {}", .contents[0], .contents[1], .path.display())]
     SamePlace {
         /// The place.
         path: PathBuf,
@@ -143,7 +119,6 @@ pub enum ConvertError {
         contents: [String; 2],
     },
     /// A folder stands where a file is to be written.
-    #[error("{}: is a folder\n  name a file for {content}", .path.display())]
     OutputIsFolder {
         /// The folder.
         path: PathBuf,
@@ -151,22 +126,16 @@ pub enum ConvertError {
         content: String,
     },
     /// A file stands where one is to be written.
-    #[error("{}", self.text())]
     OutputExists {
         /// The file.
         path: PathBuf,
     },
     /// A folder for shards holds something already.
-    #[error(
-        "{}: exists already\n  shards are written into a new folder; name another, or remove this one",
-        .path.display()
-    )]
     FolderNotEmpty {
         /// The folder.
         path: PathBuf,
     },
     /// The folder of an output is not there.
-    #[error("{}: there is no folder {}\n  create it first", .path.display(), .folder.display())]
     NoFolder {
         /// The output.
         path: PathBuf,
@@ -174,10 +143,6 @@ pub enum ConvertError {
         folder: PathBuf,
     },
     /// The written output differs from the computed one, so it does not get its name.
-    #[error(
-        "{}: tensor `{tensor}`: {problem}\n  this is a bug, or memory or disk are failing; `--fresh` starts over, `--no-verify` takes it as it is",
-        .path.display()
-    )]
     WrongOutput {
         /// The unfinished file.
         path: PathBuf,
@@ -187,7 +152,6 @@ pub enum ConvertError {
         problem: String,
     },
     /// The unfinished output of an earlier run belongs to another job.
-    #[error("{}", self.text())]
     OtherRun {
         /// The unfinished file.
         path: PathBuf,
@@ -195,10 +159,6 @@ pub enum ConvertError {
         differences: Vec<Text>,
     },
     /// Something went wrong, or the watcher asked to stop, after some tensors were finished.
-    #[error(
-        "{}\n  {finished} of {tensors} tensors are finished, in {}\n  the same command continues; with `--fresh` it starts over",
-        cause(.source), listed(.paths)
-    )]
     Unfinished {
         /// The error that ended the work.
         source: Box<ConvertError>,
@@ -210,16 +170,11 @@ pub enum ConvertError {
         paths: Vec<PathBuf>,
     },
     /// Jobs that are to be done together differ in more than outputs, schemes and layouts.
-    #[error("{}: cannot be made together with the others, from which it differs in more than scheme and layout", .path.display())]
     Apart {
         /// Output of one of them.
         path: PathBuf,
     },
     /// The parts of a model do not belong together.
-    #[error(
-        "{}: {problem}\n  `convert … --part 1/N` to `N/N`, with one version, input and recipe, make parts that do",
-        .path.display()
-    )]
     Parts {
         /// One of the parts.
         path: PathBuf,
@@ -227,7 +182,6 @@ pub enum ConvertError {
         problem: String,
     },
     /// The work does not fit the memory that it may take.
-    #[error("{}: needs {} MiB of memory at least, {} are allowed\n  {help}", .path.display(), needed.div_ceil(1 << 20), limit >> 20)]
     MemoryLimit {
         /// The input.
         path: PathBuf,
@@ -235,26 +189,19 @@ pub enum ConvertError {
         needed: u64,
         /// Bytes that are allowed.
         limit: u64,
-        /// A way to need less.
-        help: &'static str,
+        /// Whether it is the method that keeps weights from being worked on by bands of rows.
+        holds_weights_whole: bool,
     },
     /// The watcher asked to stop.
-    #[error("stopped; nothing was written")]
     Stopped,
 }
 
-fn listed(paths: &[PathBuf]) -> String {
-    paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(" and ")
-}
-
-fn cause(source: &ConvertError) -> String {
-    match source {
-        ConvertError::Stopped => "stopped".to_owned(),
-        source => source.to_string(),
-    }
-}
-
 impl ConvertError {
+    /// Says that something does not fit a file.
+    pub fn misfit(path: impl Into<PathBuf>, problem: impl Into<Text>) -> Self {
+        Self::Misfit { path: path.into(), complaints: vec![Complaint::of_all(problem)] }
+    }
+
     /// Returns the name of the kind of error, which stays what it is while messages change.
     pub fn kind(&self) -> &'static str {
         match self {
@@ -289,31 +236,282 @@ impl ConvertError {
         }
     }
 
-    /// Returns the message, the settings that it names apart from the words around them.
+    /// Returns the message, the settings that it names apart from the words around them:
+    /// [`ConvertError::problem`], and where something helps [`ConvertError::help`] on a line of its own,
+    /// indented by two.
     pub fn text(&self) -> Text {
-        match self {
-            ConvertError::Recipe(error) => error.text(),
-            ConvertError::OutputExists { path } => {
-                let exists =
-                    format!("{}: exists already\n  name another file, or ", path.display());
-                Text::from(exists) + Setting::new("overwrite").quoted() + " to replace it"
-            }
-            ConvertError::OtherRun { path, differences } => {
-                let of_another =
-                    format!("{}: is the unfinished output of another run\n  ", path.display());
-                let help = "\n  the former command continues it; `--fresh` starts over without it";
-                Text::from(of_another) + Text::joined(differences.iter().cloned(), "\n  ") + help
-            }
-            error => error.to_string().into(),
+        match self.help() {
+            Some(help) => self.problem() + "\n  " + help,
+            None => self.problem(),
         }
     }
 
-    /// The error without what is left behind.
+    /// Returns what is wrong, the file first.
+    pub fn problem(&self) -> Text {
+        match self {
+            ConvertError::File(error) => error.problem().into(),
+            ConvertError::Layout { path, source } => at(path) + source.to_string(),
+            ConvertError::Rounding { path, tensor, source } => {
+                at(path) + format!("tensor `{tensor}`: {source}")
+            }
+            ConvertError::Device(error) => error.to_string().into(),
+            ConvertError::Statistics(error) => error.problem().into(),
+            ConvertError::Recipe(error) => error.text(),
+            ConvertError::Misfit { path, complaints } => {
+                at(path) + Text::lines(complaints.iter().map(|it| it.problem.clone()))
+            }
+            ConvertError::Refused { path, title, reason, .. } => {
+                at(path) + format!("{title} is not converted\n  {reason}")
+            }
+            ConvertError::Unreadable { path, defects } => at(path) + list_defects(defects),
+            ConvertError::IsStatistics { path } => {
+                at(path) + "holds statistics of a model's inputs, not a model"
+            }
+            ConvertError::NothingToConvert { path, reasons } => {
+                at(path) + "nothing to convert\n  " + reasons.clone()
+            }
+            ConvertError::NothingInCodes { path } => {
+                at(path) + "nothing is in codes: every tensor holds plain numbers already"
+            }
+            ConvertError::Immovable { path, layout, layers } => {
+                at(path) + list_immovable(*layout, layers)
+            }
+            ConvertError::NothingToRepair { path } => at(path) + "nothing to repair",
+            ConvertError::OtherModel { path, before, after } => {
+                at(path)
+                    + format!("would be recognised as {after}, the input is {before}\n  ")
+                    + "a loader would build the wrong model"
+            }
+            ConvertError::OutputIsInput { path } => {
+                at(path) + "this is an input, which an output here would replace"
+            }
+            ConvertError::SamePlace { path, contents: [first, second] } => {
+                format!("{first} and {second} would both become {}", path.display()).into()
+            }
+            ConvertError::OutputIsFolder { path, .. } => at(path) + "is a folder",
+            ConvertError::OutputExists { path } | ConvertError::FolderNotEmpty { path } => {
+                at(path) + "exists already"
+            }
+            ConvertError::NoFolder { path, folder } => {
+                at(path) + format!("there is no folder {}", folder.display())
+            }
+            ConvertError::WrongOutput { path, tensor, problem } => {
+                at(path) + format!("tensor `{tensor}`: {problem}")
+            }
+            ConvertError::OtherRun { path, differences } => {
+                let differences = Text::joined(differences.iter().cloned(), "\n  ");
+                at(path) + "is the unfinished output of another run\n  " + differences
+            }
+            ConvertError::Unfinished { source, finished, tensors, paths } => {
+                let source = match &**source {
+                    ConvertError::Stopped => "stopped".into(),
+                    source => source.text(),
+                };
+                let paths: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
+                let paths = paths.join(" and ");
+                source + format!("\n  {finished} of {tensors} tensors are finished, in {paths}")
+            }
+            ConvertError::Apart { path } => {
+                at(path)
+                    + "cannot be made together with the others, from which it differs in more than \
+                       scheme and layout"
+            }
+            ConvertError::Parts { path, problem } => at(path) + problem.as_str(),
+            ConvertError::MemoryLimit { path, needed, limit, .. } => {
+                let [needed, limit] = [needed.div_ceil(1 << 20), limit >> 20];
+                at(path) + format!("needs {needed} MiB of memory at least, {limit} are allowed")
+            }
+            ConvertError::Stopped => "stopped; nothing was written".into(),
+        }
+    }
+
+    /// Returns a way out, where there is one that the problem does not name: settings to change, and
+    /// commands.
+    pub fn help(&self) -> Option<Text> {
+        let named = |key: &str| Setting::new(key).quoted();
+        Some(match self {
+            ConvertError::File(error) => return help_of_file(error),
+            ConvertError::Statistics(error) => return help_of_statistics(error),
+            ConvertError::Refused { way_out, .. } => {
+                Text::from(way_out.as_str()) + "; " + named("as") + " insists on what it is"
+            }
+            ConvertError::Unreadable { .. } => "start from the original weights".into(),
+            ConvertError::IsStatistics { path } => {
+                Text::from("convert the model with ")
+                    + Setting::new("statistics")
+                    + format!(" {} to use them; ", path.display())
+                    + Command::ShowStatistics
+                    + " lists them"
+            }
+            ConvertError::NothingInCodes { .. } => {
+                Text::from(Command::Convert) + " turns them into codes"
+            }
+            ConvertError::Immovable { .. } => {
+                Text::from(Command::Convert)
+                    + " rounds anew, "
+                    + Command::Dequantize
+                    + " gives plain numbers"
+            }
+            ConvertError::OtherModel { .. } => {
+                Text::from("keep the layers that it looks at (")
+                    + named("keep")
+                    + "), and report this as a bug"
+            }
+            ConvertError::OutputIsInput { .. } => {
+                Text::from("name another output (") + named("output") + ")"
+            }
+            ConvertError::OutputIsFolder { content, .. } => {
+                format!("name a file for {content}").into()
+            }
+            ConvertError::OutputExists { .. } => {
+                Text::from("name another file, or ") + named("overwrite") + " to replace it"
+            }
+            ConvertError::FolderNotEmpty { .. } => {
+                "shards are written into a new folder; name another, or remove this one".into()
+            }
+            ConvertError::NoFolder { .. } => "create it first".into(),
+            ConvertError::WrongOutput { .. } => {
+                Text::from("this is a bug, or memory or disk are failing; ")
+                    + named("starts_over")
+                    + " starts over, "
+                    + named("verifies")
+                    + " decides whether the output is read again at all"
+            }
+            ConvertError::OtherRun { .. } => {
+                Text::from("the former settings continue it; ")
+                    + named("starts_over")
+                    + " starts over without it"
+            }
+            ConvertError::Unfinished { .. } => {
+                Text::from(Command::Again)
+                    + " continues; with "
+                    + named("starts_over")
+                    + " it starts over"
+            }
+            ConvertError::Parts { .. } => {
+                Text::from("conversions with ")
+                    + named("part")
+                    + " 1/N to N/N, by one version, of one input, by one recipe, make parts that do"
+            }
+            ConvertError::MemoryLimit { holds_weights_whole: false, .. } => {
+                named("limits.memory_bytes") + " cannot be lower than that"
+            }
+            ConvertError::MemoryLimit { holds_weights_whole: true, .. } => {
+                Text::from("learned rounding holds a weight whole; nearest rounding, without ")
+                    + named("method")
+                    + " and "
+                    + named("statistics")
+                    + ", takes it by bands of rows"
+            }
+            ConvertError::Layout { .. }
+            | ConvertError::Rounding { .. }
+            | ConvertError::Device(_)
+            | ConvertError::Recipe(_)
+            | ConvertError::Misfit { .. }
+            | ConvertError::NothingToConvert { .. }
+            | ConvertError::NothingToRepair { .. }
+            | ConvertError::SamePlace { .. }
+            | ConvertError::Apart { .. }
+            | ConvertError::Stopped => return None,
+        })
+    }
+
+    /// Returns what is wrong setting by setting, for those who show it beside each.
+    pub fn complaints(&self) -> &[Complaint] {
+        match self {
+            ConvertError::Recipe(error) => &error.complaints,
+            ConvertError::Misfit { complaints, .. } => complaints,
+            _ => &[],
+        }
+    }
+
+    /// Returns the error without what is left behind.
     pub fn cause(&self) -> &ConvertError {
         match self {
-            ConvertError::Unfinished { source, .. } => source.cause(),
+            ConvertError::Unfinished { source, .. } => (**source).cause(),
             other => other,
         }
+    }
+}
+
+impl fmt::Display for ConvertError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.text().fmt(f)
+    }
+}
+
+impl Error for ConvertError {
+    /// Returns what lies behind the error, unless its text is the error's own.
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            ConvertError::File(error) => error.source(),
+            ConvertError::Device(error) => error.source(),
+            ConvertError::Statistics(error) => error.source(),
+            ConvertError::Layout { source, .. } => Some(source),
+            ConvertError::Rounding { source, .. } => Some(source),
+            ConvertError::Unfinished { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}
+
+impl From<TensorFileError> for ConvertError {
+    fn from(error: TensorFileError) -> Self {
+        Self::File(error)
+    }
+}
+
+impl From<ComputeError> for ConvertError {
+    fn from(error: ComputeError) -> Self {
+        Self::Device(error)
+    }
+}
+
+impl From<StatsError> for ConvertError {
+    fn from(error: StatsError) -> Self {
+        Self::Statistics(error)
+    }
+}
+
+impl From<RecipeError> for ConvertError {
+    fn from(error: RecipeError) -> Self {
+        Self::Recipe(error)
+    }
+}
+
+fn at(path: &Path) -> Text {
+    format!("{}: ", path.display()).into()
+}
+
+/// The file's own help, with settings and commands in it.
+fn help_of_file(error: &TensorFileError) -> Option<Text> {
+    match error.kind() {
+        TensorFileErrorKind::UnfinishedChanged => {
+            Some(Setting::new("starts_over").quoted() + " starts over")
+        }
+        TensorFileErrorKind::TrailingBytes { .. } => {
+            Some(Text::from(Command::Repair) + " writes the file without them")
+        }
+        TensorFileErrorKind::MetadataValue { .. } => {
+            Some(Text::from(Command::Repair) + " makes it a string")
+        }
+        TensorFileErrorKind::Exists => {
+            let overwrite = Setting::new("overwrite").quoted();
+            Some(Text::from("choose another name, or ") + overwrite + " to replace it")
+        }
+        _ => error.help().map(Text::from),
+    }
+}
+
+fn help_of_statistics(error: &StatsError) -> Option<Text> {
+    match error.kind() {
+        StatsErrorKind::File(error) => help_of_file(error),
+        StatsErrorKind::AnotherModel { .. } => {
+            let partly = Setting::new("statistics.may_be_partial").quoted();
+            let collect = "collect them from this model, or go on with the layers that fit (";
+            Some(Text::from(collect) + partly + ")")
+        }
+        _ => error.help().map(Text::from),
     }
 }
 
@@ -332,14 +530,11 @@ fn list_immovable(layout: Layout, layers: &[(String, String)]) -> String {
     if layers.len() > SHOWN {
         lines.push(format!("  and {} more", layers.len() - SHOWN));
     }
-    lines.push(
-        "  `roundwise convert` rounds anew, `roundwise dequantize` gives plain numbers".to_owned(),
-    );
     lines.join("\n")
 }
 
 /// Names a few defects in full, and how many more there are.
-fn list_defects(defects: &[Defect]) -> String {
+fn list_defects(defects: &[Defect]) -> Text {
     const SHOWN: usize = 5;
     let mut lines = vec![format!(
         "{} already quantized in a way that cannot be decoded",
@@ -353,9 +548,9 @@ fn list_defects(defects: &[Defect]) -> String {
         let layer = if defect.layer.is_empty() { "header" } else { &defect.layer };
         format!("  `{layer}` {}", defect.problem)
     }));
-    if defects.len() > SHOWN {
-        lines.push(format!("  and {} more (`roundwise inspect` lists all)", defects.len() - SHOWN));
+    let list = Text::from(lines.join("\n"));
+    match defects.len().checked_sub(SHOWN) {
+        None | Some(0) => list,
+        Some(more) => list + format!("\n  and {more} more (") + Command::Inspect + " lists all)",
     }
-    lines.push("  start from the original weights".to_owned());
-    lines.join("\n")
 }

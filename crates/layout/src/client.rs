@@ -1,7 +1,7 @@
 /// The program that opens a layer of some layout and scheme.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Client {
-    /// Whom to give the file to, with the first version that reads it.
+    /// Name of the program, with the first version that reads the file.
     pub name: &'static str,
     /// Whether ComfyUI opens it without custom nodes.
     pub is_stock_comfyui: bool,

@@ -1,7 +1,7 @@
 use std::fmt;
 
 /// Tensor names, shapes and markers of one consumer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Layout {
     /// ComfyUI: `weight`, `weight_scale` and a `comfy_quant` marker per layer, and the same
     /// markers in the header. ComfyUI 0.3.68–0.3.76 reads only the header, later versions both,

@@ -99,7 +99,7 @@ impl Marker {
     /// Returns the scheme that this marker stands for.
     ///
     /// - `scale_shape`: of the scale tensor; INT8 tells rows from tensors by it
-    /// - `cols`: of the weight; the default rotation is told by them
+    /// - `cols`: of the weight, which decide the default rotation
     ///
     /// # Errors
     /// One line that says what is not understood.

@@ -1,4 +1,4 @@
-//! Reading: which layers of a file are quantized already, by which spelling, and what is wrong.
+//! Reading: which layers of a file are quantized already, by which spelling, and their defects.
 //!
 //! From the first to the last, none imports one further down: `spelling`, `defect`, `finite`,
 //! `foreign`, `stored_layer`, `side_tensors`, `markers`, `server_blocks`, `servers`, `packed`, `scales`,

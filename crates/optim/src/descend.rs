@@ -128,7 +128,7 @@ pub fn descend<O: Objective + ?Sized>(
         if learning_rate < descent.stop.learning_rate {
             break StopReason::LearningRate;
         }
-        // The move after the last evaluation would be scored by nobody.
+        // The move after the last evaluation would never be scored.
         if steps < descent.stop.iterations {
             optimizer.step(&mut variable, &gradient, learning_rate);
         }

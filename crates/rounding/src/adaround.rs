@@ -10,8 +10,8 @@ use crate::soft_choice::{self, Ends, first_logit};
 use crate::solve::State;
 use crate::{AdaRound, Limit, RoundingError, Watch};
 
-/// A [soft choice](soft_choice) `h` between the two codes next to every weight, learned by
-/// gradients.
+/// Learns, by gradients, a [soft choice](soft_choice) `h` between the two codes next to every
+/// weight.
 ///
 /// The variable is the logit of h; it starts where the value `below + h · (above − below)` is the
 /// weight itself. Minimised is `mn · J / J_nearest + regularizer · Σ (1 − |2h − 1|^β)`, β falling
@@ -97,7 +97,7 @@ impl Neighbourhood {
     }
 }
 
-/// The code above where `v ≥ 0`.
+/// Chooses the code above where `v ≥ 0`.
 fn choose(logits: &[f32], ends: Ends<'_>, values: &mut [f32]) {
     for ((value, logit), (below, above)) in
         values.iter_mut().zip(logits).zip(ends.below.iter().zip(ends.above))
@@ -116,7 +116,7 @@ struct Choices<'a, 's> {
 }
 
 impl Choices<'_, '_> {
-    /// β of the next evaluation.
+    /// Returns β of the next evaluation.
     fn next_beta(&mut self) -> f64 {
         let AdaRound { first_beta, last_beta, descent, .. } = self.options;
         let last = descent.stop.iterations.saturating_sub(1).max(1);

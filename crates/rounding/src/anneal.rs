@@ -16,7 +16,7 @@ const LARGEST_SHARE: usize = 16;
 /// Below it products take longer than they gain, and damping is doubled instead.
 const SMALLEST_BLOCK: usize = 32;
 
-/// Coordinate descent on codes for `‖LᵀER‖² + λ‖E‖²` while λ falls geometrically.
+/// Descends by coordinates on codes for `‖LᵀER‖² + λ‖E‖²` while λ falls geometrically.
 ///
 /// Early passes take only the moves that pay for themselves, later ones start from codes that are
 /// good already, so the iterates walk along the trade-off between both terms and `largest_energy`,

@@ -96,7 +96,7 @@ fn chosen<G: Grid>(options: &Options, state: &State<'_>) -> Solver {
     Solver::Anneal(Anneal::of(options.effort))
 }
 
-/// The λ that was asked for, or the solver's own.
+/// Returns the λ that was asked for, or the solver's own.
 fn own(limit: Limit, lambda: f64) -> f64 {
     match limit {
         Limit::Lambda(lambda) => lambda,
@@ -108,7 +108,8 @@ fn own(limit: Limit, lambda: f64) -> f64 {
 /// larger first λ, or the first pass would end the walk.
 const COST: f64 = 0.01;
 
-/// The walk of λ, to the one that was asked for, or along the solver's own.
+/// Returns annealing along the walk of λ that a limit asks for: to a given λ, or along the solver's
+/// own.
 fn against(limit: Limit, strength: f64, anneal: Anneal) -> Anneal {
     match limit {
         Limit::Lambda(lambda) => {

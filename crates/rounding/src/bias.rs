@@ -36,7 +36,7 @@ impl BiasCorrection {
     /// The names of [`named`](Self::named).
     pub const NAMES: [&str; 4] = ["none", "inputs", "synthetic-plus", "synthetic-minus"];
 
-    /// A correction by its name, with so many rows.
+    /// Returns the correction of this name, over `rows` random rows where it is synthetic.
     #[must_use]
     pub fn named(name: &str, rows: usize) -> Option<Self> {
         match name {
@@ -84,8 +84,8 @@ impl BiasCorrection {
     }
 }
 
-/// Mean of each of `cols` inputs over so many random normal rows: itself normal, `rows` times less
-/// variable, so it is drawn at once.
+/// Returns the mean of each of `cols` inputs over `rows` random normal rows. The mean is itself
+/// normal, with a variance `rows` times smaller, so it is drawn at once.
 fn mean_inputs(rows: usize, cols: usize, seed: u64) -> Vec<f64> {
     let inputs = Gaussian::new(seed);
     let deviation = (rows.max(1) as f64).sqrt().recip();

@@ -37,33 +37,33 @@ impl Cells {
         Self { rows, order, weights, values, scales: layer.row_scales(), tile_cols }
     }
 
-    /// Scale of every cell of a line.
+    /// Returns the scale of every cell of a line.
     pub(crate) fn scales(&self, line: usize) -> &[f32] {
         &self.scales[self.order[line] / self.tile_cols]
     }
 
-    /// The largest scale of all; 1 where there is none.
+    /// Returns the largest scale of all; 1 where there is none.
     pub(crate) fn largest_scale(&self) -> f32 {
         self.scales.iter().flatten().copied().reduce(f32::max).unwrap_or(1.0)
     }
 
-    /// The smallest scale of all; 1 where there is none.
+    /// Returns the smallest scale of all; 1 where there is none.
     pub(crate) fn smallest_scale(&self) -> f32 {
         self.scales.iter().flatten().copied().reduce(f32::min).unwrap_or(1.0)
     }
 
-    /// `Eᵀ`, `[n, m]`.
+    /// Returns `Eᵀ`, `[n, m]`.
     pub(crate) fn all_errors(&self) -> Matrix {
         self.errors(0..self.order.len())
     }
 
-    /// Rows of `Wᵀ`, `[b, m]`.
+    /// Returns rows of `Wᵀ`, `[b, m]`.
     pub(crate) fn weights_of(&self, lines: Range<usize>) -> Matrix {
         let cells = &self.weights[lines.start * self.rows..lines.end * self.rows];
         Matrix::new(lines.len(), self.rows, cells.to_vec()).expect("b · m weights")
     }
 
-    /// Rows of `Eᵀ`, `[b, m]`.
+    /// Returns rows of `Eᵀ`, `[b, m]`.
     pub(crate) fn errors(&self, lines: Range<usize>) -> Matrix {
         let mut errors = Matrix::zeros(lines.len(), self.rows);
         if self.rows > 0 {
@@ -81,7 +81,7 @@ impl Cells {
         errors
     }
 
-    /// The codes, as they are stored.
+    /// Returns the codes as they are stored.
     pub(crate) fn quantized(&self, layer: &Layer<'_>) -> Result<QuantizedMatrix, SchemeError> {
         let mut place = vec![0; self.order.len()];
         for (line, &col) in self.order.iter().enumerate() {
@@ -92,8 +92,8 @@ impl Cells {
     }
 }
 
-/// Row `i` of the result is column `order[i]` of a matrix with so many rows; `read` copies a piece
-/// of one of its rows.
+/// Transposes a matrix of `rows` rows: row `i` of the result is column `order[i]`. `read` copies a
+/// piece of one of its rows.
 fn turned(
     rows: usize,
     order: &[usize],

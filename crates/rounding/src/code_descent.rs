@@ -9,7 +9,7 @@ use crate::iterate::{Iterate, for_lines, walk};
 use crate::solve::State;
 use crate::{CodeDescent, Limit, Loss, RoundingError, Watch};
 
-/// Descent by gradients on the offset of every value from its nearest code, in grid units.
+/// Descends by gradients on the offset of every value from its nearest code, in grid units.
 ///
 /// With `J = ‖LᵀER‖² + λ‖E‖²` the gradient of `√J` by an offset is `(R K Lᵀ + λE) · scale / √J`:
 /// decoding multiplies by the scale, and so does the chain rule. Every iterate is cast to codes and
@@ -91,7 +91,7 @@ impl<G: Grid> Objective for Offsets<'_, '_, G> {
     }
 }
 
-/// `value ← round(nearest + offset)`, saturating.
+/// Sets `value ← round(nearest + offset)`, saturating.
 fn cast<G: Grid>(nearest: &[f32], offsets: &[f32], values: &mut [f32]) {
     for ((value, nearest), offset) in values.iter_mut().zip(nearest).zip(offsets) {
         *value = G::round(nearest + offset);

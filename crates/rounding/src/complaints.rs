@@ -14,7 +14,7 @@ impl Complaints {
         Self { method, list: Vec::new() }
     }
 
-    /// `result`, unless there is something to complain about.
+    /// Returns `result`, unless there are complaints.
     pub(crate) fn or<T>(self, result: T) -> Result<T, MethodError> {
         if self.list.is_empty() {
             return Ok(result);
@@ -51,13 +51,13 @@ impl Complaints {
         found
     }
 
-    /// A number that lies in its range.
+    /// Returns a number that lies in its range; any other is a complaint.
     pub(crate) fn number(&mut self, setting: &'static str, found: Option<f64>) -> Option<f64> {
         let number = found?;
         self.is_in_range(setting, number.into(), number).then_some(number)
     }
 
-    /// A whole number that lies in its range.
+    /// Returns a whole number that lies in its range; any other is a complaint.
     pub(crate) fn count(&mut self, setting: &'static str, found: Option<usize>) -> Option<usize> {
         let count = found?;
         self.is_in_range(setting, count.into(), count as f64).then_some(count)

@@ -33,7 +33,7 @@ impl Effort {
         }
     }
 
-    /// An effort by its name.
+    /// Returns the effort of this name.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         match name {

@@ -53,7 +53,7 @@ pub enum RoundingError {
         /// Name of the objective.
         objective: &'static str,
     },
-    /// Whoever watched asked to stop.
+    /// The watcher asked to stop.
     #[error("stopped")]
     Stopped,
 }

@@ -6,13 +6,13 @@ use crate::polish::polish;
 use crate::solve::{State, blocks};
 use crate::{Feedback, RoundingError, Watch};
 
-/// A shift reaches so many steps of its cell at most.
+/// Most steps of its cell that a shift reaches.
 const REACH_STEPS: f32 = 3.0;
 
 /// The first λ above 0 that a budget asks for where damping alone did not keep it.
 const LEAST_LAMBDA: f64 = 1e-3;
 
-/// One pass of column error feedback, and more with a larger λ while the budget does not allow it.
+/// Makes one pass of column error feedback, and more with a larger λ while the budget is exceeded.
 ///
 /// A larger λ pays less weight error; past 10, in units of the projection, nothing is left to pay
 /// for. Then the polish. Returns the passes of both and the last λ.
@@ -45,7 +45,7 @@ pub(crate) fn feedback_within<G: Grid>(
     }
 }
 
-/// One pass over the lines.
+/// Makes one pass over the lines.
 ///
 /// # Errors
 /// As [`in_blocks`].
@@ -60,9 +60,9 @@ fn feedback<G: Grid>(state: &mut State<'_>, options: &Feedback) -> Result<(), Ro
     }
 }
 
-/// One pass of column error feedback by a triangular R: line l alone can still change its own row
-/// of K, so it is shifted by `−K_l r_ll / (r_ll² + λ)`, which cancels what the lines before it left
-/// there. GPTQ, without the inverse.
+/// Makes one pass of column error feedback by a triangular R. Line l alone can still change its own
+/// row of K, so it is shifted by `−K_l r_ll / (r_ll² + λ)`, which cancels what the lines before it
+/// left there. This is GPTQ without the inverse.
 fn in_turn<G: Grid>(state: &mut State<'_>, options: &Feedback) {
     /// Lines between two updates of K as a whole.
     const BLOCK: usize = 128;
@@ -91,7 +91,7 @@ fn in_turn<G: Grid>(state: &mut State<'_>, options: &Feedback) {
     }
 }
 
-/// One pass of column error feedback: every block of lines is shifted, before it is rounded, so
+/// Makes one pass of column error feedback: shifts every block of lines, before it is rounded, so
 /// that the lines after it can best cancel what is left.
 ///
 /// Rows of R are divided by the root of their penalty, `R̃ = Λ^-½R`. With `B = (I + Σ r̃_l r̃_lᵀ)⁻¹`
@@ -139,7 +139,7 @@ fn in_blocks<G: Grid>(state: &mut State<'_>, options: &Feedback) -> Result<(), R
     Ok(())
 }
 
-/// Every row of a matrix with so many rows, times its factor.
+/// Multiplies every row of a matrix by its factor.
 fn scale_rows(values: &mut [f32], factors: &[f32]) {
     let cols = values.len() / factors.len().max(1);
     for (row, factor) in values.chunks_mut(cols.max(1)).zip(factors) {

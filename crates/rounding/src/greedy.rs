@@ -52,15 +52,15 @@ pub(crate) fn greedy<G: Grid>(
     Ok(options.moves)
 }
 
-/// The change of a decoded weight by the step of its code towards the weight; 0 where code and weight
-/// are one, and at the ends of the grid.
+/// Returns the change of a decoded weight by the step of its code towards the weight; 0 where both
+/// are equal, and at the ends of the grid.
 #[inline(always)]
 fn step_across<G: Grid>(value: f32, weight: f32, scale: f32) -> f32 {
     let target = if value * scale > weight { G::below(value) } else { G::above(value) };
     if value * scale == weight { 0.0 } else { (target - value) * scale }
 }
 
-/// Every step there is, and what it would do.
+/// Every possible step, and the change of J by it.
 struct Search<'a> {
     projection: &'a Projection,
     rows: usize,
@@ -105,7 +105,7 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Line and row of the step that lowers J most; `None` where none does.
+    /// Returns line and row of the step that lowers J most; `None` where none does.
     fn best(&mut self) -> Option<[usize; 2]> {
         let Self { projection, rows, lambda, steps, push, by_line, by_row, .. } = self;
         let gains: Vec<f32> = push
@@ -154,7 +154,7 @@ impl<'a> Search<'a> {
     }
 }
 
-/// `2dg + d²c`.
+/// Returns `2dg + d²c`.
 #[inline(always)]
 fn gain(step: f32, push: f32, [left, right]: [f32; 2], lambda: f32) -> f32 {
     step * (2.0 * push + step * (left * right + lambda))

@@ -3,7 +3,7 @@ use crate::losses::Losses;
 use crate::projection::{Projected, Projection};
 use crate::{Limit, Score};
 
-/// The score of codes as they are stored, in squared units of the model.
+/// Returns the score of codes as they are stored, in squared units of the model.
 pub(crate) fn score(
     found: &Projected,
     projection: &Projection,
@@ -26,11 +26,11 @@ pub(crate) fn score(
     }
 }
 
-/// No learned rounding is stored whose `‖E‖` is more than so many times that of nearest codes,
-/// whatever the limit.
+/// Largest `‖E‖` of a learned rounding that is stored, over that of nearest codes, whatever the
+/// limit.
 pub const LARGEST_ERROR_RATIO: f64 = 2.0;
 
-/// Whether a solver's codes may be stored instead of nearest ones.
+/// Returns whether a solver's codes may be stored instead of nearest ones.
 pub(crate) fn is_better(stored: &Score, nearest: &Score, limit: Limit) -> bool {
     // Both energies are sums of the same terms in the same order; the slack is a few roundings.
     const ROUNDING: f64 = 1.0 + 1e-9;

@@ -28,7 +28,7 @@ pub enum SecondMoment {
 }
 
 impl SecondMoment {
-    /// `H = μμᵀ + diag(diagonal − μ²)`: all that a mean and a diagonal tell.
+    /// Returns `H = μμᵀ + diag(diagonal − μ²)`: all that follows from a mean and a diagonal.
     ///
     /// - `mean`, `diagonal`: `[n]`
     #[must_use]
@@ -40,7 +40,7 @@ impl SecondMoment {
         Self::LowRank { factor, residual: residual.collect() }
     }
 
-    /// `H[j, j]`, `[n]`.
+    /// Returns the diagonal `H[j, j]`, `[n]`.
     #[must_use]
     pub fn diagonal(&self) -> Vec<f32> {
         match self {
@@ -73,7 +73,7 @@ impl SecondMoment {
 }
 
 impl Inputs {
-    /// Statistics of so many inputs.
+    /// Returns the statistics of `samples` inputs.
     ///
     /// # Errors
     /// [`RoundingError::Inputs`] when the parts differ in length, hold a NaN or an infinity, or a
@@ -96,25 +96,25 @@ impl Inputs {
         Ok(Self { mean, second_moment, samples })
     }
 
-    /// μ, `[n]`.
+    /// Returns the mean μ, `[n]`.
     #[must_use]
     pub fn mean(&self) -> &[f32] {
         &self.mean
     }
 
-    /// H.
+    /// Returns the second moment H.
     #[must_use]
     pub fn second_moment(&self) -> &SecondMoment {
         &self.second_moment
     }
 
-    /// Inputs that were seen.
+    /// Returns the number of inputs that were seen.
     #[must_use]
     pub fn samples(&self) -> u64 {
         self.samples
     }
 
-    /// n.
+    /// Returns n, the length of an input.
     #[must_use]
     pub fn columns(&self) -> usize {
         self.mean.len()
@@ -142,7 +142,8 @@ impl Inputs {
         Ok(Self { mean: vec![0.0; self.columns()], second_moment, samples: self.samples })
     }
 
-    /// Statistics of `Rᵀx`, for a weight `W·R` whose groups of so many columns are rotated.
+    /// Returns the statistics of `Rᵀx`, for a weight `W·R` that is rotated in groups of `group`
+    /// columns.
     ///
     /// Inputs that are only known one by one keep the mean of their squares in each group.
     ///
@@ -171,7 +172,7 @@ impl Inputs {
     }
 }
 
-/// The mean of a group, as often as the group has members.
+/// Repeats the mean of a group as often as the group has members.
 fn group_mean(group: &[f32]) -> impl Iterator<Item = f32> {
     let sum: f64 = group.iter().map(|value| f64::from(*value)).sum();
     std::iter::repeat_n((sum / group.len() as f64) as f32, group.len())
@@ -204,7 +205,7 @@ fn without_mean(
     Ok(SecondMoment::LowRank { factor: changed, residual: residual.collect() })
 }
 
-/// c of `Fc ≈ μ`, by least squares: `(FᵀF)c = Fᵀμ`.
+/// Solves `Fc ≈ μ` for c by least squares: `(FᵀF)c = Fᵀμ`.
 fn coordinates(factor: &Matrix, mean: &[f32]) -> Result<Vec<f32>, ComputeError> {
     /// Share of the mean eigenvalue that is added, for columns that depend on each other.
     const RIDGE: f64 = 1e-6;

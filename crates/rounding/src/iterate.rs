@@ -29,8 +29,8 @@ impl<'a, 's> Iterate<'a, 's> {
         Self { state, latest, cast, limit, largest_energy }
     }
 
-    /// `J = ‖LᵀER‖² + Σ (penalty_l + λ)‖e_l‖²`, penalties damped, at the values in the cells, and half
-    /// its gradient by Ŵ, `R K Lᵀ + (penalty_l + λ)E` `[n, m]`.
+    /// Returns `J = ‖LᵀER‖² + Σ (penalty_l + λ)‖e_l‖²`, penalties damped, at the values in the
+    /// cells, and half its gradient by Ŵ, `R K Lᵀ + (penalty_l + λ)E` `[n, m]`.
     ///
     /// - `batch`: columns of R that are multiplied at once; `None` for all
     pub(crate) fn slope(&self, batch: Option<usize>) -> (f64, DeviceMatrix) {
@@ -56,8 +56,8 @@ impl<'a, 's> Iterate<'a, 's> {
         (objective + energies.iter().sum::<f64>(), push.add_scaled(1.0, &penalised))
     }
 
-    /// The declared objective at `cast(line, cells of the variable, values)`; infinite past the
-    /// budget.
+    /// Returns the declared objective at `cast(line, cells of the variable, values)`; infinite past
+    /// the budget.
     pub(crate) fn score(
         &mut self,
         variable: &Matrix,
@@ -112,13 +112,13 @@ pub(crate) fn walk(
     }
 }
 
-/// `work(line, its cells)` on every line of `rows` cells, vectorised.
+/// Calls `work(line, its cells)` on every line of `rows` cells, vectorised.
 pub(crate) fn for_lines(cells: &mut [f32], rows: usize, work: impl Fn(usize, &mut [f32]) + Sync) {
     let lines = cells.par_chunks_mut(rows).enumerate();
     lines.for_each(|(line, cells)| Arch::new().dispatch(|| work(line, cells)));
 }
 
-/// [`for_lines`] whose results are added in the order of the lines.
+/// Calls `work` as [`for_lines`] does, and adds its results in the order of the lines.
 pub(crate) fn sum_lines(
     cells: &mut [f32],
     rows: usize,

@@ -1,11 +1,11 @@
-//! One line of cells, moved at once.
+//! Kernels that move one line of cells at once.
 
 use pulp::{Arch, Simd, WithSimd};
 use roundwise_grid::Grid;
 
 const LANES: usize = 16;
 
-/// A line of cells and what pushes them.
+/// A line of cells, and the push on each.
 pub(crate) struct Line<'a> {
     /// Grid values of the codes.
     pub(crate) values: &'a mut [f32],
@@ -65,7 +65,7 @@ impl<G: Grid> WithSimd for Descend<'_, G> {
     }
 }
 
-/// The definition: one cell. Returns its error afterwards.
+/// Descends on one cell, the definition of the kernel. Returns its error afterwards.
 #[inline(always)]
 fn descend_one<G: Grid>(
     value: &mut f32,
@@ -84,7 +84,7 @@ fn descend_one<G: Grid>(
     after
 }
 
-/// `a[i] ← a[i] + factor · b[i]`, on one thread.
+/// Sets `a[i] ← a[i] + factor · b[i]`, on one thread.
 pub(crate) fn add_scaled(a: &mut [f32], factor: f32, b: &[f32]) {
     let cells = a.iter_mut().zip(b);
     Arch::new().dispatch(|| cells.for_each(|(a, b)| *a += factor * b));

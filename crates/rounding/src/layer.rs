@@ -50,8 +50,8 @@ impl<'a> Layer<'a> {
         Ok(Self { scheme, unit, weight, nearest })
     }
 
-    /// The weight, `[m, n]`, units of the layer. A copy as large as the weight in F32: it is made
-    /// where it is needed, not kept.
+    /// Returns the weight, `[m, n]`, in units of the layer. A copy as large as the weight in F32:
+    /// it is made where it is needed, not kept.
     pub(crate) fn values(&self) -> Matrix {
         let [rows, cols] = self.nearest.shape();
         let mut values = vec![0.0; rows * cols];
@@ -60,14 +60,14 @@ impl<'a> Layer<'a> {
         Matrix::new(rows, cols, values).expect("rows · cols values")
     }
 
-    /// Some columns of a row of the weight, units of the layer.
+    /// Widens some columns of a row of the weight, in units of the layer.
     pub(crate) fn widen(&self, row: usize, cols: Range<usize>, values: &mut [f32]) {
         self.weight.widen_part(row, cols, values);
         let factor = 1.0 / self.unit;
         values.iter_mut().for_each(|value| *value = (f64::from(*value) * factor) as f32);
     }
 
-    /// Scales in units of the layer, one per row, for each tile across.
+    /// Returns the scales in units of the layer, one per row, for each tile across.
     pub(crate) fn row_scales(&self) -> Vec<Vec<f32>> {
         let [rows, cols] = self.nearest.shape();
         let tiling = self.scheme.tiling();
@@ -80,7 +80,7 @@ impl<'a> Layer<'a> {
     }
 }
 
-/// The largest power of two that is at most `value`; 1 for 0. In `f64`, for subnormals.
+/// Returns the largest power of two that is at most `value`; 1 for 0. In `f64`, for subnormals.
 fn power_of_two_below(value: f32) -> f64 {
     if value == 0.0 {
         return 1.0;

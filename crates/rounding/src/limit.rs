@@ -16,7 +16,7 @@ impl Default for Limit {
 }
 
 impl Limit {
-    /// λ of the declared objective.
+    /// Returns λ of the declared objective.
     pub(crate) fn lambda(self) -> f64 {
         match self {
             Self::None | Self::WeightErrorBudget(_) => 0.0,
@@ -24,7 +24,7 @@ impl Limit {
         }
     }
 
-    /// Largest `‖E‖²` over that of nearest codes.
+    /// Returns the largest `‖E‖²` over that of nearest codes.
     pub(crate) fn largest_energy_ratio(self) -> f64 {
         match self {
             Self::WeightErrorBudget(budget) => (1.0 + budget) * (1.0 + budget),

@@ -3,7 +3,7 @@ use roundwise_compute::DeviceMatrix;
 use crate::Progress;
 use crate::projection::{Projected, Projection};
 
-/// The squared errors of codes that solvers lower, in units of the layer.
+/// The squared errors that solvers lower, in units of the layer.
 #[derive(Clone, Copy)]
 pub(crate) struct Losses {
     /// `‖LᵀER‖² + Σ penalty_l ‖e_l‖²`.

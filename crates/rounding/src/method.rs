@@ -10,12 +10,12 @@ pub struct Method {
     pub name: &'static str,
     /// A description in one line.
     pub summary: &'static str,
-    /// Its defaults.
+    /// Returns its default options.
     defaults: fn() -> Options,
     /// Random rows of its bias correction, where one is asked for.
     pub(crate) bias_rows: usize,
-    /// Weights with fewer elements are not worth its time. [`round`](crate::round) rounds whatever it
-    /// is given; whoever plans a file asks for this.
+    /// Fewest elements of a weight that is worth its time. [`round`](crate::round) rounds every
+    /// weight; plans of files heed this.
     pub min_size: u64,
 }
 
@@ -103,7 +103,7 @@ pub const METHODS: &[Method] = &[
 /// convert_to_quant's rank.
 const PUBLISHED_RANK: Rank = Rank { share: 0.2, least: 256, most: 1280 };
 
-/// As published, where the weight error may rise as it likes.
+/// Returns options as published, where the weight error may rise without a limit.
 fn fixed(objective: Objective, solver: Solver) -> Options {
     Options { objective, solver, limit: Limit::None, ..Options::default() }
 }
@@ -113,13 +113,13 @@ fn searched(objective: Objective) -> Options {
 }
 
 impl Method {
-    /// The method of this name.
+    /// Returns the method of this name.
     #[must_use]
     pub fn named(name: &str) -> Option<&'static Self> {
         METHODS.iter().find(|method| method.name == name)
     }
 
-    /// Its defaults.
+    /// Returns the default options of the method.
     #[must_use]
     pub fn options(&self) -> Options {
         (self.defaults)()
@@ -127,7 +127,7 @@ impl Method {
 }
 
 impl Options {
-    /// The options of a method, changed as asked.
+    /// Returns the options of a method, changed as asked.
     ///
     /// # Errors
     /// [`MethodError`] with every complaint: unknown names, numbers out of range, options that

@@ -2,7 +2,7 @@ use std::fmt;
 
 use crate::SettingRange;
 
-/// Why a method cannot do what was asked of it: everything that is wrong, not only the first.
+/// Why a method cannot do what was asked of it: all complaints, not only the first.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub struct MethodError {
     /// Name of the method, as asked for.
@@ -35,7 +35,7 @@ pub struct Complaint {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Problem {
-    /// A name that nothing has.
+    /// An unknown name.
     #[error("`{found}` is not known; known: {}", known.join(", "))]
     UnknownName {
         /// The name.
@@ -69,7 +69,7 @@ pub enum Problem {
         /// Why not.
         why: WhyNot,
     },
-    /// Two settings that say different things about one.
+    /// Two settings that contradict each other.
     #[error("does not go together with `{other}`")]
     Excludes {
         /// The other setting.

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use crate::setting::Field;
 use crate::{BiasCorrection, Effort, MethodSetting, SettingRange, SettingValue, Solver};
 
-/// Makes the options of a method, their table and their flags of one list, so that a setting is
+/// Makes the options of a method, their table and their flags from one list, so that a setting is
 /// written once.
 macro_rules! method_options {
     ($($name:ident: $kind:ty {
@@ -15,7 +15,8 @@ macro_rules! method_options {
         default: $default:literal,
     })*) => {
         /// Settings of a method that a user may change; `None` keeps the method's default.
-        /// // The fields are keys of a recipe, and flags with dashes for underscores;
+        ///
+        /// The fields are keys of a recipe, and flags with dashes for underscores;
         /// [`MethodOptions::SETTINGS`] describes them. A setting that would change nothing is
         /// refused by [`Options::of_method`](crate::Options::of_method).
         #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -45,7 +45,7 @@ impl Method {
     }
 }
 
-/// The value of a setting in these options.
+/// Returns the value of a setting in these options.
 fn value_in(options: &Options, name: &str) -> Option<SettingValue> {
     let mut options = *options;
     let rank = Rank::in_objective(&mut options.objective).copied();

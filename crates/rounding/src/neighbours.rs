@@ -1,7 +1,7 @@
 use roundwise_grid::Grid;
 
-/// The grid values next to `target`, below (or at) it and above it; the same one twice at the ends
-/// of the grid.
+/// Returns the grid values next to `target`, below (or at) it and above it; one value twice at the
+/// ends of the grid.
 #[inline(always)]
 pub(crate) fn neighbours<G: Grid>(target: f32) -> (f32, f32) {
     let nearest = G::round(target);

@@ -35,7 +35,7 @@ impl Default for Objective {
 }
 
 impl Objective {
-    /// Name on the command line.
+    /// Returns the name on the command line.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {

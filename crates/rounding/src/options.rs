@@ -6,7 +6,7 @@ use crate::{BiasCorrection, Effort, Limit, Objective, RoundingError, Solver};
 pub struct Options {
     /// The objective to minimise.
     pub objective: Objective,
-    /// How.
+    /// The solver that minimises it.
     pub solver: Solver,
     /// Limit of the weight error that may be paid for it.
     pub limit: Limit,
@@ -18,9 +18,9 @@ pub struct Options {
 }
 
 impl Options {
-    /// Bytes that [`round`](crate::round) takes beside the weight, for a `[rows, cols]` matrix, at
-    /// most: `f32` copies of the weight, and what the objective's vectors take while they are looked
-    /// for and used.
+    /// Returns the most bytes that [`round`](crate::round) takes beside the weight, for a
+    /// `[rows, cols]` matrix: `f32` copies of the weight, and the memory of the objective's vectors
+    /// while they are searched for and used.
     #[must_use]
     pub fn working_bytes(&self, rows: usize, cols: usize) -> u64 {
         let copies = match self.solver {
@@ -50,6 +50,8 @@ impl Options {
         values.saturating_mul(4)
     }
 
+    /// Checks that the options lie in their ranges and go together.
+    ///
     /// # Errors
     /// [`RoundingError::Option`], [`RoundingError::Objective`].
     pub(crate) fn check(&self) -> Result<(), RoundingError> {

@@ -3,8 +3,8 @@ use roundwise_scheme::QuantizedMatrix;
 
 use crate::{Inputs, Linear, RoundingError, SecondMoment};
 
-/// `tr(EHEᵀ) / tr(WHWᵀ)`: the mean squared error of a layer's outputs over their mean square, for
-/// whatever codes, decoded with the stored scales. 0 where the layer has no outputs to speak of.
+/// Returns `tr(EHEᵀ) / tr(WHWᵀ)`: the mean squared error of a layer's outputs over their mean
+/// square, for any codes, decoded with the stored scales. It is 0 where the layer's outputs are.
 ///
 /// - `layer`: a weight `[m, n]` and statistics of its inputs
 /// - `quantized`: `[m, n]`
@@ -62,7 +62,7 @@ impl<'a> Metric<'a> {
         }
     }
 
-    /// `tr(MHMᵀ)`.
+    /// Returns `tr(MHMᵀ)`.
     fn energy(&self, rows: Matrix, engine: &Engine) -> f64 {
         match self {
             Self::Full(second_moment) => {

@@ -5,9 +5,9 @@ use crate::losses::Losses;
 use crate::solve::{State, blocks};
 use crate::{RoundingError, Watch};
 
-/// Coordinate descent on codes for `‖ER‖² + Σ (penalty_l + λ)‖e_l‖²`, line after line, each line with
-/// the best codes that the others allow. Ends after so many passes, when a pass gains less than a
-/// thousandth, or when `‖E‖²` would pass `largest_energy`. Returns the passes.
+/// Descends by coordinates on codes for `‖ER‖² + Σ (penalty_l + λ)‖e_l‖²`, line after line, each
+/// line with the best codes that the others allow. Ends after `passes` passes, when a pass gains
+/// less than a thousandth, or when `‖E‖²` would pass `largest_energy`. Returns the passes.
 ///
 /// - `nearest`, `done`: the losses of nearest codes, and the passes before these, for `watch`
 ///

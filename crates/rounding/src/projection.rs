@@ -49,7 +49,7 @@ pub(crate) struct Projected {
 }
 
 impl Projection {
-    /// The projection that an objective asks for.
+    /// Returns the projection that an objective asks for.
     ///
     /// # Errors
     /// As [`truncated_svd`], and where statistics of inputs are missing or do not fit.
@@ -115,7 +115,7 @@ impl Projection {
         })
     }
 
-    /// `tr(EHEᵀ)`, in units in which the mean of H's diagonal is 1.
+    /// Returns the projection for `tr(EHEᵀ)`, in units in which the mean of H's diagonal is 1.
     ///
     /// A full H is taken with its damping as `UUᵀ`, U upper triangular, and the penalty of every line
     /// takes the damping back. Where H is too far from positive definite for that, damping is raised
@@ -162,12 +162,12 @@ impl Projection {
         }
     }
 
-    /// Columns of R.
+    /// Returns the number of columns of R.
     pub(crate) fn rank(&self) -> usize {
         self.right.cols()
     }
 
-    /// Rows of R, and the first of the columns in which they are not all 0; those before are left out.
+    /// Returns rows of R without their leading zeros, and the first column that is left.
     pub(crate) fn rows_of(&self, lines: Range<usize>) -> (usize, DeviceMatrix) {
         let first = if self.is_triangular { lines.start } else { 0 };
         (first, self.right.row_block(lines).column_block(first..self.rank()))
@@ -222,7 +222,8 @@ impl Projection {
         Projected { state, input_energy, line_energies }
     }
 
-    /// `‖K‖²` and `R K Lᵀ` `[n, m]`, from `Eᵀ`; `batch` columns of R at once, `None` for all.
+    /// Returns `‖K‖²` and `R K Lᵀ` `[n, m]`, from `Eᵀ`; `batch` columns of R at once, `None` for
+    /// all.
     pub(crate) fn pull(&self, errors: &DeviceMatrix, batch: Option<usize>) -> (f64, DeviceMatrix) {
         let rank = self.rank();
         let parts = blocks(rank, batch.unwrap_or(rank).max(1)).map(|columns| {
@@ -235,7 +236,7 @@ impl Projection {
         sum.unwrap_or_else(|| (0.0, errors.clone().scale(0.0)))
     }
 
-    /// `factor · K · Lᵀ` rows: `[b, k] → [b, m]`.
+    /// Returns rows of `factor · K · Lᵀ`: `[b, k] → [b, m]`.
     pub(crate) fn spread(&self, state: &DeviceMatrix) -> DeviceMatrix {
         match &self.left {
             Some(left) => state.multiply_transposed(left),
@@ -243,7 +244,7 @@ impl Projection {
         }
     }
 
-    /// `Dᵀ L`: `[b, m] → [b, k]`.
+    /// Returns `Dᵀ L`: `[b, m] → [b, k]`.
     pub(crate) fn gather(&self, moves: DeviceMatrix) -> DeviceMatrix {
         match &self.left {
             Some(left) => moves.multiply(left),
@@ -252,8 +253,8 @@ impl Projection {
     }
 }
 
-/// The part of the true vectors that is not found is not minimised, so the search decides how far
-/// the projected error can fall.
+/// Finds the leading vectors of a weight. Parts of the true vectors that are not found are not
+/// minimised, so the search decides how far the projected error can fall.
 ///
 /// Measured on a power-law spectrum, rank 614 of 3072: with 3 passes the true projected error fell to
 /// 0.59 of that of nearest codes; with 4 passes the error that could be seen
@@ -282,15 +283,16 @@ fn leading_vectors(
     Ok(truncated_svd(engine, layer.values(), &options)?)
 }
 
-/// Damping as a share of the mean of H's diagonal; measured, 5 % beats 1 % on few samples.
+/// Returns the default damping, as a share of the mean of H's diagonal; measured, 5 % beats 1 % on
+/// few samples.
 fn usual_damping(inputs: &Inputs) -> f64 {
     const SAMPLES_PER_COLUMN: u64 = 10;
     let enough = (inputs.columns() as u64).saturating_mul(SAMPLES_PER_COLUMN);
     if inputs.samples() < enough { 0.05 } else { 0.01 }
 }
 
-/// U with `UUᵀ = H / unit + damping · I`, rows and columns of H in this order, and the damping that
-/// it took.
+/// Returns U with `UUᵀ = H / unit + damping · I`, rows and columns of H in this order, and the
+/// damping that it took.
 fn damped_factor(
     second_moment: &Matrix,
     order: &[usize],
@@ -322,21 +324,21 @@ fn damped_factor(
     }
 }
 
-/// Columns by descending energy; ties in the order of the matrix.
+/// Returns columns by descending energy; ties in the order of the matrix.
 fn descending(energies: &[f32]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..energies.len()).collect();
     order.sort_by(|&a, &b| energies[b].total_cmp(&energies[a]).then(a.cmp(&b)));
     order
 }
 
-/// Rows of a matrix in this order.
+/// Returns the rows of a matrix in this order.
 fn in_order(matrix: &Matrix, order: &[usize]) -> Result<Matrix, ComputeError> {
     let mut values = Vec::with_capacity(matrix.values().len());
     order.iter().for_each(|&row| values.extend_from_slice(matrix.row(row)));
     Matrix::new(matrix.rows(), matrix.cols(), values)
 }
 
-/// Squared length of every row.
+/// Returns the squared length of every row.
 fn energies(matrix: &Matrix) -> Vec<f32> {
     (0..matrix.rows())
         .map(|row| matrix.row(row).iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>() as f32)

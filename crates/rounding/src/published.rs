@@ -9,8 +9,8 @@ use roundwise_optim::{Descent, Optimizer, Schedule, StopRules};
 use crate::{AdaRound, CodeDescent, Loss};
 
 impl CodeDescent {
-    /// convert_to_quant's settings for an optimizer: Prodigy with 4000 iterations at rate 1 and the
-    /// schedule `plateau`; every other with 500 at rate 0.01, `original` with the schedule
+    /// Returns convert_to_quant's settings for an optimizer: Prodigy with 4000 iterations at rate 1
+    /// and the schedule `plateau`; every other with 500 at rate 0.01, `original` with the schedule
     /// `adaptive`, the others with `plateau`. SGD, which it does not have, doubles and halves its
     /// rate.
     #[must_use]
@@ -34,8 +34,8 @@ impl CodeDescent {
         Self { loss: Loss::Root, descent: Descent { optimizer, schedule, learning_rate, stop } }
     }
 
-    /// TPEC-Quant's fast form: plain steps whose rate doubles after a success and halves after a
-    /// failure.
+    /// Returns the settings of TPEC-Quant's fast form: plain steps whose rate doubles after a
+    /// success and halves after a failure.
     #[must_use]
     pub fn tpec_fast() -> Self {
         let stop = StopRules { iterations: 500, loss: 1e-8, learning_rate: 0.0, stall_steps: 40 };
@@ -49,7 +49,7 @@ impl CodeDescent {
 }
 
 impl AdaRound {
-    /// The settings of the published graphical tool: RMSprop, 512 iterations at rate 0.01.
+    /// Returns the settings of the published graphical tool: RMSprop, 512 iterations at rate 0.01.
     #[must_use]
     pub fn published() -> Self {
         let stop = StopRules { iterations: 512, loss: 0.0, learning_rate: 0.0, stall_steps: 0 };
@@ -59,8 +59,8 @@ impl AdaRound {
         Self { regularizer: 0.01, first_beta: 20.0, last_beta: 2.0, batch: None, descent }
     }
 
-    /// The settings of the published fast variant: AdamW along a cosine, 200 iterations from rate
-    /// 0.03, a regularizer of 0.015, patience 30.
+    /// Returns the settings of the published fast variant: AdamW along a cosine, 200 iterations
+    /// from rate 0.03, a regularizer of 0.015, patience 30.
     #[must_use]
     pub fn fast() -> Self {
         let stop = StopRules { iterations: 200, loss: 1e-8, learning_rate: 0.0, stall_steps: 30 };

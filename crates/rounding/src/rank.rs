@@ -18,13 +18,13 @@ impl Default for Rank {
 }
 
 impl Rank {
-    /// Exactly so many, as far as the matrix has them.
+    /// Returns a rank of exactly `rank`, as far as the matrix has as many.
     #[must_use]
     pub fn exactly(rank: usize) -> Self {
         Self { share: 0.0, least: rank, most: rank }
     }
 
-    /// The rank for a `[rows, cols]` matrix.
+    /// Returns the rank for a `[rows, cols]` matrix.
     #[must_use]
     pub fn of(self, rows: usize, cols: usize) -> usize {
         let smaller = rows.min(cols);
@@ -32,12 +32,12 @@ impl Rank {
         asked.min(self.most).max(self.least).min(smaller)
     }
 
-    /// Whether the share has no say.
+    /// Returns whether the share has no say.
     pub(crate) fn is_exact(self) -> bool {
         self.least >= self.most
     }
 
-    /// The rank of an objective that has singular vectors.
+    /// Returns the rank of an objective that has singular vectors.
     pub(crate) fn in_objective(objective: &mut Objective) -> Option<&mut Self> {
         match objective {
             Objective::Principal(rank) | Objective::PrincipalInput(rank) => Some(rank),

@@ -1,6 +1,6 @@
 use crate::Objective;
 
-/// How good some codes are, decoded with the stored scales. Energies are squared model units.
+/// The errors of some codes, decoded with the stored scales. Energies are squared model units.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Score {
     /// The declared objective, λ‖E‖² included where λ was given.
@@ -49,13 +49,13 @@ pub struct RoundingReport {
 }
 
 impl RoundingReport {
-    /// `‖E‖ / ‖W‖` of the stored codes.
+    /// Returns `‖E‖ / ‖W‖` of the stored codes.
     #[must_use]
     pub fn relative_weight_error(&self) -> f64 {
         relative(self.stored.weight_error, self.weight_energy)
     }
 
-    /// [`bound_ratio`](Self::bound_ratio) of an objective, where there is a bound.
+    /// Returns [`bound_ratio`](Self::bound_ratio) of an objective, where there is a bound.
     pub(crate) fn bound_ratio_of(
         &self,
         objective: Objective,
@@ -79,7 +79,7 @@ impl RoundingReport {
         Some((self.stored.projected + lambda * self.stored.weight_error) / bound)
     }
 
-    /// `‖E‖ / ‖W‖` of nearest codes.
+    /// Returns `‖E‖ / ‖W‖` of nearest codes.
     #[must_use]
     pub fn relative_nearest_error(&self) -> f64 {
         relative(self.nearest.weight_error, self.weight_energy)

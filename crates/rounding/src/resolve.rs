@@ -1,4 +1,4 @@
-//! From a method's name and what was asked to options, with every complaint on the way.
+//! Turns a method's name and typed settings into options, and collects every complaint.
 
 use roundwise_optim::{Optimizer, Schedule};
 
@@ -224,7 +224,7 @@ impl Resolution {
         }
     }
 
-    /// Why there is nothing to choose a solver, or to pay weight error, for.
+    /// Returns why there is nothing to choose a solver for, or to pay weight error for.
     fn without_choice(&self) -> Option<WhyNot> {
         match self.options.objective {
             Objective::None => Some(WhyNot::NoObjective),
@@ -236,7 +236,7 @@ impl Resolution {
         }
     }
 
-    /// Why there are no gradients.
+    /// Returns why there are no gradients.
     fn without_gradient(&mut self) -> Option<WhyNot> {
         let name = self.options.solver.name();
         match self.options.solver.descent_mut() {

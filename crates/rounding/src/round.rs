@@ -14,12 +14,12 @@ use crate::{
     SecondMoment, Watch, relative_output_error,
 };
 
-/// Codes and what is known about them.
+/// Codes, and the report on them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rounded {
     /// The codes to store.
     pub matrix: QuantizedMatrix,
-    /// How good it is.
+    /// The report on them.
     pub report: RoundingReport,
 }
 
@@ -180,7 +180,7 @@ impl GridVisitor for Round<'_> {
     }
 }
 
-/// `tr(WHWᵀ)`: what the objective is of codes that are all 0, where it is about outputs.
+/// Returns `tr(WHWᵀ)`, the objective of codes that are all 0, where it is about outputs.
 fn output_energy(
     objective: Objective,
     cells: &Cells,

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use crate::projection::Projection;
 use crate::{Effort, Objective, RoundingError};
 
-/// A cache of what searches of one layer share: its singular vectors, or the factor of its H.
+/// A cache that searches of one layer share: its singular vectors, or the factor of its H.
 ///
 /// It belongs to one weight and its inputs, on one device. A search computes them before it chooses
 /// the first code; [`Linear::with_cache`](crate::Linear::with_cache) hands them to the next search of
@@ -23,7 +23,7 @@ pub(crate) struct Key {
     pub(crate) seed: u64,
     /// Columns that are rotated together.
     pub(crate) group: Option<usize>,
-    /// Tells inputs from the same inputs about their mean.
+    /// Whether inputs have their mean, as opposed to inputs about their mean.
     pub(crate) has_mean: bool,
 }
 

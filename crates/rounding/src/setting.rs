@@ -2,7 +2,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-/// Describes a setting of learned rounding, for help texts, documents and forms.
+/// A description of a setting of learned rounding, for help texts, documents and forms.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct MethodSetting {
     /// Key in a recipe; the flag has dashes for underscores.
@@ -13,7 +13,7 @@ pub struct MethodSetting {
     pub unit: Option<&'static str>,
     /// Values that it may have.
     pub range: SettingRange,
-    /// SettingValue that it has by itself, in words, where methods may differ;
+    /// Value that it has by itself, in words, where methods may differ;
     /// [`Method::settings`](crate::Method::settings) gives that of one method.
     pub default: &'static str,
 }
@@ -153,7 +153,7 @@ impl From<usize> for SettingValue {
 
 /// The type of a field of [`MethodOptions`](crate::MethodOptions).
 pub(crate) trait Field: Sized {
-    /// `None` for a value of another kind.
+    /// Returns the value of the field; `None` for a value of another kind.
     fn from_value(value: SettingValue) -> Option<Self>;
 }
 

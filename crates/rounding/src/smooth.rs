@@ -2,7 +2,7 @@
 
 use std::f32::consts::{LN_2, LOG2_E};
 
-/// `eˣ`, relative error below 1e-6; 2⁻¹²⁶ and 2¹²⁶ past these.
+/// Returns `eˣ`, relative error below 1e-6; 2⁻¹²⁶ and 2¹²⁶ past these.
 #[inline(always)]
 pub(crate) fn exp(x: f32) -> f32 {
     // Adding 1.5 · 2²³ leaves the nearest integer in the low bits.
@@ -17,7 +17,7 @@ pub(crate) fn exp(x: f32) -> f32 {
     f32::from_bits(((exponent + 127) << 23) as u32) * series
 }
 
-/// Natural logarithm of a normal number above 0, absolute error below 1e-6 near 1.
+/// Returns the natural logarithm of a normal number above 0, absolute error below 1e-6 near 1.
 #[inline(always)]
 pub(crate) fn ln(x: f32) -> f32 {
     // The exponent that leaves a mantissa from √½ to √2.
@@ -31,7 +31,7 @@ pub(crate) fn ln(x: f32) -> f32 {
     exponent as f32 * LN_2 + 2.0 * s * series
 }
 
-/// `xᵖ` for x from 0 to 1 and p from 0 on; next to 0 for x = 0.
+/// Returns `xᵖ` for x from 0 to 1 and p from 0 on; next to 0 for x = 0.
 #[inline(always)]
 pub(crate) fn power(x: f32, p: f32) -> f32 {
     exp(p * ln(x.max(f32::MIN_POSITIVE)))

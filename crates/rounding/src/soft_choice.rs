@@ -23,7 +23,7 @@ pub(crate) struct Ends<'a> {
     pub(crate) above: &'a [f32],
 }
 
-/// The logit whose value is `target`; 0 where there is no choice.
+/// Returns the logit whose value is `target`; 0 where there is no choice.
 #[inline(always)]
 pub(crate) fn first_logit(target: f32, below: f32, above: f32) -> f32 {
     let share = ((target - below) / (above - below).max(f32::MIN_POSITIVE)).clamp(0.0, 1.0);
@@ -31,14 +31,14 @@ pub(crate) fn first_logit(target: f32, below: f32, above: f32) -> f32 {
     if above > below { ln(sigmoid) - ln(1.0 - sigmoid) } else { 0.0 }
 }
 
-/// `σ(v)` and h before it is clamped.
+/// Returns `σ(v)` and h before it is clamped.
 #[inline(always)]
 fn soft(logit: f32) -> (f32, f32) {
     let sigmoid = 1.0 / (1.0 + exp(-logit));
     (sigmoid, sigmoid * STRETCH + LOW)
 }
 
-/// `values ← below + h · (above − below)`.
+/// Sets `values ← below + h · (above − below)`.
 pub(crate) fn place(logits: &[f32], ends: Ends<'_>, values: &mut [f32]) {
     Arch::new().dispatch(Place { logits, ends, values });
 }
@@ -70,8 +70,8 @@ pub(crate) struct Loss {
     pub(crate) beta: f64,
 }
 
-/// The gradient of the loss by the logits of a line; `push` is half the slope of J by the weights,
-/// `scales` are theirs. Returns `Σ (1 − |2h − 1|^β)`.
+/// Computes the gradient of the loss by the logits of a line; `push` is half the slope of J by the
+/// weights, `scales` are theirs. Returns `Σ (1 − |2h − 1|^β)`.
 pub(crate) fn gradient_and_undecided(
     logits: &[f32],
     ends: Ends<'_>,
@@ -83,7 +83,8 @@ pub(crate) fn gradient_and_undecided(
 }
 
 impl Loss {
-    /// Of half the slope of J; of the regularizer's slope; its exponent.
+    /// Returns the factor of half the slope of J, that of the regularizer's slope, and its
+    /// exponent.
     fn factors(self) -> [f32; 3] {
         let Self { objective, regularizer, beta } = self;
         [2.0 * objective, -2.0 * regularizer * beta, beta - 1.0].map(|factor| factor as f32)
@@ -126,8 +127,8 @@ impl WithSimd for Slope<'_> {
     }
 }
 
-/// The gradient of the loss by one logit, and `1 − |2h − 1|^β`; `by_choice` is half the slope of J
-/// by h.
+/// Returns the gradient of the loss by one logit, and `1 − |2h − 1|^β`; `by_choice` is half the
+/// slope of J by h.
 #[inline(always)]
 fn slope_of(
     logit: f32,

@@ -9,7 +9,7 @@ use crate::kernel::{self, Line};
 use crate::losses::Losses;
 use crate::projection::{Projected, Projection};
 
-/// Codes on their way, and the projected error that belongs to them.
+/// The codes that a solver works on, and their projected error.
 pub(crate) struct State<'a> {
     pub(crate) engine: &'a Engine,
     /// Model units per unit of the cells.
@@ -23,7 +23,7 @@ pub(crate) struct State<'a> {
 }
 
 impl<'a> State<'a> {
-    /// Nearest codes, and what is known of their error.
+    /// Starts from nearest codes and their projected error.
     pub(crate) fn new(
         engine: &'a Engine,
         projection: &'a Projection,
@@ -35,7 +35,7 @@ impl<'a> State<'a> {
         Self { engine, unit, projection, cells, projected, line_energies }
     }
 
-    /// `‖E‖²`.
+    /// Returns `‖E‖²`.
     pub(crate) fn weight_error(&self) -> f64 {
         self.line_energies.iter().sum()
     }
@@ -50,7 +50,7 @@ impl<'a> State<'a> {
         Losses::of(&self.projection.project(&self.cells, self.engine), self.projection)
     }
 
-    /// `‖E‖²` if these lines had these energies.
+    /// Returns `‖E‖²` if these lines had these energies.
     pub(crate) fn weight_error_with(&self, lines: Range<usize>, energies: &[f64]) -> f64 {
         let (before, after) =
             (&self.line_energies[..lines.start], &self.line_energies[lines.end..]);
@@ -62,14 +62,14 @@ impl<'a> State<'a> {
         self.projected = self.projection.project(&self.cells, self.engine).state;
     }
 
-    /// `R_J K Lᵀ`, `[b, m]`: what pushes a block of lines.
+    /// Returns `R_J K Lᵀ`, `[b, m]`, the push on a block of lines.
     pub(crate) fn push(&self, lines: Range<usize>) -> DeviceMatrix {
         let (first, right) = self.projection.rows_of(lines);
         let reached = self.projected.row_block(first..self.projected.rows());
         self.projection.spread(&right.multiply(&reached))
     }
 
-    /// `K ← K + R_Jᵀ (D L)`: what a block of lines adds to the projected error.
+    /// Adds a block of lines to the projected error: `K ← K + R_Jᵀ (D L)`.
     pub(crate) fn absorb(&mut self, lines: Range<usize>, moves: DeviceMatrix) {
         let (first, right) = self.projection.rows_of(lines);
         let gathered = self.projection.gather(moves);
@@ -109,9 +109,9 @@ impl<'a> State<'a> {
         energies
     }
 
-    /// As [`on_lines`](Self::on_lines), one line after the other: what a line leaves in `push`, times
-    /// its column of `coupling` `[b, b]`, is added to the push of the lines after it. Without L the
-    /// rows of a matrix have nothing to do with each other, so stripes of them are worked on at once.
+    /// Runs `kernel` on the lines of a block, one after the other: the change that a line leaves in
+    /// `push`, times its column of `coupling` `[b, b]`, is added to the push of the lines after it.
+    /// Without L the rows of a matrix are independent, so stripes of them are worked on at once.
     pub(crate) fn on_lines_in_turn(
         &mut self,
         lines: Range<usize>,
@@ -191,7 +191,7 @@ fn stripes<'a>(a: &'a mut [f32], b: &'a mut [f32], rows: usize) -> Vec<Vec<[&'a 
     stripes
 }
 
-/// Blocks of lines, the last one shorter.
+/// Returns blocks of lines, the last one shorter.
 pub(crate) fn blocks(lines: usize, block: usize) -> impl Iterator<Item = Range<usize>> {
     (0..lines).step_by(block).map(move |first| first..(first + block).min(lines))
 }

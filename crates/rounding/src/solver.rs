@@ -29,8 +29,8 @@ impl Solver {
     /// The names of [`named`](Self::named).
     pub const NAMES: [&str; 6] = ["best", "feedback", "anneal", "greedy", "descent", "adaround"];
 
-    /// A solver with its default options. Nearest and stochastic codes are methods, not ways to
-    /// minimise something.
+    /// Returns the solver of this name with its default options. Nearest and stochastic codes are
+    /// methods, not ways to minimise something.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         match name {
@@ -44,7 +44,7 @@ impl Solver {
         }
     }
 
-    /// Name on the command line.
+    /// Returns the name on the command line.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
@@ -59,7 +59,7 @@ impl Solver {
         }
     }
 
-    /// The descent by gradients inside it.
+    /// Returns the descent by gradients inside it.
     pub(crate) fn descent_mut(&mut self) -> Option<&mut Descent> {
         match self {
             Self::Descent(options) => Some(&mut options.descent),
@@ -73,6 +73,8 @@ impl Solver {
         }
     }
 
+    /// Checks that the options lie in their ranges.
+    ///
     /// # Errors
     /// [`RoundingError::Option`]. What belongs to a descent is checked when it starts.
     pub(crate) fn check(&self) -> Result<(), RoundingError> {
@@ -99,7 +101,7 @@ impl Solver {
         }
     }
 
-    /// Whether there is something that it can work towards.
+    /// Returns whether the solver can work towards an objective.
     pub(crate) fn serves(&self, objective: Objective) -> bool {
         match objective {
             Objective::None => matches!(self, Self::Nearest | Self::Stochastic),
@@ -114,6 +116,8 @@ impl Solver {
     }
 }
 
+/// Checks that an option is finite and above 0.
+///
 /// # Errors
 /// [`RoundingError::Option`].
 pub(crate) fn positive(option: &'static str, found: f64) -> Result<(), RoundingError> {
@@ -123,6 +127,8 @@ pub(crate) fn positive(option: &'static str, found: f64) -> Result<(), RoundingE
     Err(RoundingError::Option { option, found, expected: "it has to be above 0" })
 }
 
+/// Checks that an option is finite and 1 or more.
+///
 /// # Errors
 /// [`RoundingError::Option`].
 fn at_least_one(option: &'static str, found: f64) -> Result<(), RoundingError> {
@@ -173,7 +179,7 @@ impl Default for Anneal {
 }
 
 impl Anneal {
-    /// The passes and the end that an effort stands for.
+    /// Returns the passes and the last λ that an effort stands for.
     #[must_use]
     pub fn of(effort: Effort) -> Self {
         let (sweeps, last_lambda) = match effort {

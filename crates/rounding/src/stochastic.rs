@@ -29,14 +29,15 @@ pub(crate) fn stochastic<G: Grid>(state: &mut State<'_>, seed: u64) {
     state.refresh();
 }
 
-/// The neighbour of `target` above it where `chance`, uniform in [0, 1), says so.
+/// Returns the neighbour above `target` where `chance`, uniform in [0, 1), says so, else the one
+/// below.
 fn chosen<G: Grid>(target: f32, chance: f32) -> f32 {
     let (below, above) = neighbours::<G>(target);
     // At the ends of the grid both are the same, and whatever is compared is not a number.
     if (target - below) / (above - below) > chance { above } else { below }
 }
 
-/// Uniform in [0, 1), by place and seed.
+/// Returns a uniform number in [0, 1), by place and seed.
 fn unit(seed: u64, place: u64) -> f32 {
     (random_bits(seed, place) >> 40) as f32 / (1u32 << 24) as f32
 }

@@ -1,6 +1,6 @@
 use std::ops::ControlFlow;
 
-/// Where a solver is.
+/// The progress of a solver.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Progress {
     /// Passes over the matrix that are done.
@@ -13,13 +13,14 @@ pub struct Progress {
     pub weight_error_ratio: f64,
 }
 
-/// Somebody who is told about every pass and may say stop.
+/// A watcher of every pass of a solver, which may stop it.
 pub trait Watch {
-    /// Takes note; `Break` ends the rounding with [`RoundingError::Stopped`](crate::RoundingError).
+    /// Receives the progress after a pass; `Break` ends the rounding with
+    /// [`RoundingError::Stopped`](crate::RoundingError).
     fn notice(&mut self, progress: Progress) -> ControlFlow<()>;
 }
 
-/// Nobody.
+/// Ignores every pass and never stops.
 impl Watch for () {
     fn notice(&mut self, _progress: Progress) -> ControlFlow<()> {
         ControlFlow::Continue(())

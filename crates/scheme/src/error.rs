@@ -66,10 +66,10 @@ pub enum SchemeError {
         scheme: Scheme,
     },
     /// The scale of a whole tensor is searched for in all of it.
-    #[error("scale rule `mse` needs the whole weight in memory\n  `--scale-rule absmax` does not")]
+    #[error("scale rule `mse` needs the whole weight in memory\n  scale rule `absmax` does not")]
     NotByBand,
     /// The codes do not fit in memory.
-    #[error("no memory for {bytes} bytes of codes\n  use fewer threads (`--threads 1`)")]
+    #[error("no memory for {bytes} bytes of codes\n  use fewer threads")]
     OutOfMemory {
         /// Bytes of the codes.
         bytes: usize,

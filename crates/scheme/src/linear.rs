@@ -32,7 +32,7 @@ pub enum Activations {
     Exact,
     /// INT8 with one scale per token, `max |x| / 127`.
     PerToken,
-    /// INT8 with one scale per so many neighbouring inputs of a token: scales `[…, cols / block]`.
+    /// INT8 with one scale per `block` neighbouring inputs of a token: scales `[…, cols / block]`.
     PerBlock(usize),
 }
 

@@ -45,7 +45,7 @@ impl Rotation {
         self.most.get()
     }
 
-    /// Returns the columns per group of a matrix with so many columns: the largest power of four up
+    /// Returns the columns per group of a matrix with `cols` columns: the largest power of four up
     /// to [`most`](Self::most) that divides them. `None` where 4 does not.
     #[must_use]
     pub fn group(self, cols: usize) -> Option<usize> {
@@ -73,7 +73,7 @@ pub fn rotation_at(group: usize, row: usize, col: usize) -> f32 {
     value
 }
 
-/// Rotates groups of so many values in place, in `f32`; values beyond the last whole group stay.
+/// Rotates groups of `group` values in place, in `f32`; values beyond the last whole group stay.
 ///
 /// One butterfly per base-4 digit: four values a distance apart become half their sum minus their
 /// mirror image. `2·log₄(group)` operations per value instead of `group`.

@@ -54,7 +54,7 @@ impl Scheme {
 
     /// Stores one F32 scale per tile that is a power of two.
     ///
-    /// Files do not tell it from [`Scheme::scaled`].
+    /// In files it looks like [`Scheme::scaled`].
     pub const fn scaled_by_powers(grid: GridKind, tiling: Tiling) -> Self {
         Self::unrotated(grid, ScaleStorage::F32PowerOfTwo(F32PowerOfTwo { tiling }))
     }
@@ -100,7 +100,7 @@ impl Scheme {
         self.storage.rules()
     }
 
-    /// Returns the columns that one rotation of a matrix with so many columns spans; 0 for none.
+    /// Returns the columns that one rotation of a matrix with `cols` columns spans; 0 for none.
     pub(crate) fn rotation_group(self, cols: usize) -> usize {
         self.rotation.and_then(|rotation| rotation.group(cols)).unwrap_or(0)
     }
@@ -112,8 +112,8 @@ impl Scheme {
         Self { storage: self.storage().read_as().unwrap_or(self.storage), ..self }
     }
 
-    /// Tells whether files hold matrices of so many columns in the same way under both schemes. These
-    /// may differ in the largest rotation that they would take, and in how scales are chosen.
+    /// Returns whether files hold matrices of `cols` columns in the same way under both schemes.
+    /// These may differ in the largest rotation that they would take, and in how scales are chosen.
     pub fn is_same_for(self, other: Self, cols: usize) -> bool {
         let unrotated = |scheme: Self| Self { rotation: None, ..scheme.read_as() };
         unrotated(self) == unrotated(other)

@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
 use std::path::Path;
@@ -31,20 +32,31 @@ impl StatsError {
     pub fn kind(&self) -> &StatsErrorKind {
         &self.kind
     }
+
+    /// Returns the message without what helps.
+    pub fn problem(&self) -> String {
+        let path = printable(&self.path.to_string_lossy());
+        match (&*self.kind, &self.layer) {
+            // These name their own file.
+            (StatsErrorKind::File(error), _) => error.problem(),
+            (kind, Some(layer)) => format!("{path}: layer `{}`: {kind}", printable(layer)),
+            (kind, None) => format!("{path}: {kind}"),
+        }
+    }
+
+    /// Returns what helps, where that is not obvious from the problem.
+    pub fn help(&self) -> Option<Cow<'static, str>> {
+        match &*self.kind {
+            StatsErrorKind::File(error) => error.help(),
+            kind => kind.help().map(Cow::Borrowed),
+        }
+    }
 }
 
 impl fmt::Display for StatsError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // These name their own file.
-        if let StatsErrorKind::File(error) = &*self.kind {
-            return write!(out, "{error}");
-        }
-        write!(out, "{}: ", printable(&self.path.to_string_lossy()))?;
-        if let Some(layer) = &self.layer {
-            write!(out, "layer `{}`: ", printable(layer))?;
-        }
-        write!(out, "{}", self.kind)?;
-        match self.kind.help() {
+        out.write_str(&self.problem())?;
+        match self.help() {
             Some(help) => write!(out, "\n  {help}"),
             None => Ok(()),
         }
@@ -184,9 +196,9 @@ impl StatsErrorKind {
             Self::EndsEarly { .. } => {
                 Some("the file is cut short or still being written; fetch it again")
             }
-            Self::AnotherModel { .. } => Some(
-                "collect them from this model, or go on with the layers that fit (`--force-stats`)",
-            ),
+            Self::AnotherModel { .. } => {
+                Some("collect them from this model, or take those of the layers that fit")
+            }
             Self::ShapesDiffer { .. } => Some("statistics of one model only can be merged"),
             _ => None,
         }

@@ -35,7 +35,7 @@ pub enum SecondMoment {
     },
 }
 
-/// The kinds of [`SecondMoment`], from the least knowledge to the most.
+/// How much of the second moment is known, from the least to the most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Knowledge {
     /// The diagonal alone.

@@ -120,7 +120,7 @@ impl Checkpoint {
         self.files.push(file);
     }
 
-    /// Of a tensor that several shards hold keeps the one that the index names.
+    /// Keeps each tensor once: where several shards hold it, the one that the index names.
     fn keep_each_once(&mut self, index: Option<&ShardIndex>) -> Result<(), TensorFileError> {
         let mut overlaid = vec![];
         for same in self.tensors.chunk_by(|a, b| a.name == b.name).filter(|same| same.len() > 1) {
@@ -155,7 +155,7 @@ impl Checkpoint {
         self.files[tensor.file].path.file_name()
     }
 
-    /// The file that holds the tensor of this name.
+    /// Returns the file that holds the tensor of this name.
     pub fn holder(&self, tensor: &str) -> Option<&Path> {
         Some(&self.files[self.get(tensor)?.file].path)
     }

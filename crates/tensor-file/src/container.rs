@@ -1,4 +1,4 @@
-//! Opens a file of any container, told by its first bytes, whatever its name says.
+//! Opens a file of any container, recognised by its first bytes, whatever its name.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -16,7 +16,7 @@ use crate::{Remark, TensorFileError, TensorFileErrorKind as Kind};
 /// Everything but the numbers of a file of any container.
 #[derive(Debug, Default)]
 pub(crate) struct Contents {
-    /// Bytes that tell files apart beside their length: all that is not tensor data, as stored.
+    /// Bytes that distinguish files of equal length: all that is not tensor data, as stored.
     pub(crate) header: Vec<u8>,
     pub(crate) metadata: BTreeMap<String, String>,
     /// Entries of a GGUF header.

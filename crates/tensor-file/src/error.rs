@@ -34,16 +34,26 @@ impl TensorFileError {
     pub fn kind(&self) -> &TensorFileErrorKind {
         &self.kind
     }
+
+    /// Returns the message without what helps.
+    pub fn problem(&self) -> String {
+        let path = printable(&self.path.to_string_lossy());
+        match &self.tensor {
+            Some(tensor) => format!("{path}: tensor `{}`: {}", printable(tensor), self.kind),
+            None => format!("{path}: {}", self.kind),
+        }
+    }
+
+    /// Returns what helps, where that is not obvious from the problem.
+    pub fn help(&self) -> Option<Cow<'static, str>> {
+        self.kind.help(&self.path)
+    }
 }
 
 impl fmt::Display for TensorFileError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{}: ", printable(&self.path.to_string_lossy()))?;
-        if let Some(tensor) = &self.tensor {
-            write!(out, "tensor `{}`: ", printable(tensor))?;
-        }
-        write!(out, "{}", self.kind)?;
-        match self.kind.help(&self.path) {
+        out.write_str(&self.problem())?;
+        match self.help() {
             Some(help) => write!(out, "\n  {help}"),
             None => Ok(()),
         }
@@ -219,9 +229,9 @@ impl TensorFileErrorKind {
         move |source| Self::Io { doing, source }
     }
 
-    /// Names what mends a defect that
-    /// [`Checkpoint::open_tolerant`](crate::Checkpoint::open_tolerant) reads over, once the file is written
-    /// anew; `None` for every other kind.
+    /// Returns the remedy for a defect that
+    /// [`Checkpoint::open_tolerant`](crate::Checkpoint::open_tolerant) reads past, once the file is
+    /// written anew; `None` for every other kind.
     pub fn remedy(&self) -> Option<&'static str> {
         match self {
             Self::TrailingBytes { .. } => Some("the file without them"),
@@ -250,10 +260,8 @@ impl TensorFileErrorKind {
             Self::HeaderTooLong { .. } => {
                 Some("no safetensors file has such a header; this is something else, or damaged")
             }
-            Self::TrailingBytes { .. } => {
-                Some("`roundwise repair --write` writes the file without them")
-            }
-            Self::MetadataValue { .. } => Some("`roundwise repair --write` makes it a string"),
+            Self::TrailingBytes { .. } => Some("a repaired copy would end with the last tensor"),
+            Self::MetadataValue { .. } => Some("a repaired copy would have it as a string"),
             Self::TensorCall { .. } => Some(
                 "load the file with the library that wrote it and save plain tensors as safetensors",
             ),
@@ -285,7 +293,7 @@ impl TensorFileErrorKind {
                 Some("after a power failure it may be gone; the command `sync` makes sure of it")
             }
             Self::Busy => Some("wait for it, or name another output"),
-            Self::UnfinishedChanged => Some("`--fresh` starts over"),
+            Self::UnfinishedChanged => Some("start over without it"),
             Self::Damaged => Some("memory or disk of this machine may be failing"),
             Self::LinkLeaves { .. } => Some("remove it, or put the file itself in its place"),
             Self::SideFileTooLong { .. } => Some("move it out of the folder"),
@@ -332,7 +340,7 @@ fn name_one(folder: &Path, names: &[String]) -> String {
     let original = names.iter().filter(|name| !name.ends_with(".json")).find(is_first);
     match original {
         Some(name) => format!(
-            "name the file that is meant, such as {}; `--out-dir` puts outputs elsewhere",
+            "name the file that is meant, such as {}; outputs are better off in another folder",
             printable(&folder.join(name).to_string_lossy())
         ),
         None => "name the file that is meant; shards need their index file".to_owned(),

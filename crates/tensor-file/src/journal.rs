@@ -18,7 +18,7 @@ use serde_json::Value;
 use crate::disk::{folder_of, open_regular, sync_folder};
 use crate::{TensorFileError, TensorFileErrorKind as Kind};
 
-/// Tensors that are on disk, and what their writer wants to remember about them.
+/// Tensors that are on disk, and notes of their writer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Record {
@@ -26,7 +26,7 @@ pub struct Record {
     pub name: String,
     /// BLAKE3 of each tensor's bytes, by the tensor's name.
     pub hashes: BTreeMap<String, String>,
-    /// Anything that the writer wants to remember.
+    /// Any JSON that the writer wants to read again.
     pub told: Value,
 }
 
@@ -70,7 +70,7 @@ impl Journal {
         Ok(journal)
     }
 
-    /// Goes on with a journal behind its last whole line.
+    /// Continues a journal after its last whole line.
     pub(crate) fn reopen(path: PathBuf, read: &ReadJournal) -> Result<Self, TensorFileError> {
         let file = OpenOptions::new().append(true).open(&path);
         let file = file.and_then(|file| file.set_len(read.bytes).map(|()| file));
@@ -83,8 +83,8 @@ impl Journal {
         Self { path, file, batch: Mutex::new(batch) }
     }
 
-    /// Notes a record about so many bytes. Returns what has to be [appended](Self::append) now, once
-    /// the tensors are synced.
+    /// Adds a record about `bytes` bytes of tensors. Returns the lines to [append](Self::append)
+    /// now, once the tensors are synced.
     pub(crate) fn add(&self, record: &Record, bytes: u64) -> Option<String> {
         let mut batch = self.batch.lock().unwrap_or_else(PoisonError::into_inner);
         batch.lines += &line(record);
@@ -99,7 +99,7 @@ impl Journal {
         self.batch.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// Number of records.
+    /// Returns the number of records.
     pub(crate) fn records(&self) -> usize {
         self.batch.lock().unwrap_or_else(PoisonError::into_inner).records
     }
@@ -134,7 +134,7 @@ pub(crate) struct ReadJournal {
 }
 
 impl ReadJournal {
-    /// `None` where there is no journal, or not even its first line is whole.
+    /// Opens a journal; returns `None` where there is none, or not even its first line is whole.
     pub(crate) fn open(path: &Path) -> Result<Option<Self>, TensorFileError> {
         if std::fs::symlink_metadata(path).is_err() {
             return Ok(None);

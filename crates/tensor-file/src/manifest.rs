@@ -57,7 +57,7 @@ pub(crate) struct PlannedFile {
 }
 
 impl PlannedFile {
-    /// Everything before the first tensor: the length of the header, and the header.
+    /// Returns everything before the first tensor: the length of the header, and the header.
     pub(crate) fn start_bytes(&self) -> Vec<u8> {
         let length = (self.header.len() as u64).to_le_bytes();
         debug_assert_eq!(length.len() as u64, LENGTH_BYTES);
@@ -161,23 +161,23 @@ impl Manifest {
         format!("{index:#}\n")
     }
 
-    /// Size of all finished files together, the index included.
+    /// Returns the size of all finished files together, the index included.
     pub fn file_bytes(&self) -> u64 {
         let index = self.index.as_ref().map_or(0, |(_, text)| text.len() as u64);
         self.files.iter().map(|file| file.bytes).fold(index, u64::saturating_add)
     }
 
-    /// Whether the files make up a folder of their own.
+    /// Returns whether the files make up a folder of their own.
     pub(crate) fn is_folder(&self) -> bool {
         !self.files[0].name.is_empty()
     }
 
-    /// Number of tensor files.
+    /// Returns the number of tensor files.
     pub fn file_count(&self) -> usize {
         self.files.len()
     }
 
-    /// Header JSON of the first file with its padding, without its length.
+    /// Returns the header JSON of the first file with its padding, without its length.
     pub fn header_bytes(&self) -> &[u8] {
         &self.files[0].header
     }
@@ -186,22 +186,22 @@ impl Manifest {
         &self.files
     }
 
-    /// Name and text of the index, where there are several files.
+    /// Returns the name and text of the index, where there are several files.
     pub(crate) fn index(&self) -> Option<(&str, &str)> {
         self.index.as_ref().map(|(name, text)| (name.as_str(), text.as_str()))
     }
 
-    /// Whether every tensor lies where it does in `other`.
+    /// Returns whether every tensor lies where it does in `other`.
     pub(crate) fn has_places_of(&self, other: &Self) -> bool {
         self.tensors == other.tensors && self.places == other.places
     }
 
-    /// The tensors, in file order.
+    /// Returns the tensors, in file order.
     pub fn tensors(&self) -> &[TensorSpec] {
         &self.tensors
     }
 
-    /// Index of a tensor in [`Self::tensors`].
+    /// Returns the index of a tensor in [`Self::tensors`].
     pub(crate) fn position(&self, name: &str) -> Option<usize> {
         let place =
             self.by_name.binary_search_by(|&index| self.tensors[index].name.as_str().cmp(name));
@@ -222,7 +222,7 @@ fn check_names(path: &Path, tensors: &[TensorSpec]) -> Result<(), TensorFileErro
     }
 }
 
-/// Cuts tensors into runs that hold at most so many bytes, or one tensor.
+/// Cuts tensors into runs that hold at most `limit_bytes` bytes, or one tensor.
 fn grouped(
     path: &Path,
     tensors: Vec<TensorSpec>,
@@ -244,7 +244,7 @@ fn grouped(
     Ok(groups)
 }
 
-/// As Hugging Face's libraries name shards; the only one has no number.
+/// Returns the name of a shard as Hugging Face's libraries give it; a single one has no number.
 fn shard_name(stem: &str, number: usize, count: usize) -> String {
     match count {
         1 => format!("{stem}.safetensors"),

@@ -41,8 +41,8 @@ pub(crate) struct OddValue {
     pub(crate) found: String,
 }
 
-/// Metadata as a map, in which values that are no text stand as their JSON and are listed; a repeated
-/// key is an error, `__metadata__` itself included.
+/// Returns metadata as a map. Values that are no text stand as their JSON and are listed; a
+/// repeated key is an error, `__metadata__` itself included.
 pub(crate) fn checked_metadata(
     raw: Vec<Pairs<MetadataValue>>,
 ) -> Result<(BTreeMap<String, String>, Vec<OddValue>), Kind> {

@@ -85,7 +85,7 @@ impl PendingFolder {
         Ok(())
     }
 
-    /// [`Self::write`] under a name that none of the tensor files has.
+    /// Writes a file as [`Self::write`] does, under a name that none of the tensor files has.
     pub(crate) fn put(&mut self, name: &str, bytes: &[u8]) -> Result<(), TensorFileError> {
         self.check_free(name)?;
         self.write(name, bytes)

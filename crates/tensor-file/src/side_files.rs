@@ -28,7 +28,7 @@ impl Checkpoint {
     ///
     /// # Errors
     /// [`Kind::LinkLeaves`] for a link to somewhere else, but for the `blobs` of a Hugging Face cache:
-    /// whoever made the folder may not choose which of the user's files are copied.
+    /// the maker of a folder may not choose which of the user's files are copied.
     pub fn side_files(&self) -> Result<Vec<PathBuf>, TensorFileError> {
         let folder = match self.path().is_dir() {
             true => self.path().to_owned(),

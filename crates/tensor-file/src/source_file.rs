@@ -73,7 +73,7 @@ impl SourceFile {
     }
 }
 
-/// Fills `buffer` from byte `offset` on; a file that is too short for that is told apart.
+/// Fills `buffer` from byte `offset` on; a file that is too short is an error of its own.
 pub(crate) fn read_inside(file: &File, offset: u64, buffer: &mut [u8]) -> Result<(), Kind> {
     read_exact_at(file, buffer, offset).map_err(|source| {
         if source.kind() != std::io::ErrorKind::UnexpectedEof {
@@ -116,7 +116,7 @@ fn parse_header(header: &[u8]) -> Result<RawHeader, Kind> {
     serde_json::from_str(text).map_err(|source| Kind::HeaderJson { source })
 }
 
-/// Names what people most often have instead of safetensors, from the first bytes.
+/// Recognises, from the first bytes, the files that people most often have instead of safetensors.
 fn other_format(start: [u8; 8]) -> Option<&'static str> {
     match &start {
         [0x80, 2..=5, ..] => Some("a Python pickle without tensors"),

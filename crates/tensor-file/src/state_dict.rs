@@ -33,13 +33,13 @@ const MODEL_KEYS: [&str; 20] = [
 /// Dictionaries inside dictionaries that are looked into.
 const DEPTH_LIMIT: usize = 4;
 
-/// Names of classes that are told.
+/// Most names of classes in a remark.
 const CLASSES_LIMIT: usize = 64;
 
-/// Names of tensors beside the model that are told.
+/// Most names of tensors beside the model in a remark.
 const STRAYS_LIMIT: usize = 1000;
 
-/// The dictionary of a model, and what was passed over for it.
+/// The dictionary of a model, and remarks on parts that were passed over.
 pub(crate) struct StateDict<'a> {
     pub(crate) entries: &'a [(Id, Id)],
     pub(crate) remarks: Vec<Remark>,

@@ -6,7 +6,7 @@ use crate::TensorFileError;
 use crate::journal::{Journal, ReadJournal, Record};
 use crate::pending_file::{journal_path, partial_path};
 
-/// A file that another process began to write and did not finish, with its journal.
+/// A file that an earlier run began to write and did not finish, with its journal.
 #[derive(Debug)]
 pub struct Unfinished {
     target: PathBuf,
@@ -14,8 +14,8 @@ pub struct Unfinished {
 }
 
 impl Unfinished {
-    /// Looks for what was left of an earlier run towards `target`. `None` where nothing was
-    /// recorded that could be gone on with.
+    /// Looks for the unfinished file of an earlier run towards `target`. Returns `None` where
+    /// nothing was recorded that could be continued.
     ///
     /// # Errors
     /// When the journal is there and cannot be read.
@@ -45,7 +45,7 @@ impl Unfinished {
         &self.target
     }
 
-    /// The records, and the journal for more of them.
+    /// Returns the records, and the journal for more of them.
     pub(crate) fn into_journal(self) -> Result<(Vec<Record>, Journal), TensorFileError> {
         let journal = Journal::reopen(journal_path(&self.target), &self.journal)?;
         Ok((self.journal.records, journal))

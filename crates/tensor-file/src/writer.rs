@@ -21,8 +21,8 @@ use crate::{Manifest, TensorFileError, TensorFileErrorKind as Kind};
 /// files. They are made under another name in the same folder and take their own by rename in
 /// [`Self::commit`]: a folder of shards as a whole.
 ///
-/// Of a file that was [created](Self::create), nothing is left without that. One that was
-/// [begun](Self::begin) stays beside its journal, and is gone on with by [`Self::resume`].
+/// Of a file that was [created](Self::create) nothing is left without a commit. One that was
+/// [begun](Self::begin) stays beside its journal, and [`Self::resume`] continues it.
 #[derive(Debug)]
 pub struct TensorFileWriter {
     pending: Pending,
@@ -202,7 +202,7 @@ impl TensorFileWriter {
         }
     }
 
-    /// `offset..offset + bytes.len()` is inside the tensor.
+    /// Writes bytes at an offset of a tensor; `offset..offset + bytes.len()` is inside it.
     fn write_at(&self, position: usize, offset: u64, bytes: &[u8]) -> Result<(), TensorFileError> {
         let place = self.manifest.place(position);
         let file = &self.pending.files()[place.file];

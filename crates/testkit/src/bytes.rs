@@ -1,6 +1,6 @@
 //! Bytes as people read them.
 
-/// The bytes that a string of hexadecimal digits names; white space is skipped.
+/// Returns the bytes that a string of hexadecimal digits names; white space is skipped.
 ///
 /// # Panics
 /// When there is another character or half a byte.
@@ -15,7 +15,7 @@ pub fn hex(digits: &str) -> Vec<u8> {
     pairs.iter().map(|[high, low]| high << 4 | low).collect()
 }
 
-/// Lower-case hexadecimal digits of `bytes`, the reverse of [`hex`].
+/// Returns lower-case hexadecimal digits of `bytes`, the reverse of [`hex`].
 pub fn to_hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -35,7 +35,7 @@ pub fn assert_equal_bytes(actual: &[u8], expected: &[u8]) {
     }
 }
 
-/// The message of [`assert_equal_bytes`]; `None` when the bytes are the same.
+/// Returns the message of [`assert_equal_bytes`]; `None` when the bytes are the same.
 pub fn difference(actual: &[u8], expected: &[u8]) -> Option<String> {
     let differs = |at: &usize| actual.get(*at) != expected.get(*at);
     let longest = actual.len().max(expected.len());
@@ -51,7 +51,7 @@ pub fn difference(actual: &[u8], expected: &[u8]) -> Option<String> {
     Some(message)
 }
 
-/// Up to 32 bytes, aligned to 8, around `mark`, which stands in brackets.
+/// Formats up to 32 bytes, aligned to 8, around `mark`, which stands in brackets.
 fn line(bytes: &[u8], mark: usize) -> String {
     let start = mark.saturating_sub(8) / 8 * 8;
     let mut text = String::from(if start > 0 { "… " } else { "" });

@@ -19,40 +19,40 @@ pub struct Tensor {
 }
 
 impl Tensor {
-    /// A tensor of any dtype, right or wrong.
+    /// Returns a tensor of any dtype, right or wrong.
     pub fn new(name: &str, dtype: &str, shape: &[usize], bytes: Vec<u8>) -> Tensor {
         Tensor { name: name.into(), dtype: dtype.into(), shape: shape.into(), bytes }
     }
 
-    /// A matrix as F32.
+    /// Returns a matrix as F32.
     pub fn f32(name: &str, matrix: &Matrix) -> Tensor {
         Tensor::new(name, "F32", &matrix.shape(), f32_bytes(&matrix.values))
     }
 
-    /// A matrix as BF16, rounded to nearest.
+    /// Returns a matrix as BF16, rounded to nearest.
     pub fn bf16(name: &str, matrix: &Matrix) -> Tensor {
         Tensor::new(name, "BF16", &matrix.shape(), bf16_bytes(&matrix.values))
     }
 
-    /// A matrix as F16, rounded to nearest; past 65504 infinity.
+    /// Returns a matrix as F16, rounded to nearest; past 65504 infinity.
     pub fn f16(name: &str, matrix: &Matrix) -> Tensor {
         Tensor::new(name, "F16", &matrix.shape(), f16_bytes(&matrix.values))
     }
 }
 
-/// The bytes of a file with these tensors, in this order, and no metadata.
+/// Returns the bytes of a file with these tensors, in this order, and no metadata.
 pub fn safetensors(tensors: &[Tensor]) -> Vec<u8> {
     safetensors_with_metadata(tensors, &[])
 }
 
-/// The bytes of a file with these tensors and `__metadata__`, which is left out when it has no
-/// entries.
+/// Returns the bytes of a file with these tensors and `__metadata__`, which is left out when it has
+/// no entries.
 pub fn safetensors_with_metadata(tensors: &[Tensor], metadata: &[(&str, &str)]) -> Vec<u8> {
     let data: Vec<u8> = tensors.iter().flat_map(|tensor| tensor.bytes.clone()).collect();
     with_header(&header(tensors, metadata), &data)
 }
 
-/// A file from any header text and any data; the header is padded, nothing is checked.
+/// Returns a file from any header text and any data; the header is padded, nothing is checked.
 pub fn with_header(header: &str, data: &[u8]) -> Vec<u8> {
     let padded = header.len().next_multiple_of(8);
     let mut file = (padded as u64).to_le_bytes().to_vec();
@@ -62,8 +62,8 @@ pub fn with_header(header: &str, data: &[u8]) -> Vec<u8> {
     file
 }
 
-/// The header text of [`safetensors_with_metadata`], without padding; edit it to make a broken
-/// file with [`with_header`].
+/// Returns the header text of [`safetensors_with_metadata`], without padding; edit it to make a
+/// broken file with [`with_header`].
 pub fn header(tensors: &[Tensor], metadata: &[(&str, &str)]) -> String {
     let mut entries = Vec::new();
     if !metadata.is_empty() {
@@ -92,22 +92,22 @@ fn quoted(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
-/// Little-endian F32.
+/// Returns the values as little-endian F32.
 pub fn f32_bytes(values: &[f32]) -> Vec<u8> {
     values.iter().flat_map(|value| value.to_le_bytes()).collect()
 }
 
-/// Little-endian BF16, nearest with ties to even.
+/// Returns the values as little-endian BF16, nearest with ties to even.
 pub fn bf16_bytes(values: &[f32]) -> Vec<u8> {
     values.iter().flat_map(|&value| bf16_bits(value).to_le_bytes()).collect()
 }
 
-/// Little-endian F16, nearest with ties to even.
+/// Returns the values as little-endian F16, nearest with ties to even.
 pub fn f16_bytes(values: &[f32]) -> Vec<u8> {
     values.iter().flat_map(|&value| f16_bits(value).to_le_bytes()).collect()
 }
 
-/// BF16 of one value; NaN keeps its sign and becomes the quiet 0x7FC0.
+/// Returns the BF16 of one value; NaN keeps its sign and becomes the quiet 0x7FC0.
 pub fn bf16_bits(value: f32) -> u16 {
     let bits = value.to_bits();
     if value.is_nan() {
@@ -117,7 +117,7 @@ pub fn bf16_bits(value: f32) -> u16 {
     (bits.wrapping_add(0x7FFF + odd) >> 16) as u16
 }
 
-/// F16 of one value; NaN keeps its sign and becomes the quiet 0x7E00.
+/// Returns the F16 of one value; NaN keeps its sign and becomes the quiet 0x7E00.
 pub fn f16_bits(value: f32) -> u16 {
     let sign = (value.to_bits() >> 16) as u16 & 0x8000;
     if value.is_nan() {

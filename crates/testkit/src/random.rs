@@ -15,7 +15,7 @@ impl Random {
         Random { state: seed }
     }
 
-    /// 64 uniform bits.
+    /// Returns 64 uniform bits.
     pub fn bits(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mixed = (self.state ^ (self.state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -23,12 +23,13 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// Uniform in [0, 1), in steps of 2⁻⁵³.
+    /// Returns a uniform number in [0, 1), in steps of 2⁻⁵³.
     pub fn unit(&mut self) -> f64 {
         (self.bits() >> 11) as f64 / (1u64 << 53) as f64
     }
 
-    /// Uniform whole number in `0..end`. The bias for small `end` is far below what tests notice.
+    /// Returns a uniform whole number in `0..end`. The bias for small `end` is far below what tests
+    /// notice.
     ///
     /// # Panics
     /// When `end` is 0.
@@ -36,14 +37,16 @@ impl Random {
         (self.bits() % end as u64) as usize
     }
 
-    /// About normal with mean 0 and variance 1, within ±6: twelve uniform numbers minus 6.
+    /// Returns an about normal number with mean 0 and variance 1, within ±6: twelve uniform numbers
+    /// minus 6.
     ///
     /// Only additions, because logarithms and cosines differ between systems in the last bit.
     pub fn gaussian(&mut self) -> f64 {
         (0..12).map(|_| self.unit()).sum::<f64>() - 6.0
     }
 
-    /// Any finite f32, all bit patterns equally likely: half of them below 1, some subnormal.
+    /// Returns any finite f32, all bit patterns equally likely: half of them below 1, some
+    /// subnormal.
     pub fn finite_f32(&mut self) -> f32 {
         loop {
             let value = f32::from_bits((self.bits() >> 32) as u32);

@@ -1,4 +1,4 @@
-//! Comparing numbers that may differ a little, for a reason that is written down.
+//! Compares numbers that may differ a little, for a stated reason.
 
 /// How far two numbers may be apart, and why.
 ///
@@ -26,7 +26,7 @@ impl Tolerance {
     /// No difference at all, but 0 and −0 are the same.
     pub const EXACT: Tolerance = Tolerance { reason: "exact", relative: 0.0, absolute: 0.0 };
 
-    /// `|actual − expected| ≤ absolute + relative · |expected|`.
+    /// Returns whether `|actual − expected| ≤ absolute + relative · |expected|`.
     ///
     /// NaN is close to NaN alone, ±∞ to itself alone, so neither can hide in a large tolerance.
     pub fn is_close(&self, actual: f64, expected: f64) -> bool {

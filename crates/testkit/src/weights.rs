@@ -22,7 +22,7 @@ pub struct Matrix {
 }
 
 impl Matrix {
-    /// The matrix with `value(row, col)` everywhere, called row by row.
+    /// Returns the matrix with `value(row, col)` everywhere, called row by row.
     pub fn from_fn(rows: usize, cols: usize, mut value: impl FnMut(usize, usize) -> f32) -> Matrix {
         let cells = (0..rows).flat_map(|row| (0..cols).map(move |col| (row, col)));
         Matrix { rows, cols, values: cells.map(|(row, col)| value(row, col)).collect() }
@@ -36,17 +36,17 @@ impl Matrix {
         self
     }
 
-    /// One value.
+    /// Returns one value.
     pub fn at(&self, row: usize, col: usize) -> f32 {
         self.values[row * self.cols + col]
     }
 
-    /// `[rows, cols]`, as in a tensor header.
+    /// Returns `[rows, cols]`, as in a tensor header.
     pub fn shape(&self) -> [usize; 2] {
         [self.rows, self.cols]
     }
 
-    /// Little-endian F32 bytes.
+    /// Returns the values as little-endian F32 bytes.
     pub fn bytes(&self) -> Vec<u8> {
         self.values.iter().flat_map(|value| value.to_le_bytes()).collect()
     }

@@ -8,8 +8,9 @@ pub(super) struct Import {
     pub(super) path: Vec<String>,
 }
 
-/// Every path of the crate that a source file names: in `use`, and in code as `crate::…`, `super::…`
-/// or by the name of a child module. Modules of tests are left out: they may look at anything.
+/// Returns every path of the crate that a source file names: in `use`, and in code as `crate::…`,
+/// `super::…` or by the name of a child module. Modules of tests are left out: they may look at
+/// anything.
 ///
 /// - `module`: of the file, `children`: the files that are modules of it
 pub(super) fn imports(text: &str, module: &[String], children: &BTreeSet<String>) -> Vec<Import> {
@@ -98,7 +99,8 @@ fn skip_block(tokens: &mut Tokens) {
     }
 }
 
-/// Names, `::` and single other characters; no comments and no texts. `#[cfg(test)]` is one token.
+/// Splits a source into names, `::` and single other characters, without comments and texts.
+/// `#[cfg(test)]` is one token.
 fn tokens(text: &str) -> Vec<String> {
     let mut tokens = vec![];
     let mut rest = text;
@@ -137,7 +139,7 @@ fn tokens(text: &str) -> Vec<String> {
     tokens
 }
 
-/// Bytes of a text in quotes.
+/// Returns the number of bytes of a text in quotes.
 fn text_length(rest: &str) -> usize {
     let mut is_escaped = false;
     for (at, char) in rest.char_indices().skip(1) {
@@ -151,7 +153,7 @@ fn text_length(rest: &str) -> usize {
     rest.len()
 }
 
-/// Bytes of a character in quotes, or of the quote of a lifetime alone.
+/// Returns the number of bytes of a character in quotes, or of the quote of a lifetime alone.
 fn character_length(rest: &str) -> usize {
     let mut chars = rest.char_indices().skip(1);
     match (chars.next(), chars.next(), chars.next()) {

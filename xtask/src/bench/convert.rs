@@ -48,27 +48,27 @@ const BASE_BYTES: u64 = 200 << 20;
 const COPIES_PER_THREAD: u64 = 3;
 
 impl ConvertBench {
-    /// Our time over that of `cat`.
+    /// Returns our time over that of `cat`.
     pub(crate) fn ratio_to_cat(&self) -> f64 {
         self.ours.median_seconds / self.cat.median_seconds
     }
 
-    /// Our time without the final sync over that of `cat`.
+    /// Returns our time without the final sync over that of `cat`.
     pub(crate) fn ratio_to_cat_without_sync(&self) -> f64 {
         (self.ours.median_seconds - self.sync_seconds) / self.cat.median_seconds
     }
 
-    /// The peer's time over ours.
+    /// Returns the peer's time over ours.
     pub(crate) fn times_faster_than_peer(&self) -> Option<f64> {
         Some(self.peer.as_ref()?.median_seconds / self.ours.median_seconds)
     }
 
-    /// Memory that a run may use.
+    /// Returns the memory that a run may use.
     pub(crate) fn allowed_bytes(&self) -> u64 {
         BASE_BYTES + COPIES_PER_THREAD * self.largest_f32_bytes * self.threads as u64
     }
 
-    /// Peak memory on twice the model over peak memory on the model.
+    /// Returns peak memory on twice the model over peak memory on the model.
     pub(crate) fn memory_growth(&self) -> f64 {
         self.double.peak_bytes as f64 / self.ours.peak_bytes as f64
     }

@@ -79,7 +79,7 @@ struct Bench {
 }
 
 impl Bench {
-    /// `amount` of the median run per second, in units of 10⁹.
+    /// Returns `amount` of the median run per second, in units of 10⁹.
     fn figure(
         &self,
         goal: &Goal,

@@ -52,7 +52,7 @@ const SLOW_METHODS: [&str; 4] = [
     "adaround-fast",
 ];
 
-/// The method without its options.
+/// Returns the method without its options.
 fn name_of(typed: &str) -> &str {
     typed.split(' ').next().unwrap_or(typed)
 }
@@ -130,7 +130,7 @@ pub(super) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
 /// Models whose outputs are compared.
 pub(crate) const MODELS: [&str; 2] = ["minilm", "mpnet"];
 
-/// Beside what this very state of the tree has given already: a run may have been interrupted.
+/// Stores a row beside those of this very state of the tree: a run may have been interrupted.
 fn store(workspace: &Workspace, row: Outputs) -> Result<()> {
     let is_slow = SLOW_METHODS.contains(&row.method.as_str());
     let [quick, slow] = records_of(&row.model);
@@ -144,8 +144,8 @@ fn store(workspace: &Workspace, row: Outputs) -> Result<()> {
     record::write(workspace, &name, &rows)
 }
 
-/// Names of the stored measurements of a model: those that take seconds, and those that take minutes
-/// and are made less often.
+/// Returns the names of the stored measurements of a model: those that take seconds, and those that
+/// take minutes and are made less often.
 pub(crate) fn records_of(model: &str) -> [String; 2] {
     [format!("outputs-{model}"), format!("outputs-{model}-slow")]
 }
@@ -162,6 +162,8 @@ impl<'a> Encoders<'a> {
         Self::with(workspace, python, SENTENCES)
     }
 
+    /// Returns the encoders with a Python interpreter that has `packages`.
+    ///
     /// - `packages`: what the interpreter is to have
     pub(super) fn with(
         workspace: &'a Workspace,
@@ -172,12 +174,12 @@ impl<'a> Encoders<'a> {
         Ok(Self { workspace, python, binary: workspace.release_binary()? })
     }
 
-    /// The file of a model.
+    /// Returns the file of a model.
     pub(super) fn file(&self, model: &str) -> Result<PathBuf> {
         self.download(model, &format!("{model}.safetensors"))
     }
 
-    /// A file that `clients/weights.py` makes.
+    /// Returns a file that `clients/weights.py` makes.
     fn download(&self, name: &str, file: &str) -> Result<PathBuf> {
         let folder = self.workspace.target("weights");
         let script = self.workspace.path("xtask/clients/weights.py");
@@ -185,12 +187,13 @@ impl<'a> Encoders<'a> {
         Ok(folder.join(file))
     }
 
-    /// The texts that models read.
+    /// Returns the texts that models read.
     pub(super) fn texts(&self) -> Result<PathBuf> {
         self.download("texts", "texts.txt")
     }
 
-    /// A program of `clients/` about a model, its tokenizer and `count` texts from `first` on.
+    /// Returns the command of a program of `clients/` about a model, its tokenizer and `count`
+    /// texts from `first` on.
     pub(super) fn script(
         &self,
         name: &str,

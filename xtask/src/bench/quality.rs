@@ -191,7 +191,7 @@ impl QualityBench<'_> {
         Ok(rows)
     }
 
-    /// How well statistics of few texts do, on these and on others.
+    /// Measures how well statistics of few texts do, on these and on others.
     fn samples(&self, model: &str) -> Result<Vec<SampleRow>> {
         let nearest = self.folder.join("nearest.safetensors");
         self.convert(model, "fp8", None, "", &nearest)?;
@@ -234,7 +234,7 @@ impl QualityBench<'_> {
         Ok(times)
     }
 
-    /// One large layer, by the report's own clock.
+    /// Measures one large layer, by the report's own clock.
     fn seconds(&self) -> Result<Vec<Reached>> {
         let mut square = self.encoders.python.command(&[]);
         square.arg(self.encoders.workspace.path("xtask/clients/square.py"));
@@ -257,14 +257,14 @@ impl QualityBench<'_> {
             .collect()
     }
 
-    /// Time of encoding while collecting over that of encoding alone.
+    /// Returns the time of encoding while collecting over that of encoding alone.
     fn overhead(&self, model: &str) -> Result<f64> {
         let statistics = self.folder.join("overhead.stats.safetensors");
         let found = self.collect(model, [0, 300], &[], &statistics)?;
         Ok(found.collecting_seconds / found.plain_seconds)
     }
 
-    /// A language model with statistics of the text that it writes itself.
+    /// Measures a language model with statistics of the text that it writes itself.
     fn own_text(&self) -> Result<f64> {
         let model = self.folder.join("language-model");
         let weights = model.join("model.safetensors");
@@ -351,7 +351,7 @@ fn remove_if_there(path: &Path) -> Result<()> {
     }
 }
 
-/// The worst of all models over nearest codes of the same scheme.
+/// Returns, for each goal, the worst ratio of all models to nearest codes of the same scheme.
 fn ratios(rows: &[Row]) -> Vec<Reached> {
     let output = |judged: &Judged| judged.output_error;
     let embedding = |judged: &Judged| judged.embedding_error;

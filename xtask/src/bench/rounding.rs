@@ -50,7 +50,7 @@ impl Part {
     pub(crate) const ALL: [Self; 5] =
         [Self::Quality, Self::Wide, Self::Time, Self::Products, Self::Memory];
 
-    /// Name of its stored measurement.
+    /// Returns the name of its stored measurement.
     pub(crate) fn record(self) -> &'static str {
         match self {
             Self::Quality => "rounding-quality",
@@ -61,7 +61,7 @@ impl Part {
         }
     }
 
-    /// Head of its table in the report.
+    /// Returns the head of its table in the report.
     pub(crate) fn title(self) -> &'static str {
         match self {
             Self::Quality => "1024 × 1024, singular values i^−0.75, k = 204",

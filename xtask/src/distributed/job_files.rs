@@ -14,17 +14,17 @@ impl JobFiles {
         Ok(Self { text })
     }
 
-    /// The script for `sbatch`.
+    /// Returns the script for `sbatch`.
     pub(super) fn slurm(&self) -> Result<&str> {
         self.block("## Slurm", "sh")
     }
 
-    /// The program for a Ray cluster.
+    /// Returns the program for a Ray cluster.
     pub(super) fn ray(&self) -> Result<&str> {
         self.block("## Ray", "python")
     }
 
-    /// Number of completions of the Kubernetes job.
+    /// Returns the number of completions of the Kubernetes job.
     pub(super) fn kubernetes_completions(&self) -> Result<usize> {
         let number = between(self.block("## Kubernetes", "yaml")?, "completions: ", "\n");
         number.and_then(|text| text.parse().ok()).context("the Kubernetes job has no completions")
@@ -37,14 +37,14 @@ impl JobFiles {
         Ok(serde_json::from_str(&format!("[{list}]"))?)
     }
 
-    /// The command that puts the parts together.
+    /// Returns the command that puts the parts together.
     pub(super) fn merge(&self) -> Result<&str> {
         let block = self.block("# One model", "sh")?;
         let line = block.lines().find(|line| line.starts_with("roundwise merge"));
         line.context("docs/distributed.md shows no merge")
     }
 
-    /// The first block of code in a language after a heading.
+    /// Returns the first block of code in a language after a heading.
     fn block(&self, heading: &str, language: &str) -> Result<&str> {
         let section = self.text.split_once(heading).map(|(_, section)| section);
         section

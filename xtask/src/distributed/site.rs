@@ -43,7 +43,7 @@ impl Site {
         Ok(Self { folder: folder.canonicalize()?, tool: tool.to_owned() })
     }
 
-    /// A program that finds `roundwise` on its path, which kills what it is to kill.
+    /// Returns the command of a program whose `roundwise` is a script that kills what `kills` says.
     pub(super) fn command(&self, program: &Path, kills: Kills) -> Command {
         let mut command = Command::new(program);
         let path = std::env::var_os("PATH").unwrap_or_default();

@@ -20,7 +20,7 @@ pub(super) const WAY_OUT: &str = "it needs `apt-get install slurm-wlm munge`, an
 /// Longest that a job or a daemon is waited for.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// Whether all daemons are installed, and may be started.
+/// Returns whether all daemons are installed, and may be started.
 pub(super) fn is_there() -> bool {
     let is_root = command::output(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0");
     let says_version = |program: &str, flag| command::succeeds(Command::new(program).arg(flag));
@@ -64,7 +64,7 @@ impl Cluster {
             fs::create_dir_all(folder.join(name))?;
         }
         let key = folder.join("munge.key");
-        // Whoever knew the key could run jobs as root as long as the daemons live.
+        // Anyone who knew the key could run jobs as root as long as the daemons live.
         let mut random = [0; 128];
         fs::File::open("/dev/urandom")?.read_exact(&mut random)?;
         let mut file = fs::File::options().write(true).create_new(true).mode(0o600).open(&key)?;
@@ -122,7 +122,7 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        // Whoever was started last ends first; one that is gone already is as well.
+        // The daemon that was started last ends first; one that is gone already is fine.
         for daemon in self.daemons.iter_mut().rev() {
             let _ = command::succeeds(Command::new("kill").arg(daemon.id().to_string()));
             let _ = daemon.wait();
@@ -130,7 +130,7 @@ impl Drop for Cluster {
     }
 }
 
-/// One node that claims 32 cores, so that two tasks of the documented size run at once.
+/// Configures one node that claims 32 cores, so that two tasks of the documented size run at once.
 fn configured(folder: &Path) -> Result<String> {
     let host = command::output(&mut Command::new("hostname"))?;
     let host = host.trim();

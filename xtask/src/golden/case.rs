@@ -30,18 +30,18 @@ const WORKING: [&str; 7] = ["convert", "plan", "verify", "dequantize", "migrate"
 const LOOKING: [&str; 4] = ["inspect", "presets", "schemes", "stats show"];
 
 impl Case {
-    /// A case with the same bytes on every CPU.
+    /// Returns a case with the same bytes on every CPU.
     pub(crate) fn exact(name: impl Into<String>, commands: &[&str]) -> Self {
         let commands = commands.iter().map(|command| (*command).to_owned()).collect();
         Self { name: name.into(), commands, is_learned: false }
     }
 
-    /// A case whose last bits depend on the CPU.
+    /// Returns a case whose last bits depend on the CPU.
     pub(crate) fn learned(name: impl Into<String>, commands: &[&str]) -> Self {
         Self { is_learned: true, ..Self::exact(name, commands) }
     }
 
-    /// The case that tells one CPU's products from another's.
+    /// Returns the case that tells one CPU's products from another's.
     pub(crate) fn probe(commands: &[&str]) -> Self {
         Self::learned(PROBE, commands)
     }
@@ -50,12 +50,12 @@ impl Case {
         self.name == PROBE
     }
 
-    /// The folder that it leaves its files in.
+    /// Returns the folder that it leaves its files in.
     pub(crate) fn folder(&self, all: &Path) -> PathBuf {
         all.join(self.name.replace('/', "-"))
     }
 
-    /// The commands as they are run, but for the tool's name and where the output goes.
+    /// Returns the commands as they are run, without the tool's name and the place of the output.
     pub(crate) fn lines(&self) -> impl Iterator<Item = String> {
         self.commands.iter().map(|command| complete(command))
     }
@@ -117,7 +117,7 @@ impl Tool {
         Ok(Self { version: version.to_owned(), path })
     }
 
-    /// Exit code, and what is printed.
+    /// Runs a line; returns its exit code and output.
     fn run(&self, line: &str, folder: &Path) -> Result<(i32, Vec<u8>)> {
         let words = line.split(" > ").next().unwrap_or(line).split_whitespace();
         let mut command = Command::new(&self.path);

@@ -15,7 +15,7 @@ const PROBE: [&str; 2] = [
     "convert layer.safetensors -o b.safetensors --method adaround-fast --iterations 5",
 ];
 
-/// Every case, in the order of the record.
+/// Returns every case, in the order of the record.
 pub(crate) fn all(models: &Models) -> Vec<Case> {
     let mut cases = vec![Case::probe(&PROBE)];
     cases.extend(schemes::cases());

@@ -39,14 +39,15 @@ impl Contents {
         Ok(Self(files))
     }
 
-    /// Of names and bytes of all files but reports and texts, whose wording may change.
+    /// Returns a hash of names and bytes of all files but reports and texts, whose wording may
+    /// change.
     pub(crate) fn output_hash(&self, version: &str) -> String {
         let outputs = self.0.iter().filter(|(name, _)| !is_report(name) && !name.ends_with(".txt"));
         let parts = outputs.map(|(name, content)| [name.clone().into(), stable(content, version)]);
         hash(parts.flatten())
     }
 
-    /// Of what was printed as JSON, and of the reports that were written.
+    /// Returns a hash of the printed JSON and of the written reports.
     pub(crate) fn report_hash(&self, printed: &[Vec<u8>], version: &str) -> Result<String> {
         let written = self.0.iter().filter(|(name, _)| is_report(name)).map(|(_, it)| it);
         let reports = printed.iter().chain(written).map(|text| {
@@ -62,7 +63,7 @@ fn is_report(name: &str) -> bool {
     name.starts_with("report")
 }
 
-/// The first 64 bits of a hash of all parts, each with its length.
+/// Returns the first 64 bits of a hash of all parts, each with its length.
 fn hash(parts: impl IntoIterator<Item = Vec<u8>>) -> String {
     let mut hasher = blake3::Hasher::new();
     for part in parts {
@@ -86,8 +87,9 @@ fn drop_volatile(value: &mut Value) {
     }
 }
 
-/// A file without the version of the tool in its header; every other byte of it stays. The length of
-/// the header and the spaces behind it follow from the rest, but for the alignment of the data.
+/// Returns a file without the version of the tool in its header; every other byte of it stays. The
+/// length of the header and the spaces behind it follow from the rest, but for the alignment of the
+/// data.
 fn stable(content: &[u8], version: &str) -> Vec<u8> {
     let Some((header, data)) = split(content) else { return content.to_vec() };
     let alignment = [(header.len() % 8) as u8];
@@ -95,14 +97,14 @@ fn stable(content: &[u8], version: &str) -> Vec<u8> {
     [&alignment[..], &header, data].concat()
 }
 
-/// Header and data of a safetensors file.
+/// Splits a safetensors file into header and data.
 fn split(content: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = content.split_first_chunk()?;
     let header = rest.split_at_checked(usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
     header.0.starts_with(b"{").then_some(header)
 }
 
-/// The version stands in JSON that is itself a text in JSON.
+/// Removes the version, which stands in JSON that is itself a text in JSON.
 fn without_version(text: &[u8], version: &str) -> Vec<u8> {
     let entry = format!(r#"\"version\":\"{version}\""#).into_bytes();
     let mut kept = vec![];

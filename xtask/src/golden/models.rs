@@ -79,12 +79,12 @@ impl Models {
         Ok(())
     }
 
-    /// Whether a file is one of these, unchanged.
+    /// Returns whether a file is one of these, unchanged.
     pub(crate) fn hold(&self, name: &str, content: &[u8]) -> bool {
         self.0.get(name).is_some_and(|known| known == content)
     }
 
-    /// Names of the files in a folder of fixtures.
+    /// Returns the names of the files in a folder of fixtures.
     pub(crate) fn inside(&self, folder: &str) -> impl Iterator<Item = &str> {
         let start = format!("{folder}/");
         let names = self.0.keys();

@@ -21,6 +21,8 @@ pub(crate) struct Review<'a> {
 }
 
 impl<'a> Review<'a> {
+    /// Compares the lines of some cases with the record.
+    ///
     /// - `lines`: of the cases, in their order
     pub(crate) fn of(recorded: &'a Table, cases: &'a [&'a Case], lines: Vec<Line>) -> Self {
         Self::on(cpu(), recorded, cases, lines)
@@ -82,7 +84,7 @@ impl<'a> Review<'a> {
         differences
     }
 
-    /// The record with what is accepted of these lines, in the order of all cases.
+    /// Returns the record with the accepted lines, in the order of all cases.
     pub(crate) fn accept(&self, cases: &[Case], accept: Accept) -> Table {
         let found = |case: &Case| self.lines.iter().find(|line| line.name == case.name);
         let accepted = |case: &Case| -> Option<Line> {
@@ -137,7 +139,7 @@ impl std::fmt::Display for Difference {
     }
 }
 
-/// The CPU, and the vectors that products use on it.
+/// Returns the CPU, and the vectors that products use on it.
 fn cpu() -> String {
     #[cfg(target_arch = "x86_64")]
     let vectors = match (is_x86_feature_detected!("avx512f"), is_x86_feature_detected!("avx2")) {
@@ -169,7 +171,7 @@ mod tests {
         [Case::probe(&[]), Case::exact("exact", &[]), Case::learned("learned", &[])]
     }
 
-    /// The differences of each case.
+    /// Returns the differences of each case.
     fn differences(cpu: &str, lines: [Line; 3]) -> [Vec<Difference>; 3] {
         let (recorded, cases) = (recorded(), cases());
         let cases = cases.each_ref();

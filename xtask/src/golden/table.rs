@@ -46,7 +46,7 @@ const PREFACE: &str = "\
 const CPU: &str = "# CPU: ";
 
 impl Table {
-    /// The stored table; an empty one if there is none.
+    /// Returns the stored table; an empty one if there is none.
     pub(crate) fn read(path: &Path) -> Result<Self> {
         match fs::read_to_string(path) {
             Ok(text) => Self::parse(&text).with_context(|| path.display().to_string()),
@@ -81,7 +81,7 @@ impl Table {
         self.lines.iter().find(|line| line.name == name)
     }
 
-    /// Names of lines that no case has.
+    /// Returns the names of lines that no case has.
     pub(crate) fn without_case(&self, cases: &[Case]) -> Vec<&str> {
         let names = self.lines.iter().map(|line| line.name.as_str());
         names.filter(|name| cases.iter().all(|case| case.name != *name)).collect()

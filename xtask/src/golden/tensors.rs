@@ -18,12 +18,12 @@ impl Tensor {
         Self { name: name.to_owned(), dtype, shape: shape.to_vec(), bytes }
     }
 
-    /// F32 numbers that are given.
+    /// Returns a tensor of the given numbers as F32.
     pub(crate) fn f32(name: &str, shape: &[usize], values: &[f32]) -> Self {
         Self::new(name, "F32", shape, values.iter().flat_map(|value| value.to_le_bytes()).collect())
     }
 
-    /// Random numbers that the name decides: BF16, F16, F32 or F64.
+    /// Returns a tensor of random numbers that follow from the name: BF16, F16, F32 or F64.
     pub(crate) fn random(name: &str, dtype: &'static str, shape: &[usize]) -> Self {
         let values = random_values(name, shape);
         let values = values.iter();
@@ -37,14 +37,14 @@ impl Tensor {
         Self::new(name, dtype, shape, bytes)
     }
 
-    /// The tensor under a longer name.
+    /// Returns the tensor under a longer name.
     pub(crate) fn inside(self, prefix: &str) -> Self {
         Self { name: format!("{prefix}{}", self.name), ..self }
     }
 }
 
-/// Nearly normal numbers; rows differ in size and one weight in 61 is an outlier, so that schemes
-/// and scale rules come to different results.
+/// Returns nearly normal numbers. Rows differ in size and one weight in 61 is an outlier, so that
+/// schemes and scale rules come to different results.
 fn random_values(name: &str, shape: &[usize]) -> Vec<f32> {
     let hash = blake3::hash(name.as_bytes());
     let seed = hash.as_bytes().first_chunk().expect("a hash has 32 bytes");
@@ -64,7 +64,7 @@ fn bf16(value: f32) -> u16 {
     (value.to_bits() >> 16) as u16
 }
 
-/// Cut, not rounded; numbers below the normal ones become zero.
+/// Cuts a number to F16 without rounding; numbers below the normal ones become zero.
 fn f16(value: f32) -> u16 {
     let bits = value.to_bits();
     let sign = (bits >> 16 & 0x8000) as u16;
@@ -74,7 +74,7 @@ fn f16(value: f32) -> u16 {
     }
 }
 
-/// A file of these tensors, in this order.
+/// Returns a file of these tensors, in this order.
 pub(crate) fn safetensors(tensors: &[Tensor], metadata: &[(&str, &str)]) -> Vec<u8> {
     let mut header = Map::new();
     if !metadata.is_empty() {

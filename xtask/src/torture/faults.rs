@@ -24,7 +24,7 @@ impl FaultyDisk {
         Ok(Self { library })
     }
 
-    /// A tool that waits for no disk.
+    /// Returns the command with a disk that is never waited for.
     pub(crate) fn without_syncs(&self, tool: Command) -> Command {
         self.on(tool, &[("SKIP_SYNC", 1)])
     }
@@ -66,7 +66,7 @@ pub(crate) fn writes(
             let is_told = outcome.status.code() == Some(1) && !outcome.stderr.is_empty();
             ensure!(is_told, "{faults:?}: {}", outcome.status);
             told += 1;
-            // A folder that cannot be synced is told of after the rename.
+            // A folder that cannot be synced is reported after the rename.
             ensure!(
                 !output.exists() || fs::read(&output)? == whole,
                 "{faults:?}: a damaged output"
@@ -88,7 +88,7 @@ pub(crate) fn writes(
     ))
 }
 
-/// A file system with room for some of the output.
+/// Converts into a file system with room for some of the output.
 pub(crate) fn full_disk(tool: &Path, model: &Path, folder: &Path) -> Result<String> {
     let mount = folder.join("small-disk");
     fs::create_dir_all(&mount)?;

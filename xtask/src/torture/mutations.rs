@@ -18,7 +18,7 @@ fn truth() -> Map<String, Value> {
     entries.as_object().cloned().unwrap_or_default()
 }
 
-/// Every mutation makes the header wrong; each must be refused. A panic would end this task.
+/// Mutates headers so that they are wrong; each must be refused. A panic would end this task.
 pub(crate) fn mutations(folder: &Path, count: usize) -> Result<String> {
     let path = folder.join("mutated.safetensors");
     fs::write(&path, file(&Value::Object(truth()).to_string()))?;

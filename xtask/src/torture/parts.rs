@@ -10,7 +10,7 @@ use serde_json::{Map, json};
 use super::{LEARNED, command};
 use crate::command;
 
-/// Parts 1, 4 and 16 merged, against the file of one run.
+/// Converts in 1, 4 and 16 parts, merges them, and compares the result with the file of one run.
 pub(crate) fn parts(tool: &Path, model: &Path, folder: &Path) -> Result<String> {
     let output = folder.join("parted.safetensors");
     ensure!(command(tool, model, &output, &LEARNED).status()?.success(), "the tool fails");

@@ -114,8 +114,8 @@ fn heuristic_help() -> String {
 }
 
 impl RecipeOptions {
-    /// The recipe file, if any, with the flags on top, and how it was typed; statistics choose the
-    /// method where nobody did.
+    /// Returns the recipe file, if any, with the flags on top, and how each setting was typed.
+    /// Statistics choose the method where none is named.
     pub(crate) fn to_recipe_file(
         &self,
         statistics: Option<&StatisticsFile>,
@@ -162,12 +162,11 @@ impl RecipeOptions {
             heuristic: self.heuristic.clone(),
             provenance: self.no_provenance.then_some(false),
             ..RecipeFile::default()
-        }
-        .typed_as_flags())
+        })
     }
 }
 
-/// `REGEX=SCHEME`; the scheme is what follows the last `=`.
+/// Parses `REGEX=SCHEME`; the scheme is the text after the last `=`.
 fn parse_rule(text: &str) -> Result<RuleFile, BadUsage> {
     match text.rsplit_once('=') {
         Some((pattern, scheme)) if !pattern.is_empty() => {

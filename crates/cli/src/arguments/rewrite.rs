@@ -7,7 +7,7 @@ use super::recipe::layout_help;
 use super::{INPUT, RunOptions, StatisticsFlags, WriteOptions};
 use crate::method_flags::choices;
 
-/// One file that becomes another, whose weights stay what they are.
+/// Flags of commands that turn one file into another without changing its weights.
 #[derive(Debug, Args)]
 pub(crate) struct RewriteOptions {
     #[arg(value_name = "INPUT", help = INPUT)]

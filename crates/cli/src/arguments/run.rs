@@ -17,7 +17,7 @@ pub(crate) struct RunOptions {
 }
 
 impl RunOptions {
-    /// Tensors in flight at once.
+    /// Returns the number of tensors in flight at once.
     pub(crate) fn threads(&self) -> NonZeroUsize {
         self.threads
             .or_else(|| std::thread::available_parallelism().ok())

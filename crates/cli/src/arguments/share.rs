@@ -1,6 +1,6 @@
 use roundwise_convert::plan::Share;
 
-/// `3/16`; for `auto/16` the number is what the scheduler says.
+/// Parses `3/16`; for `auto/16` the scheduler gives the number.
 pub(super) fn parse_share(text: &str) -> Result<Share, String> {
     let Some(count) = text.strip_prefix("auto") else { return text.parse() };
     let number = job_number()?;
@@ -18,7 +18,8 @@ pub(super) fn parse_share(text: &str) -> Result<Share, String> {
     format!("{number}/{count}").parse()
 }
 
-/// Slurm's arrays are numbered as they are asked for, Kubernetes' indexed jobs from 0.
+/// Returns the number of this job: Slurm's arrays are numbered as asked for, Kubernetes' indexed
+/// jobs from 0.
 fn job_number() -> Result<u64, String> {
     let parsed = |name: &str, text: String| {
         text.parse::<u64>().map_err(|_| format!("{name} is `{text}`, which is no number"))

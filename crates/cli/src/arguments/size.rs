@@ -1,4 +1,4 @@
-/// `5GB`, `512MiB`, or bytes without a unit.
+/// Parses `5GB`, `512MiB`, or bytes without a unit.
 pub(super) fn parse_size(text: &str) -> Result<u64, String> {
     const UNITS: [(&str, u64); 9] = [
         ("KiB", 1 << 10),

@@ -34,7 +34,7 @@ impl WriteOptions {
         Limits { shard_bytes: self.shard_size, ..Limits::default() }
     }
 
-    /// A job that writes in this way.
+    /// Returns a job that writes as these flags say.
     pub(crate) fn job(
         &self,
         run: &RunOptions,

@@ -63,7 +63,7 @@ fn run_all(options: &ConvertOptions) -> anyhow::Result<bool> {
     }
 }
 
-/// Nearest codes are chosen on the CPU, whatever `auto` would find.
+/// Refuses a device for nearest rounding, which always runs on the CPU, whatever `auto` would find.
 fn refuse_idle_device(options: &ConvertOptions, recipe: &Recipe) -> anyhow::Result<()> {
     let is_here = |device: &Device| matches!(device, Device::Auto | Device::Cpu);
     let elsewhere = options.device.as_ref().filter(|them| !them.named().iter().all(is_here));
@@ -76,7 +76,7 @@ fn refuse_idle_device(options: &ConvertOptions, recipe: &Recipe) -> anyhow::Resu
     Ok(())
 }
 
-/// Where no weight becomes codes there is no error that an adapter could hold.
+/// Refuses an adapter where no weight becomes codes, so that there is no error it could hold.
 fn refuse_adapter_of_nothing(options: &ConvertOptions, recipe: &Recipe) -> anyhow::Result<()> {
     if options.extract_error_lora.is_some() && !recipe.stores_codes() {
         bail!(BadUsage(format!(
@@ -108,6 +108,8 @@ struct Failure {
 }
 
 impl Batch {
+    /// Converts every group, one after the other.
+    ///
     /// # Errors
     /// When someone asked to stop, or the only input fails.
     fn convert_all(
@@ -128,7 +130,8 @@ impl Batch {
         Ok(())
     }
 
-    /// One input that fails does not keep the others from being converted.
+    /// Passes a result on, so that one input that fails does not keep the others from being
+    /// converted.
     fn passed<T>(&mut self, group: &Group, result: anyhow::Result<T>) -> anyhow::Result<Option<T>> {
         match result {
             Ok(value) => Ok(Some(value)),
@@ -146,7 +149,7 @@ impl Batch {
         }
     }
 
-    /// One report for one output, a list for several.
+    /// Prints one report for one output, a list for several.
     fn print(&self) -> anyhow::Result<()> {
         match &self.reports[..] {
             [reports] if self.inputs == 1 => print_json(&Reports::of(reports)),
@@ -205,7 +208,7 @@ fn run_group(
         if options.events {
             tell_done(report);
         } else if !options.run.json && !options.run.quiet {
-            tell(&summary::describe(report));
+            tell(&summary::describe(report, typed));
         }
         if let Some(rank) = options.extract_error_lora {
             extract(options, job, rank)?;

@@ -23,7 +23,7 @@ pub(crate) fn run(options: &EditOptions) -> anyhow::Result<bool> {
     rewrite::run(&options.rewrite, options.statistics.to_file(), recipe)
 }
 
-/// `KEY=VALUE`; the key is what stands before the first `=`.
+/// Parses `KEY=VALUE`; the key is the text before the first `=`.
 fn parse_entry(text: &str) -> Result<(String, String), BadUsage> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),

@@ -3,6 +3,7 @@ use roundwise_convert::model::{Dialect, Kind};
 use roundwise_convert::source::Opens;
 
 use crate::arguments::InspectOptions;
+use crate::command_line::command_of;
 use crate::commands::verify::describe_findings;
 use crate::console::{print, print_json, width};
 use crate::table::Table;
@@ -11,11 +12,20 @@ use crate::text::{bytes, counted, path, plain};
 pub(crate) fn run(options: &InspectOptions) -> anyhow::Result<bool> {
     let inspection = inspect(&options.input)?;
     if options.json {
-        print_json(&inspection)?;
+        print_json(&as_json(&inspection)?)?;
     } else {
         print(&describe(&inspection))?;
     }
     Ok(true)
+}
+
+/// With the command that makes the file again, where it is known.
+fn as_json(inspection: &Inspection) -> serde_json::Result<serde_json::Value> {
+    let mut json = serde_json::to_value(inspection)?;
+    if let Some(made) = &inspection.provenance {
+        json["provenance"]["command"] = command_of(made).into();
+    }
+    Ok(json)
 }
 
 fn describe(inspection: &Inspection) -> String {
@@ -60,7 +70,7 @@ fn describe(inspection: &Inspection) -> String {
         for hash in &made.input_blake3 {
             text += &format!("  from a file of BLAKE3 {}\n", plain(hash));
         }
-        text += &format!("  {}\n", plain(&made.command));
+        text += &format!("  {}\n", plain(&command_of(made)));
     }
     if inspection.unread_entries > 0 {
         text += &format!(

@@ -27,7 +27,7 @@ fn as_json(method: &Method) -> serde_json::Value {
     })
 }
 
-/// The methods, each with the values of its settings, and below what the settings are.
+/// Describes the methods, each with the values of its settings, and then the settings.
 fn describe() -> String {
     let mut text = String::new();
     for method in METHODS {
@@ -53,7 +53,7 @@ fn describe() -> String {
     text + "\n" + &table.render(width())
 }
 
-/// `top_p 0.2`, or the name alone where the method has no value of its own.
+/// Describes a setting: `top_p 0.2`, or the name alone where the method has no value of its own.
 fn value(setting: &&SettingOfMethod) -> String {
     let name = setting.setting.name;
     setting.value.as_ref().map_or_else(|| name.to_owned(), |value| format!("{name} {value}"))

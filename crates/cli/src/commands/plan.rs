@@ -29,23 +29,24 @@ fn plan(options: &PlanOptions, recipe: RecipeFile, typed: &Typed) -> anyhow::Res
         ..PlanRequest::new(&source, &recipe)
     };
     if let Some(layer) = &options.explain {
-        return explain_layer(options, &request, layer);
+        return explain_layer(options, &request, layer, typed);
     }
     let plan = Plan::decide(&request)?;
     let sizes = Sizes::of(&source, &plan)?;
     if options.run.json {
         print_json(&as_json(&plan, &sizes))?;
     } else if !options.run.quiet {
-        print(&describe(&plan, &sizes))?;
+        print(&describe(&plan, &sizes, typed))?;
     }
     Ok(true)
 }
 
-/// Who was asked about a layer, in order; an arrow at the one that decides.
+/// Lists what was asked about a layer, in order, with an arrow at the answer that decides.
 fn explain_layer(
     options: &PlanOptions,
     request: &PlanRequest<'_>,
     layer: &str,
+    typed: &Typed,
 ) -> anyhow::Result<bool> {
     let explained = explain(request, layer)?;
     let planned = &explained.planned;
@@ -59,7 +60,7 @@ fn explain_layer(
     let mut table = Table::new(&["", "asked", "answer"]);
     for step in &explained.steps {
         let arrow = if step.decides { "→" } else { "" };
-        table.row(vec![arrow.to_owned(), step.asked.clone(), step.answer.clone()]);
+        table.row(vec![arrow.to_owned(), typed.text(&step.asked), step.answer.clone()]);
     }
     text += &table.render(width());
     if !options.run.quiet {
@@ -105,7 +106,7 @@ fn as_json<'a>(plan: &'a Plan, sizes: &Sizes) -> PlanOfFile<'a> {
     PlanOfFile { plan, clients, input_bytes, disk_bytes }
 }
 
-fn describe(plan: &Plan, sizes: &Sizes) -> String {
+fn describe(plan: &Plan, sizes: &Sizes, typed: &Typed) -> String {
     let model = &plan.subject.detected.main;
     let mut text = format!("model: {} (preset {})\n", model.title, plan.preset.name);
     for key in &model.evidence {
@@ -113,7 +114,7 @@ fn describe(plan: &Plan, sizes: &Sizes) -> String {
     }
     text += &describe_tensors(&plan.tensors, width());
     for note in &plan.notes {
-        text += &format!("note: {}\n", plain(&note.to_string()));
+        text += &format!("note: {}\n", plain(&typed.text(&note.text())));
     }
     for SchemeConsumer { scheme, answer } in plan.consumers() {
         text += &match answer {
@@ -135,8 +136,8 @@ fn describe(plan: &Plan, sizes: &Sizes) -> String {
     text
 }
 
-/// A table, or where it does not fit two lines for each tensor: names must be legible in full, for
-/// `--keep` and the like.
+/// Lists the tensors in a table, or in two lines each where it does not fit: names must be legible
+/// in full, for `--keep` and the like.
 fn describe_tensors(tensors: &[PlannedTensor], width: usize) -> String {
     let mut table = Table::new(&["tensor", "shape", "dtype", "becomes", "why"]);
     for planned in tensors {

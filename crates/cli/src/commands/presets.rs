@@ -36,7 +36,7 @@ fn as_json(preset: &Preset) -> serde_json::Value {
     })
 }
 
-/// The preset's names and purpose, and below how its models are recognised.
+/// Describes a preset: its names and purpose, then how its models are recognised.
 fn describe(preset: &Preset) -> String {
     let names: Vec<&str> = preset.names().collect();
     let mut text = format!("{}: {}\n", names.join(", "), preset.title);
@@ -64,7 +64,7 @@ fn describe_architecture(architecture: &Architecture) -> String {
     text
 }
 
-/// When a preset applies that is not, or not only, told by tensors.
+/// Returns when a preset applies that tensors do not choose, or not alone.
 fn special(preset: &Preset) -> Option<&'static str> {
     match preset.name.as_str() {
         "base" => Some("every model, on top of its own preset"),

@@ -17,7 +17,7 @@ pub(crate) fn run(
     recipe: RecipeFile,
 ) -> anyhow::Result<bool> {
     let provenance = options.no_provenance.then_some(false);
-    let recipe = RecipeFile { provenance, ..recipe }.typed_as_flags();
+    let recipe = RecipeFile { provenance, ..recipe };
     let typed = Typed::as_flags(&recipe);
     let recipe = recipe.check().map_err(|error| typed.error(error.into()))?;
     let job = Job { statistics, ..job(options, recipe)? };
@@ -29,7 +29,7 @@ pub(crate) fn run(
         if options.run.json {
             print_json(&report)?;
         } else if !options.run.quiet {
-            tell(&summary::describe(&report));
+            tell(&summary::describe(&report, &typed));
         }
     }
     Ok(true)

@@ -46,7 +46,7 @@ pub(crate) fn run(options: &SchemesOptions) -> anyhow::Result<bool> {
     Ok(true)
 }
 
-/// Names of the schemes whose number has this meaning, with `n` in its place.
+/// Returns the names of the schemes whose number has this meaning, with `n` in its place.
 fn family_names(number: FamilyNumber) -> String {
     let families = FAMILIES.iter().filter(|family| family.number == number);
     families.map(|family| family.name("n")).collect::<Vec<_>>().join(", ")

@@ -9,9 +9,10 @@ use crate::progress::Progress;
 use crate::stop;
 use crate::table::Table;
 use crate::text::{counted, path, percent, plain};
+use crate::typed::Typed;
 
 const WORST_SHOWN: usize = 5;
-/// Things that are wrong that are told one by one.
+/// Most findings that are listed one by one.
 const FINDINGS_SHOWN: usize = 20;
 
 pub(crate) fn run(options: &VerifyOptions) -> anyhow::Result<bool> {
@@ -42,7 +43,7 @@ pub(crate) fn run(options: &VerifyOptions) -> anyhow::Result<bool> {
     Ok(verification.ok)
 }
 
-/// Comparing a file with itself finds nothing, whatever is wrong with it.
+/// Refuses to compare a file with itself, which finds nothing, whatever is wrong with it.
 fn refuse_same(options: &VerifyOptions) -> anyhow::Result<()> {
     let [original, converted] =
         [&options.original, &options.converted].map(|path| path.canonicalize().ok());
@@ -56,7 +57,7 @@ fn refuse_same(options: &VerifyOptions) -> anyhow::Result<()> {
     }
 }
 
-/// Codes that became plain numbers with other values are the wrong way round.
+/// Returns whether the files look swapped: they differ, and only the first one holds codes.
 fn looks_swapped(verification: &Verification) -> bool {
     !verification.ok && verification.layers.is_empty() && verification.original_layers > 0
 }
@@ -108,8 +109,8 @@ fn describe_outputs(verification: &Verification) -> String {
     )
 }
 
-/// One line each for the first things that are wrong, in the order of names; those of the file as
-/// a whole come first.
+/// Describes the first findings, one line each, in the order of names; findings about the file as a
+/// whole come first.
 pub(crate) fn describe_findings(findings: &[Finding]) -> String {
     let mut text: String = findings.iter().take(FINDINGS_SHOWN).map(describe_finding).collect();
     if findings.len() > FINDINGS_SHOWN {
@@ -123,9 +124,10 @@ fn describe_finding(finding: &Finding) -> String {
         "" => "the file".to_owned(),
         tensor => format!("`{}`", plain(tensor)),
     };
+    let problem = Typed::default().text(&finding.problem);
     let breaks = match finding.breaks {
         "" => String::new(),
         breaks => format!("  breaks {breaks}\n"),
     };
-    format!("wrong: {subject} {}\n{breaks}", plain(&finding.problem))
+    format!("wrong: {subject} {}\n{breaks}", plain(&problem))
 }

@@ -80,7 +80,7 @@ fn a_model_beside_its_outputs_is_named() {
     let folder = plain();
     folder.done(&["convert", "m.safetensors", "-q"]);
     let words =
-        ["2 candidates", "name the file that is meant, such as ./m.safetensors; `--out-dir`"];
+        ["2 candidates", "name the file that is meant, such as ./m.safetensors; outputs are"];
     folder.refused(&["convert", "."], 1, &words);
 }
 

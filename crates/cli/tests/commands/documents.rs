@@ -126,7 +126,7 @@ fn commands(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// Whether a word is the name of a command: prose goes on with a verb.
+/// Returns whether a word is the name of a command: in prose a verb follows instead.
 fn is_name(word: &str) -> bool {
     static HELP: LazyLock<String> = LazyLock::new(|| stdout(&["--help"]));
     let mut names = HELP.lines().filter_map(|line| line.strip_prefix("  ")?.split(' ').next());

@@ -129,7 +129,7 @@ fn a_device_that_is_not_there_is_named() {
     folder.refused(&[&learned[..], &["tpu"]].concat(), 2, &["tpu", "cuda:INDEX"]);
     #[cfg(not(feature = "cuda"))]
     for devices in ["cuda", "cuda:0,cuda:1"] {
-        folder.refused(&[&learned[..], &[devices]].concat(), 1, &["cuda:0", "--features cuda"]);
+        folder.refused(&[&learned[..], &[devices]].concat(), 1, &["cuda:0", "feature `cuda`"]);
     }
     folder.refused(&[&learned[..], &["cuda:0,cpu"]].concat(), 2, &["only CUDA devices"]);
     for devices in ["ndarray", "cuda:0,cuda:1"] {
@@ -189,7 +189,9 @@ fn a_bias_that_is_kept_or_missing_is_not_corrected() {
     let plan = folder.json(&[&correct[..], &["--keep", "bias"]].concat());
     assert_eq!(decisions(&plan), "copy");
     let notes = plan["notes"].as_array().unwrap();
-    let is_noted = |note: &Value| note.as_str().unwrap().starts_with("`--bias-correction` changes");
+    let is_noted = |note: &Value| {
+        note.as_str().unwrap().starts_with("`method_options.bias_correction` changes")
+    };
     assert!(notes.iter().any(is_noted), "{notes:?}");
 }
 

@@ -52,7 +52,7 @@ pub(super) fn judge(weight: &Weight<'_>, matrix: &QuantizedMatrix) -> Result<Jud
     Ok(Judged { error, largest_step, problem })
 }
 
-/// Why codes cannot be a rounding of the original, if so.
+/// Returns why codes cannot be a rounding of the original, if they cannot.
 fn not_a_rounding(step: LargestStep, error: WeightError, nearest_error: f64) -> Option<String> {
     if step.at_largest > MOST_STEPS {
         return Some(format!(
@@ -72,7 +72,7 @@ fn not_a_rounding(step: LargestStep, error: WeightError, nearest_error: f64) -> 
     })
 }
 
-/// The largest magnitude of a weight and of its decoded codes.
+/// Returns the largest magnitude of a weight and of its decoded codes.
 fn largest_weights(weight: &Weight<'_>, matrix: &QuantizedMatrix) -> [f32; 2] {
     let mut values = vec![0.0; weight.cols()];
     let mut largest = [0.0; 2];

@@ -11,10 +11,11 @@ use roundwise_tensor_file::{Dtype, TensorHeader, pieces};
 use crate::error::ConvertError;
 use crate::inspect::codes::{self, Judged};
 use crate::inspect::outputs::Outputs;
-use crate::inspect::verify::{Biases, Finding, LayerError};
+use crate::inspect::verification::{Biases, Finding, LayerError};
 use crate::model::Preset;
 use crate::recipe::PlainDtype;
 use crate::recipe::edit::PROVENANCE_KEY;
+use crate::recipe::{Setting, Text};
 use crate::source::numbers::{matrix_shape, weight_kind};
 use crate::source::{LoadedWeight, Source};
 
@@ -38,11 +39,11 @@ pub(super) enum Outcome {
     Wrong(Finding),
 }
 
-pub(super) fn finding(tensor: &str, problem: impl Into<String>) -> Finding {
+pub(super) fn finding(tensor: &str, problem: impl Into<Text>) -> Finding {
     Finding { tensor: tensor.to_owned(), problem: problem.into(), breaks: "" }
 }
 
-/// Whether numbers became other numbers of 16 bits.
+/// Returns whether numbers became other numbers of 16 bits.
 fn is_narrowed(before: Dtype, after: Dtype) -> bool {
     let is_number = weight_kind(before).is_some();
     is_number && before != after && matches!(after, Dtype::F16 | Dtype::BF16)
@@ -71,7 +72,7 @@ impl Comparison {
         findings
     }
 
-    /// ComfyUI's own header parser fails on these.
+    /// Finds tensors whose dtype ComfyUI's own header parser fails on.
     fn unreadable_dtypes(&self) -> impl Iterator<Item = Finding> {
         let tensors = self.converted.checkpoint.tensors().iter();
         tensors.filter(|header| matches!(header.dtype, Dtype::F8E8M0 | Dtype::F4)).map(|header| {
@@ -90,7 +91,8 @@ impl Comparison {
             .map(|header| finding(&header.name, "is not in the original"))
     }
 
-    /// Scales of inputs come from measurements that a conversion does not make.
+    /// Finds scales of inputs that are not in the original: they come from measurements, which a
+    /// conversion does not make.
     fn invented_input_scales(&self) -> impl Iterator<Item = Finding> {
         let names = self.converted.stored.side_tensors.keys();
         names
@@ -100,7 +102,7 @@ impl Comparison {
             .map(|name| finding(name, "is not in the original"))
     }
 
-    /// Layers that were multiplied in full precision and no longer are.
+    /// Finds layers that were multiplied in full precision and no longer are.
     fn lost_precision(&self) -> impl Iterator<Item = Finding> {
         let asked = &self.original.stored.full_precision_layers;
         let asked_now = &self.converted.stored.full_precision_layers;
@@ -178,14 +180,16 @@ impl Comparison {
         unpacked.or_else(|| after.get(&before.name))
     }
 
-    /// Whether the tensor is the bias of a layer in codes, which a conversion may have corrected.
+    /// Returns whether the tensor is the bias of a layer in codes, which a conversion may have
+    /// corrected.
     fn is_bias_of_codes(&self, before: &TensorHeader, after: &TensorHeader) -> bool {
         let is_in_codes = layer_of_bias(&before.name)
             .is_some_and(|layer| self.converted.stored.layers.contains_key(layer));
         is_in_codes && before.dtype == after.dtype
     }
 
-    /// A corrected bias holds numbers; which, only the conversion knows.
+    /// Compares a bias with the original. A corrected bias must hold finite numbers; only the
+    /// conversion knows which.
     fn compare_bias(
         &self,
         before: &TensorHeader,
@@ -195,8 +199,9 @@ impl Comparison {
             return Ok(Outcome::Identical);
         }
         if self.biases == Biases::Same {
-            let problem =
-                "bytes differ from the original; `--corrected-biases` lets a correction pass";
+            let problem = Text::from("bytes differ from the original; ")
+                + Setting::new("biases").quoted()
+                + " may let a correction pass";
             return Ok(Outcome::Wrong(finding(&before.name, problem)));
         }
         let values = self.converted_numbers(after)?;
@@ -207,7 +212,7 @@ impl Comparison {
         })
     }
 
-    /// Whether a preset leaves the tensor out on purpose.
+    /// Returns whether a preset leaves the tensor out on purpose.
     fn may_be_missing(&self, name: &str) -> bool {
         let shapes = self.original.shapes();
         Preset::all().iter().any(|preset| preset.remove_reason(name, &shapes).is_some())
@@ -221,9 +226,9 @@ impl Comparison {
         &self,
         before: &TensorHeader,
     ) -> Result<(LoadedWeight, QuantizedMatrix), ConvertError> {
-        let misfit = |problem: String| ConvertError::Misfit {
-            path: self.converted.checkpoint.path().to_owned(),
-            problem: format!("tensor `{}`: {problem}", before.name),
+        let misfit = |problem: String| {
+            let path = self.converted.checkpoint.path();
+            ConvertError::misfit(path, format!("tensor `{}`: {problem}", before.name))
         };
         let stored = self.converted.stored.layers.get(layer_of(&before.name));
         let is_weight = layer_of_weight(&before.name).is_some();
@@ -283,7 +288,7 @@ impl Comparison {
         }
     }
 
-    /// A weight that became numbers of 16 bits is a rounding like others.
+    /// Compares a weight that became numbers of 16 bits, which is a rounding like others.
     fn compare_numbers(
         &self,
         before: &TensorHeader,
@@ -330,7 +335,8 @@ impl Comparison {
         Ok(Outcome::Layer(layer, problem))
     }
 
-    /// The original's weight, or `None` when it has another shape or holds no numbers.
+    /// Loads the original's weight; the error is `None` when it has another shape or holds no
+    /// numbers.
     fn load_as(
         &self,
         before: &TensorHeader,
@@ -347,7 +353,7 @@ impl Comparison {
         if [view.rows(), view.cols()] == shape { Ok(weight) } else { Err(None) }
     }
 
-    /// A layer in codes that became plain numbers must have kept its values.
+    /// Compares a layer in codes that became plain numbers: it must have kept its values.
     fn compare_decoded(
         &self,
         before: &TensorHeader,
@@ -373,8 +379,8 @@ impl Comparison {
         }
     }
 
-    /// A layer in codes of another program that became plain numbers must have kept its values; some rows at
-    /// a time, since banks of experts are large.
+    /// Compares a layer in codes of another program with the plain numbers that it became, some rows at a
+    /// time, since banks of experts are large.
     fn compare_foreign(
         &self,
         before: &TensorHeader,
@@ -410,8 +416,8 @@ impl Comparison {
         Ok(Outcome::Identical)
     }
 
-    /// The numbers of a plain tensor of the converted file, and their kind; `None` where it holds
-    /// none.
+    /// Returns the numbers of a plain tensor of the converted file, and their kind; `None` where it
+    /// holds none.
     fn converted_numbers(
         &self,
         after: &TensorHeader,

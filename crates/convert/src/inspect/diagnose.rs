@@ -4,7 +4,7 @@ use roundwise_layout::{Defect, Layout, Repair};
 use serde::{Serialize, Serializer};
 
 use crate::error::ConvertError;
-use crate::inspect::verify::Finding;
+use crate::inspect::verification::Finding;
 use crate::source::Source;
 
 /// The known defects of a file, and the remedies for them.

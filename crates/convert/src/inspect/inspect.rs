@@ -7,9 +7,10 @@ use roundwise_tensor_file::Dtype;
 use serde::Serialize;
 
 use crate::error::ConvertError;
-use crate::inspect::verify::Finding;
+use crate::inspect::verification::Finding;
 use crate::model::{Dialect, Kind};
 use crate::plan::Provenance;
+use crate::recipe::RecipeFile;
 use crate::report::named::lossy;
 use crate::source::{Opens, Source};
 
@@ -51,7 +52,7 @@ pub struct Inspection {
     pub defects: Vec<Finding>,
     /// Number of entries of a GGUF header, which outputs have no place for.
     pub unread_entries: usize,
-    /// Choices that were made when the file was opened, and what was passed over then.
+    /// Choices that were made, and parts that were passed over, when the file was opened.
     pub remarks: Vec<String>,
     /// Entries of the header's metadata; long ones are cut.
     pub metadata: BTreeMap<String, String>,
@@ -64,13 +65,19 @@ pub struct MadeBy {
     pub version: String,
     /// BLAKE3 of every file of the input.
     pub input_blake3: Vec<String>,
-    /// The command that makes the file again, `INPUT` for the input.
-    pub command: String,
+    /// The recipe that makes it again; what was not given is left out.
+    #[serde(skip)]
+    pub recipe: RecipeFile,
+    /// Whether statistics of inputs were used.
+    #[serde(skip)]
+    pub uses_statistics: bool,
 }
 
 impl From<Provenance> for MadeBy {
     fn from(made: Provenance) -> Self {
-        Self { command: made.command(), version: made.version, input_blake3: made.input_blake3 }
+        let uses_statistics = made.statistics_blake3.is_some();
+        let Provenance { version, input_blake3, recipe, .. } = made;
+        Self { version, input_blake3, recipe, uses_statistics }
     }
 }
 
@@ -241,7 +248,7 @@ struct Opener {
 }
 
 impl Opener {
-    /// Whether stock ComfyUI is not enough.
+    /// Returns whether stock ComfyUI is not enough.
     fn is_beyond_comfyui(&self) -> bool {
         !self.is_comfyui || self.name.contains("ComfyUI-QuantOps")
     }

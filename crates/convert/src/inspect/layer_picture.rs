@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::error::ConvertError;
 use crate::inspect::comparison::Comparison;
-use crate::inspect::verify::Biases;
+use crate::inspect::verification::Biases;
 use crate::source::Source;
 use crate::source::find_tensor::find_tensor;
 

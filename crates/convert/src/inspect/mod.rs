@@ -1,4 +1,4 @@
-//! Looking at files: what they are, what is wrong with them, how they differ from an original.
+//! Looks at files: their contents, their defects, and their differences from an original.
 
 pub(crate) mod codes;
 pub(crate) mod comparison;
@@ -7,10 +7,12 @@ pub(crate) mod inspect;
 pub(crate) mod layer_picture;
 pub(crate) mod outputs;
 pub(crate) mod template;
+pub(crate) mod verification;
 pub(crate) mod verify;
 
 pub use self::diagnose::{Diagnosis, diagnose};
 pub use self::inspect::{DtypeCount, Inspection, MadeBy, QuantizedCount, inspect};
 pub use self::layer_picture::{ErrorMap, Histogram, LayerPicture, look_at_layer};
 pub use self::template::recipe_template;
-pub use self::verify::{Biases, Finding, LayerError, Verification, verify};
+pub use self::verification::{Biases, Finding, LayerError, Verification};
+pub use self::verify::verify;

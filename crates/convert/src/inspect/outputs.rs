@@ -14,6 +14,8 @@ pub(super) struct Outputs {
 }
 
 impl Outputs {
+    /// Opens the statistics of a model.
+    ///
     /// # Errors
     /// As [`LayerInputs::open`].
     pub(super) fn of(file: &StatisticsFile, original: &Source) -> Result<Self, ConvertError> {
@@ -21,8 +23,8 @@ impl Outputs {
         Ok(Self { inputs, engine: Device::Cpu.resolve()? })
     }
 
-    /// `tr(EHEᵀ) / tr(WHWᵀ)` of the codes, and of nearest ones in the same scheme; `None` without
-    /// statistics of the layer.
+    /// Returns `tr(EHEᵀ) / tr(WHWᵀ)` of the codes, and of nearest ones in the same scheme; `None`
+    /// without statistics of the layer.
     ///
     /// # Errors
     /// As [`LayerInputs::of`].

@@ -15,8 +15,9 @@ struct Family {
     becomes: String,
 }
 
-/// A recipe for one model: what applies to it, and every kind of layer that it has, in TOML that
-/// [`RecipeFile::from_toml`] reads. As it is it asks for what happens without a recipe.
+/// Returns a recipe for one model in TOML, which [`RecipeFile::from_toml`] reads: the rules that
+/// apply to it, and every kind of layer that it has. Unchanged, it does what happens without a
+/// recipe.
 ///
 /// # Errors
 /// As [`Plan::decide`].
@@ -42,7 +43,7 @@ pub fn recipe_template(source: &Source) -> Result<String, ConvertError> {
          model = {}\n\n\
          # How weights are stored that no rule names; `roundwise schemes` lists what there is.\n\
          scheme = \"fp8\"\n\n\
-         # How codes are chosen: `nearest`, or a search; `roundwise convert --help` lists them.\n\
+         # How codes are chosen: `nearest`, or a search; `roundwise methods` lists them.\n\
          method = \"nearest\"\n\n\
          # Layers that preset `{}` keeps because the model is sensitive in them get this scheme:\n\
          # fallback_scheme = \"int8-row\"\n\n\
@@ -67,7 +68,7 @@ pub fn recipe_template(source: &Source) -> Result<String, ConvertError> {
     Ok(recipe + "]\n")
 }
 
-/// A pattern for a layer and for those whose names differ from it in numbers.
+/// Returns a pattern for a layer and for those whose names differ from it in numbers.
 fn pattern_of(layer: &str) -> String {
     let parts = layer.split('.').map(|part| match part.parse::<u64>() {
         Ok(_) => r"\d+".to_owned(),

@@ -39,7 +39,7 @@ impl Architecture {
         self.unless.iter().map(ToString::to_string).collect()
     }
 
-    /// The tensors that decided, or nothing when the file is something else.
+    /// Returns the tensors that decided, or nothing when the file is something else.
     pub(super) fn evidence(&self, shapes: &Shapes<'_>, prefix: &str) -> Option<Vec<String>> {
         if self.unless.iter().any(|condition| condition.evidence(shapes, prefix).is_some()) {
             return None;

@@ -39,12 +39,12 @@ pub struct UnknownPreset {
 }
 
 impl Preset {
-    /// All presets by name.
+    /// Returns all presets by name.
     pub fn all() -> &'static [Self] {
         &CATALOG.presets
     }
 
-    /// The preset with this name or alias; upper case and `-` for `_` are accepted.
+    /// Returns the preset with this name or alias; upper case and `-` for `_` are accepted.
     ///
     /// # Errors
     /// [`UnknownPreset`] with all names there are.
@@ -58,18 +58,18 @@ impl Preset {
         })
     }
 
-    /// The rules that hold for every model.
+    /// Returns the rules that hold for every model.
     pub fn base() -> &'static Self {
         Self::built_in("base")
     }
 
-    /// The models that this preset is picked for, in the order in which they are tried.
+    /// Returns the models that this preset is picked for, in the order in which they are tried.
     pub fn recognises(&self) -> impl Iterator<Item = &'static Architecture> {
         let rows = Self::architectures().filter(|(_, preset)| preset.name == self.name);
         rows.map(|(architecture, _)| architecture)
     }
 
-    /// All rows of the detection table in the order in which they are tried.
+    /// Returns all rows of the detection table in the order in which they are tried.
     pub fn architectures() -> impl Iterator<Item = (&'static Architecture, &'static Self)> {
         let row = |&(preset, index): &(usize, usize)| {
             let preset: &Self = &CATALOG.presets[preset];
@@ -78,7 +78,7 @@ impl Preset {
         CATALOG.rows.iter().map(row)
     }
 
-    /// A preset that the code itself relies on.
+    /// Returns a preset that the code itself relies on.
     pub(crate) fn built_in(name: &str) -> &'static Self {
         let preset = Self::all().iter().find(|preset| preset.name == name);
         preset.expect("presets/ holds every preset that the code names")

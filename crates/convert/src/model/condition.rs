@@ -29,13 +29,15 @@ enum Test {
 }
 
 impl Condition {
+    /// Parses one condition.
+    ///
     /// # Errors
     /// The part of `text` that is not understood.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         text.split(" | ").map(Test::parse).collect::<Result<_, _>>().map(Self)
     }
 
-    /// Several conditions.
+    /// Parses several conditions.
     ///
     /// # Errors
     /// As [`Condition::parse`].
@@ -43,8 +45,8 @@ impl Condition {
         texts.iter().map(|text| Self::parse(text)).collect()
     }
 
-    /// The first thing in the file that fulfils the condition, worded for a reader; names are
-    /// looked up behind `prefix`.
+    /// Returns the first thing in the file that fulfils the condition, worded for a reader; names
+    /// are looked up behind `prefix`.
     pub(crate) fn evidence(&self, shapes: &Shapes<'_>, prefix: &str) -> Option<String> {
         self.0.iter().find_map(|test| test.evidence(shapes, prefix))
     }

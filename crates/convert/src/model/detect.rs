@@ -1,4 +1,4 @@
-//! Which model a file holds, told from the names and shapes in its header.
+//! Recognises the model in a file from the names and shapes in its header.
 
 use std::collections::BTreeSet;
 
@@ -48,12 +48,13 @@ pub struct Component {
 }
 
 impl Detected {
-    /// All components, the main one first.
+    /// Returns all components, the main one first.
     pub fn components(&self) -> impl Iterator<Item = &Component> {
         std::iter::once(&self.main).chain(&self.others)
     }
 
-    /// The component that the tensor called `name` belongs to: the one with the longest prefix.
+    /// Returns the component that the tensor called `name` belongs to: the one with the longest
+    /// prefix.
     pub fn component_of(&self, name: &str) -> &Component {
         let longer = |best: &Component, next: &Component| next.prefix.len() > best.prefix.len();
         self.components()
@@ -64,13 +65,13 @@ impl Detected {
 }
 
 impl Component {
-    /// Whether no rule fits it.
+    /// Returns whether no rule fits it.
     pub fn is_unknown(&self) -> bool {
         self.architecture == UNKNOWN
     }
 }
 
-/// Short name of what no rule fits.
+/// Short name of a model that no rule fits.
 const UNKNOWN: &str = "unknown";
 
 /// Tells which model a file holds.
@@ -86,7 +87,7 @@ pub fn detect(shapes: &Shapes<'_>) -> Detected {
     found_behind_wrappers(shapes, found, |inside| detect_plain(inside, None))
 }
 
-/// [`detect`] for a file of which somebody says what it is: look-alikes are not looked for.
+/// Detects the model of a file whose kind somebody insists on, without looking for look-alikes.
 pub fn detect_as(shapes: &Shapes<'_>, kind: Kind) -> Detected {
     let found = detect_plain(shapes, Some(kind));
     found_behind_wrappers(shapes, found, |inside| detect_plain(inside, Some(kind)))
@@ -169,7 +170,8 @@ fn detect_plain(shapes: &Shapes<'_>, insisted: Option<Kind>) -> Detected {
     Detected { kind, dialect, wrapper: String::new(), main, others }
 }
 
-/// A file that shares names with base models and is none, by the first rule that fits.
+/// Returns the look-alike that a file is, by the first rule that fits: it shares names with base
+/// models but is none.
 fn look_alike(shapes: &Shapes<'_>, prefix: &str) -> Option<(Kind, Component)> {
     KindRule::all().iter().find_map(|rule| {
         let evidence = rule.evidence(shapes, prefix)?;
@@ -200,7 +202,7 @@ const TEXT_PREFIXES: [&str; 10] = [
     "0.auto_model.",
 ];
 
-/// The wrapper that most tensors start with, if more than five do.
+/// Returns the wrapper that most tensors start with, if more than five do.
 fn wrapper(shapes: &Shapes<'_>) -> Option<&'static str> {
     let holds = |start: &str| shapes.starting_with(start).next().is_some();
     if holds("detector.") && holds("tracker.") {
@@ -212,7 +214,7 @@ fn wrapper(shapes: &Shapes<'_>) -> Option<&'static str> {
     (most.1 > 5).then_some(most.0)
 }
 
-/// The first architecture of this role whose conditions hold behind `prefix`.
+/// Returns the first architecture of this role whose conditions hold behind `prefix`.
 fn identify(shapes: &Shapes<'_>, prefix: &str, role: Role) -> Option<Component> {
     let mut rows = Preset::architectures().filter(|(_, preset)| preset.role == role);
     rows.find_map(|(architecture, preset)| {
@@ -243,7 +245,7 @@ fn unknown(prefix: &str, preset: &str) -> Component {
     }
 }
 
-/// The other models in the file of a diffusion model.
+/// Returns the other models in the file of a diffusion model.
 fn companions(shapes: &Shapes<'_>, main: &Component) -> Vec<Component> {
     let inside_main = |name: &str| !main.prefix.is_empty() && name.starts_with(&main.prefix);
     let mut starts = BTreeSet::new();
@@ -263,7 +265,8 @@ fn companions(shapes: &Shapes<'_>, main: &Component) -> Vec<Component> {
     others
 }
 
-/// `text_encoders.t5xxl.transformer.shared.weight` → `text_encoders.t5xxl.`
+/// Returns the prefix of a companion: `text_encoders.t5xxl.` for
+/// `text_encoders.t5xxl.transformer.shared.weight`.
 fn companion_prefix(name: &str) -> Option<&str> {
     // (where the component starts, how many more segments name it)
     const STARTS: [(&str, usize); 7] = [

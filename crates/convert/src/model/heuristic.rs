@@ -18,7 +18,7 @@ impl Heuristic {
     /// Every heuristic by its name.
     pub const NAMES: [(&str, Self); 2] = [("basic", Self::Basic), ("classic", Self::Classic)];
 
-    /// Why a `[rows, cols]` weight is to be skipped, if it is.
+    /// Returns why a `[rows, cols]` weight is to be skipped, if it is.
     ///
     /// With `b` the block edge (64 for FP8, 128 for INT8 where the scheme has no blocks):
     /// - both: a side below `b`, or not a multiple of `b`;

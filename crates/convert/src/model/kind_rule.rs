@@ -60,12 +60,12 @@ struct KindError {
 }
 
 impl KindRule {
-    /// Every rule in the order in which they are tried.
+    /// Returns every rule in the order in which they are tried.
     pub fn all() -> &'static [Self] {
         &RULES
     }
 
-    /// The tensors that decided, or nothing when the file is something else.
+    /// Returns the tensors that decided, or nothing when the file is something else.
     pub(super) fn evidence(&self, shapes: &Shapes<'_>, prefix: &str) -> Option<Vec<String>> {
         let found: Option<Vec<String>> =
             self.when.iter().map(|condition| condition.evidence(shapes, prefix)).collect();

@@ -1,4 +1,4 @@
-//! Models: how they are recognised, and what presets say of their layers.
+//! Models: how they are recognised, and which of their layers presets keep.
 
 pub(crate) mod architecture;
 pub(crate) mod catalog;

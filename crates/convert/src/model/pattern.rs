@@ -1,4 +1,4 @@
-//! Which layers a rule means.
+//! Patterns of layer names in rules.
 
 use std::fmt;
 use std::sync::OnceLock;
@@ -40,7 +40,7 @@ impl LayerPattern {
         Ok(Self { source: source.to_owned(), expression, regex: OnceLock::new() })
     }
 
-    /// Whether the pattern covers a layer.
+    /// Returns whether the pattern covers a layer.
     ///
     /// - `layer`: full tensor name, with or without its `.weight`
     pub fn matches(&self, layer: &str) -> bool {
@@ -57,12 +57,12 @@ impl LayerPattern {
         self.regex.get_or_init(compiled)
     }
 
-    /// The pattern as its file writes it.
+    /// Returns the pattern as its file writes it.
     pub fn as_str(&self) -> &str {
         &self.source
     }
 
-    /// Where in `name` covered segments start.
+    /// Returns where in `name` covered segments start.
     pub(super) fn starts(&self, name: &str) -> impl Iterator<Item = usize> {
         self.regex().captures_iter(name).filter_map(|found| Some(found.name("layer")?.start()))
     }

@@ -77,22 +77,22 @@ pub struct RemoveRule {
 }
 
 impl Preset {
-    /// Its name, then its aliases.
+    /// Returns its name, then its aliases.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         std::iter::once(&self.name).chain(&self.aliases).map(String::as_str)
     }
 
-    /// Whether such a model reads text.
+    /// Returns whether such a model reads text.
     pub fn is_text_encoder(&self) -> bool {
         self.role == Role::TextEncoder
     }
 
-    /// The first rule of this preset alone, without [`Preset::base`], that keeps a layer.
+    /// Returns the first rule of this preset alone, without [`Preset::base`], that keeps a layer.
     pub fn keep_rule(&self, layer: &str) -> Option<&KeepRule> {
         self.keep.iter().find(|rule| rule.layers.matches(layer))
     }
 
-    /// Why the output leaves a tensor out.
+    /// Returns why the output leaves a tensor out.
     ///
     /// - `shapes`: all tensors of the file
     pub fn remove_reason(&self, name: &str, shapes: &Shapes<'_>) -> Option<&str> {
@@ -105,7 +105,7 @@ impl Preset {
         self.remove.iter().find(applies).map(|rule| rule.reason.as_str())
     }
 
-    /// Whether a loader tells the model apart by the stored shape of this layer.
+    /// Returns whether a loader tells the model apart by the stored shape of this layer.
     pub fn is_probe(&self, layer: &str) -> bool {
         self.probes.iter().any(|probe| probe.matches(layer))
     }

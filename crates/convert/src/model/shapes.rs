@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-/// Names and shapes of all tensors of a model: everything that detection may look at.
+/// Names and shapes of all tensors of a model, which is everything that detection may look at.
 #[derive(Debug, Clone, Default)]
 pub struct Shapes<'a>(BTreeMap<&'a str, &'a [u64]>);
 
@@ -12,17 +12,17 @@ impl<'a> FromIterator<(&'a str, &'a [u64])> for Shapes<'a> {
 }
 
 impl<'a> Shapes<'a> {
-    /// The shape of the tensor called `name`.
+    /// Returns the shape of the tensor called `name`.
     pub fn shape(&self, name: &str) -> Option<&'a [u64]> {
         self.0.get(name).copied()
     }
 
-    /// All names in byte order.
+    /// Returns all names in byte order.
     pub fn names(&self) -> impl Iterator<Item = &'a str> {
         self.0.keys().copied()
     }
 
-    /// The names that start with `start`, in byte order.
+    /// Returns the names that start with `start`, in byte order.
     pub fn starting_with(&self, start: &str) -> impl Iterator<Item = &'a str> {
         let from = (Bound::Included(start), Bound::Unbounded);
         let names = self.0.range::<str, _>(from).map(|(name, _)| *name);

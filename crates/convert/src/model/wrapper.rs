@@ -26,7 +26,8 @@ const COMMON_WRAPPERS: [&str; 4] = ["model", "net", "transformer", "diffusion_mo
 /// Wrappers inside wrappers that are tried.
 const DEEPEST: usize = 6;
 
-/// A layer's name without the wrappers at its front, where one of training code is among them.
+/// Returns a layer's name without the wrappers at its front, where one of training code is among
+/// them.
 pub(super) fn without_wrappers(layer: &str) -> Option<&str> {
     let mut inner = layer;
     let mut is_of_training = false;
@@ -41,7 +42,7 @@ pub(super) fn without_wrappers(layer: &str) -> Option<&str> {
     is_of_training.then_some(inner)
 }
 
-/// A model behind one wrapper, two, three …, with what all its names begin with.
+/// Returns the model behind one wrapper, two, three and so on, each with the prefix taken off.
 pub(super) fn unwrapped<'a>(shapes: &Shapes<'a>) -> Vec<(String, Shapes<'a>)> {
     let mut found: Vec<(String, Shapes<'a>)> = vec![];
     for _ in 0..DEEPEST {
@@ -56,8 +57,8 @@ pub(super) fn unwrapped<'a>(shapes: &Shapes<'a>) -> Vec<(String, Shapes<'a>)> {
     found
 }
 
-/// The wrapper that most names begin with, if a third of them do: beside a model there may be a second
-/// copy of it, such as averaged weights, and counters.
+/// Returns the wrapper that most names begin with, if a third of them do: a file may hold a second
+/// copy of the model, such as averaged weights, and counters.
 fn common_wrapper(shapes: &Shapes<'_>) -> Option<&'static str> {
     let count = |wrapper: &str| shapes.starting_with(&format!("{wrapper}.")).count();
     let counted = COMMON_WRAPPERS.into_iter().chain(TRAINING_WRAPPERS);

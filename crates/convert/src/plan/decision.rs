@@ -13,7 +13,7 @@ use crate::source::numbers::matrix_shape;
 /// a weight has been read; then a second plan keeps the weight.
 pub type NotFinite = BTreeMap<String, usize>;
 
-/// The future of a tensor, with everything that carrying it out takes.
+/// The decision about a tensor, with everything needed to carry it out.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Decision {
     /// The bytes stay; where adapters change the numbers, dtype and shape stay.
@@ -70,7 +70,7 @@ pub enum Action {
     Repack,
     /// A bias is corrected.
     Correct,
-    /// The tensor is kept but for what adapters add.
+    /// The tensor keeps its dtype, and adapters change its numbers.
     Merge,
     /// The tensor is left out.
     Remove,
@@ -96,12 +96,12 @@ pub struct PlannedTensor {
 }
 
 impl PlannedTensor {
-    /// The name without `.weight`.
+    /// Returns the name without `.weight`.
     pub fn layer(&self) -> &str {
         layer_of(&self.header.name)
     }
 
-    /// The name of the decision.
+    /// Returns the name of the decision.
     pub fn action(&self) -> Action {
         match self.decision {
             Decision::Copy if self.is_merged => Action::Merge,
@@ -115,7 +115,7 @@ impl PlannedTensor {
         }
     }
 
-    /// The reason in words, adapters included.
+    /// Returns the reason in words, adapters included.
     pub fn because(&self) -> String {
         match self.is_merged && self.decision != Decision::Remove {
             true => format!("{}; adapters are merged", self.reason),
@@ -123,7 +123,7 @@ impl PlannedTensor {
         }
     }
 
-    /// The decision in a word or two: a scheme, a dtype, or what is done.
+    /// Returns the decision in a word or two: a scheme, a dtype, or what is done.
     pub fn becomes(&self) -> String {
         match &self.decision {
             Decision::Copy if self.is_merged => "kept, merged".to_owned(),
@@ -138,8 +138,8 @@ impl PlannedTensor {
         }
     }
 
-    /// The name in the output of the numbers that it is decoded to: that of its layer's weight where
-    /// the input holds codes of one, whatever it calls them.
+    /// Returns the output's name for the decoded numbers: that of the layer's weight where the
+    /// input holds codes of one under any name.
     pub(crate) fn decoded_name(&self) -> String {
         match layer_of_weight(&self.header.name).filter(|_| self.is_in_codes) {
             Some(layer) => weight_of(layer),
@@ -147,14 +147,14 @@ impl PlannedTensor {
         }
     }
 
-    /// The activation scale that its layer gets.
+    /// Returns the activation scale that its layer gets.
     pub(crate) fn input_scale_spec(&self) -> Option<TensorSpec> {
         let Decision::Repack { gets_input_scale: true, .. } = self.decision else { return None };
         let name = format!("{}.input_scale", self.layer());
         Some(TensorSpec { name, dtype: Dtype::F32, shape: vec![] })
     }
 
-    /// Scheme of the codes that it becomes, and how its layer may be multiplied.
+    /// Returns the scheme of the codes that it becomes, and how its layer may be multiplied.
     pub(crate) fn codes(&self) -> Option<(Scheme, MatmulPrecision)> {
         match self.decision {
             Decision::Quantize { scheme, matmul_precision, .. }
@@ -167,12 +167,12 @@ impl PlannedTensor {
         }
     }
 
-    /// Scheme of the codes that it becomes.
+    /// Returns the scheme of the codes that it becomes.
     pub fn scheme(&self) -> Option<Scheme> {
         self.codes().map(|(scheme, _)| scheme)
     }
 
-    /// Rows that are worked on at once, where the weight is not held whole.
+    /// Returns the number of rows that are worked on at once, where the weight is not held whole.
     pub(crate) fn band_rows(&self) -> Option<usize> {
         match self.decision {
             Decision::Quantize { band_rows, .. } => band_rows,
@@ -180,7 +180,7 @@ impl PlannedTensor {
         }
     }
 
-    /// `[rows, cols]` of a matrix.
+    /// Returns the `[rows, cols]` of a matrix.
     pub(crate) fn matrix_shape(&self) -> [usize; 2] {
         matrix_shape(&self.shape).expect("the plan quantizes only matrices that were found to fit")
     }

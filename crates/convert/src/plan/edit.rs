@@ -1,11 +1,10 @@
 //! Decisions for a file of which only header entries and options of layers change.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 
 use regex::Regex;
 use roundwise_layout::{
-    QUANTIZATION_METADATA, Spelling, StoredLayer, layer_of, with_header_entries,
+    Layout, QUANTIZATION_METADATA, Spelling, StoredLayer, layer_of, with_header_entries,
 };
 use roundwise_scheme::{GridKind, Scheme, Tiling};
 use roundwise_tensor_file::TensorHeader;
@@ -15,9 +14,14 @@ use crate::plan::decision::{Decision, PlannedTensor};
 use crate::plan::note::Note;
 use crate::plan::quantize::of_layers;
 use crate::plan::reason::Reason;
-use crate::recipe::RecipeFile;
 use crate::recipe::edit::{Edit, matches};
+use crate::recipe::{Command, Complaint, Setting, Text};
 use crate::source::Source;
+
+const UNSET: &str = "edit.unset";
+const FULL_PRECISION: &str = "edit.full_precision";
+const ANY_PRODUCTS: &str = "edit.any_products";
+const INPUT_SCALE: &str = "edit.input_scale";
 
 impl Edit {
     /// Decides what one tensor becomes.
@@ -51,77 +55,76 @@ impl Edit {
     ///
     /// # Errors
     /// [`ConvertError::Misfit`] with all complaints.
-    pub(crate) fn check(&self, source: &Source, typed: &RecipeFile) -> Result<(), ConvertError> {
+    pub(crate) fn check(&self, source: &Source) -> Result<(), ConvertError> {
         let layers = &source.stored.layers;
         let mut complaints = vec![];
-        let named = |key: &str, (index, pattern): (usize, &Regex)| {
-            typed.typed_pattern(&format!("edit.{key}"), index, pattern)
+        let mut complain = |key: &str, at: usize, pattern: &Regex, problem: Text| {
+            let problem = Text::pattern(key, at, pattern) + " " + problem;
+            complaints.push(Complaint::about(Setting::new(key).at(at), problem));
         };
         let options = [
-            ("full_precision", &self.full_precision),
-            ("any_products", &self.any_products),
-            ("input_scale", &self.input_scale),
+            (FULL_PRECISION, &self.full_precision),
+            (ANY_PRODUCTS, &self.any_products),
+            (INPUT_SCALE, &self.input_scale),
         ];
-        for (option, patterns) in options {
-            let matches_none =
-                |(_, pattern): &(usize, &Regex)| !layers.keys().any(|name| pattern.is_match(name));
-            let unmatched = patterns.iter().enumerate().filter(matches_none);
-            complaints.extend(
-                unmatched.map(|it| format!("{} matches no layer in codes", named(option, it))),
-            );
+        for (key, patterns) in options {
+            for (at, pattern) in patterns.iter().enumerate() {
+                if !layers.keys().any(|name| pattern.is_match(name)) {
+                    complain(key, at, pattern, "matches no layer in codes".into());
+                }
+            }
         }
         let keys = source.checkpoint.metadata();
-        for unset in self.unset.iter().enumerate() {
-            let pattern = named("unset", unset);
-            if !keys.keys().any(|key| unset.1.is_match(key)) {
-                complaints.push(format!("{pattern} matches no header entry"));
+        for (at, pattern) in self.unset.iter().enumerate() {
+            if !keys.keys().any(|key| pattern.is_match(key)) {
+                complain(UNSET, at, pattern, "matches no header entry".into());
             }
-            if unset.1.is_match(QUANTIZATION_METADATA) {
-                complaints.push(format!(
-                    "{pattern} matches `{QUANTIZATION_METADATA}`, which says what the codes are\n  \
-                     `roundwise dequantize` makes a file that needs none"
-                ));
+            if pattern.is_match(QUANTIZATION_METADATA) {
+                let says =
+                    format!("matches `{QUANTIZATION_METADATA}`, which says what the codes are\n  ");
+                let help = Text::from(Command::Dequantize) + " makes a file that needs none";
+                complain(UNSET, at, pattern, Text::from(says) + help);
             }
         }
-        let mut misfits = BTreeMap::<String, BTreeSet<String>>::new();
+        let mut misfits = BTreeMap::<Complaint, BTreeSet<String>>::new();
         for stored in layers.values().filter(|stored| self.changes(&stored.layer)) {
-            if let Some(problem) = self.misfit(stored, typed) {
+            if let Some(problem) = self.misfit(stored) {
                 misfits.entry(problem).or_default().insert(stored.layer.clone());
             }
         }
-        complaints.extend(misfits.iter().map(|(problem, layers)| of_layers(problem, layers)));
-        let path: &Path = source.checkpoint.path();
+        complaints.extend(misfits.into_iter().map(|(problem, layers)| of_layers(problem, &layers)));
         match complaints.is_empty() {
             true => Ok(()),
             false => {
-                Err(ConvertError::Misfit { path: path.to_owned(), problem: complaints.join("\n") })
+                let path = source.checkpoint.path().to_owned();
+                Err(ConvertError::Misfit { path, complaints })
             }
         }
     }
 
-    /// Why a layer cannot have the options that it is to get.
-    fn misfit(&self, stored: &StoredLayer, typed: &RecipeFile) -> Option<String> {
+    /// Returns why a layer cannot have the options that it is to get.
+    fn misfit(&self, stored: &StoredLayer) -> Option<Complaint> {
         let layer = &stored.layer;
         if matches(&self.full_precision, layer) && matches(&self.any_products, layer) {
-            let [full, any] =
-                ["edit.full_precision", "edit.any_products"].map(|key| typed.typed_name(key));
-            return Some(format!("{full} and {any} contradict each other"));
+            let [full, any] = [FULL_PRECISION, ANY_PRODUCTS].map(Setting::new);
+            let both = Text::from(full.clone()) + " and " + any + " contradict each other";
+            return Some(Complaint::about(full, both));
         }
         if stored.spelling != Spelling::Comfy {
-            return Some(format!(
-                "layers told by {} have no options\n  `roundwise migrate --to comfy` gives them markers, \
-                 which do; this is about",
-                stored.spelling
-            ));
+            let without = format!("layers told by {} have no options\n  ", stored.spelling);
+            let help = Text::from(Command::Migrate(Layout::Comfy))
+                + " gives them markers, which do; this is about";
+            return Some(Complaint::of_all(Text::from(without) + help));
         }
         let is_fp8 = matches!(stored.scheme.grid(), GridKind::E4m3 | GridKind::E5m2)
             && stored.scheme == Scheme::scaled(stored.scheme.grid(), Tiling::Tensor);
-        (matches(&self.input_scale, layer) && !is_fp8).then(|| {
-            format!("activation scales are read of `fp8` layers alone, not of {}", stored.scheme)
-        })
+        let problem =
+            format!("activation scales are read of `fp8` layers alone, not of {}", stored.scheme);
+        let is_misfit = matches(&self.input_scale, layer) && !is_fp8;
+        is_misfit.then(|| Complaint::about(Setting::new(INPUT_SCALE), problem))
     }
 
-    /// Which entries of the header change.
+    /// Returns a note of the entries of the header that change, if any do.
     pub(crate) fn header_note(&self, source: &Source) -> Option<Note> {
         let keys = source.checkpoint.metadata().keys();
         let is_unset = |key: &&String| matches(&self.unset, key) && !self.set.contains_key(*key);
@@ -130,7 +133,7 @@ impl Edit {
         (!set.is_empty() || !unset.is_empty()).then_some(Note::EditedHeader { set, unset })
     }
 
-    /// The header's entries, edited.
+    /// Returns the header's entries, edited.
     pub(crate) fn metadata(
         &self,
         source: &Source,

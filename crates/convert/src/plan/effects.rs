@@ -1,23 +1,23 @@
 use regex::Regex;
 
-use crate::plan::note::Note;
+use crate::plan::note::{Ineffective, Note};
 use crate::plan::questions::{Answer, Asked, Wish, first_verdict};
-use crate::recipe::Recipe;
+use crate::recipe::{Complaint, Recipe, Setting};
 
 /// The effect of a setting of the recipe on a file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 enum Effect {
-    /// It speaks of nothing in the file.
+    /// It matches nothing in the file.
     #[default]
     Unmatched,
-    /// The tensors it speaks of would have become the same without it.
+    /// The tensors that it matches would have become the same without it.
     Idle,
-    /// Something becomes another thing because of it.
+    /// It changes what some tensor becomes.
     Changes,
 }
 
 impl Effect {
-    /// Notes one more case.
+    /// Adds the effect on one more tensor.
     fn add(&mut self, effect: Effect) {
         *self = effect.max(*self);
     }
@@ -40,7 +40,7 @@ pub(crate) struct Effects {
 }
 
 impl Effects {
-    /// Nothing yet.
+    /// Returns effects of a recipe before any tensor was looked at.
     pub(crate) fn new(recipe: &Recipe) -> Self {
         Self {
             keep: vec![Effect::Unmatched; recipe.keep().len()],
@@ -135,23 +135,24 @@ impl Effects {
         }
     }
 
-    /// The settings that speak of nothing in the file, which is an error, and those that changed
-    /// nothing.
-    pub(crate) fn judged(&self, recipe: &Recipe) -> (Vec<String>, Vec<Note>) {
-        let named = |key, patterns: Vec<&Regex>| {
-            let patterns = patterns.into_iter().enumerate();
-            let named = patterns.map(|(at, one)| recipe.file().typed_pattern(key, at, one));
-            named.collect::<Vec<String>>().into_iter()
-        };
-        let keep = named("keep", recipe.keep().iter().collect());
-        let include = named("include", recipe.include().iter().collect());
-        let rules = named("rules", recipe.rules().iter().map(|rule| &rule.pattern).collect());
-        let precise = named("full_precision", recipe.full_precision().iter().collect());
-        let patterns = (keep.zip(&self.keep).zip(std::iter::repeat(&KEEP)))
-            .chain(include.zip(&self.include).zip(std::iter::repeat(&INCLUDE)))
-            .chain(rules.zip(&self.rules).zip(std::iter::repeat(&RULE)))
-            .chain(precise.zip(&self.full_precision).zip(std::iter::repeat(&PRECISE)));
-        let flags = [
+    /// Returns errors for settings that match nothing in the file, and notes for those that
+    /// changed nothing.
+    pub(crate) fn judged(&self, recipe: &Recipe) -> (Vec<Complaint>, Vec<Note>) {
+        let rules: Vec<Regex> = recipe.rules().iter().map(|rule| rule.pattern.clone()).collect();
+        let patterns = [
+            ("keep", recipe.keep(), &self.keep, &KEEP),
+            ("include", recipe.include(), &self.include, &INCLUDE),
+            ("rules", &rules, &self.rules, &RULE),
+            ("full_precision", recipe.full_precision(), &self.full_precision, &PRECISE),
+        ];
+        let patterns = patterns.into_iter().flat_map(|(key, patterns, effects, findings)| {
+            let judged = patterns.iter().zip(effects).enumerate();
+            judged.map(move |(entry, (pattern, effect))| {
+                let pattern = Some(pattern.to_string());
+                (Ineffective { setting: Setting::new(key).at(entry), pattern }, effect, findings)
+            })
+        });
+        let others = [
             (!recipe.uses_base_list(), "ignore_base_list", &self.ignore_base_list, &BASE_LIST),
             (
                 recipe.distillation().is_some(),
@@ -168,20 +169,22 @@ impl Effects {
             (recipe.heuristic().is_some(), "heuristic", &self.heuristic, &SIZES),
             (recipe.file().min_size.is_some(), "min_size", &self.min_size, &SIZES),
         ];
-        let flags =
-            flags.into_iter().filter(|(is_set, ..)| *is_set).map(|(_, name, effect, findings)| {
-                ((recipe.file().in_typed_words(&format!("`{name}`")), effect), findings)
-            });
+        let others = others.into_iter().filter(|(is_set, ..)| *is_set);
+        let others = others.map(|(_, key, effect, findings)| {
+            (Ineffective { setting: Setting::new(key), pattern: None }, effect, findings)
+        });
         let (mut errors, mut notes) = (vec![], vec![]);
-        for ((setting, effect), findings) in patterns.chain(flags) {
-            match (effect, findings) {
+        for (asked, effect, findings) in patterns.chain(others) {
+            match (effect, &findings.unmatched) {
                 (Effect::Changes, _) => {}
-                (Effect::Unmatched, Findings { unmatched: Unmatched::Error(finding), .. }) => {
-                    errors.push(format!("{setting} {finding}"));
+                (Effect::Unmatched, Unmatched::Error(finding)) => {
+                    errors.push(Complaint::about(asked.setting.clone(), asked.text(finding)));
                 }
-                (Effect::Unmatched, Findings { unmatched: Unmatched::Note(finding), .. })
-                | (Effect::Idle, Findings { idle: finding, .. }) => {
-                    notes.push(Note::WithoutEffect { setting, finding });
+                (Effect::Unmatched, Unmatched::Note(finding)) => {
+                    notes.push(Note::WithoutEffect { asked, finding });
+                }
+                (Effect::Idle, _) => {
+                    notes.push(Note::WithoutEffect { asked, finding: findings.idle });
                 }
             }
         }
@@ -189,7 +192,7 @@ impl Effects {
     }
 }
 
-/// Whether no other preset would have kept the tensor, and nothing was said of it by name.
+/// Returns whether no other preset would have kept the tensor, and nothing speaks of it by name.
 fn is_first_preset(answers: &[Answer], asked: Asked) -> bool {
     let mut decided = answers.iter().filter(|answer| answer.verdict.is_some());
     let first = decided.find(|answer| answer.asked != Asked::Fallback);

@@ -5,10 +5,10 @@ use crate::plan::decision::PlannedTensor;
 use crate::plan::plan::Plan;
 use crate::plan::questions::{Answer, Asked, Questions, Wish, first_verdict};
 use crate::plan::request::PlanRequest;
-use crate::recipe::Recipe;
+use crate::recipe::{Recipe, Setting, Text};
 use crate::source::find_tensor::find_tensor;
 
-/// Everything that had a say in what a tensor becomes, in the order in which it is asked.
+/// Every question about what a tensor becomes, in the order in which they are asked.
 #[derive(Clone, Debug)]
 pub struct Explanation {
     /// The tensor, what it becomes, and why.
@@ -20,8 +20,8 @@ pub struct Explanation {
 /// A setting or a rule that was asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Step {
-    /// Its name, as it was typed.
-    pub asked: String,
+    /// Its name.
+    pub asked: Text,
     /// Its answer about the tensor.
     pub answer: String,
     /// Whether its answer is the one that counts.
@@ -59,24 +59,23 @@ pub fn explain(request: &PlanRequest<'_>, name: &str) -> Result<Explanation, Con
     Ok(Explanation { planned, steps: steps.collect() })
 }
 
-fn asked_in_words(asked: Asked, recipe: &Recipe) -> String {
-    let file = recipe.file();
+fn asked_in_words(asked: Asked, recipe: &Recipe) -> Text {
     match asked {
-        Asked::Removal => "preset, removal".to_owned(),
-        Asked::SideTensor => "scale or marker".to_owned(),
-        Asked::CorrectedBias => file.typed_name("bias_correction"),
-        Asked::Kind => "kind of tensor".to_owned(),
-        Asked::Keep(index) => file.typed_pattern("keep", index, &recipe.keep()[index]),
-        Asked::Refusal(preset) => format!("preset {preset}, model"),
-        Asked::Rule(index) => file.typed_pattern("rules", index, &recipe.rules()[index].pattern),
-        Asked::Include(index) => file.typed_pattern("include", index, &recipe.include()[index]),
-        Asked::Fallback => file.typed_name("fallback_scheme"),
-        Asked::Preset(preset) => format!("preset {preset}"),
-        Asked::BaseList => "preset base".to_owned(),
-        Asked::Distillation => file.typed_name("keep_distillation"),
-        Asked::MinSize => "size".to_owned(),
-        Asked::Heuristic => file.typed_name("heuristic"),
-        Asked::Scheme => format!("scheme {}", recipe.scheme()),
+        Asked::Removal => "preset, removal".into(),
+        Asked::SideTensor => "scale or marker".into(),
+        Asked::CorrectedBias => Setting::new("method_options.bias_correction").into(),
+        Asked::Kind => "kind of tensor".into(),
+        Asked::Keep(index) => Text::pattern("keep", index, &recipe.keep()[index]),
+        Asked::Refusal(preset) => format!("preset {preset}, model").into(),
+        Asked::Rule(index) => Text::pattern("rules", index, &recipe.rules()[index].pattern),
+        Asked::Include(index) => Text::pattern("include", index, &recipe.include()[index]),
+        Asked::Fallback => Setting::new("fallback_scheme").into(),
+        Asked::Preset(preset) => format!("preset {preset}").into(),
+        Asked::BaseList => "preset base".into(),
+        Asked::Distillation => Setting::new("keep_distillation").into(),
+        Asked::MinSize => "size".into(),
+        Asked::Heuristic => Setting::new("heuristic").into(),
+        Asked::Scheme => format!("scheme {}", recipe.scheme()).into(),
     }
 }
 

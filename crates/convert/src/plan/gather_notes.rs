@@ -14,7 +14,8 @@ use crate::recipe::{Purpose, Recipe};
 use crate::source::layer_inputs::LayerInputs;
 use crate::source::{Source, Subject};
 
-/// Notes about the file as a whole and about decisions, in the order in which they are told.
+/// Returns notes about the file as a whole and about decisions, in the order in which they are
+/// printed.
 pub(crate) fn gather_notes(
     request: &PlanRequest<'_>,
     subject: &Subject,
@@ -48,7 +49,7 @@ pub(crate) fn gather_notes(
     notes
 }
 
-/// Notes the kind that was insisted on, and weights that have no place in any layout.
+/// Returns notes of the kind that was insisted on, and of weights that have no place in any layout.
 fn told_by_subject(recipe: &Recipe, subject: &Subject) -> Vec<Note> {
     let insisted = recipe.insisted_kind().zip(subject.looks_like.clone());
     let insisted = insisted.map(|(kind, looks_like)| Note::InsistedKind { kind, looks_like });
@@ -57,7 +58,7 @@ fn told_by_subject(recipe: &Recipe, subject: &Subject) -> Vec<Note> {
     insisted.into_iter().chain(banks).collect()
 }
 
-/// Weights that become codes and that the statistics do not speak of.
+/// Returns a note of weights that become codes although the statistics do not speak of them.
 fn without_statistics(inputs: &LayerInputs, tensors: &[PlannedTensor]) -> Option<Note> {
     let becomes_codes =
         |planned: &&PlannedTensor| matches!(planned.decision, Decision::Quantize { .. });
@@ -76,7 +77,7 @@ fn disputed_metadata(source: &Source) -> Vec<Note> {
         .collect()
 }
 
-/// Weights that become codes once more.
+/// Returns a note of weights that become codes once more.
 fn from_codes(source: &Source, tensors: &[PlannedTensor]) -> Option<Note> {
     let is_again = |planned: &&PlannedTensor| {
         planned.is_in_codes && matches!(planned.decision, Decision::Quantize { .. })
@@ -92,7 +93,7 @@ fn from_codes(source: &Source, tensors: &[PlannedTensor]) -> Option<Note> {
     (weights > 0).then_some(Note::FromCodes { weights, schemes })
 }
 
-/// Expert banks in codes of other programs, which grow.
+/// Returns a note of expert banks in codes of other programs, which grow.
 fn decoded_banks(source: &Source, tensors: &[PlannedTensor]) -> Option<Note> {
     let is_bank = |planned: &&PlannedTensor| planned.is_foreign && planned.shape.len() == 3;
     let banks = tensors.iter().filter(is_bank).filter_map(|planned| {
@@ -111,7 +112,7 @@ fn decoded_banks(source: &Source, tensors: &[PlannedTensor]) -> Option<Note> {
     })
 }
 
-/// Notes contents of a container that safetensors has no place for.
+/// Returns notes of contents of a container that safetensors has no place for.
 fn lost_on_reading(source: &Source) -> Vec<Note> {
     let headers = source.checkpoint.tensors().iter();
     let blocks = headers.filter(|header| header.stored_as() != header.dtype.name());

@@ -12,7 +12,7 @@ use crate::plan::run_facts::RunFacts;
 use crate::recipe::Purpose;
 
 impl Plan {
-    /// Names, dtypes, shapes and offsets of the output.
+    /// Returns names, dtypes, shapes and offsets of the output.
     ///
     /// # Errors
     /// When a tensor that the layout adds has the name of a tensor that is copied.
@@ -20,7 +20,8 @@ impl Plan {
         self.manifest_with(None)
     }
 
-    /// [`Self::manifest`] with what the run has found out so far. It has one length, whatever that is.
+    /// Returns the [manifest](Self::manifest) with the facts that a run knows. Its length does not
+    /// depend on them.
     ///
     /// # Errors
     /// As [`Self::manifest`].
@@ -41,7 +42,7 @@ impl Plan {
         }
     }
 
-    /// Tensors of the whole model's output, in whichever part they lie.
+    /// Returns the tensors of the whole model's output, whichever part holds them.
     pub(crate) fn specs_of_all_parts(&self) -> Vec<TensorSpec> {
         let tensors = self.part.as_ref().map_or(&self.tensors, |part| &part.whole);
         self.specs_with(tensors, &self.file_tensors_of(tensors))
@@ -56,7 +57,7 @@ impl Plan {
         specs.chain(file_tensors.iter().map(|(spec, _)| spec.clone())).collect()
     }
 
-    /// Tensors that the layout adds once, with their bytes.
+    /// Returns the tensors that the layout adds once, with their bytes.
     pub fn file_tensors(&self) -> Vec<(TensorSpec, Vec<u8>)> {
         match &self.part {
             None => self.file_tensors_of(&self.tensors),
@@ -82,8 +83,8 @@ impl Plan {
         }
     }
 
-    /// Where loaders look for what a layout adds once. ComfyUI's loader of text encoders strips
-    /// no prefix from their names.
+    /// Returns the prefix under which loaders look for tensors that a layout adds once. ComfyUI's
+    /// loader of text encoders strips no prefix from their names.
     fn file_prefix(&self) -> &str {
         match self.subject.detected.main.role {
             Role::TextEncoder => "",
@@ -108,7 +109,7 @@ impl Plan {
         }
     }
 
-    /// Tensors that a planned tensor becomes.
+    /// Returns the tensors that a planned tensor becomes.
     fn specs(&self, planned: &PlannedTensor) -> Vec<TensorSpec> {
         let header = &planned.header;
         let one = |name: &str, dtype, shape: &[u64]| {

@@ -11,7 +11,7 @@ use crate::recipe::Rounding;
 use crate::source::Source;
 use crate::source::numbers::weight_kind;
 
-/// Bounds of what a conversion takes and makes.
+/// Limits of files and memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
     /// Most bytes of tensors in a file. With it the output is a folder: shards, their index, and what
@@ -22,7 +22,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// How the output is shared out over files, where it is a folder.
+    /// Returns how the output is shared out over files, where it is a folder.
     pub(crate) fn sharding(self, source: &Source) -> Option<Sharding> {
         const DIFFUSERS: &str = "diffusion_pytorch_model";
         let limit_bytes = self.shard_bytes?;
@@ -43,14 +43,14 @@ pub struct Workers {
 }
 
 impl From<NonZeroUsize> for Workers {
-    /// Threads with one device.
+    /// Returns these threads with one device.
     fn from(threads: NonZeroUsize) -> Self {
         Self { threads, devices: 1 }
     }
 }
 
-/// How many tensors are worked on at once. A search keeps its device busy with one matrix; a second
-/// one fills its pauses.
+/// Returns how many tensors are worked on at once. A search keeps its device busy with one matrix;
+/// a second one fills its pauses.
 pub(crate) fn tensors_in_flight(rounding: Rounding, workers: Workers) -> usize {
     let threads = workers.threads.get();
     match rounding {
@@ -88,10 +88,10 @@ const BAND_BYTES: u64 = 8 << 20;
 /// Bytes of some rows of another program's codes that are decoded at once, with the scales that they need.
 const FOREIGN_BYTES: u64 = 16 << 20;
 
-/// Swizzled scales lie in groups of so many rows.
+/// Rows of a group of swizzled scales.
 const ROW_GROUP: u64 = 128;
 
-/// The way a conversion keeps to a limit of memory.
+/// How a conversion stays within a limit of memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct MemoryPlan {
     /// Tensors in flight at once.
@@ -156,7 +156,7 @@ impl MemoryPlan {
     }
 }
 
-/// Rows of a band of a weight that can be worked on so.
+/// Returns the rows of a band of a weight, if it can be worked on by bands.
 fn possible_band_rows(
     planned: &PlannedTensor,
     rounding: Rounding,
@@ -179,7 +179,8 @@ fn possible_band_rows(
     usize::try_from(band).ok().filter(|&band| band < rows)
 }
 
-/// Rows that a band holds a multiple of. Where tiles are higher than a row, scales are not swizzled.
+/// Returns the number that the rows of a band are a multiple of. Where tiles are higher than a row,
+/// scales are not swizzled.
 fn row_group(scheme: Scheme) -> u64 {
     match scheme.tiling() {
         Tiling::Block { rows, .. } if rows > 1 => rows as u64,
@@ -194,7 +195,8 @@ impl InFlight {
             .fold(0, u64::saturating_add)
     }
 
-    /// The share of some rows; a copy of the codes is made besides, where the whole is packed in place.
+    /// Returns the share of some rows; a copy of the codes is made besides, where the whole is
+    /// packed in place.
     fn of_rows(self, rows: usize, of: usize) -> Self {
         let share = |bytes: u64| (bytes / of.max(1) as u64 + 1).saturating_mul(rows as u64);
         Self {
@@ -206,9 +208,9 @@ impl InFlight {
     }
 }
 
-/// Largest number of bytes in memory at once, with `threads` tensors in flight: the largest
-/// buffers of each kind, [`RESIDENT_BYTES`] for the program itself and [`THREAD_BYTES`] for every
-/// thread.
+/// Returns the largest number of bytes in memory at once, with `threads` tensors in flight: the
+/// largest buffers of each kind, [`RESIDENT_BYTES`] for the program itself and [`THREAD_BYTES`] for
+/// every thread.
 pub(crate) fn peak_bytes(tensors: &[PlannedTensor], rounding: Rounding, workers: Workers) -> u64 {
     let cost = |planned: &PlannedTensor| {
         let whole = in_flight(planned, rounding);

@@ -30,7 +30,8 @@ impl<'a> Migration<'a> {
     /// Decides what one tensor becomes.
     ///
     /// # Errors
-    /// When the file cannot be read; what does not fit the layout is told by [`Migration::finish`].
+    /// When the file cannot be read; layers that do not fit the layout are an
+    /// error of [`Migration::finish`].
     pub(crate) fn decide(
         &mut self,
         header: &TensorHeader,
@@ -72,7 +73,7 @@ impl<'a> Migration<'a> {
         Ok((repacked, Reason::Moved.of_stored(stored)))
     }
 
-    /// Whether the layout has a place for a layer as it is.
+    /// Checks whether the layout has a place for a layer as it is.
     fn fits(
         &self,
         header: &TensorHeader,
@@ -98,7 +99,8 @@ impl<'a> Migration<'a> {
         Ok(fits)
     }
 
-    /// An activation scale goes with its layer, where readers of the layout know it.
+    /// Decides about a scale or marker: an activation scale goes with its layer, where readers of
+    /// the layout know it.
     fn decide_side_tensor(
         &self,
         header: &TensorHeader,

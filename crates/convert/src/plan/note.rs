@@ -4,12 +4,13 @@ use roundwise_layout::Repair;
 use roundwise_tensor_file::Remark;
 
 use crate::model::Kind;
+use crate::recipe::{Setting, Text};
 use crate::source::ExpertBanks;
 
 /// Something that a plan does otherwise than someone might expect, and that is no error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Note {
-    /// Somebody insisted on what the file is.
+    /// Somebody insisted on the kind of the file.
     InsistedKind {
         /// The kind that it is treated as.
         kind: Kind,
@@ -27,9 +28,9 @@ pub enum Note {
     },
     /// A setting of the recipe that does nothing here.
     WithoutEffect {
-        /// Its name, with its pattern.
-        setting: String,
-        /// Why nothing comes of it.
+        /// The setting.
+        asked: Ineffective,
+        /// Why it has no effect.
         finding: &'static str,
     },
     /// Weights that are kept, because they hold a NaN or an infinity.
@@ -58,7 +59,7 @@ pub enum Note {
     },
     /// A defect of the input that is mended.
     Mended(Repair),
-    /// Weights that were rounded before: errors are those against what their codes stand for.
+    /// Weights that were rounded before: errors are measured against their decoded codes.
     FromCodes {
         /// Their number.
         weights: usize,
@@ -74,7 +75,7 @@ pub enum Note {
         /// Their bytes before and after.
         bytes: [u64; 2],
     },
-    /// A choice that was made when the input was opened, or what was passed over then.
+    /// A choice that was made, or a part that was passed over, when the input was opened.
     Opened(Remark),
     /// Tensors in blocks of GGUF, which are decoded on reading.
     Blocks {
@@ -111,6 +112,35 @@ pub enum Note {
     },
 }
 
+/// A setting that does nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ineffective {
+    /// The setting.
+    pub setting: Setting,
+    /// Its pattern, where it is one.
+    pub pattern: Option<String>,
+}
+
+impl Ineffective {
+    /// Says what is to be said of it.
+    pub(crate) fn text(&self, finding: &str) -> Text {
+        match &self.pattern {
+            Some(pattern) => Text::from(self.setting.clone()) + format!(" `{pattern}` {finding}"),
+            None => self.setting.clone().quoted() + " " + finding,
+        }
+    }
+}
+
+impl Note {
+    /// Returns the note, the settings that it names apart from the words around them.
+    pub fn text(&self) -> Text {
+        match self {
+            Note::WithoutEffect { asked, finding } => asked.text(finding),
+            note => note.to_string().into(),
+        }
+    }
+}
+
 impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -126,7 +156,7 @@ impl fmt::Display for Note {
                 let values = if *others == 1 { "another value" } else { "other values" };
                 write!(f, "later shards have {values} for header entry `{key}`; the first is kept")
             }
-            Note::WithoutEffect { setting, finding } => write!(f, "{setting} {finding}"),
+            Note::WithoutEffect { asked, finding } => asked.text(finding).fmt(f),
             Note::NotFinite { weights } => {
                 write!(f, "kept for a NaN or an infinity: {}", weights.join(", "))
             }

@@ -48,18 +48,18 @@ pub struct Share {
 const MOST_PARTS: usize = 10_000;
 
 impl Share {
-    /// Part `number`, from 1, of `count`. `None` where there is no such part.
+    /// Returns part `number`, from 1, of `count`; `None` where there is no such part.
     pub fn new(number: usize, count: usize) -> Option<Self> {
         let is_there = (1..=count).contains(&number) && count <= MOST_PARTS;
         is_there.then_some(Self { number, count })
     }
 
-    /// From 1.
+    /// Returns its number, from 1.
     pub fn number(self) -> usize {
         self.number
     }
 
-    /// Number of parts.
+    /// Returns the number of parts.
     pub fn count(self) -> usize {
         self.count
     }
@@ -71,8 +71,8 @@ impl Share {
         format!("part-{:0digits$}-of-{}", self.number, self.count)
     }
 
-    /// The tensors of this part. Layers stay whole; the most expensive ones are dealt out first, each
-    /// to the part with the least work, so that all machines decide alike.
+    /// Returns the tensors of this part. Layers stay whole; the most expensive ones are dealt out
+    /// first, each to the part with the least work, so that all machines decide alike.
     pub(crate) fn tensors_of(
         self,
         tensors: &[PlannedTensor],
@@ -99,7 +99,7 @@ impl Share {
     }
 }
 
-/// A tensor whose memory has not been planned yet.
+/// Returns a tensor whose memory has not been planned yet.
 fn in_one_piece(planned: &PlannedTensor) -> PlannedTensor {
     let mut planned = planned.clone();
     if let Decision::Quantize { band_rows, .. } = &mut planned.decision {
@@ -128,7 +128,7 @@ impl PlannedPart {
         self.share.number() == 1
     }
 
-    /// The entry of the part's header.
+    /// Returns the entry of the part's header.
     pub(crate) fn entry(&self, whole: &Manifest, facts: Option<&RunFacts>) -> PartEntry {
         PartEntry {
             part: self.share.number(),
@@ -142,7 +142,7 @@ impl PlannedPart {
     }
 }
 
-/// A weight, its bias and its scales belong together.
+/// Returns the group of a tensor: a weight, its bias and its scales stay together.
 fn layer_group(planned: &PlannedTensor) -> &str {
     let name = &planned.header.name;
     match name.rsplit_once('.') {
@@ -152,7 +152,7 @@ fn layer_group(planned: &PlannedTensor) -> &str {
 }
 
 fn cost_of(planned: &PlannedTensor, rounding: Rounding) -> u64 {
-    // A search goes over a weight so many times more than copying does.
+    // Times that a search goes over a weight, where copying goes over it once.
     const SEARCH: u64 = 100;
     match (&planned.decision, rounding) {
         (Decision::Quantize { .. }, Rounding::Learned(_)) => {

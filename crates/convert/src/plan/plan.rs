@@ -14,13 +14,13 @@ use crate::plan::gather_notes::gather_notes;
 use crate::plan::header::PlannedHeader;
 use crate::plan::memory::MemoryPlan;
 use crate::plan::migrate::Migration;
-use crate::plan::note::Note;
+use crate::plan::note::{Ineffective, Note};
 use crate::plan::part::PlannedPart;
 use crate::plan::quantize::Quantization;
 use crate::plan::questions::Questions;
 use crate::plan::reason::Reason;
 use crate::plan::request::PlanRequest;
-use crate::recipe::{Purpose, Recipe, Rounding};
+use crate::recipe::{Complaint, Purpose, Recipe, Rounding, Setting, Text};
 use crate::source::consumer::Consumer;
 use crate::source::consumer::answer::TakesCodes;
 use crate::source::{SchemeConsumer, Source, Subject};
@@ -38,7 +38,7 @@ pub struct Plan {
     pub tensors: Vec<PlannedTensor>,
     /// Decisions that someone might have expected otherwise.
     pub notes: Vec<Note>,
-    /// How the work keeps to the limit of memory.
+    /// How the work stays within the limit of memory.
     pub memory: MemoryPlan,
     pub(crate) purpose: Purpose,
     pub(super) header: PlannedHeader,
@@ -109,23 +109,23 @@ impl Plan {
         header: &TensorHeader,
     ) -> Result<&PlannedTensor, ConvertError> {
         let planned = self.tensors.iter().find(|planned| planned.header.name == header.name);
-        planned.ok_or_else(|| ConvertError::Misfit {
-            path: source.checkpoint.path().to_owned(),
-            problem: format!("`{}` belongs to another part of the model", header.name),
+        planned.ok_or_else(|| {
+            let problem = format!("`{}` belongs to another part of the model", header.name);
+            ConvertError::misfit(source.checkpoint.path(), problem)
         })
     }
 
-    /// Weights that become codes.
+    /// Returns the weights that become codes.
     pub fn quantized(&self) -> impl Iterator<Item = (&PlannedTensor, Scheme)> {
         quantized(&self.tensors)
     }
 
-    /// Weights that become codes, those of the other parts of the model included.
+    /// Returns the weights that become codes, those of the other parts of the model included.
     pub(crate) fn quantized_of_all_parts(&self) -> impl Iterator<Item = (&PlannedTensor, Scheme)> {
         quantized(self.part.as_ref().map_or(&self.tensors, |part| &part.whole))
     }
 
-    /// Weights in codes that become plain numbers or are laid out anew.
+    /// Returns the weights in codes that become plain numbers or are laid out anew.
     pub fn rewritten(&self) -> impl Iterator<Item = &PlannedTensor> {
         let is_rewritten = |planned: &&PlannedTensor| {
             matches!(planned.decision, Decision::Decode { .. } | Decision::Repack { .. })
@@ -133,7 +133,7 @@ impl Plan {
         self.tensors.iter().filter(is_rewritten)
     }
 
-    /// Who opens the weights of each scheme in use, in name order.
+    /// Returns who opens the weights of each scheme in use, in name order.
     pub fn consumers(&self) -> Vec<SchemeConsumer> {
         let schemes = self.tensors.iter().filter_map(PlannedTensor::scheme);
         let by_name: BTreeMap<String, Scheme> =
@@ -143,14 +143,14 @@ impl Plan {
         by_name.into_values().map(answer).collect()
     }
 
-    /// Schemes in use, in name order.
+    /// Returns the schemes in use, in name order.
     pub fn schemes(&self) -> Vec<Scheme> {
         let by_name: BTreeMap<String, Scheme> =
             self.quantized().map(|(_, scheme)| (scheme.to_string(), scheme)).collect();
         by_name.into_values().collect()
     }
 
-    /// How many kept tensors have each reason, most first.
+    /// Returns how many kept tensors have each reason, most frequent first.
     pub fn kept_reasons(&self) -> Vec<(String, usize)> {
         let mut counts = BTreeMap::<String, usize>::new();
         let is_kept = |planned: &&PlannedTensor| {
@@ -189,17 +189,17 @@ impl Plan {
         }
     }
 
-    /// Reasons for which tensors are kept, and notes.
-    fn why_nothing(&self) -> String {
+    /// Returns the reasons for which tensors are kept, and notes.
+    fn why_nothing(&self) -> Text {
         const SHOWN: usize = 5;
         let kept = self.kept_reasons().into_iter().take(SHOWN);
-        let kept = kept.map(|(reason, count)| format!("{count} kept: {reason}"));
-        let notes = self.notes.iter().map(|note| format!("note: {note}"));
-        kept.chain(notes).collect::<Vec<String>>().join("\n  ")
+        let kept = kept.map(|(reason, count)| format!("{count} kept: {reason}").into());
+        let notes = self.notes.iter().map(|note| Text::from("note: ") + note.text());
+        Text::joined(kept.chain(notes), "\n  ")
     }
 }
 
-/// The decision for every tensor, and notes about settings that change nothing.
+/// Decides every tensor, and notes settings that change nothing.
 fn decide_all(
     request: &PlanRequest<'_>,
     subject: &Subject,
@@ -246,7 +246,7 @@ fn decide_all(
         }
         Purpose::Edit => {
             let edit = recipe.edit();
-            edit.check(source, recipe.file())?;
+            edit.check(source)?;
             Ok((
                 headers.map(|header| planned(header, edit.decide(source, header))).collect(),
                 vec![],
@@ -262,12 +262,13 @@ fn quantized(tensors: &[PlannedTensor]) -> impl Iterator<Item = (&PlannedTensor,
     })
 }
 
-/// A note where biases are to be corrected and there are none.
+/// Returns a note where biases are to be corrected and there are none.
 fn no_corrected_bias(recipe: &Recipe, tensors: &[PlannedTensor]) -> Option<Note> {
     let is_asked = recipe.bias_correction() != BiasCorrection::None;
     let is_corrected = |planned: &PlannedTensor| planned.decision == Decision::Correct;
-    (is_asked && !tensors.iter().any(is_corrected)).then(|| Note::WithoutEffect {
-        setting: recipe.file().in_typed_words("`bias_correction`"),
+    let setting = Setting::new("method_options.bias_correction");
+    (is_asked && !tensors.iter().any(is_corrected)).then_some(Note::WithoutEffect {
+        asked: Ineffective { setting, pattern: None },
         finding: "changes nothing: no converted layer has a bias that may change",
     })
 }
@@ -286,13 +287,7 @@ fn fit_memory(
             path: source.checkpoint.path().to_owned(),
             needed,
             limit: limit.unwrap_or(u64::MAX),
-            help: match rounding {
-                Rounding::Nearest => "`--memory-limit` cannot be lower than that",
-                Rounding::Learned(_) => {
-                    "learned rounding holds a weight whole; nearest rounding, without `--method` and \
-                     `--stats`, takes it by bands of rows"
-                }
-            },
+            holds_weights_whole: rounding != Rounding::Nearest,
         },
     )
 }
@@ -326,7 +321,8 @@ fn refuse_codes(
     }
 }
 
-/// Layers in codes that no one can decode must not be passed on as if they were plain.
+/// Refuses layers in codes that no one can decode: they must not be passed on as if they were
+/// plain.
 fn refuse_unreadable(
     path: &Path,
     source: &Source,
@@ -350,26 +346,27 @@ fn refuse_unreadable(
     }
 }
 
-/// A recipe that names its model is for no other one.
+/// Refuses a file that is not the model a recipe names.
 fn refuse_other_model(
     path: &Path,
     recipe: &Recipe,
     detected: &Detected,
 ) -> Result<(), ConvertError> {
     match recipe.file().model.as_deref() {
-        Some(model) if model != detected.main.title => Err(ConvertError::Misfit {
-            path: path.to_owned(),
-            problem: format!(
-                "holds: {}; the recipe is for: {model}\n  leave `model` out of a recipe that fits \
-                 other models, too",
-                detected.main.title
-            ),
-        }),
+        Some(model) if model != detected.main.title => {
+            let setting = Setting::new("model");
+            let differ = format!("holds: {}; the recipe is for: {model}\n  ", detected.main.title);
+            let help = Text::from("leave ")
+                + setting.clone().quoted()
+                + " out of a recipe that fits other models, too";
+            let complaints = vec![Complaint::about(setting, Text::from(differ) + help)];
+            Err(ConvertError::Misfit { path: path.to_owned(), complaints })
+        }
         _ => Ok(()),
     }
 }
 
-/// The input's entries, with the layout's entry in place of an older one.
+/// Returns the input's entries, with the layout's entry in place of an older one.
 fn header_metadata(
     source: &Source,
     layout: Layout,

@@ -11,16 +11,16 @@ use crate::plan::effects::Effects;
 use crate::plan::note::Note;
 use crate::plan::questions::{Answer, Asked, Questions, Wish, first_verdict};
 use crate::plan::reason::Reason;
-use crate::recipe::{PlainDtype, Recipe};
+use crate::recipe::{Complaint, PlainDtype, Recipe, Setting, Text};
 use crate::source::subject::is_expert_bank;
 
-/// Asks the questions about all tensors of a model, and remembers what came of every setting.
+/// Asks the questions about all tensors of a model, and records the effect of every setting.
 pub(crate) struct Quantization<'a> {
     questions: Questions<'a>,
     effects: Effects,
     /// Layers that two settings want different things of, by what is to be said of the settings.
-    contradictions: BTreeMap<String, BTreeSet<String>>,
-    complaints: Vec<String>,
+    contradictions: BTreeMap<Complaint, BTreeSet<String>>,
+    complaints: Vec<Complaint>,
 }
 
 impl<'a> Quantization<'a> {
@@ -68,7 +68,7 @@ impl<'a> Quantization<'a> {
         }
     }
 
-    /// How the layer of a weight may be multiplied: as the recipe or the input asks for it.
+    /// Returns how the layer of a weight may be multiplied: as the recipe or the input asks for it.
     fn matmul_precision(&mut self, header: &TensorHeader, becomes_codes: bool) -> MatmulPrecision {
         let layer = layer_of(&header.name);
         let mut matched = None;
@@ -84,21 +84,23 @@ impl<'a> Quantization<'a> {
         }
     }
 
-    /// Notes where a layer is asked to be converted that is to be kept, or cannot be converted.
+    /// Complains where a layer is asked to be converted that is to be kept, or cannot be converted.
     fn complain(&mut self, layer: &str, answers: &[Answer]) {
         let Some((decided, verdict)) = first_verdict(answers) else { return };
         let recipe = self.questions.recipe;
         match decided {
             Asked::Keep(index) => {
                 let Some(forced) = forced_by(answers, recipe) else { return };
-                let keep = recipe.file().typed_pattern("keep", index, &recipe.keep()[index]);
-                let both = format!("{keep} and {forced} contradict each other");
+                let keep = Text::pattern("keep", index, &recipe.keep()[index]);
+                let both = keep + " and " + forced.problem + " contradict each other";
+                let both = Complaint::about(Setting::new("keep").at(index), both);
                 self.contradictions.entry(both).or_default().insert(layer.to_owned());
             }
             Asked::Refusal(_) => {
                 let Some(forced) = forced_by(answers, recipe) else { return };
                 let reason = &verdict.reason;
-                let complaint = format!("{forced} asks for what cannot be converted: {reason}");
+                let asks = format!(" asks for what cannot be converted: {reason}");
+                let complaint = Complaint { problem: forced.problem + asks, ..forced };
                 if !self.complaints.contains(&complaint) {
                     self.complaints.push(complaint);
                 }
@@ -114,8 +116,7 @@ impl<'a> Quantization<'a> {
     /// [`ConvertError::Misfit`] with all complaints.
     pub(crate) fn finish(mut self) -> Result<Vec<Note>, ConvertError> {
         let contradictions = self.contradictions.into_iter();
-        self.complaints
-            .extend(contradictions.map(|(problem, layers)| of_layers(&problem, &layers)));
+        self.complaints.extend(contradictions.map(|(it, layers)| of_layers(it, &layers)));
         let (errors, notes) = self.effects.judged(self.questions.recipe);
         self.complaints.extend(errors);
         if !self.complaints.is_empty() {
@@ -125,20 +126,18 @@ impl<'a> Quantization<'a> {
             true => Ok(notes),
             false => Err(ConvertError::Misfit {
                 path: self.questions.source.checkpoint.path().to_owned(),
-                problem: self.complaints.join("\n"),
+                complaints: self.complaints,
             }),
         }
     }
 }
 
 /// Complains about settings that want expert banks converted.
-fn asked_of_expert_banks(questions: &Questions<'_>) -> Vec<String> {
-    let (recipe, file) = (questions.recipe, questions.recipe.file());
-    let include = recipe.include().iter().enumerate();
-    let include =
-        include.map(|(at, pattern)| (file.typed_pattern("include", at, pattern), pattern));
+fn asked_of_expert_banks(questions: &Questions<'_>) -> Vec<Complaint> {
+    let recipe = questions.recipe;
+    let include = recipe.include().iter().enumerate().map(|(at, it)| ("include", at, it));
     let rules = recipe.rules().iter().map(|rule| &rule.pattern).enumerate();
-    let rules = rules.map(|(at, pattern)| (file.typed_pattern("rules", at, pattern), pattern));
+    let rules = rules.map(|(at, pattern)| ("rules", at, pattern));
     let tensors = questions.source.checkpoint.tensors().iter();
     let is_foreign_bank = |header: &TensorHeader| {
         questions.source.foreign_layer(header).is_some_and(|foreign| foreign.shape.len() == 3)
@@ -147,40 +146,40 @@ fn asked_of_expert_banks(questions: &Questions<'_>) -> Vec<String> {
         .filter(|header| is_expert_bank(header) || is_foreign_bank(header))
         .map(|header| header.name.as_str())
         .collect();
-    let asked = include.chain(rules).filter_map(|(setting, pattern)| {
+    let asked = include.chain(rules).filter_map(|(key, at, pattern)| {
         let bank = banks.iter().find(|bank| pattern.is_match(bank))?;
-        Some(format!(
-            "{setting} matches `{bank}`, a 3-D expert bank: no layout here has codes for it"
-        ))
+        let of_bank =
+            format!(" matches `{bank}`, a 3-D expert bank: no layout here has codes for it");
+        Some(Complaint::about(Setting::new(key).at(at), Text::pattern(key, at, pattern) + of_bank))
     });
     asked.collect()
 }
 
-/// The pattern or rule that wants a layer converted, in typed words.
-fn forced_by(answers: &[Answer], recipe: &Recipe) -> Option<String> {
+/// The pattern or rule that wants a layer converted, as the beginning of a complaint about it.
+fn forced_by(answers: &[Answer], recipe: &Recipe) -> Option<Complaint> {
     let asks = answers.iter().filter(|answer| answer.verdict.is_some()).map(|answer| answer.asked);
-    let file = recipe.file();
+    let pattern = |key: &str, index, pattern| {
+        Complaint::about(Setting::new(key).at(index), Text::pattern(key, index, pattern))
+    };
     let include = asks.clone().find_map(|asked| match asked {
-        Asked::Include(index) => {
-            Some(file.typed_pattern("include", index, &recipe.include()[index]))
-        }
+        Asked::Include(index) => Some(pattern("include", index, &recipe.include()[index])),
         _ => None,
     });
-    include.or(asks.clone().find_map(|asked| match asked {
-        Asked::Rule(index) => {
-            Some(file.typed_pattern("rules", index, &recipe.rules()[index].pattern))
-        }
+    let rule = asks.into_iter().find_map(|asked| match asked {
+        Asked::Rule(index) => Some(pattern("rules", index, &recipe.rules()[index].pattern)),
         _ => None,
-    }))
+    });
+    include.or(rule)
 }
 
-/// Says what is wrong with some layers: how many, and the names of a few.
-pub(crate) fn of_layers(problem: &str, layers: &BTreeSet<String>) -> String {
+/// Says of what is wrong with some layers how many they are, and the names of a few.
+pub(crate) fn of_layers(complaint: Complaint, layers: &BTreeSet<String>) -> Complaint {
     const SHOWN: usize = 3;
     let shown: Vec<String> = layers.iter().take(SHOWN).map(|name| format!("`{name}`")).collect();
     let (count, list) = (layers.len(), shown.join(", "));
-    match count {
-        0..=SHOWN => format!("{problem}: {list}"),
-        _ => format!("{problem} in {count} layers: {list}, …"),
-    }
+    let layers = match count {
+        0..=SHOWN => format!(": {list}"),
+        _ => format!(" in {count} layers: {list}, …"),
+    };
+    Complaint { problem: complaint.problem + layers, ..complaint }
 }

@@ -23,7 +23,7 @@ use crate::source::numbers::{matrix_shape, weight_kind};
 use crate::source::subject::is_expert_bank;
 use roundwise_rounding::BiasCorrection;
 
-/// Who is asked about a tensor.
+/// A question about a tensor.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Asked {
     /// Whether the preset removes it.
@@ -75,7 +75,7 @@ pub(crate) struct Verdict {
 }
 
 impl Verdict {
-    /// The decision about a tensor that holds no codes, or is to lose them, and its reason.
+    /// Returns the decision about a tensor that holds no codes, or is to lose them, and its reason.
     pub(crate) fn of_plain_tensor(self) -> (Decision, Reason) {
         let decision = match self.wish {
             Wish::Remove => Decision::Remove,
@@ -105,14 +105,14 @@ impl Answer {
     }
 }
 
-/// The first verdict among answers.
+/// Returns the first verdict among answers.
 ///
 /// [`Asked::Scheme`] always has one.
 pub(crate) fn first_verdict(answers: &[Answer]) -> Option<(Asked, &Verdict)> {
     answers.iter().find_map(|answer| Some((answer.asked, answer.verdict.as_ref()?)))
 }
 
-/// Everything that has a say in what the tensors of a file become.
+/// Everything that the questions about a file's tensors look at.
 #[derive(Clone, Copy)]
 pub(crate) struct Questions<'a> {
     pub(crate) source: &'a Source,
@@ -148,14 +148,14 @@ impl<'a> Questions<'a> {
         answers
     }
 
-    /// The verdict about a tensor.
+    /// Returns the verdict about a tensor.
     pub(crate) fn verdict(&self, header: &TensorHeader) -> Verdict {
         let answers = self.ask(header);
         let (_, verdict) = first_verdict(&answers).expect("kind or scheme always decides");
         verdict.clone()
     }
 
-    /// The preset of the component that a tensor belongs to.
+    /// Returns the preset of the component that a tensor belongs to.
     pub(crate) fn preset_of(&self, name: &str) -> &'static Preset {
         let component = self.detected.component_of(name);
         match component.prefix == self.detected.main.prefix {
@@ -172,7 +172,8 @@ impl<'a> Questions<'a> {
         Answer::new(Asked::Removal, verdict)
     }
 
-    /// Scales and markers go with their layer; only an activation scale may outlive it.
+    /// Answers for a scale or marker: it goes with its layer; only an activation scale may outlive
+    /// it.
     fn side_tensor(&self, header: &TensorHeader) -> Answer {
         let owner = self.source.stored.side_tensors.get(&header.name);
         let verdict = owner.map(|owner| match served_layer(self.source, owner) {
@@ -185,7 +186,7 @@ impl<'a> Questions<'a> {
         Answer::new(Asked::SideTensor, verdict)
     }
 
-    /// Whether an activation scale still holds for the codes that its layer gets.
+    /// Returns whether an activation scale still holds for the codes that its layer gets.
     fn keeps_input_scale(&self, header: &TensorHeader, stored: &StoredLayer) -> bool {
         let fp8 = Scheme::scaled(GridKind::E4m3, Tiling::Tensor);
         let may_stay = header.name.ends_with(".input_scale")
@@ -208,7 +209,7 @@ impl<'a> Questions<'a> {
         Some(Answer::new(Asked::CorrectedBias, is_corrected.then_some(verdict)))
     }
 
-    /// The bias that is to be corrected with the codes of a weight.
+    /// Returns the bias that is to be corrected with the codes of a weight.
     pub(crate) fn bias_of(&self, weight: &TensorHeader) -> Option<&'a TensorHeader> {
         if self.recipe.bias_correction() == BiasCorrection::None {
             return None;
@@ -248,8 +249,8 @@ impl<'a> Questions<'a> {
         })
     }
 
-    /// Some components of a checkpoint have no path for codes in any program. Whether the main model
-    /// has one is known before.
+    /// Answers for components of a checkpoint that have no path for codes in any program. Whether
+    /// the main model has one is known before.
     fn refusal(&self, header: &TensorHeader) -> Answer {
         let own = self.detected.component_of(&header.name);
         let because = own.no_codes.filter(|_| own.prefix != self.detected.main.prefix);
@@ -332,7 +333,8 @@ impl<'a> Questions<'a> {
         Answer::new(Asked::Scheme, Some(verdict))
     }
 
-    /// Codes of a scheme, or why the weight is kept although they were asked for.
+    /// Returns the verdict for codes of a scheme, or for keeping the weight although they were
+    /// asked for.
     fn codes(&self, header: &TensorHeader, scheme: Scheme, reason: Reason) -> Verdict {
         match self.check_possible(header, scheme) {
             Ok(()) => Verdict { wish: Wish::Codes(scheme), reason },
@@ -361,7 +363,7 @@ impl<'a> Questions<'a> {
         Ok(())
     }
 
-    /// Whether a loader tells its model apart by the stored shape of this weight.
+    /// Returns whether a loader tells its model apart by the stored shape of this weight.
     fn is_probe(&self, name: &str) -> bool {
         let component = self.detected.component_of(name);
         let presets = [component.preset, self.preset_of(name)];
@@ -373,7 +375,8 @@ fn matching(pattern: &Regex, layer: &str) -> Option<String> {
     pattern.is_match(layer).then(|| pattern.to_string())
 }
 
-/// The stored layer that a scale or a marker serves, or the verdict about one that serves none.
+/// Returns the stored layer that a scale or a marker serves, or the verdict about one that serves
+/// none.
 ///
 /// - `owner`: the layer, nothing for the whole file's markers
 pub(crate) fn served_layer<'a>(

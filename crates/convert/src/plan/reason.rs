@@ -102,7 +102,7 @@ impl Reason {
         Reason::Decoded { from: stored.scheme, spelling: stored.spelling, because: Box::new(self) }
     }
 
-    /// The same reason for a layer that was in codes of another program.
+    /// Returns the same reason for a layer that was in codes of another program.
     pub(crate) fn of_foreign(self, foreign: &ForeignLayer) -> Self {
         let (program, codes) = (foreign.program.name, foreign.codes.clone());
         Reason::FromForeign { program, codes, because: Box::new(self) }

@@ -22,7 +22,7 @@ pub struct PlanRequest<'a> {
     pub limits: Limits,
     /// The part of the model that is made, if not all of it.
     pub part: Option<Share>,
-    /// Weights that cannot be converted for what was found in them.
+    /// Weights that cannot be converted, because a NaN or an infinity was found in them.
     pub not_finite: &'a NotFinite,
 }
 

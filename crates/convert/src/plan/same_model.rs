@@ -40,7 +40,7 @@ pub(crate) fn same_model(
     }
 }
 
-/// The model of a file and where its tensors are.
+/// Describes the model of a file and where its tensors are.
 fn model(detected: &Detected) -> String {
     let Component { title, prefix, .. } = &detected.main;
     match prefix.as_str() {
@@ -70,7 +70,7 @@ mod tests {
         (folder, source)
     }
 
-    /// The message where this tensor of the output has this shape.
+    /// Returns the message for an output in which this tensor has this shape.
     fn refusal(source: &Source, name: &str, shape: &[u64]) -> Option<String> {
         let shapes = source.shapes();
         let changed = |at| if at == name { shape } else { shapes.shape(at).unwrap() };
@@ -83,7 +83,7 @@ mod tests {
     fn an_output_that_loaders_take_for_another_model_is_refused() {
         let (_folder, source) = z_image();
         let message = refusal(&source, PROBE, &[1920, 1]).unwrap();
-        for word in ["out.safetensors", "Z-Image", "`--keep`"] {
+        for word in ["out.safetensors", "Z-Image", "`keep`"] {
             assert!(message.contains(word), "no `{word}` in {message}");
         }
         assert_eq!(refusal(&source, PROBE, &[3840, 1]), None);

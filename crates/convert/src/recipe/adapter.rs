@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 
-/// `FILE` or `FILE:STRENGTH`; a colon that no number follows is a part of the name, unless what is
-/// before it names a file of tensors.
+/// Parses `FILE` or `FILE:STRENGTH`. A colon that no number follows is a part of the name, unless
+/// the text before it names a file of tensors.
 ///
 /// # Errors
 /// One line for a strength that is not a finite number, or no name.

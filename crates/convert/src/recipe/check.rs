@@ -17,10 +17,10 @@ use crate::recipe::rule::Rule;
 use crate::recipe::setting::Setting;
 use crate::recipe::text::Text;
 
-/// The method of those who name none.
+/// The method where none is named.
 pub(crate) const NEAREST: &str = "nearest";
 
-/// Turns what was typed into what it means, and collects what cannot be turned.
+/// Checks the typed settings of a recipe, and collects complaints about them.
 pub(crate) struct Checker<'a> {
     file: &'a RecipeFile,
     pub(crate) complaints: Vec<Complaint>,
@@ -83,7 +83,7 @@ impl<'a> Checker<'a> {
         purpose
     }
 
-    /// Also by the names that other programs have for them.
+    /// Looks a dtype up, also by the names that other programs have for it.
     fn plain_dtype(&mut self, name: &str) -> Option<PlainDtype> {
         let name = match name {
             "fp16" => "f16",
@@ -183,8 +183,8 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// Schemes that the method or the rule for scales cannot work with, or that one file cannot hold
-    /// together.
+    /// Complains about schemes that the method or the rule for scales cannot work with, or that one
+    /// file cannot hold together.
     pub(crate) fn combine(
         &mut self,
         scheme: Scheme,
@@ -242,7 +242,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// Every scheme of the recipe, with where it is told.
+    /// Returns every scheme of the recipe, with the setting that names it.
     fn places(
         &self,
         scheme: Option<Scheme>,
@@ -258,7 +258,7 @@ impl<'a> Checker<'a> {
     }
 }
 
-/// A complaint of a method, its setting where a recipe has it.
+/// Turns a complaint of a method into one about a setting of the recipe.
 fn of_method(complaint: roundwise_rounding::Complaint) -> Complaint {
     let setting = |name: &str| match name {
         "method" => Setting::new(name),

@@ -5,12 +5,13 @@ use serde::Serialize;
 use crate::recipe::setting::Setting;
 use crate::recipe::text::Text;
 
-/// One thing that is wrong with a recipe.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// One thing that is wrong with a recipe, by itself or for a file.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Complaint {
     /// The setting that it is about; `None` for the text of a file as a whole.
     pub setting: Option<Setting>,
-    /// The problem; where there is advice, it is a second line, indented by two.
+    /// The problem; where there is advice, it is a second line, indented by two. About a file it is a
+    /// sentence that names the setting itself.
     pub problem: Text,
 }
 

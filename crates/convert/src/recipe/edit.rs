@@ -17,7 +17,7 @@ pub(crate) struct Edit {
 }
 
 impl Edit {
-    /// How a layer is to be multiplied, where that changes.
+    /// Returns how a layer is to be multiplied, where that changes.
     pub(crate) fn matmul_precision(&self, layer: &str) -> Option<MatmulPrecision> {
         match (matches(&self.full_precision, layer), matches(&self.any_products, layer)) {
             (true, _) => Some(MatmulPrecision::Full),

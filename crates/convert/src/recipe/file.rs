@@ -1,5 +1,3 @@
-use std::collections::BTreeMap;
-
 use roundwise_layout::Layout;
 use roundwise_rounding::MethodOptions;
 use roundwise_scheme::Scheme;
@@ -93,10 +91,6 @@ pub struct RecipeFile {
     /// Quantize nothing; change entries of the header and options of layers in codes. Stands alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub edit: Option<EditFile>,
-    /// Keys that were typed as flags, so that messages call them `--top-p` and not `top_p`; with how
-    /// many entries of a list, which are its first ones.
-    #[serde(skip)]
-    pub flags: BTreeMap<String, usize>,
 }
 
 /// One rule of a [`RecipeFile`]. Layers that it matches are converted although a preset keeps
@@ -161,7 +155,7 @@ impl RecipeFile {
         toml::from_str(text).map_err(unreadable)
     }
 
-    /// The recipe in TOML, as [`RecipeFile::from_toml`] reads it.
+    /// Returns the recipe in TOML, as [`RecipeFile::from_toml`] reads it.
     ///
     /// # Errors
     /// A number that TOML has no room for.
@@ -177,46 +171,7 @@ impl RecipeFile {
         self
     }
 
-    /// Returns the recipe with every key marked as typed as a flag.
-    #[must_use]
-    pub fn typed_as_flags(mut self) -> Self {
-        let typed = serde_json::to_value(&self).expect("texts and numbers always serialise");
-        for keys in [&typed, &typed["method_options"], &typed["edit"]] {
-            let entries = keys.as_object().into_iter().flatten();
-            let is_flag = |key: &str| !["method_options", "edit", "repair"].contains(&key);
-            let set = entries.filter(|(key, value)| is_flag(key) && !value.is_null());
-            let counted = |value: &serde_json::Value| value.as_array().map_or(1, Vec::len);
-            self.flags.extend(set.map(|(key, value)| (key.clone(), counted(value))));
-        }
-        self
-    }
-
-    /// Returns the name under which a setting was typed: `--keep` for a flag, `keep` for a key of a
-    /// file.
-    ///
-    /// - `key`: with the table that it is in, such as `edit.set`
-    pub(crate) fn typed_name(&self, key: &str) -> String {
-        match self.flags.contains_key(bare(key)) {
-            true => flag_of(bare(key)),
-            false => key.to_owned(),
-        }
-    }
-
-    /// [`Self::typed_name`] of an entry of a list: `--keep`, or `keep[0]` for the first one of a file.
-    pub(crate) fn typed_entry(&self, key: &str, index: usize) -> String {
-        match index.checked_sub(self.flags.get(bare(key)).copied().unwrap_or(0)) {
-            None => flag_of(bare(key)),
-            Some(index) => format!("{key}[{index}]"),
-        }
-    }
-
-    /// A pattern with its setting: ``--keep `attn` `` for a flag, ``keep[0] `attn` `` for a key of a
-    /// file.
-    pub(crate) fn typed_pattern(&self, key: &str, index: usize, pattern: &regex::Regex) -> String {
-        format!("{} `{pattern}`", self.typed_entry(key, index))
-    }
-
-    /// Keys that say how weights become codes.
+    /// Returns the keys that say how weights become codes.
     pub(crate) fn keys_of_quantizing(&self) -> Vec<String> {
         let others = RecipeFile {
             decode_to: None,
@@ -230,14 +185,6 @@ impl RecipeFile {
         keys.as_object().into_iter().flat_map(|keys| keys.keys().cloned()).collect()
     }
 
-    /// A message as whoever typed the recipe knows its keys, which stand in backticks: `--top-p` for
-    /// a flag, `top_p` for a key of a file.
-    pub(crate) fn in_typed_words(&self, message: &str) -> String {
-        self.flags.keys().fold(message.to_owned(), |text, key| {
-            text.replace(&format!("`{key}`"), &format!("`{}`", flag_of(key)))
-        })
-    }
-
     /// Lays `over` on top: its single values replace ours, its lists go before ours.
     ///
     /// # Errors
@@ -247,10 +194,7 @@ impl RecipeFile {
         if self == RecipeFile::default() {
             return Ok(over);
         }
-        let flags = self.flags.clone().into_iter().chain(over.flags.clone()).collect();
-        let merged = overlaid(self.to_table()?, over.to_table()?);
-        let merged: RecipeFile = merged.try_into().map_err(unreadable)?;
-        Ok(RecipeFile { flags, ..merged })
+        overlaid(self.to_table()?, over.to_table()?).try_into().map_err(unreadable)
     }
 
     fn to_table(&self) -> Result<Table, RecipeError> {
@@ -260,22 +204,6 @@ impl RecipeFile {
 
 fn unreadable(error: toml::de::Error) -> RecipeError {
     Complaint::of_all(in_plain_words(&error.to_string())).into()
-}
-
-/// A key without the table that it is in.
-fn bare(key: &str) -> &str {
-    key.rsplit('.').next().unwrap_or(key)
-}
-
-/// The flag that sets a key.
-pub(crate) fn flag_of(key: &str) -> String {
-    match key {
-        "rules" => "--rule".to_owned(),
-        "decode_to" => "--dtype".to_owned(),
-        "migrate_to" => "--to".to_owned(),
-        "provenance" => "--no-provenance".to_owned(),
-        key => format!("--{}", key.replace('_', "-")),
-    }
 }
 
 fn is_default(options: &MethodOptions) -> bool {

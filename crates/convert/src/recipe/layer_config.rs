@@ -114,7 +114,7 @@ impl Import {
         }
     }
 
-    /// The scheme of a format and its mode.
+    /// Returns the scheme for a format and its scaling mode.
     fn scheme(&mut self, pattern: &str, settings: &LayerSettings) -> Option<String> {
         let Some(format) = settings.format.as_deref() else {
             self.complain(pattern, "has neither `format` nor `skip`");

@@ -1,7 +1,8 @@
-//! Recipes: what somebody asks for, as it is typed and once it has been checked.
+//! Recipes: a user's rules, as typed and once checked.
 
 pub(crate) mod adapter;
 pub(crate) mod check;
+pub(crate) mod command;
 pub(crate) mod complaint;
 pub(crate) mod edit;
 pub(crate) mod edit_file;
@@ -15,6 +16,7 @@ pub(crate) mod rule;
 pub(crate) mod setting;
 pub(crate) mod text;
 
+pub use self::command::Command;
 pub use self::complaint::{Complaint, RecipeError};
 pub use self::edit_file::EditFile;
 pub use self::file::{RecipeFile, RuleFile};

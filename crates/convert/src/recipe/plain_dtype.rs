@@ -28,7 +28,7 @@ impl PlainDtype {
         }
     }
 
-    /// The dtype that numbers had before they became codes, BF16 where nobody knows.
+    /// Returns the dtype that numbers had before they became codes, BF16 where nobody knows.
     pub(crate) fn of_numbers(dtype: Option<Dtype>) -> Self {
         match dtype {
             Some(Dtype::F16) => PlainDtype::F16,
@@ -37,7 +37,7 @@ impl PlainDtype {
         }
     }
 
-    /// Bytes of one number.
+    /// Returns the number of bytes of one number.
     pub(crate) fn width(self) -> usize {
         match self {
             PlainDtype::Bf16 | PlainDtype::F16 => 2,
@@ -45,8 +45,7 @@ impl PlainDtype {
         }
     }
 
-    /// The numbers that codes stand for, row-major, as bytes; in memory that is there already, of any
-    /// length and content.
+    /// Decodes codes into bytes, row-major, in `memory` of any length and content.
     ///
     /// # Cost
     /// A row is decoded in the cache and stored once.
@@ -63,7 +62,7 @@ impl PlainDtype {
         bytes
     }
 
-    /// Numbers as bytes; in memory that is there already, of any length and content.
+    /// Converts numbers into bytes, in `memory` of any length and content.
     pub(crate) fn stored(self, values: &[f32], memory: Vec<u8>) -> Vec<u8> {
         let mut bytes = memory;
         bytes.resize(values.len() * self.width(), 0);
@@ -93,7 +92,7 @@ impl PlainDtype {
     }
 }
 
-/// The grid's code, which saturates, but for the sign of zero and what is not finite.
+/// Rounds as the grid does, which saturates, but keeps the sign of zero, NaNs and infinities.
 #[inline(always)]
 fn narrow_f16(value: f32) -> u16 {
     let sign = (value.to_bits() >> 16) as u16 & 0x8000;
@@ -101,7 +100,7 @@ fn narrow_f16(value: f32) -> u16 {
     sign | if value.is_finite() { F16::encode(value.abs()) } else { special }
 }
 
-/// `bf16::from_f32` without its branch, which keeps a compiler from using vectors.
+/// Rounds as `bf16::from_f32`, without its branch, which keeps a compiler from using vectors.
 #[inline(always)]
 fn narrow_bf16(value: f32) -> u16 {
     let bits = value.to_bits();

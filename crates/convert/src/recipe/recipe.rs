@@ -138,29 +138,29 @@ impl Recipe {
         self.purpose
     }
 
-    /// Whether a weight may become codes, and not all of them plain numbers of 16 bits.
+    /// Returns whether any weight may become codes other than plain numbers of 16 bits.
     pub fn stores_codes(&self) -> bool {
         let rules = self.rules.iter().map(|rule| rule.scheme);
         let mut schemes = rules.chain([self.scheme]).chain(self.fallback_scheme);
         schemes.any(|scheme| scheme.has_scales())
     }
 
-    /// Scheme of the weights that no rule names.
+    /// Returns the scheme of the weights that no rule names.
     pub fn scheme(&self) -> Scheme {
         self.scheme
     }
 
-    /// Layout of the output.
+    /// Returns the layout of the output.
     pub fn layout(&self) -> Layout {
         self.layout
     }
 
-    /// Name of the method.
+    /// Returns the name of the method.
     pub fn method(&self) -> &str {
         self.file.method.as_deref().unwrap_or(NEAREST)
     }
 
-    /// How codes are chosen.
+    /// Returns how codes are chosen.
     pub fn rounding(&self) -> Rounding {
         match self.options.solver {
             Solver::Nearest => Rounding::Nearest,
@@ -173,7 +173,7 @@ impl Recipe {
         self.options.bias_correction
     }
 
-    /// How scales are chosen.
+    /// Returns how scales are chosen.
     pub fn scale_rule(&self) -> ScaleRule {
         self.scale_rule
     }
@@ -183,17 +183,17 @@ impl Recipe {
         self.kind
     }
 
-    /// The preset that was asked for; `None` leaves the choice to detection.
+    /// Returns the preset that was asked for; `None` leaves the choice to detection.
     pub fn preset(&self) -> Option<&'static Preset> {
         self.preset
     }
 
-    /// Whether the base keep-list applies.
+    /// Returns whether the base keep-list applies.
     pub fn uses_base_list(&self) -> bool {
         !self.file.ignore_base_list.unwrap_or(false)
     }
 
-    /// The layers that distilled Chroma models need, where they are to be kept.
+    /// Returns the layers that distilled Chroma models need, where they are to be kept.
     pub fn distillation(&self) -> Option<&'static Preset> {
         match self.file.keep_distillation {
             Some(true) => Preset::by_name("distillation_large").ok(),
@@ -201,22 +201,22 @@ impl Recipe {
         }
     }
 
-    /// Layers to keep.
+    /// Returns the layers to keep.
     pub fn keep(&self) -> &[Regex] {
         &self.keep
     }
 
-    /// Layers to convert although a preset or a size rule keeps them.
+    /// Returns the layers to convert although a preset or a size rule keeps them.
     pub fn include(&self) -> &[Regex] {
         &self.include
     }
 
-    /// Layers with a scheme of their own.
+    /// Returns the layers with a scheme of their own.
     pub fn rules(&self) -> &[Rule] {
         &self.rules
     }
 
-    /// Scheme of layers that the model's preset keeps; `None` keeps them.
+    /// Returns the scheme of layers that the model's preset keeps; `None` keeps them.
     pub fn fallback_scheme(&self) -> Option<Scheme> {
         self.fallback_scheme
     }
@@ -226,12 +226,12 @@ impl Recipe {
         &self.adapters
     }
 
-    /// Whether keys of adapters may belong to no weight.
+    /// Returns whether keys of adapters may belong to no weight.
     pub fn allows_unmatched_lora(&self) -> bool {
         self.file.allow_unmatched_lora.unwrap_or(false)
     }
 
-    /// Layers to be multiplied in full precision.
+    /// Returns the layers to be multiplied in full precision.
     pub fn full_precision(&self) -> &[Regex] {
         &self.full_precision
     }
@@ -241,18 +241,18 @@ impl Recipe {
         &self.edit
     }
 
-    /// Whether the output's header says how it was made.
+    /// Returns whether the output's header says how it was made.
     pub fn tells_provenance(&self) -> bool {
         self.file.provenance.unwrap_or(true)
     }
 
-    /// Fewest elements of a weight that is converted.
+    /// Returns the fewest elements of a weight that is converted.
     pub fn min_size(&self) -> u64 {
         let of_method = || Method::named(self.method()).map_or(0, |method| method.min_size);
         self.file.min_size.unwrap_or_else(of_method)
     }
 
-    /// Size rules, if any.
+    /// Returns the size rules, if any.
     pub fn heuristic(&self) -> Option<Heuristic> {
         self.heuristic
     }

@@ -1,26 +1,30 @@
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Add;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::recipe::command::Command;
 use crate::recipe::setting::Setting;
 
-/// A message that may name settings, each in the words of whoever shows it.
+/// A message that may name settings and commands, each in the words of whoever shows it.
 ///
-/// Displayed and serialised, settings are their paths. A program that calls them something else asks
-/// for [`Text::worded`].
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Displayed and serialised, settings are their paths, and commands what they do. A program that calls
+/// them something else asks for [`Text::worded_with`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Text {
     pieces: Vec<Piece>,
 }
 
 /// A piece of a [`Text`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Piece {
-    /// Words that are the same everywhere.
+    /// Words that every front end shows as they are.
     Words(String),
     /// Name of a setting.
     Setting(Setting),
+    /// Name of a command.
+    Command(Command),
 }
 
 impl Text {
@@ -30,12 +34,27 @@ impl Text {
     }
 
     /// Writes the message with these names for settings.
-    pub fn worded(&self, name: impl Fn(&Setting) -> String) -> String {
+    pub fn worded(&self, setting: impl Fn(&Setting) -> String) -> String {
+        self.worded_with(setting, Command::to_string)
+    }
+
+    /// Writes the message with these names for settings and for commands.
+    pub fn worded_with(
+        &self,
+        setting: impl Fn(&Setting) -> String,
+        command: impl Fn(&Command) -> String,
+    ) -> String {
         let piece = |piece: &Piece| match piece {
             Piece::Words(words) => words.clone(),
-            Piece::Setting(setting) => name(setting),
+            Piece::Setting(name) => setting(name),
+            Piece::Command(name) => command(name),
         };
         self.pieces.iter().map(piece).collect()
+    }
+
+    /// Names a pattern of a setting.
+    pub(crate) fn pattern(key: &str, entry: usize, pattern: &regex::Regex) -> Self {
+        Text::from(Setting::new(key).at(entry)) + format!(" `{pattern}`")
     }
 
     /// Joins lines.
@@ -62,6 +81,12 @@ impl From<&str> for Text {
     }
 }
 
+impl From<Cow<'_, str>> for Text {
+    fn from(words: Cow<'_, str>) -> Self {
+        words.into_owned().into()
+    }
+}
+
 impl From<String> for Text {
     fn from(words: String) -> Self {
         Self { pieces: vec![Piece::Words(words)] }
@@ -74,12 +99,32 @@ impl From<Setting> for Text {
     }
 }
 
+impl From<Command> for Text {
+    fn from(command: Command) -> Self {
+        Self { pieces: vec![Piece::Command(command)] }
+    }
+}
+
 impl<T: Into<Text>> Add<T> for Text {
     type Output = Self;
 
     fn add(mut self, more: T) -> Self {
         self.pieces.extend(more.into().pieces);
         self
+    }
+}
+
+impl PartialEq<str> for Text {
+    /// Compares what is displayed.
+    fn eq(&self, displayed: &str) -> bool {
+        let shown = self.to_string();
+        shown == displayed
+    }
+}
+
+impl PartialEq<&str> for Text {
+    fn eq(&self, displayed: &&str) -> bool {
+        self == *displayed
     }
 }
 

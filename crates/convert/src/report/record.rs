@@ -2,17 +2,17 @@ use roundwise_scheme::WeightError;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::report::report::TensorReport;
-use crate::report::rounding::LayerRounding;
+use crate::report::layer_rounding::LayerRounding;
+use crate::report::tensor_report::TensorReport;
 
-/// The part of a finished tensor's report that a plan does not know; a journal remembers it.
+/// The part of a finished tensor's report that a plan does not know; a journal keeps it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct TensorRecord {
     seconds: f64,
     /// `‖E‖²` and `‖W‖²`, bit by bit, so that sums over all tensors come out the same.
     sums: Option<[u64; 2]>,
     rounding: Option<LayerRounding>,
-    /// `‖E‖²` of nearest codes, which a [`LayerRounding`] does not tell.
+    /// `‖E‖²` of nearest codes, which JSON of a [`LayerRounding`] lacks.
     nearest_energy: f64,
 }
 
@@ -34,14 +34,14 @@ impl TensorRecord {
         serde_json::to_value(self).expect("texts and numbers always serialise")
     }
 
-    /// `None` for what no version of this program has record.
+    /// Reads a record; returns `None` for JSON that no version of this program has written.
     pub(crate) fn from_json(value: Value) -> Option<Self> {
         serde_json::from_value(value).ok()
     }
 }
 
 impl TensorReport {
-    /// The entry of a tensor that an earlier run has finished.
+    /// Returns the entry of a tensor that an earlier run has finished.
     pub(crate) fn recalled(mut self, record: &TensorRecord) -> Self {
         if let Some([error_squared, weight_squared]) =
             record.sums.map(|bits| bits.map(f64::from_bits))

@@ -1,20 +1,17 @@
-use std::borrow::Cow;
 use std::path::PathBuf;
 
 use roundwise_layout::Layout;
-use roundwise_scheme::{Scheme, WeightError};
 use serde::{Deserialize, Serialize};
 
 use crate::model::Kind;
 use crate::plan::Tool;
+use crate::recipe::{RecipeFile, Text};
 use crate::report::named;
-use crate::report::rounding::{LayerRounding, RoundingTotals};
+use crate::report::rounding::RoundingTotals;
+use crate::report::tensor_report::TensorReport;
 use crate::source::{FileHash, SchemeConsumer};
 
-use crate::plan::{Action, PlannedTensor};
-use crate::recipe::RecipeFile;
-
-/// The report of a conversion. Serialised, it is the file that `--report` writes;
+/// The report of a conversion. Serialised, it is the report that `roundwise convert` writes;
 /// `docs/report.md` describes every field.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Report {
@@ -49,10 +46,10 @@ pub struct Report {
     #[serde(serialize_with = "named::name", deserialize_with = "named::read_layout")]
     pub layout: Layout,
     /// Decisions that someone might have expected otherwise.
-    pub notes: Vec<String>,
+    pub notes: Vec<Text>,
     /// Threads in use; learned rounding works on at most two tensors at once.
     pub threads: usize,
-    /// Tensors that an earlier run, which did not get to its end, had finished.
+    /// Number of tensors that an earlier run had finished before it ended early.
     pub resumed: usize,
     /// From opening the input to the renamed output.
     pub seconds: f64,
@@ -75,66 +72,8 @@ pub struct Report {
     pub layers: Vec<TensorReport>,
 }
 
-/// The report of one tensor.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct TensorReport {
-    /// Name in the input.
-    pub name: String,
-    /// Shape in the input.
-    pub shape: Vec<u64>,
-    /// Name of the input's numbers: a dtype, or `Q8_0` of GGUF.
-    pub dtype: Cow<'static, str>,
-    /// The decision.
-    pub decision: Action,
-    /// Why.
-    pub reason: String,
-    /// Scheme of the stored codes.
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        serialize_with = "named::optional_name",
-        deserialize_with = "named::read_optional_name"
-    )]
-    pub scheme: Option<Scheme>,
-    /// `‖E‖ / ‖W‖` of the stored codes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub weight_error: Option<f64>,
-    /// The result of learned rounding.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rounding: Option<LayerRounding>,
-    /// Reading, rounding, measuring and writing.
-    pub seconds: f64,
-    /// Sums behind `weight_error`.
-    #[serde(skip)]
-    pub sums: Option<WeightError>,
-}
-
-impl TensorReport {
-    /// Returns the entry of a planned tensor before anything has been done to it.
-    pub fn planned(planned: &PlannedTensor) -> Self {
-        Self {
-            name: planned.header.name.clone(),
-            shape: planned.header.shape.clone(),
-            dtype: planned.header.stored_as().into(),
-            decision: planned.action(),
-            reason: planned.because(),
-            scheme: planned.scheme(),
-            weight_error: None,
-            rounding: None,
-            seconds: 0.0,
-            sums: None,
-        }
-    }
-
-    /// Notes the measured error of the stored codes.
-    pub(crate) fn measure(&mut self, error: WeightError) {
-        self.weight_error = Some(error.relative());
-        self.sums = Some(error);
-    }
-}
-
 impl Report {
-    /// Reads a report that `--report` wrote.
+    /// Reads a report that was serialised, of this version or an earlier one.
     ///
     /// # Errors
     /// When it is not JSON of this layout of fields.
@@ -142,7 +81,7 @@ impl Report {
         serde_json::from_str(text)
     }
 
-    /// The converted layers with the largest error, worst first.
+    /// Returns the converted layers with the largest error, worst first.
     pub fn worst_layers(&self, count: usize) -> Vec<&TensorReport> {
         let mut layers: Vec<_> =
             self.layers.iter().filter(|layer| layer.weight_error.is_some()).collect();

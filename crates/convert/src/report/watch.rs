@@ -4,7 +4,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::error::ConvertError;
-use crate::report::report::TensorReport;
+use crate::report::tensor_report::TensorReport;
 
 /// Something that happened during a conversion.
 #[derive(Debug, Serialize)]
@@ -21,7 +21,7 @@ pub enum Event<'a> {
         /// with learned rounding, those of the weights that are learned.
         bytes: u64,
     },
-    /// The work goes on where an earlier run stopped.
+    /// The work continues where an earlier run stopped.
     Resumed {
         /// Tensors that are finished.
         finished: usize,
@@ -91,13 +91,13 @@ pub enum Phase {
     Comparing,
 }
 
-/// Someone who wants to know how a conversion goes, and may stop it. Called from many threads.
+/// A watcher of a conversion, which may stop it. Called from many threads.
 pub trait Watch: Sync {
-    /// Takes note. `Break` stops the conversion; what is finished stays for the next run.
+    /// Receives an event. `Break` stops the conversion; finished tensors stay for the next run.
     fn notice(&self, event: Event<'_>) -> ControlFlow<()>;
 }
 
-/// Tells the watcher.
+/// Passes an event to the watcher.
 ///
 /// # Errors
 /// [`ConvertError::Stopped`] when it says so.
@@ -108,7 +108,7 @@ pub(crate) fn notice(watch: &dyn Watch, event: Event<'_>) -> Result<(), ConvertE
     }
 }
 
-/// Lets a conversion run to its end without telling anybody.
+/// A watcher that ignores every event and never stops the conversion.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Unwatched;
 

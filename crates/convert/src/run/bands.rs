@@ -22,7 +22,7 @@ fn bands(rows: usize, height: usize) -> impl Iterator<Item = Range<usize>> {
     (0..rows).step_by(height.max(1)).map(move |first| first..rows.min(first + height))
 }
 
-/// The largest magnitude of a weight.
+/// Returns the largest magnitude of a weight.
 ///
 /// # Errors
 /// The inner one for a NaN or an infinity, with its row.

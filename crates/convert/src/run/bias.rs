@@ -9,7 +9,7 @@ use crate::source::Source;
 use crate::source::numbers::{narrow, weight_kind};
 use roundwise_rounding::BiasCorrection;
 
-/// The bytes of a layer's bias after its correction, in the bias's own dtype.
+/// Returns the bytes of a layer's bias after its correction, in the bias's own dtype.
 ///
 /// - `bias`: `[rows of the weight]`, a plain floating-point dtype
 ///

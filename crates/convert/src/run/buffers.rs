@@ -9,7 +9,7 @@ pub(crate) struct Buffers {
 const MOST_SPARE: usize = 2;
 
 impl Buffers {
-    /// A buffer of any length and content; the largest one that is spare.
+    /// Returns the largest spare buffer, of any length and content.
     pub(crate) fn take(&mut self) -> Vec<u8> {
         self.spare.sort_by_key(Vec::capacity);
         self.spare.pop().unwrap_or_default()

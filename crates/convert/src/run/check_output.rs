@@ -60,7 +60,7 @@ pub(crate) fn check_output(
     Ok(())
 }
 
-/// Names of the weights that are decoded and measured.
+/// Returns the names of the weights that are decoded and measured.
 fn to_be_measured(plan: &Plan, rounding: Rounding) -> BTreeSet<&str> {
     // Those that are worked on by bands have no room for their codes as a whole.
     let held = plan.quantized().filter(|(planned, _)| planned.band_rows().is_none());
@@ -101,7 +101,7 @@ impl Gate<'_> {
         }
     }
 
-    /// Codes have the error that is reported.
+    /// Checks that codes have the error that is reported.
     fn check_codes(
         &self,
         planned: &PlannedTensor,
@@ -131,7 +131,8 @@ impl Gate<'_> {
         }
     }
 
-    /// Whether readers find such codes by a tensor of the whole file, which the first part has.
+    /// Returns whether readers find such codes by a tensor of the whole file, which the first part
+    /// has.
     fn is_told_by_another_part(&self, scheme: Scheme) -> bool {
         let is_logarithmic = scheme.log_range().is_some();
         let is_scaled_f16 = scheme == Scheme::scaled(GridKind::F16, Tiling::Tensor);
@@ -139,7 +140,7 @@ impl Gate<'_> {
         !is_first && (is_logarithmic || is_scaled_f16)
     }
 
-    /// Codes that were laid out anew are those of the input, and so are their scales.
+    /// Checks that codes and scales that were laid out anew are those of the input.
     fn check_same_codes(
         &self,
         planned: &PlannedTensor,
@@ -161,8 +162,8 @@ impl Gate<'_> {
         }
     }
 
-    /// The codes of a layer that was found, or those that are numbers by themselves, in a tensor like
-    /// any other.
+    /// Reads the codes of a layer that was found, or codes that are numbers by themselves, in a
+    /// tensor like any other.
     fn read(
         &self,
         planned: &PlannedTensor,
@@ -191,8 +192,7 @@ impl Gate<'_> {
     }
 }
 
-/// A layer the way a loader finds it, nothing for one whose scheme needs no scales; else what is
-/// wrong.
+/// Finds a layer as a loader does; returns `None` where its scheme needs no scales.
 fn find_layer(
     written: &Source,
     planned: &PlannedTensor,

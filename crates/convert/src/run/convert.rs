@@ -10,10 +10,11 @@ use crate::report::watch::{Event, Watch, notice};
 use crate::run::input::Input;
 use crate::run::job::Job;
 use crate::run::not_finite::find_not_finite;
-use crate::run::output::{Output, commit_all, leave_all, verify_all};
+use crate::run::output::{Output, commit_all, leave_all};
 use crate::run::resume::{Earlier, find_earlier};
 use crate::run::round::Stop;
 use crate::run::tensor::convert_tensors;
+use crate::run::verify_output::verify_all;
 
 /// Converts one file: read, plan, round, lay out, write, report.
 ///
@@ -47,8 +48,8 @@ pub fn convert_together(jobs: &[Job], watch: &dyn Watch) -> Result<Vec<Report>, 
     }
 }
 
-/// Jobs whose input is open and whose plans are decided: all that can be wrong before weights are
-/// read and files are written has been looked at.
+/// Jobs whose input is open and whose plans are decided: everything has been checked that can be
+/// checked before weights are read and files are written.
 pub struct Prepared {
     pub(super) jobs: Vec<Job>,
     pub(super) input: Input,
@@ -77,12 +78,12 @@ impl Prepared {
         Ok(Self { jobs, input, plans, preparing: started.elapsed() })
     }
 
-    /// The jobs.
+    /// Returns the jobs.
     pub fn jobs(&self) -> &[Job] {
         &self.jobs
     }
 
-    /// The plans, in the order of the jobs.
+    /// Returns the plans, in the order of the jobs.
     pub fn plans(&self) -> &[Plan] {
         &self.plans
     }

@@ -13,7 +13,7 @@ use crate::run::round::seed_of;
 use crate::source::Source;
 use crate::source::numbers::matrix_shape;
 
-/// An adapter that takes back a part of what rounding changed.
+/// An adapter that undoes a part of the rounding error.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ErrorLora {
     /// The file.
@@ -24,11 +24,11 @@ pub struct ErrorLora {
     pub rank: usize,
     /// Length of the file.
     pub bytes: u64,
-    /// `‖E − UV‖ / ‖E‖` of all layers together, E = W − Ŵ: what is left of the error.
+    /// `‖E − UV‖ / ‖E‖` of all layers together, E = W − Ŵ: the share of the error that is left.
     pub left: f64,
 }
 
-/// Where the adapter of an output lies: beside it.
+/// Returns the path of the adapter of an output, which is beside it.
 pub fn error_lora_path(output: &Path) -> PathBuf {
     let name = output.file_stem().unwrap_or_default().to_string_lossy();
     output.with_file_name(format!("{name}-error-lora.safetensors"))
@@ -67,10 +67,8 @@ pub fn extract_error_lora(
         })
         .collect();
     if layers.is_empty() {
-        return Err(ConvertError::Misfit {
-            path: converted.checkpoint.path().to_owned(),
-            problem: "has no layer in codes, whose error an adapter could hold".to_owned(),
-        });
+        let problem = "has no layer in codes, whose error an adapter could hold";
+        return Err(ConvertError::misfit(converted.checkpoint.path(), problem));
     }
     let main = &original.subject().detected.main;
     let key = |layer: &str| match main.role {
@@ -114,9 +112,9 @@ fn error_of(
     shape: [usize; 2],
 ) -> Result<Matrix, ConvertError> {
     let weight = weight_of(&stored.layer);
-    let misfit = |problem: String| ConvertError::Misfit {
-        path: converted.checkpoint.path().to_owned(),
-        problem: format!("layer `{}`: {problem}", stored.layer),
+    let misfit = |problem: String| {
+        let path = converted.checkpoint.path();
+        ConvertError::misfit(path, format!("layer `{}`: {problem}", stored.layer))
     };
     let cut = stored.cut_to(shape);
     let cut =
@@ -135,7 +133,7 @@ fn error_of(
     Ok(Matrix::new(shape[0], shape[1], error)?)
 }
 
-/// Up, down, and `‖up · down‖²`.
+/// Returns up, down, and `‖up · down‖²`.
 fn factors(
     engine: &Engine,
     error: Matrix,

@@ -16,8 +16,8 @@ use crate::source::hash::hash_file;
 use crate::source::layer_inputs::{LayerInputs, input_scale};
 use crate::source::{FileHash, Source};
 
-/// The input of one or several outputs: its weights, what is known of its layers' inputs, and where
-/// searches are computed.
+/// The input of one or several outputs: its weights, statistics of its layers' inputs, and the
+/// engines that compute searches.
 pub(crate) struct Input {
     pub(crate) source: Source,
     statistics: Option<LayerInputs>,
@@ -118,7 +118,7 @@ impl Input {
         self.search.as_ref().map(|(_, engines)| engines)
     }
 
-    /// Hashes the file of statistics, where there is one that is to be told.
+    /// Hashes the file of statistics, where its hash is to be recorded.
     ///
     /// # Errors
     /// When it cannot be read, or the watcher says stop.

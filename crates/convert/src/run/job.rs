@@ -27,11 +27,11 @@ pub struct Job {
     pub share: Option<Share>,
     /// Limits of files and memory.
     pub limits: Limits,
-    /// Where learned rounding is computed; several share the matrices out.
+    /// Devices for learned rounding; several share the matrices.
     pub devices: Devices,
     /// Statistics of the layers' inputs, for methods that look at them.
     pub statistics: Option<StatisticsFile>,
-    /// Whether the unfinished output of an earlier run is thrown away, not gone on with.
+    /// Whether the unfinished output of an earlier run is discarded instead of continued.
     pub starts_over: bool,
     /// Whether an existing output is replaced.
     pub overwrite: Overwrite,
@@ -42,8 +42,8 @@ pub struct Job {
 }
 
 impl Job {
-    /// A conversion with defaults for all else: one thread, the best device, a new output that is
-    /// read again.
+    /// Returns a conversion with defaults for everything else: one thread, the best device, a new
+    /// output that is read again.
     pub fn new(input: impl Into<PathBuf>, output: impl Into<PathBuf>, recipe: Recipe) -> Self {
         Self {
             input: input.into(),
@@ -61,7 +61,7 @@ impl Job {
         }
     }
 
-    /// Whether both can be made from one reading of their input.
+    /// Returns whether both can be made from one reading of their input.
     pub(crate) fn is_made_with(&self, other: &Self) -> bool {
         let common = |job: &Self| {
             let recipe = RecipeFile { scheme: None, layout: None, ..job.recipe.file().clone() };
@@ -74,7 +74,7 @@ impl Job {
         std::ptr::eq(self, other) || (is_whole && common(self) == common(other))
     }
 
-    /// Whether the output says by which statistics it was made.
+    /// Returns whether the output names the statistics it was made with.
     pub(crate) fn tells_statistics(&self) -> bool {
         self.recipe.tells_provenance() || self.share.is_some()
     }
@@ -85,9 +85,9 @@ impl Job {
     }
 }
 
-/// The name an output gets when none is given, beside the input: the one that the published system
-/// of the method gives it, else `{base}-{scheme}.safetensors`, with `-{method}` where it is not
-/// nearest. A folder of shards has no ending.
+/// Returns the name of an output for which none is given, beside the input: the published name
+/// where the method's published system has one, else `{base}-{scheme}.safetensors`, with
+/// `-{method}` where that is not nearest. A folder of shards has no ending.
 ///
 /// `{base}` is the file's name without its ending; for an index of shards the name without
 /// `safetensors`, `index` and `json`, for a folder the folder's name.
@@ -175,7 +175,7 @@ fn without_ending(name: &str) -> &str {
     ENDINGS.iter().find_map(|ending| name.strip_suffix(ending)).unwrap_or(name)
 }
 
-/// `model.safetensors.index.fp16` → `model.fp16`
+/// Shortens the name of an index: `model.safetensors.index.fp16` becomes `model.fp16`.
 fn name_of_indexed(index: &str) -> String {
     let is_of_the_model = |part: &&str| !["safetensors", "bin", "index"].contains(part);
     let parts: Vec<&str> = index.split('.').filter(is_of_the_model).collect();

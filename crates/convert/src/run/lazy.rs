@@ -12,8 +12,8 @@ use crate::run::buffers::Buffers;
 use crate::run::input::Input;
 use crate::source::LoadedWeight;
 
-/// A weight of the input, for all outputs: read once, its inputs read once, searched for directions
-/// once, and each only when somebody asks.
+/// A weight of the input, shared by all outputs: its numbers, the statistics of its inputs and its
+/// directions are each computed once, and only on demand.
 pub(crate) struct Lazy<'a> {
     input: &'a Input,
     /// Told how searches in the weight go.

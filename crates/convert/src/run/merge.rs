@@ -76,7 +76,7 @@ fn complaint(path: &Path, problem: impl Into<String>) -> ConvertError {
     ConvertError::Parts { path: path.to_owned(), problem: problem.into() }
 }
 
-/// All parts, each once, of one whole.
+/// Checks that the parts belong to one whole, and that each is there once.
 fn check(opened: &[Opened]) -> Result<(), ConvertError> {
     let Some((first, expected)) = opened.first() else {
         return Err(complaint(Path::new("."), "no part was given"));

@@ -21,6 +21,7 @@ pub(crate) mod sample;
 pub(crate) mod shared_scales;
 pub(crate) mod tensor;
 pub(crate) mod unfinished;
+pub(crate) mod verify_output;
 
 pub use self::convert::{Prepared, convert, convert_together};
 pub use self::error_lora::{ErrorLora, error_lora_path, extract_error_lora};

@@ -15,13 +15,14 @@ pub(crate) const CODE_ENTRIES: [&str; 2] = ["quantization_config", "compression_
 /// A file beside the model that describes codes alone.
 const CODES_FILE: &str = "hf_quant_config.json";
 
-/// Whether a file beside the input says what is no longer true of the output.
+/// Returns whether a file beside the input no longer holds for the output.
 pub(crate) fn is_outdated(plan: &Plan, name: &str) -> bool {
     plan.purpose != Purpose::Edit && name == CODES_FILE
 }
 
-/// A configuration without the entries about codes of the input; with the dtype of the output where
-/// all codes become plain numbers. `None` where nothing changes, or nobody could read it.
+/// Returns a configuration without entries about codes of the input, and with the dtype of the
+/// output where all codes become plain numbers. Returns `None` where nothing changes, or the text
+/// is not JSON.
 pub(crate) fn changed_config(plan: &Plan, config: &[u8]) -> Option<String> {
     let mut changed: Value = serde_json::from_slice(config).ok()?;
     let before = changed.clone();
@@ -36,7 +37,8 @@ pub(crate) fn changed_config(plan: &Plan, config: &[u8]) -> Option<String> {
     (changed != before).then(|| serde_json::to_string_pretty(&changed).expect("JSON is text"))
 }
 
-/// Whole models keep a configuration for each of their parts.
+/// Removes entries about codes, also from nested configurations: whole models keep one for each of
+/// their parts.
 fn remove_codes(config: &mut Value) {
     let Some(entries) = config.as_object_mut() else { return };
     for entry in CODE_ENTRIES {

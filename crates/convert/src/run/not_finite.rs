@@ -10,7 +10,7 @@ use crate::run::pool::map_in_order;
 use crate::run::round::rounding_error;
 use crate::source::Source;
 
-/// All weights with a NaN or an infinity, so that the work begins again only once.
+/// Finds all weights with a NaN or an infinity, so that the work begins again only once.
 pub(crate) fn find_not_finite(
     job: &Job,
     source: &Source,

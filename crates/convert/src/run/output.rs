@@ -1,17 +1,14 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
-use std::time::Instant;
 
-use roundwise_scheme::WeightError;
 use roundwise_tensor_file::{Left, Record, TensorFileErrorKind, TensorFileWriter};
 
 use crate::error::ConvertError;
 use crate::plan::memory::tensors_in_flight;
-use crate::plan::{Action, NotFinite, Plan, Tool, Workers};
+use crate::plan::{NotFinite, Plan, Workers};
+use crate::report::Report;
 use crate::report::record::TensorRecord;
-use crate::report::watch::{Event, Phase, Watch, notice};
-use crate::report::{Report, RoundingTotals, TensorReport};
-use crate::run::check_output::check_output;
+use crate::report::watch::Watch;
 use crate::run::input::Input;
 use crate::run::job::Job;
 use crate::run::model_config::{self, MODEL_CONFIG, changed_config};
@@ -33,7 +30,7 @@ pub(crate) struct Output<'a> {
 impl<'a> Output<'a> {
     /// Opens an output for every job, or leaves those that were opened as they are.
     ///
-    /// - `known`: weights that the plans keep for what was found in them
+    /// - `known`: weights that the plans keep for a NaN or an infinity that was found in them
     /// - `earlier`: unfinished outputs that are continued, taken out
     ///
     /// # Errors
@@ -83,66 +80,7 @@ impl<'a> Output<'a> {
         Ok(Self { job, input, plan, watch, file, shared_scales, finished })
     }
 
-    /// Completes the header, reads the output again, and reports on it.
-    ///
-    /// # Errors
-    /// As [`check_output`].
-    fn verify(&self, tensors: Vec<TensorReport>) -> Result<Report, ConvertError> {
-        let facts = self.input.facts();
-        let manifest = self.plan.manifest_of_run(&facts)?;
-        self.file.write_header(&manifest)?;
-        let started = Instant::now();
-        if self.job.verifies {
-            check_output(self, &manifest, &tensors)?;
-        }
-        let verify_seconds = self.job.verifies.then(|| started.elapsed().as_secs_f64());
-        let input_hashes = if self.job.hash_input { facts.input } else { vec![] };
-        notice(self.watch, Event::Phase { name: Phase::Syncing, tensors: 0, bytes: 0 })?;
-        Ok(Report { verify_seconds, input_hashes, ..self.report(tensors) })
-    }
-
-    /// Sums up the entries of all tensors. Sizes and times of the whole are not known yet.
-    fn report(&self, layers: Vec<TensorReport>) -> Report {
-        let (plan, job) = (self.plan, self.job);
-        let count = |action: Action| layers.iter().filter(|layer| layer.decision == action).count();
-        let (converted, removed) = (count(Action::Quantize), count(Action::Remove));
-        let mut total = WeightError::default();
-        for sums in layers.iter().filter_map(|layer| layer.sums) {
-            total += sums;
-        }
-        Report {
-            report_version: 1,
-            tool: Tool::THIS,
-            input: job.input.clone(),
-            output: job.output.clone(),
-            input_bytes: 0,
-            output_bytes: 0,
-            input_hashes: vec![],
-            options: job.recipe.file().clone(),
-            architecture: plan.subject.detected.main.title.to_owned(),
-            kind: plan.subject.kind(),
-            consumers: plan.consumers(),
-            preset: plan.preset.name.clone(),
-            layout: plan.layout,
-            notes: plan.notes.iter().map(ToString::to_string).collect(),
-            threads: plan.memory.threads.get(),
-            resumed: self.finished.len(),
-            seconds: 0.0,
-            sync_seconds: 0.0,
-            verify_seconds: None,
-            converted,
-            kept: layers.len() - converted - removed,
-            removed,
-            rounding: self
-                .input
-                .engines()
-                .map(|engines| RoundingTotals::of(job.recipe.method(), engines, &layers)),
-            weight_error: layers.iter().any(|l| l.sums.is_some()).then(|| total.relative()),
-            layers,
-        }
-    }
-
-    /// How many tensors are worked on at once.
+    /// Returns how many tensors are worked on at once.
     pub(crate) fn tensors_in_flight(&self) -> NonZeroUsize {
         let workers = Workers { threads: self.plan.memory.threads, ..self.job.workers() };
         let count = tensors_in_flight(self.job.recipe.rounding(), workers);
@@ -189,19 +127,6 @@ impl<'a> Output<'a> {
         }
         Ok(())
     }
-}
-
-/// Verifies all outputs and returns their reports.
-///
-/// - `tensors`: the entries of each output's tensors
-///
-/// # Errors
-/// For the first output that is wrong.
-pub(crate) fn verify_all(
-    outputs: &[Output<'_>],
-    tensors: Vec<Vec<TensorReport>>,
-) -> Result<Vec<Report>, ConvertError> {
-    outputs.iter().zip(tensors).map(|(output, tensors)| output.verify(tensors)).collect()
 }
 
 /// Gives complete outputs their names.

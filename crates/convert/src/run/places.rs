@@ -106,7 +106,7 @@ pub fn check_apart(targets: &[Target], inputs: &[PathBuf]) -> Result<(), Convert
     Ok(())
 }
 
-/// The path with its folder in one spelling; the file need not exist.
+/// Returns the path with its folder in one spelling; the file need not exist.
 fn place_of(path: &Path) -> PathBuf {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,

@@ -10,7 +10,7 @@ use crate::recipe::{Setting, Text};
 use crate::run::input::Input;
 use crate::run::job::Job;
 
-/// The unfinished output of an earlier run of a job, and what that run was.
+/// The unfinished output of an earlier run of a job, and the record of that run.
 pub(crate) struct Earlier {
     pub(crate) unfinished: Unfinished,
     pub(crate) run: RunRecord,
@@ -49,7 +49,8 @@ pub(crate) struct RunRecord {
     shard_bytes: Option<u64>,
     /// Which part of the model it is.
     part: Option<String>,
-    /// Weights that are kept for what was found in them. A result, not a part of the job.
+    /// Weights that are kept, because a NaN or an infinity was found in them. A result, not a part
+    /// of the job.
     pub(crate) not_finite: NotFinite,
 }
 
@@ -79,7 +80,7 @@ impl RunRecord {
         serde_json::to_value(self).expect("texts and numbers always serialise")
     }
 
-    /// The run that a journal tells of, if it was of the same job.
+    /// Returns the run that a journal records, if it was of the same job.
     ///
     /// # Errors
     /// The differences, in words.

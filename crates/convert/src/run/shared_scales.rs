@@ -65,7 +65,8 @@ impl SharedScales {
         Ok(Self { by_module })
     }
 
-    /// Largest magnitude in the module of a layer; 0 where the layer shares its scale with none.
+    /// Returns the largest magnitude in the module of a layer; 0 where the layer shares its scale
+    /// with none.
     pub(crate) fn absmax_beside(&self, layer: &str) -> f32 {
         self.by_module.get(module_of(layer)).copied().unwrap_or(0.0)
     }

@@ -206,8 +206,8 @@ impl<'a> Output<'a> {
         }
     }
 
-    /// Bytes that were only passed on. Beside learned rounding they take no time, and counting them
-    /// would make the time that is left look short.
+    /// Reports bytes that were only passed on. Beside learned rounding they take no time, and
+    /// counting them would make the time that is left look short.
     fn passed(&self, bytes: u64) -> Result<(), ConvertError> {
         let bytes = match self.job.recipe.rounding() {
             Rounding::Nearest => bytes,
@@ -216,6 +216,8 @@ impl<'a> Output<'a> {
         notice(self.watch, Event::Advanced { bytes })
     }
 
+    /// Copies a tensor piece by piece.
+    ///
     /// - `name`: in the output
     fn copy(
         &self,
@@ -239,7 +241,7 @@ impl<'a> Output<'a> {
         Ok(vec![name.to_owned()])
     }
 
-    /// Numbers of the same dtype, with what adapters add.
+    /// Writes numbers of the same dtype, with the adapters' changes added.
     fn merge(&self, header: &TensorHeader, buffers: &mut Buffers) -> Result<Vec<String>, Stop> {
         let values = self.input.source.merged_numbers(header)?;
         let mut bytes = buffers.take();

@@ -30,7 +30,7 @@ use roundwise_layout::StoredLayers;
 use roundwise_tensor_file::{Checkpoint, SourceFile};
 
 use crate::error::ConvertError;
-use crate::recipe::Recipe;
+use crate::recipe::{Recipe, Setting, Text};
 use crate::source::adapter::change::Change;
 use crate::source::adapter::file::AdapterFile;
 pub(crate) use crate::source::adapter::note::AdapterNote;
@@ -49,7 +49,7 @@ pub(crate) struct Adapters {
 
 impl Adapters {
     /// Opens the recipe's adapters and finds their tensors by name; reads all that is merged once, so
-    /// that what is wrong with it is told before the work.
+    /// that its defects are reported before the work.
     ///
     /// # Errors
     /// [`ConvertError::Misfit`] for adapters of another kind or model, for a NaN or an infinity, and
@@ -68,15 +68,14 @@ impl Adapters {
             adapters.add(path, *strength, &targets)?;
         }
         if !adapters.unmatched.is_empty() && !recipe.allows_unmatched_lora() {
-            return Err(ConvertError::Misfit {
-                path: checkpoint.path().to_owned(),
-                problem: format!(
-                    "has no weight for {} of the adapters' keys: {}\n  \
-                     `--allow-unmatched-lora` leaves them out",
-                    adapters.unmatched.len(),
-                    listed(&adapters.unmatched),
-                ),
-            });
+            let unmatched = format!(
+                "has no weight for {} of the adapters' keys: {}\n  ",
+                adapters.unmatched.len(),
+                listed(&adapters.unmatched),
+            );
+            let allow = Setting::new("allow_unmatched_lora").quoted();
+            let problem = Text::from(unmatched) + allow + " leaves them out";
+            return Err(ConvertError::misfit(checkpoint.path(), problem));
         }
         Ok(adapters)
     }
@@ -100,7 +99,7 @@ impl Adapters {
         Ok(())
     }
 
-    /// Whether an adapter changes a tensor.
+    /// Returns whether an adapter changes a tensor.
     pub(crate) fn change(&self, name: &str) -> bool {
         self.by_tensor.contains_key(name)
     }
@@ -114,7 +113,7 @@ impl Adapters {
         files.map(SourceFile::fingerprint).chain(configs)
     }
 
-    /// Where the factors of each adapter were taken from.
+    /// Returns where the factors of each adapter were taken from.
     pub(crate) fn notes(&self) -> Vec<AdapterNote> {
         let mut notes = BTreeMap::<(usize, ScaleSource), AdapterNote>::new();
         for change in self.by_tensor.values().flatten() {
@@ -152,7 +151,7 @@ impl Adapters {
     }
 }
 
-/// The first of many names.
+/// Lists the first few names.
 fn listed(names: &[String]) -> String {
     const SHOWN: usize = 8;
     let more = if names.len() > SHOWN { ", …" } else { "" };

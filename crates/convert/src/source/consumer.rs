@@ -1,4 +1,4 @@
-//! Programs that open what is made here, each with its own table of what it opens.
+//! Programs that open the outputs, each with its own table of files that it opens.
 
 pub(crate) mod answer;
 mod comfyui;
@@ -43,14 +43,14 @@ impl Consumer {
     /// Every consumer, in the order in which they are asked.
     pub const ALL: [Self; 2] = [Self::ComfyUi, Self::ComfyUiQuantOps];
 
-    /// The consumer that a layout is for.
+    /// Returns the consumer that a layout is for.
     pub(crate) fn of(layout: Layout) -> Self {
         match layout {
             Layout::Comfy | Layout::ComfyLegacy => Self::ComfyUi,
         }
     }
 
-    /// Whether it opens `subject` with weights in `scheme`.
+    /// Returns whether it opens `subject` with weights in `scheme`.
     pub fn opens(self, subject: &Subject, scheme: Scheme, layout: Layout) -> Opens {
         let client = client(layout, scheme);
         let program = client.name.to_owned();
@@ -86,7 +86,7 @@ impl Consumer {
 }
 
 impl Subject {
-    /// Who opens the file with weights in `scheme`: the first consumer that does, or why none does.
+    /// Returns the first consumer that opens the file with weights in `scheme`, or why none does.
     pub fn opens(&self, scheme: Scheme, layout: Layout) -> Opens {
         let answers = Consumer::ALL.map(|consumer| consumer.opens(self, scheme, layout));
         let is_yes = |answer: &&Opens| matches!(answer, Opens::Yes { .. });

@@ -17,13 +17,13 @@ pub(crate) fn find_tensor<'a>(
     let stored = source.stored.layers.get(name).map(StoredLayer::weight);
     let spellings = [Some(name.to_owned()), Some(weight_of(name)), stored];
     let found = spellings.into_iter().flatten().find_map(|name| source.checkpoint.get(&name));
-    found.ok_or_else(|| ConvertError::Misfit {
-        path: source.checkpoint.path().to_owned(),
-        problem: format!("has no layer and no tensor `{name}`{}", similar(source, name)),
+    found.ok_or_else(|| {
+        let problem = format!("has no layer and no tensor `{name}`{}", similar(source, name));
+        ConvertError::misfit(source.checkpoint.path(), problem)
     })
 }
 
-/// The tensor whose name holds what was asked for, if any does.
+/// Suggests the first tensor whose name holds what was asked for, if any does.
 fn similar(source: &Source, name: &str) -> String {
     let tensors = source.checkpoint.tensors().iter();
     let mut alike = tensors.filter(|header| header.name.contains(name));

@@ -12,8 +12,8 @@ pub struct FileHash {
     pub blake3: String,
 }
 
-/// BLAKE3 of a file of an input, as `b3sum` prints it: of what was opened, whatever has its name by
-/// now.
+/// Returns the BLAKE3 of a file of an input, as `b3sum` prints it: of the file that was opened,
+/// even if another one has its name by now.
 ///
 /// # Errors
 /// When the file cannot be read, or `go_on` says stop.
@@ -27,7 +27,7 @@ pub(crate) fn hash_file(
     Ok(FileHash { file: name.unwrap_or_default(), blake3 })
 }
 
-/// BLAKE3 of so many bytes, as `b3sum` prints it.
+/// Returns the BLAKE3 of `length` bytes, as `b3sum` prints it.
 ///
 /// # Errors
 /// When they cannot be read, or `go_on` says stop.

@@ -6,7 +6,7 @@ use roundwise_tensor_file::PlainFile;
 use std::path::PathBuf;
 
 use crate::error::ConvertError;
-use crate::recipe::{Purpose, Recipe, Rounding};
+use crate::recipe::{Command, Complaint, Purpose, Recipe, Rounding, Setting, Text};
 use crate::source::hash::hash;
 use crate::source::source::Source;
 use roundwise_rounding::BiasCorrection;
@@ -52,30 +52,33 @@ impl LayerInputs {
         file: Option<&StatisticsFile>,
         source: &Source,
     ) -> Result<Option<Self>, ConvertError> {
-        let misfit = |path, problem| Err(ConvertError::Misfit { path, problem });
+        let setting = Setting::new("statistics");
         match (what_needs_inputs(recipe), file) {
             (Some(_), Some(file)) => Self::open(file, source).map(Some),
             (None, None) => Ok(None),
-            (Some(what), None) => misfit(
-                source.checkpoint.path().to_owned(),
-                format!(
-                    "{what} needs statistics of the layers' inputs\n  name them with `--stats`; \
-                     `roundwise stats collector` prints the program that collects them"
-                ),
-            ),
-            (None, Some(file)) => misfit(
-                file.path.clone(),
-                match recipe.purpose() {
+            (Some(what), None) => {
+                let needs =
+                    format!("{what} needs statistics of the layers' inputs\n  name them with ");
+                let name = Text::from(needs) + setting.clone().quoted() + "; ";
+                let problem = name + Command::Collector + " prints the program that collects them";
+                let complaints = vec![Complaint::about(setting, problem)];
+                Err(ConvertError::Misfit { path: source.checkpoint.path().to_owned(), complaints })
+            }
+            (None, Some(file)) => {
+                let problem = match recipe.purpose() {
                     Purpose::Edit => {
-                        "only activation scales (`--input-scale`) need statistics".to_owned()
+                        let input_scale = Setting::new("edit.input_scale").quoted();
+                        Text::from("only activation scales (") + input_scale + ") need statistics"
                     }
-                    _ => format!(
+                    _ => Text::from(format!(
                         "method `{}` does not look at real inputs\n  method `activations` does; with \
-                     statistics it is the default",
+                         statistics it is the default",
                         recipe.method()
-                    ),
-                },
-            ),
+                    )),
+                };
+                let complaints = vec![Complaint::about(setting, problem)];
+                Err(ConvertError::Misfit { path: file.path.clone(), complaints })
+            }
         }
     }
 
@@ -84,7 +87,7 @@ impl LayerInputs {
         self.file.fingerprint()
     }
 
-    /// BLAKE3 of the file, as `b3sum` prints it.
+    /// Returns the BLAKE3 of the file, as `b3sum` prints it.
     ///
     /// # Errors
     /// When it cannot be read, or the watcher says stop.
@@ -96,23 +99,21 @@ impl LayerInputs {
         hash(self.file.bytes(), read, go_on)
     }
 
-    /// Whether anything is known of the inputs of a layer.
+    /// Returns whether anything is known of the inputs of a layer.
     pub(crate) fn has(&self, layer: &str) -> bool {
         self.fit.module_for(layer).is_some()
     }
 
-    /// Root of the largest `E[x_j²]` of a layer's columns.
+    /// Returns the root of the largest `E[x_j²]` of a layer's columns.
     ///
     /// # Errors
     /// When nothing is known of them, or the numbers cannot be read.
     pub(crate) fn largest_rms(&self, layer: &str) -> Result<f32, ConvertError> {
         let Some(module) = self.fit.module_for(layer) else {
-            return Err(ConvertError::Misfit {
-                path: self.statistics.path().to_owned(),
-                problem: format!(
-                    "holds no statistics of layer `{layer}`, which is to get an activation scale"
-                ),
-            });
+            let problem = format!(
+                "holds no statistics of layer `{layer}`, which is to get an activation scale"
+            );
+            return Err(ConvertError::misfit(self.statistics.path(), problem));
         };
         let statistics = self.statistics.layer(module)?;
         let largest = statistics.diagonal().iter().fold(0.0_f32, |a, &b| a.max(b));
@@ -135,7 +136,7 @@ impl LayerInputs {
     }
 }
 
-/// The setting that cannot do without statistics.
+/// Returns the setting that cannot do without statistics.
 fn what_needs_inputs(recipe: &Recipe) -> Option<String> {
     if !recipe.edit().input_scale.is_empty() {
         return Some("an activation scale".to_owned());
@@ -172,8 +173,8 @@ fn inputs(layer: &LayerStatistics) -> Result<Inputs, RoundingError> {
 /// that room above costs next to nothing, and clipping costs much.
 const REACH: f32 = 8.0;
 
-/// The activation scale of a layer whose columns have at most this root mean square: what ComfyUI
-/// divides inputs by before it rounds them to E4M3. 1 for inputs of zeros.
+/// Returns the activation scale of a layer whose columns have at most this root mean square.
+/// ComfyUI divides inputs by it before it rounds them to E4M3. It is 1 for inputs of zeros.
 pub(crate) fn input_scale(largest_rms: f32) -> f32 {
     const LARGEST_CODE: f32 = 448.0;
     match REACH * largest_rms / LARGEST_CODE {

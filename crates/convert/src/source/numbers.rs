@@ -4,7 +4,7 @@ use half::{bf16, f16};
 use roundwise_scheme::{GridKind, Weight, WeightKind};
 use roundwise_tensor_file::Dtype;
 
-/// The kind of numbers of a weight, `None` for codes, integers and the like.
+/// Returns the kind of numbers of a weight; `None` for codes, integers and the like.
 pub(crate) fn weight_kind(dtype: Dtype) -> Option<WeightKind> {
     match dtype {
         Dtype::F64 => Some(WeightKind::F64),
@@ -15,7 +15,7 @@ pub(crate) fn weight_kind(dtype: Dtype) -> Option<WeightKind> {
     }
 }
 
-/// The grid of FP8 numbers.
+/// Returns the grid of FP8 numbers.
 pub(crate) fn fp8_grid(dtype: Dtype) -> Option<GridKind> {
     match dtype {
         Dtype::F8E4M3 => Some(GridKind::E4m3),
@@ -24,7 +24,7 @@ pub(crate) fn fp8_grid(dtype: Dtype) -> Option<GridKind> {
     }
 }
 
-/// Numbers as `f32`.
+/// Widens numbers to `f32`.
 pub(crate) fn widened(kind: WeightKind, bytes: &[u8]) -> Vec<f32> {
     let count = bytes.len() / kind.byte_len();
     let row = Weight::new(1, count, kind, bytes).expect("as many numbers as there are bytes for");
@@ -51,7 +51,7 @@ pub(crate) fn narrow(dtype: Dtype, values: &[f32], bytes: &mut Vec<u8>) {
     }
 }
 
-/// `[rows, cols]` of a matrix that fits this machine's memory addresses.
+/// Returns the `[rows, cols]` of a matrix that fits this machine's memory addresses.
 pub(crate) fn matrix_shape(shape: &[u64]) -> Option<[usize; 2]> {
     match shape {
         [rows, cols] => Some([usize::try_from(*rows).ok()?, usize::try_from(*cols).ok()?]),

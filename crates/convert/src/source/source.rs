@@ -47,7 +47,7 @@ pub struct LoadedWeight {
 }
 
 impl LoadedWeight {
-    /// The weight as a matrix.
+    /// Returns the weight as a matrix.
     pub fn view(&self) -> Weight<'_> {
         Weight::new(self.shape[0], self.shape[1], self.kind, &self.bytes)
             .expect("the header was checked against the bytes when the file was opened")
@@ -55,7 +55,7 @@ impl LoadedWeight {
 }
 
 impl LoadedWeight {
-    /// The memory, for the next weight.
+    /// Returns the memory, for the next weight.
     pub(crate) fn into_bytes(self) -> Vec<u8> {
         self.bytes
     }
@@ -71,7 +71,7 @@ impl Source {
         Self::open_as(path, None)
     }
 
-    /// [`Source::open`] for a file of which somebody says what it is.
+    /// Opens a file as [`Source::open`] does, as the kind that somebody insists on.
     fn open_as(path: &Path, insisted: Option<Kind>) -> Result<Self, ConvertError> {
         let checkpoint = model(Checkpoint::open(path)?)?;
         let stored = StoredLayers::find(&checkpoint)?;
@@ -87,8 +87,8 @@ impl Source {
         Self { checkpoint, stored, subject, adapters: Adapters::default(), mended: None }
     }
 
-    /// [`Source::open`] as a recipe wants it: taken for what it says, and weights read with what its
-    /// adapters add.
+    /// Opens a file as a recipe asks: taken for the kind it names, with its adapters added to the
+    /// weights when they are read.
     ///
     /// # Errors
     /// As [`Source::open`], and [`ConvertError::Misfit`] for adapters that do not fit the model.
@@ -103,7 +103,7 @@ impl Source {
         &self.adapters
     }
 
-    /// The numbers of a tensor of any shape, with what adapters add.
+    /// Reads the numbers of a tensor of any shape, with the adapters' changes added.
     ///
     /// - `header`: of plain numbers
     pub(crate) fn merged_numbers(&self, header: &TensorHeader) -> Result<Vec<f32>, ConvertError> {
@@ -127,23 +127,23 @@ impl Source {
         Ok(Self { mended, ..Self::of(checkpoint, stored, None) })
     }
 
-    /// The layer whose codes this tensor holds.
+    /// Returns the layer whose codes this tensor holds.
     pub(crate) fn stored_layer(&self, header: &TensorHeader) -> Option<&StoredLayer> {
         layer_of_weight(&header.name).and_then(|layer| self.stored.layers.get(layer))
     }
 
-    /// The layer in codes of another program whose codes this tensor holds.
+    /// Returns the layer whose codes of another program this tensor holds.
     pub(crate) fn foreign_layer(&self, header: &TensorHeader) -> Option<&ForeignLayer> {
         let layer = self.stored.foreign.get(layer_of(&header.name))?;
         (layer.name == header.name).then_some(layer)
     }
 
-    /// Whether the tensor holds codes of a layer, of whatever program.
+    /// Tells whether the tensor holds codes of a layer, of whatever program.
     pub(crate) fn is_in_codes(&self, header: &TensorHeader) -> bool {
         self.stored_layer(header).is_some() || self.foreign_layer(header).is_some()
     }
 
-    /// Some rows of a layer in codes of another program.
+    /// Decodes some rows of a layer in codes of another program.
     ///
     /// # Errors
     /// As [`Source::load`].
@@ -158,8 +158,8 @@ impl Source {
         decoded.map_err(|source| self.layout_error(source))
     }
 
-    /// Shape of the numbers that a tensor stands for: another than the tensor's own where codes are
-    /// packed or filled up.
+    /// Returns the shape of the numbers that a tensor stands for, which is not its own where codes
+    /// are packed or padded.
     pub(crate) fn shape_of(&self, header: &TensorHeader) -> Vec<u64> {
         if let Some(foreign) = self.foreign_layer(header) {
             return foreign.shape.clone();
@@ -170,7 +170,7 @@ impl Source {
         }
     }
 
-    /// Names and shapes of all tensors, as they are stored.
+    /// Returns names and shapes of all tensors, as they are stored.
     pub fn shapes(&self) -> Shapes<'_> {
         shapes(&self.checkpoint, &self.stored)
     }
@@ -189,7 +189,7 @@ impl Source {
         self.load_into(header, Vec::new())
     }
 
-    /// [`Source::load`] into memory that is there already.
+    /// Reads a weight as [`Source::load`] does, into `memory` of any length and content.
     ///
     /// # Errors
     /// As [`Source::load`].
@@ -248,7 +248,7 @@ impl Source {
         Ok(LoadedWeight { shape, kind: WeightKind::F32, bytes: memory })
     }
 
-    /// Some rows of a plain weight, or of one in codes of another program.
+    /// Reads some rows of a plain weight, or of one in codes of another program.
     ///
     /// # Errors
     /// As [`Source::load`].
@@ -275,7 +275,7 @@ impl Source {
         Ok(LoadedWeight { shape: matrix.shape(), kind: WeightKind::F32, bytes })
     }
 
-    /// Whether ComfyUI's files can say the same as the layer, scale by scale.
+    /// Returns whether ComfyUI's files can represent the layer exactly, scale by scale.
     ///
     /// # Errors
     /// When the file cannot be read.
@@ -283,7 +283,7 @@ impl Source {
         stored.multiplies_exactly(&self.checkpoint).map_err(|source| self.layout_error(source))
     }
 
-    /// The codes and scales of a layer.
+    /// Reads the codes and scales of a layer.
     ///
     /// # Errors
     /// As [`Source::load`].
@@ -291,7 +291,7 @@ impl Source {
         stored.read(&self.checkpoint).map_err(|source| self.layout_error(source))
     }
 
-    /// FP8 numbers without a scale, of a tensor of any shape, as one row.
+    /// Reads FP8 numbers without a scale, of a tensor of any shape, as one row.
     ///
     /// - `header`: of a dtype that has an [`fp8_grid`]
     pub(crate) fn fp8_numbers(

@@ -79,26 +79,26 @@ impl ExpertBanks {
         (tensors > 0).then_some(Self { tensors, bytes, of_bytes })
     }
 
-    /// Their size in MiB.
+    /// Returns their size in MiB.
     pub fn mebibytes(&self) -> f64 {
         self.bytes as f64 / f64::from(1 << 20)
     }
 
-    /// Their share of the file, in percent.
+    /// Returns their share of the file, in percent.
     pub fn percent(&self) -> f64 {
         100.0 * self.bytes as f64 / self.of_bytes.max(1) as f64
     }
 }
 
-/// Whether a tensor holds the weights of several experts.
+/// Returns whether a tensor holds the weights of several experts.
 pub(crate) fn is_expert_bank(header: &TensorHeader) -> bool {
     header.shape.len() == 3
         && header.name.contains("experts.")
         && weight_kind(header.dtype).is_some()
 }
 
-/// Names and shapes of all tensors, as they are stored, but those of numbers where another program's codes
-/// stand for them.
+/// Returns names and shapes of all tensors, as they are stored, but those of the numbers where another
+/// program's codes stand for them.
 pub(crate) fn shapes<'a>(file: &'a Checkpoint, stored: &'a StoredLayers) -> Shapes<'a> {
     let shape = |header: &'a TensorHeader| {
         let foreign = stored.foreign.get(layer_of(&header.name));
@@ -108,7 +108,7 @@ pub(crate) fn shapes<'a>(file: &'a Checkpoint, stored: &'a StoredLayers) -> Shap
     file.tensors().iter().map(|header| (header.name.as_str(), shape(header))).collect()
 }
 
-/// The kind and what it was told by, for people.
+/// Describes the kind and its evidence, for people.
 fn described(found: &Detected) -> String {
     match found.kind {
         Kind::Unknown => found.main.title.to_owned(),
@@ -167,13 +167,13 @@ fn with_side_files(found: Detected, file: &Checkpoint) -> Detected {
     }
 }
 
-/// Whether the file is the one that `adapter_config.json` beside it speaks of.
+/// Returns whether the file is the one that `adapter_config.json` beside it describes.
 fn is_of_peft(file: &Checkpoint) -> bool {
     let name = file.files().first().and_then(|first| first.path().file_name());
     name.is_some_and(|name| name.to_string_lossy().starts_with("adapter_model"))
 }
 
-/// The kind that a configuration of PEFT names.
+/// Returns the kind that a configuration of PEFT names.
 fn adapter_kind(config: &serde_json::Value) -> Option<AdapterKind> {
     let is_set = |key: &str| config.get(key).and_then(serde_json::Value::as_bool) == Some(true);
     match config.get("peft_type")?.as_str()? {
@@ -187,7 +187,7 @@ fn adapter_kind(config: &serde_json::Value) -> Option<AdapterKind> {
     }
 }
 
-/// The kind of a class of diffusers.
+/// Returns the kind of model that a class of diffusers is.
 fn kind_of_class(class: &str) -> Kind {
     match class {
         class if class.contains("ControlNet") => Kind::ControlNet,

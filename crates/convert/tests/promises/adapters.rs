@@ -156,9 +156,9 @@ fn a_rounded_layer_is_the_merged_weight_rounded() {
         "1 tensor taken with what is added by {}/l.safetensors × 1",
         folder.path().display()
     );
-    assert_eq!(report.notes[0], note);
+    assert_eq!(report.notes[0], note.as_str());
     // Where no alpha is told, its stand-in is.
-    assert!(report.notes[1].ends_with("(no alpha is told: assumed to be the rank)"));
+    assert!(report.notes[1].to_string().ends_with("(no alpha is told: assumed to be the rank)"));
     assert_eq!(report.notes.len(), 2);
 }
 
@@ -170,7 +170,7 @@ fn adapters_that_cannot_be_merged_say_why() {
         (pair(kohya, "nowhere", &up, &down), "changes no weight of"),
         (
             [pair(kohya, "q", &up, &down), pair(kohya, "x", &up, &down)].concat(),
-            "`--allow-unmatched-lora` leaves them out",
+            "`allow_unmatched_lora` leaves them out",
         ),
         (pair(kohya, "q", &gaussian(7, 3, 1), &down), "needs [12, rank] · [rank, 20]"),
         (

@@ -4,6 +4,7 @@
 
 mod adapters;
 mod detection;
+mod errors;
 mod foreign_codes;
 mod hashing;
 mod kinds;
@@ -15,5 +16,6 @@ mod presets;
 mod questions;
 mod recipes;
 mod resume;
+mod settings;
 mod shared_scales;
 mod stability;

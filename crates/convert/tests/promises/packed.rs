@@ -149,7 +149,7 @@ fn bytes_that_stand_for_no_number_are_found() {
     for (tensors, problem) in [(&powers[..], scale), (&levels, scale), (&nibbles, code)] {
         let converted = write(&folder, "out.safetensors", tensors);
         let found = verify(&input, &converted, Biases::Same, None, TWO, &Unwatched).unwrap();
-        let problems: Vec<&str> = found.defects.iter().map(|it| it.problem.as_str()).collect();
+        let problems: Vec<String> = found.defects.iter().map(|it| it.problem.to_string()).collect();
         assert_eq!(problems, [problem]);
     }
 }

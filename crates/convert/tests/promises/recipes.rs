@@ -110,7 +110,7 @@ fn an_explanation_names_the_rule_that_decides() {
         deciding("keep = ['qkv']", "double_blocks.1.img_attn.qkv.weight"),
         ["keep[0] `qkv`"]
     );
-    assert!(deciding("", "final_layer.linear")[0].starts_with("preset "));
+    assert!(deciding("", "final_layer.linear")[0].to_string().starts_with("preset "));
     assert_eq!(deciding("fallback_scheme = 'int8'", "final_layer.linear"), ["fallback_scheme"]);
     assert_eq!(deciding("", "double_blocks.0.img_attn.norm.key_norm.scale"), ["kind of tensor"]);
     let missing =

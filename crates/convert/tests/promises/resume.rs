@@ -1,5 +1,5 @@
-//! Same in, same out, also when the work was stopped and gone on with; the work of another job is
-//! neither gone on with nor lost.
+//! Same in, same out, also when the work was stopped and continued; the work of another job is
+//! neither continued nor lost.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -49,7 +49,7 @@ fn learned() -> RecipeFile {
     }
 }
 
-/// Stops after so many finished tensors.
+/// Stops after a number of finished tensors.
 struct StopAfter(AtomicUsize);
 
 impl Watch for StopAfter {
@@ -117,7 +117,7 @@ fn another_job_is_refused_and_nothing_is_lost() {
             differences.len() == 1 && differences[0].to_string().contains(word),
             "{differences:?}"
         );
-        assert!(error.to_string().contains("--fresh"), "{error}");
+        assert!(error.help().unwrap().to_string().contains("`starts_over`"), "{error}");
     };
     let int8 = RecipeFile { scheme: Some("int8".into()), ..RecipeFile::default() };
     let other = job(folder.path(), int8);

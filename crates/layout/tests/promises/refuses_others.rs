@@ -316,7 +316,7 @@ fn unknown_scales_beside_codes() {
     assert_eq!((defects(&file), file.stored.layers["a"].spelling), (vec![], Spelling::Plain));
 }
 
-/// Whoever copied such a layer would lose its scales.
+/// A program that copied such a layer would lose its scales.
 #[test]
 fn packed_codes() {
     for dtype in ["U8", "I32"] {

@@ -29,7 +29,7 @@ pub(super) fn at_least(wanted: f32) -> f32 {
     E8m0::at_least(wanted).map_or(1.0, E8m0::decode)
 }
 
-/// Returns the power of two below or above each of some, or that one where there is none.
+/// Returns the power of two below or above each scale, or the scale itself where there is none.
 pub(super) fn neighbours(index: usize, scales: &[f32]) -> Vec<f32> {
     let factor = if index == 0 { 0.5 } else { 2.0 };
     let neighbour = |&scale: &f32| E8m0::encode(scale * factor).map_or(scale, |_| scale * factor);

@@ -28,7 +28,7 @@ impl<'a> Cursor<'a> {
         self.offset
     }
 
-    /// Bytes that come after.
+    /// Returns the number of bytes that are left.
     pub(super) fn available(&self) -> u64 {
         self.file.bytes() - self.offset
     }
@@ -39,7 +39,7 @@ impl<'a> Cursor<'a> {
         Ok(i32::from_le_bytes(bytes))
     }
 
-    /// A name of `length` bytes.
+    /// Reads a name of `length` bytes.
     pub(super) fn text(&mut self, what: &'static str, length: u64) -> Result<String, StatsError> {
         let offset = self.offset;
         if length > NAME_LIMIT_BYTES {
@@ -58,7 +58,7 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
-    /// The complaint about a number just read, at byte `offset`.
+    /// Returns a complaint about a number just read, at byte `offset`.
     pub(super) fn field(
         &self,
         what: &'static str,
@@ -69,7 +69,7 @@ impl<'a> Cursor<'a> {
         Kind::Field { what, offset, found, expected }.at(self.file.path())
     }
 
-    /// Fails unless so many bytes come after.
+    /// Fails unless `needed` bytes are left.
     pub(super) fn require(&self, what: &'static str, needed: u64) -> Result<(), StatsError> {
         let available = self.available();
         if needed <= available {

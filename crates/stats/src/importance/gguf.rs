@@ -13,8 +13,9 @@ struct Part {
     matrices: u64,
 }
 
-/// Every layer's place. For each weight there are `NAME.in_sum2` `[matrices, columns]`, `NAME.counts`
-/// `[matrices, 1]` and, in newer files, `NAME.in_sum`; other tensors are left alone, as llama.cpp does.
+/// Finds every layer. For each weight there are `NAME.in_sum2` `[matrices, columns]`, `NAME.counts`
+/// `[matrices, 1]` and, in newer files, `NAME.in_sum`; other tensors are left alone, as llama.cpp
+/// does.
 ///
 /// `E[x_j²] = in_sum2 / counts`, `E[x_j] = in_sum / counts`. Each expert of a stack is a layer of its
 /// own, `NAME.3`; experts that were never asked are left out.
@@ -36,7 +37,7 @@ pub(super) fn entries(file: &Checkpoint) -> Result<Vec<Entry>, StatsError> {
     Ok(entries)
 }
 
-/// The layers of one weight: one, or one for each expert.
+/// Returns the layers of one weight: one, or one for each expert.
 fn layers(file: &Checkpoint, weight: &str) -> Result<Vec<Entry>, StatsError> {
     let at = |kind: Kind| kind.at_layer(file.path(), weight);
     let required = |part| {
@@ -76,7 +77,7 @@ fn layers(file: &Checkpoint, weight: &str) -> Result<Vec<Entry>, StatsError> {
     Ok(layers)
 }
 
-/// A part of a weight's statistics, where the file has it.
+/// Finds a part of a weight's statistics, where the file has it.
 fn find(file: &Checkpoint, weight: &str, part: &'static str) -> Result<Option<Part>, Kind> {
     let name = format!("{weight}.{part}");
     let Ok(tensor) = file.tensors().binary_search_by(|header| header.name.cmp(&name)) else {

@@ -131,7 +131,7 @@ impl ImportanceMatrix {
     }
 }
 
-/// Little-endian F32.
+/// Reads little-endian F32.
 fn floats(bytes: &[u8]) -> Vec<f32> {
     let (values, _) = bytes.as_chunks::<4>();
     values.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect()

@@ -161,7 +161,7 @@ impl<'a> Q6_K<'a> {
 struct SixBits<'a>(&'a [u8; 12]);
 
 impl SixBits<'_> {
-    /// Scale and minimum of a sub-block.
+    /// Returns scale and minimum of a sub-block.
     fn of(&self, group: usize) -> (f32, f32) {
         let bytes = self.0;
         let (scale, minimum) = match group {

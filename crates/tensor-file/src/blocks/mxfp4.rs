@@ -25,7 +25,8 @@ impl<'a> MXFP4<'a> {
         from_fn(|at| scale * f32::from(DOUBLED[usize::from(nibble(self.codes, at))]))
     }
 
-    /// `2^(exponent − 128)`, of which the first two are subnormal. E8M0's NaN, 255, is a number in GGUF.
+    /// Returns `2^(exponent − 128)`; the first two are subnormal. E8M0's NaN, 255, is a number in
+    /// GGUF.
     fn half_scale(&self) -> f32 {
         match self.exponent {
             0 => f32::from_bits(0x0020_0000),

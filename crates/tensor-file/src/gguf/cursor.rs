@@ -15,7 +15,7 @@ impl<'a> Cursor<'a> {
         Self { text, at: 4 }
     }
 
-    /// Bytes that have been read.
+    /// Returns the number of bytes that have been read.
     pub(super) fn at(&self) -> usize {
         self.at
     }

@@ -147,7 +147,7 @@ impl<'a> Entries<'a> {
     }
 }
 
-/// The rest of an array of 32-bit numbers.
+/// Reads the rest of an array of 32-bit numbers.
 fn original_shape(cursor: &mut Cursor<'_>) -> Result<Vec<u64>, Kind> {
     let element = cursor.u32()?;
     let count = cursor.u64()?;

@@ -35,8 +35,8 @@ pub(super) fn tensor_type(number: u32) -> Result<(Dtype, Encoding), Kind> {
     }
 }
 
-/// Name of a type that is not read. IQ1 to IQ3 need tables of thousands of numbers; NVFP4 keeps a part
-/// of its scale in a tensor of its own.
+/// Returns the name of a type that is not read. IQ1 to IQ3 need tables of thousands of numbers;
+/// NVFP4 keeps a part of its scale in a tensor of its own.
 fn unread_name(number: u32) -> &'static str {
     match number {
         9 => "Q8_1",

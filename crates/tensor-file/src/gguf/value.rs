@@ -20,7 +20,7 @@ pub enum GgufValue {
 }
 
 impl GgufValue {
-    /// The whole number, where it is one and not negative.
+    /// Returns the whole number, if it is one and not negative.
     pub fn as_u64(&self) -> Option<u64> {
         match self {
             Self::Unsigned(number) => Some(*number),
@@ -29,7 +29,7 @@ impl GgufValue {
         }
     }
 
-    /// The number, whole or not.
+    /// Returns the number, whole or not.
     pub fn as_f64(&self) -> Option<f64> {
         match self {
             Self::Unsigned(number) => Some(*number as f64),
@@ -39,7 +39,7 @@ impl GgufValue {
         }
     }
 
-    /// The text, where it is one.
+    /// Returns the text, if it is one.
     pub fn as_text(&self) -> Option<&str> {
         match self {
             Self::Text(text) => Some(text),
@@ -47,7 +47,7 @@ impl GgufValue {
         }
     }
 
-    /// The values, where it is a list.
+    /// Returns the values, if it is a list.
     pub fn as_list(&self) -> Option<&[GgufValue]> {
         match self {
             Self::List(values) => Some(values),
@@ -132,7 +132,7 @@ fn skip_list(cursor: &mut Cursor<'_>, element: u32, count: u64, nesting: u32) ->
     Ok(())
 }
 
-/// Bytes of a value that is a number.
+/// Returns the number of bytes of a value that is a number.
 fn fixed_bytes(kind: u32) -> Option<u64> {
     match kind {
         0 | 1 | 7 => Some(1),
@@ -143,7 +143,7 @@ fn fixed_bytes(kind: u32) -> Option<u64> {
     }
 }
 
-/// Bytes of memory that a value takes, roughly.
+/// Returns the number of bytes of memory that a value takes, roughly.
 pub(super) fn memory_bytes(value: &GgufValue) -> usize {
     let inside = match value {
         GgufValue::Text(text) => text.len(),

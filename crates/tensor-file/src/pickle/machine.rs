@@ -24,7 +24,7 @@ impl<'a> Machine<'a> {
         Self { text, ..Self::default() }
     }
 
-    /// Everything that was built, and the length of the pickle.
+    /// Returns everything that was built, and the length of the pickle.
     pub(super) fn into_values(self) -> (Vec<Value>, usize) {
         (self.values, self.at)
     }
@@ -253,7 +253,7 @@ impl<'a> Machine<'a> {
         Ok(taken)
     }
 
-    /// Reads an unsigned number of so many bytes.
+    /// Reads an unsigned number of `bytes` bytes.
     fn length(&mut self, bytes: u64) -> Result<u64, Kind> {
         let mut wide = [0; 8];
         let bytes = self.take(bytes)?;

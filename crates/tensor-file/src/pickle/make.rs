@@ -55,7 +55,8 @@ impl Machine<'_> {
         Ok(())
     }
 
-    /// The result of a call; `None` for arguments of another form than it has in the files of PyTorch.
+    /// Returns the result of a call; `None` for arguments of another form than in the files of
+    /// PyTorch.
     fn made(&mut self, call: Call, arguments: &[Id]) -> Option<Made> {
         Some(Made::New(match (call, arguments) {
             (Call::Dictionary, []) | (Call::DefaultDictionary, [] | [_]) => Value::Dict(vec![]),
@@ -81,7 +82,7 @@ impl Machine<'_> {
         }))
     }
 
-    /// The pairs of a list, which is taken, so that many calls for one list cost neither memory nor time.
+    /// Takes the pairs out of a list, so that many calls for one list cost neither memory nor time.
     fn take_pairs(&mut self, list: Id) -> Option<Vec<(Id, Id)>> {
         let Value::List(items) = &mut self.values[list] else { return None };
         let items = std::mem::take(items);

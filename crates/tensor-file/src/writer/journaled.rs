@@ -78,11 +78,10 @@ impl TensorFileWriter {
         Ok((writer, records))
     }
 
-    /// Remembers, once they are on disk, that these whole tensors are done. Does nothing without a
-    /// journal.
+    /// Records that these tensors are whole, once they are on disk. Does nothing without a journal.
     ///
     /// - `name`: what they were made from
-    /// - `told`: whatever the next run wants to know about them
+    /// - `told`: anything that the next run wants to know about them
     ///
     /// # Errors
     /// When one of the tensors is not complete, or the disk fails.
@@ -112,7 +111,7 @@ impl TensorFileWriter {
         }
     }
 
-    /// A record is true only once its tensors are on disk, so they are waited for first.
+    /// Appends records once their tensors are on disk: only then are they true.
     pub(super) fn settle(&self, journal: &Journal, lines: &str) -> Result<(), TensorFileError> {
         if lines.is_empty() {
             return Ok(());
@@ -181,7 +180,7 @@ impl TensorFileWriter {
         Ok(())
     }
 
-    /// Hash of what was written of a tensor, which must be all of it.
+    /// Returns the hash of the written bytes of a tensor, which must be all of it.
     fn hash(&self, position: usize) -> Result<Hash, TensorFileError> {
         let hash = self.lock(position).hash(self.manifest.place(position).bytes());
         // Parts that came out of order are not hashed on the way.

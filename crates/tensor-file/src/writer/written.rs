@@ -15,7 +15,7 @@ enum RunningHash {
     /// Of no bytes, or of none that are of use.
     #[default]
     Unknown,
-    /// Of the first bytes, so many.
+    /// Of the first bytes, with their number.
     Growing(Box<Hasher>, u64),
     /// Of the whole tensor.
     Known(Hash),
@@ -39,12 +39,13 @@ impl Written {
         self.ranges.splice(first..after, [added]);
     }
 
-    /// Count of the bytes written.
+    /// Returns the number of bytes written.
     pub(super) fn bytes(&self) -> u64 {
         self.ranges.iter().map(|range| range.end - range.start).sum()
     }
 
-    /// [`Self::add`] with the bytes, which are hashed where they follow the ones before.
+    /// Adds a written range as [`Self::add`] does, and hashes the bytes where they follow those
+    /// before.
     pub(super) fn add_hashed(&mut self, offset: u64, bytes: &[u8]) {
         let length = bytes.len() as u64;
         self.add(offset..offset + length);
@@ -58,13 +59,13 @@ impl Written {
         self.hash = RunningHash::Growing(hasher, offset + length);
     }
 
-    /// Notes that all of it is there.
+    /// Marks the tensor as complete.
     pub(super) fn is_whole(&mut self, length: u64, hash: Hash) {
         self.add(0..length);
         self.hash = RunningHash::Known(hash);
     }
 
-    /// The hash of all `length` bytes, where it is known.
+    /// Returns the hash of all `length` bytes, where it is known.
     pub(super) fn hash(&mut self, length: u64) -> Option<Hash> {
         if let RunningHash::Growing(hasher, hashed) = &self.hash
             && *hashed == length

@@ -1,7 +1,7 @@
 use super::{Matrix, gaussian};
 use crate::random::Random;
 
-/// [`gaussian`] with one value in about 200, and at least one, a hundred times as large.
+/// Returns [`gaussian`] with one value in about 200, and at least one, a hundred times as large.
 pub fn with_outliers(rows: usize, cols: usize, seed: u64) -> Matrix {
     let mut matrix = gaussian(rows, cols, seed);
     let mut random = Random::new(seed ^ 0x6F75_746C);
@@ -15,7 +15,7 @@ pub fn with_outliers(rows: usize, cols: usize, seed: u64) -> Matrix {
     matrix
 }
 
-/// [`gaussian`] with every third row zero, beginning with the first; one in six of them −0.
+/// Returns [`gaussian`] with every third row zero, beginning with the first; one in six of them −0.
 pub fn with_zero_rows(rows: usize, cols: usize, seed: u64) -> Matrix {
     gaussian(rows, cols, seed).map(|row, _, value| match row % 6 {
         0 => 0.0,
@@ -24,7 +24,7 @@ pub fn with_zero_rows(rows: usize, cols: usize, seed: u64) -> Matrix {
     })
 }
 
-/// [`gaussian`] where every second `tile` × `tile` square is zero, like a chess board.
+/// Returns [`gaussian`] where every second `tile` × `tile` square is zero, like a chess board.
 ///
 /// # Panics
 /// When `tile` is 0.
@@ -35,7 +35,7 @@ pub fn with_zero_tiles(rows: usize, cols: usize, tile: usize, seed: u64) -> Matr
     })
 }
 
-/// f32 subnormals of both signs, down to the smallest, and zeros: scales of such a matrix
+/// Returns f32 subnormals of both signs, down to the smallest, and zeros: scales of such a matrix
 /// underflow when nobody takes care.
 pub fn subnormals(rows: usize, cols: usize, seed: u64) -> Matrix {
     let mut random = Random::new(seed);
@@ -46,17 +46,17 @@ pub fn subnormals(rows: usize, cols: usize, seed: u64) -> Matrix {
     })
 }
 
-/// One value everywhere.
+/// Returns a matrix of one value.
 pub fn constant(rows: usize, cols: usize, value: f32) -> Matrix {
     Matrix { rows, cols, values: vec![value; rows * cols] }
 }
 
-/// Zeros.
+/// Returns a matrix of zeros.
 pub fn all_zero(rows: usize, cols: usize) -> Matrix {
     constant(rows, cols, 0.0)
 }
 
-/// [`gaussian`] with one value of −3e38 in the middle: everything else is small against it.
+/// Returns [`gaussian`] with one value of −3e38 in the middle: everything else is small against it.
 pub fn one_huge(rows: usize, cols: usize, seed: u64) -> Matrix {
     gaussian(rows, cols, seed).map(|row, col, value| {
         let is_middle = row == rows / 2 && col == cols / 2;

@@ -1,13 +1,13 @@
 use super::Matrix;
 use crate::random::Random;
 
-/// Independent normal values with the deviation 0.02 that trained layers tend to have.
+/// Returns independent normal values with the deviation 0.02 that trained layers tend to have.
 pub fn gaussian(rows: usize, cols: usize, seed: u64) -> Matrix {
     let mut random = Random::new(seed);
     Matrix::from_fn(rows, cols, |_, _| (0.02 * random.gaussian()) as f32)
 }
 
-/// Singular values that fall like a power law, as those of trained layers do.
+/// Returns a matrix whose singular values fall like a power law, as those of trained layers do.
 ///
 /// `Σ_i (i + 1)^−0.75 · u_i v_iᵀ` over up to 64 directions, plus noise, about 0.02 in root mean
 /// square. The directions are random, hence nearly and not exactly orthogonal.
@@ -32,13 +32,14 @@ pub fn power_law_spectrum(rows: usize, cols: usize, seed: u64) -> Matrix {
     Matrix { rows, cols, values: sums.into_iter().map(|sum| sum as f32).collect() }
 }
 
-/// `n^−0.75` from square roots alone, which are the same on every system; `powf` is not.
+/// Returns `n^−0.75` from square roots alone, which are the same on every system; `powf` is not.
 fn strength(n: usize) -> f64 {
     let root = (n as f64).sqrt();
     1.0 / (root * root.sqrt())
 }
 
-/// An outer product of two normal vectors: one singular value, all rows alike but for a factor.
+/// Returns an outer product of two normal vectors: one singular value, all rows alike but for a
+/// factor.
 pub fn rank_one(rows: usize, cols: usize, seed: u64) -> Matrix {
     let mut random = Random::new(seed);
     let left: Vec<f64> = (0..rows).map(|_| random.gaussian()).collect();

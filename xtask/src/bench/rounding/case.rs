@@ -28,7 +28,7 @@ pub(super) enum Measure {
 }
 
 impl Measure {
-    /// Ours and the peer's; `None` where it cannot be computed.
+    /// Returns our figure and the peer's; `None` where it cannot be computed.
     pub(super) fn of(self, ours: &Scored, peer: Option<&Scored>) -> Option<(f64, Option<f64>)> {
         let both = |of: &dyn Fn(&Scored) -> f64| Some((of(ours), peer.map(of)));
         match self {
@@ -45,7 +45,7 @@ const fn square(scheme: &'static str, budget: f64, goals: &'static [(Measure, Go
     Case { part, shape, rank: 204, scheme, budget, effort: "high", goals }
 }
 
-/// ‖E‖² may rise by 1 %.
+/// Returns a case of a wide matrix whose ‖E‖² may rise by 1 %.
 const fn wide(scheme: &'static str, goals: &'static [(Measure, Goal)]) -> Case {
     let (part, shape) = (Part::Wide, [3072, 12288]);
     Case { part, shape, rank: 64, scheme, budget: 0.004_987, effort: "normal", goals }

@@ -53,7 +53,8 @@ fn lines(command: &mut Command) -> Result<Lines> {
     Ok(printed.lines.into_iter().map(|line| (line.name, line.value)).collect())
 }
 
-/// The fewest passes that leave no more than torch does; all of them where there is no torch.
+/// Returns the fewest passes that leave no more than torch does; all of them where there is no
+/// torch.
 fn search(ours: &Lines, torch: &Lines) -> Option<(&'static Goal, Figure)> {
     let residual = |passes: usize| ours.get(&format!("residual, passes {passes}")).copied();
     let theirs = torch.get("residual, iterations 4").copied();

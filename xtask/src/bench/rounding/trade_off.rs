@@ -56,7 +56,7 @@ pub(super) fn measure(bench: &Bench, part: Part) -> Result<Vec<Figure>> {
     Ok(figures)
 }
 
-/// A matrix as the example's arguments.
+/// Returns a matrix as the example's arguments.
 pub(super) fn matrix_of(folder: &Path, shape: [usize; 2], rank: usize) -> [PathBuf; 4] {
     let [rows, cols] = shape.map(|side| side.to_string().into());
     [folder.to_owned(), rows, cols, rank.to_string().into()]
@@ -67,7 +67,7 @@ pub(super) fn make(binary: &Path, matrix: &[PathBuf]) -> Result<()> {
     command::run(Command::new(binary).arg("make").args(matrix))
 }
 
-/// Time is the median of all runs; the rest is the same in each.
+/// Runs ours; the time is the median of all runs, and the rest is equal in each.
 fn our_runs(bench: &Bench, binary: &Path, case: &Case) -> Result<Scored> {
     let runs: Vec<Scored> = (0..bench.runs.max(1))
         .map(|_| {

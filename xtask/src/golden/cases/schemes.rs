@@ -52,7 +52,7 @@ pub(super) fn cases() -> Vec<Case> {
     cases
 }
 
-/// A file in codes before every command that reads codes.
+/// Returns a case that gives a file in codes to every command that reads codes.
 fn read(scheme: &str) -> Case {
     let convert = "convert blocks.safetensors -o a.safetensors --no-provenance --scheme";
     Case::exact(

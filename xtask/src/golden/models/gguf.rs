@@ -46,7 +46,7 @@ fn text(text: &str) -> Vec<u8> {
     [&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat()
 }
 
-/// Blocks of 32 codes behind their scale, an F16 of 2⁻¹⁰ to 2⁻⁷.
+/// Returns blocks of 32 codes behind their scale, an F16 of 2⁻¹⁰ to 2⁻⁷.
 fn q8_0(elements: usize) -> Vec<u8> {
     let block = |number: usize| {
         let scale = ((5 + number as u16 % 4) << 10).to_le_bytes();

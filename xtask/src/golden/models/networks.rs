@@ -2,7 +2,7 @@
 
 use crate::golden::tensors::{Tensor, safetensors};
 
-/// Files of models, by name.
+/// Returns the files of models, by name.
 pub(super) fn files() -> Vec<(String, Vec<u8>)> {
     let kept = [("format", "pt"), ("author", "nobody \"at all\"")];
     let made = [("roundwise", r#"{"version":"0.0.1","recipe":{},"input_blake3":[]}"#)];
@@ -29,7 +29,7 @@ pub(super) fn files() -> Vec<(String, Vec<u8>)> {
         .collect()
 }
 
-/// Two layers, one with a bias, for methods that take their time.
+/// Returns two layers, one with a bias, for methods that take their time.
 fn small() -> Vec<Tensor> {
     vec![
         Tensor::random("blocks.0.ff.in.bias", "F32", &[96]),
@@ -38,7 +38,7 @@ fn small() -> Vec<Tensor> {
     ]
 }
 
-/// Layers that blocks of 128 cover, and tensors that are no matrices, of no known model.
+/// Returns layers that blocks of 128 cover, and tensors that are no matrices, of no known model.
 fn blocks() -> Vec<Tensor> {
     let ids = (0..4_i64).flat_map(i64::to_le_bytes).collect();
     let [input, bias] = linear("blocks.0.ff.in", 256, 128);
@@ -53,7 +53,8 @@ fn blocks() -> Vec<Tensor> {
     ]
 }
 
-/// Shapes that nothing divides, every dtype of plain numbers, zeros and numbers of all sizes.
+/// Returns shapes that nothing divides, every dtype of plain numbers, zeros and numbers of all
+/// sizes.
 fn ragged() -> Vec<Tensor> {
     let powers: Vec<f32> = (0..48 * 20).map(|at| 2_f64.powi(at % 260 - 140) as f32).collect();
     vec![
@@ -73,7 +74,7 @@ fn ragged() -> Vec<Tensor> {
     ]
 }
 
-/// A FLUX.1 as ComfyUI names it: two blocks of each kind.
+/// Returns a FLUX.1 as ComfyUI names it: two blocks of each kind.
 fn flux(width: usize) -> Vec<Tensor> {
     let mut tensors = vec![];
     let outside = [
@@ -109,7 +110,8 @@ fn flux(width: usize) -> Vec<Tensor> {
     tensors
 }
 
-/// A whole checkpoint: diffusion model, two text encoders, VAE and a tensor of nothing known.
+/// Returns a whole checkpoint: diffusion model, two text encoders, VAE and a tensor of nothing
+/// known.
 fn checkpoint() -> Vec<Tensor> {
     let vae = vec![
         bf16("encoder.conv_in.weight", &[8, 3, 3, 3]),
@@ -129,7 +131,7 @@ fn checkpoint() -> Vec<Tensor> {
     parts.into_iter().flat_map(inside).collect()
 }
 
-/// The start of a Stable Diffusion XL with the VAE's old name.
+/// Returns the start of a Stable Diffusion XL with the VAE's old name.
 fn unet() -> Vec<Tensor> {
     let model = [
         bf16("input_blocks.0.0.weight", &[32, 4, 3, 3]),
@@ -158,7 +160,8 @@ fn chroma() -> Vec<Tensor> {
     ]
 }
 
-/// The start of a T5-XXL with its decoder, which is left out; its width is not that of a real one.
+/// Returns the start of a T5-XXL with its decoder, which is left out; its width is not that of a
+/// real one.
 fn t5() -> Vec<Tensor> {
     let attention = |rest: &str| format!("encoder.block.0.layer.0.SelfAttention.{rest}");
     vec![
@@ -189,7 +192,7 @@ pub(super) fn weight(layer: &str, rows: usize, cols: usize) -> Tensor {
     bf16(&format!("{layer}.weight"), &[rows, cols])
 }
 
-/// A linear layer with its bias.
+/// Returns a linear layer with its bias.
 fn linear(layer: &str, rows: usize, cols: usize) -> [Tensor; 2] {
     [weight(layer, rows, cols), bf16(&format!("{layer}.bias"), &[rows])]
 }

@@ -3,7 +3,7 @@
 use super::networks::bf16;
 use crate::golden::tensors::{Tensor, safetensors};
 
-/// Layers in codes as servers read them, without markers.
+/// Returns layers in codes as servers read them, without markers.
 pub(super) fn files() -> Vec<(String, Vec<u8>)> {
     let codes = |ending: &str, dtype: &'static str, cols: usize| {
         let bytes = (0..128 * cols).map(|at| (at * 37 % 0x77) as u8).collect();

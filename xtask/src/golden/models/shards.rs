@@ -5,7 +5,7 @@ use serde_json::json;
 use super::networks::{bf16, weight};
 use crate::golden::tensors::safetensors;
 
-/// A language model in two shards, with what lies beside them.
+/// Returns a language model in two shards, with the files beside them.
 pub(super) fn files() -> Vec<(String, Vec<u8>)> {
     let block = |number: usize| {
         let name = |rest: &str| format!("model.layers.{number}.{rest}");

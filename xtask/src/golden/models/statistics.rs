@@ -5,7 +5,8 @@ use crate::golden::tensors::{Tensor, safetensors};
 /// A layer with its columns.
 type Known = (&'static str, usize);
 
-/// Side-cars of both layers and of one. The hash is the SHA-256 of the lines that list them.
+/// Returns side-cars of both layers and of one. The hash is the SHA-256 of the lines that list
+/// them.
 pub(super) fn files() -> Vec<(String, Vec<u8>)> {
     let both = statistics(
         &[("blocks.0.ff.in", 64), ("blocks.0.ff.out", 96)],
@@ -22,8 +23,8 @@ pub(super) fn files() -> Vec<(String, Vec<u8>)> {
         .into()
 }
 
-/// Statistics of inputs that three hidden numbers and their mean make up nearly alone. All numbers
-/// are small fractions, so that mean, second moment and covariance agree to the last bit.
+/// Returns statistics of inputs that three hidden numbers and their mean make up nearly alone. All
+/// numbers are small fractions, so that mean, second moment and covariance agree to the last bit.
 fn statistics(layers: &[Known], lines: &str, hash: &str) -> Vec<u8> {
     let mut tensors = vec![];
     for (layer, columns) in layers {

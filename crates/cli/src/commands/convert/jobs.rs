@@ -12,7 +12,8 @@ use crate::typed::Typed;
 /// The jobs of one input: a single one, or one for each `--to`.
 pub(super) type Group = Vec<Job>;
 
-/// One group per input; everything that can be wrong with the names is found before any work.
+/// Returns one group per input. Everything that can be wrong with the names is found before any
+/// work.
 pub(super) fn groups(
     options: &ConvertOptions,
     file: RecipeFile,
@@ -43,13 +44,13 @@ pub(super) fn groups(
     Ok(groups)
 }
 
-/// Files that were named on the command line.
+/// Returns the files that were named on the command line.
 fn named_files(options: &ConvertOptions) -> impl Iterator<Item = &PathBuf> {
     let outputs = options.to.iter().filter_map(|to| to.file.as_ref());
     options.output.iter().chain(outputs).chain(&options.write.report)
 }
 
-/// A recipe for each output of an input, and the file that was named for it.
+/// Returns a recipe for each output of an input, and the file that was named for it.
 fn recipes<'a>(
     options: &'a ConvertOptions,
     file: RecipeFile,
@@ -118,7 +119,7 @@ pub(super) fn refuse_places(options: &ConvertOptions, groups: &[Group]) -> anyho
     Ok(())
 }
 
-/// `-` means standard output elsewhere; here it would be a file of that name.
+/// Refuses `-`, which means standard output elsewhere; here it would be a file of that name.
 pub(in crate::commands) fn refuse_standard_output(named: &Path) -> anyhow::Result<()> {
     if named == Path::new("-") {
         bail!(BadUsage(
@@ -167,7 +168,8 @@ fn default_of(options: &ConvertOptions, input: &Path, recipe: &Recipe) -> PathBu
     }
 }
 
-/// `model.part-03-of-16.safetensors`: all machines may run one command.
+/// Appends the part to a name, as in `model.part-03-of-16.safetensors`, so that all machines may
+/// run one command.
 fn named_part(output: &Path, share: Share) -> PathBuf {
     let name = output.file_name().unwrap_or_default().to_string_lossy();
     let base = name.strip_suffix(".safetensors").unwrap_or(&name);

@@ -8,6 +8,7 @@ use roundwise_convert::source::{Opens, SchemeConsumer};
 use crate::console::width;
 use crate::table::Table;
 use crate::text::{bytes, counted, path, percent, plain, seconds};
+use crate::typed::Typed;
 
 /// Reasons for keeping tensors that the summary lists.
 const REASONS_SHOWN: usize = 8;
@@ -15,7 +16,7 @@ const REASONS_SHOWN: usize = 8;
 const WORST_SHOWN: usize = 3;
 
 /// Describes a conversion for people.
-pub(in crate::commands) fn describe(report: &Report) -> String {
+pub(in crate::commands) fn describe(report: &Report, typed: &Typed) -> String {
     let mut text = format!("{} → {}\n", path(&report.input), path(&report.output));
     text += &format!(
         "  {} (preset {}): {}\n",
@@ -38,14 +39,14 @@ pub(in crate::commands) fn describe(report: &Report) -> String {
     text += &report.rounding.as_ref().map(describe_outputs).unwrap_or_default();
     text += &report.rounding.as_ref().map(describe_rounding).unwrap_or_default();
     for note in &report.notes {
-        text += &format!("  note: {}\n", plain(note));
+        text += &format!("  note: {}\n", plain(&typed.text(note)));
     }
     text += &describe_kept(report);
     text += &describe_worst(report);
     text
 }
 
-/// How many tensors became what, by what was asked for.
+/// Describes how many tensors became what, in the terms of the command.
 fn describe_counts(report: &Report) -> String {
     let Report { converted, kept, removed, options, .. } = report;
     let count =
@@ -70,7 +71,7 @@ fn describe_counts(report: &Report) -> String {
     }
 }
 
-/// `6 scales and 6 markers` of the layers that were stored anew.
+/// Describes the side tensors of layers that were stored anew: `6 scales and 6 markers`.
 fn describe_side_tensors(report: &Report) -> Option<String> {
     let removed = report.layers.iter().filter(|layer| layer.decision == Action::Remove);
     let is_marker = |name: &str| {
@@ -83,7 +84,7 @@ fn describe_side_tensors(report: &Report) -> Option<String> {
     (!told.is_empty()).then(|| told.join(" and "))
 }
 
-/// Layers per scheme and who opens the file.
+/// Describes the layers of each scheme and who opens them.
 fn describe_schemes(report: &Report) -> String {
     let line = |consumer: &SchemeConsumer| {
         let layers = report.layers.iter().filter(|layer| layer.scheme == Some(consumer.scheme));
@@ -179,7 +180,8 @@ fn describe_kept(report: &Report) -> String {
     text
 }
 
-/// The layers that are worst off: by their outputs, where statistics tell, else by their weights.
+/// Describes the layers that are worst off: by their outputs where there are statistics, else by
+/// their weights.
 fn describe_worst(report: &Report) -> String {
     let by_outputs = worst_outputs(report);
     let mut table = match by_outputs.is_empty() {
@@ -208,13 +210,13 @@ fn describe_worst(report: &Report) -> String {
     table.render(width()) + &warn_of_ruined(report)
 }
 
-/// Of the stored codes, and of nearest ones.
+/// Returns the output errors of the stored codes and of nearest ones.
 fn output_errors(layer: &TensorReport) -> Option<[f64; 2]> {
     let rounding = layer.rounding.as_ref()?;
     Some([rounding.output_error?, rounding.nearest_output_error?])
 }
 
-/// The layers whose outputs are furthest off, worst first.
+/// Returns the layers whose outputs are furthest off, worst first.
 fn worst_outputs(report: &Report) -> Vec<&TensorReport> {
     let mut judged: Vec<(f64, &TensorReport)> =
         report.layers.iter().filter_map(|layer| Some((output_errors(layer)?[0], layer))).collect();

@@ -71,6 +71,8 @@ impl Change {
         Ok(())
     }
 
+    /// Applies the change to some rows of the weight.
+    ///
     /// - `rows`: the changed rows, in the order of the change
     fn apply_to_rows(&self, file: &Checkpoint, rows: &mut [f32]) -> Result<(), ConvertError> {
         let cols = self.site.cols().max(1);

@@ -135,17 +135,21 @@ impl Config {
         })
     }
 
+    /// Returns the rank of a module.
+    ///
     /// - `module`: as the model names it
     pub(super) fn rank_of(&self, module: &str) -> Option<f64> {
         matching(&self.rank_pattern, module).or(self.rank)
     }
 
+    /// Returns the alpha of a module.
+    ///
     /// - `module`: as the model names it
     pub(super) fn alpha_of(&self, module: &str) -> Option<f64> {
         matching(&self.alpha_pattern, module).or(self.alpha)
     }
 
-    /// Whether a tensor stands for the model's own.
+    /// Returns whether a tensor replaces the model's own.
     ///
     /// - `tensor`: as the model names it
     pub(super) fn replaces(&self, tensor: &str) -> bool {

@@ -7,9 +7,9 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rows {
     All,
-    /// One of so many equal parts, such as the keys of queries, keys and values.
+    /// Part `.0` of `.1` equal ones, such as the keys of queries, keys and values.
     Part(u64, u64),
-    /// From one multiple of the layer's columns on, for so many of them.
+    /// From `.0` times the layer's columns on, `.1` times as many rows.
     Widths(u64, u64),
     /// All, the second half before the first: shift and scale of a modulation.
     Swapped,
@@ -318,7 +318,8 @@ pub(super) fn other_names(layer: &str, blocks: UnetBlocks) -> Vec<(String, Rows)
     found
 }
 
-/// The fused layer that a layer under another name is a part of, and which of its rows it is.
+/// Returns the fused layer that a layer under another name is a part of, and which of its rows it
+/// is.
 pub(super) fn whole_names(layer: &str) -> Vec<(String, Rows)> {
     let mut found = vec![];
     for group in &GROUPS {
@@ -330,7 +331,7 @@ pub(super) fn whole_names(layer: &str) -> Vec<(String, Rows)> {
     found
 }
 
-/// The number in a prefix's place of `{}`, and what follows the prefix.
+/// Returns the number at the `{}` of a prefix, and the rest of the name after the prefix.
 fn behind<'a>(prefix: &str, layer: &'a str) -> Option<(&'a str, &'a str)> {
     let Some((before, after)) = prefix.split_once("{}") else {
         return prefix.is_empty().then_some(("", layer));

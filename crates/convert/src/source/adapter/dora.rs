@@ -25,6 +25,8 @@ pub(super) struct Dora {
 }
 
 impl Dora {
+    /// Finds the norms of a module; returns `None` where it has none.
+    ///
     /// - `is_transposed`: whether the weight is stored `[inputs, outputs]`
     ///
     /// # Errors

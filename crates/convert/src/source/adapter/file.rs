@@ -58,7 +58,7 @@ impl AdapterFile {
         let is_peft = |header: &TensorHeader| is_of_peft(&header.name);
         let is_peft_file = checkpoint.tensors().iter().any(is_peft);
         let config_text = checkpoint.text_beside(CONFIG_FILE).filter(|_| is_peft_file);
-        let misfit = |problem: String| ConvertError::Misfit { path: path.to_owned(), problem };
+        let misfit = |problem: String| ConvertError::misfit(path, problem);
         let config = config_text.as_deref().map(Config::of_file).transpose();
         let config =
             config.map_err(|problem| misfit(format!("`{CONFIG_FILE}` beside it {problem}")))?;
@@ -68,9 +68,11 @@ impl AdapterFile {
     }
 
     pub(super) fn misfit(&self, problem: String) -> ConvertError {
-        ConvertError::Misfit { path: self.path.clone(), problem }
+        ConvertError::misfit(&self.path, problem)
     }
 
+    /// Reads the keys of the file into modules and replacements.
+    ///
     /// # Errors
     /// [`ConvertError::Misfit`] for kinds of adapters that are not merged, for tensors that hold no
     /// numbers, and for more than one adapter.
@@ -113,7 +115,7 @@ impl AdapterFile {
         Ok(contents)
     }
 
-    /// The model's tensor that the configuration says is replaced.
+    /// Returns the model's tensor that the configuration says is replaced.
     fn replaced(&self, key: &str) -> Option<String> {
         let (_, name) = key.split_at(key.find(PEFT_PREFIX).map_or(0, |at| at + PEFT_PREFIX.len()));
         let is_replaced =
@@ -121,12 +123,12 @@ impl AdapterFile {
         is_replaced.then(|| key.to_owned())
     }
 
-    /// Whether weights are stored `[inputs, outputs]`.
+    /// Returns whether weights are stored `[inputs, outputs]`.
     pub(super) fn is_transposed(&self, module: &str) -> bool {
         self.config_of(module).is_some_and(|(config, _)| config.is_transposed)
     }
 
-    /// The configuration of a module, and the module's name as the model has it.
+    /// Returns the configuration of a module, and the module's name in the model.
     fn config_of<'a>(&self, module: &'a str) -> Option<(&Config, &'a str)> {
         let bare = |name: &'a str| name.strip_prefix(PEFT_PREFIX).unwrap_or(name);
         if let Some(config) = &self.config {
@@ -136,7 +138,7 @@ impl AdapterFile {
         self.components.get(component).map(|config| (config, bare(rest)))
     }
 
-    /// The factor of a module.
+    /// Returns the factor of a module.
     ///
     /// - `rank`: of its tensors; `None` where it has no factors of lower rank
     ///
@@ -195,7 +197,7 @@ impl AdapterFile {
     }
 }
 
-/// Whether PEFT or diffusers wrote a key, whose factors are told elsewhere.
+/// Returns whether PEFT or diffusers wrote a key; their configuration gives the factors.
 fn is_of_peft(key: &str) -> bool {
     key.contains(".lora_A")
         || key.contains(".lora_B")

@@ -18,7 +18,8 @@ pub(super) struct Full {
 }
 
 impl Full {
-    /// `None` where the tensor has another shape than what it changes.
+    /// Returns the change by a whole tensor; `None` where its shape is not that of the rows it
+    /// changes.
     pub(super) fn of(tensor: &TensorHeader, site: &Site, is_replacement: bool) -> Option<Self> {
         let rows = site.of_change.as_ref().map(|range| range.end as u64);
         let fits = match rows {
@@ -32,6 +33,8 @@ impl Full {
         fits.then(|| Self { tensor: tensor.clone(), is_replacement })
     }
 
+    /// Returns the values to add to the changed rows.
+    ///
     /// - `weight`: the changed rows
     /// - `start`: row of the tensor that the first of them is
     pub(super) fn change(

@@ -30,6 +30,8 @@ impl Glora {
     pub(super) const ROLES: [Role; 4] =
         [Role::GloraA1, Role::GloraA2, Role::GloraB1, Role::GloraB2];
 
+    /// Finds the factors of a module.
+    ///
     /// # Errors
     /// One line, when a factor is missing, or their shapes are not those of the weight.
     pub(super) fn of(module: &Module, site: &Site) -> Result<Self, String> {
@@ -74,7 +76,7 @@ impl Glora {
         self.rank
     }
 
-    /// The change, without its factor.
+    /// Returns the change, without its factor.
     ///
     /// - `weight`: the changed rows
     pub(super) fn change(

@@ -157,7 +157,8 @@ pub(super) fn adapter_key(name: &str) -> AdapterKey<'_> {
     PEFT.iter().find_map(|(part, role)| peft_key(name, part, *role)).unwrap_or(AdapterKey::Unknown)
 }
 
-/// `MODULE.PART`, `MODULE.PART.weight`, `MODULE.PART.ADAPTER` or `MODULE.PART.ADAPTER.weight`.
+/// Parses `MODULE.PART`, `MODULE.PART.weight`, `MODULE.PART.ADAPTER` or
+/// `MODULE.PART.ADAPTER.weight`.
 fn peft_key<'a>(name: &'a str, part: &str, role: Role) -> Option<AdapterKey<'a>> {
     let start = name.rfind(part)?;
     let rest = match &name[start + part.len()..] {
@@ -173,8 +174,8 @@ fn peft_key<'a>(name: &'a str, part: &str, role: Role) -> Option<AdapterKey<'a>>
     Some(AdapterKey::Part { module: &name[..start], role })
 }
 
-/// Whether a part of a name ends where a segment does; one for each layer counts as well, such as
-/// `lora_E` in `lora_E.default`.
+/// Returns whether a part of a name ends where a segment does. One for each layer counts as well,
+/// such as `lora_E` in `lora_E.default`.
 fn is_segment(name: &str, part: &str) -> bool {
     name.rfind(part).is_some_and(|start| {
         let rest = &name[start + part.len()..];

@@ -33,6 +33,8 @@ impl Loha {
     pub(super) const ROLES: [Role; 6] =
         [Role::HadaW1A, Role::HadaW1B, Role::HadaW2A, Role::HadaW2B, Role::HadaT1, Role::HadaT2];
 
+    /// Finds the factors of a module.
+    ///
     /// # Errors
     /// One line, when a factor is missing, or their shapes are not those of the weight.
     pub(super) fn of(module: &Module, site: &Site) -> Result<Self, String> {
@@ -57,7 +59,7 @@ impl Loha {
         self.sides[0].b.shape[0]
     }
 
-    /// The whole change, without its factor.
+    /// Returns the whole change, without its factor.
     pub(super) fn change(&self, file: &Checkpoint) -> Result<Vec<f32>, ConvertError> {
         let [mut first, second] = [self.sides[0].product(file)?, self.sides[1].product(file)?];
         first.iter_mut().zip(second).for_each(|(first, second)| *first *= second);
@@ -66,7 +68,7 @@ impl Loha {
 }
 
 impl Side {
-    /// `[rows, cols]` of the product, `None` where the factors do not belong together.
+    /// Returns the `[rows, cols]` of the product; `None` where the factors do not belong together.
     fn shape(&self) -> Option<[u64; 2]> {
         let rank = *self.b.shape.first().filter(|rank| **rank > 0)?;
         match &self.core {

@@ -42,6 +42,8 @@ impl Lokr {
         Role::LokrT2,
     ];
 
+    /// Finds the factors of a module.
+    ///
     /// # Errors
     /// One line, when a factor is missing, or their shapes are not those of the weight.
     pub(super) fn of(module: &Module, site: &Site) -> Result<Self, String> {
@@ -74,12 +76,12 @@ impl Lokr {
         Ok(Self { left, right })
     }
 
-    /// `None` where both sides are whole, and nothing is to be scaled.
+    /// Returns the rank; `None` where both sides are whole, and nothing is to be scaled.
     pub(super) fn rank(&self) -> Option<u64> {
         self.right.rank().or(self.left.rank())
     }
 
-    /// The whole change, without its factor.
+    /// Returns the whole change, without its factor.
     pub(super) fn change(&self, file: &Checkpoint) -> Result<Vec<f32>, ConvertError> {
         let [left, right] = [self.left.matrix(file)?, self.right.matrix(file)?];
         let cols = |side: &Side| side.shape().map_or(1, |[_, cols]| cols.max(1)) as usize;
@@ -109,7 +111,7 @@ impl Side {
         }
     }
 
-    /// `[rows, cols]`, `None` where the factors do not belong together.
+    /// Returns `[rows, cols]`; `None` where the factors do not belong together.
     fn shape(&self) -> Option<[u64; 2]> {
         match self {
             Side::Whole(whole) => Some([*whole.shape.first()?, rest(whole)]),

@@ -30,6 +30,8 @@ impl Lora {
     pub(super) const ROLES: [Role; 5] =
         [Role::Up, Role::Down, Role::Mid, Role::EmbeddingUp, Role::EmbeddingDown];
 
+    /// Finds the factors of a module.
+    ///
     /// - `may_transpose`: whether weights are stored `[inputs, outputs]`
     ///
     /// # Errors
@@ -75,12 +77,12 @@ impl Lora {
         self.down.shape[0]
     }
 
-    /// Whether the weight takes the transposed product.
+    /// Returns whether the weight takes the transposed product.
     pub(super) fn is_transposed(&self) -> bool {
         self.is_transposed
     }
 
-    /// `[rows, rank]` and `[rank, cols]`.
+    /// Returns the factors `[rows, rank]` and `[rank, cols]`.
     fn factors(&self, file: &Checkpoint) -> Result<(Vec<f32>, Vec<f32>), ConvertError> {
         let up = numbers(file, &self.up)?;
         let mut down = numbers(file, &self.down)?;
@@ -97,12 +99,12 @@ impl Lora {
         Ok((up, down))
     }
 
-    /// Rank of the product's inner side.
+    /// Returns the rank of the product's inner side.
     fn inner(&self) -> usize {
         self.mid.as_ref().map_or(self.rank(), |mid| mid.shape[0]) as usize
     }
 
-    /// The whole change, without its factor.
+    /// Returns the whole change, without its factor.
     pub(super) fn change(&self, file: &Checkpoint) -> Result<Vec<f32>, ConvertError> {
         let (up, down) = self.factors(file)?;
         Ok(product(&up, &down, self.inner()))

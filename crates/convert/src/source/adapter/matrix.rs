@@ -1,6 +1,7 @@
 //! Products of the small matrices that adapters are made of.
 
-/// `left · right`, `[rows, inner] · [inner, cols]`, row-major, summed in double precision.
+/// Multiplies `left · right`, `[rows, inner] · [inner, cols]`, row-major, summed in double
+/// precision.
 pub(super) fn product(left: &[f32], right: &[f32], inner: usize) -> Vec<f32> {
     let cols = right.len() / inner.max(1);
     let mut sums = vec![0.0_f64; cols];
@@ -18,13 +19,13 @@ pub(super) fn product(left: &[f32], right: &[f32], inner: usize) -> Vec<f32> {
     product
 }
 
-/// A matrix with rows and columns exchanged.
+/// Returns a matrix with rows and columns exchanged.
 pub(super) fn transposed(matrix: &[f32], cols: usize) -> Vec<f32> {
     let rows = matrix.len() / cols.max(1);
     (0..cols).flat_map(|col| (0..rows).map(move |row| matrix[row * cols + col])).collect()
 }
 
-/// A kernel whose channels are mixed down to fewer: `[outer, inner, kernel] × [inner, channels]`,
+/// Mixes the channels of a kernel down to fewer: `[outer, inner, kernel] × [inner, channels]`,
 /// summed over `inner`, is `[outer, channels, kernel]`.
 ///
 /// - `mixing`: `[inner, channels]`
@@ -39,8 +40,8 @@ pub(super) fn mixed_channels(
     slices.flat_map(|slice| product(&mixing, slice, inner)).collect()
 }
 
-/// The Cayley transform `(I + Q) · (I − Q)⁻¹` of a skew-symmetric `Q`, `[size, size]`, which is a
-/// rotation; `I − Q` always has an inverse.
+/// Returns the Cayley transform `(I + Q) · (I − Q)⁻¹` of a skew-symmetric `Q`, `[size, size]`,
+/// which is a rotation; `I − Q` always has an inverse.
 pub(super) fn cayley(skew: &[f64], size: usize) -> Vec<f64> {
     let unit = |row: usize, col: usize| f64::from(u8::from(row == col));
     let at = |row: usize, col: usize| skew[row * size + col];

@@ -17,6 +17,8 @@ pub(super) enum ModelPart {
 }
 
 impl ModelPart {
+    /// Returns the part of a checkpoint that a layer belongs to.
+    ///
     /// - `shape`: of a tensor of the model
     pub(super) fn of<'a>(layer: &str, shape: impl Fn(&str) -> Option<&'a [u64]>) -> Self {
         for (mark, first) in [
@@ -42,7 +44,7 @@ impl ModelPart {
         }
     }
 
-    /// Whether an adapter's prefix may mean this model.
+    /// Returns whether an adapter's prefix may mean this model.
     pub(super) fn answers_to(self, hint: Hint, has_first_clip: bool) -> bool {
         match (hint, self) {
             (Hint::Any, _) | (_, ModelPart::Unknown) => true,
@@ -64,7 +66,7 @@ const CLIP_G_WIDTH: u64 = 1280;
 const PREFIXES: [&str; 6] =
     ["model.diffusion_model.", "diffusion_model.", "model.model.", "net.", "model.", "_orig_mod."];
 
-/// A layer's name, and what is left of it without the prefixes of checkpoints, longest first.
+/// Returns a layer's name with and without the prefixes of checkpoints, longest first.
 pub(super) fn bare_names(layer: &str) -> Vec<&str> {
     let mut names = vec![layer];
     let encoder = encoder_layer(layer);
@@ -79,7 +81,7 @@ pub(super) fn bare_names(layer: &str) -> Vec<&str> {
     names
 }
 
-/// A layer of a text encoder in a checkpoint, as the encoder's own file names it.
+/// Returns the name of a text encoder's layer in the encoder's own file, for one in a checkpoint.
 fn encoder_layer(layer: &str) -> Option<&str> {
     let rest = layer.strip_prefix("cond_stage_model.");
     let rest = rest

@@ -20,6 +20,8 @@ impl Module {
         Self { name: name.to_owned(), tensors: BTreeMap::new() }
     }
 
+    /// Sets the tensor of a role.
+    ///
     /// # Errors
     /// One line, when another tensor is that already: the file holds more than one adapter.
     pub(super) fn set(&mut self, role: Role, header: &TensorHeader) -> Result<(), String> {
@@ -40,6 +42,8 @@ impl Module {
         roles.iter().any(|role| self.tensors.contains_key(role))
     }
 
+    /// Returns the tensor of a role that has to be there.
+    ///
     /// - `part`: what the tensor is called
     ///
     /// # Errors
@@ -53,7 +57,7 @@ impl Module {
         self.tensors.iter().map(|(role, tensor)| (*role, tensor))
     }
 
-    /// The complaint that a change has other rows or columns than its weight.
+    /// Returns the complaint that a change has other rows or columns than its weight.
     ///
     /// - `found`: shapes of what the module has
     pub(super) fn misfit(&self, found: &[&TensorHeader], site: &Site, needed: &str) -> String {
@@ -68,12 +72,12 @@ impl Module {
     }
 }
 
-/// Product of all sizes but the first.
+/// Returns the product of all sizes but the first.
 pub(super) fn rest(tensor: &TensorHeader) -> u64 {
     tensor.shape.iter().skip(1).product()
 }
 
-/// Whether a change of so many rows and columns fits.
+/// Returns whether a change of `rows` × `cols` numbers fits.
 pub(super) fn fits(site: &Site, rows: u64, cols: u64) -> bool {
     let rows_fit = match &site.of_change {
         None => rows == site.row_count() as u64,

@@ -6,12 +6,12 @@ use roundwise_tensor_file::{Checkpoint, Dtype, TensorHeader};
 use crate::error::ConvertError;
 use crate::source::numbers::{weight_kind, widened};
 
-/// Whether a tensor holds numbers that can be added to weights; FP8 without scales does.
+/// Returns whether a tensor holds numbers that can be added to weights; FP8 without scales does.
 pub(super) fn is_numeric(dtype: Dtype) -> bool {
     weight_kind(dtype).is_some() || matches!(dtype, Dtype::F8E4M3 | Dtype::F8E5M2)
 }
 
-/// The numbers of a tensor.
+/// Returns the numbers of a tensor.
 ///
 /// # Errors
 /// When the file cannot be read, [`ConvertError::Misfit`] for a NaN or an infinity.
@@ -38,7 +38,7 @@ pub(super) fn numbers(file: &Checkpoint, header: &TensorHeader) -> Result<Vec<f3
     }
 }
 
-/// The only number of a tensor, of whole numbers as well.
+/// Returns the only number of a tensor, which may be a whole number.
 ///
 /// # Errors
 /// As [`numbers`], and for more numbers than one.
@@ -66,10 +66,8 @@ pub(super) fn number(file: &Checkpoint, header: &TensorHeader) -> Result<f32, Co
     }
 }
 
-/// A tensor's defect, with the file that holds it.
+/// Returns an error about a tensor, with the file that holds it.
 fn misfit(file: &Checkpoint, header: &TensorHeader, problem: &str) -> ConvertError {
-    ConvertError::Misfit {
-        path: file.holder(&header.name).unwrap_or(file.path()).to_owned(),
-        problem: format!("tensor `{}` {problem}", header.name),
-    }
+    let path = file.holder(&header.name).unwrap_or(file.path());
+    ConvertError::misfit(path, format!("tensor `{}` {problem}", header.name))
 }

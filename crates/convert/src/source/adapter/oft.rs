@@ -37,6 +37,8 @@ pub(super) struct Oft {
 impl Oft {
     pub(super) const ROLES: [Role; 2] = [Role::OftBlocks, Role::Rescale];
 
+    /// Finds the blocks of a module.
+    ///
     /// - `alpha`: as stored, 0 where there is none
     ///
     /// # Errors
@@ -70,7 +72,7 @@ impl Oft {
         Ok(Self { blocks, rescale, bound: f64::from(alpha) * rows as f64, strength })
     }
 
-    /// The change, its strength included.
+    /// Returns the change, its strength included.
     ///
     /// - `weight`: the rows that it rotates
     pub(super) fn change(
@@ -107,7 +109,7 @@ impl Oft {
         Ok(changes.collect())
     }
 
-    /// The rotation of every block, blended with the identity.
+    /// Returns the rotation of every block, blended with the identity.
     fn rotations(&self, blocks: &[f32], size: usize) -> Vec<f64> {
         let mut skew = Vec::with_capacity(blocks.len());
         for block in blocks.chunks(size * size) {
@@ -133,7 +135,8 @@ impl Oft {
     }
 }
 
-/// Which row stands in each place of a stage: pairs of halves, `half` apart, are interleaved.
+/// Returns the row that stands in each place of a stage: pairs of halves, `half` apart, are
+/// interleaved.
 fn butterfly(rows: usize, half: usize) -> Vec<usize> {
     let place = |at: usize| {
         let (group, rest) = (at / (2 * half), at % (2 * half));

@@ -33,7 +33,7 @@ pub(super) struct Reading<'a> {
     changed: BTreeMap<String, Vec<(String, Site)>>,
 }
 
-/// Algorithms whose tensors tell them, each with what they are called.
+/// Algorithms that tensors tell, each with the roles of its tensors.
 const ALGORITHMS: [(&str, &[Role]); 5] = [
     ("LoRA", &Lora::ROLES),
     ("LoHa", &Loha::ROLES),
@@ -43,6 +43,8 @@ const ALGORITHMS: [(&str, &[Role]); 5] = [
 ];
 
 impl<'a> Reading<'a> {
+    /// Begins to read an adapter.
+    ///
     /// - `index`: of the file among the recipe's adapters
     pub(super) fn new(
         file: &'a AdapterFile,
@@ -54,6 +56,8 @@ impl<'a> Reading<'a> {
         Self { file, index, strength, targets, changes: vec![], unmatched: vec![], changed }
     }
 
+    /// Reads all changes of the adapter.
+    ///
     /// # Errors
     /// [`ConvertError::Misfit`] for what does not fit the model, or holds a NaN or an infinity.
     pub(super) fn read(&mut self) -> Result<(), ConvertError> {
@@ -99,7 +103,8 @@ impl<'a> Reading<'a> {
         Ok(())
     }
 
-    /// A module with an alpha, norms or a bias alone.
+    /// Handles a module that has only an alpha, norms or a bias: an error where the model has its
+    /// layer.
     fn without_algorithm(&mut self, module: &Module) -> Result<(), ConvertError> {
         if self.find(module, Wanted::Weight)?.is_empty() {
             self.leave_out(module.tensors().map(|(_, tensor)| tensor));
@@ -109,7 +114,7 @@ impl<'a> Reading<'a> {
         Err(self.file.misfit(problem))
     }
 
-    /// Keys in the order of the file.
+    /// Adds the tensors to the unmatched keys, sorted by name.
     fn leave_out<'t>(&mut self, tensors: impl Iterator<Item = &'t TensorHeader>) {
         let mut keys: Vec<String> = tensors.map(|tensor| tensor.name.clone()).collect();
         keys.sort_unstable();
@@ -121,7 +126,7 @@ impl<'a> Reading<'a> {
         found.map_err(|problem| self.file.misfit(problem))
     }
 
-    /// The change of a module's weight; its factor, where the model has the weight.
+    /// Reads the change of a module's weight; returns its factor, where the model has the weight.
     fn read_weight(&mut self, module: &Module, name: &str) -> Result<Option<Scale>, ConvertError> {
         let sites = self.find(module, Wanted::Matrix)?;
         if sites.is_empty() {

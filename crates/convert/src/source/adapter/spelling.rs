@@ -34,8 +34,8 @@ const PREFIXES: [(&str, Hint); 20] = [
     ("model_", Hint::Any),
 ];
 
-/// The spellings of a module's name that a layer may have, longest first, dots written as
-/// underscores: kohya writes them so, and thus all are alike.
+/// Returns the spellings of a module's name that a layer may have, longest first. Dots become
+/// underscores, as kohya writes them, so that all programs' names are alike.
 ///
 /// The first prefix that means one model of a checkpoint counts.
 pub(super) fn spellings(module: &str) -> Vec<(String, Hint)> {
@@ -65,8 +65,8 @@ fn without_prefix(name: &str) -> Option<(&str, Hint)> {
     }
 }
 
-/// A name with underscores for dots. Diffusers puts `processor` into names of attention, compiled
-/// models `_orig_mod` into any.
+/// Replaces the dots of a name by underscores. Diffusers puts `processor` into names of attention,
+/// compiled models `_orig_mod` into any.
 pub(super) fn joined(name: &str) -> String {
     let name = name.strip_prefix("_orig_mod.").unwrap_or(name);
     name.replace(".processor.", ".").replace("._orig_mod.", ".").replace('.', "_")

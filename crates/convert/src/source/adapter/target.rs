@@ -66,17 +66,17 @@ pub(super) struct Site {
 }
 
 impl Site {
-    /// Numbers in a row.
+    /// Returns how many numbers a row has.
     pub(super) fn cols(&self) -> usize {
         self.shape.iter().skip(1).product::<u64>() as usize
     }
 
-    /// Number of changed rows.
+    /// Returns the number of changed rows.
     pub(super) fn row_count(&self) -> usize {
         self.rows.iter().map(Range::len).sum()
     }
 
-    /// Shape of the changed rows.
+    /// Returns the shape of the changed rows.
     pub(super) fn changed_shape(&self) -> Vec<u64> {
         let rest = self.shape.iter().skip(1).copied();
         std::iter::once(self.row_count() as u64).chain(rest).collect()
@@ -140,12 +140,12 @@ impl Targets {
         }
     }
 
-    /// The model's file.
+    /// Returns the model's file.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Where the change of a module goes; nowhere when the model has no such layer.
+    /// Returns the places that a module changes; none when the model has no such layer.
     ///
     /// # Errors
     /// One line, when more than one layer answers to the name, or its rows are not as the name
@@ -182,7 +182,7 @@ impl Targets {
         Ok(vec![])
     }
 
-    /// The tensor that an adapter replaces.
+    /// Returns the tensor that an adapter replaces.
     ///
     /// # Errors
     /// As [`Self::find`].

@@ -15,12 +15,12 @@ pub enum Opens {
     },
     /// It would fail, or read codes as if they were weights.
     No {
-        /// Why.
+        /// The reason.
         reason: String,
         /// Advice.
         way_out: String,
     },
-    /// Nobody knows.
+    /// It is not known.
     NotKnown {
         /// What is known.
         reason: String,
@@ -36,7 +36,7 @@ pub(crate) enum TakesCodes {
 }
 
 impl Opens {
-    /// The program that does, with the first version.
+    /// Returns the program that opens the file, with its first version.
     pub fn program(&self) -> Option<&str> {
         match self {
             Opens::Yes { program } => Some(program),
@@ -45,7 +45,7 @@ impl Opens {
     }
 }
 
-/// One shape for all answers, so that readers need not ask which it is before they look.
+/// One JSON shape for all answers, so that readers need no case distinction.
 #[derive(Default, Serialize, Deserialize)]
 struct Answer {
     opens: String,

@@ -57,7 +57,7 @@ pub(super) fn takes_codes(detected: &Detected) -> TakesCodes {
     }
 }
 
-/// A model whose kind takes codes where its architecture and its names do.
+/// Answers for a model whose kind takes codes where its architecture and its names do.
 fn by_names(detected: &Detected) -> TakesCodes {
     let main = &detected.main;
     if let Some(reason) = main.no_codes {

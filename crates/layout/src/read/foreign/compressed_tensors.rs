@@ -122,7 +122,7 @@ fn find(
     })
 }
 
-/// Whether the configuration says of all groups of layers that their codes have zero points.
+/// Tells whether the configuration says of all groups of layers that their codes have zero points.
 fn is_asymmetric(beside: &Beside<'_>) -> bool {
     let groups = beside.setting("config_groups").and_then(Value::as_object);
     let mut groups = groups.into_iter().flat_map(|groups| groups.values()).peekable();

@@ -116,7 +116,7 @@ fn find(
     })
 }
 
-/// Bits of each of `count` fields that fill words exactly.
+/// Returns the bits of each of `count` fields that fill words exactly.
 fn rows_bits(words: u64, count: u64) -> Option<u64> {
     let all = words.checked_mul(32)?;
     all.checked_div(count).filter(|bits| bits.checked_mul(count) == Some(all))
@@ -211,7 +211,8 @@ fn zero_points(
     }
 }
 
-/// GPTQModel takes the ones off whole words, which matters where a zero point is 0.
+/// Returns what zero points lack in packing `gptq`: GPTQModel takes the ones off whole words, which matters
+/// where a zero point is 0.
 fn less_one(beside: &Beside<'_>, bits: u64) -> ZeroPoints {
     let maker = beside.setting("meta").and_then(|meta| meta.get("quantizer"));
     let is_gptqmodel = maker.is_some_and(|maker| maker.to_string().contains("gptqmodel"));

@@ -81,7 +81,7 @@ fn packing(name: &str) -> Option<Packing> {
     Some(Packing { bits, codes, bytes })
 }
 
-/// The packing that the program has for so many bits.
+/// Returns the packing that the program has for so many bits.
 fn packing_of_bits(bits: i64) -> &'static str {
     match bits {
         5..=8 => "8bit_u8",

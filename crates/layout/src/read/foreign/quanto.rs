@@ -51,7 +51,7 @@ pub(crate) fn recognise(
     Some(Recognised { layer: layer_of(weight).to_owned(), program: &BYTES, found })
 }
 
-/// Scales of activations, which belong to the codes: ones where there are none.
+/// Returns the scales of activations, which belong to the codes; they are ones where nothing is scaled.
 fn activation_scales(file: &Checkpoint, weight: &str) -> impl Iterator<Item = String> {
     let layer = layer_of(weight);
     let names = ["input_scale", "output_scale"].map(|end| format!("{layer}.{end}"));

@@ -1,0 +1,43 @@
+use std::fmt;
+
+use roundwise_layout::Layout;
+
+/// Something that this program does, which a message names as a way out: a command, or a button.
+///
+/// Displayed, it is a noun phrase that begins or goes on with a sentence. A front end that calls it
+/// something else asks for [`Text::worded_with`](crate::recipe::Text::worded_with).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Command {
+    /// What was just tried, once more.
+    Again,
+    /// Weights become codes.
+    Convert,
+    /// Codes become plain numbers.
+    Dequantize,
+    /// Codes are laid out anew.
+    Migrate(Layout),
+    /// Defects are mended, and the file is written anew.
+    Repair,
+    /// A file is looked at.
+    Inspect,
+    /// The program that collects statistics is printed.
+    Collector,
+    /// Statistics are listed.
+    ShowStatistics,
+}
+
+impl fmt::Display for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Command::Again => f.write_str("the same job"),
+            Command::Convert => f.write_str("a conversion"),
+            Command::Dequantize => f.write_str("decoding"),
+            Command::Migrate(layout) => write!(f, "migration to `{layout}`"),
+            Command::Repair => f.write_str("a repair"),
+            Command::Inspect => f.write_str("an inspection"),
+            Command::Collector => f.write_str("the collector"),
+            Command::ShowStatistics => f.write_str("a look at statistics"),
+        }
+    }
+}

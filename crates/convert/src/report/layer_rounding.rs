@@ -1,0 +1,105 @@
+use roundwise_rounding::{Options, RoundingReport};
+use serde::{Deserialize, Serialize};
+
+/// The result of learned rounding for one weight. All energies are in squared model units, of the
+/// stored codes decoded with the stored scales; solver, λ and passes are those of the search, whose
+/// codes may have been refused. Values that a failed search does not know are null.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LayerRounding {
+    /// Name of the objective.
+    pub objective: String,
+    /// Name of the solver.
+    pub solver: String,
+    /// Number of singular vectors, or of samples.
+    pub rank: usize,
+    /// Value of the objective.
+    pub objective_value: Option<f64>,
+    /// [`objective_value`](Self::objective_value) of nearest codes.
+    pub nearest_objective_value: Option<f64>,
+    /// `‖EV‖²`, V the right singular vectors or the samples.
+    pub input_projected: Option<f64>,
+    /// `‖E‖ / ‖W‖` of nearest codes.
+    pub nearest_weight_error: Option<f64>,
+    /// Share of the codes that are not the nearest ones.
+    pub changed: f64,
+    /// λ that the search ended at.
+    pub lambda: f64,
+    /// The objective over what an ideal sequential pass reaches.
+    pub bound_ratio: Option<f64>,
+    /// Passes over the matrix.
+    pub passes: usize,
+    /// Whether nearest codes are stored.
+    pub kept_nearest: bool,
+    /// `tr(EHEᵀ) / tr(WHWᵀ)`: the error of the layer's outputs over them, both squared; known with
+    /// statistics of its inputs.
+    pub output_error: Option<f64>,
+    /// [`output_error`](Self::output_error) of nearest codes.
+    pub nearest_output_error: Option<f64>,
+    /// Share of the mean of the inputs' second moment that the search added to its diagonal.
+    pub damping: Option<f64>,
+    /// Whether there are no statistics of this layer's inputs, which the method needs; nearest codes
+    /// are stored.
+    pub without_statistics: bool,
+    /// Why the search did not finish.
+    pub failure: Option<String>,
+    /// `‖E‖²` of nearest codes.
+    #[serde(skip)]
+    pub(crate) nearest_energy: f64,
+}
+
+impl LayerRounding {
+    /// Returns the result for nearest codes that are stored because nothing is known of the layer's
+    /// inputs.
+    pub(crate) fn without_statistics(options: &Options) -> Self {
+        Self { without_statistics: true, failure: None, ..Self::failed(options, String::new()) }
+    }
+
+    /// Returns the result for nearest codes that are stored because the search failed.
+    pub(crate) fn failed(options: &Options, failure: String) -> Self {
+        Self {
+            objective: options.objective.name().to_owned(),
+            solver: "nearest".to_owned(),
+            rank: 0,
+            objective_value: None,
+            nearest_objective_value: None,
+            input_projected: None,
+            nearest_weight_error: None,
+            changed: 0.0,
+            lambda: 0.0,
+            bound_ratio: None,
+            passes: 0,
+            kept_nearest: true,
+            output_error: None,
+            nearest_output_error: None,
+            damping: None,
+            without_statistics: false,
+            failure: Some(failure),
+            nearest_energy: 0.0,
+        }
+    }
+}
+
+impl From<RoundingReport> for LayerRounding {
+    fn from(report: RoundingReport) -> Self {
+        Self {
+            objective: report.objective.to_owned(),
+            solver: report.solver.to_owned(),
+            rank: report.rank,
+            objective_value: Some(report.stored.objective),
+            nearest_objective_value: Some(report.nearest.objective),
+            input_projected: Some(report.stored.input_projected),
+            nearest_weight_error: Some(report.relative_nearest_error()),
+            changed: report.changed,
+            lambda: report.lambda,
+            bound_ratio: report.bound_ratio,
+            passes: report.passes,
+            kept_nearest: report.kept_nearest,
+            output_error: report.output_errors.map(|[stored, _]| stored),
+            nearest_output_error: report.output_errors.map(|[_, nearest]| nearest),
+            damping: report.output_errors.map(|_| report.damping),
+            without_statistics: false,
+            failure: None,
+            nearest_energy: report.nearest.weight_error,
+        }
+    }
+}
