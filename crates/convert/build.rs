@@ -1,11 +1,12 @@
-//! Lists `presets/*.toml` and `kinds/*.toml`, so that adding a model is adding one file.
+//! Lists `presets/*.toml`, `kinds/*.toml` and `dialects/*.toml`, so that adding a model is adding one file.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
 fn main() -> io::Result<()> {
     list("presets")?;
-    list("kinds")
+    list("kinds")?;
+    list("dialects")
 }
 
 fn list(folder: &str) -> io::Result<()> {

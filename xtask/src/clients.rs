@@ -69,11 +69,11 @@ pub(crate) struct Finding {
 #[derive(Deserialize)]
 struct Report {
     weight_error: Option<f64>,
-    layers: Vec<LayerReport>,
+    tensors: Vec<TensorReport>,
 }
 
 #[derive(Deserialize)]
-struct LayerReport {
+struct TensorReport {
     weight_error: Option<f64>,
 }
 
@@ -227,7 +227,7 @@ impl Clients<'_> {
             scheme: scheme.to_owned(),
             layout: layout.to_owned(),
             weight_error: report.weight_error,
-            layer_errors: report.layers.iter().filter_map(|layer| layer.weight_error).collect(),
+            layer_errors: report.tensors.iter().filter_map(|tensor| tensor.weight_error).collect(),
             judged,
         })
     }

@@ -1,9 +1,9 @@
 mod convert;
 mod look;
+mod part;
 mod recipe;
 mod rewrite;
 mod run;
-mod share;
 mod size;
 mod statistics;
 mod write;

@@ -8,6 +8,7 @@ use roundwise_rounding::RoundingError;
 use roundwise_stats::{StatsError, StatsErrorKind};
 use roundwise_tensor_file::{TensorFileError, TensorFileErrorKind};
 
+use crate::model::TranslationError;
 use crate::recipe::{Command, Complaint, RecipeError, Setting, Text};
 
 /// Why a conversion did not happen. No output has appeared, unless the file's own error says so
@@ -47,6 +48,13 @@ pub enum ConvertError {
         path: PathBuf,
         /// What does not fit, and what helps: at least one sentence.
         complaints: Vec<Complaint>,
+    },
+    /// Names of another dialect cannot be translated into the model's own.
+    Names {
+        /// The file.
+        path: PathBuf,
+        /// Which tensor, and why.
+        problem: Box<TranslationError>,
     },
     /// No program that opens such a file reads codes in it.
     Refused {
@@ -212,6 +220,7 @@ impl ConvertError {
             ConvertError::Statistics(_) => "statistics",
             ConvertError::Recipe(_) => "recipe",
             ConvertError::Misfit { .. } => "misfit",
+            ConvertError::Names { .. } => "names",
             ConvertError::Refused { .. } => "refused",
             ConvertError::Unreadable { .. } => "unreadable",
             ConvertError::IsStatistics { .. } => "is_statistics",
@@ -260,6 +269,7 @@ impl ConvertError {
             ConvertError::Misfit { path, complaints } => {
                 at(path) + Text::lines(complaints.iter().map(|it| it.problem.clone()))
             }
+            ConvertError::Names { path, problem } => at(path) + problem.to_string(),
             ConvertError::Refused { path, title, reason, .. } => {
                 at(path) + format!("{title} is not converted\n  {reason}")
             }
@@ -332,6 +342,17 @@ impl ConvertError {
         Some(match self {
             ConvertError::File(error) => return help_of_file(error),
             ConvertError::Statistics(error) => return help_of_statistics(error),
+            ConvertError::Names { problem, .. }
+                if matches!(**problem, TranslationError::ForeignCodes { .. }) =>
+            {
+                Text::from(Command::Dequantize)
+                    + " makes plain numbers of the codes, whose names are translated then"
+            }
+            ConvertError::Names { .. } => {
+                Text::from("`")
+                    + Setting::new("names")
+                    + " keep` takes the file under the names that it has"
+            }
             ConvertError::Refused { way_out, .. } => {
                 Text::from(way_out.as_str()) + "; " + named("as") + " insists on what it is"
             }

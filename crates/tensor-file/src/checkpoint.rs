@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use crate::arrange::{self, Arranged};
 use crate::blocks::{BlockType, WEIGHT_BYTES};
 use crate::container::{self, Contents};
 use crate::disk::is_same_file;
@@ -160,6 +161,32 @@ impl Checkpoint {
         Some(&self.files[self.get(tensor)?.file].path)
     }
 
+    /// Returns the same files, seen as other tensors: each is made of rows of those there are, which are
+    /// read when it is. A tensor that is no part of any is no longer there.
+    ///
+    /// - `metadata`: stands in place of the files' own
+    ///
+    /// # Errors
+    /// When a part is missing, or has other rows, another dtype or another number of elements than is
+    /// asked for; when two tensors have one name.
+    pub fn arranged(
+        self,
+        tensors: Vec<Arranged>,
+        metadata: BTreeMap<String, String>,
+    ) -> Result<Self, TensorFileError> {
+        let mut headers = Vec::with_capacity(tensors.len());
+        for arranged in tensors {
+            let name = arranged.name.clone();
+            let header = arrange::header(arranged, |part| self.get(part));
+            headers.push(header.map_err(|kind| kind.at_tensor(&self.path, &name))?);
+        }
+        headers.sort_by(|a, b| a.name.cmp(&b.name));
+        if let Some(twice) = headers.windows(2).find(|pair| pair[0].name == pair[1].name) {
+            return Err(Kind::DuplicateTensor.at_tensor(&self.path, &twice[0].name));
+        }
+        Ok(Self { tensors: headers, metadata, ..self })
+    }
+
     /// Returns the path that was opened.
     pub fn path(&self) -> &Path {
         &self.path
@@ -314,6 +341,15 @@ impl Checkpoint {
             return Err(kind.at_tensor(&file.path, &tensor.name));
         }
         let filled = match &tensor.encoding {
+            Encoding::Arranged(pieces) => {
+                return arrange::read(
+                    &file.path,
+                    pieces,
+                    offset,
+                    buffer,
+                    &|stored, offset, part| self.read_into(stored, offset, part),
+                );
+            }
             Encoding::Plain => file.read(tensor.offset + offset, buffer),
             Encoding::Strided(strides) => {
                 strided::read(&file.file, tensor, strides, offset, buffer)

@@ -175,6 +175,17 @@ pub enum TensorFileErrorKind {
     OutOfMemory { bytes: u64 },
     #[error("bytes {offset}..+{length} are outside the tensor's {tensor_bytes}")]
     PartOutOfRange { offset: u64, length: u64, tensor_bytes: u64 },
+    #[error("is to be made of no part")]
+    NoParts,
+    #[error("is to be made of `{}`, which is missing", printable(part))]
+    PartMissing { part: String },
+    #[error("is to be made of rows {begin}..{end} of `{}`, which has {rows}", printable(part))]
+    PartRows { part: String, begin: u64, end: u64, rows: u64 },
+    #[error(
+        "is to be made of `{}`, which is {found}; its first part is {expected}",
+        printable(part)
+    )]
+    PartDtype { part: String, found: Dtype, expected: Dtype },
     #[error("the tensor belongs to another checkpoint")]
     ForeignTensor,
 

@@ -3,6 +3,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use crate::Dtype;
+use crate::arrange::Piece;
 use crate::blocks::BlockType;
 use crate::metadata_value::MetadataValue;
 
@@ -43,6 +44,18 @@ pub(crate) enum Encoding {
     Strided(Box<[u64]>),
     /// F32 in GGUF's blocks.
     Blocks(BlockType),
+    /// As rows of stored tensors, from the first to the last.
+    Arranged(Box<[Piece]>),
+}
+
+impl Encoding {
+    /// Tells whether where an element lies depends on its place in the row-major order alone.
+    pub(crate) fn is_shapeless(&self) -> bool {
+        match self {
+            Encoding::Plain | Encoding::Blocks(_) | Encoding::Arranged(_) => true,
+            Encoding::Strided(_) => false,
+        }
+    }
 }
 
 impl TensorHeader {
@@ -57,6 +70,11 @@ impl TensorHeader {
         match self.encoding {
             Encoding::Plain | Encoding::Strided(_) => self.dtype.name(),
             Encoding::Blocks(block) => block.name(),
+            Encoding::Arranged(ref pieces) => {
+                let mut names = pieces.iter().map(|piece| piece.tensor.stored_as());
+                let first = names.next().unwrap_or(self.dtype.name());
+                if names.all(|name| name == first) { first } else { self.dtype.name() }
+            }
         }
     }
 
@@ -65,6 +83,9 @@ impl TensorHeader {
         match self.encoding {
             Encoding::Plain | Encoding::Strided(_) => self.length,
             Encoding::Blocks(block) => block.stored_bytes(self.length),
+            Encoding::Arranged(ref pieces) => {
+                pieces.iter().fold(0, |sum, piece| sum.saturating_add(piece.stored_bytes()))
+            }
         }
     }
 

@@ -28,6 +28,7 @@
 //! # }
 //! ```
 
+mod arrange;
 mod blocks;
 mod checkpoint;
 mod container;
@@ -59,6 +60,7 @@ mod unfinished;
 mod writer;
 mod zip;
 
+pub use arrange::{Arranged, RowOrder, Rows};
 pub use checkpoint::Checkpoint;
 pub use disk::{available_bytes, check_writable, is_vacant};
 pub use dtype::Dtype;

@@ -251,7 +251,7 @@ impl QualityBench<'_> {
                 convert.arg(self.folder.join("square-out.safetensors"));
                 let text = command::output(&mut convert)?;
                 let report: serde_json::Value = serde_json::from_str(&text)?;
-                let seconds = report["layers"][0]["seconds"].as_f64();
+                let seconds = report["tensors"][0]["seconds"].as_f64();
                 Ok(Reached::of(&goal, seconds.context("no seconds in the report")?))
             })
             .collect()

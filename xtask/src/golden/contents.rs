@@ -144,10 +144,10 @@ mod tests {
     #[test]
     fn times_and_threads_are_no_part_of_a_report() {
         let mut report = json!({
-            "threads": 2, "seconds": 1.5, "layers": [{"name": "a", "seconds": 0.5}],
+            "threads": 2, "seconds": 1.5, "tensors": [{"name": "a", "seconds": 0.5}],
             "tool": {"name": "roundwise"}, "sync_seconds": null,
         });
         drop_volatile(&mut report);
-        assert_eq!(report, json!({"layers": [{"name": "a"}]}));
+        assert_eq!(report, json!({"tensors": [{"name": "a"}]}));
     }
 }

@@ -1,6 +1,7 @@
 //! The files that the cases read: fixtures of the repository, and small models of several kinds.
 
 mod adapters;
+mod dialects;
 mod gguf;
 mod networks;
 mod servers;
@@ -35,6 +36,7 @@ impl Models {
         let made = [
             networks::files(),
             adapters::files(),
+            dialects::files(),
             gguf::files(),
             servers::files(),
             shards::files(),

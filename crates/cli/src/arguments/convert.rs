@@ -3,10 +3,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 use roundwise_convert::compute::Devices;
-use roundwise_convert::plan::{Limits, Share};
+use roundwise_convert::plan::{Limits, Part};
 use roundwise_convert::scheme::Scheme;
 
-use super::share::parse_share;
+use super::part::parse_part;
 use super::size::parse_size;
 use super::{INPUTS, RecipeOptions, RunOptions, StatisticsFlags, WriteOptions};
 
@@ -36,8 +36,8 @@ pub(crate) struct ConvertOptions {
     pub(crate) memory_limit: Option<u64>,
     /// Make one part of the model, for `roundwise merge`: 3/16, or auto/16 in an array job of Slurm or
     /// Kubernetes. The part goes into the output's name
-    #[arg(long, value_name = "I/N", conflicts_with = "shard_size", value_parser = parse_share)]
-    pub(crate) part: Option<Share>,
+    #[arg(long, value_name = "I/N", conflicts_with = "shard_size", value_parser = parse_part)]
+    pub(crate) part: Option<Part>,
     /// Write the leading part of what rounding changed as a LoRA of this rank beside the output
     #[arg(long, value_name = "RANK")]
     pub(crate) extract_error_lora: Option<NonZeroUsize>,

@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use roundwise_convert::RecipeFile;
 use roundwise_convert::layout::Layout;
 use roundwise_convert::model::{Heuristic, Kind};
-use roundwise_convert::recipe::{RuleFile, import_layer_config};
+use roundwise_convert::recipe::{Names, RuleFile, import_layer_config};
 use roundwise_convert::scheme::{CATALOG, ScaleRule};
 use roundwise_convert::source::StatisticsFile;
 use roundwise_convert::tensor_file::read_text;
@@ -46,6 +46,8 @@ pub(crate) struct RecipeOptions {
     layout: Option<String>,
     #[arg(long = "as", value_name = "KIND", help = kind_help())]
     kind: Option<String>,
+    #[arg(long, value_name = "NAMES", help = names_help() + " [default: translate]")]
+    names: Option<String>,
     /// Preset to use instead of the one that is detected, e.g. t5xxl; see `roundwise presets`
     #[arg(long, value_name = "NAME")]
     preset: Option<String>,
@@ -109,6 +111,11 @@ fn kind_help() -> String {
     choices("Take the file for this, whatever it looks like, and do not refuse it", kinds)
 }
 
+pub(super) fn names_help() -> String {
+    let names = Names::NAMES.map(|(name, _)| name);
+    choices("What becomes of names that are not the model's own, such as diffusers'", names)
+}
+
 fn heuristic_help() -> String {
     choices("Size rules of the published converters", Heuristic::NAMES.map(|(name, _)| name))
 }
@@ -148,6 +155,7 @@ impl RecipeOptions {
             layout: self.layout.clone(),
             scale_rule: self.scale_rule.clone(),
             kind: self.kind.clone(),
+            names: self.names.clone(),
             preset: self.preset.clone(),
             keep_distillation: self.keep_distillation.then_some(true),
             ignore_base_list: self.ignore_base_list.then_some(true),

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use clap::Args;
 use roundwise_convert::recipe::PlainDtype;
 
-use super::recipe::layout_help;
+use super::recipe::{layout_help, names_help};
 use super::{INPUT, RunOptions, StatisticsFlags, WriteOptions};
 use crate::method_flags::choices;
 
@@ -28,6 +28,8 @@ pub(crate) struct RewriteOptions {
 pub(crate) struct DequantizeOptions {
     #[arg(long, value_name = "DTYPE", help = dtype_help(), default_value = "bf16")]
     pub(crate) dtype: String,
+    #[arg(long, value_name = "NAMES", help = names_help() + " [default: keep]")]
+    pub(crate) names: Option<String>,
     #[command(flatten)]
     pub(crate) rewrite: RewriteOptions,
 }

@@ -92,10 +92,17 @@ fn describe_kind(inspection: &Inspection) -> String {
         kind => format!("kind: {kind}\n"),
     };
     if matches!(inspection.dialect, Dialect::Diffusers | Dialect::LlamaCpp) {
-        text += &format!("names: {}\n", inspection.dialect);
+        let becomes = match inspection.names_stay {
+            None => "; `convert` translates them to the model's own",
+            Some(_) => "",
+        };
+        text += &format!("names: {}{becomes}\n", inspection.dialect);
     }
     if !inspection.wrapper.is_empty() {
         text += &format!("names begin with `{}`, of training code\n", plain(&inspection.wrapper));
+    }
+    if let Some(reason) = &inspection.names_stay {
+        text += &format!("names are not translated: {}\n", plain(reason));
     }
     if let Opens::No { reason, .. } = &inspection.in_codes {
         text += &format!("not converted to codes: {reason}\n");

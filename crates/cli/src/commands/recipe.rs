@@ -11,7 +11,7 @@ use crate::outcome::BadUsage;
 pub(crate) fn run(command: &RecipeCommand) -> anyhow::Result<bool> {
     match command {
         RecipeCommand::Init(options) => {
-            print_as_it_is(&recipe_template(&Source::open(&options.input)?)?)?
+            print_as_it_is(&recipe_template(&Source::open_translated(&options.input)?)?)?
         }
         RecipeCommand::Import(options) => {
             let path = &options.layer_config;

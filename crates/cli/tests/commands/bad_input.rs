@@ -28,7 +28,7 @@ fn converted(bytes: &[u8], tensor: &str) -> (serde_json::Value, File) {
     let report = folder.json(&["convert", "m.safetensors", "--json"]);
     assert_eq!(folder.names(), ["m-fp8.safetensors", "m.safetensors"]);
     assert_eq!(folder.read("m.safetensors"), bytes, "the input was touched");
-    let mut layers = report["layers"].as_array().unwrap().iter();
+    let mut layers = report["tensors"].as_array().unwrap().iter();
     let layer = layers.find(|layer| layer["name"] == tensor).unwrap().clone();
     (layer, folder.file("m-fp8.safetensors"))
 }

@@ -36,7 +36,7 @@ fn every_tensor_is_told_between_the_phases_and_the_report_comes_last() {
     assert_eq!(phases, ["converting", "checking", "syncing"]);
     let report = &lines.last().unwrap()["report"];
     assert_eq!(lines.last().unwrap()["event"], "done");
-    for layer in report["layers"].as_array().unwrap() {
+    for layer in report["tensors"].as_array().unwrap() {
         let is_of = |line: &&Value, event: &str| {
             line["event"] == event
                 && (line["tensor"] == layer["name"] || line["tensor"]["name"] == layer["name"])

@@ -16,6 +16,7 @@ mod memory;
 mod methods;
 mod migrate;
 mod models;
+mod names;
 mod parts;
 mod places;
 mod recipe;

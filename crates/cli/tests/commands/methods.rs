@@ -61,7 +61,7 @@ fn no_layer_is_worse_than_nearest_in_what_was_minimised() {
     for method in METHODS {
         let report = convert(&folder, method, &[]);
         assert_eq!(report["rounding"].is_null(), method[0] == "nearest");
-        for layer in report["layers"].as_array().unwrap() {
+        for layer in report["tensors"].as_array().unwrap() {
             let rounding = &layer["rounding"];
             if !rounding.is_null() {
                 let value = |key: &str| rounding[key].as_f64().unwrap();
@@ -78,7 +78,7 @@ fn the_error_in_the_report_is_that_of_the_file() {
     let report = convert(&folder, &["principal", "--top-k", "8"], &[]);
     let verified = folder.json(&["verify", "m.safetensors", "o.safetensors", "--json"]);
     for layer in verified["layers"].as_array().unwrap() {
-        let reported = report["layers"].as_array().unwrap();
+        let reported = report["tensors"].as_array().unwrap();
         let same = reported.iter().find(|one| one["name"] == layer["name"]).unwrap();
         assert_eq!(same["weight_error"], layer["weight_error"]);
         assert!(same["rounding"]["changed"].as_f64().unwrap() > 0.0);
@@ -160,7 +160,7 @@ fn a_corrected_bias_keeps_the_mean_output() {
     for method in [&["nearest"][..], &["principal", "--top-k", "8"]] {
         let correct = [method, &["--bias-correction", "synthetic-plus"]].concat();
         let report = convert(&folder, &correct, &[]);
-        let layers = report["layers"].as_array().unwrap();
+        let layers = report["tensors"].as_array().unwrap();
         let bias = layers.iter().find(|one| one["name"] == "blocks.0.ff.in.bias").unwrap();
         assert_eq!(bias["decision"], "correct");
         let file = |name: &str| folder.file(name).get("blocks.0.ff.in.bias").clone();
@@ -215,7 +215,7 @@ fn numbers_that_no_machine_holds_are_refused() {
     }
     let most = ["--top-k", "18446744073709551615", "--iterations", "3", "--solver", "anneal"];
     let report = convert(&folder, &["principal"], &most);
-    assert_eq!(report["layers"][1]["rounding"]["rank"], 64);
+    assert_eq!(report["tensors"][1]["rounding"]["rank"], 64);
 }
 
 #[test]

@@ -76,7 +76,7 @@ fn folder() -> Folder {
 }
 
 fn layer<'a>(report: &'a Value, name: &str) -> &'a Value {
-    let mut layers = report["layers"].as_array().unwrap().iter();
+    let mut layers = report["tensors"].as_array().unwrap().iter();
     layers.find(|layer| layer["name"] == name).unwrap()
 }
 

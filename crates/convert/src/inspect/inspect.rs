@@ -36,6 +36,8 @@ pub struct Inspection {
     pub dialect: Dialect,
     /// Prefix that training code put before all names; mostly empty.
     pub wrapper: String,
+    /// Why a conversion cannot translate the names to the model's own, where they are not and it cannot.
+    pub names_stay: Option<String>,
     /// Whether ComfyUI opens it with its weights in the default scheme.
     pub in_codes: Opens,
     /// Preset that `convert` would use.
@@ -119,6 +121,15 @@ pub fn inspect(path: &Path) -> Result<Inspection, ConvertError> {
     let subject = source.subject();
     let model = subject.detected.main.clone();
     let stored = &source.stored;
+    let converted = match source.is_translatable() {
+        true => Some(Source::open_translated(path)),
+        false => None,
+    };
+    let (as_converted, names_stay) = match &converted {
+        Some(Ok(translated)) => (translated.subject(), None),
+        Some(Err(error)) => (subject, Some(error.to_string())),
+        None => (subject, None),
+    };
     let told = stored.defects.iter().chain(&stored.orphans).map(Finding::from);
     let one_sided = stored.one_sided_markers();
     let mut defects: Vec<Finding> = told.chain(one_sided.iter().map(Finding::from)).collect();
@@ -133,7 +144,8 @@ pub fn inspect(path: &Path) -> Result<Inspection, ConvertError> {
         kind: subject.kind(),
         dialect: subject.detected.dialect,
         wrapper: subject.detected.wrapper.clone(),
-        in_codes: subject.opens(CATALOG[0].scheme, Layout::Comfy),
+        names_stay,
+        in_codes: as_converted.opens(CATALOG[0].scheme, Layout::Comfy),
         preset: model.preset.name.clone(),
         dtypes: count_dtypes(&source),
         quantized: count_quantized(&source),

@@ -25,12 +25,12 @@ pub fn verify(
     watch: &dyn Watch,
 ) -> Result<Verification, ConvertError> {
     let original_path = original;
-    let original = Source::open(original)?;
+    let converted_file = Source::open(converted)?;
+    let original = Source::open_original_of(&converted_file, original)?;
     let outputs = match statistics {
         Some(file) => Some(Outputs::of(file, &original)?),
         None => None,
     };
-    let converted_file = Source::open(converted)?;
     let comparison = Comparison { original, converted: converted_file, biases, outputs };
     let mut defects = comparison.structure();
     let before = &comparison.original.stored;

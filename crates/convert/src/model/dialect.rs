@@ -18,6 +18,19 @@ pub enum Dialect {
     Unknown,
 }
 
+impl Dialect {
+    /// Whose names they are, in the genitive.
+    pub(crate) fn owner(self) -> &'static str {
+        match self {
+            Dialect::Original => "the model's own",
+            Dialect::Diffusers => "diffusers'",
+            Dialect::Transformers => "transformers'",
+            Dialect::LlamaCpp => "llama.cpp's",
+            Dialect::Unknown => "unknown ones",
+        }
+    }
+}
+
 /// The name for people.
 impl fmt::Display for Dialect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -145,11 +145,11 @@ impl Effects {
             ("rules", &rules, &self.rules, &RULE),
             ("full_precision", recipe.full_precision(), &self.full_precision, &PRECISE),
         ];
-        let patterns = patterns.into_iter().flat_map(|(key, patterns, effects, findings)| {
+        let patterns = patterns.into_iter().flat_map(|(key, patterns, effects, sayings)| {
             let judged = patterns.iter().zip(effects).enumerate();
             judged.map(move |(entry, (pattern, effect))| {
                 let pattern = Some(pattern.to_string());
-                (Ineffective { setting: Setting::new(key).at(entry), pattern }, effect, findings)
+                (Ineffective { setting: Setting::new(key).at(entry), pattern }, effect, sayings)
             })
         });
         let others = [
@@ -170,21 +170,21 @@ impl Effects {
             (recipe.file().min_size.is_some(), "min_size", &self.min_size, &SIZES),
         ];
         let others = others.into_iter().filter(|(is_set, ..)| *is_set);
-        let others = others.map(|(_, key, effect, findings)| {
-            (Ineffective { setting: Setting::new(key), pattern: None }, effect, findings)
+        let others = others.map(|(_, key, effect, sayings)| {
+            (Ineffective { setting: Setting::new(key), pattern: None }, effect, sayings)
         });
         let (mut errors, mut notes) = (vec![], vec![]);
-        for (asked, effect, findings) in patterns.chain(others) {
-            match (effect, &findings.unmatched) {
+        for (asked, effect, sayings) in patterns.chain(others) {
+            match (effect, &sayings.unmatched) {
                 (Effect::Changes, _) => {}
-                (Effect::Unmatched, Unmatched::Error(finding)) => {
-                    errors.push(Complaint::about(asked.setting.clone(), asked.text(finding)));
+                (Effect::Unmatched, Unmatched::Error(because)) => {
+                    errors.push(Complaint::about(asked.setting.clone(), asked.text(because)));
                 }
-                (Effect::Unmatched, Unmatched::Note(finding)) => {
-                    notes.push(Note::WithoutEffect { asked, finding });
+                (Effect::Unmatched, Unmatched::Note(because)) => {
+                    notes.push(Note::WithoutEffect { asked, because });
                 }
                 (Effect::Idle, _) => {
-                    notes.push(Note::WithoutEffect { asked, finding: findings.idle });
+                    notes.push(Note::WithoutEffect { asked, because: sayings.idle });
                 }
             }
         }
@@ -207,7 +207,7 @@ fn changes_if(is_another: bool) -> Effect {
 }
 
 /// The texts about a setting that is unmatched, and about one that is idle.
-struct Findings {
+struct Sayings {
     unmatched: Unmatched,
     idle: &'static str,
 }
@@ -218,33 +218,33 @@ enum Unmatched {
     Note(&'static str),
 }
 
-const KEEP: Findings = Findings {
+const KEEP: Sayings = Sayings {
     unmatched: Unmatched::Error("matches no tensor of this file"),
     idle: "changes nothing: what it matches is kept anyway",
 };
-const INCLUDE: Findings = Findings {
+const INCLUDE: Sayings = Sayings {
     unmatched: Unmatched::Error("matches no weight of this file that can be converted"),
     idle: "changes nothing: what it matches is converted anyway",
 };
-const RULE: Findings = Findings {
+const RULE: Sayings = Sayings {
     unmatched: Unmatched::Error("matches no weight of this file that can be converted"),
     idle: "changes nothing: an earlier rule decides, or the scheme is the same without it",
 };
-const PRECISE: Findings = Findings {
+const PRECISE: Sayings = Sayings {
     unmatched: Unmatched::Error("matches no layer of this file"),
     idle: "changes nothing: what it matches is not converted",
 };
-const FALLBACK: Findings = Findings {
+const FALLBACK: Sayings = Sayings {
     unmatched: Unmatched::Note("changes nothing: the preset keeps no weight of this file"),
     idle: "changes nothing: what the preset keeps is kept for other reasons",
 };
-const BASE_LIST: Findings = Findings {
+const BASE_LIST: Sayings = Sayings {
     unmatched: Unmatched::Note("changes nothing: the base list keeps no weight of this file"),
     idle: "changes nothing: what the base list keeps is kept for other reasons",
 };
-const DISTILLATION: Findings = Findings {
+const DISTILLATION: Sayings = Sayings {
     unmatched: Unmatched::Error("applies to no weight: this file has no such layers"),
     idle: "changes nothing: these layers are kept anyway",
 };
-const SIZES: Findings = Findings { unmatched: Unmatched::Note(LARGE_ENOUGH), idle: LARGE_ENOUGH };
+const SIZES: Sayings = Sayings { unmatched: Unmatched::Note(LARGE_ENOUGH), idle: LARGE_ENOUGH };
 const LARGE_ENOUGH: &str = "changes nothing: every weight that it is about is large enough";

@@ -5,13 +5,14 @@ use std::collections::BTreeSet;
 use roundwise_layout::QUANTIZATION_METADATA;
 use roundwise_tensor_file::TensorHeader;
 
-use crate::model::Detected;
+use crate::model::{Detected, Dialect};
 use crate::plan::decision::{Decision, PlannedTensor};
 use crate::plan::note::Note;
 use crate::plan::reason::Reason;
 use crate::plan::request::PlanRequest;
 use crate::recipe::{Purpose, Recipe};
 use crate::source::layer_inputs::LayerInputs;
+use crate::source::translated::Translated;
 use crate::source::{Source, Subject};
 
 /// Returns notes about the file as a whole and about decisions, in the order in which they are
@@ -25,6 +26,7 @@ pub(crate) fn gather_notes(
     let makes_folder = limits.shard_bytes.is_some();
     let remarks = source.checkpoint.remarks().iter().cloned();
     let mut notes: Vec<Note> = remarks.map(Note::Opened).collect();
+    notes.extend(translated(source));
     notes.extend(disputed_metadata(source));
     notes.extend(from_codes(source, tensors));
     notes.extend(decoded_banks(source, tensors).filter(|_| recipe.purpose() == Purpose::Quantize));
@@ -47,6 +49,18 @@ pub(crate) fn gather_notes(
     notes.extend(unmerged(source));
     notes.extend(statistics.and_then(|inputs| without_statistics(inputs, tensors)));
     notes
+}
+
+/// Returns notes about names that were translated.
+fn translated(source: &Source) -> Vec<Note> {
+    let Some(translated) = source.translated() else { return vec![] };
+    let Translated { from, wrapper, renamed, joined, reordered, dropped, .. } = translated.clone();
+    let is_from_dialect = from != Dialect::Original;
+    let names =
+        is_from_dialect.then_some(Note::Translated { from, renamed, joined, reordered, dropped });
+    let tensors = renamed;
+    let wrapper = (!wrapper.is_empty()).then_some(Note::Unwrapped { wrapper, tensors });
+    wrapper.into_iter().chain(names).collect()
 }
 
 /// Returns notes of the kind that was insisted on, and of weights that have no place in any layout.

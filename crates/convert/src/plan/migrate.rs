@@ -44,8 +44,8 @@ impl<'a> Migration<'a> {
         }
         if let Some(foreign) = self.source.foreign_layer(header) {
             let problem = format!(
-                "holds codes of {}, which no layout here has a place for; `roundwise dequantize` makes \
-                 plain numbers of them, `roundwise convert` new codes",
+                "holds codes of {}, which no layout here has a place for: they can be decoded, or \
+                 converted into others",
                 foreign.program.name
             );
             self.problems.insert(foreign.layer().to_owned(), problem);

@@ -26,7 +26,7 @@ pub use self::decision::{Action, Decision, NotFinite, PlannedTensor};
 pub use self::explain::{Explanation, Step, explain};
 pub use self::memory::{Limits, MemoryPlan, RESIDENT_BYTES, Workers};
 pub use self::note::{Ineffective, Note};
-pub use self::part::Share;
+pub use self::part::Part;
 pub use self::plan::Plan;
 pub use self::provenance::{Provenance, Tool};
 pub use self::reason::Reason;

@@ -3,7 +3,7 @@ use std::fmt;
 use roundwise_layout::Repair;
 use roundwise_tensor_file::Remark;
 
-use crate::model::Kind;
+use crate::model::{Dialect, Kind};
 use crate::recipe::{Setting, Text};
 use crate::source::ExpertBanks;
 
@@ -16,6 +16,26 @@ pub enum Note {
         kind: Kind,
         /// The kind that its names suggest.
         looks_like: String,
+    },
+    /// Names that were translated into the model's own.
+    Translated {
+        /// Whose names the file has.
+        from: Dialect,
+        /// Number of tensors with another name.
+        renamed: usize,
+        /// Number of tensors that were joined from several.
+        joined: usize,
+        /// Number of tensors whose rows have another order.
+        reordered: usize,
+        /// Tensors that are left out, because the model computes them.
+        dropped: Vec<String>,
+    },
+    /// What training code put before all names, which is taken off.
+    Unwrapped {
+        /// The beginning of the names.
+        wrapper: String,
+        /// Number of tensors.
+        tensors: usize,
     },
     /// Weights of several experts in one tensor, which stay as they are.
     ExpertBanks(ExpertBanks),
@@ -31,7 +51,7 @@ pub enum Note {
         /// The setting.
         asked: Ineffective,
         /// Why it has no effect.
-        finding: &'static str,
+        because: &'static str,
     },
     /// Weights that are kept, because they hold a NaN or an infinity.
     NotFinite {
@@ -123,10 +143,10 @@ pub struct Ineffective {
 
 impl Ineffective {
     /// Says what is to be said of it.
-    pub(crate) fn text(&self, finding: &str) -> Text {
+    pub(crate) fn text(&self, because: &str) -> Text {
         match &self.pattern {
-            Some(pattern) => Text::from(self.setting.clone()) + format!(" `{pattern}` {finding}"),
-            None => self.setting.clone().quoted() + " " + finding,
+            Some(pattern) => Text::from(self.setting.clone()) + format!(" `{pattern}` {because}"),
+            None => self.setting.clone().quoted() + " " + because,
         }
     }
 }
@@ -135,7 +155,7 @@ impl Note {
     /// Returns the note, the settings that it names apart from the words around them.
     pub fn text(&self) -> Text {
         match self {
-            Note::WithoutEffect { asked, finding } => asked.text(finding),
+            Note::WithoutEffect { asked, because } => asked.text(because),
             note => note.to_string().into(),
         }
     }
@@ -147,6 +167,24 @@ impl fmt::Display for Note {
             Note::InsistedKind { kind, looks_like } => {
                 write!(f, "taken for: {kind}, as was asked for; it looks like: {looks_like}")
             }
+            Note::Translated { from, renamed, joined, reordered, dropped } => {
+                let them = if *renamed == 1 { "tensor" } else { "tensors" };
+                write!(f, "names translated from {} to the model's own: {renamed} {them}", from.owner())?;
+                if *joined > 0 {
+                    write!(f, ", {joined} of them joined from several")?;
+                }
+                if *reordered > 0 {
+                    write!(f, ", {reordered} of them with rows in another order")?;
+                }
+                match dropped.as_slice() {
+                    [] => Ok(()),
+                    dropped => write!(f, "; left out, for models compute it: {}", dropped.join(", ")),
+                }
+            }
+            Note::Unwrapped { wrapper, tensors } => {
+                let them = if *tensors == 1 { "tensor" } else { "tensors" };
+                write!(f, "`{wrapper}`, which training code puts before all names, is taken off {tensors} {them}")
+            }
             Note::ExpertBanks(banks) => {
                 let them = if banks.tensors == 1 { "expert bank stays" } else { "expert banks stay" };
                 write!(f, "{} 3-D {them} as in the input: {:.1} MiB, ", banks.tensors, banks.mebibytes())?;
@@ -156,7 +194,7 @@ impl fmt::Display for Note {
                 let values = if *others == 1 { "another value" } else { "other values" };
                 write!(f, "later shards have {values} for header entry `{key}`; the first is kept")
             }
-            Note::WithoutEffect { asked, finding } => asked.text(finding).fmt(f),
+            Note::WithoutEffect { asked, because } => asked.text(because).fmt(f),
             Note::NotFinite { weights } => {
                 write!(f, "kept for a NaN or an infinity: {}", weights.join(", "))
             }

@@ -39,7 +39,7 @@ impl PartEntry {
 
 /// One of several parts of a model, each made by a machine of its own: `3/16`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Share {
+pub struct Part {
     number: usize,
     count: usize,
 }
@@ -47,7 +47,7 @@ pub struct Share {
 /// More parts than any model has layers.
 const MOST_PARTS: usize = 10_000;
 
-impl Share {
+impl Part {
     /// Returns part `number`, from 1, of `count`; `None` where there is no such part.
     pub fn new(number: usize, count: usize) -> Option<Self> {
         let is_there = (1..=count).contains(&number) && count <= MOST_PARTS;
@@ -111,28 +111,28 @@ fn in_one_piece(planned: &PlannedTensor) -> PlannedTensor {
 /// The facts that a part knows about the whole.
 #[derive(Clone, Debug)]
 pub(crate) struct PlannedPart {
-    share: Share,
+    part: Part,
     recipe: Value,
     /// The tensors of all parts.
     pub(crate) whole: Vec<PlannedTensor>,
 }
 
 impl PlannedPart {
-    pub(crate) fn new(share: Share, whole: Vec<PlannedTensor>, recipe: &Recipe) -> Self {
+    pub(crate) fn new(part: Part, whole: Vec<PlannedTensor>, recipe: &Recipe) -> Self {
         let recipe = serde_json::to_value(recipe.file());
         let recipe = recipe.expect("texts and numbers always serialise");
-        Self { share, recipe, whole }
+        Self { part, recipe, whole }
     }
 
     pub(crate) fn is_first(&self) -> bool {
-        self.share.number() == 1
+        self.part.number() == 1
     }
 
     /// Returns the entry of the part's header.
     pub(crate) fn entry(&self, whole: &Manifest, facts: Option<&RunFacts>) -> PartEntry {
         PartEntry {
-            part: self.share.number(),
-            of: self.share.count(),
+            part: self.part.number(),
+            of: self.part.count(),
             version: Tool::THIS.version.into_owned(),
             recipe: self.recipe.clone(),
             statistics: facts.and_then(|facts| facts.statistics.clone()),
@@ -162,20 +162,19 @@ fn cost_of(planned: &PlannedTensor, rounding: Rounding) -> u64 {
     }
 }
 
-impl fmt::Display for Share {
+impl fmt::Display for Part {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{}/{}", self.number, self.count)
     }
 }
 
-impl FromStr for Share {
+impl FromStr for Part {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (number, count) = text.split_once('/').unwrap_or_default();
-        let share = number.parse().ok().zip(count.parse().ok());
-        share
-            .and_then(|(number, count)| Self::new(number, count))
+        let part = number.parse().ok().zip(count.parse().ok());
+        part.and_then(|(number, count)| Self::new(number, count))
             .ok_or_else(|| format!("expected a part such as 3/16, from 1/1 to {MOST_PARTS} parts"))
     }
 }

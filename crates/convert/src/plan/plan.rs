@@ -77,12 +77,12 @@ impl Plan {
         };
         let header = PlannedHeader::new(metadata, source, recipe, statistics.is_some());
 
-        let part = request.part.map(|share| {
+        let part = request.part.map(|part| {
             let mut whole = tensors.clone();
             // Where the whole does not fit, a part of it may.
             let _ = fit_memory(request, &mut whole);
-            tensors = share.tensors_of(&whole, recipe.rounding());
-            PlannedPart::new(share, whole, recipe)
+            tensors = part.tensors_of(&whole, recipe.rounding());
+            PlannedPart::new(part, whole, recipe)
         });
         let memory = fit_memory(request, &mut tensors)?;
         Ok(Self {
@@ -269,7 +269,7 @@ fn no_corrected_bias(recipe: &Recipe, tensors: &[PlannedTensor]) -> Option<Note>
     let setting = Setting::new("method_options.bias_correction");
     (is_asked && !tensors.iter().any(is_corrected)).then_some(Note::WithoutEffect {
         asked: Ineffective { setting, pattern: None },
-        finding: "changes nothing: no converted layer has a bias that may change",
+        because: "changes nothing: no converted layer has a bias that may change",
     })
 }
 

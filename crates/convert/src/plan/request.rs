@@ -2,7 +2,7 @@ use std::num::NonZeroUsize;
 
 use crate::plan::decision::NotFinite;
 use crate::plan::memory::{Limits, Workers};
-use crate::plan::part::Share;
+use crate::plan::part::Part;
 use crate::recipe::Recipe;
 use crate::source::Source;
 use crate::source::layer_inputs::LayerInputs;
@@ -21,7 +21,7 @@ pub struct PlanRequest<'a> {
     /// Limits of files and memory.
     pub limits: Limits,
     /// The part of the model that is made, if not all of it.
-    pub part: Option<Share>,
+    pub part: Option<Part>,
     /// Weights that cannot be converted, because a NaN or an infinity was found in them.
     pub not_finite: &'a NotFinite,
 }

@@ -11,6 +11,7 @@ use crate::recipe::complaint::Complaint;
 use crate::recipe::edit::{Edit, PROVENANCE_KEY};
 use crate::recipe::edit_file::EditFile;
 use crate::recipe::file::{RecipeFile, RuleFile};
+use crate::recipe::names::Names;
 use crate::recipe::plain_dtype::PlainDtype;
 use crate::recipe::purpose::Purpose;
 use crate::recipe::rule::Rule;
@@ -81,6 +82,27 @@ impl<'a> Checker<'a> {
             self.complain(other.as_str(), with + " " + why);
         }
         purpose
+    }
+
+    /// Returns what becomes of names: translated with weights that become codes, kept with those that
+    /// stay what they are, unless somebody says so.
+    pub(crate) fn names(&mut self, purpose: Purpose) -> Names {
+        let file = self.file;
+        let default = match purpose {
+            Purpose::Quantize => Names::Translate,
+            Purpose::Decode(_) | Purpose::Migrate | Purpose::Repair | Purpose::Edit => Names::Keep,
+        };
+        let named = self.choice("names", file.names.as_deref(), &Names::NAMES);
+        match purpose {
+            Purpose::Migrate | Purpose::Repair | Purpose::Edit
+                if named == Some(Names::Translate) =>
+            {
+                self.complain("names", "stay what they are where codes do");
+            }
+            Purpose::Migrate | Purpose::Repair | Purpose::Edit => {}
+            Purpose::Quantize | Purpose::Decode(_) => return named.unwrap_or(default),
+        }
+        Names::Keep
     }
 
     /// Looks a dtype up, also by the names that other programs have for it.

@@ -22,6 +22,10 @@ pub struct RecipeFile {
     /// that the file's names suggest.
     #[serde(rename = "as", skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
+    /// What becomes of names that are not the model's own, such as diffusers': `translate` or `keep`.
+    /// Default `translate`, and `keep` where nothing is quantized.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub names: Option<String>,
     /// Scheme of the weights that no rule names. Default `fp8`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scheme: Option<String>,
@@ -179,6 +183,7 @@ impl RecipeFile {
             repair: None,
             edit: None,
             provenance: None,
+            names: None,
             ..self.clone()
         };
         let keys = serde_json::to_value(others).expect("texts and numbers always serialise");

@@ -10,6 +10,7 @@ use crate::recipe::check::{Checker, NEAREST};
 use crate::recipe::complaint::RecipeError;
 use crate::recipe::edit::Edit;
 use crate::recipe::file::RecipeFile;
+use crate::recipe::names::Names;
 use crate::recipe::purpose::Purpose;
 use crate::recipe::rule::Rule;
 
@@ -34,6 +35,7 @@ pub struct Recipe {
     options: Options,
     scale_rule: ScaleRule,
     kind: Option<Kind>,
+    names: Names,
     preset: Option<&'static Preset>,
     keep: Vec<Regex>,
     include: Vec<Regex>,
@@ -88,6 +90,7 @@ impl Recipe {
             checker.choice("scale_rule", file.scale_rule.as_deref(), &ScaleRule::NAMES);
         let heuristic = checker.choice("heuristic", file.heuristic.as_deref(), &Heuristic::NAMES);
         let kind = file.kind.as_deref().and_then(|name| checker.parse("as", name));
+        let names = checker.names(purpose);
         let preset = checker.preset();
         let keep = checker.patterns("keep", &file.keep);
         let include = checker.patterns("include", &file.include);
@@ -113,6 +116,7 @@ impl Recipe {
                 options,
                 scale_rule: scale_rule.unwrap_or_default(),
                 kind,
+                names,
                 preset,
                 keep,
                 include,
@@ -181,6 +185,11 @@ impl Recipe {
     /// Returns the kind that was insisted on, whatever the file looks like.
     pub fn insisted_kind(&self) -> Option<Kind> {
         self.kind
+    }
+
+    /// Returns what becomes of names that are not the model's own.
+    pub fn names(&self) -> Names {
+        self.names
     }
 
     /// Returns the preset that was asked for; `None` leaves the choice to detection.

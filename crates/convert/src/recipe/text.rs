@@ -117,8 +117,7 @@ impl<T: Into<Text>> Add<T> for Text {
 impl PartialEq<str> for Text {
     /// Compares what is displayed.
     fn eq(&self, displayed: &str) -> bool {
-        let shown = self.to_string();
-        shown == displayed
+        self.worded(Setting::to_string) == displayed
     }
 }
 

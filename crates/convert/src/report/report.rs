@@ -69,10 +69,14 @@ pub struct Report {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rounding: Option<RoundingTotals>,
     /// Every tensor of the input, by name.
-    pub layers: Vec<TensorReport>,
+    #[serde(alias = "layers")]
+    pub tensors: Vec<TensorReport>,
 }
 
 impl Report {
+    /// Version of the fields that this program writes. 1 had `layers` in place of `tensors`.
+    pub const VERSION: u32 = 2;
+
     /// Reads a report that was serialised, of this version or an earlier one.
     ///
     /// # Errors
@@ -84,7 +88,7 @@ impl Report {
     /// Returns the converted layers with the largest error, worst first.
     pub fn worst_layers(&self, count: usize) -> Vec<&TensorReport> {
         let mut layers: Vec<_> =
-            self.layers.iter().filter(|layer| layer.weight_error.is_some()).collect();
+            self.tensors.iter().filter(|layer| layer.weight_error.is_some()).collect();
         layers.sort_by(|a, b| {
             b.weight_error
                 .partial_cmp(&a.weight_error)

@@ -32,8 +32,8 @@ pub struct RoundingTotals {
 }
 
 impl RoundingTotals {
-    pub(crate) fn of(method: &str, engines: &Engines, layers: &[TensorReport]) -> Self {
-        let roundings = || layers.iter().filter_map(|layer| layer.rounding.as_ref());
+    pub(crate) fn of(method: &str, engines: &Engines, tensors: &[TensorReport]) -> Self {
+        let roundings = || tensors.iter().filter_map(|tensor| tensor.rounding.as_ref());
         let kept = || roundings().filter(|rounding| rounding.kept_nearest);
         let stored_energy = |layer: &TensorReport| match &layer.rounding {
             Some(rounding) if rounding.nearest_energy > 0.0 => {
@@ -54,7 +54,7 @@ impl RoundingTotals {
             layers: roundings().count(),
             kept_nearest: kept().count(),
             failed: roundings().filter(|rounding| rounding.failure.is_some()).count(),
-            without_statistics: layers
+            without_statistics: tensors
                 .iter()
                 .filter(|layer| layer.rounding.as_ref().is_some_and(|it| it.without_statistics))
                 .map(|layer| layer.name.clone())
@@ -66,7 +66,7 @@ impl RoundingTotals {
             objective_ratio: (nearest_objective > 0.0)
                 .then(|| root(sum_of(|rounding| rounding.objective_value), nearest_objective)),
             weight_error_ratio: root(
-                layers.iter().filter_map(stored_energy).sum(),
+                tensors.iter().filter_map(stored_energy).sum(),
                 roundings().map(|rounding| rounding.nearest_energy).sum(),
             ),
         }

@@ -36,7 +36,7 @@ pub(crate) fn check_output(
     output.file.check_header(manifest)?;
     let written = Source::open(output.file.temporary_path())?;
     // A part lacks what other parts have.
-    if output.job.share.is_none() {
+    if output.job.part.is_none() {
         same_model(&output.job.output, &output.input.source, &written.shapes())?;
     }
     // Under the names of the file: codes of other programs go by another one once they are found.
@@ -136,7 +136,7 @@ impl Gate<'_> {
     fn is_told_by_another_part(&self, scheme: Scheme) -> bool {
         let is_logarithmic = scheme.log_range().is_some();
         let is_scaled_f16 = scheme == Scheme::scaled(GridKind::F16, Tiling::Tensor);
-        let is_first = self.output.job.share.is_none_or(|share| share.number() == 1);
+        let is_first = self.output.job.part.is_none_or(|part| part.number() == 1);
         !is_first && (is_logarithmic || is_scaled_f16)
     }
 

@@ -141,7 +141,7 @@ fn known_not_finite(
     let of_job = |(job, (plan, earlier)): (&Job, (&Plan, &Option<Earlier>))| {
         match (earlier, job.recipe.rounding()) {
             (Some(earlier), _) => Ok(earlier.run.not_finite.clone()),
-            (None, Rounding::Nearest) if job.share.is_none() => Ok(NotFinite::new()),
+            (None, Rounding::Nearest) if job.part.is_none() => Ok(NotFinite::new()),
             // Every part must know what is kept, also in the others; and a search takes long: beginning
             // it again because of another weight would be a waste.
             (None, Rounding::Nearest | Rounding::Learned(_)) => {

@@ -75,7 +75,7 @@ impl Input {
             statistics: self.statistics.as_ref(),
             workers: job.workers(),
             limits: job.limits,
-            part: job.share,
+            part: job.part,
             not_finite,
         })?;
         plan.check_purpose(&self.source)?;

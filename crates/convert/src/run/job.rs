@@ -6,7 +6,7 @@ use roundwise_layout::Layout;
 use roundwise_scheme::{GridKind, Scheme, Tiling};
 use roundwise_tensor_file::Overwrite;
 
-use crate::plan::Share;
+use crate::plan::Part;
 use crate::plan::{Limits, Workers};
 use crate::recipe::check::NEAREST;
 use crate::recipe::{Purpose, Recipe, RecipeFile};
@@ -24,7 +24,7 @@ pub struct Job {
     /// Tensors in flight at once. Does not change the output.
     pub threads: NonZeroUsize,
     /// The part of the model that is made, if not all of it. [`merge`](crate::run::merge::merge) puts parts together.
-    pub share: Option<Share>,
+    pub part: Option<Part>,
     /// Limits of files and memory.
     pub limits: Limits,
     /// Devices for learned rounding; several share the matrices.
@@ -57,7 +57,7 @@ impl Job {
             verifies: true,
             hash_input: false,
             limits: Limits::default(),
-            share: None,
+            part: None,
         }
     }
 
@@ -70,13 +70,13 @@ impl Job {
             (recipe, files, job.threads, job.limits, job.devices.clone(), switches)
         };
         // Parts are balanced by what their schemes cost, and would not be of the same tensors.
-        let is_whole = self.share.is_none() && other.share.is_none();
+        let is_whole = self.part.is_none() && other.part.is_none();
         std::ptr::eq(self, other) || (is_whole && common(self) == common(other))
     }
 
     /// Returns whether the output names the statistics it was made with.
     pub(crate) fn tells_statistics(&self) -> bool {
-        self.recipe.tells_provenance() || self.share.is_some()
+        self.recipe.tells_provenance() || self.part.is_some()
     }
 
     /// Returns the threads and devices that work on the tensors.

@@ -20,9 +20,9 @@ pub(crate) struct Lazy<'a> {
     pub(crate) watch: &'a dyn Watch,
     weight: OnceCell<LoadedWeight>,
     inputs: OnceCell<Option<Inputs>>,
-    /// Of the device that findings lie on; all searches of one weight use one device.
+    /// Of the device that the cache lies on; all searches of one weight use one device.
     lease: OnceCell<Lease<'a>>,
-    pub(crate) findings: SearchCache,
+    pub(crate) search_cache: SearchCache,
 }
 
 impl<'a> Lazy<'a> {
@@ -33,7 +33,7 @@ impl<'a> Lazy<'a> {
             weight: OnceCell::new(),
             inputs: OnceCell::new(),
             lease: OnceCell::new(),
-            findings: SearchCache::default(),
+            search_cache: SearchCache::default(),
         }
     }
 
@@ -75,7 +75,7 @@ impl<'a> Lazy<'a> {
         view: &'b Weight<'b>,
     ) -> Result<Linear<'b>, ConvertError> {
         let inputs = self.inputs(planned)?;
-        Ok(Linear::from(view).with_inputs(inputs).with_cache(&self.findings))
+        Ok(Linear::from(view).with_inputs(inputs).with_cache(&self.search_cache))
     }
 
     /// Returns the device that searches in the weight are computed on.

@@ -3,7 +3,8 @@
 use roundwise_tensor_file::Dtype;
 use serde_json::Value;
 
-use crate::plan::Plan;
+use crate::model::Dialect;
+use crate::plan::{Note, Plan};
 use crate::recipe::Purpose;
 
 /// The name of a model's configuration.
@@ -17,7 +18,11 @@ const CODES_FILE: &str = "hf_quant_config.json";
 
 /// Returns whether a file beside the input no longer holds for the output.
 pub(crate) fn is_outdated(plan: &Plan, name: &str) -> bool {
-    plan.purpose != Purpose::Edit && name == CODES_FILE
+    // diffusers' configuration is of a model under diffusers' names.
+    let is_of_diffusers =
+        |note: &Note| matches!(note, Note::Translated { from: Dialect::Diffusers, .. });
+    let is_theirs = name == MODEL_CONFIG && plan.notes.iter().any(is_of_diffusers);
+    is_theirs || (plan.purpose != Purpose::Edit && name == CODES_FILE)
 }
 
 /// Returns a configuration without entries about codes of the input, and with the dtype of the

@@ -100,7 +100,7 @@ impl<'a> Output<'a> {
                 Err(error.into())
             }
             Err(error) => {
-                let tensors = report.layers.len();
+                let tensors = report.tensors.len();
                 let (source, paths) = (Box::new(error.into()), vec![path]);
                 Err(ConvertError::Unfinished { source, finished: tensors, tensors, paths })
             }

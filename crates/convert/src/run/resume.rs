@@ -71,7 +71,7 @@ impl RunRecord {
             statistics: input.statistics_fingerprint(),
             device: input.engines().map(|engines| engines.kind().to_owned()),
             shard_bytes: job.limits.shard_bytes,
-            part: job.share.map(|share| share.to_string()),
+            part: job.part.map(|part| part.to_string()),
             not_finite: not_finite.clone(),
         }
     }

@@ -44,16 +44,17 @@ impl Output<'_> {
     }
 
     /// Sums up the entries of all tensors. Sizes and times of the whole are not known yet.
-    fn report(&self, layers: Vec<TensorReport>) -> Report {
+    fn report(&self, tensors: Vec<TensorReport>) -> Report {
         let (plan, job) = (self.plan, self.job);
-        let count = |action: Action| layers.iter().filter(|layer| layer.decision == action).count();
+        let count =
+            |action: Action| tensors.iter().filter(|tensor| tensor.decision == action).count();
         let (converted, removed) = (count(Action::Quantize), count(Action::Remove));
         let mut total = WeightError::default();
-        for sums in layers.iter().filter_map(|layer| layer.sums) {
+        for sums in tensors.iter().filter_map(|tensor| tensor.sums) {
             total += sums;
         }
         Report {
-            report_version: 1,
+            report_version: Report::VERSION,
             tool: Tool::THIS,
             input: job.input.clone(),
             output: job.output.clone(),
@@ -73,14 +74,17 @@ impl Output<'_> {
             sync_seconds: 0.0,
             verify_seconds: None,
             converted,
-            kept: layers.len() - converted - removed,
+            kept: tensors.len() - converted - removed,
             removed,
             rounding: self
                 .input
                 .engines()
-                .map(|engines| RoundingTotals::of(job.recipe.method(), engines, &layers)),
-            weight_error: layers.iter().any(|l| l.sums.is_some()).then(|| total.relative()),
-            layers,
+                .map(|engines| RoundingTotals::of(job.recipe.method(), engines, &tensors)),
+            weight_error: tensors
+                .iter()
+                .any(|tensor| tensor.sums.is_some())
+                .then(|| total.relative()),
+            tensors,
         }
     }
 }

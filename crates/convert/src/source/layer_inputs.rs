@@ -3,6 +3,7 @@ use roundwise_rounding::{Inputs, Objective, RoundingError, SecondMoment};
 use roundwise_stats::{Fit, LayerStatistics, Statistics, layers_of};
 use roundwise_tensor_file::PlainFile;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::error::ConvertError;
@@ -24,7 +25,9 @@ pub struct StatisticsFile {
 /// Statistics of the inputs of a file's layers.
 pub struct LayerInputs {
     statistics: Statistics,
-    fit: Fit,
+    /// Modules of the statistics that are of a layer: several where the layer was joined from several,
+    /// which read the same.
+    modules: BTreeMap<String, Vec<String>>,
     file: PlainFile,
 }
 
@@ -35,12 +38,12 @@ impl LayerInputs {
     /// When the file cannot be read, or its statistics are of another model.
     pub(crate) fn open(file: &StatisticsFile, source: &Source) -> Result<Self, ConvertError> {
         let statistics = Statistics::open(&file.path)?;
-        let fit = Fit::of(&statistics, &layers_of(&source.checkpoint));
-        if !file.may_be_partial || fit.pairs().is_empty() {
+        let (fit, modules) = fit(&statistics, source);
+        if !file.may_be_partial || modules.is_empty() {
             fit.require_all()?;
         }
         let file = PlainFile::open(&file.path).map_err(ConvertError::File)?;
-        Ok(Self { statistics, fit, file })
+        Ok(Self { statistics, modules, file })
     }
 
     /// Opens the statistics that a recipe looks at, if it looks at any.
@@ -101,7 +104,7 @@ impl LayerInputs {
 
     /// Returns whether anything is known of the inputs of a layer.
     pub(crate) fn has(&self, layer: &str) -> bool {
-        self.fit.module_for(layer).is_some()
+        self.modules.contains_key(layer)
     }
 
     /// Returns the root of the largest `E[x_j²]` of a layer's columns.
@@ -109,13 +112,12 @@ impl LayerInputs {
     /// # Errors
     /// When nothing is known of them, or the numbers cannot be read.
     pub(crate) fn largest_rms(&self, layer: &str) -> Result<f32, ConvertError> {
-        let Some(module) = self.fit.module_for(layer) else {
+        let Some(statistics) = self.statistics_of(layer)? else {
             let problem = format!(
                 "holds no statistics of layer `{layer}`, which is to get an activation scale"
             );
             return Err(ConvertError::misfit(self.statistics.path(), problem));
         };
-        let statistics = self.statistics.layer(module)?;
         let largest = statistics.diagonal().iter().fold(0.0_f32, |a, &b| a.max(b));
         Ok(largest.sqrt())
     }
@@ -125,15 +127,60 @@ impl LayerInputs {
     /// # Errors
     /// When the numbers cannot be read, or contradict each other.
     pub(crate) fn of_layer(&self, layer: &str) -> Result<Option<Inputs>, ConvertError> {
-        let Some(module) = self.fit.module_for(layer) else { return Ok(None) };
-        let statistics = self.statistics.layer(module)?;
+        let Some(statistics) = self.statistics_of(layer)? else { return Ok(None) };
         let inputs = inputs(&statistics).map_err(|source| ConvertError::Rounding {
             path: self.statistics.path().to_owned(),
-            tensor: module.to_owned(),
+            tensor: layer.to_owned(),
             source,
         })?;
         Ok(Some(inputs))
     }
+
+    /// Returns the statistics of a layer; of one that was joined, those of its first part.
+    fn statistics_of(&self, layer: &str) -> Result<Option<LayerStatistics>, ConvertError> {
+        let Some(modules) = self.modules.get(layer) else { return Ok(None) };
+        let [first, others @ ..] = modules.as_slice() else { return Ok(None) };
+        let statistics = self.statistics.layer(first)?;
+        for other in others {
+            let found = self.statistics.layer(other)?;
+            let is_same = found.count() == statistics.count()
+                && found.mean() == statistics.mean()
+                && found.diagonal() == statistics.diagonal();
+            if !is_same {
+                let problem = format!(
+                    "`{first}` and `{other}` are joined to `{layer}` and have other inputs\n  collect \
+                     statistics of all layers from the same runs"
+                );
+                return Err(ConvertError::misfit(self.statistics.path(), problem));
+            }
+        }
+        Ok(Some(statistics))
+    }
+}
+
+/// Finds the modules that are statistics of a file's layers, under whichever of the layers' names more
+/// of them fit.
+fn fit(statistics: &Statistics, source: &Source) -> (Fit, BTreeMap<String, Vec<String>>) {
+    let mut layers = layers_of(&source.checkpoint);
+    let own = Fit::of(statistics, &layers);
+    let names = match own.misfits() {
+        [] => vec![],
+        _ => source.other_names(),
+    };
+    layers.extend(names.iter().map(|name| name.other.clone()));
+    let other = Fit::of(statistics, &layers);
+    let (fit, names) =
+        if other.pairs().len() > own.pairs().len() { (other, names) } else { (own, vec![]) };
+    let mut modules = BTreeMap::<String, Vec<String>>::new();
+    for (layer, module) in fit.pairs() {
+        let meant = names.iter().filter(|name| name.other.module == *layer);
+        let meant: Vec<&String> = meant.map(|name| &name.layer).collect();
+        let meant = if meant.is_empty() { vec![layer] } else { meant };
+        meant.into_iter().for_each(|layer| {
+            modules.entry(layer.clone()).or_default().push(module.clone());
+        });
+    }
+    (fit, modules)
 }
 
 /// Returns the setting that cannot do without statistics.

@@ -8,6 +8,7 @@ pub(crate) mod layer_inputs;
 pub(crate) mod numbers;
 pub(crate) mod source;
 pub(crate) mod subject;
+pub(crate) mod translated;
 
 pub use self::consumer::answer::Opens;
 pub use self::consumer::{Consumer, SchemeConsumer};

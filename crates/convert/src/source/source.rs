@@ -9,10 +9,13 @@ use roundwise_tensor_file::{Checkpoint, TensorFileError, TensorHeader};
 
 use crate::error::ConvertError;
 use crate::model::{Kind, Shapes};
-use crate::recipe::{PlainDtype, Recipe};
+use crate::recipe::{Names, PlainDtype, Recipe};
 use crate::source::adapter::Adapters;
 use crate::source::numbers::{fp8_grid, matrix_shape, weight_kind, widened};
 use crate::source::subject::{Subject, shapes};
+use crate::source::translated::{
+    OtherName, Translated, is_translatable, names_elsewhere, own_names, translate,
+};
 
 /// An input: its tensors, and which of its layers are quantized already.
 #[derive(Debug)]
@@ -23,6 +26,8 @@ pub struct Source {
     pub stored: StoredLayers,
     /// The file, as it was recognised.
     subject: Subject,
+    /// Its names before they were translated.
+    translated: Option<Translated>,
     /// Adapters that are added to its weights when they are read.
     adapters: Adapters,
     /// Its defects, where they were mended.
@@ -62,20 +67,49 @@ impl LoadedWeight {
 }
 
 impl Source {
-    /// Opens a file or a folder of shards, and reads headers and markers only.
+    /// Opens a file or a folder of shards under the names that it has, and reads headers and markers
+    /// only.
     ///
     /// # Errors
     /// [`ConvertError::File`] when something is wrong with the file,
     /// [`ConvertError::IsStatistics`] when it holds no model.
     pub fn open(path: &Path) -> Result<Self, ConvertError> {
-        Self::open_as(path, None)
+        Self::open_as(path, None, Names::Keep)
+    }
+
+    /// Opens a file as [`Source::open`] does, with names of another dialect translated into the model's
+    /// own, as a conversion does.
+    ///
+    /// # Errors
+    /// As [`Source::open`], and [`ConvertError::Names`] for a file that cannot be translated.
+    pub fn open_translated(path: &Path) -> Result<Self, ConvertError> {
+        Self::open_as(path, None, Names::Translate)
     }
 
     /// Opens a file as [`Source::open`] does, as the kind that somebody insists on.
-    fn open_as(path: &Path, insisted: Option<Kind>) -> Result<Self, ConvertError> {
+    fn open_as(path: &Path, insisted: Option<Kind>, names: Names) -> Result<Self, ConvertError> {
         let checkpoint = model(Checkpoint::open(path)?)?;
         let stored = StoredLayers::find(&checkpoint)?;
-        Ok(Self::of(checkpoint, stored, insisted))
+        let source = Self::of(checkpoint, stored, insisted);
+        match names {
+            Names::Keep => Ok(source),
+            Names::Translate => source.translate(insisted),
+        }
+    }
+
+    /// Returns the same file under its model's own names. One whose codes are not read is refused by whoever
+    /// wants them, under the names that it has.
+    fn translate(self, insisted: Option<Kind>) -> Result<Self, ConvertError> {
+        if !self.stored.defects.is_empty() {
+            return Ok(self);
+        }
+        let Self { checkpoint, stored, subject, .. } = self;
+        let (checkpoint, translated) = translate(checkpoint, &stored, &subject.detected)?;
+        let stored = match translated {
+            Some(_) => StoredLayers::find(&checkpoint)?,
+            None => stored,
+        };
+        Ok(Self { translated, ..Self::of(checkpoint, stored, insisted) })
     }
 
     fn of(mut checkpoint: Checkpoint, stored: StoredLayers, insisted: Option<Kind>) -> Self {
@@ -84,7 +118,8 @@ impl Source {
         let names = foreign.map(|layer| (layer.codes_tensor.clone(), layer.name.clone())).collect();
         checkpoint.rename(&names);
         let subject = Subject::recognise(&checkpoint, &stored, insisted);
-        Self { checkpoint, stored, subject, adapters: Adapters::default(), mended: None }
+        let adapters = Adapters::default();
+        Self { checkpoint, stored, subject, translated: None, adapters, mended: None }
     }
 
     /// Opens a file as a recipe asks: taken for the kind it names, with its adapters added to the
@@ -93,9 +128,50 @@ impl Source {
     /// # Errors
     /// As [`Source::open`], and [`ConvertError::Misfit`] for adapters that do not fit the model.
     pub fn open_with(path: &Path, recipe: &Recipe) -> Result<Self, ConvertError> {
-        let mut source = Self::open_as(path, recipe.insisted_kind())?;
+        let mut source = Self::open_as(path, recipe.insisted_kind(), recipe.names())?;
         source.adapters = Adapters::open(recipe, &source.checkpoint, &source.stored)?;
         Ok(source)
+    }
+
+    /// Returns what the names were before they were translated.
+    pub(crate) fn translated(&self) -> Option<&Translated> {
+        self.translated.as_ref()
+    }
+
+    /// Returns what else its layers are called: in the file, by the model itself, or in other dialects.
+    pub(crate) fn other_names(&self) -> Vec<OtherName> {
+        let detected = &self.subject.detected;
+        let in_file = self.translated.iter().flat_map(|it| it.other_names.iter().cloned());
+        let elsewhere = match self.translated {
+            Some(_) => vec![],
+            None => own_names(&self.checkpoint, &self.stored, detected),
+        };
+        let elsewhere =
+            elsewhere.into_iter().chain(names_elsewhere(&self.checkpoint, &self.stored, detected));
+        let mut names: Vec<OtherName> = in_file.chain(elsewhere).collect();
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    /// Returns whether the names are not the model's own and would be translated.
+    pub(crate) fn is_translatable(&self) -> bool {
+        is_translatable(&self.subject.detected, &self.checkpoint)
+    }
+
+    /// Opens the original of a converted file, under whichever of its names the other has.
+    ///
+    /// # Errors
+    /// As [`Source::open`].
+    pub(crate) fn open_original_of(converted: &Self, path: &Path) -> Result<Self, ConvertError> {
+        if converted.is_translatable() {
+            return Self::open(path);
+        }
+        match Self::open_translated(path) {
+            // Then the other one cannot have been translated from it.
+            Err(ConvertError::Names { .. }) => Self::open(path),
+            opened => opened,
+        }
     }
 
     /// Returns the adapters that are added to the weights when they are read.

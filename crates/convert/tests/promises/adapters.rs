@@ -113,7 +113,7 @@ fn every_spelling_is_merged_before_rounding() {
         let expected = merged(&gaussian(12, 20, 1), &up, &down, 1.5 * 1.5 / 3.0);
         let name = format!("{LAYER}.weight");
         assert_close(&numbers(&folder.path().join("o.safetensors"), &name), &expected);
-        let layer = report.layers.iter().find(|layer| layer.name == name).unwrap();
+        let layer = report.tensors.iter().find(|layer| layer.name == name).unwrap();
         assert_eq!(layer.reason, "kept by `attn.q`; adapters are merged");
     }
 }
@@ -151,7 +151,7 @@ fn a_rounded_layer_is_the_merged_weight_rounded() {
     let energy = |values: &[f64]| values.iter().map(|value| value * value).sum::<f64>().sqrt();
     let error: Vec<f64> = found.iter().zip(&expected).map(|(a, b)| f64::from(*a) - b).collect();
     assert!(energy(&error) / energy(&expected) < 0.02);
-    assert!(report.layers.iter().any(|it| it.reason.ends_with("adapters are merged")));
+    assert!(report.tensors.iter().any(|it| it.reason.ends_with("adapters are merged")));
     let note = format!(
         "1 tensor taken with what is added by {}/l.safetensors × 1",
         folder.path().display()

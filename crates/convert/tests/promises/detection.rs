@@ -168,6 +168,7 @@ fn diffusers_models() -> impl Iterator<Item = (&'static str, &'static str)> {
         ("flux2_diffusers", "double_stream_modulation_img.linear.weight, transformer_blocks.0.attn.to_q.weight, transformer_blocks.0.attn.add_q_proj.weight, x_embedder.weight, context_embedder.weight"),
         ("chroma_diffusers", "distilled_guidance_layer.norms.0.weight, transformer_blocks.0.attn.add_q_proj.weight, context_embedder.weight, x_embedder.weight, single_transformer_blocks.0.attn.to_q.weight"),
         ("flux_diffusers", "context_embedder.weight, x_embedder.weight, transformer_blocks.0.attn.add_q_proj.weight, single_transformer_blocks.0.attn.to_q.weight"),
+        ("hunyuan_video_15_diffusers", "context_embedder.token_refiner.refiner_blocks.0.attn.to_q.weight, context_embedder_2.norm.weight, transformer_blocks.0.attn.add_q_proj.weight"),
         ("hunyuan_video_diffusers", "context_embedder.token_refiner.refiner_blocks.0.attn.to_q.weight, transformer_blocks.0.attn.add_q_proj.weight"),
         ("sd3_diffusers", "context_embedder.weight, pos_embed.proj.weight, transformer_blocks.0.attn.add_q_proj.weight"),
         ("auraflow_diffusers", "joint_transformer_blocks.0.attn.add_q_proj.weight, context_embedder.weight"),
@@ -176,6 +177,9 @@ fn diffusers_models() -> impl Iterator<Item = (&'static str, &'static str)> {
         ("ltx_video_diffusers", "time_embed.emb.timestep_embedder.linear_1.weight, transformer_blocks.0.attn1.to_q.weight, proj_in.weight"),
         ("mochi_diffusers", "time_embed.pooler.to_q.weight, transformer_blocks.0.attn1.to_q.weight"),
         ("cogvideox_diffusers", "patch_embed.text_proj.weight, transformer_blocks.0.attn1.to_q.weight"),
+        ("lumina2_diffusers", "time_caption_embed.caption_embedder.1.weight, time_caption_embed.timestep_embedder.linear_1.bias, noise_refiner.0.norm1.linear.weight, layers.0.attn.to_q.weight"),
+        ("cosmos_diffusers", "time_embed.t_embedder.linear_1.weight, transformer_blocks.0.norm1.linear_1.weight, learnable_pos_embed.pos_emb_t"),
+        ("cosmos_predict2_diffusers", "time_embed.t_embedder.linear_1.weight, transformer_blocks.0.norm1.linear_1.weight"),
         ("unet_diffusers", "down_blocks.0.resnets.0.conv1.weight, time_embedding.linear_1.weight, conv_in.weight"),
     ]
     .into_iter()

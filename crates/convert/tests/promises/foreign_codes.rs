@@ -177,7 +177,7 @@ fn codes_that_no_layout_has_do_not_move() {
         let moved = RecipeFile { migrate_to: Some("comfy".to_owned()), ..RecipeFile::default() };
         let error = planned(&path, moved).map(|_| ()).unwrap_err().to_string();
         assert!(error.contains("which no layout here has a place for"), "{error}");
-        assert!(error.contains("`roundwise dequantize` makes"), "{error}");
+        assert!(error.contains("they can be decoded, or converted into others"), "{error}");
     }
 }
 
@@ -204,6 +204,39 @@ fn adapters_are_added_to_what_codes_stand_for() {
         // Half a step of a row whose largest weight is 10.
         assert!((found - base - change).abs() < 0.05, "{at}: {found}, {base} + {change}");
     }
+}
+
+/// Parts of codes cannot be joined as their weights are.
+#[test]
+fn names_of_another_dialect_are_translated_once_codes_are_numbers() {
+    let words = |name: &str, shape: &[usize]| {
+        let count: usize = shape.iter().product();
+        Tensor::new(name, "I32", shape, 0x7777_7777_u32.to_le_bytes().repeat(count))
+    };
+    let plain = [
+        "context_embedder.weight",
+        "x_embedder.weight",
+        "transformer_blocks.0.attn.add_q_proj.weight",
+        "single_transformer_blocks.0.attn.to_q.weight",
+    ];
+    let layer = "transformer_blocks.0.attn.to_k";
+    let mut tensors: Vec<Tensor> =
+        plain.iter().map(|name| Tensor::bf16(name, &gaussian(32, 32, 1))).collect();
+    tensors.extend([
+        words(&format!("{layer}.qweight"), &[4, 32]),
+        words(&format!("{layer}.qzeros"), &[1, 4]),
+        Tensor::f32(&format!("{layer}.scales"), &gaussian(1, 32, 2)),
+    ]);
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("in.safetensors");
+    std::fs::write(&path, safetensors(&tensors)).unwrap();
+    let error = planned(&path, scheme("fp8")).map(|_| ()).unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains(&format!("layer `{layer}` is in codes of GPTQ")), "{text}");
+    let report = run(&path, decode("bf16"), Limits::default()).unwrap();
+    assert_verified(&path, &report);
+    let output = Checkpoint::open(&report.output).unwrap();
+    assert!(output.get(&format!("{layer}.weight")).is_some());
 }
 
 #[test]

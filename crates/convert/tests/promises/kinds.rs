@@ -45,8 +45,10 @@ fn planned(source: &Source, file: RecipeFile) -> Result<Plan, ConvertError> {
     Plan::decide(&PlanRequest::new(&source, &recipe))
 }
 
+/// Names stay: these files are no whole models that could be translated.
 fn scheme(name: &str) -> RecipeFile {
-    RecipeFile { scheme: Some(name.to_owned()), ..RecipeFile::default() }
+    let names = Some("keep".to_owned());
+    RecipeFile { scheme: Some(name.to_owned()), names, ..RecipeFile::default() }
 }
 
 const FLUX: &str =
@@ -357,7 +359,10 @@ fn diffusers_names_are_refused_where_loaders_would_join_layers() {
     let (_folder, source) = opened(&file(keys));
     assert_eq!(source.subject().detected.dialect, Dialect::Diffusers);
     let error = planned(&source, scheme("fp8")).unwrap_err().to_string();
-    assert!(error.contains("diffusers") && error.contains("original names"), "{error}");
+    assert!(
+        error.contains("diffusers") && error.contains("translated to the model's own"),
+        "{error}"
+    );
     let forced = RecipeFile { kind: Some("diffusion-model".into()), ..scheme("fp8") };
     let plan = planned(&source, forced).unwrap();
     assert!(plan.consumers().iter().all(|it| it.answer.program().is_none()));

@@ -81,7 +81,8 @@ fn a_sample_is_what_the_run_reports() {
         assert!(files(folder.path()) == before, "{recipe}: a sample writes nothing");
         let report = convert(&job, &Unwatched).unwrap();
         for (name, sampled) in names.iter().zip(&sampled) {
-            let of_run = report.layers.iter().find(|tensor| tensor.name.starts_with(name)).unwrap();
+            let of_run =
+                report.tensors.iter().find(|tensor| tensor.name.starts_with(name)).unwrap();
             let mut of_run = without_time(of_run);
             if sampled.decision == Action::Correct {
                 of_run.sums = None;

@@ -46,7 +46,7 @@ fn a_nan_among_stored_codes_stays_a_nan() {
     let input = write(&folder, "in.safetensors", &tensors);
     let output = folder.path().join("out.safetensors");
     let report = run(&input, &output, RecipeFile::default()).unwrap();
-    assert!(report.layers[0].reason.contains("NaN"), "{}", report.layers[0].reason);
+    assert!(report.tensors[0].reason.contains("NaN"), "{}", report.tensors[0].reason);
     let stored: Vec<f32> = bytes_of(&output, "a.weight")
         .as_chunks::<2>()
         .0
@@ -84,7 +84,7 @@ fn asking_for_a_part_that_takes_no_codes_is_an_error() {
     assert!(!output.exists());
 
     let report = run(&input, &output, RecipeFile::default()).unwrap();
-    let clip = report.layers.iter().find(|layer| layer.name.contains("clip_l")).unwrap();
+    let clip = report.tensors.iter().find(|layer| layer.name.contains("clip_l")).unwrap();
     assert_eq!(clip.decision, Action::Copy, "{}", clip.reason);
 }
 

@@ -53,7 +53,7 @@ fn ragged_weights_are_converted_or_kept_with_a_reason() {
     for scheme in PACKED {
         let report = run(&input, "out.safetensors", recipe(scheme));
         assert_verified(&input, &report);
-        let reasons = report.layers.iter().map(|layer| (layer.decision, layer.reason.as_str()));
+        let reasons = report.tensors.iter().map(|layer| (layer.decision, layer.reason.as_str()));
         let kept: Vec<_> = reasons.filter(|(decision, _)| *decision == Action::Copy).collect();
         let unrotatable =
             "columns are not a multiple of 4 (found 7); a rotation covers whole groups only";
@@ -107,7 +107,7 @@ fn shapes_that_loaders_look_at_stay() {
     let kept = |scheme: &str| {
         let report = run(&input, "out.safetensors", recipe(scheme));
         assert_verified(&input, &report);
-        let layers = report.layers.iter().filter(|layer| layer.reason.contains("recognise"));
+        let layers = report.tensors.iter().filter(|layer| layer.reason.contains("recognise"));
         layers.map(|layer| (layer.decision, layer.name.clone())).collect::<Vec<_>>()
     };
     for scheme in ["fp8", "int8-row-convrot", "mxfp8", "bf16"] {

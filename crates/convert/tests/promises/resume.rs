@@ -94,7 +94,7 @@ fn stopped_after_any_tensor_it_becomes_the_same_file_with_the_same_report() {
             assert!(report.resumed == second || is_begun_again, "{} {second}", report.resumed);
             assert!(std::fs::read(&job.output).unwrap() == bytes, "after {tensors}");
             assert_eq!(report.weight_error, whole.weight_error);
-            for (again, once) in report.layers.iter().zip(&whole.layers) {
+            for (again, once) in report.tensors.iter().zip(&whole.tensors) {
                 assert_eq!((again.sums, again.decision), (once.sums, once.decision));
                 assert_eq!(again.rounding.is_some(), once.rounding.is_some());
             }
@@ -157,7 +157,7 @@ fn an_output_that_appears_meanwhile_costs_no_work() {
     assert_eq!(std::fs::read(&job.output).unwrap(), b"mine");
     std::fs::remove_file(&job.output).unwrap();
     let report = convert(&job, &Unwatched).unwrap();
-    assert_eq!(report.resumed, report.layers.len());
+    assert_eq!(report.resumed, report.tensors.len());
 }
 
 /// Changes a byte of the unfinished file when it is about to be read again.

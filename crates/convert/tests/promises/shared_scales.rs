@@ -25,7 +25,7 @@ fn the_shared_scale_is_the_used_scale() {
     let recipe = Recipe::check(recipe("fp8-log-scales-shared")).unwrap();
     let job = Job::new(&input, &output, recipe);
     let report = convert(&job, &Unwatched).unwrap();
-    assert!(report.layers.iter().all(|layer| layer.weight_error.is_none_or(|error| error < 0.06)));
+    assert!(report.tensors.iter().all(|layer| layer.weight_error.is_none_or(|error| error < 0.06)));
     let source = roundwise_convert::Source::open(&output).unwrap();
     let byte = |layer: &str| {
         let header = source.checkpoint.get(&format!("{layer}.scale_weight")).unwrap();

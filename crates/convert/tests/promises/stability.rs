@@ -112,7 +112,7 @@ fn threads_and_repetition_change_nothing() {
             assert_equal_bytes(&again, &first);
             assert_eq!(report.weight_error, first_report.weight_error, "{threads} threads");
             let errors = |report: &Report| -> Vec<Option<f64>> {
-                report.layers.iter().map(|layer| layer.weight_error).collect()
+                report.tensors.iter().map(|layer| layer.weight_error).collect()
             };
             assert_eq!(errors(&report), errors(&first_report));
         }
@@ -148,7 +148,7 @@ fn what_is_copied_is_identical() {
         let (report, _) = converted(&folder, "m.safetensors", recipe, 2);
         let [before, after] = [contents(&input), contents(&report.output)];
         let copied: Vec<&str> = report
-            .layers
+            .tensors
             .iter()
             .filter(|layer| layer.decision == Action::Copy)
             .map(|layer| layer.name.as_str())
@@ -195,7 +195,7 @@ fn weights_with_nans_are_kept_and_the_others_converted() {
         let (report, bytes) = converted(&folder, "m.safetensors", recipe("int8"), threads);
         assert_equal_bytes(&bytes, &first);
         let decisions: Vec<_> =
-            report.layers.iter().map(|layer| (layer.decision, layer.reason.as_str())).collect();
+            report.tensors.iter().map(|layer| (layer.decision, layer.reason.as_str())).collect();
         assert_eq!(
             decisions,
             [
@@ -253,7 +253,7 @@ fn zeros_decode_to_zeros() {
             assert!(holds_zeros("tiny.weight"), "{}", entry.name);
             assert!(["z.weight_scale", "tiny.weight_scale"].into_iter().all(is_one));
         }
-        let zero = report.layers.iter().find(|layer| layer.name == "z.weight").unwrap();
+        let zero = report.tensors.iter().find(|layer| layer.name == "z.weight").unwrap();
         assert_eq!(zero.weight_error, Some(0.0));
     }
 }
@@ -290,7 +290,7 @@ fn input_scales_stay_with_fp8_in_comfy_only() {
         let after = contents(&report.output);
         assert_eq!(after.contains_key("a.input_scale"), stays, "{scheme} {layout}");
         assert!(!after.contains_key("a.scale_input"));
-        let entry = report.layers.iter().find(|layer| layer.name == "a.input_scale").unwrap();
+        let entry = report.tensors.iter().find(|layer| layer.name == "a.input_scale").unwrap();
         if stays {
             assert_eq!(after["a.input_scale"], before["a.input_scale"]);
             assert_equal_bytes(&after["a.weight"].2, &before["a.weight"].2);
@@ -381,5 +381,11 @@ fn a_report_is_read_back() {
         let json = serde_json::to_string(&report).unwrap();
         let read = Report::from_json(&json).unwrap();
         assert_eq!(serde_json::to_string(&read).unwrap(), json);
+        assert_eq!(read.report_version, Report::VERSION);
+        // Version 1 called tensors layers.
+        let former = json.replacen("\"tensors\":", "\"layers\":", 1);
+        let former = former.replacen("\"report_version\":2", "\"report_version\":1", 1);
+        let read = Report::from_json(&former).unwrap();
+        assert_eq!((read.report_version, read.tensors.len()), (1, report.tensors.len()));
     }
 }

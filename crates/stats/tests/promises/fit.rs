@@ -52,7 +52,7 @@ fn another_model_is_refused_and_what_fits_can_still_be_used() {
         "`b`: [5, 4] in the statistics, [6, 4] in the model",
         "`c`: [5, 4] in the statistics, [5, 8] in the model",
         "`d`: [5, 4] in the statistics, not in the model",
-        "--force-stats",
+        "take those of the layers that fit",
     ] {
         assert!(message.contains(part), "{message}");
     }

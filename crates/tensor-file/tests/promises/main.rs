@@ -2,6 +2,7 @@
 //!
 //! They are one program: every further one would be linked with all that is tested.
 
+mod arranged;
 mod common;
 mod containers;
 mod corrupt;

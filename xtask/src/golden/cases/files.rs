@@ -4,12 +4,14 @@ use crate::golden::case::Case;
 use crate::golden::models::Models;
 
 /// Models that have a preset or a form of their own.
-const MODELS: [&str; 10] = [
+const MODELS: [&str; 12] = [
     "checkpoint.safetensors",
     "unet.safetensors",
     "chroma.safetensors",
     "t5.safetensors",
     "clip.safetensors",
+    "diffusers.safetensors",
+    "wrapped.safetensors",
     "folder",
     "model.gguf",
     "weights.gguf",

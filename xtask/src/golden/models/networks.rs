@@ -15,6 +15,7 @@ pub(super) fn files() -> Vec<(String, Vec<u8>)> {
         ("large", vec![weight("blocks.0.ff.in", 8192, 640)], &[]),
         ("ragged", ragged(), &[]),
         ("flux", flux(64), &[]),
+        ("wrapped", flux(64).into_iter().map(|it| it.inside("_orig_mod.")).collect(), &[]),
         ("checkpoint", checkpoint(), &[]),
         ("unet", unet(), &[]),
         ("chroma", chroma(), &[]),

@@ -1,7 +1,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{anyhow, bail};
-use roundwise_convert::plan::Share;
+use roundwise_convert::plan::Part;
 use roundwise_convert::run::{Target, check_apart, default_output, error_lora_path};
 use roundwise_convert::{ConvertError, Job, Recipe, RecipeFile};
 
@@ -72,7 +72,7 @@ fn recipes<'a>(
 fn job(options: &ConvertOptions, input: &Path, recipe: &Recipe, named: Option<&Path>) -> Job {
     let output = output_of(options, input, recipe, named);
     Job {
-        share: options.part,
+        part: options.part,
         limits: options.limits(),
         devices: options.device.clone().unwrap_or_default(),
         statistics: options.statistics.to_file(),
@@ -150,7 +150,7 @@ fn output_of(
 ) -> PathBuf {
     let output = named.map_or_else(|| default_of(options, input, recipe), Path::to_owned);
     match options.part {
-        Some(share) => named_part(&output, share),
+        Some(part) => named_part(&output, part),
         None => output,
     }
 }
@@ -170,8 +170,8 @@ fn default_of(options: &ConvertOptions, input: &Path, recipe: &Recipe) -> PathBu
 
 /// Appends the part to a name, as in `model.part-03-of-16.safetensors`, so that all machines may
 /// run one command.
-fn named_part(output: &Path, share: Share) -> PathBuf {
+fn named_part(output: &Path, part: Part) -> PathBuf {
     let name = output.file_name().unwrap_or_default().to_string_lossy();
     let base = name.strip_suffix(".safetensors").unwrap_or(&name);
-    output.with_file_name(format!("{base}.{}.safetensors", share.file_part()))
+    output.with_file_name(format!("{base}.{}.safetensors", part.file_part()))
 }

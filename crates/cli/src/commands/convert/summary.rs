@@ -50,7 +50,7 @@ pub(in crate::commands) fn describe(report: &Report, typed: &Typed) -> String {
 fn describe_counts(report: &Report) -> String {
     let Report { converted, kept, removed, options, .. } = report;
     let count =
-        |action: Action| report.layers.iter().filter(|layer| layer.decision == action).count();
+        |action: Action| report.tensors.iter().filter(|layer| layer.decision == action).count();
     let (moved, decoded) = (count(Action::Repack), count(Action::Decode));
     let rewritten = |verb: &str, layers: usize, side: &str| {
         let layers = counted(layers, "layer");
@@ -73,7 +73,7 @@ fn describe_counts(report: &Report) -> String {
 
 /// Describes the side tensors of layers that were stored anew: `6 scales and 6 markers`.
 fn describe_side_tensors(report: &Report) -> Option<String> {
-    let removed = report.layers.iter().filter(|layer| layer.decision == Action::Remove);
+    let removed = report.tensors.iter().filter(|layer| layer.decision == Action::Remove);
     let is_marker = |name: &str| {
         [".comfy_quant", "scaled_fp8", "scaled_fp16"].iter().any(|end| name.ends_with(end))
     };
@@ -87,7 +87,7 @@ fn describe_side_tensors(report: &Report) -> Option<String> {
 /// Describes the layers of each scheme and who opens them.
 fn describe_schemes(report: &Report) -> String {
     let line = |consumer: &SchemeConsumer| {
-        let layers = report.layers.iter().filter(|layer| layer.scheme == Some(consumer.scheme));
+        let layers = report.tensors.iter().filter(|layer| layer.scheme == Some(consumer.scheme));
         let counted = counted(layers.count(), "weight");
         let SchemeConsumer { scheme, answer } = consumer;
         match answer {
@@ -146,7 +146,7 @@ fn describe_rounding(totals: &RoundingTotals) -> String {
 fn describe_kept(report: &Report) -> String {
     let mut groups = BTreeMap::<(Action, &str), Vec<&str>>::new();
     let is_kept = |layer: &&TensorReport| layer.scheme.is_none();
-    for layer in report.layers.iter().filter(is_kept) {
+    for layer in report.tensors.iter().filter(is_kept) {
         let group = groups.entry((layer.decision, layer.reason.as_str())).or_default();
         group.push(&layer.name);
     }
@@ -219,7 +219,7 @@ fn output_errors(layer: &TensorReport) -> Option<[f64; 2]> {
 /// Returns the layers whose outputs are furthest off, worst first.
 fn worst_outputs(report: &Report) -> Vec<&TensorReport> {
     let mut judged: Vec<(f64, &TensorReport)> =
-        report.layers.iter().filter_map(|layer| Some((output_errors(layer)?[0], layer))).collect();
+        report.tensors.iter().filter_map(|layer| Some((output_errors(layer)?[0], layer))).collect();
     judged.sort_by(|(a, first), (b, second)| {
         b.total_cmp(a).then_with(|| first.name.cmp(&second.name))
     });
@@ -235,7 +235,7 @@ fn warn_of_ruined(report: &Report) -> String {
     let is_ruined = |layer: &&TensorReport| {
         has_8_bits(layer) && layer.weight_error.is_some_and(|error| error > RUINED)
     };
-    let ruined: Vec<&TensorReport> = report.layers.iter().filter(is_ruined).collect();
+    let ruined: Vec<&TensorReport> = report.tensors.iter().filter(is_ruined).collect();
     if ruined.is_empty() {
         return String::new();
     }

@@ -70,9 +70,10 @@ fn by_names(detected: &Detected) -> TakesCodes {
                     "its names are diffusers': ComfyUI renames and joins such layers as it loads \
                          them, and drops the scales of codes"
                         .to_owned(),
-                way_out: "start from a file with the model's original names; schemes `fp16` and \
-                          `bf16` store plain numbers"
-                    .to_owned(),
+                way_out:
+                    "have the names translated to the model's own; schemes `fp16` and `bf16` store \
+                          plain numbers"
+                        .to_owned(),
             };
         }
         Dialect::LlamaCpp => {

@@ -1,7 +1,7 @@
-use roundwise_convert::plan::Share;
+use roundwise_convert::plan::Part;
 
 /// Parses `3/16`; for `auto/16` the scheduler gives the number.
-pub(super) fn parse_share(text: &str) -> Result<Share, String> {
+pub(super) fn parse_part(text: &str) -> Result<Part, String> {
     let Some(count) = text.strip_prefix("auto") else { return text.parse() };
     let number = job_number()?;
     let count = match count.strip_prefix('/') {

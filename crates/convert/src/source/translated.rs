@@ -1,0 +1,259 @@
+//! A file whose names are another program's, seen under its model's own names.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use roundwise_layout::{QUANTIZATION_METADATA, StoredLayers, layer_of, layer_of_weight};
+use roundwise_stats::LayerShape;
+use roundwise_tensor_file::{Arranged, Checkpoint, RowOrder, Rows};
+use serde_json::Value;
+
+use crate::error::ConvertError;
+use crate::model::translation::{Scope, without_wrapper};
+use crate::model::{Detected, Dialect, DialectTable, Kind, Shapes, Translation, TranslationError};
+use crate::source::subject::shapes;
+
+/// What a file is under its model's own names.
+#[derive(Clone, Debug)]
+pub(crate) struct Translated {
+    /// Whose names the file has; those of the model itself where only a wrapper was taken off.
+    pub(crate) from: Dialect,
+    /// What training code had put before all names; mostly empty.
+    pub(crate) wrapper: String,
+    /// Number of tensors that have another name.
+    pub(crate) renamed: usize,
+    /// Number of tensors that were joined from several.
+    pub(crate) joined: usize,
+    /// Number of tensors whose rows have another order.
+    pub(crate) reordered: usize,
+    /// Tensors that the model computes by itself.
+    pub(crate) dropped: Vec<String>,
+    /// What layers are called in the file.
+    pub(crate) other_names: Vec<OtherName>,
+}
+
+/// What else a layer, or some rows of it, is called.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct OtherName {
+    /// The layer, as everything here calls it.
+    pub(crate) layer: String,
+    /// The layer under the other name.
+    pub(crate) other: LayerShape,
+}
+
+/// How a file's names are translated.
+struct Plan {
+    table: Option<&'static DialectTable>,
+    /// What names of the model begin with.
+    prefix: String,
+    /// What they begin with afterwards.
+    new_prefix: String,
+}
+
+/// Tells whether a file's names are not its model's own, and would be translated.
+pub(crate) fn is_translatable(detected: &Detected, checkpoint: &Checkpoint) -> bool {
+    Plan::of(detected, checkpoint).is_some()
+}
+
+/// Translates a file's names, where they are of a dialect that is known, or behind a wrapper.
+///
+/// # Errors
+/// [`ConvertError::Names`] for a file whose names are not all of the model and dialect that it is
+/// recognised as, or whose codes cannot go where their weights go: then nothing is translated.
+pub(crate) fn translate(
+    checkpoint: Checkpoint,
+    stored: &StoredLayers,
+    detected: &Detected,
+) -> Result<(Checkpoint, Option<Translated>), ConvertError> {
+    let Some(plan) = Plan::of(detected, &checkpoint) else { return Ok((checkpoint, None)) };
+    let path = checkpoint.path().to_owned();
+    let refused = |problem| names_error(&path, problem);
+    if let Some(foreign) = stored.foreign.values().next() {
+        let (layer, program) = (foreign.layer().to_owned(), foreign.program.name);
+        return Err(refused(TranslationError::ForeignCodes { layer, program }));
+    }
+    let shapes = shapes(&checkpoint, stored);
+    let translation = plan.translate(&shapes, detected, &checkpoint).map_err(refused)?;
+    refuse_codes(&translation, stored).map_err(refused)?;
+    let mut translated = Translated::of(&translation, plan.table, &shapes);
+    translated.wrapper.clone_from(&detected.wrapper);
+    let metadata = metadata(&checkpoint, &translation);
+    drop(shapes);
+    Ok((checkpoint.arranged(translation.tensors, metadata)?, Some(translated)))
+}
+
+/// Returns what layers of a file under its model's own names are called in other dialects.
+pub(crate) fn names_elsewhere(
+    checkpoint: &Checkpoint,
+    stored: &StoredLayers,
+    detected: &Detected,
+) -> Vec<OtherName> {
+    let shapes = shapes(checkpoint, stored);
+    let prefix = &detected.main.prefix;
+    let said = |key: &str| said(checkpoint, key);
+    let scope = Scope { shapes: &shapes, prefix, new_prefix: "", wrapper: "", said: &said };
+    let tables = DialectTable::of_original(detected.main.architecture);
+    let tensors = tables.flat_map(|table| table.invert(&scope));
+    tensors.filter_map(|tensor| other_name(&tensor, &tensor.parts.first()?.tensor)).collect()
+}
+
+/// Returns what layers of a file that keeps its names of another dialect are called by the model itself.
+pub(crate) fn own_names(
+    checkpoint: &Checkpoint,
+    stored: &StoredLayers,
+    detected: &Detected,
+) -> Vec<OtherName> {
+    let shapes = shapes(checkpoint, stored);
+    let Some(plan) = Plan::of(detected, checkpoint) else { return vec![] };
+    let translation = plan.translate(&shapes, detected, checkpoint);
+    let tensors = translation.map(|it| it.tensors).unwrap_or_default();
+    let mut names = vec![];
+    for tensor in &tensors {
+        names.extend(tensor.parts.iter().filter_map(|part| other_name(tensor, &part.tensor)));
+    }
+    names.retain(|name| name.layer != name.other.module);
+    names.dedup();
+    names
+}
+
+/// - `tensor`: under another name
+/// - `ours`: what the file calls what it is made of
+fn other_name(tensor: &Arranged, ours: &str) -> Option<OtherName> {
+    let layer = layer_of_weight(ours)?.to_owned();
+    Some(OtherName { layer, other: LayerShape::of_weight(&tensor.name, &tensor.shape)? })
+}
+
+fn names_error(path: &Path, problem: TranslationError) -> ConvertError {
+    ConvertError::Names { path: path.to_owned(), problem: Box::new(problem) }
+}
+
+impl Plan {
+    fn of(detected: &Detected, checkpoint: &Checkpoint) -> Option<Self> {
+        let is_model = match detected.kind {
+            Kind::DiffusionModel
+            | Kind::TextEncoder
+            | Kind::LanguageModel
+            | Kind::Vae
+            | Kind::Checkpoint => !detected.main.is_unknown(),
+            Kind::ControlNet
+            | Kind::SideModel
+            | Kind::Adapter(_)
+            | Kind::TextualInversion
+            | Kind::Upscaler
+            | Kind::TrainingCheckpoint
+            | Kind::Statistics
+            | Kind::Unknown => false,
+        };
+        let architecture = || match checkpoint.gguf_metadata().get("general.architecture") {
+            Some(value) => value.as_text(),
+            None => None,
+        };
+        let table = DialectTable::of(detected.main.architecture, architecture());
+        let prefix = detected.main.prefix.clone();
+        let new_prefix = prefix.strip_prefix(&detected.wrapper).unwrap_or(&prefix).to_owned();
+        (is_model && (table.is_some() || prefix != new_prefix)).then_some(Self {
+            table,
+            prefix,
+            new_prefix,
+        })
+    }
+
+    fn translate(
+        &self,
+        shapes: &Shapes<'_>,
+        detected: &Detected,
+        checkpoint: &Checkpoint,
+    ) -> Result<Translation, TranslationError> {
+        let said = |key: &str| said(checkpoint, key);
+        let (prefix, new_prefix) = (self.prefix.as_str(), self.new_prefix.as_str());
+        let wrapper = detected.wrapper.as_str();
+        let scope = Scope { shapes, prefix, new_prefix, wrapper, said: &said };
+        let is_main = |name: &str| std::ptr::eq(detected.component_of(name), &detected.main);
+        match self.table {
+            Some(table) => table.translate(&scope, &is_main),
+            None => Ok(without_wrapper(&scope)),
+        }
+    }
+}
+
+/// Returns a whole number of the header, by its key without the name of the architecture.
+fn said(checkpoint: &Checkpoint, key: &str) -> Option<u64> {
+    let header = checkpoint.gguf_metadata();
+    let architecture = header.get("general.architecture")?.as_text()?;
+    let number = |key: &str| header.get(&format!("{architecture}.{key}"))?.as_u64();
+    // Models whose queries, keys and values have as many heads need not say it twice.
+    number(key).or_else(|| number(key.strip_suffix("_kv")?))
+}
+
+/// Refuses codes whose rows would have to be joined or to change places.
+fn refuse_codes(translation: &Translation, stored: &StoredLayers) -> Result<(), TranslationError> {
+    let moved =
+        translation.tensors.iter().filter(|tensor| is_joined(tensor) || is_reordered(tensor));
+    let mut parts = moved.flat_map(|tensor| &tensor.parts);
+    match parts.find(|part| stored.layers.contains_key(layer_of(&part.tensor))) {
+        Some(part) => Err(TranslationError::Codes { tensor: part.tensor.clone() }),
+        None => Ok(()),
+    }
+}
+
+/// Returns whether a tensor is made of several others.
+fn is_joined(tensor: &Arranged) -> bool {
+    tensor.parts.iter().any(|part| part.tensor != tensor.parts[0].tensor)
+}
+
+fn is_reordered(tensor: &Arranged) -> bool {
+    let in_turn = |part: &Rows| part.order == RowOrder::AsStored && part.rows.start == 0;
+    !is_joined(tensor) && (tensor.parts.len() > 1 || !tensor.parts.iter().all(in_turn))
+}
+
+impl Translated {
+    fn of(translation: &Translation, table: Option<&DialectTable>, shapes: &Shapes<'_>) -> Self {
+        let tensors = &translation.tensors;
+        let count = |is_so: fn(&Arranged) -> bool| tensors.iter().filter(|it| is_so(it)).count();
+        let mut other_names = vec![];
+        for tensor in tensors {
+            for part in &tensor.parts {
+                let shape = shapes.shape(&part.tensor).unwrap_or_default();
+                let layer = layer_of_weight(&tensor.name).map(str::to_owned);
+                let other = LayerShape::of_weight(&part.tensor, shape);
+                if let (Some(layer), Some(other)) = (layer, other) {
+                    other_names.push(OtherName { layer, other });
+                }
+            }
+        }
+        other_names.retain(|name| name.layer != name.other.module);
+        other_names.dedup();
+        Self {
+            from: table.map_or(Dialect::Original, |table| table.dialect),
+            wrapper: String::new(),
+            renamed: count(|it| it.parts.iter().all(|part| part.tensor != it.name)),
+            joined: count(is_joined),
+            reordered: count(is_reordered),
+            dropped: translation.dropped.clone(),
+            other_names,
+        }
+    }
+}
+
+/// Returns the file's header entries, with the new names where one is about layers.
+fn metadata(checkpoint: &Checkpoint, translation: &Translation) -> BTreeMap<String, String> {
+    let mut metadata = checkpoint.metadata().clone();
+    if let Some(text) = metadata.get_mut(QUANTIZATION_METADATA)
+        && let Ok(mut entry) = serde_json::from_str::<Value>(text)
+        && let Some(layers) = entry.get_mut("layers").and_then(Value::as_object_mut)
+    {
+        let tensors = translation.tensors.iter();
+        let named = tensors.filter_map(|tensor| {
+            let part = &tensor.parts.first()?.tensor;
+            Some((layer_of_weight(part)?, layer_of_weight(&tensor.name)?))
+        });
+        let named: BTreeMap<&str, &str> = named.collect();
+        let renamed = std::mem::take(layers).into_iter().map(|(layer, value)| {
+            let name = named.get(layer.as_str()).map_or(layer.clone(), |name| (*name).to_owned());
+            (name, value)
+        });
+        *layers = renamed.collect();
+        *text = entry.to_string();
+    }
+    metadata
+}
