@@ -342,6 +342,12 @@ impl ConvertError {
         Some(match self {
             ConvertError::File(error) => return help_of_file(error),
             ConvertError::Statistics(error) => return help_of_statistics(error),
+            ConvertError::Names { problem, .. }
+                if matches!(**problem, TranslationError::ForeignCodes { .. }) =>
+            {
+                Text::from(Command::Dequantize)
+                    + " makes plain numbers of the codes, whose names are translated then"
+            }
             ConvertError::Names { .. } => {
                 Text::from("`")
                     + Setting::new("names")

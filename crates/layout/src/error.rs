@@ -41,6 +41,14 @@ pub enum LayoutError {
         /// The problem.
         problem: String,
     },
+    /// A scale is no number.
+    #[error("layer `{layer}`: {problem}")]
+    NotFinite {
+        /// The layer.
+        layer: String,
+        /// Where it is.
+        problem: String,
+    },
     /// Codes and scales do not belong together.
     #[error("layer `{layer}`: {source}")]
     Parts {

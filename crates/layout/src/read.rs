@@ -1,11 +1,13 @@
 //! Reading: which layers of a file are quantized already, by which spelling, and their defects.
 //!
-//! From the first to the last, none imports one further down: `spelling`, `defect`, `stored_layer`,
-//! `side_tensors`, `markers`, `server_blocks`, `servers`, `packed`, `scales`, `recognise`,
-//! `stored_layers`, `orphans`, `find`, `repair`.
+//! From the first to the last, none imports one further down: `spelling`, `defect`, `finite`,
+//! `foreign`, `stored_layer`, `side_tensors`, `markers`, `server_blocks`, `servers`, `packed`, `scales`,
+//! `recognise`, `stored_layers`, `orphans`, `find`, `repair`.
 
 pub(crate) mod defect;
 mod find;
+mod finite;
+pub(crate) mod foreign;
 mod markers;
 mod orphans;
 mod packed;

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::arrange::{self, Arranged};
@@ -223,6 +223,24 @@ impl Checkpoint {
     pub fn get(&self, name: &str) -> Option<&TensorHeader> {
         let place = self.tensors.binary_search_by(|tensor| tensor.name.as_str().cmp(name)).ok()?;
         Some(&self.tensors[place])
+    }
+
+    /// Calls tensors by other names, for a reader who knows what those in the files mean; bytes and
+    /// everything else stay. A tensor whose new name another one has keeps its own.
+    ///
+    /// - `names`: new names by present ones
+    pub fn rename(&mut self, names: &BTreeMap<String, String>) {
+        let mut taken: BTreeSet<String> =
+            self.tensors.iter().map(|tensor| tensor.name.clone()).collect();
+        for tensor in &mut self.tensors {
+            if let Some(name) = names.get(&tensor.name)
+                && taken.insert(name.clone())
+            {
+                taken.remove(&tensor.name);
+                tensor.name.clone_from(name);
+            }
+        }
+        self.tensors.sort_by(|a, b| a.name.cmp(&b.name));
     }
 
     /// Returns `__metadata__`. Of shards that disagree about a key, the first file's value counts.

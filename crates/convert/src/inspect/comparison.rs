@@ -1,7 +1,9 @@
+use std::collections::BTreeSet;
+
 use half::bf16;
 use roundwise_layout::{
-    LayoutError, QUANTIZATION_METADATA, StoredLayer, layer_of, layer_of_bias, layer_of_weight,
-    weight_of,
+    ForeignLayer, LayoutError, QUANTIZATION_METADATA, StoredLayer, layer_of, layer_of_bias,
+    layer_of_weight, weight_of,
 };
 use roundwise_scheme::{GridKind, QuantizedMatrix, Scheme, Weight, WeightKind, measure};
 use roundwise_tensor_file::{Dtype, TensorHeader, pieces};
@@ -11,6 +13,7 @@ use crate::inspect::codes::{self, Judged};
 use crate::inspect::outputs::Outputs;
 use crate::inspect::verification::{Biases, Finding, LayerError};
 use crate::model::Preset;
+use crate::recipe::PlainDtype;
 use crate::recipe::edit::PROVENANCE_KEY;
 use crate::recipe::{Setting, Text};
 use crate::source::numbers::{matrix_shape, weight_kind};
@@ -111,8 +114,11 @@ impl Comparison {
     fn lost_metadata(&self) -> impl Iterator<Item = Finding> {
         let after = self.converted.checkpoint.metadata();
         let before = self.original.checkpoint.metadata().iter();
+        let foreign = self.original.stored.foreign.values();
+        let of_codes: BTreeSet<&String> = foreign.flat_map(|layer| &layer.metadata).collect();
         before
             .filter(|(key, _)| ![QUANTIZATION_METADATA, PROVENANCE_KEY].contains(&key.as_str()))
+            .filter(move |(key, _)| !of_codes.contains(key))
             .filter(|(key, value)| after.get(*key) != Some(*value))
             .map(|(key, _)| finding("", format!("header entry `{key}` is missing or changed")))
     }
@@ -133,6 +139,16 @@ impl Comparison {
             });
         };
         let layer = layer_of(&before.name);
+        let foreign = self.original.foreign_layer(before);
+        match (foreign, self.converted.foreign_layer(after)) {
+            (_, Some(same)) if foreign.is_some_and(|it| it.shape == same.shape) => {
+                return self.compare_bytes(before, after);
+            }
+            (Some(foreign), None) if !self.converted.stored.layers.contains_key(layer) => {
+                return self.compare_foreign(before, foreign, after);
+            }
+            _ => {}
+        }
         if self.converted.stored.defects.iter().any(|defect| defect.layer == layer) {
             return Ok(Outcome::AmongDefects);
         }
@@ -326,7 +342,7 @@ impl Comparison {
         before: &TensorHeader,
         shape: [usize; 2],
     ) -> Result<LoadedWeight, Option<ConvertError>> {
-        let is_stored = self.original.stored.layers.contains_key(layer_of(&before.name));
+        let is_stored = self.original.is_in_codes(before);
         let is_matrix = matrix_shape(&before.shape) == Some(shape);
         let is_number = weight_kind(before.dtype).is_some();
         if !(is_stored || is_matrix && is_number) {
@@ -361,6 +377,43 @@ impl Comparison {
                 Ok(Outcome::Wrong(finding(&before.name, "differs from the decoded original")))
             }
         }
+    }
+
+    /// Compares a layer in codes of another program with the plain numbers that it became, some rows at a
+    /// time, since banks of experts are large.
+    fn compare_foreign(
+        &self,
+        before: &TensorHeader,
+        foreign: &ForeignLayer,
+        after: &TensorHeader,
+    ) -> Result<Outcome, ConvertError> {
+        /// Numbers that are compared at once.
+        const AT_ONCE: usize = 1 << 21;
+        let wrong = |problem: String| Ok(Outcome::Wrong(finding(&before.name, problem)));
+        if foreign.shape != after.shape {
+            return wrong(format!("shape {:?} became {:?}", foreign.shape, after.shape));
+        }
+        let dtype = match after.dtype {
+            Dtype::F32 => PlainDtype::F32,
+            Dtype::F16 => PlainDtype::F16,
+            Dtype::BF16 => PlainDtype::Bf16,
+            _ => return wrong("holds codes without a scale".to_owned()),
+        };
+        let (mut values, mut expected, mut found) = (vec![], vec![], vec![]);
+        let mut at = 0;
+        let height = (AT_ONCE / foreign.cols()).max(1);
+        for first in (0..foreign.rows()).step_by(height) {
+            let rows = first..foreign.rows().min(first + height);
+            self.original.foreign_rows(foreign, rows, &mut values)?;
+            expected = dtype.stored(&values, expected);
+            found.resize(expected.len(), 0);
+            self.converted.checkpoint.read_into(after, at, &mut found)?;
+            if found != expected {
+                return wrong("differs from the decoded original".to_owned());
+            }
+            at += found.len() as u64;
+        }
+        Ok(Outcome::Identical)
     }
 
     /// Returns the numbers of a plain tensor of the converted file, and their kind; `None` where it

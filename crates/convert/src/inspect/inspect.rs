@@ -102,9 +102,9 @@ pub struct DtypeCount {
 /// Layers in codes of one scheme and spelling.
 #[derive(Clone, Debug, Serialize)]
 pub struct QuantizedCount {
-    /// Scheme.
+    /// Scheme, or the codes of another program in words.
     pub scheme: String,
-    /// How the file says so.
+    /// How the file says so, or the program that made it.
     pub spelling: String,
     /// Number of layers.
     pub layers: usize,
@@ -186,18 +186,17 @@ fn count_dtypes(source: &Source) -> Vec<DtypeCount> {
 }
 
 fn count_quantized(source: &Source) -> Vec<QuantizedCount> {
-    let mut counts = BTreeMap::<(String, Spelling), usize>::new();
+    let mut counts = BTreeMap::<(String, String), usize>::new();
     for layer in source.stored.layers.values() {
-        *counts.entry((layer.scheme.to_string(), layer.spelling)).or_default() += 1;
+        let told = (layer.scheme.to_string(), layer.spelling.to_string());
+        *counts.entry(told).or_default() += 1;
     }
-    counts
-        .into_iter()
-        .map(|((scheme, spelling), layers)| QuantizedCount {
-            scheme,
-            spelling: spelling.to_string(),
-            layers,
-        })
-        .collect()
+    for layer in source.stored.foreign.values() {
+        let told = (layer.codes.clone(), layer.program.name.to_owned());
+        *counts.entry(told).or_default() += 1;
+    }
+    let counts = counts.into_iter();
+    counts.map(|((scheme, spelling), layers)| QuantizedCount { scheme, spelling, layers }).collect()
 }
 
 /// Programs that open the layers as they are; where something beyond stock ComfyUI is needed for one
@@ -226,6 +225,9 @@ fn clients(source: &Source) -> Vec<String> {
             Spelling::WeightPacked => other("vLLM and transformers, with a matching config.json"),
             Spelling::WeightScale2 => other("vLLM and TensorRT-LLM, with a matching config.json"),
             Spelling::WeightScaleInv => other("transformers and vLLM, with a matching config.json"),
+            Spelling::Scale => {
+                other("transformers, vLLM and DeepSeek's own program, with a matching config.json")
+            }
             Spelling::Plain => Opener {
                 is_comfyui: true,
                 name:
@@ -234,6 +236,8 @@ fn clients(source: &Source) -> Vec<String> {
             },
         })
         .collect();
+    let foreign = source.stored.foreign.values();
+    openers.extend(foreign.map(|layer| other(layer.program.opened_by)));
     if openers.iter().any(Opener::is_beyond_comfyui) {
         openers.retain(Opener::is_beyond_comfyui);
     }

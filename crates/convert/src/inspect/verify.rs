@@ -35,7 +35,8 @@ pub fn verify(
     let comparison = Comparison { original, converted: converted_file, biases, outputs };
     // 1. Defects that show without reading any weight.
     let mut defects = comparison.structure();
-    let original_layers = comparison.original.stored.layers.len();
+    let before = &comparison.original.stored;
+    let original_layers = before.layers.len() + before.foreign.len();
     let mut layers = vec![];
     let mut identical = 0;
     let mut removed = vec![];

@@ -30,6 +30,8 @@ pub enum TranslationError {
         "tensor `{tensor}` belongs to codes: their layer is joined with others, or its rows change places, which scales of codes do not survive"
     )]
     Codes { tensor: String },
+    #[error("layer `{layer}` is in codes of {program}, which go by the names that they have")]
+    ForeignCodes { layer: String, program: &'static str },
     #[error("tensor `{tensor}` is to be made of {parts} tensors, of which `{missing}` is missing")]
     MissingPart { tensor: String, parts: usize, missing: String },
     #[error("tensor `{tensor}` would be made of `{first}` and of `{second}`")]

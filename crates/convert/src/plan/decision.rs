@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use roundwise_layout::{MatmulPrecision, layer_of, weight_of};
+use roundwise_layout::{MatmulPrecision, layer_of, layer_of_weight, weight_of};
 use roundwise_scheme::Scheme;
 use roundwise_tensor_file::{Dtype, TensorHeader, TensorSpec};
 use serde::{Deserialize, Serialize};
@@ -91,6 +91,8 @@ pub struct PlannedTensor {
     pub is_merged: bool,
     /// Whether the input holds codes of it, of whatever dtype.
     pub(crate) is_in_codes: bool,
+    /// Whether they are another program's, which are decoded some rows at a time.
+    pub(crate) is_foreign: bool,
 }
 
 impl PlannedTensor {
@@ -139,9 +141,9 @@ impl PlannedTensor {
     /// Returns the output's name for the decoded numbers: that of the layer's weight where the
     /// input holds codes of one under any name.
     pub(crate) fn decoded_name(&self) -> String {
-        match self.is_in_codes {
-            true => weight_of(self.layer()),
-            false => self.header.name.clone(),
+        match layer_of_weight(&self.header.name).filter(|_| self.is_in_codes) {
+            Some(layer) => weight_of(layer),
+            None => self.header.name.clone(),
         }
     }
 

@@ -22,6 +22,9 @@ pub(crate) fn decide(
             Err(verdict) => verdict.of_plain_tensor(),
         };
     }
+    if let Some(foreign) = source.foreign_layer(header) {
+        return (Decision::Decode { dtype }, Reason::Dequantized.of_foreign(foreign));
+    }
     match source.stored_layer(header) {
         Some(stored) => (Decision::Decode { dtype }, Reason::Dequantized.of_stored(stored)),
         None if fp8_grid(header.dtype).is_some() => {

@@ -26,6 +26,12 @@ const INPUT_SCALE: &str = "edit.input_scale";
 impl Edit {
     /// Decides what one tensor becomes.
     pub(crate) fn decide(&self, source: &Source, header: &TensorHeader) -> (Decision, Reason) {
+        if let Some(foreign) = source.foreign_layer(header)
+            && foreign.codes_tensor != header.name
+        {
+            let name = foreign.codes_tensor.clone();
+            return (Decision::Rename { name }, Reason::NotEdited);
+        }
         let owner = source.stored.side_tensors.get(&header.name);
         let layer = owner.map_or_else(|| layer_of(&header.name), String::as_str);
         let is_changed = |stored: &&StoredLayer| self.changes(&stored.layer);

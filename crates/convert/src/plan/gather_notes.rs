@@ -29,6 +29,7 @@ pub(crate) fn gather_notes(
     notes.extend(translated(source));
     notes.extend(disputed_metadata(source));
     notes.extend(from_codes(source, tensors));
+    notes.extend(decoded_banks(source, tensors).filter(|_| recipe.purpose() == Purpose::Quantize));
     notes.extend(lost_on_reading(source));
     notes.extend(match recipe.purpose() {
         Purpose::Decode(_) => outdated_config(source, makes_folder),
@@ -97,10 +98,32 @@ fn from_codes(source: &Source, tensors: &[PlannedTensor]) -> Option<Note> {
     };
     let again = tensors.iter().filter(is_again);
     let stored = again.clone().filter_map(|planned| source.stored_layer(&planned.header));
-    let schemes: BTreeSet<String> = stored.map(|stored| stored.scheme.to_string()).collect();
+    let schemes = stored.map(|stored| stored.scheme.to_string());
+    let foreign = again.clone().filter_map(|planned| source.foreign_layer(&planned.header));
+    let foreign = foreign.map(|foreign| format!("{}, {}", foreign.program.name, foreign.codes));
+    let schemes: BTreeSet<String> = schemes.chain(foreign).collect();
     let weights = again.count();
     let schemes = schemes.into_iter().collect();
     (weights > 0).then_some(Note::FromCodes { weights, schemes })
+}
+
+/// Returns a note of expert banks in codes of other programs, which grow.
+fn decoded_banks(source: &Source, tensors: &[PlannedTensor]) -> Option<Note> {
+    let is_bank = |planned: &&PlannedTensor| planned.is_foreign && planned.shape.len() == 3;
+    let banks = tensors.iter().filter(is_bank).filter_map(|planned| {
+        let Decision::Decode { dtype } = planned.decision else { return None };
+        let count = planned.shape.iter().fold(1_u64, |count, &next| count.saturating_mul(next));
+        let program = source.foreign_layer(&planned.header)?.program.name;
+        Some((program, planned.header.byte_len(), count.saturating_mul(dtype.width() as u64)))
+    });
+    let banks: Vec<_> = banks.collect();
+    let sum = |of: fn(&(&str, u64, u64)) -> u64| banks.iter().map(of).fold(0, u64::saturating_add);
+    let (program, ..) = *banks.first()?;
+    Some(Note::DecodedBanks {
+        tensors: banks.len(),
+        program,
+        bytes: [sum(|it| it.1), sum(|it| it.2)],
+    })
 }
 
 /// Returns notes of contents of a container that safetensors has no place for.

@@ -85,6 +85,9 @@ struct InFlight {
 /// Bytes of the rows of a large weight that are worked on at once.
 const BAND_BYTES: u64 = 8 << 20;
 
+/// Bytes of some rows of another program's codes that are decoded at once, with the scales that they need.
+const FOREIGN_BYTES: u64 = 16 << 20;
+
 /// Rows of a group of swizzled scales.
 const ROW_GROUP: u64 = 128;
 
@@ -160,14 +163,18 @@ fn possible_band_rows(
     rule: ScaleRule,
 ) -> Option<usize> {
     let Decision::Quantize { scheme, .. } = planned.decision else { return None };
-    let kind = weight_kind(planned.header.dtype)?;
-    let is_whole = planned.is_merged || planned.is_in_codes || !scheme.is_by_band(rule);
+    let width = match planned.is_foreign {
+        true => size_of::<f32>(),
+        false => weight_kind(planned.header.dtype)?.byte_len(),
+    };
+    let is_decoded_whole = planned.is_in_codes && !planned.is_foreign;
+    let is_whole = planned.is_merged || is_decoded_whole || !scheme.is_by_band(rule);
     if rounding != Rounding::Nearest || is_whole {
         return None;
     }
     let [rows, cols] = planned.matrix_shape();
     let group = row_group(scheme);
-    let row_bytes = (cols as u64).checked_mul(kind.byte_len() as u64)?.max(1);
+    let row_bytes = (cols as u64).checked_mul(width as u64)?.max(1);
     let band = (BAND_BYTES / row_bytes / group).max(1).checked_mul(group)?;
     usize::try_from(band).ok().filter(|&band| band < rows)
 }
@@ -239,6 +246,7 @@ fn in_flight(planned: &PlannedTensor, rounding: Rounding) -> InFlight {
     let source = match weight_kind(header.dtype) {
         _ if planned.is_merged => elements.saturating_mul(12),
         Some(_) if !planned.is_in_codes => header.byte_len(),
+        _ if planned.is_foreign => elements.saturating_mul(4).saturating_add(FOREIGN_BYTES),
         Some(_) | None => {
             elements.saturating_mul(4).saturating_add(elements.max(header.byte_len()))
         }
@@ -251,6 +259,12 @@ fn in_flight(planned: &PlannedTensor, rounding: Rounding) -> InFlight {
             InFlight { source: header.byte_len().min(PIECE_BYTES), ..InFlight::default() }
         }
         Decision::Correct | Decision::Remove => InFlight::default(),
+        // Codes of other programs are decoded and written some rows at a time.
+        Decision::Decode { .. } if planned.is_foreign && !planned.is_merged => InFlight {
+            source: source.min(FOREIGN_BYTES),
+            target: source.min(FOREIGN_BYTES),
+            ..InFlight::default()
+        },
         Decision::Decode { dtype, .. } => {
             let target = elements.saturating_mul(dtype.width() as u64);
             InFlight { source, target, ..InFlight::default() }

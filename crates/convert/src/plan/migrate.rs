@@ -42,6 +42,15 @@ impl<'a> Migration<'a> {
                 Err(verdict) => verdict.of_plain_tensor(),
             });
         }
+        if let Some(foreign) = self.source.foreign_layer(header) {
+            let problem = format!(
+                "holds codes of {}, which no layout here has a place for: they can be decoded, or \
+                 converted into others",
+                foreign.program.name
+            );
+            self.problems.insert(foreign.layer().to_owned(), problem);
+            return Ok((Decision::Copy, Reason::NotInCodes));
+        }
         let Some(stored) = self.source.stored_layer(header) else {
             return Ok((Decision::Copy, Reason::NotInCodes));
         };

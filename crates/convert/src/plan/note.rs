@@ -86,6 +86,15 @@ pub enum Note {
         /// Schemes of the input.
         schemes: Vec<String>,
     },
+    /// Expert banks in codes of another program, which become plain numbers.
+    DecodedBanks {
+        /// Their number.
+        tensors: usize,
+        /// The program.
+        program: &'static str,
+        /// Their bytes before and after.
+        bytes: [u64; 2],
+    },
     /// A choice that was made, or a part that was passed over, when the input was opened.
     Opened(Remark),
     /// Tensors in blocks of GGUF, which are decoded on reading.
@@ -215,6 +224,12 @@ impl fmt::Display for Note {
                 let (was, them) = if *weights == 1 { ("weight was", "it") } else { ("weights were", "them") };
                 write!(f, "{weights} {was} in codes already ({}): errors are ", schemes.join(", "))?;
                 write!(f, "against what these stand for, without what the first rounding cost {them}")
+            }
+            Note::DecodedBanks { tensors, program, bytes } => {
+                let [before, after] = bytes.map(|bytes| bytes as f64 / f64::from(1 << 20));
+                let them = if *tensors == 1 { "expert bank becomes" } else { "expert banks become" };
+                write!(f, "{tensors} 3-D {them} plain numbers: {before:.1} MiB in codes of {program}, ")?;
+                write!(f, "{after:.1} MiB without; no layout here has codes for them")
             }
             Note::Opened(remark) => write!(f, "{remark}"),
             Note::Blocks { types, tensors } => {

@@ -216,7 +216,8 @@ fn decide_all(
         decision,
         reason,
         is_merged: source.adapters().change(&header.name),
-        is_in_codes: source.stored_layer(header).is_some(),
+        is_in_codes: source.is_in_codes(header),
+        is_foreign: source.foreign_layer(header).is_some(),
     };
     match recipe.purpose() {
         Purpose::Quantize => {
@@ -373,6 +374,9 @@ fn header_metadata(
 ) -> BTreeMap<String, String> {
     let mut metadata = source.checkpoint.metadata().clone();
     metadata.remove(QUANTIZATION_METADATA);
+    for foreign in source.stored.foreign.values() {
+        foreign.metadata.iter().for_each(|key| drop(metadata.remove(key)));
+    }
     let layers = tensors.iter().filter_map(|planned| {
         let (scheme, products) = planned.codes()?;
         Some((planned.layer(), scheme, planned.matrix_shape(), products))

@@ -41,19 +41,30 @@ impl<'a> Quantization<'a> {
         let (_, verdict) = first_verdict(&answers).expect("kind or scheme always decides");
         let reason = verdict.reason.clone();
         let stored = self.questions.source.stored_layer(header);
+        let foreign = self.questions.source.foreign_layer(header);
         let matmul_precision =
             self.matmul_precision(header, matches!(verdict.wish, Wish::Codes(_)));
-        match (&verdict.wish, stored) {
-            (Wish::Codes(scheme), _) => {
+        match (&verdict.wish, stored, foreign) {
+            (Wish::Codes(scheme), ..) => {
                 let bias = self.questions.bias_of(header).cloned();
                 let scheme = *scheme;
                 let codes = Decision::Quantize { scheme, matmul_precision, bias, band_rows: None };
-                (codes, stored.map_or(reason.clone(), |stored| reason.of_stored(stored)))
+                let reason = match (stored, foreign) {
+                    (Some(stored), _) => reason.of_stored(stored),
+                    (None, Some(foreign)) => reason.of_foreign(foreign),
+                    (None, None) => reason,
+                };
+                (codes, reason)
             }
-            (Wish::Keep, Some(stored)) => {
+            (Wish::Keep, Some(stored), _) => {
                 (Decision::Decode { dtype: PlainDtype::Bf16 }, reason.of_stored(stored))
             }
-            (Wish::Remove | Wish::Correct | Wish::Keep, _) => verdict.clone().of_plain_tensor(),
+            // No program that opens the output reads the codes as they are.
+            (Wish::Keep, None, Some(foreign)) => {
+                let dtype = PlainDtype::of_numbers(foreign.dtype);
+                (Decision::Decode { dtype }, reason.of_foreign(foreign))
+            }
+            (Wish::Remove | Wish::Correct | Wish::Keep, ..) => verdict.clone().of_plain_tensor(),
         }
     }
 
@@ -128,8 +139,11 @@ fn asked_of_expert_banks(questions: &Questions<'_>) -> Vec<Complaint> {
     let rules = recipe.rules().iter().map(|rule| &rule.pattern).enumerate();
     let rules = rules.map(|(at, pattern)| ("rules", at, pattern));
     let tensors = questions.source.checkpoint.tensors().iter();
+    let is_foreign_bank = |header: &TensorHeader| {
+        questions.source.foreign_layer(header).is_some_and(|foreign| foreign.shape.len() == 3)
+    };
     let banks: Vec<&str> = tensors
-        .filter(|header| is_expert_bank(header))
+        .filter(|header| is_expert_bank(header) || is_foreign_bank(header))
         .map(|header| header.name.as_str())
         .collect();
     let asked = include.chain(rules).filter_map(|(key, at, pattern)| {

@@ -224,13 +224,15 @@ impl<'a> Questions<'a> {
     }
 
     fn kind(&self, header: &TensorHeader) -> Answer {
-        let is_stored = self.source.stored_layer(header).is_some();
+        let is_stored = self.source.is_in_codes(header);
+        let foreign = self.source.foreign_layer(header);
+        let rank = foreign.map_or(header.shape.len(), |foreign| foreign.shape.len());
         let reason = if layer_of_weight(&header.name).is_none() {
             // Some banks of experts are called without `.weight`.
-            let is_bank = is_expert_bank(header);
+            let is_bank = is_expert_bank(header) || foreign.is_some() && rank == 3;
             Some(if is_bank { Reason::Rank(3) } else { Reason::NotAWeight })
-        } else if header.shape.len() != 2 {
-            Some(Reason::Rank(header.shape.len()))
+        } else if rank != 2 {
+            Some(Reason::Rank(rank))
         } else if header.element_count() == 0 {
             Some(Reason::Empty)
         } else if !is_stored && weight_kind(header.dtype).is_none() {
@@ -385,6 +387,9 @@ pub(crate) fn served_layer<'a>(
     match source.stored.layers.get(owner) {
         Some(stored) => Ok(stored),
         None if owner.is_empty() => verdict(Wish::Remove, Reason::Superseded),
+        None if source.stored.foreign.contains_key(owner) => {
+            verdict(Wish::Remove, Reason::Superseded)
+        }
         None if source.stored.says_it_is_quantized() => verdict(Wish::Remove, Reason::Orphan),
         // In a model of plain numbers it is a parameter that only looks like a scale.
         None => verdict(Wish::Keep, Reason::NotAWeight),

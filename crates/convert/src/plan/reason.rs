@@ -1,6 +1,6 @@
 use std::fmt;
 
-use roundwise_layout::{Spelling, StoredLayer};
+use roundwise_layout::{ForeignLayer, Spelling, StoredLayer};
 use roundwise_scheme::Scheme;
 
 /// Why a tensor becomes what it becomes.
@@ -85,12 +85,27 @@ pub enum Reason {
         /// Why it becomes what it becomes now.
         because: Box<Reason>,
     },
+    /// It was in codes of another program.
+    FromForeign {
+        /// The program.
+        program: &'static str,
+        /// Its codes in words.
+        codes: String,
+        /// Why it becomes what it becomes now.
+        because: Box<Reason>,
+    },
 }
 
 impl Reason {
     /// Wraps the reason for a layer that was quantized already.
     pub(crate) fn of_stored(self, stored: &StoredLayer) -> Self {
         Reason::Decoded { from: stored.scheme, spelling: stored.spelling, because: Box::new(self) }
+    }
+
+    /// Returns the same reason for a layer that was in codes of another program.
+    pub(crate) fn of_foreign(self, foreign: &ForeignLayer) -> Self {
+        let (program, codes) = (foreign.program.name, foreign.codes.clone());
+        Reason::FromForeign { program, codes, because: Box::new(self) }
     }
 }
 
@@ -137,6 +152,9 @@ impl fmt::Display for Reason {
             Reason::NotInCodes => write!(f, "holds no codes"),
             Reason::Decoded { from, spelling, because } => {
                 write!(f, "{because}; was {from} ({spelling})")
+            }
+            Reason::FromForeign { program, codes, because } => {
+                write!(f, "{because}; was {program}, {codes}")
             }
         }
     }

@@ -28,6 +28,15 @@ impl PlainDtype {
         }
     }
 
+    /// Returns the dtype that numbers had before they became codes, BF16 where nobody knows.
+    pub(crate) fn of_numbers(dtype: Option<Dtype>) -> Self {
+        match dtype {
+            Some(Dtype::F16) => PlainDtype::F16,
+            Some(Dtype::F32) => PlainDtype::F32,
+            _ => PlainDtype::Bf16,
+        }
+    }
+
     /// Returns the number of bytes of one number.
     pub(crate) fn width(self) -> usize {
         match self {

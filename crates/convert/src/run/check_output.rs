@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use roundwise_layout::{StoredLayer, weight_of};
 use roundwise_scheme::{GridKind, QuantizedMatrix, Scheme, Tiling, measure};
-use roundwise_tensor_file::{Manifest, TensorHeader};
+use roundwise_tensor_file::{Manifest, TensorHeader, TensorSpec};
 
 use crate::error::ConvertError;
 use crate::plan::same_model::same_model;
@@ -39,17 +39,19 @@ pub(crate) fn check_output(
     if output.job.part.is_none() {
         same_model(&output.job.output, &output.input.source, &written.shapes())?;
     }
-    let tensors = written.checkpoint.tensors();
-    let bytes = tensors.iter().map(TensorHeader::byte_len).sum();
+    // Under the names of the file: codes of other programs go by another one once they are found.
+    let tensors = manifest.tensors();
+    let byte_len = |spec: &TensorSpec| spec.dtype.byte_len(&spec.shape).unwrap_or_default();
+    let bytes = tensors.iter().map(byte_len).sum();
     notice(output.watch, Event::Phase { name: Phase::Checking, tensors: tensors.len(), bytes })?;
     let gate = Gate {
         output,
         written: &written,
         measured: to_be_measured(output.plan, output.job.recipe.rounding()),
     };
-    map_in_order(tensors, output.plan.memory.threads, |header, _| {
-        output.file.check(&header.name)?;
-        notice(output.watch, Event::Advanced { bytes: header.byte_len() })
+    map_in_order(tensors, output.plan.memory.threads, |spec, _| {
+        output.file.check(&spec.name)?;
+        notice(output.watch, Event::Advanced { bytes: byte_len(spec) })
     })?;
     let planned: Vec<_> = output.plan.tensors.iter().zip(layers).collect();
     map_in_order(&planned, output.tensors_in_flight(), |(planned, report), buffers| {

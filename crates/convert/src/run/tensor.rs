@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use roundwise_layout::{MatmulPrecision, PackedTensor};
+use roundwise_layout::{ForeignLayer, MatmulPrecision, PackedTensor};
 use roundwise_scheme::{QuantizedMatrix, Rotation, Scheme};
 use roundwise_tensor_file::{PIECE_BYTES, TensorHeader, pieces};
 
@@ -259,6 +259,10 @@ impl<'a> Output<'a> {
         dtype: PlainDtype,
         buffers: &mut Buffers,
     ) -> Result<Vec<String>, Stop> {
+        let foreign = self.input.source.foreign_layer(&planned.header);
+        if let Some(foreign) = foreign.filter(|_| !planned.is_merged) {
+            return self.decode_foreign(planned, foreign, dtype, buffers);
+        }
         let memory = buffers.take();
         let bytes = match planned.is_merged {
             true => {
@@ -270,6 +274,32 @@ impl<'a> Output<'a> {
         };
         let name = planned.decoded_name();
         self.file.write(&name, &bytes)?;
+        buffers.keep(bytes);
+        self.passed(planned.header.byte_len())?;
+        Ok(vec![name])
+    }
+
+    /// Decodes another program's codes some rows at a time: banks of experts are large.
+    fn decode_foreign(
+        &self,
+        planned: &PlannedTensor,
+        foreign: &ForeignLayer,
+        dtype: PlainDtype,
+        buffers: &mut Buffers,
+    ) -> Result<Vec<String>, Stop> {
+        /// Numbers that are decoded at once.
+        const AT_ONCE: usize = 1 << 21;
+        let name = planned.decoded_name();
+        let (mut values, mut bytes) = (vec![], buffers.take());
+        let mut at = 0;
+        let height = (AT_ONCE / foreign.cols()).max(1);
+        for first in (0..foreign.rows()).step_by(height) {
+            let rows = first..foreign.rows().min(first + height);
+            self.input.source.foreign_rows(foreign, rows, &mut values)?;
+            bytes = dtype.stored(&values, bytes);
+            self.file.write_part(&name, at, &bytes)?;
+            at += bytes.len() as u64;
+        }
         buffers.keep(bytes);
         self.passed(planned.header.byte_len())?;
         Ok(vec![name])

@@ -3,7 +3,6 @@
 pub(crate) mod adapter;
 pub(crate) mod consumer;
 pub(crate) mod find_tensor;
-pub(crate) mod foreign_codes;
 pub(crate) mod hash;
 pub(crate) mod layer_inputs;
 pub(crate) mod numbers;

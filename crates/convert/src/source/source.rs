@@ -1,7 +1,8 @@
 use std::path::Path;
 
 use roundwise_layout::{
-    Defect, Layout, LayoutError, Repair, RepairedLayers, StoredLayer, StoredLayers, layer_of_weight,
+    Defect, ForeignLayer, Layout, LayoutError, Repair, RepairedLayers, StoredLayer, StoredLayers,
+    layer_of, layer_of_weight,
 };
 use roundwise_scheme::{QuantizedMatrix, Scheme, Weight, WeightKind};
 use roundwise_tensor_file::{Checkpoint, TensorFileError, TensorHeader};
@@ -10,7 +11,6 @@ use crate::error::ConvertError;
 use crate::model::{Kind, Shapes};
 use crate::recipe::{Names, PlainDtype, Recipe};
 use crate::source::adapter::Adapters;
-use crate::source::foreign_codes::ForeignCodes;
 use crate::source::numbers::{fp8_grid, matrix_shape, weight_kind, widened};
 use crate::source::subject::{Subject, shapes};
 use crate::source::translated::{
@@ -112,10 +112,12 @@ impl Source {
         Ok(Self { translated, ..Self::of(checkpoint, stored, insisted) })
     }
 
-    fn of(checkpoint: Checkpoint, mut stored: StoredLayers, insisted: Option<Kind>) -> Self {
-        let foreign = ForeignCodes::find(&checkpoint, &stored);
-        ForeignCodes::refuse(&foreign, &mut stored);
-        let subject = Subject::recognise(&checkpoint, &stored, &foreign, insisted);
+    fn of(mut checkpoint: Checkpoint, stored: StoredLayers, insisted: Option<Kind>) -> Self {
+        // Codes of other programs go by the name of what they stand for, as all others do.
+        let foreign = stored.foreign.values();
+        let names = foreign.map(|layer| (layer.codes_tensor.clone(), layer.name.clone())).collect();
+        checkpoint.rename(&names);
+        let subject = Subject::recognise(&checkpoint, &stored, insisted);
         let adapters = Adapters::default();
         Self { checkpoint, stored, subject, translated: None, adapters, mended: None }
     }
@@ -142,9 +144,10 @@ impl Source {
         let in_file = self.translated.iter().flat_map(|it| it.other_names.iter().cloned());
         let elsewhere = match self.translated {
             Some(_) => vec![],
-            None => own_names(&self.checkpoint, detected),
+            None => own_names(&self.checkpoint, &self.stored, detected),
         };
-        let elsewhere = elsewhere.into_iter().chain(names_elsewhere(&self.checkpoint, detected));
+        let elsewhere =
+            elsewhere.into_iter().chain(names_elsewhere(&self.checkpoint, &self.stored, detected));
         let mut names: Vec<OtherName> = in_file.chain(elsewhere).collect();
         names.sort();
         names.dedup();
@@ -205,9 +208,38 @@ impl Source {
         layer_of_weight(&header.name).and_then(|layer| self.stored.layers.get(layer))
     }
 
+    /// Returns the layer whose codes of another program this tensor holds.
+    pub(crate) fn foreign_layer(&self, header: &TensorHeader) -> Option<&ForeignLayer> {
+        let layer = self.stored.foreign.get(layer_of(&header.name))?;
+        (layer.name == header.name).then_some(layer)
+    }
+
+    /// Tells whether the tensor holds codes of a layer, of whatever program.
+    pub(crate) fn is_in_codes(&self, header: &TensorHeader) -> bool {
+        self.stored_layer(header).is_some() || self.foreign_layer(header).is_some()
+    }
+
+    /// Decodes some rows of a layer in codes of another program.
+    ///
+    /// # Errors
+    /// As [`Source::load`].
+    pub(crate) fn foreign_rows(
+        &self,
+        foreign: &ForeignLayer,
+        rows: std::ops::Range<usize>,
+        values: &mut Vec<f32>,
+    ) -> Result<(), ConvertError> {
+        values.resize(rows.len() * foreign.cols(), 0.0);
+        let decoded = foreign.decode(&self.checkpoint, rows, values);
+        decoded.map_err(|source| self.layout_error(source))
+    }
+
     /// Returns the shape of the numbers that a tensor stands for, which is not its own where codes
     /// are packed or padded.
     pub(crate) fn shape_of(&self, header: &TensorHeader) -> Vec<u64> {
+        if let Some(foreign) = self.foreign_layer(header) {
+            return foreign.shape.clone();
+        }
         match self.stored_layer(header).filter(|_| header.shape.len() == 2) {
             Some(stored) => stored.shape.map(|size| size as u64).to_vec(),
             None => header.shape.clone(),
@@ -216,7 +248,7 @@ impl Source {
 
     /// Returns names and shapes of all tensors, as they are stored.
     pub fn shapes(&self) -> Shapes<'_> {
-        shapes(&self.checkpoint)
+        shapes(&self.checkpoint, &self.stored)
     }
 
     /// Returns what the file was recognised as.
@@ -262,6 +294,9 @@ impl Source {
         if let Some(stored) = self.stored_layer(header) {
             return self.decode(stored, memory);
         }
+        if let Some(foreign) = self.foreign_layer(header) {
+            return self.load_foreign(foreign, 0..foreign.rows(), memory);
+        }
         let kind =
             weight_kind(header.dtype).expect("the plan converts floating-point weights only");
         let shape = matrix_shape(&header.shape).expect("the plan converts matrices only");
@@ -269,7 +304,27 @@ impl Source {
         Ok(LoadedWeight { shape, kind, bytes })
     }
 
-    /// Reads some rows of a plain weight.
+    fn load_foreign(
+        &self,
+        foreign: &ForeignLayer,
+        rows: std::ops::Range<usize>,
+        mut memory: Vec<u8>,
+    ) -> Result<LoadedWeight, ConvertError> {
+        /// Numbers that are decoded at once.
+        const AT_ONCE: usize = 1 << 20;
+        let shape = [rows.len(), foreign.cols()];
+        memory.clear();
+        memory.reserve_exact(shape[0] * shape[1] * size_of::<f32>());
+        let mut values = vec![];
+        let height = (AT_ONCE / foreign.cols()).max(1);
+        for first in rows.clone().step_by(height) {
+            self.foreign_rows(foreign, first..rows.end.min(first + height), &mut values)?;
+            memory.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+        }
+        Ok(LoadedWeight { shape, kind: WeightKind::F32, bytes: memory })
+    }
+
+    /// Reads some rows of a plain weight, or of one in codes of another program.
     ///
     /// # Errors
     /// As [`Source::load`].
@@ -279,6 +334,9 @@ impl Source {
         rows: std::ops::Range<usize>,
         mut memory: Vec<u8>,
     ) -> Result<LoadedWeight, ConvertError> {
+        if let Some(foreign) = self.foreign_layer(header) {
+            return self.load_foreign(foreign, rows, memory);
+        }
         let kind = weight_kind(header.dtype).expect("bands are of plain numbers");
         let [_, cols] = matrix_shape(&header.shape).expect("bands are of matrices");
         let row_bytes = cols * kind.byte_len();

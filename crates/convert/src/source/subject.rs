@@ -3,12 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use roundwise_layout::StoredLayers;
+use roundwise_layout::{StoredLayers, layer_of};
 use roundwise_tensor_file::{Checkpoint, TensorHeader};
 use serde::Serialize;
 
 use crate::model::{AdapterKind, Detected, Dialect, Kind, Shapes, detect, detect_as};
-use crate::source::foreign_codes::ForeignCodes;
 use crate::source::numbers::weight_kind;
 
 /// The recognised kind, models and codes of a file.
@@ -50,19 +49,17 @@ impl Subject {
     /// Recognises a file.
     ///
     /// - `stored`: its layers in codes
-    /// - `foreign`: its layers in codes of other programs
     /// - `insisted`: what somebody says that it is
     pub(crate) fn recognise(
         file: &Checkpoint,
         stored: &StoredLayers,
-        foreign: &[ForeignCodes],
         insisted: Option<Kind>,
     ) -> Self {
-        let shapes: Shapes<'_> = shapes(file);
+        let shapes: Shapes<'_> = shapes(file, stored);
         let found = with_side_files(detect(&shapes), file);
         let looks_like = insisted.map(|_| described(&found));
         let detected = insisted.map_or(found, |kind| detect_as(&shapes, kind));
-        let codes = stored_codes(stored, foreign);
+        let codes = stored_codes(stored);
         Self { detected, codes, expert_banks: ExpertBanks::find(file), looks_like }
     }
 
@@ -100,10 +97,15 @@ pub(crate) fn is_expert_bank(header: &TensorHeader) -> bool {
         && weight_kind(header.dtype).is_some()
 }
 
-/// Returns names and shapes of all tensors, as they are stored.
-pub(crate) fn shapes(file: &Checkpoint) -> Shapes<'_> {
-    let tensors = file.tensors().iter();
-    tensors.map(|header| (header.name.as_str(), header.shape.as_slice())).collect()
+/// Returns names and shapes of all tensors, as they are stored, but those of the numbers where another
+/// program's codes stand for them.
+pub(crate) fn shapes<'a>(file: &'a Checkpoint, stored: &'a StoredLayers) -> Shapes<'a> {
+    let shape = |header: &'a TensorHeader| {
+        let foreign = stored.foreign.get(layer_of(&header.name));
+        let decoded = foreign.filter(|layer| layer.name == header.name);
+        decoded.map_or(header.shape.as_slice(), |layer| layer.shape.as_slice())
+    };
+    file.tensors().iter().map(|header| (header.name.as_str(), shape(header))).collect()
 }
 
 /// Describes the kind and its evidence, for people.
@@ -114,13 +116,16 @@ fn described(found: &Detected) -> String {
     }
 }
 
-fn stored_codes(stored: &StoredLayers, foreign: &[ForeignCodes]) -> Vec<StoredCodes> {
+fn stored_codes(stored: &StoredLayers) -> Vec<StoredCodes> {
     let mut counts = BTreeMap::<(String, bool), usize>::new();
     for layer in stored.layers.values() {
         *counts.entry((layer.spelling.to_string(), true)).or_default() += 1;
     }
-    for codes in foreign {
-        *counts.entry((codes.program.to_owned(), false)).or_default() += 1;
+    for layer in stored.foreign.values() {
+        *counts.entry((layer.program.name.to_owned(), true)).or_default() += 1;
+    }
+    for program in stored.unread_programs.values() {
+        *counts.entry(((*program).to_owned(), false)).or_default() += 1;
     }
     let codes = counts.into_iter();
     codes

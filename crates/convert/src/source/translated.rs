@@ -68,7 +68,11 @@ pub(crate) fn translate(
     let Some(plan) = Plan::of(detected, &checkpoint) else { return Ok((checkpoint, None)) };
     let path = checkpoint.path().to_owned();
     let refused = |problem| names_error(&path, problem);
-    let shapes = shapes(&checkpoint);
+    if let Some(foreign) = stored.foreign.values().next() {
+        let (layer, program) = (foreign.layer().to_owned(), foreign.program.name);
+        return Err(refused(TranslationError::ForeignCodes { layer, program }));
+    }
+    let shapes = shapes(&checkpoint, stored);
     let translation = plan.translate(&shapes, detected, &checkpoint).map_err(refused)?;
     refuse_codes(&translation, stored).map_err(refused)?;
     let mut translated = Translated::of(&translation, plan.table, &shapes);
@@ -79,8 +83,12 @@ pub(crate) fn translate(
 }
 
 /// Returns what layers of a file under its model's own names are called in other dialects.
-pub(crate) fn names_elsewhere(checkpoint: &Checkpoint, detected: &Detected) -> Vec<OtherName> {
-    let shapes = shapes(checkpoint);
+pub(crate) fn names_elsewhere(
+    checkpoint: &Checkpoint,
+    stored: &StoredLayers,
+    detected: &Detected,
+) -> Vec<OtherName> {
+    let shapes = shapes(checkpoint, stored);
     let prefix = &detected.main.prefix;
     let said = |key: &str| said(checkpoint, key);
     let scope = Scope { shapes: &shapes, prefix, new_prefix: "", wrapper: "", said: &said };
@@ -90,8 +98,12 @@ pub(crate) fn names_elsewhere(checkpoint: &Checkpoint, detected: &Detected) -> V
 }
 
 /// Returns what layers of a file that keeps its names of another dialect are called by the model itself.
-pub(crate) fn own_names(checkpoint: &Checkpoint, detected: &Detected) -> Vec<OtherName> {
-    let shapes = shapes(checkpoint);
+pub(crate) fn own_names(
+    checkpoint: &Checkpoint,
+    stored: &StoredLayers,
+    detected: &Detected,
+) -> Vec<OtherName> {
+    let shapes = shapes(checkpoint, stored);
     let Some(plan) = Plan::of(detected, checkpoint) else { return vec![] };
     let translation = plan.translate(&shapes, detected, checkpoint);
     let tensors = translation.map(|it| it.tensors).unwrap_or_default();

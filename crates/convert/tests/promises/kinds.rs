@@ -392,7 +392,7 @@ fn wrappers_of_training_code_are_seen_through() {
 }
 
 #[test]
-fn codes_of_other_programs_are_named() {
+fn codes_of_other_programs_that_cannot_be_read_are_named() {
     let u8s = |name: &str| Tensor::new(name, "U8", &[32, 1], vec![0; 32]);
     let i32s = |name: &str| Tensor::new(name, "I32", &[4, 4], vec![0; 64]);
     let f32s = |name: &str| Tensor::new(name, "F32", &[4], vec![0; 16]);
@@ -410,11 +410,11 @@ fn codes_of_other_programs_are_named() {
             "bitsandbytes (4 bits)",
         ),
         (
-            vec![Tensor::new("a.weight", "I8", &[4, 4], vec![0; 16]), f32s("a.SCB")],
+            vec![Tensor::new("a.weight", "I8", &[2, 4], vec![0; 8]), f32s("a.SCB")],
             "bitsandbytes (INT8)",
         ),
         (vec![i32s("a.qweight"), i32s("a.qzeros"), f32s("a.scales"), i32s("a.g_idx")], "GPTQ"),
-        (vec![i32s("a.qweight"), i32s("a.qzeros"), f32s("a.scales")], "AWQ"),
+        (vec![i32s("a.qweight"), i32s("a.qzeros"), u8s("a.scales")], "AWQ"),
         (vec![u8s("a.qweight"), f32s("a.wscales"), f32s("a.smooth_factor")], "nunchaku"),
         (vec![u8s("a.W_q"), f32s("a.scale")], "HQQ"),
         (vec![u8s("a.weight._data"), f32s("a.weight._scale")], "quanto"),

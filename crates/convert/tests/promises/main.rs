@@ -5,6 +5,7 @@
 mod adapters;
 mod detection;
 mod errors;
+mod foreign_codes;
 mod hashing;
 mod kinds;
 mod looking;

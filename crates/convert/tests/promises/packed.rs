@@ -144,7 +144,7 @@ fn bytes_that_stand_for_no_number_are_found() {
         Tensor::new("a.weight_scale", "F32", &[32], f32_bytes(&[1.0; 32])),
         marker(r#"{"format": "convrot_w4a4", "convrot_groupsize": 64}"#),
     ];
-    let scale = "a scale is not a positive number";
+    let scale = "layer `a`: scale 0 is no number: a NaN or an infinity";
     let code = "row 0 holds a code that stands for no number";
     for (tensors, problem) in [(&powers[..], scale), (&levels, scale), (&nibbles, code)] {
         let converted = write(&folder, "out.safetensors", tensors);

@@ -7,6 +7,8 @@ use crate::marker::Marker;
 use crate::matmul_precision::MatmulPrecision;
 use crate::names::{find_weight, layer_of_weight};
 use crate::read::defect::{Defect, breaks};
+use crate::read::finite::check_small_scale;
+use crate::read::foreign::catalog::Foreign;
 use crate::read::markers::Markers;
 use crate::read::orphans::orphans;
 use crate::read::recognise::recognise;
@@ -32,9 +34,13 @@ impl StoredLayers {
             defects,
             ..Self::default()
         };
+        let foreign = Foreign::find(file);
         for header in file.tensors() {
             let Some(layer) = layer_of_weight(&header.name) else { continue };
-            if badly_marked.contains(layer) {
+            let is_foreign = foreign.codes.contains(&header.name)
+                || foreign.parts.contains_key(&header.name)
+                || foreign.unread.contains_key(layer);
+            if is_foreign || badly_marked.contains(layer) {
                 continue;
             }
             let twin = find_weight(file, layer).filter(|first| first.name != header.name);
@@ -45,6 +51,12 @@ impl StoredLayers {
                 }
                 None => recognise(file, header, layer, markers.get(layer), "weight_scale"),
             };
+            let recognised = recognised.and_then(|stored| {
+                for (name, numbers) in stored.iter().flat_map(StoredLayer::scale_names) {
+                    check_small_scale(file, &name, Some(numbers))?;
+                }
+                Ok(stored)
+            });
             match recognised {
                 Ok(Some(stored)) => drop(found.layers.insert(layer.to_owned(), stored)),
                 Ok(None) => {}
@@ -53,10 +65,26 @@ impl StoredLayers {
                 }
             }
         }
+        found.add_foreign(foreign);
         found.defects.sort();
         found.orphans = orphans(file, &found, &markers);
         found.full_precision_layers = found.asking_for_full_precision(file, &markers);
         Ok(found)
+    }
+
+    /// Adds layers in codes of other programs, in place of what else was said of them.
+    fn add_foreign(&mut self, foreign: Foreign) {
+        let Foreign { layers, unread, parts, .. } = foreign;
+        self.defects.retain(|defect| !unread.contains_key(&defect.layer));
+        for (layer, (program, why)) in &unread {
+            let problem = format!(
+                "holds codes of {program}, {why}: load the model with that program and save it dequantized"
+            );
+            self.defects.push(Defect::new(layer, problem, ""));
+        }
+        self.side_tensors.extend(parts);
+        self.foreign = layers;
+        self.unread_programs = unread.into_iter().map(|(layer, it)| (layer, it.0)).collect();
     }
 
     /// Returns the layers whose marker, or the file's, asks for products in full precision.
@@ -73,6 +101,7 @@ impl StoredLayers {
                 .is_some_and(|marker| marker.element_count() == FULL_PRECISION_ELEMENTS),
             Spelling::WeightScale
             | Spelling::WeightScaleInv
+            | Spelling::Scale
             | Spelling::WeightPacked
             | Spelling::WeightScale2
             | Spelling::Plain => false,

@@ -55,6 +55,7 @@ fn unanswered<'a>(
     for (name, layer) in &found.side_tensors {
         let is_served = layer.is_empty()
             || found.layers.contains_key(layer)
+            || found.foreign.contains_key(layer)
             || defective.contains(layer.as_str());
         if let Some(weight) = weight(layer).filter(|_| !is_served) {
             let (dtype, shape) = (weight.dtype, &weight.shape);
@@ -82,13 +83,14 @@ fn unheeded(file: &Checkpoint, found: &StoredLayers, has_markers: bool) -> Vec<D
         }
         Spelling::WeightScale
         | Spelling::WeightScaleInv
+        | Spelling::Scale
         | Spelling::WeightPacked
         | Spelling::WeightScale2
             if has_markers =>
         {
             Some("the layer has no marker, other layers have")
         }
-        Spelling::WeightScale | Spelling::WeightScaleInv
+        Spelling::WeightScale | Spelling::WeightScaleInv | Spelling::Scale
             if legacy_marker(file, layer).is_some() =>
         {
             Some("beside `scaled_fp8` it is looked for under `scale_weight`")

@@ -4,6 +4,7 @@ use roundwise_scheme::{GridKind, Scheme, Tiling};
 use roundwise_tensor_file::{Checkpoint, Dtype, TensorHeader};
 
 use crate::read::server_blocks::server_blocks;
+use crate::read::side_tensors::SCALE_PART;
 use crate::read::spelling::Spelling;
 
 /// Finds out how the file says that the layer is quantized, and the tensor that scales it.
@@ -20,10 +21,22 @@ pub(crate) fn find_scale<'a>(
         (Spelling::ComfyLegacy, "scale_weight"),
         (Spelling::WeightScaleInv, "weight_scale_inv"),
         (Spelling::WeightScale, "weight_scale"),
+        (Spelling::Scale, SCALE_PART),
     ];
-    let found =
-        unmarked.into_iter().find_map(|(spelling, name)| Some((spelling, Some(part(name)?))));
+    // Of other dtypes it may be anything.
+    let is_known = |spelling: Spelling, scale: &TensorHeader| {
+        spelling != Spelling::Scale || is_power_of_two(scale)
+    };
+    let found = unmarked.into_iter().find_map(|(spelling, name)| {
+        let scale = part(name).filter(|scale| is_known(spelling, scale))?;
+        Some((spelling, Some(scale)))
+    });
     found.unwrap_or((Spelling::Plain, None))
+}
+
+/// Tells whether scales are bytes that stand for powers of two.
+fn is_power_of_two(scale: &TensorHeader) -> bool {
+    matches!(scale.dtype, Dtype::F8E8M0 | Dtype::U8)
 }
 
 /// Refuses a weight in codes whose neighbours look like scales of a kind that is not known: it must not
@@ -87,7 +100,9 @@ pub(crate) fn infer_tiling(
         Spelling::WeightScale => server_blocks(file, scale, shape).unwrap_or(Tiling::Row),
         // Mistral's files have this name for the scale of a tensor, too.
         Spelling::WeightScaleInv if is_single && scale.shape.len() < 2 => Tiling::Tensor,
-        Spelling::WeightScaleInv => server_blocks(file, scale, shape).unwrap_or(BLOCK),
+        Spelling::WeightScaleInv | Spelling::Scale => {
+            server_blocks(file, scale, shape).unwrap_or(BLOCK)
+        }
         Spelling::Comfy
         | Spelling::ComfyLegacy
         | Spelling::WeightPacked
@@ -103,8 +118,18 @@ pub(crate) fn check_scale(
     [rows, cols]: [usize; 2],
     spelling: Spelling,
 ) -> Result<(), String> {
-    let is_byte = scheme.log_range().is_some();
-    if !is_byte && !matches!(scale.dtype, Dtype::F32 | Dtype::BF16 | Dtype::F16) {
+    let is_logarithm = scheme.log_range().is_some();
+    // A byte that scales more than a block might as well be a logarithm.
+    let is_of_blocks = matches!(scheme.tiling(), Tiling::Block { .. });
+    let is_power = match (spelling, scale.dtype) {
+        (Spelling::WeightScale | Spelling::WeightScaleInv | Spelling::Scale, Dtype::F8E8M0) => true,
+        (Spelling::WeightScale | Spelling::WeightScaleInv | Spelling::Scale, Dtype::U8) => {
+            is_of_blocks
+        }
+        _ => false,
+    };
+    let is_plain = matches!(scale.dtype, Dtype::F32 | Dtype::BF16 | Dtype::F16);
+    if !is_logarithm && !is_power && !is_plain {
         return Err(format!(
             "`{}` is {}, expected F32, BF16 or F16; packed scales are not read there",
             scale.name, scale.dtype

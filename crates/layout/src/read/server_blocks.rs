@@ -1,10 +1,13 @@
 //! The blocks that servers scale, which a file alone does not always tell.
 
 use roundwise_scheme::Tiling;
-use roundwise_tensor_file::{Checkpoint, TensorHeader};
+use roundwise_tensor_file::{Checkpoint, Dtype, TensorHeader};
 
 /// Edges of the blocks where nothing says otherwise.
 const SERVER_BLOCK: [usize; 2] = [128, 128];
+
+/// Blocks that powers of two scale beside those, as microscaling and its relatives have them.
+const POWER_BLOCKS: [[usize; 2]; 2] = [[1, 128], [1, 32]];
 
 /// Returns the blocks that scales of this shape cover a matrix with: 128×128, or those that
 /// `config.json` names.
@@ -18,7 +21,10 @@ pub(crate) fn server_blocks(
         scale.shape == tiling.tiles(rows, cols).map(|count| count as u64)
     };
     let named = || file.text_beside("config.json").and_then(|text| named_block(&text));
-    let block = Some(SERVER_BLOCK).filter(fits).or_else(|| named().filter(fits))?;
+    let is_power = matches!(scale.dtype, Dtype::F8E8M0 | Dtype::U8);
+    let narrow = || POWER_BLOCKS.into_iter().filter(|_| is_power).find(fits);
+    let block = Some(SERVER_BLOCK).filter(fits);
+    let block = block.or_else(|| named().filter(fits)).or_else(narrow)?;
     Some(Tiling::Block { rows: block[0], cols: block[1] })
 }
 

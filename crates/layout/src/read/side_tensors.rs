@@ -43,12 +43,28 @@ pub(crate) fn side_tensors(file: &Checkpoint) -> BTreeMap<String, String> {
         if is_of_the_file {
             return Some(String::new());
         }
-        let (layer, part) = name.rsplit_once('.').filter(|(_, part)| SIDE_PARTS.contains(part))?;
+        let (layer, part) = name.rsplit_once('.')?;
+        if part == SCALE_PART {
+            return is_power_scale(file, layer, name).then(|| layer.to_owned());
+        }
+        if !SIDE_PARTS.contains(&part) {
+            return None;
+        }
         let is_owned = part == MARKER_PART || find_weight(file, layer).is_some();
         is_owned.then(|| layer.to_owned())
     };
     let names = file.tensors().iter().map(|header| &header.name);
     names.filter_map(|name| Some((name.clone(), owner(name)?))).collect()
+}
+
+/// Scales of DeepSeek's layers are called `x.scale`, as are parameters of other layers.
+pub(crate) const SCALE_PART: &str = "scale";
+
+/// Tells whether a tensor holds powers of two that scale FP8 codes.
+fn is_power_scale(file: &Checkpoint, layer: &str, name: &str) -> bool {
+    let is_byte = |scale: &TensorHeader| matches!(scale.dtype, Dtype::F8E8M0 | Dtype::U8);
+    let is_fp8 = |weight: &TensorHeader| matches!(weight.dtype, Dtype::F8E4M3 | Dtype::F8E5M2);
+    file.get(name).is_some_and(is_byte) && find_weight(file, layer).is_some_and(is_fp8)
 }
 
 /// Returns the tensor that makes readers look for `scale_weight`.

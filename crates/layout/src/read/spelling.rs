@@ -11,6 +11,8 @@ pub enum Spelling {
     WeightScale,
     /// `weight_scale_inv` over 128×128 blocks: DeepSeek and Hugging Face.
     WeightScaleInv,
+    /// `scale`, powers of two as bytes over 128×128 blocks: DeepSeek from V4 on.
+    Scale,
     /// `weight_packed` and a `weight_global_scale` that divides: NVFP4 of compressed-tensors.
     WeightPacked,
     /// Packed codes and `weight_scale_2` without a marker: NVFP4 of ModelOpt.
@@ -26,6 +28,7 @@ impl fmt::Display for Spelling {
             Spelling::ComfyLegacy => "scale_weight",
             Spelling::WeightScale => "weight_scale",
             Spelling::WeightScaleInv => "weight_scale_inv",
+            Spelling::Scale => "scale",
             Spelling::WeightPacked => "weight_packed",
             Spelling::WeightScale2 => "weight_scale_2",
             Spelling::Plain => "no scale",

@@ -7,6 +7,7 @@ use roundwise_tensor_file::{Checkpoint, Dtype, TensorHeader};
 use crate::error::LayoutError;
 use crate::names::{packed_weight_of, weight_of};
 use crate::packing::{Packing, scale_part_name};
+use crate::read::foreign::parts::widened as widened_numbers;
 use crate::read::spelling::Spelling;
 
 /// Name of the number that divides all scales of a layer of compressed-tensors.
@@ -35,7 +36,7 @@ impl StoredLayer {
     ///
     /// # Errors
     /// [`LayoutError::File`] when the file cannot be read, [`LayoutError::Parts`] when scales and
-    /// codes do not belong together.
+    /// codes do not belong together, [`LayoutError::NotFinite`] when a scale is a NaN or an infinity.
     pub fn read(&self, file: &Checkpoint) -> Result<QuantizedMatrix, LayoutError> {
         let codes = read_named(file, &self.weight())?.map(|(_, bytes)| bytes).unwrap_or_default();
         let mut scales = StoredScales::new();
@@ -53,15 +54,39 @@ impl StoredLayer {
         }
         let parts = |source| LayoutError::Parts { layer: self.layer.clone(), source };
         let matrix = self.packing().unpack(codes, scales).map_err(parts)?;
-        match self.spelling {
-            Spelling::WeightPacked => divided(matrix, self.global_scale(file)?).map_err(parts),
+        let matrix = match self.spelling {
+            Spelling::WeightPacked => divided(matrix, self.global_scale(file)?).map_err(parts)?,
             Spelling::Comfy
             | Spelling::ComfyLegacy
             | Spelling::WeightScale
             | Spelling::WeightScaleInv
+            | Spelling::Scale
             | Spelling::WeightScale2
-            | Spelling::Plain => Ok(matrix),
+            | Spelling::Plain => matrix,
+        };
+        match matrix.scales().iter().position(|scale| !scale.is_finite()) {
+            None => Ok(matrix),
+            Some(at) => Err(LayoutError::NotFinite {
+                layer: self.layer.clone(),
+                problem: format!("scale {at} is no number: a NaN or an infinity"),
+            }),
         }
+    }
+
+    /// Returns the names of the tensors that hold its scales, those that a file may lack included, and
+    /// what numbers they hold. Swizzled ones are left out, whose padding may be anything.
+    pub(crate) fn scale_names(&self) -> Vec<(String, ScaleNumbers)> {
+        let is_swizzled = |role: ScaleRole| {
+            role == ScaleRole::Tiles
+                && self.scheme.has_block_scales()
+                && self.spelling == Spelling::Comfy
+        };
+        let parts = self.scheme.scale_parts(self.shape).into_iter();
+        let parts = parts.filter(|part| !is_swizzled(part.role));
+        let names = parts.filter_map(|part| Some((self.scale_name(part.role)?, part.numbers)));
+        let global = (self.spelling == Spelling::WeightPacked)
+            .then(|| (format!("{}.{GLOBAL_SCALE}", self.layer), ScaleNumbers::F32));
+        names.chain(global).collect()
     }
 
     /// Returns the name of the tensor that holds some scales, `None` where there is none.
@@ -85,6 +110,7 @@ impl StoredLayer {
             | Spelling::ComfyLegacy
             | Spelling::WeightScale
             | Spelling::WeightScaleInv
+            | Spelling::Scale
             | Spelling::WeightScale2
             | Spelling::Plain => weight_of(&self.layer),
         }
@@ -160,14 +186,11 @@ fn read_named<'a>(
     }
 }
 
-/// Widens scales to the bytes of F32 numbers; none for a dtype that no known file stores scales in.
+/// Widens scales to the bytes of F32 numbers; none for a dtype that no known file stores scales in. Bytes
+/// are powers of two.
 fn widened(dtype: Dtype, bytes: Vec<u8>) -> Vec<u8> {
-    let mut scales = vec![0.0; bytes.len() * 8 / dtype.bits() as usize];
     match dtype {
-        Dtype::F32 => return bytes,
-        Dtype::BF16 => roundwise_grid::widen_bf16(&bytes, &mut scales),
-        Dtype::F16 => roundwise_grid::widen_f16(&bytes, &mut scales),
-        _ => return vec![],
+        Dtype::F32 => bytes,
+        _ => widened_numbers(dtype, &bytes).iter().flat_map(|scale| scale.to_le_bytes()).collect(),
     }
-    scales.iter().flat_map(|scale| scale.to_le_bytes()).collect()
 }

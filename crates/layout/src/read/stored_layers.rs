@@ -3,6 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::legacy::FILE_PARTS;
 use crate::matmul_precision::MatmulPrecision;
 use crate::read::defect::{Defect, breaks};
+use crate::read::foreign::layer::ForeignLayer;
 use crate::read::side_tensors::MARKER_PART;
 use crate::read::stored_layer::StoredLayer;
 
@@ -11,6 +12,11 @@ use crate::read::stored_layer::StoredLayer;
 pub struct StoredLayers {
     /// Layers that can be decoded, by name. None of them has a defect.
     pub layers: BTreeMap<String, StoredLayer>,
+    /// Layers in codes of other programs that can be decoded, by name without `.weight`. None of them has a
+    /// defect.
+    pub foreign: BTreeMap<String, ForeignLayer>,
+    /// Layers in codes of other programs that cannot be read, with the program; each has a defect.
+    pub unread_programs: BTreeMap<String, &'static str>,
     /// Layers that cannot be read, with the reason, in name order.
     pub defects: Vec<Defect>,
     /// Scales and markers that mislead loaders, in name order: no quantized weight answers to them,
@@ -34,6 +40,7 @@ impl StoredLayers {
             name.ends_with(MARKER_PART) || FILE_PARTS.iter().any(|part| name.ends_with(part))
         };
         !self.layers.is_empty()
+            || !self.foreign.is_empty()
             || !self.defects.is_empty()
             || self.side_tensors.keys().any(is_marker)
     }

@@ -4,6 +4,7 @@
 
 mod any_shape;
 mod common;
+mod foreign_codes;
 mod matches_reference;
 mod orphans;
 mod reads_others;

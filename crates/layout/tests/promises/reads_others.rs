@@ -157,6 +157,38 @@ fn powers_of_two_of_servers_lie_in_rows() {
     }
 }
 
+/// DeepSeek has bytes for scales from V4 on, under its own name or that of Hugging Face.
+#[test]
+fn powers_of_two_scale_blocks() {
+    let exponents: Vec<u8> = vec![126, 127, 128, 129, 0, 254];
+    for (spelling, part) in [
+        (Spelling::Scale, "scale"),
+        (Spelling::WeightScaleInv, "weight_scale_inv"),
+        (Spelling::WeightScale, "weight_scale"),
+    ] {
+        for dtype in ["F8_E8M0", "U8"] {
+            let scales = Tensor::new(&format!("a.{part}"), dtype, &[2, 3], exponents.clone());
+            let file = opened(&[fp8("a.weight", &[130, 257]), scales], None);
+            assert_eq!(file.stored.side_tensors.len(), 1);
+            let (found, scheme, values) = read_a(&file);
+            assert_eq!((found, scheme.as_str()), (spelling, "fp8-block-128"));
+            let at = |row: usize, col: usize| values[row * 257 + col];
+            assert_eq!([at(0, 0), at(1, 128), at(0, 256)], [0.5, 2.0, 2.0]);
+            let smallest = f32::from_bits(1 << 22);
+            assert_eq!([at(128, 0), at(128, 128), at(128, 256)], [4.0, smallest, 2f32.powi(127)]);
+        }
+    }
+    for (cols, blocks, scheme) in [(256, 2, "fp8-block3d-128"), (64, 2, "fp8-block3d-32")] {
+        let scales = Tensor::new("a.scale", "F8_E8M0", &[3, blocks], vec![128; 3 * blocks]);
+        let file = opened(&[fp8("a.weight", &[3, cols]), scales], None);
+        assert_eq!(read_a(&file).1, scheme);
+    }
+    // A parameter of that name beside plain numbers is none of our business.
+    let plain = [ones("a.weight", "BF16", &[2, 2]), ones("a.scale", "U8", &[1, 1])];
+    let file = opened(&plain, None);
+    assert!(file.stored.side_tensors.is_empty() && file.stored.defects.is_empty());
+}
+
 #[test]
 fn blocks_of_weight_scale_are_those_of_the_configuration_or_128() {
     let scales = scale("a.weight_scale", &[2, 3], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);

@@ -226,14 +226,66 @@ fn scales_of_the_wrong_kind() {
         "`a.scale_weight` is a logarithm in a range that the file does not tell: `scale_format` is \
          [1], expected [8, 12, 6] or [8, 10, 2]",
     );
-    let scale = ones("a.weight_scale_inv", "F8_E8M0", &[1, 1]);
-    assert_refused(&[weight(), scale], None, &problem("weight_scale_inv", "F8_E8M0"));
+    // A byte for the whole matrix might as well be a logarithm.
+    let scale = ones("a.weight_scale_inv", "U8", &[]);
+    assert_refused(&[weight(), scale], None, &problem("weight_scale_inv", "U8"));
     let scale = ones("a.weight_scale", "U8", &[1]);
     assert_refused(
         &[weight(), scale, marker("a", FP8_MARKER)],
         None,
         &problem("weight_scale", "U8"),
     );
+}
+
+#[test]
+fn scales_that_are_no_numbers() {
+    let tensor = |name: &str, dtype: &str, shape: &[usize], bytes: &[u8]| {
+        Tensor::new(name, dtype, shape, bytes.repeat(shape.iter().product()))
+    };
+    let [nan, infinity] = [f32::NAN, f32::INFINITY].map(|value| value.to_le_bytes());
+    let cases = [
+        vec![
+            fp8("a.weight", &[2, 2]),
+            tensor("a.weight_scale", "F32", &[], &nan),
+            marker("a", FP8_MARKER),
+        ],
+        vec![fp8("a.weight", &[2, 2]), tensor("a.weight_scale", "F32", &[2, 1], &infinity)],
+        vec![
+            fp8("a.weight", &[2, 2]),
+            tensor("a.weight_scale_inv", "BF16", &[1, 1], &[0xC0, 0xFF]),
+        ],
+        vec![fp8("a.weight", &[2, 2]), tensor("a.scale", "F8_E8M0", &[1, 1], &[0xFF])],
+        vec![fp8("a.weight", &[2, 2]), tensor("a.scale_weight", "F16", &[1], &[0, 0xFC])],
+        vec![
+            ones("a.weight", "U8", &[2, 8]),
+            ones("a.weight_scale", "F8_E4M3", &[2, 1]),
+            tensor("a.weight_scale_2", "F32", &[], &nan),
+        ],
+        vec![
+            ones("a.weight", "U8", &[2, 8]),
+            tensor("a.weight_scale", "F8_E4M3", &[2, 1], &[0x7F]),
+            ones("a.weight_scale_2", "F32", &[]),
+        ],
+        vec![
+            ones("a.weight_packed", "U8", &[2, 8]),
+            ones("a.weight_scale", "F8_E4M3", &[2, 1]),
+            tensor("a.weight_global_scale", "F32", &[1], &infinity),
+        ],
+    ];
+    for tensors in cases {
+        let file = opened(&tensors, None);
+        let found = defects(&file);
+        let [("a", problem)] = found.as_slice() else { panic!("{found:?}") };
+        assert!(problem.contains("is no number at 0: a NaN or an infinity"), "{problem}");
+    }
+    // What is longer than a few pages is looked at when it is read.
+    let rows = 5000;
+    let mut scales = vec![1.0; rows];
+    scales[4321] = f32::NAN;
+    let file =
+        opened(&[fp8("a.weight", &[rows, 1]), scale("a.weight_scale", &[rows, 1], &scales)], None);
+    let error = file.stored.layers["a"].read(&file.checkpoint).unwrap_err().to_string();
+    assert_eq!(error, "layer `a`: scale 4321 is no number: a NaN or an infinity");
 }
 
 #[test]
@@ -295,7 +347,9 @@ fn packed_weights_of_other_kinds() {
              `weight_scale` and `weight_global_scale`"
         )
     };
-    assert_refused(&parts("I32", false), None, &unknown("I32"));
+    let integers = "holds codes of compressed-tensors (pack-quantized), `a.weight_shape` is missing: \
+                    load the model with that program and save it dequantized";
+    assert_refused(&parts("I32", false), None, integers);
     assert_refused(&parts("U8", false), None, &unknown("U8"));
     let wide = "`a.weight_packed` is I32 [2, 8], NVFP4 needs U8 [N, K / 2]";
     assert_refused(&parts("I32", true), None, wide);

@@ -93,10 +93,12 @@ impl Targets {
         for header in fitting {
             let layer = layer_of_weight(&header.name);
             let in_codes = layer.and_then(|layer| stored.layers.get(layer));
-            let shape = match in_codes {
-                Some(layer) => layer.shape.map(|size| size as u64).to_vec(),
-                None if weight_kind(header.dtype).is_some() => header.shape.clone(),
-                None => continue,
+            let foreign = layer.and_then(|layer| stored.foreign.get(layer));
+            let shape = match (in_codes, foreign) {
+                (Some(layer), _) => layer.shape.map(|size| size as u64).to_vec(),
+                (None, Some(layer)) if layer.name == header.name => layer.shape.clone(),
+                (None, _) if weight_kind(header.dtype).is_some() => header.shape.clone(),
+                (None, _) => continue,
             };
             let bias =
                 || header.name.strip_suffix("bias").map(|it| it.trim_end_matches(['.', '_']));

@@ -1,0 +1,63 @@
+use std::cell::OnceCell;
+
+use roundwise_tensor_file::{Checkpoint, Dtype};
+use serde_json::Value;
+
+/// What the files beside a checkpoint say of its codes, read when somebody asks.
+pub(crate) struct Beside<'a> {
+    file: &'a Checkpoint,
+    config: OnceCell<Value>,
+    quantization: OnceCell<Value>,
+}
+
+impl<'a> Beside<'a> {
+    pub(crate) fn new(file: &'a Checkpoint) -> Self {
+        Self { file, config: OnceCell::new(), quantization: OnceCell::new() }
+    }
+
+    fn json(&self, name: &str) -> Option<Value> {
+        serde_json::from_str(&self.file.text_beside(name)?).ok()
+    }
+
+    fn config(&self) -> &Value {
+        self.config.get_or_init(|| self.json("config.json").unwrap_or_default())
+    }
+
+    /// Returns `quantization_config` of `config.json`, else what the file of GPTQ's or AWQ's own programs
+    /// says; nothing where there is none.
+    fn quantization(&self) -> &Value {
+        self.quantization.get_or_init(|| {
+            let inside = self.config().get("quantization_config").cloned();
+            let own =
+                || self.json("quantize_config.json").or_else(|| self.json("quant_config.json"));
+            inside.or_else(own).unwrap_or_default()
+        })
+    }
+
+    /// Returns one setting of the codes.
+    pub(crate) fn setting(&self, key: &str) -> Option<&Value> {
+        self.quantization().get(key).filter(|value| !value.is_null())
+    }
+
+    /// Returns a setting that is a text, in small letters.
+    pub(crate) fn text(&self, key: &str) -> Option<String> {
+        self.setting(key).and_then(Value::as_str).map(str::to_ascii_lowercase)
+    }
+
+    /// Returns the dtype that `config.json` gives the model.
+    pub(crate) fn model_dtype(&self) -> Option<Dtype> {
+        let config = self.config();
+        let named = config.get("dtype").or_else(|| config.get("torch_dtype"))?;
+        dtype_named(named.as_str()?)
+    }
+}
+
+/// Returns the dtype of plain numbers that torch calls so.
+pub(crate) fn dtype_named(name: &str) -> Option<Dtype> {
+    match name.strip_prefix("torch.").unwrap_or(name) {
+        "float16" | "half" => Some(Dtype::F16),
+        "bfloat16" => Some(Dtype::BF16),
+        "float32" | "float" => Some(Dtype::F32),
+        _ => None,
+    }
+}

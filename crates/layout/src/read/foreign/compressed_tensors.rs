@@ -1,0 +1,179 @@
+//! Packed integers of compressed-tensors, as llm-compressor writes them.
+//!
+//! # Source
+//! `pack_quantized` of compressed-tensors 0.20.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use roundwise_tensor_file::{Checkpoint, Dtype, TensorFileError, TensorHeader};
+use serde_json::Value;
+
+use crate::names::weight_of;
+use crate::read::foreign::beside::Beside;
+use crate::read::foreign::fields::{bits_of, field};
+use crate::read::foreign::layer::{Decode, Found, Recognised};
+use crate::read::foreign::parts::{
+    Numbers, PLAIN, bytes_of, expect, integers, matrix, part, size, unexpected, words,
+};
+use crate::read::foreign::program::ForeignProgram;
+
+pub(crate) const PACKED: ForeignProgram = ForeignProgram {
+    name: "compressed-tensors (pack-quantized)",
+    told_by: "an I32 `X.weight_packed`, `X.weight_shape`, `X.weight_scale`",
+    reads: "2 to 8 bits in rows or groups, with or without zero points",
+    formula: "(code − zero) · scale",
+    opened_by: "vLLM, and transformers with compressed-tensors",
+};
+
+/// Recognises a layer by its packed codes.
+pub(crate) fn recognise(
+    file: &Checkpoint,
+    beside: &Beside<'_>,
+    header: &TensorHeader,
+) -> Option<Recognised> {
+    let layer = header.name.strip_suffix(".weight_packed")?;
+    let is_two_level = file.get(&format!("{layer}.weight_global_scale")).is_some();
+    if header.dtype != Dtype::I32 || is_two_level {
+        return None;
+    }
+    let found = find(file, beside, layer, header);
+    Some(Recognised { layer: layer.to_owned(), program: &PACKED, found })
+}
+
+fn find(
+    file: &Checkpoint,
+    beside: &Beside<'_>,
+    layer: &str,
+    codes: &TensorHeader,
+) -> Result<Found, String> {
+    let name = |end: &str| format!("{layer}.{end}");
+    let shape_name = name("weight_shape");
+    let shape: Vec<u64> = integers(file, &shape_name)?
+        .into_iter()
+        .filter_map(|size| u64::try_from(size).ok())
+        .collect();
+    let &[rows, cols] = shape.as_slice() else {
+        return Err(format!("`{shape_name}` is {shape:?}, no shape of a matrix"));
+    };
+    let [found_rows, row_words] = matrix(codes, &[Dtype::I32])?;
+    // Fields that do not fill words exactly may have been packed in another way before.
+    let bits = bits_of(row_words, cols, &[2, 3, 4, 5, 6, 7, 8]).filter(|_| found_rows == rows);
+    let bits = bits.filter(|&bits| {
+        32 % bits == 0 || cols.div_ceil(32 / bits) != cols.saturating_mul(bits).div_ceil(32)
+    });
+    let bits = bits.ok_or_else(|| {
+        format!(
+            "`{}` is {:?}, which tells no number of bits for {shape:?}",
+            codes.name, codes.shape
+        )
+    })?;
+    let scale = part(file, &name("weight_scale"))?;
+    let groups = match scale.shape[..] {
+        [] | [1] => 1,
+        [found] if found == rows => 1,
+        [found, groups] if found == rows && groups > 0 && cols.is_multiple_of(groups) => groups,
+        _ => return Err(unexpected(scale, &PLAIN, &format!("[{rows}, groups]"))),
+    };
+    let is_single = scale.element_count() == 1;
+    let scales = Numbers::find(file, &scale.name, &scale.shape)?;
+    let mut parts = vec![shape_name, scale.name.clone()];
+    let zeros = file.get(&name("weight_zero_point"));
+    if zeros.is_none() && is_asymmetric(beside) {
+        return Err(format!(
+            "`{}` is missing, and the codes have zero points",
+            name("weight_zero_point")
+        ));
+    }
+    if let Some(zeros) = zeros {
+        let down = rows.checked_mul(bits).ok_or("its shape is past all memory")?.div_ceil(32);
+        expect(zeros, &[Dtype::I32], &[down, groups])?;
+        parts.push(zeros.name.clone());
+    }
+    if file.get(&name("weight_g_idx")).is_some() {
+        return Err(format!("its columns are in the order of `{layer}.weight_g_idx`"));
+    }
+    let dense = ["input_scale", "input_zero_point", "input_global_scale"].map(name);
+    parts.extend(dense.into_iter().filter(|name| file.get(name).is_some()));
+    let group = cols / groups;
+    let decoder = Packed {
+        codes: codes.clone(),
+        row_words: size(row_words)?,
+        bits: size(bits)?,
+        cols: size(cols)?,
+        groups: size(groups)?,
+        scales: scales.clone(),
+        is_single,
+        zeros: zeros.cloned(),
+    };
+    let tiles = match (is_single, groups) {
+        (true, _) => "with one scale".to_owned(),
+        (false, 1) => "in rows".to_owned(),
+        (false, _) => format!("in groups of {group}"),
+    };
+    Ok(Found {
+        name: weight_of(layer),
+        codes_tensor: codes.name.clone(),
+        parts,
+        codes: format!("{bits} bits {tiles}"),
+        shape,
+        dtype: scales.half_dtype().or_else(|| beside.model_dtype()),
+        decoder: Arc::new(decoder),
+    })
+}
+
+/// Tells whether the configuration says of all groups of layers that their codes have zero points.
+fn is_asymmetric(beside: &Beside<'_>) -> bool {
+    let groups = beside.setting("config_groups").and_then(Value::as_object);
+    let mut groups = groups.into_iter().flat_map(|groups| groups.values()).peekable();
+    let is_symmetric = |group: &Value| group.get("weights")?.get("symmetric")?.as_bool();
+    groups.peek().is_some() && groups.all(|group| is_symmetric(group) == Some(false))
+}
+
+/// Rows of fields that cross words; zero points packed downwards.
+#[derive(Debug)]
+struct Packed {
+    codes: TensorHeader,
+    row_words: usize,
+    bits: usize,
+    cols: usize,
+    groups: usize,
+    scales: Numbers,
+    is_single: bool,
+    zeros: Option<TensorHeader>,
+}
+
+impl Decode for Packed {
+    fn decode(
+        &self,
+        file: &Checkpoint,
+        rows: Range<usize>,
+        values: &mut [f32],
+    ) -> Result<(), TensorFileError> {
+        let row_bytes = self.row_words * 4;
+        let codes =
+            words(&bytes_of(file, &self.codes, rows.start * row_bytes..rows.end * row_bytes)?);
+        let of_rows = rows.start * self.groups..rows.end * self.groups;
+        let first = rows.start;
+        let scales = self.scales.read(file, if self.is_single { 0..1 } else { of_rows })?;
+        let zeros = self.zeros.as_ref().map(|zeros| file.read(zeros)).transpose()?;
+        let zeros = zeros.map(|bytes| words(&bytes));
+        // Codes were made positive for packing, and so were zero points.
+        let middle = 1_i32 << (self.bits - 1);
+        let group_cols = self.cols / self.groups;
+        let in_rows = values.chunks_exact_mut(self.cols).zip(codes.chunks_exact(self.row_words));
+        for (row, (values, codes)) in rows.zip(in_rows) {
+            for (group, values) in values.chunks_exact_mut(group_cols).enumerate() {
+                let scale = if self.is_single { 0 } else { (row - first) * self.groups + group };
+                let zero = zeros.as_ref().map_or(middle, |zeros| {
+                    field(|word| zeros[word * self.groups + group], row, self.bits) as i32
+                });
+                for (col, value) in (group * group_cols..).zip(values) {
+                    let code = field(|word| codes[word], col, self.bits) as i32;
+                    *value = (code - zero) as f32 * scales[scale];
+                }
+            }
+        }
+        Ok(())
+    }
+}

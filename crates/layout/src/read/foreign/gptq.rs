@@ -1,0 +1,288 @@
+//! Codes of GPTQ, as AutoGPTQ and GPTQModel write them.
+//!
+//! # Source
+//! `QuantLinear` of AutoGPTQ 0.7 and GPTQModel 7.7, packings `gptq` and `gptq_v2`.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use roundwise_tensor_file::{Checkpoint, Dtype, TensorFileError, TensorHeader};
+use serde_json::Value;
+
+use crate::names::weight_of;
+use crate::read::foreign::beside::Beside;
+use crate::read::foreign::fields::{field, mask};
+use crate::read::foreign::layer::{Decode, Found, Recognised};
+use crate::read::foreign::parts::{Numbers, columns_of, expect, matrix, part, size, words};
+use crate::read::foreign::program::ForeignProgram;
+
+pub(crate) const GPTQ: ForeignProgram = ForeignProgram {
+    name: "GPTQ",
+    told_by: "`X.qweight`, `X.qzeros`, `X.scales`, maybe `X.g_idx`",
+    reads: "2, 3, 4 and 8 bits, groups in any order, zero points of `gptq` and `gptq_v2`",
+    formula: "(code − zero) · scale, zero + 1 in `gptq`",
+    opened_by: "transformers with GPTQModel, and vLLM",
+};
+
+/// Recognises a layer by its packed codes: the columns of the matrix, one word below the other.
+pub(crate) fn recognise(
+    file: &Checkpoint,
+    beside: &Beside<'_>,
+    header: &TensorHeader,
+) -> Option<Recognised> {
+    let layer = header.name.strip_suffix(".qweight")?;
+    let [zeros, scales] = ["qzeros", "scales"].map(|end| file.get(&format!("{layer}.{end}")));
+    let is_packed_along_columns = scales?.shape.last() == header.shape.last();
+    zeros.filter(|_| is_packed_along_columns || file.get(&format!("{layer}.g_idx")).is_some())?;
+    let found = find(file, beside, layer, header);
+    Some(Recognised { layer: layer.to_owned(), program: &GPTQ, found })
+}
+
+/// What a stored zero point lacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ZeroPoints {
+    /// Nothing.
+    Own,
+    /// One, taken off each by itself.
+    LessOne,
+    /// One, taken off whole words.
+    LessOneByWord,
+}
+
+fn find(
+    file: &Checkpoint,
+    beside: &Beside<'_>,
+    layer: &str,
+    codes: &TensorHeader,
+) -> Result<Found, String> {
+    let name = |end: &str| format!("{layer}.{end}");
+    let scales_header = part(file, &name("scales"))?;
+    let [groups, rows] = matrix(scales_header, &crate::read::foreign::parts::PLAIN)?;
+    let [code_words, found_rows] = matrix(codes, &[Dtype::I32, Dtype::U32])?;
+    if found_rows != rows {
+        return Err(format!("`{}` has {found_rows} columns, `{layer}.scales` {rows}", codes.name));
+    }
+    let zeros = part(file, &name("qzeros"))?;
+    let [zero_groups, zero_words] = matrix(zeros, &[Dtype::I32, Dtype::U32])?;
+    let bits = rows_bits(zero_words, rows).filter(|bits| [2, 3, 4, 8].contains(bits));
+    let Some(bits) = bits.filter(|_| zero_groups == groups) else {
+        let [found, scales] = [&zeros.shape, &scales_header.shape];
+        return Err(format!("its zero points {found:?} are not 2, 3, 4 or 8 bits of {scales:?}"));
+    };
+    check_settings(beside, bits)?;
+    let cols = code_words.checked_mul(32).map(|all| all / bits);
+    let cols = cols.filter(|cols| cols * bits == code_words * 32 && *cols > 0 && groups > 0);
+    let cols = cols.ok_or_else(|| format!("`{}` holds no whole number of codes", codes.name))?;
+    let mut parts = vec![zeros.name.clone(), scales_header.name.clone()];
+    let groups_of = match file.get(&name("g_idx")) {
+        Some(header) => {
+            expect(header, &[Dtype::I32, Dtype::I64], &[cols])?;
+            parts.push(header.name.clone());
+            group_of_columns(file, header, groups)?
+        }
+        None if groups > 1 && is_reordered(beside) => {
+            return Err(format!(
+                "`{}` is missing, and its columns are in another order",
+                name("g_idx")
+            ));
+        }
+        None => None,
+    };
+    let group = group_size(beside, cols, groups)
+        .ok_or_else(|| format!("{cols} columns are no {groups} groups of a size that is told"))?;
+    let zero_points = zero_points(file, beside, zeros, [groups, rows, bits])?;
+    let numbers = Numbers::find(file, &scales_header.name, &[groups, rows])?;
+    let in_order = if groups_of.is_some() { ", in another order" } else { "" };
+    let decoder = Columns {
+        codes: codes.clone(),
+        zeros: zeros.clone(),
+        rows: size(rows)?,
+        cols: size(cols)?,
+        groups: size(groups)?,
+        bits: size(bits)?,
+        group: size(group)?,
+        group_of: groups_of,
+        zero_points,
+        scales: numbers.clone(),
+    };
+    Ok(Found {
+        name: weight_of(layer),
+        codes_tensor: codes.name.clone(),
+        parts,
+        codes: format!("{bits} bits in groups of {group}{in_order}"),
+        shape: vec![rows, cols],
+        dtype: numbers.half_dtype().or_else(|| beside.model_dtype()),
+        decoder: Arc::new(decoder),
+    })
+}
+
+/// Returns the bits of each of `count` fields that fill words exactly.
+fn rows_bits(words: u64, count: u64) -> Option<u64> {
+    let all = words.checked_mul(32)?;
+    all.checked_div(count).filter(|bits| bits.checked_mul(count) == Some(all))
+}
+
+/// Refuses packings that are told and not known.
+fn check_settings(beside: &Beside<'_>, bits: u64) -> Result<(), String> {
+    let told = beside.text("checkpoint_format").or_else(|| beside.text("format"));
+    if let Some(packing) = told.filter(|told| !["gptq", "gptq_v2"].contains(&told.as_str())) {
+        return Err(format!("its packing is `{packing}`; those of `gptq` and `gptq_v2` are read"));
+    }
+    match beside.setting("bits").and_then(Value::as_u64) {
+        // Some layers may have other bits than most.
+        Some(told) if told != bits && beside.setting("dynamic").is_none() => {
+            Err(format!("its zero points are of {bits} bits, the configuration says {told}"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Tells whether the configuration says that columns are in the order of their activations.
+fn is_reordered(beside: &Beside<'_>) -> bool {
+    beside.setting("desc_act").and_then(Value::as_bool) == Some(true)
+}
+
+/// Returns how many columns share a scale.
+fn group_size(beside: &Beside<'_>, cols: u64, groups: u64) -> Option<u64> {
+    let told = beside.setting("group_size").and_then(Value::as_i64).and_then(|size| match size {
+        -1 => Some(cols),
+        size => u64::try_from(size).ok(),
+    });
+    let even = || cols.is_multiple_of(groups).then(|| cols / groups);
+    let fits = |group: &u64| *group > 0 && cols.div_ceil(*group) == groups;
+    told.filter(fits).or_else(even)
+}
+
+/// Reads the group of each column; none where they follow one another.
+fn group_of_columns(
+    file: &Checkpoint,
+    header: &TensorHeader,
+    groups: u64,
+) -> Result<Option<Vec<u32>>, String> {
+    let bytes = file.read(header).map_err(|error| error.to_string())?;
+    let wide = |bytes: &[u8; 8]| u64::from_le_bytes(*bytes);
+    let indices: Vec<u64> = match header.dtype {
+        Dtype::I64 => bytes.as_chunks().0.iter().map(wide).collect(),
+        _ => words(&bytes).into_iter().map(u64::from).collect(),
+    };
+    if let Some(wrong) = indices.iter().find(|index| **index >= groups) {
+        return Err(format!("`{}` holds {wrong}, of {groups} groups", header.name));
+    }
+    let is_in_order = indices.is_sorted();
+    let even = (indices.len() as u64).checked_div(groups).unwrap_or(0).max(1);
+    let follows = |(column, index): (usize, &u64)| column as u64 / even == *index;
+    let is_plain = is_in_order && indices.iter().enumerate().all(follows);
+    Ok((!is_plain).then(|| indices.iter().map(|index| *index as u32).collect()))
+}
+
+/// Finds out how zero points are stored: as the configuration says, else, where all are the middle of
+/// their range, as only one of both ways gives.
+fn zero_points(
+    file: &Checkpoint,
+    beside: &Beside<'_>,
+    zeros: &TensorHeader,
+    [groups, rows, bits]: [u64; 3],
+) -> Result<ZeroPoints, String> {
+    let told = beside.text("checkpoint_format").or_else(|| beside.text("format"));
+    let is_told = beside.text("quant_method").is_some() || beside.setting("bits").is_some();
+    match told.as_deref() {
+        Some("gptq_v2") => return Ok(ZeroPoints::Own),
+        Some(_) => return Ok(less_one(beside, bits)),
+        None if is_told => return Ok(less_one(beside, bits)),
+        None => {}
+    }
+    let stored = words(&file.read(zeros).map_err(|error| error.to_string())?);
+    let (rows, bits) = (size(rows)?, size(bits)?);
+    let per_group = stored.len() / size(groups)?.max(1);
+    let middle = 1_u32 << (bits - 1);
+    let all = |expected: u32| {
+        stored
+            .chunks(per_group.max(1))
+            .all(|stored| (0..rows).all(|row| field(|at| stored[at], row, bits) == expected))
+    };
+    match (all(middle), all(middle - 1)) {
+        (true, _) => Ok(ZeroPoints::Own),
+        (_, true) => Ok(ZeroPoints::LessOne),
+        _ => Err(format!(
+            "`{}` may be stored as in `gptq` or as in `gptq_v2`; `config.json` or `quantize_config.json` \
+             beside the file tells",
+            zeros.name
+        )),
+    }
+}
+
+/// Returns what zero points lack in packing `gptq`: GPTQModel takes the ones off whole words, which matters
+/// where a zero point is 0.
+fn less_one(beside: &Beside<'_>, bits: u64) -> ZeroPoints {
+    let maker = beside.setting("meta").and_then(|meta| meta.get("quantizer"));
+    let is_gptqmodel = maker.is_some_and(|maker| maker.to_string().contains("gptqmodel"));
+    match is_gptqmodel && bits != 3 {
+        true => ZeroPoints::LessOneByWord,
+        false => ZeroPoints::LessOne,
+    }
+}
+
+/// Columns of codes, packed downwards; groups of columns of the weight.
+#[derive(Debug)]
+struct Columns {
+    codes: TensorHeader,
+    zeros: TensorHeader,
+    rows: usize,
+    cols: usize,
+    groups: usize,
+    bits: usize,
+    group: usize,
+    /// The group of each column, where they do not follow one another.
+    group_of: Option<Vec<u32>>,
+    zero_points: ZeroPoints,
+    scales: Numbers,
+}
+
+impl Columns {
+    fn zero(&self, stored: &[u32], row: usize) -> f32 {
+        let ones = (0..32 / self.bits).fold(0_u32, |ones, at| ones | 1 << (at * self.bits));
+        let zero = match self.zero_points {
+            ZeroPoints::Own => field(|at| stored[at], row, self.bits),
+            ZeroPoints::LessOne => {
+                field(|at| stored[at], row, self.bits).wrapping_add(1) & mask(self.bits)
+            }
+            ZeroPoints::LessOneByWord => field(|at| stored[at].wrapping_add(ones), row, self.bits),
+        };
+        zero as f32
+    }
+}
+
+impl Decode for Columns {
+    fn decode(
+        &self,
+        file: &Checkpoint,
+        rows: Range<usize>,
+        values: &mut [f32],
+    ) -> Result<(), TensorFileError> {
+        let height = self.cols * self.bits / 32;
+        let shape = [height, self.rows * 4];
+        let codes = words(&columns_of(file, &self.codes, shape, rows.start * 4..rows.end * 4)?);
+        let zeros = words(&file.read(&self.zeros)?);
+        let zero_words = zeros.len() / self.groups;
+        let scales = self.scales.all(file)?;
+        let (width, first) = (rows.len(), rows.start);
+        let mut pairs = vec![(0.0, 0.0); self.groups];
+        for (at, values) in values.chunks_exact_mut(self.cols).enumerate() {
+            let row = first + at;
+            for (group, pair) in pairs.iter_mut().enumerate() {
+                let stored = &zeros[group * zero_words..][..zero_words];
+                *pair = (self.zero(stored, row), scales[group * self.rows + row]);
+            }
+            for (col, value) in values.iter_mut().enumerate() {
+                let group = match &self.group_of {
+                    Some(groups) => groups[col] as usize,
+                    None => col / self.group,
+                };
+                let code = field(|word| codes[word * width + at], col, self.bits);
+                let (zero, scale) = pairs[group];
+                *value = (code as f32 - zero) * scale;
+            }
+        }
+        Ok(())
+    }
+}

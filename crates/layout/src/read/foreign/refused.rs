@@ -1,0 +1,55 @@
+//! Codes of programs that are not read, told by the tensors that stand beside them.
+
+use roundwise_tensor_file::{Checkpoint, TensorHeader};
+
+/// How one program's layers are told: the name of a tensor ends so, and that of the layer's others, if any
+/// are needed, too.
+struct Sign {
+    end: &'static str,
+    beside: &'static [&'static str],
+    program: &'static str,
+}
+
+const fn sign(end: &'static str, beside: &'static [&'static str], program: &'static str) -> Sign {
+    Sign { end, beside, program }
+}
+
+/// Tried in this order; the first that fits a layer names its program. Those whose codes are read stand
+/// here for files that lack a tensor of theirs.
+const SIGNS: [Sign; 19] = [
+    sign(".weight.absmax", &[".weight.quant_map"], "bitsandbytes (4 bits)"),
+    sign(".SCB", &[".weight"], "bitsandbytes (INT8)"),
+    sign(".weight.SCB", &[], "bitsandbytes (INT8)"),
+    sign(".qweight", &[".wscales"], "SVDQuant (nunchaku)"),
+    sign(".qweight", &[".smooth_factor"], "SVDQuant (nunchaku)"),
+    sign(".qweight", &[".smooth"], "SVDQuant (nunchaku)"),
+    sign(".qweight", &[".g_idx"], "GPTQ"),
+    sign(".qweight", &[".qzeros", ".scales"], "AWQ or GPTQ"),
+    sign(".qweight", &[], "a program of the GPTQ family"),
+    sign(".W_q", &[], "HQQ"),
+    sign(".weight._data", &[], "quanto"),
+    sign(".weight._data._data", &[], "quanto"),
+    sign(".weight._scale", &[], "quanto"),
+    sign(".weight:qdata", &[], "torchao"),
+    sign("._weight_qdata", &[], "torchao"),
+    sign(".q_weight", &[".q_scale"], "ExLlamaV2"),
+    sign(".trellis", &[".suh"], "ExLlamaV3"),
+    sign(".Qidxs", &[], "QuIP#"),
+    sign(".codebooks", &[".codes", ".scales"], "AQLM"),
+];
+
+/// Programs whose codes are refused by their names.
+pub(crate) const REFUSED: [&str; 5] =
+    ["SVDQuant (nunchaku)", "ExLlamaV2", "ExLlamaV3", "QuIP#", "AQLM"];
+
+/// Returns the layer that a tensor belongs to, and the program whose codes it is in.
+pub(crate) fn refused<'a>(
+    file: &Checkpoint,
+    header: &'a TensorHeader,
+) -> Option<(&'a str, &'static str)> {
+    SIGNS.iter().find_map(|sign| {
+        let layer = header.name.strip_suffix(sign.end)?;
+        let is_there = |part: &&str| file.get(&format!("{layer}{part}")).is_some();
+        sign.beside.iter().all(is_there).then_some((layer, sign.program))
+    })
+}
