@@ -322,7 +322,7 @@ fn statistics_are_found_under_either_names() {
     write_statistics(&folder, "odd.stats.safetensors", &theirs, odd);
     let words = ["transformer_blocks.0.attn.to_k", "double_blocks.0.img_attn.qkv", "other inputs"];
     let flags = ["convert", "ours.safetensors", "--stats", "odd.stats.safetensors"];
-    folder.refused(&flags, 1, &words);
+    folder.refused(&flags, 2, &words);
 }
 
 /// A GGUF file of version 3 with weights in F32.

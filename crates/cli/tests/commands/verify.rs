@@ -136,11 +136,13 @@ fn a_scale_of_another_size() {
         };
         finds(&[], damage, &[WEIGHT, word]);
     }
-    for value in [f32::NAN, 0.0, -1.0] {
+    let not_positive = "a scale is not a positive number";
+    let values = [(f32::NAN, "is no number at 0"), (0.0, not_positive), (-1.0, not_positive)];
+    for (value, word) in values {
         let damage = |file: &mut File| {
             file.get_mut(SCALE).bytes = value.to_le_bytes().to_vec();
         };
-        finds(&[], damage, &[WEIGHT, "a scale is not a positive number"]);
+        finds(&[], damage, &["blocks.0.ff.in", word]);
     }
 }
 
