@@ -2,6 +2,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
+use roundwise_convert::recipe::Purpose;
 use roundwise_convert::{ConvertError, Recipe, Source};
 
 use crate::studio::locked;
@@ -24,6 +25,8 @@ struct Asked {
     kind: Option<String>,
     adapters: Vec<String>,
     may_not_match: Option<bool>,
+    names: Option<String>,
+    repairs: bool,
 }
 
 /// Length and time of the last change.
@@ -57,6 +60,8 @@ impl Asked {
             kind: file.kind.clone(),
             adapters: file.merge_lora.clone(),
             may_not_match: file.allow_unmatched_lora,
+            names: file.names.clone(),
+            repairs: recipe.purpose() == Purpose::Repair,
         }
     }
 }

@@ -92,9 +92,13 @@ fn describe_kind(inspection: &Inspection) -> String {
         kind => format!("kind: {kind}\n"),
     };
     if matches!(inspection.dialect, Dialect::Diffusers | Dialect::LlamaCpp) {
-        let becomes = match inspection.names_stay {
-            None => "; `convert` translates them to the model's own",
-            Some(_) => "",
+        let is_read = matches!(inspection.in_codes, Opens::Yes { .. });
+        let becomes = match (&inspection.names_stay, inspection.dialect) {
+            (Some(_), _) => "",
+            (None, Dialect::LlamaCpp) if !is_read => {
+                "; `convert --names translate` makes them the model's own"
+            }
+            (None, _) => "; `convert` translates them to the model's own",
         };
         text += &format!("names: {}{becomes}\n", inspection.dialect);
     }

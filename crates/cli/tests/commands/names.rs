@@ -402,8 +402,13 @@ fn language_models_of_llama_cpp_become_what_transformers_has() {
     theirs.push(tensor("rope_freqs.weight", &[8]));
     let folder = Folder::with("theirs.safetensors", &gguf(&theirs));
     folder.write("ours.safetensors", &safetensors(&ours));
-    assert_same(&folder, &[]);
-    let plan = folder.done(&["plan", "theirs.safetensors"]);
+    // No program is known to take codes of such a model, so that somebody has to ask.
+    let kept = folder.done(&["convert", "theirs.safetensors", "-o", "kept.safetensors"]);
+    assert!(kept.contains("names stay llama.cpp's"), "{kept}");
+    assert!(kept.contains("`translate` for `--names`"), "{kept}");
+    assert!(folder.file("kept.safetensors").names().contains(&"blk.0.attn_q.weight"));
+    assert_same(&folder, &["--names", "translate"]);
+    let plan = folder.done(&["plan", "theirs.safetensors", "--names", "translate"]);
     let plain: String = plan.split_whitespace().collect::<Vec<_>>().join(" ");
     let note = "names translated from llama.cpp's to the model's own: 12 tensors, 2 of them with \
                 rows in another order; left out, for models compute it: rope_freqs.weight";

@@ -27,6 +27,7 @@ pub(crate) fn gather_notes(
     let remarks = source.checkpoint.remarks().iter().cloned();
     let mut notes: Vec<Note> = remarks.map(Note::Opened).collect();
     notes.extend(translated(source));
+    notes.extend(names_stay(source, recipe));
     notes.extend(disputed_metadata(source));
     notes.extend(from_codes(source, tensors));
     notes.extend(decoded_banks(source, tensors).filter(|_| recipe.purpose() == Purpose::Quantize));
@@ -49,6 +50,13 @@ pub(crate) fn gather_notes(
     notes.extend(unmerged(source));
     notes.extend(statistics.and_then(|inputs| without_statistics(inputs, tensors)));
     notes
+}
+
+/// Returns a note where names would have been translated if somebody had asked.
+fn names_stay(source: &Source, recipe: &Recipe) -> Option<Note> {
+    let dialect = source.subject().detected.dialect;
+    let is_left_to_the_file = recipe.names().is_none() && dialect == Dialect::LlamaCpp;
+    (is_left_to_the_file && source.is_translatable()).then_some(Note::NamesStay { dialect })
 }
 
 /// Returns notes about names that were translated.

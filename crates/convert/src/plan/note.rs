@@ -30,6 +30,11 @@ pub enum Note {
         /// Tensors that are left out, because the model computes them.
         dropped: Vec<String>,
     },
+    /// Names that could be translated and stay, for no program is known to read the others.
+    NamesStay {
+        /// Whose names they are.
+        dialect: Dialect,
+    },
     /// The prefix that training code put before all names is taken off.
     Unwrapped {
         /// The beginning of the names.
@@ -156,6 +161,14 @@ impl Note {
     pub fn text(&self) -> Text {
         match self {
             Note::WithoutEffect { asked, because } => asked.text(because),
+            Note::NamesStay { dialect } => {
+                let stay =
+                    format!("names stay {}, for no program is known to read ", dialect.owner());
+                Text::from(stay)
+                    + "codes of such a model under others; `translate` for "
+                    + Setting::new("names").quoted()
+                    + " makes them the model's own"
+            }
             note => note.to_string().into(),
         }
     }
@@ -181,6 +194,7 @@ impl fmt::Display for Note {
                     dropped => write!(f, "; left out, for models compute it: {}", dropped.join(", ")),
                 }
             }
+            Note::NamesStay { .. } => self.text().fmt(f),
             Note::Unwrapped { wrapper, tensors } => {
                 let them = if *tensors == 1 { "tensor" } else { "tensors" };
                 write!(f, "`{wrapper}`, which training code puts before all names, is taken off {tensors} {them}")

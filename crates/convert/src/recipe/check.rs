@@ -84,14 +84,10 @@ impl<'a> Checker<'a> {
         purpose
     }
 
-    /// Returns what becomes of names: translated with weights that become codes, kept with those that
-    /// stay what they are, unless somebody says so.
-    pub(crate) fn names(&mut self, purpose: Purpose) -> Names {
+    /// Returns what becomes of names: kept with weights that stay what they are, unless somebody says
+    /// so; `None` leaves it to the file.
+    pub(crate) fn names(&mut self, purpose: Purpose) -> Option<Names> {
         let file = self.file;
-        let default = match purpose {
-            Purpose::Quantize => Names::Translate,
-            Purpose::Decode(_) | Purpose::Migrate | Purpose::Repair | Purpose::Edit => Names::Keep,
-        };
         let named = self.choice("names", file.names.as_deref(), &Names::NAMES);
         match purpose {
             Purpose::Migrate | Purpose::Repair | Purpose::Edit
@@ -100,9 +96,10 @@ impl<'a> Checker<'a> {
                 self.complain("names", "stay what they are where codes do");
             }
             Purpose::Migrate | Purpose::Repair | Purpose::Edit => {}
-            Purpose::Quantize | Purpose::Decode(_) => return named.unwrap_or(default),
+            Purpose::Quantize => return named,
+            Purpose::Decode(_) => return named.or(Some(Names::Keep)),
         }
-        Names::Keep
+        Some(Names::Keep)
     }
 
     /// Looks a dtype up, also by the names that other programs have for it.

@@ -35,7 +35,7 @@ pub struct Recipe {
     options: Options,
     scale_rule: ScaleRule,
     kind: Option<Kind>,
-    names: Names,
+    names: Option<Names>,
     preset: Option<&'static Preset>,
     keep: Vec<Regex>,
     include: Vec<Regex>,
@@ -187,8 +187,9 @@ impl Recipe {
         self.kind
     }
 
-    /// Returns what becomes of names that are not the model's own.
-    pub fn names(&self) -> Names {
+    /// Returns what becomes of names that are not the model's own; `None` leaves it to the file, see
+    /// [`Names`].
+    pub fn names(&self) -> Option<Names> {
         self.names
     }
 

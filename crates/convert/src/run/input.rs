@@ -9,7 +9,7 @@ use crate::error::ConvertError;
 use crate::plan::run_facts::RunFacts;
 use crate::plan::same_model::same_model;
 use crate::plan::{Decision, NotFinite, Plan, PlanRequest};
-use crate::recipe::{Purpose, Rounding};
+use crate::recipe::Rounding;
 use crate::report::watch::{Event, Watch, notice};
 use crate::run::job::Job;
 use crate::source::hash::hash_file;
@@ -36,12 +36,7 @@ impl Input {
     /// # Errors
     /// Errors of the files, and when a device that was asked for cannot be used.
     pub(crate) fn open(job: &Job) -> Result<Self, ConvertError> {
-        let source = match job.recipe.purpose() {
-            Purpose::Repair => Source::open_mended(&job.input)?,
-            Purpose::Quantize | Purpose::Decode(_) | Purpose::Migrate | Purpose::Edit => {
-                Source::open_with(&job.input, &job.recipe)?
-            }
-        };
+        let source = Source::open_with(&job.input, &job.recipe)?;
         let statistics = LayerInputs::for_recipe(&job.recipe, job.statistics.as_ref(), &source)?;
         let search = match job.recipe.rounding() {
             Rounding::Nearest => None,

@@ -86,6 +86,11 @@ impl Consumer {
 }
 
 impl Subject {
+    /// Returns whether some consumer is known to take codes of it.
+    pub(crate) fn has_reader_of_codes(&self) -> bool {
+        Consumer::ALL.iter().any(|consumer| consumer.takes_codes(self) == TakesCodes::Yes)
+    }
+
     /// Returns the first consumer that opens the file with weights in `scheme`, or why none does.
     pub fn opens(&self, scheme: Scheme, layout: Layout) -> Opens {
         let answers = Consumer::ALL.map(|consumer| consumer.opens(self, scheme, layout));

@@ -8,8 +8,8 @@ use roundwise_scheme::{QuantizedMatrix, Scheme, Weight, WeightKind};
 use roundwise_tensor_file::{Checkpoint, TensorFileError, TensorHeader};
 
 use crate::error::ConvertError;
-use crate::model::{Kind, Shapes};
-use crate::recipe::{Names, PlainDtype, Recipe};
+use crate::model::{Dialect, Kind, Shapes};
+use crate::recipe::{Names, PlainDtype, Purpose, Recipe};
 use crate::source::adapter::Adapters;
 use crate::source::numbers::{fp8_grid, matrix_shape, weight_kind, widened};
 use crate::source::subject::{Subject, shapes};
@@ -74,7 +74,7 @@ impl Source {
     /// [`ConvertError::File`] when something is wrong with the file,
     /// [`ConvertError::IsStatistics`] when it holds no model.
     pub fn open(path: &Path) -> Result<Self, ConvertError> {
-        Self::open_as(path, None, Names::Keep)
+        Self::open_as(path, None, Some(Names::Keep))
     }
 
     /// Opens a file as [`Source::open`] does, with names of another dialect translated into the model's
@@ -83,17 +83,31 @@ impl Source {
     /// # Errors
     /// As [`Source::open`], and [`ConvertError::Names`] for a file that cannot be translated.
     pub fn open_translated(path: &Path) -> Result<Self, ConvertError> {
-        Self::open_as(path, None, Names::Translate)
+        Self::open_as(path, None, Some(Names::Translate))
     }
 
     /// Opens a file as [`Source::open`] does, as the kind that somebody insists on.
-    fn open_as(path: &Path, insisted: Option<Kind>, names: Names) -> Result<Self, ConvertError> {
+    ///
+    /// - `names`: `None` keeps llama.cpp's where no program is known to take codes under the new ones,
+    ///   and translates all others
+    fn open_as(
+        path: &Path,
+        insisted: Option<Kind>,
+        names: Option<Names>,
+    ) -> Result<Self, ConvertError> {
         let checkpoint = model(Checkpoint::open(path)?)?;
         let stored = StoredLayers::find(&checkpoint)?;
         let source = Self::of(checkpoint, stored, insisted);
+        if names == Some(Names::Keep) {
+            return Ok(source);
+        }
+        let is_of_llama_cpp = source.subject.detected.dialect == Dialect::LlamaCpp;
+        let source = source.translate(insisted)?;
         match names {
-            Names::Keep => Ok(source),
-            Names::Translate => source.translate(insisted),
+            None if is_of_llama_cpp && !source.subject.has_reader_of_codes() => {
+                Self::open_as(path, insisted, Some(Names::Keep))
+            }
+            _ => Ok(source),
         }
     }
 
@@ -123,11 +137,14 @@ impl Source {
     }
 
     /// Opens a file as a recipe asks: taken for the kind it names, with its adapters added to the
-    /// weights when they are read.
+    /// weights when they are read; with its defects mended where the recipe repairs.
     ///
     /// # Errors
     /// As [`Source::open`], and [`ConvertError::Misfit`] for adapters that do not fit the model.
     pub fn open_with(path: &Path, recipe: &Recipe) -> Result<Self, ConvertError> {
+        if recipe.purpose() == Purpose::Repair {
+            return Self::open_mended(path);
+        }
         let mut source = Self::open_as(path, recipe.insisted_kind(), recipe.names())?;
         source.adapters = Adapters::open(recipe, &source.checkpoint, &source.stored)?;
         Ok(source)

@@ -153,7 +153,7 @@ fn four_bits(
                 offset: offset as f32,
             };
             parts.extend([levels, map]);
-            (Scales::Nested(nested), ", scales in 8 bits")
+            (Scales::Nested(Box::new(nested)), ", scales in 8 bits")
         }
     };
     let cols = size(state.shape.last().copied().unwrap_or_default())?;
@@ -191,7 +191,7 @@ fn check_table(file: &Checkpoint, name: &str, table: [f32; 16]) -> Result<Option
 #[derive(Debug)]
 enum Scales {
     Plain(Numbers),
-    Nested(Nested),
+    Nested(Box<Nested>),
 }
 
 /// Largest magnitudes that are codes themselves: `map[code] · level + offset`.
