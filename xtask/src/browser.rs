@@ -24,7 +24,7 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// What a change has to keep, in half a minute.
+    /// The tests that every change has to pass, in half a minute.
     pub(crate) fn for_ci(tool: PathBuf) -> Self {
         Self { short: true, only: None, tool: Some(tool) }
     }

@@ -1,4 +1,4 @@
-//! What is answered: JSON, or a refusal with the way out.
+//! Answers: JSON, or a refusal with the way out.
 
 use std::borrow::Cow;
 
@@ -52,7 +52,7 @@ impl Refusal {
         Self { status, error }
     }
 
-    /// What was asked for does not go together with how things are.
+    /// Returns the refusal of a request that conflicts with the present state.
     pub(crate) fn conflict(kind: &'static str, message: impl Into<String>) -> Self {
         Self::new(StatusCode::CONFLICT, kind, message)
     }
@@ -164,7 +164,7 @@ impl From<ConvertError> for Refusal {
     }
 }
 
-/// What helps, in words of the page, where those of the library are not about buttons.
+/// Returns advice in words of the page, where the library's is not about buttons.
 pub(crate) fn help(kind: &str) -> Option<&'static str> {
     Some(match kind {
         "other_run" => {
@@ -229,7 +229,7 @@ fn unreadable_body(error: &JsonRejection) -> Refusal {
     }
 }
 
-/// What stands behind the `?` of a request.
+/// The query of a request, behind its `?`.
 pub(crate) struct Searched<T>(pub(crate) T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Searched<T> {

@@ -126,7 +126,7 @@ fn is_port_number(digits: &str) -> bool {
     digits.bytes().all(|it| it.is_ascii_digit()) && digits.parse::<u16>().is_ok()
 }
 
-/// What a browser says of a request that a page of another server made.
+/// Refuses requests that a browser says another page has made.
 fn refuse_other_origin(headers: &HeaderMap, host: &str) -> Result<(), Refusal> {
     let refused =
         || Refusal::new(StatusCode::FORBIDDEN, "origin", "the request comes from another page");

@@ -10,7 +10,7 @@ pub enum StudioError {
     State {
         /// The folder, or a file in it.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
     /// The port that was asked for is taken.
@@ -20,7 +20,7 @@ pub enum StudioError {
     Port {
         /// The port.
         port: u16,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
     /// Another studio uses the folder, and does not answer.
@@ -28,13 +28,13 @@ pub enum StudioError {
     Silent {
         /// The folder.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
     /// The system gives no random numbers, without which there is no key.
     #[error("the system gives no random numbers: {problem}")]
     NoRandom {
-        /// What it says.
+        /// The message.
         problem: String,
     },
     /// The server failed.

@@ -37,7 +37,7 @@ impl EventLog {
         seq
     }
 
-    /// What happened after an event.
+    /// The events after a given one.
     ///
     /// # Errors
     /// Where the first of it is no longer known, or `seq` is of another time.

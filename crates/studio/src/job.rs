@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::command::{shell_text, words_of};
 use crate::order::RunFile;
 
-/// What a job does.
+/// The kind of work of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum JobKind {
@@ -37,16 +37,16 @@ impl JobKind {
     }
 }
 
-/// What was asked for.
+/// The request that a job carries out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct JobOrder {
-    /// What is done.
+    /// The kind of work.
     pub kind: JobKind,
     /// The file that is read; the original, where two files are compared.
     pub input: PathBuf,
     /// The file that is written; the converted one, where two files are compared.
     pub output: PathBuf,
-    /// What becomes of the tensors.
+    /// The recipe of the tensors.
     pub recipe: RecipeFile,
     /// How it runs.
     pub run: RunFile,
@@ -123,7 +123,7 @@ pub(crate) struct Job {
     pub(crate) live: Live,
 }
 
-/// What a running job has told.
+/// The events of a running job so far, summed up.
 #[derive(Debug, Default)]
 pub(crate) struct Live {
     pub(crate) phase: Option<Value>,
@@ -131,7 +131,7 @@ pub(crate) struct Live {
     pub(crate) search: Option<Value>,
     /// Tensors that are worked on.
     pub(crate) begun: BTreeSet<String>,
-    /// What became of each tensor that is done, as JSON.
+    /// The report of each finished tensor, as JSON.
     pub(crate) finished: Vec<String>,
     pub(crate) log: VecDeque<String>,
     /// Lines that the log no longer holds.

@@ -14,7 +14,7 @@ pub(crate) struct Codes(Vec<Code>);
 struct Code {
     text: String,
     made: Instant,
-    /// What the page is to begin with.
+    /// The path that the page opens first.
     start: Option<String>,
 }
 

@@ -24,7 +24,7 @@ pub(crate) struct TensorKind {
     layers: Vec<String>,
 }
 
-/// What a plan says of a tensor, beside its own fields.
+/// The fields of a planned tensor that a plan adds to its own.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TensorOfKind {
     pub(crate) bytes: u64,

@@ -203,7 +203,7 @@ impl Ledger {
     }
 }
 
-/// What is known of a worker that said nothing.
+/// The failure of a worker that said nothing.
 fn silent_end(status: Option<ExitStatus>) -> Failure {
     let how = status.map_or("in an unknown way".to_owned(), |status| format!("with {status}"));
     Failure {

@@ -10,7 +10,7 @@ use crate::error::StudioError;
 use crate::state::{Place, StateFolder};
 use crate::studio::Setup;
 
-/// What the other server gets to answer in.
+/// Time for the other server to answer in.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Has the server that holds the folder open a page, and returns its address.

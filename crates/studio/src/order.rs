@@ -1,4 +1,4 @@
-//! What a page asks for, checked: recipe, limits, places.
+//! Requests of a page, checked: recipe, limits, places.
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -124,7 +124,7 @@ pub(crate) fn absolute(field: &str, path: &Path) -> Result<(), Refusal> {
     }
 }
 
-/// What a page asks of an input.
+/// A page's request about an input.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Request {

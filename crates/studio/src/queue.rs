@@ -32,7 +32,7 @@ impl Queue {
         Self { jobs, runs, urgent: None, next_id }
     }
 
-    /// What is to be remembered.
+    /// The jobs to remember.
     pub(crate) fn order(&self) -> Order {
         Order { order: self.jobs.iter().map(Job::id).collect(), next_id: self.next_id }
     }

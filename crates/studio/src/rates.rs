@@ -15,7 +15,7 @@ pub(crate) struct Rate {
     pub(crate) from: LearnedFrom,
 }
 
-/// What a rate was learned from.
+/// The source of a rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum LearnedFrom {

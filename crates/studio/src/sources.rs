@@ -18,7 +18,7 @@ struct Opened {
     source: Arc<Source>,
 }
 
-/// What decides how an input is opened.
+/// Everything that decides how an input is opened.
 #[derive(PartialEq, Eq)]
 struct Asked {
     path: PathBuf,

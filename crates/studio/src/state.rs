@@ -1,4 +1,4 @@
-//! What outlasts the server: a folder that nobody else may read.
+//! The state that outlasts the server: a folder that nobody else may read.
 
 use std::fs::{File, TryLockError};
 use std::io::{self, Write};

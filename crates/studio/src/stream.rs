@@ -89,7 +89,7 @@ async fn changed(changes: &mut watch::Receiver<u64>) {
     }
 }
 
-/// What happened since an event, and the number of the last one.
+/// The events since a given one, and the number of the last.
 fn since(shared: &Shared, after: u64) -> (String, u64) {
     let ledger = locked(&shared.ledger);
     let last = ledger.events.last();

@@ -15,7 +15,7 @@ use crate::state::{Place, StateFolder};
 use crate::stream::Streams;
 use crate::worker::Worker;
 
-/// What a server needs to know.
+/// Settings of a server.
 #[derive(Clone, Debug)]
 pub struct Setup {
     /// Folder that jobs are remembered in, made where it is not there.
@@ -47,7 +47,7 @@ pub struct Studio {
     shared: Arc<Shared>,
 }
 
-/// What all requests share.
+/// State that all requests share.
 pub(crate) struct Shared {
     pub(crate) key: Key,
     pub(crate) codes: Mutex<Codes>,
@@ -70,7 +70,7 @@ const PORTS: u16 = 20;
 /// Between two looks at whether to end.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// What a worker gets to stop in before it is ended.
+/// Time for a worker to stop in before it is ended.
 const GRACE: Duration = Duration::from_secs(10);
 
 /// Takes a lock. A thread that failed while it held it leaves what it was about to change.

@@ -84,7 +84,7 @@ fn milliseconds(since: Instant) -> f64 {
 }
 
 impl Bench {
-    /// What the program and its page weigh.
+    /// Sizes of the program and its page.
     fn sizes(&self, workspace: &Workspace) -> Result<Vec<Figure>> {
         let with = self.tool.metadata()?.len();
         let added = with as f64 - self.without as f64;
@@ -138,7 +138,7 @@ impl Bench {
         ])
     }
 
-    /// What a browser sees.
+    /// Times that a browser measures.
     fn page(&self, workspace: &Workspace, model: &Path) -> Result<Vec<Figure>> {
         let script = workspace.path("crates/studio/browser/measure.js");
         let Some(browser) = Browser::find(workspace, true)? else { return Ok(vec![]) };
@@ -161,7 +161,7 @@ impl Bench {
         figures.collect()
     }
 
-    /// What it costs a conversion to tell what it does.
+    /// Cost of events to a conversion.
     fn events(&self) -> Result<Figure> {
         let input = RandomModel::of_squares(128, 1024).file(&self.folder)?;
         let output = self.folder.join("studio-events.safetensors");

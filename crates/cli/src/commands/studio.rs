@@ -65,7 +65,7 @@ impl SshConnection {
         Some(Self { host: words.next()?, port: words.next()? })
     }
 
-    /// What makes the page open in a browser at the other end.
+    /// The command that opens the page in a browser at the other end.
     fn forward(&self, port: u16) -> String {
         let ssh = match self.port.as_str() {
             "22" => String::new(),

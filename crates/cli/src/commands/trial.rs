@@ -22,7 +22,7 @@ pub(crate) fn run(options: &TryOptions) -> anyhow::Result<bool> {
     telling(options.events, try_out(options))
 }
 
-/// What a few weights tell of the whole file.
+/// Estimates of the whole file, made from a few weights.
 #[derive(Serialize)]
 struct Trial {
     scheme: String,
@@ -34,9 +34,9 @@ struct Trial {
     /// Mean of the errors of outputs over them, squared, where statistics tell.
     output_error: Option<f64>,
     nearest_output_error: Option<f64>,
-    /// What the whole conversion is reckoned to take.
+    /// Seconds that the whole conversion is estimated to take.
     seconds: f64,
-    /// What the trial took.
+    /// Seconds that the trial took.
     spent: f64,
     /// Elements of all weights that become codes.
     elements: u64,

@@ -46,7 +46,7 @@ fn survives(flags: &[&str], seed: u64) {
     let whole = folder.read("out");
     let mut random = Random::new(seed);
     let mut kills = 0;
-    for _ in 0..4 {
+    for _ in 0..2 {
         std::fs::remove_file(folder.path("out")).unwrap();
         // From one moment to the next, until a run gets to its end.
         let share = || whole_run.mul_f64(random.below(1000) as f64 / 1000.0);

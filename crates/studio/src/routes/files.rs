@@ -1,4 +1,4 @@
-//! What files are, and what is wrong with them.
+//! Routes that describe files and their defects.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -38,7 +38,7 @@ pub(crate) struct NewJob {
     starts: bool,
 }
 
-/// What is known of a job before it begins.
+/// Facts about a job that are known before it begins.
 struct Forecast {
     output_bytes: Option<u64>,
     tensors: Option<usize>,
@@ -86,7 +86,7 @@ fn forecast(
     Ok(Forecast { output_bytes: Some(output_bytes), tensors: Some(plan.tensors.len()), seconds })
 }
 
-/// What is wrong with the place of the output.
+/// Refuses an output that may not be written where it is to be.
 fn refuse_place(opened: &Opened, replace: bool) -> Result<(), Refusal> {
     let output = &opened.checked.output;
     if opened.source.checkpoint.same_file_as(output) {
@@ -349,7 +349,7 @@ pub(crate) struct After {
     after: u64,
 }
 
-/// What happens, as it happens.
+/// Streams events as they happen.
 pub(crate) async fn events(
     State(shared): State<Arc<Shared>>,
     Searched(After { after }): Searched<After>,

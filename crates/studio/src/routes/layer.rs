@@ -14,7 +14,7 @@ pub(crate) struct LayerRequest {
     tensor: String,
 }
 
-/// What happened to the numbers of one layer.
+/// Compares the numbers of one layer before and after.
 pub(crate) async fn layer(
     Asked(LayerRequest { original, converted, tensor }): Asked<LayerRequest>,
 ) -> Result<JsonText, Refusal> {

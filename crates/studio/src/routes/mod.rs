@@ -1,4 +1,4 @@
-//! What is asked and answered; `docs/studio.md` lists the keys.
+//! The routes; `docs/studio.md` lists their keys.
 
 mod files;
 mod folder;

@@ -1,4 +1,4 @@
-//! What would become of a file, from headers alone.
+//! Routes that plan a file from its headers alone.
 
 use std::sync::Arc;
 
@@ -140,7 +140,7 @@ fn order(checked: &Checked) -> JobOrder {
     }
 }
 
-/// What an earlier run towards the same output has left.
+/// The unfinished output that an earlier run has left.
 fn unfinished(checked: &Checked) -> Result<Option<Value>, Refusal> {
     let left = roundwise_convert::run::unfinished(&checked.job(false)?)?;
     Ok(left.map(|left| {

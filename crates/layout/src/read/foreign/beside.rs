@@ -3,7 +3,7 @@ use std::cell::OnceCell;
 use roundwise_tensor_file::{Checkpoint, Dtype};
 use serde_json::Value;
 
-/// What the files beside a checkpoint say of its codes, read when somebody asks.
+/// The files beside a checkpoint that describe its codes, read on first use.
 pub(crate) struct Beside<'a> {
     file: &'a Checkpoint,
     config: OnceCell<Value>,

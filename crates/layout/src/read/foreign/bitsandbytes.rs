@@ -99,7 +99,7 @@ fn layer(weight: &str) -> String {
     crate::names::layer_of(weight).to_owned()
 }
 
-/// What `quant_state` says, as JSON.
+/// The JSON of `quant_state`.
 #[derive(Deserialize)]
 struct State {
     blocksize: u64,
@@ -312,7 +312,7 @@ impl Decode for Rows {
         rows: Range<usize>,
         values: &mut [f32],
     ) -> Result<(), TensorFileError> {
-        /// What the program multiplies by instead of dividing.
+        /// The factor that the program multiplies by instead of dividing.
         const ONE_127TH: f32 = 1.0 / 127.0;
         let codes = bytes_of(file, &self.codes, rows.start * self.cols..rows.end * self.cols)?;
         let scales = self.scales.read(file, rows)?;

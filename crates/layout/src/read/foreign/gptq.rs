@@ -38,7 +38,7 @@ pub(crate) fn recognise(
     Some(Recognised { layer: layer.to_owned(), program: &GPTQ, found })
 }
 
-/// What a stored zero point lacks.
+/// The number to add to a stored zero point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ZeroPoints {
     /// Nothing.

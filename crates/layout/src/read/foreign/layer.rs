@@ -48,7 +48,7 @@ pub struct ForeignLayer {
     decoder: Arc<dyn Decode>,
 }
 
-/// What a program's file says of one layer.
+/// A layer as a program's file describes it.
 pub(crate) struct Found {
     pub(crate) name: String,
     pub(crate) codes_tensor: String,
@@ -145,7 +145,7 @@ impl ForeignLayer {
     }
 }
 
-/// What one tensor of a program's file tells of its layer.
+/// The part that one tensor of a program's file plays in its layer.
 pub(crate) struct Recognised {
     /// Name of the layer, for what is said of it.
     pub(crate) layer: String,

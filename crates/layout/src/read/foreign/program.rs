@@ -7,7 +7,7 @@ pub struct ForeignProgram {
     pub told_by: &'static str,
     /// Which of its codes are read.
     pub reads: &'static str,
-    /// What a weight is, in terms of these tensors.
+    /// The formula of a weight, in terms of these tensors.
     pub formula: &'static str,
     /// Programs that open its files as they are.
     pub opened_by: &'static str,
