@@ -39,14 +39,14 @@ fn push_flags(recipe: &Value, words: &mut Vec<String>) {
             ("provenance", Value::Bool(false)) => words.push(flag),
             ("rules", Value::Array(rules)) => words.extend(rules.iter().map(|rule| {
                 let [pattern, scheme] = ["pattern", "scheme"].map(|key| text(&rule[key]));
-                format!("{flag} {}", quoted(&format!("{pattern}={scheme}")))
+                format!("{flag}={}", quoted(&format!("{pattern}={scheme}")))
             })),
             (_, Value::Array(values)) => {
                 words.extend(values.iter().map(|value| format!("{flag}={}", quoted(&text(value)))));
             }
             (_, Value::Bool(true)) => words.push(flag),
             (_, Value::Null | Value::Bool(false)) => {}
-            (_, value) => words.push(format!("{flag} {}", quoted(&text(value)))),
+            (_, value) => words.push(format!("{flag}={}", quoted(&text(value)))),
         }
     }
 }
@@ -83,9 +83,9 @@ mod tests {
         };
         assert_eq!(
             command_of(&made),
-            r"roundwise convert INPUT --scheme int8-row --method principal --top-p 0.1 \
-              --ignore-base-list --keep='a b' --keep=-c --keep='d'\''$(e)' --rule '\.0=fp8' \
-              --min-size 10 --no-provenance"
+            r"roundwise convert INPUT --scheme=int8-row --method=principal --top-p=0.1 \
+              --ignore-base-list --keep='a b' --keep=-c --keep='d'\''$(e)' --rule='\.0=fp8' \
+              --min-size=10 --no-provenance"
                 .replace("\\\n              ", "")
         );
     }

@@ -128,7 +128,7 @@ fn in_words_of_the_page(text: &Text) -> String {
     let setting = |setting: &Setting| match setting.key() {
         "limits.memory_bytes" => "memory".to_owned(),
         "limits.shard_bytes" => "shards".to_owned(),
-        "starts_over" => "Start fresh".to_owned(),
+        "starts_over" => "Start over".to_owned(),
         "overwrite" => "Replace".to_owned(),
         "verifies" => "the check of the output".to_owned(),
         "output" => "output".to_owned(),
@@ -168,13 +168,13 @@ impl From<ConvertError> for Refusal {
 pub(crate) fn help(kind: &str) -> Option<&'static str> {
     Some(match kind {
         "other_run" => {
-            "An earlier conversion to this file was left off with other settings. Start fresh throws \
+            "An earlier conversion to this file was left off with other settings. Start over throws \
              its work away; or choose its settings again, or another output."
         }
-        "unfinished" => "Continue goes on where it stopped. Start fresh throws the work away.",
+        "unfinished" => "Continue goes on where it stopped. Start over throws the work away.",
         "output_is_input" => "Choose another output.",
         "wrong_output" => {
-            "This is a bug, or memory or disk are failing. Start fresh does the work again."
+            "This is a bug, or memory or disk are failing. Start over does the work again."
         }
         "is_statistics" => "Choose it as statistics on the page of a model.",
         "nothing_in_codes" => "Plan turns its weights into codes.",

@@ -136,18 +136,28 @@ fn is_plain(word: &str, others: &str) -> bool {
     !word.is_empty() && word.chars().all(is_plain)
 }
 
-/// One word, whatever is in it.
+/// One word, whatever is in it. Control characters are spelled out: one that ends a paste would have
+/// the terminal take the rest for commands.
 fn quoted(word: &str) -> String {
+    if word.chars().any(char::is_control) {
+        let spelled = |char: char| match char {
+            '\'' | '\\' => format!("\\{char}"),
+            char if char.is_control() => format!("\\u{:04x}", u32::from(char)),
+            char => char.to_string(),
+        };
+        return format!("$'{}'", word.chars().map(spelled).collect::<String>());
+    }
     match is_plain(word, "._-/:,+=") {
         true => word.to_owned(),
         false => format!("'{}'", word.replace('\'', r"'\''")),
     }
 }
 
+/// One word for PowerShell, which expands nothing inside single quotes.
 fn quoted_for_windows(word: &str) -> String {
     match is_plain(word, "._-/\\:,+=") {
         true => word.to_owned(),
-        false => format!("\"{}\"", word.replace('"', "\\\"")),
+        false => format!("'{}'", word.replace('\'', "''")),
     }
 }
 

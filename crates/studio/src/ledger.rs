@@ -244,10 +244,10 @@ fn note(live: &mut Live, record: &mut Record, event: &Map<String, Value>) {
         "begun" => live.begun.extend(name.map(str::to_owned)),
         "search" => live.search = Some(value()),
         "finished" => {
-            if let Some(name) = event["tensor"]["name"].as_str() {
-                live.begun.remove(name);
+            if let Some(tensor) = event.get("tensor") {
+                tensor["name"].as_str().map(|name| live.begun.remove(name));
+                live.finished.push(tensor.to_string());
             }
-            live.finished.push(event["tensor"].to_string());
         }
         "not_finite" => live.log(format!(
             "`{}` holds numbers that are not finite: it is kept, and the work begins again",

@@ -165,8 +165,11 @@ fn write_text(path: &Path, text: &str) -> io::Result<()> {
     write_text_atomically(path, text, Overwrite::Replace).map_err(io::Error::other)
 }
 
-/// Makes a folder that only its owner may look into.
+/// Makes a folder that only its owner may look into; one that is there keeps its mode.
 fn make_private(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]

@@ -26,7 +26,10 @@ impl Worker {
             let words = words_of(&job.record.order, &shared.state.recipe(id));
             let mut command = Command::new(&shared.program);
             command.args(&words[1..]).arg("--events");
-            if job.record.starts_over && !words.contains(&"--fresh".to_owned()) {
+            if job.record.starts_over
+                && job.record.order.kind.writes()
+                && !words.contains(&"--fresh".to_owned())
+            {
                 command.arg("--fresh");
             }
             command

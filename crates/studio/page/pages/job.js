@@ -86,7 +86,7 @@ export function jobPage({ id }, { rename }) {
       state === "done" && kind !== "verify" && kind !== "try" &&
         element("a.button.main", { href: address("report", { job: id }) }, "Report"),
       can_continue && button("Continue", tried("continue"), { class: "main" }),
-      can_continue && button("Start over", tried("fresh")), again, button("Remove", removed)
+      can_continue && kind !== "verify" && kind !== "try" && button("Start over", tried("fresh")), again, button("Remove", removed)
     ];
   }
   async function removed() {

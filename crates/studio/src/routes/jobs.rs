@@ -298,6 +298,9 @@ fn begin_again(
     starts_over: bool,
 ) -> Result<(), Refusal> {
     match ledger.queue.get_mut(id) {
+        Some(job) if starts_over && !job.record.order.kind.writes() => {
+            return Err(wrong_state("writes nothing that could be started over; continue it"));
+        }
         Some(job) if job.record.state.can_continue() => job.record.starts_over = starts_over,
         _ => return Err(wrong_state("cannot be continued as it is")),
     }

@@ -1,10 +1,12 @@
 use std::path::PathBuf;
+use std::sync::Mutex;
 
 use roundwise_convert::inspect::look_at_layer;
 use serde::Deserialize;
 
 use super::files::require_there;
 use crate::answer::{Asked, JsonText, Refusal, blocking, json};
+use crate::studio::locked;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -21,6 +23,9 @@ pub(crate) async fn layer(
     blocking(move || {
         require_there("original", &original)?;
         require_there("converted", &converted)?;
+        // Both weights are held whole: clicks that come faster than answers must not add up.
+        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+        let _turn = locked(&ONE_AT_A_TIME);
         json(&look_at_layer(&original, &converted, &tensor)?)
     })
     .await

@@ -49,13 +49,12 @@ fn find(
 ) -> Result<Found, String> {
     let name = |end: &str| format!("{layer}.{end}");
     let shape_name = name("weight_shape");
-    let shape: Vec<u64> = integers(file, &shape_name)?
-        .into_iter()
-        .filter_map(|size| u64::try_from(size).ok())
-        .collect();
-    let &[rows, cols] = shape.as_slice() else {
-        return Err(format!("`{shape_name}` is {shape:?}, no shape of a matrix"));
+    let found = integers(file, &shape_name)?;
+    let shape: Option<Vec<u64>> = found.iter().map(|size| u64::try_from(*size).ok()).collect();
+    let Some(shape) = shape.filter(|shape| shape.len() == 2) else {
+        return Err(format!("`{shape_name}` is {found:?}, no shape of a matrix"));
     };
+    let [rows, cols] = [shape[0], shape[1]];
     let [found_rows, row_words] = matrix(codes, &[Dtype::I32])?;
     // Fields that do not fill words exactly may have been packed in another way before.
     let bits = bits_of(row_words, cols, &[2, 3, 4, 5, 6, 7, 8]).filter(|_| found_rows == rows);

@@ -74,11 +74,13 @@ fn find(
     let cols = cols.filter(|cols| cols * bits == code_words * 32 && *cols > 0 && groups > 0);
     let cols = cols.ok_or_else(|| format!("`{}` holds no whole number of codes", codes.name))?;
     let mut parts = vec![zeros.name.clone(), scales_header.name.clone()];
+    let group = group_size(beside, cols, groups)
+        .ok_or_else(|| format!("{cols} columns are no {groups} groups of a size that is told"))?;
     let groups_of = match file.get(&name("g_idx")) {
         Some(header) => {
             expect(header, &[Dtype::I32, Dtype::I64], &[cols])?;
             parts.push(header.name.clone());
-            group_of_columns(file, header, groups)?
+            group_of_columns(file, header, [groups, group])?
         }
         None if groups > 1 && is_reordered(beside) => {
             return Err(format!(
@@ -88,8 +90,6 @@ fn find(
         }
         None => None,
     };
-    let group = group_size(beside, cols, groups)
-        .ok_or_else(|| format!("{cols} columns are no {groups} groups of a size that is told"))?;
     let zero_points = zero_points(file, beside, zeros, [groups, rows, bits])?;
     let numbers = Numbers::find(file, &scales_header.name, &[groups, rows])?;
     let in_order = if groups_of.is_some() { ", in another order" } else { "" };
@@ -154,10 +154,12 @@ fn group_size(beside: &Beside<'_>, cols: u64, groups: u64) -> Option<u64> {
 }
 
 /// Reads the group of each column; none where they follow one another.
+///
+/// - `group`: columns of a group
 fn group_of_columns(
     file: &Checkpoint,
     header: &TensorHeader,
-    groups: u64,
+    [groups, group]: [u64; 2],
 ) -> Result<Option<Vec<u32>>, String> {
     let bytes = file.read(header).map_err(|error| error.to_string())?;
     let wide = |bytes: &[u8; 8]| u64::from_le_bytes(*bytes);
@@ -168,10 +170,8 @@ fn group_of_columns(
     if let Some(wrong) = indices.iter().find(|index| **index >= groups) {
         return Err(format!("`{}` holds {wrong}, of {groups} groups", header.name));
     }
-    let is_in_order = indices.is_sorted();
-    let even = (indices.len() as u64).checked_div(groups).unwrap_or(0).max(1);
-    let follows = |(column, index): (usize, &u64)| column as u64 / even == *index;
-    let is_plain = is_in_order && indices.iter().enumerate().all(follows);
+    let follows = |(column, index): (usize, &u64)| column as u64 / group == *index;
+    let is_plain = indices.iter().enumerate().all(follows);
     Ok((!is_plain).then(|| indices.iter().map(|index| *index as u32).collect()))
 }
 
