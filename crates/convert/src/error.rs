@@ -328,8 +328,8 @@ impl ConvertError {
             }
             ConvertError::Parts { path, problem } => at(path) + problem.as_str(),
             ConvertError::MemoryLimit { path, needed, limit, .. } => {
-                let [needed, limit] = [needed.div_ceil(1 << 20), limit >> 20];
-                at(path) + format!("needs {needed} MiB of memory at least, {limit} are allowed")
+                let [needed, limit] = [needed, limit].map(|bytes| bytes.div_ceil(1 << 20));
+                at(path) + format!("needs {needed} MiB of memory at least, {limit} MiB are allowed")
             }
             ConvertError::Stopped => "stopped; nothing was written".into(),
         }
@@ -356,7 +356,10 @@ impl ConvertError {
             ConvertError::Refused { way_out, .. } => {
                 Text::from(way_out.as_str()) + "; " + named("as") + " insists on what it is"
             }
-            ConvertError::Unreadable { .. } => "start from the original weights".into(),
+            ConvertError::Unreadable { .. } => {
+                Text::from(Command::Repair)
+                    + " mends what can be mended; else start from the original weights"
+            }
             ConvertError::IsStatistics { path } => {
                 Text::from("convert the model with ")
                     + Setting::new("statistics")

@@ -46,7 +46,8 @@ pub(crate) struct RecipeOptions {
     layout: Option<String>,
     #[arg(long = "as", value_name = "KIND", help = kind_help())]
     kind: Option<String>,
-    #[arg(long, value_name = "NAMES", help = names_help() + " [default: translate]")]
+    #[arg(long, value_name = "NAMES", help = names_help()
+        + " [default: translate, but llama.cpp's where no program is known to take the codes]")]
     names: Option<String>,
     /// Preset to use instead of the one that is detected, e.g. t5xxl; see `roundwise presets`
     #[arg(long, value_name = "NAME")]

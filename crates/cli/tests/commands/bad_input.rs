@@ -369,7 +369,7 @@ fn every_complaint_about_a_recipe_comes_at_once() {
 #[track_caller]
 fn is_converted_never(bytes: &[u8], words: &[&str]) {
     let folder = Folder::with("m.safetensors", bytes);
-    let words = [words, &["m.safetensors", "start from the original weights"]].concat();
+    let words = [words, &["m.safetensors", "start from the original weights", "repair"]].concat();
     folder.refused(&["convert", "m.safetensors"], 1, &words);
     let inspected = folder.json(&["inspect", "m.safetensors", "--json"]);
     assert!(!inspected["defects"].as_array().unwrap().is_empty());

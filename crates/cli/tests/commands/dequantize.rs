@@ -42,7 +42,7 @@ fn numbers_are_code_times_scale_and_the_rest_is_untouched() {
         assert_eq!(file.metadata["author"], original.metadata["author"]);
     }
     let made_by = folder.done(&["inspect", "a-f16.safetensors"]);
-    assert!(made_by.contains("roundwise dequantize INPUT --dtype f16"), "{made_by}");
+    assert!(made_by.contains("roundwise dequantize INPUT --dtype=f16"), "{made_by}");
 }
 
 /// Decodes a file in codes and rounds it again.

@@ -58,10 +58,10 @@ fn what_changes_nothing_is_noted() {
         ),
         (&["--include", "ff", "--heuristic", "classic"], &["`--heuristic` changes nothing"]),
         (&["--include", "in", "--heuristic", "classic"], &[]),
-        (&["--rule", "ff=fp8"], &["--rule `ff` changes nothing: an earlier rule decides, or"]),
+        (&["--rule", "ff=fp8"], &["--rule `ff` changes nothing: an earlier rule decides, the"]),
         (
             &["--rule", "ff=int8", "--rule", "in=fp8-row"],
-            &["--rule `in` changes nothing: an earlier rule decides, or"],
+            &["--rule `in` changes nothing: an earlier rule decides, the"],
         ),
         (&["--rule", r"\.in=int8", "--rule", "ff=fp8-row"], &[]),
         (&["--ignore-base-list"], &["`--ignore-base-list` changes nothing: the base list"]),

@@ -274,7 +274,7 @@ fn a_file_tells_that_statistics_were_used() {
     convert(&folder, &["--stats", "both.stats.safetensors"]);
     let made = &folder.json(&["inspect", "o.safetensors", "--json"])["provenance"];
     let command = made["command"].as_str().unwrap();
-    assert_eq!(command, "roundwise convert INPUT --stats STATISTICS --method activations");
+    assert_eq!(command, "roundwise convert INPUT --stats STATISTICS --method=activations");
     folder.write("again.stats.safetensors", &folder.read("both.stats.safetensors"));
     let before = folder.read("o.safetensors");
     convert(&folder, &["--stats", "again.stats.safetensors"]);

@@ -224,11 +224,12 @@ const KEEP: Sayings = Sayings {
 };
 const INCLUDE: Sayings = Sayings {
     unmatched: Unmatched::Error("matches no weight of this file that can be converted"),
-    idle: "changes nothing: what it matches is converted anyway",
+    idle: "changes nothing: what it matches is converted anyway, or cannot be in its scheme",
 };
 const RULE: Sayings = Sayings {
     unmatched: Unmatched::Error("matches no weight of this file that can be converted"),
-    idle: "changes nothing: an earlier rule decides, or the scheme is the same without it",
+    idle: "changes nothing: an earlier rule decides, the scheme is the same without it, or what it \
+           matches cannot be in its scheme",
 };
 const PRECISE: Sayings = Sayings {
     unmatched: Unmatched::Error("matches no layer of this file"),

@@ -55,7 +55,8 @@ pub(crate) fn gather_notes(
 /// Returns a note where names would have been translated if somebody had asked.
 fn names_stay(source: &Source, recipe: &Recipe) -> Option<Note> {
     let dialect = source.subject().detected.dialect;
-    let is_left_to_the_file = recipe.names().is_none() && dialect == Dialect::LlamaCpp;
+    let is_left_to_the_file =
+        recipe.names().is_none() && recipe.stores_codes() && dialect == Dialect::LlamaCpp;
     (is_left_to_the_file && source.is_translatable()).then_some(Note::NamesStay { dialect })
 }
 

@@ -236,7 +236,7 @@ impl fmt::Display for Note {
             }
             Note::FromCodes { weights, schemes } => {
                 let (was, them) = if *weights == 1 { ("weight was", "it") } else { ("weights were", "them") };
-                write!(f, "{weights} {was} in codes already ({}): errors are ", schemes.join(", "))?;
+                write!(f, "{weights} {was} in codes already ({}): errors are ", schemes.join("; "))?;
                 write!(f, "against what these stand for, without what the first rounding cost {them}")
             }
             Note::DecodedBanks { tensors, program, bytes } => {

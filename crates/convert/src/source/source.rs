@@ -145,7 +145,10 @@ impl Source {
         if recipe.purpose() == Purpose::Repair {
             return Self::open_mended(path);
         }
-        let mut source = Self::open_as(path, recipe.insisted_kind(), recipe.names())?;
+        // Plain numbers are read under the model's own names by whatever reads the model.
+        let for_all = (!recipe.stores_codes()).then_some(Names::Translate);
+        let names = recipe.names().or(for_all);
+        let mut source = Self::open_as(path, recipe.insisted_kind(), names)?;
         source.adapters = Adapters::open(recipe, &source.checkpoint, &source.stored)?;
         Ok(source)
     }
