@@ -62,8 +62,13 @@ fn no_method_does_worse_on(matrices: &[(&'static str, Matrix)]) {
 }
 
 #[test]
-fn no_method_does_worse_than_nearest_on_decaying_spectra() {
-    no_method_does_worse_on(&usual_matrices()[..2]);
+fn no_method_does_worse_than_nearest_on_a_decaying_spectrum() {
+    no_method_does_worse_on(&usual_matrices()[..1]);
+}
+
+#[test]
+fn no_method_does_worse_than_nearest_on_whole_blocks() {
+    no_method_does_worse_on(&usual_matrices()[1..2]);
 }
 
 #[test]
@@ -72,8 +77,13 @@ fn no_method_does_worse_than_nearest_on_outliers_and_ragged_blocks() {
 }
 
 #[test]
-fn no_method_does_worse_than_nearest_where_little_is_left() {
-    no_method_does_worse_on(&odd_matrices()[..4]);
+fn no_method_does_worse_than_nearest_on_zeros() {
+    no_method_does_worse_on(&odd_matrices()[..2]);
+}
+
+#[test]
+fn no_method_does_worse_than_nearest_where_one_direction_is_all() {
+    no_method_does_worse_on(&odd_matrices()[2..4]);
 }
 
 #[test]
