@@ -56,7 +56,12 @@ impl BiasCorrection {
     /// # Panics
     /// When weight, codes and inputs differ in shape.
     #[must_use]
-    pub fn of(self, layer: Linear<'_>, quantized: &QuantizedMatrix, seed: u64) -> Option<Vec<f32>> {
+    pub fn change_of_bias(
+        self,
+        layer: Linear<'_>,
+        quantized: &QuantizedMatrix,
+        seed: u64,
+    ) -> Option<Vec<f32>> {
         let weight = layer.weight;
         let cols = weight.cols();
         assert_eq!(quantized.shape(), [weight.rows(), cols], "shapes of a weight and its codes");

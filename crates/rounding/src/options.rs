@@ -35,7 +35,7 @@ impl Options {
         let vectors = match self.objective {
             Objective::None | Objective::Weight => 0,
             Objective::Principal(rank) | Objective::PrincipalInput(rank) => {
-                let rank = rank.of(rows, cols);
+                let rank = rank.for_shape(rows, cols);
                 (rank + self.effort.oversampling(rank)).min(rows.min(cols))
             }
             Objective::Sampled { samples } => samples,

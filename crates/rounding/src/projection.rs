@@ -270,7 +270,7 @@ fn leading_vectors(
 ) -> Result<Svd, RoundingError> {
     const FEW: usize = 256;
     let [rows, cols] = layer.nearest.shape();
-    let rank = rank.of(rows, cols);
+    let rank = rank.for_shape(rows, cols);
     let passes = match (effort, rank <= FEW) {
         (Effort::Fast, true) => 8,
         (Effort::Fast, false) => 3,

@@ -26,7 +26,7 @@ impl Rank {
 
     /// Returns the rank for a `[rows, cols]` matrix.
     #[must_use]
-    pub fn of(self, rows: usize, cols: usize) -> usize {
+    pub fn for_shape(self, rows: usize, cols: usize) -> usize {
         let smaller = rows.min(cols);
         let asked = (self.share * smaller as f64) as usize;
         asked.min(self.most).max(self.least).min(smaller)

@@ -28,7 +28,7 @@ pub(crate) fn corrected(
         narrow(bias.dtype, &source.merged_numbers(bias)?, &mut bytes);
     }
     let kind = weight_kind(bias.dtype).expect("the plan corrects plain biases only");
-    let Some(change) = correction.of(layer, rounded, seed_of(&bias.name)) else {
+    let Some(change) = correction.change_of_bias(layer, rounded, seed_of(&bias.name)) else {
         return Ok(bytes);
     };
     let (bytes, change) = (&bytes, &change);

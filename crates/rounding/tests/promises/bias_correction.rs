@@ -14,7 +14,7 @@ fn the_correction_is_the_mean_lost_output() {
     let bytes = matrix.bytes();
     let weight = Weight::new(m, n, WeightKind::F32, &bytes).unwrap();
     let plus = BiasCorrection::Synthetic { rows, sign: BiasSign::Plus };
-    let plus = plus.of((&weight).into(), &stored, seed).unwrap();
+    let plus = plus.change_of_bias((&weight).into(), &stored, seed).unwrap();
 
     // x̄ (W − Ŵ)ᵀ, x̄ one normal number per input over the root of the rows.
     let lost: Vec<f32> = matrix
@@ -32,9 +32,9 @@ fn the_correction_is_the_mean_lost_output() {
     }
 
     let minus = BiasCorrection::Synthetic { rows, sign: BiasSign::Minus };
-    let minus = minus.of((&weight).into(), &stored, seed).unwrap();
+    let minus = minus.change_of_bias((&weight).into(), &stored, seed).unwrap();
     assert!(plus.iter().zip(&minus).all(|(plus, minus)| *plus == -minus));
-    assert_eq!(BiasCorrection::None.of((&weight).into(), &stored, seed), None);
+    assert_eq!(BiasCorrection::None.change_of_bias((&weight).into(), &stored, seed), None);
 }
 
 #[test]

@@ -86,7 +86,7 @@ impl<'a> Q4_K<'a> {
 
     pub(super) fn weights(&self) -> [f32; 256] {
         from_fn(|at| {
-            let (scale, minimum) = self.parts.of(at / 32);
+            let (scale, minimum) = self.parts.scale_and_minimum(at / 32);
             let (scale, minimum) = (self.scale * scale, self.minimum * minimum);
             scale * f32::from(four_bits(self.codes, at)) - minimum
         })
@@ -114,7 +114,7 @@ impl<'a> Q5_K<'a> {
 
     pub(super) fn weights(&self) -> [f32; 256] {
         from_fn(|at| {
-            let (scale, minimum) = self.parts.of(at / 32);
+            let (scale, minimum) = self.parts.scale_and_minimum(at / 32);
             let (scale, minimum) = (self.scale * scale, self.minimum * minimum);
             let high = self.fifth_bits[at % 32] >> (at / 32) & 1;
             scale * f32::from(four_bits(self.codes, at) | high << 4) - minimum
@@ -162,7 +162,7 @@ struct SixBits<'a>(&'a [u8; 12]);
 
 impl SixBits<'_> {
     /// Returns scale and minimum of a sub-block.
-    fn of(&self, group: usize) -> (f32, f32) {
+    fn scale_and_minimum(&self, group: usize) -> (f32, f32) {
         let bytes = self.0;
         let (scale, minimum) = match group {
             0..4 => (bytes[group] & 0x3f, bytes[group + 4] & 0x3f),

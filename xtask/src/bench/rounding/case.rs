@@ -29,7 +29,11 @@ pub(super) enum Measure {
 
 impl Measure {
     /// Returns our figure and the peer's; `None` where it cannot be computed.
-    pub(super) fn of(self, ours: &Scored, peer: Option<&Scored>) -> Option<(f64, Option<f64>)> {
+    pub(super) fn compare(
+        self,
+        ours: &Scored,
+        peer: Option<&Scored>,
+    ) -> Option<(f64, Option<f64>)> {
         let both = |of: &dyn Fn(&Scored) -> f64| Some((of(ours), peer.map(of)));
         match self {
             Self::Projected => both(&|scored| scored.projected_ratio),

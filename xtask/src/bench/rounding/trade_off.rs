@@ -46,7 +46,7 @@ pub(super) fn measure(bench: &Bench, part: Part) -> Result<Vec<Figure>> {
         }
         let peer = peers.get(case.scheme);
         for (measure, goal) in case.goals {
-            if let Some((reached, theirs)) = measure.of(&ours, peer) {
+            if let Some((reached, theirs)) = measure.compare(&ours, peer) {
                 let figure = Figure::of(goal, reached, theirs, remark(&ours, peer));
                 show(goal, &figure);
                 figures.push(figure);
