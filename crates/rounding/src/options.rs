@@ -12,7 +12,7 @@ pub struct Options {
     pub limit: Limit,
     /// How much time may be spent, on singular vectors too.
     pub effort: Effort,
-    /// Correction of the layer's bias, which [`BiasCorrection::of`] computes for callers that have
+    /// Correction of the layer's bias, which [`BiasCorrection::change_of_bias`] computes for callers that have
     /// the bias. Default none.
     pub bias_correction: BiasCorrection,
 }
