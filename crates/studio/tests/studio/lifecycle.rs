@@ -63,6 +63,14 @@ impl Workplace {
         text.lines().map(str::to_owned).collect()
     }
 
+    /// Waits until so many workers have got to note what they were started with; one may be killed
+    /// before.
+    fn wait_for_commands(&self, count: usize) {
+        while self.commands().len() < count {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     fn state(&self) -> PathBuf {
         self.folder.path().join("state")
     }
@@ -181,6 +189,7 @@ fn what_does_not_heed_is_killed_and_goes_on_with_the_same_command() {
     let server = place.server();
     let id = place.add(&server, "o");
     server.wait_for(&id, "running");
+    place.wait_for_commands(1);
     server.post(&format!("/api/jobs/{id}/stop"), &json!({}));
     server.wait_for(&id, "stopping");
     server.post(&format!("/api/jobs/{id}/kill"), &json!({}));
@@ -202,9 +211,7 @@ fn a_fresh_start_throws_the_work_away_and_only_that_one() {
         server.wait_for(&id, "failed");
         server.post(&format!("/api/jobs/{id}/{action}"), &json!({}));
         // The state is set before the answer comes, and again when the worker ends.
-        while place.commands().len() < 2 + usize::from(action == "continue") {
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        place.wait_for_commands(2 + usize::from(action == "continue"));
     }
     let job = server.wait_for(&id, "failed");
     assert_eq!(job["failure"]["kind"], "died");
