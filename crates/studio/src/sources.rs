@@ -44,7 +44,7 @@ impl Sources {
         }
         let source = Arc::new(Source::open_with(path, recipe)?);
         let files = source.checkpoint.files().iter().map(|file| file.path().to_owned());
-        let adapters = asked.adapters.iter().map(|text| adapter_path(text));
+        let adapters = recipe.adapters().iter().map(|(path, _)| path.clone());
         let paths = files.chain(adapters).chain([path.to_owned()]);
         let stamps = paths.map(|path| (path.clone(), stamp_of(&path))).collect();
         *locked(&self.0) = Some(Opened { asked, stamps, source: Arc::clone(&source) });
@@ -69,10 +69,4 @@ impl Asked {
 fn stamp_of(path: &Path) -> Option<Stamp> {
     let metadata = std::fs::metadata(path).ok()?;
     Some((metadata.len(), metadata.modified().ok()))
-}
-
-/// `FILE` of `FILE:STRENGTH`.
-fn adapter_path(text: &str) -> PathBuf {
-    let is_strength = |(_, strength): &(&str, &str)| strength.parse::<f64>().is_ok();
-    text.rsplit_once(':').filter(is_strength).map_or(text, |(path, _)| path).into()
 }

@@ -6,14 +6,13 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use roundwise_grid::{E4m3, E5m2, Grid};
 use roundwise_tensor_file::{Checkpoint, Dtype, TensorFileError, TensorHeader};
 use serde_json::Value;
 
 use crate::names::layer_of_weight;
 use crate::read::foreign::beside::Beside;
 use crate::read::foreign::layer::{Decode, Found, Recognised};
-use crate::read::foreign::parts::{Numbers, PLAIN, bytes_of, part, size, unexpected};
+use crate::read::foreign::parts::{Numbers, PLAIN, byte_values, bytes_of, part, size, unexpected};
 use crate::read::foreign::program::ForeignProgram;
 
 pub(crate) const FP8: ForeignProgram = ForeignProgram {
@@ -118,10 +117,7 @@ impl Decode for Bank {
     ) -> Result<(), TensorFileError> {
         let codes = bytes_of(file, &self.codes, rows.start * self.cols..rows.end * self.cols)?;
         let scales = self.scales.all(file)?;
-        let table: [f32; 256] = std::array::from_fn(|code| match self.codes.dtype {
-            Dtype::F8E5M2 => E5m2::decode(code as u8),
-            _ => E4m3::decode(code as u8),
-        });
+        let table = byte_values(self.codes.dtype);
         let in_rows = values.chunks_exact_mut(self.cols).zip(codes.chunks_exact(self.cols));
         for (row, (values, codes)) in rows.zip(in_rows) {
             let (expert, inside) = (row / self.rows, row % self.rows);

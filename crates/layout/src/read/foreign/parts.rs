@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use roundwise_grid::{E4m3, E5m2, Grid};
 use roundwise_tensor_file::{Checkpoint, Dtype, TensorFileError, TensorHeader};
 
 use crate::marker::MARKER_LIMIT_BYTES;
@@ -119,6 +120,15 @@ pub(crate) fn power_of_two(byte: u8) -> f32 {
         0 => f32::from_bits(BELOW_NORMAL),
         exponent => f32::from_bits(u32::from(exponent) << 23),
     }
+}
+
+/// Returns the number of every byte of a dtype of codes: FP8, else whole numbers with a sign.
+pub(crate) fn byte_values(dtype: Dtype) -> [f32; 256] {
+    std::array::from_fn(|code| match dtype {
+        Dtype::F8E4M3 => E4m3::decode(code as u8),
+        Dtype::F8E5M2 => E5m2::decode(code as u8),
+        _ => f32::from(code as u8 as i8),
+    })
 }
 
 /// Reads some bytes of a tensor.

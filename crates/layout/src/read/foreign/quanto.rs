@@ -6,7 +6,6 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use roundwise_grid::{E4m3, E5m2, Grid};
 use roundwise_tensor_file::{Checkpoint, Dtype, TensorFileError, TensorHeader};
 
 use crate::names::{bias_of, layer_of};
@@ -14,7 +13,7 @@ use crate::read::foreign::beside::Beside;
 use crate::read::foreign::fields::mask;
 use crate::read::foreign::layer::{Decode, Found, Recognised};
 use crate::read::foreign::parts::{
-    Numbers, PLAIN, bytes_of, matrix, part, size, unexpected, widened,
+    Numbers, PLAIN, byte_values, bytes_of, matrix, part, size, unexpected, widened,
 };
 use crate::read::foreign::program::ForeignProgram;
 
@@ -116,11 +115,7 @@ impl Decode for Bytes {
         let start = rows.start * self.cols;
         let codes = bytes_of(file, &self.codes, start..rows.end * self.cols)?;
         let scales = self.scales.all(file)?;
-        let table: [f32; 256] = std::array::from_fn(|code| match self.codes.dtype {
-            Dtype::F8E4M3 => E4m3::decode(code as u8),
-            Dtype::F8E5M2 => E5m2::decode(code as u8),
-            _ => f32::from(code as u8 as i8),
-        });
+        let table = byte_values(self.codes.dtype);
         for (at, (value, code)) in values.iter_mut().zip(codes).enumerate() {
             let scale = if self.is_by_row { (start + at) / self.per_scale } else { 0 };
             *value = table[usize::from(code)] * scales[scale];

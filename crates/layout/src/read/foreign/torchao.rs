@@ -6,13 +6,14 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use roundwise_grid::{E4m3, E5m2, Grid};
 use roundwise_tensor_file::{Checkpoint, Dtype, TensorFileError, TensorHeader};
 use serde_json::Value;
 
 use crate::read::foreign::beside::{Beside, dtype_named};
 use crate::read::foreign::layer::{Decode, Found, Recognised};
-use crate::read::foreign::parts::{Numbers, PLAIN, bytes_of, expect, matrix, part, size, widened};
+use crate::read::foreign::parts::{
+    Numbers, PLAIN, byte_values, bytes_of, expect, matrix, part, size, widened,
+};
 use crate::read::foreign::program::ForeignProgram;
 
 pub(crate) const TORCHAO: ForeignProgram = ForeignProgram {
@@ -145,11 +146,7 @@ impl Decode for Tiles {
         let tiles = down.start * self.across..down.end * self.across;
         let first_tile = tiles.start;
         let (scales, zeros) = (self.scales.read(file, tiles)?, self.read_zeros(file)?);
-        let table: [f32; 256] = std::array::from_fn(|code| match self.codes.dtype {
-            Dtype::F8E4M3 => E4m3::decode(code as u8),
-            Dtype::F8E5M2 => E5m2::decode(code as u8),
-            _ => f32::from(code as u8 as i8),
-        });
+        let table = byte_values(self.codes.dtype);
         let in_rows = values.chunks_exact_mut(self.cols).zip(codes.chunks_exact(self.cols));
         for (row, (values, codes)) in rows.zip(in_rows) {
             let first = row / self.tile[0] * self.across;
