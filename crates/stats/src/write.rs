@@ -99,6 +99,7 @@ impl StatisticsWriter {
 
 fn metadata(tool: &str, plans: &[LayerPlan]) -> BTreeMap<String, String> {
     let shapes: Vec<LayerShape> = plans.iter().map(|plan| plan.shape.clone()).collect();
+    // Layers see different numbers of inputs, such as experts that few tokens are routed to.
     let samples = plans.iter().map(|plan| plan.count).max().unwrap_or(0);
     let entries = [
         ("format", FORMAT.to_owned()),

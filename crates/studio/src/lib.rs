@@ -29,7 +29,6 @@ mod error;
 mod events;
 mod job;
 mod key;
-mod kinds;
 mod ledger;
 mod neighbour;
 mod order;

@@ -21,6 +21,7 @@ pub(crate) mod reason;
 pub(crate) mod request;
 pub(crate) mod run_facts;
 pub(crate) mod same_model;
+pub(crate) mod tensor_kind;
 
 pub use self::decision::{Action, Decision, NotFinite, PlannedTensor};
 pub use self::explain::{Explanation, Step, explain};
@@ -31,3 +32,4 @@ pub use self::plan::Plan;
 pub use self::provenance::{Provenance, Tool};
 pub use self::reason::Reason;
 pub use self::request::PlanRequest;
+pub use self::tensor_kind::{TensorKind, TensorOfKind};

@@ -2,7 +2,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use roundwise_compute::Engines;
-use roundwise_rounding::{Inputs, Options};
+use roundwise_rounding::{BiasCorrection, Inputs, Options};
 use roundwise_scheme::ScaleRule;
 
 use crate::error::ConvertError;
@@ -23,6 +23,8 @@ pub(crate) struct Input {
     statistics: Option<LayerInputs>,
     /// Options of the search, and the engines it runs on; `None` for nearest codes.
     pub(crate) search: Option<(Options, Engines)>,
+    /// What becomes of the biases beside the weights: a search is about the error that they leave.
+    pub(crate) bias_correction: BiasCorrection,
     pub(crate) scale_rule: ScaleRule,
     /// Hash of every file, once it is known.
     hashes: Vec<OnceLock<FileHash>>,
@@ -44,7 +46,15 @@ impl Input {
         };
         let hashes = vec![OnceLock::new(); source.checkpoint.files().len()];
         let scale_rule = job.recipe.scale_rule();
-        Ok(Self { source, statistics, search, scale_rule, hashes, statistics_hash: None })
+        Ok(Self {
+            source,
+            statistics,
+            search,
+            bias_correction: job.recipe.bias_correction(),
+            scale_rule,
+            hashes,
+            statistics_hash: None,
+        })
     }
 
     /// Refuses an output that is a file of the input.
@@ -144,7 +154,7 @@ impl Input {
         RunFacts {
             input: self.hashes.iter().filter_map(|hash| hash.get().cloned()).collect(),
             statistics: self.statistics_hash.clone(),
-            device: self.engines().map(|engines| engines.kind().to_owned()),
+            device: self.engines().map(|engines| engines.backend().to_owned()),
         }
     }
 }

@@ -46,6 +46,7 @@ impl RepairedLayers {
         let mut markers = Markers::read(file)?;
         let mut stored = StoredLayers::find(file)?;
         let mut repairs = vec![];
+        // 1. Layers that do not read: only where their tensors allow one reading.
         for defect in std::mem::take(&mut stored.defects) {
             match remedy(file, &markers, &defect) {
                 Some((meant, remedy)) => {
@@ -59,6 +60,7 @@ impl RepairedLayers {
             }
         }
         stored.full_precision_layers = stored.asking_for_full_precision(file, &markers.by_layer);
+        // 2. Scales and markers that no layer answers to, once it is known which layers there are.
         for orphan in std::mem::take(&mut stored.orphans) {
             let remedy = match stored.layers.contains_key(&orphan.layer) {
                 true => "its scale is stored where ComfyUI looks for it",
@@ -70,6 +72,7 @@ impl RepairedLayers {
             let (layer, _) = name.rsplit_once('.').unwrap_or_default();
             stored.side_tensors.insert(name.clone(), layer.to_owned());
         }
+        // 3. Markers that only the header or only a tensor has: versions of ComfyUI read one or the other.
         let one_sided = stored.one_sided_markers().into_iter().chain(stored.missing_half());
         repairs.extend(one_sided.map(|defect| Repair {
             defect,

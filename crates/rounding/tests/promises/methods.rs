@@ -2,7 +2,7 @@
 
 use roundwise_optim::{Optimizer, Schedule};
 use roundwise_rounding::{
-    Limit, METHODS, Method, MethodError, MethodOptions, Objective, Options, Problem, Rank, Solver,
+    Limit, METHODS, MethodError, MethodOptions, Objective, Options, Problem, Rank, Solver,
 };
 
 fn asked(keys: &str) -> MethodOptions {
@@ -93,7 +93,6 @@ fn without_wishes_a_method_has_its_published_defaults() {
     assert_eq!((fast.regularizer, fast.descent.stop.stall_steps), (0.015, 30));
     assert!(matches!(fast.descent.schedule, Schedule::Cosine(_)));
     assert_eq!(options.objective, Objective::Sampled { samples: 96 });
-    assert_eq!(Method::named("adaround-fast").unwrap().min_size, 1024);
 
     let Solver::Greedy(greedy) = resolved("tpec", "").solver else { panic!() };
     assert_eq!(greedy.moves, 250);
