@@ -1035,7 +1035,8 @@ class Curvature:
         tensors = [logits] if is_tokens else tensors_of(output)
         tensors = [y for y in tensors if y.is_floating_point() and y.requires_grad]
         self.kind = self.kind or kind
-        if kind != self.kind or not tensors or not all(bool(y.isfinite().all()) for y in tensors):
+        # An infinity or NaN anywhere shows in a sum.
+        if kind != self.kind or not all(bool(y.sum().isfinite()) for y in tensors) or not tensors:
             self.skipped += 1
             return []
         make = self.drawn if is_tokens else self.noise
@@ -1057,11 +1058,14 @@ class Curvature:
         rows = logits.reshape(-1, logits.shape[-1])
         result = torch.empty_like(rows)
         counts = None if mask is None else mask.flatten().float()[:, None]
-        for start in range(0, len(rows), 128):
-            p = torch.softmax(rows[start : start + 128].float(), -1)
-            y = torch.multinomial(p, 1, generator=self.generator(p.device))
+        # So few at once that they stay in a cache.
+        step = max(1, (1 << 20) // rows.shape[1])
+        for start in range(0, len(rows), step):
+            p = torch.softmax(rows[start : start + step].float(), -1)
+            chance = torch.rand(len(p), 1, generator=self.generator(p.device), device=p.device)
+            y = draw(p, chance)
             p.scatter_add_(1, y, torch.full_like(y, -1, dtype=p.dtype))
-            result[start : start + 128] = p if counts is None else p * counts[start : start + 128]
+            result[start : start + step] = p if counts is None else p * counts[start : start + step]
         self.predictions += len(rows) if mask is None else int(mask.sum())
         return result.view(logits.shape)
 
@@ -1073,6 +1077,18 @@ class Curvature:
             count = int(mask.sum()) * (y.numel() // mask.numel())
         self.predictions += count
         return noise.to(y.dtype)
+
+
+def draw(p, chance):
+    """One place [m, 1] of each row of probabilities, by numbers from 0 to 1: a block of places first."""
+    blocks = torch.cat([part.sum(1, keepdim=True) for part in p.split(1024, 1)], 1).cumsum(1)
+    chance = chance * blocks[:, -1:]
+    block = torch.searchsorted(blocks, chance, right=True).clamp(max=blocks.shape[1] - 1)
+    before = torch.nn.functional.pad(blocks, (1, 0)).gather(1, block)
+    places = (block * 1024 + torch.arange(1024, device=p.device)).clamp(max=p.shape[1] - 1)
+    inside = p.gather(1, places).cumsum(1)
+    place = torch.searchsorted(inside, chance - before, right=True)
+    return (block * 1024 + place.clamp(max=1023)).clamp(max=p.shape[1] - 1)
 
 
 class frozen:

@@ -744,6 +744,17 @@ class CurvatureTest(unittest.TestCase):
         found = moment(read(self.path)[0], "0", "gradient") * 3
         torch.testing.assert_close(found, weight.T @ weight, rtol=0.1, atol=0.05)
 
+    def test_tokens_are_drawn_by_their_probabilities(self):
+        p = torch.rand(1, 2500, generator=torch.Generator().manual_seed(1)) ** 8
+        p[0, :3], p[0, 1000:1100], p[0, -1] = 0, 0, 0.5
+        p /= p.sum()
+        count = 40_000
+        chances = (torch.arange(count)[:, None] + 0.5) / count
+        drawn = roundwise_collect.draw(p.expand(count, -1), chances).flatten()
+        found = torch.bincount(drawn, minlength=2500) / count
+        torch.testing.assert_close(found, p[0], rtol=0, atol=3 / count)
+        self.assertEqual(found[1000:1100].sum().item(), 0)
+
     def test_masked_tokens_have_no_part(self):
         model = Tower(classes=9)
         mask = torch.tensor([[True] * 7, [True] * 4 + [False] * 3])
