@@ -4,7 +4,7 @@ import { get } from "../api.js";
 import { element, fill } from "../element.js";
 import { counted, fileName, whole } from "../format.js";
 import { address } from "../route.js";
-import { choice, field, pathField } from "../widgets.js";
+import { choice, field, lineInput, pathField } from "../widgets.js";
 
 /** Names that a published tool made known; others are read off their keys. */
 const LABELS = {
@@ -60,10 +60,8 @@ export function settingsForm(state, vocabulary, changed) {
 
   const text = (key, label, { help, read = (typed) => typed, show = String, ...more } = {}) => {
     const given = value(key);
-    const control = element("input", {
-      type: "text", value: given === undefined ? "" : show(given), spellcheck: "false", autocomplete: "off", ...more,
-      oninput: () => take(control.value.trim())
-    });
+    const control = lineInput(
+      { value: given === undefined ? "" : show(given), ...more, oninput: () => take(control.value.trim()) });
     const take = (typed) => {
       const wanted = typed === "" ? undefined : read(typed);
       const isWrong = wanted === null || Number.isNaN(wanted);
