@@ -197,7 +197,7 @@ export function folderList({ path, kinds, pick, pickFolder, told }) {
       fill(place, notice(error, to !== undefined && back));
     }
   };
-  const link = (label, to, title) => button(label, () => go(to), { class: "link", title: title ?? null });
+  const wanted = [...kinds.filter((kind) => kind !== "folder"), "folder"].join(", ").replace(/, (\w+)$/, " or $1");
   function describe({ path: here, parent, roots, entries, free_bytes, truncated, is_model }) {
     const files = entries.filter((entry) => entry.kind === "folder" || kinds.includes(entry.kind));
     const isChoosable = pickFolder && (is_model || kinds.includes("folder"));
@@ -205,12 +205,13 @@ export function folderList({ path, kinds, pick, pickFolder, told }) {
       element("div.bar", parent && button("↑ Up", () => go(parent), { class: "small", title: parent }), element("span.path", here),
         isChoosable &&
           button(is_model ? "Open this folder as a model" : "Choose this folder", () => pickFolder(here), { class: "small" })),
-      roots?.length > 1 && element("p.quiet.roots", roots.map((root) => [link(root, root), " "])),
-      table({
-        label: `Files in ${fileName(here) || here}`, kind: "files", head: ["Name", "What", "Size", "Changed"], numbers: ["Size"],
-        rows: files.map(row), tall: true
-      }),
-      files.length === 0 && element("p.quiet", `No ${kinds.filter((kind) => kind !== "folder").join(", ") || "folder"} here.`),
+      roots?.length > 1 && element("p.quiet.roots", roots.map((root) => button(root, () => go(root), { class: "link" }))),
+      files.length > 0
+        ? table({
+            label: `Files in ${fileName(here) || here}`, kind: "files", head: ["Name", "What", "Size", "Changed"], numbers: ["Size"],
+            rows: files.map(row), tall: true
+          })
+        : element("p.empty", `There is no ${wanted} here.`),
       element("p.quiet",
         [
           free_bytes !== undefined && free_bytes !== null && `${bytes(free_bytes)} free`,

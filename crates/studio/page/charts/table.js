@@ -19,9 +19,14 @@ export function table({ label, kind = "plain", head, numbers = [], rows, tall = 
 /** A table of texts; columns of numbers, with or without a unit, stand to the right. */
 export function plainTable(head, rows, label) {
   const numbers = head.filter((_, column) => rows.length > 0 && rows.every((row) => isNumeric(row[column])));
-  const cell = (value, column) => element("td", { class: numbers.includes(head[column]) ? "number" : null }, value);
+  const kind = (value, column) =>
+    numbers.includes(head[column]) ? "number" : String(value ?? "").length > WORD ? "breaks" : null;
+  const cell = (value, column) => element("td", { class: kind(value, column) }, value);
   return table({ label, head, numbers, rows: rows.map((row) => element("tr", row.map(cell))) });
 }
+
+/** Letters up to which a text of a cell is not broken inside of its words. */
+const WORD = 24;
 
 function isNumeric(value) {
   return typeof value === "number" || /^[\d.,–]+( ?(%|s|ms|min|[KMGT]i?B|B))?$/.test(value);

@@ -157,7 +157,7 @@ function summaryOf(plan) {
     element("p.model", `${plan.architecture} · preset ${plan.preset}`,
       element("span.quiet", ` · ${plan.kind} · layout ${plan.layout}`)),
     element("p.sizes", element("span.from", bytes(plan.input_bytes)), " → ", element("strong.to", bytes(plan.output_bytes)),
-      element("span.quiet", " exactly")),
+      element("span.quiet", " exactly, as "), element("span.quiet.path", fileName(plan.output))),
     element("p", facts.join(" · ")),
     plan.consumers.map(consumerLine),
     plan.problem && notice(plan.problem),

@@ -42,7 +42,7 @@ function show(place, path) {
           column("Layer", (layer) => layer.name, "minmax(14rem, 3fr)"), numbers("Inputs", (layer) => layer.columns, whole),
           numbers("Samples", (layer) => layer.samples, whole),
           column("Second moment", (layer) => layer.second_moment, "minmax(8rem, 1fr)"),
-          numbers("Known beyond the diagonal", (layer) => layer.rank_energy, percent, "minmax(11rem, 1fr)"),
+          numbers("Rank energy", (layer) => layer.rank_energy, percent, "minmax(7rem, .8fr)"),
           column("Enough", (layer) => (isFew.has(layer.name) ? "few samples" : "yes"), "minmax(6rem, .7fr)"),
         ],
       }).node,
