@@ -27,6 +27,7 @@ mod command;
 mod door;
 mod error;
 mod events;
+mod heard;
 mod job;
 mod key;
 mod ledger;

@@ -17,7 +17,7 @@ use crate::studio::Shared;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct FileQuery {
+pub(crate) struct FileRequest {
     path: PathBuf,
 }
 
@@ -43,7 +43,7 @@ struct Looked {
 
 pub(crate) async fn inspect(
     State(shared): State<Arc<Shared>>,
-    Searched(FileQuery { path }): Searched<FileQuery>,
+    Asked(FileRequest { path }): Asked<FileRequest>,
 ) -> Result<JsonText, Refusal> {
     blocking(move || {
         require_there("path", &path)?;
@@ -56,7 +56,7 @@ pub(crate) async fn inspect(
 }
 
 pub(crate) async fn statistics(
-    Searched(FileQuery { path }): Searched<FileQuery>,
+    Searched(FileRequest { path }): Searched<FileRequest>,
 ) -> Result<JsonText, Refusal> {
     blocking(move || {
         require_there("path", &path)?;
