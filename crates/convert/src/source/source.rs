@@ -218,9 +218,13 @@ impl Source {
         let (checkpoint, defects) = Checkpoint::open_tolerant(path)?;
         let checkpoint = model(checkpoint)?;
         let RepairedLayers { stored, repairs: mends, layout } = RepairedLayers::find(&checkpoint)?;
-        let of_files = defects.iter().map(|defect| mend_of_file(&checkpoint, defect));
-        let mended = Some(Mended { mends: of_files.chain(mends).collect(), layout });
-        Ok(Self { mended, ..Self::of(checkpoint, stored, None) })
+        let of_files: Vec<_> =
+            defects.iter().map(|defect| mend_of_file(&checkpoint, defect)).collect();
+        let source = Self::of(checkpoint, stored, None);
+        let is_prefixed = source.subject.detected.is_behind_prefix();
+        let mends = mends.into_iter().filter(|mend| !(is_prefixed && mend.is_of_the_header()));
+        let mended = Some(Mended { mends: of_files.into_iter().chain(mends).collect(), layout });
+        Ok(Self { mended, ..source })
     }
 
     /// Returns the layer whose codes this tensor holds.
