@@ -62,6 +62,26 @@ def pixart(version, hidden_size=384, num_heads=4, depth=2):
 LUMINA = dict(image_model="lumina2", patch_size=2, in_channels=16, qk_norm=True)
 QWEN = dict(image_model="qwen_image", in_channels=64, num_layers=2)
 
+
+def hunyuan_dit(name, config):
+    """HunyuanDiT, whose first version is told a style and has a width of its own."""
+    return Diffusion(
+        name,
+        "ldm.hydit.models.HunYuanDiT",
+        config,
+        prefix="model.",
+        x=(1, 4, 16, 16),
+        context=(1, 77, 1024),
+        time=500,
+        more=dict(
+            text_embedding_mask=torch.ones(1, 77),
+            encoder_hidden_states_t5=(1, 256, 2048),
+            text_embedding_mask_t5=torch.ones(1, 256),
+            image_meta_size=torch.tensor([[512.0, 512.0, 512.0, 512.0, 0.0, 0.0]]),
+        ),
+    )
+
+
 CASES = [
     sd3("sd3_medium"),
     sd3("sd35_medium", twice=[0, 1], more_config=dict(qk_norm="rms")),
@@ -100,20 +120,10 @@ CASES = [
         context=(1, 9, 2048),
         time=500,
     ),
-    Diffusion(
-        "hunyuan_dit",
-        "ldm.hydit.models.HunYuanDiT",
-        dict(image_model="hydit", depth=2, hidden_size=256, num_heads=4),
-        prefix="model.",
-        x=(1, 4, 16, 16),
-        context=(1, 77, 1024),
-        time=500,
-        more=dict(
-            text_embedding_mask=torch.ones(1, 77),
-            encoder_hidden_states_t5=(1, 256, 2048),
-            text_embedding_mask_t5=torch.ones(1, 256),
-            image_meta_size=torch.tensor([[512.0, 512.0, 512.0, 512.0, 0.0, 0.0]]),
-        ),
+    hunyuan_dit("hunyuan_dit", dict(image_model="hydit", depth=2, hidden_size=256, num_heads=4)),
+    hunyuan_dit(
+        "hunyuan_dit_1",
+        dict(image_model="hydit1", depth=2, hidden_size=1408, num_heads=16, size_cond=True, use_style_cond=True),
     ),
     Diffusion(
         "lumina2",

@@ -80,6 +80,27 @@ def unet(
     )
 
 
+def over_time(name, vector):
+    """A UNet of two frames."""
+    return unet(
+        name,
+        320,
+        8,
+        [1, 1, 1, 1],
+        [2, 2, 2, 2],
+        [1, 1, 1, 1, 1, 1, 0, 0],
+        [1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0],
+        1,
+        1024,
+        vector=vector,
+        linear=True,
+        over_time=OVER_TIME,
+        x=(2, 8, 16, 16),
+        more=dict(num_video_frames=2, image_only_indicator=torch.zeros(1, 2)),
+        is_checkpoint=True,
+    )
+
+
 CASES = [
     unet("sd15", 320, 4, [1, 1], [1, 1], [1, 1], [1, 1, 1, 1], 1, 768, heads=EIGHT_HEADS),
     unet("sd15_bare_unet", 320, 4, [1, 1], [1, 1], [1, 1], [1, 1, 1, 1], 1, 768, heads=EIGHT_HEADS, prefix=""),
@@ -125,23 +146,9 @@ CASES = [
         linear=True,
     ),
     unet("koala_700m", 320, 4, [1, 1, 1], [1, 1, 1], [0, 2, 5], [0, 0, 2, 2, 5, 5], -2, 2048, vector=2816, linear=True),
-    unet(
-        "svd",
-        320,
-        8,
-        [1, 1, 1, 1],
-        [2, 2, 2, 2],
-        [1, 1, 1, 1, 1, 1, 0, 0],
-        [1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0],
-        1,
-        1024,
-        vector=768,
-        linear=True,
-        over_time=OVER_TIME,
-        x=(2, 8, 16, 16),
-        more=dict(num_video_frames=2, image_only_indicator=torch.zeros(1, 2)),
-        is_checkpoint=True,
-    ),
+    over_time("svd", vector=768),
+    over_time("sv3d_u", vector=256),
+    over_time("sv3d_p", vector=1280),
     unet("sd15_pix2pix", 320, 8, [1, 1], [1, 1], [1, 1], [1, 1, 1, 1], 1, 768, heads=EIGHT_HEADS),
     unet("sd21_unclip_l", 320, 4, [1, 1], [1, 1], [1, 1], [1, 1, 1, 1], 1, 1024, vector=1536, linear=True),
     unet("sd21_unclip_h", 320, 4, [1, 1], [1, 1], [1, 1], [1, 1, 1, 1], 1, 1024, vector=2048, linear=True),
