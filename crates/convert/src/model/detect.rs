@@ -48,6 +48,11 @@ pub struct Component {
 }
 
 impl Detected {
+    /// Returns whether loaders take a prefix off the names of the model's tensors.
+    pub(crate) fn is_behind_prefix(&self) -> bool {
+        matches!(self.kind, Kind::DiffusionModel | Kind::Checkpoint) && !self.main.prefix.is_empty()
+    }
+
     /// Returns all components, the main one first.
     pub fn components(&self) -> impl Iterator<Item = &Component> {
         std::iter::once(&self.main).chain(&self.others)

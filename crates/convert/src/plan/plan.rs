@@ -386,6 +386,10 @@ fn header_metadata(
         let (scheme, products) = planned.codes()?;
         Some((planned.layer(), scheme, planned.matrix_shape(), products))
     });
-    metadata.extend(layout.header_entry(layers));
+    // Loaders that read nothing else do not find names behind a prefix there, and later ones would
+    // apply the entry twice: once before they take the prefix off, once after.
+    if !source.subject().detected.is_behind_prefix() {
+        metadata.extend(layout.header_entry(layers));
+    }
     metadata
 }

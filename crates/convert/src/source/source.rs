@@ -218,9 +218,13 @@ impl Source {
         let (checkpoint, defects) = Checkpoint::open_tolerant(path)?;
         let checkpoint = model(checkpoint)?;
         let RepairedLayers { stored, repairs, layout } = RepairedLayers::find(&checkpoint)?;
-        let of_files = defects.iter().map(|defect| mend_of_file(&checkpoint, defect));
-        let repaired = Some(Repaired { repairs: of_files.chain(repairs).collect(), layout });
-        Ok(Self { repaired, ..Self::of(checkpoint, stored, None) })
+        let of_files: Vec<_> =
+            defects.iter().map(|defect| mend_of_file(&checkpoint, defect)).collect();
+        let source = Self::of(checkpoint, stored, None);
+        let is_prefixed = source.subject.detected.is_behind_prefix();
+        let repairs = repairs.into_iter().filter(|repair| !(is_prefixed && repair.is_of_the_header()));
+        let repairs = of_files.into_iter().chain(repairs).collect();
+        Ok(Self { repaired: Some(Repaired { repairs, layout }), ..source })
     }
 
     /// Returns the layer whose codes this tensor holds.

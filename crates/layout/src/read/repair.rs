@@ -3,7 +3,7 @@ use roundwise_tensor_file::{Checkpoint, Dtype, TensorFileError, TensorHeader};
 use crate::layout::Layout;
 use crate::marker::Marker;
 use crate::names::find_weight;
-use crate::read::defect::Defect;
+use crate::read::defect::{Defect, breaks};
 use crate::read::markers::Markers;
 use crate::read::orphans::strays;
 use crate::read::recognise::recognise;
@@ -18,6 +18,14 @@ pub struct Repair {
     pub defect: Defect,
     /// The change that mends it.
     pub remedy: String,
+}
+
+impl Repair {
+    /// Returns whether it adds to the header what marker tensors say, for programs that read nothing
+    /// else.
+    pub fn is_of_the_header(&self) -> bool {
+        self.defect.breaks == breaks::OLD_COMFYUI
+    }
 }
 
 /// The layers of a damaged file, as they were meant.
@@ -74,9 +82,12 @@ impl RepairedLayers {
         }
         // 3. Markers that only the header or only a tensor has: versions of ComfyUI read one or the other.
         let one_sided = stored.one_sided_markers().into_iter().chain(stored.missing_half());
-        repairs.extend(one_sided.map(|defect| Repair {
-            defect,
-            remedy: "written into both, the header and a marker tensor".to_owned(),
+        repairs.extend(one_sided.map(|defect| {
+            let where_missing = match defect.breaks == breaks::OLD_COMFYUI {
+                true => "the header",
+                false => "a marker tensor",
+            };
+            Repair { defect, remedy: format!("written into {where_missing}, too") }
         }));
         repairs.sort();
         let layout = meant_layout(file, &stored);
