@@ -50,7 +50,8 @@ pub struct Component {
 impl Detected {
     /// Returns whether loaders take a prefix off the names of the model's tensors.
     pub(crate) fn is_behind_prefix(&self) -> bool {
-        matches!(self.kind, Kind::DiffusionModel | Kind::Checkpoint) && !self.main.prefix.is_empty()
+        matches!(self.kind, FileKind::DiffusionModel | FileKind::Checkpoint)
+            && !self.main.prefix.is_empty()
     }
 
     /// Returns all components, the main one first.

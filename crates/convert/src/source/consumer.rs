@@ -8,7 +8,7 @@ use roundwise_scheme::Scheme;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::model::Kind;
+use crate::model::FileKind;
 use crate::source::consumer::answer::{Opens, TakesCodes};
 use crate::source::subject::Subject;
 
@@ -90,7 +90,7 @@ impl Consumer {
 fn client_of(subject: &Subject, scheme: Scheme, layout: Layout) -> Client {
     let client = client(layout, scheme);
     match subject.kind() {
-        Kind::TextEncoder | Kind::LanguageModel => client.of_text_encoder(),
+        FileKind::TextEncoder | FileKind::LanguageModel => client.of_text_encoder(),
         _ if subject.detected.is_behind_prefix() => client.of_prefixed_model(),
         _ => client,
     }

@@ -222,7 +222,8 @@ impl Source {
             defects.iter().map(|defect| mend_of_file(&checkpoint, defect)).collect();
         let source = Self::of(checkpoint, stored, None);
         let is_prefixed = source.subject.detected.is_behind_prefix();
-        let repairs = repairs.into_iter().filter(|repair| !(is_prefixed && repair.is_of_the_header()));
+        let repairs =
+            repairs.into_iter().filter(|repair| !(is_prefixed && repair.is_of_the_header()));
         let repairs = of_files.into_iter().chain(repairs).collect();
         Ok(Self { repaired: Some(Repaired { repairs, layout }), ..source })
     }
