@@ -105,7 +105,7 @@ class Judge:
         row["output_error"] = relative(output, reference)
         with Noise(original, errors):
             row["noise_error"] = relative(case.output(original), reference)
-        # Rounding moves deep networks less than noise does, which turns some of their choices; not at all, it never does.
+        # Noise may turn choices of deep networks that rounding leaves; an output that does not move is not of codes.
         lowest, highest = row["noise_error"] / 20, row["noise_error"] * case.tolerance
         if not lowest <= row["output_error"] <= highest:
             found, expected = row["output_error"], row["noise_error"]
