@@ -17,7 +17,7 @@ from loaded import Loaded
 def patched(loaded, adapter):
     """The model as *Load LoRA* makes it: every layer is decoded, changed and rounded again."""
     patcher, _ = comfy.sd.load_lora_for_models(loaded.owner, None, adapter, 1.0, 0.0)
-    patcher.patch_model()
+    patcher.patch_model(torch.device("cpu"))
     return Loaded(patcher.model.diffusion_model, loaded.class_name, loaded.config, patcher)
 
 
@@ -71,8 +71,7 @@ class ErrorAdapter:
     def bypassed(self, loaded, adapter):
         """The output with the adapter's product added to that of every layer."""
         patcher, _ = comfy.sd.load_bypass_lora_for_models(loaded.owner, None, adapter, 1.0, 0.0)
-        patcher.patch_model()
-        patcher.inject_model()
+        patcher.patch_model(torch.device("cpu"))
         return self.base.output(Loaded(patcher.model.diffusion_model, loaded.class_name, loaded.config, patcher))
 
 

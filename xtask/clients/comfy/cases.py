@@ -30,7 +30,7 @@ for name in ("flux_dev", "wan21_t2v"):
 
 #: Why a class of `comfy.supported_models` has no case.
 WITHOUT_CASE = {
-    "Stable_Zero123": "Stable Diffusion 1 with the camera's matrix, and a CLIP vision tower that its checkpoint must have",
+    "Stable_Zero123": "no case yet: its checkpoint must have a camera's matrix and a CLIP vision tower",
     "SD_X4Upscaler": "no case yet: its noise levels are classes",
     "StableAudio3": "no case yet",
     "ZImagePixelSpace": "no case yet: a decoder of pixels instead of the last layer",

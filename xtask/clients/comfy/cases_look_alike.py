@@ -19,16 +19,16 @@ def network(name, module, **config):
     return LookAlike(name, tensors)
 
 
-def transformer(name, model, config, *, within=None, **sizes):
-    """A model of transformers, or a part of one."""
+def transformer(name, model, config, *, is_unknown=False, **sizes):
+    """A model of transformers."""
 
     def tensors():
         import transformers
 
         built = getattr(transformers, model)(getattr(transformers, config)(**sizes))
-        return random_weights.tensors_of(getattr(built, within) if within else built)
+        return random_weights.tensors_of(built)
 
-    return LookAlike(name, tensors)
+    return LookAlike(name, tensors, is_unknown=is_unknown)
 
 
 def named(name, shapes):
@@ -146,6 +146,8 @@ CASES = [
         attention_head_dim=32,
         num_attention_heads=4,
         hidden_size=128,
+        in_channels=4,
+        patch_size=2,
         cross_attention_dim=64,
         cross_attention_dim_t5=64,
         pooled_projection_dim=64,
@@ -232,6 +234,7 @@ CASES = [
         "bert",
         "BertModel",
         "BertConfig",
+        is_unknown=True,
         hidden_size=64,
         intermediate_size=128,
         num_hidden_layers=2,

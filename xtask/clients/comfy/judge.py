@@ -105,7 +105,8 @@ class Judge:
         row["output_error"] = relative(output, reference)
         with Noise(original, errors):
             row["noise_error"] = relative(case.output(original), reference)
-        lowest, highest = row["noise_error"] / case.tolerance, row["noise_error"] * case.tolerance
+        # Noise may turn choices of deep networks that rounding leaves; an output that does not move is not of codes.
+        lowest, highest = row["noise_error"] / 20, row["noise_error"] * case.tolerance
         if not lowest <= row["output_error"] <= highest:
             found, expected = row["output_error"], row["noise_error"]
             defects.append(f"output {found:.2%} from the original's, where noise gives {expected:.2%}")

@@ -59,10 +59,10 @@ class Merge:
         save_file({"m.weight": self.weight, "other.weight": other}, path)
         save_file(self.module, adapter)
         output = path.with_name("merge-output.safetensors")
-        lora = f"{adapter}:{self.strength}"
-        answer = judge.program.run(
-            "convert", path, "-o", output, "--force", "--scheme", "int8-row", "--keep", r"^m\.?", "--merge-lora", lora
-        )
+        flags = ["--scheme", "int8-row", "--merge-lora", f"{adapter}:{self.strength}"]
+        if self.weight.ndim == 2:  # convolutions stay as they are
+            flags += ["--keep", r"^m\.?"]
+        answer = judge.program.run("convert", path, "-o", output, "--force", *flags)
         if answer.exit_code != 0:
             raise ValueError(answer.complaint)
         merged = load_file(output)["m.weight"]
