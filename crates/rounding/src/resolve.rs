@@ -5,7 +5,7 @@ use roundwise_optim::{Optimizer, Schedule};
 use crate::complaints::Complaints;
 use crate::{
     AdaRound, Anneal, BiasCorrection, CodeDescent, Complaint, Effort, Greedy, Limit, METHODS,
-    Method, MethodError, MethodOptions, Objective, Options, Problem, Rank, Solver, WhyNot,
+    Method, MethodError, MethodOptions, Objective, Options, Problem, Rank, Sides, Solver, WhyNot,
 };
 
 /// Returns the options of a method as asked, and the correction of biases that goes with them.
@@ -219,6 +219,13 @@ impl Resolution {
                     self.complaints.applies("damping", Some(WhyNot::NoRealInputs));
                 }
             }
+        }
+        let sides = self.complaints.named("sides", &asked.sides, Sides::named);
+        if let Some(sides) = sides {
+            let is_used = matches!(self.options.objective, Objective::Activations { .. })
+                && matches!(self.options.solver, Solver::Best | Solver::Feedback(_));
+            self.complaints.applies("sides", (!is_used).then_some(WhyNot::NoRealInputs));
+            self.options.sides = sides;
         }
         self.soft_choice("reg_lambda", asked.reg_lambda, |options| &mut options.regularizer);
         self.soft_choice("beta_start", asked.beta_start, |options| &mut options.first_beta);

@@ -91,6 +91,7 @@ impl Effects {
                 | Question::Refusal(_)
                 | Question::Preset(_)
                 | Question::BaseList
+                | Question::Assigned
                 | Question::Scheme => continue,
             };
             // A tensor that is no candidate is kept, as asked; it says nothing about rules.
@@ -133,6 +134,7 @@ impl Effects {
             | Question::Refusal(_)
             | Question::Preset(_)
             | Question::BaseList
+            | Question::Assigned
             | Question::Scheme => None,
         }
     }

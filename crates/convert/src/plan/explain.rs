@@ -75,6 +75,7 @@ fn question_in_words(question: Question, recipe: &Recipe) -> Text {
         Question::Distillation => Setting::new("keep_distillation").into(),
         Question::MinSize => "size".into(),
         Question::Heuristic => Setting::new("heuristic").into(),
+        Question::Assigned => Setting::new("assign").into(),
         Question::Scheme => format!("scheme {}", recipe.scheme()).into(),
     }
 }
@@ -93,6 +94,7 @@ fn answer_in_words(answer: &Answer, recipe: &Recipe) -> String {
             Question::Preset(_) | Question::BaseList | Question::Distillation => "does not keep it",
             Question::MinSize => "large enough",
             Question::Heuristic => "does not skip it",
+            Question::Assigned => "does not name it",
             Question::Scheme => "covers it",
         };
         return text.to_owned();
@@ -109,6 +111,7 @@ fn answer_in_words(answer: &Answer, recipe: &Recipe) -> String {
             format!("what a preset keeps becomes {scheme}")
         }
         (Question::Fallback, _) => format!("what a preset keeps becomes codes, but {reason}"),
+        (Question::Assigned, Wish::Codes(scheme)) => format!("names it: {scheme}"),
         (Question::Scheme, Wish::Codes(_)) => "covers it".to_owned(),
         _ => reason.to_string(),
     }

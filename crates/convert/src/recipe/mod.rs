@@ -23,7 +23,7 @@ pub(crate) mod words;
 pub use self::command::Command;
 pub use self::complaint::{Complaint, RecipeError};
 pub use self::edit_file::EditFile;
-pub use self::file::{RecipeFile, RuleFile};
+pub use self::file::{AssignmentFile, RecipeFile, RuleFile};
 pub use self::layer_config::import_layer_config;
 pub use self::min_size::default_min_size;
 pub use self::names::Names;

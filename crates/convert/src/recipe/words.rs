@@ -30,6 +30,15 @@ fn push_settings(settings: &Value, flag_of: &impl Fn(&str) -> String, words: &mu
                 let [pattern, scheme] = ["pattern", "scheme"].map(|key| text(&rule[key]));
                 format!("{flag}={pattern}={scheme}")
             })),
+            // The command has no flag for single layers; rules say the same.
+            ("assign", Value::Array(assigned)) => {
+                let rule_flag = flag_of("rules");
+                words.extend(assigned.iter().map(|assigned| {
+                    let layers = assigned["layers"].as_array().into_iter().flatten();
+                    let layers: Vec<String> = layers.map(|layer| escaped(&text(layer))).collect();
+                    format!("{rule_flag}=^({})$={}", layers.join("|"), text(&assigned["scheme"]))
+                }));
+            }
             (_, Value::Array(values)) => {
                 words.extend(values.iter().map(|value| format!("{flag}={}", text(value))));
             }
@@ -37,6 +46,13 @@ fn push_settings(settings: &Value, flag_of: &impl Fn(&str) -> String, words: &mu
             (_, value) => words.push(format!("{flag}={}", text(value))),
         }
     }
+}
+
+/// Returns a pattern that matches a name alone.
+fn escaped(name: &str) -> String {
+    let is_plain = |char: char| char.is_ascii_alphanumeric() || char == '_' || !char.is_ascii();
+    let escape = |char: char| if is_plain(char) { vec![char] } else { vec!['\\', char] };
+    name.chars().flat_map(escape).collect()
 }
 
 fn text(value: &Value) -> String {
