@@ -30,6 +30,7 @@ the file and all of this.
 """
 
 import argparse
+import contextlib
 import ctypes
 import functools
 import hashlib
@@ -678,8 +679,10 @@ def comfy_call(query, key, value, heads, mask=None, _precision=None, skip_reshap
     query, key, value = (x.peek() if hasattr(x, "peek") else x for x in (query, key, value))
     mask, skip_reshape = keywords.get("mask", mask), keywords.get("skip_reshape", skip_reshape)
     if not skip_reshape:
-        width = query.shape[-1] // heads
-        query, key, value = (x.unflatten(-1, (-1, width)).transpose(1, 2) for x in (query, key, value))
+        width = query.flatten(2).shape[-1] // heads
+        # With heads as the last dimension but one, or without.
+        parts = (x.flatten(2).unflatten(-1, (-1, width)) for x in (query, key, value))
+        query, key, value = (x.transpose(1, 2) for x in parts)
     if mask is not None and mask.dim() == 3:
         mask = mask[:, None]
     return AttentionCall(query, key, value, mask, scale=keywords.get("scale"))
@@ -845,8 +848,9 @@ class Recompute(torch.autograd.Function):
     """A block whose insides are computed again when their gradients are asked for."""
 
     @staticmethod
-    def forward(context, run, *tensors):
-        context.run, context.needs = run, [tensor.requires_grad for tensor in tensors]
+    def forward(context, run, mutations, *tensors):
+        context.run, context.mutations = run, mutations
+        context.needs = [tensor.requires_grad for tensor in tensors]
         context.save_for_backward(*(tensor.detach() for tensor in tensors))
         outputs = run(tensors)
         context.mark_non_differentiable(*(y for y in outputs if not y.is_floating_point()))
@@ -858,13 +862,15 @@ class Recompute(torch.autograd.Function):
             tensor.detach().requires_grad_(needs)
             for tensor, needs in zip(context.saved_tensors, context.needs)
         ]
-        with torch.enable_grad():
+        with context.mutations(), torch.enable_grad():
             outputs = context.run(inputs)
-        pairs = [
-            (y, gradient) for y, gradient in zip(outputs, gradients) if y.requires_grad and gradient is not None
-        ]
-        torch.autograd.backward(*map(list, zip(*pairs)))
-        return None, *(tensor.grad for tensor in inputs)
+            pairs = [
+                (y, gradient)
+                for y, gradient in zip(outputs, gradients)
+                if y.requires_grad and gradient is not None
+            ]
+            torch.autograd.backward(*map(list, zip(*pairs)))
+        return None, None, *(tensor.grad for tensor in inputs)
 
 
 class Blocks:
@@ -874,6 +880,8 @@ class Blocks:
 
     def __init__(self, collector):
         self.collector, self.is_inside = collector, False
+        # Whether what a backward pass needs may be written into; that takes time.
+        self.allows_mutation = False
         self.blocks = list(blocks_of(collector.model, {layer.module for layer in collector.layers}))
 
     def __enter__(self):
@@ -893,12 +901,19 @@ class Blocks:
                 block.forward = forward
         self.outside.__exit__(*error)
 
+    def mutations(self):
+        """What to enter around a block with its backward pass."""
+        if self.allows_mutation:
+            return torch.autograd.graph.allow_mutation_on_saved_tensors
+        return contextlib.nullcontext
+
     def recomputed(self, block, forward):
         @functools.wraps(forward)
         def call(*arguments, **keywords):
             if not torch.is_grad_enabled() or self.is_inside:
                 return forward(*arguments, **keywords)
             leaves, spec = tree_flatten((arguments, keywords))
+            leaves = [ordinary(leaf) for leaf in leaves]
             places = [
                 index
                 for index, leaf in enumerate(leaves)
@@ -925,7 +940,7 @@ class Blocks:
                     shape[:] = outputs, out_spec
                 return [y for y in outputs if torch.is_tensor(y)]
 
-            tensors = iter(Recompute.apply(run, *(leaves[index] for index in places)))
+            tensors = iter(Recompute.apply(run, self.mutations(), *(leaves[index] for index in places)))
             outputs = [next(tensors) if torch.is_tensor(y) else y for y in shape[0]]
             result, shape[0] = tree_unflatten(outputs, shape[1]), None
             return result
@@ -1008,7 +1023,7 @@ class Curvature:
                 return self.curve(arguments, keywords)
         except (RuntimeError, NotImplementedError) as error:
             # Out of memory, or a function without a backward pass. What the model was called for goes on.
-            self.failure = str(error).splitlines()[0]
+            self.give_up(str(error).splitlines()[0])
         finally:
             collector.is_curving = False
         collector.is_again = True
@@ -1016,6 +1031,17 @@ class Curvature:
             return self.forward(*arguments, **keywords)
         finally:
             collector.is_again = False
+
+    def give_up(self, problem):
+        """Without gradients from now on, unless there is another way."""
+        if "inplace operation" not in problem or self.blocks.allows_mutation:
+            self.failure = problem
+            return
+        # The next call does; what this one has left behind is half of something.
+        self.blocks.allows_mutation = True
+        self.predictions, self.calls = 0, 0
+        for layer in self.collector.layers:
+            layer.gradients = None
 
     def curve(self, arguments, keywords):
         leaves, spec = tree_flatten((arguments, keywords))
@@ -1098,20 +1124,26 @@ class frozen:
         self.model = model
 
     def __enter__(self):
-        self.wanted = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        # Those made in inference mode are replaced by copies that want none.
+        self.wanted = [p for p in self.model.parameters() if p.requires_grad and not p.is_inference()]
         for parameter in self.wanted:
             parameter.requires_grad_(False)
-        # A cache of keys and values would see every block twice.
-        self.config = getattr(self.model, "config", None)
-        self.use_cache = getattr(self.config, "use_cache", None)
-        if self.use_cache:
-            self.config.use_cache = False
+        # A cache of keys and values would see every block twice; ComfyUI's kernels for rotation of
+        # queries and keys have no backward pass.
+        config = getattr(self.model, "config", None)
+        comfy = sys.modules.get("comfy.model_management")
+        self.changed = []
+        for place, name, value in ((config, "use_cache", False), (comfy, "in_training", True)):
+            before = getattr(place, name, None)
+            if isinstance(before, bool):
+                self.changed.append((place, name, before))
+                setattr(place, name, value)
 
     def __exit__(self, *_):
         for parameter in self.wanted:
             parameter.requires_grad_(True)
-        if self.use_cache:
-            self.config.use_cache = True
+        for place, name, before in self.changed:
+            setattr(place, name, before)
 
 
 def tensors_of(output):
@@ -1265,7 +1297,7 @@ class Collector:
             self.seconds += time.perf_counter() - begin
             if is_shown and self.wants_gradients() and not x.requires_grad and arguments:
                 # Nothing before it wants a gradient: the backward pass ends here.
-                return (x.detach().requires_grad_(), *arguments[1:]), keywords
+                return (ordinary(x).detach().requires_grad_(), *arguments[1:]), keywords
             return None
 
         return hook
