@@ -1857,31 +1857,49 @@ class CollectNode:
     CATEGORY = "roundwise"
     FUNCTION = "attach"
     RETURN_TYPES = ("MODEL", "CLIP")
-    DESCRIPTION = "Collects statistics of layer inputs while images are generated."
+    DESCRIPTION = (
+        "Collects statistics of layer inputs while images are generated. Generate some twenty images of the "
+        "kind you usually make, then convert with the saved file."
+    )
+
+    # What the choice of detail means to `collect`. The sums are where the model computes.
+    DETAILS = {
+        "small file, 2 GiB": {"full_limit": 0, "memory": 2 << 30},
+        "large file, 8 GiB": {"full_limit": FULL_LIMIT, "memory": 8 << 30},
+    }
+    # Of the sampler's steps, every so many-th one has a backward pass.
+    EVERY = 10
 
     @classmethod
     def INPUT_TYPES(cls):
         return {
             "required": {
-                "model": ("MODEL",),
-                "rank": ("INT", {"default": RANK, "min": 0, "max": 1024}),
-                "full_limit": ("INT", {"default": 0, "min": 0, "max": 16384}),
-                "memory_gib": ("FLOAT", {"default": 2.0, "min": 0.1, "max": 1024.0}),
-                "most_rows": ("INT", {"default": 1024, "min": 1, "max": 1 << 20}),
-                # `model.diffusion_model.` where the weights are in a whole checkpoint.
-                "prefix": ("STRING", {"default": ""}),
+                "model": ("MODEL", {"tooltip": "The model as it is before it is converted."}),
+                "detail": (
+                    list(cls.DETAILS),
+                    {
+                        "tooltip": "How much is kept of each layer, and the memory of the card that it may "
+                        "take while images are generated. More rounds better."
+                    },
+                ),
+                "measure_effect": (
+                    "BOOLEAN",
+                    {
+                        "default": False,
+                        "tooltip": "Also measures how much each layer changes the image: rounds better, and "
+                        "tells what a smaller file will lose. Every tenth step takes three times as long.",
+                    },
+                ),
             },
-            "optional": {"clip": ("CLIP",)},
+            "optional": {
+                "clip": ("CLIP", {"tooltip": "The text encoder, if it is to be converted as well."})
+            },
         }
 
-    def attach(self, model, rank, full_limit, memory_gib, most_rows, prefix, clip=None):
-        options = {
-            "rank": rank,
-            "full_limit": full_limit,
-            "memory": int(memory_gib * 2**30),
-            "most_rows": most_rows,
-        }
-        attach("", model.model.diffusion_model, prefix=prefix, **options)
+    def attach(self, model, detail, measure_effect, clip=None):
+        options = {"most_rows": 1024, **self.DETAILS[detail]}
+        effect = {"curvature": True, "every": self.EVERY} if measure_effect else {}
+        attach("", model.model.diffusion_model, **options, **effect)
         for name, encoder in text_encoders(clip):
             attach(name, encoder, **options)
         return model, clip

@@ -296,11 +296,11 @@ class CollectorTest(unittest.TestCase):
         clip.clip_l.transformer = torch.nn.Sequential(torch.nn.Linear(4, 4))
         encoder.cond_stage_model = clip
         model = types.SimpleNamespace(model=types.SimpleNamespace(diffusion_model=self.model))
-        options = {
-            name: kind[1]["default"]
-            for name, kind in nodes.CollectNode.INPUT_TYPES()["required"].items()
-            if len(kind) > 1
-        }
+        asked = nodes.CollectNode.INPUT_TYPES()["required"]
+        # Nothing that somebody would have to look up: a choice, and yes or no, explained.
+        self.assertEqual(list(asked), ["model", "detail", "measure_effect"])
+        self.assertTrue(all(kind[1]["tooltip"] for kind in asked.values()))
+        options = {"detail": asked["detail"][0][0], "measure_effect": False}
         for _ in range(2):
             node = nodes.NODE_CLASS_MAPPINGS["RoundwiseCollect"]()
             self.assertEqual(node.attach(model=model, clip=encoder, **options), (model, encoder))
@@ -316,6 +316,22 @@ class CollectorTest(unittest.TestCase):
         self.assertEqual(tensors["query.count"].item(), len(self.exact["query"].all()))
         tensors, _ = read(self.path.parent / "made.clip_l.stats.safetensors")
         self.assertEqual(tensors["0.count"].item(), 2)
+
+        # Other options begin anew; every tenth call of the model has a backward pass.
+        node.attach(model=model, clip=None, detail=asked["detail"][0][1], measure_effect=True)
+        self.run_model(count=6)
+        with torch.inference_mode():
+            self.run_model(count=5)
+        nodes.NODE_CLASS_MAPPINGS["RoundwiseSaveStatistics"]().save(None, "made")
+        collector, _ = nodes.ATTACHED[""]
+        for other, _ in nodes.ATTACHED.values():
+            other.stop()
+        nodes.ATTACHED.clear()
+        self.assertEqual((collector.curvature.calls, collector.curvature.failure), (11, None))
+        tensors, metadata = read(self.path.parent / "made.stats.safetensors")
+        self.assertEqual(metadata["curvature"], "gaussian")
+        self.assertIn("query.covariance", tensors)
+        self.assertIn("query.weighted_moment", tensors)
 
     def test_a_failed_save_leaves_the_old_file(self):
         self.path.write_bytes(b"old")
