@@ -1,3 +1,4 @@
+mod budget;
 mod convert;
 mod encode;
 mod layouts;
@@ -19,6 +20,8 @@ use crate::workspace::Workspace;
 /// A measurement.
 #[derive(clap::Subcommand)]
 pub(crate) enum Bench {
+    /// Files that keep a budget: what they are predicted to lose, and what they lose.
+    Budget(budget::Options),
     /// A 1 GiB and a 2 GiB model: time beside `cat` and convert-to-quant, peak memory.
     Convert(convert::Options),
     /// Speed of the rounding kernels beside torch's casts, one thread.
@@ -38,6 +41,7 @@ pub(crate) enum Bench {
 /// Measures, prints, and stores the result for the report.
 pub(crate) fn run(workspace: &Workspace, bench: &Bench) -> Result<()> {
     match bench {
+        Bench::Budget(options) => budget::run(workspace, options),
         Bench::Convert(options) => convert::run(workspace, options),
         Bench::Encode(options) => encode::run(workspace, options),
         Bench::Layouts(options) => layouts::run(workspace, options),

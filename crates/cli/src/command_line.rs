@@ -41,6 +41,13 @@ fn push_flags(recipe: &Value, words: &mut Vec<String>) {
                 let [pattern, scheme] = ["pattern", "scheme"].map(|key| text(&rule[key]));
                 format!("{flag}={}", quoted(&format!("{pattern}={scheme}")))
             })),
+            // The command has no flag for single layers; rules say the same.
+            ("assign", Value::Array(assigned)) => words.extend(assigned.iter().map(|it| {
+                let layers = it["layers"].as_array().into_iter().flatten();
+                let layers: Vec<String> = layers.map(|layer| escaped(&text(layer))).collect();
+                let pattern = format!("^({})$={}", layers.join("|"), text(&it["scheme"]));
+                format!("--rule={}", quoted(&pattern))
+            })),
             (_, Value::Array(values)) => {
                 words.extend(values.iter().map(|value| format!("{flag}={}", quoted(&text(value)))));
             }
@@ -49,6 +56,13 @@ fn push_flags(recipe: &Value, words: &mut Vec<String>) {
             (_, value) => words.push(format!("{flag}={}", quoted(&text(value)))),
         }
     }
+}
+
+/// Returns a pattern that matches a name alone.
+fn escaped(name: &str) -> String {
+    let is_plain = |char: char| char.is_ascii_alphanumeric() || char == '_' || !char.is_ascii();
+    let escape = |char: char| if is_plain(char) { vec![char] } else { vec!['\\', char] };
+    name.chars().flat_map(escape).collect()
 }
 
 fn text(value: &Value) -> String {

@@ -5,7 +5,7 @@ use roundwise_optim::{Optimizer, Schedule};
 use crate::complaints::Complaints;
 use crate::{
     AdaRound, Anneal, BiasCorrection, CodeDescent, Complaint, Effort, Greedy, Limit, METHODS,
-    Method, MethodError, MethodOptions, Objective, Options, Problem, Rank, Solver, WhyNot,
+    Method, MethodError, MethodOptions, Objective, Options, Problem, Rank, Sides, Solver, WhyNot,
 };
 
 pub(crate) fn resolve(name: &str, asked: &MethodOptions) -> Result<Options, MethodError> {
@@ -212,6 +212,13 @@ impl Resolution {
                     self.complaints.applies("damping", Some(WhyNot::NoRealInputs));
                 }
             }
+        }
+        let sides = self.complaints.named("sides", &asked.sides, Sides::named);
+        if let Some(sides) = sides {
+            let is_used = matches!(self.options.objective, Objective::Activations { .. })
+                && matches!(self.options.solver, Solver::Best | Solver::Feedback(_));
+            self.complaints.applies("sides", (!is_used).then_some(WhyNot::NoRealInputs));
+            self.options.sides = sides;
         }
         self.soft_choice("reg_lambda", asked.reg_lambda, |options| &mut options.regularizer);
         self.soft_choice("beta_start", asked.beta_start, |options| &mut options.first_beta);

@@ -23,6 +23,8 @@ pub(crate) struct Key {
     pub(crate) seed: u64,
     /// Columns that are rotated together.
     pub(crate) group: Option<usize>,
+    /// First of the rows whose inputs are looked at, of several stripes.
+    pub(crate) first_row: usize,
     /// Whether inputs have their mean, as opposed to inputs about their mean.
     pub(crate) has_mean: bool,
 }
@@ -70,7 +72,14 @@ mod tests {
         let engine = Device::Cpu.resolve().unwrap();
         let objective = Objective::default();
         let (cache, mut searches) = (SearchCache::default(), 0);
-        let plain = Key { objective, effort: Effort::Fast, seed: 1, group: None, has_mean: false };
+        let plain = Key {
+            objective,
+            effort: Effort::Fast,
+            seed: 1,
+            group: None,
+            first_row: 0,
+            has_mean: false,
+        };
         let rotated = Key { group: Some(16), ..plain };
         for (key, expected) in [(plain, 1), (plain, 1), (rotated, 2), (rotated, 2), (plain, 3)] {
             let found = cache.get_or_find(key, || {

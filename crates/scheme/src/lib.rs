@@ -25,6 +25,7 @@ mod name;
 mod nearest;
 mod quantized;
 mod rotation;
+mod row_search;
 mod scales;
 mod scheme;
 mod storage;

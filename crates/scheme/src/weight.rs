@@ -112,6 +112,17 @@ impl<'a> Weight<'a> {
         self.importance
     }
 
+    /// Returns some of its rows.
+    ///
+    /// # Panics
+    /// When `rows` are out of range.
+    #[must_use]
+    pub fn row_range(&self, rows: Range<usize>) -> Self {
+        let row_bytes = self.cols * self.kind.byte_len();
+        let bytes = &self.bytes[rows.start * row_bytes..rows.end * row_bytes];
+        Self { rows: rows.len(), bytes, ..*self }
+    }
+
     /// Returns the number of output channels.
     pub fn rows(&self) -> usize {
         self.rows

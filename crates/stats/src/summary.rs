@@ -13,6 +13,14 @@ pub struct LayerSummary {
     pub rank_energy: f64,
     /// Whether the mean is known.
     pub has_mean: bool,
+    /// How much is known of H_mix.
+    pub mixed: Option<Knowledge>,
+    /// How much is known of H_w.
+    pub weighted: Option<Knowledge>,
+    /// How much is known of G.
+    pub outputs: Option<Knowledge>,
+    /// Whether the mean square of its outputs' gradients is known.
+    pub has_gradient: bool,
 }
 
 impl LayerSummary {

@@ -100,7 +100,8 @@ fn scheme_help() -> String {
 }
 
 fn scale_rule_help() -> String {
-    choices("How scales are chosen", ScaleRule::NAMES.map(|(name, _)| name)) + " [default: absmax]"
+    choices("How scales are chosen", ScaleRule::NAMES.map(|(name, _)| name))
+        + " [default: absmax, but mse for 4-bit codes with statistics]"
 }
 
 pub(super) fn layout_help() -> String {

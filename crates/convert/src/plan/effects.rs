@@ -91,6 +91,7 @@ impl Effects {
                 | Asked::Refusal(_)
                 | Asked::Preset(_)
                 | Asked::BaseList
+                | Asked::Assigned
                 | Asked::Scheme => continue,
             };
             // A tensor that is no candidate is kept, as asked; it says nothing about rules.
@@ -131,6 +132,7 @@ impl Effects {
             | Asked::Refusal(_)
             | Asked::Preset(_)
             | Asked::BaseList
+            | Asked::Assigned
             | Asked::Scheme => None,
         }
     }

@@ -75,6 +75,7 @@ fn asked_in_words(asked: Asked, recipe: &Recipe) -> Text {
         Asked::Distillation => Setting::new("keep_distillation").into(),
         Asked::MinSize => "size".into(),
         Asked::Heuristic => Setting::new("heuristic").into(),
+        Asked::Assigned => Setting::new("assign").into(),
         Asked::Scheme => format!("scheme {}", recipe.scheme()).into(),
     }
 }
@@ -93,6 +94,7 @@ fn answer_in_words(answer: &Answer, recipe: &Recipe) -> String {
             Asked::Preset(_) | Asked::BaseList | Asked::Distillation => "does not keep it",
             Asked::MinSize => "large enough",
             Asked::Heuristic => "does not skip it",
+            Asked::Assigned => "does not name it",
             Asked::Scheme => "covers it",
         };
         return text.to_owned();
@@ -107,6 +109,7 @@ fn answer_in_words(answer: &Answer, recipe: &Recipe) -> String {
         (Asked::Include(_), _) => format!("matches, but {reason}"),
         (Asked::Fallback, Wish::Codes(scheme)) => format!("what a preset keeps becomes {scheme}"),
         (Asked::Fallback, _) => format!("what a preset keeps becomes codes, but {reason}"),
+        (Asked::Assigned, Wish::Codes(scheme)) => format!("names it: {scheme}"),
         (Asked::Scheme, Wish::Codes(_)) => "covers it".to_owned(),
         _ => reason.to_string(),
     }

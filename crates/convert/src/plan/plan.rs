@@ -282,14 +282,13 @@ fn fit_memory(
     // A bias is corrected by the whole of its weight.
     let may_band = recipe.bias_correction() == BiasCorrection::None;
     let rounding = recipe.rounding();
-    MemoryPlan::fit(tensors, rounding, recipe.scale_rule(), workers, limit, may_band).map_err(
-        |needed| ConvertError::MemoryLimit {
+    MemoryPlan::fit(tensors, rounding, recipe.scale_rule_without_inputs(), workers, limit, may_band)
+        .map_err(|needed| ConvertError::MemoryLimit {
             path: source.checkpoint.path().to_owned(),
             needed,
             limit: limit.unwrap_or(u64::MAX),
             holds_weights_whole: rounding != Rounding::Nearest,
-        },
-    )
+        })
 }
 
 /// Refuses what the program that a layout is for would read as garbage, unless somebody insists on

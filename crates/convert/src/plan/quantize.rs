@@ -119,6 +119,7 @@ impl<'a> Quantization<'a> {
         self.complaints.extend(contradictions.map(|(it, layers)| of_layers(it, &layers)));
         let (errors, notes) = self.effects.judged(self.questions.recipe);
         self.complaints.extend(errors);
+        self.complaints.extend(unknown_assigned(&self.questions));
         if !self.complaints.is_empty() {
             self.complaints.extend(asked_of_expert_banks(&self.questions));
         }
@@ -130,6 +131,18 @@ impl<'a> Quantization<'a> {
             }),
         }
     }
+}
+
+/// Complains about layers that have a scheme by name and are not there.
+fn unknown_assigned(questions: &Questions<'_>) -> Option<Complaint> {
+    let known: BTreeSet<&str> =
+        questions.source.checkpoint.tensors().iter().map(|header| layer_of(&header.name)).collect();
+    let assigned = questions.recipe.assigned().keys();
+    let unknown: BTreeSet<String> =
+        assigned.filter(|layer| !known.contains(layer.as_str())).cloned().collect();
+    let setting = Setting::new("assign");
+    let problem = setting.clone().quoted() + " names layers that the file does not have";
+    (!unknown.is_empty()).then(|| of_layers(Complaint::about(setting, problem), &unknown))
 }
 
 /// Complains about settings that want expert banks converted.

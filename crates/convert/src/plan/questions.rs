@@ -6,7 +6,7 @@
 //!
 //! Correctness comes before wishes: removal by the preset, scales and markers of layers in codes,
 //! and what is no matrix of numbers. Then wishes by name (`keep`, `rules`, `include`), then what
-//! presets protect, then sizes, and last the recipe's scheme. Whatever asks for codes keeps the
+//! presets protect, then sizes, then schemes that a budget chose, and last the recipe's scheme. Whatever asks for codes keeps the
 //! weight where the codes are not possible, and says why.
 
 use regex::Regex;
@@ -54,6 +54,8 @@ pub(crate) enum Asked {
     MinSize,
     /// `heuristic`.
     Heuristic,
+    /// The scheme of this very layer, in `assign`.
+    Assigned,
     /// The recipe's scheme.
     Scheme,
 }
@@ -144,6 +146,7 @@ impl<'a> Questions<'a> {
         answers.extend(self.presets(header, layer));
         answers.push(self.min_size(header));
         answers.extend(self.heuristic(header));
+        answers.extend(self.assigned(header, layer));
         answers.push(self.scheme(header));
         answers
     }
@@ -326,6 +329,17 @@ impl<'a> Questions<'a> {
         let shape = self.source.shape_of(header);
         let skipped = heuristic.skips(self.recipe.scheme(), [shape[0], shape[1]]);
         Some(Answer::kept(Asked::Heuristic, skipped.map(Reason::Heuristic)))
+    }
+
+    /// Answers for a scheme that a budget has chosen for the layer. It comes after whatever keeps a layer:
+    /// a budget chooses among schemes, not what is converted.
+    fn assigned(&self, header: &TensorHeader, layer: &str) -> Option<Answer> {
+        if self.recipe.assigned().is_empty() {
+            return None;
+        }
+        let scheme = self.recipe.assigned().get(layer);
+        let verdict = scheme.map(|scheme| self.codes(header, *scheme, Reason::Assigned));
+        Some(Answer::new(Asked::Assigned, verdict))
     }
 
     fn scheme(&self, header: &TensorHeader) -> Answer {

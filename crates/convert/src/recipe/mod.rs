@@ -20,7 +20,7 @@ pub(crate) mod text;
 pub use self::command::Command;
 pub use self::complaint::{Complaint, RecipeError};
 pub use self::edit_file::EditFile;
-pub use self::file::{RecipeFile, RuleFile};
+pub use self::file::{AssignmentFile, RecipeFile, RuleFile};
 pub use self::layer_config::import_layer_config;
 pub use self::names::Names;
 pub use self::plain_dtype::PlainDtype;

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use regex::Regex;
@@ -33,13 +34,14 @@ pub struct Recipe {
     scheme: Scheme,
     layout: Layout,
     options: Options,
-    scale_rule: ScaleRule,
+    scale_rule: Option<ScaleRule>,
     kind: Option<Kind>,
     names: Option<Names>,
     preset: Option<&'static Preset>,
     keep: Vec<Regex>,
     include: Vec<Regex>,
     rules: Vec<Rule>,
+    assigned: BTreeMap<String, Scheme>,
     edit: Edit,
     heuristic: Option<Heuristic>,
     fallback_scheme: Option<Scheme>,
@@ -95,17 +97,18 @@ impl Recipe {
         let keep = checker.patterns("keep", &file.keep);
         let include = checker.patterns("include", &file.include);
         let rules = checker.rules(&file.rules);
+        let assigned = checker.assignments(&file.assign);
         let fallback = file.fallback_scheme.as_deref();
         let fallback_scheme = fallback.and_then(|name| checker.parse("fallback_scheme", name));
         let full_precision = checker.patterns("full_precision", &file.full_precision);
         let adapters = checker.adapters();
         let edit = checker.edit();
         if purpose == Purpose::Quantize {
-            checker.admit(layout, scheme, fallback_scheme, &rules);
+            checker.admit(layout, scheme, fallback_scheme, &rules, &assigned);
         }
         if let (Some(scheme), Some(options)) = (scheme, options) {
             let rule = scale_rule.unwrap_or_default();
-            checker.combine(scheme, fallback_scheme, &rules, options, rule);
+            checker.combine(scheme, fallback_scheme, &rules, &assigned, options, rule);
         }
         let complaints = checker.complaints;
         match (scheme, options) {
@@ -114,13 +117,14 @@ impl Recipe {
                 scheme,
                 layout,
                 options,
-                scale_rule: scale_rule.unwrap_or_default(),
+                scale_rule,
                 kind,
                 names,
                 preset,
                 keep,
                 include,
                 rules,
+                assigned,
                 edit,
                 heuristic,
                 fallback_scheme,
@@ -145,7 +149,8 @@ impl Recipe {
     /// Returns whether any weight may become codes other than plain numbers of 16 bits.
     pub fn stores_codes(&self) -> bool {
         let rules = self.rules.iter().map(|rule| rule.scheme);
-        let mut schemes = rules.chain([self.scheme]).chain(self.fallback_scheme);
+        let schemes = rules.chain([self.scheme]).chain(self.fallback_scheme);
+        let mut schemes = schemes.chain(self.assigned.values().copied());
         schemes.any(|scheme| scheme.has_scales())
     }
 
@@ -177,9 +182,18 @@ impl Recipe {
         self.options.bias_correction
     }
 
-    /// Returns how scales are chosen.
-    pub fn scale_rule(&self) -> ScaleRule {
-        self.scale_rule
+    /// Returns how the scales of a weight are chosen: as the recipe says, else by what serves the
+    /// scheme best with what is known of the inputs.
+    ///
+    /// - `has_inputs`: whether the weight's codes are searched with statistics of its inputs
+    pub fn scale_rule(&self, scheme: Scheme, has_inputs: bool) -> ScaleRule {
+        let usual = if has_inputs { scheme.scale_rule_for_inputs() } else { ScaleRule::default() };
+        self.scale_rule.unwrap_or(usual)
+    }
+
+    /// Returns how scales are chosen where nothing is known of inputs.
+    pub(crate) fn scale_rule_without_inputs(&self) -> ScaleRule {
+        self.scale_rule.unwrap_or_default()
     }
 
     /// Returns the kind that was insisted on, whatever the file looks like.
@@ -224,6 +238,11 @@ impl Recipe {
     /// Returns the layers with a scheme of their own.
     pub fn rules(&self) -> &[Rule] {
         &self.rules
+    }
+
+    /// Returns the schemes of layers that have one by name.
+    pub fn assigned(&self) -> &BTreeMap<String, Scheme> {
+        &self.assigned
     }
 
     /// Returns the scheme of layers that the model's preset keeps; `None` keeps them.

@@ -7,6 +7,7 @@ use crate::model::Kind;
 use crate::plan::Tool;
 use crate::recipe::{RecipeFile, Text};
 use crate::report::named;
+use crate::report::prediction::Prediction;
 use crate::report::rounding::RoundingTotals;
 use crate::report::tensor_report::TensorReport;
 use crate::source::{FileHash, SchemeConsumer};
@@ -68,6 +69,9 @@ pub struct Report {
     /// Totals of learned rounding, where a method was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rounding: Option<RoundingTotals>,
+    /// The loss that the file is predicted to have, where statistics hold gradients.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prediction: Option<Prediction>,
     /// Every tensor of the input, by name.
     #[serde(alias = "layers")]
     pub tensors: Vec<TensorReport>,

@@ -74,7 +74,8 @@ pub(crate) fn round_by_bands(
     for band in bands(rows, height) {
         let bytes = header.byte_len() / rows as u64 * band.len() as u64;
         let weight = input.source.load_rows(header, band, buffers.take())?;
-        let (view, memory, rule) = (weight.view(), buffers.take(), input.scale_rule);
+        let (view, memory) = (weight.view(), buffers.take());
+        let rule = input.recipe.scale_rule_without_inputs();
         let rounded =
             QuantizedMatrix::nearest_band(&view, scheme, rule, largest, memory, &mut error);
         put(rounded.map_err(scheme_error)?, buffers)?;
