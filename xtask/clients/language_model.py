@@ -55,7 +55,8 @@ def make_tokenizer(texts):
 def encoded(tokenizer, texts):
     """Every text after the token that begins one, in one row."""
     begin = tokenizer.bos_token_id
-    return torch.tensor([token for text in texts for token in [begin, *tokenizer.encode(text, add_special_tokens=False)]])
+    tokens = [[begin, *tokenizer.encode(text, add_special_tokens=False)] for text in texts]
+    return torch.tensor([token for text in tokens for token in text])
 
 
 def make(options):

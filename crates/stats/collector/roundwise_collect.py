@@ -874,7 +874,7 @@ class Recompute(torch.autograd.Function):
 
 
 class Blocks:
-    """A model's repeated blocks, recomputed in backward passes as long as this is entered.
+    """A model's repeated blocks, which are computed again in backward passes.
 
     Memory then holds the blocks' inputs and the inside of one block."""
 
@@ -884,22 +884,21 @@ class Blocks:
         self.allows_mutation = False
         self.blocks = list(blocks_of(collector.model, {layer.module for layer in collector.layers}))
 
-    def __enter__(self):
+    @contextlib.contextmanager
+    def computed_again(self):
         inside = {module for block in self.blocks for module in block.modules()}
         outside = [module for module in self.collector.model.modules() if module not in inside]
-        self.outside = ordinary_weights(outside)
-        self.outside.__enter__()
-        self.forwards = [block.__dict__.get("forward") for block in self.blocks]
-        for block in self.blocks:
-            block.forward = self.recomputed(block, block.forward)
-        return self
-
-    def __exit__(self, *error):
-        for block, forward in zip(self.blocks, self.forwards):
-            del block.forward
-            if forward is not None:
-                block.forward = forward
-        self.outside.__exit__(*error)
+        forwards = [block.__dict__.get("forward") for block in self.blocks]
+        try:
+            for block in self.blocks:
+                block.forward = self.recomputed(block, block.forward)
+            with ordinary_weights(outside):
+                yield
+        finally:
+            for block, forward in zip(self.blocks, forwards):
+                block.__dict__.pop("forward", None)
+                if forward is not None:
+                    block.forward = forward
 
     def mutations(self):
         """What to enter around a block with its backward pass."""
@@ -960,25 +959,22 @@ def blocks_of(module, layers):
             yield from blocks_of(child, layers)
 
 
-class ordinary_weights:
-    """Puts copies in the place of weights made in inference mode, which autograd refuses."""
-
-    def __init__(self, modules):
-        self.modules = modules
-
-    def __enter__(self):
-        self.replaced = []
-        for module in self.modules:
+@contextlib.contextmanager
+def ordinary_weights(modules):
+    """Meanwhile copies are in the place of weights made in inference mode, which autograd refuses."""
+    replaced = []
+    try:
+        for module in modules:
             for place in (module._parameters, module._buffers):
                 for name, tensor in place.items():
                     if tensor is not None and tensor.is_inference():
-                        self.replaced.append((place, name, tensor))
+                        replaced.append((place, name, tensor))
                         copy = tensor.detach().clone()
                         is_weight = place is module._parameters
-                        place[name] = torch.nn.Parameter(copy, requires_grad=False) if is_weight else copy
-
-    def __exit__(self, *_):
-        for place, name, tensor in self.replaced:
+                        place[name] = torch.nn.Parameter(copy, False) if is_weight else copy
+        yield
+    finally:
+        for place, name, tensor in replaced:
             place[name] = tensor
 
 
@@ -1046,7 +1042,7 @@ class Curvature:
     def curve(self, arguments, keywords):
         leaves, spec = tree_flatten((arguments, keywords))
         arguments, keywords = tree_unflatten([ordinary(leaf) for leaf in leaves], spec)
-        with frozen(self.collector.model), self.blocks:
+        with frozen(self.collector.model), self.blocks.computed_again():
             output = self.forward(*arguments, **keywords)
             pairs = self.judged(output)
             if pairs:
@@ -1117,33 +1113,31 @@ def draw(p, chance):
     return (block * 1024 + place.clamp(max=1023)).clamp(max=p.shape[1] - 1)
 
 
-class frozen:
-    """No parameter of the model wants a gradient."""
-
-    def __init__(self, model):
-        self.model = model
-
-    def __enter__(self):
-        # Those made in inference mode are replaced by copies that want none.
-        self.wanted = [p for p in self.model.parameters() if p.requires_grad and not p.is_inference()]
-        for parameter in self.wanted:
+@contextlib.contextmanager
+def frozen(model):
+    """Meanwhile no parameter of the model wants a gradient."""
+    # Those made in inference mode are replaced by copies that want none.
+    wanted = [p for p in model.parameters() if p.requires_grad and not p.is_inference()]
+    # A cache of keys and values would see every block twice; ComfyUI's kernels for rotation of
+    # queries and keys have no backward pass.
+    places = (
+        (getattr(model, "config", None), "use_cache", False),
+        (sys.modules.get("comfy.model_management"), "in_training", True),
+    )
+    before = [getattr(place, name, None) for place, name, _ in places]
+    try:
+        for parameter in wanted:
             parameter.requires_grad_(False)
-        # A cache of keys and values would see every block twice; ComfyUI's kernels for rotation of
-        # queries and keys have no backward pass.
-        config = getattr(self.model, "config", None)
-        comfy = sys.modules.get("comfy.model_management")
-        self.changed = []
-        for place, name, value in ((config, "use_cache", False), (comfy, "in_training", True)):
-            before = getattr(place, name, None)
-            if isinstance(before, bool):
-                self.changed.append((place, name, before))
+        for (place, name, value), known in zip(places, before):
+            if isinstance(known, bool):
                 setattr(place, name, value)
-
-    def __exit__(self, *_):
-        for parameter in self.wanted:
+        yield
+    finally:
+        for parameter in wanted:
             parameter.requires_grad_(True)
-        for place, name, before in self.changed:
-            setattr(place, name, before)
+        for (place, name, _), known in zip(places, before):
+            if isinstance(known, bool):
+                setattr(place, name, known)
 
 
 def tensors_of(output):
@@ -1350,14 +1344,13 @@ class Collector:
     def see_attention(self, call):
         begin = time.perf_counter()
         found = self.sources_of(call)
-        if found is None:
-            for layer in self.shown:
-                layer.tries += layer.mixture is None
-            if self.shown and not any(layer.mixture for layer in self.shown):
-                self.unknown[next(reversed(self.shown)).name] = None
+        if found is None and self.shown and not any(layer.mixture for layer in self.shown):
+            self.unknown[next(reversed(self.shown)).name] = None
         for shown, first, columns in found or ():
             self.unknown.pop(shown.layer.name, None)
             self.mix(call, shown, first, columns)
+        for layer in self.shown:
+            layer.tries += layer.mixture is None
         self.seconds += time.perf_counter() - begin
 
     def sources_of(self, call):

@@ -607,24 +607,25 @@ class MixtureTest(unittest.TestCase):
 
 
 class Block(torch.nn.Module):
-    def __init__(self, width):
+    def __init__(self, width, before=torch.tanh):
         super().__init__()
+        self.before = before
         self.attention = Attention(width)
         self.up, self.down = torch.nn.Linear(width, 20), torch.nn.Linear(20, width)
 
     def forward(self, x, *, scale):
         # Writes into its input.
-        x += self.attention(torch.tanh(x), is_causal=True)
+        x += self.attention(self.before(x), is_causal=True)
         return x + self.down(torch.tanh(self.up(x))) * scale, scale
 
 
 class Tower(torch.nn.Module):
     """Blocks between an embedding and a head, with something convolved, and a layer that is in vain."""
 
-    def __init__(self, classes=None):
+    def __init__(self, classes=None, before=torch.tanh):
         super().__init__()
         self.embedding = torch.nn.Embedding(16, 12)
-        self.blocks = torch.nn.ModuleList(Block(12) for _ in range(2))
+        self.blocks = torch.nn.ModuleList(Block(12, before) for _ in range(2))
         self.conv = torch.nn.Conv2d(1, 1, (1, 3), padding=(0, 1))
         self.vain = torch.nn.Linear(12, 12)
         self.head = torch.nn.Linear(12, classes or 6)
@@ -667,7 +668,8 @@ class CurvatureTest(unittest.TestCase):
                     collector.mask = mask
                     self.outputs.append(model(tokens))
         collector.save(self.path)
-        self.report = collector.report(self.path, {layer.name: layer for layer in collector.layers if layer.group})
+        called = {layer.name: layer for layer in collector.layers if layer.group}
+        self.report = collector.report(self.path, called)
         return read(self.path)[0]
 
     def brute(self, model, calls=None):
@@ -831,11 +833,22 @@ class CurvatureTest(unittest.TestCase):
         self.assertEqual(tensors["head.count"].item(), 2 * (7 + 11))
         self.assertEqual(len(self.outputs), 2)
 
+    def test_blocks_may_write_into_what_their_backward_pass_needs(self):
+        def normalised(x):
+            return torch.nn.functional.layer_norm(x, (12,))
+
+        model = Tower(before=normalised)
+        tensors = self.collected(model, [self.calls[0], *self.calls])
+        # The first call is lost: it shows that they do.
+        del self.drawn[0]
+        self.assertEqual(tensors["head.count"].item(), 2 * (7 + 7 + 11))
+        for block in model.blocks:
+            block.before = lambda x: normalised(x.clone())
+        self.check(model, tensors, 2 * (7 + 11) * 6)
+
     def test_weights_made_in_inference_mode_work(self):
         with torch.inference_mode():
             model = Tower()
-            for parameter in model.parameters():
-                parameter.requires_grad_(False)
         tensors = self.collected(model)
         with torch.inference_mode(False):
             copy = Tower()
