@@ -56,7 +56,7 @@ fn text(value: &Value) -> String {
 }
 
 /// One word for a shell, whatever is in it.
-fn quoted(word: &str) -> String {
+pub(crate) fn quoted(word: &str) -> String {
     let is_plain = |char: char| char.is_ascii_alphanumeric() || "._-/:,+=".contains(char);
     match !word.is_empty() && word.chars().all(is_plain) {
         true => word.to_owned(),

@@ -15,7 +15,7 @@ use crate::arguments::ConvertOptions;
 use crate::console::{print_error, print_json, tell};
 use crate::events::{Events, tell_done, telling};
 use crate::outcome::{BadUsage, is_bad_usage, is_stop};
-use crate::stop;
+use crate::stop::{self, Work};
 use crate::text::counted;
 use crate::typed::Typed;
 
@@ -32,7 +32,7 @@ fn run_all(options: &ConvertOptions) -> anyhow::Result<bool> {
         refuse_adapter_of_nothing(options, &job.recipe)?;
     }
     limit_search_threads(options.run.threads());
-    stop::listen()?;
+    stop::listen(work(&groups), options.run.quiet)?;
     let events = options.events.then(Events::listen);
     let mut batch = Batch { inputs: groups.len(), reports: vec![], failed: vec![] };
     // All inputs are looked at before the first is converted: nobody waits hours to learn of a
@@ -56,6 +56,15 @@ fn run_all(options: &ConvertOptions) -> anyhow::Result<bool> {
     match stopped {
         Err(error) => Err(error),
         Ok(()) => batch.outcome(),
+    }
+}
+
+/// Returns what Ctrl-C interrupts.
+fn work(groups: &[Group]) -> Work {
+    let is_nearest = |job: &Job| job.recipe.rounding() == Rounding::Nearest;
+    match groups.iter().flatten().all(is_nearest) {
+        true => Work::Tensors,
+        false => Work::Search,
     }
 }
 

@@ -57,6 +57,9 @@ fn explain_layer(
     }
     let because = planned.because();
     let mut text = format!("{}: {outcome}, {because}\n", plain(&planned.header.name));
+    if !explained.made_of.is_empty() {
+        text += &format!("  in the file: {}\n", plain(&explained.made_of.join(", ")));
+    }
     let mut table = Table::new(&["", "asked", "answer"]);
     for step in &explained.steps {
         let arrow = if step.decides { "→" } else { "" };

@@ -266,7 +266,7 @@ fn a_mistake_in_the_last_input_is_told_before_the_first_is_converted() {
     let shell = shell.args(["-c", script]).arg(tool::binary()).args(inputs);
     let run = Run::of(shell.current_dir(folder.root()).output().unwrap());
     let place = |words| run.stdout.find(words).unwrap_or_else(|| panic!("{}", run.stdout));
-    let told = ["CLIP-L is not converted", "gone.safetensors: cannot open"].map(place);
+    let told = ["not converted: CLIP-L", "gone.safetensors: cannot open"].map(place);
     assert!(told.iter().all(|told| *told < place("2 converted")), "{}", run.stdout);
     assert!(place("2 converted") < place("2 of 3 inputs failed"), "{}", run.stdout);
     assert_eq!(run.code, 1);
