@@ -79,7 +79,7 @@ fn translated(source: &Source) -> Vec<Note> {
 fn told_by_subject(recipe: &Recipe, subject: &Subject) -> Vec<Note> {
     let insisted = recipe.insisted_kind().zip(subject.looks_like.clone());
     let insisted = insisted.map(|(kind, looks_like)| Note::InsistedKind { kind, looks_like });
-    let is_about_codes = recipe.purpose() == Purpose::Quantize;
+    let is_about_codes = recipe.purpose() == Purpose::Quantize && recipe.stores_codes();
     let banks = subject.expert_banks.filter(|_| is_about_codes).map(Note::ExpertBanks);
     insisted.into_iter().chain(banks).collect()
 }
