@@ -30,7 +30,6 @@ mod events;
 mod heard;
 mod job;
 mod key;
-mod kinds;
 mod ledger;
 mod neighbour;
 mod order;

@@ -40,13 +40,13 @@ export function checkPage({ input, converted }, { vocabulary }) {
   }
   function diagnosis(sick) {
     if (!sick) return null;
-    const { mends, defects } = sick;
-    if (mends.length + defects.length === 0)
+    const { repairs, defects } = sick;
+    if (repairs.length + defects.length === 0)
       return verdict(true, "No known defect of layers in codes.");
-    return element("section", element("h2", `${counted(mends.length + defects.length, "defect")}`),
-      mends.length > 0 &&
+    return element("section", element("h2", `${counted(repairs.length + defects.length, "defect")}`),
+      repairs.length > 0 &&
         [
-          findings(mends),
+          findings(repairs),
           element("p", button("Mend", () => submit("repair", { recipe: { repair: true } }), { class: "main" }),
             element("span.quiet", " writes a repaired file beside this one; codes stay what they are"))
         ],
