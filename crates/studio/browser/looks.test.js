@@ -88,6 +88,7 @@ test("pictures say in their numbers what they show", async (t) => {
   const worst = measured.sort((a, b) => b.weight_error - a.weight_error)[0];
   assert.match(await page.textContent("[data-chart=errors] figcaption"), new RegExp(worst.name.replaceAll(".", "\\.")));
   await page.locator("[data-chart=errors] summary").click();
+  await page.waitForSelector("[data-chart=errors] tbody tr");
   assert.equal(await page.locator("[data-chart=errors] tbody tr").count(), measured.length);
   assert.equal(await page.locator("[data-chart=errors] tbody td").first().textContent(), worst.name);
 });

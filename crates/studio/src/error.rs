@@ -15,7 +15,7 @@ pub enum StudioError {
     },
     /// The port that was asked for is taken.
     #[error(
-        "port {port} of 127.0.0.1 cannot be used: {source}\n  name another port, or none: the next free one is taken"
+        "port {port} of 127.0.0.1 cannot be used: {source}\n  where none is named the next free one is taken; or name another"
     )]
     Port {
         /// The port.

@@ -1,7 +1,7 @@
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
-use roundwise_studio::{Begun, Setup, Studio};
+use anyhow::{Context, anyhow, bail};
+use roundwise_studio::{Begun, Setup, Studio, StudioError};
 
 use crate::arguments::StudioOptions;
 use crate::console::print;
@@ -19,18 +19,31 @@ pub(crate) fn run(options: &StudioOptions) -> anyhow::Result<bool> {
         // Under SSH the browser is elsewhere.
         opens_browser: !options.no_open && connection.is_none(),
     };
-    match Studio::begin(setup)? {
+    let hint = match setup.opens_browser {
+        true => "where no browser opens, open this address yourself; ",
+        false => "",
+    };
+    match Studio::begin(setup).map_err(with_flag)? {
         Begun::Running { address } => print(&format!("the studio runs already: {address}"))?,
         Begun::First(studio) => {
             let forward = connection.map(|it| it.forward(studio.port())).unwrap_or_default();
             let address = studio.address();
             print(&format!(
-                "roundwise studio: {address}\n{forward}  Ctrl-C ends it; jobs are kept"
+                "roundwise studio: {address}\n{forward}  {hint}Ctrl-C ends it; jobs are kept"
             ))?;
             studio.serve(&|| stop::STOP.is_asked())?;
         }
     }
     Ok(true)
+}
+
+/// Says with which flag something else is named.
+fn with_flag(error: StudioError) -> anyhow::Error {
+    match error {
+        StudioError::State { .. } => anyhow!("{error} with `--state FOLDER`"),
+        StudioError::Port { .. } => anyhow!("{error} with `--port PORT`"),
+        error => error.into(),
+    }
 }
 
 fn existing(start: &Path) -> anyhow::Result<PathBuf> {

@@ -100,7 +100,8 @@ function inspected(subject) {
     ...subject.remarks.map((remark) => ["Remark", remark])
   ].filter(Boolean);
   const { provenance, metadata } = subject;
-  const made = provenance && [["Made by", `roundwise ${provenance.version}`], ["Command", provenance.command]];
+  const made = provenance &&
+    [["Made by", `roundwise ${provenance.version}`], provenance.command && ["Command", provenance.command]].filter(Boolean);
   return element(
     "section",
     plainTable(["Fact", "Value"], [...facts, ...(made ?? [])], "What the file is"),

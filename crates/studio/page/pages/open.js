@@ -8,6 +8,11 @@ import { button, folderList, lineInput, notice } from "../widgets.js";
 
 const KINDS = ["model", "statistics", "report"];
 
+const NO_MODEL = (name) => ({
+  message: `${name} is no model, no statistics and no report`,
+  help: "Models are .safetensors, .gguf, .pt, .pth, .ckpt and .bin files, and folders of them. What else lies beside it:"
+});
+
 /** The page that a file of a kind is opened on. */
 export function visitFile(path, kind) {
   if (kind === "statistics") visit("statistics", { path });
@@ -56,7 +61,10 @@ export function openPage({ path, go }, { vocabulary }) {
       const entry = folder.entries.find((candidate) => candidate.path === wanted || candidate.name === folder.selected);
       if (entry && entry.kind !== "folder" && folder.path !== wanted) visitFile(entry.path, entry.kind);
       else if (folder.is_model) visitFile(folder.path, "model");
-      else list.go(folder.path);
+      else {
+        list.go(folder.path);
+        if (folder.selected) fill(said, notice(NO_MODEL(folder.selected)));
+      }
     } catch (error) {
       // What the list of a folder does not know may still be a file that can be opened, such as an index.
       if (error.status !== 404 && error.kind !== "not_found") return visitFile(wanted, "model");

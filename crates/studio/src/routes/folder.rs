@@ -127,10 +127,12 @@ fn list(shared: &Shared, path: &Path) -> Result<Folder, Refusal> {
 }
 
 fn unreadable(path: &Path, error: &std::io::Error) -> Refusal {
-    let message = format!("{}: {error}", path.display());
     match error.kind() {
-        std::io::ErrorKind::NotFound => Refusal::not_found(message),
-        _ => Refusal::file(message),
+        std::io::ErrorKind::NotFound => {
+            let message = format!("{}: there is no such file or folder", path.display());
+            Refusal::not_found(message).with_help("Is its drive there? Else choose another.")
+        }
+        _ => Refusal::file(format!("{}: {error}", path.display())),
     }
 }
 
