@@ -12,7 +12,11 @@ pub(crate) struct Section<'a> {
 }
 
 /// Cuts a layer into sections, from top to bottom; into one where a scheme's blocks allow no more.
-pub(crate) fn sections<'a>(layer: &Linear<'a>, scheme: Scheme, rule: ScaleRule) -> Vec<Section<'a>> {
+pub(crate) fn sections<'a>(
+    layer: &Linear<'a>,
+    scheme: Scheme,
+    rule: ScaleRule,
+) -> Vec<Section<'a>> {
     let shape @ [rows, cols] = [layer.weight.rows(), layer.weight.cols()];
     let whole = || vec![Section { rows: 0..rows, inputs: layer.inputs }];
     let may_cut = |part: &Range<usize>| {
