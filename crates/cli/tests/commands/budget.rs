@@ -184,8 +184,6 @@ fn a_layer_without_usable_gradients_is_told() {
     let folder = folder();
     let bytes = folder.read("g.stats.safetensors");
     let mut file = crate::tool::File::parse(&bytes);
-    // Written again as JSON has it.
-    file.metadata.values_mut().for_each(|value| *value = value.replace('\n', "\\n"));
     file.get_mut("blocks.1.fc1.gradient_mean_square").bytes = f32_bytes(&[0.0]);
     folder.write("zero.stats.safetensors", &file.bytes());
     file.get_mut("blocks.1.fc1.gradient_mean_square").bytes = f32_bytes(&[f32::NAN]);
