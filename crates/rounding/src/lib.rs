@@ -59,6 +59,7 @@ mod report;
 mod resolve;
 mod round;
 mod search_cache;
+mod section;
 mod setting;
 mod sides;
 mod smooth;
@@ -66,7 +67,6 @@ mod soft_choice;
 mod solve;
 mod solver;
 mod stochastic;
-mod stripe;
 mod watch;
 
 pub use bias::{BiasCorrection, BiasSign};

@@ -9,8 +9,8 @@ use crate::layer::Layer;
 use crate::outputs::RowCoupling;
 use crate::projection::Projection;
 use crate::search_cache::Key;
+use crate::section::{Section, joined, sections};
 use crate::solve::State;
-use crate::stripe::{Stripe, joined, stripes};
 use crate::{
     Limit, Linear, Objective, Options, OutputMoment, RoundingError, RoundingReport, Score,
     SearchCache, SecondMoment, Sides, Watch, relative_output_error,
@@ -67,8 +67,8 @@ fn round_linear(
         return Err(RoundingError::Unsearchable { scheme });
     }
     let mut found = vec![];
-    for stripe in stripes(&asked, scheme, rule) {
-        found.push(round_stripe(asked, &stripe, scheme, rule, options, engine, seed, watch)?);
+    for section in sections(&asked, scheme, rule) {
+        found.push(round_section(asked, &section, scheme, rule, options, engine, seed, watch)?);
     }
     match found.len() {
         1 => Ok(found.remove(0).rounded),
@@ -84,9 +84,9 @@ pub(crate) struct Found {
 }
 
 #[allow(clippy::too_many_arguments, reason = "those of `round`, and the rows")]
-fn round_stripe(
+fn round_section(
     asked: Linear<'_>,
-    stripe: &Stripe<'_>,
+    section: &Section<'_>,
     scheme: Scheme,
     rule: ScaleRule,
     options: &Options,
@@ -95,7 +95,7 @@ fn round_stripe(
     watch: &mut dyn Watch,
 ) -> Result<Found, RoundingError> {
     let Linear { weight, cache, .. } = asked;
-    let inputs = stripe.inputs;
+    let inputs = section.inputs;
     let objective = options.objective;
     let group = scheme.rotation().and_then(|rotation| rotation.group(weight.cols()));
     let rotated = group.zip(inputs).filter(|(_, inputs)| inputs.columns() == weight.cols());
@@ -105,11 +105,11 @@ fn round_stripe(
     let importance = seen.filter(|inputs| is_seen && inputs.columns() == weight.cols());
     let importance = importance.map(|inputs| inputs.second_moment().diagonal());
     let layer = Layer::new(weight, scheme, rule, importance.as_deref())?;
-    let is_whole = stripe.rows.len() == weight.rows();
-    let layer = if is_whole { layer } else { layer.row_range(stripe.rows.clone()) };
+    let is_whole = section.rows.len() == weight.rows();
+    let layer = if is_whole { layer } else { layer.row_range(section.rows.clone()) };
     let has_mean = seen.is_some_and(|inputs| inputs.mean().iter().any(|mean| *mean != 0.0));
-    let (effort, first_row) = (options.effort, stripe.rows.start);
-    let key = Key { objective, effort, seed, group, first_row, has_mean };
+    let (effort, rows) = (options.effort, [section.rows.start, section.rows.end]);
+    let key = Key { objective, effort, seed, group, rows, has_mean };
     let find = || Projection::of(objective, &layer, seen, options.effort, engine, seed);
     let projection = cache.unwrap_or(&SearchCache::default()).get_or_find(key, find)?;
     // Gradients are of whole outputs; those of a part of the rows are not cut out.
@@ -132,7 +132,7 @@ fn round_stripe(
         watch,
     })?;
     if let (Some(nearest), Some(_)) = (nearest, found.rounded.report.output_errors) {
-        let rows = weight.row_range(stripe.rows.clone());
+        let rows = weight.row_range(section.rows.clone());
         let seen_as_they_are = Linear::from(&rows).with_inputs(inputs);
         let error = |codes| relative_output_error(seen_as_they_are, codes, engine);
         let errors = [error(&found.rounded.matrix)?, error(&nearest)?];

@@ -23,8 +23,8 @@ pub(crate) struct Key {
     pub(crate) seed: u64,
     /// Columns that are rotated together.
     pub(crate) group: Option<usize>,
-    /// First of the rows whose inputs are looked at, of several stripes.
-    pub(crate) first_row: usize,
+    /// First and end of the rows whose inputs are looked at.
+    pub(crate) rows: [usize; 2],
     /// Whether inputs have their mean, as opposed to inputs about their mean.
     pub(crate) has_mean: bool,
 }
@@ -77,7 +77,7 @@ mod tests {
             effort: Effort::Fast,
             seed: 1,
             group: None,
-            first_row: 0,
+            rows: [0, 32],
             has_mean: false,
         };
         let rotated = Key { group: Some(16), ..plain };

@@ -107,8 +107,8 @@ fn by_proxy(budgeted: &Budgeted) -> String {
     let shown: Vec<String> = layers.iter().take(SHOWN).map(|layer| format!("`{layer}`")).collect();
     let more = if layers.len() > SHOWN { ", …" } else { "" };
     format!(
-        "note: statistics of {} lack what the prediction needs, so that the weights' error stands \
-         for it: {}{more}\n",
+        "note: {} without the statistics that the prediction needs, so that the weights' error \
+         stands for it: {}{more}\n",
         counted(layers.len(), "layer"),
         shown.join(", ")
     )

@@ -1,14 +1,14 @@
 //! Statistics of real inputs lower the error of a layer's outputs, and it is the true error that is
 //! reported.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
 use roundwise_compute::{Gaussian, Matrix};
 use roundwise_rounding::{
-    Feedback, Inputs, Linear, Objective, Options, Progress, Rounded, RoundingError, SecondMoment,
-    Solver, round,
+    Feedback, Inputs, Limit, Linear, Objective, Options, Progress, Rounded, RoundingError,
+    RowInputs, SecondMoment, Solver, round,
 };
-use roundwise_scheme::{FloatDtype, QuantizedMatrix, ScaleRule, Weight, rotate};
+use roundwise_scheme::{FloatDtype, QuantizedMatrix, ScaleRule, Scheme, Weight, rotate};
 use roundwise_testkit::weights;
 
 use crate::common::{SEED, cpu, method, nearest, searchable};
@@ -405,5 +405,51 @@ fn solvers_that_cannot_see_inputs_are_refused() {
         let asked = toml::from_str(&format!("solver = '{solver}'")).unwrap();
         let error = Options::of_method("activations", &asked).unwrap_err().to_string();
         assert!(error.contains(solver), "{error}");
+    }
+}
+
+/// Rows with statistics of their own get the codes that they would have in a matrix by themselves, and the
+/// other rows theirs.
+#[test]
+fn rows_with_inputs_of_their_own_are_rounded_for_these() {
+    let (weight, engine) = (weights::gaussian(48, 32, 3), cpu());
+    let bytes = weight.bytes();
+    let view = Weight::new(48, 32, FloatDtype::F32, &bytes).unwrap();
+    let inputs = |seed| {
+        let factor = weights::gaussian(32, 5, seed).values;
+        let factor = Matrix::new(32, 5, factor).unwrap();
+        let full = Matrix::from_fn(32, 32, |i, j| {
+            let product: f32 = factor.row(i).iter().zip(factor.row(j)).map(|(a, b)| a * b).sum();
+            product + if i == j { 0.05 } else { 0.0 }
+        });
+        Inputs::new(vec![0.0; 32], SecondMoment::Full(full), 1000).unwrap()
+    };
+    let (plain, mixed) = (inputs(5), inputs(6));
+    let options = Options {
+        objective: Objective::Activations { damping: None },
+        limit: Limit::None,
+        ..Options::default()
+    };
+    for scheme in ["int8-row", "int4-convrot-16", "nvfp4", "mxfp8", "fp8"] {
+        let scheme: Scheme = scheme.parse().unwrap();
+        let rule = scheme.scale_rule_for_inputs();
+        let rounded = |layer: Linear<'_>| {
+            round(layer, scheme, rule, &options, &engine, 7, &mut ()).unwrap().matrix.to_f32()
+        };
+        let of_rows = [RowInputs { rows: 16..32, inputs: mixed.clone() }];
+        let both = Linear::from(&view).with_inputs(Some(&plain)).with_row_inputs(&of_rows);
+        let found = rounded(both);
+        let by_plain = rounded(Linear::from(&view).with_inputs(Some(&plain)));
+        let by_mixed = rounded(Linear::from(&view).with_inputs(Some(&mixed)));
+        // Products of fewer rows may round the last bits of a shift otherwise.
+        let differing = |other: &[f32], rows: Range<usize>| {
+            let cells = rows.start * 32..rows.end * 32;
+            found[cells.clone()].iter().zip(&other[cells]).filter(|(a, b)| a != b).count()
+        };
+        assert!(differing(&by_plain, 0..16) <= 4, "{scheme}");
+        assert!(differing(&by_mixed, 16..32) <= 4, "{scheme}");
+        assert!(differing(&by_plain, 32..48) <= 4, "{scheme}");
+        assert!(differing(&by_plain, 16..32) > 50, "{scheme}");
+        assert_ne!(by_plain, by_mixed);
     }
 }

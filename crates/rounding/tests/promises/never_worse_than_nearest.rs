@@ -47,7 +47,7 @@ fn is_never_worse(solver: Solver, limit: Limit) {
             }
             for objective in objectives() {
                 let effort = Effort::Fast;
-                let options = Options { objective, solver, limit, effort };
+                let options = Options { objective, solver, limit, effort, ..Options::default() };
                 cases.push((name, matrix.clone(), entry, options));
             }
         }

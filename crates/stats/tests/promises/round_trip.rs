@@ -122,10 +122,10 @@ fn mixed_inputs_and_gradients_come_back_bit_by_bit() {
     let plain = statistics(&inputs(1, 50, 6), Knowledge::Full);
     let mixed = MixedInputs::new(moment(2, 40, 6, Knowledge::Full), vec![[2, 4]], 5).unwrap();
     let gradient = OutputGradient::new(
-        30,
+        3,
         0.25,
         Some(moment(3, 3, 6, Knowledge::Factor { rank: 4 })),
-        Some(moment(4, 30, 5, Knowledge::Diagonal)),
+        Some(moment(4, 3, 5, Knowledge::Diagonal)),
     )
     .unwrap();
     let alone = OutputGradient::new(30, 0.5, None, None).unwrap();
