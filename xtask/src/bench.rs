@@ -4,6 +4,7 @@ mod encode;
 mod layouts;
 mod outputs;
 mod quality;
+mod recognition;
 mod rounding;
 mod studio;
 
@@ -33,6 +34,8 @@ pub(crate) enum Bench {
     /// Statistics of real inputs: what they do to the outputs of real sentence encoders and of a
     /// language model.
     Quality(quality::Options),
+    /// Time that a header of 5,000 tensors takes: to read it, to recognise the model, to plan.
+    Recognition(recognition::Options),
     /// Learned rounding: error of stored codes, time and memory, beside convert-to-quant and torch.
     Rounding(rounding::Options),
     /// The studio: size, memory, time of plans, of the page in a browser, and what events cost.
@@ -48,6 +51,7 @@ pub(crate) fn run(workspace: &Workspace, bench: &Bench) -> Result<()> {
         Bench::Layouts(options) => layouts::run(workspace, options),
         Bench::Outputs(options) => outputs::run(workspace, options),
         Bench::Quality(options) => quality::run(workspace, options),
+        Bench::Recognition(options) => recognition::run(workspace, options),
         Bench::Rounding(options) => rounding::run(workspace, options),
         Bench::Studio(options) => studio::run(workspace, options),
     }

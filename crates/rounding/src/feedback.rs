@@ -44,6 +44,8 @@ pub(crate) fn feedback_within<G: Grid>(
             let sweeps = polish::<G>(state, passes, lambda, largest_energy, so_far, watch)?;
             return Ok((pass + sweeps, lambda));
         }
+        // In large steps: a pass costs about two thin products, and every λ that keeps the budget will do. The walk
+        // along the trade-off, where the best λ counts, is the work of `anneal`.
         options.lambda = (4.0 * options.lambda).max(LEAST_LAMBDA);
     }
 }
@@ -147,11 +149,14 @@ fn in_blocks<G: Grid>(state: &mut State<'_>, options: &Feedback) -> Result<(), R
     let inverse = solve_positive_definite(&gram, &Matrix::identity(rank))?;
     let mut inverse = state.engine.upload(inverse);
 
+    // Lines come in falling order of their leverage. Measured, the order of the matrix leaves 20 to 130 times
+    // as much projected error.
     for lines in blocks(state.cells.order.len(), options.block) {
         let right = scaled.row_block(lines.clone());
         let turned = right.multiply(&inverse);
         let shift = turned.multiply(&state.projected).scale(-1.0);
         let shift = shift.changed(|shift| scale_rows(shift, &factors[lines.clone()]));
+        // The shift is computed in the k×k state, and meets the rows of the matrix once, here.
         let push = projection.spread(&shift);
         let mut energies = Vec::new();
         let errors = push.changed(|push| {

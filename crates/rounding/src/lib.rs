@@ -8,11 +8,11 @@
 //! ```
 //! use roundwise_compute::Device;
 //! use roundwise_rounding::{MethodOptions, Options, round};
-//! use roundwise_scheme::{ScaleRule, Weight, WeightKind};
+//! use roundwise_scheme::{ScaleRule, Weight, FloatDtype};
 //!
 //! let values = (0..64 * 48).map(|i| ((i * 37 % 101) as f32 - 50.0) * (1.0 + (i % 48) as f32));
 //! let bytes: Vec<u8> = values.flat_map(f32::to_le_bytes).collect();
-//! let weight = Weight::new(64, 48, WeightKind::F32, &bytes)?;
+//! let weight = Weight::new(64, 48, FloatDtype::F32, &bytes)?;
 //! let engine = Device::Cpu.resolve()?;
 //! let options = Options::of_method("principal", &MethodOptions::default())?;
 //! let rounded = round(&weight, "fp8".parse()?, ScaleRule::Absmax, &options, &engine, 7, &mut ())?;

@@ -1,5 +1,5 @@
 use crate::solver::positive;
-use crate::{BiasCorrection, Effort, Limit, Objective, RoundingError, Sides, Solver};
+use crate::{Effort, Limit, Objective, RoundingError, Sides, Solver};
 
 /// The objective, solver and limits of a rounding. `E = Ŵ − W`, Ŵ decoded from the stored codes.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -14,9 +14,6 @@ pub struct Options {
     pub effort: Effort,
     /// What feedback for real inputs couples. Default columns alone.
     pub sides: Sides,
-    /// Correction of the layer's bias, which [`BiasCorrection::change_of_bias`] computes for callers that have
-    /// the bias. Default none.
-    pub bias_correction: BiasCorrection,
 }
 
 impl Options {

@@ -58,7 +58,7 @@ impl std::fmt::Debug for SearchCache {
 #[cfg(test)]
 mod tests {
     use roundwise_compute::Device;
-    use roundwise_scheme::{Weight, WeightKind};
+    use roundwise_scheme::{FloatDtype, Weight};
     use roundwise_testkit::weights;
 
     use super::*;
@@ -67,7 +67,7 @@ mod tests {
     #[test]
     fn a_layer_is_searched_again_only_for_something_else() {
         let bytes = weights::gaussian(32, 32, 1).bytes();
-        let weight = Weight::new(32, 32, WeightKind::F32, &bytes).unwrap();
+        let weight = Weight::new(32, 32, FloatDtype::F32, &bytes).unwrap();
         let layer = Layer::new(&weight, "fp8".parse().unwrap(), Default::default(), None).unwrap();
         let engine = Device::Cpu.resolve().unwrap();
         let objective = Objective::default();

@@ -245,6 +245,7 @@ impl LayerStatistics {
             return Err(Kind::Length { part: "second_moment", found, expected });
         }
         let count = added(self.count(), other.count())?;
+        // Shares, not counts: a side-car holds means, and sums over all samples would leave the range of F32.
         let a = self.count() as f64 / count as f64;
         let b = other.count() as f64 / count as f64;
         let mix = |x: &[f32], y: &[f32]| -> Vec<f32> {
@@ -255,12 +256,14 @@ impl LayerStatistics {
         let second = match (self.covariance(), other.covariance()) {
             (Some(x), Some(y)) => {
                 let mut covariance = mix(x, y);
+                // Two sets of inputs about different means spread further than each of them does about its own.
                 self.add_spread(other, a * b, &mut covariance);
                 SecondMoment::Full { covariance }
             }
             _ => match (self.cut_to(other)?, other.cut_to(self)?) {
                 (Some((rank_a, x)), Some((rank_b, y))) => {
                     let rank = rank_a.max(rank_b);
+                    // `[√a·F_A, √b·F_B]` times its transpose is the mixture exactly; only the cut to `rank` loses something.
                     let joined = side_by_side((rank_a, &x, a.sqrt()), (rank_b, &y, b.sqrt()));
                     let values = reduced_factor(joined.as_ref(), rank)?;
                     SecondMoment::Factor { rank, values }

@@ -1,3 +1,6 @@
+use serde::ser::SerializeStruct;
+use serde::{Serialize, Serializer};
+
 use crate::{Knowledge, LayerShape};
 
 /// The line that `stats show` prints of a layer.
@@ -28,6 +31,21 @@ impl LayerSummary {
     /// against it fits the samples.
     pub fn has_few_samples(&self) -> bool {
         self.samples < self.shape.columns
+    }
+}
+
+impl Serialize for LayerSummary {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let mut layer = to.serialize_struct("LayerSummary", 8)?;
+        layer.serialize_field("name", &self.shape.module)?;
+        layer.serialize_field("rows", &self.shape.rows)?;
+        layer.serialize_field("columns", &self.shape.columns)?;
+        layer.serialize_field("samples", &self.samples)?;
+        layer.serialize_field("second_moment", &self.knowledge.to_string())?;
+        layer.serialize_field("rank_energy", &self.rank_energy)?;
+        layer.serialize_field("has_mean", &self.has_mean)?;
+        layer.serialize_field("has_few_samples", &self.has_few_samples())?;
+        layer.end()
     }
 }
 

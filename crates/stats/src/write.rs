@@ -216,6 +216,7 @@ impl StatisticsWriter {
 
 fn metadata(tool: &str, plans: &[LayerPlan]) -> BTreeMap<String, String> {
     let shapes: Vec<LayerShape> = plans.iter().map(|plan| plan.shape.clone()).collect();
+    // Layers see different numbers of inputs, such as experts that few tokens are routed to.
     let samples = plans.iter().map(|plan| plan.count).max().unwrap_or(0);
     // Programs that know the first version alone read what it can hold.
     let is_new = plans.iter().any(LayerPlan::is_of_second_version);

@@ -196,6 +196,10 @@ impl Batch {
     }
 }
 
+/// What becomes of an error that is added back, by how it is added.
+const LOADER_OF_ERRORS: &str = "in ComfyUI add it with `Load LoRA (Bypass)`: `Load LoRA` rounds every \
+                                layer again, which makes the result worse than without";
+
 fn extract(options: &ConvertOptions, job: &Job, rank: NonZeroUsize) -> anyhow::Result<()> {
     let (input, recipe, output) = (&job.input, &job.recipe, &job.output);
     let device = job.devices.named().first().copied().unwrap_or_default();
@@ -205,7 +209,7 @@ fn extract(options: &ConvertOptions, job: &Job, rank: NonZeroUsize) -> anyhow::R
     if is_told(options) {
         let most = if lora.rank < rank.get() { ", the highest that they have," } else { "" };
         tell(&format!(
-            "{}: {} of rank {}{most} that leave {:.1} % of the error",
+            "{}: {} of rank {}{most} that leave {:.1} % of the error\n  {LOADER_OF_ERRORS}",
             lora.path.display(),
             counted(lora.layers, "layer"),
             lora.rank,

@@ -29,25 +29,6 @@ fn show(options: &StatsShowOptions) -> anyhow::Result<()> {
 }
 
 fn as_json(statistics: &Statistics, layers: &[LayerSummary]) -> serde_json::Value {
-    let layers: Vec<_> = layers
-        .iter()
-        .map(|layer| {
-            json!({
-                "name": layer.shape.module,
-                "rows": layer.shape.rows,
-                "columns": layer.shape.columns,
-                "samples": layer.samples,
-                "second_moment": layer.knowledge.to_string(),
-                "rank_energy": layer.rank_energy,
-                "has_mean": layer.has_mean,
-                "has_few_samples": layer.has_few_samples(),
-                "mixed": layer.mixed.map(|known| known.to_string()),
-                "weighted": layer.weighted.map(|known| known.to_string()),
-                "outputs": layer.outputs.map(|known| known.to_string()),
-                "has_gradient": layer.has_gradient,
-            })
-        })
-        .collect();
     json!({
         "tool": statistics.tool(),
         "fingerprint": statistics.fingerprint(),

@@ -23,6 +23,7 @@ pub(crate) mod request;
 pub(crate) mod run_facts;
 pub(crate) mod same_model;
 pub(crate) mod sensitivity;
+pub(crate) mod tensor_kind;
 
 pub use self::budget::{AssignedLayer, Assignment, Budget, Card, Exchange, TradeOff};
 pub use self::decision::{Action, Decision, NotFinite, PlannedTensor};
@@ -35,3 +36,4 @@ pub use self::provenance::{Provenance, Tool};
 pub use self::reason::Reason;
 pub use self::request::PlanRequest;
 pub use self::sensitivity::{Measure, Predicted, SchemeLoss, Sensitivity};
+pub use self::tensor_kind::{TensorKind, TensorOfKind};

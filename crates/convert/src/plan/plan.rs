@@ -60,8 +60,9 @@ impl Plan {
         let subject = source.subject().clone();
         let detected = &subject.detected;
         refuse_other_model(path, recipe, detected)?;
+        // A preset that was asked for is taken on trust: people know of models that detection has never seen.
         let preset = recipe.preset().unwrap_or(detected.main.preset);
-        let layout = source.mended.as_ref().map_or(recipe.layout(), |mended| mended.layout);
+        let layout = source.repaired.as_ref().map_or(recipe.layout(), |repaired| repaired.layout);
 
         let (mut tensors, mut notes) = decide_all(request, &subject, preset, layout)?;
         if recipe.purpose() != Purpose::Edit {
@@ -77,6 +78,8 @@ impl Plan {
         };
         let header = PlannedHeader::new(metadata, source, recipe, statistics.is_some());
 
+        // Machines share the work out by the whole plan, and not by what each can see, so that every tensor is in
+        // exactly one part.
         let part = request.part.map(|part| {
             let mut whole = tensors.clone();
             // Where the whole does not fit, a part of it may.
@@ -84,6 +87,8 @@ impl Plan {
             tensors = part.tensors_of(&whole, recipe.rounding());
             PlannedPart::new(part, whole, recipe)
         });
+        // Last, for the limit is about what is left to do here. It changes how a weight is worked on, never what it
+        // becomes.
         let memory = fit_memory(request, &mut tensors)?;
         Ok(Self {
             subject,
@@ -181,7 +186,7 @@ impl Plan {
                 Err(ConvertError::NothingInCodes { path: path() })
             }
             Purpose::Repair
-                if source.mended.as_ref().is_none_or(|mended| mended.mends.is_empty()) =>
+                if source.repaired.as_ref().is_none_or(|repaired| repaired.repairs.is_empty()) =>
             {
                 Err(ConvertError::NothingToRepair { path: path() })
             }
@@ -380,6 +385,10 @@ fn header_metadata(
         let (scheme, products) = planned.codes()?;
         Some((planned.layer(), scheme, planned.matrix_shape(), products))
     });
-    metadata.extend(layout.header_entry(layers));
+    // Loaders that read nothing else do not find names behind a prefix there, and later ones would
+    // apply the entry twice: once before they take the prefix off, once after.
+    if !source.subject().detected.is_behind_prefix() {
+        metadata.extend(layout.header_entry(layers));
+    }
     metadata
 }

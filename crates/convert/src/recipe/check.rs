@@ -3,7 +3,7 @@ use std::path::PathBuf;
 
 use regex::Regex;
 use roundwise_layout::{Layout, QUANTIZATION_METADATA};
-use roundwise_rounding::{MethodError, Options, Problem, Solver, WhyNot};
+use roundwise_rounding::{BiasCorrection, MethodError, Options, Problem, Solver, WhyNot};
 use roundwise_scheme::{ScaleRule, Scheme};
 
 use crate::model::Preset;
@@ -113,12 +113,14 @@ impl<'a> Checker<'a> {
         self.choice("decode_to", Some(name), &PlainDtype::NAMES)
     }
 
-    pub(crate) fn method(&mut self) -> Option<Options> {
+    pub(crate) fn method(&mut self) -> Option<(Options, BiasCorrection)> {
         let file = self.file;
         let name = file.method.as_deref().unwrap_or(NEAREST);
-        let options = Options::of_method(name, &file.method_options);
+        let asked = &file.method_options;
+        let both = Options::of_method(name, asked)
+            .and_then(|options| Ok((options, BiasCorrection::of_method(name, asked)?)));
         let complaints = |error: MethodError| error.complaints.into_iter().map(of_method);
-        options.map_err(|error| self.complaints.extend(complaints(error))).ok()
+        both.map_err(|error| self.complaints.extend(complaints(error))).ok()
     }
 
     pub(crate) fn preset(&mut self) -> Option<&'static Preset> {

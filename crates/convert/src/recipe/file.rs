@@ -18,7 +18,7 @@ pub struct RecipeFile {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
     /// The kind of the file, whatever it looks like: one of the names of
-    /// [`Kind`](crate::model::Kind). A kind that is named here is not refused. Default: the kind
+    /// [`FileKind`](crate::model::FileKind). A kind that is named here is not refused. Default: the kind
     /// that the file's names suggest.
     #[serde(rename = "as", skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,

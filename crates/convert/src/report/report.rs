@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use roundwise_layout::Layout;
 use serde::{Deserialize, Serialize};
 
-use crate::model::Kind;
+use crate::model::FileKind;
 use crate::plan::Tool;
 use crate::recipe::{RecipeFile, Text};
 use crate::report::named;
@@ -38,7 +38,7 @@ pub struct Report {
     /// The model that was recognised.
     pub architecture: String,
     /// The kind of the input.
-    pub kind: Kind,
+    pub kind: FileKind,
     /// Who opens the weights of each scheme of the output, if anybody does.
     pub consumers: Vec<SchemeConsumer>,
     /// The preset in force.

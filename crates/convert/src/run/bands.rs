@@ -68,6 +68,7 @@ pub(crate) fn round_by_bands(
     let header = &planned.header;
     let [rows, _] = planned.matrix_shape();
     let scheme_error = |error: SchemeError| Stop::rounding(&input.source, header, error.into());
+    // Read twice, because a scale for the whole tensor has to be known before the first of its codes.
     let largest = largest_of(&input.source, header, [rows, height], scheme)?;
     let largest = largest.map_err(scheme_error)?;
     let mut error = WeightError::default();

@@ -149,7 +149,7 @@ impl Input {
         RunFacts {
             input: self.hashes.iter().filter_map(|hash| hash.get().cloned()).collect(),
             statistics: self.statistics_hash.clone(),
-            device: self.engines().map(|engines| engines.kind().to_owned()),
+            device: self.engines().map(|engines| engines.backend().to_owned()),
         }
     }
 }

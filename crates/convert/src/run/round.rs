@@ -106,6 +106,8 @@ impl Input {
         };
         let codes = match &self.search {
             None => nearest(memory, None)?,
+            // Statistics rarely cover a whole file, such as layers that no prompt reached. Nearest codes are right for
+            // them, and the report says which they were.
             Some((options, _)) if needs_inputs(options) && layer.inputs.is_none() => {
                 nearest(memory, Some(LayerRounding::without_statistics(options)))?
             }
@@ -113,7 +115,8 @@ impl Input {
                 let engine = lazy.engine(engines);
                 let seed = seed_of(&header.name);
                 // A bias that takes up the mean error leaves the error about the mean to the codes.
-                let is_centred = has_own_bias && options.bias_correction == BiasCorrection::Inputs;
+                let is_centred =
+                    has_own_bias && self.recipe.bias_correction() == BiasCorrection::Inputs;
                 let centred = match layer.inputs.filter(|_| is_centred) {
                     Some(inputs) => Some(inputs.about_mean()?),
                     None => None,
@@ -124,6 +127,8 @@ impl Input {
                 let search = || round(layer, scheme, rule, options, engine, seed, &mut steps);
                 match on_device(engine, search) {
                     Ok(Rounded { matrix, report }) => {
+                        // Measured on the codes that are stored, and not taken from the search: its sums are in another order, and
+                        // the check of the output compares them bit for bit.
                         let error = measure(layer.weight, &matrix);
                         let known = lazy.known_inputs().filter(|_| needs_inputs(options));
                         let moment = known.map(|known| known.moment);
