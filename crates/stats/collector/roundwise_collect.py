@@ -318,9 +318,7 @@ def sums_bytes(columns, kind, rank):
 
 def gradients_bytes(layer, kind, rank, gradient_rank):
     output = FACTOR if gradient_rank else DIAGONAL
-    sums = moment_bytes(layer.columns, kind, rank) + moment_bytes(layer.rows, output, gradient_rank)
-    # Rows that wait for their product.
-    return sums + 4 * BUFFER_ROWS * (layer.columns + layer.rows)
+    return moment_bytes(layer.columns, kind, rank) + moment_bytes(layer.rows, output, gradient_rank)
 
 
 def test_matrix(columns, rank):
@@ -504,7 +502,6 @@ class Gradients:
         self.outputs = Moment(outputs, kind, gradient_rank, device)
         # Predictions that a file knew before.
         self.begun = 0
-        self.pending, self.waiting = [], 0
 
     def begin(self, count, mean_square, weighted, outputs):
         """Continues from what a file holds."""
@@ -520,26 +517,15 @@ class Gradients:
         x, g = x.float(), g.float()
         weights = g.square().sum(1)
         self.energy += weights.sum()
-        self.pending.append((x * weights.sqrt()[:, None], g))
-        self.waiting += len(x)
-        if self.waiting >= BUFFER_ROWS:
-            self.flush()
-
-    def flush(self):
-        if self.pending:
-            x, g = (torch.cat(rows) for rows in zip(*self.pending))
-            self.pending, self.waiting = [], 0
-            self.weighted.add(x)
-            self.outputs.add(g)
+        self.weighted.add(x * weights.sqrt()[:, None])
+        self.outputs.add(g)
 
     def is_usable(self):
         """Whether gradients came, and all were numbers."""
-        self.flush()
         sums = self.weighted.diagonal(1), self.outputs.diagonal(1)
         return 0 < float(self.energy) < math.inf and all(part.isfinite().all() for part in sums)
 
     def statistics(self, predictions):
-        self.flush()
         total = self.begun + predictions
         mean_square = self.energy.cpu().double() / total / self.layer.rows
         result = {"gradient_mean_square": mean_square.float().reshape(1)}
@@ -552,8 +538,7 @@ class Gradients:
 
     def memory_bytes(self):
         moments = (self.weighted, self.outputs)
-        sums = sum(moment_bytes(m.columns, m.kind, m.rank) for m in moments)
-        return sums + 4 * BUFFER_ROWS * (self.weighted.columns + self.outputs.columns)
+        return sum(moment_bytes(m.columns, m.kind, m.rank) for m in moments)
 
 
 class Layer:
@@ -869,7 +854,8 @@ class Recompute(torch.autograd.Function):
                 for y, gradient in zip(outputs, gradients)
                 if y.requires_grad and gradient is not None
             ]
-            torch.autograd.backward(*map(list, zip(*pairs)))
+            if pairs:
+                torch.autograd.backward(*map(list, zip(*pairs)))
         return None, None, *(tensor.grad for tensor in inputs)
 
 
