@@ -164,7 +164,7 @@ fn quoted_for_windows(word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::order::RunFile;
+    use roundwise_convert::run::RunFile;
 
     fn order(kind: JobKind, recipe: &str) -> JobOrder {
         JobOrder {

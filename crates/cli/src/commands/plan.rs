@@ -2,7 +2,7 @@ use std::num::NonZeroUsize;
 
 use roundwise_convert::plan::{Limits, PlannedTensor, explain};
 use roundwise_convert::source::{LayerInputs, Opens, SchemeConsumer};
-use roundwise_convert::{Plan, PlanRequest, RecipeFile, Source};
+use roundwise_convert::{ConvertError, Plan, PlanRequest, RecipeFile, Source};
 use serde::Serialize;
 
 use crate::arguments::PlanOptions;
@@ -32,11 +32,10 @@ fn plan(options: &PlanOptions, recipe: RecipeFile, typed: &Typed) -> anyhow::Res
         return explain_layer(options, &request, layer, typed);
     }
     let plan = Plan::decide(&request)?;
-    let sizes = Sizes::of(&source, &plan)?;
     if options.run.json {
-        print_json(&as_json(&plan, &sizes))?;
+        print_json(&as_json(&source, &plan)?)?;
     } else if !options.run.quiet {
-        print(&describe(&plan, &sizes, typed))?;
+        print(&describe(&plan, &Sizes::of(&source, &plan)?, typed))?;
     }
     Ok(true)
 }
@@ -78,7 +77,7 @@ struct Sizes {
 }
 
 impl Sizes {
-    fn of(source: &Source, plan: &Plan) -> anyhow::Result<Self> {
+    fn of(source: &Source, plan: &Plan) -> Result<Self, ConvertError> {
         Ok(Self {
             input_bytes: source.checkpoint.total_bytes(),
             output_bytes: plan.manifest()?.file_bytes(),
@@ -98,12 +97,19 @@ struct PlanOfFile<'a> {
     disk_bytes: u64,
 }
 
-fn as_json<'a>(plan: &'a Plan, sizes: &Sizes) -> PlanOfFile<'a> {
+/// Returns what `plan --json` prints.
+///
+/// # Errors
+/// When an output would be larger than a file can be.
+pub fn as_json<'a>(
+    source: &Source,
+    plan: &'a Plan,
+) -> Result<impl Serialize + use<'a>, ConvertError> {
     let consumers = plan.consumers();
     let clients = consumers.iter().filter_map(|it| it.answer.program()).map(str::to_owned);
     let clients = clients.collect();
-    let Sizes { input_bytes, output_bytes: disk_bytes, .. } = *sizes;
-    PlanOfFile { plan, clients, input_bytes, disk_bytes }
+    let Sizes { input_bytes, output_bytes: disk_bytes, .. } = Sizes::of(source, plan)?;
+    Ok(PlanOfFile { plan, clients, input_bytes, disk_bytes })
 }
 
 fn describe(plan: &Plan, sizes: &Sizes, typed: &Typed) -> String {

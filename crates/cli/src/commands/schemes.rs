@@ -8,20 +8,7 @@ use crate::table::Table;
 
 pub(crate) fn run(options: &SchemesOptions) -> anyhow::Result<bool> {
     if options.json {
-        let schemes: Vec<_> = CATALOG
-            .iter()
-            .map(|entry| {
-                json!({
-                    "name": entry.name,
-                    "summary": entry.summary(),
-                    "read_as": entry.scheme.read_as().to_string(),
-                    "bits": entry.bits(),
-                    "client": client(Layout::default_for(entry.scheme), entry.scheme).name,
-                    "when": entry.when,
-                })
-            })
-            .collect();
-        print_json(&schemes)?;
+        print_json(&as_json())?;
         return Ok(true);
     }
     let mut table = Table::new(&["scheme", "bits", "opened by", "when"]);
@@ -44,6 +31,21 @@ pub(crate) fn run(options: &SchemesOptions) -> anyhow::Result<bool> {
         family_names(FamilyNumber::Rotation)
     ))?;
     Ok(true)
+}
+
+/// Returns what `schemes --json` prints.
+pub fn as_json() -> serde_json::Value {
+    let schemes = CATALOG.iter().map(|entry| {
+        json!({
+            "name": entry.name,
+            "summary": entry.summary(),
+            "read_as": entry.scheme.read_as().to_string(),
+            "bits": entry.bits(),
+            "client": client(Layout::default_for(entry.scheme), entry.scheme).name,
+            "when": entry.when,
+        })
+    });
+    schemes.collect()
 }
 
 /// Returns the names of the schemes whose number has this meaning, with `n` in its place.

@@ -130,7 +130,7 @@ impl LayerInputs {
     /// When the numbers cannot be read, or contradict each other.
     pub(crate) fn of_layer(&self, layer: &str) -> Result<Option<Inputs>, ConvertError> {
         let Some(statistics) = self.statistics_of(layer)? else { return Ok(None) };
-        let inputs = inputs(&statistics).map_err(|source| ConvertError::Rounding {
+        let inputs = inputs_of(&statistics).map_err(|source| ConvertError::Rounding {
             path: self.statistics.path().to_owned(),
             tensor: layer.to_owned(),
             source,
@@ -208,7 +208,11 @@ fn what_needs_inputs(recipe: &Recipe) -> Option<String> {
     }
 }
 
-fn inputs(layer: &LayerStatistics) -> Result<Inputs, RoundingError> {
+/// Returns the statistics of one layer as rounding takes them.
+///
+/// # Errors
+/// When they contradict each other.
+pub fn inputs_of(layer: &LayerStatistics) -> Result<Inputs, RoundingError> {
     let columns = layer.columns();
     let mean = layer.mean().map_or_else(|| vec![0.0; columns], <[f32]>::to_vec);
     let second_moment = match (layer.covariance(), layer.factor()) {
