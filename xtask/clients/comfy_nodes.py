@@ -59,7 +59,7 @@ def check(base):
     file = base / "models/diffusion_models/sub/tiny.safetensors"
     save_file(model.state_dict(), file)
     patcher = SimpleNamespace(model=SimpleNamespace(diffusion_model=model))
-    passed_on, _ = collect.attach(patcher, 0, 4096, 1.0, 1024, "")
+    passed_on, _ = collect.attach(patcher, "large file, 8 GiB", False)
     assert passed_on is patcher
     with torch.no_grad():
         model(torch.randn(600, 256) * torch.linspace(0.1, 4, 256))

@@ -6,6 +6,7 @@ mod bench;
 mod browser;
 mod ci;
 mod clients;
+mod comfy;
 mod command;
 mod distributed;
 mod figure;
@@ -43,6 +44,8 @@ enum Task {
     Ci(ci::Options),
     /// Convert real models with every scheme and open the files with the programs that use them.
     Clients(clients::Options),
+    /// Convert small models of all of ComfyUI's classes, and have a real ComfyUI open and run them.
+    Comfy(comfy::Options),
     /// Measure speed and memory; results go to docs/results/*.json.
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -75,6 +78,7 @@ fn main() -> Result<()> {
     match Arguments::parse().task {
         Task::Ci(options) => ci::run(&workspace, &options),
         Task::Clients(options) => clients::run(&workspace, &options),
+        Task::Comfy(options) => comfy::run(&workspace, &options),
         Task::Bench(bench) => bench::run(&workspace, &bench),
         Task::Browser(options) => browser::run(&workspace, &options),
         Task::Torture(options) => torture::run(&workspace, &options),

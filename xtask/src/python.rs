@@ -16,6 +16,39 @@ pub(crate) const READERS: &[&str] = &["numpy", "safetensors==0.8.0"];
 pub(crate) const COMFY: &[&str] =
     &["numpy", "safetensors==0.8.0", "torch", "comfy-kitchen==0.2.40", "packaging"];
 
+/// What ComfyUI's loaders import, and programs that give the same models other names.
+pub(crate) const COMFYUI: &[&str] = &[
+    "numpy",
+    "safetensors==0.8.0",
+    "torch",
+    "torchvision",
+    "torchsde",
+    "transformers==5.23.0",
+    "tokenizers",
+    "sentencepiece",
+    "comfy-kitchen==0.2.40",
+    "comfy-aimdo==0.4.13",
+    "packaging",
+    "einops",
+    "aiohttp",
+    "yarl",
+    "pyyaml",
+    "Pillow",
+    "scipy",
+    "tqdm",
+    "psutil",
+    "filelock",
+    "kornia",
+    "spandrel",
+    "pydantic",
+    "pydantic-settings",
+    "requests",
+    "simpleeval",
+    "blake3",
+    "gguf==0.19.0",
+    "diffusers==0.42.1",
+];
+
 /// Enough to decode blocks of GGUF.
 pub(crate) const GGUF: &[&str] = &["numpy", "gguf==0.19.0"];
 
@@ -40,8 +73,15 @@ pub(crate) const SENTENCES: &[&str] =
     &["numpy", "safetensors==0.8.0", "torch", "tokenizers==0.23.3"];
 
 /// Enough to run sentence encoders and language models on text.
-pub(crate) const LANGUAGE_MODELS: &[&str] =
-    &["numpy", "safetensors==0.8.0", "torch", "tokenizers==0.23.3", "transformers==5.23.0"];
+pub(crate) const LANGUAGE_MODELS: &[&str] = &[
+    "numpy",
+    "safetensors==0.8.0",
+    "torch",
+    "tokenizers==0.23.3",
+    "transformers==5.23.0",
+    "gguf==0.19.0",
+    "accelerate",
+];
 
 /// A Python interpreter that has the packages a task needs.
 pub(crate) struct Python {

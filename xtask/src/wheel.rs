@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 
 use crate::command;
-use crate::python::{COMFY, Python};
+use crate::python::{COMFY, COMFYUI, Python};
 use crate::workspace::Workspace;
 
 /// What builds the wheel.
@@ -15,7 +15,7 @@ const BUILDERS: &[&str] = &["maturin==1.16.0"];
 /// What its tests need; the wheel itself needs nothing.
 const TESTERS: &[&str] = &["mypy==2.4.1", "numpy", "pytest"];
 
-/// Names the source tree of a ComfyUI, whose packages the chosen Python has: the nodes are used in it.
+/// Names the source tree of a ComfyUI, in which the nodes are used.
 const COMFY_ROOT: &str = "COMFY_ROOT";
 
 /// How the wheel is built.
@@ -52,7 +52,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     pytest.env("PYTHONPATH", python.packages()?).current_dir(&tests);
     command::run(&mut pytest)?;
     if std::env::var_os(COMFY_ROOT).is_some() {
-        let mut nodes = torch.command(&[]);
+        let mut nodes = Python::with(workspace, options.python.as_deref(), COMFYUI)?.command(&[]);
         nodes.arg(workspace.path("xtask/clients/comfy_nodes.py"));
         nodes.env("PYTHONPATH", python.packages()?).env("OMP_NUM_THREADS", "1");
         command::run(&mut nodes)?;

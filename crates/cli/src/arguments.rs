@@ -1,3 +1,4 @@
+mod budget;
 mod comfy;
 mod convert;
 mod look;
@@ -5,6 +6,7 @@ mod part;
 mod recipe;
 mod rewrite;
 mod run;
+mod sensitivity;
 mod size;
 mod statistics;
 #[cfg(feature = "studio")]
@@ -13,8 +15,10 @@ mod write;
 
 use std::path::PathBuf;
 
+use clap::builder::{PathBufValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 
+pub(crate) use self::budget::BudgetFlags;
 pub(crate) use self::comfy::{ComfyCommand, ComfyInstallOptions};
 pub(crate) use self::convert::{ConvertOptions, SchemeOutput};
 pub(crate) use self::look::{
@@ -26,6 +30,7 @@ pub(crate) use self::rewrite::{
     DequantizeOptions, EditOptions, MigrateOptions, RepairOptions, RewriteOptions,
 };
 pub(crate) use self::run::RunOptions;
+pub(crate) use self::sensitivity::SensitivityOptions;
 pub(crate) use self::statistics::{
     StatisticsFlags, StatsCommand, StatsMergeOptions, StatsShowOptions,
 };
@@ -38,6 +43,14 @@ const INPUT: &str = "A weight file (.safetensors, .pt, .pth, .bin, .ckpt or .ggu
                      folder that holds one";
 const INPUTS: &str = "Weight files (.safetensors, .pt, .pth, .bin, .ckpt or .gguf), indexes of shards, or folders \
                       that hold one";
+
+/// Parses the name of an input. `-` means standard input elsewhere, which cannot be read in any order.
+fn input() -> impl TypedValueParser<Value = PathBuf> {
+    PathBufValueParser::new().try_map(|path| match path.as_os_str() == "-" {
+        true => Err("standard input is not read; name a file (`./-` for one called so)"),
+        false => Ok(path),
+    })
+}
 
 /// Turns neural-network weights into FP8, INT8 and other low-precision files.
 #[derive(Debug, Parser)]
@@ -67,6 +80,8 @@ pub(crate) enum Command {
     Edit(EditOptions),
     /// Show what `convert` would do with every tensor; writes nothing
     Plan(PlanOptions),
+    /// Show what every layer loses in each scheme
+    Sensitivity(SensitivityOptions),
     /// Show what is in a file and which programs open it
     Inspect(InspectOptions),
     /// Write or translate recipes
@@ -107,7 +122,7 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 pub(crate) struct MergeOptions {
     /// All parts of one model, in any order
-    #[arg(required = true, value_name = "PART")]
+    #[arg(required = true, value_name = "PART", value_parser = input())]
     pub(crate) parts: Vec<PathBuf>,
     /// File to write
     #[arg(short, long, value_name = "FILE")]

@@ -1,5 +1,6 @@
 //! One file per subcommand. Each returns whether everything is in order.
 
+mod budget;
 pub(crate) mod comfy;
 pub(crate) mod completions;
 mod conversion;
@@ -19,6 +20,7 @@ pub(crate) mod repair;
 pub(crate) mod report;
 mod rewrite;
 pub(crate) mod schemes;
+pub(crate) mod sensitivity;
 pub(crate) mod stats;
 #[cfg(feature = "studio")]
 pub(crate) mod studio;

@@ -25,7 +25,6 @@ mod typed;
 pub mod answers {
     pub use crate::commands::inspect::as_json as inspection;
     pub use crate::commands::plan::as_json as plan;
-    pub use crate::commands::schemes::as_json as schemes;
     pub use crate::commands::stats::as_json as statistics;
 }
 
@@ -49,6 +48,7 @@ pub fn main() -> std::process::ExitCode {
         Command::Repair(options) => commands::repair::run(options),
         Command::Edit(options) => commands::edit::run(options),
         Command::Plan(options) => commands::plan::run(options),
+        Command::Sensitivity(options) => commands::sensitivity::run(options),
         Command::Inspect(options) => commands::inspect::run(options),
         Command::Recipe(command) => commands::recipe::run(command),
         Command::Merge(options) => commands::merge::run(options),

@@ -6,6 +6,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use roundwise::answers;
 use roundwise_convert::plan::{Workers, explain};
+use roundwise_convert::recipe::SchemeEntry;
 use roundwise_convert::source::LayerInputs;
 use roundwise_convert::stats::Statistics;
 use roundwise_convert::tensor_file::Overwrite;
@@ -59,7 +60,7 @@ fn decide(
         Some(layer) => serde_json::to_value(explain(&request, &layer)?),
         None => {
             let plan = Plan::decide(&request)?;
-            serde_json::to_value(answers::plan(&source, &plan)?)
+            serde_json::to_value(answers::plan(&source, &plan, None)?)
         }
     };
     Ok(json.expect("plans and explanations always serialise"))
@@ -113,7 +114,7 @@ pub(crate) fn stats(py: Python<'_>, path: PathBuf) -> PyResult<Py<PyAny>> {
 /// Returns the schemes and who opens them, as `roundwise schemes --json` prints them.
 #[pyfunction]
 pub(crate) fn schemes(py: Python<'_>) -> PyResult<Py<PyAny>> {
-    to_python(py, &answers::schemes())
+    to_python(py, &SchemeEntry::all())
 }
 
 /// Writes the nodes for ComfyUI into its `custom_nodes`, as `roundwise comfy install` does, and returns

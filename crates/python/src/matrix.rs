@@ -97,7 +97,9 @@ fn quantized(
 ) -> Result<QuantizedMatrix, RoundingError> {
     /// Of whatever is random.
     const SEED: u64 = 0;
-    let (scheme, rule) = (recipe.scheme(), recipe.scale_rule());
+    let scheme = recipe.scheme();
+    let is_learned = matches!(recipe.rounding(), Rounding::Learned(_));
+    let rule = recipe.scale_rule(scheme, is_learned && inputs.is_some());
     let layer = Linear::from(weight).with_inputs(inputs);
     let codes = match recipe.rounding() {
         Rounding::Nearest => Codes::nearest(weight, scheme, rule)?,

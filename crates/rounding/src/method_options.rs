@@ -2,7 +2,7 @@ use roundwise_optim::{Optimizer, Schedule};
 use serde::{Deserialize, Serialize};
 
 use crate::setting::Field;
-use crate::{BiasCorrection, Effort, MethodSetting, SettingRange, SettingValue, Solver};
+use crate::{BiasCorrection, Effort, MethodSetting, SettingRange, SettingValue, Sides, Solver};
 
 /// Makes the options of a method, their table and their flags from one list, so that a setting is
 /// written once.
@@ -60,6 +60,17 @@ macro_rules! method_options {
     };
 }
 
+/// Reads a share: `0.03`, or `3%`.
+#[cfg(feature = "clap")]
+fn parse_share(text: &str) -> Result<f64, String> {
+    let (number, divisor) = match text.strip_suffix('%') {
+        Some(percent) => (percent.trim_end(), 100.0),
+        None => (text, 1.0),
+    };
+    let number = number.parse::<f64>().map_err(|_| "expected a share such as 0.03, or 3%")?;
+    Ok(number / divisor)
+}
+
 // The order is that of the JSON in headers and journals, which outputs are compared by.
 method_options! {
     solver: String {
@@ -90,6 +101,7 @@ method_options! {
         range: SettingRange::Names { names: &Effort::NAMES },
         default: "normal",
     }
+    #[cfg_attr(feature = "clap", arg(value_parser = parse_share))]
     weight_error_budget: f64 {
         meaning: "How far ‖E‖ may rise over nearest codes, e.g. 0.03 for 3 %",
         placeholder: "SHARE",
@@ -104,6 +116,7 @@ method_options! {
         range: SettingRange::ABOVE_0,
         default: "none",
     }
+    #[cfg_attr(feature = "clap", arg(value_parser = parse_share))]
     top_p: f64 {
         meaning: "Singular vectors, as a share of the matrix's smaller side",
         placeholder: "SHARE",
@@ -205,6 +218,14 @@ method_options! {
         unit: Some("an exponent"),
         range: SettingRange::NUMBER_FROM_1,
         default: "2",
+    }
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sides: String {
+        meaning: "What feedback couples: columns by the inputs, or rows as well by the gradients of the outputs, where statistics have these",
+        placeholder: "SIDES",
+        unit: None,
+        range: SettingRange::Names { names: &Sides::NAMES },
+        default: "inputs",
     }
 }
 

@@ -3,11 +3,12 @@ use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use roundwise_convert::RecipeFile;
+use roundwise_convert::recipe::shell_text;
 use roundwise_convert::run::RunFile;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::command::{shell_text, words_of};
+use crate::command::words_of;
 
 /// The kind of work of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,7 +16,7 @@ use crate::command::{shell_text, words_of};
 pub enum JobKind {
     /// Weights become codes.
     Convert,
-    /// A sample of the weights becomes codes, and is measured.
+    /// A few weights become codes, and are measured.
     Try,
     /// Codes become plain numbers.
     Dequantize,

@@ -3,13 +3,12 @@ use std::path::PathBuf;
 use clap::Args;
 use roundwise_convert::compute::Devices;
 
-use super::INPUT;
 use super::size::parse_size;
-use super::{RecipeOptions, RunOptions, StatisticsFlags};
+use super::{BudgetFlags, INPUT, RecipeOptions, RunOptions, StatisticsFlags, input};
 
 #[derive(Debug, Args)]
 pub(crate) struct PlanOptions {
-    #[arg(value_name = "INPUT", help = INPUT)]
+    #[arg(value_name = "INPUT", help = INPUT, value_parser = input())]
     pub(crate) input: PathBuf,
     /// Say of one layer, or tensor, which rule decides and what the others say
     #[arg(long, value_name = "LAYER")]
@@ -17,17 +16,22 @@ pub(crate) struct PlanOptions {
     /// Say what `convert` takes with this limit of memory (such as 8GiB)
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub(crate) memory_limit: Option<u64>,
+    /// Print the recipe with the scheme of every layer, to be edited, in place of the plan
+    #[arg(long, conflicts_with_all = ["explain", "json"])]
+    pub(crate) print_recipe: bool,
     #[command(flatten)]
     pub(crate) statistics: StatisticsFlags,
     #[command(flatten)]
     pub(crate) run: RunOptions,
+    #[command(flatten)]
+    pub(crate) budget: BudgetFlags,
     #[command(flatten)]
     pub(crate) recipe: RecipeOptions,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct InspectOptions {
-    #[arg(value_name = "INPUT", help = INPUT)]
+    #[arg(value_name = "INPUT", help = INPUT, value_parser = input())]
     pub(crate) input: PathBuf,
     /// Print JSON
     #[arg(long)]
@@ -36,7 +40,7 @@ pub(crate) struct InspectOptions {
 
 #[derive(Debug, Args)]
 pub(crate) struct TryOptions {
-    #[arg(value_name = "INPUT", help = INPUT)]
+    #[arg(value_name = "INPUT", help = INPUT, value_parser = input())]
     pub(crate) input: PathBuf,
     /// Shapes of weights that are tried, those with most elements first
     #[arg(long, value_name = "N", default_value = "6")]
@@ -64,8 +68,10 @@ pub(crate) struct TryOptions {
 #[derive(Debug, Args)]
 pub(crate) struct VerifyOptions {
     /// The file before
+    #[arg(value_parser = input())]
     pub(crate) original: PathBuf,
     /// The file after
+    #[arg(value_parser = input())]
     pub(crate) converted: PathBuf,
     /// Let biases of converted layers differ, as `--bias-correction` makes them
     #[arg(long)]
@@ -82,6 +88,9 @@ pub(crate) struct VerifyOptions {
 
 #[derive(Debug, Args)]
 pub(crate) struct PresetsOptions {
+    /// Show this one alone
+    #[arg(value_name = "PRESET")]
+    pub(crate) name: Option<String>,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -96,6 +105,9 @@ pub(crate) struct SchemesOptions {
 
 #[derive(Debug, Args)]
 pub(crate) struct MethodsOptions {
+    /// Show this one alone
+    #[arg(value_name = "METHOD")]
+    pub(crate) name: Option<String>,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
+use roundwise_scheme::is_meant;
 use serde::Deserialize;
 use thiserror::Error;
 
 use crate::model::architecture::Architecture;
 use crate::model::condition::Condition;
 use crate::model::dialect::Dialect;
-use crate::model::kind::Kind;
+use crate::model::kind::FileKind;
 use crate::model::pattern::LayerPattern;
 use crate::model::preset::{KeepRule, Origin, Preset, RemoveRule, Role};
 
@@ -30,7 +31,7 @@ struct Catalog {
 
 /// No preset has this name.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("no preset is called `{name}`; there are: {}", .known.join(", "))]
+#[error("no preset is called `{name}`{}\n  known: {}", is_meant(.name, .known.iter().copied()), .known.join(", "))]
 pub struct UnknownPreset {
     /// The unknown name.
     pub name: String,
@@ -132,7 +133,7 @@ struct ArchitectureTable {
     when: Vec<String>,
     #[serde(default)]
     unless: Vec<String>,
-    kind: Option<Kind>,
+    kind: Option<FileKind>,
     dialect: Option<Dialect>,
     /// Why readers of this architecture alone take no codes.
     no_codes: Option<String>,

@@ -1,8 +1,9 @@
 use regex::Regex;
 
 use crate::plan::note::{Ineffective, Note};
-use crate::plan::questions::{Answer, Asked, Wish, first_verdict};
+use crate::plan::questions::{Answer, Question, Wish, first_verdict};
 use crate::recipe::{Complaint, Recipe, Setting};
+use crate::source::translated::OtherName;
 
 /// The effect of a setting of the recipe on a file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -61,50 +62,53 @@ impl Effects {
     /// not of the same setting wants another thing.
     pub(crate) fn add(&mut self, answers: &[Answer]) {
         let Some((decided, verdict)) = first_verdict(answers) else { return };
-        let without = |setting: fn(Asked) -> bool| {
-            let others = answers.iter().filter(|answer| !setting(answer.asked));
+        let without = |setting: fn(Question) -> bool| {
+            let others = answers.iter().filter(|answer| !setting(answer.question));
             others.filter_map(|answer| answer.verdict.as_ref()).next()
         };
         let is_candidate = !matches!(
             decided,
-            Asked::Removal | Asked::SideTensor | Asked::CorrectedBias | Asked::Kind
+            Question::Removal | Question::SideTensor | Question::CorrectedBias | Question::Matrix
         );
         for answer in answers {
-            let setting: fn(Asked) -> bool = match answer.asked {
-                Asked::Keep(_) => |asked| matches!(asked, Asked::Keep(_)),
-                Asked::Rule(_) => |asked| matches!(asked, Asked::Rule(_)),
-                Asked::Include(_) => |asked| matches!(asked, Asked::Include(_)),
-                Asked::Fallback => |asked| asked == Asked::Fallback,
-                Asked::Distillation => |asked| asked == Asked::Distillation,
-                Asked::MinSize => |asked| asked == Asked::MinSize,
-                Asked::Heuristic => |asked| asked == Asked::Heuristic,
-                Asked::BaseList if answer.is_waived => {
+            let setting: fn(Question) -> bool = match answer.question {
+                Question::Keep(_) => |question| matches!(question, Question::Keep(_)),
+                Question::Rule(_) => |question| matches!(question, Question::Rule(_)),
+                Question::Include(_) => |question| matches!(question, Question::Include(_)),
+                Question::Fallback => |question| question == Question::Fallback,
+                Question::Distillation => |question| question == Question::Distillation,
+                Question::MinSize => |question| question == Question::MinSize,
+                Question::Heuristic => |question| question == Question::Heuristic,
+                Question::BaseList if answer.is_waived => {
                     let is_converted = matches!(verdict.wish, Wish::Codes(_));
-                    let is_by_name = matches!(decided, Asked::Rule(_) | Asked::Include(_));
+                    let is_by_name = matches!(decided, Question::Rule(_) | Question::Include(_));
                     self.ignore_base_list.add(changes_if(is_converted && !is_by_name));
                     continue;
                 }
-                Asked::Removal
-                | Asked::SideTensor
-                | Asked::CorrectedBias
-                | Asked::Kind
-                | Asked::Refusal(_)
-                | Asked::Preset(_)
-                | Asked::BaseList
-                | Asked::Scheme => continue,
+                Question::Removal
+                | Question::SideTensor
+                | Question::CorrectedBias
+                | Question::Matrix
+                | Question::Refusal(_)
+                | Question::Preset(_)
+                | Question::BaseList
+                | Question::Assigned
+                | Question::Scheme => continue,
             };
             // A tensor that is no candidate is kept, as asked; it says nothing about rules.
-            if answer.verdict.is_none() || !(is_candidate || matches!(answer.asked, Asked::Keep(_)))
+            if answer.verdict.is_none()
+                || !(is_candidate || matches!(answer.question, Question::Keep(_)))
             {
                 continue;
             }
             // Layers that distilled models need are kept, or get the scheme of layers that
             // presets keep.
-            let decides = decided == answer.asked
-                || (answer.asked == Asked::Distillation && is_first_preset(answers, answer.asked));
+            let decides = decided == answer.question
+                || (answer.question == Question::Distillation
+                    && is_first_preset(answers, answer.question));
             let changes =
                 decides && without(setting).is_none_or(|other| other.wish != verdict.wish);
-            if let Some(effect) = self.effect(answer.asked) {
+            if let Some(effect) = self.effect(answer.question) {
                 effect.add(changes_if(changes));
             }
         }
@@ -115,29 +119,36 @@ impl Effects {
         self.full_precision[index].add(changes_if(is_converted));
     }
 
-    fn effect(&mut self, asked: Asked) -> Option<&mut Effect> {
-        match asked {
-            Asked::Keep(index) => self.keep.get_mut(index),
-            Asked::Rule(index) => self.rules.get_mut(index),
-            Asked::Include(index) => self.include.get_mut(index),
-            Asked::Fallback => Some(&mut self.fallback_scheme),
-            Asked::Distillation => Some(&mut self.keep_distillation),
-            Asked::MinSize => Some(&mut self.min_size),
-            Asked::Heuristic => Some(&mut self.heuristic),
-            Asked::Removal
-            | Asked::SideTensor
-            | Asked::CorrectedBias
-            | Asked::Kind
-            | Asked::Refusal(_)
-            | Asked::Preset(_)
-            | Asked::BaseList
-            | Asked::Scheme => None,
+    fn effect(&mut self, question: Question) -> Option<&mut Effect> {
+        match question {
+            Question::Keep(index) => self.keep.get_mut(index),
+            Question::Rule(index) => self.rules.get_mut(index),
+            Question::Include(index) => self.include.get_mut(index),
+            Question::Fallback => Some(&mut self.fallback_scheme),
+            Question::Distillation => Some(&mut self.keep_distillation),
+            Question::MinSize => Some(&mut self.min_size),
+            Question::Heuristic => Some(&mut self.heuristic),
+            Question::Removal
+            | Question::SideTensor
+            | Question::CorrectedBias
+            | Question::Matrix
+            | Question::Refusal(_)
+            | Question::Preset(_)
+            | Question::BaseList
+            | Question::Assigned
+            | Question::Scheme => None,
         }
     }
 
     /// Returns errors for settings that match nothing in the file, and notes for those that
     /// changed nothing.
-    pub(crate) fn judged(&self, recipe: &Recipe) -> (Vec<Complaint>, Vec<Note>) {
+    ///
+    /// - `names`: what else the file's layers are called
+    pub(crate) fn judged(
+        &self,
+        recipe: &Recipe,
+        names: impl Fn() -> Vec<OtherName>,
+    ) -> (Vec<Complaint>, Vec<Note>) {
         let rules: Vec<Regex> = recipe.rules().iter().map(|rule| rule.pattern.clone()).collect();
         let patterns = [
             ("keep", recipe.keep(), &self.keep, &KEEP),
@@ -178,7 +189,8 @@ impl Effects {
             match (effect, &sayings.unmatched) {
                 (Effect::Changes, _) => {}
                 (Effect::Unmatched, Unmatched::Error(because)) => {
-                    errors.push(Complaint::about(asked.setting.clone(), asked.text(because)));
+                    let problem = asked.text(because) + called_here(&asked, &names());
+                    errors.push(Complaint::about(asked.setting, problem));
                 }
                 (Effect::Unmatched, Unmatched::Note(because)) => {
                     notes.push(Note::WithoutEffect { asked, because });
@@ -192,11 +204,27 @@ impl Effects {
     }
 }
 
+/// Says what layers are called here that a pattern means by another name.
+fn called_here(asked: &Ineffective, names: &[OtherName]) -> String {
+    let pattern = asked.pattern.as_deref().and_then(|pattern| Regex::new(pattern).ok());
+    let is_meant = |name: &&OtherName| {
+        pattern.as_ref().is_some_and(|pattern| pattern.is_match(&name.other.module))
+    };
+    let mut meant = names.iter().filter(is_meant);
+    let Some(OtherName { layer, other }) = meant.next() else { return String::new() };
+    let more = match meant.count() {
+        0 => String::new(),
+        more => format!(", and {more} more have other names"),
+    };
+    let output = "; patterns are about the names of the output";
+    format!("{output}\n  `{}` is `{layer}` there{more}", other.module)
+}
+
 /// Returns whether no other preset would have kept the tensor, and nothing speaks of it by name.
-fn is_first_preset(answers: &[Answer], asked: Asked) -> bool {
+fn is_first_preset(answers: &[Answer], question: Question) -> bool {
     let mut decided = answers.iter().filter(|answer| answer.verdict.is_some());
-    let first = decided.find(|answer| answer.asked != Asked::Fallback);
-    first.is_some_and(|answer| answer.asked == asked)
+    let first = decided.find(|answer| answer.question != Question::Fallback);
+    first.is_some_and(|answer| answer.question == question)
 }
 
 fn changes_if(is_another: bool) -> Effect {

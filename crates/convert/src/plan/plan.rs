@@ -60,8 +60,9 @@ impl Plan {
         let subject = source.subject().clone();
         let detected = &subject.detected;
         refuse_other_model(path, recipe, detected)?;
+        // A preset that was asked for is taken on trust: people know of models that detection has never seen.
         let preset = recipe.preset().unwrap_or(detected.main.preset);
-        let layout = source.mended.as_ref().map_or(recipe.layout(), |mended| mended.layout);
+        let layout = source.repaired.as_ref().map_or(recipe.layout(), |repaired| repaired.layout);
 
         let (mut tensors, mut notes) = decide_all(request, &subject, preset, layout)?;
         if recipe.purpose() != Purpose::Edit {
@@ -77,6 +78,8 @@ impl Plan {
         };
         let header = PlannedHeader::new(metadata, source, recipe, statistics.is_some());
 
+        // Machines share the work out by the whole plan, and not by what each can see, so that every tensor is in
+        // exactly one part.
         let part = request.part.map(|part| {
             let mut whole = tensors.clone();
             // Where the whole does not fit, a part of it may.
@@ -84,6 +87,8 @@ impl Plan {
             tensors = part.tensors_of(&whole, recipe.rounding());
             PlannedPart::new(part, whole, recipe)
         });
+        // Last, for the limit is about what is left to do here. It changes how a weight is worked on, never what it
+        // becomes.
         let memory = fit_memory(request, &mut tensors)?;
         Ok(Self {
             subject,
@@ -181,7 +186,7 @@ impl Plan {
                 Err(ConvertError::NothingInCodes { path: path() })
             }
             Purpose::Repair
-                if source.mended.as_ref().is_none_or(|mended| mended.mends.is_empty()) =>
+                if source.repaired.as_ref().is_none_or(|repaired| repaired.repairs.is_empty()) =>
             {
                 Err(ConvertError::NothingToRepair { path: path() })
             }
@@ -192,6 +197,9 @@ impl Plan {
     /// Returns the reasons for which tensors are kept, and notes.
     fn why_nothing(&self) -> Text {
         const SHOWN: usize = 5;
+        if self.tensors.is_empty() {
+            return "the file holds no tensor".into();
+        }
         let kept = self.kept_reasons().into_iter().take(SHOWN);
         let kept = kept.map(|(reason, count)| format!("{count} kept: {reason}").into());
         let notes = self.notes.iter().map(|note| Text::from("note: ") + note.text());
@@ -282,14 +290,13 @@ fn fit_memory(
     // A bias is corrected by the whole of its weight.
     let may_band = recipe.bias_correction() == BiasCorrection::None;
     let rounding = recipe.rounding();
-    MemoryPlan::fit(tensors, rounding, recipe.scale_rule(), workers, limit, may_band).map_err(
-        |needed| ConvertError::MemoryLimit {
+    MemoryPlan::fit(tensors, rounding, recipe.scale_rule_without_inputs(), workers, limit, may_band)
+        .map_err(|needed| ConvertError::MemoryLimit {
             path: source.checkpoint.path().to_owned(),
             needed,
             limit: limit.unwrap_or(u64::MAX),
             holds_weights_whole: rounding != Rounding::Nearest,
-        },
-    )
+        })
 }
 
 /// Refuses what the program that a layout is for would read as garbage, unless somebody insists on
@@ -381,6 +388,10 @@ fn header_metadata(
         let (scheme, products) = planned.codes()?;
         Some((planned.layer(), scheme, planned.matrix_shape(), products))
     });
-    metadata.extend(layout.header_entry(layers));
+    // Loaders that read nothing else do not find names behind a prefix there, and later ones would
+    // apply the entry twice: once before they take the prefix off, once after.
+    if !source.subject().detected.is_behind_prefix() {
+        metadata.extend(layout.header_entry(layers));
+    }
     metadata
 }

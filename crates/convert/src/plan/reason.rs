@@ -8,8 +8,12 @@ use roundwise_scheme::Scheme;
 pub enum Reason {
     /// The scheme of the recipe applies.
     Default,
+    /// The scheme of the recipe applies to more than two dimensions: it stores plain numbers.
+    Convolution,
     /// A rule of the recipe names a scheme.
     Rule(String),
+    /// `assign` names its scheme, as a budget chose it.
+    Assigned,
     /// `include` asks for it.
     Included(String),
     /// A preset keeps it, and the recipe has a scheme for such layers.
@@ -113,7 +117,9 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Reason::Default => write!(f, "linear weight"),
+            Reason::Convolution => write!(f, "convolution"),
             Reason::Rule(pattern) => write!(f, "rule `{pattern}`"),
+            Reason::Assigned => write!(f, "chosen by the budget"),
             Reason::Included(pattern) => write!(f, "included by `{pattern}`"),
             Reason::Fallback { because } => write!(f, "fallback scheme; {because}"),
             Reason::NotAWeight => write!(f, "not a weight"),

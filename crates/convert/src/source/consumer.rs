@@ -3,11 +3,12 @@
 pub(crate) mod answer;
 mod comfyui;
 
-use roundwise_layout::{Layout, client};
+use roundwise_layout::{Client, Layout, client};
 use roundwise_scheme::Scheme;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::model::FileKind;
 use crate::source::consumer::answer::{Opens, TakesCodes};
 use crate::source::subject::Subject;
 
@@ -52,7 +53,7 @@ impl Consumer {
 
     /// Returns whether it opens `subject` with weights in `scheme`.
     pub fn opens(self, subject: &Subject, scheme: Scheme, layout: Layout) -> Opens {
-        let client = client(layout, scheme);
+        let client = client_of(subject, scheme, layout);
         let program = client.name.to_owned();
         if !scheme.has_scales() {
             return Opens::Yes { program };
@@ -82,6 +83,16 @@ impl Consumer {
             // The node adds schemes, no kinds of files.
             Self::ComfyUi | Self::ComfyUiQuantOps => comfyui::takes_codes(&subject.detected),
         }
+    }
+}
+
+/// Returns the program that reads such codes, from the version that finds the markers of such a file.
+fn client_of(subject: &Subject, scheme: Scheme, layout: Layout) -> Client {
+    let client = client(layout, scheme);
+    match subject.kind() {
+        FileKind::TextEncoder | FileKind::LanguageModel => client.of_text_encoder(),
+        _ if subject.detected.is_behind_prefix() => client.of_prefixed_model(),
+        _ => client,
     }
 }
 

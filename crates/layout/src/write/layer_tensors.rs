@@ -34,6 +34,7 @@ impl Layout {
         let mut parts = Packing::of(scheme, shape).parts();
         if self == Layout::ComfyLegacy {
             for scale in parts.iter_mut().filter(|part| part.name == "weight_scale") {
+                // Loaders of the old layout look for this name, and its writers give an F32 scale a dimension.
                 scale.name = "scale_weight";
                 if scale.dtype == Dtype::F32 {
                     scale.shape = vec![1];

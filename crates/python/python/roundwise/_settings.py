@@ -29,6 +29,7 @@ class MethodOptions(TypedDict, total=False):
     bias_correction: str
     beta_start: float
     beta_end: float
+    sides: str
     # `lambda` is a word of Python's.
     lambda_: float
 
@@ -47,6 +48,7 @@ class Settings(MethodOptions, total=False):
     keep: Sequence[str]
     include: Sequence[str]
     rules: Sequence[Mapping[str, str]]  # {"pattern": …, "scheme": …}
+    assign: Sequence[Mapping[str, Any]]  # {"scheme": …, "layers": […]}
     fallback_scheme: str
     full_precision: Sequence[str]
     min_size: int
