@@ -4,7 +4,7 @@
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyMemoryView};
 use roundwise_convert::rounding::RoundingError;
-use roundwise_convert::scheme::{Weight, WeightKind};
+use roundwise_convert::scheme::{FloatDtype, Weight};
 
 /// A matrix that Python holds: dtype, rows, columns, bytes.
 #[derive(FromPyObject)]
@@ -15,10 +15,10 @@ impl<'py> Array<'py> {
     pub(crate) fn weight(&self) -> Result<Weight<'_>, RoundingError> {
         let Self(dtype, rows, cols, bytes) = self;
         let kind = match dtype.as_str() {
-            "float64" => WeightKind::F64,
-            "float32" => WeightKind::F32,
-            "float16" => WeightKind::F16,
-            _ => WeightKind::BF16,
+            "float64" => FloatDtype::F64,
+            "float32" => FloatDtype::F32,
+            "float16" => FloatDtype::F16,
+            _ => FloatDtype::BF16,
         };
         Ok(Weight::new(*rows, *cols, kind, bytes.as_bytes())?)
     }

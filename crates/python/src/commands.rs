@@ -71,7 +71,7 @@ pub(crate) fn repair(
 ) -> PyResult<Py<PyAny>> {
     let settings = settings::read(py, settings)?;
     let diagnosis = py.detach(|| diagnose(&input)).map_err(|error| raised(py, error))?;
-    let is_sound = diagnosis.mends.is_empty() && diagnosis.defects.is_empty();
+    let is_sound = diagnosis.repairs.is_empty() && diagnosis.defects.is_empty();
     if !write || is_sound {
         return to_python(py, &diagnosis);
     }

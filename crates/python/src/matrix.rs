@@ -116,6 +116,20 @@ fn quantized(
     Ok(QuantizedMatrix { codes, layout: recipe.layout(), weight_error, output_error })
 }
 
+fn layout_named(py: Python<'_>, name: &str) -> PyResult<Layout> {
+    let found = Layout::NAMES.iter().find(|(known, _)| *known == name);
+    let unknown = || {
+        let known = Layout::NAMES.map(|(name, _)| name).join(", ");
+        raise(
+            py,
+            "layout",
+            &format!("layout `{name}` is not known"),
+            Some(format!("known: {known}")),
+        )
+    };
+    found.map(|(_, layout)| *layout).ok_or_else(unknown)
+}
+
 fn rounding_error(py: Python<'_>, error: &RoundingError) -> PyErr {
     let help = match error {
         RoundingError::InputColumns { found: 0, .. } => {
@@ -199,9 +213,7 @@ impl QuantizedMatrix {
         name: &str,
     ) -> PyResult<Bound<'py, PyDict>> {
         let layout = match layout {
-            Some(layout) => {
-                layout.parse::<Layout>().map_err(|error| raise(py, "layout", &error, None))?
-            }
+            Some(name) => layout_named(py, name)?,
             None => self.layout,
         };
         let (scheme, shape) = (self.codes.scheme(), self.codes.shape());

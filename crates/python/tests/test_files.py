@@ -59,7 +59,7 @@ def test_codes_become_numbers_again(model, tmp_path):
 def test_a_file_with_defects_is_mended(tmp_path):
     broken = ROOT / "fixtures/broken"
     for path in sorted(broken.glob("*.safetensors")):
-        if roundwise.repair(path)["mends"] and not roundwise.repair(path)["defects"]:
+        if roundwise.repair(path)["repairs"] and not roundwise.repair(path)["defects"]:
             break
     report = roundwise.repair(path, tmp_path / "mended.safetensors", write=True)
     assert report["options"]["repair"] is True
