@@ -3,7 +3,9 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 
 use crate::workspace::Workspace;
-use crate::{arrows, browser, clients, command, distributed, golden, packages, torture};
+use crate::{
+    archive, arrows, browser, clients, command, distributed, golden, packages, torture, wheel,
+};
 
 /// How much to check.
 #[derive(clap::Args)]
@@ -66,7 +68,9 @@ fn steps<'a>(workspace: &'a Workspace, options: &'a Options) -> Vec<Step<'a>> {
     steps.push(("torture", Box::new(|| torture::run(workspace, &torture_options(workspace)?))));
     steps.push(("parts", Box::new(|| distributed::run(workspace, &parts_options(workspace)?))));
     steps.push(("browser", Box::new(|| browser::run(workspace, &page_options(workspace)?))));
+    steps.push(("archive", Box::new(|| archive::run(workspace, &archive_options(workspace)?))));
     steps.push(("clients", check_clients(!options.long)));
+    steps.push(("wheel", Box::new(|| wheel::run(workspace, &wheel_options(options)))));
     steps
 }
 
@@ -96,6 +100,14 @@ fn torture_options(workspace: &Workspace) -> Result<torture::Options> {
 
 fn page_options(workspace: &Workspace) -> Result<browser::Options> {
     Ok(browser::Options::for_ci(workspace.test_binary()?))
+}
+
+fn archive_options(workspace: &Workspace) -> Result<archive::Options> {
+    Ok(archive::Options::for_ci(workspace.test_binary()?))
+}
+
+fn wheel_options(options: &Options) -> wheel::Options {
+    wheel::Options::for_ci(options.python.clone())
 }
 
 fn parts_options(workspace: &Workspace) -> Result<distributed::Options> {

@@ -1,5 +1,6 @@
 //! The project's own tasks. `cargo xtask --help` lists them.
 
+mod archive;
 mod arrows;
 mod bench;
 mod browser;
@@ -22,6 +23,7 @@ mod random_model;
 mod record;
 mod report;
 mod torture;
+mod wheel;
 mod workspace;
 
 use anyhow::Result;
@@ -57,8 +59,18 @@ enum Task {
     Distributed(distributed::Options),
     /// Compare the outputs and reports of every command with recorded hashes.
     Golden(golden::Options),
+    /// Put a program that was built into the archive that is released, with its manual and completions.
+    Archive(archive::Options),
+    /// Build the wheel, install it into an empty environment and run the module's tests there.
+    Wheel(wheel::Options),
     /// Write docs/results.md from docs/results/*.json.
     Report,
+    /// What `wheel` has maturin call in place of Cargo.
+    #[command(hide = true)]
+    Rustc {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
 }
 
 fn main() -> Result<()> {
@@ -73,6 +85,9 @@ fn main() -> Result<()> {
         Task::Fuzz(options) => fuzz::run(&workspace, &options),
         Task::Distributed(options) => distributed::run(&workspace, &options),
         Task::Golden(options) => golden::run(&workspace, &options),
+        Task::Archive(options) => archive::run(&workspace, &options),
+        Task::Wheel(options) => wheel::run(&workspace, &options),
         Task::Report => report::run(&workspace),
+        Task::Rustc { arguments } => wheel::stand_in_for_cargo(&workspace, &arguments),
     }
 }

@@ -90,6 +90,18 @@ fn ways_of_storing_scales_are_told_apart_in_one_file() {
     assert_eq!(matched, [scheme.join("storage.rs")]);
 }
 
+/// PyO3's macros expand to `unsafe`, so that its crate cannot forbid it.
+#[test]
+fn the_python_module_has_no_unsafe_line_of_its_own() {
+    let python = Path::new("crates/python");
+    let marks = ["unsafe"];
+    let found: Vec<PathBuf> =
+        files_with(&marks).into_iter().filter(|path| path.starts_with(python)).collect();
+    assert_eq!(found, Vec::<PathBuf>::new());
+    let manifest = std::fs::read_to_string(Workspace::here().path("crates/python/Cargo.toml"));
+    assert!(manifest.unwrap().contains("unsafe_code = \"deny\""));
+}
+
 /// Words of the first column of a table under a heading.
 fn words_under(heading: &str, document: &str) -> Vec<String> {
     let text = std::fs::read_to_string(Workspace::here().path(document)).unwrap();

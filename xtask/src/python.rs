@@ -101,13 +101,35 @@ impl Python {
             return Ok(Self { program });
         }
         let python = Self::environment(&workspace.target("clients-venv"))?;
-        let mut pip = python.command(&["-m", "pip", "install", "--quiet"]);
-        command::run(pip.arg("--disable-pip-version-check").args(packages))
-            .context("install Python packages")?;
+        python.install(&[], packages)?;
         Ok(python)
     }
 
-    fn environment(folder: &Path) -> Result<Self> {
+    /// Returns an environment without any package, whatever was there before.
+    pub(crate) fn fresh(folder: &Path) -> Result<Self> {
+        if folder.exists() {
+            std::fs::remove_dir_all(folder).with_context(|| format!("{}", folder.display()))?;
+        }
+        Self::environment(folder)
+    }
+
+    /// Installs packages.
+    ///
+    /// - `flags`: of pip
+    pub(crate) fn install(&self, flags: &[&str], packages: &[&str]) -> Result<()> {
+        let mut pip = self.command(&["-m", "pip", "install", "--quiet"]);
+        command::run(pip.arg("--disable-pip-version-check").args(flags).args(packages))
+            .context("install Python packages")
+    }
+
+    /// Returns the folder that its packages lie in.
+    pub(crate) fn packages(&self) -> Result<PathBuf> {
+        let folder = "import sysconfig; print(sysconfig.get_path('purelib'))";
+        Ok(command::output(&mut self.command(&["-c", folder]))?.trim().into())
+    }
+
+    /// Returns an environment in this folder, the one that is there if any.
+    pub(crate) fn environment(folder: &Path) -> Result<Self> {
         let program = folder.join(if cfg!(windows) { "Scripts/python.exe" } else { "bin/python" });
         if !program.exists() {
             let mut venv = Command::new(if cfg!(windows) { "python" } else { "python3" });

@@ -36,10 +36,10 @@ impl Workspace {
         command
     }
 
-    /// Builds the tool for release and gives its path. The whole workspace is selected so that
+    /// Builds the tool as it is released and gives its path. The whole workspace is selected so that
     /// dependencies have the features that they have for its examples, and are not built twice.
     pub(crate) fn release_binary(&self) -> Result<PathBuf> {
-        self.binary("release", &["build", "--release", "--workspace", "--bin", "roundwise"])
+        self.binary("dist", &["build", "--profile", "dist", "--workspace", "--bin", "roundwise"])
     }
 
     /// Builds the tool with all tests, which is done already where they ran, and gives its path.
@@ -53,12 +53,12 @@ impl Workspace {
         Ok(self.target(folder).join("roundwise").with_extension(std::env::consts::EXE_EXTENSION))
     }
 
-    /// Builds an example for release and gives its path. The whole workspace decides the features of
+    /// Builds an example as programs are released and gives its path. The whole workspace decides the features of
     /// what it depends on, so that all examples share one build of it.
     pub(crate) fn release_example(&self, name: &str) -> Result<PathBuf> {
-        let build = ["build", "--quiet", "--release", "--workspace", "--example"];
+        let build = ["build", "--quiet", "--profile", "dist", "--workspace", "--example"];
         command::run(self.cargo(&build).arg(name))?;
-        let file = self.target("release/examples").join(name);
+        let file = self.target("dist/examples").join(name);
         Ok(file.with_extension(std::env::consts::EXE_EXTENSION))
     }
 

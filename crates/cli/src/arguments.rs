@@ -1,4 +1,5 @@
 mod budget;
+mod comfy;
 mod convert;
 mod look;
 mod part;
@@ -18,6 +19,7 @@ use clap::builder::{PathBufValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use self::budget::BudgetFlags;
+pub(crate) use self::comfy::{ComfyCommand, ComfyInstallOptions};
 pub(crate) use self::convert::{ConvertOptions, SchemeOutput};
 pub(crate) use self::look::{
     InspectOptions, MethodsOptions, PlanOptions, PresetsOptions, SchemesOptions, TryOptions,
@@ -95,6 +97,9 @@ pub(crate) enum Command {
     /// Look at, merge and collect statistics of a model's inputs
     #[command(subcommand)]
     Stats(StatsCommand),
+    /// Add nodes to ComfyUI that collect statistics, convert model files and show reports
+    #[command(subcommand)]
+    Comfy(ComfyCommand),
     /// List the presets, what they are for and how their models are recognised
     Presets(PresetsOptions),
     /// List the schemes and who opens them
@@ -109,6 +114,9 @@ pub(crate) enum Command {
     Report(ReportOptions),
     /// Print a completion script for a shell
     Completions(CompletionsOptions),
+    /// Write a manual page of every command into a folder
+    #[command(hide = true)]
+    Manual(ManualOptions),
 }
 
 #[derive(Debug, Args)]
@@ -131,4 +139,10 @@ pub(crate) struct MergeOptions {
 pub(crate) struct CompletionsOptions {
     /// The shell
     pub(crate) shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ManualOptions {
+    /// The folder, which is made where it is not there
+    pub(crate) folder: PathBuf,
 }

@@ -1,12 +1,14 @@
 //! One file per subcommand. Each returns whether everything is in order.
 
 mod budget;
+pub(crate) mod comfy;
 pub(crate) mod completions;
 mod conversion;
 pub(crate) mod convert;
 pub(crate) mod dequantize;
 pub(crate) mod edit;
 pub(crate) mod inspect;
+pub(crate) mod manual;
 pub(crate) mod merge;
 pub(crate) mod methods;
 pub(crate) mod migrate;

@@ -26,6 +26,7 @@
 
 #![allow(clippy::module_inception, reason = "a room and its chief noun share a name")]
 
+mod comfy;
 mod error;
 pub mod inspect;
 pub mod model;
@@ -35,6 +36,7 @@ pub mod report;
 pub mod run;
 pub mod source;
 
+pub use self::comfy::{NODES_FOLDER, install_nodes};
 pub use self::error::ConvertError;
 pub use self::inspect::verify;
 pub use self::plan::{Plan, PlanRequest};

@@ -1,4 +1,4 @@
-use roundwise_compute::{ComputeError, Matrix, solve_positive_definite};
+use roundwise_compute::{ComputeError, Engine, Matrix, solve_positive_definite};
 use roundwise_scheme::rotate;
 
 use crate::RoundingError;
@@ -94,6 +94,27 @@ impl Inputs {
             return Err(RoundingError::Inputs { problem });
         }
         Ok(Self { mean, second_moment, samples })
+    }
+
+    /// Returns the statistics of inputs that are all there.
+    ///
+    /// - `samples`: an input in each row, `[samples, n]`
+    ///
+    /// # Errors
+    /// [`RoundingError::Inputs`] when there are none, or one holds a NaN or an infinity.
+    pub fn of_samples(samples: Matrix, engine: &Engine) -> Result<Self, RoundingError> {
+        let (count, columns) = (samples.rows(), samples.cols());
+        if count == 0 {
+            return Err(RoundingError::Inputs { problem: "there are no samples" });
+        }
+        let mut sums = vec![0.0_f64; columns];
+        for row in 0..count {
+            sums.iter_mut().zip(samples.row(row)).for_each(|(sum, &x)| *sum += f64::from(x));
+        }
+        let mean = sums.iter().map(|sum| (sum / count as f64) as f32).collect();
+        let products = engine.upload(samples.transposed()).gram();
+        let second_moment = SecondMoment::Full(products.scale(1.0 / count as f32).download());
+        Self::new(mean, second_moment, count as u64)
     }
 
     /// Returns the mean μ, `[n]`.

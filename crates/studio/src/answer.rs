@@ -115,10 +115,12 @@ fn field(setting: &Setting) -> String {
     match setting.key() {
         "limits.memory_bytes" => "run.memory_bytes".to_owned(),
         "limits.shard_bytes" => "run.shard_bytes".to_owned(),
-        "devices" => "run.device".to_owned(),
+        "device" => "run.device".to_owned(),
         "statistics.may_be_partial" => "run.may_be_partial".to_owned(),
         "overwrite" => "replace".to_owned(),
-        key @ ("threads" | "statistics" | "starts_over" | "verifies") => format!("run.{key}"),
+        key @ ("threads" | "statistics" | "starts_over" | "verifies" | "extract_error_lora") => {
+            format!("run.{key}")
+        }
         _ => setting.to_string(),
     }
 }

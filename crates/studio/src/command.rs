@@ -100,7 +100,7 @@ mod tests {
     use roundwise_convert::recipe::shell_text;
 
     use super::*;
-    use crate::order::RunFile;
+    use roundwise_convert::run::RunFile;
 
     fn order(kind: JobKind, recipe: &str) -> JobOrder {
         JobOrder {

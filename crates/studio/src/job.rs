@@ -4,11 +4,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use roundwise_convert::RecipeFile;
 use roundwise_convert::recipe::shell_text;
+use roundwise_convert::run::RunFile;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::command::words_of;
-use crate::order::RunFile;
 
 /// The kind of work of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

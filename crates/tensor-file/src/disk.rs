@@ -64,6 +64,17 @@ pub fn check_writable(path: &Path) -> Result<(), TensorFileError> {
     }
 }
 
+/// Makes a folder, unless it is there already, in one that is there.
+///
+/// # Errors
+/// [`Kind::Io`] when it cannot be made.
+pub fn create_folder(path: &Path) -> Result<(), TensorFileError> {
+    match std::fs::create_dir(path) {
+        Err(error) if !path.is_dir() => Err(Kind::io("create the folder")(error).at(path)),
+        _ => Ok(()),
+    }
+}
+
 /// Opens a regular file for reading.
 ///
 /// Looks before it opens, because opening a pipe would wait for a writer; and again after,

@@ -62,7 +62,7 @@ mod zip;
 
 pub use arrange::{Arranged, RowOrder, Rows};
 pub use checkpoint::Checkpoint;
-pub use disk::{available_bytes, check_writable, is_vacant};
+pub use disk::{available_bytes, check_writable, create_folder, is_vacant};
 pub use dtype::Dtype;
 pub use error::{TensorFileError, TensorFileErrorKind, printable};
 pub use gguf::GgufValue;

@@ -62,7 +62,7 @@ pub(super) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
 }
 
 fn our_speeds(workspace: &Workspace) -> Result<BTreeMap<String, Speed>> {
-    let example = ["run", "--quiet", "--release", "--package", "roundwise-grid"];
+    let example = ["run", "--quiet", "--profile", "dist", "--package", "roundwise-grid"];
     let mut command = workspace.cargo(&example);
     parse(&command::output(command.args(["--example", "encode_speed", "--", "--json"]))?)
 }

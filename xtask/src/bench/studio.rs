@@ -57,9 +57,9 @@ fn without(workspace: &Workspace, options: &Options) -> Result<u64> {
     let path = match &options.without {
         Some(path) => path.clone(),
         None => {
-            let build = ["build", "--release", "--package", "roundwise", "--no-default-features"];
-            command::run(&mut workspace.cargo(&build))?;
-            workspace.target("release/roundwise").with_extension(std::env::consts::EXE_EXTENSION)
+            let build = ["build", "--profile", "dist", "--package", "roundwise"];
+            command::run(workspace.cargo(&build).arg("--no-default-features"))?;
+            workspace.target("dist/roundwise").with_extension(std::env::consts::EXE_EXTENSION)
         }
     };
     Ok(path.metadata().with_context(|| path.display().to_string())?.len())

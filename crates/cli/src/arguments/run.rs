@@ -1,6 +1,7 @@
 use std::num::NonZeroUsize;
 
 use clap::Args;
+use roundwise_convert::run::RunFile;
 
 /// How a command runs; never changes what it computes.
 #[derive(Debug, Args)]
@@ -25,12 +26,9 @@ impl RunOptions {
     }
 }
 
-/// More threads than any machine has cores would only take its memory.
-const MOST_THREADS: usize = 1024;
-
 fn parse_threads(text: &str) -> Result<NonZeroUsize, String> {
     match text.parse::<NonZeroUsize>() {
-        Ok(threads) if threads.get() <= MOST_THREADS => Ok(threads),
-        _ => Err(format!("expected a number from 1 to {MOST_THREADS}")),
+        Ok(threads) if threads.get() <= RunFile::MOST_THREADS => Ok(threads),
+        _ => Err(format!("expected a number from 1 to {}", RunFile::MOST_THREADS)),
     }
 }

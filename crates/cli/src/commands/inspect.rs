@@ -19,8 +19,11 @@ pub(crate) fn run(options: &InspectOptions) -> anyhow::Result<bool> {
     Ok(true)
 }
 
-/// With the command that makes the file again, where it is known.
-fn as_json(inspection: &Inspection) -> serde_json::Result<serde_json::Value> {
+/// Returns what `inspect --json` prints: with the command that makes the file again, where it is known.
+///
+/// # Errors
+/// None that is known: everything in it has a place in JSON.
+pub fn as_json(inspection: &Inspection) -> serde_json::Result<serde_json::Value> {
     let mut json = serde_json::to_value(inspection)?;
     if let Some(made) = &inspection.provenance {
         json["provenance"]["command"] = command_of(made).into();

@@ -4,7 +4,7 @@ use anyhow::anyhow;
 use roundwise_convert::plan::{Assignment, Limits, PlannedTensor, explain};
 use roundwise_convert::run::{Budgeted, default_output, limit_search_threads};
 use roundwise_convert::source::{LayerInputs, Opens, SchemeConsumer};
-use roundwise_convert::{Job, Plan, PlanRequest, RecipeFile, Source};
+use roundwise_convert::{ConvertError, Job, Plan, PlanRequest, RecipeFile, Source};
 use serde::Serialize;
 
 use crate::arguments::PlanOptions;
@@ -71,13 +71,12 @@ fn plan(
         return explain_layer(options, &request, layer, typed);
     }
     let plan = Plan::decide(&request)?;
-    let sizes = Sizes::of(&source, &plan)?;
     if options.run.json {
-        print_json(&as_json(&plan, &sizes, budgeted))?;
+        print_json(&as_json(&source, &plan, budgeted)?)?;
     } else if !options.run.quiet {
         let budget =
             budgeted.map(|it| budget::details(it) + &budget::summary(it)).unwrap_or_default();
-        print(&(describe(&plan, &sizes, typed) + &budget))?;
+        print(&(describe(&plan, &Sizes::of(&source, &plan)?, typed) + &budget))?;
     }
     Ok(true)
 }
@@ -122,7 +121,7 @@ struct Sizes {
 }
 
 impl Sizes {
-    fn of(source: &Source, plan: &Plan) -> anyhow::Result<Self> {
+    fn of(source: &Source, plan: &Plan) -> Result<Self, ConvertError> {
         Ok(Self {
             input_bytes: source.checkpoint.total_bytes(),
             output_bytes: plan.manifest()?.file_bytes(),
@@ -144,13 +143,23 @@ struct PlanOfFile<'a> {
     budget: Option<&'a Assignment>,
 }
 
-fn as_json<'a>(plan: &'a Plan, sizes: &Sizes, budgeted: Option<&'a Budgeted>) -> PlanOfFile<'a> {
+/// Returns what `plan --json` prints.
+///
+/// - `budgeted`: how the schemes were chosen, where the output has a limit
+///
+/// # Errors
+/// When an output would be larger than a file can be.
+pub fn as_json<'a>(
+    source: &Source,
+    plan: &'a Plan,
+    budgeted: Option<&'a Budgeted>,
+) -> Result<impl Serialize + use<'a>, ConvertError> {
     let consumers = plan.consumers();
     let clients = consumers.iter().filter_map(|it| it.answer.program()).map(str::to_owned);
     let clients = clients.collect();
-    let Sizes { input_bytes, output_bytes: disk_bytes, .. } = *sizes;
+    let Sizes { input_bytes, output_bytes: disk_bytes, .. } = Sizes::of(source, plan)?;
     let budget = budgeted.map(|budgeted| &budgeted.assignment);
-    PlanOfFile { plan, clients, input_bytes, disk_bytes, budget }
+    Ok(PlanOfFile { plan, clients, input_bytes, disk_bytes, budget })
 }
 
 fn describe(plan: &Plan, sizes: &Sizes, typed: &Typed) -> String {

@@ -1,5 +1,5 @@
 use roundwise_convert::run::Target;
-use roundwise_convert::stats::{COLLECTOR, Curvature, LayerSummary, Merge, Statistics};
+use roundwise_convert::stats::{COLLECTOR, Curvature, LayerSummary, Merge, Statistics, StatsError};
 use serde_json::json;
 
 use crate::arguments::{StatsCommand, StatsMergeOptions, StatsShowOptions, overwrite};
@@ -18,23 +18,30 @@ pub(crate) fn run(command: &StatsCommand) -> anyhow::Result<bool> {
 
 fn show(options: &StatsShowOptions) -> anyhow::Result<()> {
     let statistics = Statistics::open(&options.statistics)?;
-    let modules = statistics.layers().iter().map(|layer| statistics.summary(&layer.module));
-    let layers = modules.collect::<Result<Vec<_>, _>>()?;
     if options.json {
-        print_json(&as_json(&statistics, &layers))?;
+        print_json(&as_json(&statistics)?)?;
         return Ok(());
     }
-    print(&describe(&statistics, &layers))?;
+    print(&describe(&statistics, &summaries(&statistics)?))?;
     Ok(())
 }
 
-fn as_json(statistics: &Statistics, layers: &[LayerSummary]) -> serde_json::Value {
-    json!({
+fn summaries(statistics: &Statistics) -> Result<Vec<LayerSummary>, StatsError> {
+    statistics.layers().iter().map(|layer| statistics.summary(&layer.module)).collect()
+}
+
+/// Returns what `stats show --json` prints.
+///
+/// # Errors
+/// When numbers cannot be read, or contradict each other.
+pub fn as_json(statistics: &Statistics) -> Result<serde_json::Value, StatsError> {
+    let layers = summaries(statistics)?;
+    Ok(json!({
         "tool": statistics.tool(),
         "fingerprint": statistics.fingerprint(),
         "curvature": statistics.curvature().map(Curvature::name),
         "layers": layers,
-    })
+    }))
 }
 
 fn describe(statistics: &Statistics, layers: &[LayerSummary]) -> String {

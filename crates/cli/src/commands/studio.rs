@@ -94,7 +94,8 @@ mod tests {
     use clap::Parser;
     use roundwise_convert::RecipeFile;
     use roundwise_convert::rounding::{MethodOptions, SettingRange};
-    use roundwise_studio::{JobKind, JobOrder, RunFile, words_of};
+    use roundwise_convert::run::RunFile;
+    use roundwise_studio::{JobKind, JobOrder, words_of};
 
     use super::*;
     use crate::arguments::{Arguments, Command};

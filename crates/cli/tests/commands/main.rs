@@ -3,6 +3,7 @@
 mod answers;
 mod bad_input;
 mod budget;
+mod comfy;
 mod coming_from;
 mod containers;
 mod convert;

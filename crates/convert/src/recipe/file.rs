@@ -231,7 +231,7 @@ fn is_default(options: &MethodOptions) -> bool {
 }
 
 /// Rewrites the parser's words for types in those of people who write recipes.
-fn in_plain_words(message: &str) -> String {
+pub(crate) fn in_plain_words(message: &str) -> String {
     const WORDS: [(&str, &str); 10] = [
         ("invalid type", "wrong type"),
         ("expected a sequence", "expected a list in brackets"),

@@ -396,6 +396,14 @@ impl KnownInputs {
     }
 }
 
+/// Returns the statistics of one layer as rounding takes them, as they are.
+///
+/// # Errors
+/// When they contradict each other.
+pub fn inputs_of(layer: &LayerStatistics) -> Result<Inputs, RoundingError> {
+    inputs(layer, None)
+}
+
 fn inputs(layer: &LayerStatistics, mean: Option<Vec<f32>>) -> Result<Inputs, RoundingError> {
     let columns = layer.columns();
     let own = layer.mean().map_or_else(|| vec![0.0; columns], <[f32]>::to_vec);

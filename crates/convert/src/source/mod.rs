@@ -13,6 +13,6 @@ pub(crate) mod translated;
 pub use self::consumer::answer::Opens;
 pub use self::consumer::{Consumer, SchemeConsumer};
 pub use self::hash::FileHash;
-pub use self::layer_inputs::{LayerInputs, StatisticsFile, UsedMoment};
+pub use self::layer_inputs::{LayerInputs, StatisticsFile, UsedMoment, inputs_of};
 pub use self::source::{LoadedWeight, Source};
 pub use self::subject::{ExpertBanks, StoredCodes, Subject};

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use axum::extract::State;
-use roundwise_convert::ConvertError;
 use roundwise_convert::inspect::{Diagnosis, Inspection, diagnose};
-use roundwise_convert::stats::{COLLECTOR, Statistics};
-use roundwise_convert::tensor_file::{Overwrite, read_text, write_text_atomically};
+use roundwise_convert::stats::Statistics;
+use roundwise_convert::tensor_file::Overwrite;
+use roundwise_convert::{ConvertError, install_nodes};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -84,37 +84,21 @@ pub(crate) struct CollectorPlace {
     replace: bool,
 }
 
-/// Writes the program that collects statistics to where ComfyUI looks for nodes.
+/// Writes the nodes that collect statistics and convert to where ComfyUI looks for nodes.
 pub(crate) async fn collector(
     Asked(CollectorPlace { folder, replace }): Asked<CollectorPlace>,
 ) -> Result<JsonText, Refusal> {
     blocking(move || {
         absolute("folder", &folder)?;
-        let path = nodes_folder(&folder)?.join("roundwise_collect.py");
-        if read_text(&path).is_ok_and(|text| text == COLLECTOR) {
-            return json(&json!({ "path": path.to_string_lossy() }));
-        }
-        if path.exists() && !replace {
-            let message = format!("{}: exists already, with another content", path.display());
-            return Err(Refusal::conflict("exists", message).at("folder"));
-        }
         let overwrite = if replace { Overwrite::Replace } else { Overwrite::Refuse };
-        write_text_atomically(&path, COLLECTOR, overwrite)
-            .map_err(|error| Refusal::from(ConvertError::from(error)).at("folder"))?;
+        let path = install_nodes(&folder, overwrite).map_err(|error| match error {
+            ConvertError::OutputExists { path } => {
+                let message = format!("{}: exists already, with another content", path.display());
+                Refusal::conflict("exists", message).at("folder")
+            }
+            error => Refusal::from(error).at("folder"),
+        })?;
         json(&json!({ "path": path.to_string_lossy() }))
     })
     .await
-}
-
-/// `custom_nodes` of a ComfyUI folder, or the folder itself where it is called so.
-fn nodes_folder(folder: &Path) -> Result<PathBuf, Refusal> {
-    let is_nodes = folder.file_name().is_some_and(|name| name == "custom_nodes");
-    let nodes = if is_nodes { folder.to_owned() } else { folder.join("custom_nodes") };
-    match nodes.is_dir() {
-        true => Ok(nodes),
-        false => {
-            let message = format!("{}: has no folder `custom_nodes`", folder.display());
-            Err(Refusal::file(message).at("folder").with_help("Choose the folder of ComfyUI."))
-        }
-    }
 }
