@@ -3,7 +3,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 
 use crate::workspace::Workspace;
-use crate::{arrows, browser, clients, command, distributed, golden, packages, torture};
+use crate::{arrows, browser, clients, command, distributed, golden, packages, servers, torture};
 
 /// How much to check.
 #[derive(clap::Args)]
@@ -67,6 +67,9 @@ fn steps<'a>(workspace: &'a Workspace, options: &'a Options) -> Vec<Step<'a>> {
     steps.push(("parts", Box::new(|| distributed::run(workspace, &parts_options(workspace)?))));
     steps.push(("browser", Box::new(|| browser::run(workspace, &page_options(workspace)?))));
     steps.push(("clients", check_clients(!options.long)));
+    let python = options.python.clone();
+    let servers = servers::Options { short: !options.long, python, binary: None };
+    steps.push(("servers", Box::new(move || servers::run(workspace, &servers))));
     steps
 }
 

@@ -20,6 +20,7 @@ mod python;
 mod random_model;
 mod record;
 mod report;
+mod servers;
 mod torture;
 mod workspace;
 
@@ -41,6 +42,8 @@ enum Task {
     Ci(ci::Options),
     /// Convert real models with every scheme and open the files with the programs that use them.
     Clients(clients::Options),
+    /// Convert small language models for servers and open them with transformers.
+    Servers(servers::Options),
     /// Measure speed and memory; results go to docs/results/*.json.
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -63,6 +66,7 @@ fn main() -> Result<()> {
     match Arguments::parse().task {
         Task::Ci(options) => ci::run(&workspace, &options),
         Task::Clients(options) => clients::run(&workspace, &options),
+        Task::Servers(options) => servers::run(&workspace, &options),
         Task::Bench(bench) => bench::run(&workspace, &bench),
         Task::Browser(options) => browser::run(&workspace, &options),
         Task::Torture(options) => torture::run(&workspace, &options),

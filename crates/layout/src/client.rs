@@ -18,6 +18,11 @@ impl Client {
     pub(crate) const QUANT_OPS_FORK: Client =
         custom("ComfyUI with ComfyUI-QuantOps and its author's fork of comfy-kitchen");
 
+    /// Returns programs that serve language models.
+    pub(crate) const fn servers(name: &'static str) -> Self {
+        custom(name)
+    }
+
     /// Returns a program that needs no custom nodes.
     pub(crate) const fn stock(name: &'static str) -> Self {
         Self { name, is_stock_comfyui: true }

@@ -66,7 +66,7 @@ impl Marker {
             _ => None,
         };
         let tells_rows = matches!(format.scales, FormatScales::TensorOrRow);
-        let is_padded = Packing::of(scheme, shape).is_padded();
+        let is_padded = Packing::of_comfy(scheme, shape).is_padded();
         Some(Marker {
             format: format.name.to_owned(),
             group_size,

@@ -24,13 +24,22 @@ impl Scheme {
     ///
     /// # Source
     /// OCP microscaling specification, revision 1.0.
-    pub const MXFP8: Scheme = Scheme::microscaled(false);
+    pub const MXFP8: Scheme = Scheme::microscaled(GridKind::E4m3, false);
+
+    /// MXFP4: E2M1 codes, one power of two per 32 weights of a row.
+    ///
+    /// # Source
+    /// OCP microscaling specification, revision 1.0.
+    pub const MXFP4: Scheme = Scheme::microscaled(GridKind::E2m1, false);
 
     /// NVFP4: E2M1 codes, one E4M3 scale per 16 weights of a row, one F32 scale for all.
-    pub const NVFP4: Scheme = Scheme::unrotated(GridKind::E2m1, ScaleStorage::TwoLevel(TwoLevel));
+    pub const NVFP4: Scheme = Scheme::unrotated(
+        GridKind::E2m1,
+        ScaleStorage::TwoLevel(TwoLevel { has_power_of_two: false }),
+    );
 
     /// [`Scheme::MXFP8`], and the largest scale beside the others.
-    pub const HYBRID_MXFP8: Scheme = Scheme::microscaled(true);
+    pub const HYBRID_MXFP8: Scheme = Scheme::microscaled(GridKind::E4m3, true);
 
     /// 4-bit codes for levels of INT8 rows, rotated.
     ///
@@ -42,9 +51,9 @@ impl Scheme {
         Self { grid, storage, rotation: None }
     }
 
-    const fn microscaled(repeats_largest: bool) -> Self {
+    const fn microscaled(grid: GridKind, repeats_largest: bool) -> Self {
         let storage = PowerOfTwo { repeats_largest };
-        Self::unrotated(GridKind::E4m3, ScaleStorage::PowerOfTwo(storage))
+        Self::unrotated(grid, ScaleStorage::PowerOfTwo(storage))
     }
 
     /// Stores one F32 scale per tile.
@@ -110,6 +119,18 @@ impl Scheme {
     #[must_use]
     pub fn read_as(self) -> Self {
         Self { storage: self.storage().read_as().unwrap_or(self.storage), ..self }
+    }
+
+    /// Returns the scheme with its scales as servers keep them: numbers of 16 bits, or powers of two
+    /// where programs disagree about dividing and multiplying.
+    #[must_use]
+    pub fn for_servers(self) -> Self {
+        Self { storage: self.storage().for_servers().unwrap_or(self.storage), ..self }
+    }
+
+    /// Returns the scheme whose name this one goes by.
+    pub(crate) fn named_as(self) -> Self {
+        if self.storage().is_named_as_read() { self.read_as() } else { self }
     }
 
     /// Returns whether files hold matrices of `cols` columns in the same way under both schemes.

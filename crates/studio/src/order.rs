@@ -7,7 +7,7 @@ use roundwise_convert::compute::{Device, Devices};
 use roundwise_convert::plan::Limits;
 use roundwise_convert::recipe::Rounding;
 use roundwise_convert::run::default_output;
-use roundwise_convert::source::StatisticsFile;
+use roundwise_convert::source::{StatisticsFile, for_input};
 use roundwise_convert::tensor_file::Overwrite;
 use roundwise_convert::{Job, Recipe, RecipeFile};
 use serde::{Deserialize, Serialize};
@@ -154,6 +154,7 @@ impl Request {
         let run: RunFile = read_fields(&self.run, "run.")?;
         run.check()?;
         let recipe_file = self.recipe_file(kind, &run)?;
+        let recipe_file = for_input(recipe_file, &self.input, self.output.as_deref());
         let recipe = recipe_file.clone().check()?;
         run.refuse_idle_device(&recipe)?;
         let default = || default_output(&self.input, &recipe, run.limits());

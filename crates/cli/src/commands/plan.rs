@@ -1,7 +1,7 @@
 use std::num::NonZeroUsize;
 
 use roundwise_convert::plan::{Limits, PlannedTensor, explain};
-use roundwise_convert::source::{LayerInputs, Opens, SchemeConsumer};
+use roundwise_convert::source::{LayerInputs, Opens, SchemeConsumer, for_input};
 use roundwise_convert::{Plan, PlanRequest, RecipeFile, Source};
 use serde::Serialize;
 
@@ -19,6 +19,7 @@ pub(crate) fn run(options: &PlanOptions) -> anyhow::Result<bool> {
 
 fn plan(options: &PlanOptions, recipe: RecipeFile, typed: &Typed) -> anyhow::Result<bool> {
     let statistics = options.statistics.to_file();
+    let recipe = for_input(recipe, &options.input, None);
     let recipe = recipe.check().map_err(|error| typed.error(error.into()))?;
     let source = Source::open_with(&options.input, &recipe)?;
     let inputs = LayerInputs::for_recipe(&recipe, statistics.as_ref(), &source)?;

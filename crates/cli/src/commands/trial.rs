@@ -7,6 +7,7 @@ use roundwise_convert::plan::Limits;
 use roundwise_convert::recipe::Rounding;
 use roundwise_convert::report::TensorReport;
 use roundwise_convert::run::{default_output, limit_search_threads, sample};
+use roundwise_convert::source::for_input;
 use roundwise_convert::{Job, Plan, Prepared, Watch};
 use serde::Serialize;
 
@@ -66,6 +67,7 @@ struct Alike {
 fn try_out(options: &TryOptions) -> anyhow::Result<bool> {
     let statistics = options.statistics.to_file();
     let (file, typed) = options.recipe.to_recipe_file(statistics.as_ref())?;
+    let file = for_input(file, &options.input, None);
     let recipe = file.check().map_err(|error| typed.error(error.into()))?;
     limit_search_threads(options.run.threads());
     stop::listen()?;

@@ -70,7 +70,7 @@ impl RunRecord {
                 .collect(),
             statistics: input.statistics_fingerprint(),
             device: input.engines().map(|engines| engines.kind().to_owned()),
-            shard_bytes: job.limits.shard_bytes,
+            shard_bytes: job.output_limits().shard_bytes,
             part: job.part.map(|part| part.to_string()),
             not_finite: not_finite.clone(),
         }
