@@ -16,12 +16,21 @@ const LARGEST_SHARE: usize = 16;
 /// Below it products take longer than they gain, and damping is doubled instead.
 const SMALLEST_BLOCK: usize = 32;
 
+/// A pass at the budget that leaves more than this of the projected error is not repeated at the same λ.
+const WORTH_A_PASS: f64 = 0.9;
+
+/// A walk that turns back to a larger λ gives the budget to the moves that pay most, and needs some passes
+/// before that shows. Measured on 1024 columns, 12 passes: two passes after turning leave 0.088 of the
+/// projected error where 0.078 was reached, seven leave 0.26 where it was 0.28.
+const SWEEPS_TO_TURN: usize = 4;
+
 /// Descends by coordinates on codes for `‖LᵀER‖² + λ‖E‖²` while λ falls geometrically.
 ///
 /// Early passes take only the moves that pay for themselves, later ones start from codes that are
 /// good already, so the iterates walk along the trade-off between both terms and `largest_energy`,
-/// a bound on `‖E‖²`, is a stop rule. A block of lines moves at once: two products with L and one
-/// reading of its codes. Returns the passes begun and the last λ.
+/// a bound on `‖E‖²`, ends the way down: from there on λ goes back and forth by smaller and smaller
+/// steps. A block of lines moves at once: two products with L and one reading of its codes. Returns
+/// the passes begun and the last λ.
 ///
 /// # Errors
 /// [`RoundingError::Stopped`].
@@ -36,45 +45,69 @@ pub(crate) fn anneal<G: Grid>(
     let mut block = options.block.min(columns.div_ceil(LARGEST_SHARE));
     let mut damping = options.damping;
     let mut lambda = options.first_lambda;
+    let mut step = step_of(options);
     for sweep in 0..options.sweeps {
-        lambda = lambda_of(options, sweep);
         if sweep > 0 && sweep.is_multiple_of(REFRESH_SWEEPS) {
             state.refresh();
         }
-        let before = state.projected.squared_norm() + lambda * state.weight_error();
-        for lines in blocks(columns, block) {
-            let push = state.push(lines.clone());
-            let factors = [lambda as f32, damping as f32];
-            let mut energies = Vec::new();
-            let moves = push.changed(|push| {
-                energies = state.on_lines(lines.clone(), push, factors, kernel::descend::<G>);
-            });
-            // The budget ends the walk: this block is taken back, earlier ones stay.
-            if state.weight_error_with(lines.clone(), &energies) > largest_energy {
-                state.undo::<G>(lines, &moves);
-                return Ok((sweep + 1, lambda));
-            }
-            state.line_energies[lines.clone()].copy_from_slice(&energies);
-            state.absorb(lines, moves);
-        }
+        let before = state.losses();
+        let is_over = pass::<G>(state, block, [lambda, damping], largest_energy);
         let losses = state.losses();
+        if watch.notice(losses.progress(&nearest, sweep + 1, options.sweeps)).is_break() {
+            return Err(RoundingError::Stopped);
+        }
+        if is_over {
+            // The next passes approach the budget by smaller and smaller steps.
+            step = step.sqrt();
+            if losses.projected > before.projected * WORTH_A_PASS {
+                if options.sweeps - sweep <= SWEEPS_TO_TURN {
+                    return Ok((sweep + 1, lambda));
+                }
+                lambda /= step;
+            }
+            continue;
+        }
         // Too much moved at once; see LARGEST_SHARE.
-        if losses.objective(lambda) > before {
+        if losses.objective(lambda) > before.objective(lambda) {
             if block > SMALLEST_BLOCK {
                 block = block.div_ceil(2).max(SMALLEST_BLOCK);
             } else {
                 damping *= 2.0;
             }
         }
-        if watch.notice(losses.progress(&nearest, sweep + 1, options.sweeps)).is_break() {
-            return Err(RoundingError::Stopped);
-        }
+        lambda *= step;
     }
     Ok((options.sweeps, lambda))
 }
 
-fn lambda_of(options: &Anneal, sweep: usize) -> f64 {
-    let last = options.sweeps.saturating_sub(1).max(1);
-    let part = sweep as f64 / last as f64;
-    options.first_lambda * (options.last_lambda / options.first_lambda).powf(part)
+/// Makes one pass; blocks that would break the budget stay as they are. Returns whether there were any.
+fn pass<G: Grid>(
+    state: &mut State<'_>,
+    block: usize,
+    factors: [f64; 2],
+    largest_energy: f64,
+) -> bool {
+    let mut is_over = false;
+    for lines in blocks(state.cells.order.len(), block) {
+        let push = state.push(lines.clone());
+        let mut energies = Vec::new();
+        let moves = push.changed(|push| {
+            let factors = factors.map(|factor| factor as f32);
+            energies = state.on_lines(lines.clone(), push, factors, kernel::descend::<G>);
+        });
+        if state.weight_error_with(lines.clone(), &energies) > largest_energy {
+            state.undo::<G>(lines, &moves);
+            is_over = true;
+            continue;
+        }
+        state.line_energies[lines.clone()].copy_from_slice(&energies);
+        state.absorb(lines, moves);
+    }
+    is_over
+}
+
+/// Returns the factor between λ of one pass and of the next.
+fn step_of(options: &Anneal) -> f64 {
+    let steps = options.sweeps.saturating_sub(1).max(1);
+    (options.last_lambda / options.first_lambda).powf(1.0 / steps as f64)
 }

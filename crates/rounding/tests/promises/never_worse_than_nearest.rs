@@ -145,6 +145,20 @@ fn a_small_budget_buys_something_too() {
     }
 }
 
+/// A pass at λ = 1 alone costs 1 % and leaves 0.64: the walk has to turn back and spend it better.
+#[test]
+fn one_percent_of_weight_error_halves_the_projected_error() {
+    let matrix = weights::power_law_spectrum(512, 512, 1);
+    let limit = Limit::WeightErrorBudget(0.01);
+    let objective = Objective::Principal(Rank::exactly(102));
+    for effort in [Effort::Normal, Effort::High] {
+        let options = Options { objective, limit, effort, ..Options::default() };
+        let report = rounded(&matrix, "fp8".parse().unwrap(), &options).unwrap().report;
+        let ratio = (report.stored.projected / report.nearest.projected).sqrt();
+        assert!(ratio < 0.5, "{effort:?} {ratio}");
+    }
+}
+
 #[test]
 fn threads_do_not_choose_the_bytes() {
     let matrix = weights::power_law_spectrum(300, 210, 3);
