@@ -38,7 +38,8 @@ impl StoredLayers {
         let mut foreign = Foreign::find(file);
         for header in file.tensors() {
             // A scheme here says them, and they can be moved and measured as they are.
-            if let Some(layer) = packed_by_servers(file, header) {
+            let layer = packed_by_servers(file, header);
+            if let Some(layer) = layer.filter(|layer| foreign.layers.contains_key(*layer)) {
                 foreign.remove(layer);
             }
         }
