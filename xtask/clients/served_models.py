@@ -50,8 +50,6 @@ CASES = [
     ("fp8", "compressed-tensors", True),
     ("fp8-row", "compressed-tensors", True),
     ("fp8-block-128", "compressed-tensors", True),
-    ("fp8-block-128-pow2", "compressed-tensors", True),
-    ("fp8-block-128-pow2", "fp8", False),
     ("fp8-block-128", "fp8", False),
     ("int8-row", "compressed-tensors", True),
     ("int8-group-128", "compressed-tensors", False),

@@ -122,9 +122,15 @@ impl Scheme {
     }
 
     /// Returns the scheme with its scales as servers keep them: numbers of 16 bits, or powers of two
-    /// where programs disagree about dividing and multiplying.
+    /// where programs disagree about dividing and multiplying, and for square blocks, whose kernels
+    /// may take exponents alone and round others again. E4M3 is as precise with them.
     #[must_use]
     pub fn for_servers(self) -> Self {
+        let tiling = self.tiling();
+        let is_square = matches!(tiling, Tiling::Block { rows, cols } if rows == cols);
+        if is_square && self == Self::scaled(self.grid, tiling) {
+            return Self::scaled_by_powers(self.grid, tiling);
+        }
         Self { storage: self.storage().for_servers().unwrap_or(self.storage), ..self }
     }
 
@@ -134,9 +140,20 @@ impl Scheme {
     }
 
     /// Returns whether files hold matrices of `cols` columns in the same way under both schemes.
-    /// These may differ in the largest rotation that they would take, and in how scales are chosen.
+    /// These may differ in the largest rotation that they would take, and in how scales are chosen;
+    /// and a group of whole numbers may be as wide as its row.
     pub fn is_same_for(self, other: Self, cols: usize) -> bool {
-        let unrotated = |scheme: Self| Self { rotation: None, ..scheme.read_as() };
+        let unrotated = |scheme: Self| {
+            let scheme = Self { rotation: None, ..scheme.read_as() };
+            match (scheme.grid, scheme.tiling()) {
+                (grid @ (GridKind::Int4 | GridKind::Int8), tiling @ Tiling::Block { rows: 1, .. })
+                    if tiling == Tiling::group(cols) && scheme == Self::scaled(grid, tiling) =>
+                {
+                    Self::scaled(grid, Tiling::Row)
+                }
+                _ => scheme,
+            }
+        };
         unrotated(self) == unrotated(other)
             && self.rotation_group(cols) == other.rotation_group(cols)
     }

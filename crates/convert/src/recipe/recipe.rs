@@ -296,7 +296,7 @@ impl Recipe {
 /// Returns the scheme where none is named.
 fn default_scheme(program: Option<Program>, layout: Option<Layout>) -> &'static str {
     match layout {
-        Some(Layout::Fp8) => "fp8-block-128-pow2",
+        Some(Layout::Fp8) => "fp8-block-128",
         Some(Layout::CompressedTensors | Layout::ModelOpt) => "fp8-row",
         Some(Layout::Comfy | Layout::ComfyLegacy) => "fp8",
         None if program.is_some_and(Program::is_server) => "fp8-row",

@@ -42,7 +42,7 @@ impl Layout {
     /// Returns what to do about a scheme that a layout for servers has no place for.
     fn help_for_servers(self, scheme: Scheme) -> &'static str {
         match self {
-            Layout::Fp8 => "it stores `fp8-block-128` and `fp8-block-128-pow2` only",
+            Layout::Fp8 => "it stores FP8 in blocks of 128×128 only, such as `fp8-block-128`",
             Layout::ModelOpt if Served::of(Layout::CompressedTensors, scheme).is_some() => {
                 "it stores `fp8-row`, `mxfp8` and `nvfp4` only; use layout `compressed-tensors`"
             }
@@ -59,7 +59,7 @@ impl Layout {
     pub fn stored_scheme(self, scheme: Scheme) -> Scheme {
         match (self, Served::of(self, scheme)) {
             // Scales of the others are F32 numbers for every reader.
-            (Layout::CompressedTensors, Some(_)) => scheme.for_servers(),
+            (Layout::CompressedTensors | Layout::Fp8, Some(_)) => scheme.for_servers(),
             (Layout::ModelOpt, Some(_)) if scheme.has_block_scales() => scheme.for_servers(),
             _ => scheme,
         }
