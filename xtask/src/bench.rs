@@ -1,8 +1,10 @@
+mod budget;
 mod convert;
 mod encode;
 mod layouts;
 mod outputs;
 mod quality;
+mod recognition;
 mod rounding;
 mod studio;
 
@@ -19,6 +21,8 @@ use crate::workspace::Workspace;
 /// A measurement.
 #[derive(clap::Subcommand)]
 pub(crate) enum Bench {
+    /// Files that keep a budget: what they are predicted to lose, and what they lose.
+    Budget(budget::Options),
     /// A 1 GiB and a 2 GiB model: time beside `cat` and convert-to-quant, peak memory.
     Convert(convert::Options),
     /// Speed of the rounding kernels beside torch's casts, one thread.
@@ -29,6 +33,8 @@ pub(crate) enum Bench {
     Outputs(outputs::Options),
     /// Statistics of real inputs: what they do to the outputs of real sentence encoders.
     Quality(quality::Options),
+    /// Time that a header of 5,000 tensors takes: to read it, to recognise the model, to plan.
+    Recognition(recognition::Options),
     /// Learned rounding: error of stored codes, time and memory, beside convert-to-quant and torch.
     Rounding(rounding::Options),
     /// The studio: size, memory, time of plans, of the page in a browser, and what events cost.
@@ -38,11 +44,13 @@ pub(crate) enum Bench {
 /// Measures, prints, and stores the result for the report.
 pub(crate) fn run(workspace: &Workspace, bench: &Bench) -> Result<()> {
     match bench {
+        Bench::Budget(options) => budget::run(workspace, options),
         Bench::Convert(options) => convert::run(workspace, options),
         Bench::Encode(options) => encode::run(workspace, options),
         Bench::Layouts(options) => layouts::run(workspace, options),
         Bench::Outputs(options) => outputs::run(workspace, options),
         Bench::Quality(options) => quality::run(workspace, options),
+        Bench::Recognition(options) => recognition::run(workspace, options),
         Bench::Rounding(options) => rounding::run(workspace, options),
         Bench::Studio(options) => studio::run(workspace, options),
     }

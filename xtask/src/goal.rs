@@ -1,5 +1,6 @@
 pub(crate) mod layouts;
 pub(crate) mod quality;
+pub(crate) mod recognition;
 pub(crate) mod rounding;
 pub(crate) mod studio;
 

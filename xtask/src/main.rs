@@ -5,6 +5,7 @@ mod bench;
 mod browser;
 mod ci;
 mod clients;
+mod comfy;
 mod command;
 mod distributed;
 mod figure;
@@ -44,6 +45,8 @@ enum Task {
     Clients(clients::Options),
     /// Convert small language models for servers and open them with transformers.
     Servers(servers::Options),
+    /// Convert small models of all of ComfyUI's classes, and have a real ComfyUI open and run them.
+    Comfy(comfy::Options),
     /// Measure speed and memory; results go to docs/results/*.json.
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -67,6 +70,7 @@ fn main() -> Result<()> {
         Task::Ci(options) => ci::run(&workspace, &options),
         Task::Clients(options) => clients::run(&workspace, &options),
         Task::Servers(options) => servers::run(&workspace, &options),
+        Task::Comfy(options) => comfy::run(&workspace, &options),
         Task::Bench(bench) => bench::run(&workspace, &bench),
         Task::Browser(options) => browser::run(&workspace, &options),
         Task::Torture(options) => torture::run(&workspace, &options),

@@ -16,6 +16,39 @@ pub(crate) const READERS: &[&str] = &["numpy", "safetensors==0.8.0"];
 pub(crate) const COMFY: &[&str] =
     &["numpy", "safetensors==0.8.0", "torch", "comfy-kitchen==0.2.40", "packaging"];
 
+/// What ComfyUI's loaders import, and programs that give the same models other names.
+pub(crate) const COMFYUI: &[&str] = &[
+    "numpy",
+    "safetensors==0.8.0",
+    "torch",
+    "torchvision",
+    "torchsde",
+    "transformers==5.23.0",
+    "tokenizers",
+    "sentencepiece",
+    "comfy-kitchen==0.2.40",
+    "comfy-aimdo==0.4.13",
+    "packaging",
+    "einops",
+    "aiohttp",
+    "yarl",
+    "pyyaml",
+    "Pillow",
+    "scipy",
+    "tqdm",
+    "psutil",
+    "filelock",
+    "kornia",
+    "spandrel",
+    "pydantic",
+    "pydantic-settings",
+    "requests",
+    "simpleeval",
+    "blake3",
+    "gguf==0.19.0",
+    "diffusers==0.42.1",
+];
+
 /// Enough to decode blocks of GGUF.
 pub(crate) const GGUF: &[&str] = &["numpy", "gguf==0.19.0"];
 

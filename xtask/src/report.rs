@@ -48,6 +48,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     let clients: Option<Record<Vec<Finding>>> = record::read(workspace, "clients")?;
     let layouts: Option<Record<Vec<Figure>>> = record::read(workspace, "layouts")?;
     let studio: Option<Record<Vec<Figure>>> = record::read(workspace, "studio")?;
+    let recognition: Option<Record<Vec<Figure>>> = record::read(workspace, "recognition")?;
     let outputs = MODELS.iter().flat_map(|model| records_of(model));
     let outputs = outputs.map(|name| record::read(workspace, &name)).collect::<Result<Vec<_>>>()?;
     let outputs: Vec<Record<Vec<Outputs>>> = outputs.into_iter().flatten().collect();
@@ -59,6 +60,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
         && encode.is_none()
         && layouts.is_none()
         && studio.is_none()
+        && recognition.is_none()
         && clients.is_none()
         && outputs.is_empty()
         && quality.is_none()
@@ -72,7 +74,11 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     text += &convert.map(|record| convert_section(&record)).unwrap_or_default();
     text += &encode.map(|record| encode_section(&record)).unwrap_or_default();
     text += &layouts.map(|record| layouts_section(&record)).unwrap_or_default();
-    text += &studio.map(|record| studio_section(&record)).unwrap_or_default();
+    let goals = |title: &str, goals: &[&Goal], record: Option<Record<Vec<Figure>>>| {
+        record.map(|record| goals_section(title, goals, &record)).unwrap_or_default()
+    };
+    text += &goals("Studio", &goal::studio::ALL, studio);
+    text += &goals("Recognition", &goal::recognition::ALL, recognition);
     text += &rounding_section(&rounding);
     text += &clients.map(|record| clients_section(&record)).unwrap_or_default();
     text += &outputs_section(&outputs);
@@ -219,12 +225,9 @@ fn layouts_section(record: &Record<Vec<Figure>>) -> String {
     section("Layouts", record, &table(&["figure", "reached", "of this run"], &rows)) + note
 }
 
-fn studio_section(record: &Record<Vec<Figure>>) -> String {
+fn goals_section(title: &str, goals: &[&Goal], record: &Record<Vec<Figure>>) -> String {
     let goal_of = |figure: &Figure| {
-        goal::studio::ALL
-            .iter()
-            .find(|goal| goal.name == figure.name)
-            .map(|goal| goal.row(figure.reached))
+        goals.iter().find(|goal| goal.name == figure.name).map(|goal| goal.row(figure.reached))
     };
     let row = |figure: &Figure| {
         let [name, must, _, reached, verdict] = goal_of(figure)?;
@@ -232,7 +235,7 @@ fn studio_section(record: &Record<Vec<Figure>>) -> String {
     };
     let rows: Vec<Vec<String>> = record.measured.iter().filter_map(row).collect();
     let head = ["figure", "must", "reached", "", "of this run"];
-    section("Studio", record, &table(&head, &rows))
+    section(title, record, &table(&head, &rows))
 }
 
 fn rounding_section(records: &[RoundingRecord]) -> String {

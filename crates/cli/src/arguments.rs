@@ -1,9 +1,11 @@
+mod budget;
 mod convert;
 mod look;
 mod part;
 mod recipe;
 mod rewrite;
 mod run;
+mod sensitivity;
 mod size;
 mod statistics;
 #[cfg(feature = "studio")]
@@ -14,6 +16,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub(crate) use self::budget::BudgetFlags;
 pub(crate) use self::convert::{ConvertOptions, SchemeOutput};
 pub(crate) use self::look::{
     InspectOptions, MethodsOptions, PlanOptions, PresetsOptions, SchemesOptions, TryOptions,
@@ -24,6 +27,7 @@ pub(crate) use self::rewrite::{
     DequantizeOptions, EditOptions, MigrateOptions, RepairOptions, RewriteOptions,
 };
 pub(crate) use self::run::RunOptions;
+pub(crate) use self::sensitivity::SensitivityOptions;
 pub(crate) use self::statistics::{
     StatisticsFlags, StatsCommand, StatsMergeOptions, StatsShowOptions,
 };
@@ -65,6 +69,8 @@ pub(crate) enum Command {
     Edit(EditOptions),
     /// Show what `convert` would do with every tensor; writes nothing
     Plan(PlanOptions),
+    /// Show what every layer loses in each scheme
+    Sensitivity(SensitivityOptions),
     /// Show what is in a file and which programs open it
     Inspect(InspectOptions),
     /// Write or translate recipes

@@ -1,5 +1,6 @@
 //! One file per subcommand. Each returns whether everything is in order.
 
+mod budget;
 pub(crate) mod completions;
 mod conversion;
 pub(crate) mod convert;
@@ -17,6 +18,7 @@ pub(crate) mod repair;
 pub(crate) mod report;
 mod rewrite;
 pub(crate) mod schemes;
+pub(crate) mod sensitivity;
 pub(crate) mod stats;
 #[cfg(feature = "studio")]
 pub(crate) mod studio;

@@ -31,6 +31,7 @@ fn main() -> std::process::ExitCode {
         Command::Repair(options) => commands::repair::run(options),
         Command::Edit(options) => commands::edit::run(options),
         Command::Plan(options) => commands::plan::run(options),
+        Command::Sensitivity(options) => commands::sensitivity::run(options),
         Command::Inspect(options) => commands::inspect::run(options),
         Command::Recipe(command) => commands::recipe::run(command),
         Command::Merge(options) => commands::merge::run(options),

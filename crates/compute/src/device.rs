@@ -34,7 +34,7 @@ impl Device {
     }
 
     /// Returns the name without an index.
-    pub(crate) const fn kind(self) -> &'static str {
+    pub(crate) const fn backend(self) -> &'static str {
         match self {
             Self::Auto => "auto",
             Self::Cpu => "cpu",
@@ -75,8 +75,8 @@ impl FromStr for Device {
 impl fmt::Display for Device {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Auto | Self::Cpu | Self::NdArray => formatter.write_str(self.kind()),
-            Self::Cuda(index) => write!(formatter, "{}:{index}", self.kind()),
+            Self::Auto | Self::Cpu | Self::NdArray => formatter.write_str(self.backend()),
+            Self::Cuda(index) => write!(formatter, "{}:{index}", self.backend()),
         }
     }
 }

@@ -85,10 +85,10 @@ impl Engines {
         Devices(self.engines.iter().map(Engine::device).collect())
     }
 
-    /// Returns their kind: `cpu`, `ndarray` or `cuda`.
+    /// Returns the backend that computes: `cpu`, `ndarray` or `cuda`.
     #[must_use]
-    pub fn kind(&self) -> &'static str {
-        self.engines[0].device().kind()
+    pub fn backend(&self) -> &'static str {
+        self.engines[0].device().backend()
     }
 
     /// Returns whether equal matrices give equal bits in every run.

@@ -113,9 +113,12 @@ fn search(
         spare = Some(basis);
         wear.products += 1;
     }
+    // As large as the block itself, and not needed while the last bases are computed.
     drop(spare);
     let basis = orthonormalised(engine, &block);
     block = product(passes, &basis, Some(block));
+    // Here nothing may be left out: a basis that is nearly dependent would tilt the vectors themselves, not
+    // only slow the search down.
     let last = orthonormalised(engine, &block);
     let core = last.multiply_transposed(&block).download();
     let (turn_last, singular_values, turn_basis) = small::thin_svd(&core)?;

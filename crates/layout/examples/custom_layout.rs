@@ -10,7 +10,7 @@ use std::error::Error;
 use std::path::Path;
 
 use roundwise_scheme::{
-    QuantizedMatrix, ScaleRole, ScaleRule, Scheme, StoredScales, Weight, WeightKind,
+    FloatDtype, QuantizedMatrix, ScaleRole, ScaleRule, Scheme, StoredScales, Weight,
 };
 use roundwise_tensor_file::{Checkpoint, Dtype, Manifest, Overwrite, TensorFileWriter, TensorSpec};
 
@@ -58,7 +58,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let path = std::env::args_os().nth(1).ok_or("expected the name of a file to write")?;
     let numbers: Vec<u8> =
         (0..64 * 32).flat_map(|at| ((at % 17) as f32 - 8.0).to_le_bytes()).collect();
-    let weight = Weight::new(64, 32, WeightKind::F32, &numbers)?;
+    let weight = Weight::new(64, 32, FloatDtype::F32, &numbers)?;
     let matrix = QuantizedMatrix::nearest(&weight, "int8-row".parse()?, ScaleRule::Absmax)?;
     write(path.as_ref(), "blocks.0", &matrix)?;
     assert_eq!(read(path.as_ref(), "blocks.0")?, matrix);

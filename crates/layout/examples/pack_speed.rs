@@ -8,7 +8,7 @@
 use std::time::Instant;
 
 use roundwise_layout::{Layout, MatmulPrecision};
-use roundwise_scheme::{CATALOG, QuantizedMatrix, ScaleRule, Weight, WeightKind, measure};
+use roundwise_scheme::{CATALOG, FloatDtype, QuantizedMatrix, ScaleRule, Weight, measure};
 
 const SIZE: usize = 2048;
 const RUNS: usize = 5;
@@ -17,7 +17,7 @@ fn main() -> Result<(), roundwise_scheme::SchemeError> {
     // BF16 numbers near 1 of either sign.
     let value = |at: usize| (((at * 2_654_435_761) >> 16) as u16 & 0x80FF) | 0x3F00;
     let bytes: Vec<u8> = (0..SIZE * SIZE).flat_map(|at| value(at).to_le_bytes()).collect();
-    let weight = Weight::new(SIZE, SIZE, WeightKind::BF16, &bytes)?;
+    let weight = Weight::new(SIZE, SIZE, FloatDtype::BF16, &bytes)?;
     println!("{:<18} {:>6} {:>8} {:>6} {:>8}", "scheme", "codes", "measure", "pack", "together");
     for entry in CATALOG {
         let mut best = [f64::INFINITY; 3];

@@ -23,6 +23,27 @@ impl Client {
         custom(name)
     }
 
+    /// Reads the first format that had a name: its markers from the header, at first, later from
+    /// tensors beside the weights.
+    pub(crate) const FIRST_FORMAT: Client = Client::stock("ComfyUI 0.3.68 or newer");
+
+    /// Returns the program that opens a text encoder by itself: its loader asked for the header later.
+    pub fn of_text_encoder(self) -> Client {
+        match self == Client::FIRST_FORMAT {
+            true => Client::stock("ComfyUI 0.3.72 or newer"),
+            false => self,
+        }
+    }
+
+    /// Returns the program that opens a model whose names stand behind a prefix. Loaders take the
+    /// prefix off the names of tensors, and off the header's never did: markers in tensors count.
+    pub fn of_prefixed_model(self) -> Client {
+        match self == Client::FIRST_FORMAT {
+            true => Client::stock("ComfyUI 0.3.77 or newer"),
+            false => self,
+        }
+    }
+
     /// Returns a program that needs no custom nodes.
     pub(crate) const fn stock(name: &'static str) -> Self {
         Self { name, is_stock_comfyui: true }

@@ -113,8 +113,10 @@ pub fn descend<O: Objective + ?Sized>(
         // A score that is not a number is never the best.
         if score < best_score {
             (best_score, best_step) = (score, steps);
+            // Copied, not moved: the descent goes on from here. It reuses the memory of the former best.
             best.values_mut().copy_from_slice(variable.values());
         }
+        // Schedules react to the value that the gradient is of. The score falls in steps, and hardly at first.
         progress.saw(value);
         let learning_rate = schedule.next(&progress);
         let step = Step { index: steps, value, score, best_score, learning_rate };

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use roundwise_compute::Device;
 use roundwise_rounding::{MethodOptions, Options, round};
-use roundwise_scheme::{ScaleRule, Weight, WeightKind};
+use roundwise_scheme::{FloatDtype, ScaleRule, Weight};
 use roundwise_testkit::weights;
 
 /// Methods and what is asked of them; `K` stands for the rank.
@@ -37,7 +37,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [rows, cols, _] = [0, 1, 2].map(|i| arguments[i].parse::<usize>().expect("a number"));
     let bytes = weights::power_law_spectrum(rows, cols, 1).bytes();
-    let weight = Weight::new(rows, cols, WeightKind::F32, &bytes)?;
+    let weight = Weight::new(rows, cols, FloatDtype::F32, &bytes)?;
     let engine = Device::Cpu.resolve()?;
     println!("| scheme | method | asked | objective | ‖E‖ | codes changed | seconds |");
     println!("| --- | --- | --- | --- | --- | --- | --- |");

@@ -27,7 +27,7 @@ use roundwise_compute::{
 use roundwise_rounding::{
     Anneal, Effort, Feedback, Limit, Objective, Options, Rank, Rounded, Solver, round,
 };
-use roundwise_scheme::{QuantizedMatrix, ScaleRule, Scheme, Weight, WeightKind};
+use roundwise_scheme::{FloatDtype, QuantizedMatrix, ScaleRule, Scheme, Weight};
 use serde_json::{Value, json};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -146,7 +146,7 @@ fn options(rank: &str, budget: &str, how: &str) -> Result<Options> {
 
 fn rounded(engine: &Engine, known: &Known, scheme: Scheme, options: Options) -> Result<Value> {
     let weight = fs::read(known.path("weight.f32"))?;
-    let view = Weight::new(known.rows, known.cols, WeightKind::F32, &weight)?;
+    let view = Weight::new(known.rows, known.cols, FloatDtype::F32, &weight)?;
     let start = Instant::now();
     let Rounded { matrix, report } =
         round(&view, scheme, ScaleRule::Absmax, &options, engine, SEED, &mut ())?;
@@ -165,7 +165,7 @@ fn rounded(engine: &Engine, known: &Known, scheme: Scheme, options: Options) -> 
 
 fn round_bf16(engine: &Engine, known: &Known, scheme: Scheme, options: Options) -> Result<()> {
     let weight = bf16(&known.path("weight.f32"))?;
-    let view = Weight::new(known.rows, known.cols, WeightKind::BF16, &weight)?;
+    let view = Weight::new(known.rows, known.cols, FloatDtype::BF16, &weight)?;
     round(&view, scheme, ScaleRule::Absmax, &options, engine, SEED, &mut ())?;
     Ok(())
 }
@@ -173,7 +173,7 @@ fn round_bf16(engine: &Engine, known: &Known, scheme: Scheme, options: Options) 
 /// The judge knows the true vectors; a solver only finds some.
 fn judged(engine: &Engine, known: &Known, stored: &QuantizedMatrix) -> Result<Value> {
     let bytes = fs::read(known.path("weight.f32"))?;
-    let view = Weight::new(known.rows, known.cols, WeightKind::F32, &bytes)?;
+    let view = Weight::new(known.rows, known.cols, FloatDtype::F32, &bytes)?;
     let nearest = QuantizedMatrix::nearest(&view, stored.scheme(), ScaleRule::Absmax)?;
     let weight = view.to_f32();
     let vectors = |name, rows| -> Result<_> {

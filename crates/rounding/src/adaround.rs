@@ -120,6 +120,8 @@ impl Choices<'_, '_> {
     fn next_beta(&mut self) -> f64 {
         let AdaRound { first_beta, last_beta, descent, .. } = self.options;
         let last = descent.stop.iterations.saturating_sub(1).max(1);
+        // Falling β, 20 to 2 as published: first nearly flat, so that the objective decides, then steep towards 0
+        // and 1.
         let part = self.evaluations as f64 / last as f64;
         self.evaluations += 1;
         first_beta + (last_beta - first_beta) * part.min(1.0)

@@ -2,6 +2,7 @@ use roundwise_compute::{Matrix, solve_positive_definite};
 use roundwise_grid::Grid;
 
 use crate::kernel;
+use crate::outputs::RowCoupling;
 use crate::polish::polish;
 use crate::solve::{State, blocks};
 use crate::{Feedback, RoundingError, Watch};
@@ -38,9 +39,13 @@ pub(crate) fn feedback_within<G: Grid>(
         if losses.weight_error <= largest_energy || options.lambda > largest_lambda {
             let Feedback { polish: passes, lambda, .. } = options;
             let so_far = (&nearest, pass);
+            // Columns by themselves know nothing of what couples rows.
+            let passes = if state.coupling.is_some() { 0 } else { passes };
             let sweeps = polish::<G>(state, passes, lambda, largest_energy, so_far, watch)?;
             return Ok((pass + sweeps, lambda));
         }
+        // In large steps: a pass costs about two thin products, and every λ that keeps the budget will do. The walk
+        // along the trade-off, where the best λ counts, is the work of `anneal`.
         options.lambda = (4.0 * options.lambda).max(LEAST_LAMBDA);
     }
 }
@@ -66,6 +71,7 @@ fn feedback<G: Grid>(state: &mut State<'_>, options: &Feedback) -> Result<(), Ro
 fn in_turn<G: Grid>(state: &mut State<'_>, options: &Feedback) {
     /// Lines between two updates of K as a whole.
     const BLOCK: usize = 128;
+    let coupling_of_rows = state.coupling;
     for lines in blocks(state.cells.order.len(), BLOCK) {
         let right = state.projection.right.row_block(lines.clone());
         let own = right.column_block(lines.clone()).download();
@@ -82,13 +88,42 @@ fn in_turn<G: Grid>(state: &mut State<'_>, options: &Feedback) {
                 |index, line| {
                     let diagonal = own.at(index, index);
                     let factor = -diagonal / (diagonal * diagonal + line.lambda);
-                    kernel::shift::<G>(line, factor, REACH_STEPS)
+                    match coupling_of_rows {
+                        Some(rows) => coupled_shift::<G>(line, factor, rows),
+                        None => kernel::shift::<G>(line, factor, REACH_STEPS),
+                    }
                 },
             );
         });
         state.line_energies[lines.clone()].copy_from_slice(&energies);
         state.absorb(lines, errors);
     }
+}
+
+/// Shifts every weight of a line as [`kernel::shift`] does, and by what makes up for the errors of the rows
+/// before it, row by row; an error is that of a value beside the shifted weight.
+///
+/// # Source
+/// Both sides of a Kronecker-factored curvature: the factor of the inputs acts between columns, that of
+/// the outputs' gradients within one.
+fn coupled_shift<G: Grid>(line: kernel::Line<'_>, factor: f32, rows: &RowCoupling) -> f64 {
+    let mut errors = vec![0.0_f32; rows.order.len()];
+    let mut sum = 0.0;
+    for (place, &row) in rows.order.iter().enumerate() {
+        let (weight, scale) = (line.weights[row], line.scales[row]);
+        let target = weight / scale;
+        let step = G::step(target) * REACH_STEPS;
+        let shift = (factor * line.push[row] / scale).max(-step).min(step);
+        let wanted = (target + shift) * scale;
+        let pull = (rows.pull(place, &errors) / scale).max(-step).min(step);
+        line.values[row] = G::round(target + shift - pull);
+        let stored = line.values[row] * scale;
+        errors[place] = stored - wanted;
+        let error = stored - weight;
+        line.push[row] = error;
+        sum += f64::from(error) * f64::from(error);
+    }
+    sum
 }
 
 /// Makes one pass of column error feedback: shifts every block of lines, before it is rounded, so
@@ -114,11 +149,14 @@ fn in_blocks<G: Grid>(state: &mut State<'_>, options: &Feedback) -> Result<(), R
     let inverse = solve_positive_definite(&gram, &Matrix::identity(rank))?;
     let mut inverse = state.engine.upload(inverse);
 
+    // Lines come in falling order of their leverage. Measured, the order of the matrix leaves 20 to 130 times
+    // as much projected error.
     for lines in blocks(state.cells.order.len(), options.block) {
         let right = scaled.row_block(lines.clone());
         let turned = right.multiply(&inverse);
         let shift = turned.multiply(&state.projected).scale(-1.0);
         let shift = shift.changed(|shift| scale_rows(shift, &factors[lines.clone()]));
+        // The shift is computed in the k×k state, and meets the rows of the matrix once, here.
         let push = projection.spread(&shift);
         let mut energies = Vec::new();
         let errors = push.changed(|push| {

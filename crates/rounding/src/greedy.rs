@@ -31,6 +31,7 @@ pub(crate) fn greedy<G: Grid>(
     let (mut losses, mut objective) = (nearest, nearest.objective(limit.lambda()));
     let mut search = Search::new::<G>(state, limit.lambda() as f32);
     for done in 0..options.moves {
+        // Over all cells each time, as published: a step changes the gain of every other one.
         let Some([line, row]) = search.best() else { return Ok(done) };
         let place = line * state.cells.rows + row;
         let (scale, weight) = (state.cells.scales(line)[row], state.cells.weights[place]);
@@ -40,9 +41,11 @@ pub(crate) fn greedy<G: Grid>(
             return Ok(done);
         }
         objective = (objective + f64::from(search.gain(line, row))).max(0.0);
+        // Rounded, for `weight + error + step` is a grid value but for the last bits of these sums.
         let value = G::round((weight + error + step) / scale);
         state.cells.values[place] = value;
         search.take(line, row, step_across::<G>(value, weight, scale));
+        // Kept up to date by the step alone; the score of the stored codes is computed anew in the end.
         losses.weight_error = energy;
         losses.projected = (objective - limit.lambda() * energy).max(0.0);
         if watch.notice(losses.progress(&nearest, done + 1, options.moves)).is_break() {

@@ -77,12 +77,14 @@ impl<'a, 's> Iterate<'a, 's> {
                 },
             )
             .reduce(|| false, |a, b| a | b);
+        // Late in a descent most iterates are cast to the same codes; scoring them costs a product.
         if is_changed {
             std::mem::swap(&mut self.state.cells.values, &mut self.cast);
             self.latest.set(self.state.scored());
             std::mem::swap(&mut self.state.cells.values, &mut self.cast);
         }
         let losses = self.latest.get();
+        // Past the budget an iterate may still lead to a good one, so the descent goes on; it is only never the best.
         if losses.weight_error > self.largest_energy {
             return f64::INFINITY;
         }

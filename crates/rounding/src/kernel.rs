@@ -46,6 +46,8 @@ impl<G: Grid> WithSimd for Descend<'_, G> {
         let (scales, scales_rest) = line.scales.as_chunks::<LANES>();
         let (energies, energies_rest) = line.left_energies.as_chunks::<LANES>();
         let (push, push_rest) = line.push.as_chunks_mut::<LANES>();
+        // Sixteen sums, whatever the width of the CPU's vectors: their order, and with it the last bits, must not
+        // depend on the machine.
         let factors = [line.right_energy, line.lambda, line.damping];
         for ((((value, weight), scale), energy), push) in
             values.iter_mut().zip(weights).zip(scales).zip(energies).zip(push)
@@ -110,6 +112,7 @@ impl<G: Grid> WithSimd for Shift<'_, G> {
         let cells = line.values.iter_mut().zip(line.weights).zip(line.scales).zip(line.push);
         for (index, (((value, &weight), &scale), push)) in cells.enumerate() {
             let target = weight / scale;
+            // The step is that of this cell: on floating grids it doubles with every binade.
             let step = G::step(target) * reach;
             *value = G::round(target + (factor * *push / scale).max(-step).min(step));
             let error = *value * scale - weight;

@@ -50,6 +50,12 @@ impl<'a> Layer<'a> {
         Ok(Self { scheme, unit, weight, nearest })
     }
 
+    /// Returns some rows of the layer, with the scales that were chosen for all.
+    pub(crate) fn row_range(self, rows: Range<usize>) -> Self {
+        let (weight, nearest) = (self.weight.row_range(rows.clone()), self.nearest.row_range(rows));
+        Self { weight, nearest, ..self }
+    }
+
     /// Returns the weight, `[m, n]`, in units of the layer. A copy as large as the weight in F32:
     /// it is made where it is needed, not kept.
     pub(crate) fn values(&self) -> Matrix {

@@ -1,6 +1,6 @@
 use crate::{
-    AdaRound, CodeDescent, Greedy, Limit, MethodError, MethodOptions, Objective, Options, Rank,
-    Solver, resolve,
+    AdaRound, BiasCorrection, CodeDescent, Greedy, Limit, MethodError, MethodOptions, Objective,
+    Options, Rank, Solver, resolve,
 };
 
 /// A way to round that has a name: an objective, a solver and their defaults.
@@ -14,9 +14,6 @@ pub struct Method {
     defaults: fn() -> Options,
     /// Random rows of its bias correction, where one is asked for.
     pub(crate) bias_rows: usize,
-    /// Fewest elements of a weight that is worth its time. [`round`](crate::round) rounds every
-    /// weight; plans of files heed this.
-    pub min_size: u64,
 }
 
 /// Every method.
@@ -26,42 +23,36 @@ pub const METHODS: &[Method] = &[
         summary: "the nearest code of every weight",
         defaults: || fixed(Objective::Weight, Solver::Nearest),
         bias_rows: 3072,
-        min_size: 0,
     },
     Method {
         name: "stochastic",
         summary: "up or down by chance, right on average; for comparison",
         defaults: || fixed(Objective::None, Solver::Stochastic),
         bias_rows: 3072,
-        min_size: 0,
     },
     Method {
         name: "principal",
         summary: "least error between leading singular vectors, as convert_to_quant",
         defaults: || searched(Objective::Principal(PUBLISHED_RANK)),
         bias_rows: 3072,
-        min_size: 0,
     },
     Method {
         name: "principal-input",
         summary: "least error of outputs for inputs along leading singular vectors",
         defaults: || searched(Objective::PrincipalInput(PUBLISHED_RANK)),
         bias_rows: 3072,
-        min_size: 0,
     },
     Method {
         name: "sampled",
         summary: "least error of outputs for random inputs; for comparison",
         defaults: || searched(Objective::Sampled { samples: 256 }),
         bias_rows: 3072,
-        min_size: 0,
     },
     Method {
         name: "activations",
         summary: "least error of outputs for real inputs, as statistics describe them",
         defaults: || fixed(Objective::Activations { damping: None }, Solver::Best),
         bias_rows: 3072,
-        min_size: 0,
     },
     Method {
         name: "adaround",
@@ -70,14 +61,12 @@ pub const METHODS: &[Method] = &[
             fixed(Objective::Sampled { samples: 256 }, Solver::AdaRound(AdaRound::published()))
         },
         bias_rows: 3072,
-        min_size: 0,
     },
     Method {
         name: "adaround-fast",
         summary: "adaround with AdamW, fewer rows and fewer iterations",
         defaults: || fixed(Objective::Sampled { samples: 96 }, Solver::AdaRound(AdaRound::fast())),
         bias_rows: 3072,
-        min_size: 1024,
     },
     Method {
         name: "tpec",
@@ -86,7 +75,6 @@ pub const METHODS: &[Method] = &[
             fixed(Objective::Principal(Rank::exactly(1)), Solver::Greedy(Greedy::default()))
         },
         bias_rows: 1024,
-        min_size: 0,
     },
     Method {
         name: "tpec-fast",
@@ -96,7 +84,6 @@ pub const METHODS: &[Method] = &[
             fixed(Objective::Principal(Rank::exactly(1)), solver)
         },
         bias_rows: 3072,
-        min_size: 0,
     },
 ];
 
@@ -127,12 +114,23 @@ impl Method {
 }
 
 impl Options {
-    /// Returns the options of a method, changed as asked.
+    /// Returns the options of a method, changed as asked. What becomes of the bias beside a rounded weight is
+    /// [`BiasCorrection::of_method`].
     ///
     /// # Errors
     /// [`MethodError`] with every complaint: unknown names, numbers out of range, options that
     /// would change nothing, options that exclude each other.
     pub fn of_method(name: &str, asked: &MethodOptions) -> Result<Self, MethodError> {
-        resolve::resolve(name, asked)
+        resolve::resolve(name, asked).map(|(options, _)| options)
+    }
+}
+
+impl BiasCorrection {
+    /// Returns the correction that is asked for beside a method.
+    ///
+    /// # Errors
+    /// Those of [`Options::of_method`], whose settings it shares.
+    pub fn of_method(name: &str, asked: &MethodOptions) -> Result<Self, MethodError> {
+        resolve::resolve(name, asked).map(|(_, bias_correction)| bias_correction)
     }
 }

@@ -2,7 +2,7 @@ use roundwise_optim::{Optimizer, Schedule};
 use serde::{Deserialize, Serialize};
 
 use crate::setting::Field;
-use crate::{BiasCorrection, Effort, MethodSetting, SettingRange, SettingValue, Solver};
+use crate::{BiasCorrection, Effort, MethodSetting, SettingRange, SettingValue, Sides, Solver};
 
 /// Makes the options of a method, their table and their flags from one list, so that a setting is
 /// written once.
@@ -205,6 +205,14 @@ method_options! {
         unit: Some("an exponent"),
         range: SettingRange::NUMBER_FROM_1,
         default: "2",
+    }
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sides: String {
+        meaning: "What feedback couples: columns by the inputs, or rows as well by the gradients of the outputs, where statistics have these",
+        placeholder: "SIDES",
+        unit: None,
+        range: SettingRange::Names { names: &Sides::NAMES },
+        default: "inputs",
     }
 }
 

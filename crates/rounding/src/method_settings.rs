@@ -96,6 +96,10 @@ fn value_in(options: &Options, name: &str) -> Option<SettingValue> {
             Objective::Activations { damping } => damping.map(SettingValue::from),
             _ => None,
         },
+        "sides" => match options.objective {
+            Objective::Activations { .. } => Some(options.sides.name().into()),
+            _ => None,
+        },
         "bias_correction" => Some("none".into()),
         // All rows at once.
         _ => None,

@@ -1,5 +1,5 @@
 use crate::solver::positive;
-use crate::{BiasCorrection, Effort, Limit, Objective, RoundingError, Solver};
+use crate::{Effort, Limit, Objective, RoundingError, Sides, Solver};
 
 /// The objective, solver and limits of a rounding. `E = Ŵ − W`, Ŵ decoded from the stored codes.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -12,9 +12,8 @@ pub struct Options {
     pub limit: Limit,
     /// How much time may be spent, on singular vectors too.
     pub effort: Effort,
-    /// Correction of the layer's bias, which [`BiasCorrection::change_of_bias`] computes for callers that have
-    /// the bias. Default none.
-    pub bias_correction: BiasCorrection,
+    /// What feedback for real inputs couples. Default columns alone.
+    pub sides: Sides,
 }
 
 impl Options {

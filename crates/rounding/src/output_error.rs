@@ -22,28 +22,63 @@ pub fn relative_output_error(
     quantized: &QuantizedMatrix,
     engine: &Engine,
 ) -> Result<f64, RoundingError> {
+    let output = squared_outputs(layer, engine)?;
+    let error = squared_output_errors(layer, quantized, engine)?;
+    Ok(if error > 0.0 { error / output } else { 0.0 })
+}
+
+/// Returns `tr(EHEᵀ)`, the mean squared error of a layer's outputs, for any codes, decoded with the stored
+/// scales. H is that of the layer's inputs in all rows.
+///
+/// # Errors
+/// As [`relative_output_error`].
+///
+/// # Panics
+/// When weight and codes differ in shape.
+pub fn squared_output_errors(
+    layer: Linear<'_>,
+    quantized: &QuantizedMatrix,
+    engine: &Engine,
+) -> Result<f64, RoundingError> {
+    let shape = [layer.weight.rows(), layer.weight.cols()];
+    assert_eq!(quantized.shape(), shape, "shapes of a weight and its codes");
+    let mut decoded = vec![0.0; shape[1]];
+    energy(layer, engine, |row, values| {
+        layer.weight.widen_row(row, values);
+        quantized.decode_row(row, &mut decoded);
+        elementwise::add_scaled(values, -1.0, &decoded);
+    })
+}
+
+/// Returns `tr(WHWᵀ)`, the mean square of a layer's outputs.
+///
+/// # Errors
+/// As [`relative_output_error`].
+pub fn squared_outputs(layer: Linear<'_>, engine: &Engine) -> Result<f64, RoundingError> {
+    energy(layer, engine, |row, values| layer.weight.widen_row(row, values))
+}
+
+/// Returns `tr(MHMᵀ)`, M given row by row.
+fn energy(
+    layer: Linear<'_>,
+    engine: &Engine,
+    mut read_row: impl FnMut(usize, &mut [f32]),
+) -> Result<f64, RoundingError> {
     /// Rows that exist as F32 at once.
     const BLOCK: usize = 256;
     let (rows, cols) = (layer.weight.rows(), layer.weight.cols());
-    assert_eq!(quantized.shape(), [rows, cols], "shapes of a weight and its codes");
     let found = layer.inputs.map_or(0, Inputs::columns);
     let inputs = layer.inputs.filter(|inputs| inputs.columns() == cols);
     let inputs = inputs.ok_or(RoundingError::InputColumns { found, expected: cols })?;
     let metric = Metric::of(inputs, engine);
-    let (mut error, mut output) = (0.0, 0.0);
+    let mut sum = 0.0;
     for first in (0..rows).step_by(BLOCK) {
         let block = first..rows.min(first + BLOCK);
-        let mut weights = Matrix::zeros(block.len(), cols);
-        let mut errors = Matrix::zeros(block.len(), cols);
-        for (index, row) in block.enumerate() {
-            layer.weight.widen_row(row, weights.row_mut(index));
-            quantized.decode_row(row, errors.row_mut(index));
-        }
-        elementwise::add_scaled(errors.values_mut(), -1.0, weights.values());
-        error += metric.energy(errors, engine);
-        output += metric.energy(weights, engine);
+        let mut values = Matrix::zeros(block.len(), cols);
+        block.enumerate().for_each(|(index, row)| read_row(row, values.row_mut(index)));
+        sum += metric.energy(values, engine);
     }
-    Ok(if error > 0.0 { error / output } else { 0.0 })
+    Ok(sum)
 }
 
 /// H on the device.

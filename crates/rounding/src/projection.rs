@@ -74,6 +74,7 @@ impl Projection {
             Objective::PrincipalInput(rank) => Self::new(layer, None, vectors(rank)?.v, engine),
             Objective::Sampled { samples } => {
                 let mut inputs = Gaussian::new(seed).matrix(cols, samples);
+                // So that `‖EX‖²` is a mean over the samples, whose expectation is `‖E‖²`.
                 elementwise::scale(inputs.values_mut(), (samples as f32).sqrt().recip());
                 let projection = Self::new(layer, None, inputs, engine)?;
                 // Of random columns, as many as there are (Marchenko and Pastur).
@@ -129,6 +130,7 @@ impl Projection {
         let diagonal = inputs.second_moment().diagonal();
         let cols = diagonal.len();
         let sum: f64 = diagonal.iter().map(|square| f64::from(*square)).sum();
+        // In units of the mean, damping and λ mean the same for layers whose inputs differ by orders of magnitude.
         let unit = sum / cols.max(1) as f64;
         // Inputs of zeros: all codes give the same outputs.
         if unit <= 0.0 {
@@ -152,6 +154,7 @@ impl Projection {
                     left_energies: vec![1.0; layer.nearest.shape()[0]],
                     right_energies: energies(&right),
                     right: engine.upload(right),
+                    // Solvers work with the damping inside `UUᵀ`; what is reported and compared is H alone.
                     penalties: vec![-damping; cols],
                     damping,
                     is_triangular: true,

@@ -5,10 +5,14 @@ use roundwise_optim::{Optimizer, Schedule};
 use crate::complaints::Complaints;
 use crate::{
     AdaRound, Anneal, BiasCorrection, CodeDescent, Complaint, Effort, Greedy, Limit, METHODS,
-    Method, MethodError, MethodOptions, Objective, Options, Problem, Rank, Solver, WhyNot,
+    Method, MethodError, MethodOptions, Objective, Options, Problem, Rank, Sides, Solver, WhyNot,
 };
 
-pub(crate) fn resolve(name: &str, asked: &MethodOptions) -> Result<Options, MethodError> {
+/// Returns the options of a method as asked, and the correction of biases that goes with them.
+pub(crate) fn resolve(
+    name: &str,
+    asked: &MethodOptions,
+) -> Result<(Options, BiasCorrection), MethodError> {
     let Some(method) = Method::named(name) else {
         let known = METHODS.iter().map(|method| method.name).collect();
         let problem = Problem::UnknownName { found: name.to_owned(), known };
@@ -16,7 +20,9 @@ pub(crate) fn resolve(name: &str, asked: &MethodOptions) -> Result<Options, Meth
         return Err(MethodError { method: name.to_owned(), complaints });
     };
     let complaints = Complaints::about(method.name);
-    let mut resolution = Resolution { method, options: method.options(), complaints };
+    let bias_correction = BiasCorrection::None;
+    let mut resolution =
+        Resolution { method, options: method.options(), bias_correction, complaints };
     // The earlier settings decide what the later ones apply to.
     resolution.solver(asked);
     resolution.descent(asked);
@@ -24,12 +30,13 @@ pub(crate) fn resolve(name: &str, asked: &MethodOptions) -> Result<Options, Meth
     resolution.rank(asked);
     resolution.rows(asked);
     resolution.rest(asked);
-    resolution.complaints.or(resolution.options)
+    resolution.complaints.or((resolution.options, resolution.bias_correction))
 }
 
 struct Resolution {
     method: &'static Method,
     options: Options,
+    bias_correction: BiasCorrection,
     complaints: Complaints,
 }
 
@@ -182,9 +189,9 @@ impl Resolution {
         let named = |name: &str| BiasCorrection::named(name, rows);
         let bias = self.complaints.named("bias_correction", &asked.bias_correction, named);
         if let Some(bias) = bias {
-            self.options.bias_correction = bias;
+            self.bias_correction = bias;
         }
-        is_used |= matches!(self.options.bias_correction, BiasCorrection::Synthetic { .. });
+        is_used |= matches!(self.bias_correction, BiasCorrection::Synthetic { .. });
         if asked.calibration_rows.is_some() && !is_used {
             self.complaints.applies("calibration_rows", Some(WhyNot::NoRandomRows));
         }
@@ -212,6 +219,13 @@ impl Resolution {
                     self.complaints.applies("damping", Some(WhyNot::NoRealInputs));
                 }
             }
+        }
+        let sides = self.complaints.named("sides", &asked.sides, Sides::named);
+        if let Some(sides) = sides {
+            let is_used = matches!(self.options.objective, Objective::Activations { .. })
+                && matches!(self.options.solver, Solver::Best | Solver::Feedback(_));
+            self.complaints.applies("sides", (!is_used).then_some(WhyNot::NoRealInputs));
+            self.options.sides = sides;
         }
         self.soft_choice("reg_lambda", asked.reg_lambda, |options| &mut options.regularizer);
         self.soft_choice("beta_start", asked.beta_start, |options| &mut options.first_beta);

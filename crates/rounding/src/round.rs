@@ -6,12 +6,14 @@ use crate::attempt::Attempt;
 use crate::cells::Cells;
 use crate::guard::{is_better, score};
 use crate::layer::Layer;
+use crate::outputs::RowCoupling;
 use crate::projection::Projection;
 use crate::search_cache::Key;
 use crate::solve::State;
+use crate::stripe::{Stripe, joined, stripes};
 use crate::{
-    Limit, Linear, Objective, Options, RoundingError, RoundingReport, Score, SearchCache,
-    SecondMoment, Watch, relative_output_error,
+    Limit, Linear, Objective, Options, OutputMoment, RoundingError, RoundingReport, Score,
+    SearchCache, SecondMoment, Sides, Watch, relative_output_error,
 };
 
 /// Codes, and the report on them.
@@ -64,7 +66,36 @@ fn round_linear(
     if !scheme.has_free_codes() {
         return Err(RoundingError::Unsearchable { scheme });
     }
-    let Linear { weight, inputs, cache } = asked;
+    let mut found = vec![];
+    for stripe in stripes(&asked, scheme, rule) {
+        found.push(round_stripe(asked, &stripe, scheme, rule, options, engine, seed, watch)?);
+    }
+    match found.len() {
+        1 => Ok(found.remove(0).rounded),
+        _ => Ok(joined(found)),
+    }
+}
+
+/// What rounding some rows gave.
+pub(crate) struct Found {
+    pub(crate) rounded: Rounded,
+    /// `tr(WHWᵀ)`, in squared model units, where the objective is about outputs.
+    pub(crate) output: Option<f64>,
+}
+
+#[allow(clippy::too_many_arguments, reason = "those of `round`, and the rows")]
+fn round_stripe(
+    asked: Linear<'_>,
+    stripe: &Stripe<'_>,
+    scheme: Scheme,
+    rule: ScaleRule,
+    options: &Options,
+    engine: &Engine,
+    seed: u64,
+    watch: &mut dyn Watch,
+) -> Result<Found, RoundingError> {
+    let Linear { weight, cache, .. } = asked;
+    let inputs = stripe.inputs;
     let objective = options.objective;
     let group = scheme.rotation().and_then(|rotation| rotation.group(weight.cols()));
     let rotated = group.zip(inputs).filter(|(_, inputs)| inputs.columns() == weight.cols());
@@ -74,33 +105,46 @@ fn round_linear(
     let importance = seen.filter(|inputs| is_seen && inputs.columns() == weight.cols());
     let importance = importance.map(|inputs| inputs.second_moment().diagonal());
     let layer = Layer::new(weight, scheme, rule, importance.as_deref())?;
+    let is_whole = stripe.rows.len() == weight.rows();
+    let layer = if is_whole { layer } else { layer.row_range(stripe.rows.clone()) };
     let has_mean = seen.is_some_and(|inputs| inputs.mean().iter().any(|mean| *mean != 0.0));
-    let key = Key { objective, effort: options.effort, seed, group, has_mean };
+    let (effort, first_row) = (options.effort, stripe.rows.start);
+    let key = Key { objective, effort, seed, group, first_row, has_mean };
     let find = || Projection::of(objective, &layer, seen, options.effort, engine, seed);
     let projection = cache.unwrap_or(&SearchCache::default()).get_or_find(key, find)?;
+    // Gradients are of whole outputs; those of a part of the rows are not cut out.
+    let outputs = asked.outputs.filter(|outputs| {
+        is_seen && is_whole && options.sides == Sides::Both && outputs.rows() == weight.rows()
+    });
+    let coupling = outputs.map(OutputMoment::coupling).transpose()?.flatten();
     // Of a rotated diagonal only a part is seen.
     let is_partial = rotated
         .as_ref()
         .is_some_and(|rotated| matches!(rotated.second_moment(), SecondMoment::LowRank { .. }));
     let nearest = is_partial.then(|| layer.nearest.clone());
-    let mut rounded = scheme.grid().visit(Round {
+    let mut found = scheme.grid().visit(Round {
         layer,
         projection: &projection,
+        coupling: coupling.as_ref(),
         options,
         engine,
         seed,
         watch,
     })?;
-    if let (Some(nearest), Some(_)) = (nearest, rounded.report.output_errors) {
-        let error = |codes| relative_output_error(asked, codes, engine);
-        rounded.report.output_errors = Some([error(&rounded.matrix)?, error(&nearest)?]);
+    if let (Some(nearest), Some(_)) = (nearest, found.rounded.report.output_errors) {
+        let rows = weight.row_range(stripe.rows.clone());
+        let seen_as_they_are = Linear::from(&rows).with_inputs(inputs);
+        let error = |codes| relative_output_error(seen_as_they_are, codes, engine);
+        let errors = [error(&found.rounded.matrix)?, error(&nearest)?];
+        found.rounded.report.output_errors = Some(errors);
     }
-    Ok(rounded)
+    Ok(found)
 }
 
 struct Round<'a> {
     layer: Layer<'a>,
     projection: &'a Projection,
+    coupling: Option<&'a RowCoupling>,
     options: &'a Options,
     engine: &'a Engine,
     seed: u64,
@@ -108,10 +152,10 @@ struct Round<'a> {
 }
 
 impl GridVisitor for Round<'_> {
-    type Output = Result<Rounded, RoundingError>;
+    type Output = Result<Found, RoundingError>;
 
     fn visit<G: Grid>(self) -> Self::Output {
-        let Self { layer, projection, options, engine, seed, watch } = self;
+        let Self { layer, projection, coupling, options, engine, seed, watch } = self;
         let cells = Cells::new(&layer, projection.order.clone());
         let weight_energy = elementwise::squared_norm(&cells.weights);
         let found = projection.project(&cells, engine);
@@ -148,19 +192,23 @@ impl GridVisitor for Round<'_> {
         // A matrix whose tiles differ by more than f32 spans has scales that this search cannot see.
         let has_lost_scales = cells.smallest_scale() < f32::MIN_POSITIVE;
         if !is_open || has_lost_scales {
-            return Ok(Rounded { matrix: layer.nearest, report });
+            let rounded = Rounded { matrix: layer.nearest, report };
+            return Ok(Found { rounded, output });
         }
 
         let mut state = State::new(engine, projection, cells, layer.unit, found);
+        state.coupling = coupling.filter(|_| projection.is_triangular);
         let attempt = Attempt::make::<G>(&mut state, options, seed, watch)?;
-        report.solver = attempt.solver;
+        report.solver =
+            if state.coupling.is_some() { "two-sided feedback" } else { attempt.solver };
         report.passes = attempt.passes;
         report.lambda = attempt.lambda.unwrap_or(report.lambda);
         let found = projection.project(&state.cells, engine);
         let stored = score(&found, projection, &layer, options.limit);
         let has_to_be_better = options.objective != Objective::None;
         if has_to_be_better && !is_better(&stored, &nearest, options.limit) {
-            return Ok(Rounded { matrix: layer.nearest, report });
+            let rounded = Rounded { matrix: layer.nearest, report };
+            return Ok(Found { rounded, output });
         }
         let matrix = state.cells.quantized(&layer)?;
         let code_bytes = G::Code::BYTES;
@@ -176,7 +224,7 @@ impl GridVisitor for Round<'_> {
             output.map(|output| [relative(stored, output), relative(nearest, output)]);
         report.bound_ratio = report.bound_ratio_of(options.objective, layer.nearest.shape());
         report.kept_nearest = changed == 0;
-        Ok(Rounded { matrix, report })
+        Ok(Found { rounded: Rounded { matrix, report }, output })
     }
 }
 

@@ -23,6 +23,8 @@ pub(crate) struct Key {
     pub(crate) seed: u64,
     /// Columns that are rotated together.
     pub(crate) group: Option<usize>,
+    /// First of the rows whose inputs are looked at, of several stripes.
+    pub(crate) first_row: usize,
     /// Whether inputs have their mean, as opposed to inputs about their mean.
     pub(crate) has_mean: bool,
 }
@@ -56,7 +58,7 @@ impl std::fmt::Debug for SearchCache {
 #[cfg(test)]
 mod tests {
     use roundwise_compute::Device;
-    use roundwise_scheme::{Weight, WeightKind};
+    use roundwise_scheme::{FloatDtype, Weight};
     use roundwise_testkit::weights;
 
     use super::*;
@@ -65,12 +67,19 @@ mod tests {
     #[test]
     fn a_layer_is_searched_again_only_for_something_else() {
         let bytes = weights::gaussian(32, 32, 1).bytes();
-        let weight = Weight::new(32, 32, WeightKind::F32, &bytes).unwrap();
+        let weight = Weight::new(32, 32, FloatDtype::F32, &bytes).unwrap();
         let layer = Layer::new(&weight, "fp8".parse().unwrap(), Default::default(), None).unwrap();
         let engine = Device::Cpu.resolve().unwrap();
         let objective = Objective::default();
         let (cache, mut searches) = (SearchCache::default(), 0);
-        let plain = Key { objective, effort: Effort::Fast, seed: 1, group: None, has_mean: false };
+        let plain = Key {
+            objective,
+            effort: Effort::Fast,
+            seed: 1,
+            group: None,
+            first_row: 0,
+            has_mean: false,
+        };
         let rotated = Key { group: Some(16), ..plain };
         for (key, expected) in [(plain, 1), (plain, 1), (rotated, 2), (rotated, 2), (plain, 3)] {
             let found = cache.get_or_find(key, || {

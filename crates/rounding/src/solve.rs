@@ -7,6 +7,7 @@ use roundwise_grid::Grid;
 use crate::cells::Cells;
 use crate::kernel::{self, Line};
 use crate::losses::Losses;
+use crate::outputs::RowCoupling;
 use crate::projection::{Projected, Projection};
 
 /// The codes that a solver works on, and their projected error.
@@ -15,6 +16,8 @@ pub(crate) struct State<'a> {
     /// Model units per unit of the cells.
     pub(crate) unit: f64,
     pub(crate) projection: &'a Projection,
+    /// How rows are coupled, where they are.
+    pub(crate) coupling: Option<&'a RowCoupling>,
     pub(crate) cells: Cells,
     /// `K = RᵀEᵀL`, kept up to date by every move.
     pub(crate) projected: DeviceMatrix,
@@ -32,7 +35,7 @@ impl<'a> State<'a> {
         found: Projected,
     ) -> Self {
         let (projected, line_energies) = (found.state, found.line_energies);
-        Self { engine, unit, projection, cells, projected, line_energies }
+        Self { engine, unit, projection, coupling: None, cells, projected, line_energies }
     }
 
     /// Returns `‖E‖²`.
@@ -121,11 +124,13 @@ impl<'a> State<'a> {
         kernel: impl Fn(usize, Line<'_>) -> f64 + Sync,
     ) -> Vec<f64> {
         let rows = self.cells.rows;
+        // Rows that are coupled are one stripe.
+        let height = if self.coupling.is_some() { rows } else { ROW_STRIPE };
         let mut values = std::mem::take(&mut self.cells.values);
         let cells = &self.cells;
         // A stripe goes through all lines of the block, so that threads meet once per block.
         let energies_of = |(stripe, mut parts): (usize, Vec<[&mut [f32]; 2]>)| -> Vec<f64> {
-            let first = stripe * ROW_STRIPE;
+            let first = stripe * height;
             let energies = lines.clone().enumerate().map(|(index, line)| {
                 let (done, later) = parts.split_at_mut(index + 1);
                 let [values, push] = &mut done[index];
@@ -150,7 +155,8 @@ impl<'a> State<'a> {
             });
             energies.collect()
         };
-        let of_stripes = stripes(&mut values[lines.start * rows..lines.end * rows], push, rows);
+        let of_stripes =
+            stripes(&mut values[lines.start * rows..lines.end * rows], push, rows, height);
         let of_stripes: Vec<Vec<f64>> =
             of_stripes.into_par_iter().enumerate().map(energies_of).collect();
         self.cells.values = values;
@@ -182,10 +188,15 @@ impl<'a> State<'a> {
 const ROW_STRIPE: usize = 256;
 
 /// Pieces of the lines `[b, m]` of two matrices, stripe by stripe of their rows.
-fn stripes<'a>(a: &'a mut [f32], b: &'a mut [f32], rows: usize) -> Vec<Vec<[&'a mut [f32]; 2]>> {
-    let mut stripes: Vec<Vec<_>> = (0..rows.div_ceil(ROW_STRIPE)).map(|_| Vec::new()).collect();
+fn stripes<'a>(
+    a: &'a mut [f32],
+    b: &'a mut [f32],
+    rows: usize,
+    height: usize,
+) -> Vec<Vec<[&'a mut [f32]; 2]>> {
+    let mut stripes: Vec<Vec<_>> = (0..rows.div_ceil(height)).map(|_| Vec::new()).collect();
     for (a, b) in a.chunks_mut(rows).zip(b.chunks_mut(rows)) {
-        let pieces = a.chunks_mut(ROW_STRIPE).zip(b.chunks_mut(ROW_STRIPE));
+        let pieces = a.chunks_mut(height).zip(b.chunks_mut(height));
         for (stripe, (a, b)) in stripes.iter_mut().zip(pieces) {
             stripe.push([a, b]);
         }

@@ -5,10 +5,10 @@
 //! those with a name. Decoding always multiplies: `weight ≈ decode(code) · scale`.
 //!
 //! ```
-//! use roundwise_scheme::{measure, QuantizedMatrix, ScaleRule, Scheme, Weight, WeightKind};
+//! use roundwise_scheme::{measure, QuantizedMatrix, ScaleRule, Scheme, Weight, FloatDtype};
 //!
 //! let bytes: Vec<u8> = [0.5f32, -1.0, 0.25, 2.0].iter().flat_map(|v| v.to_le_bytes()).collect();
-//! let weight = Weight::new(2, 2, WeightKind::F32, &bytes)?;
+//! let weight = Weight::new(2, 2, FloatDtype::F32, &bytes)?;
 //! let scheme: Scheme = "int8-row".parse()?;
 //! let quantized = QuantizedMatrix::nearest(&weight, scheme, ScaleRule::Absmax)?;
 //! assert_eq!(quantized.scales(), [1.0 / 127.0, 2.0 / 127.0]);
@@ -25,6 +25,7 @@ mod name;
 mod nearest;
 mod quantized;
 mod rotation;
+mod row_search;
 mod scales;
 mod scheme;
 mod storage;
@@ -46,4 +47,4 @@ pub use storage::{
     StoredScales, ZERO_ABSMAX,
 };
 pub use tiling::Tiling;
-pub use weight::{Weight, WeightKind};
+pub use weight::{FloatDtype, Weight};

@@ -142,6 +142,7 @@ impl GridVisitor for MeasureStep<'_> {
                     RowScales::Each(scales) => scales[index],
                 };
                 let target = value / scale;
+                // A scale may be chosen to clip; what saturates is off by any number of steps.
                 if target.abs() <= G::MAX {
                     let error = (G::decode(code) - target).abs();
                     largest.at_weight = largest.at_weight.max(error / G::step(target));

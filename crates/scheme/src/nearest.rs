@@ -135,6 +135,7 @@ impl GridVisitor for Encode<'_> {
         for row in 0..rows {
             self.weight.widen_row(row, &mut values);
             let scales = &mut self.scales[self.scheme.tiling().row_tiles(row, shape)];
+            // A scale that needs nothing but its row is chosen here, so that the weight is widened, and rotated, once.
             if self.by_row {
                 choose_row_scales(self.scheme, shape, row, &values, scales)?;
             }

@@ -1,3 +1,5 @@
+use std::ops::Range;
+
 use roundwise_grid::{Code, Grid, GridVisitor, decode_each, decode_scaled};
 
 use crate::error::SchemeError;
@@ -5,7 +7,7 @@ use crate::rotation::rotate;
 use crate::scales::Scales;
 use crate::scheme::Scheme;
 use crate::storage::{LEVEL_GROUP, Levels, ScaleRole, StoredScales};
-use crate::tiling::spread;
+use crate::tiling::{Tiling, spread};
 
 /// A matrix `[rows, cols]` as codes and scales, of the rotated matrix where the scheme rotates.
 #[derive(Clone, Debug, PartialEq)]
@@ -104,6 +106,53 @@ impl QuantizedMatrix {
         let (scales, levels) = (self.scales.clone(), self.levels.clone());
         let stored = StoredMatrix { codes, scales, levels };
         Self::from_stored_matrix(self.scheme, self.shape(), stored)
+    }
+
+    /// Returns some of its rows, with the scales of their tiles.
+    ///
+    /// # Panics
+    /// When `rows` are out of range, cut through a tile that is smaller than the matrix, or stand for
+    /// levels.
+    #[must_use]
+    pub fn row_range(&self, rows: Range<usize>) -> Self {
+        assert!(self.levels.is_none(), "codes that are values");
+        assert!(self.scheme.tiling().cuts_at(rows.start, self.shape()), "whole tiles");
+        let row_bytes = self.cols * self.scheme.grid().code_bytes();
+        let codes = self.codes[rows.start * row_bytes..rows.end * row_bytes].to_vec();
+        let tiling = self.scheme.tiling();
+        let tiles = match tiling {
+            Tiling::Tensor => self.scales.tiles.clone(),
+            Tiling::Row | Tiling::Block { .. } => {
+                let first = tiling.first_tile(rows.start, self.shape());
+                let count: usize = tiling.tiles(rows.len(), self.cols).iter().product();
+                self.scales.tiles[first..first + count].to_vec()
+            }
+        };
+        let scales = Scales { tiles, tensor: self.scales.tensor };
+        let stored = StoredMatrix { codes, scales, levels: None };
+        Self::from_stored_matrix(self.scheme, [rows.len(), self.cols], stored)
+            .expect("codes and scales of these rows")
+    }
+
+    /// Puts matrices below each other that [`row_range`](Self::row_range) cut out of one.
+    ///
+    /// # Panics
+    /// When there are none, or they differ in scheme or columns.
+    #[must_use]
+    pub fn stacked(parts: &[Self]) -> Self {
+        let first = parts.first().expect("a matrix");
+        let rows = parts.iter().map(|part| part.rows).sum();
+        let codes = parts.iter().flat_map(|part| part.codes.iter().copied()).collect();
+        let tiles = match first.scheme.tiling() {
+            Tiling::Tensor => first.scales.tiles.clone(),
+            Tiling::Row | Tiling::Block { .. } => {
+                parts.iter().flat_map(|part| part.scales.tiles.iter().copied()).collect()
+            }
+        };
+        let scales = Scales { tiles, tensor: first.scales.tensor };
+        let stored = StoredMatrix { codes, scales, levels: None };
+        Self::from_stored_matrix(first.scheme, [rows, first.cols], stored)
+            .expect("parts of one matrix")
     }
 
     /// Returns how codes and scales are to be understood.

@@ -3,6 +3,7 @@ use roundwise_grid::{Grid, GridVisitor, absmax, absmax_tiles};
 use crate::error::SchemeError;
 use crate::measure::tile_errors;
 use crate::quantized::QuantizedMatrix;
+use crate::row_search::search_row_scales;
 use crate::scheme::Scheme;
 use crate::tiling::Tiling;
 use crate::weight::Weight;
@@ -16,7 +17,8 @@ pub enum ScaleRule {
     Absmax,
     /// The scale near the absmax scale whose stored value leaves the least squared error after
     /// nearest rounding: of [`MSE_MULTIPLES`](crate::MSE_MULTIPLES) multiples where scales are F32,
-    /// else of neighbouring stored scales. Absmax wins ties.
+    /// else of neighbouring stored scales. Absmax wins ties. Where columns differ in
+    /// [importance](Weight::with_importance), so do their squared errors.
     Mse,
 }
 
@@ -179,6 +181,13 @@ fn tile_maxima(weight: &Weight<'_>, tiling: Tiling) -> Result<Vec<f32>, SchemeEr
 
 /// Puts the scale of least error among its candidates in the place of each absmax scale.
 fn search_scales(weight: &Weight<'_>, scheme: Scheme, scales: &mut Scales) {
+    let [tile_rows, _] = scheme.tiling().tile_shape(weight.rows(), weight.cols());
+    if let Some(importance) = weight.importance()
+        && tile_rows == 1
+        && weight.cols() > 0
+    {
+        return search_row_scales(weight, scheme, importance, scales);
+    }
     let absmax = scales.tiles.clone();
     let mut best_errors = nearest_errors(weight, scheme, &absmax);
     for index in 0..scheme.storage().candidate_count(scheme.grid()) {

@@ -71,6 +71,17 @@ impl Tiling {
         row / tile_rows * across
     }
 
+    /// Tells whether a `[rows, cols]` matrix can be cut above row `row` without cutting through blocks. One
+    /// scale of all is that of every part.
+    pub fn cuts_at(self, row: usize, [rows, cols]: [usize; 2]) -> bool {
+        match self {
+            Tiling::Tensor => true,
+            Tiling::Row | Tiling::Block { .. } => {
+                row.is_multiple_of(self.tile_shape(rows, cols)[0])
+            }
+        }
+    }
+
     /// Returns the indices of the tiles that row `row` of a `[rows, cols]` matrix crosses, left to right.
     pub(crate) fn row_tiles(self, row: usize, shape @ [rows, cols]: [usize; 2]) -> Range<usize> {
         let [_, across] = self.tiles(rows, cols);

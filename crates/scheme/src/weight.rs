@@ -6,7 +6,7 @@ use crate::scheme::Scheme;
 
 /// Numbers in which a weight can be stored before it is quantized.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WeightKind {
+pub enum FloatDtype {
     /// IEEE binary64, rounded to binary32 on reading.
     F64,
     /// IEEE binary32.
@@ -17,13 +17,13 @@ pub enum WeightKind {
     BF16,
 }
 
-impl WeightKind {
+impl FloatDtype {
     /// Returns the bytes of one number.
     pub fn byte_len(self) -> usize {
         match self {
-            WeightKind::F64 => 8,
-            WeightKind::F32 => 4,
-            WeightKind::F16 | WeightKind::BF16 => 2,
+            FloatDtype::F64 => 8,
+            FloatDtype::F32 => 4,
+            FloatDtype::F16 | FloatDtype::BF16 => 2,
         }
     }
 }
@@ -36,7 +36,7 @@ impl WeightKind {
 pub struct Weight<'a> {
     rows: usize,
     cols: usize,
-    kind: WeightKind,
+    dtype: FloatDtype,
     bytes: &'a [u8],
     /// Columns of the groups that are rotated on reading; 0 for none.
     rotation_group: usize,
@@ -53,12 +53,12 @@ impl<'a> Weight<'a> {
     pub fn new(
         rows: usize,
         cols: usize,
-        kind: WeightKind,
+        dtype: FloatDtype,
         bytes: &'a [u8],
     ) -> Result<Self, SchemeError> {
         let expected = rows
             .checked_mul(cols)
-            .and_then(|count| count.checked_mul(kind.byte_len()))
+            .and_then(|count| count.checked_mul(dtype.byte_len()))
             .unwrap_or(usize::MAX);
         if bytes.len() != expected {
             return Err(SchemeError::WeightBytes { found: bytes.len(), expected });
@@ -66,7 +66,7 @@ impl<'a> Weight<'a> {
         Ok(Self {
             rows,
             cols,
-            kind,
+            dtype,
             bytes,
             rotation_group: 0,
             shared_absmax: 0.0,
@@ -112,6 +112,17 @@ impl<'a> Weight<'a> {
         self.importance
     }
 
+    /// Returns some of its rows.
+    ///
+    /// # Panics
+    /// When `rows` are out of range.
+    #[must_use]
+    pub fn row_range(&self, rows: Range<usize>) -> Self {
+        let row_bytes = self.cols * self.dtype.byte_len();
+        let bytes = &self.bytes[rows.start * row_bytes..rows.end * row_bytes];
+        Self { rows: rows.len(), bytes, ..*self }
+    }
+
     /// Returns the number of output channels.
     pub fn rows(&self) -> usize {
         self.rows
@@ -154,13 +165,13 @@ impl<'a> Weight<'a> {
     }
 
     fn widen_stored(&self, row: usize, cols: Range<usize>, values: &mut [f32]) {
-        let size = self.kind.byte_len();
+        let size = self.dtype.byte_len();
         let bytes = &self.bytes[(row * self.cols + cols.start) * size..][..cols.len() * size];
-        match self.kind {
-            WeightKind::F64 => roundwise_grid::widen_f64(bytes, values),
-            WeightKind::F32 => roundwise_grid::widen_f32(bytes, values),
-            WeightKind::F16 => roundwise_grid::widen_f16(bytes, values),
-            WeightKind::BF16 => roundwise_grid::widen_bf16(bytes, values),
+        match self.dtype {
+            FloatDtype::F64 => roundwise_grid::widen_f64(bytes, values),
+            FloatDtype::F32 => roundwise_grid::widen_f32(bytes, values),
+            FloatDtype::F16 => roundwise_grid::widen_f16(bytes, values),
+            FloatDtype::BF16 => roundwise_grid::widen_bf16(bytes, values),
         }
     }
 

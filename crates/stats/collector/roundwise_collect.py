@@ -23,7 +23,10 @@ One file; needs torch and nothing else. Three ways to use it:
 
 Watched are `Linear` and `Conv2d` layers (a convolution's inputs are its patches). Per layer: number of
 inputs x, mean, E[x_j^2] and, up to `full_limit` columns, the covariance; of wider layers a sketch of
-E[x x^T], of which `rank` directions are kept. `docs/statistics.md` of roundwise describes the file.
+E[x x^T], of which `rank` directions are kept. Layers that make attention's values have the same of their
+inputs as attention mixes them. With `curvature`, calls of the model have a backward pass, and layers the
+same of their inputs weighted by the gradient at their output. `docs/statistics.md` of roundwise describes
+the file and all of this.
 """
 
 import argparse
@@ -36,15 +39,18 @@ import os
 import struct
 import sys
 import tempfile
+import threading
 import time
 import weakref
 from pathlib import Path
 
 import torch
+from torch.utils._pytree import tree_flatten, tree_unflatten
 
 FORMAT = "roundwise-stats"
-VERSION = "1"
-TOOL = "roundwise_collect 1"
+# Files with nothing but plain second moments have the first, so that older programs read them.
+VERSIONS = ("1", "2")
+TOOL = "roundwise_collect 2"
 
 # Layers of up to so many columns get a full matrix, narrowest first, while there is memory for them.
 FULL_LIMIT = 4096
@@ -58,32 +64,133 @@ BLOCK = 256
 
 FULL, FACTOR, DIAGONAL = "full", "factor", "diagonal"
 
+# What is summed: x x^T of all inputs; z z^T of inputs as attention mixes them, for value projections;
+# |g|^2 x x^T with the gradient g at the layer's output.
+PLAIN, MIXED, WEIGHTED = "plain", "mixed", "weighted"
+
+# Directions kept of gradients' second moment.
+GRADIENT_RANK = 32
+# Numbers of attention's probabilities that are in memory at once, and tokens up to which the sums
+# of their products are: 16 and 64 MiB.
+PROBABILITIES, GRAM_TOKENS = 1 << 22, 4096
+# Tokens by whose values an attention's value is recognised as a layer's output; with fewer than the
+# latter, chance might do it. Attentions that a layer may precede before it is known for none.
+SAMPLED, LEAST_SAMPLED, TRIES = 8, 4, 3
+
+
+class Moment:
+    """Sum of z z^T over vectors z [n]: whole, as a sketch, or its diagonal.
+
+    `products` holds the blocks on and below the diagonal, `sketch` is the sum times a random `test`
+    [n, l], `squares` the diagonal, where `products` does not have it."""
+
+    def __init__(self, columns, kind, rank, device):
+        self.columns, self.kind, self.device = columns, kind, device
+        self.rank = min(rank, columns)
+        self.squares = self.products = self.sketch = self.test = None
+        if kind == FULL:
+            self.products = torch.zeros(columns, columns, device=device)
+        else:
+            self.squares = torch.zeros(columns, dtype=wide(device), device=device)
+        if kind == FACTOR:
+            self.test = test_matrix(columns, self.rank).to(device)
+            self.sketch = torch.zeros_like(self.test)
+
+    def copy(self):
+        """An independent one with the same content."""
+        other = object.__new__(Moment)
+        other.__dict__.update(self.__dict__)
+        for name in ("squares", "products", "sketch"):
+            value = getattr(self, name)
+            setattr(other, name, None if value is None else value.clone())
+        return other
+
+    def add(self, rows):
+        """Adds the vectors z, F32 [m, n]."""
+        self.add_pairs(rows, rows)
+
+    def add_mixed(self, rows, gram):
+        """Adds X^T gram X, X [m, n] and a symmetric gram [m, m]."""
+        if self.kind == FULL:
+            self.add_pairs(rows, gram @ rows)
+            return
+        self.squares += (rows * (gram @ rows)).sum(0)
+        if self.kind == FACTOR:
+            self.sketch.addmm_(rows.T, gram @ (rows @ self.test))
+
+    def add_pairs(self, left, right):
+        """Adds left^T right, which is symmetric."""
+        if self.kind == FULL:
+            for start in range(0, self.columns, BLOCK):
+                end = min(start + BLOCK, self.columns)
+                self.products[start:end, :end].addmm_(left[:, start:end].T, right[:, :end])
+            return
+        self.squares += (left * right).sum(0)
+        if self.kind == FACTOR:
+            self.sketch.addmm_(left.T, right @ self.test)
+
+    def matrix(self, total):
+        """The whole, over `total`, F32 on the CPU."""
+        # In F32 and in place: such a matrix is the largest thing in memory.
+        matrix = self.products.cpu() / total
+        mirror_lower(matrix)
+        return matrix
+
+    def diagonal(self, total):
+        values = self.products.diagonal() if self.kind == FULL else self.squares
+        return values.cpu().double() / total
+
+    def parts(self, total):
+        """The tensors that a file has of the sum over `total`, about zero."""
+        result = {"second_moment": self.diagonal(total).clamp(min=0)}
+        if self.kind == FULL:
+            result["moment"] = self.matrix(total)
+        elif self.kind == FACTOR:
+            root = root_of(self.sketch.cpu().double() / total, self.test.cpu().double())
+            result["factor"] = shared_directions(root, result["second_moment"], self.rank)
+        return {name: value.float().contiguous() for name, value in result.items()}
+
+    def begin(self, total, second_moment, factor=None, moment=None):
+        """Continues from `parts` of a file, in F64."""
+        if self.kind == FULL:
+            self.products.copy_(moment * total)
+            return
+        self.squares.copy_(second_moment * total)
+        if self.kind == FACTOR:
+            test = self.test.cpu().double()
+            if moment is not None:
+                product = moment @ test
+            else:
+                product = times_factored(factor, second_moment, test)
+            self.sketch.copy_(product * total)
+
+
+def wide(device):
+    """MPS has no F64."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
+def times_factored(factor, diagonal, x):
+    """(F F^T + diag(d)) x, d what F leaves of the diagonal."""
+    residual = (diagonal - factor.square().sum(1)).clamp(min=0)
+    return factor @ (factor.T @ x) + residual[:, None] * x
+
 
 class Sums:
     """Sums over the inputs x of one layer, or of several that see the same inputs.
 
     Everything is summed about a pivot p near the mean, because sums about zero lose the digits of
-    a small variance beside a large mean. With z = x - p: `sum` is of z, `squares` of z_j^2,
-    `products` of z z^T (lower blocks), `sketch` of z (z^T test) for a random `test` [n, l]."""
+    a small variance beside a large mean. With z = x - p: `sum` is of z, `moment` of z z^T."""
 
     def __init__(self, columns, kind, rank, device):
         self.columns, self.kind, self.device = columns, kind, device
-        self.rank = min(rank, columns)
-        # MPS has no F64.
-        self.wide = torch.float32 if device.type == "mps" else torch.float64
+        self.moment = Moment(columns, kind, rank, device)
         self.count = 0
         self.pivot = None
-        self.sum = torch.zeros(columns, dtype=self.wide, device=device)
-        self.squares = self.products = self.sketch = self.test = self.staged = None
+        self.sum = torch.zeros(columns, dtype=wide(device), device=device)
+        self.staged = None
         self.buffer = torch.empty(buffer_rows(columns, kind), columns, device=device)
         self.buffered = 0
-        if kind == FULL:
-            self.products = torch.zeros(columns, columns, device=device)
-        else:
-            self.squares = torch.zeros(columns, dtype=self.wide, device=device)
-        if kind == FACTOR:
-            self.test = test_matrix(columns, self.rank).to(device)
-            self.sketch = torch.zeros_like(self.test)
         self.ignored = 0
 
     def copy(self):
@@ -91,28 +198,27 @@ class Sums:
         other = object.__new__(Sums)
         other.__dict__.update(self.__dict__)
         other.staged = None
-        for name in ("sum", "squares", "products", "sketch", "buffer"):
-            value = getattr(self, name)
-            setattr(other, name, None if value is None else value.clone())
+        for name in ("sum", "buffer"):
+            setattr(other, name, getattr(self, name).clone())
+        other.moment = self.moment.copy()
         return other
 
     def begin(self, count, mean, second_moment, factor=None, covariance=None):
         """Continues from what a file holds, all in F64."""
         self.count, self.pivot = count, mean.float().to(self.device)
-        variance = (second_moment - mean**2).clamp(min=0) * count
+        moment = self.moment
         if self.kind == FULL:
-            self.products.copy_(covariance * count)
+            moment.products.copy_(covariance * count)
             return
-        self.squares.copy_(variance)
+        moment.squares.copy_((second_moment - mean**2).clamp(min=0) * count)
         if self.kind == FACTOR:
-            test = self.test.cpu().double()
+            test = moment.test.cpu().double()
             if covariance is not None:
                 product = covariance @ test
             else:
-                residual = (second_moment - factor.square().sum(1)).clamp(min=0)
-                product = factor @ (factor.T @ test) + residual[:, None] * test
+                product = times_factored(factor, second_moment, test)
                 product -= mean[:, None] * (mean @ test)
-            self.sketch.copy_(product * count)
+            moment.sketch.copy_(product * count)
 
     def stage(self, rows):
         """Keeps inputs [m, n] of any floating dtype, without counting them before `commit`."""
@@ -157,14 +263,7 @@ class Sums:
             rows, total = kept, kept.sum(0)
         self.count += len(rows)
         self.sum += total
-        if self.squares is not None:
-            self.squares += rows.square().sum(0)
-        if self.kind == FULL:
-            for start in range(0, self.columns, BLOCK):
-                end = min(start + BLOCK, self.columns)
-                self.products[start:end, :end].addmm_(rows[:, start:end].T, rows[:, :end])
-        elif self.kind == FACTOR:
-            self.sketch.addmm_(rows.T, rows @ self.test)
+        self.moment.add(rows)
 
     def statistics(self):
         """The layer's tensors as the file has them, F32 on the CPU."""
@@ -173,27 +272,25 @@ class Sums:
         mean = pivot + shift
         result = {"mean": mean}
         if self.kind == FULL:
-            # In F32 and in place: such a matrix is the largest thing in memory.
-            covariance = self.products.cpu() / self.count
-            mirror_lower(covariance)
+            covariance = self.moment.matrix(self.count)
             covariance.addr_(shift.float(), shift.float(), alpha=-1)
             covariance.diagonal().clamp_(min=0)
             result["covariance"] = covariance
             result["second_moment"] = covariance.diagonal().double() + mean**2
         else:
-            variance = self.squares.cpu().double() / self.count - shift**2
+            variance = self.moment.diagonal(self.count) - shift**2
             result["second_moment"] = variance.clamp(min=0) + mean**2
         if self.kind == FACTOR:
-            test = self.test.cpu().double()
-            product = self.sketch.cpu().double() / self.count
+            test = self.moment.test.cpu().double()
+            product = self.moment.sketch.cpu().double() / self.count
             # z z^T is about the pivot: x x^T = z z^T + z p^T + p z^T + p p^T.
             product += shift[:, None] * (pivot @ test) + pivot[:, None] * (mean @ test)
             root = root_of(product, test)
-            result["factor"] = shared_directions(root, result["second_moment"], self.rank)
+            result["factor"] = shared_directions(root, result["second_moment"], self.moment.rank)
         return {name: value.float().contiguous() for name, value in result.items()}
 
     def memory_bytes(self):
-        return sums_bytes(self.columns, self.kind, self.rank)
+        return sums_bytes(self.columns, self.kind, self.moment.rank)
 
 
 def buffer_rows(columns, kind):
@@ -209,9 +306,20 @@ def sketch_columns(columns, rank):
     return min(4 * rank + 8, columns)
 
 
-def sums_bytes(columns, kind, rank):
+def moment_bytes(columns, kind, rank):
     sums = {FULL: columns, FACTOR: 2 * sketch_columns(columns, rank), DIAGONAL: 2}[kind]
-    return 4 * columns * (sums + buffer_rows(columns, kind) + 5)
+    return 4 * columns * sums
+
+
+def sums_bytes(columns, kind, rank):
+    return moment_bytes(columns, kind, rank) + 4 * columns * (buffer_rows(columns, kind) + 5)
+
+
+def gradients_bytes(layer, kind, rank, gradient_rank):
+    output = FACTOR if gradient_rank else DIAGONAL
+    sums = moment_bytes(layer.columns, kind, rank) + moment_bytes(layer.rows, output, gradient_rank)
+    # Rows that wait for their product.
+    return sums + 4 * BUFFER_ROWS * (layer.columns + layer.rows)
 
 
 def test_matrix(columns, rank):
@@ -330,6 +438,123 @@ def version_of(tensor):
     return 0 if tensor.is_inference() else tensor._version
 
 
+class Mixture:
+    """Sums over a value projection's inputs as attention mixes them.
+
+    A head's output at a query is W z, z = sum_t A[head, query, t] x_t with the probabilities A, W the
+    head's rows of the weight. So the sum of z z^T is what errors of W are to be measured by: the
+    second derivative of the error of attention's output."""
+
+    def __init__(self, layer, outputs, kind, rank, device):
+        # Which of the layer's outputs are a head's values, head by head; and their [first, end).
+        self.outputs, self.rows = outputs, ranges(outputs)
+        if self.rows == [[0, layer.rows]]:
+            self.rows = []
+        self.count = 0
+        self.moment = Moment(layer.columns, kind, rank, device)
+
+    def begin(self, count, **values):
+        self.count = count
+        self.moment.begin(count, **values)
+
+    def add(self, x, call, batch, tokens, queries):
+        """Adds what the chosen queries make of x [t, n], which stands at those tokens."""
+        x = x.float()
+        count = len(queries)
+        n, heads = x.shape[1], call.query.shape[1]
+        width = {FULL: n, FACTOR: sketch_columns(n, self.moment.rank), DIAGONAL: 1}[self.moment.kind]
+        # Either A x, or the sum of A^T A between x^T and x, whichever takes fewer products.
+        is_gram = len(x) <= GRAM_TOKENS and len(x) ** 2 * (heads * count + n) + len(x) * n * width < (
+            heads * count * n * (len(x) + width)
+        )
+        gram = torch.zeros(len(x), len(x), device=x.device) if is_gram else None
+        step = max(1, PROBABILITIES // (heads * call.key.shape[2]))
+        for part in queries.split(step):
+            mixing = call.probabilities(batch, part)[:, :, tokens].flatten(0, 1)
+            if is_gram:
+                gram.addmm_(mixing.T, mixing)
+            else:
+                self.moment.add(mixing @ x)
+        if is_gram:
+            self.moment.add_mixed(x, gram)
+        self.count += count
+
+    def is_usable(self):
+        return self.count > 0 and bool(torch.isfinite(self.moment.diagonal(self.count)).all())
+
+    def statistics(self):
+        parts = self.moment.parts(self.count)
+        return {f"mixed_{name}": value for name, value in parts.items()}
+
+    def memory_bytes(self):
+        return moment_bytes(self.moment.columns, self.moment.kind, self.moment.rank)
+
+
+class Gradients:
+    """Sums over the gradients g at a layer's outputs, and over |g|^2 x x^T with its inputs x."""
+
+    def __init__(self, layer, rank, gradient_rank, device):
+        self.layer = layer
+        self.energy = torch.zeros((), dtype=wide(device), device=device)
+        self.weighted = Moment(layer.columns, layer.weighted_kind, rank, device)
+        kind = FACTOR if gradient_rank else DIAGONAL
+        # A convolution's groups are samples of their own.
+        outputs = layer.rows // getattr(layer.module, "groups", 1)
+        self.outputs = Moment(outputs, kind, gradient_rank, device)
+        # Predictions that a file knew before.
+        self.begun = 0
+        self.pending, self.waiting = [], 0
+
+    def begin(self, count, mean_square, weighted, outputs):
+        """Continues from what a file holds."""
+        self.begun = count
+        self.energy += float(mean_square) * count * self.layer.rows
+        if weighted is not None:
+            self.weighted.begin(count, **weighted)
+        if outputs is not None:
+            self.outputs.begin(count, **outputs)
+
+    def add(self, x, g):
+        """Inputs [m, n] and the gradients at their outputs."""
+        x, g = x.float(), g.float()
+        weights = g.square().sum(1)
+        self.energy += weights.sum()
+        self.pending.append((x * weights.sqrt()[:, None], g))
+        self.waiting += len(x)
+        if self.waiting >= BUFFER_ROWS:
+            self.flush()
+
+    def flush(self):
+        if self.pending:
+            x, g = (torch.cat(rows) for rows in zip(*self.pending))
+            self.pending, self.waiting = [], 0
+            self.weighted.add(x)
+            self.outputs.add(g)
+
+    def is_usable(self):
+        """Whether gradients came, and all were numbers."""
+        self.flush()
+        sums = self.weighted.diagonal(1), self.outputs.diagonal(1)
+        return 0 < float(self.energy) < math.inf and all(part.isfinite().all() for part in sums)
+
+    def statistics(self, predictions):
+        self.flush()
+        total = self.begun + predictions
+        mean_square = self.energy.cpu().double() / total / self.layer.rows
+        result = {"gradient_mean_square": mean_square.float().reshape(1)}
+        for prefix, moment in (("weighted", self.weighted), ("gradient", self.outputs)):
+            if moment is self.outputs and self.outputs.columns != self.layer.rows:
+                continue
+            for name, value in moment.parts(total).items():
+                result[f"{prefix}_{name}"] = value
+        return result
+
+    def memory_bytes(self):
+        moments = (self.weighted, self.outputs)
+        sums = sum(moment_bytes(m.columns, m.kind, m.rank) for m in moments)
+        return sums + 4 * BUFFER_ROWS * (self.weighted.columns + self.outputs.columns)
+
+
 class Layer:
     """A watched module."""
 
@@ -342,17 +567,30 @@ class Layer:
             height, width = module.kernel_size
             self.rows = module.out_channels
             self.columns = module.in_channels // module.groups * height * width
-        self.kind = None
-        self.group = None
+        self.kind = self.weighted_kind = None
+        self.group = self.mixture = self.gradients = None
+        # Attentions that followed without being this layer's, while it is not known for a value's.
+        self.tries = 0
 
     def inputs(self, x, mask, most_rows):
         """The layer's inputs as rows [m, columns]; of more than `most_rows`, evenly spaced ones."""
         if not self.is_linear:
             return patches(self.module, x, most_rows)
-        rows = x.reshape(-1, x.shape[-1])
-        if mask is not None and len(rows) == mask.numel():
-            rows = rows[mask.flatten()]
+        rows = counted(x.reshape(-1, x.shape[-1]), mask)
         return rows if most_rows is None else rows[spaced(len(rows), most_rows, rows.device)]
+
+    def outputs(self, y, mask):
+        """What belongs to the output as rows, in the order of all `inputs`."""
+        if self.is_linear:
+            return counted(y.reshape(-1, y.shape[-1]), mask)
+        y = y if y.dim() == 4 else y[None]
+        return y.permute(0, 2, 3, 1).reshape(-1, self.rows // self.module.groups)
+
+
+def counted(rows, mask):
+    """Without what a mask of the same tokens leaves out."""
+    is_masked = mask is not None and len(rows) == mask.numel()
+    return rows[mask.flatten().to(rows.device)] if is_masked else rows
 
 
 def spaced(count, most, device):
@@ -382,40 +620,596 @@ def patches(module, x, most_rows):
     return x.reshape(-1, channels // module.groups * math.prod(module.kernel_size))
 
 
+# Attention
+
+
+class AttentionCall:
+    """What an attention function was called with: heads of queries [b, h, s, d], keys [b, k, t, d] and
+    values [b, v, t, d]; k and v divide h."""
+
+    def __init__(self, query, key, value, mask=None, is_causal=False, scale=None, weights=None):
+        self.query, self.key, self.value, self.weights = query, key, value, weights
+        self.is_causal, self.mask = is_causal, mask
+        self.scale = query.shape[-1] ** -0.5 if scale is None else scale
+        if mask is not None:
+            self.mask = mask[(None,) * (4 - mask.dim())]
+
+    def probabilities(self, batch, queries):
+        """[h, q, t] in F32 of the chosen queries. Queries that see nothing have zeros."""
+        if self.weights is not None:
+            # Columns past the values' are sinks'.
+            return self.weights[batch][:, queries, : self.value.shape[2]].float()
+        key = self.key[batch].float()
+        query = self.query[batch][:, queries].float() * self.scale
+        heads, count, width = query.shape
+        grouped = query.reshape(len(key), -1, width)
+        scores = (grouped @ key.transpose(1, 2)).view(heads, count, key.shape[1])
+        if self.is_causal:
+            later = torch.arange(key.shape[1], device=key.device) > queries[:, None]
+            scores.masked_fill_(later, -math.inf)
+        if self.mask is not None:
+            mask = self.mask[batch if len(self.mask) > 1 else 0]
+            mask = mask[:, queries] if mask.shape[1] > 1 else mask
+            if mask.dtype == torch.bool:
+                scores.masked_fill_(~mask, -math.inf)
+            else:
+                scores += mask
+        return torch.softmax(scores, -1).nan_to_num_(0)
+
+
+def torch_call(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, **keywords):
+    """Of `torch.nn.functional.scaled_dot_product_attention`."""
+    scale = keywords.get("scale")
+    if query.dim() == 3:
+        query, key, value = query[None], key[None], value[None]
+        if attn_mask is not None and attn_mask.dim() == 3:
+            attn_mask = attn_mask[None]
+    return AttentionCall(query, key, value, attn_mask, is_causal, scale)
+
+
+def eager_call(result, _module, query, key, value, *_, **__):
+    """Of a transformers model's own function, which returns its probabilities."""
+    weights = result[1] if isinstance(result, tuple) and len(result) > 1 else None
+    return None if weights is None else AttentionCall(query, key, value, weights=weights)
+
+
+def comfy_call(query, key, value, heads, mask=None, _precision=None, skip_reshape=False, *_, **keywords):
+    """Of ComfyUI's functions, with and without heads as a dimension."""
+    query, key, value = (x.peek() if hasattr(x, "peek") else x for x in (query, key, value))
+    mask, skip_reshape = keywords.get("mask", mask), keywords.get("skip_reshape", skip_reshape)
+    if not skip_reshape:
+        width = query.shape[-1] // heads
+        query, key, value = (x.unflatten(-1, (-1, width)).transpose(1, 2) for x in (query, key, value))
+    if mask is not None and mask.dim() == 3:
+        mask = mask[:, None]
+    return AttentionCall(query, key, value, mask, scale=keywords.get("scale"))
+
+
+class Attentions:
+    """Stands before the attention functions that are known, while collectors are there."""
+
+    def __init__(self):
+        self.collectors, self.replaced = [], []
+        # What stands before a function, by the function's id.
+        self.tellers = {}
+        # An attention function may call another.
+        self.inside = threading.local()
+
+    def tell(self, collector):
+        self.replace()
+        self.collectors.append(collector)
+
+    def leave(self, collector):
+        if collector in self.collectors:
+            self.collectors.remove(collector)
+            if not self.collectors:
+                for place, name, original in reversed(self.replaced):
+                    place[name] = original
+                self.replaced = []
+
+    def known(self):
+        """Attention functions, what reads their arguments, and whether that needs the result."""
+        yield torch.nn.functional.scaled_dot_product_attention, torch_call, False
+        for name, module in list(sys.modules.items()):
+            eager = vars(module).get("eager_attention_forward") if "transformers" in name else None
+            if callable(eager):
+                yield eager, eager_call, True
+        comfy = sys.modules.get("comfy.ldm.modules.attention")
+        for name, function in list(vars(comfy).items()) if comfy else ():
+            if name.startswith("attention") and callable(function):
+                yield function, comfy_call, False
+
+    def replace(self):
+        """Puts others in the functions' places, wherever a module has their name."""
+        for function, read, needs_result in self.known():
+            if not getattr(function, "is_telling", False) and id(function) not in self.tellers:
+                teller = self.telling(function, read, needs_result)
+                self.tellers[id(function)] = function, teller
+        for name, module in list(sys.modules.items()):
+            # What torch calls inside stays; programs know the function by this name or by their own.
+            if name.startswith("torch.") and name != "torch.nn.functional":
+                continue
+            names = getattr(module, "__dict__", None)
+            registered = names.get("REGISTERED_ATTENTION_FUNCTIONS") if names else None
+            for place in (names, registered):
+                for key, value in list(place.items()) if isinstance(place, dict) else ():
+                    function, teller = self.tellers.get(id(value), (None, None))
+                    if function is not None and function is value:
+                        self.replaced.append((place, key, value))
+                        place[key] = teller
+
+    def telling(self, function, read, needs_result):
+        @functools.wraps(function)
+        def attention(*arguments, **keywords):
+            if getattr(self.inside, "is_inside", False):
+                return function(*arguments, **keywords)
+            self.inside.is_inside = True
+            try:
+                if not needs_result:
+                    self.show(read, arguments, keywords)
+                result = function(*arguments, **keywords)
+                if needs_result:
+                    self.show(read, (result, *arguments), keywords)
+                return result
+            finally:
+                self.inside.is_inside = False
+
+        attention.is_telling = True
+        return attention
+
+    def show(self, read, arguments, keywords):
+        interested = [collector for collector in self.collectors if collector.wants_mixtures()]
+        if not interested:
+            return
+        call = read(*arguments, **keywords)
+        if call is None or call.value.dim() != 4 or not call.value.numel():
+            return
+        in_full = torch.autocast(call.value.device.type, enabled=False)
+        with torch.inference_mode(False), torch.no_grad(), in_full:
+            for collector in interested:
+                collector.see_attention(call)
+
+
+ATTENTIONS = Attentions()
+
+
+class Shown:
+    """A call of a layer that may be a value projection, until an attention tells."""
+
+    def __init__(self, layer, x, y):
+        self.layer, self.rows = layer, y.numel() // layer.rows
+        # Nothing is kept alive before it is known to be of use.
+        self.kept = (lambda: x) if layer.mixture else weakref.ref(x)
+        self.version = version_of(x)
+        count = min(self.rows, SAMPLED)
+        self.places = torch.arange(count) * self.rows // count
+        self.sample = y.reshape(-1, layer.rows)[self.places.to(y.device)].detach()
+
+    def inputs(self):
+        x = self.kept()
+        return None if x is None or version_of(x) != self.version else x
+
+    def columns_of(self, value, first):
+        """Which of the layer's outputs [v, d] the value's heads hold from token `first` on, if they do."""
+        batch, heads, tokens, width = value.shape
+        if self.rows % batch or self.rows // batch + first > tokens:
+            return None
+        own = self.rows // batch
+        places = self.places.to(value.device)
+        found = value[places // own, :, places % own + first].reshape(len(places), -1)
+        sample = self.sample.to(value.device, value.dtype)
+        mixture = self.layer.mixture
+        if mixture is not None and mixture.outputs.numel() == found.shape[1]:
+            columns = mixture.outputs.to(value.device)
+            if torch.equal(sample[:, columns], found):
+                return columns
+        if len(places) < LEAST_SAMPLED:
+            return None
+        keys, order = torch.sort(hashed(sample))
+        wanted = hashed(found)
+        place = torch.searchsorted(keys, wanted).clamp(max=len(keys) - 1)
+        if not torch.equal(keys[place], wanted):
+            return None
+        columns = order[place]
+        # Where outputs are alike, the ones in line are meant.
+        line = torch.arange(width, device=columns.device)
+        begin = (columns.view(heads, width) - line).median(1, keepdim=True).values
+        straight = (begin + line).clamp(0, self.layer.rows - 1).flatten()
+        return straight if torch.equal(sample[:, straight], found) else columns
+
+
+def hashed(rows):
+    """A number for each column; equal columns have equal ones."""
+    # Negative zero becomes zero.
+    bits = (rows.float() + 0.0).contiguous().view(torch.int32).long()
+    generator = torch.Generator().manual_seed(1)
+    factors = torch.randint(1 << 62, (len(rows), 1), generator=generator) * 2 + 1
+    return (bits * factors.to(bits.device)).sum(0)
+
+
+def ranges(columns):
+    """Ascending [first, end) of sorted numbers."""
+    result = []
+    for column in columns.unique().tolist():
+        if result and result[-1][1] == column:
+            result[-1][1] += 1
+        else:
+            result.append([column, column + 1])
+    return result
+
+
+# Gradients
+
+
+class Recompute(torch.autograd.Function):
+    """A block whose insides are computed again when their gradients are asked for."""
+
+    @staticmethod
+    def forward(context, run, *tensors):
+        context.run, context.needs = run, [tensor.requires_grad for tensor in tensors]
+        context.save_for_backward(*(tensor.detach() for tensor in tensors))
+        outputs = run(tensors)
+        context.mark_non_differentiable(*(y for y in outputs if not y.is_floating_point()))
+        return tuple(outputs)
+
+    @staticmethod
+    def backward(context, *gradients):
+        inputs = [
+            tensor.detach().requires_grad_(needs)
+            for tensor, needs in zip(context.saved_tensors, context.needs)
+        ]
+        with torch.enable_grad():
+            outputs = context.run(inputs)
+        pairs = [
+            (y, gradient) for y, gradient in zip(outputs, gradients) if y.requires_grad and gradient is not None
+        ]
+        torch.autograd.backward(*map(list, zip(*pairs)))
+        return None, *(tensor.grad for tensor in inputs)
+
+
+class Blocks:
+    """A model's repeated blocks, recomputed in backward passes as long as this is entered.
+
+    Memory then holds the blocks' inputs and the inside of one block."""
+
+    def __init__(self, collector):
+        self.collector, self.is_inside = collector, False
+        self.blocks = list(blocks_of(collector.model, {layer.module for layer in collector.layers}))
+
+    def __enter__(self):
+        inside = {module for block in self.blocks for module in block.modules()}
+        outside = [module for module in self.collector.model.modules() if module not in inside]
+        self.outside = ordinary_weights(outside)
+        self.outside.__enter__()
+        self.forwards = [block.__dict__.get("forward") for block in self.blocks]
+        for block in self.blocks:
+            block.forward = self.recomputed(block, block.forward)
+        return self
+
+    def __exit__(self, *error):
+        for block, forward in zip(self.blocks, self.forwards):
+            del block.forward
+            if forward is not None:
+                block.forward = forward
+        self.outside.__exit__(*error)
+
+    def recomputed(self, block, forward):
+        @functools.wraps(forward)
+        def call(*arguments, **keywords):
+            if not torch.is_grad_enabled() or self.is_inside:
+                return forward(*arguments, **keywords)
+            leaves, spec = tree_flatten((arguments, keywords))
+            places = [
+                index
+                for index, leaf in enumerate(leaves)
+                if torch.is_tensor(leaf) and leaf.is_floating_point()
+            ]
+            if places and not any(leaves[index].requires_grad for index in places):
+                leaves[places[0]] = leaves[places[0]].detach().requires_grad_()
+            shape = []
+
+            def run(tensors):
+                self.is_inside = True
+                # A block may write into its inputs.
+                inner = list(leaves)
+                for index, tensor in zip(places, tensors):
+                    inner[index] = tensor.clone() if tensor.requires_grad else tensor
+                is_again, self.collector.is_again = self.collector.is_again, torch.is_grad_enabled()
+                try:
+                    with ordinary_weights(block.modules()):
+                        inner_arguments, inner_keywords = tree_unflatten(inner, spec)
+                        outputs, out_spec = tree_flatten(forward(*inner_arguments, **inner_keywords))
+                finally:
+                    self.is_inside, self.collector.is_again = False, is_again
+                if not shape:
+                    shape[:] = outputs, out_spec
+                return [y for y in outputs if torch.is_tensor(y)]
+
+            tensors = iter(Recompute.apply(run, *(leaves[index] for index in places)))
+            outputs = [next(tensors) if torch.is_tensor(y) else y for y in shape[0]]
+            result, shape[0] = tree_unflatten(outputs, shape[1]), None
+            return result
+
+        return call
+
+
+def blocks_of(module, layers):
+    """The outermost modules of lists that hold any of the layers."""
+    for child in module.children():
+        is_list = isinstance(module, (torch.nn.ModuleList, torch.nn.Sequential, torch.nn.ModuleDict))
+        is_inner = isinstance(child, (torch.nn.ModuleList, torch.nn.Sequential, torch.nn.ModuleDict))
+        if is_list and not is_inner and child not in layers:
+            if not layers.isdisjoint(child.modules()):
+                yield child
+        else:
+            yield from blocks_of(child, layers)
+
+
+class ordinary_weights:
+    """Puts copies in the place of weights made in inference mode, which autograd refuses."""
+
+    def __init__(self, modules):
+        self.modules = modules
+
+    def __enter__(self):
+        self.replaced = []
+        for module in self.modules:
+            for place in (module._parameters, module._buffers):
+                for name, tensor in place.items():
+                    if tensor is not None and tensor.is_inference():
+                        self.replaced.append((place, name, tensor))
+                        copy = tensor.detach().clone()
+                        is_weight = place is module._parameters
+                        place[name] = torch.nn.Parameter(copy, requires_grad=False) if is_weight else copy
+
+    def __exit__(self, *_):
+        for place, name, tensor in self.replaced:
+            place[name] = tensor
+
+
+def ordinary(tensor):
+    return tensor.clone() if torch.is_tensor(tensor) and tensor.is_inference() else tensor
+
+
+class Curvature:
+    """Backward passes through the model's calls, for the gradients at layers' outputs.
+
+    Of a model with `logits`, of -log p(y) with one y for each position drawn from the model's own p
+    (`tokens`); of any other, of the sum of noise times output, noise from N(0, I) (`gaussian`). The mean
+    of g g^T is then half the Hessian of what the model says: nothing needs to know what is right."""
+
+    def __init__(self, collector, every, seed):
+        self.collector, self.every = collector, max(1, every)
+        self.kind, self.predictions, self.calls = None, 0, 0
+        self.failure, self.skipped = None, 0
+        self.blocks = Blocks(collector)
+        self.seed, self.generators = seed, {}
+        model = collector.model
+        self.own_forward, self.forward = model.__dict__.get("forward"), model.forward
+        # With the signature that programs look at.
+        model.forward = functools.wraps(self.forward)(lambda *a, **k: self.call(*a, **k))
+
+    def stop(self):
+        model = self.collector.model
+        del model.forward
+        if self.own_forward is not None:
+            model.forward = self.own_forward
+
+    def call(self, *arguments, **keywords):
+        collector = self.collector
+        if collector.is_paused or collector.is_curving or self.failure:
+            return self.forward(*arguments, **keywords)
+        self.calls += 1
+        if (self.calls - 1) % self.every:
+            return self.forward(*arguments, **keywords)
+        collector.is_curving = True
+        try:
+            with torch.inference_mode(False), torch.enable_grad():
+                return self.curve(arguments, keywords)
+        except (RuntimeError, NotImplementedError) as error:
+            # Out of memory, or a function without a backward pass. What the model was called for goes on.
+            self.failure = str(error).splitlines()[0]
+        finally:
+            collector.is_curving = False
+        collector.is_again = True
+        try:
+            return self.forward(*arguments, **keywords)
+        finally:
+            collector.is_again = False
+
+    def curve(self, arguments, keywords):
+        leaves, spec = tree_flatten((arguments, keywords))
+        arguments, keywords = tree_unflatten([ordinary(leaf) for leaf in leaves], spec)
+        with frozen(self.collector.model), self.blocks:
+            output = self.forward(*arguments, **keywords)
+            pairs = self.judged(output)
+            if pairs:
+                torch.autograd.backward(*map(list, zip(*pairs)))
+        return without_graph(output)
+
+    def judged(self, output):
+        """(tensor, gradient) where the backward pass begins."""
+        logits = getattr(output, "logits", None)
+        is_tokens = torch.is_tensor(logits) and logits.dim() >= 2 and logits.shape[-1] > 1
+        kind = "tokens" if is_tokens else "gaussian"
+        tensors = [logits] if is_tokens else tensors_of(output)
+        tensors = [y for y in tensors if y.is_floating_point() and y.requires_grad]
+        self.kind = self.kind or kind
+        # An infinity or NaN anywhere shows in a sum.
+        if kind != self.kind or not all(bool(y.sum().isfinite()) for y in tensors) or not tensors:
+            self.skipped += 1
+            return []
+        make = self.drawn if is_tokens else self.noise
+        return [(y, make(y.detach(), self.mask_of(y))) for y in tensors]
+
+    def mask_of(self, y):
+        """Which leading places of an output count."""
+        mask = self.collector.mask
+        is_masked = mask is not None and y.shape[: mask.dim()] == mask.shape
+        return mask.to(y.device) if is_masked else None
+
+    def generator(self, device):
+        if device not in self.generators:
+            self.generators[device] = torch.Generator(device).manual_seed(self.seed)
+        return self.generators[device]
+
+    def drawn(self, logits, mask):
+        """Gradients of -log p(y) at the logits: p less one where y is."""
+        rows = logits.reshape(-1, logits.shape[-1])
+        result = torch.empty_like(rows)
+        counts = None if mask is None else mask.flatten().float()[:, None]
+        # So few at once that they stay in a cache.
+        step = max(1, (1 << 20) // rows.shape[1])
+        for start in range(0, len(rows), step):
+            p = torch.softmax(rows[start : start + step].float(), -1)
+            chance = torch.rand(len(p), 1, generator=self.generator(p.device), device=p.device)
+            y = draw(p, chance)
+            p.scatter_add_(1, y, torch.full_like(y, -1, dtype=p.dtype))
+            result[start : start + step] = p if counts is None else p * counts[start : start + step]
+        self.predictions += len(rows) if mask is None else int(mask.sum())
+        return result.view(logits.shape)
+
+    def noise(self, y, mask):
+        noise = torch.randn(y.shape, generator=self.generator(y.device), device=y.device)
+        count = y.numel()
+        if mask is not None:
+            noise *= mask[(...,) + (None,) * (y.dim() - mask.dim())]
+            count = int(mask.sum()) * (y.numel() // mask.numel())
+        self.predictions += count
+        return noise.to(y.dtype)
+
+
+def draw(p, chance):
+    """One place [m, 1] of each row of probabilities, by numbers from 0 to 1: a block of places first."""
+    blocks = torch.cat([part.sum(1, keepdim=True) for part in p.split(1024, 1)], 1).cumsum(1)
+    chance = chance * blocks[:, -1:]
+    block = torch.searchsorted(blocks, chance, right=True).clamp(max=blocks.shape[1] - 1)
+    before = torch.nn.functional.pad(blocks, (1, 0)).gather(1, block)
+    places = (block * 1024 + torch.arange(1024, device=p.device)).clamp(max=p.shape[1] - 1)
+    inside = p.gather(1, places).cumsum(1)
+    place = torch.searchsorted(inside, chance - before, right=True)
+    return (block * 1024 + place.clamp(max=1023)).clamp(max=p.shape[1] - 1)
+
+
+class frozen:
+    """No parameter of the model wants a gradient."""
+
+    def __init__(self, model):
+        self.model = model
+
+    def __enter__(self):
+        self.wanted = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        for parameter in self.wanted:
+            parameter.requires_grad_(False)
+        # A cache of keys and values would see every block twice.
+        self.config = getattr(self.model, "config", None)
+        self.use_cache = getattr(self.config, "use_cache", None)
+        if self.use_cache:
+            self.config.use_cache = False
+
+    def __exit__(self, *_):
+        for parameter in self.wanted:
+            parameter.requires_grad_(True)
+        if self.use_cache:
+            self.config.use_cache = True
+
+
+def tensors_of(output):
+    """The tensors of a model's output, of whatever kind that is."""
+    if torch.is_tensor(output):
+        return [output]
+    if isinstance(output, dict):
+        return [tensor for value in output.values() for tensor in tensors_of(value)]
+    if isinstance(output, (tuple, list)):
+        return [tensor for value in output for tensor in tensors_of(value)]
+    return []
+
+
+def without_graph(output):
+    if torch.is_tensor(output):
+        return output.detach()
+    if isinstance(output, dict):
+        for name in list(output):
+            output[name] = without_graph(output[name])
+    elif type(output) in (tuple, list):
+        return type(output)(without_graph(value) for value in output)
+    return output
+
+
 class Collector:
     """Watches a model's layers. Made by `collect`."""
 
-    def __init__(self, model, full_limit, rank, memory, most_rows, prefix, resume):
-        self.model, self.rank, self.most_rows = model, rank, most_rows
+    def __init__(self, model, options):
+        self.model, self.options = model, options
+        self.rank, self.most_rows, self.moments = options.rank, options.most_rows, options.moments
         self.mask = None
         self.is_paused = False
+        # Inside a call with a backward pass; inside what such a pass computes once more.
+        self.is_curving = self.is_again = False
         self.seconds, self.started, self.calls = 0.0, time.perf_counter(), 0
         self.stopped = None
         self.groups = []
         # Groups of one call so far, by the id of what it showed.
         self.fresh = {}
-        # The group whose statistics are being written, and these.
-        self.computed = None, None
+        # Latest calls of layers that may make values, by layer; attentions whose values none made.
+        self.shown, self.unknown = {}, {}
+        # The layer whose statistics are being written, and these, by what summed them.
+        self.computed = None, {}
+        resume = options.resume
         self.earlier = SideCar(resume) if resume and os.path.exists(resume) else None
-        self.layers = [Layer(prefix + name, module) for name, module in watched(model)]
-        self.choose_kinds(full_limit, memory)
+        self.layers = [Layer(options.prefix + name, module) for name, module in watched(model)]
+        self.choose_kinds()
         for layer in self.layers:
             self.check_earlier(layer)
-        self.handles = [
-            layer.module.register_forward_pre_hook(self.hook_of(layer), with_kwargs=True)
-            for layer in self.layers
-        ]
+        self.handles = []
+        for layer in self.layers:
+            module = layer.module
+            self.handles.append(
+                module.register_forward_pre_hook(self.hook_of(layer), with_kwargs=True)
+            )
+            self.handles.append(
+                module.register_forward_hook(self.output_hook_of(layer), with_kwargs=True)
+            )
         self.handles.append(model.register_forward_pre_hook(self.count_call))
+        self.handles.append(model.register_forward_hook(lambda *_: self.shown.clear()))
+        self.curvature = None
+        if options.curvature:
+            self.curvature = Curvature(self, options.every, options.seed)
+            if self.earlier is not None:
+                self.curvature.kind = self.earlier.curvature
+        if MIXED in self.moments:
+            ATTENTIONS.tell(self)
 
-    def choose_kinds(self, full_limit, memory):
-        """Full matrices for the narrowest layers, as long as all of it stays inside `memory`."""
+    def choose_kinds(self):
+        """Full matrices for the narrowest layers, as long as all of it stays inside the memory."""
+        options = self.options
         weak = FACTOR if self.rank > 0 else DIAGONAL
-        used = sum(sums_bytes(layer.columns, weak, self.rank) for layer in self.layers)
-        for layer in sorted(self.layers, key=lambda layer: layer.columns):
-            more = sums_bytes(layer.columns, FULL, 0) - sums_bytes(layer.columns, weak, self.rank)
-            is_full = layer.columns <= full_limit and used + more <= memory
-            layer.kind = FULL if is_full else weak
-            used += more if is_full else 0
+        plain = weak if PLAIN in self.moments else DIAGONAL
+        used = sum(sums_bytes(layer.columns, plain, self.rank) for layer in self.layers)
+        for layer in self.layers:
+            layer.kind = plain
+            if options.curvature:
+                layer.weighted_kind = weak if WEIGHTED in self.moments else DIAGONAL
+                used += gradients_bytes(
+                    layer, layer.weighted_kind, self.rank, options.gradient_rank
+                )
+        # What attention mixes is known later; it is one layer of six or so.
+        self.mixed_room = options.memory // 8 if MIXED in self.moments else 0
+        room = options.memory - used - self.mixed_room
+        by_width = sorted(self.layers, key=lambda layer: layer.columns)
+        # Where there is no room for both, rounding uses the weighted ones.
+        for moments in (WEIGHTED, PLAIN):
+            name = {WEIGHTED: "weighted_kind", PLAIN: "kind"}[moments]
+            for layer in by_width if moments in self.moments else ():
+                more = moment_bytes(layer.columns, FULL, 0)
+                more -= moment_bytes(layer.columns, weak, self.rank)
+                if moments == PLAIN:
+                    more = sums_bytes(layer.columns, FULL, 0)
+                    more -= sums_bytes(layer.columns, weak, self.rank)
+                if layer.columns <= options.full_limit and more <= room:
+                    setattr(layer, name, FULL)
+                    room -= more
+                    used += more
         self.most_bytes = used
 
     def check_earlier(self, layer):
@@ -430,6 +1224,9 @@ class Collector:
             )
         order = [DIAGONAL, FACTOR, FULL]
         layer.kind = min(layer.kind, self.earlier.kind(layer.name), key=order.index)
+        known = self.earlier.kind_of(layer.name, "weighted")
+        if known and layer.weighted_kind:
+            layer.weighted_kind = min(layer.weighted_kind, known, key=order.index)
 
     def __enter__(self):
         return self
@@ -442,26 +1239,146 @@ class Collector:
         for handle in self.handles:
             handle.remove()
         self.handles = []
+        ATTENTIONS.leave(self)
         if self.stopped is None:
             self.stopped = time.perf_counter()
+            if self.curvature is not None:
+                self.curvature.stop()
 
     def count_call(self, *_):
-        self.calls += not self.is_paused
+        if not self.is_paused:
+            self.calls += 1
+            self.shown.clear()
 
     def hook_of(self, layer):
         def hook(_module, arguments, keywords):
             if self.is_paused:
-                return
+                return None
             begin = time.perf_counter()
             x = arguments[0] if arguments else keywords.get("input", keywords.get("x"))
-            if torch.is_tensor(x) and x.is_floating_point() and x.numel():
+            is_shown = torch.is_tensor(x) and x.is_floating_point() and x.numel()
+            if is_shown and not self.is_again:
                 # Sums outlive inference mode, and must not be taken in F16.
                 in_full = torch.autocast(x.device.type, enabled=False)
                 with torch.inference_mode(False), torch.no_grad(), in_full:
                     self.see(layer, x)
             self.seconds += time.perf_counter() - begin
+            if is_shown and self.wants_gradients() and not x.requires_grad and arguments:
+                # Nothing before it wants a gradient: the backward pass ends here.
+                return (x.detach().requires_grad_(), *arguments[1:]), keywords
+            return None
 
         return hook
+
+    def output_hook_of(self, layer):
+        def hook(_module, arguments, keywords, y):
+            if self.is_paused or not torch.is_tensor(y) or not y.numel():
+                return
+            x = arguments[0] if arguments else keywords.get("input", keywords.get("x"))
+            if not self.is_again and self.may_make_values(layer):
+                with torch.inference_mode(False), torch.no_grad():
+                    self.shown.pop(layer, None)
+                    self.shown[layer] = Shown(layer, x, y)
+            if self.wants_gradients() and y.requires_grad:
+                x, version = x.detach(), version_of(x)
+                y.register_hook(lambda g: self.see_gradient(layer, x, version, g))
+
+        return hook
+
+    def wants_gradients(self):
+        return self.is_curving and torch.is_grad_enabled()
+
+    def wants_mixtures(self):
+        return MIXED in self.moments and not self.is_paused and not self.is_again
+
+    def may_make_values(self, layer):
+        is_open = layer.mixture is not None or layer.tries < TRIES
+        return MIXED in self.moments and layer.is_linear and is_open
+
+    def see_gradient(self, layer, x, version, g):
+        begin = time.perf_counter()
+        in_full = torch.autocast(g.device.type, enabled=False)
+        with torch.no_grad(), in_full:
+            if layer.gradients is None:
+                layer.gradients = self.begun_gradients(layer, g.device)
+            if version_of(x) != version:
+                # Somebody has written into what the layer saw.
+                g = g * math.nan
+            layer.gradients.add(layer.inputs(x, self.mask, None), layer.outputs(g, self.mask))
+        self.seconds += time.perf_counter() - begin
+
+    def begun_gradients(self, layer, device):
+        gradients = Gradients(layer, self.rank, self.options.gradient_rank, device)
+        if self.earlier is not None and layer.name in self.earlier.layers:
+            values = self.earlier.gradients(layer.name)
+            if values is not None:
+                gradients.begin(**values)
+        return gradients
+
+    def see_attention(self, call):
+        begin = time.perf_counter()
+        found = self.sources_of(call)
+        if found is None:
+            for layer in self.shown:
+                layer.tries += layer.mixture is None
+            if self.shown and not any(layer.mixture for layer in self.shown):
+                self.unknown[next(reversed(self.shown)).name] = None
+        for shown, first, columns in found or ():
+            self.unknown.pop(shown.layer.name, None)
+            self.mix(call, shown, first, columns)
+        self.seconds += time.perf_counter() - begin
+
+    def sources_of(self, call):
+        """The layers' calls whose outputs follow one another in the values: (call, first token, outputs)."""
+        result, first = [], 0
+        tokens = call.value.shape[2]
+        while first < tokens:
+            for shown in reversed(self.shown.values()):
+                if any(shown is other for other, _, _ in result):
+                    continue
+                columns = shown.columns_of(call.value, first)
+                if columns is not None:
+                    result.append((shown, first, columns))
+                    first += shown.rows // len(call.value)
+                    break
+            else:
+                return None
+        return result
+
+    def mix(self, call, shown, first, outputs):
+        layer, x = shown.layer, shown.inputs()
+        del self.shown[layer]
+        if layer.mixture is None:
+            layer.mixture = self.begun_mixture(layer, outputs, call.value.device)
+        batch, tokens = len(call.value), shown.rows // len(call.value)
+        if x is None or not torch.isfinite(x).all():
+            return
+        x = x.detach().reshape(batch, tokens, -1)
+        count = call.query.shape[2]
+        for index in range(batch):
+            queries = torch.arange(count, device=x.device)
+            if self.mask is not None and self.mask.shape == (batch, count):
+                queries = queries[self.mask[index].to(x.device)]
+            if self.most_rows is not None:
+                queries = queries[spaced(len(queries), max(1, self.most_rows // batch), x.device)]
+            if len(queries):
+                place = slice(first, first + tokens)
+                layer.mixture.add(x[index], call, index, place, queries)
+
+    def begun_mixture(self, layer, outputs, device):
+        kind = FACTOR if self.rank > 0 else DIAGONAL
+        more = moment_bytes(layer.columns, FULL, 0)
+        if layer.columns <= self.options.full_limit and more <= self.mixed_room:
+            kind = FULL
+        earlier = self.earlier if self.earlier and layer.name in self.earlier.layers else None
+        known = earlier.kind_of(layer.name, "mixed") if earlier else None
+        if known:
+            kind = min(kind, known, key=[DIAGONAL, FACTOR, FULL].index)
+        self.mixed_room -= moment_bytes(layer.columns, kind, self.rank)
+        mixture = Mixture(layer, outputs, kind, self.rank, device)
+        if known:
+            mixture.begin(**earlier.moment(layer.name, "mixed"))
+        return mixture
 
     def see(self, layer, x):
         group = layer.group
@@ -516,37 +1433,83 @@ class Collector:
             raise ValueError("no watched layer was called: use the model first, then save")
         counts = [entry[2]() for name, entry in entries.items() if name.endswith(".count")]
         samples = max(int.from_bytes(count, "little") for count in counts)
+        has_gradients = any(name.endswith(".gradient_count") for name in entries)
+        kind = self.curvature.kind if self.curvature else self.earlier and self.earlier.curvature
         try:
-            write_side_car(path, shapes, entries, samples, self.earlier)
+            write_side_car(
+                path, shapes, entries, samples, self.earlier, kind if has_gradients else None
+            )
         finally:
-            self.computed = None, None
+            self.computed = None, {}
         print(self.report(path, made), file=sys.stderr)
 
     def entries(self, layer):
         """Name: (dtype, shape, function that gives the bytes) of a layer's tensors."""
         n, group = layer.columns, layer.group
-        count = struct.pack("<q", group.sums.count)
         shapes = {"mean": [n], "second_moment": [n]}
         if layer.kind == FULL:
             shapes["covariance"] = [n, n]
         elif layer.kind == FACTOR:
             shapes["factor"] = [n, min(self.rank, n)]
-        entries = {f"{layer.name}.count": ("I64", [1], lambda: count)}
-        for part, shape in shapes.items():
-            give = functools.partial(self.part, group, part)
-            entries[f"{layer.name}.{part}"] = "F32", shape, give
+        entries = {f"{layer.name}.count": integers([1], [group.sums.count])}
+        self.add_parts(entries, layer, group.sums, shapes)
+        earlier = self.earlier if self.earlier and layer.name in self.earlier.layers else None
+        if layer.mixture is not None and layer.mixture.is_usable():
+            self.add_mixture(entries, layer)
+        elif earlier is not None:
+            entries.update(earlier.entries(layer.name, "mixed_"))
+        if layer.gradients is not None and self.has_gradients(layer):
+            self.add_gradients(entries, layer)
+        elif earlier is not None:
+            for prefix in ("gradient_", "weighted_"):
+                entries.update(earlier.entries(layer.name, prefix))
         return entries
 
-    def part(self, group, name):
-        """Bytes of one tensor. A layer's parts are asked for one after the other: one is held."""
-        if self.computed[0] is not group:
-            self.computed = None, None
-            self.computed = group, group.sums.statistics()
-        return as_bytes(self.computed[1][name])
+    def has_gradients(self, layer):
+        curvature = self.curvature
+        is_counted = curvature.predictions > 0 and curvature.failure is None
+        return is_counted and layer.gradients is not None and layer.gradients.is_usable()
+
+    def add_mixture(self, entries, layer):
+        mixture = layer.mixture
+        entries[f"{layer.name}.mixed_count"] = integers([1], [mixture.count])
+        if mixture.rows:
+            listed = [place for line in mixture.rows for place in line]
+            entries[f"{layer.name}.mixed_rows"] = integers([len(mixture.rows), 2], listed)
+        self.add_parts(entries, layer, mixture, moment_shapes("mixed", mixture.moment))
+
+    def add_gradients(self, entries, layer):
+        gradients = layer.gradients
+        count = gradients.begun + self.curvature.predictions
+        entries[f"{layer.name}.gradient_count"] = integers([1], [count])
+        shapes = {"gradient_mean_square": [1]}
+        if WEIGHTED in self.moments:
+            shapes.update(moment_shapes("weighted", gradients.weighted))
+        if gradients.outputs.columns == layer.rows:
+            shapes.update(moment_shapes("gradient", gradients.outputs))
+        self.add_parts(entries, layer, gradients, shapes)
+
+    def add_parts(self, entries, layer, sums, shapes):
+        for part, shape in shapes.items():
+            give = functools.partial(self.part, layer, sums, part)
+            entries[f"{layer.name}.{part}"] = "F32", shape, give
+
+    def part(self, layer, sums, name):
+        """Bytes of one tensor. A layer's parts are asked for one after the other: one layer's are held."""
+        if self.computed[0] is not layer:
+            # The next layer may share the sums of inputs.
+            kept = {key: value for key, value in self.computed[1].items() if key is sums}
+            self.computed = layer, kept
+        if sums not in self.computed[1]:
+            is_gradients = isinstance(sums, Gradients)
+            predictions = [self.curvature.predictions] if is_gradients else []
+            self.computed[1][sums] = sums.statistics(*predictions)
+        return as_bytes(self.computed[1][sums][name])
 
     def memory_bytes(self):
         """What the sums take now."""
-        return sum(group.sums.memory_bytes() for group in self.groups)
+        own = [sums for layer in self.layers for sums in (layer.mixture, layer.gradients) if sums]
+        return sum(sums.memory_bytes() for sums in [group.sums for group in self.groups] + own)
 
     def overhead(self):
         """(seconds spent on collecting, all seconds since the start). Of a GPU's work only what
@@ -575,7 +1538,62 @@ class Collector:
         ignored = sum(group.sums.ignored for group in self.groups)
         if ignored:
             lines.append(f"{ignored} inputs held infinities or NaN and were not counted")
+        if MIXED in self.moments:
+            lines.extend(self.report_mixtures())
+        if self.curvature is not None:
+            lines.extend(self.report_gradients(made.values()))
         return "\n".join(lines)
+
+    def report_mixtures(self):
+        mixed = [layer for layer in self.layers if layer.mixture is not None]
+        usable = [layer for layer in mixed if layer.mixture.is_usable()]
+        if usable:
+            yield f"{len(usable)} layers make values, and have their inputs as attention mixes them"
+        broken = [layer.name for layer in mixed if layer not in usable]
+        if broken:
+            yield f"what attention mixes was never seen whole: {listed(broken)}"
+        if self.unknown:
+            yield (
+                "attentions whose values no layer made as they are, after: "
+                f"{listed(list(self.unknown))}; the layers before have plain statistics"
+            )
+
+    def report_gradients(self, layers):
+        curvature = self.curvature
+        if curvature.failure is not None:
+            yield f"no gradients, plain statistics only: {curvature.failure}"
+            return
+        what = {"tokens": "predicted tokens", "gaussian": "output elements"}.get(curvature.kind)
+        usable = [layer for layer in layers if self.has_gradients(layer)]
+        yield f"gradients of {len(usable)} layers, of {curvature.predictions} {what or 'outputs'}"
+        without = [layer.name for layer in layers if not self.has_gradients(layer)]
+        if without:
+            yield (
+                f"{len(without)} layers have gradients that are zero or no numbers, and plain "
+                f"statistics: {listed(without)}"
+            )
+        if curvature.skipped:
+            yield f"{curvature.skipped} outputs held infinities or NaN, or were of another kind"
+
+
+def listed(names):
+    """The first few."""
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+
+
+def integers(shape, values):
+    return "I64", shape, lambda: struct.pack(f"<{len(values)}q", *values)
+
+
+def moment_shapes(prefix, moment):
+    """Parts of `Moment.parts` with their shapes."""
+    n = moment.columns
+    shapes = {f"{prefix}_second_moment": [n]}
+    if moment.kind == FULL:
+        shapes[f"{prefix}_moment"] = [n, n]
+    elif moment.kind == FACTOR:
+        shapes[f"{prefix}_factor"] = [n, moment.rank]
+    return shapes
 
 
 def watched(model):
@@ -605,6 +1623,11 @@ def collect(
     most_rows=None,
     prefix="",
     resume=None,
+    curvature=False,
+    moments=None,
+    every=1,
+    gradient_rank=GRADIENT_RANK,
+    seed=0,
 ):
     """Watches a `torch.nn.Module` until `stop`, or as long as a `with` block lasts.
 
@@ -614,9 +1637,21 @@ def collect(
     most_rows: of each call of a layer, at most so many inputs, evenly spaced
     prefix: stands before the modules' names in the weight file
     resume: a side-car to go on from, if it exists
+    curvature: with a backward pass through the model's calls, for the gradients at layers' outputs
+    moments: which second moments are summed, of PLAIN, MIXED and WEIGHTED [default: all that can be]
+    every: of the model's calls, every so many-th one has a backward pass
+    gradient_rank: directions of gradients' second moment; 0 keeps the diagonal only
+    seed: of what backward passes draw
 
     While it runs, `mask` [batch, tokens] (bool) may say which tokens of a call count."""
-    return Collector(model, full_limit, rank, memory, most_rows, prefix, resume)
+    if moments is None:
+        moments = (PLAIN, MIXED, WEIGHTED) if curvature else (PLAIN, MIXED)
+    if unknown := set(moments) - {PLAIN, MIXED, WEIGHTED}:
+        raise ValueError(f"no second moments have the name {', '.join(sorted(unknown))}")
+    if WEIGHTED in moments and not curvature:
+        raise ValueError("weighted second moments need the backward passes of `curvature`")
+    options = argparse.Namespace(**locals())
+    return Collector(model, options)
 
 
 class SideCar:
@@ -629,11 +1664,12 @@ class SideCar:
             raise ValueError(f"{path}: is not a safetensors file")
         header = json.loads(self.file.read(length))
         metadata = header.pop("__metadata__", {})
-        if metadata.get("format") != FORMAT or metadata.get("version") != VERSION:
-            raise ValueError(f"{path}: does not hold statistics of version {VERSION}")
+        if metadata.get("format") != FORMAT or metadata.get("version") not in VERSIONS:
+            raise ValueError(f"{path}: does not hold statistics of version {' or '.join(VERSIONS)}")
         if fingerprint(metadata["layers"]) != metadata["fingerprint"]:
             raise ValueError(f"{path}: the fingerprint is not that of its layers")
         self.header, self.start, self.layers = header, 8 + length, {}
+        self.curvature = metadata.get("curvature")
         for line in metadata["layers"].splitlines():
             name, rows, columns = line.rsplit(" ", 2)
             self.layers[name] = [int(rows), int(columns)]
@@ -644,6 +1680,14 @@ class SideCar:
         if f"{name}.covariance" in self.header:
             return FULL
         return FACTOR if f"{name}.factor" in self.header else DIAGONAL
+
+    def kind_of(self, name, prefix):
+        """Of mixed or weighted moments; None where there are none."""
+        if f"{name}.{prefix}_second_moment" not in self.header:
+            return None
+        if f"{name}.{prefix}_moment" in self.header:
+            return FULL
+        return FACTOR if f"{name}.{prefix}_factor" in self.header else DIAGONAL
 
     def read(self, name):
         begin, end = self.header[name]["data_offsets"]
@@ -657,28 +1701,48 @@ class SideCar:
         """Layers with the same inputs have the same numbers; these tell others apart."""
         return self.read(f"{name}.count"), self.read(f"{name}.mean"), self.kind(name)
 
-    def values(self, name):
-        """Arguments of `Sums.begin`."""
-        result = {"count": struct.unpack("<q", self.read(f"{name}.count"))[0]}
-        for part in ("mean", "second_moment", "factor", "covariance"):
-            entry = self.header.get(f"{name}.{part}")
+    def integer(self, name):
+        return struct.unpack("<q", self.read(name))[0]
+
+    def parts(self, name, prefix, parts):
+        """Those of the named tensors that are there, F64."""
+        result = {}
+        for part in parts:
+            entry = self.header.get(f"{name}.{prefix}{part}")
             if entry is not None:
-                data = torch.frombuffer(bytearray(self.read(f"{name}.{part}")), dtype=torch.float32)
-                result[part] = data.reshape(entry["shape"]).double()
+                data = bytearray(self.read(f"{name}.{prefix}{part}"))
+                values = torch.frombuffer(data, dtype=torch.float32)
+                result[part] = values.reshape(entry["shape"]).double()
         return result
 
-    def entries(self, name):
-        """The layer as it is, for another file."""
-        parts = ("count", "mean", "second_moment", "factor", "covariance")
-        names = [f"{name}.{part}" for part in parts]
+    def values(self, name):
+        """Arguments of `Sums.begin`."""
+        parts = ("mean", "second_moment", "factor", "covariance")
+        return {"count": self.integer(f"{name}.count"), **self.parts(name, "", parts)}
+
+    def moment(self, name, prefix):
+        """Arguments of `Mixture.begin`."""
+        parts = self.parts(name, f"{prefix}_", ("second_moment", "factor", "moment"))
+        return {"count": self.integer(f"{name}.{prefix}_count"), **parts}
+
+    def gradients(self, name):
+        """Arguments of `Gradients.begin`."""
+        if f"{name}.gradient_count" not in self.header:
+            return None
+        parts = ("second_moment", "factor", "moment")
         return {
-            name: (
-                self.header[name]["dtype"],
-                self.header[name]["shape"],
-                lambda name=name: self.read(name),
-            )
-            for name in names
-            if name in self.header
+            "count": self.integer(f"{name}.gradient_count"),
+            "mean_square": self.parts(name, "gradient_", ("mean_square",))["mean_square"],
+            "weighted": self.parts(name, "weighted_", parts) or None,
+            "outputs": self.parts(name, "gradient_", parts) or None,
+        }
+
+    def entries(self, name, prefix=""):
+        """The layer's tensors as they are, for another file; of those with a prefix, if one is given."""
+        return {
+            key: (entry["dtype"], entry["shape"], lambda key=key: self.read(key))
+            for key, entry in self.header.items()
+            if key.rpartition(".")[0] == name and key.rpartition(".")[2].startswith(prefix)
         }
 
 
@@ -694,8 +1758,10 @@ def as_bytes(tensor):
     return (ctypes.c_char * size).from_address(tensor.data_ptr())
 
 
-def write_side_car(path, shapes, entries, samples, earlier):
+def write_side_car(path, shapes, entries, samples, earlier, curvature=None):
     """Writes a safetensors file beside `path` and renames it; `earlier` may be what it replaces."""
+    prefixes = ("mixed_", "weighted_", "gradient_")
+    has_more = any(name.rpartition(".")[2].startswith(prefixes) for name in entries)
     names = sorted(shapes, key=str.encode)
     listed = "".join(f"{name} {shapes[name][0]} {shapes[name][1]}\n" for name in names)
     header = {
@@ -705,9 +1771,11 @@ def write_side_car(path, shapes, entries, samples, earlier):
             "layers": listed,
             "samples": str(samples),
             "tool": TOOL,
-            "version": VERSION,
+            "version": VERSIONS[has_more],
         }
     }
+    if curvature is not None:
+        header["__metadata__"]["curvature"] = curvature
     # The wider dtype first, as the reference writer does it.
     order = sorted(entries, key=lambda name: (entries[name][0] != "I64", name.encode()))
     end = 0
@@ -868,10 +1936,26 @@ def main():
     parser.add_argument("--samples", type=int, help="texts to read or write [default: all, or 64]")
     parser.add_argument("--tokens", type=int, default=512, help="longest text [default: 512]")
     parser.add_argument("--batch", type=int, default=1, help="texts at once [default: 1]")
-    parser.add_argument("--seed", type=int, default=0, help="of the model's own text")
+    parser.add_argument("--seed", type=int, default=0, help="of what is drawn: own text, labels")
     parser.add_argument("--full-limit", type=int, default=FULL_LIMIT)
     parser.add_argument("--rank", type=int, default=RANK)
     parser.add_argument("--memory", type=float, default=MEMORY_LIMIT / 2**30, help="GiB for sums")
+    parser.add_argument(
+        "--curvature",
+        action="store_true",
+        help="with a backward pass for each text: which layers and inputs count how much",
+    )
+    parser.add_argument(
+        "--moments",
+        type=lambda names: tuple(names.split(",")),
+        help="what is summed, of plain,mixed,weighted [default: all; weighted needs --curvature]",
+    )
+    parser.add_argument(
+        "--gradient-rank",
+        type=int,
+        default=GRADIENT_RANK,
+        help=f"directions of the outputs' side, 0 for its diagonal [default: {GRADIENT_RANK}]",
+    )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--resume", action="store_true", help="go on from the output, if it exists")
     options = parser.parse_args()
@@ -905,6 +1989,10 @@ def run(transformers, options):
         rank=options.rank,
         memory=int(options.memory * 2**30),
         resume=options.output if options.resume else None,
+        curvature=options.curvature,
+        moments=options.moments,
+        gradient_rank=options.gradient_rank,
+        seed=options.seed,
     ) as collector:
         print(f"sums take at most {collector.most_bytes / 2**20:.0f} MiB", file=sys.stderr)
         batches = own_texts if options.self else read_texts

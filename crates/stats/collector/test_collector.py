@@ -1,10 +1,13 @@
 """Checks the collector against sums taken in F64: `python test_collector.py`. Needs torch and
 safetensors."""
 
+import math
 import sys
 import tempfile
+import types
 import unittest
 from pathlib import Path
+from unittest import mock
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -12,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import safetensors
 import torch
 
+import roundwise_collect
 from roundwise_collect import collect
 
 # F32 products against F64 ones, of inputs of size 1 to 10.
@@ -83,6 +87,15 @@ def second_moment(tensors, name):
         return tensors[f"{name}.covariance"].double() + torch.outer(mean, mean)
     factor = tensors[f"{name}.factor"].double()
     residual = tensors[f"{name}.second_moment"].double() - factor.square().sum(1)
+    return factor @ factor.T + torch.diag(residual.clamp(min=0))
+
+
+def moment(tensors, name, prefix):
+    """A mixed or weighted second moment as the file has it."""
+    if f"{name}.{prefix}_moment" in tensors:
+        return tensors[f"{name}.{prefix}_moment"].double()
+    factor = tensors[f"{name}.{prefix}_factor"].double()
+    residual = tensors[f"{name}.{prefix}_second_moment"].double() - factor.square().sum(1)
     return factor @ factor.T + torch.diag(residual.clamp(min=0))
 
 
@@ -276,10 +289,7 @@ class CollectorTest(unittest.TestCase):
         self.check_full(["query", "key", "conv"], read(self.path)[0])
 
     def test_comfyui_nodes_watch_and_save(self):
-        import types
-
-        import roundwise_collect as nodes
-
+        nodes = roundwise_collect
         encoder = types.SimpleNamespace()
         clip = torch.nn.Module()
         clip.clip_l = torch.nn.Module()
@@ -309,10 +319,526 @@ class CollectorTest(unittest.TestCase):
 
     def test_a_failed_save_leaves_the_old_file(self):
         self.path.write_bytes(b"old")
-        with self.assertRaisesRegex(ValueError, "no watched layer"):
-            collect(self.model).save(self.path)
+        with self.assertRaisesRegex(ValueError, "no watched layer"), collect(self.model) as collector:
+            collector.save(self.path)
         self.assertEqual(self.path.read_bytes(), b"old")
         self.assertEqual(len(list(self.path.parent.iterdir())), 1)
+
+
+
+class Attention(torch.nn.Module):
+    """Heads of 4, with keys and values of fewer heads; projections apart or in one."""
+
+    def __init__(self, width=12, heads=4, value_heads=2, fused=None, function=None):
+        super().__init__()
+        self.heads, self.value_heads, self.fused = heads, value_heads, fused
+        self.function = function
+        if fused:
+            self.qkv = torch.nn.Linear(width, 12 * heads)
+        else:
+            self.q = torch.nn.Linear(width, 4 * heads)
+            self.k = torch.nn.Linear(width, 4 * value_heads)
+            self.v = torch.nn.Linear(width, 4 * value_heads)
+        self.o = torch.nn.Linear(4 * heads, width)
+
+    def parts(self, x, context):
+        if self.fused == "in turn":
+            # All of a head, then the next one's.
+            return self.qkv(x).unflatten(-1, (self.heads, 3, 4)).permute(3, 0, 2, 1, 4)
+        if self.fused:
+            return [part.unflatten(-1, (-1, 4)).transpose(1, 2) for part in self.qkv(x).chunk(3, -1)]
+        parts = self.q(x), self.k(context), self.v(context)
+        query, *others = (part.unflatten(-1, (-1, 4)).transpose(1, 2) for part in parts)
+        return query, *(part.repeat_interleave(self.heads // self.value_heads, 1) for part in others)
+
+    def forward(self, x, context=None, **options):
+        query, key, value = self.parts(x, x if context is None else context)
+        attend = self.function or torch.nn.functional.scaled_dot_product_attention
+        return self.o(attend(query, key, value, **options).transpose(1, 2).flatten(2))
+
+
+class MixtureTest(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.path = Path(folder.name) / "attention.stats.safetensors"
+        torch.manual_seed(2)
+
+    def collected(self, model, calls, **options):
+        with collect(model, **options) as collector, torch.no_grad():
+            for x, keywords in calls:
+                model(x, **keywords)
+        collector.save(self.path)
+        self.report = collector.report(self.path, {})
+        return read(self.path)[0]
+
+    def expected(self, model, calls, layer="v"):
+        """Sum over heads of the second derivative, by one row of a head's weight, of half the squared
+        change of attention's outputs, over the queries. By autograd, in F64."""
+        model = model.double()
+        attend = torch.nn.functional.scaled_dot_product_attention
+        total, queries = 0, 0
+        for x, keywords in calls:
+            x, keywords = x.double(), dict(keywords)
+            context = keywords.pop("context", x).double()
+            query, key, _ = model.parts(x, context)
+            if torch.is_tensor(keywords.get("attn_mask")) and keywords["attn_mask"].is_floating_point():
+                keywords["attn_mask"] = keywords["attn_mask"].double()
+
+            def error(row):
+                # The same change of the first row of every head, each head by itself.
+                value = (context @ row)[:, None, :, None].expand(-1, model.heads, -1, 1)
+                mixed = attend(query, key, value, scale=0.5, **keywords)
+                return mixed.square().sum() / 2
+
+            row = torch.zeros(x.shape[-1], dtype=torch.float64)
+            total = total + torch.autograd.functional.hessian(error, row)
+            queries += x.shape[0] * x.shape[1]
+        model.float()
+        return total / queries
+
+    def calls(self, **keywords):
+        # More than one call, of several lengths, in batches.
+        return [(torch.randn(2, length, 12), keywords) for length in (9, 6)]
+
+    def test_mixed_moments_are_the_second_derivative_of_attentions_error(self):
+        bias = torch.randn(9, 9) * 2
+        cases = {
+            "plain": self.calls(),
+            "causal": self.calls(is_causal=True),
+            "boolean mask": [(torch.randn(3, 9, 12), {"attn_mask": bias > -1})],
+            "added mask": [(torch.randn(3, 9, 12), {"attn_mask": bias})],
+            "context": [(torch.randn(2, 5, 12), {"context": torch.randn(2, 7, 12)})],
+        }
+        for name, calls in cases.items():
+            with self.subTest(name):
+                model = Attention()
+                tensors = self.collected(model, calls)
+                expected = self.expected(model, calls)
+                torch.testing.assert_close(moment(tensors, "v", "mixed"), expected, **CLOSE)
+                self.assertEqual(
+                    tensors["v.mixed_count"].item(), sum(x.shape[0] * x.shape[1] for x, _ in calls)
+                )
+                self.assertNotIn("v.mixed_rows", tensors)
+                diagonal = tensors["v.mixed_second_moment"].double()
+                torch.testing.assert_close(diagonal, expected.diagonal(), **CLOSE)
+                self.assertEqual([key for key in tensors if "mixed_count" in key], ["v.mixed_count"])
+                # What all inputs have stays.
+                self.assertIn("v.covariance", tensors)
+
+    def test_mixed_moments_do_not_depend_on_how_they_are_summed(self):
+        calls = [(torch.randn(1, 40, 12), {"is_causal": True}), (torch.randn(1, 5, 12), {})]
+        model = Attention()
+        expected = self.expected(model, calls)
+        # Blocks of one query; never by products of probabilities; sketches of all directions.
+        for name, value in {"PROBABILITIES": 1, "GRAM_TOKENS": 0, "GRAM_TOKENS ": 4096}.items():
+            for limit in (4096, 0):
+                with mock.patch.object(roundwise_collect, name.strip(), value):
+                    tensors = self.collected(model, calls, full_limit=limit, rank=12)
+                found = moment(tensors, "v", "mixed")
+                torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+
+    def test_fused_projections_say_which_rows_make_values(self):
+        for fused, rows in {
+            "one after the other": [[32, 48]],
+            "in turn": [[8, 12], [20, 24], [32, 36], [44, 48]],
+        }.items():
+            model = Attention(value_heads=4, fused=fused)
+            tensors = self.collected(model, self.calls(is_causal=True))
+            self.assertEqual(tensors["qkv.mixed_rows"].tolist(), rows)
+        # The later model's, whose heads share nothing.
+        calls = self.calls(is_causal=True)
+        tensors = self.collected(model, calls)
+        expected = self.expected(model, calls)
+        torch.testing.assert_close(moment(tensors, "qkv", "mixed"), expected, **CLOSE)
+
+    def test_values_of_two_layers_joined_are_told_apart(self):
+        class Joint(torch.nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.text, self.image = Attention(value_heads=4), Attention(value_heads=4)
+
+            def forward(self, text, image):
+                parts = zip(self.text.parts(text, text), self.image.parts(image, image))
+                query, key, value = (torch.cat(pair, 2) for pair in parts)
+                return torch.nn.functional.scaled_dot_product_attention(query, key, value)
+
+        model, text, image = Joint(), torch.randn(2, 5, 12), torch.randn(2, 9, 12)
+        with collect(model) as collector, torch.no_grad():
+            model(text, image)
+        collector.save(self.path)
+        tensors, _ = read(self.path)
+        parts = zip(model.text.parts(text, text), model.image.parts(image, image))
+        query, key, _ = (torch.cat(pair, 2).double() for pair in parts)
+        mixing = torch.softmax(query @ key.transpose(2, 3) / 2, -1)
+        for name, x, place in (("text", text, slice(0, 5)), ("image", image, slice(5, 14))):
+            mixed = (mixing[..., place] @ x.double()[:, None]).reshape(-1, 12)
+            torch.testing.assert_close(
+                moment(tensors, f"{name}.v", "mixed"), mixed.T @ mixed / (2 * 14), **CLOSE
+            )
+
+    def test_masked_queries_do_not_count(self):
+        model, x = Attention(), torch.randn(2, 6, 12)
+        mask = torch.tensor([[True] * 6, [True] * 4 + [False] * 2])
+        with collect(model) as collector, torch.no_grad():
+            collector.mask = mask
+            model(x, is_causal=True)
+        collector.save(self.path)
+        tensors, _ = read(self.path)
+        apart = [(x[:1], {"is_causal": True}), (x[1:, :4], {"is_causal": True})]
+        self.assertEqual(tensors["v.mixed_count"].item(), 10)
+        expected = self.expected(model, apart)
+        torch.testing.assert_close(moment(tensors, "v", "mixed"), expected, **CLOSE)
+
+    def test_few_queries_of_many_are_taken(self):
+        tensors = self.collected(Attention(), self.calls(), most_rows=4)
+        self.assertEqual(tensors["v.mixed_count"].item(), 8)
+
+    def test_going_on_equals_one_run(self):
+        model, calls = Attention(), self.calls(is_causal=True)
+        for options in ({}, {"full_limit": 0, "rank": 12}):
+            self.path.unlink(missing_ok=True)
+            for call in calls:
+                tensors = self.collected(model, [call], resume=self.path, **options)
+            expected = self.expected(model, calls)
+            found = moment(tensors, "v", "mixed")
+            torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+        # Not seen again, kept.
+        with collect(model, resume=self.path) as collector, torch.no_grad():
+            model.v(torch.ones(1, 12))
+        collector.save(self.path)
+        self.assertEqual(read(self.path)[0]["v.mixed_count"].item(), 30)
+
+    def test_an_attention_whose_values_no_layer_made_is_named(self):
+        def halved(query, key, value, **options):
+            return torch.nn.functional.scaled_dot_product_attention(query, key, value / 2, **options)
+
+        tensors = self.collected(Attention(function=halved), self.calls())
+        self.assertFalse([name for name in tensors if "mixed" in name])
+        self.assertIn("after: v;", self.report)
+        self.assertEqual(read(self.path)[1]["version"], "1")
+
+    def test_plain_moments_alone_if_asked(self):
+        tensors = self.collected(Attention(), self.calls(), moments=("plain",))
+        self.assertFalse([name for name in tensors if "mixed" in name])
+
+    def test_the_attention_functions_come_back(self):
+        before = torch.nn.functional.scaled_dot_product_attention
+        with collect(Attention()), collect(Attention()):
+            self.assertIsNot(torch.nn.functional.scaled_dot_product_attention, before)
+        self.assertIs(torch.nn.functional.scaled_dot_product_attention, before)
+
+    def in_a_module(self, name, **functions):
+        module = types.ModuleType(name)
+        vars(module).update(functions)
+        patch = mock.patch.dict(sys.modules, {name: module})
+        patch.start()
+        self.addCleanup(patch.stop)
+        return module
+
+    def test_functions_of_transformers_models_are_known(self):
+        def eager(module, query, key, value, attention_mask, scaling):
+            scores = query @ key.transpose(2, 3) * scaling
+            weights = torch.softmax(scores.clamp(max=1), -1)
+            return (weights @ value).transpose(1, 2), weights
+
+        place = self.in_a_module("transformers.models.own", eager_attention_forward=eager)
+
+        def attend(query, key, value):
+            output, _ = place.eager_attention_forward(None, query, key, value, None, scaling=0.5)
+            return output.transpose(1, 2)
+
+        model, calls = Attention(function=attend), self.calls()
+        tensors = self.collected(model, calls)
+        self.assertIs(place.eager_attention_forward, eager)
+        total = 0
+        for x, _ in calls:
+            query, key, _ = (part.double() for part in model.parts(x, x))
+            mixing = torch.softmax((query @ key.transpose(2, 3) / 2).clamp(max=1), -1)
+            mixed = (mixing @ x.double()[:, None]).reshape(-1, 12)
+            total = total + mixed.T @ mixed
+        torch.testing.assert_close(moment(tensors, "v", "mixed"), total / 30, **CLOSE)
+
+    def test_functions_of_comfyui_are_known(self):
+        attend = torch.nn.functional.scaled_dot_product_attention
+
+        def attention_basic(q, k, v, heads, mask=None, precision=None, skip_reshape=False, **_):
+            if not skip_reshape:
+                q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (q, k, v))
+            mixed = attend(q, k, v, attn_mask=None if mask is None else mask[:, None])
+            return mixed.transpose(1, 2).flatten(2)
+
+        self.in_a_module("comfy.ldm.modules.attention", attention_basic=attention_basic)
+        user = self.in_a_module("comfy.ldm.own.model", optimized_attention=attention_basic)
+        mask = torch.randn(2, 9, 9)
+
+        def flat(query, key, value, **options):
+            parts = (part.transpose(1, 2).flatten(2) for part in (query, key, value))
+            mixed = user.optimized_attention(*parts, 4, **options)
+            return mixed.unflatten(-1, (4, -1)).transpose(1, 2)
+
+        def with_heads(query, key, value, **options):
+            mixed = user.optimized_attention(query, key, value, 4, skip_reshape=True, **options)
+            return mixed.unflatten(-1, (4, -1)).transpose(1, 2)
+
+        for function in (flat, with_heads):
+            model = Attention(function=function)
+            x = torch.randn(2, 9, 12)
+            tensors = self.collected(model, [(x, {"mask": mask})])
+            expected = self.expected(model, [(x, {"attn_mask": mask[:, None]})])
+            torch.testing.assert_close(moment(tensors, "v", "mixed"), expected, **CLOSE)
+        self.assertIs(user.optimized_attention, attention_basic)
+
+
+class Block(torch.nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.attention = Attention(width)
+        self.up, self.down = torch.nn.Linear(width, 20), torch.nn.Linear(20, width)
+
+    def forward(self, x, *, scale):
+        # Writes into its input.
+        x += self.attention(torch.tanh(x), is_causal=True)
+        return x + self.down(torch.tanh(self.up(x))) * scale, scale
+
+
+class Tower(torch.nn.Module):
+    """Blocks between an embedding and a head, with something convolved, and a layer that is in vain."""
+
+    def __init__(self, classes=None):
+        super().__init__()
+        self.embedding = torch.nn.Embedding(16, 12)
+        self.blocks = torch.nn.ModuleList(Block(12) for _ in range(2))
+        self.conv = torch.nn.Conv2d(1, 1, (1, 3), padding=(0, 1))
+        self.vain = torch.nn.Linear(12, 12)
+        self.head = torch.nn.Linear(12, classes or 6)
+        self.has_logits = classes is not None
+
+    def forward(self, tokens):
+        x, scale = self.embedding(tokens), torch.ones(1) * 0.7
+        for block in self.blocks:
+            x, scale = block(x, scale=scale)
+        x = self.conv(x[:, None])[:, 0] + 0 * self.vain(x)
+        y = self.head(x)
+        return types.SimpleNamespace(logits=y) if self.has_logits else {"sample": y}
+
+
+class CurvatureTest(unittest.TestCase):
+    LAYERS = ("blocks.0.attention.q", "blocks.0.attention.v", "blocks.1.up", "blocks.1.down", "head")
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.path = Path(folder.name) / "tower.stats.safetensors"
+        torch.manual_seed(3)
+        self.calls = [torch.randint(16, (2, length)) for length in (7, 11)]
+
+    def collected(self, model, calls=None, mask=None, **options):
+        """The file's tensors; remembers the gradients at the outputs that were drawn."""
+        self.drawn = []
+        with collect(model, curvature=True, **options) as collector:
+            judged = collector.curvature.judged
+
+            def remembered(output):
+                pairs = judged(output)
+                self.drawn.extend(gradient for _, gradient in pairs)
+                return pairs
+
+            collector.curvature.judged = remembered
+            with torch.inference_mode():
+                self.outputs = []
+                for tokens in calls or self.calls:
+                    collector.mask = mask
+                    self.outputs.append(model(tokens))
+        collector.save(self.path)
+        self.report = collector.report(self.path, {layer.name: layer for layer in collector.layers if layer.group})
+        return read(self.path)[0]
+
+    def brute(self, model, calls=None):
+        """(inputs, gradients) [samples, ..] of every layer by one backward pass for each call, in F64,
+        from the gradients that were drawn."""
+        model = model.double()
+        for parameter in model.parameters():
+            parameter.requires_grad_(parameter is model.embedding.weight)
+        rows = {}
+        for tokens, gradient in zip(calls or self.calls, self.drawn):
+            seen, handles = {}, []
+            for name in self.LAYERS:
+                def hook(_module, arguments, y, name=name):
+                    y.retain_grad()
+                    seen[name] = arguments[0].detach().clone(), y
+
+                handles.append(model.get_submodule(name).register_forward_hook(hook))
+            output = model(tokens)
+            y = output.logits if model.has_logits else output["sample"]
+            y.backward(gradient.double())
+            for name, (x, y) in seen.items():
+                pair = x.flatten(0, -2), y.grad.flatten(0, -2)
+                rows.setdefault(name, []).append(pair)
+            for handle in handles:
+                handle.remove()
+        model.float()
+        for parameter in model.parameters():
+            parameter.requires_grad_()
+        return {name: [torch.cat(part) for part in zip(*pairs)] for name, pairs in rows.items()}
+
+    def check(self, model, tensors, predictions, calls=None):
+        for name, (x, g) in self.brute(model, calls).items():
+            weights = g.square().sum(1)
+            self.assertEqual(tensors[f"{name}.gradient_count"].item(), predictions)
+            torch.testing.assert_close(
+                tensors[f"{name}.gradient_mean_square"].double(),
+                (weights.sum() / predictions / g.shape[1]).reshape(1),
+                **CLOSE,
+            )
+            weighted = (x * weights[:, None]).T @ x / predictions
+            torch.testing.assert_close(moment(tensors, name, "weighted"), weighted, **CLOSE)
+            outputs = g.T @ g / predictions
+            torch.testing.assert_close(moment(tensors, name, "gradient"), outputs, **CLOSE)
+
+    def test_gradients_of_drawn_tokens_equal_brute_force(self):
+        model = Tower(classes=9)
+        tensors = self.collected(model)
+        self.check(model, tensors, 2 * (7 + 11))
+        self.assertEqual(read(self.path)[1]["curvature"], "tokens")
+        self.assertEqual(read(self.path)[1]["version"], "2")
+        for gradient in self.drawn:
+            # p less one at the token that was drawn.
+            torch.testing.assert_close(gradient.sum(-1), torch.zeros(gradient.shape[:-1]), **CLOSE)
+            self.assertTrue(((gradient < 0).sum(-1) == 1).all())
+
+    def test_gradients_of_noise_equal_brute_force(self):
+        model = Tower()
+        tensors = self.collected(model)
+        self.check(model, tensors, 2 * (7 + 11) * 6)
+        self.assertEqual(read(self.path)[1]["curvature"], "gaussian")
+
+    def test_outputs_and_plain_sums_are_those_of_a_plain_run(self):
+        model = Tower()
+        with torch.no_grad():
+            expected = [model(tokens)["sample"] for tokens in self.calls]
+        tensors = self.collected(model)
+        for found, output in zip(self.outputs, expected):
+            torch.testing.assert_close(found["sample"], output)
+            self.assertFalse(found["sample"].requires_grad)
+        with collect(model) as collector, torch.no_grad():
+            for tokens in self.calls:
+                model(tokens)
+        collector.save(self.path)
+        plain = read(self.path)[0]
+        for name in plain:
+            torch.testing.assert_close(tensors[name], plain[name], msg=name)
+        self.assertIn("blocks.1.attention.v.mixed_moment", plain)
+        self.assertTrue(all(parameter.requires_grad for parameter in model.parameters()))
+        self.assertNotIn("forward", vars(model))
+        self.assertNotIn("forward", vars(model.blocks[0]))
+
+    def test_noise_finds_the_hessian_of_half_the_squared_output(self):
+        model = torch.nn.Sequential(torch.nn.Linear(5, 4), torch.nn.Linear(4, 3))
+        with collect(model, curvature=True) as collector, torch.no_grad():
+            for _ in range(40):
+                model(torch.randn(100, 5))
+        collector.save(self.path)
+        weight = model[1].weight.detach().double()
+        # 4000 draws; the loss is counted by elements, three to a draw.
+        found = moment(read(self.path)[0], "0", "gradient") * 3
+        torch.testing.assert_close(found, weight.T @ weight, rtol=0.1, atol=0.05)
+
+    def test_tokens_are_drawn_by_their_probabilities(self):
+        p = torch.rand(1, 2500, generator=torch.Generator().manual_seed(1)) ** 8
+        p[0, :3], p[0, 1000:1100], p[0, -1] = 0, 0, 0.5
+        p /= p.sum()
+        count = 40_000
+        chances = (torch.arange(count)[:, None] + 0.5) / count
+        drawn = roundwise_collect.draw(p.expand(count, -1), chances).flatten()
+        found = torch.bincount(drawn, minlength=2500) / count
+        torch.testing.assert_close(found, p[0], rtol=0, atol=3 / count)
+        self.assertEqual(found[1000:1100].sum().item(), 0)
+
+    def test_masked_tokens_have_no_part(self):
+        model = Tower(classes=9)
+        mask = torch.tensor([[True] * 7, [True] * 4 + [False] * 3])
+        tensors = self.collected(model, self.calls[:1], mask)
+        self.assertEqual(tensors["head.gradient_count"].item(), 11)
+        self.assertTrue((self.drawn[0][1, 4:] == 0).all())
+        self.check(model, tensors, 11, self.calls[:1])
+
+    def test_only_some_calls_have_a_backward_pass(self):
+        model = Tower()
+        tensors = self.collected(model, self.calls * 3, every=4)
+        self.assertEqual(len(self.drawn), 2)
+        self.check(model, tensors, 2 * (7 + 7) * 6, [self.calls[0], self.calls[0]])
+        self.assertEqual(tensors["head.count"].item(), 2 * (7 + 11) * 3)
+
+    def test_going_on_equals_one_run(self):
+        model = Tower()
+        drawn = []
+        for options in ({}, {"full_limit": 0, "rank": 20}):
+            self.path.unlink(missing_ok=True)
+            drawn.clear()
+            for seed, tokens in enumerate(self.calls):
+                tensors = self.collected(model, [tokens], resume=self.path, seed=seed, **options)
+                drawn.extend(self.drawn)
+            self.drawn = drawn
+            self.check(model, tensors, 2 * (7 + 11) * 6)
+        # Without gradients this time: kept.
+        with collect(model, resume=self.path) as collector, torch.no_grad():
+            model(self.calls[0])
+        collector.save(self.path)
+        tensors, metadata = read(self.path)
+        self.check(model, tensors, 2 * (7 + 11) * 6)
+        self.assertEqual(metadata["curvature"], "gaussian")
+
+    def test_layers_without_gradients_fall_back_and_are_named(self):
+        model = Tower()
+        self.collected(model)
+        tensors = self.collected(model)
+        self.assertFalse([name for name in tensors if name.startswith(("vain.grad", "vain.weigh"))])
+        self.assertIn("vain.covariance", tensors)
+        self.assertRegex(self.report, "1 layers have gradients that are zero .*: vain")
+        # The backward pass of a square root at zero, after everything but the head.
+        model.head.register_forward_pre_hook(lambda _m, x: x[0] + (x[0] * 0).sum().sqrt())
+        tensors = self.collected(model)
+        self.assertFalse([n for n in tensors if "gradient" in n and not n.startswith("head")])
+        self.assertRegex(self.report, "gradients of 1 layers")
+
+    def test_a_function_without_a_backward_pass_is_told(self):
+        class Cut(torch.autograd.Function):
+            @staticmethod
+            def forward(_context, x):
+                return x.clone()
+
+        model = Tower()
+        model.head.register_forward_hook(lambda _m, _x, y: Cut.apply(y))
+        tensors = self.collected(model)
+        self.assertIn("no gradients, plain statistics only", self.report)
+        self.assertEqual(tensors["head.count"].item(), 2 * (7 + 11))
+        self.assertEqual(len(self.outputs), 2)
+
+    def test_weights_made_in_inference_mode_work(self):
+        with torch.inference_mode():
+            model = Tower()
+            for parameter in model.parameters():
+                parameter.requires_grad_(False)
+        tensors = self.collected(model)
+        with torch.inference_mode(False):
+            copy = Tower()
+            copy.load_state_dict({name: value.clone() for name, value in model.state_dict().items()})
+        self.check(copy, tensors, 2 * (7 + 11) * 6)
+        self.assertTrue(model.head.weight.is_inference())
+
+    def test_moments_are_an_option_and_memory_prefers_weighted_ones(self):
+        tensors = self.collected(Tower(), moments=("weighted",))
+        self.assertIn("head.weighted_moment", tensors)
+        self.assertIn("head.second_moment", tensors)
+        self.assertNotIn("head.covariance", tensors)
+        sketched = collect(Tower(), curvature=True, full_limit=0, rank=2)
+        sketched.stop()
+        # Room for some matrices.
+        memory = int((sketched.most_bytes + 4000) * 8 / 7)
+        tensors = self.collected(Tower(), memory=memory, rank=2)
+        self.assertIn("blocks.0.up.weighted_moment", tensors)
+        self.assertIn("blocks.0.up.factor", tensors)
 
 
 if __name__ == "__main__":

@@ -126,6 +126,12 @@ pub enum StatsErrorKind {
     CovarianceDisagrees { column: usize, found: f32, expected: f32 },
     #[error("a covariance without a mean")]
     CovarianceWithoutMean,
+    #[error("mixed inputs of rows {first} to {end}, expected ascending ranges within {rows} rows")]
+    MixedRows { first: u64, end: u64, rows: u64 },
+    #[error("mixed inputs are of other rows than in the other file")]
+    OtherMixedRows,
+    #[error("gradients are of {found} here, of {expected} in the other file")]
+    OtherCurvature { found: &'static str, expected: &'static str },
     #[error("no such layer in the statistics")]
     UnknownLayer,
 
@@ -178,6 +184,7 @@ impl StatsErrorKind {
             | Self::MissingPart { .. }
             | Self::PartShape { .. }
             | Self::Rank { .. }
+            | Self::MixedRows { .. }
             | Self::Length { .. }
             | Self::CovarianceWithoutMean => Some("the file was edited or damaged; collect again"),
             Self::Count { .. } => {
@@ -199,7 +206,9 @@ impl StatsErrorKind {
             Self::AnotherModel { .. } => {
                 Some("collect them from this model, or take those of the layers that fit")
             }
-            Self::ShapesDiffer { .. } => Some("statistics of one model only can be merged"),
+            Self::ShapesDiffer { .. } | Self::OtherMixedRows | Self::OtherCurvature { .. } => {
+                Some("statistics of one model only can be merged")
+            }
             _ => None,
         }
     }

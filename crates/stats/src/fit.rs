@@ -54,6 +54,7 @@ impl Fit {
         let mut sorted: Vec<&LayerShape> = layers.iter().collect();
         sorted.sort();
         let mut best = Self::spelt(statistics, &sorted, &Spelling::Same);
+        // Only where no name fits as it is: a prefix that fits by chance must not win over names that are right.
         if best.pairs.is_empty() {
             for spelling in spellings(statistics.layers(), &sorted) {
                 let other = Self::spelt(statistics, &sorted, &spelling);

@@ -2,7 +2,8 @@
 //! of llama.cpp, the collector.
 //!
 //! For every layer: how many inputs x were seen, their mean, and as much of H = `E[x xᵀ]` as is worth
-//! its place ([`SecondMoment`]). `docs/statistics.md` describes the file and has the formulas.
+//! its place ([`SecondMoment`]); where they were collected, too, the second moment of inputs as attention
+//! mixes them ([`MixedInputs`]) and the gradients of outputs ([`OutputGradient`]). `docs/statistics.md` describes the file and has the formulas.
 //!
 //! ```no_run
 //! use roundwise_stats::{Fit, Statistics, layers_of};
@@ -22,11 +23,13 @@
 //! # }
 //! ```
 
+mod curvature;
 mod error;
 mod fit;
 mod importance;
 mod layer;
 mod merge;
+mod parts;
 mod reduce;
 mod shape;
 mod side_car;
@@ -34,16 +37,18 @@ mod statistics;
 mod summary;
 mod write;
 
+pub use curvature::{Curvature, MixedInputs, OutputGradient};
 pub use error::{StatsError, StatsErrorKind};
 pub use fit::{Fit, Misfit, layers_of};
 pub use importance::hugging_face_name;
 pub use layer::{Knowledge, LayerStatistics, SecondMoment};
 pub use merge::Merge;
+pub use parts::Moment;
 pub use shape::{LayerShape, fingerprint, layers_text};
-pub use side_car::{FORMAT, VERSION};
+pub use side_car::{CURVATURE_VERSION, FORMAT, VERSION};
 pub use statistics::Statistics;
 pub use summary::LayerSummary;
-pub use write::{LayerPlan, StatisticsWriter};
+pub use write::{GradientPlan, LayerPlan, StatisticsWriter};
 
 /// The program that collects statistics: one Python file that needs torch and nothing else.
 ///

@@ -3,9 +3,12 @@ use std::path::Path;
 use roundwise_tensor_file::{Committed, Overwrite};
 
 use crate::StatsErrorKind as Kind;
+use crate::curvature::{MixedInputs, OutputGradient};
 use crate::reduce::{leading_factor, reduced_factor};
-use crate::write::{LayerPlan, StatisticsWriter};
-use crate::{Knowledge, LayerShape, LayerStatistics, SecondMoment, Statistics, StatsError};
+use crate::write::{GradientPlan, LayerPlan, StatisticsWriter};
+use crate::{
+    Curvature, Knowledge, LayerShape, LayerStatistics, Moment, SecondMoment, Statistics, StatsError,
+};
 
 /// A union of two or more files, as if their inputs had been seen in one run.
 ///
@@ -15,6 +18,7 @@ use crate::{Knowledge, LayerShape, LayerStatistics, SecondMoment, Statistics, St
 pub struct Merge<'a> {
     sources: &'a [Statistics],
     plans: Vec<LayerPlan>,
+    curvature: Option<Curvature>,
     weakened: Vec<String>,
 }
 
@@ -28,7 +32,8 @@ impl<'a> Merge<'a> {
             sources.iter().flat_map(|s| s.layers()).map(|l| l.module.as_str()).collect();
         modules.sort_unstable();
         modules.dedup();
-        let mut merge = Self { sources, plans: Vec::new(), weakened: Vec::new() };
+        let curvature = common_curvature(sources)?;
+        let mut merge = Self { sources, plans: Vec::new(), curvature, weakened: Vec::new() };
         for module in modules {
             let plan = merge.plan_layer(module)?;
             merge.plans.push(plan);
@@ -51,22 +56,47 @@ impl<'a> Merge<'a> {
     /// # Errors
     /// When a layer's numbers contradict each other, or the file cannot be written.
     pub fn write(&self, path: &Path, overwrite: Overwrite) -> Result<Committed, StatsError> {
-        let writer = StatisticsWriter::create(path, overwrite, &self.tool(), self.plans.clone())?;
+        let (tool, plans) = (self.tool(), self.plans.clone());
+        let writer = StatisticsWriter::create(path, overwrite, &tool, plans)?;
         for plan in &self.plans {
-            let module = &plan.shape.module;
-            let mut merged: Option<LayerStatistics> = None;
-            for source in self.sources.iter().filter(|source| source.get(module).is_some()) {
-                let layer = source.layer(module)?;
-                merged = Some(match merged {
-                    None => layer,
-                    Some(before) => before
-                        .merged(&layer)
-                        .map_err(|kind| kind.at_layer(source.path(), module))?,
-                });
+            let module = plan.shape.module.as_str();
+            let layer = self.fold(
+                module,
+                |source| source.layer(module).map(Some),
+                LayerStatistics::merged,
+            )?;
+            writer.write(module, &layer.expect("a module comes from a source"))?;
+            let mixed = self.fold(module, |source| source.mixed(module), MixedInputs::merged)?;
+            if let Some(mixed) = mixed {
+                writer.write_mixed(module, &mixed)?;
             }
-            writer.write(module, &merged.expect("a module comes from a source"))?;
+            let gradient =
+                self.fold(module, |source| source.gradient(module), OutputGradient::merged)?;
+            if let Some(gradient) = gradient {
+                writer.write_gradient(module, &gradient)?;
+            }
         }
         writer.commit()
+    }
+
+    /// Merges what the sources have of a module, one after the other.
+    fn fold<T>(
+        &self,
+        module: &str,
+        read: impl Fn(&Statistics) -> Result<Option<T>, StatsError>,
+        merge: impl Fn(&T, &T) -> Result<T, Kind>,
+    ) -> Result<Option<T>, StatsError> {
+        let mut merged: Option<T> = None;
+        for source in self.sources.iter().filter(|source| source.get(module).is_some()) {
+            let Some(next) = read(source)? else { continue };
+            merged = Some(match merged {
+                None => next,
+                Some(before) => {
+                    merge(&before, &next).map_err(|kind| kind.at_layer(source.path(), module))?
+                }
+            });
+        }
+        Ok(merged)
     }
 
     /// Names every tool once, in the order of the files.
@@ -94,14 +124,19 @@ impl<'a> Merge<'a> {
             plan = Some(match plan {
                 None => {
                     first = source.path();
-                    LayerPlan { shape: shape.clone(), count, has_mean, knowledge }
+                    let (mixed, gradient) = (None, None);
+                    LayerPlan { shape: shape.clone(), count, has_mean, knowledge, mixed, gradient }
                 }
                 Some(plan) if plan.shape.agrees_with(shape) => LayerPlan {
-                    shape: LayerShape { rows: plan.shape.rows.max(shape.rows), ..plan.shape },
+                    shape: LayerShape {
+                        rows: plan.shape.rows.max(shape.rows),
+                        ..plan.shape.clone()
+                    },
                     count: added(plan.count, count)
                         .map_err(|kind| kind.at_layer(source.path(), module))?,
                     has_mean: plan.has_mean && has_mean,
                     knowledge: plan.knowledge.together(knowledge),
+                    ..plan
                 },
                 Some(plan) => {
                     let kind = Kind::ShapesDiffer {
@@ -113,12 +148,65 @@ impl<'a> Merge<'a> {
                 }
             });
         }
-        let plan = plan.expect("a module comes from a source");
+        let mut plan = plan.expect("a module comes from a source");
+        self.plan_curvature(module, &mut plan)?;
         if plan.knowledge < best {
             self.weakened.push(module.to_owned());
         }
         Ok(plan)
     }
+}
+
+impl Merge<'_> {
+    /// Plans what goes beyond the statistics of inputs: it comes from the sources that have it.
+    fn plan_curvature(&self, module: &str, plan: &mut LayerPlan) -> Result<(), StatsError> {
+        let sources = || self.sources.iter().filter(|source| source.get(module).is_some());
+        let knowledge = |moment| {
+            let known = move |source: &Statistics| source.knowledge_of(module, moment);
+            sources().filter_map(known).reduce(Knowledge::together)
+        };
+        if let Some(knowledge) = knowledge(Moment::Mixed) {
+            // Of other rows it is refused when it is merged.
+            let mixed =
+                sources().find_map(|source| source.mixed(module).transpose()).transpose()?;
+            plan.mixed = mixed.map(|mixed| (knowledge, mixed.rows.len()));
+        }
+        // What only one of several knows is dropped, as `OutputGradient::merged` drops it.
+        let with_gradient = || sources().filter(|source| source.has_gradient(module));
+        let of_all = |moment| {
+            let is_known = |source: &Statistics| source.knowledge_of(module, moment).is_some();
+            knowledge(moment).filter(|_| with_gradient().all(is_known))
+        };
+        if let Some(curvature) = self.curvature
+            && with_gradient().next().is_some()
+        {
+            let outputs = of_all(Moment::Outputs).map(|knowledge| {
+                let side = |source: &Statistics| source.side_of_outputs(module);
+                (knowledge, with_gradient().find_map(side).unwrap_or(plan.shape.rows))
+            });
+            let weighted = of_all(Moment::Weighted);
+            plan.gradient = Some(GradientPlan { curvature, weighted, outputs });
+        }
+        Ok(())
+    }
+}
+
+/// Returns the predictions that gradients are of in all files that have any.
+///
+/// # Errors
+/// [`Kind::OtherCurvature`] where they differ.
+fn common_curvature(sources: &[Statistics]) -> Result<Option<Curvature>, StatsError> {
+    let mut common: Option<Curvature> = None;
+    for source in sources {
+        match (common, source.curvature()) {
+            (Some(expected), Some(found)) if expected != found => {
+                let kind = Kind::OtherCurvature { found: found.name(), expected: expected.name() };
+                return Err(kind.at(source.path()));
+            }
+            (common_so_far, found) => common = common_so_far.or(found),
+        }
+    }
+    Ok(common)
 }
 
 impl Knowledge {
@@ -157,6 +245,7 @@ impl LayerStatistics {
             return Err(Kind::Length { part: "second_moment", found, expected });
         }
         let count = added(self.count(), other.count())?;
+        // Shares, not counts: a side-car holds means, and sums over all samples would leave the range of F32.
         let a = self.count() as f64 / count as f64;
         let b = other.count() as f64 / count as f64;
         let mix = |x: &[f32], y: &[f32]| -> Vec<f32> {
@@ -167,12 +256,14 @@ impl LayerStatistics {
         let second = match (self.covariance(), other.covariance()) {
             (Some(x), Some(y)) => {
                 let mut covariance = mix(x, y);
+                // Two sets of inputs about different means spread further than each of them does about its own.
                 self.add_spread(other, a * b, &mut covariance);
                 SecondMoment::Full { covariance }
             }
             _ => match (self.cut_to(other)?, other.cut_to(self)?) {
                 (Some((rank_a, x)), Some((rank_b, y))) => {
                     let rank = rank_a.max(rank_b);
+                    // `[√a·F_A, √b·F_B]` times its transpose is the mixture exactly; only the cut to `rank` loses something.
                     let joined = side_by_side((rank_a, &x, a.sqrt()), (rank_b, &y, b.sqrt()));
                     let values = reduced_factor(joined.as_ref(), rank)?;
                     SecondMoment::Factor { rank, values }

@@ -26,6 +26,8 @@ pub(crate) fn reduced_factor(x: MatRef<'_, f64>, rank: usize) -> Result<Vec<f32>
         1.0,
         Par::Seq,
     );
+    // By the small matrix `XᵀX`: k is the sum of two ranks, n may be ten thousand columns. Squaring loses half
+    // of the digits, which F64 has to spare for factors that are stored as F32.
     let (_, vectors) = eigen(gram.as_ref())?;
     // Eigenvalues ascend.
     let kept = rank.min(k);
@@ -43,6 +45,7 @@ pub(crate) fn leading_factor(symmetric: &[f32], n: usize, rank: usize) -> Result
     let kept = rank.min(n);
     let factor = Mat::from_fn(n, kept, |row, column| {
         let place = n - kept + column;
+        // Rounded to F32, a matrix of low rank has eigenvalues a little below 0.
         vectors[(row, place)] * values.column_vector()[place].max(0.0).sqrt()
     });
     Ok(row_major(factor.as_ref(), rank))

@@ -3,17 +3,24 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use roundwise_tensor_file::{Checkpoint, Dtype, TensorHeader};
+use roundwise_tensor_file::{Checkpoint, TensorHeader};
 
 use crate::StatsErrorKind as Kind;
+use crate::parts::{GRADIENT_COUNT, GRADIENT_MEAN_SQUARE, MEAN, MIXED_ROWS, Moment, Parts};
 use crate::shape::{fingerprint_of_text, parse_layers};
-use crate::{Knowledge, LayerShape, LayerStatistics, SecondMoment, StatsError};
+use crate::{
+    Curvature, Knowledge, LayerShape, LayerStatistics, MixedInputs, OutputGradient, SecondMoment,
+    StatsError,
+};
 
 /// Metadata `format` of every side-car.
 pub const FORMAT: &str = "roundwise-stats";
 
-/// Metadata `version` of the side-cars that this crate reads and writes.
+/// Metadata `version` of side-cars that hold no more than the statistics of inputs.
 pub const VERSION: &str = "1";
+
+/// Metadata `version` of side-cars that hold more.
+pub const CURVATURE_VERSION: &str = "2";
 
 /// An open side-car: header checked, data unread.
 #[derive(Debug)]
@@ -21,86 +28,145 @@ pub(crate) struct SideCar {
     checkpoint: Checkpoint,
     /// Tensors of each layer, in the layers' order.
     parts: Vec<Parts>,
-}
-
-/// Places of one layer's tensors.
-#[derive(Debug, Default)]
-struct Parts {
-    count: Option<TensorHeader>,
-    mean: Option<TensorHeader>,
-    second_moment: Option<TensorHeader>,
-    factor: Option<TensorHeader>,
-    covariance: Option<TensorHeader>,
+    curvature: Option<Curvature>,
 }
 
 impl SideCar {
     /// Opens a side-car, checks all of its header and returns its layers, too, sorted by module.
     pub(crate) fn open(path: &Path) -> Result<(Self, Vec<LayerShape>), StatsError> {
         let checkpoint = Checkpoint::open(path)?;
-        let layers = checked_metadata(checkpoint.metadata()).map_err(|kind| kind.at(path))?;
+        let metadata = checkpoint.metadata();
+        let (version, layers) = checked_metadata(metadata).map_err(|kind| kind.at(path))?;
+        let curvature = curvature(metadata).map_err(|kind| kind.at(path))?;
         let mut parts: Vec<Parts> = layers.iter().map(|_| Parts::default()).collect();
         for tensor in checkpoint.tensors() {
-            let slot = find_slot(&layers, &mut parts, &tensor.name)
-                .ok_or_else(|| Kind::UnknownTensor { tensor: tensor.name.clone() }.at(path))?;
-            *slot = Some(tensor.clone());
+            let is_known = tensor.name.rsplit_once('.').is_some_and(|(module, part)| {
+                let found = layers.binary_search_by(|layer| layer.module.as_str().cmp(module));
+                found.is_ok_and(|position| parts[position].put(part, tensor, version))
+            });
+            if !is_known {
+                return Err(Kind::UnknownTensor { tensor: tensor.name.clone() }.at(path));
+            }
+        }
+        if curvature.is_none() && parts.iter().any(|parts| parts.get(GRADIENT_COUNT).is_some()) {
+            let kind = Kind::Metadata { key: "curvature", found: None, expected: CURVATURES };
+            return Err(kind.at(path));
         }
         for (layer, parts) in layers.iter().zip(&parts) {
-            parts.check(layer.columns).map_err(|kind| kind.at_layer(path, &layer.module))?;
+            parts.check(layer).map_err(|kind| kind.at_layer(path, &layer.module))?;
         }
-        Ok((Self { checkpoint, parts }, layers))
+        Ok((Self { checkpoint, parts, curvature }, layers))
     }
 
     pub(crate) fn tool(&self) -> &str {
         self.checkpoint.metadata().get("tool").map_or("", String::as_str)
     }
 
-    pub(crate) fn knowledge(&self, position: usize) -> Knowledge {
-        let parts = &self.parts[position];
-        match (&parts.covariance, &parts.factor) {
-            (Some(_), _) => Knowledge::Full,
-            // `check` has seen that the rank is at most the columns of a tensor that is there.
-            (None, Some(factor)) => Knowledge::Factor { rank: factor.shape[1] as usize },
-            (None, None) => Knowledge::Diagonal,
-        }
+    pub(crate) fn curvature(&self) -> Option<Curvature> {
+        self.curvature
+    }
+
+    pub(crate) fn knowledge(&self, position: usize, moment: Moment) -> Option<Knowledge> {
+        self.parts[position].knowledge(moment)
     }
 
     pub(crate) fn has_mean(&self, position: usize) -> bool {
-        self.parts[position].mean.is_some()
+        self.parts[position].get(MEAN).is_some()
     }
 
-    pub(crate) fn count(&self, position: usize) -> Result<Result<u64, Kind>, StatsError> {
-        let header = self.parts[position].count.as_ref().expect("checked when it was opened");
-        let mut bytes = [0; 8];
-        self.checkpoint.read_into(header, 0, &mut bytes)?;
-        let found = i64::from_le_bytes(bytes);
+    pub(crate) fn has_gradient(&self, position: usize) -> bool {
+        self.parts[position].get(GRADIENT_COUNT).is_some()
+    }
+
+    pub(crate) fn side_of_outputs(&self, position: usize) -> Option<u64> {
+        let diagonal = self.parts[position].get(Moment::Outputs.diagonal_name())?;
+        diagonal.shape.first().copied()
+    }
+
+    pub(crate) fn count(
+        &self,
+        position: usize,
+        moment: Moment,
+    ) -> Result<Result<u64, Kind>, StatsError> {
+        let header = self.parts[position].get(moment.count_name());
+        let [found] = self.integers(header.expect("checked when it was opened"))?[..] else {
+            unreachable!("checked when it was opened")
+        };
         Ok(u64::try_from(found)
             .ok()
             .filter(|&count| count > 0)
             .ok_or(Kind::Count { found: found.into() }))
     }
 
-    /// Reads one layer, with at most twice its bytes in memory.
+    /// Reads the statistics of one layer's inputs, with at most twice their bytes in memory.
     pub(crate) fn layer(
         &self,
         position: usize,
     ) -> Result<Result<LayerStatistics, Kind>, StatsError> {
+        let found = self.moment(position, Moment::Inputs)?;
+        Ok(found.map(|found| found.expect("checked when it was opened")))
+    }
+
+    pub(crate) fn mixed(
+        &self,
+        position: usize,
+        shape: &LayerShape,
+    ) -> Result<Result<Option<MixedInputs>, Kind>, StatsError> {
+        let moment = match self.moment(position, Moment::Mixed)? {
+            Ok(Some(moment)) => moment,
+            Ok(None) => return Ok(Ok(None)),
+            Err(kind) => return Ok(Err(kind)),
+        };
+        let rows = self.parts[position].get(MIXED_ROWS).map(|header| self.integers(header));
+        let ends = rows.transpose()?.unwrap_or_default();
+        // A negative end is past every weight.
+        let end = |value: i64| u64::try_from(value).unwrap_or(u64::MAX);
+        let (ranges, _) = ends.as_chunks::<2>();
+        let ranges = ranges.iter().map(|range| range.map(end)).collect();
+        Ok(MixedInputs::new(moment, ranges, shape.rows).map(Some))
+    }
+
+    pub(crate) fn gradient(
+        &self,
+        position: usize,
+    ) -> Result<Result<Option<OutputGradient>, Kind>, StatsError> {
+        let Some(header) = self.parts[position].get(GRADIENT_MEAN_SQUARE) else {
+            return Ok(Ok(None));
+        };
+        let mean_square = self.values(header)?[0];
+        let count = self.count(position, Moment::Weighted)?;
+        let weighted = self.moment(position, Moment::Weighted)?;
+        let outputs = self.moment(position, Moment::Outputs)?;
+        let all = || OutputGradient::new(count?, mean_square, weighted?, outputs?).map(Some);
+        Ok(all())
+    }
+
+    fn moment(
+        &self,
+        position: usize,
+        moment: Moment,
+    ) -> Result<Result<Option<LayerStatistics>, Kind>, StatsError> {
         let parts = &self.parts[position];
-        let count = match self.count(position)? {
+        let Some(diagonal) = parts.get(moment.diagonal_name()) else { return Ok(Ok(None)) };
+        let count = match self.count(position, moment)? {
             Ok(count) => count,
             Err(kind) => return Ok(Err(kind)),
         };
-        let mean = parts.mean.as_ref().map(|header| self.values(header)).transpose()?;
-        let diagonal = parts.second_moment.as_ref().expect("checked when it was opened");
         let diagonal = self.values(diagonal)?;
-        let second = match (&parts.covariance, &parts.factor) {
-            (Some(covariance), _) => SecondMoment::Full { covariance: self.values(covariance)? },
+        let second = match (parts.get(moment.whole_name()), parts.get(moment.factor_name())) {
+            (Some(whole), _) => SecondMoment::Full { covariance: self.values(whole)? },
             (None, Some(factor)) => SecondMoment::Factor {
                 rank: factor.shape[1] as usize,
                 values: self.values(factor)?,
             },
             (None, None) => SecondMoment::Diagonal,
         };
-        Ok(LayerStatistics::new(count, mean, diagonal, second))
+        let mean = match moment {
+            Moment::Inputs => parts.get(MEAN).map(|header| self.values(header)).transpose()?,
+            // About zero.
+            Moment::Mixed | Moment::Weighted | Moment::Outputs => Some(vec![0.0; diagonal.len()]),
+        };
+        Ok(LayerStatistics::new(count, mean, diagonal, second).map(Some))
     }
 
     fn values(&self, header: &TensorHeader) -> Result<Vec<f32>, StatsError> {
@@ -108,18 +174,35 @@ impl SideCar {
         let (values, _) = bytes.as_chunks::<4>();
         Ok(values.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect())
     }
+
+    fn integers(&self, header: &TensorHeader) -> Result<Vec<i64>, StatsError> {
+        let bytes = self.checkpoint.read(header)?;
+        let (values, _) = bytes.as_chunks::<8>();
+        Ok(values.iter().map(|&bytes| i64::from_le_bytes(bytes)).collect())
+    }
 }
 
-fn checked_metadata(metadata: &BTreeMap<String, String>) -> Result<Vec<LayerShape>, Kind> {
+const CURVATURES: &str = "`tokens` or `gaussian`";
+
+fn curvature(metadata: &BTreeMap<String, String>) -> Result<Option<Curvature>, Kind> {
+    let Some(found) = metadata.get("curvature") else { return Ok(None) };
+    let known = Curvature::named(found);
+    let found = Some(found.clone());
+    let unknown = || Kind::Metadata { key: "curvature", found, expected: CURVATURES };
+    known.map(Some).ok_or_else(unknown)
+}
+
+fn checked_metadata(metadata: &BTreeMap<String, String>) -> Result<(u32, Vec<LayerShape>), Kind> {
     let text = |key: &str| metadata.get(key).cloned();
     if text("format").as_deref() != Some(FORMAT) {
         return Err(Kind::NotStatistics { found: text("format"), expected: FORMAT });
     }
-    match text("version") {
-        Some(found) if found == VERSION => {}
-        Some(found) => return Err(Kind::UnknownVersion { found, expected: VERSION }),
+    let version = match text("version") {
+        Some(found) if found == VERSION => 1,
+        Some(found) if found == CURVATURE_VERSION => 2,
+        Some(found) => return Err(Kind::UnknownVersion { found, expected: "1 and 2" }),
         None => return Err(Kind::Metadata { key: "version", found: None, expected: "a number" }),
-    }
+    };
     let samples = text("samples");
     if samples.as_deref().is_none_or(|text| text.parse::<u64>().is_err()) {
         return Err(Kind::Metadata { key: "samples", found: samples, expected: "a number" });
@@ -133,69 +216,8 @@ fn checked_metadata(metadata: &BTreeMap<String, String>) -> Result<Vec<LayerShap
     })?;
     let expected = fingerprint_of_text(listed.as_deref().unwrap_or_default());
     match text("fingerprint") {
-        Some(found) if found == expected => Ok(layers),
+        Some(found) if found == expected => Ok((version, layers)),
         Some(found) => Err(Kind::FingerprintDisagrees { found, expected }),
         None => Err(Kind::Metadata { key: "fingerprint", found: None, expected: "a hash" }),
-    }
-}
-
-/// Finds the slot for the header of a tensor of this name.
-fn find_slot<'a>(
-    layers: &[LayerShape],
-    parts: &'a mut [Parts],
-    name: &str,
-) -> Option<&'a mut Option<TensorHeader>> {
-    let (module, part) = name.rsplit_once('.')?;
-    let position = layers.binary_search_by(|layer| layer.module.as_str().cmp(module)).ok()?;
-    let parts = &mut parts[position];
-    match part {
-        "count" => Some(&mut parts.count),
-        "mean" => Some(&mut parts.mean),
-        "second_moment" => Some(&mut parts.second_moment),
-        "factor" => Some(&mut parts.factor),
-        "covariance" => Some(&mut parts.covariance),
-        _ => None,
-    }
-}
-
-impl Parts {
-    fn check(&self, columns: u64) -> Result<(), Kind> {
-        let required = |part, header: &Option<TensorHeader>| match header {
-            Some(_) => Ok(()),
-            None => Err(Kind::MissingPart { part }),
-        };
-        required("count", &self.count)?;
-        required("second_moment", &self.second_moment)?;
-        check_shape("count", &self.count, Dtype::I64, &[1])?;
-        check_shape("mean", &self.mean, Dtype::F32, &[columns])?;
-        check_shape("second_moment", &self.second_moment, Dtype::F32, &[columns])?;
-        check_shape("covariance", &self.covariance, Dtype::F32, &[columns, columns])?;
-        if self.covariance.is_some() && self.mean.is_none() {
-            return Err(Kind::CovarianceWithoutMean);
-        }
-        let Some(factor) = &self.factor else { return Ok(()) };
-        let rank = factor.shape.get(1).copied().unwrap_or(0);
-        check_shape("factor", &self.factor, Dtype::F32, &[columns, rank])?;
-        if rank == 0 || rank > columns { Err(Kind::Rank { rank, columns }) } else { Ok(()) }
-    }
-}
-
-fn check_shape(
-    part: &'static str,
-    header: &Option<TensorHeader>,
-    expected_dtype: Dtype,
-    shape: &[u64],
-) -> Result<(), Kind> {
-    match header {
-        Some(header) if header.dtype != expected_dtype || header.shape != shape => {
-            Err(Kind::PartShape {
-                part,
-                found_dtype: header.dtype,
-                found_shape: header.shape.clone(),
-                expected_dtype,
-                expected: format!("{shape:?}"),
-            })
-        }
-        _ => Ok(()),
     }
 }

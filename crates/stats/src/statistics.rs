@@ -6,7 +6,10 @@ use crate::StatsErrorKind as Kind;
 use crate::importance::ImportanceMatrix;
 use crate::shape::fingerprint;
 use crate::side_car::SideCar;
-use crate::{Knowledge, LayerShape, LayerStatistics, LayerSummary, StatsError};
+use crate::{
+    Curvature, Knowledge, LayerShape, LayerStatistics, LayerSummary, MixedInputs, Moment,
+    OutputGradient, StatsError,
+};
 
 /// Statistics of the inputs of a model's layers: a side-car file, or an importance matrix of
 /// llama.cpp.
@@ -89,11 +92,42 @@ impl Statistics {
 
     /// Returns how much a module's statistics know of H, from the header alone.
     pub fn knowledge(&self, module: &str) -> Option<Knowledge> {
+        self.knowledge_of(module, Moment::Inputs)
+    }
+
+    /// Returns how much a module's statistics know of a second moment, from the header alone; `None` where
+    /// nothing is.
+    pub fn knowledge_of(&self, module: &str, moment: Moment) -> Option<Knowledge> {
         let position = self.position(module)?;
-        Some(match &self.source {
-            Source::SideCar(side_car) => side_car.knowledge(position),
-            Source::Importance(_) => Knowledge::Diagonal,
+        match &self.source {
+            Source::SideCar(side_car) => side_car.knowledge(position, moment),
+            Source::Importance(_) => (moment == Moment::Inputs).then_some(Knowledge::Diagonal),
+        }
+    }
+
+    /// Returns the predictions that gradients are of, where the file has any.
+    pub fn curvature(&self) -> Option<Curvature> {
+        match &self.source {
+            Source::SideCar(side_car) => side_car.curvature(),
+            Source::Importance(_) => None,
+        }
+    }
+
+    /// Returns whether the gradients of a module's outputs are known, from the header alone.
+    pub fn has_gradient(&self, module: &str) -> bool {
+        self.position(module).is_some_and(|position| match &self.source {
+            Source::SideCar(side_car) => side_car.has_gradient(position),
+            Source::Importance(_) => false,
         })
+    }
+
+    /// Returns the rows of G, where it is known.
+    pub(crate) fn side_of_outputs(&self, module: &str) -> Option<u64> {
+        let position = self.position(module)?;
+        match &self.source {
+            Source::SideCar(side_car) => side_car.side_of_outputs(position),
+            Source::Importance(_) => None,
+        }
     }
 
     /// Returns whether a module's mean is known, from the header alone.
@@ -111,9 +145,9 @@ impl Statistics {
     pub fn count(&self, module: &str) -> Result<u64, StatsError> {
         let position = self.expect(module)?;
         match &self.source {
-            Source::SideCar(side_car) => {
-                side_car.count(position)?.map_err(|kind| kind.at_layer(&self.path, module))
-            }
+            Source::SideCar(side_car) => side_car
+                .count(position, Moment::Inputs)?
+                .map_err(|kind| kind.at_layer(&self.path, module)),
             Source::Importance(matrix) => Ok(matrix.count(position)),
         }
     }
@@ -131,6 +165,36 @@ impl Statistics {
         layer.map_err(|kind| kind.at_layer(&self.path, module))
     }
 
+    /// Reads and checks what is known of a layer's inputs as attention mixes them, if anything.
+    ///
+    /// # Errors
+    /// As [`Self::layer`].
+    pub fn mixed(&self, module: &str) -> Result<Option<MixedInputs>, StatsError> {
+        let position = self.expect(module)?;
+        match &self.source {
+            Source::SideCar(side_car) => {
+                let mixed = side_car.mixed(position, &self.layers[position])?;
+                mixed.map_err(|kind| kind.at_layer(&self.path, module))
+            }
+            Source::Importance(_) => Ok(None),
+        }
+    }
+
+    /// Reads and checks what is known of the gradients of a layer's outputs, if anything.
+    ///
+    /// # Errors
+    /// As [`Self::layer`].
+    pub fn gradient(&self, module: &str) -> Result<Option<OutputGradient>, StatsError> {
+        let position = self.expect(module)?;
+        match &self.source {
+            Source::SideCar(side_car) => {
+                let gradient = side_car.gradient(position)?;
+                gradient.map_err(|kind| kind.at_layer(&self.path, module))
+            }
+            Source::Importance(_) => Ok(None),
+        }
+    }
+
     /// Returns what a table of layers shows of one. Reads a factor but no covariance.
     ///
     /// # Errors
@@ -146,7 +210,17 @@ impl Statistics {
                 (layer.count(), layer.rank_energy())
             }
         };
-        Ok(LayerSummary { shape, samples, knowledge, rank_energy, has_mean: self.has_mean(module) })
+        Ok(LayerSummary {
+            shape,
+            samples,
+            knowledge,
+            rank_energy,
+            has_mean: self.has_mean(module),
+            mixed: self.knowledge_of(module, Moment::Mixed),
+            weighted: self.knowledge_of(module, Moment::Weighted),
+            outputs: self.knowledge_of(module, Moment::Outputs),
+            has_gradient: self.has_gradient(module),
+        })
     }
 
     fn position(&self, module: &str) -> Option<usize> {

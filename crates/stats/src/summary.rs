@@ -1,3 +1,6 @@
+use serde::ser::SerializeStruct;
+use serde::{Serialize, Serializer};
+
 use crate::{Knowledge, LayerShape};
 
 /// The line that `stats show` prints of a layer.
@@ -13,6 +16,14 @@ pub struct LayerSummary {
     pub rank_energy: f64,
     /// Whether the mean is known.
     pub has_mean: bool,
+    /// How much is known of H_mix.
+    pub mixed: Option<Knowledge>,
+    /// How much is known of H_w.
+    pub weighted: Option<Knowledge>,
+    /// How much is known of G.
+    pub outputs: Option<Knowledge>,
+    /// Whether the mean square of its outputs' gradients is known.
+    pub has_gradient: bool,
 }
 
 impl LayerSummary {
@@ -20,6 +31,21 @@ impl LayerSummary {
     /// against it fits the samples.
     pub fn has_few_samples(&self) -> bool {
         self.samples < self.shape.columns
+    }
+}
+
+impl Serialize for LayerSummary {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let mut layer = to.serialize_struct("LayerSummary", 8)?;
+        layer.serialize_field("name", &self.shape.module)?;
+        layer.serialize_field("rows", &self.shape.rows)?;
+        layer.serialize_field("columns", &self.shape.columns)?;
+        layer.serialize_field("samples", &self.samples)?;
+        layer.serialize_field("second_moment", &self.knowledge.to_string())?;
+        layer.serialize_field("rank_energy", &self.rank_energy)?;
+        layer.serialize_field("has_mean", &self.has_mean)?;
+        layer.serialize_field("has_few_samples", &self.has_few_samples())?;
+        layer.end()
     }
 }
 

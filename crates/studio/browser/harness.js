@@ -55,7 +55,7 @@ export async function studio(t, { state = folder(t), start, port = "0" } = {}) {
     const answer = await fetch(`${url.origin}${route}`, { method, headers, body: body && JSON.stringify(body) });
     return { status: answer.status, body: await answer.json() };
   };
-  return { address, origin: url.origin, port: url.port, state, ask, kill: () => end("SIGKILL"), interrupt: () => end("SIGINT") };
+  return { address, origin: url.origin, port: url.port, pid: child.pid, state, ask, kill: () => end("SIGKILL"), interrupt: () => end("SIGINT") };
 }
 
 /** Starts the browser of the system. */

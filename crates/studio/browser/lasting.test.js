@@ -75,6 +75,29 @@ test("stop answers within a second, and what is finished stays", async (t) => {
   await reaches(where, job.id, ["stopped"]);
 });
 
+test("a job that does not heed can be killed after ten seconds, and goes on", { skip: !fs.existsSync("/proc/self/task") }, async (t) => {
+  const where = await studio(t);
+  const job = await startSlow(t, where);
+  const page = await open(t, where, { hash: address("job", { id: job.id }) });
+  await finished(where, job.id, 2);
+  const threads = `/proc/${where.pid}/task`;
+  const children = fs.readdirSync(threads).map((thread) => fs.readFileSync(`${threads}/${thread}/children`, "utf8"));
+  const [worker] = children.join("").split(" ").filter(Boolean).map(Number);
+  process.kill(worker, "SIGSTOP");
+  const began = Date.now();
+  await page.getByRole("button", { name: "Stop", exact: true }).click();
+  await page.getByText("Stopping…").waitFor();
+  await page.getByRole("button", { name: "Kill", exact: true }).click();
+  const waited = Date.now() - began;
+  assert.ok(waited > 9_500 && waited < 15_000, `${waited} ms`);
+  const { done_tensors: done } = await reaches(where, job.id, ["stopped"]);
+  assert.ok(done >= 2);
+  await page.getByRole("button", { name: "Continue", exact: true }).click();
+  await page.waitForSelector(".badge.running");
+  await where.ask("POST", `/api/jobs/${job.id}/stop`, {});
+  await reaches(where, job.id, ["stopped"]);
+});
+
 test("the queue keeps its order, and waits after a restart", async (t) => {
   const where = await studio(t);
   const job = await startSlow(t, where);

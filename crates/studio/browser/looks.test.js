@@ -47,6 +47,8 @@ for (const colorScheme of ["light", "dark"]) {
       for (const [name, hash] of Object.entries(pages)) {
         await visit(page, hash);
         await page.waitForTimeout(900);
+        // A page of an error passes axe, too.
+        assert.deepEqual(await page.locator(".notice").allTextContents(), [], `${name} at ${width}`);
         if (PICTURES && width !== 360) await picture(page, `${name}-${colorScheme}-${width}`);
         await page.evaluate(() => document.querySelectorAll("details").forEach((details) => (details.open = true)));
         await page.waitForTimeout(200);

@@ -40,6 +40,24 @@ test("the key leaves the address at once, and without it nothing is shown", asyn
   assert.match(await other.textContent("main"), /needs its key/);
 });
 
+test("a link with a wrong key leaves the good one alone, and a pasted address opens the page", async (t) => {
+  const where = await studio(t);
+  const page = await open(t, where);
+  const other = await page.context().newPage();
+  for (const link of ["#key=0123", "#once=0123"]) {
+    await other.goto("about:blank");
+    await other.goto(`${where.origin}/${link}`);
+    await other.waitForSelector(".folder .bar");
+    assert.doesNotMatch(other.url(), /0123/);
+  }
+  // A tab that has no key, as after a restart of the server.
+  await other.evaluate(() => localStorage.clear());
+  await other.reload();
+  await other.getByText("This page needs its key").waitFor();
+  await other.goto(where.address);
+  await other.waitForSelector(".folder .bar");
+});
+
 test("no request leaves 127.0.0.1", async (t) => {
   const where = await studio(t);
   const asked = new Set();

@@ -17,17 +17,21 @@ export class Refusal extends Error {
 
 /**
  * Takes the key out of the address, so that neither history nor screen shows it. Returns what the server greets with, or null
- * where the address held neither key nor code.
+ * where the address held nothing that opens it: any page may link here with a key that is none, and the one that is known stays.
  */
 export async function unlock() {
   const fragment = new URLSearchParams(location.hash.replace(/^#/, ""));
   const [once, key] = [fragment.get("once"), fragment.get("key")];
   if (!once && !key) return null;
   history.replaceState(null, "", location.pathname);
-  if (key) return localStorage.setItem(KEY, key), {};
-  const session = await ask("POST", "/api/session", { once });
-  localStorage.setItem(KEY, session.key);
-  return session;
+  try {
+    const greeting = await (once ? post("/api/session", { once }) : ask("GET", "/api/vocabulary", undefined, undefined, key));
+    localStorage.setItem(KEY, greeting.key ?? key);
+    return greeting;
+  } catch (error) {
+    if (error.status !== 401) throw error;
+    return null;
+  }
 }
 
 /** Asks for something; `get("/api/folder", { path })`. */
@@ -47,13 +51,13 @@ export async function getText(path, query) {
   return (await sent("GET", `${path}?${new URLSearchParams(query)}`)).text();
 }
 
-async function ask(method, path, body, signal) {
-  const answer = await sent(method, path, body, signal);
+async function ask(method, path, body, signal, key) {
+  const answer = await sent(method, path, body, signal, key);
   return answer.status === 204 ? null : answer.json();
 }
 
-async function sent(method, path, body, signal) {
-  const headers = { Authorization: `Bearer ${localStorage.getItem(KEY) ?? ""}` };
+async function sent(method, path, body, signal, key = localStorage.getItem(KEY) ?? "") {
+  const headers = { Authorization: `Bearer ${key}` };
   if (body !== undefined) headers["Content-Type"] = "application/json";
   let answer;
   try {

@@ -10,7 +10,7 @@ const BLOCK = 50;
 /**
  * Makes a list that is filtered and sorted.
  *
- * - `columns`: `{ title, of(row), cell(row), number, width }`; `of` is what is sorted and searched, `cell` the text that is shown
+ * - `columns`: as `column` and `numbers` make them
  * - `open(row)`: makes the first cell a button
  * - `count(shown, all)`: is told how many rows there are
  */
@@ -39,7 +39,7 @@ export function longTable({ label, columns, rows, open, count }) {
     const copy = sample.cloneNode(true);
     columns.forEach((column, index) => {
       const cell = copy.children[index];
-      const text = plain((column.cell ? column.cell(row) : column.of(row)) ?? "");
+      const text = plain(column.cell(row) ?? "");
       (cell.firstElementChild ?? cell).firstChild.data = text;
       if (index === 0) cell.title = text;
     });
@@ -112,6 +112,21 @@ export function longTable({ label, columns, rows, open, count }) {
   };
 }
 
+/**
+ * A column of a list.
+ *
+ * - `of(row)`: what is sorted and searched
+ * - `show(row)`: the text that is shown
+ */
+export function column(title, of, width, show = of) {
+  return { title, of, cell: show, width };
+}
+
+/** A column of numbers; where there is none the cell is empty. */
+export function numbers(title, of, show, width = "minmax(5rem, .7fr)") {
+  return { title, of, cell: (row) => ((of(row) ?? null) === null ? "" : show(of(row))), number: true, width };
+}
+
 /** A list below a field that filters it. */
 export function filteredTable(options) {
   const counter = element("span.quiet", { role: "status" });
@@ -124,17 +139,14 @@ export function filteredTable(options) {
   return { ...table, node: element("div.filtered", element("div.bar", input, counter), table.node) };
 }
 
-function order(column, down) {
-  const compare = (a, b) => {
-    const [p, q] = [column.of(a.row), column.of(b.row)];
-    // What has no value comes last, whatever the direction.
-    if (p === null || p === undefined || q === null || q === undefined)
-      return (p ?? null) === (q ?? null) ? 0 : (p ?? null) === null ? Infinity : -Infinity;
-    return typeof p === "number" && typeof q === "number" ? p - q : String(p).localeCompare(String(q), "en", { numeric: true });
-  };
+/** What has no value comes last, whatever the direction. */
+function order({ of }, down) {
+  const isMissing = (value) => value === null || value === undefined;
   return (a, b) => {
-    const sign = compare(a, b);
-    if (Number.isNaN(sign)) return 0;
-    return Number.isFinite(sign) ? (down ? -sign : sign) : Math.sign(sign);
+    const [p, q] = [of(a.row), of(b.row)];
+    if (isMissing(p) || isMissing(q)) return isMissing(p) - isMissing(q);
+    const sign =
+      typeof p === "number" && typeof q === "number" ? p - q : String(p).localeCompare(String(q), "en", { numeric: true });
+    return down ? -sign : sign;
   };
 }

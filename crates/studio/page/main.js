@@ -34,6 +34,8 @@ let vocabulary = null;
 async function begin() {
   followTheme();
   followKeys();
+  // An address with a key, pasted into this tab, is the same page to a browser.
+  addEventListener("hashchange", () => /^#(key|once)=/.test(location.hash) && location.reload());
   try {
     const greeting = await unlock();
     vocabulary = await get("/api/vocabulary");

@@ -1,6 +1,7 @@
 // Fields with their complaints, dialogs, the list of a folder.
 
 import { get } from "./api.js";
+import { table } from "./charts/table.js";
 import { element, fill } from "./element.js";
 import { bytes, fileName, folderName, joined } from "./format.js";
 
@@ -76,6 +77,33 @@ export function notice(error, ...buttons) {
     buttons.length > 0 && element("p.actions", buttons));
 }
 
+/** Does something; what goes wrong is said in a place. */
+export async function attempt(place, work) {
+  fill(place);
+  try {
+    await work();
+  } catch (error) {
+    fill(place, notice(error));
+  }
+}
+
+/** Puts a refusal at the fields that it names, or into a place where it names none. */
+export function refuse(root, place, error) {
+  const rest = complain(root, error.complaints ?? []);
+  if (rest.length || !error.complaints?.length) fill(place, notice(error));
+}
+
+/** A sentence that says whether something is as it should be. */
+export function verdict(isGood, text) {
+  return element("p", { class: `verdict ${isGood ? "good" : "bad"}`, role: "status" },
+    element("span", { "aria-hidden": "true" }, isGood ? "✓ " : "✗ "), text);
+}
+
+/** A field for a line of text. */
+export function lineInput(attributes) {
+  return element("input", { type: "text", spellcheck: "false", autocomplete: "off", ...attributes });
+}
+
 /** A button. */
 export function button(label, onclick, attributes = {}) {
   return element("button", { type: "button", onclick, ...attributes }, label);
@@ -91,12 +119,25 @@ export function choice(options, value, onchange, attributes = {}) {
 }
 
 /** Asks something; resolves to the value of the button, or null. A button is `[value, label]`, the first one is the default. */
-export function ask(title, content, buttons) {
+export async function ask(title, content, buttons) {
+  const made = buttons.map(
+    ([value, label], index) => element("button", { type: "submit", value, class: index === 0 ? "main" : null }, label));
+  const box = element("dialog", element("form", { method: "dialog" }, element("h2", title), content, element("p.actions", made)));
+  await shown(box, title);
+  return box.returnValue || null;
+}
+
+/** Asks whether a file is replaced. */
+export async function mayReplace(message, otherwise = "Cancel") {
+  const buttons = [["cancel", otherwise], ["replace", "Replace it"]];
+  return (await ask("Replace the file?", element("p", message), buttons)) === "replace";
+}
+
+/** Shows a dialog until it is closed. */
+function shown(box, title) {
   return new Promise((resolve) => {
-    const made = buttons.map(
-      ([value, label], index) => element("button", { type: "submit", value, class: index === 0 ? "main" : null }, label));
-    const box = element("dialog", { "aria-label": title, onclose: () => (box.remove(), resolve(box.returnValue || null)) },
-      element("form", { method: "dialog" }, element("h2", title), content, element("p.actions", made)));
+    box.setAttribute("aria-label", title);
+    box.addEventListener("close", () => (box.remove(), resolve()));
     document.body.append(box);
     box.showModal();
   });
@@ -108,10 +149,7 @@ export function ask(title, content, buttons) {
  * - `named()`: name of a file in a folder that is chosen, where it is not the folder itself that is meant
  */
 export function pathField({ label, key, value, help, kinds, placeholder, named, wide = true, onchange }) {
-  const control = element("input", {
-    type: "text", value: value ?? "", placeholder, spellcheck: "false", autocomplete: "off",
-    onchange: () => onchange(control.value.trim())
-  });
+  const control = lineInput({ value: value ?? "", placeholder, onchange: () => onchange(control.value.trim()) });
   const choose = async () => {
     const picked = await pickPath({ title: label, from: control.value || (named ? control.placeholder : ""), kinds });
     if (picked === null) return;
@@ -125,22 +163,18 @@ export function pathField({ label, key, value, help, kinds, placeholder, named, 
 }
 
 /** Lets somebody choose a file of some kinds, or a folder; resolves to `{ path, isFolder }`, or null where nothing was chosen. */
-export function pickPath({ title, from, kinds }) {
-  return new Promise((resolve) => {
-    let picked = null;
-    const close = (path, isFolder) => ((picked = { path, isFolder }), box.close());
-    const list = folderList({
-      path: from || undefined, kinds, pick: ({ path }) => close(path, false),
-      pickFolder: kinds.includes("folder") ? (path) => close(path, true) : null
-    });
-    const box = element("dialog.large", { "aria-label": title, onclose: () => (box.remove(), resolve(picked)) },
-      element("h2", title), list.node, element("p.actions", button("Cancel", () => box.close())));
-    document.body.append(box);
-    box.showModal();
+export async function pickPath({ title, from, kinds }) {
+  let picked = null;
+  const close = (path, isFolder) => ((picked = { path, isFolder }), box.close());
+  const list = folderList({
+    path: from || undefined, kinds, pick: ({ path }) => close(path, false),
+    pickFolder: kinds.includes("folder") ? (path) => close(path, true) : null
   });
+  const box =
+    element("dialog.large", element("h2", title), list.node, element("p.actions", button("Cancel", () => box.close())));
+  await shown(box, title);
+  return picked;
 }
-
-const KINDS = { folder: "folder", model: "model", statistics: "statistics", report: "report" };
 
 /**
  * The list of a folder.
@@ -152,18 +186,18 @@ const KINDS = { folder: "folder", model: "model", statistics: "statistics", repo
  */
 export function folderList({ path, kinds, pick, pickFolder, told }) {
   const place = element("div.folder");
-  let shown = null;
+  let listed = null;
   const go = async (to) => {
     try {
-      shown = await get("/api/folder", { path: to });
-      told?.(shown);
-      fill(place, describe(shown));
+      listed = await get("/api/folder", { path: to });
+      told?.(listed);
+      fill(place, describe(listed));
     } catch (error) {
-      const back = shown ? button("Back", () => go(shown.path)) : button("Home", () => go(undefined));
+      const back = listed ? button("Back", () => go(listed.path)) : button("Home", () => go(undefined));
       fill(place, notice(error, to !== undefined && back));
     }
   };
-  const link = (label, to, title) => button(label, () => go(to), { class: "link", title: title ?? null });
+  const wanted = [...kinds.filter((kind) => kind !== "folder"), "folder"].join(", ").replace(/, (\w+)$/, " or $1");
   function describe({ path: here, parent, roots, entries, free_bytes, truncated, is_model }) {
     const files = entries.filter((entry) => entry.kind === "folder" || kinds.includes(entry.kind));
     const isChoosable = pickFolder && (is_model || kinds.includes("folder"));
@@ -171,12 +205,13 @@ export function folderList({ path, kinds, pick, pickFolder, told }) {
       element("div.bar", parent && button("↑ Up", () => go(parent), { class: "small", title: parent }), element("span.path", here),
         isChoosable &&
           button(is_model ? "Open this folder as a model" : "Choose this folder", () => pickFolder(here), { class: "small" })),
-      roots?.length > 1 && element("p.quiet.roots", roots.map((root) => [link(root, root), " "])),
-      element("div.scroller.tall", { role: "region", "aria-label": `Files in ${fileName(here) || here}`, tabindex: "0" },
-        element("table.files", element("thead", element("tr", ["Name", "What", "Size",
-          "Changed"].map((title) => element("th", { scope: "col", class: title === "Size" ? "number" : null }, title)))),
-          element("tbody", files.map(row)))),
-      files.length === 0 && element("p.quiet", `No ${kinds.filter((kind) => kind !== "folder").join(", ") || "folder"} here.`),
+      roots?.length > 1 && element("p.quiet.roots", roots.map((root) => button(root, () => go(root), { class: "link" }))),
+      files.length > 0
+        ? table({
+            label: `Files in ${fileName(here) || here}`, kind: "files", head: ["Name", "What", "Size", "Changed"], numbers: ["Size"],
+            rows: files.map(row), tall: true
+          })
+        : element("p.empty", `There is no ${wanted} here.`),
       element("p.quiet",
         [
           free_bytes !== undefined && free_bytes !== null && `${bytes(free_bytes)} free`,
@@ -191,8 +226,8 @@ export function folderList({ path, kinds, pick, pickFolder, told }) {
     const name = entry.kind === "folder" ? `${entry.name}/` : entry.name;
     return element("tr",
       element("td", button(name, open, { class: "link" }),
-        entry.link && element("span.quiet", ` → ${entry.link === true ? "link" : entry.link}`)),
-      element("td.quiet", KINDS[entry.kind] ?? entry.kind),
+        entry.link && element("span.quiet", " → link")),
+      element("td.quiet", entry.kind),
       element("td.number", entry.kind === "folder" ? "" : bytes(entry.bytes)), element("td.quiet", changed));
   }
   go(path && /\.(safetensors|json|gguf|pt|pth|ckpt|bin)$/i.test(path) ? folderName(path) : path);

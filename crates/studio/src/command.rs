@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use roundwise_convert::RecipeFile;
-use serde_json::Value;
+use roundwise_convert::recipe::recipe_words;
 
 use crate::job::{JobKind, JobOrder};
 
@@ -36,7 +36,7 @@ pub fn words_of(order: &JobOrder, recipe_file: &Path) -> Vec<String> {
     }
     match takes_recipe && !is_said_by_flags(&order.recipe) {
         true => words.push(format!("--recipe={}", recipe_file.display())),
-        false => push_recipe(&order.recipe, &mut words),
+        false => words.extend(recipe_words(&order.recipe, flag_of)),
     }
     push_run(order, &mut words);
     words
@@ -44,35 +44,8 @@ pub fn words_of(order: &JobOrder, recipe_file: &Path) -> Vec<String> {
 
 /// Whether a job's recipe has to be in a file.
 pub(crate) fn is_said_by_flags(recipe: &RecipeFile) -> bool {
-    let mut words = vec![];
-    push_recipe(recipe, &mut words);
+    let words = recipe_words(recipe, flag_of);
     recipe.model.is_none() && words.iter().map(String::len).sum::<usize>() <= MOST_BYTES
-}
-
-fn push_recipe(recipe: &RecipeFile, words: &mut Vec<String>) {
-    let recipe = serde_json::to_value(recipe).expect("a recipe always serialises");
-    push_settings(&recipe, words);
-}
-
-fn push_settings(settings: &Value, words: &mut Vec<String>) {
-    for (key, value) in settings.as_object().into_iter().flatten() {
-        let flag = flag_of(key);
-        match (key.as_str(), value) {
-            ("method_options", options) => push_settings(options, words),
-            ("provenance", Value::Bool(false)) => words.push("--no-provenance".to_owned()),
-            // The command itself says so.
-            ("repair" | "provenance", _) | (_, Value::Null | Value::Bool(false)) => {}
-            ("rules", Value::Array(rules)) => words.extend(rules.iter().map(|rule| {
-                let [pattern, scheme] = ["pattern", "scheme"].map(|key| text(&rule[key]));
-                format!("{flag}={pattern}={scheme}")
-            })),
-            (_, Value::Array(values)) => {
-                words.extend(values.iter().map(|value| format!("{flag}={}", text(value))));
-            }
-            (_, Value::Bool(true)) => words.push(flag),
-            (_, value) => words.push(format!("{flag}={}", text(value))),
-        }
-    }
 }
 
 fn flag_of(key: &str) -> String {
@@ -81,12 +54,9 @@ fn flag_of(key: &str) -> String {
         "decode_to" => "--dtype".to_owned(),
         "migrate_to" => "--to".to_owned(),
         "tensor_parallel" => "--tp".to_owned(),
+        "provenance" => "--no-provenance".to_owned(),
         key => format!("--{}", key.replace('_', "-")),
     }
-}
-
-fn text(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 fn push_run(order: &JobOrder, words: &mut Vec<String>) {
@@ -126,44 +96,10 @@ fn push_run(order: &JobOrder, words: &mut Vec<String>) {
     }
 }
 
-/// The command as one line for a shell of this system.
-pub(crate) fn shell_text(words: &[String]) -> String {
-    let quote = if cfg!(windows) { quoted_for_windows } else { quoted };
-    words.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" ")
-}
-
-fn is_plain(word: &str, others: &str) -> bool {
-    let is_plain = |char: char| char.is_ascii_alphanumeric() || others.contains(char);
-    !word.is_empty() && word.chars().all(is_plain)
-}
-
-/// One word, whatever is in it. Control characters are spelled out: one that ends a paste would have
-/// the terminal take the rest for commands.
-fn quoted(word: &str) -> String {
-    if word.chars().any(char::is_control) {
-        let spelled = |char: char| match char {
-            '\'' | '\\' => format!("\\{char}"),
-            char if char.is_control() => format!("\\u{:04x}", u32::from(char)),
-            char => char.to_string(),
-        };
-        return format!("$'{}'", word.chars().map(spelled).collect::<String>());
-    }
-    match is_plain(word, "._-/:,+=") {
-        true => word.to_owned(),
-        false => format!("'{}'", word.replace('\'', r"'\''")),
-    }
-}
-
-/// One word for PowerShell, which expands nothing inside single quotes.
-fn quoted_for_windows(word: &str) -> String {
-    match is_plain(word, "._-/\\:,+=") {
-        true => word.to_owned(),
-        false => format!("'{}'", word.replace('\'', "''")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use roundwise_convert::recipe::shell_text;
+
     use super::*;
     use crate::order::RunFile;
 
@@ -195,7 +131,7 @@ mod tests {
         assert_eq!(
             shell(&convert),
             "roundwise convert '/m/a b.safetensors' -o /m/o.safetensors --scheme=int8-row \
-             --top-p=0.1 --ignore-base-list '--keep=-a$(b)' --rule=x=y=fp8 --no-provenance \
+             --top-p=0.1 --ignore-base-list --keep='-a$(b)' --rule=x=y=fp8 --no-provenance \
              --memory-limit=1073741824 --force"
         );
         assert_eq!(

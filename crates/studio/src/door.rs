@@ -73,7 +73,7 @@ fn admit(request: &Request, key: &Key) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn wrong_method() -> Refusal {
+pub(crate) fn wrong_method() -> Refusal {
     Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method", "there is no such request")
 }
 
@@ -128,8 +128,10 @@ fn is_port_number(digits: &str) -> bool {
 
 /// Refuses requests that a browser says another page has made.
 fn refuse_other_origin(headers: &HeaderMap, host: &str) -> Result<(), Refusal> {
-    let refused =
-        || Refusal::new(StatusCode::FORBIDDEN, "origin", "the request comes from another page");
+    let refused = || {
+        Refusal::new(StatusCode::FORBIDDEN, "origin", "the request comes from another page")
+            .with_help("open the address that the terminal shows")
+    };
     let origin = only(headers, ORIGIN).map_err(|()| refused())?;
     let is_ours = |origin: &str| origin.strip_prefix("http://") == Some(host);
     let site = only(headers, HeaderName::from_static("sec-fetch-site")).map_err(|()| refused())?;

@@ -3,10 +3,11 @@ use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use roundwise_convert::RecipeFile;
+use roundwise_convert::recipe::shell_text;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::command::{shell_text, words_of};
+use crate::command::words_of;
 use crate::order::RunFile;
 
 /// The kind of work of a job.
@@ -15,7 +16,7 @@ use crate::order::RunFile;
 pub enum JobKind {
     /// Weights become codes.
     Convert,
-    /// A sample of the weights becomes codes, and is measured.
+    /// A few weights become codes, and are measured.
     Try,
     /// Codes become plain numbers.
     Dequantize,

@@ -1,15 +1,15 @@
 //! Jobs and what happens to them, under one lock: a snapshot and its number belong together.
 
-use std::path::PathBuf;
 use std::process::ExitStatus;
 
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 
 use crate::events::EventLog;
-use crate::job::{Failure, JobKind, JobState, Live, Record, now};
+use crate::heard::{Heard, Outcome, Work};
+use crate::job::{Failure, JobState, Live, Record, now};
 use crate::queue::Queue;
-use crate::rates::{LearnedFrom, Rates, converted_elements, key};
+use crate::rates::{Rates, key};
 use crate::state::StateFolder;
 use crate::worker::Worker;
 
@@ -95,22 +95,20 @@ impl Ledger {
         self.tell(Some(id), inner(&event.to_string()));
     }
 
-    /// Takes note of a line that a worker wrote.
-    pub(crate) fn hear(&mut self, state: &StateFolder, id: u64, line: &str) {
-        let line = line.trim();
-        match serde_json::from_str::<Map<String, Value>>(line) {
-            Ok(mut event) => match event.get("event").and_then(Value::as_str) {
-                Some("done") => self.hear_report(state, id, event.remove("report")),
-                Some("failed") => self.hear_failure(id, &event),
-                Some(_) => {
-                    if let Some(job) = self.queue.get_mut(id) {
-                        note(&mut job.live, &mut job.record, &event);
-                    }
-                    self.tell(Some(id), inner(line));
+    /// Takes note of what a worker said.
+    ///
+    /// - `is_kept`: whether the report that it may be is remembered
+    pub(crate) fn hear(&mut self, state: &StateFolder, id: u64, heard: Heard, is_kept: bool) {
+        match heard {
+            Heard::Words(line) => self.hear_words(id, line),
+            Heard::Event { line, event } => {
+                if let Some(job) = self.queue.get_mut(id) {
+                    note(&mut job.live, &mut job.record, &event);
                 }
-                None => self.hear_words(id, line),
-            },
-            Err(_) => self.hear_words(id, line),
+                self.tell(Some(id), inner(line));
+            }
+            Heard::Failed(failure) => self.hear_failure(id, failure),
+            Heard::Done(outcome) => self.hear_outcome(state, id, &outcome, is_kept),
         }
     }
 
@@ -126,56 +124,27 @@ impl Ledger {
         self.tell(Some(id), inner(&event.to_string()));
     }
 
-    fn hear_failure(&mut self, id: u64, event: &Map<String, Value>) {
-        let text = |key: &str| event.get(key).and_then(Value::as_str).unwrap_or_default();
-        let (kind, message) = (text("kind").to_owned(), text("message"));
-        let paths = event.get("unfinished").and_then(Value::as_array);
-        let paths = paths.into_iter().flatten().filter_map(Value::as_str).map(PathBuf::from);
-        let failure = Failure {
-            help: crate::answer::help(&kind).map_or(text("help"), |help| help).to_owned(),
-            kind: if kind.is_empty() { "failed".to_owned() } else { kind },
-            message: message.to_owned(),
-            unfinished: paths.collect(),
-        };
-        if let Some(job) = self.queue.get_mut(id) {
-            job.record.failure = Some(failure.clone());
-        }
+    fn hear_failure(&mut self, id: u64, failure: Failure) {
         let fields = serde_json::to_string(&failure).unwrap_or_default();
+        if let Some(job) = self.queue.get_mut(id) {
+            job.record.failure = Some(failure);
+        }
         self.tell(Some(id), &format!("\"event\":\"failed\",{}", inner(&fields)));
     }
 
-    fn hear_report(&mut self, state: &StateFolder, id: u64, report: Option<Value>) {
-        let (Some(mut report), Some(job)) = (report, self.queue.get_mut(id)) else { return };
+    fn hear_outcome(&mut self, state: &StateFolder, id: u64, outcome: &Outcome, is_kept: bool) {
+        let Some(job) = self.queue.get_mut(id) else { return };
         let record = &mut job.record;
-        record.has_report = state.save_report(id, &report.to_string()).is_ok();
-        record.weight_error = report["weight_error"].as_f64();
-        record.output_bytes = report["output_bytes"].as_u64().or(record.output_bytes);
-        let (from, elements, seconds) = match record.order.kind {
-            JobKind::Convert => {
-                (Some(LearnedFrom::Job), converted_elements(&report), report["seconds"].as_f64())
-            }
-            JobKind::Try => (
-                Some(LearnedFrom::Try),
-                report["elements"].as_f64().unwrap_or(0.0),
-                report["seconds"].as_f64(),
-            ),
-            JobKind::Dequantize | JobKind::Migrate | JobKind::Repair | JobKind::Verify => {
-                (None, 0.0, None)
-            }
-        };
-        if let (Some(from), Some(seconds)) = (from, seconds) {
+        record.has_report = is_kept;
+        record.weight_error = outcome.weight_error;
+        record.output_bytes = outcome.output_bytes.or(record.output_bytes);
+        if let Some(Work { elements, seconds, from }) = outcome.work {
             let order = &record.order;
             let key = key(order.recipe.method.as_deref(), order.run.device.as_deref());
             self.rates.learn(key, elements, seconds, from);
             let _ = state.write("rates.json", &self.rates);
         }
-        if let Some(report) = report.as_object_mut() {
-            // A comparison has layers, a conversion tensors: both may be thousands.
-            report.remove("tensors");
-            report.remove("layers");
-        }
-        let event = json!({ "event": "done", "report": report });
-        self.tell(Some(id), inner(&event.to_string()));
+        self.tell(Some(id), inner(&outcome.event));
     }
 
     /// The worker of a job has ended.

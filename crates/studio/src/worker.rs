@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::command::words_of;
+use crate::heard::Heard;
 use crate::studio::{Shared, locked};
 
 /// A running process; dropped, its standard input ends, which asks it to stop.
@@ -20,7 +21,7 @@ const LINE_BYTES: u64 = 256 << 20;
 impl Worker {
     /// Starts the command that a job is, and listens to it.
     pub(crate) fn start(shared: &Arc<Shared>, id: u64) -> io::Result<Self> {
-        let mut command = {
+        let (mut command, kind) = {
             let ledger = locked(&shared.ledger);
             let job = ledger.queue.get(id).ok_or(io::ErrorKind::NotFound)?;
             let words = words_of(&job.record.order, &shared.state.recipe(id));
@@ -32,7 +33,7 @@ impl Worker {
             {
                 command.arg("--fresh");
             }
-            command
+            (command, job.record.order.kind)
         };
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         set_apart(&mut command);
@@ -53,7 +54,7 @@ impl Worker {
         });
         let shared = Arc::clone(shared);
         std::thread::spawn(move || {
-            for_each_line(stdout, |line| locked(&shared.ledger).hear(&shared.state, id, line));
+            for_each_line(stdout, |line| hear(&shared, id, Heard::read(line, kind)));
             let _ = complaints.join();
             let status = wait(&child);
             locked(&shared.ledger).end(&shared.state, id, status);
@@ -74,6 +75,15 @@ impl Worker {
     pub(crate) fn kill(&mut self) {
         let _ = locked(&self.child).kill();
     }
+}
+
+/// Remembers a report before anybody has to wait for the ledger.
+fn hear(shared: &Shared, id: u64, heard: Heard) {
+    let is_kept = match &heard {
+        Heard::Done(outcome) => shared.state.save_report(id, &outcome.report).is_ok(),
+        Heard::Words(_) | Heard::Event { .. } | Heard::Failed(_) => false,
+    };
+    locked(&shared.ledger).hear(&shared.state, id, heard, is_kept);
 }
 
 /// Ctrl-C in the terminal is for the server, which ends its worker itself.

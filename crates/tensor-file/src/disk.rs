@@ -77,6 +77,21 @@ pub(crate) fn open_regular(path: &Path) -> Result<(File, Metadata), TensorFileEr
     Ok((file, metadata))
 }
 
+/// Opens a folder, to tell later whether its name still means this one.
+#[cfg(not(windows))]
+pub(crate) fn open_folder(path: &Path) -> io::Result<File> {
+    File::open(path)
+}
+
+/// Opens a folder, to tell later whether its name still means this one.
+#[cfg(windows)]
+pub(crate) fn open_folder(path: &Path) -> io::Result<File> {
+    use std::os::windows::fs::OpenOptionsExt;
+    // Without it Windows opens files only.
+    const FILE_FLAG_BACKUP_SEMANTICS: u32 = 0x0200_0000;
+    File::options().read(true).custom_flags(FILE_FLAG_BACKUP_SEMANTICS).open(path)
+}
+
 /// Removes a file, whether it is there or not.
 pub(crate) fn remove_if_there(path: &Path) -> io::Result<()> {
     match std::fs::remove_file(path) {
@@ -199,6 +214,8 @@ pub(crate) fn sync_folder(_folder: &Path) -> io::Result<()> {
 pub(crate) fn stamp(file: &File, bytes: u64) -> blake3::Hasher {
     let since = |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).ok();
     let modified = file.metadata().and_then(|metadata| metadata.modified());
+    // Contents are not hashed here: that would read a model twice before anything happens. A copied input
+    // therefore counts as another one, which costs a new start and never a wrong file.
     let modified = modified.ok().and_then(since).map_or(0, |time| time.as_nanos());
     let mut hasher = blake3::Hasher::new();
     hasher.update(&bytes.to_le_bytes()).update(&modified.to_le_bytes());

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -72,8 +72,13 @@ impl Journal {
 
     /// Continues a journal after its last whole line.
     pub(crate) fn reopen(path: PathBuf, read: &ReadJournal) -> Result<Self, TensorFileError> {
-        let file = OpenOptions::new().append(true).open(&path);
-        let file = file.and_then(|file| file.set_len(read.bytes).map(|()| file));
+        // Not to append: Windows cuts nothing off by such a handle.
+        let file = OpenOptions::new().write(true).open(&path);
+        // A torn line is cut off before more is appended, or it would hide all that follow.
+        let file = file.and_then(|mut file| {
+            file.set_len(read.bytes)?;
+            file.seek(SeekFrom::End(0)).map(|_| file)
+        });
         let file = file.map_err(|error| Kind::io("open")(error).at(&path))?;
         Ok(Self::of(path, file, read.records.len()))
     }
@@ -90,6 +95,8 @@ impl Journal {
         batch.lines += &line(record);
         batch.bytes += bytes;
         batch.records += 1;
+        // A sync for each tensor would wait for the disk thousands of times; one at the end would lose hours. Both
+        // limits together cost no more time than a single sync: the disk works while the next tensor is converted.
         let is_due = batch.bytes >= BATCH_BYTES || batch.since.elapsed() >= BATCH_TIME;
         is_due.then(|| batch.take())
     }
@@ -150,6 +157,7 @@ impl ReadJournal {
         let first = lines.next()?;
         let mut journal = Self { run: parsed(first)?, records: vec![], bytes: first.len() as u64 };
         for line in lines {
+            // Not skipped: lines are appended in order, so behind one that is torn nothing can have been synced.
             let Some(record) = parsed(line) else { break };
             journal.records.push(record);
             journal.bytes += line.len() as u64;

@@ -74,6 +74,6 @@ pub use pieces::{PIECE_BYTES, pieces};
 pub use plain_file::PlainFile;
 pub use remark::Remark;
 pub use source_file::SourceFile;
-pub use text::{TEXT_LIMIT_BYTES, read_text, write_text_atomically};
-pub use unfinished::Unfinished;
+pub use text::{TEXT_LIMIT_BYTES, read_start, read_text, write_text_atomically};
+pub use unfinished::UnfinishedFile;
 pub use writer::{Left, TensorFileWriter};

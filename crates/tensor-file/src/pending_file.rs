@@ -33,6 +33,7 @@ pub(crate) struct PendingFile {
     target: PathBuf,
     temporary: NamedTempFile,
     overwrite: Overwrite,
+    lock: Option<NamedTempFile>,
 }
 
 impl PendingFile {
@@ -41,7 +42,7 @@ impl PendingFile {
         check_target(target, overwrite)?;
         let temporary = temporary_beside(target)
             .map_err(|error| Kind::io("create a file in the folder")(error).at(target))?;
-        Ok(Self { target: target.to_owned(), temporary, overwrite })
+        Ok(Self { target: target.to_owned(), temporary, overwrite, lock: None })
     }
 
     /// Opens a file whose name follows from the target's, so that a later run finds it; whatever it holds
@@ -54,10 +55,7 @@ impl PendingFile {
         check_target(target, overwrite)?;
         let path = partial_path(target);
         let file = open_writable(&path)?;
-        // File systems without locks have to do without.
-        if let Err(TryLockError::WouldBlock) = file.try_lock() {
-            return Err(Kind::Busy.at(target));
-        }
+        let lock = lock(&file, target)?;
         // Who had the lock may have finished, and what was opened is the finished file.
         if !is_same_file(&file, &path, &path) {
             return Err(Kind::Busy.at(target));
@@ -65,7 +63,7 @@ impl PendingFile {
         let path =
             TempPath::try_from_path(path).map_err(|error| Kind::io("name")(error).at(target))?;
         let temporary = NamedTempFile::from_parts(file, path);
-        Ok(Self { target: target.to_owned(), temporary, overwrite })
+        Ok(Self { target: target.to_owned(), temporary, overwrite, lock })
     }
 
     /// Keeps it from vanishing when it is dropped.
@@ -92,7 +90,8 @@ impl PendingFile {
 
     /// Waits until the disk has everything, then renames.
     pub(crate) fn commit(self) -> Result<Committed, TensorFileError> {
-        let Self { target, temporary, overwrite } = self;
+        // The lock is held to the end.
+        let Self { target, temporary, overwrite, lock: _lock } = self;
         let io = |doing| {
             let target = &target;
             move |error| Kind::io(doing)(error).at(target)
@@ -127,6 +126,43 @@ pub(crate) fn open_writable(path: &Path) -> Result<File, TensorFileError> {
     }
     let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
     file.map_err(|error| Kind::io("create a file in the folder")(error).at(path))
+}
+
+/// Keeps other processes from writing towards a target for as long as the unfinished file is open.
+///
+/// - `unfinished`: file or folder
+///
+/// # Errors
+/// [`Kind::Busy`] when another process does. File systems without locks have to do without.
+#[cfg(unix)]
+pub(crate) fn lock(
+    unfinished: &File,
+    target: &Path,
+) -> Result<Option<NamedTempFile>, TensorFileError> {
+    match unfinished.try_lock() {
+        Err(TryLockError::WouldBlock) => Err(Kind::Busy.at(target)),
+        Ok(()) | Err(TryLockError::Error(_)) => Ok(None),
+    }
+}
+
+/// Keeps other processes from writing towards a target for as long as what is returned lives: a file
+/// beside the unfinished one. Windows would keep every other handle from reading a locked file, that of
+/// the check before the rename too.
+///
+/// # Errors
+/// [`Kind::Busy`] when another process does. File systems without locks have to do without.
+#[cfg(not(unix))]
+pub(crate) fn lock(
+    _unfinished: &File,
+    target: &Path,
+) -> Result<Option<NamedTempFile>, TensorFileError> {
+    let path = target.with_file_name(hidden_name(target, ".lock"));
+    let file = open_writable(&path)?;
+    if let Err(TryLockError::WouldBlock) = file.try_lock() {
+        return Err(Kind::Busy.at(target));
+    }
+    let path = TempPath::try_from_path(path).map_err(|error| Kind::io("name")(error).at(target))?;
+    Ok(Some(NamedTempFile::from_parts(file, path)))
 }
 
 fn check_target(target: &Path, overwrite: Overwrite) -> Result<(), TensorFileError> {

@@ -1,9 +1,14 @@
-use std::fs::{File, TryLockError};
+use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use crate::disk::{folder_of, is_same_file, open_regular, require_regular, sync_folder};
-use crate::pending_file::{Committed, open_writable, partial_path};
+use tempfile::NamedTempFile;
+
+use crate::disk::{
+    folder_of, is_same_file, open_folder, open_regular, require_regular, sync_folder,
+};
+use crate::pending_file::{Committed, lock, open_writable, partial_path};
 use crate::{TensorFileError, TensorFileErrorKind as Kind};
 
 /// Files in the making in a folder beside its final place, which the folder takes by rename. Its name
@@ -12,8 +17,8 @@ use crate::{TensorFileError, TensorFileErrorKind as Kind};
 pub(crate) struct PendingFolder {
     target: PathBuf,
     path: PathBuf,
-    /// The folder, locked.
     folder: File,
+    _lock: Option<NamedTempFile>,
     files: Vec<File>,
     names: Vec<String>,
     /// Length of what is not a tensor file.
@@ -38,11 +43,8 @@ impl PendingFolder {
             Ok(_) => {}
             Err(_) => std::fs::create_dir(&path).map_err(io("create a folder in the folder"))?,
         }
-        let folder = File::open(&path).map_err(io("open the unfinished folder"))?;
-        // File systems without locks have to do without.
-        if let Err(TryLockError::WouldBlock) = folder.try_lock() {
-            return Err(Kind::Busy.at(target));
-        }
+        let folder = open_folder(&path).map_err(io("open the unfinished folder"))?;
+        let lock = lock(&folder, target)?;
         // Who had the lock may have finished, and what was opened is the finished folder.
         if !is_same_file(&folder, &path, &path) {
             return Err(Kind::Busy.at(target));
@@ -51,7 +53,7 @@ impl PendingFolder {
         let files: Vec<File> =
             names.iter().map(|name| open_writable(&path.join(name))).collect::<Result<_, _>>()?;
         let (target, other_bytes) = (target.to_owned(), 0);
-        Ok(Self { target, path, folder, files, names, other_bytes, is_kept: false })
+        Ok(Self { target, path, folder, _lock: lock, files, names, other_bytes, is_kept: false })
     }
 
     pub(crate) fn target(&self) -> &Path {
@@ -79,7 +81,11 @@ impl PendingFolder {
     /// Puts a file beside the tensor files, and waits until the disk has it.
     pub(crate) fn write(&mut self, name: &str, bytes: &[u8]) -> Result<(), TensorFileError> {
         let path = self.path.join(name);
-        let written = std::fs::write(&path, bytes).and_then(|()| File::open(&path)?.sync_all());
+        // By the handle that wrote: Windows syncs none that only reads.
+        let written = File::create(&path).and_then(|mut file| {
+            file.write_all(bytes)?;
+            file.sync_all()
+        });
         written.map_err(|error| Kind::io("write")(error).at(&path))?;
         self.other_bytes += bytes.len() as u64;
         Ok(())
@@ -127,6 +133,10 @@ impl PendingFolder {
         sync_folder(&self.path).map_err(io("sync"))?;
         // Once more: hours may have passed. The rename itself replaces nothing but an empty folder.
         check_target(&target)?;
+        // Windows renames no folder in which a file is open, and none over an empty one.
+        self.files.clear();
+        #[cfg(windows)]
+        let _ = std::fs::remove_dir(&target);
         std::fs::rename(&self.path, &target).map_err(|error| match error.kind() {
             std::io::ErrorKind::DirectoryNotEmpty | std::io::ErrorKind::AlreadyExists => {
                 Kind::FolderNotEmpty.at(&target)

@@ -75,7 +75,7 @@ pub(crate) fn choose(pickle: &Pickle) -> Result<StateDict<'_>, Kind> {
 }
 
 /// A dictionary that holds tensors.
-struct Found<'a> {
+struct Candidate<'a> {
     /// Keys that lead to it, each cut where it is absurdly long.
     path: Vec<String>,
     entries: &'a [(Id, Id)],
@@ -88,7 +88,7 @@ struct Search<'a> {
     pickle: &'a Pickle,
     /// Dictionaries that were looked into: one may stand in several places, or in itself.
     seen: HashSet<Id>,
-    found: Vec<Found<'a>>,
+    found: Vec<Candidate<'a>>,
     optimizers: Vec<String>,
 }
 
@@ -105,7 +105,7 @@ impl Search<'_> {
         if tensors > 0 {
             let place = |key: &String| MODEL_KEYS.iter().position(|known| known == key);
             let rank = path.iter().find_map(place);
-            self.found.push(Found { path: path.clone(), entries, tensors, rank });
+            self.found.push(Candidate { path: path.clone(), entries, tensors, rank });
         }
         if path.len() == DEPTH_LIMIT {
             return;

@@ -25,6 +25,17 @@ pub fn read_text(path: &Path) -> Result<String, TensorFileError> {
     String::from_utf8(bytes).map_err(|error| Kind::TextUtf8 { source: error.utf8_error() }.at(path))
 }
 
+/// Returns the first bytes of a regular file, at most `most` of them.
+///
+/// # Errors
+/// When it is no regular file, or cannot be read.
+pub fn read_start(path: &Path, most: u64) -> Result<Vec<u8>, TensorFileError> {
+    let (file, _) = open_regular(path)?;
+    let mut bytes = Vec::new();
+    file.take(most).read_to_end(&mut bytes).map_err(|error| Kind::io("read")(error).at(path))?;
+    Ok(bytes)
+}
+
 /// Writes a text file that is complete whenever it is visible.
 pub fn write_text_atomically(
     path: &Path,

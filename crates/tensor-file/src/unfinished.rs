@@ -8,12 +8,12 @@ use crate::pending_file::{journal_path, partial_path};
 
 /// A file that an earlier run began to write and did not finish, with its journal.
 #[derive(Debug)]
-pub struct Unfinished {
+pub struct UnfinishedFile {
     target: PathBuf,
     journal: ReadJournal,
 }
 
-impl Unfinished {
+impl UnfinishedFile {
     /// Looks for the unfinished file of an earlier run towards `target`. Returns `None` where
     /// nothing was recorded that could be continued.
     ///

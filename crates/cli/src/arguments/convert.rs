@@ -8,7 +8,7 @@ use roundwise_convert::scheme::Scheme;
 
 use super::part::parse_part;
 use super::size::parse_size;
-use super::{INPUTS, RecipeOptions, RunOptions, StatisticsFlags, WriteOptions};
+use super::{BudgetFlags, INPUTS, RecipeOptions, RunOptions, StatisticsFlags, WriteOptions};
 
 #[derive(Debug, Args)]
 pub(crate) struct ConvertOptions {
@@ -26,7 +26,7 @@ pub(crate) struct ConvertOptions {
         long,
         value_name = "SCHEME[=FILE]",
         value_parser = parse_scheme_output,
-        conflicts_with_all = ["output", "scheme", "part"]
+        conflicts_with_all = ["output", "scheme", "part", "size", "bits", "loss"]
     )]
     pub(crate) to: Vec<SchemeOutput>,
     #[command(flatten)]
@@ -36,7 +36,7 @@ pub(crate) struct ConvertOptions {
     pub(crate) memory_limit: Option<u64>,
     /// Make one part of the model, for `roundwise merge`: 3/16, or auto/16 in an array job of Slurm or
     /// Kubernetes. The part goes into the output's name
-    #[arg(long, value_name = "I/N", conflicts_with = "shard_size", value_parser = parse_part)]
+    #[arg(long, value_name = "I/N", conflicts_with_all = ["shard_size", "size", "bits", "loss"], value_parser = parse_part)]
     pub(crate) part: Option<Part>,
     /// Write the leading part of what rounding changed as a LoRA of this rank beside the output
     #[arg(long, value_name = "RANK")]
@@ -51,6 +51,8 @@ pub(crate) struct ConvertOptions {
     pub(crate) statistics: StatisticsFlags,
     #[command(flatten)]
     pub(crate) run: RunOptions,
+    #[command(flatten)]
+    pub(crate) budget: BudgetFlags,
     #[command(flatten)]
     pub(crate) recipe: RecipeOptions,
 }

@@ -3,9 +3,8 @@ use std::path::PathBuf;
 use clap::Args;
 use roundwise_convert::compute::Devices;
 
-use super::INPUT;
 use super::size::parse_size;
-use super::{RecipeOptions, RunOptions, StatisticsFlags};
+use super::{BudgetFlags, INPUT, RecipeOptions, RunOptions, StatisticsFlags};
 
 #[derive(Debug, Args)]
 pub(crate) struct PlanOptions {
@@ -17,10 +16,15 @@ pub(crate) struct PlanOptions {
     /// Say what `convert` takes with this limit of memory (such as 8GiB)
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub(crate) memory_limit: Option<u64>,
+    /// Print the recipe with the scheme of every layer, to be edited, in place of the plan
+    #[arg(long, conflicts_with_all = ["explain", "json"])]
+    pub(crate) print_recipe: bool,
     #[command(flatten)]
     pub(crate) statistics: StatisticsFlags,
     #[command(flatten)]
     pub(crate) run: RunOptions,
+    #[command(flatten)]
+    pub(crate) budget: BudgetFlags,
     #[command(flatten)]
     pub(crate) recipe: RecipeOptions,
 }

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use roundwise_convert::RecipeFile;
 use roundwise_convert::layout::Layout;
-use roundwise_convert::model::{Heuristic, Kind};
+use roundwise_convert::model::{FileKind, Heuristic};
 use roundwise_convert::recipe::{Names, Program, RuleFile, import_layer_config};
 use roundwise_convert::scheme::{CATALOG, ScaleRule};
 use roundwise_convert::source::StatisticsFile;
@@ -119,7 +119,8 @@ fn scheme_help() -> String {
 }
 
 fn scale_rule_help() -> String {
-    choices("How scales are chosen", ScaleRule::NAMES.map(|(name, _)| name)) + " [default: absmax]"
+    choices("How scales are chosen", ScaleRule::NAMES.map(|(name, _)| name))
+        + " [default: absmax, but mse for 4-bit codes with statistics]"
 }
 
 pub(super) fn layout_help() -> String {
@@ -127,7 +128,7 @@ pub(super) fn layout_help() -> String {
 }
 
 fn kind_help() -> String {
-    let kinds = Kind::NAMES.map(|(name, _)| name);
+    let kinds = FileKind::NAMES.map(|(name, _)| name);
     choices("Take the file for this, whatever it looks like, and do not refuse it", kinds)
 }
 

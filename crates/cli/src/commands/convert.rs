@@ -6,10 +6,11 @@ use std::num::NonZeroUsize;
 use anyhow::{Context, anyhow, bail};
 use roundwise_convert::compute::Device;
 use roundwise_convert::recipe::Rounding;
-use roundwise_convert::run::{extract_error_lora, limit_search_threads};
-use roundwise_convert::{ConvertError, Job, Prepared, Recipe, Report};
+use roundwise_convert::run::{Budgeted, extract_error_lora, limit_search_threads};
+use roundwise_convert::{ConvertError, Job, Prepared, Recipe, RecipeFile, Report};
 
 use self::jobs::{Group, groups, refuse_places};
+use super::budget;
 use super::conversion::{Reports, carry_out};
 use crate::arguments::ConvertOptions;
 use crate::console::{print_error, print_json, tell};
@@ -26,14 +27,18 @@ pub(crate) fn run(options: &ConvertOptions) -> anyhow::Result<bool> {
 fn run_all(options: &ConvertOptions) -> anyhow::Result<bool> {
     let statistics = options.statistics.to_file();
     let (file, typed) = options.recipe.to_recipe_file(statistics.as_ref())?;
+    stop::listen()?;
+    let events = options.events.then(Events::listen);
+    limit_search_threads(options.run.threads());
+    let (file, budgeted) = within_budget(options, file, &typed, events.as_ref())?;
     let groups = groups(options, file, &typed)?;
     for job in groups.iter().flatten() {
         refuse_idle_device(options, &job.recipe)?;
         refuse_adapter_of_nothing(options, &job.recipe)?;
     }
-    limit_search_threads(options.run.threads());
-    stop::listen()?;
-    let events = options.events.then(Events::listen);
+    if let Some(budgeted) = budgeted.filter(|_| is_told(options)) {
+        tell(&budget::summary(&budgeted));
+    }
     let mut batch = Batch { inputs: groups.len(), reports: vec![], failed: vec![] };
     // All inputs are looked at before the first is converted: nobody waits hours to learn of a
     // mistake in the last one.
@@ -57,6 +62,29 @@ fn run_all(options: &ConvertOptions) -> anyhow::Result<bool> {
         Err(error) => Err(error),
         Ok(()) => batch.outcome(),
     }
+}
+
+/// Returns the recipe with the schemes that keep the limit of the output, where there is one.
+fn within_budget(
+    options: &ConvertOptions,
+    file: RecipeFile,
+    typed: &Typed,
+    events: Option<&Events>,
+) -> anyhow::Result<(RecipeFile, Option<Budgeted>)> {
+    budget::refuse_idle(&options.budget)?;
+    let Some(limit) = options.budget.budget() else { return Ok((file, None)) };
+    if options.inputs.len() > 1 {
+        bail!(BadUsage("a budget is for one file; convert one input at a time".into()));
+    }
+    let groups = groups(options, file, typed)?;
+    let budgeted =
+        budget::keep(&options.budget, limit, &groups[0][0], typed, &options.run, events)?;
+    Ok((budgeted.recipe.file().clone(), Some(budgeted)))
+}
+
+/// Tells whether people read what is written.
+fn is_told(options: &ConvertOptions) -> bool {
+    !options.events && !options.run.json && !options.run.quiet
 }
 
 /// Refuses a device for nearest rounding, which always runs on the CPU, whatever `auto` would find.
@@ -168,16 +196,20 @@ impl Batch {
     }
 }
 
+/// What becomes of an error that is added back, by how it is added.
+const LOADER_OF_ERRORS: &str = "in ComfyUI add it with `Load LoRA (Bypass)`: `Load LoRA` rounds every \
+                                layer again, which makes the result worse than without";
+
 fn extract(options: &ConvertOptions, job: &Job, rank: NonZeroUsize) -> anyhow::Result<()> {
     let (input, recipe, output) = (&job.input, &job.recipe, &job.output);
     let device = job.devices.named().first().copied().unwrap_or_default();
     let lora = extract_error_lora(input, recipe, output, rank, device, job.overwrite).map_err(
         |error| anyhow!("{error}\n  {} is complete, its adapter is missing", output.display()),
     )?;
-    if !options.run.json && !options.run.quiet && !options.events {
+    if is_told(options) {
         let most = if lora.rank < rank.get() { ", the highest that they have," } else { "" };
         tell(&format!(
-            "{}: {} of rank {}{most} that leave {:.1} % of the error",
+            "{}: {} of rank {}{most} that leave {:.1} % of the error\n  {LOADER_OF_ERRORS}",
             lora.path.display(),
             counted(lora.layers, "layer"),
             lora.rank,
@@ -203,7 +235,7 @@ fn run_group(
     for (job, report) in group.iter().zip(&reports) {
         if options.events {
             tell_done(report);
-        } else if !options.run.json && !options.run.quiet {
+        } else if is_told(options) {
             tell(&summary::describe(report, typed));
         }
         if let Some(rank) = options.extract_error_lora {

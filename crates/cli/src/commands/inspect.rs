@@ -1,5 +1,5 @@
 use roundwise_convert::inspect::{Inspection, inspect};
-use roundwise_convert::model::{Dialect, Kind};
+use roundwise_convert::model::{Dialect, FileKind};
 use roundwise_convert::source::Opens;
 
 use crate::arguments::InspectOptions;
@@ -88,7 +88,7 @@ fn describe(inspection: &Inspection) -> String {
 /// converted to codes.
 fn describe_kind(inspection: &Inspection) -> String {
     let mut text = match inspection.kind {
-        Kind::Unknown => String::new(),
+        FileKind::Unknown => String::new(),
         kind => format!("kind: {kind}\n"),
     };
     if matches!(inspection.dialect, Dialect::Diffusers | Dialect::LlamaCpp) {

@@ -1,5 +1,5 @@
-use roundwise_convert::rounding::{METHODS, Method, MethodOptions, SettingOfMethod};
-use serde_json::json;
+use roundwise_convert::recipe::MethodEntry;
+use roundwise_convert::rounding::{METHODS, MethodOptions, SettingOfMethod};
 
 use crate::arguments::MethodsOptions;
 use crate::console::{print, print_json, width};
@@ -9,22 +9,10 @@ use crate::typed::flag_of;
 
 pub(crate) fn run(options: &MethodsOptions) -> anyhow::Result<bool> {
     match options.json {
-        true => print_json(&METHODS.iter().map(as_json).collect::<Vec<_>>())?,
+        true => print_json(&MethodEntry::all())?,
         false => print(&describe())?,
     }
     Ok(true)
-}
-
-fn as_json(method: &Method) -> serde_json::Value {
-    let options = method.options();
-    json!({
-        "name": method.name,
-        "summary": method.summary,
-        "objective": options.objective.name(),
-        "solver": options.solver.name(),
-        "min_size": method.min_size,
-        "settings": method.settings(),
-    })
 }
 
 /// Describes the methods, each with the values of its settings, and then the settings.

@@ -1,12 +1,16 @@
 use std::num::NonZeroUsize;
 
-use roundwise_convert::plan::{Limits, PlannedTensor, explain};
+use anyhow::anyhow;
+use roundwise_convert::plan::{Assignment, Limits, PlannedTensor, explain};
+use roundwise_convert::run::{Budgeted, default_output, limit_search_threads};
 use roundwise_convert::source::{LayerInputs, Opens, SchemeConsumer, for_input};
-use roundwise_convert::{Plan, PlanRequest, RecipeFile, Source};
+use roundwise_convert::{Job, Plan, PlanRequest, RecipeFile, Source};
 use serde::Serialize;
 
 use crate::arguments::PlanOptions;
-use crate::console::{print, print_json, width};
+use crate::commands::budget;
+use crate::console::{print, print_as_it_is, print_json, width};
+use crate::stop;
 use crate::table::Table;
 use crate::text::{bytes, counted, plain, shape, wrap};
 use crate::typed::Typed;
@@ -14,12 +18,47 @@ use crate::typed::Typed;
 pub(crate) fn run(options: &PlanOptions) -> anyhow::Result<bool> {
     let statistics = options.statistics.to_file();
     let (recipe, typed) = options.recipe.to_recipe_file(statistics.as_ref())?;
-    plan(options, recipe, &typed).map_err(|error| typed.word(error))
+    let recipe = for_input(recipe, &options.input, None);
+    let budgeted = within_budget(options, recipe.clone(), &typed)?;
+    if options.print_recipe {
+        let recipe = match &budgeted {
+            Some(budgeted) => budget::recipe(budgeted)?,
+            None => recipe.to_toml().map_err(|error| anyhow!("{error}"))?,
+        };
+        print_as_it_is(&recipe)?;
+        return Ok(true);
+    }
+    let recipe = budgeted.as_ref().map_or(recipe, |budgeted| budgeted.recipe.file().clone());
+    plan(options, recipe, budgeted.as_ref(), &typed).map_err(|error| typed.word(error))
 }
 
-fn plan(options: &PlanOptions, recipe: RecipeFile, typed: &Typed) -> anyhow::Result<bool> {
+/// Chooses the schemes that keep the limit of the output, where there is one.
+fn within_budget(
+    options: &PlanOptions,
+    file: RecipeFile,
+    typed: &Typed,
+) -> anyhow::Result<Option<Budgeted>> {
+    budget::refuse_idle(&options.budget)?;
+    let Some(limit) = options.budget.budget() else { return Ok(None) };
+    let recipe = file.check().map_err(|error| typed.error(error.into()))?;
+    limit_search_threads(options.run.threads());
+    stop::listen()?;
+    let output = default_output(&options.input, &recipe, Limits::default());
+    let job = Job {
+        threads: options.run.threads(),
+        statistics: options.statistics.to_file(),
+        ..Job::new(options.input.clone(), output, recipe)
+    };
+    budget::keep(&options.budget, limit, &job, typed, &options.run, None).map(Some)
+}
+
+fn plan(
+    options: &PlanOptions,
+    recipe: RecipeFile,
+    budgeted: Option<&Budgeted>,
+    typed: &Typed,
+) -> anyhow::Result<bool> {
     let statistics = options.statistics.to_file();
-    let recipe = for_input(recipe, &options.input, None);
     let recipe = recipe.check().map_err(|error| typed.error(error.into()))?;
     let source = Source::open_with(&options.input, &recipe)?;
     let inputs = LayerInputs::for_recipe(&recipe, statistics.as_ref(), &source)?;
@@ -35,9 +74,11 @@ fn plan(options: &PlanOptions, recipe: RecipeFile, typed: &Typed) -> anyhow::Res
     let plan = Plan::decide(&request)?;
     let sizes = Sizes::of(&source, &plan)?;
     if options.run.json {
-        print_json(&as_json(&plan, &sizes))?;
+        print_json(&as_json(&plan, &sizes, budgeted))?;
     } else if !options.run.quiet {
-        print(&describe(&plan, &sizes, typed))?;
+        let budget =
+            budgeted.map(|it| budget::details(it) + &budget::summary(it)).unwrap_or_default();
+        print(&(describe(&plan, &sizes, typed) + &budget))?;
     }
     Ok(true)
 }
@@ -97,14 +138,17 @@ struct PlanOfFile<'a> {
     clients: Vec<String>,
     input_bytes: u64,
     disk_bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    budget: Option<&'a Assignment>,
 }
 
-fn as_json<'a>(plan: &'a Plan, sizes: &Sizes) -> PlanOfFile<'a> {
+fn as_json<'a>(plan: &'a Plan, sizes: &Sizes, budgeted: Option<&'a Budgeted>) -> PlanOfFile<'a> {
     let consumers = plan.consumers();
     let clients = consumers.iter().filter_map(|it| it.answer.program()).map(str::to_owned);
     let clients = clients.collect();
     let Sizes { input_bytes, output_bytes: disk_bytes, .. } = *sizes;
-    PlanOfFile { plan, clients, input_bytes, disk_bytes }
+    let budget = budgeted.map(|budgeted| &budgeted.assignment);
+    PlanOfFile { plan, clients, input_bytes, disk_bytes, budget }
 }
 
 fn describe(plan: &Plan, sizes: &Sizes, typed: &Typed) -> String {

@@ -1,5 +1,5 @@
 use roundwise_convert::model::{Architecture, Preset};
-use serde_json::json;
+use roundwise_convert::recipe::PresetEntry;
 
 use crate::arguments::PresetsOptions;
 use crate::console::{print, print_json, width};
@@ -7,33 +7,12 @@ use crate::text::wrap;
 
 pub(crate) fn run(options: &PresetsOptions) -> anyhow::Result<bool> {
     if options.json {
-        print_json(&Preset::all().iter().map(as_json).collect::<Vec<_>>())?;
+        print_json(&PresetEntry::all())?;
     } else {
         let texts: Vec<String> = Preset::all().iter().map(describe).collect();
         print(&texts.concat())?;
     }
     Ok(true)
-}
-
-fn as_json(preset: &Preset) -> serde_json::Value {
-    let recognised: Vec<_> = preset
-        .recognises()
-        .map(|architecture| {
-            json!({
-                "id": architecture.id,
-                "title": architecture.title,
-                "when": architecture.conditions(),
-                "unless": architecture.exceptions(),
-            })
-        })
-        .collect();
-    json!({
-        "name": preset.name,
-        "aliases": preset.aliases,
-        "for": preset.title,
-        "refuses": preset.refuse,
-        "recognises": recognised,
-    })
 }
 
 /// Describes a preset: its names and purpose, then how its models are recognised.

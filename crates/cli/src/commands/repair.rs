@@ -16,7 +16,7 @@ pub(crate) fn run(options: &RepairOptions) -> anyhow::Result<bool> {
         return mend(options);
     }
     let diagnosis = diagnose(&options.rewrite.input)?;
-    let is_sound = diagnosis.mends.is_empty() && diagnosis.defects.is_empty();
+    let is_sound = diagnosis.repairs.is_empty() && diagnosis.defects.is_empty();
     if options.write && !is_sound {
         return mend(options);
     }
@@ -59,17 +59,17 @@ fn describe(options: &RepairOptions, diagnosis: &Diagnosis) -> String {
     let mut text = format!(
         "{}: {} that can be mended, {} that cannot\n",
         path(&options.rewrite.input),
-        counted(diagnosis.mends.len(), "defect"),
+        counted(diagnosis.repairs.len(), "defect"),
         diagnosis.defects.len(),
     );
-    for mend in &diagnosis.mends {
-        text += &describe_defect("wrong", &mend.defect);
-        text += &format!("  remedy: {}\n", plain(&mend.remedy));
+    for repair in &diagnosis.repairs {
+        text += &describe_defect("wrong", &repair.defect);
+        text += &format!("  remedy: {}\n", plain(&repair.remedy));
     }
     for defect in &diagnosis.defects {
         text += &describe_defect("without remedy", defect);
     }
-    text += match (diagnosis.mends.is_empty(), diagnosis.defects.is_empty()) {
+    text += match (diagnosis.repairs.is_empty(), diagnosis.defects.is_empty()) {
         (true, true) => "nothing to repair",
         (false, true) => "nothing was written; `--write` writes the repaired file",
         (_, false) => "not all of it can be repaired: start from the original weights",

@@ -1,6 +1,5 @@
-use roundwise_convert::layout::{Layout, client};
-use roundwise_convert::scheme::{CATALOG, FAMILIES, FamilyNumber};
-use serde_json::json;
+use roundwise_convert::recipe::SchemeEntry;
+use roundwise_convert::scheme::{FAMILIES, FamilyNumber};
 
 use crate::arguments::SchemesOptions;
 use crate::console::{print, print_json, width};
@@ -8,30 +7,12 @@ use crate::table::Table;
 
 pub(crate) fn run(options: &SchemesOptions) -> anyhow::Result<bool> {
     if options.json {
-        let schemes: Vec<_> = CATALOG
-            .iter()
-            .map(|entry| {
-                json!({
-                    "name": entry.name,
-                    "summary": entry.summary(),
-                    "read_as": entry.scheme.read_as().to_string(),
-                    "bits": entry.bits(),
-                    "client": client(Layout::default_for(entry.scheme), entry.scheme).name,
-                    "when": entry.when,
-                })
-            })
-            .collect();
-        print_json(&schemes)?;
+        print_json(&SchemeEntry::all())?;
         return Ok(true);
     }
     let mut table = Table::new(&["scheme", "bits", "opened by", "when"]);
-    for entry in CATALOG {
-        table.row(vec![
-            entry.name.to_owned(),
-            entry.bits().to_string(),
-            client(Layout::default_for(entry.scheme), entry.scheme).name.to_owned(),
-            entry.when.to_owned(),
-        ]);
+    for SchemeEntry { name, bits, client, when, .. } in SchemeEntry::all() {
+        table.row(vec![name.to_owned(), bits.to_string(), client.to_owned(), when.to_owned()]);
     }
     print(&table.render(width()))?;
     print(&format!(

@@ -1,5 +1,5 @@
 use roundwise_convert::run::Target;
-use roundwise_convert::stats::{COLLECTOR, LayerSummary, Merge, Statistics};
+use roundwise_convert::stats::{COLLECTOR, Curvature, LayerSummary, Merge, Statistics};
 use serde_json::json;
 
 use crate::arguments::{StatsCommand, StatsMergeOptions, StatsShowOptions, overwrite};
@@ -29,24 +29,10 @@ fn show(options: &StatsShowOptions) -> anyhow::Result<()> {
 }
 
 fn as_json(statistics: &Statistics, layers: &[LayerSummary]) -> serde_json::Value {
-    let layers: Vec<_> = layers
-        .iter()
-        .map(|layer| {
-            json!({
-                "name": layer.shape.module,
-                "rows": layer.shape.rows,
-                "columns": layer.shape.columns,
-                "samples": layer.samples,
-                "second_moment": layer.knowledge.to_string(),
-                "rank_energy": layer.rank_energy,
-                "has_mean": layer.has_mean,
-                "has_few_samples": layer.has_few_samples(),
-            })
-        })
-        .collect();
     json!({
         "tool": statistics.tool(),
         "fingerprint": statistics.fingerprint(),
+        "curvature": statistics.curvature().map(Curvature::name),
         "layers": layers,
     })
 }
@@ -58,19 +44,64 @@ fn describe(statistics: &Statistics, layers: &[LayerSummary]) -> String {
         counted(layers.len(), "layer"),
         plain(statistics.tool()),
     );
-    let mut table = Table::new(&["layer", "columns", "samples", "second moment", "energy"]);
+    let has_more = layers.iter().any(|layer| layer.has_gradient || layer.mixed.is_some());
+    let head = ["layer", "columns", "samples", "second moment", "energy", "also known"];
+    let mut table = Table::new(if has_more { &head } else { &head[..5] });
     for layer in layers {
-        table.row(vec![
+        let mut cells = vec![
             layer.shape.module.clone(),
             layer.shape.columns.to_string(),
             layer.samples.to_string(),
             layer.knowledge.to_string(),
             percent(layer.rank_energy),
-        ]);
+        ];
+        cells.extend(has_more.then(|| more_of(layer)));
+        table.row(cells);
     }
     text += &table.render(width());
     text += "energy: share of the second moment that is known beyond its diagonal\n";
+    text += &allowed_by(statistics, layers);
     text + &warn_of_few_samples(layers)
+}
+
+/// Lists what is known of a layer beyond its inputs.
+fn more_of(layer: &LayerSummary) -> String {
+    let known = [("mixed", layer.mixed), ("weighted", layer.weighted), ("G", layer.outputs)];
+    let known = known.into_iter().filter_map(|(name, known)| Some(format!("{name} {}", known?)));
+    let gradient = layer.has_gradient.then(|| "gradient".to_owned());
+    known.chain(gradient).collect::<Vec<_>>().join(", ")
+}
+
+/// Says what the statistics of a file allow.
+fn allowed_by(statistics: &Statistics, layers: &[LayerSummary]) -> String {
+    let count = |has: fn(&&LayerSummary) -> bool| layers.iter().filter(has).count();
+    let mixed = count(|layer| layer.mixed.is_some());
+    let weighted = count(|layer| layer.weighted.is_some());
+    let gradients = count(|layer| layer.has_gradient);
+    let mut text = String::new();
+    if mixed > 0 {
+        let layers = counted(mixed, "value projection");
+        text += &format!("{layers} can be rounded for inputs as attention mixes them\n");
+    }
+    if weighted > 0 {
+        let layers = counted(weighted, "layer");
+        text += &format!("{layers} can be rounded for inputs weighed with gradients\n");
+    }
+    text += &match (gradients, statistics.curvature()) {
+        (0, _) | (_, None) => {
+            "no gradients: budgets go by the errors of outputs, and no loss is predicted\n"
+                .to_owned()
+        }
+        (gradients, Some(Curvature::Tokens)) => format!(
+            "gradients of {}: losses are predicted in nats per token\n",
+            counted(gradients, "layer")
+        ),
+        (gradients, Some(Curvature::Gaussian)) => format!(
+            "gradients of {}: losses are predicted as half the squared error of an output\n",
+            counted(gradients, "layer")
+        ),
+    };
+    text
 }
 
 fn warn_of_few_samples(layers: &[LayerSummary]) -> String {

@@ -8,7 +8,7 @@ use roundwise_testkit::weights::gaussian;
 use serde_json::Value;
 
 use crate::tool::{Folder, Run, chroma_model};
-use crate::{plain, tool};
+use crate::{budget, plain, tool};
 
 /// Paths of all keys, lists as `[]`.
 fn keys(value: &Value, path: &str, found: &mut BTreeSet<String>) {
@@ -77,12 +77,25 @@ fn every_key_of_the_report_is_documented() {
     let soft = ["m.safetensors", "--method", "adaround", "--iterations", "2", "--force", "--json"];
     let betas = ["--beta-start", "10", "--beta-end", "3"];
     let soft = folder.json(&[&["convert"], &soft[..], &betas].concat());
-    agree("Report", &[report, learned, soft]);
+    let budgeted = budget::folder();
+    let arguments = ["convert", "m.safetensors", "--bits", "7", "--stats", "g.stats.safetensors"];
+    let mixed = budgeted.json(&[&arguments[..], &["--json"]].concat());
+    agree("Report", &[report, learned, soft, mixed]);
 }
 
 #[test]
 fn every_key_of_the_plan_is_documented() {
-    agree("Plan", &[plain().json(&["plan", "m.safetensors", "--json"])]);
+    let budgeted = budget::folder();
+    let arguments = ["plan", "m.safetensors", "--bits", "7", "--stats", "g.stats.safetensors"];
+    let mixed = budgeted.json(&[&arguments[..], &["--json"]].concat());
+    agree("Plan", &[plain().json(&["plan", "m.safetensors", "--json"]), mixed]);
+}
+
+#[test]
+fn every_key_of_sensitivities_is_documented() {
+    let arguments = ["sensitivity", "m.safetensors", "--schemes", "fp8", "--json"];
+    let found = budget::folder().done(&arguments).replace("\"fp8\"", "\"SCHEME\"");
+    agree("Sensitivity", &[serde_json::from_str(&found).unwrap()]);
 }
 
 #[test]

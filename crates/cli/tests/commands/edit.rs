@@ -76,6 +76,8 @@ fn write_statistics(folder: &Folder, name: &str, layers: &[(&str, [u64; 2])]) {
         count: 10,
         has_mean: false,
         knowledge: Knowledge::Diagonal,
+        mixed: None,
+        gradient: None,
     };
     let plans = shapes.map(plan).collect();
     let path = folder.path(name);

@@ -2,6 +2,7 @@
 
 mod answers;
 mod bad_input;
+mod budget;
 mod coming_from;
 mod containers;
 mod convert;

@@ -91,7 +91,16 @@ fn learning_takes_no_more_memory_than_the_plan_states() {
         &["--method", "principal-input", "--top-k", "16"],
         &["--method", "sampled", "--calibration-rows", "512", "--effort", "fast"],
         &["--method", "tpec", "--iterations", "2"],
-        &["--method", "adaround", "--iterations", "2"],
+    ] {
+        is_enough(&folder, "m.safetensors", flags);
+    }
+}
+
+#[test]
+fn learning_of_choices_takes_no_more_memory_than_the_plan_states() {
+    let folder = Folder::with("m.safetensors", &model(2));
+    for flags in [
+        &["--method", "adaround", "--iterations", "2"][..],
         &["--method", "adaround", "--iterations", "2", "--optimizer", "gooddog"],
     ] {
         is_enough(&folder, "m.safetensors", flags);

@@ -281,6 +281,8 @@ fn write_statistics(
         count: 2000,
         has_mean: true,
         knowledge: Knowledge::Diagonal,
+        mixed: None,
+        gradient: None,
     };
     let plans = layers.iter().map(plan).collect();
     let path = folder.path(name);

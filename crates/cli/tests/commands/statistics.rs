@@ -56,6 +56,8 @@ fn write(path: &Path, layers: &[LayerShape]) {
         count: 2000,
         has_mean: true,
         knowledge: Knowledge::Full,
+        mixed: None,
+        gradient: None,
     };
     let plans = layers.iter().map(plan).collect();
     let writer = StatisticsWriter::create(path, Overwrite::Refuse, "a test", plans).unwrap();

@@ -5,7 +5,7 @@ use roundwise_layout::{
     ForeignLayer, LayoutError, QUANTIZATION_METADATA, StoredLayer, layer_of, layer_of_bias,
     layer_of_weight, weight_of,
 };
-use roundwise_scheme::{GridKind, QuantizedMatrix, Scheme, Weight, WeightKind, measure};
+use roundwise_scheme::{FloatDtype, GridKind, QuantizedMatrix, Scheme, Weight, measure};
 use roundwise_tensor_file::{Dtype, TensorHeader, pieces};
 
 use crate::error::ConvertError;
@@ -16,7 +16,7 @@ use crate::model::Preset;
 use crate::recipe::PlainDtype;
 use crate::recipe::edit::PROVENANCE_KEY;
 use crate::recipe::{Setting, Text};
-use crate::source::numbers::{matrix_shape, weight_kind};
+use crate::source::numbers::{float_dtype, matrix_shape};
 use crate::source::{LoadedWeight, Source};
 
 /// Both files, and what may differ between them.
@@ -45,7 +45,7 @@ pub(super) fn finding(tensor: &str, problem: impl Into<Text>) -> Finding {
 
 /// Returns whether numbers became other numbers of 16 bits.
 fn is_narrowed(before: Dtype, after: Dtype) -> bool {
-    let is_number = weight_kind(before).is_some();
+    let is_number = float_dtype(before).is_some();
     is_number && before != after && matches!(after, Dtype::F16 | Dtype::BF16)
 }
 
@@ -357,7 +357,7 @@ impl Comparison {
     ) -> Result<LoadedWeight, Option<ConvertError>> {
         let is_stored = self.original.is_in_codes(before);
         let is_matrix = matrix_shape(&before.shape) == Some(shape);
-        let is_number = weight_kind(before.dtype).is_some();
+        let is_number = float_dtype(before.dtype).is_some();
         if !(is_stored || is_matrix && is_number) {
             return Err(None);
         }
@@ -373,20 +373,20 @@ impl Comparison {
         after: &TensorHeader,
     ) -> Result<Outcome, ConvertError> {
         let expected = self.original.load(before)?.view().to_f32();
-        let Some((kind, found)) = self.converted_numbers(after)? else {
+        let Some((dtype, found)) = self.converted_numbers(after)? else {
             return Ok(Outcome::Wrong(finding(&before.name, "holds codes without a scale")));
         };
         let is_same = found.iter().zip(&expected).all(|(&found, &expected)| {
-            let expected = match kind {
-                WeightKind::BF16 => bf16::from_f32(expected).to_f32(),
+            let expected = match dtype {
+                FloatDtype::BF16 => bf16::from_f32(expected).to_f32(),
                 _ => expected,
             };
             found == expected || (found.is_nan() && expected.is_nan())
         });
-        match (is_same, kind) {
+        match (is_same, dtype) {
             (true, _) => Ok(Outcome::Identical),
-            (false, WeightKind::F16) => self.compare_numbers(before, after),
-            (false, WeightKind::BF16 | WeightKind::F32 | WeightKind::F64) => {
+            (false, FloatDtype::F16) => self.compare_numbers(before, after),
+            (false, FloatDtype::BF16 | FloatDtype::F32 | FloatDtype::F64) => {
                 Ok(Outcome::Wrong(finding(&before.name, "differs from the decoded original")))
             }
         }
@@ -429,16 +429,16 @@ impl Comparison {
         Ok(Outcome::Identical)
     }
 
-    /// Returns the numbers of a plain tensor of the converted file, and their kind; `None` where it
+    /// Returns the numbers of a plain tensor of the converted file, and their dtype; `None` where it
     /// holds none.
     fn converted_numbers(
         &self,
         after: &TensorHeader,
-    ) -> Result<Option<(WeightKind, Vec<f32>)>, ConvertError> {
-        let Some(kind) = weight_kind(after.dtype) else { return Ok(None) };
+    ) -> Result<Option<(FloatDtype, Vec<f32>)>, ConvertError> {
+        let Some(dtype) = float_dtype(after.dtype) else { return Ok(None) };
         let bytes = self.converted.checkpoint.read_reusing(after, Vec::new())?;
-        let numbers = Weight::new(1, after.element_count() as usize, kind, &bytes).ok();
-        Ok(numbers.map(|numbers| (kind, numbers.to_f32())))
+        let numbers = Weight::new(1, after.element_count() as usize, dtype, &bytes).ok();
+        Ok(numbers.map(|numbers| (dtype, numbers.to_f32())))
     }
 
     fn compare_bytes(

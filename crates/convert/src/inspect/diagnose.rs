@@ -12,7 +12,7 @@ use crate::source::Source;
 pub struct Diagnosis {
     /// Defects whose remedy is certain.
     #[serde(serialize_with = "as_findings")]
-    pub mends: Vec<Repair>,
+    pub repairs: Vec<Repair>,
     /// Defects without a remedy.
     #[serde(serialize_with = "defects_as_findings")]
     pub defects: Vec<Defect>,
@@ -26,11 +26,11 @@ pub struct Diagnosis {
 /// # Errors
 /// [`ConvertError::File`] when the file itself cannot be read.
 pub fn diagnose(path: &Path) -> Result<Diagnosis, ConvertError> {
-    let source = Source::open_mended(path)?;
+    let source = Source::open_repaired(path)?;
     let defects = source.stored.defects;
-    let mended = source.mended.map(|mended| (mended.mends, mended.layout));
-    let (mends, layout) = mended.unwrap_or_default();
-    Ok(Diagnosis { mends, defects, layout })
+    let repaired = source.repaired.map(|repaired| (repaired.repairs, repaired.layout));
+    let (repairs, layout) = repaired.unwrap_or_default();
+    Ok(Diagnosis { repairs, defects, layout })
 }
 
 #[derive(Serialize)]
@@ -40,9 +40,11 @@ struct RepairEntry<'a> {
     remedy: &'a str,
 }
 
-fn as_findings<S: Serializer>(mends: &[Repair], to: S) -> Result<S::Ok, S::Error> {
+fn as_findings<S: Serializer>(repairs: &[Repair], to: S) -> Result<S::Ok, S::Error> {
     to.collect_seq(
-        mends.iter().map(|Repair { defect, remedy }| RepairEntry { defect: defect.into(), remedy }),
+        repairs
+            .iter()
+            .map(|Repair { defect, remedy }| RepairEntry { defect: defect.into(), remedy }),
     )
 }
 

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::error::ConvertError;
 use crate::inspect::verification::Finding;
-use crate::model::{Dialect, Kind};
+use crate::model::{Dialect, FileKind};
 use crate::plan::Provenance;
 use crate::recipe::RecipeFile;
 use crate::report::named::lossy;
@@ -31,7 +31,7 @@ pub struct Inspection {
     /// Prefix of the names of the model's tensors.
     pub prefix: String,
     /// The kind of the file.
-    pub kind: Kind,
+    pub kind: FileKind,
     /// Whose names its tensors have.
     pub dialect: Dialect,
     /// Prefix that training code put before all names; mostly empty.
@@ -248,7 +248,9 @@ fn clients(source: &Source) -> Vec<String> {
     clients.dedup();
     if clients.is_empty() {
         let opener = match subject.kind() {
-            Kind::Adapter(_) => "programs that load adapters, beside the model that it belongs to",
+            FileKind::Adapter(_) => {
+                "programs that load adapters, beside the model that it belongs to"
+            }
             _ => "any program that reads this model's original weights",
         };
         clients.push(opener.to_owned());

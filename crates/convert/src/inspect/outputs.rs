@@ -34,7 +34,7 @@ impl Outputs {
         weight: &Weight<'_>,
         stored: &QuantizedMatrix,
     ) -> Result<Option<[f64; 2]>, ConvertError> {
-        let Some(inputs) = self.inputs.of_layer(layer)? else { return Ok(None) };
+        let Some(inputs) = self.inputs.plain_of_layer(layer)? else { return Ok(None) };
         // Blocks that do not cover the matrix have no nearest codes of ours to compare with.
         let nearest = QuantizedMatrix::nearest(weight, stored.scheme(), ScaleRule::Absmax);
         let Ok(nearest) = nearest else { return Ok(None) };

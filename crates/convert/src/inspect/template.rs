@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use crate::error::ConvertError;
+use crate::plan::tensor_kind::expression;
 use crate::plan::{Decision, Plan, PlanRequest};
 use crate::recipe::file::RecipeFile;
 use crate::recipe::recipe::Recipe;
@@ -31,7 +32,7 @@ pub fn recipe_template(source: &Source) -> Result<String, ConvertError> {
             Decision::Copy | Decision::Decode { .. } if planned.shape.len() == 2 => "kept",
             _ => continue,
         };
-        let family = families.entry(pattern_of(planned.layer())).or_default();
+        let family = families.entry(expression(planned.layer())).or_default();
         family.count += 1;
         family.shape.clone_from(&planned.shape);
         family.becomes = format!("{becomes}: {}", planned.because());
@@ -66,13 +67,4 @@ pub fn recipe_template(source: &Source) -> Result<String, ConvertError> {
         let _ = writeln!(recipe, "    # {{ pattern = {}, scheme = \"fp8\" }},", text(&pattern));
     }
     Ok(recipe + "]\n")
-}
-
-/// Returns a pattern for a layer and for those whose names differ from it in numbers.
-fn pattern_of(layer: &str) -> String {
-    let parts = layer.split('.').map(|part| match part.parse::<u64>() {
-        Ok(_) => r"\d+".to_owned(),
-        Err(_) => regex::escape(part),
-    });
-    format!("^{}$", parts.collect::<Vec<_>>().join(r"\."))
 }

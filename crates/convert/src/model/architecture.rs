@@ -1,6 +1,6 @@
 use crate::model::condition::Condition;
 use crate::model::dialect::Dialect;
-use crate::model::kind::Kind;
+use crate::model::kind::FileKind;
 use crate::model::shapes::Shapes;
 
 /// One row of the detection table; rows are tried in rising `order`, and the first hit wins.
@@ -13,7 +13,7 @@ pub struct Architecture {
     /// Place in the table, unique among all presets.
     pub order: u32,
     /// The kind of such a file, where the preset's role does not tell it.
-    pub kind: Option<Kind>,
+    pub kind: Option<FileKind>,
     /// Whose names its tensors have, where these are not the model's own.
     pub dialect: Option<Dialect>,
     /// Why its readers take no codes of it, if so.

@@ -9,7 +9,7 @@ use thiserror::Error;
 use crate::model::architecture::Architecture;
 use crate::model::condition::Condition;
 use crate::model::dialect::Dialect;
-use crate::model::kind::Kind;
+use crate::model::kind::FileKind;
 use crate::model::pattern::LayerPattern;
 use crate::model::preset::{KeepRule, Origin, Preset, RemoveRule, Role};
 
@@ -148,7 +148,7 @@ struct ArchitectureTable {
     when: Vec<String>,
     #[serde(default)]
     unless: Vec<String>,
-    kind: Option<Kind>,
+    kind: Option<FileKind>,
     dialect: Option<Dialect>,
     /// Why readers of this architecture alone take no codes.
     no_codes: Option<String>,

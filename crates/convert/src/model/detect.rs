@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::model::dialect::Dialect;
-use crate::model::kind::Kind;
+use crate::model::kind::FileKind;
 use crate::model::kind_rule::KindRule;
 use crate::model::preset::{Preset, Role};
 use crate::model::shapes::Shapes;
@@ -13,7 +13,7 @@ use crate::model::wrapper::unwrapped;
 #[derive(Debug, Clone)]
 pub struct Detected {
     /// The kind of the file.
-    pub kind: Kind,
+    pub kind: FileKind,
     /// Whose names its tensors have.
     pub dialect: Dialect,
     /// Prefix that training code put before all names; mostly empty. [`Component::prefix`] begins
@@ -48,6 +48,12 @@ pub struct Component {
 }
 
 impl Detected {
+    /// Returns whether loaders take a prefix off the names of the model's tensors.
+    pub(crate) fn is_behind_prefix(&self) -> bool {
+        matches!(self.kind, FileKind::DiffusionModel | FileKind::Checkpoint)
+            && !self.main.prefix.is_empty()
+    }
+
     /// Returns all components, the main one first.
     pub fn components(&self) -> impl Iterator<Item = &Component> {
         std::iter::once(&self.main).chain(&self.others)
@@ -88,7 +94,7 @@ pub fn detect(shapes: &Shapes<'_>) -> Detected {
 }
 
 /// Detects the model of a file whose kind somebody insists on, without looking for look-alikes.
-pub fn detect_as(shapes: &Shapes<'_>, kind: Kind) -> Detected {
+pub fn detect_as(shapes: &Shapes<'_>, kind: FileKind) -> Detected {
     let found = detect_plain(shapes, Some(kind));
     found_behind_wrappers(shapes, found, |inside| detect_plain(inside, Some(kind)))
 }
@@ -119,7 +125,7 @@ fn found_behind_wrappers<'a>(
     found
 }
 
-fn detect_plain(shapes: &Shapes<'_>, insisted: Option<Kind>) -> Detected {
+fn detect_plain(shapes: &Shapes<'_>, insisted: Option<FileKind>) -> Detected {
     let wrapper = wrapper(shapes);
     // 1. Look-alikes, which have most names of a base model and some of their own.
     if insisted.is_none() {
@@ -165,18 +171,18 @@ fn detect_plain(shapes: &Shapes<'_>, insisted: Option<Kind>) -> Detected {
     });
     let is_checkpoint = others.iter().any(|component| !component.prefix.is_empty());
     let kind = insisted.or(row.and_then(|row| row.kind)).unwrap_or(match main.role {
-        _ if is_checkpoint => Kind::Checkpoint,
-        Role::DiffusionModel => Kind::DiffusionModel,
-        Role::TextEncoder => Kind::TextEncoder,
-        Role::Vae => Kind::Vae,
-        Role::Unknown => Kind::Unknown,
+        _ if is_checkpoint => FileKind::Checkpoint,
+        Role::DiffusionModel => FileKind::DiffusionModel,
+        Role::TextEncoder => FileKind::TextEncoder,
+        Role::Vae => FileKind::Vae,
+        Role::Unknown => FileKind::Unknown,
     });
     Detected { kind, dialect, wrapper: String::new(), main, others }
 }
 
 /// Returns the look-alike that a file is, by the first rule that fits: it shares names with base
 /// models but is none.
-fn look_alike(shapes: &Shapes<'_>, prefix: &str) -> Option<(Kind, Component)> {
+fn look_alike(shapes: &Shapes<'_>, prefix: &str) -> Option<(FileKind, Component)> {
     KindRule::all().iter().find_map(|rule| {
         let evidence = rule.evidence(shapes, prefix)?;
         let main = Component {

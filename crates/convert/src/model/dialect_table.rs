@@ -20,17 +20,18 @@ static TABLES: LazyLock<Vec<DialectTable>> = LazyLock::new(|| match read(FILES) 
 
 /// The names of one family of models in one dialect, with the names in the model's own code.
 #[derive(Debug)]
-pub struct DialectTable {
+pub(crate) struct DialectTable {
     /// The name of its file.
-    pub name: String,
+    #[cfg_attr(not(test), allow(dead_code, reason = "tests find tables by it"))]
+    pub(crate) name: String,
     /// The models, for people.
-    pub title: String,
+    pub(crate) title: String,
     /// Whose names these are.
-    pub dialect: Dialect,
+    pub(crate) dialect: Dialect,
     /// Models under these names, by the ids of their architectures.
-    pub architectures: Vec<String>,
+    pub(crate) architectures: Vec<String>,
     /// These models under their own names, by the ids of their architectures.
-    pub originals: Vec<String>,
+    pub(crate) originals: Vec<String>,
     /// Which of several models of one architecture it is for, by `general.architecture` of GGUF; empty
     /// for all.
     pub(crate) general_architectures: Vec<String>,
@@ -172,7 +173,7 @@ struct TableError {
 
 impl DialectTable {
     /// Returns all tables by name.
-    pub fn all() -> &'static [Self] {
+    pub(crate) fn all() -> &'static [Self] {
         &TABLES
     }
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The kind of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
+pub enum FileKind {
     /// Denoises images, sound, video or shapes.
     DiffusionModel,
     /// Reads text for a diffusion model, or turns sentences into vectors.
@@ -58,13 +58,13 @@ pub enum AdapterKind {
 
 /// No kind has this name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown `{name}`\n  known: {}", Kind::NAMES.map(|(name, _)| name).join(", "))]
+#[error("unknown `{name}`\n  known: {}", FileKind::NAMES.map(|(name, _)| name).join(", "))]
 pub struct UnknownKind {
     /// The unknown name.
     pub name: String,
 }
 
-impl Kind {
+impl FileKind {
     /// Every kind by its name.
     pub const NAMES: [(&str, Self); 20] = [
         ("diffusion-model", Self::DiffusionModel),
@@ -90,14 +90,14 @@ impl Kind {
     ];
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for FileKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let named = Self::NAMES.iter().find(|(_, kind)| kind == self);
         f.pad(named.map_or("unknown", |(name, _)| name))
     }
 }
 
-impl FromStr for Kind {
+impl FromStr for FileKind {
     type Err = UnknownKind;
 
     fn from_str(name: &str) -> Result<Self, UnknownKind> {
@@ -106,13 +106,13 @@ impl FromStr for Kind {
     }
 }
 
-impl Serialize for Kind {
+impl Serialize for FileKind {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         to.collect_str(self)
     }
 }
 
-impl<'de> Deserialize<'de> for Kind {
+impl<'de> Deserialize<'de> for FileKind {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
     }
@@ -124,9 +124,11 @@ mod tests {
 
     #[test]
     fn every_kind_is_read_by_the_name_that_it_has() {
-        for (name, kind) in Kind::NAMES {
+        for (name, kind) in FileKind::NAMES {
             assert_eq!((name.parse(), kind.to_string().as_str()), (Ok(kind), name));
         }
-        assert!("LoRA".parse::<Kind>().unwrap_err().to_string().contains("known: diffusion-model"));
+        assert!(
+            "LoRA".parse::<FileKind>().unwrap_err().to_string().contains("known: diffusion-model")
+        );
     }
 }

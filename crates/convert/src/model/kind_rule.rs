@@ -6,7 +6,7 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use crate::model::condition::Condition;
-use crate::model::kind::Kind;
+use crate::model::kind::FileKind;
 use crate::model::shapes::Shapes;
 
 /// Name and text of every `kinds/*.toml`, by name.
@@ -28,7 +28,7 @@ pub struct KindRule {
     /// Place in the table, unique among all rules.
     pub order: u32,
     /// The kind of such a file.
-    pub kind: Kind,
+    pub kind: FileKind,
     when: Vec<Condition>,
     unless: Vec<Condition>,
 }
@@ -37,7 +37,7 @@ pub struct KindRule {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct KindFile {
-    kind: Kind,
+    kind: FileKind,
     model: Vec<KindTable>,
 }
 

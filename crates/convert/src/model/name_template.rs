@@ -16,8 +16,8 @@ pub(crate) struct NameTemplate {
     tokens: Vec<Token>,
 }
 
-/// Numbers of a name, by what they are called.
-pub(crate) type Numbers = BTreeMap<String, u64>;
+/// Indices of a name, by what they are called.
+pub(crate) type Indices = BTreeMap<String, u64>;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Token {
@@ -56,9 +56,9 @@ impl NameTemplate {
     }
 
     /// Matches the beginning of a name; returns what follows, and the numbers.
-    pub(crate) fn match_start<'a>(&self, name: &'a str, stride: u64) -> Option<(&'a str, Numbers)> {
+    pub(crate) fn match_start<'a>(&self, name: &'a str, stride: u64) -> Option<(&'a str, Indices)> {
         let mut rest = name;
-        let mut numbers = Numbers::new();
+        let mut indices = Indices::new();
         for token in &self.tokens {
             match token {
                 Token::Text(text) => rest = rest.strip_prefix(text.as_str())?,
@@ -69,21 +69,21 @@ impl NameTemplate {
                     if number.len() > 1 && number.starts_with('0') {
                         return None;
                     }
-                    formula.solve(number.parse().ok()?, stride, &mut numbers)?;
+                    formula.solve(number.parse().ok()?, stride, &mut indices)?;
                     rest = behind;
                 }
             }
         }
-        Some((rest, numbers))
+        Some((rest, indices))
     }
 
     /// Writes the name with these numbers; `None` where one is missing or too large.
-    pub(crate) fn write(&self, numbers: &Numbers, stride: u64) -> Option<String> {
+    pub(crate) fn write(&self, indices: &Indices, stride: u64) -> Option<String> {
         let mut name = String::new();
         for token in &self.tokens {
             match token {
                 Token::Text(text) => name += text,
-                Token::Number(formula) => name += &formula.value(numbers, stride)?.to_string(),
+                Token::Number(formula) => name += &formula.value(indices, stride)?.to_string(),
             }
         }
         Some(name)
@@ -111,23 +111,23 @@ impl Formula {
 
     /// Finds the numbers that make up `value`; `None` where it is none of the formula's, or a number is
     /// known and another one.
-    fn solve(&self, value: u64, stride: u64, numbers: &mut Numbers) -> Option<()> {
+    fn solve(&self, value: u64, stride: u64, indices: &mut Indices) -> Option<()> {
         let rest = value.checked_sub(self.constant)?;
         let (level, block) = match self.level {
             Some(_) => (rest.checked_div(stride)?, rest.checked_rem(stride)?),
             None => (0, rest),
         };
         match &self.block {
-            Some(name) => put(numbers, name, block)?,
+            Some(name) => put(indices, name, block)?,
             None if block == self.last(stride) => {}
             None => return None,
         }
-        self.level.as_ref().map_or(Some(()), |name| put(numbers, name, level))
+        self.level.as_ref().map_or(Some(()), |name| put(indices, name, level))
     }
 
-    fn value(&self, numbers: &Numbers, stride: u64) -> Option<u64> {
+    fn value(&self, indices: &Indices, stride: u64) -> Option<u64> {
         let number = |name: &Option<String>| match name {
-            Some(name) => numbers.get(name).copied(),
+            Some(name) => indices.get(name).copied(),
             None => Some(0),
         };
         let block = number(&self.block)?;
@@ -144,8 +144,8 @@ impl Formula {
     }
 }
 
-fn put(numbers: &mut Numbers, name: &str, value: u64) -> Option<()> {
-    (*numbers.entry(name.to_owned()).or_insert(value) == value).then_some(())
+fn put(indices: &mut Indices, name: &str, value: u64) -> Option<()> {
+    (*indices.entry(name.to_owned()).or_insert(value) == value).then_some(())
 }
 
 #[cfg(test)]
@@ -166,12 +166,12 @@ mod tests {
             ("block{i}.x", "block3.x", vec![("i", 3)]),
         ];
         for (text, name, expected) in cases {
-            let (rest, numbers) = template(text).match_start(name, 3).expect(name);
+            let (rest, indices) = template(text).match_start(name, 3).expect(name);
             assert_eq!(rest, "", "{name}");
-            let expected: Numbers =
+            let expected: Indices =
                 expected.into_iter().map(|(name, number)| (name.to_owned(), number)).collect();
-            assert_eq!(numbers, expected, "{name}");
-            assert_eq!(template(text).write(&numbers, 3).as_deref(), Some(name));
+            assert_eq!(indices, expected, "{name}");
+            assert_eq!(template(text).write(&indices, 3).as_deref(), Some(name));
         }
     }
 
@@ -194,13 +194,13 @@ mod tests {
 
     #[test]
     fn numbers_that_are_missing_or_too_large_are_not_written() {
-        let numbers = |level, block| {
-            Numbers::from([("level".to_owned(), level), ("block".to_owned(), block)])
+        let indices = |level, block| {
+            Indices::from([("level".to_owned(), level), ("block".to_owned(), block)])
         };
         let template = template("in.{1+level*stride+block}");
-        assert_eq!(template.write(&Numbers::new(), 3), None);
-        assert_eq!(template.write(&numbers(u64::MAX, 0), 3), None);
-        assert_eq!(template.write(&numbers(0, 3), 3), None);
+        assert_eq!(template.write(&Indices::new(), 3), None);
+        assert_eq!(template.write(&indices(u64::MAX, 0), 3), None);
+        assert_eq!(template.write(&indices(0, 3), 3), None);
     }
 
     #[test]

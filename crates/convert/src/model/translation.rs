@@ -7,16 +7,16 @@ use roundwise_tensor_file::{Arranged, RowOrder, Rows};
 use thiserror::Error;
 
 use crate::model::dialect_table::{DialectTable, Halves, NameRule, Stride};
-use crate::model::name_template::{NameTemplate, Numbers};
+use crate::model::name_template::{Indices, NameTemplate};
 use crate::model::shapes::Shapes;
 
 /// A file's tensors under other names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Translation {
+pub(crate) struct Translation {
     /// Every tensor, with the rows of the file's tensors that it is made of.
-    pub tensors: Vec<Arranged>,
+    pub(crate) tensors: Vec<Arranged>,
     /// Names of the file's tensors that are part of none.
-    pub dropped: Vec<String>,
+    pub(crate) dropped: Vec<String>,
 }
 
 /// Why names are not translated.
@@ -47,12 +47,12 @@ pub enum TranslationError {
 }
 
 /// The facts of a file besides names and shapes.
-pub(crate) trait Said {
+pub(crate) trait HeaderNumbers {
     /// Returns a whole number of the file's header.
     fn number(&self, key: &str) -> Option<u64>;
 }
 
-impl<F: Fn(&str) -> Option<u64>> Said for F {
+impl<F: Fn(&str) -> Option<u64>> HeaderNumbers for F {
     fn number(&self, key: &str) -> Option<u64> {
         self(key)
     }
@@ -68,19 +68,19 @@ pub(crate) struct Scope<'a> {
     pub(crate) new_prefix: &'a str,
     /// Prefix that is taken off all other names.
     pub(crate) wrapper: &'a str,
-    pub(crate) said: &'a dyn Said,
+    pub(crate) header: &'a dyn HeaderNumbers,
 }
 
 /// The rule and the part of it that one name fits.
 struct Place<'a> {
     rule: &'a NameRule,
     part: usize,
-    numbers: Numbers,
+    indices: Indices,
     leaf: &'a str,
 }
 
 /// One of the model's own tensors, with the parts of it that were found.
-struct Made<'a> {
+struct OwnTensor<'a> {
     rule: &'a NameRule,
     leaf: &'a str,
     parts: Vec<Option<&'a str>>,
@@ -100,7 +100,7 @@ impl DialectTable {
         is_meant: &dyn Fn(&str) -> bool,
     ) -> Result<Translation, TranslationError> {
         let stride = self.stride.as_ref().map_or(0, |stride| stride.in_theirs(scope));
-        let mut made = BTreeMap::<String, Made<'_>>::new();
+        let mut made = BTreeMap::<String, OwnTensor<'_>>::new();
         let mut translation = Translation::default();
         for name in scope.shapes.names() {
             let bare = name.strip_prefix(scope.prefix).filter(|_| is_meant(name));
@@ -112,7 +112,7 @@ impl DialectTable {
                     let place = self.place(bare, stride, scope);
                     let place = place.ok_or_else(|| self.unknown(name))?;
                     let ours = self.own_name(&place, name, stride, scope)?;
-                    let empty = Made::new(&place);
+                    let empty = OwnTensor::new(&place);
                     made.entry(ours.clone()).or_insert(empty).add(&ours, name, &place)?;
                 }
                 Some(_) | None => translation.tensors.push(unwrapped(name, scope)),
@@ -137,11 +137,11 @@ impl DialectTable {
         stride: u64,
         scope: &Scope<'_>,
     ) -> Result<String, TranslationError> {
-        let Place { rule, numbers, leaf, .. } = place;
+        let Place { rule, indices, leaf, .. } = place;
         if !rule.only_renames() && rule.is_layer && !["weight", "bias"].contains(leaf) {
             return Err(TranslationError::Codes { tensor: name.to_owned() });
         }
-        let ours = rule.ours.write(numbers, stride).map(|ours| rule.named(&ours, leaf));
+        let ours = rule.ours.write(indices, stride).map(|ours| rule.named(&ours, leaf));
         let ours = ours.ok_or_else(|| self.unknown(name))?;
         Ok(format!("{}{ours}", scope.new_prefix))
     }
@@ -153,11 +153,11 @@ impl DialectTable {
         let names = scope.shapes.names();
         let bare = names.filter_map(|name| Some((name, name.strip_prefix(scope.prefix)?)));
         bare.filter_map(|(name, bare)| {
-            let (rule, numbers, leaf) = self.rules.iter().find_map(|rule| {
-                let (rest, numbers) = rule.ours.match_start(bare, stride)?;
-                Some((rule, numbers, rule.leaf(rest)?))
+            let (rule, indices, leaf) = self.rules.iter().find_map(|rule| {
+                let (rest, indices) = rule.ours.match_start(bare, stride)?;
+                Some((rule, indices, rule.leaf(rest)?))
             })?;
-            parted(name, rule, &numbers, leaf, stride, scope)
+            parted(name, rule, &indices, leaf, stride, scope)
         })
         .flatten()
         .collect()
@@ -170,8 +170,8 @@ impl DialectTable {
 
     /// Finds what a name is a part of.
     fn place<'a>(&'a self, bare: &'a str, stride: u64, scope: &Scope<'_>) -> Option<Place<'a>> {
-        let holds = |template: &NameTemplate, numbers: &Numbers| {
-            let start = template.write(numbers, stride);
+        let holds = |template: &NameTemplate, indices: &Indices| {
+            let start = template.write(indices, stride);
             start.is_some_and(|start| {
                 let start = format!("{}{start}", scope.prefix);
                 scope.shapes.starting_with(&start).next().is_some()
@@ -179,27 +179,33 @@ impl DialectTable {
         };
         self.rules.iter().find_map(|rule| {
             rule.theirs.iter().enumerate().find_map(|(part, theirs)| {
-                let (rest, numbers) = theirs.match_start(bare, stride)?;
+                let (rest, indices) = theirs.match_start(bare, stride)?;
                 let leaf = rule.leaf(rest)?;
-                let is_asked = rule.only_if.as_ref().is_none_or(|only| holds(only, &numbers));
-                let is_barred = rule.not_if.as_ref().is_some_and(|not| holds(not, &numbers));
-                (is_asked && !is_barred).then_some(Place { rule, part, numbers, leaf })
+                let is_asked = rule.only_if.as_ref().is_none_or(|only| holds(only, &indices));
+                let is_barred = rule.not_if.as_ref().is_some_and(|not| holds(not, &indices));
+                (is_asked && !is_barred).then_some(Place { rule, part, indices, leaf })
             })
         })
     }
 
     /// Returns what a part that is missing would be called.
-    fn sibling(&self, made: &Made<'_>, missing: usize, stride: u64, scope: &Scope<'_>) -> String {
+    fn sibling(
+        &self,
+        made: &OwnTensor<'_>,
+        missing: usize,
+        stride: u64,
+        scope: &Scope<'_>,
+    ) -> String {
         let known = made.parts.iter().zip(&made.rule.theirs).find_map(|(part, theirs)| {
             let bare = part.as_ref()?.strip_prefix(scope.prefix)?;
             theirs.match_start(bare, stride)
         });
-        let name = known.and_then(|(_, numbers)| made.rule.theirs[missing].write(&numbers, stride));
+        let name = known.and_then(|(_, indices)| made.rule.theirs[missing].write(&indices, stride));
         format!("{}{}", scope.prefix, made.rule.named(&name.unwrap_or_default(), made.leaf))
     }
 }
 
-impl<'a> Made<'a> {
+impl<'a> OwnTensor<'a> {
     fn new(place: &Place<'a>) -> Self {
         let parts = vec![None; place.rule.theirs.len()];
         Self { rule: place.rule, leaf: place.leaf, parts }
@@ -285,11 +291,11 @@ impl NameRule {
         &self,
         tensor: &str,
         rows: u64,
-        said: &dyn Said,
+        header: &dyn HeaderNumbers,
     ) -> Result<Option<u64>, TranslationError> {
         let Some(key) = &self.rows.heads else { return Ok(None) };
         let unknown = || TranslationError::Heads { tensor: tensor.to_owned(), key: key.clone() };
-        let heads = said.number(key).filter(|heads| *heads > 0).ok_or_else(unknown)?;
+        let heads = header.number(key).filter(|heads| *heads > 0).ok_or_else(unknown)?;
         match rows.is_multiple_of(heads.saturating_mul(2)) {
             true => Ok(Some(rows / heads)),
             false => Err(TranslationError::Uneven { tensor: tensor.to_owned(), rows }),
@@ -354,7 +360,7 @@ fn taken(
         let halves = [middle..range.end, range.start..middle];
         return Ok(halves.map(|half| rows(tensor, half, RowOrder::AsStored)).into());
     }
-    let order = match rule.head_rows(tensor, count, scope.said)? {
+    let order = match rule.head_rows(tensor, count, scope.header)? {
         None => RowOrder::AsStored,
         Some(head) if is_back => RowOrder::Interleaved(head),
         Some(head) => RowOrder::EvenFirst(head),
@@ -366,7 +372,7 @@ fn taken(
 fn parted(
     name: &str,
     rule: &NameRule,
-    numbers: &Numbers,
+    indices: &Indices,
     leaf: &str,
     stride: u64,
     scope: &Scope<'_>,
@@ -390,7 +396,7 @@ fn parted(
     };
     let mut at = 0;
     let tensors = rule.theirs.iter().zip(counts).map(|(theirs, count)| {
-        let theirs = rule.named(&theirs.write(numbers, stride)?, leaf);
+        let theirs = rule.named(&theirs.write(indices, stride)?, leaf);
         let made_of = taken(name, at..at + count, rule, leaf, scope, true).ok()?;
         at += count;
         let mut shape = shape.to_vec();
@@ -405,21 +411,21 @@ fn parted(
 impl Stride {
     /// Counts the blocks of a level among the names of the dialect.
     fn in_theirs(&self, scope: &Scope<'_>) -> u64 {
-        let blocks = numbers(&self.theirs, scope).max();
+        let blocks = indices(&self.theirs, scope).max();
         blocks.and_then(|last| last.checked_add(2)).unwrap_or(1)
     }
 
     /// Counts them among the model's own: the number of the first block that ends a level.
     fn in_ours(&self, scope: &Scope<'_>) -> u64 {
-        numbers(&self.ours, scope).min().unwrap_or(u64::MAX)
+        indices(&self.ours, scope).min().unwrap_or(u64::MAX)
     }
 }
 
 /// Lists the numbers of all names that begin with a template of one number.
-fn numbers<'a>(template: &'a NameTemplate, scope: &'a Scope<'_>) -> impl Iterator<Item = u64> + 'a {
+fn indices<'a>(template: &'a NameTemplate, scope: &'a Scope<'_>) -> impl Iterator<Item = u64> + 'a {
     let bare = scope.shapes.names().filter_map(|name| name.strip_prefix(scope.prefix));
     let found = bare.filter_map(|name| template.match_start(name, 0));
-    found.filter_map(|(_, numbers)| numbers.get("i").copied())
+    found.filter_map(|(_, indices)| indices.get("i").copied())
 }
 
 #[cfg(test)]
@@ -452,7 +458,7 @@ mod tests {
     }
 
     fn scope<'a>(shapes: &'a Shapes<'a>) -> Scope<'a> {
-        Scope { shapes, prefix: "", new_prefix: "", wrapper: "", said: &heads }
+        Scope { shapes, prefix: "", new_prefix: "", wrapper: "", header: &heads }
     }
 
     fn table(name: &str) -> &'static DialectTable {
@@ -655,7 +661,7 @@ mod tests {
         let theirs = names(&[("blk.0.attn_q.weight", &[30, 32])]);
         let shapes = shapes(&theirs);
         let llama = table("llama");
-        let scope = Scope { said: &|_: &str| None, ..scope(&shapes) };
+        let scope = Scope { header: &|_: &str| None, ..scope(&shapes) };
         let unknown = llama.translate(&scope, &|_| true).unwrap_err();
         assert!(matches!(unknown, TranslationError::Heads { .. }), "{unknown}");
         let uneven = translated(llama, &theirs).unwrap_err();

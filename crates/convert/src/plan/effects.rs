@@ -1,7 +1,7 @@
 use regex::Regex;
 
 use crate::plan::note::{Ineffective, Note};
-use crate::plan::questions::{Answer, Asked, Wish, first_verdict};
+use crate::plan::questions::{Answer, Question, Wish, first_verdict};
 use crate::recipe::{Complaint, Recipe, Setting};
 
 /// The effect of a setting of the recipe on a file.
@@ -61,50 +61,53 @@ impl Effects {
     /// not of the same setting wants another thing.
     pub(crate) fn add(&mut self, answers: &[Answer]) {
         let Some((decided, verdict)) = first_verdict(answers) else { return };
-        let without = |setting: fn(Asked) -> bool| {
-            let others = answers.iter().filter(|answer| !setting(answer.asked));
+        let without = |setting: fn(Question) -> bool| {
+            let others = answers.iter().filter(|answer| !setting(answer.question));
             others.filter_map(|answer| answer.verdict.as_ref()).next()
         };
         let is_candidate = !matches!(
             decided,
-            Asked::Removal | Asked::SideTensor | Asked::CorrectedBias | Asked::Kind
+            Question::Removal | Question::SideTensor | Question::CorrectedBias | Question::Matrix
         );
         for answer in answers {
-            let setting: fn(Asked) -> bool = match answer.asked {
-                Asked::Keep(_) => |asked| matches!(asked, Asked::Keep(_)),
-                Asked::Rule(_) => |asked| matches!(asked, Asked::Rule(_)),
-                Asked::Include(_) => |asked| matches!(asked, Asked::Include(_)),
-                Asked::Fallback => |asked| asked == Asked::Fallback,
-                Asked::Distillation => |asked| asked == Asked::Distillation,
-                Asked::MinSize => |asked| asked == Asked::MinSize,
-                Asked::Heuristic => |asked| asked == Asked::Heuristic,
-                Asked::BaseList if answer.is_waived => {
+            let setting: fn(Question) -> bool = match answer.question {
+                Question::Keep(_) => |question| matches!(question, Question::Keep(_)),
+                Question::Rule(_) => |question| matches!(question, Question::Rule(_)),
+                Question::Include(_) => |question| matches!(question, Question::Include(_)),
+                Question::Fallback => |question| question == Question::Fallback,
+                Question::Distillation => |question| question == Question::Distillation,
+                Question::MinSize => |question| question == Question::MinSize,
+                Question::Heuristic => |question| question == Question::Heuristic,
+                Question::BaseList if answer.is_waived => {
                     let is_converted = matches!(verdict.wish, Wish::Codes(_));
-                    let is_by_name = matches!(decided, Asked::Rule(_) | Asked::Include(_));
+                    let is_by_name = matches!(decided, Question::Rule(_) | Question::Include(_));
                     self.ignore_base_list.add(changes_if(is_converted && !is_by_name));
                     continue;
                 }
-                Asked::Removal
-                | Asked::SideTensor
-                | Asked::CorrectedBias
-                | Asked::Kind
-                | Asked::Refusal(_)
-                | Asked::Preset(_)
-                | Asked::BaseList
-                | Asked::Scheme => continue,
+                Question::Removal
+                | Question::SideTensor
+                | Question::CorrectedBias
+                | Question::Matrix
+                | Question::Refusal(_)
+                | Question::Preset(_)
+                | Question::BaseList
+                | Question::Assigned
+                | Question::Scheme => continue,
             };
             // A tensor that is no candidate is kept, as asked; it says nothing about rules.
-            if answer.verdict.is_none() || !(is_candidate || matches!(answer.asked, Asked::Keep(_)))
+            if answer.verdict.is_none()
+                || !(is_candidate || matches!(answer.question, Question::Keep(_)))
             {
                 continue;
             }
             // Layers that distilled models need are kept, or get the scheme of layers that
             // presets keep.
-            let decides = decided == answer.asked
-                || (answer.asked == Asked::Distillation && is_first_preset(answers, answer.asked));
+            let decides = decided == answer.question
+                || (answer.question == Question::Distillation
+                    && is_first_preset(answers, answer.question));
             let changes =
                 decides && without(setting).is_none_or(|other| other.wish != verdict.wish);
-            if let Some(effect) = self.effect(answer.asked) {
+            if let Some(effect) = self.effect(answer.question) {
                 effect.add(changes_if(changes));
             }
         }
@@ -115,23 +118,24 @@ impl Effects {
         self.full_precision[index].add(changes_if(is_converted));
     }
 
-    fn effect(&mut self, asked: Asked) -> Option<&mut Effect> {
-        match asked {
-            Asked::Keep(index) => self.keep.get_mut(index),
-            Asked::Rule(index) => self.rules.get_mut(index),
-            Asked::Include(index) => self.include.get_mut(index),
-            Asked::Fallback => Some(&mut self.fallback_scheme),
-            Asked::Distillation => Some(&mut self.keep_distillation),
-            Asked::MinSize => Some(&mut self.min_size),
-            Asked::Heuristic => Some(&mut self.heuristic),
-            Asked::Removal
-            | Asked::SideTensor
-            | Asked::CorrectedBias
-            | Asked::Kind
-            | Asked::Refusal(_)
-            | Asked::Preset(_)
-            | Asked::BaseList
-            | Asked::Scheme => None,
+    fn effect(&mut self, question: Question) -> Option<&mut Effect> {
+        match question {
+            Question::Keep(index) => self.keep.get_mut(index),
+            Question::Rule(index) => self.rules.get_mut(index),
+            Question::Include(index) => self.include.get_mut(index),
+            Question::Fallback => Some(&mut self.fallback_scheme),
+            Question::Distillation => Some(&mut self.keep_distillation),
+            Question::MinSize => Some(&mut self.min_size),
+            Question::Heuristic => Some(&mut self.heuristic),
+            Question::Removal
+            | Question::SideTensor
+            | Question::CorrectedBias
+            | Question::Matrix
+            | Question::Refusal(_)
+            | Question::Preset(_)
+            | Question::BaseList
+            | Question::Assigned
+            | Question::Scheme => None,
         }
     }
 
@@ -193,10 +197,10 @@ impl Effects {
 }
 
 /// Returns whether no other preset would have kept the tensor, and nothing speaks of it by name.
-fn is_first_preset(answers: &[Answer], asked: Asked) -> bool {
+fn is_first_preset(answers: &[Answer], question: Question) -> bool {
     let mut decided = answers.iter().filter(|answer| answer.verdict.is_some());
-    let first = decided.find(|answer| answer.asked != Asked::Fallback);
-    first.is_some_and(|answer| answer.asked == asked)
+    let first = decided.find(|answer| answer.question != Question::Fallback);
+    first.is_some_and(|answer| answer.question == question)
 }
 
 fn changes_if(is_another: bool) -> Effect {

@@ -3,7 +3,7 @@ use serde::Serialize;
 use crate::error::ConvertError;
 use crate::plan::decision::PlannedTensor;
 use crate::plan::plan::Plan;
-use crate::plan::questions::{Answer, Asked, Questions, Wish, first_verdict};
+use crate::plan::questions::{Answer, Question, Questions, Wish, first_verdict};
 use crate::plan::request::PlanRequest;
 use crate::recipe::{Recipe, Setting, Text};
 use crate::source::find_tensor::find_tensor;
@@ -50,64 +50,69 @@ pub fn explain(request: &PlanRequest<'_>, name: &str) -> Result<Explanation, Con
         not_finite: request.not_finite,
     };
     let answers = questions.ask(header);
-    let decides = first_verdict(&answers).map(|(asked, _)| asked);
+    let decides = first_verdict(&answers).map(|(question, _)| question);
     let steps = answers.iter().map(|answer| Step {
-        asked: asked_in_words(answer.asked, request.recipe),
+        asked: question_in_words(answer.question, request.recipe),
         answer: answer_in_words(answer, request.recipe),
-        decides: decides == Some(answer.asked),
+        decides: decides == Some(answer.question),
     });
     Ok(Explanation { planned, steps: steps.collect() })
 }
 
-fn asked_in_words(asked: Asked, recipe: &Recipe) -> Text {
-    match asked {
-        Asked::Removal => "preset, removal".into(),
-        Asked::SideTensor => "scale or marker".into(),
-        Asked::CorrectedBias => Setting::new("method_options.bias_correction").into(),
-        Asked::Kind => "kind of tensor".into(),
-        Asked::Keep(index) => Text::pattern("keep", index, &recipe.keep()[index]),
-        Asked::Refusal(preset) => format!("preset {preset}, model").into(),
-        Asked::Rule(index) => Text::pattern("rules", index, &recipe.rules()[index].pattern),
-        Asked::Include(index) => Text::pattern("include", index, &recipe.include()[index]),
-        Asked::Fallback => Setting::new("fallback_scheme").into(),
-        Asked::Preset(preset) => format!("preset {preset}").into(),
-        Asked::BaseList => "preset base".into(),
-        Asked::Distillation => Setting::new("keep_distillation").into(),
-        Asked::MinSize => "size".into(),
-        Asked::Heuristic => Setting::new("heuristic").into(),
-        Asked::Scheme => format!("scheme {}", recipe.scheme()).into(),
+fn question_in_words(question: Question, recipe: &Recipe) -> Text {
+    match question {
+        Question::Removal => "preset, removal".into(),
+        Question::SideTensor => "scale or marker".into(),
+        Question::CorrectedBias => Setting::new("method_options.bias_correction").into(),
+        Question::Matrix => "kind of tensor".into(),
+        Question::Keep(index) => Text::pattern("keep", index, &recipe.keep()[index]),
+        Question::Refusal(preset) => format!("preset {preset}, model").into(),
+        Question::Rule(index) => Text::pattern("rules", index, &recipe.rules()[index].pattern),
+        Question::Include(index) => Text::pattern("include", index, &recipe.include()[index]),
+        Question::Fallback => Setting::new("fallback_scheme").into(),
+        Question::Preset(preset) => format!("preset {preset}").into(),
+        Question::BaseList => "preset base".into(),
+        Question::Distillation => Setting::new("keep_distillation").into(),
+        Question::MinSize => "size".into(),
+        Question::Heuristic => Setting::new("heuristic").into(),
+        Question::Assigned => Setting::new("assign").into(),
+        Question::Scheme => format!("scheme {}", recipe.scheme()).into(),
     }
 }
 
 fn answer_in_words(answer: &Answer, recipe: &Recipe) -> String {
     let Some(verdict) = &answer.verdict else {
-        let text = match answer.asked {
-            Asked::Removal => "leaves it in the file",
-            Asked::SideTensor => "neither",
-            Asked::CorrectedBias => "not the bias of a converted layer",
-            Asked::Kind => "a matrix of weights",
-            Asked::Refusal(_) => "its layers may be converted",
-            Asked::Keep(_) | Asked::Rule(_) | Asked::Include(_) => "does not match",
-            Asked::Fallback => "no preset but the base list keeps it",
-            Asked::BaseList if answer.is_waived => "keeps it, but is ignored",
-            Asked::Preset(_) | Asked::BaseList | Asked::Distillation => "does not keep it",
-            Asked::MinSize => "large enough",
-            Asked::Heuristic => "does not skip it",
-            Asked::Scheme => "covers it",
+        let text = match answer.question {
+            Question::Removal => "leaves it in the file",
+            Question::SideTensor => "neither",
+            Question::CorrectedBias => "not the bias of a converted layer",
+            Question::Matrix => "a matrix of weights",
+            Question::Refusal(_) => "its layers may be converted",
+            Question::Keep(_) | Question::Rule(_) | Question::Include(_) => "does not match",
+            Question::Fallback => "no preset but the base list keeps it",
+            Question::BaseList if answer.is_waived => "keeps it, but is ignored",
+            Question::Preset(_) | Question::BaseList | Question::Distillation => "does not keep it",
+            Question::MinSize => "large enough",
+            Question::Heuristic => "does not skip it",
+            Question::Assigned => "does not name it",
+            Question::Scheme => "covers it",
         };
         return text.to_owned();
     };
     let reason = &verdict.reason;
-    match (answer.asked, &verdict.wish) {
-        (Asked::Keep(_), _) | (Asked::Include(_), Wish::Codes(_)) => "matches".to_owned(),
-        (Asked::Rule(_), Wish::Codes(scheme)) => format!("matches: {scheme}"),
-        (Asked::Rule(index), _) => {
+    match (answer.question, &verdict.wish) {
+        (Question::Keep(_), _) | (Question::Include(_), Wish::Codes(_)) => "matches".to_owned(),
+        (Question::Rule(_), Wish::Codes(scheme)) => format!("matches: {scheme}"),
+        (Question::Rule(index), _) => {
             format!("matches: {}, but {reason}", recipe.rules()[index].scheme)
         }
-        (Asked::Include(_), _) => format!("matches, but {reason}"),
-        (Asked::Fallback, Wish::Codes(scheme)) => format!("what a preset keeps becomes {scheme}"),
-        (Asked::Fallback, _) => format!("what a preset keeps becomes codes, but {reason}"),
-        (Asked::Scheme, Wish::Codes(_)) => "covers it".to_owned(),
+        (Question::Include(_), _) => format!("matches, but {reason}"),
+        (Question::Fallback, Wish::Codes(scheme)) => {
+            format!("what a preset keeps becomes {scheme}")
+        }
+        (Question::Fallback, _) => format!("what a preset keeps becomes codes, but {reason}"),
+        (Question::Assigned, Wish::Codes(scheme)) => format!("names it: {scheme}"),
+        (Question::Scheme, Wish::Codes(_)) => "covers it".to_owned(),
         _ => reason.to_string(),
     }
 }

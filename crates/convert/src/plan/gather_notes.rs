@@ -25,7 +25,7 @@ pub(crate) fn gather_notes(
     let PlanRequest { source, recipe, statistics, limits, .. } = *request;
     let makes_folder = limits.shard_bytes.is_some();
     let remarks = source.checkpoint.remarks().iter().cloned();
-    let mut notes: Vec<Note> = remarks.map(Note::Opened).collect();
+    let mut notes: Vec<Note> = remarks.map(Note::Remark).collect();
     notes.extend(translated(source));
     notes.extend(names_stay(source, recipe));
     notes.extend(disputed_metadata(source));
@@ -39,8 +39,8 @@ pub(crate) fn gather_notes(
             outdated_config(source, makes_folder).filter(|_| makes_folder)
         }
     });
-    let mends = source.mended.iter().flat_map(|mended| &mended.mends);
-    notes.extend(mends.map(|mend| Note::Mended(mend.clone())));
+    let repairs = source.repaired.iter().flat_map(|repaired| &repaired.repairs);
+    notes.extend(repairs.map(|repair| Note::Repaired(repair.clone())));
     notes.extend(forced_preset(recipe, &subject.detected));
     notes.extend(told_by_subject(recipe, subject));
     notes.extend(kept_for_not_finite(tensors));

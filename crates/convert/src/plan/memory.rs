@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::plan::decision::{Decision, PlannedTensor};
 use crate::recipe::{Recipe, Rounding};
 use crate::source::Source;
-use crate::source::numbers::weight_kind;
+use crate::source::numbers::float_dtype;
 
 /// Limits of files and memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -134,6 +134,7 @@ impl MemoryPlan {
             banded_weights: 0,
         };
         let Some(limit) = limit else { return Ok(whole(tensors, workers.threads)) };
+        // Fewer threads before bands: a band of rows is read twice, a thread less costs only its own work.
         let counts = (1..=workers.threads.get()).rev().filter_map(NonZeroUsize::new);
         let mut plans = counts.map(|threads| whole(tensors, threads));
         if let Some(plan) = plans.find(|plan| plan.peak_bytes <= limit) {
@@ -175,7 +176,7 @@ fn possible_band_rows(
     let Decision::Quantize { scheme, .. } = planned.decision else { return None };
     let width = match planned.is_foreign {
         true => size_of::<f32>(),
-        false => weight_kind(planned.header.dtype)?.byte_len(),
+        false => float_dtype(planned.header.dtype)?.byte_len(),
     };
     let is_decoded_whole = planned.is_in_codes && !planned.is_foreign;
     let is_whole = planned.is_merged || is_decoded_whole || !scheme.is_by_band(rule);
@@ -185,6 +186,7 @@ fn possible_band_rows(
     let [rows, cols] = planned.matrix_shape();
     let group = row_group(scheme);
     let row_bytes = (cols as u64).checked_mul(width as u64)?.max(1);
+    // Whole groups, so that a band's scales fill whole pieces of the swizzled tensor.
     let band = (BAND_BYTES / row_bytes / group).max(1).checked_mul(group)?;
     usize::try_from(band).ok().filter(|&band| band < rows)
 }
@@ -233,6 +235,7 @@ pub(crate) fn peak_bytes(tensors: &[PlannedTensor], rounding: Rounding, workers:
     let in_flight = tensors_in_flight(rounding, workers);
     let largest = |part: fn(&InFlight) -> u64| {
         let mut parts: Vec<u64> = costs.iter().map(part).collect();
+        // The largest of each buffer, not of each tensor: a thread keeps its buffers for the next one.
         parts.sort_unstable_by(|a, b| b.cmp(a));
         parts.iter().take(in_flight).fold(0, |sum: u64, part| sum.saturating_add(*part))
     };
@@ -253,7 +256,7 @@ fn in_flight(planned: &PlannedTensor, rounding: Rounding) -> InFlight {
     let elements = planned.shape.iter().fold(1u64, |count, &size| count.saturating_mul(size));
     // Codes that are decoded first lie beside their F32 numbers.
     // Where adapters are added, numbers lie there in F32 twice, beside the adapters.
-    let source = match weight_kind(header.dtype) {
+    let source = match float_dtype(header.dtype) {
         _ if planned.is_merged => elements.saturating_mul(12),
         Some(_) if !planned.is_in_codes => header.byte_len(),
         _ if planned.is_foreign => elements.saturating_mul(4).saturating_add(FOREIGN_BYTES),

@@ -1,5 +1,6 @@
 //! Plans: what every tensor becomes, and why, before any number is read.
 
+pub(crate) mod budget;
 pub(crate) mod decision;
 pub(crate) mod dequantize;
 pub(crate) mod edit;
@@ -22,7 +23,10 @@ pub(crate) mod reason;
 pub(crate) mod request;
 pub(crate) mod run_facts;
 pub(crate) mod same_model;
+pub(crate) mod sensitivity;
+pub(crate) mod tensor_kind;
 
+pub use self::budget::{AssignedLayer, Assignment, Budget, Card, Exchange, TradeOff};
 pub use self::decision::{Action, Decision, NotFinite, PlannedTensor};
 pub use self::explain::{Explanation, Step, explain};
 pub use self::memory::{Limits, MemoryPlan, RESIDENT_BYTES, Workers};
@@ -32,3 +36,5 @@ pub use self::plan::Plan;
 pub use self::provenance::{Provenance, Tool};
 pub use self::reason::Reason;
 pub use self::request::PlanRequest;
+pub use self::sensitivity::{Measure, Predicted, SchemeLoss, Sensitivity};
+pub use self::tensor_kind::{TensorKind, TensorOfKind};

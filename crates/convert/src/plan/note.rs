@@ -3,7 +3,7 @@ use std::fmt;
 use roundwise_layout::Repair;
 use roundwise_tensor_file::Remark;
 
-use crate::model::{Dialect, Kind};
+use crate::model::{Dialect, FileKind};
 use crate::recipe::{Setting, Text};
 use crate::source::ExpertBanks;
 
@@ -13,7 +13,7 @@ pub enum Note {
     /// Somebody insisted on the kind of the file.
     InsistedKind {
         /// The kind that it is treated as.
-        kind: Kind,
+        kind: FileKind,
         /// The kind that its names suggest.
         looks_like: String,
     },
@@ -83,7 +83,7 @@ pub enum Note {
         keys: Vec<String>,
     },
     /// A defect of the input that is mended.
-    Mended(Repair),
+    Repaired(Repair),
     /// Weights that were rounded before: errors are measured against their decoded codes.
     FromCodes {
         /// Their number.
@@ -101,7 +101,7 @@ pub enum Note {
         bytes: [u64; 2],
     },
     /// A choice that was made, or a part that was passed over, when the input was opened.
-    Opened(Remark),
+    Remark(Remark),
     /// Tensors in blocks of GGUF, which are decoded on reading.
     Blocks {
         /// Their types, such as `Q4_K`.
@@ -227,7 +227,7 @@ impl fmt::Display for Note {
             Note::UnmatchedLora { keys } => {
                 write!(f, "not merged, for no weight answers to it: {}", keys.join(", "))
             }
-            Note::Mended(Repair { defect, remedy }) => {
+            Note::Repaired(Repair { defect, remedy }) => {
                 match defect.layer.as_str() {
                     "" => write!(f, "the file {}", defect.problem)?,
                     layer => write!(f, "`{layer}` {}", defect.problem)?,
@@ -245,7 +245,7 @@ impl fmt::Display for Note {
                 write!(f, "{tensors} 3-D {them} plain numbers: {before:.1} MiB in codes of {program}, ")?;
                 write!(f, "{after:.1} MiB without; no layout here has codes for them")
             }
-            Note::Opened(remark) => write!(f, "{remark}"),
+            Note::Remark(remark) => write!(f, "{remark}"),
             Note::Blocks { types, tensors } => {
                 write!(f, "tensors in {}, decoded on reading: {tensors}; ", types.join(", "))?;
                 f.write_str("those that are kept are stored as F32")

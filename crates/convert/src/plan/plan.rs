@@ -63,7 +63,8 @@ impl Plan {
         let subject = source.subject().clone();
         let detected = &subject.detected;
         refuse_other_model(path, recipe, detected)?;
-        let layout = source.mended.as_ref().map_or(recipe.layout(), |mended| mended.layout);
+        let layout = source.repaired.as_ref().map_or(recipe.layout(), |repaired| repaired.layout);
+        // A preset that was asked for is taken on trust: people know of models that detection has never seen.
         let preset = recipe.preset().unwrap_or_else(|| subject.preset_for(layout));
 
         let (mut tensors, mut notes) = decide_all(request, &subject, preset, layout)?;
@@ -80,6 +81,8 @@ impl Plan {
         };
         let header = PlannedHeader::new(metadata, source, recipe, statistics.is_some());
 
+        // Machines share the work out by the whole plan, and not by what each can see, so that every tensor is in
+        // exactly one part.
         let part = request.part.map(|part| {
             let mut whole = tensors.clone();
             // Where the whole does not fit, a part of it may.
@@ -87,6 +90,8 @@ impl Plan {
             tensors = part.tensors_of(&whole, recipe.rounding());
             PlannedPart::new(part, whole, recipe)
         });
+        // Last, for the limit is about what is left to do here. It changes how a weight is worked on, never what it
+        // becomes.
         let memory = fit_memory(request, &mut tensors)?;
         Ok(Self {
             subject,
@@ -196,7 +201,7 @@ impl Plan {
                 Err(ConvertError::NothingInCodes { path: path() })
             }
             Purpose::Repair
-                if source.mended.as_ref().is_none_or(|mended| mended.mends.is_empty()) =>
+                if source.repaired.as_ref().is_none_or(|repaired| repaired.repairs.is_empty()) =>
             {
                 Err(ConvertError::NothingToRepair { path: path() })
             }
@@ -302,14 +307,13 @@ fn fit_memory(
     // A bias is corrected by the whole of its weight.
     let may_band = recipe.bias_correction() == BiasCorrection::None;
     let rounding = recipe.rounding();
-    MemoryPlan::fit(tensors, rounding, recipe.scale_rule(), workers, limit, may_band).map_err(
-        |needed| ConvertError::MemoryLimit {
+    MemoryPlan::fit(tensors, rounding, recipe.scale_rule_without_inputs(), workers, limit, may_band)
+        .map_err(|needed| ConvertError::MemoryLimit {
             path: source.checkpoint.path().to_owned(),
             needed,
             limit: limit.unwrap_or(u64::MAX),
             holds_weights_whole: rounding != Rounding::Nearest,
-        },
-    )
+        })
 }
 
 /// Refuses what the program that a layout is for would read as garbage, unless somebody insists on
@@ -401,7 +405,11 @@ fn header_metadata(
         let (scheme, products) = planned.codes()?;
         Some((planned.layer(), scheme, planned.matrix_shape(), products))
     });
-    metadata.extend(layout.header_entry(layers));
+    // Loaders that read nothing else do not find names behind a prefix there, and later ones would
+    // apply the entry twice: once before they take the prefix off, once after.
+    if !source.subject().detected.is_behind_prefix() {
+        metadata.extend(layout.header_entry(layers));
+    }
     if layout.is_for_servers() {
         // transformers refuses a file that does not say so.
         metadata.entry("format".to_owned()).or_insert_with(|| "pt".to_owned());

@@ -9,7 +9,7 @@ use crate::error::ConvertError;
 use crate::plan::decision::Decision;
 use crate::plan::effects::Effects;
 use crate::plan::note::Note;
-use crate::plan::questions::{Answer, Asked, Questions, Wish, first_verdict};
+use crate::plan::questions::{Answer, Question, Questions, Wish, first_verdict};
 use crate::plan::reason::Reason;
 use crate::recipe::{Complaint, PlainDtype, Recipe, Setting, Text};
 use crate::source::subject::is_expert_bank;
@@ -38,7 +38,7 @@ impl<'a> Quantization<'a> {
         let answers = self.questions.ask(header);
         self.effects.add(&answers);
         self.complain(layer_of(&header.name), &answers);
-        let (_, verdict) = first_verdict(&answers).expect("kind or scheme always decides");
+        let (_, verdict) = first_verdict(&answers).expect("matrix or scheme always decides");
         let reason = verdict.reason.clone();
         let stored = self.questions.source.stored_layer(header);
         let foreign = self.questions.source.foreign_layer(header);
@@ -89,14 +89,14 @@ impl<'a> Quantization<'a> {
         let Some((decided, verdict)) = first_verdict(answers) else { return };
         let recipe = self.questions.recipe;
         match decided {
-            Asked::Keep(index) => {
+            Question::Keep(index) => {
                 let Some(forced) = forced_by(answers, recipe) else { return };
                 let keep = Text::pattern("keep", index, &recipe.keep()[index]);
                 let both = keep + " and " + forced.problem + " contradict each other";
                 let both = Complaint::about(Setting::new("keep").at(index), both);
                 self.contradictions.entry(both).or_default().insert(layer.to_owned());
             }
-            Asked::Refusal(_) => {
+            Question::Refusal(_) => {
                 let Some(forced) = forced_by(answers, recipe) else { return };
                 let reason = &verdict.reason;
                 let asks = format!(" asks for what cannot be converted: {reason}");
@@ -119,6 +119,7 @@ impl<'a> Quantization<'a> {
         self.complaints.extend(contradictions.map(|(it, layers)| of_layers(it, &layers)));
         let (errors, notes) = self.effects.judged(self.questions.recipe);
         self.complaints.extend(errors);
+        self.complaints.extend(unknown_assigned(&self.questions));
         if !self.complaints.is_empty() {
             self.complaints.extend(asked_of_expert_banks(&self.questions));
         }
@@ -130,6 +131,18 @@ impl<'a> Quantization<'a> {
             }),
         }
     }
+}
+
+/// Complains about layers that have a scheme by name and are not there.
+fn unknown_assigned(questions: &Questions<'_>) -> Option<Complaint> {
+    let known: BTreeSet<&str> =
+        questions.source.checkpoint.tensors().iter().map(|header| layer_of(&header.name)).collect();
+    let assigned = questions.recipe.assigned().keys();
+    let unknown: BTreeSet<String> =
+        assigned.filter(|layer| !known.contains(layer.as_str())).cloned().collect();
+    let setting = Setting::new("assign");
+    let problem = setting.clone().quoted() + " names layers that the file does not have";
+    (!unknown.is_empty()).then(|| of_layers(Complaint::about(setting, problem), &unknown))
 }
 
 /// Complains about settings that want expert banks converted.
@@ -157,16 +170,17 @@ fn asked_of_expert_banks(questions: &Questions<'_>) -> Vec<Complaint> {
 
 /// The pattern or rule that wants a layer converted, as the beginning of a complaint about it.
 fn forced_by(answers: &[Answer], recipe: &Recipe) -> Option<Complaint> {
-    let asks = answers.iter().filter(|answer| answer.verdict.is_some()).map(|answer| answer.asked);
+    let asks =
+        answers.iter().filter(|answer| answer.verdict.is_some()).map(|answer| answer.question);
     let pattern = |key: &str, index, pattern| {
         Complaint::about(Setting::new(key).at(index), Text::pattern(key, index, pattern))
     };
-    let include = asks.clone().find_map(|asked| match asked {
-        Asked::Include(index) => Some(pattern("include", index, &recipe.include()[index])),
+    let include = asks.clone().find_map(|question| match question {
+        Question::Include(index) => Some(pattern("include", index, &recipe.include()[index])),
         _ => None,
     });
-    let rule = asks.into_iter().find_map(|asked| match asked {
-        Asked::Rule(index) => Some(pattern("rules", index, &recipe.rules()[index].pattern)),
+    let rule = asks.into_iter().find_map(|question| match question {
+        Question::Rule(index) => Some(pattern("rules", index, &recipe.rules()[index].pattern)),
         _ => None,
     });
     include.or(rule)

@@ -6,7 +6,7 @@
 //!
 //! Correctness comes before wishes: removal by the preset, scales and markers of layers in codes,
 //! and what is no matrix of numbers. Then wishes by name (`keep`, `rules`, `include`), then what
-//! presets protect, then sizes, and last the recipe's scheme. Whatever asks for codes keeps the
+//! presets protect, then sizes, then schemes that a budget chose, and last the recipe's scheme. Whatever asks for codes keeps the
 //! weight where the codes are not possible, and says why.
 
 use regex::Regex;
@@ -19,13 +19,13 @@ use crate::plan::decision::{Decision, NotFinite};
 use crate::plan::reason::Reason;
 use crate::recipe::Recipe;
 use crate::source::Source;
-use crate::source::numbers::{matrix_shape, weight_kind};
+use crate::source::numbers::{float_dtype, matrix_shape};
 use crate::source::subject::is_expert_bank;
 use roundwise_rounding::BiasCorrection;
 
 /// A question about a tensor.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Asked {
+pub(crate) enum Question {
     /// Whether the preset removes it.
     Removal,
     /// Whether it is a scale or a marker of another tensor's codes.
@@ -33,7 +33,7 @@ pub(crate) enum Asked {
     /// Whether it is a bias that is corrected with its weight.
     CorrectedBias,
     /// Whether it is a matrix of numbers.
-    Kind,
+    Matrix,
     /// A pattern of `keep`.
     Keep(usize),
     /// Whether the preset refuses all layers of its model.
@@ -54,6 +54,8 @@ pub(crate) enum Asked {
     MinSize,
     /// `heuristic`.
     Heuristic,
+    /// The scheme of this very layer, in `assign`.
+    Assigned,
     /// The recipe's scheme.
     Scheme,
 }
@@ -89,27 +91,27 @@ impl Verdict {
 /// The answer of one question about a tensor.
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
-    pub(crate) asked: Asked,
+    pub(crate) question: Question,
     pub(crate) verdict: Option<Verdict>,
     /// Whether the base keep-list would keep the tensor and is ignored.
     pub(crate) is_waived: bool,
 }
 
 impl Answer {
-    fn new(asked: Asked, verdict: Option<Verdict>) -> Self {
-        Self { asked, verdict, is_waived: false }
+    fn new(question: Question, verdict: Option<Verdict>) -> Self {
+        Self { question, verdict, is_waived: false }
     }
 
-    fn kept(asked: Asked, reason: Option<Reason>) -> Self {
-        Self::new(asked, reason.map(|reason| Verdict { wish: Wish::Keep, reason }))
+    fn kept(question: Question, reason: Option<Reason>) -> Self {
+        Self::new(question, reason.map(|reason| Verdict { wish: Wish::Keep, reason }))
     }
 }
 
 /// Returns the first verdict among answers.
 ///
-/// [`Asked::Scheme`] always has one.
-pub(crate) fn first_verdict(answers: &[Answer]) -> Option<(Asked, &Verdict)> {
-    answers.iter().find_map(|answer| Some((answer.asked, answer.verdict.as_ref()?)))
+/// [`Question::Scheme`] always has one.
+pub(crate) fn first_verdict(answers: &[Answer]) -> Option<(Question, &Verdict)> {
+    answers.iter().find_map(|answer| Some((answer.question, answer.verdict.as_ref()?)))
 }
 
 /// Everything that the questions about a file's tensors look at.
@@ -128,22 +130,31 @@ impl<'a> Questions<'a> {
     /// Asks every question about a tensor, in the order of precedence.
     pub(crate) fn ask(&self, header: &TensorHeader) -> Vec<Answer> {
         let layer = layer_of(&header.name);
-        let kind = self.kind(header);
-        let is_candidate = kind.verdict.is_none();
+        let matrix = self.matrix(header);
+        let is_candidate = matrix.verdict.is_none();
+        // 1. What is no weight to decide about: it goes with something else, or it cannot be codes at all. First,
+        //    because no wish of a recipe can change that.
         let mut answers = vec![self.removal(header), self.side_tensor(header)];
         answers.extend(self.corrected_bias(header));
-        answers.push(kind);
+        answers.push(matrix);
+        // 2. `keep` before everything that asks for codes: keeping a weight is always possible and never wrong. It
+        //    is asked of every tensor, so that a pattern that names one is not said to match nothing.
         answers.extend(self.keep(layer));
         if !is_candidate {
             return answers;
         }
+        // 3. Programs before wishes: codes that nothing reads are refused whoever asks for them.
         answers.push(self.refusal(header));
+        // 4. What somebody said of single layers, the more exact first; it outranks what is known of the family.
         answers.extend(self.rules(header, layer));
         answers.extend(self.include(header, layer));
         answers.extend(self.fallback(header, layer));
+        // 5. What is known of the family, then of sizes.
         answers.extend(self.presets(header, layer));
         answers.push(self.min_size(header));
         answers.extend(self.heuristic(header));
+        answers.extend(self.assigned(header, layer));
+        // 6. Everything else becomes what the recipe says.
         answers.push(self.scheme(header));
         answers
     }
@@ -151,7 +162,7 @@ impl<'a> Questions<'a> {
     /// Returns the verdict about a tensor.
     pub(crate) fn verdict(&self, header: &TensorHeader) -> Verdict {
         let answers = self.ask(header);
-        let (_, verdict) = first_verdict(&answers).expect("kind or scheme always decides");
+        let (_, verdict) = first_verdict(&answers).expect("matrix or scheme always decides");
         verdict.clone()
     }
 
@@ -172,7 +183,7 @@ impl<'a> Questions<'a> {
         let removed = |because: &str| Reason::Removed(because.to_owned());
         let verdict =
             because.map(|because| Verdict { wish: Wish::Remove, reason: removed(because) });
-        Answer::new(Asked::Removal, verdict)
+        Answer::new(Question::Removal, verdict)
     }
 
     /// Answers for a scale or marker: it goes with its layer; only an activation scale may outlive
@@ -186,7 +197,7 @@ impl<'a> Questions<'a> {
             }
             Ok(_) => Verdict { wish: Wish::Remove, reason: Reason::Superseded },
         });
-        Answer::new(Asked::SideTensor, verdict)
+        Answer::new(Question::SideTensor, verdict)
     }
 
     /// Returns whether an activation scale still holds for the codes that its layer gets.
@@ -209,7 +220,7 @@ impl<'a> Questions<'a> {
         let is_corrected = self.bias_of(weight).is_some_and(|bias| bias.name == header.name)
             && matches!(self.verdict(weight).wish, Wish::Codes(_));
         let verdict = Verdict { wish: Wish::Correct, reason: Reason::CorrectedBias };
-        Some(Answer::new(Asked::CorrectedBias, is_corrected.then_some(verdict)))
+        Some(Answer::new(Question::CorrectedBias, is_corrected.then_some(verdict)))
     }
 
     /// Returns the bias that is to be corrected with the codes of a weight.
@@ -220,13 +231,13 @@ impl<'a> Questions<'a> {
         let bias = self.source.checkpoint.get(&bias_of(layer_of(&weight.name)))?;
         let rows = *self.source.shape_of(weight).first()?;
         let is_kept = self.recipe.keep().iter().any(|pattern| pattern.is_match(&bias.name));
-        let is_plain = weight_kind(bias.dtype).is_some()
+        let is_plain = float_dtype(bias.dtype).is_some()
             && !self.source.stored.side_tensors.contains_key(&bias.name);
         let is_removed = self.removal(bias).verdict.is_some();
         (bias.shape == [rows] && is_plain && !is_kept && !is_removed).then_some(bias)
     }
 
-    fn kind(&self, header: &TensorHeader) -> Answer {
+    fn matrix(&self, header: &TensorHeader) -> Answer {
         let is_stored = self.source.is_in_codes(header);
         let foreign = self.source.foreign_layer(header);
         let rank = foreign.map_or(header.shape.len(), |foreign| foreign.shape.len());
@@ -238,17 +249,17 @@ impl<'a> Questions<'a> {
             Some(Reason::Rank(rank))
         } else if header.element_count() == 0 {
             Some(Reason::Empty)
-        } else if !is_stored && weight_kind(header.dtype).is_none() {
+        } else if !is_stored && float_dtype(header.dtype).is_none() {
             Some(Reason::NotFloat(header.dtype.name()))
         } else {
             None
         };
-        Answer::kept(Asked::Kind, reason)
+        Answer::kept(Question::Matrix, reason)
     }
 
     fn keep(&self, layer: &str) -> impl Iterator<Item = Answer> {
         self.recipe.keep().iter().enumerate().map(move |(index, pattern)| {
-            Answer::kept(Asked::Keep(index), matching(pattern, layer).map(Reason::Kept))
+            Answer::kept(Question::Keep(index), matching(pattern, layer).map(Reason::Kept))
         })
     }
 
@@ -262,14 +273,14 @@ impl<'a> Questions<'a> {
         let preset = &own.preset.name;
         let reason = because
             .map(|because| Reason::Preset { preset: preset.clone(), because: because.to_owned() });
-        Answer::kept(Asked::Refusal(preset), reason)
+        Answer::kept(Question::Refusal(preset), reason)
     }
 
     fn rules(&self, header: &TensorHeader, layer: &str) -> impl Iterator<Item = Answer> {
         self.recipe.rules().iter().enumerate().map(move |(index, rule)| {
             let reason = matching(&rule.pattern, layer).map(Reason::Rule);
             let verdict = reason.map(|reason| self.codes(header, rule.scheme, reason));
-            Answer::new(Asked::Rule(index), verdict)
+            Answer::new(Question::Rule(index), verdict)
         })
     }
 
@@ -277,7 +288,7 @@ impl<'a> Questions<'a> {
         self.recipe.include().iter().enumerate().map(move |(index, pattern)| {
             let reason = matching(pattern, layer).map(Reason::Included);
             let verdict = reason.map(|reason| self.codes(header, self.recipe.scheme(), reason));
-            Answer::new(Asked::Include(index), verdict)
+            Answer::new(Question::Include(index), verdict)
         })
     }
 
@@ -288,34 +299,34 @@ impl<'a> Questions<'a> {
         let mut presets = self.presets(header, layer);
         let is_base = presets
             .iter()
-            .any(|answer| answer.asked == Asked::BaseList && answer.verdict.is_some());
+            .any(|answer| answer.question == Question::BaseList && answer.verdict.is_some());
         let because = presets.drain(..).find_map(|answer| answer.verdict);
         let verdict = because.filter(|_| !is_base).map(|because| {
             let because = Box::new(because.reason);
             self.codes(header, scheme, Reason::Fallback { because })
         });
-        Some(Answer::new(Asked::Fallback, verdict))
+        Some(Answer::new(Question::Fallback, verdict))
     }
 
     fn presets(&self, header: &TensorHeader, layer: &str) -> Vec<Answer> {
         let own = self.preset_of(&header.name);
-        let kept = |asked, preset: &Preset| {
+        let kept = |question, preset: &Preset| {
             let rule = preset.keep_rule(layer);
             let reason = rule.map(|rule| Reason::Preset {
                 preset: preset.name.clone(),
                 because: rule.reason.clone(),
             });
-            Answer::kept(asked, reason)
+            Answer::kept(question, reason)
         };
-        let mut base = kept(Asked::BaseList, Preset::base());
+        let mut base = kept(Question::BaseList, Preset::base());
         if !self.recipe.uses_base_list() {
             let is_waived = base.verdict.take().is_some();
             base = Answer { is_waived, ..base };
         }
         let distillation = self.recipe.distillation();
-        [kept(Asked::Preset(&own.name), own), base]
+        [kept(Question::Preset(&own.name), own), base]
             .into_iter()
-            .chain(distillation.map(|preset| kept(Asked::Distillation, preset)))
+            .chain(distillation.map(|preset| kept(Question::Distillation, preset)))
             .collect()
     }
 
@@ -323,19 +334,30 @@ impl<'a> Questions<'a> {
         let elements = self.source.shape_of(header).iter().product();
         let min_size = self.recipe.min_size();
         let reason = (elements < min_size).then_some(Reason::Small { elements, min_size });
-        Answer::kept(Asked::MinSize, reason)
+        Answer::kept(Question::MinSize, reason)
     }
 
     fn heuristic(&self, header: &TensorHeader) -> Option<Answer> {
         let heuristic = self.recipe.heuristic()?;
         let shape = self.source.shape_of(header);
         let skipped = heuristic.skips(self.recipe.scheme(), [shape[0], shape[1]]);
-        Some(Answer::kept(Asked::Heuristic, skipped.map(Reason::Heuristic)))
+        Some(Answer::kept(Question::Heuristic, skipped.map(Reason::Heuristic)))
+    }
+
+    /// Answers for a scheme that a budget has chosen for the layer. It comes after whatever keeps a layer:
+    /// a budget chooses among schemes, not what is converted.
+    fn assigned(&self, header: &TensorHeader, layer: &str) -> Option<Answer> {
+        if self.recipe.assigned().is_empty() {
+            return None;
+        }
+        let scheme = self.recipe.assigned().get(layer);
+        let verdict = scheme.map(|scheme| self.codes(header, *scheme, Reason::Assigned));
+        Some(Answer::new(Question::Assigned, verdict))
     }
 
     fn scheme(&self, header: &TensorHeader) -> Answer {
         let verdict = self.codes(header, self.recipe.scheme(), Reason::Default);
-        Answer::new(Asked::Scheme, Some(verdict))
+        Answer::new(Question::Scheme, Some(verdict))
     }
 
     /// Returns the verdict for codes of a scheme, or for keeping the weight although they were
@@ -357,12 +379,14 @@ impl<'a> Questions<'a> {
         };
         let prefix = &self.detected.component_of(&header.name).prefix;
         let layout = self.recipe.layout();
+        // Its marker stands once, before the names of one component; loaders look for none elsewhere.
         if layout == Layout::ComfyLegacy && *prefix != self.detected.main.prefix {
             return Err(Reason::OtherPart);
         }
         scheme.covers(rows, cols).map_err(|error| Reason::Ragged(error.to_string()))?;
         layout.takes(scheme, [rows, cols]).map_err(|error| Reason::Ragged(error.to_string()))?;
         self.check_shares(layer_of(&header.name), scheme, [rows, cols])?;
+        // Packed or padded codes have another shape, by which the loader would take the file for another model.
         if self.is_probe(&header.name) && !layout.keeps_shape(scheme, [rows, cols]) {
             return Err(Reason::Probe);
         }

@@ -10,6 +10,8 @@ pub enum Reason {
     Default,
     /// A rule of the recipe names a scheme.
     Rule(String),
+    /// `assign` names its scheme, as a budget chose it.
+    Assigned,
     /// `include` asks for it.
     Included(String),
     /// A preset keeps it, and the recipe has a scheme for such layers.
@@ -116,6 +118,7 @@ impl fmt::Display for Reason {
         match self {
             Reason::Default => write!(f, "linear weight"),
             Reason::Rule(pattern) => write!(f, "rule `{pattern}`"),
+            Reason::Assigned => write!(f, "chosen by the budget"),
             Reason::Included(pattern) => write!(f, "included by `{pattern}`"),
             Reason::Fallback { because } => write!(f, "fallback scheme; {because}"),
             Reason::NotAWeight => write!(f, "not a weight"),

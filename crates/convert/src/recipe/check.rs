@@ -1,8 +1,9 @@
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use regex::Regex;
 use roundwise_layout::{Layout, QUANTIZATION_METADATA};
-use roundwise_rounding::{MethodError, Options, Problem, Solver, WhyNot};
+use roundwise_rounding::{BiasCorrection, MethodError, Options, Problem, Solver, WhyNot};
 use roundwise_scheme::{ScaleRule, Scheme};
 
 use crate::model::Preset;
@@ -10,7 +11,7 @@ use crate::recipe::adapter::parse_adapter;
 use crate::recipe::complaint::Complaint;
 use crate::recipe::edit::{Edit, PROVENANCE_KEY};
 use crate::recipe::edit_file::EditFile;
-use crate::recipe::file::{RecipeFile, RuleFile};
+use crate::recipe::file::{AssignmentFile, RecipeFile, RuleFile};
 use crate::recipe::names::Names;
 use crate::recipe::plain_dtype::PlainDtype;
 use crate::recipe::program::Program;
@@ -141,12 +142,14 @@ impl<'a> Checker<'a> {
         self.choice("decode_to", Some(name), &PlainDtype::NAMES)
     }
 
-    pub(crate) fn method(&mut self) -> Option<Options> {
+    pub(crate) fn method(&mut self) -> Option<(Options, BiasCorrection)> {
         let file = self.file;
         let name = file.method.as_deref().unwrap_or(NEAREST);
-        let options = Options::of_method(name, &file.method_options);
+        let asked = &file.method_options;
+        let both = Options::of_method(name, asked)
+            .and_then(|options| Ok((options, BiasCorrection::of_method(name, asked)?)));
         let complaints = |error: MethodError| error.complaints.into_iter().map(of_method);
-        options.map_err(|error| self.complaints.extend(complaints(error))).ok()
+        both.map_err(|error| self.complaints.extend(complaints(error))).ok()
     }
 
     pub(crate) fn preset(&mut self) -> Option<&'static Preset> {
@@ -204,6 +207,27 @@ impl<'a> Checker<'a> {
         checked
     }
 
+    /// Returns the scheme of every layer that has one by name.
+    pub(crate) fn assignments(&mut self, assign: &[AssignmentFile]) -> BTreeMap<String, Scheme> {
+        let mut schemes = BTreeMap::new();
+        for (index, AssignmentFile { scheme, layers }) in assign.iter().enumerate() {
+            let setting = Setting::new("assign").at(index);
+            let scheme = scheme.parse::<Scheme>();
+            let place = setting.clone().field("scheme");
+            let Some(scheme) = scheme.map_err(|error| self.complain(place, error.to_string())).ok()
+            else {
+                continue;
+            };
+            for layer in layers {
+                if schemes.insert(layer.clone(), scheme).is_some_and(|other| other != scheme) {
+                    let problem = format!("`{layer}` is to have two schemes");
+                    self.complain(setting.clone().field("layers"), problem);
+                }
+            }
+        }
+        schemes
+    }
+
     pub(crate) fn edit(&mut self) -> Edit {
         let Some(file) = &self.file.edit else { return Edit::default() };
         if *file == EditFile::default() {
@@ -238,11 +262,12 @@ impl<'a> Checker<'a> {
         scheme: Scheme,
         fallback: Option<Scheme>,
         rules: &[Rule],
+        assigned: &BTreeMap<String, Scheme>,
         options: Options,
         scale_rule: ScaleRule,
     ) {
         let mut range = None;
-        let all = self.places(Some(scheme), fallback, rules);
+        let all = self.places(Some(scheme), fallback, rules, assigned);
         if scale_rule == ScaleRule::Mse && !all.iter().any(|(_, scheme)| scheme.has_scales()) {
             self.complain("scale_rule", format!("`mse` searches for scales; `{scheme}` has none"));
         }
@@ -282,8 +307,9 @@ impl<'a> Checker<'a> {
         scheme: Option<Scheme>,
         fallback: Option<Scheme>,
         rules: &[Rule],
+        assigned: &BTreeMap<String, Scheme>,
     ) {
-        for (place, scheme) in self.places(scheme, fallback, rules) {
+        for (place, scheme) in self.places(scheme, fallback, rules, assigned) {
             if let Err(error) = layout.admits(scheme) {
                 self.complain(place, error.to_string());
             }
@@ -296,13 +322,24 @@ impl<'a> Checker<'a> {
         scheme: Option<Scheme>,
         fallback: Option<Scheme>,
         rules: &[Rule],
+        assigned: &BTreeMap<String, Scheme>,
     ) -> Vec<(Setting, Scheme)> {
         let single = [("scheme", scheme), ("fallback_scheme", fallback)];
         let single = single.into_iter().filter_map(|(key, scheme)| Some((key, scheme?)));
         let single = single.map(|(key, scheme)| (Setting::new(key), scheme));
         let rules = rules.iter().enumerate();
         let place = |index| Setting::new("rules").at(index).field("scheme");
-        single.chain(rules.map(|(index, rule)| (place(index), rule.scheme))).collect()
+        let rules = rules.map(|(index, rule)| (place(index), rule.scheme));
+        let mut places: Vec<_> = single.chain(rules).collect();
+        // One complaint for each scheme, not for each layer.
+        let mut seen = vec![];
+        for &scheme in assigned.values() {
+            if !seen.contains(&scheme) {
+                seen.push(scheme);
+                places.push((Setting::new("assign"), scheme));
+            }
+        }
+        places
     }
 }
 

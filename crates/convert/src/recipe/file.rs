@@ -18,7 +18,7 @@ pub struct RecipeFile {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
     /// The kind of the file, whatever it looks like: one of the names of
-    /// [`Kind`](crate::model::Kind). A kind that is named here is not refused. Default: the kind
+    /// [`FileKind`](crate::model::FileKind). A kind that is named here is not refused. Default: the kind
     /// that the file's names suggest.
     #[serde(rename = "as", skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
@@ -48,7 +48,8 @@ pub struct RecipeFile {
     /// Settings that differ from the method's defaults.
     #[serde(skip_serializing_if = "is_default")]
     pub method_options: MethodOptions,
-    /// How scales are chosen: `absmax` (default) or `mse`.
+    /// How scales are chosen: `absmax` or `mse`. Default `absmax`, but `mse` for 4-bit codes that
+    /// method `activations` chooses.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scale_rule: Option<String>,
     /// Preset to use instead of the one that detection picks.
@@ -69,6 +70,10 @@ pub struct RecipeFile {
     /// Layers with a scheme of their own; the first rule that matches decides.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub rules: Vec<RuleFile>,
+    /// Layers by name with a scheme of their own, where nothing but the recipe's scheme would decide: that
+    /// is what a budget writes, and may be edited.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub assign: Vec<AssignmentFile>,
     /// Scheme of layers that the model's preset keeps, embeddings and norms left out. Default: they
     /// are kept.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -116,6 +121,16 @@ pub struct RuleFile {
     pub pattern: String,
     /// Scheme of the layers that it matches.
     pub scheme: String,
+}
+
+/// The layers of a [`RecipeFile`] that get one scheme, by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table such as `{ scheme = 'fp8', layers = ['a.b'] }`")]
+pub struct AssignmentFile {
+    /// Scheme of these layers.
+    pub scheme: String,
+    /// Names without `.weight`.
+    pub layers: Vec<String>,
 }
 
 impl RecipeFile {

@@ -1,15 +1,17 @@
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use regex::Regex;
 use roundwise_layout::Layout;
-use roundwise_rounding::{BiasCorrection, Method, Options, Solver};
+use roundwise_rounding::{BiasCorrection, Options, Solver};
 use roundwise_scheme::{ScaleRule, Scheme};
 
-use crate::model::{Heuristic, Kind, Preset};
+use crate::model::{FileKind, Heuristic, Preset};
 use crate::recipe::check::{Checker, NEAREST};
 use crate::recipe::complaint::RecipeError;
 use crate::recipe::edit::Edit;
 use crate::recipe::file::RecipeFile;
+use crate::recipe::min_size::default_min_size;
 use crate::recipe::names::Names;
 use crate::recipe::program::Program;
 use crate::recipe::purpose::Purpose;
@@ -35,13 +37,15 @@ pub struct Recipe {
     layout: Layout,
     tensor_parallel: usize,
     options: Options,
-    scale_rule: ScaleRule,
-    kind: Option<Kind>,
+    bias_correction: BiasCorrection,
+    scale_rule: Option<ScaleRule>,
+    kind: Option<FileKind>,
     names: Option<Names>,
     preset: Option<&'static Preset>,
     keep: Vec<Regex>,
     include: Vec<Regex>,
     rules: Vec<Rule>,
+    assigned: BTreeMap<String, Scheme>,
     edit: Edit,
     heuristic: Option<Heuristic>,
     fallback_scheme: Option<Scheme>,
@@ -93,7 +97,7 @@ impl Recipe {
         checker.agree(layout);
         let tensor_parallel = checker.tensor_parallel(layout);
         let scheme = scheme.map(|scheme| layout.stored_scheme(scheme));
-        let options = checker.method();
+        let method = checker.method();
         let scale_rule =
             checker.choice("scale_rule", file.scale_rule.as_deref(), &ScaleRule::NAMES);
         let heuristic = checker.choice("heuristic", file.heuristic.as_deref(), &Heuristic::NAMES);
@@ -104,6 +108,8 @@ impl Recipe {
         let include = checker.patterns("include", &file.include);
         let mut rules = checker.rules(&file.rules);
         rules.iter_mut().for_each(|rule| rule.scheme = layout.stored_scheme(rule.scheme));
+        let mut assigned = checker.assignments(&file.assign);
+        assigned.values_mut().for_each(|scheme| *scheme = layout.stored_scheme(*scheme));
         let fallback = file.fallback_scheme.as_deref();
         let fallback_scheme = fallback.and_then(|name| checker.parse("fallback_scheme", name));
         let fallback_scheme = fallback_scheme.map(|scheme| layout.stored_scheme(scheme));
@@ -111,34 +117,38 @@ impl Recipe {
         let adapters = checker.adapters();
         let edit = checker.edit();
         if purpose == Purpose::Quantize {
-            checker.admit(layout, scheme, fallback_scheme, &rules);
+            checker.admit(layout, scheme, fallback_scheme, &rules, &assigned);
         }
-        if let (Some(scheme), Some(options)) = (scheme, options) {
+        if let (Some(scheme), Some((options, _))) = (scheme, method) {
             let rule = scale_rule.unwrap_or_default();
-            checker.combine(scheme, fallback_scheme, &rules, options, rule);
+            checker.combine(scheme, fallback_scheme, &rules, &assigned, options, rule);
         }
         let complaints = checker.complaints;
-        match (scheme, options) {
-            (Some(scheme), Some(options)) if complaints.is_empty() => Ok(Recipe {
-                purpose,
-                scheme,
-                layout,
-                tensor_parallel,
-                options,
-                scale_rule: scale_rule.unwrap_or_default(),
-                kind,
-                names,
-                preset,
-                keep,
-                include,
-                rules,
-                edit,
-                heuristic,
-                fallback_scheme,
-                full_precision,
-                adapters,
-                file,
-            }),
+        match (scheme, method) {
+            (Some(scheme), Some((options, bias_correction))) if complaints.is_empty() => {
+                Ok(Recipe {
+                    purpose,
+                    scheme,
+                    layout,
+                    tensor_parallel,
+                    options,
+                    bias_correction,
+                    scale_rule,
+                    kind,
+                    names,
+                    preset,
+                    keep,
+                    include,
+                    rules,
+                    assigned,
+                    edit,
+                    heuristic,
+                    fallback_scheme,
+                    full_precision,
+                    adapters,
+                    file,
+                })
+            }
             _ => Err(RecipeError { complaints }),
         }
     }
@@ -156,7 +166,8 @@ impl Recipe {
     /// Returns whether any weight may become codes other than plain numbers of 16 bits.
     pub fn stores_codes(&self) -> bool {
         let rules = self.rules.iter().map(|rule| rule.scheme);
-        let mut schemes = rules.chain([self.scheme]).chain(self.fallback_scheme);
+        let schemes = rules.chain([self.scheme]).chain(self.fallback_scheme);
+        let mut schemes = schemes.chain(self.assigned.values().copied());
         schemes.any(|scheme| scheme.has_scales())
     }
 
@@ -199,16 +210,25 @@ impl Recipe {
 
     /// Returns the correction of the biases of converted layers.
     pub fn bias_correction(&self) -> BiasCorrection {
-        self.options.bias_correction
+        self.bias_correction
     }
 
-    /// Returns how scales are chosen.
-    pub fn scale_rule(&self) -> ScaleRule {
-        self.scale_rule
+    /// Returns how the scales of a weight are chosen: as the recipe says, else by what serves the
+    /// scheme best with what is known of the inputs.
+    ///
+    /// - `has_inputs`: whether the weight's codes are searched with statistics of its inputs
+    pub fn scale_rule(&self, scheme: Scheme, has_inputs: bool) -> ScaleRule {
+        let usual = if has_inputs { scheme.scale_rule_for_inputs() } else { ScaleRule::default() };
+        self.scale_rule.unwrap_or(usual)
+    }
+
+    /// Returns how scales are chosen where nothing is known of inputs.
+    pub(crate) fn scale_rule_without_inputs(&self) -> ScaleRule {
+        self.scale_rule.unwrap_or_default()
     }
 
     /// Returns the kind that was insisted on, whatever the file looks like.
-    pub fn insisted_kind(&self) -> Option<Kind> {
+    pub fn insisted_kind(&self) -> Option<FileKind> {
         self.kind
     }
 
@@ -251,6 +271,11 @@ impl Recipe {
         &self.rules
     }
 
+    /// Returns the schemes of layers that have one by name.
+    pub fn assigned(&self) -> &BTreeMap<String, Scheme> {
+        &self.assigned
+    }
+
     /// Returns the scheme of layers that the model's preset keeps; `None` keeps them.
     pub fn fallback_scheme(&self) -> Option<Scheme> {
         self.fallback_scheme
@@ -283,8 +308,7 @@ impl Recipe {
 
     /// Returns the fewest elements of a weight that is converted.
     pub fn min_size(&self) -> u64 {
-        let of_method = || Method::named(self.method()).map_or(0, |method| method.min_size);
-        self.file.min_size.unwrap_or_else(of_method)
+        self.file.min_size.unwrap_or_else(|| default_min_size(self.method()))
     }
 
     /// Returns the size rules, if any.
@@ -360,6 +384,15 @@ mod tests {
     fn a_layout_refuses_schemes_that_it_cannot_store() {
         let found = complaints("scheme = 'int8'\nlayout = 'comfy-legacy'");
         assert!(found[0].contains("comfy-legacy"), "{found:?}");
+    }
+
+    #[test]
+    fn small_weights_are_those_of_the_method_unless_asked() {
+        let min_size =
+            |text: &str| RecipeFile::from_toml(text).unwrap().check().unwrap().min_size();
+        assert_eq!(min_size(""), 0);
+        assert_eq!(min_size("method = 'adaround-fast'"), 1024);
+        assert_eq!(min_size("method = 'adaround-fast'\nmin_size = 7"), 7);
     }
 
     #[test]

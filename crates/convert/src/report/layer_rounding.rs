@@ -1,6 +1,8 @@
 use roundwise_rounding::{Options, RoundingReport};
 use serde::{Deserialize, Serialize};
 
+use crate::source::UsedMoment;
+
 /// The result of learned rounding for one weight. All energies are in squared model units, of the
 /// stored codes decoded with the stored scales; solver, λ and passes are those of the search, whose
 /// codes may have been refused. Values that a failed search does not know are null.
@@ -37,6 +39,13 @@ pub struct LayerRounding {
     pub nearest_output_error: Option<f64>,
     /// Share of the mean of the inputs' second moment that the search added to its diagonal.
     pub damping: Option<f64>,
+    /// The second moment that the search looked at, where it looks at inputs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moment: Option<UsedMoment>,
+    /// The loss of the model that the stored codes are predicted to cost, per prediction, where the gradients
+    /// of the layer's outputs are known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub predicted_loss: Option<f64>,
     /// Whether there are no statistics of this layer's inputs, which the method needs; nearest codes
     /// are stored.
     pub without_statistics: bool,
@@ -72,6 +81,8 @@ impl LayerRounding {
             output_error: None,
             nearest_output_error: None,
             damping: None,
+            moment: None,
+            predicted_loss: None,
             without_statistics: false,
             failure: Some(failure),
             nearest_energy: 0.0,
@@ -97,6 +108,8 @@ impl From<RoundingReport> for LayerRounding {
             output_error: report.output_errors.map(|[stored, _]| stored),
             nearest_output_error: report.output_errors.map(|[_, nearest]| nearest),
             damping: report.output_errors.map(|_| report.damping),
+            moment: None,
+            predicted_loss: None,
             without_statistics: false,
             failure: None,
             nearest_energy: report.nearest.weight_error,

@@ -2,6 +2,7 @@
 
 pub(crate) mod layer_rounding;
 pub(crate) mod named;
+pub(crate) mod prediction;
 pub(crate) mod record;
 pub(crate) mod report;
 pub(crate) mod rounding;
@@ -10,8 +11,9 @@ pub(crate) mod tensor_report;
 pub(crate) mod watch;
 
 pub use self::layer_rounding::LayerRounding;
+pub use self::prediction::Prediction;
 pub use self::report::Report;
-pub use self::rounding::RoundingTotals;
+pub use self::rounding::{MomentCount, RoundingTotals};
 pub use self::stop_flag::StopFlag;
 pub use self::tensor_report::TensorReport;
 pub use self::watch::{Event, Phase, Unwatched, Watch};

@@ -3,10 +3,11 @@ use std::path::PathBuf;
 use roundwise_layout::Layout;
 use serde::{Deserialize, Serialize};
 
-use crate::model::Kind;
+use crate::model::FileKind;
 use crate::plan::Tool;
 use crate::recipe::{RecipeFile, Text};
 use crate::report::named;
+use crate::report::prediction::Prediction;
 use crate::report::rounding::RoundingTotals;
 use crate::report::tensor_report::TensorReport;
 use crate::source::{FileHash, SchemeConsumer};
@@ -37,7 +38,7 @@ pub struct Report {
     /// The model that was recognised.
     pub architecture: String,
     /// The kind of the input.
-    pub kind: Kind,
+    pub kind: FileKind,
     /// Who opens the weights of each scheme of the output, if anybody does.
     pub consumers: Vec<SchemeConsumer>,
     /// The preset in force.
@@ -68,6 +69,9 @@ pub struct Report {
     /// Totals of learned rounding, where a method was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rounding: Option<RoundingTotals>,
+    /// The loss that the file is predicted to have, where statistics hold gradients.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prediction: Option<Prediction>,
     /// Every tensor of the input, by name.
     #[serde(alias = "layers")]
     pub tensors: Vec<TensorReport>,

@@ -1,8 +1,11 @@
+use std::collections::BTreeMap;
+
 use roundwise_compute::Engines;
 use serde::{Deserialize, Serialize};
 
 use crate::report::layer_rounding::LayerRounding;
 use crate::report::tensor_report::TensorReport;
+use crate::source::UsedMoment;
 
 /// Learned rounding over all weights.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -25,10 +28,22 @@ pub struct RoundingTotals {
     pub output_error: Option<f64>,
     /// [`output_error`](Self::output_error) of nearest codes.
     pub nearest_output_error: Option<f64>,
+    /// Numbers of layers by the second moment that their search looked at.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub moments: Vec<MomentCount>,
     /// Root of the objectives' sum over that of nearest codes, where anything was minimised.
     pub objective_ratio: Option<f64>,
     /// `‖E‖` over that of nearest codes.
     pub weight_error_ratio: f64,
+}
+
+/// The number of layers that were rounded for one second moment of their inputs.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MomentCount {
+    /// The second moment.
+    pub moment: UsedMoment,
+    /// The layers.
+    pub layers: usize,
 }
 
 impl RoundingTotals {
@@ -47,7 +62,13 @@ impl RoundingTotals {
             roundings().filter_map(value).sum()
         };
         let nearest_objective = sum_of(|rounding| rounding.nearest_objective_value);
+        let mut moments = BTreeMap::<UsedMoment, usize>::new();
+        for moment in roundings().filter_map(|rounding| rounding.moment) {
+            *moments.entry(moment).or_default() += 1;
+        }
+        let count = |(moment, layers)| MomentCount { moment, layers };
         Self {
+            moments: moments.into_iter().map(count).collect(),
             method: method.to_owned(),
             device: engines.devices().to_string(),
             is_reproducible: engines.is_reproducible(),

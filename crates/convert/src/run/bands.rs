@@ -77,13 +77,15 @@ pub(crate) fn round_by_bands(
     let header = &planned.header;
     let [rows, _] = planned.matrix_shape();
     let scheme_error = |error: SchemeError| Stop::rounding(&input.source, header, error.into());
+    // Read twice, because a scale for the whole tensor has to be known before the first of its codes.
     let largest = largest_of(&input.source, header, [rows, height], scheme)?;
     let largest = largest.map_err(scheme_error)?.max(absmax_beside);
     let mut error = WeightError::default();
     for band in bands(rows, height) {
         let bytes = header.byte_len() / rows as u64 * band.len() as u64;
         let weight = input.source.load_rows(header, band, buffers.take())?;
-        let (view, memory, rule) = (weight.view(), buffers.take(), input.scale_rule);
+        let (view, memory) = (weight.view(), buffers.take());
+        let rule = input.recipe.scale_rule_without_inputs();
         let rounded =
             QuantizedMatrix::nearest_band(&view, scheme, rule, largest, memory, &mut error);
         put(rounded.map_err(scheme_error)?, buffers)?;

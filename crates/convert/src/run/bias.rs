@@ -1,12 +1,12 @@
 use half::{bf16, f16};
 use roundwise_rounding::Linear;
-use roundwise_scheme::{QuantizedMatrix, WeightKind};
+use roundwise_scheme::{FloatDtype, QuantizedMatrix};
 use roundwise_tensor_file::TensorHeader;
 
 use crate::error::ConvertError;
 use crate::run::round::seed_of;
 use crate::source::Source;
-use crate::source::numbers::{narrow, weight_kind};
+use crate::source::numbers::{float_dtype, narrow};
 use roundwise_rounding::BiasCorrection;
 
 /// Returns the bytes of a layer's bias after its correction, in the bias's own dtype.
@@ -27,22 +27,22 @@ pub(crate) fn corrected(
         bytes.clear();
         narrow(bias.dtype, &source.merged_numbers(bias)?, &mut bytes);
     }
-    let kind = weight_kind(bias.dtype).expect("the plan corrects plain biases only");
+    let dtype = float_dtype(bias.dtype).expect("the plan corrects plain biases only");
     let Some(change) = correction.change_of_bias(layer, rounded, seed_of(&bias.name)) else {
         return Ok(bytes);
     };
     let (bytes, change) = (&bytes, &change);
-    Ok(match kind {
-        WeightKind::F16 => {
+    Ok(match dtype {
+        FloatDtype::F16 => {
             added(bytes, change, f16::from_le_bytes, |sum| f16::from_f64(sum).to_le_bytes())
         }
-        WeightKind::BF16 => {
+        FloatDtype::BF16 => {
             added(bytes, change, bf16::from_le_bytes, |sum| bf16::from_f64(sum).to_le_bytes())
         }
-        WeightKind::F32 => {
+        FloatDtype::F32 => {
             added(bytes, change, f32::from_le_bytes, |sum| (sum as f32).to_le_bytes())
         }
-        WeightKind::F64 => added(bytes, change, f64::from_le_bytes, f64::to_le_bytes),
+        FloatDtype::F64 => added(bytes, change, f64::from_le_bytes, f64::to_le_bytes),
     })
 }
 

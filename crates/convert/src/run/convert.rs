@@ -69,6 +69,7 @@ impl Prepared {
         }
         let jobs: Vec<Job> = std::iter::once(first).chain(others).cloned().collect();
         let input = Input::open(first)?;
+        // By the open file, not by its name: links and other spellings of a path would lead past a comparison.
         jobs.iter().try_for_each(|job| input.refuse_as_output(&job.output))?;
         let plans = jobs.iter().map(|job| input.plan(job, &NotFinite::new()));
         let plans = plans.collect::<Result<Vec<Plan>, _>>()?;
@@ -100,8 +101,11 @@ impl Prepared {
         }
         let earlier = jobs.iter().map(|job| find_earlier(job, &input));
         let mut earlier = earlier.collect::<Result<Vec<_>, _>>()?;
+        // 1. What must be known before the first byte is written: the header cannot change afterwards.
         let mut known = known_not_finite(&jobs, &input, &plans, &earlier, watch)?;
         plan_again(&mut plans, &jobs, &input, &known)?;
+        // 2. The work. A second turn is taken only after a NaN, which nobody sees before the weight is read, and
+        // after that turn all of them are known (decision 2).
         let mut reports = loop {
             let outputs = Output::open_all(&jobs, &input, &plans, &known, &mut earlier, watch)?;
             let tensors = convert_tensors(&outputs);
@@ -121,6 +125,7 @@ impl Prepared {
             }
             plan_again(&mut plans, &jobs, &input, &known)?;
         };
+        // 3. What only the whole run knows.
         for report in &mut reports {
             report.input_bytes = input.source.checkpoint.total_bytes();
             report.seconds = (preparing + started.elapsed()).as_secs_f64();

@@ -2,18 +2,17 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use roundwise_compute::Engines;
-use roundwise_rounding::{Inputs, Options};
-use roundwise_scheme::ScaleRule;
+use roundwise_rounding::Options;
 
 use crate::error::ConvertError;
 use crate::plan::run_facts::RunFacts;
 use crate::plan::same_model::same_model;
 use crate::plan::{Decision, NotFinite, Plan, PlanRequest};
-use crate::recipe::Rounding;
+use crate::recipe::{Recipe, Rounding};
 use crate::report::watch::{Event, Watch, notice};
 use crate::run::job::Job;
 use crate::source::hash::hash_file;
-use crate::source::layer_inputs::{LayerInputs, input_scale};
+use crate::source::layer_inputs::{KnownInputs, LayerInputs, input_scale};
 use crate::source::{FileHash, Source};
 
 /// The input of one or several outputs: its weights, statistics of its layers' inputs, and the
@@ -23,7 +22,8 @@ pub(crate) struct Input {
     statistics: Option<LayerInputs>,
     /// Options of the search, and the engines it runs on; `None` for nearest codes.
     pub(crate) search: Option<(Options, Engines)>,
-    pub(crate) scale_rule: ScaleRule,
+    /// Of all outputs, which differ in schemes and layouts alone.
+    pub(crate) recipe: Recipe,
     /// Hash of every file, once it is known.
     hashes: Vec<OnceLock<FileHash>>,
     statistics_hash: Option<String>,
@@ -43,8 +43,8 @@ impl Input {
             Rounding::Learned(options) => Some((options, job.devices.resolve()?)),
         };
         let hashes = vec![OnceLock::new(); source.checkpoint.files().len()];
-        let scale_rule = job.recipe.scale_rule();
-        Ok(Self { source, statistics, search, scale_rule, hashes, statistics_hash: None })
+        let recipe = job.recipe.clone();
+        Ok(Self { source, statistics, search, recipe, hashes, statistics_hash: None })
     }
 
     /// Refuses an output that is a file of the input.
@@ -90,8 +90,13 @@ impl Input {
     ///
     /// # Errors
     /// When the numbers cannot be read, or contradict each other.
-    pub(crate) fn inputs_of(&self, layer: &str) -> Result<Option<Inputs>, ConvertError> {
+    pub(crate) fn inputs_of(&self, layer: &str) -> Result<Option<KnownInputs>, ConvertError> {
         self.statistics.as_ref().map_or(Ok(None), |statistics| statistics.of_layer(layer))
+    }
+
+    /// Returns the statistics of the layers' inputs.
+    pub(crate) fn statistics(&self) -> Option<&LayerInputs> {
+        self.statistics.as_ref()
     }
 
     /// Returns the activation scale of a layer, from statistics of its inputs.
@@ -144,7 +149,7 @@ impl Input {
         RunFacts {
             input: self.hashes.iter().filter_map(|hash| hash.get().cloned()).collect(),
             statistics: self.statistics_hash.clone(),
-            device: self.engines().map(|engines| engines.kind().to_owned()),
+            device: self.engines().map(|engines| engines.backend().to_owned()),
         }
     }
 }

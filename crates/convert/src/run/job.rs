@@ -131,13 +131,16 @@ fn own_ending(recipe: &Recipe) -> String {
         NEAREST => String::new(),
         method => format!("-{method}"),
     };
-    format!("-{}{method}", recipe.scheme())
+    match recipe.assigned().is_empty() {
+        true => format!("-{}{method}", recipe.scheme()),
+        false => format!("-mixed{method}"),
+    }
 }
 
 /// Returns the ending that the published system of a method appends to the base of a name. The
 /// first four know FP8 with one scale alone.
 fn published_ending(recipe: &Recipe) -> Option<String> {
-    if recipe.purpose() != Purpose::Quantize {
+    if recipe.purpose() != Purpose::Quantize || !recipe.assigned().is_empty() {
         return None;
     }
     let scheme = recipe.scheme();

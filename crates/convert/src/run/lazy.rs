@@ -1,7 +1,7 @@
 use std::cell::OnceCell;
 
 use roundwise_compute::{Engine, Engines, Lease};
-use roundwise_rounding::{Inputs, Linear, SearchCache};
+use roundwise_rounding::{Linear, SearchCache};
 use roundwise_scheme::Weight;
 use roundwise_tensor_file::TensorHeader;
 
@@ -11,6 +11,7 @@ use crate::report::Watch;
 use crate::run::buffers::Buffers;
 use crate::run::input::Input;
 use crate::source::LoadedWeight;
+use crate::source::layer_inputs::KnownInputs;
 
 /// A weight of the input, shared by all outputs: its numbers, the statistics of its inputs and its
 /// directions are each computed once, and only on demand.
@@ -19,7 +20,7 @@ pub(crate) struct Lazy<'a> {
     /// Told how searches in the weight go.
     pub(crate) watch: &'a dyn Watch,
     weight: OnceCell<LoadedWeight>,
-    inputs: OnceCell<Option<Inputs>>,
+    inputs: OnceCell<Option<KnownInputs>>,
     /// Of the device that the cache lies on; all searches of one weight use one device.
     lease: OnceCell<Lease<'a>>,
     pub(crate) search_cache: SearchCache,
@@ -56,7 +57,10 @@ impl<'a> Lazy<'a> {
     ///
     /// # Errors
     /// When the statistics cannot be read.
-    pub(crate) fn inputs(&self, planned: &PlannedTensor) -> Result<Option<&Inputs>, ConvertError> {
+    pub(crate) fn inputs(
+        &self,
+        planned: &PlannedTensor,
+    ) -> Result<Option<&KnownInputs>, ConvertError> {
         if self.inputs.get().is_none() {
             let _ = self.inputs.set(self.input.inputs_of(planned.layer())?);
         }
@@ -74,8 +78,16 @@ impl<'a> Lazy<'a> {
         planned: &PlannedTensor,
         view: &'b Weight<'b>,
     ) -> Result<Linear<'b>, ConvertError> {
-        let inputs = self.inputs(planned)?;
-        Ok(Linear::from(view).with_inputs(inputs).with_cache(&self.search_cache))
+        let known = self.inputs(planned)?;
+        let row_inputs = known.map_or(&[][..], |known| &known.row_inputs);
+        let layer = Linear::from(view).with_inputs(known.map(|known| &known.inputs));
+        let layer = layer.with_outputs(known.and_then(|known| known.outputs.as_ref()));
+        Ok(layer.with_row_inputs(row_inputs).with_cache(&self.search_cache))
+    }
+
+    /// Returns what is known of the inputs, where they were asked for.
+    pub(crate) fn known_inputs(&self) -> Option<&KnownInputs> {
+        self.inputs.get()?.as_ref()
     }
 
     /// Returns the device that searches in the weight are computed on.

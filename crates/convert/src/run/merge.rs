@@ -73,14 +73,14 @@ pub fn merge(
     Ok(Merged { tensors, bytes: writer.commit()?.bytes })
 }
 
-type Opened = (Checkpoint, PartEntry);
+type OpenedPart = (Checkpoint, PartEntry);
 
 fn complaint(path: &Path, problem: impl Into<String>) -> ConvertError {
     ConvertError::Parts { path: path.to_owned(), problem: problem.into() }
 }
 
 /// Checks that the parts belong to one whole, and that each is there once.
-fn check(opened: &[Opened]) -> Result<(), ConvertError> {
+fn check(opened: &[OpenedPart]) -> Result<(), ConvertError> {
     let Some((first, expected)) = opened.first() else {
         return Err(complaint(Path::new("."), "no part was given"));
     };
@@ -133,7 +133,7 @@ fn difference(entry: &PartEntry, expected: &PartEntry) -> Option<&'static str> {
 }
 
 fn merged_manifest(
-    opened: &[Opened],
+    opened: &[OpenedPart],
     metadata: BTreeMap<String, String>,
 ) -> Result<Manifest, ConvertError> {
     let spec = |tensor: &roundwise_tensor_file::TensorHeader| TensorSpec {

@@ -10,6 +10,7 @@ use crate::run::buffers::Buffers;
 /// The first call counts, and none once a search has run: what is there keeps its size, which changes no
 /// result.
 pub fn limit_search_threads(threads: NonZeroUsize) {
+    // The pool of the process is made once; asked again, it says so, and keeps its size.
     let _ = rayon::ThreadPoolBuilder::new().num_threads(threads.get()).build_global();
 }
 

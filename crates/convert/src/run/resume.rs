@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use roundwise_tensor_file::{SourceFile, Unfinished};
+use roundwise_tensor_file::{SourceFile, UnfinishedFile};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -12,7 +12,7 @@ use crate::run::job::Job;
 
 /// The unfinished output of an earlier run of a job, and the record of that run.
 pub(crate) struct Earlier {
-    pub(crate) unfinished: Unfinished,
+    pub(crate) unfinished: UnfinishedFile,
     pub(crate) run: RunRecord,
 }
 
@@ -24,10 +24,11 @@ pub(crate) fn find_earlier(job: &Job, input: &Input) -> Result<Option<Earlier>, 
     if job.starts_over {
         return Ok(None);
     }
-    let Some(unfinished) = Unfinished::find(&job.output)? else { return Ok(None) };
+    let Some(unfinished) = UnfinishedFile::find(&job.output)? else { return Ok(None) };
     let now = RunRecord::new(job, input, &NotFinite::new());
     match now.same_job(unfinished.run()) {
         Ok(run) => Ok(Some(Earlier { unfinished, run })),
+        // Refused, not begun anew: hours of work would be lost over a flag that was forgotten.
         Err(differences) => Err(ConvertError::OtherRun { path: unfinished.path(), differences }),
     }
 }
@@ -69,7 +70,8 @@ impl RunRecord {
                 .chain(source.adapters().fingerprints())
                 .collect(),
             statistics: input.statistics_fingerprint(),
-            device: input.engines().map(|engines| engines.kind().to_owned()),
+            // Without the index: which of several devices it is makes no other job.
+            device: input.engines().map(|engines| engines.backend().to_owned()),
             shard_bytes: job.output_limits().shard_bytes,
             part: job.part.map(|part| part.to_string()),
             not_finite: not_finite.clone(),

@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use roundwise_compute::{ComputeError, Device, Engine};
 use roundwise_rounding::{
     BiasCorrection, Linear, Objective, Options, Progress, Rounded, RoundingError, round,
+    squared_output_errors,
 };
 use roundwise_scheme::{QuantizedMatrix, Scheme, SchemeError, WeightError, measure};
 use roundwise_tensor_file::TensorHeader;
@@ -15,7 +16,8 @@ use crate::report::watch::{Event, Watch};
 use crate::run::buffers::Buffers;
 use crate::run::input::Input;
 use crate::run::lazy::Lazy;
-use crate::source::Source;
+use crate::source::layer_inputs::KnownInputs;
+use crate::source::{Source, UsedMoment};
 
 /// Why the work on an output ended early.
 pub(crate) enum Stop {
@@ -97,13 +99,15 @@ impl Input {
         memory: Vec<u8>,
     ) -> Result<Codes, RoundingError> {
         let mut steps = Steps { watch: lazy.watch, header, advanced: 0 };
-        let rule = self.scale_rule;
         let nearest = |memory, rounding| {
+            let rule = self.recipe.scale_rule_without_inputs();
             let nearest = QuantizedMatrix::nearest_measured(layer.weight, scheme, rule, memory);
             nearest.map(|(matrix, error)| Codes { matrix, error, rounding })
         };
         let codes = match &self.search {
             None => nearest(memory, None)?,
+            // Statistics rarely cover a whole file, such as layers that no prompt reached. Nearest codes are right for
+            // them, and the report says which they were.
             Some((options, _)) if needs_inputs(options) && layer.inputs.is_none() => {
                 nearest(memory, Some(LayerRounding::without_statistics(options)))?
             }
@@ -111,18 +115,27 @@ impl Input {
                 let engine = lazy.engine(engines);
                 let seed = seed_of(&header.name);
                 // A bias that takes up the mean error leaves the error about the mean to the codes.
-                let is_centred = has_own_bias && options.bias_correction == BiasCorrection::Inputs;
+                let is_centred =
+                    has_own_bias && self.recipe.bias_correction() == BiasCorrection::Inputs;
                 let centred = match layer.inputs.filter(|_| is_centred) {
                     Some(inputs) => Some(inputs.about_mean()?),
                     None => None,
                 };
                 let inputs = centred.as_ref().or(layer.inputs);
                 let layer = layer.with_inputs(inputs);
+                let rule = self.recipe.scale_rule(scheme, needs_inputs(options));
                 let search = || round(layer, scheme, rule, options, engine, seed, &mut steps);
                 match on_device(engine, search) {
                     Ok(Rounded { matrix, report }) => {
+                        // Measured on the codes that are stored, and not taken from the search: its sums are in another order, and
+                        // the check of the output compares them bit for bit.
                         let error = measure(layer.weight, &matrix);
-                        Codes { matrix, error, rounding: Some(report.into()) }
+                        let known = lazy.known_inputs().filter(|_| needs_inputs(options));
+                        let moment = known.map(|known| known.moment);
+                        let loss = predicted_loss(layer, known, &matrix, engine)?;
+                        let rounding =
+                            LayerRounding { moment, predicted_loss: loss, ..report.into() };
+                        Codes { matrix, error, rounding: Some(rounding) }
                     }
                     // A device that fails costs the search, not the conversion.
                     Err(RoundingError::Compute(error)) => {
@@ -138,6 +151,29 @@ impl Input {
             ControlFlow::Break(()) => Err(RoundingError::Stopped),
         }
     }
+}
+
+/// Returns the loss of the model that codes are predicted to cost, per prediction: ½ · tr(E H_w Eᵀ) / m, or
+/// ½ · ḡ · tr(EHEᵀ) where only the mean square of gradients is known.
+///
+/// - `layer`: with the statistics that count for it
+/// - `known`: those of the file
+///
+/// H is that of the inputs as they are: gradients are of single tokens, not of what attention mixes.
+fn predicted_loss(
+    layer: Linear<'_>,
+    known: Option<&KnownInputs>,
+    matrix: &QuantizedMatrix,
+    engine: &Engine,
+) -> Result<Option<f64>, RoundingError> {
+    let Some(known) = known else { return Ok(None) };
+    let Some(gradient) = known.gradient else { return Ok(None) };
+    let layer = layer.with_inputs(known.plain.as_ref().or(layer.inputs));
+    let error = squared_output_errors(layer, matrix, engine)?;
+    Ok(Some(match known.moment {
+        UsedMoment::Weighted => 0.5 * error / layer.weight.rows().max(1) as f64,
+        UsedMoment::Inputs | UsedMoment::Mixed => 0.5 * f64::from(gradient) * error,
+    }))
 }
 
 fn needs_inputs(options: &Options) -> bool {

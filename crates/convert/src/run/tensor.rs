@@ -40,6 +40,7 @@ pub(crate) fn convert_tensors(outputs: &[Output<'_>]) -> Result<Vec<Vec<TensorRe
         notice(first.watch, Event::Resumed { finished, tensors })?;
     }
     for output in outputs {
+        // Also where the run is resumed: they are a few bytes and follow from the plan.
         for (spec, bytes) in output.plan.file_tensors() {
             output.file.write(&spec.name, &bytes)?;
         }
@@ -47,6 +48,7 @@ pub(crate) fn convert_tensors(outputs: &[Output<'_>]) -> Result<Vec<Vec<TensorRe
     // The input is hashed beside the work, while it is in the system's cache.
     let is_hashed = first.job.hash_input || first.job.recipe.tells_provenance();
     let hashes = first.input.files_to_hash().filter(|_| is_hashed).map(Task::Hash);
+    // Hashes first in the list: threads take tasks in order, and the largest file should not be left for the end.
     let tasks: Vec<Task> = hashes.chain((0..first.plan.tensors.len()).map(Task::Convert)).collect();
     let reports = map_in_order(&tasks, first.tensors_in_flight(), |task, buffers| match task {
         Task::Hash(file) => Ok(first.input.hash_file(*file, first.watch).map(|()| None)?),
@@ -164,6 +166,8 @@ impl<'a> Output<'a> {
         if let Some(bias) = bias {
             let correction = self.job.recipe.bias_correction();
             let source = &self.input.source;
+            // Against the weight before rounding, which the cache still holds: the correction is the mean of what the
+            // rounding lost.
             let view = lazy.weight(&planned.header, buffers)?.view();
             let layer = lazy.layer(planned, &view)?;
             let bytes = bias::corrected(correction, source, bias, layer, &codes.matrix)?;

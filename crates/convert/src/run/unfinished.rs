@@ -10,7 +10,7 @@ use crate::run::resume::RunRecord;
 
 /// The unfinished output that an earlier run has left.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Unfinished {
+pub struct UnfinishedRun {
     /// The unfinished file or folder.
     #[serde(serialize_with = "crate::report::named::lossy")]
     pub path: PathBuf,
@@ -28,13 +28,13 @@ pub struct Unfinished {
 ///
 /// # Errors
 /// As [`Prepared::new`], and when what was left cannot be read.
-pub fn unfinished(job: &Job) -> Result<Option<Unfinished>, ConvertError> {
-    let Some(found) = roundwise_tensor_file::Unfinished::find(&job.output)? else {
+pub fn unfinished(job: &Job) -> Result<Option<UnfinishedRun>, ConvertError> {
+    let Some(found) = roundwise_tensor_file::UnfinishedFile::find(&job.output)? else {
         return Ok(None);
     };
     let prepared = Prepared::new(job, &[])?;
     let now = RunRecord::new(job, &prepared.input, &Default::default());
-    Ok(Some(Unfinished {
+    Ok(Some(UnfinishedRun {
         path: found.path(),
         finished: found.records(),
         tensors: prepared.plans[0].tensors.len(),

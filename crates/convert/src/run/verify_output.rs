@@ -7,7 +7,7 @@ use roundwise_scheme::WeightError;
 use crate::error::ConvertError;
 use crate::plan::{Action, Note, Tool};
 use crate::report::watch::{Event, Phase, notice};
-use crate::report::{Report, RoundingTotals, TensorReport};
+use crate::report::{Prediction, Report, RoundingTotals, TensorReport};
 use crate::run::check_output::check_output;
 use crate::run::output::Output;
 
@@ -80,6 +80,10 @@ impl Output<'_> {
                 .input
                 .engines()
                 .map(|engines| RoundingTotals::of(job.recipe.method(), engines, &tensors)),
+            prediction: Prediction::of(
+                self.input.statistics().and_then(|statistics| statistics.curvature()),
+                &tensors,
+            ),
             weight_error: tensors
                 .iter()
                 .any(|tensor| tensor.sums.is_some())

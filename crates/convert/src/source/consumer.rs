@@ -4,11 +4,12 @@ pub(crate) mod answer;
 mod comfyui;
 mod servers;
 
-use roundwise_layout::{Layout, client};
+use roundwise_layout::{Client, Layout, client};
 use roundwise_scheme::Scheme;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::model::FileKind;
 use crate::source::consumer::answer::{Opens, TakesCodes};
 use crate::source::subject::Subject;
 
@@ -61,7 +62,7 @@ impl Consumer {
 
     /// Returns whether it opens `subject` with weights in `scheme`.
     pub fn opens(self, subject: &Subject, scheme: Scheme, layout: Layout) -> Opens {
-        let client = client(layout, scheme);
+        let client = client_of(subject, scheme, layout);
         let program = client.name.to_owned();
         if !scheme.has_scales() {
             return Opens::Yes { program };
@@ -92,6 +93,16 @@ impl Consumer {
             Self::ComfyUi | Self::ComfyUiQuantOps => comfyui::takes_codes(&subject.detected),
             Self::Servers => servers::takes_codes(subject.served.as_ref()),
         }
+    }
+}
+
+/// Returns the program that reads such codes, from the version that finds the markers of such a file.
+fn client_of(subject: &Subject, scheme: Scheme, layout: Layout) -> Client {
+    let client = client(layout, scheme);
+    match subject.kind() {
+        FileKind::TextEncoder | FileKind::LanguageModel => client.of_text_encoder(),
+        _ if subject.detected.is_behind_prefix() => client.of_prefixed_model(),
+        _ => client,
     }
 }
 

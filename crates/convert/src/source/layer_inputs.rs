@@ -1,6 +1,10 @@
 use roundwise_compute::Matrix;
-use roundwise_rounding::{Inputs, Objective, RoundingError, SecondMoment};
-use roundwise_stats::{Fit, LayerStatistics, Statistics, layers_of};
+use roundwise_rounding::{
+    Inputs, Objective, OutputMoment, RoundingError, RowInputs, SecondMoment, Sides,
+};
+use roundwise_stats::{
+    Curvature, Fit, LayerStatistics, OutputGradient, Statistics, StatsErrorKind, layers_of,
+};
 use roundwise_tensor_file::PlainFile;
 
 use std::collections::BTreeMap;
@@ -29,6 +33,41 @@ pub struct LayerInputs {
     /// which read the same.
     modules: BTreeMap<String, Vec<String>>,
     file: PlainFile,
+    /// Whether inputs count as they are, even where more is known of them.
+    is_plain: bool,
+    /// Whether the gradients of outputs are looked at beyond their mean square.
+    looks_at_outputs: bool,
+}
+
+/// Statistics of the inputs of a layer: the most telling ones that a file has.
+#[derive(Clone, Debug)]
+pub(crate) struct KnownInputs {
+    /// For all rows.
+    pub(crate) inputs: Inputs,
+    /// For some rows in place of these.
+    pub(crate) row_inputs: Vec<RowInputs>,
+    /// The second moment that counts, for at least some rows.
+    pub(crate) moment: UsedMoment,
+    /// H of all rows as they are, where gradients are known and the inputs above are others.
+    pub(crate) plain: Option<Inputs>,
+    /// ḡ, the mean square of the gradients of its outputs, where they are known and not all 0.
+    pub(crate) gradient: Option<f32>,
+    /// The second moment of these gradients, where it is known and looked at.
+    pub(crate) outputs: Option<OutputMoment>,
+}
+
+/// A second moment that rounding looks at.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum UsedMoment {
+    /// H, of the inputs as they are.
+    Inputs,
+    /// H_mix, of the inputs as attention mixes them.
+    Mixed,
+    /// H_w, of the inputs weighed with the gradients of the outputs.
+    Weighted,
 }
 
 impl LayerInputs {
@@ -43,7 +82,7 @@ impl LayerInputs {
             fit.require_all()?;
         }
         let file = PlainFile::open(&file.path).map_err(ConvertError::File)?;
-        let inputs = Self { statistics, modules, file };
+        let inputs = Self { statistics, modules, file, is_plain: false, looks_at_outputs: false };
         inputs.check_joined()?;
         Ok(inputs)
     }
@@ -59,7 +98,15 @@ impl LayerInputs {
     ) -> Result<Option<Self>, ConvertError> {
         let setting = Setting::new("statistics");
         match (what_needs_inputs(recipe), file) {
-            (Some(_), Some(file)) => Self::open(file, source).map(Some),
+            (Some(_), Some(file)) => {
+                // What a bias takes up is the error by the mean of the inputs as they are.
+                let is_plain = recipe.bias_correction() == BiasCorrection::Inputs;
+                let looks_at_outputs = match recipe.rounding() {
+                    Rounding::Learned(options) => options.sides == Sides::Both,
+                    Rounding::Nearest => false,
+                };
+                Ok(Some(Self { is_plain, looks_at_outputs, ..Self::open(file, source)? }))
+            }
             (None, None) => Ok(None),
             (Some(what), None) => {
                 let needs =
@@ -124,18 +171,152 @@ impl LayerInputs {
         Ok(largest.sqrt())
     }
 
-    /// Returns the statistics of the inputs of a layer, if there are any.
+    /// Returns the statistics of the inputs of a layer as they are, if there are any.
     ///
     /// # Errors
     /// When the numbers cannot be read, or contradict each other.
-    pub(crate) fn of_layer(&self, layer: &str) -> Result<Option<Inputs>, ConvertError> {
-        let Some(statistics) = self.statistics_of(layer)? else { return Ok(None) };
-        let inputs = inputs(&statistics).map_err(|source| ConvertError::Rounding {
+    pub(crate) fn plain_of_layer(&self, layer: &str) -> Result<Option<Inputs>, ConvertError> {
+        let statistics = self.statistics_of(layer)?;
+        statistics.map(|statistics| self.converted(layer, &statistics, None)).transpose()
+    }
+
+    /// Returns the most telling statistics of the inputs of a layer: weighed with gradients where the
+    /// file has these, else as attention mixes them for the rows that are values, else as they are.
+    ///
+    /// # Errors
+    /// When the numbers cannot be read, or contradict each other.
+    pub(crate) fn of_layer(&self, layer: &str) -> Result<Option<KnownInputs>, ConvertError> {
+        let Some(module) = self.single_module(layer) else {
+            // Parts of a layer that was joined have the same inputs, but not the same gradients.
+            let plain = self.plain_of_layer(layer)?;
+            return Ok(plain.map(|inputs| KnownInputs::plain(inputs, None, None)));
+        };
+        let found = self.gradient_of(layer)?;
+        let gradient = found.as_ref().map(|gradient| gradient.mean_square);
+        let outputs = found.as_ref().and_then(|gradient| gradient.outputs.as_ref());
+        let outputs = outputs.filter(|_| self.looks_at_outputs);
+        let outputs = outputs.map(|outputs| self.output_moment(layer, outputs)).transpose()?;
+        let weighted = found.and_then(|gradient| gradient.weighted);
+        if let Some(weighted) = weighted.filter(|_| !self.is_plain) {
+            let mean = self.mean_of(layer)?;
+            let inputs = self.converted(layer, &weighted, mean)?;
+            return Ok(Some(KnownInputs {
+                inputs,
+                row_inputs: vec![],
+                moment: UsedMoment::Weighted,
+                plain: None,
+                gradient,
+                outputs,
+            }));
+        }
+        let Some(plain) = self.plain_of_layer(layer)? else { return Ok(None) };
+        let mixed = if self.is_plain { None } else { self.statistics.mixed(module)? };
+        let Some(mixed) = mixed else {
+            return Ok(Some(KnownInputs::plain(plain, gradient, outputs)));
+        };
+        let mean = Some(plain.mean().to_vec());
+        let inputs = self.converted(layer, &mixed.moment, mean)?;
+        let known = |inputs, row_inputs| KnownInputs {
+            inputs,
+            row_inputs,
+            moment: UsedMoment::Mixed,
+            plain: None,
+            gradient,
+            outputs: outputs.clone(),
+        };
+        if mixed.rows.is_empty() {
+            let plain = gradient.map(|_| plain);
+            return Ok(Some(KnownInputs { plain, ..known(inputs, vec![]) }));
+        }
+        let of_rows = mixed.rows.iter().map(|&[first, end]| RowInputs {
+            rows: first as usize..end as usize,
+            inputs: inputs.clone(),
+        });
+        Ok(Some(known(plain, of_rows.collect())))
+    }
+
+    /// Returns what is known of the gradients of a layer's outputs, if it can be used: gradients that are
+    /// not finite, or all 0, say nothing.
+    ///
+    /// # Errors
+    /// When the numbers cannot be read, or contradict each other otherwise.
+    pub(crate) fn gradient_of(&self, layer: &str) -> Result<Option<OutputGradient>, ConvertError> {
+        let Some(module) = self.single_module(layer) else { return Ok(None) };
+        match self.statistics.gradient(module) {
+            Ok(gradient) => Ok(gradient.filter(|gradient| gradient.mean_square > 0.0)),
+            Err(error) if matches!(error.kind(), StatsErrorKind::NotFinite { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Returns the layers whose gradients are in the file and cannot be used.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn with_unusable_gradients(&self) -> Result<Vec<&str>, ConvertError> {
+        let mut layers = vec![];
+        for layer in self.modules.keys() {
+            let is_there = self
+                .single_module(layer)
+                .is_some_and(|module| self.statistics.has_gradient(module));
+            if is_there && self.gradient_of(layer)?.is_none() {
+                layers.push(layer.as_str());
+            }
+        }
+        Ok(layers)
+    }
+
+    /// Returns the predictions that gradients are of, where there are any.
+    pub fn curvature(&self) -> Option<Curvature> {
+        self.statistics.curvature()
+    }
+
+    /// Returns the mean of the inputs of a layer.
+    fn mean_of(&self, layer: &str) -> Result<Option<Vec<f32>>, ConvertError> {
+        Ok(self.statistics_of(layer)?.and_then(|it| it.mean().map(<[f32]>::to_vec)))
+    }
+
+    /// Returns the module whose statistics are those of a layer, unless it was joined from several.
+    fn single_module(&self, layer: &str) -> Option<&str> {
+        match &self.modules.get(layer)?[..] {
+            [module] => Some(module),
+            _ => None,
+        }
+    }
+
+    /// Returns the second moment of gradients as a search takes it.
+    fn output_moment(
+        &self,
+        layer: &str,
+        moment: &LayerStatistics,
+    ) -> Result<OutputMoment, ConvertError> {
+        let rows = moment.columns();
+        let (rank, values) =
+            moment.factor().map_or((0, vec![]), |(_, rank, values)| (rank, values.to_vec()));
+        let found = Matrix::new(rows, rank, values).map_err(RoundingError::from);
+        found.and_then(|factor| OutputMoment::new(factor, moment.residual())).map_err(|source| {
+            ConvertError::Rounding {
+                path: self.statistics.path().to_owned(),
+                tensor: layer.to_owned(),
+                source,
+            }
+        })
+    }
+
+    /// Returns statistics as a search takes them.
+    ///
+    /// - `mean`: in place of that of the statistics
+    fn converted(
+        &self,
+        layer: &str,
+        statistics: &LayerStatistics,
+        mean: Option<Vec<f32>>,
+    ) -> Result<Inputs, ConvertError> {
+        inputs(statistics, mean).map_err(|source| ConvertError::Rounding {
             path: self.statistics.path().to_owned(),
             tensor: layer.to_owned(),
             source,
-        })?;
-        Ok(Some(inputs))
+        })
     }
 
     /// Returns the statistics of a layer; of one that was joined, those of its first part.
@@ -208,9 +389,16 @@ fn what_needs_inputs(recipe: &Recipe) -> Option<String> {
     }
 }
 
-fn inputs(layer: &LayerStatistics) -> Result<Inputs, RoundingError> {
+impl KnownInputs {
+    fn plain(inputs: Inputs, gradient: Option<f32>, outputs: Option<OutputMoment>) -> Self {
+        let (row_inputs, moment) = (vec![], UsedMoment::Inputs);
+        Self { inputs, row_inputs, moment, plain: None, gradient, outputs }
+    }
+}
+
+fn inputs(layer: &LayerStatistics, mean: Option<Vec<f32>>) -> Result<Inputs, RoundingError> {
     let columns = layer.columns();
-    let mean = layer.mean().map_or_else(|| vec![0.0; columns], <[f32]>::to_vec);
+    let own = layer.mean().map_or_else(|| vec![0.0; columns], <[f32]>::to_vec);
     let second_moment = match (layer.covariance(), layer.factor()) {
         (Some(_), _) => {
             SecondMoment::Full(Matrix::new(columns, columns, layer.second_moment_matrix())?)
@@ -219,9 +407,9 @@ fn inputs(layer: &LayerStatistics) -> Result<Inputs, RoundingError> {
             factor: Matrix::new(columns, rank, values.to_vec())?,
             residual: layer.residual(),
         },
-        (None, None) => SecondMoment::of_diagonal(&mean, layer.diagonal()),
+        (None, None) => SecondMoment::of_diagonal(&own, layer.diagonal()),
     };
-    Inputs::new(mean, second_moment, layer.count())
+    Inputs::new(mean.unwrap_or(own), second_moment, layer.count())
 }
 
 /// How many times the largest root mean square of a column an activation may be before it is clipped.

@@ -14,7 +14,7 @@ pub(crate) mod translated;
 pub use self::consumer::answer::Opens;
 pub use self::consumer::{Consumer, SchemeConsumer};
 pub use self::hash::FileHash;
-pub use self::layer_inputs::{LayerInputs, StatisticsFile};
+pub use self::layer_inputs::{LayerInputs, StatisticsFile, UsedMoment};
 pub use self::model_config::for_input;
 pub use self::source::{LoadedWeight, Source};
 pub use self::subject::{ExpertBanks, StoredCodes, Subject};

@@ -1,16 +1,16 @@
 //! Plain numbers of every dtype, as bytes and as `f32`.
 
 use half::{bf16, f16};
-use roundwise_scheme::{GridKind, Weight, WeightKind};
+use roundwise_scheme::{FloatDtype, GridKind, Weight};
 use roundwise_tensor_file::Dtype;
 
-/// Returns the kind of numbers of a weight; `None` for codes, integers and the like.
-pub(crate) fn weight_kind(dtype: Dtype) -> Option<WeightKind> {
+/// Returns the dtype of a weight; `None` for codes, integers and the like.
+pub(crate) fn float_dtype(dtype: Dtype) -> Option<FloatDtype> {
     match dtype {
-        Dtype::F64 => Some(WeightKind::F64),
-        Dtype::F32 => Some(WeightKind::F32),
-        Dtype::F16 => Some(WeightKind::F16),
-        Dtype::BF16 => Some(WeightKind::BF16),
+        Dtype::F64 => Some(FloatDtype::F64),
+        Dtype::F32 => Some(FloatDtype::F32),
+        Dtype::F16 => Some(FloatDtype::F16),
+        Dtype::BF16 => Some(FloatDtype::BF16),
         _ => None,
     }
 }
@@ -25,27 +25,27 @@ pub(crate) fn fp8_grid(dtype: Dtype) -> Option<GridKind> {
 }
 
 /// Widens numbers to `f32`.
-pub(crate) fn widened(kind: WeightKind, bytes: &[u8]) -> Vec<f32> {
-    let count = bytes.len() / kind.byte_len();
-    let row = Weight::new(1, count, kind, bytes).expect("as many numbers as there are bytes for");
+pub(crate) fn widened(dtype: FloatDtype, bytes: &[u8]) -> Vec<f32> {
+    let count = bytes.len() / dtype.byte_len();
+    let row = Weight::new(1, count, dtype, bytes).expect("as many numbers as there are bytes for");
     row.to_f32()
 }
 
 /// Appends numbers in a dtype of plain numbers; what F16 has no room for becomes its largest.
 pub(crate) fn narrow(dtype: Dtype, values: &[f32], bytes: &mut Vec<u8>) {
-    let kind = weight_kind(dtype).expect("the plan merges floating-point weights only");
+    let dtype = float_dtype(dtype).expect("the plan merges floating-point weights only");
     let largest = f16::MAX.to_f32();
-    match kind {
-        WeightKind::F64 => {
+    match dtype {
+        FloatDtype::F64 => {
             bytes.extend(values.iter().flat_map(|value| f64::from(*value).to_le_bytes()));
         }
-        WeightKind::F32 => bytes.extend(values.iter().flat_map(|value| value.to_le_bytes())),
-        WeightKind::F16 => bytes.extend(
+        FloatDtype::F32 => bytes.extend(values.iter().flat_map(|value| value.to_le_bytes())),
+        FloatDtype::F16 => bytes.extend(
             values
                 .iter()
                 .flat_map(|value| f16::from_f32(value.clamp(-largest, largest)).to_le_bytes()),
         ),
-        WeightKind::BF16 => {
+        FloatDtype::BF16 => {
             bytes.extend(values.iter().flat_map(|value| bf16::from_f32(*value).to_le_bytes()));
         }
     }

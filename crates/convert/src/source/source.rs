@@ -4,14 +4,14 @@ use roundwise_layout::{
     Defect, ForeignLayer, Layout, LayoutError, Repair, RepairedLayers, StoredLayer, StoredLayers,
     layer_of, layer_of_weight,
 };
-use roundwise_scheme::{QuantizedMatrix, Scheme, Weight, WeightKind};
+use roundwise_scheme::{FloatDtype, QuantizedMatrix, Scheme, Weight};
 use roundwise_tensor_file::{Checkpoint, TensorFileError, TensorHeader};
 
 use crate::error::ConvertError;
-use crate::model::{Dialect, Kind, Shapes};
+use crate::model::{Dialect, FileKind, Shapes};
 use crate::recipe::{Names, PlainDtype, Purpose, Recipe};
 use crate::source::adapter::Adapters;
-use crate::source::numbers::{fp8_grid, matrix_shape, weight_kind, widened};
+use crate::source::numbers::{float_dtype, fp8_grid, matrix_shape, widened};
 use crate::source::subject::{Subject, shapes};
 use crate::source::translated::{
     OtherName, Translated, is_translatable, names_elsewhere, own_names, translate,
@@ -31,14 +31,14 @@ pub struct Source {
     /// Adapters that are added to its weights when they are read.
     adapters: Adapters,
     /// Its defects, where they were mended.
-    pub(crate) mended: Option<Mended>,
+    pub(crate) repaired: Option<Repaired>,
 }
 
 /// The mended defects of a file.
 #[derive(Debug)]
-pub(crate) struct Mended {
+pub(crate) struct Repaired {
     /// The defects, and what makes each good.
-    pub(crate) mends: Vec<Repair>,
+    pub(crate) repairs: Vec<Repair>,
     /// How the file is meant to be laid out.
     pub(crate) layout: Layout,
 }
@@ -47,14 +47,14 @@ pub(crate) struct Mended {
 #[derive(Debug)]
 pub struct LoadedWeight {
     shape: [usize; 2],
-    kind: WeightKind,
+    dtype: FloatDtype,
     bytes: Vec<u8>,
 }
 
 impl LoadedWeight {
     /// Returns the weight as a matrix.
     pub fn view(&self) -> Weight<'_> {
-        Weight::new(self.shape[0], self.shape[1], self.kind, &self.bytes)
+        Weight::new(self.shape[0], self.shape[1], self.dtype, &self.bytes)
             .expect("the header was checked against the bytes when the file was opened")
     }
 }
@@ -92,7 +92,7 @@ impl Source {
     ///   and translates all others
     fn open_as(
         path: &Path,
-        insisted: Option<Kind>,
+        insisted: Option<FileKind>,
         names: Option<Names>,
     ) -> Result<Self, ConvertError> {
         let checkpoint = model(Checkpoint::open(path)?)?;
@@ -113,7 +113,7 @@ impl Source {
 
     /// Returns the same file under its model's own names. One whose codes are not read is refused by whoever
     /// wants them, under the names that it has.
-    fn translate(self, insisted: Option<Kind>) -> Result<Self, ConvertError> {
+    fn translate(self, insisted: Option<FileKind>) -> Result<Self, ConvertError> {
         if !self.stored.defects.is_empty() {
             return Ok(self);
         }
@@ -126,14 +126,14 @@ impl Source {
         Ok(Self { translated, ..Self::of(checkpoint, stored, insisted) })
     }
 
-    fn of(mut checkpoint: Checkpoint, stored: StoredLayers, insisted: Option<Kind>) -> Self {
+    fn of(mut checkpoint: Checkpoint, stored: StoredLayers, insisted: Option<FileKind>) -> Self {
         // Codes of other programs go by the name of what they stand for, as all others do.
         let foreign = stored.foreign.values();
         let names = foreign.map(|layer| (layer.codes_tensor.clone(), layer.name.clone())).collect();
         checkpoint.rename(&names);
         let subject = Subject::recognise(&checkpoint, &stored, insisted);
         let adapters = Adapters::default();
-        Self { checkpoint, stored, subject, translated: None, adapters, mended: None }
+        Self { checkpoint, stored, subject, translated: None, adapters, repaired: None }
     }
 
     /// Opens a file as a recipe asks: taken for the kind it names, with its adapters added to the
@@ -143,7 +143,7 @@ impl Source {
     /// As [`Source::open`], and [`ConvertError::Misfit`] for adapters that do not fit the model.
     pub fn open_with(path: &Path, recipe: &Recipe) -> Result<Self, ConvertError> {
         if recipe.purpose() == Purpose::Repair {
-            return Self::open_mended(path);
+            return Self::open_repaired(path);
         }
         // Plain numbers are read under the model's own names by whatever reads the model.
         let for_all = (!recipe.stores_codes()).then_some(Names::Translate);
@@ -203,8 +203,8 @@ impl Source {
     ///
     /// - `header`: of plain numbers
     pub(crate) fn merged_numbers(&self, header: &TensorHeader) -> Result<Vec<f32>, ConvertError> {
-        let kind = weight_kind(header.dtype).expect("the plan merges floating-point weights only");
-        let mut values = widened(kind, &self.checkpoint.read(header)?);
+        let dtype = float_dtype(header.dtype).expect("the plan merges floating-point weights only");
+        let mut values = widened(dtype, &self.checkpoint.read(header)?);
         self.adapters.merge(&header.name, &mut values)?;
         Ok(values)
     }
@@ -214,13 +214,18 @@ impl Source {
     ///
     /// # Errors
     /// As [`Source::open`].
-    pub(crate) fn open_mended(path: &Path) -> Result<Self, ConvertError> {
+    pub(crate) fn open_repaired(path: &Path) -> Result<Self, ConvertError> {
         let (checkpoint, defects) = Checkpoint::open_tolerant(path)?;
         let checkpoint = model(checkpoint)?;
-        let RepairedLayers { stored, repairs: mends, layout } = RepairedLayers::find(&checkpoint)?;
-        let of_files = defects.iter().map(|defect| mend_of_file(&checkpoint, defect));
-        let mended = Some(Mended { mends: of_files.chain(mends).collect(), layout });
-        Ok(Self { mended, ..Self::of(checkpoint, stored, None) })
+        let RepairedLayers { stored, repairs, layout } = RepairedLayers::find(&checkpoint)?;
+        let of_files: Vec<_> =
+            defects.iter().map(|defect| mend_of_file(&checkpoint, defect)).collect();
+        let source = Self::of(checkpoint, stored, None);
+        let is_prefixed = source.subject.detected.is_behind_prefix();
+        let repairs =
+            repairs.into_iter().filter(|repair| !(is_prefixed && repair.is_of_the_header()));
+        let repairs = of_files.into_iter().chain(repairs).collect();
+        Ok(Self { repaired: Some(Repaired { repairs, layout }), ..source })
     }
 
     /// Returns the layer whose codes this tensor holds.
@@ -303,7 +308,7 @@ impl Source {
         self.adapters.merge(&header.name, &mut values)?;
         memory.clear();
         memory.extend(values.iter().flat_map(|value| value.to_le_bytes()));
-        Ok(LoadedWeight { shape, kind: WeightKind::F32, bytes: memory })
+        Ok(LoadedWeight { shape, dtype: FloatDtype::F32, bytes: memory })
     }
 
     fn load_stored(
@@ -317,11 +322,11 @@ impl Source {
         if let Some(foreign) = self.foreign_layer(header) {
             return self.load_foreign(foreign, 0..foreign.rows(), memory);
         }
-        let kind =
-            weight_kind(header.dtype).expect("the plan converts floating-point weights only");
+        let dtype =
+            float_dtype(header.dtype).expect("the plan converts floating-point weights only");
         let shape = matrix_shape(&header.shape).expect("the plan converts matrices only");
         let bytes = self.checkpoint.read_reusing(header, memory)?;
-        Ok(LoadedWeight { shape, kind, bytes })
+        Ok(LoadedWeight { shape, dtype, bytes })
     }
 
     fn load_foreign(
@@ -341,7 +346,7 @@ impl Source {
             self.foreign_rows(foreign, first..rows.end.min(first + height), &mut values)?;
             memory.extend(values.iter().flat_map(|value| value.to_le_bytes()));
         }
-        Ok(LoadedWeight { shape, kind: WeightKind::F32, bytes: memory })
+        Ok(LoadedWeight { shape, dtype: FloatDtype::F32, bytes: memory })
     }
 
     /// Reads some rows of a plain weight, or of one in codes of another program.
@@ -357,18 +362,18 @@ impl Source {
         if let Some(foreign) = self.foreign_layer(header) {
             return self.load_foreign(foreign, rows, memory);
         }
-        let kind = weight_kind(header.dtype).expect("bands are of plain numbers");
+        let dtype = float_dtype(header.dtype).expect("bands are of plain numbers");
         let [_, cols] = matrix_shape(&header.shape).expect("bands are of matrices");
-        let row_bytes = cols * kind.byte_len();
+        let row_bytes = cols * dtype.byte_len();
         memory.resize(rows.len() * row_bytes, 0);
         self.checkpoint.read_into(header, (rows.start * row_bytes) as u64, &mut memory)?;
-        Ok(LoadedWeight { shape: [rows.len(), cols], kind, bytes: memory })
+        Ok(LoadedWeight { shape: [rows.len(), cols], dtype, bytes: memory })
     }
 
     fn decode(&self, stored: &StoredLayer, memory: Vec<u8>) -> Result<LoadedWeight, ConvertError> {
         let matrix = self.codes(stored)?;
         let bytes = PlainDtype::F32.decoded(&matrix, memory);
-        Ok(LoadedWeight { shape: matrix.shape(), kind: WeightKind::F32, bytes })
+        Ok(LoadedWeight { shape: matrix.shape(), dtype: FloatDtype::F32, bytes })
     }
 
     /// Returns whether ComfyUI's files can represent the layer exactly, scale by scale.

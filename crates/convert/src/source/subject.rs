@@ -7,9 +7,9 @@ use roundwise_layout::{Layout, StoredLayers, layer_of};
 use roundwise_tensor_file::{Checkpoint, TensorHeader};
 use serde::Serialize;
 
-use crate::model::{AdapterKind, Detected, Dialect, Kind, Preset, Shapes, detect, detect_as};
+use crate::model::{AdapterKind, Detected, Dialect, FileKind, Preset, Shapes, detect, detect_as};
 use crate::source::model_config::ServedModel;
-use crate::source::numbers::weight_kind;
+use crate::source::numbers::float_dtype;
 
 /// The recognised kind, models and codes of a file.
 #[derive(Clone, Debug)]
@@ -56,7 +56,7 @@ impl Subject {
     pub(crate) fn recognise(
         file: &Checkpoint,
         stored: &StoredLayers,
-        insisted: Option<Kind>,
+        insisted: Option<FileKind>,
     ) -> Self {
         let shapes: Shapes<'_> = shapes(file, stored);
         let found = with_side_files(detect(&shapes), file);
@@ -78,7 +78,7 @@ impl Subject {
     }
 
     /// Returns the kind of the file.
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> FileKind {
         self.detected.kind
     }
 }
@@ -108,7 +108,7 @@ impl ExpertBanks {
 pub(crate) fn is_expert_bank(header: &TensorHeader) -> bool {
     header.shape.len() == 3
         && header.name.contains("experts.")
-        && weight_kind(header.dtype).is_some()
+        && float_dtype(header.dtype).is_some()
 }
 
 /// Returns names and shapes of all tensors, as they are stored, but those of the numbers where another
@@ -125,7 +125,7 @@ pub(crate) fn shapes<'a>(file: &'a Checkpoint, stored: &'a StoredLayers) -> Shap
 /// Describes the kind and its evidence, for people.
 fn described(found: &Detected) -> String {
     match found.kind {
-        Kind::Unknown => found.main.title.to_owned(),
+        FileKind::Unknown => found.main.title.to_owned(),
         kind => format!("{} ({kind})", found.main.title),
     }
 }
@@ -153,12 +153,12 @@ fn with_side_files(found: Detected, file: &Checkpoint) -> Detected {
         serde_json::from_str(&file.text_beside(name)?).ok()
     };
     match found.kind {
-        Kind::Adapter(kind) => {
+        FileKind::Adapter(kind) => {
             let config = json("adapter_config.json").filter(|_| is_of_peft(file));
             let kind = config.and_then(|config| adapter_kind(&config)).unwrap_or(kind);
-            Detected { kind: Kind::Adapter(kind), ..found }
+            Detected { kind: FileKind::Adapter(kind), ..found }
         }
-        Kind::Unknown if found.main.is_unknown() => {
+        FileKind::Unknown if found.main.is_unknown() => {
             let config = json("config.json");
             let class = config.as_ref().and_then(|config| config.get("_class_name"));
             match class.and_then(serde_json::Value::as_str).map(kind_of_class) {
@@ -166,18 +166,18 @@ fn with_side_files(found: Detected, file: &Checkpoint) -> Detected {
                 None => found,
             }
         }
-        Kind::DiffusionModel
-        | Kind::TextEncoder
-        | Kind::LanguageModel
-        | Kind::Vae
-        | Kind::ControlNet
-        | Kind::SideModel
-        | Kind::TextualInversion
-        | Kind::Upscaler
-        | Kind::Checkpoint
-        | Kind::TrainingCheckpoint
-        | Kind::Statistics
-        | Kind::Unknown => found,
+        FileKind::DiffusionModel
+        | FileKind::TextEncoder
+        | FileKind::LanguageModel
+        | FileKind::Vae
+        | FileKind::ControlNet
+        | FileKind::SideModel
+        | FileKind::TextualInversion
+        | FileKind::Upscaler
+        | FileKind::Checkpoint
+        | FileKind::TrainingCheckpoint
+        | FileKind::Statistics
+        | FileKind::Unknown => found,
     }
 }
 
@@ -202,11 +202,13 @@ fn adapter_kind(config: &serde_json::Value) -> Option<AdapterKind> {
 }
 
 /// Returns the kind of model that a class of diffusers is.
-fn kind_of_class(class: &str) -> Kind {
+fn kind_of_class(class: &str) -> FileKind {
     match class {
-        class if class.contains("ControlNet") => Kind::ControlNet,
-        class if class.contains("Autoencoder") => Kind::Vae,
-        class if class.contains("Transformer") || class.contains("UNet") => Kind::DiffusionModel,
-        _ => Kind::Unknown,
+        class if class.contains("ControlNet") => FileKind::ControlNet,
+        class if class.contains("Autoencoder") => FileKind::Vae,
+        class if class.contains("Transformer") || class.contains("UNet") => {
+            FileKind::DiffusionModel
+        }
+        _ => FileKind::Unknown,
     }
 }

@@ -10,7 +10,9 @@ use serde_json::Value;
 
 use crate::error::ConvertError;
 use crate::model::translation::{Scope, without_wrapper};
-use crate::model::{Detected, Dialect, DialectTable, Kind, Shapes, Translation, TranslationError};
+use crate::model::{
+    Detected, Dialect, DialectTable, FileKind, Shapes, Translation, TranslationError,
+};
 use crate::source::subject::shapes;
 
 /// How a file differs under its model's own names.
@@ -42,7 +44,7 @@ pub(crate) struct OtherName {
 }
 
 /// How a file's names are translated.
-struct Plan {
+struct Renaming {
     table: Option<&'static DialectTable>,
     /// Prefix of the model's names.
     prefix: String,
@@ -52,7 +54,7 @@ struct Plan {
 
 /// Returns whether a file's names are not its model's own, and would be translated.
 pub(crate) fn is_translatable(detected: &Detected, checkpoint: &Checkpoint) -> bool {
-    Plan::of(detected, checkpoint).is_some()
+    Renaming::of(detected, checkpoint).is_some()
 }
 
 /// Translates a file's names, where they are of a dialect that is known, or behind a wrapper.
@@ -65,7 +67,7 @@ pub(crate) fn translate(
     stored: &StoredLayers,
     detected: &Detected,
 ) -> Result<(Checkpoint, Option<Translated>), ConvertError> {
-    let Some(plan) = Plan::of(detected, &checkpoint) else { return Ok((checkpoint, None)) };
+    let Some(renaming) = Renaming::of(detected, &checkpoint) else { return Ok((checkpoint, None)) };
     let path = checkpoint.path().to_owned();
     let refused = |problem| names_error(&path, problem);
     if let Some(foreign) = stored.foreign.values().next() {
@@ -73,9 +75,9 @@ pub(crate) fn translate(
         return Err(refused(TranslationError::ForeignCodes { layer, program }));
     }
     let shapes = shapes(&checkpoint, stored);
-    let translation = plan.translate(&shapes, detected, &checkpoint).map_err(refused)?;
+    let translation = renaming.translate(&shapes, detected, &checkpoint).map_err(refused)?;
     refuse_codes(&translation, stored).map_err(refused)?;
-    let mut translated = Translated::of(&translation, plan.table, &shapes);
+    let mut translated = Translated::of(&translation, renaming.table, &shapes);
     translated.wrapper.clone_from(&detected.wrapper);
     let metadata = metadata(&checkpoint, &translation);
     drop(shapes);
@@ -90,8 +92,8 @@ pub(crate) fn names_elsewhere(
 ) -> Vec<OtherName> {
     let shapes = shapes(checkpoint, stored);
     let prefix = &detected.main.prefix;
-    let said = |key: &str| said(checkpoint, key);
-    let scope = Scope { shapes: &shapes, prefix, new_prefix: "", wrapper: "", said: &said };
+    let header = |key: &str| header_number(checkpoint, key);
+    let scope = Scope { shapes: &shapes, prefix, new_prefix: "", wrapper: "", header: &header };
     let tables = DialectTable::of_original(detected.main.architecture);
     let tensors = tables.flat_map(|table| table.invert(&scope));
     tensors.filter_map(|tensor| other_name(&tensor, &tensor.parts.first()?.tensor)).collect()
@@ -104,8 +106,8 @@ pub(crate) fn own_names(
     detected: &Detected,
 ) -> Vec<OtherName> {
     let shapes = shapes(checkpoint, stored);
-    let Some(plan) = Plan::of(detected, checkpoint) else { return vec![] };
-    let translation = plan.translate(&shapes, detected, checkpoint);
+    let Some(renaming) = Renaming::of(detected, checkpoint) else { return vec![] };
+    let translation = renaming.translate(&shapes, detected, checkpoint);
     let tensors = translation.map(|it| it.tensors).unwrap_or_default();
     let mut names = vec![];
     for tensor in &tensors {
@@ -127,22 +129,22 @@ fn names_error(path: &Path, problem: TranslationError) -> ConvertError {
     ConvertError::Names { path: path.to_owned(), problem: Box::new(problem) }
 }
 
-impl Plan {
+impl Renaming {
     fn of(detected: &Detected, checkpoint: &Checkpoint) -> Option<Self> {
         let is_model = match detected.kind {
-            Kind::DiffusionModel
-            | Kind::TextEncoder
-            | Kind::LanguageModel
-            | Kind::Vae
-            | Kind::Checkpoint => !detected.main.is_unknown(),
-            Kind::ControlNet
-            | Kind::SideModel
-            | Kind::Adapter(_)
-            | Kind::TextualInversion
-            | Kind::Upscaler
-            | Kind::TrainingCheckpoint
-            | Kind::Statistics
-            | Kind::Unknown => false,
+            FileKind::DiffusionModel
+            | FileKind::TextEncoder
+            | FileKind::LanguageModel
+            | FileKind::Vae
+            | FileKind::Checkpoint => !detected.main.is_unknown(),
+            FileKind::ControlNet
+            | FileKind::SideModel
+            | FileKind::Adapter(_)
+            | FileKind::TextualInversion
+            | FileKind::Upscaler
+            | FileKind::TrainingCheckpoint
+            | FileKind::Statistics
+            | FileKind::Unknown => false,
         };
         let architecture = || match checkpoint.gguf_metadata().get("general.architecture") {
             Some(value) => value.as_text(),
@@ -164,10 +166,10 @@ impl Plan {
         detected: &Detected,
         checkpoint: &Checkpoint,
     ) -> Result<Translation, TranslationError> {
-        let said = |key: &str| said(checkpoint, key);
+        let header = |key: &str| header_number(checkpoint, key);
         let (prefix, new_prefix) = (self.prefix.as_str(), self.new_prefix.as_str());
         let wrapper = detected.wrapper.as_str();
-        let scope = Scope { shapes, prefix, new_prefix, wrapper, said: &said };
+        let scope = Scope { shapes, prefix, new_prefix, wrapper, header: &header };
         let is_main = |name: &str| std::ptr::eq(detected.component_of(name), &detected.main);
         match self.table {
             Some(table) => table.translate(&scope, &is_main),
@@ -177,7 +179,7 @@ impl Plan {
 }
 
 /// Returns a whole number of the header, by its key without the name of the architecture.
-fn said(checkpoint: &Checkpoint, key: &str) -> Option<u64> {
+fn header_number(checkpoint: &Checkpoint, key: &str) -> Option<u64> {
     let header = checkpoint.gguf_metadata();
     let architecture = header.get("general.architecture")?.as_text()?;
     let number = |key: &str| header.get(&format!("{architecture}.{key}"))?.as_u64();

@@ -117,6 +117,7 @@ fn diffusion_models() -> Vec<(&'static str, String)> {
             "hunyuan3d_2_1",
             "t_embedder.mlp.2.weight, blocks.0.attn1.k_norm.weight".to_owned(),
         ),
+        ("triposplat", "cam_out_layer.weight, repo_layers.0.final_map.weight".to_owned()),
         ("hidream_o1", "t_embedder1.mlp.0.weight, x_embedder.proj1.weight".to_owned()),
         ("hidream", "caption_projection.0.linear.weight".to_owned()),
         ("anima", format!("{cosmos2}, llm_adapter.blocks.0.cross_attn.q_proj.weight")),
@@ -147,6 +148,10 @@ fn diffusion_models() -> Vec<(&'static str, String)> {
                 .to_owned(),
         ),
         ("ace_step_1_5", "encoder.lyric_encoder.layers.0.input_layernorm.weight".to_owned()),
+        (
+            "depth_anything_3",
+            "backbone.embeddings.patch_embeddings.projection.weight 384x3x14x14".to_owned(),
+        ),
         ("ernie_image", "layers.0.mlp.linear_fc2.weight".to_owned()),
         ("joyimage", "double_blocks.0.attn.img_attn_qkv.weight, img_in.weight".to_owned()),
         ("yue2", "vae2llm.weight, llm2vae.weight, model.layers.0.self_attn.qkv_proj.weight".to_owned()),

@@ -10,7 +10,7 @@ use roundwise_convert::compute::Device;
 use roundwise_convert::inspect::{Biases, look_at_layer};
 use roundwise_convert::plan::{Action, Limits};
 use roundwise_convert::report::{StopFlag, TensorReport};
-use roundwise_convert::run::{sample, unfinished};
+use roundwise_convert::run::{try_weights, unfinished};
 use roundwise_convert::tensor_file::Overwrite;
 use roundwise_convert::{
     ConvertError, Event, Job, Plan, PlanRequest, Recipe, RecipeFile, Source, Unwatched, Watch,
@@ -70,32 +70,32 @@ const RECIPES: [&str; 5] = [
 ];
 
 #[test]
-fn a_sample_is_what_the_run_reports() {
+fn a_trial_is_what_the_run_reports() {
     for recipe in RECIPES {
         let folder = folder();
         let job = job(folder.path(), recipe);
         let before = files(folder.path());
         let names =
             ["blocks.0.b", "blocks.0.a.weight", "blocks.1.zero", "blocks.2.nan", "blocks.0.a.bias"];
-        let sampled = sample(&job, &names, &Unwatched).unwrap();
-        assert!(files(folder.path()) == before, "{recipe}: a sample writes nothing");
+        let tried = try_weights(&job, &names, &Unwatched).unwrap();
+        assert!(files(folder.path()) == before, "{recipe}: a trial writes nothing");
         let report = convert(&job, &Unwatched).unwrap();
-        for (name, sampled) in names.iter().zip(&sampled) {
+        for (name, tried) in names.iter().zip(&tried) {
             let of_run =
                 report.tensors.iter().find(|tensor| tensor.name.starts_with(name)).unwrap();
             let mut of_run = without_time(of_run);
-            if sampled.decision == Action::Correct {
+            if tried.decision == Action::Correct {
                 of_run.sums = None;
             }
-            assert_eq!(without_time(sampled), of_run, "{recipe}");
-            assert_eq!(sampled.sums, of_run.sums, "{recipe}: {name}");
+            assert_eq!(without_time(tried), of_run, "{recipe}");
+            assert_eq!(tried.sums, of_run.sums, "{recipe}: {name}");
         }
     }
 }
 
 /// The largest weight is over 8 MiB, which makes two bands.
 #[test]
-fn a_sample_keeps_to_the_limit_of_memory_as_the_run_does() {
+fn a_trial_keeps_to_the_limit_of_memory_as_the_run_does() {
     let large = Tensor::f32("a.weight", &gaussian(2304, 1024, 1));
     let folder = folder_with(&safetensors(&[large, Tensor::f32("b.weight", &gaussian(8, 8, 2))]));
     let job = job(folder.path(), "scheme = 'int8-row'");
@@ -103,7 +103,8 @@ fn a_sample_keeps_to_the_limit_of_memory_as_the_run_does() {
     let whole = Plan::decide(&PlanRequest::new(&source, &job.recipe)).unwrap();
     let memory_bytes = Some(whole.memory.peak_bytes - (1 << 20));
     let limited = Job { limits: Limits { memory_bytes, ..Limits::default() }, ..job.clone() };
-    let [by_bands, at_once] = [limited, job].map(|job| sample(&job, &["a"], &Unwatched).unwrap());
+    let [by_bands, at_once] =
+        [limited, job].map(|job| try_weights(&job, &["a"], &Unwatched).unwrap());
     assert_eq!(by_bands[0].sums, at_once[0].sums);
     assert!(by_bands[0].weight_error.is_some());
 }
@@ -127,11 +128,11 @@ impl Watch for Told {
 }
 
 #[test]
-fn a_sample_tells_how_far_it_is_and_can_be_stopped() {
+fn a_trial_tells_how_far_it_is_and_can_be_stopped() {
     let folder = folder();
     let job = job(folder.path(), "");
     let told = Told::default();
-    sample(&job, &["blocks.0.a", "blocks.0.a.bias"], &told).unwrap();
+    try_weights(&job, &["blocks.0.a", "blocks.0.a.bias"], &told).unwrap();
     let told = told.0.into_inner().unwrap();
     let expected = [
         "2 of 16896",
@@ -145,14 +146,14 @@ fn a_sample_tells_how_far_it_is_and_can_be_stopped() {
     assert_eq!(told, expected);
     let flag = StopFlag::new();
     assert!(!flag.ask() && flag.is_asked() && flag.ask());
-    let stopped = sample(&job, &["blocks.0.a"], &flag).unwrap_err();
+    let stopped = try_weights(&job, &["blocks.0.a"], &flag).unwrap_err();
     assert!(matches!(stopped, ConvertError::Stopped), "{stopped}");
 }
 
 #[test]
-fn a_sample_of_what_is_not_there_is_an_error() {
+fn a_trial_of_what_is_not_there_is_an_error() {
     let folder = folder();
-    let error = sample(&job(folder.path(), ""), &["0.b"], &Unwatched).unwrap_err();
+    let error = try_weights(&job(folder.path(), ""), &["0.b"], &Unwatched).unwrap_err();
     assert_eq!(error.kind(), "misfit");
     assert!(error.to_string().contains("`blocks.0.b.weight` meant?"), "{error}");
 }

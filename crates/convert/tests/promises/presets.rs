@@ -488,3 +488,44 @@ fn roles_are_told() {
         ["base", "generic", "unclaimed"]
     );
 }
+
+/// The words in backticks of a cell.
+fn quoted(cell: &str) -> Vec<&str> {
+    cell.split('`').skip(1).step_by(2).collect()
+}
+
+#[test]
+fn the_document_of_dialects_lists_every_table_with_its_dialect_and_architectures() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let document = std::fs::read_to_string(folder.join("../../docs/dialects.md")).unwrap();
+    let mut rows = std::collections::BTreeMap::new();
+    for row in document.lines().filter_map(|line| line.strip_prefix("| `")) {
+        let row = format!("`{row}");
+        let cells: Vec<&str> = row.split(" | ").collect();
+        let (dialect, architectures) = (cells[1].to_owned(), quoted(cells[2]).join(" "));
+        let told = (dialect, architectures);
+        rows.extend(quoted(cells[0]).iter().map(|name| ((*name).to_owned(), told.clone())));
+    }
+    let mut tables = vec![];
+    for entry in std::fs::read_dir(folder.join("dialects")).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        let table: toml::Table = std::fs::read_to_string(&path).unwrap().parse().unwrap();
+        let (dialect, architectures) = rows.get(&name).unwrap_or_else(|| panic!("no row: {name}"));
+        let expected = match table["dialect"].as_str().unwrap() {
+            "original" => "the model's own",
+            "llama-cpp" => "llama.cpp",
+            other => other,
+        };
+        assert_eq!(dialect, expected, "{name}");
+        for key in ["architectures", "general_architectures"] {
+            for id in table.get(key).and_then(toml::Value::as_array).into_iter().flatten() {
+                let id = id.as_str().unwrap();
+                assert!(architectures.split(' ').any(|told| told == id), "{name}: {id}");
+            }
+        }
+        tables.push(name);
+    }
+    tables.sort();
+    assert_eq!(rows.into_keys().collect::<Vec<_>>(), tables);
+}

@@ -175,6 +175,26 @@ fn header_entries_survive() {
     );
 }
 
+/// ComfyUI takes the prefix off the tensors' names, not off those of the header.
+#[test]
+fn markers_of_a_model_behind_a_prefix_are_in_tensors_alone() {
+    let layers = ["double_blocks.0.img_attn.qkv", "double_blocks.0.img_mlp.0", "img_in", "txt_in"];
+    let names = layers.iter().map(|layer| format!("{layer}.weight"));
+    let names = names.chain(["double_blocks.0.img_attn.norm.key_norm.scale".to_owned()]);
+    let names: Vec<String> =
+        names.chain((1..4).map(|at| format!("double_blocks.{at}.w"))).collect();
+    for (prefix, in_header) in [("", true), ("model.diffusion_model.", false)] {
+        let tensor = |name: &String| Tensor::f32(&format!("{prefix}{name}"), &gaussian(16, 16, 1));
+        let model = safetensors(&names.iter().map(tensor).collect::<Vec<_>>());
+        let folder = folder_with("m.safetensors", &model);
+        let (report, _) = converted(&folder, "m.safetensors", recipe("fp8"), 1);
+        let after = Checkpoint::open(&report.output).unwrap();
+        assert_eq!(after.metadata().contains_key("_quantization_metadata"), in_header);
+        let marker = format!("{prefix}double_blocks.0.img_mlp.0.comfy_quant");
+        assert!(after.get(&marker).is_some(), "{marker}");
+    }
+}
+
 #[test]
 fn weights_with_nans_are_kept_and_the_others_converted() {
     let nan_at = |row: usize, seed| {

@@ -60,12 +60,7 @@ const fn only(name: &'static str, scheme: Scheme, opened_by: Client) -> Format {
 
 /// Every format. Where two hold a scheme, the first is written.
 pub(crate) const FORMATS: &[Format] = &[
-    unrotated(
-        "float8_e4m3fn",
-        GridKind::E4m3,
-        FormatScales::Tensor,
-        Client::stock("ComfyUI 0.3.68 or newer"),
-    ),
+    unrotated("float8_e4m3fn", GridKind::E4m3, FormatScales::Tensor, Client::FIRST_FORMAT),
     unrotated(
         "float8_e5m2",
         GridKind::E5m2,

@@ -1,15 +1,15 @@
 //! Layers in codes of other programs, which no scheme here says: one file for each program.
 //!
-//! From the first to the last, none imports one further down: `program`, `layer`, `parts`, `beside`,
+//! From the first to the last, none imports one further down: `program`, `layer`, `parts`, `file`,
 //! `fields`, the programs, `refused`, `catalog`.
 
 mod awq;
-mod beside;
 mod bitsandbytes;
 pub(crate) mod catalog;
 mod compressed_tensors;
 mod expert_banks;
 mod fields;
+mod file;
 mod fp4;
 mod gptq;
 mod hqq;
@@ -17,5 +17,5 @@ pub(crate) mod layer;
 pub(crate) mod parts;
 pub(crate) mod program;
 mod quanto;
-mod refused;
+pub(crate) mod refused;
 mod torchao;

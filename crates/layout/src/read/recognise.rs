@@ -24,6 +24,7 @@ pub(crate) fn recognise(
     marker: Option<&Marker>,
     marked_scale: &str,
 ) -> Result<Option<StoredLayer>, String> {
+    // 1. Markers and the spellings of servers, which say the scheme themselves.
     if weight.element_count() == 0 {
         return Ok(None);
     }
@@ -38,6 +39,7 @@ pub(crate) fn recognise(
     if let Some(stored) = from_servers {
         return Ok(Some(stored));
     }
+    // 2. Codes by the dtype of the weight; anything else is plain numbers, or an error.
     let Some(grid) = code_grid(weight.dtype).or_else(|| scaled_f16(file, weight, layer)) else {
         refuse_other_codes(file, weight, layer, marker)?;
         return Ok(None);
@@ -47,6 +49,7 @@ pub(crate) fn recognise(
     if spelling != Spelling::Comfy {
         refuse_unknown_scales(file, weight, layer, scale)?;
     }
+    // 3. The scheme by marker and scale. FP8 without either is a scheme as well: its codes are the weights.
     let scheme = match (marker, scale) {
         (Some(marker), Some(scale)) => marker.scheme(&scale.shape, shape[1])?,
         (Some(marker), None) => {
@@ -64,6 +67,7 @@ pub(crate) fn recognise(
         }
         (None, None) => Scheme::scaled(grid, Tiling::Tensor),
     };
+    // 4. Does all of it agree? A file that contradicts itself is refused; taking one side's word would guess.
     if scheme.grid() != grid {
         let (marked, found) = (scheme.grid().name(), weight.dtype);
         return Err(format!("is marked {marked}, but its weight is {found}"));

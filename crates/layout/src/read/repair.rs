@@ -3,7 +3,7 @@ use roundwise_tensor_file::{Checkpoint, Dtype, TensorFileError, TensorHeader};
 use crate::layout::Layout;
 use crate::marker::Marker;
 use crate::names::find_weight;
-use crate::read::defect::Defect;
+use crate::read::defect::{Defect, breaks};
 use crate::read::markers::Markers;
 use crate::read::orphans::strays;
 use crate::read::recognise::recognise;
@@ -18,6 +18,14 @@ pub struct Repair {
     pub defect: Defect,
     /// The change that mends it.
     pub remedy: String,
+}
+
+impl Repair {
+    /// Returns whether it adds to the header what marker tensors say, for programs that read nothing
+    /// else.
+    pub fn is_of_the_header(&self) -> bool {
+        self.defect.breaks == breaks::OLD_COMFYUI
+    }
 }
 
 /// The layers of a damaged file, as they were meant.
@@ -46,6 +54,7 @@ impl RepairedLayers {
         let mut markers = Markers::read(file)?;
         let mut stored = StoredLayers::find(file)?;
         let mut repairs = vec![];
+        // 1. Layers that do not read: only where their tensors allow one reading.
         for defect in std::mem::take(&mut stored.defects) {
             match remedy(file, &markers, &defect) {
                 Some((meant, remedy)) => {
@@ -59,6 +68,7 @@ impl RepairedLayers {
             }
         }
         stored.full_precision_layers = stored.asking_for_full_precision(file, &markers.by_layer);
+        // 2. Scales and markers that no layer answers to, once it is known which layers there are.
         for orphan in std::mem::take(&mut stored.orphans) {
             let remedy = match stored.layers.contains_key(&orphan.layer) {
                 true => "its scale is stored where ComfyUI looks for it",
@@ -70,10 +80,14 @@ impl RepairedLayers {
             let (layer, _) = name.rsplit_once('.').unwrap_or_default();
             stored.side_tensors.insert(name.clone(), layer.to_owned());
         }
+        // 3. Markers that only the header or only a tensor has: versions of ComfyUI read one or the other.
         let one_sided = stored.one_sided_markers().into_iter().chain(stored.missing_half());
-        repairs.extend(one_sided.map(|defect| Repair {
-            defect,
-            remedy: "written into both, the header and a marker tensor".to_owned(),
+        repairs.extend(one_sided.map(|defect| {
+            let where_missing = match defect.breaks == breaks::OLD_COMFYUI {
+                true => "the header",
+                false => "a marker tensor",
+            };
+            Repair { defect, remedy: format!("written into {where_missing}, too") }
         }));
         repairs.sort();
         let layout = meant_layout(file, &stored);

@@ -17,6 +17,7 @@ pub(crate) fn find_scale<'a>(
     if let Some(name) = marked_scale {
         return (Spelling::Comfy, part(name));
     }
+    // In the order of how much a name says: `scale` alone may be a parameter of the model.
     let unmarked = [
         (Spelling::ComfyLegacy, "scale_weight"),
         (Spelling::WeightScaleInv, "weight_scale_inv"),
@@ -138,6 +139,7 @@ pub(crate) fn check_scale(
         ));
     }
     if spelling == Spelling::Comfy {
+        // A marker names a block that the matrix must fill; scales of servers cover ragged edges as well.
         scheme.covers(rows, cols).map_err(|error| error.to_string())?;
     }
     let found = scale.shape.as_slice();

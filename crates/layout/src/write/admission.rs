@@ -85,6 +85,8 @@ impl Layout {
             };
         }
         match scheme.grid() {
+            // Refused here and not in the scheme: the codes of such a matrix can be computed and stored, only the
+            // programs that read this layout cannot multiply by them.
             GridKind::Int4 if !cols.is_multiple_of(INT4_KERNEL_COLUMNS) => {
                 Err(LayoutError::Columns { scheme, cols, multiple: INT4_KERNEL_COLUMNS })
             }

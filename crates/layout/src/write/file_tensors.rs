@@ -32,6 +32,7 @@ fn legacy_tensors(
     precision: MatmulPrecision,
     schemes: &[Scheme],
 ) -> Vec<(TensorSpec, Vec<u8>)> {
+    // The value says nothing: the loader asks how many elements the marker has.
     let elements = match precision {
         MatmulPrecision::Any => 0,
         MatmulPrecision::Full => FULL_PRECISION_ELEMENTS as usize,

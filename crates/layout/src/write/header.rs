@@ -19,6 +19,8 @@ impl Layout {
         if layers.is_empty() {
             return None;
         }
+        // The entry repeats the markers of the layers. ComfyUI needs only one of both; programs that read headers
+        // alone know by the entry what the file holds.
         let value = serde_json::json!({"format_version": "1.0", "layers": layers});
         Some((QUANTIZATION_METADATA.to_owned(), spaced_json(&value)))
     }
@@ -42,6 +44,7 @@ pub fn with_header_entries<'a>(
         known.insert(layer, marker);
         is_changed = true;
     }
+    // Text that says the same stays as it was written: another order of keys would be a change.
     if is_changed { spaced_json(&value) } else { text.to_owned() }
 }
 

@@ -49,6 +49,7 @@ impl Layout {
     fn rename_scale(self, scale: &mut Part, scheme: Scheme) {
         match self {
             Layout::Comfy | Layout::CompressedTensors => {}
+            // Loaders of the old layout look for this name, and its writers give an F32 scale a dimension.
             Layout::ComfyLegacy => {
                 scale.name = "scale_weight";
                 if scale.dtype == Dtype::F32 {

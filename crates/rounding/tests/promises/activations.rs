@@ -8,7 +8,7 @@ use roundwise_rounding::{
     Feedback, Inputs, Linear, Objective, Options, Progress, Rounded, RoundingError, SecondMoment,
     Solver, round,
 };
-use roundwise_scheme::{QuantizedMatrix, ScaleRule, Weight, WeightKind, rotate};
+use roundwise_scheme::{FloatDtype, QuantizedMatrix, ScaleRule, Weight, rotate};
 use roundwise_testkit::weights;
 
 use crate::common::{SEED, cpu, method, nearest, searchable};
@@ -99,7 +99,7 @@ fn activations(
     options: &Options,
 ) -> Rounded {
     let bytes = matrix.bytes();
-    let weight = Weight::new(matrix.rows, matrix.cols, WeightKind::F32, &bytes).unwrap();
+    let weight = Weight::new(matrix.rows, matrix.cols, FloatDtype::F32, &bytes).unwrap();
     let layer = Linear::from(&weight).with_inputs(Some(inputs));
     let scheme = scheme.parse().unwrap();
     round(layer, scheme, ScaleRule::Absmax, options, &cpu(), SEED, &mut ()).unwrap()
@@ -154,7 +154,7 @@ fn outputs_get_better(inputs: &Inputs, most: f64) {
 fn the_search_for_scales_knows_which_columns_matter() {
     let matrix = weights::gaussian(128, COLS, 25);
     let bytes = matrix.bytes();
-    let weight = Weight::new(128, COLS, WeightKind::F32, &bytes).unwrap();
+    let weight = Weight::new(128, COLS, FloatDtype::F32, &bytes).unwrap();
     let diagonal: Vec<f32> = (0..COLS).map(|col| [0.01, 100.0, 1.0][col % 3]).collect();
     let second_moment = SecondMoment::of_diagonal(&[0.0; COLS], &diagonal);
     let inputs = Inputs::new(vec![0.0; COLS], second_moment, 5000).unwrap();
@@ -237,7 +237,7 @@ fn progress_is_over_nearest_codes_to_the_end() {
     let matrix = weights::gaussian(48, COLS, 24);
     let inputs = full(2000);
     let bytes = matrix.bytes();
-    let weight = Weight::new(48, COLS, WeightKind::F32, &bytes).unwrap();
+    let weight = Weight::new(48, COLS, FloatDtype::F32, &bytes).unwrap();
     let layer = Linear::from(&weight).with_inputs(Some(&inputs));
     let mut seen = Vec::new();
     let mut watch = |progress: Progress| {
@@ -362,7 +362,7 @@ fn statistics_that_contradict_themselves_are_refused() {
 fn inputs_of_another_layer_are_refused() {
     let matrix = weights::gaussian(8, 64, 1);
     let bytes = matrix.bytes();
-    let weight = Weight::new(8, 64, WeightKind::F32, &bytes).unwrap();
+    let weight = Weight::new(8, 64, FloatDtype::F32, &bytes).unwrap();
     let other = full(50);
     let options = method("activations", "");
     for (inputs, found) in [(None, 0), (Some(&other), COLS)] {

@@ -1,9 +1,9 @@
 //! A bias correction is the mean error of the outputs over its rows, with the sign that was asked for.
 
-use crate::common::{method, nearest};
+use crate::common::nearest;
 use roundwise_compute::Gaussian;
 use roundwise_rounding::{BiasCorrection, BiasSign};
-use roundwise_scheme::{Weight, WeightKind};
+use roundwise_scheme::{FloatDtype, Weight};
 use roundwise_testkit::weights;
 
 #[test]
@@ -12,7 +12,7 @@ fn the_correction_is_the_mean_lost_output() {
     let matrix = weights::gaussian(m, n, 1);
     let stored = nearest(&matrix, "int8-row".parse().unwrap());
     let bytes = matrix.bytes();
-    let weight = Weight::new(m, n, WeightKind::F32, &bytes).unwrap();
+    let weight = Weight::new(m, n, FloatDtype::F32, &bytes).unwrap();
     let plus = BiasCorrection::Synthetic { rows, sign: BiasSign::Plus };
     let plus = plus.change_of_bias((&weight).into(), &stored, seed).unwrap();
 
@@ -42,7 +42,7 @@ fn rows_are_those_of_the_method_unless_asked() {
     let rows_of = |name: &str, keys: &str| {
         let keys = format!("bias_correction = 'synthetic-minus'\n{keys}");
         let BiasCorrection::Synthetic { rows, sign: BiasSign::Minus } =
-            method(name, &keys).bias_correction
+            BiasCorrection::of_method(name, &toml::from_str(&keys).unwrap()).unwrap()
         else {
             panic!("{name}")
         };

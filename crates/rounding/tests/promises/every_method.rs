@@ -7,7 +7,7 @@ use roundwise_compute::Gaussian;
 use roundwise_rounding::{
     Limit, METHODS, Objective, Options, Progress, Rounded, RoundingError, Solver, round,
 };
-use roundwise_scheme::{CatalogEntry, ScaleRule, SchemeError, Weight, WeightKind};
+use roundwise_scheme::{CatalogEntry, FloatDtype, ScaleRule, SchemeError, Weight};
 use roundwise_testkit::cases::test_each;
 use roundwise_testkit::weights::{self, Matrix};
 
@@ -212,7 +212,7 @@ fn batches_change_no_more_than_the_last_bits() {
 fn whoever_watches_a_learned_method_may_stop_it() {
     let matrix = weights::power_law_spectrum(64, 64, 1);
     let bytes = matrix.bytes();
-    let weight = Weight::new(64, 64, WeightKind::F32, &bytes).unwrap();
+    let weight = Weight::new(64, 64, FloatDtype::F32, &bytes).unwrap();
     for (name, keys) in METHOD_CASES {
         if matches!(name, "nearest" | "stochastic") {
             continue;

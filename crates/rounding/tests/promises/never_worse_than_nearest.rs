@@ -3,7 +3,7 @@
 use roundwise_rounding::{
     Anneal, Effort, Feedback, Limit, Objective, Options, Rank, RoundingError, Solver, round,
 };
-use roundwise_scheme::{ScaleRule, Scheme, SchemeError, Tiling, Weight, WeightKind};
+use roundwise_scheme::{FloatDtype, ScaleRule, Scheme, SchemeError, Tiling, Weight};
 use roundwise_testkit::cases::test_each;
 use roundwise_testkit::weights::{self, Matrix};
 
@@ -47,7 +47,7 @@ fn is_never_worse(solver: Solver, limit: Limit) {
             }
             for objective in objectives() {
                 let effort = Effort::Fast;
-                let options = Options { objective, solver, limit, effort, ..Options::default() };
+                let options = Options { objective, solver, limit, effort };
                 cases.push((name, matrix.clone(), entry, options));
             }
         }
@@ -198,7 +198,7 @@ fn what_cannot_be_rounded_is_refused() {
 fn a_watcher_can_stop() {
     let matrix = weights::power_law_spectrum(64, 64, 1);
     let bytes = matrix.bytes();
-    let weight = Weight::new(64, 64, WeightKind::F32, &bytes).unwrap();
+    let weight = Weight::new(64, 64, FloatDtype::F32, &bytes).unwrap();
     let mut seen = 0;
     let mut watch = |_| {
         seen += 1;

@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use roundwise_compute::{Device, Gaussian, Matrix};
 use roundwise_grid::{Code, E4m3, Grid, GridVisitor, Int8};
-use roundwise_scheme::{ScaleRule, Weight, WeightKind};
+use roundwise_scheme::{FloatDtype, ScaleRule, Weight};
 use roundwise_testkit::weights;
 
 use crate::cells::Cells;
@@ -30,7 +30,7 @@ fn on_state(objective: Objective, scheme: &str, work: impl FnOnce(&mut State<'_>
 fn on_state_of(cols: usize, objective: Objective, scheme: &str, work: impl FnOnce(&mut State<'_>)) {
     let matrix = weights::power_law_spectrum(ROWS, cols, 3);
     let bytes = matrix.bytes();
-    let weight = Weight::new(ROWS, cols, WeightKind::F32, &bytes).unwrap();
+    let weight = Weight::new(ROWS, cols, FloatDtype::F32, &bytes).unwrap();
     let layer = Layer::new(&weight, scheme.parse().unwrap(), ScaleRule::Absmax, None).unwrap();
     let engine = Device::Cpu.resolve().unwrap();
     let projection = Projection::of(

@@ -17,6 +17,7 @@ pub(super) fn encode(matrix: &QuantizedMatrix, code: impl Fn(f32) -> u8) -> Vec<
     let [_, tile_cols] = matrix.scheme().tiling().tile_shape(rows, cols);
     let mut bytes = vec![ZERO_CODE; matrix.scales().len()];
     vectorized(|| bytes.iter_mut().zip(matrix.scales()).for_each(|(b, s)| *b = code(*s)));
+    // By rows first: tiles lie in one row, and the last of a row may be shorter.
     let tiles = matrix.codes().chunks(cols.max(1)).flat_map(|row| row.chunks(tile_cols));
     for (byte, codes) in bytes.iter_mut().zip(tiles) {
         // All of them are looked at: an early end would keep vectors out.

@@ -48,6 +48,7 @@ impl Storage for F32PowerOfTwo {
     fn scale_tiles(&self, grid: GridKind, maxima: &mut [f32]) {
         let largest_code = grid.max();
         map_maxima(maxima, |maximum| match maximum < ZERO_ABSMAX {
+            // As for every F32 scale; without it, tiles of zeros would get the smallest power there is.
             true => 1.0,
             false => power_of_two::at_least(maximum / largest_code),
         });

@@ -61,6 +61,8 @@ impl Storage for Logarithmic {
 
     fn candidates(&self, index: usize, scales: &[f32], _tensor: f32) -> Vec<f32> {
         let step = LOG_STEPS.start() + index as i32;
+        // Candidates are neighbouring bytes, not multiples of the scale: only what the byte can say is worth
+        // scoring.
         let near = |&scale: &f32| {
             let code = i32::from(self.range.encode(scale)) + step;
             self.range.decode(code.clamp(0, 255) as u8)
@@ -142,6 +144,8 @@ impl LogRange {
     #[must_use]
     pub fn decode(self, code: u8) -> f32 {
         let exponent = self.low() + f64::from(code) / STEPS * self.width();
+        // In F64 and narrowed once: the last bits of a power differ between maths libraries, and narrowing
+        // leaves hardly one of them.
         10f64.powf(-exponent) as f32
     }
 

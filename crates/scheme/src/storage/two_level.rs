@@ -50,8 +50,11 @@ impl Storage for TwoLevel {
 
     fn choose(&self, grid: GridKind, mut maxima: Vec<f32>, largest: f32) -> Scales {
         let largest_code = grid.max();
+        // The largest block scale becomes 448, the largest E4M3 number, so that the whole range of block scales
+        // is used and none of them saturates.
         let tensor = absmax_scale(largest, E4m3::MAX * largest_code);
         let tensor = if self.has_power_of_two { power_of_two::at_least(tensor) } else { tensor };
+        // Codes are chosen for the scale as it is stored, after its own rounding to E4M3.
         map_maxima(&mut maxima, |maximum| block_scale(maximum / largest_code, tensor));
         Scales { tiles: maxima, tensor }
     }
@@ -63,6 +66,7 @@ impl Storage for TwoLevel {
     fn candidates(&self, index: usize, scales: &[f32], tensor: f32) -> Vec<f32> {
         let largest = i32::from(E4m3::encode(E4m3::MAX));
         let step = BLOCK_STEPS.start() + index as i32;
+        // From 1 on: a block of code 0 would be read as zeros, whatever its codes are.
         let near = |&scale: &f32| {
             let code = i32::from(block_code(scale, tensor)) + step;
             E4m3::decode(code.clamp(1, largest) as u8) * tensor

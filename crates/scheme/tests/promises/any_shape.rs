@@ -3,8 +3,8 @@
 use crate::common::{Case, any_case, any_covered_shape, any_kind, any_ordinary_case};
 use proptest::prelude::*;
 use roundwise_scheme::{
-    GridKind, QuantizedMatrix, ScaleRule, Scheme, SchemeError, Tiling, Weight, WeightError,
-    WeightKind, ZERO_ABSMAX, choose_scales, largest_magnitude, largest_step, measure,
+    FloatDtype, GridKind, QuantizedMatrix, ScaleRule, Scheme, SchemeError, Tiling, Weight,
+    WeightError, ZERO_ABSMAX, choose_scales, largest_magnitude, largest_step, measure,
 };
 use roundwise_testkit::tolerance::Tolerance;
 use roundwise_testkit::weights::{Matrix, gaussian};
@@ -122,7 +122,7 @@ proptest! {
         let once = case.nearest();
         let decoded =
             Matrix { rows: case.rows, cols: case.cols, values: once.to_f32() };
-        let twice = Case::new(case.scheme, WeightKind::F32, &decoded).nearest();
+        let twice = Case::new(case.scheme, FloatDtype::F32, &decoded).nearest();
         prop_assert_eq!(twice.codes(), once.codes());
         SCALE_AGAIN.assert_all_close(twice.scales(), once.scales());
     }
@@ -168,7 +168,7 @@ proptest! {
         prop_assume!(case.scheme.log_range().is_none());
         let factor = 2f32.powi(power);
         let larger = case.matrix().map(|_, _, value| value * factor);
-        let larger = Case::new(case.scheme, WeightKind::F32, &larger).nearest_by(rule);
+        let larger = Case::new(case.scheme, FloatDtype::F32, &larger).nearest_by(rule);
         let quantized = case.nearest_by(rule);
         prop_assert_eq!(larger.codes(), quantized.codes());
         let mut is_zero = vec![true; quantized.scales().len()];
@@ -260,7 +260,7 @@ proptest! {
         let tiling = Tiling::Block { rows: block[0], cols: block[1] };
         let case = Case::new(
             Scheme::scaled(GridKind::E4m3, tiling),
-            WeightKind::F32,
+            FloatDtype::F32,
             &gaussian(shape[0], shape[1], 1),
         );
         let ragged = |dimension, axis: usize| {

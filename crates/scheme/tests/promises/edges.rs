@@ -1,8 +1,8 @@
 //! Matrices and parts at the edge of what is allowed.
 
 use roundwise_scheme::{
-    CATALOG, QuantizedMatrix, ScaleNumbers, ScaleRole, ScaleRule, Scheme, SchemeError, Weight,
-    WeightKind, choose_scales, largest_step, measure,
+    CATALOG, FloatDtype, QuantizedMatrix, ScaleNumbers, ScaleRole, ScaleRule, Scheme, SchemeError,
+    Weight, choose_scales, largest_step, measure,
 };
 use roundwise_testkit::files::{f16_bytes, f32_bytes};
 
@@ -12,7 +12,7 @@ fn matrices_without_elements_have_their_scales() {
         let scheme = entry.scheme;
         for [rows, cols] in [[0, 5], [5, 0], [0, 0]] {
             let shape = scheme.tiling().scale_shape(rows, cols);
-            let weight = Weight::new(rows, cols, WeightKind::BF16, &[]).unwrap();
+            let weight = Weight::new(rows, cols, FloatDtype::BF16, &[]).unwrap();
             if scheme.covers(rows, cols).is_err() {
                 continue;
             }
@@ -36,7 +36,7 @@ fn the_largest_numbers_stay_finite() {
     for scheme in ["fp8", "fp8-e5m2", "int8", "int8-row"] {
         for value in [f32::MAX, -f32::MAX, f32::MAX.next_down()] {
             let bytes = f32_bytes(&[value, 1.0]);
-            let weight = Weight::new(1, 2, WeightKind::F32, &bytes).unwrap();
+            let weight = Weight::new(1, 2, FloatDtype::F32, &bytes).unwrap();
             let scheme = scheme.parse().unwrap();
             let quantized = QuantizedMatrix::nearest(&weight, scheme, ScaleRule::Absmax).unwrap();
             let decoded = quantized.to_f32();
@@ -48,7 +48,7 @@ fn the_largest_numbers_stay_finite() {
 #[test]
 fn numbers_past_f32_are_not_finite() {
     let bytes: Vec<u8> = [1.0f64, 1e39].iter().flat_map(|value| value.to_le_bytes()).collect();
-    let weight = Weight::new(2, 1, WeightKind::F64, &bytes).unwrap();
+    let weight = Weight::new(2, 1, FloatDtype::F64, &bytes).unwrap();
     let found = choose_scales(&weight, "fp8".parse().unwrap(), ScaleRule::Absmax);
     assert_eq!(found, Err(SchemeError::NotFinite { row: 1 }));
 }
@@ -56,9 +56,9 @@ fn numbers_past_f32_are_not_finite() {
 #[test]
 fn lengths_that_do_not_fit_are_named() {
     let bytes = f16_bytes(&[1.0; 6]);
-    let message = Weight::new(2, 4, WeightKind::F16, &bytes).unwrap_err().to_string();
+    let message = Weight::new(2, 4, FloatDtype::F16, &bytes).unwrap_err().to_string();
     assert_eq!(message, "weight is 12 bytes, its shape needs 16");
-    assert!(Weight::new(usize::MAX, usize::MAX, WeightKind::F32, &[]).is_err());
+    assert!(Weight::new(usize::MAX, usize::MAX, FloatDtype::F32, &[]).is_err());
 
     let scheme: Scheme = "int8-row".parse().unwrap();
     let parts = |codes: usize, scales: usize| {
@@ -77,7 +77,7 @@ fn unscaled_codes_are_the_weights() {
     let weights = [1.0, -0.1, 65504.0, 70000.0, 1e-9, 0.0];
     let nearest = |scheme: &str| {
         let bytes = f32_bytes(&weights);
-        let weight = Weight::new(2, 3, WeightKind::F32, &bytes).unwrap();
+        let weight = Weight::new(2, 3, FloatDtype::F32, &bytes).unwrap();
         let scheme = scheme.parse().unwrap();
         QuantizedMatrix::nearest(&weight, scheme, ScaleRule::Mse).unwrap()
     };
@@ -121,7 +121,7 @@ fn stored_scales_come_back() {
 fn parts_are_those_that_were_announced() {
     let weights: Vec<f32> = (0..128 * 256).map(|at| ((at * 37) % 101) as f32 - 50.0).collect();
     let bytes = f32_bytes(&weights);
-    let weight = Weight::new(128, 256, WeightKind::F32, &bytes).unwrap();
+    let weight = Weight::new(128, 256, FloatDtype::F32, &bytes).unwrap();
     for entry in CATALOG {
         let shape = [128, 256];
         let matrix = QuantizedMatrix::nearest(&weight, entry.scheme, ScaleRule::Absmax).unwrap();
@@ -155,7 +155,7 @@ fn powers_of_two_are_read_as_any_scale() {
 fn steps_are_those_of_the_grid() {
     let step = |weight: f32, code: u8| {
         let bytes = weight.to_le_bytes();
-        let weight = Weight::new(1, 1, WeightKind::F32, &bytes).unwrap();
+        let weight = Weight::new(1, 1, FloatDtype::F32, &bytes).unwrap();
         let fp8 = "fp8".parse().unwrap();
         let quantized = QuantizedMatrix::from_parts(fp8, [1, 1], vec![code], vec![2.0]).unwrap();
         largest_step(&weight, &quantized).at_weight

@@ -2,15 +2,15 @@
 
 use proptest::prelude::*;
 use roundwise_scheme::{
-    CODEBOOK, LEVEL_GROUP, QuantizedMatrix, ScaleRole, ScaleRule, Scheme, SchemeError,
-    StoredScales, Weight, WeightKind, measure, nearest_error,
+    CODEBOOK, FloatDtype, LEVEL_GROUP, QuantizedMatrix, ScaleRole, ScaleRule, Scheme, SchemeError,
+    StoredScales, Weight, measure, nearest_error,
 };
 use roundwise_testkit::files::f32_bytes;
 use roundwise_testkit::weights::{Matrix, gaussian, with_outliers, with_zero_rows};
 
 fn nearest(matrix: &Matrix, scheme: Scheme, rule: ScaleRule) -> QuantizedMatrix {
     let bytes = matrix.bytes();
-    let weight = Weight::new(matrix.rows, matrix.cols, WeightKind::F32, &bytes).unwrap();
+    let weight = Weight::new(matrix.rows, matrix.cols, FloatDtype::F32, &bytes).unwrap();
     QuantizedMatrix::nearest(&weight, scheme, rule).unwrap()
 }
 
@@ -47,7 +47,7 @@ proptest! {
     #[test]
     fn every_level_is_the_nearest_of_its_group(matrix in any_weight()) {
         let bytes = matrix.bytes();
-        let weight = Weight::new(matrix.rows, matrix.cols, WeightKind::F32, &bytes).unwrap();
+        let weight = Weight::new(matrix.rows, matrix.cols, FloatDtype::F32, &bytes).unwrap();
         let quantized = nearest(&matrix, Scheme::INT4_LEVELS, ScaleRule::Absmax);
         // The error is measured on the rotated weight, as the nearest one is.
         let found = measure(&weight, &quantized).error_squared;
@@ -58,7 +58,7 @@ proptest! {
     #[test]
     fn the_searched_scales_are_never_worse(matrix in any_weight()) {
         let bytes = matrix.bytes();
-        let weight = Weight::new(matrix.rows, matrix.cols, WeightKind::F32, &bytes).unwrap();
+        let weight = Weight::new(matrix.rows, matrix.cols, FloatDtype::F32, &bytes).unwrap();
         let [fitted, searched] = [ScaleRule::Absmax, ScaleRule::Mse]
             .map(|rule| measure(&weight, &nearest(&matrix, Scheme::INT4_LEVELS, rule)));
         prop_assert!(searched.error_squared <= fitted.error_squared * (1.0 + 1e-5));
@@ -69,7 +69,7 @@ proptest! {
 fn normal_weights_lose_about_a_fourteenth() {
     let matrix = gaussian(32, 256, 3);
     let bytes = matrix.bytes();
-    let weight = Weight::new(32, 256, WeightKind::F32, &bytes).unwrap();
+    let weight = Weight::new(32, 256, FloatDtype::F32, &bytes).unwrap();
     let error = measure(&weight, &nearest(&matrix, Scheme::INT4_LEVELS, ScaleRule::Absmax));
     assert!((0.06..0.08).contains(&error.relative()), "{}", error.relative());
 }

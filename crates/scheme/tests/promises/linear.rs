@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 use roundwise_scheme::{
-    Activations, CATALOG, QuantizedMatrix, ScaleRule, Scheme, SchemeError, Tiling, Weight,
-    WeightKind,
+    Activations, CATALOG, FloatDtype, QuantizedMatrix, ScaleRule, Scheme, SchemeError, Tiling,
+    Weight,
 };
 use roundwise_testkit::weights::{Matrix, gaussian};
 
@@ -12,7 +12,7 @@ const SHAPE: [usize; 2] = [128, 256];
 
 fn nearest(matrix: &Matrix, scheme: Scheme) -> QuantizedMatrix {
     let bytes = matrix.bytes();
-    let weight = Weight::new(matrix.rows, matrix.cols, WeightKind::F32, &bytes).unwrap();
+    let weight = Weight::new(matrix.rows, matrix.cols, FloatDtype::F32, &bytes).unwrap();
     QuantizedMatrix::nearest(&weight, scheme, ScaleRule::Absmax).unwrap()
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use roundwise_scheme::{GridKind, QuantizedMatrix, ScaleRule, Scheme, Tiling, Weight, WeightKind};
+use roundwise_scheme::{FloatDtype, GridKind, QuantizedMatrix, ScaleRule, Scheme, Tiling, Weight};
 use roundwise_testkit::bytes::{assert_equal_bytes, hex, to_hex};
 use roundwise_testkit::cases::test_each;
 use roundwise_testkit::weights::{Matrix, all_zero, contract_b, contract_c, contract_i};
@@ -38,7 +38,7 @@ fn scheme(name: &str) -> Scheme {
 /// Codes and scales, both as bytes.
 fn nearest(matrix: &Matrix, scheme: Scheme) -> (Vec<u8>, Vec<u8>) {
     let bytes = matrix.bytes();
-    let weight = Weight::new(matrix.rows, matrix.cols, WeightKind::F32, &bytes).unwrap();
+    let weight = Weight::new(matrix.rows, matrix.cols, FloatDtype::F32, &bytes).unwrap();
     let quantized = QuantizedMatrix::nearest(&weight, scheme, ScaleRule::Absmax).unwrap();
     assert_eq!(quantized.first_invalid_row(), None);
     let scales = quantized.scales().iter().flat_map(|scale| scale.to_le_bytes()).collect();

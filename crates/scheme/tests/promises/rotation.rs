@@ -1,6 +1,6 @@
 //! The butterfly is the matrix, the matrix is the contract's, and twice is nothing.
 
-use roundwise_scheme::{Rotation, Weight, WeightKind, rotate, rotation_at};
+use roundwise_scheme::{FloatDtype, Rotation, Weight, rotate, rotation_at};
 use roundwise_testkit::files::f32_bytes;
 use roundwise_testkit::weights::gaussian;
 
@@ -89,7 +89,7 @@ fn parts_of_a_rotated_row_are_those_of_the_whole() {
     let (rows, cols) = (3, 128);
     let matrix = gaussian(rows, cols, 5);
     let bytes = f32_bytes(&matrix.values);
-    let weight = Weight::new(rows, cols, WeightKind::F32, &bytes).unwrap();
+    let weight = Weight::new(rows, cols, FloatDtype::F32, &bytes).unwrap();
     let rotated = weight.seen_by("int8-row-convrot-16".parse().unwrap());
     for row in 0..rows {
         let mut whole = matrix.values[row * cols..][..cols].to_vec();

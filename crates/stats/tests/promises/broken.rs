@@ -168,7 +168,7 @@ fn shapes_and_dtypes_are_checked() {
 fn metadata_is_checked() {
     let layers = [LayerShape { module: "x".into(), rows: 3, columns: 2 }];
     let (text, print) = (layers_text(&layers), fingerprint(&layers));
-    refused!(with_metadata(&[], &text, &print, "2"), Kind::UnknownVersion { .. });
+    refused!(with_metadata(&[], &text, &print, "3"), Kind::UnknownVersion { .. });
     refused!(with_metadata(&[], "x 4 2\n", &print, "1"), Kind::FingerprintDisagrees { .. });
     refused!(with_metadata(&[], "x 3\n", &print, "1"), Kind::Metadata { key: "layers", .. });
     refused!(with_metadata(&[], &text, &print, "1"), Kind::MissingPart { .. });

@@ -1,8 +1,9 @@
 //! Merged statistics are those of all inputs together.
 
-use crate::common::{Inputs, STORED, inputs, statistics, write};
+use crate::common::{Curved, Inputs, STORED, about_zero, inputs, statistics, write, write_curved};
 use roundwise_stats::{
-    Knowledge, LayerStatistics, Merge, SecondMoment, Statistics, StatsErrorKind as Kind,
+    Knowledge, LayerStatistics, Merge, MixedInputs, OutputGradient, SecondMoment, Statistics,
+    StatsErrorKind as Kind,
 };
 use roundwise_tensor_file::Overwrite;
 
@@ -140,4 +141,38 @@ fn another_shape_of_the_same_layer_is_refused() {
     assert!(matches!(error.kind(), Kind::ShapesDiffer { .. }));
     let message = error.to_string();
     assert!(message.contains("[5, 6] here, [5, 4] in"), "{message}");
+}
+
+/// Gradients and mixed inputs of two runs together are those of one run over both.
+#[test]
+fn gradients_and_mixed_inputs_merge_by_their_own_counts() {
+    let folder = tempfile::tempdir().unwrap();
+    let zero = |x: &Inputs| about_zero(&statistics(x, Knowledge::Full));
+    let (a, b) = (inputs(1, 30, 5), inputs(2, 10, 5));
+    let curved = |x: &Inputs, mean_square, rows: &[[u64; 2]]| Curved {
+        module: "x",
+        plain: statistics(&inputs(9, 20, 5), Knowledge::Full),
+        mixed: Some(MixedInputs::new(zero(x), rows.to_vec(), 5).unwrap()),
+        gradient: Some(
+            OutputGradient::new(x.len() as u64, mean_square, Some(zero(x)), None).unwrap(),
+        ),
+    };
+    let file = |name, layer| write_curved(folder.path(), name, &[layer]);
+    let sources = [file("a", curved(&a, 2.0, &[[1, 5]])), file("b", curved(&b, 6.0, &[[1, 5]]))]
+        .map(|path| Statistics::open(&path).unwrap());
+    let path = folder.path().join("merged.stats.safetensors");
+    Merge::plan(&sources).unwrap().write(&path, Overwrite::Refuse).unwrap();
+    let merged = Statistics::open(&path).unwrap();
+    let gradient = merged.gradient("x").unwrap().unwrap();
+    let mixed = merged.mixed("x").unwrap().unwrap();
+    let all = zero(&together(&a, &b));
+    assert_eq!((gradient.count, gradient.mean_square, &mixed.rows[..]), (40, 3.0, &[[1, 5]][..]));
+    for found in [gradient.weighted.as_ref().unwrap(), &mixed.moment] {
+        STORED.assert_all_close(found.covariance().unwrap(), all.covariance().unwrap());
+    }
+    let sources = [file("a", curved(&a, 2.0, &[[1, 5]])), file("c", curved(&b, 6.0, &[[2, 5]]))]
+        .map(|path| Statistics::open(&path).unwrap());
+    let merge = Merge::plan(&sources).unwrap();
+    let error = merge.write(&path, Overwrite::Replace).unwrap_err().to_string();
+    assert!(error.contains("other rows"), "{error}");
 }

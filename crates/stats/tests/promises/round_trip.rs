@@ -1,8 +1,9 @@
 //! Statistics that are written are read back exactly, layer by layer.
 
-use crate::common::{inputs, statistics, write};
+use crate::common::{Curved, about_zero, inputs, statistics, write, write_curved};
 use roundwise_stats::{
-    COLLECTOR, Knowledge, LayerStatistics, SecondMoment, Statistics, fingerprint,
+    COLLECTOR, Curvature, Knowledge, LayerStatistics, MixedInputs, Moment, OutputGradient,
+    SecondMoment, Statistics, fingerprint,
 };
 
 #[test]
@@ -109,4 +110,58 @@ fn the_collector_and_this_crate_agree() {
 fn the_collector_is_one_file_of_python() {
     assert!(COLLECTOR.starts_with("\"\"\"Collects statistics"));
     assert!(COLLECTOR.contains("NODE_CLASS_MAPPINGS") && COLLECTOR.contains("def collect("));
+}
+
+fn moment(seed: u64, count: usize, columns: usize, knowledge: Knowledge) -> LayerStatistics {
+    about_zero(&statistics(&inputs(seed, count, columns), knowledge))
+}
+
+#[test]
+fn mixed_inputs_and_gradients_come_back_bit_by_bit() {
+    let folder = tempfile::tempdir().unwrap();
+    let plain = statistics(&inputs(1, 50, 6), Knowledge::Full);
+    let mixed = MixedInputs::new(moment(2, 40, 6, Knowledge::Full), vec![[2, 4]], 5).unwrap();
+    let gradient = OutputGradient::new(
+        30,
+        0.25,
+        Some(moment(3, 3, 6, Knowledge::Factor { rank: 4 })),
+        Some(moment(4, 30, 5, Knowledge::Diagonal)),
+    )
+    .unwrap();
+    let alone = OutputGradient::new(30, 0.5, None, None).unwrap();
+    let layers = [
+        Curved {
+            module: "both",
+            plain: plain.clone(),
+            mixed: Some(mixed),
+            gradient: Some(gradient),
+        },
+        Curved { module: "gradient", plain: plain.clone(), mixed: None, gradient: Some(alone) },
+        Curved { module: "neither", plain, mixed: None, gradient: None },
+    ];
+    let path = write_curved(folder.path(), "a.stats.safetensors", &layers);
+    let read = Statistics::open(&path).unwrap();
+    assert_eq!(read.curvature(), Some(Curvature::Tokens));
+    for Curved { module, plain, mixed, gradient } in &layers {
+        assert_eq!(read.layer(module).unwrap(), *plain);
+        assert_eq!(read.mixed(module).unwrap(), *mixed);
+        assert_eq!(read.gradient(module).unwrap(), *gradient);
+        assert_eq!(read.has_gradient(module), gradient.is_some());
+    }
+    assert_eq!(read.knowledge_of("both", Moment::Weighted), Some(Knowledge::Factor { rank: 4 }));
+    assert_eq!(read.knowledge_of("gradient", Moment::Weighted), None);
+    let summary = read.summary("both").unwrap();
+    assert_eq!(
+        (summary.mixed, summary.outputs),
+        (Some(Knowledge::Full), Some(Knowledge::Diagonal))
+    );
+}
+
+#[test]
+fn a_file_without_gradients_is_one_that_older_programs_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let layers = [("a", statistics(&inputs(1, 9, 3), Knowledge::Full))];
+    let bytes = std::fs::read(write(folder.path(), "a.stats.safetensors", &layers)).unwrap();
+    let text = String::from_utf8_lossy(&bytes);
+    assert!(text.contains(r#""version":"1""#), "{text}");
 }

@@ -28,9 +28,8 @@ export function compareChart({ a, b, open }) {
       ],
       marks: pairs.map(
         (pair) => ({ x: x(pair.a), y: y(pair.b), value: pair, text: `${pair.name}: A ${percent(pair.a)}, B ${percent(pair.b)}` })),
-      head: ["layer", "A", "B", "B over A"],
-      rows:
-        furthest(pairs).slice(0, 100).map((pair) => [pair.name, percent(pair.a), percent(pair.b), (pair.b / pair.a).toFixed(3)]),
+      head: PAIR_HEAD,
+      rows: furthest(pairs, 100),
     };
   }
 }
@@ -42,10 +41,13 @@ export function paired(a, b) {
   return both.map((layer) => ({ name: layer.name, a: layer.weight_error, b: others.get(layer.name).weight_error }));
 }
 
-/** Pairs by how far they are apart, the furthest first. */
-export function furthest(pairs) {
+export const PAIR_HEAD = ["Layer", "A", "B", "B over A"];
+
+/** Rows of a table of some pairs, those that are furthest apart first. */
+export function furthest(pairs, count) {
   const apart = (pair) => Math.abs(Math.log(pair.b / pair.a));
-  return [...pairs].sort((p, q) => apart(q) - apart(p) || (p.name < q.name ? -1 : 1));
+  const sorted = [...pairs].sort((p, q) => apart(q) - apart(p) || (p.name < q.name ? -1 : 1));
+  return sorted.slice(0, count).map(({ name, a, b }) => [name, percent(a), percent(b), (b / a).toFixed(3)]);
 }
 
 function findingOfPairs(pairs, a, b) {

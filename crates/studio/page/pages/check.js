@@ -1,11 +1,11 @@
 // Looking at a file, and what is done with files that are in codes already.
 
-import { get, post } from "../api.js";
+import { post } from "../api.js";
 import { element, fill } from "../element.js";
 import { plainTable } from "../charts/table.js";
 import { bytes, counted, fileName, opened, whole } from "../format.js";
 import { address, remember, visit } from "../route.js";
-import { ask, button, choice, complain, field, notice, pathField } from "../widgets.js";
+import { button, choice, field, mayReplace, notice, pathField, refuse, verdict } from "../widgets.js";
 import { findings } from "./verification.js";
 
 /** Check. `input`: a file; `converted`: one to compare it with. */
@@ -23,20 +23,14 @@ export function checkPage({ input, converted }, { vocabulary }) {
       const { id } = await post("/api/jobs", { kind, input, recipe: {}, run: {}, starts: true, ...more });
       visit("job", { id });
     } catch (error) {
-      if (error.kind === "exists" && !more.replace) {
-        const answer =
-          await ask("Replace the file?", element("p", error.message), [["cancel", "Cancel"], ["replace", "Replace it"]]);
-        if (answer === "replace") await submit(kind, { ...more, replace: true });
-        return;
-      }
-      const rest = complain(node, error.complaints ?? []);
-      if (rest.length || !error.complaints?.length) fill(said, notice(error));
+      if (error.kind !== "exists" || more.replace) refuse(node, said, error);
+      else if (await mayReplace(error.message)) await submit(kind, { ...more, replace: true });
     }
   }
   async function show() {
     fill(found, element("p.quiet", "Reading headers…"));
     try {
-      const subject = await get("/api/inspect", { path: input });
+      const subject = await post("/api/inspect", { path: input });
       fill(found, inspected(subject), diagnosis(subject.diagnosis));
       works.hidden = false;
       fill(works, workForms(subject));
@@ -46,13 +40,13 @@ export function checkPage({ input, converted }, { vocabulary }) {
   }
   function diagnosis(sick) {
     if (!sick) return null;
-    const { mends, defects } = sick;
-    if (mends.length + defects.length === 0)
-      return element("p.verdict.good", element("span", { "aria-hidden": "true" }, "✓ "), "No known defect of layers in codes.");
-    return element("section", element("h2", `${counted(mends.length + defects.length, "defect")}`),
-      mends.length > 0 &&
+    const { repairs, defects } = sick;
+    if (repairs.length + defects.length === 0)
+      return verdict(true, "No known defect of layers in codes.");
+    return element("section", element("h2", `${counted(repairs.length + defects.length, "defect")}`),
+      repairs.length > 0 &&
         [
-          findings(mends),
+          findings(repairs),
           element("p", button("Mend", () => submit("repair", { recipe: { repair: true } }), { class: "main" }),
             element("span.quiet", " writes a repaired file beside this one; codes stay what they are"))
         ],

@@ -6,8 +6,8 @@ import { errorChart } from "../charts/errors.js";
 import { errorHistogram } from "../charts/histogram.js";
 import { bytes, counted, fileName, percent, took, whole } from "../format.js";
 import { act, setRunning, queue, subscribe, unwatch, watch, watchedJob } from "../jobs.js";
-import { address } from "../route.js";
-import { button, copyButton, keepingFocus, notice } from "../widgets.js";
+import { address, visit } from "../route.js";
+import { attempt, button, copyButton, keepingFocus, notice } from "../widgets.js";
 import { badge, progress, titleOf } from "./queue.js";
 import { verificationView } from "./verification.js";
 
@@ -34,8 +34,7 @@ export function jobPage({ id }, { rename }) {
 
   const job = () => watchedJob(id);
   const tried = (action) => async () => {
-    fill(said);
-    await act(id, action).catch((error) => fill(said, notice(error)));
+    await attempt(said, () => act(id, action));
     later();
   };
   function later() {
@@ -75,12 +74,13 @@ export function jobPage({ id }, { rename }) {
       return [
         button("Stop", tried("stop")),
         queue().jobs.some((other) => other.state === "waiting") && queue().runs &&
-          button("Stop after this one", () => setRunning(false))
+          button("Stop after this one", () => attempt(said, () => setRunning(false)))
       ];
     if (state === "stopping") return killButton();
     if (state === "waiting")
       return [
-        !queue().runs && button("Continue queue", () => setRunning(true), { class: "main" }), button("Remove", removed), again
+        !queue().runs && button("Continue queue", () => attempt(said, () => setRunning(true)), { class: "main" }),
+        button("Remove", removed), again
       ];
     return [
       state === "done" && kind !== "verify" && kind !== "try" &&
@@ -89,10 +89,10 @@ export function jobPage({ id }, { rename }) {
       can_continue && kind !== "verify" && kind !== "try" && button("Start over", tried("fresh")), again, button("Remove", removed)
     ];
   }
-  async function removed() {
-    await act(id, "remove").catch((error) => fill(said, notice(error)));
-    location.hash = address("queue");
-  }
+  const removed = () => attempt(said, async () => {
+    await act(id, "remove");
+    visit("queue");
+  });
   function killButton() {
     // A tab that comes later begins to wait then.
     stopping ??= setTimeout(() => ((stopping = "over"), job() && show()), PATIENCE_MS);
@@ -117,18 +117,14 @@ export function jobPage({ id }, { rename }) {
             ? "Stopped. What is finished stays beside the output; Continue goes on from there to the same bytes."
             : "Stopped."));
   }
-  (async () => {
-    try {
-      const made = await watch(id);
-      rename(titleOf(made));
-      fill(command, element("summary", "Command"), element("div.command", element("code", made.shell), copyButton(made.shell)),
-        element("p.help", "This is what runs; in a terminal it makes the same file."));
-      show();
-      draw();
-    } catch (error) {
-      fill(said, notice(error));
-    }
-  })();
+  void attempt(said, async () => {
+    const made = await watch(id);
+    rename(titleOf(made));
+    fill(command, element("summary", "Command"), element("div.command", element("code", made.shell), copyButton(made.shell)),
+      element("p.help", "This is what runs; in a terminal it makes the same file."));
+    show();
+    draw();
+  });
   return {
     title: "Job", beside: head, node, leave: () => (unsubscribe(), unwatch(id), clearTimeout(timer), clearTimeout(stopping))
   };

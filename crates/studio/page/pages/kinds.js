@@ -1,9 +1,10 @@
 // Kinds of layers, each with what becomes of it and why; a click writes the rule.
 
 import { post } from "../api.js";
+import { table } from "../charts/table.js";
 import { element, fill } from "../element.js";
 import { becomes, bytes, bytesChange, counted, elements, shape, whole } from "../format.js";
-import { longTable } from "../long_table.js";
+import { column, longTable, numbers } from "../long_table.js";
 import { ask, button, choice, keepingFocus, notice } from "../widgets.js";
 import { body } from "./plan.js";
 
@@ -60,14 +61,7 @@ export function kindsView(state, vocabulary, changed) {
       button(view.hasOthers ? "Hide what is no weight" : `Show ${counted(others.length, "more kind")}: ${describeOthers(others)}`,
         toggle, { class: "small" });
     const head = ["Kind", "Shape", "Count", "Size", "Becomes", "Why"];
-    fill(place,
-      element("div.scroller", { role: "region", "aria-label": "Kinds of layers", tabindex: "0" },
-        element("table.kinds",
-          element("thead",
-            element("tr",
-              head.map((title) =>
-                element("th", { scope: "col", class: ["Count", "Size"].includes(title) ? "number" : null }, title)))),
-          element("tbody", rows))),
+    fill(place, table({ label: "Kinds of layers", kind: "kinds", head, numbers: ["Count", "Size"], rows }),
       more || null, shown.length === 0 && element("p.quiet", "Nothing matches."));
     told(shown.length, kinds.length);
   }
@@ -130,9 +124,7 @@ export function kindsView(state, vocabulary, changed) {
       const rows = steps.map((step) => element("tr", { class: step.decides ? "decides" : null },
                                element("td", step.decides ? "→" : ""), element("td", step.asked), element("td", step.answer)));
       fill(content, title, element("p", `${tensor.dtype} ${shape(tensor.shape)} → ${becoming}: ${reason}`),
-        element("table", element("thead", element("tr", ["", "Asked",
-          "Answer"].map((head) => element("th", { scope: "col" }, head || element("span.hidden", "Decides"))))),
-          element("tbody", rows)));
+        table({ label: "Who was asked", head: ["", "Asked", "Answer"], rows }));
     } catch (error) {
       fill(content, title, notice(error));
     }
@@ -142,18 +134,11 @@ export function kindsView(state, vocabulary, changed) {
 }
 
 const TENSOR_COLUMNS = [
-  { title: "Tensor", of: (tensor) => tensor.name, width: "minmax(14rem, 3fr)" },
-  { title: "Shape", of: (tensor) => elements(tensor.shape), cell: (tensor) => shape(tensor.shape), width: "minmax(5.5rem, 1fr)" },
-  { title: "Dtype", of: (tensor) => tensor.dtype, width: "minmax(3.5rem, .6fr)" },
-  {
-    title: "Size",
-    of: (tensor) => tensor.bytes,
-    cell: (tensor) => bytes(tensor.bytes),
-    number: true,
-    width: "minmax(5.5rem, .8fr)"
-  },
-  { title: "Becomes", of: (tensor) => becomes(tensor), width: "minmax(5.5rem, 1fr)" },
-  { title: "Why", of: (tensor) => tensor.reason, width: "minmax(9rem, 2fr)" },
+  column("Tensor", (tensor) => tensor.name, "minmax(14rem, 3fr)"),
+  column("Shape", (tensor) => elements(tensor.shape), "minmax(5.5rem, 1fr)", (tensor) => shape(tensor.shape)),
+  column("Dtype", (tensor) => tensor.dtype, "minmax(3.5rem, .6fr)"),
+  numbers("Size", (tensor) => tensor.bytes, bytes, "minmax(5.5rem, .8fr)"), column("Becomes", becomes, "minmax(5.5rem, 1fr)"),
+  column("Why", (tensor) => tensor.reason, "minmax(9rem, 2fr)"),
 ];
 
 function becomesText(kind) {

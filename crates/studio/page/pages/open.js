@@ -4,7 +4,7 @@ import { get } from "../api.js";
 import { element, fill } from "../element.js";
 import { fileName, folderName } from "../format.js";
 import { remember, visit } from "../route.js";
-import { button, folderList, notice } from "../widgets.js";
+import { button, folderList, lineInput, notice } from "../widgets.js";
 
 const KINDS = ["model", "statistics", "report"];
 
@@ -19,9 +19,7 @@ export function visitFile(path, kind) {
 export function openPage({ path, go }, { vocabulary }) {
   const start = path ?? vocabulary.start ?? undefined;
   const said = element("div");
-  const input = element("input", {
-    type: "text", id: "path", value: "", spellcheck: "false", autocomplete: "off", placeholder: "/models/flux1-dev.safetensors"
-  });
+  const input = lineInput({ id: "path", placeholder: "/models/flux1-dev.safetensors" });
   const recent = element("section.recent", { hidden: true });
   const list = folderList({
     path: start, kinds: KINDS, pick: (entry) => visitFile(entry.path, entry.kind),

@@ -4,7 +4,7 @@ import { newest, post } from "../api.js";
 import { element, fill } from "../element.js";
 import { about, bytes, counted, fileName, whole } from "../format.js";
 import { address, parsed, remember, visit } from "../route.js";
-import { ask, button, complain, copyButton, lines, notice } from "../widgets.js";
+import { ask, button, complain, copyButton, lines, mayReplace, notice, refuse } from "../widgets.js";
 import { kindsView } from "./kinds.js";
 import { consumerLine } from "./report_view.js";
 import { settingsForm } from "./settings.js";
@@ -95,8 +95,7 @@ export function planPage({ input, output, recipe, run }, { vocabulary, say }) {
       say(starts ? "Started" : "Added to the queue");
       visit(starts ? "job" : "queue", starts ? { id: job.id } : {});
     } catch (error) {
-      const rest = complain(node, error.complaints ?? []);
-      if (rest.length || !error.complaints?.length) fill(said, notice(error));
+      refuse(node, said, error);
       focusProblem(node);
     }
   }
@@ -116,11 +115,8 @@ export function body({ input, output, recipe, run }) {
 
 /** Resolves to `new`, `replace`, `continue`, `fresh`, or null where somebody thought better of it. */
 async function decide(plan) {
-  if (plan.exists) {
-    const answer = await ask("Replace the file?", element("p", `${plan.output} exists already.`),
-      [["cancel", "Choose another name"], ["replace", "Replace it"]]);
-    return answer === "replace" ? "replace" : null;
-  }
+  if (plan.exists)
+    return (await mayReplace(`${plan.output} exists already.`, "Choose another name")) ? "replace" : null;
   if (plan.unfinished?.differences?.length) {
     const content = [
       element("p", "An unfinished output is there, which was made otherwise:"),
@@ -161,7 +157,7 @@ function summaryOf(plan) {
     element("p.model", `${plan.architecture} · preset ${plan.preset}`,
       element("span.quiet", ` · ${plan.kind} · layout ${plan.layout}`)),
     element("p.sizes", element("span.from", bytes(plan.input_bytes)), " → ", element("strong.to", bytes(plan.output_bytes)),
-      element("span.quiet", " exactly")),
+      element("span.quiet", " exactly, as "), element("span.quiet.path", fileName(plan.output))),
     element("p", facts.join(" · ")),
     plan.consumers.map(consumerLine),
     plan.problem && notice(plan.problem),

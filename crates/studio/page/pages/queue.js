@@ -4,7 +4,7 @@ import { element, fill } from "../element.js";
 import { about, bytes, counted, fileName, percent, share, took } from "../format.js";
 import { act, progressOf, queue, refresh, setRunning, subscribe } from "../jobs.js";
 import { address } from "../route.js";
-import { button, keepingFocus, notice } from "../widgets.js";
+import { attempt, button, keepingFocus } from "../widgets.js";
 
 /** States with a sign beside their word. */
 export const SIGNS = { waiting: "◌", running: "▶", stopping: "■", done: "✓", failed: "✗", stopped: "■", interrupted: "!" };
@@ -20,10 +20,7 @@ export function queuePage() {
   const shows = new Map();
   const leave = subscribe((event) => (event?.event === "progress" ? shows.get(event.job)?.() : show()));
 
-  const tried = async (work) => {
-    fill(said);
-    await work().catch((error) => fill(said, notice(error)));
-  };
+  const tried = (work) => attempt(said, work);
   function show() {
     keepingFocus(place, build);
     keepingFocus(beside, () => fill(beside, controls()));
@@ -81,7 +78,7 @@ export function queuePage() {
     return [job.can_continue && small("Continue", () => act(job.id, "continue")), small("Remove", () => act(job.id, "remove"))];
   }
   show();
-  refresh().catch((error) => fill(said, notice(error)));
+  void tried(refresh);
   return { title: "Queue", beside, node, leave };
 }
 

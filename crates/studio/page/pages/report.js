@@ -6,7 +6,7 @@ import { tileMap, valueHistogram } from "../charts/layer.js";
 import { fileName } from "../format.js";
 import { queue, refresh } from "../jobs.js";
 import { address, visit } from "../route.js";
-import { ask, button, folderList, notice, pickPath, save } from "../widgets.js";
+import { ask, attempt, button, folderList, notice, pickPath, save } from "../widgets.js";
 import { titleOf } from "./queue.js";
 import { compareView, reportView } from "./report_view.js";
 
@@ -20,10 +20,7 @@ export function reportPage({ path, job, with: other }, { say, rename }) {
     void showChoice(place);
     return { title: "Report", node };
   }
-  const tried = (work) => async () => {
-    fill(said);
-    await work().catch((error) => fill(said, notice(error)));
-  };
+  const tried = (work) => () => attempt(said, work);
   const source = { path, job };
 
   async function show() {

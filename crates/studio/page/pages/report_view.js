@@ -1,13 +1,13 @@
 // A report as a page, the same in the studio and in a saved file.
 
 import { element } from "../element.js";
-import { compareChart, furthest, paired } from "../charts/compare.js";
+import { compareChart, furthest, PAIR_HEAD, paired } from "../charts/compare.js";
 import { errorChart } from "../charts/errors.js";
 import { errorHistogram } from "../charts/histogram.js";
 import { sensitivityChart } from "../charts/sensitivity.js";
 import { plainTable } from "../charts/table.js";
 import { becomes, bytes, counted, elements, opened, percent, seconds, shape, whole } from "../format.js";
-import { filteredTable } from "../long_table.js";
+import { column, filteredTable, numbers } from "../long_table.js";
 
 /**
  * Shows a report.
@@ -51,9 +51,7 @@ export function compareView(a, b) {
     plainTable(["", "A", "B"], facts, "Two reports"),
     element("div.pictures", compareChart({ a, b }).node),
     element("h2", "Furthest apart"),
-    plainTable(["Layer", "A", "B", "B over A"],
-      furthest(pairs).slice(0, 20).map((pair) => [pair.name, percent(pair.a), percent(pair.b), (pair.b / pair.a).toFixed(3)]),
-      "Furthest apart"),
+    plainTable(PAIR_HEAD, furthest(pairs, 20), "Furthest apart"),
     changed.length > 0 &&
       [
         element("h2", `${counted(changed.length, "tensor")} became something else`),
@@ -119,18 +117,15 @@ function reasons(report) {
 function layerColumns(report) {
   const hasRounding = report.tensors.some((layer) => layer.rounding);
   const hasOutputs = report.tensors.some((layer) => Number.isFinite(layer.rounding?.output_error));
-  const number = (title, of, cell) =>
-    ({ title, of, cell: (layer) => (of(layer) === null ? "" : cell(of(layer))), number: true, width: "minmax(5rem, .7fr)" });
   return [
-    { title: "Tensor", of: (layer) => layer.name, width: "minmax(14rem, 3fr)" },
-    { title: "Shape", of: (layer) => elements(layer.shape), cell: (layer) => shape(layer.shape), width: "minmax(6rem, .9fr)" },
-    { title: "Becomes", of: becomes, width: "minmax(6rem, .9fr)" },
-    number("Error", (layer) => layer.weight_error ?? null, percent),
-    hasRounding && number("Nearest", (layer) => layer.rounding?.nearest_weight_error ?? null, percent),
-    hasOutputs && number("Outputs²", (layer) => layer.rounding?.output_error ?? null, percent),
-    hasRounding && number("Changed", (layer) => layer.rounding?.changed ?? null, percent),
-    number("Time", (layer) => layer.seconds, (time) => `${time.toFixed(2)} s`),
-    { title: "Why", of: (layer) => layer.reason, width: "minmax(9rem, 2fr)" },
+    column("Tensor", (layer) => layer.name, "minmax(14rem, 3fr)"),
+    column("Shape", (layer) => elements(layer.shape), "minmax(6rem, .9fr)", (layer) => shape(layer.shape)),
+    column("Becomes", becomes, "minmax(6rem, .9fr)"), numbers("Error", (layer) => layer.weight_error, percent),
+    hasRounding && numbers("Nearest", (layer) => layer.rounding?.nearest_weight_error, percent),
+    hasOutputs && numbers("Outputs²", (layer) => layer.rounding?.output_error, percent),
+    hasRounding && numbers("Changed", (layer) => layer.rounding?.changed, percent),
+    numbers("Time", (layer) => layer.seconds, (time) => `${time.toFixed(2)} s`),
+    column("Why", (layer) => layer.reason, "minmax(9rem, 2fr)"),
   ].filter(Boolean);
 }
 

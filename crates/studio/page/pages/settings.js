@@ -4,7 +4,7 @@ import { get } from "../api.js";
 import { element, fill } from "../element.js";
 import { counted, fileName, whole } from "../format.js";
 import { address } from "../route.js";
-import { choice, field, pathField } from "../widgets.js";
+import { choice, field, lineInput, pathField } from "../widgets.js";
 
 /** Names that a published tool made known; others are read off their keys. */
 const LABELS = {
@@ -60,10 +60,8 @@ export function settingsForm(state, vocabulary, changed) {
 
   const text = (key, label, { help, read = (typed) => typed, show = String, ...more } = {}) => {
     const given = value(key);
-    const control = element("input", {
-      type: "text", value: given === undefined ? "" : show(given), spellcheck: "false", autocomplete: "off", ...more,
-      oninput: () => take(control.value.trim())
-    });
+    const control = lineInput(
+      { value: given === undefined ? "" : show(given), ...more, oninput: () => take(control.value.trim()) });
     const take = (typed) => {
       const wanted = typed === "" ? undefined : read(typed);
       const isWrong = wanted === null || Number.isNaN(wanted);
@@ -160,7 +158,10 @@ export function settingsForm(state, vocabulary, changed) {
     const key = `method_options.${setting.name}`;
     const label = LABELS[setting.name] ?? titled(setting.name);
     const standard = setting.value === null ? setting.default : String(setting.value);
-    if (setting.range.kind !== "names") return number(key, label, { help: setting.meaning, placeholder: standard });
+    // A field is too narrow for a sentence.
+    const [placeholder, help] =
+      standard.length > 20 ? ["default", `${setting.meaning}; default ${standard}`] : [standard, setting.meaning];
+    if (setting.range.kind !== "names") return number(key, label, { help, placeholder });
     const control = choice([["", `${standard} (default)`], ...setting.range.names], value(key) ?? "",
       (chosen) => (set(key, chosen), setting.name === "solver" && showSearch()));
     return field({ label, key, control, help: setting.meaning });
@@ -221,7 +222,7 @@ export function settingsForm(state, vocabulary, changed) {
     reset: build,
     /** What the plan decided stands as placeholder. */
     update(plan) {
-      parts.output.control.placeholder = plan.output ?? "";
+      parts.output.control.placeholder = plan.output;
       if (value("method") === undefined && plan.method) fill(parts.method.control.options[0], `default (${plan.method})`);
       if (parts.method.inForce !== plan.method && value("method") === undefined) showSearch();
       parts.method.inForce = plan.method;

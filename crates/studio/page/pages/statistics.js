@@ -3,9 +3,9 @@
 import { get, post } from "../api.js";
 import { element, fill } from "../element.js";
 import { counted, fileName, percent, whole } from "../format.js";
-import { filteredTable } from "../long_table.js";
+import { column, filteredTable, numbers } from "../long_table.js";
 import { address, visit } from "../route.js";
-import { ask, button, complain, notice, pathField } from "../widgets.js";
+import { attempt, button, complain, mayReplace, pathField, refuse, verdict } from "../widgets.js";
 
 /** Statistics. `path`: a file of them. */
 export function statisticsPage({ path }) {
@@ -23,10 +23,10 @@ export function statisticsPage({ path }) {
   return { title: path ? fileName(path) : "Statistics", node };
 }
 
-async function show(place, path) {
-  try {
+function show(place, path) {
+  return attempt(place, async () => {
     const { tool, layers, few } = await get("/api/statistics", { path });
-    const isFew = new Set(few ?? layers.filter((layer) => layer.has_few_samples).map((layer) => layer.name));
+    const isFew = new Set(few);
     fill(
       place,
       element("p", `${counted(layers.length, "layer")}, collected by ${tool}. `,
@@ -34,52 +34,27 @@ async function show(place, path) {
       isFew.size > 0
         ? element("p.note",
             `${counted(isFew.size, "layer")} with fewer samples than inputs: collect more, or what is learned fits the samples.`)
-        : element("p.verdict.good", element("span", { "aria-hidden": "true" }, "✓ "),
-            "Every layer has at least as many samples as inputs; ten times as many are plenty."),
+        : verdict(true, "Every layer has at least as many samples as inputs; ten times as many are plenty."),
       filteredTable({
         label: "Layers",
         rows: layers,
         columns: [
-          { title: "Layer", of: (layer) => layer.name, width: "minmax(14rem, 3fr)" },
-          {
-            title: "Inputs",
-            of: (layer) => layer.columns,
-            cell: (layer) => whole(layer.columns),
-            number: true,
-            width: "minmax(5rem, .6fr)"
-          },
-          {
-            title: "Samples",
-            of: (layer) => layer.samples,
-            cell: (layer) => whole(layer.samples),
-            number: true,
-            width: "minmax(6rem, .7fr)"
-          },
-          { title: "Second moment", of: (layer) => layer.second_moment, width: "minmax(8rem, 1fr)" },
-          {
-            title: "Known beyond the diagonal",
-            of: (layer) => layer.rank_energy,
-            cell: (layer) => percent(layer.rank_energy),
-            number: true,
-            width: "minmax(6rem, 1fr)"
-          },
-          { title: "Enough", of: (layer) => (isFew.has(layer.name) ? "few samples" : "yes"), width: "minmax(6rem, .7fr)" },
+          column("Layer", (layer) => layer.name, "minmax(14rem, 3fr)"), numbers("Inputs", (layer) => layer.columns, whole),
+          numbers("Samples", (layer) => layer.samples, whole),
+          column("Second moment", (layer) => layer.second_moment, "minmax(8rem, 1fr)"),
+          numbers("Rank energy", (layer) => layer.rank_energy, percent, "minmax(7rem, .8fr)"),
+          column("Enough", (layer) => (isFew.has(layer.name) ? "few samples" : "yes"), "minmax(6rem, .7fr)"),
         ],
       }).node,
     );
-  } catch (error) {
-    fill(place, notice(error));
-  }
+  });
 }
 
 /** How to collect, and a button that puts the collector where ComfyUI finds it. */
 function collector() {
   const said = element("div");
-  let folder = "";
-  const chosen = pathField({
-    label: "Folder of ComfyUI", key: "folder", kinds: ["folder"], placeholder: "/home/me/ComfyUI",
-    onchange: (path) => (folder = path)
-  });
+  const chosen = pathField(
+    { label: "Folder of ComfyUI", key: "folder", kinds: ["folder"], placeholder: "/home/me/ComfyUI", onchange: () => {} });
   const box = element("section.collector", element("h2", "Collect them in ComfyUI"),
     element("ol",
       element("li",
@@ -97,16 +72,11 @@ function collector() {
     fill(said);
     complain(box, []);
     try {
-      const { path } = await post("/api/collector", { folder: chosen.control.value.trim() || folder, replace });
-      fill(said, element("p.verdict.good", { role: "status" }, `✓ Written: ${path}. Restart ComfyUI.`));
+      const { path } = await post("/api/collector", { folder: chosen.control.value.trim(), replace });
+      fill(said, verdict(true, `Written: ${path}. Restart ComfyUI.`));
     } catch (error) {
-      if (error.kind === "exists") {
-        const answer =
-          await ask("Replace the file?", element("p", error.message), [["cancel", "Cancel"], ["replace", "Replace it"]]);
-        return answer === "replace" ? write(true) : undefined;
-      }
-      const rest = complain(box, error.complaints);
-      if (rest.length || !error.complaints.length) fill(said, notice(error));
+      if (error.kind !== "exists") refuse(box, said, error);
+      else if (await mayReplace(error.message)) await write(true);
     }
   }
   return box;

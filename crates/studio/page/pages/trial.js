@@ -1,6 +1,7 @@
 // Three setups, tried on a few layers of the file.
 
 import { get, post } from "../api.js";
+import { table } from "../charts/table.js";
 import { element, fill } from "../element.js";
 import { about, percent } from "../format.js";
 import { act, subscribe } from "../jobs.js";
@@ -27,14 +28,10 @@ export function trialView(state, vocabulary, { use, again }) {
     element("p.help",
       "On one weight of each of the six shapes that most of the file is made of. Tells error and time before all of it is done."),
     said,
-    element("div.scroller", { role: "region", "aria-label": "Setups", tabindex: "0" },
-      element("table",
-        element("thead",
-          element("tr",
-            ["Scheme", "Method", "Error", "Of outputs", "Whole file", ""].map(
-              (title) => element("th", { scope: "col", class: /^(Error|Of|Whole)/.test(title) ? "number" : null },
-                title || element("span.hidden", "Use"))))),
-        rows)),
+    table({
+      label: "Setups", kind: "trials", head: ["Scheme", "Method", "Error", "Of outputs", "Whole file", ""],
+      numbers: ["Error", "Of outputs", "Whole file"], rows
+    }),
     element("p.actions", button("Try these", tryAll)),
   );
   const leave = subscribe((event) => event?.event === "state" && ENDS.includes(event.state) && void follow(event.job));

@@ -2,7 +2,8 @@
 
 import { element } from "../element.js";
 import { counted, fileName, percent } from "../format.js";
-import { filteredTable } from "../long_table.js";
+import { column, filteredTable, numbers } from "../long_table.js";
+import { verdict } from "../widgets.js";
 
 /** Shows a verification. */
 export function verificationView({ original, converted, ok, defects, identical, removed, layers }) {
@@ -11,26 +12,17 @@ export function verificationView({ original, converted, ok, defects, identical, 
     `${counted(removed?.length ?? 0, "tensor")} left out on purpose`
   ];
   return [
-    element("p", { class: ok ? "verdict good" : "verdict bad" }, element("span", { "aria-hidden": "true" }, ok ? "✓ " : "✗ "),
-      ok ? `Nothing is wrong with ${fileName(converted)}.` : `${counted(defects.length, "defect")} in ${fileName(converted)}.`),
+    verdict(
+      ok, ok ? `Nothing is wrong with ${fileName(converted)}.` : `${counted(defects.length, "defect")} in ${fileName(converted)}.`),
     element("p", `Against ${fileName(original)}: ${found.join(", ")}.`),
     defects.length > 0 && findings(defects),
     layers.length > 0 && filteredTable({
       label: "Layers in codes",
       rows: layers,
       columns: [
-        { title: "Layer", of: (layer) => layer.name, width: "minmax(14rem, 3fr)" },
-        { title: "Scheme", of: (layer) => layer.scheme, width: "minmax(7rem, 1fr)" }, {
-          title: "Error", of: (layer) => layer.weight_error, cell: (layer) => percent(layer.weight_error), number: true,
-          width: "minmax(5rem, .7fr)"
-        },
-        {
-          title: "Largest step",
-          of: (layer) => layer.largest_step,
-          cell: (layer) => (layer.largest_step ?? NaN).toFixed(2),
-          number: true,
-          width: "minmax(6rem, .7fr)"
-        }
+        column("Layer", (layer) => layer.name, "minmax(14rem, 3fr)"), column("Scheme", (layer) => layer.scheme, "minmax(7rem, 1fr)"),
+        numbers("Error", (layer) => layer.weight_error, percent),
+        numbers("Largest step", (layer) => layer.largest_step, (step) => step.toFixed(2))
       ]
     }).node,
   ];

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use axum::extract::State;
 use roundwise_convert::ConvertError;
 use roundwise_convert::inspect::{Diagnosis, Inspection, diagnose};
-use roundwise_convert::stats::{COLLECTOR, LayerSummary, Statistics};
+use roundwise_convert::stats::{COLLECTOR, Statistics};
 use roundwise_convert::tensor_file::{Overwrite, read_text, write_text_atomically};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::answer::{Asked, JsonText, Refusal, Searched, blocking, json};
 use crate::order::absolute;
@@ -17,7 +17,7 @@ use crate::studio::Shared;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct FileQuery {
+pub(crate) struct FileRequest {
     path: PathBuf,
 }
 
@@ -43,7 +43,7 @@ struct Looked {
 
 pub(crate) async fn inspect(
     State(shared): State<Arc<Shared>>,
-    Searched(FileQuery { path }): Searched<FileQuery>,
+    Asked(FileRequest { path }): Asked<FileRequest>,
 ) -> Result<JsonText, Refusal> {
     blocking(move || {
         require_there("path", &path)?;
@@ -56,7 +56,7 @@ pub(crate) async fn inspect(
 }
 
 pub(crate) async fn statistics(
-    Searched(FileQuery { path }): Searched<FileQuery>,
+    Searched(FileRequest { path }): Searched<FileRequest>,
 ) -> Result<JsonText, Refusal> {
     blocking(move || {
         require_there("path", &path)?;
@@ -70,23 +70,10 @@ pub(crate) async fn statistics(
             "tool": statistics.tool(),
             "fingerprint": statistics.fingerprint(),
             "few": few,
-            "layers": layers.iter().map(layer_of_statistics).collect::<Vec<_>>(),
+            "layers": layers,
         }))
     })
     .await
-}
-
-fn layer_of_statistics(layer: &LayerSummary) -> Value {
-    json!({
-        "name": layer.shape.module,
-        "rows": layer.shape.rows,
-        "columns": layer.shape.columns,
-        "samples": layer.samples,
-        "second_moment": layer.knowledge.to_string(),
-        "rank_energy": layer.rank_energy,
-        "has_mean": layer.has_mean,
-        "has_few_samples": layer.has_few_samples(),
-    })
 }
 
 #[derive(Deserialize)]

@@ -1,12 +1,11 @@
 use std::collections::BTreeSet;
-use std::fs::{DirEntry, File};
-use std::io::Read;
+use std::fs::DirEntry;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use axum::extract::State;
-use roundwise_convert::tensor_file::available_bytes;
+use roundwise_convert::tensor_file::{available_bytes, read_start};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -203,11 +202,8 @@ fn kind_of_file(name: &str, path: &Path) -> Option<EntryKind> {
 
 /// Whether a file begins as reports do.
 fn is_report(path: &Path) -> bool {
-    let mut beginning = [0; 64];
-    let read = File::open(path).and_then(|mut file| file.read(&mut beginning));
-    read.is_ok_and(|count| {
-        String::from_utf8_lossy(&beginning[..count]).contains("\"report_version\"")
-    })
+    let start = read_start(path, 64);
+    start.is_ok_and(|start| String::from_utf8_lossy(&start).contains("\"report_version\""))
 }
 
 fn names_in(folder: &Path) -> BTreeSet<String> {

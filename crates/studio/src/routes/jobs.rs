@@ -6,7 +6,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use roundwise_convert::ConvertError;
 use roundwise_convert::run::Target;
-use roundwise_convert::tensor_file::{Unfinished, available_bytes};
+use roundwise_convert::tensor_file::{UnfinishedFile, available_bytes};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -171,7 +171,7 @@ pub(crate) fn too_little_room(record: &Record) -> Option<Refusal> {
     let output = &record.order.output;
     let needed = record.output_bytes.filter(|_| record.order.kind.writes())?;
     let free = available_bytes(output)?;
-    let is_begun = Unfinished::find(output).is_ok_and(|found| found.is_some());
+    let is_begun = UnfinishedFile::find(output).is_ok_and(|found| found.is_some());
     if free >= needed || is_begun {
         return None;
     }

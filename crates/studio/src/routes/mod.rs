@@ -34,7 +34,7 @@ pub(crate) fn router(shared: &Arc<Shared>) -> Router {
         .route("/api/vocabulary", get(vocabulary::vocabulary))
         .route("/api/folder", get(folder::folder))
         .route("/api/find", get(folder::find))
-        .route("/api/inspect", get(files::inspect))
+        .route("/api/inspect", post(files::inspect))
         .route("/api/statistics", get(files::statistics))
         .route("/api/collector", post(files::collector))
         .route("/api/plan", post(plan::plan))
@@ -49,6 +49,7 @@ pub(crate) fn router(shared: &Arc<Shared>) -> Router {
         .route("/api/report.html", get(report::page))
         .route("/api/layer", post(layer::layer))
         .fallback(nothing)
+        .method_not_allowed_fallback(other_method)
         .layer(DefaultBodyLimit::max(MOST_BYTES))
         .layer(from_fn_with_state(Arc::clone(shared), door::guard))
         .with_state(Arc::clone(shared))
@@ -56,4 +57,8 @@ pub(crate) fn router(shared: &Arc<Shared>) -> Router {
 
 async fn nothing() -> impl IntoResponse {
     Refusal::not_found("there is no such page")
+}
+
+async fn other_method() -> impl IntoResponse {
+    door::wrong_method()
 }

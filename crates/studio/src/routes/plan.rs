@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use roundwise_convert::plan::Workers;
+use roundwise_convert::recipe::shell_text;
 use roundwise_convert::scheme::CATALOG;
 use roundwise_convert::source::LayerInputs;
 use roundwise_convert::tensor_file::available_bytes;
@@ -13,9 +14,8 @@ use serde_json::{Map, Value, json};
 
 use super::files::require_there;
 use crate::answer::{Asked, JsonText, Refusal, blocking, json};
-use crate::command::{shell_text, words_of};
+use crate::command::words_of;
 use crate::job::{JobKind, JobOrder};
-use crate::kinds::kinds;
 use crate::order::{Checked, Request};
 use crate::rates::key;
 use crate::studio::{Shared, locked};
@@ -80,7 +80,7 @@ fn answer(shared: &Shared, opened: &Opened, plan: &Plan) -> Result<Map<String, V
         Ok(_) => return Err(Refusal::bug("a plan is no object")),
         Err(error) => return Err(Refusal::bug(error.to_string())),
     };
-    let (kinds, tensors) = kinds(plan);
+    let (kinds, tensors) = plan.kinds();
     let planned = answer.get_mut("tensors").and_then(Value::as_array_mut);
     for (planned, tensor) in planned.into_iter().flatten().zip(&tensors) {
         planned["bytes"] = tensor.bytes.into();

@@ -1,5 +1,8 @@
 //! Who is let in: every rule alone, and what a page of a stranger can send.
 
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
 use serde_json::json;
 
 use crate::client::{Answer, Server};
@@ -134,6 +137,12 @@ fn every_rule_of_the_door_refuses_by_itself() {
         let Row { method, path, host, origin, site, content, .. } = &row;
         let told = format!("{method} {path} {host:?} {origin:?} {site:?} {content:?}: {answer:?}");
         assert_eq!(answer.status, status, "{told}");
+        if answer.status >= 400 {
+            let error = &answer.json()["error"];
+            assert!(!error["message"].as_str().unwrap().is_empty(), "{told}");
+            let has_help = !error["help"].as_str().unwrap().is_empty();
+            assert!(has_help || ![401, 403].contains(&answer.status), "{told}");
+        }
         let head = answer.head.to_lowercase();
         assert!(!head.contains("access-control"), "{told}");
         assert!(!answer.body.contains(&server.key), "{told}");
@@ -186,6 +195,46 @@ fn a_code_is_exchanged_for_the_key_once() {
     );
     let answer = server.raw(&without_key);
     assert_eq!((answer.status, answer.json()["error"]["kind"].as_str()), (401, Some("key")));
+}
+
+/// Every file below a folder, with its content.
+fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => found.extend(files(&path)),
+            false => drop(found.insert(path.clone(), std::fs::read(&path).unwrap())),
+        }
+    }
+    found
+}
+
+#[test]
+fn requests_that_read_change_nothing() {
+    let (server, folder) = Server::idle();
+    let model = crate::write_model(folder.path());
+    server.post("/api/queue", &json!({ "runs": false }));
+    server.post("/api/jobs", &json!({ "kind": "convert", "input": model }));
+    let before = files(folder.path());
+    for path in [
+        "vocabulary",
+        &format!("folder?path={model}"),
+        "find?name=m.safetensors&bytes=1",
+        &format!("statistics?path={model}"),
+        "jobs",
+        "jobs/1",
+        "report?job=1",
+        "report.html?job=1",
+    ] {
+        let answer = server.get(&format!("/api/{path}"));
+        assert!([200, 404, 422].contains(&answer.status), "{path}: {answer:?}");
+    }
+    assert!(files(folder.path()) == before);
+    assert_eq!(server.get(&format!("/api/inspect?path={model}")).status, 405);
+    // It is remembered among recent files.
+    assert_eq!(server.post("/api/inspect", &json!({ "path": model })).status, 200);
+    assert!(files(folder.path()) != before);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use roundwise_testkit::files::{Tensor, safetensors, with_header};
 use roundwise_testkit::weights::gaussian;
 use serde_json::{Value, json};
 
-use crate::client::Server;
+use crate::client::{Answer, Server};
 
 /// A path in the query of a request.
 fn query(text: &str) -> String {
@@ -76,6 +76,13 @@ fn a_kind_is_kept_by_its_expression_and_no_other_layer_is() {
     }
 }
 
+fn ask_about(server: &Server, request: &str, path: &str) -> Answer {
+    match request {
+        "inspect" => server.post("/api/inspect", &json!({ "path": path })),
+        _ => server.get(&format!("/api/{request}?path={}", query(path))),
+    }
+}
+
 #[test]
 fn paths_that_lead_nowhere_are_told_and_nothing_of_a_file_is_given_away() {
     let (server, folder) = Server::idle();
@@ -84,9 +91,8 @@ fn paths_that_lead_nowhere_are_told_and_nothing_of_a_file_is_given_away() {
     let key = folder.path().join("id_rsa");
     std::fs::write(&key, "-----BEGIN hunter2 KEY-----").unwrap();
     for path in [&secret, &key] {
-        let text = query(path.to_str().unwrap());
         for request in ["report", "report.html", "inspect", "statistics"] {
-            let answer = server.get(&format!("/api/{request}?path={text}"));
+            let answer = ask_about(&server, request, path.to_str().unwrap());
             assert_eq!(answer.status, 422, "{request}: {answer:?}");
             assert!(!answer.body.contains("hunter2"), "{request}: {answer:?}");
         }
@@ -98,7 +104,7 @@ fn paths_that_lead_nowhere_are_told_and_nothing_of_a_file_is_given_away() {
         [("relative", 422), ("/nothing/there", 404), ("", 422), ("/tmp/\0x", 422), ("..", 422)]
     {
         for request in ["folder", "inspect", "statistics", "report"] {
-            let answer = server.get(&format!("/api/{request}?path={}", query(path)));
+            let answer = ask_about(&server, request, path);
             assert_eq!(answer.status, status, "{request} {path:?}: {answer:?}");
         }
     }

@@ -48,8 +48,8 @@ impl Machine<'_> {
             None => return Err(self.wrong("a call of what is no function")),
         };
         match call.and_then(|call| self.made(call, &items)) {
-            Some(Made::New(value)) => self.push(value),
-            Some(Made::There(id)) => self.stack.push(id),
+            Some(CallResult::New(value)) => self.push(value),
+            Some(CallResult::Existing(id)) => self.stack.push(id),
             None => self.push_object(Some(callee)),
         }
         Ok(())
@@ -57,11 +57,11 @@ impl Machine<'_> {
 
     /// Returns the result of a call; `None` for arguments of another form than in the files of
     /// PyTorch.
-    fn made(&mut self, call: Call, arguments: &[Id]) -> Option<Made> {
-        Some(Made::New(match (call, arguments) {
+    fn made(&mut self, call: Call, arguments: &[Id]) -> Option<CallResult> {
+        Some(CallResult::New(match (call, arguments) {
             (Call::Dictionary, []) | (Call::DefaultDictionary, [] | [_]) => Value::Dict(vec![]),
             (Call::Dictionary, &[list]) => Value::Dict(self.take_pairs(list)?),
-            (Call::Same, &[same, ..]) => return Some(Made::There(same)),
+            (Call::Same, &[same, ..]) => return Some(CallResult::Existing(same)),
             (Call::Tensor, &[storage, offset, shape, strides, ..]) => {
                 Value::Tensor(Box::new(View { storage, dtype: None, offset, shape, strides }))
             }
@@ -128,10 +128,10 @@ impl Machine<'_> {
 }
 
 /// The result of a call.
-enum Made {
+enum CallResult {
     New(Value),
     /// A value that is there already.
-    There(Id),
+    Existing(Id),
 }
 
 fn first_arguments(items: &[Id]) -> Vec<Id> {

@@ -10,7 +10,7 @@ use crate::journal::{Journal, Record};
 use crate::pending::Pending;
 use crate::pending_file::{Overwrite, journal_path};
 use crate::{
-    Manifest, PIECE_BYTES, TensorFileError, TensorFileErrorKind as Kind, Unfinished, pieces,
+    Manifest, PIECE_BYTES, TensorFileError, TensorFileErrorKind as Kind, UnfinishedFile, pieces,
 };
 
 /// The rest of a file whose writing was [given up](TensorFileWriter::leave).
@@ -42,6 +42,7 @@ impl TensorFileWriter {
         pending.empty()?;
         let mut writer = Self::start(pending, manifest)?;
         writer.journal = Some(Journal::create(journal, run)?);
+        // Last: what fails before this leaves nothing behind that a later run would find.
         writer.pending.keep();
         Ok(writer)
     }
@@ -54,7 +55,7 @@ impl TensorFileWriter {
     /// Those of [`Self::begin`], and [`Kind::UnfinishedChanged`] when the unfinished file is not what the
     /// journal says.
     pub fn resume(
-        unfinished: Unfinished,
+        unfinished: UnfinishedFile,
         manifest: Manifest,
         overwrite: Overwrite,
     ) -> Result<(Self, Vec<Record>), TensorFileError> {
@@ -64,10 +65,12 @@ impl TensorFileWriter {
         let path = writer.temporary_path();
         for (file, planned) in writer.pending.files().iter().zip(writer.manifest.files()) {
             let found = file.metadata().map_err(|error| Kind::io("inspect")(error).at(path))?;
+            // The file has its final length from the first moment, so another length is another file.
             if found.len() != planned.bytes {
                 return Err(Kind::UnfinishedChanged.at(path));
             }
         }
+        // Headers are written again rather than checked: they follow from the plan, so they need no trust.
         writer.write_starts(&writer.manifest)?;
         writer.write_index()?;
         let (records, journal) = unfinished.into_journal()?;
@@ -172,6 +175,8 @@ impl TensorFileWriter {
             let changed = || Kind::UnfinishedChanged.at_tensor(self.temporary_path(), tensor);
             let (position, place) = self.find(tensor).map_err(|_| changed())?;
             let hash = Hash::from_hex(hash).map_err(|_| changed())?;
+            // Read and hashed before it is believed: a disk that was full, or a file that somebody touched, may hold
+            // something else under a record that is whole.
             if self.hash_on_disk(position)? != hash {
                 return Err(changed());
             }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::common::{names_in, put, spec};
 use roundwise_tensor_file::{
-    Dtype, Manifest, Overwrite, TensorFileErrorKind as Kind, TensorFileWriter, Unfinished,
+    Dtype, Manifest, Overwrite, TensorFileErrorKind as Kind, TensorFileWriter, UnfinishedFile,
 };
 use serde_json::json;
 use tempfile::TempDir;
@@ -38,7 +38,7 @@ fn unfinished() -> (TempDir, PathBuf) {
 }
 
 fn resume(path: &Path) -> Result<Vec<String>, roundwise_tensor_file::TensorFileError> {
-    let unfinished = Unfinished::find(path)?.expect("something is unfinished");
+    let unfinished = UnfinishedFile::find(path)?.expect("something is unfinished");
     assert_eq!(unfinished.run(), &json!({ "run": 1 }));
     let (writer, records) = TensorFileWriter::resume(unfinished, manifest(), Overwrite::Refuse)?;
     let names: Vec<String> = records.into_iter().map(|record| record.name).collect();
@@ -80,7 +80,7 @@ fn a_journal_cut_anywhere_tells_what_is_whole_in_it() {
         put(folder.path(), PARTIAL, &partial);
         let records = ends.iter().filter(|&&end| end <= cut).count().saturating_sub(1);
         if records == 0 {
-            assert!(Unfinished::find(&path).unwrap().is_none(), "{cut}");
+            assert!(UnfinishedFile::find(&path).unwrap().is_none(), "{cut}");
             continue;
         }
         assert_eq!(resume(&path).unwrap().len(), records, "{cut}");
@@ -130,7 +130,7 @@ fn the_rest_of_the_unfinished_file_may_hold_anything() {
 fn beginning_anew_forgets_what_was_there() {
     let (folder, path) = unfinished();
     let writer = begin(&path);
-    assert!(Unfinished::find(&path).unwrap().is_none());
+    assert!(UnfinishedFile::find(&path).unwrap().is_none());
     assert!(writer.commit().is_err(), "nothing was written");
     assert_eq!(names_in(folder.path()), [JOURNAL, PARTIAL]);
 }
@@ -138,7 +138,7 @@ fn beginning_anew_forgets_what_was_there() {
 #[test]
 fn two_cannot_write_one_file() {
     let (_folder, path) = unfinished();
-    let found = || Unfinished::find(&path).unwrap().unwrap();
+    let found = || UnfinishedFile::find(&path).unwrap().unwrap();
     let first = TensorFileWriter::resume(found(), manifest(), Overwrite::Refuse).unwrap();
     let second = TensorFileWriter::resume(found(), manifest(), Overwrite::Refuse).unwrap_err();
     assert!(matches!(second.kind(), Kind::Busy), "{second}");
@@ -177,7 +177,7 @@ fn only_whole_tensors_are_recorded() {
 #[test]
 fn bytes_that_changed_after_they_were_written_are_found() {
     let (folder, path) = unfinished();
-    let unfinished = Unfinished::find(&path).unwrap().unwrap();
+    let unfinished = UnfinishedFile::find(&path).unwrap().unwrap();
     let (writer, _) = TensorFileWriter::resume(unfinished, manifest(), Overwrite::Refuse).unwrap();
     write(&writer, "c");
     for name in ["a", "b", "c"] {

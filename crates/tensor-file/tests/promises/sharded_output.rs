@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::common::{names_in, put, spec};
 use roundwise_tensor_file::{
     Checkpoint, Dtype, Manifest, Overwrite, Sharding, TensorFileError, TensorFileErrorKind as Kind,
-    TensorFileWriter, Unfinished,
+    TensorFileWriter, UnfinishedFile,
 };
 use serde_json::json;
 
@@ -84,7 +84,7 @@ fn shards_are_gone_on_with() {
     assert_eq!(writer.leave().unwrap().unwrap().records, 2);
     assert_eq!(names_in(folder.path()), [".out.journal", ".out.partial"]);
     put(&folder.path().join(".out.partial"), "stray", b"from elsewhere");
-    let unfinished = Unfinished::find(&path).unwrap().unwrap();
+    let unfinished = UnfinishedFile::find(&path).unwrap().unwrap();
     let (writer, records) =
         TensorFileWriter::resume(unfinished, manifest(1000), Overwrite::Replace).unwrap();
     assert_eq!(records.len(), 2);

@@ -2,8 +2,8 @@ use std::collections::BTreeMap;
 
 use roundwise_convert::Report;
 use roundwise_convert::plan::Action;
-use roundwise_convert::report::{RoundingTotals, TensorReport};
-use roundwise_convert::source::{Opens, SchemeConsumer};
+use roundwise_convert::report::{Prediction, RoundingTotals, TensorReport};
+use roundwise_convert::source::{Opens, SchemeConsumer, UsedMoment};
 
 use crate::console::width;
 use crate::table::Table;
@@ -36,6 +36,7 @@ pub(in crate::commands) fn describe(report: &Report, typed: &Typed) -> String {
             .unwrap_or_default(),
     );
     text += &describe_schemes(report);
+    text += &report.prediction.as_ref().map(describe_prediction).unwrap_or_default();
     text += &report.rounding.as_ref().map(describe_outputs).unwrap_or_default();
     text += &report.rounding.as_ref().map(describe_rounding).unwrap_or_default();
     for note in &report.notes {
@@ -100,6 +101,26 @@ fn describe_schemes(report: &Report) -> String {
     report.consumers.iter().map(line).collect()
 }
 
+/// Describes what the file is predicted to lose, and how far such predictions were off.
+fn describe_prediction(prediction: &Prediction) -> String {
+    let unit = match prediction.measure.as_str() {
+        "nats" => "nats per token (KL)",
+        _ => "half the squared error of an output element",
+    };
+    let left_out = match prediction.left_out {
+        0 => String::new(),
+        count => format!(", {} without gradients left out", counted(count, "layer")),
+    };
+    format!(
+        "  predicted loss: {:.2e} {unit}, of {}{left_out}; {PREDICTIONS}\n",
+        prediction.loss,
+        counted(prediction.layers, "layer"),
+    )
+}
+
+/// What `docs/quality.md` reports of predictions beside measurements.
+const PREDICTIONS: &str = "sums of layers say too little, by up to half at 4 and 5 bits";
+
 /// Describes the benefit of input statistics: how the error of the outputs compares with that of
 /// nearest codes.
 fn describe_outputs(totals: &RoundingTotals) -> String {
@@ -131,6 +152,7 @@ fn describe_rounding(totals: &RoundingTotals) -> String {
         totals.kept_nearest,
         counted(totals.layers, "weight"),
     );
+    text += &describe_moments(totals);
     if totals.failed > 0 {
         text += &format!(
             "  warning: the search of {} failed; nearest codes are stored (`--report` says why)\n",
@@ -141,6 +163,22 @@ fn describe_rounding(totals: &RoundingTotals) -> String {
         text += "  the last bits may differ from run to run on this device\n";
     }
     text
+}
+
+/// Describes which statistics of inputs counted, where they are more than those of the inputs as they are.
+fn describe_moments(totals: &RoundingTotals) -> String {
+    if totals.moments.iter().all(|count| count.moment == UsedMoment::Inputs) {
+        return String::new();
+    }
+    let told = totals.moments.iter().map(|count| {
+        let words = match count.moment {
+            UsedMoment::Inputs => "inputs as they are",
+            UsedMoment::Mixed => "inputs as attention mixes them",
+            UsedMoment::Weighted => "inputs weighed with gradients",
+        };
+        format!("{} by {words}", counted(count.layers, "layer"))
+    });
+    format!("  rounded for: {}\n", told.collect::<Vec<_>>().join(", "))
 }
 
 fn describe_kept(report: &Report) -> String {

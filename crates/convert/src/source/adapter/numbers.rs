@@ -4,11 +4,11 @@ use roundwise_grid::{E4m3, E5m2, Grid};
 use roundwise_tensor_file::{Checkpoint, Dtype, TensorHeader};
 
 use crate::error::ConvertError;
-use crate::source::numbers::{weight_kind, widened};
+use crate::source::numbers::{float_dtype, widened};
 
 /// Returns whether a tensor holds numbers that can be added to weights; FP8 without scales does.
 pub(super) fn is_numeric(dtype: Dtype) -> bool {
-    weight_kind(dtype).is_some() || matches!(dtype, Dtype::F8E4M3 | Dtype::F8E5M2)
+    float_dtype(dtype).is_some() || matches!(dtype, Dtype::F8E4M3 | Dtype::F8E5M2)
 }
 
 /// Returns the numbers of a tensor.
@@ -17,7 +17,7 @@ pub(super) fn is_numeric(dtype: Dtype) -> bool {
 /// When the file cannot be read, [`ConvertError::Misfit`] for a NaN or an infinity.
 pub(super) fn numbers(file: &Checkpoint, header: &TensorHeader) -> Result<Vec<f32>, ConvertError> {
     let bytes = file.read(header)?;
-    let values = match (weight_kind(header.dtype), header.dtype) {
+    let values = match (float_dtype(header.dtype), header.dtype) {
         (Some(kind), _) => widened(kind, &bytes),
         (None, Dtype::F8E4M3) => bytes.iter().map(|code| E4m3::decode(*code)).collect(),
         (None, Dtype::F8E5M2) => bytes.iter().map(|code| E5m2::decode(*code)).collect(),

@@ -10,7 +10,7 @@ use roundwise_tensor_file::{Checkpoint, TensorHeader};
 use crate::source::adapter::dialect::{Rows, UnetBlocks, other_names, whole_names};
 use crate::source::adapter::model_part::{ModelPart, bare_names};
 use crate::source::adapter::spelling::{joined, spellings};
-use crate::source::numbers::weight_kind;
+use crate::source::numbers::float_dtype;
 
 /// The tensors of a model by the names that adapters call them.
 pub(crate) struct Targets {
@@ -97,7 +97,7 @@ impl Targets {
             let shape = match (in_codes, foreign) {
                 (Some(layer), _) => layer.shape.map(|size| size as u64).to_vec(),
                 (None, Some(layer)) if layer.name == header.name => layer.shape.clone(),
-                (None, _) if weight_kind(header.dtype).is_some() => header.shape.clone(),
+                (None, _) if float_dtype(header.dtype).is_some() => header.shape.clone(),
                 (None, _) => continue,
             };
             let bias =

@@ -1,6 +1,6 @@
 //! ComfyUI's table: which kinds of files it opens with codes, from its own loaders.
 
-use crate::model::{Detected, Dialect, Kind};
+use crate::model::{Detected, Dialect, FileKind};
 use crate::source::consumer::answer::TakesCodes;
 
 /// Returns whether ComfyUI reads codes of a kind of file. For its loaders of whole models this is
@@ -8,22 +8,24 @@ use crate::source::consumer::answer::TakesCodes;
 /// a weight, and its scale is dropped without a word.
 pub(super) fn takes_codes(detected: &Detected) -> TakesCodes {
     match detected.kind {
-        Kind::DiffusionModel | Kind::TextEncoder | Kind::Checkpoint => by_names(detected),
-        Kind::LanguageModel => by_names(detected),
-        Kind::Vae => {
+        FileKind::DiffusionModel | FileKind::TextEncoder | FileKind::Checkpoint => {
+            by_names(detected)
+        }
+        FileKind::LanguageModel => by_names(detected),
+        FileKind::Vae => {
             no(detected, "ComfyUI reads a VAE as it is stored: codes would count as weights")
         }
-        Kind::ControlNet => no(
+        FileKind::ControlNet => no(
             detected,
             "ComfyUI reads ControlNets as they are stored: codes would count as weights, and their \
              scales be dropped",
         ),
-        Kind::SideModel => no(
+        FileKind::SideModel => no(
             detected,
             "ComfyUI reads what stands beside a model as it is stored: codes would count as weights, \
              and their scales be dropped",
         ),
-        Kind::Adapter(_) => TakesCodes::No {
+        FileKind::Adapter(_) => TakesCodes::No {
             reason:
                 "an adapter is added to weights as it is stored: codes would count as weights, \
                      and their scales be dropped"
@@ -33,24 +35,24 @@ pub(super) fn takes_codes(detected: &Detected) -> TakesCodes {
                       plain numbers"
                     .to_owned(),
         },
-        Kind::TextualInversion => {
+        FileKind::TextualInversion => {
             no(detected, "its vectors are put among those of words as they are stored")
         }
-        Kind::Upscaler => no(
+        FileKind::Upscaler => no(
             detected,
             "ComfyUI reads upscalers as they are stored: codes would count as weights, and their \
              scales be dropped",
         ),
-        Kind::TrainingCheckpoint => TakesCodes::No {
+        FileKind::TrainingCheckpoint => TakesCodes::No {
             reason: "beside the model it holds the state of an optimizer, which no loader reads"
                 .to_owned(),
             way_out: "save the model alone".to_owned(),
         },
-        Kind::Statistics => TakesCodes::No {
+        FileKind::Statistics => TakesCodes::No {
             reason: "it holds statistics of a model's inputs, no weights".to_owned(),
             way_out: "use it as statistics of the model that it is of".to_owned(),
         },
-        Kind::Unknown => match detected.main.is_unknown() {
+        FileKind::Unknown => match detected.main.is_unknown() {
             true => not_known("with ComfyUI's own names it would be ComfyUI"),
             false => not_known("codes of such a model have not been tried in ComfyUI"),
         },

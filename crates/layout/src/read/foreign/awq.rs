@@ -9,8 +9,8 @@ use std::sync::Arc;
 use roundwise_tensor_file::{Checkpoint, Dtype, TensorFileError, TensorHeader};
 
 use crate::names::weight_of;
-use crate::read::foreign::beside::Beside;
-use crate::read::foreign::layer::{Decode, Found, Recognised};
+use crate::read::foreign::file::ForeignFile;
+use crate::read::foreign::layer::{Decode, LayerDescription, Recognised};
 use crate::read::foreign::parts::{Numbers, PLAIN, columns_of, expect, matrix, part, size, words};
 use crate::read::foreign::program::ForeignProgram;
 
@@ -29,30 +29,25 @@ const PER_WORD: u64 = 8;
 const PLACES: [u32; 8] = [0, 4, 1, 5, 2, 6, 3, 7];
 
 /// Recognises a layer by its packed codes: the transposed matrix, eight of its rows to a word.
-pub(crate) fn recognise(
-    file: &Checkpoint,
-    beside: &Beside<'_>,
-    header: &TensorHeader,
-) -> Option<Recognised> {
+pub(crate) fn recognise(file: &ForeignFile<'_>, header: &TensorHeader) -> Option<Recognised> {
     let layer = header.name.strip_suffix(".qweight")?;
     let [zeros, scales] = ["qzeros", "scales"].map(|end| file.get(&format!("{layer}.{end}")));
     zeros?;
     scales?;
-    let found = find(file, beside, layer, header);
+    let found = find(file, layer, header);
     Some(Recognised { layer: layer.to_owned(), program: &AWQ, found })
 }
 
 fn find(
-    file: &Checkpoint,
-    beside: &Beside<'_>,
+    file: &ForeignFile<'_>,
     layer: &str,
     codes: &TensorHeader,
-) -> Result<Found, String> {
+) -> Result<LayerDescription, String> {
     const WORDS: [Dtype; 2] = [Dtype::I32, Dtype::U32];
     let scales = part(file, &format!("{layer}.scales"))?;
     let [groups, rows] = matrix(scales, &PLAIN)?;
     let [cols, row_words] = matrix(codes, &WORDS)?;
-    let told = beside.text("version");
+    let told = file.text("version");
     if let Some(packing) = told.filter(|told| told.contains("gemv") || told.contains("marlin")) {
         return Err(format!("its packing is `{packing}`; that of `gemm` is read"));
     }
@@ -76,13 +71,13 @@ fn find(
         group: size(group)?,
         scales: numbers.clone(),
     };
-    Ok(Found {
+    Ok(LayerDescription {
         name: weight_of(layer),
         codes_tensor: codes.name.clone(),
         parts: vec![zeros.name.clone(), scales.name.clone()],
         codes: format!("4 bits in groups of {group}"),
         shape: vec![rows, cols],
-        dtype: numbers.half_dtype().or_else(|| beside.model_dtype()),
+        dtype: numbers.half_dtype().or_else(|| file.model_dtype()),
         decoder: Arc::new(decoder),
     })
 }

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use roundwise_tensor_file::{Checkpoint, Dtype, TensorFileError, TensorHeader};
 use serde::Deserialize;
 
-use crate::read::foreign::beside::{Beside, dtype_named};
-use crate::read::foreign::layer::{Decode, Found, Recognised};
+use crate::read::foreign::file::{ForeignFile, dtype_named};
+use crate::read::foreign::layer::{Decode, LayerDescription, Recognised};
 use crate::read::foreign::parts::{
     Numbers, bytes_of, expect, integers, part, size, text, unexpected,
 };
@@ -69,11 +69,7 @@ fn fp4_table() -> [f32; 16] {
 }
 
 /// Recognises a layer by the tensor that describes its codes.
-pub(crate) fn recognise(
-    file: &Checkpoint,
-    beside: &Beside<'_>,
-    header: &TensorHeader,
-) -> Option<Recognised> {
+pub(crate) fn recognise(file: &ForeignFile<'_>, header: &TensorHeader) -> Option<Recognised> {
     let name = &header.name;
     let kinds = [
         (".quant_state.bitsandbytes__nf4", &NF4, NF4_TABLE),
@@ -91,7 +87,7 @@ pub(crate) fn recognise(
         None => format!("{inside}.weight"),
     };
     file.get(&weight)?;
-    let found = rows(file, beside, &weight, inside, header);
+    let found = rows(file, &weight, inside, header);
     Some(Recognised { layer: layer(&weight), program: &INT8, found })
 }
 
@@ -114,7 +110,7 @@ fn four_bits(
     weight: &str,
     state_header: &TensorHeader,
     table: [f32; 16],
-) -> Result<Found, String> {
+) -> Result<LayerDescription, String> {
     let state = text(file, &state_header.name)?;
     let state: State = serde_json::from_str(&state)
         .map_err(|error| format!("`{}` is not understood: {error}", state_header.name))?;
@@ -160,7 +156,7 @@ fn four_bits(
     let block = size(state.blocksize)?;
     let decoder =
         FourBits { codes: codes.clone(), count: size(count)?, cols, block, table, scales };
-    Ok(Found {
+    Ok(LayerDescription {
         name: weight.to_owned(),
         codes_tensor: weight.to_owned(),
         parts,
@@ -263,12 +259,11 @@ impl Decode for FourBits {
 }
 
 fn rows(
-    file: &Checkpoint,
-    beside: &Beside<'_>,
+    file: &ForeignFile<'_>,
     weight: &str,
     inside: &str,
     scales: &TensorHeader,
-) -> Result<Found, String> {
+) -> Result<LayerDescription, String> {
     let codes = part(file, weight)?;
     let &[rows, cols] = codes.shape.as_slice() else {
         return Err(unexpected(codes, &[Dtype::I8], "of two dimensions"));
@@ -286,13 +281,13 @@ fn rows(
         }
         parts.push(order);
     }
-    Ok(Found {
+    Ok(LayerDescription {
         name: weight.to_owned(),
         codes_tensor: weight.to_owned(),
         parts,
         codes: "8 bits in rows".to_owned(),
         shape: codes.shape.clone(),
-        dtype: beside.model_dtype(),
+        dtype: file.model_dtype(),
         decoder: Arc::new(Rows { codes: codes.clone(), cols: size(cols)?, scales: numbers }),
     })
 }

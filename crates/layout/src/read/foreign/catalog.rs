@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use roundwise_tensor_file::{Checkpoint, TensorHeader};
 
 use crate::read::finite::check_small_scale;
-use crate::read::foreign::beside::Beside;
+use crate::read::foreign::file::ForeignFile;
 use crate::read::foreign::layer::{ForeignLayer, Recognised};
 use crate::read::foreign::program::ForeignProgram;
-use crate::read::foreign::refused::{REFUSED, refused};
+use crate::read::foreign::refused::refused;
 use crate::read::foreign::{
     awq, bitsandbytes, compressed_tensors, expert_banks, fp4, gptq, hqq, quanto, torchao,
 };
@@ -31,10 +31,7 @@ pub const FOREIGN_PROGRAMS: [&ForeignProgram; 14] = [
     &expert_banks::FP8,
 ];
 
-/// Programs whose codes are refused by their names.
-pub const REFUSED_PROGRAMS: [&str; 5] = REFUSED;
-
-type Recognise = fn(&Checkpoint, &Beside<'_>, &TensorHeader) -> Option<Recognised>;
+type Recognise = fn(&ForeignFile<'_>, &TensorHeader) -> Option<Recognised>;
 
 /// Asked in this order about each tensor.
 const RECOGNISE: [Recognise; 9] = [
@@ -65,10 +62,10 @@ pub(crate) struct Foreign {
 impl Foreign {
     /// Finds every layer in codes of another program.
     pub(crate) fn find(file: &Checkpoint) -> Self {
-        let beside = Beside::new(file);
+        let foreign = ForeignFile::new(file);
         let mut found = Self::default();
         for header in file.tensors() {
-            let recognise = RECOGNISE.iter().find_map(|recognise| recognise(file, &beside, header));
+            let recognise = RECOGNISE.iter().find_map(|recognise| recognise(&foreign, header));
             if let Some(recognised) = recognise {
                 found.add(file, recognised);
             }

@@ -10,9 +10,9 @@ use roundwise_tensor_file::{Checkpoint, Dtype, TensorFileError, TensorHeader};
 use serde_json::Value;
 
 use crate::names::weight_of;
-use crate::read::foreign::beside::Beside;
 use crate::read::foreign::fields::{bits_of, field};
-use crate::read::foreign::layer::{Decode, Found, Recognised};
+use crate::read::foreign::file::ForeignFile;
+use crate::read::foreign::layer::{Decode, LayerDescription, Recognised};
 use crate::read::foreign::parts::{
     Numbers, PLAIN, bytes_of, expect, integers, matrix, part, size, unexpected, words,
 };
@@ -27,26 +27,21 @@ pub(crate) const PACKED: ForeignProgram = ForeignProgram {
 };
 
 /// Recognises a layer by its packed codes.
-pub(crate) fn recognise(
-    file: &Checkpoint,
-    beside: &Beside<'_>,
-    header: &TensorHeader,
-) -> Option<Recognised> {
+pub(crate) fn recognise(file: &ForeignFile<'_>, header: &TensorHeader) -> Option<Recognised> {
     let layer = header.name.strip_suffix(".weight_packed")?;
     let is_two_level = file.get(&format!("{layer}.weight_global_scale")).is_some();
     if header.dtype != Dtype::I32 || is_two_level {
         return None;
     }
-    let found = find(file, beside, layer, header);
+    let found = find(file, layer, header);
     Some(Recognised { layer: layer.to_owned(), program: &PACKED, found })
 }
 
 fn find(
-    file: &Checkpoint,
-    beside: &Beside<'_>,
+    file: &ForeignFile<'_>,
     layer: &str,
     codes: &TensorHeader,
-) -> Result<Found, String> {
+) -> Result<LayerDescription, String> {
     let name = |end: &str| format!("{layer}.{end}");
     let shape_name = name("weight_shape");
     let found = integers(file, &shape_name)?;
@@ -78,7 +73,7 @@ fn find(
     let scales = Numbers::find(file, &scale.name, &scale.shape)?;
     let mut parts = vec![shape_name, scale.name.clone()];
     let zeros = file.get(&name("weight_zero_point"));
-    if zeros.is_none() && is_asymmetric(beside) {
+    if zeros.is_none() && is_asymmetric(file) {
         return Err(format!(
             "`{}` is missing, and the codes have zero points",
             name("weight_zero_point")
@@ -110,20 +105,20 @@ fn find(
         (false, 1) => "in rows".to_owned(),
         (false, _) => format!("in groups of {group}"),
     };
-    Ok(Found {
+    Ok(LayerDescription {
         name: weight_of(layer),
         codes_tensor: codes.name.clone(),
         parts,
         codes: format!("{bits} bits {tiles}"),
         shape,
-        dtype: scales.half_dtype().or_else(|| beside.model_dtype()),
+        dtype: scales.half_dtype().or_else(|| file.model_dtype()),
         decoder: Arc::new(decoder),
     })
 }
 
 /// Tells whether the configuration says of all groups of layers that their codes have zero points.
-fn is_asymmetric(beside: &Beside<'_>) -> bool {
-    let groups = beside.setting("config_groups").and_then(Value::as_object);
+fn is_asymmetric(file: &ForeignFile<'_>) -> bool {
+    let groups = file.setting("config_groups").and_then(Value::as_object);
     let mut groups = groups.into_iter().flat_map(|groups| groups.values()).peekable();
     let is_symmetric = |group: &Value| group.get("weights")?.get("symmetric")?.as_bool();
     groups.peek().is_some() && groups.all(|group| is_symmetric(group) == Some(false))

@@ -10,8 +10,8 @@ use roundwise_tensor_file::{Checkpoint, Dtype, TensorFileError, TensorHeader};
 use serde_json::Value;
 
 use crate::names::layer_of_weight;
-use crate::read::foreign::beside::Beside;
-use crate::read::foreign::layer::{Decode, Found, Recognised};
+use crate::read::foreign::file::ForeignFile;
+use crate::read::foreign::layer::{Decode, LayerDescription, Recognised};
 use crate::read::foreign::parts::{Numbers, PLAIN, byte_values, bytes_of, part, size, unexpected};
 use crate::read::foreign::program::ForeignProgram;
 
@@ -24,27 +24,22 @@ pub(crate) const FP8: ForeignProgram = ForeignProgram {
 };
 
 /// Recognises a bank by its scales.
-pub(crate) fn recognise(
-    file: &Checkpoint,
-    beside: &Beside<'_>,
-    header: &TensorHeader,
-) -> Option<Recognised> {
+pub(crate) fn recognise(file: &ForeignFile<'_>, header: &TensorHeader) -> Option<Recognised> {
     let name = &header.name;
     let bank = name.strip_suffix("_scale_inv").or_else(|| name.strip_suffix("_scale"))?;
     let codes = part(file, bank).ok().filter(|_| layer_of_weight(bank).is_none())?;
     if !matches!(codes.dtype, Dtype::F8E4M3 | Dtype::F8E5M2) || codes.shape.len() != 3 {
         return None;
     }
-    let found = find(file, beside, codes, header);
+    let found = find(file, codes, header);
     Some(Recognised { layer: bank.to_owned(), program: &FP8, found })
 }
 
 fn find(
-    file: &Checkpoint,
-    beside: &Beside<'_>,
+    file: &ForeignFile<'_>,
     codes: &TensorHeader,
     scales: &TensorHeader,
-) -> Result<Found, String> {
+) -> Result<LayerDescription, String> {
     let &[experts, rows, cols] = codes.shape.as_slice() else {
         return Err(unexpected(codes, &[Dtype::F8E4M3], "of three dimensions"));
     };
@@ -65,7 +60,7 @@ fn find(
         [found, down, across] if found == experts => [down, across],
         _ => return Err(unexpected(scales, &PLAIN, &format!("[{experts}, down, across]"))),
     };
-    let block = beside.setting("weight_block_size").cloned();
+    let block = file.setting("weight_block_size").cloned();
     let block: Option<[u64; 2]> = block.and_then(|it: Value| serde_json::from_value(it).ok());
     let tiles =
         [block.unwrap_or([128, 128]), [128, 128], [rows, 1], [1, cols], [rows, cols], [1, 32]];
@@ -86,13 +81,13 @@ fn find(
         tile: [size(tile[0])?, size(tile[1])?],
         scales: Numbers::of(scales),
     };
-    Ok(Found {
+    Ok(LayerDescription {
         name: codes.name.clone(),
         codes_tensor: codes.name.clone(),
         parts: std::iter::once(scales.name.clone()).chain(input).collect(),
         codes: format!("8 bits in blocks of {}×{}", tile[0], tile[1]),
         shape: codes.shape.clone(),
-        dtype: beside.model_dtype(),
+        dtype: file.model_dtype(),
         decoder: Arc::new(decoder),
     })
 }

@@ -7,11 +7,12 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use roundwise_grid::{E2m1, Grid};
 use roundwise_tensor_file::{Checkpoint, Dtype, TensorFileError, TensorHeader};
 
 use crate::names::{layer_of, weight_of};
-use crate::read::foreign::beside::Beside;
-use crate::read::foreign::layer::{Decode, Found, Recognised};
+use crate::read::foreign::file::ForeignFile;
+use crate::read::foreign::layer::{Decode, LayerDescription, Recognised};
 use crate::read::foreign::parts::{Numbers, bytes_of, expect, matrix, part, size, unexpected};
 use crate::read::foreign::program::ForeignProgram;
 
@@ -43,20 +44,17 @@ pub(crate) const COMPRESSED: ForeignProgram = ForeignProgram {
 const BLOCK: u64 = 32;
 const BYTES: [Dtype; 2] = [Dtype::U8, Dtype::F8E8M0];
 
-/// The values of E2M1 codes.
-const TABLE: [f32; 16] =
-    [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, -0.0, -0.5, -1.0, -1.5, -2.0, -3.0, -4.0, -6.0];
+/// Returns the values of E2M1 codes.
+fn e2m1_values() -> [f32; 16] {
+    std::array::from_fn(|code| E2m1::decode(code as u8))
+}
 
 /// Recognises a layer by its codes, or by its scales where nothing else tells what the codes are.
-pub(crate) fn recognise(
-    file: &Checkpoint,
-    beside: &Beside<'_>,
-    header: &TensorHeader,
-) -> Option<Recognised> {
+pub(crate) fn recognise(file: &ForeignFile<'_>, header: &TensorHeader) -> Option<Recognised> {
     let name = &header.name;
     if let Some(bank) = name.strip_suffix("_blocks") {
         let scales = file.get(&format!("{bank}_scales"))?;
-        let found = find_bank(beside, bank, header, scales);
+        let found = find_bank(file, bank, header, scales);
         return Some(Recognised { layer: layer_of(bank).to_owned(), program: &GPT_OSS, found });
     }
     if let Some(layer) = name.strip_suffix(".weight_packed") {
@@ -66,7 +64,7 @@ pub(crate) fn recognise(
         return (is_mx && !is_two_level).then(|| {
             let extra = [format!("{layer}.input_global_scale")];
             let extra = extra.into_iter().filter(|name| file.get(name).is_some()).collect();
-            let found = find(beside, layer, header, scales, extra);
+            let found = find(file, layer, header, scales, extra);
             Recognised { layer: layer.to_owned(), program: &COMPRESSED, found }
         });
     }
@@ -74,29 +72,29 @@ pub(crate) fn recognise(
     let codes = part(file, &weight_of(layer)).ok()?;
     let is_packed = matches!(codes.dtype, Dtype::I8 | Dtype::U8);
     is_packed.then(|| {
-        let found = find(beside, layer, codes, header, vec![]);
+        let found = find(file, layer, codes, header, vec![]);
         Recognised { layer: layer.to_owned(), program: &DEEPSEEK, found }
     })
 }
 
 fn find(
-    beside: &Beside<'_>,
+    file: &ForeignFile<'_>,
     layer: &str,
     codes: &TensorHeader,
     scales: &TensorHeader,
     extra: Vec<String>,
-) -> Result<Found, String> {
+) -> Result<LayerDescription, String> {
     let [rows, row_bytes] = matrix(codes, &[Dtype::I8, Dtype::U8])?;
     let cols = row_bytes.checked_mul(2).ok_or("its shape is past all memory")?;
     expect(scales, &BYTES, &[rows, cols.div_ceil(BLOCK)])?;
     let rows_of = Rows { codes: codes.clone(), cols: size(cols)?, scales: Numbers::of(scales) };
-    Ok(Found {
+    Ok(LayerDescription {
         name: weight_of(layer),
         codes_tensor: codes.name.clone(),
         parts: std::iter::once(scales.name.clone()).chain(extra).collect(),
         codes: format!("4 bits in groups of {BLOCK}"),
         shape: vec![rows, cols],
-        dtype: beside.model_dtype(),
+        dtype: file.model_dtype(),
         decoder: Arc::new(rows_of),
     })
 }
@@ -115,6 +113,7 @@ impl Decode for Rows {
         rows: Range<usize>,
         values: &mut [f32],
     ) -> Result<(), TensorFileError> {
+        let table = e2m1_values();
         let row_bytes = self.cols / 2;
         let blocks = self.cols.div_ceil(BLOCK as usize);
         let codes = bytes_of(file, &self.codes, rows.start * row_bytes..rows.end * row_bytes)?;
@@ -124,8 +123,8 @@ impl Decode for Rows {
             let in_blocks = values.chunks_mut(BLOCK as usize).zip(codes.chunks(BLOCK as usize / 2));
             for ((values, codes), scale) in in_blocks.zip(scales) {
                 for (pair, byte) in values.chunks_exact_mut(2).zip(codes) {
-                    pair[0] = TABLE[usize::from(byte & 0xF)] * scale;
-                    pair[1] = TABLE[usize::from(byte >> 4)] * scale;
+                    pair[0] = table[usize::from(byte & 0xF)] * scale;
+                    pair[1] = table[usize::from(byte >> 4)] * scale;
                 }
             }
         }
@@ -136,11 +135,11 @@ impl Decode for Rows {
 /// Finds a bank whose experts are `[rows, groups, bytes]` in the file, and `[cols, rows]` as the model's
 /// program wants them.
 fn find_bank(
-    beside: &Beside<'_>,
+    file: &ForeignFile<'_>,
     bank: &str,
     codes: &TensorHeader,
     scales: &TensorHeader,
-) -> Result<Found, String> {
+) -> Result<LayerDescription, String> {
     let &[experts, rows, groups, bytes] = codes.shape.as_slice() else {
         return Err(unexpected(codes, &[Dtype::U8], "of four dimensions"));
     };
@@ -156,13 +155,13 @@ fn find_bank(
         groups: size(groups)?,
         scales: Numbers::of(scales),
     };
-    Ok(Found {
+    Ok(LayerDescription {
         name: bank.to_owned(),
         codes_tensor: codes.name.clone(),
         parts: vec![scales.name.clone()],
         codes: format!("4 bits in groups of {BLOCK}"),
         shape: vec![experts, cols, rows],
-        dtype: beside.model_dtype(),
+        dtype: file.model_dtype(),
         decoder: Arc::new(decoder),
     })
 }
@@ -184,6 +183,7 @@ impl Decode for Bank {
         values: &mut [f32],
     ) -> Result<(), TensorFileError> {
         const HALF: usize = BLOCK as usize / 2;
+        let table = e2m1_values();
         let block = BLOCK as usize;
         let height = self.groups * block;
         let mut values = values;
@@ -202,7 +202,7 @@ impl Decode for Bank {
                 for (row, value) in out.iter_mut().enumerate() {
                     let place = row * self.groups + group;
                     let code = codes[place * HALF + inside / 2] >> shift & 0xF;
-                    *value = TABLE[usize::from(code)] * scales[place];
+                    *value = table[usize::from(code)] * scales[place];
                 }
             }
             values = rest;

@@ -10,9 +10,9 @@ use roundwise_tensor_file::{Checkpoint, Dtype, TensorFileError, TensorHeader};
 use serde_json::Value;
 
 use crate::names::weight_of;
-use crate::read::foreign::beside::Beside;
 use crate::read::foreign::fields::{field, mask};
-use crate::read::foreign::layer::{Decode, Found, Recognised};
+use crate::read::foreign::file::ForeignFile;
+use crate::read::foreign::layer::{Decode, LayerDescription, Recognised};
 use crate::read::foreign::parts::{Numbers, columns_of, expect, matrix, part, size, words};
 use crate::read::foreign::program::ForeignProgram;
 
@@ -25,16 +25,12 @@ pub(crate) const GPTQ: ForeignProgram = ForeignProgram {
 };
 
 /// Recognises a layer by its packed codes: the columns of the matrix, one word below the other.
-pub(crate) fn recognise(
-    file: &Checkpoint,
-    beside: &Beside<'_>,
-    header: &TensorHeader,
-) -> Option<Recognised> {
+pub(crate) fn recognise(file: &ForeignFile<'_>, header: &TensorHeader) -> Option<Recognised> {
     let layer = header.name.strip_suffix(".qweight")?;
     let [zeros, scales] = ["qzeros", "scales"].map(|end| file.get(&format!("{layer}.{end}")));
     let is_packed_along_columns = scales?.shape.last() == header.shape.last();
     zeros.filter(|_| is_packed_along_columns || file.get(&format!("{layer}.g_idx")).is_some())?;
-    let found = find(file, beside, layer, header);
+    let found = find(file, layer, header);
     Some(Recognised { layer: layer.to_owned(), program: &GPTQ, found })
 }
 
@@ -50,11 +46,10 @@ enum ZeroPoints {
 }
 
 fn find(
-    file: &Checkpoint,
-    beside: &Beside<'_>,
+    file: &ForeignFile<'_>,
     layer: &str,
     codes: &TensorHeader,
-) -> Result<Found, String> {
+) -> Result<LayerDescription, String> {
     let name = |end: &str| format!("{layer}.{end}");
     let scales_header = part(file, &name("scales"))?;
     let [groups, rows] = matrix(scales_header, &crate::read::foreign::parts::PLAIN)?;
@@ -69,12 +64,12 @@ fn find(
         let [found, scales] = [&zeros.shape, &scales_header.shape];
         return Err(format!("its zero points {found:?} are not 2, 3, 4 or 8 bits of {scales:?}"));
     };
-    check_settings(beside, bits)?;
+    check_settings(file, bits)?;
     let cols = code_words.checked_mul(32).map(|all| all / bits);
     let cols = cols.filter(|cols| cols * bits == code_words * 32 && *cols > 0 && groups > 0);
     let cols = cols.ok_or_else(|| format!("`{}` holds no whole number of codes", codes.name))?;
     let mut parts = vec![zeros.name.clone(), scales_header.name.clone()];
-    let group = group_size(beside, cols, groups)
+    let group = group_size(file, cols, groups)
         .ok_or_else(|| format!("{cols} columns are no {groups} groups of a size that is told"))?;
     let groups_of = match file.get(&name("g_idx")) {
         Some(header) => {
@@ -82,7 +77,7 @@ fn find(
             parts.push(header.name.clone());
             group_of_columns(file, header, [groups, group])?
         }
-        None if groups > 1 && is_reordered(beside) => {
+        None if groups > 1 && is_reordered(file) => {
             return Err(format!(
                 "`{}` is missing, and its columns are in another order",
                 name("g_idx")
@@ -90,7 +85,7 @@ fn find(
         }
         None => None,
     };
-    let zero_points = zero_points(file, beside, zeros, [groups, rows, bits])?;
+    let zero_points = zero_points(file, zeros, [groups, rows, bits])?;
     let numbers = Numbers::find(file, &scales_header.name, &[groups, rows])?;
     let in_order = if groups_of.is_some() { ", in another order" } else { "" };
     let decoder = Columns {
@@ -105,13 +100,13 @@ fn find(
         zero_points,
         scales: numbers.clone(),
     };
-    Ok(Found {
+    Ok(LayerDescription {
         name: weight_of(layer),
         codes_tensor: codes.name.clone(),
         parts,
         codes: format!("{bits} bits in groups of {group}{in_order}"),
         shape: vec![rows, cols],
-        dtype: numbers.half_dtype().or_else(|| beside.model_dtype()),
+        dtype: numbers.half_dtype().or_else(|| file.model_dtype()),
         decoder: Arc::new(decoder),
     })
 }
@@ -123,14 +118,14 @@ fn rows_bits(words: u64, count: u64) -> Option<u64> {
 }
 
 /// Refuses packings that are told and not known.
-fn check_settings(beside: &Beside<'_>, bits: u64) -> Result<(), String> {
-    let told = beside.text("checkpoint_format").or_else(|| beside.text("format"));
+fn check_settings(file: &ForeignFile<'_>, bits: u64) -> Result<(), String> {
+    let told = file.text("checkpoint_format").or_else(|| file.text("format"));
     if let Some(packing) = told.filter(|told| !["gptq", "gptq_v2"].contains(&told.as_str())) {
         return Err(format!("its packing is `{packing}`; those of `gptq` and `gptq_v2` are read"));
     }
-    match beside.setting("bits").and_then(Value::as_u64) {
+    match file.setting("bits").and_then(Value::as_u64) {
         // Some layers may have other bits than most.
-        Some(told) if told != bits && beside.setting("dynamic").is_none() => {
+        Some(told) if told != bits && file.setting("dynamic").is_none() => {
             Err(format!("its zero points are of {bits} bits, the configuration says {told}"))
         }
         _ => Ok(()),
@@ -138,13 +133,13 @@ fn check_settings(beside: &Beside<'_>, bits: u64) -> Result<(), String> {
 }
 
 /// Tells whether the configuration says that columns are in the order of their activations.
-fn is_reordered(beside: &Beside<'_>) -> bool {
-    beside.setting("desc_act").and_then(Value::as_bool) == Some(true)
+fn is_reordered(file: &ForeignFile<'_>) -> bool {
+    file.setting("desc_act").and_then(Value::as_bool) == Some(true)
 }
 
 /// Returns how many columns share a scale.
-fn group_size(beside: &Beside<'_>, cols: u64, groups: u64) -> Option<u64> {
-    let told = beside.setting("group_size").and_then(Value::as_i64).and_then(|size| match size {
+fn group_size(file: &ForeignFile<'_>, cols: u64, groups: u64) -> Option<u64> {
+    let told = file.setting("group_size").and_then(Value::as_i64).and_then(|size| match size {
         -1 => Some(cols),
         size => u64::try_from(size).ok(),
     });
@@ -178,17 +173,16 @@ fn group_of_columns(
 /// Finds out how zero points are stored: as the configuration says, else, where all are the middle of
 /// their range, as only one of both ways gives.
 fn zero_points(
-    file: &Checkpoint,
-    beside: &Beside<'_>,
+    file: &ForeignFile<'_>,
     zeros: &TensorHeader,
     [groups, rows, bits]: [u64; 3],
 ) -> Result<ZeroPoints, String> {
-    let told = beside.text("checkpoint_format").or_else(|| beside.text("format"));
-    let is_told = beside.text("quant_method").is_some() || beside.setting("bits").is_some();
+    let told = file.text("checkpoint_format").or_else(|| file.text("format"));
+    let is_told = file.text("quant_method").is_some() || file.setting("bits").is_some();
     match told.as_deref() {
         Some("gptq_v2") => return Ok(ZeroPoints::Own),
-        Some(_) => return Ok(less_one(beside, bits)),
-        None if is_told => return Ok(less_one(beside, bits)),
+        Some(_) => return Ok(less_one(file, bits)),
+        None if is_told => return Ok(less_one(file, bits)),
         None => {}
     }
     let stored = words(&file.read(zeros).map_err(|error| error.to_string())?);
@@ -213,8 +207,8 @@ fn zero_points(
 
 /// Returns what zero points lack in packing `gptq`: GPTQModel takes the ones off whole words, which matters
 /// where a zero point is 0.
-fn less_one(beside: &Beside<'_>, bits: u64) -> ZeroPoints {
-    let maker = beside.setting("meta").and_then(|meta| meta.get("quantizer"));
+fn less_one(file: &ForeignFile<'_>, bits: u64) -> ZeroPoints {
+    let maker = file.setting("meta").and_then(|meta| meta.get("quantizer"));
     let is_gptqmodel = maker.is_some_and(|maker| maker.to_string().contains("gptqmodel"));
     match is_gptqmodel && bits != 3 {
         true => ZeroPoints::LessOneByWord,

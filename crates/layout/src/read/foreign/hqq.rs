@@ -9,9 +9,9 @@ use std::sync::Arc;
 use roundwise_tensor_file::{Checkpoint, Dtype, TensorFileError, TensorHeader};
 
 use crate::names::weight_of;
-use crate::read::foreign::beside::{Beside, dtype_named};
 use crate::read::foreign::fields::mask;
-use crate::read::foreign::layer::{Decode, Found, Recognised};
+use crate::read::foreign::file::{ForeignFile, dtype_named};
+use crate::read::foreign::layer::{Decode, LayerDescription, Recognised};
 use crate::read::foreign::parts::{
     Numbers, PLAIN, bytes_of, integers, part, size, text, unexpected, words,
 };
@@ -48,13 +48,9 @@ const PARTS: [&str; 18] = [
 ];
 
 /// Recognises a layer by its packed codes.
-pub(crate) fn recognise(
-    file: &Checkpoint,
-    beside: &Beside<'_>,
-    header: &TensorHeader,
-) -> Option<Recognised> {
+pub(crate) fn recognise(file: &ForeignFile<'_>, header: &TensorHeader) -> Option<Recognised> {
     let layer = header.name.strip_suffix(".W_q")?;
-    let found = find(file, beside, layer, header);
+    let found = find(file, layer, header);
     Some(Recognised { layer: layer.to_owned(), program: &HQQ, found })
 }
 
@@ -94,11 +90,10 @@ fn packing_of_bits(bits: i64) -> &'static str {
 }
 
 fn find(
-    file: &Checkpoint,
-    beside: &Beside<'_>,
+    file: &ForeignFile<'_>,
     layer: &str,
     codes: &TensorHeader,
-) -> Result<Found, String> {
+) -> Result<LayerDescription, String> {
     let name = |end: &str| format!("{layer}.{end}");
     let one = |end: &str| match integers(file, &name(end))?.as_slice() {
         [number] => Ok(*number),
@@ -174,17 +169,13 @@ fn find(
     };
     let group = if axis == 1 { width } else { used_rows };
     let bits = one("nbits").unwrap_or(packing.bits as i64);
-    Ok(Found {
+    Ok(LayerDescription {
         name: weight_of(layer),
         codes_tensor: codes.name.clone(),
         parts: parts.collect(),
         codes: format!("{bits} bits in groups of {group} along axis {axis}"),
         shape,
-        dtype: told
-            .as_deref()
-            .and_then(dtype_named)
-            .or(half_dtype)
-            .or_else(|| beside.model_dtype()),
+        dtype: told.as_deref().and_then(dtype_named).or(half_dtype).or_else(|| file.model_dtype()),
         decoder: Arc::new(decoder),
     })
 }

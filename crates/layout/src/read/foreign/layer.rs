@@ -49,7 +49,7 @@ pub struct ForeignLayer {
 }
 
 /// A layer as a program's file describes it.
-pub(crate) struct Found {
+pub(crate) struct LayerDescription {
     pub(crate) name: String,
     pub(crate) codes_tensor: String,
     pub(crate) parts: Vec<String>,
@@ -64,8 +64,11 @@ impl ForeignLayer {
     ///
     /// # Errors
     /// One line, for a shape without rows or past this machine's memory.
-    pub(crate) fn new(program: &'static ForeignProgram, found: Found) -> Result<Self, String> {
-        let Found { name, codes_tensor, parts, codes, shape, dtype, decoder } = found;
+    pub(crate) fn new(
+        program: &'static ForeignProgram,
+        found: LayerDescription,
+    ) -> Result<Self, String> {
+        let LayerDescription { name, codes_tensor, parts, codes, shape, dtype, decoder } = found;
         let size = |count: u64| usize::try_from(count).ok().filter(|&count| count > 0);
         let [before @ .., last] = shape.as_slice() else {
             return Err("its shape is that of a single number".to_owned());
@@ -151,5 +154,5 @@ pub(crate) struct Recognised {
     pub(crate) layer: String,
     pub(crate) program: &'static ForeignProgram,
     /// The layer, or one line that says why it cannot be read.
-    pub(crate) found: Result<Found, String>,
+    pub(crate) found: Result<LayerDescription, String>,
 }

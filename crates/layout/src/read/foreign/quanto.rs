@@ -9,9 +9,9 @@ use std::sync::Arc;
 use roundwise_tensor_file::{Checkpoint, Dtype, TensorFileError, TensorHeader};
 
 use crate::names::{bias_of, layer_of};
-use crate::read::foreign::beside::Beside;
 use crate::read::foreign::fields::mask;
-use crate::read::foreign::layer::{Decode, Found, Recognised};
+use crate::read::foreign::file::ForeignFile;
+use crate::read::foreign::layer::{Decode, LayerDescription, Recognised};
 use crate::read::foreign::parts::{
     Numbers, PLAIN, byte_values, bytes_of, matrix, part, size, unexpected, widened,
 };
@@ -34,19 +34,15 @@ pub(crate) const BITS: ForeignProgram = ForeignProgram {
 };
 
 /// Recognises a layer by its codes.
-pub(crate) fn recognise(
-    file: &Checkpoint,
-    beside: &Beside<'_>,
-    header: &TensorHeader,
-) -> Option<Recognised> {
+pub(crate) fn recognise(file: &ForeignFile<'_>, header: &TensorHeader) -> Option<Recognised> {
     let name = &header.name;
     if let Some(weight) = name.strip_suffix("._data._data") {
-        let found = bits(file, beside, weight, header);
+        let found = bits(file, weight, header);
         return Some(Recognised { layer: layer_of(weight).to_owned(), program: &BITS, found });
     }
     let weight = name.strip_suffix("._data")?;
     file.get(&format!("{weight}._scale"))?;
-    let found = bytes(file, beside, weight, header);
+    let found = bytes(file, weight, header);
     Some(Recognised { layer: layer_of(weight).to_owned(), program: &BYTES, found })
 }
 
@@ -58,11 +54,10 @@ fn activation_scales(file: &Checkpoint, weight: &str) -> impl Iterator<Item = St
 }
 
 fn bytes(
-    file: &Checkpoint,
-    beside: &Beside<'_>,
+    file: &ForeignFile<'_>,
     weight: &str,
     codes: &TensorHeader,
-) -> Result<Found, String> {
+) -> Result<LayerDescription, String> {
     const DTYPES: [Dtype; 3] = [Dtype::I8, Dtype::F8E4M3, Dtype::F8E5M2];
     let scale = part(file, &format!("{weight}._scale"))?;
     let (Some(&rows), true) = (codes.shape.first(), DTYPES.contains(&codes.dtype)) else {
@@ -83,13 +78,13 @@ fn bytes(
     };
     let kind = if codes.dtype == Dtype::I8 { "qint8" } else { "qfloat8" };
     let tiles = if is_by_row { "in rows" } else { "with one scale" };
-    Ok(Found {
+    Ok(LayerDescription {
         name: weight.to_owned(),
         codes_tensor: codes.name.clone(),
         parts: std::iter::once(scale.name.clone()).chain(activation_scales(file, weight)).collect(),
         codes: format!("8 bits ({kind}) {tiles}"),
         shape: codes.shape.clone(),
-        dtype: numbers.half_dtype().or_else(|| beside.model_dtype()),
+        dtype: numbers.half_dtype().or_else(|| file.model_dtype()),
         decoder: Arc::new(decoder),
     })
 }
@@ -125,11 +120,10 @@ impl Decode for Bytes {
 }
 
 fn bits(
-    file: &Checkpoint,
-    beside: &Beside<'_>,
+    file: &ForeignFile<'_>,
     weight: &str,
     codes: &TensorHeader,
-) -> Result<Found, String> {
+) -> Result<LayerDescription, String> {
     let [packed_rows, group] = matrix(codes, &[Dtype::U8])?;
     let name = |end: &str| format!("{weight}.{end}");
     let scale = part(file, &name("_scale"))?;
@@ -168,13 +162,13 @@ fn bits(
         shift: shift.clone(),
     };
     let parts = [scale.name.clone(), shift.name.clone()];
-    Ok(Found {
+    Ok(LayerDescription {
         name: weight.to_owned(),
         codes_tensor: codes.name.clone(),
         parts: parts.into_iter().chain(activation_scales(file, weight)).collect(),
         codes: format!("{bits} bits (qint{bits}) in groups of {group}"),
         shape: vec![rows, cols],
-        dtype: numbers.half_dtype().or_else(|| beside.model_dtype()),
+        dtype: numbers.half_dtype().or_else(|| file.model_dtype()),
         decoder: Arc::new(decoder),
     })
 }

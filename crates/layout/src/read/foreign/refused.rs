@@ -39,7 +39,7 @@ const SIGNS: [Sign; 19] = [
 ];
 
 /// Programs whose codes are refused by their names.
-pub(crate) const REFUSED: [&str; 5] =
+pub const REFUSED_PROGRAMS: [&str; 5] =
     ["SVDQuant (nunchaku)", "ExLlamaV2", "ExLlamaV3", "QuIP#", "AQLM"];
 
 /// Returns the layer that a tensor belongs to, and the program whose codes it is in.

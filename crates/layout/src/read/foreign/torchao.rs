@@ -9,8 +9,8 @@ use std::sync::Arc;
 use roundwise_tensor_file::{Checkpoint, Dtype, TensorFileError, TensorHeader};
 use serde_json::Value;
 
-use crate::read::foreign::beside::{Beside, dtype_named};
-use crate::read::foreign::layer::{Decode, Found, Recognised};
+use crate::read::foreign::file::{ForeignFile, dtype_named};
+use crate::read::foreign::layer::{Decode, LayerDescription, Recognised};
 use crate::read::foreign::parts::{
     Numbers, PLAIN, byte_values, bytes_of, expect, matrix, part, size, widened,
 };
@@ -28,27 +28,22 @@ pub(crate) const TORCHAO: ForeignProgram = ForeignProgram {
 pub(crate) const TENSOR_NAMES: &str = "tensor_names";
 
 /// Recognises a layer by its codes and by the header's entry about it.
-pub(crate) fn recognise(
-    file: &Checkpoint,
-    beside: &Beside<'_>,
-    header: &TensorHeader,
-) -> Option<Recognised> {
+pub(crate) fn recognise(file: &ForeignFile<'_>, header: &TensorHeader) -> Option<Recognised> {
     let (layer, tensor) = header.name.rsplit_once("._")?;
     let name = format!("{layer}.{}", tensor.strip_suffix("_qdata")?);
     let entry = file.metadata().get(&name)?;
     let entry: Value = serde_json::from_str(entry).unwrap_or_default();
-    let found = find(file, beside, &name, &entry, header);
+    let found = find(file, &name, &entry, header);
     let layer = crate::names::layer_of(&name).to_owned();
     Some(Recognised { layer, program: &TORCHAO, found })
 }
 
 fn find(
-    file: &Checkpoint,
-    beside: &Beside<'_>,
+    file: &ForeignFile<'_>,
     name: &str,
     entry: &Value,
     codes: &TensorHeader,
-) -> Result<Found, String> {
+) -> Result<LayerDescription, String> {
     const BYTES: [Dtype; 3] = [Dtype::I8, Dtype::F8E4M3, Dtype::F8E5M2];
     let class = entry.get("_type").and_then(Value::as_str).unwrap_or("nothing");
     let known = ["Float8Tensor", "Int8Tensor", "IntxUnpackedToInt8Tensor"];
@@ -100,13 +95,13 @@ fn find(
         zeros: zeros.cloned(),
     };
     let [high, wide] = tile.map(|size| size.to_string());
-    Ok(Found {
+    Ok(LayerDescription {
         name: name.to_owned(),
         codes_tensor: codes.name.clone(),
         parts,
         codes: format!("8 bits ({class}) in blocks of {high}×{wide}"),
         shape: vec![rows, cols],
-        dtype: dtype.or_else(|| beside.model_dtype()),
+        dtype: dtype.or_else(|| file.model_dtype()),
         decoder: Arc::new(decoder),
     })
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use roundwise_layout::{Layout, MatmulPrecision, StoredLayers};
-use roundwise_scheme::{QuantizedMatrix, ScaleRule, Scheme, Weight, WeightKind};
+use roundwise_scheme::{FloatDtype, QuantizedMatrix, ScaleRule, Scheme, Weight};
 use roundwise_tensor_file::{Checkpoint, Manifest, Overwrite, TensorFileWriter, TensorSpec};
 use roundwise_testkit::weights::Matrix;
 use tempfile::TempDir;
@@ -72,6 +72,6 @@ pub(crate) fn layer_tensors(
 
 pub(crate) fn quantize(matrix: &Matrix, scheme: Scheme) -> QuantizedMatrix {
     let bytes = matrix.bytes();
-    let weight = Weight::new(matrix.rows, matrix.cols, WeightKind::F32, &bytes).unwrap();
+    let weight = Weight::new(matrix.rows, matrix.cols, FloatDtype::F32, &bytes).unwrap();
     QuantizedMatrix::nearest(&weight, scheme, ScaleRule::Absmax).unwrap()
 }

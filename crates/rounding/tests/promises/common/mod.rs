@@ -3,7 +3,7 @@
 use roundwise_compute::{Device, Engine};
 use roundwise_rounding::{Limit, MethodOptions, Options, Rounded, RoundingError, round};
 use roundwise_scheme::{
-    CATALOG, CatalogEntry, QuantizedMatrix, ScaleRule, Scheme, Weight, WeightKind,
+    CATALOG, CatalogEntry, FloatDtype, QuantizedMatrix, ScaleRule, Scheme, Weight,
 };
 use roundwise_testkit::weights::Matrix;
 
@@ -20,13 +20,13 @@ pub(crate) fn rounded(
     options: &Options,
 ) -> Result<Rounded, RoundingError> {
     let bytes = matrix.bytes();
-    let weight = Weight::new(matrix.rows, matrix.cols, WeightKind::F32, &bytes)?;
+    let weight = Weight::new(matrix.rows, matrix.cols, FloatDtype::F32, &bytes)?;
     round(&weight, scheme, ScaleRule::Absmax, options, &cpu(), SEED, &mut ())
 }
 
 pub(crate) fn nearest(matrix: &Matrix, scheme: Scheme) -> QuantizedMatrix {
     let bytes = matrix.bytes();
-    let weight = Weight::new(matrix.rows, matrix.cols, WeightKind::F32, &bytes).unwrap();
+    let weight = Weight::new(matrix.rows, matrix.cols, FloatDtype::F32, &bytes).unwrap();
     QuantizedMatrix::nearest(&weight, scheme, ScaleRule::Absmax).unwrap()
 }
 

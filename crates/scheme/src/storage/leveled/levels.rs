@@ -38,6 +38,7 @@ impl Levels {
             return Err(SchemeError::Levels { problem: "its table of levels does not ascend" });
         }
         let largest = E4m3::encode(E4m3::MAX);
+        // As bytes: every E4M3 code above the largest number is a NaN or has the sign bit.
         if group_scales.iter().any(|scale| *scale > largest) {
             let problem = "a scale of a group is negative or no number";
             return Err(SchemeError::Levels { problem });
@@ -106,6 +107,8 @@ pub(super) fn squared_error(values: &[f32], levels: &GroupLevels, scale: f32) ->
 /// Returns the index of the nearest of ascending levels, the lowest of several.
 pub(super) fn nearest(levels: &GroupLevels, value: f32) -> usize {
     let mut best = 0;
+    // All sixteen, and no search by halves: equal levels stand beside each other, and the lowest of them has
+    // to win so that codes come back as they were.
     for index in 1..LEVELS {
         if (levels[index] - value).abs() < (levels[best] - value).abs() {
             best = index;

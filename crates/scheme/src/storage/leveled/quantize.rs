@@ -88,10 +88,13 @@ fn quantize_row(
     codes: &mut [u8],
 ) -> f32 {
     let groups = || values.as_chunks::<LEVEL_GROUP>().0.iter();
+    // Twice over the groups: the scale of the row depends on all of them, and the codes on the scale of the
+    // row.
     let fitted: Vec<(f32, f32)> = groups().map(|values| fit(table, values)).collect();
     let largest = fitted.iter().map(|(_, largest)| *largest).fold(0.0, f32::max);
     let row_scale = (largest / Int8::MAX).max(SMALLEST_SCALE);
     for (group, values) in groups().enumerate() {
+        // Levels follow from the scale as it is stored, so the codes are chosen after its rounding.
         let relative = E4m3::encode(fitted[group].0 / row_scale);
         let scale = match rule {
             ScaleRule::Absmax => relative,
@@ -135,6 +138,7 @@ fn best_group_scale(
     let error = |scale: u8| squared_error(values, &levels(table, E4m3::decode(scale)), row_scale);
     let largest = i32::from(E4m3::encode(E4m3::MAX));
     let mut best = (fitted, error(fitted));
+    // Nearest steps first, and only less error wins: of equals the one that is nearest to the fit stays.
     for step in GROUP_STEPS {
         let tried = (i32::from(fitted) + step).clamp(0, largest) as u8;
         let found = error(tried);
@@ -152,14 +156,14 @@ mod tests {
 
     use super::*;
     use crate::storage::CODEBOOK;
-    use crate::weight::WeightKind;
+    use crate::weight::FloatDtype;
 
     /// The bytes are those of comfy-kitchen where it is told to take the common table.
     #[test]
     fn the_common_table_gives_the_published_bytes() {
         let scheme: Scheme = "int4-asym-16".parse().unwrap();
         let bytes = contract_i(2, 64).bytes();
-        let weight = Weight::new(2, 64, WeightKind::F32, &bytes).unwrap().seen_by(scheme);
+        let weight = Weight::new(2, 64, FloatDtype::F32, &bytes).unwrap().seen_by(scheme);
         let rounded = quantize_to(&CODEBOOK, &weight, scheme, ScaleRule::Absmax, vec![]).unwrap();
         let scales: Vec<Vec<u8>> =
             rounded.stored_scales().into_iter().map(|(_, bytes)| bytes).collect();

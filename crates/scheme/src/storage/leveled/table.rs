@@ -32,7 +32,7 @@ pub const CODEBOOK: [f32; LEVELS] = [
 const HEAVY_TAILED: f64 = -0.1;
 
 /// Weights that decide about the table of a matrix, in whole rows.
-const TABLE_SAMPLE: usize = 300_000;
+const TABLE_WEIGHTS: usize = 300_000;
 
 /// Times that levels are moved to the mean of the weights next to them.
 const TABLE_STEPS: usize = 25;
@@ -42,44 +42,44 @@ const TABLE_STEPS: usize = 25;
 ///
 /// - `weight`: as its scheme sees it
 pub(super) fn table_for(weight: &Weight<'_>) -> [f32; LEVELS] {
-    let sample = normalised_sample(weight);
-    let mean = sample.iter().map(|value| f64::from(*value)).sum::<f64>() / sample.len() as f64;
-    let moment = |power| sample.iter().map(|value| (f64::from(*value) - mean).powi(power)).sum();
+    let weights = normalised_weights(weight);
+    let mean = weights.iter().map(|value| f64::from(*value)).sum::<f64>() / weights.len() as f64;
+    let moment = |power| weights.iter().map(|value| (f64::from(*value) - mean).powi(power)).sum();
     let (squares, fourths): (f64, f64) = (moment(2), moment(4));
-    let variance = squares / (sample.len() as f64 - 1.0);
-    let excess_kurtosis = fourths / sample.len() as f64 / variance.powi(2) - 3.0;
+    let variance = squares / (weights.len() as f64 - 1.0);
+    let excess_kurtosis = fourths / weights.len() as f64 / variance.powi(2) - 3.0;
     match excess_kurtosis > HEAVY_TAILED {
-        true => fitted_table(&sample),
+        true => fitted_table(&weights),
         false => CODEBOOK,
     }
 }
 
 /// Returns some rows of a matrix, every weight divided by the largest of its group.
-fn normalised_sample(weight: &Weight<'_>) -> Vec<f32> {
+fn normalised_weights(weight: &Weight<'_>) -> Vec<f32> {
     let (rows, cols) = (weight.rows(), weight.cols());
-    let sampled = (TABLE_SAMPLE / cols.max(1)).max(1).min(rows);
-    let mut sample = Vec::with_capacity(sampled * cols);
+    let n_rows = (TABLE_WEIGHTS / cols.max(1)).max(1).min(rows);
+    let mut weights = Vec::with_capacity(n_rows * cols);
     let mut values = vec![0.0; cols];
-    for row in (0..sampled).map(|index| index * rows / sampled) {
+    for row in (0..n_rows).map(|index| index * rows / n_rows) {
         weight.widen_row(row, &mut values);
         for group in values.as_chunks::<LEVEL_GROUP>().0 {
             let largest = absmax(group).max(SMALLEST_SCALE);
-            sample.extend(group.map(|value| value / largest));
+            weights.extend(group.map(|value| value / largest));
         }
     }
-    sample
+    weights
 }
 
-/// Fits ascending levels to a sample of at least one value: each is moved to the mean of the values
+/// Fits ascending levels to weights, at least one: each is moved to the mean of the values
 /// nearest to it, again and again.
 ///
 /// # Source
 /// Lloyd, "Least squares quantization in PCM", IEEE Transactions on Information Theory 28, 1982; begun
 /// at quantiles, as comfy-kitchen does.
-fn fitted_table(sample: &[f32]) -> [f32; LEVELS] {
-    let mut sorted = sample.to_vec();
+fn fitted_table(weights: &[f32]) -> [f32; LEVELS] {
+    let mut sorted = weights.to_vec();
     sorted.sort_unstable_by(f32::total_cmp);
-    let last = sample.len() - 1;
+    let last = weights.len() - 1;
     let mut table: [f32; LEVELS] = std::array::from_fn(|level| {
         // In f32, as torch has it, for the same bits.
         let place = last as f32 * (level as f32 / (LEVELS - 1) as f32);
@@ -89,7 +89,7 @@ fn fitted_table(sample: &[f32]) -> [f32; LEVELS] {
     });
     for _ in 0..TABLE_STEPS {
         let mut nearest_values: [Vec<f32>; LEVELS] = Default::default();
-        sample.iter().for_each(|value| nearest_values[nearest(&table, *value)].push(*value));
+        weights.iter().for_each(|value| nearest_values[nearest(&table, *value)].push(*value));
         for (level, values) in table.iter_mut().zip(nearest_values) {
             if !values.is_empty() {
                 *level = mean(&values);
@@ -121,7 +121,7 @@ mod tests {
     use roundwise_testkit::weights::{Matrix, gaussian};
 
     use super::*;
-    use crate::weight::WeightKind;
+    use crate::weight::FloatDtype;
 
     fn heavy_tailed(rows: usize, cols: usize) -> Matrix {
         gaussian(rows, cols, 1).map(|_, _, value| value.powi(3))
@@ -129,7 +129,7 @@ mod tests {
 
     fn table_of(matrix: &Matrix) -> [f32; LEVELS] {
         let bytes = matrix.bytes();
-        table_for(&Weight::new(matrix.rows, matrix.cols, WeightKind::F32, &bytes).unwrap())
+        table_for(&Weight::new(matrix.rows, matrix.cols, FloatDtype::F32, &bytes).unwrap())
     }
 
     #[test]
@@ -157,12 +157,12 @@ mod tests {
     #[test]
     fn a_table_of_its_own_is_better_for_its_weights() {
         let bytes = heavy_tailed(600, 1024).bytes();
-        let weight = Weight::new(600, 1024, WeightKind::F32, &bytes).unwrap();
-        let sample = normalised_sample(&weight);
-        assert!(sample.len() < 600 * 1024 && sample.len() > TABLE_SAMPLE / 2);
+        let weight = Weight::new(600, 1024, FloatDtype::F32, &bytes).unwrap();
+        let weights = normalised_weights(&weight);
+        assert!(weights.len() < 600 * 1024 && weights.len() > TABLE_WEIGHTS / 2);
         let error = |table: &[f32; LEVELS]| {
             let errors =
-                sample.iter().map(|value| f64::from(table[nearest(table, *value)] - value));
+                weights.iter().map(|value| f64::from(table[nearest(table, *value)] - value));
             errors.map(|error| error * error).sum::<f64>()
         };
         assert!(error(&table_for(&weight)) < 0.9 * error(&CODEBOOK));

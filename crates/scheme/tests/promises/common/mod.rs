@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use roundwise_scheme::{
-    CATALOG, GridKind, QuantizedMatrix, Rotation, ScaleRule, Scheme, Tiling, Weight, WeightKind,
+    CATALOG, FloatDtype, GridKind, QuantizedMatrix, Rotation, ScaleRule, Scheme, Tiling, Weight,
 };
 use roundwise_testkit::files::{bf16_bytes, f16_bytes, f32_bytes};
 use roundwise_testkit::random::Random;
@@ -22,12 +22,12 @@ pub(crate) struct Case {
     pub(crate) scheme: Scheme,
     pub(crate) rows: usize,
     pub(crate) cols: usize,
-    pub(crate) kind: WeightKind,
+    pub(crate) kind: FloatDtype,
     pub(crate) bytes: Vec<u8>,
 }
 
 impl Case {
-    pub(crate) fn new(scheme: Scheme, kind: WeightKind, matrix: &Matrix) -> Self {
+    pub(crate) fn new(scheme: Scheme, kind: FloatDtype, matrix: &Matrix) -> Self {
         let Matrix { rows, cols, ref values } = *matrix;
         Self { scheme, rows, cols, kind, bytes: bytes_of(kind, values) }
     }
@@ -71,19 +71,19 @@ impl Case {
     }
 }
 
-fn bytes_of(kind: WeightKind, values: &[f32]) -> Vec<u8> {
+fn bytes_of(kind: FloatDtype, values: &[f32]) -> Vec<u8> {
     match kind {
-        WeightKind::F64 => {
+        FloatDtype::F64 => {
             values.iter().flat_map(|&value| f64::from(value).to_le_bytes()).collect()
         }
-        WeightKind::F32 => f32_bytes(values),
-        WeightKind::F16 => f16_bytes(values),
-        WeightKind::BF16 => bf16_bytes(values),
+        FloatDtype::F32 => f32_bytes(values),
+        FloatDtype::F16 => f16_bytes(values),
+        FloatDtype::BF16 => bf16_bytes(values),
     }
 }
 
-pub(crate) fn any_kind() -> impl Strategy<Value = WeightKind> {
-    prop::sample::select(vec![WeightKind::F64, WeightKind::F32, WeightKind::F16, WeightKind::BF16])
+pub(crate) fn any_kind() -> impl Strategy<Value = FloatDtype> {
+    prop::sample::select(vec![FloatDtype::F64, FloatDtype::F32, FloatDtype::F16, FloatDtype::BF16])
 }
 
 fn any_grid() -> impl Strategy<Value = GridKind> {
@@ -159,9 +159,9 @@ pub(crate) fn any_case() -> impl Strategy<Value = Case> {
     (any_covered_shape(), any_kind()).prop_flat_map(|((scheme, [rows, cols]), kind)| {
         any_matrix(rows, cols).prop_map(move |matrix| {
             let largest = match kind {
-                WeightKind::F64 | WeightKind::F32 => f32::MAX,
-                WeightKind::F16 => 65504.0,
-                WeightKind::BF16 => f32::from_bits(0x7F7F_0000),
+                FloatDtype::F64 | FloatDtype::F32 => f32::MAX,
+                FloatDtype::F16 => 65504.0,
+                FloatDtype::BF16 => f32::from_bits(0x7F7F_0000),
             };
             // Sums of a rotation, and numbers rounded up to a power of two, may leave f32.
             let is_bounded = scheme.rotation().is_some() || has_powers(scheme);
@@ -191,7 +191,7 @@ pub(crate) fn any_ordinary_case() -> impl Strategy<Value = Case> {
             };
             // Sums of uniform numbers may come close to 0; such a tile would be too small.
             let matrix = matrix.map(|_, _, value| if value.abs() < 1e-6 { 0.0 } else { value });
-            Case::new(scheme, WeightKind::F32, &matrix)
+            Case::new(scheme, FloatDtype::F32, &matrix)
         },
     )
 }

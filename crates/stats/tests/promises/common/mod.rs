@@ -1,7 +1,8 @@
 use std::path::{Path, PathBuf};
 
 use roundwise_stats::{
-    Knowledge, LayerPlan, LayerShape, LayerStatistics, SecondMoment, StatisticsWriter,
+    Curvature, Knowledge, LayerPlan, LayerShape, LayerStatistics, MixedInputs, OutputGradient,
+    SecondMoment, StatisticsWriter,
 };
 use roundwise_tensor_file::Overwrite;
 use roundwise_testkit::random::Random;
@@ -74,15 +75,9 @@ pub(crate) fn statistics(inputs: &Inputs, knowledge: Knowledge) -> LayerStatisti
 /// Writes a side-car of these layers, each of a weight of 5 rows.
 pub(crate) fn write(folder: &Path, name: &str, layers: &[(&str, LayerStatistics)]) -> PathBuf {
     let path = folder.join(name);
-    let plan = |(module, layer): &(&str, LayerStatistics)| LayerPlan {
-        shape: LayerShape {
-            module: (*module).to_owned(),
-            rows: 5,
-            columns: layer.columns() as u64,
-        },
-        count: layer.count(),
-        has_mean: layer.mean().is_some(),
-        knowledge: layer.knowledge(),
+    let plan = |(module, layer): &(&str, LayerStatistics)| {
+        let module = (*module).to_owned();
+        LayerPlan::of(LayerShape { module, rows: 5, columns: layer.columns() as u64 }, layer)
     };
     let plans = layers.iter().map(plan).collect();
     let writer = StatisticsWriter::create(&path, Overwrite::Replace, "test", plans).unwrap();
@@ -97,5 +92,52 @@ pub(crate) fn write(folder: &Path, name: &str, layers: &[(&str, LayerStatistics)
 pub(crate) fn put(folder: &Path, name: &str, bytes: &[u8]) -> PathBuf {
     let path = folder.join(name);
     std::fs::write(&path, bytes).unwrap();
+    path
+}
+
+/// A layer with all that a side-car can hold of it, of 5 rows.
+pub(crate) struct Curved {
+    pub(crate) module: &'static str,
+    pub(crate) plain: LayerStatistics,
+    pub(crate) mixed: Option<MixedInputs>,
+    pub(crate) gradient: Option<OutputGradient>,
+}
+
+/// Returns a moment with a mean of zeros, as moments about zero are read.
+pub(crate) fn about_zero(layer: &LayerStatistics) -> LayerStatistics {
+    let n = layer.columns();
+    let second = match layer.second() {
+        SecondMoment::Full { .. } => {
+            SecondMoment::Full { covariance: layer.second_moment_matrix() }
+        }
+        second => second.clone(),
+    };
+    let (zeros, diagonal) = (Some(vec![0.0; n]), layer.diagonal().to_vec());
+    LayerStatistics::new(layer.count(), zeros, diagonal, second).unwrap()
+}
+
+/// Writes a side-car of these layers.
+pub(crate) fn write_curved(folder: &Path, name: &str, layers: &[Curved]) -> PathBuf {
+    let path = folder.join(name);
+    let plan = |layer: &Curved| {
+        let module = layer.module.to_owned();
+        let columns = layer.plain.columns() as u64;
+        let plan = LayerPlan::of(LayerShape { module, rows: 5, columns }, &layer.plain);
+        let mixed = layer.mixed.as_ref().map(MixedInputs::plan);
+        let gradient = layer.gradient.as_ref().map(|it| it.plan(Curvature::Tokens));
+        LayerPlan { mixed, gradient, ..plan }
+    };
+    let plans = layers.iter().map(plan).collect();
+    let writer = StatisticsWriter::create(&path, Overwrite::Replace, "test", plans).unwrap();
+    for layer in layers {
+        writer.write(layer.module, &layer.plain).unwrap();
+        if let Some(mixed) = &layer.mixed {
+            writer.write_mixed(layer.module, mixed).unwrap();
+        }
+        if let Some(gradient) = &layer.gradient {
+            writer.write_gradient(layer.module, gradient).unwrap();
+        }
+    }
+    writer.commit().unwrap();
     path
 }

@@ -1,22 +1,31 @@
 use std::cell::OnceCell;
+use std::ops::Deref;
 
 use roundwise_tensor_file::{Checkpoint, Dtype};
 use serde_json::Value;
 
-/// The files beside a checkpoint that describe its codes, read on first use.
-pub(crate) struct Beside<'a> {
-    file: &'a Checkpoint,
+/// A checkpoint with the files beside it that describe its codes, which are read on first use.
+pub(crate) struct ForeignFile<'a> {
+    checkpoint: &'a Checkpoint,
     config: OnceCell<Value>,
     quantization: OnceCell<Value>,
 }
 
-impl<'a> Beside<'a> {
-    pub(crate) fn new(file: &'a Checkpoint) -> Self {
-        Self { file, config: OnceCell::new(), quantization: OnceCell::new() }
+impl Deref for ForeignFile<'_> {
+    type Target = Checkpoint;
+
+    fn deref(&self) -> &Checkpoint {
+        self.checkpoint
+    }
+}
+
+impl<'a> ForeignFile<'a> {
+    pub(crate) fn new(checkpoint: &'a Checkpoint) -> Self {
+        Self { checkpoint, config: OnceCell::new(), quantization: OnceCell::new() }
     }
 
     fn json(&self, name: &str) -> Option<Value> {
-        serde_json::from_str(&self.file.text_beside(name)?).ok()
+        serde_json::from_str(&self.checkpoint.text_beside(name)?).ok()
     }
 
     fn config(&self) -> &Value {

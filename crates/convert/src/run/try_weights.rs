@@ -25,35 +25,43 @@ use crate::source::find_tensor::find_tensor;
 /// # Errors
 /// As [`Prepared::new`]; [`ConvertError::Misfit`] for a name that the input does not have,
 /// [`ConvertError::Stopped`].
-pub fn sample(
+pub fn try_weights(
     job: &Job,
     weights: &[&str],
     watch: &dyn Watch,
 ) -> Result<Vec<TensorReport>, ConvertError> {
-    let prepared = Prepared::new(job, &[])?;
-    let sampling = Sampling { job, input: &prepared.input, plan: &prepared.plans[0], watch };
+    try_prepared(job, &Prepared::new(job, &[])?, weights, watch)
+}
+
+/// Rounds weights of a job that is prepared.
+pub(crate) fn try_prepared(
+    job: &Job,
+    prepared: &Prepared,
+    weights: &[&str],
+    watch: &dyn Watch,
+) -> Result<Vec<TensorReport>, ConvertError> {
+    let trial = TrialRun { job, input: &prepared.input, plan: &prepared.plans[0], watch };
     let source = &prepared.input.source;
-    let planned =
-        weights.iter().map(|name| sampling.plan.planned(source, find_tensor(source, name)?));
+    let planned = weights.iter().map(|name| trial.plan.planned(source, find_tensor(source, name)?));
     let planned = planned.collect::<Result<Vec<_>, _>>()?;
     let bytes = planned.iter().map(|planned| planned.header.byte_len()).sum();
     notice(watch, Event::Phase { name: Phase::Converting, tensors: planned.len(), bytes })?;
     let weights = planned.iter().copied();
-    let shared_scales = SharedScales::find(job, source, sampling.plan, weights, watch)?;
+    let shared_scales = SharedScales::find(job, source, trial.plan, weights, watch)?;
     let mut buffers = Buffers::default();
-    let reports = planned.iter().map(|planned| sampling.put(planned, &shared_scales, &mut buffers));
+    let reports = planned.iter().map(|planned| trial.put(planned, &shared_scales, &mut buffers));
     reports.collect()
 }
 
-/// Shared by all sampled weights.
-struct Sampling<'a> {
+/// Shared by all weights of a trial.
+struct TrialRun<'a> {
     job: &'a Job,
     input: &'a Input,
     plan: &'a Plan,
     watch: &'a dyn Watch,
 }
 
-impl Sampling<'_> {
+impl TrialRun<'_> {
     fn put(
         &self,
         planned: &PlannedTensor,

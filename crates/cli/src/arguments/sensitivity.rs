@@ -1,0 +1,35 @@
+use std::path::PathBuf;
+
+use clap::Args;
+use roundwise_convert::compute::Devices;
+use roundwise_convert::scheme::Scheme;
+
+use super::budget::parse_scheme;
+use super::{INPUT, RecipeOptions, RunOptions, StatisticsFlags};
+
+#[derive(Debug, Args)]
+pub(crate) struct SensitivityOptions {
+    #[arg(value_name = "INPUT", help = INPUT)]
+    pub(crate) input: PathBuf,
+    /// Schemes to measure
+    #[arg(
+        long,
+        value_name = "SCHEME,…",
+        value_delimiter = ',',
+        value_parser = parse_scheme,
+        default_values = ["int4-convrot", "nvfp4", "fp8", "int8-row-convrot", "bf16"]
+    )]
+    pub(crate) schemes: Vec<Scheme>,
+    /// File that keeps what was measured [default: beside the input]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) sensitivity: Option<PathBuf>,
+    /// Where learned rounding is computed [default: auto]
+    #[arg(long, value_name = "DEVICE")]
+    pub(crate) device: Option<Devices>,
+    #[command(flatten)]
+    pub(crate) statistics: StatisticsFlags,
+    #[command(flatten)]
+    pub(crate) run: RunOptions,
+    #[command(flatten)]
+    pub(crate) recipe: RecipeOptions,
+}

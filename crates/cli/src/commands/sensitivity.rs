@@ -1,0 +1,142 @@
+use std::collections::BTreeMap;
+
+use roundwise_convert::Job;
+use roundwise_convert::plan::{Measure, Predicted, Sensitivity};
+use roundwise_convert::run::{SensitivityRequest, limit_search_threads, sensitivity};
+use roundwise_convert::source::for_input;
+use serde_json::{Value, json};
+
+use crate::arguments::SensitivityOptions;
+use crate::commands::budget::{cache_of, loss};
+use crate::console::{print, print_json, width};
+use crate::progress::Progress;
+use crate::stop;
+use crate::table::Table;
+use crate::text::{counted, path};
+
+pub(crate) fn run(options: &SensitivityOptions) -> anyhow::Result<bool> {
+    let statistics = options.statistics.to_file();
+    let (file, typed) = options.recipe.to_recipe_file(statistics.as_ref())?;
+    let file = for_input(file, &options.input, None);
+    let recipe = file.check().map_err(|error| typed.error(error.into()))?;
+    limit_search_threads(options.run.threads());
+    stop::listen()?;
+    // Nothing is written there.
+    let output = options.input.with_extension("sensitivity");
+    let job = Job {
+        threads: options.run.threads(),
+        devices: options.device.clone().unwrap_or_default(),
+        statistics,
+        ..Job::new(options.input.clone(), output, recipe)
+    };
+    let cache = cache_of(options.sensitivity.as_ref(), &job);
+    let mut schemes = vec![];
+    for scheme in &options.schemes {
+        if !schemes.contains(scheme) {
+            schemes.push(*scheme);
+        }
+    }
+    let request = SensitivityRequest { job: &job, schemes: &schemes, cache: Some(&cache) };
+    let progress = Progress::new(&job.input, options.run.quiet || options.run.json);
+    let found = sensitivity(&request, &progress);
+    progress.finish();
+    let found = found.map_err(|error| typed.error(error))?;
+    if options.run.json {
+        print_json(&as_json(&found))?;
+    } else if !options.run.quiet {
+        print(&(describe(&found) + &format!("kept in {}\n", path(&cache))))?;
+    }
+    Ok(true)
+}
+
+fn as_json(found: &Sensitivity) -> Value {
+    let predicted = found.predicted();
+    let layers: Vec<Value> = predicted
+        .iter()
+        .map(|(layer, schemes)| {
+            let of_scheme = |(scheme, predicted): (&String, &Predicted)| {
+                let known = found.layers[layer][scheme];
+                let value = json!({
+                    "loss": predicted.loss,
+                    "is_proxy": predicted.is_proxy,
+                    "output_error": known.output_error,
+                    "weight_error": known.weight_error,
+                });
+                (scheme.clone(), value)
+            };
+            let schemes: serde_json::Map<String, Value> = schemes.iter().map(of_scheme).collect();
+            json!({ "name": layer, "schemes": schemes })
+        })
+        .collect();
+    json!({ "measure": found.measure().name(), "layers": layers })
+}
+
+/// Lists layers and schemes, with a bar for each layer's share of the loss in its worst scheme.
+fn describe(found: &Sensitivity) -> String {
+    let predicted = found.predicted();
+    let largest = |of_layer: &BTreeMap<String, Predicted>| {
+        of_layer.values().map(|it| it.loss).fold(0.0, f64::max)
+    };
+    let worst = predicted.values().map(largest).fold(0.0, f64::max);
+    let mut text = format!(
+        "{}: predicted loss, {}\n",
+        counted(predicted.len(), "layer"),
+        found.measure().in_words()
+    );
+    if found.measure() == Measure::WeightError {
+        text += "  statistics of the layers' inputs would tell what really is lost\n";
+    }
+    let mut table = Table::new(&["layer", "scheme", "loss", ""]);
+    for (layer, of_layer) in &predicted {
+        push_rows(&mut table, layer, of_layer, &bar(largest(of_layer), worst));
+    }
+    let mut sums = BTreeMap::<String, Predicted>::new();
+    for (scheme, it) in predicted.values().flatten() {
+        let sum = sums.entry(scheme.clone()).or_insert(Predicted { loss: 0.0, is_proxy: false });
+        sum.loss += it.loss;
+    }
+    push_rows(&mut table, "all layers", &sums, "");
+    text += &table.render(width());
+    let without = found.without_measure();
+    if found.measure() != Measure::WeightError && !without.is_empty() {
+        text += &format!(
+            "note: * {} without the statistics that this needs: told by the error of the weights\n",
+            counted(without.len(), "layer")
+        );
+    }
+    text
+}
+
+/// Adds a row for each scheme of a layer, the first with its name and its bar.
+fn push_rows(table: &mut Table, layer: &str, losses: &BTreeMap<String, Predicted>, bar: &str) {
+    for (index, (scheme, predicted)) in losses.iter().enumerate() {
+        let star = if predicted.is_proxy { " *" } else { "" };
+        let [name, bar] = if index == 0 { [layer, bar] } else { ["", ""] };
+        let value = format!("{}{star}", loss(predicted.loss));
+        table.row(vec![name.to_owned(), scheme.clone(), value, bar.to_owned()]);
+    }
+}
+
+/// Draws a loss on a scale of powers of ten, four of them wide.
+fn bar(loss: f64, worst: f64) -> String {
+    const WIDTH: f64 = 24.0;
+    const POWERS: f64 = 4.0;
+    if loss <= 0.0 || worst <= 0.0 {
+        return String::new();
+    }
+    let share = 1.0 + (loss / worst).log10() / POWERS;
+    "█".repeat((share.max(0.0) * WIDTH).round() as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bars_are_logarithmic() {
+        assert_eq!(bar(1.0, 1.0).chars().count(), 24);
+        assert_eq!(bar(0.01, 1.0).chars().count(), 12);
+        assert_eq!(bar(1e-9, 1.0), "");
+        assert_eq!(bar(0.0, 0.0), "");
+    }
+}

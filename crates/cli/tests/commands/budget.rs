@@ -1,0 +1,195 @@
+//! Files as good as their size allows: what is chosen, what is predicted, and what is refused.
+
+use std::path::Path;
+
+use crate::tool::Folder;
+use roundwise_stats::{
+    Curvature, LayerPlan, LayerShape, LayerStatistics, OutputGradient, SecondMoment,
+    StatisticsWriter,
+};
+use roundwise_tensor_file::Overwrite;
+use roundwise_testkit::files::{Tensor, f32_bytes, safetensors};
+use roundwise_testkit::weights::gaussian;
+use serde_json::Value;
+
+const LAYERS: [&str; 4] = ["blocks.0.fc1", "blocks.0.fc2", "blocks.1.fc1", "blocks.1.fc2"];
+const ROWS: usize = 64;
+const COLUMNS: usize = 64;
+
+/// Mean squares of gradients: the second layer matters far more than the others.
+const GRADIENTS: [f32; 4] = [1e-4, 1.0, 1e-4, 1e-3];
+
+fn model() -> Vec<u8> {
+    let tensors = LAYERS.iter().enumerate().map(|(index, layer)| {
+        let values = gaussian(ROWS, COLUMNS, 7 + index as u64).values;
+        Tensor::new(&format!("{layer}.weight"), "F32", &[ROWS, COLUMNS], f32_bytes(&values))
+    });
+    safetensors(&tensors.collect::<Vec<_>>())
+}
+
+/// Statistics of all layers; gradients times `factor`.
+fn write(path: &Path, has_gradients: bool, factor: f32) {
+    let plain = |layer: usize| {
+        let values = gaussian(COLUMNS, 1, 90 + layer as u64).values;
+        let diagonal = values.iter().map(|value| 0.1 + value * value).collect();
+        LayerStatistics::new(500, Some(vec![0.0; COLUMNS]), diagonal, SecondMoment::Diagonal)
+            .unwrap()
+    };
+    let gradient =
+        |layer: usize| OutputGradient::new(500, factor * GRADIENTS[layer], None, None).unwrap();
+    let plan = |(index, layer): (usize, &&str)| {
+        let module = (**layer).to_owned();
+        let shape = LayerShape { module, rows: ROWS as u64, columns: COLUMNS as u64 };
+        let known = has_gradients.then(|| gradient(index).plan(Curvature::Tokens));
+        LayerPlan { gradient: known, ..LayerPlan::of(shape, &plain(index)) }
+    };
+    let plans = LAYERS.iter().enumerate().map(plan).collect();
+    let writer = StatisticsWriter::create(path, Overwrite::Replace, "a test", plans).unwrap();
+    for (index, layer) in LAYERS.iter().enumerate() {
+        writer.write(layer, &plain(index)).unwrap();
+        if has_gradients {
+            writer.write_gradient(layer, &gradient(index)).unwrap();
+        }
+    }
+    writer.commit().unwrap();
+}
+
+/// A model of four layers, with statistics and gradients of all, and with statistics alone.
+pub(crate) fn folder() -> Folder {
+    let folder = Folder::with("m.safetensors", &model());
+    write(&folder.path("g.stats.safetensors"), true, 1.0);
+    write(&folder.path("h.stats.safetensors"), false, 1.0);
+    folder
+}
+
+const STATS: [&str; 2] = ["--stats", "g.stats.safetensors"];
+
+fn plan(folder: &Folder, more: &[&str]) -> Value {
+    folder.json(&[&["plan", "m.safetensors", "--json"], more].concat())
+}
+
+fn schemes(budget: &Value) -> Vec<String> {
+    let layers = budget["layers"].as_array().unwrap().iter();
+    layers.map(|layer| layer["scheme"].as_str().unwrap().to_owned()).collect()
+}
+
+fn number(value: &Value) -> f64 {
+    value.as_f64().unwrap_or_else(|| panic!("{value} is no number"))
+}
+
+/// Whatever the size, the file has at most it, and a larger one never loses more.
+#[test]
+fn a_size_is_kept_to_the_byte_and_more_of_it_never_loses_more() {
+    let folder = folder();
+    let mut last = f64::INFINITY;
+    for size in ["14000", "17001", "20000", "23456", "40000"] {
+        let arguments = ["convert", "m.safetensors", "-o", "o.safetensors", "--force", "--json"];
+        let report = folder.json(&[&arguments[..], &STATS, &["--size", size]].concat());
+        let written = folder.read("o.safetensors").len() as u64;
+        assert!(written <= size.parse().unwrap(), "{size}: {written}");
+        assert_eq!(report["output_bytes"], written);
+        let budget = plan(&folder, &[&STATS[..], &["--size", size]].concat());
+        let budget = &budget["budget"];
+        assert_eq!(budget["file"]["bytes"], written, "{size}");
+        let loss = number(&budget["file"]["loss"]);
+        assert!(loss <= last, "{size}: {loss} {last}");
+        let stored = number(&report["prediction"]["loss"]);
+        assert!((stored - loss).abs() <= 1e-6 * loss, "{size}: {stored} {loss}");
+        last = loss;
+    }
+}
+
+#[test]
+fn bits_go_to_the_layer_whose_gradients_are_largest() {
+    let folder = folder();
+    let budget = plan(&folder, &[&STATS[..], &["--bits", "7"]].concat());
+    let budget = &budget["budget"];
+    assert_eq!(budget["measure"], "nats");
+    assert!(number(&budget["file"]["bits"]) <= 7.0);
+    let chosen = schemes(budget);
+    assert_ne!(chosen[1], "int4-convrot", "{chosen:?}");
+    assert_eq!(chosen[0], "int4-convrot", "{chosen:?}");
+    let loss = number(&budget["file"]["loss"]);
+    let limit = format!("{}", loss * 1.0001);
+    let smallest = plan(&folder, &[&STATS[..], &["--loss", &limit]].concat());
+    assert!(number(&smallest["budget"]["file"]["bytes"]) <= number(&budget["file"]["bytes"]));
+    let names: Vec<&Value> =
+        budget["uniform"].as_array().unwrap().iter().map(|it| &it["scheme"]).collect();
+    assert!(names.iter().any(|name| **name == "int8-row-convrot"), "{names:?}");
+}
+
+#[test]
+fn the_recipe_that_is_printed_makes_the_same_file() {
+    let folder = folder();
+    let flags = [&["--bits", "7"][..], &STATS].concat();
+    let recipe = folder.done(&[&["plan", "m.safetensors", "--print-recipe"], &flags[..]].concat());
+    assert!(recipe.contains("[[assign]]"), "{recipe}");
+    folder.write("r.toml", recipe.as_bytes());
+    folder.done(&[&["convert", "m.safetensors", "-o", "a.safetensors"], &flags[..]].concat());
+    let again = ["convert", "m.safetensors", "-o", "b.safetensors", "--recipe", "r.toml"];
+    folder.done(&[&again[..], &STATS].concat());
+    assert!(folder.read("a.safetensors") == folder.read("b.safetensors"));
+    let explain = ["plan", "m.safetensors", "--recipe", "r.toml", "--explain"];
+    let explained = folder.done(&[&explain[..], &["blocks.0.fc2"], &STATS].concat());
+    assert!(explained.contains("→") && explained.contains("assign"), "{explained}");
+}
+
+/// What an earlier run has measured is taken over for the same model, statistics and method alone.
+#[test]
+fn sensitivities_are_kept_and_measured_again_for_anything_else() {
+    let folder = folder();
+    let measure = |more: &[&str]| {
+        let arguments = ["sensitivity", "m.safetensors", "--json", "--schemes", "int8-row,bf16"];
+        folder.json(&[&arguments[..], more].concat())
+    };
+    let losses = |found: &Value| -> Vec<f64> {
+        let layers = found["layers"].as_array().unwrap().iter();
+        layers.map(|layer| number(&layer["schemes"]["int8-row"]["loss"])).collect()
+    };
+    let first = measure(&STATS);
+    assert_eq!(first["measure"], "nats");
+    assert!(losses(&first)[1] > 100.0 * losses(&first)[0]);
+    let kept = "m.sensitivity.json";
+    let text = String::from_utf8(folder.read(kept)).unwrap();
+    let tampered = text.replacen("\"loss\": ", "\"loss\": 1", 1);
+    folder.write(kept, tampered.as_bytes());
+    assert_ne!(losses(&measure(&STATS)), losses(&first));
+    write(&folder.path("g.stats.safetensors"), true, 2.0);
+    let doubled = measure(&STATS);
+    for (twice, once) in losses(&doubled).iter().zip(losses(&first)) {
+        assert!((twice / once - 2.0).abs() < 1e-5, "{twice} {once}");
+    }
+    assert_eq!(measure(&["--stats", "h.stats.safetensors"])["measure"], "output-error");
+    assert_eq!(measure(&[])["measure"], "weight-error");
+}
+
+#[test]
+fn budgets_that_cannot_be_kept_are_refused_before_anything_is_measured() {
+    let folder = folder();
+    let refused = |flags: &[&str], code, words: &[&str]| {
+        folder.refused(&[&["plan", "m.safetensors"], flags].concat(), code, words);
+    };
+    refused(&["--size", "100"], 2, &["--size", "100 bytes are too few", "the smallest file has"]);
+    refused(&["--size", "1GB"], 2, &["--size", "no less than the input"]);
+    refused(&["--bits", "2"], 2, &["--bits", "too few", "the least is 4."]);
+    refused(&["--loss", "0.1"], 2, &["--loss", "needs statistics with gradients"]);
+    refused(&["--card", "rtx50"], 2, &["--card", "--size"]);
+    refused(&["--bits", "6", "--schemes", "int5"], 2, &["int5"]);
+    refused(&["--bits", "6", "--size", "3MB"], 2, &["--bits"]);
+}
+
+/// Gradients that say nothing are passed over; the layer is planned by a proxy, by name.
+#[test]
+fn a_layer_without_usable_gradients_is_told() {
+    let folder = folder();
+    let bytes = folder.read("g.stats.safetensors");
+    let mut file = crate::tool::File::parse(&bytes);
+    file.get_mut("blocks.1.fc1.gradient_mean_square").bytes = f32_bytes(&[0.0]);
+    folder.write("zero.stats.safetensors", &file.bytes());
+    file.get_mut("blocks.1.fc1.gradient_mean_square").bytes = f32_bytes(&[f32::NAN]);
+    folder.write("nan.stats.safetensors", &file.bytes());
+    for name in ["zero.stats.safetensors", "nan.stats.safetensors"] {
+        let text = folder.done(&["plan", "m.safetensors", "--bits", "6", "--stats", name]);
+        assert!(text.contains("`blocks.1.fc1`") && text.contains("stands for it"), "{text}");
+    }
+}

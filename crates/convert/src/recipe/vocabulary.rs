@@ -1,0 +1,125 @@
+//! Entries of what a recipe may name, as other programs and pages are told of them.
+
+use roundwise_layout::{Layout, client};
+use roundwise_rounding::{METHODS, SettingOfMethod};
+use roundwise_scheme::CATALOG;
+use serde::Serialize;
+
+use crate::model::{Architecture, Preset};
+use crate::recipe::min_size::default_min_size;
+
+/// A scheme of the catalogue.
+#[derive(Clone, Debug, Serialize)]
+pub struct SchemeEntry {
+    /// Its name.
+    pub name: &'static str,
+    /// What codes stand for and what is stored beside them, in one line.
+    pub summary: String,
+    /// The scheme that a reader takes its codes for.
+    pub read_as: String,
+    /// Bits that one weight takes, scales not counted.
+    pub bits: usize,
+    /// The program that opens it in its own layout.
+    pub client: &'static str,
+    /// When to choose it.
+    pub when: &'static str,
+}
+
+impl SchemeEntry {
+    /// Lists the catalogue.
+    pub fn all() -> Vec<Self> {
+        let entry = |entry: &roundwise_scheme::CatalogEntry| Self {
+            name: entry.name,
+            summary: entry.summary(),
+            read_as: entry.scheme.read_as().to_string(),
+            bits: entry.bits(),
+            client: client(Layout::default_for(entry.scheme), entry.scheme).name,
+            when: entry.when,
+        };
+        CATALOG.iter().map(entry).collect()
+    }
+}
+
+/// A method with the values of its settings.
+#[derive(Clone, Debug, Serialize)]
+pub struct MethodEntry {
+    /// Its name.
+    pub name: &'static str,
+    /// A description in one line.
+    pub summary: &'static str,
+    /// Its objective.
+    pub objective: &'static str,
+    /// Its solver.
+    pub solver: &'static str,
+    /// Fewest elements of a weight that it rounds, where a recipe says nothing.
+    pub min_size: u64,
+    /// The settings that change something of it.
+    pub settings: Vec<SettingOfMethod>,
+}
+
+impl MethodEntry {
+    /// Lists the methods.
+    pub fn all() -> Vec<Self> {
+        let entry = |method: &roundwise_rounding::Method| {
+            let options = method.options();
+            Self {
+                name: method.name,
+                summary: method.summary,
+                objective: options.objective.name(),
+                solver: options.solver.name(),
+                min_size: default_min_size(method.name),
+                settings: method.settings(),
+            }
+        };
+        METHODS.iter().map(entry).collect()
+    }
+}
+
+/// A preset, and what its models are recognised by.
+#[derive(Clone, Debug, Serialize)]
+pub struct PresetEntry {
+    /// Its name.
+    pub name: &'static str,
+    /// Its other names.
+    pub aliases: &'static [String],
+    /// The models that it is for.
+    #[serde(rename = "for")]
+    pub title: &'static str,
+    /// Why such a model is not converted, if so.
+    pub refuses: Option<&'static str>,
+    /// The architectures that choose it.
+    pub recognises: Vec<ArchitectureEntry>,
+}
+
+/// An architecture, and the tensors that tell it; see [`Architecture::conditions`].
+#[derive(Clone, Debug, Serialize)]
+pub struct ArchitectureEntry {
+    /// Short name, unique among all presets.
+    pub id: &'static str,
+    /// Name for people.
+    pub title: &'static str,
+    /// Conditions that a file must meet.
+    pub when: Vec<String>,
+    /// Conditions that it must not meet.
+    pub unless: Vec<String>,
+}
+
+impl PresetEntry {
+    /// Lists the presets.
+    pub fn all() -> Vec<Self> {
+        let architecture = |architecture: &'static Architecture| ArchitectureEntry {
+            id: &architecture.id,
+            title: &architecture.title,
+            when: architecture.conditions(),
+            unless: architecture.exceptions(),
+        };
+        let entry = |preset: &'static Preset| Self {
+            name: &preset.name,
+            aliases: &preset.aliases,
+            title: &preset.title,
+            refuses: preset.refuse.as_deref(),
+            recognises: preset.recognises().map(architecture).collect(),
+        };
+        Preset::all().iter().map(entry).collect()
+    }
+}

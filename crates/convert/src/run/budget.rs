@@ -1,0 +1,272 @@
+//! Makes the recipe of the best file that keeps a budget.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use roundwise_scheme::Scheme;
+
+use crate::error::ConvertError;
+use crate::plan::budget::{LayerOption, LayerOptions, Limit, OutOfReach, Problem, Solved};
+use crate::plan::{Assignment, Budget, Card, Measure, NotFinite, Plan, Predicted, Sensitivity};
+use crate::recipe::{AssignmentFile, Command, Complaint, Recipe, RecipeFile, Setting, Text};
+use crate::report::watch::Watch;
+use crate::run::convert::Prepared;
+use crate::run::job::Job;
+use crate::run::sensitivity::{Measuring, SensitivityRequest, free_scheme};
+use crate::source::{LayerInputs, Opens};
+
+/// A budget for the output of a job.
+#[derive(Clone, Debug)]
+pub struct BudgetRequest<'a> {
+    /// Input, output, recipe and statistics. The recipe's scheme counts for nothing.
+    pub job: &'a Job,
+    /// The limit.
+    pub budget: Budget,
+    /// The schemes to choose among; those that suit the card where none are named.
+    pub schemes: &'a [Scheme],
+    /// The card that the output is for.
+    pub card: Card,
+    /// File that keeps what layers lose in each scheme.
+    pub cache: Option<&'a Path>,
+}
+
+/// The recipe of the best file that keeps a budget.
+#[derive(Clone, Debug)]
+pub struct Budgeted {
+    /// The recipe, with every layer's scheme by name.
+    pub recipe: Recipe,
+    /// The schemes, what they lose, and why.
+    pub assignment: Assignment,
+    /// What is measured.
+    pub measure: Measure,
+    /// Layers that were planned by a proxy, for their statistics lack what the measure needs.
+    pub by_proxy: Vec<String>,
+}
+
+/// Chooses the schemes of all layers that a recipe converts, so that the file keeps the budget and is predicted
+/// to lose least; its size is exact.
+///
+/// # Errors
+/// As [`sensitivity`](crate::run::sensitivity()); [`ConvertError::Misfit`] for a budget that no file keeps,
+/// that the input keeps by itself, or whose schemes the file's consumer does not open.
+pub fn budget(request: &BudgetRequest<'_>, watch: &dyn Watch) -> Result<Budgeted, ConvertError> {
+    let card = request.card.schemes();
+    let named = if request.schemes.is_empty() { &card[..] } else { request.schemes };
+    let measuring = SensitivityRequest { job: request.job, schemes: named, cache: request.cache };
+    let measuring = Measuring::new(&measuring)?;
+    let allowed = allowed(request, &measuring)?;
+    let search = Search { request, measuring: &measuring, allowed };
+    // Sizes are known before anything is measured, and with them whether there is a solution.
+    search.check()?;
+    let sensitivity = measuring.measure(request.cache, watch)?;
+    search.run(&sensitivity)
+}
+
+/// Returns the schemes that the consumer opens. One that somebody named and that it does not open is refused.
+fn allowed(
+    request: &BudgetRequest<'_>,
+    measuring: &Measuring,
+) -> Result<Vec<Scheme>, ConvertError> {
+    let mut allowed = vec![];
+    let mut complaints = vec![];
+    for (scheme, plan) in measuring.schemes.iter().zip(measuring.prepared.plans()) {
+        match plan.subject.opens(*scheme, plan.layout) {
+            Opens::Yes { .. } | Opens::NotKnown { .. } => allowed.push(*scheme),
+            Opens::No { reason, way_out } if !request.schemes.is_empty() => {
+                let problem = format!("`{scheme}` is not to be opened: {reason}\n  {way_out}");
+                complaints.push(Complaint::about(Setting::new("schemes"), problem));
+            }
+            Opens::No { .. } => {}
+        }
+    }
+    match complaints.is_empty() {
+        true => Ok(allowed),
+        false => Err(ConvertError::Misfit { path: request.job.input.clone(), complaints }),
+    }
+}
+
+struct Search<'a> {
+    request: &'a BudgetRequest<'a>,
+    measuring: &'a Measuring,
+    allowed: Vec<Scheme>,
+}
+
+impl Search<'_> {
+    fn run(&self, sensitivity: &Sensitivity) -> Result<Budgeted, ConvertError> {
+        let measure = sensitivity.measure();
+        let layers = layer_options(&self.measuring.prepared, Some(sensitivity));
+        let problem = Problem::new(&layers, &self.allowed);
+        let solved = self.solved(&problem, &layers)?;
+        let file = self.file(&problem, &layers, &solved)?;
+        let overhead = file.bytes - problem.total(&solved.options).0;
+        let assignment = problem.describe(&solved, measure, overhead);
+        let by_proxy = match measure {
+            Measure::WeightError => vec![],
+            Measure::Loss(_) | Measure::OutputError => {
+                sensitivity.without_measure().into_iter().map(str::to_owned).collect()
+            }
+        };
+        Ok(Budgeted { recipe: file.recipe, assignment, measure, by_proxy })
+    }
+
+    /// Refuses budgets that mean nothing for this input, or that no file keeps.
+    fn check(&self) -> Result<(), ConvertError> {
+        let input = &self.measuring.prepared.input;
+        match self.request.budget {
+            Budget::Size(bytes) => {
+                let has = input.source.checkpoint.total_bytes();
+                if bytes >= has {
+                    let problem = format!("{bytes} bytes are no less than the input has, {has}");
+                    return Err(self.out_of_reach(problem));
+                }
+            }
+            Budget::Loss(_) => {
+                let curvature = input.statistics().and_then(LayerInputs::curvature);
+                if curvature.is_some() {
+                    return Ok(());
+                }
+                let problem = "a limit of the loss needs statistics with gradients\n  ";
+                let way_out = Text::from(problem) + Command::Collector + " collects them";
+                return Err(self.out_of_reach(way_out));
+            }
+            Budget::Bits(_) => {}
+        }
+        let layers = layer_options(&self.measuring.prepared, None);
+        self.solved(&Problem::new(&layers, &self.allowed), &layers).map(drop)
+    }
+
+    /// Returns the smallest file.
+    fn smallest(
+        &self,
+        problem: &Problem<'_>,
+        layers: &[LayerOptions],
+    ) -> Result<File, ConvertError> {
+        let smallest = match problem.solve(Limit::Bytes(0.0)) {
+            Err(OutOfReach { least }) => problem.solve(Limit::Bytes(least)),
+            solved => solved,
+        };
+        let smallest =
+            smallest.map_err(|_| self.out_of_reach("there is no layer to choose a scheme for"))?;
+        self.file(problem, layers, &smallest)
+    }
+
+    fn solved(
+        &self,
+        problem: &Problem<'_>,
+        layers: &[LayerOptions],
+    ) -> Result<Solved, ConvertError> {
+        let size = match self.request.budget {
+            Budget::Loss(loss) => {
+                return problem.solve(Limit::Loss(loss)).map_err(|OutOfReach { least }| {
+                    self.out_of_reach(format!("{loss} is less than any file loses: {least:.3e}"))
+                });
+            }
+            Budget::Bits(bits) => {
+                let bytes = bits * problem.elements() as f64 / 8.0;
+                return problem.solve(Limit::Bytes(bytes)).map_err(|OutOfReach { least }| {
+                    let least = 8.0 * least / problem.elements().max(1) as f64;
+                    self.out_of_reach(format!("{bits} bits are too few: the least is {least:.3}"))
+                });
+            }
+            Budget::Size(size) => size,
+        };
+        let too_small = |least: u64| {
+            self.out_of_reach(format!("{size} bytes are too few: the smallest file has {least}"))
+        };
+        // The header's length depends on the schemes, so that the rest of the file is found by trying.
+        let smallest = self.smallest(problem, layers)?;
+        if size < smallest.bytes {
+            return Err(too_small(smallest.bytes));
+        }
+        let mut overhead = smallest.bytes - smallest.bytes_of_layers;
+        loop {
+            let Some(limit) = size.checked_sub(overhead) else {
+                return Err(too_small(smallest.bytes));
+            };
+            let solved = match problem.solve(Limit::Bytes(limit as f64)) {
+                Ok(solved) => solved,
+                // What is left is the smallest file, which keeps the limit.
+                Err(OutOfReach { least }) => {
+                    problem.solve(Limit::Bytes(least)).map_err(|_| too_small(smallest.bytes))?
+                }
+            };
+            let file = self.file(problem, layers, &solved)?;
+            match file.bytes.checked_sub(size) {
+                None | Some(0) => return Ok(solved),
+                Some(excess) => overhead += excess,
+            }
+        }
+    }
+
+    /// Plans the file of a solution.
+    fn file(
+        &self,
+        problem: &Problem<'_>,
+        layers: &[LayerOptions],
+        solved: &Solved,
+    ) -> Result<File, ConvertError> {
+        let recipe = self.recipe(layers, solved)?;
+        let job = Job { recipe, ..self.request.job.clone() };
+        let plan = self.measuring.prepared.input.plan(&job, &NotFinite::new())?;
+        let bytes = plan.manifest()?.file_bytes();
+        let (bytes_of_layers, _) = problem.total(&solved.options);
+        Ok(File { bytes, bytes_of_layers, recipe: job.recipe })
+    }
+
+    /// Returns the recipe of a solution: its scheme is that of most bytes, and the layers of the others
+    /// are named.
+    fn recipe(&self, layers: &[LayerOptions], solved: &Solved) -> Result<Recipe, ConvertError> {
+        let mut by_scheme = BTreeMap::<String, (u64, Vec<String>)>::new();
+        for (layer, &option) in layers.iter().zip(&solved.options) {
+            let option = layer.options[option];
+            let (bytes, names) = by_scheme.entry(option.scheme.to_string()).or_default();
+            *bytes += option.bytes;
+            names.push(layer.layer.clone());
+        }
+        let most = by_scheme.iter().max_by_key(|(_, (bytes, _))| *bytes);
+        let scheme = most.map(|(scheme, _)| scheme.clone());
+        let assign = by_scheme.into_iter().filter(|(name, _)| Some(name) != scheme.as_ref());
+        let assign = assign.map(|(scheme, (_, layers))| AssignmentFile { scheme, layers });
+        let assign: Vec<AssignmentFile> = assign.collect();
+        let file = RecipeFile { scheme, assign, ..self.request.job.recipe.file().clone() };
+        Recipe::check(file).map_err(ConvertError::Recipe)
+    }
+
+    fn out_of_reach(&self, problem: impl Into<Text>) -> ConvertError {
+        let setting = Setting::new(self.request.budget.key());
+        let problem = Text::from(setting.clone()) + ": " + problem.into();
+        let complaints = vec![Complaint::about(setting, problem)];
+        ConvertError::Misfit { path: self.request.job.input.clone(), complaints }
+    }
+}
+
+/// A file, as it would be.
+struct File {
+    bytes: u64,
+    bytes_of_layers: u64,
+    recipe: Recipe,
+}
+
+/// Returns all layers whose scheme is free, with what each would take and lose, in the order of the file; without
+/// sensitivity losses are 0.
+fn layer_options(prepared: &Prepared, sensitivity: Option<&Sensitivity>) -> Vec<LayerOptions> {
+    let predicted = sensitivity.map(Sensitivity::predicted);
+    let plans = prepared.plans();
+    let of_tensor = |index: usize| -> Option<LayerOptions> {
+        let planned = &plans[0].tensors[index];
+        let option = |plan: &Plan| {
+            let planned = &plan.tensors[index];
+            let scheme = free_scheme(planned)?;
+            let predicted = match &predicted {
+                Some(predicted) => *predicted.get(planned.layer())?.get(&scheme.to_string())?,
+                None => Predicted { loss: 0.0, is_proxy: false },
+            };
+            Some(LayerOption { scheme, bytes: plan.output_bytes(planned), predicted })
+        };
+        let options: Vec<LayerOption> = plans.iter().filter_map(option).collect();
+        let elements = planned.shape.iter().product();
+        let layer = planned.layer().to_owned();
+        (!options.is_empty()).then_some(LayerOptions { layer, elements, options })
+    };
+    (0..plans[0].tensors.len()).filter_map(of_tensor).collect()
+}

@@ -1,0 +1,313 @@
+//! Measures what each layer loses in each scheme, one reading of the weights for all of them.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use roundwise_scheme::{Rotation, Scheme};
+use roundwise_tensor_file::{Overwrite, read_text, write_text_atomically};
+use serde::{Deserialize, Serialize};
+
+use crate::error::ConvertError;
+use crate::plan::memory::tensors_in_flight;
+use crate::plan::{
+    Decision, Limits, NotFinite, PlannedTensor, Reason, SchemeLoss, Sensitivity, Workers,
+};
+use crate::recipe::{Complaint, Recipe, RecipeFile, Setting};
+use crate::report::watch::{Event, Phase, Watch, notice};
+use crate::run::buffers::Buffers;
+use crate::run::convert::Prepared;
+use crate::run::input::Input;
+use crate::run::job::Job;
+use crate::run::lazy::Lazy;
+use crate::run::pool::map_in_order;
+use crate::run::resume::RunRecord;
+use crate::run::round::Stop;
+use crate::source::LayerInputs;
+
+/// What a search for sensitivities goes through.
+#[derive(Clone, Debug)]
+pub struct SensitivityRequest<'a> {
+    /// Input, method and statistics; its scheme counts for nothing, nor does its output.
+    pub job: &'a Job,
+    /// The schemes, without doubles.
+    pub schemes: &'a [Scheme],
+    /// File that keeps what was measured, if any. What it holds of another model, other statistics or
+    /// another recipe is measured again.
+    pub cache: Option<&'a Path>,
+}
+
+/// The plans of a model in every scheme, before anything is measured.
+pub(crate) struct Measuring {
+    pub(crate) prepared: Prepared,
+    /// Of the plans, in their order.
+    pub(crate) schemes: Vec<Scheme>,
+}
+
+/// Returns the name of the file beside an input that keeps its sensitivity.
+pub fn default_sensitivity(input: &Path) -> PathBuf {
+    let name = input.file_name().map(|name| name.to_string_lossy().into_owned());
+    let name = name.unwrap_or_else(|| "model".to_owned());
+    let base = name.strip_suffix(".safetensors").unwrap_or(&name);
+    input.with_file_name(format!("{base}.sensitivity.json"))
+}
+
+/// Measures the loss of every layer that its recipe converts, in every scheme.
+///
+/// # Errors
+/// As [`Prepared::new`]; [`ConvertError::Misfit`] when the layout can store none of the schemes,
+/// [`ConvertError::Stopped`]. What is measured by then is kept in the cache.
+pub fn sensitivity(
+    request: &SensitivityRequest<'_>,
+    watch: &dyn Watch,
+) -> Result<Sensitivity, ConvertError> {
+    Measuring::new(request)?.measure(request.cache, watch)
+}
+
+impl Measuring {
+    /// Plans the model in every scheme that its layout can store.
+    ///
+    /// # Errors
+    /// As [`sensitivity`], but for what only shows while weights are read.
+    pub(crate) fn new(request: &SensitivityRequest<'_>) -> Result<Self, ConvertError> {
+        let (schemes, jobs) = jobs(request)?;
+        Ok(Self { prepared: Prepared::new(&jobs[0], &jobs[1..])?, schemes })
+    }
+
+    /// Measures what an earlier run has not.
+    ///
+    /// # Errors
+    /// As [`sensitivity`].
+    pub(crate) fn measure(
+        &self,
+        cache: Option<&Path>,
+        watch: &dyn Watch,
+    ) -> Result<Sensitivity, ConvertError> {
+        let Self { prepared, schemes } = self;
+        let job = &prepared.jobs()[0];
+        let cache = Cache::open(cache, job, &prepared.input)?;
+        let work = self.work(&cache.found);
+        let bytes = work.iter().map(|(planned, _)| planned.header.byte_len()).sum();
+        notice(watch, Event::Phase { name: Phase::Converting, tensors: work.len(), bytes })?;
+        let workers = Workers { threads: prepared.plans()[0].memory.threads, ..job.workers() };
+        let threads = tensors_in_flight(job.recipe.rounding(), workers);
+        let threads = NonZeroUsize::new(threads).unwrap_or(NonZeroUsize::MIN);
+        let measured = map_in_order(&work, threads, |(planned, schemes), buffers| {
+            let losses = measure(&prepared.input, planned, schemes, watch, buffers)?;
+            cache.add(planned.layer(), losses)
+        });
+        // What is known is kept whatever ended the work.
+        let found = cache.close()?;
+        measured?;
+        let curvature = prepared.input.statistics().and_then(LayerInputs::curvature);
+        let of_plans = layers(prepared, schemes);
+        let layers = found.into_iter().filter_map(|(layer, mut losses)| {
+            let planned = of_plans.get(layer.as_str())?;
+            losses.retain(|scheme, _| planned.contains(scheme));
+            Some((layer, losses))
+        });
+        Ok(Sensitivity { curvature, layers: layers.collect() })
+    }
+
+    /// Returns the weights that are still to be measured.
+    fn work(&self, found: &Found) -> Vec<Work<'_>> {
+        let plans = self.prepared.plans();
+        let is_missing = |layer: &str, scheme: &Scheme| {
+            found.get(layer).is_none_or(|losses| !losses.contains_key(&scheme.to_string()))
+        };
+        let of_tensor = |index: usize| -> Option<Work<'_>> {
+            let first = &plans[0].tensors[index];
+            let mut wanted: Vec<Scheme> = plans
+                .iter()
+                .filter_map(|plan| free_scheme(&plan.tensors[index]))
+                .filter(|scheme| is_missing(first.layer(), scheme))
+                .collect();
+            // Schemes that rotate alike follow one another: they share what is found.
+            wanted.sort_by_key(|scheme| scheme.rotation().map(Rotation::most));
+            (!wanted.is_empty()).then_some((first, wanted))
+        };
+        (0..plans[0].tensors.len()).filter_map(of_tensor).collect()
+    }
+}
+
+/// Returns a job for each scheme that the layout can store.
+fn jobs(request: &SensitivityRequest<'_>) -> Result<(Vec<Scheme>, Vec<Job>), ConvertError> {
+    let mut refused: Vec<Complaint> = vec![];
+    let mut found = (vec![], vec![]);
+    for scheme in request.schemes {
+        let file = RecipeFile {
+            scheme: Some(scheme.to_string()),
+            assign: vec![],
+            ..request.job.recipe.file().clone()
+        };
+        match Recipe::check(file) {
+            Ok(recipe) => {
+                // Nothing is written, and no weight is worked on by bands.
+                let limits = Limits { memory_bytes: None, ..request.job.limits };
+                found.0.push(*scheme);
+                found.1.push(Job { recipe, limits, ..request.job.clone() });
+            }
+            Err(error) => refused.extend(error.complaints),
+        }
+    }
+    match found.0.is_empty() {
+        true => Err(ConvertError::Misfit {
+            path: request.job.input.clone(),
+            complaints: match refused.is_empty() {
+                true => vec![Complaint::about(Setting::new("schemes"), "no scheme is named")],
+                false => refused,
+            },
+        }),
+        false => Ok(found),
+    }
+}
+
+/// Returns the scheme that a plan gives a weight, where nothing but the recipe's scheme decides.
+pub(crate) fn free_scheme(planned: &PlannedTensor) -> Option<Scheme> {
+    let is_free = |reason: &Reason| match reason {
+        Reason::Decoded { because, .. } | Reason::FromForeign { because, .. } => {
+            matches!(**because, Reason::Default | Reason::Assigned)
+        }
+        reason => matches!(reason, Reason::Default | Reason::Assigned),
+    };
+    match planned.decision {
+        Decision::Quantize { scheme, .. } if is_free(&planned.reason) => Some(scheme),
+        _ => None,
+    }
+}
+
+/// Returns the names of the schemes that each layer can have.
+fn layers<'a>(prepared: &'a Prepared, schemes: &[Scheme]) -> BTreeMap<&'a str, Vec<String>> {
+    let mut layers = BTreeMap::<&str, Vec<String>>::new();
+    for (plan, scheme) in prepared.plans().iter().zip(schemes) {
+        for planned in plan.tensors.iter().filter(|planned| free_scheme(planned).is_some()) {
+            layers.entry(planned.layer()).or_default().push(scheme.to_string());
+        }
+    }
+    layers
+}
+
+/// A weight, and the schemes that it is still to be measured in.
+type Work<'a> = (&'a PlannedTensor, Vec<Scheme>);
+
+/// Rounds a weight in some schemes, and returns what it loses. A weight that holds a NaN or an infinity
+/// has none: a conversion keeps it.
+fn measure(
+    input: &Input,
+    planned: &PlannedTensor,
+    schemes: &[Scheme],
+    watch: &dyn Watch,
+    buffers: &mut Buffers,
+) -> Result<BTreeMap<String, SchemeLoss>, ConvertError> {
+    notice(watch, Event::Begun { tensor: &planned.header.name })?;
+    let lazy = Lazy::new(input, watch);
+    let mut losses = BTreeMap::new();
+    for scheme in schemes {
+        let codes = match input.round_planned(planned, *scheme, false, 0.0, &lazy, buffers) {
+            Ok(codes) => codes,
+            Err(Stop::Failed(error)) => return Err(error),
+            Err(Stop::NotFinite { .. }) => break,
+        };
+        let rounding = codes.rounding.as_ref();
+        let loss = SchemeLoss {
+            weight_error: codes.error.error_squared,
+            output_error: rounding.and_then(|rounding| rounding.output_error),
+            loss: rounding.and_then(|rounding| rounding.predicted_loss),
+        };
+        losses.insert(scheme.to_string(), loss);
+        buffers.keep(codes.matrix.into_codes());
+    }
+    lazy.recycle(buffers);
+    Ok(losses)
+}
+
+/// Losses by layer and scheme.
+type Found = BTreeMap<String, BTreeMap<String, SchemeLoss>>;
+
+/// The file that keeps what was measured.
+#[derive(Serialize, Deserialize)]
+struct CacheFile {
+    format: String,
+    /// Hash of everything that losses depend on.
+    key: String,
+    layers: Found,
+}
+
+const FORMAT: &str = "roundwise-sensitivity-1";
+
+/// What was measured so far, kept in a file while work goes on.
+struct Cache<'a> {
+    path: Option<&'a Path>,
+    key: String,
+    /// What was there when the work began.
+    found: Found,
+    all: Mutex<Kept>,
+}
+
+struct Kept {
+    layers: Found,
+    unsaved: usize,
+}
+
+impl<'a> Cache<'a> {
+    /// Layers that are lost at most when the machine fails.
+    const UNSAVED: usize = 16;
+
+    /// Reads what an earlier run has measured of the same model, statistics and recipe.
+    fn open(path: Option<&'a Path>, job: &Job, input: &Input) -> Result<Self, ConvertError> {
+        let key = key(job, input);
+        let text = path.filter(|path| path.exists()).map(read_text).transpose();
+        let text = text.map_err(ConvertError::File)?;
+        let file = text.and_then(|text| serde_json::from_str::<CacheFile>(&text).ok());
+        let is_same = |file: &CacheFile| file.format == FORMAT && file.key == key;
+        let found = file.filter(is_same).map(|file| file.layers).unwrap_or_default();
+        let all = Mutex::new(Kept { layers: found.clone(), unsaved: 0 });
+        Ok(Self { path, key, found, all })
+    }
+
+    fn add(&self, layer: &str, losses: BTreeMap<String, SchemeLoss>) -> Result<(), ConvertError> {
+        let mut kept = self.all.lock().expect("no thread panics while holding it");
+        kept.layers.entry(layer.to_owned()).or_default().extend(losses);
+        kept.unsaved += 1;
+        if kept.unsaved >= Self::UNSAVED {
+            kept.unsaved = 0;
+            self.save(&kept.layers)?;
+        }
+        Ok(())
+    }
+
+    fn save(&self, layers: &Found) -> Result<(), ConvertError> {
+        let Some(path) = self.path else { return Ok(()) };
+        let (format, key) = (FORMAT.to_owned(), self.key.clone());
+        let file = CacheFile { format, key, layers: layers.clone() };
+        let text = serde_json::to_string_pretty(&file).expect("texts and numbers always serialise");
+        write_text_atomically(path, &(text + "\n"), Overwrite::Replace).map_err(ConvertError::File)
+    }
+
+    fn close(self) -> Result<Found, ConvertError> {
+        let kept = self.all.lock().expect("no thread panics while holding it");
+        if kept.unsaved > 0 {
+            self.save(&kept.layers)?;
+        }
+        Ok(kept.layers.clone())
+    }
+}
+
+/// Returns a hash of everything that losses depend on: model, adapters, statistics, method, device and
+/// version. Settings that only say which layers are converted, or as what, are left out.
+fn key(job: &Job, input: &Input) -> String {
+    let file = job.recipe.file();
+    let method = RecipeFile {
+        method: file.method.clone(),
+        method_options: file.method_options.clone(),
+        scale_rule: file.scale_rule.clone(),
+        merge_lora: file.merge_lora.clone(),
+        names: file.names.clone(),
+        ..RecipeFile::default()
+    };
+    let recipe = Recipe::check(method).unwrap_or_else(|_| job.recipe.clone());
+    let run = RunRecord::new(&Job { recipe, ..job.clone() }, input, &NotFinite::new());
+    let text = run.to_json().to_string();
+    blake3::hash(text.as_bytes()).to_hex().to_string()
+}
