@@ -146,9 +146,10 @@ impl Scheme {
         let unrotated = |scheme: Self| {
             let scheme = Self { rotation: None, ..scheme.read_as() };
             match (scheme.grid, scheme.tiling()) {
-                (grid @ (GridKind::Int4 | GridKind::Int8), tiling @ Tiling::Block { rows: 1, .. })
-                    if tiling == Tiling::group(cols) && scheme == Self::scaled(grid, tiling) =>
-                {
+                (
+                    grid @ (GridKind::Int4 | GridKind::Int8),
+                    tiling @ Tiling::Block { rows: 1, .. },
+                ) if tiling == Tiling::group(cols) && scheme == Self::scaled(grid, tiling) => {
                     Self::scaled(grid, Tiling::Row)
                 }
                 _ => scheme,
