@@ -4,7 +4,8 @@ use anyhow::{Context, Result, ensure};
 
 use crate::workspace::Workspace;
 use crate::{
-    archive, arrows, browser, clients, command, distributed, golden, packages, torture, wheel,
+    archive, arrows, browser, clients, command, distributed, golden, packages, servers, torture,
+    wheel,
 };
 
 /// How much to check.
@@ -71,6 +72,9 @@ fn steps<'a>(workspace: &'a Workspace, options: &'a Options) -> Vec<Step<'a>> {
     steps.push(("archive", Box::new(|| archive::run(workspace, &archive_options(workspace)?))));
     steps.push(("clients", check_clients(!options.long)));
     steps.push(("wheel", Box::new(|| wheel::run(workspace, &wheel_options(options)))));
+    let python = options.python.clone();
+    let servers = servers::Options { short: !options.long, python, binary: None };
+    steps.push(("servers", Box::new(move || servers::run(workspace, &servers))));
     steps
 }
 

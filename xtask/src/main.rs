@@ -22,6 +22,7 @@ mod python;
 mod random_model;
 mod record;
 mod report;
+mod servers;
 mod torture;
 mod wheel;
 mod workspace;
@@ -44,6 +45,8 @@ enum Task {
     Ci(ci::Options),
     /// Convert real models with every scheme and open the files with the programs that use them.
     Clients(clients::Options),
+    /// Convert small language models for servers and open them with transformers.
+    Servers(servers::Options),
     /// Convert small models of all of ComfyUI's classes, and have a real ComfyUI open and run them.
     Comfy(comfy::Options),
     /// Measure speed and memory; results go to docs/results/*.json.
@@ -78,6 +81,7 @@ fn main() -> Result<()> {
     match Arguments::parse().task {
         Task::Ci(options) => ci::run(&workspace, &options),
         Task::Clients(options) => clients::run(&workspace, &options),
+        Task::Servers(options) => servers::run(&workspace, &options),
         Task::Comfy(options) => comfy::run(&workspace, &options),
         Task::Bench(bench) => bench::run(&workspace, &bench),
         Task::Browser(options) => browser::run(&workspace, &options),

@@ -53,8 +53,14 @@ pub(crate) const COMFYUI: &[&str] = &[
 pub(crate) const GGUF: &[&str] = &["numpy", "gguf==0.19.0"];
 
 /// Enough to read and write the files of servers.
-pub(crate) const SERVERS: &[&str] =
-    &["numpy", "safetensors==0.8.0", "torch", "compressed-tensors==0.20.0", "transformers==5.23.0"];
+pub(crate) const SERVERS: &[&str] = &[
+    "numpy",
+    "safetensors==0.8.0",
+    "torch",
+    "accelerate",
+    "compressed-tensors==0.20.0",
+    "transformers==5.23.0",
+];
 
 /// The converter to compare with. It names one of its dependencies only; INT8 per row asks for SciPy.
 pub(crate) const PEER: &[&str] = &[

@@ -162,6 +162,7 @@ pub(crate) fn flag_of(key: &str) -> String {
         "decode_to" => "--dtype".to_owned(),
         "migrate_to" => "--to".to_owned(),
         "provenance" => "--no-provenance".to_owned(),
+        "tensor_parallel" => "--tp".to_owned(),
         "output" => "-o".to_owned(),
         "starts_over" => "--fresh".to_owned(),
         "verifies" => "--no-verify".to_owned(),

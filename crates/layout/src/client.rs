@@ -18,6 +18,11 @@ impl Client {
     pub(crate) const QUANT_OPS_FORK: Client =
         custom("ComfyUI with ComfyUI-QuantOps and its author's fork of comfy-kitchen");
 
+    /// Returns programs that serve language models.
+    pub(crate) const fn servers(name: &'static str) -> Self {
+        custom(name)
+    }
+
     /// Reads the first format that had a name: its markers from the header, at first, later from
     /// tensors beside the weights.
     pub(crate) const FIRST_FORMAT: Client = Client::stock("ComfyUI 0.3.68 or newer");

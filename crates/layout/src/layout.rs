@@ -11,12 +11,32 @@ pub enum Layout {
     /// ComfyUI before markers: `weight`, `scale_weight`, one `scaled_fp8` tensor per file.
     /// One scale per tensor: E4M3 with an F32 or a logarithm, or F16 with an F32.
     ComfyLegacy,
+    /// vLLM, SGLang, transformers: what llm-compressor writes. `quantization_config` says how
+    /// layers are stored, and which are not.
+    CompressedTensors,
+    /// The same programs, as DeepSeek began it: `weight_scale_inv` of blocks.
+    Fp8,
+    /// The same programs, as NVIDIA's ModelOpt writes it.
+    ModelOpt,
 }
 
 impl Layout {
     /// Every layout by its name.
-    pub const NAMES: [(&str, Self); 2] =
-        [("comfy", Self::Comfy), ("comfy-legacy", Self::ComfyLegacy)];
+    pub const NAMES: [(&str, Self); 5] = [
+        ("comfy", Self::Comfy),
+        ("comfy-legacy", Self::ComfyLegacy),
+        ("compressed-tensors", Self::CompressedTensors),
+        ("fp8", Self::Fp8),
+        ("modelopt", Self::ModelOpt),
+    ];
+
+    /// Tells whether servers read it: a folder whose `config.json` says what its layers are.
+    pub const fn is_for_servers(self) -> bool {
+        match self {
+            Layout::Comfy | Layout::ComfyLegacy => false,
+            Layout::CompressedTensors | Layout::Fp8 | Layout::ModelOpt => true,
+        }
+    }
 }
 
 impl fmt::Display for Layout {

@@ -17,8 +17,8 @@
 //! # Ok::<(), roundwise_scheme::SchemeError>(())
 //! ```
 //!
-//! Modules import each other by their paths, and in one direction: `names`, `packing` ← `marker` ←
-//! `write`, `read`.
+//! Modules import each other by their paths, and in one direction: `names`, `served` ← `packing` ←
+//! `marker` ← `write`, `read`.
 
 mod client;
 mod error;
@@ -30,6 +30,7 @@ mod names;
 mod opened_by;
 mod packing;
 mod read;
+mod served;
 mod write;
 
 pub use client::Client;
@@ -50,3 +51,4 @@ pub use read::stored_layer::StoredLayer;
 pub use read::stored_layers::StoredLayers;
 pub use write::header::with_header_entries;
 pub use write::layer_tensors::PackedTensor;
+pub use write::server_config::{ServedLayers, ServerConfig};

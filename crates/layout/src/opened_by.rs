@@ -3,6 +3,7 @@ use roundwise_scheme::{GridKind, Scheme};
 use crate::client::Client;
 use crate::layout::Layout;
 use crate::marker::format::Format;
+use crate::served::Served;
 
 /// Returns the program that opens `scheme` in `layout`.
 pub fn client(layout: Layout, scheme: Scheme) -> Client {
@@ -14,5 +15,8 @@ pub fn client(layout: Layout, scheme: Scheme) -> Client {
         Layout::ComfyLegacy if scheme.log_range().is_some() => Client::NONE,
         Layout::ComfyLegacy if scheme.grid() == GridKind::F16 => Client::ANY_FP16,
         Layout::ComfyLegacy => Client::stock("ComfyUI (any version since October 2024)"),
+        Layout::CompressedTensors | Layout::Fp8 | Layout::ModelOpt => {
+            Served::of(layout, scheme).map_or(Client::NONE, |served| served.opened_by)
+        }
     }
 }

@@ -9,8 +9,10 @@ use roundwise_scheme::{
 };
 use roundwise_tensor_file::Dtype;
 
+use crate::layout::Layout;
 use crate::packing::nibbles::Nibbles;
 use crate::packing::swizzle::Swizzle;
+use crate::served::{Codes, Served};
 
 /// The tensors that a matrix of some scheme and shape becomes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +31,7 @@ enum Order {
     /// Swizzled and padded; of E2M1, the even column in the high half.
     Comfy,
     /// Row-major, as many as there are blocks; the even column in the low half. No padding.
-    Servers,
+    Servers(Codes),
 }
 
 /// A tensor of a layer, its codes or its scales.
@@ -42,15 +44,23 @@ pub(crate) struct Part {
 }
 
 impl Packing {
-    /// Makes the packing that is written.
-    pub(crate) fn of(scheme: Scheme, shape: [usize; 2]) -> Self {
+    /// Makes the packing that a layout writes.
+    pub(crate) fn of(layout: Layout, scheme: Scheme, shape: [usize; 2]) -> Self {
+        match Served::of(layout, scheme) {
+            Some(served) => Self::of_servers(scheme, shape, served.codes),
+            None => Self::of_comfy(scheme, shape),
+        }
+    }
+
+    /// Makes the packing of ComfyUI's files.
+    pub(crate) fn of_comfy(scheme: Scheme, shape: [usize; 2]) -> Self {
         let padded = shape.map(|size| size.next_multiple_of(padding_multiple(scheme)));
         Self { scheme, shape, padded, order: Order::Comfy }
     }
 
-    /// Makes the packing of compressed-tensors and ModelOpt, for reading alone.
-    pub(crate) fn of_servers(scheme: Scheme, shape: [usize; 2]) -> Self {
-        Self { scheme, shape, padded: shape, order: Order::Servers }
+    /// Makes the packing of servers' files.
+    pub(crate) fn of_servers(scheme: Scheme, shape: [usize; 2], codes: Codes) -> Self {
+        Self { scheme, shape, padded: shape, order: Order::Servers(codes) }
     }
 
     /// Makes the packing that was found.
@@ -69,7 +79,7 @@ impl Packing {
         if shape[0] > padded[0] || shape[1] > padded[1] {
             return Err(misfit());
         }
-        let written = Self::of(scheme, shape);
+        let written = Self::of_comfy(scheme, shape);
         let is_unpadded_below = padded == [shape[0], written.padded[1]];
         match padded == written.padded || is_unpadded_below {
             true => Ok(Self { padded, ..written }),
@@ -90,11 +100,18 @@ impl Packing {
     /// Returns the tensors: codes first, then scales.
     pub(crate) fn parts(self) -> Vec<Part> {
         let [rows, cols] = self.padded;
-        let cols = if self.nibbles().is_some() { cols / 2 } else { cols };
-        let codes =
-            Part { name: "weight", dtype: code_dtype(self.scheme.grid()), shape: vec![rows, cols] };
+        let cols_of_bytes = if self.nibbles().is_some() { cols / 2 } else { cols };
+        let of_grid = code_dtype(self.scheme.grid());
+        let (name, dtype, cols) = match self.order {
+            Order::Comfy | Order::Servers(Codes::Bytes | Codes::Nibbles) => {
+                ("weight", of_grid, cols_of_bytes)
+            }
+            Order::Servers(Codes::PackedNibbles) => ("weight_packed", of_grid, cols_of_bytes),
+            Order::Servers(Codes::Words) => ("weight_packed", Dtype::I32, cols_of_bytes / 4),
+        };
+        let codes = Part { name, dtype, shape: vec![rows, cols] };
         let scales = self.scheme.scale_parts(self.shape).into_iter().map(|part| Part {
-            name: scale_part_name(part.role),
+            name: self.scale_name(part.role),
             dtype: scale_dtype(part.numbers),
             shape: self.scale_shape(part),
         });
@@ -103,8 +120,10 @@ impl Packing {
 
     /// Returns the bytes of [`Packing::parts`].
     pub(crate) fn pack(self, matrix: QuantizedMatrix) -> Vec<Vec<u8>> {
-        let scales = matrix.stored_scales().into_iter().map(|(role, bytes)| {
-            if self.is_swizzled(role) { self.swizzle().apply(&bytes) } else { bytes }
+        let scales = matrix.stored_scales().into_iter().map(|(role, bytes)| match role {
+            _ if self.is_swizzled(role) => self.swizzle().apply(&bytes),
+            ScaleRole::Tensor if self.divides() => inverse(&bytes),
+            _ => bytes,
         });
         let scales: Vec<Vec<u8>> = scales.collect();
         let codes = self.pack_codes(matrix.into_stored_codes());
@@ -133,19 +152,41 @@ impl Packing {
 
     /// Returns one byte or more for each weight.
     fn unpack_codes(self, codes: Vec<u8>) -> Vec<u8> {
-        let codes = match self.nibbles() {
+        let mut codes = match self.nibbles() {
             Some(nibbles) => nibbles.unpack(&codes),
             None => codes,
         };
+        self.exchange_halves(&mut codes);
         resized(codes, self.padded, self.shape, self.scheme.grid().code_bytes())
     }
 
     fn pack_codes(self, codes: Vec<u8>) -> Vec<u8> {
         let mut codes = resized(codes, self.shape, self.padded, self.scheme.grid().code_bytes());
+        self.exchange_halves(&mut codes);
         if let Some(nibbles) = self.nibbles() {
             nibbles.pack(&mut codes);
         }
         codes
+    }
+
+    /// Turns whole numbers with a sign into positive ones by adding half of their range, or back.
+    fn exchange_halves(self, codes: &mut [u8]) {
+        if self.order == Order::Servers(Codes::Words) {
+            let half = 1 << (self.scheme.code_bits() - 1);
+            codes.iter_mut().for_each(|code| *code ^= half);
+        }
+    }
+
+    /// Tells whether readers divide by the factor of all scales.
+    fn divides(self) -> bool {
+        self.order == Order::Servers(Codes::PackedNibbles)
+    }
+
+    fn scale_name(self, role: ScaleRole) -> &'static str {
+        match role {
+            ScaleRole::Tensor if self.divides() => "weight_global_scale",
+            role => scale_part_name(role),
+        }
     }
 
     fn is_swizzled(self, role: ScaleRole) -> bool {
@@ -174,6 +215,14 @@ impl Packing {
             (self.scheme.grid(), self.scheme.tiling()),
             (GridKind::Int8, Tiling::Row) | (GridKind::E4m3, Tiling::Block { rows: 1, cols: 2.. })
         );
+        if let Order::Servers(codes) = self.order {
+            return match (part.role, self.scheme.tiling()) {
+                (ScaleRole::Tiles, Tiling::Row) => [part.shape, vec![1]].concat(),
+                (ScaleRole::Tiles, Tiling::Tensor) => vec![1],
+                (ScaleRole::Tensor, _) if codes == Codes::PackedNibbles => vec![1],
+                _ => part.shape,
+            };
+        }
         match part.role {
             ScaleRole::Tiles if self.is_swizzled(part.role) => self.swizzle().shape().to_vec(),
             ScaleRole::Tiles if has_last_axis => [part.shape, vec![1]].concat(),
@@ -198,6 +247,7 @@ pub(crate) fn scale_part_name(role: ScaleRole) -> &'static str {
 fn scale_dtype(numbers: ScaleNumbers) -> Dtype {
     match numbers {
         ScaleNumbers::F32 => Dtype::F32,
+        ScaleNumbers::Bf16 => Dtype::BF16,
         ScaleNumbers::E4m3 => Dtype::F8E4M3,
         ScaleNumbers::E8m0 | ScaleNumbers::Logarithm => Dtype::U8,
     }
@@ -221,6 +271,12 @@ fn padding_multiple(scheme: Scheme) -> usize {
         Tiling::Block { cols, .. } if scheme.has_block_scales() => cols,
         Tiling::Block { .. } | Tiling::Row | Tiling::Tensor => 1,
     }
+}
+
+/// Returns the bytes of the inverse of an F32 number.
+fn inverse(bytes: &[u8]) -> Vec<u8> {
+    let number = bytes.first_chunk().map_or(1.0, |bytes| f32::from_le_bytes(*bytes));
+    (1.0 / number).to_le_bytes().to_vec()
 }
 
 /// Cuts a row-major matrix, or fills it up with zeros.

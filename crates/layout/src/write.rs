@@ -4,3 +4,4 @@ mod admission;
 mod file_tensors;
 pub(crate) mod header;
 pub(crate) mod layer_tensors;
+pub(crate) mod server_config;

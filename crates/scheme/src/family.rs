@@ -37,13 +37,9 @@ pub const FAMILIES: &[SchemeFamily] = &[
         Some(Scheme::scaled_by_powers(GridKind::E4m3, Tiling::square(size)))
     }),
     blocks("int8-block-", "", |size| Some(Scheme::scaled(GridKind::Int8, Tiling::square(size)))),
-    SchemeFamily {
-        prefix: "fp8-block3d-",
-        suffix: "",
-        number: FamilyNumber::RowGroup,
-        // A block of one weight is square as well.
-        scheme: |size| (size > 1).then_some(Scheme::scaled(GridKind::E4m3, Tiling::group(size))),
-    },
+    groups("fp8-block3d-", |size| group(GridKind::E4m3, size)),
+    groups("int4-group-", |size| group(GridKind::Int4, size)),
+    groups("int8-group-", |size| group(GridKind::Int8, size)),
     rotations("int8-row-convrot-", |most| rotated_rows(GridKind::Int8, most)),
     rotations("int4-convrot-", |most| rotated_rows(GridKind::Int4, most)),
     rotations("int4-asym-", |most| Rotation::up_to(most).map(Scheme::leveled)),
@@ -55,6 +51,15 @@ const fn blocks(
     scheme: fn(usize) -> Option<Scheme>,
 ) -> SchemeFamily {
     SchemeFamily { prefix, suffix, number: FamilyNumber::BlockEdge, scheme }
+}
+
+const fn groups(prefix: &'static str, scheme: fn(usize) -> Option<Scheme>) -> SchemeFamily {
+    SchemeFamily { prefix, suffix: "", number: FamilyNumber::RowGroup, scheme }
+}
+
+/// Returns the scheme of groups of a row. A block of one weight is square as well.
+fn group(grid: GridKind, size: usize) -> Option<Scheme> {
+    (size > 1).then_some(Scheme::scaled(grid, Tiling::group(size)))
 }
 
 const fn rotations(prefix: &'static str, scheme: fn(usize) -> Option<Scheme>) -> SchemeFamily {

@@ -38,11 +38,12 @@ fn known_names() -> String {
 
 impl fmt::Display for Scheme {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(entry) = CATALOG.iter().find(|entry| entry.scheme == *self) {
+        let scheme = self.named_as();
+        if let Some(entry) = CATALOG.iter().find(|entry| entry.scheme == scheme) {
             return f.pad(entry.name);
         }
-        let name = FAMILIES.iter().find_map(|family| family.name_of(*self));
-        f.pad(&name.unwrap_or_else(|| self.composed_name()))
+        let name = FAMILIES.iter().find_map(|family| family.name_of(scheme));
+        f.pad(&name.unwrap_or_else(|| scheme.composed_name()))
     }
 }
 
@@ -64,6 +65,8 @@ mod tests {
             "int4-convrot-64",
             "int4-asym-16",
             "fp8-block3d-32",
+            "int4-group-16",
+            "int8-group-64",
         ] {
             assert_eq!(name.parse::<Scheme>().unwrap().to_string(), name);
         }

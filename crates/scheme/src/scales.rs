@@ -73,10 +73,10 @@ pub fn choose_scales(
     }
     let weight = &weight.seen_by(scheme);
     let mut maxima = tile_maxima(weight, scheme.tiling())?;
-    if scheme.shares_scales() {
-        maxima.iter_mut().for_each(|maximum| *maximum = maximum.max(weight.shared_absmax()));
+    let largest = absmax(&maxima).max(weight.shared_absmax());
+    if scheme.tiling() == Tiling::Tensor {
+        maxima.fill(largest);
     }
-    let largest = absmax(&maxima);
     let mut scales = scheme.storage().choose(scheme.grid(), maxima, largest);
     if rule == ScaleRule::Mse {
         search_scales(weight, scheme, &mut scales);
@@ -119,7 +119,8 @@ pub(crate) const NARROW: usize = 64;
 /// is at hand.
 pub(crate) fn is_by_row(scheme: Scheme, rule: ScaleRule, [rows, cols]: [usize; 2]) -> bool {
     let [tile_rows, _] = scheme.tiling().tile_shape(rows, cols);
-    rule == ScaleRule::Absmax && scheme.storage().is_by_tile() && tile_rows == 1 && cols > 0
+    let is_of_a_row = scheme.tiling() != Tiling::Tensor && tile_rows == 1 && cols > 0;
+    rule == ScaleRule::Absmax && scheme.storage().is_by_tile() && is_of_a_row
 }
 
 /// Chooses the scales of one row by [`ScaleRule::Absmax`], where [`is_by_row`] holds.

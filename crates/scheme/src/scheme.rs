@@ -24,13 +24,22 @@ impl Scheme {
     ///
     /// # Source
     /// OCP microscaling specification, revision 1.0.
-    pub const MXFP8: Scheme = Scheme::microscaled(false);
+    pub const MXFP8: Scheme = Scheme::microscaled(GridKind::E4m3, false);
+
+    /// MXFP4: E2M1 codes, one power of two per 32 weights of a row.
+    ///
+    /// # Source
+    /// OCP microscaling specification, revision 1.0.
+    pub const MXFP4: Scheme = Scheme::microscaled(GridKind::E2m1, false);
 
     /// NVFP4: E2M1 codes, one E4M3 scale per 16 weights of a row, one F32 scale for all.
-    pub const NVFP4: Scheme = Scheme::unrotated(GridKind::E2m1, ScaleStorage::TwoLevel(TwoLevel));
+    pub const NVFP4: Scheme = Scheme::unrotated(
+        GridKind::E2m1,
+        ScaleStorage::TwoLevel(TwoLevel { has_power_of_two: false }),
+    );
 
     /// [`Scheme::MXFP8`], and the largest scale beside the others.
-    pub const HYBRID_MXFP8: Scheme = Scheme::microscaled(true);
+    pub const HYBRID_MXFP8: Scheme = Scheme::microscaled(GridKind::E4m3, true);
 
     /// 4-bit codes for levels of INT8 rows, rotated.
     ///
@@ -42,9 +51,9 @@ impl Scheme {
         Self { grid, storage, rotation: None }
     }
 
-    const fn microscaled(repeats_largest: bool) -> Self {
+    const fn microscaled(grid: GridKind, repeats_largest: bool) -> Self {
         let storage = PowerOfTwo { repeats_largest };
-        Self::unrotated(GridKind::E4m3, ScaleStorage::PowerOfTwo(storage))
+        Self::unrotated(grid, ScaleStorage::PowerOfTwo(storage))
     }
 
     /// Stores one F32 scale per tile.
@@ -112,10 +121,40 @@ impl Scheme {
         Self { storage: self.storage().read_as().unwrap_or(self.storage), ..self }
     }
 
+    /// Returns the scheme with its scales as servers keep them: numbers of 16 bits, or powers of two
+    /// where programs disagree about dividing and multiplying, and for square blocks, whose kernels
+    /// may take exponents alone and round others again. E4M3 is as precise with them.
+    #[must_use]
+    pub fn for_servers(self) -> Self {
+        let tiling = self.tiling();
+        let is_square = matches!(tiling, Tiling::Block { rows, cols } if rows == cols);
+        if is_square && self == Self::scaled(self.grid, tiling) {
+            return Self::scaled_by_powers(self.grid, tiling);
+        }
+        Self { storage: self.storage().for_servers().unwrap_or(self.storage), ..self }
+    }
+
+    /// Returns the scheme whose name this one goes by.
+    pub(crate) fn named_as(self) -> Self {
+        if self.storage().is_named_as_read() { self.read_as() } else { self }
+    }
+
     /// Returns whether files hold matrices of `cols` columns in the same way under both schemes.
-    /// These may differ in the largest rotation that they would take, and in how scales are chosen.
+    /// These may differ in the largest rotation that they would take, and in how scales are chosen;
+    /// and a group of whole numbers may be as wide as its row.
     pub fn is_same_for(self, other: Self, cols: usize) -> bool {
-        let unrotated = |scheme: Self| Self { rotation: None, ..scheme.read_as() };
+        let unrotated = |scheme: Self| {
+            let scheme = Self { rotation: None, ..scheme.read_as() };
+            match (scheme.grid, scheme.tiling()) {
+                (
+                    grid @ (GridKind::Int4 | GridKind::Int8),
+                    tiling @ Tiling::Block { rows: 1, .. },
+                ) if tiling == Tiling::group(cols) && scheme == Self::scaled(grid, tiling) => {
+                    Self::scaled(grid, Tiling::Row)
+                }
+                _ => scheme,
+            }
+        };
         unrotated(self) == unrotated(other)
             && self.rotation_group(cols) == other.rotation_group(cols)
     }

@@ -4,6 +4,7 @@
 //! [`ScaleStorage`] and an arm of [`ScaleStorage::rules`]. Nothing else looks at the variants.
 
 mod absmax;
+mod bf16;
 mod block_bytes;
 mod f32;
 mod f32_power_of_two;
@@ -23,6 +24,7 @@ use crate::scales::Scales;
 use crate::tiling::Tiling;
 
 pub use absmax::ZERO_ABSMAX;
+pub(crate) use bf16::Bf16Scales;
 pub(crate) use f32::F32;
 pub use f32::MSE_MULTIPLES;
 pub(crate) use f32_power_of_two::F32PowerOfTwo;
@@ -38,6 +40,7 @@ pub(crate) use unscaled::Unscaled;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum ScaleStorage {
     F32(F32),
+    Bf16(Bf16Scales),
     F32PowerOfTwo(F32PowerOfTwo),
     PowerOfTwo(PowerOfTwo),
     TwoLevel(TwoLevel),
@@ -51,6 +54,7 @@ impl ScaleStorage {
     pub(crate) fn rules(&self) -> &dyn Storage {
         match self {
             ScaleStorage::F32(storage) => storage,
+            ScaleStorage::Bf16(storage) => storage,
             ScaleStorage::F32PowerOfTwo(storage) => storage,
             ScaleStorage::PowerOfTwo(storage) => storage,
             ScaleStorage::TwoLevel(storage) => storage,
@@ -150,6 +154,16 @@ pub(crate) trait Storage {
         None
     }
 
+    /// Returns the storage of the same scales as servers keep them, where that differs.
+    fn for_servers(&self) -> Option<ScaleStorage> {
+        None
+    }
+
+    /// Tells whether a scheme goes by the name of the one that readers take it for.
+    fn is_named_as_read(&self) -> bool {
+        false
+    }
+
     /// Tells whether codes are multiplied by anything at all.
     fn has_scales(&self) -> bool {
         true
@@ -223,6 +237,8 @@ pub enum ScaleRole {
 pub enum ScaleNumbers {
     /// IEEE binary32.
     F32,
+    /// The upper half of IEEE binary32.
+    Bf16,
     /// A byte, an E4M3 number.
     E4m3,
     /// A byte, the exponent of a power of two.

@@ -83,8 +83,8 @@ impl<'a> Weight<'a> {
         Self { rotation_group: scheme.rotation_group(self.cols), ..*self }
     }
 
-    /// Returns the weight beside others, of which the largest has this magnitude: where a scheme
-    /// [shares scales](Scheme::shares_scales), its scale covers them all.
+    /// Returns the weight beside others, of which the largest has this magnitude: the scale of its
+    /// tensor, or the factor of all its scales, covers them all.
     #[must_use]
     pub fn beside(&self, absmax: f32) -> Self {
         Self { shared_absmax: absmax, ..*self }

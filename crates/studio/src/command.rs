@@ -53,6 +53,7 @@ fn flag_of(key: &str) -> String {
         "rules" => "--rule".to_owned(),
         "decode_to" => "--dtype".to_owned(),
         "migrate_to" => "--to".to_owned(),
+        "tensor_parallel" => "--tp".to_owned(),
         "provenance" => "--no-provenance".to_owned(),
         key => format!("--{}", key.replace('_', "-")),
     }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use roundwise_convert::recipe::read_settings;
 use roundwise_convert::run::{RunFile, default_output};
+use roundwise_convert::source::for_input;
 use roundwise_convert::tensor_file::Overwrite;
 use roundwise_convert::{Job, Recipe, RecipeFile};
 use serde::Deserialize;
@@ -58,6 +59,7 @@ impl Request {
         run.check()?;
         run.statistics.as_deref().map_or(Ok(()), |path| absolute("run.statistics", path))?;
         let recipe_file = self.recipe_file(kind, &run)?;
+        let recipe_file = for_input(recipe_file, &self.input, self.output.as_deref());
         let recipe = recipe_file.clone().check()?;
         run.check_for(&recipe)?;
         let default = || default_output(&self.input, &recipe, run.limits());

@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use roundwise_convert::RecipeFile;
 use roundwise_convert::layout::Layout;
 use roundwise_convert::model::{FileKind, Heuristic};
-use roundwise_convert::recipe::{Names, RuleFile, import_layer_config};
+use roundwise_convert::recipe::{Names, Program, RuleFile, import_layer_config};
 use roundwise_convert::scheme::{CATALOG, ScaleRule};
 use roundwise_convert::source::StatisticsFile;
 use roundwise_convert::tensor_file::read_text;
@@ -38,12 +38,22 @@ pub(crate) struct RecipeImportOptions {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Recipe")]
 pub(crate) struct RecipeOptions {
+    #[arg(long = "for", value_name = "PROGRAM", help = program_help())]
+    program: Option<String>,
     #[arg(long, value_name = "SCHEME", help = scheme_help())]
     scheme: Option<String>,
     #[arg(long, value_name = "RULE", help = scale_rule_help())]
     scale_rule: Option<String>,
-    #[arg(long, value_name = "LAYOUT", help = layout_help() + " [default: comfy]")]
+    #[arg(
+        long,
+        visible_alias = "spelling",
+        value_name = "LAYOUT",
+        help = layout_help() + " [default: what serves program and scheme best]"
+    )]
     layout: Option<String>,
+    /// For servers: keep layers that as many devices cannot share out in whole blocks
+    #[arg(long = "tp", value_name = "DEVICES")]
+    tensor_parallel: Option<u32>,
     #[arg(long = "as", value_name = "KIND", help = kind_help())]
     kind: Option<String>,
     #[arg(long, value_name = "NAMES", help = names_help()
@@ -95,8 +105,17 @@ pub(crate) struct RecipeOptions {
     method: MethodFlags,
 }
 
+pub(super) fn programs_help() -> String {
+    choices("The program that is to open it", Program::NAMES.map(|(name, _)| name))
+}
+
+fn program_help() -> String {
+    programs_help() + " [default: vllm for the folder of a language model, else comfyui]"
+}
+
 fn scheme_help() -> String {
-    choices("How weights are stored", CATALOG.iter().map(|entry| entry.name)) + " [default: fp8]"
+    choices("How weights are stored", CATALOG.iter().map(|entry| entry.name))
+        + " [default: fp8, for servers fp8-row]"
 }
 
 fn scale_rule_help() -> String {
@@ -153,8 +172,10 @@ impl RecipeOptions {
         Ok(RecipeFile {
             method: self.method.method.clone(),
             method_options: self.method.options.clone(),
+            program: self.program.clone(),
             scheme: self.scheme.clone(),
             layout: self.layout.clone(),
+            tensor_parallel: self.tensor_parallel,
             scale_rule: self.scale_rule.clone(),
             kind: self.kind.clone(),
             names: self.names.clone(),

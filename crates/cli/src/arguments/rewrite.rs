@@ -1,9 +1,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use roundwise_convert::recipe::PlainDtype;
+use roundwise_convert::recipe::{PlainDtype, Program};
 
-use super::recipe::{layout_help, names_help};
+use super::recipe::{layout_help, names_help, programs_help};
 use super::{INPUT, RunOptions, StatisticsFlags, WriteOptions, input};
 use crate::method_flags::choices;
 
@@ -40,8 +40,16 @@ pub(crate) struct DequantizeOptions {
 
 #[derive(Debug, Args)]
 pub(crate) struct MigrateOptions {
-    #[arg(long, value_name = "LAYOUT", help = layout_help())]
-    pub(crate) to: String,
+    #[arg(long, value_name = "LAYOUT", help = layout_help(), required_unless_present = "program")]
+    pub(crate) to: Option<String>,
+    #[arg(
+        long = "for",
+        value_name = "PROGRAM",
+        help = programs_help() + ", in its usual layout",
+        value_parser = parse_program,
+        conflicts_with = "to"
+    )]
+    pub(crate) program: Option<Program>,
     #[command(flatten)]
     pub(crate) rewrite: RewriteOptions,
 }
@@ -76,6 +84,12 @@ pub(crate) struct EditOptions {
     pub(crate) statistics: StatisticsFlags,
     #[command(flatten)]
     pub(crate) rewrite: RewriteOptions,
+}
+
+fn parse_program(name: &str) -> Result<Program, String> {
+    let known = Program::NAMES.map(|(name, _)| name);
+    let found = Program::NAMES.iter().find(|(known, _)| *known == name);
+    found.map(|(_, program)| *program).ok_or_else(|| format!("known: {}", known.join(", ")))
 }
 
 fn dtype_help() -> String {

@@ -4,6 +4,7 @@ use super::rewrite;
 use crate::arguments::MigrateOptions;
 
 pub(crate) fn run(options: &MigrateOptions) -> anyhow::Result<bool> {
-    let recipe = RecipeFile { migrate_to: Some(options.to.clone()), ..RecipeFile::default() };
+    let usual = options.program.map(|program| program.usual_layout().to_string());
+    let recipe = RecipeFile { migrate_to: options.to.clone().or(usual), ..RecipeFile::default() };
     rewrite::run(&options.rewrite, None, recipe)
 }

@@ -3,7 +3,7 @@ use std::num::NonZeroUsize;
 use anyhow::anyhow;
 use roundwise_convert::plan::{Assignment, Limits, PlannedTensor, explain};
 use roundwise_convert::run::{Budgeted, default_output, limit_search_threads};
-use roundwise_convert::source::{LayerInputs, Opens, SchemeConsumer};
+use roundwise_convert::source::{LayerInputs, Opens, SchemeConsumer, for_input};
 use roundwise_convert::{ConvertError, Job, Plan, PlanRequest, RecipeFile, Source};
 use serde::Serialize;
 
@@ -18,6 +18,7 @@ use crate::typed::Typed;
 pub(crate) fn run(options: &PlanOptions) -> anyhow::Result<bool> {
     let statistics = options.statistics.to_file();
     let (recipe, typed) = options.recipe.to_recipe_file(statistics.as_ref())?;
+    let recipe = for_input(recipe, &options.input, None);
     let budgeted = within_budget(options, recipe.clone(), &typed)?;
     if options.print_recipe {
         let recipe = match &budgeted {

@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use roundwise_convert::Job;
 use roundwise_convert::plan::{Measure, Predicted, Sensitivity};
 use roundwise_convert::run::{SensitivityRequest, limit_search_threads, sensitivity};
+use roundwise_convert::source::for_input;
 use serde_json::{Value, json};
 
 use crate::arguments::SensitivityOptions;
@@ -16,6 +17,7 @@ use crate::text::{counted, path};
 pub(crate) fn run(options: &SensitivityOptions) -> anyhow::Result<bool> {
     let statistics = options.statistics.to_file();
     let (file, typed) = options.recipe.to_recipe_file(statistics.as_ref())?;
+    let file = for_input(file, &options.input, None);
     let recipe = file.check().map_err(|error| typed.error(error.into()))?;
     limit_search_threads(options.run.threads());
     stop::listen(Work::Search, options.run.quiet)?;

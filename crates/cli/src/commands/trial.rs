@@ -1,6 +1,7 @@
 use roundwise_convert::Job;
 use roundwise_convert::plan::Limits;
 use roundwise_convert::run::{Trial, default_output, limit_search_threads, try_job};
+use roundwise_convert::source::for_input;
 
 use crate::arguments::TryOptions;
 use crate::console::{print, print_json, width};
@@ -17,6 +18,7 @@ pub(crate) fn run(options: &TryOptions) -> anyhow::Result<bool> {
 fn try_out(options: &TryOptions) -> anyhow::Result<bool> {
     let statistics = options.statistics.to_file();
     let (file, typed) = options.recipe.to_recipe_file(statistics.as_ref())?;
+    let file = for_input(file, &options.input, None);
     let recipe = file.check().map_err(|error| typed.error(error.into()))?;
     limit_search_threads(options.run.threads());
     stop::listen(Work::Looking, options.run.quiet)?;

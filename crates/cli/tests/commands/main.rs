@@ -24,6 +24,7 @@ mod places;
 mod recipe;
 mod repair;
 mod rewriting;
+mod servers;
 mod statistics;
 mod stopping;
 #[cfg(feature = "studio")]

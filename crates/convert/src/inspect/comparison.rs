@@ -92,8 +92,17 @@ impl Comparison {
                 !self.converted.stored.side_tensors.contains_key(&header.name)
                     && self.original.checkpoint.get(&header.name).is_none()
                     && !self.original.stored.layers.contains_key(layer_of(&header.name))
+                    && !self.stands_for_a_weight(header)
             })
             .map(|header| finding(&header.name, "is not in the original"))
+    }
+
+    /// Tells whether a tensor holds the packed codes of a weight of the original.
+    fn stands_for_a_weight(&self, header: &TensorHeader) -> bool {
+        let layer = layer_of(&header.name);
+        let stored = self.converted.stored.layers.get(layer);
+        stored.is_some_and(|stored| stored.weight() == header.name)
+            && self.original.checkpoint.get(&weight_of(layer)).is_some()
     }
 
     /// Finds scales of inputs that are not in the original: they come from measurements, which a
@@ -182,7 +191,11 @@ impl Comparison {
         let after = &self.converted.checkpoint;
         let stored = self.original.stored_layer(before);
         let unpacked = stored.and_then(|stored| after.get(&weight_of(&stored.layer)));
-        unpacked.or_else(|| after.get(&before.name))
+        let packed = || {
+            let stored = self.converted.stored.layers.get(layer_of_weight(&before.name)?)?;
+            after.get(&stored.weight())
+        };
+        unpacked.or_else(|| after.get(&before.name)).or_else(packed)
     }
 
     /// Returns whether the tensor is the bias of a layer in codes, which a conversion may have

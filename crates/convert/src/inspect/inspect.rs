@@ -222,7 +222,9 @@ fn clients(source: &Source) -> Vec<String> {
             Spelling::Comfy => of_comfyui(layer.scheme, Layout::Comfy),
             Spelling::ComfyLegacy => of_comfyui(layer.scheme, Layout::ComfyLegacy),
             Spelling::WeightScale => other("vLLM, with a matching config.json"),
-            Spelling::WeightPacked => other("vLLM and transformers, with a matching config.json"),
+            Spelling::WeightPacked | Spelling::PackedIntegers | Spelling::PackedMicroscaled => {
+                other("vLLM and transformers, with a matching config.json")
+            }
             Spelling::WeightScale2 => other("vLLM and TensorRT-LLM, with a matching config.json"),
             Spelling::WeightScaleInv => other("transformers and vLLM, with a matching config.json"),
             Spelling::Scale => {

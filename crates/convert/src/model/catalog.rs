@@ -59,6 +59,16 @@ impl Preset {
         })
     }
 
+    /// Returns the rules for a family of transformers, in servers' files.
+    pub fn of_model_type(model_type: &str) -> Option<&'static Self> {
+        Self::all().iter().find(|preset| preset.model_types.iter().any(|it| it == model_type))
+    }
+
+    /// Returns the rules for servers' files of any language model.
+    pub fn served() -> &'static Self {
+        Self::built_in("served")
+    }
+
     /// Returns the rules that hold for every model.
     pub fn base() -> &'static Self {
         Self::built_in("base")
@@ -98,6 +108,12 @@ struct PresetFile {
     #[serde(default)]
     include: Vec<String>,
     refuse: Option<String>,
+    #[serde(default)]
+    model_types: Vec<String>,
+    #[serde(default)]
+    fused: Vec<Vec<String>>,
+    #[serde(default)]
+    split_by_columns: Vec<String>,
     #[serde(default)]
     probes: Vec<String>,
     #[serde(default)]
@@ -205,6 +221,9 @@ impl PresetFile {
             keep: Vec::new(),
             remove: Vec::new(),
             probes: Vec::new(),
+            model_types: self.model_types.clone(),
+            fused: Vec::new(),
+            split_by_columns: Vec::new(),
             architectures: Vec::new(),
         };
         self.add_rules(&mut preset)?;
@@ -233,6 +252,8 @@ impl PresetFile {
                 preset.remove.push(RemoveRule { tensors, beside: table.beside.clone(), reason });
             }
         }
+        preset.fused.extend(self.fused.iter().cloned());
+        preset.split_by_columns.extend(self.split_by_columns.iter().cloned());
         for probe in &self.probes {
             preset.probes.push(LayerPattern::new(probe)?);
         }

@@ -27,6 +27,14 @@ pub struct Preset {
     pub remove: Vec<RemoveRule>,
     /// Layers whose stored shape a loader looks at: never to be packed or padded.
     pub probes: Vec<LayerPattern>,
+    /// Families of transformers that the rules are for, in servers' files.
+    pub model_types: Vec<String>,
+    /// Layers of one module that servers multiply by as if they were one, by the last part of their
+    /// names: what all weights of a tensor share is to be the same in them.
+    pub fused: Vec<Vec<String>>,
+    /// Layers whose columns servers share out over devices, by the last part of their names. Of all
+    /// others it is the rows.
+    pub split_by_columns: Vec<String>,
     pub(super) architectures: Vec<Architecture>,
 }
 

@@ -1,6 +1,6 @@
 //! Names, dtypes, shapes and header entries of a planned output.
 
-use roundwise_layout::MatmulPrecision;
+use roundwise_layout::{MatmulPrecision, ServedLayers, ServerConfig, layer_of_weight};
 use roundwise_scheme::Scheme;
 use roundwise_tensor_file::{Manifest, TensorFileError, TensorSpec};
 
@@ -10,6 +10,9 @@ use crate::plan::part::PART_KEY;
 use crate::plan::plan::Plan;
 use crate::plan::run_facts::RunFacts;
 use crate::recipe::Purpose;
+
+/// Name of the layer that scores tokens.
+const OUTPUT_HEAD: &str = "lm_head";
 
 impl Plan {
     /// Returns names, dtypes, shapes and offsets of the output.
@@ -83,6 +86,24 @@ impl Plan {
         }
     }
 
+    /// Returns what servers are told of the layers, `None` for programs that need no telling.
+    pub(crate) fn server_config(&self) -> Option<ServerConfig> {
+        let mut layers = ServedLayers::default();
+        for planned in self.part.as_ref().map_or(&self.tensors, |part| &part.whole) {
+            let layer = planned.layer().to_owned();
+            match planned.scheme() {
+                Some(scheme) => drop(layers.codes.insert(layer, scheme)),
+                None if is_kept_matrix(planned) => layers.kept.push(layer),
+                None => {}
+            }
+        }
+        // One that is the embedding once more has no tensor, and is a layer all the same.
+        if !layers.codes.contains_key(OUTPUT_HEAD) {
+            layers.kept.push(OUTPUT_HEAD.to_owned());
+        }
+        self.layout.server_config(&layers)
+    }
+
     /// Returns the prefix under which loaders look for tensors that a layout adds once. ComfyUI's
     /// loader of text encoders strips no prefix from their names.
     fn file_prefix(&self) -> &str {
@@ -141,4 +162,10 @@ impl Plan {
             }
         }
     }
+}
+
+/// Tells whether a weight is a matrix, which a program might take for a layer in codes.
+fn is_kept_matrix(planned: &PlannedTensor) -> bool {
+    let is_left = !matches!(planned.decision, Decision::Remove);
+    is_left && planned.shape.len() == 2 && layer_of_weight(&planned.header.name).is_some()
 }

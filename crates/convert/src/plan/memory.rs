@@ -7,7 +7,7 @@ use roundwise_tensor_file::{PIECE_BYTES, Sharding};
 use serde::Serialize;
 
 use crate::plan::decision::{Decision, PlannedTensor};
-use crate::recipe::Rounding;
+use crate::recipe::{Recipe, Rounding};
 use crate::source::Source;
 use crate::source::numbers::float_dtype;
 
@@ -21,7 +21,17 @@ pub struct Limits {
     pub memory_bytes: Option<u64>,
 }
 
+/// Most bytes of a shard where nobody says: what Hugging Face's own programs write.
+const SHARD_BYTES: u64 = 5_000_000_000;
+
 impl Limits {
+    /// Returns the limits with one for shards where an output has to be a folder.
+    #[must_use]
+    pub fn for_recipe(self, recipe: &Recipe) -> Self {
+        let shard_bytes = self.shard_bytes.or(recipe.makes_folder().then_some(SHARD_BYTES));
+        Self { shard_bytes, ..self }
+    }
+
     /// Returns how the output is shared out over files, where it is a folder.
     pub(crate) fn sharding(self, source: &Source) -> Option<Sharding> {
         const DIFFUSERS: &str = "diffusion_pytorch_model";

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use roundwise_grid::{E4m3, Grid};
 use roundwise_layout::{Layout, Spelling, StoredLayer};
 use roundwise_scheme::{GridKind, Scheme, Tiling};
 use roundwise_tensor_file::TensorHeader;
@@ -93,10 +94,28 @@ impl<'a> Migration<'a> {
                 let takes = self.layout.takes(stored.scheme, stored.shape);
                 takes.map_err(|error| error.to_string())
             });
-        if fits.is_ok() && !self.source.multiplies_exactly(stored)? {
+        if fits.is_ok() && !self.divides_exactly(stored)? {
+            return Ok(Err(
+                "the factor of its scales has no inverse that divides to the same".into()
+            ));
+        }
+        let stays_divided = self.layout == Layout::CompressedTensors;
+        if fits.is_ok() && !stays_divided && !self.source.multiplies_exactly(stored)? {
             return Ok(Err("its scales are divided by a number that no factor stands for".into()));
         }
         Ok(fits)
+    }
+
+    /// Tells whether the layout has the same numbers where it divides by the inverse of a factor.
+    fn divides_exactly(&self, stored: &StoredLayer) -> Result<bool, ConvertError> {
+        let divides = self.layout == Layout::CompressedTensors && stored.scheme == Scheme::NVFP4;
+        if !divides || stored.spelling == Spelling::WeightPacked {
+            return Ok(true);
+        }
+        let factor = self.source.codes(stored)?.tensor_scale();
+        let inverse = 1.0 / factor;
+        let is_same = |block: f32| block / inverse == block * factor;
+        Ok((0..0x7F).map(E4m3::decode).all(is_same))
     }
 
     /// Decides about a scale or marker: an activation scale goes with its layer, where readers of
@@ -115,6 +134,9 @@ impl<'a> Migration<'a> {
         let name = match self.layout {
             Layout::Comfy => format!("{}.input_scale", stored.layer),
             Layout::ComfyLegacy => format!("{}.scale_input", stored.layer),
+            Layout::CompressedTensors | Layout::Fp8 | Layout::ModelOpt => {
+                format!("{}.input_scale", stored.layer)
+            }
         };
         match name == header.name {
             true => (Decision::Copy, Reason::InputScale),

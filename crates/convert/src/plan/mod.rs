@@ -6,6 +6,7 @@ pub(crate) mod dequantize;
 pub(crate) mod edit;
 pub(crate) mod effects;
 pub(crate) mod explain;
+pub(crate) mod fused;
 pub(crate) mod gather_notes;
 pub(crate) mod header;
 pub(crate) mod json;

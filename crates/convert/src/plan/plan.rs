@@ -3,13 +3,14 @@ use std::path::Path;
 
 use roundwise_layout::{Defect, Layout, QUANTIZATION_METADATA};
 use roundwise_rounding::BiasCorrection;
-use roundwise_scheme::Scheme;
+use roundwise_scheme::{Scheme, Tiling};
 use roundwise_tensor_file::{Sharding, TensorHeader};
 
 use crate::error::ConvertError;
 use crate::model::{Detected, Preset};
 use crate::plan::decision::{Decision, PlannedTensor};
 use crate::plan::dequantize;
+use crate::plan::fused::{keep_stacks_alike, stack_of};
 use crate::plan::gather_notes::gather_notes;
 use crate::plan::header::PlannedHeader;
 use crate::plan::memory::MemoryPlan;
@@ -55,14 +56,16 @@ impl Plan {
     /// [`ConvertError::Misfit`] for rules that contradict each other,
     /// [`ConvertError::MemoryLimit`] where one tensor alone needs more memory than is allowed.
     pub fn decide(request: &PlanRequest<'_>) -> Result<Self, ConvertError> {
+        let limits = request.limits.for_recipe(request.recipe);
+        let request = &PlanRequest { limits, ..*request };
         let PlanRequest { source, recipe, statistics, .. } = *request;
         let path = source.checkpoint.path();
         let subject = source.subject().clone();
         let detected = &subject.detected;
         refuse_other_model(path, recipe, detected)?;
-        // A preset that was asked for is taken on trust: people know of models that detection has never seen.
-        let preset = recipe.preset().unwrap_or(detected.main.preset);
         let layout = source.repaired.as_ref().map_or(recipe.layout(), |repaired| repaired.layout);
+        // A preset that was asked for is taken on trust: people know of models that detection has never seen.
+        let preset = recipe.preset().unwrap_or_else(|| subject.preset_for(layout));
 
         let (mut tensors, mut notes) = decide_all(request, &subject, preset, layout)?;
         if recipe.purpose() != Purpose::Edit {
@@ -128,6 +131,18 @@ impl Plan {
     /// Returns the weights that become codes, those of the other parts of the model included.
     pub(crate) fn quantized_of_all_parts(&self) -> impl Iterator<Item = (&PlannedTensor, Scheme)> {
         quantized(self.part.as_ref().map_or(&self.tensors, |part| &part.whole))
+    }
+
+    /// Returns a name for the layers that have something of their scales in common with one: those
+    /// of its module, or of its stack in servers' files. `None` for one that chooses alone.
+    pub(crate) fn sharing(&self, layer: &str, scheme: Scheme) -> Option<String> {
+        if scheme.shares_scales() {
+            return Some(layer.rsplit_once('.').map_or("", |(module, _)| module).to_owned());
+        }
+        let is_of_the_tensor =
+            scheme.tiling() == Tiling::Tensor || scheme.read_as() == Scheme::NVFP4;
+        let is_stacked = self.layout.is_for_servers() && is_of_the_tensor;
+        is_stacked.then(|| stack_of(self.subject.preset_for(self.layout), layer)).flatten()
     }
 
     /// Returns the weights in codes that become plain numbers or are laid out anew.
@@ -234,9 +249,14 @@ fn decide_all(
             let shapes = &shapes;
             let questions = Questions { source, recipe, detected, preset, shapes, not_finite };
             let mut quantization = Quantization::new(questions);
-            let tensors: Vec<_> =
+            let mut tensors: Vec<_> =
                 headers.map(|header| planned(header, quantization.decide(header))).collect();
             let mut notes = quantization.finish()?;
+            if layout.is_for_servers() {
+                keep_stacks_alike(subject.preset_for(layout), &mut tensors).map_err(
+                    |complaints| ConvertError::Misfit { path: path.to_owned(), complaints },
+                )?;
+            }
             notes.extend(no_corrected_bias(recipe, &tensors));
             Ok((tensors, notes))
         }
@@ -392,6 +412,10 @@ fn header_metadata(
     // apply the entry twice: once before they take the prefix off, once after.
     if !source.subject().detected.is_behind_prefix() {
         metadata.extend(layout.header_entry(layers));
+    }
+    if layout.is_for_servers() {
+        // transformers refuses a file that does not say so.
+        metadata.entry("format".to_owned()).or_insert_with(|| "pt".to_owned());
     }
     metadata
 }

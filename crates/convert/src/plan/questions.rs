@@ -168,6 +168,9 @@ impl<'a> Questions<'a> {
 
     /// Returns the preset of the component that a tensor belongs to.
     pub(crate) fn preset_of(&self, name: &str) -> &'static Preset {
+        if self.recipe.layout().is_for_servers() {
+            return self.preset;
+        }
         let component = self.detected.component_of(name);
         match component.prefix == self.detected.main.prefix {
             true => self.preset,
@@ -271,7 +274,9 @@ impl<'a> Questions<'a> {
     /// the main model has one is known before.
     fn refusal(&self, header: &TensorHeader) -> Answer {
         let own = self.detected.component_of(&header.name);
-        let because = own.no_codes.filter(|_| own.prefix != self.detected.main.prefix);
+        let is_comfyui = !self.recipe.layout().is_for_servers();
+        let because =
+            own.no_codes.filter(|_| is_comfyui).filter(|_| own.prefix != self.detected.main.prefix);
         let preset = &own.preset.name;
         let reason = because
             .map(|because| Reason::Preset { preset: preset.clone(), because: because.to_owned() });
@@ -396,6 +401,7 @@ impl<'a> Questions<'a> {
         }
         scheme.covers(rows, cols).map_err(|error| Reason::Ragged(error.to_string()))?;
         layout.takes(scheme, [rows, cols]).map_err(|error| Reason::Ragged(error.to_string()))?;
+        self.check_shares(layer_of(&header.name), scheme, [rows, cols])?;
         // Packed or padded codes have another shape, by which the loader would take the file for another model.
         if self.is_probe(&header.name) && !layout.keeps_shape(scheme, [rows, cols]) {
             return Err(Reason::Probe);
@@ -403,8 +409,34 @@ impl<'a> Questions<'a> {
         Ok(())
     }
 
+    /// Checks that each device of a server gets whole blocks of a layer.
+    fn check_shares(
+        &self,
+        layer: &str,
+        scheme: Scheme,
+        [rows, cols]: [usize; 2],
+    ) -> Result<(), Reason> {
+        let devices = self.recipe.tensor_parallel();
+        let Tiling::Block { rows: height, cols: width } = scheme.tiling() else { return Ok(()) };
+        let last = layer.rsplit('.').next().unwrap_or(layer);
+        let is_by_columns = self.preset.split_by_columns.iter().any(|name| name == last);
+        let (what, size, block) = match is_by_columns {
+            true => ("columns", cols, width),
+            false => ("rows", rows, height),
+        };
+        match size.is_multiple_of(devices.saturating_mul(block)) {
+            true => Ok(()),
+            false => Err(Reason::Ragged(format!(
+                "{devices} devices cannot share out {size} {what} in whole blocks of {block}"
+            ))),
+        }
+    }
+
     /// Returns whether a loader tells its model apart by the stored shape of this weight.
     fn is_probe(&self, name: &str) -> bool {
+        if self.recipe.layout().is_for_servers() {
+            return false;
+        }
         let component = self.detected.component_of(name);
         let presets = [component.preset, self.preset_of(name)];
         presets.into_iter().any(|preset| preset.is_probe(name))

@@ -51,6 +51,8 @@ pub enum Reason {
     Ragged(String),
     /// Loaders tell the model apart by its shape, which packing or padding would change.
     Probe,
+    /// Servers stack it with this layer, which is kept.
+    StackedWith(String),
     /// A NaN or an infinity was found in it.
     NotFinite {
         /// First row that holds one.
@@ -138,6 +140,9 @@ impl fmt::Display for Reason {
             Reason::Ragged(problem) => write!(f, "{problem}"),
             Reason::Probe => {
                 write!(f, "loaders recognise the model by its shape, which packing would change")
+            }
+            Reason::StackedWith(layer) => {
+                write!(f, "servers stack it with `{layer}`, which is kept")
             }
             Reason::NotFinite { row } => write!(f, "row {row} holds a NaN or an infinity"),
             Reason::CorrectedBias => {

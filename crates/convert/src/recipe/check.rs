@@ -14,6 +14,7 @@ use crate::recipe::edit_file::EditFile;
 use crate::recipe::file::{AssignmentFile, RecipeFile, RuleFile};
 use crate::recipe::names::Names;
 use crate::recipe::plain_dtype::PlainDtype;
+use crate::recipe::program::Program;
 use crate::recipe::purpose::Purpose;
 use crate::recipe::rule::Rule;
 use crate::recipe::setting::Setting;
@@ -84,6 +85,34 @@ impl<'a> Checker<'a> {
             self.complain(other.as_str(), with + " " + why);
         }
         purpose
+    }
+
+    /// Returns how many devices share a layer out.
+    pub(crate) fn tensor_parallel(&mut self, layout: Layout) -> usize {
+        match self.file.tensor_parallel {
+            None => 1,
+            Some(0) => {
+                self.complain("tensor_parallel", "is 0; 1 is a single device");
+                1
+            }
+            Some(_) if !layout.is_for_servers() => {
+                self.complain("tensor_parallel", format!("does not apply to layout `{layout}`"));
+                1
+            }
+            Some(devices) => devices as usize,
+        }
+    }
+
+    /// Complains about a layout that is not for the program that was named.
+    pub(crate) fn agree(&mut self, layout: Layout) {
+        let Some(named) = self.file.program.as_deref() else { return };
+        let known = Program::NAMES.iter().find(|(name, _)| *name == named);
+        let Some((_, program)) = known else { return };
+        if program.is_server() != layout.is_for_servers() {
+            let problem = format!("is `{layout}`, which {named} does not read\n  leave it out: ");
+            let problem = Text::from(problem) + Setting::new("for").quoted() + " implies one";
+            self.complain("layout", problem);
+        }
     }
 
     /// Returns what becomes of names: kept with weights that stay what they are, unless somebody says

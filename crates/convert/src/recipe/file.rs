@@ -26,12 +26,22 @@ pub struct RecipeFile {
     /// Default `translate`, and `keep` where nothing is quantized.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub names: Option<String>,
-    /// Scheme of the weights that no rule names. Default `fp8`.
+    /// The program that the file is for: `comfyui`, `vllm`, `sglang` or `transformers`. It decides
+    /// layout and scheme where neither is named, and what lies beside the weights. Default
+    /// `comfyui`; front ends ask the input, see [`for_input`](crate::source::for_input).
+    #[serde(rename = "for", skip_serializing_if = "Option::is_none")]
+    pub program: Option<String>,
+    /// Scheme of the weights that no rule names. Default `fp8`, for servers `fp8-row`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scheme: Option<String>,
-    /// How the file is laid out: `comfy` (default) or `comfy-legacy`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// How the file is laid out: `comfy` or `comfy-legacy`, for servers `compressed-tensors`, `fp8`
+    /// or `modelopt`. Default what serves program and scheme best.
+    #[serde(skip_serializing_if = "Option::is_none", alias = "spelling")]
     pub layout: Option<String>,
+    /// Devices that a server shares each layer out over: one whose parts would not be whole blocks is
+    /// kept. Default 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tensor_parallel: Option<u32>,
     /// How codes are chosen, by the name of a method. Default `nearest`.
     #[serde(skip_serializing_if = "Option::is_none", alias = "rounding")]
     pub method: Option<String>,

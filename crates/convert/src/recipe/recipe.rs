@@ -13,6 +13,7 @@ use crate::recipe::edit::Edit;
 use crate::recipe::file::RecipeFile;
 use crate::recipe::min_size::default_min_size;
 use crate::recipe::names::Names;
+use crate::recipe::program::Program;
 use crate::recipe::purpose::Purpose;
 use crate::recipe::rule::Rule;
 
@@ -34,6 +35,7 @@ pub struct Recipe {
     purpose: Purpose,
     scheme: Scheme,
     layout: Layout,
+    tensor_parallel: usize,
     options: Options,
     bias_correction: BiasCorrection,
     scale_rule: Option<ScaleRule>,
@@ -79,8 +81,8 @@ impl Recipe {
     pub fn check(file: RecipeFile) -> Result<Self, RecipeError> {
         let mut checker = Checker::of(&file);
         let purpose = checker.purpose();
-        let scheme = checker.parse("scheme", file.scheme.as_deref().unwrap_or("fp8"));
-        let layout = match purpose {
+        let program = checker.choice("for", file.program.as_deref(), &Program::NAMES);
+        let named = match purpose {
             Purpose::Migrate => {
                 checker.choice("migrate_to", file.migrate_to.as_deref(), &Layout::NAMES)
             }
@@ -88,7 +90,13 @@ impl Recipe {
                 checker.choice("layout", file.layout.as_deref(), &Layout::NAMES)
             }
         };
-        let layout = layout.unwrap_or_else(|| scheme.map(Layout::default_for).unwrap_or_default());
+        let default = default_scheme(program, named);
+        let scheme = checker.parse::<Scheme>("scheme", file.scheme.as_deref().unwrap_or(default));
+        let program = program.unwrap_or(Program::ComfyUi);
+        let layout = named.or_else(|| Some(program.layout(scheme?))).unwrap_or_default();
+        checker.agree(layout);
+        let tensor_parallel = checker.tensor_parallel(layout);
+        let scheme = scheme.map(|scheme| layout.stored_scheme(scheme));
         let method = checker.method();
         let scale_rule =
             checker.choice("scale_rule", file.scale_rule.as_deref(), &ScaleRule::NAMES);
@@ -98,10 +106,13 @@ impl Recipe {
         let preset = checker.preset();
         let keep = checker.patterns("keep", &file.keep);
         let include = checker.patterns("include", &file.include);
-        let rules = checker.rules(&file.rules);
-        let assigned = checker.assignments(&file.assign);
+        let mut rules = checker.rules(&file.rules);
+        rules.iter_mut().for_each(|rule| rule.scheme = layout.stored_scheme(rule.scheme));
+        let mut assigned = checker.assignments(&file.assign);
+        assigned.values_mut().for_each(|scheme| *scheme = layout.stored_scheme(*scheme));
         let fallback = file.fallback_scheme.as_deref();
         let fallback_scheme = fallback.and_then(|name| checker.parse("fallback_scheme", name));
+        let fallback_scheme = fallback_scheme.map(|scheme| layout.stored_scheme(scheme));
         let full_precision = checker.patterns("full_precision", &file.full_precision);
         let adapters = checker.adapters();
         let edit = checker.edit();
@@ -119,6 +130,7 @@ impl Recipe {
                     purpose,
                     scheme,
                     layout,
+                    tensor_parallel,
                     options,
                     bias_correction,
                     scale_rule,
@@ -167,6 +179,20 @@ impl Recipe {
     /// Returns the layout of the output.
     pub fn layout(&self) -> Layout {
         self.layout
+    }
+
+    /// Returns how many devices share a layer out.
+    pub fn tensor_parallel(&self) -> usize {
+        self.tensor_parallel
+    }
+
+    /// Returns whether the output is a folder whatever the size of its files: servers read what lies
+    /// beside the weights.
+    pub fn makes_folder(&self) -> bool {
+        match self.purpose {
+            Purpose::Quantize | Purpose::Migrate => self.layout.is_for_servers(),
+            Purpose::Decode(_) | Purpose::Repair | Purpose::Edit => false,
+        }
     }
 
     /// Returns the name of the method.
@@ -288,6 +314,17 @@ impl Recipe {
     /// Returns the size rules, if any.
     pub fn heuristic(&self) -> Option<Heuristic> {
         self.heuristic
+    }
+}
+
+/// Returns the scheme where none is named.
+fn default_scheme(program: Option<Program>, layout: Option<Layout>) -> &'static str {
+    match layout {
+        Some(Layout::Fp8) => "fp8-block-128",
+        Some(Layout::CompressedTensors | Layout::ModelOpt) => "fp8-row",
+        Some(Layout::Comfy | Layout::ComfyLegacy) => "fp8",
+        None if program.is_some_and(Program::is_server) => "fp8-row",
+        None => "fp8",
     }
 }
 

@@ -49,6 +49,16 @@ pub(crate) fn largest_of(
     Ok(Ok(largest))
 }
 
+/// How a weight is worked on by bands.
+#[derive(Clone, Copy)]
+pub(crate) struct Bands {
+    pub(crate) scheme: Scheme,
+    /// Rows of a band.
+    pub(crate) height: usize,
+    /// Largest magnitude of the weights that share its scale, 0 without any.
+    pub(crate) absmax_beside: f32,
+}
+
 /// Rounds a weight to nearest codes, the same as of the whole, some rows at a time, and returns their
 /// error.
 ///
@@ -59,8 +69,7 @@ pub(crate) fn largest_of(
 pub(crate) fn round_by_bands(
     input: &Input,
     planned: &PlannedTensor,
-    scheme: Scheme,
-    height: usize,
+    Bands { scheme, height, absmax_beside }: Bands,
     watch: &dyn Watch,
     buffers: &mut Buffers,
     mut put: impl FnMut(QuantizedMatrix, &mut Buffers) -> Result<(), Stop>,
@@ -70,7 +79,7 @@ pub(crate) fn round_by_bands(
     let scheme_error = |error: SchemeError| Stop::rounding(&input.source, header, error.into());
     // Read twice, because a scale for the whole tensor has to be known before the first of its codes.
     let largest = largest_of(&input.source, header, [rows, height], scheme)?;
-    let largest = largest.map_err(scheme_error)?;
+    let largest = largest.map_err(scheme_error)?.max(absmax_beside);
     let mut error = WeightError::default();
     for band in bands(rows, height) {
         let bytes = header.byte_len() / rows as u64 * band.len() as u64;
@@ -125,7 +134,9 @@ impl Output<'_> {
             }
             Ok(())
         };
-        let error = round_by_bands(self.input, planned, scheme, height, self.watch, buffers, put)?;
+        let absmax_beside = self.shared_scales.absmax_beside(layer);
+        let by = Bands { scheme, height, absmax_beside };
+        let error = round_by_bands(self.input, planned, by, self.watch, buffers, put)?;
         if let Some(marker) = marker {
             self.file.write(&marker.name, &marker.bytes)?;
         }

@@ -73,7 +73,7 @@ impl Prepared {
         jobs.iter().try_for_each(|job| input.refuse_as_output(&job.output))?;
         let plans = jobs.iter().map(|job| input.plan(job, &NotFinite::new()));
         let plans = plans.collect::<Result<Vec<Plan>, _>>()?;
-        if first.limits.shard_bytes.is_some() {
+        if first.output_limits().shard_bytes.is_some() {
             input.source.checkpoint.side_files()?;
         }
         Ok(Self { jobs, input, plans, preparing: started.elapsed() })

@@ -64,7 +64,12 @@ impl Job {
     /// Returns whether both can be made from one reading of their input.
     pub(crate) fn is_made_with(&self, other: &Self) -> bool {
         let common = |job: &Self| {
-            let recipe = RecipeFile { scheme: None, layout: None, ..job.recipe.file().clone() };
+            let recipe = RecipeFile {
+                scheme: None,
+                layout: None,
+                program: None,
+                ..job.recipe.file().clone()
+            };
             let files = (job.input.clone(), job.statistics.clone());
             let switches = (job.starts_over, job.overwrite, job.verifies, job.hash_input);
             (recipe, files, job.threads, job.limits, job.devices.clone(), switches)
@@ -72,6 +77,11 @@ impl Job {
         // Parts are balanced by what their schemes cost, and would not be of the same tensors.
         let is_whole = self.part.is_none() && other.part.is_none();
         std::ptr::eq(self, other) || (is_whole && common(self) == common(other))
+    }
+
+    /// Returns the limits of its output, which for servers is a folder.
+    pub(crate) fn output_limits(&self) -> Limits {
+        self.limits.for_recipe(&self.recipe)
     }
 
     /// Returns whether the output names the statistics it was made with.
@@ -103,6 +113,7 @@ pub fn default_output(input: &Path, recipe: &Recipe, limits: Limits) -> PathBuf 
         _ => "",
     };
     let ending = published_ending(recipe).unwrap_or_else(|| own_ending(recipe));
+    let limits = limits.for_recipe(recipe);
     let suffix = if limits.shard_bytes.is_some() { "" } else { ".safetensors" };
     let output = format!("{base}{ending}{layout}{suffix}");
     input.parent().map_or_else(|| PathBuf::from(&output), |folder| folder.join(&output))

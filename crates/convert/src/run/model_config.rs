@@ -32,7 +32,12 @@ pub(crate) fn changed_config(plan: &Plan, config: &[u8]) -> Option<String> {
     let mut changed: Value = serde_json::from_slice(config).ok()?;
     let before = changed.clone();
     match plan.purpose {
-        Purpose::Quantize | Purpose::Migrate | Purpose::Repair => remove_codes(&mut changed),
+        Purpose::Quantize | Purpose::Migrate | Purpose::Repair => {
+            remove_codes(&mut changed);
+            if let (Some(told), Some(entries)) = (plan.server_config(), changed.as_object_mut()) {
+                entries.insert(CODE_ENTRIES[0].to_owned(), told.quantization_config);
+            }
+        }
         Purpose::Decode(dtype) => {
             remove_codes(&mut changed);
             set_dtype(&mut changed, dtype.dtype());

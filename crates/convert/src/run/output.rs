@@ -110,7 +110,7 @@ impl<'a> Output<'a> {
     /// Copies what lay beside the weights of the input into a folder of shards, but for what it says of
     /// codes that are gone.
     fn copy_side_files(&mut self) -> Result<(), ConvertError> {
-        if self.job.limits.shard_bytes.is_none() {
+        if self.job.output_limits().shard_bytes.is_none() {
             return Ok(());
         }
         for path in self.input.source.checkpoint.side_files()? {
@@ -124,6 +124,10 @@ impl<'a> Output<'a> {
                 Some(text) => self.file.write_beside(&name, text.as_bytes())?,
                 None => self.file.copy_beside(&path)?,
             }
+        }
+        if let Some((name, content)) = self.plan.server_config().and_then(|told| told.file) {
+            let text = serde_json::to_string_pretty(&content).expect("JSON is text");
+            self.file.write_beside(name, text.as_bytes())?;
         }
         Ok(())
     }

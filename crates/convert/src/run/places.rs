@@ -23,7 +23,7 @@ impl Target {
     ///
     /// - `content`: what messages call it, such as `the output`
     pub fn output(job: &Job, content: impl Into<String>) -> Self {
-        let is_folder = job.limits.shard_bytes.is_some();
+        let is_folder = job.output_limits().shard_bytes.is_some();
         Self { is_folder, ..Self::file(&job.output, content, job.overwrite) }
     }
 

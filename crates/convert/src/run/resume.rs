@@ -72,7 +72,7 @@ impl RunRecord {
             statistics: input.statistics_fingerprint(),
             // Without the index: which of several devices it is makes no other job.
             device: input.engines().map(|engines| engines.backend().to_owned()),
-            shard_bytes: job.limits.shard_bytes,
+            shard_bytes: job.output_limits().shard_bytes,
             part: job.part.map(|part| part.to_string()),
             not_finite: not_finite.clone(),
         }

@@ -9,12 +9,10 @@ use crate::run::job::Job;
 use crate::run::pool::map_in_order;
 use crate::source::Source;
 
-/// Largest magnitudes of the modules whose layers have one scale together.
-///
-/// A module is what the names of its layers have in common up to their last dot.
+/// Largest magnitudes of the weights that have one scale, or the factor of all scales, together.
 #[derive(Debug, Default)]
 pub(crate) struct SharedScales {
-    by_module: BTreeMap<String, f32>,
+    by_layer: BTreeMap<String, f32>,
 }
 
 impl SharedScales {
@@ -30,22 +28,26 @@ impl SharedScales {
         weights: impl Iterator<Item = &'a PlannedTensor>,
         watch: &dyn Watch,
     ) -> Result<Self, ConvertError> {
-        let mut modules = BTreeMap::<&str, Vec<&PlannedTensor>>::new();
-        for (planned, _) in
-            plan.quantized_of_all_parts().filter(|(_, scheme)| scheme.shares_scales())
-        {
-            modules.entry(module_of(planned.layer())).or_default().push(planned);
+        let mut sharing = BTreeMap::<String, Vec<&PlannedTensor>>::new();
+        for (planned, scheme) in plan.quantized_of_all_parts() {
+            if let Some(group) = plan.sharing(planned.layer(), scheme) {
+                sharing.entry(group).or_default().push(planned);
+            }
         }
-        // Only modules of these weights count.
-        let own: BTreeSet<&str> = weights.map(|planned| module_of(planned.layer())).collect();
-        modules.retain(|module, layers| layers.len() > 1 && own.contains(module));
-        if modules.is_empty() {
+        // Only groups of these weights count.
+        let own = weights.filter_map(|planned| plan.sharing(planned.layer(), planned.scheme()?));
+        let own: BTreeSet<String> = own.collect();
+        sharing.retain(|group, layers| layers.len() > 1 && own.contains(group));
+        if sharing.is_empty() {
             return Ok(Self::default());
         }
-        let layers: Vec<_> = modules.into_values().flatten().collect();
-        let bytes = layers.iter().map(|planned| planned.header.byte_len()).sum();
+        let groups = sharing.iter();
+        let layers: Vec<(&str, &PlannedTensor)> = groups
+            .flat_map(|(group, layers)| layers.iter().map(|layer| (group.as_str(), *layer)))
+            .collect();
+        let bytes = layers.iter().map(|(_, planned)| planned.header.byte_len()).sum();
         notice(watch, Event::Phase { name: Phase::Scales, tensors: layers.len(), bytes })?;
-        let maxima = map_in_order(&layers, job.threads, |planned, _| {
+        let maxima = map_in_order(&layers, job.threads, |(_, planned), _| {
             let weight = source.load(&planned.header)?;
             let view = weight.view();
             let mut values = vec![0.0; view.cols()];
@@ -58,21 +60,20 @@ impl SharedScales {
             notice(watch, Event::Advanced { bytes: planned.header.byte_len() })?;
             Ok::<_, ConvertError>(largest)
         })?;
-        let mut by_module = BTreeMap::<String, f32>::new();
-        for (planned, found) in layers.iter().zip(maxima).filter(|(_, found)| found.is_finite()) {
-            let largest = by_module.entry(module_of(planned.layer()).to_owned()).or_default();
+        let mut of_groups = BTreeMap::<&str, f32>::new();
+        for ((group, _), found) in layers.iter().zip(maxima).filter(|(_, it)| it.is_finite()) {
+            let largest = of_groups.entry(group).or_default();
             *largest = largest.max(found);
         }
-        Ok(Self { by_module })
+        let of_layer = |(group, planned): &(&str, &PlannedTensor)| {
+            Some((planned.layer().to_owned(), *of_groups.get(group)?))
+        };
+        Ok(Self { by_layer: layers.iter().filter_map(of_layer).collect() })
     }
 
-    /// Returns the largest magnitude in the module of a layer; 0 where the layer shares its scale
-    /// with none.
+    /// Returns the largest magnitude of the weights that share something of their scales with a
+    /// layer's, its own among them; 0 where it shares with none.
     pub(crate) fn absmax_beside(&self, layer: &str) -> f32 {
-        self.by_module.get(module_of(layer)).copied().unwrap_or(0.0)
+        self.by_layer.get(layer).copied().unwrap_or(0.0)
     }
-}
-
-fn module_of(layer: &str) -> &str {
-    layer.rsplit_once('.').map_or("", |(module, _)| module)
 }

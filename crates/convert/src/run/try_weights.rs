@@ -6,7 +6,7 @@ use crate::error::ConvertError;
 use crate::plan::{Decision, NotFinite, Plan, PlannedTensor};
 use crate::report::TensorReport;
 use crate::report::watch::{Event, Phase, Watch, notice};
-use crate::run::bands::round_by_bands;
+use crate::run::bands::{Bands, round_by_bands};
 use crate::run::buffers::Buffers;
 use crate::run::convert::Prepared;
 use crate::run::input::Input;
@@ -97,9 +97,9 @@ impl TrialRun<'_> {
         match &planned.decision {
             Decision::Quantize { scheme, band_rows: Some(height), .. } => {
                 let forget = |_, _: &mut Buffers| Ok(());
-                let rounded =
-                    round_by_bands(input, planned, *scheme, *height, watch, buffers, forget);
-                tensor.measure(rounded?);
+                let absmax_beside = shared_scales.absmax_beside(planned.layer());
+                let by = Bands { scheme: *scheme, height: *height, absmax_beside };
+                tensor.measure(round_by_bands(input, planned, by, watch, buffers, forget)?);
             }
             Decision::Quantize { scheme, bias, band_rows: None, .. } => {
                 let lazy = Lazy::new(input, watch);

@@ -2,6 +2,7 @@
 
 pub(crate) mod answer;
 mod comfyui;
+mod servers;
 
 use roundwise_layout::{Client, Layout, client};
 use roundwise_scheme::Scheme;
@@ -19,6 +20,8 @@ pub enum Consumer {
     ComfyUi,
     /// ComfyUI with the custom node ComfyUI-QuantOps.
     ComfyUiQuantOps,
+    /// vLLM, SGLang and transformers.
+    Servers,
 }
 
 /// Whether any consumer opens weights of one scheme.
@@ -42,12 +45,18 @@ fn read_scheme<'de, D: Deserializer<'de>>(from: D) -> Result<Scheme, D::Error> {
 
 impl Consumer {
     /// Every consumer, in the order in which they are asked.
-    pub const ALL: [Self; 2] = [Self::ComfyUi, Self::ComfyUiQuantOps];
+    pub const ALL: [Self; 3] = [Self::ComfyUi, Self::ComfyUiQuantOps, Self::Servers];
+
+    /// Returns whether it reads files of a layout.
+    fn reads(self, layout: Layout) -> bool {
+        (self == Self::Servers) == layout.is_for_servers()
+    }
 
     /// Returns the consumer that a layout is for.
     pub(crate) fn of(layout: Layout) -> Self {
         match layout {
             Layout::Comfy | Layout::ComfyLegacy => Self::ComfyUi,
+            Layout::CompressedTensors | Layout::Fp8 | Layout::ModelOpt => Self::Servers,
         }
     }
 
@@ -73,7 +82,7 @@ impl Consumer {
                 reason: format!("ComfyUI has no path for `{scheme}` by itself"),
                 way_out: format!("{program} opens it"),
             },
-            Self::ComfyUi | Self::ComfyUiQuantOps => Opens::Yes { program },
+            Self::ComfyUi | Self::ComfyUiQuantOps | Self::Servers => Opens::Yes { program },
         }
     }
 
@@ -82,6 +91,7 @@ impl Consumer {
         match self {
             // The node adds schemes, no kinds of files.
             Self::ComfyUi | Self::ComfyUiQuantOps => comfyui::takes_codes(&subject.detected),
+            Self::Servers => servers::takes_codes(subject.served.as_ref()),
         }
     }
 }
@@ -104,7 +114,9 @@ impl Subject {
 
     /// Returns the first consumer that opens the file with weights in `scheme`, or why none does.
     pub fn opens(&self, scheme: Scheme, layout: Layout) -> Opens {
-        let answers = Consumer::ALL.map(|consumer| consumer.opens(self, scheme, layout));
+        let readers = Consumer::ALL.into_iter().filter(|consumer| consumer.reads(layout));
+        let answers: Vec<Opens> =
+            readers.map(|consumer| consumer.opens(self, scheme, layout)).collect();
         let is_yes = |answer: &&Opens| matches!(answer, Opens::Yes { .. });
         let is_open = |answer: &&Opens| matches!(answer, Opens::NotKnown { .. });
         let best = answers.iter().find(is_yes).or_else(|| answers.iter().find(is_open));

@@ -3,11 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use roundwise_layout::{StoredLayers, layer_of};
+use roundwise_layout::{Layout, StoredLayers, layer_of};
 use roundwise_tensor_file::{Checkpoint, TensorHeader};
 use serde::Serialize;
 
-use crate::model::{AdapterKind, Detected, Dialect, FileKind, Shapes, detect, detect_as};
+use crate::model::{AdapterKind, Detected, Dialect, FileKind, Preset, Shapes, detect, detect_as};
+use crate::source::model_config::ServedModel;
 use crate::source::numbers::float_dtype;
 
 /// The recognised kind, models and codes of a file.
@@ -19,6 +20,8 @@ pub struct Subject {
     pub codes: Vec<StoredCodes>,
     /// Expert banks, which no layout here has codes for.
     pub expert_banks: Option<ExpertBanks>,
+    /// The language model that the configuration beside the file describes, if it does.
+    pub(crate) served: Option<ServedModel>,
     /// The kind that the file's names suggest, where somebody insisted on another one.
     pub looks_like: Option<String>,
 }
@@ -60,7 +63,18 @@ impl Subject {
         let looks_like = insisted.map(|_| described(&found));
         let detected = insisted.map_or(found, |kind| detect_as(&shapes, kind));
         let codes = stored_codes(stored);
-        Self { detected, codes, expert_banks: ExpertBanks::find(file), looks_like }
+        let served = ServedModel::beside(file);
+        Self { detected, codes, expert_banks: ExpertBanks::find(file), served, looks_like }
+    }
+
+    /// Returns the rules for its layers in a layout: of the model's own, or of its family where
+    /// servers read it.
+    pub(crate) fn preset_for(&self, layout: Layout) -> &'static Preset {
+        match &self.served {
+            Some(served) if layout.is_for_servers() => served.preset,
+            None if layout.is_for_servers() => Preset::served(),
+            _ => self.detected.main.preset,
+        }
     }
 
     /// Returns the kind of the file.

@@ -12,6 +12,7 @@ use crate::read::foreign::catalog::Foreign;
 use crate::read::markers::Markers;
 use crate::read::orphans::orphans;
 use crate::read::recognise::recognise;
+use crate::read::servers::packed_by_servers;
 use crate::read::side_tensors::{legacy_marker, side_tensors};
 use crate::read::spelling::Spelling;
 use crate::read::stored_layer::StoredLayer;
@@ -34,7 +35,14 @@ impl StoredLayers {
             defects,
             ..Self::default()
         };
-        let foreign = Foreign::find(file);
+        let mut foreign = Foreign::find(file);
+        for header in file.tensors() {
+            // A scheme here says them, and they can be moved and measured as they are.
+            let layer = packed_by_servers(file, header);
+            if let Some(layer) = layer.filter(|layer| foreign.layers.contains_key(*layer)) {
+                foreign.remove(layer);
+            }
+        }
         for header in file.tensors() {
             let Some(layer) = layer_of_weight(&header.name) else { continue };
             let is_foreign = foreign.codes.contains(&header.name)
@@ -103,6 +111,8 @@ impl StoredLayers {
             | Spelling::WeightScaleInv
             | Spelling::Scale
             | Spelling::WeightPacked
+            | Spelling::PackedIntegers
+            | Spelling::PackedMicroscaled
             | Spelling::WeightScale2
             | Spelling::Plain => false,
         };

@@ -107,6 +107,8 @@ pub(crate) fn infer_tiling(
         Spelling::Comfy
         | Spelling::ComfyLegacy
         | Spelling::WeightPacked
+        | Spelling::PackedIntegers
+        | Spelling::PackedMicroscaled
         | Spelling::WeightScale2
         | Spelling::Plain => Tiling::Tensor,
     }

@@ -1,7 +1,8 @@
-use roundwise_scheme::Scheme;
+use roundwise_scheme::{GridKind, Scheme, Tiling};
 use roundwise_tensor_file::{Checkpoint, Dtype, TensorHeader};
 
-use crate::names::packed_weight_of;
+use crate::names::{layer_of_weight, packed_weight_of};
+use crate::read::foreign::parts::integers;
 use crate::read::spelling::Spelling;
 use crate::read::stored_layer::{GLOBAL_SCALE, StoredLayer, matrix_shape};
 
@@ -16,6 +17,9 @@ pub(crate) fn recognise_servers(
     layer: &str,
 ) -> Result<Option<StoredLayer>, String> {
     if weight.name == packed_weight_of(layer) {
+        if let Some(packed) = recognise_packed_scheme(file, weight, layer) {
+            return Ok(Some(packed));
+        }
         return recognise_nvfp4(file, weight, layer, Spelling::WeightPacked, GLOBAL_SCALE)
             .map(Some);
     }
@@ -33,6 +37,82 @@ pub(crate) fn recognise_servers(
     let shape = matrix_shape(weight)?;
     let is_mx = weight.shape.len() == 2 && scale.shape == block_scale_shape(Scheme::MXFP8, shape);
     Ok(is_mx.then(|| stored(layer, Scheme::MXFP8, shape, Spelling::WeightScale)))
+}
+
+/// Returns the layer whose packed codes are those of a scheme, where a tensor holds such codes.
+pub(crate) fn packed_by_servers<'a>(file: &Checkpoint, codes: &'a TensorHeader) -> Option<&'a str> {
+    let layer =
+        layer_of_weight(&codes.name).filter(|layer| codes.name == packed_weight_of(layer))?;
+    recognise_packed_scheme(file, codes, layer).map(|_| layer)
+}
+
+fn recognise_packed_scheme(
+    file: &Checkpoint,
+    weight: &TensorHeader,
+    layer: &str,
+) -> Option<StoredLayer> {
+    recognise_integers(file, weight, layer).or_else(|| recognise_mxfp4(file, weight, layer))
+}
+
+/// Recognises integers of 4 or 8 bits in words, with a scale for each row or group of a row and without
+/// zero points; `None` for anything else that is packed.
+fn recognise_integers(
+    file: &Checkpoint,
+    weight: &TensorHeader,
+    layer: &str,
+) -> Option<StoredLayer> {
+    let part = |name: &str| file.get(&format!("{layer}.{name}"));
+    let others = ["weight_zero_point", "weight_g_idx", "weight_global_scale"];
+    if weight.dtype != Dtype::I32 || others.into_iter().any(|name| part(name).is_some()) {
+        return None;
+    }
+    let scale = part("weight_scale")?;
+    let told = integers(file, &format!("{layer}.weight_shape")).ok()?;
+    let [rows, cols]: [usize; 2] = told
+        .iter()
+        .map(|size| usize::try_from(*size).ok())
+        .collect::<Option<Vec<_>>>()?
+        .try_into()
+        .ok()?;
+    let ([found_rows, words], [scale_rows, groups]) = (matrix_of(weight)?, matrix_of(scale)?);
+    let grid = match cols {
+        0 => return None,
+        cols if words.checked_mul(8) == Some(cols) => GridKind::Int4,
+        cols if words.checked_mul(4) == Some(cols) => GridKind::Int8,
+        _ => return None,
+    };
+    let is_covered =
+        groups > 0 && cols.is_multiple_of(groups) && [found_rows, scale_rows] == [rows; 2];
+    let tiling = match groups {
+        1 => Tiling::Row,
+        groups => Tiling::group(cols.checked_div(groups)?),
+    };
+    let is_plain = matches!(scale.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16);
+    (is_covered && is_plain).then(|| {
+        stored(layer, Scheme::scaled(grid, tiling), [rows, cols], Spelling::PackedIntegers)
+    })
+}
+
+/// Recognises MXFP4: two E2M1 codes to a byte, the even column in the low half, and a power of two per 32
+/// columns.
+fn recognise_mxfp4(file: &Checkpoint, weight: &TensorHeader, layer: &str) -> Option<StoredLayer> {
+    let scale = file.get(&format!("{layer}.weight_scale"))?;
+    let is_power = matches!(scale.dtype, Dtype::U8 | Dtype::F8E8M0);
+    let is_two_level = file.get(&format!("{layer}.{GLOBAL_SCALE}")).is_some();
+    if weight.dtype != Dtype::U8 || !is_power || is_two_level {
+        return None;
+    }
+    let [rows, bytes] = matrix_of(weight)?;
+    let shape = [rows, bytes.checked_mul(2)?];
+    let fits = scale.shape == block_scale_shape(Scheme::MXFP4, shape);
+    fits.then(|| stored(layer, Scheme::MXFP4, shape, Spelling::PackedMicroscaled))
+}
+
+fn matrix_of(header: &TensorHeader) -> Option<[usize; 2]> {
+    match header.shape[..] {
+        [rows, cols] => Some([usize::try_from(rows).ok()?, usize::try_from(cols).ok()?]),
+        _ => None,
+    }
 }
 
 /// Recognises NVFP4: two E2M1 codes to a byte, the even column in the low half; one E4M3 scale per 16 columns, as they

@@ -13,12 +13,13 @@ use crate::read::stored_layer::StoredLayer;
 pub(crate) const MARKER_PART: &str = "comfy_quant";
 
 /// Scales and markers of a layer `x` are called `x.part`.
-pub(crate) const SIDE_PARTS: [&str; 14] = [
+pub(crate) const SIDE_PARTS: [&str; 15] = [
     "weight_scale",
     "weight_scale_2",
     "weight_scale_inv",
     "weight_global_scale",
     "weight_zero_point",
+    "weight_shape",
     "weight_s_rel",
     "weight_s_channel",
     "weight_codebook",

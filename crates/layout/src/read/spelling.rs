@@ -15,6 +15,10 @@ pub enum Spelling {
     Scale,
     /// `weight_packed` and a `weight_global_scale` that divides: NVFP4 of compressed-tensors.
     WeightPacked,
+    /// `weight_packed` in words of 32 bits, and a `weight_shape`: integers of compressed-tensors.
+    PackedIntegers,
+    /// `weight_packed` and a `weight_scale` of powers of two: MXFP4 of compressed-tensors.
+    PackedMicroscaled,
     /// Packed codes and `weight_scale_2` without a marker: NVFP4 of ModelOpt.
     WeightScale2,
     /// Codes without any scale: the codes are the values.
@@ -30,6 +34,8 @@ impl fmt::Display for Spelling {
             Spelling::WeightScaleInv => "weight_scale_inv",
             Spelling::Scale => "scale",
             Spelling::WeightPacked => "weight_packed",
+            Spelling::PackedIntegers => "weight_packed, weight_shape",
+            Spelling::PackedMicroscaled => "weight_packed, powers of two",
             Spelling::WeightScale2 => "weight_scale_2",
             Spelling::Plain => "no scale",
         })

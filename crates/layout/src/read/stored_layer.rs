@@ -9,6 +9,7 @@ use crate::names::{packed_weight_of, weight_of};
 use crate::packing::{Packing, scale_part_name};
 use crate::read::foreign::parts::widened as widened_numbers;
 use crate::read::spelling::Spelling;
+use crate::served::Codes;
 
 /// Name of the number that divides all scales of a layer of compressed-tensors.
 pub(crate) const GLOBAL_SCALE: &str = "weight_global_scale";
@@ -47,7 +48,10 @@ impl StoredLayer {
             {
                 let bytes = match part.numbers {
                     ScaleNumbers::F32 => widened(header.dtype, bytes),
-                    ScaleNumbers::E4m3 | ScaleNumbers::E8m0 | ScaleNumbers::Logarithm => bytes,
+                    ScaleNumbers::Bf16
+                    | ScaleNumbers::E4m3
+                    | ScaleNumbers::E8m0
+                    | ScaleNumbers::Logarithm => bytes,
                 };
                 scales.insert(part.role, bytes);
             }
@@ -61,6 +65,8 @@ impl StoredLayer {
             | Spelling::WeightScale
             | Spelling::WeightScaleInv
             | Spelling::Scale
+            | Spelling::PackedIntegers
+            | Spelling::PackedMicroscaled
             | Spelling::WeightScale2
             | Spelling::Plain => matrix,
         };
@@ -105,7 +111,9 @@ impl StoredLayer {
     /// Returns the name of the tensor that holds the codes.
     pub fn weight(&self) -> String {
         match self.spelling {
-            Spelling::WeightPacked => packed_weight_of(&self.layer),
+            Spelling::WeightPacked | Spelling::PackedIntegers | Spelling::PackedMicroscaled => {
+                packed_weight_of(&self.layer)
+            }
             Spelling::Comfy
             | Spelling::ComfyLegacy
             | Spelling::WeightScale
@@ -145,9 +153,24 @@ impl StoredLayer {
         Some(Self { shape, ..self.clone() })
     }
 
+    /// Returns how codes lie that are packed, or have scales of bytes, in servers' files.
+    fn server_codes(&self) -> Option<Codes> {
+        match self.spelling {
+            Spelling::PackedIntegers => Some(Codes::Words),
+            Spelling::WeightPacked | Spelling::PackedMicroscaled => Some(Codes::PackedNibbles),
+            Spelling::WeightScale2 => Some(Codes::Nibbles),
+            Spelling::ComfyLegacy
+            | Spelling::WeightScale
+            | Spelling::WeightScaleInv
+            | Spelling::Scale
+            | Spelling::Plain => self.scheme.has_block_scales().then_some(Codes::Bytes),
+            Spelling::Comfy => None,
+        }
+    }
+
     fn packing(&self) -> Packing {
-        if self.scheme.has_block_scales() && self.spelling != Spelling::Comfy {
-            return Packing::of_servers(self.scheme, self.shape);
+        if let Some(codes) = self.server_codes() {
+            return Packing::of_servers(self.scheme, self.shape, codes);
         }
         Packing::found(self.scheme, self.shape, self.stored_shape)
             .expect("a layer is found only in tensors that hold its shape")

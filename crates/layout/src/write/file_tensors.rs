@@ -21,7 +21,7 @@ impl Layout {
         schemes: &[Scheme],
     ) -> Vec<(TensorSpec, Vec<u8>)> {
         match self {
-            Layout::Comfy => vec![],
+            Layout::Comfy | Layout::CompressedTensors | Layout::Fp8 | Layout::ModelOpt => vec![],
             Layout::ComfyLegacy => legacy_tensors(prefix, precision, schemes),
         }
     }

@@ -12,7 +12,7 @@ impl Layout {
         self,
         layers: impl Iterator<Item = (&'a str, Scheme, [usize; 2], MatmulPrecision)>,
     ) -> Option<(String, String)> {
-        if self == Layout::ComfyLegacy {
+        if self != Layout::Comfy {
             return None;
         }
         let layers: serde_json::Map<_, _> = entries(layers).collect();

@@ -1,10 +1,11 @@
-use roundwise_scheme::{QuantizedMatrix, Scheme};
+use roundwise_scheme::{QuantizedMatrix, Scheme, Tiling};
 use roundwise_tensor_file::{Dtype, TensorSpec};
 
 use crate::layout::Layout;
 use crate::marker::Marker;
 use crate::matmul_precision::MatmulPrecision;
-use crate::packing::Packing;
+use crate::packing::{Packing, Part};
+use crate::served::{Codes, Served};
 
 /// The bytes of one tensor.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,21 +32,34 @@ impl Layout {
             dtype,
             shape: shape.iter().map(|&size| size as u64).collect(),
         };
-        let mut parts = Packing::of(scheme, shape).parts();
-        if self == Layout::ComfyLegacy {
-            for scale in parts.iter_mut().filter(|part| part.name == "weight_scale") {
-                // Loaders of the old layout look for this name, and its writers give an F32 scale a dimension.
+        let mut parts = Packing::of(self, scheme, shape).parts();
+        for scale in parts.iter_mut().filter(|part| part.name == "weight_scale") {
+            self.rename_scale(scale, scheme);
+        }
+        let mut specs: Vec<TensorSpec> =
+            parts.iter().map(|part| spec(part.name, part.dtype, &part.shape)).collect();
+        let marker = self.marker_part(scheme, shape, precision);
+        specs.extend(marker.map(|(name, dtype, bytes)| {
+            spec(name, dtype, &[bytes.len() * 8 / dtype.bits() as usize])
+        }));
+        specs
+    }
+
+    /// Gives a tensor of scales the name and the shape that readers of the layout know.
+    fn rename_scale(self, scale: &mut Part, scheme: Scheme) {
+        match self {
+            Layout::Comfy | Layout::CompressedTensors => {}
+            // Loaders of the old layout look for this name, and its writers give an F32 scale a dimension.
+            Layout::ComfyLegacy => {
                 scale.name = "scale_weight";
                 if scale.dtype == Dtype::F32 {
                     scale.shape = vec![1];
                 }
             }
+            Layout::Fp8 if scheme.has_scales() => scale.name = "weight_scale_inv",
+            Layout::ModelOpt if scheme.tiling() == Tiling::Row => scale.shape.truncate(1),
+            Layout::Fp8 | Layout::ModelOpt => {}
         }
-        let mut specs: Vec<TensorSpec> =
-            parts.iter().map(|part| spec(part.name, part.dtype, &part.shape)).collect();
-        let marker = self.marker_json(scheme, shape, precision);
-        specs.extend(marker.map(|marker| spec("comfy_quant", Dtype::U8, &[marker.len()])));
-        specs
     }
 
     /// Returns the bytes of the tensors that [`Layout::layer_tensors`] announced, in their order.
@@ -56,15 +70,15 @@ impl Layout {
         precision: MatmulPrecision,
     ) -> Vec<PackedTensor> {
         let (scheme, shape) = (matrix.scheme(), matrix.shape());
-        let marker = self.marker_json(scheme, shape, precision);
-        let mut contents = Packing::of(scheme, shape).pack(matrix);
-        contents.extend(marker.map(String::into_bytes));
+        let marker = self.marker_part(scheme, shape, precision);
+        let mut contents = Packing::of(self, scheme, shape).pack(matrix);
+        contents.extend(marker.map(|(_, _, bytes)| bytes));
         let specs = self.layer_tensors(layer, scheme, precision, shape);
         let packed = specs.into_iter().zip(contents);
         packed.map(|(spec, bytes)| PackedTensor { name: spec.name, bytes }).collect()
     }
 
-    /// Returns the marker alone of the tensors that [`Layout::layer_tensors`] announced.
+    /// Returns the tensor alone that says how to read the others, of those that [`Layout::layer_tensors`] announced.
     pub fn marker(
         self,
         layer: &str,
@@ -72,19 +86,28 @@ impl Layout {
         precision: MatmulPrecision,
         shape: [usize; 2],
     ) -> Option<PackedTensor> {
-        let bytes = self.marker_json(scheme, shape, precision)?.into_bytes();
-        Some(PackedTensor { name: format!("{layer}.comfy_quant"), bytes })
+        let (name, _, bytes) = self.marker_part(scheme, shape, precision)?;
+        Some(PackedTensor { name: format!("{layer}.{name}"), bytes })
     }
 
-    fn marker_json(
+    /// Returns end of the name, dtype and bytes of a marker: ComfyUI's, or the shape of a weight
+    /// whose words do not tell it.
+    fn marker_part(
         self,
         scheme: Scheme,
         shape: [usize; 2],
         precision: MatmulPrecision,
-    ) -> Option<String> {
-        match self {
-            Layout::Comfy => Some(Marker::of(scheme, shape)?.asking_for(precision).to_json()),
-            Layout::ComfyLegacy => None,
+    ) -> Option<(&'static str, Dtype, Vec<u8>)> {
+        match (self, Served::of(self, scheme)) {
+            (Layout::Comfy, _) => {
+                let json = Marker::of(scheme, shape)?.asking_for(precision).to_json();
+                Some(("comfy_quant", Dtype::U8, json.into_bytes()))
+            }
+            (_, Some(Served { codes: Codes::Words, .. })) => {
+                let sizes = shape.iter().flat_map(|size| (*size as u64).to_le_bytes());
+                Some(("weight_shape", Dtype::I64, sizes.collect()))
+            }
+            _ => None,
         }
     }
 }

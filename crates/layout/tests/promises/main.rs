@@ -9,3 +9,4 @@ mod matches_reference;
 mod orphans;
 mod reads_others;
 mod refuses_others;
+mod servers;

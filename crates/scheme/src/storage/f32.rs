@@ -1,7 +1,7 @@
 use roundwise_grid::GridKind;
 
 use super::absmax::{ZERO_ABSMAX, absmax_scale, map_maxima};
-use super::{ScaleNumbers, ScalePart, ScaleRole, ScaleStorage, Storage, StoredScales};
+use super::{Bf16Scales, ScaleNumbers, ScalePart, ScaleRole, ScaleStorage, Storage, StoredScales};
 use super::{f32_bytes, f32_numbers};
 use crate::error::SchemeError;
 use crate::quantized::{QuantizedMatrix, StoredMatrix};
@@ -57,6 +57,10 @@ impl Storage for F32 {
             GridKind::F16 => map_maxima(maxima, tiny_scale),
             _ => map_maxima(maxima, |maximum| absmax_scale(maximum, largest_code)),
         }
+    }
+
+    fn for_servers(&self) -> Option<ScaleStorage> {
+        Some(ScaleStorage::Bf16(Bf16Scales { tiling: self.tiling }))
     }
 
     fn candidate_count(&self, grid: GridKind) -> usize {

@@ -3,7 +3,10 @@ use std::ops::RangeInclusive;
 use roundwise_grid::{E4m3, Grid, GridKind};
 
 use super::absmax::{absmax_scale, map_maxima};
-use super::{ScaleNumbers, ScalePart, ScaleRole, Storage, StoredScales, block_bytes, f32_bytes};
+use super::{
+    ScaleNumbers, ScalePart, ScaleRole, ScaleStorage, Storage, StoredScales, block_bytes,
+    f32_bytes, power_of_two,
+};
 use crate::error::SchemeError;
 use crate::quantized::{QuantizedMatrix, StoredMatrix};
 use crate::scales::Scales;
@@ -14,7 +17,12 @@ use crate::tiling::Tiling;
 ///
 /// Where `b` rounds to 0 the scale is `s`, for which all codes are 0, too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct TwoLevel;
+pub(crate) struct TwoLevel {
+    /// Whether `s` is the next power of two. Some programs multiply by `s` and some divide by its
+    /// inverse, in F32 or BF16: of a power of two all of them get the same numbers. Blocks lose
+    /// nothing by it but the smallest of their range.
+    pub(crate) has_power_of_two: bool,
+}
 
 const TILING: Tiling = Tiling::Block { rows: 1, cols: 16 };
 
@@ -45,6 +53,7 @@ impl Storage for TwoLevel {
         // The largest block scale becomes 448, the largest E4M3 number, so that the whole range of block scales
         // is used and none of them saturates.
         let tensor = absmax_scale(largest, E4m3::MAX * largest_code);
+        let tensor = if self.has_power_of_two { power_of_two::at_least(tensor) } else { tensor };
         // Codes are chosen for the scale as it is stored, after its own rounding to E4M3.
         map_maxima(&mut maxima, |maximum| block_scale(maximum / largest_code, tensor));
         Scales { tiles: maxima, tensor }
@@ -92,6 +101,18 @@ impl Storage for TwoLevel {
 
     fn has_block_scales(&self) -> bool {
         true
+    }
+
+    fn for_servers(&self) -> Option<ScaleStorage> {
+        Some(ScaleStorage::TwoLevel(Self { has_power_of_two: true }))
+    }
+
+    fn read_as(&self) -> Option<ScaleStorage> {
+        self.has_power_of_two.then_some(ScaleStorage::TwoLevel(Self { has_power_of_two: false }))
+    }
+
+    fn is_named_as_read(&self) -> bool {
+        self.has_power_of_two
     }
 }
 

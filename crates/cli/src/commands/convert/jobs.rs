@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{anyhow, bail};
 use roundwise_convert::plan::Part;
 use roundwise_convert::run::{Target, check_apart, default_output, error_lora_path};
+use roundwise_convert::source::for_input;
 use roundwise_convert::{ConvertError, Job, Recipe, RecipeFile};
 
 use crate::arguments::{ConvertOptions, SchemeOutput, WriteOptions, overwrite};
@@ -38,11 +39,12 @@ pub(super) fn groups(
     }
     let outputs = options.output.iter().chain(options.to.iter().filter_map(|to| to.file.as_ref()));
     outputs.into_iter().try_for_each(|output| refuse_other_container(output))?;
-    let recipes = recipes(options, file, typed)?;
-    let of_input = |input: &PathBuf| -> Group {
-        recipes.iter().map(|(recipe, named)| job(options, input, recipe, *named)).collect()
+    let of_input = |input: &PathBuf| -> anyhow::Result<Group> {
+        let file = for_input(file.clone(), input, options.output.as_deref());
+        let recipes = recipes(options, file, typed)?;
+        Ok(recipes.iter().map(|(recipe, named)| job(options, input, recipe, *named)).collect())
     };
-    let groups: Vec<Group> = options.inputs.iter().map(of_input).collect();
+    let groups: Vec<Group> = options.inputs.iter().map(of_input).collect::<Result<_, _>>()?;
     check_apart(&targets(options, &groups), &options.inputs)?;
     Ok(groups)
 }

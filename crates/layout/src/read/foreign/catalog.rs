@@ -81,6 +81,14 @@ impl Foreign {
         found
     }
 
+    /// Leaves a layer to another reader.
+    pub(crate) fn remove(&mut self, layer: &str) {
+        if let Some(left) = self.layers.remove(layer) {
+            self.codes.remove(&left.codes_tensor);
+            left.parts.iter().for_each(|part| drop(self.parts.remove(part)));
+        }
+    }
+
     fn add(&mut self, file: &Checkpoint, recognised: Recognised) {
         let Recognised { layer, program, found } = recognised;
         let read = found.and_then(|found| ForeignLayer::new(program, found));
@@ -109,10 +117,7 @@ impl Foreign {
                 self.layers.insert(layer, read);
             }
             Err(problem) => {
-                if let Some(first) = self.layers.remove(&layer) {
-                    self.codes.remove(&first.codes_tensor);
-                    first.parts.iter().for_each(|part| drop(self.parts.remove(part)));
-                }
+                self.remove(&layer);
                 self.unread.insert(layer, (program.name, problem));
             }
         }

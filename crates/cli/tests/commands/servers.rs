@@ -1,0 +1,251 @@
+//! The folder of a language model becomes a folder that servers open.
+
+use crate::tool::{Folder, matrix, vector};
+use roundwise_testkit::files::safetensors;
+use serde_json::{Value, json};
+
+const ATTENTION: &str = "model.layers.0.self_attn";
+
+fn config(model_type: &str) -> Value {
+    json!({
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": model_type,
+        "dtype": "bfloat16",
+        "hidden_size": 128,
+    })
+}
+
+/// A language model of one layer, as transformers stores it.
+fn model_of(config: &Value) -> Folder {
+    let folder = Folder::new();
+    let linear = |name: &str, rows, cols| matrix(&format!("{name}.weight"), rows, cols);
+    let tensors = [
+        linear("model.embed_tokens", 64, 128),
+        linear("lm_head", 64, 128),
+        linear(&format!("{ATTENTION}.q_proj"), 128, 128),
+        linear(&format!("{ATTENTION}.k_proj"), 128, 128),
+        linear(&format!("{ATTENTION}.v_proj"), 128, 128),
+        linear(&format!("{ATTENTION}.o_proj"), 128, 128),
+        linear("model.layers.0.mlp.gate_proj", 256, 128),
+        linear("model.layers.0.mlp.up_proj", 256, 128),
+        linear("model.layers.0.mlp.down_proj", 128, 256),
+        vector("model.layers.0.input_layernorm.weight", 128),
+        vector("model.layers.0.post_attention_layernorm.weight", 128),
+        vector("model.norm.weight", 128),
+    ];
+    folder.write("in/model.safetensors", &safetensors(&tensors));
+    folder.write("in/config.json", config.to_string().as_bytes());
+    folder.write("in/tokenizer.json", b"{\"tokens\": 64}");
+    folder.write("in/README.md", b"---\nlicense: mit\n---\n");
+    folder
+}
+
+fn model() -> Folder {
+    model_of(&config("llama"))
+}
+
+fn quantization(folder: &Folder, output: &str) -> Value {
+    let config = folder.read(&format!("{output}/config.json"));
+    serde_json::from_slice::<Value>(&config).unwrap()["quantization_config"].clone()
+}
+
+#[test]
+fn the_folder_of_a_language_model_is_for_servers_without_a_flag() {
+    let folder = model();
+    folder.done(&["convert", "in"]);
+    let names: Vec<String> =
+        folder.names().into_iter().filter(|name| name.starts_with("in-")).collect();
+    let beside = ["README.md", "config.json", "model.safetensors", "tokenizer.json"];
+    assert_eq!(names, beside.map(|name| format!("in-fp8-row/{name}")));
+    for same in ["README.md", "tokenizer.json"] {
+        assert_eq!(folder.read(&format!("in-fp8-row/{same}")), folder.read(&format!("in/{same}")));
+    }
+    let told = quantization(&folder, "in-fp8-row");
+    assert_eq!(told["quant_method"], "compressed-tensors");
+    assert_eq!(told["ignore"], json!(["lm_head", "model.embed_tokens"]));
+    let file = folder.file("in-fp8-row/model.safetensors");
+    assert_eq!(file.metadata["format"], "pt");
+    assert_eq!(file.get(&format!("{ATTENTION}.q_proj.weight_scale")).shape, [128, 1]);
+    assert_eq!(file.get("lm_head.weight").dtype, "BF16");
+    folder.done(&["verify", "in", "in-fp8-row"]);
+}
+
+#[test]
+fn a_single_file_or_comfyui_by_name_is_for_comfyui() {
+    let folder = model();
+    folder.done(&["convert", "in", "-o", "a.safetensors", "--as", "text-encoder"]);
+    assert!(folder.file("a.safetensors").names().iter().any(|name| name.ends_with("comfy_quant")));
+    folder.done(&[
+        "convert",
+        "in",
+        "--for",
+        "comfyui",
+        "-o",
+        "b.safetensors",
+        "--as",
+        "text-encoder",
+    ]);
+    let names = |name: &str| folder.file(name).names().join(" ");
+    assert_eq!(names("a.safetensors"), names("b.safetensors"));
+}
+
+#[test]
+fn every_scheme_for_servers_comes_back_as_numbers() {
+    for scheme in [
+        "fp8",
+        "fp8-row",
+        "fp8-block-128",
+        "fp8-block-128-pow2",
+        "int8-row",
+        "int8-group-128",
+        "int4-row",
+        "int4-group-32",
+        "int4-group-128",
+        "nvfp4",
+        "mxfp4",
+        "mxfp8",
+    ] {
+        let folder = model();
+        folder.done(&["convert", "in", "--for", "vllm", "--scheme", scheme, "-o", "out"]);
+        folder.done(&["verify", "in", "out"]);
+        folder.done(&["dequantize", "out", "-o", "plain.safetensors", "--dtype", "f32"]);
+        let (before, after) =
+            (folder.file("in/model.safetensors"), folder.file("plain.safetensors"));
+        assert_eq!(before.names(), after.names(), "{scheme}");
+    }
+}
+
+/// A shared factor of scales is that of the largest weight of the stack.
+#[test]
+fn layers_that_servers_stack_share_what_a_tensor_has_one_of() {
+    for (scheme, part, of_mlp) in [("fp8", "weight_scale", 2), ("nvfp4", "weight_global_scale", 2)]
+    {
+        let folder = model();
+        folder.done(&["convert", "in", "--scheme", scheme, "--for", "vllm", "-o", "out"]);
+        let file = folder.file("out/model.safetensors");
+        let bytes = |layer: &str| file.get(&format!("{layer}.{part}")).bytes.clone();
+        let attention = ["q_proj", "k_proj", "v_proj"].map(|name| format!("{ATTENTION}.{name}"));
+        assert!(attention.iter().all(|layer| bytes(layer) == bytes(&attention[0])), "{scheme}");
+        let mlp = ["gate_proj", "up_proj"].map(|name| format!("model.layers.0.mlp.{name}"));
+        assert_eq!(mlp.len(), of_mlp);
+        assert_eq!(bytes(&mlp[0]), bytes(&mlp[1]), "{scheme}");
+    }
+}
+
+#[test]
+fn a_stack_with_a_layer_that_is_kept_is_kept() {
+    let folder = model();
+    folder.done(&["convert", "in", "--keep", "v_proj", "-o", "out"]);
+    let told = quantization(&folder, "out");
+    let kept: Vec<String> =
+        ["k_proj", "q_proj", "v_proj"].map(|name| format!("{ATTENTION}.{name}")).to_vec();
+    for layer in kept {
+        assert!(told["ignore"].as_array().unwrap().contains(&json!(layer)), "{told:#}");
+    }
+    let plan = folder.done(&["plan", "in", "--keep", "v_proj"]);
+    assert!(plan.contains(&format!("servers stack it with `{ATTENTION}.v_proj`")), "{plan}");
+}
+
+#[test]
+fn several_schemes_are_groups_of_one_configuration() {
+    let folder = model();
+    let rule = ["--scheme", "int4-group-128", "--rule", "down_proj=fp8-row", "-o", "out"];
+    folder.done(&[&["convert", "in", "--for", "sglang"][..], &rule].concat());
+    let told = quantization(&folder, "out");
+    assert_eq!(told["format"], "mixed-precision");
+    assert_eq!(
+        told["config_groups"]["group_1"]["targets"],
+        json!(["model.layers.0.mlp.down_proj"])
+    );
+}
+
+#[test]
+fn layers_that_devices_cannot_share_out_in_whole_blocks_are_kept() {
+    let folder = model();
+    let flags = ["--scheme", "fp8-block-128", "--tp", "2"];
+    let plan = folder.done(&[&["plan", "in", "--for", "vllm"][..], &flags].concat());
+    assert!(plan.contains("2 devices cannot share out 128 rows in whole blocks of 128"), "{plan}");
+    assert!(plan.contains("2 devices cannot share out 128 columns"), "{plan}");
+    folder.refused(
+        &["convert", "in", "--for", "comfyui", "--tp", "2"],
+        2,
+        &["--tp", "does not apply to layout `comfy`"],
+    );
+}
+
+#[test]
+fn each_spelling_has_its_configuration() {
+    let folder = model();
+    for (layout, scheme, method, more) in [
+        ("fp8", "fp8-block-128-pow2", "fp8", None),
+        ("modelopt", "fp8-row", "modelopt", Some("hf_quant_config.json")),
+    ] {
+        let flags = ["--spelling", layout, "--scheme", scheme, "-o", layout];
+        folder.done(&[&["convert", "in"][..], &flags].concat());
+        assert_eq!(quantization(&folder, layout)["quant_method"], method);
+        if let Some(more) = more {
+            assert!(folder.path(&format!("{layout}/{more}")).is_file());
+        }
+        folder.done(&["verify", "in", layout]);
+    }
+}
+
+#[test]
+fn what_servers_could_not_open_is_refused_with_a_way_out() {
+    let folder = model();
+    std::fs::remove_file(folder.path("in/config.json")).unwrap();
+    folder.refused(
+        &["convert", "in", "--for", "vllm"],
+        1,
+        &["config.json", "name the model's folder"],
+    );
+    let folder = model();
+    folder.refused(
+        &["convert", "in", "--for", "vllm", "--layout", "comfy"],
+        2,
+        &["--layout", "vllm does not read"],
+    );
+    folder.refused(
+        &["convert", "in", "--for", "vllm", "--scheme", "int8-row-convrot"],
+        2,
+        &["no server reads it", "int8-row"],
+    );
+    folder.refused(&["convert", "in", "--for", "llama.cpp"], 2, &["--for", "vllm"]);
+}
+
+#[test]
+fn a_family_without_rules_is_converted_without_a_claim() {
+    let folder = model_of(&config("nobody_knows"));
+    let plan = folder.done(&["plan", "in"]);
+    assert!(plan.contains("no program is known to open it"), "{plan}");
+    assert!(plan.contains("`nobody_knows`"), "{plan}");
+    let known = model().done(&["plan", "in"]);
+    assert!(known.contains("opened by vLLM"), "{known}");
+}
+
+#[test]
+fn codes_of_an_input_are_decoded_and_told_anew() {
+    let folder = model();
+    folder.done(&["convert", "in", "--scheme", "fp8-row", "-o", "first"]);
+    folder.done(&["convert", "first", "--scheme", "int4-group-128", "-o", "second"]);
+    assert_eq!(quantization(&folder, "second")["format"], "pack-quantized");
+    let decoded = folder.done(&["dequantize", "second", "-o", "third", "--shard-size", "1GB"]);
+    assert!(!decoded.is_empty());
+    assert_eq!(quantization(&folder, "third"), Value::Null);
+}
+
+#[test]
+fn codes_move_to_comfyui_and_back_untouched() {
+    for scheme in ["fp8", "int8-row", "nvfp4", "mxfp8"] {
+        let folder = model();
+        folder.done(&["convert", "in", "--for", "vllm", "--scheme", scheme, "-o", "served"]);
+        folder.done(&["migrate", "served", "--for", "comfyui", "-o", "m.safetensors"]);
+        let numbers = |input: &str, output: &str| {
+            folder.done(&["dequantize", input, "-o", output, "--dtype", "f32"]);
+            let file = folder.file(output);
+            file.names().iter().map(|name| file.get(name).bytes.clone()).collect::<Vec<_>>()
+        };
+        let served = numbers("served", "a.safetensors");
+        assert!(served == numbers("m.safetensors", "b.safetensors"), "{scheme}");
+    }
+}

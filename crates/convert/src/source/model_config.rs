@@ -1,0 +1,87 @@
+//! What the `config.json` beside a model's weights says that the model is.
+
+use std::path::Path;
+
+use roundwise_tensor_file::{Checkpoint, read_text};
+use serde_json::Value;
+
+use crate::model::Preset;
+use crate::recipe::{Program, RecipeFile};
+
+/// The model's configuration, in the form of transformers.
+pub(crate) const MODEL_CONFIG: &str = "config.json";
+
+/// A pipeline of diffusers has one in the folder above its models.
+const PIPELINE: &str = "model_index.json";
+
+/// Classes of transformers that write text.
+const WRITERS: [&str; 3] = ["ForCausalLM", "ForConditionalGeneration", "LMHeadModel"];
+
+/// A language model, as its configuration describes it.
+#[derive(Clone, Debug)]
+pub(crate) struct ServedModel {
+    /// transformers' name of the family.
+    pub(crate) model_type: String,
+    /// The rules for the family, those for any model where it is not known.
+    pub(crate) preset: &'static Preset,
+    /// Whether the rules are the family's own.
+    pub(crate) is_known: bool,
+}
+
+impl ServedModel {
+    /// Recognises a language model by the configuration beside its weights.
+    pub(crate) fn beside(file: &Checkpoint) -> Option<Self> {
+        Self::described(&serde_json::from_str(&file.text_beside(MODEL_CONFIG)?).ok()?)
+    }
+
+    fn described(config: &Value) -> Option<Self> {
+        let model_type = config.get("model_type")?.as_str()?.to_owned();
+        let writes = |class: &Value| {
+            let class = class.as_str().unwrap_or_default();
+            WRITERS.iter().any(|ending| class.ends_with(ending))
+        };
+        let classes = config.get("architectures").and_then(Value::as_array);
+        let is_encoder = config.get("is_encoder_decoder").and_then(Value::as_bool) == Some(true);
+        if is_encoder || !classes.is_some_and(|classes| classes.iter().any(writes)) {
+            return None;
+        }
+        let known = Preset::of_model_type(&model_type);
+        let preset = known.unwrap_or_else(Preset::served);
+        Some(Self { model_type, preset, is_known: known.is_some() })
+    }
+}
+
+/// Completes a recipe that does not say what program it is for by what the input is: the folder of a
+/// language model is for servers, everything else for ComfyUI.
+///
+/// - `output`: where somebody named it; a folder is not called `.safetensors`
+#[must_use]
+pub fn for_input(file: RecipeFile, input: &Path, output: Option<&Path>) -> RecipeFile {
+    let is_open = file.program.is_none() && file.layout.is_none() && file.is_to_quantize();
+    let is_file = output.is_some_and(|path| path.extension().is_some_and(|it| it == "safetensors"));
+    match is_open && !is_file && is_for_servers(input) {
+        true => RecipeFile { program: Some(Program::Vllm.to_string()), ..file },
+        false => file,
+    }
+}
+
+fn is_for_servers(input: &Path) -> bool {
+    let is_of_a_pipeline = input
+        .canonicalize()
+        .is_ok_and(|folder| folder.parent().is_some_and(|above| above.join(PIPELINE).exists()));
+    if !input.is_dir() || is_of_a_pipeline {
+        return false;
+    }
+    let config = read_text(&input.join(MODEL_CONFIG)).ok();
+    let config: Option<Value> = config.and_then(|text| serde_json::from_str(&text).ok());
+    config.as_ref().and_then(ServedModel::described).is_some()
+}
+
+impl RecipeFile {
+    fn is_to_quantize(&self) -> bool {
+        self.decode_to.is_none()
+            && self.migrate_to.is_none()
+            && self.edit.is_none()
+            && self.repair.is_none()
+    }
+}

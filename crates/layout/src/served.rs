@@ -1,0 +1,112 @@
+//! The schemes that servers read, by layout: everything that their configuration says of one.
+
+use roundwise_scheme::{GridKind, Scheme, Tiling};
+
+use crate::client::Client;
+use crate::layout::Layout;
+
+/// How a server's file stores a scheme.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Served {
+    /// Its name in the configuration: a `format` of compressed-tensors, a `quant_algo` of ModelOpt.
+    pub(crate) name: &'static str,
+    /// What becomes of the inputs of such a layer, in compressed-tensors' words.
+    pub(crate) inputs: Inputs,
+    /// How codes lie.
+    pub(crate) codes: Codes,
+    pub(crate) opened_by: Client,
+}
+
+/// What a program does to the inputs of a layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Inputs {
+    /// Nothing: the weight is decoded.
+    Plain,
+    /// 8-bit codes, a scale for each token, found as they come.
+    Token,
+    /// 8-bit codes, a scale for every 128 inputs of a token.
+    Group128,
+}
+
+/// How codes lie in a tensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Codes {
+    /// `weight`: a byte each.
+    Bytes,
+    /// `weight`: two of 4 bits to a byte.
+    Nibbles,
+    /// `weight_packed`: two of 4 bits to a byte.
+    PackedNibbles,
+    /// `weight_packed`: words of 32 bits, of numbers made positive.
+    Words,
+}
+
+const ALL: Client = Client::servers("vLLM, SGLang and transformers with compressed-tensors");
+const VLLM: Client = Client::servers("vLLM and SGLang");
+const FP8: Client = Client::servers("transformers, vLLM and SGLang");
+
+/// Groups of a row that kernels for packed integers take.
+const WORD_GROUPS: [usize; 3] = [32, 64, 128];
+
+impl Served {
+    /// Returns how a layout for servers stores a scheme, `None` where it has no place for it.
+    pub(crate) fn of(layout: Layout, scheme: Scheme) -> Option<Self> {
+        let scheme = scheme.read_as();
+        match layout {
+            Layout::CompressedTensors => Self::compressed_tensors(scheme),
+            Layout::Fp8 => Self::fp8(scheme),
+            Layout::ModelOpt => Self::modelopt(scheme),
+            Layout::Comfy | Layout::ComfyLegacy => None,
+        }
+    }
+
+    fn compressed_tensors(scheme: Scheme) -> Option<Self> {
+        let of = |name, inputs, codes| Some(Self { name, inputs, codes, opened_by: ALL });
+        match (scheme.grid(), scheme.tiling()) {
+            _ if scheme == Scheme::NVFP4 => {
+                of("nvfp4-pack-quantized", Inputs::Plain, Codes::PackedNibbles)
+            }
+            _ if scheme == Scheme::MXFP4 => {
+                of("mxfp4-pack-quantized", Inputs::Plain, Codes::PackedNibbles)
+            }
+            _ if scheme == Scheme::MXFP8 => of("mxfp8-quantized", Inputs::Plain, Codes::Bytes),
+            // What is left has one number per tile.
+            (grid, tiling) if scheme != Scheme::scaled(grid, tiling) => None,
+            (GridKind::E4m3, Tiling::Tensor | Tiling::Row) => {
+                of("float-quantized", Inputs::Token, Codes::Bytes)
+            }
+            (GridKind::E4m3, tiling) if tiling == Tiling::square(128) => {
+                of("float-quantized", Inputs::Group128, Codes::Bytes)
+            }
+            (GridKind::Int8, Tiling::Row) => of("int-quantized", Inputs::Token, Codes::Bytes),
+            (GridKind::Int4, Tiling::Row) => of("pack-quantized", Inputs::Plain, Codes::Words),
+            (GridKind::Int4 | GridKind::Int8, Tiling::Block { rows: 1, cols })
+                if WORD_GROUPS.contains(&cols) =>
+            {
+                of("pack-quantized", Inputs::Plain, Codes::Words)
+            }
+            _ => None,
+        }
+    }
+
+    fn fp8(scheme: Scheme) -> Option<Self> {
+        (scheme == Scheme::scaled(GridKind::E4m3, Tiling::square(128))).then_some(Self {
+            name: "fp8",
+            inputs: Inputs::Group128,
+            codes: Codes::Bytes,
+            opened_by: FP8,
+        })
+    }
+
+    fn modelopt(scheme: Scheme) -> Option<Self> {
+        let of = |name, inputs, codes| Some(Self { name, inputs, codes, opened_by: VLLM });
+        match scheme {
+            Scheme::NVFP4 => of("W4A16_NVFP4", Inputs::Plain, Codes::Nibbles),
+            Scheme::MXFP8 => of("MXFP8", Inputs::Token, Codes::Bytes),
+            scheme if scheme == Scheme::scaled(GridKind::E4m3, Tiling::Row) => {
+                of("FP8_PER_CHANNEL_PER_TOKEN", Inputs::Token, Codes::Bytes)
+            }
+            _ => None,
+        }
+    }
+}

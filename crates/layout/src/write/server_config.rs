@@ -1,0 +1,227 @@
+//! What `config.json` and the files beside it say of layers in codes.
+
+use std::collections::BTreeMap;
+
+use roundwise_scheme::{GridKind, Scheme, Tiling};
+use serde_json::{Value, json};
+
+use crate::layout::Layout;
+use crate::served::{Inputs, Served};
+
+/// The layers of a model as servers are told of them, by names without `.weight`.
+#[derive(Clone, Debug, Default)]
+pub struct ServedLayers {
+    /// Those in codes.
+    pub codes: BTreeMap<String, Scheme>,
+    /// Matrices that are kept.
+    pub kept: Vec<String>,
+}
+
+/// The entries and files that tell servers how a model is stored.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServerConfig {
+    /// The value of `quantization_config` in `config.json`.
+    pub quantization_config: Value,
+    /// Name and content of a file of its own.
+    pub file: Option<(&'static str, Value)>,
+}
+
+/// The version of compressed-tensors whose keys are written. Readers of other versions know the same
+/// keys, and forbid any that they do not know.
+const COMPRESSED_TENSORS: &str = "0.12.0";
+
+impl Layout {
+    /// Returns what servers are told of a model, `None` for layouts that need no configuration and
+    /// where nothing is in codes.
+    pub fn server_config(self, layers: &ServedLayers) -> Option<ServerConfig> {
+        let coded = || layers.codes.iter().filter(|(_, scheme)| scheme.has_scales());
+        coded().next()?;
+        match self {
+            Layout::Comfy | Layout::ComfyLegacy => None,
+            Layout::CompressedTensors => Some(compressed_tensors(layers)),
+            Layout::Fp8 => Some(fp8(layers)),
+            Layout::ModelOpt => Some(modelopt(layers)),
+        }
+    }
+}
+
+impl ServedLayers {
+    /// Returns the schemes with the names of their layers, those of most layers first.
+    fn by_scheme(&self) -> Vec<(Scheme, Vec<&str>)> {
+        let mut by_name = BTreeMap::<String, (Scheme, Vec<&str>)>::new();
+        for (layer, scheme) in self.codes.iter().filter(|(_, scheme)| scheme.has_scales()) {
+            let scheme = scheme.read_as();
+            by_name.entry(scheme.to_string()).or_insert((scheme, vec![])).1.push(layer);
+        }
+        let mut schemes: Vec<_> = by_name.into_values().collect();
+        schemes.sort_by_key(|(_, layers)| std::cmp::Reverse(layers.len()));
+        schemes
+    }
+
+    /// Returns the names of matrices that are plain numbers.
+    fn plain(&self) -> Vec<&str> {
+        let numbers = self.codes.iter().filter(|(_, scheme)| !scheme.has_scales());
+        let mut plain: Vec<&str> = self.kept.iter().map(String::as_str).collect();
+        plain.extend(numbers.map(|(layer, _)| layer.as_str()));
+        plain.sort_unstable();
+        plain.dedup();
+        plain
+    }
+}
+
+/// The first group is that of all linear layers, which the names of others precede.
+fn compressed_tensors(layers: &ServedLayers) -> ServerConfig {
+    let schemes = layers.by_scheme();
+    let mut groups = serde_json::Map::new();
+    let mut formats = vec![];
+    for (number, (scheme, names)) in schemes.iter().enumerate() {
+        let Some(served) = Served::of(Layout::CompressedTensors, *scheme) else { continue };
+        let targets = if number == 0 { vec!["Linear"] } else { names.clone() };
+        let group = json!({
+            "targets": targets,
+            "format": served.name,
+            "weights": weights(*scheme),
+            "input_activations": inputs(served.inputs, *scheme),
+            "output_activations": null,
+        });
+        groups.insert(format!("group_{number}"), group);
+        formats.push(served.name);
+    }
+    formats.dedup();
+    let format = match formats[..] {
+        [format] => format,
+        _ => "mixed-precision",
+    };
+    let quantization_config = json!({
+        "quant_method": "compressed-tensors",
+        "version": COMPRESSED_TENSORS,
+        "format": format,
+        "quantization_status": "compressed",
+        "global_compression_ratio": null,
+        "kv_cache_scheme": null,
+        "ignore": layers.plain(),
+        "config_groups": groups,
+    });
+    ServerConfig { quantization_config, file: None }
+}
+
+fn weights(scheme: Scheme) -> Value {
+    let kind = match scheme.grid() {
+        GridKind::Int4 | GridKind::Int8 => "int",
+        GridKind::E2m1 | GridKind::E4m3 | GridKind::E5m2 | GridKind::F16 | GridKind::Bf16 => {
+            "float"
+        }
+    };
+    let mut weights = json!({
+        "num_bits": scheme.code_bits(),
+        "type": kind,
+        "symmetric": true,
+        "strategy": strategy(scheme),
+        "dynamic": false,
+    });
+    match scheme.tiling() {
+        Tiling::Tensor | Tiling::Row => {}
+        Tiling::Block { rows: 1, cols } => weights["group_size"] = cols.into(),
+        Tiling::Block { rows, cols } => weights["block_structure"] = json!([rows, cols]),
+    }
+    if let Some(dtype) = scale_dtype(scheme) {
+        weights["scale_dtype"] = dtype.into();
+    }
+    weights
+}
+
+fn strategy(scheme: Scheme) -> &'static str {
+    match scheme.tiling() {
+        _ if scheme == Scheme::NVFP4 => "tensor_group",
+        Tiling::Tensor => "tensor",
+        Tiling::Row => "channel",
+        Tiling::Block { rows: 1, .. } => "group",
+        Tiling::Block { .. } => "block",
+    }
+}
+
+/// Returns the dtype of scales that are bytes: readers tell microscaling by it.
+fn scale_dtype(scheme: Scheme) -> Option<&'static str> {
+    match scheme {
+        Scheme::NVFP4 => Some("torch.float8_e4m3fn"),
+        Scheme::MXFP4 | Scheme::MXFP8 => Some("torch.uint8"),
+        _ => None,
+    }
+}
+
+fn inputs(inputs: Inputs, scheme: Scheme) -> Value {
+    let kind = if scheme.grid() == GridKind::Int8 { "int" } else { "float" };
+    let common = |strategy: &str| {
+        json!({
+            "num_bits": 8,
+            "type": kind,
+            "symmetric": true,
+            "strategy": strategy,
+            "dynamic": true,
+        })
+    };
+    match inputs {
+        Inputs::Plain => Value::Null,
+        Inputs::Token => common("token"),
+        Inputs::Group128 => {
+            let mut group = common("group");
+            group["group_size"] = 128.into();
+            group
+        }
+    }
+}
+
+/// Some programs read the one list of kept layers, some the other.
+fn fp8(layers: &ServedLayers) -> ServerConfig {
+    let kept = layers.plain();
+    let powers = layers.codes.values().filter(|scheme| scheme.has_scales());
+    let mut quantization_config = json!({
+        "quant_method": "fp8",
+        "fmt": "e4m3",
+        "activation_scheme": "dynamic",
+        "weight_block_size": [128, 128],
+        "modules_to_not_convert": kept,
+        "ignored_layers": kept,
+    });
+    if powers.into_iter().all(|scheme| scheme.read_as() != *scheme) {
+        quantization_config["scale_fmt"] = "ue8m0".into();
+    }
+    ServerConfig { quantization_config, file: None }
+}
+
+fn modelopt(layers: &ServedLayers) -> ServerConfig {
+    let schemes = layers.by_scheme();
+    let named = |scheme: &Scheme| Served::of(Layout::ModelOpt, *scheme).map(|served| served.name);
+    let group_size = |scheme: &Scheme| match scheme.tiling() {
+        Tiling::Block { cols, .. } => Some(cols),
+        Tiling::Row | Tiling::Tensor => None,
+    };
+    let mut quantization = json!({
+        "quant_algo": "MIXED_PRECISION",
+        "kv_cache_quant_algo": null,
+        "exclude_modules": layers.plain(),
+    });
+    match &schemes[..] {
+        [(scheme, _)] => {
+            quantization["quant_algo"] = named(scheme).into();
+            if let Some(size) = group_size(scheme) {
+                quantization["group_size"] = size.into();
+            }
+        }
+        schemes => {
+            let layers = schemes.iter().flat_map(|(scheme, layers)| {
+                let of_layer =
+                    json!({"quant_algo": named(scheme), "group_size": group_size(scheme)});
+                layers.iter().map(move |layer| ((*layer).to_owned(), of_layer.clone()))
+            });
+            quantization["quantized_layers"] = Value::Object(layers.collect());
+        }
+    }
+    let producer = json!({"name": "modelopt", "version": "0.37.0"});
+    let mut quantization_config = quantization.clone();
+    quantization_config["quant_method"] = "modelopt".into();
+    quantization_config["producer"] = producer.clone();
+    quantization_config["ignore"] = quantization["exclude_modules"].clone();
+    let file = json!({"producer": producer, "quantization": quantization});
+    ServerConfig { quantization_config, file: Some(("hf_quant_config.json", file)) }
+}

@@ -1,0 +1,187 @@
+//! Files for servers hold what their configuration says, and are read back as they were.
+
+use std::collections::BTreeMap;
+
+use crate::common::{layer_tensors, open, quantize, write};
+use roundwise_layout::{Layout, MatmulPrecision, ServedLayers};
+use roundwise_scheme::{CATALOG, QuantizedMatrix, Scheme};
+use roundwise_tensor_file::TensorSpec;
+use roundwise_testkit::weights::{gaussian, with_zero_rows};
+use serde_json::{Value, json};
+
+const SERVERS: [Layout; 3] = [Layout::CompressedTensors, Layout::Fp8, Layout::ModelOpt];
+
+fn served(layout: Layout) -> impl Iterator<Item = Scheme> {
+    let schemes = CATALOG.iter().map(|entry| entry.scheme).filter(|scheme| scheme.has_scales());
+    schemes.filter(move |scheme| layout.admits(*scheme).is_ok())
+}
+
+fn written(layout: Layout, scheme: Scheme, shape: [usize; 2]) -> Vec<(TensorSpec, Vec<u8>)> {
+    let matrix = quantize(&gaussian(shape[0], shape[1], 3), layout.stored_scheme(scheme));
+    layer_tensors(layout, "a", matrix, MatmulPrecision::Any)
+}
+
+fn scale_bits(matrix: &QuantizedMatrix) -> Vec<u32> {
+    matrix.scales().iter().map(|scale| scale.to_bits()).collect()
+}
+
+#[test]
+fn what_is_written_for_servers_is_found() {
+    for layout in SERVERS {
+        for scheme in served(layout) {
+            for (rows, cols) in [(128, 256), (256, 128), (384, 640)] {
+                let weights = [gaussian(rows, cols, 5), with_zero_rows(rows, cols, 6)];
+                for weight in weights {
+                    let matrix = quantize(&weight, layout.stored_scheme(scheme));
+                    let any = MatmulPrecision::Any;
+                    let tensors = layer_tensors(layout, "a.b", matrix.clone(), any);
+                    let file = open(&write(BTreeMap::new(), &tensors));
+                    assert_eq!(file.stored.defects, [], "{layout} {scheme}");
+                    assert_eq!(file.stored.orphans, [], "{layout} {scheme}");
+                    let found = &file.stored.layers["a.b"];
+                    let is_same = found.scheme.is_same_for(matrix.scheme(), cols);
+                    assert!(is_same, "{layout} {scheme}: {}", found.scheme);
+                    let read = found.read(&file.checkpoint).unwrap();
+                    assert!(read.codes() == matrix.codes(), "{layout} {scheme}: codes");
+                    assert!(scale_bits(&read) == scale_bits(&matrix), "{layout} {scheme}: scales");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn names_dtypes_and_shapes_are_those_that_servers_look_for() {
+    let told = |layout: Layout, scheme: &str| -> Vec<String> {
+        let tensors = written(layout, scheme.parse().unwrap(), [128, 256]);
+        let told = |(spec, _): &(TensorSpec, Vec<u8>)| {
+            format!("{} {} {:?}", spec.name, spec.dtype, spec.shape)
+        };
+        tensors.iter().map(told).collect()
+    };
+    let packed = Layout::CompressedTensors;
+    assert_eq!(told(packed, "fp8"), ["a.weight F8_E4M3 [128, 256]", "a.weight_scale BF16 [1]"]);
+    assert_eq!(
+        told(packed, "int8-row"),
+        ["a.weight I8 [128, 256]", "a.weight_scale BF16 [128, 1]"]
+    );
+    assert_eq!(
+        told(packed, "int4-group-128"),
+        ["a.weight_packed I32 [128, 32]", "a.weight_scale BF16 [128, 2]", "a.weight_shape I64 [2]"]
+    );
+    assert_eq!(
+        told(packed, "nvfp4"),
+        [
+            "a.weight_packed U8 [128, 128]",
+            "a.weight_scale F8_E4M3 [128, 16]",
+            "a.weight_global_scale F32 [1]"
+        ]
+    );
+    assert_eq!(
+        told(packed, "mxfp4"),
+        ["a.weight_packed U8 [128, 128]", "a.weight_scale U8 [128, 8]"]
+    );
+    assert_eq!(
+        told(Layout::Fp8, "fp8-block-128-pow2"),
+        ["a.weight F8_E4M3 [128, 256]", "a.weight_scale_inv F32 [1, 2]"]
+    );
+    assert_eq!(
+        told(Layout::ModelOpt, "nvfp4"),
+        ["a.weight U8 [128, 128]", "a.weight_scale F8_E4M3 [128, 16]", "a.weight_scale_2 F32 []"]
+    );
+}
+
+#[test]
+fn whole_numbers_are_packed_from_the_lowest_bits_and_made_positive() {
+    let scheme = Layout::CompressedTensors.stored_scheme("int4-row".parse().unwrap());
+    // Two's complement nibbles of −7, −1, 0, 1, 7, 2, 3 and −2.
+    let codes = vec![9, 15, 0, 1, 7, 2, 3, 14];
+    let matrix = QuantizedMatrix::from_parts(scheme, [1, 8], codes, vec![0.5]).unwrap();
+    let packed = Layout::CompressedTensors.pack("a", matrix, MatmulPrecision::Any);
+    assert_eq!(packed[0].bytes, [0x71, 0x98, 0xAF, 0x6B]);
+    assert_eq!(
+        packed[2].bytes,
+        [[1_u64, 8]].concat().iter().flat_map(|it| it.to_le_bytes()).collect::<Vec<u8>>()
+    );
+}
+
+/// ComfyUI has the even column in the high half and multiplies by the factor of all scales; servers
+/// have it in the low half, and compressed-tensors divides.
+#[test]
+fn nvfp4_means_the_same_numbers_to_comfyui_and_to_servers() {
+    let scheme = Layout::CompressedTensors.stored_scheme(Scheme::NVFP4);
+    for weight in [gaussian(32, 64, 8), with_zero_rows(48, 32, 9)] {
+        let matrix = quantize(&weight, scheme);
+        let layouts = [Layout::Comfy, Layout::CompressedTensors, Layout::ModelOpt];
+        let numbers = layouts.map(|layout| {
+            let tensors = layer_tensors(layout, "a", matrix.clone(), MatmulPrecision::Any);
+            let file = open(&write(BTreeMap::new(), &tensors));
+            let layer = &file.stored.layers["a"];
+            assert!(layer.multiplies_exactly(&file.checkpoint).unwrap(), "{layout}");
+            let read = layer.read(&file.checkpoint).unwrap();
+            read.to_f32().iter().map(|number| number.to_bits()).collect::<Vec<u32>>()
+        });
+        assert!(numbers[0] == numbers[1] && numbers[0] == numbers[2]);
+    }
+}
+
+fn layers(codes: &[(&str, &str)], kept: &[&str]) -> ServedLayers {
+    let scheme = |name: &str| name.parse::<Scheme>().unwrap();
+    ServedLayers {
+        codes: codes.iter().map(|(layer, name)| ((*layer).to_owned(), scheme(name))).collect(),
+        kept: kept.iter().map(|layer| (*layer).to_owned()).collect(),
+    }
+}
+
+fn told(layout: Layout, layers: &ServedLayers) -> Value {
+    layout.server_config(layers).unwrap().quantization_config
+}
+
+#[test]
+fn kept_matrices_are_told_by_name_in_the_words_of_each_layout() {
+    let layers = layers(&[("m.q", "fp8-row"), ("m.k", "fp8-row"), ("m.o", "bf16")], &["lm_head"]);
+    let config = told(Layout::CompressedTensors, &layers);
+    assert_eq!(config["ignore"], json!(["lm_head", "m.o"]));
+    assert_eq!(config["format"], "float-quantized");
+    assert_eq!(config["config_groups"]["group_0"]["targets"], json!(["Linear"]));
+    assert_eq!(config["config_groups"]["group_0"]["weights"]["strategy"], "channel");
+    let modelopt = Layout::ModelOpt.server_config(&layers).unwrap();
+    assert_eq!(modelopt.quantization_config["ignore"], json!(["lm_head", "m.o"]));
+    assert_eq!(modelopt.file.unwrap().0, "hf_quant_config.json");
+}
+
+#[test]
+fn the_smaller_group_of_two_schemes_is_told_by_name() {
+    let layers =
+        layers(&[("m.q", "int4-group-128"), ("m.k", "int4-group-128"), ("m.d", "fp8-row")], &[]);
+    let config = told(Layout::CompressedTensors, &layers);
+    assert_eq!(config["format"], "mixed-precision");
+    let groups = &config["config_groups"];
+    assert_eq!(groups["group_0"]["format"], "pack-quantized");
+    assert_eq!(groups["group_0"]["weights"]["group_size"], 128);
+    assert_eq!(groups["group_0"]["input_activations"], Value::Null);
+    assert_eq!(groups["group_1"]["targets"], json!(["m.d"]));
+}
+
+#[test]
+fn powers_of_two_are_told_where_all_scales_are_such() {
+    let of = |name: &str| told(Layout::Fp8, &layers(&[("m.q", name)], &["lm_head"]));
+    assert_eq!(of("fp8-block-128-pow2")["scale_fmt"], "ue8m0");
+    assert_eq!(of("fp8-block-128").get("scale_fmt"), None);
+    for list in ["modules_to_not_convert", "ignored_layers"] {
+        assert_eq!(of("fp8-block-128")[list], json!(["lm_head"]));
+    }
+}
+
+#[test]
+fn schemes_that_no_server_reads_are_refused_with_another_way() {
+    for (layout, scheme, help) in [
+        (Layout::CompressedTensors, "int4-convrot", "layout `comfy` stores it"),
+        (Layout::Fp8, "fp8-row", "blocks of 128×128 only"),
+        (Layout::ModelOpt, "int8-row", "use layout `compressed-tensors`"),
+        (Layout::Comfy, "int4-group-128", "servers read it in layout `compressed-tensors`"),
+    ] {
+        let refused = layout.admits(scheme.parse().unwrap()).unwrap_err().to_string();
+        assert!(refused.contains(help), "{refused}");
+    }
+}

@@ -1,0 +1,157 @@
+"""What transformers makes of folders that `roundwise convert --for transformers` writes.
+
+    python served_models.py ROUNDWISE FOLDER [--short]
+
+Makes small models of random weights with transformers itself, converts each with every scheme and
+spelling, loads the result with transformers and compressed-tensors on the CPU, and compares with the
+model that has the numbers which `roundwise dequantize` gives: weights bit for bit, and what the model
+answers. Prints what it found as JSON. Needs torch, accelerate, compressed-tensors and transformers.
+"""
+
+import json
+import logging
+import re
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+import transformers
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+
+transformers.logging.set_verbosity_error()
+transformers.logging.disable_progress_bar()
+logging.getLogger("compressed_tensors").setLevel(logging.ERROR)
+
+SIZES = {
+    "hidden_size": 256,
+    "intermediate_size": 384,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 64,
+    "vocab_size": 512,
+    "max_position_embeddings": 256,
+}
+
+#: Name, class of the configuration, what differs from SIZES.
+MODELS = [
+    ("llama", "LlamaConfig", {"tie_word_embeddings": False}),
+    ("qwen3, tied", "Qwen3Config", {"tie_word_embeddings": True}),
+    ("gemma3", "Gemma3TextConfig", {"sliding_window": 64}),
+    ("phi3", "Phi3Config", {"pad_token_id": 0}),
+    ("granite", "GraniteConfig", {}),
+]
+
+#: Scheme, spelling, and whether inputs of layers become codes, too.
+CASES = [
+    ("fp8", "compressed-tensors", True),
+    ("fp8-row", "compressed-tensors", True),
+    ("fp8-block-128", "compressed-tensors", True),
+    ("fp8-block-128", "fp8", False),
+    ("int8-row", "compressed-tensors", True),
+    ("int8-group-128", "compressed-tensors", False),
+    ("int4-row", "compressed-tensors", False),
+    ("int4-group-128", "compressed-tensors", False),
+    ("int4-group-64", "compressed-tensors", False),
+    ("int4-group-32", "compressed-tensors", False),
+    ("nvfp4", "compressed-tensors", False),
+    ("mxfp4", "compressed-tensors", False),
+    ("mxfp8", "compressed-tensors", False),
+]
+#: Two schemes in one file.
+MIXED = ("int4-group-128", ["--rule", "down_proj=fp8-row"])
+
+#: Largest change of what a model answers, relative to its largest answer, that 8-bit inputs make.
+INPUT_CODES = 0.08
+
+
+def make_models(folder, is_short):
+    for name, kind, options in MODELS[:2] if is_short else MODELS:
+        path = folder / re.sub(r"\W+", "-", name)
+        config = getattr(transformers, kind)(**{**SIZES, **options})
+        torch.manual_seed(1)
+        model = AutoModelForCausalLM.from_config(config).to(torch.bfloat16)
+        with torch.no_grad():
+            for weight in model.parameters():
+                if weight.dim() == 2:
+                    weight[:, 3] *= 6
+        model.save_pretrained(path)
+        (path / "tokenizer.json").write_text('{"made": "for a test"}')
+        yield name, path
+
+
+def run(program, *arguments):
+    done = subprocess.run([program, *map(str, arguments)], capture_output=True, text=True)
+    if done.returncode != 0:
+        raise RuntimeError(done.stderr.strip())
+
+
+def answer(model):
+    tokens = torch.arange(7, 71).reshape(2, 32) * 5 % 512
+    with torch.no_grad():
+        return model(tokens).logits.float()
+
+
+def differing(model, plain):
+    """Weights that are not the numbers which they were decoded to, rounded once to the model's dtype."""
+    parameters = dict(model.named_parameters())
+    for name, values in plain.items():
+        found = parameters.get(name)
+        if found is not None and not torch.equal(found.float(), values.to(found.dtype).float()):
+            yield name
+
+
+def judge(program, source, folder, scheme, layout, has_input_codes, more):
+    """(largest relative change of an answer, bytes, defects) of a conversion."""
+    output, decoded = folder / "converted", folder / "decoded.safetensors"
+    run("rm", "-rf", output, decoded)
+    options = ["--for", "transformers", "--scheme", scheme, "--quiet"]
+    options += ["--layout", layout] if layout else []
+    run(program, "convert", source, *options, *more, "-o", output)
+    run(program, "dequantize", output, "-o", decoded, "--dtype", "f32", "--quiet")
+    plain = load_file(decoded)
+    size = sum(path.stat().st_size for path in output.glob("*.safetensors"))
+    model, told = AutoModelForCausalLM.from_pretrained(output, dtype=torch.bfloat16, output_loading_info=True)
+    defects = [f"{kind}: {sorted(names)}" for kind, names in told.items() if names]
+    found = answer(model)
+    defects += [f"`{name}` differs from its decoded numbers" for name in differing(model, plain)]
+    reference = AutoModelForCausalLM.from_pretrained(source, dtype=torch.bfloat16)
+    with torch.no_grad():
+        for name, values in plain.items():
+            reference.get_parameter(name).copy_(values)
+    expected = answer(reference)
+    change = float((found - expected).abs().max() / expected.abs().max())
+    if change > (INPUT_CODES if has_input_codes else 0.0):
+        defects.append(f"answers change by {change:.2g} of the largest")
+    if (output / "tokenizer.json").read_text() != (source / "tokenizer.json").read_text():
+        defects.append("its tokenizer is another")
+    return change, size, defects
+
+
+def main():
+    program, folder = Path(sys.argv[1]).resolve(), Path(sys.argv[2])
+    is_short = "--short" in sys.argv
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(1)
+    cases = [(scheme, layout, codes, []) for scheme, layout, codes in CASES]
+    cases.append((MIXED[0], None, True, MIXED[1]))
+    found = []
+    for number, (name, source) in enumerate(make_models(folder, is_short)):
+        # Further models are there for their architecture.
+        for scheme, layout, codes, more in cases if number == 0 or not is_short else cases[1::4]:
+            try:
+                change, size, defects = judge(program, source, folder, scheme, layout, codes, more)
+            except Exception as error:  # noqa: BLE001, one broken file must not hide the others
+                change, size, defects = None, 0, [f"{type(error).__name__}: {error}"]
+            entry = {"model": name, "scheme": scheme + (", mixed" if more else ""), "layout": layout or "mixed"}
+            found.append({**entry, "change": change, "bytes": size, "defects": defects})
+    packages = ["transformers", "compressed-tensors", "torch"]
+    versions = {package: version(package) for package in packages}
+    print(json.dumps({"versions": versions, "findings": found}, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+//! Files for servers, opened by the programs that read them.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde::Deserialize;
+use serde_json::Map;
+
+use crate::command;
+use crate::python::{Python, SERVERS};
+use crate::workspace::Workspace;
+
+/// Which models, with which interpreter.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Every scheme on one model and a few on another; nothing is installed, and nothing done where
+    /// transformers is not there.
+    #[arg(long)]
+    pub(crate) short: bool,
+    /// Python to use as it is [default: $ROUNDWISE_PYTHON, else a venv in target/].
+    #[arg(long, value_name = "PATH")]
+    pub(crate) python: Option<PathBuf>,
+    /// Program to judge [default: the one that is built here].
+    #[arg(long, value_name = "PATH")]
+    pub(crate) binary: Option<PathBuf>,
+}
+
+/// The output of `clients/served_models.py`.
+#[derive(Deserialize)]
+struct Found {
+    /// Of the packages that read the files.
+    versions: Map<String, serde_json::Value>,
+    findings: Vec<Finding>,
+}
+
+#[derive(Deserialize)]
+struct Finding {
+    model: String,
+    scheme: String,
+    layout: String,
+    /// Largest change of an answer, relative to the largest answer.
+    change: Option<f64>,
+    bytes: u64,
+    defects: Vec<String>,
+}
+
+/// The document, and the lines between which its table stands.
+const DOCUMENT: &str = "docs/servers.md";
+const BEGIN: &str = "<!-- table of `cargo xtask servers` -->\n";
+const END: &str = "<!-- end of the table -->\n";
+
+/// Converts small models with every scheme and spelling, has transformers open them, and writes the
+/// table of the document; fails if anything differs.
+pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
+    let packages = if options.short { &[] } else { SERVERS };
+    let python = Python::with(workspace, options.python.as_deref(), packages)?;
+    if !python.imports("torch, accelerate, compressed_tensors, transformers") {
+        ensure!(options.short, "transformers does not import in this Python");
+        println!("not checked: transformers and compressed-tensors are not installed");
+        return Ok(());
+    }
+    let binary = match &options.binary {
+        Some(binary) => binary.clone(),
+        None if options.short => workspace.test_binary()?,
+        None => workspace.release_binary()?,
+    };
+    let mut script = python.command(&[]);
+    script.arg(workspace.path("xtask/clients/served_models.py")).arg(binary);
+    script.arg(workspace.target("served-models"));
+    if options.short {
+        script.arg("--short");
+    }
+    let text = command::output(&mut script)?;
+    let found: Found = serde_json::from_str(&text).with_context(|| format!("read {text}"))?;
+    let table = found.table();
+    print!("{table}");
+    let defects: usize = found.findings.iter().map(|finding| finding.defects.len()).sum();
+    if defects > 0 {
+        bail!("{defects} differences");
+    }
+    if !options.short {
+        write_table(workspace, &table)?;
+    }
+    Ok(())
+}
+
+impl Found {
+    fn table(&self) -> String {
+        let versions = self
+            .versions
+            .iter()
+            .map(|(name, version)| format!("{name} {}", version.as_str().unwrap_or_default()));
+        let versions = versions.collect::<Vec<_>>().join(", ");
+        let mut table = format!(
+            "Opened with {versions}.\n\n| model | scheme | layout | file | answers change by |\n\
+             |---|---|---|---|---|\n"
+        );
+        for finding in &self.findings {
+            let Finding { model, scheme, layout, change, bytes, defects } = finding;
+            let change = match change {
+                Some(0.0) => "nothing".to_owned(),
+                Some(change) => format!("{:.2} % (inputs in 8 bits)", 100.0 * change),
+                None => "not opened".to_owned(),
+            };
+            let kibibytes = bytes.div_ceil(1024);
+            table +=
+                &format!("| {model} | `{scheme}` | `{layout}` | {kibibytes} KiB | {change} |\n");
+            for defect in defects {
+                println!("DIFFERS {model} {scheme} {layout}: {defect}");
+            }
+        }
+        table
+    }
+}
+
+fn write_table(workspace: &Workspace, table: &str) -> Result<()> {
+    let path = workspace.path(DOCUMENT);
+    let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+    let (before, rest) = text.split_once(BEGIN).context("the document has no place for a table")?;
+    let (_, after) = rest.split_once(END).context("the table of the document has no end")?;
+    fs::write(&path, format!("{before}{BEGIN}\n{table}\n{END}{after}"))
+        .with_context(|| format!("write {}", path.display()))
+}
