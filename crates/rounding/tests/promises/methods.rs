@@ -19,7 +19,7 @@ fn refused(name: &str, keys: &str) -> MethodError {
 }
 
 /// Every key, with a value that no method has by itself.
-const KEYS: [&str; 20] = [
+const KEYS: [&str; 21] = [
     "solver = 'feedback'",
     "optimizer = 'radam'",
     "schedule = 'exponential'",
@@ -40,6 +40,7 @@ const KEYS: [&str; 20] = [
     "bias_correction = 'synthetic-plus'",
     "beta_start = 15.0",
     "beta_end = 3.0",
+    "sides = 'both'",
 ];
 
 #[test]
