@@ -176,8 +176,13 @@ impl QuantizedMatrix {
         let scales = self.codes.scales();
         let [rows, cols] = self.codes.shape();
         let shape = self.codes.scheme().tiling().scale_shape(rows, cols);
-        let is_whole = shape.iter().product::<usize>() == scales.len() && !shape.is_empty();
-        let shape = if is_whole { shape } else { vec![scales.len()] };
+        let is_whole = shape.iter().product::<usize>() == scales.len();
+        let shape = match shape[..] {
+            // So that codes × scales is what it says.
+            [rows] if is_whole => vec![rows, 1],
+            [_, ..] if is_whole => shape,
+            _ => vec![scales.len()],
+        };
         view(py, &bytes_of(scales), "f", &shape)
     }
 

@@ -84,8 +84,9 @@ def test_a_row_is_repeated_without_memory():
 def test_packed_tensors_are_those_of_a_file(tmp_path):
     report = roundwise.convert(FIXTURE, tmp_path / "o.safetensors", scheme="int8-row")
     original = tensors_of(FIXTURE)[f"{NAME}.weight"]
-    dtype = {"F32": "float32", "F16": "float16"}[original["dtype"]]
-    weight = np.frombuffer(original["data"], dtype).reshape(original["shape"])
+    assert original["dtype"] == "BF16"
+    bits = np.frombuffer(original["data"], "uint16").astype("uint32") << 16
+    weight = bits.view("float32").reshape(original["shape"])
     packed = roundwise.quantize(weight, "int8-row").packed("comfy", name=NAME)
     file = tensors_of(report["output"])
     assert len(packed) >= 2

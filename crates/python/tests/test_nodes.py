@@ -15,6 +15,8 @@ def nodes(tmp_path, monkeypatch):
     (tmp_path / "custom_nodes").mkdir()
     folder = install_nodes(tmp_path)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    for name in [name for name in sys.modules if name.startswith("nodes_of_roundwise")]:
+        monkeypatch.delitem(sys.modules, name)
     collector = ModuleType("nodes_of_roundwise.roundwise_collect")
     collector.NODE_CLASS_MAPPINGS, collector.NODE_DISPLAY_NAME_MAPPINGS = {}, {}
     monkeypatch.setitem(sys.modules, collector.__name__, collector)

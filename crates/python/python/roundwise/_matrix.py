@@ -25,7 +25,7 @@ def quantize(
         statistics and the name of the layer in it, as a pair
     settings: those that are about one matrix, such as `scale_rule="mse"`, `effort="high"`, `device="cpu"`
     """
-    samples = None
+    samples: tuple[str, str] | tuple[str, int, int, bytes] | None = None
     if stats is not None:
         if isinstance(stats, tuple) and len(stats) == 2 and isinstance(stats[1], str):
             samples = (os.fspath(stats[0]), stats[1])
