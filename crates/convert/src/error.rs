@@ -343,7 +343,7 @@ impl ConvertError {
             ConvertError::File(error) => return help_of_file(error),
             ConvertError::Statistics(error) => return help_of_statistics(error),
             ConvertError::Names { path, problem } if problem.is_about_codes() => {
-                let two_steps = Command::DequantizeThenConvert { input: path.clone() };
+                let two_steps = Command::DequantizeThenConvert { input: path.as_path().into() };
                 Text::from("it takes two steps: ") + two_steps
             }
             ConvertError::Names { .. } => {

@@ -9,11 +9,11 @@ pub enum SchemeError {
     #[error("unknown scheme `{name}`{meant}\n  known: {known}")]
     UnknownScheme {
         /// The name that was asked for.
-        name: String,
+        name: Box<str>,
         /// The closest name there is, as [`is_meant`](crate::is_meant) gives it.
-        meant: String,
+        meant: Box<str>,
         /// The names of the catalogue.
-        known: String,
+        known: Box<str>,
     },
     /// The byte count of a weight does not fit its shape and kind.
     #[error("weight is {found} bytes, its shape needs {expected}")]

@@ -16,7 +16,11 @@ impl FromStr for Scheme {
         let named = CATALOG.iter().find(|entry| entry.name == name).map(|entry| entry.scheme);
         named.or_else(|| FAMILIES.iter().find_map(|family| family.parse(name))).ok_or_else(|| {
             let meant = is_meant(name, CATALOG.iter().map(|entry| entry.name));
-            SchemeError::UnknownScheme { name: name.to_owned(), meant, known: known_names() }
+            SchemeError::UnknownScheme {
+                name: name.into(),
+                meant: meant.into(),
+                known: known_names().into(),
+            }
         })
     }
 }

@@ -98,7 +98,7 @@ fn describe(verification: &Verification) -> String {
         true => "everything is in order",
         false => "verification failed",
     };
-    if !verification.ok && !verification.merged.is_empty() {
+    if !verification.merged.is_empty() {
         text += &format!(
             "\n  {} went into it, whose changes the original does not have: compare it with the original after \
              the same merge, as `roundwise convert --scheme bf16 --merge-lora …` writes it",

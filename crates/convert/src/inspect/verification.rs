@@ -27,7 +27,6 @@ pub struct Verification {
     pub original_layers: usize,
     /// Adapters that the converted file says were merged into it; what they change differs from the
     /// original.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub merged: Vec<String>,
     /// Error of every layer in codes.
     pub layers: Vec<LayerError>,

@@ -470,7 +470,7 @@ mod tests {
         let small = solved(2500.0);
         let (int4, int8) = ("int4-convrot", "int8-row-convrot");
         assert_eq!(schemes(&small), [int4, int4, int4, int8]);
-        assert_eq!((small.file.bytes, small.file.bits), (2600, 20.0));
+        assert_eq!((small.file.bytes, small.file.bits), (2600, 5.0));
         assert_eq!(schemes(&solved(3999.0)), [int8, int8, int8, int4]);
         let larger = small.layers[0].larger.as_ref().unwrap();
         assert_eq!((larger.scheme.as_str(), larger.bytes), (int8, 1500));

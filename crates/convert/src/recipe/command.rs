@@ -1,5 +1,5 @@
 use std::fmt;
-use std::path::PathBuf;
+use std::path::Path;
 
 use roundwise_layout::Layout;
 
@@ -19,7 +19,7 @@ pub enum Command {
     /// Codes become plain numbers in a file of their own, and those become codes.
     DequantizeThenConvert {
         /// The file with codes.
-        input: PathBuf,
+        input: Box<Path>,
     },
     /// Codes are laid out anew.
     Migrate(Layout),

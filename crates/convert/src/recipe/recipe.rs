@@ -370,7 +370,7 @@ mod tests {
     #[test]
     fn every_scheme_is_a_recipe() {
         for entry in roundwise_scheme::CATALOG {
-            assert_eq!(Recipe::new(entry.scheme).unwrap().scheme(), entry.scheme);
+            assert_eq!(Recipe::new(entry.scheme).unwrap().scheme().to_string(), entry.name);
         }
     }
 

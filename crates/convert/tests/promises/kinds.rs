@@ -444,8 +444,9 @@ fn expert_banks_are_told_with_their_share() {
     let (_folder, source) = opened(&file(keys));
     let plan = planned(&source, scheme("fp8")).unwrap();
     let notes: Vec<String> = plan.notes.iter().map(ToString::to_string).collect();
-    let is_told =
-        |note: &String| note.contains("expert bank stays") && note.contains("% of the file");
+    let is_told = |note: &String| {
+        note.contains("expert bank of three dimensions stays") && note.contains("% of the file")
+    };
     assert!(notes.iter().any(is_told), "{notes:?}");
     let asked = RecipeFile { include: vec!["experts".to_owned()], ..scheme("fp8") };
     let error = planned(&source, asked).unwrap_err().to_string();

