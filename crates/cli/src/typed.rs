@@ -133,7 +133,7 @@ fn command_line(command: &Command) -> String {
         Command::DequantizeThenConvert { input } => {
             let plain = file_of_numbers(input);
             let [input, plain] =
-                [input, &plain].map(|path| shell_text(&[path.to_string_lossy().into_owned()]));
+                [&**input, plain.as_path()].map(|path| shell_text(&[path.to_string_lossy().into_owned()]));
             format!("`roundwise dequantize {input} -o {plain}`, then `roundwise convert {plain}`")
         }
         Command::Migrate(layout) => format!("`roundwise migrate --to {layout}`"),
