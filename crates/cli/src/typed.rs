@@ -132,8 +132,8 @@ fn command_line(command: &Command) -> String {
         Command::Dequantize => "`roundwise dequantize`".to_owned(),
         Command::DequantizeThenConvert { input } => {
             let plain = file_of_numbers(input);
-            let [input, plain] =
-                [&**input, plain.as_path()].map(|path| shell_text(&[path.to_string_lossy().into_owned()]));
+            let [input, plain] = [&**input, plain.as_path()]
+                .map(|path| shell_text(&[path.to_string_lossy().into_owned()]));
             format!("`roundwise dequantize {input} -o {plain}`, then `roundwise convert {plain}`")
         }
         Command::Migrate(layout) => format!("`roundwise migrate --to {layout}`"),
