@@ -64,8 +64,9 @@ CASES = [
 #: Two schemes in one file.
 MIXED = ("int4-group-128", ["--rule", "down_proj=fp8-row"])
 
-#: Largest change of what a model answers, relative to its largest answer, that 8-bit inputs make.
-INPUT_CODES = 0.08
+#: Largest change of what a model answers, relative to its largest answer, that 8-bit inputs make: each may be
+#: off by 2^-4 of itself in FP8, layer after layer, and the weights have a column of outliers.
+INPUT_CODES = 0.12
 
 
 def make_models(folder, is_short):
