@@ -142,7 +142,7 @@ CASES = [
     network(
         "controlnet_hunyuan_dit",
         "diffusers.HunyuanDiT2DControlNetModel",
-        transformer_num_layers=2,
+        transformer_num_layers=6,
         attention_head_dim=32,
         num_attention_heads=4,
         hidden_size=128,
@@ -245,6 +245,7 @@ CASES = [
     network(
         "swinir",
         "spandrel.architectures.SwinIR.SwinIR",
+        window_size=8,
         embed_dim=32,
         depths=(2, 2),
         num_heads=(2, 2),

@@ -52,6 +52,8 @@ class LookAlike:
     def plain(self, judge, path, tensors):
         """Plain numbers stay what they are."""
         converted, answer = judge.convert(path, PLAIN)
+        if "nothing to convert" in answer.complaint:
+            return dict(note="nothing to convert", defects=[])
         if answer.exit_code != 0:
             return dict(defects=[f"{PLAIN}: exit code {answer.exit_code}: {answer.complaint[:200]}"])
         written = load_file(converted)

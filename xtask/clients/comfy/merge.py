@@ -17,7 +17,7 @@ FIXTURE = Path(__file__).resolve().parents[3] / "fixtures/golden/adapters.json"
 TOLERANCE = 1e-6  # F32 has 24 bits, and sums of a dozen terms lose one or two of them
 
 #: Where ComfyUI does otherwise than the trainers: the published formula is the judge.
-OTHERWISE = ("dora by row", "oft bounded, at half", "oft rescaled", "boft of a convolution")
+OTHERWISE = ("dora by row", "lokr with a core", "oft bounded, at half", "oft rescaled")
 
 
 @dataclass

@@ -196,6 +196,12 @@ fn rows() -> Vec<(&'static str, FileKind, String, Answer)> {
             No,
         ),
         row(
+            "siglip",
+            SideModel,
+            "encoder.layers.0.layer_norm1.weight 8, encoder.layers.0.mlp.fc1.weight, embeddings.patch_embedding.weight 8x3x2x2",
+            No,
+        ),
+        row(
             "dino",
             SideModel,
             "encoder.layer.0.attention.attention.query.weight, embeddings.cls_token 1x1x8",
