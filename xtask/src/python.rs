@@ -123,6 +123,9 @@ impl Python {
     ///
     /// - `flags`: of pip
     pub(crate) fn install(&self, flags: &[&str], packages: &[&str]) -> Result<()> {
+        if packages.is_empty() {
+            return Ok(());
+        }
         let mut pip = self.command(&["-m", "pip", "install", "--quiet"]);
         command::run(pip.arg("--disable-pip-version-check").args(flags).args(packages))
             .context("install Python packages")

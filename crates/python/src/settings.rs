@@ -39,7 +39,7 @@ pub(crate) fn settings() -> Vec<String> {
 /// Returns the keyword for a setting; words of Python's end with `_`.
 pub(crate) fn keyword(setting: &str) -> String {
     match setting {
-        "as" | "lambda" => format!("{setting}_"),
+        "as" | "for" | "lambda" => format!("{setting}_"),
         setting => setting.to_owned(),
     }
 }

@@ -56,6 +56,6 @@ def test_a_report_is_told_in_words(nodes, model):
     report = roundwise.convert(model, scheme="int8-row", keep=["query"])
     text = nodes.report.summary(report)
     assert "5 converted, 11 kept, 0 removed" in text
-    assert "int8-row: " in text and "error of all weights together: 0." in text
+    assert "int8-row: " in text and "error of all weights together: " in text
     errors = [layer["weight_error"] for layer in nodes.report.worst(report)]
     assert len(errors) == 5 and errors == sorted(errors, reverse=True)

@@ -50,7 +50,7 @@ def of_buffer(array: Any, what: str) -> tuple[str, tuple[int, ...], bytes] | Non
     dtype = "bfloat16" if is_bfloat16 else FORMATS.get(letter)
     if dtype is None or order not in ("", "@", "=", "<" if sys.byteorder == "little" else ">"):
         wrong_dtype(what, str(getattr(array, "dtype", f"numbers of format `{view.format}`")))
-    return dtype, view.shape, view.tobytes()
+    return dtype, tuple(view.shape or ()), view.tobytes()
 
 
 def wrong_dtype(what: str, found: str) -> NoReturn:
@@ -121,7 +121,8 @@ def gathered(address: int, shape: tuple[int, int], strides: tuple[int, int], wid
     if strides == (columns, 1):
         return ctypes.string_at(address, math.prod(shape) * width)
     span = (rows - 1) * strides[0] + (columns - 1) * strides[1] + 1
-    numbers = memoryview(ctypes.string_at(address, span * width)).cast({2: "H", 4: "I", 8: "Q"}[width])
+    view = memoryview(ctypes.string_at(address, span * width))
+    numbers = view.cast("H") if width == 2 else view.cast("I") if width == 4 else view.cast("Q")
     data = bytearray()
     for row in range(rows):
         start = row * strides[0]

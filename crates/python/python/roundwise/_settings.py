@@ -41,6 +41,8 @@ class Settings(MethodOptions, total=False):
     scheme: str
     scale_rule: str
     layout: str
+    spelling: str  # another name of `layout`
+    tensor_parallel: int
     method: str
     rounding: str  # another name of `method`
     method_options: Mapping[str, Any]
@@ -59,9 +61,10 @@ class Settings(MethodOptions, total=False):
     allow_unmatched_lora: bool
     provenance: bool
 
-    # What the file is taken for. `as` is a word of Python's.
+    # What the file is taken for. `as` and `for` are words of Python's.
     model: str
     as_: str
+    for_: str
     names: str
 
     # In place of quantizing.
