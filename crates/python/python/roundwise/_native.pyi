@@ -7,8 +7,8 @@ from ._settings import Settings, StrPath
 
 __version__: str
 
-Report = dict[str, Any]
-Progress = Callable[[dict[str, Any]], object]
+_Report = dict[str, Any]
+_Progress = Callable[[dict[str, Any]], object]
 
 def settings() -> list[str]: ...
 def convert(
@@ -16,24 +16,24 @@ def convert(
     output: StrPath | None = None,
     *,
     recipe: StrPath | None = None,
-    progress: Progress | None = None,
+    progress: _Progress | None = None,
     **settings: Unpack[Settings],
-) -> Report: ...
+) -> _Report: ...
 def dequantize(
     input: StrPath,
     output: StrPath | None = None,
     *,
-    progress: Progress | None = None,
+    progress: _Progress | None = None,
     **settings: Unpack[Settings],
-) -> Report: ...
+) -> _Report: ...
 def repair(
     input: StrPath,
     output: StrPath | None = None,
     *,
     write: bool = False,
-    progress: Progress | None = None,
+    progress: _Progress | None = None,
     **settings: Unpack[Settings],
-) -> Report: ...
+) -> _Report: ...
 def plan(
     input: StrPath,
     *,
@@ -47,7 +47,7 @@ def verify(
     converted: StrPath,
     *,
     corrected_biases: bool = False,
-    progress: Progress | None = None,
+    progress: _Progress | None = None,
     **settings: Unpack[Settings],
 ) -> dict[str, Any]: ...
 def stats(path: StrPath) -> dict[str, Any]: ...
