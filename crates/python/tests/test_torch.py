@@ -38,7 +38,7 @@ def test_an_expanded_tensor_is_read_whole():
 def test_samples_may_be_tensors():
     samples = torch.randn(256, 64, generator=torch.Generator().manual_seed(4))
     matrix = roundwise.quantize(WEIGHT, stats=samples)
-    decoded = torch.asarray(matrix.dequantize(), copy=True)
+    decoded = torch.asarray(matrix.dequantize(), copy=True).reshape(WEIGHT.shape)
     error = (samples @ (decoded - WEIGHT.float()).T).square().sum() / (samples @ WEIGHT.float().T).square().sum()
     assert matrix.output_error == pytest.approx(float(error), rel=1e-3)
 
