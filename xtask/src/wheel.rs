@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 
 use crate::command;
-use crate::python::{COMFY, COMFYUI, Python};
+use crate::python::{COMFYUI, Python};
 use crate::workspace::Workspace;
 
 /// What builds the wheel.
@@ -47,10 +47,15 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let tests = workspace.path("crates/python/tests");
     command::run(python.command(&["-m", "pytest", "--ignore-glob=*torch*"]).current_dir(&tests))?;
     // The same module under an interpreter that has torch, which is too large to install for this alone.
-    let torch = Python::with(workspace, options.python.as_deref(), COMFY)?;
-    let mut pytest = torch.command(&["-m", "pytest", "-p", "no:cacheprovider", "test_torch.py"]);
-    pytest.env("PYTHONPATH", python.packages()?).current_dir(&tests);
-    command::run(&mut pytest)?;
+    let torch = Python::with(workspace, options.python.as_deref(), &[])?;
+    if torch.imports("torch, pytest") {
+        let mut pytest =
+            torch.command(&["-m", "pytest", "-p", "no:cacheprovider", "test_torch.py"]);
+        pytest.env("PYTHONPATH", python.packages()?).current_dir(&tests);
+        command::run(&mut pytest)?;
+    } else {
+        println!("not checked: tensors of torch, which is not installed");
+    }
     if std::env::var_os(COMFY_ROOT).is_some() {
         let mut nodes = Python::with(workspace, options.python.as_deref(), COMFYUI)?.command(&[]);
         nodes.arg(workspace.path("xtask/clients/comfy_nodes.py"));
