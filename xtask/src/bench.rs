@@ -11,7 +11,7 @@ mod studio;
 pub(crate) use convert::ConvertBench;
 pub(crate) use encode::EncodeBench;
 pub(crate) use outputs::{Judged, MODELS, Outputs, records_of};
-pub(crate) use quality::{Quality, Row};
+pub(crate) use quality::{Language, LanguageRow, Quality, Reached, Row};
 pub(crate) use rounding::{Figure, Part};
 
 use anyhow::Result;
@@ -31,7 +31,8 @@ pub(crate) enum Bench {
     Layouts(layouts::Options),
     /// Error of the outputs of real sentence encoders after each method.
     Outputs(outputs::Options),
-    /// Statistics of real inputs: what they do to the outputs of real sentence encoders.
+    /// Statistics of real inputs: what they do to the outputs of real sentence encoders and of a
+    /// language model.
     Quality(quality::Options),
     /// Time that a header of 5,000 tensors takes: to read it, to recognise the model, to plan.
     Recognition(recognition::Options),

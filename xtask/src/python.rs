@@ -73,8 +73,15 @@ pub(crate) const SENTENCES: &[&str] =
     &["numpy", "safetensors==0.8.0", "torch", "tokenizers==0.23.3"];
 
 /// Enough to run sentence encoders and language models on text.
-pub(crate) const LANGUAGE_MODELS: &[&str] =
-    &["numpy", "safetensors==0.8.0", "torch", "tokenizers==0.23.3", "transformers==5.23.0"];
+pub(crate) const LANGUAGE_MODELS: &[&str] = &[
+    "numpy",
+    "safetensors==0.8.0",
+    "torch",
+    "tokenizers==0.23.3",
+    "transformers==5.23.0",
+    "gguf==0.19.0",
+    "accelerate",
+];
 
 /// A Python interpreter that has the packages a task needs.
 pub(crate) struct Python {

@@ -4,7 +4,8 @@ use std::fs;
 use anyhow::{Result, ensure};
 
 use crate::bench::{
-    ConvertBench, EncodeBench, Figure, MODELS, Outputs, Part, Quality, Row, records_of,
+    ConvertBench, EncodeBench, Figure, Language, LanguageRow, MODELS, Outputs, Part, Quality,
+    Reached, Row, records_of,
 };
 use crate::clients::{Finding, Judged};
 use crate::figure::{self, Series};
@@ -54,6 +55,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     let outputs: Vec<Record<Vec<Outputs>>> = outputs.into_iter().flatten().collect();
     let rounding = rounding_records(workspace)?;
     let quality: Option<Record<Quality>> = record::read(workspace, "quality")?;
+    let language: Option<Record<Language>> = record::read(workspace, "language")?;
     let survived = SURVIVED.map(|(title, name)| Ok((title, record::read(workspace, name)?)));
     let survived = survived.into_iter().collect::<Result<Vec<_>>>()?;
     let nothing = convert.is_none()
@@ -64,13 +66,16 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
         && clients.is_none()
         && outputs.is_empty()
         && quality.is_none()
+        && language.is_none()
         && survived.iter().all(|(_, record)| record.is_none())
         && rounding.is_empty();
     ensure!(!nothing, "nothing was measured yet: see `cargo xtask bench --help`");
 
     let mut text = INTRODUCTION.to_owned();
-    text +=
-        &goals(convert.as_ref(), encode.as_ref(), layouts.as_ref(), &rounding, quality.as_ref());
+    let statistics = quality.iter().flat_map(|record| &record.measured.figures);
+    let statistics = statistics.chain(language.iter().flat_map(|record| &record.measured.figures));
+    let statistics: Vec<&Reached> = statistics.collect();
+    text += &goals(convert.as_ref(), encode.as_ref(), layouts.as_ref(), &rounding, &statistics);
     text += &convert.map(|record| convert_section(&record)).unwrap_or_default();
     text += &encode.map(|record| encode_section(&record)).unwrap_or_default();
     text += &layouts.map(|record| layouts_section(&record)).unwrap_or_default();
@@ -89,6 +94,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
         text += &quality_section(record);
         fs::write(workspace.path(FIGURE), quality_figure(record)?)?;
     }
+    text += &language.map(|record| language_section(&record)).unwrap_or_default();
     fs::write(workspace.path("docs/results.md"), text)?;
     println!("docs/results.md written");
     Ok(())
@@ -110,7 +116,7 @@ fn goals(
     encode: Option<&Record<EncodeBench>>,
     layouts: Option<&Record<Vec<Figure>>>,
     rounding: &[RoundingRecord],
-    quality: Option<&Record<Quality>>,
+    statistics: &[&Reached],
 ) -> String {
     let mut rows = Vec::new();
     if let Some(Record { measured, .. }) = convert {
@@ -140,7 +146,7 @@ fn goals(
     for figure in rounding.iter().flat_map(|(_, record)| &record.measured) {
         add(&goal::rounding::ALL, &figure.name, figure.reached);
     }
-    for figure in quality.iter().flat_map(|record| &record.measured.figures) {
+    for figure in statistics {
         add(&goal::quality::ALL, &figure.name, figure.reached);
     }
     if rows.is_empty() {
@@ -357,6 +363,27 @@ fn quality_section(record: &Record<Quality>) -> String {
         How many samples it takes: MiniLM, `fp8`, full statistics of so many texts (about 126 tokens each, \
         columns are 384 and 1536), output error² over that of nearest codes.\n\n";
     section("Statistics of real inputs", record, &table(&heads, &texts)) + note + &samples
+}
+
+fn language_section(record: &Record<Language>) -> String {
+    let Language { model, tokens, loss, rows, .. } = &record.measured;
+    let nearest = |row: &LanguageRow| {
+        let mut others = rows.iter().filter(|other| other.scheme == row.scheme);
+        others.next().map_or(f64::NAN, |other| other.kl)
+    };
+    let cells = |row: &LanguageRow| {
+        let ratio = format!("{:.3}", row.kl / nearest(row));
+        vec![format!("`{}`", row.scheme), row.knowledge.clone(), format!("{:.2e}", row.kl), ratio]
+    };
+    let rows: Vec<Vec<String>> = rows.iter().map(cells).collect();
+    let table = table(&["scheme", "statistics", "KL, nats per token", "÷ nearest"], &rows);
+    let note = format!(
+        "\n{model}, of its GGUF file's numbers, reading {tokens} tokens of articles that no statistics have seen; \
+         the float model's loss is {loss:.3} nats. Statistics are of 80 other articles: of inputs as they are and as \
+         attention mixes them (`forward`), with gradients as well (`curvature`), of text that the model wrote \
+         itself (`own text`).\n"
+    );
+    section("Statistics of a language model's inputs", record, &table) + &note
 }
 
 fn quality_figure(record: &Record<Quality>) -> Result<String> {

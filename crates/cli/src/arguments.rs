@@ -14,6 +14,7 @@ mod write;
 
 use std::path::PathBuf;
 
+use clap::builder::{PathBufValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use self::budget::BudgetFlags;
@@ -40,6 +41,14 @@ const INPUT: &str = "A weight file (.safetensors, .pt, .pth, .bin, .ckpt or .ggu
                      folder that holds one";
 const INPUTS: &str = "Weight files (.safetensors, .pt, .pth, .bin, .ckpt or .gguf), indexes of shards, or folders \
                       that hold one";
+
+/// Parses the name of an input. `-` means standard input elsewhere, which cannot be read in any order.
+fn input() -> impl TypedValueParser<Value = PathBuf> {
+    PathBufValueParser::new().try_map(|path| match path.as_os_str() == "-" {
+        true => Err("standard input is not read; name a file (`./-` for one called so)"),
+        false => Ok(path),
+    })
+}
 
 /// Turns neural-network weights into FP8, INT8 and other low-precision files.
 #[derive(Debug, Parser)]
@@ -105,7 +114,7 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 pub(crate) struct MergeOptions {
     /// All parts of one model, in any order
-    #[arg(required = true, value_name = "PART")]
+    #[arg(required = true, value_name = "PART", value_parser = input())]
     pub(crate) parts: Vec<PathBuf>,
     /// File to write
     #[arg(short, long, value_name = "FILE")]

@@ -62,6 +62,15 @@ pub(crate) fn width() -> usize {
     width_of(&console::Term::stdout())
 }
 
+/// Returns the width of sentences: the terminal's; a file or a pipe has none, and gets that of help texts.
+pub(crate) fn width_of_prose() -> usize {
+    const WIDTH_OF_HELP: usize = 100;
+    match width() {
+        usize::MAX => WIDTH_OF_HELP,
+        width => width,
+    }
+}
+
 fn width_of(terminal: &console::Term) -> usize {
     terminal.size_checked().map_or(usize::MAX, |(_, columns)| usize::from(columns))
 }

@@ -20,8 +20,8 @@ pub(crate) struct Progress {
     is_quiet: bool,
     /// Whether there is something to reckon the remaining time from.
     is_under_way: AtomicBool,
-    /// Whether searches tell how far they have come.
-    is_rounding: AtomicBool,
+    /// Whether there is something to say besides bytes and their rate, which leave no room for it.
+    has_words: AtomicBool,
     start: Arc<Mutex<Start>>,
     /// When a line was written last for want of a terminal.
     told: Mutex<Instant>,
@@ -48,10 +48,10 @@ impl Start {
 }
 
 /// The message takes what room is left, so that no line is longer than the terminal.
-const BEGINNING: &str = "{prefix} {bar:12.cyan/dim} {bytes}/{total_bytes} {wide_msg}";
+const BEGINNING: &str = "{prefix} {bar:12.cyan/dim} {percent} % {wide_msg}";
 const UNDER_WAY: &str = "{prefix} {bar:12.cyan/dim} {bytes}/{total_bytes} {binary_bytes_per_sec} {left} left {wide_msg}";
-/// Searches have more to say than bytes.
-const ROUNDING: &str = "{prefix} {bar:12.cyan/dim} {percent} % {left} left {wide_msg}";
+/// For phases with a name, and for searches, which have more to say than bytes.
+const IN_WORDS: &str = "{prefix} {bar:12.cyan/dim} {percent} % {left} left {wide_msg}";
 
 /// Share of the work that says something about the rest.
 const ENOUGH: f64 = 0.01;
@@ -79,7 +79,7 @@ impl Progress {
             bar,
             is_quiet,
             is_under_way: AtomicBool::new(false),
-            is_rounding: AtomicBool::new(false),
+            has_words: AtomicBool::new(false),
             start: Arc::new(Mutex::new(Start::from(0))),
             told: Mutex::new(Instant::now()),
         }
@@ -97,7 +97,7 @@ impl Progress {
 
     fn begin(&self, bytes: u64, doing: &'static str) {
         self.is_under_way.store(false, Ordering::Relaxed);
-        self.is_rounding.store(false, Ordering::Relaxed);
+        self.has_words.store(!doing.is_empty(), Ordering::Relaxed);
         self.set_style(BEGINNING);
         self.bar.set_length(bytes);
         self.bar.set_message(doing);
@@ -110,8 +110,8 @@ impl Progress {
         self.bar.inc(bytes);
         let share = self.bar.position() as f64 / self.bar.length().unwrap_or(1).max(1) as f64;
         if share >= ENOUGH && !self.is_under_way.swap(true, Ordering::Relaxed) {
-            self.set_style(match self.is_rounding.load(Ordering::Relaxed) {
-                true => ROUNDING,
+            self.set_style(match self.has_words.load(Ordering::Relaxed) {
+                true => IN_WORDS,
                 false => UNDER_WAY,
             });
         }
@@ -120,9 +120,9 @@ impl Progress {
     fn rounding(&self, tensor: &str, objective_ratio: f64) {
         let percent = objective_ratio * 100.0;
         self.bar.set_message(format!("objective {percent:.0} %: {}", plain(tensor)));
-        let is_first = !self.is_rounding.swap(true, Ordering::Relaxed);
+        let is_first = !self.has_words.swap(true, Ordering::Relaxed);
         if is_first && self.is_under_way.load(Ordering::Relaxed) {
-            self.set_style(ROUNDING);
+            self.set_style(IN_WORDS);
         }
     }
 
@@ -189,7 +189,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 fn doing(phase: Phase) -> &'static str {
     match phase {
-        Phase::Looking => "looking for numbers that are not finite",
+        Phase::Looking => "looking for NaN and infinity",
         Phase::Scales => "measuring shared scales",
         Phase::Checking => "reading the output again",
         Phase::Converting | Phase::Syncing | Phase::Merging | Phase::Comparing => "",

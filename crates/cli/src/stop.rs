@@ -10,24 +10,60 @@ use crate::console::complain;
 pub(crate) static STOP: StopFlag = StopFlag::new();
 static BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
 
-/// Listens for Ctrl-C and SIGTERM: the first asks the work to stop between two tensors, the second
-/// ends the program at once. Either way, finished tensors stay for the next run.
-pub(crate) fn listen() -> anyhow::Result<()> {
-    listen_with(
-        "stopping; a search is left off, other tensors are finished; press Ctrl-C again to quit at once",
-    )
+/// The work that Ctrl-C interrupts: it decides what is said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Work {
+    /// Tensors are written, with codes that are searched for.
+    Search,
+    /// Tensors are written.
+    Tensors,
+    /// Files are joined, in one go.
+    Joining,
+    /// Files are only read.
+    Looking,
+    /// The page in the browser is served.
+    Studio,
 }
 
-/// [`listen`] with other words for what happens.
-pub(crate) fn listen_with(words: &'static str) -> anyhow::Result<()> {
+impl Work {
+    /// Returns what the first Ctrl-C does, in fewer than 80 columns.
+    fn stopping(self) -> &'static str {
+        match self {
+            Work::Search => "stopping; searches are left off; press Ctrl-C again to quit at once",
+            Work::Tensors => {
+                "stopping; tensors in work are finished; press Ctrl-C again to quit at once"
+            }
+            Work::Joining | Work::Looking => "stopping; press Ctrl-C again to quit at once",
+            Work::Studio => {
+                "stopping; what is finished is kept; press Ctrl-C again to quit at once"
+            }
+        }
+    }
+
+    /// Returns what the second one leaves.
+    fn stopped(self) -> &'static str {
+        match self {
+            Work::Search | Work::Tensors => "stopped at once; the same command continues",
+            Work::Joining => "stopped at once; the file is not complete",
+            Work::Looking => "stopped at once",
+            Work::Studio => "stopped at once; what is finished is kept",
+        }
+    }
+}
+
+/// Listens for Ctrl-C and SIGTERM: the first asks the work to stop between two tensors, the second
+/// ends the program at once.
+///
+/// - `is_quiet`: nothing is said of the first, which does what was asked for
+pub(crate) fn listen(work: Work, is_quiet: bool) -> anyhow::Result<()> {
     ctrlc::set_handler(move || match STOP.ask() {
-        false if std::io::stderr().is_terminal() => tell(words),
+        false if !is_quiet && std::io::stderr().is_terminal() => tell(work.stopping()),
         false => {}
         true => {
             if let Some(bar) = &*BAR.lock().unwrap_or_else(PoisonError::into_inner) {
                 bar.finish_and_clear();
             }
-            complain(format_args!("error: stopped at once; the same command continues"));
+            complain(format_args!("error: {}", work.stopped()));
             std::process::exit(130)
         }
     })?;
@@ -44,5 +80,21 @@ fn tell(line: &str) {
     match &*BAR.lock().unwrap_or_else(PoisonError::into_inner) {
         Some(bar) => bar.suspend(|| complain(format_args!("{line}"))),
         None => complain(format_args!("{line}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_work_that_is_kept_is_said_to_continue() {
+        let all = [Work::Search, Work::Tensors, Work::Joining, Work::Looking, Work::Studio];
+        for work in all {
+            let continues = work.stopped().contains("the same command continues");
+            assert_eq!(continues, matches!(work, Work::Search | Work::Tensors), "{work:?}");
+            assert_eq!(work.stopping().contains("search"), work == Work::Search, "{work:?}");
+            assert!(work.stopping().len() < 80, "{work:?}: a terminal would break it");
+        }
     }
 }

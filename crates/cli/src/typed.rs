@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
-use roundwise_convert::recipe::{Command, Setting, Text};
+use roundwise_convert::recipe::{Command, Setting, Text, shell_text};
 use roundwise_convert::{ConvertError, RecipeFile};
 use serde_json::Value;
 
@@ -129,6 +130,12 @@ fn command_line(command: &Command) -> String {
         Command::Again => "the same command".to_owned(),
         Command::Convert => "`roundwise convert`".to_owned(),
         Command::Dequantize => "`roundwise dequantize`".to_owned(),
+        Command::DequantizeThenConvert { input } => {
+            let plain = file_of_numbers(input);
+            let [input, plain] =
+                [input, &plain].map(|path| shell_text(&[path.to_string_lossy().into_owned()]));
+            format!("`roundwise dequantize {input} -o {plain}`, then `roundwise convert {plain}`")
+        }
         Command::Migrate(layout) => format!("`roundwise migrate --to {layout}`"),
         Command::Repair => "`roundwise repair --write`".to_owned(),
         Command::Inspect => "`roundwise inspect`".to_owned(),
@@ -136,6 +143,13 @@ fn command_line(command: &Command) -> String {
         Command::ShowStatistics => "`roundwise stats show`".to_owned(),
         command => command.to_string(),
     }
+}
+
+/// Returns the name of the file between decoding an input and converting it.
+fn file_of_numbers(input: &Path) -> PathBuf {
+    let stem = if input.is_dir() { input.file_name() } else { input.file_stem() };
+    let stem = stem.unwrap_or_default().to_string_lossy();
+    input.with_file_name(format!("{stem}-plain.safetensors"))
 }
 
 /// Returns the flag that sets a setting.

@@ -271,7 +271,7 @@ impl ConvertError {
             }
             ConvertError::Names { path, problem } => at(path) + problem.to_string(),
             ConvertError::Refused { path, title, reason, .. } => {
-                at(path) + format!("{title} is not converted\n  {reason}")
+                at(path) + format!("not converted: {title}\n  {reason}")
             }
             ConvertError::Unreadable { path, defects } => at(path) + list_defects(defects),
             ConvertError::IsStatistics { path } => {
@@ -342,16 +342,15 @@ impl ConvertError {
         Some(match self {
             ConvertError::File(error) => return help_of_file(error),
             ConvertError::Statistics(error) => return help_of_statistics(error),
-            ConvertError::Names { problem, .. }
-                if matches!(**problem, TranslationError::ForeignCodes { .. }) =>
-            {
-                Text::from(Command::Dequantize)
-                    + " makes plain numbers of the codes, whose names are translated then"
+            ConvertError::Names { path, problem } if problem.is_about_codes() => {
+                let two_steps = Command::DequantizeThenConvert { input: path.clone() };
+                Text::from("it takes two steps: ") + two_steps
             }
             ConvertError::Names { .. } => {
                 Text::from("`")
                     + Setting::new("names")
-                    + " keep` takes the file under the names that it has"
+                    + " keep` with scheme `bf16` or `fp16` leaves the names as they are; codes need \
+                       the model's own"
             }
             ConvertError::Refused { way_out, .. } => {
                 Text::from(way_out.as_str()) + "; " + named("as") + " insists on what it is"
@@ -519,6 +518,11 @@ fn help_of_file(error: &TensorFileError) -> Option<Text> {
         TensorFileErrorKind::MetadataValue { .. } => {
             Some(Text::from(Command::Repair) + " makes it a string")
         }
+        TensorFileErrorKind::PartDtype { .. } => Some(
+            Text::from("layers that are joined need one dtype: `")
+                + Setting::new("names")
+                + " keep` with scheme `bf16` makes a file of one, whose names are translated then",
+        ),
         TensorFileErrorKind::Exists => {
             let overwrite = Setting::new("overwrite").quoted();
             Some(Text::from("choose another name, or ") + overwrite + " to replace it")

@@ -1,5 +1,7 @@
 use std::fmt;
 
+use roundwise_scheme::is_meant;
+
 use crate::SettingRange;
 
 /// Why a method cannot do what was asked of it: all complaints, not only the first.
@@ -36,7 +38,7 @@ pub struct Complaint {
 #[non_exhaustive]
 pub enum Problem {
     /// An unknown name.
-    #[error("`{found}` is not known; known: {}", known.join(", "))]
+    #[error("`{found}` is not known{}\n  known: {}", is_meant(found, known.iter().copied()), known.join(", "))]
     UnknownName {
         /// The name.
         found: String,

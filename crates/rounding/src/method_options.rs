@@ -60,6 +60,17 @@ macro_rules! method_options {
     };
 }
 
+/// Reads a share: `0.03`, or `3%`.
+#[cfg(feature = "clap")]
+fn parse_share(text: &str) -> Result<f64, String> {
+    let (number, divisor) = match text.strip_suffix('%') {
+        Some(percent) => (percent.trim_end(), 100.0),
+        None => (text, 1.0),
+    };
+    let number = number.parse::<f64>().map_err(|_| "expected a share such as 0.03, or 3%")?;
+    Ok(number / divisor)
+}
+
 // The order is that of the JSON in headers and journals, which outputs are compared by.
 method_options! {
     solver: String {
@@ -90,6 +101,7 @@ method_options! {
         range: SettingRange::Names { names: &Effort::NAMES },
         default: "normal",
     }
+    #[cfg_attr(feature = "clap", arg(value_parser = parse_share))]
     weight_error_budget: f64 {
         meaning: "How far ‖E‖ may rise over nearest codes, e.g. 0.03 for 3 %",
         placeholder: "SHARE",
@@ -104,6 +116,7 @@ method_options! {
         range: SettingRange::ABOVE_0,
         default: "none",
     }
+    #[cfg_attr(feature = "clap", arg(value_parser = parse_share))]
     top_p: f64 {
         meaning: "Singular vectors, as a share of the matrix's smaller side",
         placeholder: "SHARE",

@@ -6,10 +6,12 @@ use crate::tiling::Tiling;
 #[non_exhaustive]
 pub enum SchemeError {
     /// No scheme has this name.
-    #[error("unknown scheme `{name}`\n  known: {known}")]
+    #[error("unknown scheme `{name}`{meant}\n  known: {known}")]
     UnknownScheme {
         /// The name that was asked for.
         name: String,
+        /// The closest name there is, as [`is_meant`](crate::is_meant) gives it.
+        meant: String,
         /// The names of the catalogue.
         known: String,
     },

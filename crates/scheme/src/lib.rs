@@ -17,6 +17,7 @@
 //! ```
 
 mod catalog;
+mod closest;
 mod error;
 mod family;
 mod linear;
@@ -33,6 +34,7 @@ mod tiling;
 mod weight;
 
 pub use catalog::{CATALOG, CatalogEntry};
+pub use closest::is_meant;
 pub use error::SchemeError;
 pub use family::{FAMILIES, FamilyNumber, SchemeFamily};
 pub use linear::{Activations, PlainTensors};

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::catalog::CATALOG;
+use crate::closest::is_meant;
 use crate::error::SchemeError;
 use crate::family::{FAMILIES, FamilyNumber, MAX_NUMBER};
 use crate::scheme::Scheme;
@@ -14,7 +15,8 @@ impl FromStr for Scheme {
     fn from_str(name: &str) -> Result<Self, SchemeError> {
         let named = CATALOG.iter().find(|entry| entry.name == name).map(|entry| entry.scheme);
         named.or_else(|| FAMILIES.iter().find_map(|family| family.parse(name))).ok_or_else(|| {
-            SchemeError::UnknownScheme { name: name.to_owned(), known: known_names() }
+            let meant = is_meant(name, CATALOG.iter().map(|entry| entry.name));
+            SchemeError::UnknownScheme { name: name.to_owned(), meant, known: known_names() }
         })
     }
 }

@@ -30,6 +30,7 @@ the file and all of this.
 """
 
 import argparse
+import contextlib
 import ctypes
 import functools
 import hashlib
@@ -678,8 +679,10 @@ def comfy_call(query, key, value, heads, mask=None, _precision=None, skip_reshap
     query, key, value = (x.peek() if hasattr(x, "peek") else x for x in (query, key, value))
     mask, skip_reshape = keywords.get("mask", mask), keywords.get("skip_reshape", skip_reshape)
     if not skip_reshape:
-        width = query.shape[-1] // heads
-        query, key, value = (x.unflatten(-1, (-1, width)).transpose(1, 2) for x in (query, key, value))
+        width = query.flatten(2).shape[-1] // heads
+        # With heads as the last dimension but one, or without.
+        parts = (x.flatten(2).unflatten(-1, (-1, width)) for x in (query, key, value))
+        query, key, value = (x.transpose(1, 2) for x in parts)
     if mask is not None and mask.dim() == 3:
         mask = mask[:, None]
     return AttentionCall(query, key, value, mask, scale=keywords.get("scale"))
@@ -845,8 +848,9 @@ class Recompute(torch.autograd.Function):
     """A block whose insides are computed again when their gradients are asked for."""
 
     @staticmethod
-    def forward(context, run, *tensors):
-        context.run, context.needs = run, [tensor.requires_grad for tensor in tensors]
+    def forward(context, run, mutations, *tensors):
+        context.run, context.mutations = run, mutations
+        context.needs = [tensor.requires_grad for tensor in tensors]
         context.save_for_backward(*(tensor.detach() for tensor in tensors))
         outputs = run(tensors)
         context.mark_non_differentiable(*(y for y in outputs if not y.is_floating_point()))
@@ -858,40 +862,49 @@ class Recompute(torch.autograd.Function):
             tensor.detach().requires_grad_(needs)
             for tensor, needs in zip(context.saved_tensors, context.needs)
         ]
-        with torch.enable_grad():
+        with context.mutations(), torch.enable_grad():
             outputs = context.run(inputs)
-        pairs = [
-            (y, gradient) for y, gradient in zip(outputs, gradients) if y.requires_grad and gradient is not None
-        ]
-        torch.autograd.backward(*map(list, zip(*pairs)))
-        return None, *(tensor.grad for tensor in inputs)
+            pairs = [
+                (y, gradient)
+                for y, gradient in zip(outputs, gradients)
+                if y.requires_grad and gradient is not None
+            ]
+            torch.autograd.backward(*map(list, zip(*pairs)))
+        return None, None, *(tensor.grad for tensor in inputs)
 
 
 class Blocks:
-    """A model's repeated blocks, recomputed in backward passes as long as this is entered.
+    """A model's repeated blocks, which are computed again in backward passes.
 
     Memory then holds the blocks' inputs and the inside of one block."""
 
     def __init__(self, collector):
         self.collector, self.is_inside = collector, False
+        # Whether what a backward pass needs may be written into; that takes time.
+        self.allows_mutation = False
         self.blocks = list(blocks_of(collector.model, {layer.module for layer in collector.layers}))
 
-    def __enter__(self):
+    @contextlib.contextmanager
+    def computed_again(self):
         inside = {module for block in self.blocks for module in block.modules()}
         outside = [module for module in self.collector.model.modules() if module not in inside]
-        self.outside = ordinary_weights(outside)
-        self.outside.__enter__()
-        self.forwards = [block.__dict__.get("forward") for block in self.blocks]
-        for block in self.blocks:
-            block.forward = self.recomputed(block, block.forward)
-        return self
+        forwards = [block.__dict__.get("forward") for block in self.blocks]
+        try:
+            for block in self.blocks:
+                block.forward = self.recomputed(block, block.forward)
+            with ordinary_weights(outside):
+                yield
+        finally:
+            for block, forward in zip(self.blocks, forwards):
+                block.__dict__.pop("forward", None)
+                if forward is not None:
+                    block.forward = forward
 
-    def __exit__(self, *error):
-        for block, forward in zip(self.blocks, self.forwards):
-            del block.forward
-            if forward is not None:
-                block.forward = forward
-        self.outside.__exit__(*error)
+    def mutations(self):
+        """What to enter around a block with its backward pass."""
+        if self.allows_mutation:
+            return torch.autograd.graph.allow_mutation_on_saved_tensors
+        return contextlib.nullcontext
 
     def recomputed(self, block, forward):
         @functools.wraps(forward)
@@ -899,6 +912,7 @@ class Blocks:
             if not torch.is_grad_enabled() or self.is_inside:
                 return forward(*arguments, **keywords)
             leaves, spec = tree_flatten((arguments, keywords))
+            leaves = [ordinary(leaf) for leaf in leaves]
             places = [
                 index
                 for index, leaf in enumerate(leaves)
@@ -925,7 +939,7 @@ class Blocks:
                     shape[:] = outputs, out_spec
                 return [y for y in outputs if torch.is_tensor(y)]
 
-            tensors = iter(Recompute.apply(run, *(leaves[index] for index in places)))
+            tensors = iter(Recompute.apply(run, self.mutations(), *(leaves[index] for index in places)))
             outputs = [next(tensors) if torch.is_tensor(y) else y for y in shape[0]]
             result, shape[0] = tree_unflatten(outputs, shape[1]), None
             return result
@@ -945,25 +959,22 @@ def blocks_of(module, layers):
             yield from blocks_of(child, layers)
 
 
-class ordinary_weights:
-    """Puts copies in the place of weights made in inference mode, which autograd refuses."""
-
-    def __init__(self, modules):
-        self.modules = modules
-
-    def __enter__(self):
-        self.replaced = []
-        for module in self.modules:
+@contextlib.contextmanager
+def ordinary_weights(modules):
+    """Meanwhile copies are in the place of weights made in inference mode, which autograd refuses."""
+    replaced = []
+    try:
+        for module in modules:
             for place in (module._parameters, module._buffers):
                 for name, tensor in place.items():
                     if tensor is not None and tensor.is_inference():
-                        self.replaced.append((place, name, tensor))
+                        replaced.append((place, name, tensor))
                         copy = tensor.detach().clone()
                         is_weight = place is module._parameters
-                        place[name] = torch.nn.Parameter(copy, requires_grad=False) if is_weight else copy
-
-    def __exit__(self, *_):
-        for place, name, tensor in self.replaced:
+                        place[name] = torch.nn.Parameter(copy, False) if is_weight else copy
+        yield
+    finally:
+        for place, name, tensor in replaced:
             place[name] = tensor
 
 
@@ -1008,7 +1019,7 @@ class Curvature:
                 return self.curve(arguments, keywords)
         except (RuntimeError, NotImplementedError) as error:
             # Out of memory, or a function without a backward pass. What the model was called for goes on.
-            self.failure = str(error).splitlines()[0]
+            self.give_up(str(error).splitlines()[0])
         finally:
             collector.is_curving = False
         collector.is_again = True
@@ -1017,10 +1028,21 @@ class Curvature:
         finally:
             collector.is_again = False
 
+    def give_up(self, problem):
+        """Without gradients from now on, unless there is another way."""
+        if "inplace operation" not in problem or self.blocks.allows_mutation:
+            self.failure = problem
+            return
+        # The next call does; what this one has left behind is half of something.
+        self.blocks.allows_mutation = True
+        self.predictions, self.calls = 0, 0
+        for layer in self.collector.layers:
+            layer.gradients = None
+
     def curve(self, arguments, keywords):
         leaves, spec = tree_flatten((arguments, keywords))
         arguments, keywords = tree_unflatten([ordinary(leaf) for leaf in leaves], spec)
-        with frozen(self.collector.model), self.blocks:
+        with frozen(self.collector.model), self.blocks.computed_again():
             output = self.forward(*arguments, **keywords)
             pairs = self.judged(output)
             if pairs:
@@ -1091,27 +1113,31 @@ def draw(p, chance):
     return (block * 1024 + place.clamp(max=1023)).clamp(max=p.shape[1] - 1)
 
 
-class frozen:
-    """No parameter of the model wants a gradient."""
-
-    def __init__(self, model):
-        self.model = model
-
-    def __enter__(self):
-        self.wanted = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-        for parameter in self.wanted:
+@contextlib.contextmanager
+def frozen(model):
+    """Meanwhile no parameter of the model wants a gradient."""
+    # Those made in inference mode are replaced by copies that want none.
+    wanted = [p for p in model.parameters() if p.requires_grad and not p.is_inference()]
+    # A cache of keys and values would see every block twice; ComfyUI's kernels for rotation of
+    # queries and keys have no backward pass.
+    places = (
+        (getattr(model, "config", None), "use_cache", False),
+        (sys.modules.get("comfy.model_management"), "in_training", True),
+    )
+    before = [getattr(place, name, None) for place, name, _ in places]
+    try:
+        for parameter in wanted:
             parameter.requires_grad_(False)
-        # A cache of keys and values would see every block twice.
-        self.config = getattr(self.model, "config", None)
-        self.use_cache = getattr(self.config, "use_cache", None)
-        if self.use_cache:
-            self.config.use_cache = False
-
-    def __exit__(self, *_):
-        for parameter in self.wanted:
+        for (place, name, value), known in zip(places, before):
+            if isinstance(known, bool):
+                setattr(place, name, value)
+        yield
+    finally:
+        for parameter in wanted:
             parameter.requires_grad_(True)
-        if self.use_cache:
-            self.config.use_cache = True
+        for (place, name, _), known in zip(places, before):
+            if isinstance(known, bool):
+                setattr(place, name, known)
 
 
 def tensors_of(output):
@@ -1265,7 +1291,7 @@ class Collector:
             self.seconds += time.perf_counter() - begin
             if is_shown and self.wants_gradients() and not x.requires_grad and arguments:
                 # Nothing before it wants a gradient: the backward pass ends here.
-                return (x.detach().requires_grad_(), *arguments[1:]), keywords
+                return (ordinary(x).detach().requires_grad_(), *arguments[1:]), keywords
             return None
 
         return hook
@@ -1318,14 +1344,13 @@ class Collector:
     def see_attention(self, call):
         begin = time.perf_counter()
         found = self.sources_of(call)
-        if found is None:
-            for layer in self.shown:
-                layer.tries += layer.mixture is None
-            if self.shown and not any(layer.mixture for layer in self.shown):
-                self.unknown[next(reversed(self.shown)).name] = None
+        if found is None and self.shown and not any(layer.mixture for layer in self.shown):
+            self.unknown[next(reversed(self.shown)).name] = None
         for shown, first, columns in found or ():
             self.unknown.pop(shown.layer.name, None)
             self.mix(call, shown, first, columns)
+        for layer in self.shown:
+            layer.tries += layer.mixture is None
         self.seconds += time.perf_counter() - begin
 
     def sources_of(self, call):
@@ -1825,31 +1850,49 @@ class CollectNode:
     CATEGORY = "roundwise"
     FUNCTION = "attach"
     RETURN_TYPES = ("MODEL", "CLIP")
-    DESCRIPTION = "Collects statistics of layer inputs while images are generated."
+    DESCRIPTION = (
+        "Collects statistics of layer inputs while images are generated. Generate some twenty images of the "
+        "kind you usually make, then convert with the saved file."
+    )
+
+    # What the choice of detail means to `collect`. The sums are where the model computes.
+    DETAILS = {
+        "small file, 2 GiB": {"full_limit": 0, "memory": 2 << 30},
+        "large file, 8 GiB": {"full_limit": FULL_LIMIT, "memory": 8 << 30},
+    }
+    # Of the sampler's steps, every so many-th one has a backward pass.
+    EVERY = 10
 
     @classmethod
     def INPUT_TYPES(cls):
         return {
             "required": {
-                "model": ("MODEL",),
-                "rank": ("INT", {"default": RANK, "min": 0, "max": 1024}),
-                "full_limit": ("INT", {"default": 0, "min": 0, "max": 16384}),
-                "memory_gib": ("FLOAT", {"default": 2.0, "min": 0.1, "max": 1024.0}),
-                "most_rows": ("INT", {"default": 1024, "min": 1, "max": 1 << 20}),
-                # `model.diffusion_model.` where the weights are in a whole checkpoint.
-                "prefix": ("STRING", {"default": ""}),
+                "model": ("MODEL", {"tooltip": "The model as it is before it is converted."}),
+                "detail": (
+                    list(cls.DETAILS),
+                    {
+                        "tooltip": "How much is kept of each layer, and the memory of the card that it may "
+                        "take while images are generated. More rounds better."
+                    },
+                ),
+                "measure_effect": (
+                    "BOOLEAN",
+                    {
+                        "default": False,
+                        "tooltip": "Also measures how much each layer changes the image: rounds better, and "
+                        "tells what a smaller file will lose. Every tenth step takes three times as long.",
+                    },
+                ),
             },
-            "optional": {"clip": ("CLIP",)},
+            "optional": {
+                "clip": ("CLIP", {"tooltip": "The text encoder, if it is to be converted as well."})
+            },
         }
 
-    def attach(self, model, rank, full_limit, memory_gib, most_rows, prefix, clip=None):
-        options = {
-            "rank": rank,
-            "full_limit": full_limit,
-            "memory": int(memory_gib * 2**30),
-            "most_rows": most_rows,
-        }
-        attach("", model.model.diffusion_model, prefix=prefix, **options)
+    def attach(self, model, detail, measure_effect, clip=None):
+        options = {"most_rows": 1024, **self.DETAILS[detail]}
+        effect = {"curvature": True, "every": self.EVERY} if measure_effect else {}
+        attach("", model.model.diffusion_model, **options, **effect)
         for name, encoder in text_encoders(clip):
             attach(name, encoder, **options)
         return model, clip

@@ -296,11 +296,11 @@ class CollectorTest(unittest.TestCase):
         clip.clip_l.transformer = torch.nn.Sequential(torch.nn.Linear(4, 4))
         encoder.cond_stage_model = clip
         model = types.SimpleNamespace(model=types.SimpleNamespace(diffusion_model=self.model))
-        options = {
-            name: kind[1]["default"]
-            for name, kind in nodes.CollectNode.INPUT_TYPES()["required"].items()
-            if len(kind) > 1
-        }
+        asked = nodes.CollectNode.INPUT_TYPES()["required"]
+        # Nothing that somebody would have to look up: a choice, and yes or no, explained.
+        self.assertEqual(list(asked), ["model", "detail", "measure_effect"])
+        self.assertTrue(all(kind[1]["tooltip"] for kind in asked.values()))
+        options = {"detail": asked["detail"][0][0], "measure_effect": False}
         for _ in range(2):
             node = nodes.NODE_CLASS_MAPPINGS["RoundwiseCollect"]()
             self.assertEqual(node.attach(model=model, clip=encoder, **options), (model, encoder))
@@ -316,6 +316,22 @@ class CollectorTest(unittest.TestCase):
         self.assertEqual(tensors["query.count"].item(), len(self.exact["query"].all()))
         tensors, _ = read(self.path.parent / "made.clip_l.stats.safetensors")
         self.assertEqual(tensors["0.count"].item(), 2)
+
+        # Other options begin anew; every tenth call of the model has a backward pass.
+        node.attach(model=model, clip=None, detail=asked["detail"][0][1], measure_effect=True)
+        self.run_model(count=6)
+        with torch.inference_mode():
+            self.run_model(count=5)
+        nodes.NODE_CLASS_MAPPINGS["RoundwiseSaveStatistics"]().save(None, "made")
+        collector, _ = nodes.ATTACHED[""]
+        for other, _ in nodes.ATTACHED.values():
+            other.stop()
+        nodes.ATTACHED.clear()
+        self.assertEqual((collector.curvature.calls, collector.curvature.failure), (11, None))
+        tensors, metadata = read(self.path.parent / "made.stats.safetensors")
+        self.assertEqual(metadata["curvature"], "gaussian")
+        self.assertIn("query.covariance", tensors)
+        self.assertIn("query.weighted_moment", tensors)
 
     def test_a_failed_save_leaves_the_old_file(self):
         self.path.write_bytes(b"old")
@@ -591,24 +607,25 @@ class MixtureTest(unittest.TestCase):
 
 
 class Block(torch.nn.Module):
-    def __init__(self, width):
+    def __init__(self, width, before=torch.tanh):
         super().__init__()
+        self.before = before
         self.attention = Attention(width)
         self.up, self.down = torch.nn.Linear(width, 20), torch.nn.Linear(20, width)
 
     def forward(self, x, *, scale):
         # Writes into its input.
-        x += self.attention(torch.tanh(x), is_causal=True)
+        x += self.attention(self.before(x), is_causal=True)
         return x + self.down(torch.tanh(self.up(x))) * scale, scale
 
 
 class Tower(torch.nn.Module):
     """Blocks between an embedding and a head, with something convolved, and a layer that is in vain."""
 
-    def __init__(self, classes=None):
+    def __init__(self, classes=None, before=torch.tanh):
         super().__init__()
         self.embedding = torch.nn.Embedding(16, 12)
-        self.blocks = torch.nn.ModuleList(Block(12) for _ in range(2))
+        self.blocks = torch.nn.ModuleList(Block(12, before) for _ in range(2))
         self.conv = torch.nn.Conv2d(1, 1, (1, 3), padding=(0, 1))
         self.vain = torch.nn.Linear(12, 12)
         self.head = torch.nn.Linear(12, classes or 6)
@@ -651,7 +668,8 @@ class CurvatureTest(unittest.TestCase):
                     collector.mask = mask
                     self.outputs.append(model(tokens))
         collector.save(self.path)
-        self.report = collector.report(self.path, {layer.name: layer for layer in collector.layers if layer.group})
+        called = {layer.name: layer for layer in collector.layers if layer.group}
+        self.report = collector.report(self.path, called)
         return read(self.path)[0]
 
     def brute(self, model, calls=None):
@@ -815,11 +833,22 @@ class CurvatureTest(unittest.TestCase):
         self.assertEqual(tensors["head.count"].item(), 2 * (7 + 11))
         self.assertEqual(len(self.outputs), 2)
 
+    def test_blocks_may_write_into_what_their_backward_pass_needs(self):
+        def normalised(x):
+            return torch.nn.functional.layer_norm(x, (12,))
+
+        model = Tower(before=normalised)
+        tensors = self.collected(model, [self.calls[0], *self.calls])
+        # The first call is lost: it shows that they do.
+        del self.drawn[0]
+        self.assertEqual(tensors["head.count"].item(), 2 * (7 + 7 + 11))
+        for block in model.blocks:
+            block.before = lambda x: normalised(x.clone())
+        self.check(model, tensors, 2 * (7 + 11) * 6)
+
     def test_weights_made_in_inference_mode_work(self):
         with torch.inference_mode():
             model = Tower()
-            for parameter in model.parameters():
-                parameter.requires_grad_(False)
         tensors = self.collected(model)
         with torch.inference_mode(False):
             copy = Tower()

@@ -130,7 +130,7 @@ fn is_port_number(digits: &str) -> bool {
 fn refuse_other_origin(headers: &HeaderMap, host: &str) -> Result<(), Refusal> {
     let refused = || {
         Refusal::new(StatusCode::FORBIDDEN, "origin", "the request comes from another page")
-            .with_help("open the address that the terminal shows")
+            .with_help("use the page at the address that the terminal shows")
     };
     let origin = only(headers, ORIGIN).map_err(|()| refused())?;
     let is_ours = |origin: &str| origin.strip_prefix("http://") == Some(host);

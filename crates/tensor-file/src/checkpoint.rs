@@ -69,6 +69,7 @@ impl Checkpoint {
                 let (mut checkpoint, defects) = Self::open_files(path, &shards, Some(&index))?;
                 checkpoint.is_index = file == path;
                 let remarks = index.check_places(|tensor| checkpoint.holder(tensor))?;
+                checkpoint.remarks.extend(left_out(&shards));
                 checkpoint.remarks.extend(remarks);
                 Ok((checkpoint, defects))
             }
@@ -368,6 +369,26 @@ impl Checkpoint {
             .is_ok_and(|opened| is_same_file(&opened, &self.path, path));
         is_index || self.files.iter().any(|file| is_same_file(&file.file, &file.path, path))
     }
+}
+
+/// Returns a remark of shards, such as `model-00002-of-00003.safetensors`, that lie beside others of their
+/// model and are not among them.
+fn left_out(shards: &[PathBuf]) -> Option<Remark> {
+    /// More files than any model has.
+    const MOST_SHARDS: usize = 4096;
+    let first = shards.first()?;
+    let name = first.file_name()?.to_str()?;
+    let (before, rest) = name.rsplit_once("-of-")?;
+    let (base, _) = before.rsplit_once('-')?;
+    let count = rest.split('.').next()?.parse::<usize>().ok()?;
+    let width = before.len() - base.len() - 1;
+    let others = (1..=count.min(MOST_SHARDS)).map(|at| format!("{base}-{at:0width$}-of-{rest}"));
+    let others = others.filter(|name| {
+        let path = first.with_file_name(name);
+        !shards.contains(&path) && path.exists()
+    });
+    let files: Vec<String> = others.collect();
+    (!files.is_empty()).then_some(Remark::ShardsLeftOut { files })
 }
 
 /// Decodes the blocks that `buffer` begins in, crosses and ends in, some at a time.

@@ -78,6 +78,8 @@ pub enum TensorFileErrorKind {
     NotRegularFile { found: &'static str },
     #[error("the folder holds no safetensors file")]
     FolderWithoutTensors,
+    #[error("the folder holds no weight file itself; {} of its folders do: {}", folders.len(), listed(folders))]
+    FolderOfModels { folders: Vec<String> },
     #[error("the folder holds {found} candidates: {}", listed(names))]
     FolderAmbiguous { found: usize, names: Vec<String> },
 
@@ -255,6 +257,13 @@ impl TensorFileErrorKind {
     fn help(&self, path: &Path) -> Option<Cow<'static, str>> {
         match self {
             Self::FolderAmbiguous { names, .. } => Some(Cow::Owned(name_one(path, names))),
+            Self::FolderOfModels { folders } => {
+                let is_denoiser = |name: &&String| ["transformer", "unet"].contains(&name.as_str());
+                let first = folders.iter().find(is_denoiser).or(folders.first())?;
+                let example = path.join(first);
+                let example = printable(&example.to_string_lossy());
+                Some(Cow::Owned(format!("name the folder of one model, such as {example}")))
+            }
             other => other.fixed_help().map(Cow::Borrowed),
         }
     }
@@ -267,7 +276,26 @@ impl TensorFileErrorKind {
             Self::NotSafetensors { looks_like: GIT_LFS } => {
                 Some("fetch the real file: `git lfs pull`")
             }
-            Self::NotSafetensors { looks_like: TEXT } => Some("name the `.safetensors` file"),
+            Self::NotSafetensors { looks_like: TEXT } => Some(
+                "name the `.safetensors` file; where it has that name, its download was refused: fetch it again",
+            ),
+            Self::NotSafetensors { looks_like: WEB_PAGE } => Some(
+                "its download was refused, or needs a login or a direct link; fetch the file itself",
+            ),
+            Self::NotSafetensors { looks_like: ARCHIVE } => Some("unpack it first"),
+            Self::TooShort { .. } => {
+                Some("the file is empty, cut short or still being written; fetch it again")
+            }
+            Self::HeaderStart { .. } => {
+                Some("the file is damaged, or no safetensors at all; fetch it again")
+            }
+            Self::FolderWithoutTensors => {
+                Some("weight files end in .safetensors, .bin, .pt, .pth, .ckpt or .gguf")
+            }
+            Self::Zip { .. } => {
+                Some("fetch it again; where it is an archive of something else, unpack it first")
+            }
+            Self::Gguf { .. } => Some("the file is damaged or cut short; fetch it again"),
             Self::HeaderTooLong { .. } => {
                 Some("no safetensors file has such a header; this is something else, or damaged")
             }
@@ -320,6 +348,12 @@ impl TensorFileErrorKind {
 
 /// Name of a text in messages.
 pub(crate) const TEXT: &str = "a text file";
+
+/// Name of an HTML file in messages.
+pub(crate) const WEB_PAGE: &str = "a web page";
+
+/// Name of a packed file in messages.
+pub(crate) const ARCHIVE: &str = "a packed archive";
 
 /// Name of a Git LFS pointer in messages.
 pub(crate) const GIT_LFS: &str = "a Git LFS pointer";

@@ -53,7 +53,11 @@ fn locate_in_folder(folder: &Path) -> Result<Located, TensorFileError> {
     let mut candidates = groups.into_iter().find(|group| !group.is_empty()).unwrap_or_default();
     candidates.sort();
     match candidates.as_slice() {
-        [] => Err(Kind::FolderWithoutTensors.at(folder)),
+        [] => Err(match folders_with_weights(folder) {
+            folders if folders.is_empty() => Kind::FolderWithoutTensors,
+            folders => Kind::FolderOfModels { folders },
+        }
+        .at(folder)),
         [(name, path)] if name.ends_with(".json") => Ok(Located::Index(path.clone())),
         [(_, path)] => Ok(Located::Single(path.clone())),
         several => {
@@ -61,4 +65,21 @@ fn locate_in_folder(folder: &Path) -> Result<Located, TensorFileError> {
             Err(Kind::FolderAmbiguous { found: several.len(), names }.at(folder))
         }
     }
+}
+
+/// Lists the folders inside a folder that hold weights, as those of a diffusers pipeline do; none where
+/// they cannot be read.
+fn folders_with_weights(folder: &Path) -> Vec<String> {
+    let list = |folder: &Path| std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let is_weights = |name: &str| {
+        name.ends_with(".safetensors") || OTHERS.iter().any(|ending| name.ends_with(ending))
+    };
+    let inside = list(folder).filter(|entry| {
+        let mut files = list(&entry.path());
+        entry.path().is_dir() && files.any(|file| is_weights(&file.file_name().to_string_lossy()))
+    });
+    let mut names: Vec<String> =
+        inside.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
 }

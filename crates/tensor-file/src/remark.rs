@@ -31,6 +31,11 @@ pub enum Remark {
         /// Names of the tensors.
         tensors: Vec<String>,
     },
+    /// Shards of the same name lie beside those that the index names, and were passed over.
+    ShardsLeftOut {
+        /// Their names.
+        files: Vec<String>,
+    },
     /// The index has keys beside `metadata` and `weight_map`, which were passed over.
     IndexKeys {
         /// The keys.
@@ -66,6 +71,9 @@ impl fmt::Display for Remark {
             Self::NotInShards { tensors } => {
                 let count = counted(tensors.len());
                 write!(out, "the index names {count} that no shard holds: {}", listed(tensors))
+            }
+            Self::ShardsLeftOut { files } => {
+                write!(out, "passed over shards that the index does not name: {}", listed(files))
             }
             Self::IndexKeys { keys } => {
                 write!(out, "passed over keys of the index: {}", listed(keys))

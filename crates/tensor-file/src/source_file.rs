@@ -2,7 +2,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use crate::disk::{open_regular, read_exact_at, stamp};
-use crate::error::{GIT_LFS, TEXT};
+use crate::error::{ARCHIVE, GIT_LFS, TEXT, WEB_PAGE};
 use crate::header::{HEADER_LIMIT_BYTES, RawHeader};
 use crate::tiling::DataRegion;
 use crate::{TensorFileError, TensorFileErrorKind as Kind};
@@ -121,7 +121,16 @@ fn other_format(start: [u8; 8]) -> Option<&'static str> {
     match &start {
         [0x80, 2..=5, ..] => Some("a Python pickle without tensors"),
         b"version " => Some(GIT_LFS),
-        [b'<', b'!' | b'h' | b'H', ..] => Some("a web page"),
+        [b'<', b'!' | b'h' | b'H' | b'?', ..] => Some(WEB_PAGE),
+        [0x37, 0x7a, 0xbc, 0xaf, ..] | [0x1f, 0x8b, ..] | [0x28, 0xb5, 0x2f, 0xfd, ..] => {
+            Some(ARCHIVE)
+        }
+        [b'R', b'a', b'r', b'!', ..] => Some(ARCHIVE),
+        [0x89, b'H', b'D', b'F', ..] => Some("HDF5"),
+        [0x93, b'N', b'U', b'M', b'P', b'Y', ..] => Some("an array of NumPy"),
+        [0x89, b'P', b'N', b'G', ..] | [0xff, 0xd8, 0xff, ..] => Some("a picture"),
+        // Of a message of protocol buffers: the version, then the name of who wrote it.
+        [0x08, 1..=20, 0x12, ..] => Some("an ONNX model"),
         // As a length these eight bytes would be far past the limit.
         text if text.iter().all(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace()) => {
             Some(TEXT)

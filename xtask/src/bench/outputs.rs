@@ -180,7 +180,7 @@ impl<'a> Encoders<'a> {
     }
 
     /// Returns a file that `clients/weights.py` makes.
-    fn download(&self, name: &str, file: &str) -> Result<PathBuf> {
+    pub(super) fn download(&self, name: &str, file: &str) -> Result<PathBuf> {
         let folder = self.workspace.target("weights");
         let script = self.workspace.path("xtask/clients/weights.py");
         command::run(self.python.command(&[]).arg(script).arg(name).arg(&folder))?;

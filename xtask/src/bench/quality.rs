@@ -1,3 +1,5 @@
+mod language;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -5,7 +7,9 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use super::outputs::{Encoders, Judged, MODELS};
+pub(crate) use language::{Language, LanguageRow};
+
+use super::outputs::{Encoders, Judged};
 use crate::command;
 use crate::goal::{Goal, quality as goal};
 use crate::python::LANGUAGE_MODELS;
@@ -15,9 +19,12 @@ use crate::workspace::Workspace;
 /// Which models, with which interpreter.
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Models to convert.
-    #[arg(long, value_delimiter = ',', value_parser = MODELS, default_values = MODELS)]
+    /// Models to convert: sentence encoders, a language model.
+    #[arg(long, value_delimiter = ',', value_parser = ALL_MODELS, default_values = ALL_MODELS)]
     models: Vec<String>,
+    /// Tokens that the language model reads.
+    #[arg(long, default_value_t = 4096)]
+    tokens: usize,
     /// Measure only what takes time; errors stay as they are stored.
     #[arg(long)]
     only_times: bool,
@@ -25,6 +32,10 @@ pub(crate) struct Options {
     #[arg(long, value_name = "PATH")]
     python: Option<PathBuf>,
 }
+
+const ALL_MODELS: [&str; 3] = ["minilm", "mpnet", language::MODEL];
+
+const COLLECTOR: &str = "crates/stats/collector/roundwise_collect.py";
 
 /// Statistics are of the texts from 64 on, errors of those before.
 const HELD_OUT: [usize; 2] = [0, 64];
@@ -107,22 +118,45 @@ pub(super) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let folder = workspace.target("quality");
     fs::create_dir_all(&folder)?;
     let bench = QualityBench { encoders, folder };
-    let mut quality = match options.only_times {
+    let (language, encoders): (Vec<_>, Vec<_>) =
+        options.models.iter().cloned().partition(|model| model == language::MODEL);
+    if !encoders.is_empty() {
+        measure_encoders(workspace, &bench, &encoders, options.only_times)?;
+    }
+    if !language.is_empty() && !options.only_times {
+        let language = bench.language(options.tokens)?;
+        print_figures(&language.figures);
+        record::write(workspace, "language", language)?;
+    }
+    Ok(())
+}
+
+fn measure_encoders(
+    workspace: &Workspace,
+    bench: &QualityBench,
+    models: &[String],
+    only_times: bool,
+) -> Result<()> {
+    let mut quality = match only_times {
         true => {
             let stored: Option<Record<Quality>> = record::read_here(workspace, "quality")?;
             stored
                 .context("no errors of this machine are stored: run it without --only-times")?
                 .measured
         }
-        false => bench.errors(&options.models)?,
+        false => bench.errors(models)?,
     };
     let times = bench.times()?;
     quality.figures.retain(|figure| times.iter().all(|timed| timed.name != figure.name));
     quality.figures.extend(times);
-    for figure in &quality.figures {
+    print_figures(&quality.figures);
+    record::write(workspace, "quality", quality)
+}
+
+fn print_figures(figures: &[Reached]) {
+    for figure in figures {
         println!("{:<90} {:.3}", figure.name, figure.reached);
     }
-    record::write(workspace, "quality", quality)
 }
 
 impl Reached {
@@ -272,7 +306,7 @@ impl QualityBench<'_> {
             command::run(&mut self.language_model("make", &model)?)?;
         }
         let statistics = self.folder.join("own-text.stats.safetensors");
-        let collector = self.encoders.workspace.path("crates/stats/collector/roundwise_collect.py");
+        let collector = self.encoders.workspace.path(COLLECTOR);
         let mut collect = self.encoders.python.command(&[]);
         collect.arg(collector).arg(&model).args(["--self", "--samples", "128", "--tokens", "128"]);
         remove_if_there(&statistics)?;
@@ -298,7 +332,7 @@ impl QualityBench<'_> {
     }
 
     fn statistics(&self, model: &str, knowledge: &str) -> PathBuf {
-        let knowledge = knowledge.replace(' ', "");
+        let knowledge = knowledge.replace([' ', ','], "");
         self.folder.join(format!("{model}-{knowledge}.stats.safetensors"))
     }
 

@@ -39,7 +39,38 @@ pub(crate) const SELF: Goal = at_most(
     Some(0.70),
 );
 
-pub(crate) const ALL: [&Goal; 12] = [
+// Gemma 3 270M on held-out texts, over nearest codes of the same scheme.
+pub(crate) const KL_FORWARD_FP8: Goal =
+    at_most("KL, `fp8`, statistics without gradients, over nearest", Some(0.56), Some(0.53));
+pub(crate) const KL_FORWARD_INT8: Goal =
+    at_most("KL, `int8-row`, statistics without gradients, over nearest", Some(0.40), Some(0.31));
+pub(crate) const KL_FORWARD_INT4: Goal = at_most(
+    "KL, `int4-convrot`, statistics without gradients, over nearest",
+    Some(0.16),
+    Some(0.12),
+);
+pub(crate) const KL_FORWARD_NVFP4: Goal =
+    at_most("KL, `nvfp4`, statistics without gradients, over nearest", Some(0.33), Some(0.25));
+pub(crate) const KL_CURVATURE_FP8: Goal =
+    at_most("KL, `fp8`, statistics with gradients, over nearest", Some(0.50), Some(0.44));
+pub(crate) const KL_CURVATURE_INT8: Goal =
+    at_most("KL, `int8-row`, statistics with gradients, over nearest", Some(0.35), Some(0.26));
+pub(crate) const KL_CURVATURE_INT4: Goal =
+    at_most("KL, `int4-convrot`, statistics with gradients, over nearest", Some(0.15), Some(0.11));
+pub(crate) const KL_CURVATURE_NVFP4: Goal =
+    at_most("KL, `nvfp4`, statistics with gradients, over nearest", Some(0.32), Some(0.22));
+pub(crate) const KL_CONVROT_OVER_FP8: Goal =
+    at_most("KL, `int8-row-convrot` with statistics, over `fp8` nearest", Some(0.04), Some(0.032));
+pub(crate) const KL_RANK_64: Goal =
+    at_most("share of the gain in KL that rank 64 + diagonal loses", Some(0.15), Some(0.08));
+pub(crate) const KL_OWN_TEXT: Goal =
+    at_most("KL with statistics of the model's own text, over real text's", Some(1.4), Some(1.2));
+pub(crate) const COLLECTING_MIXED: Goal =
+    at_most("collecting without gradients, over the plain run", Some(3.0), Some(2.0));
+pub(crate) const COLLECTING_CURVATURE: Goal =
+    at_most("collecting with gradients, over the plain run", Some(5.0), Some(4.0));
+
+pub(crate) const ALL: [&Goal; 25] = [
     &FP8_FULL,
     &FP8_RANK_64,
     &FP8_RANK_16,
@@ -52,4 +83,17 @@ pub(crate) const ALL: [&Goal; 12] = [
     &SECONDS_RANK_64,
     &COLLECTOR,
     &SELF,
+    &KL_FORWARD_FP8,
+    &KL_FORWARD_INT8,
+    &KL_FORWARD_INT4,
+    &KL_FORWARD_NVFP4,
+    &KL_CURVATURE_FP8,
+    &KL_CURVATURE_INT8,
+    &KL_CURVATURE_INT4,
+    &KL_CURVATURE_NVFP4,
+    &KL_CONVROT_OVER_FP8,
+    &KL_RANK_64,
+    &KL_OWN_TEXT,
+    &COLLECTING_MIXED,
+    &COLLECTING_CURVATURE,
 ];

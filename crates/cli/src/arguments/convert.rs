@@ -8,11 +8,11 @@ use roundwise_convert::scheme::Scheme;
 
 use super::part::parse_part;
 use super::size::parse_size;
-use super::{BudgetFlags, INPUTS, RecipeOptions, RunOptions, StatisticsFlags, WriteOptions};
+use super::{BudgetFlags, INPUTS, RecipeOptions, RunOptions, StatisticsFlags, WriteOptions, input};
 
 #[derive(Debug, Args)]
 pub(crate) struct ConvertOptions {
-    #[arg(required = true, value_name = "INPUT", help = INPUTS)]
+    #[arg(required = true, value_name = "INPUT", help = INPUTS, value_parser = input())]
     pub(crate) inputs: Vec<PathBuf>,
     /// File to write [default: beside the input, named after scheme and method]
     #[arg(short, long, value_name = "FILE", conflicts_with = "out_dir")]

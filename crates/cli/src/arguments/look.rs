@@ -4,11 +4,11 @@ use clap::Args;
 use roundwise_convert::compute::Devices;
 
 use super::size::parse_size;
-use super::{BudgetFlags, INPUT, RecipeOptions, RunOptions, StatisticsFlags};
+use super::{BudgetFlags, INPUT, RecipeOptions, RunOptions, StatisticsFlags, input};
 
 #[derive(Debug, Args)]
 pub(crate) struct PlanOptions {
-    #[arg(value_name = "INPUT", help = INPUT)]
+    #[arg(value_name = "INPUT", help = INPUT, value_parser = input())]
     pub(crate) input: PathBuf,
     /// Say of one layer, or tensor, which rule decides and what the others say
     #[arg(long, value_name = "LAYER")]
@@ -31,7 +31,7 @@ pub(crate) struct PlanOptions {
 
 #[derive(Debug, Args)]
 pub(crate) struct InspectOptions {
-    #[arg(value_name = "INPUT", help = INPUT)]
+    #[arg(value_name = "INPUT", help = INPUT, value_parser = input())]
     pub(crate) input: PathBuf,
     /// Print JSON
     #[arg(long)]
@@ -40,7 +40,7 @@ pub(crate) struct InspectOptions {
 
 #[derive(Debug, Args)]
 pub(crate) struct TryOptions {
-    #[arg(value_name = "INPUT", help = INPUT)]
+    #[arg(value_name = "INPUT", help = INPUT, value_parser = input())]
     pub(crate) input: PathBuf,
     /// Shapes of weights that are tried, those with most elements first
     #[arg(long, value_name = "N", default_value = "6")]
@@ -68,8 +68,10 @@ pub(crate) struct TryOptions {
 #[derive(Debug, Args)]
 pub(crate) struct VerifyOptions {
     /// The file before
+    #[arg(value_parser = input())]
     pub(crate) original: PathBuf,
     /// The file after
+    #[arg(value_parser = input())]
     pub(crate) converted: PathBuf,
     /// Let biases of converted layers differ, as `--bias-correction` makes them
     #[arg(long)]
@@ -86,6 +88,9 @@ pub(crate) struct VerifyOptions {
 
 #[derive(Debug, Args)]
 pub(crate) struct PresetsOptions {
+    /// Show this one alone
+    #[arg(value_name = "PRESET")]
+    pub(crate) name: Option<String>,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -100,6 +105,9 @@ pub(crate) struct SchemesOptions {
 
 #[derive(Debug, Args)]
 pub(crate) struct MethodsOptions {
+    /// Show this one alone
+    #[arg(value_name = "METHOD")]
+    pub(crate) name: Option<String>,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,

@@ -4,13 +4,13 @@ use clap::Args;
 use roundwise_convert::recipe::PlainDtype;
 
 use super::recipe::{layout_help, names_help};
-use super::{INPUT, RunOptions, StatisticsFlags, WriteOptions};
+use super::{INPUT, RunOptions, StatisticsFlags, WriteOptions, input};
 use crate::method_flags::choices;
 
 /// Flags of commands that turn one file into another without changing its weights.
 #[derive(Debug, Args)]
 pub(crate) struct RewriteOptions {
-    #[arg(value_name = "INPUT", help = INPUT)]
+    #[arg(value_name = "INPUT", help = INPUT, value_parser = input())]
     pub(crate) input: PathBuf,
     /// File to write [default: beside the input, named after what it becomes]
     #[arg(short, long, value_name = "FILE")]

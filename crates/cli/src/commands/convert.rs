@@ -16,7 +16,7 @@ use crate::arguments::ConvertOptions;
 use crate::console::{print_error, print_json, tell};
 use crate::events::{Events, tell_done, telling};
 use crate::outcome::{BadUsage, is_bad_usage, is_stop};
-use crate::stop;
+use crate::stop::{self, Work};
 use crate::text::counted;
 use crate::typed::Typed;
 
@@ -27,7 +27,6 @@ pub(crate) fn run(options: &ConvertOptions) -> anyhow::Result<bool> {
 fn run_all(options: &ConvertOptions) -> anyhow::Result<bool> {
     let statistics = options.statistics.to_file();
     let (file, typed) = options.recipe.to_recipe_file(statistics.as_ref())?;
-    stop::listen()?;
     let events = options.events.then(Events::listen);
     limit_search_threads(options.run.threads());
     let (file, budgeted) = within_budget(options, file, &typed, events.as_ref())?;
@@ -35,6 +34,9 @@ fn run_all(options: &ConvertOptions) -> anyhow::Result<bool> {
     for job in groups.iter().flatten() {
         refuse_idle_device(options, &job.recipe)?;
         refuse_adapter_of_nothing(options, &job.recipe)?;
+    }
+    if budgeted.is_none() {
+        stop::listen(work(&groups), options.run.quiet)?;
     }
     if let Some(budgeted) = budgeted.filter(|_| is_told(options)) {
         tell(&budget::summary(&budgeted));
@@ -77,6 +79,7 @@ fn within_budget(
         bail!(BadUsage("a budget is for one file; convert one input at a time".into()));
     }
     let groups = groups(options, file, typed)?;
+    stop::listen(Work::Search, options.run.quiet)?;
     let budgeted =
         budget::keep(&options.budget, limit, &groups[0][0], typed, &options.run, events)?;
     Ok((budgeted.recipe.file().clone(), Some(budgeted)))
@@ -85,6 +88,15 @@ fn within_budget(
 /// Tells whether people read what is written.
 fn is_told(options: &ConvertOptions) -> bool {
     !options.events && !options.run.json && !options.run.quiet
+}
+
+/// Returns what Ctrl-C interrupts.
+fn work(groups: &[Group]) -> Work {
+    let is_nearest = |job: &Job| job.recipe.rounding() == Rounding::Nearest;
+    match groups.iter().flatten().all(is_nearest) {
+        true => Work::Tensors,
+        false => Work::Search,
+    }
 }
 
 /// Refuses a device for nearest rounding, which always runs on the CPU, whatever `auto` would find.

@@ -3,11 +3,11 @@ use roundwise_convert::run::merge;
 use crate::arguments::{MergeOptions, overwrite};
 use crate::console::print;
 use crate::progress::Progress;
-use crate::stop;
+use crate::stop::{self, Work};
 use crate::text::{bytes, counted, path};
 
 pub(crate) fn run(options: &MergeOptions) -> anyhow::Result<bool> {
-    stop::listen()?;
+    stop::listen(Work::Joining, options.quiet)?;
     let progress = Progress::new(&options.output, options.quiet);
     let merged = merge(&options.parts, &options.output, overwrite(options.force), &progress);
     progress.finish();

@@ -1,25 +1,42 @@
 use roundwise_convert::recipe::MethodEntry;
-use roundwise_convert::rounding::{METHODS, MethodOptions, SettingOfMethod};
+use roundwise_convert::rounding::{METHODS, Method, MethodOptions, SettingOfMethod};
+use roundwise_convert::scheme::is_meant;
 
 use crate::arguments::MethodsOptions;
-use crate::console::{print, print_json, width};
+use crate::console::{print, print_json, width_of_prose};
+use crate::outcome::BadUsage;
 use crate::table::Table;
-use crate::text::wrap;
+use crate::text::{fold, wrap};
 use crate::typed::flag_of;
 
 pub(crate) fn run(options: &MethodsOptions) -> anyhow::Result<bool> {
+    let shown = match &options.name {
+        Some(name) => vec![named(name)?],
+        None => METHODS.iter().collect(),
+    };
     match options.json {
-        true => print_json(&MethodEntry::all())?,
-        false => print(&describe())?,
+        true => print_json(&shown.into_iter().map(MethodEntry::new).collect::<Vec<_>>())?,
+        false => print(&describe(&shown))?,
     }
     Ok(true)
 }
 
-/// Describes the methods, each with the values of its settings, and then the settings.
-fn describe() -> String {
+/// Returns the method of a name.
+fn named(name: &str) -> anyhow::Result<&'static Method> {
+    METHODS.iter().find(|method| method.name == name).ok_or_else(|| {
+        let names = METHODS.iter().map(|method| method.name);
+        let known: Vec<&str> = names.clone().collect();
+        let meant = is_meant(name, names);
+        let known = known.join(", ");
+        BadUsage(format!("no method is called `{name}`{meant}\n  known: {known}")).into()
+    })
+}
+
+/// Describes methods, each with the values of its settings, and then the settings.
+fn describe(methods: &[&Method]) -> String {
     let mut text = String::new();
-    for method in METHODS {
-        text += &format!("{}: {}\n", method.name, method.summary);
+    for method in methods {
+        text += &paragraph(&format!("{}: {}", method.name, method.summary));
         let settings = method.settings();
         let (own, others): (Vec<_>, Vec<_>) =
             settings.iter().partition(|setting| setting.solvers.is_empty());
@@ -30,7 +47,10 @@ fn describe() -> String {
         }
     }
     let mut table = Table::new(&["setting", "meaning", "range", "default"]);
-    for setting in MethodOptions::SETTINGS {
+    let is_of_some = |name: &str| {
+        methods.iter().any(|method| method.settings().iter().any(|it| it.setting.name == name))
+    };
+    for setting in MethodOptions::SETTINGS.iter().filter(|setting| is_of_some(setting.name)) {
         table.row(vec![
             flag_of(setting.name),
             setting.meaning.to_owned(),
@@ -38,7 +58,10 @@ fn describe() -> String {
             setting.default.to_owned(),
         ]);
     }
-    text + "\n" + &table.render(width())
+    match table.is_empty() {
+        true => text,
+        false => text + "\n" + &table.render(width_of_prose()),
+    }
 }
 
 /// Describes a setting: `top_p 0.2`, or the name alone where the method has no value of its own.
@@ -47,7 +70,11 @@ fn value(setting: &&SettingOfMethod) -> String {
     setting.value.as_ref().map_or_else(|| name.to_owned(), |value| format!("{name} {value}"))
 }
 
+fn paragraph(text: &str) -> String {
+    fold(text, width_of_prose()) + "\n"
+}
+
 fn indented(text: &str) -> String {
-    let lines = wrap(text, width().saturating_sub(2)).into_iter();
+    let lines = wrap(text, width_of_prose().saturating_sub(2)).into_iter();
     lines.filter(|line| !line.is_empty()).map(|line| format!("  {line}\n")).collect()
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::arguments::PlanOptions;
 use crate::commands::budget;
 use crate::console::{print, print_as_it_is, print_json, width};
-use crate::stop;
+use crate::stop::{self, Work};
 use crate::table::Table;
 use crate::text::{bytes, counted, plain, shape, wrap};
 use crate::typed::Typed;
@@ -41,7 +41,7 @@ fn within_budget(
     let Some(limit) = options.budget.budget() else { return Ok(None) };
     let recipe = file.check().map_err(|error| typed.error(error.into()))?;
     limit_search_threads(options.run.threads());
-    stop::listen()?;
+    stop::listen(Work::Search, options.run.quiet)?;
     let output = default_output(&options.input, &recipe, Limits::default());
     let job = Job {
         threads: options.run.threads(),
@@ -98,6 +98,9 @@ fn explain_layer(
     }
     let because = planned.because();
     let mut text = format!("{}: {outcome}, {because}\n", plain(&planned.header.name));
+    if !explained.made_of.is_empty() {
+        text += &format!("  in the file: {}\n", plain(&explained.made_of.join(", ")));
+    }
     let mut table = Table::new(&["", "asked", "answer"]);
     for step in &explained.steps {
         let arrow = if step.decides { "→" } else { "" };

@@ -2,14 +2,19 @@ use roundwise_convert::model::{Architecture, Preset};
 use roundwise_convert::recipe::PresetEntry;
 
 use crate::arguments::PresetsOptions;
-use crate::console::{print, print_json, width};
+use crate::console::{print, print_json, width_of_prose};
+use crate::outcome::BadUsage;
 use crate::text::wrap;
 
 pub(crate) fn run(options: &PresetsOptions) -> anyhow::Result<bool> {
+    let shown: Vec<&'static Preset> = match &options.name {
+        Some(name) => vec![Preset::by_name(name).map_err(|error| BadUsage(error.to_string()))?],
+        None => Preset::all().iter().collect(),
+    };
     if options.json {
-        print_json(&PresetEntry::all())?;
+        print_json(&shown.into_iter().map(PresetEntry::new).collect::<Vec<_>>())?;
     } else {
-        let texts: Vec<String> = Preset::all().iter().map(describe).collect();
+        let texts: Vec<String> = shown.into_iter().map(describe).collect();
         print(&texts.concat())?;
     }
     Ok(true)
@@ -26,7 +31,7 @@ fn describe(preset: &Preset) -> String {
     }
     lines.extend(preset.refuse.as_ref().map(|reason| format!("not converted: {reason}")));
     for line in lines {
-        for (number, part) in wrap(&line, width().saturating_sub(4)).iter().enumerate() {
+        for (number, part) in wrap(&line, width_of_prose().saturating_sub(4)).iter().enumerate() {
             let indent = if number == 0 { "  " } else { "    " };
             text += &format!("{indent}{part}\n");
         }

@@ -2,7 +2,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{anyhow, bail};
 use roundwise_convert::Report;
-use roundwise_convert::tensor_file::{read_text, write_text_atomically};
+use roundwise_convert::tensor_file::{TensorFileErrorKind, read_text, write_text_atomically};
 use roundwise_studio::report_page;
 
 use crate::arguments::{ReportOptions, overwrite};
@@ -36,12 +36,22 @@ fn output_of(options: &ReportOptions) -> PathBuf {
 
 /// The report of a file, or all of them where several outputs were made together.
 fn read(file: &Path) -> anyhow::Result<Vec<Report>> {
-    let text = read_text(file)?;
+    let text = read_text(file).map_err(|error| match error.kind() {
+        TensorFileErrorKind::TextUtf8 { .. } | TensorFileErrorKind::TextTooLong { .. } => {
+            no_report(file, "it holds no text")
+        }
+        _ => error.into(),
+    })?;
     let reports = match text.trim_start().starts_with('[') {
         true => serde_json::from_str(&text),
         false => Report::from_json(&text).map(|report| vec![report]),
     };
-    reports.map_err(|error| {
-        anyhow!("{}: is no report: {error}\n  `convert --report FILE` writes one", path(file))
-    })
+    reports.map_err(|error| no_report(file, &error.to_string()))
+}
+
+fn no_report(file: &Path, problem: &str) -> anyhow::Error {
+    anyhow!(
+        "{}: is no report: {problem}\n  `roundwise convert --report FILE` writes one",
+        path(file)
+    )
 }

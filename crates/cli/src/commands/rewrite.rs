@@ -9,7 +9,7 @@ use crate::arguments::RewriteOptions;
 use crate::commands::convert::{jobs, summary};
 use crate::console::{print_json, tell};
 use crate::events::{Events, tell_done, telling};
-use crate::stop;
+use crate::stop::{self, Work};
 use crate::typed::Typed;
 
 pub(crate) fn run(
@@ -32,7 +32,7 @@ fn rewrite(
     let job = Job { statistics, ..job(options, recipe)? };
     let prepared = Prepared::new(&job, &[]).map_err(|error| typed.error(error))?;
     refuse_places(options, &job).map_err(|error| typed.error(error))?;
-    stop::listen()?;
+    stop::listen(Work::Tensors, options.run.quiet)?;
     let report = options.write.report.as_deref();
     let events = options.events.then(Events::listen);
     for report in carry_out(prepared, &typed, &options.run, events.as_ref(), report)? {
@@ -55,6 +55,7 @@ fn job(options: &RewriteOptions, recipe: Recipe) -> anyhow::Result<Job> {
     for named in options.output.iter().chain(&options.write.report) {
         jobs::refuse_standard_output(named)?;
     }
+    options.output.iter().try_for_each(|output| jobs::refuse_other_container(output))?;
     let default = || default_output(&input, &recipe, options.write.limits());
     let output = options.output.clone().unwrap_or_else(default);
     Ok(options.write.job(&options.run, options.input.clone(), output, recipe))

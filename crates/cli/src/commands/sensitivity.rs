@@ -9,7 +9,7 @@ use crate::arguments::SensitivityOptions;
 use crate::commands::budget::{cache_of, loss};
 use crate::console::{print, print_json, width};
 use crate::progress::Progress;
-use crate::stop;
+use crate::stop::{self, Work};
 use crate::table::Table;
 use crate::text::{counted, path};
 
@@ -18,7 +18,7 @@ pub(crate) fn run(options: &SensitivityOptions) -> anyhow::Result<bool> {
     let (file, typed) = options.recipe.to_recipe_file(statistics.as_ref())?;
     let recipe = file.check().map_err(|error| typed.error(error.into()))?;
     limit_search_threads(options.run.threads());
-    stop::listen()?;
+    stop::listen(Work::Search, options.run.quiet)?;
     // Nothing is written there.
     let output = options.input.with_extension("sensitivity");
     let job = Job {

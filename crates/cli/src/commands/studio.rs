@@ -5,11 +5,11 @@ use roundwise_studio::{Begun, Setup, Studio};
 
 use crate::arguments::StudioOptions;
 use crate::console::print;
-use crate::stop;
+use crate::stop::{self, Work};
 use crate::text::path;
 
 pub(crate) fn run(options: &StudioOptions) -> anyhow::Result<bool> {
-    stop::listen_with("stopping; what is finished is kept; press Ctrl-C again to quit at once")?;
+    stop::listen(Work::Studio, false)?;
     let connection = SshConnection::here();
     let setup = Setup {
         state: state_folder(options.state.as_deref())?,

@@ -6,7 +6,7 @@ use crate::arguments::TryOptions;
 use crate::console::{print, print_json, width};
 use crate::events::{Events, tell_done, telling};
 use crate::progress::Progress;
-use crate::stop;
+use crate::stop::{self, Work};
 use crate::table::Table;
 use crate::text::{percent, seconds, shape};
 
@@ -19,7 +19,7 @@ fn try_out(options: &TryOptions) -> anyhow::Result<bool> {
     let (file, typed) = options.recipe.to_recipe_file(statistics.as_ref())?;
     let recipe = file.check().map_err(|error| typed.error(error.into()))?;
     limit_search_threads(options.run.threads());
-    stop::listen()?;
+    stop::listen(Work::Looking, options.run.quiet)?;
     let limits = Limits { memory_bytes: options.memory_limit, shard_bytes: options.shard_size };
     let output = default_output(&options.input, &recipe, limits);
     let job = Job {

@@ -8,7 +8,7 @@ use crate::console::{print, print_json, width};
 use crate::events::{Events, tell_done, telling};
 use crate::outcome::BadUsage;
 use crate::progress::Progress;
-use crate::stop;
+use crate::stop::{self, Work};
 use crate::table::Table;
 use crate::text::{counted, path, percent, plain};
 use crate::typed::Typed;
@@ -23,7 +23,7 @@ pub(crate) fn run(options: &VerifyOptions) -> anyhow::Result<bool> {
 
 fn compare(options: &VerifyOptions) -> anyhow::Result<bool> {
     refuse_same(options)?;
-    stop::listen()?;
+    stop::listen(Work::Looking, options.run.quiet)?;
     let verification = match options.events {
         true => verify_watched(options, &Events::listen())?,
         false => {
@@ -98,6 +98,13 @@ fn describe(verification: &Verification) -> String {
         true => "everything is in order",
         false => "verification failed",
     };
+    if !verification.ok && !verification.merged.is_empty() {
+        text += &format!(
+            "\n  {} went into it, whose changes the original does not have: compare it with the original after \
+             the same merge, as `roundwise convert --scheme bf16 --merge-lora …` writes it",
+            plain(&verification.merged.join(" and ")),
+        );
+    }
     if looks_swapped(verification) {
         text += "\n  the first file is in codes and the second is not: are they swapped? `roundwise verify \
                  ORIGINAL CONVERTED`";

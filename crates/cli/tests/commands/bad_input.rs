@@ -429,3 +429,78 @@ fn names_of_files_cannot_steer_the_terminal() {
         assert!(!text.contains('\u{1b}') && !text.contains('\u{202e}'), "{text:?}");
     }
 }
+
+#[test]
+fn files_of_other_kinds_are_named_with_what_helps() {
+    for (bytes, words) in [
+        (&b"<!DOCTYPE html><html>401</html>"[..], ["is a web page", "fetch the file itself"]),
+        (b"{\"error\": \"no access\"}", ["is a text file", "fetch it again"]),
+        (b"", ["the file is 0 bytes", "fetch it again"]),
+        (&[0; 64], ["starts with byte 0x00", "fetch it again"]),
+        (b"7z\xbc\xaf'\x1c\x00\x04 and more", ["is a packed archive", "unpack it first"]),
+        (b"\x93NUMPY\x01\x00v\x00{", ["is an array of NumPy", "convert it to safetensors"]),
+        (b"\x89HDF\r\n\x1a\n\x00\x00", ["is HDF5", "convert it to safetensors"]),
+    ] {
+        is_refused(bytes, &words);
+    }
+}
+
+#[test]
+fn names_that_promise_what_is_not_done_are_refused() {
+    let folder = Folder::with("m.safetensors", &plain_model());
+    for name in ["o.gguf", "o.PT", "o.bin"] {
+        let words = ["outputs are safetensors", "name o.safetensors"];
+        folder.refused(&["convert", "m.safetensors", "-o", name], 2, &words);
+        folder.refused(&["dequantize", "m.safetensors", "-o", name], 2, &words);
+        let to = format!("fp8={name}");
+        folder.refused(&["convert", "m.safetensors", "--to", &to], 2, &words);
+    }
+    for command in ["convert", "plan", "inspect", "dequantize", "repair"] {
+        folder.refused(&[command, "-"], 2, &["standard input is not read", "./-"]);
+    }
+    folder.refused(&["report", "m.safetensors"], 1, &["is no report", "--report FILE"]);
+    assert_eq!(folder.names(), ["m.safetensors"]);
+}
+
+#[test]
+fn misspelt_names_are_guessed() {
+    let folder = Folder::with("m.safetensors", &plain_model());
+    for (flags, words) in [
+        (["--scheme", "fp8-rwo"], "is `fp8-row` meant?"),
+        (["--scheme", "fp8_e4m3fn"], "is `fp8` meant?"),
+        (["--preset", "flx"], "is `flux` meant?"),
+        (["--method", "principle"], "is `principal` meant?"),
+        (["--as", "diffusion_modle"], "is `diffusion-model` meant?"),
+        (["--names", "keeep"], "is `keep` meant?"),
+    ] {
+        folder.refused(&[&["plan", "m.safetensors"], &flags[..]].concat(), 2, &[words]);
+    }
+    folder.refused(&["methods", "adaruond"], 2, &["is `adaround` meant?"]);
+    folder.refused(&["presets", "qwenn"], 2, &["is `qwen` meant?"]);
+}
+
+#[test]
+fn one_method_or_preset_is_shown_alone_and_no_line_is_long() {
+    let folder = Folder::new();
+    let one = folder.done(&["methods", "adaround"]);
+    assert!(one.starts_with("adaround: ") && !one.contains("\nprincipal: "), "{one}");
+    assert_eq!(folder.json(&["presets", "flux", "--json"]).as_array().unwrap().len(), 1);
+    for listed in ["methods", "presets"] {
+        let all = folder.done(&[listed]);
+        let longest = all.lines().map(|line| line.chars().count()).max();
+        assert!(longest <= Some(110), "{listed}: {longest:?}");
+    }
+}
+
+/// A share of the error may be typed in percent.
+#[test]
+fn a_budget_in_percent_is_a_share() {
+    let folder = Folder::with("m.safetensors", &plain_model());
+    let budget = |text: &str| {
+        let flags = ["--method", "principal", "--weight-error-budget", text, "--no-provenance"];
+        let output = format!("{}.safetensors", text.trim_end_matches('%'));
+        folder.done(&[&["convert", "m.safetensors", "-o", &output, "-q"], &flags[..]].concat());
+        folder.read(&output)
+    };
+    assert!(budget("3%") == budget("0.03"));
+}

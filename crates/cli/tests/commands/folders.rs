@@ -116,3 +116,29 @@ fn links_do_not_carry_files_of_others_into_the_output() {
     assert_eq!(folder.read("out/generation_config.json"), b"{\"b\": 2}");
     assert!(File::parse(&folder.read("out/model.safetensors")).tensors.contains_key("b.bias"));
 }
+
+#[test]
+fn the_folder_of_a_pipeline_names_those_of_its_models() {
+    let folder = Folder::new();
+    folder.write("pipe/model_index.json", b"{}");
+    folder.write("pipe/transformer/m.safetensors", &safetensors(&tensors()));
+    folder.write("pipe/vae/m.safetensors", &safetensors(&tensors()));
+    for command in ["convert", "plan", "inspect"] {
+        let words = ["2 of its folders do: transformer, vae", "such as pipe/transformer"];
+        folder.refused(&[command, "pipe"], 1, &words);
+    }
+    let words = ["holds no safetensors file", ".gguf"];
+    folder.write("none/readme.txt", b"nothing");
+    folder.refused(&["inspect", "none"], 1, &words);
+}
+
+#[test]
+fn a_shard_that_the_index_leaves_out_is_told() {
+    let folder = shards();
+    let first = "model-00001-of-00002.safetensors";
+    folder.write("in/model-00001-of-00002.safetensors", &safetensors(&tensors()[..1]));
+    folder.write("in/model-00002-of-00002.safetensors", &safetensors(&tensors()[1..]));
+    folder.write("in/model.safetensors.index.json", &index(&[(&tensors()[0].name, first)]));
+    let told = folder.done(&["inspect", "in"]);
+    assert!(told.contains("does not name: model-00002-of-00002.safetensors"), "{told}");
+}

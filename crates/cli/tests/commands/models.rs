@@ -45,7 +45,7 @@ fn a_legacy_text_encoder_is_marked_where_its_loader_looks() {
 #[test]
 fn clip_is_refused_with_the_reason() {
     let folder = Folder::with("m.safetensors", &clip_model());
-    let words = ["m.safetensors", "CLIP-L is not converted", "no path for codes"];
+    let words = ["m.safetensors", "not converted: CLIP-L", "no path for codes"];
     folder.refused(&["convert", "m.safetensors"], 1, &words);
     folder.refused(&["plan", "m.safetensors"], 1, &words);
 }

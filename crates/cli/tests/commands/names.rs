@@ -227,7 +227,13 @@ fn codes_go_with_their_layer_where_no_rows_move() {
     theirs.retain(|tensor| tensor.name != format!("{layer}.weight"));
     theirs.extend(in_codes(layer, 64));
     let folder = Folder::with("m.safetensors", &safetensors(&theirs));
-    folder.refused(&["convert", "m.safetensors"], 1, &[layer, "codes", "`--names keep`"]);
+    let steps = [
+        "`roundwise dequantize m.safetensors -o m-plain.safetensors`",
+        "`roundwise convert m-plain.safetensors`",
+    ];
+    folder.refused(&["convert", "m.safetensors"], 1, &[layer, "codes", steps[0], steps[1]]);
+    folder.done(&["dequantize", "m.safetensors", "-o", "m-plain.safetensors", "-q"]);
+    folder.done(&["convert", "m-plain.safetensors", "-q"]);
 
     let [mut theirs, _] = flux();
     let layer = "transformer_blocks.0.ff.net.2";
@@ -415,4 +421,48 @@ fn language_models_of_llama_cpp_become_what_transformers_has() {
     let note = "names translated from llama.cpp's to the model's own: 12 tensors, 2 of them with \
                 rows in another order; left out, for models compute it: rope_freqs.weight";
     assert!(plain.contains(note), "{plan}");
+}
+
+#[test]
+fn a_pattern_under_names_of_the_file_is_told_what_it_would_be() {
+    let folder = folder();
+    for flags in [["--keep", "transformer_blocks.0.attn.to_q"], ["--rule", "x_embedder=int8-row"]] {
+        let words = ["matches no", "patterns are about the names of the output", "` there"];
+        folder.refused(&[&["plan", "theirs.safetensors"], &flags[..]].concat(), 2, &words);
+    }
+    let words = ["`transformer_blocks.0.attn.to_q` is `double_blocks.0.img_attn.qkv` there"];
+    let keep = ["--keep", r"transformer_blocks\.0\.attn\.to_q"];
+    folder.refused(&[&["plan", "theirs.safetensors"], &keep[..]].concat(), 2, &words);
+}
+
+#[test]
+fn an_explanation_lists_the_parts_of_a_joined_layer_and_asks_for_one_of_them() {
+    let folder = folder();
+    let asked = "double_blocks.0.img_attn.qkv";
+    let parts = ["to_q", "to_k", "to_v"].map(|it| format!("transformer_blocks.0.attn.{it}"));
+    let told = folder.done(&["plan", "theirs.safetensors", "--explain", asked]);
+    assert!(told.contains(&format!("in the file: {}", parts.join(", "))), "{told}");
+    let bias = format!("{asked}.bias: ");
+    for name in [format!("{asked}.bias"), format!("{}.bias", parts[0])] {
+        let told = folder.done(&["plan", "theirs.safetensors", "--explain", &name]);
+        assert!(told.starts_with(&bias), "{told}");
+    }
+    let kept = ["plan", "theirs.safetensors", "--names", "keep", "--scheme", "bf16", "--explain"];
+    let words = ["in 3 tensors", "to_q.weight`", "to_k.weight`", "to_v.weight`", "name one"];
+    folder.refused(&[&kept[..], &[asked]].concat(), 2, &words);
+    let words = ["is `double_blocks.0.img_attn.proj` meant?"];
+    let misspelt = ["plan", "theirs.safetensors", "--explain", "double_blocks.0.img_atn.proj"];
+    folder.refused(&misspelt, 2, &words);
+}
+
+#[test]
+fn joined_layers_of_several_dtypes_are_told_how_they_become_one() {
+    let [mut theirs, _] = flux();
+    let query = theirs.iter_mut().find(|it| it.name.ends_with("0.attn.to_k.weight")).unwrap();
+    *query = Tensor::bf16(&query.name.clone(), &gaussian(64, 64, 3));
+    let folder = Folder::with("m.safetensors", &safetensors(&theirs));
+    let words = ["to_k", "BF16", "F32", "`--names keep` with scheme `bf16`"];
+    folder.refused(&["convert", "m.safetensors"], 1, &words);
+    let one = ["convert", "m.safetensors", "--names", "keep", "--scheme", "bf16", "-o"];
+    folder.done(&[&one[..], &["one.safetensors"]].concat());
 }

@@ -122,7 +122,7 @@ fn what_makes_no_sense_is_an_error() {
         (&["--rule", "int8"], "expected REGEX=SCHEME"),
         (&["--rule", "=int8"], "expected REGEX=SCHEME"),
         (&["--scheme", "int8", "--layout", "comfy-legacy"], "`comfy-legacy` cannot store"),
-        (&["--rounding", "up"], "--method: `up` is not known; known: nearest"),
+        (&["--rounding", "up"], "--method: `up` is not known\n  known: nearest"),
         (
             &["--method", "adaround", "--top-p", "0.1"],
             "--top-p: does not apply to method `adaround`",

@@ -197,3 +197,18 @@ fn a_broken_file_is_a_failure_and_not_a_finding() {
     let words = ["c.safetensors", "the file is 0 bytes"];
     folder.refused(&["verify", "m.safetensors", "c.safetensors"], 1, &words);
 }
+
+#[test]
+fn a_merged_file_is_told_to_be_one() {
+    let folder = plain();
+    let pair = [
+        matrix("blocks.0.ff.in.lora_up.weight", 256, 4),
+        matrix("blocks.0.ff.in.lora_down.weight", 4, 128),
+    ];
+    folder.write("lora.safetensors", &safetensors(&pair));
+    let merge = ["--merge-lora", "lora.safetensors", "-o", "o.safetensors", "-q"];
+    folder.done(&[&["convert", "m.safetensors"], &merge[..]].concat());
+    let run = folder.run(&["verify", "m.safetensors", "o.safetensors"]);
+    run.must_say(3, &[]);
+    assert!(run.stdout.contains("lora.safetensors went into it"), "{}", run.stdout);
+}

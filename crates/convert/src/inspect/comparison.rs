@@ -72,10 +72,15 @@ impl Comparison {
         findings
     }
 
-    /// Finds tensors whose dtype ComfyUI's own header parser fails on.
+    /// Finds tensors that got a dtype that ComfyUI's own header parser fails on.
     fn unreadable_dtypes(&self) -> impl Iterator<Item = Finding> {
         let tensors = self.converted.checkpoint.tensors().iter();
-        tensors.filter(|header| matches!(header.dtype, Dtype::F8E8M0 | Dtype::F4)).map(|header| {
+        let is_new = |header: &&TensorHeader| {
+            let before = self.original.checkpoint.get(&header.name);
+            before.is_none_or(|before| before.dtype != header.dtype)
+        };
+        let unread = tensors.filter(|header| matches!(header.dtype, Dtype::F8E8M0 | Dtype::F4));
+        unread.filter(is_new).map(|header| {
             finding(&header.name, format!("ComfyUI does not read dtype {}", header.dtype.name()))
         })
     }

@@ -25,6 +25,10 @@ pub struct Verification {
     pub removed: Vec<String>,
     /// Number of layers that are in codes in the original.
     pub original_layers: usize,
+    /// Adapters that the converted file says were merged into it; what they change differs from the
+    /// original.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub merged: Vec<String>,
     /// Error of every layer in codes.
     pub layers: Vec<LayerError>,
 }

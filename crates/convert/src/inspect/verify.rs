@@ -7,6 +7,7 @@ use crate::error::ConvertError;
 use crate::inspect::comparison::{Comparison, Outcome, finding};
 use crate::inspect::outputs::Outputs;
 use crate::inspect::verification::{Biases, Verification};
+use crate::plan::Provenance;
 use crate::report::watch::{Event, Phase, Watch, notice};
 use crate::run::pool::map_in_order;
 use crate::source::Source;
@@ -32,6 +33,7 @@ pub fn verify(
         Some(file) => Some(Outputs::of(file, &original)?),
         None => None,
     };
+    let made = Provenance::read(converted_file.checkpoint.metadata());
     let comparison = Comparison { original, converted: converted_file, biases, outputs };
     // 1. Defects that show without reading any weight.
     let mut defects = comparison.structure();
@@ -70,6 +72,7 @@ pub fn verify(
         identical,
         removed,
         original_layers,
+        merged: made.map(|made| made.recipe.merge_lora).unwrap_or_default(),
         layers,
     })
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
+use roundwise_scheme::is_meant;
 use serde::Deserialize;
 use thiserror::Error;
 
@@ -30,7 +31,7 @@ struct Catalog {
 
 /// No preset has this name.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("no preset is called `{name}`; there are: {}", .known.join(", "))]
+#[error("no preset is called `{name}`{}\n  known: {}", is_meant(.name, .known.iter().copied()), .known.join(", "))]
 pub struct UnknownPreset {
     /// The unknown name.
     pub name: String,

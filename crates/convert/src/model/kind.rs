@@ -1,6 +1,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use roundwise_scheme::is_meant;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The kind of a file.
@@ -58,7 +59,7 @@ pub enum AdapterKind {
 
 /// No kind has this name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown `{name}`\n  known: {}", FileKind::NAMES.map(|(name, _)| name).join(", "))]
+#[error("unknown `{name}`{}\n  known: {}", is_meant(.name, FileKind::NAMES.map(|it| it.0)), FileKind::NAMES.map(|it| it.0).join(", "))]
 pub struct UnknownKind {
     /// The unknown name.
     pub name: String,

@@ -27,10 +27,10 @@ pub enum TranslationError {
     #[error("tensor `{tensor}` is none that {title} has under the names of {dialect}")]
     Unknown { tensor: String, title: String, dialect: String },
     #[error(
-        "tensor `{tensor}` belongs to codes: their layer is joined with others, or its rows change places, which scales of codes do not survive"
+        "tensor `{tensor}` belongs to codes\n  under the model's own names its layer is joined with others, or its rows change places, which scales do not survive"
     )]
     Codes { tensor: String },
-    #[error("layer `{layer}` is in codes of {program}, which go by the names that they have")]
+    #[error("layer `{layer}` is in codes of {program}, under names that are not the model's own")]
     ForeignCodes { layer: String, program: &'static str },
     #[error("tensor `{tensor}` is to be made of {parts} tensors, of which `{missing}` is missing")]
     MissingPart { tensor: String, parts: usize, missing: String },
@@ -44,6 +44,13 @@ pub enum TranslationError {
         "tensor `{tensor}` has rows in another order, and the file does not say of how many heads (`{key}`)"
     )]
     Heads { tensor: String, key: String },
+}
+
+impl TranslationError {
+    /// Returns whether the names of plain numbers could be translated.
+    pub fn is_about_codes(&self) -> bool {
+        matches!(self, Self::Codes { .. } | Self::ForeignCodes { .. })
+    }
 }
 
 /// The facts of a file besides names and shapes.

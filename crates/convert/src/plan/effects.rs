@@ -3,6 +3,7 @@ use regex::Regex;
 use crate::plan::note::{Ineffective, Note};
 use crate::plan::questions::{Answer, Question, Wish, first_verdict};
 use crate::recipe::{Complaint, Recipe, Setting};
+use crate::source::translated::OtherName;
 
 /// The effect of a setting of the recipe on a file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -141,7 +142,13 @@ impl Effects {
 
     /// Returns errors for settings that match nothing in the file, and notes for those that
     /// changed nothing.
-    pub(crate) fn judged(&self, recipe: &Recipe) -> (Vec<Complaint>, Vec<Note>) {
+    ///
+    /// - `names`: what else the file's layers are called
+    pub(crate) fn judged(
+        &self,
+        recipe: &Recipe,
+        names: impl Fn() -> Vec<OtherName>,
+    ) -> (Vec<Complaint>, Vec<Note>) {
         let rules: Vec<Regex> = recipe.rules().iter().map(|rule| rule.pattern.clone()).collect();
         let patterns = [
             ("keep", recipe.keep(), &self.keep, &KEEP),
@@ -182,7 +189,8 @@ impl Effects {
             match (effect, &sayings.unmatched) {
                 (Effect::Changes, _) => {}
                 (Effect::Unmatched, Unmatched::Error(because)) => {
-                    errors.push(Complaint::about(asked.setting.clone(), asked.text(because)));
+                    let problem = asked.text(because) + called_here(&asked, &names());
+                    errors.push(Complaint::about(asked.setting, problem));
                 }
                 (Effect::Unmatched, Unmatched::Note(because)) => {
                     notes.push(Note::WithoutEffect { asked, because });
@@ -194,6 +202,22 @@ impl Effects {
         }
         (errors, notes)
     }
+}
+
+/// Says what layers are called here that a pattern means by another name.
+fn called_here(asked: &Ineffective, names: &[OtherName]) -> String {
+    let pattern = asked.pattern.as_deref().and_then(|pattern| Regex::new(pattern).ok());
+    let is_meant = |name: &&OtherName| {
+        pattern.as_ref().is_some_and(|pattern| pattern.is_match(&name.other.module))
+    };
+    let mut meant = names.iter().filter(is_meant);
+    let Some(OtherName { layer, other }) = meant.next() else { return String::new() };
+    let more = match meant.count() {
+        0 => String::new(),
+        more => format!(", and {more} more have other names"),
+    };
+    let output = "; patterns are about the names of the output";
+    format!("{output}\n  `{}` is `{layer}` there{more}", other.module)
 }
 
 /// Returns whether no other preset would have kept the tensor, and nothing speaks of it by name.

@@ -6,6 +6,7 @@ use crate::plan::plan::Plan;
 use crate::plan::questions::{Answer, Question, Questions, Wish, first_verdict};
 use crate::plan::request::PlanRequest;
 use crate::recipe::{Recipe, Setting, Text};
+use crate::source::Source;
 use crate::source::find_tensor::find_tensor;
 
 /// Every question about what a tensor becomes, in the order in which they are asked.
@@ -13,6 +14,8 @@ use crate::source::find_tensor::find_tensor;
 pub struct Explanation {
     /// The tensor, what it becomes, and why.
     pub planned: PlannedTensor,
+    /// Names in the file of the layers that it is made of, where names were translated.
+    pub made_of: Vec<String>,
     /// Every question and its answer; exactly one decides.
     pub steps: Vec<Step>,
 }
@@ -56,7 +59,13 @@ pub fn explain(request: &PlanRequest<'_>, name: &str) -> Result<Explanation, Con
         answer: answer_in_words(answer, request.recipe),
         decides: decides == Some(answer.question),
     });
-    Ok(Explanation { planned, steps: steps.collect() })
+    Ok(Explanation { made_of: made_of(source, &planned), planned, steps: steps.collect() })
+}
+
+fn made_of(source: &Source, planned: &PlannedTensor) -> Vec<String> {
+    let names = source.translated().into_iter().flat_map(|it| it.other_names.iter());
+    let own = names.filter(|name| name.layer == planned.layer());
+    own.map(|name| name.other.module.clone()).collect()
 }
 
 fn question_in_words(question: Question, recipe: &Recipe) -> Text {

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use roundwise_layout::QUANTIZATION_METADATA;
-use roundwise_tensor_file::TensorHeader;
+use roundwise_scheme::{GridKind, Scheme};
+use roundwise_tensor_file::{Dtype, TensorHeader};
 
 use crate::model::{Detected, Dialect};
 use crate::plan::decision::{Decision, PlannedTensor};
@@ -32,6 +33,8 @@ pub(crate) fn gather_notes(
     notes.extend(from_codes(source, tensors));
     notes.extend(decoded_banks(source, tensors).filter(|_| recipe.purpose() == Purpose::Quantize));
     notes.extend(lost_on_reading(source));
+    notes.extend(unchanged(tensors));
+    notes.extend(unread_dtypes(recipe, tensors));
     notes.extend(match recipe.purpose() {
         Purpose::Decode(_) => outdated_config(source, makes_folder),
         Purpose::Edit => recipe.edit().header_note(source),
@@ -76,7 +79,7 @@ fn translated(source: &Source) -> Vec<Note> {
 fn told_by_subject(recipe: &Recipe, subject: &Subject) -> Vec<Note> {
     let insisted = recipe.insisted_kind().zip(subject.looks_like.clone());
     let insisted = insisted.map(|(kind, looks_like)| Note::InsistedKind { kind, looks_like });
-    let is_about_codes = recipe.purpose() == Purpose::Quantize;
+    let is_about_codes = recipe.purpose() == Purpose::Quantize && recipe.stores_codes();
     let banks = subject.expert_banks.filter(|_| is_about_codes).map(Note::ExpertBanks);
     insisted.into_iter().chain(banks).collect()
 }
@@ -146,6 +149,37 @@ fn lost_on_reading(source: &Source) -> Vec<Note> {
     let blocks = (tensors > 0).then_some(Note::Blocks { types, tensors });
     let unread = (entries > 0).then_some(Note::UnreadEntries { entries });
     blocks.into_iter().chain(unread).collect()
+}
+
+/// Returns a note where the weights are to be stored in the dtype that they have.
+fn unchanged(tensors: &[PlannedTensor]) -> Option<Note> {
+    let stored = tensors.iter().filter_map(|planned| Some((planned, planned.scheme()?)));
+    let stored: Vec<_> = stored.collect();
+    let dtype_of = |scheme: Scheme| match scheme.grid() {
+        _ if scheme.has_scales() => None,
+        GridKind::F16 => Some(Dtype::F16),
+        GridKind::Bf16 => Some(Dtype::BF16),
+        _ => None,
+    };
+    let is_same = |(planned, scheme): &(&PlannedTensor, Scheme)| {
+        dtype_of(*scheme) == Some(planned.header.dtype) && !planned.is_merged
+    };
+    let dtype = stored.first()?.0.header.dtype.name();
+    stored.iter().all(is_same).then_some(Note::Unchanged { dtype, weights: stored.len() })
+}
+
+/// Returns a note of tensors that are kept in dtypes that ComfyUI's header parser fails on.
+fn unread_dtypes(recipe: &Recipe, tensors: &[PlannedTensor]) -> Option<Note> {
+    let is_unread = |planned: &&PlannedTensor| {
+        planned.decision == Decision::Copy
+            && matches!(planned.header.dtype, Dtype::F8E8M0 | Dtype::F4)
+    };
+    let unread = tensors.iter().filter(is_unread).filter(|_| recipe.stores_codes());
+    let unread: Vec<&PlannedTensor> = unread.collect();
+    let names = unread.iter().map(|planned| planned.header.name.clone()).collect();
+    let dtypes = unread.iter().map(|planned| planned.header.dtype.name());
+    let dtypes: Vec<&str> = BTreeSet::from_iter(dtypes).into_iter().collect();
+    (!dtypes.is_empty()).then_some(Note::UnreadDtypes { tensors: names, dtypes })
 }
 
 fn outdated_config(source: &Source, is_changed: bool) -> Option<Note> {

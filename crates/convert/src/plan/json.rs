@@ -58,10 +58,11 @@ impl Serialize for Plan {
 
 impl Serialize for Explanation {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        let mut explanation = to.serialize_struct("Explanation", 4)?;
+        let mut explanation = to.serialize_struct("Explanation", 5)?;
         explanation.serialize_field("tensor", &self.planned.header.name)?;
         explanation.serialize_field("becomes", &self.planned.becomes())?;
         explanation.serialize_field("reason", &self.planned.because())?;
+        explanation.serialize_field("made_of", &self.made_of)?;
         explanation.serialize_field("steps", &self.steps)?;
         explanation.end()
     }

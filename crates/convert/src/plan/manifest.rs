@@ -132,6 +132,10 @@ impl Plan {
             | Decision::Repack { scheme, matmul_precision, .. } => {
                 let (layer, shape) = (planned.layer(), planned.matrix_shape());
                 let mut specs = self.layout.layer_tensors(layer, *scheme, *matmul_precision, shape);
+                // Plain numbers keep the shape that they have; codes are of matrices.
+                if let (false, [weight]) = (scheme.has_scales(), specs.as_mut_slice()) {
+                    weight.shape.clone_from(&planned.shape);
+                }
                 specs.extend(planned.input_scale_spec());
                 specs
             }

@@ -44,6 +44,20 @@ pub enum Note {
     },
     /// Weights of several experts in one tensor, which stay as they are.
     ExpertBanks(ExpertBanks),
+    /// The weights have the dtype already that they are to be stored in.
+    Unchanged {
+        /// The dtype.
+        dtype: &'static str,
+        /// Their number.
+        weights: usize,
+    },
+    /// Kept tensors whose dtype ComfyUI does not read.
+    UnreadDtypes {
+        /// Their names.
+        tensors: Vec<String>,
+        /// Their dtypes.
+        dtypes: Vec<&'static str>,
+    },
     /// Shards disagree about an entry of the header.
     DisputedMetadata {
         /// The entry's key.
@@ -178,7 +192,11 @@ impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Note::InsistedKind { kind, looks_like } => {
-                write!(f, "taken for: {kind}, as was asked for; it looks like: {looks_like}")
+                write!(f, "taken for: {kind}, as was asked for")?;
+                match looks_like.ends_with(&format!("({kind})")) {
+                    true => Ok(()),
+                    false => write!(f, "; it looks like: {looks_like}"),
+                }
             }
             Note::Translated { from, renamed, joined, reordered, dropped } => {
                 let them = if *renamed == 1 { "tensor" } else { "tensors" };
@@ -200,9 +218,20 @@ impl fmt::Display for Note {
                 write!(f, "`{wrapper}`, which training code puts before all names, is taken off {tensors} {them}")
             }
             Note::ExpertBanks(banks) => {
-                let them = if banks.tensors == 1 { "expert bank stays" } else { "expert banks stay" };
-                write!(f, "{} 3-D {them} as in the input: {:.1} MiB, ", banks.tensors, banks.mebibytes())?;
-                write!(f, "{:.0} % of the file; no layout here has codes for them", banks.percent())
+                let them = if banks.tensors == 1 { "expert bank" } else { "expert banks" };
+                let stay = if banks.tensors == 1 { "stays" } else { "stay" };
+                write!(f, "{} {them} of three dimensions {stay} as in the input: ", banks.tensors)?;
+                write!(f, "{}, {:.0} % of the file; ", sized(banks.bytes), banks.percent())?;
+                f.write_str("no layout here has codes for them")
+            }
+            Note::Unchanged { dtype, weights } => {
+                let them = if *weights == 1 { "the weight is" } else { "all weights are" };
+                write!(f, "{them} {dtype} already: no number changes")
+            }
+            Note::UnreadDtypes { tensors, dtypes } => {
+                let first = tensors.first().map_or("", String::as_str);
+                let more = if tensors.len() > 1 { ", …" } else { "" };
+                write!(f, "ComfyUI does not read {} of what is kept: {first}{more}", dtypes.join(" and "))
             }
             Note::DisputedMetadata { key, others } => {
                 let values = if *others == 1 { "another value" } else { "other values" };
@@ -240,10 +269,12 @@ impl fmt::Display for Note {
                 write!(f, "against what these stand for, without what the first rounding cost {them}")
             }
             Note::DecodedBanks { tensors, program, bytes } => {
-                let [before, after] = bytes.map(|bytes| bytes as f64 / f64::from(1 << 20));
-                let them = if *tensors == 1 { "expert bank becomes" } else { "expert banks become" };
-                write!(f, "{tensors} 3-D {them} plain numbers: {before:.1} MiB in codes of {program}, ")?;
-                write!(f, "{after:.1} MiB without; no layout here has codes for them")
+                let [before, after] = bytes.map(sized);
+                let them = if *tensors == 1 { "expert bank" } else { "expert banks" };
+                let become_numbers = if *tensors == 1 { "becomes" } else { "become" };
+                write!(f, "{tensors} {them} of three dimensions {become_numbers} plain numbers: ")?;
+                write!(f, "{before} in codes of {program}, {after} without; no layout here has codes for ")?;
+                f.write_str("them")
             }
             Note::Remark(remark) => write!(f, "{remark}"),
             Note::Blocks { types, tensors } => {
@@ -275,5 +306,16 @@ impl fmt::Display for Note {
                 write!(f, "{model} (preset `{detected}`)")
             }
         }
+    }
+}
+
+/// Formats a number of bytes.
+fn sized(bytes: u64) -> String {
+    let [kib, mib, gib] = [10, 20, 30].map(|bits| bytes as f64 / f64::from(1_u32 << bits));
+    match bytes {
+        0..=1023 => format!("{bytes} bytes"),
+        _ if mib < 1.0 => format!("{kib:.1} KiB"),
+        _ if gib < 1.0 => format!("{mib:.1} MiB"),
+        _ => format!("{gib:.1} GiB"),
     }
 }

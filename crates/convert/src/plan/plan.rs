@@ -197,6 +197,9 @@ impl Plan {
     /// Returns the reasons for which tensors are kept, and notes.
     fn why_nothing(&self) -> Text {
         const SHOWN: usize = 5;
+        if self.tensors.is_empty() {
+            return "the file holds no tensor".into();
+        }
         let kept = self.kept_reasons().into_iter().take(SHOWN);
         let kept = kept.map(|(reason, count)| format!("{count} kept: {reason}").into());
         let notes = self.notes.iter().map(|note| Text::from("note: ") + note.text());

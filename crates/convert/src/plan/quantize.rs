@@ -117,7 +117,9 @@ impl<'a> Quantization<'a> {
     pub(crate) fn finish(mut self) -> Result<Vec<Note>, ConvertError> {
         let contradictions = self.contradictions.into_iter();
         self.complaints.extend(contradictions.map(|(it, layers)| of_layers(it, &layers)));
-        let (errors, notes) = self.effects.judged(self.questions.recipe);
+        let source = self.questions.source;
+        let names = || source.other_names();
+        let (errors, notes) = self.effects.judged(self.questions.recipe, names);
         self.complaints.extend(errors);
         self.complaints.extend(unknown_assigned(&self.questions));
         if !self.complaints.is_empty() {

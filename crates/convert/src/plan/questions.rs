@@ -242,7 +242,7 @@ impl<'a> Questions<'a> {
             // Some banks of experts are called without `.weight`.
             let is_bank = is_expert_bank(header) || foreign.is_some() && rank == 3;
             Some(if is_bank { Reason::Rank(3) } else { Reason::NotAWeight })
-        } else if rank != 2 {
+        } else if rank < 2 || rank > 2 && (foreign.is_some() || !self.stores_plain_numbers()) {
             Some(Reason::Rank(rank))
         } else if header.element_count() == 0 {
             Some(Reason::Empty)
@@ -252,6 +252,13 @@ impl<'a> Questions<'a> {
             None
         };
         Answer::kept(Question::Matrix, reason)
+    }
+
+    /// Returns whether a scheme of the recipe stores plain numbers, which need no matrix.
+    fn stores_plain_numbers(&self) -> bool {
+        let rules = self.recipe.rules().iter().map(|rule| rule.scheme);
+        let schemes = rules.chain(self.recipe.fallback_scheme()).chain([self.recipe.scheme()]);
+        schemes.into_iter().any(|scheme| !scheme.has_scales())
     }
 
     fn keep(&self, layer: &str) -> impl Iterator<Item = Answer> {
@@ -334,8 +341,10 @@ impl<'a> Questions<'a> {
 
     fn heuristic(&self, header: &TensorHeader) -> Option<Answer> {
         let heuristic = self.recipe.heuristic()?;
-        let shape = self.source.shape_of(header);
-        let skipped = heuristic.skips(self.recipe.scheme(), [shape[0], shape[1]]);
+        let shape = matrix_shape(&self.source.shape_of(header));
+        let skipped = shape.and_then(|shape| {
+            heuristic.skips(self.recipe.scheme(), [shape[0] as u64, shape[1] as u64])
+        });
         Some(Answer::kept(Question::Heuristic, skipped.map(Reason::Heuristic)))
     }
 
@@ -351,7 +360,11 @@ impl<'a> Questions<'a> {
     }
 
     fn scheme(&self, header: &TensorHeader) -> Answer {
-        let verdict = self.codes(header, self.recipe.scheme(), Reason::Default);
+        let reason = match self.source.shape_of(header).len() {
+            2 => Reason::Default,
+            _ => Reason::Convolution,
+        };
+        let verdict = self.codes(header, self.recipe.scheme(), reason);
         Answer::new(Question::Scheme, Some(verdict))
     }
 
@@ -369,6 +382,9 @@ impl<'a> Questions<'a> {
             return Err(Reason::NotFinite { row });
         }
         let shape = self.source.shape_of(header);
+        if shape.len() != 2 && scheme.has_scales() {
+            return Err(Reason::Rank(shape.len()));
+        }
         let Some([rows, cols]) = matrix_shape(&shape) else {
             return Err(Reason::Ragged("too large for this machine".to_owned()));
         };

@@ -8,6 +8,8 @@ use roundwise_scheme::Scheme;
 pub enum Reason {
     /// The scheme of the recipe applies.
     Default,
+    /// The scheme of the recipe applies to more than two dimensions: it stores plain numbers.
+    Convolution,
     /// A rule of the recipe names a scheme.
     Rule(String),
     /// `assign` names its scheme, as a budget chose it.
@@ -115,6 +117,7 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Reason::Default => write!(f, "linear weight"),
+            Reason::Convolution => write!(f, "convolution"),
             Reason::Rule(pattern) => write!(f, "rule `{pattern}`"),
             Reason::Assigned => write!(f, "chosen by the budget"),
             Reason::Included(pattern) => write!(f, "included by `{pattern}`"),

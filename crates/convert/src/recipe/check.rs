@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use regex::Regex;
 use roundwise_layout::{Layout, QUANTIZATION_METADATA};
 use roundwise_rounding::{BiasCorrection, MethodError, Options, Problem, Solver, WhyNot};
-use roundwise_scheme::{ScaleRule, Scheme};
+use roundwise_scheme::{ScaleRule, Scheme, is_meant};
 
 use crate::model::Preset;
 use crate::recipe::adapter::parse_adapter;
@@ -57,7 +57,8 @@ impl<'a> Checker<'a> {
         let found = choices.iter().find(|(known, _)| *known == name);
         if found.is_none() {
             let known: Vec<_> = choices.iter().map(|(known, _)| *known).collect();
-            self.complain(key, format!("unknown `{name}`\n  known: {}", known.join(", ")));
+            let meant = is_meant(name, known.iter().copied());
+            self.complain(key, format!("unknown `{name}`{meant}\n  known: {}", known.join(", ")));
         }
         found.map(|(_, value)| *value)
     }

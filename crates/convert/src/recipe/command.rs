@@ -1,4 +1,5 @@
 use std::fmt;
+use std::path::PathBuf;
 
 use roundwise_layout::Layout;
 
@@ -6,7 +7,7 @@ use roundwise_layout::Layout;
 ///
 /// Displayed, it is a noun phrase that begins or continues a sentence. A front end that calls it
 /// something else asks for [`Text::worded_with`](crate::recipe::Text::worded_with).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Command {
     /// The job that was just tried, once more.
@@ -15,6 +16,11 @@ pub enum Command {
     Convert,
     /// Codes become plain numbers.
     Dequantize,
+    /// Codes become plain numbers in a file of their own, and those become codes.
+    DequantizeThenConvert {
+        /// The file with codes.
+        input: PathBuf,
+    },
     /// Codes are laid out anew.
     Migrate(Layout),
     /// Defects are mended, and the file is written anew.
@@ -33,6 +39,9 @@ impl fmt::Display for Command {
             Command::Again => f.write_str("the same job"),
             Command::Convert => f.write_str("a conversion"),
             Command::Dequantize => f.write_str("decoding"),
+            Command::DequantizeThenConvert { .. } => {
+                f.write_str("decoding, then a conversion of the result")
+            }
             Command::Migrate(layout) => write!(f, "migration to `{layout}`"),
             Command::Repair => f.write_str("a repair"),
             Command::Inspect => f.write_str("an inspection"),

@@ -1,7 +1,7 @@
 //! Entries of what a recipe may name, as other programs and pages are told of them.
 
 use roundwise_layout::{Layout, client};
-use roundwise_rounding::{METHODS, SettingOfMethod};
+use roundwise_rounding::{METHODS, Method, SettingOfMethod};
 use roundwise_scheme::CATALOG;
 use serde::Serialize;
 
@@ -58,20 +58,22 @@ pub struct MethodEntry {
 }
 
 impl MethodEntry {
+    /// Describes a method.
+    pub fn new(method: &Method) -> Self {
+        let options = method.options();
+        Self {
+            name: method.name,
+            summary: method.summary,
+            objective: options.objective.name(),
+            solver: options.solver.name(),
+            min_size: default_min_size(method.name),
+            settings: method.settings(),
+        }
+    }
+
     /// Lists the methods.
     pub fn all() -> Vec<Self> {
-        let entry = |method: &roundwise_rounding::Method| {
-            let options = method.options();
-            Self {
-                name: method.name,
-                summary: method.summary,
-                objective: options.objective.name(),
-                solver: options.solver.name(),
-                min_size: default_min_size(method.name),
-                settings: method.settings(),
-            }
-        };
-        METHODS.iter().map(entry).collect()
+        METHODS.iter().map(Self::new).collect()
     }
 }
 
@@ -105,21 +107,25 @@ pub struct ArchitectureEntry {
 }
 
 impl PresetEntry {
-    /// Lists the presets.
-    pub fn all() -> Vec<Self> {
+    /// Describes a preset.
+    pub fn new(preset: &'static Preset) -> Self {
         let architecture = |architecture: &'static Architecture| ArchitectureEntry {
             id: &architecture.id,
             title: &architecture.title,
             when: architecture.conditions(),
             unless: architecture.exceptions(),
         };
-        let entry = |preset: &'static Preset| Self {
+        Self {
             name: &preset.name,
             aliases: &preset.aliases,
             title: &preset.title,
             refuses: preset.refuse.as_deref(),
             recognises: preset.recognises().map(architecture).collect(),
-        };
-        Preset::all().iter().map(entry).collect()
+        }
+    }
+
+    /// Lists the presets.
+    pub fn all() -> Vec<Self> {
+        Preset::all().iter().map(Self::new).collect()
     }
 }

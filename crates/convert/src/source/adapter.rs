@@ -18,6 +18,7 @@ mod module;
 mod note;
 mod numbers;
 mod oft;
+mod peft_oft;
 mod reading;
 mod scale;
 mod spelling;

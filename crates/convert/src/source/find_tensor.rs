@@ -1,8 +1,10 @@
-use roundwise_layout::{StoredLayer, layer_of, weight_of};
+use roundwise_layout::{StoredLayer, layer_of, layer_of_weight, weight_of};
+use roundwise_scheme::is_meant;
 use roundwise_tensor_file::TensorHeader;
 
 use crate::error::ConvertError;
 use crate::source::Source;
+use crate::source::translated::OtherName;
 
 /// Finds the tensor that somebody names.
 ///
@@ -10,7 +12,7 @@ use crate::source::Source;
 ///   were translated, or as another dialect calls it, as well
 ///
 /// # Errors
-/// [`ConvertError::Misfit`] where the file has neither.
+/// [`ConvertError::Misfit`] where the file has neither, or has several tensors that the name stands for.
 pub(crate) fn find_tensor<'a>(
     source: &'a Source,
     name: &str,
@@ -18,23 +20,49 @@ pub(crate) fn find_tensor<'a>(
     let stored = source.stored.layers.get(name).map(StoredLayer::weight);
     let spellings = [Some(name.to_owned()), Some(weight_of(name)), stored];
     let found = spellings.into_iter().flatten().find_map(|name| source.checkpoint.get(&name));
-    let found = found.or_else(|| under_other_name(source, name));
-    found.ok_or_else(|| {
-        let problem = format!("has no layer and no tensor `{name}`{}", similar(source, name));
-        ConvertError::misfit(source.checkpoint.path(), problem)
-    })
-}
-
-/// Returns the weight of the layer that is called so elsewhere.
-fn under_other_name<'a>(source: &'a Source, name: &str) -> Option<&'a TensorHeader> {
+    if let Some(found) = found {
+        return Ok(found);
+    }
+    let misfit = |problem: String| ConvertError::misfit(source.checkpoint.path(), problem);
     let names = source.other_names();
-    let found = names.iter().find(|it| it.other.module == layer_of(name))?;
-    source.checkpoint.get(&weight_of(&found.layer))
+    match under_other_name(source, &names, name).as_slice() {
+        [found] => Ok(*found),
+        [] => Err(misfit(format!(
+            "has no layer and no tensor `{name}`{}",
+            similar(source, &names, name)
+        ))),
+        parts => {
+            let parts: Vec<String> = parts.iter().map(|it| format!("`{}`", it.name)).collect();
+            let (count, parts) = (parts.len(), parts.join(", "));
+            Err(misfit(format!("has `{name}` in {count} tensors: {parts}\n  name one of them")))
+        }
+    }
 }
 
-/// Suggests the first tensor whose name holds what was asked for, if any does.
-fn similar(source: &Source, name: &str) -> String {
-    let tensors = source.checkpoint.tensors().iter();
-    let mut alike = tensors.filter(|header| header.name.contains(name));
-    alike.next().map_or_else(String::new, |header| format!("; is `{}` meant?", header.name))
+/// Returns the tensors that are called so elsewhere; several where the file has them apart.
+fn under_other_name<'a>(
+    source: &'a Source,
+    names: &[OtherName],
+    name: &str,
+) -> Vec<&'a TensorHeader> {
+    let (layer, leaf) = match name.rsplit_once('.').filter(|it| it.1 == "bias") {
+        Some((layer, leaf)) => (layer, leaf),
+        None => (layer_of(name), "weight"),
+    };
+    let layers = names.iter().filter(|it| it.other.module == layer).map(|it| &it.layer);
+    let mut found: Vec<&TensorHeader> =
+        layers.filter_map(|layer| source.checkpoint.get(&format!("{layer}.{leaf}"))).collect();
+    found.dedup_by(|a, b| a.name == b.name);
+    found
+}
+
+/// Suggests a tensor whose name holds what was asked for, or the layer whose name is closest to it.
+fn similar(source: &Source, names: &[OtherName], name: &str) -> String {
+    let tensors = source.checkpoint.tensors();
+    if let Some(header) = tensors.iter().find(|header| header.name.contains(name)) {
+        return format!("; is `{}` meant?", header.name);
+    }
+    let layers = tensors.iter().filter_map(|header| layer_of_weight(&header.name));
+    let elsewhere = names.iter().map(|it| it.other.module.as_str());
+    is_meant(layer_of(name), layers.chain(elsewhere))
 }

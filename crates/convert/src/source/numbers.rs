@@ -51,10 +51,14 @@ pub(crate) fn narrow(dtype: Dtype, values: &[f32], bytes: &mut Vec<u8>) {
     }
 }
 
-/// Returns the `[rows, cols]` of a matrix that fits this machine's memory addresses.
+/// Returns the `[rows, cols]` of a weight that fits this machine's memory addresses; `None` for a
+/// vector. Of a convolution all dimensions but the first are columns.
 pub(crate) fn matrix_shape(shape: &[u64]) -> Option<[usize; 2]> {
     match shape {
-        [rows, cols] => Some([usize::try_from(*rows).ok()?, usize::try_from(*cols).ok()?]),
-        _ => None,
+        [] | [_] => None,
+        [rows, rest @ ..] => {
+            let cols = rest.iter().try_fold(1_u64, |cols, next| cols.checked_mul(*next))?;
+            Some([usize::try_from(*rows).ok()?, usize::try_from(cols).ok()?])
+        }
     }
 }

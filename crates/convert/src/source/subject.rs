@@ -79,11 +79,6 @@ impl ExpertBanks {
         (tensors > 0).then_some(Self { tensors, bytes, of_bytes })
     }
 
-    /// Returns their size in MiB.
-    pub fn mebibytes(&self) -> f64 {
-        self.bytes as f64 / f64::from(1 << 20)
-    }
-
     /// Returns their share of the file, in percent.
     pub fn percent(&self) -> f64 {
         100.0 * self.bytes as f64 / self.of_bytes.max(1) as f64
@@ -133,8 +128,15 @@ fn stored_codes(stored: &StoredLayers) -> Vec<StoredCodes> {
         .collect()
 }
 
-/// Completes what names leave open from the files beside the tensors.
+/// Dictionary of a textual inversion that `torch.save` wrote: vectors by the word that they stand for.
+const VECTORS_OF_WORDS: &str = "string_to_param";
+
+/// Completes what names leave open from the files beside the tensors, and from the dictionary that they
+/// are in.
 fn with_side_files(found: Detected, file: &Checkpoint) -> Detected {
+    if found.kind == FileKind::Unknown && file.chosen_dictionary() == Some(VECTORS_OF_WORDS) {
+        return Detected { kind: FileKind::TextualInversion, ..found };
+    }
     let json = |name: &str| -> Option<serde_json::Value> {
         serde_json::from_str(&file.text_beside(name)?).ok()
     };

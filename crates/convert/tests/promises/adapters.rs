@@ -250,6 +250,7 @@ fn an_adapter_of_full_rank_takes_the_whole_error_back() {
 }
 
 const CASES: &str = include_str!("../../../../fixtures/golden/adapters.json");
+const OF_PEFT: &str = include_str!("../../../../fixtures/golden/peft-rotations.json");
 
 /// The numbers of a stored tensor of any shape.
 fn stored(path: &Path, name: &str) -> Vec<f32> {
@@ -285,24 +286,53 @@ fn every_kind_of_adapter_is_merged_by_its_formula() {
         let tensors = case["tensors"].as_object().unwrap().iter();
         let tensors: Vec<Tensor> = tensors.map(|(name, tensor)| golden(name, tensor)).collect();
         write(folder.path(), "l.safetensors", &tensors);
-        let recipe = format!(
-            "scheme = 'int8-row'\nkeep = ['^m\\.?']\nmerge_lora = ['FOLDER/l.safetensors:{}']",
-            case["strength"]
-        );
-        let recipe = if case["weight"]["shape"].as_array().unwrap().len() > 2 {
-            recipe.replace("keep = ['^m\\.?']\n", "")
-        } else {
-            recipe
-        };
-        run(folder.path(), &recipe).unwrap();
-        let found = stored(&folder.path().join("o.safetensors"), "m.weight");
-        let merged = golden("merged", &case["merged"]).bytes;
-        let merged: Vec<f32> =
-            merged.as_chunks().0.iter().map(|value| f32::from_le_bytes(*value)).collect();
-        let error = relative_error(&found, &merged);
-        // F32 has 24 bits; sums of a dozen terms lose one or two of them.
-        assert!(error <= 1e-6, "{}: {error:e}", case["name"]);
+        is_merged_as_told(folder.path(), case);
     }
+}
+
+/// PEFT is the judge of its own adapters.
+#[test]
+fn rotations_of_peft_are_merged_as_peft_does() {
+    let cases: serde_json::Value = serde_json::from_str(OF_PEFT).unwrap();
+    for case in cases["cases"].as_array().unwrap() {
+        let folder = tempfile::tempdir().unwrap();
+        let weight = golden("m.weight", &case["weight"]);
+        let other = Tensor::f32("other.weight", &gaussian(16, 16, 1));
+        write(folder.path(), "m.safetensors", &[weight, other]);
+        let tensors = case["tensors"].as_object().unwrap().iter();
+        let tensors: Vec<Tensor> = tensors.map(|(name, tensor)| golden(name, tensor)).collect();
+        write(folder.path(), "l.safetensors", &tensors);
+        let config = folder.path().join("adapter_config.json");
+        std::fs::write(&config, case["config"].to_string()).unwrap();
+        is_merged_as_told(folder.path(), case);
+        std::fs::remove_file(&config).unwrap();
+        let recipe = "scheme = 'int8-row'\nmerge_lora = ['FOLDER/l.safetensors']";
+        let without = run(folder.path(), recipe);
+        if case["config"]["peft_type"] == "OFT" {
+            let error = without.unwrap_err().to_string();
+            assert!(error.contains("use_cayley_neumann"), "{error}");
+        }
+    }
+}
+
+/// Merges `l.safetensors` into `m.weight`, and compares it with the case's own numbers.
+#[track_caller]
+fn is_merged_as_told(folder: &Path, case: &serde_json::Value) {
+    let strength = case["strength"].as_f64().unwrap_or(1.0);
+    let keep = match case["weight"]["shape"].as_array().unwrap().len() {
+        2 => "keep = ['^m\\.?']\n",
+        _ => "",
+    };
+    let recipe =
+        format!("scheme = 'int8-row'\n{keep}merge_lora = ['FOLDER/l.safetensors:{strength}']");
+    run(folder, &recipe).unwrap();
+    let found = stored(&folder.join("o.safetensors"), "m.weight");
+    let merged = golden("merged", &case["merged"]).bytes;
+    let merged: Vec<f32> =
+        merged.as_chunks().0.iter().map(|value| f32::from_le_bytes(*value)).collect();
+    let error = relative_error(&found, &merged);
+    // F32 has 24 bits; sums of a dozen terms lose one or two of them.
+    assert!(error <= 1e-6, "{}: {error:e}", case["name"]);
 }
 
 /// A FLUX block whose attention is fused, and an adapter of diffusers that is not.

@@ -140,7 +140,8 @@ fn weights_are_rounded_again_with_a_note() {
 fn expert_banks_become_numbers_with_a_note() {
     let Input { path, _folder, .. } = input("transformers");
     let report = run(&path, scheme("fp8"), Limits::default()).unwrap();
-    let told = |note: &String| note.contains("3 3-D expert banks become plain numbers");
+    let told =
+        |note: &String| note.contains("3 expert banks of three dimensions become plain numbers");
     let notes: Vec<String> = report.notes.iter().map(ToString::to_string).collect();
     assert!(notes.iter().any(told), "{notes:?}");
     let output = Checkpoint::open(&report.output).unwrap();

@@ -78,7 +78,7 @@ impl StoredLayers {
         self.defects.retain(|defect| !unread.contains_key(&defect.layer));
         for (layer, (program, why)) in &unread {
             let problem = format!(
-                "holds codes of {program}, {why}: load the model with that program and save it dequantized"
+                "holds codes of {program}, {why}; that program can save them as plain numbers"
             );
             self.defects.push(Defect::new(layer, problem, ""));
         }

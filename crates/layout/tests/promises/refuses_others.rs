@@ -347,8 +347,8 @@ fn packed_weights_of_other_kinds() {
              `weight_scale` and `weight_global_scale`"
         )
     };
-    let integers = "holds codes of compressed-tensors (pack-quantized), `a.weight_shape` is missing: \
-                    load the model with that program and save it dequantized";
+    let integers = "holds codes of compressed-tensors (pack-quantized), `a.weight_shape` is missing; \
+                    that program can save them as plain numbers";
     assert_refused(&parts("I32", false), None, integers);
     assert_refused(&parts("U8", false), None, &unknown("U8"));
     let wide = "`a.weight_packed` is I32 [2, 8], NVFP4 needs U8 [N, K / 2]";

@@ -212,7 +212,7 @@ fn every_complaint_is_collected() {
     let error = Options::of_method("rtn", &MethodOptions::default()).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "method: `rtn` is not known; known: nearest, stochastic, principal, principal-input, \
+        "method: `rtn` is not known\n  known: nearest, stochastic, principal, principal-input, \
          sampled, activations, adaround, adaround-fast, tpec, tpec-fast"
     );
 }

@@ -7,6 +7,7 @@ use roundwise_convert::{ConvertError, Job, Recipe, RecipeFile};
 
 use crate::arguments::{ConvertOptions, SchemeOutput, WriteOptions, overwrite};
 use crate::outcome::BadUsage;
+use crate::text::path;
 use crate::typed::Typed;
 
 /// The jobs of one input: a single one, or one for each `--to`.
@@ -35,6 +36,8 @@ pub(super) fn groups(
     for named in named_files(options) {
         refuse_standard_output(named)?;
     }
+    let outputs = options.output.iter().chain(options.to.iter().filter_map(|to| to.file.as_ref()));
+    outputs.into_iter().try_for_each(|output| refuse_other_container(output))?;
     let recipes = recipes(options, file, typed)?;
     let of_input = |input: &PathBuf| -> Group {
         recipes.iter().map(|(recipe, named)| job(options, input, recipe, *named)).collect()
@@ -129,6 +132,20 @@ pub(in crate::commands) fn refuse_standard_output(named: &Path) -> anyhow::Resul
         ));
     }
     Ok(())
+}
+
+/// Refuses names of outputs that promise what is not written.
+pub(in crate::commands) fn refuse_other_container(named: &Path) -> anyhow::Result<()> {
+    const OTHERS: [&str; 5] = ["gguf", "pt", "pth", "bin", "ckpt"];
+    let ending = named.extension().map(|ending| ending.to_string_lossy().to_lowercase());
+    match ending.filter(|ending| OTHERS.contains(&ending.as_str())) {
+        None => Ok(()),
+        Some(_) => bail!(BadUsage(format!(
+            "{}: outputs are safetensors, whatever their name\n  name {}",
+            path(named),
+            path(&named.with_extension("safetensors")),
+        ))),
+    }
 }
 
 /// A folder is named by `--out-dir`, not as the output.

@@ -12,6 +12,7 @@ use crate::source::adapter::loha::Loha;
 use crate::source::adapter::lokr::Lokr;
 use crate::source::adapter::lora::Lora;
 use crate::source::adapter::oft::Oft;
+use crate::source::adapter::peft_oft::PeftOft;
 use crate::source::adapter::scale::Scale;
 use crate::source::adapter::target::Site;
 
@@ -22,6 +23,7 @@ pub(super) enum Algorithm {
     Loha(Loha),
     Lokr(Lokr),
     Oft(Oft),
+    PeftOft(PeftOft),
     Glora(Glora),
     Full(Full),
 }
@@ -82,6 +84,7 @@ impl Change {
             Algorithm::Loha(loha) => loha.change(file)?,
             Algorithm::Lokr(lokr) => lokr.change(file)?,
             Algorithm::Oft(oft) => oft.change(file, rows, cols)?,
+            Algorithm::PeftOft(oft) => oft.change(file, rows, cols)?,
             Algorithm::Glora(glora) => glora.change(file, rows, cols)?,
             Algorithm::Full(full) => full.change(file, rows, start * cols)?,
         };

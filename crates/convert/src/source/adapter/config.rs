@@ -34,6 +34,25 @@ pub(super) struct Config {
     pub(super) is_transposed: bool,
     saved_modules: Vec<String>,
     saves_biases: bool,
+    /// `None` where it does not say how rotations are computed.
+    pub(super) oft: Option<OftSettings>,
+}
+
+/// How the rotations of an OFT are computed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct OftSettings {
+    /// Terms of a series that stands for the exact rotation.
+    pub(super) series_terms: Option<usize>,
+    /// Bound of the whole rotation (`coft`).
+    pub(super) constraint: Option<f64>,
+    /// One block stands for all.
+    pub(super) shares_blocks: bool,
+}
+
+impl OftSettings {
+    /// Exact rotations, each block its own.
+    pub(super) const EXACT: Self =
+        Self { series_terms: None, constraint: None, shares_blocks: false };
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -50,6 +69,11 @@ struct Stored {
     fan_in_fan_out: Option<bool>,
     modules_to_save: Option<Vec<String>>,
     bias: Option<String>,
+    use_cayley_neumann: Option<bool>,
+    num_cayley_neumann_terms: Option<usize>,
+    coft: Option<bool>,
+    eps: Option<f64>,
+    block_share: Option<bool>,
     init_lora_weights: Value,
     layer_replication: Value,
 }
@@ -97,7 +121,7 @@ impl Config {
 
     fn of(stored: Stored, origin: Origin) -> Result<Self, String> {
         if let Some(kind) = &stored.peft_type
-            && !["LORA", "LOHA", "LOKR"].contains(&kind.to_uppercase().as_str())
+            && !["LORA", "LOHA", "LOKR", "OFT", "BOFT"].contains(&kind.to_uppercase().as_str())
         {
             return Err(format!("is of a {kind}, which is not merged; merge it with PEFT"));
         }
@@ -124,6 +148,7 @@ impl Config {
         };
         Ok(Self {
             origin,
+            oft: oft_settings(&stored)?,
             rank: stored.r,
             alpha: stored.lora_alpha.or(stored.alpha),
             is_rank_stabilised: stored.use_rslora.unwrap_or(false),
@@ -160,6 +185,27 @@ impl Config {
         };
         (leaf == "bias" && self.saves_biases) || self.saved_modules.iter().any(is_saved)
     }
+}
+
+/// Returns how rotations are computed, where the configuration says so.
+///
+/// # Errors
+/// One line, where it says so in part.
+fn oft_settings(stored: &Stored) -> Result<Option<OftSettings>, String> {
+    /// More would take longer than they could change.
+    const MOST_TERMS: usize = 64;
+    let Some(is_series) = stored.use_cayley_neumann else { return Ok(None) };
+    let terms = stored.num_cayley_neumann_terms.filter(|_| is_series);
+    if is_series && terms.is_none_or(|terms| terms > MOST_TERMS) {
+        let found = terms.map_or("missing".to_owned(), |terms| terms.to_string());
+        return Err(format!("has `num_cayley_neumann_terms` {found}, expected 1 to {MOST_TERMS}"));
+    }
+    let constraint = match stored.coft {
+        Some(true) => Some(stored.eps.ok_or("has `coft` without `eps`")?),
+        _ => None,
+    };
+    let shares_blocks = stored.block_share.unwrap_or(false);
+    Ok(Some(OftSettings { series_terms: terms, constraint, shares_blocks }))
 }
 
 fn matching(patterns: &[(Regex, f64)], module: &str) -> Option<f64> {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use roundwise_tensor_file::{Checkpoint, TensorHeader, read_text};
 
 use crate::error::ConvertError;
-use crate::source::adapter::config::{CONFIG_FILE, Config, Kohya, Origin};
+use crate::source::adapter::config::{CONFIG_FILE, Config, Kohya, OftSettings, Origin};
 use crate::source::adapter::keys::{AdapterKey, Role, adapter_key};
 use crate::source::adapter::module::Module;
 use crate::source::adapter::numbers::{is_numeric, number};
@@ -126,6 +126,11 @@ impl AdapterFile {
     /// Returns whether weights are stored `[inputs, outputs]`.
     pub(super) fn is_transposed(&self, module: &str) -> bool {
         self.config_of(module).is_some_and(|(config, _)| config.is_transposed)
+    }
+
+    /// Returns how a module's rotations are computed, where a configuration says so.
+    pub(super) fn oft_settings(&self, module: &str) -> Option<OftSettings> {
+        self.config_of(module)?.0.oft
     }
 
     /// Returns the configuration of a module, and the module's name in the model.

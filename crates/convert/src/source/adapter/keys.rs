@@ -50,6 +50,11 @@ pub(super) enum Role {
     LokrW2B,
     LokrT2,
     OftBlocks,
+    /// PEFT's, above the diagonals.
+    OftR,
+    BoftR,
+    /// A factor of each row.
+    BoftS,
     Rescale,
     GloraA1,
     GloraA2,
@@ -104,7 +109,7 @@ const ENDINGS: [(&str, Role); 38] = [
 ];
 
 /// PEFT's tensors, behind which an adapter's name and `.weight` may stand.
-const PEFT: [(&str, Role); 12] = [
+const PEFT: [(&str, Role); 15] = [
     (".lora_A", Role::Down),
     (".lora_B", Role::Up),
     (".lora_embedding_A", Role::EmbeddingDown),
@@ -117,10 +122,13 @@ const PEFT: [(&str, Role); 12] = [
     (".lokr_w1", Role::LokrW1),
     (".lokr_w2", Role::LokrW2),
     (".lokr_t2", Role::LokrT2),
+    (".oft_R", Role::OftR),
+    (".boft_R", Role::BoftR),
+    (".boft_s", Role::BoftS),
 ];
 
 /// Parts of names that belong to adapters which are not merged.
-const REFUSED: [(&str, &str); 9] = [
+const REFUSED: [(&str, &str); 7] = [
     (
         ".set_weight",
         "sets weights instead of adding to them (`set_weight`); load it beside the model",
@@ -129,9 +137,7 @@ const REFUSED: [(&str, &str); 9] = [
         ".reshape_weight",
         "gives a weight another shape (`reshape_weight`); load it beside the model",
     ),
-    (".oft_r", "an OFT in PEFT's form is not merged; merge it with PEFT"),
-    (".boft_R", "a BOFT in PEFT's form is not merged; merge it with PEFT"),
-    (".boft_s", "a BOFT in PEFT's form is not merged; merge it with PEFT"),
+    (".oft_r", "an OFT of a PEFT before 0.16 is not merged; merge it with that"),
     (".vera_lambda", "a VeRA is not merged; merge it with PEFT"),
     (".ia3_l", "an IA³ is not merged; merge it with PEFT"),
     (".on_input", "an IA³ is not merged; merge it with LyCORIS"),
@@ -221,6 +227,10 @@ mod tests {
             ("m.lokr_w2_a", "m", Role::LokrW2A),
             ("m.lokr_t2", "m", Role::LokrT2),
             ("m.oft_blocks", "m", Role::OftBlocks),
+            ("m.oft_R.weight", "m", Role::OftR),
+            ("m.oft_R.default.weight", "m", Role::OftR),
+            ("m.boft_R", "m", Role::BoftR),
+            ("m.boft_s.default", "m", Role::BoftS),
             ("m.rescale", "m", Role::Rescale),
             ("m.b2.weight", "m", Role::GloraB2),
             ("m.diff", "m", Role::Diff),

@@ -40,6 +40,17 @@ pub(super) fn mixed_channels(
     slices.flat_map(|slice| product(&mixing, slice, inner)).collect()
 }
 
+/// Returns the product of two matrices `[size, size]`.
+pub(super) fn product_f64(left: &[f64], right: &[f64], size: usize) -> Vec<f64> {
+    let mut product = vec![0.0; size * size];
+    for (row, sums) in product.chunks_mut(size.max(1)).enumerate() {
+        for (factor, values) in left[row * size..].iter().zip(right.chunks(size.max(1))) {
+            sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += factor * value);
+        }
+    }
+    product
+}
+
 /// Returns the Cayley transform `(I + Q) · (I − Q)⁻¹` of a skew-symmetric `Q`, `[size, size]`,
 /// which is a rotation; `I − Q` always has an inverse.
 pub(super) fn cayley(skew: &[f64], size: usize) -> Vec<f64> {

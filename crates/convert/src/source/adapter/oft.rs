@@ -149,7 +149,7 @@ fn butterfly(rows: usize, half: usize) -> Vec<usize> {
 ///
 /// - `order`: which row stands in each place
 /// - `entry`: where a rotation's factor of one place in another lies, as `(row, col)`
-fn turn(
+pub(super) fn turn(
     values: &mut [f64],
     rotations: &[f64],
     size: usize,

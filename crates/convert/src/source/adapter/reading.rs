@@ -17,6 +17,7 @@ use crate::source::adapter::lora::Lora;
 use crate::source::adapter::module::Module;
 use crate::source::adapter::numbers::{number, numbers};
 use crate::source::adapter::oft::Oft;
+use crate::source::adapter::peft_oft::PeftOft;
 use crate::source::adapter::scale::Scale;
 use crate::source::adapter::target::{Site, Targets, Wanted};
 
@@ -34,11 +35,12 @@ pub(super) struct Reading<'a> {
 }
 
 /// Algorithms that tensors tell, each with the roles of its tensors.
-const ALGORITHMS: [(&str, &[Role]); 5] = [
+const ALGORITHMS: [(&str, &[Role]); 6] = [
     ("LoRA", &Lora::ROLES),
     ("LoHa", &Loha::ROLES),
     ("LoKr", &Lokr::ROLES),
     ("OFT", &Oft::ROLES),
+    ("OFT of PEFT", &PeftOft::ROLES),
     ("GLoRA", &Glora::ROLES),
 ];
 
@@ -163,7 +165,7 @@ impl<'a> Reading<'a> {
                 let scale = file.scale_of(module, lokr.rank())?;
                 (Algorithm::Lokr(lokr), scale)
             }
-            "OFT" | "GLoRA" if !is_whole => {
+            "OFT" | "OFT of PEFT" | "GLoRA" if !is_whole => {
                 return Err(misfit(format!(
                     "module `{}` changes `{}` together with other weights, which {name} cannot; merge \
                      it into a model that has them in one",
@@ -178,6 +180,17 @@ impl<'a> Reading<'a> {
                 strength = 1.0;
                 (Algorithm::Oft(oft), Scale::ONE)
             }
+            "OFT of PEFT" if may_transpose => {
+                let name = &module.name;
+                return Err(misfit(format!(
+                    "module `{name}` is of a weight that is stored transposed"
+                )));
+            }
+            "OFT of PEFT" => {
+                let settings = file.oft_settings(&module.name);
+                let oft = PeftOft::of(module, &site, settings).map_err(misfit)?;
+                (Algorithm::PeftOft(oft), Scale::ONE)
+            }
             "GLoRA" => {
                 let glora = Glora::of(module, &site).map_err(misfit)?;
                 let scale = file.scale_of(module, Some(glora.rank()))?;
@@ -191,7 +204,7 @@ impl<'a> Reading<'a> {
         };
         let is_transposed = matches!(&algorithm, Algorithm::Lora(lora) if lora.is_transposed());
         let dora = Dora::of(module, &site, is_transposed).map_err(misfit)?;
-        if dora.is_some() && matches!(algorithm, Algorithm::Oft(_)) {
+        if dora.is_some() && matches!(algorithm, Algorithm::Oft(_) | Algorithm::PeftOft(_)) {
             let problem =
                 format!("module `{}` has norms (DoRA) with a rotation (OFT)", module.name);
             return Err(misfit(problem));

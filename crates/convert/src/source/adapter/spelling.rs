@@ -11,7 +11,7 @@ pub(super) enum Hint {
 
 /// Prefixes that programs put before the names of a model's modules, with underscores for dots;
 /// longer ones first.
-const PREFIXES: [(&str, Hint); 20] = [
+const PREFIXES: [(&str, Hint); 24] = [
     ("base_model_model_", Hint::Any),
     ("lora_unet__", Hint::Diffusion),
     ("lora_unet_", Hint::Diffusion),
@@ -30,6 +30,10 @@ const PREFIXES: [(&str, Hint); 20] = [
     ("text_encoder_3_", Hint::Text(3)),
     ("text_encoder_", Hint::Text(0)),
     ("transformer_", Hint::Diffusion),
+    ("pipe_dit_", Hint::Diffusion),
+    ("dit_", Hint::Diffusion),
+    ("net_", Hint::Any),
+    ("module_", Hint::Any),
     ("unet_", Hint::Diffusion),
     ("model_", Hint::Any),
 ];
@@ -100,6 +104,9 @@ mod tests {
             ("text_encoders.blocks.0.attn.q", Hint::Any),
             ("text_encoders.clip_g.transformer.blocks.0.attn.q", Hint::Text(2)),
             ("text_encoders.qwen3_4b.transformer.model.blocks.0.attn.q", Hint::Any),
+            ("pipe.dit.blocks.0.attn.q", Hint::Diffusion),
+            ("module.blocks.0.attn.q", Hint::Any),
+            ("net.blocks.0.attn.q", Hint::Any),
             ("blocks.0.attn.q", Hint::Any),
         ] {
             let found = spellings(module);

@@ -73,8 +73,8 @@ fn by_names(detected: &Detected) -> TakesCodes {
                          them, and drops the scales of codes"
                         .to_owned(),
                 way_out:
-                    "have the names translated to the model's own; schemes `fp16` and `bf16` store \
-                          plain numbers"
+                    "names that are translated to the model's own take codes; schemes `fp16` and `bf16` \
+                     store plain numbers under any"
                         .to_owned(),
             };
         }
