@@ -309,8 +309,8 @@ fn every_kind_is_told_and_no_program_is_promised_codes_that_it_does_not_open() {
             Opens::Yes { program } => {
                 // The first that finds markers: in the header, there of a text encoder, in tensors.
                 let first = match kind {
-                    Kind::TextEncoder | Kind::LanguageModel => "0.3.72",
-                    Kind::Checkpoint => "0.3.77",
+                    FileKind::TextEncoder | FileKind::LanguageModel => "0.3.72",
+                    FileKind::Checkpoint => "0.3.77",
                     _ => "0.3.68",
                 };
                 assert_eq!(program, format!("ComfyUI {first} or newer"), "{id}");
