@@ -129,7 +129,7 @@ CASES = [
     Diffusion(
         "wan21_flow_rvs",
         "ldm.wan.model.WanModel",
-        WAN | dict(model_type="flow_rvs"),
+        {key: value for key, value in WAN.items() if key != "model_type"},
         metadata=said(model_type="flow_rvs"),
         **WAN_INPUTS,
     ),

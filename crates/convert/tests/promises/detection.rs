@@ -155,6 +155,7 @@ fn diffusion_models() -> Vec<(&'static str, String)> {
         ("ernie_image", "layers.0.mlp.linear_fc2.weight".to_owned()),
         ("joyimage", "double_blocks.0.attn.img_attn_qkv.weight, img_in.weight".to_owned()),
         ("yue2", "vae2llm.weight, llm2vae.weight, model.layers.0.self_attn.qkv_proj.weight".to_owned()),
+        ("sd2_unclip", "input_blocks.0.0.weight, label_emb.0.0.weight 1280x1536".to_owned()),
         (
             "svd",
             "input_blocks.0.0.weight, label_emb.0.0.weight, input_blocks.1.1.time_stack.0.attn1.to_q.weight"
