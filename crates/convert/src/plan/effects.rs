@@ -1,3 +1,5 @@
+use std::mem::discriminant;
+
 use regex::Regex;
 
 use crate::plan::note::{Ineffective, Note};
@@ -62,8 +64,11 @@ impl Effects {
     /// not of the same setting wants another thing.
     pub(crate) fn add(&mut self, answers: &[Answer]) {
         let Some((decided, verdict)) = first_verdict(answers) else { return };
-        let without = |setting: fn(Question) -> bool| {
-            let others = answers.iter().filter(|answer| !setting(answer.question));
+        // Patterns of one list are one setting.
+        let without = |setting: Question| {
+            let others = answers
+                .iter()
+                .filter(|answer| discriminant(&answer.question) != discriminant(&setting));
             others.filter_map(|answer| answer.verdict.as_ref()).next()
         };
         let is_candidate = !matches!(
@@ -71,30 +76,12 @@ impl Effects {
             Question::Removal | Question::SideTensor | Question::CorrectedBias | Question::Matrix
         );
         for answer in answers {
-            let setting: fn(Question) -> bool = match answer.question {
-                Question::Keep(_) => |question| matches!(question, Question::Keep(_)),
-                Question::Rule(_) => |question| matches!(question, Question::Rule(_)),
-                Question::Include(_) => |question| matches!(question, Question::Include(_)),
-                Question::Fallback => |question| question == Question::Fallback,
-                Question::Distillation => |question| question == Question::Distillation,
-                Question::MinSize => |question| question == Question::MinSize,
-                Question::Heuristic => |question| question == Question::Heuristic,
-                Question::BaseList if answer.is_waived => {
-                    let is_converted = matches!(verdict.wish, Wish::Codes(_));
-                    let is_by_name = matches!(decided, Question::Rule(_) | Question::Include(_));
-                    self.ignore_base_list.add(changes_if(is_converted && !is_by_name));
-                    continue;
-                }
-                Question::Removal
-                | Question::SideTensor
-                | Question::CorrectedBias
-                | Question::Matrix
-                | Question::Refusal(_)
-                | Question::Preset(_)
-                | Question::BaseList
-                | Question::Assigned
-                | Question::Scheme => continue,
-            };
+            if answer.question == Question::BaseList && answer.is_waived {
+                let is_converted = matches!(verdict.wish, Wish::Codes(_));
+                let is_by_name = matches!(decided, Question::Rule(_) | Question::Include(_));
+                self.ignore_base_list.add(changes_if(is_converted && !is_by_name));
+            }
+            let Some(effect) = self.effect(answer.question) else { continue };
             // A tensor that is no candidate is kept, as asked; it says nothing about rules.
             if answer.verdict.is_none()
                 || !(is_candidate || matches!(answer.question, Question::Keep(_)))
@@ -107,10 +94,8 @@ impl Effects {
                 || (answer.question == Question::Distillation
                     && is_first_preset(answers, answer.question));
             let changes =
-                decides && without(setting).is_none_or(|other| other.wish != verdict.wish);
-            if let Some(effect) = self.effect(answer.question) {
-                effect.add(changes_if(changes));
-            }
+                decides && without(answer.question).is_none_or(|other| other.wish != verdict.wish);
+            effect.add(changes_if(changes));
         }
     }
 
