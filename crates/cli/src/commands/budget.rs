@@ -35,7 +35,7 @@ pub(super) fn keep(
     run: &RunOptions,
     events: Option<&Events>,
 ) -> anyhow::Result<Budgeted> {
-    let cache = flags.cache().cloned().unwrap_or_else(|| default_sensitivity(&job.input));
+    let cache = cache_of(flags.cache(), job);
     let request = BudgetRequest {
         job,
         budget: limit,

@@ -30,13 +30,7 @@ pub(crate) fn run(options: &SensitivityOptions) -> anyhow::Result<bool> {
         ..Job::new(options.input.clone(), output, recipe)
     };
     let cache = cache_of(options.sensitivity.as_ref(), &job);
-    let mut schemes = vec![];
-    for scheme in &options.schemes {
-        if !schemes.contains(scheme) {
-            schemes.push(*scheme);
-        }
-    }
-    let request = SensitivityRequest { job: &job, schemes: &schemes, cache: Some(&cache) };
+    let request = SensitivityRequest { job: &job, schemes: &options.schemes, cache: Some(&cache) };
     let progress = Progress::new(&job.input, options.run.quiet || options.run.json);
     let found = sensitivity(&request, &progress);
     progress.finish();

@@ -31,7 +31,7 @@ use crate::source::LayerInputs;
 pub struct SensitivityRequest<'a> {
     /// Input, method and statistics; its scheme counts for nothing, nor does its output.
     pub job: &'a Job,
-    /// The schemes, without doubles.
+    /// The schemes; of doubles the first counts.
     pub schemes: &'a [Scheme],
     /// File that keeps what was measured, if any. What it holds of another model, other statistics or
     /// another recipe is measured again.
@@ -136,6 +136,9 @@ fn jobs(request: &SensitivityRequest<'_>) -> Result<(Vec<Scheme>, Vec<Job>), Con
     let mut refused: Vec<Complaint> = vec![];
     let mut found = (vec![], vec![]);
     for scheme in request.schemes {
+        if found.0.contains(scheme) {
+            continue;
+        }
         let file = RecipeFile {
             scheme: Some(scheme.to_string()),
             assign: vec![],
@@ -286,11 +289,11 @@ impl<'a> Cache<'a> {
     }
 
     fn close(self) -> Result<Found, ConvertError> {
-        let kept = self.all.lock().expect("no thread panics while holding it");
+        let mut kept = self.all.lock().expect("no thread panics while holding it");
         if kept.unsaved > 0 {
             self.save(&kept.layers)?;
         }
-        Ok(kept.layers.clone())
+        Ok(std::mem::take(&mut kept.layers))
     }
 }
 
