@@ -28,6 +28,20 @@ HUNYUAN = dict(
     meanflow_sum=False,
 )
 HUNYUAN_INPUTS = dict(x=(1, 16, 2, 8, 8), context=(1, 9, 4096), time=500)
+HUNYUAN_15 = HUNYUAN | dict(
+    out_channels=32,
+    patch_size=[1, 1, 1],
+    vec_in_dim=None,
+    context_in_dim=3584,
+    byt5=True,
+    guidance_embed=False,
+    use_cond_type_embedding=True,
+    vision_in_dim=1152,
+    meanflow_sum=True,
+)
+HUNYUAN_15_INPUTS = dict(
+    context=(1, 9, 3584), time=500, more=dict(txt_byt5=(1, 5, 1472), clip_fea=(1, 7, 1152))
+)
 COSMOS = dict(
     max_img_h=240,
     max_img_w=240,
@@ -42,6 +56,22 @@ COSMOS = dict(
     extra_h_extrapolation_ratio=1.0,
     extra_w_extrapolation_ratio=1.0,
     extra_t_extrapolation_ratio=1.0,
+)
+COSMOS1 = COSMOS | dict(
+    image_model="cosmos",
+    model_channels=256,
+    block_config="FA-CA-MLP",
+    pos_emb_learnable=False,
+    block_x_format="THWBD",
+    affline_emb_norm=True,
+    adaln_lora_dim=64,
+    num_blocks=2,
+    num_heads=2,
+    extra_per_block_abs_pos_emb=True,
+    rope_h_extrapolation_ratio=1.0,
+    rope_w_extrapolation_ratio=1.0,
+    rope_t_extrapolation_ratio=2.0,
+    extra_per_block_abs_pos_emb_type="learnable",
 )
 COSMOS2 = COSMOS | dict(
     in_channels=16,
@@ -147,23 +177,9 @@ CASES = [
     Diffusion(
         "hunyuan_video_15",
         "ldm.hunyuan_video.model.HunyuanVideo",
-        HUNYUAN
-        | dict(
-            in_channels=65,
-            out_channels=32,
-            patch_size=[1, 1, 1],
-            vec_in_dim=None,
-            context_in_dim=3584,
-            byt5=True,
-            guidance_embed=False,
-            use_cond_type_embedding=True,
-            vision_in_dim=1152,
-            meanflow_sum=True,
-        ),
+        HUNYUAN_15 | dict(in_channels=65),
         x=(1, 65, 2, 4, 4),
-        context=(1, 9, 3584),
-        time=500,
-        more=dict(txt_byt5=(1, 5, 1472), clip_fea=(1, 7, 1152)),
+        **HUNYUAN_15_INPUTS,
     ),
     Diffusion(
         "hunyuan_image_21",
@@ -187,24 +203,7 @@ CASES = [
     Diffusion(
         "cosmos1_7b",
         "ldm.cosmos.model.GeneralDIT",
-        COSMOS
-        | dict(
-            image_model="cosmos",
-            in_channels=16,
-            model_channels=256,
-            block_config="FA-CA-MLP",
-            pos_emb_learnable=False,
-            block_x_format="THWBD",
-            affline_emb_norm=True,
-            adaln_lora_dim=64,
-            num_blocks=2,
-            num_heads=2,
-            extra_per_block_abs_pos_emb=True,
-            rope_h_extrapolation_ratio=1.0,
-            rope_w_extrapolation_ratio=1.0,
-            rope_t_extrapolation_ratio=2.0,
-            extra_per_block_abs_pos_emb_type="learnable",
-        ),
+        COSMOS1 | dict(in_channels=16),
         prefix="net.",
         x=(1, 16, 2, 8, 8),
         context=(1, 9, 1024),
@@ -321,23 +320,9 @@ CASES = [
     Diffusion(
         "hunyuan_video_15_sr",
         "ldm.hunyuan_video.model.HunyuanVideo",
-        HUNYUAN
-        | dict(
-            in_channels=98,
-            out_channels=32,
-            patch_size=[1, 1, 1],
-            vec_in_dim=None,
-            context_in_dim=3584,
-            byt5=True,
-            guidance_embed=False,
-            use_cond_type_embedding=True,
-            vision_in_dim=1152,
-            meanflow_sum=True,
-        ),
+        HUNYUAN_15 | dict(in_channels=98),
         x=(1, 98, 2, 4, 4),
-        context=(1, 9, 3584),
-        time=500,
-        more=dict(txt_byt5=(1, 5, 1472), clip_fea=(1, 7, 1152)),
+        **HUNYUAN_15_INPUTS,
     ),
     Diffusion(
         "hunyuan_image_21_refiner",
@@ -358,24 +343,7 @@ CASES = [
     Diffusion(
         "cosmos1_7b_i2v",
         "ldm.cosmos.model.GeneralDIT",
-        COSMOS
-        | dict(
-            image_model="cosmos",
-            in_channels=17,
-            model_channels=256,
-            block_config="FA-CA-MLP",
-            pos_emb_learnable=False,
-            block_x_format="THWBD",
-            affline_emb_norm=True,
-            adaln_lora_dim=64,
-            num_blocks=2,
-            num_heads=2,
-            extra_per_block_abs_pos_emb=True,
-            rope_h_extrapolation_ratio=1.0,
-            rope_w_extrapolation_ratio=1.0,
-            rope_t_extrapolation_ratio=2.0,
-            extra_per_block_abs_pos_emb_type="learnable",
-        ),
+        COSMOS1 | dict(in_channels=17),
         prefix="net.",
         x=(1, 17, 2, 8, 8),
         context=(1, 9, 1024),
