@@ -151,6 +151,17 @@ fn a_stack_with_a_layer_that_is_kept_is_kept() {
 }
 
 #[test]
+fn parts_of_a_folder_for_servers_are_refused() {
+    let folder = model();
+    folder.refused(
+        &["convert", "in", "--part", "1/2", "-o", "out"],
+        2,
+        &["--part", "of its whole"],
+    );
+    assert!(folder.names().iter().all(|name| !name.starts_with("out")), "{:?}", folder.names());
+}
+
+#[test]
 fn layers_of_one_stack_are_refused_in_different_schemes() {
     let folder = model();
     let rules = ["--rule", "q_proj=int8-row", "--rule", "mlp.up_proj=int8-row"];

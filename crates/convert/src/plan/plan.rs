@@ -64,6 +64,9 @@ impl Plan {
         let detected = &subject.detected;
         refuse_other_model(path, recipe, detected)?;
         let layout = source.repaired.as_ref().map_or(recipe.layout(), |repaired| repaired.layout);
+        if request.part.is_some() && layout.is_for_servers() {
+            return Err(refuse_part(path));
+        }
         // A preset that was asked for is taken on trust: people know of models that detection has never seen.
         let preset = recipe.preset().unwrap_or_else(|| subject.preset_for(layout));
 
@@ -374,6 +377,16 @@ fn refuse_unreadable(
         true => Ok(()),
         false => Err(ConvertError::Unreadable { path: path.to_owned(), defects }),
     }
+}
+
+/// Refuses parts of a folder for servers: its configuration is about the whole.
+fn refuse_part(path: &Path) -> ConvertError {
+    let setting = Setting::new("part");
+    let problem = setting.clone().quoted()
+        + " makes files that are merged into one, and servers read a folder with a configuration of its whole\n  \
+           leave it out; a conversion that is stopped goes on where it was";
+    let complaints = vec![Complaint::about(setting, problem)];
+    ConvertError::Misfit { path: path.to_owned(), complaints }
 }
 
 /// Refuses a file that is not the model a recipe names.
