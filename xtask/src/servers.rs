@@ -101,11 +101,14 @@ impl Found {
             let change = match change {
                 Some(0.0) => "nothing".to_owned(),
                 Some(change) => format!("{:.2} % (inputs in 8 bits)", 100.0 * change),
+                None if defects.is_empty() => "refused: transformers does not open it".to_owned(),
                 None => "not opened".to_owned(),
             };
-            let kibibytes = bytes.div_ceil(1024);
-            table +=
-                &format!("| {model} | `{scheme}` | `{layout}` | {kibibytes} KiB | {change} |\n");
+            let size = match bytes {
+                0 => "–".to_owned(),
+                bytes => format!("{} KiB", bytes.div_ceil(1024)),
+            };
+            table += &format!("| {model} | `{scheme}` | `{layout}` | {size} | {change} |\n");
             for defect in defects {
                 println!("DIFFERS {model} {scheme} {layout}: {defect}");
             }

@@ -3,7 +3,19 @@ use roundwise_scheme::{GridKind, Scheme};
 use crate::client::Client;
 use crate::layout::Layout;
 use crate::marker::format::Format;
-use crate::served::Served;
+use crate::served::{Served, VLLM};
+
+/// Returns the program that opens `scheme` in `layout` where the model has experts, each of them a matrix by
+/// itself.
+///
+/// - `are_alike`: whether all experts have one scheme, as transformers takes for granted
+pub fn client_of_experts(layout: Layout, scheme: Scheme, are_alike: bool) -> Client {
+    match Served::of(layout, scheme) {
+        Some(served) if are_alike => served.experts_opened_by(),
+        Some(_) => VLLM,
+        None => client(layout, scheme),
+    }
+}
 
 /// Returns the program that opens `scheme` in `layout`.
 pub fn client(layout: Layout, scheme: Scheme) -> Client {

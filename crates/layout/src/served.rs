@@ -42,7 +42,7 @@ pub(crate) enum Codes {
 }
 
 const ALL: Client = Client::servers("vLLM, SGLang and transformers with compressed-tensors");
-const VLLM: Client = Client::servers("vLLM and SGLang");
+pub(crate) const VLLM: Client = Client::servers("vLLM and SGLang");
 const FP8: Client = Client::servers("transformers, vLLM and SGLang");
 
 /// Groups of a row that kernels for packed integers take.
@@ -58,6 +58,18 @@ impl Served {
             Layout::ModelOpt => Self::modelopt(scheme),
             Layout::Comfy | Layout::ComfyLegacy => None,
         }
+    }
+
+    /// Returns the programs that open layers of experts in such codes, each a matrix of its own in the file.
+    /// transformers (5.23) joins experts when it loads them, and decodes few ways of storing there: it refuses
+    /// some, and reads NVFP4 without its global scale.
+    pub(crate) fn experts_opened_by(self) -> Client {
+        let is_joined = match self.name {
+            "nvfp4-pack-quantized" | "mxfp8-quantized" | "int-quantized" => false,
+            "float-quantized" => self.inputs == Inputs::Token,
+            _ => true,
+        };
+        if is_joined { self.opened_by } else { VLLM }
     }
 
     fn compressed_tensors(scheme: Scheme) -> Option<Self> {

@@ -150,6 +150,36 @@ fn a_stack_with_a_layer_that_is_kept_is_kept() {
     assert!(explained.contains(&format!("→  stack of servers   {because}")), "{explained}");
 }
 
+/// transformers joins experts when it loads them, and does not decode every way of storing there.
+#[test]
+fn a_model_with_experts_is_promised_to_transformers_only_where_it_joins_them() {
+    let folder = model();
+    let experts: Vec<_> = (0..2)
+        .flat_map(|number| {
+            let expert = format!("model.layers.0.mlp.experts.{number}");
+            ["gate_proj", "up_proj"]
+                .map(|name| matrix(&format!("{expert}.{name}.weight"), 128, 128))
+        })
+        .collect();
+    folder.write("in/model.safetensors", &safetensors(&experts));
+    folder.write("in/config.json", config("qwen3_moe").to_string().as_bytes());
+    let plan = |scheme: &str, more: &[&str]| {
+        folder.done(&[&["plan", "in", "--for", "vllm", "--scheme", scheme][..], more].concat())
+    };
+    for scheme in ["fp8", "fp8-row", "int4-group-128", "int8-group-128", "mxfp4", "fp8-block-128"] {
+        let opened = plan(scheme, &[]);
+        assert!(opened.contains("transformers"), "{scheme}: {opened}");
+    }
+    for scheme in ["nvfp4", "mxfp8", "int8-row"] {
+        let opened = plan(scheme, &[]);
+        assert!(opened.contains(&format!("{scheme} is opened by vLLM and SGLang\n")), "{opened}");
+        let convert = ["convert", "in", "--for", "transformers", "--scheme", scheme, "-o", "out"];
+        folder.refused(&convert, 2, &["transformers does not read", scheme]);
+    }
+    let mixed = plan("fp8-row", &["--rule", "experts.1=int4-group-128"]);
+    assert!(!mixed.contains("transformers"), "{mixed}");
+}
+
 #[test]
 fn parts_of_a_folder_for_servers_are_refused() {
     let folder = model();

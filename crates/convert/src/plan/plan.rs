@@ -21,9 +21,10 @@ use crate::plan::questions::Questions;
 use crate::plan::reason::Reason;
 use crate::plan::request::PlanRequest;
 use crate::plan::stack::Stack;
-use crate::recipe::{Complaint, Purpose, Recipe, Rounding, Setting, Text};
+use crate::recipe::{Complaint, Program, Purpose, Recipe, Rounding, Setting, Text};
 use crate::source::consumer::Consumer;
 use crate::source::consumer::answer::TakesCodes;
+use crate::source::subject::is_of_single_expert;
 use crate::source::{SchemeConsumer, Source, Subject};
 
 /// The decision for every tensor of a file. It never changes.
@@ -96,7 +97,7 @@ impl Plan {
         // Last, for the limit is about what is left to do here. It changes how a weight is worked on, never what it
         // becomes.
         let memory = fit_memory(request, &mut tensors)?;
-        Ok(Self {
+        let plan = Self {
             subject,
             preset,
             layout,
@@ -107,7 +108,32 @@ impl Plan {
             header,
             sharding: request.limits.sharding(source),
             part,
-        })
+        };
+        plan.refuse_for_transformers(path, recipe)?;
+        Ok(plan)
+    }
+
+    /// Refuses schemes that transformers does not open, where the output is said to be for it.
+    fn refuse_for_transformers(&self, path: &Path, recipe: &Recipe) -> Result<(), ConvertError> {
+        let named = Program::Transformers.to_string();
+        if recipe.file().program.as_ref() != Some(&named) {
+            return Ok(());
+        }
+        let complaint = |consumer: SchemeConsumer| {
+            let program = consumer.answer.program()?;
+            let others = (!program.contains(&named)).then_some(program)?;
+            let problem = format!(
+                "{named} does not read `{}` in this model; {others} do\n  name another scheme, or one of these",
+                consumer.scheme
+            );
+            Some(Complaint::about(Setting::new("for"), problem))
+        };
+        let coded = self.consumers().into_iter().filter(|consumer| consumer.scheme.has_scales());
+        let complaints: Vec<Complaint> = coded.filter_map(complaint).collect();
+        match complaints.is_empty() {
+            true => Ok(()),
+            false => Err(ConvertError::Misfit { path: path.to_owned(), complaints }),
+        }
     }
 
     /// Finds what a tensor of the input becomes.
@@ -169,8 +195,20 @@ impl Plan {
         let schemes = self.tensors.iter().filter_map(PlannedTensor::scheme);
         let by_name: BTreeMap<String, Scheme> =
             schemes.map(|scheme| (scheme.to_string(), scheme)).collect();
-        let answer =
-            |scheme| SchemeConsumer { scheme, answer: self.subject.opens(scheme, self.layout) };
+        let is_expert = |planned: &&PlannedTensor| {
+            planned.shape.len() == 2 && is_of_single_expert(&planned.header.name)
+        };
+        let of_experts: BTreeSet<Option<String>> = self
+            .tensors
+            .iter()
+            .filter(is_expert)
+            .map(|planned| planned.scheme().map(|scheme| scheme.to_string()))
+            .collect();
+        let are_alike = of_experts.len() <= 1;
+        let answer = |scheme| SchemeConsumer {
+            scheme,
+            answer: self.subject.opens_with(scheme, self.layout, are_alike),
+        };
         by_name.into_values().map(answer).collect()
     }
 

@@ -4,7 +4,7 @@ pub(crate) mod answer;
 mod comfyui;
 mod servers;
 
-use roundwise_layout::{Client, Layout, client};
+use roundwise_layout::{Client, Layout, client, client_of_experts};
 use roundwise_scheme::Scheme;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -62,7 +62,10 @@ impl Consumer {
 
     /// Returns whether it opens `subject` with weights in `scheme`.
     pub fn opens(self, subject: &Subject, scheme: Scheme, layout: Layout) -> Opens {
-        let client = client_of(subject, scheme, layout);
+        self.answer(subject, scheme, client_of(subject, scheme, layout, true))
+    }
+
+    fn answer(self, subject: &Subject, scheme: Scheme, client: Client) -> Opens {
         let program = client.name.to_owned();
         if !scheme.has_scales() {
             return Opens::Yes { program };
@@ -97,8 +100,14 @@ impl Consumer {
 }
 
 /// Returns the program that reads such codes, from the version that finds the markers of such a file.
-fn client_of(subject: &Subject, scheme: Scheme, layout: Layout) -> Client {
-    let client = client(layout, scheme);
+///
+/// - `are_alike`: whether all experts have one scheme, where the model has any
+fn client_of(subject: &Subject, scheme: Scheme, layout: Layout, are_alike: bool) -> Client {
+    let has_experts = subject.served.as_ref().is_some_and(|served| served.has_single_experts);
+    let client = match has_experts {
+        true => client_of_experts(layout, scheme, are_alike),
+        false => client(layout, scheme),
+    };
     match subject.kind() {
         FileKind::TextEncoder | FileKind::LanguageModel => client.of_text_encoder(),
         _ if subject.detected.is_behind_prefix() => client.of_prefixed_model(),
@@ -114,9 +123,15 @@ impl Subject {
 
     /// Returns the first consumer that opens the file with weights in `scheme`, or why none does.
     pub fn opens(&self, scheme: Scheme, layout: Layout) -> Opens {
+        self.opens_with(scheme, layout, true)
+    }
+
+    /// Returns the same of a file whose experts may have several schemes.
+    pub(crate) fn opens_with(&self, scheme: Scheme, layout: Layout, are_alike: bool) -> Opens {
+        let client = client_of(self, scheme, layout, are_alike);
         let readers = Consumer::ALL.into_iter().filter(|consumer| consumer.reads(layout));
         let answers: Vec<Opens> =
-            readers.map(|consumer| consumer.opens(self, scheme, layout)).collect();
+            readers.map(|consumer| consumer.answer(self, scheme, client)).collect();
         let is_yes = |answer: &&Opens| matches!(answer, Opens::Yes { .. });
         let is_open = |answer: &&Opens| matches!(answer, Opens::NotKnown { .. });
         let best = answers.iter().find(is_yes).or_else(|| answers.iter().find(is_open));

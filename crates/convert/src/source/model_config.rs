@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::model::Preset;
 use crate::recipe::{Program, RecipeFile};
+use crate::source::subject::is_of_single_expert;
 
 /// The model's configuration, in the form of transformers.
 pub(crate) const MODEL_CONFIG: &str = "config.json";
@@ -26,12 +27,18 @@ pub(crate) struct ServedModel {
     pub(crate) preset: &'static Preset,
     /// Whether the rules are the family's own.
     pub(crate) is_known: bool,
+    /// Whether its file has experts, each with weights of its own.
+    pub(crate) has_single_experts: bool,
 }
 
 impl ServedModel {
     /// Recognises a language model by the configuration beside its weights.
     pub(crate) fn beside(file: &Checkpoint) -> Option<Self> {
-        Self::described(&serde_json::from_str(&file.text_beside(MODEL_CONFIG)?).ok()?)
+        let served =
+            Self::described(&serde_json::from_str(&file.text_beside(MODEL_CONFIG)?).ok()?)?;
+        let has_single_experts =
+            file.tensors().iter().any(|header| is_of_single_expert(&header.name));
+        Some(Self { has_single_experts, ..served })
     }
 
     fn described(config: &Value) -> Option<Self> {
@@ -47,7 +54,8 @@ impl ServedModel {
         }
         let known = Preset::of_model_type(&model_type);
         let preset = known.unwrap_or_else(Preset::served);
-        Some(Self { model_type, preset, is_known: known.is_some() })
+        let is_known = known.is_some();
+        Some(Self { model_type, preset, is_known, has_single_experts: false })
     }
 }
 

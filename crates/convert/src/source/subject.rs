@@ -99,6 +99,12 @@ impl ExpertBanks {
     }
 }
 
+/// Returns whether a tensor is a weight of one expert: of `mlp.experts.3.down_proj`, and the like.
+pub(crate) fn is_of_single_expert(name: &str) -> bool {
+    let mut after = name.split("experts.").skip(1);
+    after.any(|rest| rest.starts_with(|first: char| first.is_ascii_digit()))
+}
+
 /// Returns whether a tensor holds the weights of several experts.
 pub(crate) fn is_expert_bank(header: &TensorHeader) -> bool {
     header.shape.len() == 3
