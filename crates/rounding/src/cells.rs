@@ -105,6 +105,8 @@ fn turned(
     }
     let mut lines: Vec<(usize, &mut [f32])> =
         order.iter().copied().zip(result.chunks_exact_mut(rows)).collect();
+    // The columns of a stripe then lie side by side, and a row is read by whole cache lines,
+    // wherever the lines go.
     lines.sort_unstable_by_key(|(col, _)| *col);
     lines.par_chunks_mut(STRIPE).for_each(|stripe| {
         let first = stripe[0].0;
@@ -170,6 +172,7 @@ impl GridVisitor for Encode<'_> {
             let mut codes = vec![G::Code::default(); cols];
             for (values, bytes) in values.chunks_exact(cols).zip(bytes.chunks_exact_mut(row_bytes))
             {
+                // Values are on the grid already; a scale of 1 rounds nothing.
                 roundwise_grid::encode_scaled::<G>(values, 1.0, &mut codes);
                 G::Code::write_le(&codes, bytes);
             }
