@@ -51,6 +51,7 @@ impl QuantizedMatrix {
         }
         let by_row = is_by_row(scheme, rule, shape);
         let scales = match by_row {
+            // Ones for now; each row of tiles is chosen while that row is at hand.
             true => vec![1.0; scheme.tiling().tiles(rows, cols).iter().product()].into(),
             false => choose_scales(weight, scheme, rule)?,
         };
@@ -124,6 +125,8 @@ impl GridVisitor for Encode<'_> {
         let row_bytes = cols * G::Code::BYTES;
         let mut bytes = self.memory;
         let length = rows * row_bytes;
+        // Reserved by a call that can fail: codes that do not fit are an error with a way out, not
+        // an abort.
         bytes
             .try_reserve_exact(length.saturating_sub(bytes.len()))
             .map_err(|_| SchemeError::OutOfMemory { bytes: length })?;

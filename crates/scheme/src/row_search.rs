@@ -63,6 +63,7 @@ impl GridVisitor for Search<'_> {
 /// - `candidates`: of ascending size, one for each scale
 /// - `measure`: returns the error with each of some scales
 fn improve(scales: &mut [f32], candidates: &[Vec<f32>], measure: impl Fn(&[f32]) -> Vec<f32>) {
+    // From infinity: the chosen scales are compared once, at the end, and win ties.
     let mut best = vec![(f32::INFINITY, 0); scales.len()];
     let consider = |best: &mut [(f32, usize)], indices: &[usize]| {
         let tried: Vec<f32> =
@@ -113,6 +114,8 @@ fn errors<G: Grid>(
 #[inline(always)]
 fn tile_error<G: Grid>(values: &[f32], importance: &[f32], scale: f32) -> f32 {
     let weighed = |value: f32, importance: f32| {
+        // An error is of decoded codes, as everywhere: the grid value times the scale, not a
+        // difference in grid units.
         let error = G::round(value / scale) * scale - value;
         importance * error * error
     };
