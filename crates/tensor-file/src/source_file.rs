@@ -92,6 +92,8 @@ fn read_header(file: &File, file_bytes: u64) -> Result<Vec<u8>, Kind> {
     let header_bytes = u64::from_le_bytes(length);
 
     if header_bytes > HEADER_LIMIT_BYTES {
+        // Told by what it is, where its first bytes are known; else by the length that they would
+        // be.
         return Err(match other_format(length) {
             Some(looks_like) => Kind::NotSafetensors { looks_like },
             None => Kind::HeaderTooLong { found: header_bytes, limit: HEADER_LIMIT_BYTES },
