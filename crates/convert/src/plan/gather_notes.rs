@@ -24,6 +24,7 @@ pub(crate) fn gather_notes(
     tensors: &[PlannedTensor],
 ) -> Vec<Note> {
     let PlanRequest { source, recipe, statistics, limits, .. } = *request;
+    // The order is that of reading, from the file to single layers.
     let makes_folder = limits.shard_bytes.is_some();
     let remarks = source.checkpoint.remarks().iter().cloned();
     let mut notes: Vec<Note> = remarks.map(Note::Remark).collect();
@@ -58,6 +59,8 @@ pub(crate) fn gather_notes(
 /// Returns a note where names would have been translated if somebody had asked.
 fn names_stay(source: &Source, recipe: &Recipe) -> Option<Note> {
     let dialect = source.subject().detected.dialect;
+    // Of names that somebody chose, and of files where nothing becomes codes, there is nothing to
+    // say.
     let is_left_to_the_file =
         recipe.names().is_none() && recipe.stores_codes() && dialect == Dialect::LlamaCpp;
     (is_left_to_the_file && source.is_translatable()).then_some(Note::NamesStay { dialect })

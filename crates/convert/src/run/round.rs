@@ -127,8 +127,9 @@ impl Input {
                 let search = || round(layer, scheme, rule, options, engine, seed, &mut steps);
                 match on_device(engine, search) {
                     Ok(Rounded { matrix, report }) => {
-                        // Measured on the codes that are stored, and not taken from the search: its sums are in another order, and
-                        // the check of the output compares them bit for bit.
+                        // Measured on the codes that are stored, and not taken from the search: its
+                        // sums are in another order, and the check of the output compares them bit
+                        // for bit.
                         let error = measure(layer.weight, &matrix);
                         let known = lazy.known_inputs().filter(|_| needs_inputs(options));
                         let moment = known.map(|known| known.moment);
@@ -146,6 +147,7 @@ impl Input {
                 }
             }
         };
+        // The rest: what a search has not told on its way, and all of it for nearest codes.
         match steps.advance_to(header.byte_len()) {
             ControlFlow::Continue(()) => Ok(codes),
             ControlFlow::Break(()) => Err(RoundingError::Stopped),

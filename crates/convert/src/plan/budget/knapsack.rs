@@ -54,11 +54,14 @@ const MOST_STATES: usize = 1 << 16;
 pub(crate) fn solve(groups: &[Vec<Choice>], limit: f64) -> Option<Solution> {
     let steps = steps(groups);
     let mut chosen: Vec<usize> = groups.iter().map(|group| cheapest(group)).collect();
+    // 1. The cheapest file. If it is too large, none fits.
     let mut total = total_of(groups, &chosen);
     if total.cost > limit {
         return None;
     }
     let mut broken = None;
+    // 2. Steps of the relaxed problem, best rate first. The first that does not fit is where it
+    // would be taken in part.
     for step in &steps {
         let (before, after) = (groups[step.group][step.from], groups[step.group][step.to]);
         // A later step of a group whose earlier one did not fit is none.
@@ -111,6 +114,7 @@ fn efficient(options: &[Choice]) -> Vec<usize> {
     order.sort_by(by_cost);
     let mut kept: Vec<usize> = vec![];
     for index in order {
+        // Kept only if it is of less value than all cheaper ones.
         if kept.last().is_none_or(|&last| options[index].value < options[last].value) {
             kept.push(index);
         }
@@ -124,6 +128,8 @@ fn hull(options: &[Choice]) -> Vec<usize> {
     for index in efficient(options) {
         while let [.., before, last] = hull[..] {
             let (before, last, next) = (options[before], options[last], options[index]);
+            // Cross-multiplied, for costs may be equal: rates have to fall strictly, or a step
+            // would be skipped for no gain.
             let is_convex = (before.value - last.value) * (next.cost - last.cost)
                 > (last.value - next.value) * (last.cost - before.cost);
             if is_convex {
@@ -188,6 +194,8 @@ fn finish(
     }
     // 2. Groups in the order in which changing them costs least against the rate of that step.
     let (up, down) = rates(groups.len(), steps, &base);
+    // Up, a rate is at most that of the broken step; down, at least. What is nearest is most likely
+    // to change.
     let distance = |group: usize| (broken.rate - up[group]).min(down[group] - broken.rate);
     let mut order: Vec<usize> = (0..groups.len()).filter(|&it| groups[it].len() > 1).collect();
     order.sort_by(|&a, &b| distance(a).total_cmp(&distance(b)).then(a.cmp(&b)));
@@ -213,6 +221,8 @@ fn finish(
             }
         }
         let bound = |total: Choice| match total.cost <= limit {
+            // At best the room that is left is filled at the best rate to come, or what is too much
+            // is taken back at the least loss.
             true => total.value - (limit - total.cost) * best_up[place + 1],
             false => total.value + (total.cost - limit) * least_down[place + 1],
         };
@@ -229,6 +239,7 @@ fn finish(
         };
         next.sort_by(by_cost);
         let mut least = f64::INFINITY;
+        // Of equal cost or more and no less value: no completion makes such a state the better one.
         next.retain(|(state, _)| {
             let is_efficient = state.total.value < least;
             least = least.min(state.total.value);
@@ -253,6 +264,7 @@ fn finish(
         {
             let chosen = retraced(&base, &taken, state.last);
             let total = total_of(groups, &chosen);
+            // Summed anew, since states add up changes.
             if total.cost <= limit && total.value < best.value {
                 best = Solution { chosen, cost: total.cost, value: total.value, is_optimal: true };
             }
