@@ -172,6 +172,7 @@ impl Watch for Progress {
             Event::Phase { name, bytes, .. } => self.begin(bytes, doing(name)),
             Event::Advanced { bytes } => self.advance(bytes),
             Event::Recalled { bytes } => {
+                // What an earlier run has done took no time: the rate counts from here.
                 self.advance(bytes);
                 self.mark();
             }

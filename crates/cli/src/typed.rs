@@ -49,6 +49,7 @@ impl Typed {
     pub(crate) fn name(&self, setting: &Setting) -> String {
         let key = setting.key();
         match (self.flags.get(key), setting.entry()) {
+            // Flags go before the file in a list: what is behind their entries is the file's.
             (Some(flag), Some(entry)) if entry >= flag.entries => {
                 setting.clone().at(entry - flag.entries).to_string()
             }
