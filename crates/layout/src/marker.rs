@@ -194,7 +194,7 @@ impl Marker {
     /// # Errors
     /// One line that says why the bytes are not a marker.
     pub fn from_json(bytes: &[u8]) -> Result<Self, String> {
-        // Told by itself: `repair` knows what to do about NUL bytes.
+        // An answer of its own, for `repair` knows what to do about NUL bytes.
         if bytes.contains(&0) {
             return Err("holds NUL bytes".to_owned());
         }

@@ -64,7 +64,7 @@ impl Resolution {
         }
         let Some(optimizer) = optimizer else { return };
         self.options.solver = match self.options.solver {
-            // An optimizer alone asks for a descent. Beside a solver that was named it has to apply
+            // An optimizer alone asks for a descent. With a solver that was named it has to apply
             // to that one.
             Solver::Best if asked.solver.is_none() => {
                 Solver::Descent(CodeDescent::published(optimizer))

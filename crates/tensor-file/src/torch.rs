@@ -52,8 +52,9 @@ fn read_pickle_text(file: &File, range: &Range<u64>) -> Result<Vec<u8>, Complain
     }
 }
 
-/// Reads the container before that, pickles one after the other: a magic number, a version, facts about the machine, the tensors, the
-/// order of the storages; then each storage with its number of elements in front.
+/// Reads the container before that, pickles one after the other: a magic number, a version, facts
+/// about the machine, the tensors, the order of the storages; then each storage with its number of
+/// elements in front.
 pub(crate) fn read_legacy(file: &File, file_bytes: u64) -> Result<Contents, Complaint> {
     // One pickle of five is long; what does not fit twice the limit shows as cut short.
     let length = file_bytes.min(2 * PICKLE_LIMIT_BYTES as u64) as usize;

@@ -90,7 +90,7 @@ impl StoredLayers {
     /// Adds layers in codes of other programs, in place of what else was said of them.
     fn add_foreign(&mut self, foreign: Foreign) {
         let Foreign { layers, unread, parts, .. } = foreign;
-        // Told better by the program's name than by what its tensors look like.
+        // The program's name says more than what its tensors look like.
         self.defects.retain(|defect| !unread.contains_key(&defect.layer));
         for (layer, (program, why)) in &unread {
             let problem = format!(
