@@ -108,6 +108,7 @@ fn keys(recipe: &RecipeFile) -> BTreeMap<String, usize> {
             let path = format!("{prefix}{key}");
             match value {
                 Value::Null => {}
+                // Of these every entry is a setting of its own; any other table is one.
                 Value::Object(_) if is_command(&path) => add(&format!("{path}."), value, keys),
                 Value::Array(entries) => drop(keys.insert(path, entries.len())),
                 _ => drop(keys.insert(path, 1)),

@@ -135,8 +135,8 @@ impl PendingFolder {
         sync_folder(&self.path).map_err(io("sync"))?;
         // Once more: hours may have passed. The rename itself replaces nothing but an empty folder.
         check_target(&target)?;
-        // 2. The name, in one step.
-        // Windows renames no folder in which a file is open, and none over an empty one.
+        // 2. The name, in one step. Windows renames no folder in which a file is open, and none over
+        // an empty one.
         self.files.clear();
         #[cfg(windows)]
         let _ = std::fs::remove_dir(&target);

@@ -57,6 +57,7 @@ fn run_all(options: &ConvertOptions) -> anyhow::Result<bool> {
     if !fit.is_empty() {
         refuse_places(options, &groups)?;
     }
+    // Made only now that everything else has been checked.
     create_folder(options)?;
     let stopped = batch.convert_all(options, &typed, events.as_ref(), fit);
     if options.run.json {

@@ -53,6 +53,7 @@ impl Comparison {
     /// Finds everything that is wrong without reading any weight.
     pub(super) fn structure(&self) -> Vec<Finding> {
         let stored = &self.converted.stored;
+        // What the original lacks the layer of as well is not the conversion's doing.
         let known = &self.original.stored.orphans;
         let orphans = stored.orphans.iter().filter(|orphan| !known.contains(orphan));
         let mut findings: Vec<Finding> =

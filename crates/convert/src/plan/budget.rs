@@ -372,12 +372,14 @@ impl<'a> Problem<'a> {
             .iter()
             .map(cheapest)
             .fold((0.0, 0.0), |(cost, value), it| (cost + it.cost, value + it.value));
+        // At each step of the relaxed problem the mix is the best of its size.
         let mut points = vec![start];
         for step in steps(&choices) {
             let (before, after) = (choices[step.group][step.from], choices[step.group][step.to]);
             let (cost, value) = points[points.len() - 1];
             points.push((cost + after.cost - before.cost, value + after.value - before.value));
         }
+        // Sums of steps may end a rounding below 0.
         thinned(&points).into_iter().map(|(cost, value)| (cost as u64, value.max(0.0))).collect()
     }
 

@@ -64,8 +64,8 @@ impl Effects {
     /// not of the same setting wants another thing.
     pub(crate) fn add(&mut self, answers: &[Answer]) {
         let Some((decided, verdict)) = first_verdict(answers) else { return };
-        // Patterns of one list are one setting.
-        // What would be decided without the setting: the first verdict of all others.
+        // What would be decided without the setting: the first verdict of all others. Patterns of one
+        // list are one setting.
         let without = |setting: Question| {
             let others = answers
                 .iter()

@@ -143,7 +143,8 @@ impl MemoryPlan {
             return Ok(plan);
         }
         let mut plan = whole(tensors, NonZeroUsize::MIN);
-        // The largest weight first, until the rest fits.
+        // The largest weight first, until the rest fits: few weights by bands cost less time than
+        // many, since each is read twice.
         let mut by_size: Vec<(u64, usize, usize)> = tensors
             .iter()
             .enumerate()
@@ -154,7 +155,6 @@ impl MemoryPlan {
             })
             .collect();
         by_size.sort_by_key(|(bytes, ..)| std::cmp::Reverse(*bytes));
-        // Largest first: few weights by bands cost less time than many, since each is read twice.
         for (_, index, rows) in by_size {
             if plan.peak_bytes <= limit {
                 break;

@@ -163,6 +163,7 @@ fn cost_of(planned: &PlannedTensor, rounding: Rounding) -> u64 {
         (Decision::Quantize { .. }, Rounding::Learned(_)) => {
             planned.header.byte_len().saturating_mul(SEARCH)
         }
+        // One more, so that tensors without elements are dealt out as well.
         _ => planned.header.byte_len() + 1,
     }
 }

@@ -87,9 +87,8 @@ impl Plan {
         };
         let header = PlannedHeader::new(metadata, source, recipe, statistics.is_some());
 
-        // Machines share the work out by the whole plan, and not by what each can see, so that every tensor is in
-        // exactly one part.
-        // 4. The share of one machine.
+        // 4. The share of one machine. Machines share the work out by the whole plan, and not by what
+        // each can see, so that every tensor is in exactly one part.
         let part = request.part.map(|part| {
             let mut whole = tensors.clone();
             // Where the whole does not fit, a part of it may.
@@ -97,9 +96,8 @@ impl Plan {
             tensors = part.tensors_of(&whole, recipe.rounding());
             PlannedPart::new(part, whole, recipe)
         });
-        // Last, for the limit is about what is left to do here. It changes how a weight is worked on, never what it
-        // becomes.
-        // 5. How the work fits into memory.
+        // 5. How the work fits into memory. Last, for the limit is about what is left to do here. It
+        // changes how a weight is worked on, never what it becomes.
         let memory = fit_memory(request, &mut tensors)?;
         Ok(Self {
             subject,

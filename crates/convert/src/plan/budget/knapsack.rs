@@ -75,6 +75,7 @@ pub(crate) fn solve(groups: &[Vec<Choice>], limit: f64) -> Option<Solution> {
             broken = Some(*step);
         }
     }
+    // Later steps that still fit have been taken: a solution to beat.
     let greedy = Solution {
         value: total_of(groups, &chosen).value,
         cost: total_of(groups, &chosen).cost,
@@ -258,6 +259,7 @@ fn finish(
                 State { last: Some(taken.len() - 1), ..state }
             })
             .collect();
+        // States rise in cost and fall in value: the last one within the limit is the best.
         let within = states.iter().rfind(|state| state.total.cost <= limit);
         if let Some(state) = within
             && state.total.value < hopeless
