@@ -74,14 +74,17 @@ fn improve(scales: &mut [f32], candidates: &[Vec<f32>], measure: impl Fn(&[f32])
             }
         }
     };
+    // 1. Every third candidate, of all tiles of the row at once.
     for index in (0..candidates.len()).step_by(STRIDE) {
         consider(&mut best, &vec![index; scales.len()]);
     }
+    // 2. Those between, around the best of each tile.
     let centres: Vec<usize> = best.iter().map(|&(_, index)| index).collect();
     for step in (1..STRIDE).flat_map(|step| [-(step as isize), step as isize]) {
         let near = |&centre: &usize| centre.saturating_add_signed(step).min(candidates.len() - 1);
         consider(&mut best, &centres.iter().map(near).collect::<Vec<_>>());
     }
+    // 3. The chosen scales, which keep their place where nothing beats them.
     let chosen_errors = measure(scales);
     for (tile, (&(error, index), chosen)) in best.iter().zip(chosen_errors).enumerate() {
         if error < chosen {

@@ -136,6 +136,7 @@ impl<'a> Output<'a> {
         report.seconds = started.elapsed().as_secs_f64();
         // What is removed, or goes along with its weight, has written nothing and has no record.
         if !written.is_empty() {
+            // Behind its bytes: a run that ends between the two does the tensor again.
             let record = TensorRecord::new(&report);
             self.file.record(&header.name, &written, record.to_json())?;
         }
