@@ -90,6 +90,7 @@ impl Events {
         let rest = counted.total.saturating_sub(counted.bytes) as f64;
         let left = (rate > 0.0).then(|| rest / rate);
         let bytes = counted.bytes;
+        // Writing may wait for the reader, which other threads need not.
         drop(counted);
         write_line(&Line::<()>::Progress { bytes, rate, left });
     }

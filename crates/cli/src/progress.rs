@@ -168,10 +168,12 @@ impl Watch for Progress {
                     "note: continuing an earlier run, which had finished {finished} of {tensors} tensors"
                 ));
             }),
+            // Syncing has no bytes to count: the bar stays as it is.
             Event::Phase { name: Phase::Syncing, .. } => self.bar.set_message("syncing to disk"),
             Event::Phase { name, bytes, .. } => self.begin(bytes, doing(name)),
             Event::Advanced { bytes } => self.advance(bytes),
             Event::Recalled { bytes } => {
+                // What an earlier run has done took no time: the rate counts from here.
                 self.advance(bytes);
                 self.mark();
             }

@@ -60,10 +60,12 @@ pub(crate) fn listen(work: Work, is_quiet: bool) -> anyhow::Result<()> {
         false if !is_quiet && std::io::stderr().is_terminal() => tell(work.stopping()),
         false => {}
         true => {
+            // A bar that stays would be drawn into the line that follows.
             if let Some(bar) = &*BAR.lock().unwrap_or_else(PoisonError::into_inner) {
                 bar.finish_and_clear();
             }
             complain(format_args!("error: {}", work.stopped()));
+            // 128 and the number of SIGINT, as shells have it.
             std::process::exit(130)
         }
     })?;

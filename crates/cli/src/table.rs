@@ -90,6 +90,8 @@ impl Table {
         let least: Vec<usize> = (0..self.head.len()).map(longest_word).collect();
         let mut widths = self.natural_widths();
         let total: usize = widths.iter().map(|width| width + GAP).sum();
+        // The widest column gives way, one step after the other; none becomes narrower than its
+        // longest word.
         for _ in available..total {
             let columns = widths.iter_mut().zip(&least).filter(|(width, least)| **width > **least);
             let (widest, _) = columns.max_by_key(|(width, _)| **width)?;

@@ -49,6 +49,7 @@ impl Typed {
     pub(crate) fn name(&self, setting: &Setting) -> String {
         let key = setting.key();
         match (self.flags.get(key), setting.entry()) {
+            // Flags go before the file in a list: what is behind their entries is the file's.
             (Some(flag), Some(entry)) if entry >= flag.entries => {
                 setting.clone().at(entry - flag.entries).to_string()
             }
@@ -107,6 +108,7 @@ fn keys(recipe: &RecipeFile) -> BTreeMap<String, usize> {
             let path = format!("{prefix}{key}");
             match value {
                 Value::Null => {}
+                // Of these every entry is a setting of its own; any other table is one.
                 Value::Object(_) if is_command(&path) => add(&format!("{path}."), value, keys),
                 Value::Array(entries) => drop(keys.insert(path, entries.len())),
                 _ => drop(keys.insert(path, 1)),

@@ -15,9 +15,11 @@ use crate::{ComputeError, Device, DeviceMatrix, Matrix, place};
 /// the look at the kernel driver keeps machines without CUDA from getting that far.
 pub(crate) fn probe(index: usize) -> Result<(), ComputeError> {
     let device = Device::Cuda(index);
+    // 1. The kernel driver, without which all below would end in a panic.
     if !has_kernel_driver() {
         return Err(ComputeError::NoCudaDriver { device });
     }
+    // 2. libcuda and its devices.
     let found = match catch_unwind(CudaContext::device_count) {
         Ok(Ok(count)) => usize::try_from(count).unwrap_or(0),
         Ok(Err(error)) => {
@@ -28,6 +30,7 @@ pub(crate) fn probe(index: usize) -> Result<(), ComputeError> {
     if index >= found {
         return Err(ComputeError::NoSuchCudaDevice { device, found });
     }
+    // 3. The run-time compiler.
     match catch_unwind(|| compile_ptx("extern \"C\" __global__ void nothing() {}")) {
         Ok(Ok(_ptx)) => {}
         Ok(Err(error)) => {
@@ -37,6 +40,7 @@ pub(crate) fn probe(index: usize) -> Result<(), ComputeError> {
             return Err(ComputeError::CudaToolkitIncomplete { device, missing: "libnvrtc" });
         }
     }
+    // 4. Its headers, which only a kernel of burn's asks for.
     match catch_unwind(|| multiply_once(index)) {
         Ok(6.0) => Ok(()),
         Ok(other) => {

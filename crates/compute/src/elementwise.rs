@@ -36,6 +36,8 @@ pub fn dot(a: &[f32], b: &[f32]) -> f64 {
 
 /// Computes `Σ term(a[i], b[i])`: eight interleaved sums within a piece, then the pieces in order.
 fn sum(a: &[f32], b: &[f32], term: impl Fn(f32, f32) -> f64 + Sync) -> f64 {
+    // Eight `f64` fill one register of AVX-512, or two of AVX2: a fixed number gives the same bits
+    // on both.
     const LANES: usize = 8;
     assert_eq!(a.len(), b.len(), "slices of one pass");
     let arch = Arch::new();

@@ -81,6 +81,7 @@ impl Place for Flex {
             Some(memory) => values(memory),
             None => vec![0.0; length],
         };
+        // All of it is replaced, whatever the memory held.
         product.resize(length, 0.0);
         let (left, right) = (flex(&left), flex(&right));
         host_product::product(&mut product, Accum::Replace, view(&left), view(&right));

@@ -104,6 +104,7 @@ fn search(
         (_, None) => basis.multiply(weight),
         (_, Some(memory)) => basis.multiply_within(weight, memory),
     };
+    // 1. The range of W, by products in turn.
     let mut block = start;
     let mut spare = None;
     let mut wear = Wear::none();
@@ -120,6 +121,7 @@ fn search(
     // Here nothing may be left out: a basis that is nearly dependent would tilt the vectors themselves, not
     // only slow the search down.
     let last = orthonormalised(engine, &block);
+    // 2. What is left between both bases is small: its singular vectors turn them into those of W.
     let core = last.multiply_transposed(&block).download();
     let (turn_last, singular_values, turn_basis) = small::thin_svd(&core)?;
     let leading = |turn: Matrix| engine.upload(turn.leading_columns(rank).transposed());
@@ -158,6 +160,7 @@ impl Wear {
         if self.products == 0 {
             return block;
         }
+        // The product to come squeezes once more.
         let after_next = self.pivot_per_product.powi(self.products as i32 + 1);
         if after_next >= Self::SMALLEST_PIVOT && self.products < Self::MOST_PRODUCTS {
             return block;

@@ -19,6 +19,7 @@ impl NullaryFnOnce for Absmax<'_> {
     #[inline(always)]
     fn call(self) -> f32 {
         let (blocks, rest) = self.0.as_chunks::<BLOCK>();
+        // Magnitudes as bits: `f32::max` would pass over a NaN, which has to be found.
         let mut largest = [0; RUN];
         for block in blocks {
             add_block(&mut largest, block);

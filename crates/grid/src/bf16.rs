@@ -24,6 +24,7 @@ impl Grid for Bf16 {
 
     #[inline(always)]
     fn encode_bf16(bits: u16) -> u16 {
+        // Not passed through: −0, infinities and NaN are never written.
         Self::encode(Self::decode(bits))
     }
 
@@ -40,6 +41,8 @@ impl Grid for Bf16 {
     #[inline(always)]
     fn above(value: f32) -> f32 {
         let bits = value.to_bits();
+        // Bits of a negative number grow away from 0. −0 counts as 0 here, and goes to the smallest
+        // positive value.
         let next = if value < 0.0 { bits - (1 << 16) } else { (bits & !SIGN) + (1 << 16) };
         let next = f32::from_bits(next) + 0.0; // −0 + 0 is +0
         if next < Self::MAX { next } else { Self::MAX }
@@ -68,6 +71,8 @@ fn rounded_bits(bits: u32) -> u32 {
     let magnitude = bits & !SIGN;
     let magnitude = if magnitude > EXPONENT { 0 } else { magnitude }; // NaN
     let magnitude = magnitude.min(MAX_BITS);
+    // Nearest, ties to even: half a step less one, and one more behind an odd code. The clamped
+    // magnitude has zeros below, so that no carry makes it infinite.
     let nearest = (magnitude + 0x7FFF + ((magnitude >> 16) & 1)) & 0xFFFF_0000;
     if nearest == 0 { 0 } else { nearest | (bits & SIGN) }
 }

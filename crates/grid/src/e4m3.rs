@@ -85,12 +85,16 @@ fn encode_bf16(bits: u16) -> u8 {
     let magnitude = magnitude.min(BF16_MAX);
 
     let moved = magnitude << 5;
+    // The smallest normal value is code 8: eight steps of 2⁹. The difference is right modulo 2¹⁶,
+    // whatever the shifts push out.
     let normal = moved.wrapping_sub((BF16_MIN_NORMAL << 5) - (1 << 12));
     let lacking = (BF16_MIN_NORMAL >> 7).saturating_sub(magnitude >> 7).min(15);
     let subnormal = (moved & 0x0FE0 | 0x1000) >> lacking;
     let steps = if magnitude < BF16_MIN_NORMAL { subnormal } else { normal };
 
+    // Ties go to the even code: half a step of 2⁹ less one, and one more behind an odd code.
     let nearest = (steps + 0xFF + ((steps >> 9) & 1)) >> 9;
+    // A sign stays on what does not round to zero, and on no NaN.
     let is_negative = bits > BF16_LAST_ZERO && bits <= BF16_INFINITY | 0x8000;
     nearest as u8 | if is_negative { 0x80 } else { 0 }
 }

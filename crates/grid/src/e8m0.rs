@@ -41,6 +41,7 @@ impl E8m0 {
         if code == u8::MAX {
             return f32::NAN;
         }
+        // Code 0 comes out as 0, which is what readers take it for.
         f32::from_bits(u32::from(code) << MANTISSA_BITS)
     }
 

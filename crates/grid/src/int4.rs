@@ -21,6 +21,8 @@ impl Grid for Int4 {
 
     #[inline(always)]
     fn encode(value: f32) -> u8 {
+        // The low bits of 1.5 · 2²³ are zeros, so those of the sum are the two's complement of the
+        // rounded value.
         (tamed(value) + ROUNDER).to_bits() as u8 & (CODES - 1)
     }
 
@@ -31,12 +33,14 @@ impl Grid for Int4 {
 
     #[inline(always)]
     fn decode(code: u8) -> f32 {
+        // To the top of the byte and back, so that the sign bit fills the upper half.
         let value = f32::from((code << 4) as i8 >> 4);
         if code < CODES { value } else { f32::NAN }
     }
 
     #[inline(always)]
     fn round(value: f32) -> f32 {
+        // A difference of equal numbers is +0, so −0 cannot come out.
         (tamed(value) + ROUNDER) - ROUNDER
     }
 

@@ -17,6 +17,8 @@ impl Grid for Int8 {
 
     #[inline(always)]
     fn encode(value: f32) -> u8 {
+        // The low bits of 1.5 · 2²³ are zeros, so those of the sum are the two's complement of the
+        // rounded value.
         (tamed(value) + ROUNDER).to_bits() as u8
     }
 
@@ -32,6 +34,7 @@ impl Grid for Int8 {
 
     #[inline(always)]
     fn round(value: f32) -> f32 {
+        // A difference of equal numbers is +0, so −0 cannot come out.
         (tamed(value) + ROUNDER) - ROUNDER
     }
 

@@ -48,6 +48,8 @@ fn tamed(value: f32, max: f32) -> f32 {
 #[inline(always)]
 pub(crate) fn round<F: SmallFloat>(value: f32) -> f32 {
     let value = tamed(value, F::MAX);
+    // The step is that of the binade the value lies in. Where it rounds up to the next binade, it
+    // reaches the first value of that, which both grids have.
     let rounder = f32::from_bits(rounder::<F>(binade::<F>(value.to_bits())));
     (value + rounder) - rounder // x − x is +0, so −0 cannot come out
 }
@@ -100,6 +102,8 @@ pub(crate) fn decode<F: SmallFloat>(code: u32) -> f32 {
 
     let is_subnormal = magnitude < 1 << F::MANTISSA_BITS;
     let finite = if is_subnormal { subnormal } else { normal };
+    // All exponent bits and the mantissa of the code: of IEEE grids the first special code is
+    // infinity and the others are NaN; E4M3's only one has a mantissa.
     let bits = if magnitude >= F::FIRST_SPECIAL { finite | F32_EXPONENT } else { finite };
     f32::from_bits(bits | sign)
 }

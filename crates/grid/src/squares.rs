@@ -60,6 +60,8 @@ impl<G: Grid> NullaryFnOnce for EncodeMeasured<'_, G> {
             encode::<G>(values, self.scale, codes);
             sums.add::<G>(values, &scales, codes);
         }
+        // The rest goes to the first sums, so that value `i` is in sum `i % 64` whatever the
+        // length.
         encode::<G>(values_rest, self.scale, codes_rest);
         sums.add::<G>(values_rest, &scales, codes_rest);
         sums.total()
@@ -115,6 +117,8 @@ impl Sums {
         for ((error_sum, value_sum), ((&value, &code), &scale)) in
             self.error.iter_mut().zip(&mut self.value).zip(cells)
         {
+            // The product is rounded to f32 as a reader rounds it; only then does the difference
+            // get more digits.
             let error = f64::from(G::decode(code) * scale) - f64::from(value);
             *error_sum += error * error;
             *value_sum += f64::from(value) * f64::from(value);
@@ -128,6 +132,7 @@ impl Sums {
 
 /// Adds the upper half to the lower half until one is left.
 fn tree(mut lanes: [f64; LANES]) -> f64 {
+    // A fixed tree: the order of additions does not follow the width of the CPU's vectors.
     let mut half = LANES / 2;
     while half > 0 {
         for lane in 0..half {

@@ -13,6 +13,7 @@ pub(crate) const FULL_PRECISION_ELEMENTS: u64 = 2;
 
 /// Tells whether readers of such files know the scheme.
 pub(crate) fn admits(scheme: Scheme) -> bool {
+    // One scale for the tensor, since old loaders multiply by a single number.
     let scaled = [GridKind::E4m3, GridKind::F16].map(|grid| Scheme::scaled(grid, Tiling::Tensor));
     scaled.contains(&scheme.read_as()) || scheme.log_range().is_some()
 }
@@ -21,6 +22,7 @@ pub(crate) fn admits(scheme: Scheme) -> bool {
 /// range.
 pub(crate) fn scale_format(range: LogRange) -> [u8; 3] {
     let [low, high] = range.exponents();
+    // Eight bits, then both exponents without their signs: 12 and 6 stand for 10⁻¹² to 10⁶.
     [8, low, high]
 }
 

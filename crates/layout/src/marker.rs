@@ -55,6 +55,8 @@ impl Marker {
     /// scheme.
     pub fn of(scheme: Scheme, shape: [usize; 2]) -> Option<Self> {
         let format = Format::of(scheme)?;
+        // The group that this matrix comes to, not the largest that the scheme allows: loaders
+        // rotate by the number in the marker.
         let group = scheme.rotation().and_then(|rotation| rotation.group(shape[1]));
         let is_optional = format.rotation == FormatRotation::Optional;
         let group_size = match (&format.scales, scheme.tiling()) {
@@ -66,6 +68,8 @@ impl Marker {
             _ => None,
         };
         let tells_rows = matches!(format.scales, FormatScales::TensorOrRow);
+        // Loaders know the shape from the model's own code; a program that does not would take the
+        // zeros for weights.
         let is_padded = Packing::of_comfy(scheme, shape).is_padded();
         Some(Marker {
             format: format.name.to_owned(),
@@ -173,6 +177,8 @@ impl Marker {
     /// Tells whether codes and products are the same under both. Notes that no loader reads may
     /// differ.
     pub(crate) fn means_the_same_as(&self, other: &Marker) -> bool {
+        // With no scale shape, INT8 reads as one scale for all on both sides: the shape is the
+        // tensors' business.
         self.unrotated_scheme(&[]) == other.unrotated_scheme(&[])
             && self.rotation_group() == other.rotation_group()
             && self.matmul_precision() == other.matmul_precision()
@@ -188,6 +194,7 @@ impl Marker {
     /// # Errors
     /// One line that says why the bytes are not a marker.
     pub fn from_json(bytes: &[u8]) -> Result<Self, String> {
+        // An answer of its own, for `repair` knows what to do about NUL bytes.
         if bytes.contains(&0) {
             return Err("holds NUL bytes".to_owned());
         }
@@ -199,6 +206,7 @@ impl Marker {
     /// Reads the options of a marker without `format`; `None` where it is no JSON object at all.
     pub(crate) fn options(bytes: &[u8]) -> Option<Self> {
         let mut value: serde_json::Value = serde_json::from_slice(bytes).ok()?;
+        // With a `format` of nothing, so that the rest can be read by the same rules.
         value.as_object_mut()?.insert("format".to_owned(), "".into());
         Self::from_value(&value).ok()
     }

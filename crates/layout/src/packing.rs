@@ -54,6 +54,7 @@ impl Packing {
 
     /// Makes the packing of ComfyUI's files.
     pub(crate) fn of_comfy(scheme: Scheme, shape: [usize; 2]) -> Self {
+        // Rows as well as columns: fast kernels take whole blocks in both directions.
         let padded = shape.map(|size| size.next_multiple_of(padding_multiple(scheme)));
         Self { scheme, shape, padded, order: Order::Comfy }
     }
@@ -107,6 +108,7 @@ impl Packing {
                 ("weight", of_grid, cols_of_bytes)
             }
             Order::Servers(Codes::PackedNibbles) => ("weight_packed", of_grid, cols_of_bytes),
+            // Eight nibbles to a word of 32 bits, or four bytes: the row of bytes, seen as words.
             Order::Servers(Codes::Words) => ("weight_packed", Dtype::I32, cols_of_bytes / 4),
         };
         let codes = Part { name, dtype, shape: vec![rows, cols] };
@@ -122,6 +124,8 @@ impl Packing {
     pub(crate) fn pack(self, matrix: QuantizedMatrix) -> Vec<Vec<u8>> {
         let scales = matrix.stored_scales().into_iter().map(|(role, bytes)| match role {
             _ if self.is_swizzled(role) => self.swizzle().apply(&bytes),
+            // compressed-tensors divides by this number. Of a power of two, as
+            // `Scheme::for_servers` chooses it, the inverse is exact.
             ScaleRole::Tensor if self.divides() => inverse(&bytes),
             _ => bytes,
         });

@@ -35,9 +35,14 @@ pub(crate) fn adaround<G: Grid>(
         iterate: Iterate::new(state, &latest, limit),
         neighbourhood,
         options: *options,
+        // J differs between layers by orders of magnitude, the regularizer does not. Over that of
+        // nearest codes and times the number of weights, both are sums of terms of about 1, and one
+        // `regularizer` serves all layers.
         objective_factor: weights / losses.objective(limit.lambda()),
         evaluations: 0,
     };
+    // Gradients are of the soft values that `evaluate` leaves in the cells. What is compared, kept
+    // and reported is of hard choices alone.
     let outcome = walk(&mut choices, start, &options.descent, &latest, watch)?;
     let Choices { iterate, neighbourhood, .. } = choices;
     let rows = neighbourhood.rows;
@@ -60,6 +65,9 @@ impl Neighbourhood {
         let cells = &state.cells;
         let rows = cells.rows;
         let mut below = vec![0.0; cells.values.len()];
+        // Neighbours in grid units, where every binade has its own step. The published step is 2⁻⁶
+        // everywhere, which is less than E4M3's from 0.25 on, so that its final cast decides
+        // instead of the choice.
         for_lines(&mut below, rows, |line, below| {
             let weights = &cells.weights[line * rows..(line + 1) * rows];
             let parts = weights.iter().zip(cells.scales(line));

@@ -97,6 +97,8 @@ fn pass<G: Grid>(
             let factors = factors.map(|factor| factor as f32);
             energies = state.on_lines(lines.clone(), push, factors, kernel::descend::<G>);
         });
+        // The budget is asked block by block, not after the pass: what earlier blocks gained stays,
+        // and no iterate is over the budget.
         if state.weight_error_with(lines.clone(), &energies) > largest_energy {
             state.undo::<G>(lines, &moves);
             is_over = true;

@@ -31,6 +31,7 @@ impl Attempt {
         watch: &mut dyn Watch,
     ) -> Result<Self, RoundingError> {
         let limit = options.limit;
+        // The limit is one of `‖E‖`, energies are its square.
         let largest_energy = state.weight_error() * limit.largest_energy_ratio();
         let solver = chosen::<G>(options, state);
         let (passes, lambda) = match solver {
@@ -115,6 +116,8 @@ const COST: f64 = 0.01;
 fn against(limit: Limit, strength: f64, anneal: Anneal) -> Anneal {
     match limit {
         Limit::Lambda(lambda) => {
+            // λ only falls, so a longer walk starts at the larger one of the solver's own and that
+            // asked for; a walk of one pass has no room to fall.
             let first_lambda = match anneal.sweeps {
                 1 => lambda,
                 _ => anneal.first_lambda.max(lambda),

@@ -77,6 +77,7 @@ impl BiasCorrection {
                 (mean_inputs(rows, cols, seed), -1.0)
             }
         };
+        // Row by row, so that neither Ŵ nor W − Ŵ ever exists as a whole.
         let (mut original, mut decoded) = (vec![0.0; cols], vec![0.0; cols]);
         let correction = (0..weight.rows()).map(|row| {
             weight.widen_row(row, &mut original);

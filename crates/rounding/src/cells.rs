@@ -105,6 +105,8 @@ fn turned(
     }
     let mut lines: Vec<(usize, &mut [f32])> =
         order.iter().copied().zip(result.chunks_exact_mut(rows)).collect();
+    // The columns of a stripe then lie side by side, and a row is read by whole cache lines,
+    // wherever the lines go.
     lines.sort_unstable_by_key(|(col, _)| *col);
     lines.par_chunks_mut(STRIPE).for_each(|stripe| {
         let first = stripe[0].0;

@@ -35,6 +35,8 @@ pub(crate) fn code_descent<G: Grid>(
     let mut offsets = Offsets::<G> { iterate, nearest, loss: options.loss, grid: PhantomData };
     let outcome = walk(&mut offsets, start, &descent, &latest, watch)?;
     let Offsets { iterate, nearest, .. } = offsets;
+    // The cells hold the values of the last iterate; those of the best one are cast again from its
+    // offsets.
     let cells = &mut iterate.state.cells;
     for_lines(&mut cells.values, cells.rows, |line, values| {
         let places = line * values.len()..(line + 1) * values.len();
@@ -94,6 +96,8 @@ impl<G: Grid> Objective for Offsets<'_, '_, G> {
 /// Sets `value ← round(nearest + offset)`, saturating.
 fn cast<G: Grid>(nearest: &[f32], offsets: &[f32], values: &mut [f32]) {
     for ((value, nearest), offset) in values.iter_mut().zip(nearest).zip(offsets) {
+        // No range for the offset: an offset that runs away saturates, costs weight error, and is
+        // not the best.
         *value = G::round(nearest + offset);
     }
 }

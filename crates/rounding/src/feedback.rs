@@ -115,11 +115,16 @@ fn coupled_shift<G: Grid>(line: kernel::Line<'_>, factor: f32, rows: &RowCouplin
         let step = G::step(target) * REACH_STEPS;
         let shift = (factor * line.push[row] / scale).max(-step).min(step);
         let wanted = (target + shift) * scale;
+        // The pull of other rows is held within the same reach as the shift: it comes in model
+        // units, and a row of a coarse tile would push more into one of a fine tile than this can
+        // take.
         let pull = (rows.pull(place, &errors) / scale).max(-step).min(step);
         line.values[row] = G::round(target + shift - pull);
         let stored = line.values[row] * scale;
         errors[place] = stored - wanted;
         let error = stored - weight;
+        // Lines to come make up for all of the error beside the original weight, not only for that
+        // beside the aim.
         line.push[row] = error;
         sum += f64::from(error) * f64::from(error);
     }
@@ -138,12 +143,15 @@ fn coupled_shift<G: Grid>(line: kernel::Line<'_>, factor: f32, rows: &RowCouplin
 /// # Errors
 /// When the first k×k matrix cannot be inverted.
 fn in_blocks<G: Grid>(state: &mut State<'_>, options: &Feedback) -> Result<(), RoundingError> {
+    // 1. Divide each row of R by the root of its penalty: one k×k state then serves lines whose
+    // penalties differ.
     let projection = state.projection;
     let factors: Vec<f32> = (0..state.cells.order.len())
         .map(|line| (projection.damped_penalty(line) + options.lambda).sqrt().recip() as f32)
         .collect();
     let scaled = projection.right.clone().changed(|right| scale_rows(right, &factors));
     let rank = scaled.cols();
+    // 2. The B of all lines, the only k×k matrix that is inverted.
     let mut gram = scaled.transposed_multiply(&scaled).download();
     (0..rank).for_each(|i| gram.row_mut(i)[i] += 1.0);
     let inverse = solve_positive_definite(&gram, &Matrix::identity(rank))?;
@@ -167,6 +175,8 @@ fn in_blocks<G: Grid>(state: &mut State<'_>, options: &Feedback) -> Result<(), R
         state.line_energies[lines.clone()].copy_from_slice(&energies);
         state.absorb(lines.clone(), errors);
 
+        // Without these lines B is that plus a product of rank b (Woodbury), so that a b×b solution
+        // does.
         let mut core = turned.multiply_transposed(&right).scale(-1.0).download();
         (0..lines.len()).for_each(|i| core.row_mut(i)[i] += 1.0);
         // Without a solution the lines to come are taken to repair a little more than they can.

@@ -40,6 +40,8 @@ pub(crate) fn greedy<G: Grid>(
         if energy > largest_energy || objective.sqrt() * state.unit < DONE {
             return Ok(done);
         }
+        // J is quadratic, so the gain of a single step is exact, and no product is needed to know
+        // J.
         objective = (objective + f64::from(search.gain(line, row))).max(0.0);
         // Rounded, for `weight + error + step` is a grid value but for the last bits of these sums.
         let value = G::round((weight + error + step) / scale);
@@ -128,6 +130,8 @@ impl<'a> Search<'a> {
         if gain >= 0.0 {
             return None;
         }
+        // Lines tell their least gain without its row. Both are computed by the same function, so
+        // that the row is found by equality.
         let row = (0..self.rows).find(|row| self.gain(line, *row) == gain)?;
         Some([line, row])
     }
@@ -143,6 +147,8 @@ impl<'a> Search<'a> {
     fn take(&mut self, line: usize, row: usize, next: f32) {
         let place = line * self.rows + row;
         let step = std::mem::replace(&mut self.steps[place], next);
+        // λ couples a cell with itself alone. What the step does to all others waits as two factors
+        // for the next search, which reads every cell anyway.
         self.push[place] += self.lambda * step;
         let factors = self.right.row(line);
         for (line, by_line) in self.by_line.iter_mut().enumerate() {
@@ -172,6 +178,8 @@ fn least_gain(
     [by_line, right_energy, lambda]: [f32; 3],
 ) -> f32 {
     const LANES: usize = 16;
+    // Sixteen minima in turn, so that the loop becomes vectors; a minimum does not depend on the
+    // order.
     let mut least = [0.0_f32; LANES];
     let cells = push.iter_mut().zip(steps).zip(by_row).zip(left_energies);
     for (index, (((push, step), by_row), energy)) in cells.enumerate() {

@@ -34,6 +34,8 @@ pub const LARGEST_ERROR_RATIO: f64 = 2.0;
 pub(crate) fn is_better(stored: &Score, nearest: &Score, limit: Limit) -> bool {
     // Both energies are sums of the same terms in the same order; the slack is a few roundings.
     const ROUNDING: f64 = 1.0 + 1e-9;
+    // An objective of few directions can be lowered at any price in all others, which none of its
+    // own numbers shows.
     let allowed = nearest.weight_error
         * limit.largest_energy_ratio().min(LARGEST_ERROR_RATIO.powi(2))
         * ROUNDING;

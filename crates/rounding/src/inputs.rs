@@ -34,6 +34,7 @@ impl SecondMoment {
     #[must_use]
     pub fn of_diagonal(mean: &[f32], diagonal: &[f32]) -> Self {
         let has_mean = mean.iter().any(|mean| *mean != 0.0);
+        // A mean of 0 would be a column of zeros in every product to come.
         let factor = Matrix::from_fn(mean.len(), usize::from(has_mean), |col, _| mean[col]);
         let residual =
             diagonal.iter().zip(mean).map(|(square, mean)| (square - mean * mean).max(0.0));
@@ -112,6 +113,7 @@ impl Inputs {
             sums.iter_mut().zip(samples.row(row)).for_each(|(sum, &x)| *sum += f64::from(x));
         }
         let mean = sums.iter().map(|sum| (sum / count as f64) as f32).collect();
+        // `gram` sums over the columns of what it is given; samples lie in rows.
         let products = engine.upload(samples.transposed()).gram();
         let second_moment = SecondMoment::Full(products.scale(1.0 / count as f32).download());
         Self::new(mean, second_moment, count as u64)
@@ -157,6 +159,8 @@ impl Inputs {
                 }))
             }
             SecondMoment::LowRank { factor, residual } => {
+                // Only the part of μ that F spans can leave F; the rest of μ² was in the diagonal,
+                // and leaves it there.
                 without_mean(factor, residual, &self.mean)?
             }
         };
@@ -186,6 +190,9 @@ impl Inputs {
             }
             SecondMoment::LowRank { factor, residual } => SecondMoment::LowRank {
                 factor: rotated_rows(factor.transposed()).transposed(),
+                // The squares of the entries of R are all 1 / group, so each entry of the rotated
+                // diagonal is the mean of its group. What the rotation puts beside the diagonal is
+                // left out, or every group would become a dense block.
                 residual: residual.chunks(group).flat_map(group_mean).collect(),
             },
         };

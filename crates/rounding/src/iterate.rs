@@ -41,6 +41,7 @@ impl<'a, 's> Iterate<'a, 's> {
         let lines = 0..projection.penalties.len();
         let penalties: Vec<f64> =
             lines.map(|line| projection.damped_penalty(line) + lambda).collect();
+        // Without penalties E is not needed again.
         if penalties.iter().all(|penalty| *penalty == 0.0) {
             return (objective, push);
         }
@@ -71,6 +72,8 @@ impl<'a, 's> Iterate<'a, 's> {
                 || vec![0.0; rows],
                 |fresh, (line, (values, variable))| {
                     Arch::new().dispatch(|| cast(line, variable, fresh));
+                    // Compared before it is written, with one line of memory for each thread
+                    // instead of a second copy of all codes.
                     let is_changed = *values != **fresh;
                     values.copy_from_slice(fresh);
                     is_changed

@@ -38,6 +38,7 @@ impl<'a> Layer<'a> {
             }
             None => QuantizedMatrix::nearest(&weight, scheme, rule)?,
         };
+        // Looked for in the weight as the scheme sees it: a rotation changes the largest magnitude.
         let rows = (0..weight.rows()).into_par_iter();
         let absmax = rows.map_init(
             || vec![0.0; weight.cols()],

@@ -67,6 +67,8 @@ fn parse_share(text: &str) -> Result<f64, String> {
         Some(percent) => (percent.trim_end(), 100.0),
         None => (text, 1.0),
     };
+    // Whether the number is in range is asked later, together with all other settings, so that one
+    // answer has every complaint.
     let number = number.parse::<f64>().map_err(|_| "expected a share such as 0.03, or 3%")?;
     Ok(number / divisor)
 }

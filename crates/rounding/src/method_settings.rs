@@ -32,6 +32,8 @@ impl Method {
 
     /// Solvers that a setting needs; `None` where none of them makes it change anything.
     fn solvers_for(&self, setting: &MethodSetting) -> Option<Vec<&'static str>> {
+        // Whether a setting applies is written in `resolve` alone; it is asked with a value of the
+        // range.
         let asked = MethodOptions::default().with(setting.name, setting.range.example())?;
         let is_taken = |asked: &MethodOptions| Options::of_method(self.name, asked).is_ok();
         if is_taken(&asked) {

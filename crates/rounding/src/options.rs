@@ -22,6 +22,8 @@ impl Options {
     /// while they are searched for and used.
     #[must_use]
     pub fn working_bytes(&self, rows: usize, cols: usize) -> u64 {
+        // Measured (docs/rounding.md, "Memory"): 3.5 copies are in use at once, one more in
+        // `greedy`, up to fourteen with optimizers.
         let copies = match self.solver {
             Solver::Nearest
             | Solver::Stochastic
@@ -78,6 +80,7 @@ impl Options {
             let (solver, objective) = (self.solver.name(), self.objective.name());
             return Err(RoundingError::Objective { solver, objective });
         }
+        // A polish works on stripes of rows at once. With L, rows are not independent.
         if let (Solver::Feedback(feedback), Objective::Principal(_)) = (self.solver, self.objective)
             && feedback.polish > 0
         {

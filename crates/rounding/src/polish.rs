@@ -28,6 +28,8 @@ pub(crate) fn polish<G: Grid>(
     for pass in 1..=passes {
         for lines in blocks(state.cells.order.len(), BLOCK) {
             let (_, right) = state.projection.rows_of(lines.clone());
+            // Lines of a block push each other by `RRᵀ` of the block, so that each sees the moves
+            // before it without a product with K.
             let coupling = right.multiply_transposed(&right).download();
             let mut energies = Vec::new();
             let moves = state.push(lines.clone()).changed(|push| {
@@ -36,6 +38,8 @@ pub(crate) fn polish<G: Grid>(
                         kernel::descend::<G>(line)
                     });
             });
+            // It ends at the budget, where `anneal` goes on with the next block: a polish gains a
+            // few per cent at most.
             if state.weight_error_with(lines.clone(), &energies) > largest_energy {
                 state.undo::<G>(lines, &moves);
                 return Ok(pass);

@@ -65,6 +65,7 @@ impl Projection {
         let vectors = |rank: crate::Rank| leading_vectors(layer, rank, effort, engine, seed);
         match objective {
             Objective::None | Objective::Weight => {
+                // No directions: R has no columns, and all that is left is ‖E‖².
                 Self::new(layer, None, Matrix::zeros(cols, 0), engine)
             }
             Objective::Principal(rank) => {
@@ -142,6 +143,7 @@ impl Projection {
                 let mut factor = factor.clone();
                 elementwise::scale(factor.values_mut(), unit.sqrt().recip() as f32);
                 let projection = Self::new(layer, None, factor, engine)?;
+                // What a factor leaves of the diagonal is a λ of each column's own.
                 let penalties = projection.order.iter().map(|&col| f64::from(residual[col]) / unit);
                 let penalties = penalties.collect();
                 Ok(Self { penalties, damping, unit, ..projection })
@@ -321,6 +323,8 @@ fn damped_factor(
         match upper_factor(&damped) {
             Ok(factor) => return Ok((factor, damping)),
             Err(ComputeError::NotPositiveDefinite { .. }) if damping < most => {
+                // An H of fewer samples than columns does not have full rank, and in F32 its
+                // smallest eigenvalues lie on either side of 0.
                 damping = (damping * 10.0).max(LEAST);
             }
             Err(error) => return Err(error.into()),

@@ -29,6 +29,8 @@ impl Rank {
     pub fn for_shape(self, rows: usize, cols: usize) -> usize {
         let smaller = rows.min(cols);
         let asked = (self.share * smaller as f64) as usize;
+        // The least wins where somebody asks for more than the usual most, and the matrix over
+        // both.
         asked.min(self.most).max(self.least).min(smaller)
     }
 

@@ -71,6 +71,7 @@ impl RoundingReport {
             | Objective::Activations { .. } => return None,
         };
         let lambda = self.lambda;
+        // Where λ or the weight error is 0 the bound is 0 as well.
         if lambda <= 0.0 || self.nearest.weight_error == 0.0 {
             return None;
         }

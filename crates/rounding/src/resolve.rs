@@ -53,6 +53,8 @@ impl Resolution {
                 self.complaints.applies("solver", Some(WhyNot::Solver(solver.name())));
             }
             self.options.solver = solver;
+            // Published methods come without a limit. These solvers would spend any weight error
+            // that lowers the objective.
             if let Solver::Best | Solver::Feedback(_) | Solver::Anneal(_) = solver
                 && self.options.limit == Limit::None
                 && !matches!(self.options.objective, Objective::Activations { .. })
@@ -62,6 +64,8 @@ impl Resolution {
         }
         let Some(optimizer) = optimizer else { return };
         self.options.solver = match self.options.solver {
+            // An optimizer alone asks for a descent. With a solver that was named it has to apply
+            // to that one.
             Solver::Best if asked.solver.is_none() => {
                 Solver::Descent(CodeDescent::published(optimizer))
             }
@@ -181,6 +185,8 @@ impl Resolution {
         let batch = self.complaints.count("calibration_batch", asked.calibration_batch);
         let mut rows = asked_rows.unwrap_or(self.method.bias_rows);
         let mut is_used = false;
+        // One number for both: a correction draws as many rows as the objective, where that draws
+        // any.
         if let Objective::Sampled { samples } = &mut self.options.objective {
             is_used = true;
             *samples = asked_rows.unwrap_or(*samples);

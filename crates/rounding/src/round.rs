@@ -97,6 +97,7 @@ fn round_section(
     let Linear { weight, cache, .. } = asked;
     let inputs = section.inputs;
     let objective = options.objective;
+    // 1. The inputs as the columns of this scheme see them, rotated where it rotates.
     let group = scheme.rotation().and_then(|rotation| rotation.group(weight.cols()));
     let rotated = group.zip(inputs).filter(|(_, inputs)| inputs.columns() == weight.cols());
     let rotated = rotated.map(|(group, inputs)| inputs.rotated(group));
@@ -104,10 +105,13 @@ fn round_section(
     let is_seen = matches!(objective, Objective::Activations { .. });
     let importance = seen.filter(|inputs| is_seen && inputs.columns() == weight.cols());
     let importance = importance.map(|inputs| inputs.second_moment().diagonal());
+    // 2. Scales and nearest codes, of the whole weight even where only some rows are rounded: a
+    // scale of the tensor is the same in all sections.
     let layer = Layer::new(weight, scheme, rule, importance.as_deref())?;
     let is_whole = section.rows.len() == weight.rows();
     let layer = if is_whole { layer } else { layer.row_range(section.rows.clone()) };
     let has_mean = seen.is_some_and(|inputs| inputs.mean().iter().any(|mean| *mean != 0.0));
+    // 3. The directions of the objective, once for all schemes that see the layer alike.
     let (effort, rows) = (options.effort, [section.rows.start, section.rows.end]);
     let key = Key { objective, effort, seed, group, rows, has_mean };
     let find = || Projection::of(objective, &layer, seen, options.effort, engine, seed);
@@ -122,6 +126,7 @@ fn round_section(
         .as_ref()
         .is_some_and(|rotated| matches!(rotated.second_moment(), SecondMoment::LowRank { .. }));
     let nearest = is_partial.then(|| layer.nearest.clone());
+    // 4. The search, compiled for this grid.
     let mut found = scheme.grid().visit(Round {
         layer,
         projection: &projection,
@@ -131,6 +136,8 @@ fn round_section(
         seed,
         watch,
     })?;
+    // 5. The errors of outputs again, by the inputs as they are, so that schemes with and without
+    // rotation compare.
     if let (Some(nearest), Some(_)) = (nearest, found.rounded.report.output_errors) {
         let rows = weight.row_range(section.rows.clone());
         let seen_as_they_are = Linear::from(&rows).with_inputs(inputs);
@@ -156,6 +163,7 @@ impl GridVisitor for Round<'_> {
 
     fn visit<G: Grid>(self) -> Self::Output {
         let Self { layer, projection, coupling, options, engine, seed, watch } = self;
+        // 1. The score of nearest codes.
         let cells = Cells::new(&layer, projection.order.clone());
         let weight_energy = elementwise::squared_norm(&cells.weights);
         let found = projection.project(&cells, engine);
@@ -196,6 +204,7 @@ impl GridVisitor for Round<'_> {
             return Ok(Found { rounded, output });
         }
 
+        // 2. The search.
         let mut state = State::new(engine, projection, cells, layer.unit, found);
         state.coupling = coupling.filter(|_| projection.is_triangular);
         let attempt = Attempt::make::<G>(&mut state, options, seed, watch)?;
@@ -206,10 +215,12 @@ impl GridVisitor for Round<'_> {
         let found = projection.project(&state.cells, engine);
         let stored = score(&found, projection, &layer, options.limit);
         let has_to_be_better = options.objective != Objective::None;
+        // 3. What is no better is not stored. Stochastic rounding has nothing to be better in.
         if has_to_be_better && !is_better(&stored, &nearest, options.limit) {
             let rounded = Rounded { matrix: layer.nearest, report };
             return Ok(Found { rounded, output });
         }
+        // 4. The codes, and how many of them are not the nearest.
         let matrix = state.cells.quantized(&layer)?;
         let code_bytes = G::Code::BYTES;
         let changed = matrix

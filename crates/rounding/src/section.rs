@@ -34,6 +34,7 @@ pub(crate) fn sections<'a>(
     let mut sections = vec![];
     let mut next = 0;
     for part in parts {
+        // Rows between two parts have the statistics of the whole layer.
         if next < part.rows.start {
             sections.push(Section { rows: next..part.rows.start, inputs: layer.inputs });
         }
@@ -58,6 +59,7 @@ pub(crate) fn joined(sections: Vec<Found>) -> Rounded {
     let rows: f64 = sections.iter().map(weight_of).sum();
     let reports = || sections.iter().map(|found| &found.rounded.report);
     let mut report = reports().next().expect("a section").clone();
+    // Errors add up over rows; what does not, such as damping, is told of the worst section.
     report.stored = reports().map(|report| report.stored).fold(Score::default(), Score::plus);
     report.nearest = reports().map(|report| report.nearest).fold(Score::default(), Score::plus);
     report.weight_energy = reports().map(|report| report.weight_energy).sum();
@@ -69,6 +71,8 @@ pub(crate) fn joined(sections: Vec<Found>) -> Rounded {
     report.kept_nearest = reports().all(|report| report.kept_nearest);
     report.bound_ratio = None;
     let outputs: Option<f64> = sections.iter().map(|found| found.output).sum();
+    // Ratios do not add up: each is turned into squared units of the model, and their sum is
+    // divided by that of all outputs.
     let errors = |pick: fn([f64; 2]) -> f64| -> Option<f64> {
         let absolute =
             |found: &Found| Some(pick(found.rounded.report.output_errors?) * found.output?);

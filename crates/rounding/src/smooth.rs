@@ -2,7 +2,7 @@
 
 use std::f32::consts::{LN_2, LOG2_E};
 
-/// Returns `eˣ`, relative error below 1e-6; 2⁻¹²⁶ and 2¹²⁶ past these.
+/// Returns `eˣ`, relative error below 1e-6 for |x| ≤ 20 and below 4e-6 elsewhere; 2⁻¹²⁶ and 2¹²⁶ past these.
 #[inline(always)]
 pub(crate) fn exp(x: f32) -> f32 {
     // Adding 1.5 · 2²³ leaves the nearest integer in the low bits.
@@ -14,6 +14,7 @@ pub(crate) fn exp(x: f32) -> f32 {
     // Taylor; |y| ≤ 0.347, so the next term is below 6e-9.
     let series = 1.0 / 120.0 + y * (1.0 / 720.0 + y * (1.0 / 5040.0));
     let series = 1.0 + y * (1.0 + y * (0.5 + y * (1.0 / 6.0 + y * (1.0 / 24.0 + y * series))));
+    // `turns` is clamped, so that the exponent stays that of a normal number.
     f32::from_bits(((exponent + 127) << 23) as u32) * series
 }
 

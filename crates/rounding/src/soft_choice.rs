@@ -26,6 +26,7 @@ pub(crate) struct Ends<'a> {
 /// Returns the logit whose value is `target`; 0 where there is no choice.
 #[inline(always)]
 pub(crate) fn first_logit(target: f32, below: f32, above: f32) -> f32 {
+    // At the ends of the grid both values are one, and the quotient would be 0 / 0.
     let share = ((target - below) / (above - below).max(f32::MIN_POSITIVE)).clamp(0.0, 1.0);
     let sigmoid = (share - LOW) / STRETCH;
     if above > below { ln(sigmoid) - ln(1.0 - sigmoid) } else { 0.0 }
@@ -139,6 +140,7 @@ fn slope_of(
     let centred = 2.0 * stretched.clamp(0.0, 1.0) - 1.0;
     let hardness = power(centred.abs(), exponent);
     let hardening = regularizer * hardness.copysign(centred);
+    // Past 0 and 1 the clamp is flat, and a choice that is made gets no gradient.
     let is_free = (0.0..=1.0).contains(&stretched);
     let of_logit = if is_free { STRETCH * sigmoid * (1.0 - sigmoid) } else { 0.0 };
     ((objective * by_choice + hardening) * of_logit, 1.0 - hardness * centred.abs())

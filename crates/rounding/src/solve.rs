@@ -55,6 +55,7 @@ impl<'a> State<'a> {
 
     /// Returns `‖E‖²` if these lines had these energies.
     pub(crate) fn weight_error_with(&self, lines: Range<usize>, energies: &[f64]) -> f64 {
+        // Summed anew in the order of the lines: a running sum would drift.
         let (before, after) =
             (&self.line_energies[..lines.start], &self.line_energies[lines.end..]);
         before.iter().sum::<f64>() + energies.iter().sum::<f64>() + after.iter().sum::<f64>()
@@ -68,6 +69,7 @@ impl<'a> State<'a> {
     /// Returns `R_J K Lᵀ`, `[b, m]`, the push on a block of lines.
     pub(crate) fn push(&self, lines: Range<usize>) -> DeviceMatrix {
         let (first, right) = self.projection.rows_of(lines);
+        // Before `first`, R has zeros alone.
         let reached = self.projected.row_block(first..self.projected.rows());
         self.projection.spread(&right.multiply(&reached))
     }

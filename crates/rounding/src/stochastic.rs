@@ -15,6 +15,8 @@ pub(crate) fn stochastic<G: Grid>(state: &mut State<'_>, seed: u64) {
     let cells = &state.cells;
     values.par_chunks_mut(rows).zip(&mut state.line_energies).enumerate().for_each(
         |(line, (values, energy))| {
+            // By the place in the matrix, not in the order of lines, which depends on the
+            // objective.
             let column = (cells.order[line] * rows) as u64;
             let weights = &cells.weights[line * rows..(line + 1) * rows];
             *energy = 0.0;
@@ -39,6 +41,7 @@ fn chosen<G: Grid>(target: f32, chance: f32) -> f32 {
 
 /// Returns a uniform number in [0, 1), by place and seed.
 fn unit(seed: u64, place: u64) -> f32 {
+    // An `f32` below 1 holds 24 bits evenly spaced.
     (random_bits(seed, place) >> 40) as f32 / (1u32 << 24) as f32
 }
 

@@ -13,6 +13,7 @@ pub fn is_meant<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Str
 /// letters differ, or it goes on behind the known name, as `fp8_e4m3fn` does.
 fn closest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let wanted = letters(name);
+    // A third of the letters: `fp8-rwo` is near `fp8-row`, and `gguf` is near nothing.
     let limit = (wanted.len() / 3).max(1);
     let mut by_distance = None;
     let mut by_beginning: Option<&str> = None;
@@ -25,12 +26,14 @@ fn closest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&
                 by_distance = Some((distance, candidate));
             }
         }
+        // Only up to a dash: `fp88` is a slip of `fp8`, `fp8-e4m3fn` goes on behind it.
         let goes_on = wanted.strip_prefix(letters.as_slice());
         let goes_on = goes_on.is_some_and(|rest| rest.first().is_none_or(|char| *char == '-'));
         if goes_on && by_beginning.is_none_or(|longest| longest.len() < candidate.len()) {
             by_beginning = Some(candidate);
         }
     }
+    // What differs in few letters is the better guess: a beginning is shared by many names.
     by_distance.map(|(_, candidate)| candidate).or(by_beginning)
 }
 

@@ -81,6 +81,8 @@ impl SchemeFamily {
 
     /// Returns the scheme of a name, `None` for a name of another family.
     pub(crate) fn parse(&self, name: &str) -> Option<Scheme> {
+        // An empty suffix strips nothing, so `fp8-block-64-pow2` does not parse as a number here
+        // and goes to the next family.
         let number = name.strip_prefix(self.prefix)?.strip_suffix(self.suffix)?.parse().ok()?;
         (1..=MAX_NUMBER).contains(&number).then(|| (self.scheme)(number))?
     }
@@ -94,6 +96,7 @@ impl SchemeFamily {
             }
             _ => return None,
         };
+        // Made again and compared: another tiling or grid may have the same number.
         ((self.scheme)(number) == Some(scheme)).then(|| self.name(number))
     }
 }

@@ -136,6 +136,7 @@ impl QuantizedMatrix {
                 if !largest.is_finite() {
                     return Err(SchemeError::NotFinite { row });
                 }
+                // Zeros have a scale of 1, as tiles of weights have.
                 let scale = if largest < ZERO_ABSMAX { 1.0 } else { largest / Int8::MAX };
                 tokens.codes.extend(values.iter().map(|value| Int8::encode(value / scale) as i8));
                 tokens.scales.push(scale);
@@ -165,6 +166,8 @@ impl QuantizedMatrix {
                 .min(cols);
             let scale = f64::from(scales[first / tile_cols])
                 * f64::from(tokens.scales[token * blocks + first / tokens.block]);
+            // Whole numbers are multiplied as such: what a kernel adds in i32 is added here to the
+            // last bit.
             let inputs = &inputs[first..end];
             sum += scale
                 * match &whole {

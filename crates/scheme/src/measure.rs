@@ -99,6 +99,8 @@ pub fn largest_step(weight: &Weight<'_>, quantized: &QuantizedMatrix) -> Largest
 /// When the shapes differ.
 pub fn nearest_error(weight: &Weight<'_>, quantized: &QuantizedMatrix) -> f64 {
     assert_eq!([weight.rows(), weight.cols()], quantized.shape(), "shapes differ");
+    // Nearest levels depend on scales of groups and of rows at once, which no single scale of a
+    // tile says.
     if let Some(levels) = quantized.levels() {
         return levels.nearest_error(&weight.seen_by(quantized.scheme()), quantized.scales());
     }
@@ -206,6 +208,8 @@ pub(crate) fn tile_errors<G: Grid>(
     for row in 0..weight.rows() {
         weight.widen_row(row, &mut values);
         let first = tiling.first_tile(row, shape);
+        // Narrow tiles would cost a call for a few weights each; importance needs what is decoded,
+        // not only the sum of squares.
         match tile_cols < NARROW || weight.importance().is_some() {
             true => {
                 let (scales, errors) = (&scales[first..], &mut errors[first..]);

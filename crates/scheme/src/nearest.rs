@@ -124,6 +124,8 @@ impl GridVisitor for Encode<'_> {
         let row_bytes = cols * G::Code::BYTES;
         let mut bytes = self.memory;
         let length = rows * row_bytes;
+        // Reserved by a call that can fail: codes that do not fit are an error with a way out, not
+        // an abort.
         bytes
             .try_reserve_exact(length.saturating_sub(bytes.len()))
             .map_err(|_| SchemeError::OutOfMemory { bytes: length })?;

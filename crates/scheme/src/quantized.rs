@@ -83,6 +83,7 @@ impl QuantizedMatrix {
         StoredMatrix { codes, scales, levels }: StoredMatrix,
     ) -> Result<Self, SchemeError> {
         let code_bytes = scheme.grid().code_bytes();
+        // A shape from a file may multiply to more than there is; no length of codes then fits.
         let expected = rows
             .checked_mul(cols)
             .and_then(|count| count.checked_mul(code_bytes))
@@ -229,6 +230,7 @@ impl QuantizedMatrix {
     /// Decodes the matrix, row-major.
     pub fn to_f32(&self) -> Vec<f32> {
         let mut values = vec![0.0; self.rows * self.cols];
+        // A matrix without columns has no chunks, and chunks of 0 would panic.
         for (row, out) in values.chunks_exact_mut(self.cols.max(1)).enumerate() {
             self.decode_row(row, out);
         }

@@ -49,6 +49,8 @@ impl Rotation {
     /// to [`most`](Self::most) that divides them. `None` where 4 does not.
     #[must_use]
     pub fn group(self, cols: usize) -> Option<usize> {
+        // Smaller groups where the largest does not divide: 2560 columns have groups of 256, 3080
+        // columns groups of 4.
         let mut group = self.most.get();
         while group >= 4 && !cols.is_multiple_of(group) {
             group /= 4;
@@ -96,6 +98,8 @@ fn rotate_part(group: usize, values: &mut [f32]) {
     let mut distance = 1;
     while distance < group {
         let (parts, rest) = values.split_at_mut(in_parts);
+        // Values 1 and 4 apart lie in one vector; those farther apart are loads of whole vectors
+        // already.
         match distance {
             1 => parts.as_chunks_mut().0.iter_mut().for_each(neighbours::<1>),
             4 => parts.as_chunks_mut().0.iter_mut().for_each(neighbours::<4>),
@@ -148,6 +152,8 @@ fn distant(distance: usize, values: &mut [f32]) {
 
 #[inline(always)]
 fn butterfly([a, b, c, d]: [f32; 4]) -> [f32; 4] {
+    // Half the sum less the mirror image, for row i of R₄ has its −1 at 3 − i. Files hold codes of
+    // these sums: another order of additions would move last bits.
     let half = ((a + b) + (c + d)) * 0.5;
     [half - d, half - c, half - b, half - a]
 }

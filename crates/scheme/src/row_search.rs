@@ -63,6 +63,7 @@ impl GridVisitor for Search<'_> {
 /// - `candidates`: of ascending size, one for each scale
 /// - `measure`: returns the error with each of some scales
 fn improve(scales: &mut [f32], candidates: &[Vec<f32>], measure: impl Fn(&[f32]) -> Vec<f32>) {
+    // From infinity: the chosen scales are compared once, at the end, and win ties.
     let mut best = vec![(f32::INFINITY, 0); scales.len()];
     let consider = |best: &mut [(f32, usize)], indices: &[usize]| {
         let tried: Vec<f32> =
@@ -73,14 +74,17 @@ fn improve(scales: &mut [f32], candidates: &[Vec<f32>], measure: impl Fn(&[f32])
             }
         }
     };
+    // 1. Every third candidate, of all tiles of the row at once.
     for index in (0..candidates.len()).step_by(STRIDE) {
         consider(&mut best, &vec![index; scales.len()]);
     }
+    // 2. Those between, around the best of each tile.
     let centres: Vec<usize> = best.iter().map(|&(_, index)| index).collect();
     for step in (1..STRIDE).flat_map(|step| [-(step as isize), step as isize]) {
         let near = |&centre: &usize| centre.saturating_add_signed(step).min(candidates.len() - 1);
         consider(&mut best, &centres.iter().map(near).collect::<Vec<_>>());
     }
+    // 3. The chosen scales, which keep their place where nothing beats them.
     let chosen_errors = measure(scales);
     for (tile, (&(error, index), chosen)) in best.iter().zip(chosen_errors).enumerate() {
         if error < chosen {
@@ -113,6 +117,8 @@ fn errors<G: Grid>(
 #[inline(always)]
 fn tile_error<G: Grid>(values: &[f32], importance: &[f32], scale: f32) -> f32 {
     let weighed = |value: f32, importance: f32| {
+        // An error is of decoded codes, as everywhere: the grid value times the scale, not a
+        // difference in grid units.
         let error = G::round(value / scale) * scale - value;
         importance * error * error
     };

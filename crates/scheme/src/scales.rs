@@ -68,11 +68,14 @@ pub fn choose_scales(
     rule: ScaleRule,
 ) -> Result<Scales, SchemeError> {
     scheme.covers(weight.rows(), weight.cols())?;
+    // Scales of levels come with their codes, and from nowhere else.
     if scheme.has_levels() {
         return Ok(QuantizedMatrix::nearest(weight, scheme, rule)?.scales().to_vec().into());
     }
     let weight = &weight.seen_by(scheme);
     let mut maxima = tile_maxima(weight, scheme.tiling())?;
+    // Weights that share the scale count here and are never read: their largest magnitude is all
+    // that a scale needs.
     let largest = absmax(&maxima).max(weight.shared_absmax());
     if scheme.tiling() == Tiling::Tensor {
         maxima.fill(largest);
@@ -150,6 +153,7 @@ fn row_maxima(
     maxima: &mut [f32],
 ) {
     let [_, tile_cols] = tiling.tile_shape(rows, cols);
+    // The width decides about the speed alone: both give the same maxima.
     if tile_cols < NARROW {
         return absmax_tiles(values, tile_cols, maxima);
     }
@@ -182,6 +186,8 @@ fn tile_maxima(weight: &Weight<'_>, tiling: Tiling) -> Result<Vec<f32>, SchemeEr
 /// Puts the scale of least error among its candidates in the place of each absmax scale.
 fn search_scales(weight: &Weight<'_>, scheme: Scheme, scales: &mut Scales) {
     let [tile_rows, _] = scheme.tiling().tile_shape(weight.rows(), weight.cols());
+    // With importance and tiles of one row, a row is read once for all candidates; a block of
+    // several rows is measured candidate by candidate.
     if let Some(importance) = weight.importance()
         && tile_rows == 1
         && weight.cols() > 0

@@ -143,6 +143,8 @@ impl Scheme {
     /// These may differ in the largest rotation that they would take, and in how scales are chosen;
     /// and a group of whole numbers may be as wide as its row.
     pub fn is_same_for(self, other: Self, cols: usize) -> bool {
+        // Compared by what a file holds: a rotation by the group that it comes to, and a row that
+        // is one group as a row.
         let unrotated = |scheme: Self| {
             let scheme = Self { rotation: None, ..scheme.read_as() };
             match (scheme.grid, scheme.tiling()) {
@@ -212,6 +214,8 @@ impl Scheme {
     /// column matters: by least error on 4-bit grids. On finer ones, FP8 and INT8, that measured no
     /// gain, since searched codes make up for it.
     pub fn scale_rule_for_inputs(self) -> ScaleRule {
+        // Measured on Gemma 3 270M: rotated INT4 0.076 to 0.050 nats of predicted loss, NVFP4 13 %
+        // less; FP8 1 % less, INT8 2 to 10 % more (docs/rounding.md).
         let is_coarse = self.has_free_codes() && self.has_scales() && self.code_bits() <= 4;
         if is_coarse { ScaleRule::Mse } else { ScaleRule::Absmax }
     }

@@ -154,6 +154,8 @@ impl<'a> Weight<'a> {
                 rotate(group, values);
             }
             group => {
+                // Rotated numbers depend on all of their group: a part of one is cut out of the
+                // whole.
                 let groups = cols.start / group * group..cols.end.next_multiple_of(group);
                 let skipped = cols.start - groups.start;
                 let mut whole = vec![0.0; groups.len()];

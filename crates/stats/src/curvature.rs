@@ -37,6 +37,7 @@ impl MixedInputs {
     /// # Errors
     /// When they are not ascending ranges that do not overlap, within `rows` where these are known.
     pub fn new(moment: LayerStatistics, ranges: Vec<[u64; 2]>, rows: u64) -> Result<Self, Kind> {
+        // Rows that are not known bound nothing.
         let most = if rows == 0 { u64::MAX } else { rows };
         let mut last = 0;
         for &[first, end] in &ranges {
@@ -91,6 +92,7 @@ impl OutputGradient {
     /// As [`LayerStatistics::merged`].
     pub fn merged(&self, other: &Self) -> Result<Self, Kind> {
         let (a, b) = (self.count as f64, other.count as f64);
+        // Every mean is over predictions, and is weighed with them.
         let sum = a * f64::from(self.mean_square) + b * f64::from(other.mean_square);
         let both = |a: &Option<LayerStatistics>, b: &Option<LayerStatistics>| {
             a.as_ref().zip(b.as_ref()).map(|(a, b)| a.merged(b)).transpose()

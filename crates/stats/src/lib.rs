@@ -3,7 +3,8 @@
 //!
 //! For every layer: how many inputs x were seen, their mean, and as much of H = `E[x xᵀ]` as is worth
 //! its place ([`SecondMoment`]); where they were collected, too, the second moment of inputs as attention
-//! mixes them ([`MixedInputs`]) and the gradients of outputs ([`OutputGradient`]). `docs/statistics.md` describes the file and has the formulas.
+//! mixes them ([`MixedInputs`]) and the gradients of outputs ([`OutputGradient`]). `docs/statistics.md`
+//! describes the file and has the formulas.
 //!
 //! ```no_run
 //! use roundwise_stats::{Fit, Statistics, layers_of};

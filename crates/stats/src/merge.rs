@@ -102,6 +102,7 @@ impl<'a> Merge<'a> {
     /// Names every tool once, in the order of the files.
     fn tool(&self) -> String {
         let mut tools: Vec<&str> = Vec::new();
+        // A merged file names several tools already.
         for tool in self.sources.iter().flat_map(|source| source.tool().split(" + ")) {
             if !tool.is_empty() && !tools.contains(&tool) {
                 tools.push(tool);
@@ -263,7 +264,8 @@ impl LayerStatistics {
             _ => match (self.cut_to(other)?, other.cut_to(self)?) {
                 (Some((rank_a, x)), Some((rank_b, y))) => {
                     let rank = rank_a.max(rank_b);
-                    // `[√a·F_A, √b·F_B]` times its transpose is the mixture exactly; only the cut to `rank` loses something.
+                    // `[√a·F_A, √b·F_B]` times its transpose is the mixture exactly; only the cut to
+                    // `rank` loses something.
                     let joined = side_by_side((rank_a, &x, a.sqrt()), (rank_b, &y, b.sqrt()));
                     let values = reduced_factor(joined.as_ref(), rank)?;
                     SecondMoment::Factor { rank, values }

@@ -88,6 +88,7 @@ impl Parts {
         });
         let others = [MEAN, MIXED_ROWS, GRADIENT_COUNT, GRADIENT_MEAN_SQUARE];
         let known = of_moments.chain(others).find(|known| *known == name);
+        // Parts of the second version under the number of the first: the file was edited.
         let known = known.filter(|known| version > 1 || FIRST_VERSION.contains(known));
         known.map(|known| self.0.insert(known, header.clone())).is_some()
     }
@@ -122,6 +123,7 @@ impl Parts {
         }
         self.has_shape(GRADIENT_COUNT, Dtype::I64, &[1])?;
         self.has_shape(GRADIENT_MEAN_SQUARE, Dtype::F32, &[1])?;
+        // Whatever is of gradients comes with their count and mean square.
         if [
             GRADIENT_COUNT,
             GRADIENT_MEAN_SQUARE,

@@ -14,6 +14,7 @@ use crate::StatsErrorKind as Kind;
 /// Columns that would be past k are 0.
 pub(crate) fn reduced_factor(x: MatRef<'_, f64>, rank: usize) -> Result<Vec<f32>, Kind> {
     let k = x.ncols();
+    // Only the lower half, which is what the decomposition reads.
     let mut gram = Mat::zeros(k, k);
     faer::linalg::matmul::triangular::matmul(
         gram.as_mut(),

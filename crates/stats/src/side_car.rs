@@ -39,6 +39,8 @@ impl SideCar {
         let (version, layers) = checked_metadata(metadata).map_err(|kind| kind.at(path))?;
         let curvature = curvature(metadata).map_err(|kind| kind.at(path))?;
         let mut parts: Vec<Parts> = layers.iter().map(|_| Parts::default()).collect();
+        // A tensor of no listed layer is refused: the fingerprint, which is of the list, would not
+        // tell of it.
         for tensor in checkpoint.tensors() {
             let is_known = tensor.name.rsplit_once('.').is_some_and(|(module, part)| {
                 let found = layers.binary_search_by(|layer| layer.module.as_str().cmp(module));

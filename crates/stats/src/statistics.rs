@@ -38,6 +38,7 @@ impl Statistics {
     /// layer is read.
     pub fn open(path: &Path) -> Result<Self, StatsError> {
         let file = PlainFile::open(path)?;
+        // Nine bytes: the magic number of GGUF, or the length of a JSON header and its brace.
         let mut start = [0; 9];
         let known = file.bytes().min(start.len() as u64) as usize;
         file.read_into(0, &mut start[..known])?;
@@ -202,6 +203,7 @@ impl Statistics {
     pub fn summary(&self, module: &str) -> Result<LayerSummary, StatsError> {
         let shape = self.layers[self.expect(module)?].clone();
         let knowledge = self.knowledge(module).unwrap_or(Knowledge::Diagonal);
+        // A covariance may take hundreds of megabytes, and adds nothing to the line.
         let (samples, rank_energy) = match knowledge {
             Knowledge::Full => (self.count(module)?, 1.0),
             Knowledge::Diagonal => (self.count(module)?, 0.0),

@@ -97,6 +97,7 @@ impl StatisticsWriter {
         tool: &str,
         mut plans: Vec<LayerPlan>,
     ) -> Result<Self, StatsError> {
+        // Sorted, as the list of layers is, and as `plan` looks them up.
         plans.sort_by(|a, b| a.shape.module.cmp(&b.shape.module));
         for plan in &plans {
             // A line of the metadata's list each.

@@ -49,6 +49,7 @@ pub(crate) async fn guard(
 /// The first of the rules that a request breaks.
 fn admit(request: &Request, key: &Key) -> Result<(), Refusal> {
     let headers = request.headers();
+    // 1. The name of the server, whatever is asked for.
     let host = host(request)?;
     let path = request.uri().path();
     let is_get = matches!(*request.method(), Method::GET | Method::HEAD);
@@ -58,14 +59,17 @@ fn admit(request: &Request, key: &Key) -> Result<(), Refusal> {
             false => Err(wrong_method()),
         };
     }
+    // 2. The page that asks.
     refuse_other_origin(headers, host)?;
     if !is_get && *request.method() != Method::POST {
         return Err(wrong_method());
     }
+    // 3. The key; without one only a code can be exchanged for it.
     if path != "/api/session" && !bearer(headers).is_some_and(|text| key.is(text)) {
         return Err(Refusal::new(StatusCode::UNAUTHORIZED, "key", "the key is missing or old")
             .with_help("open the address that the terminal shows"));
     }
+    // 4. The type, which no form of another page can send.
     if !is_get && !is_json(headers) {
         let kind = StatusCode::UNSUPPORTED_MEDIA_TYPE;
         return Err(Refusal::new(kind, "type", "the request is not `application/json`"));

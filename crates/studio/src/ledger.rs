@@ -159,6 +159,8 @@ impl Ledger {
         record.starts_over = false;
         let told = record.failure.take();
         let code = status.and_then(|status| status.code());
+        // In this order: what was done before it could stop is done, and what the server ends is
+        // interrupted.
         let (to, failure) = match code {
             // 3: the comparison found something wrong, and the report says what.
             Some(0 | 3) if record.has_report => (JobState::Done, None),

@@ -1,9 +1,9 @@
 //! A local web page over conversions: one server on 127.0.0.1, one page, one job at a time.
 //!
-//! Looking at files and planning happens in this process, which reads headers, and one layer at a time for its picture. Work is done by
-//! processes of the program that serves the page: what runs out of memory leaves the page up, and
-//! what is stopped or killed goes on from its journal. `docs/studio.md` lists what the server is
-//! asked and answers.
+//! Looking at files and planning happens in this process, which reads headers, and one layer at a
+//! time for its picture. Work is done by processes of the program that serves the page: what runs
+//! out of memory leaves the page up, and what is stopped or killed goes on from its journal.
+//! `docs/studio.md` lists what the server is asked and answers.
 //!
 //! ```no_run
 //! use roundwise_studio::{Begun, Setup, Studio};

@@ -89,6 +89,7 @@ impl Studio {
             let address = neighbour::ask(&setup)?;
             return Ok(Begun::Running { address });
         };
+        // The folder is locked first, so that whoever finds it locked may ask where the server is.
         let listener = listen(setup.port)?;
         let port = listener.local_addr()?.port();
         let key = Key::new()?;
@@ -189,6 +190,8 @@ impl Shared {
 
     /// Starts the next job, if one is to be started.
     pub(crate) fn advance(self: &Arc<Self>) {
+        // The ledger is free while a process is started, and a job that cannot start must not keep
+        // the next from it.
         loop {
             let id = {
                 let mut ledger = locked(&self.ledger);

@@ -55,6 +55,7 @@ impl Worker {
         let shared = Arc::clone(shared);
         std::thread::spawn(move || {
             for_each_line(stdout, |line| hear(&shared, id, Heard::read(line, kind)));
+            // The last words come before the end.
             let _ = complaints.join();
             let status = wait(&child);
             locked(&shared.ledger).end(&shared.state, id, status);

@@ -97,6 +97,7 @@ pub(crate) fn header<'a>(
         let (part, found) = (other.tensor.name.clone(), other.tensor.dtype);
         return Err(Kind::PartDtype { part, found, expected: dtype });
     }
+    // Saturating sums: a total past 64 bits equals no tensor's length, and is refused below.
     let found = pieces.iter().fold(0_u64, |sum, piece| sum.saturating_add(piece.bytes));
     let length = match dtype.byte_len(&shape) {
         Some(expected) if expected == found => found,
@@ -122,6 +123,7 @@ fn piece(stored: &TensorHeader, part: Rows) -> Result<Piece, Kind> {
     let Rows { tensor: part, rows, order } = part;
     let count = stored.shape.first().copied().unwrap_or(1);
     let is_inside = rows.start <= rows.end && rows.end <= count;
+    // Groups are halved into even and odd rows, so they need an even number of rows.
     let groups_fit = order.group().is_none_or(|group| {
         group > 0 && group % 2 == 0 && (rows.end - rows.start.min(rows.end)) % group == 0
     });
@@ -153,6 +155,7 @@ pub(crate) fn read(
     read: &ReadStored<'_>,
 ) -> Result<(), TensorFileError> {
     let end = offset + buffer.len() as u64;
+    // Pieces lie one behind the other in the tensor; `at` is where the present one begins.
     let mut at = 0;
     for piece in pieces {
         let (from, to) = (at.max(offset), (at + piece.bytes).min(end));
@@ -191,6 +194,7 @@ impl Piece {
         while done < buffer.len() {
             let at = offset + done as u64;
             let (number, inside) = (at / group_bytes, at % group_bytes);
+            // Asked for, not taken: a group may be as large as the tensor.
             let length = usize::try_from(group_bytes).unwrap_or(usize::MAX);
             memory
                 .try_reserve_exact(length.saturating_sub(memory.len()))

@@ -65,9 +65,12 @@ impl Checkpoint {
             Located::Single(file) => Self::open_files(path, &[file], None),
             Located::Index(file) => {
                 let index = ShardIndex::open(&file)?;
+                // Shards that are missing are told before any of them is opened.
                 let shards = index.shard_paths()?;
                 let (mut checkpoint, defects) = Self::open_files(path, &shards, Some(&index))?;
                 checkpoint.is_index = file == path;
+                // The index is believed about files, never about contents: each of its places is
+                // looked up in the headers.
                 let remarks = index.check_places(|tensor| checkpoint.holder(tensor))?;
                 checkpoint.remarks.extend(left_out(&shards));
                 checkpoint.remarks.extend(remarks);
@@ -105,6 +108,8 @@ impl Checkpoint {
 
     fn add(&mut self, file: SourceFile, contents: Contents) {
         for (key, value) in contents.metadata {
+            // Files are opened in the order of their names, so that "first" does not depend on the
+            // folder's listing.
             match self.metadata.get(&key) {
                 None => drop(self.metadata.insert(key, value)),
                 Some(first) if *first == value => {}
@@ -125,6 +130,7 @@ impl Checkpoint {
     /// Keeps each tensor once: where several shards hold it, the one that the index names.
     fn keep_each_once(&mut self, index: Option<&ShardIndex>) -> Result<(), TensorFileError> {
         let mut overlaid = vec![];
+        // Only the index can say which of them counts; without it there is no right one.
         for same in self.tensors.chunk_by(|a, b| a.name == b.name).filter(|same| same.len() > 1) {
             let name = &same[0].name;
             let shard = index.and_then(|index| index.shard_of(name));
@@ -178,6 +184,7 @@ impl Checkpoint {
         let mut headers = Vec::with_capacity(tensors.len());
         for arranged in tensors {
             let name = arranged.name.clone();
+            // Looked up among the stored tensors, which `self` still has: names may be exchanged.
             let header = arrange::header(arranged, |part| self.get(part));
             headers.push(header.map_err(|kind| kind.at_tensor(&self.path, &name))?);
         }
@@ -337,6 +344,7 @@ impl Checkpoint {
             return Err(Kind::ForeignTensor.at_tensor(&self.path, &tensor.name));
         };
         let length = buffer.len() as u64;
+        // Checked addition: offsets are computed by callers.
         if offset.checked_add(length).is_none_or(|end| end > tensor.length) {
             let kind = Kind::PartOutOfRange { offset, length, tensor_bytes: tensor.length };
             return Err(kind.at_tensor(&file.path, &tensor.name));
@@ -406,6 +414,8 @@ fn read_blocks(
     let mut decoded = vec![];
     let mut at = offset;
     for part in buffer.chunks_mut(AT_ONCE) {
+        // The blocks that this part begins and ends in are decoded whole, and the part is cut out
+        // of them.
         let first = at / decoded_bytes;
         let end = (at + part.len() as u64).div_ceil(decoded_bytes);
         stored.resize(((end - first) * block.bytes()) as usize, 0);

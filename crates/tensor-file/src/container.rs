@@ -53,6 +53,8 @@ pub(crate) fn open(path: &Path, number: usize) -> Result<(SourceFile, Contents),
         Some(tensor) => kind.at_tensor(path, &tensor),
         None => kind.at(path),
     })?;
+    // Safetensors are checked in their own way: their names before their places. All others have
+    // their names checked here.
     contents.tensors.sort_by(|a, b| a.name.cmp(&b.name));
     for tensor in &mut contents.tensors {
         tensor.file = number;

@@ -70,6 +70,7 @@ pub fn check_writable(path: &Path) -> Result<(), TensorFileError> {
 /// [`Kind::Io`] when it cannot be made.
 pub fn create_folder(path: &Path) -> Result<(), TensorFileError> {
     match std::fs::create_dir(path) {
+        // Looked at after it failed, not before: another process may make the folder in between.
         Err(error) if !path.is_dir() => Err(Kind::io("create the folder")(error).at(path)),
         _ => Ok(()),
     }
@@ -154,8 +155,11 @@ pub(crate) fn write_all_at(file: &File, bytes: &[u8], offset: u64) -> io::Result
 /// Gives the file its final length, with blocks behind it where the file system can promise
 /// them, so that a full disk is found before any work is done.
 pub(crate) fn reserve(file: &File, bytes: u64) -> io::Result<()> {
+    // Blocks first: a length alone makes a sparse file, which fills up in the middle of the work.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     allocate_blocks(file, bytes)?;
+    // Where nothing was reserved this still gives the file its final length, by which `resume`
+    // knows it.
     file.set_len(bytes)
 }
 

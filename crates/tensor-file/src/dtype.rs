@@ -113,6 +113,7 @@ impl Dtype {
 
     /// Returns [`Self::byte_len`], or the reason why there is none.
     pub(crate) fn checked_byte_len(self, shape: &[u64]) -> Result<u64, TensorFileErrorKind> {
+        // In bits: several elements of F4 and F6 share a byte.
         let bits = shape
             .iter()
             .try_fold(1_u64, |count, &extent| count.checked_mul(extent))

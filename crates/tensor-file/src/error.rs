@@ -258,6 +258,7 @@ impl TensorFileErrorKind {
         match self {
             Self::FolderAmbiguous { names, .. } => Some(Cow::Owned(name_one(path, names))),
             Self::FolderOfModels { folders } => {
+                // A pipeline is opened by one of its models, and its denoiser is what people mean.
                 let is_denoiser = |name: &&String| ["transformer", "unet"].contains(&name.as_str());
                 let first = folders.iter().find(is_denoiser).or(folders.first())?;
                 let example = path.join(first);

@@ -60,6 +60,7 @@ impl Journal {
     pub(crate) fn create(path: PathBuf, run: &Value) -> Result<Self, TensorFileError> {
         let file = File::create(&path).map_err(|error| Kind::io("create")(error).at(&path))?;
         let journal = Self::of(path, file, 0);
+        // On disk before any record: the first line says whose records they are.
         if let Err(error) = journal.append(&line(run)) {
             // An unreadable journal is of no use.
             let _ = std::fs::remove_file(&journal.path);
@@ -92,6 +93,7 @@ impl Journal {
     /// now, once the tensors are synced.
     pub(crate) fn add(&self, record: &Record, bytes: u64) -> Option<String> {
         let mut batch = self.batch.lock().unwrap_or_else(PoisonError::into_inner);
+        // Waits in memory, not in the file: a line on disk says that its tensors are.
         batch.lines += &line(record);
         batch.bytes += bytes;
         batch.records += 1;
@@ -114,6 +116,7 @@ impl Journal {
     /// Writes lines, and waits until the disk has them.
     pub(crate) fn append(&self, lines: &str) -> Result<(), TensorFileError> {
         let written = (&self.file).write_all(lines.as_bytes());
+        // Data alone: the length that has to be found again is synced with it.
         let written = written.and_then(|()| self.file.sync_data());
         written.map_err(|error| Kind::io("write")(error).at(&self.path))
     }
@@ -143,6 +146,7 @@ pub(crate) struct ReadJournal {
 impl ReadJournal {
     /// Opens a journal; returns `None` where there is none, or not even its first line is whole.
     pub(crate) fn open(path: &Path) -> Result<Option<Self>, TensorFileError> {
+        // Not `exists`, which follows links: a link that leads nowhere is opened, and is an error.
         if std::fs::symlink_metadata(path).is_err() {
             return Ok(None);
         }
@@ -180,6 +184,7 @@ fn parsed<T: for<'de> Deserialize<'de>>(line: &[u8]) -> Option<T> {
 
 fn checksum(json: &str) -> String {
     const DIGITS: usize = 16;
+    // 64 bits are enough to tell a torn line from a whole one.
     blake3::hash(json.as_bytes()).to_hex()[..DIGITS].to_owned()
 }
 

@@ -49,6 +49,7 @@ fn locate_in_folder(folder: &Path) -> Result<Located, TensorFileError> {
             others.push((name, entry.path()));
         }
     }
+    // By what somebody means: an index before single files, safetensors before what was pickled.
     let groups = [indexes, singles, pickled_indexes, others];
     let mut candidates = groups.into_iter().find(|group| !group.is_empty()).unwrap_or_default();
     candidates.sort();
@@ -70,6 +71,7 @@ fn locate_in_folder(folder: &Path) -> Result<Located, TensorFileError> {
 /// Lists the folders inside a folder that hold weights, as those of a diffusers pipeline do; none where
 /// they cannot be read.
 fn folders_with_weights(folder: &Path) -> Vec<String> {
+    // What cannot be listed holds nothing for this message.
     let list = |folder: &Path| std::fs::read_dir(folder).into_iter().flatten().flatten();
     let is_weights = |name: &str| {
         name.ends_with(".safetensors") || OTHERS.iter().any(|ending| name.ends_with(ending))

@@ -95,6 +95,8 @@ impl Manifest {
         check_names(path, &tensors)?;
         tensors.sort_by(|a, b| a.dtype.cmp(&b.dtype).then_with(|| a.name.cmp(&b.name)));
         let by_name = sorted_by_name(&tensors);
+        // Offsets in a header count from the start of the data, so they do not depend on how long
+        // it is.
         let mut ranges = placed(path, &tensors)?;
         let header = header_json(&metadata, &tensors, &ranges);
         let header_bytes = header.len() as u64;
@@ -124,8 +126,11 @@ impl Manifest {
     ) -> Result<Self, TensorFileError> {
         let path = Path::new("manifest");
         check_names(path, &tensors)?;
+        // By name, so that a layer's tensors stay together in a shard; inside a shard the dtype
+        // counts again.
         tensors.sort_by(|a, b| a.name.cmp(&b.name));
         let groups = grouped(path, tensors, sharding.limit_bytes)?;
+        // The number of shards is part of each one's name, and known only now.
         let count = groups.len();
         let mut whole =
             Self { files: vec![], tensors: vec![], places: vec![], by_name: vec![], index: None };
@@ -232,6 +237,7 @@ fn grouped(
     let mut filled = 0_u64;
     for tensor in tensors {
         let length = spec_bytes(&tensor).map_err(|kind| kind.at_tensor(path, &tensor.name))?;
+        // A tensor of more than the limit begins a shard, and the next tensor begins another.
         let last: &mut Vec<TensorSpec> = groups.last_mut().expect("there is always one");
         if last.is_empty() || filled.saturating_add(length) <= limit_bytes {
             last.push(tensor);
@@ -294,6 +300,8 @@ fn header_json(
 ) -> Vec<u8> {
     let contents = Contents { metadata, tensors, ranges };
     let mut json = serde_json::to_vec(&contents).expect("strings and numbers always serialise");
+    // A multiple of 8, as in the reference writer: the data then begin aligned to their widest
+    // element.
     let padded = json.len().next_multiple_of(8);
     json.resize(padded, b' ');
     json

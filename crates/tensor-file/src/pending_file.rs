@@ -96,10 +96,12 @@ impl PendingFile {
             let target = &target;
             move |error| Kind::io(doing)(error).at(target)
         };
+        // 1. Everything on disk, before the name points at it: a rename may reach the disk first.
         let start = Instant::now();
         temporary.as_file().sync_all().map_err(io("sync"))?;
         let bytes = temporary.as_file().metadata().map_err(io("inspect"))?.len();
 
+        // 2. The name, in one step: it means the old file or the new one, never a part.
         match overwrite {
             Overwrite::Replace => {
                 // Once more: hours may have passed, and a rename would replace a device too.
@@ -113,6 +115,7 @@ impl PendingFile {
                 })?;
             }
         }
+        // 3. The folder that holds the name.
         sync_folder(&folder_of(&target))
             .map_err(|source| Kind::FolderNotSynced { source }.at(&target))?;
         Ok(Committed { sync_time: start.elapsed(), bytes })

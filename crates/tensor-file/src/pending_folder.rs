@@ -49,6 +49,7 @@ impl PendingFolder {
         if !is_same_file(&folder, &path, &path) {
             return Err(Kind::Busy.at(target));
         }
+        // Files of an earlier run whose shards were cut otherwise.
         remove_others(&path, &names)?;
         let files: Vec<File> =
             names.iter().map(|name| open_writable(&path.join(name))).collect::<Result<_, _>>()?;
@@ -125,6 +126,7 @@ impl PendingFolder {
             move |error| Kind::io(doing)(error).at(target)
         };
         let start = Instant::now();
+        // 1. Every file, and the folder that names them, on disk before the folder has its name.
         let mut bytes = self.other_bytes;
         for file in &self.files {
             file.sync_all().map_err(io("sync"))?;
@@ -133,7 +135,8 @@ impl PendingFolder {
         sync_folder(&self.path).map_err(io("sync"))?;
         // Once more: hours may have passed. The rename itself replaces nothing but an empty folder.
         check_target(&target)?;
-        // Windows renames no folder in which a file is open, and none over an empty one.
+        // 2. The name, in one step. Windows renames no folder in which a file is open, and none over
+        // an empty one.
         self.files.clear();
         #[cfg(windows)]
         let _ = std::fs::remove_dir(&target);
@@ -143,6 +146,7 @@ impl PendingFolder {
             }
             _ => io("rename")(error),
         })?;
+        // 3. The folder is there under its name; dropping this must not take it away.
         self.keep();
         sync_folder(&folder_of(&target))
             .map_err(|source| Kind::FolderNotSynced { source }.at(&target))?;
@@ -152,6 +156,8 @@ impl PendingFolder {
 
 impl Drop for PendingFolder {
     fn drop(&mut self) {
+        // Only what is still this folder: after a rename by somebody else the name may mean another
+        // one.
         if !self.is_kept && is_same_file(&self.folder, &self.path, &self.path) {
             // That it cannot be removed is no failure of what was to be done.
             let _ = std::fs::remove_dir_all(&self.path);

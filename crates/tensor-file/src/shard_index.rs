@@ -76,6 +76,7 @@ impl ShardIndex {
         holder: impl Fn(&str) -> Option<&'a Path>,
     ) -> Result<Vec<Remark>, TensorFileError> {
         let mut missing = vec![];
+        // Through the headers of the shards, which were read already.
         for (tensor, shard) in &self.places {
             match holder(tensor) {
                 None => missing.push((tensor, shard)),
@@ -148,6 +149,7 @@ impl<'de> Visitor<'de> for IndexVisitor {
 fn read_index(path: &Path) -> Result<Vec<u8>, TensorFileError> {
     let (file, metadata) = open_regular(path)?;
     let found = metadata.len();
+    // Before any memory is taken for it.
     if found > HEADER_LIMIT_BYTES {
         return Err(Kind::IndexTooLong { found, limit: HEADER_LIMIT_BYTES }.at(path));
     }

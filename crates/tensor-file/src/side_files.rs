@@ -53,8 +53,11 @@ impl Checkpoint {
 
 fn check(folder: &Path, path: &Path) -> Result<(), TensorFileError> {
     let resolved =
+        // Compared after links are followed: a link in a downloaded folder may lead to any file of
+        // the user's.
         |path: &Path| path.canonicalize().map_err(|error| Kind::io("open")(error).at(path));
     let (target, folder) = (resolved(path)?, resolved(folder)?);
+    // A Hugging Face cache holds `snapshots/COMMIT/FILE` as links into `blobs`, two folders up.
     let blobs = folder.parent().and_then(Path::parent).map(|repository| repository.join("blobs"));
     let is_inside = target.parent() == Some(&folder) || target.parent() == blobs.as_deref();
     if !is_inside {

@@ -33,8 +33,8 @@ impl SourceFile {
         self.bytes
     }
 
-    /// Returns a hash that tells files apart without reading them: it changes with the length, the header and the time of
-    /// the last change.
+    /// Returns a hash that tells files apart without reading them: it changes with the length, the
+    /// header and the time of the last change.
     pub fn fingerprint(&self) -> String {
         stamp(&self.file, self.bytes).update(&self.header).finalize().to_hex().to_string()
     }
@@ -92,6 +92,8 @@ fn read_header(file: &File, file_bytes: u64) -> Result<Vec<u8>, Kind> {
     let header_bytes = u64::from_le_bytes(length);
 
     if header_bytes > HEADER_LIMIT_BYTES {
+        // Refused as what it is, where its first bytes are known; else for the length that they
+        // would be.
         return Err(match other_format(length) {
             Some(looks_like) => Kind::NotSafetensors { looks_like },
             None => Kind::HeaderTooLong { found: header_bytes, limit: HEADER_LIMIT_BYTES },

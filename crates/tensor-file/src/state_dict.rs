@@ -95,9 +95,11 @@ struct Search<'a> {
 impl Search<'_> {
     fn look_into(&mut self, id: Id, path: &mut Vec<String>) {
         let pickle = self.pickle;
+        // `seen` ends the search in a dictionary that holds itself.
         let Some(entries) = pickle.entries(id).filter(|_| self.seen.insert(id)) else { return };
         let named = entries.iter().filter_map(|&(key, value)| Some((pickle.text(key)?, value)));
         let has = |wanted: &str| named.clone().any(|(key, _)| key == wanted);
+        // The state of torch's optimizers holds tensors of the model's shapes.
         if !path.is_empty() && has("param_groups") && has("state") {
             return self.optimizers.push(path.join("."));
         }
@@ -128,6 +130,7 @@ impl Search<'_> {
     /// Finds the model's dictionary among those found.
     fn choose(&self) -> Result<usize, Kind> {
         let ranked = self.found.iter().enumerate();
+        // The best-known key first, then the dictionary nearest to the outermost, then the first.
         let ranked = ranked.filter_map(|(at, found)| Some((found.rank?, found.path.len(), at)));
         if let Some((_, _, at)) = ranked.min() {
             return Ok(at);

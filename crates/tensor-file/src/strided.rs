@@ -29,6 +29,8 @@ pub(crate) fn is_contiguous(shape: &[u64], strides: &[u64]) -> bool {
 pub(crate) fn span(shape: &[u64], strides: &[u64]) -> Option<u64> {
     let mut dimensions: Vec<_> =
         shape.iter().zip(strides).filter(|(extent, _)| **extent != 1).collect();
+    // By ascending stride: each dimension has to begin behind the last element of those before it,
+    // or elements lie in two places of the tensor.
     dimensions.sort_by_key(|(_, stride)| **stride);
     let mut span = 1_u64;
     for (&extent, &stride) in dimensions {
@@ -63,6 +65,7 @@ pub(crate) fn read(
         return Ok(());
     }
     let element = tensor.dtype.bits() / 8;
+    // A tensor without dimensions is contiguous and never comes here.
     let row: u64 = tensor.shape[1..].iter().product();
     let rows =
         offset / element / row..(offset + buffer.len() as u64).div_ceil(element).div_ceil(row);
@@ -73,6 +76,7 @@ pub(crate) fn read(
         logical *= extent;
     }
     let slowest = dimensions.last_mut().expect("a single element is contiguous");
+    // Only the rows that the buffer reaches.
     slowest.extent = rows.end - rows.start;
     dimensions.retain(|dimension| dimension.extent != 1);
     // Front to back: the longest stride turns slowest.
@@ -135,6 +139,7 @@ impl Window<'_> {
         let is_inside =
             offset >= self.start && offset + length <= self.start + self.bytes.len() as u64;
         if !is_inside {
+            // No further than the tensor's own end: the file may end there.
             let bytes = (self.end - offset).min(WINDOW_BYTES);
             self.bytes.resize(bytes as usize, 0);
             read_inside(self.file, offset, &mut self.bytes)?;

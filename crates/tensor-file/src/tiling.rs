@@ -72,6 +72,7 @@ fn check_tiling(
     region: DataRegion,
 ) -> Result<u64, TensorFileError> {
     let mut placed: Vec<&TensorHeader> = tensors.iter().collect();
+    // Empty tensors before others at the same place: they overlap nothing.
     placed.sort_by_key(|tensor| (tensor.offset, tensor.length));
 
     let mut expected = 0;

@@ -26,6 +26,7 @@ pub(crate) fn read_zip(file: &File, file_bytes: u64) -> Result<Contents, Complai
         return Err(whole(Kind::Zip { problem: "it holds no single data.pkl" }));
     };
     let folder = name.trim_end_matches("data.pkl");
+    // Older versions of PyTorch do not write it.
     let entry = |name: &str| entries.get(&format!("{folder}{name}"));
     if let Some(order) = entry("byteorder") {
         let length = (order.end - order.start).min(8) as usize;
@@ -51,9 +52,11 @@ fn read_pickle_text(file: &File, range: &Range<u64>) -> Result<Vec<u8>, Complain
     }
 }
 
-/// Reads the container before that, pickles one after the other: a magic number, a version, facts about the machine, the tensors, the
-/// order of the storages; then each storage with its number of elements in front.
+/// Reads the container before that, pickles one after the other: a magic number, a version, facts
+/// about the machine, the tensors, the order of the storages; then each storage with its number of
+/// elements in front.
 pub(crate) fn read_legacy(file: &File, file_bytes: u64) -> Result<Contents, Complaint> {
+    // One pickle of five is long; what does not fit twice the limit shows as cut short.
     let length = file_bytes.min(2 * PICKLE_LIMIT_BYTES as u64) as usize;
     let mut text = zip::read(file, 0, length).map_err(whole)?;
     let mut at = 0;
@@ -130,6 +133,7 @@ fn contents_of(pickle: &Pickle, storages: &Storages) -> Result<Contents, Complai
                 tensors.push(placed(name, view, storages).map_err(at)?);
             }
             (_, Some(call)) if is_tensor_maker(&call) => return Err(at(Kind::TensorCall { call })),
+            // Numbers, texts and dictionaries beside the tensors are no weights.
             _ => {}
         }
     }

@@ -177,6 +177,8 @@ impl TensorFileWriter {
     /// [`Kind::FolderNotSynced`] comes after the rename: then the file is complete and there.
     pub fn commit(self) -> Result<Committed, TensorFileError> {
         self.check_complete()?;
+        // A crash at any point from here on leaves an output that is finished or can be continued:
+        // records are on disk before the rename, and the journal goes after it.
         let started = Instant::now();
         if let Some(journal) = &self.journal {
             self.settle(journal, &journal.take())?;
@@ -212,6 +214,7 @@ impl TensorFileWriter {
             let needed = bytes.len() as u64;
             disk_error("write", error, needed, available_bytes(path)).at_tensor(path, name)
         })?;
+        // Counted after it was written: a failure leaves the tensor incomplete.
         let mut written = self.lock(position);
         match self.journal {
             Some(_) => written.add_hashed(offset, bytes),

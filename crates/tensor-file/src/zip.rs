@@ -56,6 +56,8 @@ fn find_directory(file: &File, file_bytes: u64) -> Result<Directory, Kind> {
     let tail = read(file, start, length)?;
     let is_end = |at: &usize| {
         let end = &tail[*at..];
+        // A comment may hold the signature itself: only an end that reaches to the last byte is
+        // one.
         end.starts_with(&END) && END_BYTES + usize::from(u16_at(end, 20)) == end.len()
     };
     let last = tail.len().checked_sub(END_BYTES);
@@ -67,6 +69,7 @@ fn find_directory(file: &File, file_bytes: u64) -> Result<Directory, Kind> {
         bytes: u64::from(u32_at(end, 12)),
         offset: u64::from(u32_at(end, 16)),
     };
+    // Any of them at its limit says that the real values are in the wide record (ZIP64).
     let is_wide = directory.entries == 0xffff
         || [directory.bytes, directory.offset].contains(&u64::from(u32::MAX));
     if !is_wide {
@@ -78,6 +81,7 @@ fn find_directory(file: &File, file_bytes: u64) -> Result<Directory, Kind> {
     if !locator.starts_with(&WIDE_LOCATOR) {
         return Err(wrong("its directory is missing"));
     }
+    // Bytes up to and with the place of the directory, the last of the fields that count.
     let end = read(file, u64_at(&locator, 8), 56)?;
     if !end.starts_with(&WIDE_END) {
         return Err(wrong("its directory is missing"));
@@ -109,6 +113,7 @@ fn next_entry(rest: &mut &[u8]) -> Result<Entry, Kind> {
         let (id, length) = (u16_at(extra, 0), usize::from(u16_at(extra, 2)));
         extra = &extra[4..];
         let mut field = take(&mut extra, length)?;
+        // Extra field 1 is that of ZIP64.
         if id == 1 {
             for size in sizes.iter_mut().filter(|size| **size == u64::from(u32::MAX)) {
                 *size = u64_at(take(&mut field, 8)?, 0);
@@ -131,6 +136,8 @@ fn data_of(file: &File, file_bytes: u64, entry: &Entry) -> Result<Range<u64>, Ki
     if !local.starts_with(&LOCAL) {
         return Err(wrong("an entry is not where its directory says"));
     }
+    // Lengths of the local header, which may differ from those in the directory: PyTorch pads it so
+    // that data are aligned.
     let names = u64::from(u16_at(&local, 26)) + u64::from(u16_at(&local, 28));
     // Cannot overflow: all but the last are inside the file.
     let start = entry.local + LOCAL_BYTES + names;

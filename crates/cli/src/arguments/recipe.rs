@@ -159,6 +159,7 @@ impl RecipeOptions {
         Ok(match &self.recipe {
             Some(path) => {
                 let text = read_text(path)?;
+                // A layer-config begins with a brace, which no recipe does.
                 let is_json = text.trim_start().starts_with('{');
                 let recipe =
                     if is_json { import_layer_config(&text) } else { RecipeFile::from_toml(&text) };

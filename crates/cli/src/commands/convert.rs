@@ -35,6 +35,7 @@ fn run_all(options: &ConvertOptions) -> anyhow::Result<bool> {
         refuse_idle_device(options, &job.recipe)?;
         refuse_adapter_of_nothing(options, &job.recipe)?;
     }
+    // The search for a budget listens already, and a second handler would be refused.
     if budgeted.is_none() {
         stop::listen(work(&groups), options.run.quiet)?;
     }
@@ -52,9 +53,11 @@ fn run_all(options: &ConvertOptions) -> anyhow::Result<bool> {
         let held = |prepared| if groups.len() == 1 { Some(prepared) } else { None };
         fit.extend(prepared.map(|prepared| (group, held(prepared))));
     }
+    // Places come last: what is wrong with recipe or input is said first.
     if !fit.is_empty() {
         refuse_places(options, &groups)?;
     }
+    // Made only now that everything else has been checked.
     create_folder(options)?;
     let stopped = batch.convert_all(options, &typed, events.as_ref(), fit);
     if options.run.json {

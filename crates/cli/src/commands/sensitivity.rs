@@ -123,6 +123,7 @@ fn bar(loss: f64, worst: f64) -> String {
     if loss <= 0.0 || worst <= 0.0 {
         return String::new();
     }
+    // The worst layer has the whole width, and each power of ten below it a quarter less.
     let share = 1.0 + (loss / worst).log10() / POWERS;
     "█".repeat((share.max(0.0) * WIDTH).round() as usize)
 }

@@ -74,6 +74,7 @@ struct SshConnection {
 impl SshConnection {
     fn here() -> Option<Self> {
         let text = std::env::var("SSH_CONNECTION").ok()?;
+        // Address and port of the client, then those under which it reached this machine.
         let mut words = text.split_whitespace().skip(2).map(str::to_owned);
         Some(Self { host: words.next()?, port: words.next()? })
     }

@@ -53,6 +53,7 @@ impl Comparison {
     /// Finds everything that is wrong without reading any weight.
     pub(super) fn structure(&self) -> Vec<Finding> {
         let stored = &self.converted.stored;
+        // What the original lacks the layer of as well is not the conversion's doing.
         let known = &self.original.stored.orphans;
         let orphans = stored.orphans.iter().filter(|orphan| !known.contains(orphan));
         let mut findings: Vec<Finding> =
@@ -139,6 +140,7 @@ impl Comparison {
 
     /// Compares one tensor of the original with what became of it.
     pub(super) fn compare(&self, before: &TensorHeader) -> Result<Outcome, ConvertError> {
+        // 1. Scales and markers, which their layer answers for.
         if self.original.stored.side_tensors.contains_key(&before.name) {
             let after = self.converted.checkpoint.get(&before.name);
             return match after.filter(|_| before.name.ends_with(".input_scale")) {
@@ -146,12 +148,14 @@ impl Comparison {
                 _ => Ok(Outcome::SideTensor),
             };
         }
+        // 2. What is missing.
         let Some(after) = self.find_after(before) else {
             return Ok(match self.may_be_missing(&before.name) {
                 true => Outcome::Removed(before.name.clone()),
                 false => Outcome::Wrong(finding(&before.name, "is missing")),
             });
         };
+        // 3. Codes of another program, which are the same or became numbers.
         let layer = layer_of(&before.name);
         let foreign = self.original.foreign_layer(before);
         match (foreign, self.converted.foreign_layer(after)) {
@@ -166,6 +170,7 @@ impl Comparison {
         if self.converted.stored.defects.iter().any(|defect| defect.layer == layer) {
             return Ok(Outcome::AmongDefects);
         }
+        // 4. All else, by what it was and what it is now.
         let stored_after = self.converted.stored.layers.get(layer);
         let is_weight = layer_of_weight(&before.name).is_some();
         match stored_after {
@@ -381,6 +386,7 @@ impl Comparison {
         let Some((dtype, found)) = self.converted_numbers(after)? else {
             return Ok(Outcome::Wrong(finding(&before.name, "holds codes without a scale")));
         };
+        // F32 and F64 hold every decoded value, BF16 its rounding.
         let is_same = found.iter().zip(&expected).all(|(&found, &expected)| {
             let expected = match dtype {
                 FloatDtype::BF16 => bf16::from_f32(expected).to_f32(),
@@ -390,6 +396,7 @@ impl Comparison {
         });
         match (is_same, dtype) {
             (true, _) => Ok(Outcome::Identical),
+            // F16 has no room for all of them, and is judged as a rounding.
             (false, FloatDtype::F16) => self.compare_numbers(before, after),
             (false, FloatDtype::BF16 | FloatDtype::F32 | FloatDtype::F64) => {
                 Ok(Outcome::Wrong(finding(&before.name, "differs from the decoded original")))

@@ -80,6 +80,7 @@ pub fn look_at_layer(
 /// - `weight`, `matrix`: of one shape, their numbers finite
 fn picture(tensor: &str, weight: &Weight<'_>, matrix: &QuantizedMatrix) -> LayerPicture {
     let shape = matrix.shape();
+    // 1. How large the numbers are, for the bins.
     let mut largest = [0.0_f32; 2];
     for_each_row(weight, matrix, |_, values, errors| {
         largest[0] = largest[0].max(roundwise_grid::absmax(values));
@@ -87,6 +88,7 @@ fn picture(tensor: &str, weight: &Weight<'_>, matrix: &QuantizedMatrix) -> Layer
     });
     let [mut weights, mut errors] = largest.map(Histogram::up_to);
     let error = measure(weight, matrix);
+    // 2. What is in each bin and each cell.
     let mut map = SquaresByCell::new(shape, matrix.scheme().tiling());
     for_each_row(weight, matrix, |row, of_weight, of_error| {
         weights.count(of_weight);
@@ -184,6 +186,8 @@ const MOST_CELLS: usize = 128;
 /// Weights along a side of a cell: those of whole tiles, unless one alone is too large.
 fn cell_size(size: usize, tile: usize) -> usize {
     let smallest = size.div_ceil(MOST_CELLS).max(1);
+    // A tile as long as the side may be cut. Others stay whole, so that cells show what one scale
+    // does.
     match tile <= smallest || size.div_ceil(tile) > 1 {
         true => smallest.next_multiple_of(tile.max(1)),
         false => smallest,

@@ -27,7 +27,7 @@ impl Outputs {
     /// without statistics of the layer.
     ///
     /// # Errors
-    /// As [`LayerInputs::of`].
+    /// As [`LayerInputs::plain_of_layer`].
     pub(super) fn errors(
         &self,
         layer: &str,

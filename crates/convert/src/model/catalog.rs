@@ -227,6 +227,7 @@ impl PresetFile {
             architectures: Vec::new(),
         };
         self.add_rules(&mut preset)?;
+        // One level deep, so that the files themselves show whose rule comes first.
         for other in &self.include {
             match all.get(other.as_str()) {
                 Some(file) if file.include.is_empty() => file.add_rules(&mut preset)?,

@@ -116,6 +116,7 @@ impl Test {
             Self::Starts(start) => {
                 shapes.starting_with(&format!("{prefix}{start}")).next().map(str::to_owned)
             }
+            // These look at whole names, whatever the prefix.
             Self::Ends(end) => shapes.names().find(|name| name.ends_with(end)).map(str::to_owned),
             Self::Holds(part) => shapes.names().find(|name| name.contains(part)).map(str::to_owned),
             Self::Rank { end, rank } => {

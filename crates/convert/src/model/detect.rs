@@ -117,6 +117,7 @@ fn found_behind_wrappers<'a>(
             component.prefix.insert_str(0, &wrapper);
             component.evidence.iter_mut().for_each(|name| name.insert_str(0, &wrapper));
         }
+        // What the wrapper does not cover belongs to nothing known.
         if shapes.names().any(|name| !name.starts_with(&wrapper)) {
             inner.others.push(unknown("", "unclaimed"));
         }
@@ -145,6 +146,7 @@ fn detect_plain(shapes: &Shapes<'_>, insisted: Option<FileKind>) -> Detected {
     let diffusion = |prefix: &&str| identify(shapes, prefix, Role::DiffusionModel);
     let found = match wrapper {
         Some(prefix) => [prefix, ""].iter().find_map(diffusion),
+        // ComfyUI takes `model.` off where none of its own prefixes has enough names.
         None => ["", "model."].iter().find_map(diffusion),
     };
     let text = |prefix: &&str| identify(shapes, prefix, Role::TextEncoder);
@@ -218,6 +220,7 @@ fn wrapper(shapes: &Shapes<'_>) -> Option<&'static str> {
     if holds("detector.") && holds("tracker.") {
         return None;
     }
+    // As ComfyUI's `unet_prefix_from_state_dict` counts, with its limit of five.
     let counted = WRAPPERS.map(|prefix| (prefix, shapes.starting_with(prefix).count()));
     let most =
         counted.into_iter().reduce(|best, next| if next.1 > best.1 { next } else { best })?;

@@ -117,6 +117,7 @@ impl Formula {
             Some(_) => (rest.checked_div(stride)?, rest.checked_rem(stride)?),
             None => (0, rest),
         };
+        // A block without a name is the last of its level, or there is none to count.
         match &self.block {
             Some(name) => put(indices, name, block)?,
             None if block == self.last(stride) => {}

@@ -35,6 +35,8 @@ impl LayerPattern {
             ),
             None => format!(r"(?:^|\.)(?P<layer>{source})(?:\.|$)"),
         };
+        // The syntax alone: a broken pattern is refused at once, and compiled only when it is
+        // needed.
         regex_syntax::parse(&expression)
             .map_err(|error| regex::Error::Syntax(error.to_string()))?;
         Ok(Self { source: source.to_owned(), expression, regex: OnceLock::new() })

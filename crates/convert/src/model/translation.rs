@@ -109,6 +109,7 @@ impl DialectTable {
         let stride = self.stride.as_ref().map_or(0, |stride| stride.in_theirs(scope));
         let mut made = BTreeMap::<String, OwnTensor<'_>>::new();
         let mut translation = Translation::default();
+        // 1. Every name goes to the model's own tensor that it is a part of.
         for name in scope.shapes.names() {
             let bare = name.strip_prefix(scope.prefix).filter(|_| is_meant(name));
             match bare {
@@ -125,6 +126,7 @@ impl DialectTable {
                 Some(_) | None => translation.tensors.push(unwrapped(name, scope)),
             }
         }
+        // 2. Parts are joined, once all of them are known.
         for (ours, made) in made {
             let parts = made.parts.iter().flatten().copied().collect::<Vec<&str>>();
             if let Some(missing) = made.parts.iter().position(Option::is_none) {
@@ -145,6 +147,8 @@ impl DialectTable {
         scope: &Scope<'_>,
     ) -> Result<String, TranslationError> {
         let Place { rule, indices, leaf, .. } = place;
+        // Where rows move, weight and bias follow; any other tensor of the layer is of codes, whose
+        // scales cannot.
         if !rule.only_renames() && rule.is_layer && !["weight", "bias"].contains(leaf) {
             return Err(TranslationError::Codes { tensor: name.to_owned() });
         }
@@ -359,6 +363,7 @@ fn taken(
     is_back: bool,
 ) -> Result<Vec<Rows>, TranslationError> {
     let count = range.end - range.start;
+    // A bias has no columns, so that its weight tells whether halves change places.
     if rule.swaps(weight_beside(tensor, leaf, scope.shapes)) {
         if !count.is_multiple_of(2) {
             return Err(TranslationError::Uneven { tensor: tensor.to_owned(), rows: count });
@@ -418,6 +423,7 @@ fn parted(
 impl Stride {
     /// Counts the blocks of a level among the names of the dialect.
     fn in_theirs(&self, scope: &Scope<'_>) -> u64 {
+        // Blocks count from 0, and the one that ends a level is one more.
         let blocks = indices(&self.theirs, scope).max();
         blocks.and_then(|last| last.checked_add(2)).unwrap_or(1)
     }

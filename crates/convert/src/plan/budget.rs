@@ -219,6 +219,8 @@ impl<'a> Problem<'a> {
     pub(crate) fn new(layers: &'a [LayerOptions], allowed: &[Scheme]) -> Self {
         let mut by_name = BTreeMap::<&str, Vec<usize>>::new();
         for (index, layer) in layers.iter().enumerate() {
+            // By name first, so that layers of one stack come together wherever they stand in the
+            // file.
             let stack = layer.stack.as_ref().unwrap_or(&layer.layer);
             by_name.entry(stack).or_default().push(index);
         }
@@ -235,6 +237,8 @@ impl<'a> Problem<'a> {
         let group = Group::of(layers, members.clone(), allowed);
         match group.options.is_empty() {
             false => vec![group],
+            // A stack whose layers have no scheme in common cannot be one; each then takes what it
+            // can.
             true => members
                 .into_iter()
                 .map(|member| Group::of(layers, vec![member], allowed))
@@ -248,6 +252,8 @@ impl<'a> Problem<'a> {
     /// # Errors
     /// When nothing keeps the limit: what is possible at least.
     pub(crate) fn solve(&self, limit: Limit) -> Result<Solved, OutOfReach> {
+        // A knapsack minimises one number within a limit of the other: for a limit of loss, cost
+        // and value change places.
         let turned = |choice: &Choice| Choice { cost: choice.value, value: choice.cost };
         let choices = self.groups.iter().map(|group| match limit {
             Limit::Bytes(_) => group.choices.clone(),
@@ -321,6 +327,7 @@ impl<'a> Problem<'a> {
         let mut exchanges = BTreeMap::new();
         for group in &self.groups {
             let first = group.members[0];
+            // The first member stands for all: they have the scheme in common.
             let own = group.options.iter().position(|it| it[0] == solved.options[first]);
             let Some(own) = own else { continue };
             let now = group.choices[own];
@@ -337,6 +344,7 @@ impl<'a> Problem<'a> {
                 group.choices[other].cost > now.cost && group.choices[other].value < now.value
             };
             let is_smaller = |&other: &usize| group.choices[other].cost < now.cost;
+            // What a byte saves, the measure by which the mix itself was chosen.
             let rate = |other: usize| {
                 let choice = group.choices[other];
                 (choice.value - now.value) / (now.cost - choice.cost)
@@ -364,12 +372,14 @@ impl<'a> Problem<'a> {
             .iter()
             .map(cheapest)
             .fold((0.0, 0.0), |(cost, value), it| (cost + it.cost, value + it.value));
+        // At each step of the relaxed problem the mix is the best of its size.
         let mut points = vec![start];
         for step in steps(&choices) {
             let (before, after) = (choices[step.group][step.from], choices[step.group][step.to]);
             let (cost, value) = points[points.len() - 1];
             points.push((cost + after.cost - before.cost, value + after.value - before.value));
         }
+        // Sums of steps may end a rounding below 0.
         thinned(&points).into_iter().map(|(cost, value)| (cost as u64, value.max(0.0))).collect()
     }
 
@@ -384,6 +394,8 @@ impl<'a> Problem<'a> {
         let of_scheme = |scheme: Scheme| {
             let chosen = self.layers.iter().map(|layer| {
                 let own = layer.options.iter().position(|option| option.scheme == scheme);
+                // A layer without this scheme is as small as it may be, so that no comparison is
+                // won by leaving layers large.
                 own.unwrap_or_else(|| smallest(layer, &self.allowed))
             });
             let chosen: Vec<usize> = chosen.collect();
@@ -432,6 +444,7 @@ fn thinned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     let mut shown: Vec<(f64, f64)> = vec![];
     for index in 0..=SHOWN {
         let wanted = first + (last - first) * index as f64 / SHOWN as f64;
+        // The last point within each step of bytes, so that what is shown is a mix that exists.
         let Some(&point) = points.iter().rfind(|(cost, _)| *cost <= wanted) else { continue };
         if shown.last() != Some(&point) {
             shown.push(point);

@@ -141,6 +141,7 @@ impl PlannedTensor {
     /// Returns the output's name for the decoded numbers: that of the layer's weight where the
     /// input holds codes of one under any name.
     pub(crate) fn decoded_name(&self) -> String {
+        // Codes of other programs have names of their own; the numbers are called as any weight is.
         match layer_of_weight(&self.header.name).filter(|_| self.is_in_codes) {
             Some(layer) => weight_of(layer),
             None => self.header.name.clone(),

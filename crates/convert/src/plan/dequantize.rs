@@ -22,6 +22,7 @@ pub(crate) fn decide(
             Err(verdict) => verdict.of_plain_tensor(),
         };
     }
+    // Codes of other programs, then those of schemes, then FP8 that is a number by itself.
     if let Some(foreign) = source.foreign_layer(header) {
         return (Decision::Decode { dtype }, Reason::Dequantized.of_foreign(foreign));
     }

@@ -26,6 +26,8 @@ const INPUT_SCALE: &str = "edit.input_scale";
 impl Edit {
     /// Decides what one tensor becomes.
     pub(crate) fn decide(&self, source: &Source, header: &TensorHeader) -> (Decision, Reason) {
+        // A view of the input gives such a layer the name of its weight; the file keeps the one
+        // that its program knows.
         if let Some(foreign) = source.foreign_layer(header)
             && foreign.codes_tensor != header.name
         {
@@ -37,6 +39,7 @@ impl Edit {
         let is_changed = |stored: &&StoredLayer| self.changes(&stored.layer);
         let stored = source.stored.layers.get(layer).filter(is_changed);
         let gets_input_scale = matches(&self.input_scale, layer);
+        // A scale that is to be written anew is left out here; any other goes on as it is.
         let keeps = header.name.ends_with(".input_scale") && !gets_input_scale;
         match (stored, owner) {
             (Some(_), Some(_)) if !keeps => (Decision::Remove, Reason::Superseded),
@@ -81,6 +84,7 @@ impl Edit {
             if !keys.keys().any(|key| pattern.is_match(key)) {
                 complain(UNSET, at, pattern, "matches no header entry".into());
             }
+            // Without this entry some versions of ComfyUI would take the codes for weights.
             if pattern.is_match(QUANTIZATION_METADATA) {
                 let says =
                     format!("matches `{QUANTIZATION_METADATA}`, which says what the codes are\n  ");

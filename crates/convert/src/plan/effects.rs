@@ -64,19 +64,23 @@ impl Effects {
     /// not of the same setting wants another thing.
     pub(crate) fn add(&mut self, answers: &[Answer]) {
         let Some((decided, verdict)) = first_verdict(answers) else { return };
-        // Patterns of one list are one setting.
+        // What would be decided without the setting: the first verdict of all others. Patterns of one
+        // list are one setting.
         let without = |setting: Question| {
             let others = answers
                 .iter()
                 .filter(|answer| discriminant(&answer.question) != discriminant(&setting));
             others.filter_map(|answer| answer.verdict.as_ref()).next()
         };
+        // About tensors that are no candidates only `keep` says anything.
         let is_candidate = !matches!(
             decided,
             Question::Removal | Question::SideTensor | Question::CorrectedBias | Question::Matrix
         );
         for answer in answers {
             if answer.question == Question::BaseList && answer.is_waived {
+                // Its effect shows where it keeps silent: a layer of the list became codes, and not
+                // because somebody named it.
                 let is_converted = matches!(verdict.wish, Wish::Codes(_));
                 let is_by_name = matches!(decided, Question::Rule(_) | Question::Include(_));
                 self.ignore_base_list.add(changes_if(is_converted && !is_by_name));

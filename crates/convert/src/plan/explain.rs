@@ -43,6 +43,7 @@ pub fn explain(request: &PlanRequest<'_>, name: &str) -> Result<Explanation, Con
     // Errors of the recipe as a whole come first.
     let plan = Plan::decide(request)?;
     let planned = plan.planned(source, header)?.clone();
+    // Asked once more for this tensor: a plan keeps decisions, not answers.
     let shapes = source.shapes();
     let questions = Questions {
         source,

@@ -24,6 +24,7 @@ pub(crate) fn gather_notes(
     tensors: &[PlannedTensor],
 ) -> Vec<Note> {
     let PlanRequest { source, recipe, statistics, limits, .. } = *request;
+    // The order is that of reading, from the file to single layers.
     let makes_folder = limits.shard_bytes.is_some();
     let remarks = source.checkpoint.remarks().iter().cloned();
     let mut notes: Vec<Note> = remarks.map(Note::Remark).collect();

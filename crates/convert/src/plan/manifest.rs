@@ -36,6 +36,8 @@ impl Plan {
         let mut metadata = self.header.entries(facts);
         let specs = self.specs_with(&self.tensors, &self.file_tensors());
         if let Some(part) = &self.part {
+            // A part names the header of the whole, so that `merge` can tell that parts belong
+            // together.
             let whole = Manifest::new(metadata.clone(), self.specs_of_all_parts())?;
             metadata.insert(PART_KEY.to_owned(), part.entry(&whole, facts).to_json());
         }

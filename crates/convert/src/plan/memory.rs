@@ -38,6 +38,8 @@ impl Limits {
         let limit_bytes = self.shard_bytes?;
         let names = source.checkpoint.files().iter().filter_map(|file| file.path().file_name());
         let is_diffusers = |name: &OsStr| name.to_string_lossy().starts_with(DIFFUSERS);
+        // The stem of the input where all its files agree, so that programs find the output under
+        // the name they expect.
         let stem = if names.clone().all(is_diffusers) { DIFFUSERS } else { "model" };
         Some(Sharding { stem: stem.to_owned(), limit_bytes })
     }
@@ -141,7 +143,8 @@ impl MemoryPlan {
             return Ok(plan);
         }
         let mut plan = whole(tensors, NonZeroUsize::MIN);
-        // The largest weight first, until the rest fits.
+        // The largest weight first, until the rest fits: few weights by bands cost less time than
+        // many, since each is read twice.
         let mut by_size: Vec<(u64, usize, usize)> = tensors
             .iter()
             .enumerate()
@@ -180,6 +183,8 @@ fn possible_band_rows(
     };
     let is_decoded_whole = planned.is_in_codes && !planned.is_foreign;
     let is_whole = planned.is_merged || is_decoded_whole || !scheme.is_by_band(rule);
+    // Adapters, codes and searches need all of a weight; so does a scale of the tensor that is
+    // searched for.
     if rounding != Rounding::Nearest || is_whole {
         return None;
     }
@@ -239,6 +244,7 @@ pub(crate) fn peak_bytes(tensors: &[PlannedTensor], rounding: Rounding, workers:
         parts.sort_unstable_by(|a, b| b.cmp(a));
         parts.iter().take(in_flight).fold(0, |sum: u64, part| sum.saturating_add(*part))
     };
+    // Never more threads than tensors: a thread without one never touches its stack.
     let working = workers.threads.get().min(tensors.len()) as u64;
     [
         largest(|cost| cost.source),

@@ -55,6 +55,7 @@ impl<'a> Migration<'a> {
         let Some(stored) = self.source.stored_layer(header) else {
             return Ok((Decision::Copy, Reason::NotInCodes));
         };
+        // Nothing is moved: programs of both layouts take such codes as they are.
         if stored.spelling == Spelling::Plain {
             return Ok((Decision::Copy, Reason::Unscaled));
         }
@@ -82,6 +83,7 @@ impl<'a> Migration<'a> {
     ) -> Result<Result<(), String>, ConvertError> {
         let [rows, cols] = stored.shape;
         let part = &self.detected.component_of(&header.name).prefix;
+        // A legacy file has one marker, under the prefix of its main model.
         if self.layout == Layout::ComfyLegacy && *part != self.detected.main.prefix {
             return Ok(Err(Reason::OtherPart.to_string()));
         }
@@ -109,11 +111,13 @@ impl<'a> Migration<'a> {
     /// Tells whether the layout has the same numbers where it divides by the inverse of a factor.
     fn divides_exactly(&self, stored: &StoredLayer) -> Result<bool, ConvertError> {
         let divides = self.layout == Layout::CompressedTensors && stored.scheme == Scheme::NVFP4;
+        // A file of compressed-tensors has the divisor itself, and its reader goes by that.
         if !divides || stored.spelling == Spelling::WeightPacked {
             return Ok(true);
         }
         let factor = self.source.codes(stored)?.tensor_scale();
         let inverse = 1.0 / factor;
+        // All E4M3 scales there are.
         let is_same = |block: f32| block / inverse == block * factor;
         Ok((0..0x7F).map(E4m3::decode).all(is_same))
     }
@@ -127,6 +131,8 @@ impl<'a> Migration<'a> {
     ) -> (Decision, Reason) {
         let measured = [".input_scale", ".scale_input"];
         let is_measured = measured.iter().any(|ending| header.name.ends_with(ending));
+        // Only these schemes have activation scales in any layout; other programs would meet an
+        // unknown key.
         let is_read = is_fp8(stored.scheme) || stored.scheme == Scheme::NVFP4;
         if !is_measured || !is_read || header.element_count() != 1 {
             return (Decision::Remove, Reason::Superseded);

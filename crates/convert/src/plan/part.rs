@@ -84,10 +84,12 @@ impl Part {
             *cost = cost.saturating_add(cost_of(planned, rounding));
         }
         let mut layers: Vec<(&str, u64)> = costs.into_iter().collect();
+        // Ties by name, so that every machine sorts alike.
         layers.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(b.0)));
         let mut loads = vec![0_u64; self.count];
         let mut mine = BTreeSet::new();
         for (layer, cost) in layers {
+            // Largest first, each onto the least loaded part.
             let least = (0..self.count).min_by_key(|&part| loads[part]).unwrap_or(0);
             loads[least] = loads[least].saturating_add(cost);
             if least + 1 == self.number {
@@ -102,6 +104,7 @@ impl Part {
 /// Returns a tensor whose memory has not been planned yet.
 fn in_one_piece(planned: &PlannedTensor) -> PlannedTensor {
     let mut planned = planned.clone();
+    // Bands follow from what one machine has to do, which is known after the parts are.
     if let Decision::Quantize { band_rows, .. } = &mut planned.decision {
         *band_rows = None;
     }
@@ -144,6 +147,8 @@ impl PlannedPart {
 
 /// Returns the group of a tensor: a weight, its bias and its scales stay together.
 fn layer_group(planned: &PlannedTensor) -> &str {
+    // By everything up to the last dot, so that biases and scales, which have no weight's name, go
+    // along.
     let name = &planned.header.name;
     match name.rsplit_once('.') {
         Some((layer, _)) => layer,
@@ -158,6 +163,7 @@ fn cost_of(planned: &PlannedTensor, rounding: Rounding) -> u64 {
         (Decision::Quantize { .. }, Rounding::Learned(_)) => {
             planned.header.byte_len().saturating_mul(SEARCH)
         }
+        // One more, so that tensors without elements are dealt out as well.
         _ => planned.header.byte_len() + 1,
     }
 }

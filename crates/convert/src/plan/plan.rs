@@ -63,6 +63,7 @@ impl Plan {
         let path = source.checkpoint.path();
         let subject = source.subject().clone();
         let detected = &subject.detected;
+        // 1. Is this the model, and a file that can be made of it?
         refuse_other_model(path, recipe, detected)?;
         let layout = source.repaired.as_ref().map_or(recipe.layout(), |repaired| repaired.layout);
         if request.part.is_some() && layout.is_for_servers() {
@@ -71,11 +72,13 @@ impl Plan {
         // A preset that was asked for is taken on trust: people know of models that detection has never seen.
         let preset = recipe.preset().unwrap_or_else(|| subject.preset_for(layout));
 
+        // 2. What becomes of every tensor.
         let (mut tensors, mut notes) = decide_all(request, &subject, preset, layout)?;
         if recipe.purpose() != Purpose::Edit {
             // `edit` passes weights on unchanged: defects of the input were there before it.
             refuse_unreadable(path, source, &tensors)?;
         }
+        // 3. What has to be said about it.
         notes.extend(gather_notes(request, &subject, &tensors));
         let metadata = match recipe.purpose() {
             Purpose::Edit => recipe.edit().metadata(source, &tensors),
@@ -85,8 +88,8 @@ impl Plan {
         };
         let header = PlannedHeader::new(metadata, source, recipe, statistics.is_some());
 
-        // Machines share the work out by the whole plan, and not by what each can see, so that every tensor is in
-        // exactly one part.
+        // 4. The share of one machine. Machines share the work out by the whole plan, and not by what
+        // each can see, so that every tensor is in exactly one part.
         let part = request.part.map(|part| {
             let mut whole = tensors.clone();
             // Where the whole does not fit, a part of it may.
@@ -94,8 +97,8 @@ impl Plan {
             tensors = part.tensors_of(&whole, recipe.rounding());
             PlannedPart::new(part, whole, recipe)
         });
-        // Last, for the limit is about what is left to do here. It changes how a weight is worked on, never what it
-        // becomes.
+        // 5. How the work fits into memory. Last, for the limit is about what is left to do here. It
+        // changes how a weight is worked on, never what it becomes.
         let memory = fit_memory(request, &mut tensors)?;
         let plan = Self {
             subject,
@@ -454,6 +457,7 @@ fn header_metadata(
     tensors: &[PlannedTensor],
 ) -> BTreeMap<String, String> {
     let mut metadata = source.checkpoint.metadata().clone();
+    // The entry is written anew for what the output holds; that of the input speaks of other codes.
     metadata.remove(QUANTIZATION_METADATA);
     for foreign in source.stored.foreign.values() {
         foreign.metadata.iter().for_each(|key| drop(metadata.remove(key)));

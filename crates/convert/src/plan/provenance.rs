@@ -57,6 +57,8 @@ impl Provenance {
         Self {
             version: Tool::THIS.version.into_owned(),
             recipe: recipe.clone(),
+            // Zeros of the same length, so that the header keeps its length when the hashes are
+            // known.
             input_blake3: vec!["0".repeat(DIGITS); input.files().len()],
             statistics_blake3: has_statistics.then(|| "0".repeat(DIGITS)),
             before: input.metadata().get(PROVENANCE_KEY).map(parsed),

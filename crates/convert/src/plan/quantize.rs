@@ -61,6 +61,7 @@ impl<'a> Quantization<'a> {
                 };
                 (codes, reason)
             }
+            // Stored codes of a kept layer belong to another layout; see docs/decisions/0003.
             (Wish::Keep, Some(stored), _) => {
                 (Decision::Decode { dtype: PlainDtype::Bf16 }, reason.of_stored(stored))
             }
@@ -79,6 +80,7 @@ impl<'a> Quantization<'a> {
         let mut matched = None;
         for (index, pattern) in self.questions.recipe.full_precision().iter().enumerate() {
             if pattern.is_match(layer) {
+                // Only the first pattern that matches has an effect; the others are told as idle.
                 let is_first = matched.replace(()).is_none();
                 self.effects.add_full_precision(index, is_first && becomes_codes);
             }
@@ -117,6 +119,8 @@ impl<'a> Quantization<'a> {
     /// Complains where servers join layers of different schemes.
     fn complain_of_stack(&mut self, layer: &str, scheme: Scheme) {
         let Some(stack) = self.questions.stack_of(layer) else { return };
+        // The first layer decides what the stack is said to be; any other scheme is a
+        // contradiction.
         let first = *self.stacks.entry(stack.name()).or_insert(scheme);
         if first != scheme {
             let problem = format!(
@@ -140,6 +144,7 @@ impl<'a> Quantization<'a> {
         let (errors, notes) = self.effects.judged(self.questions.recipe, names);
         self.complaints.extend(errors);
         self.complaints.extend(unknown_assigned(&self.questions));
+        // A bank that was asked for is often why something else did not match.
         if !self.complaints.is_empty() {
             self.complaints.extend(asked_of_expert_banks(&self.questions));
         }

@@ -6,8 +6,8 @@
 //!
 //! Correctness comes before wishes: removal by the preset, scales and markers of layers in codes,
 //! and what is no matrix of numbers. Then wishes by name (`keep`, `rules`, `include`), then what
-//! presets protect, then sizes, then schemes that a budget chose, and last the recipe's scheme. Whatever asks for codes keeps the
-//! weight where the codes are not possible, and says why.
+//! presets protect, then sizes, then schemes that a budget chose, and last the recipe's scheme.
+//! Whatever asks for codes keeps the weight where the codes are not possible, and says why.
 
 use regex::Regex;
 use roundwise_layout::{Layout, StoredLayer, bias_of, layer_of, layer_of_weight, weight_of};
@@ -226,6 +226,7 @@ impl<'a> Questions<'a> {
         let may_stay = header.name.ends_with(".input_scale")
             && self.recipe.layout() == Layout::Comfy
             && stored.scheme == fp8;
+        // The weight is asked about by the name of the layer, whatever its codes are called.
         let weight = self.source.checkpoint.get(&weight_of(&stored.layer));
         may_stay && weight.is_some_and(|weight| self.verdict(weight).wish == Wish::Codes(fp8))
     }
@@ -248,6 +249,8 @@ impl<'a> Questions<'a> {
         if self.recipe.bias_correction() == BiasCorrection::None {
             return None;
         }
+        // A bias that is scaled elsewhere, kept or removed by name, or no plain numbers, is not
+        // touched.
         let bias = self.source.checkpoint.get(&bias_of(layer_of(&weight.name)))?;
         let rows = *self.source.shape_of(weight).first()?;
         let is_kept = self.recipe.keep().iter().any(|pattern| pattern.is_match(&bias.name));
@@ -280,6 +283,7 @@ impl<'a> Questions<'a> {
     /// Returns whether a scheme of the recipe stores plain numbers, which need no matrix.
     fn stores_plain_numbers(&self) -> bool {
         let rules = self.recipe.rules().iter().map(|rule| rule.scheme);
+        // Any scheme of the recipe may be the one: which it is, is asked later.
         let schemes = rules.chain(self.recipe.fallback_scheme()).chain([self.recipe.scheme()]);
         schemes.into_iter().any(|scheme| !scheme.has_scales())
     }
@@ -295,6 +299,7 @@ impl<'a> Questions<'a> {
     fn refusal(&self, header: &TensorHeader) -> Answer {
         let own = self.detected.component_of(&header.name);
         let is_comfyui = !self.recipe.layout().is_for_servers();
+        // The main model's refusal was an error before this; a component's only keeps it.
         let because =
             own.no_codes.filter(|_| is_comfyui).filter(|_| own.prefix != self.detected.main.prefix);
         let preset = &own.preset.name;
@@ -347,6 +352,7 @@ impl<'a> Questions<'a> {
     /// base list, which most programs read as plain numbers.
     fn fallback(&self, header: &TensorHeader, layer: &str) -> Option<Answer> {
         let scheme = self.recipe.fallback_scheme()?;
+        // What presets say is asked again, without the fallback, or it would answer itself.
         let mut presets = self.presets(header, layer);
         let is_base = presets
             .iter()
@@ -427,6 +433,7 @@ impl<'a> Questions<'a> {
     }
 
     fn check_possible(&self, header: &TensorHeader, scheme: Scheme) -> Result<(), Reason> {
+        // What a reading found comes first: no scheme holds a NaN.
         if let Some(&row) = self.not_finite.get(&header.name) {
             return Err(Reason::NotFinite { row });
         }
@@ -462,6 +469,8 @@ impl<'a> Questions<'a> {
     ) -> Result<(), Reason> {
         let devices = self.recipe.tensor_parallel();
         let Tiling::Block { rows: height, cols: width } = scheme.tiling() else { return Ok(()) };
+        // Of `down_proj` and the like servers give each device a share of the columns, of all
+        // others a share of the rows.
         let last = layer.rsplit('.').next().unwrap_or(layer);
         let is_by_columns = self.preset.split_by_columns.iter().any(|name| name == last);
         let (what, size, block) = match is_by_columns {

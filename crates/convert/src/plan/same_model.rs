@@ -29,6 +29,8 @@ pub(crate) fn same_model(
     let tensors: Vec<_> = source.checkpoint.tensors().iter().map(unpacked).collect();
     let before = tensors.iter().map(|(name, shape)| (name.as_str(), shape.as_slice())).collect();
     let subject = source.subject();
+    // Insisted on one kind, both are looked at as that kind: the question is whether loaders see a
+    // difference.
     let recognise = |shapes: &Shapes<'_>| match subject.looks_like {
         Some(_) => model(&detect_as(shapes, subject.kind())),
         None => model(&detect(shapes)),

@@ -89,6 +89,8 @@ impl Sensitivity {
             self.layers.values().flat_map(BTreeMap::values).any(known)
         };
         match self.curvature {
+            // The best that some layer has: for others `‖E‖²` stands in, scaled, rather than the
+            // worst measure for all.
             Some(curvature) if has(|loss| loss.loss.is_some()) => Measure::Loss(curvature),
             Some(_) | None if has(|loss| loss.output_error.is_some()) => Measure::OutputError,
             Some(_) | None => Measure::WeightError,
@@ -127,6 +129,7 @@ impl Sensitivity {
             .filter_map(|loss| Some(measure.of(*loss)? / loss.weight_error))
             .collect();
         factors.sort_by(f64::total_cmp);
+        // A median, because a single layer may be off by orders of magnitude.
         factors.get(factors.len() / 2).copied().unwrap_or(1.0)
     }
 }

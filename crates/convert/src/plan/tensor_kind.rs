@@ -54,6 +54,8 @@ impl Plan {
         for planned in &self.tensors {
             let kind = TensorKind::of(planned);
             *of_pattern.entry(kind.pattern.clone()).or_default() += 1;
+            // Shape, outcome and reason as well: layers of one pattern may be decided about in
+            // different ways.
             let key = (
                 kind.pattern.clone(),
                 kind.shape.clone(),

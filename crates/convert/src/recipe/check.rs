@@ -206,6 +206,7 @@ impl<'a> Checker<'a> {
             let scheme = rule.scheme.parse::<Scheme>();
             let scheme = scheme.map_err(|error| self.complain(place, error.to_string())).ok();
             if let (Some(pattern), Some(scheme)) = (pattern, scheme) {
+                // A later rule of the same pattern would never be asked.
                 let other = checked.iter().find(|other: &&Rule| {
                     other.pattern.as_str() == pattern.as_str() && other.scheme != scheme
                 });
@@ -303,6 +304,7 @@ impl<'a> Checker<'a> {
                     ),
                 );
             }
+            // The first range is that of the file: others would need a marker of their own.
             if let Some(found) = scheme.log_range()
                 && *range.get_or_insert(found) != found
             {

@@ -130,6 +130,7 @@ impl Import {
     }
 
     fn finish(mut self) -> Result<RecipeFile, RecipeError> {
+        // Without `simple` the method is left to whoever uses the recipe.
         match (self.simple.contains(&true), self.simple.contains(&false)) {
             (true, false) => self.recipe.method = Some("nearest".to_owned()),
             (true, true) => self.complaints.push(Complaint::of_all(

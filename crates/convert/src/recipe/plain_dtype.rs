@@ -104,7 +104,9 @@ fn narrow_f16(value: f32) -> u16 {
 #[inline(always)]
 fn narrow_bf16(value: f32) -> u16 {
     let bits = value.to_bits();
+    // Half of what is cut off, and one more where the last bit that stays is set: ties go to even.
     let rounded = bits.wrapping_add(0x7FFF + (bits >> 16 & 1)) >> 16;
+    // A NaN whose payload is cut off would become an infinity.
     let quiet_nan = bits >> 16 | 0x40;
     (if value.is_nan() { quiet_nan } else { rounded }) as u16
 }

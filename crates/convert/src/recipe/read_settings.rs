@@ -63,9 +63,11 @@ pub fn read_settings<T: for<'de> Deserialize<'de>>(
         Err(error) => error,
     };
     let mut complaints = vec![];
+    // A reader stops at its first error: each key is read alone, so that all of them are told.
     for (key, value) in settings {
         collect(key, value, prefix, &mut complaints, &|part| T::deserialize(part).err());
     }
+    // Each is right by itself: the error is about all of them.
     if complaints.is_empty() {
         complaints.push(Complaint::of_all(in_plain_words(&error.to_string())));
     }

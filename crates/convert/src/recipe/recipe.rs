@@ -80,6 +80,7 @@ impl Recipe {
     /// All complaints at once, each with the path of its field.
     pub fn check(file: RecipeFile) -> Result<Self, RecipeError> {
         let mut checker = Checker::of(&file);
+        // 1. Purpose, program and layout, on which depends how a scheme is stored.
         let purpose = checker.purpose();
         let program = checker.choice("for", file.program.as_deref(), &Program::NAMES);
         let named = match purpose {
@@ -97,6 +98,7 @@ impl Recipe {
         checker.agree(layout);
         let tensor_parallel = checker.tensor_parallel(layout);
         let scheme = scheme.map(|scheme| layout.stored_scheme(scheme));
+        // 2. Each setting by itself.
         let method = checker.method();
         let scale_rule =
             checker.choice("scale_rule", file.scale_rule.as_deref(), &ScaleRule::NAMES);
@@ -116,6 +118,7 @@ impl Recipe {
         let full_precision = checker.patterns("full_precision", &file.full_precision);
         let adapters = checker.adapters();
         let edit = checker.edit();
+        // 3. Settings that have to go together.
         if purpose == Purpose::Quantize {
             checker.admit(layout, scheme, fallback_scheme, &rules, &assigned);
         }

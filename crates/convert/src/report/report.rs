@@ -48,7 +48,7 @@ pub struct Report {
     pub layout: Layout,
     /// Decisions that someone might have expected otherwise.
     pub notes: Vec<Text>,
-    /// Threads in use; learned rounding works on at most two tensors at once.
+    /// Threads in use; learned rounding works on at most two tensors for each device at once.
     pub threads: usize,
     /// Number of tensors that an earlier run had finished before it ended early.
     pub resumed: usize,

@@ -50,6 +50,7 @@ impl RoundingTotals {
     pub(crate) fn of(method: &str, engines: &Engines, tensors: &[TensorReport]) -> Self {
         let roundings = || tensors.iter().filter_map(|tensor| tensor.rounding.as_ref());
         let kept = || roundings().filter(|rounding| rounding.kept_nearest);
+        // Only weights whose search ended, so that the ratio is of the same layers above and below.
         let stored_energy = |layer: &TensorReport| match &layer.rounding {
             Some(rounding) if rounding.nearest_energy > 0.0 => {
                 layer.sums.map(|sums| sums.error_squared)

@@ -28,6 +28,7 @@ impl StopFlag {
 
     /// Asks to stop, and returns whether somebody had before.
     pub fn ask(&self) -> bool {
+        // Relaxed, for nothing else is passed along with the flag.
         self.0.swap(true, Ordering::Relaxed)
     }
 

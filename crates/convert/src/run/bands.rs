@@ -117,6 +117,7 @@ impl Output<'_> {
         let mut filled = BTreeMap::<String, u64>::new();
         let put = |rounded: QuantizedMatrix, buffers: &mut Buffers| {
             for packed in layout.pack(layer, rounded, matmul_precision) {
+                // The marker is of the whole layer, and is written once at the end.
                 if marker.as_ref().is_some_and(|marker| marker.name == packed.name) {
                     continue;
                 }

@@ -23,6 +23,7 @@ pub(crate) fn corrected(
     rounded: &QuantizedMatrix,
 ) -> Result<Vec<u8>, ConvertError> {
     let mut bytes = source.checkpoint.read_reusing(bias, Vec::new())?;
+    // Adapters may change a bias too (`diff_b`).
     if source.adapters().change(&bias.name) {
         bytes.clear();
         narrow(bias.dtype, &source.merged_numbers(bias)?, &mut bytes);

@@ -67,6 +67,8 @@ fn allowed(
 ) -> Result<Vec<Scheme>, ConvertError> {
     let mut allowed = vec![];
     let mut complaints = vec![];
+    // What merely suits the card is left out without a word; what somebody named is refused with a
+    // reason.
     for (scheme, plan) in measuring.schemes.iter().zip(measuring.prepared.plans()) {
         match plan.subject.opens(*scheme, plan.layout) {
             Opens::Yes { .. } | Opens::NotKnown { .. } => allowed.push(*scheme),
@@ -139,6 +141,8 @@ impl Search<'_> {
         problem: &Problem<'_>,
         layers: &[LayerOptions],
     ) -> Result<File, ConvertError> {
+        // Nothing fits into 0 bytes. The refusal tells what the smallest takes, and within that it
+        // is the solution.
         let smallest = match problem.solve(Limit::Bytes(0.0)) {
             Err(OutOfReach { least }) => problem.solve(Limit::Bytes(least)),
             solved => solved,
@@ -177,6 +181,8 @@ impl Search<'_> {
             return Err(too_small(smallest.bytes));
         }
         let mut overhead = smallest.bytes - smallest.bytes_of_layers;
+        // This ends, for the overhead grows with each turn: either the file fits, or the limit
+        // falls below the smallest.
         loop {
             let Some(limit) = size.checked_sub(overhead) else {
                 return Err(too_small(smallest.bytes));
@@ -221,6 +227,7 @@ impl Search<'_> {
             *bytes += option.bytes;
             names.push(layer.layer.clone());
         }
+        // The scheme of most bytes is the recipe's own, which keeps the lists of names short.
         let most = by_scheme.iter().max_by_key(|(_, (bytes, _))| *bytes);
         let scheme = most.map(|(scheme, _)| scheme.clone());
         let assign = by_scheme.into_iter().filter(|(name, _)| Some(name) != scheme.as_ref());

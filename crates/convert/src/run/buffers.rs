@@ -18,6 +18,7 @@ impl Buffers {
     /// Gives a buffer back.
     pub(crate) fn keep(&mut self, buffer: Vec<u8>) {
         self.spare.push(buffer);
+        // The smallest one goes: a large buffer serves small tensors as well.
         if self.spare.len() > MOST_SPARE {
             self.spare.sort_by_key(|buffer| std::cmp::Reverse(buffer.capacity()));
             self.spare.truncate(MOST_SPARE);

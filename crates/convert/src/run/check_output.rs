@@ -21,8 +21,8 @@ use crate::source::Source;
 ///
 /// Decoding and measuring takes half as long as nearest rounding itself, and what it finds beyond the
 /// hashes, a mistake in packing, is the same in all layers of a scheme. So under nearest rounding the
-/// smallest layer of each scheme answers for the others; learned layers all answer for themselves. Of layers that are worked on by bands of rows the
-/// hashes are compared.
+/// smallest layer of each scheme answers for the others; learned layers all answer for themselves. Of
+/// layers that are worked on by bands of rows the hashes are compared.
 ///
 /// - `layers`: an entry for every tensor of the plan, in its order
 ///
@@ -33,6 +33,7 @@ pub(crate) fn check_output(
     manifest: &Manifest,
     layers: &[TensorReport],
 ) -> Result<(), ConvertError> {
+    // 1. The header, and whether programs still recognise the model by it.
     output.file.check_header(manifest)?;
     let written = Source::open(output.file.temporary_path())?;
     // A part lacks what other parts have.
@@ -49,10 +50,12 @@ pub(crate) fn check_output(
         written: &written,
         measured: to_be_measured(output.plan, output.job.recipe.rounding()),
     };
+    // 2. Every byte, against the hash of what was written.
     map_in_order(tensors, output.plan.memory.threads, |spec, _| {
         output.file.check(&spec.name)?;
         notice(output.watch, Event::Advanced { bytes: byte_len(spec) })
     })?;
+    // 3. Layers in codes, as a loader finds them.
     let planned: Vec<_> = output.plan.tensors.iter().zip(layers).collect();
     map_in_order(&planned, output.tensors_in_flight(), |(planned, report), buffers| {
         gate.check_layer(planned, report, buffers)
@@ -113,6 +116,7 @@ impl Gate<'_> {
             return Ok(());
         }
         let wrong = |problem| self.wrong(planned, problem);
+        // Also where its error is not measured, the layer has to be found.
         let stored = find_layer(self.written, planned, scheme).map_err(wrong)?;
         if !self.measured.contains(planned.header.name.as_str()) {
             return Ok(());
@@ -121,6 +125,7 @@ impl Gate<'_> {
         let weight = self.output.input.source.load_into(&planned.header, buffers.take())?;
         let found = measure(&weight.view(), &self.read(planned, scheme, stored)?);
         buffers.keep(weight.into_bytes());
+        // Bit for bit: both are sums of the same numbers in the same order.
         match report.sums {
             Some(expected) if expected == found => Ok(()),
             _ => Err(wrong(format!(
@@ -152,6 +157,7 @@ impl Gate<'_> {
         let stored = self.output.input.source.stored_layer(&planned.header);
         let stored = stored.ok_or_else(|| wrong("is not in codes in the input"))?;
         let expected = self.output.input.source.codes(stored)?;
+        // By their bits, so that −0 is not 0, and a NaN is itself.
         let bits = |matrix: &QuantizedMatrix| -> Vec<u32> {
             matrix.scales().iter().map(|scale| scale.to_bits()).collect()
         };

@@ -73,6 +73,7 @@ impl Prepared {
         jobs.iter().try_for_each(|job| input.refuse_as_output(&job.output))?;
         let plans = jobs.iter().map(|job| input.plan(job, &NotFinite::new()));
         let plans = plans.collect::<Result<Vec<Plan>, _>>()?;
+        // What cannot be copied beside the weights has to be known before the work, not after it.
         if first.output_limits().shard_bytes.is_some() {
             input.source.checkpoint.side_files()?;
         }

@@ -74,10 +74,14 @@ impl Input {
             not_finite,
         })?;
         plan.check_purpose(&self.source)?;
+        // A program must still recognise the model, by the names of all parts together.
         let specs = plan.specs_of_all_parts();
         let after = specs.iter().map(|spec| (spec.name.as_str(), spec.shape.as_slice()));
         same_model(&job.output, &self.source, &after.collect())?;
+        // Only asked whether it can be made: the header has a limit, and no name may be there
+        // twice.
         plan.manifest()?;
+        // Statistics that lack a layer are refused now, not after hours of work.
         for planned in &plan.tensors {
             if let Decision::Repack { gets_input_scale: true, .. } = planned.decision {
                 self.input_scale_of(planned.layer())?;

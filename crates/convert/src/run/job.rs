@@ -64,6 +64,8 @@ impl Job {
     /// Returns whether both can be made from one reading of their input.
     pub(crate) fn is_made_with(&self, other: &Self) -> bool {
         let common = |job: &Self| {
+            // Schemes and layouts may differ: neither changes what is read, nor what a search finds
+            // out first.
             let recipe = RecipeFile {
                 scheme: None,
                 layout: None,

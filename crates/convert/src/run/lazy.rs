@@ -47,6 +47,7 @@ impl<'a> Lazy<'a> {
         header: &TensorHeader,
         buffers: &mut Buffers,
     ) -> Result<&LoadedWeight, ConvertError> {
+        // `OnceCell::get_or_try_init` is not stable yet.
         if self.weight.get().is_none() {
             let _ = self.weight.set(self.input.source.load_into(header, buffers.take())?);
         }

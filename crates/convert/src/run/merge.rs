@@ -58,6 +58,7 @@ pub fn merge(
     let mut memory = vec![0; PIECE_BYTES as usize];
     for (part, _) in &opened {
         for tensor in part.tensors() {
+            // A tensor without elements has no pieces, and has to be written all the same.
             if tensor.byte_len() == 0 {
                 writer.write(&tensor.name, &[])?;
             }

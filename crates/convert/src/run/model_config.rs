@@ -65,6 +65,7 @@ fn set_dtype(config: &mut Value, dtype: Dtype) {
     };
     let Some(entries) = config.as_object_mut() else { return };
     for (key, value) in entries {
+        // Newer configurations say `dtype` for `torch_dtype`.
         match key.as_str() {
             "dtype" | "torch_dtype" if value.is_string() => *value = name.into(),
             _ => set_dtype(value, dtype),

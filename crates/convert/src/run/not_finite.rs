@@ -28,6 +28,7 @@ pub(crate) fn find_not_finite(
             }
             None => {
                 let weight = source.load(header)?;
+                // Only for its refusal, which names the row; the scales themselves are not used.
                 choose_scales(&weight.view(), *scheme, ScaleRule::Absmax).map(drop)
             }
         };

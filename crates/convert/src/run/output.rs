@@ -75,6 +75,7 @@ impl<'a> Output<'a> {
                 (file, vec![])
             }
         };
+        // A record that cannot be read counts as none: its tensor is done again.
         let finished = |record: Record| Some((record.name, TensorRecord::from_json(record.told)?));
         let finished = records.into_iter().filter_map(finished).collect();
         Ok(Self { job, input, plan, watch, file, shared_scales, finished })
@@ -96,9 +97,11 @@ impl<'a> Output<'a> {
                 report.sync_seconds = committed.sync_time.as_secs_f64();
                 Ok(report)
             }
+            // The file is complete and has its name, so that there is nothing to continue.
             Err(error) if matches!(error.kind(), TensorFileErrorKind::FolderNotSynced { .. }) => {
                 Err(error.into())
             }
+            // All but the name is there: the next run finds every tensor finished.
             Err(error) => {
                 let tensors = report.tensors.len();
                 let (source, paths) = (Box::new(error.into()), vec![path]);
@@ -141,6 +144,7 @@ pub(crate) fn commit_all(
     mut outputs: Vec<Output<'_>>,
     reports: Vec<Report>,
 ) -> Result<Vec<Report>, ConvertError> {
+    // Before the first output gets its name, so that a failure leaves all of them to be continued.
     match outputs.iter_mut().try_for_each(Output::copy_side_files) {
         Ok(()) => {
             let pairs = outputs.into_iter().zip(reports);

@@ -93,6 +93,7 @@ pub fn check_apart(targets: &[Target], inputs: &[PathBuf]) -> Result<(), Convert
             });
         }
     }
+    // Inputs are opened only where it matters: what is not there yet is no file of an input.
     let existing: Vec<&Target> = targets.iter().filter(|target| target.path.exists()).collect();
     if existing.is_empty() {
         return Ok(());

@@ -28,10 +28,13 @@ pub(crate) fn map_in_order<T: Sync, R: Send, E: Send>(
     let next = AtomicUsize::new(0);
     let has_failed = AtomicBool::new(false);
     let results = Mutex::new(Vec::with_capacity(items.len()));
+    // Not rayon's threads: these wait for files, and for searches, which run on rayon's.
     std::thread::scope(|scope| {
         for _ in 0..threads.get().min(items.len()) {
             scope.spawn(|| {
                 let mut buffers = Buffers::default();
+                // Relaxed, for nothing else goes along with it: whoever sees it late has begun one
+                // item more.
                 while !has_failed.load(Ordering::Relaxed) {
                     let index = next.fetch_add(1, Ordering::Relaxed);
                     let Some(item) = items.get(index) else { break };

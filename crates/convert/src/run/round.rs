@@ -146,6 +146,7 @@ impl Input {
                 }
             }
         };
+        // The rest: what a search has not told on its way, and all of it for nearest codes.
         match steps.advance_to(header.byte_len()) {
             ControlFlow::Continue(()) => Ok(codes),
             ControlFlow::Break(()) => Err(RoundingError::Stopped),

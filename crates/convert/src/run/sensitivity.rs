@@ -213,6 +213,8 @@ fn measure(
     let lazy = Lazy::new(input, watch);
     let mut losses = BTreeMap::new();
     for scheme in schemes {
+        // Without what layers have in common: which of them share a scale is open until schemes are
+        // chosen.
         let codes = match input.round_planned(planned, *scheme, false, 0.0, &lazy, buffers) {
             Ok(codes) => codes,
             Err(Stop::Failed(error)) => return Err(error),
@@ -301,6 +303,7 @@ impl<'a> Cache<'a> {
         let Some(path) = self.path else { return Ok(()) };
         let (format, key) = (FORMAT.to_owned(), self.key.clone());
         let file = CacheFile { format, key, layers: layers.clone() };
+        // Whole or not at all: what the file holds may be hours of work.
         let text = serde_json::to_string_pretty(&file).expect("texts and numbers always serialise");
         write_text_atomically(path, &(text + "\n"), Overwrite::Replace).map_err(ConvertError::File)
     }
@@ -326,6 +329,8 @@ fn key(job: &Job, input: &Input) -> String {
         names: file.names.clone(),
         ..RecipeFile::default()
     };
+    // Where these settings are no recipe by themselves the whole one counts: at worst something is
+    // measured twice.
     let recipe = Recipe::check(method).unwrap_or_else(|_| job.recipe.clone());
     let run = RunRecord::new(&Job { recipe, ..job.clone() }, input, &NotFinite::new());
     let text = run.to_json().to_string();

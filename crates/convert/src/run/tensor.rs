@@ -134,7 +134,9 @@ impl<'a> Output<'a> {
             }
         };
         report.seconds = started.elapsed().as_secs_f64();
+        // What is removed, or goes along with its weight, has written nothing and has no record.
         if !written.is_empty() {
+            // Behind its bytes: a run that ends between the two does the tensor again.
             let record = TensorRecord::new(&report);
             self.file.record(&header.name, &written, record.to_json())?;
         }
@@ -238,6 +240,7 @@ impl<'a> Output<'a> {
             self.file.write_part(name, piece.start, buffer)?;
             self.passed(length)?;
         }
+        // Without elements there are no pieces, and the tensor has to be written all the same.
         if header.byte_len() == 0 {
             self.file.write(name, &[])?;
         }

@@ -84,6 +84,7 @@ pub fn try_job(job: &Job, shapes: usize, watch: &dyn Watch) -> Result<Trial, Con
     let at_once = match job.recipe.rounding() {
         // Each weight has a thread of its own.
         Rounding::Nearest => plan.memory.threads.get() as f64,
+        // Searches share threads and device, in the trial as in the run.
         Rounding::Learned(_) => 1.0,
     };
     let pairs: Vec<(&Alike, &TensorReport)> = alike.iter().zip(&tried).collect();
@@ -99,6 +100,7 @@ pub fn try_job(job: &Job, shapes: usize, watch: &dyn Watch) -> Result<Trial, Con
         nearest_error: weighed(|tensor| tensor.rounding.as_ref()?.nearest_weight_error),
         output_error: mean(|tensor| tensor.rounding.as_ref()?.output_error),
         nearest_output_error: mean(|tensor| tensor.rounding.as_ref()?.nearest_output_error),
+        // What was not tried takes as long for each element as what was.
         seconds: covered_seconds * elements as f64 / (covered.max(1) as f64) / at_once,
         spent: started.elapsed().as_secs_f64(),
         elements,

@@ -32,6 +32,7 @@ impl Output<'_> {
     fn verify(&self, tensors: Vec<TensorReport>) -> Result<Report, ConvertError> {
         let facts = self.input.facts();
         let manifest = self.plan.manifest_of_run(&facts)?;
+        // Hashes and device are known only now; the header has kept room for them.
         self.file.write_header(&manifest)?;
         let started = Instant::now();
         if self.job.verifies {

@@ -68,6 +68,7 @@ impl Adapters {
         for (path, strength) in recipe.adapters() {
             adapters.add(path, *strength, &targets)?;
         }
+        // Of all adapters together, so that one message names every key.
         if !adapters.unmatched.is_empty() && !recipe.allows_unmatched_lora() {
             let unmatched = format!(
                 "has no weight for {} of the adapters' keys: {}\n  ",
@@ -137,6 +138,7 @@ impl Adapters {
     pub(crate) fn merge(&self, name: &str, values: &mut [f32]) -> Result<(), ConvertError> {
         let Some(changes) = self.by_tensor.get(name) else { return Ok(()) };
         let is_finite = |values: &[f32]| values.iter().all(|value| value.is_finite());
+        // Of a weight that is not finite by itself an adapter is not to blame.
         let was_finite = is_finite(values);
         for change in changes {
             let file = &self.files[change.file];

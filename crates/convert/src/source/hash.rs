@@ -27,7 +27,7 @@ pub(crate) fn hash_file(
     Ok(FileHash { file: name.unwrap_or_default(), blake3 })
 }
 
-/// Returns the BLAKE3 of `length` bytes, as `b3sum` prints it.
+/// Returns the BLAKE3 of `bytes` bytes, as `b3sum` prints it.
 ///
 /// # Errors
 /// When they cannot be read, or `go_on` says stop.

@@ -214,6 +214,7 @@ impl LayerInputs {
         let Some(mixed) = mixed else {
             return Ok(Some(KnownInputs::plain(plain, gradient, outputs)));
         };
+        // Attention mixes the second moment; the mean stays that of the inputs.
         let mean = Some(plain.mean().to_vec());
         let inputs = self.converted(layer, &mixed.moment, mean)?;
         let known = |inputs, row_inputs| KnownInputs {
@@ -224,6 +225,8 @@ impl LayerInputs {
             gradient,
             outputs: outputs.clone(),
         };
+        // All rows are values: H_mix counts for the layer, and H is kept for the predicted loss
+        // alone.
         if mixed.rows.is_empty() {
             let plain = gradient.map(|_| plain);
             return Ok(Some(KnownInputs { plain, ..known(inputs, vec![]) }));
@@ -331,6 +334,7 @@ impl LayerInputs {
             let first = self.statistics.layer(&modules[0])?;
             for other in &modules[1..] {
                 let found = self.statistics.layer(other)?;
+                // Count, mean and diagonal tell runs apart; covariances need not be compared.
                 let is_same = found.count() == first.count()
                     && found.mean() == first.mean()
                     && found.diagonal() == first.diagonal();
@@ -353,6 +357,7 @@ impl LayerInputs {
 fn fit(statistics: &Statistics, source: &Source) -> (Fit, BTreeMap<String, Vec<String>>) {
     let mut layers = layers_of(&source.checkpoint);
     let own = Fit::of(statistics, &layers);
+    // Other names are looked for only where statistics are left over under the file's own.
     let names = match own.misfits() {
         [] => vec![],
         _ => source.other_names(),
@@ -407,6 +412,7 @@ pub fn inputs_of(layer: &LayerStatistics) -> Result<Inputs, RoundingError> {
 fn inputs(layer: &LayerStatistics, mean: Option<Vec<f32>>) -> Result<Inputs, RoundingError> {
     let columns = layer.columns();
     let own = layer.mean().map_or_else(|| vec![0.0; columns], <[f32]>::to_vec);
+    // The most telling first: the whole matrix, one of low rank, the diagonal alone.
     let second_moment = match (layer.covariance(), layer.factor()) {
         (Some(_), _) => {
             SecondMoment::Full(Matrix::new(columns, columns, layer.second_moment_matrix())?)

@@ -74,6 +74,7 @@ pub fn for_input(file: RecipeFile, input: &Path, output: Option<&Path>) -> Recip
 }
 
 fn is_for_servers(input: &Path) -> bool {
+    // A path such as `.` shows what is above it only once it is resolved.
     let is_of_a_pipeline = input
         .canonicalize()
         .is_ok_and(|folder| folder.parent().is_some_and(|above| above.join(PIPELINE).exists()));

@@ -240,6 +240,7 @@ impl Translated {
 /// Returns the file's header entries, with the new names where one is about layers.
 fn metadata(checkpoint: &Checkpoint, translation: &Translation) -> BTreeMap<String, String> {
     let mut metadata = checkpoint.metadata().clone();
+    // An entry that cannot be read stays as it is.
     if let Some(text) = metadata.get_mut(QUANTIZATION_METADATA)
         && let Ok(mut entry) = serde_json::from_str::<Value>(text)
         && let Some(layers) = entry.get_mut("layers").and_then(Value::as_object_mut)

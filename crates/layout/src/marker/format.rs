@@ -120,6 +120,7 @@ impl Format {
 
     /// Returns the format that holds a scheme, `None` where no program has a name for it.
     pub(crate) fn of(scheme: Scheme) -> Option<&'static Self> {
+        // Files do not show how scales were chosen, so a power of two is stored as any F32 scale.
         let scheme = scheme.read_as();
         FORMATS.iter().find(|format| format.holds(scheme))
     }
@@ -137,6 +138,8 @@ impl Format {
             }
             FormatScales::Group { .. } => matches!(tiling, Tiling::Block { rows: 1, .. }),
         };
+        // Compared as a whole: a scheme whose scales are stored otherwise is none of a format for
+        // F32 scales, whatever its tiling.
         let in_f32 = match (scheme.rotation(), self.rotation) {
             (None, FormatRotation::Never | FormatRotation::Optional) => {
                 Scheme::scaled(self.grid, tiling)

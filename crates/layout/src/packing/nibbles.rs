@@ -36,6 +36,8 @@ fn pack(codes: &mut Vec<u8>, pair: impl Fn(u8, u8) -> u8) {
         let mut packed = [0; PART];
         for first in (0..bytes).step_by(PART) {
             let length = PART.min(bytes - first);
+            // The codes of a part lie behind the place of its bytes, so that none is written over
+            // before it is read.
             let (pairs, _) = codes[2 * first..2 * (first + length)].as_chunks::<2>();
             for (byte, [even, odd]) in packed.iter_mut().zip(pairs) {
                 *byte = pair(*even, *odd);

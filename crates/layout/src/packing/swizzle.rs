@@ -27,6 +27,8 @@ impl Swizzle {
     }
 
     fn offset(self, row: usize, col: usize) -> usize {
+        // Tiles one after the other, each of 512 bytes: 32 rows of 16, in which the four rows 32
+        // apart lie side by side.
         let tile = row / 128 * self.cols.div_ceil(4) + col / 4;
         tile * 512 + row % 32 * 16 + row % 128 / 32 * 4 + col % 4
     }

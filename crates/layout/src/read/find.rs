@@ -27,6 +27,8 @@ impl StoredLayers {
     /// Only when the file cannot be read; whatever is wrong with a layer becomes a [`Defect`].
     pub fn find(file: &Checkpoint) -> Result<Self, TensorFileError> {
         let Markers { by_layer: markers, in_header, defects, .. } = Markers::read(file)?;
+        // What a damaged marker says of its layer cannot be trusted, and without it the layer would
+        // pass for another one.
         let badly_marked: BTreeSet<String> =
             defects.iter().map(|defect| defect.layer.clone()).collect();
         let mut found = Self {
@@ -35,6 +37,8 @@ impl StoredLayers {
             defects,
             ..Self::default()
         };
+        // 1. Codes of other programs, whose tensors must not be taken for plain weights and scales
+        // below.
         let mut foreign = Foreign::find(file);
         for header in file.tensors() {
             // A scheme here says them, and they can be moved and measured as they are.
@@ -43,6 +47,7 @@ impl StoredLayers {
                 foreign.remove(layer);
             }
         }
+        // 2. Layers in codes that a scheme here says.
         for header in file.tensors() {
             let Some(layer) = layer_of_weight(&header.name) else { continue };
             let is_foreign = foreign.codes.contains(&header.name)
@@ -51,6 +56,7 @@ impl StoredLayers {
             if is_foreign || badly_marked.contains(layer) {
                 continue;
             }
+            // Of two weights of one layer neither is taken.
             let twin = find_weight(file, layer).filter(|first| first.name != header.name);
             let recognised = match twin {
                 Some(first) => {
@@ -73,6 +79,7 @@ impl StoredLayers {
                 }
             }
         }
+        // 3. What is wrong, once it is known which layers there are.
         found.add_foreign(foreign);
         found.defects.sort();
         found.orphans = orphans(file, &found, &markers);
@@ -83,6 +90,7 @@ impl StoredLayers {
     /// Adds layers in codes of other programs, in place of what else was said of them.
     fn add_foreign(&mut self, foreign: Foreign) {
         let Foreign { layers, unread, parts, .. } = foreign;
+        // The program's name says more than what its tensors look like.
         self.defects.retain(|defect| !unread.contains_key(&defect.layer));
         for (layer, (program, why)) in &unread {
             let problem = format!(

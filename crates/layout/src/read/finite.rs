@@ -41,6 +41,7 @@ pub(crate) fn check_small_scale(
 
 /// Returns the index of the first number that is none.
 fn first_not_finite(dtype: Dtype, bytes: &[u8]) -> Option<usize> {
+    // All exponent bits set: infinity or NaN, whatever the mantissa.
     let halves = |exponent: u16| {
         let is_none = move |bytes: &[u8; 2]| u16::from_le_bytes(*bytes) & exponent == exponent;
         bytes.as_chunks().0.iter().position(is_none)

@@ -39,6 +39,7 @@ impl Markers {
                 }
             }
         }
+        // The header last, since it wins.
         for text in file.metadata_values(QUANTIZATION_METADATA) {
             markers.merge_header(text);
         }

@@ -73,6 +73,8 @@ fn unanswered<'a>(
 
 /// Finds layers whose scales ComfyUI leaves aside, so that it takes the codes for the weights.
 fn unheeded(file: &Checkpoint, found: &StoredLayers, has_markers: bool) -> Vec<Defect> {
+    // ComfyUI does not ask for old names in a file whose header has an entry, even one of other
+    // layers.
     let has_entry = file.metadata().contains_key(QUANTIZATION_METADATA);
     let why = |layer: &StoredLayer| match layer.spelling {
         Spelling::ComfyLegacy if has_entry => Some("the header lists other layers"),
@@ -107,6 +109,7 @@ fn unheeded(file: &Checkpoint, found: &StoredLayers, has_markers: bool) -> Vec<D
 
 /// Finds scales without any weight, in a file that holds quantized layers.
 pub(crate) fn strays(file: &Checkpoint, found: &StoredLayers) -> Vec<String> {
+    // In a file of plain numbers such a name may be a parameter of the model.
     if !found.says_it_is_quantized() {
         return vec![];
     }

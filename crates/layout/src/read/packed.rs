@@ -31,6 +31,7 @@ pub(crate) fn recognise_packed(
     let [rows, _] = matrix_shape(weight)?;
     let padded = [rows, cols];
     let shape = match marker.orig_shape.as_deref() {
+        // Of blocks alone: the shape of 4-bit integers is that of their codes.
         Some(shape) if scheme.has_block_scales() => logical_shape(shape)?,
         _ => padded,
     };
@@ -40,6 +41,8 @@ pub(crate) fn recognise_packed(
         check_part(file, layer, marker, part)?;
     }
     let pre_scale = format!("{layer}.pre_quant_scale");
+    // Its stored numbers are those of a weight whose columns were divided, and the inputs are
+    // multiplied.
     if file.get(&pre_scale).is_some() {
         return Err(format!("its inputs are scaled by `{pre_scale}`, which is not read"));
     }

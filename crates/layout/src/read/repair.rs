@@ -115,6 +115,7 @@ fn remedy(
 ) -> Option<(Option<(StoredLayer, Marker)>, String)> {
     let layer = defect.layer.as_str();
     if layer.is_empty() {
+        // Without marker tensors there is nothing to write the entry from.
         let is_told_elsewhere = !markers.by_layer.is_empty();
         return is_told_elsewhere
             .then(|| (None, "written anew from the marker tensors".to_owned()));
@@ -125,6 +126,7 @@ fn remedy(
         (None, known) => (known?.clone(), "the scale is taken that is called"),
     };
     let readable = |part: &str| recognise(file, weight, layer, Some(&marker), part).ok()?;
+    // The name that loaders know first, so that a layer with both names keeps it.
     let named = readable("weight_scale").map(|stored| (stored, "weight_scale"));
     let (stored, part) = named.or_else(|| Some((readable("scale_weight")?, "scale_weight")))?;
     let remedy = match markers.damaged.contains_key(layer) {
@@ -147,6 +149,7 @@ fn meant_marker(
     if let Some(known) = known {
         return Some((known.clone(), "its other marker says"));
     }
+    // NUL bytes carry no meaning: what is left is the marker, or is none.
     let text: Vec<u8> = bytes.iter().copied().filter(|byte| *byte != 0).collect();
     if let Ok(marker) = Marker::from_json(&text) {
         return Some((marker, "without the NUL bytes it says"));
@@ -173,11 +176,13 @@ fn meant_format(
 ) -> Option<Marker> {
     let part = |name: &str| file.get(&format!("{layer}.{name}"));
     let scale = part("weight_scale").or_else(|| part("scale_weight"))?;
+    // Scales of the old name count as well: this is about what they are, not what they are called.
     let &[rows, cols] = weight.shape.as_slice() else { return None };
     let named = |format: &str| Marker { format: format.to_owned(), ..Marker::default() };
     let blocks = |format: &str| {
         let &[down, across] = scale.shape.as_slice() else { return None };
         let edge = rows.checked_div(down)?;
+        // Whole blocks only: with a rest several edges would fit.
         let is_square = edge > 0 && rows == edge * down && Some(edge) == cols.checked_div(across);
         (is_square && cols == edge * across)
             .then(|| Marker { group_size: Some(edge), ..named(format) })

@@ -49,6 +49,7 @@ pub(crate) fn refuse_unknown_scales(
     scale: Option<&TensorHeader>,
 ) -> Result<(), String> {
     let inside = format!("{layer}.");
+    // Tensors are sorted by name, so those of a layer lie together.
     let first = file.tensors().partition_point(|tensor| tensor.name < inside);
     let weight_is_a_layer = file.get(&format!("{layer}.weight.weight")).is_some();
     let is_suspicious = |part: &str| {

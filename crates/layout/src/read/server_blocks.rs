@@ -23,6 +23,8 @@ pub(crate) fn server_blocks(
     let named = || file.text_beside("config.json").and_then(|text| named_block(&text));
     let is_power = matches!(scale.dtype, Dtype::F8E8M0 | Dtype::U8);
     let narrow = || POWER_BLOCKS.into_iter().filter(|_| is_power).find(fits);
+    // 128×128 before what the configuration says, and either only where it fits the scales: a
+    // configuration may speak of other layers.
     let block = Some(SERVER_BLOCK).filter(fits);
     let block = block.or_else(|| named().filter(fits)).or_else(narrow)?;
     Some(Tiling::Block { rows: block[0], cols: block[1] })

@@ -63,6 +63,7 @@ fn recognise_integers(
 ) -> Option<StoredLayer> {
     let part = |name: &str| file.get(&format!("{layer}.{name}"));
     let others = ["weight_zero_point", "weight_g_idx", "weight_global_scale"];
+    // Zero points and an order of columns are for the reader of other programs' codes.
     if weight.dtype != Dtype::I32 || others.into_iter().any(|name| part(name).is_some()) {
         return None;
     }

@@ -37,6 +37,7 @@ pub(crate) fn side_tensors(file: &Checkpoint) -> BTreeMap<String, String> {
         let last = name.rsplit('.').next().unwrap_or(name);
         let is_of_the_file = match last {
             SCALED_FP8 => true,
+            // These names are short enough to be a parameter's: the dtype has to fit as well.
             SCALED_FP16 => file.get(name).is_some_and(|header| header.dtype == Dtype::F16),
             SCALE_FORMAT => file.get(name).is_some_and(|header| header.dtype == Dtype::U8),
             _ => false,
@@ -51,6 +52,8 @@ pub(crate) fn side_tensors(file: &Checkpoint) -> BTreeMap<String, String> {
         if !SIDE_PARTS.contains(&part) {
             return None;
         }
+        // A scale without any weight may be something else; a marker is one whatever stands beside
+        // it.
         let is_owned = part == MARKER_PART || find_weight(file, layer).is_some();
         is_owned.then(|| layer.to_owned())
     };
@@ -83,6 +86,7 @@ pub(crate) fn file_part<'a>(
     layer: &str,
     part: &str,
 ) -> Option<&'a TensorHeader> {
+    // From the outermost module to the innermost: a checkpoint has one for each of its models.
     let ends = layer.match_indices('.').map(|(dot, _)| dot + 1);
     std::iter::once(0).chain(ends).find_map(|end| file.get(&format!("{}{part}", &layer[..end])))
 }

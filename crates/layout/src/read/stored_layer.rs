@@ -134,6 +134,7 @@ impl StoredLayer {
             return Ok(true);
         }
         let divisor = self.global_scale(file)?;
+        // Every E4M3 scale there is: `b / d` and `b · (1 / d)` differ where 1 / d is rounded.
         let is_same = |block: f32| block / divisor == block * (1.0 / divisor);
         Ok((0..0x7F).map(E4m3::decode).all(is_same))
     }

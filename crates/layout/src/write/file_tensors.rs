@@ -38,6 +38,7 @@ fn legacy_tensors(
         MatmulPrecision::Full => FULL_PRECISION_ELEMENTS as usize,
     };
     let tensor = |name: &str, dtype: Dtype, bytes: Vec<u8>| {
+        // F8 and F16 alike: as many elements as the bytes make.
         let shape = vec![bytes.len() as u64 * 8 / dtype.bits()];
         (TensorSpec { name: format!("{prefix}{name}"), dtype, shape }, bytes)
     };

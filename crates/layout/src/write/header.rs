@@ -12,6 +12,7 @@ impl Layout {
         self,
         layers: impl Iterator<Item = (&'a str, Scheme, [usize; 2], MatmulPrecision)>,
     ) -> Option<(String, String)> {
+        // An entry would make ComfyUI leave `scale_weight` aside.
         if self != Layout::Comfy {
             return None;
         }

@@ -50,10 +50,13 @@ impl ServedLayers {
     fn by_scheme(&self) -> Vec<(Scheme, Vec<&str>)> {
         let mut by_name = BTreeMap::<String, (Scheme, Vec<&str>)>::new();
         for (layer, scheme) in self.codes.iter().filter(|(_, scheme)| scheme.has_scales()) {
+            // By what the file holds, since the configuration knows nothing of how scales were
+            // chosen.
             let scheme = scheme.read_as();
             by_name.entry(scheme.to_string()).or_insert((scheme, vec![])).1.push(layer);
         }
         let mut schemes: Vec<_> = by_name.into_values().collect();
+        // The largest group first: it stands for all layers that no other group names.
         schemes.sort_by_key(|(_, layers)| std::cmp::Reverse(layers.len()));
         schemes
     }
@@ -88,6 +91,7 @@ fn compressed_tensors(layers: &ServedLayers) -> ServerConfig {
         formats.push(served.name);
     }
     formats.dedup();
+    // With several formats the groups tell theirs, and readers ask them.
     let format = match formats[..] {
         [format] => format,
         _ => "mixed-precision",
@@ -183,6 +187,8 @@ fn fp8(layers: &ServedLayers) -> ServerConfig {
         "modules_to_not_convert": kept,
         "ignored_layers": kept,
     });
+    // Kernels that take exponents round other scales, so the file promises powers of two only where
+    // all are.
     if powers.into_iter().all(|scheme| scheme.read_as() != *scheme) {
         quantization_config["scale_fmt"] = "ue8m0".into();
     }

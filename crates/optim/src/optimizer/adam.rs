@@ -80,6 +80,8 @@ impl Update for State {
     fn step(&mut self, variable: &mut Matrix, gradient: &Matrix, learning_rate: f64) {
         self.steps += 1;
         let Adam { beta_1, beta_2, epsilon, weight_decay } = self.options;
+        // Corrections for the first steps are computed in F64, once; the pass over all values is in
+        // F32.
         let size = (learning_rate / (1.0 - beta_1.powi(self.steps))) as f32;
         let root = (1.0 - beta_2.powi(self.steps)).sqrt() as f32;
         let (added, kept) = weight_decay.parts(learning_rate);

@@ -99,8 +99,10 @@ impl Update for State {
                 // sin(atan g) = g·c and cos(atan g) = c.
                 let c = 1.0 / (1.0 + g * g).sqrt();
                 let h = if is_invariant { g * c } else { g };
+                // `signum` of 0 is 1, but a gradient of 0 has no direction.
                 let sign = if h == 0.0 { 0.0 } else { h.signum() };
                 *s = old_sign * *s + new_sign * sign;
+                // By the squares as they were before this gradient.
                 let mut step = arc(arc(h.abs(), v2.sqrt()), v3.sqrt()) * *s;
                 *v2 = old_2 * *v2 + new_2 * h * h;
                 *v3 = old_3 * *v3 + new_3 * h * h;

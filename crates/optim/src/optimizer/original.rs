@@ -34,6 +34,7 @@ impl Original {
 impl Update for Original {
     fn step(&mut self, variable: &mut Matrix, gradient: &Matrix, learning_rate: f64) {
         let length = elementwise::squared_norm(gradient.values()).sqrt();
+        // A gradient of zeros has no direction, and divided by its length it would be NaN.
         if length > 0.0 {
             let factor = -learning_rate * self.step_scale / length;
             elementwise::add_scaled(variable.values_mut(), factor as f32, gradient.values());

@@ -112,6 +112,7 @@ impl Update for State {
         let floor = (self.d * epsilon) as f32;
         let arch = Arch::new();
         let square = &self.square;
+        // Bands have one height, so that sums are added in one order whatever the threads.
         let bands = self.mean.par_chunks_mut(BAND * cols);
         let lengths: Vec<f64> = bands
             .zip(gradient.values().par_chunks(BAND * cols))
@@ -168,6 +169,7 @@ impl State {
         let seen = variable.values().iter().zip(gradient.values()).step_by(STRIDE);
         for ((x, g), (pull, start)) in seen.zip(self.pull.iter_mut().zip(&self.start)) {
             product += f64::from(*g) * f64::from(start - x);
+            // Two roundings, as two operations on a bf16 tensor have.
             *pull = to_bf16(to_bf16(*pull * beta_3) + weight as f32 * g);
         }
         weight * product
@@ -252,6 +254,7 @@ impl Square {
     /// Returns a factor and a row whose product is v along that row.
     fn row(&self, row: usize) -> (f32, &[f32]) {
         if self.whole.is_empty() {
+            // Rows that have seen no gradient yet must not divide 0 by 0.
             (self.rows[row] / (self.mean + 1e-30), &self.cols)
         } else {
             (1.0, &self.whole[row * self.width..][..self.width])

@@ -46,6 +46,7 @@ impl RAdam {
         let length = longest - 2.0 * f64::from(steps) * memory / (1.0 - memory);
         let top = (length - 4.0) * (length - 2.0) * longest;
         let bottom = (longest - 4.0) * (longest - 2.0) * length;
+        // PyTorch's limit; the paper has 4.
         (length > 5.0).then(|| (1.0 - memory).sqrt() * (top / bottom).sqrt())
     }
 }
@@ -66,6 +67,7 @@ impl Update for State {
         let (fresh, old_square, new_square, epsilon) =
             ((1.0 - beta_1) as f32, beta_2 as f32, (1.0 - beta_2) as f32, epsilon as f32);
         let rectification = self.options.rectification(self.steps);
+        // One formula for both cases: what does not apply is 0.
         let adapted = (size * rectification.unwrap_or(0.0)) as f32;
         let plain = if rectification.is_some() { 0.0 } else { size as f32 };
         elementwise::update_2(

@@ -5,7 +5,8 @@ use crate::error::{OptimError, check_beta, check_size};
 
 /// Gradient descent with or without momentum.
 ///
-/// `g ← g + weight_decay·x`, `b ← momentum·b + g` (at first `b = g`), `x ← x − rate·b`. With `is_nesterov` the step is `g + momentum·b`. Without momentum there is no state.
+/// `g ← g + weight_decay·x`, `b ← momentum·b + g` (at first `b = g`), `x ← x − rate·b`. With
+/// `is_nesterov` the step is `g + momentum·b`. Without momentum there is no state.
 ///
 /// # Source
 /// `torch.optim.SGD`, dampening 0. Sutskever et al., ICML 2013, for the look-ahead.

@@ -75,6 +75,7 @@ impl Rule for Reacting {
         if progress.has_improved() {
             let boost =
                 1.0 + gain * (1.0 + 0.5 * self.stretch) * (1.0 - wave(progress.stalled_before));
+            // A rate above the maximum from the start is left alone.
             (rate * boost).min(maximum.max(rate))
         } else {
             let u = wave(progress.stalled);

@@ -73,6 +73,8 @@ struct Waiting {
 
 impl Rule for Waiting {
     fn next(&mut self, _first: f64, rate: f64, progress: &Progress) -> f64 {
+        // With a threshold of 1 the product of an infinite lowest value is no number: the first one
+        // always counts.
         if progress.value < self.lowest * (1.0 - self.options.threshold)
             || self.lowest.is_infinite()
         {

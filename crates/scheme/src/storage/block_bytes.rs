@@ -42,10 +42,13 @@ pub(super) fn decode(
 ) -> Result<StoredMatrix, SchemeError> {
     let [_, tile_cols] = tiling.tile_shape(shape[0], shape[1]);
     let tiles = codes.chunks_mut(shape[1].max(1)).flat_map(|row| row.chunks_mut(tile_cols));
+    // Byte 0 of an MX block is 2⁻¹²⁷ by the specification, and 0 to ComfyUI: with codes of 0 both
+    // agree.
     for (codes, _) in tiles.zip(bytes).filter(|(_, scale)| **scale == ZERO_CODE) {
         codes.fill(0);
     }
     let scale = |byte: &u8| match *byte {
+        // Any scale will do for codes of 0; the factor of all is one that two levels can have.
         ZERO_CODE => tensor,
         byte => tensor * value(byte),
     };

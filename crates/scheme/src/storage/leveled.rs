@@ -94,6 +94,7 @@ impl Storage for Leveled {
             std::array::from_fn(|at| table.get(at).copied().unwrap_or(f32::NAN))
         });
         let levels = Levels::new(table, bytes(ScaleRole::Groups).to_vec(), shape)?;
+        // Another length is refused by whoever puts the matrix together, which names both lengths.
         if codes.len() == rows * cols {
             levels.decode(&mut codes);
         }

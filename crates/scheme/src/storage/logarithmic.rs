@@ -156,6 +156,7 @@ impl LogRange {
     #[must_use]
     pub fn encode(self, scale: f32) -> u8 {
         let share = (-f64::from(scale).log10() - self.low()) / self.width();
+        // Ties to even, as torch rounds.
         (share.clamp(0.0, 1.0) * STEPS).round_ties_even() as u8
     }
 }

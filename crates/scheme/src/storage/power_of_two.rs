@@ -26,12 +26,14 @@ pub(super) const NEIGHBOURS: usize = 2;
 /// Returns the smallest power of two that is not below `wanted`.
 #[inline(always)]
 pub(super) fn at_least(wanted: f32) -> f32 {
+    // Readers disagree about powers below 2⁻¹²⁶. With a scale of 1 such weights have codes of 0.
     E8m0::at_least(wanted).map_or(1.0, E8m0::decode)
 }
 
 /// Returns the power of two below or above each scale, or the scale itself where there is none.
 pub(super) fn neighbours(index: usize, scales: &[f32]) -> Vec<f32> {
     let factor = if index == 0 { 0.5 } else { 2.0 };
+    // Halving and doubling are exact, so that a byte exists or the range ends here.
     let neighbour = |&scale: &f32| E8m0::encode(scale * factor).map_or(scale, |_| scale * factor);
     scales.iter().map(neighbour).collect()
 }

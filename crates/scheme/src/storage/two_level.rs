@@ -119,6 +119,7 @@ impl Storage for TwoLevel {
 /// Returns the stored scale nearest to `wanted`; `tensor` itself where that would be 0.
 #[inline(always)]
 fn block_scale(wanted: f32, tensor: f32) -> f32 {
+    // At most 448 but for the rounding of both quotients.
     let block = E4m3::round((wanted / tensor).min(E4m3::MAX));
     if block == 0.0 { tensor } else { tensor * block }
 }

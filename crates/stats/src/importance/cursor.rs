@@ -83,7 +83,10 @@ impl<'a> Cursor<'a> {
         let is_inside = |start: u64, window: &[u8], offset: u64| {
             offset >= start && offset + buffer.len() as u64 <= start + window.len() as u64
         };
+        // Names and counts lie close together, and values are passed over: a window is read only
+        // where a field is not in it.
         if !is_inside(self.window_start, &self.window, self.offset) {
+            // The longest field, a name of 4096 bytes, fits into a window.
             let bytes = self.available().min(WINDOW_BYTES as u64) as usize;
             self.window.resize(bytes, 0);
             self.file.read_into(self.offset, &mut self.window)?;

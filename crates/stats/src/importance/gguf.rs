@@ -59,6 +59,7 @@ fn layers(file: &Checkpoint, weight: &str) -> Result<Vec<Entry>, StatsError> {
         if !(0.0..=MOST).contains(&count) {
             return Err(at(Kind::NotFinite { part: "counts", index: matrix, found: count }));
         }
+        // An expert that no token was sent to.
         if count.round() < 1.0 {
             continue;
         }

@@ -89,6 +89,7 @@ impl ImportanceMatrix {
     }
 
     fn of(values: Values, mut entries: Vec<Entry>) -> Result<Self, StatsError> {
+        // In the order of side-cars, which looking modules up relies on.
         entries.sort_by(|a, b| a.module.cmp(&b.module));
         if let Some(pair) = entries.windows(2).find(|pair| pair[0].module == pair[1].module) {
             return Err(Kind::Duplicate.at_layer(values.path(), &pair[0].module));

@@ -29,5 +29,7 @@ impl<'a> Fields<'a> {
 
 /// Returns code `index` of 32 codes of 4 bits: low halves of 16 bytes first, then the high halves.
 pub(super) fn nibble(codes: &[u8; 16], index: usize) -> u8 {
+    // ggml's order: weights 0 to 15 in the low halves, 16 to 31 in the high ones, so that a vector
+    // of bytes gives a vector of weights.
     codes[index % 16] >> (4 * (index / 16)) & 0xf
 }

@@ -177,9 +177,11 @@ impl SixBits<'_> {
 }
 
 fn two_bits(codes: &[u8; 64], at: usize) -> u8 {
+    // Each 32 bytes hold four runs of 32 weights, two bits of every byte for each run.
     codes[at / 128 * 32 + at % 32] >> (at % 128 / 32 * 2) & 3
 }
 
 fn four_bits(codes: &[u8; 128], at: usize) -> u8 {
+    // Each 32 bytes hold two runs of 32 weights, the first in the low halves.
     codes[at / 64 * 32 + at % 32] >> (at % 64 / 32 * 4) & 0xf
 }

@@ -85,6 +85,7 @@ impl BlockType {
 
     /// Returns the bytes of the blocks of a tensor that is `length` bytes of F32.
     pub(crate) fn stored_bytes(self, length: u64) -> u64 {
+        // The length is one of whole blocks: the header's reader refuses rows that are none.
         length / WEIGHT_BYTES / self.weights() * self.bytes()
     }
 

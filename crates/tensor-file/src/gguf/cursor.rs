@@ -21,6 +21,7 @@ impl<'a> Cursor<'a> {
     }
 
     pub(super) fn take(&mut self, length: u64) -> Result<&'a [u8], Kind> {
+        // Compared with what is there before anything is taken: lengths come from the file.
         let rest = self.text.get(self.at..).unwrap_or_default();
         let taken = usize::try_from(length).ok().and_then(|length| rest.get(..length));
         let taken = taken.ok_or_else(|| self.wrong(CUT))?;

@@ -23,6 +23,7 @@ pub(super) fn parse(text: &[u8], file_bytes: u64) -> Result<Contents, Complaint>
     check_version(&mut cursor).map_err(whole)?;
     let (tensors, keys) = (cursor.u64().map_err(whole)?, cursor.u64().map_err(whole)?);
     let entries = Entries::read(&mut cursor, keys).map_err(whole)?;
+    // Not `with_capacity`: the count is the file's claim, while each tensor read takes bytes of it.
     let mut headers = vec![];
     for _ in 0..tensors {
         headers.push(tensor(&mut cursor, &entries.original_shapes)?);
@@ -44,6 +45,8 @@ fn check_version(cursor: &mut Cursor<'_>) -> Result<(), Kind> {
     let version = cursor.u32()?;
     match (version, version.swap_bytes()) {
         (2..=3, _) => Ok(()),
+        // Version 3 differs from 2 in that it may be big-endian; nothing says so but the number
+        // itself.
         (_, 2..=3) => Err(cursor.wrong("its numbers are big-endian")),
         _ => Err(cursor.wrong("its version is neither 2 nor 3")),
     }
@@ -91,6 +94,8 @@ fn described(
         return Err(cursor.wrong("rows that are no whole number of blocks"));
     }
     if let Some(original) = original_shape {
+        // Blocks follow the stored rows, so the original shape changes what rows mean and not where
+        // a number lies.
         if product(original) != product(&shape) {
             return Err(cursor.wrong("its original shape has another number of elements"));
         }
@@ -116,6 +121,7 @@ impl<'a> Entries<'a> {
     fn read(cursor: &mut Cursor<'a>, keys: u64) -> Result<Self, Kind> {
         let mut entries =
             Self { alignment: 32, original_shapes: HashMap::new(), kept: BTreeMap::new() };
+        // A budget for all entries, since a header may have thousands that are short enough each.
         let mut budget = ENTRIES_LIMIT_BYTES;
         for _ in 0..keys {
             let key = cursor.text()?;
@@ -132,6 +138,7 @@ impl<'a> Entries<'a> {
                         return Err(cursor.wrong("its alignment is no power of two"));
                     }
                 }
+                // The other parts are other files, which nothing here looks for.
                 ("split.count", UINT16, Some(GgufValue::Unsigned(parts @ 2..))) => {
                     return Err(Kind::GgufPart { parts: *parts });
                 }

@@ -27,6 +27,8 @@ pub(crate) fn read_gguf(file: &File, file_bytes: u64) -> Result<Contents, Compla
         let text = read(file, 0, length as usize).map_err(whole)?;
         match header::parse(&text, file_bytes) {
             Err((_, Kind::Gguf { problem: cursor::CUT, .. })) if length < limit => {
+                // Fourfold, so that reading again and again costs a third of the last reading at
+                // most.
                 length = length.saturating_mul(4).min(limit);
             }
             outcome => return outcome,

@@ -99,6 +99,7 @@ pub(super) fn read(cursor: &mut Cursor<'_>, kind: u32) -> Result<Option<GgufValu
 fn read_list(cursor: &mut Cursor<'_>) -> Result<Option<GgufValue>, Kind> {
     let element = cursor.u32()?;
     let count = cursor.u64()?;
+    // Lists of lists are passed over whatever their length: no entry that matters here has any.
     if element == ARRAY || count > LIST_LIMIT {
         skip_list(cursor, element, count, NESTING_LIMIT)?;
         return Ok(None);
@@ -106,6 +107,7 @@ fn read_list(cursor: &mut Cursor<'_>) -> Result<Option<GgufValue>, Kind> {
     let mut values = vec![];
     let mut is_kept = true;
     for _ in 0..count {
+        // Goes on after an element that is too long: the cursor has to reach the end of the list.
         match read(cursor, element)? {
             Some(value) => values.push(value),
             None => is_kept = false,
@@ -117,6 +119,7 @@ fn read_list(cursor: &mut Cursor<'_>) -> Result<Option<GgufValue>, Kind> {
 /// Passes over the elements of a list; time is proportional to the bytes that the file has for them.
 fn skip_list(cursor: &mut Cursor<'_>, element: u32, count: u64, nesting: u32) -> Result<(), Kind> {
     if let Some(bytes) = fixed_bytes(element) {
+        // One step whatever the count; it fails where the file is shorter.
         return cursor.take(count.saturating_mul(bytes)).map(drop);
     }
     for _ in 0..count {

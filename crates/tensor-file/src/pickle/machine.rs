@@ -57,6 +57,7 @@ impl<'a> Machine<'a> {
                 b']' => Value::List(vec![]),
                 b'}' => Value::Dict(vec![]),
                 0x88 | 0x89 => Value::Bool,
+                // None and an empty set are nothing that matters here.
                 _ => Value::Other,
             }),
             b'K' | b'M' | b'J' | 0x8a | 0x8b => {
@@ -75,6 +76,7 @@ impl<'a> Machine<'a> {
                 let key = match operation {
                     b'q' => self.length(1)?,
                     b'r' => self.length(4)?,
+                    // By the number of memories so far, as Python's MEMOIZE counts.
                     _ => self.memo.len() as u64,
                 };
                 let top = self.top()?;
@@ -121,6 +123,7 @@ impl<'a> Machine<'a> {
             _ => self.length(4)?,
         };
         let bytes = self.take(length)?;
+        // Whole numbers past 64 bits are no shapes.
         if bytes.len() > 8 {
             return Ok(Value::Other);
         }
@@ -153,6 +156,8 @@ impl<'a> Machine<'a> {
             0x85..=0x87 => {
                 let count = usize::from(operation - 0x84);
                 let first = self.stack.len().checked_sub(count);
+                // Not below a mark: what lies there belongs to a container that is still being
+                // filled.
                 let first = first.filter(|&first| first >= self.floor());
                 self.stack.split_off(first.ok_or_else(|| self.wrong("an empty stack"))?)
             }

@@ -36,6 +36,8 @@ impl Machine<'_> {
     /// Gives the result of a call whose meaning is known, or an object; nothing is ever run.
     pub(super) fn call(&mut self) -> Result<(), Kind> {
         let [arguments, callee] = [self.pop()?, self.pop()?];
+        // A result of something unknown may be called or stand for arguments; that gives another
+        // unknown object.
         let is_unknown = |id: Id| matches!(self.values[id], Value::Other | Value::Object(_));
         let items = match &self.values[arguments] {
             Value::Tuple(items) => first_arguments(items),
@@ -74,6 +76,7 @@ impl Machine<'_> {
             }
             (Call::Retyped, &[function, _, arguments, ..]) => {
                 let (module, name) = self.global(function)?;
+                // Retyped once: a chain of them could be as deep as the file is long.
                 let call = Call::named(module, name).filter(|call| *call != Call::Retyped)?;
                 let Value::Tuple(items) = &self.values[arguments] else { return None };
                 return self.made(call, &first_arguments(items));

@@ -111,6 +111,7 @@ impl Pickle {
         let text = &text[..text.len().min(PICKLE_LIMIT_BYTES)];
         let mut machine = Machine::new(text);
         let root = machine.run().map_err(|kind| match kind {
+            // Cut off by the limit, not by the file.
             Kind::Pickle { problem: machine::CUT, .. } if is_long => {
                 Kind::PickleTooLong { limit: PICKLE_LIMIT_BYTES as u64 }
             }
@@ -196,6 +197,7 @@ impl Pickle {
         let Value::Storage(storage) = self.get(view.storage) else { return Err(damaged()) };
         let dtype = match (view.dtype, storage.element) {
             (Some(dtype), _) | (None, Element::Number(dtype)) => dtype,
+            // Bytes say nothing of their numbers; a tensor of them that does not either is damaged.
             (None, Element::Byte) => return Err(damaged()),
             (None, Element::Unknown) => {
                 return Err(Kind::UnknownDtype { found: self.name(storage.class) });

@@ -108,6 +108,7 @@ impl TensorFileWriter {
             bytes += length;
             record.hashes.insert(tensor.clone(), self.hash(position)?.to_hex().to_string());
         }
+        // The record waits with others until their tensors are synced together.
         match journal.add(&record, bytes) {
             Some(lines) => self.settle(journal, &lines),
             None => Ok(()),
@@ -161,6 +162,7 @@ impl TensorFileWriter {
         let Some(journal) = &self.journal else { return Ok(None) };
         let records = journal.records();
         if records > 0 {
+            // What waits is synced as well: somebody who stops the work keeps all that is done.
             self.settle(journal, &journal.take())?;
             return Ok(Some(Left { path: self.temporary_path().to_owned(), records }));
         }

@@ -50,6 +50,7 @@ impl Written {
         let length = bytes.len() as u64;
         self.add(offset..offset + length);
         let mut hasher = match std::mem::take(&mut self.hash) {
+            // A tensor that is written anew from its beginning is hashed anew.
             _ if offset == 0 => Box::default(),
             RunningHash::Growing(hasher, hashed) if hashed == offset => hasher,
             // Something else has to hash them all.

@@ -40,6 +40,7 @@ pub(super) fn groups(
     let outputs = options.output.iter().chain(options.to.iter().filter_map(|to| to.file.as_ref()));
     outputs.into_iter().try_for_each(|output| refuse_other_container(output))?;
     let of_input = |input: &PathBuf| -> anyhow::Result<Group> {
+        // What the input is decides which program it is for.
         let file = for_input(file.clone(), input, options.output.as_deref());
         let recipes = recipes(options, file, typed)?;
         Ok(recipes.iter().map(|(recipe, named)| job(options, input, recipe, *named)).collect())

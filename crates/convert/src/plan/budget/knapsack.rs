@@ -54,11 +54,14 @@ const MOST_STATES: usize = 1 << 16;
 pub(crate) fn solve(groups: &[Vec<Choice>], limit: f64) -> Option<Solution> {
     let steps = steps(groups);
     let mut chosen: Vec<usize> = groups.iter().map(|group| cheapest(group)).collect();
+    // 1. The cheapest file. If it is too large, none fits.
     let mut total = total_of(groups, &chosen);
     if total.cost > limit {
         return None;
     }
     let mut broken = None;
+    // 2. Steps of the relaxed problem, best rate first. The first that does not fit is where it
+    // would be taken in part.
     for step in &steps {
         let (before, after) = (groups[step.group][step.from], groups[step.group][step.to]);
         // A later step of a group whose earlier one did not fit is none.
@@ -72,6 +75,7 @@ pub(crate) fn solve(groups: &[Vec<Choice>], limit: f64) -> Option<Solution> {
             broken = Some(*step);
         }
     }
+    // Later steps that still fit have been taken: a solution to beat.
     let greedy = Solution {
         value: total_of(groups, &chosen).value,
         cost: total_of(groups, &chosen).cost,
@@ -111,6 +115,7 @@ fn efficient(options: &[Choice]) -> Vec<usize> {
     order.sort_by(by_cost);
     let mut kept: Vec<usize> = vec![];
     for index in order {
+        // Kept only if it is of less value than all cheaper ones.
         if kept.last().is_none_or(|&last| options[index].value < options[last].value) {
             kept.push(index);
         }
@@ -124,6 +129,8 @@ fn hull(options: &[Choice]) -> Vec<usize> {
     for index in efficient(options) {
         while let [.., before, last] = hull[..] {
             let (before, last, next) = (options[before], options[last], options[index]);
+            // Cross-multiplied, for costs may be equal: rates have to fall strictly, or a step
+            // would be skipped for no gain.
             let is_convex = (before.value - last.value) * (next.cost - last.cost)
                 > (last.value - next.value) * (last.cost - before.cost);
             if is_convex {
@@ -188,6 +195,8 @@ fn finish(
     }
     // 2. Groups in the order in which changing them costs least against the rate of that step.
     let (up, down) = rates(groups.len(), steps, &base);
+    // Up, a rate is at most that of the broken step; down, at least. What is nearest is most likely
+    // to change.
     let distance = |group: usize| (broken.rate - up[group]).min(down[group] - broken.rate);
     let mut order: Vec<usize> = (0..groups.len()).filter(|&it| groups[it].len() > 1).collect();
     order.sort_by(|&a, &b| distance(a).total_cmp(&distance(b)).then(a.cmp(&b)));
@@ -213,6 +222,8 @@ fn finish(
             }
         }
         let bound = |total: Choice| match total.cost <= limit {
+            // At best the room that is left is filled at the best rate to come, or what is too much
+            // is taken back at the least loss.
             true => total.value - (limit - total.cost) * best_up[place + 1],
             false => total.value + (total.cost - limit) * least_down[place + 1],
         };
@@ -229,6 +240,7 @@ fn finish(
         };
         next.sort_by(by_cost);
         let mut least = f64::INFINITY;
+        // Of equal cost or more and no less value: no completion makes such a state the better one.
         next.retain(|(state, _)| {
             let is_efficient = state.total.value < least;
             least = least.min(state.total.value);
@@ -247,12 +259,14 @@ fn finish(
                 State { last: Some(taken.len() - 1), ..state }
             })
             .collect();
+        // States rise in cost and fall in value: the last one within the limit is the best.
         let within = states.iter().rfind(|state| state.total.cost <= limit);
         if let Some(state) = within
             && state.total.value < hopeless
         {
             let chosen = retraced(&base, &taken, state.last);
             let total = total_of(groups, &chosen);
+            // Summed anew, since states add up changes.
             if total.cost <= limit && total.value < best.value {
                 best = Solution { chosen, cost: total.cost, value: total.value, is_optimal: true };
             }

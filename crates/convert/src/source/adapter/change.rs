@@ -48,6 +48,8 @@ impl Change {
     /// # Errors
     /// When the adapter cannot be read.
     pub(super) fn apply(&self, file: &Checkpoint, values: &mut [f32]) -> Result<(), ConvertError> {
+        // Most adapters are plain LoRAs: they are added rank by rank, without a product as large as
+        // the weight.
         if let (Algorithm::Lora(lora), None) = (&self.algorithm, &self.dora) {
             return lora.add(file, &self.site, self.scale.factor(self.strength), values);
         }
@@ -59,6 +61,7 @@ impl Change {
         if let Some(range) = in_place {
             return self.apply_to_rows(file, &mut values[range]);
         }
+        // Rows in several pieces are gathered, changed as one matrix, and put back.
         let ranges: Vec<Range<usize>> =
             self.site.rows.iter().map(|rows| rows.start * cols..rows.end * cols).collect();
         let mut rows: Vec<f32> =
@@ -91,6 +94,7 @@ impl Change {
         let change = &change[start * cols..][..rows.len()];
         match &self.dora {
             Some(dora) => {
+                // The change as it was trained; the strength blends results.
                 let factor = self.scale.factor(1.0);
                 let change: Vec<f32> = change.iter().map(|value| factor * value).collect();
                 dora.apply(file, rows, &change, &self.site, self.strength)

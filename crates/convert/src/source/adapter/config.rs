@@ -138,6 +138,8 @@ impl Config {
         }
         let compiled = |patterns: Option<BTreeMap<String, f64>>| {
             let patterns = patterns.unwrap_or_default().into_iter().map(|(pattern, value)| {
+                // As PEFT's `get_pattern_key` does: at the end of a module's name, from the start
+                // of a segment.
                 let regex = Regex::new(&format!(r"^(?:.*\.)?(?:{pattern})$"));
                 Ok((
                     regex.map_err(|_| format!("has a pattern that is not read: {pattern}"))?,

@@ -392,10 +392,12 @@ fn unet_name(layer: &str, UnetBlocks(blocks): UnetBlocks) -> Option<String> {
     let (at, part) = rest.split_once('.')?;
     let number: u64 = number.parse().ok()?;
     let (side, number) = match side {
+        // The first input block is `conv_in`.
         "input_blocks" => ("down_blocks", number.checked_sub(1)?),
         "output_blocks" => ("up_blocks", number),
         _ => return None,
     };
+    // Each level has one place more than blocks: its downsampler, or on the way up another block.
     let [level, block] = [number / (blocks + 1), number % (blocks + 1)];
     match (side, at, part) {
         ("down_blocks", "0", "op") => Some(format!("{side}.{level}.downsamplers.0.conv")),

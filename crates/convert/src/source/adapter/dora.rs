@@ -49,6 +49,7 @@ impl Dora {
             None => count == rows,
             Some(_) => count >= rows,
         };
+        // Of a square weight only the shape tells: `[1, n]` are norms of columns.
         let is_of_rows = match is_peft {
             true => !is_transposed,
             false => norms.shape.first() == Some(&rows) || (count == rows && channels != count),
@@ -66,7 +67,6 @@ impl Dora {
     /// Changes rows of a weight.
     ///
     /// - `change`: with its factor, without the strength
-    /// - `start`: number of the first norm
     pub(super) fn apply(
         &self,
         file: &Checkpoint,

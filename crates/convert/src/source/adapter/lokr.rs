@@ -78,6 +78,7 @@ impl Lokr {
 
     /// Returns the rank; `None` where both sides are whole, and nothing is to be scaled.
     pub(super) fn rank(&self) -> Option<u64> {
+        // As ComfyUI takes it: where both sides are products, the rank of `w2` counts.
         self.right.rank().or(self.left.rank())
     }
 

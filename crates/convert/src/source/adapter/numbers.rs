@@ -48,6 +48,7 @@ pub(super) fn number(file: &Checkpoint, header: &TensorHeader) -> Result<f32, Co
     }
     let whole = |width: usize, is_signed: bool| -> Result<f32, ConvertError> {
         let bytes = file.read(header)?;
+        // Two's complement: the sign fills the bytes above.
         let fill = if is_signed && bytes[width - 1] >= 0x80 { 0xff } else { 0 };
         let mut wide = [fill; 16];
         wide[..width].copy_from_slice(&bytes[..width]);

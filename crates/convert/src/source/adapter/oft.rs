@@ -55,6 +55,8 @@ impl Oft {
         let fits = match blocks.shape[..] {
             [count, size, cols] => size == cols && count.checked_mul(size) == Some(rows),
             [stages, count, size, cols] => {
+                // The last stage pairs halves `size/2 · 2^(stages − 1)` apart, in groups of twice
+                // as many rows.
                 let covered = size.checked_shl(stages.saturating_sub(1) as u32).unwrap_or(0);
                 size == cols
                     && size % 2 == 0
@@ -87,6 +89,7 @@ impl Oft {
         let rows = weight.len() / cols.max(1);
         match self.blocks.shape[..] {
             [_, _, _] => {
+                // OFT multiplies by `Rᵀ`: its entries are read with rows and columns exchanged.
                 let order: Vec<usize> = (0..rows).collect();
                 turn(&mut turned, &rotations, size, cols, &order, |row, col| (col, row));
             }

@@ -13,8 +13,8 @@ use crate::source::adapter::target::Site;
 
 /// A rotation of each block of columns (OFT), or one after another in the order of butterflies (BOFT).
 ///
-/// A skew-symmetric block `Q` is stored; `R = (I − Q)(I + Q)⁻¹`, or its series
-/// `I + 2Q + 2Q² + … + Qⁿ` where the configuration says so. Each block of a row's columns is
+/// A skew-symmetric block `Q` is stored; `R = (I − Q)(I + Q)⁻¹`, or `I + 2Q + 2Q² + … + Qⁿ`, a
+/// series of its inverse, where the configuration says so. Each block of a row's columns is
 /// multiplied by its `R`.
 ///
 /// - OFT, `oft_R [blocks, size · (size − 1) / 2]`: the part of `Q` above its diagonal; one block stands
@@ -130,8 +130,11 @@ impl PeftOft {
             };
             self.shrink(&mut skew, blocks.len());
             rotations.extend(match self.settings.series_terms {
+                // The series is that of `(I + Q)(I − Q)⁻¹`, the inverse rotation: PEFT trains with
+                // it where it uses series.
                 Some(terms) => series(&skew, size, terms),
                 None => {
+                    // PEFT's `(I − Q)(I + Q)⁻¹` is the Cayley transform of `−Q`.
                     let negative: Vec<f64> = skew.iter().map(|value| -value).collect();
                     cayley(&negative, size)
                 }

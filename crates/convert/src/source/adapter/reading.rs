@@ -233,6 +233,7 @@ impl<'a> Reading<'a> {
             self.unmatched.push(tensor.name.clone());
             return Ok(());
         }
+        // Read only to refuse a NaN or an infinity before the work.
         numbers(&self.file.checkpoint, tensor)?;
         for (full, site) in found {
             let change = Change {

@@ -151,6 +151,7 @@ impl Targets {
     /// One line, when more than one layer answers to the name, or its rows are not as the name
     /// demands.
     pub(super) fn find(&self, module: &str, wanted: Wanted) -> Result<Vec<Site>, String> {
+        // The longest spelling that some layer answers to counts.
         for (name, hint) in spellings(module) {
             let entries = self.by_name.get(&name).map_or(&[][..], Vec::as_slice);
             let mut found = vec![];

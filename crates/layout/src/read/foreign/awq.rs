@@ -30,6 +30,7 @@ const PLACES: [u32; 8] = [0, 4, 1, 5, 2, 6, 3, 7];
 
 /// Recognises a layer by its packed codes: the transposed matrix, eight of its rows to a word.
 pub(crate) fn recognise(file: &ForeignFile<'_>, header: &TensorHeader) -> Option<Recognised> {
+    // Names are those of GPTQ, which is asked first and takes what is packed along the columns.
     let layer = header.name.strip_suffix(".qweight")?;
     let [zeros, scales] = ["qzeros", "scales"].map(|end| file.get(&format!("{layer}.{end}")));
     zeros?;
@@ -101,6 +102,7 @@ impl Decode for Transposed {
         values: &mut [f32],
     ) -> Result<(), TensorFileError> {
         let per_word = PER_WORD as usize;
+        // A word holds eight rows of the weight, so whole words are read.
         let in_words = rows.start / per_word..rows.end.div_ceil(per_word);
         let (first, width) = (in_words.start, in_words.len());
         let row_bytes = self.rows / per_word * 4;

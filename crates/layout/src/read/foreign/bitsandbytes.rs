@@ -70,6 +70,7 @@ fn fp4_table() -> [f32; 16] {
 
 /// Recognises a layer by the tensor that describes its codes.
 pub(crate) fn recognise(file: &ForeignFile<'_>, header: &TensorHeader) -> Option<Recognised> {
+    // The state names the kind of codes; `absmax` and `quant_map` alone are the same for both.
     let name = &header.name;
     let kinds = [
         (".quant_state.bitsandbytes__nf4", &NF4, NF4_TABLE),
@@ -114,6 +115,7 @@ fn four_bits(
     let state = text(file, &state_header.name)?;
     let state: State = serde_json::from_str(&state)
         .map_err(|error| format!("`{}` is not understood: {error}", state_header.name))?;
+    // From the JSON, so that nothing is believed before the codes' own length agrees.
     let count = state.shape.iter().try_fold(1_u64, |count, &next| count.checked_mul(next));
     let count = count.ok_or_else(|| format!("its shape is {:?}, past all memory", state.shape))?;
     let codes = part(file, weight)?;
@@ -235,6 +237,7 @@ impl Decode for FourBits {
         rows: Range<usize>,
         values: &mut [f32],
     ) -> Result<(), TensorFileError> {
+        // Blocks go over the flattened weight, across the ends of rows.
         let start = rows.start * self.cols;
         let end = (rows.end * self.cols).min(self.count);
         let first_byte = start / 2;
@@ -246,6 +249,7 @@ impl Decode for FourBits {
             let block = at / self.block;
             let scale = scales[block - first_block];
             let until = end.min((block + 1).saturating_mul(self.block));
+            // Sixteen products for a block instead of one for each weight.
             let scaled = self.table.map(|value| value * scale);
             for value in &mut values[at - start..until - start] {
                 let byte = bytes[at / 2 - first_byte];
@@ -275,6 +279,7 @@ fn rows(
     let numbers = Numbers::find(file, &scales.name, &scales.shape)?;
     let mut parts = vec![scales.name.clone()];
     let order = format!("{inside}.weight_format");
+    // 0 is row-major; the other numbers are layouts of kernels for certain cards.
     if file.get(&order).is_some() {
         if integers(file, &order)? != [0] {
             return Err(format!("`{order}` says that its codes lie in the tiles of a kernel"));

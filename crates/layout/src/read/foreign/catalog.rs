@@ -96,6 +96,7 @@ impl Foreign {
             for part in &read.parts {
                 check_small_scale(file, part, None)?;
             }
+            // Two weights of one name would meet in the output.
             if read.codes_tensor != read.name && file.get(&read.name).is_some() {
                 return Err(format!("has both `{}` and `{}`", read.name, read.codes_tensor));
             }
@@ -105,6 +106,7 @@ impl Foreign {
                     first.codes_tensor, read.codes_tensor
                 ));
             }
+            // The header's entries about it describe tensors that are gone once it is decoded.
             if program == &torchao::TORCHAO {
                 read.metadata = vec![read.name.clone(), torchao::TENSOR_NAMES.to_owned()];
             }
@@ -117,6 +119,8 @@ impl Foreign {
                 self.layers.insert(layer, read);
             }
             Err(problem) => {
+                // Of two readings of one layer neither can be trusted, so the first is taken back
+                // as well.
                 self.remove(&layer);
                 self.unread.insert(layer, (program.name, problem));
             }

@@ -29,6 +29,7 @@ pub(crate) const PACKED: ForeignProgram = ForeignProgram {
 /// Recognises a layer by its packed codes.
 pub(crate) fn recognise(file: &ForeignFile<'_>, header: &TensorHeader) -> Option<Recognised> {
     let layer = header.name.strip_suffix(".weight_packed")?;
+    // A global scale is that of NVFP4, which a scheme here says.
     let is_two_level = file.get(&format!("{layer}.weight_global_scale")).is_some();
     if header.dtype != Dtype::I32 || is_two_level {
         return None;
@@ -73,6 +74,8 @@ fn find(
     let scales = Numbers::find(file, &scale.name, &scale.shape)?;
     let mut parts = vec![shape_name, scale.name.clone()];
     let zeros = file.get(&name("weight_zero_point"));
+    // Without its zero points such a layer would decode to wrong numbers, and nothing else would
+    // show it.
     if zeros.is_none() && is_asymmetric(file) {
         return Err(format!(
             "`{}` is missing, and the codes have zero points",
@@ -87,6 +90,7 @@ fn find(
     if file.get(&name("weight_g_idx")).is_some() {
         return Err(format!("its columns are in the order of `{layer}.weight_g_idx`"));
     }
+    // Numbers of the inputs belong to the codes; the weight does without them.
     let dense = ["input_scale", "input_zero_point", "input_global_scale"].map(name);
     parts.extend(dense.into_iter().filter(|name| file.get(name).is_some()));
     let group = cols / groups;

@@ -62,6 +62,8 @@ fn find(
     };
     let block = file.setting("weight_block_size").cloned();
     let block: Option<[u64; 2]> = block.and_then(|it: Value| serde_json::from_value(it).ok());
+    // The configuration's block first, then what programs assume; the first that fits the scales'
+    // shape.
     let tiles =
         [block.unwrap_or([128, 128]), [128, 128], [rows, 1], [1, cols], [rows, cols], [1, 32]];
     let fits = |tile: &[u64; 2]| {

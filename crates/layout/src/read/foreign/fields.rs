@@ -8,6 +8,7 @@ pub(crate) fn field(word: impl Fn(usize) -> u32, index: usize, bits: usize) -> u
     let (at, shift) = (index * bits / 32, index * bits % 32);
     let low = u64::from(word(at));
     let high = if shift + bits > 32 { u64::from(word(at + 1)) } else { 0 };
+    // Of 64 bits, so that a field across two words needs no case of its own.
     ((low | high << 32) >> shift) as u32 & mask(bits)
 }
 

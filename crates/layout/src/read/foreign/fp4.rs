@@ -122,6 +122,7 @@ impl Decode for Rows {
         for ((values, codes), scales) in in_rows.zip(scales.chunks_exact(blocks)) {
             let in_blocks = values.chunks_mut(BLOCK as usize).zip(codes.chunks(BLOCK as usize / 2));
             for ((values, codes), scale) in in_blocks.zip(scales) {
+                // ggml and others halve a block; here neighbours share a byte.
                 for (pair, byte) in values.chunks_exact_mut(2).zip(codes) {
                     pair[0] = table[usize::from(byte & 0xF)] * scale;
                     pair[1] = table[usize::from(byte >> 4)] * scale;
@@ -193,6 +194,8 @@ impl Decode for Bank {
             let until = rows.end.min((expert + 1) * height);
             let first = expert * self.rows * self.groups;
             let last = first + self.rows * self.groups;
+            // Experts are transposed, so that a few of its rows need all of its codes: one expert
+            // at a time is read.
             let codes = bytes_of(file, &self.codes, first * HALF..last * HALF)?;
             let scales = self.scales.read(file, first..last)?;
             let (mine, rest) = values.split_at_mut((until - at) * self.rows);

@@ -28,6 +28,8 @@ pub(crate) const GPTQ: ForeignProgram = ForeignProgram {
 pub(crate) fn recognise(file: &ForeignFile<'_>, header: &TensorHeader) -> Option<Recognised> {
     let layer = header.name.strip_suffix(".qweight")?;
     let [zeros, scales] = ["qzeros", "scales"].map(|end| file.get(&format!("{layer}.{end}")));
+    // AWQ packs rows: its codes have an eighth of the columns of its scales. `g_idx` is GPTQ's
+    // alone.
     let is_packed_along_columns = scales?.shape.last() == header.shape.last();
     zeros.filter(|_| is_packed_along_columns || file.get(&format!("{layer}.g_idx")).is_some())?;
     let found = find(file, layer, header);
@@ -59,6 +61,8 @@ fn find(
     }
     let zeros = part(file, &name("qzeros"))?;
     let [zero_groups, zero_words] = matrix(zeros, &[Dtype::I32, Dtype::U32])?;
+    // The bits follow from the zero points, whose number of fields is known; codes would need the
+    // columns.
     let bits = rows_bits(zero_words, rows).filter(|bits| [2, 3, 4, 8].contains(bits));
     let Some(bits) = bits.filter(|_| zero_groups == groups) else {
         let [found, scales] = [&zeros.shape, &scales_header.shape];
@@ -77,6 +81,7 @@ fn find(
             parts.push(header.name.clone());
             group_of_columns(file, header, [groups, group])?
         }
+        // Without the order columns would get the scales of others.
         None if groups > 1 && is_reordered(file) => {
             return Err(format!(
                 "`{}` is missing, and its columns are in another order",
@@ -234,6 +239,8 @@ struct Columns {
 
 impl Columns {
     fn zero(&self, stored: &[u32], row: usize) -> f32 {
+        // A field that overflows carries into the next one, as it borrowed from there when it was
+        // written.
         let ones = (0..32 / self.bits).fold(0_u32, |ones, at| ones | 1 << (at * self.bits));
         let zero = match self.zero_points {
             ZeroPoints::Own => field(|at| stored[at], row, self.bits),

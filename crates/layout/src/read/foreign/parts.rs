@@ -115,6 +115,7 @@ pub(crate) fn widened(dtype: Dtype, bytes: &[u8]) -> Vec<f32> {
 /// 255. Readers of MXFP8 take 0 for a scale of 0, see [`roundwise_grid::E8m0`].
 pub(crate) fn power_of_two(byte: u8) -> f32 {
     const BELOW_NORMAL: u32 = 1 << 22;
+    // Code 0 is 2⁻¹²⁷, half of the smallest normal number.
     match byte {
         u8::MAX => f32::NAN,
         0 => f32::from_bits(BELOW_NORMAL),
@@ -152,6 +153,7 @@ pub(crate) fn columns_of(
     [rows, row_bytes]: [usize; 2],
     columns: Range<usize>,
 ) -> Result<Vec<u8>, TensorFileError> {
+    // One reading instead of one per row.
     if columns.len() == row_bytes {
         return bytes_of(file, header, 0..rows * row_bytes);
     }

@@ -140,6 +140,7 @@ fn bits(
         return Err(unexpected(shift, &PLAIN, &format!("[{groups}, 1]")));
     }
     let bits = [4_u64, 2].into_iter().find(|bits| groups.div_ceil(8 / bits) == packed_rows);
+    // Of one or two groups both packings have one row.
     let bits = bits.filter(|_| groups > 2);
     let bits = bits.ok_or_else(|| format!("`{}` is no packing of {groups} groups", codes.name))?;
     let bias = file.get(&bias_of(layer_of(weight))).filter(|bias| bias.shape.len() == 1);
@@ -204,6 +205,7 @@ impl Decode for Bits {
         let first = rows.start * self.cols / self.group;
         for (at, values) in values.chunks_exact_mut(self.group).enumerate() {
             let group = first + at;
+            // Rows of groups are packed a part of the matrix apart: the first part in the low bits.
             let (part, row) = (group / self.packed_rows, group % self.packed_rows);
             let place = row * self.group..(row + 1) * self.group;
             let bytes = bytes_of(file, &self.codes, place)?;

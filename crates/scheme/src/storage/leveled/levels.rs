@@ -33,6 +33,7 @@ impl Levels {
         group_scales: Vec<u8>,
         [rows, cols]: [usize; 2],
     ) -> Result<Self, SchemeError> {
+        // The default of a file without a table: kitchen's uniform levels.
         let table = table.unwrap_or(std::array::from_fn(|code| code as f32 - 8.0));
         if table.iter().any(|level| !level.is_finite()) || !table.is_sorted() {
             return Err(SchemeError::Levels { problem: "its table of levels does not ascend" });
@@ -92,6 +93,8 @@ impl Levels {
 
 /// Returns the levels of a group with this scale.
 pub(super) fn levels(table: &[f32; LEVELS], scale: f32) -> GroupLevels {
+    // Rounded to INT8 before the row's scale: kernels multiply by these numbers, and a weight
+    // decodes to no others.
     table.map(|level| (level * scale).clamp(-Int8::MAX, Int8::MAX).round_ties_even())
 }
 

@@ -53,6 +53,7 @@ fn quantize_to(
     let shape @ [rows, cols] = [weight.rows(), weight.cols()];
     let groups = cols / LEVEL_GROUP;
     let mut codes = memory;
+    // Asked for, not taken, as by nearest rounding.
     codes
         .try_reserve_exact((rows * cols).saturating_sub(codes.len()))
         .map_err(|_| SchemeError::OutOfMemory { bytes: rows * cols })?;
@@ -92,6 +93,7 @@ fn quantize_row(
     // row.
     let fitted: Vec<(f32, f32)> = groups().map(|values| fit(table, values)).collect();
     let largest = fitted.iter().map(|(_, largest)| *largest).fold(0.0, f32::max);
+    // The largest level of the row becomes 127, so that its INT8 numbers use their whole range.
     let row_scale = (largest / Int8::MAX).max(SMALLEST_SCALE);
     for (group, values) in groups().enumerate() {
         // Levels follow from the scale as it is stored, so the codes are chosen after its rounding.
@@ -117,6 +119,8 @@ fn fit(table: &[f32; LEVELS], values: &[f32; LEVEL_GROUP]) -> (f32, f32) {
         let levels = values.map(|value| level(value, scale));
         let product = sum(std::array::from_fn(|at| values[at] * levels[at]));
         let energy = sum(levels.map(|level| level * level));
+        // A group of zeros has a product of 0, and no energy either where the table has a level of
+        // 0.
         scale = (product / energy.max(SMALLEST_SCALE)).max(SMALLEST_SCALE);
     }
     let decoded = values.map(|value| level(value, scale) * scale);

@@ -48,6 +48,7 @@ pub(super) fn table_for(weight: &Weight<'_>) -> [f32; LEVELS] {
     let (squares, fourths): (f64, f64) = (moment(2), moment(4));
     let variance = squares / (weights.len() as f64 - 1.0);
     let excess_kurtosis = fourths / weights.len() as f64 / variance.powi(2) - 3.0;
+    // A NaN, of no weights or of equal ones, compares false and takes the common table.
     match excess_kurtosis > HEAVY_TAILED {
         true => fitted_table(&weights),
         false => CODEBOOK,
@@ -60,6 +61,7 @@ fn normalised_weights(weight: &Weight<'_>) -> Vec<f32> {
     let n_rows = (TABLE_WEIGHTS / cols.max(1)).max(1).min(rows);
     let mut weights = Vec::with_capacity(n_rows * cols);
     let mut values = vec![0.0; cols];
+    // Rows at equal distances, so that no part of the matrix decides alone.
     for row in (0..n_rows).map(|index| index * rows / n_rows) {
         weight.widen_row(row, &mut values);
         for group in values.as_chunks::<LEVEL_GROUP>().0 {
@@ -87,6 +89,7 @@ fn fitted_table(weights: &[f32]) -> [f32; LEVELS] {
         let [low, high] = [below, place.ceil()].map(|index| sorted[(index as usize).min(last)]);
         low + share * (high - low)
     });
+    // A fixed number of steps, as comfy-kitchen has it: the bytes of the table are to be the same.
     for _ in 0..TABLE_STEPS {
         let mut nearest_values: [Vec<f32>; LEVELS] = Default::default();
         weights.iter().for_each(|value| nearest_values[nearest(&table, *value)].push(*value));
