@@ -172,7 +172,6 @@ impl GridVisitor for Encode<'_> {
             let mut codes = vec![G::Code::default(); cols];
             for (values, bytes) in values.chunks_exact(cols).zip(bytes.chunks_exact_mut(row_bytes))
             {
-                // Values are on the grid already; a scale of 1 rounds nothing.
                 roundwise_grid::encode_scaled::<G>(values, 1.0, &mut codes);
                 G::Code::write_le(&codes, bytes);
             }

@@ -15,6 +15,8 @@ pub struct OutputMoment {
 
 /// Share of the mean of G's diagonal that is added to it: with less, rows are pushed to make up for
 /// errors that a sample of gradients only seems to couple.
+// Measured on a small language model, by the divergence from the float model: FP8 0.0083 by the
+// inputs alone, 0.0091 with rows at 0.02, 0.0079 at 0.3; INT4 0.338, 0.306 and 0.288.
 const ROW_DAMPING: f64 = 0.3;
 
 /// Rows of a matrix, coupled by G: a factor `AᵀA = G`, A lower triangular.
@@ -66,9 +68,6 @@ impl OutputMoment {
         // them.
         let mut order: Vec<usize> = (0..rows).collect();
         order.sort_by(|&a, &b| diagonal[b].total_cmp(&diagonal[a]).then(a.cmp(&b)));
-        // Damping was measured on a small language model, by the divergence from the float model:
-        // FP8 0.0083 by the inputs alone, 0.0091 with rows at 0.02, 0.0079 at 0.3; INT4 0.338,
-        // 0.306 and 0.288.
         let damped = Matrix::from_fn(rows, rows, |i, j| match j.cmp(&i) {
             // The lower half is all that is read.
             std::cmp::Ordering::Greater => 0.0,

@@ -212,12 +212,10 @@ impl GridVisitor for Round<'_> {
             if state.coupling.is_some() { "two-sided feedback" } else { attempt.solver };
         report.passes = attempt.passes;
         report.lambda = attempt.lambda.unwrap_or(report.lambda);
-        // 3. The score of the codes that would be stored, from the codes alone: what the solver
-        // kept up to date has rounding errors.
         let found = projection.project(&state.cells, engine);
         let stored = score(&found, projection, &layer, options.limit);
-        // Stochastic rounding has nothing to be better in.
         let has_to_be_better = options.objective != Objective::None;
+        // 3. What is no better is not stored. Stochastic rounding has nothing to be better in.
         if has_to_be_better && !is_better(&stored, &nearest, options.limit) {
             let rounded = Rounded { matrix: layer.nearest, report };
             return Ok(Found { rounded, output });

@@ -51,7 +51,6 @@ impl QuantizedMatrix {
         }
         let by_row = is_by_row(scheme, rule, shape);
         let scales = match by_row {
-            // Ones for now; each row of tiles is chosen while that row is at hand.
             true => vec![1.0; scheme.tiling().tiles(rows, cols).iter().product()].into(),
             false => choose_scales(weight, scheme, rule)?,
         };

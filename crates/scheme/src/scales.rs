@@ -104,8 +104,6 @@ pub(crate) fn choose_band_scales(
 ) -> Result<Scales, SchemeError> {
     let rows = &rows.seen_by(scheme);
     let mut maxima = tile_maxima(rows, scheme.tiling())?;
-    // One scale for all bands: every tile maximum is that of the whole weight, which a first
-    // reading found.
     if scheme.tiling() == Tiling::Tensor {
         maxima.fill(largest);
     }

@@ -121,7 +121,6 @@ pub fn inspect(path: &Path) -> Result<Inspection, ConvertError> {
     let subject = source.subject();
     let model = subject.detected.main.clone();
     let stored = &source.stored;
-    // Whether programs take codes is asked of the file that a conversion would see.
     let converted = match source.is_translatable() {
         true => Some(Source::open_translated(path)),
         false => None,

@@ -171,7 +171,6 @@ fn detect_plain(shapes: &Shapes<'_>, insisted: Option<FileKind>) -> Detected {
         Role::DiffusionModel | Role::Vae => Dialect::Original,
         Role::Unknown => Dialect::Unknown,
     });
-    // Tensors that belong to nothing known, which have no prefix, make no checkpoint.
     let is_checkpoint = others.iter().any(|component| !component.prefix.is_empty());
     let kind = insisted.or(row.and_then(|row| row.kind)).unwrap_or(match main.role {
         _ if is_checkpoint => FileKind::Checkpoint,

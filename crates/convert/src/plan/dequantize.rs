@@ -16,14 +16,13 @@ pub(crate) fn decide(
     header: &TensorHeader,
     dtype: PlainDtype,
 ) -> (Decision, Reason) {
-    // 1. Scales and markers go with their codes.
     if let Some(owner) = source.stored.side_tensors.get(&header.name) {
         return match served_layer(source, owner) {
             Ok(_) => (Decision::Remove, Reason::Superseded),
             Err(verdict) => verdict.of_plain_tensor(),
         };
     }
-    // 2. Codes of other programs, then those of schemes, then FP8 that is a number by itself.
+    // Codes of other programs, then those of schemes, then FP8 that is a number by itself.
     if let Some(foreign) = source.foreign_layer(header) {
         return (Decision::Decode { dtype }, Reason::Dequantized.of_foreign(foreign));
     }

@@ -59,8 +59,6 @@ pub(crate) fn gather_notes(
 /// Returns a note where names would have been translated if somebody had asked.
 fn names_stay(source: &Source, recipe: &Recipe) -> Option<Note> {
     let dialect = source.subject().detected.dialect;
-    // Of names that somebody chose, and of files where nothing becomes codes, there is nothing to
-    // say.
     let is_left_to_the_file =
         recipe.names().is_none() && recipe.stores_codes() && dialect == Dialect::LlamaCpp;
     (is_left_to_the_file && source.is_translatable()).then_some(Note::NamesStay { dialect })

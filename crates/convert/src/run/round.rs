@@ -127,9 +127,8 @@ impl Input {
                 let search = || round(layer, scheme, rule, options, engine, seed, &mut steps);
                 match on_device(engine, search) {
                     Ok(Rounded { matrix, report }) => {
-                        // Measured on the codes that are stored, and not taken from the search: its
-                        // sums are in another order, and the check of the output compares them bit
-                        // for bit.
+                        // Measured on the codes that are stored, and not taken from the search: its sums are in another order, and
+                        // the check of the output compares them bit for bit.
                         let error = measure(layer.weight, &matrix);
                         let known = lazy.known_inputs().filter(|_| needs_inputs(options));
                         let moment = known.map(|known| known.moment);

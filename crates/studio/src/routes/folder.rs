@@ -234,7 +234,6 @@ pub(crate) async fn find(
     Searched(Dropped { name, bytes }): Searched<Dropped>,
 ) -> Result<JsonText, Refusal> {
     blocking(move || {
-        // A name with folders in it would look for files anywhere.
         let is_name = Path::new(&name).file_name().is_some_and(|file| file == name.as_str());
         let mut folders = locked(&shared.shown).clone();
         folders
