@@ -70,6 +70,7 @@ pub(crate) fn library_error(error: &anyhow::Error) -> Option<&ConvertError> {
 
 /// Returns whether the work ended because someone asked for it.
 pub(crate) fn is_stop(error: &anyhow::Error) -> bool {
+    // A stop that leaves an unfinished output is inside that error.
     let cause = library_error(error).map(ConvertError::cause);
     matches!(cause, Some(ConvertError::Stopped))
 }

@@ -50,6 +50,7 @@ impl SideCar {
                 return Err(Kind::UnknownTensor { tensor: tensor.name.clone() }.at(path));
             }
         }
+        // Gradients of unknown predictions say nothing about a loss.
         if curvature.is_none() && parts.iter().any(|parts| parts.get(GRADIENT_COUNT).is_some()) {
             let kind = Kind::Metadata { key: "curvature", found: None, expected: CURVATURES };
             return Err(kind.at(path));

@@ -219,6 +219,7 @@ impl Job {
     pub(crate) fn snapshot(&self, recipe: &std::path::Path) -> String {
         let mut text = self.summary(recipe).to_string();
         let log = serde_json::to_string(&self.live.log).unwrap_or_default();
+        // Without its last brace: what follows is JSON already, and is not parsed again.
         text.pop();
         text += &format!(",\"log\":{log},\"log_left_out\":{}", self.live.left_out);
         text + &format!(",\"finished\":[{}]}}", self.live.finished.join(","))

@@ -25,6 +25,7 @@ impl Queue {
     pub(crate) fn new(mut jobs: Vec<Job>, order: &Order) -> Self {
         let place = |id: u64| order.order.iter().position(|other| *other == id);
         jobs.sort_by_key(|job| (place(job.id()).unwrap_or(usize::MAX), job.id()));
+        // No number is given twice, not even that of a job that was removed.
         let next_id = jobs.iter().map(|job| job.id() + 1).max().unwrap_or(1).max(order.next_id);
         let is_open =
             |job: &Job| matches!(job.record.state, JobState::Waiting | JobState::Interrupted);
@@ -85,6 +86,7 @@ impl Queue {
         }
         let is_waiting = |id: &u64| self.waiting().any(|job| job.id() == *id);
         let urgent = self.urgent.filter(is_waiting);
+        // Wanted once: where it no longer waits, the queue goes on as it was.
         self.urgent = None;
         urgent.or_else(|| self.waiting().next().filter(|_| self.runs).map(Job::id))
     }

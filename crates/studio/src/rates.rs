@@ -30,6 +30,7 @@ impl Rates {
     /// - `seconds`: that so many elements took
     pub(crate) fn learn(&mut self, key: String, elements: f64, seconds: f64, from: LearnedFrom) {
         let elements_per_second = elements / seconds;
+        // Work on nothing, or in no time, tells nothing.
         if elements_per_second.is_finite() && elements_per_second > 0.0 {
             self.0.insert(key, Rate { elements_per_second, from });
         }

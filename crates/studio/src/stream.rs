@@ -59,6 +59,7 @@ async fn write(shared: Arc<Shared>, after: u64, to: mpsc::Sender<Bytes>, ends: A
     let mut changes = locked(&shared.ledger).listen();
     let mut last = after;
     loop {
+        // Before the events are read: what happens after that wakes the loop again.
         changes.mark_unchanged();
         let (text, seq) = since(&shared, last);
         last = seq;

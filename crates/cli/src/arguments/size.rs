@@ -13,6 +13,7 @@ pub(super) fn parse_size(text: &str) -> Result<u64, String> {
     ];
     let digits = text.trim_end_matches(|char: char| char.is_ascii_alphabetic());
     let unit = UNITS.iter().find(|(name, _)| name.eq_ignore_ascii_case(&text[digits.len()..]));
+    // With a fraction as well, as in `1.5GB`.
     let number = digits.trim().parse::<f64>().ok().filter(|number| *number > 0.0);
     match (number, unit) {
         (Some(number), Some((_, factor))) if (number * *factor as f64) >= 1.0 => {

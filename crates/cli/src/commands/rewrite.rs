@@ -48,6 +48,7 @@ fn rewrite(
 }
 
 fn job(options: &RewriteOptions, recipe: Recipe) -> anyhow::Result<Job> {
+    // `.` and `..` have no name of their own; the folder that they stand for has one.
     let input = match options.input.file_name() {
         Some(_) => options.input.clone(),
         None => options.input.canonicalize().unwrap_or_else(|_| options.input.clone()),

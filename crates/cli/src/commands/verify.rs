@@ -58,6 +58,7 @@ fn verify_watched(
 
 /// Refuses to compare a file with itself, which finds nothing, whatever is wrong with it.
 fn refuse_same(options: &VerifyOptions) -> anyhow::Result<()> {
+    // As the system knows them: a symbolic link is another name of the same file.
     let [original, converted] =
         [&options.original, &options.converted].map(|path| path.canonicalize().ok());
     match original.is_some() && original == converted {

@@ -44,6 +44,7 @@ pub(super) fn judge(weight: &Weight<'_>, matrix: &QuantizedMatrix) -> Result<Jud
         return Err(NOT_FINITE.into());
     }
     let [expected, found] = largest_weights(weight, matrix);
+    // Below that a tile is stored as zeros, and has nothing to reach.
     if expected >= ZERO_ABSMAX && found < LEAST_REACH * expected {
         return Err(format!("its largest weight is {found:e}, in the original {expected:e}"));
     }

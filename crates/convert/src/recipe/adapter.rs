@@ -8,6 +8,7 @@ use std::path::PathBuf;
 pub(crate) fn parse_adapter(text: &str) -> Result<(PathBuf, f32), String> {
     let (path, strength) = match text.rsplit_once(':').map(|(path, it)| (path, it.parse::<f32>())) {
         Some((path, Ok(strength))) => (path, strength),
+        // A strength that cannot be read, which is refused below.
         Some((path, Err(_))) if path.ends_with(".safetensors") => (path, f32::NAN),
         _ => (text, 1.0),
     };

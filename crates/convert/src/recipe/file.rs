@@ -202,6 +202,7 @@ impl RecipeFile {
 
     /// Returns the keys that say how weights become codes.
     pub(crate) fn keys_of_quantizing(&self) -> Vec<String> {
+        // Provenance and names are not about quantizing alone.
         let others = RecipeFile {
             decode_to: None,
             migrate_to: None,

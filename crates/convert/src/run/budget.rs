@@ -98,6 +98,7 @@ impl Search<'_> {
         let problem = Problem::new(&layers, &self.allowed);
         let solved = self.solved(&problem, &layers)?;
         let file = self.file(&problem, &layers, &solved)?;
+        // What the file has beside its layers, for this very mix: its header depends on it.
         let overhead = file.bytes - problem.total(&solved.options).0;
         let assignment = problem.describe(&solved, measure, overhead);
         let by_proxy = match measure {

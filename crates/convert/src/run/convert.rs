@@ -97,6 +97,7 @@ impl Prepared {
     pub fn convert(self, watch: &dyn Watch) -> Result<Vec<Report>, ConvertError> {
         let started = Instant::now();
         let Self { jobs, mut input, mut plans, preparing } = self;
+        // Known before the first header, which would be shorter without the entry.
         if jobs.iter().any(Job::tells_statistics) {
             input.hash_statistics(watch)?;
         }

@@ -88,6 +88,7 @@ pub fn extract_error_lora(
             shape: shape.map(|size| size as u64).to_vec(),
         })
     });
+    // No alpha: without one ComfyUI takes the factor 1.
     let manifest = Manifest::new(BTreeMap::new(), specs.collect())?;
     let output = TensorFileWriter::create(&path, manifest, overwrite)?;
     // 3. One layer after the other, with one error in memory at a time.

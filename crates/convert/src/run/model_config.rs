@@ -22,6 +22,7 @@ pub(crate) fn is_outdated(plan: &Plan, name: &str) -> bool {
     let is_of_diffusers =
         |note: &Note| matches!(note, Note::Translated { from: Dialect::Diffusers, .. });
     let is_theirs = name == MODEL_CONFIG && plan.notes.iter().any(is_of_diffusers);
+    // An edit leaves codes as they are, and what describes them.
     is_theirs || (plan.purpose != Purpose::Edit && name == CODES_FILE)
 }
 

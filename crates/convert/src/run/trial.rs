@@ -148,6 +148,7 @@ fn root_mean(
     let (mut errors, mut weights) = (0.0, 0.0);
     for (alike, tensor) in pairs {
         let (Some(value), Some(norm)) = (value(tensor), tensor.weight_norm) else { continue };
+        // The one that was tried stands for all of its kind, with its own norm.
         let weight = alike.count as f64 * norm * norm;
         errors += weight * value * value;
         weights += weight;

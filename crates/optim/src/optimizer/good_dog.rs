@@ -79,6 +79,7 @@ impl Update for State {
         self.steps += 1;
         let options = self.options;
         let count = gradient.values().len().max(1) as f64;
+        // A pass of its own: each step depends on the length of the whole gradient.
         let rms = (elementwise::squared_norm(gradient.values()) / count).sqrt();
         let shrink = (1.0 / rms.max(1.0)) as f32;
         let (old_sign, new_sign) = (options.beta_1 as f32, (1.0 - options.beta_1) as f32);

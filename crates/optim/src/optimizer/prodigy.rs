@@ -182,6 +182,7 @@ impl State {
             self.progress += addend;
         }
         let sum: f64 = self.pull.iter().map(|s| f64::from(s.abs())).sum();
+        // The sum of a bf16 tensor is bf16.
         let pull = f64::from(to_bf16(sum as f32));
         if pull > 0.0 {
             let reached = (self.progress / pull).min(self.d * 2.0_f64.powf(0.25));

@@ -46,6 +46,7 @@ impl Default for Adaptive {
 
 impl Adaptive {
     pub(super) fn rule(self, shape: [usize; 2]) -> Result<Box<dyn Rule>, OptimError> {
+        // From a long matrix's factor up to 0.03 is taken off, and it has to stay above 0.
         let is_within = self.factor > 0.03 && self.factor <= 1.0;
         check("adaptive factor", self.factor, is_within, "a number above 0.03, to 1")?;
         let is_within = self.slowest >= self.factor && self.slowest <= 1.0;

@@ -31,6 +31,7 @@ impl Exponential {
 
 impl Rule for Exponential {
     fn next(&mut self, first: f64, rate: f64, progress: &Progress) -> f64 {
+        // The first move has the first rate, whatever the warm-up.
         let is_first = progress.evaluations == 1;
         if is_first || progress.evaluations <= self.warm_up_steps {
             first

@@ -115,6 +115,7 @@ impl Progress {
         self.evaluations += 1;
         self.stalled_before = self.stalled;
         self.value = value;
+        // A value that is no number is no gain either.
         if value < self.lowest {
             self.lowest = value;
             self.stalled = 0;

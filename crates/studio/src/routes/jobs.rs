@@ -151,6 +151,7 @@ fn enqueue(
     if let Some(refusal) = too_little_room(&record) {
         return Err(refusal);
     }
+    // What cannot be remembered is not begun.
     shared.state.save(&record).map_err(|error| cannot_remember(&error))?;
     ledger.queue.add(Job::new(record));
     if starts {

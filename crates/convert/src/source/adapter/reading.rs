@@ -99,6 +99,7 @@ impl<'a> Reading<'a> {
         ] {
             let Some(tensor) = module.get(role) else { continue };
             let sites = self.find(module, wanted)?;
+            // A bias of a pair has the pair's factor; one that is stored by itself has none.
             let scale = if role == Role::UpBias { scale } else { Scale::ONE };
             self.add_full(&module.name, tensor, sites, scale, false)?;
         }
