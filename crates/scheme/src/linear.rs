@@ -222,8 +222,8 @@ fn dot(a: &[f32], b: &[f32]) -> f64 {
     a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
 }
 
-/// Terms that an i32 holds whatever they are: 127 · 127 each.
-const MOST_TERMS: usize = i32::MAX as usize / (127 * 127);
+/// Terms that an i32 holds whatever they are: at most 128 · 128 each, for codes of other programs reach −128.
+const MOST_TERMS: usize = i32::MAX as usize / (128 * 128);
 
 fn exact_dot(a: &[i8], b: &[i8]) -> f64 {
     let sum = |a: &[i8], b: &[i8]| -> i32 {

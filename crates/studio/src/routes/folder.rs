@@ -210,7 +210,7 @@ fn is_report(path: &Path) -> bool {
 
 fn names_in(folder: &Path) -> BTreeSet<String> {
     let Ok(entries) = std::fs::read_dir(folder) else { return BTreeSet::new() };
-    let names = entries.flatten().take(FOLDERS).map(|entry| entry.file_name());
+    let names = entries.flatten().take(ENTRIES).map(|entry| entry.file_name());
     names.map(|name| name.to_string_lossy().into_owned()).collect()
 }
 
