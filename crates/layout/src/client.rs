@@ -3,15 +3,39 @@
 pub struct Client {
     /// Name of the program, with the first version that reads the file.
     pub name: &'static str,
-    /// Whether ComfyUI opens it without custom nodes.
-    pub is_stock_comfyui: bool,
+    /// What sort of program that is.
+    pub kind: ClientKind,
+}
+
+/// The sort of a program that opens layers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientKind {
+    /// ComfyUI without custom nodes.
+    StockComfyUi,
+    /// ComfyUI with custom nodes.
+    CustomNodes,
+    /// Servers of language models, of which transformers may be one.
+    Servers {
+        /// Whether it is.
+        with_transformers: bool,
+    },
+    /// No program that is known.
+    Nobody {
+        /// What else reads it.
+        known: &'static str,
+    },
 }
 
 impl Client {
-    pub(crate) const NONE: Client = custom("no program that is known; roundwise reads it back");
+    pub(crate) const NONE: Client = Client {
+        name: "no program that is known; roundwise reads it back",
+        kind: ClientKind::Nobody { known: "roundwise reads it back" },
+    };
 
-    pub(crate) const ANY_FP16: Client =
-        custom("no program that heeds the scale; any reader of FP16 where all scales are 1");
+    pub(crate) const ANY_FP16: Client = Client {
+        name: "no program that heeds the scale; any reader of FP16 where all scales are 1",
+        kind: ClientKind::Nobody { known: "any reader of FP16 where all scales are 1" },
+    };
 
     pub(crate) const QUANT_OPS: Client = custom("ComfyUI with the custom node ComfyUI-QuantOps");
 
@@ -19,8 +43,8 @@ impl Client {
         custom("ComfyUI with ComfyUI-QuantOps and its author's fork of comfy-kitchen");
 
     /// Returns programs that serve language models.
-    pub(crate) const fn servers(name: &'static str) -> Self {
-        custom(name)
+    pub(crate) const fn servers(name: &'static str, with_transformers: bool) -> Self {
+        Self { name, kind: ClientKind::Servers { with_transformers } }
     }
 
     /// Reads the first format that had a name: its markers from the header, at first, later from
@@ -46,10 +70,10 @@ impl Client {
 
     /// Returns a program that needs no custom nodes.
     pub(crate) const fn stock(name: &'static str) -> Self {
-        Self { name, is_stock_comfyui: true }
+        Self { name, kind: ClientKind::StockComfyUi }
     }
 }
 
 const fn custom(name: &'static str) -> Client {
-    Client { name, is_stock_comfyui: false }
+    Client { name, kind: ClientKind::CustomNodes }
 }

@@ -33,7 +33,7 @@ mod read;
 mod served;
 mod write;
 
-pub use client::Client;
+pub use client::{Client, ClientKind};
 pub use error::LayoutError;
 pub use layout::Layout;
 pub use marker::{MARKER_LIMIT_BYTES, Marker, QUANTIZATION_METADATA};

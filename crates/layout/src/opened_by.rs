@@ -11,7 +11,7 @@ use crate::served::{Served, VLLM};
 /// - `are_alike`: whether all experts have one scheme, as transformers takes for granted
 pub fn client_of_experts(layout: Layout, scheme: Scheme, are_alike: bool) -> Client {
     match Served::of(layout, scheme) {
-        Some(served) if are_alike => served.experts_opened_by(),
+        Some(served) if are_alike => served.experts_opened_by,
         Some(_) => VLLM,
         None => client(layout, scheme),
     }

@@ -15,6 +15,8 @@ pub(crate) struct Served {
     /// How codes lie.
     pub(crate) codes: Codes,
     pub(crate) opened_by: Client,
+    /// The programs that open layers of experts in such codes, each a matrix of its own in the file.
+    pub(crate) experts_opened_by: Client,
 }
 
 /// What a program does to the inputs of a layer.
@@ -41,9 +43,9 @@ pub(crate) enum Codes {
     Words,
 }
 
-const ALL: Client = Client::servers("vLLM, SGLang and transformers with compressed-tensors");
-pub(crate) const VLLM: Client = Client::servers("vLLM and SGLang");
-const FP8: Client = Client::servers("transformers, vLLM and SGLang");
+const ALL: Client = Client::servers("vLLM, SGLang and transformers with compressed-tensors", true);
+pub(crate) const VLLM: Client = Client::servers("vLLM and SGLang", false);
+const FP8: Client = Client::servers("transformers, vLLM and SGLang", true);
 
 /// Groups of a row that kernels for packed integers take.
 const WORD_GROUPS: [usize; 3] = [32, 64, 128];
@@ -60,37 +62,36 @@ impl Served {
         }
     }
 
-    /// Returns the programs that open layers of experts in such codes, each a matrix of its own in the file.
-    /// transformers (5.23) joins experts when it loads them, and decodes few ways of storing there: it refuses
-    /// some, and reads NVFP4 without its global scale.
-    pub(crate) fn experts_opened_by(self) -> Client {
-        let is_joined = match self.name {
-            "nvfp4-pack-quantized" | "mxfp8-quantized" | "int-quantized" => false,
-            "float-quantized" => self.inputs == Inputs::Token,
-            _ => true,
-        };
-        if is_joined { self.opened_by } else { VLLM }
-    }
-
     fn compressed_tensors(scheme: Scheme) -> Option<Self> {
-        let of = |name, inputs, codes| Some(Self { name, inputs, codes, opened_by: ALL });
+        let of = |name, inputs, codes| {
+            Some(Self { name, inputs, codes, opened_by: ALL, experts_opened_by: ALL })
+        };
+        // transformers (5.23) joins experts when it loads them, and decodes few ways of storing there: it refuses
+        // some, and reads NVFP4 without its global scale.
+        let of_layers = |name, inputs, codes| {
+            Some(Self { name, inputs, codes, opened_by: ALL, experts_opened_by: VLLM })
+        };
         match (scheme.grid(), scheme.tiling()) {
             _ if scheme == Scheme::NVFP4 => {
-                of("nvfp4-pack-quantized", Inputs::Plain, Codes::PackedNibbles)
+                of_layers("nvfp4-pack-quantized", Inputs::Plain, Codes::PackedNibbles)
             }
             _ if scheme == Scheme::MXFP4 => {
                 of("mxfp4-pack-quantized", Inputs::Plain, Codes::PackedNibbles)
             }
-            _ if scheme == Scheme::MXFP8 => of("mxfp8-quantized", Inputs::Plain, Codes::Bytes),
+            _ if scheme == Scheme::MXFP8 => {
+                of_layers("mxfp8-quantized", Inputs::Plain, Codes::Bytes)
+            }
             // What is left has one number per tile.
             (grid, tiling) if scheme != Scheme::scaled(grid, tiling) => None,
             (GridKind::E4m3, Tiling::Tensor | Tiling::Row) => {
                 of("float-quantized", Inputs::Token, Codes::Bytes)
             }
             (GridKind::E4m3, tiling) if tiling == Tiling::square(128) => {
-                of("float-quantized", Inputs::Group128, Codes::Bytes)
+                of_layers("float-quantized", Inputs::Group128, Codes::Bytes)
             }
-            (GridKind::Int8, Tiling::Row) => of("int-quantized", Inputs::Token, Codes::Bytes),
+            (GridKind::Int8, Tiling::Row) => {
+                of_layers("int-quantized", Inputs::Token, Codes::Bytes)
+            }
             (GridKind::Int4, Tiling::Row) => of("pack-quantized", Inputs::Plain, Codes::Words),
             (GridKind::Int4 | GridKind::Int8, Tiling::Block { rows: 1, cols })
                 if WORD_GROUPS.contains(&cols) =>
@@ -107,11 +108,14 @@ impl Served {
             inputs: Inputs::Group128,
             codes: Codes::Bytes,
             opened_by: FP8,
+            experts_opened_by: FP8,
         })
     }
 
     fn modelopt(scheme: Scheme) -> Option<Self> {
-        let of = |name, inputs, codes| Some(Self { name, inputs, codes, opened_by: VLLM });
+        let of = |name, inputs, codes| {
+            Some(Self { name, inputs, codes, opened_by: VLLM, experts_opened_by: VLLM })
+        };
         match scheme {
             Scheme::NVFP4 => of("W4A16_NVFP4", Inputs::Plain, Codes::Nibbles),
             Scheme::MXFP8 => of("MXFP8", Inputs::Token, Codes::Bytes),

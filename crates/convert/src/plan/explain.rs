@@ -5,7 +5,7 @@ use crate::plan::decision::PlannedTensor;
 use crate::plan::plan::Plan;
 use crate::plan::questions::{Answer, Question, Questions, Wish, first_verdict};
 use crate::plan::request::PlanRequest;
-use crate::recipe::{Recipe, Setting, Text};
+use crate::recipe::{Purpose, Recipe, Setting, Text};
 use crate::source::Source;
 use crate::source::find_tensor::find_tensor;
 
@@ -43,6 +43,13 @@ pub fn explain(request: &PlanRequest<'_>, name: &str) -> Result<Explanation, Con
     // Errors of the recipe as a whole come first.
     let plan = Plan::decide(request)?;
     let planned = plan.planned(source, header)?.clone();
+    let made_of = made_of(source, &planned);
+    if request.recipe.purpose() != Purpose::Quantize {
+        // The questions are about codes; what becomes of a tensor otherwise follows from what it is.
+        let answer = planned.because();
+        let step = Step { asked: "what the recipe is for".into(), answer, decides: true };
+        return Ok(Explanation { planned, made_of, steps: vec![step] });
+    }
     // Asked once more for this tensor: a plan keeps decisions, not answers.
     let shapes = source.shapes();
     let questions = Questions {
@@ -60,7 +67,7 @@ pub fn explain(request: &PlanRequest<'_>, name: &str) -> Result<Explanation, Con
         answer: answer_in_words(answer, request.recipe),
         decides: decides == Some(answer.question),
     });
-    Ok(Explanation { made_of: made_of(source, &planned), planned, steps: steps.collect() })
+    Ok(Explanation { planned, made_of, steps: steps.collect() })
 }
 
 fn made_of(source: &Source, planned: &PlannedTensor) -> Vec<String> {

@@ -67,7 +67,7 @@ impl Plan {
         refuse_other_model(path, recipe, detected)?;
         let layout = source.repaired.as_ref().map_or(recipe.layout(), |repaired| repaired.layout);
         if request.part.is_some() && layout.is_for_servers() {
-            return Err(refuse_part(path));
+            return Err(part_for_servers(path));
         }
         // A preset that was asked for is taken on trust: people know of models that detection has never seen.
         let preset = recipe.preset().unwrap_or_else(|| subject.preset_for(layout));
@@ -122,17 +122,15 @@ impl Plan {
         if recipe.file().program.as_ref() != Some(&named) {
             return Ok(());
         }
-        let complaint = |consumer: SchemeConsumer| {
-            let program = consumer.answer.program()?;
-            let others = (!program.contains(&named)).then_some(program)?;
+        let are_alike = self.are_experts_alike();
+        let complaint = |scheme: Scheme| {
+            let others = self.subject.servers_but_transformers(scheme, self.layout, are_alike)?;
             let problem = format!(
-                "{named} does not read `{}` in this model; {others} do\n  name another scheme, or one of these",
-                consumer.scheme
+                "{named} does not read `{scheme}` in this model; {others} do\n  name another scheme, or one of these"
             );
             Some(Complaint::about(Setting::new("for"), problem))
         };
-        let coded = self.consumers().into_iter().filter(|consumer| consumer.scheme.has_scales());
-        let complaints: Vec<Complaint> = coded.filter_map(complaint).collect();
+        let complaints: Vec<Complaint> = self.schemes().into_iter().filter_map(complaint).collect();
         match complaints.is_empty() {
             true => Ok(()),
             false => Err(ConvertError::Misfit { path: path.to_owned(), complaints }),
@@ -198,21 +196,22 @@ impl Plan {
         let schemes = self.tensors.iter().filter_map(PlannedTensor::scheme);
         let by_name: BTreeMap<String, Scheme> =
             schemes.map(|scheme| (scheme.to_string(), scheme)).collect();
-        let is_expert = |planned: &&PlannedTensor| {
-            planned.shape.len() == 2 && is_of_single_expert(&planned.header.name)
-        };
-        let of_experts: BTreeSet<Option<String>> = self
-            .tensors
-            .iter()
-            .filter(is_expert)
-            .map(|planned| planned.scheme().map(|scheme| scheme.to_string()))
-            .collect();
-        let are_alike = of_experts.len() <= 1;
+        let are_alike = self.are_experts_alike();
         let answer = |scheme| SchemeConsumer {
             scheme,
             answer: self.subject.opens_with(scheme, self.layout, are_alike),
         };
         by_name.into_values().map(answer).collect()
+    }
+
+    /// Returns whether all single experts have one scheme, or none.
+    fn are_experts_alike(&self) -> bool {
+        let is_expert = |planned: &&PlannedTensor| {
+            planned.shape.len() == 2 && is_of_single_expert(&planned.header.name)
+        };
+        let mut schemes = self.tensors.iter().filter(is_expert).map(PlannedTensor::scheme);
+        let first = schemes.next();
+        schemes.all(|scheme| Some(scheme) == first)
     }
 
     /// Returns the schemes in use, in name order.
@@ -420,8 +419,8 @@ fn refuse_unreadable(
     }
 }
 
-/// Refuses parts of a folder for servers: its configuration is about the whole.
-fn refuse_part(path: &Path) -> ConvertError {
+/// Returns the error of a part that is to be for servers: their configuration is about the whole.
+fn part_for_servers(path: &Path) -> ConvertError {
     let setting = Setting::new("part");
     let problem = setting.clone().quoted()
         + " makes files that are merged into one, and servers read a folder with a configuration of its whole\n  \

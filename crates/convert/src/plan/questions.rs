@@ -4,9 +4,14 @@
 //! decides; explanations print every answer, and notes about settings without effect compare the
 //! first verdict with the one that would follow without the setting.
 //!
-//! Correctness comes before wishes: removal by the preset, scales and markers of layers in codes,
-//! and what is no matrix of numbers. Then wishes by name (`keep`, `rules`, `include`), then what
-//! presets protect, then sizes, then schemes that a budget chose, and last the recipe's scheme.
+//! 1. Correctness: removal by the preset, scales and markers of layers in codes, corrected biases, what is no
+//!    matrix of numbers.
+//! 2. `keep`.
+//! 3. Programs: models that none reads in codes, layers that servers stack with a kept one.
+//! 4. Wishes by name: `rules`, `include`, and `fallback_scheme` for what presets keep.
+//! 5. What presets protect, then sizes, then schemes that a budget chose.
+//! 6. The recipe's scheme.
+//!
 //! Whatever asks for codes keeps the weight where the codes are not possible, and says why.
 
 use regex::Regex;

@@ -4,7 +4,7 @@ pub(crate) mod answer;
 mod comfyui;
 mod servers;
 
-use roundwise_layout::{Client, Layout, client, client_of_experts};
+use roundwise_layout::{Client, ClientKind, Layout, client, client_of_experts};
 use roundwise_scheme::Scheme;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -75,17 +75,15 @@ impl Consumer {
             TakesCodes::NotKnown { reason } => return Opens::NotKnown { reason },
             TakesCodes::Yes => {}
         }
-        // The table of schemes names no program in these words.
-        if let Some(nobody) = program.strip_prefix("no program ") {
-            let (_, known) = nobody.split_once("; ").unwrap_or_default();
-            return Opens::NotKnown { reason: known.to_owned() };
-        }
-        match self {
-            Self::ComfyUi if !client.is_stock_comfyui => Opens::No {
+        match client.kind {
+            ClientKind::Nobody { known } => Opens::NotKnown { reason: known.to_owned() },
+            ClientKind::CustomNodes if self == Self::ComfyUi => Opens::No {
                 reason: format!("ComfyUI has no path for `{scheme}` by itself"),
                 way_out: format!("{program} opens it"),
             },
-            Self::ComfyUi | Self::ComfyUiQuantOps | Self::Servers => Opens::Yes { program },
+            ClientKind::StockComfyUi | ClientKind::CustomNodes | ClientKind::Servers { .. } => {
+                Opens::Yes { program }
+            }
         }
     }
 
@@ -124,6 +122,19 @@ impl Subject {
     /// Returns the first consumer that opens the file with weights in `scheme`, or why none does.
     pub fn opens(&self, scheme: Scheme, layout: Layout) -> Opens {
         self.opens_with(scheme, layout, true)
+    }
+
+    /// Returns the servers that read a scheme without transformers being one of them.
+    ///
+    /// - `are_alike`: whether all experts have one scheme, where the model has any
+    pub(crate) fn servers_but_transformers(
+        &self,
+        scheme: Scheme,
+        layout: Layout,
+        are_alike: bool,
+    ) -> Option<&'static str> {
+        let client = client_of(self, scheme, layout, are_alike);
+        (client.kind == ClientKind::Servers { with_transformers: false }).then_some(client.name)
     }
 
     /// Returns the same of a file whose experts may have several schemes.

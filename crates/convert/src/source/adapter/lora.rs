@@ -55,7 +55,8 @@ impl Lora {
             }
             Some(_) => [0, 0],
         };
-        let [rows, cols] = [up.shape.first().copied().unwrap_or(0), rest(&down).saturating_mul(kernel)];
+        let [rows, cols] =
+            [up.shape.first().copied().unwrap_or(0), rest(&down).saturating_mul(kernel)];
         let is_product = mid_rank > 0 && rank > 0 && rest(&up) == mid_rank;
         let is_transposed = may_transpose && fits(site, cols, rows);
         if !is_product || !(is_transposed || fits(site, rows, cols)) {
