@@ -132,11 +132,15 @@ fn command_line(command: &Command) -> String {
         Command::Again => "the same command".to_owned(),
         Command::Convert => "`roundwise convert`".to_owned(),
         Command::Dequantize => "`roundwise dequantize`".to_owned(),
-        Command::DequantizeThenConvert { input } => {
+        Command::DequantizeThenConvert { input, dtype } => {
+            let dtype = dtype.map(|dtype| format!(" --dtype {}", dtype.name()));
+            let dtype = dtype.unwrap_or_default();
             let plain = file_of_numbers(input);
             let [input, plain] = [&**input, plain.as_path()]
                 .map(|path| shell_text(&[path.to_string_lossy().into_owned()]));
-            format!("`roundwise dequantize {input} -o {plain}`, then `roundwise convert {plain}`")
+            format!(
+                "`roundwise dequantize {input} -o {plain}{dtype}`, then `roundwise convert {plain}`"
+            )
         }
         Command::Migrate(layout) => format!("`roundwise migrate --to {layout}`"),
         Command::Repair => "`roundwise repair --write`".to_owned(),

@@ -9,7 +9,7 @@ use roundwise_stats::{StatsError, StatsErrorKind};
 use roundwise_tensor_file::{TensorFileError, TensorFileErrorKind};
 
 use crate::model::TranslationError;
-use crate::recipe::{Command, Complaint, RecipeError, Setting, Text};
+use crate::recipe::{Command, Complaint, PlainDtype, RecipeError, Setting, Text};
 
 /// Why a conversion did not happen. No output has appeared, unless the file's own error says so
 /// ([`FolderNotSynced`](TensorFileErrorKind::FolderNotSynced)).
@@ -343,7 +343,9 @@ impl ConvertError {
             ConvertError::File(error) => return help_of_file(error),
             ConvertError::Statistics(error) => return help_of_statistics(error),
             ConvertError::Names { path, problem } if problem.is_about_codes() => {
-                let two_steps = Command::DequantizeThenConvert { input: path.as_path().into() };
+                let dtype = problem.dtype_of_numbers().map(|it| PlainDtype::of_numbers(Some(it)));
+                let input = path.as_path().into();
+                let two_steps = Command::DequantizeThenConvert { input, dtype };
                 Text::from("it takes two steps: ") + two_steps
             }
             ConvertError::Names { .. } => {

@@ -49,9 +49,13 @@ fn function(command: &Command) -> String {
         Command::Again => "the same call".to_owned(),
         Command::Convert => "`roundwise.convert`".to_owned(),
         Command::Dequantize => "`roundwise.dequantize`".to_owned(),
-        Command::DequantizeThenConvert { .. } => {
+        Command::DequantizeThenConvert { dtype: None, .. } => {
             "`roundwise.dequantize`, then `roundwise.convert`".to_owned()
         }
+        Command::DequantizeThenConvert { dtype: Some(dtype), .. } => format!(
+            "`roundwise.dequantize(…, dtype=\"{}\")`, then `roundwise.convert`",
+            dtype.name()
+        ),
         Command::Migrate(layout) => format!("`roundwise.convert(…, migrate_to=\"{layout}\")`"),
         Command::Repair => "`roundwise.repair(…, write=True)`".to_owned(),
         Command::Inspect => "`roundwise.inspect`".to_owned(),

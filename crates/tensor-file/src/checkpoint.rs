@@ -8,6 +8,7 @@ use crate::disk::is_same_file;
 use crate::gguf::GgufValue;
 use crate::header::{Encoding, TensorHeader};
 use crate::locate::{Located, locate};
+use crate::numbered_shards::NumberedShard;
 use crate::shard_index::ShardIndex;
 use crate::source_file::SourceFile;
 use crate::strided;
@@ -33,8 +34,8 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Opens a weight file, a `*.index.json`, or a folder that holds one index or else exactly one
-    /// weight file; safetensors go before other containers there.
+    /// Opens a weight file, a `*.index.json`, or a folder that holds one index, else exactly one
+    /// weight file, or all shards of one model; safetensors go before other containers there.
     ///
     /// Reads safetensors; files that `torch.save` wrote, of which nothing is ever run, at one dictionary
     /// of tensors; and GGUF, whose blocks become F32. Choices that had to be made are
@@ -62,7 +63,16 @@ impl Checkpoint {
     /// Any other defect: see [`TensorFileErrorKind`](Kind).
     pub fn open_tolerant(path: &Path) -> Result<(Self, Vec<TensorFileError>), TensorFileError> {
         match locate(path)? {
-            Located::Single(file) => Self::open_files(path, &[file], None),
+            Located::Single(file) => {
+                let (mut checkpoint, defects) = Self::open_files(path, &[file], None)?;
+                checkpoint.remarks.extend(one_of_several(path));
+                Ok((checkpoint, defects))
+            }
+            Located::Shards(shards) => {
+                let (mut checkpoint, defects) = Self::open_files(path, &shards, None)?;
+                checkpoint.remarks.push(Remark::NoIndex { shards: shards.len() });
+                Ok((checkpoint, defects))
+            }
             Located::Index(file) => {
                 let index = ShardIndex::open(&file)?;
                 // Shards that are missing are told before any of them is opened.
@@ -382,21 +392,20 @@ impl Checkpoint {
 /// Returns a remark of shards, such as `model-00002-of-00003.safetensors`, that lie beside others of their
 /// model and are not among them.
 fn left_out(shards: &[PathBuf]) -> Option<Remark> {
-    /// More files than any model has.
-    const MOST_SHARDS: usize = 4096;
     let first = shards.first()?;
-    let name = first.file_name()?.to_str()?;
-    let (before, rest) = name.rsplit_once("-of-")?;
-    let (base, _) = before.rsplit_once('-')?;
-    let count = rest.split('.').next()?.parse::<usize>().ok()?;
-    let width = before.len() - base.len() - 1;
-    let others = (1..=count.min(MOST_SHARDS)).map(|at| format!("{base}-{at:0width$}-of-{rest}"));
-    let others = others.filter(|name| {
+    let others = NumberedShard::at(first)?;
+    let is_left_out = |name: &String| {
         let path = first.with_file_name(name);
         !shards.contains(&path) && path.exists()
-    });
-    let files: Vec<String> = others.collect();
+    };
+    let files: Vec<String> = others.names().filter(is_left_out).collect();
     (!files.is_empty()).then_some(Remark::ShardsLeftOut { files })
+}
+
+/// Returns a remark of a file that its name says is not the whole model.
+fn one_of_several(path: &Path) -> Option<Remark> {
+    let NumberedShard { number, count, .. } = NumberedShard::at(path)?;
+    Some(Remark::OneShard { number, count })
 }
 
 /// Decodes the blocks that `buffer` begins in, crosses and ends in, some at a time.

@@ -153,6 +153,8 @@ pub enum TensorFileErrorKind {
     IndexTooLong { found: u64, limit: u64 },
     #[error("not the JSON of a shard index: {source}")]
     IndexJson { source: serde_json::Error },
+    #[error("is {looks_like}, not the index of shards")]
+    NotIndex { looks_like: &'static str },
     #[error("the index names no tensor")]
     IndexEmpty,
     #[error("the index has the name twice")]
@@ -161,6 +163,11 @@ pub enum TensorFileErrorKind {
     IndexFileName { found: String },
     #[error("the shard `{}` is missing", printable(shard))]
     ShardMissing { shard: String },
+    #[error(
+        "shards are missing, and there is no index that could do without them: {}",
+        listed(missing)
+    )]
+    ShardsMissing { missing: Vec<String> },
     #[error("the index places it in `{}`, which does not hold it", printable(shard))]
     NotInShard { shard: String },
     #[error("both `{}` and `{}` hold it", printable(first), printable(second))]
@@ -274,9 +281,8 @@ impl TensorFileErrorKind {
             Self::OffsetsPastEnd { .. } | Self::Truncated { .. } | Self::HeaderPastEnd { .. } => {
                 Some("the file is cut short or still being written; fetch it again")
             }
-            Self::NotSafetensors { looks_like: GIT_LFS } => {
-                Some("fetch the real file: `git lfs pull`")
-            }
+            Self::NotSafetensors { looks_like: GIT_LFS }
+            | Self::NotIndex { looks_like: GIT_LFS } => Some("fetch the real file: `git lfs pull`"),
             Self::NotSafetensors { looks_like: TEXT } => Some(
                 "name the `.safetensors` file; where it has that name, its download was refused: fetch it again",
             ),
@@ -326,9 +332,28 @@ impl TensorFileErrorKind {
                 "name the shard that counts in the index's `weight_map`, or remove the other one",
             ),
             Self::IndexDuplicate => Some("remove one of the two from the index's `weight_map`"),
-            Self::IndexJson { .. } | Self::IndexEmpty => Some("fetch the index again"),
+            Self::IndexJson { .. } | Self::IndexEmpty | Self::NotIndex { .. } => {
+                Some("fetch the index again")
+            }
             Self::NotSafetensors { .. } => Some("convert it to safetensors first"),
             Self::ShardMissing { .. } => Some("fetch every file that the index names"),
+            Self::ShardsMissing { .. } => {
+                Some("fetch them; to read one shard alone, name its file")
+            }
+            Self::DuplicateTensor => Some("leave one of the two out, and save the file anew"),
+            Self::DuplicateMetadata { .. }
+            | Self::HeaderJson { .. }
+            | Self::HeaderUtf8 { .. }
+            | Self::UnknownDtype { .. }
+            | Self::TooManyDimensions { .. }
+            | Self::ShapeOverflow { .. }
+            | Self::FractionalBytes { .. }
+            | Self::DataLength { .. }
+            | Self::OffsetsReversed { .. }
+            | Self::Overlap { .. }
+            | Self::Hole { .. } => Some(
+                "no safetensors library writes such a header: the file is damaged, or its writer is wrong; fetch it again, or save the model anew",
+            ),
             Self::FolderNotSynced { .. } => {
                 Some("after a power failure it may be gone; the command `sync` makes sure of it")
             }

@@ -41,6 +41,7 @@ mod journal;
 mod locate;
 mod manifest;
 mod metadata_value;
+mod numbered_shards;
 mod pending;
 mod pending_file;
 mod pending_folder;

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::numbered_shards::{NumberedShard, of_one_model};
 use crate::{TensorFileError, TensorFileErrorKind as Kind};
 
 /// The files that a path stands for.
@@ -11,6 +12,8 @@ pub(crate) enum Located {
     Single(PathBuf),
     /// An index beside its shards.
     Index(PathBuf),
+    /// All shards of a model, by their numbers, without an index.
+    Shards(Vec<PathBuf>),
 }
 
 /// Finds the files of a path: by the name for files (`.json` is an index) and by the contents for folders.
@@ -60,11 +63,27 @@ fn locate_in_folder(folder: &Path) -> Result<Located, TensorFileError> {
         }
         .at(folder)),
         [(name, path)] if name.ends_with(".json") => Ok(Located::Index(path.clone())),
-        [(_, path)] => Ok(Located::Single(path.clone())),
-        several => {
-            let names = several.iter().map(|(name, _)| name.clone()).collect();
-            Err(Kind::FolderAmbiguous { found: several.len(), names }.at(folder))
+        files => {
+            let names: Vec<String> = files.iter().map(|(name, _)| name.clone()).collect();
+            match (of_one_model(&names), files) {
+                (Some(shard), _) => all_shards(folder, &shard, &names),
+                (None, [(_, path)]) => Ok(Located::Single(path.clone())),
+                (None, _) => Err(Kind::FolderAmbiguous { found: files.len(), names }.at(folder)),
+            }
         }
+    }
+}
+
+/// Takes the shards of a model that has no index, none of which may be missing.
+fn all_shards(
+    folder: &Path,
+    shard: &NumberedShard,
+    found: &[String],
+) -> Result<Located, TensorFileError> {
+    let missing: Vec<String> = shard.names().filter(|name| !found.contains(name)).collect();
+    match missing.is_empty() {
+        true => Ok(Located::Shards(shard.names().map(|name| folder.join(name)).collect())),
+        false => Err(Kind::ShardsMissing { missing }.at(folder)),
     }
 }
 

@@ -36,6 +36,18 @@ pub enum Remark {
         /// Their names.
         files: Vec<String>,
     },
+    /// Shards were put together by the numbers in their names, for there is no index.
+    NoIndex {
+        /// How many there are.
+        shards: usize,
+    },
+    /// The file is one shard of several by its name, and was read alone.
+    OneShard {
+        /// Its number, from 1 on.
+        number: usize,
+        /// How many there are.
+        count: usize,
+    },
     /// The index has keys beside `metadata` and `weight_map`, which were passed over.
     IndexKeys {
         /// The keys.
@@ -74,6 +86,16 @@ impl fmt::Display for Remark {
             }
             Self::ShardsLeftOut { files } => {
                 write!(out, "passed over shards that the index does not name: {}", listed(files))
+            }
+            Self::NoIndex { shards } => {
+                write!(out, "no index: {shards} shards were put together by their numbers")
+            }
+            Self::OneShard { number, count } => {
+                write!(
+                    out,
+                    "by its name the file is shard {number} of {count}, read alone; their "
+                )?;
+                write!(out, "folder stands for all of them")
             }
             Self::IndexKeys { keys } => {
                 write!(out, "passed over keys of the index: {}", listed(keys))

@@ -5,7 +5,9 @@ use std::path::{Component, Path, PathBuf};
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 
 use crate::disk::{folder_of, open_regular, read_exact_at};
+use crate::error::TEXT;
 use crate::header::{HEADER_LIMIT_BYTES, Ignored, Pairs};
+use crate::source_file::other_format;
 use crate::{Remark, TensorFileError, TensorFileErrorKind as Kind};
 
 /// A `*.index.json`: which file of the same folder holds which tensor.
@@ -23,8 +25,14 @@ impl ShardIndex {
     /// folder.
     pub(crate) fn open(path: &Path) -> Result<Self, TensorFileError> {
         let text = read_index(path)?;
-        let raw: RawIndex =
-            serde_json::from_slice(&text).map_err(|source| Kind::IndexJson { source }.at(path))?;
+        let raw = serde_json::from_slice(&text).map_err(|source| {
+            let start = text.first_chunk().copied();
+            match start.and_then(other_format).filter(|looks_like| *looks_like != TEXT) {
+                Some(looks_like) => Kind::NotIndex { looks_like }.at(path),
+                None => Kind::IndexJson { source }.at(path),
+            }
+        });
+        let raw: RawIndex = raw?;
         let mut places = raw.weight_map;
         if places.is_empty() {
             return Err(Kind::IndexEmpty.at(path));

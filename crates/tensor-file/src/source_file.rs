@@ -119,7 +119,7 @@ fn parse_header(header: &[u8]) -> Result<RawHeader, Kind> {
 }
 
 /// Recognises, from the first bytes, the files that people most often have instead of safetensors.
-fn other_format(start: [u8; 8]) -> Option<&'static str> {
+pub(crate) fn other_format(start: [u8; 8]) -> Option<&'static str> {
     match &start {
         [0x80, 2..=5, ..] => Some("a Python pickle without tensors"),
         b"version " => Some(GIT_LFS),

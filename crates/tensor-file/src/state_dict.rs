@@ -63,6 +63,10 @@ pub(crate) fn choose(pickle: &Pickle) -> Result<StateDict<'_>, Kind> {
     if !path.is_empty() {
         passed_over.extend(search.tensors_at_the_top());
     }
+    let nameless = search.nameless_tensors(search.found[chosen].entries);
+    if nameless > 0 {
+        passed_over.push(format!("{nameless} tensors without a name"));
+    }
     let mut remarks = vec![];
     if !path.is_empty() || !passed_over.is_empty() {
         remarks.push(Remark::Dictionary { chosen: path.join("."), passed_over });
@@ -149,6 +153,14 @@ impl Search<'_> {
                 Err(Kind::StateDictAmbiguous { found: inner.iter().map(path).collect() })
             }
         }
+    }
+
+    /// Counts tensors whose keys are no texts, such as numbers.
+    fn nameless_tensors(&self, entries: &[(Id, Id)]) -> usize {
+        let is_nameless = |(key, value): &&(Id, Id)| {
+            self.pickle.text(*key).is_none() && is_tensor(self.pickle, *value)
+        };
+        entries.iter().filter(is_nameless).count()
     }
 
     fn tensors_at_the_top(&self) -> Vec<String> {

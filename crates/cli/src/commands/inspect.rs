@@ -67,6 +67,14 @@ fn describe(inspection: &Inspection) -> String {
     if !quantized.is_empty() {
         text += &quantized.render(width());
     }
+    if let Some(banks) = &inspection.expert_banks {
+        text += &format!(
+            "expert banks, which are kept: {}, {}, {:.0} % of the file\n",
+            counted(banks.tensors, "tensor"),
+            bytes(banks.bytes),
+            banks.percent(),
+        );
+    }
     text += &format!("opened by: {}\n", inspection.clients.join("; "));
     if let Some(made) = &inspection.provenance {
         text += &format!("made by: roundwise {}\n", plain(&made.version));

@@ -227,16 +227,35 @@ fn codes_go_with_their_layer_where_no_rows_move() {
     theirs.retain(|tensor| tensor.name != format!("{layer}.weight"));
     theirs.extend(in_codes(layer, 64));
     let folder = Folder::with("m.safetensors", &safetensors(&theirs));
+    // The other parts of the joined layer are in F32 here.
     let steps = [
-        "`roundwise dequantize m.safetensors -o m-plain.safetensors`",
+        "`roundwise dequantize m.safetensors -o m-plain.safetensors --dtype f32`",
         "`roundwise convert m-plain.safetensors`",
     ];
     folder.refused(&["convert", "m.safetensors"], 1, &[layer, "codes", steps[0], steps[1]]);
-    // The other parts of the joined layer are in F32 here.
-    let dtype = ["--dtype", "f32", "-q"];
-    let steps = ["dequantize", "m.safetensors", "-o", "m-plain.safetensors"];
-    folder.done(&[&steps[..], &dtype].concat());
-    folder.done(&["convert", "m-plain.safetensors", "-q"]);
+    for step in steps {
+        let typed: Vec<&str> = step.trim_matches('`').split(' ').skip(1).chain(["-q"]).collect();
+        folder.done(&typed);
+    }
+    let told = folder.done(&["inspect", "m.safetensors"]);
+    assert!(
+        told.contains("names are not translated: tensor `transformer_blocks.0.attn.to_q"),
+        "{told}"
+    );
+    assert!(!told.contains("\\n"), "{told}");
+
+    // Where all parts of the layer are in codes, or the others are in the usual dtype, none is named.
+    let [mut theirs, _] = flux();
+    for tensor in theirs.iter_mut().filter(|tensor| tensor.name.ends_with(".weight")) {
+        let halves = tensor.bytes.as_chunks::<4>().0.iter().flat_map(|bytes| [bytes[2], bytes[3]]);
+        (tensor.dtype, tensor.bytes) = ("BF16".into(), halves.collect());
+    }
+    let layer = "transformer_blocks.0.attn.to_q";
+    theirs.retain(|tensor| tensor.name != format!("{layer}.weight"));
+    theirs.extend(in_codes(layer, 64));
+    folder.write("m.safetensors", &safetensors(&theirs));
+    let steps = ["`roundwise dequantize m.safetensors -o m-plain.safetensors`, then"];
+    folder.refused(&["convert", "m.safetensors"], 1, &[layer, "codes", steps[0]]);
 
     let [mut theirs, _] = flux();
     let layer = "transformer_blocks.0.ff.net.2";
@@ -338,6 +357,11 @@ fn statistics_are_found_under_either_names() {
 
 /// A GGUF file of version 3 with weights in F32.
 fn gguf(tensors: &[Tensor]) -> Vec<u8> {
+    gguf_of("llama", tensors)
+}
+
+/// A GGUF file as [`gguf`] makes it, of another architecture.
+fn gguf_of(architecture: &str, tensors: &[Tensor]) -> Vec<u8> {
     let text = |text: &str| [&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat();
     let number = |key: &str, value: u32| {
         [text(key), 4_u32.to_le_bytes().to_vec(), value.to_le_bytes().to_vec()].concat()
@@ -347,10 +371,10 @@ fn gguf(tensors: &[Tensor]) -> Vec<u8> {
     file.extend((tensors.len() as u64).to_le_bytes());
     file.extend(3_u64.to_le_bytes());
     file.extend(
-        [text("general.architecture"), 8_u32.to_le_bytes().to_vec(), text("llama")].concat(),
+        [text("general.architecture"), 8_u32.to_le_bytes().to_vec(), text(architecture)].concat(),
     );
-    file.extend(number("llama.attention.head_count", 4));
-    file.extend(number("llama.attention.head_count_kv", 2));
+    file.extend(number(&format!("{architecture}.attention.head_count"), 4));
+    file.extend(number(&format!("{architecture}.attention.head_count_kv"), 2));
     let mut data = vec![];
     for tensor in tensors {
         file.extend(text(&tensor.name));
@@ -418,12 +442,79 @@ fn language_models_of_llama_cpp_become_what_transformers_has() {
     assert!(kept.contains("names stay llama.cpp's"), "{kept}");
     assert!(kept.contains("`translate` for `--names`"), "{kept}");
     assert!(folder.file("kept.safetensors").names().contains(&"blk.0.attn_q.weight"));
+    let verified = folder.done(&["verify", "theirs.safetensors", "kept.safetensors"]);
+    assert!(verified.contains("everything is in order"), "{verified}");
     assert_same(&folder, &["--names", "translate"]);
     let plan = folder.done(&["plan", "theirs.safetensors", "--names", "translate"]);
     let plain: String = plan.split_whitespace().collect::<Vec<_>>().join(" ");
     let note = "names translated from llama.cpp's to the model's own: 12 tensors, 2 of them with \
                 rows in another order; left out, for models compute it: rope_freqs.weight";
     assert!(plain.contains(note), "{plan}");
+}
+
+#[test]
+fn names_of_llama_cpp_that_nothing_translates_stay_for_a_reason_that_is_told() {
+    let plain = ["token_embd", "blk.0.attn_q", "blk.0.ffn_down"];
+    let plain = plain.map(|name| tensor(&format!("{name}.weight"), &[64, 64]));
+    let experts = tensor("blk.0.ffn_gate_exps.weight", &[4, 64, 64]);
+    let with_experts = [&plain[..], &[experts]].concat();
+    let cases = [
+        ("gemma3", &plain[..], "Gemma have 1 added to the norms"),
+        ("llama", &with_experts, "stacks the experts of a layer"),
+        ("qwen3moe", &with_experts, "stacks the experts of a layer"),
+        ("zork", &plain[..], "no table here is of the architecture `zork`"),
+    ];
+    for (architecture, tensors, reason) in cases {
+        let folder = Folder::with("m.gguf", &gguf_of(architecture, tensors));
+        for flags in [&["convert", "m.gguf", "-o", "m.safetensors"][..], &["plan", "m.gguf"]] {
+            let done = folder.done(flags);
+            let words: Vec<&str> = done.split_whitespace().collect();
+            let told = words.join(" ");
+            assert!(told.contains("names stay llama.cpp's: ") && told.contains(reason), "{done}");
+            assert_eq!(tensors.len() > 3, told.contains("1 expert bank stays"), "{done}");
+        }
+        folder.done(&["verify", "m.gguf", "m.safetensors"]);
+        let plain = ["convert", "m.gguf", "-o", "plain.safetensors", "--scheme", "bf16"];
+        assert!(folder.done(&plain).contains("names stay llama.cpp's: "), "{architecture}");
+        let inspected = folder.done(&["inspect", "m.gguf"]);
+        assert!(
+            inspected.contains(reason) && !inspected.contains("makes them the model's own"),
+            "{inspected}"
+        );
+        assert_eq!(tensors.len() > 3, inspected.contains("expert banks, which are kept: 1 tensor"));
+        // Whoever asks for other names is told that there are none.
+        let translate = ["convert", "m.gguf", "-o", "t.safetensors", "--names", "translate"];
+        folder.refused(&translate, 1, &["llama.cpp"]);
+    }
+}
+
+#[test]
+fn models_whose_names_are_of_several_files_of_diffusers_are_refused_for_that_reason() {
+    let ltx2 = [
+        "time_embed.emb.timestep_embedder.linear_1.weight",
+        "transformer_blocks.0.attn1.to_q.weight",
+        "proj_in.weight",
+        "audio_proj_in.weight",
+    ];
+    let animate = [
+        "condition_embedder.time_embedder.linear_1.weight",
+        "blocks.0.attn1.to_q.weight",
+        "face_adapter.0.to_q.weight",
+    ];
+    for (names, words) in [
+        (&ltx2[..], ["LTX-2", "connectors", "fp16"]),
+        (&animate[..], ["Wan Animate", "faces and motions", "fp16"]),
+    ] {
+        let tensors: Vec<Tensor> = names.iter().map(|name| tensor(name, &[64, 64])).collect();
+        let folder = Folder::with("m.safetensors", &safetensors(&tensors));
+        for command in ["convert", "plan"] {
+            folder.refused(&[command, "m.safetensors"], 1, &words);
+        }
+        let inspected = folder.done(&["inspect", "m.safetensors"]);
+        assert!(inspected.contains(words[0]) && inspected.contains(words[1]), "{inspected}");
+        assert!(!inspected.contains("`convert` translates them"), "{inspected}");
+        folder.done(&["convert", "m.safetensors", "-q", "--scheme", "bf16", "-o", "b.safetensors"]);
+    }
 }
 
 #[test]

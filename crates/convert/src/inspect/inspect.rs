@@ -10,9 +10,12 @@ use crate::error::ConvertError;
 use crate::inspect::verification::Finding;
 use crate::model::{Dialect, FileKind};
 use crate::plan::Provenance;
+use crate::plan::gather_notes::copies;
 use crate::recipe::RecipeFile;
 use crate::report::named::lossy;
-use crate::source::{Opens, Source};
+use crate::source::source::NamesStay;
+use crate::source::translated::why_untranslated;
+use crate::source::{ExpertBanks, Opens, Source};
 
 /// The contents of a file, and the programs that open it.
 #[derive(Clone, Debug, Serialize)]
@@ -46,6 +49,8 @@ pub struct Inspection {
     pub dtypes: Vec<DtypeCount>,
     /// Layers in codes, by scheme and spelling.
     pub quantized: Vec<QuantizedCount>,
+    /// Tensors each of which holds the weights of several experts, which conversions keep.
+    pub expert_banks: Option<ExpertBanks>,
     /// Programs that open the file as it is.
     pub clients: Vec<String>,
     /// How it was made, where this program made it.
@@ -121,14 +126,15 @@ pub fn inspect(path: &Path) -> Result<Inspection, ConvertError> {
     let subject = source.subject();
     let model = subject.detected.main.clone();
     let stored = &source.stored;
-    let converted = match source.is_translatable() {
-        true => Some(Source::open_translated(path)),
-        false => None,
-    };
+    let converted = Source::open_for_conversion(path);
     let (as_converted, names_stay) = match &converted {
-        Some(Ok(translated)) => (translated.subject(), None),
-        Some(Err(error)) => (subject, Some(error.to_string())),
-        None => (subject, None),
+        Ok(opened) => match opened.names_stay() {
+            Some(NamesStay::Untranslated(reason)) => (opened.subject(), Some(reason.clone())),
+            Some(NamesStay::NoReader) => (opened.subject(), None),
+            None => (opened.subject(), why_diffusers_names_stay(&source)),
+        },
+        Err(ConvertError::Names { problem, .. }) => (subject, Some(why_untranslated(problem))),
+        Err(_) => (subject, None),
     };
     let told = stored.defects.iter().chain(&stored.orphans).map(Finding::from);
     let one_sided = stored.one_sided_markers();
@@ -149,11 +155,16 @@ pub fn inspect(path: &Path) -> Result<Inspection, ConvertError> {
         preset: model.preset.name.clone(),
         dtypes: count_dtypes(&source),
         quantized: count_quantized(&source),
+        expert_banks: subject.expert_banks,
         clients: clients(&source),
         provenance: Provenance::read(source.checkpoint.metadata()).map(MadeBy::from),
         defects,
         unread_entries: source.checkpoint.unread_entries(),
-        remarks: source.checkpoint.remarks().iter().map(ToString::to_string).collect(),
+        remarks: {
+            let remarks = source.checkpoint.remarks().iter().map(ToString::to_string);
+            let copies = copies(converted.as_ref().unwrap_or(&source));
+            remarks.chain(copies.iter().map(ToString::to_string)).collect()
+        },
         metadata: source
             .checkpoint
             .metadata()
@@ -161,6 +172,14 @@ pub fn inspect(path: &Path) -> Result<Inspection, ConvertError> {
             .map(|(key, value)| (key.clone(), shorten(value)))
             .collect(),
     })
+}
+
+/// Says why a conversion leaves names of diffusers as they are, where it does.
+fn why_diffusers_names_stay(source: &Source) -> Option<String> {
+    let detected = &source.subject().detected;
+    let stay = detected.dialect == Dialect::Diffusers && !source.is_translatable();
+    let reason = detected.main.no_codes.unwrap_or("no table here is of such a model");
+    stay.then(|| reason.to_owned())
 }
 
 fn shorten(text: &str) -> String {
@@ -188,7 +207,9 @@ fn count_dtypes(source: &Source) -> Vec<DtypeCount> {
 fn count_quantized(source: &Source) -> Vec<QuantizedCount> {
     let mut counts = BTreeMap::<(String, String), usize>::new();
     for layer in source.stored.layers.values() {
-        let told = (layer.scheme.to_string(), layer.spelling.to_string());
+        let scheme = layer.known_scheme().to_string();
+        let scheme = if layer.is_bank { format!("{scheme}, expert bank") } else { scheme };
+        let told = (scheme, layer.spelling.to_string());
         *counts.entry(told).or_default() += 1;
     }
     for layer in source.stored.foreign.values() {
@@ -202,6 +223,9 @@ fn count_quantized(source: &Source) -> Vec<QuantizedCount> {
 /// Programs that open the layers as they are; where something beyond stock ComfyUI is needed for one
 /// of them, only that.
 fn clients(source: &Source) -> Vec<String> {
+    if source.checkpoint.tensors().is_empty() {
+        return vec!["none: the file holds no tensor".to_owned()];
+    }
     if !source.stored.defects.is_empty() {
         return vec!["none: layers are damaged or of a kind that is not known".to_owned()];
     }
@@ -219,7 +243,7 @@ fn clients(source: &Source) -> Vec<String> {
         .layers
         .values()
         .map(|layer| match layer.spelling {
-            Spelling::Comfy => of_comfyui(layer.scheme, Layout::Comfy),
+            Spelling::Comfy => of_comfyui(layer.known_scheme(), Layout::Comfy),
             Spelling::ComfyLegacy => of_comfyui(layer.scheme, Layout::ComfyLegacy),
             Spelling::WeightScale => other("vLLM, with a matching config.json"),
             Spelling::WeightPacked | Spelling::PackedIntegers | Spelling::PackedMicroscaled => {

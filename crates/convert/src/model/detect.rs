@@ -7,7 +7,7 @@ use crate::model::kind::FileKind;
 use crate::model::kind_rule::KindRule;
 use crate::model::preset::{Preset, Role};
 use crate::model::shapes::Shapes;
-use crate::model::wrapper::unwrapped;
+use crate::model::wrapper::{behind_common_beginnings, unwrapped};
 
 /// The models that a file holds.
 #[derive(Debug, Clone)]
@@ -75,10 +75,28 @@ impl Component {
     pub fn is_unknown(&self) -> bool {
         self.architecture == UNKNOWN
     }
+
+    /// Returns whether it is the main model once more, such as its averaged weights.
+    pub fn is_copy(&self) -> bool {
+        self.architecture == COPY
+    }
+}
+
+impl Detected {
+    /// Returns whether the file is of a kind that its names tell by themselves: a diffusion model that
+    /// ComfyUI has a loader for, or something that takes no codes.
+    fn is_certain(&self) -> bool {
+        let is_of_comfyui = self.main.role == Role::DiffusionModel && self.main.is_known_to_comfyui;
+        let is_look_alike = self.main.role == Role::Unknown && !self.main.evidence.is_empty();
+        is_of_comfyui || is_look_alike || self.main.no_codes.is_some()
+    }
 }
 
 /// Short name of a model that no rule fits.
 const UNKNOWN: &str = "unknown";
+
+/// Short name of a model that stands in a file once more.
+const COPY: &str = "copy";
 
 /// Tells which model a file holds.
 ///
@@ -108,11 +126,15 @@ fn found_behind_wrappers<'a>(
     if !found.main.is_unknown() {
         return found;
     }
-    for (wrapper, inside) in unwrapped(shapes) {
-        let mut inner = detect(&inside);
-        if inner.main.is_unknown() {
-            continue;
-        }
+    let is_known = |inner: &Detected| !inner.main.is_unknown();
+    let wrapped = unwrapped(shapes).into_iter();
+    let wrapped = wrapped.map(|(wrapper, inside)| (wrapper, detect(&inside)));
+    let wrapped = wrapped.filter(|(_, inner)| is_known(inner));
+    // Behind a beginning that nobody has named, few keys must not make a model of something else.
+    let common = behind_common_beginnings(shapes).into_iter();
+    let common = common.map(|(wrapper, inside)| (wrapper, detect(&inside)));
+    let common = common.filter(|(_, inner)| is_known(inner) && inner.is_certain());
+    if let Some((wrapper, mut inner)) = wrapped.chain(common).next() {
         for component in std::iter::once(&mut inner.main).chain(&mut inner.others) {
             component.prefix.insert_str(0, &wrapper);
             component.evidence.iter_mut().for_each(|name| name.insert_str(0, &wrapper));
@@ -171,7 +193,8 @@ fn detect_plain(shapes: &Shapes<'_>, insisted: Option<FileKind>) -> Detected {
         Role::DiffusionModel | Role::Vae => Dialect::Original,
         Role::Unknown => Dialect::Unknown,
     });
-    let is_checkpoint = others.iter().any(|component| !component.prefix.is_empty());
+    let is_part = |other: &Component| !other.prefix.is_empty() && !other.is_copy();
+    let is_checkpoint = others.iter().any(is_part);
     let kind = insisted.or(row.and_then(|row| row.kind)).unwrap_or(match main.role {
         _ if is_checkpoint => FileKind::Checkpoint,
         Role::DiffusionModel => FileKind::DiffusionModel,
@@ -272,10 +295,55 @@ fn companions(shapes: &Shapes<'_>, main: &Component) -> Vec<Component> {
         }
     }
     let mut others: Vec<_> = starts.into_iter().map(|prefix| companion(shapes, prefix)).collect();
+    others.extend(copies(shapes, main));
     if has_strays && !main.prefix.is_empty() {
         others.push(unknown("", "unclaimed"));
     }
     others
+}
+
+/// Averaged weights as the first programs for Stable Diffusion saved them, without the dots in names.
+const FLAT_AVERAGES: &str = "model_ema.";
+
+/// Returns the places where a diffusion model stands once more in its file: prefixes behind which all the
+/// tensors are that it was recognised by, and half as many as it has.
+fn copies(shapes: &Shapes<'_>, main: &Component) -> Vec<Component> {
+    if main.role != Role::DiffusionModel {
+        return vec![];
+    }
+    let bare = main.evidence.iter().filter_map(|it| it.strip_prefix(main.prefix.as_str()));
+    let bare: Vec<&str> = bare.collect();
+    let Some(first) = bare.first() else { return vec![] };
+    let is_beside = |prefix: &&str| *prefix != main.prefix && prefix.ends_with('.');
+    let prefixes = shapes.names().filter_map(|name| name.strip_suffix(first)).filter(is_beside);
+    let is_whole = |prefix: &&str| {
+        let has = |key: &&str| shapes.shape(&format!("{prefix}{key}")).is_some();
+        bare.iter().all(has)
+    };
+    let mut prefixes: BTreeSet<&str> = prefixes.filter(is_whole).collect();
+    let count = |prefix: &str| shapes.starting_with(prefix).count();
+    let of_copies: usize = prefixes.iter().map(|prefix| count(prefix)).sum();
+    let of_main = match main.prefix.as_str() {
+        "" => count("").saturating_sub(of_copies),
+        prefix => count(prefix),
+    };
+    prefixes.retain(|prefix| 2 * count(prefix) >= of_main);
+    if main.prefix != FLAT_AVERAGES && !prefixes.iter().any(|it| it.starts_with(FLAT_AVERAGES)) {
+        prefixes.extend((count(FLAT_AVERAGES) > 0).then_some(FLAT_AVERAGES));
+    }
+    prefixes.into_iter().map(copy).collect()
+}
+
+/// Returns a component that is another one once more.
+fn copy(prefix: &str) -> Component {
+    Component {
+        architecture: COPY,
+        title: "the model once more",
+        no_codes: Some(
+            "the model once more, such as its averaged weights: loaders read the other one",
+        ),
+        ..unknown(prefix, "unclaimed")
+    }
 }
 
 /// Returns the prefix of a companion: `text_encoders.t5xxl.` for

@@ -55,6 +55,8 @@ pub enum AdapterKind {
     GLoRa,
     /// Adds a whole matrix.
     Diff,
+    /// Changes it in another way.
+    Other,
 }
 
 /// No kind has this name.
@@ -67,7 +69,7 @@ pub struct UnknownKind {
 
 impl FileKind {
     /// Every kind by its name.
-    pub const NAMES: [(&str, Self); 20] = [
+    pub const NAMES: [(&str, Self); 21] = [
         ("diffusion-model", Self::DiffusionModel),
         ("text-encoder", Self::TextEncoder),
         ("language-model", Self::LanguageModel),
@@ -82,6 +84,7 @@ impl FileKind {
         ("boft", Self::Adapter(AdapterKind::Boft)),
         ("glora", Self::Adapter(AdapterKind::GLoRa)),
         ("diff", Self::Adapter(AdapterKind::Diff)),
+        ("adapter", Self::Adapter(AdapterKind::Other)),
         ("textual-inversion", Self::TextualInversion),
         ("upscaler", Self::Upscaler),
         ("checkpoint", Self::Checkpoint),

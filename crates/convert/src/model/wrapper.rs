@@ -3,8 +3,8 @@
 use crate::model::shapes::Shapes;
 
 /// Names of wrappers that no loader strips: of compiled models, of data-parallel training, of
-/// averaged weights, and of the dictionaries that checkpoints put them in.
-const TRAINING_WRAPPERS: [&str; 13] = [
+/// averaged weights, of distillation, and of the dictionaries that checkpoints put them in.
+const TRAINING_WRAPPERS: [&str; 25] = [
     "_orig_mod",
     "module",
     "ema",
@@ -18,6 +18,18 @@ const TRAINING_WRAPPERS: [&str; 13] = [
     "generator",
     "dit",
     "unet",
+    "student",
+    "denoiser",
+    "backbone",
+    "pipe",
+    "DiT",
+    "base_model",
+    "generator_ema",
+    "model_ema",
+    "net_ema",
+    "module_ema",
+    "ema_net",
+    "teacher",
 ];
 
 /// Names that are wrappers as well as beginnings that loaders know.
@@ -49,12 +61,34 @@ pub(super) fn unwrapped<'a>(shapes: &Shapes<'a>) -> Vec<(String, Shapes<'a>)> {
         let (before, inside) =
             found.last().map_or(("", shapes), |(before, inside)| (before.as_str(), inside));
         let Some(wrapper) = common_wrapper(inside) else { break };
-        let start = format!("{wrapper}.");
-        let strip = |name: &'a str| Some((name.strip_prefix(&start)?, inside.shape(name)?));
-        let stripped = inside.names().filter_map(strip).collect();
-        found.push((format!("{before}{start}"), stripped));
+        found.push((format!("{before}{wrapper}."), behind(inside, wrapper)));
     }
     found
+}
+
+/// Returns the model behind the first segments that all names have in common, whatever they are: one,
+/// two and so on, each with the prefix taken off.
+pub(super) fn behind_common_beginnings<'a>(shapes: &Shapes<'a>) -> Vec<(String, Shapes<'a>)> {
+    let mut found: Vec<(String, Shapes<'a>)> = vec![];
+    for _ in 0..DEEPEST {
+        let (before, inside) =
+            found.last().map_or(("", shapes), |(before, inside)| (before.as_str(), inside));
+        let first = inside.names().next().and_then(|name| name.split_once('.'));
+        let Some((segment, _)) = first else { break };
+        let start = format!("{segment}.");
+        if inside.starting_with(&start).count() < inside.names().count() {
+            break;
+        }
+        found.push((format!("{before}{start}"), behind(inside, segment)));
+    }
+    found
+}
+
+/// Returns the tensors whose names begin with a segment, without it.
+fn behind<'a>(shapes: &Shapes<'a>, segment: &str) -> Shapes<'a> {
+    let start = format!("{segment}.");
+    let strip = |name: &'a str| Some((name.strip_prefix(&start)?, shapes.shape(name)?));
+    shapes.names().filter_map(strip).collect()
 }
 
 /// Returns the wrapper that most names begin with, if a third of them do: a file may hold a second

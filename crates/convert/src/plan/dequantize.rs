@@ -2,7 +2,7 @@
 
 use roundwise_tensor_file::TensorHeader;
 
-use crate::plan::decision::Decision;
+use crate::plan::decision::{Decision, NotFinite};
 use crate::plan::questions::served_layer;
 use crate::plan::reason::Reason;
 use crate::recipe::PlainDtype;
@@ -15,7 +15,12 @@ pub(crate) fn decide(
     source: &Source,
     header: &TensorHeader,
     dtype: PlainDtype,
+    not_finite: &NotFinite,
 ) -> (Decision, Reason) {
+    let decoded = match not_finite.get(&header.name) {
+        Some(&row) => Reason::NotFinite { row },
+        None => Reason::Dequantized,
+    };
     if let Some(owner) = source.stored.side_tensors.get(&header.name) {
         return match served_layer(source, owner) {
             Ok(_) => (Decision::Remove, Reason::Superseded),
@@ -27,10 +32,8 @@ pub(crate) fn decide(
         return (Decision::Decode { dtype }, Reason::Dequantized.of_foreign(foreign));
     }
     match source.stored_layer(header) {
-        Some(stored) => (Decision::Decode { dtype }, Reason::Dequantized.of_stored(stored)),
-        None if fp8_grid(header.dtype).is_some() => {
-            (Decision::Decode { dtype }, Reason::Dequantized)
-        }
+        Some(stored) => (Decision::Decode { dtype }, decoded.of_stored(stored)),
+        None if fp8_grid(header.dtype).is_some() => (Decision::Decode { dtype }, decoded),
         None => (Decision::Copy, Reason::NotInCodes),
     }
 }

@@ -117,6 +117,10 @@ impl Edit {
             let both = Text::from(full.clone()) + " and " + any + " contradict each other";
             return Some(Complaint::about(full, both));
         }
+        if stored.is_bank {
+            let problem = "options of expert banks are not edited here";
+            return Some(Complaint::of_all(problem));
+        }
         if stored.spelling != Spelling::Comfy {
             let without = format!("layers told by {} have no options\n  ", stored.spelling);
             let help = Text::from(Command::Migrate(Layout::Comfy))

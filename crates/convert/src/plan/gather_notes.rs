@@ -6,15 +6,16 @@ use roundwise_layout::QUANTIZATION_METADATA;
 use roundwise_scheme::{GridKind, Scheme};
 use roundwise_tensor_file::{Dtype, TensorHeader};
 
-use crate::model::{Detected, Dialect};
+use crate::model::{Component, Detected, Dialect};
 use crate::plan::decision::{Decision, PlannedTensor};
 use crate::plan::note::Note;
 use crate::plan::reason::Reason;
 use crate::plan::request::PlanRequest;
 use crate::recipe::{Purpose, Recipe};
 use crate::source::layer_inputs::LayerInputs;
+use crate::source::source::NamesStay;
 use crate::source::translated::Translated;
-use crate::source::{Source, Subject};
+use crate::source::{ExpertBanks, Source, Subject};
 
 /// Returns notes about the file as a whole and about decisions, in the order in which they are
 /// printed.
@@ -46,8 +47,12 @@ pub(crate) fn gather_notes(
     let repairs = source.repaired.iter().flat_map(|repaired| &repaired.repairs);
     notes.extend(repairs.map(|repair| Note::Repaired(repair.clone())));
     notes.extend(forced_preset(recipe, &subject.detected));
-    notes.extend(told_by_subject(recipe, subject));
+    notes.extend(insisted(recipe, subject));
+    notes.extend(copies(source));
+    notes.extend(expert_banks(source, recipe, tensors));
     notes.extend(kept_for_not_finite(tensors));
+    notes.extend(decoded_not_finite(request, tensors));
+    notes.extend(orphan_scales(tensors));
     notes.extend(merged(recipe, tensors));
     let factors = source.adapters().notes().into_iter();
     notes.extend(factors.map(|note| Note::AdapterFactors(note.to_string())));
@@ -59,9 +64,13 @@ pub(crate) fn gather_notes(
 /// Returns a note where names would have been translated if somebody had asked.
 fn names_stay(source: &Source, recipe: &Recipe) -> Option<Note> {
     let dialect = source.subject().detected.dialect;
-    let is_left_to_the_file =
-        recipe.names().is_none() && recipe.stores_codes() && dialect == Dialect::LlamaCpp;
-    (is_left_to_the_file && source.is_translatable()).then_some(Note::NamesStay { dialect })
+    let is_left_to_the_file = recipe.names().is_none() && recipe.purpose() == Purpose::Quantize;
+    match source.names_stay().filter(|_| is_left_to_the_file)? {
+        NamesStay::NoReader => Some(Note::NamesStay { dialect }),
+        NamesStay::Untranslated(reason) => {
+            Some(Note::NamesUntranslated { dialect, reason: reason.clone() })
+        }
+    }
 }
 
 /// Returns notes about names that were translated.
@@ -76,13 +85,31 @@ fn translated(source: &Source) -> Vec<Note> {
     wrapper.into_iter().chain(names).collect()
 }
 
-/// Returns notes of the kind that was insisted on, and of weights that have no place in any layout.
-fn told_by_subject(recipe: &Recipe, subject: &Subject) -> Vec<Note> {
+/// Returns a note of the kind that was insisted on.
+fn insisted(recipe: &Recipe, subject: &Subject) -> Option<Note> {
     let insisted = recipe.insisted_kind().zip(subject.looks_like.clone());
-    let insisted = insisted.map(|(kind, looks_like)| Note::InsistedKind { kind, looks_like });
-    let is_about_codes = recipe.purpose() == Purpose::Quantize && recipe.stores_codes();
-    let banks = subject.expert_banks.filter(|_| is_about_codes).map(Note::ExpertBanks);
-    insisted.into_iter().chain(banks).collect()
+    insisted.map(|(kind, looks_like)| Note::InsistedKind { kind, looks_like })
+}
+
+/// Returns notes of models that stand in the file twice.
+pub(crate) fn copies(source: &Source) -> Vec<Note> {
+    let detected = &source.subject().detected;
+    let others = detected.others.iter().filter(|component| component.is_copy());
+    let note = |component: &Component| {
+        let tensors = source.checkpoint.tensors().iter();
+        let tensors = tensors.filter(|it| it.name.starts_with(&component.prefix));
+        let bytes = tensors.clone().map(TensorHeader::byte_len).fold(0, u64::saturating_add);
+        Note::Copy { prefix: component.prefix.clone(), tensors: tensors.count(), bytes }
+    };
+    others.map(note).collect()
+}
+
+/// Returns a note of expert banks that have no place in any layout, or keep a dtype that others lose.
+fn expert_banks(source: &Source, recipe: &Recipe, tensors: &[PlannedTensor]) -> Option<Note> {
+    let stays = |planned: &&PlannedTensor| planned.decision == Decision::Copy;
+    let kept = tensors.iter().filter(stays).map(|planned| &planned.header);
+    let banks = ExpertBanks::among(kept, &source.checkpoint);
+    banks.filter(|_| recipe.purpose() == Purpose::Quantize).map(Note::ExpertBanks)
 }
 
 /// Returns a note of weights that become codes although the statistics do not speak of them.
@@ -122,11 +149,16 @@ fn from_codes(source: &Source, tensors: &[PlannedTensor]) -> Option<Note> {
 
 /// Returns a note of expert banks in codes of other programs, which grow.
 fn decoded_banks(source: &Source, tensors: &[PlannedTensor]) -> Option<Note> {
-    let is_bank = |planned: &&PlannedTensor| planned.is_foreign && planned.shape.len() == 3;
+    let is_of_comfyui = |planned: &PlannedTensor| {
+        source.stored_layer(&planned.header).is_some_and(|stored| stored.is_bank)
+    };
+    let is_bank = |planned: &&PlannedTensor| {
+        planned.shape.len() == 3 && (planned.is_foreign || is_of_comfyui(planned))
+    };
     let banks = tensors.iter().filter(is_bank).filter_map(|planned| {
         let Decision::Decode { dtype } = planned.decision else { return None };
         let count = planned.shape.iter().fold(1_u64, |count, &next| count.saturating_mul(next));
-        let program = source.foreign_layer(&planned.header)?.program.name;
+        let program = source.foreign_layer(&planned.header).map_or("ComfyUI", |it| it.program.name);
         Some((program, planned.header.byte_len(), count.saturating_mul(dtype.width() as u64)))
     });
     let banks: Vec<_> = banks.collect();
@@ -204,6 +236,25 @@ fn kept_for_not_finite(tensors: &[PlannedTensor]) -> Option<Note> {
     let kept = tensors.iter().filter(is_not_finite);
     let weights: Vec<String> = kept.map(|planned| planned.header.name.clone()).collect();
     (!weights.is_empty()).then_some(Note::NotFinite { weights })
+}
+
+/// Returns a note of codes that are no numbers, where they become plain numbers.
+fn decoded_not_finite(request: &PlanRequest<'_>, tensors: &[PlannedTensor]) -> Option<Note> {
+    let is_known = |planned: &&PlannedTensor| {
+        matches!(planned.decision, Decision::Decode { .. })
+            && request.not_finite.contains_key(&planned.header.name)
+    };
+    let weights = tensors.iter().filter(is_known).map(|planned| planned.header.name.clone());
+    let weights: Vec<String> = weights.collect();
+    (!weights.is_empty()).then_some(Note::DecodedNotFinite { weights })
+}
+
+/// Returns a note of scales of weights that hold no codes: whoever made the file may have meant them.
+fn orphan_scales(tensors: &[PlannedTensor]) -> Option<Note> {
+    let is_orphan = |planned: &&PlannedTensor| planned.reason == Reason::Orphan;
+    let tensors = tensors.iter().filter(is_orphan).map(|planned| planned.header.name.clone());
+    let tensors: Vec<String> = tensors.collect();
+    (!tensors.is_empty()).then_some(Note::OrphanScales { tensors })
 }
 
 fn merged(recipe: &Recipe, tensors: &[PlannedTensor]) -> Option<Note> {

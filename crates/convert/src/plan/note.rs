@@ -35,12 +35,28 @@ pub enum Note {
         /// Whose names they are.
         dialect: Dialect,
     },
+    /// Names that stay, for they cannot be translated.
+    NamesUntranslated {
+        /// Whose names they are.
+        dialect: Dialect,
+        /// Why they cannot.
+        reason: String,
+    },
     /// The prefix that training code put before all names is taken off.
     Unwrapped {
         /// The beginning of the names.
         wrapper: String,
         /// Number of tensors.
         tensors: usize,
+    },
+    /// The model stands in the file once more.
+    Copy {
+        /// Prefix of the names of the other one.
+        prefix: String,
+        /// Number of its tensors.
+        tensors: usize,
+        /// Their bytes.
+        bytes: u64,
     },
     /// Weights of several experts in one tensor, which stay as they are.
     ExpertBanks(ExpertBanks),
@@ -76,6 +92,16 @@ pub enum Note {
     NotFinite {
         /// Their names.
         weights: Vec<String>,
+    },
+    /// Codes that become plain numbers, one of which is a NaN or an infinity.
+    DecodedNotFinite {
+        /// The names of the weights.
+        weights: Vec<String>,
+    },
+    /// Scales beside weights that are plain numbers, which are left out.
+    OrphanScales {
+        /// Their names.
+        tensors: Vec<String>,
     },
     /// Weights that become nearest codes, because nothing is known of their inputs.
     WithoutStatistics {
@@ -213,16 +239,24 @@ impl fmt::Display for Note {
                 }
             }
             Note::NamesStay { .. } => self.text().fmt(f),
+            Note::NamesUntranslated { dialect, reason } => {
+                write!(f, "names stay {}: {reason}", dialect.owner())
+            }
             Note::Unwrapped { wrapper, tensors } => {
                 let them = if *tensors == 1 { "tensor" } else { "tensors" };
                 write!(f, "`{wrapper}`, which training code puts before all names, is taken off {tensors} {them}")
             }
+            Note::Copy { prefix, tensors, bytes } => {
+                let them = if *tensors == 1 { "tensor" } else { "tensors" };
+                write!(f, "the file holds the model once more, behind `{prefix}`: {tensors} {them}, ")?;
+                write!(f, "{}, which stay as they are; loaders read the other one", sized(*bytes))
+            }
             Note::ExpertBanks(banks) => {
                 let them = if banks.tensors == 1 { "expert bank" } else { "expert banks" };
                 let stay = if banks.tensors == 1 { "stays" } else { "stay" };
-                write!(f, "{} {them} of three dimensions {stay} as in the input: ", banks.tensors)?;
+                write!(f, "{} {them} {stay} as in the input: ", banks.tensors)?;
                 write!(f, "{}, {:.0} % of the file; ", sized(banks.bytes), banks.percent())?;
-                f.write_str("no layout here has codes for them")
+                f.write_str("each holds several matrices, and no layout here has codes for them")
             }
             Note::Unchanged { dtype, weights } => {
                 let them = if *weights == 1 { "the weight is" } else { "all weights are" };
@@ -240,6 +274,14 @@ impl fmt::Display for Note {
             Note::WithoutEffect { asked, because } => asked.text(because).fmt(f),
             Note::NotFinite { weights } => {
                 write!(f, "kept for a NaN or an infinity: {}", weights.join(", "))
+            }
+            Note::DecodedNotFinite { weights } => {
+                write!(f, "codes of a NaN or an infinity, which stay that as plain numbers: ")?;
+                f.write_str(&weights.join(", "))
+            }
+            Note::OrphanScales { tensors } => {
+                write!(f, "left out, for the weights beside are plain numbers, which are taken as ")?;
+                write!(f, "they are: {}", tensors.join(", "))
             }
             Note::WithoutStatistics { weights } => {
                 let first = weights.first().map_or("", String::as_str);
@@ -272,7 +314,7 @@ impl fmt::Display for Note {
                 let [before, after] = bytes.map(sized);
                 let them = if *tensors == 1 { "expert bank" } else { "expert banks" };
                 let become_numbers = if *tensors == 1 { "becomes" } else { "become" };
-                write!(f, "{tensors} {them} of three dimensions {become_numbers} plain numbers: ")?;
+                write!(f, "{tensors} {them} {become_numbers} plain numbers: ")?;
                 write!(f, "{before} in codes of {program}, {after} without; no layout here has codes for ")?;
                 f.write_str("them")
             }

@@ -8,7 +8,7 @@ use roundwise_tensor_file::{Sharding, TensorHeader};
 
 use crate::error::ConvertError;
 use crate::model::{Detected, Preset};
-use crate::plan::decision::{Decision, PlannedTensor};
+use crate::plan::decision::{Decision, NotFinite, PlannedTensor};
 use crate::plan::dequantize;
 use crate::plan::gather_notes::gather_notes;
 use crate::plan::header::PlannedHeader;
@@ -21,7 +21,7 @@ use crate::plan::questions::Questions;
 use crate::plan::reason::Reason;
 use crate::plan::request::PlanRequest;
 use crate::plan::stack::Stack;
-use crate::recipe::{Complaint, Program, Purpose, Recipe, Rounding, Setting, Text};
+use crate::recipe::{Complaint, PlainDtype, Program, Purpose, Recipe, Rounding, Setting, Text};
 use crate::source::consumer::Consumer;
 use crate::source::consumer::answer::TakesCodes;
 use crate::source::subject::is_of_single_expert;
@@ -43,6 +43,8 @@ pub struct Plan {
     /// How the work stays within the limit of memory.
     pub memory: MemoryPlan,
     pub(crate) purpose: Purpose,
+    /// Weights that are known to hold a NaN or an infinity.
+    pub(crate) not_finite: NotFinite,
     pub(super) header: PlannedHeader,
     pub(super) sharding: Option<Sharding>,
     pub(super) part: Option<PlannedPart>,
@@ -108,6 +110,7 @@ impl Plan {
             notes,
             memory,
             purpose: recipe.purpose(),
+            not_finite: request.not_finite.clone(),
             header,
             sharding: request.limits.sharding(source),
             part,
@@ -161,6 +164,19 @@ impl Plan {
     /// Returns the weights that become codes, those of the other parts of the model included.
     pub(crate) fn quantized_of_all_parts(&self) -> impl Iterator<Item = (&PlannedTensor, Scheme)> {
         quantized(self.part.as_ref().map_or(&self.tensors, |part| &part.whole))
+    }
+
+    /// Returns the weights whose codes become plain numbers as they are, those of the other parts of the
+    /// model included, but for codes of other programs, whose reader refuses what is no number.
+    pub(crate) fn decoded_of_all_parts(
+        &self,
+    ) -> impl Iterator<Item = (&PlannedTensor, PlainDtype)> {
+        let tensors = self.part.as_ref().map_or(&self.tensors, |part| &part.whole).iter();
+        let as_they_are = tensors.filter(|planned| !planned.is_foreign && !planned.is_merged);
+        as_they_are.filter_map(|planned| match planned.decision {
+            Decision::Decode { dtype } => Some((planned, dtype)),
+            _ => None,
+        })
     }
 
     /// Returns a name for the layers that have something of their scales in common with one: those
@@ -248,6 +264,11 @@ impl Plan {
             Purpose::Quantize if !has_codes => {
                 Err(ConvertError::NothingToConvert { path: path(), reasons: self.why_nothing() })
             }
+            Purpose::Decode(_) | Purpose::Migrate
+                if self.tensors.is_empty() && self.part.is_none() =>
+            {
+                Err(ConvertError::NothingToConvert { path: path(), reasons: self.why_nothing() })
+            }
             Purpose::Decode(_) | Purpose::Migrate if self.rewritten().next().is_none() => {
                 Err(ConvertError::NothingInCodes { path: path() })
             }
@@ -307,7 +328,8 @@ fn decide_all(
             Ok((tensors, notes))
         }
         Purpose::Decode(dtype) => {
-            let decide = |header| planned(header, dequantize::decide(source, header, dtype));
+            let decide =
+                |header| planned(header, dequantize::decide(source, header, dtype, not_finite));
             Ok((headers.map(decide).collect(), vec![]))
         }
         Purpose::Migrate | Purpose::Repair => {

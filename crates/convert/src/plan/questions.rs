@@ -15,7 +15,9 @@
 //! Whatever asks for codes keeps the weight where the codes are not possible, and says why.
 
 use regex::Regex;
-use roundwise_layout::{Layout, StoredLayer, bias_of, layer_of, layer_of_weight, weight_of};
+use roundwise_layout::{
+    Layout, MatmulPrecision, StoredLayer, bias_of, layer_of, layer_of_weight, weight_of,
+};
 use roundwise_scheme::{GridKind, Scheme, Tiling};
 use roundwise_tensor_file::TensorHeader;
 
@@ -216,6 +218,9 @@ impl<'a> Questions<'a> {
     fn side_tensor(&self, header: &TensorHeader) -> Answer {
         let owner = self.source.stored.side_tensors.get(&header.name);
         let verdict = owner.map(|owner| match served_layer(self.source, owner) {
+            Err(verdict) if verdict.wish == Wish::Keep && self.is_written_anew(header, owner) => {
+                Verdict { wish: Wish::Remove, reason: Reason::Orphan }
+            }
             Err(verdict) => verdict,
             Ok(stored) if self.keeps_input_scale(header, stored) => {
                 Verdict { wish: Wish::Keep, reason: Reason::InputScale }
@@ -223,6 +228,16 @@ impl<'a> Questions<'a> {
             Ok(_) => Verdict { wish: Wish::Remove, reason: Reason::Superseded },
         });
         Answer::new(Question::SideTensor, verdict)
+    }
+
+    /// Returns whether the codes that a layer of plain numbers gets have a tensor of this name themselves.
+    fn is_written_anew(&self, header: &TensorHeader, owner: &str) -> bool {
+        let Some(weight) = self.source.checkpoint.get(&weight_of(owner)) else { return false };
+        let Some(shape) = matrix_shape(&self.source.shape_of(weight)) else { return false };
+        let Wish::Codes(scheme) = self.verdict(weight).wish else { return false };
+        let layout = self.recipe.layout();
+        let tensors = layout.layer_tensors(owner, scheme, MatmulPrecision::Any, shape);
+        tensors.iter().any(|tensor| tensor.name == header.name)
     }
 
     /// Returns whether an activation scale still holds for the codes that its layer gets.
@@ -272,9 +287,11 @@ impl<'a> Questions<'a> {
         let reason = if layer_of_weight(&header.name).is_none() {
             // Some banks of experts are called without `.weight`.
             let is_bank = is_expert_bank(header) || foreign.is_some() && rank == 3;
-            Some(if is_bank { Reason::Rank(3) } else { Reason::NotAWeight })
+            Some(if is_bank { Reason::ExpertBank } else { Reason::NotAWeight })
         } else if rank < 2 || rank > 2 && (foreign.is_some() || !self.stores_plain_numbers()) {
-            Some(Reason::Rank(rank))
+            let is_coded_bank = self.source.stored_layer(header).is_some_and(|it| it.is_bank);
+            let is_bank = is_expert_bank(header) || is_coded_bank || foreign.is_some() && rank == 3;
+            Some(if is_bank { Reason::ExpertBank } else { Reason::Rank(rank) })
         } else if header.element_count() == 0 {
             Some(Reason::Empty)
         } else if !is_stored && float_dtype(header.dtype).is_none() {

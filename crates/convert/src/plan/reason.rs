@@ -25,6 +25,8 @@ pub enum Reason {
     NotAWeight,
     /// Not a matrix.
     Rank(usize),
+    /// The weights of several experts.
+    ExpertBank,
     /// No elements.
     Empty,
     /// Numbers that are not weights: integers, booleans, complex.
@@ -105,7 +107,11 @@ pub enum Reason {
 impl Reason {
     /// Wraps the reason for a layer that was quantized already.
     pub(crate) fn of_stored(self, stored: &StoredLayer) -> Self {
-        Reason::Decoded { from: stored.scheme, spelling: stored.spelling, because: Box::new(self) }
+        Reason::Decoded {
+            from: stored.known_scheme(),
+            spelling: stored.spelling,
+            because: Box::new(self),
+        }
     }
 
     /// Returns the same reason for a layer that was in codes of another program.
@@ -129,6 +135,7 @@ impl fmt::Display for Reason {
             Reason::Rank(1) => write!(f, "a vector (norm gain or scale)"),
             Reason::Rank(3) => write!(f, "3-D (convolution or expert bank)"),
             Reason::Rank(rank) => write!(f, "{rank}-D (convolution)"),
+            Reason::ExpertBank => write!(f, "expert bank: several matrices in one tensor"),
             Reason::Empty => write!(f, "no elements"),
             Reason::NotFloat(dtype) => write!(f, "{dtype} data"),
             Reason::Kept(pattern) => write!(f, "kept by `{pattern}`"),

@@ -3,6 +3,8 @@ use std::path::Path;
 
 use roundwise_layout::Layout;
 
+use crate::recipe::PlainDtype;
+
 /// Something that this program does, which a message names as a way out: a command, or a button.
 ///
 /// Displayed, it is a noun phrase that begins or continues a sentence. A front end that calls it
@@ -20,6 +22,8 @@ pub enum Command {
     DequantizeThenConvert {
         /// The file with codes.
         input: Box<Path>,
+        /// The dtype of the numbers, where it must not be the one that is taken otherwise.
+        dtype: Option<PlainDtype>,
     },
     /// Codes are laid out anew.
     Migrate(Layout),

@@ -5,7 +5,7 @@ use roundwise_scheme::QuantizedMatrix;
 use roundwise_tensor_file::Dtype;
 
 /// Numbers that a program reads without scales.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PlainDtype {
     /// 8 bits of exponent, 7 of fraction.
     Bf16,
@@ -19,6 +19,12 @@ impl PlainDtype {
     /// Every dtype by its name.
     pub const NAMES: [(&str, Self); 3] =
         [("bf16", Self::Bf16), ("f16", Self::F16), ("f32", Self::F32)];
+
+    /// Returns the name that recipes have for it.
+    pub fn name(self) -> &'static str {
+        let named = Self::NAMES.iter().find(|(_, dtype)| *dtype == self);
+        named.expect("every dtype has a name").0
+    }
 
     pub(crate) fn dtype(self) -> Dtype {
         match self {

@@ -3,12 +3,39 @@ use roundwise_scheme::{ScaleRule, SchemeError, choose_scales};
 use crate::error::ConvertError;
 use crate::plan::NotFinite;
 use crate::plan::Plan;
+use crate::recipe::PlainDtype;
 use crate::report::watch::{Event, Phase, Watch, notice};
 use crate::run::bands::largest_of;
 use crate::run::job::Job;
 use crate::run::pool::map_in_order;
 use crate::run::round::rounding_error;
 use crate::source::Source;
+
+/// Returns the first row of decoded numbers that holds a NaN or an infinity.
+///
+/// - `cols`: numbers in a row
+pub(crate) fn first_row_not_finite(dtype: PlainDtype, bytes: &[u8], cols: usize) -> Option<usize> {
+    /// Says whether no exponent is all ones. Without a branch, so that a compiler uses vectors.
+    fn are_finite<const WIDTH: usize>(
+        row: &[u8],
+        exponent: u32,
+        read: fn(&[u8; WIDTH]) -> u32,
+    ) -> bool {
+        let (numbers, _) = row.as_chunks::<WIDTH>();
+        numbers.iter().fold(0, |largest, number| largest.max(read(number) & exponent)) < exponent
+    }
+    let halves = |row: &[u8], exponent| {
+        are_finite(row, exponent, |bytes: &[u8; 2]| u32::from(u16::from_le_bytes(*bytes)))
+    };
+    let mut rows = bytes.chunks((cols * dtype.width()).max(1));
+    rows.position(|row| !match dtype {
+        PlainDtype::Bf16 => halves(row, 0x7F80),
+        PlainDtype::F16 => halves(row, 0x7C00),
+        PlainDtype::F32 => {
+            are_finite(row, 0x7F80_0000, |bytes: &[u8; 4]| u32::from_le_bytes(*bytes))
+        }
+    })
+}
 
 /// Finds all weights with a NaN or an infinity, so that the work begins again only once.
 pub(crate) fn find_not_finite(
@@ -20,6 +47,7 @@ pub(crate) fn find_not_finite(
     let quantized: Vec<_> = plan.quantized_of_all_parts().collect();
     let bytes = quantized.iter().map(|(planned, _)| planned.header.byte_len()).sum();
     notice(watch, Event::Phase { name: Phase::Looking, tensors: quantized.len(), bytes })?;
+    let mut not_finite = not_finite_codes(job, source, plan, watch)?;
     let rows = map_in_order(&quantized, job.threads, |(planned, scheme), _| {
         let header = &planned.header;
         let found = match planned.band_rows() {
@@ -39,5 +67,44 @@ pub(crate) fn find_not_finite(
             Err(error) => Err(rounding_error(source, header, error.into())),
         }
     })?;
+    not_finite.extend(rows.into_iter().flatten());
+    Ok(not_finite)
+}
+
+/// Finds the layers in codes that become plain numbers, one of which is none.
+fn not_finite_codes(
+    job: &Job,
+    source: &Source,
+    plan: &Plan,
+    watch: &dyn Watch,
+) -> Result<NotFinite, ConvertError> {
+    let decoded: Vec<_> = plan.decoded_of_all_parts().collect();
+    let rows = map_in_order(&decoded, job.threads, |(planned, dtype), _| {
+        let matrix = source.decoded_codes(&planned.header)?;
+        let [_, cols] = matrix.shape();
+        let row = first_row_not_finite(*dtype, &dtype.decoded(&matrix, vec![]), cols);
+        notice(watch, Event::Advanced { bytes: 0 })?;
+        Ok::<_, ConvertError>(row.map(|row| (planned.header.name.clone(), row)))
+    })?;
     Ok(rows.into_iter().flatten().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_row_with_a_nan_or_an_infinity_is_found_in_every_dtype() {
+        for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let mut values = vec![-1.5; 12];
+            values[7] = value;
+            for (_, dtype) in PlainDtype::NAMES {
+                let found =
+                    |values: &[f32]| first_row_not_finite(dtype, &dtype.stored(values, vec![]), 3);
+                assert_eq!(found(&values), Some(2), "{value} {dtype}");
+                assert_eq!(found(&[3e38, -0.0, 1e-40]), None, "{dtype}");
+                assert_eq!(found(&[]), None, "{dtype}");
+            }
+        }
+    }
 }

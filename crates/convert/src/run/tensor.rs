@@ -14,6 +14,7 @@ use crate::report::watch::{Event, Phase, notice};
 use crate::run::bias;
 use crate::run::buffers::Buffers;
 use crate::run::lazy::Lazy;
+use crate::run::not_finite::first_row_not_finite;
 use crate::run::output::Output;
 use crate::run::pool::map_in_order;
 use crate::run::round::Stop;
@@ -276,8 +277,16 @@ impl<'a> Output<'a> {
                 let weight = self.input.source.load_into(&planned.header, buffers.take())?;
                 dtype.stored(&weight.view().to_f32(), memory)
             }
-            false if planned.is_in_codes => dtype.decoded(&self.codes_of(planned)?, memory),
-            false => dtype.decoded(&self.input.source.fp8_numbers(&planned.header)?, memory),
+            false => {
+                let matrix = self.input.source.decoded_codes(&planned.header)?;
+                let [_, cols] = matrix.shape();
+                let bytes = dtype.decoded(&matrix, memory);
+                let is_known = self.plan.not_finite.contains_key(&planned.header.name);
+                if let Some(row) = first_row_not_finite(dtype, &bytes, cols).filter(|_| !is_known) {
+                    return Err(Stop::NotFinite { tensor: planned.header.name.clone(), row });
+                }
+                bytes
+            }
         };
         let name = planned.decoded_name();
         self.file.write(&name, &bytes)?;

@@ -86,6 +86,9 @@ impl Adapters {
         let file = AdapterFile::open(path)?;
         let mut reading = Reading::new(&file, self.files.len(), strength, targets);
         reading.read()?;
+        if file.checkpoint.tensors().is_empty() {
+            return Err(file.misfit("holds no tensor, and so no adapter".to_owned()));
+        }
         if reading.changes.is_empty() {
             let keys = listed(&reading.unmatched);
             return Err(file.misfit(format!(

@@ -2,19 +2,20 @@ use std::path::Path;
 
 use roundwise_layout::{
     Defect, ForeignLayer, Layout, LayoutError, Repair, RepairedLayers, StoredLayer, StoredLayers,
-    layer_of, layer_of_weight,
+    layer_of, layer_of_weight, weight_of,
 };
 use roundwise_scheme::{FloatDtype, QuantizedMatrix, Scheme, Weight};
 use roundwise_tensor_file::{Checkpoint, TensorFileError, TensorHeader};
 
 use crate::error::ConvertError;
-use crate::model::{Dialect, FileKind, Shapes};
+use crate::model::{Dialect, FileKind, Shapes, TranslationError};
 use crate::recipe::{Names, PlainDtype, Purpose, Recipe};
 use crate::source::adapter::Adapters;
 use crate::source::numbers::{float_dtype, fp8_grid, matrix_shape, widened};
 use crate::source::subject::{Subject, shapes};
 use crate::source::translated::{
-    OtherName, Translated, is_translatable, names_elsewhere, own_names, translate,
+    OtherName, Translated, is_translatable, names_elsewhere, own_names, translate, why_no_table,
+    why_untranslated,
 };
 
 /// An input: its tensors, and which of its layers are quantized already.
@@ -28,10 +29,21 @@ pub struct Source {
     subject: Subject,
     /// Its names before they were translated.
     translated: Option<Translated>,
+    /// Why they stay another dialect's, where nobody asked for that.
+    names_stay: Option<NamesStay>,
     /// Adapters that are added to its weights when they are read.
     adapters: Adapters,
     /// Its defects, where they were mended.
     pub(crate) repaired: Option<Repaired>,
+}
+
+/// Why names stay another dialect's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum NamesStay {
+    /// No program is known to read the codes under other names.
+    NoReader,
+    /// They cannot be translated, for this reason.
+    Untranslated(String),
 }
 
 /// The mended defects of a file.
@@ -86,6 +98,14 @@ impl Source {
         Self::open_as(path, None, Some(Names::Translate))
     }
 
+    /// Opens a file as [`Source::open`] does, with the names that a conversion to codes gives it.
+    ///
+    /// # Errors
+    /// As [`Source::open_translated`].
+    pub(crate) fn open_for_conversion(path: &Path) -> Result<Self, ConvertError> {
+        Self::open_as(path, None, None)
+    }
+
     /// Opens a file as [`Source::open`] does, as the kind that somebody insists on.
     ///
     /// - `names`: `None` keeps llama.cpp's where no program is known to take codes under the new ones,
@@ -102,12 +122,23 @@ impl Source {
             return Ok(source);
         }
         let is_of_llama_cpp = source.subject.detected.dialect == Dialect::LlamaCpp;
-        let source = source.translate(insisted)?;
-        match names {
-            None if is_of_llama_cpp && !source.subject.has_reader_of_codes() => {
-                Self::open_as(path, insisted, Some(Names::Keep))
+        let kept = |why| {
+            let source = Self::open_as(path, insisted, Some(Names::Keep))?;
+            Ok(Self { names_stay: Some(why), ..source })
+        };
+        match (names, source.translate(insisted)) {
+            (None, Ok(source))
+                if is_of_llama_cpp
+                    && source.translated.is_some()
+                    && !source.subject.has_reader_of_codes() =>
+            {
+                kept(NamesStay::NoReader)
             }
-            _ => Ok(source),
+            // Nobody asked for other names, and those of llama.cpp are names as well.
+            (None, Err(ConvertError::Names { problem, .. })) if is_of_llama_cpp => {
+                kept(NamesStay::Untranslated(why_untranslated(&problem)))
+            }
+            (_, source) => source,
         }
     }
 
@@ -133,7 +164,9 @@ impl Source {
         checkpoint.rename(&names);
         let subject = Subject::recognise(&checkpoint, &stored, insisted);
         let adapters = Adapters::default();
-        Self { checkpoint, stored, subject, translated: None, adapters, repaired: None }
+        let why = why_no_table(&subject.detected, &checkpoint).map(NamesStay::Untranslated);
+        let (translated, repaired) = (None, None);
+        Self { checkpoint, stored, subject, translated, names_stay: why, adapters, repaired }
     }
 
     /// Opens a file as a recipe asks: taken for the kind it names, with its adapters added to the
@@ -147,10 +180,39 @@ impl Source {
         }
         // Plain numbers are read under the model's own names by whatever reads the model.
         let for_all = (!recipe.stores_codes()).then_some(Names::Translate);
-        let names = recipe.names().or(for_all);
-        let mut source = Self::open_as(path, recipe.insisted_kind(), names)?;
+        let mut source = match (recipe.names(), for_all) {
+            // Nobody has asked for it: what cannot be translated stays.
+            (None, Some(Names::Translate)) => Self::open_for_all(path, recipe.insisted_kind())?,
+            (names, _) => Self::open_as(path, recipe.insisted_kind(), names)?,
+        };
+        if let (Some(Names::Translate), Some(NamesStay::Untranslated(reason))) =
+            (recipe.names(), source.names_stay.clone())
+        {
+            let dialect = source.subject.detected.dialect.to_string();
+            let problem = Box::new(TranslationError::NoTable { dialect, reason });
+            return Err(ConvertError::Names { path: path.to_owned(), problem });
+        }
         source.adapters = Adapters::open(recipe, &source.checkpoint, &source.stored)?;
         Ok(source)
+    }
+
+    /// Opens a file under its model's own names, which whoever reads the model knows; those of llama.cpp
+    /// that cannot be translated stay.
+    fn open_for_all(path: &Path, insisted: Option<FileKind>) -> Result<Self, ConvertError> {
+        match Self::open_as(path, insisted, Some(Names::Translate)) {
+            Err(ConvertError::Names { path, problem }) => {
+                match Self::open_as(&path, insisted, None)? {
+                    source if source.names_stay.is_some() => Ok(source),
+                    _ => Err(ConvertError::Names { path, problem }),
+                }
+            }
+            opened => opened,
+        }
+    }
+
+    /// Returns why names stay another dialect's, where nobody asked for that.
+    pub(crate) fn names_stay(&self) -> Option<&NamesStay> {
+        self.names_stay.as_ref()
     }
 
     /// Returns what the names were before they were translated.
@@ -184,14 +246,29 @@ impl Source {
     /// # Errors
     /// As [`Source::open`].
     pub(crate) fn open_original_of(converted: &Self, path: &Path) -> Result<Self, ConvertError> {
-        if converted.is_translatable() {
-            return Self::open(path);
+        let as_it_is = Self::open(path)?;
+        if converted.is_translatable() || !as_it_is.is_translatable() {
+            return Ok(as_it_is);
         }
         match Self::open_translated(path) {
+            // Names of llama.cpp stay where no program is known to read others.
+            Ok(translated) if converted.has_more_names_of(&translated, &as_it_is) => Ok(translated),
             // Then the other one cannot have been translated from it.
-            Err(ConvertError::Names { .. }) => Self::open(path),
-            opened => opened,
+            Ok(_) | Err(ConvertError::Names { .. }) => Ok(as_it_is),
+            Err(error) => Err(error),
         }
+    }
+
+    /// Returns whether more of its weights are called as those of one file than as those of another.
+    fn has_more_names_of(&self, one: &Self, other: &Self) -> bool {
+        let weights = self.checkpoint.tensors().iter();
+        let layers = weights.filter_map(|header| layer_of_weight(&header.name));
+        let layers: Vec<&str> = layers.collect();
+        let known = |source: &Self| {
+            let is_there = |layer: &&&str| source.checkpoint.get(&weight_of(layer)).is_some();
+            layers.iter().filter(is_there).count()
+        };
+        known(one) >= known(other)
     }
 
     /// Returns the adapters that are added to the weights when they are read.
@@ -390,6 +467,22 @@ impl Source {
     /// As [`Source::load`].
     pub(crate) fn codes(&self, stored: &StoredLayer) -> Result<QuantizedMatrix, ConvertError> {
         stored.read(&self.checkpoint).map_err(|source| self.layout_error(source))
+    }
+
+    /// Reads the codes of a layer, or FP8 numbers that need no layer.
+    ///
+    /// - `header`: of a tensor that the plan decodes, not in codes of another program
+    ///
+    /// # Errors
+    /// As [`Source::load`].
+    pub(crate) fn decoded_codes(
+        &self,
+        header: &TensorHeader,
+    ) -> Result<QuantizedMatrix, ConvertError> {
+        match self.stored_layer(header) {
+            Some(stored) => self.codes(stored),
+            None => self.fp8_numbers(header),
+        }
     }
 
     /// Reads FP8 numbers without a scale, of a tensor of any shape, as one row.

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use roundwise_layout::{Layout, StoredLayers, layer_of};
+use roundwise_layout::{Layout, StoredLayers, layer_of, layer_of_weight};
 use roundwise_tensor_file::{Checkpoint, TensorHeader};
 use serde::Serialize;
 
@@ -18,7 +18,7 @@ pub struct Subject {
     pub detected: Detected,
     /// Layers that are in codes already.
     pub codes: Vec<StoredCodes>,
-    /// Expert banks, which no layout here has codes for.
+    /// Expert banks of plain numbers.
     pub expert_banks: Option<ExpertBanks>,
     /// The language model that the configuration beside the file describes, if it does.
     pub(crate) served: Option<ServedModel>,
@@ -37,7 +37,7 @@ pub struct StoredCodes {
     pub is_readable: bool,
 }
 
-/// Weights of several experts in one tensor of three dimensions.
+/// Tensors each of which holds the weights of several experts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct ExpertBanks {
     /// Number of tensors.
@@ -64,7 +64,9 @@ impl Subject {
         let detected = insisted.map_or(found, |kind| detect_as(&shapes, kind));
         let codes = stored_codes(stored);
         let served = ServedModel::beside(file);
-        Self { detected, codes, expert_banks: ExpertBanks::find(file), served, looks_like }
+        let plain = file.tensors().iter().filter(|it| !stored.side_tensors.contains_key(&it.name));
+        let expert_banks = ExpertBanks::among(plain, file);
+        Self { detected, codes, expert_banks, served, looks_like }
     }
 
     /// Returns the rules for its layers in a layout: of the model's own, or of its family where
@@ -84,8 +86,12 @@ impl Subject {
 }
 
 impl ExpertBanks {
-    fn find(file: &Checkpoint) -> Option<Self> {
-        let banks = file.tensors().iter().filter(|header| is_expert_bank(header));
+    /// Counts the banks among some tensors of a file.
+    pub(crate) fn among<'a>(
+        tensors: impl Iterator<Item = &'a TensorHeader>,
+        file: &Checkpoint,
+    ) -> Option<Self> {
+        let banks = tensors.filter(|header| is_expert_bank(header));
         let (tensors, bytes) =
             banks.fold((0, 0_u64), |(n, bytes), it| (n + 1, bytes.saturating_add(it.byte_len())));
         let all = file.tensors().iter().map(TensorHeader::byte_len);
@@ -105,11 +111,25 @@ pub(crate) fn is_of_single_expert(name: &str) -> bool {
     after.any(|rest| rest.starts_with(|first: char| first.is_ascii_digit()))
 }
 
-/// Returns whether a tensor holds the weights of several experts.
+/// Returns whether a tensor holds the weights of several experts: under the names of transformers, with or
+/// without `.weight`, or of llama.cpp.
 pub(crate) fn is_expert_bank(header: &TensorHeader) -> bool {
-    header.shape.len() == 3
-        && header.name.contains("experts.")
-        && float_dtype(header.dtype).is_some()
+    let parts: Vec<&str> = header.name.split('.').collect();
+    let is_number = |part: &&str| part.bytes().all(|byte| byte.is_ascii_digit());
+    let is_of_experts = |(at, part): (usize, &&str)| match *part {
+        // What a number follows is a list of experts, each with its own tensors.
+        "experts" | "moe" => parts.get(at + 1).is_some_and(|next| !is_number(next)),
+        part => part.ends_with("_moe") || part.ends_with("_exps"),
+    };
+    let is_of_experts = parts.iter().enumerate().any(is_of_experts);
+    let is_weight = layer_of_weight(&header.name).is_some();
+    let is_bias = header.name.ends_with("bias");
+    let has_matrices = match header.shape.len() {
+        // One below the other, without `.weight`, as the router's matrix beside them has it.
+        2 => !is_weight && header.name.contains("experts."),
+        rank => rank > 2,
+    };
+    is_of_experts && has_matrices && !is_bias && float_dtype(header.dtype).is_some()
 }
 
 /// Returns names and shapes of all tensors, as they are stored, but those of the numbers where another
@@ -165,6 +185,15 @@ fn with_side_files(found: Detected, file: &Checkpoint) -> Detected {
             let config = json("adapter_config.json").filter(|_| is_of_peft(file));
             let kind = config.and_then(|config| adapter_kind(&config)).unwrap_or(kind);
             Detected { kind: FileKind::Adapter(kind), ..found }
+        }
+        // Whatever its tensors are called, it stands beside a configuration of an adapter.
+        FileKind::Unknown if found.main.is_unknown() && is_of_peft(file) => {
+            let config = json("adapter_config.json");
+            let is_told = config.as_ref().is_some_and(|config| config.get("peft_type").is_some());
+            match is_told {
+                true => Detected { kind: FileKind::Adapter(AdapterKind::Other), ..found },
+                false => found,
+            }
         }
         FileKind::Unknown if found.main.is_unknown() => {
             let config = json("config.json");

@@ -1,11 +1,11 @@
 //! A file whose names are another program's, seen under its model's own names.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use roundwise_layout::{QUANTIZATION_METADATA, StoredLayers, layer_of, layer_of_weight};
 use roundwise_stats::LayerShape;
-use roundwise_tensor_file::{Arranged, Checkpoint, RowOrder, Rows};
+use roundwise_tensor_file::{Arranged, Checkpoint, Dtype, RowOrder, Rows};
 use serde_json::Value;
 
 use crate::error::ConvertError;
@@ -57,6 +57,40 @@ pub(crate) fn is_translatable(detected: &Detected, checkpoint: &Checkpoint) -> b
     Renaming::of(detected, checkpoint).is_some()
 }
 
+/// Says why no table here translates the names of a file that has those of another dialect; `None` where one
+/// does.
+pub(crate) fn why_no_table(detected: &Detected, checkpoint: &Checkpoint) -> Option<String> {
+    if detected.dialect != Dialect::LlamaCpp || is_translatable(detected, checkpoint) {
+        return None;
+    }
+    let architecture = checkpoint.gguf_metadata().get("general.architecture");
+    let architecture = architecture.and_then(|value| value.as_text()).unwrap_or_default();
+    let stacks_experts = checkpoint.tensors().iter().any(|tensor| tensor.name.contains("_exps."));
+    Some(match architecture {
+        _ if stacks_experts => STACKED_EXPERTS.to_owned(),
+        gemma if gemma.starts_with("gemma") => {
+            "llama.cpp's files of Gemma have 1 added to the norms, which renaming does not undo"
+                .to_owned()
+        }
+        "" => "the file does not say its architecture (`general.architecture`)".to_owned(),
+        other => format!("no table here is of the architecture `{other}`"),
+    })
+}
+
+/// Says in one line why names cannot be translated.
+pub(crate) fn why_untranslated(problem: &TranslationError) -> String {
+    match problem {
+        TranslationError::Unknown { tensor, .. } if tensor.contains("_exps.") => {
+            STACKED_EXPERTS.to_owned()
+        }
+        problem => problem.to_string().replace("\n  ", ": "),
+    }
+}
+
+/// Why GGUF files of models with experts keep their names.
+const STACKED_EXPERTS: &str =
+    "llama.cpp stacks the experts of a layer into one tensor, which renaming does not undo";
+
 /// Translates a file's names, where they are of a dialect that is known, or behind a wrapper.
 ///
 /// # Errors
@@ -72,11 +106,21 @@ pub(crate) fn translate(
     let refused = |problem| names_error(&path, problem);
     if let Some(foreign) = stored.foreign.values().next() {
         let (layer, program) = (foreign.layer().to_owned(), foreign.program.name);
-        return Err(refused(TranslationError::ForeignCodes { layer, program }));
+        let dtype = renaming.dtype_of_neighbours(&checkpoint, stored, detected);
+        return Err(refused(TranslationError::ForeignCodes { layer, program, dtype }));
     }
     let shapes = shapes(&checkpoint, stored);
-    let translation = renaming.translate(&shapes, detected, &checkpoint).map_err(refused)?;
-    refuse_codes(&translation, stored).map_err(refused)?;
+    let translation = renaming.translate(&shapes, detected, &checkpoint).and_then(|translation| {
+        refuse_codes(&translation, stored)?;
+        Ok(translation)
+    });
+    let translation = translation.map_err(|problem| match problem.is_about_codes() {
+        true => {
+            let dtype = renaming.dtype_of_neighbours(&checkpoint, stored, detected);
+            refused(problem.with_dtype(dtype))
+        }
+        false => refused(problem),
+    })?;
     let mut translated = Translated::of(&translation, renaming.table, &shapes);
     translated.wrapper.clone_from(&detected.wrapper);
     let metadata = metadata(&checkpoint, &translation);
@@ -160,6 +204,38 @@ impl Renaming {
         })
     }
 
+    /// Returns the dtype that codes must be decoded to, where they are to be joined with plain numbers of
+    /// another than the usual one.
+    fn dtype_of_neighbours(
+        &self,
+        checkpoint: &Checkpoint,
+        stored: &StoredLayers,
+        detected: &Detected,
+    ) -> Option<Dtype> {
+        // As the file will be, once its codes are plain numbers.
+        let all = shapes(checkpoint, stored);
+        let is_number = |name: &&str| !stored.side_tensors.contains_key(*name);
+        let numbers = all.names().filter(is_number);
+        let numbers: Shapes<'_> =
+            numbers.filter_map(|name| Some((name, all.shape(name)?))).collect();
+        let translation = self.translate(&numbers, detected, checkpoint).ok()?;
+        let is_in_codes = |part: &&Rows| {
+            let layer = layer_of(&part.tensor);
+            stored.layers.contains_key(layer) || stored.foreign.contains_key(layer)
+        };
+        let joined = translation.tensors.iter().filter(|tensor| is_joined(tensor));
+        let joined = joined.filter(|tensor| tensor.parts.iter().any(|part| is_in_codes(&part)));
+        let plain = joined.flat_map(|tensor| &tensor.parts).filter(|part| !is_in_codes(part));
+        let dtypes = plain.filter_map(|part| Some(checkpoint.get(&part.tensor)?.dtype));
+        let dtypes: BTreeSet<Dtype> = dtypes.collect();
+        let has = |dtype| dtypes.contains(&dtype);
+        match () {
+            () if has(Dtype::F32) => Some(Dtype::F32),
+            () if has(Dtype::F16) && !has(Dtype::BF16) => Some(Dtype::F16),
+            () => None,
+        }
+    }
+
     fn translate(
         &self,
         shapes: &Shapes<'_>,
@@ -193,7 +269,7 @@ fn refuse_codes(translation: &Translation, stored: &StoredLayers) -> Result<(), 
         translation.tensors.iter().filter(|tensor| is_joined(tensor) || is_reordered(tensor));
     let mut parts = moved.flat_map(|tensor| &tensor.parts);
     match parts.find(|part| stored.layers.contains_key(layer_of(&part.tensor))) {
-        Some(part) => Err(TranslationError::Codes { tensor: part.tensor.clone() }),
+        Some(part) => Err(TranslationError::Codes { tensor: part.tensor.clone(), dtype: None }),
         None => Ok(()),
     }
 }

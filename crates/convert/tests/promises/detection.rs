@@ -180,6 +180,14 @@ fn diffusers_models() -> impl Iterator<Item = (&'static str, &'static str)> {
         ("auraflow_diffusers", "joint_transformer_blocks.0.attn.add_q_proj.weight, context_embedder.weight"),
         ("zimage_diffusers", "all_x_embedder.2-1.weight, noise_refiner.0.attention.to_q.weight, cap_embedder.1.weight"),
         ("wan_diffusers", "condition_embedder.time_embedder.linear_1.weight, blocks.0.attn1.to_q.weight"),
+        (
+            "wan_animate_diffusers",
+            "condition_embedder.time_embedder.linear_1.weight, blocks.0.attn1.to_q.weight, face_adapter.0.to_q.weight",
+        ),
+        (
+            "ltx2_diffusers",
+            "time_embed.emb.timestep_embedder.linear_1.weight, transformer_blocks.0.attn1.to_q.weight, proj_in.weight, audio_proj_in.weight",
+        ),
         ("ltx_video_diffusers", "time_embed.emb.timestep_embedder.linear_1.weight, transformer_blocks.0.attn1.to_q.weight, proj_in.weight"),
         ("mochi_diffusers", "time_embed.pooler.to_q.weight, transformer_blocks.0.attn1.to_q.weight"),
         ("cogvideox_diffusers", "patch_embed.text_proj.weight, transformer_blocks.0.attn1.to_q.weight"),
@@ -245,8 +253,11 @@ fn text_encoders() -> Vec<(&'static str, String)> {
         ("gemma2_2b", gemma(&[])),
         (
             "gpt_oss_20b",
-            "model.layers.0.self_attn.sinks 64, model.layers.0.mlp.experts.gate_up_proj.weight"
-                .to_owned(),
+            "layers.0.self_attn.sinks 64, layers.0.mlp.experts.gate_up_proj.weight".to_owned(),
+        ),
+        (
+            "gpt_oss",
+            "model.layers.0.self_attn.sinks 64, model.layers.0.mlp.experts.gate_up_proj".to_owned(),
         ),
         ("qwen25_3b", format!("{llama} 2048, model.layers.0.self_attn.k_proj.bias 256")),
         ("qwen25_7b", format!("{llama} 3584, model.layers.0.self_attn.k_proj.bias 512")),
@@ -400,7 +411,7 @@ fn a_whole_checkpoint_falls_into_its_parts() {
     assert_eq!(part("text_encoders.t5xxl.logit_scale"), ("t5xxl", "t5xxl", false));
     assert_eq!(part("text_encoders.new.never.seen.weight"), ("unknown", "unclaimed", true));
     assert_eq!(part("first_stage_model.decoder.mid.weight"), ("vae", "vae", true));
-    assert_eq!(part("model_ema.decay"), ("unknown", "unclaimed", true));
+    assert_eq!(part("model_ema.decay"), ("copy", "unclaimed", true));
 }
 
 #[test]

@@ -56,7 +56,7 @@ const FLUX: &str =
 
 /// Id, kind, keys, and what ComfyUI makes of codes.
 fn rows() -> Vec<(&'static str, FileKind, String, Answer)> {
-    use AdapterKind::{Boft, Diff, DoRa, GLoRa, LoHa, LoKr, LoRa, Oft};
+    use AdapterKind::{Boft, Diff, DoRa, GLoRa, LoHa, LoKr, LoRa, Oft, Other};
     use FileKind::{
         Adapter, Checkpoint, ControlNet, DiffusionModel, LanguageModel, SideModel, TextEncoder,
         TextualInversion, TrainingCheckpoint, Unknown, Upscaler, Vae,
@@ -272,6 +272,39 @@ fn rows() -> Vec<(&'static str, FileKind, String, Answer)> {
             "initial_conv.weight 8x8x3x3x3, res_blocks.0.conv1.weight 8x8x3x3x3, upsampler.0.weight 8x8x3x3",
             No,
         ),
+        row(
+            "controlnet_lllite",
+            ControlNet,
+            "lllite_unet_input_blocks_4_1_attn1_to_q.down.0.weight",
+            No,
+        ),
+        row("taesd", Vae, "1.weight 64x4x3x3, 3.conv.0.weight 64x64x3x3", No),
+        row(
+            "taesd",
+            Vae,
+            "encoder.layers.0.weight 8x3x3x3, encoder.layers.1.conv.0.weight 8x8x3x3",
+            No,
+        ),
+        row(
+            "wan_vae",
+            Vae,
+            "conv1.weight 8x8x1x1x1, decoder.middle.0.residual.0.gamma 8x1x1x1",
+            No,
+        ),
+        row("mmproj", SideModel, "v.blk.0.attn_q.weight, v.patch_embd.weight, mm.0.weight", No),
+        row(
+            "segment_anything",
+            SideModel,
+            "image_encoder.blocks.0.attn.qkv.weight, prompt_encoder.no_mask_embed.weight, mask_decoder.iou_token.weight",
+            No,
+        ),
+        row(
+            "lora_llama_cpp",
+            Adapter(LoRa),
+            "blk.0.attn_q.weight.lora_a, blk.0.attn_q.weight.lora_b",
+            No,
+        ),
+        row("other_adapter", Adapter(Other), "base_model.model.a.vera_lambda_b 8", No),
         row("dora", Adapter(DoRa), "a.lora_A.weight, a.lora_B.weight, a.dora_scale 32", No),
         row("loha", Adapter(LoHa), "a.hada_w1_a, a.hada_w1_b, a.hada_w2_a, a.hada_w2_b", No),
         row("lokr", Adapter(LoKr), "a.lokr_w1, a.lokr_w2_a, a.lokr_w2_b", No),
@@ -286,6 +319,8 @@ fn rows() -> Vec<(&'static str, FileKind, String, Answer)> {
         "unet.a.processor.to_q_lora.up.weight, unet.a.processor.to_q_lora.down.weight",
         "unet.a.to_q.lora_linear_layer.up.weight, unet.a.to_q.lora_linear_layer.down.weight",
         "a.lora_A, a.lora_B",
+        "a.lora_A.my_style.weight, a.lora_B.my_style.weight",
+        "base_model.model.a.lora_embedding_A, base_model.model.a.lora_embedding_B",
     ];
     rows.extend(loras.map(|keys| row("lora", Adapter(LoRa), keys, No)));
     rows
@@ -342,12 +377,33 @@ fn every_kind_is_told_and_no_program_is_promised_codes_that_it_does_not_open() {
 }
 
 #[test]
+fn textual_inversions_are_told_by_words_in_brackets() {
+    let vectors = Tensor::new("<my-style>", "BF16", &[2, 4], vec![0; 16]);
+    let (_folder, source) = opened(&safetensors(&[vectors]));
+    assert_eq!(source.subject().kind(), FileKind::TextualInversion);
+    assert!(matches!(planned(&source, scheme("fp8")), Err(ConvertError::Refused { .. })));
+}
+
+#[test]
+fn what_stands_beside_a_configuration_of_peft_is_an_adapter() {
+    let (folder, source) = opened(&file("prompts"));
+    assert_eq!(source.subject().kind(), FileKind::Unknown);
+    let path = folder.path().join("adapter_model.safetensors");
+    std::fs::rename(source.checkpoint.path(), &path).unwrap();
+    std::fs::write(folder.path().join("adapter_config.json"), r#"{"peft_type": "IA3"}"#).unwrap();
+    let source = Source::open(&path).unwrap();
+    assert_eq!(source.subject().kind(), FileKind::Adapter(AdapterKind::Other));
+    assert!(matches!(planned(&source, scheme("fp8")), Err(ConvertError::Refused { .. })));
+}
+
+#[test]
 fn the_table_above_misses_no_rule() {
     let tested: BTreeSet<_> = rows().into_iter().map(|(id, ..)| id).collect();
     let mut orders = BTreeSet::new();
     for rule in KindRule::all() {
         let is_tested = tested.contains(rule.id.as_str());
-        assert!(is_tested || rule.id == "importance_matrix", "{}", rule.id);
+        let is_tested_elsewhere = ["importance_matrix", "textual_inversion_word"];
+        assert!(is_tested || is_tested_elsewhere.contains(&rule.id.as_str()), "{}", rule.id);
         assert!(orders.insert(rule.order), "{}", rule.order);
     }
 }
@@ -403,6 +459,64 @@ fn wrappers_of_training_code_are_seen_through() {
     }
 }
 
+/// Tensors of these names alone, as small as they may be.
+fn only(names: impl IntoIterator<Item = String>) -> Vec<u8> {
+    let tensor = |name: String| Tensor::new(&name, "BF16", &[32, 32], vec![0; 2048]);
+    safetensors(&names.into_iter().map(tensor).collect::<Vec<_>>())
+}
+
+fn flux_behind(prefix: &str) -> impl Iterator<Item = String> {
+    let keys = FLUX.split(", ").map(|key| key.split(' ').next().unwrap());
+    let blocks = (0..5).map(|n| format!("double_blocks.{n}.img_attn.qkv.weight"));
+    keys.map(str::to_owned).chain(blocks).map(move |key| format!("{prefix}{key}"))
+}
+
+#[test]
+fn a_beginning_that_all_names_have_is_seen_through_whatever_it_is() {
+    for prefix in ["student.", "pipe.dit.", "flux.", "my.own.wrapper.", "model_ema."] {
+        let (_folder, source) = opened(&only(flux_behind(prefix)));
+        let found = &source.subject().detected;
+        assert_eq!((found.main.architecture, found.main.prefix.as_str()), ("flux", prefix));
+        let translated = Source::open_translated(source.checkpoint.path()).unwrap();
+        assert!(translated.checkpoint.get("img_in.weight").is_some(), "{prefix}");
+        let opens = translated.subject().opens("fp8".parse().unwrap(), Layout::Comfy);
+        assert!(opens.program().is_some(), "{opens}");
+    }
+    // What takes no codes is told behind any as well.
+    let (_folder, source) =
+        opened(&only(["vision.a.lora_A.weight", "vision.a.lora_B.weight"].map(str::to_owned)));
+    assert_eq!(source.subject().kind(), FileKind::Adapter(AdapterKind::LoRa));
+    // A few keys behind a beginning that is a name of the model's own make no other model of it.
+    let (_folder, source) = opened(&only(
+        ["tower.h.0.attn.c_attn.weight", "tower.h.0.attn.c_proj.weight"].map(str::to_owned),
+    ));
+    assert!(source.subject().detected.main.is_unknown());
+}
+
+#[test]
+fn a_model_that_stands_in_its_file_twice_is_converted_once_and_told() {
+    for (first, second) in [
+        ("", "ema."),
+        ("model.", "model_ema."),
+        ("net.", "net_ema."),
+        ("module.", "ema.module."),
+        ("model.diffusion_model.", "model_ema.diffusion_model."),
+        ("transformer.", "transformer_2."),
+    ] {
+        let (_folder, source) = opened(&only(flux_behind(first).chain(flux_behind(second))));
+        let plan = planned(&source, RecipeFile { names: None, ..scheme("fp8") }).unwrap();
+        assert_eq!(plan.subject.detected.kind, FileKind::DiffusionModel, "{first} {second}");
+        let notes: Vec<String> = plan.notes.iter().map(ToString::to_string).collect();
+        let is_told =
+            |note: &String| note.contains(&format!("once more, behind `{second}`: 8 tensors"));
+        assert!(notes.iter().any(is_told), "{first} {second}: {notes:?}");
+        for planned in plan.tensors.iter().filter(|it| it.header.name.starts_with(second)) {
+            assert_eq!(planned.scheme(), None, "{}", planned.header.name);
+        }
+        assert_eq!(plan.quantized().count(), 5, "{first} {second}");
+    }
+}
+
 #[test]
 fn codes_of_other_programs_that_cannot_be_read_are_named() {
     let u8s = |name: &str| Tensor::new(name, "U8", &[32, 1], vec![0; 32]);
@@ -430,6 +544,13 @@ fn codes_of_other_programs_that_cannot_be_read_are_named() {
         (vec![u8s("a.qweight"), f32s("a.wscales"), f32s("a.smooth_factor")], "nunchaku"),
         (vec![u8s("a.W_q"), f32s("a.scale")], "HQQ"),
         (vec![u8s("a.weight._data"), f32s("a.weight._scale")], "quanto"),
+        (vec![u8s("a.weight"), f32s("a.weight.absmax")], "bitsandbytes (4 bits)"),
+        (vec![i32s("a.weight"), f32s("a.scales"), f32s("a.biases")], "MLX"),
+        (vec![u8s("a.weight"), f32s("a.scale"), f32s("a.zero_point")], "SDNQ"),
+        (vec![u8s("a.weight"), f32s("a.scale"), f32s("a.svd_up"), f32s("a.svd_down")], "SDNQ"),
+        (vec![u8s("a.qweight"), f32s("a.weight_scales")], "EETQ"),
+        (vec![u8s("a.qweight"), f32s("a.scales"), f32s("a.zeros")], "BitBLAS"),
+        (vec![i32s("a.indices"), f32s("a.centroids.weight")], "VPTQ"),
     ];
     for (tensors, program) in cases {
         let (_folder, source) = opened(&safetensors(&tensors));
@@ -444,19 +565,37 @@ fn codes_of_other_programs_that_cannot_be_read_are_named() {
 }
 
 #[test]
-fn expert_banks_are_told_with_their_share() {
-    let keys =
-        "model.layers.0.mlp.experts.gate_up_proj 4x32x64, model.layers.0.self_attn.q_proj.weight";
-    let (_folder, source) = opened(&file(keys));
-    let plan = planned(&source, scheme("fp8")).unwrap();
-    let notes: Vec<String> = plan.notes.iter().map(ToString::to_string).collect();
-    let is_told = |note: &String| {
-        note.contains("expert bank of three dimensions stays") && note.contains("% of the file")
-    };
-    assert!(notes.iter().any(is_told), "{notes:?}");
-    let asked = RecipeFile { include: vec!["experts".to_owned()], ..scheme("fp8") };
-    let error = planned(&source, asked).unwrap_err().to_string();
-    assert!(error.contains("gate_up_proj`, a 3-D expert bank"), "{error}");
+fn expert_banks_are_told_with_their_share_under_every_name() {
+    let banks = [
+        "model.layers.0.mlp.experts.gate_up_proj 4x32x64",
+        "layers.0.mlp.experts.gate_up_proj.weight 4x64x32",
+        "model.layers.0.block_sparse_moe.w1 4x32x32",
+        "model.layers.0.block_sparse_moe.input_linear.weight 4x64x32",
+        "transformer.blocks.0.ffn.experts.mlp.w1 128x32",
+        "blk.0.ffn_gate_exps.weight 4x32x64",
+        "net.moe.experts.w1.weight 2x2x32x32",
+    ];
+    for bank in banks {
+        let keys = format!("{bank}, model.layers.0.self_attn.q_proj.weight");
+        let (_folder, source) = opened(&file(&keys));
+        let known = source.subject().expert_banks.unwrap();
+        assert_eq!(known.tensors, 1, "{bank}");
+        let plan = planned(&source, scheme("fp8")).unwrap();
+        let notes: Vec<String> = plan.notes.iter().map(ToString::to_string).collect();
+        let share = format!("{:.0} % of the file", known.percent());
+        let is_told = |note: &String| note.contains("1 expert bank stays") && note.contains(&share);
+        assert!(notes.iter().any(is_told), "{bank}: {notes:?}");
+        let name = bank.split(' ').next().unwrap();
+        let kept = plan.tensors.iter().find(|planned| planned.header.name == name).unwrap();
+        assert!(kept.because().contains("expert bank"), "{}", kept.because());
+        let asked = RecipeFile { include: vec![name.replace('.', r"\.")], ..scheme("fp8") };
+        let error = planned(&source, asked).map(|_| ()).unwrap_err().to_string();
+        assert!(error.contains(&format!("`{name}`, an expert bank")), "{error}");
+    }
+    // Matrices of single experts are weights, biases and routers are none, and so are scales.
+    let none = "experts.0.w1.weight 8x8x3, mlp.experts.gate_up_proj_bias 4x64, moe.gate.weight";
+    let (_folder, source) = opened(&file(none));
+    assert_eq!(source.subject().expert_banks, None);
 }
 
 /// Names alone are looked at; a large model must not be felt.

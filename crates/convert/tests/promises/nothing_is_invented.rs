@@ -59,6 +59,64 @@ fn a_nan_among_stored_codes_stays_a_nan() {
 }
 
 #[test]
+fn a_nan_among_codes_is_told_by_its_layer_whatever_becomes_of_it() {
+    let folder = TempDir::new().unwrap();
+    let codes = |name: &str, dtype: &str, code: u8| {
+        Tensor::new(&format!("{name}.weight"), dtype, &[2, 2], vec![0x38, 0x40, code, 0xb8])
+    };
+    let tensors = [
+        codes("a", "F8_E4M3", 0x7f),
+        scalar("a.weight_scale", 0.5),
+        codes("b", "F8_E5M2", 0x7c),
+        // Kept by what presets say of all models.
+        codes("c.norm", "F8_E4M3", 0xff),
+        Tensor::new("d.bias", "F8_E4M3", &[2], vec![0x38, 0x7f]),
+        Tensor::f32("e.weight", &gaussian(4, 4, 1)),
+    ];
+    let input = write(&folder, "in.safetensors", &tensors);
+    let told = |report: &Report| {
+        let notes: Vec<String> = report.notes.iter().map(ToString::to_string).collect();
+        notes.into_iter().filter(|note| note.contains("NaN")).collect::<Vec<_>>().join("; ")
+    };
+    let output = folder.path().join("out.safetensors");
+    let report = run(&input, &output, RecipeFile::default()).unwrap();
+    let notes = told(&report);
+    for name in ["a.weight", "b.weight", "c.norm.weight"] {
+        assert!(notes.contains(name), "{name}: {notes}");
+    }
+    let decode = RecipeFile { decode_to: Some("bf16".to_owned()), ..RecipeFile::default() };
+    let report = run(&input, &folder.path().join("plain.safetensors"), decode).unwrap();
+    let notes = told(&report);
+    for name in ["a.weight", "b.weight", "c.norm.weight", "d.bias"] {
+        assert!(notes.contains(name), "{name}: {notes}");
+        let layer = report.tensors.iter().find(|layer| layer.name == name).unwrap();
+        assert!(layer.reason.contains("holds a NaN or an infinity"), "{}", layer.reason);
+    }
+}
+
+#[test]
+fn a_scale_beside_plain_numbers_is_left_out_of_what_is_written_anew_and_told() {
+    let folder = TempDir::new().unwrap();
+    let tensors = [Tensor::f32("a.weight", &gaussian(4, 4, 1)), scalar("a.weight_scale", 0.25)];
+    let input = write(&folder, "in.safetensors", &tensors);
+    let output = folder.path().join("out.safetensors");
+    let report = run(&input, &output, RecipeFile::default()).unwrap();
+    let notes: Vec<String> = report.notes.iter().map(ToString::to_string).collect();
+    assert!(
+        notes.iter().any(|note| note.contains("taken as they are: a.weight_scale")),
+        "{notes:?}"
+    );
+    assert_ne!(bytes_of(&output, "a.weight_scale"), 0.25f32.to_le_bytes());
+    // Where nothing is written under that name, it may be a parameter.
+    let plain = RecipeFile { scheme: Some("bf16".to_owned()), ..RecipeFile::default() };
+    run(&input, &folder.path().join("plain.safetensors"), plain).unwrap();
+    assert_eq!(
+        bytes_of(&folder.path().join("plain.safetensors"), "a.weight_scale"),
+        0.25f32.to_le_bytes()
+    );
+}
+
+#[test]
 fn asking_for_a_part_that_takes_no_codes_is_an_error() {
     let folder = TempDir::new().unwrap();
     let flux =

@@ -28,7 +28,7 @@ pub(crate) fn check_small_scale(
         (Dtype::U8, Some(ScaleNumbers::E4m3)) => Dtype::F8E4M3,
         (dtype, _) => dtype,
     };
-    let known = [Dtype::F32, Dtype::F16, Dtype::BF16, Dtype::F8E8M0, Dtype::F8E4M3];
+    let known = [Dtype::F64, Dtype::F32, Dtype::F16, Dtype::BF16, Dtype::F8E8M0, Dtype::F8E4M3];
     if !known.contains(&dtype) {
         return Ok(());
     }
@@ -47,6 +47,13 @@ fn first_not_finite(dtype: Dtype, bytes: &[u8]) -> Option<usize> {
         bytes.as_chunks().0.iter().position(is_none)
     };
     match dtype {
+        // Past F32, it is an infinity for whoever multiplies by it.
+        Dtype::F64 => {
+            let numbers = bytes.as_chunks().0.iter();
+            numbers
+                .map(|bytes| f64::from_le_bytes(*bytes) as f32)
+                .position(|number| !number.is_finite())
+        }
         Dtype::F32 => {
             let numbers = bytes.as_chunks().0.iter();
             numbers.map(|bytes| f32::from_le_bytes(*bytes)).position(|number| !number.is_finite())

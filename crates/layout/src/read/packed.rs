@@ -47,6 +47,7 @@ pub(crate) fn recognise_packed(
         return Err(format!("its inputs are scaled by `{pre_scale}`, which is not read"));
     }
     Ok(Some(StoredLayer {
+        is_bank: false,
         layer: layer.to_owned(),
         scheme,
         shape,

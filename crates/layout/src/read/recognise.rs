@@ -32,6 +32,10 @@ pub(crate) fn recognise(
     if let Some(Some(stored)) = packed {
         return Ok(Some(stored));
     }
+    let bank = marker.and_then(|marker| expert_bank(file, weight, layer, marker, marked_scale));
+    if let Some(bank) = bank {
+        return Ok(Some(bank));
+    }
     let from_servers = match marker {
         Some(_) => None,
         None => recognise_servers(file, weight, layer)?,
@@ -60,8 +64,8 @@ pub(crate) fn recognise(
             logarithmic_scheme(file, layer, scale)?
         }
         (None, Some(scale)) => Scheme::scaled(grid, infer_tiling(file, spelling, scale, shape)),
-        // Integer tables (ids, masks) are data; only a matrix could be a lost weight.
-        (None, None) if grid == GridKind::Int8 && weight.shape.len() != 2 => return Ok(None),
+        // Counters are data; what has two dimensions or more could be a lost weight.
+        (None, None) if grid == GridKind::Int8 && weight.shape.len() < 2 => return Ok(None),
         (None, None) if grid == GridKind::Int8 => {
             return Err("holds INT8 codes, but has no `weight_scale`".to_owned());
         }
@@ -77,7 +81,48 @@ pub(crate) fn recognise(
     }
     let scale = scale.map(|header| header.name.clone());
     let stored_shape = shape;
-    Ok(Some(StoredLayer { layer: layer.to_owned(), scheme, shape, stored_shape, spelling, scale }))
+    let layer = layer.to_owned();
+    let is_bank = false;
+    Ok(Some(StoredLayer { layer, scheme, shape, stored_shape, spelling, scale, is_bank }))
+}
+
+/// Recognises an expert bank of ComfyUI's: `[experts, rows, cols]` codes with one scale for each expert, of
+/// INT8 for each of its rows.
+///
+/// # Source
+/// `MoEExperts` in ComfyUI's `ops.py`.
+fn expert_bank(
+    file: &Checkpoint,
+    weight: &TensorHeader,
+    layer: &str,
+    marker: &Marker,
+    marked_scale: &str,
+) -> Option<StoredLayer> {
+    let scale = file.get(&format!("{layer}.{marked_scale}"))?;
+    let &[experts, rows, cols] = weight.shape.as_slice() else { return None };
+    let grid = code_grid(weight.dtype)?;
+    let is_rotated = marker.convrot == Some(true);
+    let is_meant = marker.unrotated_scheme(&[]).ok()? == Scheme::scaled(grid, Tiling::Tensor);
+    let is_plain = matches!(scale.dtype, Dtype::F64 | Dtype::F32 | Dtype::BF16 | Dtype::F16);
+    let shape = match (grid, scale.shape.as_slice()) {
+        (GridKind::E4m3 | GridKind::E5m2, &[found]) if found == experts => {
+            [experts, rows.checked_mul(cols)?]
+        }
+        (GridKind::Int8, &[found, down, 1]) if [found, down] == [experts, rows] => {
+            [experts.checked_mul(rows)?, cols]
+        }
+        _ => return None,
+    };
+    let shape = [usize::try_from(shape[0]).ok()?, usize::try_from(shape[1]).ok()?];
+    (is_meant && is_plain && !is_rotated).then(|| StoredLayer {
+        layer: layer.to_owned(),
+        scheme: Scheme::scaled(grid, Tiling::Row),
+        shape,
+        stored_shape: shape,
+        spelling: Spelling::Comfy,
+        scale: Some(scale.name.clone()),
+        is_bank: true,
+    })
 }
 
 fn code_grid(dtype: Dtype) -> Option<GridKind> {
@@ -148,6 +193,33 @@ fn refuse_other_codes(
         Some(part) => Err(format!(
             "its weight is {found} beside `{part}`; codes are read from F8_E4M3, F8_E5M2 and I8"
         )),
+        None if is_no_number(found) && weight.shape.len() > 1 => Err(format!(
+            "its weight is {found}, which no model has as numbers: codes of a program that is not known"
+        )),
         None => Ok(()),
+    }
+}
+
+/// Tells whether weights of a dtype can only be codes: whole numbers, and floating-point numbers that
+/// are scaled wherever they stand.
+fn is_no_number(dtype: Dtype) -> bool {
+    match dtype {
+        Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16 | Dtype::C64 | Dtype::Bool => false,
+        Dtype::U64
+        | Dtype::I64
+        | Dtype::U32
+        | Dtype::I32
+        | Dtype::U16
+        | Dtype::I16
+        | Dtype::I8
+        | Dtype::U8
+        | Dtype::F8E5M2Fnuz
+        | Dtype::F8E4M3Fnuz
+        | Dtype::F8E8M0
+        | Dtype::F8E4M3
+        | Dtype::F8E5M2
+        | Dtype::F6E3M2
+        | Dtype::F6E2M3
+        | Dtype::F4 => true,
     }
 }

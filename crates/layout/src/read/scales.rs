@@ -132,7 +132,7 @@ pub(crate) fn check_scale(
         }
         _ => false,
     };
-    let is_plain = matches!(scale.dtype, Dtype::F32 | Dtype::BF16 | Dtype::F16);
+    let is_plain = matches!(scale.dtype, Dtype::F64 | Dtype::F32 | Dtype::BF16 | Dtype::F16);
     if !is_logarithm && !is_power && !is_plain {
         return Err(format!(
             "`{}` is {}, expected F32, BF16 or F16; packed scales are not read there",

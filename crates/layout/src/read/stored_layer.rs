@@ -1,6 +1,7 @@
 use roundwise_grid::{E4m3, Grid};
 use roundwise_scheme::{
-    QuantizedMatrix, ScaleNumbers, ScaleRole, Scales, Scheme, SchemeError, StoredScales,
+    GridKind, QuantizedMatrix, ScaleNumbers, ScaleRole, Scales, Scheme, SchemeError, StoredScales,
+    Tiling,
 };
 use roundwise_tensor_file::{Checkpoint, Dtype, TensorHeader};
 
@@ -30,9 +31,21 @@ pub struct StoredLayer {
     pub spelling: Spelling,
     /// Name of the scale tensor; without one the scale is 1.
     pub scale: Option<String>,
+    /// Whether it is an expert bank: one row of FP8 codes for each expert, or the rows of all experts one below
+    /// the other.
+    pub is_bank: bool,
 }
 
 impl StoredLayer {
+    /// Returns the scheme by which programs know it: that of each expert, in a bank.
+    pub fn known_scheme(&self) -> Scheme {
+        let is_fp8 = matches!(self.scheme.grid(), GridKind::E4m3 | GridKind::E5m2);
+        match self.is_bank && is_fp8 {
+            true => Scheme::scaled(self.scheme.grid(), Tiling::Tensor),
+            false => self.scheme,
+        }
+    }
+
     /// Reads codes and scales.
     ///
     /// # Errors

@@ -48,6 +48,24 @@ fn scales_of_servers() {
 
 /// Scales of inputs and outputs lie beside those of weights in vLLM and ModelOpt files.
 #[test]
+fn scales_of_64_bits_are_rounded_as_programs_do_that_multiply_by_them() {
+    let name = "a.weight_scale";
+    for (shape, count) in [(vec![], 1), (vec![2, 1], 2)] {
+        let scales = [0.1_f64, 0.7];
+        let bytes: Vec<u8> = scales[..count].iter().flat_map(|scale| scale.to_le_bytes()).collect();
+        let double = Tensor::new(name, "F64", &shape, bytes);
+        let single: Vec<f32> = scales[..count].iter().map(|&scale| scale as f32).collect();
+        let wanted =
+            read_a(&opened(&[fp8("a.weight", &[2, 2]), scale(name, &shape, &single)], None));
+        assert_eq!(read_a(&opened(&[fp8("a.weight", &[2, 2]), double], None)), wanted, "{shape:?}");
+    }
+    let past_f32 = Tensor::new("a.weight_scale", "F64", &[], 1e300_f64.to_le_bytes().to_vec());
+    let file = opened(&[fp8("a.weight", &[2, 2]), past_f32], None);
+    let problem = "`a.weight_scale` is no number at 0: a NaN or an infinity";
+    assert_eq!(defects(&file), [("a", problem)]);
+}
+
+#[test]
 fn scales_of_inputs_and_outputs_change_nothing() {
     let file = opened(
         &[
@@ -361,4 +379,37 @@ fn int8_rows_are_known_by_the_shape_of_their_scales() {
         assert_eq!((spelling, found.as_str()), (Spelling::Comfy, *scheme));
         assert_eq!(values, [3.0, 6.0][..*rows]);
     });
+}
+
+/// `MoEExperts` of ComfyUI: an expert's matrix is a slice, and so are its scales.
+#[test]
+fn expert_banks_of_comfyui_have_the_scales_of_each_expert() {
+    let codes = |dtype: &str| Tensor::new("a.weight", dtype, &[2, 2, 3], vec![0x38; 12]);
+    let read = |tensors: &[Tensor]| {
+        let file = opened(tensors, None);
+        assert_eq!((defects(&file), orphans(&file)), (vec![], vec![]));
+        let layer = file.stored.layers["a"].clone();
+        let matrix = layer.read(&file.checkpoint).unwrap();
+        let [rows, cols] = matrix.shape();
+        let mut values = vec![0.0; cols];
+        let mut all = vec![];
+        for row in 0..rows {
+            matrix.decode_row(row, &mut values);
+            all.extend(values.clone());
+        }
+        (layer.known_scheme().to_string(), layer.is_bank, all)
+    };
+    // 0x38 is 1 in E4M3 and 56 in INT8.
+    let of_experts = scale("a.weight_scale", &[2], &[2.0, 3.0]);
+    let fp8 = read(&[codes("F8_E4M3"), of_experts, marker("a", FP8_MARKER)]);
+    let values = [[2.0; 6], [3.0; 6]].concat();
+    assert_eq!(fp8, ("fp8".to_owned(), true, values));
+    let of_rows = scale("a.weight_scale", &[2, 2, 1], &[1.0, 2.0, 3.0, 4.0]);
+    let int8 = read(&[codes("I8"), of_rows, marker("a", INT8_MARKER)]);
+    let values = [56.0, 112.0, 168.0, 224.0].map(|value| [value; 3]).concat();
+    assert_eq!(int8, ("int8-row".to_owned(), true, values));
+    // Anything else is no bank that ComfyUI reads.
+    let other = scale("a.weight_scale", &[3], &[1.0; 3]);
+    let file = opened(&[codes("F8_E4M3"), other, marker("a", FP8_MARKER)], None);
+    assert_eq!(defects(&file).len(), 1);
 }

@@ -238,6 +238,28 @@ fn scales_of_the_wrong_kind() {
 }
 
 #[test]
+fn whole_numbers_are_no_weights() {
+    let integers =
+        [("U8", 1), ("I16", 2), ("U16", 2), ("I32", 4), ("U32", 4), ("I64", 8), ("F8_E4M3FNUZ", 1)];
+    test_each(integers, |&(dtype, width)| {
+        let integers = |name: &str, shape: &[usize]| {
+            Tensor::new(name, dtype, shape, vec![1; shape.iter().product::<usize>() * width])
+        };
+        let problem = format!(
+            "its weight is {dtype}, which no model has as numbers: codes of a program that is not known"
+        );
+        assert_refused(&[integers("a.weight", &[2, 8])], None, &problem);
+        // Beside what nobody knows the meaning of, too.
+        let other = ones("a.parameters", "F32", &[2]);
+        assert_refused(&[integers("a.weight", &[2, 8]), other], None, &problem);
+        // Counters and tables of other names are data.
+        for data in [integers("a.weight", &[8]), integers("a.ids", &[2, 8])] {
+            assert_eq!(defects(&opened(&[data], None)), []);
+        }
+    });
+}
+
+#[test]
 fn scales_that_are_no_numbers() {
     let tensor = |name: &str, dtype: &str, shape: &[usize], bytes: &[u8]| {
         Tensor::new(name, dtype, shape, bytes.repeat(shape.iter().product()))
@@ -370,8 +392,11 @@ fn int8_without_a_scale() {
         None,
         "holds INT8 codes, but has no `weight_scale`",
     );
-    // Integer tables are data.
-    for shape in [&[][..], &[4], &[2, 2, 2]] {
+    // Of convolutions and expert banks, too.
+    let problem = "holds INT8 codes, but has no `weight_scale`";
+    assert_refused(&[int8("a.weight", &[2, 2, 2])], None, problem);
+    // Counters are data.
+    for shape in [&[][..], &[4]] {
         let file = opened(&[int8("a.weight", shape)], None);
         assert!(defects(&file).is_empty() && file.stored.layers.is_empty());
     }

@@ -239,7 +239,8 @@ fn messages_say_file_tensor_found_expected() {
     let message = Checkpoint::open(&path).unwrap_err().to_string();
     let expected =
         r"model.safetensors: tensor `blk.w\u{1b}[2J`: data is 12 bytes, F32 [2, 4] needs 32";
-    assert!(message.ends_with(expected), "{message}");
+    let (problem, help) = message.split_once("\n  ").unwrap();
+    assert!(problem.ends_with(expected) && help.contains("fetch it again"), "{message}");
 }
 
 proptest! {

@@ -168,3 +168,52 @@ fn a_tensor_in_two_shards_that_the_index_does_not_place_is_refused() {
     assert_eq!(error.tensor(), Some("b"));
     assert!(error.to_string().contains("\n  name the shard that counts"), "{error}");
 }
+
+#[test]
+fn shards_without_an_index_are_put_together_by_their_numbers() {
+    let folder = tempfile::tempdir().unwrap();
+    let names = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"];
+    put(folder.path(), names[0], shard("z", 7, "{}"));
+    // One is missing.
+    let error = Checkpoint::open(folder.path()).unwrap_err();
+    assert!(
+        matches!(error.kind(), Kind::ShardsMissing { missing } if missing == &[names[1]]),
+        "{error:?}"
+    );
+    put(folder.path(), names[1], shard("a", 9, "{}"));
+    put(folder.path(), "config.json", "{}");
+    let checkpoint = Checkpoint::open(folder.path()).unwrap();
+    let found = checkpoint.tensors().iter().map(|tensor| tensor.name.as_str());
+    assert!(found.eq(["a", "z"]));
+    assert_eq!(checkpoint.remarks(), [Remark::NoIndex { shards: 2 }]);
+    // By its own name, one is read alone, and that is told.
+    let alone = Checkpoint::open(&folder.path().join(names[1])).unwrap();
+    assert_eq!(alone.tensors().len(), 1);
+    assert_eq!(alone.remarks(), [Remark::OneShard { number: 2, count: 2 }]);
+    // Nothing says which copy counts.
+    put(folder.path(), names[1], shard("z", 9, "{}"));
+    let error = Checkpoint::open(folder.path()).unwrap_err();
+    assert!(matches!(error.kind(), Kind::InTwoShards { .. }), "{error:?}");
+    // Files of another model beside them may be what is meant.
+    put(folder.path(), "other.safetensors", two_tensors());
+    let error = Checkpoint::open(folder.path()).unwrap_err();
+    assert!(matches!(error.kind(), Kind::FolderAmbiguous { found: 3, .. }), "{error:?}");
+}
+
+#[test]
+fn what_stands_in_place_of_an_index_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    put(folder.path(), "1.safetensors", shard("z", 7, "{}"));
+    for (text, looks_like, help) in [
+        (
+            "version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 2\n",
+            "a Git LFS pointer",
+            "git lfs pull",
+        ),
+        ("<!DOCTYPE html><html>", "a web page", "fetch the index again"),
+    ] {
+        put(folder.path(), INDEX, text);
+        let error = Checkpoint::open(folder.path()).unwrap_err().to_string();
+        assert!(error.contains(looks_like) && error.contains(help), "{error}");
+    }
+}

@@ -277,6 +277,15 @@ fn warn_of_ruined(report: &Report) -> String {
     if ruined.is_empty() {
         return String::new();
     }
+    let is_past_f16 = |layer: &&TensorReport| layer.scheme.is_some_and(|it| !it.has_scales());
+    if ruined.iter().all(is_past_f16) {
+        return format!(
+            "  warning: {} lost more than {}: F16 holds no numbers past 65504\n  {}\n",
+            counted(ruined.len(), "weight"),
+            percent(RUINED),
+            "`--scheme bf16` holds them",
+        );
+    }
     format!(
         "  warning: {} lost more than {}: one scale covers values of very different size\n  {}\n",
         counted(ruined.len(), "weight"),

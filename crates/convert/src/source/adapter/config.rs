@@ -76,6 +76,7 @@ struct Stored {
     block_share: Option<bool>,
     init_lora_weights: Value,
     layer_replication: Value,
+    target_parameters: Option<Vec<String>>,
 }
 
 /// Starts of `init_lora_weights` that change the model's own weights before training.
@@ -123,7 +124,7 @@ impl Config {
         if let Some(kind) = &stored.peft_type
             && !["LORA", "LOHA", "LOKR", "OFT", "BOFT"].contains(&kind.to_uppercase().as_str())
         {
-            return Err(format!("is of a {kind}, which is not merged; merge it with PEFT"));
+            return Err(format!("is of the kind {kind}, which is not merged; merge it with PEFT"));
         }
         if let Value::String(name) = &stored.init_lora_weights
             && CHANGED_BASES.iter().any(|it| name.to_lowercase().starts_with(it))
@@ -135,6 +136,12 @@ impl Config {
         }
         if !matches!(&stored.layer_replication, Value::Null) {
             return Err("has `layer_replication`, which is not merged".to_owned());
+        }
+        if let Some(first) = stored.target_parameters.iter().flatten().next() {
+            return Err(format!(
+                "is of parameters that are no layers (`target_parameters`: {first}), such as expert \
+                 banks, which are not merged; merge it with PEFT"
+            ));
         }
         let compiled = |patterns: Option<BTreeMap<String, f64>>| {
             let patterns = patterns.unwrap_or_default().into_iter().map(|(pattern, value)| {

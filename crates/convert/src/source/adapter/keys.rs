@@ -66,7 +66,7 @@ pub(super) enum Role {
 }
 
 /// Endings of kohya, LyCORIS, ComfyUI and diffusers; longer before shorter.
-const ENDINGS: [(&str, Role); 38] = [
+const ENDINGS: [(&str, Role); 39] = [
     (".lora_up.weight", Role::Up),
     (".lora_down.weight", Role::Down),
     (".lora_mid.weight", Role::Mid),
@@ -77,6 +77,7 @@ const ENDINGS: [(&str, Role); 38] = [
     ("_lora.up.weight", Role::Up),
     ("_lora.down.weight", Role::Down),
     (".alpha", Role::Alpha),
+    (".lora_alpha", Role::Alpha),
     (".dora_scale", Role::DoraScale),
     (".hada_w1_a", Role::HadaW1A),
     (".hada_w1_b", Role::HadaW1B),
@@ -128,7 +129,7 @@ const PEFT: [(&str, Role); 15] = [
 ];
 
 /// Parts of names that belong to adapters which are not merged.
-const REFUSED: [(&str, &str); 7] = [
+const REFUSED: [(&str, &str); 10] = [
     (
         ".set_weight",
         "sets weights instead of adding to them (`set_weight`); load it beside the model",
@@ -141,6 +142,15 @@ const REFUSED: [(&str, &str); 7] = [
     (".vera_lambda", "a VeRA is not merged; merge it with PEFT"),
     (".ia3_l", "an IA³ is not merged; merge it with PEFT"),
     (".on_input", "an IA³ is not merged; merge it with LyCORIS"),
+    (
+        ".lora_a",
+        "a LoRA of llama.cpp is not merged; its `llama-export-lora` merges it into its model",
+    ),
+    (
+        ".lora_scale",
+        "has factors (`lora_scale`) that no program is known to write; merge it with its own",
+    ),
+    (".qweight", "an adapter in codes of its own is not merged; load it with its program"),
     (".lora_E", "an AdaLoRA is not merged; merge it with PEFT"),
 ];
 
@@ -219,6 +229,7 @@ mod tests {
             ("m.lora_magnitude_vector", "m", Role::Magnitude),
             ("m.lora_magnitude_vector.default.weight", "m", Role::Magnitude),
             ("m.alpha", "m", Role::Alpha),
+            ("m.lora_alpha", "m", Role::Alpha),
             ("m.dora_scale", "m", Role::DoraScale),
             ("m.hada_w1_a", "m", Role::HadaW1A),
             ("m.hada_w2_b.default", "m", Role::HadaW2B),
@@ -251,7 +262,14 @@ mod tests {
         assert_eq!(adapter_key("blocks.0.bias"), AdapterKey::Unknown);
         let replacement = AdapterKey::Replacement { tensor: "m.head.weight".to_owned() };
         assert_eq!(adapter_key("m.head.modules_to_save.default.weight"), replacement);
-        for refused in ["m.set_weight", "m.reshape_weight", "m.oft_r", "m.vera_lambda_b"] {
+        for refused in [
+            "m.set_weight",
+            "m.reshape_weight",
+            "m.oft_r",
+            "m.vera_lambda_b",
+            "blk.0.attn_q.weight.lora_a",
+            "m.lora_scale",
+        ] {
             assert!(matches!(adapter_key(refused), AdapterKey::Refused(_)), "{refused}");
         }
     }

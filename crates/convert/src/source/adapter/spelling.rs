@@ -11,7 +11,7 @@ pub(super) enum Hint {
 
 /// Prefixes that programs put before the names of a model's modules, with underscores for dots;
 /// longer ones first.
-const PREFIXES: [(&str, Hint); 24] = [
+const PREFIXES: [(&str, Hint); 25] = [
     ("base_model_model_", Hint::Any),
     ("lora_unet__", Hint::Diffusion),
     ("lora_unet_", Hint::Diffusion),
@@ -32,6 +32,8 @@ const PREFIXES: [(&str, Hint); 24] = [
     ("transformer_", Hint::Diffusion),
     ("pipe_dit_", Hint::Diffusion),
     ("dit_", Hint::Diffusion),
+    // The name that PEFT gives an adapter, where a trainer puts it first.
+    ("default_", Hint::Any),
     ("net_", Hint::Any),
     ("module_", Hint::Any),
     ("unet_", Hint::Diffusion),
@@ -52,6 +54,11 @@ pub(super) fn spellings(module: &str) -> Vec<(String, Hint)> {
     let outputs = found.iter().filter(|(name, _)| name.ends_with("to_out"));
     let outputs: Vec<_> = outputs.map(|(name, hint)| (format!("{name}_0"), *hint)).collect();
     found.extend(outputs);
+    // Some trainers put the adapter's name behind the module's.
+    let nameless =
+        found.iter().filter_map(|(name, hint)| Some((name.strip_suffix("_default")?, *hint)));
+    let nameless: Vec<_> = nameless.map(|(name, hint)| (name.to_owned(), hint)).collect();
+    found.extend(nameless);
     found
 }
 
@@ -107,6 +114,9 @@ mod tests {
             ("pipe.dit.blocks.0.attn.q", Hint::Diffusion),
             ("module.blocks.0.attn.q", Hint::Any),
             ("net.blocks.0.attn.q", Hint::Any),
+            ("default.blocks.0.attn.q", Hint::Any),
+            ("base_model.model.blocks.0.attn.q.default", Hint::Any),
+            ("transformer.default.blocks.0.attn.q", Hint::Diffusion),
             ("blocks.0.attn.q", Hint::Any),
         ] {
             let found = spellings(module);

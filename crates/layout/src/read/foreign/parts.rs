@@ -94,11 +94,17 @@ impl Numbers {
     }
 }
 
-/// Widens numbers to F32, exactly; bytes are powers of two, as E8M0 has them.
+/// Widens numbers to F32, exactly, and rounds those of 64 bits; bytes are powers of two, as E8M0 has
+/// them.
 pub(crate) fn widened(dtype: Dtype, bytes: &[u8]) -> Vec<f32> {
     let width = (dtype.bits() / 8).max(1) as usize;
     let mut values = vec![0.0; bytes.len() / width];
     match dtype {
+        // As every program does that computes with it.
+        Dtype::F64 => values
+            .iter_mut()
+            .zip(bytes.as_chunks().0)
+            .for_each(|(value, bytes)| *value = f64::from_le_bytes(*bytes) as f32),
         Dtype::F32 => roundwise_grid::widen_f32(bytes, &mut values),
         Dtype::F16 => roundwise_grid::widen_f16(bytes, &mut values),
         Dtype::BF16 => roundwise_grid::widen_bf16(bytes, &mut values),
