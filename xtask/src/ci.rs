@@ -4,8 +4,8 @@ use anyhow::{Context, Result, ensure};
 
 use crate::workspace::Workspace;
 use crate::{
-    archive, arrows, browser, clients, command, distributed, golden, packages, servers, torture,
-    wheel,
+    archive, arrows, browser, clients, command, distributed, golden, packages, servers, systems,
+    torture, wheel,
 };
 
 /// How much to check.
@@ -55,6 +55,7 @@ fn steps<'a>(workspace: &'a Workspace, options: &'a Options) -> Vec<Step<'a>> {
         ("format", cargo(&["fmt", "--all", "--check"])),
         ("arrows", Box::new(|| arrows::run(workspace))),
         ("lints", cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])),
+        ("Windows", Box::new(|| systems::lint_for_windows(workspace))),
         ("dependencies", Box::new(|| dependencies(workspace))),
         ("no HTTP", Box::new(|| refuse_http_without_studio(workspace))),
         ("packages", Box::new(|| packages::check(workspace))),

@@ -23,6 +23,7 @@ mod random_model;
 mod record;
 mod report;
 mod servers;
+mod systems;
 mod torture;
 mod wheel;
 mod workspace;

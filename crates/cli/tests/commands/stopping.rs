@@ -7,7 +7,7 @@ use roundwise_testkit::files::{Tensor, safetensors};
 use roundwise_testkit::weights::gaussian;
 
 use crate::tool;
-use crate::tool::{Folder, Run};
+use crate::tool::Folder;
 
 /// Slow to convert with searched scales, quick to make.
 fn slow_model() -> Vec<u8> {
@@ -37,7 +37,7 @@ fn ctrl_c_keeps_what_is_finished() {
             let kill = Command::new("kill").args(["-s", signal, &id]).status();
             assert!(kill.unwrap().success());
         }
-        let run = Run::of(child.wait_with_output().unwrap());
+        let run = tool::Run::of(child.wait_with_output().unwrap());
         let words: &[&str] = match times {
             1 => &["of 32 tensors are finished, in ", "the same command continues; with `--fr"],
             _ => &["error: stopped"],

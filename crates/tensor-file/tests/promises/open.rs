@@ -120,7 +120,6 @@ fn texts_come_back_and_are_limited() {
     assert!(matches!(read_text(&long).unwrap_err().kind(), Kind::TextTooLong { .. }));
 }
 
-#[cfg(unix)]
 #[test]
 fn free_space_is_known_before_the_file_exists() {
     let folder = tempfile::tempdir().unwrap();
