@@ -33,14 +33,8 @@ fn job(
 ) -> Result<Job, ConvertError> {
     let recipe = for_input(recipe, input, output.as_deref()).check()?;
     settings.run.check_for(&recipe)?;
-    let output = output.unwrap_or_else(|| {
-        // `.` and `..` have no name of their own; the folder that they stand for has one.
-        let named = match input.file_name() {
-            Some(_) => input.to_owned(),
-            None => input.canonicalize().unwrap_or_else(|_| input.to_owned()),
-        };
-        default_output(&named, &recipe, settings.run.limits())
-    });
+    let output =
+        output.unwrap_or_else(|| default_output(input, &recipe, settings.run.limits()));
     Ok(settings.run.job(input, output, recipe, settings.overwrite)?)
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use roundwise_convert::recipe::{import_layer_config, read_settings, setting_names};
+use roundwise_convert::recipe::{read_settings, setting_names};
 use roundwise_convert::rounding::MethodOptions;
 use roundwise_convert::run::RunFile;
 use roundwise_convert::tensor_file::{Overwrite, read_text};
@@ -108,10 +108,5 @@ impl Settings {
 }
 
 fn read_recipe(path: &Path) -> Result<RecipeFile, ConvertError> {
-    let text = read_text(path)?;
-    let recipe = match text.trim_start().starts_with('{') {
-        true => import_layer_config(&text),
-        false => RecipeFile::from_toml(&text),
-    };
-    recipe.map_err(|error| ConvertError::misfit(path, error.text()))
+    RecipeFile::from_text(&read_text(path)?).map_err(|error| ConvertError::misfit(path, error.text()))
 }

@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use roundwise_convert::RecipeFile;
 use roundwise_convert::layout::Layout;
 use roundwise_convert::model::{FileKind, Heuristic};
-use roundwise_convert::recipe::{Names, Program, RuleFile, import_layer_config};
+use roundwise_convert::recipe::{Names, Program, RuleFile};
 use roundwise_convert::scheme::{CATALOG, ScaleRule};
 use roundwise_convert::source::StatisticsFile;
 use roundwise_convert::tensor_file::read_text;
@@ -158,11 +158,7 @@ impl RecipeOptions {
     fn file(&self) -> anyhow::Result<RecipeFile> {
         Ok(match &self.recipe {
             Some(path) => {
-                let text = read_text(path)?;
-                // A layer-config begins with a brace, which no recipe does.
-                let is_json = text.trim_start().starts_with('{');
-                let recipe =
-                    if is_json { import_layer_config(&text) } else { RecipeFile::from_toml(&text) };
+                let recipe = RecipeFile::from_text(&read_text(path)?);
                 recipe.map_err(|error| BadUsage(format!("{}: {error}", path.display())))?
             }
             None => RecipeFile::default(),

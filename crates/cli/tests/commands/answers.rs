@@ -5,6 +5,8 @@ use std::process::Command;
 
 use roundwise_testkit::files::{Tensor, safetensors};
 use roundwise_testkit::weights::gaussian;
+use roundwise_convert::RecipeFile;
+use roundwise_convert::recipe::setting_names;
 use serde_json::Value;
 
 use crate::tool::{Folder, Run, chroma_model};
@@ -80,7 +82,44 @@ fn every_key_of_the_report_is_documented() {
     let budgeted = budget::folder();
     let arguments = ["convert", "m.safetensors", "--bits", "7", "--stats", "g.stats.safetensors"];
     let mixed = budgeted.json(&[&arguments[..], &["--json"]].concat());
-    agree("Report", &[report, learned, soft, mixed]);
+    let sides = ["m.safetensors", "--stats", "g.stats.safetensors", "--sides", "both", "--force"];
+    let sides = budgeted.json(&[&["convert", "--json"][..], &sides].concat());
+    let served = crate::servers::model();
+    let arguments = ["convert", "in", "--for", "vllm", "--tp", "1", "--names", "keep", "--json"];
+    let served = served.json(&arguments);
+    agree("Report", &[report, learned, soft, mixed, sides, served]);
+}
+
+/// A setting that is added to recipes is in reports, too.
+#[test]
+fn every_setting_of_a_recipe_is_documented() {
+    const OTHER_NAMES: [&str; 2] = ["spelling", "rounding"];
+    let text = include_str!("../../../../docs/report.md");
+    for name in setting_names::<RecipeFile>().iter().filter(|name| !OTHER_NAMES.contains(name)) {
+        assert!(text.contains(&format!("`options.{name}`")), "docs/report.md: options.{name}");
+    }
+}
+
+/// So is it a flag, but for what other commands are for and what only files hold.
+#[test]
+fn every_setting_of_a_recipe_is_a_flag_or_said_to_be_none() {
+    const OF_FILES: [&str; 2] = ["assign", "model"];
+    const OF_COMMANDS: [&str; 4] = ["decode_to", "migrate_to", "edit", "repair"];
+    const OTHER_WORDS: [(&str, &str); 4] = [
+        ("method_options", "effort"),
+        ("rules", "rule"),
+        ("tensor_parallel", "tp"),
+        ("provenance", "no-provenance"),
+    ];
+    let help = Folder::new().done(&["convert", "--help"]);
+    for name in setting_names::<RecipeFile>() {
+        if OF_FILES.contains(name) || OF_COMMANDS.contains(name) {
+            continue;
+        }
+        let other = OTHER_WORDS.iter().find(|(setting, _)| setting == name);
+        let flag = other.map_or_else(|| name.replace('_', "-"), |(_, flag)| (*flag).to_owned());
+        assert!(help.contains(&format!("--{flag}")), "{name}: no flag --{flag}");
+    }
 }
 
 #[test]

@@ -40,7 +40,7 @@ fn model_of(config: &Value) -> Folder {
     folder
 }
 
-fn model() -> Folder {
+pub(crate) fn model() -> Folder {
     model_of(&config("llama"))
 }
 

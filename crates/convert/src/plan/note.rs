@@ -292,7 +292,7 @@ impl fmt::Display for Note {
             }
             Note::Merged { adapters, tensors } => {
                 let them = if *tensors == 1 { "tensor" } else { "tensors" };
-                write!(f, "{tensors} {them} taken with what is added by {}", adapters.join(", "))
+                write!(f, "adapters merged into {tensors} {them}: {}", adapters.join(", "))
             }
             Note::AdapterFactors(text) => f.write_str(text),
             Note::UnmatchedLora { keys } => {

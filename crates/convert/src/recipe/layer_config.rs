@@ -22,6 +22,20 @@ struct LayerSettings {
     full_precision_matrix_mult: bool,
 }
 
+impl RecipeFile {
+    /// Reads a recipe as files hold it: TOML, or a layer-config in JSON.
+    ///
+    /// # Errors
+    /// As [`RecipeFile::from_toml`] and [`import_layer_config`].
+    pub fn from_text(text: &str) -> Result<Self, RecipeError> {
+        // A layer-config begins with a brace, which no recipe does.
+        match text.trim_start().starts_with('{') {
+            true => import_layer_config(text),
+            false => Self::from_toml(text),
+        }
+    }
+}
+
 /// Reads a layer-config of convert_to_quant, a JSON object from patterns to settings, as a recipe.
 ///
 /// There the most specific pattern decides, here the first: patterns with more literal characters

@@ -15,7 +15,7 @@ use crate::source::StatisticsFile;
 /// One conversion.
 #[derive(Clone, Debug)]
 pub struct Job {
-    /// A `.safetensors` file, an index of shards, or a folder that holds one.
+    /// A weight file (safetensors, PyTorch, GGUF), an index of shards, or a folder that holds one.
     pub input: PathBuf,
     /// The file to write, or the folder where there is a [`Limits::shard_bytes`].
     pub output: PathBuf,
@@ -104,6 +104,9 @@ impl Job {
 /// `{base}` is the file's name without its ending; for an index of shards the name without
 /// `safetensors`, `index` and `json`, for a folder the folder's name.
 pub fn default_output(input: &Path, recipe: &Recipe, limits: Limits) -> PathBuf {
+    // `.` and `..` have no name of their own; the folder that they stand for has one.
+    let whole = input.file_name().is_none().then(|| input.canonicalize().ok()).flatten();
+    let input = whole.as_deref().unwrap_or(input);
     let name = input.file_name().map(|name| name.to_string_lossy().into_owned());
     let name = name.unwrap_or_else(|| "model".to_owned());
     let base = match name.strip_suffix(".json") {

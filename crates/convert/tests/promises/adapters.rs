@@ -153,7 +153,7 @@ fn a_rounded_layer_is_the_merged_weight_rounded() {
     assert!(energy(&error) / energy(&expected) < 0.02);
     assert!(report.tensors.iter().any(|it| it.reason.ends_with("adapters are merged")));
     let note = format!(
-        "1 tensor taken with what is added by {}/l.safetensors × 1",
+        "adapters merged into 1 tensor: {}/l.safetensors × 1",
         folder.path().display()
     );
     assert_eq!(report.notes[0], note.as_str());

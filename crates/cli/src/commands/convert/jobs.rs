@@ -176,12 +176,7 @@ fn output_of(
 }
 
 fn default_of(options: &ConvertOptions, input: &Path, recipe: &Recipe) -> PathBuf {
-    // `.` and `..` have no name of their own; the folder that they stand for has one.
-    let input = match input.file_name() {
-        Some(_) => input.to_owned(),
-        None => input.canonicalize().unwrap_or_else(|_| input.to_owned()),
-    };
-    let default = default_output(&input, recipe, options.limits());
+    let default = default_output(input, recipe, options.limits());
     match &options.out_dir {
         Some(folder) => folder.join(default.file_name().unwrap_or(default.as_os_str())),
         None => default,
