@@ -17,6 +17,8 @@ pub(crate) struct Attempt {
     pub(crate) passes: usize,
     /// λ that it ended at, where it has one of its own.
     pub(crate) lambda: Option<f64>,
+    /// Whether it added its moves to K, and few enough of them, so that K is that of the codes.
+    pub(crate) is_tracked: bool,
 }
 
 impl Attempt {
@@ -64,7 +66,8 @@ impl Attempt {
             Solver::Descent(options) => (code_descent::<G>(state, &options, limit, watch)?, None),
             Solver::AdaRound(options) => (adaround::<G>(state, &options, limit, watch)?, None),
         };
-        Ok(Self { solver: solver.name(), passes, lambda })
+        let is_tracked = matches!(solver, Solver::Feedback(_));
+        Ok(Self { solver: solver.name(), passes, lambda, is_tracked })
     }
 }
 

@@ -7,8 +7,12 @@ use roundwise_scheme::{QuantizedMatrix, SchemeError};
 
 use crate::layer::Layer;
 
-/// Sixteen values are a cache line: a stripe of 16 columns, or rows, reads each line once.
-const STRIPE: usize = 16;
+/// Columns that are turned together: pieces long enough to pay for the call that reads them, and whole groups
+/// of the usual rotation.
+const STRIPE: usize = 256;
+
+/// Rows that are turned together: sixteen values are a cache line, so that each is written once.
+const TILE: usize = 16;
 
 /// Weights and codes as solvers work on them: turned so that an input column is contiguous, columns
 /// in a chosen order. "Line" `l` is column `order[l]` of the matrix.
@@ -109,13 +113,16 @@ fn turned(
     // wherever the lines go.
     lines.sort_unstable_by_key(|(col, _)| *col);
     lines.par_chunks_mut(STRIPE).for_each(|stripe| {
-        let first = stripe[0].0;
-        let mut piece = [0.0; STRIPE];
-        let piece = &mut piece[..stripe.len()];
-        for row in 0..rows {
-            read(row, first..first + stripe.len(), piece);
-            for ((_, line), value) in stripe.iter_mut().zip(&*piece) {
-                line[row] = *value;
+        let (first, cols) = (stripe[0].0, stripe.len());
+        let mut tile = vec![0.0; TILE * cols];
+        for top in (0..rows).step_by(TILE) {
+            let height = TILE.min(rows - top);
+            for (row, values) in tile.chunks_exact_mut(cols).take(height).enumerate() {
+                read(top + row, first..first + cols, values);
+            }
+            for (col, (_, line)) in stripe.iter_mut().enumerate() {
+                let column = tile[col..].iter().step_by(cols);
+                line[top..top + height].iter_mut().zip(column).for_each(|(to, from)| *to = *from);
             }
         }
     });
@@ -137,11 +144,10 @@ impl GridVisitor for NearestValues<'_> {
         turned(rows, self.order, |row, range, piece| {
             let first = (row * cols + range.start) * G::Code::BYTES;
             let bytes = &codes[first..first + piece.len() * G::Code::BYTES];
-            for (value, bytes) in piece.iter_mut().zip(bytes.chunks_exact(G::Code::BYTES)) {
-                let mut code = [G::Code::default()];
-                G::Code::read_le(bytes, &mut code);
-                *value = G::decode(code[0]);
-            }
+            let mut codes = [G::Code::default(); STRIPE];
+            let codes = &mut codes[..piece.len()];
+            G::Code::read_le(bytes, codes);
+            roundwise_grid::decode_scaled::<G>(codes, 1.0, piece);
         })
     }
 }
@@ -161,19 +167,24 @@ impl GridVisitor for Encode<'_> {
         if row_bytes == 0 {
             return bytes;
         }
-        bytes.par_chunks_mut(STRIPE * row_bytes).enumerate().for_each(|(stripe, bytes)| {
-            let first = stripe * STRIPE;
-            let count = bytes.len() / row_bytes;
-            let mut values = vec![0.0; count * cols];
-            for (col, &line) in self.place.iter().enumerate() {
-                let from = &self.cells.values[line * rows + first..][..count];
-                from.iter().enumerate().for_each(|(row, value)| values[row * cols + col] = *value);
-            }
-            let mut codes = vec![G::Code::default(); cols];
-            for (values, bytes) in values.chunks_exact(cols).zip(bytes.chunks_exact_mut(row_bytes))
-            {
-                roundwise_grid::encode_scaled::<G>(values, 1.0, &mut codes);
-                G::Code::write_le(&codes, bytes);
+        bytes.par_chunks_mut(TILE * row_bytes).enumerate().for_each(|(tile, bytes)| {
+            let (top, height) = (tile * TILE, bytes.len() / row_bytes);
+            let mut values = vec![0.0; height * STRIPE];
+            let mut codes = [G::Code::default(); STRIPE];
+            for (stripe, lines) in self.place.chunks(STRIPE).enumerate() {
+                let cols = lines.len();
+                for (col, &line) in lines.iter().enumerate() {
+                    let from = &self.cells.values[line * rows + top..][..height];
+                    let column = values[col..].iter_mut().step_by(cols);
+                    column.zip(from).for_each(|(to, from)| *to = *from);
+                }
+                let first = stripe * STRIPE * G::Code::BYTES;
+                let (codes, piece) = (&mut codes[..cols], first..first + cols * G::Code::BYTES);
+                let rows_of_bytes = bytes.chunks_exact_mut(row_bytes);
+                for (values, bytes) in values.chunks_exact(cols).zip(rows_of_bytes) {
+                    roundwise_grid::encode_scaled::<G>(values, 1.0, codes);
+                    G::Code::write_le(codes, &mut bytes[piece.clone()]);
+                }
             }
         });
         bytes

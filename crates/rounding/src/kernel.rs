@@ -39,51 +39,59 @@ impl<G: Grid> WithSimd for Descend<'_, G> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _simd: S) -> f64 {
-        let line = self.0;
-        let mut sums = [0.0f64; LANES];
-        let (values, values_rest) = line.values.as_chunks_mut::<LANES>();
-        let (weights, weights_rest) = line.weights.as_chunks::<LANES>();
-        let (scales, scales_rest) = line.scales.as_chunks::<LANES>();
-        let (energies, energies_rest) = line.left_energies.as_chunks::<LANES>();
-        let (push, push_rest) = line.push.as_chunks_mut::<LANES>();
-        // Sixteen sums, whatever the width of the CPU's vectors: their order, and with it the last bits, must not
-        // depend on the machine.
-        let factors = [line.right_energy, line.lambda, line.damping];
-        for ((((value, weight), scale), energy), push) in
-            values.iter_mut().zip(weights).zip(scales).zip(energies).zip(push)
+        let Line { values, weights, scales, left_energies, push, .. } = self.0;
+        let factors = [self.0.right_energy, self.0.lambda, self.0.damping];
+        let cells = weights.iter().zip(scales).zip(left_energies);
+        for ((value, push), ((&weight, &scale), &energy)) in values.iter_mut().zip(push).zip(cells)
         {
-            for lane in 0..LANES {
-                let cell = [weight[lane], scale[lane], energy[lane]];
-                let error = descend_one::<G>(&mut value[lane], cell, &mut push[lane], factors);
-                sums[lane] += f64::from(error) * f64::from(error);
-            }
+            *push = descend_one::<G>(value, [weight, scale, energy], *push, factors);
         }
-        for (lane, value) in values_rest.iter_mut().enumerate() {
-            let cell = [weights_rest[lane], scales_rest[lane], energies_rest[lane]];
-            let error = descend_one::<G>(value, cell, &mut push_rest[lane], factors);
-            sums[lane] += f64::from(error) * f64::from(error);
-        }
-        sums.iter().sum()
+        energy(values, scales, weights)
     }
 }
 
-/// Descends on one cell, the definition of the kernel. Returns its error afterwards.
+/// Returns `‖E‖²` of a line.
+///
+/// Sixteen sums, whatever the width of the CPU's vectors, because their order, and with it the last bits, must
+/// not depend on the machine. In a loop of its own: in that which moves the cells it would keep that from
+/// becoming vectors, which takes up to seven times as long.
+#[inline(always)]
+fn energy(values: &[f32], scales: &[f32], weights: &[f32]) -> f64 {
+    let mut sums = [0.0f64; LANES];
+    let (values, values_rest) = values.as_chunks::<LANES>();
+    let (scales, scales_rest) = scales.as_chunks::<LANES>();
+    let (weights, weights_rest) = weights.as_chunks::<LANES>();
+    let add = |sum: &mut f64, value: f32, scale: f32, weight: f32| {
+        let error = f64::from(value * scale - weight);
+        *sum += error * error;
+    };
+    for ((values, scales), weights) in values.iter().zip(scales).zip(weights) {
+        for lane in 0..LANES {
+            add(&mut sums[lane], values[lane], scales[lane], weights[lane]);
+        }
+    }
+    for (lane, value) in values_rest.iter().enumerate() {
+        add(&mut sums[lane], *value, scales_rest[lane], weights_rest[lane]);
+    }
+    sums.iter().sum()
+}
+
+/// Descends on one cell, the definition of the kernel. Returns the change of its error.
 #[inline(always)]
 fn descend_one<G: Grid>(
     value: &mut f32,
     [weight, scale, left_energy]: [f32; 3],
-    push: &mut f32,
+    push: f32,
     [right_energy, lambda, damping]: [f32; 3],
 ) -> f32 {
     let before = *value * scale - weight;
-    let gradient = *push + lambda * before;
+    let gradient = push + lambda * before;
     let curvature = damping * left_energy * right_energy + lambda;
     // A cell that nothing pushes has no curvature either where λ is 0; it stays.
     let curvature = curvature.max(f32::MIN_POSITIVE);
     *value = G::round(*value - gradient / curvature / scale);
     let after = *value * scale - weight;
-    *push = after - before;
-    after
+    after - before
 }
 
 /// Sets `a[i] ← a[i] + factor · b[i]`, on one thread.
@@ -107,18 +115,15 @@ impl<G: Grid> WithSimd for Shift<'_, G> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _simd: S) -> f64 {
-        let Self(line, [factor, reach], _) = self;
-        let mut sums = [0.0f64; LANES];
-        let cells = line.values.iter_mut().zip(line.weights).zip(line.scales).zip(line.push);
-        for (index, (((value, &weight), &scale), push)) in cells.enumerate() {
+        let Self(Line { values, weights, scales, push, .. }, [factor, reach], _) = self;
+        let cells = weights.iter().zip(scales);
+        for ((value, push), (&weight, &scale)) in values.iter_mut().zip(push).zip(cells) {
             let target = weight / scale;
             // The step is that of this cell: on floating grids it doubles with every binade.
             let step = G::step(target) * reach;
             *value = G::round(target + (factor * *push / scale).max(-step).min(step));
-            let error = *value * scale - weight;
-            *push = error;
-            sums[index % LANES] += f64::from(error) * f64::from(error);
+            *push = *value * scale - weight;
         }
-        sums.iter().sum()
+        energy(values, scales, weights)
     }
 }

@@ -15,7 +15,11 @@ pub(crate) struct Losses {
 impl Losses {
     /// Computes the losses of codes whose error was projected.
     pub(crate) fn of(found: &Projected, projection: &Projection) -> Self {
-        Self::of_lines(&found.state, &found.line_energies, projection)
+        let energy = match projection.left {
+            Some(_) => found.state.squared_norm(),
+            None => found.input_energy,
+        };
+        Self::of_energies(energy, &found.line_energies, projection)
     }
 
     /// Computes the losses of codes with this `K = RᵀEᵀL` and `‖E‖²` of every line.
@@ -24,8 +28,12 @@ impl Losses {
         line_energies: &[f64],
         projection: &Projection,
     ) -> Self {
+        Self::of_energies(state.squared_norm(), line_energies, projection)
+    }
+
+    fn of_energies(energy: f64, line_energies: &[f64], projection: &Projection) -> Self {
         // Where R holds more than there is, a difference of sums; an energy is not negative.
-        let projected = state.squared_norm() + projection.penalty(line_energies);
+        let projected = energy + projection.penalty(line_energies);
         Self { projected: projected.max(0.0), weight_error: line_energies.iter().sum() }
     }
 

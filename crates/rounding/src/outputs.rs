@@ -68,13 +68,12 @@ impl OutputMoment {
         // them.
         let mut order: Vec<usize> = (0..rows).collect();
         order.sort_by(|&a, &b| diagonal[b].total_cmp(&diagonal[a]).then(a.cmp(&b)));
-        let damped = Matrix::from_fn(rows, rows, |i, j| match j.cmp(&i) {
-            std::cmp::Ordering::Greater => 0.0,
-            std::cmp::Ordering::Equal => (diagonal[order[i]] / unit + ROW_DAMPING) as f32,
-            std::cmp::Ordering::Less => (value(order[i], order[j]) / unit) as f32,
-        });
+        let damped = |i: usize, j: usize| {
+            let found = value(order[i], order[j]) / unit;
+            f64::from(if i == j { found + ROW_DAMPING } else { found } as f32)
+        };
         // `UUᵀ = G`, so that `A = Uᵀ`.
-        let upper = upper_factor(&damped)?;
+        let upper = upper_factor(rows, damped)?;
         let lower = Matrix::from_fn(rows, rows, |i, k| match k < i {
             true => upper.at(k, i) / upper.at(i, i),
             false => 0.0,
@@ -133,11 +132,11 @@ mod tests {
                 f64::from(errors[i]) * (g(a, b) / unit + damping) * f64::from(errors[j])
             })
             .sum();
-        let damped = Matrix::from_fn(4, 4, |i, j| {
+        let damped = |i: usize, j: usize| {
             let damping = if i == j { ROW_DAMPING } else { 0.0 };
-            (g(coupling.order[i], coupling.order[j]) / unit + damping) as f32
-        });
-        let upper = upper_factor(&damped).unwrap();
+            g(coupling.order[i], coupling.order[j]) / unit + damping
+        };
+        let upper = upper_factor(4, damped).unwrap();
         let found: f64 = (0..4)
             .map(|i| {
                 let moved = errors[i] + coupling.pull(i, &errors);

@@ -311,16 +311,11 @@ fn damped_factor(
     let most = order.len().max(1) as f64;
     let mut damping = damping;
     loop {
-        let mut damped = Matrix::zeros(order.len(), order.len());
-        let rows = damped.values_mut().par_chunks_mut(order.len().max(1)).enumerate();
-        rows.for_each(|(i, row)| {
-            let found = second_moment.row(order[i]);
-            let in_units = |line: usize| f64::from(found[order[line]]) / unit;
-            // The lower half is all that is read.
-            (0..i).for_each(|line| row[line] = in_units(line) as f32);
-            row[i] = (in_units(i) + damping) as f32;
-        });
-        match upper_factor(&damped) {
+        let damped = |i: usize, j: usize| {
+            let found = f64::from(second_moment.at(order[i], order[j])) / unit;
+            f64::from(if i == j { found + damping } else { found } as f32)
+        };
+        match upper_factor(order.len(), damped) {
             Ok(factor) => return Ok((factor, damping)),
             Err(ComputeError::NotPositiveDefinite { .. }) if damping < most => {
                 // An H of fewer samples than columns does not have full rank, and in F32 its
@@ -348,7 +343,6 @@ fn in_order(matrix: &Matrix, order: &[usize]) -> Result<Matrix, ComputeError> {
 
 /// Returns the squared length of every row.
 fn energies(matrix: &Matrix) -> Vec<f32> {
-    (0..matrix.rows())
-        .map(|row| matrix.row(row).iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>() as f32)
-        .collect()
+    let energy = |row| matrix.row(row).iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>();
+    (0..matrix.rows()).into_par_iter().map(|row| energy(row) as f32).collect()
 }

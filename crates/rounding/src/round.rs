@@ -212,8 +212,7 @@ impl GridVisitor for Round<'_> {
             if state.coupling.is_some() { "two-sided feedback" } else { attempt.solver };
         report.passes = attempt.passes;
         report.lambda = attempt.lambda.unwrap_or(report.lambda);
-        let found = projection.project(&state.cells, engine);
-        let stored = score(&found, projection, &layer, options.limit);
+        let stored = score(&state.found(attempt.is_tracked), projection, &layer, options.limit);
         let has_to_be_better = options.objective != Objective::None;
         // 3. What is no better is not stored. Stochastic rounding has nothing to be better in.
         if has_to_be_better && !is_better(&stored, &nearest, options.limit) {
@@ -230,9 +229,9 @@ impl GridVisitor for Round<'_> {
             .filter(|(a, b)| a != b)
             .count();
         report.changed = changed as f64 / (matrix.codes().len() / code_bytes) as f64;
-        report.stored = stored;
+        report.stored = if changed == 0 { nearest } else { stored };
         report.output_errors =
-            output.map(|output| [relative(stored, output), relative(nearest, output)]);
+            output.map(|output| [report.stored, nearest].map(|score| relative(score, output)));
         report.bound_ratio = report.bound_ratio_of(options.objective, layer.nearest.shape());
         report.kept_nearest = changed == 0;
         Ok(Found { rounded: Rounded { matrix, report }, output })

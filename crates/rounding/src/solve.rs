@@ -53,6 +53,18 @@ impl<'a> State<'a> {
         Losses::of(&self.projection.project(&self.cells, self.engine), self.projection)
     }
 
+    /// Returns the error of the codes.
+    ///
+    /// - `is_tracked`: whether every move was added to K, and few enough that their rounding errors do not show.
+    ///   Without L nothing has to be computed again then, which is a sixth of the work with a whole H.
+    pub(crate) fn found(&self, is_tracked: bool) -> Projected {
+        if !is_tracked || self.projection.left.is_some() {
+            return self.projection.project(&self.cells, self.engine);
+        }
+        let (state, line_energies) = (self.projected.clone(), self.line_energies.clone());
+        Projected { input_energy: state.squared_norm(), state, line_energies }
+    }
+
     /// Returns `‖E‖²` if these lines had these energies.
     pub(crate) fn weight_error_with(&self, lines: Range<usize>, energies: &[f64]) -> f64 {
         // Summed anew in the order of the lines: a running sum would drift.

@@ -1,6 +1,6 @@
 //! Products and passes give the same bits for any number of threads.
 
-use roundwise_compute::{Device, Gaussian, Matrix, elementwise};
+use roundwise_compute::{Device, Gaussian, Matrix, elementwise, upper_factor};
 
 fn everything(threads: usize) -> Vec<u32> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
@@ -22,6 +22,8 @@ fn everything(threads: usize) -> Vec<u32> {
         let gram = on_c.gram().download();
         let factor = Matrix::from_fn(611, 611, |i, j| if j <= i { a.at(i, j) } else { 0.0 });
         let factored = engine.upload(c.clone()).multiplied_by_lower(&engine.upload(factor));
+        let damped = |i: usize, j: usize| f64::from(gram.at(i, j)) + f64::from(u8::from(i == j));
+        let upper = upper_factor(611, damped).unwrap();
         let sums = sums.iter_mut().flat_map(|sum| sum.values().to_vec());
         let mut moved = a.clone();
         elementwise::add_scaled(moved.values_mut(), 0.1, a.values());
@@ -29,7 +31,7 @@ fn everything(threads: usize) -> Vec<u32> {
         let bits = |matrix: Matrix| matrix.into_values().into_iter().map(f32::to_bits);
         let mut all: Vec<u32> = bits(product).chain(bits(turned)).chain(bits(moved)).collect();
         all.extend(sums.map(f32::to_bits));
-        all.extend(bits(gram).chain(bits(factored.download())));
+        all.extend(bits(gram).chain(bits(factored.download())).chain(bits(upper)));
         all.extend([norm.to_bits() as u32, (norm.to_bits() >> 32) as u32]);
         all
     })
