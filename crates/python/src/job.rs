@@ -2,6 +2,7 @@ use std::path::{Path, PathBuf};
 
 use pyo3::prelude::*;
 use roundwise_convert::run::{Target, default_output, extract_error_lora, limit_search_threads};
+use roundwise_convert::source::for_input;
 use roundwise_convert::{ConvertError, Job, Prepared, RecipeFile, Report, Watch};
 
 use crate::json::to_python;
@@ -30,7 +31,7 @@ fn job(
     recipe: RecipeFile,
     settings: &Settings,
 ) -> Result<Job, ConvertError> {
-    let recipe = recipe.check()?;
+    let recipe = for_input(recipe, input, output.as_deref()).check()?;
     settings.run.check_for(&recipe)?;
     let output = output.unwrap_or_else(|| {
         // `.` and `..` have no name of their own; the folder that they stand for has one.

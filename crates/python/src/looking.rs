@@ -7,7 +7,7 @@ use pyo3::types::PyDict;
 use roundwise::answers;
 use roundwise_convert::plan::{Workers, explain};
 use roundwise_convert::recipe::SchemeEntry;
-use roundwise_convert::source::LayerInputs;
+use roundwise_convert::source::{LayerInputs, for_input};
 use roundwise_convert::stats::Statistics;
 use roundwise_convert::tensor_file::Overwrite;
 use roundwise_convert::{
@@ -45,7 +45,7 @@ fn decide(
     recipe: Option<PathBuf>,
     settings: &Settings,
 ) -> Result<Value, ConvertError> {
-    let recipe = settings.recipe(recipe.as_deref())?.check()?;
+    let recipe = for_input(settings.recipe(recipe.as_deref())?, &input, None).check()?;
     let source = Source::open_with(&input, &recipe)?;
     let statistics = settings.run.statistics();
     let inputs = LayerInputs::for_recipe(&recipe, statistics.as_ref(), &source)?;

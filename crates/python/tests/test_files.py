@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import shutil
 import signal
 import threading
 import time
@@ -45,6 +46,17 @@ def test_answers_are_those_of_json(model, tmp_path):
         (roundwise.schemes(), ["schemes"]),
     ]:
         assert answer == json.loads(run_program(*words, "--json")), words
+
+
+def test_the_folder_of_a_language_model_is_for_servers(model, tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    shutil.copy(model, folder / "model.safetensors")
+    config = {"architectures": ["LlamaForCausalLM"], "model_type": "llama"}
+    (folder / "config.json").write_text(json.dumps(config))
+    assert roundwise.plan(folder) == json.loads(run_program("plan", folder, "--json"))
+    output = roundwise.convert(folder)["output"]
+    assert (tmp_path / "in-fp8-row/config.json").exists(), output
 
 
 def test_codes_become_numbers_again(model, tmp_path):

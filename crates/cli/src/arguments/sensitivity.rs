@@ -5,20 +5,14 @@ use roundwise_convert::compute::Devices;
 use roundwise_convert::scheme::Scheme;
 
 use super::budget::parse_scheme;
-use super::{INPUT, RecipeOptions, RunOptions, StatisticsFlags};
+use super::{INPUT, RecipeOptions, RunOptions, StatisticsFlags, input};
 
 #[derive(Debug, Args)]
 pub(crate) struct SensitivityOptions {
-    #[arg(value_name = "INPUT", help = INPUT)]
+    #[arg(value_name = "INPUT", help = INPUT, value_parser = input())]
     pub(crate) input: PathBuf,
-    /// Schemes to measure
-    #[arg(
-        long,
-        value_name = "SCHEME,…",
-        value_delimiter = ',',
-        value_parser = parse_scheme,
-        default_values = ["int4-convrot", "nvfp4", "fp8", "int8-row-convrot", "bf16"]
-    )]
+    /// Schemes to measure [default: those that an RTX 50 multiplies fast]
+    #[arg(long, value_name = "SCHEME,…", value_delimiter = ',', value_parser = parse_scheme)]
     pub(crate) schemes: Vec<Scheme>,
     /// File that keeps what was measured [default: beside the input]
     #[arg(long, value_name = "FILE")]

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use anyhow::{anyhow, bail};
 use roundwise_convert::Job;
 use roundwise_convert::plan::{AssignedLayer, Assignment, Budget, Exchange, TradeOff};
-use roundwise_convert::run::{BudgetRequest, Budgeted, budget, default_sensitivity};
+use roundwise_convert::run::{BudgetRequest, Budgeted, Target, budget, default_sensitivity};
+use roundwise_convert::tensor_file::Overwrite;
 
 use crate::arguments::{BudgetFlags, RunOptions};
 use crate::console::width;
@@ -41,7 +42,7 @@ pub(super) fn keep(
         budget: limit,
         schemes: flags.schemes(),
         card: flags.card(),
-        cache: Some(&cache),
+        cache: cache.as_deref(),
     };
     let result = match events {
         Some(events) => budget(&request, events),
@@ -170,7 +171,9 @@ pub(super) fn loss(loss: f64) -> String {
     }
 }
 
-/// The file that keeps sensitivities.
-pub(super) fn cache_of(asked: Option<&PathBuf>, job: &Job) -> PathBuf {
-    asked.cloned().unwrap_or_else(|| default_sensitivity(&job.input))
+/// Returns the file that keeps what is measured; `None` where nobody named one and none can lie beside the input.
+pub(super) fn cache_of(asked: Option<&PathBuf>, job: &Job) -> Option<PathBuf> {
+    let beside = default_sensitivity(&job.input);
+    let is_possible = Target::file(&beside, "the sensitivity", Overwrite::Replace).check().is_ok();
+    asked.cloned().or_else(|| is_possible.then_some(beside))
 }

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use roundwise_convert::Job;
-use roundwise_convert::plan::{Measure, Predicted, Sensitivity};
+use roundwise_convert::plan::{Card, Measure, Predicted, Sensitivity};
 use roundwise_convert::run::{SensitivityRequest, limit_search_threads, sensitivity};
 use roundwise_convert::source::for_input;
 use serde_json::{Value, json};
@@ -30,7 +30,8 @@ pub(crate) fn run(options: &SensitivityOptions) -> anyhow::Result<bool> {
         ..Job::new(options.input.clone(), output, recipe)
     };
     let cache = cache_of(options.sensitivity.as_ref(), &job);
-    let request = SensitivityRequest { job: &job, schemes: &options.schemes, cache: Some(&cache) };
+    let (schemes, card) = (&options.schemes[..], Card::Rtx50);
+    let request = SensitivityRequest { job: &job, schemes, card, cache: cache.as_deref() };
     let progress = Progress::new(&job.input, options.run.quiet || options.run.json);
     let found = sensitivity(&request, &progress);
     progress.finish();
@@ -38,7 +39,11 @@ pub(crate) fn run(options: &SensitivityOptions) -> anyhow::Result<bool> {
     if options.run.json {
         print_json(&as_json(&found))?;
     } else if !options.run.quiet {
-        print(&(describe(&found) + &format!("kept in {}\n", path(&cache))))?;
+        let kept = match &cache {
+            Some(cache) => format!("kept in {}\n", path(cache)),
+            None => "not kept: no file can be written beside the input\n".to_owned(),
+        };
+        print(&(describe(&found) + &kept))?;
     }
     Ok(true)
 }

@@ -164,6 +164,26 @@ fn sensitivities_are_kept_and_measured_again_for_anything_else() {
 }
 
 #[test]
+fn a_file_of_another_kind_is_never_replaced_by_what_was_measured() {
+    let folder = folder();
+    folder.write("notes.json", b"{\"mine\": true}");
+    let named = ["--sensitivity", "notes.json"];
+    let words = ["--sensitivity", "notes.json", "another file"];
+    folder.refused(&[&["sensitivity", "m.safetensors"][..], &named].concat(), 2, &words);
+    let plan = ["plan", "m.safetensors", "--bits", "6"];
+    folder.refused(&[&plan[..], &named].concat(), 2, &words);
+    assert_eq!(folder.read("notes.json"), b"{\"mine\": true}");
+}
+
+#[test]
+fn schemes_that_the_layout_cannot_store_are_refused_by_name() {
+    let folder = folder();
+    let named = ["--for", "comfyui", "--schemes", "int8-row,int4-group-128"];
+    let words = ["int4-group-128", "comfy"];
+    folder.refused(&[&["sensitivity", "m.safetensors"][..], &named].concat(), 2, &words);
+}
+
+#[test]
 fn budgets_that_cannot_be_kept_are_refused_before_anything_is_measured() {
     let folder = folder();
     let refused = |flags: &[&str], code, words: &[&str]| {

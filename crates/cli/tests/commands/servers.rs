@@ -143,7 +143,48 @@ fn a_stack_with_a_layer_that_is_kept_is_kept() {
         assert!(told["ignore"].as_array().unwrap().contains(&json!(layer)), "{told:#}");
     }
     let plan = folder.done(&["plan", "in", "--keep", "v_proj"]);
-    assert!(plan.contains(&format!("servers stack it with `{ATTENTION}.v_proj`")), "{plan}");
+    let because = format!("servers stack it with `{ATTENTION}.v_proj`");
+    assert!(plan.contains(&because), "{plan}");
+    let explain = ["--explain", &format!("{ATTENTION}.q_proj")];
+    let explained = folder.done(&[&["plan", "in", "--keep", "v_proj"][..], &explain].concat());
+    assert!(explained.contains(&format!("→  stack of servers   {because}")), "{explained}");
+}
+
+#[test]
+fn parts_of_a_folder_for_servers_are_refused() {
+    let folder = model();
+    folder.refused(
+        &["convert", "in", "--part", "1/2", "-o", "out"],
+        2,
+        &["--part", "of its whole"],
+    );
+    assert!(folder.names().iter().all(|name| !name.starts_with("out")), "{:?}", folder.names());
+}
+
+#[test]
+fn layers_of_one_stack_are_refused_in_different_schemes() {
+    let folder = model();
+    let rules = ["--rule", "q_proj=int8-row", "--rule", "mlp.up_proj=int8-row"];
+    let plan = [&["plan", "in", "--for", "vllm", "--scheme", "fp8-row"][..], &rules].concat();
+    folder.refused(&plan, 2, &["int8-row beside fp8-row", "servers stack layers", "q_proj`"]);
+}
+
+#[test]
+fn a_budget_for_servers_mixes_their_schemes_and_gives_a_stack_one() {
+    let folder = model();
+    let flags = ["--bits", "6.5", "--card", "rtx50"];
+    let plan = folder.json(&[&["plan", "in", "--json"][..], &flags].concat());
+    let layers = plan["budget"]["layers"].as_array().unwrap();
+    let scheme = |name: &str| {
+        let layer = layers.iter().find(|layer| layer["layer"].as_str().unwrap().ends_with(name));
+        layer.unwrap_or_else(|| panic!("{name}: {plan:#}"))["scheme"].clone()
+    };
+    assert_eq!(scheme("q_proj"), scheme("k_proj"));
+    assert_eq!(scheme("gate_proj"), scheme("up_proj"));
+    assert!(plan["budget"]["file"]["bits"].as_f64().unwrap() <= 6.5);
+    folder.done(&[&["convert", "in", "-o", "out"][..], &flags].concat());
+    assert_eq!(quantization(&folder, "out")["format"], "mixed-precision");
+    folder.done(&["verify", "in", "out"]);
 }
 
 #[test]

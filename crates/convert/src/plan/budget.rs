@@ -1,14 +1,13 @@
 //! Which scheme each layer gets, so that the file keeps a limit and loses least.
 
-mod fused;
 mod knapsack;
 
 use std::collections::BTreeMap;
 
+use roundwise_layout::Layout;
 use roundwise_scheme::{GridKind, Scheme, Tiling};
 use serde::Serialize;
 
-use crate::plan::budget::fused::fused_group;
 use crate::plan::budget::knapsack::{Choice, solve, steps};
 use crate::plan::sensitivity::{Measure, Predicted};
 
@@ -60,16 +59,23 @@ impl Card {
         ("any", Self::Any),
     ];
 
-    /// Returns the schemes that a budget chooses among: those that the card multiplies fast, and BF16.
+    /// Returns the schemes that a budget chooses among: those that the card multiplies fast in the layout's
+    /// program, and BF16.
     ///
-    /// Rotated INT8 and INT4 are fast on all of them, FP8 from Ada on, MXFP8 and NVFP4 on Blackwell.
-    pub fn schemes(self) -> Vec<Scheme> {
+    /// INT8 and INT4, rotated or in groups, are fast on all of them, FP8 from Ada on, MXFP8 and NVFP4 on
+    /// Blackwell.
+    pub fn schemes(self, layout: Layout) -> Vec<Scheme> {
         let has_fp8 = matches!(self, Self::Rtx40 | Self::Rtx50);
         let has_blocks = self == Self::Rtx50;
         let named = |name: &str| name.parse().expect("a scheme of the catalogue");
-        let everywhere = ["int4-convrot", "int8-row-convrot"].map(named).into_iter();
+        let (everywhere, fp8) = match layout.is_for_servers() {
+            true => (["int4-group-128", "int8-group-128"], Tiling::Row),
+            false => (["int4-convrot", "int8-row-convrot"], Tiling::Tensor),
+        };
         everywhere
-            .chain(has_fp8.then_some(Scheme::scaled(GridKind::E4m3, Tiling::Tensor)))
+            .map(named)
+            .into_iter()
+            .chain(has_fp8.then_some(Scheme::scaled(GridKind::E4m3, fp8)))
             .chain([Scheme::NVFP4, Scheme::MXFP8].into_iter().filter(|_| has_blocks))
             .chain([named("bf16")])
             .collect()
@@ -89,6 +95,8 @@ pub(crate) struct LayerOption {
 #[derive(Clone, Debug)]
 pub(crate) struct LayerOptions {
     pub(crate) layer: String,
+    /// The layers that need one scheme, where it does not stand alone.
+    pub(crate) stack: Option<String>,
     /// Weights.
     pub(crate) elements: u64,
     pub(crate) options: Vec<LayerOption>,
@@ -209,9 +217,10 @@ impl<'a> Problem<'a> {
     /// - `layers`: with at least one option each
     /// - `allowed`: schemes that may be chosen; others are measured for comparison
     pub(crate) fn new(layers: &'a [LayerOptions], allowed: &[Scheme]) -> Self {
-        let mut by_name = BTreeMap::<String, Vec<usize>>::new();
+        let mut by_name = BTreeMap::<&str, Vec<usize>>::new();
         for (index, layer) in layers.iter().enumerate() {
-            by_name.entry(fused_group(&layer.layer)).or_default().push(index);
+            let stack = layer.stack.as_ref().unwrap_or(&layer.layer);
+            by_name.entry(stack).or_default().push(index);
         }
         let groups = by_name.into_values();
         let groups = groups.flat_map(|members| Self::groups_of(layers, members, allowed));
@@ -446,7 +455,7 @@ mod tests {
             option("int8-row-convrot", 1000, losses[1]),
             option("bf16", 2000, losses[2]),
         ];
-        LayerOptions { layer: name.to_owned(), elements: 1000, options }
+        LayerOptions { layer: name.to_owned(), stack: None, elements: 1000, options }
     }
 
     fn schemes(assignment: &Assignment) -> Vec<&str> {
@@ -455,14 +464,17 @@ mod tests {
 
     /// The layer whose loss falls most per byte gets the bytes, and layers that a program joins go together.
     #[test]
-    fn bytes_go_where_they_save_most_and_fused_layers_share_a_scheme() {
-        let layers = [
+    fn bytes_go_where_they_save_most_and_stacked_layers_share_a_scheme() {
+        let mut layers = [
             layer("l.0.self_attn.q_proj", [9.0, 0.1, 0.0]),
             layer("l.0.self_attn.k_proj", [0.1, 0.0, 0.0]),
             layer("l.0.self_attn.v_proj", [0.1, 0.0, 0.0]),
             layer("l.0.self_attn.o_proj", [2.0, 0.1, 0.0]),
         ];
-        let problem = Problem::new(&layers, &Card::Any.schemes());
+        for layer in &mut layers[..3] {
+            layer.stack = Some("l.0.self_attn.q_proj+k_proj+v_proj".to_owned());
+        }
+        let problem = Problem::new(&layers, &Card::Any.schemes(Layout::Comfy));
         let solved = |bytes: f64| {
             let solved = problem.solve(Limit::Bytes(bytes)).unwrap();
             problem.describe(&solved, Measure::OutputError, 100)
@@ -482,7 +494,7 @@ mod tests {
     #[test]
     fn the_curve_falls_and_uniform_schemes_lie_on_it_or_above() {
         let layers = [layer("a", [3.0, 0.3, 0.0]), layer("b", [7.0, 0.2, 0.0])];
-        let problem = Problem::new(&layers, &Card::Any.schemes());
+        let problem = Problem::new(&layers, &Card::Any.schemes(Layout::Comfy));
         let solved = problem.solve(Limit::Bytes(2000.0)).unwrap();
         let assignment = problem.describe(&solved, Measure::WeightError, 0);
         let curve: Vec<(u64, f64)> =
@@ -502,7 +514,7 @@ mod tests {
         for layer in &mut layers {
             layer.options.push(option("nvfp4", 700, 0.4));
         }
-        let problem = Problem::new(&layers, &Card::Any.schemes());
+        let problem = Problem::new(&layers, &Card::Any.schemes(Layout::Comfy));
         let solved = problem.solve(Limit::Bytes(1600.0)).unwrap();
         let assignment = problem.describe(&solved, Measure::OutputError, 0);
         let better: Vec<_> =

@@ -118,6 +118,7 @@ impl Effects {
             | Question::CorrectedBias
             | Question::Matrix
             | Question::Refusal(_)
+            | Question::Stack
             | Question::Preset(_)
             | Question::BaseList
             | Question::Assigned

@@ -6,7 +6,6 @@ pub(crate) mod dequantize;
 pub(crate) mod edit;
 pub(crate) mod effects;
 pub(crate) mod explain;
-pub(crate) mod fused;
 pub(crate) mod gather_notes;
 pub(crate) mod header;
 pub(crate) mod json;
@@ -24,6 +23,7 @@ pub(crate) mod request;
 pub(crate) mod run_facts;
 pub(crate) mod same_model;
 pub(crate) mod sensitivity;
+pub(crate) mod stack;
 pub(crate) mod tensor_kind;
 
 pub use self::budget::{AssignedLayer, Assignment, Budget, Card, Exchange, TradeOff};

@@ -10,7 +10,6 @@ use crate::error::ConvertError;
 use crate::model::{Detected, Preset};
 use crate::plan::decision::{Decision, NotFinite, PlannedTensor};
 use crate::plan::dequantize;
-use crate::plan::fused::{keep_stacks_alike, stack_of};
 use crate::plan::gather_notes::gather_notes;
 use crate::plan::header::PlannedHeader;
 use crate::plan::memory::MemoryPlan;
@@ -21,6 +20,7 @@ use crate::plan::quantize::Quantization;
 use crate::plan::questions::Questions;
 use crate::plan::reason::Reason;
 use crate::plan::request::PlanRequest;
+use crate::plan::stack::Stack;
 use crate::recipe::{Complaint, PlainDtype, Purpose, Recipe, Rounding, Setting, Text};
 use crate::source::consumer::Consumer;
 use crate::source::consumer::answer::TakesCodes;
@@ -66,6 +66,9 @@ impl Plan {
         let detected = &subject.detected;
         refuse_other_model(path, recipe, detected)?;
         let layout = source.repaired.as_ref().map_or(recipe.layout(), |repaired| repaired.layout);
+        if request.part.is_some() && layout.is_for_servers() {
+            return Err(refuse_part(path));
+        }
         // A preset that was asked for is taken on trust: people know of models that detection has never seen.
         let preset = recipe.preset().unwrap_or_else(|| subject.preset_for(layout));
 
@@ -157,8 +160,16 @@ impl Plan {
         }
         let is_of_the_tensor =
             scheme.tiling() == Tiling::Tensor || scheme.read_as() == Scheme::NVFP4;
-        let is_stacked = self.layout.is_for_servers() && is_of_the_tensor;
-        is_stacked.then(|| stack_of(self.subject.preset_for(self.layout), layer)).flatten()
+        is_of_the_tensor.then(|| self.stack_of(layer)).flatten()
+    }
+
+    /// Returns a name for the layers that the output's program joins into one matrix, so that they need one
+    /// scheme; `None` for a layer that stands alone.
+    pub(crate) fn stack_of(&self, layer: &str) -> Option<String> {
+        if !self.layout.is_for_servers() {
+            return None;
+        }
+        Stack::of(self.subject.preset_for(self.layout), layer).map(|stack| stack.name())
     }
 
     /// Returns the weights in codes that become plain numbers or are laid out anew.
@@ -270,14 +281,9 @@ fn decide_all(
             let shapes = &shapes;
             let questions = Questions { source, recipe, detected, preset, shapes, not_finite };
             let mut quantization = Quantization::new(questions);
-            let mut tensors: Vec<_> =
+            let tensors: Vec<_> =
                 headers.map(|header| planned(header, quantization.decide(header))).collect();
             let mut notes = quantization.finish()?;
-            if layout.is_for_servers() {
-                keep_stacks_alike(subject.preset_for(layout), &mut tensors).map_err(
-                    |complaints| ConvertError::Misfit { path: path.to_owned(), complaints },
-                )?;
-            }
             notes.extend(no_corrected_bias(recipe, &tensors));
             Ok((tensors, notes))
         }
@@ -393,6 +399,16 @@ fn refuse_unreadable(
         true => Ok(()),
         false => Err(ConvertError::Unreadable { path: path.to_owned(), defects }),
     }
+}
+
+/// Refuses parts of a folder for servers: its configuration is about the whole.
+fn refuse_part(path: &Path) -> ConvertError {
+    let setting = Setting::new("part");
+    let problem = setting.clone().quoted()
+        + " makes files that are merged into one, and servers read a folder with a configuration of its whole\n  \
+           leave it out; a conversion that is stopped goes on where it was";
+    let complaints = vec![Complaint::about(setting, problem)];
+    ConvertError::Misfit { path: path.to_owned(), complaints }
 }
 
 /// Refuses a file that is not the model a recipe names.

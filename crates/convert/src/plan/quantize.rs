@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use roundwise_layout::{MatmulPrecision, layer_of};
+use roundwise_scheme::Scheme;
 use roundwise_tensor_file::TensorHeader;
 
 use crate::error::ConvertError;
@@ -21,6 +22,8 @@ pub(crate) struct Quantization<'a> {
     /// Layers that two settings want different things of, by what is to be said of the settings.
     contradictions: BTreeMap<Complaint, BTreeSet<String>>,
     complaints: Vec<Complaint>,
+    /// The scheme of each stack of servers.
+    stacks: BTreeMap<String, Scheme>,
 }
 
 impl<'a> Quantization<'a> {
@@ -30,6 +33,7 @@ impl<'a> Quantization<'a> {
             effects: Effects::new(questions.recipe),
             contradictions: BTreeMap::new(),
             complaints: vec![],
+            stacks: BTreeMap::new(),
         }
     }
 
@@ -48,6 +52,7 @@ impl<'a> Quantization<'a> {
             (Wish::Codes(scheme), ..) => {
                 let bias = self.questions.bias_of(header).cloned();
                 let scheme = *scheme;
+                self.complain_of_stack(layer_of(&header.name), scheme);
                 let codes = Decision::Quantize { scheme, matmul_precision, bias, band_rows: None };
                 let reason = match (stored, foreign) {
                     (Some(stored), _) => reason.of_stored(stored),
@@ -106,6 +111,19 @@ impl<'a> Quantization<'a> {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// Complains where servers join layers of different schemes.
+    fn complain_of_stack(&mut self, layer: &str, scheme: Scheme) {
+        let Some(stack) = self.questions.stack_of(layer) else { return };
+        let first = *self.stacks.entry(stack.name()).or_insert(scheme);
+        if first != scheme {
+            let problem = format!(
+                "{scheme} beside {first} where servers stack layers into one matrix, which needs one scheme"
+            );
+            let complaint = Complaint::about(Setting::new("rules"), problem);
+            self.contradictions.entry(complaint).or_default().insert(layer.to_owned());
         }
     }
 

@@ -19,6 +19,7 @@ use roundwise_tensor_file::TensorHeader;
 use crate::model::{Detected, Preset, Shapes};
 use crate::plan::decision::{Decision, NotFinite};
 use crate::plan::reason::Reason;
+use crate::plan::stack::Stack;
 use crate::recipe::Recipe;
 use crate::source::Source;
 use crate::source::numbers::{float_dtype, matrix_shape};
@@ -40,6 +41,8 @@ pub(crate) enum Question {
     Keep(usize),
     /// Whether the preset refuses all layers of its model.
     Refusal(&'static str),
+    /// Whether a layer that servers stack it with is kept.
+    Stack,
     /// A rule of `rules`.
     Rule(usize),
     /// A pattern of `include`.
@@ -116,6 +119,11 @@ pub(crate) fn first_verdict(answers: &[Answer]) -> Option<(Question, &Verdict)> 
     answers.iter().find_map(|answer| Some((answer.question, answer.verdict.as_ref()?)))
 }
 
+fn wish(answers: &[Answer]) -> Wish {
+    let (_, verdict) = first_verdict(answers).expect("matrix or scheme always decides");
+    verdict.wish.clone()
+}
+
 /// Everything that the questions about a file's tensors look at.
 #[derive(Clone, Copy)]
 pub(crate) struct Questions<'a> {
@@ -131,6 +139,18 @@ pub(crate) struct Questions<'a> {
 impl<'a> Questions<'a> {
     /// Asks every question about a tensor, in the order of precedence.
     pub(crate) fn ask(&self, header: &TensorHeader) -> Vec<Answer> {
+        let mut answers = self.ask_alone(header);
+        let refusal = |answer: &Answer| matches!(answer.question, Question::Refusal(_));
+        if let Some(at) = answers.iter().position(refusal) {
+            // Like a refusal it is about what programs can load, and comes before wishes.
+            let stack = self.stack(header, &answers);
+            answers.splice(at + 1..at + 1, stack);
+        }
+        answers
+    }
+
+    /// Asks every question but that of its stack, whose answer depends on these of other layers.
+    fn ask_alone(&self, header: &TensorHeader) -> Vec<Answer> {
         let layer = layer_of(&header.name);
         let matrix = self.matrix(header);
         let is_candidate = matrix.verdict.is_none();
@@ -298,6 +318,30 @@ impl<'a> Questions<'a> {
         let reason = because
             .map(|because| Reason::Preset { preset: preset.clone(), because: because.to_owned() });
         Answer::kept(Question::Refusal(preset), reason)
+    }
+
+    /// Returns the stack of servers that a layer is part of.
+    pub(crate) fn stack_of<'b>(&'b self, layer: &'b str) -> Option<Stack<'b>> {
+        let is_stacked = self.recipe.layout().is_for_servers();
+        is_stacked
+            .then(|| Stack::of(self.source.subject().preset_for(self.recipe.layout()), layer))?
+    }
+
+    /// Answers for the other layers of its stack: servers have one way of storing for all of it, so that one
+    /// layer that is kept keeps them all.
+    fn stack(&self, header: &TensorHeader, answers: &[Answer]) -> Option<Answer> {
+        let stack = self.stack_of(layer_of(&header.name))?;
+        let is_kept = |layer: &String| {
+            let weight = self.source.checkpoint.get(&weight_of(layer));
+            let weight = weight.filter(|weight| self.source.shape_of(weight).len() == 2);
+            let wish = weight.map(|weight| wish(&self.ask_alone(weight)));
+            wish.is_some_and(|wish| matches!(wish, Wish::Keep | Wish::Correct))
+        };
+        let kept = match wish(answers) {
+            Wish::Codes(_) => stack.layers().find(is_kept),
+            Wish::Remove | Wish::Keep | Wish::Correct => None,
+        };
+        Some(Answer::kept(Question::Stack, kept.map(Reason::StackedWith)))
     }
 
     fn rules(&self, header: &TensorHeader, layer: &str) -> impl Iterator<Item = Answer> {

@@ -109,9 +109,21 @@ impl<'a> Checker<'a> {
         let known = Program::NAMES.iter().find(|(name, _)| *name == named);
         let Some((_, program)) = known else { return };
         if program.is_server() != layout.is_for_servers() {
-            let problem = format!("is `{layout}`, which {named} does not read\n  leave it out: ");
-            let problem = Text::from(problem) + Setting::new("for").quoted() + " implies one";
-            self.complain("layout", problem);
+            match (&self.file.layout, &self.file.scheme) {
+                // The scheme brought its layout.
+                (None, Some(scheme)) => {
+                    let problem =
+                        format!("`{scheme}` is stored as `{layout}`, which {named} does not read");
+                    self.complain("scheme", problem);
+                }
+                _ => {
+                    let problem =
+                        format!("is `{layout}`, which {named} does not read\n  leave it out: ");
+                    let problem =
+                        Text::from(problem) + Setting::new("for").quoted() + " implies one";
+                    self.complain("layout", problem);
+                }
+            }
         }
     }
 

@@ -50,10 +50,8 @@ pub struct Budgeted {
 /// As [`sensitivity`](crate::run::sensitivity()); [`ConvertError::Misfit`] for a budget that no file keeps,
 /// that the input keeps by itself, or whose schemes the file's consumer does not open.
 pub fn budget(request: &BudgetRequest<'_>, watch: &dyn Watch) -> Result<Budgeted, ConvertError> {
-    let card = request.card.schemes();
-    let named = if request.schemes.is_empty() { &card[..] } else { request.schemes };
-    let measuring = SensitivityRequest { job: request.job, schemes: named, cache: request.cache };
-    let measuring = Measuring::new(&measuring)?;
+    let BudgetRequest { job, schemes, card, cache, .. } = *request;
+    let measuring = Measuring::new(&SensitivityRequest { job, schemes, card, cache })?;
     let allowed = allowed(request, &measuring)?;
     let search = Search { request, measuring: &measuring, allowed };
     // Sizes are known before anything is measured, and with them whether there is a solution.
@@ -266,7 +264,8 @@ fn layer_options(prepared: &Prepared, sensitivity: Option<&Sensitivity>) -> Vec<
         let options: Vec<LayerOption> = plans.iter().filter_map(option).collect();
         let elements = planned.shape.iter().product();
         let layer = planned.layer().to_owned();
-        (!options.is_empty()).then_some(LayerOptions { layer, elements, options })
+        let stack = plans[0].stack_of(&layer);
+        (!options.is_empty()).then_some(LayerOptions { layer, stack, elements, options })
     };
     (0..plans[0].tensors.len()).filter_map(of_tensor).collect()
 }

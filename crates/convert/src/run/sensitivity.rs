@@ -10,11 +10,12 @@ use roundwise_tensor_file::{Overwrite, read_text, write_text_atomically};
 use serde::{Deserialize, Serialize};
 
 use crate::error::ConvertError;
+use crate::plan::budget::Card;
 use crate::plan::memory::tensors_in_flight;
 use crate::plan::{
     Decision, Limits, NotFinite, PlannedTensor, Reason, SchemeLoss, Sensitivity, Workers,
 };
-use crate::recipe::{Complaint, Recipe, RecipeFile, Setting};
+use crate::recipe::{Complaint, Recipe, RecipeFile, Setting, Text};
 use crate::report::watch::{Event, Phase, Watch, notice};
 use crate::run::buffers::Buffers;
 use crate::run::convert::Prepared;
@@ -31,10 +32,13 @@ use crate::source::LayerInputs;
 pub struct SensitivityRequest<'a> {
     /// Input, method and statistics; its scheme counts for nothing, nor does its output.
     pub job: &'a Job,
-    /// The schemes; of doubles the first counts.
+    /// The schemes, each of which the layout must be able to store; of doubles the first counts. Where none
+    /// are named, those that suit the card.
     pub schemes: &'a [Scheme],
+    /// The card that the output is for.
+    pub card: Card,
     /// File that keeps what was measured, if any. What it holds of another model, other statistics or
-    /// another recipe is measured again.
+    /// another recipe is measured again; a file of another kind is refused.
     pub cache: Option<&'a Path>,
 }
 
@@ -56,8 +60,8 @@ pub fn default_sensitivity(input: &Path) -> PathBuf {
 /// Measures the loss of every layer that its recipe converts, in every scheme.
 ///
 /// # Errors
-/// As [`Prepared::new`]; [`ConvertError::Misfit`] when the layout can store none of the schemes,
-/// [`ConvertError::Stopped`]. What is measured by then is kept in the cache.
+/// As [`Prepared::new`]; [`ConvertError::Misfit`] when the layout cannot store a scheme that is named, or when
+/// the cache is a file of another kind, [`ConvertError::Stopped`]. What is measured by then is kept in the cache.
 pub fn sensitivity(
     request: &SensitivityRequest<'_>,
     watch: &dyn Watch,
@@ -133,35 +137,37 @@ impl Measuring {
 
 /// Returns a job for each scheme that the layout can store.
 fn jobs(request: &SensitivityRequest<'_>) -> Result<(Vec<Scheme>, Vec<Job>), ConvertError> {
+    let of_card = request.card.schemes(request.job.recipe.layout());
+    let is_named = !request.schemes.is_empty();
+    let schemes = if is_named { request.schemes } else { &of_card };
     let mut refused: Vec<Complaint> = vec![];
     let mut found = (vec![], vec![]);
-    for scheme in request.schemes {
-        if found.0.contains(scheme) {
-            continue;
-        }
+    for scheme in schemes {
         let file = RecipeFile {
             scheme: Some(scheme.to_string()),
             assign: vec![],
             ..request.job.recipe.file().clone()
         };
         match Recipe::check(file) {
+            // As the layout stores it. Scales of servers are rounded otherwise than a scheme's name alone says.
+            Ok(recipe) if found.0.contains(&recipe.scheme()) => {}
             Ok(recipe) => {
                 // Nothing is written, and no weight is worked on by bands.
                 let limits = Limits { memory_bytes: None, ..request.job.limits };
-                found.0.push(*scheme);
+                found.0.push(recipe.scheme());
                 found.1.push(Job { recipe, limits, ..request.job.clone() });
             }
-            Err(error) => refused.extend(error.complaints),
+            Err(error) => {
+                let of_scheme = |complaint: Complaint| {
+                    let problem = Text::from(format!("`{scheme}`: ")) + complaint.problem;
+                    Complaint::about(Setting::new("schemes"), problem)
+                };
+                refused.extend(error.complaints.into_iter().map(of_scheme));
+            }
         }
     }
-    match found.0.is_empty() {
-        true => Err(ConvertError::Misfit {
-            path: request.job.input.clone(),
-            complaints: match refused.is_empty() {
-                true => vec![Complaint::about(Setting::new("schemes"), "no scheme is named")],
-                false => refused,
-            },
-        }),
+    match found.0.is_empty() || is_named && !refused.is_empty() {
+        true => Err(ConvertError::Misfit { path: request.job.input.clone(), complaints: refused }),
         false => Ok(found),
     }
 }
@@ -262,7 +268,18 @@ impl<'a> Cache<'a> {
         let key = key(job, input);
         let text = path.filter(|path| path.exists()).map(read_text).transpose();
         let text = text.map_err(ConvertError::File)?;
-        let file = text.and_then(|text| serde_json::from_str::<CacheFile>(&text).ok());
+        let file = text.map(|text| serde_json::from_str::<CacheFile>(&text));
+        if let (Some(path), Some(Err(_))) = (path, &file) {
+            let setting = Setting::new("sensitivity");
+            let problem = setting.clone().quoted()
+                + format!(
+                    " is to keep what was measured in `{}`, which is another file\n  name a file that is not there yet",
+                    path.display()
+                );
+            let complaints = vec![Complaint::about(setting, problem)];
+            return Err(ConvertError::Misfit { path: job.input.clone(), complaints });
+        }
+        let file = file.and_then(Result::ok);
         let is_same = |file: &CacheFile| file.format == FORMAT && file.key == key;
         let found = file.filter(is_same).map(|file| file.layers).unwrap_or_default();
         let all = Mutex::new(Kept { layers: found.clone(), unsaved: 0 });
