@@ -48,7 +48,7 @@ pub(crate) fn find_not_finite(
     let bytes = quantized.iter().map(|(planned, _)| planned.header.byte_len()).sum();
     notice(watch, Event::Phase { name: Phase::Looking, tensors: quantized.len(), bytes })?;
     let mut not_finite = not_finite_codes(job, source, plan, watch)?;
-    let rows = map_in_order(&quantized, job.threads, |(planned, scheme), _| {
+    let rows = map_in_order(&quantized, plan.memory.threads, |(planned, scheme), _| {
         let header = &planned.header;
         let found = match planned.band_rows() {
             Some(height) => {
@@ -79,7 +79,7 @@ fn not_finite_codes(
     watch: &dyn Watch,
 ) -> Result<NotFinite, ConvertError> {
     let decoded: Vec<_> = plan.decoded_of_all_parts().collect();
-    let rows = map_in_order(&decoded, job.threads, |(planned, dtype), _| {
+    let rows = map_in_order(&decoded, plan.memory.threads, |(planned, dtype), _| {
         let matrix = source.decoded_codes(&planned.header)?;
         let [_, cols] = matrix.shape();
         let row = first_row_not_finite(*dtype, &dtype.decoded(&matrix, vec![]), cols);

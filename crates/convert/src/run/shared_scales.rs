@@ -47,7 +47,7 @@ impl SharedScales {
             .collect();
         let bytes = layers.iter().map(|(_, planned)| planned.header.byte_len()).sum();
         notice(watch, Event::Phase { name: Phase::Scales, tensors: layers.len(), bytes })?;
-        let maxima = map_in_order(&layers, job.threads, |(_, planned), _| {
+        let maxima = map_in_order(&layers, plan.memory.threads, |(_, planned), _| {
             let weight = source.load(&planned.header)?;
             let view = weight.view();
             let mut values = vec![0.0; view.cols()];
