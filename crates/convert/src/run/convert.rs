@@ -116,7 +116,7 @@ impl Prepared {
                 Err(Stop::Failed(error)) => return Err(leave_all(outputs, error)),
                 Err(Stop::NotFinite { tensor, .. }) => {
                     let found = notice(watch, Event::NotFinite { tensor: &tensor })
-                        .and_then(|()| all_not_finite(&jobs, &input, &plans, watch));
+                        .and_then(|()| all_not_finite(&input, &plans, watch));
                     match found {
                         Err(error) => return Err(leave_all(outputs, error)),
                         Ok(found) => {
@@ -152,7 +152,7 @@ fn known_not_finite(
             // Every part must know what is kept, also in the others; and a search takes long: beginning
             // it again because of another weight would be a waste.
             (None, Rounding::Nearest | Rounding::Learned(_)) => {
-                find_not_finite(job, &input.source, plan, watch)
+                find_not_finite(&input.source, plan, watch)
             }
         }
     };
@@ -160,13 +160,11 @@ fn known_not_finite(
 }
 
 fn all_not_finite(
-    jobs: &[Job],
     input: &Input,
     plans: &[Plan],
     watch: &dyn Watch,
 ) -> Result<Vec<NotFinite>, ConvertError> {
-    let found = jobs.iter().zip(plans);
-    found.map(|(job, plan)| find_not_finite(job, &input.source, plan, watch)).collect()
+    plans.iter().map(|plan| find_not_finite(&input.source, plan, watch)).collect()
 }
 
 /// Decides the plans of jobs once more that have weights with a NaN or an infinity.

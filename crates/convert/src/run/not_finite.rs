@@ -6,7 +6,6 @@ use crate::plan::Plan;
 use crate::recipe::PlainDtype;
 use crate::report::watch::{Event, Phase, Watch, notice};
 use crate::run::bands::largest_of;
-use crate::run::job::Job;
 use crate::run::pool::map_in_order;
 use crate::run::round::rounding_error;
 use crate::source::Source;
@@ -39,7 +38,6 @@ pub(crate) fn first_row_not_finite(dtype: PlainDtype, bytes: &[u8], cols: usize)
 
 /// Finds all weights with a NaN or an infinity, so that the work begins again only once.
 pub(crate) fn find_not_finite(
-    job: &Job,
     source: &Source,
     plan: &Plan,
     watch: &dyn Watch,
@@ -47,7 +45,7 @@ pub(crate) fn find_not_finite(
     let quantized: Vec<_> = plan.quantized_of_all_parts().collect();
     let bytes = quantized.iter().map(|(planned, _)| planned.header.byte_len()).sum();
     notice(watch, Event::Phase { name: Phase::Looking, tensors: quantized.len(), bytes })?;
-    let mut not_finite = not_finite_codes(job, source, plan, watch)?;
+    let mut not_finite = not_finite_codes(source, plan, watch)?;
     let rows = map_in_order(&quantized, plan.memory.threads, |(planned, scheme), _| {
         let header = &planned.header;
         let found = match planned.band_rows() {
@@ -73,7 +71,6 @@ pub(crate) fn find_not_finite(
 
 /// Finds the layers in codes that become plain numbers, one of which is none.
 fn not_finite_codes(
-    job: &Job,
     source: &Source,
     plan: &Plan,
     watch: &dyn Watch,

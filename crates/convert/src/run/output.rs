@@ -64,7 +64,7 @@ impl<'a> Output<'a> {
     ) -> Result<Self, ConvertError> {
         let manifest = plan.manifest_of_run(&input.facts())?;
         let weights = plan.quantized().map(|(planned, _)| planned);
-        let shared_scales = SharedScales::find(job, &input.source, plan, weights, watch)?;
+        let shared_scales = SharedScales::find(&input.source, plan, weights, watch)?;
         let (file, records) = match earlier {
             Some(Earlier { unfinished, .. }) => {
                 TensorFileWriter::resume(unfinished, manifest, job.overwrite)?

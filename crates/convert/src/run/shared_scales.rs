@@ -5,7 +5,6 @@ use roundwise_grid::absmax;
 use crate::error::ConvertError;
 use crate::plan::{Plan, PlannedTensor};
 use crate::report::watch::{Event, Phase, Watch, notice};
-use crate::run::job::Job;
 use crate::run::pool::map_in_order;
 use crate::source::Source;
 
@@ -22,7 +21,6 @@ impl SharedScales {
     /// Weights with a NaN or an infinity have no say: the plan that is made without them is
     /// another one.
     pub(crate) fn find<'a>(
-        job: &Job,
         source: &Source,
         plan: &Plan,
         weights: impl Iterator<Item = &'a PlannedTensor>,

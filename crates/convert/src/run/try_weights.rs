@@ -47,7 +47,7 @@ pub(crate) fn try_prepared(
     let bytes = planned.iter().map(|planned| planned.header.byte_len()).sum();
     notice(watch, Event::Phase { name: Phase::Converting, tensors: planned.len(), bytes })?;
     let weights = planned.iter().copied();
-    let shared_scales = SharedScales::find(job, source, trial.plan, weights, watch)?;
+    let shared_scales = SharedScales::find(source, trial.plan, weights, watch)?;
     let mut buffers = Buffers::default();
     let reports = planned.iter().map(|planned| trial.put(planned, &shared_scales, &mut buffers));
     reports.collect()
