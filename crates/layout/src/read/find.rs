@@ -12,6 +12,7 @@ use crate::read::foreign::catalog::Foreign;
 use crate::read::markers::Markers;
 use crate::read::orphans::orphans;
 use crate::read::recognise::recognise;
+use crate::read::scales::lost_scale;
 use crate::read::servers::packed_by_servers;
 use crate::read::side_tensors::{legacy_marker, side_tensors};
 use crate::read::spelling::Spelling;
@@ -81,10 +82,30 @@ impl StoredLayers {
         }
         // 3. What is wrong, once it is known which layers there are.
         found.add_foreign(foreign);
+        found.refuse_lost_scales(file);
         found.defects.sort();
         found.orphans = orphans(file, &found, &markers);
         found.full_precision_layers = found.asking_for_full_precision(file, &markers);
         Ok(found)
+    }
+
+    /// Refuses codes that would count as numbers, where the file has a scale that may be theirs under a
+    /// name that nobody knows.
+    fn refuse_lost_scales(&mut self, file: &Checkpoint) {
+        let plain = self.layers.values().filter(|layer| layer.spelling == Spelling::Plain);
+        let lost = plain.filter_map(|layer| {
+            let scale = lost_scale(file, &layer.layer)?;
+            let problem = format!(
+                "its weight is {} without a scale, and `{scale}` may be one under a name that is not known",
+                layer.scheme.grid().name()
+            );
+            Some(Defect::new(&layer.layer, problem, breaks::UNSCALED))
+        });
+        let lost: Vec<Defect> = lost.collect();
+        for defect in lost {
+            self.layers.remove(&defect.layer);
+            self.defects.push(defect);
+        }
     }
 
     /// Adds layers in codes of other programs, in place of what else was said of them.

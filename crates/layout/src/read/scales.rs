@@ -3,6 +3,7 @@
 use roundwise_scheme::{GridKind, Scheme, Tiling};
 use roundwise_tensor_file::{Checkpoint, Dtype, TensorHeader};
 
+use crate::names::find_weight;
 use crate::read::server_blocks::server_blocks;
 use crate::read::side_tensors::SCALE_PART;
 use crate::read::spelling::Spelling;
@@ -76,6 +77,35 @@ pub(crate) fn refuse_unknown_scales(
         )),
         None => Ok(()),
     }
+}
+
+/// Finds a tensor that may be the scale of a layer and is not called as any program calls it: beside the
+/// layer, in a list of scales, or one for all layers of its module.
+pub(crate) fn lost_scale(file: &Checkpoint, layer: &str) -> Option<String> {
+    const ENDINGS: [&str; 7] = [
+        "_scale",
+        "_scales",
+        "_scale_inv",
+        "_weight_scale",
+        "_weight_scale_inv",
+        "_scale_weight",
+        "_fp8_scale",
+    ];
+    const LISTS: [&str; 4] = ["scale", "scales", "weight_scale", "weight_scales"];
+    const OF_MODULES: [&str; 3] = ["weight_scale", "weight_scale_inv", "scale_weight"];
+    let is_number = |name: &String| {
+        let dtypes = [Dtype::F64, Dtype::F32, Dtype::F16, Dtype::BF16, Dtype::F8E8M0];
+        file.get(name).is_some_and(|tensor| dtypes.contains(&tensor.dtype))
+    };
+    let module = layer.rsplit_once('.').map(|(module, _)| module);
+    let module = module.filter(|module| find_weight(file, module).is_none());
+    let beside = ENDINGS.iter().map(|ending| format!("{layer}{ending}"));
+    let listed =
+        LISTS.iter().flat_map(|list| [format!("{list}.{layer}"), format!("{list}.{layer}.weight")]);
+    let of_module = module
+        .into_iter()
+        .flat_map(|module| OF_MODULES.iter().map(move |part| format!("{module}.{part}")));
+    beside.chain(listed).chain(of_module).find(is_number)
 }
 
 /// Tells whether a tensor is a zero point that moves nothing: symmetric schemes write it as well.

@@ -338,6 +338,25 @@ fn unknown_scales_beside_codes() {
     assert_eq!((defects(&file), file.stored.layers["a"].spelling), (vec![], Spelling::Plain));
 }
 
+#[test]
+fn codes_without_a_scale_beside_one_of_an_unknown_name() {
+    for name in
+        ["m.a_scale", "m.a_weight_scale", "scales.m.a", "weight_scale.m.a.weight", "m.weight_scale"]
+    {
+        let file = opened(&[fp8("m.a.weight", &[2, 2]), scale(name, &[], &[0.5])], None);
+        assert!(file.stored.layers.is_empty(), "{name}");
+        let problem = format!(
+            "its weight is e4m3 without a scale, and `{name}` may be one under a name that is not known"
+        );
+        assert_eq!(defects(&file), [("m.a", problem.as_str())]);
+    }
+    // Parameters that are called so are of other layers, or no numbers of a scale.
+    for name in ["m.a_norm.scale", "m.b_scale", "scales.m.b", "m.weight_scaler"] {
+        let file = opened(&[fp8("m.a.weight", &[2, 2]), scale(name, &[], &[0.5])], None);
+        assert_eq!((defects(&file), file.stored.layers["m.a"].spelling), (vec![], Spelling::Plain));
+    }
+}
+
 /// A program that copied such a layer would lose its scales.
 #[test]
 fn packed_codes() {
