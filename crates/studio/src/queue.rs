@@ -120,6 +120,7 @@ mod tests {
             recipe: Default::default(),
             run: Default::default(),
             replace: false,
+            budget: None,
         };
         Job::new(Record {
             id,
