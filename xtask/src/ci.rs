@@ -125,7 +125,7 @@ fn refuse_http_without_studio(workspace: &Workspace) -> Result<()> {
     let tree = command::output(workspace.cargo(&tree).args(["--prefix", "none"]))?;
     let names = tree.lines().filter_map(|line| line.split(' ').next());
     let found: Vec<&str> =
-        names.filter(|name| ["axum", "hyper", "tokio", "http", "opener"].contains(name)).collect();
+        names.filter(|name| ["axum", "hyper", "tokio", "http"].contains(name)).collect();
     ensure!(found.is_empty(), "without the feature `studio` there still is {}", found.join(", "));
     Ok(())
 }

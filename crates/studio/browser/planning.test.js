@@ -5,7 +5,7 @@ import fs from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
 
-import { blocks, FIXTURE, folder, model, open, plan, studio } from "./harness.js";
+import { address, blocks, FIXTURE, folder, model, open, plan, studio, visit } from "./harness.js";
 
 test("a complaint stands at its field", async (t) => {
   const page = await open(t, await studio(t));
@@ -148,4 +148,44 @@ test("an older answer never replaces a newer one", async (t) => {
   await page.waitForFunction(() => document.querySelector(".consumer strong")?.textContent === "int8-row");
   await page.waitForTimeout(1500);
   assert.equal(await page.textContent(".consumer strong"), "int8-row");
+});
+
+test("a budget becomes the schemes of layers, and the file keeps it", async (t) => {
+  const file = path.join(folder(t), "model.safetensors");
+  fs.copyFileSync(FIXTURE, file);
+  const page = await open(t, await studio(t));
+  await plan(page, { input: file });
+  await page.getByText("Keep a budget").click();
+  await page.getByRole("button", { name: "Choose schemes" }).click();
+  await page.waitForSelector("[data-field='budget.size'][aria-invalid=true]");
+  await page.getByLabel("At most", { exact: true }).fill("1.2MB");
+  await page.getByRole("button", { name: "Choose schemes" }).click();
+  await page.waitForSelector("[data-chart='trade-off'] .dots");
+  const promised = await page.locator("details.view .sizes strong").textContent();
+  await page.getByRole("button", { name: "Use these schemes" }).click();
+  await page.waitForFunction((wanted) => document.querySelector(".summary .to")?.textContent === wanted, promised);
+  await page.getByText("Layers have the schemes that a budget chose").waitFor();
+  await page.getByRole("button", { name: "Start", exact: true }).click();
+  await page.waitForSelector(".job-page .done-as strong");
+  const [made] = fs.readdirSync(path.dirname(file)).filter((name) => /^model-.*safetensors$/.test(name));
+  const { size } = fs.statSync(path.join(path.dirname(file), made));
+  assert.ok(size <= 1_200_000 && size > 1_000_000, `${size} bytes`);
+});
+
+test("a file that cannot be read is one clear line with ways out", async (t) => {
+  const place = folder(t);
+  const file = path.join(place, "model.safetensors");
+  const whole = fs.readFileSync(FIXTURE);
+  fs.writeFileSync(file, whole.subarray(0, 100_000));
+  const page = await open(t, await studio(t));
+  await visit(page, address("plan", { input: file }));
+  await page.waitForSelector(".notice");
+  assert.match(await page.textContent(".notice"), /cut short or still being written; fetch it again/);
+  fs.writeFileSync(file, whole);
+  await page.getByRole("button", { name: "Try again" }).click();
+  await page.waitForSelector(".summary .to");
+  fs.rmSync(file);
+  await page.selectOption("[data-field=scheme]", "nvfp4");
+  await page.getByRole("link", { name: "Choose another file" }).click();
+  await page.waitForFunction((wanted) => document.querySelector(".folder .path")?.textContent === wanted, place);
 });

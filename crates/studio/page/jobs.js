@@ -47,6 +47,31 @@ export async function act(id, action, body = {}) {
   await refresh();
 }
 
+const ENDS = ["done", "failed", "stopped", "interrupted"];
+
+/** Resolves to the report of a job that answers a question, which is forgotten then; fails with what went wrong. */
+export function outcomeOf(id) {
+  return new Promise((resolve, reject) => {
+    let isOver = false;
+    const look = async () => {
+      try {
+        const { state, failure } = await get(`/api/jobs/${id}`);
+        if (isOver || !ENDS.includes(state)) return;
+        end();
+        if (state !== "done") return reject(failure ?? { message: state });
+        resolve(await get("/api/report", { job: id }));
+        await act(id, "remove").catch(() => {});
+      } catch (error) {
+        end();
+        reject(error);
+      }
+    };
+    const unsubscribe = subscribe((event) => (event === null || (event.event === "state" && event.job === id)) && void look());
+    const end = () => ((isOver = true), unsubscribe());
+    void look();
+  });
+}
+
 /** Lets the queue go on, or wait. */
 export async function setRunning(runs) {
   await post("/api/queue", { runs });

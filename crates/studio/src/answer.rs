@@ -2,16 +2,12 @@
 
 use std::borrow::Cow;
 
-use axum::Json;
-use axum::extract::rejection::{JsonRejection, QueryRejection};
-use axum::extract::{FromRequest, FromRequestParts, Query, Request};
-use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use roundwise_convert::ConvertError;
 use roundwise_convert::recipe::{Command, Complaint, RecipeError, Setting, Text};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde_json::json;
 
 /// Why a request is refused, and what helps.
 #[derive(Debug)]
@@ -186,72 +182,17 @@ pub(crate) fn help(kind: &str) -> Option<&'static str> {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        #[derive(Serialize)]
-        struct Body {
-            error: ErrorAnswer,
-        }
-        (self.status, Json(Body { error: self.error })).into_response()
+        (self.status, json_text(json!({ "error": self.error }).to_string())).into_response()
     }
 }
 
-/// JSON that is text already.
-pub(crate) struct JsonText(pub(crate) String);
-
-impl IntoResponse for JsonText {
-    fn into_response(self) -> Response {
-        ([(header::CONTENT_TYPE, "application/json")], self.0).into_response()
-    }
+/// Answers with JSON that is text already.
+pub(crate) fn json_text(text: String) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], text).into_response()
 }
 
-/// Writes a value as JSON, on whichever thread this is.
-pub(crate) fn json(value: &impl Serialize) -> Result<JsonText, Refusal> {
-    serde_json::to_string(value).map(JsonText).map_err(|error| Refusal::bug(error.to_string()))
-}
-
-/// The body of a request.
-pub(crate) struct Asked<T>(pub(crate) T);
-
-impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Asked<T> {
-    type Rejection = Refusal;
-
-    async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
-        match Json::<T>::from_request(request, state).await {
-            Ok(Json(body)) => Ok(Self(body)),
-            Err(error) => Err(unreadable_body(&error)),
-        }
-    }
-}
-
-fn unreadable_body(error: &JsonRejection) -> Refusal {
-    match error.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => {
-            Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "the request is too large")
-        }
-        _ => Refusal::new(StatusCode::BAD_REQUEST, "json", error.body_text()),
-    }
-}
-
-/// The query of a request, behind its `?`.
-pub(crate) struct Searched<T>(pub(crate) T);
-
-impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Searched<T> {
-    type Rejection = Refusal;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
-        let query: Result<Query<T>, QueryRejection> = Query::from_request_parts(parts, state).await;
-        match query {
-            Ok(Query(query)) => Ok(Self(query)),
-            Err(error) => Err(Refusal::new(StatusCode::BAD_REQUEST, "query", error.body_text())),
-        }
-    }
-}
-
-/// Does what reads files on a thread that may wait.
-pub(crate) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
-) -> Result<T, Refusal> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(_) => Err(Refusal::bug("the server failed at this request")),
-    }
+/// Answers with a value as JSON.
+pub(crate) fn json(value: &impl Serialize) -> Result<Response, Refusal> {
+    let text = serde_json::to_string(value).map_err(|error| Refusal::bug(error.to_string()))?;
+    Ok(json_text(text))
 }

@@ -23,6 +23,7 @@ pub fn words_of(order: &JobOrder, recipe_file: &Path) -> Vec<String> {
         JobKind::Migrate => ("migrate", false),
         JobKind::Repair => ("repair", false),
         JobKind::Verify => ("verify", false),
+        JobKind::Budget => ("plan", true),
     };
     let mut words = vec!["roundwise".to_owned(), name.to_owned(), input];
     if order.kind == JobKind::Verify {
@@ -62,21 +63,29 @@ fn flag_of(key: &str) -> String {
 fn push_run(order: &JobOrder, words: &mut Vec<String>) {
     let run = &order.run;
     let is_conversion = matches!(order.kind, JobKind::Convert | JobKind::Try);
+    let is_plan = is_conversion || order.kind == JobKind::Budget;
     let mut push = |flag: &str, value: Option<String>| {
         words.extend(value.map(|value| format!("{flag}={value}")));
     };
     push("--threads", run.threads.map(|it| it.to_string()));
-    if order.kind != JobKind::Verify {
+    if let Some(budget) = &order.budget {
+        push("--size", budget.size.map(|it| it.to_string()));
+        push("--bits", budget.bits.map(|it| it.to_string()));
+        push("--card", budget.card.clone());
+    }
+    if !matches!(order.kind, JobKind::Verify | JobKind::Budget) {
         push("--shard-size", run.shard_bytes.map(|it| it.to_string()));
     }
-    if is_conversion {
+    if is_plan {
         push("--memory-limit", run.memory_bytes.map(|it| it.to_string()));
+    }
+    if is_conversion {
         push("--device", run.device.clone());
     }
     if order.kind == JobKind::Convert {
         push("--extract-error-lora", run.extract_error_lora.map(|it| it.to_string()));
     }
-    if is_conversion || order.kind == JobKind::Verify {
+    if is_plan || order.kind == JobKind::Verify {
         let path = run.statistics.as_ref();
         push("--stats", path.map(|path| path.to_string_lossy().into_owned()));
         if run.statistics.is_some() && run.may_be_partial {
@@ -101,6 +110,7 @@ mod tests {
     use roundwise_convert::recipe::shell_text;
 
     use super::*;
+    use crate::job::BudgetOrder;
     use roundwise_convert::run::RunFile;
 
     fn order(kind: JobKind, recipe: &str) -> JobOrder {
@@ -111,6 +121,7 @@ mod tests {
             recipe: RecipeFile::from_toml(recipe).unwrap(),
             run: RunFile::default(),
             replace: false,
+            budget: None,
         }
     }
 
@@ -141,6 +152,16 @@ mod tests {
         assert_eq!(
             shell(&order(JobKind::Verify, "")),
             "roundwise verify '/m/a b.safetensors' /m/o.safetensors"
+        );
+        let mut budget = order(JobKind::Budget, "keep = ['x']");
+        budget.budget = Some(BudgetOrder {
+            size: Some(7),
+            card: Some("rtx40".into()),
+            ..BudgetOrder::default()
+        });
+        assert_eq!(
+            shell(&budget),
+            "roundwise plan '/m/a b.safetensors' --keep=x --size=7 --card=rtx40"
         );
         assert_eq!(
             shell(&order(JobKind::Migrate, "migrate_to = 'comfy'")),

@@ -86,9 +86,11 @@ impl Work {
         let (elements, from) = match kind {
             JobKind::Convert => (converted_elements(report), LearnedFrom::Job),
             JobKind::Try => (report["elements"].as_f64()?, LearnedFrom::Try),
-            JobKind::Dequantize | JobKind::Migrate | JobKind::Repair | JobKind::Verify => {
-                return None;
-            }
+            JobKind::Dequantize
+            | JobKind::Migrate
+            | JobKind::Repair
+            | JobKind::Verify
+            | JobKind::Budget => return None,
         };
         Some(Self { elements, seconds: report["seconds"].as_f64()?, from })
     }

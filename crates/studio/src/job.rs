@@ -26,6 +26,8 @@ pub enum JobKind {
     Repair,
     /// A converted file is compared with its original.
     Verify,
+    /// Schemes are chosen so that the file keeps a budget.
+    Budget,
 }
 
 impl JobKind {
@@ -33,7 +35,7 @@ impl JobKind {
     pub(crate) fn writes(self) -> bool {
         match self {
             Self::Convert | Self::Dequantize | Self::Migrate | Self::Repair => true,
-            Self::Try | Self::Verify => false,
+            Self::Try | Self::Verify | Self::Budget => false,
         }
     }
 }
@@ -53,6 +55,24 @@ pub struct JobOrder {
     pub run: RunFile,
     /// Whether an existing output is replaced.
     pub replace: bool,
+    /// What the file may cost, where schemes are chosen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<BudgetOrder>,
+}
+
+/// A budget that schemes are chosen within: bytes or bits.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BudgetOrder {
+    /// Bytes of the whole file, at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+    /// Bits of a converted weight, scales included, on average and at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bits: Option<f64>,
+    /// The card that the file is for, by its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub card: Option<String>,
 }
 
 /// Where a job stands.

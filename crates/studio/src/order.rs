@@ -72,8 +72,10 @@ impl Request {
         let file: RecipeFile = read_settings(&self.recipe, "")?;
         let text = |given: Option<String>, default: &str| Some(given.unwrap_or(default.to_owned()));
         Ok(match kind {
-            JobKind::Convert | JobKind::Try if run.statistics.is_some() => file.with_statistics(),
-            JobKind::Convert | JobKind::Try | JobKind::Verify => file,
+            JobKind::Convert | JobKind::Try | JobKind::Budget if run.statistics.is_some() => {
+                file.with_statistics()
+            }
+            JobKind::Convert | JobKind::Try | JobKind::Budget | JobKind::Verify => file,
             JobKind::Dequantize => {
                 RecipeFile { decode_to: text(file.decode_to.clone(), "bf16"), ..file }
             }

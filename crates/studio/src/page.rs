@@ -1,10 +1,10 @@
 //! The files of the page.
 
-use axum::extract::Path;
-use axum::http::{StatusCode, header};
+use axum::http::header;
 use axum::response::{IntoResponse, Response};
 
 use crate::answer::Refusal;
+use crate::call::Call;
 
 /// A file of the page.
 struct Asset {
@@ -41,6 +41,8 @@ const ASSETS: &[Asset] = assets![
     "charts/sensitivity.js",
     "charts/sizes.js",
     "charts/table.js",
+    "charts/trade_off.js",
+    "pages/budget.js",
     "pages/check.js",
     "pages/job.js",
     "pages/kinds.js",
@@ -56,22 +58,16 @@ const ASSETS: &[Asset] = assets![
     "pages/verification.js",
 ];
 
-/// The first page.
-pub(crate) async fn index() -> Response {
-    answer("index.html")
-}
-
-/// Another file of the page.
-pub(crate) async fn file(Path(path): Path<String>) -> Response {
-    answer(&path)
-}
-
-fn answer(path: &str) -> Response {
-    let (Some(bytes), Some(kind)) = (read(path), media_type(path)) else {
-        return Refusal::new(StatusCode::NOT_FOUND, "not_found", "there is no such page")
-            .into_response();
+/// A file of the page; the first one, where none is named.
+pub(crate) fn file(call: &Call) -> Result<Response, Refusal> {
+    let path = match call.place("path") {
+        "" => "index.html",
+        path => path,
     };
-    ([(header::CONTENT_TYPE, kind)], bytes).into_response()
+    let (Some(bytes), Some(kind)) = (read(path), media_type(path)) else {
+        return Err(Refusal::not_found("there is no such page"));
+    };
+    Ok(([(header::CONTENT_TYPE, kind)], bytes).into_response())
 }
 
 /// Text of a file of the page.

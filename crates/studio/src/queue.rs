@@ -122,6 +122,7 @@ mod tests {
             recipe: Default::default(),
             run: Default::default(),
             replace: false,
+            budget: None,
         };
         Job::new(Record {
             id,

@@ -158,7 +158,9 @@ impl LogFile {
 }
 
 fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
-    serde_json::from_str(&read_text(path).ok()?).ok()
+    // By way of a value, as requests are read: settings know how to be read from one thing then, not from two.
+    let value = serde_json::from_str(&read_text(path).ok()?).ok()?;
+    serde_json::from_value(value).ok()
 }
 
 fn write_text(path: &Path, text: &str) -> io::Result<()> {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::browser;
 use crate::error::StudioError;
 use crate::job::{Failure, JobState};
 use crate::key::{Codes, Key};
@@ -184,8 +185,8 @@ impl Shared {
     pub(crate) fn open_page(&self, start: Option<String>) {
         let Ok(code) = locked(&self.codes).make(start) else { return };
         let address = format!("http://127.0.0.1:{}/#once={code}", self.port);
-        // Some systems end the opener with the browser.
-        std::thread::spawn(move || drop(opener::open_browser(address)));
+        // Some systems end what opens it with the browser.
+        std::thread::spawn(move || browser::open(&address));
     }
 
     /// Starts the next job, if one is to be started.

@@ -19,6 +19,10 @@ pub(crate) struct PlanOptions {
     /// Print the recipe with the scheme of every layer, to be edited, in place of the plan
     #[arg(long, conflicts_with_all = ["explain", "json"])]
     pub(crate) print_recipe: bool,
+    /// Write how a limit is kept as lines of JSON, for programs; a line `stop` on standard input, or its end,
+    /// stops
+    #[arg(long, conflicts_with_all = ["explain", "json", "print_recipe", "quiet"])]
+    pub(crate) events: bool,
     #[command(flatten)]
     pub(crate) statistics: StatisticsFlags,
     #[command(flatten)]

@@ -27,6 +27,17 @@ pub(super) fn refuse_idle(flags: &BudgetFlags) -> anyhow::Result<()> {
     }
 }
 
+/// Refuses to tell how a limit is kept where there is none.
+pub(super) fn refuse_events(are_asked: bool) -> anyhow::Result<()> {
+    match are_asked {
+        true => bail!(BadUsage(
+            "--events tells how a limit is kept\n  name one: --size 12GB, --bits 6 or --loss 0.05"
+                .to_owned()
+        )),
+        false => Ok(()),
+    }
+}
+
 /// Chooses the schemes of a job's layers within a limit.
 pub(super) fn keep(
     flags: &BudgetFlags,

@@ -10,16 +10,25 @@ use serde::Serialize;
 use crate::arguments::PlanOptions;
 use crate::commands::budget;
 use crate::console::{print, print_as_it_is, print_json, width};
+use crate::events::{Events, tell_done, telling};
 use crate::stop::{self, Work};
 use crate::table::Table;
 use crate::text::{bytes, counted, plain, shape, wrap};
 use crate::typed::Typed;
 
 pub(crate) fn run(options: &PlanOptions) -> anyhow::Result<bool> {
+    telling(options.events, answer(options))
+}
+
+fn answer(options: &PlanOptions) -> anyhow::Result<bool> {
     let statistics = options.statistics.to_file();
     let (recipe, typed) = options.recipe.to_recipe_file(statistics.as_ref())?;
     let recipe = for_input(recipe, &options.input, None);
     let budgeted = within_budget(options, recipe.clone(), &typed)?;
+    if let (true, Some(budgeted)) = (options.events, &budgeted) {
+        tell_done(&Chosen::of(budgeted));
+        return Ok(true);
+    }
     if options.print_recipe {
         let recipe = match &budgeted {
             Some(budgeted) => budget::recipe(budgeted)?,
@@ -39,7 +48,10 @@ fn within_budget(
     typed: &Typed,
 ) -> anyhow::Result<Option<Budgeted>> {
     budget::refuse_idle(&options.budget)?;
-    let Some(limit) = options.budget.budget() else { return Ok(None) };
+    let Some(limit) = options.budget.budget() else {
+        budget::refuse_events(options.events)?;
+        return Ok(None);
+    };
     let recipe = file.check().map_err(|error| typed.error(error.into()))?;
     limit_search_threads(options.run.threads());
     stop::listen(Work::Search, options.run.quiet)?;
@@ -49,7 +61,8 @@ fn within_budget(
         statistics: options.statistics.to_file(),
         ..Job::new(options.input.clone(), output, recipe)
     };
-    budget::keep(&options.budget, limit, &job, typed, &options.run, None).map(Some)
+    let events = options.events.then(Events::listen);
+    budget::keep(&options.budget, limit, &job, typed, &options.run, events.as_ref()).map(Some)
 }
 
 fn plan(
@@ -130,6 +143,24 @@ impl Sizes {
             threads: plan.memory.threads,
             banded: plan.memory.banded_weights,
         })
+    }
+}
+
+/// How a limit is kept, for programs that show it.
+#[derive(Serialize)]
+struct Chosen<'a> {
+    recipe: &'a RecipeFile,
+    budget: &'a Assignment,
+    by_proxy: &'a [String],
+}
+
+impl<'a> Chosen<'a> {
+    fn of(budgeted: &'a Budgeted) -> Self {
+        Self {
+            recipe: budgeted.recipe.file(),
+            budget: &budgeted.assignment,
+            by_proxy: &budgeted.by_proxy,
+        }
     }
 }
 

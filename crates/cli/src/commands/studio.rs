@@ -139,6 +139,7 @@ mod tests {
                 extract_error_lora: std::num::NonZeroUsize::new(8),
             },
             replace: true,
+            budget: None,
         };
         let words = words_of(&order, Path::new("/recipe.toml"));
         let Command::Convert(options) = Arguments::try_parse_from(&words).unwrap().command else {

@@ -15,6 +15,8 @@ import { verificationView } from "./verification.js";
 const DRAW_MS = 400;
 /** After which a job that does not heed may be killed. */
 const PATIENCE_MS = 10_000;
+/** Kinds of jobs that make a file. */
+const WRITING = new Set(["convert", "dequantize", "migrate", "repair"]);
 /** Lines of a log that are shown. */
 const LINES = 500;
 
@@ -44,13 +46,21 @@ export function jobPage({ id }, { rename }) {
     timer ||= setTimeout(() => ((timer = 0), draw()), DRAW_MS);
   }
   function show() {
-    keepingFocus(head, () => fill(head, actions(job())));
+    showActions(job());
     fill(now, nowOf(job()));
     const { log: written } = job();
     logBox.hidden = written.length === 0;
     if (written.length !== told) fill(log, written.slice(-LINES).map((line) => element("span", line)));
     told = written.length;
     void showOutcome(job());
+  }
+  // A button that is built anew while it is pressed is not clicked.
+  function showActions(current) {
+    const { runs, jobs } = queue();
+    const key = [current.state, current.can_continue, stopping === "over", runs, jobs.some((other) => other.state === "waiting")].join();
+    if (key === head.dataset.shown) return;
+    head.dataset.shown = key;
+    keepingFocus(head, () => fill(head, actions(current)));
   }
   function draw() {
     const layers = [...(job()?.finished.values() ?? [])].filter((layer) => Number.isFinite(layer.weight_error));
@@ -68,6 +78,7 @@ export function jobPage({ id }, { rename }) {
       clearTimeout(stopping);
       stopping = null;
     }
+    const writes = WRITING.has(kind);
     const again = kind === "convert" && recipe &&
       element("a.button", { href: address("plan", { input, output, recipe, run }) }, "Use these settings");
     if (state === "running")
@@ -83,10 +94,10 @@ export function jobPage({ id }, { rename }) {
         button("Remove", removed), again
       ];
     return [
-      state === "done" && kind !== "verify" && kind !== "try" &&
+      state === "done" && writes &&
         element("a.button.main", { href: address("report", { job: id }) }, "Report"),
       can_continue && button("Continue", tried("continue"), { class: "main" }),
-      can_continue && kind !== "verify" && kind !== "try" && button("Start over", tried("fresh")), again, button("Remove", removed)
+      can_continue && writes && button("Start over", tried("fresh")), again, button("Remove", removed)
     ];
   }
   const removed = () => attempt(said, async () => {
@@ -132,7 +143,7 @@ export function jobPage({ id }, { rename }) {
 
 function nowOf(job) {
   const state = element("p.state", badge(job.state), " ", job.state === "done" ? null : progress(job));
-  if (job.state === "done" && job.kind !== "verify") return [state, doneOf(job)];
+  if (job.state === "done" && WRITING.has(job.kind)) return [state, doneOf(job)];
   if (job.state !== "running" && job.state !== "stopping") return state;
   const of = job.phase?.tensors ? ` of ${whole(job.phase.tensors)}` : "";
   const isConverting = job.phase?.name === "converting";

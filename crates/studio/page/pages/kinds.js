@@ -75,7 +75,7 @@ export function kindsView(state, vocabulary, changed) {
     const isOpen = () => opened.has(id);
     const toggle = () => (opened.has(id) ? opened.delete(id) : opened.add(id), show());
     const size = bytesChange(kind.bytes, kind.output_bytes);
-    const name = button([element("span.twist", { "aria-hidden": "true" }, isOpen() ? "▾" : "▸"), kind.pattern], toggle,
+    const name = button([element("span.twist", { "aria-hidden": "true" }, isOpen() ? "▾" : "▸"), broken(kind.pattern)], toggle,
       { class: "link name", "aria-expanded": String(isOpen()) });
     const cells = [
       element("th", { scope: "row" }, name), element("td", shape(kind.shape)), element("td.number", whole(kind.count)),
@@ -154,6 +154,11 @@ function canHaveScheme(kind) {
 function describeOthers(others) {
   const sum = (key) => others.reduce((total, { kind }) => total + kind[key], 0);
   return `${counted(sum("count"), "tensor")} that can only be kept, ${bytes(sum("output_bytes"))}`;
+}
+
+/** A name that may go on in the next line after its dots. */
+function broken(name) {
+  return name.split(".").map((part, index) => index > 0 ? [".", element("wbr"), part] : part);
 }
 
 function isKeptBy(kind, recipe) {

@@ -2,9 +2,10 @@
 
 import { newest, post } from "../api.js";
 import { element, fill } from "../element.js";
-import { about, bytes, counted, fileName, whole } from "../format.js";
+import { about, bytes, counted, fileName, folderName, whole } from "../format.js";
 import { address, parsed, remember, visit } from "../route.js";
 import { ask, button, complain, copyButton, lines, mayReplace, notice, refuse } from "../widgets.js";
+import { budgetView } from "./budget.js";
 import { kindsView } from "./kinds.js";
 import { consumerLine } from "./report_view.js";
 import { settingsForm } from "./settings.js";
@@ -26,8 +27,9 @@ export function planPage({ input, output, recipe, run }, { vocabulary, say }) {
   const settings = settingsForm(state, vocabulary, changed);
   const kinds = kindsView(state, vocabulary, () => (settings.reset(), changed()));
   const sizes = sizesView(state, useScheme);
-  const trial = trialView(state, vocabulary, { use, again: () => replan() });
-  const results = element("div.results", said, summary, kinds.node, sizes.node, trial.node);
+  const trial = trialView(state, vocabulary, { use, again: () => node.isConnected && replan() });
+  const budget = budgetView(state, vocabulary, use);
+  const results = element("div.results", said, summary, kinds.node, sizes.node, trial.node, budget.node);
   const node = element("div.plan", settings.node, results);
   const planning = newest((signal) => post("/api/plan", body(state), signal));
   let timer = 0;
@@ -62,8 +64,9 @@ export function planPage({ input, output, recipe, run }, { vocabulary, say }) {
     }
   }
   function noticeOf(error, rest) {
-    const look = element("a", { href: address("check", { input }) }, "Look at this file");
-    return notice({ message: rest.length ? rest.join("\n") : error.message, help: error.help }, error.status === 422 && look);
+    return notice({ message: rest.length ? rest.join("\n") : error.message, help: error.help }, button("Try again", () => replan()),
+      element("a.button", { href: address("open", { path: folderName(input) }) }, "Choose another file"),
+      error.status === 422 && element("a.button", { href: address("check", { input }) }, "Look at this file"));
   }
   function show(plan) {
     summary.hidden = false;
@@ -72,6 +75,7 @@ export function planPage({ input, output, recipe, run }, { vocabulary, say }) {
     kinds.update(plan);
     sizes.update(plan);
     trial.update(plan);
+    budget.update(plan);
     if (lacksRoom(plan)) complain(node, [{ field: "output", problem: noRoom(plan) }]);
   }
   function useScheme(scheme) {
@@ -104,7 +108,7 @@ export function planPage({ input, output, recipe, run }, { vocabulary, say }) {
   }
   replan();
   return {
-    title: fileName(input), beside: element("div.actions", start, later), node, leave: () => (clearTimeout(timer), trial.leave())
+    title: fileName(input), beside: element("div.actions", start, later), node, leave: () => clearTimeout(timer)
   };
 }
 

@@ -9,6 +9,8 @@ import { attempt, button, keepingFocus } from "../widgets.js";
 /** States with a sign beside their word. */
 export const SIGNS = { waiting: "◌", running: "▶", stopping: "■", done: "✓", failed: "✗", stopped: "■", interrupted: "!" };
 
+/** Events that change more than how far a job is. */
+const NEWS = new Set(["queue", "state", "added", "removed", "done", "failed"]);
 const ACTIVE = new Set(["waiting", "running", "stopping"]);
 
 /** Queue. */
@@ -18,7 +20,8 @@ export function queuePage() {
   const place = element("div");
   const node = element("div", said, place);
   const shows = new Map();
-  const leave = subscribe((event) => (event?.event === "progress" ? shows.get(event.job)?.() : show()));
+  // Buttons that are built anew while they are pressed are not clicked.
+  const leave = subscribe((event) => (event && !NEWS.has(event.event) ? shows.get(event.job)?.() : show()));
 
   const tried = (work) => attempt(said, work);
   function show() {
@@ -86,6 +89,7 @@ export function queuePage() {
 export function titleOf(job) {
   const name = fileName(job.input);
   if (job.kind === "verify") return `verify ${fileName(job.output ?? "")} against ${name}`;
+  if (job.kind === "budget") return `choose schemes for ${name}`;
   if (job.kind === "try") return `try ${job.scheme ?? ""} ${job.method ?? ""} on ${name}`;
   const to = job.output ? fileName(job.output) : (job.scheme ?? "");
   const how = job.kind === "convert" ? [job.scheme, job.method].filter(Boolean).join(", ") : job.kind;

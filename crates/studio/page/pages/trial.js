@@ -1,14 +1,12 @@
 // Three setups, tried on a few layers of the file.
 
-import { get, post } from "../api.js";
+import { post } from "../api.js";
 import { table } from "../charts/table.js";
 import { element, fill } from "../element.js";
 import { about, percent } from "../format.js";
-import { act, subscribe } from "../jobs.js";
-import { button, choice, keepingFocus, notice } from "../widgets.js";
+import { outcomeOf } from "../jobs.js";
+import { button, choice, keepingFocus } from "../widgets.js";
 import { body } from "./plan.js";
-
-const ENDS = ["done", "failed", "stopped", "interrupted"];
 
 /** Makes the view. `use(recipe)` gets the setup that somebody chose, `again()` is called when a pace is known. */
 export function trialView(state, vocabulary, { use, again }) {
@@ -19,7 +17,6 @@ export function trialView(state, vocabulary, { use, again }) {
     { isCurrent: true }, { scheme: null, method: oneOf(methods, state.run.statistics ? "activations" : "principal") },
     { scheme: oneOf(schemes, "int8-row"), method: methods[0] }
   ];
-  const said = element("div");
   const rows = element("tbody");
   const node = element(
     "details.view",
@@ -27,14 +24,12 @@ export function trialView(state, vocabulary, { use, again }) {
     element("summary", element("h2", "Try three setups")),
     element("p.help",
       "On one weight of each of the six shapes that most of the file is made of. Tells error and time before all of it is done."),
-    said,
     table({
       label: "Setups", kind: "trials", head: ["Scheme", "Method", "Error", "Of outputs", "Whole file", ""],
       numbers: ["Error", "Of outputs", "Whole file"], rows
     }),
     element("p.actions", button("Try these", tryAll)),
   );
-  const leave = subscribe((event) => event?.event === "state" && ENDS.includes(event.state) && void follow(event.job));
 
   function recipeOf(setup) {
     const { method_options: options, ...rest } = state.recipe;
@@ -42,34 +37,19 @@ export function trialView(state, vocabulary, { use, again }) {
     return { ...rest, scheme: setup.scheme ?? state.recipe.scheme ?? schemes[0], method: setup.method };
   }
   async function tryAll() {
-    fill(said);
     for (const setup of setups) {
-      Object.assign(setup, { job: null, result: null, problem: null, isOver: false, tried: JSON.stringify(recipeOf(setup)) });
+      Object.assign(setup, { job: null, result: null, problem: null, tried: JSON.stringify(recipeOf(setup)) });
       try {
         const { id } =
           await post("/api/jobs", { ...body(state), kind: "try", output: undefined, recipe: recipeOf(setup), starts: true });
         setup.job = id;
-        void follow(id);
+        void outcomeOf(id)
+          .then((result) => setup.job === id && ((setup.result = result), again()),
+            (error) => setup.job === id && (setup.problem = error.message))
+          .finally(show);
       } catch (error) {
         setup.problem = error.message;
       }
-    }
-    show();
-  }
-  async function follow(id) {
-    const setup = setups.find((candidate) => candidate.job === id);
-    if (!setup || setup.isOver) return;
-    try {
-      const { state: reached, failure } = await get(`/api/jobs/${id}`);
-      if (!ENDS.includes(reached) || setup.isOver) return;
-      setup.isOver = true;
-      if (reached === "done") {
-        setup.result = await get("/api/report", { job: id });
-        await act(id, "remove").catch(() => {});
-        again();
-      } else setup.problem = failure?.message ?? reached;
-    } catch (error) {
-      fill(said, notice(error));
     }
     show();
   }
@@ -95,5 +75,5 @@ export function trialView(state, vocabulary, { use, again }) {
         setup.isCurrent ? fixed(recipe.method ?? state.plan?.method ?? "default") : pick("method", methods, "Method to try")),
       outcome, element("td", !setup.isCurrent && button("Use", () => use(recipeOf(setup)), { class: "small" })));
   }
-  return { node, leave, update: () => ((node.hidden = false), show()) };
+  return { node, update: () => ((node.hidden = false), show()) };
 }

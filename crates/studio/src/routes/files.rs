@@ -1,9 +1,8 @@
 //! Routes that describe files and their defects.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use axum::extract::State;
+use axum::response::Response;
 use roundwise_convert::inspect::{Diagnosis, Inspection, diagnose};
 use roundwise_convert::stats::Statistics;
 use roundwise_convert::tensor_file::Overwrite;
@@ -11,9 +10,9 @@ use roundwise_convert::{ConvertError, install_nodes};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::answer::{Asked, JsonText, Refusal, Searched, blocking, json};
+use crate::answer::{Refusal, json};
+use crate::call::{Call, Query};
 use crate::order::absolute;
-use crate::studio::Shared;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -41,39 +40,30 @@ struct Looked {
     diagnosis: Diagnosis,
 }
 
-pub(crate) async fn inspect(
-    State(shared): State<Arc<Shared>>,
-    Asked(FileRequest { path }): Asked<FileRequest>,
-) -> Result<JsonText, Refusal> {
-    blocking(move || {
-        require_there("path", &path)?;
-        let inspection = roundwise_convert::inspect::inspect(&path)?;
-        let diagnosis = diagnose(&path)?;
-        let _ = shared.state.add_recent(&path);
-        json(&Looked { inspection, diagnosis })
-    })
-    .await
+pub(crate) fn inspect(call: &Call) -> Result<Response, Refusal> {
+    let FileRequest { path } = call.body()?;
+    require_there("path", &path)?;
+    let inspection = roundwise_convert::inspect::inspect(&path)?;
+    let diagnosis = diagnose(&path)?;
+    let _ = call.shared.state.add_recent(&path);
+    json(&Looked { inspection, diagnosis })
 }
 
-pub(crate) async fn statistics(
-    Searched(FileRequest { path }): Searched<FileRequest>,
-) -> Result<JsonText, Refusal> {
-    blocking(move || {
-        require_there("path", &path)?;
-        let statistics = Statistics::open(&path).map_err(ConvertError::from)?;
-        let modules = statistics.layers().iter().map(|layer| statistics.summary(&layer.module));
-        let layers = modules.collect::<Result<Vec<_>, _>>().map_err(ConvertError::from)?;
-        let few = layers.iter().filter(|layer| layer.has_few_samples());
-        let few: Vec<&str> = few.map(|layer| layer.shape.module.as_str()).collect();
-        json(&json!({
-            "path": path.to_string_lossy(),
-            "tool": statistics.tool(),
-            "fingerprint": statistics.fingerprint(),
-            "few": few,
-            "layers": layers,
-        }))
-    })
-    .await
+pub(crate) fn statistics(call: &Call) -> Result<Response, Refusal> {
+    let path = Query::required("path", call.query(&["path"])?.path("path"))?;
+    require_there("path", &path)?;
+    let statistics = Statistics::open(&path).map_err(ConvertError::from)?;
+    let modules = statistics.layers().iter().map(|layer| statistics.summary(&layer.module));
+    let layers = modules.collect::<Result<Vec<_>, _>>().map_err(ConvertError::from)?;
+    let few = layers.iter().filter(|layer| layer.has_few_samples());
+    let few: Vec<&str> = few.map(|layer| layer.shape.module.as_str()).collect();
+    json(&json!({
+        "path": path.to_string_lossy(),
+        "tool": statistics.tool(),
+        "fingerprint": statistics.fingerprint(),
+        "few": few,
+        "layers": layers,
+    }))
 }
 
 #[derive(Deserialize)]
@@ -85,20 +75,16 @@ pub(crate) struct CollectorPlace {
 }
 
 /// Writes the nodes that collect statistics and convert to where ComfyUI looks for nodes.
-pub(crate) async fn collector(
-    Asked(CollectorPlace { folder, replace }): Asked<CollectorPlace>,
-) -> Result<JsonText, Refusal> {
-    blocking(move || {
-        absolute("folder", &folder)?;
-        let overwrite = if replace { Overwrite::Replace } else { Overwrite::Refuse };
-        let path = install_nodes(&folder, overwrite).map_err(|error| match error {
-            ConvertError::OutputExists { path } => {
-                let message = format!("{}: exists already, with another content", path.display());
-                Refusal::conflict("exists", message).at("folder")
-            }
-            error => Refusal::from(error).at("folder"),
-        })?;
-        json(&json!({ "path": path.to_string_lossy() }))
-    })
-    .await
+pub(crate) fn collector(call: &Call) -> Result<Response, Refusal> {
+    let CollectorPlace { folder, replace } = call.body()?;
+    absolute("folder", &folder)?;
+    let overwrite = if replace { Overwrite::Replace } else { Overwrite::Refuse };
+    let path = install_nodes(&folder, overwrite).map_err(|error| match error {
+        ConvertError::OutputExists { path } => {
+            let message = format!("{}: exists already, with another content", path.display());
+            Refusal::conflict("exists", message).at("folder")
+        }
+        error => Refusal::from(error).at("folder"),
+    })?;
+    json(&json!({ "path": path.to_string_lossy() }))
 }

@@ -1,15 +1,15 @@
 use std::collections::BTreeSet;
 use std::fs::DirEntry;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
-use axum::extract::State;
+use axum::response::Response;
 use roundwise_convert::tensor_file::{available_bytes, read_start};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::json;
 
-use crate::answer::{JsonText, Refusal, Searched, blocking, json};
+use crate::answer::{Refusal, json};
+use crate::call::{Call, Query};
 use crate::order::absolute;
 use crate::studio::{Shared, locked};
 
@@ -21,12 +21,6 @@ const LOOKED_AT: usize = 200_000;
 const FOLDERS: usize = 300;
 /// Folders that dropped files are looked for in.
 const SHOWN: usize = 200;
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct FolderQuery {
-    path: Option<PathBuf>,
-}
 
 /// A folder, as a list of what can be chosen in it.
 #[derive(Serialize)]
@@ -66,17 +60,11 @@ enum EntryKind {
 }
 
 /// Lists a folder; without a path the one to begin with.
-pub(crate) async fn folder(
-    State(shared): State<Arc<Shared>>,
-    Searched(query): Searched<FolderQuery>,
-) -> Result<JsonText, Refusal> {
-    blocking(move || {
-        let path = query.path.unwrap_or_else(|| first_folder(&shared));
-        absolute("path", &path)?;
-        let folder = list(&shared, &path)?;
-        json(&folder)
-    })
-    .await
+pub(crate) fn folder(call: &Call) -> Result<Response, Refusal> {
+    let path = call.query(&["path"])?.path("path");
+    let path = path.unwrap_or_else(|| first_folder(&call.shared));
+    absolute("path", &path)?;
+    json(&list(&call.shared, &path)?)
 }
 
 fn first_folder(shared: &Shared) -> PathBuf {
@@ -221,30 +209,19 @@ fn is_model(names: &BTreeSet<String>) -> bool {
     names.iter().any(is_index) || names.contains("config.json") && names.iter().any(is_weights)
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Dropped {
-    name: String,
-    bytes: u64,
-}
-
 /// Looks for a file that was dropped on the page: browsers tell its name and size, not its place.
-pub(crate) async fn find(
-    State(shared): State<Arc<Shared>>,
-    Searched(Dropped { name, bytes }): Searched<Dropped>,
-) -> Result<JsonText, Refusal> {
-    blocking(move || {
-        let is_name = Path::new(&name).file_name().is_some_and(|file| file == name.as_str());
-        let mut folders = locked(&shared.shown).clone();
-        folders
-            .extend(shared.state.recent().iter().filter_map(|it| it.parent().map(Path::to_owned)));
-        let found = folders.iter().map(|folder| folder.join(&name));
-        let is_it = |path: &PathBuf| {
-            std::fs::metadata(path).is_ok_and(|it| it.is_file() && it.len() == bytes)
-        };
-        let paths = found.filter(|path| is_name && is_it(path));
-        let paths: Vec<String> = paths.map(|path| path.to_string_lossy().into_owned()).collect();
-        json(&json!({ "paths": paths }))
-    })
-    .await
+pub(crate) fn find(call: &Call) -> Result<Response, Refusal> {
+    let query = call.query(&["name", "bytes"])?;
+    let name = Query::required("name", query.text("name"))?;
+    let bytes = Query::required("bytes", query.number("bytes")?)?;
+    let is_name = Path::new(name).file_name().is_some_and(|file| file == name);
+    let mut folders = locked(&call.shared.shown).clone();
+    let recent = call.shared.state.recent();
+    folders.extend(recent.iter().filter_map(|it| it.parent().map(Path::to_owned)));
+    let found = folders.iter().map(|folder| folder.join(name));
+    let is_it =
+        |path: &PathBuf| std::fs::metadata(path).is_ok_and(|it| it.is_file() && it.len() == bytes);
+    let paths = found.filter(|path| is_name && is_it(path));
+    let paths: Vec<String> = paths.map(|path| path.to_string_lossy().into_owned()).collect();
+    json(&json!({ "paths": paths }))
 }

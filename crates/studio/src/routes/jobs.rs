@@ -1,10 +1,8 @@
-use std::sync::Arc;
-
 use axum::body::Body;
-use axum::extract::{Path as InPath, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use roundwise_convert::ConvertError;
+use roundwise_convert::plan::Card;
 use roundwise_convert::run::Target;
 use roundwise_convert::tensor_file::{UnfinishedFile, available_bytes};
 use serde::Deserialize;
@@ -12,8 +10,9 @@ use serde_json::{Map, Value, json};
 
 use super::files::require_there;
 use super::plan::{Opened, time_of};
-use crate::answer::{Asked, JsonText, Refusal, Searched, blocking, json};
-use crate::job::{Job, JobKind, JobOrder, JobState, Record, now};
+use crate::answer::{FieldComplaint, Refusal, json, json_text};
+use crate::call::Call;
+use crate::job::{BudgetOrder, Job, JobKind, JobOrder, JobState, Record, now};
 use crate::ledger::Ledger;
 use crate::order::{Checked, Request};
 use crate::stream;
@@ -36,6 +35,8 @@ pub(crate) struct NewJob {
     /// Whether it is the next one, also where the queue waits.
     #[serde(default)]
     starts: bool,
+    /// What the file may cost, where schemes are chosen.
+    budget: Option<BudgetOrder>,
 }
 
 /// Facts about a job that are known before it begins.
@@ -45,22 +46,17 @@ struct Forecast {
     seconds: Option<f64>,
 }
 
-pub(crate) async fn add(
-    State(shared): State<Arc<Shared>>,
-    Asked(asked): Asked<NewJob>,
-) -> Result<Response, Refusal> {
-    let answer = blocking(move || {
-        let NewJob { kind, input, output, recipe, run, replace, starts } = asked;
-        let checked = Request { input, output, recipe, run }.check(kind)?;
-        let forecast = forecast(&shared, kind, &checked, replace)?;
-        let Checked { input, output, recipe_file: recipe, run, .. } = checked;
-        let order = JobOrder { kind, input, output, recipe, run, replace };
-        let id = enqueue(&shared, order, forecast, starts)?;
-        shared.advance();
-        snapshot_of(&shared, id)
-    })
-    .await?;
-    Ok((StatusCode::CREATED, answer).into_response())
+pub(crate) fn add(call: &Call) -> Result<Response, Refusal> {
+    let Call { shared, .. } = call;
+    let NewJob { kind, input, output, recipe, run, replace, starts, budget } = call.body()?;
+    check_budget(kind, budget.as_ref())?;
+    let checked = Request { input, output, recipe, run }.check(kind)?;
+    let forecast = forecast(shared, kind, &checked, replace)?;
+    let Checked { input, output, recipe_file: recipe, run, .. } = checked;
+    let order = JobOrder { kind, input, output, recipe, run, replace, budget };
+    let id = enqueue(shared, order, forecast, starts)?;
+    shared.advance();
+    Ok((StatusCode::CREATED, snapshot_of(shared, id)?).into_response())
 }
 
 /// Everything that can be wrong before the work begins.
@@ -77,6 +73,9 @@ fn forecast(
     }
     let opened = Opened::new(shared, checked.clone())?;
     let plan = opened.plan()?;
+    if kind == JobKind::Budget {
+        return Ok(Forecast { output_bytes: None, tensors: None, seconds: None });
+    }
     plan.check_purpose(&opened.source)?;
     let output_bytes = plan.manifest().map_err(ConvertError::from)?.file_bytes();
     let seconds = time_of(shared, checked, &plan).map(|(seconds, _)| seconds);
@@ -84,6 +83,34 @@ fn forecast(
         refuse_place(&opened, replace)?;
     }
     Ok(Forecast { output_bytes: Some(output_bytes), tensors: Some(plan.tensors.len()), seconds })
+}
+
+/// Refuses a budget that is none. Whether a file can keep it is for the job to say.
+fn check_budget(kind: JobKind, budget: Option<&BudgetOrder>) -> Result<(), Refusal> {
+    let complaint = |field: &str, problem: &str| {
+        let (field, problem) = (field.to_owned(), problem.to_owned());
+        Err(Refusal::complaints(vec![FieldComplaint { field, problem }]))
+    };
+    match (kind, budget) {
+        (JobKind::Budget, Some(BudgetOrder { size, bits, card })) => {
+            let is_known = |card: &str| Card::NAMES.iter().any(|(name, _)| *name == card);
+            match (size, bits, card) {
+                (Some(_), Some(_), _) | (None, None, _) => {
+                    complaint("budget.size", "name a size or a number of bits")
+                }
+                (_, Some(bits), _) if !(*bits > 0.0) => {
+                    complaint("budget.size", "bits are a number above 0")
+                }
+                (.., Some(card)) if !is_known(card) => {
+                    complaint("budget.card", "is the name of no card")
+                }
+                _ => Ok(()),
+            }
+        }
+        (JobKind::Budget, None) => complaint("budget.size", "name a size or a number of bits"),
+        (_, Some(_)) => complaint("budget", "only the choice of schemes has a budget"),
+        (_, None) => Ok(()),
+    }
 }
 
 /// Refuses an output that may not be written where it is to be.
@@ -111,7 +138,7 @@ fn refuse_place(opened: &Opened, replace: bool) -> Result<(), Refusal> {
                 .with_help("Choose another output.")
                 .at("output")
         }
-        _ => Refusal::from(error).at("output"),
+        _ => Refusal::from(error).with_help("Choose another output.").at("output"),
     })
 }
 
@@ -182,7 +209,8 @@ pub(crate) fn too_little_room(record: &Record) -> Option<Refusal> {
     Some(Refusal::conflict("no_space", message).at("output").with_help(help))
 }
 
-pub(crate) async fn list(State(shared): State<Arc<Shared>>) -> Result<JsonText, Refusal> {
+pub(crate) fn list(call: &Call) -> Result<Response, Refusal> {
+    let Call { shared, .. } = call;
     let ledger = locked(&shared.ledger);
     let jobs = ledger.queue.shown();
     let jobs: Vec<Value> =
@@ -190,11 +218,8 @@ pub(crate) async fn list(State(shared): State<Arc<Shared>>) -> Result<JsonText, 
     json(&json!({ "seq": ledger.events.last(), "runs": ledger.queue.runs, "jobs": jobs }))
 }
 
-pub(crate) async fn snapshot(
-    State(shared): State<Arc<Shared>>,
-    InPath(id): InPath<String>,
-) -> Result<JsonText, Refusal> {
-    snapshot_of(&shared, number(&id)?)
+pub(crate) fn snapshot(call: &Call) -> Result<Response, Refusal> {
+    snapshot_of(&call.shared, number(call.place("id"))?)
 }
 
 fn number(id: &str) -> Result<u64, Refusal> {
@@ -205,10 +230,10 @@ fn no_job(id: impl std::fmt::Display) -> Refusal {
     Refusal::not_found(format!("there is no job {id}"))
 }
 
-fn snapshot_of(shared: &Shared, id: u64) -> Result<JsonText, Refusal> {
+fn snapshot_of(shared: &Shared, id: u64) -> Result<Response, Refusal> {
     let ledger = locked(&shared.ledger);
     let job = ledger.queue.get(id).ok_or_else(|| no_job(id))?;
-    Ok(JsonText(job.snapshot(&shared.state.recipe(id))))
+    Ok(json_text(job.snapshot(&shared.state.recipe(id))))
 }
 
 #[derive(Deserialize)]
@@ -218,36 +243,31 @@ pub(crate) struct Action {
     before: Option<String>,
 }
 
-pub(crate) async fn act(
-    State(shared): State<Arc<Shared>>,
-    InPath((id, action)): InPath<(String, String)>,
-    Asked(asked): Asked<Action>,
-) -> Result<JsonText, Refusal> {
-    blocking(move || {
-        let id = number(&id)?;
-        let mut ledger = locked(&shared.ledger);
-        ledger.queue.get(id).ok_or_else(|| no_job(id))?;
-        match action.as_str() {
-            "stop" => stop(&mut ledger, &shared, id)?,
-            "kill" => kill(&mut ledger, &shared, id)?,
-            "continue" => begin_again(&mut ledger, &shared, id, false)?,
-            "fresh" => begin_again(&mut ledger, &shared, id, true)?,
-            "move" => {
-                let before = asked.before.as_deref().map(number).transpose()?;
-                ledger.queue.move_before(id, before);
-                ledger.tell_queue(&shared.state);
-            }
-            "remove" => {
-                remove(&mut ledger, &shared, id)?;
-                return Ok(JsonText("{}".to_owned()));
-            }
-            other => return Err(Refusal::not_found(format!("a job has no action `{other}`"))),
+pub(crate) fn act(call: &Call) -> Result<Response, Refusal> {
+    let Call { shared, .. } = call;
+    let id = number(call.place("id"))?;
+    let asked: Action = call.body()?;
+    let mut ledger = locked(&shared.ledger);
+    ledger.queue.get(id).ok_or_else(|| no_job(id))?;
+    match call.place("action") {
+        "stop" => stop(&mut ledger, shared, id)?,
+        "kill" => kill(&mut ledger, shared, id)?,
+        "continue" => begin_again(&mut ledger, shared, id, false)?,
+        "fresh" => begin_again(&mut ledger, shared, id, true)?,
+        "move" => {
+            let before = asked.before.as_deref().map(number).transpose()?;
+            ledger.queue.move_before(id, before);
+            ledger.tell_queue(&shared.state);
         }
-        drop(ledger);
-        shared.advance();
-        snapshot_of(&shared, id)
-    })
-    .await
+        "remove" => {
+            remove(&mut ledger, shared, id)?;
+            return Ok(json_text("{}".to_owned()));
+        }
+        other => return Err(Refusal::not_found(format!("a job has no action `{other}`"))),
+    }
+    drop(ledger);
+    shared.advance();
+    snapshot_of(shared, id)
 }
 
 fn state_of(ledger: &Ledger, id: u64) -> Option<JobState> {
@@ -330,35 +350,22 @@ pub(crate) struct QueueSetting {
 }
 
 /// Says whether the next job starts when one ends.
-pub(crate) async fn set_queue(
-    State(shared): State<Arc<Shared>>,
-    Asked(QueueSetting { runs }): Asked<QueueSetting>,
-) -> Result<JsonText, Refusal> {
-    blocking(move || {
-        {
-            let mut ledger = locked(&shared.ledger);
-            ledger.queue.runs = runs;
-            ledger.tell_queue(&shared.state);
-        }
-        shared.advance();
-        json(&json!({ "runs": runs }))
-    })
-    .await
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct After {
-    #[serde(default)]
-    after: u64,
+pub(crate) fn set_queue(call: &Call) -> Result<Response, Refusal> {
+    let Call { shared, .. } = call;
+    let QueueSetting { runs } = call.body()?;
+    {
+        let mut ledger = locked(&shared.ledger);
+        ledger.queue.runs = runs;
+        ledger.tell_queue(&shared.state);
+    }
+    shared.advance();
+    json(&json!({ "runs": runs }))
 }
 
 /// Streams events as they happen.
-pub(crate) async fn events(
-    State(shared): State<Arc<Shared>>,
-    Searched(After { after }): Searched<After>,
-) -> Response {
-    let lines = stream::open(&shared, after);
+pub(crate) fn events(call: &Call) -> Result<Response, Refusal> {
+    let after = call.query(&["after"])?.number("after")?.unwrap_or(0);
+    let lines = stream::open(&call.shared, after);
     let kind = [(header::CONTENT_TYPE, "application/x-ndjson")];
-    (kind, Body::from_stream(lines)).into_response()
+    Ok((kind, Body::from_stream(lines)).into_response())
 }

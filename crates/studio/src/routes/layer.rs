@@ -1,11 +1,13 @@
 use std::path::PathBuf;
 use std::sync::Mutex;
 
+use axum::response::Response;
 use roundwise_convert::inspect::look_at_layer;
 use serde::Deserialize;
 
 use super::files::require_there;
-use crate::answer::{Asked, JsonText, Refusal, blocking, json};
+use crate::answer::{Refusal, json};
+use crate::call::Call;
 use crate::studio::locked;
 
 #[derive(Deserialize)]
@@ -17,16 +19,12 @@ pub(crate) struct LayerRequest {
 }
 
 /// Compares the numbers of one layer before and after.
-pub(crate) async fn layer(
-    Asked(LayerRequest { original, converted, tensor }): Asked<LayerRequest>,
-) -> Result<JsonText, Refusal> {
-    blocking(move || {
-        require_there("original", &original)?;
-        require_there("converted", &converted)?;
-        // Both weights are held whole: clicks that come faster than answers must not add up.
-        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-        let _turn = locked(&ONE_AT_A_TIME);
-        json(&look_at_layer(&original, &converted, &tensor)?)
-    })
-    .await
+pub(crate) fn layer(call: &Call) -> Result<Response, Refusal> {
+    let LayerRequest { original, converted, tensor } = call.body()?;
+    require_there("original", &original)?;
+    require_there("converted", &converted)?;
+    // Both weights are held whole: clicks that come faster than answers must not add up.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _turn = locked(&ONE_AT_A_TIME);
+    json(&look_at_layer(&original, &converted, &tensor)?)
 }

@@ -12,22 +12,18 @@ mod vocabulary;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
 use axum::response::IntoResponse;
-use axum::routing::{get, post};
 
 use crate::answer::Refusal;
+use crate::call::{get, post};
 use crate::door;
 use crate::page;
 use crate::studio::Shared;
 
-/// Most bytes of a request.
-const MOST_BYTES: usize = 1 << 20;
-
 pub(crate) fn router(shared: &Arc<Shared>) -> Router {
     Router::new()
-        .route("/", get(page::index))
+        .route("/", get(page::file))
         .route("/{*path}", get(page::file))
         .route("/api/session", post(session::redeem))
         .route("/api/open", post(session::open))
@@ -40,7 +36,7 @@ pub(crate) fn router(shared: &Arc<Shared>) -> Router {
         .route("/api/plan", post(plan::plan))
         .route("/api/sizes", post(plan::sizes))
         .route("/api/explain", post(plan::explain))
-        .route("/api/jobs", get(jobs::list).post(jobs::add))
+        .route("/api/jobs", get(jobs::list).merge(post(jobs::add)))
         .route("/api/jobs/{id}", get(jobs::snapshot))
         .route("/api/jobs/{id}/{action}", post(jobs::act))
         .route("/api/queue", post(jobs::set_queue))
@@ -50,7 +46,6 @@ pub(crate) fn router(shared: &Arc<Shared>) -> Router {
         .route("/api/layer", post(layer::layer))
         .fallback(nothing)
         .method_not_allowed_fallback(other_method)
-        .layer(DefaultBodyLimit::max(MOST_BYTES))
         .layer(from_fn_with_state(Arc::clone(shared), door::guard))
         .with_state(Arc::clone(shared))
 }

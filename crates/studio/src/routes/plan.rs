@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::response::Response;
 use roundwise_convert::plan::Workers;
 use roundwise_convert::recipe::shell_text;
 use roundwise_convert::scheme::CATALOG;
@@ -13,7 +13,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::files::require_there;
-use crate::answer::{Asked, JsonText, Refusal, blocking, json};
+use crate::answer::{Refusal, json};
+use crate::call::Call;
 use crate::command::words_of;
 use crate::job::{JobKind, JobOrder};
 use crate::order::{Checked, Request};
@@ -59,17 +60,12 @@ impl Opened {
     }
 }
 
-pub(crate) async fn plan(
-    State(shared): State<Arc<Shared>>,
-    Asked(request): Asked<Request>,
-) -> Result<JsonText, Refusal> {
-    blocking(move || {
-        let opened = Opened::new(&shared, request.check(JobKind::Convert)?)?;
-        let plan = opened.plan()?;
-        let _ = shared.state.add_recent(&opened.checked.input);
-        json(&answer(&shared, &opened, &plan)?)
-    })
-    .await
+pub(crate) fn plan(call: &Call) -> Result<Response, Refusal> {
+    let Call { shared, .. } = call;
+    let opened = Opened::new(shared, call.body::<Request>()?.check(JobKind::Convert)?)?;
+    let plan = opened.plan()?;
+    let _ = shared.state.add_recent(&opened.checked.input);
+    json(&answer(shared, &opened, &plan)?)
 }
 
 /// The plan as `plan --json` prints it, and what a page needs beside it.
@@ -137,6 +133,7 @@ fn order(checked: &Checked) -> JobOrder {
         recipe: checked.recipe_file.clone(),
         run: checked.run.clone(),
         replace: false,
+        budget: None,
     }
 }
 
@@ -167,18 +164,10 @@ pub(super) fn time_of(
 }
 
 /// The output in every scheme, all else alike.
-pub(crate) async fn sizes(
-    State(shared): State<Arc<Shared>>,
-    Asked(request): Asked<Request>,
-) -> Result<JsonText, Refusal> {
-    blocking(move || {
-        let sizes: Vec<Value> = CATALOG
-            .iter()
-            .map(|entry| size(&shared, &request, entry.name))
-            .collect::<Result<_, _>>()?;
-        json(&sizes)
-    })
-    .await
+pub(crate) fn sizes(call: &Call) -> Result<Response, Refusal> {
+    let request = call.body()?;
+    let sizes = CATALOG.iter().map(|entry| size(&call.shared, &request, entry.name));
+    json(&sizes.collect::<Result<Vec<_>, _>>()?)
 }
 
 fn size(shared: &Shared, request: &Request, scheme: &str) -> Result<Value, Refusal> {
@@ -238,14 +227,9 @@ pub(crate) struct Explaining {
 }
 
 /// Who had a say in what becomes of a tensor.
-pub(crate) async fn explain(
-    State(shared): State<Arc<Shared>>,
-    Asked(Explaining { input, recipe, run, tensor }): Asked<Explaining>,
-) -> Result<JsonText, Refusal> {
-    blocking(move || {
-        let request = Request { input, output: None, recipe, run };
-        let opened = Opened::new(&shared, request.check(JobKind::Convert)?)?;
-        json(&roundwise_convert::plan::explain(&opened.request()?, &tensor)?)
-    })
-    .await
+pub(crate) fn explain(call: &Call) -> Result<Response, Refusal> {
+    let Explaining { input, recipe, run, tensor } = call.body()?;
+    let request = Request { input, output: None, recipe, run };
+    let opened = Opened::new(&call.shared, request.check(JobKind::Convert)?)?;
+    json(&roundwise_convert::plan::explain(&opened.request()?, &tensor)?)
 }

@@ -1,70 +1,44 @@
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 
-use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use roundwise_convert::tensor_file::read_text;
 use roundwise_convert::{ConvertError, Report};
-use serde::Deserialize;
 
 use super::files::require_there;
-use crate::answer::{JsonText, Refusal, Searched, blocking, json};
+use crate::answer::{Refusal, json, json_text};
+use crate::call::Call;
 use crate::saved::report_page;
 use crate::studio::Shared;
 
 /// Most bytes of a report that is read from a file.
 const MOST_BYTES: u64 = 16 << 20;
 
-/// A report: of a job, or of a file.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct ReportQuery {
-    job: Option<u64>,
-    path: Option<PathBuf>,
-}
-
-/// A report, and one to compare it with.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct PageQuery {
-    job: Option<u64>,
-    path: Option<PathBuf>,
-    /// A path, or `job:` and a number.
-    other: Option<String>,
-}
-
-pub(crate) async fn report(
-    State(shared): State<Arc<Shared>>,
-    Searched(ReportQuery { job, path }): Searched<ReportQuery>,
-) -> Result<JsonText, Refusal> {
-    blocking(move || match (job, &path) {
-        (Some(id), None) => of_job(&shared, id).map(JsonText),
-        (None, Some(path)) => json(&of_file(path)?),
+/// The report of a job, or of a file.
+pub(crate) fn report(call: &Call) -> Result<Response, Refusal> {
+    let query = call.query(&["job", "path"])?;
+    match (query.number("job")?, query.path("path")) {
+        (Some(id), None) => of_job(&call.shared, id).map(json_text),
+        (None, Some(path)) => json(&of_file(&path)?),
         _ => Err(neither_or_both()),
-    })
-    .await
+    }
 }
 
-/// The report as a page of its own.
-pub(crate) async fn page(
-    State(shared): State<Arc<Shared>>,
-    Searched(PageQuery { job, path, other }): Searched<PageQuery>,
-) -> Result<Response, Refusal> {
-    let page = blocking(move || {
-        let report = match (job, &path) {
-            (Some(id), None) => conversion_of_job(&shared, id)?,
-            (None, Some(path)) => of_file(path)?,
-            _ => return Err(neither_or_both()),
-        };
-        let other = other.map(|other| match other.strip_prefix("job:") {
-            Some(id) => conversion_of_job(&shared, id.parse().unwrap_or(0)),
-            None => of_file(Path::new(&other)),
-        });
-        let reports: Vec<Report> = std::iter::once(report).chain(other.transpose()?).collect();
-        report_page(&reports).map_err(|error| Refusal::bug(error.to_string()))
-    })
-    .await?;
+/// The report as a page of its own, and one that it is compared with: a path, or `job:` and a number.
+pub(crate) fn page(call: &Call) -> Result<Response, Refusal> {
+    let shared = &call.shared;
+    let query = call.query(&["job", "path", "other"])?;
+    let report = match (query.number("job")?, query.path("path")) {
+        (Some(id), None) => conversion_of_job(shared, id)?,
+        (None, Some(path)) => of_file(&path)?,
+        _ => return Err(neither_or_both()),
+    };
+    let other = query.text("other").map(|other| match other.strip_prefix("job:") {
+        Some(id) => conversion_of_job(shared, id.parse().unwrap_or(0)),
+        None => of_file(Path::new(other)),
+    });
+    let reports: Vec<Report> = std::iter::once(report).chain(other.transpose()?).collect();
+    let page = report_page(&reports).map_err(|error| Refusal::bug(error.to_string()))?;
     let headers = [
         (header::CONTENT_TYPE, "text/html; charset=utf-8"),
         // It is for saving, not for looking at under this server's name.

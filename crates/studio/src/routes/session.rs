@@ -1,14 +1,13 @@
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use axum::Json;
-use axum::extract::State;
 use axum::http::StatusCode;
+use axum::response::Response;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::answer::{Asked, Refusal};
-use crate::studio::{Shared, locked};
+use crate::answer::{self, Refusal};
+use crate::call::Call;
+use crate::studio::locked;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -17,16 +16,15 @@ pub(crate) struct Once {
 }
 
 /// The key, for a code that a browser was opened with.
-pub(crate) async fn redeem(
-    State(shared): State<Arc<Shared>>,
-    Asked(Once { once }): Asked<Once>,
-) -> Result<Json<Value>, Refusal> {
+pub(crate) fn redeem(call: &Call) -> Result<Response, Refusal> {
+    let Once { once } = call.body()?;
+    let shared = &call.shared;
     let start = locked(&shared.codes).redeem(&once).ok_or_else(|| {
         Refusal::new(StatusCode::UNAUTHORIZED, "key", "this link was used already, or is too old")
             .with_help("open the address that the terminal shows")
     })?;
     let version = env!("CARGO_PKG_VERSION");
-    Ok(Json(json!({ "key": shared.key.text(), "version": version, "start": start })))
+    answer::json(&json!({ "key": shared.key.text(), "version": version, "start": start }))
 }
 
 #[derive(Deserialize)]
@@ -37,12 +35,10 @@ pub(crate) struct Opening {
 }
 
 /// Opens a page, for a server that was started beside this one.
-pub(crate) async fn open(
-    State(shared): State<Arc<Shared>>,
-    Asked(Opening { start, opens }): Asked<Opening>,
-) -> Json<Value> {
+pub(crate) fn open(call: &Call) -> Result<Response, Refusal> {
+    let Opening { start, opens } = call.body()?;
     if opens {
-        shared.open_page(start.map(|path| path.to_string_lossy().into_owned()));
+        call.shared.open_page(start.map(|path| path.to_string_lossy().into_owned()));
     }
-    Json(json!({ "opened": opens }))
+    answer::json(&json!({ "opened": opens }))
 }
