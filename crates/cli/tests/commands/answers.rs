@@ -146,6 +146,9 @@ fn every_key_of_inspect_and_verify_is_documented() {
         "conv.weight_scale".into(),
         Tensor::new("conv.weight_scale", "F32", &[1], vec![0; 4]),
     );
+    let bank = vec![0; 2 * 16 * 16 * 2];
+    let bank = Tensor::new("mlp.experts.gate_up_proj", "BF16", &[2, 16, 16], bank);
+    file.tensors.insert(bank.name.clone(), bank);
     folder.write("bad.safetensors", &file.bytes());
     let mut inspected = folder.json(&["inspect", "bad.safetensors", "--json"]);
     assert_eq!(inspected["metadata"]["format"], "pt");
