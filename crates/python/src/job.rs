@@ -33,8 +33,7 @@ fn job(
 ) -> Result<Job, ConvertError> {
     let recipe = for_input(recipe, input, output.as_deref()).check()?;
     settings.run.check_for(&recipe)?;
-    let output =
-        output.unwrap_or_else(|| default_output(input, &recipe, settings.run.limits()));
+    let output = output.unwrap_or_else(|| default_output(input, &recipe, settings.run.limits()));
     Ok(settings.run.job(input, output, recipe, settings.overwrite)?)
 }
 

@@ -108,5 +108,6 @@ impl Settings {
 }
 
 fn read_recipe(path: &Path) -> Result<RecipeFile, ConvertError> {
-    RecipeFile::from_text(&read_text(path)?).map_err(|error| ConvertError::misfit(path, error.text()))
+    RecipeFile::from_text(&read_text(path)?)
+        .map_err(|error| ConvertError::misfit(path, error.text()))
 }

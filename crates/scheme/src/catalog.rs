@@ -52,12 +52,7 @@ pub const CATALOG: &[CatalogEntry] = &[
     scaled("fp8-e5m2", GridKind::E5m2, Tiling::Tensor, "old kernels that want E5M2; less precise"),
     scaled("fp8-row", GridKind::E4m3, Tiling::Row, "rows of very different size"),
     scaled("fp8-block-64", GridKind::E4m3, Tiling::square(64), "kernels for blocks of 64×64"),
-    scaled(
-        "fp8-block-128",
-        GridKind::E4m3,
-        Tiling::square(128),
-        "kernels for blocks of 128×128",
-    ),
+    scaled("fp8-block-128", GridKind::E4m3, Tiling::square(128), "kernels for blocks of 128×128"),
     entry(
         "fp8-block-128-pow2",
         Scheme::scaled_by_powers(GridKind::E4m3, Tiling::square(128)),

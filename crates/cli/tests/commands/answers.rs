@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::process::Command;
 
-use roundwise_testkit::files::{Tensor, safetensors};
-use roundwise_testkit::weights::gaussian;
 use roundwise_convert::RecipeFile;
 use roundwise_convert::recipe::setting_names;
+use roundwise_testkit::files::{Tensor, safetensors};
+use roundwise_testkit::weights::gaussian;
 use serde_json::Value;
 
 use crate::tool::{Folder, Run, chroma_model};

@@ -3,7 +3,7 @@ use std::path::Path;
 
 use roundwise_layout::Layout;
 
-use crate::recipe::PlainDtype;
+use crate::recipe::plain_dtype::PlainDtype;
 
 /// Something that this program does, which a message names as a way out: a command, or a button.
 ///

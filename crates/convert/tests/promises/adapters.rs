@@ -152,10 +152,8 @@ fn a_rounded_layer_is_the_merged_weight_rounded() {
     let error: Vec<f64> = found.iter().zip(&expected).map(|(a, b)| f64::from(*a) - b).collect();
     assert!(energy(&error) / energy(&expected) < 0.02);
     assert!(report.tensors.iter().any(|it| it.reason.ends_with("adapters are merged")));
-    let note = format!(
-        "adapters merged into 1 tensor: {}/l.safetensors × 1",
-        folder.path().display()
-    );
+    let note =
+        format!("adapters merged into 1 tensor: {}/l.safetensors × 1", folder.path().display());
     assert_eq!(report.notes[0], note.as_str());
     // Where no alpha is told, its stand-in is.
     assert!(report.notes[1].to_string().ends_with("(no alpha is told: assumed to be the rank)"));

@@ -201,13 +201,18 @@ fn refuse_other_codes(
 }
 
 /// Tells whether weights of a dtype can only be codes: whole numbers, and floating-point numbers that
-/// are scaled wherever they stand.
+/// are scaled wherever they stand. Of 64 bits they are indices, which no program packs codes into.
 fn is_no_number(dtype: Dtype) -> bool {
     match dtype {
-        Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16 | Dtype::C64 | Dtype::Bool => false,
-        Dtype::U64
-        | Dtype::I64
-        | Dtype::U32
+        Dtype::F64
+        | Dtype::F32
+        | Dtype::F16
+        | Dtype::BF16
+        | Dtype::C64
+        | Dtype::Bool
+        | Dtype::U64
+        | Dtype::I64 => false,
+        Dtype::U32
         | Dtype::I32
         | Dtype::U16
         | Dtype::I16
