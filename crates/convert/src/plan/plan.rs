@@ -24,7 +24,7 @@ use crate::plan::stack::Stack;
 use crate::recipe::{Complaint, PlainDtype, Program, Purpose, Recipe, Rounding, Setting, Text};
 use crate::source::consumer::Consumer;
 use crate::source::consumer::answer::TakesCodes;
-use crate::source::subject::is_of_single_expert;
+use crate::source::experts::is_of_single_expert;
 use crate::source::{SchemeConsumer, Source, Subject};
 
 /// The decision for every tensor of a file. It never changes.

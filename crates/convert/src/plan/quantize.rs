@@ -13,7 +13,7 @@ use crate::plan::note::Note;
 use crate::plan::questions::{Answer, Question, Questions, Wish, first_verdict};
 use crate::plan::reason::Reason;
 use crate::recipe::{Complaint, PlainDtype, Recipe, Setting, Text};
-use crate::source::subject::is_expert_bank;
+use crate::source::experts::is_expert_bank;
 
 /// Asks the questions about all tensors of a model, and records the effect of every setting.
 pub(crate) struct Quantization<'a> {

@@ -27,8 +27,8 @@ use crate::plan::reason::Reason;
 use crate::plan::stack::Stack;
 use crate::recipe::Recipe;
 use crate::source::Source;
+use crate::source::experts::is_expert_bank;
 use crate::source::numbers::{float_dtype, matrix_shape};
-use crate::source::subject::is_expert_bank;
 use roundwise_rounding::BiasCorrection;
 
 /// A question about a tensor.

@@ -2,6 +2,7 @@
 
 pub(crate) mod adapter;
 pub(crate) mod consumer;
+pub(crate) mod experts;
 pub(crate) mod find_tensor;
 pub(crate) mod hash;
 pub(crate) mod layer_inputs;

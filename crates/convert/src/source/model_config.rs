@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::model::Preset;
 use crate::recipe::{Program, RecipeFile};
-use crate::source::subject::is_of_single_expert;
+use crate::source::experts::is_of_single_expert;
 
 /// The model's configuration, in the form of transformers.
 pub(crate) const MODEL_CONFIG: &str = "config.json";

@@ -3,13 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use roundwise_layout::{Layout, StoredLayers, layer_of, layer_of_weight};
+use roundwise_layout::{Layout, StoredLayers, layer_of};
 use roundwise_tensor_file::{Checkpoint, TensorHeader};
 use serde::Serialize;
 
 use crate::model::{AdapterKind, Detected, Dialect, FileKind, Preset, Shapes, detect, detect_as};
+use crate::source::experts::is_expert_bank;
 use crate::source::model_config::ServedModel;
-use crate::source::numbers::float_dtype;
 
 /// The recognised kind, models and codes of a file.
 #[derive(Clone, Debug)]
@@ -103,33 +103,6 @@ impl ExpertBanks {
     pub fn percent(&self) -> f64 {
         100.0 * self.bytes as f64 / self.of_bytes.max(1) as f64
     }
-}
-
-/// Returns whether a tensor is a weight of one expert: of `mlp.experts.3.down_proj`, and the like.
-pub(crate) fn is_of_single_expert(name: &str) -> bool {
-    let mut after = name.split("experts.").skip(1);
-    after.any(|rest| rest.starts_with(|first: char| first.is_ascii_digit()))
-}
-
-/// Returns whether a tensor holds the weights of several experts: under the names of transformers, with or
-/// without `.weight`, or of llama.cpp.
-pub(crate) fn is_expert_bank(header: &TensorHeader) -> bool {
-    let parts: Vec<&str> = header.name.split('.').collect();
-    let is_number = |part: &&str| part.bytes().all(|byte| byte.is_ascii_digit());
-    let is_of_experts = |(at, part): (usize, &&str)| match *part {
-        // What a number follows is a list of experts, each with its own tensors.
-        "experts" | "moe" => parts.get(at + 1).is_some_and(|next| !is_number(next)),
-        part => part.ends_with("_moe") || part.ends_with("_exps"),
-    };
-    let is_of_experts = parts.iter().enumerate().any(is_of_experts);
-    let is_weight = layer_of_weight(&header.name).is_some();
-    let is_bias = header.name.ends_with("bias");
-    let has_matrices = match header.shape.len() {
-        // One below the other, without `.weight`, as the router's matrix beside them has it.
-        2 => !is_weight && header.name.contains("experts."),
-        rank => rank > 2,
-    };
-    is_of_experts && has_matrices && !is_bias && float_dtype(header.dtype).is_some()
 }
 
 /// Returns names and shapes of all tensors, as they are stored, but those of the numbers where another
