@@ -98,7 +98,7 @@ fn check_budget(kind: JobKind, budget: Option<&BudgetOrder>) -> Result<(), Refus
                 (Some(_), Some(_), _) | (None, None, _) => {
                     complaint("budget.size", "name a size or a number of bits")
                 }
-                (_, Some(bits), _) if !(*bits > 0.0) => {
+                (_, Some(bits), _) if bits.is_nan() || *bits <= 0.0 => {
                     complaint("budget.size", "bits are a number above 0")
                 }
                 (.., Some(card)) if !is_known(card) => {
