@@ -1,5 +1,6 @@
 //! The server, asked as a browser, a page of a stranger, or a program would ask it.
 
+#[cfg_attr(not(unix), allow(dead_code, reason = "the life of workers is tested on Unix"))]
 mod client;
 mod door;
 mod hostile;
