@@ -107,9 +107,11 @@ fn push_run(order: &JobOrder, words: &mut Vec<String>) {
 
 #[cfg(test)]
 mod tests {
+    #[cfg(unix)]
     use roundwise_convert::recipe::shell_text;
 
     use super::*;
+    #[cfg(unix)]
     use crate::job::BudgetOrder;
     use roundwise_convert::run::RunFile;
 
@@ -125,6 +127,7 @@ mod tests {
         }
     }
 
+    #[cfg(unix)]
     fn shell(order: &JobOrder) -> String {
         shell_text(&words_of(order, Path::new("/s/recipe.toml")))
     }
