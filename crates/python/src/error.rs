@@ -53,7 +53,7 @@ fn function(command: &Command) -> String {
             "`roundwise.dequantize`, then `roundwise.convert`".to_owned()
         }
         Command::DequantizeThenConvert { dtype: Some(dtype), .. } => format!(
-            "`roundwise.dequantize(…, dtype=\"{}\")`, then `roundwise.convert`",
+            "`roundwise.dequantize(…, decode_to=\"{}\")`, then `roundwise.convert`",
             dtype.name()
         ),
         Command::Migrate(layout) => format!("`roundwise.convert(…, migrate_to=\"{layout}\")`"),
