@@ -126,7 +126,7 @@ test("a foreign page gets nothing", async (t) => {
     document.body.append(form);
     form.submit();
   }, where.origin);
-  await page.waitForTimeout(500);
+  await page.waitForURL(`${where.origin}/api/queue`);
   // A name that was bound anew to this machine is not ours.
   const rebound = await page.goto(`http://evil.test:${where.port}/`);
   assert.equal(rebound.status(), 403);
