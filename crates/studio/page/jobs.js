@@ -126,8 +126,8 @@ function tell(event) {
 }
 
 const CHANGES = {
-  state: (job, { state, failure }) => {
-    job.state = state;
+  state: (job, { state, can_continue, failure, started, ended }) => {
+    Object.assign(job, { state, can_continue, started, ended });
     job.failure = failure ?? (state === "running" ? null : job.failure);
   },
   phase: (job, { name, tensors, bytes }) => {
