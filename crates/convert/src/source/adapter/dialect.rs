@@ -109,6 +109,7 @@ const FLUX_ENDS: &[(&str, &str, Rows)] = &[
     ("guidance_in.in_layer", "time_text_embed.guidance_embedder.linear_1", All),
     ("guidance_in.out_layer", "time_text_embed.guidance_embedder.linear_2", All),
     ("final_layer.linear", "proj_out", All),
+    // FLUX takes the shift before the scale, diffusers the scale first.
     ("final_layer.adaLN_modulation.1", "norm_out.linear", Swapped),
 ];
 
