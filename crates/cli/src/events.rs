@@ -58,6 +58,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 impl Events {
     /// Begins to listen on standard input, where a line `stop`, or its end, asks to stop.
     pub(crate) fn listen() -> Self {
+        // Nobody waits for it: it ends with the program.
         std::thread::spawn(|| {
             let lines = std::io::stdin().lock().lines();
             // A line that cannot be read is taken for the end.
@@ -86,6 +87,7 @@ impl Events {
             return;
         }
         counted.told = Instant::now();
+        // What an earlier run had done took no time in this one.
         let rate = counted.own as f64 / counted.since.elapsed().as_secs_f64().max(1e-9);
         let rest = counted.total.saturating_sub(counted.bytes) as f64;
         let left = (rate > 0.0).then(|| rest / rate);

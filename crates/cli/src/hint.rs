@@ -25,6 +25,7 @@ fn file_without_command(error: &clap::Error) -> Option<&str> {
     let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand) else {
         return None;
     };
+    // A mistyped command stays one: only what is there is taken for a file.
     let is_file = error.kind() == ErrorKind::InvalidSubcommand && Path::new(word).exists();
     is_file.then_some(word)
 }

@@ -143,6 +143,7 @@ impl Progress {
     }
 
     fn set_style(&self, template: &str) {
+        // Templates are constants; if one were wrong, the bar would stay as it is.
         let Ok(style) = ProgressStyle::with_template(template) else { return };
         let start = Arc::clone(&self.start);
         self.bar.set_style(style.with_key(

@@ -94,6 +94,8 @@ impl Table {
         // longest word.
         for _ in available..total {
             let columns = widths.iter_mut().zip(&least).filter(|(width, least)| **width > **least);
+            // Of equals `max_by_key` takes the last, so that names, which come first, stay wide
+            // longest.
             let (widest, _) = columns.max_by_key(|(width, _)| **width)?;
             *widest -= 1;
         }

@@ -153,6 +153,7 @@ fn command_line(command: &Command) -> String {
 
 /// Returns the name of the file between decoding an input and converting it.
 fn file_of_numbers(input: &Path) -> PathBuf {
+    // The dot in a folder's name, as of a version, begins no ending.
     let stem = if input.is_dir() { input.file_name() } else { input.file_stem() };
     let stem = stem.unwrap_or_default().to_string_lossy();
     input.with_file_name(format!("{stem}-plain.safetensors"))
@@ -162,6 +163,7 @@ fn file_of_numbers(input: &Path) -> PathBuf {
 ///
 /// - `key`: as [`Setting::key`] gives it
 pub(crate) fn flag_of(key: &str) -> String {
+    // Tables of settings are no part of a flag: `limits.shard_bytes` is `--shard-size`.
     let bare = key.rsplit('.').next().unwrap_or(key);
     match bare {
         "rules" => "--rule".to_owned(),

@@ -55,6 +55,7 @@ fn sum(a: &[f32], b: &[f32], term: impl Fn(f32, f32) -> f64 + Sync) -> f64 {
             lanes.iter().sum::<f64>() + rest
         })
     };
+    // Collected before they are added: a parallel sum would add in the order of the threads.
     let pieces: Vec<f64> = a.par_chunks(PIECE).zip(b.par_chunks(PIECE)).map(of_piece).collect();
     pieces.iter().sum()
 }

@@ -80,6 +80,7 @@ fn factor_lower(mut whole: MatMut<'_, f64>) -> Result<(), ComputeError> {
         later.par_col_chunks_mut(BLOCK).enumerate().for_each(|(block, columns)| {
             let (top, width) = (block * BLOCK, columns.ncols());
             let lower = columns.split_at_row_mut(top).1;
+            // Rows from the diagonal on: the upper half is never read.
             let (left, right) = (below.split_at_row(top).1, below.subrows(top, width).transpose());
             matmul(lower, Accum::Add, left, right, -1.0, Par::Seq);
         });

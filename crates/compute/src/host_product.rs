@@ -70,6 +70,7 @@ pub(crate) fn gram(wide: MatRef<'_, f32>) -> Vec<f32> {
     let mut whole = MatMut::from_row_major_slice_mut(&mut gram, side, side);
     whole.as_mut().par_row_chunks_mut(BLOCK).enumerate().for_each(|(block, gram)| {
         let (first, height) = (block * BLOCK, gram.nrows());
+        // Each block of rows up to its own diagonal; what lies right of that is the mirror image.
         let end = first + height;
         let (left, right) = (wide.subrows(first, height), wide.subrows(0, end).transpose());
         matmul(gram.subcols_mut(0, end), Accum::Replace, left, right, 1.0, Par::Seq);
@@ -92,6 +93,7 @@ pub(crate) fn view(
     [rows, cols]: [usize; 2],
     [row_stride, col_stride]: [usize; 2],
 ) -> MatRef<'_, f32> {
+    // Without this, `rows - 1` would be less than nothing.
     if rows == 0 || cols == 0 {
         return MatRef::from_row_major_slice(&[], rows, cols);
     }

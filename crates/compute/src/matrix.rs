@@ -131,6 +131,7 @@ impl Matrix {
         match self.values.iter().position(|value| !value.is_finite()) {
             None => Ok(()),
             Some(index) => {
+                // Where there is a value there are columns: no division by 0.
                 Err(ComputeError::NotFinite { row: index / self.cols, col: index % self.cols })
             }
         }

@@ -83,6 +83,8 @@ pub(crate) fn householder_basis(tall: &Matrix) -> Matrix {
         MemStack::new(&mut MemBuffer::new(scratch)),
         Default::default(),
     );
+    // The first k columns of all reflections, which are orthonormal whatever the columns of `tall`
+    // were.
     let mut basis = Mat::<f32>::identity(m, k);
     let scratch = householder::apply_block_householder_sequence_on_the_left_in_place_scratch::<f32>(
         m, block, k,

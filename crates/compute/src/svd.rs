@@ -177,6 +177,7 @@ impl Wear {
 /// Dividing by it is exact and keeps squares and repeated products within `f32`.
 fn unit_of(weight: &Matrix) -> f32 {
     let of_piece =
+        // A NaN, which `max` passes over, has been refused by `check_finite`.
         |values: &[f32]| values.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
     let pieces = weight.values().par_chunks(elementwise::PIECE).map(of_piece);
     let largest = pieces.reduce(|| 0.0, f32::max);

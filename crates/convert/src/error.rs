@@ -33,7 +33,7 @@ pub enum ConvertError {
         path: PathBuf,
         /// The weight.
         tensor: String,
-        /// The error of the layout.
+        /// The error of the rounding.
         source: RoundingError,
     },
     /// The device that was asked for cannot be used.

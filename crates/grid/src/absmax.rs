@@ -31,6 +31,7 @@ impl NullaryFnOnce for Absmax<'_> {
 
 #[inline(always)]
 fn add_block(largest: &mut [u32; RUN], block: &[f32; BLOCK]) {
+    // At several places in turn, see `PLACES`: a maximum is the same in any order.
     for start in (0..STRIDE).step_by(RUN) {
         for place in 0..PLACES {
             let at = place * STRIDE + start;

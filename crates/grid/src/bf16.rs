@@ -61,6 +61,7 @@ impl Grid for Bf16 {
 
     #[inline(always)]
     fn is_finite_code(code: u16) -> bool {
+        // All exponent bits set are infinity or NaN.
         code & 0x7FFF < 0x7F80
     }
 }

@@ -32,6 +32,7 @@ impl Grid for E2m1 {
 
     #[inline(always)]
     fn encode(value: f32) -> u8 {
+        // The bits above a code are rubbish; cutting to `u8` leaves four of them.
         small_float::encode::<E2m1>(value) as u8 & (CODES - 1)
     }
 

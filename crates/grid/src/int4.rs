@@ -71,6 +71,7 @@ impl Grid for Int4 {
 #[inline(always)]
 fn tamed(value: f32) -> f32 {
     let value = if value.is_nan() { 0.0 } else { value };
+    // Comparisons in this order become two vector instructions.
     let value = if value < Int4::MAX { value } else { Int4::MAX };
     if value > -Int4::MAX { value } else { -Int4::MAX }
 }

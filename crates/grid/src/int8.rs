@@ -65,6 +65,7 @@ impl Grid for Int8 {
 #[inline(always)]
 fn tamed(value: f32) -> f32 {
     let value = if value.is_nan() { 0.0 } else { value };
+    // Comparisons in this order become two vector instructions.
     let value = if value < Int8::MAX { value } else { Int8::MAX };
     if value > -Int8::MAX { value } else { -Int8::MAX }
 }

@@ -40,6 +40,7 @@ impl<A: Copy, B, F: Fn(A) -> B> NullaryFnOnce for Map<'_, A, B, F> {
         for (from, to) in from_blocks.iter().zip(to_blocks) {
             map_block(from, to, &function);
         }
+        // Rows of usual width are shorter than a block and come here whole.
         map_plain(from_rest, to_rest, &function);
     }
 }

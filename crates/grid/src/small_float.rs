@@ -113,6 +113,7 @@ pub(crate) fn decode<F: SmallFloat>(code: u32) -> f32 {
 pub(crate) fn above<F: SmallFloat>(value: f32) -> f32 {
     // Going up from −2^e one enters the smaller binade: its exponent is that of the f32 before it.
     let bits = value.to_bits().wrapping_sub(u32::from(value < 0.0));
+    // Both are whole steps, so the sum is exact.
     let sum = value + step_of::<F>(binade::<F>(bits));
     if sum < F::MAX { sum } else { F::MAX }
 }
@@ -133,5 +134,6 @@ pub(crate) fn step<F: SmallFloat>(value: f32) -> f32 {
 
 #[inline(always)]
 fn step_of<F: SmallFloat>(binade: u32) -> f32 {
+    // A power of two that is normal in f32: the smallest step of all grids is F16's 2⁻²⁴.
     f32::from_bits(binade - (F::MANTISSA_BITS << 23))
 }

@@ -53,6 +53,8 @@ impl<G: Grid> NullaryFnOnce for EncodeMeasured<'_, G> {
     #[inline(always)]
     fn call(self) -> Squares {
         let mut sums = Sums::new();
+        // As many scales as values, so that sums with one scale and with many are those of one
+        // function, to the last bit.
         let scales = [self.scale; LANES];
         let (values, values_rest) = self.values.as_chunks::<LANES>();
         let (codes, codes_rest) = self.codes.as_chunks_mut::<LANES>();

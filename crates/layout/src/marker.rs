@@ -59,6 +59,8 @@ impl Marker {
         // rotate by the number in the marker.
         let group = scheme.rotation().and_then(|rotation| rotation.group(shape[1]));
         let is_optional = format.rotation == FormatRotation::Optional;
+        // Written also where it is the edge that readers assume: a marker then says what the codes
+        // are by itself.
         let group_size = match (&format.scales, scheme.tiling()) {
             (FormatScales::Levels, _) => Some(LEVEL_GROUP as u64),
             (
@@ -110,6 +112,8 @@ impl Marker {
     pub fn scheme(&self, scale_shape: &[u64], cols: usize) -> Result<Scheme, String> {
         let stored = self.unrotated_scheme(scale_shape)?;
         let Some(group) = self.rotation_group() else { return Ok(stored) };
+        // ComfyUI's rotations are Kronecker powers of one 4×4 matrix; a loader stops at any other
+        // group.
         let rotation = usize::try_from(group).ok().and_then(|it| Rotation::of_group(it, cols));
         match rotation {
             Some(rotation) if stored.has_levels() => Ok(Scheme::leveled(rotation)),

@@ -81,6 +81,7 @@ impl Packing {
             return Err(misfit());
         }
         let written = Self::of_comfy(scheme, shape);
+        // comfy-quants, the official exporter, adds no rows; ComfyUI decodes both.
         let is_unpadded_below = padded == [shape[0], written.padded[1]];
         match padded == written.padded || is_unpadded_below {
             true => Ok(Self { padded, ..written }),
@@ -176,6 +177,7 @@ impl Packing {
     /// Turns whole numbers with a sign into positive ones by adding half of their range, or back.
     fn exchange_halves(self, codes: &mut [u8]) {
         if self.order == Order::Servers(Codes::Words) {
+            // To add half of the range is to flip the highest bit, and so is to take it off again.
             let half = 1 << (self.scheme.code_bits() - 1);
             codes.iter_mut().for_each(|code| *code ^= half);
         }
@@ -259,6 +261,7 @@ fn scale_dtype(numbers: ScaleNumbers) -> Dtype {
 
 fn code_dtype(grid: GridKind) -> Dtype {
     match grid {
+        // safetensors has an F4, which ComfyUI's own parser of headers does not know.
         GridKind::E2m1 => Dtype::U8,
         GridKind::E4m3 => Dtype::F8E4M3,
         GridKind::E5m2 => Dtype::F8E5M2,
@@ -291,6 +294,7 @@ fn resized(codes: Vec<u8>, from: [usize; 2], to: [usize; 2], code_bytes: usize) 
     let [from_row, to_row] = [from[1] * code_bytes, to[1] * code_bytes];
     let common = from_row.min(to_row);
     let mut resized = vec![0; to[0] * to_row];
+    // Without columns there is nothing to copy, and chunks of 0 are not allowed.
     if common > 0 {
         for (to, from) in resized.chunks_mut(to_row).zip(codes.chunks(from_row)) {
             to[..common].copy_from_slice(&from[..common]);

@@ -100,6 +100,7 @@ pub fn descend<O: Objective + ?Sized>(
     let mut variable = start;
     let mut gradient = Matrix::zeros(shape[0], shape[1]);
     let mut best = variable.clone();
+    // Where no score is a number, the start is what is returned.
     let (mut best_score, mut best_step) = (f64::INFINITY, 0);
     let mut progress = Progress::new(&descent.stop);
     let mut steps = 0;

@@ -45,6 +45,7 @@ impl StopRules {
     /// Returns the rule by which an evaluation ends the descent, from its value and the number of
     /// evaluations since the lowest.
     pub(crate) fn after_value(&self, value: f64, stalled: usize) -> Option<StopReason> {
+        // First: a NaN is below no limit and would count as a stall.
         if !value.is_finite() {
             Some(StopReason::NotFinite)
         } else if value < self.loss {

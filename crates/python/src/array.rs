@@ -18,6 +18,7 @@ impl<'py> Array<'py> {
             "float64" => FloatDtype::F64,
             "float32" => FloatDtype::F32,
             "float16" => FloatDtype::F16,
+            // `_array.py` hands on four dtypes and refuses all others.
             _ => FloatDtype::BF16,
         };
         Ok(Weight::new(*rows, *cols, kind, bytes.as_bytes())?)
@@ -37,7 +38,7 @@ pub(crate) fn view<'py>(
     view.call_method1("cast", (format, shape.to_vec()))
 }
 
-/// Returns the little-endian bytes of numbers.
+/// Returns the bytes of numbers in the order of this machine, in which Python reads a memoryview.
 pub(crate) fn bytes_of(values: &[f32]) -> Vec<u8> {
     values.iter().flat_map(|value| value.to_ne_bytes()).collect()
 }

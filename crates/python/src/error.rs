@@ -20,6 +20,7 @@ pub(crate) fn raise(
         let class = py.import("roundwise._error")?.getattr("Error")?;
         class.call1((kind, message.to_string(), help))
     };
+    // Where even the class cannot be had, the reason for that is raised.
     make().map_or_else(|error| error, PyErr::from_value)
 }
 

@@ -40,6 +40,8 @@ fn job(
 fn make(job: &Job, settings: &Settings, watch: &dyn Watch) -> Result<Report, ConvertError> {
     limit_search_threads(job.threads);
     let prepared = Prepared::new(job, &[])?;
+    // Before the work, as the command asks: an output that may not be written is no news for the
+    // end.
     let target = Target::output(job, "the output");
     target.check_folder()?;
     target.check()?;

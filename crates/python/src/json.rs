@@ -8,6 +8,7 @@ use crate::error::raise;
 /// Returns a value as plain dictionaries, lists, numbers and texts: those that `json.loads` makes of what
 /// `--json` prints.
 pub(crate) fn to_python(py: Python<'_>, value: &impl Serialize) -> PyResult<Py<PyAny>> {
+    // By way of text, so that Python gets the very objects that it reads from `--json`.
     let text = serde_json::to_string(value).map_err(|error| raise(py, "bug", &error, None))?;
     from_text(py, &text)
 }
@@ -31,7 +32,9 @@ pub(crate) fn of_keywords(keywords: Option<&Bound<'_, PyDict>>) -> PyResult<Map<
             raise(py, "recipe", &problem, Some("text, numbers, lists and paths are taken".into()))
         };
         let how = PyDict::new(py);
+        // What JSON does not know is asked for its path; anything but a path raises a `TypeError`.
         how.set_item("default", py.import("os")?.getattr("fspath")?)?;
+        // Python would write `NaN`, which is no JSON.
         how.set_item("allow_nan", false)?;
         let text = py.import("json")?.call_method("dumps", (&value,), Some(&how)).map_err(wrong)?;
         let json = serde_json::from_str(&text.extract::<String>()?);

@@ -35,6 +35,7 @@ pub(crate) fn plan(
     settings: Option<&Bound<'_, PyDict>>,
 ) -> PyResult<Py<PyAny>> {
     let settings = settings::read(py, settings)?;
+    // Files are read, so Ctrl-C has to be heard, and other threads of Python go on.
     let decided = watched(py, None, |_| decide(input, explain, recipe, &settings))?;
     to_python(py, &decided)
 }

@@ -75,6 +75,8 @@ pub(crate) fn quantize(
             (None, None) => None,
         };
         let search = |inputs: Option<&Inputs>| quantized(&weight, inputs, &recipe, &engine, watch);
+        // Errors of rounding keep their own type, whose help is about arrays; only a stop is one of
+        // the work.
         match inputs.transpose().and_then(|inputs| search(inputs.as_ref())) {
             Err(RoundingError::Stopped) => Err(ConvertError::Stopped),
             result => Ok(result),
@@ -96,6 +98,7 @@ fn quantized(
     watch: &dyn Watch,
 ) -> Result<QuantizedMatrix, RoundingError> {
     /// Of whatever is random.
+    // A file has a seed for each tensor, made of its name. A matrix has no name.
     const SEED: u64 = 0;
     let scheme = recipe.scheme();
     let is_learned = matches!(recipe.rounding(), Rounding::Learned(_));
@@ -104,6 +107,7 @@ fn quantized(
     let codes = match recipe.rounding() {
         Rounding::Nearest => Codes::nearest(weight, scheme, rule)?,
         Rounding::Learned(options) => {
+            // Nothing to be told of, but asked after each pass whether to go on.
             let mut steps = |_: Progress| watch.notice(Event::Advanced { bytes: 0 });
             round(layer, scheme, rule, &options, engine, SEED, &mut steps)?.matrix
         }

@@ -52,6 +52,7 @@ pub(crate) fn read(py: Python<'_>, keywords: Option<&Bound<'_, PyDict>>) -> PyRe
     let (mut recipe, mut run, mut options) = (Map::new(), Map::new(), Map::new());
     let mut overwrite = Overwrite::Refuse;
     for (key, value) in of_keywords(keywords)? {
+        // `lambda_` stands for `lambda`; no setting's own name ends so.
         let key = key.strip_suffix('_').unwrap_or(&key);
         let is_option = MethodOptions::SETTINGS.iter().any(|setting| setting.name == key);
         match (key, value) {

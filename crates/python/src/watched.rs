@@ -51,6 +51,8 @@ pub(crate) fn watched<T: Send>(
                 (Ok(event), Some(progress)) if interruption.is_none() => {
                     from_text(py, &event).and_then(|event| progress.call1((event,)).map(drop))
                 }
+                // After an interruption events are taken and dropped: a full channel would keep the
+                // work from its end.
                 (Ok(_) | Err(RecvTimeoutError::Timeout), _) => Ok(()),
             };
             if interruption.is_none() {

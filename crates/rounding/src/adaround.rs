@@ -77,6 +77,7 @@ impl Neighbourhood {
         });
         let mut above = below.clone();
         for_lines(&mut above, rows, |_, above| {
+            // At the ends of the grid both are one value, and whichever is chosen is the same code.
             above.iter_mut().for_each(|value| *value = G::above(*value));
         });
         Self { below, above, rows }
@@ -110,6 +111,7 @@ fn choose(logits: &[f32], ends: Ends<'_>, values: &mut [f32]) {
     for ((value, logit), (below, above)) in
         values.iter_mut().zip(logits).zip(ends.below.iter().zip(ends.above))
     {
+        // h is ½ at v = 0, so the sign of v names the end that the soft value is nearer to.
         *value = if *logit >= 0.0 { *above } else { *below };
     }
 }
@@ -127,6 +129,7 @@ impl Choices<'_, '_> {
     /// Returns β of the next evaluation.
     fn next_beta(&mut self) -> f64 {
         let AdaRound { first_beta, last_beta, descent, .. } = self.options;
+        // One less than the iterations, so that the last of them sees `last_beta` itself.
         let last = descent.stop.iterations.saturating_sub(1).max(1);
         // Falling β, 20 to 2 as published: first nearly flat, so that the objective decides, then steep towards 0
         // and 1.
@@ -149,6 +152,8 @@ impl Objective for Choices<'_, '_> {
         for_lines(&mut self.iterate.state.cells.values, rows, |line, values| {
             soft_choice::place(&logits.values()[places(line)], neighbourhood.ends(line), values);
         });
+        // At the soft values: codes do not change with a small step of v, so hard ones have no
+        // slope.
         let (objective, push) = self.iterate.slope(self.options.batch);
         let cells = &self.iterate.state.cells;
         let undecided = push.read(|push| {

@@ -65,6 +65,8 @@ pub(crate) fn anneal<G: Grid>(
                 if options.sweeps - sweep <= SWEEPS_TO_TURN {
                     return Ok((sweep + 1, lambda));
                 }
+                // λ falls by `step` and rises by its inverse: up again here, by half of the last
+                // change of log λ.
                 lambda /= step;
             }
             continue;
@@ -112,6 +114,8 @@ fn pass<G: Grid>(
 
 /// Returns the factor between λ of one pass and of the next.
 fn step_of(options: &Anneal) -> f64 {
+    // As many steps as there are gaps between passes: the first pass is at `first_lambda`, the last
+    // at `last_lambda`.
     let steps = options.sweeps.saturating_sub(1).max(1);
     (options.last_lambda / options.first_lambda).powf(1.0 / steps as f64)
 }

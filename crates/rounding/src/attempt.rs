@@ -37,6 +37,7 @@ impl Attempt {
         let largest_energy = state.weight_error() * limit.largest_energy_ratio();
         let solver = chosen::<G>(options, state);
         let (passes, lambda) = match solver {
+            // `chosen` has put another solver in place of `Best`.
             Solver::Nearest | Solver::Best => (0, None),
             Solver::Stochastic => {
                 stochastic::<G>(state, seed);
@@ -95,6 +96,7 @@ fn chosen<G: Grid>(options: &Options, state: &State<'_>) -> Solver {
     let lines = state.cells.order.len();
     let cells = (lines * state.cells.rows) as f64;
     let numbers = (state.projected.rows() * state.projected.cols()) as f64;
+    // Integers have one step everywhere; floats have their smallest at 0.
     let has_equal_steps = G::step(0.0) == G::step(G::MAX);
     if numbers / cells < FEW && !has_equal_steps {
         return Solver::Feedback(Feedback::default());
@@ -133,6 +135,8 @@ fn against(limit: Limit, strength: f64, anneal: Anneal) -> Anneal {
             ..anneal
         },
         Limit::WeightErrorBudget(budget) => Anneal {
+            // λ of 1000 at most, where hardly a code moves: a budget of 0 would ask for an infinite
+            // one.
             first_lambda: anneal.first_lambda.max(COST / budget.max(COST * 1e-3)) * strength,
             last_lambda: anneal.last_lambda * strength,
             ..anneal

@@ -104,6 +104,7 @@ fn turned(
     read: impl Fn(usize, Range<usize>, &mut [f32]) + Sync,
 ) -> Vec<f32> {
     let mut result = vec![0.0; rows * order.len()];
+    // Pieces of 0 rows cannot be cut.
     if result.is_empty() {
         return result;
     }
@@ -182,6 +183,7 @@ impl GridVisitor for Encode<'_> {
                 let (codes, piece) = (&mut codes[..cols], first..first + cols * G::Code::BYTES);
                 let rows_of_bytes = bytes.chunks_exact_mut(row_bytes);
                 for (values, bytes) in values.chunks_exact(cols).zip(rows_of_bytes) {
+                    // Values are grid values by now, so nothing is rounded here.
                     roundwise_grid::encode_scaled::<G>(values, 1.0, codes);
                     G::Code::write_le(codes, &mut bytes[piece.clone()]);
                 }

@@ -64,6 +64,8 @@ impl<G: Grid> Objective for Offsets<'_, '_, G> {
         });
         let (objective, push) = self.iterate.slope(None);
         let unit = self.iterate.state.unit;
+        // The loss is in units of the model, in which stop rules are; the gradient is in those of
+        // the layer, whose largest weight is about 1, so that rates mean the same for all layers.
         let (loss, factor) = match self.loss {
             // At 0 there is no slope to speak of.
             Loss::Root => {

@@ -13,6 +13,8 @@ pub enum Effort {
 impl Effort {
     /// Vectors that are looked for beside the `rank` that are wanted.
     pub(crate) fn oversampling(self, rank: usize) -> usize {
+        // 10 as Halko, Martinsson and Tropp advise (2011), and a share of the rank beside it: what
+        // is not found is not minimised.
         match self {
             Self::Fast => 10 + rank / 12,
             Self::Normal => 10 + rank / 8,

@@ -55,6 +55,7 @@ pub(crate) fn feedback_within<G: Grid>(
 /// # Errors
 /// As [`in_blocks`].
 fn feedback<G: Grid>(state: &mut State<'_>, options: &Feedback) -> Result<(), RoundingError> {
+    // With no line rounded there is no error yet; K of nearest codes, or of a former pass, is void.
     state.projected.clear();
     match state.projection.is_triangular {
         true => {
@@ -79,6 +80,7 @@ fn in_turn<G: Grid>(state: &mut State<'_>, options: &Feedback) {
         let coupling = own.transposed();
         let push = state.projected.row_block(lines.clone());
         let mut energies = Vec::new();
+        // `push` comes back as the errors of these lines, which is what K takes in.
         let errors = push.changed(|push| {
             energies = state.on_lines_in_turn(
                 lines.clone(),

@@ -36,6 +36,7 @@ pub(crate) fn greedy<G: Grid>(
         let place = line * state.cells.rows + row;
         let (scale, weight) = (state.cells.scales(line)[row], state.cells.weights[place]);
         let (step, error) = (search.steps[place], state.cells.values[place] * scale - weight);
+        // (error + step)² − error², which costs no pass over the matrix.
         let energy = losses.weight_error + f64::from(step) * f64::from(2.0 * error + step);
         if energy > largest_energy || objective.sqrt() * state.unit < DONE {
             return Ok(done);
@@ -49,6 +50,7 @@ pub(crate) fn greedy<G: Grid>(
         search.take(line, row, step_across::<G>(value, weight, scale));
         // Kept up to date by the step alone; the score of the stored codes is computed anew in the end.
         losses.weight_error = energy;
+        // A difference of two sums, which last bits may take below 0.
         losses.projected = (objective - limit.lambda() * energy).max(0.0);
         if watch.notice(losses.progress(&nearest, done + 1, options.moves)).is_break() {
             return Err(RoundingError::Stopped);

@@ -217,6 +217,7 @@ fn without_mean(
     // A factor cannot hold more of the mean than all of it.
     let shrink = if length > 1.0 { length.sqrt().recip() } else { 1.0 };
     length = length.min(1.0);
+    // The β for which F(I − βccᵀ) squared is F(I − ccᵀ)Fᵀ: 2β − β²‖c‖² = 1.
     let beta = if length > 0.0 { (1.0 - (1.0 - length).sqrt()) / length } else { 0.0 };
     let held = |row: usize| -> f64 {
         let parts = factor.row(row).iter().zip(&coordinates);
@@ -242,6 +243,7 @@ fn coordinates(factor: &Matrix, mean: &[f32]) -> Result<Vec<f32>, ComputeError> 
         a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
     };
     let rank = factor.cols();
+    // The sum of eigenvalues of FᵀF is the sum of squares of F.
     let mean_energy = squares(factor.values()) / rank.max(1) as f64;
     if mean_energy == 0.0 {
         return Ok(vec![0.0; rank]);

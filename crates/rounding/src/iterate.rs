@@ -82,6 +82,8 @@ impl<'a, 's> Iterate<'a, 's> {
             .reduce(|| false, |a, b| a | b);
         // Late in a descent most iterates are cast to the same codes; scoring them costs a product.
         if is_changed {
+            // Scores read the cells, whose values are those of the variable: the cast takes their
+            // place meanwhile, without a copy.
             std::mem::swap(&mut self.state.cells.values, &mut self.cast);
             self.latest.set(self.state.scored());
             std::mem::swap(&mut self.state.cells.values, &mut self.cast);

@@ -70,6 +70,8 @@ impl<'a> Layer<'a> {
     /// Widens some columns of a row of the weight, in units of the layer.
     pub(crate) fn widen(&self, row: usize, cols: Range<usize>, values: &mut [f32]) {
         self.weight.widen_part(row, cols, values);
+        // In `f64`: the factor of a subnormal unit is beyond `f32`. A power of two, so nothing is
+        // lost.
         let factor = 1.0 / self.unit;
         values.iter_mut().for_each(|value| *value = (f64::from(*value) * factor) as f32);
     }

@@ -47,6 +47,7 @@ impl Losses {
         Progress {
             step,
             steps,
+            // Never 0 / 0: a search starts only where nearest codes leave something to lower.
             projected_ratio: self.projected / nearest.projected,
             weight_error_ratio: (self.weight_error / nearest.weight_error).sqrt(),
         }

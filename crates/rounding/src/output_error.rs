@@ -102,6 +102,7 @@ impl<'a> Metric<'a> {
         match self {
             Self::Full(second_moment) => {
                 let rows = engine.upload(rows);
+                // tr(MHMᵀ) is the dot product of MH and M: the m × m product is never made.
                 let pulled = rows.multiply(second_moment);
                 rows.read(|rows| pulled.read(|pulled| elementwise::dot(rows, pulled)))
             }

@@ -175,6 +175,8 @@ impl Projection {
 
     /// Returns rows of R without their leading zeros, and the first column that is left.
     pub(crate) fn rows_of(&self, lines: Range<usize>) -> (usize, DeviceMatrix) {
+        // Row l of an upper triangular R is 0 before column l: a block of lines takes half the work
+        // on average.
         let first = if self.is_triangular { lines.start } else { 0 };
         (first, self.right.row_block(lines).column_block(first..self.rank()))
     }
@@ -239,6 +241,7 @@ impl Projection {
         });
         let sum = parts
             .reduce(|(energy, pull), (more, part)| (energy + more, pull.add_scaled(1.0, &part)));
+        // R without columns pulls at nothing.
         sum.unwrap_or_else(|| (0.0, errors.clone().scale(0.0)))
     }
 

@@ -52,6 +52,7 @@ impl AdaRound {
     /// Returns the settings of the published graphical tool: RMSprop, 512 iterations at rate 0.01.
     #[must_use]
     pub fn published() -> Self {
+        // No end but the number: the published one, a regularizer below 1e-8, is not looked at.
         let stop = StopRules { iterations: 512, loss: 0.0, learning_rate: 0.0, stall_steps: 0 };
         let optimizer = Optimizer::RmsProp(RmsProp::default());
         let descent =

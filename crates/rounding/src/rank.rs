@@ -28,6 +28,7 @@ impl Rank {
     #[must_use]
     pub fn for_shape(self, rows: usize, cols: usize) -> usize {
         let smaller = rows.min(cols);
+        // Rounded down, as convert_to_quant does, so that ranks are the same.
         let asked = (self.share * smaller as f64) as usize;
         // The least wins where somebody asks for more than the usual most, and the matrix over
         // both.

@@ -61,6 +61,7 @@ impl RoundingReport {
         objective: Objective,
         [rows, cols]: [usize; 2],
     ) -> Option<f64> {
+        // The numbers that a pass has to cancel: K is k × k with L, k × m without.
         let numbers = match objective {
             Objective::Principal(_) => self.rank * self.rank,
             Objective::PrincipalInput(_) => self.rank * rows,

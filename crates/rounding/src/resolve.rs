@@ -142,6 +142,8 @@ impl Resolution {
             ("min_k", asked.min_k.is_some()),
             ("max_k", asked.max_k.is_some()),
         ];
+        // `is_exact` is asked before the rank changes: it is the method's own rank that refuses a
+        // share.
         let is_exact = match Rank::in_objective(&mut self.options.objective) {
             None => {
                 let none = Some(WhyNot::NoSingularVectors);
@@ -214,6 +216,8 @@ impl Resolution {
         let effort = self.complaints.named("effort", &asked.effort, Effort::named);
         let has_vectors = Rank::in_objective(&mut self.options.objective).is_some();
         if let Some(effort) = effort {
+            // Effort sets how long vectors are searched for, and the passes of `Best` alone: a
+            // solver that was named has passes of its own.
             let is_used = has_vectors || self.options.solver == Solver::Best;
             self.complaints.applies("effort", (!is_used).then_some(WhyNot::NoEffort));
             self.options.effort = effort;

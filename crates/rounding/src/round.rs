@@ -221,6 +221,8 @@ impl GridVisitor for Round<'_> {
         }
         // 4. The codes, and how many of them are not the nearest.
         let matrix = state.cells.quantized(&layer)?;
+        // Compared by bytes, as files are: two codes of one value, 0 and −0, would count as
+        // changed, but no grid stores −0.
         let code_bytes = G::Code::BYTES;
         let changed = matrix
             .codes()

@@ -90,6 +90,7 @@ impl SettingRange {
             Self::Names { names } => {
                 SettingValue::Name(names.first().copied().unwrap_or_default().to_owned())
             }
+            // Above the lower end, which the range itself may leave out.
             Self::Number { least, .. } => SettingValue::Number(least + 0.5),
             Self::Count { least, .. } => SettingValue::Count(*least),
         }

@@ -28,6 +28,7 @@ pub(crate) struct Ends<'a> {
 pub(crate) fn first_logit(target: f32, below: f32, above: f32) -> f32 {
     // At the ends of the grid both values are one, and the quotient would be 0 / 0.
     let share = ((target - below) / (above - below).max(f32::MIN_POSITIVE)).clamp(0.0, 1.0);
+    // The inverse of the stretched sigmoid; a share of 0 or 1 is still a finite logit, 11 to 1.
     let sigmoid = (share - LOW) / STRETCH;
     if above > below { ln(sigmoid) - ln(1.0 - sigmoid) } else { 0.0 }
 }

@@ -28,6 +28,7 @@ pub(crate) fn stochastic<G: Grid>(state: &mut State<'_>, seed: u64) {
         },
     );
     state.cells.values = values;
+    // Its moves were not added to K one by one.
     state.refresh();
 }
 

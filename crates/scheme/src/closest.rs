@@ -44,6 +44,7 @@ fn letters(name: &str) -> Vec<char> {
 
 /// Counts letters that are put in, left out, exchanged, or swapped with their neighbour.
 fn distance(a: &[char], b: &[char]) -> usize {
+    // Three rows of the table do: a swap looks back by two, everything else by one.
     let mut rows = [vec![], (0..=b.len()).collect::<Vec<usize>>(), vec![]];
     for (i, left) in a.iter().enumerate() {
         let [before, last, row] = &mut rows;

@@ -106,6 +106,7 @@ impl QuantizedMatrix {
         let tokens = block.map(|block| self.quantized_tokens(x, block)).transpose()?;
         let mut decoded = vec![0.0; cols];
         let mut products = vec![0.0; x.len() / cols * rows];
+        // Rows are the outer loop: each is decoded once, whatever the number of tokens.
         for row in 0..rows {
             if tokens.is_none() {
                 self.decode_row(row, &mut decoded);

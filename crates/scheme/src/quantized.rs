@@ -122,6 +122,7 @@ impl QuantizedMatrix {
         let codes = self.codes[rows.start * row_bytes..rows.end * row_bytes].to_vec();
         let tiling = self.scheme.tiling();
         let tiles = match tiling {
+            // The one scale is that of the whole matrix, and of every part of it.
             Tiling::Tensor => self.scales.tiles.clone(),
             Tiling::Row | Tiling::Block { .. } => {
                 let first = tiling.first_tile(rows.start, self.shape());
@@ -145,6 +146,7 @@ impl QuantizedMatrix {
         let rows = parts.iter().map(|part| part.rows).sum();
         let codes = parts.iter().flat_map(|part| part.codes.iter().copied()).collect();
         let tiles = match first.scheme.tiling() {
+            // All parts have the same one.
             Tiling::Tensor => first.scales.tiles.clone(),
             Tiling::Row | Tiling::Block { .. } => {
                 parts.iter().flat_map(|part| part.scales.tiles.iter().copied()).collect()

@@ -69,6 +69,7 @@ fn improve(scales: &mut [f32], candidates: &[Vec<f32>], measure: impl Fn(&[f32])
         let tried: Vec<f32> =
             indices.iter().enumerate().map(|(tile, &index)| candidates[index][tile]).collect();
         for ((best, error), &index) in best.iter_mut().zip(measure(&tried)).zip(indices) {
+            // A NaN, as of a scale that is past all numbers, is less than nothing.
             if error < best.0 {
                 *best = (error, index);
             }
@@ -81,6 +82,7 @@ fn improve(scales: &mut [f32], candidates: &[Vec<f32>], measure: impl Fn(&[f32])
     // 2. Those between, around the best of each tile.
     let centres: Vec<usize> = best.iter().map(|&(_, index)| index).collect();
     for step in (1..STRIDE).flat_map(|step| [-(step as isize), step as isize]) {
+        // At either end one candidate is tried twice, which changes nothing.
         let near = |&centre: &usize| centre.saturating_add_signed(step).min(candidates.len() - 1);
         consider(&mut best, &centres.iter().map(near).collect::<Vec<_>>());
     }

@@ -168,10 +168,12 @@ fn tile_maxima(weight: &Weight<'_>, tiling: Tiling) -> Result<Vec<f32>, SchemeEr
     let [_, across] = tiling.tiles(rows, cols);
     let mut maxima = vec![0.0f32; tiling.tiles(rows, cols).iter().product()];
     let mut values = vec![0.0; cols];
+    // A tensor without columns still has its scale, but no row crosses it.
     let mut row_tiles = vec![0.0f32; if cols == 0 { 0 } else { across }];
     for row in 0..rows {
         weight.widen_row(row, &mut values);
         row_maxima(tiling, shape, &values, &mut row_tiles);
+        // A NaN is not passed over by `absmax`, so that this finds it, too.
         if !absmax(&row_tiles).is_finite() {
             return Err(SchemeError::NotFinite { row });
         }
@@ -200,6 +202,7 @@ fn search_scales(weight: &Weight<'_>, scheme: Scheme, scales: &mut Scales) {
         let tried = scheme.storage().candidates(index, &absmax, scales.tensor);
         let errors = nearest_errors(weight, scheme, &tried);
         for tile in 0..tried.len() {
+            // Strictly: of equals the absmax scale stays, or the candidate that was tried first.
             if errors[tile] < best_errors[tile] {
                 best_errors[tile] = errors[tile];
                 scales.tiles[tile] = tried[tile];

@@ -48,6 +48,7 @@ impl Tiling {
     /// Returns the shape `[rows, cols]` of one tile of a `[rows, cols]` matrix; at least 1 × 1.
     pub fn tile_shape(self, rows: usize, cols: usize) -> [usize; 2] {
         match self {
+            // Never 0, which rows and columns are divided by.
             Tiling::Tensor => [rows.max(1), cols.max(1)],
             Tiling::Row => [1, cols.max(1)],
             Tiling::Block { rows, cols } => [rows.max(1), cols.max(1)],
@@ -143,6 +144,7 @@ pub(crate) fn spread(scales: &[f32], tile_cols: usize, cols: usize, spread: &mut
     }
     spread.resize(cols, 1.0);
     match tile_cols {
+        // The widths of NVFP4 and MX, whose tiles are the most of all.
         16 => whole::<16>(scales, spread),
         32 => whole::<32>(scales, spread),
         _ => {

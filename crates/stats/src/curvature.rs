@@ -72,6 +72,7 @@ impl OutputGradient {
         weighted: Option<LayerStatistics>,
         outputs: Option<LayerStatistics>,
     ) -> Result<Self, Kind> {
+        // A side-car stores counts as I64.
         if count == 0 || i64::try_from(count).is_err() {
             return Err(Kind::Count { found: i128::from(count) });
         }

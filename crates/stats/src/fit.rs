@@ -139,6 +139,8 @@ impl Spelling {
 /// Finds the spellings that make the first module's name that of some layer.
 fn spellings(modules: &[LayerShape], layers: &[&LayerShape]) -> Vec<Spelling> {
     let Some(first) = modules.first() else { return Vec::new() };
+    // By the first module alone: all pairs of both lists would be too many, and a spelling that
+    // fits one module is tried on all.
     let mut spellings = vec![Spelling::HuggingFace];
     for layer in layers {
         if let Some(prefix) = prefix_before(&layer.module, &first.module) {
@@ -154,6 +156,7 @@ fn spellings(modules: &[LayerShape], layers: &[&LayerShape]) -> Vec<Spelling> {
 
 /// Returns the prefix that one name has before another: `a.b.` for `a.b.c.d` and `c.d`.
 fn prefix_before(long: &str, short: &str) -> Option<String> {
+    // Whole parts of a name only: `up_proj` is no end of `mlp.gate_up_proj`.
     let prefix = long.strip_suffix(short)?;
     prefix.ends_with('.').then(|| prefix.to_owned())
 }

@@ -174,6 +174,7 @@ impl LayerStatistics {
     }
 
     fn check(&self) -> Result<(), Kind> {
+        // A side-car stores counts as I64.
         if self.count == 0 || i64::try_from(self.count).is_err() {
             return Err(Kind::Count { found: i128::from(self.count) });
         }

@@ -130,6 +130,7 @@ impl<'a> Merge<'a> {
                 }
                 Some(plan) if plan.shape.agrees_with(shape) => LayerPlan {
                     shape: LayerShape {
+                        // Rows that a file does not know are 0 in it.
                         rows: plan.shape.rows.max(shape.rows),
                         ..plan.shape.clone()
                     },

@@ -67,6 +67,7 @@ pub(crate) fn parse_layers(text: &str) -> Option<Vec<LayerShape>> {
     }
     let layers: Vec<LayerShape> =
         text.split_terminator('\n').map(parse_line).collect::<Option<_>>()?;
+    // Strictly: a module that occurs twice would be found once by a binary search.
     layers.is_sorted_by(|a, b| a.module < b.module).then_some(layers)
 }
 

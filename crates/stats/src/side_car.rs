@@ -42,6 +42,7 @@ impl SideCar {
         // A tensor of no listed layer is refused: the fingerprint, which is of the list, would not
         // tell of it.
         for tensor in checkpoint.tensors() {
+            // At the last dot: modules have dots in their names, parts have none.
             let is_known = tensor.name.rsplit_once('.').is_some_and(|(module, part)| {
                 let found = layers.binary_search_by(|layer| layer.module.as_str().cmp(module));
                 found.is_ok_and(|position| parts[position].put(part, tensor, version))
@@ -137,6 +138,7 @@ impl SideCar {
             return Ok(Ok(None));
         };
         let mean_square = self.values(header)?[0];
+        // One count for both moments of gradients; see `Moment::count_name`.
         let count = self.count(position, Moment::Weighted)?;
         let weighted = self.moment(position, Moment::Weighted)?;
         let outputs = self.moment(position, Moment::Outputs)?;

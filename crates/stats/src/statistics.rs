@@ -45,6 +45,8 @@ impl Statistics {
         let is_named_so = path.extension().is_some_and(|extension| extension == "safetensors");
         if start.starts_with(b"GGUF") {
             Self::of_importance(path, ImportanceMatrix::open_gguf(path)?)
+        // A damaged file of this name is told about as a side-car. Under other names the brace
+        // behind the length of a safetensors header decides.
         } else if is_named_so || start[8] == b'{' {
             Self::open_side_car(path)
         } else {

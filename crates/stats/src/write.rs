@@ -158,6 +158,7 @@ impl StatisticsWriter {
             self.write_moment(module, Moment::Weighted, plan.shape.columns, weighted)?;
         }
         if let Some(outputs) = &gradient.outputs {
+            // As planned with G itself: the rows of the layer may not be known.
             let known = plan.gradient.and_then(|gradient| gradient.outputs);
             let side = known.map_or(plan.shape.rows, |(_, side)| side);
             self.write_moment(module, Moment::Outputs, side, outputs)?;

@@ -25,6 +25,7 @@ export async function unlock() {
   if (!once && !key) return null;
   history.replaceState(null, "", location.pathname);
   try {
+    // The vocabulary with the key: whether it opens anything shows before the old one is forgotten.
     const greeting = await (once ? post("/api/session", { once }) : ask("GET", "/api/vocabulary", undefined, undefined, key));
     localStorage.setItem(KEY, greeting.key ?? key);
     return greeting;
@@ -68,6 +69,7 @@ async function sent(method, path, body, signal, key = localStorage.getItem(KEY) 
     throw away();
   }
   if (answer.ok) return answer;
+  // What stands between page and server, such as a tunnel, answers with no JSON.
   const said = await answer.json().catch(() => ({}));
   throw new Refusal(answer.status, said.error ?? {});
 }
@@ -118,6 +120,7 @@ export async function listen({ since, take, refresh, tell }) {
       const answer = await sent("GET", `/api/events?after=${since()}`);
       tell(true);
       await readLines(answer.body, take);
+      // It ended without an error: a newer tab has taken it.
       for (let turn = 0; turn < TURNS; turn += 1) {
         await pause(ASK_MS);
         await refresh();
@@ -137,6 +140,7 @@ async function readLines(body, take) {
     const { value, done } = await reader.read();
     if (done) return;
     const lines = (rest + value).split("\n");
+    // The last line may go on in the next piece.
     rest = lines.pop();
     for (const line of lines) if (line.trim()) take(JSON.parse(line));
   }

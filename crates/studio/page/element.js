@@ -55,6 +55,7 @@ function isAttributes(part) {
 function give(target, name, value) {
   if (value === null || value === undefined || value === false) return;
   if (typeof value === "function") target.addEventListener(name.slice(2), value);
+  // As attributes these are what a control begins with, not what it holds.
   else if (name === "value" || name === "checked" || name === "selected") target[name] = value;
   else target.setAttribute(name, value === true ? "" : READ.test(name) ? plain(value) : String(value));
 }

@@ -30,7 +30,7 @@ export function bytesChange(from, to) {
   return after.endsWith(` ${unit}`) ? `${number} → ${after}` : `${before} → ${after}`;
 }
 
-/** A share of a whole, rounded: `42 %`. */
+/** A share of a whole, rounded down: `42 %`. */
 export function share(part, whole) {
   return `${Math.floor((100 * part) / Math.max(whole, 1e-300))} %`;
 }

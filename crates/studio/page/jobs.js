@@ -31,6 +31,7 @@ export async function watch(id) {
   const job = await get(`/api/jobs/${id}`);
   job.finished = new Map((job.finished ?? []).map((tensor) => [tensor.name, tensor]));
   job.log ??= [];
+  // Events that came while the snapshot was on its way.
   for (const event of recent) if (event.job === id && event.seq > job.seq) apply(job, event);
   watched.set(id, job);
   return job;
@@ -68,6 +69,7 @@ export function outcomeOf(id) {
     };
     const unsubscribe = subscribe((event) => (event === null || (event.event === "state" && event.job === id)) && void look());
     const end = () => ((isOver = true), unsubscribe());
+    // It may be over already.
     void look();
   });
 }
@@ -107,15 +109,18 @@ export function progressOf(job) {
 
 function take(event) {
   if (event.event === "reload" || event.event === "crowded") return void refresh().catch(() => {});
+  // Part of a snapshot already.
   if (event.seq <= known.seq) return;
   known.seq = event.seq;
   recent.push(event);
+  // Cut now and then, not with every event.
   if (recent.length > 2 * KEPT) recent = recent.slice(-KEPT);
   if (event.event === "queue") {
     known.runs = event.runs;
     known.order = event.order ?? known.order;
   }
   const isNews = event.event === "added" || event.event === "removed" || event.event === "done" || event.event === "failed";
+  // Jobs that are new, and what their end changes of them, come with a snapshot.
   if (isNews || (event.event === "queue" && known.order.some((id) => !known.byId.has(id)))) void refresh().catch(() => {});
   for (const job of [known.byId.get(event.job), watched.get(event.job)]) if (job) apply(job, event);
   tell(event);

@@ -65,15 +65,18 @@ export function longTable({ label, columns, rows, open, count }) {
       let shown = 0;
       for (const entry of part) {
         const isShown = matches(entry);
+        // Most rows stay as they are, and are not touched.
         if (entry.node.hidden === isShown) entry.node.hidden = !isShown;
         shown += isShown;
       }
       block.hidden = shown === 0;
+      // The height of a block that is not laid out.
       block.style.setProperty("--rows", shown);
       all += shown;
     }
     nothing.hidden = all > 0;
     const first = shownButtons()[0];
+    // One of them takes the focus from Tab; arrows lead on from it.
     if (first) first.tabIndex = 0;
     count?.(all, made.length);
   }
@@ -85,6 +88,7 @@ export function longTable({ label, columns, rows, open, count }) {
     if (row) open(rowOf.get(row));
   }
   function sort(index) {
+    // A third click gives the order of the file back.
     if (state.sorted === index && state.down !== Boolean(columns[index].number)) state.sorted = null;
     else [state.sorted, state.down] = state.sorted === index ? [index, !state.down] : [index, Boolean(columns[index].number)];
     heads.forEach((cell, at) => {

@@ -132,6 +132,7 @@ function writeTitle() {
 
 function tellOfServer(isThere, error) {
   const away = document.getElementById("away");
+  // Said once, not at every attempt.
   const isTold = away.dataset.status === String(error?.status);
   away.dataset.status = String(error?.status);
   if (isThere) fill(away);
@@ -151,6 +152,7 @@ function followKeys() {
   document.getElementById("help").addEventListener("click", help);
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
+    // In a field they are text.
     if (event.target.closest?.("input, select, textarea, dialog, [contenteditable]")) return;
     if (localStorage.getItem("roundwise.keys") === "off") return;
     if (event.key === "/") document.querySelector("main .filter, main input[type=text]")?.focus();

@@ -45,6 +45,7 @@ export function complain(root, complaints) {
 }
 
 function controlOf(controls, key) {
+  // `rules[0].scheme` is told at `rules`, where it has no field of its own.
   for (let path = key ?? ""; path; path = path.replace(/(\[\d+\]|\.[^.[]*|^[^.[]*)$/, "")) {
     const control = controls.find((candidate) => candidate.dataset.field === path);
     if (control) return control;
@@ -239,6 +240,7 @@ export function save(name, text, kind) {
   const address = URL.createObjectURL(new Blob([text], { type: kind }));
   const link = element("a", { href: address, download: name });
   link.click();
+  // A download that has not begun would find nothing.
   setTimeout(() => URL.revokeObjectURL(address), 1000);
 }
 

@@ -65,6 +65,7 @@ impl Refusal {
     /// Something is wrong with what was typed.
     pub(crate) fn complaints(complaints: Vec<FieldComplaint>) -> Self {
         let problems = complaints.iter().map(|it| it.problem.as_str()).collect::<Vec<_>>();
+        // Also as one text, for whoever shows no fields.
         let message = problems.join("\n");
         let mut refusal = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "recipe", message);
         refusal.error.complaints = complaints;
@@ -150,10 +151,12 @@ impl From<ConvertError> for Refusal {
     fn from(error: ConvertError) -> Self {
         let complaints = field_complaints(error.cause().complaints());
         if let ConvertError::Recipe(_) = error.cause() {
+            // Complaints about a recipe are the whole message.
             return Self::complaints(complaints);
         }
         let message = in_words_of_the_page(&error.problem());
         let own = error.help().map(|text| in_words_of_the_page(&text)).unwrap_or_default();
+        // Advice about buttons goes before that about commands.
         let help = help(error.kind()).map_or(own, str::to_owned);
         let status = StatusCode::UNPROCESSABLE_ENTITY;
         let mut refusal = Self::new(status, error.kind(), message).with_help(help);

@@ -43,6 +43,7 @@ impl Desktop {
 
 /// Commands that open the address behind them, the first one first.
 fn openers(desktop: &Desktop) -> Vec<Vec<String>> {
+    // A program of its own: `start` is a command of a shell, which would read the address.
     let windows = ["rundll32.exe", "url.dll,FileProtocolHandler"].as_slice();
     let linux =
         [["xdg-open"].as_slice(), &["gio", "open"], &["sensible-browser"], &["x-www-browser"]];

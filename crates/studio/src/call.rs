@@ -67,6 +67,7 @@ async fn answer(
         Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "the request is too large")
     })?;
     let call = Call { shared, places, search, body };
+    // Routes wait for disks and locks, and all requests share one thread.
     match tokio::task::spawn_blocking(move || route(&call)).await {
         Ok(answer) => answer,
         Err(_) => Err(Refusal::bug("the server failed at this request")),
@@ -84,6 +85,7 @@ impl Call {
         let unreadable = |error: serde_json::Error| {
             Refusal::new(StatusCode::BAD_REQUEST, "json", error.to_string())
         };
+        // By way of a value, as the files of `StateFolder` are read.
         let value: Value = serde_json::from_slice(&self.body).map_err(unreadable)?;
         serde_json::from_value(value).map_err(unreadable)
     }
@@ -152,6 +154,7 @@ fn decoded(text: &str) -> Option<String> {
             b'+' => b' ',
             b'%' => {
                 let digits = std::str::from_utf8(rest.get(..2)?).ok()?;
+                // `from_str_radix` alone would take `%+4`.
                 if !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
                     return None;
                 }

@@ -46,6 +46,7 @@ pub fn words_of(order: &JobOrder, recipe_file: &Path) -> Vec<String> {
 /// Whether a job's recipe has to be in a file.
 pub(crate) fn is_said_by_flags(recipe: &RecipeFile) -> bool {
     let words = recipe_words(recipe, flag_of);
+    // `model` has no flag.
     recipe.model.is_none() && words.iter().map(String::len).sum::<usize>() <= MOST_BYTES
 }
 
@@ -65,6 +66,7 @@ fn push_run(order: &JobOrder, words: &mut Vec<String>) {
     let is_conversion = matches!(order.kind, JobKind::Convert | JobKind::Try);
     let is_plan = is_conversion || order.kind == JobKind::Budget;
     let mut push = |flag: &str, value: Option<String>| {
+        // Joined, so that a value that begins with a dash is no flag.
         words.extend(value.map(|value| format!("{flag}={value}")));
     };
     push("--threads", run.threads.map(|it| it.to_string()));

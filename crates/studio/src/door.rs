@@ -39,6 +39,7 @@ pub(crate) async fn guard(
         Ok(()) => next.run(request).await,
         Err(refusal) => refusal.into_response(),
     };
+    // Refusals have them as well.
     for (name, value) in HEADERS {
         answer.headers_mut().insert(HeaderName::from_static(name), HeaderValue::from_static(value));
     }
@@ -139,6 +140,7 @@ fn refuse_other_origin(headers: &HeaderMap, host: &str) -> Result<(), Refusal> {
     let origin = only(headers, ORIGIN).map_err(|()| refused())?;
     let is_ours = |origin: &str| origin.strip_prefix("http://") == Some(host);
     let site = only(headers, HeaderName::from_static("sec-fetch-site")).map_err(|()| refused())?;
+    // Programs send neither header, and need the key all the same.
     match origin.is_none_or(is_ours) && site.is_none_or(|site| site == "same-origin") {
         true => Ok(()),
         false => Err(refused()),

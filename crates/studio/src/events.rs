@@ -33,6 +33,7 @@ impl EventLog {
         if self.lines.len() == KEPT {
             self.lines.pop_front();
         }
+        // Put together as text: most fields are a line of a worker, which is JSON already.
         self.lines.push_back(format!("{{\"seq\":{seq},\"job\":{job},{fields}}}\n").into());
         seq
     }

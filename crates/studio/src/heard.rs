@@ -64,6 +64,7 @@ impl<'a> Heard<'a> {
 
 impl Outcome {
     fn of(mut report: Value, kind: JobKind) -> Self {
+        // The whole report first: what follows takes the largest parts out of it.
         let text = report.to_string();
         let work = Work::of(&report, kind);
         if let Some(report) = report.as_object_mut() {

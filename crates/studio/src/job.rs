@@ -175,6 +175,7 @@ impl Live {
 
     /// Work begins, or begins again.
     pub(crate) fn begin(&mut self) {
+        // The log is that of the job, not of one run of it.
         let log = std::mem::take(&mut self.log);
         *self = Self { log, left_out: self.left_out, seq: self.seq, ..Self::default() };
     }

@@ -156,6 +156,7 @@ impl Ledger {
         let Some(job) = self.queue.get_mut(id) else { return };
         let record = &mut job.record;
         let was_stopping = record.state == JobState::Stopping;
+        // Asked for once: a job that is continued goes on with its own work.
         record.starts_over = false;
         let told = record.failure.take();
         let code = status.and_then(|status| status.code());

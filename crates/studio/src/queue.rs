@@ -24,6 +24,7 @@ impl Queue {
     /// Takes up what is remembered. Jobs that wait, wait for somebody to say so.
     pub(crate) fn new(mut jobs: Vec<Job>, order: &Order) -> Self {
         let place = |id: u64| order.order.iter().position(|other| *other == id);
+        // Jobs that the order does not name come last, by number.
         jobs.sort_by_key(|job| (place(job.id()).unwrap_or(usize::MAX), job.id()));
         // No number is given twice, not even that of a job that was removed.
         let next_id = jobs.iter().map(|job| job.id() + 1).max().unwrap_or(1).max(order.next_id);
@@ -75,6 +76,7 @@ impl Queue {
             return;
         }
         let job = self.jobs.remove(index);
+        // No job is `None`, which stands for the end.
         let place = self.jobs.iter().position(|job| Some(job.id()) == before);
         self.jobs.insert(place.unwrap_or(self.jobs.len()), job);
     }

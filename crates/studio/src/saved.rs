@@ -67,6 +67,7 @@ fn file(path: &'static str) -> Result<String, PageError> {
 
 /// A module as a part of one script: names of the others are there already.
 fn without_modules(text: &str) -> String {
+    // Imports of the page have one line each.
     let lines = text.lines().filter(|line| !line.starts_with("import "));
     lines.map(|line| line.strip_prefix("export ").unwrap_or(line)).collect::<Vec<_>>().join("\n")
 }

@@ -66,6 +66,7 @@ impl StateFolder {
             if record.state.is_active() {
                 record.state = JobState::Interrupted;
             }
+            // A folder that was copied or renamed would bring a number twice.
             (folder == self.job(record.id)).then_some(Job::new(record))
         };
         entries.flatten().filter_map(|entry| record(entry.path())).collect()
@@ -127,6 +128,7 @@ impl StateFolder {
     /// Remembers an input.
     pub(crate) fn add_recent(&self, input: &Path) -> io::Result<()> {
         let mut recent = self.recent();
+        // Every change of a setting plans again, and comes here.
         if recent.first().is_some_and(|first| first == input) {
             return Ok(());
         }

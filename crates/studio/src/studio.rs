@@ -64,7 +64,7 @@ pub(crate) struct Shared {
     opens_browser: bool,
 }
 
-/// Tried first, and as many after it.
+/// Tried first, then the ports after it, `PORTS` in all, then any that is free.
 const PORT: u16 = 8642;
 const PORTS: u16 = 20;
 
@@ -132,6 +132,7 @@ impl Studio {
     /// [`StudioError::Server`].
     pub fn serve(self, is_stopped: &dyn Fn() -> bool) -> Result<(), StudioError> {
         let Self { listener, shared } = self;
+        // One thread for one user; what waits has threads of its own.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         shared.advance();
         if shared.opens_browser {
@@ -167,6 +168,7 @@ fn listen(port: Option<u16>) -> Result<TcpListener, StudioError> {
         return bind(port).map_err(|source| StudioError::Port { port, source });
     }
     let free = (PORT..PORT + PORTS).find_map(|port| bind(port).ok());
+    // Port 0 stands for any that is free.
     free.map_or_else(|| Ok(bind(0)?), Ok)
 }
 

@@ -43,6 +43,7 @@ impl Worker {
         let child = Arc::new(Mutex::new(child));
         let worker = Self { stdin, child: Arc::clone(&child) };
         let words = Arc::clone(shared);
+        // Both pipes are read at once: a full one would halt the worker.
         let complaints = std::thread::spawn(move || {
             let mut log = words.state.log(id);
             for_each_line(stderr, |line| {
@@ -108,6 +109,7 @@ fn for_each_line(pipe: Option<impl Read>, mut hear: impl FnMut(&str)) {
     let mut line = vec![];
     loop {
         line.clear();
+        // A line that is longer still comes in pieces.
         match lines.by_ref().take(LINE_BYTES).read_until(b'\n', &mut line) {
             Ok(0) | Err(_) => return,
             Ok(_) => hear(String::from_utf8_lossy(&line).trim_end_matches(['\n', '\r'])),

@@ -130,6 +130,7 @@ fn piece(stored: &TensorHeader, part: Rows) -> Result<Piece, Kind> {
     if !is_inside || !groups_fit || stored.length.checked_rem(count).is_some_and(|rest| rest != 0) {
         return Err(Kind::PartRows { part, begin: rows.start, end: rows.end, rows: count });
     }
+    // A tensor without rows has no bytes.
     let row_bytes = stored.length.checked_div(count).unwrap_or(0);
     Ok(Piece {
         tensor: stored.clone(),
@@ -205,6 +206,7 @@ impl Piece {
             let end = (inside + (buffer.len() - done) as u64).min(group_bytes);
             let mut within = inside;
             while within < end {
+                // A row at a time, or what of it the buffer begins and ends in.
                 let (row, column) = (within / self.row_bytes, within % self.row_bytes);
                 let stored = self.order.source_of(row) * self.row_bytes + column;
                 let count = (self.row_bytes - column).min(end - within) as usize;

@@ -126,6 +126,7 @@ impl Checkpoint {
                 Some(_) => self.disputed_metadata.entry(key).or_default().push(value),
             }
         }
+        // The first file's entries count, as they do for `__metadata__`.
         for (key, value) in contents.gguf_metadata {
             self.gguf_metadata.entry(key).or_insert(value);
         }
@@ -254,6 +255,7 @@ impl Checkpoint {
             if let Some(name) = names.get(&tensor.name)
                 && taken.insert(name.clone())
             {
+                // Its old name is free for the tensors that follow.
                 taken.remove(&tensor.name);
                 tensor.name.clone_from(name);
             }
@@ -418,6 +420,8 @@ fn read_blocks(
 ) -> Result<(), Kind> {
     /// Decoded bytes that exist beside `buffer` at once.
     const AT_ONCE: usize = 1 << 16;
+    // Nothing is kept from one call to the next: callers read whole tensors or large pieces, of
+    // which the blocks at both ends are few.
     let decoded_bytes = block.weights() * WEIGHT_BYTES;
     let mut stored = vec![];
     let mut decoded = vec![];

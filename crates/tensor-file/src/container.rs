@@ -105,6 +105,8 @@ impl Container {
             [b'P', b'K', 3, 4, ..] => Self::Zip,
             [b'G', b'G', b'U', b'F', ..] => Self::Gguf,
             // The number that `torch.save` put in front.
+            // It is 0x1950a86a20f9469cfc6c, stored from its lowest byte, of which eight are looked
+            // at here.
             [0x80, 2..=5, 0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46] => Self::Pickle,
             _ => Self::Safetensors,
         }

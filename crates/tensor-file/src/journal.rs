@@ -178,6 +178,7 @@ fn line(value: &impl Serialize) -> String {
 /// Returns the value of a line; `None` for one that is not whole.
 fn parsed<T: for<'de> Deserialize<'de>>(line: &[u8]) -> Option<T> {
     let line = std::str::from_utf8(line.strip_suffix(b"\n")?).ok()?;
+    // The checksum before the parser: JSON that is cut may still be JSON.
     let (found, json) = line.split_once(' ')?;
     (found == checksum(json)).then(|| serde_json::from_str(json).ok())?
 }

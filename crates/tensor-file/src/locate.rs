@@ -37,6 +37,7 @@ fn locate_in_folder(folder: &Path) -> Result<Located, TensorFileError> {
     let list = std::fs::read_dir(folder).map_err(|error| Kind::io("list")(error).at(folder))?;
     for entry in list {
         let entry = entry.map_err(|error| Kind::io("list")(error).at(folder))?;
+        // What is hidden is not meant by a folder's name; unfinished outputs are hidden.
         let name = entry.file_name().to_string_lossy().into_owned();
         // Statistics lie beside the weights that they are of.
         if name.starts_with('.') || name.ends_with(".stats.safetensors") {
@@ -95,6 +96,7 @@ fn folders_with_weights(folder: &Path) -> Vec<String> {
     let is_weights = |name: &str| {
         name.ends_with(".safetensors") || OTHERS.iter().any(|ending| name.ends_with(ending))
     };
+    // One level deep, as a pipeline of diffusers has its models.
     let inside = list(folder).filter(|entry| {
         let mut files = list(&entry.path());
         entry.path().is_dir() && files.any(|file| is_weights(&file.file_name().to_string_lossy()))

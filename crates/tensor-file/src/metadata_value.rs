@@ -115,6 +115,7 @@ impl<'de> Visitor<'de> for ValueVisitor {
     }
 
     fn visit_f64<E: Error>(self, number: f64) -> Result<MetadataValue, E> {
+        // As JSON writes it, so that it is read back as the same number.
         Self::number(serde_json::Value::from(number))
     }
 

@@ -26,6 +26,7 @@ impl NumberedShard {
         let (base, number) = before.rsplit_once('-')?;
         let digits = rest.find(|char: char| !char.is_ascii_digit()).unwrap_or(rest.len());
         let (count, ending) = rest.split_at(digits);
+        // `parse` takes a plus sign as well, which no shard has.
         let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
         let count: usize = count.parse().ok().filter(|count| (2..=MOST_SHARDS).contains(count))?;
         let number_of: usize =

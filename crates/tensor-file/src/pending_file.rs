@@ -124,6 +124,7 @@ impl PendingFile {
 
 /// Opens a file for reading and writing, or creates it; links are not followed.
 pub(crate) fn open_writable(path: &Path) -> Result<File, TensorFileError> {
+    // A link would lead the writing to a file that somebody else chose.
     if let Ok(metadata) = path.symlink_metadata() {
         require_regular(path, &metadata)?;
     }

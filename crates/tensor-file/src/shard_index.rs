@@ -88,6 +88,8 @@ impl ShardIndex {
         for (tensor, shard) in &self.places {
             match holder(tensor) {
                 None => missing.push((tensor, shard)),
+                // A tensor that lies in another shard than the index says may be of an older save:
+                // which one is meant nobody can tell.
                 Some(path) if path.file_name() == Some(shard.as_ref()) => {}
                 Some(_) => return Err(self.not_in_shard(tensor, shard)),
             }

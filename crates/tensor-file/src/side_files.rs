@@ -41,6 +41,7 @@ impl Checkpoint {
             let path = entry.map_err(|error| Kind::io("list")(error).at(&folder))?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let is_weight = WEIGHTS.iter().any(|ending| name.ends_with(ending));
+            // Links to folders are folders here, and are passed over like them.
             if !is_weight && !name.starts_with('.') && !path.is_dir() {
                 check(&folder, &path)?;
                 paths.push(path);

@@ -107,6 +107,8 @@ impl Search<'_> {
         if !path.is_empty() && has("param_groups") && has("state") {
             return self.optimizers.push(path.join("."));
         }
+        // Dictionaries of the model itself hold tensors directly; those that hold dictionaries
+        // alone are on the way to one.
         let tensors = named.clone().filter(|(_, value)| is_tensor(pickle, *value)).count();
         if tensors > 0 {
             let place = |key: &String| MODEL_KEYS.iter().position(|known| known == key);
@@ -121,6 +123,7 @@ impl Search<'_> {
                 continue;
             }
             path.push(shown(key).to_owned());
+            // By name as well: other optimizers than torch's keep their state in other ways.
             if shown(key).to_ascii_lowercase().contains("optim") {
                 self.seen.insert(value);
                 self.optimizers.push(path.join("."));

@@ -64,6 +64,7 @@ pub(crate) fn read(
     if buffer.is_empty() {
         return Ok(());
     }
+    // Whole bytes: PyTorch has no dtype of less.
     let element = tensor.dtype.bits() / 8;
     // A tensor without dimensions is contiguous and never comes here.
     let row: u64 = tensor.shape[1..].iter().product();
@@ -83,6 +84,7 @@ pub(crate) fn read(
     dimensions.sort_by_key(|dimension| std::cmp::Reverse(dimension.stored));
     let mut window = Window {
         file,
+        // There is a span: tensors without one were refused when the header was read.
         end: tensor.offset + span(&tensor.shape, strides).unwrap_or(0) * element,
         start: 0,
         bytes: vec![],
@@ -91,6 +93,7 @@ pub(crate) fn read(
     let mut stored = rows.start * strides[0];
     let mut logical = rows.start * row;
     loop {
+        // One element at a time: what is stored side by side may lie far apart in the tensor.
         let bytes = window.at(tensor.offset + stored * element, element)?;
         copy_overlap(bytes, logical * element, buffer, offset);
         // Counts up like the digits of a number.

@@ -75,6 +75,7 @@ fn check_tiling(
     // Empty tensors before others at the same place: they overlap nothing.
     placed.sort_by_key(|tensor| (tensor.offset, tensor.length));
 
+    // The reference reader refuses holes too: bytes that no tensor has could hide another file.
     let mut expected = 0;
     let mut other = "";
     for tensor in placed {

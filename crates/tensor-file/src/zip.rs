@@ -101,6 +101,8 @@ fn next_entry(rest: &mut &[u8]) -> Result<Entry, Kind> {
         return Err(wrong("its directory is damaged"));
     }
     let [flags, method] = [8, 10].map(|at| u16_at(head, at));
+    // Sizes and the place of the local header; 32 bits each, of which all ones point to the extra
+    // field.
     let [packed, bytes, local] = [20, 24, 42].map(|at| u64::from(u32_at(head, at)));
     let [name, extra, comment] = [28, 30, 32].map(|at| usize::from(u16_at(head, at)));
     let name = take(rest, name)?;

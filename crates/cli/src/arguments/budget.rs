@@ -35,6 +35,7 @@ impl BudgetFlags {
     /// Returns the limit, if one was asked for.
     pub(crate) fn budget(&self) -> Option<Budget> {
         let size = self.size.map(Budget::Size);
+        // The parser lets only one of them through.
         size.or(self.bits.map(Budget::Bits)).or(self.loss.map(Budget::Loss))
     }
 

@@ -66,6 +66,7 @@ pub(crate) struct SchemeOutput {
 }
 
 fn parse_scheme_output(text: &str) -> Result<SchemeOutput, String> {
+    // At the first `=`: names of schemes hold none, names of files may.
     let (scheme, file) = match text.split_once('=') {
         Some((_, "")) => return Err("no file is named behind the `=`".to_owned()),
         Some((scheme, file)) => (scheme, Some(PathBuf::from(file))),

@@ -151,6 +151,7 @@ impl RecipeOptions {
         let (file, flags) = (self.file()?, self.flags()?);
         let typed = Typed::new(&file, &flags);
         let recipe = file.overlaid_with(flags).map_err(|error| typed.error(error.into()))?;
+        // Last, so that a method of the file stands.
         let recipe = if statistics.is_some() { recipe.with_statistics() } else { recipe };
         Ok((recipe, typed))
     }
@@ -177,6 +178,7 @@ impl RecipeOptions {
             kind: self.kind.clone(),
             names: self.names.clone(),
             preset: self.preset.clone(),
+            // A flag that is not given says nothing, not `false`: the file may say otherwise.
             keep_distillation: self.keep_distillation.then_some(true),
             ignore_base_list: self.ignore_base_list.then_some(true),
             keep: self.keep.clone(),
@@ -189,6 +191,7 @@ impl RecipeOptions {
             min_size: self.min_size,
             heuristic: self.heuristic.clone(),
             provenance: self.no_provenance.then_some(false),
+            // The rest are settings of other commands.
             ..RecipeFile::default()
         })
     }

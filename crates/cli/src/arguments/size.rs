@@ -17,6 +17,7 @@ pub(super) fn parse_size(text: &str) -> Result<u64, String> {
     let number = digits.trim().parse::<f64>().ok().filter(|number| *number > 0.0);
     match (number, unit) {
         (Some(number), Some((_, factor))) if (number * *factor as f64) >= 1.0 => {
+            // A fraction of a byte is left out, so that a limit is never above what was said.
             Ok((number * *factor as f64) as u64)
         }
         _ => Err("expected a size such as 5GB or 512MiB".to_owned()),

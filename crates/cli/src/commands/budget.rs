@@ -86,6 +86,7 @@ pub(super) fn summary(budgeted: &Budgeted) -> String {
     if !assignment.is_optimal {
         text += "  the best that was found; a little better ones may exist\n";
     }
+    // A list, so that schemes come in the order of the layers.
     let mut schemes: Vec<(&str, usize, u64)> = vec![];
     for layer in &assignment.layers {
         match schemes.iter_mut().find(|(scheme, ..)| *scheme == layer.scheme) {
@@ -165,6 +166,7 @@ fn trade_off(assignment: &Assignment) -> String {
         (point, format!("{scheme} for all"))
     });
     let mut points: Vec<(&TradeOff, String)> = own.chain(mixes).chain(uniform).collect();
+    // Of equal sizes the worse first: losses fall from line to line.
     points.sort_by(|(a, _), (b, _)| a.bytes.cmp(&b.bytes).then_with(|| b.loss.total_cmp(&a.loss)));
     let mut table = Table::new(&["size", "bits", "predicted loss", ""]);
     for (point, name) in points {

@@ -41,6 +41,7 @@ pub(super) fn carry_out(
     events: Option<&Events>,
     report: Option<&Path>,
 ) -> anyhow::Result<Vec<Report>> {
+    // `convert` takes the jobs along.
     let jobs: Vec<Job> = prepared.jobs().to_vec();
     let result = match events {
         Some(events) => prepared.convert(events),

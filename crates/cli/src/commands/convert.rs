@@ -159,6 +159,7 @@ impl Batch {
         groups: Vec<(&Group, Option<Prepared>)>,
     ) -> anyhow::Result<()> {
         for (group, prepared) in groups {
+            // What was not held is opened again.
             let prepared = prepared.map_or_else(|| prepare(group), Ok);
             let result = prepared.map_err(|error| typed.error(error));
             let result =
@@ -181,6 +182,7 @@ impl Batch {
             }
             Err(error) => {
                 print_error(&error);
+                // All jobs of a group have one input.
                 let input = group[0].input.display().to_string();
                 self.failed.push(Failure { input, is_bad_usage: is_bad_usage(&error) });
                 Ok(None)

@@ -25,6 +25,7 @@ fn answer(options: &PlanOptions) -> anyhow::Result<bool> {
     let (recipe, typed) = options.recipe.to_recipe_file(statistics.as_ref())?;
     let recipe = for_input(recipe, &options.input, None);
     let budgeted = within_budget(options, recipe.clone(), &typed)?;
+    // Programs get the choice alone; people the plan that follows from it.
     if let (true, Some(budgeted)) = (options.events, &budgeted) {
         tell_done(&Chosen::of(budgeted));
         return Ok(true);

@@ -42,6 +42,7 @@ fn read(file: &Path) -> anyhow::Result<Vec<Report>> {
         }
         _ => error.into(),
     })?;
+    // `--report` writes a list where one input has several outputs.
     let reports = match text.trim_start().starts_with('[') {
         true => serde_json::from_str(&text),
         false => Report::from_json(&text).map(|report| vec![report]),

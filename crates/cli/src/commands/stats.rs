@@ -125,6 +125,7 @@ fn warn_of_few_samples(layers: &[LayerSummary]) -> String {
 }
 
 fn merge(options: &StatsMergeOptions) -> anyhow::Result<()> {
+    // Before anything is read: files of statistics may be large.
     Target::file(&options.output, "the statistics", overwrite(options.force)).check()?;
     let sources = options.statistics.iter().map(|path| Statistics::open(path));
     let sources = sources.collect::<Result<Vec<_>, _>>()?;

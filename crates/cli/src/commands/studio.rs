@@ -50,6 +50,7 @@ fn existing(start: &Path) -> anyhow::Result<PathBuf> {
     if !start.exists() {
         bail!("{}: there is no such file or folder", path(start));
     }
+    // The server asks for absolute paths, as it knows no folder of the user's.
     Ok(std::path::absolute(start)?)
 }
 

@@ -64,6 +64,8 @@ fn not_a_rounding(step: LargestStep, error: WeightError, nearest_error: f64) -> 
     }
     // Both errors are sums of the same terms; the slack is a few roundings.
     const MOST_ERROR: f64 = LARGEST_ERROR_RATIO * (1.0 + 1e-6);
+    // Where nearest codes are exact, any error is too much; 0 / 0 is a NaN, which is no more than
+    // anything.
     let ratio = (error.error_squared / nearest_error).sqrt();
     (ratio > MOST_ERROR).then(|| {
         format!(
@@ -76,6 +78,7 @@ fn not_a_rounding(step: LargestStep, error: WeightError, nearest_error: f64) -> 
 /// Returns the largest magnitude of a weight and of its decoded codes.
 fn largest_weights(weight: &Weight<'_>, matrix: &QuantizedMatrix) -> [f32; 2] {
     let mut values = vec![0.0; weight.cols()];
+    // `max` would pass over a NaN, but none gets here: numbers and codes have been checked.
     let mut largest = [0.0; 2];
     for row in 0..weight.rows() {
         weight.widen_row(row, &mut values);

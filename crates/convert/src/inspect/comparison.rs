@@ -195,6 +195,8 @@ impl Comparison {
     fn find_after(&self, before: &TensorHeader) -> Option<&TensorHeader> {
         let after = &self.converted.checkpoint;
         let stored = self.original.stored_layer(before);
+        // The name of the decoded weight first: an original in packed codes has the tensor under
+        // another one.
         let unpacked = stored.and_then(|stored| after.get(&weight_of(&stored.layer)));
         let packed = || {
             let stored = self.converted.stored.layers.get(layer_of_weight(&before.name)?)?;
@@ -237,6 +239,7 @@ impl Comparison {
 
     /// Returns whether a preset leaves the tensor out on purpose.
     fn may_be_missing(&self, name: &str) -> bool {
+        // By any preset: which of them the conversion went by is not known here.
         let shapes = self.original.shapes();
         Preset::all().iter().any(|preset| preset.remove_reason(name, &shapes).is_some())
     }

@@ -264,6 +264,7 @@ fn clients(source: &Source) -> Vec<String> {
         .collect();
     let foreign = source.stored.foreign.values();
     openers.extend(foreign.map(|layer| other(layer.program.opened_by)));
+    // Stock ComfyUI cannot open a file of which it cannot open one layer.
     if openers.iter().any(Opener::is_beyond_comfyui) {
         openers.retain(Opener::is_beyond_comfyui);
     }

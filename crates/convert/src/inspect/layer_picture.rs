@@ -137,6 +137,7 @@ impl Histogram {
         let largest = f64::from(self.edges[Self::BINS]);
         let scale = Self::BINS as f64 / (2.0 * largest);
         for &value in values {
+            // A cast saturates: what rounding puts a little below 0 is in the first bin.
             let bin = ((f64::from(value) + largest) * scale) as usize;
             self.counts[bin.min(Self::BINS - 1)] += 1;
         }
@@ -168,6 +169,8 @@ impl SquaresByCell {
 
     fn into_errors(self, total: WeightError) -> ErrorMap {
         let Self { shape, cell, cells, sums } = self;
+        // Over W of the whole matrix, not of the cell: where a cell holds zeros its own ratio would
+        // mean nothing.
         let mean_square = total.weight_squared / (shape[0] as f64 * shape[1] as f64);
         let length = |side: usize, at: usize| cell[side].min(shape[side] - at * cell[side]);
         let relative = |(index, sum): (usize, f64)| {

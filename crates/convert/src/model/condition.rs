@@ -75,6 +75,7 @@ impl fmt::Display for Condition {
 impl Test {
     fn parse(text: &str) -> Result<Self, String> {
         let not_understood = || format!("not a condition: `{text}`");
+        // Before a bracket with an axis, which this would be taken for.
         if let Some((end, rank)) = text.strip_prefix('*').and_then(|it| it.split_once("[] = ")) {
             let rank = rank.parse().map_err(|_| not_understood())?;
             return match end.is_empty() {
@@ -95,6 +96,7 @@ impl Test {
             Some(start) => (start, true),
             None => (key, false),
         };
+        // A sign of the notation inside a name is a slip of whoever wrote the table.
         if key.is_empty() || key.contains([' ', '*', ']', '=', '|']) {
             return Err(not_understood());
         }

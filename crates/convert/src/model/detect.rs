@@ -193,6 +193,7 @@ fn detect_plain(shapes: &Shapes<'_>, insisted: Option<FileKind>) -> Detected {
         Role::DiffusionModel | Role::Vae => Dialect::Original,
         Role::Unknown => Dialect::Unknown,
     });
+    // Stray tensors and averaged weights make no checkpoint of a model.
     let is_part = |other: &Component| !other.prefix.is_empty() && !other.is_copy();
     let is_checkpoint = others.iter().any(is_part);
     let kind = insisted.or(row.and_then(|row| row.kind)).unwrap_or(match main.role {
@@ -240,6 +241,7 @@ const TEXT_PREFIXES: [&str; 10] = [
 /// Returns the wrapper that most tensors start with, if more than five do.
 fn wrapper(shapes: &Shapes<'_>) -> Option<&'static str> {
     let holds = |start: &str| shapes.starting_with(start).next().is_some();
+    // SAM 3, of which ComfyUI takes no prefix off.
     if holds("detector.") && holds("tracker.") {
         return None;
     }
@@ -371,6 +373,7 @@ fn companion(shapes: &Shapes<'_>, prefix: &str) -> Component {
         let component = unknown(prefix, "vae");
         return Component { role: Role::Vae, architecture: &preset.name, ..component };
     }
+    // A checkpoint puts its own prefix before those that the encoder has in its own file.
     let inside = |start: &&str| identify(shapes, &format!("{prefix}{start}"), Role::TextEncoder);
     match TEXT_PREFIXES.iter().find_map(inside) {
         // All of it is the encoder's, also what stands beside its `transformer.`.

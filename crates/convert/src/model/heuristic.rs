@@ -44,6 +44,8 @@ impl Heuristic {
 }
 
 fn classic(longer: u64, shorter: u64) -> Option<String> {
+    // The rules of convert_to_quant's first versions, with their numbers; its present ones are
+    // those of `Basic`.
     if longer > 4 * shorter && shorter < 5120 {
         return Some("long and thin: sides differ more than 4 times".to_owned());
     }

@@ -114,6 +114,7 @@ impl Formula {
     fn solve(&self, value: u64, stride: u64, indices: &mut Indices) -> Option<()> {
         let rest = value.checked_sub(self.constant)?;
         let (level, block) = match self.level {
+            // Without levels the stride is 0, and no name is one of a level.
             Some(_) => (rest.checked_div(stride)?, rest.checked_rem(stride)?),
             None => (0, rest),
         };

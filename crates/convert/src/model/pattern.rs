@@ -30,6 +30,8 @@ impl LayerPattern {
     /// An error of the regular expression.
     pub fn new(source: &str) -> Result<Self, regex::Error> {
         let expression = match source.strip_prefix('^') {
+            // The prefixes of loaders are in the expression, for there are four; wrappers come in
+            // any depth and are taken off before.
             Some(rest) => format!(
                 r"^(?:(?:model|diffusion_model|transformer|net)\.)*(?P<layer>{rest})(?:\.|$)"
             ),

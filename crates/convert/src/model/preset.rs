@@ -106,6 +106,8 @@ impl Preset {
     pub fn remove_reason(&self, name: &str, shapes: &Shapes<'_>) -> Option<&str> {
         let applies = |rule: &&RemoveRule| {
             rule.tensors.starts(name).any(|at| {
+                // Beside it under the same prefix: a checkpoint may hold one encoder that needs the
+                // tensor and one that does not.
                 let sibling = format!("{}{}", &name[..at], rule.beside);
                 shapes.starting_with(&sibling).next().is_some()
             })

@@ -209,6 +209,7 @@ impl DialectTable {
                 scope.shapes.starting_with(&start).next().is_some()
             })
         };
+        // The first rule counts, so that a table may put an exception before what it is one of.
         self.rules.iter().find_map(|rule| {
             rule.theirs.iter().enumerate().find_map(|(part, theirs)| {
                 let (rest, indices) = theirs.match_start(bare, stride)?;
@@ -249,6 +250,7 @@ impl<'a> OwnTensor<'a> {
         name: &'a str,
         place: &Place<'a>,
     ) -> Result<(), TranslationError> {
+        // Two rules that lead to one name are two tensors for one place, even of different parts.
         let is_same = std::ptr::eq(self.rule, place.rule);
         let part = self.parts.get_mut(place.part).filter(|part| is_same && part.is_none());
         match part {
@@ -393,6 +395,8 @@ fn taken(
         let halves = [middle..range.end, range.start..middle];
         return Ok(halves.map(|half| rows(tensor, half, RowOrder::AsStored)).into());
     }
+    // llama.cpp interleaves the two halves of each head of queries and keys, as its rotary
+    // embedding takes them.
     let order = match rule.head_rows(tensor, count, scope.header)? {
         None => RowOrder::AsStored,
         Some(head) if is_back => RowOrder::Interleaved(head),
@@ -451,6 +455,7 @@ impl Stride {
 
     /// Counts them among the model's own: the number of the first block that ends a level.
     fn in_ours(&self, scope: &Scope<'_>) -> u64 {
+        // Where no block ends a level, all blocks are of the first.
         indices(&self.ours, scope).min().unwrap_or(u64::MAX)
     }
 }

@@ -97,6 +97,7 @@ fn common_wrapper(shapes: &Shapes<'_>) -> Option<&'static str> {
     let count = |wrapper: &str| shapes.starting_with(&format!("{wrapper}.")).count();
     let counted = COMMON_WRAPPERS.into_iter().chain(TRAINING_WRAPPERS);
     let counted = counted.map(|wrapper| (wrapper, count(wrapper)));
+    // Of equal counts the first of the lists: loaders' own names before those of training code.
     let (wrapper, most) = counted.reduce(|best, next| if next.1 > best.1 { next } else { best })?;
     (most > 0 && most * 3 >= shapes.names().count()).then_some(wrapper)
 }

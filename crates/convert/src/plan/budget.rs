@@ -68,6 +68,8 @@ impl Card {
         let has_fp8 = matches!(self, Self::Rtx40 | Self::Rtx50);
         let has_blocks = self == Self::Rtx50;
         let named = |name: &str| name.parse().expect("a scheme of the catalogue");
+        // ComfyUI takes an FP8 layer with one scale only; servers read one for each row. Its 4- and
+        // 8-bit integers are rotated, those of servers have a scale for 128 columns.
         let (everywhere, fp8) = match layout.is_for_servers() {
             true => (["int4-group-128", "int8-group-128"], Tiling::Row),
             false => (["int4-convrot", "int8-row-convrot"], Tiling::Tensor),
@@ -167,6 +169,8 @@ impl Assignment {
     /// schemes that the mix may not choose can be among them.
     pub fn better_uniform(&self) -> Vec<&TradeOff> {
         let is_better =
+            // A thousandth is less than a prediction can tell, and would not be worth another
+            // recipe.
             |it: &&TradeOff| it.bytes <= self.file.bytes && it.loss < self.file.loss * 0.999;
         self.uniform.iter().filter(is_better).collect()
     }
@@ -293,6 +297,7 @@ impl<'a> Problem<'a> {
     pub(crate) fn describe(&self, solved: &Solved, measure: Measure, overhead: u64) -> Assignment {
         let trade_off = |(bytes, loss): (u64, f64), scheme| TradeOff {
             bytes: overhead + bytes,
+            // Of the layers alone: the header and what is kept are not converted weights.
             bits: 8.0 * bytes as f64 / self.elements().max(1) as f64,
             loss,
             scheme,
@@ -340,6 +345,7 @@ impl<'a> Problem<'a> {
                 }
             };
             let others = || (0..group.choices.len()).filter(|&other| other != own);
+            // More bytes that save nothing are no offer; fewer bytes always are.
             let is_larger = |&other: &usize| {
                 group.choices[other].cost > now.cost && group.choices[other].value < now.value
             };
@@ -412,6 +418,7 @@ impl Group {
         let position = |member: usize, scheme: Scheme| {
             layers[member].options.iter().position(|option| option.scheme == scheme)
         };
+        // A scheme that one member cannot have is no choice for any of them.
         let of_all = |scheme: &Scheme| -> Option<Vec<usize>> {
             members.iter().map(|&member| position(member, *scheme)).collect()
         };
@@ -437,6 +444,7 @@ fn smallest(layer: &LayerOptions, allowed: &[Scheme]) -> usize {
 
 /// Points of a curve that are shown: evenly spaced in their bytes.
 fn thinned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    // As many as a chart or a table of one screen shows apart.
     const SHOWN: usize = 16;
     let (Some(&(first, _)), Some(&(last, _))) = (points.first(), points.last()) else {
         return vec![];

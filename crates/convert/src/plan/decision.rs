@@ -151,6 +151,7 @@ impl PlannedTensor {
     /// Returns the activation scale that its layer gets.
     pub(crate) fn input_scale_spec(&self) -> Option<TensorSpec> {
         let Decision::Repack { gets_input_scale: true, .. } = self.decision else { return None };
+        // One number without dimensions, as ComfyUI writes it.
         let name = format!("{}.input_scale", self.layer());
         Some(TensorSpec { name, dtype: Dtype::F32, shape: vec![] })
     }

@@ -37,6 +37,8 @@ impl Edit {
         let owner = source.stored.side_tensors.get(&header.name);
         let layer = owner.map_or_else(|| layer_of(&header.name), String::as_str);
         let is_changed = |stored: &&StoredLayer| self.changes(&stored.layer);
+        // A scale or marker is decided about by its layer: what is written anew with it is left
+        // out.
         let stored = source.stored.layers.get(layer).filter(is_changed);
         let gets_input_scale = matches(&self.input_scale, layer);
         // A scale that is to be written anew is left out here; any other goes on as it is.
@@ -152,6 +154,7 @@ impl Edit {
     ) -> BTreeMap<String, String> {
         let mut metadata = source.checkpoint.metadata().clone();
         metadata.retain(|key, _| !matches(&self.unset, key));
+        // After the removal: a key that is in both lists gets its new value.
         metadata.extend(self.set.clone());
         let layers = tensors.iter().filter_map(|planned| {
             let (scheme, matmul_precision) = planned.codes()?;

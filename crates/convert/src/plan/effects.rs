@@ -22,6 +22,7 @@ enum Effect {
 impl Effect {
     /// Adds the effect on one more tensor.
     fn add(&mut self, effect: Effect) {
+        // The variants are in this order: one tensor that changes is enough.
         *self = effect.max(*self);
     }
 }
@@ -201,6 +202,7 @@ fn called_here(asked: &Ineffective, names: &[OtherName]) -> String {
         pattern.as_ref().is_some_and(|pattern| pattern.is_match(&name.other.module))
     };
     let mut meant = names.iter().filter(is_meant);
+    // One name shows the difference; the others follow the same rule.
     let Some(OtherName { layer, other }) = meant.next() else { return String::new() };
     let more = match meant.count() {
         0 => String::new(),

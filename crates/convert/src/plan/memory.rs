@@ -154,6 +154,7 @@ impl MemoryPlan {
                 Some((in_flight(planned, rounding).bytes(), index, rows))
             })
             .collect();
+        // A stable sort: of weights of one size those first in the file are taken, on every run.
         by_size.sort_by_key(|(bytes, ..)| std::cmp::Reverse(*bytes));
         for (_, index, rows) in by_size {
             if plan.peak_bytes <= limit {
@@ -177,6 +178,7 @@ fn possible_band_rows(
     rule: ScaleRule,
 ) -> Option<usize> {
     let Decision::Quantize { scheme, .. } = planned.decision else { return None };
+    // In the dtype that rows are read as: another program's codes come as F32.
     let width = match planned.is_foreign {
         true => size_of::<f32>(),
         false => float_dtype(planned.header.dtype)?.byte_len(),
@@ -193,6 +195,7 @@ fn possible_band_rows(
     let row_bytes = (cols as u64).checked_mul(width as u64)?.max(1);
     // Whole groups, so that a band's scales fill whole pieces of the swizzled tensor.
     let band = (BAND_BYTES / row_bytes / group).max(1).checked_mul(group)?;
+    // A band as high as the weight would only cost the second reading.
     usize::try_from(band).ok().filter(|&band| band < rows)
 }
 
@@ -215,6 +218,7 @@ impl InFlight {
     /// Returns the share of some rows; a copy of the codes is made besides, where the whole is
     /// packed in place.
     fn of_rows(self, rows: usize, of: usize) -> Self {
+        // Rounded up for each row: an estimate may be too large, never too small.
         let share = |bytes: u64| (bytes / of.max(1) as u64 + 1).saturating_mul(rows as u64);
         Self {
             source: share(self.source),
@@ -264,6 +268,7 @@ fn in_flight(planned: &PlannedTensor, rounding: Rounding) -> InFlight {
     // Where adapters are added, numbers lie there in F32 twice, beside the adapters.
     let source = match float_dtype(header.dtype) {
         _ if planned.is_merged => elements.saturating_mul(12),
+        // Plain numbers stay in their dtype and are widened a row at a time.
         Some(_) if !planned.is_in_codes => header.byte_len(),
         _ if planned.is_foreign => elements.saturating_mul(4).saturating_add(FOREIGN_BYTES),
         Some(_) | None => {
@@ -277,6 +282,7 @@ fn in_flight(planned: &PlannedTensor, rounding: Rounding) -> InFlight {
         Decision::Copy | Decision::Rename { .. } => {
             InFlight { source: header.byte_len().min(PIECE_BYTES), ..InFlight::default() }
         }
+        // A corrected bias is a few numbers, and is made with its weight.
         Decision::Correct | Decision::Remove => InFlight::default(),
         // Codes of other programs are decoded and written some rows at a time.
         Decision::Decode { .. } if planned.is_foreign && !planned.is_merged => InFlight {

@@ -96,6 +96,7 @@ impl<'a> Migration<'a> {
                 let takes = self.layout.takes(stored.scheme, stored.shape);
                 takes.map_err(|error| error.to_string())
             });
+        // Only for what fits otherwise: these questions read the scales.
         if fits.is_ok() && !self.divides_exactly(stored)? {
             return Ok(Err(
                 "the factor of its scales has no inverse that divides to the same".into()
@@ -119,6 +120,7 @@ impl<'a> Migration<'a> {
         let inverse = 1.0 / factor;
         // All E4M3 scales there are.
         let is_same = |block: f32| block / inverse == block * factor;
+        // Block scales are not negative, and 0x7F is NaN.
         Ok((0..0x7F).map(E4m3::decode).all(is_same))
     }
 
@@ -134,6 +136,7 @@ impl<'a> Migration<'a> {
         // Only these schemes have activation scales in any layout; other programs would meet an
         // unknown key.
         let is_read = is_fp8(stored.scheme) || stored.scheme == Scheme::NVFP4;
+        // ComfyUI's converter of legacy files takes the scale's only element, and fails on more.
         if !is_measured || !is_read || header.element_count() != 1 {
             return (Decision::Remove, Reason::Superseded);
         }

@@ -78,6 +78,7 @@ impl Part {
         tensors: &[PlannedTensor],
         rounding: Rounding,
     ) -> Vec<PlannedTensor> {
+        // Machines see the same plan and no other's work: nothing here may depend on anything else.
         let mut costs = BTreeMap::<&str, u64>::new();
         for planned in tensors {
             let cost = costs.entry(layer_group(planned)).or_default();
@@ -90,6 +91,8 @@ impl Part {
         let mut mine = BTreeSet::new();
         for (layer, cost) in layers {
             // Largest first, each onto the least loaded part.
+            // That is Graham's rule (1969), by which the largest load is at most 4/3 of the least
+            // possible one. Of equal loads the first part counts.
             let least = (0..self.count).min_by_key(|&part| loads[part]).unwrap_or(0);
             loads[least] = loads[least].saturating_add(cost);
             if least + 1 == self.number {

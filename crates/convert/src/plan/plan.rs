@@ -185,6 +185,8 @@ impl Plan {
         if scheme.shares_scales() {
             return Some(layer.rsplit_once('.').map_or("", |(module, _)| module).to_owned());
         }
+        // A scale of the tensor, or the factor of NVFP4's block scales, has to be one for all that
+        // a server joins into one matrix.
         let is_of_the_tensor =
             scheme.tiling() == Tiling::Tensor || scheme.read_as() == Scheme::NVFP4;
         is_of_the_tensor.then(|| self.stack_of(layer)).flatten()
@@ -246,6 +248,7 @@ impl Plan {
         for planned in self.tensors.iter().filter(is_kept) {
             *counts.entry(planned.because()).or_default() += 1;
         }
+        // Ties by the words, so that the list is the same on every run.
         let mut counts: Vec<_> = counts.into_iter().collect();
         counts.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
         counts
@@ -336,6 +339,8 @@ fn decide_all(
             let mut migration = Migration::new(source, layout, detected);
             let decide = |header| Ok(planned(header, migration.decide(header)?));
             let tensors = headers.map(decide).collect::<Result<_, ConvertError>>()?;
+            // Before the layers that do not fit: of what cannot be read nobody knows whether it
+            // would.
             refuse_unreadable(path, source, &[])?;
             migration.finish()?;
             Ok((tensors, vec![]))
@@ -494,6 +499,7 @@ fn header_metadata(
     }
     if layout.is_for_servers() {
         // transformers refuses a file that does not say so.
+        // Its value names the framework that tensors are for. An entry of the input stays.
         metadata.entry("format".to_owned()).or_insert_with(|| "pt".to_owned());
     }
     metadata

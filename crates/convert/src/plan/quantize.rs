@@ -39,6 +39,7 @@ impl<'a> Quantization<'a> {
 
     /// Decides what one tensor becomes.
     pub(crate) fn decide(&mut self, header: &TensorHeader) -> (Decision, Reason) {
+        // All answers, and not only the first: the later ones tell which settings did nothing.
         let answers = self.questions.ask(header);
         self.effects.add(&answers);
         self.complain(layer_of(&header.name), &answers);
@@ -48,6 +49,7 @@ impl<'a> Quantization<'a> {
         let foreign = self.questions.source.foreign_layer(header);
         let matmul_precision =
             self.matmul_precision(header, matches!(verdict.wish, Wish::Codes(_)));
+        // A weight that was in codes before keeps nothing of them, whatever becomes of it.
         match (&verdict.wish, stored, foreign) {
             (Wish::Codes(scheme), ..) => {
                 let bias = self.questions.bias_of(header).cloned();
@@ -108,6 +110,7 @@ impl<'a> Quantization<'a> {
                 let reason = &verdict.reason;
                 let asks = format!(" asks for what cannot be converted: {reason}");
                 let complaint = Complaint { problem: forced.problem + asks, ..forced };
+                // Once for the setting, however many layers it asks for.
                 if !self.complaints.contains(&complaint) {
                     self.complaints.push(complaint);
                 }

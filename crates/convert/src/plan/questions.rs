@@ -243,6 +243,8 @@ impl<'a> Questions<'a> {
     /// Returns whether an activation scale still holds for the codes that its layer gets.
     fn keeps_input_scale(&self, header: &TensorHeader, stored: &StoredLayer) -> bool {
         let fp8 = Scheme::scaled(GridKind::E4m3, Tiling::Tensor);
+        // It is measured for the range of E4M3 (largest input / 448): codes of another grid need
+        // another.
         let may_stay = header.name.ends_with(".input_scale")
             && self.recipe.layout() == Layout::Comfy
             && stored.scheme == fp8;
@@ -288,6 +290,8 @@ impl<'a> Questions<'a> {
             // Some banks of experts are called without `.weight`.
             let is_bank = is_expert_bank(header) || foreign.is_some() && rank == 3;
             Some(if is_bank { Reason::ExpertBank } else { Reason::NotAWeight })
+        // Codes are of matrices: ComfyUI has no scaled convolution, ignores the scale of one and
+        // computes with its codes.
         } else if rank < 2 || rank > 2 && (foreign.is_some() || !self.stores_plain_numbers()) {
             let is_coded_bank = self.source.stored_layer(header).is_some_and(|it| it.is_bank);
             let is_bank = is_expert_bank(header) || is_coded_bank || foreign.is_some() && rank == 3;
@@ -397,6 +401,7 @@ impl<'a> Questions<'a> {
             });
             Answer::kept(question, reason)
         };
+        // Asked also where it is ignored: whether that changes anything is told afterwards.
         let mut base = kept(Question::BaseList, Preset::base());
         if !self.recipe.uses_base_list() {
             let is_waived = base.verdict.take().is_some();
@@ -418,6 +423,7 @@ impl<'a> Questions<'a> {
 
     fn heuristic(&self, header: &TensorHeader) -> Option<Answer> {
         let heuristic = self.recipe.heuristic()?;
+        // By the shape of the numbers: that of packed codes says nothing about them.
         let shape = matrix_shape(&self.source.shape_of(header));
         let skipped = shape.and_then(|shape| {
             heuristic.skips(self.recipe.scheme(), [shape[0] as u64, shape[1] as u64])
@@ -441,6 +447,7 @@ impl<'a> Questions<'a> {
             2 => Reason::Default,
             _ => Reason::Convolution,
         };
+        // There is always a verdict here, so that some question decides about every matrix.
         let verdict = self.codes(header, self.recipe.scheme(), reason);
         Answer::new(Question::Scheme, Some(verdict))
     }
@@ -513,6 +520,7 @@ impl<'a> Questions<'a> {
             return false;
         }
         let component = self.detected.component_of(name);
+        // A preset that was asked for may know of no probes; the loader looks at them all the same.
         let presets = [component.preset, self.preset_of(name)];
         presets.into_iter().any(|preset| preset.is_probe(name))
     }

@@ -44,6 +44,7 @@ pub(crate) fn same_model(
 
 /// Describes the model of a file and where its tensors are.
 fn model(detected: &Detected) -> String {
+    // Title and prefix: under another prefix loaders would not find the same model either.
     let Component { title, prefix, .. } = &detected.main;
     match prefix.as_str() {
         "" => (*title).to_owned(),

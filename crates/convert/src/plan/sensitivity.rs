@@ -123,6 +123,8 @@ impl Sensitivity {
 
     /// Returns the median of what a measure gives for one unit of `‖E‖²`.
     fn proxy_factor(&self, measure: Measure) -> f64 {
+        // ‖E‖² itself, not over ‖W‖²: on a small language model its rank correlation with the
+        // measured loss of single layers was 0.50 to 0.56, that of the relative error 0.08 to 0.12.
         let losses = self.layers.values().flat_map(BTreeMap::values);
         let mut factors: Vec<f64> = losses
             .filter(|loss| loss.weight_error > 0.0)

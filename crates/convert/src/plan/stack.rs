@@ -11,6 +11,7 @@ pub(crate) struct Stack<'a> {
 impl<'a> Stack<'a> {
     /// Returns the stack that a layer is part of; `None` for one that stands alone.
     pub(crate) fn of(preset: &'a Preset, layer: &'a str) -> Option<Self> {
+        // By the last part of the name alone: layers of one stack are of one module.
         let (module, last) = layer.rsplit_once('.').unwrap_or(("", layer));
         let members =
             preset.fused.iter().find(|members| members.iter().any(|name| name == last))?;

@@ -73,6 +73,8 @@ impl<'a> Checker<'a> {
             ("edit", file.edit.as_ref().map(|_| Purpose::Edit), "codes stay"),
             ("repair", (file.repair == Some(true)).then_some(Purpose::Repair), "codes stay"),
         ];
+        // A setting that would do nothing is refused: somebody who names it expects something of
+        // it.
         let others = file.keys_of_quantizing();
         let mut named = purposes.into_iter().filter_map(|(key, it, why)| Some((key, it?, why)));
         let Some((key, purpose, why)) = named.next() else { return Purpose::Quantize };
@@ -215,6 +217,7 @@ impl<'a> Checker<'a> {
                     let problem = format!("{problem}: these contradict each other");
                     self.complain(setting, problem);
                 }
+                // Pushed in spite of it: other complaints may be about this rule as well.
                 checked.push(Rule { pattern, scheme });
             }
         }

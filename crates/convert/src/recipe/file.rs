@@ -212,6 +212,7 @@ impl RecipeFile {
             names: None,
             ..self.clone()
         };
+        // What was left out is not serialised, so that these are the keys that somebody gave.
         let keys = serde_json::to_value(others).expect("texts and numbers always serialise");
         keys.as_object().into_iter().flat_map(|keys| keys.keys().cloned()).collect()
     }

@@ -51,6 +51,7 @@ pub fn import_layer_config(text: &str) -> Result<RecipeFile, RecipeError> {
     })?;
     let mut import = Import::default();
     let mut entries: Vec<(String, Value)> = entries.into_iter().collect();
+    // A stable sort: of patterns alike in this the one that was typed first decides.
     entries.sort_by_key(|(pattern, _)| std::cmp::Reverse(literal_characters(pattern)));
     for (pattern, settings) in &entries {
         match pattern.as_str() {
@@ -124,6 +125,7 @@ impl Import {
         self.recipe.scheme = self.scheme(DEFAULT, &settings);
         self.simple.push(settings.simple);
         if settings.full_precision_matrix_mult {
+            // A pattern that every name matches.
             self.recipe.full_precision.push(".".to_owned());
         }
     }

@@ -85,6 +85,7 @@ fn collect(
     let one = |key: &str, value: Value| Value::Object(Map::from_iter([(key.to_owned(), value)]));
     match value {
         Value::Object(fields) => {
+            // Wrapped in its tables again, so that the reader meets the key where it belongs.
             for (inner, value) in fields {
                 let wrapped = |part| error_of(one(key, part));
                 collect(inner, value, &format!("{prefix}{key}."), complaints, &wrapped);

@@ -94,6 +94,7 @@ impl Recipe {
         let default = default_scheme(program, named);
         let scheme = checker.parse::<Scheme>("scheme", file.scheme.as_deref().unwrap_or(default));
         let program = program.unwrap_or(Program::ComfyUi);
+        // Nothing follows from a scheme that is not known; the complaint about it is enough.
         let layout = named.or_else(|| Some(program.layout(scheme?))).unwrap_or_default();
         checker.agree(layout);
         let tensor_parallel = checker.tensor_parallel(layout);
@@ -119,6 +120,7 @@ impl Recipe {
         let adapters = checker.adapters();
         let edit = checker.edit();
         // 3. Settings that have to go together.
+        // Where codes stay, the plan asks the layout about each layer that there is.
         if purpose == Purpose::Quantize {
             checker.admit(layout, scheme, fallback_scheme, &rules, &assigned);
         }

@@ -97,6 +97,7 @@ impl Report {
             b.weight_error
                 .partial_cmp(&a.weight_error)
                 .unwrap_or(std::cmp::Ordering::Equal)
+                // Ties by name, so that the list is the same on every run.
                 .then_with(|| a.name.cmp(&b.name))
         });
         layers.truncate(count);

@@ -57,6 +57,7 @@ impl RoundingTotals {
             }
             _ => None,
         };
+        // Where nearest codes have no error there is nothing to gain or to lose.
         let root =
             |stored: f64, nearest: f64| if nearest > 0.0 { (stored / nearest).sqrt() } else { 1.0 };
         let sum_of = |value: fn(&LayerRounding) -> Option<f64>| -> f64 {

@@ -82,9 +82,12 @@ pub(crate) fn round_by_bands(
     let largest = largest.map_err(scheme_error)?.max(absmax_beside);
     let mut error = WeightError::default();
     for band in bands(rows, height) {
+        // Rows are of one length, so the division leaves nothing. A weight without rows has no
+        // band, and does not come here.
         let bytes = header.byte_len() / rows as u64 * band.len() as u64;
         let weight = input.source.load_rows(header, band, buffers.take())?;
         let (view, memory) = (weight.view(), buffers.take());
+        // Bands are for nearest codes alone, and those know no statistics.
         let rule = input.recipe.scale_rule_without_inputs();
         let rounded =
             QuantizedMatrix::nearest_band(&view, scheme, rule, largest, memory, &mut error);
@@ -108,6 +111,7 @@ impl Output<'_> {
     ) -> Result<Vec<String>, Stop> {
         let (layer, layout) = (planned.layer(), self.plan.layout);
         let shape = planned.matrix_shape();
+        // 1. What the layer's tensors are as a whole.
         let whole: BTreeMap<String, u64> = layout
             .layer_tensors(layer, scheme, matmul_precision, shape)
             .into_iter()
@@ -115,6 +119,8 @@ impl Output<'_> {
             .collect();
         let marker = layout.marker(layer, scheme, matmul_precision, shape);
         let mut filled = BTreeMap::<String, u64>::new();
+        // 2. Each band goes behind the one before it. A layout packs a band as if it were a whole
+        // weight.
         let put = |rounded: QuantizedMatrix, buffers: &mut Buffers| {
             for packed in layout.pack(layer, rounded, matmul_precision) {
                 // The marker is of the whole layer, and is written once at the end.
@@ -138,6 +144,7 @@ impl Output<'_> {
         let absmax_beside = self.shared_scales.absmax_beside(layer);
         let by = Bands { scheme, height, absmax_beside };
         let error = round_by_bands(self.input, planned, by, self.watch, buffers, put)?;
+        // 3. The marker, which tells the shape of the whole.
         if let Some(marker) = marker {
             self.file.write(&marker.name, &marker.bytes)?;
         }

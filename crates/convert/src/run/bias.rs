@@ -56,6 +56,7 @@ fn added<N: Into<f64>, const WIDTH: usize>(
     stored: impl Fn(f64) -> [u8; WIDTH],
 ) -> Vec<u8> {
     let (values, _) = bytes.as_chunks();
+    // In F64, which holds every number of the four dtypes exactly.
     let sums = values.iter().zip(change).map(|(value, change)| {
         let sum = stored(number(*value).into() + f64::from(*change));
         if number(sum).into().is_finite() { sum } else { *value }

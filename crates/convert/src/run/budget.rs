@@ -123,6 +123,8 @@ impl Search<'_> {
             }
             Budget::Loss(_) => {
                 let curvature = input.statistics().and_then(LayerInputs::curvature);
+                // The least loss shows only once the layers are measured, so that there is nothing
+                // more to check.
                 if curvature.is_some() {
                     return Ok(());
                 }
@@ -130,8 +132,10 @@ impl Search<'_> {
                 let way_out = Text::from(problem) + Command::Collector + " collects them";
                 return Err(self.out_of_reach(way_out));
             }
+            // Any number of bits means something; whether it can be kept, the solver knows.
             Budget::Bits(_) => {}
         }
+        // Losses of 0: what the smallest file takes does not depend on them.
         let layers = layer_options(&self.measuring.prepared, None);
         self.solved(&Problem::new(&layers, &self.allowed), &layers).map(drop)
     }
@@ -181,6 +185,7 @@ impl Search<'_> {
         if size < smallest.bytes {
             return Err(too_small(smallest.bytes));
         }
+        // The smallest file gives a first guess of it.
         let mut overhead = smallest.bytes - smallest.bytes_of_layers;
         // This ends, for the overhead grows with each turn: either the file fits, or the limit
         // falls below the smallest.
@@ -211,6 +216,8 @@ impl Search<'_> {
         solved: &Solved,
     ) -> Result<File, ConvertError> {
         let recipe = self.recipe(layers, solved)?;
+        // Through the plan, and not by adding up: rules of the recipe, padding and the lengths of
+        // names in the header all count.
         let job = Job { recipe, ..self.request.job.clone() };
         let plan = self.measuring.prepared.input.plan(&job, &NotFinite::new())?;
         let bytes = plan.manifest()?.file_bytes();
@@ -260,6 +267,8 @@ fn layer_options(prepared: &Prepared, sensitivity: Option<&Sensitivity>) -> Vec<
     let plans = prepared.plans();
     let of_tensor = |index: usize| -> Option<LayerOptions> {
         let planned = &plans[0].tensors[index];
+        // A layer that was not measured holds a NaN or an infinity. Every plan will keep it, so
+        // that it has no options.
         let option = |plan: &Plan| {
             let planned = &plan.tensors[index];
             let scheme = free_scheme(planned)?;
@@ -272,6 +281,7 @@ fn layer_options(prepared: &Prepared, sensitivity: Option<&Sensitivity>) -> Vec<
         let options: Vec<LayerOption> = plans.iter().filter_map(option).collect();
         let elements = planned.shape.iter().product();
         let layer = planned.layer().to_owned();
+        // Which layers are one stack follows from their names: any of the plans knows it.
         let stack = plans[0].stack_of(&layer);
         (!options.is_empty()).then_some(LayerOptions { layer, stack, elements, options })
     };

@@ -100,6 +100,8 @@ impl Gate<'_> {
         match planned.decision {
             Decision::Quantize { scheme, .. } => self.check_codes(planned, scheme, report, buffers),
             Decision::Repack { scheme, .. } => self.check_same_codes(planned, scheme),
+            // Of what was copied, renamed or decoded the hashes have been compared, and no loader
+            // looks for codes in it.
             _ => Ok(()),
         }
     }
@@ -185,6 +187,7 @@ impl Gate<'_> {
             .written
             .checkpoint
             .read(header.expect("the header was compared with the plan's"))?;
+        // Codes that are numbers by themselves have the scale 1.
         let matrix = QuantizedMatrix::from_parts(scheme, planned.matrix_shape(), codes, vec![1.0]);
         matrix.map_err(|error| wrong(error.to_string()))
     }

@@ -109,6 +109,8 @@ impl Prepared {
         // 2. The work. A second turn is taken only after a NaN, which nobody sees before the weight is read, and
         // after that turn all of them are known (decision 2).
         let mut reports = loop {
+            // Opened inside the loop: a plan that keeps one more weight has another header and
+            // other offsets, so that nothing of an earlier turn can be used.
             let outputs = Output::open_all(&jobs, &input, &plans, &known, &mut earlier, watch)?;
             let tensors = convert_tensors(&outputs);
             match tensors.and_then(|tensors| Ok(verify_all(&outputs, tensors)?)) {
@@ -175,6 +177,7 @@ fn plan_again(
     known: &[NotFinite],
 ) -> Result<(), ConvertError> {
     for (plan, (job, known)) in plans.iter_mut().zip(jobs.iter().zip(known)) {
+        // Without any, the plan that was decided first holds.
         if !known.is_empty() {
             *plan = input.plan(job, known)?;
         }

@@ -79,6 +79,7 @@ pub fn extract_error_lora(
         Role::TextEncoder | Role::Vae | Role::Unknown => layer.to_owned(),
     };
     // 2. The header, whose shapes follow from the rank alone.
+    // A matrix has no more singular vectors than its smaller side.
     let rank_of = |shape: [usize; 2]| rank.get().min(shape[0]).min(shape[1]);
     let specs = layers.iter().flat_map(|(stored, shape @ [rows, cols])| {
         let rank = rank_of(*shape);
@@ -105,6 +106,7 @@ pub fn extract_error_lora(
         output.write(&format!("{name}.lora_down.weight"), &bytes(&down))?;
     }
     let committed = output.commit()?;
+    // Codes without any error, of zeros for example, leave nothing.
     let left = if before > 0.0 { (after / before).sqrt() } else { 0.0 };
     let rank = layers.iter().map(|(_, shape)| rank_of(*shape)).max().unwrap_or_default();
     Ok(ErrorLora { path, layers: layers.len(), rank, bytes: committed.bytes, left })
@@ -125,6 +127,7 @@ fn error_of(
     let cut =
         cut.ok_or_else(|| misfit(format!("its codes are not those of a {shape:?} weight")))?;
     let header = original.checkpoint.get(&weight).ok_or_else(|| misfit("is missing".to_owned()))?;
+    // W − Ŵ, and not Ŵ − W: an adapter adds what is missing.
     let mut error = original.load(header)?.view().to_f32();
     let rounded = cut.read(&converted.checkpoint).map_err(|source| ConvertError::Layout {
         path: converted.checkpoint.path().to_owned(),
@@ -147,6 +150,8 @@ fn factors(
 ) -> Result<(Matrix, Matrix, f64), ConvertError> {
     let seed = seed_of(layer);
     let svd = truncated_svd(engine, error, &SvdOptions::new(rank, seed))?;
+    // All of the singular values go into one factor. Their roots in both would give the same
+    // product.
     let mut up = svd.u;
     for row in 0..up.rows() {
         let values = up.row_mut(row).iter_mut().zip(&svd.singular_values);

@@ -135,6 +135,7 @@ impl Input {
 
     /// Lists the files whose hash is not known yet.
     pub(crate) fn files_to_hash(&self) -> impl Iterator<Item = usize> {
+        // An attempt that a NaN has ended may have hashed some of them.
         (0..self.hashes.len()).filter(|&file| self.hashes[file].get().is_none())
     }
 
@@ -144,6 +145,7 @@ impl Input {
     /// When it cannot be read, or the watcher says stop.
     pub(crate) fn hash_file(&self, file: usize, watch: &dyn Watch) -> Result<(), ConvertError> {
         let hash = hash_file(&self.source.checkpoint.files()[file], &|| go_on(watch))?;
+        // Each file is the task of one thread, so that a hash is never computed for nothing.
         self.hashes[file].get_or_init(|| hash);
         Ok(())
     }

@@ -149,10 +149,13 @@ fn published_ending(recipe: &Recipe) -> Option<String> {
         return None;
     }
     let scheme = recipe.scheme();
+    // convert_to_quant names MX and NV outputs by the format alone, without a tiling.
     if scheme.has_block_scales() && recipe.method() == "principal" {
         return Some(format!("_learned_{scheme}{}", mixed(recipe)));
     }
     let (grid, tiling) = (scheme.grid(), scheme.tiling());
+    // Published names tell a grid and a tiling, and have no word for a rotation or another kind of
+    // scale.
     if scheme != Scheme::scaled(grid, tiling) {
         return None;
     }
@@ -197,6 +200,7 @@ fn without_ending(name: &str) -> &str {
 /// Shortens the name of an index: `model.safetensors.index.fp16` becomes `model.fp16`.
 fn name_of_indexed(index: &str) -> String {
     let is_of_the_model = |part: &&str| !["safetensors", "bin", "index"].contains(part);
+    // What is left besides is a variant such as `fp16`, which tells apart outputs of one folder.
     let parts: Vec<&str> = index.split('.').filter(is_of_the_model).collect();
     match parts.concat().is_empty() {
         true => "model".to_owned(),

@@ -45,6 +45,8 @@ pub fn merge(
     check(&opened)?;
     // 2. The header of the whole, compared with the hash that the parts hold.
     let mut metadata = opened[0].0.metadata().clone();
+    // It is what parts alone have; without it the header is that of the file that one machine would
+    // have made.
     metadata.remove(PART_KEY);
     let manifest = merged_manifest(&opened, metadata)?;
     if let Some((checkpoint, _)) = opened.iter().find(|(part, _)| part.same_file_as(output)) {
@@ -87,6 +89,8 @@ fn check(opened: &[OpenedPart]) -> Result<(), ConvertError> {
     };
     let mut numbers = BTreeMap::<usize, &Path>::new();
     for (part, entry) in opened {
+        // First what the parts say of themselves: their headers would differ as well, without
+        // saying why.
         if let Some(difference) = difference(entry, expected) {
             let other = first.path().display();
             return Err(complaint(part.path(), format!("{difference} than {other}")));
@@ -108,6 +112,7 @@ fn check(opened: &[OpenedPart]) -> Result<(), ConvertError> {
     }
     let missing: Vec<String> = (1..=expected.of)
         .filter(|number| !numbers.contains_key(number))
+        // A few are enough to see which machine is missing.
         .take(8)
         .map(|number| number.to_string())
         .collect();
@@ -144,6 +149,8 @@ fn merged_manifest(
     };
     let specs = opened.iter().flat_map(|(part, _)| part.tensors().iter().map(spec)).collect();
     let manifest = Manifest::new(metadata, specs)?;
+    // Every part has planned the whole file and recorded the hash of its header, so that a tensor
+    // that is missing, there twice or of another shape shows here.
     match header_hash(&manifest) == opened[0].1.header {
         true => Ok(manifest),
         false => {

@@ -30,6 +30,8 @@ pub(crate) fn is_outdated(plan: &Plan, name: &str) -> bool {
 /// output where all codes become plain numbers. Returns `None` where nothing changes, or the text
 /// is not JSON.
 pub(crate) fn changed_config(plan: &Plan, config: &[u8]) -> Option<String> {
+    // Read as a free object, not as a type of ours: entries that we know nothing of stay, in their
+    // order.
     let mut changed: Value = serde_json::from_slice(config).ok()?;
     let before = changed.clone();
     match plan.purpose {
@@ -53,6 +55,7 @@ pub(crate) fn changed_config(plan: &Plan, config: &[u8]) -> Option<String> {
 fn remove_codes(config: &mut Value) {
     let Some(entries) = config.as_object_mut() else { return };
     for entry in CODE_ENTRIES {
+        // `remove` would put the last entry into the gap, and people read this file.
         entries.shift_remove(entry);
     }
     entries.values_mut().for_each(remove_codes);

@@ -23,9 +23,11 @@ pub(crate) fn first_row_not_finite(dtype: PlainDtype, bytes: &[u8], cols: usize)
         let (numbers, _) = row.as_chunks::<WIDTH>();
         numbers.iter().fold(0, |largest, number| largest.max(read(number) & exponent)) < exponent
     }
+    // An exponent of all ones is an infinity or a NaN: 8 bits in BF16 and F32, 5 in F16 (IEEE 754).
     let halves = |row: &[u8], exponent| {
         are_finite(row, exponent, |bytes: &[u8; 2]| u32::from(u16::from_le_bytes(*bytes)))
     };
+    // Rows of no columns have no bytes, and chunks of 0 are not allowed.
     let mut rows = bytes.chunks((cols * dtype.width()).max(1));
     rows.position(|row| !match dtype {
         PlainDtype::Bf16 => halves(row, 0x7F80),
@@ -80,6 +82,7 @@ fn not_finite_codes(
         let matrix = source.decoded_codes(&planned.header)?;
         let [_, cols] = matrix.shape();
         let row = first_row_not_finite(*dtype, &dtype.decoded(&matrix, vec![]), cols);
+        // The phase counts the bytes of weights that become codes; this only asks whether to stop.
         notice(watch, Event::Advanced { bytes: 0 })?;
         Ok::<_, ConvertError>(row.map(|row| (planned.header.name.clone(), row)))
     })?;

@@ -62,6 +62,8 @@ impl<'a> Output<'a> {
         earlier: Option<Earlier>,
         watch: &'a dyn Watch,
     ) -> Result<Self, ConvertError> {
+        // Facts that are not known yet, such as hashes, leave room in the header: its length must
+        // not change when they come.
         let manifest = plan.manifest_of_run(&input.facts())?;
         let weights = plan.quantized().map(|(planned, _)| planned);
         let shared_scales = SharedScales::find(&input.source, plan, weights, watch)?;

@@ -56,6 +56,7 @@ impl Target {
         } else if self.path.is_dir() {
             let content = self.content.clone();
             return Err(ConvertError::OutputIsFolder { path: path(), content });
+        // A file is known by its name, so that somebody may want it replaced.
         } else if self.overwrite == Overwrite::Refuse && self.path.exists() {
             return Err(ConvertError::OutputExists { path: path() });
         }
@@ -98,6 +99,7 @@ pub fn check_apart(targets: &[Target], inputs: &[PathBuf]) -> Result<(), Convert
     if existing.is_empty() {
         return Ok(());
     }
+    // By the open files, as `Prepared::new` compares them: links lead past names.
     for source in inputs.iter().filter_map(|input| Source::open(input).ok()) {
         let replaced = existing.iter().find(|target| source.checkpoint.same_file_as(&target.path));
         if let Some(target) = replaced {
@@ -113,6 +115,8 @@ fn place_of(path: &Path) -> PathBuf {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
+    // Only the folder: the file need not exist, and where it is a link, that link is what a rename
+    // replaces.
     match (folder.canonicalize(), path.file_name()) {
         (Ok(folder), Some(name)) => folder.join(name),
         _ => path.to_owned(),

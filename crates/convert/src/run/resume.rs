@@ -57,6 +57,8 @@ pub(crate) struct RunRecord {
 
 impl RunRecord {
     pub(crate) fn new(job: &Job, input: &Input, not_finite: &NotFinite) -> Self {
+        // As it was typed, not as it was checked: a default that changes with a version comes with
+        // another `tool`.
         let recipe = serde_json::to_value(job.recipe.file());
         let source = &input.source;
         Self {
@@ -90,7 +92,10 @@ impl RunRecord {
         let Ok(other) = Self::deserialize(journal) else {
             return Err(vec![format!("another version than {} wrote it", self.tool).into()]);
         };
+        // All of them: whoever learned of one at a time would start the job as often.
         let mut differences = vec![];
+        // Even a version that rounds alike might lay out its header otherwise; nothing here could
+        // tell.
         if other.tool != self.tool {
             let versions = format!("version {} wrote it, this is {}", other.tool, self.tool);
             differences.push(versions.into());

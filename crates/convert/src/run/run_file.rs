@@ -108,6 +108,7 @@ impl RunFile {
     /// A complaint about a setting that would change nothing: a device for nearest codes, which are
     /// chosen on the CPU whatever is named, or an adapter of the error where nothing becomes codes.
     pub fn check_for(&self, recipe: &Recipe) -> Result<(), RecipeError> {
+        // `auto` is not a choice of a device, so that it does no harm where none computes.
         let is_here = |device: &Device| matches!(device, Device::Auto | Device::Cpu);
         let is_idle = match recipe.rounding() {
             Rounding::Nearest => !self.devices()?.named().iter().all(is_here),

@@ -108,6 +108,7 @@ impl Measuring {
         let of_plans = layers(prepared, schemes);
         let layers = found.into_iter().filter_map(|(layer, mut losses)| {
             let planned = of_plans.get(layer.as_str())?;
+            // The cache may know more, from a request with other schemes.
             losses.retain(|scheme, _| planned.contains(scheme));
             Some((layer, losses))
         });
@@ -166,6 +167,8 @@ fn jobs(request: &SensitivityRequest<'_>) -> Result<(Vec<Scheme>, Vec<Job>), Con
             }
         }
     }
+    // Of what merely suits the card some may be refused, as long as one is left; what somebody
+    // named has to hold in full.
     match found.0.is_empty() || is_named && !refused.is_empty() {
         true => Err(ConvertError::Misfit { path: request.job.input.clone(), complaints: refused }),
         false => Ok(found),
@@ -218,6 +221,7 @@ fn measure(
         let codes = match input.round_planned(planned, *scheme, false, 0.0, &lazy, buffers) {
             Ok(codes) => codes,
             Err(Stop::Failed(error)) => return Err(error),
+            // It would be found in every other scheme as well.
             Err(Stop::NotFinite { .. }) => break,
         };
         let rounding = codes.rounding.as_ref();
@@ -282,6 +286,8 @@ impl<'a> Cache<'a> {
             return Err(ConvertError::Misfit { path: job.input.clone(), complaints });
         }
         let file = file.and_then(Result::ok);
+        // A file of another model or method is of this kind, and is written over with what is
+        // measured now.
         let is_same = |file: &CacheFile| file.format == FORMAT && file.key == key;
         let found = file.filter(is_same).map(|file| file.layers).unwrap_or_default();
         let all = Mutex::new(Kept { layers: found.clone(), unsaved: 0 });

@@ -35,6 +35,8 @@ impl SharedScales {
         // Only groups of these weights count.
         let own = weights.filter_map(|planned| plan.sharing(planned.layer(), planned.scheme()?));
         let own: BTreeSet<String> = own.collect();
+        // A layer that is alone in its group shares with none, and its own scale is found when it
+        // is rounded.
         sharing.retain(|group, layers| layers.len() > 1 && own.contains(group));
         if sharing.is_empty() {
             return Ok(Self::default());

@@ -77,6 +77,7 @@ fn convert_for_all(
         let output = &outputs[index];
         Ok((index, output.put(&output.plan.tensors[tensor], &lazy, buffers)?))
     });
+    // By their index, so that the entries come out in the order of the outputs again.
     let reports = converted.collect::<Result<BTreeMap<_, _>, Stop>>();
     lazy.recycle(buffers);
     Ok(reports?.into_values().collect())
@@ -268,6 +269,7 @@ impl<'a> Output<'a> {
         buffers: &mut Buffers,
     ) -> Result<Vec<String>, Stop> {
         let foreign = self.input.source.foreign_layer(&planned.header);
+        // Some rows at a time, unless an adapter changes the weight: that needs it whole.
         if let Some(foreign) = foreign.filter(|_| !planned.is_merged) {
             return self.decode_foreign(planned, foreign, dtype, buffers);
         }
@@ -281,6 +283,7 @@ impl<'a> Output<'a> {
                 let matrix = self.input.source.decoded_codes(&planned.header)?;
                 let [_, cols] = matrix.shape();
                 let bytes = dtype.decoded(&matrix, memory);
+                // A plan that knows of it has a note about it, and it is stored as what it is.
                 let is_known = self.plan.not_finite.contains_key(&planned.header.name);
                 if let Some(row) = first_row_not_finite(dtype, &bytes, cols).filter(|_| !is_known) {
                     return Err(Stop::NotFinite { tensor: planned.header.name.clone(), row });
@@ -304,6 +307,7 @@ impl<'a> Output<'a> {
         buffers: &mut Buffers,
     ) -> Result<Vec<String>, Stop> {
         /// Numbers that are decoded at once.
+        // 8 MiB as F32.
         const AT_ONCE: usize = 1 << 21;
         let name = planned.decoded_name();
         let (mut values, mut bytes) = (vec![], buffers.take());

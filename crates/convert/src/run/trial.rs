@@ -78,6 +78,7 @@ pub fn try_job(job: &Job, shapes: usize, watch: &dyn Watch) -> Result<Trial, Con
     let mut alike = alike(plan);
     let elements = alike.iter().map(|it| it.elements).sum();
     alike.sort_by_key(|it| std::cmp::Reverse(it.elements));
+    // A few shapes hold most of a model's elements: those of its blocks.
     alike.truncate(shapes.max(1));
     let names: Vec<&str> = alike.iter().map(|it| it.first.as_str()).collect();
     let tried = try_prepared(job, &prepared, &names, watch)?;

@@ -76,6 +76,8 @@ impl TrialRun<'_> {
             // The run finds it as well, and keeps the weight.
             Err(Stop::NotFinite { tensor, row }) => {
                 notice(self.watch, Event::NotFinite { tensor: &tensor })?;
+                // Only its own NaN matters here: what else is kept does not change what becomes of
+                // this weight.
                 let again = self.input.plan(self.job, &NotFinite::from([(tensor, row)]))?;
                 TensorReport::planned(again.planned(&self.input.source, &planned.header)?)
             }
@@ -96,6 +98,7 @@ impl TrialRun<'_> {
         let mut tensor = TensorReport::planned(planned);
         match &planned.decision {
             Decision::Quantize { scheme, band_rows: Some(height), .. } => {
+                // Nothing is written: what counts is the error.
                 let forget = |_, _: &mut Buffers| Ok(());
                 let absmax_beside = shared_scales.absmax_beside(planned.layer());
                 let by = Bands { scheme: *scheme, height: *height, absmax_beside };

@@ -40,6 +40,7 @@ impl Output<'_> {
         }
         let verify_seconds = self.job.verifies.then(|| started.elapsed().as_secs_f64());
         let input_hashes = if self.job.hash_input { facts.input } else { vec![] };
+        // The last place where the watcher may say stop: what follows gives the output its name.
         notice(self.watch, Event::Phase { name: Phase::Syncing, tensors: 0, bytes: 0 })?;
         Ok(Report { verify_seconds, input_hashes, ..self.report(tensors) })
     }

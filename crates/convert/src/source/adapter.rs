@@ -97,6 +97,8 @@ impl Adapters {
             )));
         }
         self.unmatched.append(&mut reading.unmatched);
+        // Adapter by adapter, so that the changes of a tensor are in the order of the recipe: a
+        // rotation and a sum do not commute.
         for change in reading.changes {
             self.by_tensor.entry(change.site.tensor.name.clone()).or_default().push(change);
         }
@@ -122,6 +124,8 @@ impl Adapters {
     pub(crate) fn notes(&self) -> Vec<AdapterNote> {
         let mut notes = BTreeMap::<(usize, ScaleSource), AdapterNote>::new();
         for change in self.by_tensor.values().flatten() {
+            // Without the strength, which the recipe says: what a reader cannot see is where alpha
+            // came from.
             let factor = change.scale.factor(1.0);
             let note = notes.entry((change.file, change.scale.source)).or_insert_with(|| {
                 let path = self.files[change.file].path.clone();

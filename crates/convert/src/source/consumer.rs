@@ -67,6 +67,7 @@ impl Consumer {
 
     fn answer(self, subject: &Subject, scheme: Scheme, client: Client) -> Opens {
         let program = client.name.to_owned();
+        // Plain numbers are read by whatever reads the model.
         if !scheme.has_scales() {
             return Opens::Yes { program };
         }
@@ -145,6 +146,8 @@ impl Subject {
             readers.map(|consumer| consumer.answer(self, scheme, client)).collect();
         let is_yes = |answer: &&Opens| matches!(answer, Opens::Yes { .. });
         let is_open = |answer: &&Opens| matches!(answer, Opens::NotKnown { .. });
+        // One program that opens it is enough; where none does, what is not known is more than a
+        // no.
         let best = answers.iter().find(is_yes).or_else(|| answers.iter().find(is_open));
         best.unwrap_or(&answers[0]).clone()
     }

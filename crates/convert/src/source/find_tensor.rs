@@ -18,6 +18,8 @@ pub(crate) fn find_tensor<'a>(
     name: &str,
 ) -> Result<&'a TensorHeader, ConvertError> {
     let stored = source.stored.layers.get(name).map(StoredLayer::weight);
+    // A tensor, a layer by its weight, a layer whose codes have another name. Exact names come
+    // before those of other dialects, so that nothing in the file is out of reach.
     let spellings = [Some(name.to_owned()), Some(weight_of(name)), stored];
     let found = spellings.into_iter().flatten().find_map(|name| source.checkpoint.get(&name));
     if let Some(found) = found {

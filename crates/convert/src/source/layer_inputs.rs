@@ -79,6 +79,7 @@ impl LayerInputs {
         let statistics = Statistics::open(&file.path)?;
         let (fit, modules) = fit(&statistics, source);
         if !file.may_be_partial || modules.is_empty() {
+            // A file that fits no layer is of another model, whatever is allowed to be left over.
             fit.require_all()?;
         }
         let file = PlainFile::open(&file.path).map_err(ConvertError::File)?;
@@ -167,6 +168,7 @@ impl LayerInputs {
             );
             return Err(ConvertError::misfit(self.statistics.path(), problem));
         };
+        // The scale is one for the layer, so that its largest column decides.
         let largest = statistics.diagonal().iter().fold(0.0_f32, |a, &b| a.max(b));
         Ok(largest.sqrt())
     }
@@ -365,6 +367,7 @@ fn fit(statistics: &Statistics, source: &Source) -> (Fit, BTreeMap<String, Vec<S
     layers.extend(names.iter().map(|name| name.other.clone()));
     let other = Fit::of(statistics, &layers);
     let (fit, names) =
+        // The file's own names count where others fit no better.
         if other.pairs().len() > own.pairs().len() { (other, names) } else { (own, vec![]) };
     let mut modules = BTreeMap::<String, Vec<String>>::new();
     for (layer, module) in fit.pairs() {
@@ -411,6 +414,7 @@ pub fn inputs_of(layer: &LayerStatistics) -> Result<Inputs, RoundingError> {
 
 fn inputs(layer: &LayerStatistics, mean: Option<Vec<f32>>) -> Result<Inputs, RoundingError> {
     let columns = layer.columns();
+    // Importance matrices have no mean; then H is the moment about 0.
     let own = layer.mean().map_or_else(|| vec![0.0; columns], <[f32]>::to_vec);
     // The most telling first: the whole matrix, one of low rank, the diagonal alone.
     let second_moment = match (layer.covariance(), layer.factor()) {

@@ -49,6 +49,8 @@ impl ServedModel {
         };
         let classes = config.get("architectures").and_then(Value::as_array);
         let is_encoder = config.get("is_encoder_decoder").and_then(Value::as_bool) == Some(true);
+        // Encoders and models with both sides are read by ComfyUI from single files; the schemes of
+        // servers are tried on models that write.
         if is_encoder || !classes.is_some_and(|classes| classes.iter().any(writes)) {
             return None;
         }
@@ -66,6 +68,7 @@ impl ServedModel {
 #[must_use]
 pub fn for_input(file: RecipeFile, input: &Path, output: Option<&Path>) -> RecipeFile {
     let is_open = file.program.is_none() && file.layout.is_none() && file.is_to_quantize();
+    // Whoever names a single file wants one, and that is ComfyUI's.
     let is_file = output.is_some_and(|path| path.extension().is_some_and(|it| it == "safetensors"));
     match is_open && !is_file && is_for_servers(input) {
         true => RecipeFile { program: Some(Program::Vllm.to_string()), ..file },

@@ -43,6 +43,7 @@ pub(crate) fn narrow(dtype: Dtype, values: &[f32], bytes: &mut Vec<u8>) {
         FloatDtype::F16 => bytes.extend(
             values
                 .iter()
+                // A NaN passes through `clamp` and stays one.
                 .flat_map(|value| f16::from_f32(value.clamp(-largest, largest)).to_le_bytes()),
         ),
         FloatDtype::BF16 => {

@@ -122,6 +122,7 @@ impl Source {
             return Ok(source);
         }
         let is_of_llama_cpp = source.subject.detected.dialect == Dialect::LlamaCpp;
+        // Translating has consumed the first one; opening it again reads headers only.
         let kept = |why| {
             let source = Self::open_as(path, insisted, Some(Names::Keep))?;
             Ok(Self { names_stay: Some(why), ..source })
@@ -145,6 +146,7 @@ impl Source {
     /// Returns the same file under its model's own names. One whose codes are not read is refused by whoever
     /// wants them, under the names that it has.
     fn translate(self, insisted: Option<FileKind>) -> Result<Self, ConvertError> {
+        // Only the names of the file itself help in finding what is wrong with it.
         if !self.stored.defects.is_empty() {
             return Ok(self);
         }
@@ -380,6 +382,8 @@ impl Source {
         if !self.adapters.change(&header.name) {
             return Ok(weight);
         }
+        // In F32 whatever the weight's dtype: rounding a merged weight to BF16 first would cost
+        // accuracy before the codes do.
         let mut values = weight.view().to_f32();
         let LoadedWeight { shape, bytes: mut memory, .. } = weight;
         self.adapters.merge(&header.name, &mut values)?;
@@ -413,9 +417,11 @@ impl Source {
         mut memory: Vec<u8>,
     ) -> Result<LoadedWeight, ConvertError> {
         /// Numbers that are decoded at once.
+        // 4 MiB as F32, beside the weight that they go into.
         const AT_ONCE: usize = 1 << 20;
         let shape = [rows.len(), foreign.cols()];
         memory.clear();
+        // Exactly, for growing would double it, and memory is planned for one copy.
         memory.reserve_exact(shape[0] * shape[1] * size_of::<f32>());
         let mut values = vec![];
         let height = (AT_ONCE / foreign.cols()).max(1);

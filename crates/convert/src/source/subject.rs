@@ -92,6 +92,8 @@ impl ExpertBanks {
         file: &Checkpoint,
     ) -> Option<Self> {
         let banks = tensors.filter(|header| is_expert_bank(header));
+        // Saturating, here and below: headers are not trusted, and sizes of a file made up may not
+        // fit.
         let (tensors, bytes) =
             banks.fold((0, 0_u64), |(n, bytes), it| (n + 1, bytes.saturating_add(it.byte_len())));
         let all = file.tensors().iter().map(TensorHeader::byte_len);

@@ -157,6 +157,7 @@ pub(crate) fn own_names(
     for tensor in &tensors {
         names.extend(tensor.parts.iter().filter_map(|part| other_name(tensor, &part.tensor)));
     }
+    // A name that did not change is no other name.
     names.retain(|name| name.layer != name.other.module);
     names.dedup();
     names
@@ -265,6 +266,8 @@ fn header_number(checkpoint: &Checkpoint, key: &str) -> Option<u64> {
 
 /// Refuses codes whose rows would have to be joined or to change places.
 fn refuse_codes(translation: &Translation, stored: &StoredLayers) -> Result<(), TranslationError> {
+    // The scales of such rows would have to move or to be one with those of others; no arrangement
+    // of tensors does that.
     let moved =
         translation.tensors.iter().filter(|tensor| is_joined(tensor) || is_reordered(tensor));
     let mut parts = moved.flat_map(|tensor| &tensor.parts);

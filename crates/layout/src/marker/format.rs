@@ -60,6 +60,7 @@ const fn only(name: &'static str, scheme: Scheme, opened_by: Client) -> Format {
 
 /// Every format. Where two hold a scheme, the first is written.
 pub(crate) const FORMATS: &[Format] = &[
+    // Versions are the first tags of ComfyUI that have the loader.
     unrotated("float8_e4m3fn", GridKind::E4m3, FormatScales::Tensor, Client::FIRST_FORMAT),
     unrotated(
         "float8_e5m2",
@@ -67,6 +68,8 @@ pub(crate) const FORMATS: &[Format] = &[
         FormatScales::Tensor,
         Client::stock("ComfyUI 0.8.0 or newer"),
     ),
+    // Stock ComfyUI ends with a KeyError at these names; its kernels take one FP8 scale for a
+    // tensor.
     unrotated("float8_e4m3fn_rowwise", GridKind::E4m3, FormatScales::Row, Client::QUANT_OPS),
     unrotated(
         "float8_e4m3fn_blockwise",
@@ -75,6 +78,7 @@ pub(crate) const FORMATS: &[Format] = &[
         Client::QUANT_OPS,
     ),
     unrotated(
+        // Written by convert_to_quant, and read by no program.
         "float8_e4m3fn_block3d",
         GridKind::E4m3,
         FormatScales::Group { assumed_cols: 64 },
@@ -94,6 +98,7 @@ pub(crate) const FORMATS: &[Format] = &[
         Client::QUANT_OPS,
     ),
     Format {
+        // Its codes are always rotated, so that the marker says how far and not whether.
         name: "convrot_w4a4",
         grid: GridKind::Int4,
         scales: FormatScales::Row,

@@ -70,6 +70,7 @@ impl Markers {
     }
 
     fn merge(&mut self, layer: &str, header: Marker) {
+        // Two shards first: between them there is no rule for which wins.
         if let Some(other) = self.in_header.get(layer)
             && !other.means_the_same_as(&header)
         {

@@ -36,6 +36,7 @@ pub(crate) fn recognise(
     if let Some(bank) = bank {
         return Ok(Some(bank));
     }
+    // A marker is ComfyUI's word, and its packing is another one under the same names.
     let from_servers = match marker {
         Some(_) => None,
         None => recognise_servers(file, weight, layer)?,

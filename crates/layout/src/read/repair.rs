@@ -146,6 +146,7 @@ fn meant_marker(
     bytes: &[u8],
     known: Option<&Marker>,
 ) -> Option<(Marker, &'static str)> {
+    // The other marker before any inference from shapes: it is what the file's writer meant.
     if let Some(known) = known {
         return Some((known.clone(), "its other marker says"));
     }

@@ -129,6 +129,7 @@ pub(crate) fn infer_tiling(
     match spelling {
         Spelling::WeightScale if is_single => Tiling::Tensor,
         Spelling::WeightScale if is_column => Tiling::Row,
+        // A shape that fits nothing is checked against rows next, and refused with both in words.
         Spelling::WeightScale => server_blocks(file, scale, shape).unwrap_or(Tiling::Row),
         // Mistral's files have this name for the scale of a tensor, too.
         Spelling::WeightScaleInv if is_single && scale.shape.len() < 2 => Tiling::Tensor,

@@ -25,6 +25,8 @@ pub(crate) fn recognise_servers(
     }
     let part = |name: &str| file.get(&format!("{layer}.{name}"));
     let is_packed = weight.dtype == Dtype::U8 && weight.shape.len() == 2;
+    // Without a marker: with one, the same names are ComfyUI's NVFP4, whose nibbles and scales lie
+    // otherwise.
     if is_packed && part("weight_scale_2").is_some() {
         let spelling = Spelling::WeightScale2;
         return recognise_nvfp4(file, weight, layer, spelling, "weight_scale_2").map(Some);

@@ -155,6 +155,8 @@ impl StoredLayer {
     /// Reads the number that divides all scales.
     fn global_scale(&self, file: &Checkpoint) -> Result<f32, LayoutError> {
         let tensor = read_named(file, &format!("{}.{GLOBAL_SCALE}", self.layer))?;
+        // What is missing counts as 0, and dividing by that gives an infinity, which is refused
+        // where scales are read.
         let tensor = tensor.and_then(|(_, bytes)| bytes.first_chunk().copied());
         Ok(f32::from_le_bytes(tensor.unwrap_or_default()))
     }

@@ -8,6 +8,7 @@ use crate::packing::Packing;
 use crate::served::{Codes, Served};
 
 /// Columns that the kernels for INT4 take at once.
+// comfy-kitchen fixes the groups of its kernel at 64 columns, whatever the rotation's.
 const INT4_KERNEL_COLUMNS: usize = 64;
 
 impl Layout {

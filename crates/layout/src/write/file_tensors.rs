@@ -44,7 +44,10 @@ fn legacy_tensors(
     };
     let has = |grid| schemes.iter().any(|scheme| scheme.grid() == grid);
     let mut tensors = vec![];
+    // A marker of one kind says nothing of the other, so that a file of both has both.
     if has(GridKind::E4m3) {
+        // Zeros, where the published converters leave what was in memory: equal contents make equal
+        // files.
         tensors.push(tensor(SCALED_FP8, Dtype::F8E4M3, vec![0; elements]));
     }
     if has(GridKind::F16) {

@@ -79,6 +79,8 @@ fn compressed_tensors(layers: &ServedLayers) -> ServerConfig {
     let mut formats = vec![];
     for (number, (scheme, names)) in schemes.iter().enumerate() {
         let Some(served) = Served::of(Layout::CompressedTensors, *scheme) else { continue };
+        // By its class alone, which is also where the scheme of most layers belongs: no list of
+        // thousands of names.
         let targets = if number == 0 { vec!["Linear"] } else { names.clone() };
         let group = json!({
             "targets": targets,

@@ -95,6 +95,7 @@ impl Update for State {
                 let g = g + added * *x;
                 *m += fresh * (g - *m);
                 *v = old_square * *v + new_square * g * g;
+                // ε comes after the correction of the root, as PyTorch has it.
                 *x = *x * kept - size * (*m / (v.sqrt() / root + epsilon));
             },
         );

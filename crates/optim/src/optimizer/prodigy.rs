@@ -100,6 +100,7 @@ struct State {
 impl Update for State {
     fn step(&mut self, variable: &mut Matrix, gradient: &Matrix, learning_rate: f64) {
         let cols = variable.cols();
+        // Pieces of 0 values cannot be cut, and a mean over none is no number.
         if variable.values().is_empty() {
             return;
         }

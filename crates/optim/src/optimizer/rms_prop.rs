@@ -33,6 +33,7 @@ impl RmsProp {
         check_positive("rmsprop epsilon", self.epsilon)?;
         check_beta("rmsprop momentum", self.momentum)?;
         check_size("rmsprop weight decay", self.weight_decay)?;
+        // Without momentum b is the step itself, and nothing to be kept.
         let buffer = if self.momentum > 0.0 { zeros(start) } else { Vec::new() };
         Ok(Box::new(State { options: self, square: zeros(start), buffer }))
     }

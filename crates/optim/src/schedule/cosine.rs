@@ -29,6 +29,7 @@ impl Cosine {
 
 impl Rule for Cosine {
     fn next(&mut self, first: f64, _rate: f64, progress: &Progress) -> f64 {
+        // At least one evaluation has been seen: the rate is asked for after it.
         let step = (progress.evaluations - 1).min(progress.iterations) as f64;
         let turn = std::f64::consts::PI * step / progress.iterations.max(1) as f64;
         self.minimum + (first - self.minimum) * 0.5 * (1.0 + turn.cos())

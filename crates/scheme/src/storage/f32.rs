@@ -54,6 +54,7 @@ impl Storage for F32 {
     fn scale_tiles(&self, grid: GridKind, maxima: &mut [f32]) {
         let largest_code = grid.max();
         match grid {
+            // F16 has a range of its own: weights that it covers are stored as they are.
             GridKind::F16 => map_maxima(maxima, tiny_scale),
             _ => map_maxima(maxima, |maximum| absmax_scale(maximum, largest_code)),
         }

@@ -47,6 +47,7 @@ impl Storage for Logarithmic {
 
     fn scale_tiles(&self, grid: GridKind, maxima: &mut [f32]) {
         let largest_code = grid.max();
+        // Through the byte and back: codes are chosen for the scale that readers compute.
         let stored = |scale| self.range.decode(self.range.encode(scale));
         map_maxima(maxima, |maximum| stored(absmax_scale(maximum, largest_code)));
     }

@@ -54,6 +54,8 @@ impl Storage for PowerOfTwo {
     }
 
     fn scale_tiles(&self, grid: GridKind, maxima: &mut [f32]) {
+        // The whole quotient is rounded up, as ComfyUI's encoder does, so that weights do not
+        // saturate; the specification divides the exponents alone.
         let largest_code = grid.max();
         map_maxima(maxima, |maximum| {
             let scale = at_least(maximum / largest_code);

@@ -54,7 +54,7 @@ fn layers(file: &Checkpoint, weight: &str) -> Result<Vec<Entry>, StatsError> {
     let mut layers = Vec::new();
     let counts = floats(&file.read(&file.tensors()[counts.tensor])?);
     for (matrix, count) in counts.into_iter().enumerate() {
-        // F32 counts whole numbers exactly up to here, and nobody has seen more tokens.
+        // Within the I64 that counts are stored as, and nobody has seen more tokens.
         const MOST: f32 = 1e18;
         if !(0.0..=MOST).contains(&count) {
             return Err(at(Kind::NotFinite { part: "counts", index: matrix, found: count }));

@@ -33,6 +33,7 @@ pub(super) fn entries(file: &PlainFile) -> Result<Vec<Entry>, StatsError> {
         let calls = positive(&mut cursor, "number of calls")?;
         let columns = positive(&mut cursor, "number of values")?;
         let squares = cursor.offset();
+        // At most 2³¹ values: the product cannot overflow.
         cursor.skip("values of an entry", columns * 4)?;
         entries.push(Entry {
             module: module_of(&name).to_owned(),

@@ -36,6 +36,7 @@ export function chart({ name, title, height = 250, draw, open, zoom, actions = [
     fill(picture, drawing.parts, drawn("g.pointed"));
     fill(readout, drawing.legend ?? "");
     describe(picture, drawing.marks, title);
+    // Rows of a table are made where somebody looks at them.
     if (numbers.open) showNumbers();
   }
   function showNumbers() {
@@ -58,6 +59,7 @@ export function chart({ name, title, height = 250, draw, open, zoom, actions = [
   listenToKeys(picture, state, point, open);
   new ResizeObserver(([{ contentRect }]) => {
     const width = Math.round(contentRect.width);
+    // What is not shown has no width.
     if (width < 50 || width === state.width) return;
     state.width = width;
     redraw();

@@ -45,6 +45,7 @@ export const PAIR_HEAD = ["Layer", "A", "B", "B over A"];
 
 /** Rows of a table of some pairs, those that are furthest apart first. */
 export function furthest(pairs, count) {
+  // Half as large is as far away as twice as large.
   const apart = (pair) => Math.abs(Math.log(pair.b / pair.a));
   const sorted = [...pairs].sort((p, q) => apart(q) - apart(p) || (p.name < q.name ? -1 : 1));
   return sorted.slice(0, count).map(({ name, a, b }) => [name, percent(a), percent(b), (b / a).toFixed(3)]);

@@ -26,6 +26,7 @@ export function errorChart({ layers, total, open, across = "layers in the order 
     const y = logarithmic(logDomain(values), [frame.bottom, frame.top]);
     places = x;
     const series = seriesOf(shown);
+    // An error of 0 has no place on a logarithmic axis.
     const at = (error, index) => [x(index), y(Math.max(error, 1e-12))];
     const ghosts = inside.filter(({ layer }) => ghost(layer) > 0).map(({ layer, index }) => at(ghost(layer), index));
     const marks = inside.filter(({ layer }) => layer.weight_error > 0).map(({ layer, index }) => {

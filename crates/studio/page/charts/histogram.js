@@ -69,12 +69,15 @@ export function errorHistogram({ layers, pick }) {
 export function bins(values) {
   const counted = values.filter((value) => value > 0);
   const [low, high] = counted.length ? ends(counted) : [0.01, 0.1];
+  // Errors that are nearly equal get bars on both sides of them.
   const [from, to] = high / low < 1.02 ? [low / 1.1, high * 1.1] : [low, high];
   const edge = (index) => from * (to / from) ** (index / BARS);
   const bars =
+    // An end is no part of its bar, so that the last one lies behind the largest error.
     range(0, BARS - 1).map((index) => ({ from: edge(index), to: index === BARS - 1 ? to * 1.000001 : edge(index + 1), count: 0 }));
   for (const value of counted) {
     const index = Math.floor((Math.log(value / from) / Math.log(to / from)) * BARS);
+    // At both ends the last bits of a logarithm may lead outside.
     bars[Math.max(0, Math.min(BARS - 1, index))].count += 1;
   }
   return bars;

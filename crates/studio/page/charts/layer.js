@@ -15,6 +15,7 @@ export function valueHistogram({ name, title, histogram, across }) {
 
   function draw(frame) {
     const x = linear([edges[0], edges.at(-1)], [frame.left, frame.right]);
+    // One more than there are: a single weight shows beside millions, and none is 0.
     const y = linear([0, Math.log10(1 + Math.max(...counts, 1))], [frame.bottom, frame.top]);
     const boxes = counts.map((count, index) => ({
       count,

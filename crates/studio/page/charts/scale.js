@@ -2,11 +2,13 @@
 
 /** Places of a linear axis: `scale(value)`, with `invert(place)` and `ticks(count)`. */
 export function linear([low, high], [from, to]) {
+  // A single value spans nothing.
   const span = high - low || 1;
   const scale = (value) => from + ((value - low) / span) * (to - from);
   scale.invert = (place) => low + ((place - from) / (to - from)) * span;
   scale.ticks = (count) => {
     const step = niceStep(span / count);
+    // Ends that are whole steps but for their last bits are ticks.
     const first = Math.ceil(low / step - 1e-9);
     const last = Math.floor(high / step + 1e-9);
     return range(first, last).map((index) => Number((index * step).toPrecision(12)));
@@ -22,9 +24,12 @@ export function logarithmic([low, high], places) {
   scale.ticks = (count) => {
     const decades = range(Math.floor(Math.log10(low)), Math.ceil(Math.log10(high)));
     const candidates = [[1], [1, 3], [1, 2, 5], [1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9]].map((steps) => {
+      // Without the digits in which a product of floats is off.
       const all = decades.flatMap((decade) => steps.map((step) => Number((step * 10 ** decade).toPrecision(6))));
       return all.filter((tick) => tick >= low * 0.999 && tick <= high * 1.001);
     });
+    // The fewest steps of a decade that make three ticks; where not even all of them do, the axis
+    // is nearly linear.
     const rich = candidates.find((ticks) => ticks.length >= Math.min(3, count));
     return rich && rich.length <= 2 * count ? rich : linear([low, high], places).ticks(count).filter((tick) => tick > 0);
   };
@@ -42,6 +47,7 @@ export function logDomain(values) {
 
 /** Smallest and largest of many numbers. */
 export function ends(values) {
+  // Not `Math.min(...values)`: a call takes fewer arguments than there may be layers.
   return values.reduce(([low, high], value) => [Math.min(low, value), Math.max(high, value)], [Infinity, -Infinity]);
 }
 

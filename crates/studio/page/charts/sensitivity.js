@@ -15,6 +15,7 @@ import { linear } from "./scale.js";
  */
 export function sensitivityChart({ layers, keep }) {
   const { steps, of } = ranked(layers);
+  // Where the curve is furthest above the diagonal.
   const knee = steps.reduce((best, step) => (step.error - step.bytes > best.error - best.bytes ? step : best), steps[0]);
   const names = steps.slice(0, steps.indexOf(knee) + 1).map((step) => step.name);
   const action = keep && knee &&
@@ -29,6 +30,7 @@ export function sensitivityChart({ layers, keep }) {
   function draw(frame) {
     const x = linear([0, 1], [frame.left, frame.right]);
     const y = linear([0, 1], [frame.bottom, frame.top]);
+    // `share` rounds down: a last bit would cost a per cent.
     const ticks = (scale) => scale.ticks(5).map((tick) => [scale(tick), share(tick + 1e-9, 1)]);
     const line = [{ bytes: 0, error: 0 }, ...steps].map(({ bytes, error }) => `${dot(x(bytes))} ${dot(y(error))}`).join("L");
     return {

@@ -35,6 +35,7 @@ export function budgetView(state, vocabulary, use) {
     const text = typed.value.trim();
     const [, bits] = /^(\d*\.?\d+)\s*bits?$/i.exec(text) ?? [];
     const budget = { card: card.value || undefined, bits: bits && Number(bits), size: bits ? undefined : sizeOf(text) };
+    // Both are what the budget chooses.
     const { scheme, assign, ...recipe } = state.recipe;
     fill(found);
     try {

@@ -114,6 +114,7 @@ export function kindsView(state, vocabulary, changed) {
   }
   const keep = (kind) => write(kind, "keep", kind.regex);
   const give = (kind, scheme) => write(kind, "rules", { pattern: kind.regex, scheme });
+  // What a rule of one's own keeps is only let go again.
   const include = (kind) => write(kind, "include", isKeptBy(kind, state.recipe) ? null : kind.regex);
   async function explain(tensor) {
     const title = element("p.path", tensor.name);

@@ -39,6 +39,7 @@ export function openPage({ path, go }, { vocabulary }) {
     const selected =
       answer.entries.find((entry) => go && (entry.path === start || (answer.selected && entry.name === answer.selected)));
     if (go) remember("open", { path: start });
+    // Once: later folders are looked at, not opened.
     go = null;
     if (selected && selected.kind !== "folder") return visitFile(selected.path, selected.kind);
     remember("open", { path: answer.path });

@@ -47,6 +47,7 @@ export function planPage({ input, output, recipe, run }, { vocabulary, say }) {
     results.setAttribute("aria-busy", "true");
     try {
       const plan = await planning();
+      // A newer request took its place.
       if (plan === undefined) return null;
       complain(node, []);
       fill(said);
@@ -88,6 +89,7 @@ export function planPage({ input, output, recipe, run }, { vocabulary, say }) {
     changed();
   }
   async function submit(starts) {
+    // What is started is what was shown, never a plan of older settings.
     const plan = state.isStale ? await replan() : state.plan;
     if (!plan) return focusProblem(node);
     if (lacksRoom(plan)) return complain(node, [{ field: "output", problem: noRoom(plan) }]), focusProblem(node);

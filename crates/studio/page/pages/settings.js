@@ -66,6 +66,7 @@ export function settingsForm(state, vocabulary, changed) {
       const wanted = typed === "" ? undefined : read(typed);
       const isWrong = wanted === null || Number.isNaN(wanted);
       problems.delete(key);
+      // What is wrong is not sent; the field holds it, and `problems` keeps it from being started.
       if (isWrong) problems.set(key, `\`${typed}\` is not ${more["data-expects"] ?? "a number"}`);
       set(key, isWrong ? undefined : wanted);
     };
@@ -149,6 +150,7 @@ export function settingsForm(state, vocabulary, changed) {
     const solver = state.recipe.method_options?.solver;
     const settings =
       (method?.settings ?? []).filter((setting) => setting.solvers.length === 0 || setting.solvers.includes(solver));
+    // Fields that are gone have nothing to complain of.
     for (const key of problems.keys()) if (key.startsWith("method_options.")) problems.delete(key);
     fill(parts.search,
       settings.length ? settings.map(searchField)

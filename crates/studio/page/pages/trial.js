@@ -44,6 +44,7 @@ export function trialView(state, vocabulary, { use, again }) {
           await post("/api/jobs", { ...body(state), kind: "try", output: undefined, recipe: recipeOf(setup), starts: true });
         setup.job = id;
         void outcomeOf(id)
+          // A newer trial may have taken its place.
           .then((result) => setup.job === id && ((setup.result = result), again()),
             (error) => setup.job === id && (setup.problem = error.message))
           .finally(show);

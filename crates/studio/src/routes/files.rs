@@ -45,6 +45,7 @@ pub(crate) fn inspect(call: &Call) -> Result<Response, Refusal> {
     require_there("path", &path)?;
     let inspection = roundwise_convert::inspect::inspect(&path)?;
     let diagnosis = diagnose(&path)?;
+    // A list that cannot be written is no reason to keep an answer back.
     let _ = call.shared.state.add_recent(&path);
     json(&Looked { inspection, diagnosis })
 }

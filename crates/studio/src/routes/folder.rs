@@ -90,6 +90,7 @@ fn list(shared: &Shared, path: &Path) -> Result<Folder, Refusal> {
             truncated = true;
             break;
         }
+        // All names, also those that are not shown: `config.json` makes a folder a model.
         names.insert(entry.file_name().to_string_lossy().into_owned());
         entries.extend(Entry::of(&entry));
     }
@@ -131,6 +132,7 @@ fn recent(shared: &Shared) -> Vec<String> {
 
 fn remember(shared: &Shared, folder: &Path) {
     let mut shown = locked(&shared.shown);
+    // It only grows, as long as the server runs.
     if shown.len() < SHOWN {
         shown.insert(folder.to_owned());
     }
@@ -214,6 +216,7 @@ pub(crate) fn find(call: &Call) -> Result<Response, Refusal> {
     let query = call.query(&["name", "bytes"])?;
     let name = Query::required("name", query.text("name"))?;
     let bytes = Query::required("bytes", query.number("bytes")?)?;
+    // A name with a folder in it would lead out of those that were shown.
     let is_name = Path::new(name).file_name().is_some_and(|file| file == name);
     let mut folders = locked(&call.shared.shown).clone();
     let recent = call.shared.state.recent();

@@ -51,6 +51,7 @@ pub(crate) fn add(call: &Call) -> Result<Response, Refusal> {
     let NewJob { kind, input, output, recipe, run, replace, starts, budget } = call.body()?;
     check_budget(kind, budget.as_ref())?;
     let checked = Request { input, output, recipe, run }.check(kind)?;
+    // Before the ledger is locked: this reads files.
     let forecast = forecast(shared, kind, &checked, replace)?;
     let Checked { input, output, recipe_file: recipe, run, .. } = checked;
     let order = JobOrder { kind, input, output, recipe, run, replace, budget };
@@ -154,6 +155,7 @@ fn enqueue(
         let other = &job.record.order;
         is_open(job) && other.kind.writes() && other.output == order.output
     };
+    // Under the lock that adds the job: two requests for one output cannot both pass.
     if order.kind.writes() && ledger.queue.shown().iter().any(same) {
         let message = format!("{}: another job of the queue makes it", order.output.display());
         let help = "Choose another output, or take that job out of the queue.";
@@ -265,6 +267,7 @@ pub(crate) fn act(call: &Call) -> Result<Response, Refusal> {
         }
         other => return Err(Refusal::not_found(format!("a job has no action `{other}`"))),
     }
+    // `advance` takes the lock itself.
     drop(ledger);
     shared.advance();
     snapshot_of(shared, id)

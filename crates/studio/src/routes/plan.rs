@@ -194,6 +194,7 @@ fn size(shared: &Shared, request: &Request, scheme: &str) -> Result<Value, Refus
         let bytes = plan.output_bytes(planned);
         match planned.scheme() {
             Some(scheme) => {
+                // Of codes alone; what a layout fills up counts among the scales.
                 let own = planned.header.element_count() * scheme.code_bits() as u64 / 8;
                 codes += own.min(bytes);
                 scales += bytes.saturating_sub(own);

@@ -54,6 +54,7 @@ impl<'a> Q3_K<'a> {
     pub(super) fn weights(&self) -> [f32; 256] {
         from_fn(|at| {
             let scale = self.scale * f32::from(self.part(at / 16));
+            // A third bit that is not set stands for −4.
             let is_lowered = self.third_bits[at % 32] >> (at / 32) & 1 == 0;
             let code = two_bits(self.codes, at) as i8 - if is_lowered { 4 } else { 0 };
             scale * f32::from(code)
@@ -149,6 +150,7 @@ impl<'a> Q6_K<'a> {
         from_fn(|at| {
             let scale = self.scale * f32::from(self.parts[at / 16] as i8);
             let low = self.low[at / 128 * 64 + at % 64] >> (at % 128 / 64 * 4) & 0xf;
+            // Six bits, at most 63, fit a signed byte.
             let code = (low | two_bits(self.high, at) << 4) as i8 - 32;
             scale * f32::from(code)
         })

@@ -28,6 +28,8 @@ impl<'a> MXFP4<'a> {
     /// Returns `2^(exponent − 128)`; the first two are subnormal. E8M0's NaN, 255, is a number in
     /// GGUF.
     fn half_scale(&self) -> f32 {
+        // F32 is normal from 2^−126 on. Below, bits 21 and 22 of the fraction are 2^−128 and
+        // 2^−127.
         match self.exponent {
             0 => f32::from_bits(0x0020_0000),
             1 => f32::from_bits(0x0040_0000),

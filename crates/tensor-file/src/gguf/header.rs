@@ -44,6 +44,7 @@ pub(super) fn parse(text: &[u8], file_bytes: u64) -> Result<Contents, Complaint>
 fn check_version(cursor: &mut Cursor<'_>) -> Result<(), Kind> {
     let version = cursor.u32()?;
     match (version, version.swap_bytes()) {
+        // Version 1 had counts of 32 bits.
         (2..=3, _) => Ok(()),
         // Version 3 differs from 2 in that it may be big-endian; nothing says so but the number
         // itself.
@@ -120,6 +121,7 @@ struct Entries<'a> {
 impl<'a> Entries<'a> {
     fn read(cursor: &mut Cursor<'a>, keys: u64) -> Result<Self, Kind> {
         let mut entries =
+            // 32 is what the container says for files without the entry.
             Self { alignment: 32, original_shapes: HashMap::new(), kept: BTreeMap::new() };
         // A budget for all entries, since a header may have thousands that are short enough each.
         let mut budget = ENTRIES_LIMIT_BYTES;
@@ -127,6 +129,8 @@ impl<'a> Entries<'a> {
             let key = cursor.text()?;
             let kind = cursor.u32()?;
             if let (ARRAY, Some(tensor)) = (kind, key.strip_prefix(ORIGINAL_SHAPE)) {
+                // Kept whatever the budget: its length has a limit of its own, and without it a
+                // shape would be wrong.
                 entries.original_shapes.insert(tensor, original_shape(cursor)?);
                 continue;
             }

@@ -7,6 +7,7 @@ use crate::{Dtype, TensorFileErrorKind as Kind};
 /// # Errors
 /// [`Kind::GgufType`] for types that are not read.
 pub(super) fn tensor_type(number: u32) -> Result<(Dtype, Encoding), Kind> {
+    // Numbers of `enum ggml_type` in ggml's `ggml.h`; gaps are types that were taken away.
     let plain = |dtype| Ok((dtype, Encoding::Plain));
     let blocks = |block| Ok((Dtype::F32, Encoding::Blocks(block)));
     match number {

@@ -127,6 +127,7 @@ impl<'a> Machine<'a> {
         if bytes.len() > 8 {
             return Ok(Value::Other);
         }
+        // BININT1 and BININT2 have no sign, all others do.
         let is_signed = !matches!(operation, b'K' | b'M');
         let is_negative = is_signed && bytes.last().is_some_and(|byte| byte & 0x80 != 0);
         let mut wide = [if is_negative { 0xff } else { 0 }; 8];
@@ -217,6 +218,7 @@ impl<'a> Machine<'a> {
     pub(super) fn global_of_lines(&mut self) -> Result<Id, Kind> {
         let module = self.line()?;
         let name = self.line()?;
+        // Three values for at least three bytes: the instruction and the ends of two lines.
         let first = self.values.len();
         self.values.push(Value::Text(module.to_owned()));
         self.values.push(Value::Text(name.to_owned()));

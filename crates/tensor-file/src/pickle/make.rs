@@ -6,6 +6,7 @@ use super::{Id, Object, Storage, Value, View};
 use crate::TensorFileErrorKind as Kind;
 
 /// Most arguments of a call that has a meaning.
+// The longest, of `_rebuild_tensor_v3`, has seven that count; a tuple of millions is not copied.
 const MOST_ARGUMENTS: usize = 8;
 
 impl Machine<'_> {

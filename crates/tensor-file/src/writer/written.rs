@@ -28,6 +28,7 @@ impl Written {
             return;
         }
         // Everything that overlaps or touches `added` melts into it.
+        // By binary search: parts mostly come in order, and the list then has one entry.
         let first = self.ranges.partition_point(|range| range.end < added.start);
         let after = self.ranges.partition_point(|range| range.start <= added.end);
         if let Some(range) = self.ranges[first..after].first() {

@@ -182,6 +182,7 @@ fn describe_moments(totals: &RoundingTotals) -> String {
 }
 
 fn describe_kept(report: &Report) -> String {
+    // Sorted by action and reason, which decides between groups of equal size.
     let mut groups = BTreeMap::<(Action, &str), Vec<&str>>::new();
     let is_kept = |layer: &&TensorReport| layer.scheme.is_none();
     for layer in report.tensors.iter().filter(is_kept) {

@@ -68,6 +68,8 @@ pub(crate) fn solve(groups: &[Vec<Choice>], limit: f64) -> Option<Solution> {
         if chosen[step.group] != step.from {
             continue;
         }
+        // Where costs are bytes, whole numbers below 2^53, their sums are exact. Losses are not, so
+        // that what is returned is summed anew.
         if total.cost - before.cost + after.cost <= limit {
             chosen[step.group] = step.to;
             total = total_of_change(total, before, after);

@@ -54,6 +54,7 @@ impl Change {
             return lora.add(file, &self.site, self.scale.factor(self.strength), values);
         }
         let cols = self.site.cols().max(1);
+        // Rows that follow one another are changed where they are.
         let in_place = match &self.site.rows[..] {
             [rows] => Some(rows.start * cols..rows.end * cols),
             _ => None,

@@ -105,6 +105,8 @@ impl Config {
             serde_json::from_str(text).map_err(|error| problem(format!("is not read: {error}")))?;
         let mut components = BTreeMap::<String, Map<String, Value>>::new();
         for (key, value) in entries {
+            // The settings of all components lie flat in one object: `transformer.r`,
+            // `text_encoder.r`.
             if let Some((component, setting)) = key.split_once('.') {
                 components
                     .entry(component.to_owned())
@@ -126,6 +128,7 @@ impl Config {
         {
             return Err(format!("is of the kind {kind}, which is not merged; merge it with PEFT"));
         }
+        // Such an adapter is the difference from a base that neither file holds.
         if let Value::String(name) = &stored.init_lora_weights
             && CHANGED_BASES.iter().any(|it| name.to_lowercase().starts_with(it))
         {
@@ -159,6 +162,7 @@ impl Config {
             origin,
             oft: oft_settings(&stored)?,
             rank: stored.r,
+            // LoRA calls it one way, LoHa and LoKr the other; no configuration has both.
             alpha: stored.lora_alpha.or(stored.alpha),
             is_rank_stabilised: stored.use_rslora.unwrap_or(false),
             rank_pattern: compiled(stored.rank_pattern)?,

@@ -86,6 +86,7 @@ const FLUX_DOUBLE: &[(&str, &str, Rows)] = &[
 ];
 
 const FLUX_SINGLE: &[(&str, &str, Rows)] = &[
+    // `linear1` fuses queries, keys and values, a width each, with the four widths of the MLP.
     ("linear1", "attn.to_q", Widths(0, 1)),
     ("linear1", "attn.to_k", Widths(1, 1)),
     ("linear1", "attn.to_v", Widths(2, 1)),
@@ -108,6 +109,7 @@ const FLUX_ENDS: &[(&str, &str, Rows)] = &[
     ("guidance_in.in_layer", "time_text_embed.guidance_embedder.linear_1", All),
     ("guidance_in.out_layer", "time_text_embed.guidance_embedder.linear_2", All),
     ("final_layer.linear", "proj_out", All),
+    // FLUX takes the shift before the scale, diffusers the scale first.
     ("final_layer.adaLN_modulation.1", "norm_out.linear", Swapped),
 ];
 
@@ -309,6 +311,7 @@ pub(super) fn other_names(layer: &str, blocks: UnetBlocks) -> Vec<(String, Rows)
             found.push((name(group.other_prefix, numbers, other), *rows));
         }
     }
+    // Last, for any model: trainers that know no table split what is called so.
     if let Some((path, leaf)) = layer.rsplit_once('.') {
         let fused = FUSED.iter().filter(|(fused, _)| *fused == leaf);
         for (part, name) in fused.flat_map(|(_, parts)| parts).flat_map(|it| (0..).zip(it)) {
@@ -361,6 +364,7 @@ impl UnetBlocks {
             let (_, rest) = layer.rsplit_once("input_blocks.")?;
             rest.strip_suffix(".0.op")?.parse::<u64>().ok()
         });
+        // Input block 0 is `conv_in`, and a level's blocks are followed by its downsampler.
         Self(first.min().map_or(2, |first| first.saturating_sub(1)).max(1))
     }
 }

@@ -60,6 +60,7 @@ impl Dora {
             let needed = format!("{rows} norms of rows or {channels} of columns");
             return Err(module.misfit(&[norms], site, &needed));
         }
+        // LyCORIS adds it where it divides, PEFT does not.
         let epsilon = if is_peft { 0.0 } else { epsilon };
         Ok(Some(Self { norms: norms.clone(), is_of_rows, epsilon }))
     }
@@ -78,12 +79,14 @@ impl Dora {
         let norms = numbers(file, &self.norms)?;
         let start = site.of_change.as_ref().map_or(0, |range| range.start);
         let cols = site.cols().max(1);
+        // Norms of inputs are of channels: a convolution has one for a whole kernel.
         let kernel = site.shape.iter().skip(2).product::<u64>().max(1) as usize;
         let group = |at: usize| match self.is_of_rows {
             true => start + at / cols,
             false => at % cols / kernel,
         };
         let sum = |at: usize, weight: &[f32]| f64::from(weight[at]) + f64::from(change[at]);
+        // Two passes, for every number is divided by the norm of all in its group.
         let mut squares = vec![0.0_f64; norms.len()];
         for at in 0..weight.len() {
             squares[group(at)] += sum(at, weight).powi(2);

@@ -154,6 +154,8 @@ impl AdapterFile {
         module: &Module,
         rank: Option<u64>,
     ) -> Result<Scale, ConvertError> {
+        // What is nearest to the tensors counts: their own alpha, then a configuration, then the
+        // trainer's header entries, and last the rank, which makes the factor 1.
         if let Some(alpha) = module.get(Role::Alpha) {
             let Some(rank) = rank else { return Ok(Scale::ONE) };
             let alpha = number(&self.checkpoint, alpha)?;
@@ -197,6 +199,7 @@ impl AdapterFile {
         let Some(alpha) = config.alpha_of(name) else {
             return Err(format!("{place} does not say the alpha of `{name}` (`lora_alpha`)"));
         };
+        // Kalajdzievski, "A Rank Stabilization Scaling Factor for Fine-Tuning with LoRA", 2023.
         let divisor = if config.is_rank_stabilised { rank.sqrt() } else { rank };
         Ok(Scale { alpha: alpha as f32, divisor: divisor as f32, source })
     }

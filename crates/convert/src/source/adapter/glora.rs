@@ -90,6 +90,7 @@ impl Glora {
             [numbers(file, &self.on_weight[0])?, numbers(file, &self.on_weight[1])?];
         let [left, right] = [numbers(file, &self.added[0])?, numbers(file, &self.added[1])?];
         let mut change = product(&left, &right, rank);
+        // In the earlier order the factors are as wide as the row, kernel included; then this is 1.
         let kernel = cols / self.channels.max(1);
         let on_weight = match kernel {
             1 => product(&product(weight, &narrow, self.channels), &wide, rank),

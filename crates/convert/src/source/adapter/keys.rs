@@ -166,6 +166,7 @@ pub(super) fn adapter_key(name: &str) -> AdapterKey<'_> {
     let ending =
         ENDINGS.iter().find_map(|(ending, role)| Some((name.strip_suffix(ending)?, *role)));
     if let Some((module, role)) = ending {
+        // The name of the stream stays: both streams of a block would else be one module.
         let stream = ["_lora1", "_lora2"].iter().find(|it| name[module.len()..].starts_with(**it));
         let module = &name[..module.len() + stream.map_or(0, |it| it.len())];
         return AdapterKey::Part { module, role };

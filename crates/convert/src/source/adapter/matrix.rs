@@ -8,6 +8,7 @@ pub(super) fn product(left: &[f32], right: &[f32], inner: usize) -> Vec<f32> {
     let mut product = Vec::with_capacity(left.len() / inner.max(1) * cols);
     for row in left.chunks(inner.max(1)) {
         sums.fill(0.0);
+        // By rows of `right` as they lie in memory; the sums of one row stay in the cache.
         for (&factor, right) in row.iter().zip(right.chunks(cols.max(1))) {
             let factor = f64::from(factor);
             for (sum, &value) in sums.iter_mut().zip(right) {
@@ -68,6 +69,8 @@ pub(super) fn cayley(skew: &[f64], size: usize) -> Vec<f64> {
 /// Turns `right` into `left⁻¹ · right` by elimination, the largest pivot of each column first.
 fn solve(left: &mut [f64], right: &mut [f64], size: usize) {
     for col in 0..size {
+        // It is never 0: the eigenvalues of I + Q are 1 + iλ, as those of a skew-symmetric Q are
+        // imaginary.
         let pivot = (col..size)
             .max_by(|a, b| left[a * size + col].abs().total_cmp(&left[b * size + col].abs()))
             .unwrap_or(col);

@@ -50,6 +50,7 @@ pub(super) fn number(file: &Checkpoint, header: &TensorHeader) -> Result<f32, Co
         let bytes = file.read(header)?;
         // Two's complement: the sign fills the bytes above.
         let fill = if is_signed && bytes[width - 1] >= 0x80 { 0xff } else { 0 };
+        // 128 bits hold every signed and unsigned number of 64.
         let mut wide = [fill; 16];
         wide[..width].copy_from_slice(&bytes[..width]);
         Ok(i128::from_le_bytes(wide) as f32)

@@ -166,6 +166,8 @@ impl<'a> Reading<'a> {
                 let scale = file.scale_of(module, lokr.rank())?;
                 (Algorithm::Lokr(lokr), scale)
             }
+            // A rotation mixes the rows of all of these weights, and a product with the weight
+            // needs the whole of it.
             "OFT" | "OFT of PEFT" | "GLoRA" if !is_whole => {
                 return Err(misfit(format!(
                     "module `{}` changes `{}` together with other weights, which {name} cannot; merge \
@@ -268,6 +270,8 @@ impl<'a> Reading<'a> {
                 .iter()
                 .any(|a| ranges(&change.site).iter().any(|b| a.start < b.end && b.start < a.end))
         };
+        // One module may change several rows of a tensor; of two that mean the same rows one is
+        // misread.
         if earlier.iter().any(|(other, site)| other != module && overlaps(site)) {
             return Err(self.file.misfit(format!("two of its modules change `{tensor}`")));
         }

@@ -124,6 +124,8 @@ impl Targets {
         self.has_first_encoder |= part == ModelPart::FirstClip;
         let mut insert = |name: &str, place: Place| {
             let entry = Entry { layer: layer.to_owned(), part, place };
+            // One spelling for all: kohya writes underscores for dots, so that dots cannot be told
+            // from them.
             let entries = self.by_name.entry(joined(name)).or_default();
             if !entries.contains(&entry) {
                 entries.push(entry);
@@ -169,6 +171,8 @@ impl Targets {
             match found.as_slice() {
                 [] => continue,
                 [_] => {}
+                // One layer of the adapter that the model has in parts: each takes its rows of the
+                // change.
                 many if many.iter().all(are_parts) => {}
                 many => {
                     let names = many.iter().map(|(_, (tensor, _))| format!("`{}`", tensor.name));

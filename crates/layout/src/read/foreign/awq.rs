@@ -26,6 +26,7 @@ pub(crate) const AWQ: ForeignProgram = ForeignProgram {
 const PER_WORD: u64 = 8;
 
 /// The place in a word, in fields of 4 bits, of each of eight rows.
+// The inverse of its order of packing: 0 2 4 6 1 3 5 7.
 const PLACES: [u32; 8] = [0, 4, 1, 5, 2, 6, 3, 7];
 
 /// Recognises a layer by its packed codes: the transposed matrix, eight of its rows to a word.
@@ -58,6 +59,8 @@ fn find(
             codes.name, codes.shape, scales.shape
         ));
     }
+    // Zero points are packed as codes are, and stored as they are: nothing is taken off them as
+    // GPTQ does.
     let zeros = part(file, &format!("{layer}.qzeros"))?;
     expect(zeros, &WORDS, &[groups, row_words])?;
     let group = cols.checked_div(groups).filter(|group| group.checked_mul(groups) == Some(cols));

@@ -273,6 +273,7 @@ fn rows(
         return Err(unexpected(codes, &[Dtype::I8], "of two dimensions"));
     };
     expect(codes, &[Dtype::I8], &[rows, cols])?;
+    // Some store it as a vector, some as a matrix of one column.
     if scales.element_count() != rows || scales.shape.len() > 2 {
         return Err(unexpected(scales, &[Dtype::F32], &format!("[{rows}]")));
     }

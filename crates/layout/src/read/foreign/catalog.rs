@@ -66,11 +66,14 @@ impl Foreign {
         let mut found = Self::default();
         for header in file.tensors() {
             let recognise = RECOGNISE.iter().find_map(|recognise| recognise(&foreign, header));
+            // One tensor of each layer tells it, so that a layer is found once.
             if let Some(recognised) = recognise {
                 found.add(file, recognised);
             }
         }
         for header in file.tensors() {
+            // After all that is read: signs of refused programs also fit files that lack a tensor
+            // of a known one.
             if let Some((layer, program)) = refused(file, header)
                 && !found.layers.contains_key(layer)
             {

@@ -70,6 +70,7 @@ fn find(
         [found, groups] if found == rows && groups > 0 && cols.is_multiple_of(groups) => groups,
         _ => return Err(unexpected(scale, &PLAIN, &format!("[{rows}, groups]"))),
     };
+    // Asked before the groups: one number stands for all of them, whatever its shape.
     let is_single = scale.element_count() == 1;
     let scales = Numbers::find(file, &scale.name, &scale.shape)?;
     let mut parts = vec![shape_name, scale.name.clone()];

@@ -69,6 +69,7 @@ fn find(
         return Err(format!("its zero points {found:?} are not 2, 3, 4 or 8 bits of {scales:?}"));
     };
     check_settings(file, bits)?;
+    // Three bits fill 32 words only together, so that the product has to come back.
     let cols = code_words.checked_mul(32).map(|all| all / bits);
     let cols = cols.filter(|cols| cols * bits == code_words * 32 && *cols > 0 && groups > 0);
     let cols = cols.ok_or_else(|| format!("`{}` holds no whole number of codes", codes.name))?;
@@ -199,6 +200,8 @@ fn zero_points(
             .chunks(per_group.max(1))
             .all(|stored| (0..rows).all(|row| field(|at| stored[at], row, bits) == expected))
     };
+    // Symmetric codes alone tell: their zero points are all the middle, stored as it is or less
+    // one.
     match (all(middle), all(middle - 1)) {
         (true, _) => Ok(ZeroPoints::Own),
         (_, true) => Ok(ZeroPoints::LessOne),

@@ -227,6 +227,7 @@ impl Decode for Packed {
                 4 => words(&bytes),
                 _ => bytes.into_iter().map(u32::from).collect(),
             };
+            // The first part of the rows lies in the highest bits.
             let shift = bits * (per_word - 1 - part);
             for (value, word) in values[at - start..until - start].iter_mut().zip(stored) {
                 let code = (word >> shift & mask(bits)) as f32;

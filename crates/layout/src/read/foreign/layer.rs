@@ -134,6 +134,7 @@ impl ForeignLayer {
             return Ok(());
         }
         self.decoder.decode(file, rows, values)?;
+        // Looked at after decoding: scales that are codes themselves show what they are only then.
         match values.iter().position(|value| !value.is_finite()) {
             None => Ok(()),
             Some(at) => Err(LayoutError::NotFinite {

@@ -143,6 +143,7 @@ fn bits(
     // Of one or two groups both packings have one row.
     let bits = bits.filter(|_| groups > 2);
     let bits = bits.ok_or_else(|| format!("`{}` is no packing of {groups} groups", codes.name))?;
+    // The shape was flattened away with the class; the bias is all that is left of it in the file.
     let bias = file.get(&bias_of(layer_of(weight))).filter(|bias| bias.shape.len() == 1);
     let rows = bias.map(TensorHeader::element_count).ok_or(
         "the file does not tell its number of rows, for lack of a bias; load it with quanto and save it \

@@ -113,6 +113,8 @@ fn quantize_row(
 
 /// Returns the scale of a group, and the largest magnitude that it decodes to with it.
 fn fit(table: &[f32; LEVELS], values: &[f32; LEVEL_GROUP]) -> (f32, f32) {
+    // From the largest magnitude, as comfy-kitchen begins: two fits do not forget where they came
+    // from.
     let mut scale = absmax(values).max(SMALLEST_SCALE);
     let level = |value: f32, scale: f32| table[nearest(table, value / scale)];
     for _ in 0..FITS {
