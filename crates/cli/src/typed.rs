@@ -174,7 +174,7 @@ pub(crate) fn flag_of(key: &str) -> String {
         "verifies" => "--no-verify".to_owned(),
         "overwrite" => "--force".to_owned(),
         "statistics" => "--stats".to_owned(),
-        "may_be_partial" => "--force-stats".to_owned(),
+        "allow_partial" => "--force-stats".to_owned(),
         "memory_bytes" => "--memory-limit".to_owned(),
         "shard_bytes" => "--shard-size".to_owned(),
         "biases" => "--corrected-biases".to_owned(),

@@ -79,7 +79,7 @@ pub(crate) fn inspect(py: Python<'_>, input: PathBuf) -> PyResult<Py<PyAny>> {
 ///
 /// - `corrected_biases`: let biases of converted layers differ, as `bias_correction` makes them
 /// - `progress`: called with each event, a dictionary
-/// - `settings`: `statistics`, `may_be_partial`, `threads`
+/// - `settings`: `statistics`, `allow_partial_statistics`, `threads`
 #[pyfunction]
 #[pyo3(signature = (original, converted, *, corrected_biases = false, progress = None, **settings))]
 pub(crate) fn verify(

@@ -88,7 +88,7 @@ fn push_run(order: &JobOrder, words: &mut Vec<String>) {
     if is_plan || order.kind == JobKind::Verify {
         let path = run.statistics.as_ref();
         push("--stats", path.map(|path| path.to_string_lossy().into_owned()));
-        if run.statistics.is_some() && run.may_be_partial {
+        if run.statistics.is_some() && run.allow_partial_statistics {
             words.push("--force-stats".to_owned());
         }
     }

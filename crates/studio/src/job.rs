@@ -110,7 +110,7 @@ pub(crate) struct Failure {
     pub(crate) message: String,
     pub(crate) help: String,
     /// Files that the next run can go on with.
-    pub(crate) unfinished: Vec<PathBuf>,
+    pub(crate) unfinished_files: Vec<PathBuf>,
 }
 
 /// A job, as it is remembered.
@@ -220,7 +220,7 @@ impl Job {
             "phase": self.live.phase,
             "progress": self.live.progress,
             "tensors": self.record.tensors,
-            "done_tensors": self.live.finished.len(),
+            "finished_tensors": self.live.finished.len(),
             "begun": self.live.begun,
             "search": self.live.search,
             "failure": self.record.failure,
@@ -228,7 +228,7 @@ impl Job {
             "started": self.record.started,
             "ended": self.record.ended,
             "output_bytes": self.record.output_bytes,
-            "seconds": self.record.seconds,
+            "estimated_seconds": self.record.seconds,
             "weight_error": self.record.weight_error,
             "has_report": self.record.has_report,
             "seq": self.live.seq,

@@ -146,7 +146,7 @@ fn row(layer: &AssignedLayer) -> Vec<String> {
         None => String::new(),
     };
     vec![
-        layer.layer.clone(),
+        layer.name.clone(),
         layer.scheme.clone(),
         bytes(layer.bytes),
         format!("{}{proxy}", loss(layer.loss)),

@@ -75,7 +75,7 @@ fn describe(inspection: &Inspection) -> String {
             banks.percent(),
         );
     }
-    text += &format!("opened by: {}\n", inspection.clients.join("; "));
+    text += &format!("opened by: {}\n", inspection.opened_by.join("; "));
     if let Some(made) = &inspection.provenance {
         text += &format!("made by: roundwise {}\n", plain(&made.version));
         for hash in &made.input_blake3 {
@@ -92,7 +92,7 @@ fn describe(inspection: &Inspection) -> String {
     for (key, value) in &inspection.metadata {
         text += &format!("header `{}`: {}\n", plain(key), plain(value));
     }
-    text + &describe_findings(&inspection.defects)
+    text + &describe_findings(&inspection.findings)
 }
 
 /// Describes the kind of the file where the model's name does not tell it, and why it is not

@@ -168,7 +168,7 @@ impl<'a> Chosen<'a> {
 struct PlanOfFile<'a> {
     #[serde(flatten)]
     plan: &'a Plan,
-    clients: Vec<String>,
+    opened_by: Vec<String>,
     input_bytes: u64,
     disk_bytes: u64,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -41,8 +41,8 @@ pub struct Inspection {
     pub wrapper: String,
     /// Why a conversion cannot translate the names to the model's own, where they are not and it cannot.
     pub names_stay: Option<String>,
-    /// Whether ComfyUI opens it with its weights in the default scheme.
-    pub in_codes: Opens,
+    /// Whether ComfyUI opens it with its weights in `fp8`.
+    pub fp8_consumer: Opens,
     /// Preset that `convert` would use.
     pub preset: String,
     /// Tensors, elements and bytes of each dtype.
@@ -52,11 +52,11 @@ pub struct Inspection {
     /// Tensors each of which holds the weights of several experts, which conversions keep.
     pub expert_banks: Option<ExpertBanks>,
     /// Programs that open the file as it is.
-    pub clients: Vec<String>,
+    pub opened_by: Vec<String>,
     /// How it was made, where this program made it.
     pub provenance: Option<MadeBy>,
     /// Defects of the layers in codes.
-    pub defects: Vec<Finding>,
+    pub findings: Vec<Finding>,
     /// Number of entries of a GGUF header, which outputs have no place for.
     pub unread_entries: usize,
     /// Choices that were made, and parts that were passed over, when the file was opened.
@@ -138,8 +138,8 @@ pub fn inspect(path: &Path) -> Result<Inspection, ConvertError> {
     };
     let told = stored.defects.iter().chain(&stored.orphans).map(Finding::from);
     let one_sided = stored.one_sided_markers();
-    let mut defects: Vec<Finding> = told.chain(one_sided.iter().map(Finding::from)).collect();
-    defects.sort();
+    let mut findings: Vec<Finding> = told.chain(one_sided.iter().map(Finding::from)).collect();
+    findings.sort();
     Ok(Inspection {
         path: path.to_owned(),
         bytes: source.checkpoint.total_bytes(),
@@ -151,14 +151,14 @@ pub fn inspect(path: &Path) -> Result<Inspection, ConvertError> {
         dialect: subject.detected.dialect,
         wrapper: subject.detected.wrapper.clone(),
         names_stay,
-        in_codes: as_converted.opens(CATALOG[0].scheme, Layout::Comfy),
+        fp8_consumer: as_converted.opens(CATALOG[0].scheme, Layout::Comfy),
         preset: model.preset.name.clone(),
         dtypes: count_dtypes(&source),
         quantized: count_quantized(&source),
         expert_banks: subject.expert_banks,
-        clients: clients(&source),
+        opened_by: opened_by(&source),
         provenance: Provenance::read(source.checkpoint.metadata()).map(MadeBy::from),
-        defects,
+        findings,
         unread_entries: source.checkpoint.unread_entries(),
         remarks: {
             let remarks = source.checkpoint.remarks().iter().map(ToString::to_string);
@@ -222,7 +222,7 @@ fn count_quantized(source: &Source) -> Vec<QuantizedCount> {
 
 /// Programs that open the layers as they are; where something beyond stock ComfyUI is needed for one
 /// of them, only that.
-fn clients(source: &Source) -> Vec<String> {
+fn opened_by(source: &Source) -> Vec<String> {
     if source.checkpoint.tensors().is_empty() {
         return vec!["none: the file holds no tensor".to_owned()];
     }

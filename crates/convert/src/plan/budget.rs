@@ -106,7 +106,7 @@ pub(crate) struct LayerOptions {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct AssignedLayer {
     /// Name without `.weight`.
-    pub layer: String,
+    pub name: String,
     /// Its scheme, by name.
     pub scheme: String,
     /// Bytes of all its tensors.
@@ -303,7 +303,7 @@ impl<'a> Problem<'a> {
             let LayerOption { scheme, bytes, predicted } = layer.options[option];
             let (larger, smaller) = exchanges.get(&index).cloned().unwrap_or_default();
             AssignedLayer {
-                layer: layer.layer.clone(),
+                name: layer.layer.clone(),
                 scheme: scheme.to_string(),
                 bytes,
                 loss: predicted.loss,

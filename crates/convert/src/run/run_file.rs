@@ -33,7 +33,7 @@ pub struct RunFile {
     pub statistics: Option<PathBuf>,
     /// Whether statistics that fit no layer are passed over.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub may_be_partial: bool,
+    pub allow_partial_statistics: bool,
     /// Whether the output is read again before it gets its name. Default true.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verifies: Option<bool>,
@@ -64,7 +64,7 @@ impl RunFile {
     /// Returns the statistics, if any are named.
     pub fn statistics(&self) -> Option<StatisticsFile> {
         let path = self.statistics.clone()?;
-        Some(StatisticsFile { path, may_be_partial: self.may_be_partial })
+        Some(StatisticsFile { path, allow_partial: self.allow_partial_statistics })
     }
 
     /// Returns the devices that learned rounding is computed on.

@@ -82,7 +82,7 @@ impl TrialRun<'_> {
         };
         tensor.seconds = started.elapsed().as_secs_f64();
         let output = &self.job.output;
-        notice(self.watch, Event::Finished { output, recalled: false, tensor: &tensor })?;
+        notice(self.watch, Event::Finished { output, is_recalled: false, tensor: &tensor })?;
         Ok(tensor)
     }
 

@@ -252,9 +252,9 @@ fn inspection_names_program_bits_and_groups() {
             |count: &QuantizedCount| (count.scheme.as_str(), count.spelling.as_str()) == told;
         assert!(found.quantized.iter().any(is_it), "{:?}", found.quantized);
         assert!(
-            found.clients.iter().all(|client| !client.contains("ComfyUI")),
+            found.opened_by.iter().all(|program| !program.contains("ComfyUI")),
             "{:?}",
-            found.clients
+            found.opened_by
         );
     }
 }

@@ -119,7 +119,7 @@ impl Watch for Told {
             Event::Phase { tensors, bytes, .. } => format!("{tensors} of {bytes}"),
             Event::Begun { tensor } => format!("begun {tensor}"),
             Event::Advanced { bytes } => format!("advanced {bytes}"),
-            Event::Finished { tensor, recalled: false, .. } => format!("finished {}", tensor.name),
+            Event::Finished { tensor, is_recalled: false, .. } => format!("finished {}", tensor.name),
             event => format!("{event:?}"),
         };
         self.0.lock().unwrap().push(told);
@@ -235,7 +235,7 @@ fn a_picture_of_a_layer_shows_every_weight_and_its_error() {
             // Rotated weights are measured rotated, and F32 holds seven digits.
             assert!((whole - layer.weight_error).abs() <= 1e-5 * layer.weight_error + 1e-12);
         }
-        assert!(report.converted >= 2, "{scheme}");
+        assert!(report.converted_tensors >= 2, "{scheme}");
     }
 }
 

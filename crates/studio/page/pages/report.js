@@ -88,7 +88,7 @@ async function chooseReport(own) {
 
 /** Plans the same conversion with some layers kept. */
 function keepLayers(report, names) {
-  const { flags, ...recipe } = report.options;
+  const { flags, ...recipe } = report.recipe;
   const patterns = names.map((name) => `^${name.replace(/\.weight$/, "").replace(/[.*+?^${}()|[\]\\]/g, "\\$&")}$`);
   visit("plan", { input: report.input, recipe: { ...recipe, keep: [...patterns, ...(recipe.keep ?? [])] } });
 }

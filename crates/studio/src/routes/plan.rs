@@ -94,14 +94,14 @@ fn answer(shared: &Shared, opened: &Opened, plan: &Plan) -> Result<Map<String, V
     let more = json!({
         "input_bytes": source.checkpoint.total_bytes(),
         "disk_bytes": answer["output_bytes"],
-        "clients": clients.collect::<Vec<_>>(),
+        "opened_by": clients.collect::<Vec<_>>(),
         "method": checked.recipe.method(),
         "scheme": checked.recipe.scheme().to_string(),
-        "converted": counted(|action| action == "quantize"),
-        "kept": counted(|action| !["quantize", "remove"].contains(&action)),
-        "removed": counted(|action| action == "remove"),
+        "converted_tensors": counted(|action| action == "quantize"),
+        "kept_tensors": counted(|action| !["quantize", "remove"].contains(&action)),
+        "removed_tensors": counted(|action| action == "remove"),
         "output": checked.output.to_string_lossy(),
-        "exists": checked.output.exists(),
+        "output_exists": checked.output.exists(),
         "free_bytes": available_bytes(&checked.output),
         "problem": plan.check_purpose(source).err().map(|error| {
             let (kind, message, help) = Refusal::from(error).parts();
@@ -110,8 +110,8 @@ fn answer(shared: &Shared, opened: &Opened, plan: &Plan) -> Result<Map<String, V
         "unfinished": unfinished(checked)?,
         "command": words,
         "shell": shell_text(&words),
-        "seconds": time.map(|(seconds, _)| seconds),
-        "seconds_from": time.map(|(_, from)| from),
+        "estimated_seconds": time.map(|(seconds, _)| seconds),
+        "estimated_from": time.map(|(_, from)| from),
         "kinds": kinds,
     });
     if let Value::Object(more) = more {
@@ -144,7 +144,7 @@ fn unfinished(checked: &Checked) -> Result<Option<Value>, Refusal> {
         let differences: Vec<String> = left.differences.iter().map(ToString::to_string).collect();
         json!({
             "path": left.path.to_string_lossy(),
-            "finished": left.finished,
+            "finished_tensors": left.finished_tensors,
             "tensors": left.tensors,
             "differences": differences,
         })
@@ -175,7 +175,7 @@ fn size(shared: &Shared, request: &Request, scheme: &str) -> Result<Value, Refus
     request.recipe.insert("scheme".to_owned(), scheme.into());
     let refused = |refusal: Refusal| {
         let (_, message, _) = refusal.parts();
-        json!({ "scheme": scheme, "output_bytes": null, "converted": 0, "client": null, "refused": message })
+        json!({ "scheme": scheme, "output_bytes": null, "converted_tensors": 0, "opened_by": null, "refused": message })
     };
     // What is wrong with the input itself is wrong in every scheme.
     require_there("input", &request.input)?;
@@ -209,8 +209,8 @@ fn size(shared: &Shared, request: &Request, scheme: &str) -> Result<Value, Refus
         "codes_bytes": codes,
         "scales_bytes": scales,
         "kept_bytes": kept,
-        "converted": plan.quantized().count(),
-        "client": client,
+        "converted_tensors": plan.quantized().count(),
+        "opened_by": client,
         "refused": null,
     }))
 }

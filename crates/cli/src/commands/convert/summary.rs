@@ -107,7 +107,7 @@ fn describe_prediction(prediction: &Prediction) -> String {
         "nats" => "nats per token (KL)",
         _ => "half the squared error of an output element",
     };
-    let left_out = match prediction.left_out {
+    let left_out = match prediction.left_out_layers {
         0 => String::new(),
         count => format!(", {} without gradients left out", counted(count, "layer")),
     };
@@ -149,7 +149,7 @@ fn describe_rounding(totals: &RoundingTotals) -> String {
         totals.device,
         // Not −0.00.
         ((totals.weight_error_ratio - 1.0) * 1e4).round() / 100.0 + 0.0,
-        totals.kept_nearest,
+        totals.nearest_layers,
         counted(totals.layers, "weight"),
     );
     text += &describe_moments(totals);
