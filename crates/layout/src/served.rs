@@ -63,40 +63,37 @@ impl Served {
     }
 
     fn compressed_tensors(scheme: Scheme) -> Option<Self> {
-        let of = |name, inputs, codes| {
-            Some(Self { name, inputs, codes, opened_by: ALL, experts_opened_by: ALL })
+        let of = |name, inputs, codes, experts_opened_by| {
+            Some(Self { name, inputs, codes, opened_by: ALL, experts_opened_by })
         };
         // transformers (5.23) joins experts when it loads them, and decodes few ways of storing there: it refuses
         // some, and reads NVFP4 without its global scale.
-        let of_layers = |name, inputs, codes| {
-            Some(Self { name, inputs, codes, opened_by: ALL, experts_opened_by: VLLM })
-        };
         match (scheme.grid(), scheme.tiling()) {
             _ if scheme == Scheme::NVFP4 => {
-                of_layers("nvfp4-pack-quantized", Inputs::Plain, Codes::PackedNibbles)
+                of("nvfp4-pack-quantized", Inputs::Plain, Codes::PackedNibbles, VLLM)
             }
             _ if scheme == Scheme::MXFP4 => {
-                of("mxfp4-pack-quantized", Inputs::Plain, Codes::PackedNibbles)
+                of("mxfp4-pack-quantized", Inputs::Plain, Codes::PackedNibbles, ALL)
             }
             _ if scheme == Scheme::MXFP8 => {
-                of_layers("mxfp8-quantized", Inputs::Plain, Codes::Bytes)
+                of("mxfp8-quantized", Inputs::Plain, Codes::Bytes, VLLM)
             }
             // What is left has one number per tile.
             (grid, tiling) if scheme != Scheme::scaled(grid, tiling) => None,
             (GridKind::E4m3, Tiling::Tensor | Tiling::Row) => {
-                of("float-quantized", Inputs::Token, Codes::Bytes)
+                of("float-quantized", Inputs::Token, Codes::Bytes, ALL)
             }
             (GridKind::E4m3, tiling) if tiling == Tiling::square(128) => {
-                of_layers("float-quantized", Inputs::Group128, Codes::Bytes)
+                of("float-quantized", Inputs::Group128, Codes::Bytes, VLLM)
             }
             (GridKind::Int8, Tiling::Row) => {
-                of_layers("int-quantized", Inputs::Token, Codes::Bytes)
+                of("int-quantized", Inputs::Token, Codes::Bytes, VLLM)
             }
-            (GridKind::Int4, Tiling::Row) => of("pack-quantized", Inputs::Plain, Codes::Words),
+            (GridKind::Int4, Tiling::Row) => of("pack-quantized", Inputs::Plain, Codes::Words, ALL),
             (GridKind::Int4 | GridKind::Int8, Tiling::Block { rows: 1, cols })
                 if WORD_GROUPS.contains(&cols) =>
             {
-                of("pack-quantized", Inputs::Plain, Codes::Words)
+                of("pack-quantized", Inputs::Plain, Codes::Words, ALL)
             }
             _ => None,
         }

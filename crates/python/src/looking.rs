@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use roundwise::answers;
-use roundwise_convert::plan::{Workers, explain};
+use roundwise_convert::plan::{PlanAnswer, Workers, explain};
 use roundwise_convert::recipe::SchemeEntry;
 use roundwise_convert::source::{LayerInputs, for_input};
 use roundwise_convert::stats::Statistics;
@@ -60,7 +60,7 @@ fn decide(
         Some(layer) => serde_json::to_value(explain(&request, &layer)?),
         None => {
             let plan = Plan::decide(&request)?;
-            serde_json::to_value(answers::plan(&source, &plan, None)?)
+            serde_json::to_value(PlanAnswer::new(&source, &plan, None)?)
         }
     };
     Ok(json.expect("plans and explanations always serialise"))

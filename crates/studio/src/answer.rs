@@ -114,6 +114,9 @@ fn field(setting: &Setting) -> String {
         "device" => "run.device".to_owned(),
         "statistics.allow_partial" => "run.allow_partial_statistics".to_owned(),
         "overwrite" => "replace".to_owned(),
+        // One field of the page takes all limits.
+        "size" | "bits" | "loss" => "budget.size".to_owned(),
+        "card" => "budget.card".to_owned(),
         key @ ("threads" | "statistics" | "starts_over" | "verifies" | "extract_error_lora") => {
             format!("run.{key}")
         }

@@ -37,7 +37,7 @@ pub fn words_of(order: &JobOrder, recipe_file: &Path) -> Vec<String> {
     }
     match takes_recipe && !is_said_by_flags(&order.recipe) {
         true => words.push(format!("--recipe={}", recipe_file.display())),
-        false => words.extend(recipe_words(&order.recipe, flag_of)),
+        false => words.extend(recipe_words(&order.recipe)),
     }
     push_run(order, &mut words);
     words
@@ -45,19 +45,8 @@ pub fn words_of(order: &JobOrder, recipe_file: &Path) -> Vec<String> {
 
 /// Whether a job's recipe has to be in a file.
 pub(crate) fn is_said_by_flags(recipe: &RecipeFile) -> bool {
-    let words = recipe_words(recipe, flag_of);
+    let words = recipe_words(recipe);
     recipe.model.is_none() && words.iter().map(String::len).sum::<usize>() <= MOST_BYTES
-}
-
-fn flag_of(key: &str) -> String {
-    match key {
-        "rules" => "--rule".to_owned(),
-        "decode_to" => "--dtype".to_owned(),
-        "migrate_to" => "--to".to_owned(),
-        "tensor_parallel" => "--tp".to_owned(),
-        "provenance" => "--no-provenance".to_owned(),
-        key => format!("--{}", key.replace('_', "-")),
-    }
 }
 
 fn push_run(order: &JobOrder, words: &mut Vec<String>) {
@@ -71,6 +60,7 @@ fn push_run(order: &JobOrder, words: &mut Vec<String>) {
     if let Some(budget) = &order.budget {
         push("--size", budget.size.map(|it| it.to_string()));
         push("--bits", budget.bits.map(|it| it.to_string()));
+        push("--loss", budget.loss.map(|it| it.to_string()));
         push("--card", budget.card.clone());
     }
     if !matches!(order.kind, JobKind::Verify | JobKind::Budget) {
@@ -112,7 +102,7 @@ mod tests {
 
     use super::*;
     #[cfg(unix)]
-    use crate::job::BudgetOrder;
+    use roundwise_convert::plan::BudgetFile;
     use roundwise_convert::run::RunFile;
 
     fn order(kind: JobKind, recipe: &str) -> JobOrder {
@@ -157,10 +147,10 @@ mod tests {
             "roundwise verify '/m/a b.safetensors' /m/o.safetensors"
         );
         let mut budget = order(JobKind::Budget, "keep = ['x']");
-        budget.budget = Some(BudgetOrder {
+        budget.budget = Some(BudgetFile {
             size: Some(7),
             card: Some("rtx40".into()),
-            ..BudgetOrder::default()
+            ..BudgetFile::default()
         });
         assert_eq!(
             shell(&budget),

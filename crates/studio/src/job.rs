@@ -57,22 +57,7 @@ pub struct JobOrder {
     pub replace: bool,
     /// What the file may cost, where schemes are chosen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub budget: Option<BudgetOrder>,
-}
-
-/// A budget that schemes are chosen within: bytes or bits.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct BudgetOrder {
-    /// Bytes of the whole file, at most.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub size: Option<u64>,
-    /// Bits of a converted weight, scales included, on average and at most.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bits: Option<f64>,
-    /// The card that the file is for, by its name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub card: Option<String>,
+    pub budget: Option<BudgetFile>,
 }
 
 /// Where a job stands.

@@ -7,7 +7,6 @@ use crate::console::{print, print_json, width_of_prose};
 use crate::outcome::BadUsage;
 use crate::table::Table;
 use crate::text::{fold, wrap};
-use crate::typed::flag_of;
 
 pub(crate) fn run(options: &MethodsOptions) -> anyhow::Result<bool> {
     let shown = match &options.name {

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use roundwise_layout::{Layout, Spelling};
+use roundwise_layout::Layout;
 use roundwise_scheme::CATALOG;
 use roundwise_tensor_file::Dtype;
 use serde::Serialize;
@@ -230,56 +230,33 @@ fn opened_by(source: &Source) -> Vec<String> {
         return vec!["none: layers are damaged or of a kind that is not known".to_owned()];
     }
     let subject = source.subject();
-    let of_comfyui = |scheme, layout| Opener {
-        is_comfyui: true,
-        name: match subject.opens(scheme, layout) {
+    let own = source.stored.layers.values().map(|layer| {
+        let name = match subject.opens_as_spelled(layer.known_scheme(), layer.spelling) {
             Opens::Yes { program } => program,
             not_yes @ (Opens::No { .. } | Opens::NotKnown { .. }) => not_yes.to_string(),
-        },
-    };
-    let other = |name: &str| Opener { is_comfyui: false, name: name.to_owned() };
-    let mut openers: Vec<Opener> = source
-        .stored
-        .layers
-        .values()
-        .map(|layer| match layer.spelling {
-            Spelling::Comfy => of_comfyui(layer.known_scheme(), Layout::Comfy),
-            Spelling::ComfyLegacy => of_comfyui(layer.scheme, Layout::ComfyLegacy),
-            Spelling::WeightScale => other("vLLM, with a matching config.json"),
-            Spelling::WeightPacked | Spelling::PackedIntegers | Spelling::PackedMicroscaled => {
-                other("vLLM and transformers, with a matching config.json")
-            }
-            Spelling::WeightScale2 => other("vLLM and TensorRT-LLM, with a matching config.json"),
-            Spelling::WeightScaleInv => other("transformers and vLLM, with a matching config.json"),
-            Spelling::Scale => {
-                other("transformers, vLLM and DeepSeek's own program, with a matching config.json")
-            }
-            Spelling::Plain => Opener {
-                is_comfyui: true,
-                name:
-                    "programs that cast codes without scales to their compute type, as ComfyUI does"
-                        .to_owned(),
-            },
-        })
-        .collect();
+        };
+        Opener { is_comfyui: layer.spelling.is_comfyui(), name }
+    });
     let foreign = source.stored.foreign.values();
-    openers.extend(foreign.map(|layer| other(layer.program.opened_by)));
+    let foreign = foreign
+        .map(|layer| Opener { is_comfyui: false, name: layer.program.opened_by.to_owned() });
+    let mut openers: Vec<Opener> = own.chain(foreign).collect();
     if openers.iter().any(Opener::is_beyond_comfyui) {
         openers.retain(Opener::is_beyond_comfyui);
     }
-    let mut clients: Vec<String> = openers.into_iter().map(|opener| opener.name).collect();
-    clients.sort();
-    clients.dedup();
-    if clients.is_empty() {
+    let mut names: Vec<String> = openers.into_iter().map(|opener| opener.name).collect();
+    names.sort();
+    names.dedup();
+    if names.is_empty() {
         let opener = match subject.kind() {
             FileKind::Adapter(_) => {
                 "programs that load adapters, beside the model that it belongs to"
             }
             _ => "any program that reads this model's original weights",
         };
-        clients.push(opener.to_owned());
+        names.push(opener.to_owned());
     }
-    clients
+    names
 }
 
 struct Opener {

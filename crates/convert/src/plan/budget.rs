@@ -31,6 +31,14 @@ impl Budget {
             Self::Loss(_) => "loss",
         }
     }
+
+    /// Returns whether it limits anything.
+    pub(crate) fn is_positive(self) -> bool {
+        match self {
+            Self::Size(size) => size > 0,
+            Self::Bits(limit) | Self::Loss(limit) => limit > 0.0 && limit.is_finite(),
+        }
+    }
 }
 
 /// A generation of cards, by what it multiplies fast.

@@ -4,7 +4,7 @@ pub(crate) mod answer;
 mod comfyui;
 mod servers;
 
-use roundwise_layout::{Client, ClientKind, Layout, client, client_of_experts};
+use roundwise_layout::{Client, ClientKind, Layout, Spelling, client, client_of_experts};
 use roundwise_scheme::Scheme;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -58,11 +58,6 @@ impl Consumer {
             Layout::Comfy | Layout::ComfyLegacy => Self::ComfyUi,
             Layout::CompressedTensors | Layout::Fp8 | Layout::ModelOpt => Self::Servers,
         }
-    }
-
-    /// Returns whether it opens `subject` with weights in `scheme`.
-    pub fn opens(self, subject: &Subject, scheme: Scheme, layout: Layout) -> Opens {
-        self.answer(subject, scheme, client_of(subject, scheme, layout, true))
     }
 
     fn answer(self, subject: &Subject, scheme: Scheme, client: Client) -> Opens {
@@ -122,6 +117,28 @@ impl Subject {
     /// Returns the first consumer that opens the file with weights in `scheme`, or why none does.
     pub fn opens(&self, scheme: Scheme, layout: Layout) -> Opens {
         self.opens_with(scheme, layout, true)
+    }
+
+    /// Returns who opens a layer in codes of the file as it is spelled.
+    pub(crate) fn opens_as_spelled(&self, scheme: Scheme, spelling: Spelling) -> Opens {
+        let program = match (spelling.layout(), spelling) {
+            (Some(layout), _) if layout.is_for_servers() => {
+                let client = client_of(self, scheme, layout, true);
+                match client.kind {
+                    ClientKind::Nobody { known } => {
+                        return Opens::NotKnown { reason: known.to_owned() };
+                    }
+                    _ => format!("{}, with a matching config.json", client.name),
+                }
+            }
+            (Some(layout), _) => return self.opens(scheme, layout),
+            (None, Spelling::Scale) => {
+                "transformers, vLLM and DeepSeek's own program, with a matching config.json".to_owned()
+            }
+            (None, _) => "programs that cast codes without scales to their compute type, as ComfyUI does"
+                .to_owned(),
+        };
+        Opens::Yes { program }
     }
 
     /// Returns the servers that read a scheme without transformers being one of them.

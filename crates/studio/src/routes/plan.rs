@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::response::Response;
-use roundwise_convert::plan::Workers;
+use roundwise_convert::plan::{Action, PlanAnswer, Workers};
 use roundwise_convert::recipe::shell_text;
 use roundwise_convert::scheme::CATALOG;
 use roundwise_convert::source::LayerInputs;
@@ -71,7 +71,7 @@ pub(crate) fn plan(call: &Call) -> Result<Response, Refusal> {
 /// The plan as `plan --json` prints it, and what a page needs beside it.
 fn answer(shared: &Shared, opened: &Opened, plan: &Plan) -> Result<Map<String, Value>, Refusal> {
     let Opened { checked, source, .. } = opened;
-    let mut answer = match serde_json::to_value(plan) {
+    let mut answer = match serde_json::to_value(PlanAnswer::new(source, plan, None)?) {
         Ok(Value::Object(answer)) => answer,
         Ok(_) => return Err(Refusal::bug("a plan is no object")),
         Err(error) => return Err(Refusal::bug(error.to_string())),
@@ -86,20 +86,15 @@ fn answer(shared: &Shared, opened: &Opened, plan: &Plan) -> Result<Map<String, V
     let order = order(checked);
     let words = words_of(&order, std::path::Path::new("recipe.toml"));
     let time = time_of(shared, checked, plan);
-    let consumers = plan.consumers();
-    let clients = consumers.iter().filter_map(|consumer| consumer.answer.program());
-    let counted = |is_counted: fn(&str) -> bool| {
-        plan.tensors.iter().filter(|it| is_counted(&action(it))).count()
+    let counted = |is_counted: fn(Action) -> bool| {
+        plan.tensors.iter().filter(|it| is_counted(it.action())).count()
     };
     let more = json!({
-        "input_bytes": source.checkpoint.total_bytes(),
-        "disk_bytes": answer["output_bytes"],
-        "opened_by": clients.collect::<Vec<_>>(),
         "method": checked.recipe.method(),
         "scheme": checked.recipe.scheme().to_string(),
-        "converted_tensors": counted(|action| action == "quantize"),
-        "kept_tensors": counted(|action| !["quantize", "remove"].contains(&action)),
-        "removed_tensors": counted(|action| action == "remove"),
+        "converted_tensors": counted(|action| action == Action::Quantize),
+        "kept_tensors": counted(|action| !matches!(action, Action::Quantize | Action::Remove)),
+        "removed_tensors": counted(|action| action == Action::Remove),
         "output": checked.output.to_string_lossy(),
         "output_exists": checked.output.exists(),
         "free_bytes": available_bytes(&checked.output),
@@ -118,11 +113,6 @@ fn answer(shared: &Shared, opened: &Opened, plan: &Plan) -> Result<Map<String, V
         answer.extend(more);
     }
     Ok(answer)
-}
-
-fn action(planned: &roundwise_convert::plan::PlannedTensor) -> String {
-    let action = serde_json::to_value(planned.action()).unwrap_or_default();
-    action.as_str().unwrap_or_default().to_owned()
 }
 
 fn order(checked: &Checked) -> JobOrder {
@@ -202,7 +192,7 @@ fn size(shared: &Shared, request: &Request, scheme: &str) -> Result<Value, Refus
         }
     }
     let consumers = plan.consumers();
-    let client = consumers.iter().find_map(|consumer| consumer.answer.program());
+    let opened_by = consumers.iter().find_map(|consumer| consumer.answer.program());
     Ok(json!({
         "scheme": scheme,
         "output_bytes": output_bytes,
@@ -210,7 +200,7 @@ fn size(shared: &Shared, request: &Request, scheme: &str) -> Result<Value, Refus
         "scales_bytes": scales,
         "kept_bytes": kept,
         "converted_tensors": plan.quantized().count(),
-        "opened_by": client,
+        "opened_by": opened_by,
         "refused": null,
     }))
 }
