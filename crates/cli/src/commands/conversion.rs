@@ -41,7 +41,7 @@ pub(super) fn carry_out(
     events: Option<&Events>,
     report: Option<&Path>,
 ) -> anyhow::Result<Vec<Report>> {
-    let jobs: Vec<Job> = prepared.jobs().to_vec();
+    let jobs: Vec<Job> = prepared.jobs().cloned().collect();
     let result = match events {
         Some(events) => prepared.convert(events),
         None => {

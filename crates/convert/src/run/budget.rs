@@ -257,7 +257,7 @@ struct File {
 /// sensitivity losses are 0.
 fn layer_options(prepared: &Prepared, sensitivity: Option<&Sensitivity>) -> Vec<LayerOptions> {
     let predicted = sensitivity.map(Sensitivity::predicted);
-    let plans = prepared.plans();
+    let plans: Vec<&Plan> = prepared.plans().collect();
     let of_tensor = |index: usize| -> Option<LayerOptions> {
         let planned = &plans[0].tensors[index];
         let option = |plan: &Plan| {
@@ -269,7 +269,7 @@ fn layer_options(prepared: &Prepared, sensitivity: Option<&Sensitivity>) -> Vec<
             };
             Some(LayerOption { scheme, bytes: plan.output_bytes(planned), predicted })
         };
-        let options: Vec<LayerOption> = plans.iter().filter_map(option).collect();
+        let options: Vec<LayerOption> = plans.iter().copied().filter_map(option).collect();
         let elements = planned.shape.iter().product();
         let layer = planned.layer().to_owned();
         let stack = plans[0].stack_of(&layer);

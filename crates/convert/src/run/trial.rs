@@ -74,7 +74,7 @@ struct Alike {
 pub fn try_job(job: &Job, shapes: usize, watch: &dyn Watch) -> Result<Trial, ConvertError> {
     let started = Instant::now();
     let prepared = Prepared::new(job, &[])?;
-    let plan = &prepared.plans[0];
+    let plan = &prepared.planned[0].plan;
     let mut alike = alike(plan);
     let elements = alike.iter().map(|it| it.elements).sum();
     alike.sort_by_key(|it| std::cmp::Reverse(it.elements));

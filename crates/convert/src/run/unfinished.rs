@@ -37,7 +37,7 @@ pub fn unfinished(job: &Job) -> Result<Option<UnfinishedRun>, ConvertError> {
     Ok(Some(UnfinishedRun {
         path: found.path(),
         finished_tensors: found.records(),
-        tensors: prepared.plans[0].tensors.len(),
+        tensors: prepared.planned[0].plan.tensors.len(),
         differences: now.same_job(found.run()).err().unwrap_or_default(),
     }))
 }
