@@ -2,7 +2,7 @@
 
 use roundwise_scheme::{GridKind, Scheme, Tiling};
 
-use crate::client::Client;
+use crate::opener::Opener;
 use crate::layout::Layout;
 
 /// How a server's file stores a scheme.
@@ -14,9 +14,9 @@ pub(crate) struct Served {
     pub(crate) inputs: Inputs,
     /// How codes lie.
     pub(crate) codes: Codes,
-    pub(crate) opened_by: Client,
+    pub(crate) opened_by: Opener,
     /// The programs that open layers of experts in such codes, each a matrix of its own in the file.
-    pub(crate) experts_opened_by: Client,
+    pub(crate) experts_opened_by: Opener,
 }
 
 /// What a program does to the inputs of a layer.
@@ -43,9 +43,9 @@ pub(crate) enum Codes {
     Words,
 }
 
-const ALL: Client = Client::servers("vLLM, SGLang and transformers with compressed-tensors", true);
-pub(crate) const VLLM: Client = Client::servers("vLLM and SGLang", false);
-const FP8: Client = Client::servers("transformers, vLLM and SGLang", true);
+const ALL: Opener = Opener::servers("vLLM, SGLang and transformers with compressed-tensors", true);
+pub(crate) const VLLM: Opener = Opener::servers("vLLM and SGLang", false);
+const FP8: Opener = Opener::servers("transformers, vLLM and SGLang", true);
 
 /// Groups of a row that kernels for packed integers take.
 const WORD_GROUPS: [usize; 3] = [32, 64, 128];

@@ -40,17 +40,17 @@ fn soft(logit: f32) -> (f32, f32) {
 }
 
 /// Sets `values ← below + h · (above − below)`.
-pub(crate) fn place(logits: &[f32], ends: Ends<'_>, values: &mut [f32]) {
-    Arch::new().dispatch(Place { logits, ends, values });
+pub(crate) fn interpolate(logits: &[f32], ends: Ends<'_>, values: &mut [f32]) {
+    Arch::new().dispatch(Interpolate { logits, ends, values });
 }
 
-struct Place<'a> {
+struct Interpolate<'a> {
     logits: &'a [f32],
     ends: Ends<'a>,
     values: &'a mut [f32],
 }
 
-impl WithSimd for Place<'_> {
+impl WithSimd for Interpolate<'_> {
     type Output = ();
 
     #[inline(always)]

@@ -235,14 +235,14 @@ fn opened_by(source: &Source) -> Vec<String> {
             Opens::Yes { program } => program,
             not_yes @ (Opens::No { .. } | Opens::NotKnown { .. }) => not_yes.to_string(),
         };
-        Opener { is_comfyui: layer.spelling.is_comfyui(), name }
+        LayerOpener { is_comfyui: layer.spelling.is_comfyui(), name }
     });
     let foreign = source.stored.foreign.values();
     let foreign = foreign
-        .map(|layer| Opener { is_comfyui: false, name: layer.program.opened_by.to_owned() });
-    let mut openers: Vec<Opener> = own.chain(foreign).collect();
-    if openers.iter().any(Opener::is_beyond_comfyui) {
-        openers.retain(Opener::is_beyond_comfyui);
+        .map(|layer| LayerOpener { is_comfyui: false, name: layer.program.opened_by.to_owned() });
+    let mut openers: Vec<LayerOpener> = own.chain(foreign).collect();
+    if openers.iter().any(LayerOpener::is_beyond_comfyui) {
+        openers.retain(LayerOpener::is_beyond_comfyui);
     }
     let mut names: Vec<String> = openers.into_iter().map(|opener| opener.name).collect();
     names.sort();
@@ -259,12 +259,12 @@ fn opened_by(source: &Source) -> Vec<String> {
     names
 }
 
-struct Opener {
+struct LayerOpener {
     is_comfyui: bool,
     name: String,
 }
 
-impl Opener {
+impl LayerOpener {
     /// Returns whether stock ComfyUI is not enough.
     fn is_beyond_comfyui(&self) -> bool {
         !self.is_comfyui || self.name.contains("ComfyUI-QuantOps")

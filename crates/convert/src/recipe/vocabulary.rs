@@ -1,6 +1,6 @@
 //! Entries of what a recipe may name, as other programs and pages are told of them.
 
-use roundwise_layout::{Layout, client};
+use roundwise_layout::{Layout, opener};
 use roundwise_rounding::{METHODS, Method, SettingOfMethod};
 use roundwise_scheme::CATALOG;
 use serde::Serialize;
@@ -33,7 +33,7 @@ impl SchemeEntry {
             summary: entry.summary(),
             read_as: entry.scheme.read_as().to_string(),
             bits: entry.bits(),
-            opened_by: client(Layout::default_for(entry.scheme), entry.scheme).name,
+            opened_by: opener(Layout::default_for(entry.scheme), entry.scheme).name,
             when: entry.when,
         };
         CATALOG.iter().map(entry).collect()

@@ -47,7 +47,7 @@ export function checkPage({ input, converted }, { vocabulary }) {
       repairs.length > 0 &&
         [
           findingList(repairs),
-          element("p", button("Mend", () => submit("repair", { recipe: { repair: true } }), { class: "main" }),
+          element("p", button("Repair", () => submit("repair", { recipe: { repair: true } }), { class: "main" }),
             element("span.quiet", " writes a repaired file beside this one; codes stay what they are"))
         ],
       defects.length > 0 &&
