@@ -243,13 +243,13 @@ impl Shared {
         };
         if let Some(refusal) = room {
             let (kind, message, help) = refusal.parts();
-            return Err(Failure { kind, message, help, unfinished: vec![] });
+            return Err(Failure { kind, message, help, unfinished_files: vec![] });
         }
         Worker::start(self, id).map_err(|error| Failure {
             kind: "start".to_owned(),
             message: format!("{}: cannot be started: {error}", self.program.display()),
             help: "Start the studio again: the program may have been replaced.".to_owned(),
-            unfinished: vec![],
+            unfinished_files: vec![],
         })
     }
 

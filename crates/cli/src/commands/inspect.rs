@@ -103,7 +103,7 @@ fn describe_kind(inspection: &Inspection) -> String {
         kind => format!("kind: {kind}\n"),
     };
     if matches!(inspection.dialect, Dialect::Diffusers | Dialect::LlamaCpp) {
-        let is_read = matches!(inspection.in_codes, Opens::Yes { .. });
+        let is_read = matches!(inspection.fp8_consumer, Opens::Yes { .. });
         let becomes = match (&inspection.names_stay, inspection.dialect) {
             (Some(_), _) => "",
             (None, Dialect::LlamaCpp) if !is_read => {
@@ -119,7 +119,7 @@ fn describe_kind(inspection: &Inspection) -> String {
     if let Some(reason) = &inspection.names_stay {
         text += &format!("names are not translated: {}\n", plain(reason));
     }
-    if let Opens::No { reason, .. } = &inspection.in_codes {
+    if let Opens::No { reason, .. } = &inspection.fp8_consumer {
         text += &format!("not converted to codes: {reason}\n");
     }
     text

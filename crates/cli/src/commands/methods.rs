@@ -1,4 +1,4 @@
-use roundwise_convert::recipe::MethodEntry;
+use roundwise_convert::recipe::{MethodEntry, flag_of};
 use roundwise_convert::rounding::{METHODS, Method, MethodOptions, SettingOfMethod};
 use roundwise_convert::scheme::is_meant;
 

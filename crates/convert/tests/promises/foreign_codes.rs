@@ -77,7 +77,7 @@ fn decode(dtype: &str) -> RecipeFile {
 
 fn assert_verified(original: &Path, report: &Report) {
     let found = verify(original, &report.output, Biases::Same, None, TWO, &Unwatched).unwrap();
-    assert!(found.ok, "{:?}", found.defects);
+    assert!(found.ok, "{:?}", found.findings);
     assert!(found.original_layers > 0);
 }
 
@@ -272,5 +272,5 @@ fn codes_pass_through_edits_of_the_header() {
     assert_eq!(names(&before), names(&after));
     assert_eq!(after.metadata()["made_for"], "a test");
     let found = verify(&path, &report.output, Biases::Same, None, TWO, &Unwatched).unwrap();
-    assert!(found.ok, "{:?}", found.defects);
+    assert!(found.ok, "{:?}", found.findings);
 }

@@ -178,7 +178,7 @@ fn what_a_stopped_run_left_is_told_and_not_touched() {
     assert!(convert(&stopped, &StopAtOnce).is_err());
     let before = files(folder.path());
     let left = unfinished(&stopped).unwrap().unwrap();
-    assert_eq!((left.finished, left.tensors), (1, 6));
+    assert_eq!((left.finished_tensors, left.tensors), (1, 6));
     assert!(left.differences.is_empty(), "{left:?}");
     assert_eq!(left.path, folder.path().join(".out.safetensors.partial"));
     let other = job(

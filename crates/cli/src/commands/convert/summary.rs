@@ -49,7 +49,8 @@ pub(in crate::commands) fn describe(report: &Report, typed: &Typed) -> String {
 
 /// Describes how many tensors became what, in the terms of the command.
 fn describe_counts(report: &Report) -> String {
-    let Report { converted, kept, removed, options, .. } = report;
+    let Report { converted_tensors: converted, kept_tensors: kept, removed_tensors: removed, recipe, .. } =
+        report;
     let count =
         |action: Action| report.tensors.iter().filter(|layer| layer.decision == action).count();
     let (moved, decoded) = (count(Action::Repack), count(Action::Decode));
@@ -59,13 +60,13 @@ fn describe_counts(report: &Report) -> String {
         let kept = counted(kept - moved - decoded, "tensor");
         format!("{layers} {verb}{}, {kept} kept", side.unwrap_or_default())
     };
-    if let Some(dtype) = &options.decode_to {
+    if let Some(dtype) = &recipe.decode_to {
         return rewritten(&format!("decoded to {dtype}"), decoded, "left out");
     }
-    if let Some(layout) = &options.migrate_to {
+    if let Some(layout) = &recipe.migrate_to {
         return rewritten(&format!("moved to {layout}"), moved, "laid out anew");
     }
-    match (&options.edit, options.repair) {
+    match (&recipe.edit, recipe.repair) {
         (Some(_), _) => rewritten("edited", moved, "written anew"),
         (None, Some(true)) => rewritten("laid out anew", moved, "written anew or left out"),
         _ => format!("{converted} converted, {kept} kept, {removed} removed"),
@@ -153,10 +154,10 @@ fn describe_rounding(totals: &RoundingTotals) -> String {
         counted(totals.layers, "weight"),
     );
     text += &describe_moments(totals);
-    if totals.failed > 0 {
+    if totals.failed_layers > 0 {
         text += &format!(
             "  warning: the search of {} failed; nearest codes are stored (`--report` says why)\n",
-            counted(totals.failed, "weight"),
+            counted(totals.failed_layers, "weight"),
         );
     }
     if !totals.is_reproducible {

@@ -118,7 +118,7 @@ fn groups_of(scale: &TensorHeader, [rows, cols]: [u64; 2]) -> Result<u64, String
 
 /// Returns the zero points, if there are any.
 fn zero_points<'a>(
-    file: &ForeignFile<'a>,
+    file: &'a ForeignFile<'_>,
     name: &str,
     [rows, bits, groups]: [u64; 3],
 ) -> Result<Option<&'a TensorHeader>, String> {
