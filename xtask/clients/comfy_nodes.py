@@ -84,8 +84,8 @@ def check(base):
     comfy.utils.set_progress_bar_global_hook(None)
     name, facts = made["result"]
     assert shown and max(shown) == 1.0, shown
-    assert facts["resumed"] >= 1 and facts["converted"] == 6, facts
-    assert facts["options"]["method"] == "activations"
+    assert facts["recalled_tensors"] >= 1 and facts["converted_tensors"] == 6, facts
+    assert facts["recipe"]["method"] == "activations"
 
     # 5. The result is where its loader lists it.
     assert name in folder_paths.get_filename_list("diffusion_models"), name
@@ -107,7 +107,7 @@ def check(base):
     comfyui_version.__version__ = running
     refused(lambda: convert.convert(asked[0], "fp8-row", "none"), "no path for it by itself")
     made = convert.convert(asked[0], "fp8", "none", name="../../outside", keep="0\n1")
-    assert made["result"][0] == "sub/outside.safetensors" and made["result"][1]["converted"] == 4
+    assert made["result"][0] == "sub/outside.safetensors" and made["result"][1]["converted_tensors"] == 4
 
 
 def interrupt(convert, asked):

@@ -12,7 +12,7 @@ pub(crate) use convert::ConvertBench;
 pub(crate) use encode::EncodeBench;
 pub(crate) use outputs::{Judged, MODELS, Outputs, records_of};
 pub(crate) use quality::{Language, LanguageRow, Quality, Reached, Row};
-pub(crate) use rounding::{Figure, Part};
+pub(crate) use rounding::{Figure, Measurement};
 
 use anyhow::Result;
 

@@ -4,8 +4,8 @@ use std::fs;
 use anyhow::{Result, ensure};
 
 use crate::bench::{
-    ConvertBench, EncodeBench, Figure, Language, LanguageRow, MODELS, Outputs, Part, Quality,
-    Reached, Row, records_of,
+    ConvertBench, EncodeBench, Figure, Language, LanguageRow, MODELS, Measurement, Outputs,
+    Quality, Reached, Row, records_of,
 };
 use crate::clients::{Finding, Judged};
 use crate::figure::{self, Series};
@@ -100,12 +100,12 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
-type RoundingRecord = (Part, Record<Vec<Figure>>);
+type RoundingRecord = (Measurement, Record<Vec<Figure>>);
 
 /// Returns the parts of the rounding bench that were measured.
 fn rounding_records(workspace: &Workspace) -> Result<Vec<RoundingRecord>> {
     let mut records = Vec::new();
-    for part in Part::ALL {
+    for part in Measurement::ALL {
         records.extend(record::read(workspace, part.record())?.map(|record| (part, record)));
     }
     Ok(records)

@@ -4,8 +4,6 @@ use roundwise_convert::RecipeFile;
 use roundwise_convert::inspect::MadeBy;
 use roundwise_convert::recipe::{recipe_words, shell_text};
 
-use crate::typed::flag_of;
-
 /// The command that makes a file again, for a shell; `INPUT` stands for the input and `STATISTICS` for
 /// the statistics.
 pub(crate) fn command_of(made: &MadeBy) -> String {
@@ -20,7 +18,7 @@ pub(crate) fn command_of(made: &MadeBy) -> String {
     let first = ["roundwise"].iter().chain(command).chain(statistics);
     let mut words: Vec<String> = first.map(|word| (*word).to_owned()).collect();
     // The model of a recipe would only say again what the input is.
-    words.extend(recipe_words(&made.recipe, flag_of));
+    words.extend(recipe_words(&made.recipe));
     shell_text(&words)
 }
 

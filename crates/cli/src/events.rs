@@ -33,11 +33,10 @@ struct Counted {
 #[serde(tag = "event", rename_all = "snake_case")]
 enum Line<R: Serialize> {
     Progress {
-        bytes: u64,
-        /// Bytes a second.
-        rate: f64,
-        /// Seconds.
-        left: Option<f64>,
+        /// Those of the phase that are done.
+        bytes_done: u64,
+        bytes_per_second: f64,
+        seconds_left: Option<f64>,
     },
     Done {
         report: R,
@@ -48,7 +47,7 @@ enum Line<R: Serialize> {
         message: String,
         /// Advice in the words of the command line.
         help: Option<String>,
-        unfinished: Vec<PathBuf>,
+        unfinished_files: Vec<PathBuf>,
     },
 }
 
@@ -88,13 +87,13 @@ impl Events {
         }
         counted.told = Instant::now();
         // What an earlier run had done took no time in this one.
-        let rate = counted.own as f64 / counted.since.elapsed().as_secs_f64().max(1e-9);
+        let bytes_per_second = counted.own as f64 / counted.since.elapsed().as_secs_f64().max(1e-9);
         let rest = counted.total.saturating_sub(counted.bytes) as f64;
-        let left = (rate > 0.0).then(|| rest / rate);
-        let bytes = counted.bytes;
+        let seconds_left = (bytes_per_second > 0.0).then(|| rest / bytes_per_second);
+        let bytes_done = counted.bytes;
         // Writing may wait for the reader, which other threads need not.
         drop(counted);
-        write_line(&Line::<()>::Progress { bytes, rate, left });
+        write_line(&Line::<()>::Progress { bytes_done, bytes_per_second, seconds_left });
     }
 
     /// Whether a step of a search is to be told: some take a millisecond.
@@ -149,7 +148,7 @@ pub(crate) fn telling<T>(tells: bool, result: anyhow::Result<T>) -> anyhow::Resu
 /// - `error`: worded, where it is the library's
 fn tell_failed(error: &anyhow::Error) {
     let kind = library_error(error).map(ConvertError::kind);
-    let unfinished = match library_error(error) {
+    let unfinished_files = match library_error(error) {
         Some(ConvertError::Unfinished { paths, .. }) => paths.clone(),
         _ => vec![],
     };
@@ -157,7 +156,7 @@ fn tell_failed(error: &anyhow::Error) {
         Some(worded) => (worded.problem.clone(), worded.help.clone()),
         None => (error.to_string(), None),
     };
-    write_line(&Line::<()>::Failed { kind, message, help, unfinished });
+    write_line(&Line::<()>::Failed { kind, message, help, unfinished_files });
 }
 
 /// Writes a line of JSON. A reader that has gone away asks to stop: nobody would learn of the rest.

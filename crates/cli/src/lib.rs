@@ -24,7 +24,6 @@ mod typed;
 /// What `--json` prints, for programs that run no command.
 pub mod answers {
     pub use crate::commands::inspect::as_json as inspection;
-    pub use crate::commands::plan::as_json as plan;
     pub use crate::commands::stats::as_json as statistics;
 }
 

@@ -164,7 +164,7 @@ impl Progress {
 impl Watch for Progress {
     fn notice(&self, event: Event<'_>) -> ControlFlow<()> {
         match event {
-            Event::Resumed { finished, tensors } if !self.is_quiet => self.bar.suspend(|| {
+            Event::Resumed { finished_tensors: finished, tensors } if !self.is_quiet => self.bar.suspend(|| {
                 complain(format_args!(
                     "note: continuing an earlier run, which had finished {finished} of {tensors} tensors"
                 ));

@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use roundwise_convert::recipe::{Command, Setting, Text, shell_text};
+use roundwise_convert::recipe::{Command, Setting, Text, flag_of, shell_text};
 use roundwise_convert::{ConvertError, RecipeFile};
 use serde_json::Value;
 
@@ -157,31 +157,6 @@ fn file_of_numbers(input: &Path) -> PathBuf {
     let stem = if input.is_dir() { input.file_name() } else { input.file_stem() };
     let stem = stem.unwrap_or_default().to_string_lossy();
     input.with_file_name(format!("{stem}-plain.safetensors"))
-}
-
-/// Returns the flag that sets a setting.
-///
-/// - `key`: as [`Setting::key`] gives it
-pub(crate) fn flag_of(key: &str) -> String {
-    // Tables of settings are no part of a flag: `limits.shard_bytes` is `--shard-size`.
-    let bare = key.rsplit('.').next().unwrap_or(key);
-    match bare {
-        "rules" => "--rule".to_owned(),
-        "decode_to" => "--dtype".to_owned(),
-        "migrate_to" => "--to".to_owned(),
-        "provenance" => "--no-provenance".to_owned(),
-        "tensor_parallel" => "--tp".to_owned(),
-        "output" => "-o".to_owned(),
-        "starts_over" => "--fresh".to_owned(),
-        "verifies" => "--no-verify".to_owned(),
-        "overwrite" => "--force".to_owned(),
-        "statistics" => "--stats".to_owned(),
-        "may_be_partial" => "--force-stats".to_owned(),
-        "memory_bytes" => "--memory-limit".to_owned(),
-        "shard_bytes" => "--shard-size".to_owned(),
-        "biases" => "--corrected-biases".to_owned(),
-        bare => format!("--{}", bare.replace('_', "-")),
-    }
 }
 
 #[cfg(test)]

@@ -98,7 +98,7 @@ impl DeviceMatrix {
     #[must_use]
     pub fn multiply(&self, right: &Self) -> Self {
         assert_eq!(self.cols(), right.rows(), "inner dimensions of a product");
-        map!(&self.held, &right.held, a, b => place::Place::product(a.clone(), b.clone(), None))
+        map!(&self.held, &right.held, a, b => place::Operations::product(a.clone(), b.clone(), None))
     }
 
     /// Computes `self · right` in the memory of a matrix that is no longer needed.
@@ -109,7 +109,7 @@ impl DeviceMatrix {
     pub fn multiply_within(&self, right: &Self, memory: Self) -> Self {
         assert_eq!(self.cols(), right.rows(), "inner dimensions of a product");
         map!(memory.held, &self.held, &right.held, memory, a, b => {
-            place::Place::product(a.clone(), b.clone(), Some(memory))
+            place::Operations::product(a.clone(), b.clone(), Some(memory))
         })
     }
 
@@ -121,7 +121,7 @@ impl DeviceMatrix {
     pub fn multiply_transposed_within(&self, right: &Self, memory: Self) -> Self {
         assert_eq!(self.cols(), right.cols(), "inner dimensions of a product");
         map!(memory.held, &self.held, &right.held, memory, a, b => {
-            place::Place::product(a.clone(), b.clone().transpose(), Some(memory))
+            place::Operations::product(a.clone(), b.clone().transpose(), Some(memory))
         })
     }
 
@@ -129,20 +129,20 @@ impl DeviceMatrix {
     #[must_use]
     pub fn transposed_multiply(&self, right: &Self) -> Self {
         assert_eq!(self.rows(), right.rows(), "inner dimensions of a product");
-        map!(&self.held, &right.held, a, b => place::Place::product(a.clone().transpose(), b.clone(), None))
+        map!(&self.held, &right.held, a, b => place::Operations::product(a.clone().transpose(), b.clone(), None))
     }
 
     /// Computes `self · rightᵀ`: `[m, k] · [n, k]ᵀ → [m, n]`. The transposition costs nothing.
     #[must_use]
     pub fn multiply_transposed(&self, right: &Self) -> Self {
         assert_eq!(self.cols(), right.cols(), "inner dimensions of a product");
-        map!(&self.held, &right.held, a, b => place::Place::product(a.clone(), b.clone().transpose(), None))
+        map!(&self.held, &right.held, a, b => place::Operations::product(a.clone(), b.clone().transpose(), None))
     }
 
     /// Computes `self · selfᵀ`, `[k, k]`. On a CPU this is half the work of a product.
     #[must_use]
     pub fn gram(&self) -> Self {
-        map!(&self.held, a => place::Place::gram(a))
+        map!(&self.held, a => place::Operations::gram(a))
     }
 
     /// Computes `lower · self`: `[k, k] · [k, n] → [k, n]`.
@@ -152,7 +152,7 @@ impl DeviceMatrix {
     #[must_use]
     pub fn multiplied_by_lower(self, lower: &Self) -> Self {
         assert_eq!([self.rows(); 2], [lower.rows(), lower.cols()], "a triangular factor's sides");
-        map!(&lower.held, self.held, a, b => place::Place::multiply_lower(a, b))
+        map!(&lower.held, self.held, a, b => place::Operations::multiply_lower(a, b))
     }
 
     /// Adds `leftᵀ · right` to the rows from `first` on: `[k, m]ᵀ · [k, n] → [m, n]`.
@@ -164,7 +164,7 @@ impl DeviceMatrix {
         assert_eq!(self.cols(), right.cols(), "columns of a sum");
         let sum = self.take();
         *self = map!(sum, &left.held, &right.held, sum, a, b => {
-            place::Place::add_product(sum, first, a.clone().transpose(), b.clone())
+            place::Operations::add_product(sum, first, a.clone().transpose(), b.clone())
         });
     }
 
@@ -215,7 +215,7 @@ impl DeviceMatrix {
     /// Passes the values to `reader`, row after row. Copies nothing on
     /// [`Device::Cpu`](crate::Device::Cpu).
     pub fn read<R>(&self, reader: impl FnOnce(&[f32]) -> R) -> R {
-        on!(&self.held, tensor => place::Place::read(tensor, reader))
+        on!(&self.held, tensor => place::Operations::read(tensor, reader))
     }
 
     /// Lets `change` work on the values, row after row, in place.

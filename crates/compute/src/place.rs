@@ -11,7 +11,7 @@ use faer::{Accum, MatRef};
 use crate::{Matrix, elementwise, host_product};
 
 /// A backend, and whether it keeps tensors in the host's memory.
-pub(crate) trait Place: Backend {
+pub(crate) trait Operations: Backend {
     /// Whether element-wise work is done by a fused loop over the host slice under the tensor.
     ///
     /// burn's own element-wise operations on a CPU run on one thread and allocate each time: a sum
@@ -56,7 +56,7 @@ pub(crate) trait Place: Backend {
     }
 }
 
-impl Place for Flex {
+impl Operations for Flex {
     const IS_HOST: bool = true;
 
     fn read<R>(tensor: &Tensor<Self, 2>, reader: impl FnOnce(&[f32]) -> R) -> R {
@@ -142,12 +142,12 @@ fn is_deep_transposed(left: &Tensor<Flex, 2>) -> bool {
     stride != 1 && left.dims().iter().all(|&size| size > DEEP)
 }
 
-impl Place for NdArray {
+impl Operations for NdArray {
     const IS_HOST: bool = true;
 }
 
 #[cfg(feature = "cuda")]
-impl Place for burn_cuda::Cuda {
+impl Operations for burn_cuda::Cuda {
     const IS_HOST: bool = false;
 }
 
@@ -163,7 +163,7 @@ pub(crate) fn values<B: Backend>(tensor: Tensor<B, 2>) -> Vec<f32> {
 }
 
 /// Lets `change` work on the values in place; those of a device travel to the host and back.
-pub(crate) fn changed<B: Place>(
+pub(crate) fn changed<B: Operations>(
     tensor: Tensor<B, 2>,
     change: impl FnOnce(&mut [f32]),
 ) -> Tensor<B, 2> {
@@ -174,7 +174,7 @@ pub(crate) fn changed<B: Place>(
 }
 
 /// Returns some rows or columns. burn refuses a view of nothing, even of an empty matrix.
-pub(crate) fn narrowed<B: Place>(
+pub(crate) fn narrowed<B: Operations>(
     a: &Tensor<B, 2>,
     axis: usize,
     part: Range<usize>,
@@ -184,7 +184,11 @@ pub(crate) fn narrowed<B: Place>(
 }
 
 /// Computes `a + factor · b`.
-pub(crate) fn add_scaled<B: Place>(a: Tensor<B, 2>, factor: f32, b: &Tensor<B, 2>) -> Tensor<B, 2> {
+pub(crate) fn add_scaled<B: Operations>(
+    a: Tensor<B, 2>,
+    factor: f32,
+    b: &Tensor<B, 2>,
+) -> Tensor<B, 2> {
     if B::IS_HOST {
         B::read(b, |b| changed(a, |a| elementwise::add_scaled(a, factor, b)))
     } else {
@@ -193,17 +197,17 @@ pub(crate) fn add_scaled<B: Place>(a: Tensor<B, 2>, factor: f32, b: &Tensor<B, 2
 }
 
 /// Sets every value to 0.
-pub(crate) fn cleared<B: Place>(a: Tensor<B, 2>) -> Tensor<B, 2> {
+pub(crate) fn cleared<B: Operations>(a: Tensor<B, 2>) -> Tensor<B, 2> {
     if B::IS_HOST { changed(a, |a| a.fill(0.0)) } else { a.zeros_like() }
 }
 
 /// Computes `factor · a`.
-pub(crate) fn scale<B: Place>(a: Tensor<B, 2>, factor: f32) -> Tensor<B, 2> {
+pub(crate) fn scale<B: Operations>(a: Tensor<B, 2>, factor: f32) -> Tensor<B, 2> {
     if B::IS_HOST { changed(a, |a| elementwise::scale(a, factor)) } else { a.mul_scalar(factor) }
 }
 
 /// Computes `Σ a²`.
-pub(crate) fn squared_norm<B: Place>(a: &Tensor<B, 2>) -> f64 {
+pub(crate) fn squared_norm<B: Operations>(a: &Tensor<B, 2>) -> f64 {
     if B::IS_HOST {
         B::read(a, elementwise::squared_norm)
     } else {

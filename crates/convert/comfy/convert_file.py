@@ -41,15 +41,15 @@ def statistics_files():
 def schemes():
     """Schemes that ComfyUI opens without other nodes, with the words that say since when."""
     return {
-        scheme["name"]: scheme["client"]
+        scheme["name"]: scheme["opened_by"]
         for scheme in library().schemes()
-        if first_version(scheme["client"]) or scheme["client"].startswith("any program")
+        if first_version(scheme["opened_by"]) or scheme["opened_by"].startswith("any program")
     }
 
 
-def first_version(client):
+def first_version(program):
     """The numbers of `ComfyUI 0.8.0 or newer`; None for other programs."""
-    found = re.fullmatch(r"ComfyUI (\d+(?:\.\d+)*) or newer", client)
+    found = re.fullmatch(r"ComfyUI (\d+(?:\.\d+)*) or newer", program)
     return found and numbers(found.group(1))
 
 
@@ -57,7 +57,7 @@ def numbers(version):
     return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
 
 
-def check_client(scheme, known, running):
+def check_version(scheme, known, running):
     """Refuses a scheme that the ComfyUI that is running cannot open."""
     if scheme not in known:
         raise ValueError(
@@ -66,7 +66,7 @@ def check_client(scheme, known, running):
     needed = first_version(known[scheme])
     if needed and numbers(running) < needed:
         older = [
-            name for name, client in known.items() if (first_version(client) or (0,)) <= numbers(running)
+            name for name, program in known.items() if (first_version(program) or (0,)) <= numbers(running)
         ]
         raise ValueError(
             f"scheme `{scheme}` is opened by {known[scheme]}, and this is ComfyUI {running}: "
@@ -112,7 +112,7 @@ class ConvertNode:
         from folder_paths import get_full_path_or_raise, get_output_directory
 
         roundwise = library()
-        check_client(scheme, schemes(), running)
+        check_version(scheme, schemes(), running)
         folder, _, inside = file.partition("/")
         path = get_full_path_or_raise(folder, inside)
         settings = {"scheme": scheme, "overwrite": overwrite, "keep": keep.split("\n") if keep else None}

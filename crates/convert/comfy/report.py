@@ -37,8 +37,8 @@ def worst(report):
 def summary(report):
     lines = [
         f"{report['input']} → {report['output']}",
-        f"{report['architecture']} (preset {report['preset']}): {report['converted']} converted, "
-        f"{report['kept']} kept, {report['removed']} removed",
+        f"{report['architecture']} (preset {report['preset']}): {report['converted_tensors']} converted, "
+        f"{report['kept_tensors']} kept, {report['removed_tensors']} removed",
         f"{report['input_bytes'] / 2**20:.1f} MiB → {report['output_bytes'] / 2**20:.1f} MiB in "
         f"{report['seconds']:.1f} s",
         f"error of all weights together: {percent(report['weight_error'])}",

@@ -14,6 +14,6 @@ pub(crate) fn shrink(input: PathBuf, output: PathBuf) -> Result<Report, ConvertE
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut paths = std::env::args_os().skip(1).map(PathBuf::from);
     let report = shrink(paths.next().ok_or("no input")?, paths.next().ok_or("no output")?)?;
-    println!("{} weights converted, error {:?}", report.converted, report.weight_error);
+    println!("{} weights converted, error {:?}", report.converted_tensors, report.weight_error);
     Ok(())
 }

@@ -537,7 +537,7 @@ fn help_of_statistics(error: &StatsError) -> Option<Text> {
     match error.kind() {
         StatsErrorKind::File(error) => help_of_file(error),
         StatsErrorKind::AnotherModel { .. } => {
-            let partly = Setting::new("statistics.may_be_partial").quoted();
+            let partly = Setting::new("statistics.allow_partial").quoted();
             let collect = "collect them from this model, or go on with the layers that fit (";
             Some(Text::from(collect) + partly + ")")
         }

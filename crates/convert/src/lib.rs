@@ -20,7 +20,7 @@
 //! let recipe = Recipe::check(RecipeFile::from_toml("scheme = 'int8-row'")?)?;
 //! let job = Job::new("model.safetensors", "model-int8-row.safetensors", recipe);
 //! let report = convert(&job, &Unwatched)?;
-//! println!("{} weights converted, {} tensors kept", report.converted, report.kept);
+//! println!("{} weights converted, {} tensors kept", report.converted_tensors, report.kept_tensors);
 //! # Ok::<(), roundwise_convert::ConvertError>(())
 //! ```
 

@@ -1,34 +1,34 @@
 use roundwise_scheme::{GridKind, Scheme};
 
-use crate::client::Client;
 use crate::layout::Layout;
 use crate::marker::format::Format;
+use crate::opener::Opener;
 use crate::served::{Served, VLLM};
 
 /// Returns the program that opens `scheme` in `layout` where the model has experts, each of them a matrix by
 /// itself.
 ///
 /// - `are_alike`: whether all experts have one scheme, as transformers takes for granted
-pub fn client_of_experts(layout: Layout, scheme: Scheme, are_alike: bool) -> Client {
+pub fn opener_of_experts(layout: Layout, scheme: Scheme, are_alike: bool) -> Opener {
     match Served::of(layout, scheme) {
         Some(served) if are_alike => served.experts_opened_by,
         Some(_) => VLLM,
-        None => client(layout, scheme),
+        None => opener(layout, scheme),
     }
 }
 
 /// Returns the program that opens `scheme` in `layout`.
-pub fn client(layout: Layout, scheme: Scheme) -> Client {
+pub fn opener(layout: Layout, scheme: Scheme) -> Opener {
     if !scheme.has_scales() {
-        return Client::stock("any program that reads this model's original weights");
+        return Opener::stock("any program that reads this model's original weights");
     }
     match layout {
-        Layout::Comfy => Format::of(scheme).map_or(Client::NONE, |format| format.opened_by),
-        Layout::ComfyLegacy if scheme.log_range().is_some() => Client::NONE,
-        Layout::ComfyLegacy if scheme.grid() == GridKind::F16 => Client::ANY_FP16,
-        Layout::ComfyLegacy => Client::stock("ComfyUI (any version since October 2024)"),
+        Layout::Comfy => Format::of(scheme).map_or(Opener::NONE, |format| format.opened_by),
+        Layout::ComfyLegacy if scheme.log_range().is_some() => Opener::NONE,
+        Layout::ComfyLegacy if scheme.grid() == GridKind::F16 => Opener::ANY_FP16,
+        Layout::ComfyLegacy => Opener::stock("ComfyUI (any version since October 2024)"),
         Layout::CompressedTensors | Layout::Fp8 | Layout::ModelOpt => {
-            Served::of(layout, scheme).map_or(Client::NONE, |served| served.opened_by)
+            Served::of(layout, scheme).map_or(Opener::NONE, |served| served.opened_by)
         }
     }
 }

@@ -36,7 +36,7 @@ enum Order {
 
 /// A tensor of a layer, its codes or its scales.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Part {
+pub(crate) struct LayerTensor {
     /// End of its name, behind the layer's.
     pub(crate) name: &'static str,
     pub(crate) dtype: Dtype,
@@ -100,7 +100,7 @@ impl Packing {
     }
 
     /// Returns the tensors: codes first, then scales.
-    pub(crate) fn parts(self) -> Vec<Part> {
+    pub(crate) fn parts(self) -> Vec<LayerTensor> {
         let [rows, cols] = self.padded;
         let cols_of_bytes = if self.nibbles().is_some() { cols / 2 } else { cols };
         let of_grid = code_dtype(self.scheme.grid());
@@ -112,8 +112,8 @@ impl Packing {
             // Eight nibbles to a word of 32 bits, or four bytes: the row of bytes, seen as words.
             Order::Servers(Codes::Words) => ("weight_packed", Dtype::I32, cols_of_bytes / 4),
         };
-        let codes = Part { name, dtype, shape: vec![rows, cols] };
-        let scales = self.scheme.scale_parts(self.shape).into_iter().map(|part| Part {
+        let codes = LayerTensor { name, dtype, shape: vec![rows, cols] };
+        let scales = self.scheme.scale_parts(self.shape).into_iter().map(|part| LayerTensor {
             name: self.scale_name(part.role),
             dtype: scale_dtype(part.numbers),
             shape: self.scale_shape(part),

@@ -2,8 +2,8 @@
 
 use roundwise_scheme::{GridKind, Scheme, Tiling};
 
-use crate::client::Client;
 use crate::layout::Layout;
+use crate::opener::Opener;
 
 /// How a server's file stores a scheme.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,9 +14,9 @@ pub(crate) struct Served {
     pub(crate) inputs: Inputs,
     /// How codes lie.
     pub(crate) codes: Codes,
-    pub(crate) opened_by: Client,
+    pub(crate) opened_by: Opener,
     /// The programs that open layers of experts in such codes, each a matrix of its own in the file.
-    pub(crate) experts_opened_by: Client,
+    pub(crate) experts_opened_by: Opener,
 }
 
 /// What a program does to the inputs of a layer.
@@ -43,9 +43,9 @@ pub(crate) enum Codes {
     Words,
 }
 
-const ALL: Client = Client::servers("vLLM, SGLang and transformers with compressed-tensors", true);
-pub(crate) const VLLM: Client = Client::servers("vLLM and SGLang", false);
-const FP8: Client = Client::servers("transformers, vLLM and SGLang", true);
+const ALL: Opener = Opener::servers("vLLM, SGLang and transformers with compressed-tensors", true);
+pub(crate) const VLLM: Opener = Opener::servers("vLLM and SGLang", false);
+const FP8: Opener = Opener::servers("transformers, vLLM and SGLang", true);
 
 /// Groups of a row that kernels for packed integers take.
 const WORD_GROUPS: [usize; 3] = [32, 64, 128];
@@ -63,40 +63,35 @@ impl Served {
     }
 
     fn compressed_tensors(scheme: Scheme) -> Option<Self> {
-        let of = |name, inputs, codes| {
-            Some(Self { name, inputs, codes, opened_by: ALL, experts_opened_by: ALL })
+        let of = |name, inputs, codes, experts_opened_by| {
+            Some(Self { name, inputs, codes, opened_by: ALL, experts_opened_by })
         };
         // transformers (5.23) joins experts when it loads them, and decodes few ways of storing there: it refuses
         // some, and reads NVFP4 without its global scale.
-        let of_layers = |name, inputs, codes| {
-            Some(Self { name, inputs, codes, opened_by: ALL, experts_opened_by: VLLM })
-        };
         match (scheme.grid(), scheme.tiling()) {
             _ if scheme == Scheme::NVFP4 => {
-                of_layers("nvfp4-pack-quantized", Inputs::Plain, Codes::PackedNibbles)
+                of("nvfp4-pack-quantized", Inputs::Plain, Codes::PackedNibbles, VLLM)
             }
             _ if scheme == Scheme::MXFP4 => {
-                of("mxfp4-pack-quantized", Inputs::Plain, Codes::PackedNibbles)
+                of("mxfp4-pack-quantized", Inputs::Plain, Codes::PackedNibbles, ALL)
             }
             _ if scheme == Scheme::MXFP8 => {
-                of_layers("mxfp8-quantized", Inputs::Plain, Codes::Bytes)
+                of("mxfp8-quantized", Inputs::Plain, Codes::Bytes, VLLM)
             }
             // What is left has one number per tile.
             (grid, tiling) if scheme != Scheme::scaled(grid, tiling) => None,
             (GridKind::E4m3, Tiling::Tensor | Tiling::Row) => {
-                of("float-quantized", Inputs::Token, Codes::Bytes)
+                of("float-quantized", Inputs::Token, Codes::Bytes, ALL)
             }
             (GridKind::E4m3, tiling) if tiling == Tiling::square(128) => {
-                of_layers("float-quantized", Inputs::Group128, Codes::Bytes)
+                of("float-quantized", Inputs::Group128, Codes::Bytes, VLLM)
             }
-            (GridKind::Int8, Tiling::Row) => {
-                of_layers("int-quantized", Inputs::Token, Codes::Bytes)
-            }
-            (GridKind::Int4, Tiling::Row) => of("pack-quantized", Inputs::Plain, Codes::Words),
+            (GridKind::Int8, Tiling::Row) => of("int-quantized", Inputs::Token, Codes::Bytes, VLLM),
+            (GridKind::Int4, Tiling::Row) => of("pack-quantized", Inputs::Plain, Codes::Words, ALL),
             (GridKind::Int4 | GridKind::Int8, Tiling::Block { rows: 1, cols })
                 if WORD_GROUPS.contains(&cols) =>
             {
-                of("pack-quantized", Inputs::Plain, Codes::Words)
+                of("pack-quantized", Inputs::Plain, Codes::Words, ALL)
             }
             _ => None,
         }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use roundwise::answers;
-use roundwise_convert::plan::{Workers, explain};
+use roundwise_convert::plan::{PlanAnswer, Workers, explain};
 use roundwise_convert::recipe::SchemeEntry;
 use roundwise_convert::source::{LayerInputs, for_input};
 use roundwise_convert::stats::Statistics;
@@ -61,7 +61,7 @@ fn decide(
         Some(layer) => serde_json::to_value(explain(&request, &layer)?),
         None => {
             let plan = Plan::decide(&request)?;
-            serde_json::to_value(answers::plan(&source, &plan, None)?)
+            serde_json::to_value(PlanAnswer::new(&source, &plan, None)?)
         }
     };
     Ok(json.expect("plans and explanations always serialise"))
@@ -80,7 +80,7 @@ pub(crate) fn inspect(py: Python<'_>, input: PathBuf) -> PyResult<Py<PyAny>> {
 ///
 /// - `corrected_biases`: let biases of converted layers differ, as `bias_correction` makes them
 /// - `progress`: called with each event, a dictionary
-/// - `settings`: `statistics`, `may_be_partial`, `threads`
+/// - `settings`: `statistics`, `allow_partial_statistics`, `threads`
 #[pyfunction]
 #[pyo3(signature = (original, converted, *, corrected_biases = false, progress = None, **settings))]
 pub(crate) fn verify(

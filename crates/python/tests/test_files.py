@@ -62,7 +62,7 @@ def test_the_folder_of_a_language_model_is_for_servers(model, tmp_path):
 def test_codes_become_numbers_again(model, tmp_path):
     converted = roundwise.convert(model)["output"]
     plain = roundwise.dequantize(converted, tmp_path / "plain.safetensors", decode_to="f32")
-    assert plain["options"]["decode_to"] == "f32"
+    assert plain["recipe"]["decode_to"] == "f32"
     dtypes = {entry["dtype"] for entry in roundwise.inspect(plain["output"])["dtypes"]}
     assert "F32" in dtypes and "F8_E4M3" not in dtypes
     by_default = roundwise.dequantize(converted)["output"]
@@ -75,8 +75,8 @@ def test_a_file_with_defects_is_mended(tmp_path):
         if roundwise.repair(path)["repairs"] and not roundwise.repair(path)["defects"]:
             break
     report = roundwise.repair(path, tmp_path / "mended.safetensors", write=True)
-    assert report["options"]["repair"] is True
-    assert not roundwise.inspect(report["output"])["defects"]
+    assert report["recipe"]["repair"] is True
+    assert not roundwise.inspect(report["output"])["findings"]
 
 
 def test_settings_lie_on_top_of_a_recipe(model, tmp_path):
@@ -119,7 +119,7 @@ def test_what_was_stopped_continues(model, how):
     left = stopped.value.__cause__
     assert isinstance(left, roundwise.Error) and left.kind == "unfinished"
     assert "the same call" in left.help and "`starts_over`" in left.help
-    assert roundwise.convert(model, **settings)["resumed"] >= 1
+    assert roundwise.convert(model, **settings)["recalled_tensors"] >= 1
 
 
 def test_other_threads_run_meanwhile(model):

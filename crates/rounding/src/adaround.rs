@@ -150,7 +150,11 @@ impl Objective for Choices<'_, '_> {
         let rows = neighbourhood.rows;
         let places = |line: usize| line * rows..(line + 1) * rows;
         for_lines(&mut self.iterate.state.cells.values, rows, |line, values| {
-            soft_choice::place(&logits.values()[places(line)], neighbourhood.ends(line), values);
+            soft_choice::interpolate(
+                &logits.values()[places(line)],
+                neighbourhood.ends(line),
+                values,
+            );
         });
         // At the soft values: codes do not change with a small step of v, so hard ones have no
         // slope.

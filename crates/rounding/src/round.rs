@@ -50,30 +50,17 @@ pub fn round<'a>(
 ) -> Result<Rounded, RoundingError> {
     // A generic function is compiled in each crate that calls it; the solvers, each on every grid,
     // are compiled here once.
-    round_linear(layer.into(), scheme, rule, options, engine, seed, watch)
+    Search { asked: layer.into(), scheme, rule, options, engine, seed }.run(watch)
 }
 
-fn round_linear(
-    asked: Linear<'_>,
+/// A search for the codes of a layer: what is asked, and how.
+struct Search<'a> {
+    asked: Linear<'a>,
     scheme: Scheme,
     rule: ScaleRule,
-    options: &Options,
-    engine: &Engine,
+    options: &'a Options,
+    engine: &'a Engine,
     seed: u64,
-    watch: &mut dyn Watch,
-) -> Result<Rounded, RoundingError> {
-    options.check()?;
-    if !scheme.has_free_codes() {
-        return Err(RoundingError::Unsearchable { scheme });
-    }
-    let mut found = vec![];
-    for section in sections(&asked, scheme, rule) {
-        found.push(round_section(asked, &section, scheme, rule, options, engine, seed, watch)?);
-    }
-    match found.len() {
-        1 => Ok(found.remove(0).rounded),
-        _ => Ok(joined(found)),
-    }
 }
 
 /// What rounding some rows gave.
@@ -83,69 +70,81 @@ pub(crate) struct Found {
     pub(crate) output: Option<f64>,
 }
 
-#[allow(clippy::too_many_arguments, reason = "those of `round`, and the rows")]
-fn round_section(
-    asked: Linear<'_>,
-    section: &Section<'_>,
-    scheme: Scheme,
-    rule: ScaleRule,
-    options: &Options,
-    engine: &Engine,
-    seed: u64,
-    watch: &mut dyn Watch,
-) -> Result<Found, RoundingError> {
-    let Linear { weight, cache, .. } = asked;
-    let inputs = section.inputs;
-    let objective = options.objective;
-    // 1. The inputs as the columns of this scheme see them, rotated where it rotates.
-    let group = scheme.rotation().and_then(|rotation| rotation.group(weight.cols()));
-    let rotated = group.zip(inputs).filter(|(_, inputs)| inputs.columns() == weight.cols());
-    let rotated = rotated.map(|(group, inputs)| inputs.rotated(group));
-    let seen = rotated.as_ref().or(inputs);
-    let is_seen = matches!(objective, Objective::Activations { .. });
-    let importance = seen.filter(|inputs| is_seen && inputs.columns() == weight.cols());
-    let importance = importance.map(|inputs| inputs.second_moment().diagonal());
-    // 2. Scales and nearest codes, of the whole weight even where only some rows are rounded: a
-    // scale of the tensor is the same in all sections.
-    let layer = Layer::new(weight, scheme, rule, importance.as_deref())?;
-    let is_whole = section.rows.len() == weight.rows();
-    let layer = if is_whole { layer } else { layer.row_range(section.rows.clone()) };
-    let has_mean = seen.is_some_and(|inputs| inputs.mean().iter().any(|mean| *mean != 0.0));
-    // 3. The directions of the objective, once for all schemes that see the layer alike.
-    let (effort, rows) = (options.effort, [section.rows.start, section.rows.end]);
-    let key = Key { objective, effort, seed, group, rows, has_mean };
-    let find = || Projection::of(objective, &layer, seen, options.effort, engine, seed);
-    let projection = cache.unwrap_or(&SearchCache::default()).get_or_find(key, find)?;
-    // Gradients are of whole outputs; those of a part of the rows are not cut out.
-    let outputs = asked.outputs.filter(|outputs| {
-        is_seen && is_whole && options.sides == Sides::Both && outputs.rows() == weight.rows()
-    });
-    let coupling = outputs.map(OutputMoment::coupling).transpose()?.flatten();
-    // Of a rotated diagonal only a part is seen.
-    let is_partial = rotated
-        .as_ref()
-        .is_some_and(|rotated| matches!(rotated.second_moment(), SecondMoment::LowRank { .. }));
-    let nearest = is_partial.then(|| layer.nearest.clone());
-    // 4. The search, compiled for this grid.
-    let mut found = scheme.grid().visit(Round {
-        layer,
-        projection: &projection,
-        coupling: coupling.as_ref(),
-        options,
-        engine,
-        seed,
-        watch,
-    })?;
-    // 5. The errors of outputs again, by the inputs as they are, so that schemes with and without
-    // rotation compare.
-    if let (Some(nearest), Some(_)) = (nearest, found.rounded.report.output_errors) {
-        let rows = weight.row_range(section.rows.clone());
-        let seen_as_they_are = Linear::from(&rows).with_inputs(inputs);
-        let error = |codes| relative_output_error(seen_as_they_are, codes, engine);
-        let errors = [error(&found.rounded.matrix)?, error(&nearest)?];
-        found.rounded.report.output_errors = Some(errors);
+impl Search<'_> {
+    fn run(&self, watch: &mut dyn Watch) -> Result<Rounded, RoundingError> {
+        self.options.check()?;
+        if !self.scheme.has_free_codes() {
+            return Err(RoundingError::Unsearchable { scheme: self.scheme });
+        }
+        let mut found = vec![];
+        for section in sections(&self.asked, self.scheme, self.rule) {
+            found.push(self.round_section(&section, watch)?);
+        }
+        match found.len() {
+            1 => Ok(found.remove(0).rounded),
+            _ => Ok(joined(found)),
+        }
     }
-    Ok(found)
+
+    fn round_section(
+        &self,
+        section: &Section<'_>,
+        watch: &mut dyn Watch,
+    ) -> Result<Found, RoundingError> {
+        let Self { asked, scheme, rule, options, engine, seed } = *self;
+        let Linear { weight, cache, .. } = asked;
+        let inputs = section.inputs;
+        let objective = options.objective;
+        // 1. The inputs as the columns of this scheme see them, rotated where it rotates.
+        let group = scheme.rotation().and_then(|rotation| rotation.group(weight.cols()));
+        let rotated = group.zip(inputs).filter(|(_, inputs)| inputs.columns() == weight.cols());
+        let rotated = rotated.map(|(group, inputs)| inputs.rotated(group));
+        let seen = rotated.as_ref().or(inputs);
+        let is_seen = matches!(objective, Objective::Activations { .. });
+        let importance = seen.filter(|inputs| is_seen && inputs.columns() == weight.cols());
+        let importance = importance.map(|inputs| inputs.second_moment().diagonal());
+        // 2. Scales and nearest codes, of the whole weight even where only some rows are rounded: a
+        // scale of the tensor is the same in all sections.
+        let layer = Layer::new(weight, scheme, rule, importance.as_deref())?;
+        let is_whole = section.rows.len() == weight.rows();
+        let layer = if is_whole { layer } else { layer.row_range(section.rows.clone()) };
+        let has_mean = seen.is_some_and(|inputs| inputs.mean().iter().any(|mean| *mean != 0.0));
+        // 3. The directions of the objective, once for all schemes that see the layer alike.
+        let (effort, rows) = (options.effort, [section.rows.start, section.rows.end]);
+        let key = Key { objective, effort, seed, group, rows, has_mean };
+        let find = || Projection::of(objective, &layer, seen, options.effort, engine, seed);
+        let projection = cache.unwrap_or(&SearchCache::default()).get_or_find(key, find)?;
+        // Gradients are of whole outputs; those of a part of the rows are not cut out.
+        let outputs = asked.outputs.filter(|outputs| {
+            is_seen && is_whole && options.sides == Sides::Both && outputs.rows() == weight.rows()
+        });
+        let coupling = outputs.map(OutputMoment::coupling).transpose()?.flatten();
+        // Of a rotated diagonal only a part is seen.
+        let is_partial = rotated
+            .as_ref()
+            .is_some_and(|rotated| matches!(rotated.second_moment(), SecondMoment::LowRank { .. }));
+        let nearest = is_partial.then(|| layer.nearest.clone());
+        // 4. The search, compiled for this grid.
+        let mut found = scheme.grid().visit(Round {
+            layer,
+            projection: &projection,
+            coupling: coupling.as_ref(),
+            options,
+            engine,
+            seed,
+            watch,
+        })?;
+        // 5. The errors of outputs again, by the inputs as they are, so that schemes with and without
+        // rotation compare.
+        if let (Some(nearest), Some(_)) = (nearest, found.rounded.report.output_errors) {
+            let rows = weight.row_range(section.rows.clone());
+            let seen_as_they_are = Linear::from(&rows).with_inputs(inputs);
+            let error = |codes| relative_output_error(seen_as_they_are, codes, engine);
+            let errors = [error(&found.rounded.matrix)?, error(&nearest)?];
+            found.rounded.report.output_errors = Some(errors);
+        }
+        Ok(found)
+    }
 }
 
 struct Round<'a> {

@@ -41,17 +41,17 @@ fn soft(logit: f32) -> (f32, f32) {
 }
 
 /// Sets `values ← below + h · (above − below)`.
-pub(crate) fn place(logits: &[f32], ends: Ends<'_>, values: &mut [f32]) {
-    Arch::new().dispatch(Place { logits, ends, values });
+pub(crate) fn interpolate(logits: &[f32], ends: Ends<'_>, values: &mut [f32]) {
+    Arch::new().dispatch(Interpolate { logits, ends, values });
 }
 
-struct Place<'a> {
+struct Interpolate<'a> {
     logits: &'a [f32],
     ends: Ends<'a>,
     values: &'a mut [f32],
 }
 
-impl WithSimd for Place<'_> {
+impl WithSimd for Interpolate<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -158,7 +158,7 @@ mod tests {
         {
             let logit = first_logit(target, below, above);
             let mut value = [0.0];
-            place(&[logit], Ends { below: &[below], above: &[above] }, &mut value);
+            interpolate(&[logit], Ends { below: &[below], above: &[above] }, &mut value);
             assert!((value[0] - target).abs() < 1e-5 * (above - below));
         }
         assert_eq!(first_logit(500.0, 448.0, 448.0), 0.0);
@@ -171,7 +171,7 @@ mod tests {
             let (below, above) = (vec![1.0; count], vec![3.0; count]);
             let mut values = vec![0.0; count];
             let ends = Ends { below: &below, above: &above };
-            place(&logits, ends, &mut values);
+            interpolate(&logits, ends, &mut values);
             let expected: f64 =
                 values.iter().map(|value| 1.0 - (f64::from(*value) - 2.0).abs().powi(3)).sum();
             let loss = Loss { objective: 1.0, regularizer: 1.0, beta: 3.0 };

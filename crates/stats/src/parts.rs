@@ -78,9 +78,9 @@ const FIRST_VERSION: [&str; 5] = ["count", MEAN, "second_moment", "factor", "cov
 
 /// Headers of one layer's tensors, by the part's name.
 #[derive(Debug, Default)]
-pub(crate) struct Parts(BTreeMap<&'static str, TensorHeader>);
+pub(crate) struct LayerHeaders(BTreeMap<&'static str, TensorHeader>);
 
-impl Parts {
+impl LayerHeaders {
     /// Takes a tensor; returns whether there is a part of this name.
     pub(crate) fn put(&mut self, name: &str, header: &TensorHeader, version: u32) -> bool {
         let of_moments = Moment::ALL.iter().flat_map(|moment| {

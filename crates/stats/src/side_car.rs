@@ -6,7 +6,7 @@ use std::path::Path;
 use roundwise_tensor_file::{Checkpoint, TensorHeader};
 
 use crate::StatsErrorKind as Kind;
-use crate::parts::{GRADIENT_COUNT, GRADIENT_MEAN_SQUARE, MEAN, MIXED_ROWS, Moment, Parts};
+use crate::parts::{GRADIENT_COUNT, GRADIENT_MEAN_SQUARE, LayerHeaders, MEAN, MIXED_ROWS, Moment};
 use crate::shape::{fingerprint_of_text, parse_layers};
 use crate::{
     Curvature, Knowledge, LayerShape, LayerStatistics, MixedInputs, OutputGradient, SecondMoment,
@@ -27,7 +27,7 @@ pub const CURVATURE_VERSION: &str = "2";
 pub(crate) struct SideCar {
     checkpoint: Checkpoint,
     /// Tensors of each layer, in the layers' order.
-    parts: Vec<Parts>,
+    parts: Vec<LayerHeaders>,
     curvature: Option<Curvature>,
 }
 
@@ -38,7 +38,7 @@ impl SideCar {
         let metadata = checkpoint.metadata();
         let (version, layers) = checked_metadata(metadata).map_err(|kind| kind.at(path))?;
         let curvature = curvature(metadata).map_err(|kind| kind.at(path))?;
-        let mut parts: Vec<Parts> = layers.iter().map(|_| Parts::default()).collect();
+        let mut parts: Vec<LayerHeaders> = layers.iter().map(|_| LayerHeaders::default()).collect();
         // A tensor of no listed layer is refused: the fingerprint, which is of the list, would not
         // tell of it.
         for tensor in checkpoint.tensors() {

@@ -21,7 +21,7 @@ test("a defect is told with whom it breaks, and mended by a click", async (t) =>
   const page = await open(t, await studio(t), { hash: address("check", { input: file }) });
   await page.waitForSelector(".findings");
   assert.match(await page.textContent(".findings"), /breaks .*remedy: /);
-  await page.getByRole("button", { name: "Mend" }).click();
+  await page.getByRole("button", { name: "Repair" }).click();
   await page.waitForSelector(".job-page .done-as strong");
   const mended = file.replace(".safetensors", "-repaired.safetensors");
   await visit(page, address("check", { input: mended }));

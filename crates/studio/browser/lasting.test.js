@@ -16,8 +16,8 @@ async function startSlow(t, where) {
 async function finished(where, id, count) {
   for (;;) {
     const { body } = await where.ask("GET", `/api/jobs/${id}`);
-    if (body.done_tensors >= count) return body;
-    if (["failed", "done"].includes(body.state)) throw new Error(`${body.state} after ${body.done_tensors} tensors`);
+    if (body.finished_tensors >= count) return body;
+    if (["failed", "done"].includes(body.state)) throw new Error(`${body.state} after ${body.finished_tensors} tensors`);
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
 }
@@ -34,7 +34,7 @@ test("reloading or closing every tab loses nothing", async (t) => {
   page = await open(t, where, { hash: address("job", { id: job.id }) });
   await page.waitForSelector("[data-chart=errors] .dots");
   const dots = Number(await page.getAttribute("[data-chart=errors] .picture .dots:not(.ghost)", "data-count"));
-  assert.ok(dots >= before.done_tensors, `${dots} dots for ${before.done_tensors} tensors`);
+  assert.ok(dots >= before.finished_tensors, `${dots} dots for ${before.finished_tensors} tensors`);
   assert.equal(await page.locator(".badge").first().textContent(), "▶ running");
 });
 
@@ -50,7 +50,7 @@ test("killed and restarted, a job goes on to the same bytes", async (t) => {
   const done = await reaches(again, job.id, ["done", "failed"]);
   assert.equal(done.state, "done", JSON.stringify(done.failure));
   const report = await again.ask("GET", `/api/report?job=${job.id}`);
-  assert.ok(report.body.resumed >= 3, `${report.body.resumed} were resumed`);
+  assert.ok(report.body.recalled_tensors >= 3, `${report.body.recalled_tensors} were resumed`);
   const whole = path.join(path.dirname(done.output), "whole.safetensors");
   const { body: second } =
     await again.ask("POST", "/api/jobs", { kind: "convert", input: job.input, output: whole, recipe: SLOW, run: {}, starts: true });
@@ -90,7 +90,7 @@ test("a job that does not heed can be killed after ten seconds, and goes on", { 
   await page.getByRole("button", { name: "Kill", exact: true }).click();
   const waited = Date.now() - began;
   assert.ok(waited > 9_500, `${waited} ms`);
-  const { done_tensors: done } = await reaches(where, job.id, ["stopped"]);
+  const { finished_tensors: done } = await reaches(where, job.id, ["stopped"]);
   assert.ok(done >= 2);
   await page.getByRole("button", { name: "Continue", exact: true }).click();
   await page.waitForSelector(".badge.running");

@@ -103,7 +103,7 @@ export function watchedJob(id) {
 
 /** How much of its phase a job has behind it, from 0 to 1, or null where nobody knows. */
 export function progressOf(job) {
-  const [done, all] = [job.progress?.bytes, job.phase?.bytes];
+  const [done, all] = [job.progress?.bytes_done, job.phase?.bytes];
   return Number.isFinite(done) && all > 0 ? Math.min(1, done / all) : null;
 }
 
@@ -137,13 +137,13 @@ const CHANGES = {
   },
   phase: (job, { name, tensors, bytes }) => {
     Object.assign(job, { phase: { name, tensors, bytes }, progress: null, begun: [], search: null });
-    if (name === "converting") job.done_tensors = 0;
+    if (name === "converting") job.finished_tensors = 0;
   },
-  progress: (job, { bytes, rate, left }) => (job.progress = { bytes, rate, left }),
+  progress: (job, { bytes_done, bytes_per_second, seconds_left }) => (job.progress = { bytes_done, bytes_per_second, seconds_left }),
   begun: (job, { tensor }) => (job.begun = [...(job.begun ?? []).filter((name) => name !== tensor), tensor]),
   search: (job, { tensor, objective_ratio, step, steps }) => (job.search = { tensor, objective_ratio, step, steps }),
   finished: (job, { tensor }) => {
-    job.done_tensors = (job.done_tensors ?? 0) + 1;
+    job.finished_tensors = (job.finished_tensors ?? 0) + 1;
     job.begun = (job.begun ?? []).filter((name) => name !== tensor.name);
     if (job.search?.tensor === tensor.name) job.search = null;
     job.finished?.set?.(tensor.name, tensor);
@@ -151,7 +151,7 @@ const CHANGES = {
   log: (job, event) => job.log?.push(event.line ?? event.text ?? ""),
   not_finite: (job, { tensor }) => job.log?.push(`${tensor} holds a NaN or an infinity; it is kept`),
   done: (job, { report }) => (job.report = report),
-  failed: (job, { kind, message, help, unfinished }) => (job.failure = { kind, message, help, unfinished }),
+  failed: (job, { kind, message, help, unfinished_files }) => (job.failure = { kind, message, help, unfinished_files }),
 };
 
 function apply(job, event) {

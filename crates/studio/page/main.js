@@ -119,7 +119,7 @@ function writeTitle() {
   const working = document.getElementById("working");
   working.hidden = !job;
   const done = job && jobs.progressOf(job);
-  const left = job?.progress?.left;
+  const left = job?.progress?.seconds_left;
   const parts = job && [
     done === null ? (job.phase?.name ?? "starting")
                   : `${job.phase.name === "converting" ? "" : `${job.phase.name} `}${share(done, 1)}`,

@@ -199,7 +199,7 @@ export function folderList({ path, kinds, pick, pickFolder, told }) {
     }
   };
   const wanted = [...kinds.filter((kind) => kind !== "folder"), "folder"].join(", ").replace(/, (\w+)$/, " or $1");
-  function describe({ path: here, parent, roots, entries, free_bytes, truncated, is_model }) {
+  function describe({ path: here, parent, roots, entries, free_bytes, is_truncated, is_model }) {
     const files = entries.filter((entry) => entry.kind === "folder" || kinds.includes(entry.kind));
     const isChoosable = pickFolder && (is_model || kinds.includes("folder"));
     return [
@@ -216,7 +216,7 @@ export function folderList({ path, kinds, pick, pickFolder, told }) {
       element("p.quiet",
         [
           free_bytes !== undefined && free_bytes !== null && `${bytes(free_bytes)} free`,
-          truncated && "only the first 5,000 entries are shown"
+          is_truncated && "only the first 5,000 entries are shown"
         ].filter(Boolean)
           .join(" · ")),
     ];
@@ -227,7 +227,7 @@ export function folderList({ path, kinds, pick, pickFolder, told }) {
     const name = entry.kind === "folder" ? `${entry.name}/` : entry.name;
     return element("tr",
       element("td", button(name, open, { class: "link" }),
-        entry.link && element("span.quiet", " → link")),
+        entry.is_link && element("span.quiet", " → link")),
       element("td.quiet", entry.kind),
       element("td.number", entry.kind === "folder" ? "" : bytes(entry.bytes)), element("td.quiet", changed));
   }

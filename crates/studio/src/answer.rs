@@ -113,8 +113,11 @@ fn field(setting: &Setting) -> String {
         "limits.memory_bytes" => "run.memory_bytes".to_owned(),
         "limits.shard_bytes" => "run.shard_bytes".to_owned(),
         "device" => "run.device".to_owned(),
-        "statistics.may_be_partial" => "run.may_be_partial".to_owned(),
+        "statistics.allow_partial" => "run.allow_partial_statistics".to_owned(),
         "overwrite" => "replace".to_owned(),
+        // One field of the page takes all limits.
+        "size" | "bits" | "loss" => "budget.size".to_owned(),
+        "card" => "budget.card".to_owned(),
         key @ ("threads" | "statistics" | "starts_over" | "verifies" | "extract_error_lora") => {
             format!("run.{key}")
         }

@@ -37,7 +37,7 @@ pub fn words_of(order: &JobOrder, recipe_file: &Path) -> Vec<String> {
     }
     match takes_recipe && !is_said_by_flags(&order.recipe) {
         true => words.push(format!("--recipe={}", recipe_file.display())),
-        false => words.extend(recipe_words(&order.recipe, flag_of)),
+        false => words.extend(recipe_words(&order.recipe)),
     }
     push_run(order, &mut words);
     words
@@ -45,20 +45,9 @@ pub fn words_of(order: &JobOrder, recipe_file: &Path) -> Vec<String> {
 
 /// Whether a job's recipe has to be in a file.
 pub(crate) fn is_said_by_flags(recipe: &RecipeFile) -> bool {
-    let words = recipe_words(recipe, flag_of);
     // `model` has no flag.
+    let words = recipe_words(recipe);
     recipe.model.is_none() && words.iter().map(String::len).sum::<usize>() <= MOST_BYTES
-}
-
-fn flag_of(key: &str) -> String {
-    match key {
-        "rules" => "--rule".to_owned(),
-        "decode_to" => "--dtype".to_owned(),
-        "migrate_to" => "--to".to_owned(),
-        "tensor_parallel" => "--tp".to_owned(),
-        "provenance" => "--no-provenance".to_owned(),
-        key => format!("--{}", key.replace('_', "-")),
-    }
 }
 
 fn push_run(order: &JobOrder, words: &mut Vec<String>) {
@@ -73,6 +62,7 @@ fn push_run(order: &JobOrder, words: &mut Vec<String>) {
     if let Some(budget) = &order.budget {
         push("--size", budget.size.map(|it| it.to_string()));
         push("--bits", budget.bits.map(|it| it.to_string()));
+        push("--loss", budget.loss.map(|it| it.to_string()));
         push("--card", budget.card.clone());
     }
     if !matches!(order.kind, JobKind::Verify | JobKind::Budget) {
@@ -90,7 +80,7 @@ fn push_run(order: &JobOrder, words: &mut Vec<String>) {
     if is_plan || order.kind == JobKind::Verify {
         let path = run.statistics.as_ref();
         push("--stats", path.map(|path| path.to_string_lossy().into_owned()));
-        if run.statistics.is_some() && run.may_be_partial {
+        if run.statistics.is_some() && run.allow_partial_statistics {
             words.push("--force-stats".to_owned());
         }
     }
@@ -114,7 +104,7 @@ mod tests {
 
     use super::*;
     #[cfg(unix)]
-    use crate::job::BudgetOrder;
+    use roundwise_convert::plan::BudgetFile;
     use roundwise_convert::run::RunFile;
 
     fn order(kind: JobKind, recipe: &str) -> JobOrder {
@@ -159,11 +149,8 @@ mod tests {
             "roundwise verify '/m/a b.safetensors' /m/o.safetensors"
         );
         let mut budget = order(JobKind::Budget, "keep = ['x']");
-        budget.budget = Some(BudgetOrder {
-            size: Some(7),
-            card: Some("rtx40".into()),
-            ..BudgetOrder::default()
-        });
+        budget.budget =
+            Some(BudgetFile { size: Some(7), card: Some("rtx40".into()), ..BudgetFile::default() });
         assert_eq!(
             shell(&budget),
             "roundwise plan '/m/a b.safetensors' --keep=x --size=7 --card=rtx40"

@@ -84,29 +84,29 @@ impl Outcome {
 
 impl Work {
     fn of(report: &Value, kind: JobKind) -> Option<Self> {
-        let (elements, from) = match kind {
-            JobKind::Convert => (converted_elements(report), LearnedFrom::Job),
-            JobKind::Try => (report["elements"].as_f64()?, LearnedFrom::Try),
+        let (elements, seconds, from) = match kind {
+            JobKind::Convert => (converted_elements(report), "seconds", LearnedFrom::Job),
+            JobKind::Try => (report["elements"].as_f64()?, "estimated_seconds", LearnedFrom::Try),
             JobKind::Dequantize
             | JobKind::Migrate
             | JobKind::Repair
             | JobKind::Verify
             | JobKind::Budget => return None,
         };
-        Some(Self { elements, seconds: report["seconds"].as_f64()?, from })
+        Some(Self { elements, seconds: report[seconds].as_f64()?, from })
     }
 }
 
 fn failure(event: &Map<String, Value>) -> Failure {
     let text = |key: &str| event.get(key).and_then(Value::as_str).unwrap_or_default();
     let kind = text("kind");
-    let paths = event.get("unfinished").and_then(Value::as_array);
+    let paths = event.get("unfinished_files").and_then(Value::as_array);
     let paths = paths.into_iter().flatten().filter_map(Value::as_str).map(PathBuf::from);
     Failure {
         help: crate::answer::help(kind).unwrap_or(text("help")).to_owned(),
         kind: if kind.is_empty() { "failed".to_owned() } else { kind.to_owned() },
         message: text("message").to_owned(),
-        unfinished: paths.collect(),
+        unfinished_files: paths.collect(),
     }
 }
 

@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use roundwise_convert::RecipeFile;
+use roundwise_convert::plan::BudgetFile;
 use roundwise_convert::recipe::shell_text;
 use roundwise_convert::run::RunFile;
 use serde::{Deserialize, Serialize};
@@ -57,22 +58,7 @@ pub struct JobOrder {
     pub replace: bool,
     /// What the file may cost, where schemes are chosen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub budget: Option<BudgetOrder>,
-}
-
-/// A budget that schemes are chosen within: bytes or bits.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct BudgetOrder {
-    /// Bytes of the whole file, at most.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub size: Option<u64>,
-    /// Bits of a converted weight, scales included, on average and at most.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bits: Option<f64>,
-    /// The card that the file is for, by its name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub card: Option<String>,
+    pub budget: Option<BudgetFile>,
 }
 
 /// Where a job stands.
@@ -110,7 +96,7 @@ pub(crate) struct Failure {
     pub(crate) message: String,
     pub(crate) help: String,
     /// Files that the next run can go on with.
-    pub(crate) unfinished: Vec<PathBuf>,
+    pub(crate) unfinished_files: Vec<PathBuf>,
 }
 
 /// A job, as it is remembered.
@@ -221,7 +207,7 @@ impl Job {
             "phase": self.live.phase,
             "progress": self.live.progress,
             "tensors": self.record.tensors,
-            "done_tensors": self.live.finished.len(),
+            "finished_tensors": self.live.finished.len(),
             "begun": self.live.begun,
             "search": self.live.search,
             "failure": self.record.failure,
@@ -229,7 +215,7 @@ impl Job {
             "started": self.record.started,
             "ended": self.record.ended,
             "output_bytes": self.record.output_bytes,
-            "seconds": self.record.seconds,
+            "estimated_seconds": self.record.seconds,
             "weight_error": self.record.weight_error,
             "has_report": self.record.has_report,
             "seq": self.live.seq,

@@ -184,7 +184,7 @@ fn silent_end(status: Option<ExitStatus>) -> Failure {
         help: "Memory may have run out: a limit of memory, or fewer threads, take less. What is \
                finished is kept; Continue goes on with the rest."
             .to_owned(),
-        unfinished: vec![],
+        unfinished_files: vec![],
     }
 }
 

@@ -48,6 +48,6 @@ mod worker;
 
 pub use self::command::words_of;
 pub use self::error::StudioError;
-pub use self::job::{BudgetOrder, JobKind, JobOrder};
+pub use self::job::{JobKind, JobOrder};
 pub use self::saved::{PageError, report_page};
 pub use self::studio::{Begun, Setup, Studio};

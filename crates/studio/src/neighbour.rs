@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::error::StudioError;
-use crate::state::{Place, StateFolder};
+use crate::state::{Address, StateFolder};
 use crate::studio::Setup;
 
 /// Time for the other server to answer in.
@@ -19,14 +19,14 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// [`StudioError::Silent`].
 pub(crate) fn ask(setup: &Setup) -> Result<String, StudioError> {
     let silent = |source| StudioError::Silent { path: setup.state.clone(), source };
-    let place = StateFolder::place_of(&setup.state)
+    let address = StateFolder::address_of(&setup.state)
         .ok_or_else(|| silent(io::Error::other("it has not said where it is found")))?;
-    request(&place, setup).map_err(silent)?;
-    Ok(format!("http://127.0.0.1:{}/#key={}", place.port, place.key))
+    request(&address, setup).map_err(silent)?;
+    Ok(format!("http://127.0.0.1:{}/#key={}", address.port, address.key))
 }
 
-fn request(place: &Place, setup: &Setup) -> io::Result<()> {
-    let Place { port, key } = place;
+fn request(address: &Address, setup: &Setup) -> io::Result<()> {
+    let Address { port, key } = address;
     let start = setup.start.as_ref().map(|path| path.to_string_lossy());
     let body = json!({ "start": start, "opens": setup.opens_browser }).to_string();
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, *port));

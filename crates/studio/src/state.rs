@@ -21,7 +21,7 @@ pub(crate) struct StateFolder {
 
 /// Where the server that holds the lock is found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Place {
+pub(crate) struct Address {
     pub(crate) port: u16,
     pub(crate) key: String,
 }
@@ -47,14 +47,14 @@ impl StateFolder {
     }
 
     /// Tells where this server is found.
-    pub(crate) fn tell_place(&self, place: &Place) -> Result<(), StudioError> {
-        self.write("place.json", place)
+    pub(crate) fn tell_address(&self, address: &Address) -> Result<(), StudioError> {
+        self.write("address.json", address)
             .map_err(|source| StudioError::State { path: self.path.clone(), source })
     }
 
     /// Where the server that holds `path` is found.
-    pub(crate) fn place_of(path: &Path) -> Option<Place> {
-        read(&path.join("place.json"))
+    pub(crate) fn address_of(path: &Path) -> Option<Address> {
+        read(&path.join("address.json"))
     }
 
     /// The jobs of earlier servers. What ran when a server ended is interrupted; what cannot be read

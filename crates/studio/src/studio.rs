@@ -12,7 +12,7 @@ use crate::ledger::Ledger;
 use crate::neighbour;
 use crate::routes;
 use crate::sources::Sources;
-use crate::state::{Place, StateFolder};
+use crate::state::{Address, StateFolder};
 use crate::stream::Streams;
 use crate::worker::Worker;
 
@@ -94,7 +94,7 @@ impl Studio {
         let listener = listen(setup.port)?;
         let port = listener.local_addr()?.port();
         let key = Key::new()?;
-        state.tell_place(&Place { port, key: key.text().to_owned() })?;
+        state.tell_address(&Address { port, key: key.text().to_owned() })?;
         let shared = Shared {
             key,
             codes: Mutex::default(),
@@ -245,13 +245,13 @@ impl Shared {
         };
         if let Some(refusal) = room {
             let (kind, message, help) = refusal.parts();
-            return Err(Failure { kind, message, help, unfinished: vec![] });
+            return Err(Failure { kind, message, help, unfinished_files: vec![] });
         }
         Worker::start(self, id).map_err(|error| Failure {
             kind: "start".to_owned(),
             message: format!("{}: cannot be started: {error}", self.program.display()),
             help: "Start the studio again: the program may have been replaced.".to_owned(),
-            unfinished: vec![],
+            unfinished_files: vec![],
         })
     }
 

@@ -234,7 +234,7 @@ impl BudgetBench<'_> {
         let tensors = plan["tensors"].as_array().context("no tensors in the plan")?;
         let chosen = plan["budget"]["layers"].as_array().context("no budget in the plan")?;
         let size = |layer: &Value| {
-            let name = layer["layer"].as_str()?;
+            let name = layer["name"].as_str()?;
             let tensor = tensors.iter().find(|it| it["name"] == format!("{name}.weight"))?;
             let shape = tensor["shape"].as_array()?;
             let elements = shape.iter().filter_map(Value::as_f64).product();

@@ -107,7 +107,7 @@ struct Summary {
 #[derive(Deserialize)]
 struct Totals {
     objective_ratio: Option<f64>,
-    kept_nearest: usize,
+    nearest_layers: usize,
 }
 
 /// Converts every model with every method and has each read the same text.
@@ -259,7 +259,7 @@ impl OutputsBench<'_> {
             seconds,
             weight_error: summary.weight_error,
             objective_ratio: rounding.and_then(|totals| totals.objective_ratio),
-            kept_nearest: rounding.map_or(0, |totals| totals.kept_nearest),
+            kept_nearest: rounding.map_or(0, |totals| totals.nearest_layers),
             judged,
         })
     }

@@ -17,8 +17,8 @@ use crate::workspace::Workspace;
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// Only these parts, comma-separated; each is stored by itself [default: all].
-    #[arg(long, value_enum, value_delimiter = ',', value_name = "PART")]
-    only: Vec<Part>,
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "MEASUREMENT")]
+    only: Vec<Measurement>,
     /// Leave convert-to-quant and torch out.
     #[arg(long)]
     no_peer: bool,
@@ -32,7 +32,7 @@ pub(crate) struct Options {
 
 /// A part that can be measured alone.
 #[derive(Clone, Copy, PartialEq, clap::ValueEnum)]
-pub(crate) enum Part {
+pub(crate) enum Measurement {
     /// Projected error of 1024 × 1024 matrices at given weight errors.
     Quality,
     /// Projected error of 3072 × 12288 matrices with few singular vectors.
@@ -45,7 +45,7 @@ pub(crate) enum Part {
     Memory,
 }
 
-impl Part {
+impl Measurement {
     /// All, in the order of the report.
     pub(crate) const ALL: [Self; 5] =
         [Self::Quality, Self::Wide, Self::Time, Self::Products, Self::Memory];
@@ -107,13 +107,15 @@ pub(super) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     };
     let folder = workspace.target("bench/rounding");
     let bench = Bench { workspace, folder, peer, runs: options.runs };
-    let is_chosen = |part: &Part| options.only.is_empty() || options.only.contains(part);
-    for part in Part::ALL.into_iter().filter(is_chosen) {
+    let is_chosen = |part: &Measurement| options.only.is_empty() || options.only.contains(part);
+    for part in Measurement::ALL.into_iter().filter(is_chosen) {
         println!("── {}", part.title());
         let figures = match part {
-            Part::Quality | Part::Wide | Part::Time => trade_off::measure(&bench, part)?,
-            Part::Products => products::measure(&bench)?,
-            Part::Memory => memory::measure(&bench)?,
+            Measurement::Quality | Measurement::Wide | Measurement::Time => {
+                trade_off::measure(&bench, part)?
+            }
+            Measurement::Products => products::measure(&bench)?,
+            Measurement::Memory => memory::measure(&bench)?,
         };
         record::write(workspace, part.record(), figures)?;
     }

@@ -76,7 +76,7 @@ pub(crate) struct EditOptions {
     pub(crate) full_precision: Vec<String>,
     /// Let layers whose name matches be multiplied in codes (may be repeated)
     #[arg(long, value_name = "REGEX")]
-    pub(crate) any_products: Vec<String>,
+    pub(crate) any_precision: Vec<String>,
     /// Give FP8 layers whose name matches an activation scale from `--stats` (may be repeated)
     #[arg(long, value_name = "REGEX", requires = "stats")]
     pub(crate) input_scale: Vec<String>,

@@ -17,7 +17,7 @@ pub(crate) struct StatisticsFlags {
 impl StatisticsFlags {
     pub(crate) fn to_file(&self) -> Option<StatisticsFile> {
         let path = self.stats.clone()?;
-        Some(StatisticsFile { path, may_be_partial: self.force_stats })
+        Some(StatisticsFile { path, allow_partial: self.force_stats })
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{anyhow, bail};
 use roundwise_convert::Job;
-use roundwise_convert::plan::{AssignedLayer, Assignment, Budget, Exchange, TradeOff};
+use roundwise_convert::plan::{AssignedLayer, Assignment, BudgetFile, Exchange, TradeOff};
 use roundwise_convert::run::{BudgetRequest, Budgeted, Target, budget, default_sensitivity};
 use roundwise_convert::tensor_file::Overwrite;
 
@@ -41,18 +41,19 @@ pub(super) fn refuse_events(are_asked: bool) -> anyhow::Result<()> {
 /// Chooses the schemes of a job's layers within a limit.
 pub(super) fn keep(
     flags: &BudgetFlags,
-    limit: Budget,
+    file: &BudgetFile,
     job: &Job,
     typed: &Typed,
     run: &RunOptions,
     events: Option<&Events>,
 ) -> anyhow::Result<Budgeted> {
+    let (limit, card) = file.check().map_err(|error| typed.error(error.into()))?;
     let cache = cache_of(flags.cache(), job);
     let request = BudgetRequest {
         job,
         budget: limit,
         schemes: flags.schemes(),
-        card: flags.card(),
+        card,
         cache: cache.as_deref(),
     };
     let result = match events {
@@ -147,7 +148,7 @@ fn row(layer: &AssignedLayer) -> Vec<String> {
         None => String::new(),
     };
     vec![
-        layer.layer.clone(),
+        layer.name.clone(),
         layer.scheme.clone(),
         bytes(layer.bytes),
         format!("{}{proxy}", loss(layer.loss)),

@@ -42,7 +42,7 @@ pub(super) fn carry_out(
     report: Option<&Path>,
 ) -> anyhow::Result<Vec<Report>> {
     // `convert` takes the jobs along.
-    let jobs: Vec<Job> = prepared.jobs().to_vec();
+    let jobs: Vec<Job> = prepared.jobs().cloned().collect();
     let result = match events {
         Some(events) => prepared.convert(events),
         None => {

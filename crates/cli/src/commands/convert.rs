@@ -4,10 +4,9 @@ pub(super) mod summary;
 use std::num::NonZeroUsize;
 
 use anyhow::{Context, anyhow, bail};
-use roundwise_convert::compute::Device;
 use roundwise_convert::recipe::Rounding;
-use roundwise_convert::run::{Budgeted, extract_error_lora, limit_search_threads};
-use roundwise_convert::{ConvertError, Job, Prepared, Recipe, RecipeFile, Report};
+use roundwise_convert::run::{Budgeted, extract_error_lora, limit_search_threads, refuse_idle};
+use roundwise_convert::{ConvertError, Job, Prepared, RecipeFile, Report};
 
 use self::jobs::{Group, groups, refuse_places};
 use super::budget;
@@ -32,8 +31,8 @@ fn run_all(options: &ConvertOptions) -> anyhow::Result<bool> {
     let (file, budgeted) = within_budget(options, file, &typed, events.as_ref())?;
     let groups = groups(options, file, &typed)?;
     for job in groups.iter().flatten() {
-        refuse_idle_device(options, &job.recipe)?;
-        refuse_adapter_of_nothing(options, &job.recipe)?;
+        refuse_idle(&job.recipe, &job.devices, options.extract_error_lora)
+            .map_err(|error| typed.error(error.into()))?;
     }
     // The search for a budget listens already, and a second handler would be refused.
     if budgeted.is_none() {
@@ -77,14 +76,14 @@ fn within_budget(
     events: Option<&Events>,
 ) -> anyhow::Result<(RecipeFile, Option<Budgeted>)> {
     budget::refuse_idle(&options.budget)?;
-    let Some(limit) = options.budget.budget() else { return Ok((file, None)) };
+    let Some(limit) = options.budget.to_file() else { return Ok((file, None)) };
     if options.inputs.len() > 1 {
         bail!(BadUsage("a budget is for one file; convert one input at a time".into()));
     }
     let groups = groups(options, file, typed)?;
     stop::listen(Work::Search, options.run.quiet)?;
     let budgeted =
-        budget::keep(&options.budget, limit, &groups[0][0], typed, &options.run, events)?;
+        budget::keep(&options.budget, &limit, &groups[0][0], typed, &options.run, events)?;
     Ok((budgeted.recipe.file().clone(), Some(budgeted)))
 }
 
@@ -100,30 +99,6 @@ fn work(groups: &[Group]) -> Work {
         true => Work::Tensors,
         false => Work::Search,
     }
-}
-
-/// Refuses a device for nearest rounding, which always runs on the CPU, whatever `auto` would find.
-fn refuse_idle_device(options: &ConvertOptions, recipe: &Recipe) -> anyhow::Result<()> {
-    let is_here = |device: &Device| matches!(device, Device::Auto | Device::Cpu);
-    let elsewhere = options.device.as_ref().filter(|them| !them.named().iter().all(is_here));
-    if let (Some(devices), Rounding::Nearest) = (elsewhere, recipe.rounding()) {
-        bail!(BadUsage(format!(
-            "--device {devices} does not apply to method `nearest`: it computes nothing there\n  \
-             `--method principal` does"
-        )));
-    }
-    Ok(())
-}
-
-/// Refuses an adapter where no weight becomes codes, so that there is no error it could hold.
-fn refuse_adapter_of_nothing(options: &ConvertOptions, recipe: &Recipe) -> anyhow::Result<()> {
-    if options.extract_error_lora.is_some() && !recipe.stores_codes() {
-        bail!(BadUsage(format!(
-            "--extract-error-lora does not apply to scheme `{}`: it stores no codes",
-            recipe.scheme()
-        )));
-    }
-    Ok(())
 }
 
 fn create_folder(options: &ConvertOptions) -> anyhow::Result<()> {

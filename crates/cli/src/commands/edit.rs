@@ -16,7 +16,7 @@ pub(crate) fn run(options: &EditOptions) -> anyhow::Result<bool> {
             .collect::<Result<BTreeMap<_, _>, _>>()?,
         unset: options.unset.clone(),
         full_precision: options.full_precision.clone(),
-        any_products: options.any_products.clone(),
+        any_precision: options.any_precision.clone(),
         input_scale: options.input_scale.clone(),
     };
     let recipe = RecipeFile { edit: Some(edit), ..RecipeFile::default() };

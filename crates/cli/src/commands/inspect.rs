@@ -75,7 +75,7 @@ fn describe(inspection: &Inspection) -> String {
             banks.percent(),
         );
     }
-    text += &format!("opened by: {}\n", inspection.clients.join("; "));
+    text += &format!("opened by: {}\n", inspection.opened_by.join("; "));
     if let Some(made) = &inspection.provenance {
         text += &format!("made by: roundwise {}\n", plain(&made.version));
         for hash in &made.input_blake3 {
@@ -92,7 +92,7 @@ fn describe(inspection: &Inspection) -> String {
     for (key, value) in &inspection.metadata {
         text += &format!("header `{}`: {}\n", plain(key), plain(value));
     }
-    text + &describe_findings(&inspection.defects)
+    text + &describe_findings(&inspection.findings)
 }
 
 /// Describes the kind of the file where the model's name does not tell it, and why it is not
@@ -103,7 +103,7 @@ fn describe_kind(inspection: &Inspection) -> String {
         kind => format!("kind: {kind}\n"),
     };
     if matches!(inspection.dialect, Dialect::Diffusers | Dialect::LlamaCpp) {
-        let is_read = matches!(inspection.in_codes, Opens::Yes { .. });
+        let is_read = matches!(inspection.fp8_consumer, Opens::Yes { .. });
         let becomes = match (&inspection.names_stay, inspection.dialect) {
             (Some(_), _) => "",
             (None, Dialect::LlamaCpp) if !is_read => {
@@ -119,7 +119,7 @@ fn describe_kind(inspection: &Inspection) -> String {
     if let Some(reason) = &inspection.names_stay {
         text += &format!("names are not translated: {}\n", plain(reason));
     }
-    if let Opens::No { reason, .. } = &inspection.in_codes {
+    if let Opens::No { reason, .. } = &inspection.fp8_consumer {
         text += &format!("not converted to codes: {reason}\n");
     }
     text

@@ -1,4 +1,4 @@
-use roundwise_convert::recipe::MethodEntry;
+use roundwise_convert::recipe::{MethodEntry, flag_of};
 use roundwise_convert::rounding::{METHODS, Method, MethodOptions, SettingOfMethod};
 use roundwise_convert::scheme::is_meant;
 
@@ -7,7 +7,6 @@ use crate::console::{print, print_json, width_of_prose};
 use crate::outcome::BadUsage;
 use crate::table::Table;
 use crate::text::{fold, wrap};
-use crate::typed::flag_of;
 
 pub(crate) fn run(options: &MethodsOptions) -> anyhow::Result<bool> {
     let shown = match &options.name {

@@ -1,7 +1,7 @@
 use std::num::NonZeroUsize;
 
 use anyhow::anyhow;
-use roundwise_convert::plan::{Assignment, Limits, PlannedTensor, explain};
+use roundwise_convert::plan::{Assignment, Limits, PlanAnswer, PlannedTensor, explain};
 use roundwise_convert::run::{Budgeted, default_output, limit_search_threads};
 use roundwise_convert::source::{LayerInputs, Opens, SchemeConsumer, for_input};
 use roundwise_convert::{ConvertError, Job, Plan, PlanRequest, RecipeFile, Source};
@@ -49,7 +49,7 @@ fn within_budget(
     typed: &Typed,
 ) -> anyhow::Result<Option<Budgeted>> {
     budget::refuse_idle(&options.budget)?;
-    let Some(limit) = options.budget.budget() else {
+    let Some(limit) = options.budget.to_file() else {
         budget::refuse_events(options.events)?;
         return Ok(None);
     };
@@ -63,7 +63,7 @@ fn within_budget(
         ..Job::new(options.input.clone(), output, recipe)
     };
     let events = options.events.then(Events::listen);
-    budget::keep(&options.budget, limit, &job, typed, &options.run, events.as_ref()).map(Some)
+    budget::keep(&options.budget, &limit, &job, typed, &options.run, events.as_ref()).map(Some)
 }
 
 fn plan(
@@ -87,7 +87,7 @@ fn plan(
     }
     let plan = Plan::decide(&request)?;
     if options.run.json {
-        print_json(&as_json(&source, &plan, budgeted)?)?;
+        print_json(&PlanAnswer::new(&source, &plan, budgeted.map(|it| &it.assignment))?)?;
     } else if !options.run.quiet {
         let budget =
             budgeted.map(|it| budget::details(it) + &budget::summary(it)).unwrap_or_default();
@@ -163,36 +163,6 @@ impl<'a> Chosen<'a> {
             by_proxy: &budgeted.by_proxy,
         }
     }
-}
-
-#[derive(Serialize)]
-struct PlanOfFile<'a> {
-    #[serde(flatten)]
-    plan: &'a Plan,
-    clients: Vec<String>,
-    input_bytes: u64,
-    disk_bytes: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    budget: Option<&'a Assignment>,
-}
-
-/// Returns what `plan --json` prints.
-///
-/// - `budgeted`: how the schemes were chosen, where the output has a limit
-///
-/// # Errors
-/// When an output would be larger than a file can be.
-pub fn as_json<'a>(
-    source: &Source,
-    plan: &'a Plan,
-    budgeted: Option<&'a Budgeted>,
-) -> Result<impl Serialize + use<'a>, ConvertError> {
-    let consumers = plan.consumers();
-    let clients = consumers.iter().filter_map(|it| it.answer.program()).map(str::to_owned);
-    let clients = clients.collect();
-    let Sizes { input_bytes, output_bytes: disk_bytes, .. } = Sizes::of(source, plan)?;
-    let budget = budgeted.map(|budgeted| &budgeted.assignment);
-    Ok(PlanOfFile { plan, clients, input_bytes, disk_bytes, budget })
 }
 
 fn describe(plan: &Plan, sizes: &Sizes, typed: &Typed) -> String {

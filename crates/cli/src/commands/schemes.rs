@@ -11,8 +11,8 @@ pub(crate) fn run(options: &SchemesOptions) -> anyhow::Result<bool> {
         return Ok(true);
     }
     let mut table = Table::new(&["scheme", "bits", "opened by", "when"]);
-    for SchemeEntry { name, bits, client, when, .. } in SchemeEntry::all() {
-        table.row(vec![name.to_owned(), bits.to_string(), client.to_owned(), when.to_owned()]);
+    for SchemeEntry { name, bits, opened_by, when, .. } in SchemeEntry::all() {
+        table.row(vec![name.to_owned(), bits.to_string(), opened_by.to_owned(), when.to_owned()]);
     }
     print(&table.render(width()))?;
     print(&format!(

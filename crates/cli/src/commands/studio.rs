@@ -134,7 +134,7 @@ mod tests {
                 shard_bytes: Some(5_000_000_000),
                 device: Some("cpu".to_owned()),
                 statistics: Some("/s.stats.safetensors".into()),
-                may_be_partial: true,
+                allow_partial_statistics: true,
                 verifies: Some(false),
                 starts_over: true,
                 extract_error_lora: std::num::NonZeroUsize::new(8),
@@ -153,7 +153,7 @@ mod tests {
         assert_eq!((limits.memory_bytes, limits.shard_bytes), (Some(1 << 33), Some(5_000_000_000)));
         let statistics = options.statistics.to_file().unwrap();
         assert_eq!(
-            (statistics.path, statistics.may_be_partial),
+            (statistics.path, statistics.allow_partial),
             ("/s.stats.safetensors".into(), true)
         );
         assert_eq!(options.run.threads().get(), 3);

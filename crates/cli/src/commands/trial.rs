@@ -69,6 +69,6 @@ fn describe(trial: &Trial) -> String {
         trial.scheme,
         trial.method,
         percent(trial.weight_error),
-        seconds(trial.seconds),
+        seconds(trial.estimated_seconds),
     )
 }

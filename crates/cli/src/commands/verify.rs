@@ -81,8 +81,8 @@ fn describe(verification: &Verification) -> String {
         "{}: {} in codes, {} identical, {} removed\n",
         path(&verification.converted),
         counted(verification.layers.len(), "layer"),
-        counted(verification.identical, "tensor"),
-        verification.removed.len(),
+        counted(verification.identical_tensors, "tensor"),
+        verification.removed_names.len(),
     );
     let mut layers: Vec<_> = verification.layers.iter().collect();
     layers.sort_by(|a, b| b.weight_error.total_cmp(&a.weight_error));
@@ -94,16 +94,16 @@ fn describe(verification: &Verification) -> String {
         text += &table.render(width());
     }
     text += &describe_outputs(verification);
-    text += &describe_findings(&verification.defects);
+    text += &describe_findings(&verification.findings);
     text += match verification.ok {
         true => "everything is in order",
         false => "verification failed",
     };
-    if !verification.merged.is_empty() {
+    if !verification.merged_adapters.is_empty() {
         text += &format!(
             "\n  {} went into it, whose changes the original does not have: compare it with the original after \
              the same merge, as `roundwise convert --scheme bf16 --merge-lora …` writes it",
-            plain(&verification.merged.join(" and ")),
+            plain(&verification.merged_adapters.join(" and ")),
         );
     }
     if looks_swapped(verification) {

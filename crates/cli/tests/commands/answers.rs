@@ -96,7 +96,7 @@ fn every_setting_of_a_recipe_is_documented() {
     const OTHER_NAMES: [&str; 2] = ["spelling", "rounding"];
     let text = include_str!("../../../../docs/report.md");
     for name in setting_names::<RecipeFile>().iter().filter(|name| !OTHER_NAMES.contains(name)) {
-        assert!(text.contains(&format!("`options.{name}`")), "docs/report.md: options.{name}");
+        assert!(text.contains(&format!("`recipe.{name}`")), "docs/report.md: recipe.{name}");
     }
 }
 

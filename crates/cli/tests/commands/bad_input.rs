@@ -372,7 +372,7 @@ fn is_converted_never(bytes: &[u8], words: &[&str]) {
     let words = [words, &["m.safetensors", "start from the original weights", "repair"]].concat();
     folder.refused(&["convert", "m.safetensors"], 1, &words);
     let inspected = folder.json(&["inspect", "m.safetensors", "--json"]);
-    assert!(!inspected["defects"].as_array().unwrap().is_empty());
+    assert!(!inspected["findings"].as_array().unwrap().is_empty());
 }
 
 #[test]

@@ -26,7 +26,7 @@ fn the_table_of_schemes_is_the_catalogue() {
                 "| `{}` | {} | {} | {} |",
                 text(&scheme["name"]),
                 scheme["bits"],
-                text(&scheme["client"]),
+                text(&scheme["opened_by"]),
                 text(&scheme["when"])
             )
         })

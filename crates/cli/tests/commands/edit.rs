@@ -55,7 +55,7 @@ fn options_change_in_marker_and_header_of_the_layers_that_match() {
     for name in PLAIN_WEIGHTS {
         assert_eq!(full.get(name).bytes, before.get(name).bytes);
     }
-    edited(&folder, "full.safetensors", "back.safetensors", &["--any-products", "."]);
+    edited(&folder, "full.safetensors", "back.safetensors", &["--any-precision", "."]);
     assert!(folder.read("back.safetensors") == folder.read("a.safetensors"));
 
     let told = folder.done(&["edit", "a.safetensors", "-o", "t.safetensors", "--set", "a=b c"]);
@@ -105,7 +105,7 @@ fn activation_scales_reach_eight_times_the_largest_column() {
     // A second edit replaces it, another one leaves it.
     edited(&folder, "b.safetensors", "c.safetensors", &flags);
     edited(&folder, "c.safetensors", "d.safetensors", &["--full-precision", "."]);
-    edited(&folder, "d.safetensors", "e.safetensors", &["--any-products", "."]);
+    edited(&folder, "d.safetensors", "e.safetensors", &["--any-precision", "."]);
     for again in ["c.safetensors", "e.safetensors"] {
         assert!(folder.read(again) == folder.read("b.safetensors"), "{again}");
     }
@@ -129,8 +129,8 @@ fn what_cannot_be_edited_is_said() {
     refused(&["--unset", "("], &["--unset: regex parse error"]);
     refused(&["--full-precision", "conv"], &["--full-precision `conv` matches no layer in codes"]);
     refused(
-        &["--full-precision", "in", "--any-products", "ff"],
-        &["--full-precision and --any-products contradict each other: `blocks.0.ff.in`"],
+        &["--full-precision", "in", "--any-precision", "ff"],
+        &["--full-precision and --any-precision contradict each other: `blocks.0.ff.in`"],
     );
     refused(&["--input-scale", "."], &["--stats"]);
     folder.done(&["migrate", "a.safetensors", "--to", "comfy-legacy", "-o", "l.safetensors"]);

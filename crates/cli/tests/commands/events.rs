@@ -90,7 +90,7 @@ fn every_tensor_is_told_between_the_phases_and_the_report_comes_last() {
         assert_eq!(finished.len(), 1);
         assert_eq!(&finished[0]["tensor"], layer);
         assert_eq!(finished[0]["output"], "o.safetensors");
-        assert_eq!(finished[0]["recalled"], false);
+        assert_eq!(finished[0]["is_recalled"], false);
     }
 }
 
@@ -110,7 +110,7 @@ fn a_line_stop_stops_and_what_is_finished_is_told_and_gone_on_with() {
     let last = parsed(&lines.last().unwrap());
     assert_eq!(child.wait().unwrap().code(), Some(130));
     assert_eq!(last["event"], "failed");
-    assert_eq!(last["unfinished"].as_array().unwrap().len(), 1, "{last}");
+    assert_eq!(last["unfinished_files"].as_array().unwrap().len(), 1, "{last}");
 
     let mut child = start(&folder, &arguments);
     let input = child.stdin.take();
@@ -120,6 +120,6 @@ fn a_line_stop_stops_and_what_is_finished_is_told_and_gone_on_with() {
     assert!(child.wait().unwrap().success());
     let lines: Vec<Value> = text.lines().map(parsed).collect();
     assert!(lines.iter().any(|line| line["event"] == "resumed"));
-    assert!(lines.iter().any(|line| line["event"] == "finished" && line["recalled"] == true));
+    assert!(lines.iter().any(|line| line["event"] == "finished" && line["is_recalled"] == true));
     assert_eq!(lines.last().unwrap()["event"], "done");
 }

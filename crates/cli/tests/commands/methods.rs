@@ -81,7 +81,7 @@ fn the_error_in_the_report_is_that_of_the_file() {
         let reported = report["tensors"].as_array().unwrap();
         let same = reported.iter().find(|one| one["name"] == layer["name"]).unwrap();
         assert_eq!(same["weight_error"], layer["weight_error"]);
-        assert!(same["rounding"]["changed"].as_f64().unwrap() > 0.0);
+        assert!(same["rounding"]["changed_share"].as_f64().unwrap() > 0.0);
     }
     let ratio = report["rounding"]["weight_error_ratio"].as_f64().unwrap();
     assert!((1.0..=1.03).contains(&ratio), "{ratio}");
@@ -115,8 +115,8 @@ fn a_recipe_file_names_a_method_too() {
     let arguments =
         ["convert", "m.safetensors", "--recipe", "r.toml", "--iterations", "5", "--json"];
     let report = folder.json(&arguments);
-    assert_eq!(report["options"]["method_options"]["iterations"], 5);
-    assert_eq!(report["options"]["method_options"]["top_k"], 2);
+    assert_eq!(report["recipe"]["method_options"]["iterations"], 5);
+    assert_eq!(report["recipe"]["method_options"]["top_k"], 2);
     assert_eq!(report["rounding"]["method"], "tpec-fast");
     folder.write("r.toml", b"[method_options]\ntopk = 2\n");
     folder.refused(&["plan", "m.safetensors", "--recipe", "r.toml"], 2, &["topk"]);

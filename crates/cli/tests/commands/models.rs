@@ -11,7 +11,7 @@ fn the_decoder_of_a_t5_is_removed() {
     for flags in [&[][..], &["--preset", "t5xxl"]] {
         let report =
             folder.json(&[&["convert", "m.safetensors", "--force", "--json"], flags].concat());
-        assert_eq!((&report["preset"], &report["removed"]), (&"t5xxl".into(), &2.into()));
+        assert_eq!((&report["preset"], &report["removed_tensors"]), (&"t5xxl".into(), &2.into()));
         let file = folder.file("m-fp8.safetensors");
         assert!(file.names().iter().all(|n| !n.contains("decoder") && !n.contains("lm_head")));
         for kept in ["shared.weight", "encoder.final_layer_norm.weight"] {
@@ -22,7 +22,7 @@ fn the_decoder_of_a_t5_is_removed() {
         assert_eq!(file.dtype(weight), "F8_E4M3");
     }
     let verified = folder.json(&["verify", "m.safetensors", "m-fp8.safetensors", "--json"]);
-    assert_eq!(verified["removed"].as_array().unwrap().len(), 2);
+    assert_eq!(verified["removed_names"].as_array().unwrap().len(), 2);
     let legacy = ["convert", "m.safetensors", "--layout", "comfy-legacy"];
     folder.done(&legacy);
     assert_eq!(folder.file("m-fp8-legacy.safetensors").get("scaled_fp8").shape, [0]);

@@ -168,9 +168,9 @@ fn a_file_and_flags_add_up() {
     let flags = ["--recipe", "r.toml", "--rule", "out=int8-row", "--min-size", "0"];
     assert_eq!(decided(&folder, outer, &flags), "quantizeint8-row: rule `out`");
     let report = folder.json(&[&["convert", "m.safetensors", "--json"], &flags[..]].concat());
-    assert_eq!(report["options"]["scheme"], "int8");
-    assert_eq!(report["options"]["min_size"], 0);
-    assert_eq!(report["options"]["rules"].as_array().unwrap().len(), 2);
+    assert_eq!(report["recipe"]["scheme"], "int8");
+    assert_eq!(report["recipe"]["min_size"], 0);
+    assert_eq!(report["recipe"]["rules"].as_array().unwrap().len(), 2);
     assert_eq!(report["output"], "m-int8.safetensors");
 }
 

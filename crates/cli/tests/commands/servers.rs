@@ -206,7 +206,7 @@ fn a_budget_for_servers_mixes_their_schemes_and_gives_a_stack_one() {
     let plan = folder.json(&[&["plan", "in", "--json"][..], &flags].concat());
     let layers = plan["budget"]["layers"].as_array().unwrap();
     let scheme = |name: &str| {
-        let layer = layers.iter().find(|layer| layer["layer"].as_str().unwrap().ends_with(name));
+        let layer = layers.iter().find(|layer| layer["name"].as_str().unwrap().ends_with(name));
         layer.unwrap_or_else(|| panic!("{name}: {plan:#}"))["scheme"].clone()
     };
     assert_eq!(scheme("q_proj"), scheme("k_proj"));

@@ -153,8 +153,8 @@ fn layers_without_statistics_are_named_and_get_nearest_codes() {
     let folder = folder();
     let missing = format!("{OUT}.weight");
     let report = convert(&folder, &["--stats", "one.stats.safetensors"]);
-    assert_eq!(report["rounding"]["without_statistics"], serde_json::json!([missing]));
-    assert_eq!(layer(&report, &missing)["rounding"]["without_statistics"], true);
+    assert_eq!(report["rounding"]["layers_without_statistics"], serde_json::json!([missing]));
+    assert_eq!(layer(&report, &missing)["rounding"]["lacks_statistics"], true);
     let learned = folder.file("o.safetensors");
     convert(&folder, &[]);
     let nearest = folder.file("o.safetensors");
@@ -180,7 +180,7 @@ fn statistics_of_another_model_are_refused_unless_forced() {
         folder.refused(&[command, &stats].concat(), 1, &words);
     }
     let report = convert(&folder, &["--stats", "other.stats.safetensors", "--force-stats"]);
-    let missing = report["rounding"]["without_statistics"].as_array().unwrap();
+    let missing = report["rounding"]["layers_without_statistics"].as_array().unwrap();
     assert_eq!(missing.len(), 1);
 }
 

@@ -148,7 +148,7 @@ fn a_killed_studio_takes_its_worker_along_and_the_job_goes_on_to_the_same_bytes(
     });
     let mut studio = Studio::start(&folder.path("state"));
     let id = studio.add(&order);
-    studio.wait_for(&id, |job| job["done_tensors"].as_u64() > Some(1));
+    studio.wait_for(&id, |job| job["finished_tensors"].as_u64() > Some(1));
     studio.child.kill().unwrap();
     studio.child.wait().unwrap();
     // The end of its standard input stops the worker; the next studio finds what it has left.
@@ -167,7 +167,7 @@ fn a_killed_studio_takes_its_worker_along_and_the_job_goes_on_to_the_same_bytes(
     }
     assert!(std::fs::read(&output).unwrap() == folder.read("expected"));
     let report = studio.get(&format!("/api/report?job={id}"));
-    assert!(report["resumed"].as_u64() > Some(0), "{}", report["resumed"]);
+    assert!(report["recalled_tensors"].as_u64() > Some(0), "{}", report["recalled_tensors"]);
 }
 
 #[test]

@@ -185,7 +185,7 @@ fn many_findings_are_cut_short_in_the_order_of_names() {
     assert!(wrong[1..].is_sorted(), "{}", run.stdout);
     let json = folder.run(&["verify", "m.safetensors", "c.safetensors", "--json"]).stdout;
     let json: Value = serde_json::from_str(&json).unwrap();
-    let more = json["defects"].as_array().unwrap().len() - 20;
+    let more = json["findings"].as_array().unwrap().len() - 20;
     let more = format!("… and {more} more (`--json` lists all)\nverification failed\n");
     assert!(run.stdout.ends_with(&more), "{}", run.stdout);
 }

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use roundwise_layout::{Layout, Spelling};
+use roundwise_layout::Layout;
 use roundwise_scheme::CATALOG;
 use roundwise_tensor_file::Dtype;
 use serde::Serialize;
@@ -41,8 +41,8 @@ pub struct Inspection {
     pub wrapper: String,
     /// Why a conversion cannot translate the names to the model's own, where they are not and it cannot.
     pub names_stay: Option<String>,
-    /// Whether ComfyUI opens it with its weights in the default scheme.
-    pub in_codes: Opens,
+    /// Whether ComfyUI opens it with its weights in `fp8`.
+    pub fp8_consumer: Opens,
     /// Preset that `convert` would use.
     pub preset: String,
     /// Tensors, elements and bytes of each dtype.
@@ -52,11 +52,11 @@ pub struct Inspection {
     /// Tensors each of which holds the weights of several experts, which conversions keep.
     pub expert_banks: Option<ExpertBanks>,
     /// Programs that open the file as it is.
-    pub clients: Vec<String>,
+    pub opened_by: Vec<String>,
     /// How it was made, where this program made it.
     pub provenance: Option<MadeBy>,
     /// Defects of the layers in codes.
-    pub defects: Vec<Finding>,
+    pub findings: Vec<Finding>,
     /// Number of entries of a GGUF header, which outputs have no place for.
     pub unread_entries: usize,
     /// Choices that were made, and parts that were passed over, when the file was opened.
@@ -138,8 +138,8 @@ pub fn inspect(path: &Path) -> Result<Inspection, ConvertError> {
     };
     let told = stored.defects.iter().chain(&stored.orphans).map(Finding::from);
     let one_sided = stored.one_sided_markers();
-    let mut defects: Vec<Finding> = told.chain(one_sided.iter().map(Finding::from)).collect();
-    defects.sort();
+    let mut findings: Vec<Finding> = told.chain(one_sided.iter().map(Finding::from)).collect();
+    findings.sort();
     Ok(Inspection {
         path: path.to_owned(),
         bytes: source.checkpoint.total_bytes(),
@@ -151,14 +151,14 @@ pub fn inspect(path: &Path) -> Result<Inspection, ConvertError> {
         dialect: subject.detected.dialect,
         wrapper: subject.detected.wrapper.clone(),
         names_stay,
-        in_codes: as_converted.opens(CATALOG[0].scheme, Layout::Comfy),
+        fp8_consumer: as_converted.opens(CATALOG[0].scheme, Layout::Comfy),
         preset: model.preset.name.clone(),
         dtypes: count_dtypes(&source),
         quantized: count_quantized(&source),
         expert_banks: subject.expert_banks,
-        clients: clients(&source),
+        opened_by: opened_by(&source),
         provenance: Provenance::read(source.checkpoint.metadata()).map(MadeBy::from),
-        defects,
+        findings,
         unread_entries: source.checkpoint.unread_entries(),
         remarks: {
             let remarks = source.checkpoint.remarks().iter().map(ToString::to_string);
@@ -222,7 +222,7 @@ fn count_quantized(source: &Source) -> Vec<QuantizedCount> {
 
 /// Programs that open the layers as they are; where something beyond stock ComfyUI is needed for one
 /// of them, only that.
-fn clients(source: &Source) -> Vec<String> {
+fn opened_by(source: &Source) -> Vec<String> {
     if source.checkpoint.tensors().is_empty() {
         return vec!["none: the file holds no tensor".to_owned()];
     }
@@ -230,65 +230,42 @@ fn clients(source: &Source) -> Vec<String> {
         return vec!["none: layers are damaged or of a kind that is not known".to_owned()];
     }
     let subject = source.subject();
-    let of_comfyui = |scheme, layout| Opener {
-        is_comfyui: true,
-        name: match subject.opens(scheme, layout) {
+    let own = source.stored.layers.values().map(|layer| {
+        let name = match subject.opens_as_spelled(layer.known_scheme(), layer.spelling) {
             Opens::Yes { program } => program,
             not_yes @ (Opens::No { .. } | Opens::NotKnown { .. }) => not_yes.to_string(),
-        },
-    };
-    let other = |name: &str| Opener { is_comfyui: false, name: name.to_owned() };
-    let mut openers: Vec<Opener> = source
-        .stored
-        .layers
-        .values()
-        .map(|layer| match layer.spelling {
-            Spelling::Comfy => of_comfyui(layer.known_scheme(), Layout::Comfy),
-            Spelling::ComfyLegacy => of_comfyui(layer.scheme, Layout::ComfyLegacy),
-            Spelling::WeightScale => other("vLLM, with a matching config.json"),
-            Spelling::WeightPacked | Spelling::PackedIntegers | Spelling::PackedMicroscaled => {
-                other("vLLM and transformers, with a matching config.json")
-            }
-            Spelling::WeightScale2 => other("vLLM and TensorRT-LLM, with a matching config.json"),
-            Spelling::WeightScaleInv => other("transformers and vLLM, with a matching config.json"),
-            Spelling::Scale => {
-                other("transformers, vLLM and DeepSeek's own program, with a matching config.json")
-            }
-            Spelling::Plain => Opener {
-                is_comfyui: true,
-                name:
-                    "programs that cast codes without scales to their compute type, as ComfyUI does"
-                        .to_owned(),
-            },
-        })
-        .collect();
+        };
+        LayerOpener { is_comfyui: layer.spelling.is_comfyui(), name }
+    });
     let foreign = source.stored.foreign.values();
-    openers.extend(foreign.map(|layer| other(layer.program.opened_by)));
+    let foreign = foreign
+        .map(|layer| LayerOpener { is_comfyui: false, name: layer.program.opened_by.to_owned() });
+    let mut openers: Vec<LayerOpener> = own.chain(foreign).collect();
     // Stock ComfyUI cannot open a file of which it cannot open one layer.
-    if openers.iter().any(Opener::is_beyond_comfyui) {
-        openers.retain(Opener::is_beyond_comfyui);
+    if openers.iter().any(LayerOpener::is_beyond_comfyui) {
+        openers.retain(LayerOpener::is_beyond_comfyui);
     }
-    let mut clients: Vec<String> = openers.into_iter().map(|opener| opener.name).collect();
-    clients.sort();
-    clients.dedup();
-    if clients.is_empty() {
+    let mut names: Vec<String> = openers.into_iter().map(|opener| opener.name).collect();
+    names.sort();
+    names.dedup();
+    if names.is_empty() {
         let opener = match subject.kind() {
             FileKind::Adapter(_) => {
                 "programs that load adapters, beside the model that it belongs to"
             }
             _ => "any program that reads this model's original weights",
         };
-        clients.push(opener.to_owned());
+        names.push(opener.to_owned());
     }
-    clients
+    names
 }
 
-struct Opener {
+struct LayerOpener {
     is_comfyui: bool,
     name: String,
 }
 
-impl Opener {
+impl LayerOpener {
     /// Returns whether stock ComfyUI is not enough.
     fn is_beyond_comfyui(&self) -> bool {
         !self.is_comfyui || self.name.contains("ComfyUI-QuantOps")

@@ -18,16 +18,16 @@ pub struct Verification {
     /// Whether nothing is wrong.
     pub ok: bool,
     /// Everything that is wrong.
-    pub defects: Vec<Finding>,
+    pub findings: Vec<Finding>,
     /// Tensors with the same bytes in both files.
-    pub identical: usize,
-    /// Tensors that the converted file does not have.
-    pub removed: Vec<String>,
+    pub identical_tensors: usize,
+    /// Names of the tensors that the converted file does not have.
+    pub removed_names: Vec<String>,
     /// Number of layers that are in codes in the original.
     pub original_layers: usize,
     /// Adapters that the converted file says were merged into it; what they change differs from the
     /// original.
-    pub merged: Vec<String>,
+    pub merged_adapters: Vec<String>,
     /// Error of every layer in codes.
     pub layers: Vec<LayerError>,
 }

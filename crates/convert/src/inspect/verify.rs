@@ -36,12 +36,12 @@ pub fn verify(
     let made = Provenance::read(converted_file.checkpoint.metadata());
     let comparison = Comparison { original, converted: converted_file, biases, outputs };
     // 1. Defects that show without reading any weight.
-    let mut defects = comparison.structure();
+    let mut findings = comparison.structure();
     let before = &comparison.original.stored;
     let original_layers = before.layers.len() + before.foreign.len();
     let mut layers = vec![];
-    let mut identical = 0;
-    let mut removed = vec![];
+    let mut identical_tensors = 0;
+    let mut removed_names = vec![];
     // 2. Every tensor, by several threads; outcomes come in the order of the file.
     let tensors = comparison.original.checkpoint.tensors();
     let bytes = tensors.iter().map(TensorHeader::byte_len).sum();
@@ -53,26 +53,26 @@ pub fn verify(
     });
     for outcome in outcomes? {
         match outcome {
-            Outcome::Identical => identical += 1,
-            Outcome::Removed(name) => removed.push(name),
+            Outcome::Identical => identical_tensors += 1,
+            Outcome::Removed(name) => removed_names.push(name),
             Outcome::SideTensor | Outcome::AmongDefects => {}
-            Outcome::Wrong(finding) => defects.push(finding),
+            Outcome::Wrong(finding) => findings.push(finding),
             Outcome::Layer(layer, problem) => {
-                defects.extend(problem.map(|problem| finding(&layer.name, problem)));
+                findings.extend(problem.map(|problem| finding(&layer.name, problem)));
                 layers.push(layer);
             }
         }
     }
-    defects.sort();
+    findings.sort();
     Ok(Verification {
         original: original_path.to_owned(),
         converted: converted.to_owned(),
-        ok: defects.is_empty(),
-        defects,
-        identical,
-        removed,
+        ok: findings.is_empty(),
+        findings,
+        identical_tensors,
+        removed_names,
         original_layers,
-        merged: made.map(|made| made.recipe.merge_lora).unwrap_or_default(),
+        merged_adapters: made.map(|made| made.recipe.merge_lora).unwrap_or_default(),
         layers,
     })
 }

@@ -100,7 +100,7 @@ pub(crate) struct Scope<'a> {
 }
 
 /// The rule and the part of it that one name fits.
-struct Place<'a> {
+struct RuleMatch<'a> {
     rule: &'a NameRule,
     part: usize,
     indices: Indices,
@@ -138,11 +138,11 @@ impl DialectTable {
                     translation.dropped.push(name.to_owned());
                 }
                 Some(bare) if !is_marker(bare) => {
-                    let place = self.place(bare, stride, scope);
-                    let place = place.ok_or_else(|| self.unknown(name))?;
-                    let ours = self.own_name(&place, name, stride, scope)?;
-                    let empty = OwnTensor::new(&place);
-                    made.entry(ours.clone()).or_insert(empty).add(&ours, name, &place)?;
+                    let matched = self.matched(bare, stride, scope);
+                    let matched = matched.ok_or_else(|| self.unknown(name))?;
+                    let ours = self.own_name(&matched, name, stride, scope)?;
+                    let empty = OwnTensor::new(&matched);
+                    made.entry(ours.clone()).or_insert(empty).add(&ours, name, &matched)?;
                 }
                 Some(_) | None => translation.tensors.push(unwrapped(name, scope)),
             }
@@ -162,12 +162,12 @@ impl DialectTable {
     /// Returns what the tensor that a name is a part of is called by the model itself.
     fn own_name(
         &self,
-        place: &Place<'_>,
+        matched: &RuleMatch<'_>,
         name: &str,
         stride: u64,
         scope: &Scope<'_>,
     ) -> Result<String, TranslationError> {
-        let Place { rule, indices, leaf, .. } = place;
+        let RuleMatch { rule, indices, leaf, .. } = matched;
         // Where rows move, weight and bias follow; any other tensor of the layer is of codes, whose
         // scales cannot.
         if !rule.only_renames() && rule.is_layer && !["weight", "bias"].contains(leaf) {
@@ -201,7 +201,12 @@ impl DialectTable {
     }
 
     /// Finds what a name is a part of.
-    fn place<'a>(&'a self, bare: &'a str, stride: u64, scope: &Scope<'_>) -> Option<Place<'a>> {
+    fn matched<'a>(
+        &'a self,
+        bare: &'a str,
+        stride: u64,
+        scope: &Scope<'_>,
+    ) -> Option<RuleMatch<'a>> {
         let holds = |template: &NameTemplate, indices: &Indices| {
             let start = template.write(indices, stride);
             start.is_some_and(|start| {
@@ -216,7 +221,7 @@ impl DialectTable {
                 let leaf = rule.leaf(rest)?;
                 let is_asked = rule.only_if.as_ref().is_none_or(|only| holds(only, &indices));
                 let is_barred = rule.not_if.as_ref().is_some_and(|not| holds(not, &indices));
-                (is_asked && !is_barred).then_some(Place { rule, part, indices, leaf })
+                (is_asked && !is_barred).then_some(RuleMatch { rule, part, indices, leaf })
             })
         })
     }
@@ -239,20 +244,20 @@ impl DialectTable {
 }
 
 impl<'a> OwnTensor<'a> {
-    fn new(place: &Place<'a>) -> Self {
-        let parts = vec![None; place.rule.theirs.len()];
-        Self { rule: place.rule, leaf: place.leaf, parts }
+    fn new(matched: &RuleMatch<'a>) -> Self {
+        let parts = vec![None; matched.rule.theirs.len()];
+        Self { rule: matched.rule, leaf: matched.leaf, parts }
     }
 
     fn add(
         &mut self,
         ours: &str,
         name: &'a str,
-        place: &Place<'a>,
+        matched: &RuleMatch<'a>,
     ) -> Result<(), TranslationError> {
         // Two rules that lead to one name are two tensors for one place, even of different parts.
-        let is_same = std::ptr::eq(self.rule, place.rule);
-        let part = self.parts.get_mut(place.part).filter(|part| is_same && part.is_none());
+        let is_same = std::ptr::eq(self.rule, matched.rule);
+        let part = self.parts.get_mut(matched.part).filter(|part| is_same && part.is_none());
         match part {
             Some(part) => {
                 *part = Some(name);

@@ -31,6 +31,14 @@ impl Budget {
             Self::Loss(_) => "loss",
         }
     }
+
+    /// Returns whether it limits anything.
+    pub(crate) fn is_positive(self) -> bool {
+        match self {
+            Self::Size(size) => size > 0,
+            Self::Bits(limit) | Self::Loss(limit) => limit > 0.0 && limit.is_finite(),
+        }
+    }
 }
 
 /// A generation of cards, by what it multiplies fast.
@@ -108,7 +116,7 @@ pub(crate) struct LayerOptions {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct AssignedLayer {
     /// Name without `.weight`.
-    pub layer: String,
+    pub name: String,
     /// Its scheme, by name.
     pub scheme: String,
     /// Bytes of all its tensors.
@@ -308,7 +316,7 @@ impl<'a> Problem<'a> {
             let LayerOption { scheme, bytes, predicted } = layer.options[option];
             let (larger, smaller) = exchanges.get(&index).cloned().unwrap_or_default();
             AssignedLayer {
-                layer: layer.layer.clone(),
+                name: layer.layer.clone(),
                 scheme: scheme.to_string(),
                 bytes,
                 loss: predicted.loss,

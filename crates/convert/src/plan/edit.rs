@@ -20,7 +20,7 @@ use crate::source::Source;
 
 const UNSET: &str = "edit.unset";
 const FULL_PRECISION: &str = "edit.full_precision";
-const ANY_PRODUCTS: &str = "edit.any_products";
+const ANY_PRECISION: &str = "edit.any_precision";
 const INPUT_SCALE: &str = "edit.input_scale";
 
 impl Edit {
@@ -69,7 +69,7 @@ impl Edit {
         };
         let options = [
             (FULL_PRECISION, &self.full_precision),
-            (ANY_PRODUCTS, &self.any_products),
+            (ANY_PRECISION, &self.any_precision),
             (INPUT_SCALE, &self.input_scale),
         ];
         // 1. Patterns that match no layer.
@@ -114,8 +114,8 @@ impl Edit {
     /// Returns why a layer cannot have the options that it is to get.
     fn misfit(&self, stored: &StoredLayer) -> Option<Complaint> {
         let layer = &stored.layer;
-        if matches(&self.full_precision, layer) && matches(&self.any_products, layer) {
-            let [full, any] = [FULL_PRECISION, ANY_PRODUCTS].map(Setting::new);
+        if matches(&self.full_precision, layer) && matches(&self.any_precision, layer) {
+            let [full, any] = [FULL_PRECISION, ANY_PRECISION].map(Setting::new);
             let both = Text::from(full.clone()) + " and " + any + " contradict each other";
             return Some(Complaint::about(full, both));
         }

@@ -1,6 +1,8 @@
 //! Plans: what every tensor becomes, and why, before any number is read.
 
+pub(crate) mod answer;
 pub(crate) mod budget;
+pub(crate) mod budget_file;
 pub(crate) mod decision;
 pub(crate) mod dequantize;
 pub(crate) mod edit;
@@ -26,7 +28,9 @@ pub(crate) mod sensitivity;
 pub(crate) mod stack;
 pub(crate) mod tensor_kind;
 
+pub use self::answer::PlanAnswer;
 pub use self::budget::{AssignedLayer, Assignment, Budget, Card, Exchange, TradeOff};
+pub use self::budget_file::BudgetFile;
 pub use self::decision::{Action, Decision, NotFinite, PlannedTensor};
 pub use self::explain::{Explanation, Step, explain};
 pub use self::memory::{Limits, MemoryPlan, RESIDENT_BYTES, Workers};

@@ -225,47 +225,37 @@ impl fmt::Display for Note {
                 }
             }
             Note::Translated { from, renamed, joined, reordered, dropped } => {
-                let them = if *renamed == 1 { "tensor" } else { "tensors" };
-                write!(f, "names translated from {} to the model's own: {renamed} {them}", from.owner())?;
-                if *joined > 0 {
-                    write!(f, ", {joined} of them joined from several")?;
-                }
-                if *reordered > 0 {
-                    write!(f, ", {reordered} of them with rows in another order")?;
-                }
-                match dropped.as_slice() {
-                    [] => Ok(()),
-                    dropped => write!(f, "; left out, for models compute it: {}", dropped.join(", ")),
-                }
+                let renamed = counted(*renamed, "tensor");
+                write!(f, "names translated from {} to the model's own: {renamed}", from.owner())?;
+                write_translated(f, *joined, *reordered, dropped)
             }
             Note::NamesStay { .. } => self.text().fmt(f),
             Note::NamesUntranslated { dialect, reason } => {
                 write!(f, "names stay {}: {reason}", dialect.owner())
             }
             Note::Unwrapped { wrapper, tensors } => {
-                let them = if *tensors == 1 { "tensor" } else { "tensors" };
-                write!(f, "`{wrapper}`, which training code puts before all names, is taken off {tensors} {them}")
+                let tensors = counted(*tensors, "tensor");
+                write!(
+                    f,
+                    "`{wrapper}`, which training code puts before all names, is taken off {tensors}"
+                )
             }
             Note::Copy { prefix, tensors, bytes } => {
-                let them = if *tensors == 1 { "tensor" } else { "tensors" };
-                write!(f, "the file holds the model once more, behind `{prefix}`: {tensors} {them}, ")?;
-                write!(f, "{}, which stay as they are; loaders read the other one", sized(*bytes))
+                let (tensors, size) = (counted(*tensors, "tensor"), sized(*bytes));
+                write!(
+                    f,
+                    "the file holds the model once more, behind `{prefix}`: {tensors}, {size}, "
+                )?;
+                f.write_str("which stay as they are; loaders read the other one")
             }
-            Note::ExpertBanks(banks) => {
-                let them = if banks.tensors == 1 { "expert bank" } else { "expert banks" };
-                let stay = if banks.tensors == 1 { "stays" } else { "stay" };
-                write!(f, "{} {them} {stay} as in the input: ", banks.tensors)?;
-                write!(f, "{}, {:.0} % of the file; ", sized(banks.bytes), banks.percent())?;
-                f.write_str("each holds several matrices, and no layout here has codes for them")
-            }
+            Note::ExpertBanks(banks) => write_banks(f, banks),
             Note::Unchanged { dtype, weights } => {
                 let them = if *weights == 1 { "the weight is" } else { "all weights are" };
                 write!(f, "{them} {dtype} already: no number changes")
             }
             Note::UnreadDtypes { tensors, dtypes } => {
-                let first = tensors.first().map_or("", String::as_str);
-                let more = if tensors.len() > 1 { ", …" } else { "" };
-                write!(f, "ComfyUI does not read {} of what is kept: {first}{more}", dtypes.join(" and "))
+                let dtypes = dtypes.join(" and ");
+                write!(f, "ComfyUI does not read {dtypes} of what is kept: {}", first_of(tensors))
             }
             Note::DisputedMetadata { key, others } => {
                 let values = if *others == 1 { "another value" } else { "other values" };
@@ -280,42 +270,34 @@ impl fmt::Display for Note {
                 f.write_str(&weights.join(", "))
             }
             Note::OrphanScales { tensors } => {
-                write!(f, "left out, for the weights beside are plain numbers, which are taken as ")?;
+                write!(
+                    f,
+                    "left out, for the weights beside are plain numbers, which are taken as "
+                )?;
                 write!(f, "they are: {}", tensors.join(", "))
             }
             Note::WithoutStatistics { weights } => {
-                let first = weights.first().map_or("", String::as_str);
-                let count = weights.len();
-                let them = if count == 1 { "weight" } else { "weights" };
-                write!(f, "nearest codes for {count} {them} without statistics: {first}")?;
-                f.write_str(if count > 1 { ", …" } else { "" })
+                let count = counted(weights.len(), "weight");
+                write!(f, "nearest codes for {count} without statistics: {}", first_of(weights))
             }
             Note::Merged { adapters, tensors } => {
-                let them = if *tensors == 1 { "tensor" } else { "tensors" };
-                write!(f, "adapters merged into {tensors} {them}: {}", adapters.join(", "))
+                let tensors = counted(*tensors, "tensor");
+                write!(f, "adapters merged into {tensors}: {}", adapters.join(", "))
             }
             Note::AdapterFactors(text) => f.write_str(text),
             Note::UnmatchedLora { keys } => {
                 write!(f, "not merged, for no weight answers to it: {}", keys.join(", "))
             }
-            Note::Repaired(Repair { defect, remedy }) => {
-                match defect.layer.as_str() {
-                    "" => write!(f, "the file {}", defect.problem)?,
-                    layer => write!(f, "`{layer}` {}", defect.problem)?,
-                }
-                write!(f, ": {remedy}")
-            }
-            Note::FromCodes { weights, schemes } => {
-                let (was, them) = if *weights == 1 { ("weight was", "it") } else { ("weights were", "them") };
-                write!(f, "{weights} {was} in codes already ({}): errors are ", schemes.join("; "))?;
-                write!(f, "against what these stand for, without what the first rounding cost {them}")
-            }
+            Note::Repaired(repair) => write_repair(f, repair),
+            Note::FromCodes { weights, schemes } => write_rounded_before(f, *weights, schemes),
             Note::DecodedBanks { tensors, program, bytes } => {
                 let [before, after] = bytes.map(sized);
-                let them = if *tensors == 1 { "expert bank" } else { "expert banks" };
                 let become_numbers = if *tensors == 1 { "becomes" } else { "become" };
-                write!(f, "{tensors} {them} {become_numbers} plain numbers: ")?;
-                write!(f, "{before} in codes of {program}, {after} without; no layout here has codes for ")?;
+                write!(f, "{} {become_numbers} plain numbers: ", counted(*tensors, "expert bank"))?;
+                write!(
+                    f,
+                    "{before} in codes of {program}, {after} without; no layout here has codes for "
+                )?;
                 f.write_str("them")
             }
             Note::Remark(remark) => write!(f, "{remark}"),
@@ -324,30 +306,100 @@ impl fmt::Display for Note {
                 f.write_str("those that are kept are stored as F32")
             }
             Note::UnreadEntries { entries } => {
-                f.write_str("entries of the GGUF header, such as a tokenizer, that outputs have no ")?;
+                f.write_str(
+                    "entries of the GGUF header, such as a tokenizer, that outputs have no ",
+                )?;
                 write!(f, "place for: {entries}")
             }
-            Note::QuantizationConfig { is_changed: true } => f.write_str(
-                "`config.json` is copied without its `quantization_config`, whose codes are gone",
-            ),
-            Note::QuantizationConfig { is_changed: false } => f.write_str(
-                "`config.json` beside the input has a `quantization_config`, which a copy of it beside \
-                 these plain weights must not have",
-            ),
-            Note::EditedHeader { set, unset } => {
-                let listed = |verb: &str, keys: &[String]| {
-                    let keys: Vec<String> = keys.iter().map(|key| format!("`{key}`")).collect();
-                    (!keys.is_empty()).then(|| format!("{verb} {}", keys.join(", ")))
-                };
-                let parts = [listed("set", set), listed("left out", unset)];
-                let parts: Vec<String> = parts.into_iter().flatten().collect();
-                write!(f, "header entries {}", parts.join("; "))
+            Note::QuantizationConfig { is_changed } => {
+                f.write_str(quantization_config(*is_changed))
             }
+            Note::EditedHeader { set, unset } => write_edited(f, set, unset),
             Note::ForcedPreset { forced, model, detected } => {
                 write!(f, "preset `{forced}` was asked for; the file looks like: ")?;
                 write!(f, "{model} (preset `{detected}`)")
             }
         }
+    }
+}
+
+fn write_translated(
+    f: &mut fmt::Formatter<'_>,
+    joined: usize,
+    reordered: usize,
+    dropped: &[String],
+) -> fmt::Result {
+    if joined > 0 {
+        write!(f, ", {joined} of them joined from several")?;
+    }
+    if reordered > 0 {
+        write!(f, ", {reordered} of them with rows in another order")?;
+    }
+    match dropped {
+        [] => Ok(()),
+        dropped => write!(f, "; left out, for models compute it: {}", dropped.join(", ")),
+    }
+}
+
+fn write_banks(f: &mut fmt::Formatter<'_>, banks: &ExpertBanks) -> fmt::Result {
+    let stay = if banks.tensors == 1 { "stays" } else { "stay" };
+    write!(f, "{} {stay} as in the input: ", counted(banks.tensors, "expert bank"))?;
+    write!(f, "{}, {:.0} % of the file; ", sized(banks.bytes), banks.percent())?;
+    f.write_str("each holds several matrices, and no layout here has codes for them")
+}
+
+fn write_repair(f: &mut fmt::Formatter<'_>, Repair { defect, remedy }: &Repair) -> fmt::Result {
+    match defect.layer.as_str() {
+        "" => write!(f, "the file {}", defect.problem)?,
+        layer => write!(f, "`{layer}` {}", defect.problem)?,
+    }
+    write!(f, ": {remedy}")
+}
+
+fn write_rounded_before(
+    f: &mut fmt::Formatter<'_>,
+    weights: usize,
+    schemes: &[String],
+) -> fmt::Result {
+    let (was, them) = if weights == 1 { ("was", "it") } else { ("were", "them") };
+    let weights = counted(weights, "weight");
+    write!(f, "{weights} {was} in codes already ({}): errors are ", schemes.join("; "))?;
+    write!(f, "against what these stand for, without what the first rounding cost {them}")
+}
+
+fn write_edited(f: &mut fmt::Formatter<'_>, set: &[String], unset: &[String]) -> fmt::Result {
+    let listed = |verb: &str, keys: &[String]| {
+        let keys: Vec<String> = keys.iter().map(|key| format!("`{key}`")).collect();
+        (!keys.is_empty()).then(|| format!("{verb} {}", keys.join(", ")))
+    };
+    let parts = [listed("set", set), listed("left out", unset)];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    write!(f, "header entries {}", parts.join("; "))
+}
+
+fn quantization_config(is_changed: bool) -> &'static str {
+    match is_changed {
+        true => "`config.json` is copied without its `quantization_config`, whose codes are gone",
+        false => {
+            "`config.json` beside the input has a `quantization_config`, which a copy of it beside these \
+             plain weights must not have"
+        }
+    }
+}
+
+/// Returns the first of some names, with a sign where there are more.
+fn first_of(names: &[String]) -> String {
+    match names {
+        [] => String::new(),
+        [name] => name.clone(),
+        [first, ..] => format!("{first}, …"),
+    }
+}
+
+fn counted(count: usize, noun: &str) -> String {
+    match count {
+        1 => format!("1 {noun}"),
+        _ => format!("{count} {noun}s"),
     }
 }
 

@@ -248,14 +248,14 @@ impl<'a> Checker<'a> {
     pub(crate) fn edit(&mut self) -> Edit {
         let Some(file) = &self.file.edit else { return Edit::default() };
         if *file == EditFile::default() {
-            let [set, unset, full_precision, any_products, input_scale] =
-                ["set", "unset", "full_precision", "any_products", "input_scale"]
+            let [set, unset, full_precision, any_precision, input_scale] =
+                ["set", "unset", "full_precision", "any_precision", "input_scale"]
                     .map(|key| Setting::new(format!("edit.{key}")).quoted());
             let header = Text::from("changes nothing by itself\n  name header entries (")
                 + set
                 + ", "
                 + unset;
-            let layers = header + ") or layers (" + full_precision + ", " + any_products;
+            let layers = header + ") or layers (" + full_precision + ", " + any_precision;
             self.complain("edit", layers + ", " + input_scale + ")");
         }
         for key in [QUANTIZATION_METADATA, PROVENANCE_KEY] {
@@ -267,7 +267,7 @@ impl<'a> Checker<'a> {
             set: file.set.clone(),
             unset: self.patterns("edit.unset", &file.unset),
             full_precision: self.patterns("edit.full_precision", &file.full_precision),
-            any_products: self.patterns("edit.any_products", &file.any_products),
+            any_precision: self.patterns("edit.any_precision", &file.any_precision),
             input_scale: self.patterns("edit.input_scale", &file.input_scale),
         }
     }

@@ -12,14 +12,14 @@ pub(crate) struct Edit {
     pub(crate) set: BTreeMap<String, String>,
     pub(crate) unset: Vec<Regex>,
     pub(crate) full_precision: Vec<Regex>,
-    pub(crate) any_products: Vec<Regex>,
+    pub(crate) any_precision: Vec<Regex>,
     pub(crate) input_scale: Vec<Regex>,
 }
 
 impl Edit {
     /// Returns how a layer is to be multiplied, where that changes.
     pub(crate) fn matmul_precision(&self, layer: &str) -> Option<MatmulPrecision> {
-        match (matches(&self.full_precision, layer), matches(&self.any_products, layer)) {
+        match (matches(&self.full_precision, layer), matches(&self.any_precision, layer)) {
             (true, _) => Some(MatmulPrecision::Full),
             (false, true) => Some(MatmulPrecision::Any),
             (false, false) => None,

@@ -16,8 +16,8 @@ pub struct EditFile {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub full_precision: Vec<String>,
     /// Layers that may be multiplied in codes.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub any_products: Vec<String>,
+    #[serde(alias = "any_products", skip_serializing_if = "Vec::is_empty")]
+    pub any_precision: Vec<String>,
     /// FP8 layers that get an activation scale from statistics of their inputs.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub input_scale: Vec<String>,

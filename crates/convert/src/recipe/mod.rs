@@ -38,4 +38,4 @@ pub use self::rule::Rule;
 pub use self::setting::Setting;
 pub use self::text::{Piece, Text};
 pub use self::vocabulary::{ArchitectureEntry, MethodEntry, PresetEntry, SchemeEntry};
-pub use self::words::{recipe_words, shell_text};
+pub use self::words::{flag_of, recipe_words, shell_text};

@@ -1,6 +1,6 @@
 //! Entries of what a recipe may name, as other programs and pages are told of them.
 
-use roundwise_layout::{Layout, client};
+use roundwise_layout::{Layout, opener};
 use roundwise_rounding::{METHODS, Method, SettingOfMethod};
 use roundwise_scheme::CATALOG;
 use serde::Serialize;
@@ -20,7 +20,7 @@ pub struct SchemeEntry {
     /// Bits that one weight takes, scales not counted.
     pub bits: usize,
     /// The program that opens it in its own layout.
-    pub client: &'static str,
+    pub opened_by: &'static str,
     /// When to choose it.
     pub when: &'static str,
 }
@@ -33,7 +33,7 @@ impl SchemeEntry {
             summary: entry.summary(),
             read_as: entry.scheme.read_as().to_string(),
             bits: entry.bits(),
-            client: client(Layout::default_for(entry.scheme), entry.scheme).name,
+            opened_by: opener(Layout::default_for(entry.scheme), entry.scheme).name,
             when: entry.when,
         };
         CATALOG.iter().map(entry).collect()

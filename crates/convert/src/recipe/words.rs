@@ -1,24 +1,46 @@
-//! Recipes as words of a command line. How a setting is called there is for front ends to say.
+//! Recipes as words of the command line, which the program reads and the studio writes.
 
 use serde_json::Value;
 
 use crate::recipe::file::RecipeFile;
 
-/// Returns the words that say a recipe, but for what the command itself says and for the model that it is for.
+/// Returns the flag that sets a setting; of one that is on by default, the flag that says no.
 ///
-/// - `flag_of`: the flag of a setting, by its key; of `provenance`, the one that says no
-pub fn recipe_words(recipe: &RecipeFile, flag_of: impl Fn(&str) -> String) -> Vec<String> {
+/// - `key`: as [`Setting::key`](crate::recipe::Setting::key) gives it
+pub fn flag_of(key: &str) -> String {
+    let bare = key.rsplit('.').next().unwrap_or(key);
+    match bare {
+        "rules" => "--rule".to_owned(),
+        "decode_to" => "--dtype".to_owned(),
+        "migrate_to" => "--to".to_owned(),
+        "provenance" => "--no-provenance".to_owned(),
+        "tensor_parallel" => "--tp".to_owned(),
+        "output" => "-o".to_owned(),
+        "starts_over" => "--fresh".to_owned(),
+        "verifies" => "--no-verify".to_owned(),
+        "overwrite" => "--force".to_owned(),
+        "statistics" => "--stats".to_owned(),
+        "allow_partial" => "--force-stats".to_owned(),
+        "memory_bytes" => "--memory-limit".to_owned(),
+        "shard_bytes" => "--shard-size".to_owned(),
+        "biases" => "--corrected-biases".to_owned(),
+        bare => format!("--{}", bare.replace('_', "-")),
+    }
+}
+
+/// Returns the words that say a recipe, but for what the command itself says and for the model that it is for.
+pub fn recipe_words(recipe: &RecipeFile) -> Vec<String> {
     let recipe = serde_json::to_value(recipe).expect("a recipe always serialises");
     let mut words = vec![];
-    push_settings(&recipe, &flag_of, &mut words);
+    push_settings(&recipe, &mut words);
     words
 }
 
-fn push_settings(settings: &Value, flag_of: &impl Fn(&str) -> String, words: &mut Vec<String>) {
+fn push_settings(settings: &Value, words: &mut Vec<String>) {
     for (key, value) in settings.as_object().into_iter().flatten() {
         let flag = flag_of(key);
         match (key.as_str(), value) {
-            ("method_options" | "edit", options) => push_settings(options, flag_of, words),
+            ("method_options" | "edit", options) => push_settings(options, words),
             ("set", Value::Object(entries)) => {
                 for (key, value) in entries {
                     words.extend([flag.clone(), format!("{key}={}", text(value))]);

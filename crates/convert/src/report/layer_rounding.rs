@@ -19,11 +19,13 @@ pub struct LayerRounding {
     /// [`objective_value`](Self::objective_value) of nearest codes.
     pub nearest_objective_value: Option<f64>,
     /// `‖EV‖²`, V the right singular vectors or the samples.
-    pub input_projected: Option<f64>,
+    #[serde(alias = "input_projected")]
+    pub projected_error: Option<f64>,
     /// `‖E‖ / ‖W‖` of nearest codes.
     pub nearest_weight_error: Option<f64>,
     /// Share of the codes that are not the nearest ones.
-    pub changed: f64,
+    #[serde(alias = "changed")]
+    pub changed_share: f64,
     /// λ that the search ended at.
     pub lambda: f64,
     /// The objective over what an ideal sequential pass reaches.
@@ -31,7 +33,8 @@ pub struct LayerRounding {
     /// Passes over the matrix.
     pub passes: usize,
     /// Whether nearest codes are stored.
-    pub kept_nearest: bool,
+    #[serde(alias = "kept_nearest")]
+    pub is_nearest: bool,
     /// `tr(EHEᵀ) / tr(WHWᵀ)`: the error of the layer's outputs over them, both squared; known with
     /// statistics of its inputs.
     pub output_error: Option<f64>,
@@ -48,7 +51,8 @@ pub struct LayerRounding {
     pub predicted_loss: Option<f64>,
     /// Whether there are no statistics of this layer's inputs, which the method needs; nearest codes
     /// are stored.
-    pub without_statistics: bool,
+    #[serde(alias = "without_statistics")]
+    pub lacks_statistics: bool,
     /// Why the search did not finish.
     pub failure: Option<String>,
     /// `‖E‖²` of nearest codes.
@@ -60,7 +64,7 @@ impl LayerRounding {
     /// Returns the result for nearest codes that are stored because nothing is known of the layer's
     /// inputs.
     pub(crate) fn without_statistics(options: &Options) -> Self {
-        Self { without_statistics: true, failure: None, ..Self::failed(options, String::new()) }
+        Self { lacks_statistics: true, failure: None, ..Self::failed(options, String::new()) }
     }
 
     /// Returns the result for nearest codes that are stored because the search failed.
@@ -71,19 +75,19 @@ impl LayerRounding {
             rank: 0,
             objective_value: None,
             nearest_objective_value: None,
-            input_projected: None,
+            projected_error: None,
             nearest_weight_error: None,
-            changed: 0.0,
+            changed_share: 0.0,
             lambda: 0.0,
             bound_ratio: None,
             passes: 0,
-            kept_nearest: true,
+            is_nearest: true,
             output_error: None,
             nearest_output_error: None,
             damping: None,
             moment: None,
             predicted_loss: None,
-            without_statistics: false,
+            lacks_statistics: false,
             failure: Some(failure),
             nearest_energy: 0.0,
         }
@@ -98,19 +102,19 @@ impl From<RoundingReport> for LayerRounding {
             rank: report.rank,
             objective_value: Some(report.stored.objective),
             nearest_objective_value: Some(report.nearest.objective),
-            input_projected: Some(report.stored.input_projected),
+            projected_error: Some(report.stored.input_projected),
             nearest_weight_error: Some(report.relative_nearest_error()),
-            changed: report.changed,
+            changed_share: report.changed,
             lambda: report.lambda,
             bound_ratio: report.bound_ratio,
             passes: report.passes,
-            kept_nearest: report.kept_nearest,
+            is_nearest: report.kept_nearest,
             output_error: report.output_errors.map(|[stored, _]| stored),
             nearest_output_error: report.output_errors.map(|[_, nearest]| nearest),
             damping: report.output_errors.map(|_| report.damping),
             moment: None,
             predicted_loss: None,
-            without_statistics: false,
+            lacks_statistics: false,
             failure: None,
             nearest_energy: report.nearest.weight_error,
         }

@@ -13,7 +13,8 @@ pub struct Prediction {
     /// Number of these layers.
     pub layers: usize,
     /// Converted layers that it leaves out, for their gradients are not known.
-    pub left_out: usize,
+    #[serde(alias = "left_out")]
+    pub left_out_layers: usize,
 }
 
 impl Prediction {
@@ -30,7 +31,7 @@ impl Prediction {
             measure: measure.to_owned(),
             loss: losses.iter().sum(),
             layers: losses.len(),
-            left_out: converted.saturating_sub(losses.len()),
+            left_out_layers: converted.saturating_sub(losses.len()),
         })
     }
 }

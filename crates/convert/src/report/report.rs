@@ -34,7 +34,8 @@ pub struct Report {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub input_hashes: Vec<FileHash>,
     /// The recipe as it was typed; what was left out has its default.
-    pub options: RecipeFile,
+    #[serde(alias = "options")]
+    pub recipe: RecipeFile,
     /// The model that was recognised.
     pub architecture: String,
     /// The kind of the input.
@@ -51,7 +52,8 @@ pub struct Report {
     /// Threads in use; learned rounding works on at most two tensors for each device at once.
     pub threads: usize,
     /// Number of tensors that an earlier run had finished before it ended early.
-    pub resumed: usize,
+    #[serde(alias = "resumed")]
+    pub recalled_tensors: usize,
     /// From opening the input to the renamed output.
     pub seconds: f64,
     /// The part of it that the final sync took.
@@ -59,11 +61,14 @@ pub struct Report {
     /// The part of it that reading the output again took, unless that was left out.
     pub verify_seconds: Option<f64>,
     /// Number of tensors that became codes.
-    pub converted: usize,
+    #[serde(alias = "converted")]
+    pub converted_tensors: usize,
     /// Number of tensors that were kept.
-    pub kept: usize,
+    #[serde(alias = "kept")]
+    pub kept_tensors: usize,
     /// Number of tensors that were removed.
-    pub removed: usize,
+    #[serde(alias = "removed")]
+    pub removed_tensors: usize,
     /// `‖E‖ / ‖W‖` over all converted weights together, of the stored codes.
     pub weight_error: Option<f64>,
     /// Totals of learned rounding, where a method was asked for.
@@ -78,8 +83,9 @@ pub struct Report {
 }
 
 impl Report {
-    /// Version of the fields that this program writes. 1 had `layers` in place of `tensors`.
-    pub const VERSION: u32 = 2;
+    /// Version of the fields that this program writes. Fields of earlier ones are known by their `alias`:
+    /// 1 had `layers` in place of `tensors`, 2 `options` in place of `recipe`, and numbers without `_tensors`.
+    pub const VERSION: u32 = 3;
 
     /// Reads a report that was serialised, of this version or an earlier one.
     ///

@@ -19,11 +19,14 @@ pub struct RoundingTotals {
     /// Weights that it was asked for.
     pub layers: usize,
     /// Weights of which nearest codes are stored.
-    pub kept_nearest: usize,
+    #[serde(alias = "kept_nearest")]
+    pub nearest_layers: usize,
     /// Weights whose search failed, so that nearest codes are stored.
-    pub failed: usize,
+    #[serde(alias = "failed")]
+    pub failed_layers: usize,
     /// Weights without statistics of their inputs, which the method needs; nearest codes are stored.
-    pub without_statistics: Vec<String>,
+    #[serde(alias = "without_statistics")]
+    pub layers_without_statistics: Vec<String>,
     /// Mean over the layers with statistics of the error of their outputs over them, both squared.
     pub output_error: Option<f64>,
     /// [`output_error`](Self::output_error) of nearest codes.
@@ -49,7 +52,7 @@ pub struct MomentCount {
 impl RoundingTotals {
     pub(crate) fn of(method: &str, engines: &Engines, tensors: &[TensorReport]) -> Self {
         let roundings = || tensors.iter().filter_map(|tensor| tensor.rounding.as_ref());
-        let kept = || roundings().filter(|rounding| rounding.kept_nearest);
+        let nearest = || roundings().filter(|rounding| rounding.is_nearest);
         // Only weights whose search ended, so that the ratio is of the same layers above and below.
         let stored_energy = |layer: &TensorReport| match &layer.rounding {
             Some(rounding) if rounding.nearest_energy > 0.0 => {
@@ -75,11 +78,11 @@ impl RoundingTotals {
             device: engines.devices().to_string(),
             is_reproducible: engines.is_reproducible(),
             layers: roundings().count(),
-            kept_nearest: kept().count(),
-            failed: roundings().filter(|rounding| rounding.failure.is_some()).count(),
-            without_statistics: tensors
+            nearest_layers: nearest().count(),
+            failed_layers: roundings().filter(|rounding| rounding.failure.is_some()).count(),
+            layers_without_statistics: tensors
                 .iter()
-                .filter(|layer| layer.rounding.as_ref().is_some_and(|it| it.without_statistics))
+                .filter(|layer| layer.rounding.as_ref().is_some_and(|it| it.lacks_statistics))
                 .map(|layer| layer.name.clone())
                 .collect(),
             output_error: mean(roundings().filter_map(|rounding| rounding.output_error)),

@@ -24,7 +24,7 @@ pub enum Event<'a> {
     /// The work continues where an earlier run stopped.
     Resumed {
         /// Tensors that are finished.
-        finished: usize,
+        finished_tensors: usize,
         /// Tensors to go through.
         tensors: usize,
     },
@@ -60,7 +60,7 @@ pub enum Event<'a> {
         #[serde(serialize_with = "crate::report::named::lossy")]
         output: &'a Path,
         /// Whether an earlier run had finished it.
-        recalled: bool,
+        is_recalled: bool,
         /// The tensor's entry in the report.
         tensor: &'a TensorReport,
     },

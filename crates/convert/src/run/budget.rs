@@ -264,7 +264,7 @@ struct File {
 /// sensitivity losses are 0.
 fn layer_options(prepared: &Prepared, sensitivity: Option<&Sensitivity>) -> Vec<LayerOptions> {
     let predicted = sensitivity.map(Sensitivity::predicted);
-    let plans = prepared.plans();
+    let plans: Vec<&Plan> = prepared.plans().collect();
     let of_tensor = |index: usize| -> Option<LayerOptions> {
         let planned = &plans[0].tensors[index];
         // A layer that was not measured holds a NaN or an infinity. Every plan will keep it, so
@@ -278,7 +278,7 @@ fn layer_options(prepared: &Prepared, sensitivity: Option<&Sensitivity>) -> Vec<
             };
             Some(LayerOption { scheme, bytes: plan.output_bytes(planned), predicted })
         };
-        let options: Vec<LayerOption> = plans.iter().filter_map(option).collect();
+        let options: Vec<LayerOption> = plans.iter().copied().filter_map(option).collect();
         let elements = planned.shape.iter().product();
         let layer = planned.layer().to_owned();
         // Which layers are one stack follows from their names: any of the plans knows it.

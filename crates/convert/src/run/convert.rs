@@ -51,9 +51,9 @@ pub fn convert_together(jobs: &[Job], watch: &dyn Watch) -> Result<Vec<Report>, 
 /// Jobs whose input is open and whose plans are decided: everything has been checked that can be
 /// checked before weights are read and files are written.
 pub struct Prepared {
-    pub(super) jobs: Vec<Job>,
+    /// At least one.
+    pub(super) planned: Vec<PlannedJob>,
     pub(super) input: Input,
-    pub(super) plans: Vec<Plan>,
     preparing: Duration,
 }
 
@@ -67,27 +67,27 @@ impl Prepared {
         if let Some(other) = others.iter().find(|job| !first.is_made_with(job)) {
             return Err(ConvertError::Apart { path: other.output.clone() });
         }
-        let jobs: Vec<Job> = std::iter::once(first).chain(others).cloned().collect();
+        let jobs = || std::iter::once(first).chain(others);
         let input = Input::open(first)?;
         // By the open file, not by its name: links and other spellings of a path would lead past a comparison.
-        jobs.iter().try_for_each(|job| input.refuse_as_output(&job.output))?;
-        let plans = jobs.iter().map(|job| input.plan(job, &NotFinite::new()));
-        let plans = plans.collect::<Result<Vec<Plan>, _>>()?;
+        jobs().try_for_each(|job| input.refuse_as_output(&job.output))?;
+        let planned = jobs().map(|job| PlannedJob::new(job, &input));
+        let planned = planned.collect::<Result<Vec<_>, _>>()?;
         // What cannot be copied beside the weights has to be known before the work, not after it.
         if first.output_limits().shard_bytes.is_some() {
             input.source.checkpoint.side_files()?;
         }
-        Ok(Self { jobs, input, plans, preparing: started.elapsed() })
+        Ok(Self { planned, input, preparing: started.elapsed() })
     }
 
     /// Returns the jobs.
-    pub fn jobs(&self) -> &[Job] {
-        &self.jobs
+    pub fn jobs(&self) -> impl Iterator<Item = &Job> {
+        self.planned.iter().map(|planned| &planned.job)
     }
 
     /// Returns the plans, in the order of the jobs.
-    pub fn plans(&self) -> &[Plan] {
-        &self.plans
+    pub fn plans(&self) -> impl Iterator<Item = &Plan> {
+        self.planned.iter().map(|planned| &planned.plan)
     }
 
     /// Makes the outputs.
@@ -96,38 +96,42 @@ impl Prepared {
     /// As [`convert_together`].
     pub fn convert(self, watch: &dyn Watch) -> Result<Vec<Report>, ConvertError> {
         let started = Instant::now();
-        let Self { jobs, mut input, mut plans, preparing } = self;
+        let Self { mut planned, mut input, preparing } = self;
         // Known before the first header, which would be shorter without the entry.
-        if jobs.iter().any(Job::tells_statistics) {
+        if planned.iter().any(|it| it.job.tells_statistics()) {
             input.hash_statistics(watch)?;
         }
-        let earlier = jobs.iter().map(|job| find_earlier(job, &input));
-        let mut earlier = earlier.collect::<Result<Vec<_>, _>>()?;
         // 1. What must be known before the first byte is written: the header cannot change afterwards.
-        let mut known = known_not_finite(&jobs, &input, &plans, &earlier, watch)?;
-        plan_again(&mut plans, &jobs, &input, &known)?;
+        for job in &mut planned {
+            job.earlier = find_earlier(&job.job, &input)?;
+        }
+        for job in &mut planned {
+            let known = job.known_not_finite(&input, watch)?;
+            job.keep(known, &input)?;
+        }
         // 2. The work. A second turn is taken only after a NaN, which nobody sees before the weight is read, and
         // after that turn all of them are known (decision 2).
         let mut reports = loop {
             // Opened inside the loop: a plan that keeps one more weight has another header and
             // other offsets, so that nothing of an earlier turn can be used.
-            let outputs = Output::open_all(&jobs, &input, &plans, &known, &mut earlier, watch)?;
+            let outputs = Output::open_all(&mut planned, &input, watch)?;
             let tensors = convert_tensors(&outputs);
-            match tensors.and_then(|tensors| Ok(verify_all(&outputs, tensors)?)) {
+            let found = match tensors.and_then(|tensors| Ok(verify_all(&outputs, tensors)?)) {
                 Ok(reports) => break commit_all(outputs, reports)?,
                 Err(Stop::Failed(error)) => return Err(leave_all(outputs, error)),
                 Err(Stop::NotFinite { tensor, .. }) => {
                     let found = notice(watch, Event::NotFinite { tensor: &tensor })
-                        .and_then(|()| all_not_finite(&input, &plans, watch));
+                        .and_then(|()| all_not_finite(&outputs));
                     match found {
+                        Ok(found) => found,
                         Err(error) => return Err(leave_all(outputs, error)),
-                        Ok(found) => {
-                            known.iter_mut().zip(found).for_each(|(known, it)| known.extend(it));
-                        }
                     }
                 }
+            };
+            drop(outputs);
+            for (job, found) in planned.iter_mut().zip(found) {
+                job.keep(found, &input)?;
             }
-            plan_again(&mut plans, &jobs, &input, &known)?;
         };
         // 3. What only the whole run knows.
         for report in &mut reports {
@@ -138,49 +142,53 @@ impl Prepared {
     }
 }
 
-/// Returns the weights of every job that are known to hold a NaN or an infinity before the work
-/// begins.
-fn known_not_finite(
-    jobs: &[Job],
-    input: &Input,
-    plans: &[Plan],
-    earlier: &[Option<Earlier>],
-    watch: &dyn Watch,
-) -> Result<Vec<NotFinite>, ConvertError> {
-    let of_job = |(job, (plan, earlier)): (&Job, (&Plan, &Option<Earlier>))| {
-        match (earlier, job.recipe.rounding()) {
+/// A job with its plan, and what is known of its output before the work begins.
+pub(crate) struct PlannedJob {
+    pub(crate) job: Job,
+    pub(crate) plan: Plan,
+    /// Weights that the plan keeps for a NaN or an infinity that was found in them.
+    pub(crate) not_finite: NotFinite,
+    /// The unfinished output that is continued; taken out by whoever continues it.
+    pub(crate) earlier: Option<Earlier>,
+}
+
+impl PlannedJob {
+    fn new(job: &Job, input: &Input) -> Result<Self, ConvertError> {
+        let not_finite = NotFinite::new();
+        let plan = input.plan(job, &not_finite)?;
+        Ok(Self { job: job.clone(), plan, not_finite, earlier: None })
+    }
+
+    /// Returns the weights that are known to hold a NaN or an infinity before the work begins.
+    fn known_not_finite(
+        &self,
+        input: &Input,
+        watch: &dyn Watch,
+    ) -> Result<NotFinite, ConvertError> {
+        match (&self.earlier, self.job.recipe.rounding()) {
             (Some(earlier), _) => Ok(earlier.run.not_finite.clone()),
-            (None, Rounding::Nearest) if job.part.is_none() => Ok(NotFinite::new()),
+            (None, Rounding::Nearest) if self.job.part.is_none() => Ok(NotFinite::new()),
             // Every part must know what is kept, also in the others; and a search takes long: beginning
             // it again because of another weight would be a waste.
             (None, Rounding::Nearest | Rounding::Learned(_)) => {
-                find_not_finite(&input.source, plan, watch)
+                find_not_finite(&input.source, &self.plan, watch)
             }
         }
-    };
-    jobs.iter().zip(plans.iter().zip(earlier)).map(of_job).collect()
-}
-
-fn all_not_finite(
-    input: &Input,
-    plans: &[Plan],
-    watch: &dyn Watch,
-) -> Result<Vec<NotFinite>, ConvertError> {
-    plans.iter().map(|plan| find_not_finite(&input.source, plan, watch)).collect()
-}
-
-/// Decides the plans of jobs once more that have weights with a NaN or an infinity.
-fn plan_again(
-    plans: &mut [Plan],
-    jobs: &[Job],
-    input: &Input,
-    known: &[NotFinite],
-) -> Result<(), ConvertError> {
-    for (plan, (job, known)) in plans.iter_mut().zip(jobs.iter().zip(known)) {
-        // Without any, the plan that was decided first holds.
-        if !known.is_empty() {
-            *plan = input.plan(job, known)?;
-        }
     }
-    Ok(())
+
+    /// Plans again with more weights kept for a NaN or an infinity, where there are any.
+    fn keep(&mut self, found: NotFinite, input: &Input) -> Result<(), ConvertError> {
+        self.not_finite.extend(found);
+        // Without any, the plan that was decided first holds.
+        if !self.not_finite.is_empty() {
+            self.plan = input.plan(&self.job, &self.not_finite)?;
+        }
+        Ok(())
+    }
+}
+
+fn all_not_finite(outputs: &[Output<'_>]) -> Result<Vec<NotFinite>, ConvertError> {
+    let of_output =
+        |output: &Output<'_>| find_not_finite(&output.input.source, output.plan, output.watch);
+    outputs.iter().map(of_output).collect()
 }

@@ -34,7 +34,7 @@ pub use self::job::{Job, default_output};
 pub use self::merge::{Merged, merge};
 pub use self::places::{Target, check_apart};
 pub use self::pool::limit_search_threads;
-pub use self::run_file::RunFile;
+pub use self::run_file::{RunFile, refuse_idle};
 pub use self::sensitivity::{SensitivityRequest, default_sensitivity, sensitivity};
 pub use self::trial::{Trial, TriedLayer, try_job};
 pub use self::try_weights::try_weights;

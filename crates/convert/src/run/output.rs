@@ -5,10 +5,11 @@ use roundwise_tensor_file::{Left, Record, TensorFileErrorKind, TensorFileWriter}
 
 use crate::error::ConvertError;
 use crate::plan::memory::tensors_in_flight;
-use crate::plan::{NotFinite, Plan, Workers};
+use crate::plan::{Plan, Workers};
 use crate::report::Report;
 use crate::report::record::TensorRecord;
 use crate::report::watch::Watch;
+use crate::run::convert::PlannedJob;
 use crate::run::input::Input;
 use crate::run::job::Job;
 use crate::run::model_config::{self, MODEL_CONFIG, changed_config};
@@ -30,22 +31,16 @@ pub(crate) struct Output<'a> {
 impl<'a> Output<'a> {
     /// Opens an output for every job, or leaves those that were opened as they are.
     ///
-    /// - `known`: weights that the plans keep for a NaN or an infinity that was found in them
-    /// - `earlier`: unfinished outputs that are continued, taken out
-    ///
     /// # Errors
     /// Errors of the files.
     pub(crate) fn open_all(
-        jobs: &'a [Job],
+        planned: &'a mut [PlannedJob],
         input: &'a Input,
-        plans: &'a [Plan],
-        known: &[NotFinite],
-        earlier: &mut [Option<Earlier>],
         watch: &'a dyn Watch,
     ) -> Result<Vec<Self>, ConvertError> {
-        let mut outputs = Vec::with_capacity(jobs.len());
-        for (((job, plan), known), earlier) in jobs.iter().zip(plans).zip(known).zip(earlier) {
-            let run = RunRecord::new(job, input, known);
+        let mut outputs = Vec::with_capacity(planned.len());
+        for PlannedJob { job, plan, not_finite, earlier } in planned {
+            let run = RunRecord::new(job, input, not_finite);
             match Self::open(job, input, plan, &run, earlier.take(), watch) {
                 Ok(output) => outputs.push(output),
                 Err(error) => return Err(leave_all(outputs, error)),

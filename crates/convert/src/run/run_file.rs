@@ -33,7 +33,7 @@ pub struct RunFile {
     pub statistics: Option<PathBuf>,
     /// Whether statistics that fit no layer are passed over.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub may_be_partial: bool,
+    pub allow_partial_statistics: bool,
     /// Whether the output is read again before it gets its name. Default true.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verifies: Option<bool>,
@@ -64,7 +64,7 @@ impl RunFile {
     /// Returns the statistics, if any are named.
     pub fn statistics(&self) -> Option<StatisticsFile> {
         let path = self.statistics.clone()?;
-        Some(StatisticsFile { path, may_be_partial: self.may_be_partial })
+        Some(StatisticsFile { path, allow_partial: self.allow_partial_statistics })
     }
 
     /// Returns the devices that learned rounding is computed on.
@@ -105,25 +105,9 @@ impl RunFile {
     /// Checks the settings against what is to be made.
     ///
     /// # Errors
-    /// A complaint about a setting that would change nothing: a device for nearest codes, which are
-    /// chosen on the CPU whatever is named, or an adapter of the error where nothing becomes codes.
+    /// As [`refuse_idle`].
     pub fn check_for(&self, recipe: &Recipe) -> Result<(), RecipeError> {
-        // `auto` is not a choice of a device, so that it does no harm where none computes.
-        let is_here = |device: &Device| matches!(device, Device::Auto | Device::Cpu);
-        let is_idle = match recipe.rounding() {
-            Rounding::Nearest => !self.devices()?.named().iter().all(is_here),
-            Rounding::Learned(_) => false,
-        };
-        if is_idle {
-            let problem = "does not apply to method `nearest`, which computes nothing there";
-            return Err(Complaint::about("device", problem).into());
-        }
-        if self.extract_error_lora.is_some() && !recipe.stores_codes() {
-            let problem =
-                format!("does not apply to scheme `{}`: it stores no codes", recipe.scheme());
-            return Err(Complaint::about("extract_error_lora", problem).into());
-        }
-        Ok(())
+        refuse_idle(recipe, &self.devices()?, self.extract_error_lora)
     }
 
     /// Returns the job that runs so.
@@ -148,6 +132,35 @@ impl RunFile {
             ..Job::new(input, output, recipe)
         })
     }
+}
+
+/// Refuses settings that would change nothing.
+///
+/// - `error_lora`: rank of the adapter that the leading part of the error is written as
+///
+/// # Errors
+/// A complaint about a device for nearest codes, which are chosen on the CPU whatever is named, or an
+/// adapter of the error where nothing becomes codes.
+pub fn refuse_idle(
+    recipe: &Recipe,
+    devices: &Devices,
+    error_lora: Option<NonZeroUsize>,
+) -> Result<(), RecipeError> {
+    // `auto` is not a choice of a device, so that it does no harm where none computes.
+    let is_here = |device: &Device| matches!(device, Device::Auto | Device::Cpu);
+    let is_nearest = recipe.rounding() == Rounding::Nearest;
+    if is_nearest && !devices.named().iter().all(is_here) {
+        let problem = format!(
+            "`{devices}` does not apply to method `nearest`: it computes nothing there\n  method \
+             `principal` does"
+        );
+        return Err(Complaint::about("device", problem).into());
+    }
+    if error_lora.is_some() && !recipe.stores_codes() {
+        let problem = format!("does not apply to scheme `{}`: it stores no codes", recipe.scheme());
+        return Err(Complaint::about("extract_error_lora", problem).into());
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -180,7 +193,10 @@ mod tests {
         let recipe = |text: &str| RecipeFile::from_toml(text).unwrap().check().unwrap();
         let device = RunFile { device: Some("cuda:7".to_owned()), ..RunFile::default() };
         let told = complaints(device.check_for(&recipe("")));
-        assert!(told[0].starts_with("device: does not apply to method `nearest`"), "{told:?}");
+        assert!(
+            told[0].starts_with("device: `cuda:7` does not apply to method `nearest`"),
+            "{told:?}"
+        );
         assert_eq!(device.check_for(&recipe("method = 'principal'")), Ok(()));
         let lora = RunFile { extract_error_lora: NonZeroUsize::new(8), ..RunFile::default() };
         let told = complaints(lora.check_for(&recipe("scheme = 'bf16'")));

@@ -13,12 +13,12 @@ use crate::error::ConvertError;
 use crate::plan::budget::Card;
 use crate::plan::memory::tensors_in_flight;
 use crate::plan::{
-    Decision, Limits, NotFinite, PlannedTensor, Reason, SchemeLoss, Sensitivity, Workers,
+    Decision, Limits, NotFinite, Plan, PlannedTensor, Reason, SchemeLoss, Sensitivity, Workers,
 };
 use crate::recipe::{Complaint, Recipe, RecipeFile, Setting, Text};
 use crate::report::watch::{Event, Phase, Watch, notice};
 use crate::run::buffers::Buffers;
-use crate::run::convert::Prepared;
+use crate::run::convert::{PlannedJob, Prepared};
 use crate::run::input::Input;
 use crate::run::job::Job;
 use crate::run::lazy::Lazy;
@@ -89,12 +89,12 @@ impl Measuring {
         watch: &dyn Watch,
     ) -> Result<Sensitivity, ConvertError> {
         let Self { prepared, schemes } = self;
-        let job = &prepared.jobs()[0];
+        let PlannedJob { job, plan, .. } = &prepared.planned[0];
         let cache = Cache::open(cache, job, &prepared.input)?;
         let work = self.work(&cache.found);
         let bytes = work.iter().map(|(planned, _)| planned.header.byte_len()).sum();
         notice(watch, Event::Phase { name: Phase::Converting, tensors: work.len(), bytes })?;
-        let workers = Workers { threads: prepared.plans()[0].memory.threads, ..job.workers() };
+        let workers = Workers { threads: plan.memory.threads, ..job.workers() };
         let threads = tensors_in_flight(job.recipe.rounding(), workers);
         let threads = NonZeroUsize::new(threads).unwrap_or(NonZeroUsize::MIN);
         let measured = map_in_order(&work, threads, |(planned, schemes), buffers| {
@@ -117,7 +117,7 @@ impl Measuring {
 
     /// Returns the weights that are still to be measured.
     fn work(&self, found: &Found) -> Vec<Work<'_>> {
-        let plans = self.prepared.plans();
+        let plans: Vec<&Plan> = self.prepared.plans().collect();
         let is_missing = |layer: &str, scheme: &Scheme| {
             found.get(layer).is_none_or(|losses| !losses.contains_key(&scheme.to_string()))
         };
@@ -192,7 +192,7 @@ pub(crate) fn free_scheme(planned: &PlannedTensor) -> Option<Scheme> {
 /// Returns the names of the schemes that each layer can have.
 fn layers<'a>(prepared: &'a Prepared, schemes: &[Scheme]) -> BTreeMap<&'a str, Vec<String>> {
     let mut layers = BTreeMap::<&str, Vec<String>>::new();
-    for (plan, scheme) in prepared.plans().iter().zip(schemes) {
+    for (plan, scheme) in prepared.plans().zip(schemes) {
         for planned in plan.tensors.iter().filter(|planned| free_scheme(planned).is_some()) {
             layers.entry(planned.layer()).or_default().push(scheme.to_string());
         }

@@ -38,7 +38,7 @@ pub(crate) fn convert_tensors(outputs: &[Output<'_>]) -> Result<Vec<Vec<TensorRe
     notice(first.watch, Event::Phase { name: Phase::Converting, tensors, bytes })?;
     let finished = outputs.iter().map(|output| output.finished.len()).sum();
     if finished > 0 {
-        notice(first.watch, Event::Resumed { finished, tensors })?;
+        notice(first.watch, Event::Resumed { finished_tensors: finished, tensors })?;
     }
     for output in outputs {
         // Also where the run is resumed: they are a few bytes and follow from the plan.
@@ -146,8 +146,8 @@ impl<'a> Output<'a> {
         Ok(report)
     }
 
-    fn tell_finished(&self, tensor: &TensorReport, recalled: bool) -> Result<(), ConvertError> {
-        notice(self.watch, Event::Finished { output: &self.job.output, recalled, tensor })
+    fn tell_finished(&self, tensor: &TensorReport, is_recalled: bool) -> Result<(), ConvertError> {
+        notice(self.watch, Event::Finished { output: &self.job.output, is_recalled, tensor })
     }
 
     /// Rounds a weight, and its bias with it. Returns the names of the tensors that were written.

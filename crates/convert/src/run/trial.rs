@@ -24,15 +24,15 @@ pub struct Trial {
     /// `‖E‖ / ‖W‖` over the weights tried, each counted for all of its shape.
     pub weight_error: f64,
     /// The same for nearest codes, where a search was made.
-    pub nearest_error: Option<f64>,
+    pub nearest_weight_error: Option<f64>,
     /// Mean of the errors of outputs over them, squared, where statistics tell.
     pub output_error: Option<f64>,
     /// The same for nearest codes.
     pub nearest_output_error: Option<f64>,
     /// Seconds that the whole conversion is estimated to take.
-    pub seconds: f64,
+    pub estimated_seconds: f64,
     /// Seconds that the trial took.
-    pub spent: f64,
+    pub seconds_spent: f64,
     /// Elements of all weights that become codes.
     pub elements: u64,
     /// The weights tried.
@@ -53,7 +53,7 @@ pub struct TriedLayer {
     /// Its weight error.
     pub weight_error: f64,
     /// The same for nearest codes, where a search was made.
-    pub nearest_error: Option<f64>,
+    pub nearest_weight_error: Option<f64>,
     /// Seconds that it took.
     pub seconds: f64,
 }
@@ -74,7 +74,7 @@ struct Alike {
 pub fn try_job(job: &Job, shapes: usize, watch: &dyn Watch) -> Result<Trial, ConvertError> {
     let started = Instant::now();
     let prepared = Prepared::new(job, &[])?;
-    let plan = &prepared.plans[0];
+    let plan = &prepared.planned[0].plan;
     let mut alike = alike(plan);
     let elements = alike.iter().map(|it| it.elements).sum();
     alike.sort_by_key(|it| std::cmp::Reverse(it.elements));
@@ -98,12 +98,12 @@ pub fn try_job(job: &Job, shapes: usize, watch: &dyn Watch) -> Result<Trial, Con
         scheme: job.recipe.scheme().to_string(),
         method: job.recipe.method().to_owned(),
         weight_error: weighed(|tensor| tensor.weight_error).unwrap_or(0.0),
-        nearest_error: weighed(|tensor| tensor.rounding.as_ref()?.nearest_weight_error),
+        nearest_weight_error: weighed(|tensor| tensor.rounding.as_ref()?.nearest_weight_error),
         output_error: mean(|tensor| tensor.rounding.as_ref()?.output_error),
         nearest_output_error: mean(|tensor| tensor.rounding.as_ref()?.nearest_output_error),
         // What was not tried takes as long for each element as what was.
-        seconds: covered_seconds * elements as f64 / (covered.max(1) as f64) / at_once,
-        spent: started.elapsed().as_secs_f64(),
+        estimated_seconds: covered_seconds * elements as f64 / (covered.max(1) as f64) / at_once,
+        seconds_spent: started.elapsed().as_secs_f64(),
         elements,
         layers: pairs.iter().map(|(alike, tensor)| TriedLayer::of(alike, tensor)).collect(),
     })
@@ -135,7 +135,7 @@ impl TriedLayer {
             scheme: tensor.scheme.map(|scheme| scheme.to_string()).unwrap_or_default(),
             count: alike.count,
             weight_error: tensor.weight_error.unwrap_or(0.0),
-            nearest_error: rounding.and_then(|rounding| rounding.nearest_weight_error),
+            nearest_weight_error: rounding.and_then(|rounding| rounding.nearest_weight_error),
             seconds: tensor.seconds,
         }
     }

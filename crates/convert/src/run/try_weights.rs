@@ -40,7 +40,7 @@ pub(crate) fn try_prepared(
     weights: &[&str],
     watch: &dyn Watch,
 ) -> Result<Vec<TensorReport>, ConvertError> {
-    let trial = TrialRun { job, input: &prepared.input, plan: &prepared.plans[0], watch };
+    let trial = TrialRun { job, input: &prepared.input, plan: &prepared.planned[0].plan, watch };
     let source = &prepared.input.source;
     let planned = weights.iter().map(|name| trial.plan.planned(source, find_tensor(source, name)?));
     let planned = planned.collect::<Result<Vec<_>, _>>()?;
@@ -84,7 +84,7 @@ impl TrialRun<'_> {
         };
         tensor.seconds = started.elapsed().as_secs_f64();
         let output = &self.job.output;
-        notice(self.watch, Event::Finished { output, recalled: false, tensor: &tensor })?;
+        notice(self.watch, Event::Finished { output, is_recalled: false, tensor: &tensor })?;
         Ok(tensor)
     }
 

@@ -15,7 +15,7 @@ pub struct UnfinishedRun {
     #[serde(serialize_with = "crate::report::named::lossy")]
     pub path: PathBuf,
     /// Tensors that are finished.
-    pub finished: usize,
+    pub finished_tensors: usize,
     /// Tensors of the job.
     pub tensors: usize,
     /// Differences between that run's job and this one; where there are none, this job continues it.
@@ -36,8 +36,8 @@ pub fn unfinished(job: &Job) -> Result<Option<UnfinishedRun>, ConvertError> {
     let now = RunRecord::new(job, &prepared.input, &Default::default());
     Ok(Some(UnfinishedRun {
         path: found.path(),
-        finished: found.records(),
-        tensors: prepared.plans[0].tensors.len(),
+        finished_tensors: found.records(),
+        tensors: prepared.planned[0].plan.tensors.len(),
         differences: now.same_job(found.run()).err().unwrap_or_default(),
     }))
 }

@@ -63,7 +63,7 @@ impl Output<'_> {
             input_bytes: 0,
             output_bytes: 0,
             input_hashes: vec![],
-            options: job.recipe.file().clone(),
+            recipe: job.recipe.file().clone(),
             architecture: plan.subject.detected.main.title.to_owned(),
             kind: plan.subject.kind(),
             consumers: plan.consumers(),
@@ -71,13 +71,13 @@ impl Output<'_> {
             layout: plan.layout,
             notes: plan.notes.iter().map(Note::text).collect(),
             threads: plan.memory.threads.get(),
-            resumed: self.finished.len(),
+            recalled_tensors: self.finished.len(),
             seconds: 0.0,
             sync_seconds: 0.0,
             verify_seconds: None,
-            converted,
-            kept: tensors.len() - converted - removed,
-            removed,
+            converted_tensors: converted,
+            kept_tensors: tensors.len() - converted - removed,
+            removed_tensors: removed,
             rounding: self
                 .input
                 .engines()

@@ -4,7 +4,7 @@ pub(crate) mod answer;
 mod comfyui;
 mod servers;
 
-use roundwise_layout::{Client, ClientKind, Layout, client, client_of_experts};
+use roundwise_layout::{Layout, Opener, OpenerKind, Spelling, opener, opener_of_experts};
 use roundwise_scheme::Scheme;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -60,13 +60,8 @@ impl Consumer {
         }
     }
 
-    /// Returns whether it opens `subject` with weights in `scheme`.
-    pub fn opens(self, subject: &Subject, scheme: Scheme, layout: Layout) -> Opens {
-        self.answer(subject, scheme, client_of(subject, scheme, layout, true))
-    }
-
-    fn answer(self, subject: &Subject, scheme: Scheme, client: Client) -> Opens {
-        let program = client.name.to_owned();
+    fn answer(self, subject: &Subject, scheme: Scheme, opener: Opener) -> Opens {
+        let program = opener.name.to_owned();
         // Plain numbers are read by whatever reads the model.
         if !scheme.has_scales() {
             return Opens::Yes { program };
@@ -76,13 +71,13 @@ impl Consumer {
             TakesCodes::NotKnown { reason } => return Opens::NotKnown { reason },
             TakesCodes::Yes => {}
         }
-        match client.kind {
-            ClientKind::Nobody { known } => Opens::NotKnown { reason: known.to_owned() },
-            ClientKind::CustomNodes if self == Self::ComfyUi => Opens::No {
+        match opener.kind {
+            OpenerKind::Nobody { known } => Opens::NotKnown { reason: known.to_owned() },
+            OpenerKind::CustomNodes if self == Self::ComfyUi => Opens::No {
                 reason: format!("ComfyUI has no path for `{scheme}` by itself"),
                 way_out: format!("{program} opens it"),
             },
-            ClientKind::StockComfyUi | ClientKind::CustomNodes | ClientKind::Servers { .. } => {
+            OpenerKind::StockComfyUi | OpenerKind::CustomNodes | OpenerKind::Servers { .. } => {
                 Opens::Yes { program }
             }
         }
@@ -101,16 +96,16 @@ impl Consumer {
 /// Returns the program that reads such codes, from the version that finds the markers of such a file.
 ///
 /// - `are_alike`: whether all experts have one scheme, where the model has any
-fn client_of(subject: &Subject, scheme: Scheme, layout: Layout, are_alike: bool) -> Client {
+fn opener_for(subject: &Subject, scheme: Scheme, layout: Layout, are_alike: bool) -> Opener {
     let has_experts = subject.served.as_ref().is_some_and(|served| served.has_single_experts);
-    let client = match has_experts {
-        true => client_of_experts(layout, scheme, are_alike),
-        false => client(layout, scheme),
+    let opener = match has_experts {
+        true => opener_of_experts(layout, scheme, are_alike),
+        false => opener(layout, scheme),
     };
     match subject.kind() {
-        FileKind::TextEncoder | FileKind::LanguageModel => client.of_text_encoder(),
-        _ if subject.detected.is_behind_prefix() => client.of_prefixed_model(),
-        _ => client,
+        FileKind::TextEncoder | FileKind::LanguageModel => opener.of_text_encoder(),
+        _ if subject.detected.is_behind_prefix() => opener.of_prefixed_model(),
+        _ => opener,
     }
 }
 
@@ -125,6 +120,31 @@ impl Subject {
         self.opens_with(scheme, layout, true)
     }
 
+    /// Returns who opens a layer in codes of the file as it is spelled.
+    pub(crate) fn opens_as_spelled(&self, scheme: Scheme, spelling: Spelling) -> Opens {
+        let program = match (spelling.layout(), spelling) {
+            (Some(layout), _) if layout.is_for_servers() => {
+                let opener = opener_for(self, scheme, layout, true);
+                match opener.kind {
+                    OpenerKind::Nobody { known } => {
+                        return Opens::NotKnown { reason: known.to_owned() };
+                    }
+                    _ => format!("{}, with a matching config.json", opener.name),
+                }
+            }
+            (Some(layout), _) => return self.opens(scheme, layout),
+            (None, Spelling::Scale) => {
+                "transformers, vLLM and DeepSeek's own program, with a matching config.json"
+                    .to_owned()
+            }
+            (None, _) => {
+                "programs that cast codes without scales to their compute type, as ComfyUI does"
+                    .to_owned()
+            }
+        };
+        Opens::Yes { program }
+    }
+
     /// Returns the servers that read a scheme without transformers being one of them.
     ///
     /// - `are_alike`: whether all experts have one scheme, where the model has any
@@ -134,16 +154,16 @@ impl Subject {
         layout: Layout,
         are_alike: bool,
     ) -> Option<&'static str> {
-        let client = client_of(self, scheme, layout, are_alike);
-        (client.kind == ClientKind::Servers { with_transformers: false }).then_some(client.name)
+        let opener = opener_for(self, scheme, layout, are_alike);
+        (opener.kind == OpenerKind::Servers { with_transformers: false }).then_some(opener.name)
     }
 
     /// Returns the same of a file whose experts may have several schemes.
     pub(crate) fn opens_with(&self, scheme: Scheme, layout: Layout, are_alike: bool) -> Opens {
-        let client = client_of(self, scheme, layout, are_alike);
+        let opener = opener_for(self, scheme, layout, are_alike);
         let readers = Consumer::ALL.into_iter().filter(|consumer| consumer.reads(layout));
         let answers: Vec<Opens> =
-            readers.map(|consumer| consumer.answer(self, scheme, client)).collect();
+            readers.map(|consumer| consumer.answer(self, scheme, opener)).collect();
         let is_yes = |answer: &&Opens| matches!(answer, Opens::Yes { .. });
         let is_open = |answer: &&Opens| matches!(answer, Opens::NotKnown { .. });
         // One program that opens it is enough; where none does, what is not known is more than a

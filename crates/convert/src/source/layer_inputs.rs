@@ -23,7 +23,7 @@ pub struct StatisticsFile {
     pub path: PathBuf,
     /// Whether statistics that fit no layer are passed over, instead of refused as those of another
     /// model.
-    pub may_be_partial: bool,
+    pub allow_partial: bool,
 }
 
 /// Statistics of the inputs of a file's layers.
@@ -78,8 +78,8 @@ impl LayerInputs {
     pub(crate) fn open(file: &StatisticsFile, source: &Source) -> Result<Self, ConvertError> {
         let statistics = Statistics::open(&file.path)?;
         let (fit, modules) = fit(&statistics, source);
-        if !file.may_be_partial || modules.is_empty() {
-            // A file that fits no layer is of another model, whatever is allowed to be left over.
+        // A file that fits no layer is of another model, whatever is allowed to be left over.
+        if !file.allow_partial || modules.is_empty() {
             fit.require_all()?;
         }
         let file = PlainFile::open(&file.path).map_err(ConvertError::File)?;

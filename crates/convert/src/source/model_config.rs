@@ -34,31 +34,31 @@ pub(crate) struct ServedModel {
 impl ServedModel {
     /// Recognises a language model by the configuration beside its weights.
     pub(crate) fn beside(file: &Checkpoint) -> Option<Self> {
-        let served =
-            Self::described(&serde_json::from_str(&file.text_beside(MODEL_CONFIG)?).ok()?)?;
-        let has_single_experts =
-            file.tensors().iter().any(|header| is_of_single_expert(&header.name));
-        Some(Self { has_single_experts, ..served })
-    }
-
-    fn described(config: &Value) -> Option<Self> {
-        let model_type = config.get("model_type")?.as_str()?.to_owned();
-        let writes = |class: &Value| {
-            let class = class.as_str().unwrap_or_default();
-            WRITERS.iter().any(|ending| class.ends_with(ending))
-        };
-        let classes = config.get("architectures").and_then(Value::as_array);
-        let is_encoder = config.get("is_encoder_decoder").and_then(Value::as_bool) == Some(true);
-        // Encoders and models with both sides are read by ComfyUI from single files; the schemes of
-        // servers are tried on models that write.
-        if is_encoder || !classes.is_some_and(|classes| classes.iter().any(writes)) {
-            return None;
-        }
+        let model_type =
+            served_type(&serde_json::from_str(&file.text_beside(MODEL_CONFIG)?).ok()?)?;
         let known = Preset::of_model_type(&model_type);
-        let preset = known.unwrap_or_else(Preset::served);
-        let is_known = known.is_some();
-        Some(Self { model_type, preset, is_known, has_single_experts: false })
+        Some(Self {
+            model_type,
+            preset: known.unwrap_or_else(Preset::served),
+            is_known: known.is_some(),
+            has_single_experts: file.tensors().iter().any(|it| is_of_single_expert(&it.name)),
+        })
     }
+}
+
+/// Returns the family of a model that servers run, by its configuration; `None` where they run no such.
+fn served_type(config: &Value) -> Option<String> {
+    let model_type = config.get("model_type")?.as_str()?.to_owned();
+    let writes = |class: &Value| {
+        let class = class.as_str().unwrap_or_default();
+        WRITERS.iter().any(|ending| class.ends_with(ending))
+    };
+    let classes = config.get("architectures").and_then(Value::as_array);
+    // Encoders and models with both sides are read by ComfyUI from single files; the schemes of servers are tried on
+    // models that write.
+    let is_encoder = config.get("is_encoder_decoder").and_then(Value::as_bool) == Some(true);
+    let is_served = !is_encoder && classes.is_some_and(|classes| classes.iter().any(writes));
+    is_served.then_some(model_type)
 }
 
 /// Completes a recipe that does not say what program it is for by what the input is: the folder of a
@@ -86,7 +86,7 @@ fn is_for_servers(input: &Path) -> bool {
     }
     let config = read_text(&input.join(MODEL_CONFIG)).ok();
     let config: Option<Value> = config.and_then(|text| serde_json::from_str(&text).ok());
-    config.as_ref().and_then(ServedModel::described).is_some()
+    config.as_ref().and_then(served_type).is_some()
 }
 
 impl RecipeFile {

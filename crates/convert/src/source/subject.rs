@@ -45,7 +45,7 @@ pub struct ExpertBanks {
     /// Their bytes.
     pub bytes: u64,
     /// Bytes of all tensors of the file.
-    pub of_bytes: u64,
+    pub total_bytes: u64,
 }
 
 impl Subject {
@@ -97,13 +97,13 @@ impl ExpertBanks {
         let (tensors, bytes) =
             banks.fold((0, 0_u64), |(n, bytes), it| (n + 1, bytes.saturating_add(it.byte_len())));
         let all = file.tensors().iter().map(TensorHeader::byte_len);
-        let of_bytes = all.fold(0, u64::saturating_add);
-        (tensors > 0).then_some(Self { tensors, bytes, of_bytes })
+        let total_bytes = all.fold(0, u64::saturating_add);
+        (tensors > 0).then_some(Self { tensors, bytes, total_bytes })
     }
 
     /// Returns their share of the file, in percent.
     pub fn percent(&self) -> f64 {
-        100.0 * self.bytes as f64 / self.of_bytes.max(1) as f64
+        100.0 * self.bytes as f64 / self.total_bytes.max(1) as f64
     }
 }
 

@@ -77,7 +77,7 @@ fn decode(dtype: &str) -> RecipeFile {
 
 fn assert_verified(original: &Path, report: &Report) {
     let found = verify(original, &report.output, Biases::Same, None, TWO, &Unwatched).unwrap();
-    assert!(found.ok, "{:?}", found.defects);
+    assert!(found.ok, "{:?}", found.findings);
     assert!(found.original_layers > 0);
 }
 
@@ -252,9 +252,9 @@ fn inspection_names_program_bits_and_groups() {
             |count: &QuantizedCount| (count.scheme.as_str(), count.spelling.as_str()) == told;
         assert!(found.quantized.iter().any(is_it), "{:?}", found.quantized);
         assert!(
-            found.clients.iter().all(|client| !client.contains("ComfyUI")),
+            found.opened_by.iter().all(|program| !program.contains("ComfyUI")),
             "{:?}",
-            found.clients
+            found.opened_by
         );
     }
 }
@@ -272,5 +272,5 @@ fn codes_pass_through_edits_of_the_header() {
     assert_eq!(names(&before), names(&after));
     assert_eq!(after.metadata()["made_for"], "a test");
     let found = verify(&path, &report.output, Biases::Same, None, TWO, &Unwatched).unwrap();
-    assert!(found.ok, "{:?}", found.defects);
+    assert!(found.ok, "{:?}", found.findings);
 }

@@ -119,7 +119,9 @@ impl Watch for Told {
             Event::Phase { tensors, bytes, .. } => format!("{tensors} of {bytes}"),
             Event::Begun { tensor } => format!("begun {tensor}"),
             Event::Advanced { bytes } => format!("advanced {bytes}"),
-            Event::Finished { tensor, recalled: false, .. } => format!("finished {}", tensor.name),
+            Event::Finished { tensor, is_recalled: false, .. } => {
+                format!("finished {}", tensor.name)
+            }
             event => format!("{event:?}"),
         };
         self.0.lock().unwrap().push(told);
@@ -178,7 +180,7 @@ fn what_a_stopped_run_left_is_told_and_not_touched() {
     assert!(convert(&stopped, &StopAtOnce).is_err());
     let before = files(folder.path());
     let left = unfinished(&stopped).unwrap().unwrap();
-    assert_eq!((left.finished, left.tensors), (1, 6));
+    assert_eq!((left.finished_tensors, left.tensors), (1, 6));
     assert!(left.differences.is_empty(), "{left:?}");
     assert_eq!(left.path, folder.path().join(".out.safetensors.partial"));
     let other = job(
@@ -235,7 +237,7 @@ fn a_picture_of_a_layer_shows_every_weight_and_its_error() {
             // Rotated weights are measured rotated, and F32 holds seven digits.
             assert!((whole - layer.weight_error).abs() <= 1e-5 * layer.weight_error + 1e-12);
         }
-        assert!(report.converted >= 2, "{scheme}");
+        assert!(report.converted_tensors >= 2, "{scheme}");
     }
 }
 

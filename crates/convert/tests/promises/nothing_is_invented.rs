@@ -189,7 +189,7 @@ fn verify_finds_scales_of_inputs_that_nobody_measured() {
     let converted = write(&folder, "out.safetensors", &layer);
     let verification = verify(&input, &converted, Biases::Same, None, TWO, &Unwatched).unwrap();
     let is_told = |finding: &roundwise_convert::inspect::Finding| finding.tensor == "a.input_scale";
-    assert!(verification.defects.iter().any(is_told), "{:?}", verification.defects);
+    assert!(verification.findings.iter().any(is_told), "{:?}", verification.findings);
 }
 
 #[test]

@@ -54,7 +54,7 @@ struct StopAfter(AtomicUsize);
 
 impl Watch for StopAfter {
     fn notice(&self, event: Event<'_>) -> ControlFlow<()> {
-        let is_last = matches!(event, Event::Finished { recalled: false, .. })
+        let is_last = matches!(event, Event::Finished { is_recalled: false, .. })
             && self.0.fetch_sub(1, Ordering::Relaxed) == 1;
         if is_last { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
@@ -91,7 +91,11 @@ fn stopped_after_any_tensor_it_becomes_the_same_file_with_the_same_report() {
             let report = convert(&job, &Unwatched).unwrap();
             // Nearest rounding meets the NaN late, and begins again because of it.
             let is_begun_again = job.recipe.file().method.is_none();
-            assert!(report.resumed == second || is_begun_again, "{} {second}", report.resumed);
+            assert!(
+                report.recalled_tensors == second || is_begun_again,
+                "{} {second}",
+                report.recalled_tensors
+            );
             assert!(std::fs::read(&job.output).unwrap() == bytes, "after {tensors}");
             assert_eq!(report.weight_error, whole.weight_error);
             for (again, once) in report.tensors.iter().zip(&whole.tensors) {
@@ -134,7 +138,7 @@ fn another_job_is_refused_and_nothing_is_lost() {
     assert!(std::fs::read(&partial).unwrap() == before[&partial]);
 
     let report = convert(&Job { starts_over: true, ..other }, &Unwatched).unwrap();
-    assert_eq!(report.resumed, 0);
+    assert_eq!(report.recalled_tensors, 0);
     assert!(!journal.exists() && !partial.exists());
 }
 
@@ -157,7 +161,7 @@ fn an_output_that_appears_meanwhile_costs_no_work() {
     assert_eq!(std::fs::read(&job.output).unwrap(), b"mine");
     std::fs::remove_file(&job.output).unwrap();
     let report = convert(&job, &Unwatched).unwrap();
-    assert_eq!(report.resumed, report.tensors.len());
+    assert_eq!(report.recalled_tensors, report.tensors.len());
 }
 
 /// Changes a byte of the unfinished file when it is about to be read again.

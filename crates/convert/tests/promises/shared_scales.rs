@@ -36,7 +36,7 @@ fn the_shared_scale_is_the_used_scale() {
     assert_ne!(byte("blocks.0.attn.k"), byte("blocks.1.attn.q"));
     let verification =
         verify(&input, &output, Biases::Same, None, NonZeroUsize::MIN, &Unwatched).unwrap();
-    assert!(verification.ok, "{:?}", verification.defects);
+    assert!(verification.ok, "{:?}", verification.findings);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use roundwise_scheme::{GridKind, Scheme, Tiling};
 
-use crate::client::Client;
+use crate::opener::Opener;
 
 /// A way of storing a layer that ComfyUI, or a custom node of it, has a name for.
 #[derive(Debug)]
@@ -11,7 +11,7 @@ pub(crate) struct Format {
     pub(crate) grid: GridKind,
     pub(crate) scales: FormatScales,
     pub(crate) rotation: FormatRotation,
-    pub(crate) opened_by: Client,
+    pub(crate) opened_by: Opener,
 }
 
 /// Which scales a format has.
@@ -49,53 +49,53 @@ const fn unrotated(
     name: &'static str,
     grid: GridKind,
     scales: FormatScales,
-    opened_by: Client,
+    opened_by: Opener,
 ) -> Format {
     Format { name, grid, scales, rotation: FormatRotation::Never, opened_by }
 }
 
-const fn only(name: &'static str, scheme: Scheme, opened_by: Client) -> Format {
+const fn only(name: &'static str, scheme: Scheme, opened_by: Opener) -> Format {
     unrotated(name, scheme.grid(), FormatScales::Only(scheme), opened_by)
 }
 
 /// Every format. Where two hold a scheme, the first is written.
 pub(crate) const FORMATS: &[Format] = &[
     // Versions are the first tags of ComfyUI that have the loader.
-    unrotated("float8_e4m3fn", GridKind::E4m3, FormatScales::Tensor, Client::FIRST_FORMAT),
+    unrotated("float8_e4m3fn", GridKind::E4m3, FormatScales::Tensor, Opener::FIRST_FORMAT),
     unrotated(
         "float8_e5m2",
         GridKind::E5m2,
         FormatScales::Tensor,
-        Client::stock("ComfyUI 0.8.0 or newer"),
+        Opener::stock("ComfyUI 0.8.0 or newer"),
     ),
     // Stock ComfyUI ends with a KeyError at these names; its kernels take one FP8 scale for a
     // tensor.
-    unrotated("float8_e4m3fn_rowwise", GridKind::E4m3, FormatScales::Row, Client::QUANT_OPS),
+    unrotated("float8_e4m3fn_rowwise", GridKind::E4m3, FormatScales::Row, Opener::QUANT_OPS),
     unrotated(
         "float8_e4m3fn_blockwise",
         GridKind::E4m3,
         FormatScales::Square { assumed_edge: 64 },
-        Client::QUANT_OPS,
+        Opener::QUANT_OPS,
     ),
     unrotated(
         // Written by convert_to_quant, and read by no program.
         "float8_e4m3fn_block3d",
         GridKind::E4m3,
         FormatScales::Group { assumed_cols: 64 },
-        Client::NONE,
+        Opener::NONE,
     ),
     Format {
         name: "int8_tensorwise",
         grid: GridKind::Int8,
         scales: FormatScales::TensorOrRow,
         rotation: FormatRotation::Optional,
-        opened_by: Client::stock("ComfyUI 0.27.0 or newer"),
+        opened_by: Opener::stock("ComfyUI 0.27.0 or newer"),
     },
     unrotated(
         "int8_blockwise",
         GridKind::Int8,
         FormatScales::Square { assumed_edge: 128 },
-        Client::QUANT_OPS,
+        Opener::QUANT_OPS,
     ),
     Format {
         // Its codes are always rotated, so that the marker says how far and not whether.
@@ -103,17 +103,17 @@ pub(crate) const FORMATS: &[Format] = &[
         grid: GridKind::Int4,
         scales: FormatScales::Row,
         rotation: FormatRotation::Always,
-        opened_by: Client::stock("ComfyUI 0.28.0 or newer"),
+        opened_by: Opener::stock("ComfyUI 0.28.0 or newer"),
     },
-    only("mxfp8", Scheme::MXFP8, Client::stock("ComfyUI 0.18.0 or newer")),
-    only("hybrid_mxfp8", Scheme::HYBRID_MXFP8, Client::QUANT_OPS_FORK),
-    only("nvfp4", Scheme::NVFP4, Client::stock("ComfyUI 0.8.0 or newer")),
+    only("mxfp8", Scheme::MXFP8, Opener::stock("ComfyUI 0.18.0 or newer")),
+    only("hybrid_mxfp8", Scheme::HYBRID_MXFP8, Opener::QUANT_OPS_FORK),
+    only("nvfp4", Scheme::NVFP4, Opener::stock("ComfyUI 0.8.0 or newer")),
     Format {
         name: "asym_w4a8_int8",
         grid: GridKind::Int8,
         scales: FormatScales::Levels,
         rotation: FormatRotation::Always,
-        opened_by: Client::stock("ComfyUI 0.31.0 or newer"),
+        opened_by: Opener::stock("ComfyUI 0.31.0 or newer"),
     },
 ];
 

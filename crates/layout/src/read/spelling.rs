@@ -1,5 +1,7 @@
 use std::fmt;
 
+use crate::layout::Layout;
+
 /// How a file says that a layer is quantized.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Spelling {
@@ -23,6 +25,28 @@ pub enum Spelling {
     WeightScale2,
     /// Codes without any scale: the codes are the values.
     Plain,
+}
+
+impl Spelling {
+    /// Returns the layout that spells so; `None` where other programs alone do.
+    pub fn layout(self) -> Option<Layout> {
+        match self {
+            Spelling::Comfy => Some(Layout::Comfy),
+            Spelling::ComfyLegacy => Some(Layout::ComfyLegacy),
+            Spelling::WeightScale
+            | Spelling::WeightPacked
+            | Spelling::PackedIntegers
+            | Spelling::PackedMicroscaled => Some(Layout::CompressedTensors),
+            Spelling::WeightScaleInv => Some(Layout::Fp8),
+            Spelling::WeightScale2 => Some(Layout::ModelOpt),
+            Spelling::Scale | Spelling::Plain => None,
+        }
+    }
+
+    /// Returns whether ComfyUI reads codes so.
+    pub fn is_comfyui(self) -> bool {
+        matches!(self, Spelling::Comfy | Spelling::ComfyLegacy | Spelling::Plain)
+    }
 }
 
 impl fmt::Display for Spelling {

@@ -12,7 +12,7 @@ impl Layout {
     ///
     /// - `prefix`: start of the names of the model's tensors, e.g. `model.diffusion_model.`
     /// - `precision`: what a legacy file asks for once for all its layers; a marker of two elements
-    ///   stands for full precision, an empty one for any products
+    ///   stands for full precision, an empty one for any precision
     /// - `schemes`: of the file's layers
     pub fn file_tensors(
         self,

@@ -4,7 +4,7 @@ use roundwise_tensor_file::{Dtype, TensorSpec};
 use crate::layout::Layout;
 use crate::marker::Marker;
 use crate::matmul_precision::MatmulPrecision;
-use crate::packing::{Packing, Part};
+use crate::packing::{LayerTensor, Packing};
 use crate::served::{Codes, Served};
 
 /// The bytes of one tensor.
@@ -46,7 +46,7 @@ impl Layout {
     }
 
     /// Gives a tensor of scales the name and the shape that readers of the layout know.
-    fn rename_scale(self, scale: &mut Part, scheme: Scheme) {
+    fn rename_scale(self, scale: &mut LayerTensor, scheme: Scheme) {
         match self {
             Layout::Comfy | Layout::CompressedTensors => {}
             // Loaders of the old layout look for this name, and its writers give an F32 scale a dimension.

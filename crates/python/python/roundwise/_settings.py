@@ -79,7 +79,7 @@ class Settings(MethodOptions, total=False):
     shard_bytes: int
     device: str
     statistics: StrPath
-    may_be_partial: bool
+    allow_partial_statistics: bool
     verifies: bool
     starts_over: bool
     overwrite: bool

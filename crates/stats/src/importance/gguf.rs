@@ -2,11 +2,11 @@
 
 use roundwise_tensor_file::{Checkpoint, Dtype, GgufValue};
 
-use super::{Entry, Place, floats, module_of};
+use super::{Entry, Position, floats, module_of};
 use crate::{StatsError, StatsErrorKind as Kind};
 
 /// A part of a weight's statistics: F32, a row for each matrix.
-struct Part {
+struct Sums {
     /// Number of the tensor.
     tensor: usize,
     columns: u64,
@@ -46,7 +46,7 @@ fn layers(file: &Checkpoint, weight: &str) -> Result<Vec<Entry>, StatsError> {
     };
     let (squares, counts) = (required("in_sum2")?, required("counts")?);
     let sums = find(file, weight, "in_sum").map_err(at)?;
-    let Part { columns, matrices, .. } = squares;
+    let Sums { columns, matrices, .. } = squares;
     check_extents("counts", &counts, 1, matrices).map_err(at)?;
     if let Some(sums) = &sums {
         check_extents("in_sum", sums, columns, matrices).map_err(at)?;
@@ -65,7 +65,7 @@ fn layers(file: &Checkpoint, weight: &str) -> Result<Vec<Entry>, StatsError> {
         }
         let module = module_of(weight);
         let within =
-            |part: &Part| Place { tensor: part.tensor, offset: matrix as u64 * columns * 4 };
+            |part: &Sums| Position { tensor: part.tensor, offset: matrix as u64 * columns * 4 };
         layers.push(Entry {
             module: if matrices == 1 { module.to_owned() } else { format!("{module}.{matrix}") },
             columns,
@@ -79,7 +79,7 @@ fn layers(file: &Checkpoint, weight: &str) -> Result<Vec<Entry>, StatsError> {
 }
 
 /// Finds a part of a weight's statistics, where the file has it.
-fn find(file: &Checkpoint, weight: &str, part: &'static str) -> Result<Option<Part>, Kind> {
+fn find(file: &Checkpoint, weight: &str, part: &'static str) -> Result<Option<Sums>, Kind> {
     let name = format!("{weight}.{part}");
     let Ok(tensor) = file.tensors().binary_search_by(|header| header.name.cmp(&name)) else {
         return Ok(None);
@@ -103,10 +103,10 @@ fn find(file: &Checkpoint, weight: &str, part: &'static str) -> Result<Option<Pa
             expected: "[matrices, columns]".to_owned(),
         });
     }
-    Ok(Some(Part { tensor, columns, matrices }))
+    Ok(Some(Sums { tensor, columns, matrices }))
 }
 
-fn check_extents(name: &'static str, part: &Part, columns: u64, matrices: u64) -> Result<(), Kind> {
+fn check_extents(name: &'static str, part: &Sums, columns: u64, matrices: u64) -> Result<(), Kind> {
     if (part.columns, part.matrices) == (columns, matrices) {
         return Ok(());
     }

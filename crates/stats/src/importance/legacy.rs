@@ -3,7 +3,7 @@
 use roundwise_tensor_file::PlainFile;
 
 use super::cursor::Cursor;
-use super::{Entry, Place, module_of};
+use super::{Entry, Position, module_of};
 use crate::{StatsError, StatsErrorKind as Kind};
 
 /// Tokens of one call. The file does not say; llama.cpp assumes its default context as well.
@@ -40,7 +40,7 @@ pub(super) fn entries(file: &PlainFile) -> Result<Vec<Entry>, StatsError> {
             columns,
             count: calls * CALL_TOKENS,
             divisor: calls as f64,
-            squares: Place { tensor: 0, offset: squares },
+            squares: Position { tensor: 0, offset: squares },
             sums: None,
         });
     }

@@ -33,7 +33,7 @@ enum Values {
 
 /// Where values begin.
 #[derive(Clone, Copy, Debug)]
-struct Place {
+struct Position {
     /// Number of the tensor in GGUF.
     tensor: usize,
     /// Bytes from the start of the tensor, or of the file where it has no tensors.
@@ -49,7 +49,7 @@ impl Values {
     }
 
     /// Reads `count` values, which the file is known to have had when it was opened.
-    fn floats(&self, place: Place, count: u64) -> Result<Vec<f32>, TensorFileError> {
+    fn floats(&self, place: Position, count: u64) -> Result<Vec<f32>, TensorFileError> {
         let mut bytes = vec![0; count as usize * 4];
         match self {
             Self::Gguf(file) => {
@@ -71,9 +71,9 @@ struct Entry {
     /// The number that stored sums are divided by.
     divisor: f64,
     /// Sums of x_j².
-    squares: Place,
+    squares: Position,
     /// Sums of x_j, in newer files.
-    sums: Option<Place>,
+    sums: Option<Position>,
 }
 
 impl ImportanceMatrix {

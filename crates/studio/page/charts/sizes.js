@@ -48,13 +48,13 @@ export function sizeChart({ sizes, current, use }) {
       ],
       marks: rows.map(({ size, y }) => ({
         x: x(size.output_bytes), y: y + ROW / 2, value: size,
-        text: `${size.scheme}: ${bytes(size.output_bytes)}, ${size.client ?? "no program is known to open it"}`
+        text: `${size.scheme}: ${bytes(size.output_bytes)}, ${size.opened_by ?? "no program is known to open it"}`
       })),
       legend: legend([...PARTS.map(([, name], number) => [`part-${number}`, name]), [`part-${REST}`, "header"]]),
       head: ["scheme", "size", "codes", "scales", "kept", "opened by"],
       rows: sizes.map(
         (size) => [size.scheme, size.refused ? "–" : bytes(size.output_bytes),
-          ...PARTS.map(([key]) => (size[key] === undefined ? "–" : bytes(size[key]))), size.refused ?? size.client ?? "–"]),
+          ...PARTS.map(([key]) => (size[key] === undefined ? "–" : bytes(size[key]))), size.refused ?? size.opened_by ?? "–"]),
     };
   }
 }

@@ -6,7 +6,7 @@ import { plainTable } from "../charts/table.js";
 import { bytes, counted, fileName, opened, whole } from "../format.js";
 import { address, remember, visit } from "../route.js";
 import { button, choice, field, mayReplace, notice, pathField, refuse, verdict } from "../widgets.js";
-import { findings } from "./verification.js";
+import { findingList } from "./verification.js";
 
 /** Check. `input`: a file; `converted`: one to compare it with. */
 export function checkPage({ input, converted }, { vocabulary }) {
@@ -46,12 +46,12 @@ export function checkPage({ input, converted }, { vocabulary }) {
     return element("section", element("h2", `${counted(repairs.length + defects.length, "defect")}`),
       repairs.length > 0 &&
         [
-          findings(repairs),
-          element("p", button("Mend", () => submit("repair", { recipe: { repair: true } }), { class: "main" }),
+          findingList(repairs),
+          element("p", button("Repair", () => submit("repair", { recipe: { repair: true } }), { class: "main" }),
             element("span.quiet", " writes a repaired file beside this one; codes stay what they are"))
         ],
       defects.length > 0 &&
-        [element("h3", "Without remedy"), findings(defects), element("p.quiet", "Start from the original weights.")]);
+        [element("h3", "Without remedy"), findingList(defects), element("p.quiet", "Start from the original weights.")]);
   }
   function workForms() {
     let [dtype, layout, other, statistics] = [vocabulary.dtypes[0], vocabulary.layouts[0], converted ?? "", ""];
@@ -96,7 +96,7 @@ function inspected(subject) {
         .join(", ")
     ],
     ["Size", `${bytes(subject.bytes)} in ${counted(subject.files, "file")}`], ["Preset", subject.preset],
-    ["Opened as it is by", subject.clients.join(", ") || "not known"], subject.in_codes && ["In fp8", opened(subject.in_codes)],
+    ["Opened as it is by", subject.opened_by.join(", ") || "not known"], subject.fp8_consumer && ["In fp8", opened(subject.fp8_consumer)],
     ...subject.remarks.map((remark) => ["Remark", remark])
   ].filter(Boolean);
   const { provenance, metadata } = subject;

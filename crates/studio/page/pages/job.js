@@ -147,7 +147,7 @@ function nowOf(job) {
   if (job.state !== "running" && job.state !== "stopping") return state;
   const of = job.phase?.tensors ? ` of ${whole(job.phase.tensors)}` : "";
   const isConverting = job.phase?.name === "converting";
-  const count = isConverting ? `${whole(job.done_tensors ?? 0)}${of} tensors` : of && counted(job.phase.tensors, "tensor");
+  const count = isConverting ? `${whole(job.finished_tensors ?? 0)}${of} tensors` : of && counted(job.phase.tensors, "tensor");
   const at = (job.begun ?? []).slice(-3);
   const { objective_ratio, step, steps } = job.search ?? {};
   const search = job.search && `objective ${percent(objective_ratio)} of nearest codes', step ${whole(step)} of ${whole(steps)}`;

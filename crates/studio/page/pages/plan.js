@@ -121,7 +121,7 @@ export function body({ input, output, recipe, run }) {
 
 /** Resolves to `new`, `replace`, `continue`, `fresh`, or null where somebody thought better of it. */
 async function decide(plan) {
-  if (plan.exists)
+  if (plan.output_exists)
     return (await mayReplace(`${plan.output} exists already.`, "Choose another name")) ? "replace" : null;
   if (plan.unfinished?.differences?.length) {
     const content = [
@@ -149,9 +149,9 @@ function focusProblem(node) {
 }
 
 function summaryOf(plan) {
-  const { converted, kept, removed } = plan;
-  const time = Number.isFinite(plan.seconds)
-    ? `about ${about(plan.seconds)} (${plan.seconds_from === "try" ? "tried" : "as an earlier job"})`
+  const { converted_tensors: converted, kept_tensors: kept, removed_tensors: removed } = plan;
+  const time = Number.isFinite(plan.estimated_seconds)
+    ? `about ${about(plan.estimated_seconds)} (${plan.estimated_from === "try" ? "tried" : "as an earlier job"})`
     : "time unknown; Try tells";
   const banded = plan.weights_by_bands ? `, ${counted(plan.weights_by_bands, "weight")} by bands` : "";
   const facts = [
@@ -169,7 +169,7 @@ function summaryOf(plan) {
     plan.problem && notice(plan.problem),
     plan.unfinished && !plan.unfinished.differences?.length &&
       element("p.note", `Goes on where it was stopped: ${finishedOf(plan.unfinished)} are finished.`),
-    plan.exists && element("p.note", `${fileName(plan.output)} exists; Start asks before it is replaced.`),
+    plan.output_exists && element("p.note", `${fileName(plan.output)} exists; Start asks before it is replaced.`),
     plan.notes.map((note) => element("p.note", lines(note))),
     element(
       "details", element("summary", "Command"), element("div.command", element("code", plan.shell), copyButton(plan.shell))),

@@ -109,14 +109,14 @@ export function progress(job) {
       job.started && job.ended && took(job.started, job.ended)
     ].filter(Boolean).join(" · "));
   if (job.failure) return element("span.bad", job.failure.message.split("\n")[0]);
-  if (job.state === "waiting") return element("span.quiet", Number.isFinite(job.seconds) ? `about ${about(job.seconds)}` : "");
+  if (job.state === "waiting") return element("span.quiet", Number.isFinite(job.estimated_seconds) ? `about ${about(job.estimated_seconds)}` : "");
   if (job.state !== "running" && job.state !== "stopping") return null;
   const done = progressOf(job);
   const words =
     [
       job.phase?.name ?? "starting", done !== null && share(done, 1),
-      Number.isFinite(job.progress?.left) && `${about(job.progress.left)} left`,
-      job.progress?.rate > 0 && `${bytes(Math.round(job.progress.rate))}/s`
+      Number.isFinite(job.progress?.seconds_left) && `${about(job.progress.seconds_left)} left`,
+      job.progress?.bytes_per_second > 0 && `${bytes(Math.round(job.progress.bytes_per_second))}/s`
     ].filter(Boolean)
       .join(" · ");
   const bar = element("progress", { max: "1", "aria-label": "Progress" });
@@ -125,7 +125,7 @@ export function progress(job) {
 }
 
 function totals(active) {
-  const times = active.map((job) => (job.state === "waiting" ? job.seconds : job.progress?.left));
+  const times = active.map((job) => (job.state === "waiting" ? job.estimated_seconds : job.progress?.seconds_left));
   const known = times.filter(Number.isFinite);
   const sum = known.reduce((total, time) => total + time, 0);
   const unknown = times.length - known.length;

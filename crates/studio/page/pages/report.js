@@ -88,8 +88,8 @@ async function chooseReport(own) {
 
 /** Plans the same conversion with some layers kept. */
 function keepLayers(report, names) {
-  const { flags, ...recipe } = report.options;
   // Names are texts, and what is kept is named by expressions.
+  const { flags, ...recipe } = report.recipe;
   const patterns = names.map((name) => `^${name.replace(/\.weight$/, "").replace(/[.*+?^${}()|[\]\\]/g, "\\$&")}$`);
   visit("plan", { input: report.input, recipe: { ...recipe, keep: [...patterns, ...(recipe.keep ?? [])] } });
 }

@@ -39,10 +39,10 @@ export function compareView(a, b) {
   const row = (name, of) => [name, of(a), of(b)];
   const facts = [
     row("Output", (report) => report.output), row("Schemes", schemesOf),
-    row("Method", (report) => report.options.method ?? "nearest"), row("Size", (report) => bytes(report.output_bytes)),
+    row("Method", (report) => report.recipe.method ?? "nearest"), row("Size", (report) => bytes(report.output_bytes)),
     row("Error of all weights", (report) => percent(report.weight_error)),
     row("Error of outputs, squared", (report) => percent(report.rounding?.output_error)),
-    row("Converted", (report) => whole(report.converted)), row("Time", (report) => seconds(report.seconds))
+    row("Converted", (report) => whole(report.converted_tensors)), row("Time", (report) => seconds(report.seconds))
   ];
   const others = new Map(b.tensors.map((layer) => [layer.name, layer]));
   const changed = a.tensors.filter((layer) => others.has(layer.name) && becomes(layer) !== becomes(others.get(layer.name)));
@@ -84,10 +84,10 @@ function totals(report) {
           "Error of outputs, squared", percent(rounding.output_error), `nearest codes ${percent(rounding.nearest_output_error)}`),
       rounding && Number.isFinite(rounding.objective_ratio) &&
         fact("Objective", percent(rounding.objective_ratio), `of nearest codes', ${rounding.method} on ${rounding.device}`),
-      fact("Tensors", `${whole(report.converted)} converted`, `${whole(report.kept)} kept, ${whole(report.removed)} removed`),
+      fact("Tensors", `${whole(report.converted_tensors)} converted`, `${whole(report.kept_tensors)} kept, ${whole(report.removed_tensors)} removed`),
       fact("Time", seconds(report.seconds), parts)),
     report.consumers.map(consumerLine),
-    rounding && (rounding.kept_nearest > 0 || rounding.failed > 0) && element("p.note", nearestOf(rounding)),
+    rounding && (rounding.nearest_layers > 0 || rounding.failed_layers > 0) && element("p.note", nearestOf(rounding)),
     report.notes.map((note) => element("p.note", note)),
   );
 }
@@ -98,10 +98,10 @@ export function consumerLine(consumer) {
   return element("p", { class: `consumer ${consumer.opens}` }, element("strong", consumer.scheme), ` ${sign} ${opened(consumer)}`);
 }
 
-function nearestOf({ kept_nearest, layers, failed, without_statistics: without }) {
+function nearestOf({ nearest_layers, layers, failed_layers: failed, layers_without_statistics: without }) {
   const because = [failed > 0 && `${failed} searches failed`, without.length > 0 && `${without.length} without statistics`];
   const reasons = because.filter(Boolean).join(", ");
-  return `Nearest codes are stored for ${counted(kept_nearest, "weight")} of ${whole(layers)}${reasons ? ` (${reasons})` : ""}.`;
+  return `Nearest codes are stored for ${counted(nearest_layers, "weight")} of ${whole(layers)}${reasons ? ` (${reasons})` : ""}.`;
 }
 
 function reasons(report) {
@@ -123,7 +123,7 @@ function layerColumns(report) {
     column("Becomes", becomes, "minmax(6rem, .9fr)"), numbers("Error", (layer) => layer.weight_error, percent),
     hasRounding && numbers("Nearest", (layer) => layer.rounding?.nearest_weight_error, percent),
     hasOutputs && numbers("Outputs²", (layer) => layer.rounding?.output_error, percent),
-    hasRounding && numbers("Changed", (layer) => layer.rounding?.changed, percent),
+    hasRounding && numbers("Changed", (layer) => layer.rounding?.changed_share, percent),
     numbers("Time", (layer) => layer.seconds, (time) => `${time.toFixed(2)} s`),
     column("Why", (layer) => layer.reason, "minmax(9rem, 2fr)"),
   ].filter(Boolean);
@@ -133,7 +133,7 @@ function details(report) {
   const hashes = (report.input_hashes ?? []).map(({ file, blake3 }) => [`BLAKE3 of ${file}`, blake3]);
   const rows = [
     ["Input", report.input], ["Output", report.output], ["Made by", `${report.tool.name} ${report.tool.version}`],
-    ["Recipe", JSON.stringify(report.options)], ...hashes
+    ["Recipe", JSON.stringify(report.recipe)], ...hashes
   ];
   return element("details.view", element("summary", "How it was made"), plainTable(["What", "Value"], rows, "How it was made"));
 }

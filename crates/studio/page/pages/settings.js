@@ -105,7 +105,7 @@ export function settingsForm(state, vocabulary, changed) {
   }
   function schemeHelp(name) {
     const scheme = vocabulary.schemes.find((candidate) => candidate.name === (name ?? vocabulary.schemes[0].name));
-    return scheme ? `${scheme.when}; ${scheme.client ?? "no program is known to open it"}` : "";
+    return scheme ? `${scheme.when}; ${scheme.opened_by ?? "no program is known to open it"}` : "";
   }
   function methodField() {
     const help = element("span", methodHelp());
@@ -127,7 +127,7 @@ export function settingsForm(state, vocabulary, changed) {
     const show = async (path) => fill(help, path ? await statisticsText(path) : [
       "Of real inputs: a third of the error at the same size. ", element("a", { href: address("statistics") }, "How to get them")
     ]);
-    const partial = flag("run.may_be_partial", "Use them as far as layers fit", "of a model that is not quite this one");
+    const partial = flag("run.allow_partial_statistics", "Use them as far as layers fit", "of a model that is not quite this one");
     partial.hidden = !value("run.statistics");
     const { node: made } = pathField({
       label: "Statistics", key: "run.statistics", value: value("run.statistics"), kinds: ["statistics"], help,

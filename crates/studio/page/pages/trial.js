@@ -66,7 +66,7 @@ export function trialView(state, vocabulary, { use, again }) {
     const fixed = (text) => element("span", text);
     const outcome = problem ? [element("td", { colspan: "3" }, problem)] : [
       percent(result?.weight_error), percent(result?.output_error ?? NaN),
-      result  ? about(result.seconds)
+      result  ? about(result.estimated_seconds)
         : job ? "trying…"
               : "–"
     ].map((text) => element("td.number", text));

@@ -6,16 +6,16 @@ import { column, filteredTable, numbers } from "../long_table.js";
 import { verdict } from "../widgets.js";
 
 /** Shows a verification. */
-export function verificationView({ original, converted, ok, defects, identical, removed, layers }) {
+export function verificationView({ original, converted, ok, findings, identical_tensors, removed_names, layers }) {
   const found = [
-    `${counted(identical, "tensor")} byte for byte the same`, `${counted(layers.length, "layer")} in codes`,
-    `${counted(removed?.length ?? 0, "tensor")} left out on purpose`
+    `${counted(identical_tensors, "tensor")} byte for byte the same`, `${counted(layers.length, "layer")} in codes`,
+    `${counted(removed_names.length, "tensor")} left out on purpose`
   ];
   return [
     verdict(
-      ok, ok ? `Nothing is wrong with ${fileName(converted)}.` : `${counted(defects.length, "defect")} in ${fileName(converted)}.`),
+      ok, ok ? `Nothing is wrong with ${fileName(converted)}.` : `${counted(findings.length, "defect")} in ${fileName(converted)}.`),
     element("p", `Against ${fileName(original)}: ${found.join(", ")}.`),
-    defects.length > 0 && findings(defects),
+    findings.length > 0 && findingList(findings),
     layers.length > 0 && filteredTable({
       label: "Layers in codes",
       rows: layers,
@@ -28,8 +28,8 @@ export function verificationView({ original, converted, ok, defects, identical, 
   ];
 }
 
-/** Defects, each with whom it breaks and what helps. */
-export function findings(list) {
+/** What is wrong, each with whom it breaks and what helps. */
+export function findingList(list) {
   return element("ul.findings",
     list.map((finding) => element("li", element("strong", finding.tensor || "the file"), ` ${finding.problem}`,
                finding.breaks && element("span.quiet", ` · breaks ${finding.breaks}`),

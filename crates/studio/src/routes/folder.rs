@@ -31,7 +31,7 @@ struct Folder {
     selected: Option<String>,
     roots: Vec<String>,
     free_bytes: Option<u64>,
-    truncated: bool,
+    is_truncated: bool,
     is_model: bool,
     recent: Vec<String>,
     entries: Vec<Entry>,
@@ -47,7 +47,7 @@ struct Entry {
     bytes: Option<u64>,
     /// Seconds since 1970.
     modified: Option<u64>,
-    link: bool,
+    is_link: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -83,11 +83,11 @@ fn list(shared: &Shared, path: &Path) -> Result<Folder, Refusal> {
     let mut names = BTreeSet::new();
     let mut entries = vec![];
     let mut looked_at = 0;
-    let mut truncated = false;
+    let mut is_truncated = false;
     for entry in list.flatten() {
         looked_at += 1;
         if entries.len() == ENTRIES || looked_at == LOOKED_AT {
-            truncated = true;
+            is_truncated = true;
             break;
         }
         // All names, also those that are not shown: `config.json` makes a folder a model.
@@ -108,7 +108,7 @@ fn list(shared: &Shared, path: &Path) -> Result<Folder, Refusal> {
         selected,
         roots: roots(),
         free_bytes: available_bytes(folder),
-        truncated,
+        is_truncated,
         is_model: is_model(&names),
         recent: recent(shared),
         entries,
@@ -158,7 +158,7 @@ impl Entry {
             return None;
         }
         let path = entry.path();
-        let link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
+        let is_link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
         // Links are followed, and shown as such.
         let metadata = std::fs::metadata(&path).ok()?;
         let kind = match metadata.is_dir() {
@@ -173,7 +173,7 @@ impl Entry {
             is_model: kind == EntryKind::Model,
             bytes: metadata.is_file().then_some(metadata.len()),
             modified: modified.map(|time| time.as_secs()),
-            link,
+            is_link,
         })
     }
 }

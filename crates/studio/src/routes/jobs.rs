@@ -2,7 +2,7 @@ use axum::body::Body;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use roundwise_convert::ConvertError;
-use roundwise_convert::plan::Card;
+use roundwise_convert::plan::BudgetFile;
 use roundwise_convert::run::Target;
 use roundwise_convert::tensor_file::{UnfinishedFile, available_bytes};
 use serde::Deserialize;
@@ -12,7 +12,7 @@ use super::files::require_there;
 use super::plan::{Opened, time_of};
 use crate::answer::{FieldComplaint, Refusal, json, json_text};
 use crate::call::Call;
-use crate::job::{BudgetOrder, Job, JobKind, JobOrder, JobState, Record, now};
+use crate::job::{Job, JobKind, JobOrder, JobState, Record, now};
 use crate::ledger::Ledger;
 use crate::order::{Checked, Request};
 use crate::stream;
@@ -36,7 +36,7 @@ pub(crate) struct NewJob {
     #[serde(default)]
     starts: bool,
     /// What the file may cost, where schemes are chosen.
-    budget: Option<BudgetOrder>,
+    budget: Option<BudgetFile>,
 }
 
 /// Facts about a job that are known before it begins.
@@ -86,30 +86,17 @@ fn forecast(
     Ok(Forecast { output_bytes: Some(output_bytes), tensors: Some(plan.tensors.len()), seconds })
 }
 
-/// Refuses a budget that is none. Whether a file can keep it is for the job to say.
-fn check_budget(kind: JobKind, budget: Option<&BudgetOrder>) -> Result<(), Refusal> {
-    let complaint = |field: &str, problem: &str| {
-        let (field, problem) = (field.to_owned(), problem.to_owned());
-        Err(Refusal::complaints(vec![FieldComplaint { field, problem }]))
-    };
+/// Refuses a budget that is none, and one that nobody asks for. Whether a file can keep it is for the job to say.
+fn check_budget(kind: JobKind, budget: Option<&BudgetFile>) -> Result<(), Refusal> {
     match (kind, budget) {
-        (JobKind::Budget, Some(BudgetOrder { size, bits, card })) => {
-            let is_known = |card: &str| Card::NAMES.iter().any(|(name, _)| *name == card);
-            match (size, bits, card) {
-                (Some(_), Some(_), _) | (None, None, _) => {
-                    complaint("budget.size", "name a size or a number of bits")
-                }
-                (_, Some(bits), _) if bits.is_nan() || *bits <= 0.0 => {
-                    complaint("budget.size", "bits are a number above 0")
-                }
-                (.., Some(card)) if !is_known(card) => {
-                    complaint("budget.card", "is the name of no card")
-                }
-                _ => Ok(()),
-            }
+        (JobKind::Budget, budget) => {
+            budget.cloned().unwrap_or_default().check()?;
+            Ok(())
         }
-        (JobKind::Budget, None) => complaint("budget.size", "name a size or a number of bits"),
-        (_, Some(_)) => complaint("budget", "only the choice of schemes has a budget"),
+        (_, Some(_)) => {
+            let problem = "only the choice of schemes has a budget".to_owned();
+            Err(Refusal::complaints(vec![FieldComplaint { field: "budget".to_owned(), problem }]))
+        }
         (_, None) => Ok(()),
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::response::Response;
-use roundwise_convert::plan::Workers;
+use roundwise_convert::plan::{Action, PlanAnswer, Workers};
 use roundwise_convert::recipe::shell_text;
 use roundwise_convert::scheme::CATALOG;
 use roundwise_convert::source::LayerInputs;
@@ -71,7 +71,7 @@ pub(crate) fn plan(call: &Call) -> Result<Response, Refusal> {
 /// The plan as `plan --json` prints it, and what a page needs beside it.
 fn answer(shared: &Shared, opened: &Opened, plan: &Plan) -> Result<Map<String, Value>, Refusal> {
     let Opened { checked, source, .. } = opened;
-    let mut answer = match serde_json::to_value(plan) {
+    let mut answer = match serde_json::to_value(PlanAnswer::new(source, plan, None)?) {
         Ok(Value::Object(answer)) => answer,
         Ok(_) => return Err(Refusal::bug("a plan is no object")),
         Err(error) => return Err(Refusal::bug(error.to_string())),
@@ -86,22 +86,17 @@ fn answer(shared: &Shared, opened: &Opened, plan: &Plan) -> Result<Map<String, V
     let order = order(checked);
     let words = words_of(&order, std::path::Path::new("recipe.toml"));
     let time = time_of(shared, checked, plan);
-    let consumers = plan.consumers();
-    let clients = consumers.iter().filter_map(|consumer| consumer.answer.program());
-    let counted = |is_counted: fn(&str) -> bool| {
-        plan.tensors.iter().filter(|it| is_counted(&action(it))).count()
+    let counted = |is_counted: fn(Action) -> bool| {
+        plan.tensors.iter().filter(|it| is_counted(it.action())).count()
     };
     let more = json!({
-        "input_bytes": source.checkpoint.total_bytes(),
-        "disk_bytes": answer["output_bytes"],
-        "clients": clients.collect::<Vec<_>>(),
         "method": checked.recipe.method(),
         "scheme": checked.recipe.scheme().to_string(),
-        "converted": counted(|action| action == "quantize"),
-        "kept": counted(|action| !["quantize", "remove"].contains(&action)),
-        "removed": counted(|action| action == "remove"),
+        "converted_tensors": counted(|action| action == Action::Quantize),
+        "kept_tensors": counted(|action| !matches!(action, Action::Quantize | Action::Remove)),
+        "removed_tensors": counted(|action| action == Action::Remove),
         "output": checked.output.to_string_lossy(),
-        "exists": checked.output.exists(),
+        "output_exists": checked.output.exists(),
         "free_bytes": available_bytes(&checked.output),
         "problem": plan.check_purpose(source).err().map(|error| {
             let (kind, message, help) = Refusal::from(error).parts();
@@ -110,19 +105,14 @@ fn answer(shared: &Shared, opened: &Opened, plan: &Plan) -> Result<Map<String, V
         "unfinished": unfinished(checked)?,
         "command": words,
         "shell": shell_text(&words),
-        "seconds": time.map(|(seconds, _)| seconds),
-        "seconds_from": time.map(|(_, from)| from),
+        "estimated_seconds": time.map(|(seconds, _)| seconds),
+        "estimated_from": time.map(|(_, from)| from),
         "kinds": kinds,
     });
     if let Value::Object(more) = more {
         answer.extend(more);
     }
     Ok(answer)
-}
-
-fn action(planned: &roundwise_convert::plan::PlannedTensor) -> String {
-    let action = serde_json::to_value(planned.action()).unwrap_or_default();
-    action.as_str().unwrap_or_default().to_owned()
 }
 
 fn order(checked: &Checked) -> JobOrder {
@@ -144,7 +134,7 @@ fn unfinished(checked: &Checked) -> Result<Option<Value>, Refusal> {
         let differences: Vec<String> = left.differences.iter().map(ToString::to_string).collect();
         json!({
             "path": left.path.to_string_lossy(),
-            "finished": left.finished,
+            "finished_tensors": left.finished_tensors,
             "tensors": left.tensors,
             "differences": differences,
         })
@@ -175,7 +165,7 @@ fn size(shared: &Shared, request: &Request, scheme: &str) -> Result<Value, Refus
     request.recipe.insert("scheme".to_owned(), scheme.into());
     let refused = |refusal: Refusal| {
         let (_, message, _) = refusal.parts();
-        json!({ "scheme": scheme, "output_bytes": null, "converted": 0, "client": null, "refused": message })
+        json!({ "scheme": scheme, "output_bytes": null, "converted_tensors": 0, "opened_by": null, "refused": message })
     };
     // What is wrong with the input itself is wrong in every scheme.
     require_there("input", &request.input)?;
@@ -203,15 +193,15 @@ fn size(shared: &Shared, request: &Request, scheme: &str) -> Result<Value, Refus
         }
     }
     let consumers = plan.consumers();
-    let client = consumers.iter().find_map(|consumer| consumer.answer.program());
+    let opened_by = consumers.iter().find_map(|consumer| consumer.answer.program());
     Ok(json!({
         "scheme": scheme,
         "output_bytes": output_bytes,
         "codes_bytes": codes,
         "scales_bytes": scales,
         "kept_bytes": kept,
-        "converted": plan.quantized().count(),
-        "client": client,
+        "converted_tensors": plan.quantized().count(),
+        "opened_by": opened_by,
         "refused": null,
     }))
 }

@@ -39,7 +39,7 @@ fn names_of_tensors_are_text_in_json_and_patterns_match_them_alone() {
     for kind in plan["kinds"].as_array().unwrap() {
         let keep = json!({ "input": path, "recipe": { "keep": [kind["regex"]] } });
         let plan = server.post("/api/plan", &keep).json();
-        assert_eq!(plan["converted"], NAMES.len() - 1, "{kind}: {}", plan["error"]);
+        assert_eq!(plan["converted_tensors"], NAMES.len() - 1, "{kind}: {}", plan["error"]);
     }
 }
 
@@ -243,6 +243,6 @@ fn links_are_followed_and_shown_as_such() {
     let listed = server.get(&format!("/api/folder?path={path}")).json();
     let names = listed["entries"].as_array().unwrap().iter();
     let names: Vec<_> =
-        names.map(|it| (it["name"].as_str().unwrap(), it["link"] == true)).collect();
+        names.map(|it| (it["name"].as_str().unwrap(), it["is_link"] == true)).collect();
     assert_eq!(names, [("state", false), ("link.safetensors", true), ("m.safetensors", false)]);
 }

@@ -13,8 +13,8 @@ use crate::client::{Server, setup};
 const BEGINNING: &str = r#"
 echo '{"event":"phase","name":"converting","tensors":2,"bytes":10}'
 echo '{"event":"begun","tensor":"a"}'
-echo '{"event":"progress","bytes":5,"rate":2.5,"left":2.0}'
-echo '{"event":"finished","output":"o","recalled":false,"tensor":{"name":"a","shape":[2,2],"decision":"quantize"}}'
+echo '{"event":"progress","bytes_done":5,"bytes_per_second":2.5,"seconds_left":2.0}'
+echo '{"event":"finished","output":"o","is_recalled":false,"tensor":{"name":"a","shape":[2,2],"decision":"quantize"}}'
 "#;
 
 /// The report, and the end.
@@ -27,7 +27,7 @@ exit 0
 const UNTIL_STOPPED: &str = r#"
 read line
 echo "stopping after: $line" >&2
-printf '%s\n' '{"event":"failed","kind":"unfinished","message":"stopped\n  1 of 2 tensors are finished","unfinished":["o.partial"]}'
+printf '%s\n' '{"event":"failed","kind":"unfinished","message":"stopped\n  1 of 2 tensors are finished","unfinished_files":["o.partial"]}'
 exit 130
 "#;
 
@@ -146,7 +146,10 @@ fn a_job_goes_from_its_order_to_its_report() {
     assert_eq!(plan, 400, "a plan has no kind");
     let plan = json!({ "input": place.input(), "recipe": { "scheme": "int8-row" } });
     let plan = server.post("/api/plan", &plan).json();
-    assert_eq!((&plan["seconds_from"], plan["seconds"].is_f64()), (&json!("job"), true));
+    assert_eq!(
+        (&plan["estimated_from"], plan["estimated_seconds"].is_f64()),
+        (&json!("job"), true)
+    );
 }
 
 #[test]
@@ -163,7 +166,7 @@ fn one_job_runs_at_a_time_and_the_queue_can_wait() {
     server.post(&format!("/api/jobs/{first}/stop"), &json!({}));
     let job = server.wait_for(&first, "stopped");
     assert!(asked.elapsed() < Duration::from_secs(10));
-    assert_eq!(job["failure"]["unfinished"], json!(["o.partial"]));
+    assert_eq!(job["failure"]["unfinished_files"], json!(["o.partial"]));
     assert_eq!(job["log"], json!(["stopping after: stop"]));
     assert_eq!(place.commands().len(), 1, "the queue waits");
     server.post("/api/queue", &json!({ "runs": true }));

@@ -1,10 +1,10 @@
-use super::Part;
+use super::Measurement;
 use super::trade_off::Scored;
 use crate::goal::{Goal, rounding as goals};
 
 /// One matrix, one way to round it, and what is asked of the result.
 pub(super) struct Case {
-    pub(super) part: Part,
+    pub(super) part: Measurement,
     pub(super) shape: [usize; 2],
     pub(super) rank: usize,
     pub(super) scheme: &'static str,
@@ -45,18 +45,18 @@ impl Measure {
 }
 
 const fn square(scheme: &'static str, budget: f64, goals: &'static [(Measure, Goal)]) -> Case {
-    let (part, shape) = (Part::Quality, [1024, 1024]);
+    let (part, shape) = (Measurement::Quality, [1024, 1024]);
     Case { part, shape, rank: 204, scheme, budget, effort: "high", goals }
 }
 
 /// Returns a case of a wide matrix whose ‖E‖² may rise by 1 %.
 const fn wide(scheme: &'static str, goals: &'static [(Measure, Goal)]) -> Case {
-    let (part, shape) = (Part::Wide, [3072, 12288]);
+    let (part, shape) = (Measurement::Wide, [3072, 12288]);
     Case { part, shape, rank: 64, scheme, budget: 0.004_987, effort: "normal", goals }
 }
 
 const fn timed(effort: &'static str, goals: &'static [(Measure, Goal)]) -> Case {
-    let (part, shape) = (Part::Time, [3072, 3072]);
+    let (part, shape) = (Measurement::Time, [3072, 3072]);
     Case { part, shape, rank: 614, scheme: "fp8", budget: 0.03, effort, goals }
 }
 

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::case::{CASES, Case};
-use super::{Bench, Figure, Part, show};
+use super::{Bench, Figure, Measurement, show};
 use crate::command;
 use crate::measured_run::median;
 use crate::python::Python;
@@ -33,7 +33,7 @@ pub(super) struct Scored {
 }
 
 /// Rounds and scores the cases of a part.
-pub(super) fn measure(bench: &Bench, part: Part) -> Result<Vec<Figure>> {
+pub(super) fn measure(bench: &Bench, part: Measurement) -> Result<Vec<Figure>> {
     let binary = bench.workspace.release_example("trade_off")?;
     let mut peers = BTreeMap::new();
     let mut figures = Vec::new();

@@ -73,7 +73,7 @@ const EXACT: [(&str, &[&str]); 46] = [
         &[
             CODES,
             "edit a.safetensors -o b.safetensors --full-precision in$ --no-provenance",
-            "edit b.safetensors -o c.safetensors --any-products . --no-provenance",
+            "edit b.safetensors -o c.safetensors --any-precision . --no-provenance",
         ],
     ),
     (

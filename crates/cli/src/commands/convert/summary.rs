@@ -49,7 +49,13 @@ pub(in crate::commands) fn describe(report: &Report, typed: &Typed) -> String {
 
 /// Describes how many tensors became what, in the terms of the command.
 fn describe_counts(report: &Report) -> String {
-    let Report { converted, kept, removed, options, .. } = report;
+    let Report {
+        converted_tensors: converted,
+        kept_tensors: kept,
+        removed_tensors: removed,
+        recipe,
+        ..
+    } = report;
     let count =
         |action: Action| report.tensors.iter().filter(|layer| layer.decision == action).count();
     let (moved, decoded) = (count(Action::Repack), count(Action::Decode));
@@ -59,13 +65,13 @@ fn describe_counts(report: &Report) -> String {
         let kept = counted(kept - moved - decoded, "tensor");
         format!("{layers} {verb}{}, {kept} kept", side.unwrap_or_default())
     };
-    if let Some(dtype) = &options.decode_to {
+    if let Some(dtype) = &recipe.decode_to {
         return rewritten(&format!("decoded to {dtype}"), decoded, "left out");
     }
-    if let Some(layout) = &options.migrate_to {
+    if let Some(layout) = &recipe.migrate_to {
         return rewritten(&format!("moved to {layout}"), moved, "laid out anew");
     }
-    match (&options.edit, options.repair) {
+    match (&recipe.edit, recipe.repair) {
         (Some(_), _) => rewritten("edited", moved, "written anew"),
         (None, Some(true)) => rewritten("laid out anew", moved, "written anew or left out"),
         _ => format!("{converted} converted, {kept} kept, {removed} removed"),
@@ -107,7 +113,7 @@ fn describe_prediction(prediction: &Prediction) -> String {
         "nats" => "nats per token (KL)",
         _ => "half the squared error of an output element",
     };
-    let left_out = match prediction.left_out {
+    let left_out = match prediction.left_out_layers {
         0 => String::new(),
         count => format!(", {} without gradients left out", counted(count, "layer")),
     };
@@ -149,14 +155,14 @@ fn describe_rounding(totals: &RoundingTotals) -> String {
         totals.device,
         // Not −0.00.
         ((totals.weight_error_ratio - 1.0) * 1e4).round() / 100.0 + 0.0,
-        totals.kept_nearest,
+        totals.nearest_layers,
         counted(totals.layers, "weight"),
     );
     text += &describe_moments(totals);
-    if totals.failed > 0 {
+    if totals.failed_layers > 0 {
         text += &format!(
             "  warning: the search of {} failed; nearest codes are stored (`--report` says why)\n",
-            counted(totals.failed, "weight"),
+            counted(totals.failed_layers, "weight"),
         );
     }
     if !totals.is_reproducible {

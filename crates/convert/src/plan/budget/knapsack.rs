@@ -1,6 +1,8 @@
 //! The multiple-choice knapsack: of each group exactly one option, of least total value within a limit of
 //! total cost.
 
+use std::cmp::Ordering;
+
 /// One way to store a group of layers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Choice {
@@ -205,41 +207,49 @@ fn finish(
     // The best rates that are left once the groups before are freed.
     let best_up = suffix(&order, |group| up[group], f64::max, 0.0);
     let least_down = suffix(&order, |group| down[group], f64::min, f64::INFINITY);
-
     // 3. Groups are freed one by one.
-    let mut best = greedy;
-    let mut taken: Vec<Taken> = vec![];
-    let mut states = vec![State { total: total_of(groups, &base), last: None }];
-    let mut is_proven = true;
+    let start = State { total: total_of(groups, &base), last: None };
+    let (states, taken) = (vec![start], vec![]);
+    let mut search = Search { groups, limit, base, best: greedy, taken, states, is_proven: true };
     for (place, &group) in order.iter().enumerate() {
-        let own = groups[group][base[group]];
-        let mut next: Vec<(State, usize)> = vec![];
-        for state in &states {
-            for option in efficient(&groups[group]) {
-                let total = match option == base[group] {
-                    true => state.total,
-                    false => total_of_change(state.total, own, groups[group][option]),
-                };
-                next.push((State { total, last: state.last }, option));
-            }
+        search.free(group, Rest { best_up: best_up[place + 1], least_down: least_down[place + 1] });
+        if search.states.is_empty() {
+            break;
         }
-        let bound = |total: Choice| match total.cost <= limit {
-            // At best the room that is left is filled at the best rate to come, or what is too much
-            // is taken back at the least loss.
-            true => total.value - (limit - total.cost) * best_up[place + 1],
-            false => total.value + (total.cost - limit) * least_down[place + 1],
-        };
+    }
+    Solution { is_optimal: search.is_proven, ..search.best }
+}
+
+/// The rates of the groups that are still to be freed.
+#[derive(Clone, Copy)]
+struct Rest {
+    best_up: f64,
+    least_down: f64,
+}
+
+/// Partial solutions in which more and more groups are freed.
+struct Search<'a> {
+    groups: &'a [Vec<Choice>],
+    limit: f64,
+    /// Options of the relaxed solution.
+    base: Vec<usize>,
+    best: Solution,
+    taken: Vec<Taken>,
+    /// By rising cost and falling value.
+    states: Vec<State>,
+    is_proven: bool,
+}
+
+impl Search<'_> {
+    /// Gives a group each of its options in every partial solution, and drops what cannot be the best.
+    fn free(&mut self, group: usize, rest: Rest) {
+        let mut next = self.with_options_of(group);
         // Sums of floating-point numbers differ by their order in the last places.
-        let hopeless = best.value - 1e-12 * best.value.abs();
+        let hopeless = self.best.value - 1e-12 * self.best.value.abs();
         next.retain(|(state, _)| {
-            bound(state.total) < hopeless || {
-                state.total.cost <= limit && state.total.value < hopeless
-            }
+            self.bound(state.total, rest) < hopeless
+                || (state.total.cost <= self.limit && state.total.value < hopeless)
         });
-        let by_cost = |(a, _): &(State, usize), (b, _): &(State, usize)| {
-            let by_value = a.total.value.total_cmp(&b.total.value);
-            a.total.cost.total_cmp(&b.total.cost).then(by_value)
-        };
         next.sort_by(by_cost);
         let mut least = f64::INFINITY;
         // Of equal cost or more and no less value: no completion makes such a state the better one.
@@ -249,35 +259,67 @@ fn finish(
             is_efficient
         });
         if next.len() > MOST_STATES {
-            is_proven = false;
-            next.sort_by(|(a, _), (b, _)| bound(a.total).total_cmp(&bound(b.total)));
+            self.is_proven = false;
+            let bound = |state: &State| self.bound(state.total, rest);
+            next.sort_by(|(a, _), (b, _)| bound(a).total_cmp(&bound(b)));
             next.truncate(MOST_STATES);
             next.sort_by(by_cost);
         }
-        states = next
-            .into_iter()
-            .map(|(state, option)| {
-                taken.push(Taken { before: state.last, group, option });
-                State { last: Some(taken.len() - 1), ..state }
-            })
-            .collect();
-        // States rise in cost and fall in value: the last one within the limit is the best.
-        let within = states.iter().rfind(|state| state.total.cost <= limit);
-        if let Some(state) = within
-            && state.total.value < hopeless
-        {
-            let chosen = retraced(&base, &taken, state.last);
-            let total = total_of(groups, &chosen);
-            // Summed anew, since states add up changes.
-            if total.cost <= limit && total.value < best.value {
-                best = Solution { chosen, cost: total.cost, value: total.value, is_optimal: true };
-            }
-        }
-        if states.is_empty() {
-            break;
+        self.take(group, next);
+        self.remember_best(hopeless);
+    }
+
+    /// Returns all partial solutions with each option of a group that is worth taking.
+    fn with_options_of(&self, group: usize) -> Vec<(State, usize)> {
+        let options = &self.groups[group];
+        let own = self.base[group];
+        let worth_taking = efficient(options);
+        let with = |state: &State, option: usize| {
+            let total = match option == own {
+                true => state.total,
+                false => total_of_change(state.total, options[own], options[option]),
+            };
+            (State { total, last: state.last }, option)
+        };
+        let of_state = |state| worth_taking.iter().map(move |&option| with(state, option));
+        self.states.iter().flat_map(of_state).collect()
+    }
+
+    /// Returns the least value that a completion may have.
+    fn bound(&self, total: Choice, rest: Rest) -> f64 {
+        match total.cost <= self.limit {
+            // At best the room that is left is filled at the best rate to come, or what is too much
+            // is taken back at the least loss.
+            true => total.value - (self.limit - total.cost) * rest.best_up,
+            false => total.value + (total.cost - self.limit) * rest.least_down,
         }
     }
-    Solution { is_optimal: is_proven, ..best }
+
+    fn take(&mut self, group: usize, next: Vec<(State, usize)>) {
+        self.states.clear();
+        for (state, option) in next {
+            self.taken.push(Taken { before: state.last, group, option });
+            self.states.push(State { last: Some(self.taken.len() - 1), ..state });
+        }
+    }
+
+    /// Keeps the best solution within the limit, where it beats what is known.
+    fn remember_best(&mut self, hopeless: f64) {
+        // States rise in cost and fall in value: the last one within the limit is the best.
+        let within = self.states.iter().rfind(|state| state.total.cost <= self.limit);
+        let Some(state) = within.filter(|state| state.total.value < hopeless) else { return };
+        let chosen = retraced(&self.base, &self.taken, state.last);
+        let Choice { cost, value } = total_of(self.groups, &chosen);
+        // Summed anew, since states add up changes.
+        if cost <= self.limit && value < self.best.value {
+            self.best = Solution { chosen, cost, value, is_optimal: true };
+        }
+    }
+}
+
+fn by_cost((a, _): &(State, usize), (b, _): &(State, usize)) -> Ordering {
+    let by_value = a.total.value.total_cmp(&b.total.value);
+    a.total.cost.total_cmp(&b.total.cost).then(by_value)
 }
 
 /// Returns the rates of the next step of each group up from its option, 0 for none, and of the step that
@@ -321,7 +363,6 @@ fn retraced(base: &[usize], taken: &[Taken], last: Option<usize>) -> Vec<usize> 
 
 #[cfg(test)]
 mod tests {
-    use std::cmp::Ordering;
     use std::time::Instant;
 
     use roundwise_testkit::random::Random;

@@ -14,7 +14,7 @@ const DIFFUSERS_KEY: &str = "lora_adapter_metadata";
 
 /// Where a configuration comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Origin {
+pub(super) enum ConfigSource {
     ConfigFile,
     DiffusersMetadata,
 }
@@ -22,7 +22,7 @@ pub(super) enum Origin {
 /// PEFT's configuration of one adapter, as far as merging asks for it.
 #[derive(Debug)]
 pub(super) struct Config {
-    pub(super) origin: Origin,
+    pub(super) source: ConfigSource,
     /// `None` where the file does not say so.
     rank: Option<f64>,
     alpha: Option<f64>,
@@ -89,7 +89,7 @@ impl Config {
     /// One line, when it is no such configuration, or one that is not merged.
     pub(super) fn of_file(text: &str) -> Result<Self, String> {
         let stored = serde_json::from_str(text).map_err(|error| format!("is not read: {error}"))?;
-        Self::of(stored, Origin::ConfigFile)
+        Self::of(stored, ConfigSource::ConfigFile)
     }
 
     /// Reads the header entry of diffusers: one configuration for each component.
@@ -117,12 +117,12 @@ impl Config {
         let configs = components.into_iter().map(|(component, settings)| {
             let stored = serde_json::from_value(Value::Object(settings));
             let stored = stored.map_err(|error| problem(format!("is not read: {error}")))?;
-            Ok((component, Self::of(stored, Origin::DiffusersMetadata).map_err(problem)?))
+            Ok((component, Self::of(stored, ConfigSource::DiffusersMetadata).map_err(problem)?))
         });
         configs.collect()
     }
 
-    fn of(stored: Stored, origin: Origin) -> Result<Self, String> {
+    fn of(stored: Stored, source: ConfigSource) -> Result<Self, String> {
         if let Some(kind) = &stored.peft_type
             && !["LORA", "LOHA", "LOKR", "OFT", "BOFT"].contains(&kind.to_uppercase().as_str())
         {
@@ -159,7 +159,7 @@ impl Config {
             patterns.collect::<Result<Vec<_>, String>>()
         };
         Ok(Self {
-            origin,
+            source,
             oft: oft_settings(&stored)?,
             rank: stored.r,
             // LoRA calls it one way, LoHa and LoKr the other; no configuration has both.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use roundwise_tensor_file::{Checkpoint, TensorHeader, read_text};
 
 use crate::error::ConvertError;
-use crate::source::adapter::config::{CONFIG_FILE, Config, Kohya, OftSettings, Origin};
+use crate::source::adapter::config::{CONFIG_FILE, Config, ConfigSource, Kohya, OftSettings};
 use crate::source::adapter::keys::{AdapterKey, Role, adapter_key};
 use crate::source::adapter::module::Module;
 use crate::source::adapter::numbers::{is_numeric, number};
@@ -179,9 +179,9 @@ impl AdapterFile {
     }
 
     fn configured(&self, config: &Config, name: &str, rank: Option<u64>) -> Result<Scale, String> {
-        let (source, place) = match config.origin {
-            Origin::ConfigFile => (ScaleSource::ConfigFile, CONFIG_FILE),
-            Origin::DiffusersMetadata => (ScaleSource::DiffusersMetadata, "the header"),
+        let (source, place) = match config.source {
+            ConfigSource::ConfigFile => (ScaleSource::ConfigFile, CONFIG_FILE),
+            ConfigSource::DiffusersMetadata => (ScaleSource::DiffusersMetadata, "the header"),
         };
         let told = config.rank_of(name);
         if let (Some(told), Some(rank)) = (told, rank)

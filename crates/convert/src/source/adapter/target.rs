@@ -27,12 +27,12 @@ struct Entry {
     /// Name of its tensors, without `.weight` and `.bias`.
     layer: String,
     part: ModelPart,
-    place: Place,
+    relation: Relation,
 }
 
 /// How a name and a layer belong together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+enum Relation {
     /// It is the layer's own name.
     Own,
     /// The name means these rows of the layer.
@@ -122,23 +122,23 @@ impl Targets {
     fn add(&mut self, layer: &str, blocks: UnetBlocks) {
         let part = ModelPart::of(layer, |name| self.tensors.get(name).map(|it| &it.1[..]));
         self.has_first_encoder |= part == ModelPart::FirstClip;
-        let mut insert = |name: &str, place: Place| {
-            let entry = Entry { layer: layer.to_owned(), part, place };
-            // One spelling for all: kohya writes underscores for dots, so that dots cannot be told
-            // from them.
+        // One spelling for all: kohya writes underscores for dots, so that dots cannot be told
+        // from them.
+        let mut insert = |name: &str, relation: Relation| {
+            let entry = Entry { layer: layer.to_owned(), part, relation };
             let entries = self.by_name.entry(joined(name)).or_default();
             if !entries.contains(&entry) {
                 entries.push(entry);
             }
         };
         let names = bare_names(layer);
-        names.iter().for_each(|name| insert(name, Place::Own));
+        names.iter().for_each(|name| insert(name, Relation::Own));
         let bare = names.last().copied().unwrap_or(layer);
         for (name, rows) in other_names(bare, blocks) {
-            insert(&name, Place::RowsOfLayer(rows));
+            insert(&name, Relation::RowsOfLayer(rows));
         }
         for (name, rows) in whole_names(bare) {
-            insert(&name, Place::RowsOfName(rows));
+            insert(&name, Relation::RowsOfName(rows));
         }
     }
 
@@ -164,10 +164,10 @@ impl Targets {
                 }
             }
             // A layer's own name goes before what others call another one.
-            if found.iter().any(|(entry, _)| entry.place == Place::Own) {
-                found.retain(|(entry, _)| entry.place == Place::Own);
+            if found.iter().any(|(entry, _)| entry.relation == Relation::Own) {
+                found.retain(|(entry, _)| entry.relation == Relation::Own);
             }
-            let are_parts = |it: &(&Entry, _)| matches!(it.0.place, Place::RowsOfName(_));
+            let are_parts = |it: &(&Entry, _)| matches!(it.0.relation, Relation::RowsOfName(_));
             match found.as_slice() {
                 [] => continue,
                 [_] => {}
@@ -218,40 +218,41 @@ impl Targets {
         let range = |rows: Range<u64>| rows.start as usize..rows.end as usize;
         let whole = std::iter::once(0..count as usize).collect();
         let uneven = || format!("`{}` has {count} rows, which are not so many parts", tensor.name);
-        let (rows, of_change) = match entry.place {
-            Place::Own | Place::RowsOfLayer(Rows::All) | Place::RowsOfName(Rows::All) => {
+        let (rows, of_change) = match entry.relation {
+            Relation::Own | Relation::RowsOfLayer(Rows::All) | Relation::RowsOfName(Rows::All) => {
                 (whole, None)
             }
-            Place::RowsOfLayer(Rows::SwappedIfPair) | Place::RowsOfName(Rows::SwappedIfPair)
+            Relation::RowsOfLayer(Rows::SwappedIfPair)
+            | Relation::RowsOfName(Rows::SwappedIfPair)
                 if count != width.saturating_mul(2) =>
             {
                 (whole, None)
             }
-            Place::RowsOfLayer(Rows::Swapped | Rows::SwappedIfPair)
-            | Place::RowsOfName(Rows::Swapped | Rows::SwappedIfPair) => {
+            Relation::RowsOfLayer(Rows::Swapped | Rows::SwappedIfPair)
+            | Relation::RowsOfName(Rows::Swapped | Rows::SwappedIfPair) => {
                 if !count.is_multiple_of(2) {
                     return Err(uneven());
                 }
                 (vec![range(count / 2..count), range(0..count / 2)], None)
             }
-            Place::RowsOfLayer(Rows::Part(at, parts)) => {
+            Relation::RowsOfLayer(Rows::Slice(at, parts)) => {
                 if !count.is_multiple_of(parts) {
                     return Err(uneven());
                 }
                 let part = count / parts;
                 (vec![range(at * part..(at + 1) * part)], None)
             }
-            Place::RowsOfLayer(Rows::Widths(start, widths)) => {
+            Relation::RowsOfLayer(Rows::Widths(start, widths)) => {
                 let end = (start + widths).saturating_mul(width);
                 if end > count {
                     return Err(uneven());
                 }
                 (vec![range(start * width..end)], None)
             }
-            Place::RowsOfName(Rows::Part(at, _)) => {
+            Relation::RowsOfName(Rows::Slice(at, _)) => {
                 (whole, Some(range(at.saturating_mul(count)..(at + 1).saturating_mul(count))))
             }
-            Place::RowsOfName(Rows::Widths(start, _)) => {
+            Relation::RowsOfName(Rows::Widths(start, _)) => {
                 let start = start.saturating_mul(width);
                 (whole, Some(range(start..start.saturating_add(count))))
             }

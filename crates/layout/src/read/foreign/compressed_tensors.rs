@@ -45,56 +45,26 @@ fn find(
 ) -> Result<LayerDescription, String> {
     let name = |end: &str| format!("{layer}.{end}");
     let shape_name = name("weight_shape");
-    let found = integers(file, &shape_name)?;
-    let shape: Option<Vec<u64>> = found.iter().map(|size| u64::try_from(*size).ok()).collect();
-    let Some(shape) = shape.filter(|shape| shape.len() == 2) else {
-        return Err(format!("`{shape_name}` is {found:?}, no shape of a matrix"));
-    };
-    let [rows, cols] = [shape[0], shape[1]];
+    let shape @ [rows, cols] = stored_shape(file, &shape_name)?;
     let [found_rows, row_words] = matrix(codes, &[Dtype::I32])?;
-    // Fields that do not fill words exactly may have been packed in another way before.
-    let bits = bits_of(row_words, cols, &[2, 3, 4, 5, 6, 7, 8]).filter(|_| found_rows == rows);
-    let bits = bits.filter(|&bits| {
-        32 % bits == 0 || cols.div_ceil(32 / bits) != cols.saturating_mul(bits).div_ceil(32)
-    });
-    let bits = bits.ok_or_else(|| {
-        format!(
-            "`{}` is {:?}, which tells no number of bits for {shape:?}",
-            codes.name, codes.shape
-        )
+    let bits = bits_in_words(row_words, cols).filter(|_| found_rows == rows).ok_or_else(|| {
+        let found = &codes.shape;
+        format!("`{}` is {found:?}, which tells no number of bits for {shape:?}", codes.name)
     })?;
     let scale = part(file, &name("weight_scale"))?;
-    let groups = match scale.shape[..] {
-        [] | [1] => 1,
-        [found] if found == rows => 1,
-        [found, groups] if found == rows && groups > 0 && cols.is_multiple_of(groups) => groups,
-        _ => return Err(unexpected(scale, &PLAIN, &format!("[{rows}, groups]"))),
-    };
-    // Asked before the groups: one number stands for all of them, whatever its shape.
+    let groups = groups_of(scale, shape)?;
+    // One number stands for all groups, whatever its shape.
     let is_single = scale.element_count() == 1;
     let scales = Numbers::find(file, &scale.name, &scale.shape)?;
-    let mut parts = vec![shape_name, scale.name.clone()];
-    let zeros = file.get(&name("weight_zero_point"));
-    // Without its zero points such a layer would decode to wrong numbers, and nothing else would
-    // show it.
-    if zeros.is_none() && is_asymmetric(file) {
-        return Err(format!(
-            "`{}` is missing, and the codes have zero points",
-            name("weight_zero_point")
-        ));
-    }
-    if let Some(zeros) = zeros {
-        let down = rows.checked_mul(bits).ok_or("its shape is past all memory")?.div_ceil(32);
-        expect(zeros, &[Dtype::I32], &[down, groups])?;
-        parts.push(zeros.name.clone());
-    }
+    let zeros = zero_points(file, &name("weight_zero_point"), [rows, bits, groups])?;
     if file.get(&name("weight_g_idx")).is_some() {
         return Err(format!("its columns are in the order of `{layer}.weight_g_idx`"));
     }
+    let mut parts = vec![shape_name, scale.name.clone()];
+    parts.extend(zeros.map(|zeros| zeros.name.clone()));
     // Numbers of the inputs belong to the codes; the weight does without them.
     let dense = ["input_scale", "input_zero_point", "input_global_scale"].map(name);
     parts.extend(dense.into_iter().filter(|name| file.get(name).is_some()));
-    let group = cols / groups;
     let decoder = Packed {
         codes: codes.clone(),
         row_words: size(row_words)?,
@@ -108,17 +78,62 @@ fn find(
     let tiles = match (is_single, groups) {
         (true, _) => "with one scale".to_owned(),
         (false, 1) => "in rows".to_owned(),
-        (false, _) => format!("in groups of {group}"),
+        (false, _) => format!("in groups of {}", cols / groups),
     };
     Ok(LayerDescription {
         name: weight_of(layer),
         codes_tensor: codes.name.clone(),
         parts,
         codes: format!("{bits} bits {tiles}"),
-        shape,
+        shape: shape.to_vec(),
         dtype: scales.half_dtype().or_else(|| file.model_dtype()),
         decoder: Arc::new(decoder),
     })
+}
+
+/// Reads the shape of the weight, which the file holds as numbers.
+fn stored_shape(file: &ForeignFile<'_>, name: &str) -> Result<[u64; 2], String> {
+    let found = integers(file, name)?;
+    let shape: Option<Vec<u64>> = found.iter().map(|size| u64::try_from(*size).ok()).collect();
+    let shape = shape.and_then(|shape| <[u64; 2]>::try_from(shape).ok());
+    shape.ok_or_else(|| format!("`{name}` is {found:?}, no shape of a matrix"))
+}
+
+/// Returns the number of bits of a field, of which a row has so many words.
+fn bits_in_words(row_words: u64, cols: u64) -> Option<u64> {
+    // Fields that do not fill words exactly may have been packed in another way before.
+    bits_of(row_words, cols, &[2, 3, 4, 5, 6, 7, 8]).filter(|&bits| {
+        32 % bits == 0 || cols.div_ceil(32 / bits) != cols.saturating_mul(bits).div_ceil(32)
+    })
+}
+
+/// Returns the number of groups of a row, by the scales.
+fn groups_of(scale: &TensorHeader, [rows, cols]: [u64; 2]) -> Result<u64, String> {
+    match scale.shape[..] {
+        [] | [1] => Ok(1),
+        [found] if found == rows => Ok(1),
+        [found, groups] if found == rows && groups > 0 && cols.is_multiple_of(groups) => Ok(groups),
+        _ => Err(unexpected(scale, &PLAIN, &format!("[{rows}, groups]"))),
+    }
+}
+
+/// Returns the zero points, if there are any.
+fn zero_points<'a>(
+    file: &'a ForeignFile<'_>,
+    name: &str,
+    [rows, bits, groups]: [u64; 3],
+) -> Result<Option<&'a TensorHeader>, String> {
+    let Some(zeros) = file.get(name) else {
+        // Without its zero points such a layer would decode to wrong numbers, and nothing else would
+        // show it.
+        return match is_asymmetric(file) {
+            true => Err(format!("`{name}` is missing, and the codes have zero points")),
+            false => Ok(None),
+        };
+    };
+    let down = rows.checked_mul(bits).ok_or("its shape is past all memory")?.div_ceil(32);
+    expect(zeros, &[Dtype::I32], &[down, groups])?;
+    Ok(Some(zeros))
 }
 
 /// Tells whether the configuration says of all groups of layers that their codes have zero points.

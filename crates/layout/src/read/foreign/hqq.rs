@@ -95,89 +95,111 @@ fn find(
     codes: &TensorHeader,
 ) -> Result<LayerDescription, String> {
     let name = |end: &str| format!("{layer}.{end}");
-    let one = |end: &str| match integers(file, &name(end))?.as_slice() {
-        [number] => Ok(*number),
-        many => Err(format!("`{layer}.{end}` holds {} numbers, expected one", many.len())),
-    };
     for quantized in ["quant_scale", "quant_zero"] {
-        if file.get(&name(quantized)).is_some() && one(quantized)? != 0 {
+        if file.get(&name(quantized)).is_some() && number(file, &name(quantized))? != 0 {
             return Err("its scales or zero points are codes, which are not read".to_owned());
         }
     }
     let shape = integers(file, &name("shape"))?;
     let shape = shape.iter().map(|&size| u64::try_from(size).ok()).collect::<Option<Vec<u64>>>();
-    let shape = shape.filter(|shape| shape.len() == 2);
+    let shape = shape.and_then(|shape| <[u64; 2]>::try_from(shape).ok());
     let shape = shape.ok_or_else(|| format!("`{layer}.shape` is no shape of a matrix"))?;
     let packed = match file.get(&name("packing")) {
         Some(_) => text(file, &name("packing"))?,
-        None => packing_of_bits(one("nbits")?).to_owned(),
+        None => packing_of_bits(number(file, &name("nbits"))?).to_owned(),
     };
     let packing =
         packing(&packed).ok_or_else(|| format!("its packing is `{packed}`, which is not known"))?;
-    let axis = one("axis")?;
-
-    let [packed_rows, _] = codes.shape[..] else {
-        return Err(unexpected(codes, &[Dtype::U8, Dtype::I32], "of two dimensions"));
-    };
-    // The same bytes may be stored as numbers of 16 or 32 bits.
-    let row_bytes = codes.byte_len().checked_div(packed_rows).unwrap_or(0);
-    let width = row_bytes / packing.bytes as u64;
-    let rows = packed_rows.checked_mul(packing.codes as u64);
-    let count = shape[0].checked_mul(shape[1]).filter(|&count| count > 0 && width > 0);
-    let (Some(rows), Some(count)) = (rows, count) else {
-        return Err(format!("`{}` is empty or past all memory", codes.name));
-    };
-    let used_rows = count / width;
-    // Only fields that do not fill a word have rows to spare.
-    let spare = rows.checked_sub(used_rows).unwrap_or(u64::MAX);
-    let is_whole = used_rows * width == count && row_bytes == width * packing.bytes as u64;
-    if !is_whole || spare >= packing.codes as u64 || (packing.bits != 3 && spare != 0) {
-        return Err(unexpected(
-            codes,
-            &[Dtype::U8, Dtype::I32],
-            &format!("that hold {count} codes packed as `{packed}`"),
-        ));
-    }
-    let scale_count = match axis {
-        1 => used_rows,
-        0 => width,
+    let axis = number(file, &name("axis"))?;
+    let extent = Extent::of(codes, shape, packing, &packed)?;
+    let (scale_count, group) = match axis {
+        1 => (extent.used_rows, extent.width),
+        0 => (extent.width, extent.used_rows),
         _ => return Err(format!("its axis is {axis}, expected 0 or 1")),
     };
-    let mut numbers = vec![];
-    for end in ["scale", "zero"] {
-        let header = part(file, &name(end))?;
-        let count = header.element_count();
-        if !PLAIN.contains(&header.dtype) || ![1, scale_count].contains(&count) {
-            return Err(unexpected(header, &PLAIN, &format!("of {scale_count} elements")));
-        }
-        numbers.push(Numbers::of(header));
-    }
-    let half_dtype = numbers[0].half_dtype();
+    let [scales, zeros] = ["scale", "zero"].map(|end| numbers(file, &name(end), scale_count));
+    let (scales, zeros) = (scales?, zeros?);
+    let half_dtype = scales.half_dtype();
     let told =
         file.get(&name("compute_dtype")).and_then(|_| text(file, &name("compute_dtype")).ok());
-    let [scales, zeros] = <[Numbers; 2]>::try_from(numbers).expect("two were found");
     let parts = PARTS.map(name).into_iter().filter(|part| file.get(part).is_some());
     let decoder = Packed {
         codes: codes.clone(),
         packing,
-        packed_rows: size(packed_rows)?,
-        width: size(width)?,
+        packed_rows: size(extent.packed_rows)?,
+        width: size(extent.width)?,
         cols: size(shape[1])?,
         axis,
         scales,
         zeros,
     };
-    let group = if axis == 1 { width } else { used_rows };
-    let bits = one("nbits").unwrap_or(packing.bits as i64);
+    let bits = number(file, &name("nbits")).unwrap_or(packing.bits as i64);
     Ok(LayerDescription {
         name: weight_of(layer),
         codes_tensor: codes.name.clone(),
         parts: parts.collect(),
         codes: format!("{bits} bits in groups of {group} along axis {axis}"),
-        shape,
+        shape: shape.to_vec(),
         dtype: told.as_deref().and_then(dtype_named).or(half_dtype).or_else(|| file.model_dtype()),
         decoder: Arc::new(decoder),
     })
+}
+
+/// Reads a tensor that holds one number.
+fn number(file: &ForeignFile<'_>, name: &str) -> Result<i64, String> {
+    match integers(file, name)?.as_slice() {
+        [number] => Ok(*number),
+        many => Err(format!("`{name}` holds {} numbers, expected one", many.len())),
+    }
+}
+
+/// Finds scales or zero points: one for all, or one for each group.
+fn numbers(file: &ForeignFile<'_>, name: &str, groups: u64) -> Result<Numbers, String> {
+    let header = part(file, name)?;
+    match PLAIN.contains(&header.dtype) && [1, groups].contains(&header.element_count()) {
+        true => Ok(Numbers::of(header)),
+        false => Err(unexpected(header, &PLAIN, &format!("of {groups} elements"))),
+    }
+}
+
+/// How the flattened weight lies in rows of packed codes.
+struct Extent {
+    /// Rows of bytes or words.
+    packed_rows: u64,
+    /// Rows of codes, those that fill words alone left out.
+    used_rows: u64,
+    /// Codes in a row.
+    width: u64,
+}
+
+impl Extent {
+    fn of(
+        codes: &TensorHeader,
+        [rows, cols]: [u64; 2],
+        packing: Packing,
+        packed: &str,
+    ) -> Result<Self, String> {
+        let [packed_rows, _] = codes.shape[..] else {
+            return Err(unexpected(codes, &[Dtype::U8, Dtype::I32], "of two dimensions"));
+        };
+        // The same bytes may be stored as numbers of 16 or 32 bits.
+        let row_bytes = codes.byte_len().checked_div(packed_rows).unwrap_or(0);
+        let width = row_bytes / packing.bytes as u64;
+        let all_rows = packed_rows.checked_mul(packing.codes as u64);
+        let count = rows.checked_mul(cols).filter(|&count| count > 0 && width > 0);
+        let (Some(all_rows), Some(count)) = (all_rows, count) else {
+            return Err(format!("`{}` is empty or past all memory", codes.name));
+        };
+        let used_rows = count / width;
+        // Only fields that do not fill a word have rows to spare.
+        let spare = all_rows.checked_sub(used_rows).unwrap_or(u64::MAX);
+        let is_whole = used_rows * width == count && row_bytes == width * packing.bytes as u64;
+        if !is_whole || spare >= packing.codes as u64 || (packing.bits != 3 && spare != 0) {
+            let expected = format!("that hold {count} codes packed as `{packed}`");
+            return Err(unexpected(codes, &[Dtype::U8, Dtype::I32], &expected));
+        }
+        Ok(Self { packed_rows, used_rows, width })
+    }
 }
 
 /// The flattened weight as rows of a group each, or as columns of a group each; rows share bytes with

@@ -1,15 +1,15 @@
 /// The program that opens a layer of some layout and scheme.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Client {
+pub struct Opener {
     /// Name of the program, with the first version that reads the file.
     pub name: &'static str,
     /// What sort of program that is.
-    pub kind: ClientKind,
+    pub kind: OpenerKind,
 }
 
 /// The sort of a program that opens layers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClientKind {
+pub enum OpenerKind {
     /// ComfyUI without custom nodes.
     StockComfyUi,
     /// ComfyUI with custom nodes.
@@ -26,54 +26,54 @@ pub enum ClientKind {
     },
 }
 
-impl Client {
-    pub(crate) const NONE: Client = Client {
+impl Opener {
+    pub(crate) const NONE: Opener = Opener {
         name: "no program that is known; roundwise reads it back",
-        kind: ClientKind::Nobody { known: "roundwise reads it back" },
+        kind: OpenerKind::Nobody { known: "roundwise reads it back" },
     };
 
-    pub(crate) const ANY_FP16: Client = Client {
+    pub(crate) const ANY_FP16: Opener = Opener {
         name: "no program that heeds the scale; any reader of FP16 where all scales are 1",
-        kind: ClientKind::Nobody { known: "any reader of FP16 where all scales are 1" },
+        kind: OpenerKind::Nobody { known: "any reader of FP16 where all scales are 1" },
     };
 
-    pub(crate) const QUANT_OPS: Client = custom("ComfyUI with the custom node ComfyUI-QuantOps");
+    pub(crate) const QUANT_OPS: Opener = custom("ComfyUI with the custom node ComfyUI-QuantOps");
 
-    pub(crate) const QUANT_OPS_FORK: Client =
+    pub(crate) const QUANT_OPS_FORK: Opener =
         custom("ComfyUI with ComfyUI-QuantOps and its author's fork of comfy-kitchen");
 
     /// Returns programs that serve language models.
     pub(crate) const fn servers(name: &'static str, with_transformers: bool) -> Self {
-        Self { name, kind: ClientKind::Servers { with_transformers } }
+        Self { name, kind: OpenerKind::Servers { with_transformers } }
     }
 
     /// Reads the first format that had a name: its markers from the header, at first, later from
     /// tensors beside the weights.
-    pub(crate) const FIRST_FORMAT: Client = Client::stock("ComfyUI 0.3.68 or newer");
+    pub(crate) const FIRST_FORMAT: Opener = Opener::stock("ComfyUI 0.3.68 or newer");
 
     /// Returns the program that opens a text encoder by itself: its loader asked for the header later.
-    pub fn of_text_encoder(self) -> Client {
-        match self == Client::FIRST_FORMAT {
-            true => Client::stock("ComfyUI 0.3.72 or newer"),
+    pub fn of_text_encoder(self) -> Opener {
+        match self == Opener::FIRST_FORMAT {
+            true => Opener::stock("ComfyUI 0.3.72 or newer"),
             false => self,
         }
     }
 
     /// Returns the program that opens a model whose names stand behind a prefix. Loaders take the
     /// prefix off the names of tensors, and off the header's never did: markers in tensors count.
-    pub fn of_prefixed_model(self) -> Client {
-        match self == Client::FIRST_FORMAT {
-            true => Client::stock("ComfyUI 0.3.77 or newer"),
+    pub fn of_prefixed_model(self) -> Opener {
+        match self == Opener::FIRST_FORMAT {
+            true => Opener::stock("ComfyUI 0.3.77 or newer"),
             false => self,
         }
     }
 
     /// Returns a program that needs no custom nodes.
     pub(crate) const fn stock(name: &'static str) -> Self {
-        Self { name, kind: ClientKind::StockComfyUi }
+        Self { name, kind: OpenerKind::StockComfyUi }
     }
 }
 
-const fn custom(name: &'static str) -> Client {
-    Client { name, kind: ClientKind::CustomNodes }
+const fn custom(name: &'static str) -> Opener {
+    Opener { name, kind: OpenerKind::CustomNodes }
 }
