@@ -147,6 +147,7 @@ impl Decode for Tiles {
             let first = row / self.tile[0] * self.across;
             let tiles = values.chunks_mut(self.tile[1]).zip(codes.chunks(self.tile[1]));
             for (tile, (values, codes)) in (first..).zip(tiles) {
+                // Scales were read for these rows, zero points for all.
                 let (scale, zero) =
                     (scales[tile - first_tile], zeros.get(tile).copied().unwrap_or(0.0));
                 for (value, code) in values.iter_mut().zip(codes) {
