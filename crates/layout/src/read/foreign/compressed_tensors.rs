@@ -44,6 +44,7 @@ fn find(
     codes: &TensorHeader,
 ) -> Result<LayerDescription, String> {
     let name = |end: &str| format!("{layer}.{end}");
+    // 1. The shape, which packed codes do not tell by themselves.
     let shape_name = name("weight_shape");
     let found = integers(file, &shape_name)?;
     let shape: Option<Vec<u64>> = found.iter().map(|size| u64::try_from(*size).ok()).collect();
@@ -51,6 +52,7 @@ fn find(
         return Err(format!("`{shape_name}` is {found:?}, no shape of a matrix"));
     };
     let [rows, cols] = [shape[0], shape[1]];
+    // 2. The bits of a code, from the words of a row.
     let [found_rows, row_words] = matrix(codes, &[Dtype::I32])?;
     // Fields that do not fill words exactly may have been packed in another way before.
     let bits = bits_of(row_words, cols, &[2, 3, 4, 5, 6, 7, 8]).filter(|_| found_rows == rows);
@@ -63,6 +65,7 @@ fn find(
             codes.name, codes.shape
         )
     })?;
+    // 3. Scales, of as many groups of columns as they have columns.
     let scale = part(file, &name("weight_scale"))?;
     let groups = match scale.shape[..] {
         [] | [1] => 1,
@@ -74,6 +77,7 @@ fn find(
     let is_single = scale.element_count() == 1;
     let scales = Numbers::find(file, &scale.name, &scale.shape)?;
     let mut parts = vec![shape_name, scale.name.clone()];
+    // 4. Zero points, where there are any.
     let zeros = file.get(&name("weight_zero_point"));
     // Without its zero points such a layer would decode to wrong numbers, and nothing else would
     // show it.
@@ -88,6 +92,7 @@ fn find(
         expect(zeros, &[Dtype::I32], &[down, groups])?;
         parts.push(zeros.name.clone());
     }
+    // 5. What else belongs to the layer.
     if file.get(&name("weight_g_idx")).is_some() {
         return Err(format!("its columns are in the order of `{layer}.weight_g_idx`"));
     }

@@ -99,11 +99,13 @@ fn find(
         [number] => Ok(*number),
         many => Err(format!("`{layer}.{end}` holds {} numbers, expected one", many.len())),
     };
+    // 1. What is not read.
     for quantized in ["quant_scale", "quant_zero"] {
         if file.get(&name(quantized)).is_some() && one(quantized)? != 0 {
             return Err("its scales or zero points are codes, which are not read".to_owned());
         }
     }
+    // 2. Shape, packing and axis.
     let shape = integers(file, &name("shape"))?;
     let shape = shape.iter().map(|&size| u64::try_from(size).ok()).collect::<Option<Vec<u64>>>();
     let shape = shape.filter(|shape| shape.len() == 2);
@@ -116,6 +118,7 @@ fn find(
         packing(&packed).ok_or_else(|| format!("its packing is `{packed}`, which is not known"))?;
     let axis = one("axis")?;
 
+    // 3. Whether the bytes are as many as such codes take.
     let [packed_rows, _] = codes.shape[..] else {
         return Err(unexpected(codes, &[Dtype::U8, Dtype::I32], "of two dimensions"));
     };
@@ -138,6 +141,7 @@ fn find(
             &format!("that hold {count} codes packed as `{packed}`"),
         ));
     }
+    // 4. Scales and zero points: one for each group, or one for all.
     let scale_count = match axis {
         1 => used_rows,
         0 => width,
