@@ -90,6 +90,7 @@ impl Events {
         // What an earlier run had done took no time in this one.
         let rate = counted.own as f64 / counted.since.elapsed().as_secs_f64().max(1e-9);
         let rest = counted.total.saturating_sub(counted.bytes) as f64;
+        // Before this run has done anything itself nothing is known.
         let left = (rate > 0.0).then(|| rest / rate);
         let bytes = counted.bytes;
         // Writing may wait for the reader, which other threads need not.

@@ -83,6 +83,7 @@ impl Ledger {
                 job.live.end();
             }
         }
+        // What cannot be remembered goes on all the same.
         let _ = state.save(&job.record);
         let event = json!({
             "event": "state",
