@@ -89,6 +89,7 @@ impl Events {
         // What an earlier run had done took no time in this one.
         let bytes_per_second = counted.own as f64 / counted.since.elapsed().as_secs_f64().max(1e-9);
         let rest = counted.total.saturating_sub(counted.bytes) as f64;
+        // Before this run has done anything itself nothing is known.
         let seconds_left = (bytes_per_second > 0.0).then(|| rest / bytes_per_second);
         let bytes_done = counted.bytes;
         // Writing may wait for the reader, which other threads need not.

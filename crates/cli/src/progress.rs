@@ -96,6 +96,7 @@ impl Progress {
     }
 
     fn begin(&self, bytes: u64, doing: &'static str) {
+        // Relaxed, here and below: the flags say which line is drawn, and nothing goes with them.
         self.is_under_way.store(false, Ordering::Relaxed);
         self.has_words.store(!doing.is_empty(), Ordering::Relaxed);
         self.set_style(BEGINNING);

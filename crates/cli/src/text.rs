@@ -2,6 +2,7 @@
 
 use console::measure_text_width;
 use indicatif::{HumanBytes, HumanDuration};
+use roundwise_convert::tensor_file::steers_text;
 use std::time::Duration;
 
 /// Formats a number of bytes: `1.23 GiB`.
@@ -27,13 +28,9 @@ pub(crate) fn counted(count: usize, noun: &str) -> String {
 /// Returns text from a file on one line, unable to steer the terminal: control characters and those
 /// that reorder a line become escapes.
 pub(crate) fn plain(text: &str) -> String {
-    let steers = |char: char| {
-        char.is_control()
-            || matches!(char, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
     let mut shown = String::with_capacity(text.len());
     for char in text.chars() {
-        if steers(char) { shown.extend(char.escape_default()) } else { shown.push(char) }
+        if steers_text(char) { shown.extend(char.escape_default()) } else { shown.push(char) }
     }
     shown
 }

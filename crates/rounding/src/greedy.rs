@@ -159,6 +159,7 @@ impl<'a> Search<'a> {
         for (other, by_row) in self.by_row.iter_mut().enumerate() {
             *by_row = match &self.left {
                 Some(left) => dot(left.row(other), left.row(row)),
+                // Without L a step pushes its own row alone.
                 None => f32::from(other == row),
             };
         }

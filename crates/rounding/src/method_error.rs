@@ -101,6 +101,9 @@ pub enum WhyNot {
     /// The solver chooses codes outright.
     #[error("its solver `{0}` makes no soft choices")]
     NoSoftChoice(&'static str),
+    /// The solver rounds row by row.
+    #[error("its solver `{0}` does not couple rows")]
+    NoCoupledRows(&'static str),
     /// The objective has no singular vectors.
     #[error("it has no singular vectors")]
     NoSingularVectors,

@@ -102,6 +102,7 @@ fn value_in(options: &Options, name: &str) -> Option<SettingValue> {
             Objective::Activations { .. } => Some(options.sides.name().into()),
             _ => None,
         },
+        // No method has one by itself.
         "bias_correction" => Some("none".into()),
         // All rows at once.
         _ => None,

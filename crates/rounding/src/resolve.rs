@@ -232,9 +232,12 @@ impl Resolution {
         }
         let sides = self.complaints.named("sides", &asked.sides, Sides::named);
         if let Some(sides) = sides {
-            let is_used = matches!(self.options.objective, Objective::Activations { .. })
-                && matches!(self.options.solver, Solver::Best | Solver::Feedback(_));
-            self.complaints.applies("sides", (!is_used).then_some(WhyNot::NoRealInputs));
+            let why = match (self.options.objective, self.options.solver) {
+                (Objective::Activations { .. }, Solver::Best | Solver::Feedback(_)) => None,
+                (Objective::Activations { .. }, solver) => Some(WhyNot::NoCoupledRows(solver.name())),
+                _ => Some(WhyNot::NoRealInputs),
+            };
+            self.complaints.applies("sides", why);
             self.options.sides = sides;
         }
         self.soft_choice("reg_lambda", asked.reg_lambda, |options| &mut options.regularizer);

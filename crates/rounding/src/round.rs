@@ -13,7 +13,7 @@ use crate::section::{Section, joined, sections};
 use crate::solve::State;
 use crate::{
     Limit, Linear, Objective, Options, OutputMoment, RoundingError, RoundingReport, Score,
-    SearchCache, SecondMoment, Sides, Watch, relative_output_error,
+    SearchCache, SecondMoment, Sides, Solver, Watch, relative_output_error,
 };
 
 /// Codes, and the report on them.
@@ -114,9 +114,12 @@ impl Search<'_> {
         let key = Key { objective, effort, seed, group, rows, has_mean };
         let find = || Projection::of(objective, &layer, seen, options.effort, engine, seed);
         let projection = cache.unwrap_or(&SearchCache::default()).get_or_find(key, find)?;
-        // Gradients are of whole outputs; those of a part of the rows are not cut out.
+        // Only feedback hands errors on between rows. Gradients are of whole outputs; those of a part of the rows are
+        // not cut out.
+        let is_coupled = options.sides == Sides::Both
+            && matches!(options.solver, Solver::Best | Solver::Feedback(_));
         let outputs = asked.outputs.filter(|outputs| {
-            is_seen && is_whole && options.sides == Sides::Both && outputs.rows() == weight.rows()
+            is_seen && is_whole && is_coupled && outputs.rows() == weight.rows()
         });
         let coupling = outputs.map(OutputMoment::coupling).transpose()?.flatten();
         // Of a rotated diagonal only a part is seen.

@@ -58,7 +58,9 @@ pub(crate) fn joined(sections: Vec<Found>) -> Rounded {
     let weight_of = |found: &Found| found.rounded.matrix.shape()[0] as f64;
     let rows: f64 = sections.iter().map(weight_of).sum();
     let reports = || sections.iter().map(|found| &found.rounded.report);
-    let mut report = reports().next().expect("a section").clone();
+    // Solver and λ are those of a section that was searched, where one was.
+    let told = reports().find(|report| !report.kept_nearest).or(reports().next());
+    let mut report = told.expect("a section").clone();
     // Errors add up over rows; what does not, such as damping, is told of the worst section.
     report.stored = reports().map(|report| report.stored).fold(Score::default(), Score::plus);
     report.nearest = reports().map(|report| report.nearest).fold(Score::default(), Score::plus);

@@ -27,7 +27,10 @@ pub(crate) fn search_row_scales(
     importance: &[f32],
     scales: &mut Scales,
 ) {
-    scheme.grid().visit(Search { weight, scheme, importance, scales });
+    // Plain numbers and shared scales leave nothing to choose.
+    if scheme.storage().candidate_count(scheme.grid()) > 0 {
+        scheme.grid().visit(Search { weight, scheme, importance, scales });
+    }
 }
 
 struct Search<'a> {

@@ -163,6 +163,7 @@ impl Scheme {
 
     /// Returns the scheme of the transposed matrix, `None` where rows mean more than columns.
     pub(crate) fn transposed(self, shape: [usize; 2]) -> Option<Self> {
+        // Groups of a row are rotated; down a column there are none.
         if self.rotation.is_some() {
             return None;
         }

@@ -12,8 +12,8 @@ use crate::{
 
 /// A union of two or more files, as if their inputs had been seen in one run.
 ///
-/// Made before anything is read but headers and counts; [`Self::write`] then holds two layers at a
-/// time. Layers that only one file has are copied.
+/// Made from headers, counts and moments of mixed inputs; [`Self::write`] then holds two layers at a time.
+/// Layers that only one file has are copied.
 #[derive(Debug)]
 pub struct Merge<'a> {
     sources: &'a [Statistics],

@@ -214,6 +214,7 @@ fn checked_metadata(metadata: &BTreeMap<String, String>) -> Result<(u32, Vec<Lay
     }
     let listed = text("layers");
     let expected = "sorted lines `module rows columns`";
+    // What was found is not shown: the list has a line for every layer.
     let layers = listed.as_deref().and_then(parse_layers).ok_or(Kind::Metadata {
         key: "layers",
         found: None,

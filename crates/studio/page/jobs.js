@@ -8,6 +8,8 @@ const KEPT = 5000;
 const known = { runs: false, seq: 0, order: [], byId: new Map() };
 const watched = new Map();
 const listeners = new Set();
+/** Lists that take every event which comes while a snapshot is on its way. */
+const catching = new Set();
 let recent = [];
 
 /** The queue as it is known: `runs`, and jobs in order. */
@@ -82,11 +84,16 @@ export async function setRunning(runs) {
 
 /** Fetches the queue anew. */
 export async function refresh() {
-  const answer = await get("/api/jobs");
+  const [seen, late] = [known.seq, []];
+  catching.add(late);
+  const answer = await get("/api/jobs").finally(() => catching.delete(late));
+  // A server that was started anew counts from the beginning.
+  if (answer.seq < seen) recent = [];
   known.runs = answer.runs;
   known.seq = answer.seq;
   known.order = answer.jobs.map((job) => job.id);
   known.byId = new Map(answer.jobs.map((job) => [job.id, job]));
+  for (const event of late) if (event.seq > known.seq) note(event);
   await Promise.all([...watched.keys()].map((id) => watch(id).catch(() => watched.delete(id))));
   tell(null);
 }
@@ -111,19 +118,28 @@ function take(event) {
   if (event.event === "reload" || event.event === "crowded") return void refresh().catch(() => {});
   // Part of a snapshot already.
   if (event.seq <= known.seq) return;
-  known.seq = event.seq;
+  for (const late of catching) late.push(event);
   recent.push(event);
   // Cut now and then, not with every event.
   if (recent.length > 2 * KEPT) recent = recent.slice(-KEPT);
+  note(event);
+  const isNews = event.event === "added" || event.event === "removed" || event.event === "done" || event.event === "failed";
+  // Jobs that are new, and what their end changes of them, come with a snapshot.
+  if (isNews || (event.event === "queue" && known.order.some((id) => !known.byId.has(id)))) void refresh().catch(() => {});
+  const job = watched.get(event.job);
+  if (job) apply(job, event);
+  tell(event);
+}
+
+/** Brings the queue up to date. */
+function note(event) {
+  known.seq = event.seq;
   if (event.event === "queue") {
     known.runs = event.runs;
     known.order = event.order ?? known.order;
   }
-  const isNews = event.event === "added" || event.event === "removed" || event.event === "done" || event.event === "failed";
-  // Jobs that are new, and what their end changes of them, come with a snapshot.
-  if (isNews || (event.event === "queue" && known.order.some((id) => !known.byId.has(id)))) void refresh().catch(() => {});
-  for (const job of [known.byId.get(event.job), watched.get(event.job)]) if (job) apply(job, event);
-  tell(event);
+  const job = known.byId.get(event.job);
+  if (job) apply(job, event);
 }
 
 function tell(event) {

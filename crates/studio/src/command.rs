@@ -33,6 +33,7 @@ pub fn words_of(order: &JobOrder, recipe_file: &Path) -> Vec<String> {
         words.push("--write".to_owned());
     }
     if order.kind.writes() {
+        // A whole path, which begins with no dash.
         words.extend(["-o".to_owned(), output]);
     }
     match takes_recipe && !is_said_by_flags(&order.recipe) {
@@ -43,7 +44,7 @@ pub fn words_of(order: &JobOrder, recipe_file: &Path) -> Vec<String> {
     words
 }
 
-/// Whether a job's recipe has to be in a file.
+/// Whether flags can say a job's recipe, so that it need not be in a file.
 pub(crate) fn is_said_by_flags(recipe: &RecipeFile) -> bool {
     // `model` has no flag.
     let words = recipe_words(recipe);

@@ -103,6 +103,7 @@ fn host(request: &Request) -> Result<&str, Refusal> {
             .with_help("open the address that the terminal shows")
     };
     let host = only(request.headers(), HOST).ok().flatten().ok_or_else(refused)?;
+    // An address in full names the host once more, and has to agree.
     let authority = request.uri().authority().is_none_or(|it| it.as_str() == host);
     match authority && is_loopback(host) {
         true => Ok(host),

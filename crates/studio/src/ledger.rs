@@ -83,6 +83,7 @@ impl Ledger {
                 job.live.end();
             }
         }
+        // What cannot be remembered goes on all the same.
         let _ = state.save(&job.record);
         let event = json!({
             "event": "state",
@@ -163,8 +164,9 @@ impl Ledger {
         // In this order: what was done before it could stop is done, and what the server ends is
         // interrupted.
         let (to, failure) = match code {
-            // 3: the comparison found something wrong, and the report says what.
-            Some(0 | 3) if record.has_report => (JobState::Done, None),
+            // 3: the comparison found something wrong, and the report says what. A report that could not be kept does
+            // not undo the work.
+            Some(0 | 3) => (JobState::Done, None),
             _ if is_closing => (JobState::Interrupted, told),
             _ if was_stopping => (JobState::Stopped, told),
             Some(130) => (JobState::Stopped, told),

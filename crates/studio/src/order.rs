@@ -22,6 +22,7 @@ fn complaint(field: &str, problem: String) -> Refusal {
 /// # Errors
 /// A complaint at the field.
 pub(crate) fn absolute(field: &str, path: &Path) -> Result<(), Refusal> {
+    // A NUL would be the end of the path for the system, and not for a message about it.
     match path.is_absolute() && !path.to_string_lossy().contains('\0') {
         true => Ok(()),
         false => Err(complaint(field, format!("`{}` is not a whole path", path.display()))),

@@ -30,8 +30,11 @@ impl Rates {
     /// - `seconds`: that so many elements took
     pub(crate) fn learn(&mut self, key: String, elements: f64, seconds: f64, from: LearnedFrom) {
         let elements_per_second = elements / seconds;
-        // Work on nothing, or in no time, tells nothing.
-        if elements_per_second.is_finite() && elements_per_second > 0.0 {
+        // Work on nothing, or in no time, tells nothing; a few weights tell less than a whole job.
+        let is_told = elements_per_second.is_finite() && elements_per_second > 0.0;
+        let is_known_better = from == LearnedFrom::Try
+            && self.0.get(&key).is_some_and(|rate| rate.from == LearnedFrom::Job);
+        if is_told && !is_known_better {
             self.0.insert(key, Rate { elements_per_second, from });
         }
     }
@@ -75,7 +78,8 @@ mod tests {
         assert_eq!(rates.seconds(&key, 400.0), None);
         rates.learn(key.clone(), converted_elements(&report), 2.0, LearnedFrom::Job);
         assert_eq!(rates.seconds(&key, 400.0), Some((4.0, LearnedFrom::Job)));
-        rates.learn(key.clone(), 0.0, 0.0, LearnedFrom::Try);
+        rates.learn(key.clone(), 0.0, 0.0, LearnedFrom::Job);
+        rates.learn(key.clone(), 1.0, 2.0, LearnedFrom::Try);
         assert_eq!(rates.seconds(&key, 400.0), Some((4.0, LearnedFrom::Job)));
     }
 }

@@ -29,11 +29,16 @@ pub(crate) struct Address {
 /// Inputs that were looked at, kept for the next time.
 const RECENT: usize = 12;
 
+/// The folder of the address, which holds the key: private also where somebody else made the state's folder.
+const ADDRESS_FOLDER: &str = "server";
+
 impl StateFolder {
     /// Opens the folder, and makes it where it is not there; `None` where another server holds it.
     pub(crate) fn open(path: &Path) -> Result<Option<Self>, StudioError> {
         let failed = |source| StudioError::State { path: path.to_owned(), source };
-        make_private(path).and_then(|()| make_private(&path.join("jobs"))).map_err(failed)?;
+        for folder in [path.to_owned(), path.join("jobs"), path.join(ADDRESS_FOLDER)] {
+            make_private(&folder).map_err(failed)?;
+        }
         let mut options = File::options();
         let options = options.create(true).truncate(false).write(true);
         let lock = options.open(path.join("lock")).map_err(failed)?;
@@ -48,13 +53,13 @@ impl StateFolder {
 
     /// Tells where this server is found.
     pub(crate) fn tell_address(&self, address: &Address) -> Result<(), StudioError> {
-        self.write("address.json", address)
+        self.write(&format!("{ADDRESS_FOLDER}/address.json"), address)
             .map_err(|source| StudioError::State { path: self.path.clone(), source })
     }
 
     /// Where the server that holds `path` is found.
     pub(crate) fn address_of(path: &Path) -> Option<Address> {
-        read(&path.join("address.json"))
+        read(&path.join(ADDRESS_FOLDER).join("address.json"))
     }
 
     /// The jobs of earlier servers. What ran when a server ended is interrupted; what cannot be read

@@ -48,6 +48,7 @@ impl Stream for Lines {
 
 /// Opens a stream of what happens after an event.
 pub(crate) fn open(shared: &Arc<Shared>, after: u64) -> Lines {
+    // A slow reader makes only its own stream wait: what happens meanwhile is kept in the log.
     let (sender, receiver) = mpsc::channel(16);
     let ends = Arc::new(Notify::new());
     locked(&shared.streams).add(&ends);
@@ -74,6 +75,7 @@ async fn write(shared: Arc<Shared>, after: u64, to: mpsc::Sender<Bytes>, ends: A
                 let _ = to.send(line.into()).await;
                 return;
             }
+            // An empty line, by which a reader that is gone is noticed.
             () = tokio::time::sleep(SILENCE) => {
                 if to.send(Bytes::from_static(b"\n")).await.is_err() {
                     return;

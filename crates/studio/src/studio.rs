@@ -266,6 +266,7 @@ impl Shared {
         worker.stop();
         let since = Instant::now();
         let mut is_killed = false;
+        // The second half of the time is for the end of a worker that was killed to be heard.
         while self.is_at_work() && since.elapsed() < GRACE * 2 {
             if since.elapsed() > GRACE && !is_killed {
                 worker.kill();

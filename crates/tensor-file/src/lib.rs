@@ -65,7 +65,7 @@ pub use arrange::{Arranged, RowOrder, Rows};
 pub use checkpoint::Checkpoint;
 pub use disk::{available_bytes, check_writable, create_folder, is_vacant};
 pub use dtype::Dtype;
-pub use error::{TensorFileError, TensorFileErrorKind, printable};
+pub use error::{TensorFileError, TensorFileErrorKind, printable, steers_text};
 pub use gguf::GgufValue;
 pub use header::{HEADER_LIMIT_BYTES, RANK_LIMIT, TensorHeader};
 pub use journal::Record;

@@ -160,6 +160,7 @@ fn placed(name: &str, view: ResolvedView<'_>, storages: &Storages) -> Result<Ten
         Some((begin, end))
     });
     let found = range.end - range.start;
+    // Inside its own storage, not only inside the file: others lie behind it.
     match expected.filter(|(_, end)| *end <= found) {
         Some((offset, _)) => {
             let name = name.to_owned();

@@ -56,6 +56,7 @@ fn within_budget(
     let recipe = file.check().map_err(|error| typed.error(error.into()))?;
     limit_search_threads(options.run.threads());
     stop::listen(Work::Search, options.run.quiet)?;
+    // A job has a name for its output; nothing is written here.
     let output = default_output(&options.input, &recipe, Limits::default());
     let job = Job {
         threads: options.run.threads(),

@@ -23,6 +23,7 @@ fn try_out(options: &TryOptions) -> anyhow::Result<bool> {
     limit_search_threads(options.run.threads());
     stop::listen(Work::Looking, options.run.quiet)?;
     let limits = Limits { memory_bytes: options.memory_limit, shard_bytes: options.shard_size };
+    // A job has a name for its output; nothing is written here.
     let output = default_output(&options.input, &recipe, limits);
     let job = Job {
         threads: options.run.threads(),

@@ -61,6 +61,7 @@ fn refuse_same(options: &VerifyOptions) -> anyhow::Result<()> {
     // As the system knows them: a symbolic link is another name of the same file.
     let [original, converted] =
         [&options.original, &options.converted].map(|path| path.canonicalize().ok());
+    // Of files that are not there the comparison itself tells.
     match original.is_some() && original == converted {
         true => bail!(BadUsage(format!(
             "{}: is both files; name the original first, then what was made of it\n  `roundwise \

@@ -64,6 +64,8 @@ impl Comparison {
         findings.extend(self.lost_metadata());
         findings.extend(self.invented_input_scales());
         findings.extend(self.lost_precision());
+        // Loaders look at the same names and shapes: what is recognised as another model is loaded
+        // as one.
         let [before, after] =
             [&self.original, &self.converted].map(|source| source.subject().detected.main.title);
         if before != after {
@@ -122,6 +124,7 @@ impl Comparison {
         let asked = &self.original.stored.full_precision_layers;
         let asked_now = &self.converted.stored.full_precision_layers;
         let lost = asked.difference(asked_now);
+        // What is no longer in codes is multiplied in full precision anyway.
         lost.filter(|layer| self.converted.stored.layers.contains_key(*layer))
             .map(|layer| finding(layer, "no longer asks for products in full precision"))
     }
@@ -130,6 +133,7 @@ impl Comparison {
         let after = self.converted.checkpoint.metadata();
         let before = self.original.checkpoint.metadata().iter();
         let foreign = self.original.stored.foreign.values();
+        // Entries that say how to read another program's codes go with the codes.
         let of_codes: BTreeSet<&String> = foreign.flat_map(|layer| &layer.metadata).collect();
         before
             .filter(|(key, _)| ![QUANTIZATION_METADATA, PROVENANCE_KEY].contains(&key.as_str()))
@@ -390,6 +394,7 @@ impl Comparison {
             return Ok(Outcome::Wrong(finding(&before.name, "holds codes without a scale")));
         };
         // F32 and F64 hold every decoded value, BF16 its rounding.
+        // Of one length, for the shapes have been compared before.
         let is_same = found.iter().zip(&expected).all(|(&found, &expected)| {
             let expected = match dtype {
                 FloatDtype::BF16 => bf16::from_f32(expected).to_f32(),

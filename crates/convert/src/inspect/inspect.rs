@@ -115,6 +115,7 @@ pub struct QuantizedCount {
     pub layers: usize,
 }
 
+// Entries may be whole configurations or pictures.
 const METADATA_SHOWN_CHARS: usize = 200;
 
 /// Reads headers and markers, no weight.
@@ -126,6 +127,8 @@ pub fn inspect(path: &Path) -> Result<Inspection, ConvertError> {
     let subject = source.subject();
     let model = subject.detected.main.clone();
     let stored = &source.stored;
+    // Once more, as a conversion opens it: whether programs read its codes depends on the names
+    // that the output would have.
     let converted = Source::open_for_conversion(path);
     let (as_converted, names_stay) = match &converted {
         Ok(opened) => match opened.names_stay() {

@@ -128,6 +128,7 @@ impl Histogram {
 
     /// Makes empty bins for numbers of at most this magnitude.
     fn up_to(largest: f32) -> Self {
+        // Zeros lie in the middle bin, however wide it is.
         let largest = if largest > 0.0 { f64::from(largest) } else { 1.0 };
         let edge = |index: usize| ((2.0 * index as f64 / Self::BINS as f64 - 1.0) * largest) as f32;
         Self { edges: (0..=Self::BINS).map(edge).collect(), counts: vec![0; Self::BINS] }

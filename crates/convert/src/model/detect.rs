@@ -62,6 +62,7 @@ impl Detected {
     /// Returns the component that the tensor called `name` belongs to: the one with the longest
     /// prefix.
     pub fn component_of(&self, name: &str) -> &Component {
+        // Of equally long ones the first counts, and the main one comes first.
         let longer = |best: &Component, next: &Component| next.prefix.len() > best.prefix.len();
         self.components()
             .filter(|component| name.starts_with(&component.prefix))
@@ -326,10 +327,12 @@ fn copies(shapes: &Shapes<'_>, main: &Component) -> Vec<Component> {
     let count = |prefix: &str| shapes.starting_with(prefix).count();
     let of_copies: usize = prefixes.iter().map(|prefix| count(prefix)).sum();
     let of_main = match main.prefix.as_str() {
+        // Without a prefix it is whatever is no copy.
         "" => count("").saturating_sub(of_copies),
         prefix => count(prefix),
     };
     prefixes.retain(|prefix| 2 * count(prefix) >= of_main);
+    // Unless they have been found already, under names with dots.
     if main.prefix != FLAT_AVERAGES && !prefixes.iter().any(|it| it.starts_with(FLAT_AVERAGES)) {
         prefixes.extend((count(FLAT_AVERAGES) > 0).then_some(FLAT_AVERAGES));
     }

@@ -268,6 +268,7 @@ impl Group {
             let theirs =
                 theirs.iter().map(|it| NameTemplate::parse(&format!("{}{it}", self.theirs)));
             let theirs = theirs.collect::<Result<Vec<_>, _>>()?;
+            // At least one part must be left to share the rest of the rows.
             if theirs.is_empty() || (rows.square >= theirs.len() && rows.square > 0) {
                 return Err("a layer is made of fewer parts than it says".to_owned());
             }

@@ -335,6 +335,7 @@ impl NameRule {
         let Some(key) = &self.rows.heads else { return Ok(None) };
         let unknown = || TranslationError::Heads { tensor: tensor.to_owned(), key: key.clone() };
         let heads = header.number(key).filter(|heads| *heads > 0).ok_or_else(unknown)?;
+        // Twice, for the order is one of two halves in each head.
         match rows.is_multiple_of(heads.saturating_mul(2)) {
             true => Ok(Some(rows / heads)),
             false => Err(TranslationError::Uneven { tensor: tensor.to_owned(), rows }),
@@ -362,6 +363,7 @@ fn joined(
     let mut made_of = vec![];
     for part in parts {
         let shape = shape_of(part);
+        // Joined below one another, parts may differ in their rows alone; a scalar has none.
         let is_alike = shape.get(1..) == first.get(1..);
         if parts.len() > 1 && (!is_alike || shape.is_empty()) {
             let (part, found) = ((*part).to_owned(), shape.to_vec());

@@ -36,6 +36,7 @@ const TRAINING_WRAPPERS: [&str; 25] = [
 const COMMON_WRAPPERS: [&str; 4] = ["model", "net", "transformer", "diffusion_model"];
 
 /// Wrappers inside wrappers that are tried.
+// Each is a copy of the table of names, so that names made up of dots may not cost more.
 const DEEPEST: usize = 6;
 
 /// Returns a layer's name without the wrappers at its front, where one of training code is among

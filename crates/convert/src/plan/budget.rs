@@ -279,6 +279,7 @@ impl<'a> Problem<'a> {
             };
             return Err(OutOfReach { least: choices.iter().map(least).sum() });
         };
+        // Every layer is in a group: 16 bits are open to each of them.
         let mut options = vec![0; self.layers.len()];
         for (group, &choice) in self.groups.iter().zip(&solution.chosen) {
             for (&member, &option) in group.members.iter().zip(&group.options[choice]) {

@@ -140,6 +140,7 @@ impl Effects {
         recipe: &Recipe,
         names: impl Fn() -> Vec<OtherName>,
     ) -> (Vec<Complaint>, Vec<Note>) {
+        // 1. Patterns, each by itself: one that matches nothing is likely misspelt.
         let rules: Vec<Regex> = recipe.rules().iter().map(|rule| rule.pattern.clone()).collect();
         let patterns = [
             ("keep", recipe.keep(), &self.keep, &KEEP),
@@ -154,6 +155,7 @@ impl Effects {
                 (Ineffective { setting: Setting::new(key).at(entry), pattern }, effect, sayings)
             })
         });
+        // 2. Other settings, where somebody has set them.
         let others = [
             (!recipe.uses_base_list(), "ignore_base_list", &self.ignore_base_list, &BASE_LIST),
             (
@@ -175,6 +177,7 @@ impl Effects {
         let others = others.map(|(_, key, effect, sayings)| {
             (Ineffective { setting: Setting::new(key), pattern: None }, effect, sayings)
         });
+        // 3. What is to be said of each.
         let (mut errors, mut notes) = (vec![], vec![]);
         for (asked, effect, sayings) in patterns.chain(others) {
             match (effect, &sayings.unmatched) {

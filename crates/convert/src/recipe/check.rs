@@ -108,6 +108,7 @@ impl<'a> Checker<'a> {
     /// Complains about a layout that is not for the program that was named.
     pub(crate) fn agree(&mut self, layout: Layout) {
         let Some(named) = self.file.program.as_deref() else { return };
+        // An unknown one is complained about where it is looked up.
         let known = Program::NAMES.iter().find(|(name, _)| *name == named);
         let Some((_, program)) = known else { return };
         if program.is_server() != layout.is_for_servers() {

@@ -73,6 +73,7 @@ fn literal_characters(pattern: &str) -> usize {
             true => !char.is_alphanumeric(),
             false => char.is_alphanumeric() || "_-/".contains(char),
         };
+        // A backslash that is escaped escapes nothing.
         is_escaped = !is_escaped && char == '\\';
         count += usize::from(is_literal);
     }
@@ -100,6 +101,7 @@ impl Import {
 
     fn add(&mut self, pattern: &str, settings: &Value) {
         let Some(settings) = self.settings(pattern, settings) else { return };
+        // A skipped layer may have a `format` as well, which then says nothing.
         if settings.skip {
             self.recipe.keep.push(pattern.to_owned());
             return;

@@ -59,6 +59,7 @@ impl PlainDtype {
         let [rows, cols] = matrix.shape();
         let row_bytes = cols * self.width();
         let mut bytes = memory;
+        // What is left of the memory's content is overwritten, row by row.
         bytes.resize(rows * row_bytes, 0);
         let mut values = vec![0.0; cols];
         for row in 0..rows {
@@ -102,6 +103,7 @@ impl PlainDtype {
 #[inline(always)]
 fn narrow_f16(value: f32) -> u16 {
     let sign = (value.to_bits() >> 16) as u16 & 0x8000;
+    // A quiet NaN and infinity, without their sign.
     let special = if value.is_nan() { 0x7E00 } else { 0x7C00 };
     sign | if value.is_finite() { F16::encode(value.abs()) } else { special }
 }

@@ -324,6 +324,7 @@ impl Recipe {
 
 /// Returns the scheme where none is named.
 fn default_scheme(program: Option<Program>, layout: Option<Layout>) -> &'static str {
+    // The layout first, where one is named: it has schemes of its own, whichever program reads it.
     match layout {
         Some(Layout::Fp8) => "fp8-block-128",
         Some(Layout::CompressedTensors | Layout::ModelOpt) => "fp8-row",

@@ -111,6 +111,7 @@ impl From<RoundingReport> for LayerRounding {
             is_nearest: report.kept_nearest,
             output_error: report.output_errors.map(|[stored, _]| stored),
             nearest_output_error: report.output_errors.map(|[_, nearest]| nearest),
+            // Only a second moment of inputs is damped; without one the number would mean nothing.
             damping: report.output_errors.map(|_| report.damping),
             moment: None,
             predicted_loss: None,

@@ -100,6 +100,8 @@ impl Report {
         let mut layers: Vec<_> =
             self.tensors.iter().filter(|layer| layer.weight_error.is_some()).collect();
         layers.sort_by(|a, b| {
+            // No error is a NaN: weights are finite, and 0 over 0 counts as 0. So the order is
+            // total.
             b.weight_error
                 .partial_cmp(&a.weight_error)
                 .unwrap_or(std::cmp::Ordering::Equal)

@@ -18,8 +18,7 @@ impl SharedScales {
     /// Reads the layers that share a scale with one of these weights, in other parts of the model too;
     /// nothing where none does.
     ///
-    /// Weights with a NaN or an infinity have no say: the plan that is made without them is
-    /// another one.
+    /// Weights with a NaN or an infinity have no say: the plan that is made without them is another one.
     pub(crate) fn find<'a>(
         source: &Source,
         plan: &Plan,
@@ -55,8 +54,8 @@ impl SharedScales {
                 view.widen_row(row, &mut values);
                 absmax(&values)
             });
-            let largest =
-                rows.fold(0.0, |largest, found| if found > largest { found } else { largest });
+            // In this order a NaN is past all numbers; `f32::max` would pass over it.
+            let largest = rows.max_by(f32::total_cmp).unwrap_or(0.0);
             notice(watch, Event::Advanced { bytes: planned.header.byte_len() })?;
             Ok::<_, ConvertError>(largest)
         })?;

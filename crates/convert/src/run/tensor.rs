@@ -93,12 +93,14 @@ impl<'a> Output<'a> {
     ) -> Result<TensorReport, Stop> {
         let header = &planned.header;
         let mut report = TensorReport::planned(planned);
+        // 1. What an earlier run has finished is told, and not done again.
         if let Some(record) = self.finished.get(&header.name) {
             self.pass_finished(planned)?;
             let report = report.recalled(record);
             self.tell_finished(&report, true)?;
             return Ok(report);
         }
+        // 2. The work.
         notice(self.watch, Event::Begun { tensor: &header.name })?;
         let started = Instant::now();
         let written = match &planned.decision {
@@ -136,6 +138,7 @@ impl<'a> Output<'a> {
             }
         };
         report.seconds = started.elapsed().as_secs_f64();
+        // 3. The record.
         // What is removed, or goes along with its weight, has written nothing and has no record.
         if !written.is_empty() {
             // Behind its bytes: a run that ends between the two does the tensor again.

@@ -163,6 +163,7 @@ impl Adapters {
 
 /// Lists the first few names.
 fn listed(names: &[String]) -> String {
+    // An adapter of another model may have thousands of keys without a place.
     const SHOWN: usize = 8;
     let more = if names.len() > SHOWN { ", …" } else { "" };
     let shown: Vec<String> = names.iter().take(SHOWN).map(|name| format!("`{name}`")).collect();

@@ -169,6 +169,8 @@ impl Subject {
         // One program that opens it is enough; where none does, what is not known is more than a
         // no.
         let best = answers.iter().find(is_yes).or_else(|| answers.iter().find(is_open));
+        // There is an answer, for every layout is read by some consumer. Where all say no,
+        // ComfyUI's own advice goes before that of its custom node.
         best.unwrap_or(&answers[0]).clone()
     }
 }

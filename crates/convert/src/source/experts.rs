@@ -7,6 +7,7 @@ use crate::source::numbers::float_dtype;
 
 /// Returns whether a tensor is a weight of one expert: of `mlp.experts.3.down_proj`, and the like.
 pub(crate) fn is_of_single_expert(name: &str) -> bool {
+    // The first piece stands before `experts.`, whatever it begins with.
     let mut after = name.split("experts.").skip(1);
     after.any(|rest| rest.starts_with(|first: char| first.is_ascii_digit()))
 }

@@ -54,6 +54,7 @@ fn under_other_name<'a>(
     let layers = names.iter().filter(|it| it.other.module == layer).map(|it| &it.layer);
     let mut found: Vec<&TensorHeader> =
         layers.filter_map(|layer| source.checkpoint.get(&format!("{layer}.{leaf}"))).collect();
+    // Names are sorted by layer, so that equal ones follow one another.
     found.dedup_by(|a, b| a.name == b.name);
     found
 }

@@ -37,6 +37,7 @@ pub(crate) fn hash(
     go_on: &dyn Fn() -> Result<(), ConvertError>,
 ) -> Result<String, ConvertError> {
     let mut hasher = blake3::Hasher::new();
+    // In pieces, so that a file need not fit into memory, and a stop is heard soon.
     let mut buffer = vec![0; bytes.min(PIECE_BYTES) as usize];
     for piece in pieces(bytes) {
         let length = piece.end - piece.start;

@@ -249,6 +249,7 @@ impl LayerInputs {
         let Some(module) = self.single_module(layer) else { return Ok(None) };
         match self.statistics.gradient(module) {
             Ok(gradient) => Ok(gradient.filter(|gradient| gradient.mean_square > 0.0)),
+            // No reason to refuse what the file holds of the layer's inputs.
             Err(error) if matches!(error.kind(), StatsErrorKind::NotFinite { .. }) => Ok(None),
             Err(error) => Err(error.into()),
         }
@@ -440,6 +441,7 @@ const REACH: f32 = 8.0;
 pub(crate) fn input_scale(largest_rms: f32) -> f32 {
     const LARGEST_CODE: f32 = 448.0;
     match REACH * largest_rms / LARGEST_CODE {
+        // Nor a subnormal one, whose reciprocal may be infinite.
         scale if scale.is_normal() => scale,
         _ => 1.0,
     }

@@ -31,23 +31,23 @@ pub(crate) fn widened(dtype: FloatDtype, bytes: &[u8]) -> Vec<f32> {
     row.to_f32()
 }
 
-/// Appends numbers in a dtype of plain numbers; what F16 has no room for becomes its largest.
+/// Appends numbers in a dtype of plain numbers; what F16 or BF16 has no room for becomes its largest.
 pub(crate) fn narrow(dtype: Dtype, values: &[f32], bytes: &mut Vec<u8>) {
     let dtype = float_dtype(dtype).expect("the plan merges floating-point weights only");
-    let largest = f16::MAX.to_f32();
+    // A NaN passes through `clamp` and stays one.
+    let within = |value: f32, largest: f32| value.clamp(-largest, largest);
     match dtype {
         FloatDtype::F64 => {
             bytes.extend(values.iter().flat_map(|value| f64::from(*value).to_le_bytes()));
         }
         FloatDtype::F32 => bytes.extend(values.iter().flat_map(|value| value.to_le_bytes())),
-        FloatDtype::F16 => bytes.extend(
-            values
-                .iter()
-                // A NaN passes through `clamp` and stays one.
-                .flat_map(|value| f16::from_f32(value.clamp(-largest, largest)).to_le_bytes()),
-        ),
+        FloatDtype::F16 => {
+            let narrow = |value: &f32| f16::from_f32(within(*value, f16::MAX.to_f32()));
+            bytes.extend(values.iter().flat_map(|value| narrow(value).to_le_bytes()));
+        }
         FloatDtype::BF16 => {
-            bytes.extend(values.iter().flat_map(|value| bf16::from_f32(*value).to_le_bytes()));
+            let narrow = |value: &f32| bf16::from_f32(within(*value, bf16::MAX.to_f32()));
+            bytes.extend(values.iter().flat_map(|value| narrow(value).to_le_bytes()));
         }
     }
 }

@@ -204,6 +204,8 @@ impl Source {
         match Self::open_as(path, insisted, Some(Names::Translate)) {
             Err(ConvertError::Names { path, problem }) => {
                 match Self::open_as(&path, insisted, None)? {
+                    // Those of llama.cpp stay; of any other file the first error tells what is
+                    // wrong.
                     source if source.names_stay.is_some() => Ok(source),
                     _ => Err(ConvertError::Names { path, problem }),
                 }
@@ -270,6 +272,7 @@ impl Source {
             let is_there = |layer: &&&str| source.checkpoint.get(&weight_of(layer)).is_some();
             layers.iter().filter(is_there).count()
         };
+        // Of as many the translated one, whose names a conversion gives its output.
         known(one) >= known(other)
     }
 

@@ -60,10 +60,12 @@ impl Subject {
     ) -> Self {
         let shapes: Shapes<'_> = shapes(file, stored);
         let found = with_side_files(detect(&shapes), file);
+        // To anybody else this is what `detected` says.
         let looks_like = insisted.map(|_| described(&found));
         let detected = insisted.map_or(found, |kind| detect_as(&shapes, kind));
         let codes = stored_codes(stored);
         let served = ServedModel::beside(file);
+        // Scales of a bank in codes may look like a bank of plain numbers.
         let plain = file.tensors().iter().filter(|it| !stored.side_tensors.contains_key(&it.name));
         let expert_banks = ExpertBanks::among(plain, file);
         Self { detected, codes, expert_banks, served, looks_like }

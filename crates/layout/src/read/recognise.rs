@@ -103,9 +103,11 @@ fn expert_bank(
     let &[experts, rows, cols] = weight.shape.as_slice() else { return None };
     let grid = code_grid(weight.dtype)?;
     let is_rotated = marker.convrot == Some(true);
+    // Asked without the shape of the scales, which is that of a bank.
     let is_meant = marker.unrotated_scheme(&[]).ok()? == Scheme::scaled(grid, Tiling::Tensor);
     let is_plain = matches!(scale.dtype, Dtype::F64 | Dtype::F32 | Dtype::BF16 | Dtype::F16);
     let shape = match (grid, scale.shape.as_slice()) {
+        // One scale for each expert, so that its whole matrix is a row.
         (GridKind::E4m3 | GridKind::E5m2, &[found]) if found == experts => {
             [experts, rows.checked_mul(cols)?]
         }

@@ -153,6 +153,7 @@ pub(crate) fn check_scale(
     [rows, cols]: [usize; 2],
     spelling: Spelling,
 ) -> Result<(), String> {
+    // 1. The dtype.
     let is_logarithm = scheme.log_range().is_some();
     // A byte that scales more than a block might as well be a logarithm.
     let is_of_blocks = matches!(scheme.tiling(), Tiling::Block { .. });
@@ -174,6 +175,7 @@ pub(crate) fn check_scale(
         // A marker names a block that the matrix must fill; scales of servers cover ragged edges as well.
         scheme.covers(rows, cols).map_err(|error| error.to_string())?;
     }
+    // 2. The shape.
     let found = scale.shape.as_slice();
     let tiles @ [down, _] = scheme.tiling().tiles(rows, cols).map(|count| count as u64);
     // The loader takes [N] for FP8 and [N, 1] for INT8; other programs take either.

@@ -83,6 +83,7 @@ impl StoredLayer {
             | Spelling::WeightScale2
             | Spelling::Plain => matrix,
         };
+        // All weights of such a scale would be no numbers, and be blamed on their codes.
         match matrix.scales().iter().position(|scale| !scale.is_finite()) {
             None => Ok(matrix),
             Some(at) => Err(LayoutError::NotFinite {

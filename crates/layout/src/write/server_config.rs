@@ -138,6 +138,7 @@ fn weights(scheme: Scheme) -> Value {
 
 fn strategy(scheme: Scheme) -> &'static str {
     match scheme.tiling() {
+        // Before its tiling, which tells the groups and not the scale of the whole tensor.
         _ if scheme == Scheme::NVFP4 => "tensor_group",
         Tiling::Tensor => "tensor",
         Tiling::Row => "channel",

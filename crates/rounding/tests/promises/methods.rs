@@ -186,6 +186,16 @@ fn a_refusal_names_option_method_and_reason() {
             "calibration_rows = 9",
             "calibration_rows: does not apply to method `tpec`: it draws no random rows",
         ),
+        (
+            "activations",
+            "solver = 'descent'\nsides = 'both'",
+            "sides: does not apply to method `activations`: its solver `descent` does not couple rows",
+        ),
+        (
+            "principal",
+            "sides = 'both'",
+            "sides: does not apply to method `principal`: it does not look at real inputs",
+        ),
     ] {
         assert_eq!(refused(method, keys).to_string(), expected, "{method}, {keys}");
     }

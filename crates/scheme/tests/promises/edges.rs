@@ -30,6 +30,25 @@ fn matrices_without_elements_have_their_scales() {
     }
 }
 
+/// Scales of a single row are chosen by the importance of its columns, also where there is none to choose.
+#[test]
+fn every_scheme_takes_importance() {
+    for entry in CATALOG {
+        for [rows, cols] in [[1, 256], [256, 256]] {
+            let values: Vec<f32> = (0..rows * cols).map(|it| (it as f32).sin()).collect();
+            let bytes = f32_bytes(&values);
+            let importance: Vec<f32> = (0..cols).map(|col| 1.0 + col as f32).collect();
+            let weight = Weight::new(rows, cols, FloatDtype::F32, &bytes).unwrap();
+            let weight = weight.with_importance(&importance);
+            if entry.scheme.covers(rows, cols).is_err() {
+                continue;
+            }
+            let quantized = QuantizedMatrix::nearest(&weight, entry.scheme, ScaleRule::Mse).unwrap();
+            assert!(measure(&weight, &quantized).relative() < 0.2, "{}", entry.name);
+        }
+    }
+}
+
 /// A matrix whose numbers are as large as they get must not decode to infinity.
 #[test]
 fn the_largest_numbers_stay_finite() {

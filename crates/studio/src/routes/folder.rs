@@ -18,6 +18,7 @@ const ENTRIES: usize = 5000;
 /// Most entries that are looked at for it.
 const LOOKED_AT: usize = 200_000;
 /// Folders of a list that are looked into.
+// Each is one more folder to read, which may lie on a slow disk.
 const FOLDERS: usize = 300;
 /// Folders that dropped files are looked for in.
 const SHOWN: usize = 200;
@@ -153,6 +154,7 @@ fn roots() -> Vec<String> {
 impl Entry {
     /// `None` for what is of no use here.
     fn of(entry: &DirEntry) -> Option<Self> {
+        // JSON has no place for other names, so that nobody could ask for the file.
         let name = entry.file_name().to_str()?.to_owned();
         if name.starts_with('.') {
             return None;
@@ -181,6 +183,7 @@ impl Entry {
 fn kind_of_file(name: &str, path: &Path) -> Option<EntryKind> {
     let name = name.to_ascii_lowercase();
     let ends = |endings: &[&str]| endings.iter().any(|ending| name.ends_with(ending));
+    // Before models, whose endings these have as well.
     if ends(&[".stats.safetensors", ".imatrix"])
         || name.contains("imatrix") && ends(&[".dat", ".gguf"])
     {
@@ -194,6 +197,7 @@ fn kind_of_file(name: &str, path: &Path) -> Option<EntryKind> {
 
 /// Whether a file begins as reports do.
 fn is_report(path: &Path) -> bool {
+    // The version is the first field of a report.
     let start = read_start(path, 64);
     start.is_ok_and(|start| String::from_utf8_lossy(&start).contains("\"report_version\""))
 }

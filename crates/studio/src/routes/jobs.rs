@@ -74,6 +74,7 @@ fn forecast(
     }
     let opened = Opened::new(shared, checked.clone())?;
     let plan = opened.plan()?;
+    // Planned to hear what is wrong with the recipe; the sizes are what the job is to find out.
     if kind == JobKind::Budget {
         return Ok(Forecast { output_bytes: None, tensors: None, seconds: None });
     }
@@ -104,6 +105,7 @@ fn check_budget(kind: JobKind, budget: Option<&BudgetFile>) -> Result<(), Refusa
 /// Refuses an output that may not be written where it is to be.
 fn refuse_place(opened: &Opened, replace: bool) -> Result<(), Refusal> {
     let output = &opened.checked.output;
+    // First, for an input exists, and Replace must not be the advice.
     if opened.source.checkpoint.same_file_as(output) {
         let error = ConvertError::OutputIsInput { path: output.clone() };
         return Err(Refusal::from(error).at("output"));
@@ -278,6 +280,7 @@ fn stop(ledger: &mut Ledger, shared: &Shared, id: u64) -> Result<(), Refusal> {
             ledger.set_state(&shared.state, id, JobState::Stopping, None);
             Ok(())
         }
+        // Asked twice, by two pages or before the first answer was shown.
         Some(JobState::Stopping) => Ok(()),
         Some(JobState::Waiting) => {
             ledger.set_state(&shared.state, id, JobState::Stopped, None);

@@ -46,6 +46,7 @@ pub(crate) fn router(shared: &Arc<Shared>) -> Router {
         .route("/api/layer", post(layer::layer))
         .fallback(nothing)
         .method_not_allowed_fallback(other_method)
+        // Last, so that it guards every route, and the answers to wrong ones.
         .layer(from_fn_with_state(Arc::clone(shared), door::guard))
         .with_state(Arc::clone(shared))
 }

@@ -64,6 +64,7 @@ pub(crate) fn plan(call: &Call) -> Result<Response, Refusal> {
     let Call { shared, .. } = call;
     let opened = Opened::new(shared, call.body::<Request>()?.check(JobKind::Convert)?)?;
     let plan = opened.plan()?;
+    // A list that cannot be saved is no reason to refuse a plan.
     let _ = shared.state.add_recent(&opened.checked.input);
     json(&answer(shared, &opened, &plan)?)
 }
@@ -77,6 +78,7 @@ fn answer(shared: &Shared, opened: &Opened, plan: &Plan) -> Result<Map<String, V
         Err(error) => return Err(Refusal::bug(error.to_string())),
     };
     let (kinds, tensors) = plan.kinds();
+    // Both are in the order of the plan.
     let planned = answer.get_mut("tensors").and_then(Value::as_array_mut);
     for (planned, tensor) in planned.into_iter().flatten().zip(&tensors) {
         planned["bytes"] = tensor.bytes.into();
@@ -84,6 +86,7 @@ fn answer(shared: &Shared, opened: &Opened, plan: &Plan) -> Result<Map<String, V
         planned["kind"] = tensor.kind.into();
     }
     let order = order(checked);
+    // A name for people: no job has been added whose recipe would lie in a file.
     let words = words_of(&order, std::path::Path::new("recipe.toml"));
     let time = time_of(shared, checked, plan);
     let counted = |is_counted: fn(Action) -> bool| {

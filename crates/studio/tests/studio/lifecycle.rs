@@ -288,7 +288,7 @@ fn a_second_server_finds_the_first() {
 fn what_is_remembered_is_for_its_owner_alone() {
     let place = Workplace::new("exit 1");
     let _server = place.server();
-    for path in [place.state(), place.state().join("jobs")] {
+    for path in [place.state(), place.state().join("jobs"), place.state().join("server")] {
         let mode = std::fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o700, "{}", path.display());
     }

@@ -4,6 +4,7 @@ use crate::random::Random;
 /// Returns [`gaussian`] with one value in about 200, and at least one, a hundred times as large.
 pub fn with_outliers(rows: usize, cols: usize, seed: u64) -> Matrix {
     let mut matrix = gaussian(rows, cols, seed);
+    // `outl` in ASCII: another sequence than that of the values.
     let mut random = Random::new(seed ^ 0x6F75_746C);
     if matrix.values.is_empty() {
         return matrix;

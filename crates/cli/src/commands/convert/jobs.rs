@@ -139,6 +139,7 @@ pub(in crate::commands) fn refuse_standard_output(named: &Path) -> anyhow::Resul
 
 /// Refuses names of outputs that promise what is not written.
 pub(in crate::commands) fn refuse_other_container(named: &Path) -> anyhow::Result<()> {
+    // Endings that inputs may have; programs choose their reader by them.
     const OTHERS: [&str; 5] = ["gguf", "pt", "pth", "bin", "ckpt"];
     let ending = named.extension().map(|ending| ending.to_string_lossy().to_lowercase());
     match ending.filter(|ending| OTHERS.contains(&ending.as_str())) {
@@ -187,6 +188,7 @@ fn default_of(options: &ConvertOptions, input: &Path, recipe: &Recipe) -> PathBu
 /// run one command.
 fn named_part(output: &Path, part: Part) -> PathBuf {
     let name = output.file_name().unwrap_or_default().to_string_lossy();
+    // The part goes before the ending, by which readers know the file.
     let base = name.strip_suffix(".safetensors").unwrap_or(&name);
     output.with_file_name(format!("{base}.{}.safetensors", part.file_part()))
 }

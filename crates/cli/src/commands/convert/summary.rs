@@ -62,6 +62,7 @@ fn describe_counts(report: &Report) -> String {
     let rewritten = |verb: &str, layers: usize, side: &str| {
         let layers = counted(layers, "layer");
         let side = describe_side_tensors(report).map(|tensors| format!(", {tensors} {side}"));
+        // The report counts what is written anew among the kept.
         let kept = counted(kept - moved - decoded, "tensor");
         format!("{layers} {verb}{}, {kept} kept", side.unwrap_or_default())
     };
@@ -284,6 +285,7 @@ fn warn_of_ruined(report: &Report) -> String {
     if ruined.is_empty() {
         return String::new();
     }
+    // Of the schemes without scales BF16 has the range of F32, so that it was F16.
     let is_past_f16 = |layer: &&TensorReport| layer.scheme.is_some_and(|it| !it.has_scales());
     if ruined.iter().all(is_past_f16) {
         return format!(

@@ -92,6 +92,7 @@ impl Change {
             Algorithm::Glora(glora) => glora.change(file, rows, cols)?,
             Algorithm::Full(full) => full.change(file, rows, start * cols)?,
         };
+        // A fused layer of the adapter may have more rows than the model's part of it.
         let change = &change[start * cols..][..rows.len()];
         match &self.dora {
             Some(dora) => {

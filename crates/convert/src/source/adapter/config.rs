@@ -193,6 +193,7 @@ impl Config {
     pub(super) fn replaces(&self, tensor: &str) -> bool {
         let Some((module, leaf)) = tensor.rsplit_once('.') else { return false };
         let is_saved = |saved: &String| {
+            // Whole segments only: `head` is not `lm_head`.
             module == saved
                 || module.strip_suffix(saved.as_str()).is_some_and(|it| it.ends_with('.'))
         };
@@ -209,7 +210,7 @@ fn oft_settings(stored: &Stored) -> Result<Option<OftSettings>, String> {
     const MOST_TERMS: usize = 64;
     let Some(is_series) = stored.use_cayley_neumann else { return Ok(None) };
     let terms = stored.num_cayley_neumann_terms.filter(|_| is_series);
-    if is_series && terms.is_none_or(|terms| terms > MOST_TERMS) {
+    if is_series && !terms.is_some_and(|terms| (1..=MOST_TERMS).contains(&terms)) {
         let found = terms.map_or("missing".to_owned(), |terms| terms.to_string());
         return Err(format!("has `num_cayley_neumann_terms` {found}, expected 1 to {MOST_TERMS}"));
     }
@@ -222,6 +223,8 @@ fn oft_settings(stored: &Stored) -> Result<Option<OftSettings>, String> {
 }
 
 fn matching(patterns: &[(Regex, f64)], module: &str) -> Option<f64> {
+    // The first that fits counts, as with PEFT, which sorts the keys of its files as the map here
+    // does.
     patterns.iter().find(|(regex, _)| regex.is_match(module)).map(|(_, value)| *value)
 }
 
@@ -235,6 +238,7 @@ pub(super) struct Kohya {
 impl Kohya {
     pub(super) fn of(metadata: &BTreeMap<String, String>) -> Option<Self> {
         let number = |key: &str| metadata.get(key)?.trim().parse::<f64>().ok();
+        // Both or neither: the alpha counts for tensors of this rank alone.
         Some(Self { rank: number("ss_network_dim")?, alpha: number("ss_network_alpha")? })
     }
 }

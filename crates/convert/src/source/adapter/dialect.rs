@@ -35,6 +35,7 @@ const fn group(
     Group { prefix, other_prefix, layers }
 }
 
+// An empty prefix is before every layer: there the names in the table decide alone.
 const GROUPS: [Group; 22] = [
     group("double_blocks.{}", "transformer_blocks.{}", FLUX_DOUBLE),
     group("single_blocks.{}", "single_transformer_blocks.{}", FLUX_SINGLE),
@@ -75,6 +76,7 @@ const FLUX_DOUBLE: &[(&str, &str, Rows)] = &[
     ("img_mlp.2", "ff.net.2", All),
     ("txt_mlp.0", "ff_context.net.0.proj", All),
     ("txt_mlp.2", "ff_context.net.2", All),
+    // FLUX.2 names the layers of its MLPs so.
     ("img_mlp.0", "ff.linear_in", All),
     ("img_mlp.2", "ff.linear_out", All),
     ("txt_mlp.0", "ff_context.linear_in", All),

@@ -55,6 +55,8 @@ impl AdapterFile {
             Some(checkpoint) => checkpoint,
             None => Checkpoint::open(path)?,
         };
+        // The configuration counts for a file with keys of PEFT only: its folder may hold files of
+        // other trainers.
         let is_peft = |header: &TensorHeader| is_of_peft(&header.name);
         let is_peft_file = checkpoint.tensors().iter().any(is_peft);
         let config_text = checkpoint.text_beside(CONFIG_FILE).filter(|_| is_peft_file);
@@ -84,6 +86,7 @@ impl AdapterFile {
                 Some(tensor) => AdapterKey::Replacement { tensor },
                 None => adapter_key(&header.name),
             };
+            // An alpha may be a whole number, and is read as one.
             if matches!(key, AdapterKey::Part { .. } | AdapterKey::Replacement { .. })
                 && !matches!(key, AdapterKey::Part { role: Role::Alpha, .. })
                 && !is_numeric(header.dtype)

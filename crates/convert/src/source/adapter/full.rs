@@ -24,6 +24,8 @@ impl Full {
         let rows = site.of_change.as_ref().map(|range| range.end as u64);
         let fits = match rows {
             None => tensor.shape == site.changed_shape(),
+            // Of a larger change this layer takes some rows: it has to reach as far as their end,
+            // and may go on.
             Some(rows) => {
                 let mut expected = site.changed_shape();
                 expected[0] = tensor.shape.first().copied().unwrap_or(0);
@@ -45,6 +47,7 @@ impl Full {
     ) -> Result<Vec<f32>, ConvertError> {
         let mut values = numbers(file, &self.tensor)?;
         if self.is_replacement {
+            // As a difference, so that a strength blends the two tensors.
             values.iter_mut().skip(start).zip(weight).for_each(|(new, old)| *new -= old);
         }
         Ok(values)

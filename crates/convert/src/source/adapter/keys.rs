@@ -177,6 +177,7 @@ pub(super) fn adapter_key(name: &str) -> AdapterKey<'_> {
 /// Parses `MODULE.PART`, `MODULE.PART.weight`, `MODULE.PART.ADAPTER` or
 /// `MODULE.PART.ADAPTER.weight`.
 fn peft_key<'a>(name: &'a str, part: &str, role: Role) -> Option<AdapterKey<'a>> {
+    // The last one, for a module may have such a part in its own name.
     let start = name.rfind(part)?;
     let rest = match &name[start + part.len()..] {
         "" => "",

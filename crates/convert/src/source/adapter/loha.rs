@@ -87,6 +87,7 @@ impl Side {
         let rank = self.b.shape[0] as usize;
         let Some(core) = &self.core else { return Ok(product(&a, &b, rank)) };
         let kernel = core.shape[2..].iter().product::<u64>() as usize;
+        // With a core `w_a` is stored the other way round than without one.
         let mixed = mixed_channels(&numbers(file, core)?, &b, rank, kernel);
         Ok(product(&transposed(&a, rest(&self.a) as usize), &mixed, core.shape[0] as usize))
     }

@@ -42,6 +42,7 @@ impl Lora {
             (pair(Role::Up, Role::Down), may_transpose),
             (pair(Role::EmbeddingUp, Role::EmbeddingDown), true),
         ];
+        // An embedding's pair is of the transposed weight, whatever the configuration says.
         let found = pairs.into_iter().find_map(|(pair, transposed)| Some((pair?, transposed)));
         let Some(((up, down), may_transpose)) = found else {
             return Err(format!("module `{}` has no pair of up and down", module.name));
@@ -53,11 +54,13 @@ impl Lora {
             Some([outer, inner, kernel @ ..]) if *inner == rank => {
                 [*outer, kernel.iter().product()]
             }
+            // A rank of 0 is refused below.
             Some(_) => [0, 0],
         };
         let [rows, cols] =
             [up.shape.first().copied().unwrap_or(0), rest(&down).saturating_mul(kernel)];
         let is_product = mid_rank > 0 && rank > 0 && rest(&up) == mid_rank;
+        // Of a square weight both ways fit, and the configuration decides.
         let is_transposed = may_transpose && fits(site, cols, rows);
         if !is_product || !(is_transposed || fits(site, rows, cols)) {
             let rows = site.row_count();

@@ -139,11 +139,12 @@ impl<'a> Reading<'a> {
             self.leave_out(parts.map(|(_, tensor)| tensor));
             return Ok(None);
         }
-        let mut told = None;
-        for site in sites {
-            let change = self.change_of(module, name, site)?;
-            told = Some(change.scale);
-            self.check_numbers(module)?;
+        let changes = sites.into_iter().map(|site| self.change_of(module, name, site));
+        let changes = changes.collect::<Result<Vec<_>, _>>()?;
+        // Before the work, for the weight may be merged hours later.
+        self.check_numbers(module)?;
+        let told = changes.last().map(|change| change.scale);
+        for change in changes {
             self.push(&module.name, change)?;
         }
         Ok(told)
@@ -230,6 +231,8 @@ impl<'a> Reading<'a> {
         is_replacement: bool,
     ) -> Result<(), ConvertError> {
         let fits = |site: Site| Some((Full::of(tensor, &site, is_replacement)?, site));
+        // All or none: a tensor that fits one part of a layer and not the others is of another
+        // model.
         let found: Option<Vec<(Full, Site)>> = sites.into_iter().map(fits).collect();
         let found = found.unwrap_or_default();
         if found.is_empty() {

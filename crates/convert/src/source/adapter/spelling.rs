@@ -46,6 +46,8 @@ const PREFIXES: [(&str, Hint); 25] = [
 /// The first prefix that means one model of a checkpoint counts.
 pub(super) fn spellings(module: &str) -> Vec<(String, Hint)> {
     let mut found = vec![(joined(module), Hint::Any)];
+    // Programs put prefixes before prefixes. Every step is a spelling, for a layer's own name may
+    // begin with what looks like one.
     while let Some((shorter, own)) = found.last().and_then(|(last, _)| without_prefix(last)) {
         let hint = found.last().map_or(Hint::Any, |(_, hint)| *hint);
         found.push((shorter.to_owned(), if hint == Hint::Any { own } else { hint }));

@@ -200,6 +200,7 @@ impl Targets {
     }
 
     fn tensor(&self, layer: &str, wanted: Wanted) -> Option<&(TensorHeader, Vec<u64>)> {
+        // The empty ending is of parameters that are tensors by themselves.
         let endings: &[&str] = match wanted {
             Wanted::Matrix => &[".weight", ".weight_packed", "_weight", ""],
             Wanted::Weight => &[".weight", ".weight_packed", "_weight", "", ".scale"],

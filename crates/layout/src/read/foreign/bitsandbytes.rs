@@ -112,12 +112,14 @@ fn four_bits(
     state_header: &TensorHeader,
     table: [f32; 16],
 ) -> Result<LayerDescription, String> {
+    // 1. The state: a JSON text, stored as bytes.
     let state = text(file, &state_header.name)?;
     let state: State = serde_json::from_str(&state)
         .map_err(|error| format!("`{}` is not understood: {error}", state_header.name))?;
     // From the JSON, so that nothing is believed before the codes' own length agrees.
     let count = state.shape.iter().try_fold(1_u64, |count, &next| count.checked_mul(next));
     let count = count.ok_or_else(|| format!("its shape is {:?}, past all memory", state.shape))?;
+    // 2. Codes, as many as the shape says.
     let codes = part(file, weight)?;
     // Some store the bytes as numbers of two or four.
     if codes.byte_len() != count.div_ceil(2) {
@@ -127,6 +129,7 @@ fn four_bits(
     if state.blocksize == 0 {
         return Err("its blocks have size 0".to_owned());
     }
+    // 3. Blocks and their scales, which may be codes as well.
     let blocks = count.div_ceil(state.blocksize);
     let name = |end: &str| format!("{weight}.{end}");
     let mut parts = vec![state_header.name.clone(), name("absmax")];

@@ -44,6 +44,7 @@ fn find(
     codes: &TensorHeader,
 ) -> Result<LayerDescription, String> {
     let name = |end: &str| format!("{layer}.{end}");
+    // Packed codes do not tell their shape by themselves.
     let shape_name = name("weight_shape");
     let shape @ [rows, cols] = stored_shape(file, &shape_name)?;
     let [found_rows, row_words] = matrix(codes, &[Dtype::I32])?;

@@ -47,6 +47,7 @@ fn find(
     if !is_byte && !PLAIN.contains(&scales.dtype) {
         return Err(unexpected(scales, &PLAIN, "of three dimensions"));
     }
+    // 1. How many scales an expert has, down and across.
     let grid = match scales.shape[..] {
         [found] if found == experts => [1, 1],
         // Scales of columns, which some store as rows of the transposed matrix.
@@ -60,6 +61,7 @@ fn find(
         [found, down, across] if found == experts => [down, across],
         _ => return Err(unexpected(scales, &PLAIN, &format!("[{experts}, down, across]"))),
     };
+    // 2. The blocks that so many scales are of.
     let block = file.setting("weight_block_size").cloned();
     let block: Option<[u64; 2]> = block.and_then(|it: Value| serde_json::from_value(it).ok());
     // The configuration's block first, then what programs assume; the first that fits the scales'

@@ -60,6 +60,7 @@ pub(crate) fn recognise(file: &ForeignFile<'_>, header: &TensorHeader) -> Option
     if let Some(layer) = name.strip_suffix(".weight_packed") {
         let scales = file.get(&format!("{layer}.weight_scale"))?;
         let is_mx = header.dtype == Dtype::U8 && BYTES.contains(&scales.dtype);
+        // With a factor for all scales it is NVFP4, which is packed in the same way.
         let is_two_level = file.get(&format!("{layer}.weight_global_scale")).is_some();
         return (is_mx && !is_two_level).then(|| {
             let extra = [format!("{layer}.input_global_scale")];

@@ -53,12 +53,14 @@ fn find(
     codes: &TensorHeader,
 ) -> Result<LayerDescription, String> {
     let name = |end: &str| format!("{layer}.{end}");
+    // 1. Rows and groups: codes, scales and zero points lie transposed.
     let scales_header = part(file, &name("scales"))?;
     let [groups, rows] = matrix(scales_header, &crate::read::foreign::parts::PLAIN)?;
     let [code_words, found_rows] = matrix(codes, &[Dtype::I32, Dtype::U32])?;
     if found_rows != rows {
         return Err(format!("`{}` has {found_rows} columns, `{layer}.scales` {rows}", codes.name));
     }
+    // 2. The bits of a code.
     let zeros = part(file, &name("qzeros"))?;
     let [zero_groups, zero_words] = matrix(zeros, &[Dtype::I32, Dtype::U32])?;
     // The bits follow from the zero points, whose number of fields is known; codes would need the
@@ -69,6 +71,7 @@ fn find(
         return Err(format!("its zero points {found:?} are not 2, 3, 4 or 8 bits of {scales:?}"));
     };
     check_settings(file, bits)?;
+    // 3. Columns, and how many of them are a group.
     // Three bits fill 32 words only together, so that the product has to come back.
     let cols = code_words.checked_mul(32).map(|all| all / bits);
     let cols = cols.filter(|cols| cols * bits == code_words * 32 && *cols > 0 && groups > 0);
@@ -76,6 +79,7 @@ fn find(
     let mut parts = vec![zeros.name.clone(), scales_header.name.clone()];
     let group = group_size(file, cols, groups)
         .ok_or_else(|| format!("{cols} columns are no {groups} groups of a size that is told"))?;
+    // 4. Which group each column is of, where they are not in order.
     let groups_of = match file.get(&name("g_idx")) {
         Some(header) => {
             expect(header, &[Dtype::I32, Dtype::I64], &[cols])?;

@@ -126,6 +126,7 @@ fn bits(
 ) -> Result<LayerDescription, String> {
     let [packed_rows, group] = matrix(codes, &[Dtype::U8])?;
     let name = |end: &str| format!("{weight}.{end}");
+    // 1. Scales and shifts, which tell the number of groups.
     let scale = part(file, &name("_scale"))?;
     let [groups, 1] = matrix(scale, &PLAIN)? else {
         return Err(unexpected(
@@ -139,10 +140,12 @@ fn bits(
     if shift.element_count() != groups || !(is_whole || PLAIN.contains(&shift.dtype)) {
         return Err(unexpected(shift, &PLAIN, &format!("[{groups}, 1]")));
     }
+    // 2. The bits of a code: so many groups, packed one above the other, are so many rows.
     let bits = [4_u64, 2].into_iter().find(|bits| groups.div_ceil(8 / bits) == packed_rows);
     // Of one or two groups both packings have one row.
     let bits = bits.filter(|_| groups > 2);
     let bits = bits.ok_or_else(|| format!("`{}` is no packing of {groups} groups", codes.name))?;
+    // 3. The shape.
     // The shape was flattened away with the class; the bias is all that is left of it in the file.
     let bias = file.get(&bias_of(layer_of(weight))).filter(|bias| bias.shape.len() == 1);
     let rows = bias.map(TensorHeader::element_count).ok_or(

@@ -45,6 +45,7 @@ fn find(
     codes: &TensorHeader,
 ) -> Result<LayerDescription, String> {
     const BYTES: [Dtype; 3] = [Dtype::I8, Dtype::F8E4M3, Dtype::F8E5M2];
+    // 1. The class, which says what the codes stand for.
     let class = entry.get("_type").and_then(Value::as_str).unwrap_or("nothing");
     let known = ["Float8Tensor", "Int8Tensor", "IntxUnpackedToInt8Tensor"];
     if !known.contains(&class) {
@@ -53,6 +54,7 @@ fn find(
     let data = entry.get("_data");
     let setting = |key: &str| data.and_then(|data| data.get(key));
     let [rows, cols] = matrix(codes, &BYTES)?;
+    // 2. Blocks, with a scale and maybe a zero point each.
     let tile = setting("block_size").and_then(|it| serde_json::from_value(it.clone()).ok());
     let tile: [u64; 2] = tile.ok_or("its header entry has no `block_size` of two numbers")?;
     if tile.contains(&0) {
@@ -147,6 +149,7 @@ impl Decode for Tiles {
             let first = row / self.tile[0] * self.across;
             let tiles = values.chunks_mut(self.tile[1]).zip(codes.chunks(self.tile[1]));
             for (tile, (values, codes)) in (first..).zip(tiles) {
+                // Scales were read for these rows, zero points for all.
                 let (scale, zero) =
                     (scales[tile - first_tile], zeros.get(tile).copied().unwrap_or(0.0));
                 for (value, code) in values.iter_mut().zip(codes) {
