@@ -58,7 +58,8 @@ fn libraries_name_no_flags() {
     for (path, text) in sources() {
         let is_program = path.iter().any(|folder| folder == "examples");
         let writes_commands = path == Path::new("crates/convert/src/recipe/words.rs");
-        if is_program || writes_commands || front_ends.iter().any(|folder| path.starts_with(folder)) {
+        if is_program || writes_commands || front_ends.iter().any(|folder| path.starts_with(folder))
+        {
             continue;
         }
         // Tests may word messages as a front end does.
@@ -123,7 +124,8 @@ fn texts() -> Vec<(PathBuf, String)> {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             let inside = path.strip_prefix(workspace.path("")).unwrap().to_owned();
-            let is_former = ["docs/changelog.md", "docs/glossary.md"].map(Path::new).contains(&&*inside);
+            let is_former =
+                ["docs/changelog.md", "docs/glossary.md"].map(Path::new).contains(&&*inside);
             let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
             if path.is_dir() {
                 let is_foreign = inside.ends_with("target") || inside.ends_with("node_modules");

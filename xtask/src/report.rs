@@ -4,8 +4,8 @@ use std::fs;
 use anyhow::{Result, ensure};
 
 use crate::bench::{
-    ConvertBench, EncodeBench, Figure, Language, LanguageRow, MODELS, Measurement, Outputs, Quality,
-    Reached, Row, records_of,
+    ConvertBench, EncodeBench, Figure, Language, LanguageRow, MODELS, Measurement, Outputs,
+    Quality, Reached, Row, records_of,
 };
 use crate::clients::{Finding, Judged};
 use crate::figure::{self, Series};

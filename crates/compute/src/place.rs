@@ -184,7 +184,11 @@ pub(crate) fn narrowed<B: Operations>(
 }
 
 /// Computes `a + factor · b`.
-pub(crate) fn add_scaled<B: Operations>(a: Tensor<B, 2>, factor: f32, b: &Tensor<B, 2>) -> Tensor<B, 2> {
+pub(crate) fn add_scaled<B: Operations>(
+    a: Tensor<B, 2>,
+    factor: f32,
+    b: &Tensor<B, 2>,
+) -> Tensor<B, 2> {
     if B::IS_HOST {
         B::read(b, |b| changed(a, |a| elementwise::add_scaled(a, factor, b)))
     } else {

@@ -20,7 +20,6 @@
 //! Modules import each other by their paths, and in one direction: `names`, `served` ← `packing` ←
 //! `marker` ← `write`, `read`.
 
-mod opener;
 mod error;
 mod layout;
 mod legacy;
@@ -28,18 +27,19 @@ mod marker;
 mod matmul_precision;
 mod names;
 mod opened_by;
+mod opener;
 mod packing;
 mod read;
 mod served;
 mod write;
 
-pub use opener::{Opener, OpenerKind};
 pub use error::LayoutError;
 pub use layout::Layout;
 pub use marker::{MARKER_LIMIT_BYTES, Marker, QUANTIZATION_METADATA};
 pub use matmul_precision::MatmulPrecision;
 pub use names::{bias_of, layer_of, layer_of_bias, layer_of_weight, weight_of};
 pub use opened_by::{opener, opener_of_experts};
+pub use opener::{Opener, OpenerKind};
 pub use read::defect::Defect;
 pub use read::foreign::catalog::FOREIGN_PROGRAMS;
 pub use read::foreign::layer::ForeignLayer;

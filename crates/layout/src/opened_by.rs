@@ -1,8 +1,8 @@
 use roundwise_scheme::{GridKind, Scheme};
 
-use crate::opener::Opener;
 use crate::layout::Layout;
 use crate::marker::format::Format;
+use crate::opener::Opener;
 use crate::served::{Served, VLLM};
 
 /// Returns the program that opens `scheme` in `layout` where the model has experts, each of them a matrix by

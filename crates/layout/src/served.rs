@@ -2,8 +2,8 @@
 
 use roundwise_scheme::{GridKind, Scheme, Tiling};
 
-use crate::opener::Opener;
 use crate::layout::Layout;
+use crate::opener::Opener;
 
 /// How a server's file stores a scheme.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,9 +86,7 @@ impl Served {
             (GridKind::E4m3, tiling) if tiling == Tiling::square(128) => {
                 of("float-quantized", Inputs::Group128, Codes::Bytes, VLLM)
             }
-            (GridKind::Int8, Tiling::Row) => {
-                of("int-quantized", Inputs::Token, Codes::Bytes, VLLM)
-            }
+            (GridKind::Int8, Tiling::Row) => of("int-quantized", Inputs::Token, Codes::Bytes, VLLM),
             (GridKind::Int4, Tiling::Row) => of("pack-quantized", Inputs::Plain, Codes::Words, ALL),
             (GridKind::Int4 | GridKind::Int8, Tiling::Block { rows: 1, cols })
                 if WORD_GROUPS.contains(&cols) =>

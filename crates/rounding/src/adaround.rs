@@ -147,7 +147,11 @@ impl Objective for Choices<'_, '_> {
         let rows = neighbourhood.rows;
         let places = |line: usize| line * rows..(line + 1) * rows;
         for_lines(&mut self.iterate.state.cells.values, rows, |line, values| {
-            soft_choice::interpolate(&logits.values()[places(line)], neighbourhood.ends(line), values);
+            soft_choice::interpolate(
+                &logits.values()[places(line)],
+                neighbourhood.ends(line),
+                values,
+            );
         });
         let (objective, push) = self.iterate.slope(self.options.batch);
         let cells = &self.iterate.state.cells;

@@ -6,7 +6,7 @@ use std::path::Path;
 use roundwise_tensor_file::{Checkpoint, TensorHeader};
 
 use crate::StatsErrorKind as Kind;
-use crate::parts::{GRADIENT_COUNT, GRADIENT_MEAN_SQUARE, MEAN, MIXED_ROWS, Moment, LayerHeaders};
+use crate::parts::{GRADIENT_COUNT, GRADIENT_MEAN_SQUARE, LayerHeaders, MEAN, MIXED_ROWS, Moment};
 use crate::shape::{fingerprint_of_text, parse_layers};
 use crate::{
     Curvature, Knowledge, LayerShape, LayerStatistics, MixedInputs, OutputGradient, SecondMoment,

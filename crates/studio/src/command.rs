@@ -147,11 +147,8 @@ mod tests {
             "roundwise verify '/m/a b.safetensors' /m/o.safetensors"
         );
         let mut budget = order(JobKind::Budget, "keep = ['x']");
-        budget.budget = Some(BudgetFile {
-            size: Some(7),
-            card: Some("rtx40".into()),
-            ..BudgetFile::default()
-        });
+        budget.budget =
+            Some(BudgetFile { size: Some(7), card: Some("rtx40".into()), ..BudgetFile::default() });
         assert_eq!(
             shell(&budget),
             "roundwise plan '/m/a b.safetensors' --keep=x --size=7 --card=rtx40"

@@ -2,8 +2,8 @@ use std::collections::{BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use roundwise_convert::plan::BudgetFile;
 use roundwise_convert::RecipeFile;
+use roundwise_convert::plan::BudgetFile;
 use roundwise_convert::recipe::shell_text;
 use roundwise_convert::run::RunFile;
 use serde::{Deserialize, Serialize};

@@ -111,7 +111,9 @@ pub(super) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     for part in Measurement::ALL.into_iter().filter(is_chosen) {
         println!("── {}", part.title());
         let figures = match part {
-            Measurement::Quality | Measurement::Wide | Measurement::Time => trade_off::measure(&bench, part)?,
+            Measurement::Quality | Measurement::Wide | Measurement::Time => {
+                trade_off::measure(&bench, part)?
+            }
             Measurement::Products => products::measure(&bench)?,
             Measurement::Memory => memory::measure(&bench)?,
         };

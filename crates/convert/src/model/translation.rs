@@ -201,7 +201,12 @@ impl DialectTable {
     }
 
     /// Finds what a name is a part of.
-    fn matched<'a>(&'a self, bare: &'a str, stride: u64, scope: &Scope<'_>) -> Option<RuleMatch<'a>> {
+    fn matched<'a>(
+        &'a self,
+        bare: &'a str,
+        stride: u64,
+        scope: &Scope<'_>,
+    ) -> Option<RuleMatch<'a>> {
         let holds = |template: &NameTemplate, indices: &Indices| {
             let start = template.write(indices, stride);
             start.is_some_and(|start| {

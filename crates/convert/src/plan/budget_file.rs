@@ -28,17 +28,13 @@ impl BudgetFile {
     /// A complaint where there is no limit or more than one, about a number that limits nothing, and about
     /// a card that nobody knows.
     pub fn check(&self) -> Result<(Budget, Card), RecipeError> {
-        let limits = [
-            self.size.map(Budget::Size),
-            self.bits.map(Budget::Bits),
-            self.loss.map(Budget::Loss),
-        ];
+        let limits =
+            [self.size.map(Budget::Size), self.bits.map(Budget::Bits), self.loss.map(Budget::Loss)];
         let limits: Vec<Budget> = limits.into_iter().flatten().collect();
         let mut complaints = vec![];
         let wrong = limits.iter().filter(|limit| !limit.is_positive());
-        complaints.extend(
-            wrong.map(|limit| Complaint::about(limit.key(), "expected a number above 0")),
-        );
+        complaints
+            .extend(wrong.map(|limit| Complaint::about(limit.key(), "expected a number above 0")));
         match limits[..] {
             [] => complaints.push(Complaint::about(
                 "size",
@@ -84,7 +80,10 @@ mod tests {
             (BudgetFile { bits: Some(4.0), ..size.clone() }, vec!["bits"]),
             (BudgetFile { size: Some(0), ..BudgetFile::default() }, vec!["size"]),
             (BudgetFile { bits: Some(f64::NAN), ..BudgetFile::default() }, vec!["bits"]),
-            (BudgetFile { loss: Some(-1.0), card: card("gtx"), ..BudgetFile::default() }, vec!["loss", "card"]),
+            (
+                BudgetFile { loss: Some(-1.0), card: card("gtx"), ..BudgetFile::default() },
+                vec!["loss", "card"],
+            ),
         ] {
             let complaints = file.check().unwrap_err().complaints;
             let found: Vec<String> =

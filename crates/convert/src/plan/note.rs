@@ -235,11 +235,17 @@ impl fmt::Display for Note {
             }
             Note::Unwrapped { wrapper, tensors } => {
                 let tensors = counted(*tensors, "tensor");
-                write!(f, "`{wrapper}`, which training code puts before all names, is taken off {tensors}")
+                write!(
+                    f,
+                    "`{wrapper}`, which training code puts before all names, is taken off {tensors}"
+                )
             }
             Note::Copy { prefix, tensors, bytes } => {
                 let (tensors, size) = (counted(*tensors, "tensor"), sized(*bytes));
-                write!(f, "the file holds the model once more, behind `{prefix}`: {tensors}, {size}, ")?;
+                write!(
+                    f,
+                    "the file holds the model once more, behind `{prefix}`: {tensors}, {size}, "
+                )?;
                 f.write_str("which stay as they are; loaders read the other one")
             }
             Note::ExpertBanks(banks) => write_banks(f, banks),
@@ -264,7 +270,10 @@ impl fmt::Display for Note {
                 f.write_str(&weights.join(", "))
             }
             Note::OrphanScales { tensors } => {
-                write!(f, "left out, for the weights beside are plain numbers, which are taken as ")?;
+                write!(
+                    f,
+                    "left out, for the weights beside are plain numbers, which are taken as "
+                )?;
                 write!(f, "they are: {}", tensors.join(", "))
             }
             Note::WithoutStatistics { weights } => {
@@ -285,7 +294,10 @@ impl fmt::Display for Note {
                 let [before, after] = bytes.map(sized);
                 let become_numbers = if *tensors == 1 { "becomes" } else { "become" };
                 write!(f, "{} {become_numbers} plain numbers: ", counted(*tensors, "expert bank"))?;
-                write!(f, "{before} in codes of {program}, {after} without; no layout here has codes for ")?;
+                write!(
+                    f,
+                    "{before} in codes of {program}, {after} without; no layout here has codes for "
+                )?;
                 f.write_str("them")
             }
             Note::Remark(remark) => write!(f, "{remark}"),
@@ -294,10 +306,14 @@ impl fmt::Display for Note {
                 f.write_str("those that are kept are stored as F32")
             }
             Note::UnreadEntries { entries } => {
-                f.write_str("entries of the GGUF header, such as a tokenizer, that outputs have no ")?;
+                f.write_str(
+                    "entries of the GGUF header, such as a tokenizer, that outputs have no ",
+                )?;
                 write!(f, "place for: {entries}")
             }
-            Note::QuantizationConfig { is_changed } => f.write_str(quantization_config(*is_changed)),
+            Note::QuantizationConfig { is_changed } => {
+                f.write_str(quantization_config(*is_changed))
+            }
             Note::EditedHeader { set, unset } => write_edited(f, set, unset),
             Note::ForcedPreset { forced, model, detected } => {
                 write!(f, "preset `{forced}` was asked for; the file looks like: ")?;

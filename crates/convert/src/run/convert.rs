@@ -158,7 +158,11 @@ impl PlannedJob {
     }
 
     /// Returns the weights that are known to hold a NaN or an infinity before the work begins.
-    fn known_not_finite(&self, input: &Input, watch: &dyn Watch) -> Result<NotFinite, ConvertError> {
+    fn known_not_finite(
+        &self,
+        input: &Input,
+        watch: &dyn Watch,
+    ) -> Result<NotFinite, ConvertError> {
         match (&self.earlier, self.job.recipe.rounding()) {
             (Some(earlier), _) => Ok(earlier.run.not_finite.clone()),
             (None, Rounding::Nearest) if self.job.part.is_none() => Ok(NotFinite::new()),

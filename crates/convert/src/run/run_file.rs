@@ -156,8 +156,7 @@ pub fn refuse_idle(
         return Err(Complaint::about("device", problem).into());
     }
     if error_lora.is_some() && !recipe.stores_codes() {
-        let problem =
-            format!("does not apply to scheme `{}`: it stores no codes", recipe.scheme());
+        let problem = format!("does not apply to scheme `{}`: it stores no codes", recipe.scheme());
         return Err(Complaint::about("extract_error_lora", problem).into());
     }
     Ok(())
@@ -193,7 +192,10 @@ mod tests {
         let recipe = |text: &str| RecipeFile::from_toml(text).unwrap().check().unwrap();
         let device = RunFile { device: Some("cuda:7".to_owned()), ..RunFile::default() };
         let told = complaints(device.check_for(&recipe("")));
-        assert!(told[0].starts_with("device: `cuda:7` does not apply to method `nearest`"), "{told:?}");
+        assert!(
+            told[0].starts_with("device: `cuda:7` does not apply to method `nearest`"),
+            "{told:?}"
+        );
         assert_eq!(device.check_for(&recipe("method = 'principal'")), Ok(()));
         let lora = RunFile { extract_error_lora: NonZeroUsize::new(8), ..RunFile::default() };
         let told = complaints(lora.check_for(&recipe("scheme = 'bf16'")));

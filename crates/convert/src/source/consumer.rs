@@ -4,7 +4,7 @@ pub(crate) mod answer;
 mod comfyui;
 mod servers;
 
-use roundwise_layout::{Opener, OpenerKind, Layout, Spelling, opener, opener_of_experts};
+use roundwise_layout::{Layout, Opener, OpenerKind, Spelling, opener, opener_of_experts};
 use roundwise_scheme::Scheme;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -133,10 +133,13 @@ impl Subject {
             }
             (Some(layout), _) => return self.opens(scheme, layout),
             (None, Spelling::Scale) => {
-                "transformers, vLLM and DeepSeek's own program, with a matching config.json".to_owned()
+                "transformers, vLLM and DeepSeek's own program, with a matching config.json"
+                    .to_owned()
             }
-            (None, _) => "programs that cast codes without scales to their compute type, as ComfyUI does"
-                .to_owned(),
+            (None, _) => {
+                "programs that cast codes without scales to their compute type, as ComfyUI does"
+                    .to_owned()
+            }
         };
         Opens::Yes { program }
     }

@@ -119,7 +119,9 @@ impl Watch for Told {
             Event::Phase { tensors, bytes, .. } => format!("{tensors} of {bytes}"),
             Event::Begun { tensor } => format!("begun {tensor}"),
             Event::Advanced { bytes } => format!("advanced {bytes}"),
-            Event::Finished { tensor, is_recalled: false, .. } => format!("finished {}", tensor.name),
+            Event::Finished { tensor, is_recalled: false, .. } => {
+                format!("finished {}", tensor.name)
+            }
             event => format!("{event:?}"),
         };
         self.0.lock().unwrap().push(told);

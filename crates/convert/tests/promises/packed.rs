@@ -149,7 +149,8 @@ fn bytes_that_stand_for_no_number_are_found() {
     for (tensors, problem) in [(&powers[..], scale), (&levels, scale), (&nibbles, code)] {
         let converted = write(&folder, "out.safetensors", tensors);
         let found = verify(&input, &converted, Biases::Same, None, TWO, &Unwatched).unwrap();
-        let problems: Vec<String> = found.findings.iter().map(|it| it.problem.to_string()).collect();
+        let problems: Vec<String> =
+            found.findings.iter().map(|it| it.problem.to_string()).collect();
         assert_eq!(problems, [problem]);
     }
 }

@@ -91,7 +91,11 @@ fn stopped_after_any_tensor_it_becomes_the_same_file_with_the_same_report() {
             let report = convert(&job, &Unwatched).unwrap();
             // Nearest rounding meets the NaN late, and begins again because of it.
             let is_begun_again = job.recipe.file().method.is_none();
-            assert!(report.recalled_tensors == second || is_begun_again, "{} {second}", report.recalled_tensors);
+            assert!(
+                report.recalled_tensors == second || is_begun_again,
+                "{} {second}",
+                report.recalled_tensors
+            );
             assert!(std::fs::read(&job.output).unwrap() == bytes, "after {tensors}");
             assert_eq!(report.weight_error, whole.weight_error);
             for (again, once) in report.tensors.iter().zip(&whole.tensors) {

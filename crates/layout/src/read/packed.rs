@@ -1,7 +1,7 @@
 use roundwise_tensor_file::{Checkpoint, Dtype, TensorHeader};
 
 use crate::marker::Marker;
-use crate::packing::{Packing, LayerTensor};
+use crate::packing::{LayerTensor, Packing};
 use crate::read::spelling::Spelling;
 use crate::read::stored_layer::{StoredLayer, matrix_shape};
 
@@ -67,7 +67,12 @@ fn logical_shape(shape: &[u64]) -> Result<[usize; 2], String> {
 }
 
 /// Checks that a tensor has the dtype and the shape that readers need; some take more than one dtype.
-fn check_part(file: &Checkpoint, layer: &str, marker: &Marker, part: &LayerTensor) -> Result<(), String> {
+fn check_part(
+    file: &Checkpoint,
+    layer: &str,
+    marker: &Marker,
+    part: &LayerTensor,
+) -> Result<(), String> {
     let name = format!("{layer}.{}", part.name);
     let Some(found) = file.get(&name) else {
         // Evenly spaced levels need no table.

@@ -4,7 +4,7 @@ use roundwise_tensor_file::{Dtype, TensorSpec};
 use crate::layout::Layout;
 use crate::marker::Marker;
 use crate::matmul_precision::MatmulPrecision;
-use crate::packing::{Packing, LayerTensor};
+use crate::packing::{LayerTensor, Packing};
 use crate::served::{Codes, Served};
 
 /// The bytes of one tensor.

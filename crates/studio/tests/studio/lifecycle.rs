@@ -146,7 +146,10 @@ fn a_job_goes_from_its_order_to_its_report() {
     assert_eq!(plan, 400, "a plan has no kind");
     let plan = json!({ "input": place.input(), "recipe": { "scheme": "int8-row" } });
     let plan = server.post("/api/plan", &plan).json();
-    assert_eq!((&plan["estimated_from"], plan["estimated_seconds"].is_f64()), (&json!("job"), true));
+    assert_eq!(
+        (&plan["estimated_from"], plan["estimated_seconds"].is_f64()),
+        (&json!("job"), true)
+    );
 }
 
 #[test]

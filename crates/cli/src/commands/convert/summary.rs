@@ -49,8 +49,13 @@ pub(in crate::commands) fn describe(report: &Report, typed: &Typed) -> String {
 
 /// Describes how many tensors became what, in the terms of the command.
 fn describe_counts(report: &Report) -> String {
-    let Report { converted_tensors: converted, kept_tensors: kept, removed_tensors: removed, recipe, .. } =
-        report;
+    let Report {
+        converted_tensors: converted,
+        kept_tensors: kept,
+        removed_tensors: removed,
+        recipe,
+        ..
+    } = report;
     let count =
         |action: Action| report.tensors.iter().filter(|layer| layer.decision == action).count();
     let (moved, decoded) = (count(Action::Repack), count(Action::Decode));

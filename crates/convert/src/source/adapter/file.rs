@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use roundwise_tensor_file::{Checkpoint, TensorHeader, read_text};
 
 use crate::error::ConvertError;
-use crate::source::adapter::config::{CONFIG_FILE, Config, Kohya, OftSettings, ConfigSource};
+use crate::source::adapter::config::{CONFIG_FILE, Config, ConfigSource, Kohya, OftSettings};
 use crate::source::adapter::keys::{AdapterKey, Role, adapter_key};
 use crate::source::adapter::module::Module;
 use crate::source::adapter::numbers::{is_numeric, number};

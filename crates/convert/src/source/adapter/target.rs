@@ -218,7 +218,8 @@ impl Targets {
             Relation::Own | Relation::RowsOfLayer(Rows::All) | Relation::RowsOfName(Rows::All) => {
                 (whole, None)
             }
-            Relation::RowsOfLayer(Rows::SwappedIfPair) | Relation::RowsOfName(Rows::SwappedIfPair)
+            Relation::RowsOfLayer(Rows::SwappedIfPair)
+            | Relation::RowsOfName(Rows::SwappedIfPair)
                 if count != width.saturating_mul(2) =>
             {
                 (whole, None)
