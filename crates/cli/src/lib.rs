@@ -13,7 +13,6 @@ mod commands;
 mod console;
 mod events;
 mod hint;
-mod method_flags;
 mod outcome;
 mod progress;
 mod stop;

@@ -234,7 +234,9 @@ impl Resolution {
         if let Some(sides) = sides {
             let why = match (self.options.objective, self.options.solver) {
                 (Objective::Activations { .. }, Solver::Best | Solver::Feedback(_)) => None,
-                (Objective::Activations { .. }, solver) => Some(WhyNot::NoCoupledRows(solver.name())),
+                (Objective::Activations { .. }, solver) => {
+                    Some(WhyNot::NoCoupledRows(solver.name()))
+                }
                 _ => Some(WhyNot::NoRealInputs),
             };
             self.complaints.applies("sides", why);

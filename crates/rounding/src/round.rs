@@ -118,9 +118,9 @@ impl Search<'_> {
         // not cut out.
         let is_coupled = options.sides == Sides::Both
             && matches!(options.solver, Solver::Best | Solver::Feedback(_));
-        let outputs = asked.outputs.filter(|outputs| {
-            is_seen && is_whole && is_coupled && outputs.rows() == weight.rows()
-        });
+        let outputs = asked
+            .outputs
+            .filter(|outputs| is_seen && is_whole && is_coupled && outputs.rows() == weight.rows());
         let coupling = outputs.map(OutputMoment::coupling).transpose()?.flatten();
         // Of a rotated diagonal only a part is seen.
         let is_partial = rotated

@@ -2,10 +2,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 use roundwise_convert::plan::{BudgetFile, Card};
+use roundwise_convert::recipe::help::choices;
 use roundwise_convert::scheme::Scheme;
 
 use super::size::parse_size;
-use crate::method_flags::choices;
 
 /// A limit for the output, within which every layer gets the scheme that serves the whole best.
 #[derive(Debug, Args)]

@@ -3,9 +3,8 @@ use std::path::PathBuf;
 use clap::Args;
 use roundwise_convert::recipe::{PlainDtype, Program};
 
-use super::recipe::{layout_help, names_help, programs_help};
 use super::{INPUT, RunOptions, StatisticsFlags, WriteOptions, input};
-use crate::method_flags::choices;
+use roundwise_convert::recipe::help::{self, choices};
 
 /// Flags of commands that turn one file into another without changing its weights.
 #[derive(Debug, Args)]
@@ -32,7 +31,7 @@ pub(crate) struct RewriteOptions {
 pub(crate) struct DequantizeOptions {
     #[arg(long, value_name = "DTYPE", help = dtype_help(), default_value = "bf16")]
     pub(crate) dtype: String,
-    #[arg(long, value_name = "NAMES", help = names_help() + " [default: keep]")]
+    #[arg(long, value_name = "NAMES", help = help::names() + " [default: keep]")]
     pub(crate) names: Option<String>,
     #[command(flatten)]
     pub(crate) rewrite: RewriteOptions,
@@ -40,12 +39,12 @@ pub(crate) struct DequantizeOptions {
 
 #[derive(Debug, Args)]
 pub(crate) struct MigrateOptions {
-    #[arg(long, value_name = "LAYOUT", help = layout_help(), required_unless_present = "program")]
+    #[arg(long, value_name = "LAYOUT", help = help::layout(), required_unless_present = "program")]
     pub(crate) to: Option<String>,
     #[arg(
         long = "for",
         value_name = "PROGRAM",
-        help = programs_help() + ", in its usual layout",
+        help = help::programs() + ", in its usual layout",
         value_parser = parse_program,
         conflicts_with = "to"
     )]

@@ -6,109 +6,140 @@ use toml::Table;
 
 use crate::recipe::complaint::{Complaint, RecipeError};
 use crate::recipe::edit_file::EditFile;
+#[cfg(feature = "clap")]
+use crate::recipe::help;
 use crate::recipe::overlay::overlaid;
 
 /// A recipe as it is typed, on the command line or in a TOML file. Every field may be left out;
 /// a key that is not known is an error.
+///
+/// With feature `clap` the fields are flags of a command line, and what is said of each here is its help text, but
+/// where that lists names.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default, expecting = "settings such as `scheme = \"fp8\"`")]
+#[cfg_attr(feature = "clap", derive(clap::Args), command(next_help_heading = "Recipe"))]
 pub struct RecipeFile {
     /// The model that the recipe is for, by the name that `plan` gives it; it is refused for any
     /// other. Default any.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "clap", arg(skip))]
     pub model: Option<String>,
     /// The kind of the file, whatever it looks like: one of the names of
     /// [`FileKind`](crate::model::FileKind). A kind that is named here is not refused. Default: the kind
     /// that the file's names suggest.
     #[serde(rename = "as", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "clap", arg(long = "as", value_name = "KIND", help = help::kind()))]
     pub kind: Option<String>,
     /// Treatment of names that are not the model's own, such as diffusers': `translate` or `keep`.
     /// Default `translate`, and `keep` where nothing is quantized.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "clap", arg(long, value_name = "NAMES", help = help::names_of_models()))]
     pub names: Option<String>,
     /// The program that the file is for: `comfyui`, `vllm`, `sglang` or `transformers`. It decides
     /// layout and scheme where neither is named, and what lies beside the weights. Default
     /// `comfyui`; front ends ask the input, see [`for_input`](crate::source::for_input).
     #[serde(rename = "for", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "clap", arg(long = "for", value_name = "PROGRAM", help = help::program()))]
     pub program: Option<String>,
     /// Scheme of the weights that no rule names. Default `fp8`, for servers `fp8-row`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "clap", arg(long, value_name = "SCHEME", help = help::scheme()))]
     pub scheme: Option<String>,
     /// How the file is laid out: `comfy` or `comfy-legacy`, for servers `compressed-tensors`, `fp8`
     /// or `modelopt`. Default what serves program and scheme best.
     #[serde(skip_serializing_if = "Option::is_none", alias = "spelling")]
+    #[cfg_attr(feature = "clap", arg(long, value_name = "LAYOUT", visible_alias = "spelling", help = help::layout_of_recipe()))]
     pub layout: Option<String>,
-    /// Devices that a server shares each layer out over: one whose parts would not be whole blocks is
-    /// kept. Default 1.
+    /// For servers: keep layers that as many devices cannot share out in whole blocks [default: 1]
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "clap", arg(long = "tp", value_name = "DEVICES"))]
     pub tensor_parallel: Option<u32>,
     /// How codes are chosen, by the name of a method. Default `nearest`.
     #[serde(skip_serializing_if = "Option::is_none", alias = "rounding")]
+    #[cfg_attr(feature = "clap", arg(long, value_name = "METHOD", visible_alias = "rounding", help = help::method(), help_heading = "Learned rounding"))]
     pub method: Option<String>,
     /// Settings that differ from the method's defaults.
     #[serde(skip_serializing_if = "is_default")]
+    #[cfg_attr(feature = "clap", command(flatten, next_help_heading = "Learned rounding"))]
     pub method_options: MethodOptions,
     /// How scales are chosen: `absmax` or `mse`. Default `absmax`, but `mse` for 4-bit codes that
     /// method `activations` chooses.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "clap", arg(long, value_name = "RULE", help = help::scale_rule()))]
     pub scale_rule: Option<String>,
-    /// Preset to use instead of the one that detection picks.
+    /// Preset to use instead of the one that is detected, such as t5xxl
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "clap", arg(long, value_name = "NAME"))]
     pub preset: Option<String>,
-    /// Keep the layers that a distilled Chroma model is sensitive in, whatever was detected.
+    /// Keep the layers that distilled Chroma models are sensitive in, whatever was detected
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "clap", arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true"))]
     pub keep_distillation: Option<bool>,
-    /// Convert what the base keep-list protects as well. The preset still applies.
+    /// Convert what the base keep-list protects as well; the preset still applies
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "clap", arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true"))]
     pub ignore_base_list: Option<bool>,
-    /// Regular expressions of layers to keep as they are.
+    /// Keep layers whose name (without `.weight`) matches (may be repeated)
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "clap", arg(long, value_name = "REGEX"))]
     pub keep: Vec<String>,
-    /// Regular expressions of layers to convert although a preset or a size rule keeps them.
+    /// Convert layers whose name matches although a preset or a size rule keeps them (may be repeated)
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "clap", arg(long, value_name = "REGEX"))]
     pub include: Vec<String>,
-    /// Layers with a scheme of their own; the first rule that matches decides.
+    /// Give layers whose name matches a scheme of their own (may be repeated; first match wins)
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "clap", arg(long = "rule", value_name = "REGEX=SCHEME", value_parser = help::parse_rule))]
     pub rules: Vec<RuleFile>,
     /// Layers by name with a scheme of their own, where nothing but the recipe's scheme would decide: that
     /// is what a budget writes, and may be edited.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "clap", arg(skip))]
     pub assign: Vec<AssignmentFile>,
-    /// Scheme of layers that the model's preset keeps, embeddings and norms left out. Default: they
-    /// are kept.
+    /// Give layers that the model's preset keeps this scheme instead; embeddings and norms stay
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "clap", arg(long, value_name = "SCHEME"))]
     pub fallback_scheme: Option<String>,
-    /// Regular expressions of layers to be multiplied in full precision.
+    /// Ask programs to multiply by layers whose name matches in full precision (may be repeated)
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "clap", arg(long, value_name = "REGEX"))]
     pub full_precision: Vec<String>,
-    /// Adapters (LoRA) to add before rounding, `FILE` or `FILE:STRENGTH`; PEFT's folders as well.
+    /// Add an adapter, a file or PEFT's folder, to the weights before rounding (may be repeated)
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "clap", arg(long, value_name = "FILE[:STRENGTH]"))]
     pub merge_lora: Vec<String>,
-    /// Leave keys of adapters out that no weight answers to. Default: they are an error.
+    /// Leave keys of adapters out that no weight answers to, which are an error otherwise
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "clap", arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true"))]
     pub allow_unmatched_lora: Option<bool>,
-    /// Fewest elements of a weight that is converted. Default 0, or the method's (1024 for
-    /// `adaround-fast`).
+    /// Keep weights with fewer elements [default: 0, or the method's]
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "clap", arg(long, alias = "min-tensor-size", value_name = "ELEMENTS"))]
     pub min_size: Option<u64>,
     /// Size rules of the published converters: `basic` or `classic`. Default none.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "clap", arg(long, value_name = "RULES", help = help::heuristic()))]
     pub heuristic: Option<String>,
     /// Whether the output's header says how it was made. Default true.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "clap", arg(skip))]
     pub provenance: Option<bool>,
     /// Quantize nothing; turn whatever is in codes into `bf16`, `f16` or `f32`. Stands alone.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "clap", arg(skip))]
     pub decode_to: Option<String>,
     /// Quantize nothing; lay layers in codes out as `comfy` or `comfy-legacy` does, their codes
     /// untouched. Stands alone.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "clap", arg(skip))]
     pub migrate_to: Option<String>,
     /// Quantize nothing; mend known defects of layers in codes. Stands alone.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "clap", arg(skip))]
     pub repair: Option<bool>,
     /// Quantize nothing; change entries of the header and options of layers in codes. Stands alone.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "clap", arg(skip))]
     pub edit: Option<EditFile>,
 }
 

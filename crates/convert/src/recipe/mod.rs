@@ -7,6 +7,8 @@ pub(crate) mod complaint;
 pub(crate) mod edit;
 pub(crate) mod edit_file;
 pub(crate) mod file;
+#[cfg(feature = "clap")]
+pub mod help;
 pub(crate) mod layer_config;
 pub(crate) mod min_size;
 pub(crate) mod names;

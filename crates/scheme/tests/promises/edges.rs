@@ -43,7 +43,8 @@ fn every_scheme_takes_importance() {
             if entry.scheme.covers(rows, cols).is_err() {
                 continue;
             }
-            let quantized = QuantizedMatrix::nearest(&weight, entry.scheme, ScaleRule::Mse).unwrap();
+            let quantized =
+                QuantizedMatrix::nearest(&weight, entry.scheme, ScaleRule::Mse).unwrap();
             assert!(measure(&weight, &quantized).relative() < 0.2, "{}", entry.name);
         }
     }

@@ -176,6 +176,6 @@ function summaryOf(plan) {
   ];
 }
 
-function finishedOf({ finished, tensors }) {
-  return `${whole(finished)} of ${counted(tensors, "tensor")}`;
+function finishedOf({ finished_tensors, tensors }) {
+  return `${whole(finished_tensors)} of ${counted(tensors, "tensor")}`;
 }

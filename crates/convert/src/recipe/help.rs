@@ -1,0 +1,78 @@
+//! Help texts of flags that list names.
+
+use roundwise_layout::Layout;
+use roundwise_rounding::METHODS;
+use roundwise_scheme::{CATALOG, ScaleRule};
+
+use crate::model::{FileKind, Heuristic};
+use crate::recipe::file::RuleFile;
+use crate::recipe::names::Names;
+use crate::recipe::program::Program;
+
+/// Returns a help text: `What it is: one, another, a third`.
+pub fn choices(what: &str, names: impl IntoIterator<Item = &'static str>) -> String {
+    let names: Vec<_> = names.into_iter().collect();
+    format!("{what}: {}", names.join(", "))
+}
+
+/// Returns the help text of a program that opens a file.
+pub fn programs() -> String {
+    choices("The program that is to open it", Program::NAMES.map(|(name, _)| name))
+}
+
+/// Returns the help text of a layout.
+pub fn layout() -> String {
+    choices("How the file is laid out", Layout::NAMES.map(|(name, _)| name))
+}
+
+/// Returns the help text of a treatment of names.
+pub fn names() -> String {
+    let names = Names::NAMES.map(|(name, _)| name);
+    choices("What becomes of names that are not the model's own, such as diffusers'", names)
+}
+
+pub(super) fn program() -> String {
+    programs() + " [default: vllm for the folder of a language model, else comfyui]"
+}
+
+pub(super) fn layout_of_recipe() -> String {
+    layout() + " [default: what serves program and scheme best]"
+}
+
+pub(super) fn names_of_models() -> String {
+    names() + " [default: translate, but llama.cpp's where no program is known to take the codes]"
+}
+
+pub(super) fn scheme() -> String {
+    choices("How weights are stored", CATALOG.iter().map(|entry| entry.name))
+        + " [default: fp8, for servers fp8-row]"
+}
+
+pub(super) fn scale_rule() -> String {
+    choices("How scales are chosen", ScaleRule::NAMES.map(|(name, _)| name))
+        + " [default: absmax, but mse for 4-bit codes with statistics]"
+}
+
+pub(super) fn method() -> String {
+    let names = METHODS.iter().map(|method| method.name);
+    choices("How codes are chosen", names) + " [default: nearest; with statistics activations]"
+}
+
+pub(super) fn kind() -> String {
+    let kinds = FileKind::NAMES.map(|(name, _)| name);
+    choices("Take the file for this, whatever it looks like, and do not refuse it", kinds)
+}
+
+pub(super) fn heuristic() -> String {
+    choices("Size rules of the published converters", Heuristic::NAMES.map(|(name, _)| name))
+}
+
+/// Parses `REGEX=SCHEME`; the scheme is the text after the last `=`.
+pub(super) fn parse_rule(text: &str) -> Result<RuleFile, String> {
+    match text.rsplit_once('=') {
+        Some((pattern, scheme)) if !pattern.is_empty() => {
+            Ok(RuleFile { pattern: pattern.to_owned(), scheme: scheme.to_owned() })
+        }
+        _ => Err("expected REGEX=SCHEME, such as 'attn\\.qkv=int8-row'".to_owned()),
+    }
+}
