@@ -66,7 +66,7 @@ fn every_key_of_the_report_is_documented() {
     let arguments = ["convert", "chroma.safetensors", "--recipe", "r.toml"];
     folder.done(&[&arguments[..], &["--report", "r.json", "-q"]].concat());
     let report: Value = serde_json::from_slice(&folder.read("r.json")).unwrap();
-    assert_eq!(report["report_version"], 2);
+    assert_eq!(report["report_version"], 3);
     let input = folder.read("chroma.safetensors");
     assert_eq!(report["input_bytes"], input.len());
     assert_eq!(report["input_hashes"][0]["file"], "chroma.safetensors");

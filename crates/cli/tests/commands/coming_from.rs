@@ -30,8 +30,11 @@ fn rows() -> Vec<[&'static str; 3]> {
 #[test]
 fn every_flag_of_ours_exists() {
     let help = help();
-    let exists =
-        |flag: &str| help.split_whitespace().any(|word| word.trim_matches([',', ']']) == flag);
+    let exists = |flag: &str| {
+        help.split_whitespace().any(|word| {
+            word.trim_matches([',', ']']) == flag || word.starts_with(&format!("{flag}[="))
+        })
+    };
     let commands = PAGE.lines().filter(|line| line.starts_with("`roundwise convert"));
     let used = commands.flat_map(flags);
     let promised = rows().into_iter().flat_map(|[_, ours, _]| flags(ours));

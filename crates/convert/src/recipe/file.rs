@@ -89,7 +89,7 @@ pub struct RecipeFile {
     pub include: Vec<String>,
     /// Give layers whose name matches a scheme of their own (may be repeated; first match wins)
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[cfg_attr(feature = "clap", arg(long = "rule", value_name = "REGEX=SCHEME", value_parser = help::parse_rule))]
+    #[cfg_attr(feature = "clap", arg(long = "rule", value_name = "REGEX=SCHEME", value_parser = parse_rule))]
     pub rules: Vec<RuleFile>,
     /// Layers by name with a scheme of their own, where nothing but the recipe's scheme would decide: that
     /// is what a budget writes, and may be edited.
@@ -152,6 +152,17 @@ pub struct RuleFile {
     pub pattern: String,
     /// Scheme of the layers that it matches.
     pub scheme: String,
+}
+
+/// Parses `REGEX=SCHEME`; the scheme is the text after the last `=`.
+#[cfg(feature = "clap")]
+fn parse_rule(text: &str) -> Result<RuleFile, String> {
+    match text.rsplit_once('=') {
+        Some((pattern, scheme)) if !pattern.is_empty() => {
+            Ok(RuleFile { pattern: pattern.to_owned(), scheme: scheme.to_owned() })
+        }
+        _ => Err("expected REGEX=SCHEME, such as 'attn\\.qkv=int8-row'".to_owned()),
+    }
 }
 
 /// The layers of a [`RecipeFile`] that get one scheme, by name.

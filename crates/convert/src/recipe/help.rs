@@ -5,7 +5,6 @@ use roundwise_rounding::METHODS;
 use roundwise_scheme::{CATALOG, ScaleRule};
 
 use crate::model::{FileKind, Heuristic};
-use crate::recipe::file::RuleFile;
 use crate::recipe::names::Names;
 use crate::recipe::program::Program;
 
@@ -65,14 +64,4 @@ pub(super) fn kind() -> String {
 
 pub(super) fn heuristic() -> String {
     choices("Size rules of the published converters", Heuristic::NAMES.map(|(name, _)| name))
-}
-
-/// Parses `REGEX=SCHEME`; the scheme is the text after the last `=`.
-pub(super) fn parse_rule(text: &str) -> Result<RuleFile, String> {
-    match text.rsplit_once('=') {
-        Some((pattern, scheme)) if !pattern.is_empty() => {
-            Ok(RuleFile { pattern: pattern.to_owned(), scheme: scheme.to_owned() })
-        }
-        _ => Err("expected REGEX=SCHEME, such as 'attn\\.qkv=int8-row'".to_owned()),
-    }
 }

@@ -11,7 +11,8 @@ use crate::run::input::Input;
 use crate::run::job::Job;
 use crate::run::not_finite::find_not_finite;
 use crate::run::output::{Output, commit_all, leave_all};
-use crate::run::resume::{Earlier, find_earlier};
+use crate::run::planned_job::PlannedJob;
+use crate::run::resume::find_earlier;
 use crate::run::round::Stop;
 use crate::run::tensor::convert_tensors;
 use crate::run::verify_output::verify_all;
@@ -106,7 +107,7 @@ impl Prepared {
             job.earlier = find_earlier(&job.job, &input)?;
         }
         for job in &mut planned {
-            let known = job.known_not_finite(&input, watch)?;
+            let known = known_not_finite(job, &input, watch)?;
             job.keep(known, &input)?;
         }
         // 2. The work. A second turn is taken only after a NaN, which nobody sees before the weight is read, and
@@ -142,48 +143,20 @@ impl Prepared {
     }
 }
 
-/// A job with its plan, and what is known of its output before the work begins.
-pub(crate) struct PlannedJob {
-    pub(crate) job: Job,
-    pub(crate) plan: Plan,
-    /// Weights that the plan keeps for a NaN or an infinity that was found in them.
-    pub(crate) not_finite: NotFinite,
-    /// The unfinished output that is continued; taken out by whoever continues it.
-    pub(crate) earlier: Option<Earlier>,
-}
-
-impl PlannedJob {
-    fn new(job: &Job, input: &Input) -> Result<Self, ConvertError> {
-        let not_finite = NotFinite::new();
-        let plan = input.plan(job, &not_finite)?;
-        Ok(Self { job: job.clone(), plan, not_finite, earlier: None })
-    }
-
-    /// Returns the weights that are known to hold a NaN or an infinity before the work begins.
-    fn known_not_finite(
-        &self,
-        input: &Input,
-        watch: &dyn Watch,
-    ) -> Result<NotFinite, ConvertError> {
-        match (&self.earlier, self.job.recipe.rounding()) {
-            (Some(earlier), _) => Ok(earlier.run.not_finite.clone()),
-            (None, Rounding::Nearest) if self.job.part.is_none() => Ok(NotFinite::new()),
-            // Every part must know what is kept, also in the others; and a search takes long: beginning
-            // it again because of another weight would be a waste.
-            (None, Rounding::Nearest | Rounding::Learned(_)) => {
-                find_not_finite(&input.source, &self.plan, watch)
-            }
+/// Returns the weights that are known to hold a NaN or an infinity before the work begins.
+fn known_not_finite(
+    planned: &PlannedJob,
+    input: &Input,
+    watch: &dyn Watch,
+) -> Result<NotFinite, ConvertError> {
+    match (&planned.earlier, planned.job.recipe.rounding()) {
+        (Some(earlier), _) => Ok(earlier.run.not_finite.clone()),
+        (None, Rounding::Nearest) if planned.job.part.is_none() => Ok(NotFinite::new()),
+        // Every part must know what is kept, also in the others; and a search takes long: beginning
+        // it again because of another weight would be a waste.
+        (None, Rounding::Nearest | Rounding::Learned(_)) => {
+            find_not_finite(&input.source, &planned.plan, watch)
         }
-    }
-
-    /// Plans again with more weights kept for a NaN or an infinity, where there are any.
-    fn keep(&mut self, found: NotFinite, input: &Input) -> Result<(), ConvertError> {
-        self.not_finite.extend(found);
-        // Without any, the plan that was decided first holds.
-        if !self.not_finite.is_empty() {
-            self.plan = input.plan(&self.job, &self.not_finite)?;
-        }
-        Ok(())
     }
 }
 

@@ -15,6 +15,7 @@ pub(crate) mod model_config;
 pub(crate) mod not_finite;
 pub(crate) mod output;
 pub(crate) mod places;
+pub(crate) mod planned_job;
 pub(crate) mod pool;
 pub(crate) mod resume;
 pub(crate) mod round;

@@ -9,10 +9,10 @@ use crate::plan::{Plan, Workers};
 use crate::report::Report;
 use crate::report::record::TensorRecord;
 use crate::report::watch::Watch;
-use crate::run::convert::PlannedJob;
 use crate::run::input::Input;
 use crate::run::job::Job;
 use crate::run::model_config::{self, MODEL_CONFIG, changed_config};
+use crate::run::planned_job::PlannedJob;
 use crate::run::resume::{Earlier, RunRecord};
 use crate::run::shared_scales::SharedScales;
 

@@ -18,10 +18,11 @@ use crate::plan::{
 use crate::recipe::{Complaint, Recipe, RecipeFile, Setting, Text};
 use crate::report::watch::{Event, Phase, Watch, notice};
 use crate::run::buffers::Buffers;
-use crate::run::convert::{PlannedJob, Prepared};
+use crate::run::convert::Prepared;
 use crate::run::input::Input;
 use crate::run::job::Job;
 use crate::run::lazy::Lazy;
+use crate::run::planned_job::PlannedJob;
 use crate::run::pool::map_in_order;
 use crate::run::resume::RunRecord;
 use crate::run::round::Stop;
