@@ -51,6 +51,9 @@ impl Client {
     /// tensors beside the weights.
     pub(crate) const FIRST_FORMAT: Client = Client::stock("ComfyUI 0.3.68 or newer");
 
+    /// Reads banks of experts, in any of the formats that it had names for.
+    pub(crate) const FIRST_WITH_BANKS: Client = Client::stock("ComfyUI 0.23.0 or newer");
+
     /// Returns the program that opens a text encoder by itself: its loader asked for the header later.
     pub fn of_text_encoder(self) -> Client {
         match self == Client::FIRST_FORMAT {

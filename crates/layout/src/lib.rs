@@ -22,6 +22,7 @@
 
 mod client;
 mod error;
+mod layer_shape;
 mod layout;
 mod legacy;
 mod marker;
@@ -35,11 +36,12 @@ mod write;
 
 pub use client::{Client, ClientKind};
 pub use error::LayoutError;
+pub use layer_shape::LayerShape;
 pub use layout::Layout;
 pub use marker::{MARKER_LIMIT_BYTES, Marker, QUANTIZATION_METADATA};
 pub use matmul_precision::MatmulPrecision;
 pub use names::{bias_of, layer_of, layer_of_bias, layer_of_weight, weight_of};
-pub use opened_by::{client, client_of_experts};
+pub use opened_by::{client, client_of_bank, client_of_experts};
 pub use read::defect::Defect;
 pub use read::foreign::catalog::FOREIGN_PROGRAMS;
 pub use read::foreign::layer::ForeignLayer;

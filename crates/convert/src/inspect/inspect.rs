@@ -207,8 +207,8 @@ fn count_dtypes(source: &Source) -> Vec<DtypeCount> {
 fn count_quantized(source: &Source) -> Vec<QuantizedCount> {
     let mut counts = BTreeMap::<(String, String), usize>::new();
     for layer in source.stored.layers.values() {
-        let scheme = layer.known_scheme().to_string();
-        let scheme = if layer.is_bank { format!("{scheme}, expert bank") } else { scheme };
+        let scheme = layer.scheme.to_string();
+        let scheme = if layer.experts.is_some() { format!("{scheme}, expert bank") } else { scheme };
         let told = (scheme, layer.spelling.to_string());
         *counts.entry(told).or_default() += 1;
     }
@@ -243,7 +243,10 @@ fn clients(source: &Source) -> Vec<String> {
         .layers
         .values()
         .map(|layer| match layer.spelling {
-            Spelling::Comfy => of_comfyui(layer.known_scheme(), Layout::Comfy),
+            Spelling::Comfy if layer.experts.is_some() && !subject.reads_bank(&layer.layer) => {
+                other("no program that is known: ComfyUI reads codes of this model's banks of experts nowhere")
+            }
+            Spelling::Comfy => of_comfyui(layer.scheme, Layout::Comfy),
             Spelling::ComfyLegacy => of_comfyui(layer.scheme, Layout::ComfyLegacy),
             Spelling::WeightScale => other("vLLM, with a matching config.json"),
             Spelling::WeightPacked | Spelling::PackedIntegers | Spelling::PackedMicroscaled => {

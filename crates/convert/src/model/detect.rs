@@ -45,6 +45,8 @@ pub struct Component {
     pub no_codes: Option<&'static str>,
     /// Whether ComfyUI has a loader for it.
     pub is_known_to_comfyui: bool,
+    /// Whether ComfyUI reads codes of its banks of experts.
+    pub has_coded_banks: bool,
 }
 
 impl Detected {
@@ -263,6 +265,7 @@ fn identify(shapes: &Shapes<'_>, prefix: &str, role: Role) -> Option<Component> 
             evidence: architecture.evidence(shapes, prefix)?,
             no_codes: architecture.no_codes.as_deref().or(preset.refuse.as_deref()),
             is_known_to_comfyui: architecture.is_known_to_comfyui,
+            has_coded_banks: architecture.has_coded_banks,
         })
     })
 }
@@ -278,6 +281,7 @@ fn unknown(prefix: &str, preset: &str) -> Component {
         evidence: Vec::new(),
         no_codes: preset.refuse.as_deref(),
         is_known_to_comfyui: false,
+        has_coded_banks: false,
     }
 }
 

@@ -60,6 +60,11 @@ pub enum Note {
     },
     /// Weights of several experts in one tensor, which stay as they are.
     ExpertBanks(ExpertBanks),
+    /// Weights of several experts in one tensor, which get nearest codes where others are searched.
+    NearestBanks {
+        /// Their number.
+        tensors: usize,
+    },
     /// The weights have the dtype already that they are to be stored in.
     Unchanged {
         /// The dtype.
@@ -256,7 +261,15 @@ impl fmt::Display for Note {
                 let stay = if banks.tensors == 1 { "stays" } else { "stay" };
                 write!(f, "{} {them} {stay} as in the input: ", banks.tensors)?;
                 write!(f, "{}, {:.0} % of the file; ", sized(banks.bytes), banks.percent())?;
-                f.write_str("each holds several matrices, and no layout here has codes for them")
+                f.write_str("each holds several matrices, ")?;
+                f.write_str(match banks.is_read_in_codes {
+                    true => "which layout `comfy` stores as `fp8`, `fp8-e5m2`, `int8`, `int8-row`, `mxfp8`, `nvfp4` or `int4-convrot`",
+                    false => "and no layout here has codes for them",
+                })
+            }
+            Note::NearestBanks { tensors } => {
+                let get = if *tensors == 1 { "expert bank gets" } else { "expert banks get" };
+                write!(f, "{tensors} {get} nearest codes: searches are in single matrices")
             }
             Note::Unchanged { dtype, weights } => {
                 let them = if *weights == 1 { "the weight is" } else { "all weights are" };

@@ -108,7 +108,7 @@ impl Reason {
     /// Wraps the reason for a layer that was quantized already.
     pub(crate) fn of_stored(self, stored: &StoredLayer) -> Self {
         Reason::Decoded {
-            from: stored.known_scheme(),
+            from: stored.scheme,
             spelling: stored.spelling,
             because: Box::new(self),
         }

@@ -1,5 +1,6 @@
 //! Runs: a plan becomes a file and a report.
 
+mod bank;
 pub(crate) mod bands;
 pub(crate) mod bias;
 pub(crate) mod budget;

@@ -4,7 +4,7 @@ pub(crate) mod answer;
 mod comfyui;
 mod servers;
 
-use roundwise_layout::{Client, ClientKind, Layout, client, client_of_experts};
+use roundwise_layout::{Client, ClientKind, Layout, client, client_of_bank, client_of_experts};
 use roundwise_scheme::Scheme;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -103,6 +103,10 @@ impl Consumer {
 fn client_of(subject: &Subject, scheme: Scheme, layout: Layout, are_alike: bool) -> Client {
     let has_experts = subject.served.as_ref().is_some_and(|served| served.has_single_experts);
     let client = match has_experts {
+        // The program that reads banks in codes is the first that reads the model at all.
+        false if subject.detected.main.has_coded_banks => {
+            client_of_bank(layout, scheme).unwrap_or(client(layout, scheme))
+        }
         true => client_of_experts(layout, scheme, are_alike),
         false => client(layout, scheme),
     };

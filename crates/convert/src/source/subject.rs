@@ -46,6 +46,8 @@ pub struct ExpertBanks {
     pub bytes: u64,
     /// Bytes of all tensors of the file.
     pub of_bytes: u64,
+    /// Whether ComfyUI reads codes of them.
+    pub is_read_in_codes: bool,
 }
 
 impl Subject {
@@ -65,7 +67,7 @@ impl Subject {
         let codes = stored_codes(stored);
         let served = ServedModel::beside(file);
         let plain = file.tensors().iter().filter(|it| !stored.side_tensors.contains_key(&it.name));
-        let expert_banks = ExpertBanks::among(plain, file);
+        let expert_banks = ExpertBanks::among(plain, file, &detected);
         Self { detected, codes, expert_banks, served, looks_like }
     }
 
@@ -79,6 +81,11 @@ impl Subject {
         }
     }
 
+    /// Returns whether ComfyUI reads codes of the banks of experts of the component that a tensor belongs to.
+    pub(crate) fn reads_bank(&self, name: &str) -> bool {
+        self.detected.component_of(name).has_coded_banks
+    }
+
     /// Returns the kind of the file.
     pub fn kind(&self) -> FileKind {
         self.detected.kind
@@ -90,13 +97,15 @@ impl ExpertBanks {
     pub(crate) fn among<'a>(
         tensors: impl Iterator<Item = &'a TensorHeader>,
         file: &Checkpoint,
+        detected: &Detected,
     ) -> Option<Self> {
         let banks = tensors.filter(|header| is_expert_bank(header));
         let (tensors, bytes) =
             banks.fold((0, 0_u64), |(n, bytes), it| (n + 1, bytes.saturating_add(it.byte_len())));
         let all = file.tensors().iter().map(TensorHeader::byte_len);
         let of_bytes = all.fold(0, u64::saturating_add);
-        (tensors > 0).then_some(Self { tensors, bytes, of_bytes })
+        let is_read_in_codes = detected.components().any(|it| it.has_coded_banks);
+        (tensors > 0).then_some(Self { tensors, bytes, of_bytes, is_read_in_codes })
     }
 
     /// Returns their share of the file, in percent.
