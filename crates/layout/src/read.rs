@@ -1,7 +1,7 @@
 //! Reading: which layers of a file are quantized already, by which spelling, and their defects.
 //!
 //! From the first to the last, none imports one further down: `spelling`, `defect`, `finite`,
-//! `foreign`, `joined`, `stored_layer`, `side_tensors`, `markers`, `server_blocks`, `servers`, `packed`, `bank`,
+//! `foreign`, `joined`, `stored_layer`, `odd_scales`, `side_tensors`, `markers`, `server_blocks`, `servers`, `packed`, `bank`,
 //! `scales`, `recognise`, `stored_layers`, `orphans`, `find`, `repair`.
 
 mod bank;
@@ -11,6 +11,7 @@ mod finite;
 pub(crate) mod foreign;
 mod joined;
 mod markers;
+mod odd_scales;
 mod orphans;
 mod packed;
 mod recognise;

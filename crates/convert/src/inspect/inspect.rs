@@ -10,7 +10,7 @@ use crate::error::ConvertError;
 use crate::inspect::verification::Finding;
 use crate::model::{Dialect, FileKind};
 use crate::plan::Provenance;
-use crate::plan::gather_notes::copies;
+use crate::plan::gather_notes::{copies, odd_scales};
 use crate::recipe::RecipeFile;
 use crate::report::named::lossy;
 use crate::source::source::NamesStay;
@@ -163,7 +163,8 @@ pub fn inspect(path: &Path) -> Result<Inspection, ConvertError> {
         remarks: {
             let remarks = source.checkpoint.remarks().iter().map(ToString::to_string);
             let copies = copies(converted.as_ref().unwrap_or(&source));
-            remarks.chain(copies.iter().map(ToString::to_string)).collect()
+            let odd = odd_scales(&source).map(|note| note.to_string());
+            remarks.chain(copies.iter().map(ToString::to_string)).chain(odd).collect()
         },
         metadata: source
             .checkpoint
@@ -208,7 +209,8 @@ fn count_quantized(source: &Source) -> Vec<QuantizedCount> {
     let mut counts = BTreeMap::<(String, String), usize>::new();
     for layer in source.stored.layers.values() {
         let scheme = layer.scheme.to_string();
-        let scheme = if layer.experts.is_some() { format!("{scheme}, expert bank") } else { scheme };
+        let scheme =
+            if layer.experts.is_some() { format!("{scheme}, expert bank") } else { scheme };
         let told = (scheme, layer.spelling.to_string());
         *counts.entry(told).or_default() += 1;
     }

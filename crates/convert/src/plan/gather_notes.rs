@@ -32,6 +32,7 @@ pub(crate) fn gather_notes(
     notes.extend(translated(source));
     notes.extend(names_stay(source, recipe));
     notes.extend(disputed_metadata(source));
+    notes.extend(odd_scales(source));
     notes.extend(from_codes(source, tensors));
     notes.extend(decoded_banks(source, tensors).filter(|_| recipe.purpose() == Purpose::Quantize));
     notes.extend(lost_on_reading(source));
@@ -111,6 +112,13 @@ fn expert_banks(source: &Source, recipe: &Recipe, tensors: &[PlannedTensor]) -> 
     let kept = tensors.iter().filter(stays).map(|planned| &planned.header);
     let banks = ExpertBanks::among(kept, &source.checkpoint, &source.subject().detected);
     banks.filter(|_| recipe.purpose() == Purpose::Quantize).map(Note::ExpertBanks)
+}
+
+/// Returns a note of scales that no program chooses.
+pub(crate) fn odd_scales(source: &Source) -> Option<Note> {
+    let layers = source.stored.odd_scales.iter().map(|(layer, odd)| (layer.clone(), *odd));
+    let layers: Vec<_> = layers.collect();
+    (!layers.is_empty()).then_some(Note::OddScales { layers })
 }
 
 /// Returns a note of expert banks that learned rounding passes over.

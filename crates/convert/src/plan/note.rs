@@ -60,6 +60,11 @@ pub enum Note {
     },
     /// Weights of several experts in one tensor, which stay as they are.
     ExpertBanks(ExpertBanks),
+    /// Layers with scales that no program chooses.
+    OddScales {
+        /// Their names, and what is odd about the scales.
+        layers: Vec<(String, &'static str)>,
+    },
     /// Weights of several experts in one tensor, which get nearest codes where others are searched.
     NearestBanks {
         /// Their number.
@@ -253,8 +258,9 @@ impl fmt::Display for Note {
             }
             Note::Copy { prefix, tensors, bytes } => {
                 let them = if *tensors == 1 { "tensor" } else { "tensors" };
-                write!(f, "the file holds the model once more, behind `{prefix}`: {tensors} {them}, ")?;
-                write!(f, "{}, which stay as they are; loaders read the other one", sized(*bytes))
+                write!(f, "the file holds a second model of the same layers, behind `{prefix}`: {tensors} {them}, ")?;
+                write!(f, "{}, which stay as they are: loaders read the first, and this may be its ", sized(*bytes))?;
+                f.write_str("averaged weights or another model")
             }
             Note::ExpertBanks(banks) => {
                 let them = if banks.tensors == 1 { "expert bank" } else { "expert banks" };
@@ -266,6 +272,17 @@ impl fmt::Display for Note {
                     true => "which layout `comfy` stores as `fp8`, `fp8-e5m2`, `int8`, `int8-row`, `mxfp8`, `nvfp4` or `int4-convrot`",
                     false => "and no layout here has codes for them",
                 })
+            }
+            Note::OddScales { layers } => {
+                let (name, odd) = layers.first().map_or(("", ""), |(name, odd)| (name.as_str(), *odd));
+                write!(f, "a scale of `{name}` is {odd}")?;
+                if let [_, others @ ..] = layers.as_slice()
+                    && !others.is_empty()
+                {
+                    let them = if others.len() == 1 { "layer has" } else { "layers have" };
+                    write!(f, ", and {} more {them} such scales", others.len())?;
+                }
+                f.write_str(": no program writes that, and the file may be damaged; it is decoded as it says")
             }
             Note::NearestBanks { tensors } => {
                 let get = if *tensors == 1 { "expert bank gets" } else { "expert banks get" };

@@ -16,8 +16,7 @@
 
 use regex::Regex;
 use roundwise_layout::{
-    LayerShape, Layout, MatmulPrecision, StoredLayer, bias_of, layer_of, layer_of_weight,
-    weight_of,
+    LayerShape, Layout, MatmulPrecision, StoredLayer, bias_of, layer_of, layer_of_weight, weight_of,
 };
 use roundwise_scheme::{GridKind, Scheme, Tiling};
 use roundwise_tensor_file::TensorHeader;
@@ -293,7 +292,8 @@ impl<'a> Questions<'a> {
             let is_bank = is_expert_bank(header) || foreign.is_some() && rank == 3;
             Some(if is_bank { Reason::ExpertBank } else { Reason::NotAWeight })
         } else if rank < 2 || rank > 2 && (foreign.is_some() || !self.stores_plain_numbers()) {
-            let is_coded_bank = self.source.stored_layer(header).is_some_and(|it| it.experts.is_some());
+            let is_coded_bank =
+                self.source.stored_layer(header).is_some_and(|it| it.experts.is_some());
             let is_bank = is_expert_bank(header) || is_coded_bank || foreign.is_some() && rank == 3;
             Some(if is_bank { Reason::ExpertBank } else { Reason::Rank(rank) })
         } else if header.element_count() == 0 {
@@ -448,9 +448,8 @@ impl<'a> Questions<'a> {
         let heuristic = self.recipe.heuristic()?;
         let scheme = self.recipe.scheme();
         let shape = self.layer_shape(header, scheme);
-        let skipped = shape.and_then(|shape| {
-            heuristic.skips(scheme, shape.matrix.map(|size| size as u64))
-        });
+        let skipped =
+            shape.and_then(|shape| heuristic.skips(scheme, shape.matrix.map(|size| size as u64)));
         Some(Answer::kept(Question::Heuristic, skipped.map(Reason::Heuristic)))
     }
 
@@ -468,7 +467,9 @@ impl<'a> Questions<'a> {
     fn scheme(&self, header: &TensorHeader) -> Answer {
         let reason = match self.source.shape_of(header).len() {
             2 => Reason::Default,
-            _ if self.recipe.scheme().has_scales() && self.has_coded_bank(header) => Reason::Default,
+            _ if self.recipe.scheme().has_scales() && self.has_coded_bank(header) => {
+                Reason::Default
+            }
             _ => Reason::Convolution,
         };
         let verdict = self.codes(header, self.recipe.scheme(), reason);

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use roundwise_layout::MatmulPrecision;
-use roundwise_scheme::{QuantizedMatrix, ScaleRule, Scheme, SchemeError, WeightError, choose_scales};
+use roundwise_scheme::{
+    QuantizedMatrix, ScaleRule, Scheme, SchemeError, WeightError, choose_scales,
+};
 
 use crate::error::ConvertError;
 use crate::plan::PlannedTensor;

@@ -217,7 +217,10 @@ fn measure(
         if planned.experts().is_some() {
             let forget = |_, _: &mut Buffers| Ok(());
             match round_bank(input, planned, *scheme, watch, buffers, forget) {
-                Ok(error) => drop(losses.insert(scheme.to_string(), SchemeLoss { weight_error: error.error_squared, ..SchemeLoss::default() })),
+                Ok(error) => drop(losses.insert(
+                    scheme.to_string(),
+                    SchemeLoss { weight_error: error.error_squared, ..SchemeLoss::default() },
+                )),
                 Err(Stop::Failed(error)) => return Err(error),
                 Err(Stop::NotFinite { .. }) => break,
             }

@@ -89,6 +89,10 @@ impl Consumer {
 
     /// Returns whether it reads codes of `subject`.
     pub(crate) fn takes_codes(self, subject: &Subject) -> TakesCodes {
+        if let Some(incomplete) = &subject.incomplete {
+            let way_out = incomplete.way_out().to_owned();
+            return TakesCodes::No { reason: incomplete.reason(), way_out };
+        }
         match self {
             // The node adds schemes, no kinds of files.
             Self::ComfyUi | Self::ComfyUiQuantOps => comfyui::takes_codes(&subject.detected),

@@ -36,5 +36,8 @@ pub(crate) fn is_expert_bank(header: &TensorHeader) -> bool {
 /// fit this machine's memory addresses.
 pub(crate) fn bank_shape(shape: &[u64]) -> Option<LayerShape> {
     let (experts, matrix @ [_, _]) = shape.split_first()? else { return None };
-    Some(LayerShape { experts: Some(usize::try_from(*experts).ok()?), matrix: matrix_shape(matrix)? })
+    Some(LayerShape {
+        experts: Some(usize::try_from(*experts).ok()?),
+        matrix: matrix_shape(matrix)?,
+    })
 }

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::model::{AdapterKind, Detected, Dialect, FileKind, Preset, Shapes, detect, detect_as};
 use crate::source::experts::is_expert_bank;
+use crate::source::incomplete::Incomplete;
 use crate::source::model_config::ServedModel;
 
 /// The recognised kind, models and codes of a file.
@@ -24,6 +25,8 @@ pub struct Subject {
     pub(crate) served: Option<ServedModel>,
     /// The kind that the file's names suggest, where somebody insisted on another one.
     pub looks_like: Option<String>,
+    /// Why it is not one model as programs look for it, if so.
+    pub(crate) incomplete: Option<Incomplete>,
 }
 
 /// Layers in codes of one spelling.
@@ -68,7 +71,8 @@ impl Subject {
         let served = ServedModel::beside(file);
         let plain = file.tensors().iter().filter(|it| !stored.side_tensors.contains_key(&it.name));
         let expert_banks = ExpertBanks::among(plain, file, &detected);
-        Self { detected, codes, expert_banks, served, looks_like }
+        let incomplete = Incomplete::find(file, &shapes, &detected);
+        Self { detected, codes, expert_banks, served, looks_like, incomplete }
     }
 
     /// Returns the rules for its layers in a layout: of the model's own, or of its family where

@@ -75,9 +75,7 @@ impl StoredLayer {
         let mut scales = StoredScales::new();
         for part in self.scheme.scale_parts(self.shape) {
             let name = self.scale_name(part.role);
-            if let Some((header, bytes)) =
-                name.map(|name| read(&name)).transpose()?.flatten()
-            {
+            if let Some((header, bytes)) = name.map(|name| read(&name)).transpose()?.flatten() {
                 let bytes = match part.numbers {
                     ScaleNumbers::F32 => widened(header.dtype, bytes),
                     ScaleNumbers::Bf16
