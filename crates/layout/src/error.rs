@@ -30,6 +30,12 @@ pub enum LayoutError {
         /// The number that they have to be a multiple of.
         multiple: usize,
     },
+    /// No program reads banks of experts in the scheme.
+    #[error("no program reads `{scheme}` of a bank of experts")]
+    Bank {
+        /// The scheme that was asked for.
+        scheme: Scheme,
+    },
     /// A file could not be read.
     #[error(transparent)]
     File(#[from] TensorFileError),

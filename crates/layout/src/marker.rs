@@ -6,6 +6,7 @@ pub(crate) mod json;
 use roundwise_scheme::{LEVEL_GROUP, Rotation, Scheme, Tiling};
 use serde::{Deserialize, Serialize};
 
+use crate::layer_shape::LayerShape;
 use crate::marker::format::{Format, FormatRotation, FormatScales};
 use crate::marker::json::spaced_json;
 use crate::matmul_precision::MatmulPrecision;
@@ -44,16 +45,19 @@ pub struct Marker {
     /// Says of INT8 that every row has its scale; loaders look at the scale's shape instead.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub per_row: Option<bool>,
-    /// `[rows, cols]` of the weight without the zeros that fill it up. No loader reads it; without
+    /// `[rows, cols]` of the weight, or of each expert's, without the zeros that fill it up. No loader reads it; without
     /// it no reader can tell these zeros from weights.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub orig_shape: Option<Vec<u64>>,
+    /// How many experts a bank holds. ComfyUI writes it and does not read it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub num_experts: Option<u64>,
 }
 
 impl Marker {
-    /// Makes the marker of a `[rows, cols]` weight, `None` where no program has a name for the
-    /// scheme.
-    pub fn of(scheme: Scheme, shape: [usize; 2]) -> Option<Self> {
+    /// Makes the marker of a weight, `None` where no program has a name for the scheme.
+    pub fn of(scheme: Scheme, shape: impl Into<LayerShape>) -> Option<Self> {
+        let LayerShape { experts, matrix: shape } = shape.into();
         let format = Format::of(scheme)?;
         // The group that this matrix comes to, not the largest that the scheme allows: loaders
         // rotate by the number in the marker.
@@ -81,6 +85,7 @@ impl Marker {
             convrot_groupsize: group.map(|group| group as u64),
             per_row: (tells_rows && scheme.tiling() == Tiling::Row).then_some(true),
             orig_shape: is_padded.then(|| shape.map(|size| size as u64).to_vec()),
+            num_experts: experts.map(|experts| experts as u64),
         })
     }
 

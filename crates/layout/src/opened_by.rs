@@ -17,6 +17,22 @@ pub fn opener_of_experts(layout: Layout, scheme: Scheme, are_alike: bool) -> Ope
     }
 }
 
+/// Returns the program that opens `scheme` in `layout` where one tensor holds the matrices of several experts;
+/// `None` where no program does.
+///
+/// # Source
+/// `MoEExperts` in ComfyUI's `ops.py`. It makes a layer of each expert's codes and scales, and hands on neither the
+/// rotation of INT8 nor the scales of rows of `asym_w4a8_int8`.
+pub fn opener_of_bank(layout: Layout, scheme: Scheme) -> Option<Opener> {
+    let format = Format::of(scheme).filter(|_| layout == Layout::Comfy)?;
+    match format.name {
+        "float8_e4m3fn" | "float8_e5m2" | "mxfp8" | "nvfp4" => Some(Opener::FIRST_WITH_BANKS),
+        "convrot_w4a4" => Some(format.opened_by),
+        "int8_tensorwise" if scheme.rotation().is_none() => Some(format.opened_by),
+        _ => None,
+    }
+}
+
 /// Returns the program that opens `scheme` in `layout`.
 pub fn opener(layout: Layout, scheme: Scheme) -> Opener {
     if !scheme.has_scales() {

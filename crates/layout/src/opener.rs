@@ -51,6 +51,9 @@ impl Opener {
     /// tensors beside the weights.
     pub(crate) const FIRST_FORMAT: Opener = Opener::stock("ComfyUI 0.3.68 or newer");
 
+    /// Reads banks of experts, in any of the formats that it had names for.
+    pub(crate) const FIRST_WITH_BANKS: Self = Self::stock("ComfyUI 0.23.0 or newer");
+
     /// Returns the program that opens a text encoder by itself: its loader asked for the header later.
     pub fn of_text_encoder(self) -> Opener {
         match self == Opener::FIRST_FORMAT {

@@ -9,6 +9,7 @@ use crate::gguf::GgufValue;
 use crate::header::{Encoding, TensorHeader};
 use crate::locate::{Located, locate};
 use crate::numbered_shards::NumberedShard;
+use crate::rank::rank_of;
 use crate::shard_index::ShardIndex;
 use crate::source_file::SourceFile;
 use crate::strided;
@@ -406,6 +407,10 @@ fn left_out(shards: &[PathBuf]) -> Option<Remark> {
 
 /// Returns a remark of a file that its name says is not the whole model.
 fn one_of_several(path: &Path) -> Option<Remark> {
+    // Shares are numbered like shards.
+    if let Some(rank) = rank_of(path) {
+        return Some(Remark::Slice { rank });
+    }
     let NumberedShard { number, count, .. } = NumberedShard::at(path)?;
     Some(Remark::OneShard { number, count })
 }

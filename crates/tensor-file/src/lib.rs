@@ -48,6 +48,7 @@ mod pending_folder;
 mod pickle;
 mod pieces;
 mod plain_file;
+mod rank;
 mod remark;
 mod shard_index;
 mod side_files;

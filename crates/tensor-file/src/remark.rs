@@ -48,6 +48,11 @@ pub enum Remark {
         /// How many there are.
         count: usize,
     },
+    /// The file is one device's share of a model by its name: every matrix in it is a slice.
+    Slice {
+        /// The device's number, from 0 on.
+        rank: usize,
+    },
     /// The index has keys beside `metadata` and `weight_map`, which were passed over.
     IndexKeys {
         /// The keys.
@@ -96,6 +101,13 @@ impl fmt::Display for Remark {
                     "by its name the file is shard {number} of {count}, read alone; their "
                 )?;
                 write!(out, "folder stands for all of them")
+            }
+            Self::Slice { rank } => {
+                write!(
+                    out,
+                    "by its name the file is rank {rank} of a model that several devices share, "
+                )?;
+                write!(out, "and every matrix in it a slice")
             }
             Self::IndexKeys { keys } => {
                 write!(out, "passed over keys of the index: {}", listed(keys))

@@ -184,12 +184,13 @@ CASES = [
     encoder(
         "gpt_oss_20b_lens",
         CLIPType.LENS,
-        {"layers.0.self_attn.sinks": (4,), "layers.0.mlp.experts.gate_up_proj.weight": (4, 512, 256)},
+        {"layers.0.self_attn.sinks": (4,), "layers.0.mlp.experts.gate_up_proj.weight": (4, 320, 256)},
         options=dict(
             gpt_oss_config=dict(
                 hidden_size=256,
                 vocab_size=1000,
-                intermediate_size=256,
+                # Rows of an expert fill no whole tile of swizzled scales.
+                intermediate_size=160,
                 num_hidden_layers=2,
                 num_attention_heads=4,
                 num_key_value_heads=2,

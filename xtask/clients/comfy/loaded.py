@@ -25,20 +25,36 @@ class Loaded:
     complaints: list = field(default_factory=list)
 
     def weights(self):
-        """Every parameter by its name, codes decoded."""
-        return {
+        """Every parameter by its name, numbers as tensors and codes as what can be decoded."""
+        weights = {
             name: parameter if is_coded(parameter) else parameter.data
             for name, parameter in self.network.named_parameters()
         }
+        for name, module in self.network.named_modules():
+            if hasattr(module, "expert_weight") and is_coded(weights.get(f"{name}.weight")):
+                weights[f"{name}.weight"] = Bank(module)
+        return weights
 
     def coded(self):
         """The names of parameters in codes."""
         return {name for name, value in self.weights().items() if is_coded(value)}
 
 
+class Bank:
+    """The codes of a module for experts, each of which is decoded as the module does before it multiplies."""
+
+    def __init__(self, module):
+        self.module = module
+
+    def dequantize(self):
+        """The numbers of all experts."""
+        experts = range(self.module.num_experts)
+        return torch.stack([self.module.expert_weight(expert).dequantize() for expert in experts])
+
+
 def is_coded(value):
     """Whether a parameter is in codes."""
-    return isinstance(value, CODED)
+    return isinstance(value, (CODED, Bank))
 
 
 def numbers(value):

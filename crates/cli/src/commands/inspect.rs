@@ -69,7 +69,8 @@ fn describe(inspection: &Inspection) -> String {
     }
     if let Some(banks) = &inspection.expert_banks {
         text += &format!(
-            "expert banks, which are kept: {}, {}, {:.0} % of the file\n",
+            "expert banks{}: {}, {}, {:.0} % of the file\n",
+            if banks.is_read_in_codes { "" } else { ", which are kept" },
             counted(banks.tensors, "tensor"),
             bytes(banks.bytes),
             banks.percent(),

@@ -16,6 +16,7 @@ use crate::model::Preset;
 use crate::recipe::PlainDtype;
 use crate::recipe::edit::PROVENANCE_KEY;
 use crate::recipe::{Setting, Text};
+use crate::source::experts::bank_shape;
 use crate::source::numbers::{float_dtype, matrix_shape};
 use crate::source::{LoadedWeight, Source};
 
@@ -292,7 +293,11 @@ impl Comparison {
         stored: &StoredLayer,
     ) -> Result<QuantizedMatrix, LayoutError> {
         // The original knows what of a padded weight is padding, also where the file does not say.
-        let shape = matrix_shape(&self.original.shape_of(before));
+        let shape = self.original.shape_of(before);
+        let shape = match stored.experts {
+            Some(_) => bank_shape(&shape).map(|bank| bank.matrix),
+            None => matrix_shape(&shape),
+        };
         let cut = shape.and_then(|shape| stored.cut_to(shape));
         cut.as_ref().unwrap_or(stored).read(&self.converted.checkpoint)
     }
@@ -373,12 +378,16 @@ impl Comparison {
         shape: [usize; 2],
     ) -> Result<LoadedWeight, Option<ConvertError>> {
         let is_stored = self.original.is_in_codes(before);
-        let is_matrix = matrix_shape(&before.shape) == Some(shape);
+        // Codes of a bank come as one matrix, whose rows need not be the tensor's.
+        let is_bank = before.shape.len() == 3
+            && before.element_count() == (shape[0] as u64).saturating_mul(shape[1] as u64);
+        let is_matrix = is_bank || matrix_shape(&before.shape) == Some(shape);
         let is_number = float_dtype(before.dtype).is_some();
         if !(is_stored || is_matrix && is_number) {
             return Err(None);
         }
         let weight = self.original.load(before).map_err(Some)?;
+        let weight = if is_bank { weight.seen_as(shape) } else { weight };
         let view = weight.view();
         if [view.rows(), view.cols()] == shape { Ok(weight) } else { Err(None) }
     }

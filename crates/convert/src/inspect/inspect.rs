@@ -10,7 +10,7 @@ use crate::error::ConvertError;
 use crate::inspect::verification::Finding;
 use crate::model::{Dialect, FileKind};
 use crate::plan::Provenance;
-use crate::plan::gather_notes::copies;
+use crate::plan::gather_notes::{copies, odd_scales};
 use crate::recipe::RecipeFile;
 use crate::report::named::lossy;
 use crate::source::source::NamesStay;
@@ -166,7 +166,8 @@ pub fn inspect(path: &Path) -> Result<Inspection, ConvertError> {
         remarks: {
             let remarks = source.checkpoint.remarks().iter().map(ToString::to_string);
             let copies = copies(converted.as_ref().unwrap_or(&source));
-            remarks.chain(copies.iter().map(ToString::to_string)).collect()
+            let odd = odd_scales(&source).map(|note| note.to_string());
+            remarks.chain(copies.iter().map(ToString::to_string)).chain(odd).collect()
         },
         metadata: source
             .checkpoint
@@ -210,8 +211,9 @@ fn count_dtypes(source: &Source) -> Vec<DtypeCount> {
 fn count_quantized(source: &Source) -> Vec<QuantizedCount> {
     let mut counts = BTreeMap::<(String, String), usize>::new();
     for layer in source.stored.layers.values() {
-        let scheme = layer.known_scheme().to_string();
-        let scheme = if layer.is_bank { format!("{scheme}, expert bank") } else { scheme };
+        let scheme = layer.scheme.to_string();
+        let scheme =
+            if layer.experts.is_some() { format!("{scheme}, expert bank") } else { scheme };
         let told = (scheme, layer.spelling.to_string());
         *counts.entry(told).or_default() += 1;
     }
@@ -234,7 +236,13 @@ fn opened_by(source: &Source) -> Vec<String> {
     }
     let subject = source.subject();
     let own = source.stored.layers.values().map(|layer| {
-        let name = match subject.opens_as_spelled(layer.known_scheme(), layer.spelling) {
+        let opens = match layer.experts {
+            Some(_) if !subject.reads_bank(&layer.layer) => Opens::NotKnown {
+                reason: "ComfyUI reads no codes of this model's banks of experts".to_owned(),
+            },
+            _ => subject.opens_as_spelled(layer.scheme, layer.spelling),
+        };
+        let name = match opens {
             Opens::Yes { program } => program,
             not_yes @ (Opens::No { .. } | Opens::NotKnown { .. }) => not_yes.to_string(),
         };

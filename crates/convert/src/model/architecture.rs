@@ -20,6 +20,8 @@ pub struct Architecture {
     pub no_codes: Option<String>,
     /// Whether ComfyUI has a loader for it.
     pub is_known_to_comfyui: bool,
+    /// Whether ComfyUI reads codes of its banks of experts.
+    pub has_coded_banks: bool,
     pub(crate) when: Vec<Condition>,
     pub(crate) unless: Vec<Condition>,
 }

@@ -156,6 +156,9 @@ struct ArchitectureTable {
     /// Whether ComfyUI has a loader for it.
     #[serde(default = "yes")]
     comfyui: bool,
+    /// Whether ComfyUI's modules of its banks of experts are `MoEExperts`.
+    #[serde(default)]
+    coded_banks: bool,
 }
 
 fn yes() -> bool {
@@ -276,6 +279,7 @@ impl ArchitectureTable {
             dialect: self.dialect,
             no_codes: self.no_codes.clone(),
             is_known_to_comfyui: self.comfyui,
+            has_coded_banks: self.coded_banks,
             when: parse(&self.when)?,
             unless: parse(&self.unless)?,
         })

@@ -7,7 +7,7 @@ use crate::model::kind::FileKind;
 use crate::model::kind_rule::KindRule;
 use crate::model::preset::{Preset, Role};
 use crate::model::shapes::Shapes;
-use crate::model::wrapper::{behind_common_beginnings, unwrapped};
+use crate::model::wrapper::{behind, behind_common_beginnings, unwrapped};
 
 /// The models that a file holds.
 #[derive(Debug, Clone)]
@@ -45,6 +45,8 @@ pub struct Component {
     pub no_codes: Option<&'static str>,
     /// Whether ComfyUI has a loader for it.
     pub is_known_to_comfyui: bool,
+    /// Whether ComfyUI reads codes of its banks of experts.
+    pub has_coded_banks: bool,
 }
 
 impl Detected {
@@ -116,6 +118,24 @@ pub fn detect(shapes: &Shapes<'_>) -> Detected {
 pub fn detect_as(shapes: &Shapes<'_>, kind: FileKind) -> Detected {
     let found = detect_plain(shapes, Some(kind));
     found_behind_wrappers(shapes, found, |inside| detect_plain(inside, Some(kind)))
+}
+
+/// Returns the first segments of names behind which a file that is no known model itself holds a diffusion model each;
+/// nothing where there are not two of them.
+pub(crate) fn models_behind_segments(shapes: &Shapes<'_>) -> Vec<String> {
+    /// Most first segments that are looked behind: a model has many, a file of models has few.
+    const MOST: usize = 8;
+    let segments: BTreeSet<&str> =
+        shapes.names().filter_map(|name| Some(name.split_once('.')?.0)).collect();
+    if segments.len() > MOST {
+        return vec![];
+    }
+    let is_model = |segment: &&str| {
+        let found = detect_plain(&behind(shapes, segment), None);
+        found.main.role == Role::DiffusionModel && found.is_certain()
+    };
+    let models: Vec<String> = segments.into_iter().filter(is_model).map(str::to_owned).collect();
+    if models.len() > 1 { models } else { vec![] }
 }
 
 /// Looks behind wrappers of training code, where nothing is found in front of them.
@@ -266,6 +286,7 @@ fn identify(shapes: &Shapes<'_>, prefix: &str, role: Role) -> Option<Component> 
             evidence: architecture.evidence(shapes, prefix)?,
             no_codes: architecture.no_codes.as_deref().or(preset.refuse.as_deref()),
             is_known_to_comfyui: architecture.is_known_to_comfyui,
+            has_coded_banks: architecture.has_coded_banks,
         })
     })
 }
@@ -281,6 +302,7 @@ fn unknown(prefix: &str, preset: &str) -> Component {
         evidence: Vec::new(),
         no_codes: preset.refuse.as_deref(),
         is_known_to_comfyui: false,
+        has_coded_banks: false,
     }
 }
 
@@ -343,9 +365,9 @@ fn copies(shapes: &Shapes<'_>, main: &Component) -> Vec<Component> {
 fn copy(prefix: &str) -> Component {
     Component {
         architecture: COPY,
-        title: "the model once more",
+        title: "a second model of the same layers",
         no_codes: Some(
-            "the model once more, such as its averaged weights: loaders read the other one",
+            "a second model of the same layers, such as averaged weights: loaders read the first",
         ),
         ..unknown(prefix, "unclaimed")
     }

@@ -86,7 +86,7 @@ pub(super) fn behind_common_beginnings<'a>(shapes: &Shapes<'a>) -> Vec<(String, 
 }
 
 /// Returns the tensors whose names begin with a segment, without it.
-fn behind<'a>(shapes: &Shapes<'a>, segment: &str) -> Shapes<'a> {
+pub(super) fn behind<'a>(shapes: &Shapes<'a>, segment: &str) -> Shapes<'a> {
     let start = format!("{segment}.");
     let strip = |name: &'a str| Some((name.strip_prefix(&start)?, shapes.shape(name)?));
     shapes.names().filter_map(strip).collect()

@@ -1,12 +1,13 @@
 use std::collections::BTreeMap;
 
-use roundwise_layout::{MatmulPrecision, layer_of, layer_of_weight, weight_of};
+use roundwise_layout::{LayerShape, MatmulPrecision, layer_of, layer_of_weight, weight_of};
 use roundwise_scheme::Scheme;
 use roundwise_tensor_file::{Dtype, TensorHeader, TensorSpec};
 use serde::{Deserialize, Serialize};
 
 use crate::plan::reason::Reason;
 use crate::recipe::PlainDtype;
+use crate::source::experts::bank_shape;
 use crate::source::numbers::matrix_shape;
 
 /// Weights in which a NaN or an infinity was found, with the first such row. It is known only after
@@ -182,8 +183,22 @@ impl PlannedTensor {
         }
     }
 
-    /// Returns the `[rows, cols]` of a matrix.
+    /// Returns the shape of what becomes codes. Of a convolution, which becomes plain numbers only, all dimensions
+    /// but the first are columns.
+    pub(crate) fn layer_shape(&self) -> LayerShape {
+        let is_scaled = self.scheme().is_some_and(Scheme::has_scales);
+        let bank = bank_shape(&self.shape).filter(|_| is_scaled);
+        let matrix = || matrix_shape(&self.shape).map(LayerShape::from);
+        bank.or_else(matrix).expect("the plan quantizes only matrices that were found to fit")
+    }
+
+    /// Returns the `[rows, cols]` of a matrix, or of each expert's.
     pub(crate) fn matrix_shape(&self) -> [usize; 2] {
-        matrix_shape(&self.shape).expect("the plan quantizes only matrices that were found to fit")
+        self.layer_shape().matrix
+    }
+
+    /// Returns how many matrices become codes, where it is a bank of experts.
+    pub(crate) fn experts(&self) -> Option<usize> {
+        self.scheme().and_then(|_| self.layer_shape().experts)
     }
 }

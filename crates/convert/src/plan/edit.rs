@@ -119,7 +119,7 @@ impl Edit {
             let both = Text::from(full.clone()) + " and " + any + " contradict each other";
             return Some(Complaint::about(full, both));
         }
-        if stored.is_bank {
+        if stored.experts.is_some() {
             let problem = "options of expert banks are not edited here";
             return Some(Complaint::of_all(problem));
         }
@@ -158,7 +158,7 @@ impl Edit {
         metadata.extend(self.set.clone());
         let layers = tensors.iter().filter_map(|planned| {
             let (scheme, matmul_precision) = planned.codes()?;
-            Some((planned.layer(), scheme, planned.matrix_shape(), matmul_precision))
+            Some((planned.layer(), scheme, planned.layer_shape(), matmul_precision))
         });
         if let Some(entry) = metadata.get_mut(QUANTIZATION_METADATA) {
             *entry = with_header_entries(entry, layers);

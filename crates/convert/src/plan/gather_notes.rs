@@ -11,7 +11,7 @@ use crate::plan::decision::{Decision, PlannedTensor};
 use crate::plan::note::Note;
 use crate::plan::reason::Reason;
 use crate::plan::request::PlanRequest;
-use crate::recipe::{Purpose, Recipe};
+use crate::recipe::{Purpose, Recipe, Rounding};
 use crate::source::layer_inputs::LayerInputs;
 use crate::source::source::NamesStay;
 use crate::source::translated::Translated;
@@ -32,6 +32,7 @@ pub(crate) fn gather_notes(
     notes.extend(translated(source));
     notes.extend(names_stay(source, recipe));
     notes.extend(disputed_metadata(source));
+    notes.extend(odd_scales(source));
     notes.extend(from_codes(source, tensors));
     notes.extend(decoded_banks(source, tensors).filter(|_| recipe.purpose() == Purpose::Quantize));
     notes.extend(lost_on_reading(source));
@@ -50,6 +51,7 @@ pub(crate) fn gather_notes(
     notes.extend(insisted(recipe, subject));
     notes.extend(copies(source));
     notes.extend(expert_banks(source, recipe, tensors));
+    notes.extend(nearest_banks(recipe, tensors));
     notes.extend(kept_for_not_finite(tensors));
     notes.extend(decoded_not_finite(request, tensors));
     notes.extend(orphan_scales(tensors));
@@ -108,8 +110,25 @@ pub(crate) fn copies(source: &Source) -> Vec<Note> {
 fn expert_banks(source: &Source, recipe: &Recipe, tensors: &[PlannedTensor]) -> Option<Note> {
     let stays = |planned: &&PlannedTensor| planned.decision == Decision::Copy;
     let kept = tensors.iter().filter(stays).map(|planned| &planned.header);
-    let banks = ExpertBanks::among(kept, &source.checkpoint);
+    let banks = ExpertBanks::among(kept, &source.checkpoint, &source.subject().detected);
     banks.filter(|_| recipe.purpose() == Purpose::Quantize).map(Note::ExpertBanks)
+}
+
+/// Returns a note of scales that no program chooses.
+pub(crate) fn odd_scales(source: &Source) -> Option<Note> {
+    let layers = source.stored.odd_scales.iter().map(|(layer, odd)| (layer.clone(), *odd));
+    let layers: Vec<_> = layers.collect();
+    (!layers.is_empty()).then_some(Note::OddScales { layers })
+}
+
+/// Returns a note of expert banks that learned rounding passes over.
+fn nearest_banks(recipe: &Recipe, tensors: &[PlannedTensor]) -> Option<Note> {
+    let is_rounded = |planned: &&PlannedTensor| {
+        matches!(planned.decision, Decision::Quantize { .. }) && planned.experts().is_some()
+    };
+    let banks = tensors.iter().filter(is_rounded).count();
+    let is_learned = recipe.rounding() != Rounding::Nearest;
+    (is_learned && banks > 0).then_some(Note::NearestBanks { tensors: banks })
 }
 
 /// Returns a note of weights that become codes although the statistics do not speak of them.
@@ -150,7 +169,7 @@ fn from_codes(source: &Source, tensors: &[PlannedTensor]) -> Option<Note> {
 /// Returns a note of expert banks in codes of other programs, which grow.
 fn decoded_banks(source: &Source, tensors: &[PlannedTensor]) -> Option<Note> {
     let is_of_comfyui = |planned: &PlannedTensor| {
-        source.stored_layer(&planned.header).is_some_and(|stored| stored.is_bank)
+        source.stored_layer(&planned.header).is_some_and(|stored| stored.experts.is_some())
     };
     let is_bank = |planned: &&PlannedTensor| {
         planned.shape.len() == 3 && (planned.is_foreign || is_of_comfyui(planned))

@@ -153,7 +153,7 @@ impl Plan {
             Decision::Remove => vec![],
             Decision::Quantize { scheme, matmul_precision, .. }
             | Decision::Repack { scheme, matmul_precision, .. } => {
-                let (layer, shape) = (planned.layer(), planned.matrix_shape());
+                let (layer, shape) = (planned.layer(), planned.layer_shape());
                 let mut specs = self.layout.layer_tensors(layer, *scheme, *matmul_precision, shape);
                 // Plain numbers keep the shape that they have; codes are of matrices.
                 if let (false, [weight]) = (scheme.has_scales(), specs.as_mut_slice()) {

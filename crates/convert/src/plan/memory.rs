@@ -178,6 +178,9 @@ fn possible_band_rows(
     rule: ScaleRule,
 ) -> Option<usize> {
     let Decision::Quantize { scheme, .. } = planned.decision else { return None };
+    if planned.experts().is_some() {
+        return None;
+    }
     // In the dtype that rows are read as: another program's codes come as F32.
     let width = match planned.is_foreign {
         true => size_of::<f32>(),
@@ -301,6 +304,9 @@ fn in_flight(planned: &PlannedTensor, rounding: Rounding) -> InFlight {
         Decision::Quantize { scheme, .. } => {
             let [rows, cols] = planned.matrix_shape();
             let tiles: usize = scheme.tiling().tiles(rows, cols).iter().product();
+            // Of a bank one expert is in memory at a time.
+            let experts = planned.experts().unwrap_or(1).max(1) as u64;
+            let (source, elements) = (source / experts, elements / experts);
             let codes = elements.saturating_mul(scheme.grid().code_bytes() as u64);
             // Most are packed where they lie; what has to be filled up goes into a copy.
             let target = match scheme.is_packed_in_place() {
@@ -308,6 +314,7 @@ fn in_flight(planned: &PlannedTensor, rounding: Rounding) -> InFlight {
                 false => codes.saturating_mul(2),
             };
             let search = match rounding {
+                _ if planned.experts().is_some() => 0,
                 Rounding::Nearest => 0,
                 Rounding::Learned(options) => {
                     options.working_bytes(rows, cols).saturating_add(target)

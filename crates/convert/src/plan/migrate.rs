@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use roundwise_grid::{E4m3, Grid};
-use roundwise_layout::{Layout, Spelling, StoredLayer};
+use roundwise_layout::{LayerShape, Layout, Spelling, StoredLayer};
 use roundwise_scheme::{GridKind, Scheme, Tiling};
 use roundwise_tensor_file::TensorHeader;
 
@@ -59,7 +59,8 @@ impl<'a> Migration<'a> {
         if stored.spelling == Spelling::Plain {
             return Ok((Decision::Copy, Reason::Unscaled));
         }
-        if header.shape.len() != 2 {
+        let stays_bank = stored.experts.is_some() && self.layout == Layout::Comfy;
+        if header.shape.len() != 2 && !stays_bank {
             // Loaders scale matrices only.
             let reason = Reason::Rank(header.shape.len()).of_stored(stored);
             return Ok((Decision::Decode { dtype: PlainDtype::F32 }, reason));
@@ -93,7 +94,8 @@ impl<'a> Migration<'a> {
             .map_err(|error| error.to_string())
             .and_then(|()| stored.scheme.covers(rows, cols).map_err(|error| error.to_string()))
             .and_then(|()| {
-                let takes = self.layout.takes(stored.scheme, stored.shape);
+                let shape = LayerShape { experts: stored.experts, matrix: stored.shape };
+                let takes = self.layout.takes(stored.scheme, shape);
                 takes.map_err(|error| error.to_string())
             });
         // Only for what fits otherwise: these questions read the scales.

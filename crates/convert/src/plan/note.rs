@@ -60,6 +60,16 @@ pub enum Note {
     },
     /// Weights of several experts in one tensor, which stay as they are.
     ExpertBanks(ExpertBanks),
+    /// Layers with scales that no program chooses.
+    OddScales {
+        /// Their names, and what is odd about the scales.
+        layers: Vec<(String, &'static str)>,
+    },
+    /// Weights of several experts in one tensor, which get nearest codes where others are searched.
+    NearestBanks {
+        /// Their number.
+        tensors: usize,
+    },
     /// The weights have the dtype already that they are to be stored in.
     Unchanged {
         /// The dtype.
@@ -241,14 +251,35 @@ impl fmt::Display for Note {
                 )
             }
             Note::Copy { prefix, tensors, bytes } => {
-                let (tensors, size) = (counted(*tensors, "tensor"), sized(*bytes));
+                let them = if *tensors == 1 { "tensor" } else { "tensors" };
                 write!(
                     f,
-                    "the file holds the model once more, behind `{prefix}`: {tensors}, {size}, "
+                    "the file holds a second model of the same layers, behind `{prefix}`: {tensors} {them}, "
                 )?;
-                f.write_str("which stay as they are; loaders read the other one")
+                write!(
+                    f,
+                    "{}, which stay as they are: loaders read the first, and this may be its ",
+                    sized(*bytes)
+                )?;
+                f.write_str("averaged weights or another model")
             }
             Note::ExpertBanks(banks) => write_banks(f, banks),
+            Note::OddScales { layers } => {
+                let (name, odd) =
+                    layers.first().map_or(("", ""), |(name, odd)| (name.as_str(), *odd));
+                write!(f, "a scale of `{name}` is {odd}")?;
+                if let [_, others @ ..] = layers.as_slice()
+                    && !others.is_empty()
+                {
+                    let them = if others.len() == 1 { "layer has" } else { "layers have" };
+                    write!(f, ", and {} more {them} such scales", others.len())?;
+                }
+                f.write_str(": no program writes that, and the file may be damaged; it is decoded as it says")
+            }
+            Note::NearestBanks { tensors } => {
+                let get = if *tensors == 1 { "expert bank gets" } else { "expert banks get" };
+                write!(f, "{tensors} {get} nearest codes: searches are in single matrices")
+            }
             Note::Unchanged { dtype, weights } => {
                 let them = if *weights == 1 { "the weight is" } else { "all weights are" };
                 write!(f, "{them} {dtype} already: no number changes")
@@ -345,7 +376,11 @@ fn write_banks(f: &mut fmt::Formatter<'_>, banks: &ExpertBanks) -> fmt::Result {
     let stay = if banks.tensors == 1 { "stays" } else { "stay" };
     write!(f, "{} {stay} as in the input: ", counted(banks.tensors, "expert bank"))?;
     write!(f, "{}, {:.0} % of the file; ", sized(banks.bytes), banks.percent())?;
-    f.write_str("each holds several matrices, and no layout here has codes for them")
+    f.write_str("each holds several matrices, ")?;
+    f.write_str(match banks.is_read_in_codes {
+        true => "which layout `comfy` stores as `fp8`, `fp8-e5m2`, `int8`, `int8-row`, `mxfp8`, `nvfp4` or `int4-convrot`",
+        false => "and no layout here has codes for them",
+    })
 }
 
 fn write_repair(f: &mut fmt::Formatter<'_>, Repair { defect, remedy }: &Repair) -> fmt::Result {

@@ -490,7 +490,7 @@ fn header_metadata(
     }
     let layers = tensors.iter().filter_map(|planned| {
         let (scheme, products) = planned.codes()?;
-        Some((planned.layer(), scheme, planned.matrix_shape(), products))
+        Some((planned.layer(), scheme, planned.layer_shape(), products))
     });
     // Loaders that read nothing else do not find names behind a prefix there, and later ones would
     // apply the entry twice: once before they take the prefix off, once after.

@@ -185,6 +185,7 @@ fn asked_of_expert_banks(questions: &Questions<'_>) -> Vec<Complaint> {
     };
     let banks: Vec<&str> = tensors
         .filter(|header| is_expert_bank(header) || is_foreign_bank(header))
+        .filter(|header| !questions.has_coded_bank(header))
         .map(|header| header.name.as_str())
         .collect();
     let asked = include.chain(rules).filter_map(|(key, at, pattern)| {

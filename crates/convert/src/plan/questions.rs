@@ -16,7 +16,7 @@
 
 use regex::Regex;
 use roundwise_layout::{
-    Layout, MatmulPrecision, StoredLayer, bias_of, layer_of, layer_of_weight, weight_of,
+    LayerShape, Layout, MatmulPrecision, StoredLayer, bias_of, layer_of, layer_of_weight, weight_of,
 };
 use roundwise_scheme::{GridKind, Scheme, Tiling};
 use roundwise_tensor_file::TensorHeader;
@@ -27,7 +27,7 @@ use crate::plan::reason::Reason;
 use crate::plan::stack::Stack;
 use crate::recipe::Recipe;
 use crate::source::Source;
-use crate::source::experts::is_expert_bank;
+use crate::source::experts::{bank_shape, is_expert_bank};
 use crate::source::numbers::{float_dtype, matrix_shape};
 use roundwise_rounding::BiasCorrection;
 
@@ -286,14 +286,18 @@ impl<'a> Questions<'a> {
         let is_stored = self.source.is_in_codes(header);
         let foreign = self.source.foreign_layer(header);
         let rank = foreign.map_or(header.shape.len(), |foreign| foreign.shape.len());
-        let reason = if layer_of_weight(&header.name).is_none() {
+        let reason = if self.has_coded_bank(header) {
+            // Each expert is a matrix.
+            (header.element_count() == 0).then_some(Reason::Empty)
+        } else if layer_of_weight(&header.name).is_none() {
             // Some banks of experts are called without `.weight`.
             let is_bank = is_expert_bank(header) || foreign.is_some() && rank == 3;
             Some(if is_bank { Reason::ExpertBank } else { Reason::NotAWeight })
         // Codes are of matrices: ComfyUI has no scaled convolution, ignores the scale of one and
         // computes with its codes.
         } else if rank < 2 || rank > 2 && (foreign.is_some() || !self.stores_plain_numbers()) {
-            let is_coded_bank = self.source.stored_layer(header).is_some_and(|it| it.is_bank);
+            let is_coded_bank =
+                self.source.stored_layer(header).is_some_and(|it| it.experts.is_some());
             let is_bank = is_expert_bank(header) || is_coded_bank || foreign.is_some() && rank == 3;
             Some(if is_bank { Reason::ExpertBank } else { Reason::Rank(rank) })
         } else if header.element_count() == 0 {
@@ -304,6 +308,30 @@ impl<'a> Questions<'a> {
             None
         };
         Answer::kept(Question::Matrix, reason)
+    }
+
+    /// Returns whether a weight is a bank of experts that the layout's program reads in codes.
+    pub(crate) fn has_coded_bank(&self, header: &TensorHeader) -> bool {
+        let stored = self.source.stored_layer(header);
+        let is_bank = match stored {
+            Some(stored) => stored.experts.is_some(),
+            None => is_expert_bank(header) && layer_of_weight(&header.name).is_some(),
+        };
+        is_bank
+            && self.recipe.layout() == Layout::Comfy
+            && self.detected.component_of(&header.name).has_coded_banks
+            && bank_shape(&self.source.shape_of(header)).is_some()
+            // Adapters are added to whole tensors.
+            && !self.source.adapters().change(&header.name)
+    }
+
+    /// Returns the shape of what becomes codes of a scheme: a bank's experts are matrices by themselves.
+    fn layer_shape(&self, header: &TensorHeader, scheme: Scheme) -> Option<LayerShape> {
+        let shape = self.source.shape_of(header);
+        match scheme.has_scales() && self.has_coded_bank(header) {
+            true => bank_shape(&shape),
+            false => matrix_shape(&shape).map(LayerShape::from),
+        }
     }
 
     /// Returns whether a scheme of the recipe stores plain numbers, which need no matrix.
@@ -424,10 +452,10 @@ impl<'a> Questions<'a> {
     fn heuristic(&self, header: &TensorHeader) -> Option<Answer> {
         let heuristic = self.recipe.heuristic()?;
         // By the shape of the numbers: that of packed codes says nothing about them.
-        let shape = matrix_shape(&self.source.shape_of(header));
-        let skipped = shape.and_then(|shape| {
-            heuristic.skips(self.recipe.scheme(), [shape[0] as u64, shape[1] as u64])
-        });
+        let scheme = self.recipe.scheme();
+        let shape = self.layer_shape(header, scheme);
+        let skipped =
+            shape.and_then(|shape| heuristic.skips(scheme, shape.matrix.map(|size| size as u64)));
         Some(Answer::kept(Question::Heuristic, skipped.map(Reason::Heuristic)))
     }
 
@@ -445,6 +473,9 @@ impl<'a> Questions<'a> {
     fn scheme(&self, header: &TensorHeader) -> Answer {
         let reason = match self.source.shape_of(header).len() {
             2 => Reason::Default,
+            _ if self.recipe.scheme().has_scales() && self.has_coded_bank(header) => {
+                Reason::Default
+            }
             _ => Reason::Convolution,
         };
         // There is always a verdict here, so that some question decides about every matrix.
@@ -467,12 +498,13 @@ impl<'a> Questions<'a> {
             return Err(Reason::NotFinite { row });
         }
         let shape = self.source.shape_of(header);
-        if shape.len() != 2 && scheme.has_scales() {
+        if shape.len() != 2 && scheme.has_scales() && !self.has_coded_bank(header) {
             return Err(Reason::Rank(shape.len()));
         }
-        let Some([rows, cols]) = matrix_shape(&shape) else {
+        let Some(layer_shape) = self.layer_shape(header, scheme) else {
             return Err(Reason::Ragged("too large for this machine".to_owned()));
         };
+        let [rows, cols] = layer_shape.matrix;
         let prefix = &self.detected.component_of(&header.name).prefix;
         let layout = self.recipe.layout();
         // Its marker stands once, before the names of one component; loaders look for none elsewhere.
@@ -480,7 +512,7 @@ impl<'a> Questions<'a> {
             return Err(Reason::OtherPart);
         }
         scheme.covers(rows, cols).map_err(|error| Reason::Ragged(error.to_string()))?;
-        layout.takes(scheme, [rows, cols]).map_err(|error| Reason::Ragged(error.to_string()))?;
+        layout.takes(scheme, layer_shape).map_err(|error| Reason::Ragged(error.to_string()))?;
         self.check_shares(layer_of(&header.name), scheme, [rows, cols])?;
         // Packed or padded codes have another shape, by which the loader would take the file for another model.
         if self.is_probe(&header.name) && !layout.keeps_shape(scheme, [rows, cols]) {

@@ -107,11 +107,7 @@ pub enum Reason {
 impl Reason {
     /// Wraps the reason for a layer that was quantized already.
     pub(crate) fn of_stored(self, stored: &StoredLayer) -> Self {
-        Reason::Decoded {
-            from: stored.known_scheme(),
-            spelling: stored.spelling,
-            because: Box::new(self),
-        }
+        Reason::Decoded { from: stored.scheme, spelling: stored.spelling, because: Box::new(self) }
     }
 
     /// Returns the same reason for a layer that was in codes of another program.

@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use roundwise_layout::{StoredLayer, weight_of};
-use roundwise_scheme::{GridKind, QuantizedMatrix, Scheme, Tiling, measure};
+use roundwise_scheme::{GridKind, QuantizedMatrix, Scheme, Tiling, WeightError, measure};
 use roundwise_tensor_file::{Manifest, TensorHeader, TensorSpec};
 
 use crate::error::ConvertError;
@@ -123,10 +123,17 @@ impl Gate<'_> {
         if !self.measured.contains(planned.header.name.as_str()) {
             return Ok(());
         }
-        // In this order codes of an input that are decoded are gone before those of the output come.
-        let weight = self.output.input.source.load_into(&planned.header, buffers.take())?;
-        let found = measure(&weight.view(), &self.read(planned, scheme, stored)?);
-        buffers.keep(weight.into_bytes());
+        let source = &self.output.input.source;
+        let found = match stored.as_ref().filter(|stored| stored.experts.is_some()) {
+            Some(bank) => self.measure_bank(planned, bank, buffers)?,
+            None => {
+                // In this order codes of an input that are decoded are gone before those of the output come.
+                let weight = source.load_into(&planned.header, buffers.take())?;
+                let found = measure(&weight.view(), &self.read(planned, scheme, stored)?);
+                buffers.keep(weight.into_bytes());
+                found
+            }
+        };
         // Bit for bit: both are sums of the same numbers in the same order.
         match report.sums {
             Some(expected) if expected == found => Ok(()),
@@ -136,6 +143,23 @@ impl Gate<'_> {
                 report.weight_error.unwrap_or_default()
             ))),
         }
+    }
+
+    /// Measures the experts of a bank one after the other, as they were rounded.
+    fn measure_bank(
+        &self,
+        planned: &PlannedTensor,
+        bank: &StoredLayer,
+        buffers: &mut Buffers,
+    ) -> Result<WeightError, ConvertError> {
+        let mut error = WeightError::default();
+        for expert in 0..bank.experts.unwrap_or_default() {
+            let source = &self.output.input.source;
+            let weight = source.load_expert(&planned.header, expert, buffers.take())?;
+            error += measure(&weight.view(), &self.written.codes_of_expert(bank, expert)?);
+            buffers.keep(weight.into_bytes());
+        }
+        Ok(error)
     }
 
     /// Returns whether readers find such codes by a tensor of the whole file, which the first part
@@ -214,6 +238,7 @@ fn find_layer(
     // Columns that no larger rotation divides do not tell how large it might have been.
     let [_, cols] = planned.matrix_shape();
     let stored = stored.filter(|stored| stored.scheme.is_same_for(scheme, cols));
+    let stored = stored.filter(|stored| stored.experts == planned.experts());
     // The plan knows what of a padded weight is padding, also where the file does not say.
     let stored = stored.and_then(|stored| stored.cut_to(planned.matrix_shape()));
     stored.map(Some).ok_or_else(|| format!("a loader does not find {scheme} codes"))

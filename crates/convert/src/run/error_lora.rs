@@ -62,6 +62,8 @@ pub fn extract_error_lora(
         .stored
         .layers
         .values()
+        // Adapters change matrices, not banks of them.
+        .filter(|stored| stored.experts.is_none())
         .filter_map(|stored| {
             let header = original.checkpoint.get(&weight_of(&stored.layer))?;
             matrix_shape(&original.shape_of(header)).map(|shape| (stored, shape))

@@ -1,6 +1,7 @@
 //! Runs: a plan becomes a file and a report.
 
 pub(crate) mod bands;
+mod bank;
 pub(crate) mod bias;
 pub(crate) mod budget;
 pub(crate) mod buffers;

@@ -6,6 +6,7 @@ use crate::plan::Plan;
 use crate::recipe::PlainDtype;
 use crate::report::watch::{Event, Phase, Watch, notice};
 use crate::run::bands::largest_of;
+use crate::run::bank::check_bank;
 use crate::run::pool::map_in_order;
 use crate::run::round::rounding_error;
 use crate::source::Source;
@@ -51,6 +52,7 @@ pub(crate) fn find_not_finite(
     let rows = map_in_order(&quantized, plan.memory.threads, |(planned, scheme), _| {
         let header = &planned.header;
         let found = match planned.band_rows() {
+            _ if planned.experts().is_some() => check_bank(source, planned, *scheme)?,
             Some(height) => {
                 largest_of(source, header, [planned.matrix_shape()[0], height], *scheme)?.map(drop)
             }

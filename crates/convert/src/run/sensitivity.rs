@@ -17,6 +17,7 @@ use crate::plan::{
 };
 use crate::recipe::{Complaint, Recipe, RecipeFile, Setting, Text};
 use crate::report::watch::{Event, Phase, Watch, notice};
+use crate::run::bank::round_bank;
 use crate::run::buffers::Buffers;
 use crate::run::convert::Prepared;
 use crate::run::input::Input;
@@ -217,6 +218,18 @@ fn measure(
     let lazy = Lazy::new(input, watch);
     let mut losses = BTreeMap::new();
     for scheme in schemes {
+        if planned.experts().is_some() {
+            let forget = |_, _: &mut Buffers| Ok(());
+            match round_bank(input, planned, *scheme, watch, buffers, forget) {
+                Ok(error) => drop(losses.insert(
+                    scheme.to_string(),
+                    SchemeLoss { weight_error: error.error_squared, ..SchemeLoss::default() },
+                )),
+                Err(Stop::Failed(error)) => return Err(error),
+                Err(Stop::NotFinite { .. }) => break,
+            }
+            continue;
+        }
         // Without what layers have in common: which of them share a scale is open until schemes are
         // chosen.
         let codes = match input.round_planned(planned, *scheme, false, 0.0, &lazy, buffers) {

@@ -108,8 +108,16 @@ impl<'a> Output<'a> {
             Decision::Copy => self.copy(header, &header.name, buffers)?,
             Decision::Rename { name } => self.copy(header, name, buffers)?,
             Decision::Decode { dtype } => self.decode(planned, *dtype, buffers)?,
+            Decision::Repack { scheme, matmul_precision, .. } if planned.experts().is_some() => {
+                let written = self.repack_bank(planned, *scheme, *matmul_precision, buffers)?;
+                self.passed(header.byte_len())?;
+                written
+            }
             Decision::Repack { matmul_precision, gets_input_scale, .. } => {
                 self.repack(planned, *matmul_precision, *gets_input_scale, buffers)?
+            }
+            Decision::Quantize { scheme, matmul_precision, .. } if planned.experts().is_some() => {
+                self.quantize_bank(planned, *scheme, *matmul_precision, &mut report, buffers)?
             }
             Decision::Quantize { scheme, matmul_precision, band_rows: Some(rows), .. } => self
                 .quantize_banded(

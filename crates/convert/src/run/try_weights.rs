@@ -7,6 +7,7 @@ use crate::plan::{Decision, NotFinite, Plan, PlannedTensor};
 use crate::report::TensorReport;
 use crate::report::watch::{Event, Phase, Watch, notice};
 use crate::run::bands::{Bands, round_by_bands};
+use crate::run::bank::round_bank;
 use crate::run::buffers::Buffers;
 use crate::run::convert::Prepared;
 use crate::run::input::Input;
@@ -96,10 +97,12 @@ impl TrialRun<'_> {
     ) -> Result<TensorReport, Stop> {
         let (input, watch) = (self.input, self.watch);
         let mut tensor = TensorReport::planned(planned);
+        let forget = |_, _: &mut Buffers| Ok(());
         match &planned.decision {
+            Decision::Quantize { scheme, .. } if planned.experts().is_some() => {
+                tensor.measure(round_bank(input, planned, *scheme, watch, buffers, forget)?);
+            }
             Decision::Quantize { scheme, band_rows: Some(height), .. } => {
-                // Nothing is written: what counts is the error.
-                let forget = |_, _: &mut Buffers| Ok(());
                 let absmax_beside = shared_scales.absmax_beside(planned.layer());
                 let by = Bands { scheme: *scheme, height: *height, absmax_beside };
                 tensor.measure(round_by_bands(input, planned, by, watch, buffers, forget)?);

@@ -4,7 +4,9 @@ pub(crate) mod answer;
 mod comfyui;
 mod servers;
 
-use roundwise_layout::{Layout, Opener, OpenerKind, Spelling, opener, opener_of_experts};
+use roundwise_layout::{
+    Layout, Opener, OpenerKind, Spelling, opener, opener_of_bank, opener_of_experts,
+};
 use roundwise_scheme::Scheme;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -85,6 +87,10 @@ impl Consumer {
 
     /// Returns whether it reads codes of `subject`.
     pub(crate) fn takes_codes(self, subject: &Subject) -> TakesCodes {
+        if let Some(incomplete) = &subject.incomplete {
+            let way_out = incomplete.way_out().to_owned();
+            return TakesCodes::No { reason: incomplete.reason(), way_out };
+        }
         match self {
             // The node adds schemes, no kinds of files.
             Self::ComfyUi | Self::ComfyUiQuantOps => comfyui::takes_codes(&subject.detected),
@@ -99,6 +105,10 @@ impl Consumer {
 fn opener_for(subject: &Subject, scheme: Scheme, layout: Layout, are_alike: bool) -> Opener {
     let has_experts = subject.served.as_ref().is_some_and(|served| served.has_single_experts);
     let opener = match has_experts {
+        // The program that reads banks in codes is the first that reads the model at all.
+        false if subject.detected.main.has_coded_banks => {
+            opener_of_bank(layout, scheme).unwrap_or(opener(layout, scheme))
+        }
         true => opener_of_experts(layout, scheme, are_alike),
         false => opener(layout, scheme),
     };

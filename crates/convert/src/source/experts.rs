@@ -1,9 +1,9 @@
 //! Weights of experts, by their names.
 
-use roundwise_layout::layer_of_weight;
+use roundwise_layout::{LayerShape, layer_of_weight};
 use roundwise_tensor_file::TensorHeader;
 
-use crate::source::numbers::float_dtype;
+use crate::source::numbers::{float_dtype, matrix_shape};
 
 /// Returns whether a tensor is a weight of one expert: of `mlp.experts.3.down_proj`, and the like.
 pub(crate) fn is_of_single_expert(name: &str) -> bool {
@@ -31,4 +31,14 @@ pub(crate) fn is_expert_bank(header: &TensorHeader) -> bool {
         rank => rank > 2,
     };
     is_of_experts && has_matrices && !is_bias && float_dtype(header.dtype).is_some()
+}
+
+/// Returns the shape of a bank that holds a matrix for each expert; `None` for a shape that is none, or that does not
+/// fit this machine's memory addresses.
+pub(crate) fn bank_shape(shape: &[u64]) -> Option<LayerShape> {
+    let (experts, matrix @ [_, _]) = shape.split_first()? else { return None };
+    Some(LayerShape {
+        experts: Some(usize::try_from(*experts).ok()?),
+        matrix: matrix_shape(matrix)?,
+    })
 }

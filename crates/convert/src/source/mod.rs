@@ -5,6 +5,7 @@ pub(crate) mod consumer;
 pub(crate) mod experts;
 pub(crate) mod find_tensor;
 pub(crate) mod hash;
+pub(crate) mod incomplete;
 pub(crate) mod layer_inputs;
 pub(crate) mod model_config;
 pub(crate) mod numbers;

@@ -11,6 +11,7 @@ use crate::error::ConvertError;
 use crate::model::{Dialect, FileKind, Shapes, TranslationError};
 use crate::recipe::{Names, PlainDtype, Purpose, Recipe};
 use crate::source::adapter::Adapters;
+use crate::source::experts::bank_shape;
 use crate::source::numbers::{float_dtype, fp8_grid, matrix_shape, widened};
 use crate::source::subject::{Subject, shapes};
 use crate::source::translated::{
@@ -72,6 +73,11 @@ impl LoadedWeight {
 }
 
 impl LoadedWeight {
+    /// Returns the same numbers in rows of another length.
+    pub(crate) fn seen_as(self, shape: [usize; 2]) -> Self {
+        Self { shape, ..self }
+    }
+
     /// Returns the memory, for the next weight.
     pub(crate) fn into_bytes(self) -> Vec<u8> {
         self.bytes
@@ -347,9 +353,11 @@ impl Source {
         if let Some(foreign) = self.foreign_layer(header) {
             return foreign.shape.clone();
         }
-        match self.stored_layer(header).filter(|_| header.shape.len() == 2) {
-            Some(stored) => stored.shape.map(|size| size as u64).to_vec(),
-            None => header.shape.clone(),
+        match self.stored_layer(header) {
+            Some(stored) if header.shape.len() == 2 || stored.experts.is_some() => {
+                stored.experts.into_iter().chain(stored.shape).map(|size| size as u64).collect()
+            }
+            Some(_) | None => header.shape.clone(),
         }
     }
 
@@ -454,6 +462,42 @@ impl Source {
         memory.resize(rows.len() * row_bytes, 0);
         self.checkpoint.read_into(header, (rows.start * row_bytes) as u64, &mut memory)?;
         Ok(LoadedWeight { shape: [rows.len(), cols], dtype, bytes: memory })
+    }
+
+    /// Reads the matrix of one expert of a bank: plain numbers as they are, codes decoded to F32.
+    ///
+    /// # Errors
+    /// As [`Source::load`].
+    pub(crate) fn load_expert(
+        &self,
+        header: &TensorHeader,
+        expert: usize,
+        mut memory: Vec<u8>,
+    ) -> Result<LoadedWeight, ConvertError> {
+        if let Some(stored) = self.stored_layer(header) {
+            let matrix = self.codes_of_expert(stored, expert)?;
+            let bytes = PlainDtype::F32.decoded(&matrix, memory);
+            return Ok(LoadedWeight { shape: matrix.shape(), dtype: FloatDtype::F32, bytes });
+        }
+        let dtype = float_dtype(header.dtype).expect("banks are of plain numbers, or of codes");
+        let bank = bank_shape(&header.shape).expect("the plan knows banks by their shape");
+        let length = bank.matrix[0] * bank.matrix[1] * dtype.byte_len();
+        memory.resize(length, 0);
+        self.checkpoint.read_into(header, expert as u64 * length as u64, &mut memory)?;
+        Ok(LoadedWeight { shape: bank.matrix, dtype, bytes: memory })
+    }
+
+    /// Reads the codes and scales of one expert of a bank.
+    ///
+    /// # Errors
+    /// As [`Source::load`].
+    pub(crate) fn codes_of_expert(
+        &self,
+        stored: &StoredLayer,
+        expert: usize,
+    ) -> Result<QuantizedMatrix, ConvertError> {
+        let matrix = stored.read_expert(&self.checkpoint, expert);
+        matrix.map_err(|source| self.layout_error(source))
     }
 
     fn decode(&self, stored: &StoredLayer, memory: Vec<u8>) -> Result<LoadedWeight, ConvertError> {

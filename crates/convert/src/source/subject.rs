@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::model::{AdapterKind, Detected, Dialect, FileKind, Preset, Shapes, detect, detect_as};
 use crate::source::experts::is_expert_bank;
+use crate::source::incomplete::Incomplete;
 use crate::source::model_config::ServedModel;
 
 /// The recognised kind, models and codes of a file.
@@ -24,6 +25,8 @@ pub struct Subject {
     pub(crate) served: Option<ServedModel>,
     /// The kind that the file's names suggest, where somebody insisted on another one.
     pub looks_like: Option<String>,
+    /// Why it is not one model as programs look for it, if so.
+    pub(crate) incomplete: Option<Incomplete>,
 }
 
 /// Layers in codes of one spelling.
@@ -46,6 +49,8 @@ pub struct ExpertBanks {
     pub bytes: u64,
     /// Bytes of all tensors of the file.
     pub total_bytes: u64,
+    /// Whether ComfyUI reads codes of them.
+    pub is_read_in_codes: bool,
 }
 
 impl Subject {
@@ -67,8 +72,9 @@ impl Subject {
         let served = ServedModel::beside(file);
         // Scales of a bank in codes may look like a bank of plain numbers.
         let plain = file.tensors().iter().filter(|it| !stored.side_tensors.contains_key(&it.name));
-        let expert_banks = ExpertBanks::among(plain, file);
-        Self { detected, codes, expert_banks, served, looks_like }
+        let expert_banks = ExpertBanks::among(plain, file, &detected);
+        let incomplete = Incomplete::find(file, &shapes, &detected);
+        Self { detected, codes, expert_banks, served, looks_like, incomplete }
     }
 
     /// Returns the rules for its layers in a layout: of the model's own, or of its family where
@@ -79,6 +85,11 @@ impl Subject {
             None if layout.is_for_servers() => Preset::served(),
             _ => self.detected.main.preset,
         }
+    }
+
+    /// Returns whether ComfyUI reads codes of the banks of experts of the component that a tensor belongs to.
+    pub(crate) fn reads_bank(&self, name: &str) -> bool {
+        self.detected.component_of(name).has_coded_banks
     }
 
     /// Returns the kind of the file.
@@ -92,6 +103,7 @@ impl ExpertBanks {
     pub(crate) fn among<'a>(
         tensors: impl Iterator<Item = &'a TensorHeader>,
         file: &Checkpoint,
+        detected: &Detected,
     ) -> Option<Self> {
         let banks = tensors.filter(|header| is_expert_bank(header));
         // Saturating, here and below: headers are not trusted, and sizes of a file made up may not
@@ -100,7 +112,8 @@ impl ExpertBanks {
             banks.fold((0, 0_u64), |(n, bytes), it| (n + 1, bytes.saturating_add(it.byte_len())));
         let all = file.tensors().iter().map(TensorHeader::byte_len);
         let total_bytes = all.fold(0, u64::saturating_add);
-        (tensors > 0).then_some(Self { tensors, bytes, total_bytes })
+        let is_read_in_codes = detected.components().any(|it| it.has_coded_banks);
+        (tensors > 0).then_some(Self { tensors, bytes, total_bytes, is_read_in_codes })
     }
 
     /// Returns their share of the file, in percent.

@@ -7,7 +7,7 @@ use roundwise_convert::layout::Layout;
 use roundwise_convert::model::{AdapterKind, Dialect, FileKind, KindRule, detect};
 use roundwise_convert::source::Opens;
 use roundwise_convert::{ConvertError, Plan, PlanRequest, Recipe, RecipeFile, Source};
-use roundwise_testkit::files::{Tensor, safetensors};
+use roundwise_testkit::files::{Tensor, safetensors, safetensors_with_metadata};
 
 /// ComfyUI's answer about a file in codes.
 #[derive(Debug, PartialEq)]
@@ -507,8 +507,9 @@ fn a_model_that_stands_in_its_file_twice_is_converted_once_and_told() {
         let plan = planned(&source, RecipeFile { names: None, ..scheme("fp8") }).unwrap();
         assert_eq!(plan.subject.detected.kind, FileKind::DiffusionModel, "{first} {second}");
         let notes: Vec<String> = plan.notes.iter().map(ToString::to_string).collect();
-        let is_told =
-            |note: &String| note.contains(&format!("once more, behind `{second}`: 8 tensors"));
+        let is_told = |note: &String| {
+            note.contains(&format!("of the same layers, behind `{second}`: 8 tensors"))
+        };
         assert!(notes.iter().any(is_told), "{first} {second}: {notes:?}");
         for planned in plan.tensors.iter().filter(|it| it.header.name.starts_with(second)) {
             assert_eq!(planned.scheme(), None, "{}", planned.header.name);
@@ -611,4 +612,100 @@ fn recognition_of_five_thousand_tensors_is_quick() {
     assert!(detect(&shapes).main.is_unknown());
     // Without optimization and beside other tests it may take several times the 50 ms.
     assert!(started.elapsed() < Duration::from_millis(500), "{:?}", started.elapsed());
+}
+
+/// Weights of training are no weights that a loader finds, whatever the rest of the file is called.
+#[test]
+fn matrices_in_parts_get_no_codes_and_the_parts_are_named() {
+    let parts = [
+        "a.weight_g 32x1, a.weight_v",
+        "a.parametrizations.weight.original0 32x1, a.parametrizations.weight.original1",
+        "a.weight_orig, a.weight_mask",
+        "a.weight_orig, a.weight_u 32",
+        "a.parametrizations.weight.original, a.parametrizations.weight.0._u 32",
+    ];
+    for parts in parts {
+        let keys = format!("{FLUX}, {parts}").replace(", a.", ", double_blocks.0.img_attn.qkv.");
+        let (_folder, source) = opened(&file(&keys));
+        let error = planned(&source, scheme("fp8")).map(|_| ()).unwrap_err().to_string();
+        assert!(error.contains("`double_blocks.0.img_attn.qkv` has no `weight`"), "{error}");
+        assert!(error.contains("fold"), "{error}");
+        planned(&source, scheme("bf16")).unwrap_or_else(|error| panic!("{parts}: {error}"));
+    }
+    // Convolutions of sound are normalized in ComfyUI itself, and a whole weight needs no parts.
+    for parts in
+        ["conv.weight_g 32x1x1, conv.weight_v 32x32x3", "a.weight, a.weight_orig, a.weight_mask"]
+    {
+        let (_folder, source) = opened(&file(&format!("{FLUX}, {parts}")));
+        planned(&source, scheme("fp8")).unwrap_or_else(|error| panic!("{parts}: {error}"));
+    }
+}
+
+#[test]
+fn several_models_in_one_file_are_told_by_their_beginnings() {
+    let of = |segment: &str| {
+        let keys = FLUX.split(", ").map(|key| format!("{segment}.{key}"));
+        keys.collect::<Vec<_>>().join(", ")
+    };
+    let two = ["high_noise_model", "low_noise_model"].map(of).join(", ");
+    // Without the strays of `file`, which are no segments of a model.
+    let (_folder, source) = opened(&file(&two));
+    let error = planned(&source, scheme("fp8")).map(|_| ()).unwrap_err().to_string();
+    assert!(
+        error.contains("2 models, behind `high_noise_model.` and `low_noise_model.`"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_share_of_a_model_gets_no_codes() {
+    let (folder, _) = opened(&file(FLUX));
+    for name in ["model-rank-1-of-2.safetensors", "model-rank-0-of-2.safetensors"] {
+        let path = folder.path().join(name);
+        std::fs::copy(folder.path().join("m.safetensors"), &path).unwrap();
+        let recipe = Recipe::check(scheme("fp8")).unwrap();
+        let source = Source::open_with(&path, &recipe).unwrap();
+        let error = Plan::decide(&PlanRequest::new(&source, &recipe)).unwrap_err().to_string();
+        assert!(error.contains("every matrix is a slice"), "{error}");
+    }
+}
+
+#[test]
+fn scales_that_no_program_chooses_are_told() {
+    let codes = |layer: &str| {
+        Tensor::new(&format!("{layer}.weight"), "F8_E4M3", &[32, 32], vec![0x38; 1024])
+    };
+    for (scale, told) in [
+        (0.0_f32, "0, over codes that are not 0"),
+        (-1.0, "negative"),
+        (1e-40, "so small that GPUs take it for 0"),
+    ] {
+        let scale = Tensor::new("a.weight_scale", "F32", &[], scale.to_le_bytes().to_vec());
+        let (_folder, source) = opened(&safetensors(&[codes("a"), scale]));
+        let decode = RecipeFile { decode_to: Some("f32".to_owned()), ..RecipeFile::default() };
+        let plan = planned(&source, decode).unwrap();
+        let notes: Vec<String> = plan.notes.iter().map(ToString::to_string).collect();
+        assert!(notes.iter().any(|note| note.contains(told) && note.contains("`a`")), "{notes:?}");
+    }
+}
+
+#[test]
+fn codes_whose_scales_stand_in_the_header_are_refused() {
+    let codes = Tensor::new("blocks.0.q.weight", "F8_E4M3", &[32, 32], vec![0x38; 1024]);
+    for (key, value) in [
+        ("scales", r#"{"blocks.0.q": 0.01}"#),
+        ("blocks.0.q.weight_scale", "0.01"),
+        ("quantization", r#"{"blocks.0.q.weight": {"scale": 0.01}}"#),
+    ] {
+        let bytes = safetensors_with_metadata(std::slice::from_ref(&codes), &[(key, value)]);
+        let (_folder, source) = opened(&bytes);
+        let error = planned(&source, scheme("int8-row")).map(|_| ()).unwrap_err().to_string();
+        assert!(error.contains(&format!("header entry `{key}`")), "{error}");
+    }
+    // Others speak of scales and not of the layer, or of a layer whose name only begins so.
+    for (key, value) in [("scale_rule", "blocks"), ("scales", r#"{"blocks.0.qkv": 1}"#)] {
+        let bytes = safetensors_with_metadata(std::slice::from_ref(&codes), &[(key, value)]);
+        let (_folder, source) = opened(&bytes);
+        planned(&source, scheme("int8-row")).unwrap();
+    }
 }

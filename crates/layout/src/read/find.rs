@@ -10,9 +10,10 @@ use crate::read::defect::{Defect, breaks};
 use crate::read::finite::check_small_scale;
 use crate::read::foreign::catalog::Foreign;
 use crate::read::markers::Markers;
+use crate::read::odd_scales::odd_scales;
 use crate::read::orphans::orphans;
 use crate::read::recognise::recognise;
-use crate::read::scales::lost_scale;
+use crate::read::scales::{header_scale, lost_scale};
 use crate::read::servers::packed_by_servers;
 use crate::read::side_tensors::{legacy_marker, side_tensors};
 use crate::read::spelling::Spelling;
@@ -73,7 +74,12 @@ impl StoredLayers {
                 Ok(stored)
             });
             match recognised {
-                Ok(Some(stored)) => drop(found.layers.insert(layer.to_owned(), stored)),
+                Ok(Some(stored)) => {
+                    if let Some(odd) = odd_scales(file, &stored) {
+                        found.odd_scales.insert(layer.to_owned(), odd);
+                    }
+                    found.layers.insert(layer.to_owned(), stored);
+                }
                 Ok(None) => {}
                 Err(problem) => {
                     found.defects.push(Defect::new(layer, problem, breaks::UNREADABLE));
@@ -94,11 +100,17 @@ impl StoredLayers {
     fn refuse_lost_scales(&mut self, file: &Checkpoint) {
         let plain = self.layers.values().filter(|layer| layer.spelling == Spelling::Plain);
         let lost = plain.filter_map(|layer| {
-            let scale = lost_scale(file, &layer.layer)?;
-            let problem = format!(
-                "its weight is {} without a scale, and `{scale}` may be one under a name that is not known",
-                layer.scheme.grid().name()
-            );
+            let codes = layer.scheme.grid().name();
+            let problem = match (lost_scale(file, &layer.layer), header_scale(file, &layer.layer)) {
+                (Some(scale), _) => format!(
+                    "its weight is {codes} without a scale, and `{scale}` may be one under a name that is not known"
+                ),
+                (None, Some(entry)) => format!(
+                    "its weight is {codes} without a scale, and header entry `{entry}` may hold one, where no \
+                     program looks for it"
+                ),
+                (None, None) => return None,
+            };
             Some(Defect::new(&layer.layer, problem, breaks::UNSCALED))
         });
         let lost: Vec<Defect> = lost.collect();

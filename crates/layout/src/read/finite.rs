@@ -5,7 +5,7 @@ use roundwise_tensor_file::{Checkpoint, Dtype};
 
 /// Longest tensor of scales that is read before anybody asks for the layer: a page or a few, which costs
 /// as much as reading a marker. What is longer is looked at when it is read.
-const FEW_BYTES: u64 = 1 << 14;
+pub(crate) const FEW_BYTES: u64 = 1 << 14;
 
 /// Looks for a NaN or an infinity in a tensor of scales, if it is small. Bytes of no known meaning, and
 /// tensors that are missing, have none.

@@ -38,26 +38,31 @@ pub(crate) fn recognise_packed(
     scheme.covers(rows, cols).map_err(|error| error.to_string())?;
     let parts = Packing::found(scheme, shape, padded)?.parts();
     for part in &parts {
-        check_part(file, layer, marker, part)?;
+        check_part(file, layer, marker, part, None)?;
     }
-    let pre_scale = format!("{layer}.pre_quant_scale");
-    // Its stored numbers are those of a weight whose columns were divided, and the inputs are
-    // multiplied.
-    if file.get(&pre_scale).is_some() {
-        return Err(format!("its inputs are scaled by `{pre_scale}`, which is not read"));
-    }
+    refuse_scaled_inputs(file, layer)?;
     Ok(Some(StoredLayer {
-        is_bank: false,
         layer: layer.to_owned(),
         scheme,
         shape,
         stored_shape: padded,
         spelling: Spelling::Comfy,
         scale: parts.get(1).map(|part| format!("{layer}.{}", part.name)),
+        experts: None,
     }))
 }
 
-fn logical_shape(shape: &[u64]) -> Result<[usize; 2], String> {
+/// Refuses a layer whose stored numbers are those of a weight with divided columns, and whose inputs are multiplied.
+pub(crate) fn refuse_scaled_inputs(file: &Checkpoint, layer: &str) -> Result<(), String> {
+    let pre_scale = format!("{layer}.pre_quant_scale");
+    match file.get(&pre_scale) {
+        Some(_) => Err(format!("its inputs are scaled by `{pre_scale}`, which is not read")),
+        None => Ok(()),
+    }
+}
+
+/// Returns the shape that a marker tells, of a weight or of each expert's.
+pub(crate) fn logical_shape(shape: &[u64]) -> Result<[usize; 2], String> {
     let size = |size: u64| usize::try_from(size).ok();
     let found = match shape {
         [rows, cols] => size(*rows).zip(size(*cols)),
@@ -67,11 +72,14 @@ fn logical_shape(shape: &[u64]) -> Result<[usize; 2], String> {
 }
 
 /// Checks that a tensor has the dtype and the shape that readers need; some take more than one dtype.
-fn check_part(
+///
+/// - `experts`: how many matrices lie behind each other, where the layer is a bank
+pub(crate) fn check_part(
     file: &Checkpoint,
     layer: &str,
     marker: &Marker,
     part: &LayerTensor,
+    experts: Option<u64>,
 ) -> Result<(), String> {
     let name = format!("{layer}.{}", part.name);
     let Some(found) = file.get(&name) else {
@@ -85,10 +93,18 @@ fn check_part(
         || match (part.name, part.dtype) {
             ("weight_scale" | "weight_s_rel", Dtype::F8E4M3) => found.dtype == Dtype::U8,
             ("weight_scale", Dtype::U8) => found.dtype == Dtype::F8E8M0,
+            ("weight_scale", Dtype::F32) if experts.is_some() => {
+                matches!(found.dtype, Dtype::F64 | Dtype::BF16 | Dtype::F16)
+            }
             _ => false,
         };
-    let expected: Vec<u64> = part.shape.iter().map(|&size| size as u64).collect();
-    let is_single = expected.is_empty() && found.shape == [1];
+    let of_each = part.shape.iter().map(|&size| size as u64);
+    let expected: Vec<u64> = experts.into_iter().chain(of_each).collect();
+    // Experts may share a number, but not one that lies in a list.
+    let is_single = match experts {
+        None => expected.is_empty() && found.shape == [1],
+        Some(_) => part.shape.is_empty() && found.shape.is_empty(),
+    };
     if !is_dtype || (found.shape != expected && !is_single) {
         return Err(format!(
             "`{name}` is {} {:?}, format `{}` needs {} {expected:?}",

@@ -3,6 +3,7 @@ use roundwise_tensor_file::{Checkpoint, Dtype, TensorHeader};
 
 use crate::legacy::{SCALE_FORMAT, SCALED_FP16, scale_format};
 use crate::marker::Marker;
+use crate::read::bank::recognise_bank;
 use crate::read::packed::recognise_packed;
 use crate::read::scales::{check_scale, find_scale, infer_tiling, refuse_unknown_scales};
 use crate::read::servers::recognise_servers;
@@ -28,13 +29,13 @@ pub(crate) fn recognise(
     if weight.element_count() == 0 {
         return Ok(None);
     }
-    let packed = marker.map(|marker| recognise_packed(file, weight, layer, marker)).transpose()?;
-    if let Some(Some(stored)) = packed {
-        return Ok(Some(stored));
-    }
-    let bank = marker.and_then(|marker| expert_bank(file, weight, layer, marker, marked_scale));
-    if let Some(bank) = bank {
-        return Ok(Some(bank));
+    if let Some(marker) = marker {
+        if let Some(bank) = recognise_bank(file, weight, layer, marker, marked_scale)? {
+            return Ok(Some(bank));
+        }
+        if let Some(packed) = recognise_packed(file, weight, layer, marker)? {
+            return Ok(Some(packed));
+        }
     }
     // A marker is ComfyUI's word, and its packing is another one under the same names.
     let from_servers = match marker {
@@ -83,49 +84,8 @@ pub(crate) fn recognise(
     let scale = scale.map(|header| header.name.clone());
     let stored_shape = shape;
     let layer = layer.to_owned();
-    let is_bank = false;
-    Ok(Some(StoredLayer { layer, scheme, shape, stored_shape, spelling, scale, is_bank }))
-}
-
-/// Recognises an expert bank of ComfyUI's: `[experts, rows, cols]` codes with one scale for each expert, of
-/// INT8 for each of its rows.
-///
-/// # Source
-/// `MoEExperts` in ComfyUI's `ops.py`.
-fn expert_bank(
-    file: &Checkpoint,
-    weight: &TensorHeader,
-    layer: &str,
-    marker: &Marker,
-    marked_scale: &str,
-) -> Option<StoredLayer> {
-    let scale = file.get(&format!("{layer}.{marked_scale}"))?;
-    let &[experts, rows, cols] = weight.shape.as_slice() else { return None };
-    let grid = code_grid(weight.dtype)?;
-    let is_rotated = marker.convrot == Some(true);
-    // Asked without the shape of the scales, which is that of a bank.
-    let is_meant = marker.unrotated_scheme(&[]).ok()? == Scheme::scaled(grid, Tiling::Tensor);
-    let is_plain = matches!(scale.dtype, Dtype::F64 | Dtype::F32 | Dtype::BF16 | Dtype::F16);
-    let shape = match (grid, scale.shape.as_slice()) {
-        // One scale for each expert, so that its whole matrix is a row.
-        (GridKind::E4m3 | GridKind::E5m2, &[found]) if found == experts => {
-            [experts, rows.checked_mul(cols)?]
-        }
-        (GridKind::Int8, &[found, down, 1]) if [found, down] == [experts, rows] => {
-            [experts.checked_mul(rows)?, cols]
-        }
-        _ => return None,
-    };
-    let shape = [usize::try_from(shape[0]).ok()?, usize::try_from(shape[1]).ok()?];
-    (is_meant && is_plain && !is_rotated).then(|| StoredLayer {
-        layer: layer.to_owned(),
-        scheme: Scheme::scaled(grid, Tiling::Row),
-        shape,
-        stored_shape: shape,
-        spelling: Spelling::Comfy,
-        scale: Some(scale.name.clone()),
-        is_bank: true,
-    })
+    let experts = None;
+    Ok(Some(StoredLayer { layer, scheme, shape, stored_shape, spelling, scale, experts }))
 }
 
 fn code_grid(dtype: Dtype) -> Option<GridKind> {

@@ -165,5 +165,5 @@ fn block_scale_shape(scheme: Scheme, [rows, cols]: [usize; 2]) -> Vec<u64> {
 fn stored(layer: &str, scheme: Scheme, shape: [usize; 2], spelling: Spelling) -> StoredLayer {
     let scale = Some(format!("{layer}.weight_scale"));
     let (layer, stored_shape) = (layer.to_owned(), shape);
-    StoredLayer { layer, scheme, shape, stored_shape, spelling, scale, is_bank: false }
+    StoredLayer { layer, scheme, shape, stored_shape, spelling, scale, experts: None }
 }

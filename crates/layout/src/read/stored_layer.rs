@@ -1,7 +1,6 @@
 use roundwise_grid::{E4m3, Grid};
 use roundwise_scheme::{
-    GridKind, QuantizedMatrix, ScaleNumbers, ScaleRole, Scales, Scheme, SchemeError, StoredScales,
-    Tiling,
+    QuantizedMatrix, ScaleNumbers, ScaleRole, Scales, Scheme, SchemeError, StoredScales,
 };
 use roundwise_tensor_file::{Checkpoint, Dtype, TensorHeader};
 
@@ -9,6 +8,7 @@ use crate::error::LayoutError;
 use crate::names::{packed_weight_of, weight_of};
 use crate::packing::{Packing, scale_part_name};
 use crate::read::foreign::parts::widened as widened_numbers;
+use crate::read::joined::joined;
 use crate::read::spelling::Spelling;
 use crate::served::Codes;
 
@@ -22,7 +22,7 @@ pub struct StoredLayer {
     pub layer: String,
     /// The scheme that decodes its codes.
     pub scheme: Scheme,
-    /// `[rows, cols]`; a tensor of another rank counts as one row. Where the file does not say what
+    /// `[rows, cols]`, of each expert in a bank; another tensor of another rank counts as one row. Where the file does not say what
     /// of a padded weight is padding, it counts as weight.
     pub shape: [usize; 2],
     /// `[rows, cols]` with padding.
@@ -31,34 +31,51 @@ pub struct StoredLayer {
     pub spelling: Spelling,
     /// Name of the scale tensor; without one the scale is 1.
     pub scale: Option<String>,
-    /// Whether it is an expert bank: one row of FP8 codes for each expert, or the rows of all experts one below
-    /// the other.
-    pub is_bank: bool,
+    /// How many matrices lie behind each other, each of this shape and scheme, where it is a bank of experts.
+    pub experts: Option<usize>,
 }
 
 impl StoredLayer {
-    /// Returns the scheme by which programs know it: that of each expert, in a bank.
-    pub fn known_scheme(&self) -> Scheme {
-        let is_fp8 = matches!(self.scheme.grid(), GridKind::E4m3 | GridKind::E5m2);
-        match self.is_bank && is_fp8 {
-            true => Scheme::scaled(self.scheme.grid(), Tiling::Tensor),
-            false => self.scheme,
-        }
-    }
-
-    /// Reads codes and scales.
+    /// Reads codes and scales. Those of all experts are one matrix, which decodes to their numbers in their order.
     ///
     /// # Errors
     /// [`LayoutError::File`] when the file cannot be read, [`LayoutError::Parts`] when scales and
     /// codes do not belong together, [`LayoutError::NotFinite`] when a scale is a NaN or an infinity.
     pub fn read(&self, file: &Checkpoint) -> Result<QuantizedMatrix, LayoutError> {
-        let codes = read_named(file, &self.weight())?.map(|(_, bytes)| bytes).unwrap_or_default();
+        let Some(experts) = self.experts else { return self.read_matrix(file, None) };
+        let matrices = (0..experts).map(|expert| self.read_matrix(file, Some(expert)));
+        let matrices = matrices.collect::<Result<Vec<_>, _>>()?;
+        let joined = joined(&matrices, self.scheme, self.shape);
+        joined.map_err(|source| LayoutError::Parts { layer: self.layer.clone(), source })
+    }
+
+    /// Reads codes and scales of one expert of a bank.
+    ///
+    /// # Errors
+    /// As [`StoredLayer::read`].
+    ///
+    /// # Panics
+    /// When there are no more than `expert` of them.
+    pub fn read_expert(
+        &self,
+        file: &Checkpoint,
+        expert: usize,
+    ) -> Result<QuantizedMatrix, LayoutError> {
+        assert!(self.experts.is_some_and(|experts| expert < experts), "an expert of the bank");
+        self.read_matrix(file, Some(expert))
+    }
+
+    fn read_matrix(
+        &self,
+        file: &Checkpoint,
+        expert: Option<usize>,
+    ) -> Result<QuantizedMatrix, LayoutError> {
+        let read = |name: &str| self.read_part(file, name, expert);
+        let codes = read(&self.weight())?.map(|(_, bytes)| bytes).unwrap_or_default();
         let mut scales = StoredScales::new();
         for part in self.scheme.scale_parts(self.shape) {
             let name = self.scale_name(part.role);
-            if let Some((header, bytes)) =
-                name.map(|name| read_named(file, &name)).transpose()?.flatten()
-            {
+            if let Some((header, bytes)) = name.map(|name| read(&name)).transpose()?.flatten() {
                 let bytes = match part.numbers {
                     ScaleNumbers::F32 => widened(header.dtype, bytes),
                     ScaleNumbers::Bf16
@@ -91,6 +108,25 @@ impl StoredLayer {
                 problem: format!("scale {at} is no number: a NaN or an infinity"),
             }),
         }
+    }
+
+    /// Reads a tensor of the layer, or the part of it that is an expert's.
+    fn read_part<'a>(
+        &self,
+        file: &'a Checkpoint,
+        name: &str,
+        expert: Option<usize>,
+    ) -> Result<Option<(&'a TensorHeader, Vec<u8>)>, LayoutError> {
+        let (Some(header), Some(expert)) = (file.get(name), expert) else {
+            return read_named(file, name);
+        };
+        // A number without a dimension is for all of them.
+        let parts = if header.shape.is_empty() { 1 } else { self.experts.unwrap_or(1) as u64 };
+        let length = header.byte_len() / parts;
+        let mut bytes = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
+        let first = if parts == 1 { 0 } else { expert as u64 * length };
+        file.read_into(header, first, &mut bytes)?;
+        Ok(Some((header, bytes)))
     }
 
     /// Returns the names of the tensors that hold its scales, those that a file may lack included, and

@@ -17,6 +17,8 @@ pub struct StoredLayers {
     pub foreign: BTreeMap<String, ForeignLayer>,
     /// Layers in codes of other programs that cannot be read, with the program; each has a defect.
     pub unread_programs: BTreeMap<String, &'static str>,
+    /// Layers with scales that no program chooses, by what is odd about them.
+    pub odd_scales: BTreeMap<String, &'static str>,
     /// Layers that cannot be read, with the reason, in name order.
     pub defects: Vec<Defect>,
     /// Scales and markers that mislead loaders, in name order: no quantized weight answers to them,

@@ -1,9 +1,11 @@
 use roundwise_scheme::{GridKind, Scheme, Tiling};
 
 use crate::error::LayoutError;
+use crate::layer_shape::LayerShape;
 use crate::layout::Layout;
 use crate::legacy;
 use crate::marker::format::Format;
+use crate::opened_by::opener_of_bank;
 use crate::packing::Packing;
 use crate::served::{Codes, Served};
 
@@ -77,8 +79,13 @@ impl Layout {
     /// Checks that programs which read the layout take a layer of this shape.
     ///
     /// # Errors
-    /// [`LayoutError::Columns`] when their kernels need another number of columns.
-    pub fn takes(self, scheme: Scheme, [_, cols]: [usize; 2]) -> Result<(), LayoutError> {
+    /// [`LayoutError::Columns`] when their kernels need another number of columns, [`LayoutError::Bank`] when they
+    /// read no banks of experts in the scheme.
+    pub fn takes(self, scheme: Scheme, shape: impl Into<LayerShape>) -> Result<(), LayoutError> {
+        let LayerShape { experts, matrix: [_, cols] } = shape.into();
+        if experts.is_some() && opener_of_bank(self, scheme).is_none() {
+            return Err(LayoutError::Bank { scheme });
+        }
         if let Some(served) = Served::of(self, scheme) {
             let multiple = served_columns(served, scheme);
             return match cols.is_multiple_of(multiple) {

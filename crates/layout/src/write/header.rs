@@ -1,5 +1,6 @@
 use roundwise_scheme::Scheme;
 
+use crate::layer_shape::LayerShape;
 use crate::layout::Layout;
 use crate::marker::json::spaced_json;
 use crate::marker::{Marker, QUANTIZATION_METADATA};
@@ -10,7 +11,7 @@ impl Layout {
     /// shapes, `None` where no layer has a marker.
     pub fn header_entry<'a>(
         self,
-        layers: impl Iterator<Item = (&'a str, Scheme, [usize; 2], MatmulPrecision)>,
+        layers: impl Iterator<Item = (&'a str, Scheme, impl Into<LayerShape>, MatmulPrecision)>,
     ) -> Option<(String, String)> {
         // An entry would make ComfyUI leave `scale_weight` aside.
         if self != Layout::Comfy {
@@ -32,7 +33,7 @@ impl Layout {
 /// Everything else in it stays. Text that is no list of layers stays as it is.
 pub fn with_header_entries<'a>(
     text: &str,
-    layers: impl Iterator<Item = (&'a str, Scheme, [usize; 2], MatmulPrecision)>,
+    layers: impl Iterator<Item = (&'a str, Scheme, impl Into<LayerShape>, MatmulPrecision)>,
 ) -> String {
     let Ok(mut value) = serde_json::from_str::<serde_json::Value>(text) else {
         return text.to_owned();
@@ -51,7 +52,7 @@ pub fn with_header_entries<'a>(
 
 /// Returns the names and markers of layers, as JSON; those without a marker are left out.
 fn entries<'a>(
-    layers: impl Iterator<Item = (&'a str, Scheme, [usize; 2], MatmulPrecision)>,
+    layers: impl Iterator<Item = (&'a str, Scheme, impl Into<LayerShape>, MatmulPrecision)>,
 ) -> impl Iterator<Item = (String, serde_json::Value)> {
     layers.filter_map(|(layer, scheme, shape, precision)| {
         let marker = Marker::of(scheme, shape)?.asking_for(precision);

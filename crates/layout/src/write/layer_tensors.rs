@@ -1,6 +1,7 @@
 use roundwise_scheme::{QuantizedMatrix, Scheme, Tiling};
 use roundwise_tensor_file::{Dtype, TensorSpec};
 
+use crate::layer_shape::LayerShape;
 use crate::layout::Layout;
 use crate::marker::Marker;
 use crate::matmul_precision::MatmulPrecision;
@@ -17,7 +18,8 @@ pub struct PackedTensor {
 }
 
 impl Layout {
-    /// Returns the tensors that layer `layer` becomes: its codes, its scales, its marker.
+    /// Returns the tensors that layer `layer` becomes: its codes, its scales, its marker. Those of a bank hold the
+    /// tensors of each expert, one behind the other.
     ///
     /// `scheme` must be [admitted](Layout::admits), and cover `shape`.
     pub fn layer_tensors(
@@ -25,16 +27,20 @@ impl Layout {
         layer: &str,
         scheme: Scheme,
         precision: MatmulPrecision,
-        shape: [usize; 2],
+        shape: impl Into<LayerShape>,
     ) -> Vec<TensorSpec> {
+        let shape = shape.into();
         let spec = |part: &str, dtype, shape: &[usize]| TensorSpec {
             name: format!("{layer}.{part}"),
             dtype,
             shape: shape.iter().map(|&size| size as u64).collect(),
         };
-        let mut parts = Packing::of(self, scheme, shape).parts();
+        let mut parts = Packing::of(self, scheme, shape.matrix).parts();
         for scale in parts.iter_mut().filter(|part| part.name == "weight_scale") {
             self.rename_scale(scale, scheme);
+        }
+        for part in &mut parts {
+            part.shape.splice(0..0, shape.experts);
         }
         let mut specs: Vec<TensorSpec> =
             parts.iter().map(|part| spec(part.name, part.dtype, &part.shape)).collect();
@@ -71,7 +77,7 @@ impl Layout {
         precision: MatmulPrecision,
     ) -> Vec<PackedTensor> {
         let (scheme, shape) = (matrix.scheme(), matrix.shape());
-        let marker = self.marker_part(scheme, shape, precision);
+        let marker = self.marker_part(scheme, shape.into(), precision);
         let mut contents = Packing::of(self, scheme, shape).pack(matrix);
         contents.extend(marker.map(|(_, _, bytes)| bytes));
         let specs = self.layer_tensors(layer, scheme, precision, shape);
@@ -85,9 +91,9 @@ impl Layout {
         layer: &str,
         scheme: Scheme,
         precision: MatmulPrecision,
-        shape: [usize; 2],
+        shape: impl Into<LayerShape>,
     ) -> Option<PackedTensor> {
-        let (name, _, bytes) = self.marker_part(scheme, shape, precision)?;
+        let (name, _, bytes) = self.marker_part(scheme, shape.into(), precision)?;
         Some(PackedTensor { name: format!("{layer}.{name}"), bytes })
     }
 
@@ -96,7 +102,7 @@ impl Layout {
     fn marker_part(
         self,
         scheme: Scheme,
-        shape: [usize; 2],
+        shape: LayerShape,
         precision: MatmulPrecision,
     ) -> Option<(&'static str, Dtype, Vec<u8>)> {
         match (self, Served::of(self, scheme)) {
@@ -105,7 +111,7 @@ impl Layout {
                 Some(("comfy_quant", Dtype::U8, json.into_bytes()))
             }
             (_, Some(Served { codes: Codes::Words, .. })) => {
-                let sizes = shape.iter().flat_map(|size| (*size as u64).to_le_bytes());
+                let sizes = shape.matrix.iter().flat_map(|size| (*size as u64).to_le_bytes());
                 Some(("weight_shape", Dtype::I64, sizes.collect()))
             }
             _ => None,

@@ -250,7 +250,15 @@ fn header_entry_of_several_layers() {
             + r#""a \"q\"": {"format": "float8_e4m3fn_blockwise", "group_size": 64, "#
             + r#""full_precision_matrix_mult": true}}}"#
     );
-    assert_eq!(Layout::ComfyLegacy.header_entry([].into_iter()), None);
+    assert_eq!(
+        Layout::ComfyLegacy.header_entry(std::iter::empty::<(
+            &str,
+            Scheme,
+            [usize; 2],
+            MatmulPrecision
+        )>()),
+        None
+    );
 }
 
 #[test]

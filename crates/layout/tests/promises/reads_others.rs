@@ -397,17 +397,17 @@ fn expert_banks_of_comfyui_have_the_scales_of_each_expert() {
             matrix.decode_row(row, &mut values);
             all.extend(values.clone());
         }
-        (layer.known_scheme().to_string(), layer.is_bank, all)
+        (layer.scheme.to_string(), layer.experts, all)
     };
     // 0x38 is 1 in E4M3 and 56 in INT8.
     let of_experts = scale("a.weight_scale", &[2], &[2.0, 3.0]);
     let fp8 = read(&[codes("F8_E4M3"), of_experts, marker("a", FP8_MARKER)]);
     let values = [[2.0; 6], [3.0; 6]].concat();
-    assert_eq!(fp8, ("fp8".to_owned(), true, values));
+    assert_eq!(fp8, ("fp8".to_owned(), Some(2), values));
     let of_rows = scale("a.weight_scale", &[2, 2, 1], &[1.0, 2.0, 3.0, 4.0]);
     let int8 = read(&[codes("I8"), of_rows, marker("a", INT8_MARKER)]);
     let values = [56.0, 112.0, 168.0, 224.0].map(|value| [value; 3]).concat();
-    assert_eq!(int8, ("int8-row".to_owned(), true, values));
+    assert_eq!(int8, ("int8-row".to_owned(), Some(2), values));
     // Anything else is no bank that ComfyUI reads.
     let other = scale("a.weight_scale", &[3], &[1.0; 3]);
     let file = opened(&[codes("F8_E4M3"), other, marker("a", FP8_MARKER)], None);

@@ -31,7 +31,9 @@ pub(crate) fn recognise(file: &ForeignFile<'_>, header: &TensorHeader) -> Option
     let layer = header.name.strip_suffix(".weight_packed")?;
     // A global scale is that of NVFP4, which a scheme here says.
     let is_two_level = file.get(&format!("{layer}.weight_global_scale")).is_some();
-    if header.dtype != Dtype::I32 || is_two_level {
+    // Beside `meta` half of the columns are left out, which no shape tells.
+    let is_sparse = file.get(&format!("{layer}.meta")).is_some();
+    if header.dtype != Dtype::I32 || is_two_level || is_sparse {
         return None;
     }
     let found = find(file, layer, header);

@@ -28,7 +28,9 @@ const fn beside_codes(
 
 /// Tried in this order; the first that fits a layer names its program. Those whose codes are read stand
 /// here for files that lack a tensor of theirs.
-const SIGNS: [Sign; 30] = [
+const SIGNS: [Sign; 32] = [
+    sign(".weight_packed", &[".meta"], "compressed-tensors (2:4 sparse)"),
+    sign(".compressed", &[".bitmask"], "compressed-tensors (sparse by a bit mask)"),
     sign(".weight.absmax", &[".weight.quant_map"], "bitsandbytes (4 bits)"),
     sign(".SCB", &[".weight"], "bitsandbytes (INT8)"),
     sign(".weight.SCB", &[], "bitsandbytes (INT8)"),
@@ -62,7 +64,9 @@ const SIGNS: [Sign; 30] = [
 ];
 
 /// Programs whose codes are refused by their names.
-pub const REFUSED_PROGRAMS: [&str; 12] = [
+pub const REFUSED_PROGRAMS: [&str; 14] = [
+    "compressed-tensors (2:4 sparse)",
+    "compressed-tensors (sparse by a bit mask)",
     "SVDQuant (nunchaku)",
     "ExLlamaV2",
     "ExLlamaV3",

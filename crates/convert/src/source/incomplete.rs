@@ -1,0 +1,114 @@
+//! Files that programs open as something else than they are, though they have the names of a model.
+
+use roundwise_layout::layer_of_weight;
+use roundwise_tensor_file::{Checkpoint, Remark};
+
+use crate::model::detect::models_behind_segments;
+use crate::model::{Detected, FileKind, Shapes};
+
+/// Why a file is not a model as programs look for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Incomplete {
+    /// Every device had a slice of each matrix, and the file is one device's.
+    Slice,
+    /// The file holds several models, and programs open one from a file.
+    Several {
+        /// What their names begin with.
+        segments: Vec<String>,
+    },
+    /// Weights are stored as what a weight is computed from in training.
+    Parts {
+        /// The first such layer.
+        layer: String,
+        /// What training does with it.
+        technique: &'static str,
+    },
+}
+
+/// Parts of a weight of rank 2, by the ends of their names: the part that has its shape, one beside it, and the
+/// technique that stores them.
+const PARTS: [(&str, &str, &str); 5] = [
+    (".weight_v", ".weight_g", "weight normalization"),
+    (
+        ".parametrizations.weight.original1",
+        ".parametrizations.weight.original0",
+        "weight normalization",
+    ),
+    (".weight_orig", ".weight_mask", "a pruning mask"),
+    (".weight_orig", ".weight_u", "spectral normalization"),
+    (".parametrizations.weight.original", "", "a parametrization"),
+];
+
+impl Incomplete {
+    /// Finds out whether a file is one model, with all matrices as they are used.
+    ///
+    /// ComfyUI itself has convolutions with weight normalization in models of sound, and none of its matrices.
+    pub(crate) fn find(
+        file: &Checkpoint,
+        shapes: &Shapes<'_>,
+        detected: &Detected,
+    ) -> Option<Self> {
+        let is_slice = |remark: &Remark| matches!(remark, Remark::Slice { .. });
+        if file.remarks().iter().any(is_slice) {
+            return Some(Self::Slice);
+        }
+        if detected.main.is_unknown() {
+            let segments = models_behind_segments(shapes);
+            return (!segments.is_empty()).then_some(Self::Several { segments });
+        }
+        let is_model = matches!(
+            detected.kind,
+            FileKind::DiffusionModel
+                | FileKind::TextEncoder
+                | FileKind::LanguageModel
+                | FileKind::Checkpoint
+        );
+        let main = &detected.main;
+        let matrices = file.tensors().iter().filter(|header| {
+            header.shape.len() == 2
+                && layer_of_weight(&header.name).is_none()
+                && detected.component_of(&header.name).prefix == main.prefix
+        });
+        let mut parts = matrices.filter_map(|header| {
+            PARTS.iter().find_map(|(end, beside, technique)| {
+                let layer = header.name.strip_suffix(end)?;
+                let has = |end: &str| file.get(&format!("{layer}{end}")).is_some();
+                let is_whole = has(".weight");
+                let is_part = beside.is_empty() || has(beside);
+                (is_part && !is_whole).then(|| (layer.to_owned(), *technique))
+            })
+        });
+        let (layer, technique) = parts.next().filter(|_| is_model)?;
+        Some(Self::Parts { layer, technique })
+    }
+
+    /// Returns why no program opens codes of such a file.
+    pub(crate) fn reason(&self) -> String {
+        match self {
+            Self::Slice => "it is one device's share of a model: every matrix is a slice, which programs would take \
+                            for the whole"
+                .to_owned(),
+            Self::Several { segments } => {
+                let segments: Vec<String> = segments.iter().map(|it| format!("`{it}.`")).collect();
+                let count = segments.len();
+                format!("it holds {count} models, behind {}, and programs open one from a file", segments.join(" and "))
+            }
+            Self::Parts { layer, technique } => format!(
+                "`{layer}` has no `weight`: the file holds what it is computed from ({technique}), and programs \
+                 that look for the weight find none"
+            ),
+        }
+    }
+
+    /// Returns what makes a file of it that programs open.
+    pub(crate) fn way_out(&self) -> &'static str {
+        match self {
+            Self::Several { .. } => "save each of them to a file of its own",
+            Self::Slice => "put the shares together with the program that wrote them",
+            Self::Parts { .. } => {
+                "have the program that trained it fold the parts into one weight \
+                 (`remove_parametrizations`, `remove_weight_norm`, `prune.remove`) and save it again"
+            }
+        }
+    }
+}

@@ -1,0 +1,61 @@
+use roundwise_tensor_file::{Checkpoint, TensorHeader};
+
+use crate::layout::Layout;
+use crate::marker::Marker;
+use crate::opened_by::opener_of_bank;
+use crate::packing::Packing;
+use crate::read::packed::{check_part, logical_shape, refuse_scaled_inputs};
+use crate::read::spelling::Spelling;
+use crate::read::stored_layer::StoredLayer;
+
+/// Recognises a bank of experts of ComfyUI's: `[experts, rows, cols]` codes, and in every tensor of scales those of
+/// each expert behind each other; `None` for any other weight.
+///
+/// # Errors
+/// One line that says why the weight cannot be read: what was found and what was expected.
+///
+/// # Source
+/// `MoEExperts` in ComfyUI's `ops.py`.
+pub(crate) fn recognise_bank(
+    file: &Checkpoint,
+    weight: &TensorHeader,
+    layer: &str,
+    marker: &Marker,
+    marked_scale: &str,
+) -> Result<Option<StoredLayer>, String> {
+    let &[experts, rows, stored_cols] = weight.shape.as_slice() else { return Ok(None) };
+    let Some(scale) = file.get(&format!("{layer}.{marked_scale}")) else { return Ok(None) };
+    // A scale for the whole is that of any weight, such as a convolution.
+    let Some((_, of_each)) = scale.shape.split_first().filter(|(first, _)| **first == experts)
+    else {
+        return Ok(None);
+    };
+    let is_packed = marker.unrotated_scheme(&[])?.code_bits() == 4;
+    let cols = if is_packed { stored_cols.saturating_mul(2) } else { stored_cols };
+    let size =
+        |count: u64| usize::try_from(count).map_err(|_| format!("{count} is too large here"));
+    let padded = [size(rows)?, size(cols)?];
+    let scheme = marker.scheme(of_each, padded[1])?;
+    if opener_of_bank(Layout::Comfy, scheme).is_none() {
+        return Ok(None);
+    }
+    let shape = match marker.orig_shape.as_deref() {
+        Some(shape) if scheme.has_block_scales() => logical_shape(shape)?,
+        _ => padded,
+    };
+    scheme.covers(padded[0], padded[1]).map_err(|error| error.to_string())?;
+    let parts = Packing::found(scheme, shape, padded)?.parts();
+    for part in &parts {
+        check_part(file, layer, marker, part, Some(experts))?;
+    }
+    refuse_scaled_inputs(file, layer)?;
+    Ok(Some(StoredLayer {
+        layer: layer.to_owned(),
+        scheme,
+        shape,
+        stored_shape: padded,
+        spelling: Spelling::Comfy,
+        scale: Some(scale.name.clone()),
+        experts: Some(size(experts)?),
+    }))
+}
