@@ -232,6 +232,9 @@ fn clients(source: &Source) -> Vec<String> {
         return vec!["none: layers are damaged or of a kind that is not known".to_owned()];
     }
     let subject = source.subject();
+    if let Some(incomplete) = &subject.incomplete {
+        return vec![format!("none: {}", incomplete.reason())];
+    }
     let of_comfyui = |scheme, layout| Opener {
         is_comfyui: true,
         name: match subject.opens(scheme, layout) {
@@ -246,7 +249,7 @@ fn clients(source: &Source) -> Vec<String> {
         .values()
         .map(|layer| match layer.spelling {
             Spelling::Comfy if layer.experts.is_some() && !subject.reads_bank(&layer.layer) => {
-                other("no program that is known: ComfyUI reads codes of this model's banks of experts nowhere")
+                other("no program that is known to read codes of this model's banks of experts")
             }
             Spelling::Comfy => of_comfyui(layer.scheme, Layout::Comfy),
             Spelling::ComfyLegacy => of_comfyui(layer.scheme, Layout::ComfyLegacy),

@@ -67,7 +67,8 @@ impl Consumer {
 
     fn answer(self, subject: &Subject, scheme: Scheme, client: Client) -> Opens {
         let program = client.name.to_owned();
-        if !scheme.has_scales() {
+        // Not under any dtype.
+        if !scheme.has_scales() && subject.incomplete.is_none() {
             return Opens::Yes { program };
         }
         match self.takes_codes(subject) {
