@@ -195,7 +195,8 @@ CASES = [
                 num_attention_heads=4,
                 num_key_value_heads=2,
                 num_local_experts=4,
-                num_experts_per_tok=2,
+                # All of them, so that no choice turns on rounding.
+                num_experts_per_tok=4,
             )
         ),
         captured=[0, 1],

@@ -503,7 +503,7 @@ fn models_whose_names_are_of_several_files_of_diffusers_are_refused_for_that_rea
     ];
     for (names, words) in [
         (&ltx2[..], ["LTX-2", "connectors", "fp16"]),
-        (&animate[..], ["Wan Animate", "faces and motions", "fp16"]),
+        (&animate[..], ["Wan Animate", "motion encoder", "fp16"]),
     ] {
         let tensors: Vec<Tensor> = names.iter().map(|name| tensor(name, &[64, 64])).collect();
         let folder = Folder::with("m.safetensors", &safetensors(&tensors));

@@ -318,7 +318,14 @@ impl Comparison {
         stored: &StoredLayer,
     ) -> Result<Outcome, ConvertError> {
         match self.read_codes(before, stored) {
-            Ok(matrix) => self.compare_matrix(before, &matrix),
+            Ok(matrix) => Ok(match self.compare_matrix(before, &matrix)? {
+                // The experts of a bank come as one matrix, with a scale for each.
+                Outcome::Layer(layer, problem) if stored.experts.is_some() => {
+                    let scheme = stored.scheme.to_string();
+                    Outcome::Layer(LayerError { scheme, ..layer }, problem)
+                }
+                outcome => outcome,
+            }),
             Err(error) => Ok(Outcome::Wrong(finding(&before.name, error.to_string()))),
         }
     }
@@ -379,8 +386,10 @@ impl Comparison {
     ) -> Result<LoadedWeight, Option<ConvertError>> {
         let is_stored = self.original.is_in_codes(before);
         // Codes of a bank come as one matrix, whose rows need not be the tensor's.
-        let is_bank = before.shape.len() == 3
-            && before.element_count() == (shape[0] as u64).saturating_mul(shape[1] as u64);
+        let whole = self.original.shape_of(before);
+        let elements = whole.iter().fold(1_u64, |count, size| count.saturating_mul(*size));
+        let is_bank =
+            whole.len() == 3 && elements == (shape[0] as u64).saturating_mul(shape[1] as u64);
         let is_matrix = is_bank || matrix_shape(&before.shape) == Some(shape);
         let is_number = float_dtype(before.dtype).is_some();
         if !(is_stored || is_matrix && is_number) {

@@ -235,6 +235,9 @@ fn opened_by(source: &Source) -> Vec<String> {
         return vec!["none: layers are damaged or of a kind that is not known".to_owned()];
     }
     let subject = source.subject();
+    if let Some(incomplete) = &subject.incomplete {
+        return vec![format!("none: {}", incomplete.reason())];
+    }
     let own = source.stored.layers.values().map(|layer| {
         let opens = match layer.experts {
             Some(_) if !subject.reads_bank(&layer.layer) => Opens::NotKnown {

@@ -64,8 +64,8 @@ impl Consumer {
 
     fn answer(self, subject: &Subject, scheme: Scheme, opener: Opener) -> Opens {
         let program = opener.name.to_owned();
-        // Plain numbers are read by whatever reads the model.
-        if !scheme.has_scales() {
+        // Plain numbers are read by whatever reads the model; a part of a model by nothing.
+        if !scheme.has_scales() && subject.incomplete.is_none() {
             return Opens::Yes { program };
         }
         match self.takes_codes(subject) {
