@@ -37,14 +37,14 @@ def test_schemes_are_those_that_comfyui_opens_alone(nodes):
 
 def test_a_comfyui_that_is_too_old_is_told(nodes):
     known = nodes.convert_file.schemes()
-    nodes.convert_file.check_client("nvfp4", known, "0.33.0")
-    nodes.convert_file.check_client("bf16", known, "0.1")
+    nodes.convert_file.check_version("nvfp4", known, "0.33.0")
+    nodes.convert_file.check_version("bf16", known, "0.1")
     with pytest.raises(ValueError) as told:
-        nodes.convert_file.check_client("nvfp4", known, "0.3.70")
+        nodes.convert_file.check_version("nvfp4", known, "0.3.70")
     assert "ComfyUI 0.8.0 or newer" in str(told.value) and "this is ComfyUI 0.3.70" in str(told.value)
     assert "choose one of fp8" in str(told.value) and "nvfp4," not in str(told.value).split("choose")[1]
     with pytest.raises(ValueError, match="no path for it by itself"):
-        nodes.convert_file.check_client("fp8-row", known, "0.33.0")
+        nodes.convert_file.check_version("fp8-row", known, "0.33.0")
 
 
 def test_names_stay_in_the_folder(nodes):
