@@ -258,3 +258,15 @@ fn schemes_and_completions_need_no_file() {
     folder.run(&[]).must_say(2, &["Usage:"]);
     assert_eq!(folder.names(), [""; 0]);
 }
+
+/// What few people need stands in `--help` alone.
+#[test]
+fn short_help_lists_the_usual_flags() {
+    let folder = Folder::new();
+    let [short, long] = ["-h", "--help"].map(|flag| folder.done(&["convert", flag]));
+    for flag in ["--scheme", "--keep", "--stats", "--size", "--recipe"] {
+        assert!(short.contains(flag), "{flag}: {short}");
+    }
+    assert!(long.contains("--beta-start") && !short.contains("--beta-start"), "{short}");
+    assert!(short.lines().count() < 70, "{} lines", short.lines().count());
+}

@@ -504,3 +504,45 @@ fn a_budget_in_percent_is_a_share() {
     };
     assert!(budget("3%") == budget("0.03"));
 }
+
+#[test]
+fn a_report_is_told_from_an_index_and_from_a_recipe() {
+    let folder = plain();
+    folder.done(&["convert", "m.safetensors", "-q", "--report", "r.json"]);
+    folder.refused(
+        &["inspect", "r.json"],
+        1,
+        &["r.json: is a report of a conversion, not the index"],
+    );
+    let words = ["is a report of a conversion, not a recipe"];
+    folder.refused(&["plan", "m.safetensors", "--recipe", "r.json"], 2, &words);
+}
+
+#[test]
+fn numbers_below_0_and_0_are_told_by_what_was_expected() {
+    let folder = plain();
+    for (flags, words) in [
+        (["--bits", "-3"], "--bits"),
+        (["--threads", "-1"], "expected a number from 1"),
+        (["--extract-error-lora", "0"], "expected a whole number of 1 or more"),
+    ] {
+        let run =
+            folder.refused(&[&["convert", "m.safetensors"], &flags[..]].concat(), 2, &[words]);
+        assert!(!run.stderr.contains("unexpected argument"), "{}", run.stderr);
+    }
+    let refused =
+        folder.refused(&["plan", "m.safetensors", "--scheme", "fp9"], 2, &["is `fp8` meant?"]);
+    assert!(!refused.stderr.contains("known:"), "{}", refused.stderr);
+}
+
+#[test]
+fn what_training_leaves_beside_a_model_is_no_candidate() {
+    let folder = Folder::with(
+        "m/pytorch_model.bin",
+        include_bytes!("../../../../fixtures/pickled/state.pt"),
+    );
+    for name in ["training_args.bin", "optimizer.pt", "scheduler.pt", "rng_state_0.pth"] {
+        folder.write(&format!("m/{name}"), b"no weights");
+    }
+    folder.done(&["inspect", "m"]);
+}

@@ -56,8 +56,8 @@ fn what_a_gguf_held_is_said() {
     let folder = Folder::with("m.gguf", &gguf());
     let plan = folder.done(&["plan", "m.gguf", "--keep", "a"]);
     for words in [
-        "a.weight  [2, 32]  Q8_0   kept",
-        "note: tensors in Q8_0, decoded on reading: 1; those that are kept are stored as F32",
+        "a.weight  [2, 32]  Q8_0   BF16",
+        "note: tensors in Q8_0, decoded on reading: 1; those that are kept are stored as BF16",
         "note: entries of the GGUF header, such as a tokenizer, that outputs have no place for: 1",
     ] {
         assert!(plan.contains(words), "no `{words}` in {plan}");
@@ -72,7 +72,37 @@ fn what_a_gguf_held_is_said() {
         assert_eq!((&found["dtype"], &found["bytes"]), (&dtype.into(), &bytes.into()));
     }
     folder.done(&["convert", "m.gguf", "-q", "--keep", "a"]);
-    assert_eq!(folder.file("m-fp8.safetensors").f32("a.weight")[31..33], [3.0, 5.0]);
+    let kept = folder.file("m-fp8.safetensors");
+    // 3 and 5 in BF16.
+    assert_eq!(kept.get("a.weight").bytes[62..66], [0x40, 0x40, 0xa0, 0x40]);
+    folder.done(&["verify", "m.gguf", "m-fp8.safetensors"]);
+}
+
+#[test]
+fn blocks_of_a_gguf_are_decoded_and_nothing_else_is_made_of_them() {
+    let folder = Folder::with("m.gguf", &gguf());
+    let text = folder.done(&["dequantize", "m.gguf", "--dtype", "f32"]);
+    assert!(text.contains("1 layer decoded to f32"), "{text}");
+    assert!(text.contains("decoded  was Q8_0"), "{text}");
+    assert_eq!(folder.file("m-f32.safetensors").f32("a.weight")[31..33], [3.0, 5.0]);
+    folder.done(&["dequantize", "m.gguf", "-q"]);
+    for file in ["m-f32.safetensors", "m-bf16.safetensors"] {
+        folder.done(&["verify", "m.gguf", file]);
+    }
+    let words =
+        ["holds blocks of GGUF (Q8_0), which no layout has a place for", "dequantize` into plain"];
+    folder.refused(&["migrate", "m.gguf", "--to", "comfy"], 1, &words);
+    let words = ["is GGUF", "`roundwise dequantize` makes a file that"];
+    folder.refused(&["edit", "m.gguf", "--set", "a=b"], 2, &words);
+}
+
+#[test]
+fn an_output_that_is_larger_than_its_gguf_is_told_with_what_helps() {
+    let folder = Folder::with("m.gguf", &gguf());
+    let grows = folder.done(&["plan", "m.gguf", "--scheme", "bf16"]);
+    assert!(grows.contains("note: the output is larger than the input"), "{grows}");
+    let shrinks = folder.done(&["plan", "m.gguf", "--scheme", "fp8"]);
+    assert!(!shrinks.contains("larger than the input"), "{shrinks}");
 }
 
 #[test]

@@ -19,7 +19,14 @@ fn errors() -> Vec<(ConvertError, &'static str)> {
             ConvertError::IsStatistics { path: path() },
             "convert the model with statistics m.safetensors to use them; a look at statistics lists them",
         ),
-        (ConvertError::NothingInCodes { path: path() }, "a conversion turns them into codes"),
+        (
+            ConvertError::NothingInCodes { path: path(), blocks: vec![] },
+            "a conversion turns them into codes",
+        ),
+        (
+            ConvertError::NothingInCodes { path: path(), blocks: vec!["Q8_0"] },
+            "a conversion turns them into codes, decoding into plain numbers",
+        ),
         (
             ConvertError::Immovable {
                 path: path(),
