@@ -17,6 +17,8 @@ use std::path::PathBuf;
 
 use clap::builder::{PathBufValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
+use roundwise_convert::recipe::setting_names;
+use roundwise_convert::rounding::MethodOptions;
 
 pub(crate) use self::budget::BudgetFlags;
 pub(crate) use self::comfy::{ComfyCommand, ComfyInstallOptions};
@@ -82,6 +84,14 @@ pub(crate) fn with_short_help(command: clap::Command) -> clap::Command {
         let command = command.mut_args(|argument| {
             let takes_values = argument.get_action().takes_values();
             let is_usual = !is_long || USUAL.contains(&argument.get_id().as_str());
+            // The heading of the method's settings would go on over all that is declared behind them.
+            let id = argument.get_id().to_string();
+            let is_of_method =
+                id == "method" || setting_names::<MethodOptions>().contains(&id.as_str());
+            let argument = match argument.get_help_heading() == Some("Learned rounding") {
+                true if !is_of_method => argument.help_heading("Recipe"),
+                _ => argument,
+            };
             let argument = argument.hide_short_help(!is_usual);
             if takes_values { argument.allow_negative_numbers(true) } else { argument }
         });

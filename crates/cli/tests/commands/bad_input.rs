@@ -3,6 +3,7 @@
 
 use std::process::Command;
 
+use crate::plain;
 use crate::tool::{File, Folder, Run, matrix, plain_model};
 use roundwise_testkit::files::{Tensor, safetensors};
 
