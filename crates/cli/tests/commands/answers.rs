@@ -87,7 +87,9 @@ fn every_key_of_the_report_is_documented() {
     let served = crate::servers::model();
     let arguments = ["convert", "in", "--for", "vllm", "--tp", "1", "--names", "keep", "--json"];
     let served = served.json(&arguments);
-    agree("Report", &[report, learned, soft, mixed, sides, served]);
+    let blocks = Folder::with("m.gguf", &crate::containers::gguf());
+    let blocks = blocks.json(&["convert", "m.gguf", "--scheme", "fp16", "--keep", "a", "--json"]);
+    agree("Report", &[report, learned, soft, mixed, sides, served, blocks]);
 }
 
 /// A setting that is added to recipes is in reports, too.

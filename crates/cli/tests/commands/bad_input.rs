@@ -60,7 +60,7 @@ fn a_header_of_2_to_the_63_bytes() {
 #[test]
 fn a_text_that_is_no_weight_file() {
     let text = "A long text about something else entirely.\n".repeat(1000);
-    is_refused(text.as_bytes(), &["is a text file, not safetensors", "name the `.safetensors`"]);
+    is_refused(text.as_bytes(), &["is a text file, not safetensors", "name the weight file"]);
     is_refused(&broken("header-length-2-63.safetensors"), &["no safetensors file has such"]);
 }
 
@@ -301,10 +301,10 @@ fn a_recipe_with_a_wrong_type_is_told_in_words_of_recipes() {
 }
 
 #[test]
-fn an_unknown_size_of_blocks_names_the_form() {
+fn an_unknown_size_of_blocks_names_one_that_is_known() {
     let folder = Folder::with("m.safetensors", &plain_model());
     for scheme in ["fp8-block-0", "fp8-block-x", "fp8-block-"] {
-        let words = ["unknown scheme", "fp8-block-<N>", "int8-block-<N>"];
+        let words = ["unknown scheme", "is `fp8-block-64` meant?"];
         folder.refused(&["convert", "m.safetensors", "--scheme", scheme], 2, &words);
     }
 }

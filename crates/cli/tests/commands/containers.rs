@@ -32,21 +32,29 @@ fn what_was_read_of_a_training_checkpoint_is_said() {
 }
 
 /// A GGUF file of version 3 with one entry in its header and a weight in Q8_0 and one in F32.
-fn gguf() -> Vec<u8> {
+pub(crate) fn gguf() -> Vec<u8> {
+    gguf_of(2)
+}
+
+/// The same with so many rows in Q8_0.
+fn gguf_of(rows: u64) -> Vec<u8> {
     let text = |text: &str| [&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat();
     let mut file = b"GGUF".to_vec();
     file.extend([&3_u32.to_le_bytes()[..], &2_u64.to_le_bytes(), &1_u64.to_le_bytes()].concat());
     const STRING: u32 = 8;
     file.extend([text("general.name"), STRING.to_le_bytes().to_vec(), text("small")].concat());
-    for (name, kind, offset) in [("a.weight", 8_u32, 0_u64), ("b.weight", 0, 2 * 34 + 28)] {
-        let shape = [2_u32.to_le_bytes().to_vec(), [32_u64, 2].map(u64::to_le_bytes).concat()];
+    let end = (rows * 34).next_multiple_of(32);
+    for (name, kind, offset, rows) in [("a.weight", 8_u32, 0_u64, rows), ("b.weight", 0, end, 2)] {
+        let shape = [2_u32.to_le_bytes().to_vec(), [32, rows].map(u64::to_le_bytes).concat()];
         file.extend([text(name), shape.concat()].concat());
         file.extend([&kind.to_le_bytes()[..], &offset.to_le_bytes()].concat());
     }
     file.resize(file.len().next_multiple_of(32), 0);
     let half = 0x3c00_u16.to_le_bytes();
-    let blocks = [&half[..], &[3; 32], &half, &[5; 32]].concat();
-    file.extend([blocks, vec![0; 28]].concat());
+    let block = |row: u64| [&half[..], &[if row == 0 { 3 } else { 5 }; 32]].concat();
+    let mut blocks: Vec<u8> = (0..rows).flat_map(block).collect();
+    blocks.resize(blocks.len().next_multiple_of(32), 0);
+    file.extend(blocks);
     file.extend((1..=64).flat_map(|value| (value as f32).to_le_bytes()));
     file
 }
@@ -98,7 +106,7 @@ fn blocks_of_a_gguf_are_decoded_and_nothing_else_is_made_of_them() {
 
 #[test]
 fn an_output_that_is_larger_than_its_gguf_is_told_with_what_helps() {
-    let folder = Folder::with("m.gguf", &gguf());
+    let folder = Folder::with("m.gguf", &gguf_of(64));
     let grows = folder.done(&["plan", "m.gguf", "--scheme", "bf16"]);
     assert!(grows.contains("note: the output is larger than the input"), "{grows}");
     let shrinks = folder.done(&["plan", "m.gguf", "--scheme", "fp8"]);
