@@ -17,6 +17,8 @@ use std::path::PathBuf;
 
 use clap::builder::{PathBufValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
+use roundwise_convert::recipe::setting_names;
+use roundwise_convert::rounding::MethodOptions;
 
 pub(crate) use self::budget::BudgetFlags;
 pub(crate) use self::comfy::{ComfyCommand, ComfyInstallOptions};
@@ -66,6 +68,40 @@ pub(crate) struct Arguments {
     pub(crate) command: Command,
 }
 
+/// Flags of commands that take a recipe that most people need; `-h` lists these, `--help` all.
+const USUAL: [&str; 18] = [
+    "inputs", "input", "output", "out_dir", "to", "force", "report", "json", "quiet", "stats",
+    "size", "bits", "scheme", "program", "keep", "include", "rules", "recipe",
+];
+
+/// Leaves what few people need out of `-h` of commands with many flags, and lets every value be a number below 0, so
+/// that whoever reads it tells what is wrong with it.
+pub(crate) fn with_short_help(command: clap::Command) -> clap::Command {
+    let is_long =
+        |command: &clap::Command| command.get_arguments().any(|it| it.get_id() == "recipe");
+    command.mut_subcommands(|command| {
+        let is_long = is_long(&command);
+        let command = command.mut_args(|argument| {
+            let takes_values = argument.get_action().takes_values();
+            let is_usual = !is_long || USUAL.contains(&argument.get_id().as_str());
+            // The heading of the method's settings would go on over all that is declared behind them.
+            let id = argument.get_id().to_string();
+            let is_of_method =
+                id == "method" || setting_names::<MethodOptions>().contains(&id.as_str());
+            let argument = match argument.get_help_heading() == Some("Learned rounding") {
+                true if !is_of_method => argument.help_heading("Recipe"),
+                _ => argument,
+            };
+            let argument = argument.hide_short_help(!is_usual);
+            if takes_values { argument.allow_negative_numbers(true) } else { argument }
+        });
+        match command.has_subcommands() {
+            true => with_short_help(command),
+            false => command,
+        }
+    })
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Convert weight files; `roundwise convert model.safetensors` is enough
@@ -74,7 +110,7 @@ pub(crate) enum Command {
     Dequantize(DequantizeOptions),
     /// Lay the layers of a quantized file out for another program, their codes untouched
     Migrate(MigrateOptions),
-    /// Show the defects of a quantized file; `--write` mends them
+    /// Show the defects of a quantized file; `--write` repairs them
     Repair(RepairOptions),
     /// Change header entries and layer options of a file, its weights untouched
     Edit(EditOptions),

@@ -46,9 +46,24 @@ fn write_line(text: &str) -> std::io::Result<()> {
 /// # Errors
 /// When it does not arrive whole: to a program, half an answer is none.
 pub(crate) fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
-    write_line(&serde_json::to_string_pretty(value)?)
-        .map_err(|error| anyhow::anyhow!("cannot write to standard output: {error}"))
+    write_line(&serde_json::to_string_pretty(value)?).map_err(|error| match error.kind() {
+        ErrorKind::BrokenPipe => ReaderGone.into(),
+        _ => anyhow::anyhow!("cannot write to standard output: {error}"),
+    })
 }
+
+/// Whoever reads standard output has stopped to. The exit code says so, for half an answer is none; words would
+/// only stand beside those of a reader who has all that it wanted, as `head` has.
+#[derive(Debug)]
+pub(crate) struct ReaderGone;
+
+impl std::fmt::Display for ReaderGone {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("nobody reads standard output any more")
+    }
+}
+
+impl std::error::Error for ReaderGone {}
 
 /// Writes an error to standard error, its label red on a terminal.
 pub(crate) fn print_error(error: &anyhow::Error) {

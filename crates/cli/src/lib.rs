@@ -26,19 +26,21 @@ pub mod answers {
     pub use crate::commands::stats::as_json as statistics;
 }
 
-use clap::{CommandFactory, Parser};
+use clap::{CommandFactory, FromArgMatches};
 
 use crate::arguments::{Arguments, Command};
 use crate::outcome::Outcome;
 
 /// Returns every command with its flags, as the program parses them.
 pub fn command() -> clap::Command {
-    Arguments::command()
+    arguments::with_short_help(Arguments::command())
 }
 
 /// Runs the program with the arguments of this process.
 pub fn main() -> std::process::ExitCode {
-    let arguments = Arguments::try_parse().unwrap_or_else(|error| hint::end(error));
+    let parsed = command().try_get_matches();
+    let parsed = parsed.and_then(|mut matches| Arguments::from_arg_matches_mut(&mut matches));
+    let arguments = parsed.unwrap_or_else(|error| hint::end(error));
     let result = match &arguments.command {
         Command::Convert(options) => commands::convert::run(options),
         Command::Dequantize(options) => commands::dequantize::run(options),

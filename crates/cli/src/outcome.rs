@@ -2,7 +2,7 @@ use std::process::ExitCode;
 
 use roundwise_convert::ConvertError;
 
-use crate::console::print_error;
+use crate::console::{ReaderGone, print_error};
 use crate::typed::{Typed, Worded};
 
 /// A usage error that only shows once flags are looked at together.
@@ -58,7 +58,9 @@ impl Outcome {
 }
 
 fn print(error: &anyhow::Error, code: u8) -> ExitCode {
-    print_error(error);
+    if !error.is::<ReaderGone>() {
+        print_error(error);
+    }
     ExitCode::from(code)
 }
 

@@ -9,6 +9,7 @@ use roundwise_stats::{StatsError, StatsErrorKind};
 use roundwise_tensor_file::{TensorFileError, TensorFileErrorKind};
 
 use crate::model::TranslationError;
+use crate::plan::note::sized;
 use crate::recipe::{Command, Complaint, PlainDtype, RecipeError, Setting, Text};
 
 /// Why a conversion did not happen. No output has appeared, unless the file's own error says so
@@ -90,6 +91,8 @@ pub enum ConvertError {
     NothingInCodes {
         /// The file.
         path: PathBuf,
+        /// Types of its blocks of GGUF, which no layout has a place for.
+        blocks: Vec<&'static str>,
     },
     /// Layers have no place in a layout as they are.
     Immovable {
@@ -280,8 +283,13 @@ impl ConvertError {
             ConvertError::NothingToConvert { path, reasons } => {
                 at(path) + "nothing to convert\n  " + reasons.clone()
             }
-            ConvertError::NothingInCodes { path } => {
+            ConvertError::NothingInCodes { path, blocks } if blocks.is_empty() => {
                 at(path) + "nothing is in codes: every tensor holds plain numbers already"
+            }
+            ConvertError::NothingInCodes { path, blocks } => {
+                let blocks = blocks.join(", ");
+                at(path)
+                    + format!("holds blocks of GGUF ({blocks}), which no layout has a place for")
             }
             ConvertError::Immovable { path, layout, layers } => {
                 at(path) + list_immovable(*layout, layers)
@@ -328,8 +336,8 @@ impl ConvertError {
             }
             ConvertError::Parts { path, problem } => at(path) + problem.as_str(),
             ConvertError::MemoryLimit { path, needed, limit, .. } => {
-                let [needed, limit] = [needed, limit].map(|bytes| bytes.div_ceil(1 << 20));
-                at(path) + format!("needs {needed} MiB of memory at least, {limit} MiB are allowed")
+                let [needed, limit] = [needed, limit].map(|&bytes| sized(bytes));
+                at(path) + format!("needs {needed} of memory at least, {limit} are allowed")
             }
             ConvertError::Stopped => "stopped; nothing was written".into(),
         }
@@ -359,7 +367,7 @@ impl ConvertError {
             }
             ConvertError::Unreadable { .. } => {
                 Text::from(Command::Repair)
-                    + " mends what can be mended; else start from the original weights"
+                    + " repairs what can be repaired; else start from the original weights"
             }
             ConvertError::IsStatistics { path } => {
                 Text::from("convert the model with ")
@@ -368,8 +376,12 @@ impl ConvertError {
                     + Command::ShowStatistics
                     + " lists them"
             }
-            ConvertError::NothingInCodes { .. } => {
-                Text::from(Command::Convert) + " turns them into codes"
+            ConvertError::NothingInCodes { blocks, .. } => {
+                let into_codes = Text::from(Command::Convert) + " turns them into codes";
+                match blocks.is_empty() {
+                    true => into_codes,
+                    false => into_codes + ", " + Command::Dequantize + " into plain numbers",
+                }
             }
             ConvertError::Immovable { .. } => {
                 Text::from(Command::Convert)

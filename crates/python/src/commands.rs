@@ -55,7 +55,7 @@ pub(crate) fn dequantize(
     carry_out(py, &input, output, RecipeFile { decode_to, ..given }, &settings, progress)
 }
 
-/// Returns the defects of a quantized file, and what mends them; with `write` it writes the mended file,
+/// Returns the defects of a quantized file, and what repairs them; with `write` it writes the repaired file,
 /// where something is wrong, and returns the report.
 ///
 /// The other arguments are those of `convert`.

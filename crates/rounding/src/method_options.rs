@@ -223,7 +223,7 @@ method_options! {
     }
     #[serde(skip_serializing_if = "Option::is_none")]
     sides: String {
-        meaning: "What feedback couples: columns by the inputs, or rows as well by the gradients of the outputs, where statistics have these",
+        meaning: "Where feedback carries an error on: to other columns, by the inputs, or to other rows as well, by the gradients of the outputs, where statistics have these",
         placeholder: "SIDES",
         unit: None,
         range: SettingRange::Names { names: &Sides::NAMES },

@@ -62,7 +62,7 @@ pub const CATALOG: &[CatalogEntry] = &[
         "fp8-block3d-64",
         GridKind::E4m3,
         Tiling::group(64),
-        "64 weights of a row; no program reads it",
+        "one scale for 64 weights of a row, for programs of your own",
     ),
     entry(
         "fp8-log-scales",

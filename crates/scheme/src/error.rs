@@ -6,7 +6,7 @@ use crate::tiling::Tiling;
 #[non_exhaustive]
 pub enum SchemeError {
     /// No scheme has this name.
-    #[error("unknown scheme `{name}`{meant}\n  known: {known}")]
+    #[error("unknown scheme `{name}`{}", meant_or_known(meant, known))]
     UnknownScheme {
         /// The name that was asked for.
         name: Box<str>,
@@ -82,4 +82,12 @@ pub enum SchemeError {
         /// First such row.
         row: usize,
     },
+}
+
+/// Returns the name that is likely meant, or where none is close those that there are.
+fn meant_or_known(meant: &str, known: &str) -> String {
+    match meant.is_empty() {
+        true => format!("\n  known: {known}"),
+        false => meant.to_owned(),
+    }
 }

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use crate::catalog::CATALOG;
 use crate::closest::is_meant;
 use crate::error::SchemeError;
-use crate::family::{FAMILIES, FamilyNumber, MAX_NUMBER};
+use crate::family::{FAMILIES, MAX_NUMBER};
 use crate::scheme::Scheme;
 
 impl FromStr for Scheme {
@@ -27,17 +27,12 @@ impl FromStr for Scheme {
 
 /// Returns every name, and the form of the names of families.
 fn known_names() -> String {
-    let names = CATALOG.iter().map(|entry| entry.name.to_owned());
-    let families = FAMILIES.iter().map(|family| {
-        let name = family.name("<N>");
-        match family.number {
-            FamilyNumber::Rotation => format!("{name} with N a power of 4 up to {MAX_NUMBER}"),
-            FamilyNumber::BlockEdge | FamilyNumber::RowGroup => {
-                format!("{name} with N from 1 to {MAX_NUMBER}")
-            }
-        }
-    });
-    names.chain(families).collect::<Vec<_>>().join(", ")
+    let names = CATALOG.iter().map(|entry| entry.name);
+    let families = FAMILIES.iter().map(|family| family.name("<N>")).collect::<Vec<_>>().join(", ");
+    format!(
+        "{}; with N from 1 to {MAX_NUMBER}, of rotations a power of 4: {families}",
+        names.collect::<Vec<_>>().join(", ")
+    )
 }
 
 impl fmt::Display for Scheme {

@@ -23,7 +23,7 @@ pub enum JobKind {
     Dequantize,
     /// Codes are laid out for another program.
     Migrate,
-    /// Known defects are mended.
+    /// Known defects are repaired.
     Repair,
     /// A converted file is compared with its original.
     Verify,

@@ -305,6 +305,12 @@ impl Checkpoint {
         self.unread_entries
     }
 
+    /// Returns whether it is GGUF.
+    pub fn is_gguf(&self) -> bool {
+        let has_entries = !self.gguf_metadata.is_empty() || self.unread_entries > 0;
+        has_entries || self.tensors.iter().any(TensorHeader::is_in_blocks)
+    }
+
     /// Lists all values of a key: the first file's, then those of files that disagree with it.
     pub fn metadata_values(&self, key: &str) -> impl Iterator<Item = &str> {
         let others = self.disputed_metadata.get(key).into_iter().flatten();

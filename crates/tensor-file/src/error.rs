@@ -76,7 +76,7 @@ pub enum TensorFileErrorKind {
     Io { doing: &'static str, source: std::io::Error },
     #[error("is {found}, not a regular file")]
     NotRegularFile { found: &'static str },
-    #[error("the folder holds no safetensors file")]
+    #[error("the folder holds no weight file")]
     FolderWithoutTensors,
     #[error("the folder holds no weight file itself; {} of its folders do: {}", folders.len(), listed(folders))]
     FolderOfModels { folders: Vec<String> },
@@ -284,8 +284,14 @@ impl TensorFileErrorKind {
             Self::NotSafetensors { looks_like: GIT_LFS }
             | Self::NotIndex { looks_like: GIT_LFS } => Some("fetch the real file: `git lfs pull`"),
             Self::NotSafetensors { looks_like: TEXT } => Some(
-                "name the `.safetensors` file; where it has that name, its download was refused: fetch it again",
+                "name the weight file; where this is called so, its download was refused: fetch it again",
             ),
+            Self::NotSafetensors { looks_like: PICTURE } => {
+                Some("a picture holds no weights; name the weight file")
+            }
+            Self::NotIndex { looks_like: REPORT | CONFIGURATION } => {
+                Some("name the weight file, or the folder that it lies in")
+            }
             Self::NotSafetensors { looks_like: WEB_PAGE } => Some(
                 "its download was refused, or needs a login or a direct link; fetch the file itself",
             ),
@@ -374,6 +380,15 @@ impl TensorFileErrorKind {
 
 /// Name of a text in messages.
 pub(crate) const TEXT: &str = "a text file";
+
+/// Name of a picture in messages.
+pub(crate) const PICTURE: &str = "a picture";
+
+/// Name of what `--report` writes in messages.
+pub(crate) const REPORT: &str = "a report of a conversion";
+
+/// Name of a model's `config.json` in messages.
+pub(crate) const CONFIGURATION: &str = "a configuration";
 
 /// Name of an HTML file in messages.
 pub(crate) const WEB_PAGE: &str = "a web page";

@@ -78,6 +78,17 @@ impl TensorHeader {
         }
     }
 
+    /// Returns whether some of it is in blocks of GGUF, which are decoded to F32 on reading.
+    pub fn is_in_blocks(&self) -> bool {
+        match self.encoding {
+            Encoding::Plain | Encoding::Strided(_) => false,
+            Encoding::Blocks(_) => true,
+            Encoding::Arranged(ref pieces) => {
+                pieces.iter().any(|piece| piece.tensor.is_in_blocks())
+            }
+        }
+    }
+
     /// Returns the bytes that the file has for it.
     pub fn stored_bytes(&self) -> u64 {
         match self.encoding {

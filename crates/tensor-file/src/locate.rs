@@ -29,6 +29,13 @@ pub(crate) fn locate(path: &Path) -> Result<Located, TensorFileError> {
 /// Endings of weight files that are no safetensors.
 const OTHERS: [&str; 5] = [".bin", ".pt", ".pth", ".ckpt", ".gguf"];
 
+/// Returns whether a name is one of what a training run leaves beside its model, which is no model.
+fn is_of_training(name: &str) -> bool {
+    const PARTS: [&str; 6] =
+        ["training_args.", "trainer_state.", "optimizer.", "scheduler.", "scaler.", "rng_state"];
+    PARTS.iter().any(|part| name.starts_with(part))
+}
+
 fn locate_in_folder(folder: &Path) -> Result<Located, TensorFileError> {
     let mut indexes = Vec::new();
     let mut singles = Vec::new();
@@ -40,7 +47,7 @@ fn locate_in_folder(folder: &Path) -> Result<Located, TensorFileError> {
         // What is hidden is not meant by a folder's name; unfinished outputs are hidden.
         let name = entry.file_name().to_string_lossy().into_owned();
         // Statistics lie beside the weights that they are of.
-        if name.starts_with('.') || name.ends_with(".stats.safetensors") {
+        if name.starts_with('.') || name.ends_with(".stats.safetensors") || is_of_training(&name) {
             continue;
         }
         if name.ends_with(".bin.index.json") {

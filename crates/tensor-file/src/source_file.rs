@@ -2,7 +2,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use crate::disk::{open_regular, read_exact_at, stamp};
-use crate::error::{ARCHIVE, GIT_LFS, TEXT, WEB_PAGE};
+use crate::error::{ARCHIVE, GIT_LFS, PICTURE, TEXT, WEB_PAGE};
 use crate::header::{HEADER_LIMIT_BYTES, RawHeader};
 use crate::tiling::DataRegion;
 use crate::{TensorFileError, TensorFileErrorKind as Kind};
@@ -130,7 +130,7 @@ pub(crate) fn other_format(start: [u8; 8]) -> Option<&'static str> {
         [b'R', b'a', b'r', b'!', ..] => Some(ARCHIVE),
         [0x89, b'H', b'D', b'F', ..] => Some("HDF5"),
         [0x93, b'N', b'U', b'M', b'P', b'Y', ..] => Some("an array of NumPy"),
-        [0x89, b'P', b'N', b'G', ..] | [0xff, 0xd8, 0xff, ..] => Some("a picture"),
+        [0x89, b'P', b'N', b'G', ..] | [0xff, 0xd8, 0xff, ..] => Some(PICTURE),
         // Of a message of protocol buffers: the version, then the name of who wrote it.
         [0x08, 1..=20, 0x12, ..] => Some("an ONNX model"),
         // As a length these eight bytes would be far past the limit.

@@ -14,11 +14,12 @@ pub(crate) struct BudgetFlags {
     /// Choose each layer's scheme so that the file has at most this size (such as 12GB) and loses least
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     size: Option<u64>,
-    /// The same with at most so many bits for a converted weight on average, scales included
+    /// Choose each layer's scheme so that a converted weight has at most so many bits on average, scales included,
+    /// and the file loses least
     #[arg(long, value_name = "BITS")]
     bits: Option<f64>,
-    /// The same for the smallest file that is predicted to lose at most this, in nats per token or half the
-    /// squared error of an output; needs statistics with gradients
+    /// Choose each layer's scheme so that the file is the smallest that is predicted to lose at most this, in nats
+    /// per token or half the squared error of an output; needs statistics with gradients
     #[arg(long, value_name = "LOSS")]
     loss: Option<f64>,
     #[arg(long, value_name = "CARD", help = card_help())]

@@ -39,7 +39,7 @@ pub(crate) struct ConvertOptions {
     #[arg(long, value_name = "I/N", conflicts_with_all = ["shard_size", "size", "bits", "loss"], value_parser = parse_part)]
     pub(crate) part: Option<Part>,
     /// Write the leading part of what rounding changed as a LoRA of this rank beside the output
-    #[arg(long, value_name = "RANK")]
+    #[arg(long, value_name = "RANK", value_parser = parse_rank)]
     pub(crate) extract_error_lora: Option<NonZeroUsize>,
     #[arg(long, value_name = "DEVICE", help = device_help())]
     pub(crate) device: Option<Devices>,
@@ -75,6 +75,10 @@ fn parse_scheme_output(text: &str) -> Result<SchemeOutput, String> {
     // A wrong name is reported here, where the flag can be named.
     scheme.parse::<Scheme>().map_err(|error| error.to_string())?;
     Ok(SchemeOutput { scheme: scheme.to_owned(), file })
+}
+
+fn parse_rank(text: &str) -> Result<NonZeroUsize, String> {
+    text.parse().map_err(|_| "expected a whole number of 1 or more".to_owned())
 }
 
 impl ConvertOptions {

@@ -1,6 +1,6 @@
-/// Parses `5GB`, `512MiB`, or bytes without a unit.
+/// Parses `5GB`, `512MiB`, or bytes, with `B` or without a unit.
 pub(super) fn parse_size(text: &str) -> Result<u64, String> {
-    const UNITS: [(&str, u64); 9] = [
+    const UNITS: [(&str, u64); 10] = [
         ("KiB", 1 << 10),
         ("MiB", 1 << 20),
         ("GiB", 1 << 30),
@@ -9,6 +9,7 @@ pub(super) fn parse_size(text: &str) -> Result<u64, String> {
         ("MB", 1_000_000),
         ("GB", 1_000_000_000),
         ("TB", 1_000_000_000_000),
+        ("B", 1),
         ("", 1),
     ];
     let digits = text.trim_end_matches(|char: char| char.is_ascii_alphabetic());

@@ -8,7 +8,7 @@ pub(crate) struct StudioOptions {
     #[arg(value_name = "PATH")]
     pub(crate) path: Option<PathBuf>,
     /// Port of 127.0.0.1 to listen on [default: 8642, or the next one that is free]
-    #[arg(long, value_name = "PORT")]
+    #[arg(long, value_name = "PORT", value_parser = parse_port)]
     pub(crate) port: Option<u16>,
     /// Do not open a browser; the address is printed
     #[arg(long)]
@@ -16,6 +16,10 @@ pub(crate) struct StudioOptions {
     /// Folder that jobs are remembered in [default: roundwise/studio in the user's folder for state]
     #[arg(long, value_name = "FOLDER")]
     pub(crate) state: Option<PathBuf>,
+}
+
+fn parse_port(text: &str) -> Result<u16, String> {
+    text.parse().map_err(|_| format!("expected a whole number up to {}", u16::MAX))
 }
 
 #[derive(Debug, Args)]

@@ -181,6 +181,11 @@ fn trade_off(assignment: &Assignment) -> String {
 pub(super) fn loss(loss: f64) -> String {
     match loss {
         0.0 => "0".to_owned(),
+        // A power of ten only where zeros would have to be counted.
+        loss if (1e-3..1e4).contains(&loss) => {
+            let digits = 2 - loss.log10().floor().min(2.0) as i32;
+            format!("{loss:.*}", digits.max(0) as usize)
+        }
         loss => format!("{loss:.2e}"),
     }
 }

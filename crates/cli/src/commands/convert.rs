@@ -12,7 +12,7 @@ use self::jobs::{Group, groups, refuse_places};
 use super::budget;
 use super::conversion::{Reports, carry_out};
 use crate::arguments::ConvertOptions;
-use crate::console::{print_error, print_json, tell};
+use crate::console::{ReaderGone, print_error, print_json, tell};
 use crate::events::{Events, tell_done, telling};
 use crate::outcome::{BadUsage, is_bad_usage, is_stop};
 use crate::stop::{self, Work};
@@ -171,7 +171,10 @@ impl Batch {
             [reports] if self.inputs == 1 => print_json(&Reports::of(reports)),
             reports => print_json(&reports.concat()),
         }
-        .map_err(|error| anyhow!("{error}\n  what was converted is complete; its report is lost"))
+        .map_err(|error| match error.is::<ReaderGone>() {
+            true => error,
+            false => anyhow!("{error}\n  what was converted is complete; its report is lost"),
+        })
     }
 
     fn outcome(&self) -> anyhow::Result<bool> {

@@ -13,12 +13,12 @@ pub(crate) fn run(options: &RepairOptions) -> anyhow::Result<bool> {
     refuse_idle_flags(options)?;
     // A program is told by an event that nothing is wrong, or too much.
     if options.write && options.rewrite.events {
-        return mend(options);
+        return write_repaired(options);
     }
     let diagnosis = diagnose(&options.rewrite.input)?;
     let is_sound = diagnosis.repairs.is_empty() && diagnosis.defects.is_empty();
     if options.write && !is_sound {
-        return mend(options);
+        return write_repaired(options);
     }
     if options.rewrite.run.json {
         print_json(&diagnosis)?;
@@ -28,7 +28,7 @@ pub(crate) fn run(options: &RepairOptions) -> anyhow::Result<bool> {
     Ok(is_sound)
 }
 
-fn mend(options: &RepairOptions) -> anyhow::Result<bool> {
+fn write_repaired(options: &RepairOptions) -> anyhow::Result<bool> {
     let recipe = RecipeFile { repair: Some(true), ..RecipeFile::default() };
     rewrite::run(&options.rewrite, None, recipe)
 }
@@ -56,9 +56,12 @@ fn refuse_idle_flags(options: &RepairOptions) -> anyhow::Result<()> {
 }
 
 fn describe(options: &RepairOptions, diagnosis: &Diagnosis) -> String {
+    let input = path(&options.rewrite.input);
+    if diagnosis.repairs.is_empty() && diagnosis.defects.is_empty() {
+        return format!("{input}: nothing to repair");
+    }
     let mut text = format!(
-        "{}: {} that can be mended, {} that cannot\n",
-        path(&options.rewrite.input),
+        "{input}: {} that can be repaired, {} that cannot\n",
         counted(diagnosis.repairs.len(), "defect"),
         diagnosis.defects.len(),
     );
@@ -69,10 +72,9 @@ fn describe(options: &RepairOptions, diagnosis: &Diagnosis) -> String {
     for defect in &diagnosis.defects {
         text += &describe_defect("without remedy", defect);
     }
-    text += match (diagnosis.repairs.is_empty(), diagnosis.defects.is_empty()) {
-        (true, true) => "nothing to repair",
-        (false, true) => "nothing was written; `--write` writes the repaired file",
-        (_, false) => "not all of it can be repaired: start from the original weights",
+    text += match diagnosis.defects.is_empty() {
+        true => "nothing was written; `--write` writes the repaired file",
+        false => "not all of it can be repaired: start from the original weights",
     };
     text
 }

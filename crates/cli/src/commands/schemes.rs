@@ -12,7 +12,7 @@ pub(crate) fn run(options: &SchemesOptions) -> anyhow::Result<bool> {
     }
     let mut table = Table::new(&["scheme", "bits", "opened by", "when"]);
     for SchemeEntry { name, bits, opened_by, when, .. } in SchemeEntry::all() {
-        table.row(vec![name.to_owned(), bits.to_string(), opened_by.to_owned(), when.to_owned()]);
+        table.row(vec![name.to_owned(), bits.to_string(), opened_by, when.to_owned()]);
     }
     print(&table.render(width()))?;
     print(&format!(

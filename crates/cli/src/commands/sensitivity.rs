@@ -70,7 +70,7 @@ fn as_json(found: &Sensitivity) -> Value {
     json!({ "measure": found.measure().name(), "layers": layers })
 }
 
-/// Lists layers and schemes, with a bar for each layer's share of the loss in its worst scheme.
+/// Lists layers and schemes, with a bar for each loss beside the worst of all.
 fn describe(found: &Sensitivity) -> String {
     let predicted = found.predicted();
     let largest = |of_layer: &BTreeMap<String, Predicted>| {
@@ -85,16 +85,17 @@ fn describe(found: &Sensitivity) -> String {
     if found.measure() == Measure::WeightError {
         text += "  statistics of the layers' inputs would tell what really is lost\n";
     }
+    text += "  bars: a quarter shorter for each power of ten less\n";
     let mut table = Table::new(&["layer", "scheme", "loss", ""]);
     for (layer, of_layer) in &predicted {
-        push_rows(&mut table, layer, of_layer, &bar(largest(of_layer), worst));
+        push_rows(&mut table, layer, of_layer, Some(worst));
     }
     let mut sums = BTreeMap::<String, Predicted>::new();
     for (scheme, it) in predicted.values().flatten() {
         let sum = sums.entry(scheme.clone()).or_insert(Predicted { loss: 0.0, is_proxy: false });
         sum.loss += it.loss;
     }
-    push_rows(&mut table, "all layers", &sums, "");
+    push_rows(&mut table, "all layers", &sums, None);
     text += &table.render(width());
     let without = found.without_measure();
     if found.measure() != Measure::WeightError && !without.is_empty() {
@@ -106,24 +107,32 @@ fn describe(found: &Sensitivity) -> String {
     text
 }
 
-/// Adds a row for each scheme of a layer, the first with its name and its bar.
-fn push_rows(table: &mut Table, layer: &str, losses: &BTreeMap<String, Predicted>, bar: &str) {
+/// Adds a row for each scheme of a layer, the first with its name.
+///
+/// - `worst`: the loss that has the longest bar; without it there are none
+fn push_rows(
+    table: &mut Table,
+    layer: &str,
+    losses: &BTreeMap<String, Predicted>,
+    worst: Option<f64>,
+) {
     for (index, (scheme, predicted)) in losses.iter().enumerate() {
         let star = if predicted.is_proxy { " *" } else { "" };
-        let [name, bar] = if index == 0 { [layer, bar] } else { ["", ""] };
+        let name = if index == 0 { layer } else { "" };
         let value = format!("{}{star}", loss(predicted.loss));
-        table.row(vec![name.to_owned(), scheme.clone(), value, bar.to_owned()]);
+        let bar = worst.map(|worst| bar(predicted.loss, worst)).unwrap_or_default();
+        table.row(vec![name.to_owned(), scheme.clone(), value, bar]);
     }
 }
 
 /// Draws a loss on a scale of powers of ten, four of them wide.
 fn bar(loss: f64, worst: f64) -> String {
-    const WIDTH: f64 = 24.0;
+    const WIDTH: f64 = 12.0;
     const POWERS: f64 = 4.0;
     if loss <= 0.0 || worst <= 0.0 {
         return String::new();
     }
-    // The worst layer has the whole width, and each power of ten below it a quarter less.
+    // The worst has the whole width, and each power of ten below it a quarter less.
     let share = 1.0 + (loss / worst).log10() / POWERS;
     "█".repeat((share.max(0.0) * WIDTH).round() as usize)
 }
@@ -134,8 +143,8 @@ mod tests {
 
     #[test]
     fn bars_are_logarithmic() {
-        assert_eq!(bar(1.0, 1.0).chars().count(), 24);
-        assert_eq!(bar(0.01, 1.0).chars().count(), 12);
+        assert_eq!(bar(1.0, 1.0).chars().count(), 12);
+        assert_eq!(bar(0.01, 1.0).chars().count(), 6);
         assert_eq!(bar(1e-9, 1.0), "");
         assert_eq!(bar(0.0, 0.0), "");
     }

@@ -96,9 +96,16 @@ fn describe(verification: &Verification) -> String {
     }
     text += &describe_outputs(verification);
     text += &describe_findings(&verification.findings);
-    text += match verification.ok {
-        true => "everything is in order",
-        false => "verification failed",
+    let lost: Vec<&LayerError> = layers.iter().copied().filter(is_lost).collect();
+    text += &match (verification.ok, lost.as_slice()) {
+        (true, []) => "everything is in order".to_owned(),
+        (true, [first, ..]) => format!(
+            "the codes are those of the original, but {} lost all that they hold, such as `{}`: their numbers are \
+             too small for the scheme, and every code is 0",
+            counted(lost.len(), "layer"),
+            plain(&first.name),
+        ),
+        (false, _) => "verification failed".to_owned(),
     };
     if !verification.merged_adapters.is_empty() {
         text += &format!(
@@ -108,10 +115,15 @@ fn describe(verification: &Verification) -> String {
         );
     }
     if looks_swapped(verification) {
-        text += "\n  the first file is in codes and the second is not: are they swapped? `roundwise verify \
-                 ORIGINAL CONVERTED`";
+        text += "\n  the first file is in codes and the second is not: where the second was not decoded from the \
+                 first, they are swapped (`roundwise verify ORIGINAL CONVERTED`)";
     }
     text
+}
+
+/// Returns whether every code of a layer stands for 0, though the original's numbers do not.
+fn is_lost(layer: &&LayerError) -> bool {
+    (layer.weight_error - 1.0).abs() < 1e-6
 }
 
 /// Describes the error of the layers' outputs, where there are statistics.

@@ -87,7 +87,9 @@ fn every_key_of_the_report_is_documented() {
     let served = crate::servers::model();
     let arguments = ["convert", "in", "--for", "vllm", "--tp", "1", "--names", "keep", "--json"];
     let served = served.json(&arguments);
-    agree("Report", &[report, learned, soft, mixed, sides, served]);
+    let blocks = Folder::with("m.gguf", &crate::containers::gguf());
+    let blocks = blocks.json(&["convert", "m.gguf", "--scheme", "fp16", "--keep", "a", "--json"]);
+    agree("Report", &[report, learned, soft, mixed, sides, served, blocks]);
 }
 
 /// A setting that is added to recipes is in reports, too.
@@ -257,4 +259,16 @@ fn schemes_and_completions_need_no_file() {
     assert!(folder.done(&["--help"]).contains("Exit codes: 0 done, 1 failed, 2 bad usage"));
     folder.run(&[]).must_say(2, &["Usage:"]);
     assert_eq!(folder.names(), [""; 0]);
+}
+
+/// What few people need stands in `--help` alone.
+#[test]
+fn short_help_lists_the_usual_flags() {
+    let folder = Folder::new();
+    let [short, long] = ["-h", "--help"].map(|flag| folder.done(&["convert", flag]));
+    for flag in ["--scheme", "--keep", "--stats", "--size", "--recipe"] {
+        assert!(short.contains(flag), "{flag}: {short}");
+    }
+    assert!(long.contains("--beta-start") && !short.contains("--beta-start"), "{short}");
+    assert!(short.lines().count() < 70, "{} lines", short.lines().count());
 }

@@ -3,6 +3,7 @@
 
 use std::process::Command;
 
+use crate::plain;
 use crate::tool::{File, Folder, Run, matrix, plain_model};
 use roundwise_testkit::files::{Tensor, safetensors};
 
@@ -59,7 +60,7 @@ fn a_header_of_2_to_the_63_bytes() {
 #[test]
 fn a_text_that_is_no_weight_file() {
     let text = "A long text about something else entirely.\n".repeat(1000);
-    is_refused(text.as_bytes(), &["is a text file, not safetensors", "name the `.safetensors`"]);
+    is_refused(text.as_bytes(), &["is a text file, not safetensors", "name the weight file"]);
     is_refused(&broken("header-length-2-63.safetensors"), &["no safetensors file has such"]);
 }
 
@@ -300,10 +301,10 @@ fn a_recipe_with_a_wrong_type_is_told_in_words_of_recipes() {
 }
 
 #[test]
-fn an_unknown_size_of_blocks_names_the_form() {
+fn an_unknown_size_of_blocks_names_one_that_is_known() {
     let folder = Folder::with("m.safetensors", &plain_model());
     for scheme in ["fp8-block-0", "fp8-block-x", "fp8-block-"] {
-        let words = ["unknown scheme", "fp8-block-<N>", "int8-block-<N>"];
+        let words = ["unknown scheme", "is `fp8-block-64` meant?"];
         folder.refused(&["convert", "m.safetensors", "--scheme", scheme], 2, &words);
     }
 }
@@ -503,4 +504,46 @@ fn a_budget_in_percent_is_a_share() {
         folder.read(&output)
     };
     assert!(budget("3%") == budget("0.03"));
+}
+
+#[test]
+fn a_report_is_told_from_an_index_and_from_a_recipe() {
+    let folder = plain();
+    folder.done(&["convert", "m.safetensors", "-q", "--report", "r.json"]);
+    folder.refused(
+        &["inspect", "r.json"],
+        1,
+        &["r.json: is a report of a conversion, not the index"],
+    );
+    let words = ["is a report of a conversion, not a recipe"];
+    folder.refused(&["plan", "m.safetensors", "--recipe", "r.json"], 2, &words);
+}
+
+#[test]
+fn numbers_below_0_and_0_are_told_by_what_was_expected() {
+    let folder = plain();
+    for (flags, words) in [
+        (["--bits", "-3"], "--bits"),
+        (["--threads", "-1"], "expected a number from 1"),
+        (["--extract-error-lora", "0"], "expected a whole number of 1 or more"),
+    ] {
+        let run =
+            folder.refused(&[&["convert", "m.safetensors"], &flags[..]].concat(), 2, &[words]);
+        assert!(!run.stderr.contains("unexpected argument"), "{}", run.stderr);
+    }
+    let refused =
+        folder.refused(&["plan", "m.safetensors", "--scheme", "fp9"], 2, &["is `fp8` meant?"]);
+    assert!(!refused.stderr.contains("known:"), "{}", refused.stderr);
+}
+
+#[test]
+fn what_training_leaves_beside_a_model_is_no_candidate() {
+    let folder = Folder::with(
+        "m/pytorch_model.bin",
+        include_bytes!("../../../../fixtures/pickled/state.pt"),
+    );
+    for name in ["training_args.bin", "optimizer.pt", "scheduler.pt", "rng_state_0.pth"] {
+        folder.write(&format!("m/{name}"), b"no weights");
+    }
+    folder.done(&["inspect", "m"]);
 }

@@ -32,21 +32,29 @@ fn what_was_read_of_a_training_checkpoint_is_said() {
 }
 
 /// A GGUF file of version 3 with one entry in its header and a weight in Q8_0 and one in F32.
-fn gguf() -> Vec<u8> {
+pub(crate) fn gguf() -> Vec<u8> {
+    gguf_of(2)
+}
+
+/// The same with so many rows in Q8_0.
+fn gguf_of(rows: u64) -> Vec<u8> {
     let text = |text: &str| [&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat();
     let mut file = b"GGUF".to_vec();
     file.extend([&3_u32.to_le_bytes()[..], &2_u64.to_le_bytes(), &1_u64.to_le_bytes()].concat());
     const STRING: u32 = 8;
     file.extend([text("general.name"), STRING.to_le_bytes().to_vec(), text("small")].concat());
-    for (name, kind, offset) in [("a.weight", 8_u32, 0_u64), ("b.weight", 0, 2 * 34 + 28)] {
-        let shape = [2_u32.to_le_bytes().to_vec(), [32_u64, 2].map(u64::to_le_bytes).concat()];
+    let end = (rows * 34).next_multiple_of(32);
+    for (name, kind, offset, rows) in [("a.weight", 8_u32, 0_u64, rows), ("b.weight", 0, end, 2)] {
+        let shape = [2_u32.to_le_bytes().to_vec(), [32, rows].map(u64::to_le_bytes).concat()];
         file.extend([text(name), shape.concat()].concat());
         file.extend([&kind.to_le_bytes()[..], &offset.to_le_bytes()].concat());
     }
     file.resize(file.len().next_multiple_of(32), 0);
     let half = 0x3c00_u16.to_le_bytes();
-    let blocks = [&half[..], &[3; 32], &half, &[5; 32]].concat();
-    file.extend([blocks, vec![0; 28]].concat());
+    let block = |row: u64| [&half[..], &[if row == 0 { 3 } else { 5 }; 32]].concat();
+    let mut blocks: Vec<u8> = (0..rows).flat_map(block).collect();
+    blocks.resize(blocks.len().next_multiple_of(32), 0);
+    file.extend(blocks);
     file.extend((1..=64).flat_map(|value| (value as f32).to_le_bytes()));
     file
 }
@@ -56,8 +64,8 @@ fn what_a_gguf_held_is_said() {
     let folder = Folder::with("m.gguf", &gguf());
     let plan = folder.done(&["plan", "m.gguf", "--keep", "a"]);
     for words in [
-        "a.weight  [2, 32]  Q8_0   kept",
-        "note: tensors in Q8_0, decoded on reading: 1; those that are kept are stored as F32",
+        "a.weight  [2, 32]  Q8_0   BF16",
+        "note: tensors in Q8_0, decoded on reading: 1; those that are kept are stored as BF16",
         "note: entries of the GGUF header, such as a tokenizer, that outputs have no place for: 1",
     ] {
         assert!(plan.contains(words), "no `{words}` in {plan}");
@@ -72,7 +80,37 @@ fn what_a_gguf_held_is_said() {
         assert_eq!((&found["dtype"], &found["bytes"]), (&dtype.into(), &bytes.into()));
     }
     folder.done(&["convert", "m.gguf", "-q", "--keep", "a"]);
-    assert_eq!(folder.file("m-fp8.safetensors").f32("a.weight")[31..33], [3.0, 5.0]);
+    let kept = folder.file("m-fp8.safetensors");
+    // 3 and 5 in BF16.
+    assert_eq!(kept.get("a.weight").bytes[62..66], [0x40, 0x40, 0xa0, 0x40]);
+    folder.done(&["verify", "m.gguf", "m-fp8.safetensors"]);
+}
+
+#[test]
+fn blocks_of_a_gguf_are_decoded_and_nothing_else_is_made_of_them() {
+    let folder = Folder::with("m.gguf", &gguf());
+    let text = folder.done(&["dequantize", "m.gguf", "--dtype", "f32"]);
+    assert!(text.contains("1 layer decoded to f32"), "{text}");
+    assert!(text.contains("decoded  was Q8_0"), "{text}");
+    assert_eq!(folder.file("m-f32.safetensors").f32("a.weight")[31..33], [3.0, 5.0]);
+    folder.done(&["dequantize", "m.gguf", "-q"]);
+    for file in ["m-f32.safetensors", "m-bf16.safetensors"] {
+        folder.done(&["verify", "m.gguf", file]);
+    }
+    let words =
+        ["holds blocks of GGUF (Q8_0), which no layout has a place for", "dequantize` into plain"];
+    folder.refused(&["migrate", "m.gguf", "--to", "comfy"], 1, &words);
+    let words = ["is GGUF", "`roundwise dequantize` makes a file that"];
+    folder.refused(&["edit", "m.gguf", "--set", "a=b"], 2, &words);
+}
+
+#[test]
+fn an_output_that_is_larger_than_its_gguf_is_told_with_what_helps() {
+    let folder = Folder::with("m.gguf", &gguf_of(64));
+    let grows = folder.done(&["plan", "m.gguf", "--scheme", "bf16"]);
+    assert!(grows.contains("note: the output is larger than the input"), "{grows}");
+    let shrinks = folder.done(&["plan", "m.gguf", "--scheme", "fp8"]);
+    assert!(!shrinks.contains("larger than the input"), "{shrinks}");
 }
 
 #[test]

@@ -17,7 +17,7 @@ fn numbers_are_code_times_scale_and_the_rest_is_untouched() {
         let output = format!("a-{dtype}.safetensors");
         let text = folder.done(&["dequantize", "a.safetensors", "--dtype", dtype]);
         assert!(text.contains("2 layers decoded to "), "{text}");
-        assert!(text.contains("decoded  decoded; was fp8 (comfy_quant marker)"), "{text}");
+        assert!(text.contains("decoded  was fp8 (comfy_quant marker)"), "{text}");
         let file = folder.file(&output);
         assert_eq!(file.names(), original.names());
         for (name, tensor) in &original.tensors {
@@ -210,4 +210,24 @@ fn a_folder_in_new_codes_says_nothing_of_the_old_ones() {
     let config: serde_json::Value =
         serde_json::from_slice(&folder.read("new/config.json")).unwrap();
     assert_eq!(config, serde_json::json!({"a": 1, "part": {"torch_dtype": "float8_e4m3fn"}}));
+}
+
+/// F16 ends at 65504, and its least number is 6e-8.
+#[test]
+fn numbers_that_f16_does_not_hold_are_told() {
+    for (values, words) in [
+        ([1e6_f32; 64], "F16 holds no numbers past 65504; `--dtype bf16` holds them"),
+        ([1e-11; 64], "F16 has no numbers as small as theirs but 0; `--dtype bf16` holds them"),
+    ] {
+        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let weight = Tensor::new("a.weight", "F32", &[8, 8], bytes);
+        let folder = Folder::with("m.safetensors", &safetensors(&[weight]));
+        folder.done(&["convert", "m.safetensors", "-q"]);
+        let report = folder.json(&["dequantize", "m-fp8.safetensors", "--dtype", "f16", "--json"]);
+        assert!(report["notes"].to_string().contains("F16"), "{report}");
+        let text = folder.done(&["dequantize", "m-fp8.safetensors", "--dtype", "f16", "--force"]);
+        assert!(text.contains(words), "{text}");
+        let fine = folder.done(&["dequantize", "m-fp8.safetensors", "--dtype", "bf16"]);
+        assert!(!fine.contains("F16 h"), "{fine}");
+    }
 }

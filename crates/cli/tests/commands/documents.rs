@@ -5,6 +5,8 @@ use std::sync::LazyLock;
 
 use assert_cmd::Command;
 
+use crate::tool::Folder;
+
 const README: &str = include_str!("../../../../README.md");
 
 fn stdout(arguments: &[&str]) -> String {
@@ -38,6 +40,17 @@ fn the_table_of_schemes_is_the_catalogue() {
         .take_while(|line| line.starts_with('|'))
         .collect();
     assert_eq!(found, expected);
+}
+
+/// Every setting of it matches something, or the tool would refuse it or say so.
+#[test]
+fn the_recipe_of_the_readme_runs_on_its_model() {
+    let recipe = README.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+    let model = include_bytes!("../../../../fixtures/tensors/minilm-layer0.safetensors");
+    let folder = Folder::with("model.safetensors", model);
+    folder.write("recipe.toml", recipe.as_bytes());
+    let plan = folder.done(&["plan", "model.safetensors", "--recipe", "recipe.toml"]);
+    assert!(!plan.contains("changes nothing"), "{plan}");
 }
 
 #[test]

@@ -124,7 +124,7 @@ fn the_folder_of_a_pipeline_names_those_of_its_models() {
         let words = ["2 of its folders do: transformer, vae", "such as pipe/transformer"];
         folder.refused(&[command, "pipe"], 1, &words);
     }
-    let words = ["holds no safetensors file", ".gguf"];
+    let words = ["holds no weight file", ".gguf"];
     folder.write("none/readme.txt", b"nothing");
     folder.refused(&["inspect", "none"], 1, &words);
 }

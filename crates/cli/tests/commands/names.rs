@@ -475,8 +475,15 @@ fn names_of_llama_cpp_that_nothing_translates_stay_for_a_reason_that_is_told() {
         }
         folder.done(&["verify", "m.gguf", "m.safetensors"]);
         let plain = ["convert", "m.gguf", "-o", "plain.safetensors", "--scheme", "bf16"];
-        assert!(folder.done(&plain).contains("names stay llama.cpp's: "), "{architecture}");
+        let done = folder.done(&plain);
+        assert!(done.contains("names stay llama.cpp's: "), "{architecture}");
+        // What is told of codes holds of plain numbers as well.
+        let nobody = "bf16; no program is known to open it; its names are llama.cpp's";
+        assert!(done.contains(nobody) && !done.contains("any program"), "{done}");
+        let inspected = folder.done(&["inspect", "plain.safetensors"]);
+        assert!(inspected.contains("opened by: no program that is known"), "{inspected}");
         let inspected = folder.done(&["inspect", "m.gguf"]);
+        assert!(inspected.contains("opened by: programs that read GGUF files"), "{inspected}");
         assert!(
             inspected.contains(reason) && !inspected.contains("makes them the model's own"),
             "{inspected}"

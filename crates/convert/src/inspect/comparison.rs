@@ -17,7 +17,7 @@ use crate::recipe::PlainDtype;
 use crate::recipe::edit::PROVENANCE_KEY;
 use crate::recipe::{Setting, Text};
 use crate::source::experts::bank_shape;
-use crate::source::numbers::{float_dtype, matrix_shape};
+use crate::source::numbers::{float_dtype, matrix_shape, widened};
 use crate::source::{LoadedWeight, Source};
 
 /// Both files, and what may differ between them.
@@ -146,7 +146,8 @@ impl Comparison {
     /// Compares one tensor of the original with what became of it.
     pub(super) fn compare(&self, before: &TensorHeader) -> Result<Outcome, ConvertError> {
         // 1. Scales and markers, which their layer answers for.
-        if self.original.stored.side_tensors.contains_key(&before.name) {
+        let stored = &self.original.stored;
+        if stored.side_tensors.contains_key(&before.name) || stored.strays.contains(&before.name) {
             let after = self.converted.checkpoint.get(&before.name);
             return match after.filter(|_| before.name.ends_with(".input_scale")) {
                 Some(after) if after.shape == before.shape => self.compare_bytes(before, after),
@@ -189,6 +190,9 @@ impl Comparison {
             }
             _ if is_weight && is_narrowed(before.dtype, after.dtype) => {
                 self.compare_numbers(before, after)
+            }
+            _ if before.is_in_blocks() && is_narrowed(before.dtype, after.dtype) => {
+                self.compare_blocks(before, after)
             }
             _ if self.is_bias_of_codes(before, after) => self.compare_bias(before, after),
             _ => self.compare_bytes(before, after),
@@ -465,6 +469,20 @@ impl Comparison {
             at += found.len() as u64;
         }
         Ok(Outcome::Identical)
+    }
+
+    /// Compares a tensor in blocks of GGUF that is no weight with the numbers of 16 bits that it became.
+    fn compare_blocks(
+        &self,
+        before: &TensorHeader,
+        after: &TensorHeader,
+    ) -> Result<Outcome, ConvertError> {
+        let numbers = widened(FloatDtype::F32, &self.original.checkpoint.read(before)?);
+        let dtype = PlainDtype::of_numbers(Some(after.dtype));
+        Ok(match dtype.stored(&numbers, vec![]) == self.converted.checkpoint.read(after)? {
+            true => Outcome::Identical,
+            false => Outcome::Wrong(finding(&before.name, "differs from the decoded original")),
+        })
     }
 
     /// Returns the numbers of a plain tensor of the converted file, and their dtype; `None` where it

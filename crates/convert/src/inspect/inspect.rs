@@ -13,6 +13,7 @@ use crate::plan::Provenance;
 use crate::plan::gather_notes::{copies, odd_scales};
 use crate::recipe::RecipeFile;
 use crate::report::named::lossy;
+use crate::source::consumer::comfyui::names_of_gguf;
 use crate::source::source::NamesStay;
 use crate::source::translated::why_untranslated;
 use crate::source::{ExpertBanks, Opens, Source};
@@ -126,7 +127,6 @@ pub fn inspect(path: &Path) -> Result<Inspection, ConvertError> {
     let source = Source::open(path)?;
     let subject = source.subject();
     let model = subject.detected.main.clone();
-    let stored = &source.stored;
     // Once more, as a conversion opens it: whether programs read its codes depends on the names
     // that the output would have.
     let converted = Source::open_for_conversion(path);
@@ -139,10 +139,7 @@ pub fn inspect(path: &Path) -> Result<Inspection, ConvertError> {
         Err(ConvertError::Names { problem, .. }) => (subject, Some(why_untranslated(problem))),
         Err(_) => (subject, None),
     };
-    let told = stored.defects.iter().chain(&stored.orphans).map(Finding::from);
-    let one_sided = stored.one_sided_markers();
-    let mut findings: Vec<Finding> = told.chain(one_sided.iter().map(Finding::from)).collect();
-    findings.sort();
+    let findings = source.defects().iter().map(Finding::from).collect();
     Ok(Inspection {
         path: path.to_owned(),
         bytes: source.checkpoint.total_bytes(),
@@ -198,7 +195,7 @@ fn count_dtypes(source: &Source) -> Vec<DtypeCount> {
     for header in source.checkpoint.tensors() {
         let count = counts.entry((header.dtype, header.stored_as())).or_default();
         count.dtype = header.stored_as();
-        count.is_decoded = header.stored_as() != header.dtype.name();
+        count.is_decoded = header.is_in_blocks();
         count.tensors += 1;
         count.elements += header.element_count();
         count.bytes += header.stored_bytes();
@@ -263,13 +260,18 @@ fn opened_by(source: &Source) -> Vec<String> {
     names.sort();
     names.dedup();
     if names.is_empty() {
-        let opener = match subject.kind() {
-            FileKind::Adapter(_) => {
-                "programs that load adapters, beside the model that it belongs to"
+        let is_gguf = source.checkpoint.is_gguf();
+        let opener = match (subject.kind(), names_of_gguf(&subject.detected)) {
+            _ if is_gguf => {
+                "programs that read GGUF files of this model, such as llama.cpp".to_owned()
             }
-            _ => "any program that reads this model's original weights",
+            (_, Some(reason)) => format!("no program that is known; {reason}"),
+            (FileKind::Adapter(_), None) => {
+                "programs that load adapters, beside the model that it belongs to".to_owned()
+            }
+            (_, None) => "any program that reads this model's original weights".to_owned(),
         };
-        names.push(opener.to_owned());
+        names.push(opener);
     }
     names
 }

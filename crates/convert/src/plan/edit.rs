@@ -61,6 +61,12 @@ impl Edit {
     /// # Errors
     /// [`ConvertError::Misfit`] with all complaints.
     pub(crate) fn check(&self, source: &Source) -> Result<(), ConvertError> {
+        if source.checkpoint.is_gguf() {
+            // Its weights would not stay as they are, and most entries would go.
+            let problem = "is GGUF: only entries and options of safetensors are edited\n  ";
+            let way_out = Text::from(problem) + Command::Dequantize + " makes a file that can be";
+            return Err(ConvertError::misfit(source.checkpoint.path(), way_out));
+        }
         let layers = &source.stored.layers;
         let mut complaints = vec![];
         let mut complain = |key: &str, at: usize, pattern: &Regex, problem: Text| {

@@ -35,7 +35,8 @@ pub(crate) fn gather_notes(
     notes.extend(odd_scales(source));
     notes.extend(from_codes(source, tensors));
     notes.extend(decoded_banks(source, tensors).filter(|_| recipe.purpose() == Purpose::Quantize));
-    notes.extend(lost_on_reading(source));
+    notes.extend(of_gguf(source, recipe));
+    notes.extend(lost_on_reading(source, tensors));
     notes.extend(unchanged(tensors));
     notes.extend(unread_dtypes(recipe, tensors));
     notes.extend(match recipe.purpose() {
@@ -75,6 +76,15 @@ fn names_stay(source: &Source, recipe: &Recipe) -> Option<Note> {
     }
 }
 
+/// Returns a note where plain numbers have names that are read from GGUF files alone.
+fn of_gguf(source: &Source, recipe: &Recipe) -> Option<Note> {
+    let dialect = source.subject().detected.dialect;
+    let is_decoded = matches!(recipe.purpose(), Purpose::Decode(_));
+    let is_translatable = source.is_translatable();
+    (is_decoded && dialect == Dialect::LlamaCpp)
+        .then_some(Note::OfGguf { dialect, is_translatable })
+}
+
 /// Returns notes about names that were translated.
 fn translated(source: &Source) -> Vec<Note> {
     let Some(translated) = source.translated() else { return vec![] };
@@ -106,9 +116,13 @@ pub(crate) fn copies(source: &Source) -> Vec<Note> {
     others.map(note).collect()
 }
 
-/// Returns a note of expert banks that have no place in any layout, or keep a dtype that others lose.
+/// Returns a note of expert banks that have no place in any layout.
 fn expert_banks(source: &Source, recipe: &Recipe, tensors: &[PlannedTensor]) -> Option<Note> {
-    let stays = |planned: &&PlannedTensor| planned.decision == Decision::Copy;
+    let stays = |planned: &&PlannedTensor| match planned.decision {
+        Decision::Copy => true,
+        Decision::Decode { .. } => planned.header.is_in_blocks(),
+        _ => false,
+    };
     let kept = tensors.iter().filter(stays).map(|planned| &planned.header);
     let banks = ExpertBanks::among(kept, &source.checkpoint, &source.subject().detected);
     banks.filter(|_| recipe.purpose() == Purpose::Quantize).map(Note::ExpertBanks)
@@ -191,14 +205,20 @@ fn decoded_banks(source: &Source, tensors: &[PlannedTensor]) -> Option<Note> {
 }
 
 /// Returns notes of contents of a container that safetensors has no place for.
-fn lost_on_reading(source: &Source) -> Vec<Note> {
+fn lost_on_reading(source: &Source, planned: &[PlannedTensor]) -> Vec<Note> {
     let headers = source.checkpoint.tensors().iter();
-    let blocks = headers.filter(|header| header.stored_as() != header.dtype.name());
+    let blocks = headers.filter(|header| header.is_in_blocks());
     let types: Vec<&str> = blocks.map(TensorHeader::stored_as).collect();
     let tensors = types.len();
     let types: Vec<&str> = BTreeSet::from_iter(types).into_iter().collect();
+    let kept_as = planned.iter().find_map(|planned| match planned.decision {
+        // All are, where codes are what somebody decodes.
+        _ if matches!(planned.reason, Reason::Blocks(_)) => None,
+        Decision::Decode { dtype } if planned.header.is_in_blocks() => Some(dtype),
+        _ => None,
+    });
     let entries = source.checkpoint.unread_entries();
-    let blocks = (tensors > 0).then_some(Note::Blocks { types, tensors });
+    let blocks = (tensors > 0).then_some(Note::Blocks { types, tensors, kept_as });
     let unread = (entries > 0).then_some(Note::UnreadEntries { entries });
     blocks.into_iter().chain(unread).collect()
 }
@@ -246,7 +266,7 @@ fn outdated_config(source: &Source, is_changed: bool) -> Option<Note> {
 fn forced_preset(recipe: &Recipe, detected: &Detected) -> Option<Note> {
     let forced = recipe.preset().filter(|preset| preset.name != detected.main.preset.name)?;
     Some(Note::ForcedPreset {
-        forced: forced.name.clone(),
+        forced: recipe.file().preset.clone().unwrap_or_else(|| forced.name.clone()),
         model: detected.main.title.to_owned(),
         detected: detected.main.preset.name.clone(),
     })
@@ -271,12 +291,19 @@ fn decoded_not_finite(request: &PlanRequest<'_>, tensors: &[PlannedTensor]) -> O
     (!weights.is_empty()).then_some(Note::DecodedNotFinite { weights })
 }
 
-/// Returns a note of scales of weights that hold no codes: whoever made the file may have meant them.
-fn orphan_scales(tensors: &[PlannedTensor]) -> Option<Note> {
-    let is_orphan = |planned: &&PlannedTensor| planned.reason == Reason::Orphan;
-    let tensors = tensors.iter().filter(is_orphan).map(|planned| planned.header.name.clone());
-    let tensors: Vec<String> = tensors.collect();
-    (!tensors.is_empty()).then_some(Note::OrphanScales { tensors })
+/// Returns notes of scales of weights that hold no codes, or are not there: whoever made the file may have meant
+/// them.
+fn orphan_scales(tensors: &[PlannedTensor]) -> impl Iterator<Item = Note> {
+    let left_out_for = |reason: Reason| -> Vec<String> {
+        let is_so = |planned: &&PlannedTensor| {
+            planned.reason == reason && planned.decision == Decision::Remove
+        };
+        tensors.iter().filter(is_so).map(|planned| planned.header.name.clone()).collect()
+    };
+    let [orphans, strays] = [Reason::Orphan, Reason::Stray].map(left_out_for);
+    let orphans = (!orphans.is_empty()).then_some(Note::OrphanScales { tensors: orphans });
+    let strays = (!strays.is_empty()).then_some(Note::StrayScales { tensors: strays });
+    orphans.into_iter().chain(strays)
 }
 
 fn merged(recipe: &Recipe, tensors: &[PlannedTensor]) -> Option<Note> {

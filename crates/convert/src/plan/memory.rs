@@ -287,6 +287,12 @@ fn in_flight(planned: &PlannedTensor, rounding: Rounding) -> InFlight {
         }
         // A corrected bias is a few numbers, and is made with its weight.
         Decision::Correct | Decision::Remove => InFlight::default(),
+        // Blocks of GGUF are decoded on reading, piece by piece.
+        Decision::Decode { .. } if header.is_in_blocks() && !planned.is_merged => InFlight {
+            source: source.min(PIECE_BYTES.saturating_mul(2)),
+            target: source.min(PIECE_BYTES),
+            ..InFlight::default()
+        },
         // Codes of other programs are decoded and written some rows at a time.
         Decision::Decode { .. } if planned.is_foreign && !planned.is_merged => InFlight {
             source: source.min(FOREIGN_BYTES),

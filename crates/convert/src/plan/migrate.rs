@@ -43,6 +43,9 @@ impl<'a> Migration<'a> {
                 Err(verdict) => verdict.of_plain_tensor(),
             });
         }
+        if self.source.stored.strays.contains(&header.name) {
+            return Ok((Decision::Remove, Reason::Stray));
+        }
         if let Some(foreign) = self.source.foreign_layer(header) {
             let problem = format!(
                 "holds codes of {}, which no layout here has a place for: they can be decoded, or \

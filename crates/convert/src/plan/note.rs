@@ -4,7 +4,7 @@ use roundwise_layout::Repair;
 use roundwise_tensor_file::Remark;
 
 use crate::model::{Dialect, FileKind};
-use crate::recipe::{Setting, Text};
+use crate::recipe::{PlainDtype, Setting, Text};
 use crate::source::ExpertBanks;
 
 /// Something that a plan does otherwise than someone might expect, and that is no error.
@@ -113,6 +113,11 @@ pub enum Note {
         /// Their names.
         tensors: Vec<String>,
     },
+    /// Scales of weights that the file does not have, which are left out.
+    StrayScales {
+        /// Their names.
+        tensors: Vec<String>,
+    },
     /// Weights that become nearest codes, because nothing is known of their inputs.
     WithoutStatistics {
         /// Their names.
@@ -132,7 +137,7 @@ pub enum Note {
         /// The keys.
         keys: Vec<String>,
     },
-    /// A defect of the input that is mended.
+    /// A defect of the input that is repaired.
     Repaired(Repair),
     /// Weights that were rounded before: errors are measured against their decoded codes.
     FromCodes {
@@ -158,6 +163,22 @@ pub enum Note {
         types: Vec<&'static str>,
         /// Their number.
         tensors: usize,
+        /// What those that are kept are stored as, where any are.
+        kept_as: Option<PlainDtype>,
+    },
+    /// The output is larger than the blocks of GGUF that it is made of.
+    Grown {
+        /// Bytes of the input and of the output.
+        bytes: [u64; 2],
+        /// The largest table that a preset keeps, with its bytes.
+        largest: Option<(String, u64)>,
+    },
+    /// Names that programs read from GGUF files alone, in plain numbers.
+    OfGguf {
+        /// Whose names they are.
+        dialect: Dialect,
+        /// Whether they can be translated.
+        is_translatable: bool,
     },
     /// Entries of the input's header that safetensors has no place for.
     UnreadEntries {
@@ -219,8 +240,39 @@ impl Note {
                     + Setting::new("names").quoted()
                     + " makes them the model's own"
             }
+            Note::Grown { bytes, largest } => grown(*bytes, largest.as_ref()),
+            Note::OfGguf { dialect, is_translatable } => {
+                let stay =
+                    format!("names stay {}, which reads them from GGUF alone", dialect.owner());
+                match is_translatable {
+                    false => stay.into(),
+                    true => {
+                        let translate = Setting::new("names").quoted();
+                        Text::from(stay)
+                            + "; `translate` for "
+                            + translate
+                            + " makes them the model's own"
+                    }
+                }
+            }
             note => note.to_string().into(),
         }
+    }
+}
+
+/// Says that an output is larger than its input, and what helps.
+fn grown([before, after]: [u64; 2], largest: Option<&(String, u64)>) -> Text {
+    let [before, after] = [before, after].map(sized);
+    let text = Text::from(format!(
+        "the output is larger than the input, {after} of {before}: blocks of GGUF take fewer bits than \
+         these codes and kept tables; "
+    ));
+    match largest {
+        Some((layer, bytes)) => {
+            let kept = format!("`{layer}`, which is kept, has {} of it, and ", sized(*bytes));
+            text + kept + Setting::new("include").quoted() + format!(" `{layer}` makes codes of it")
+        }
+        None => text + "a scheme of 4 bits takes half as much as one of 8",
     }
 }
 
@@ -307,6 +359,9 @@ impl fmt::Display for Note {
                 )?;
                 write!(f, "they are: {}", tensors.join(", "))
             }
+            Note::StrayScales { tensors } => {
+                write!(f, "left out, for they scale no weight of the file: {}", tensors.join(", "))
+            }
             Note::WithoutStatistics { weights } => {
                 let count = counted(weights.len(), "weight");
                 write!(f, "nearest codes for {count} without statistics: {}", first_of(weights))
@@ -332,10 +387,14 @@ impl fmt::Display for Note {
                 f.write_str("them")
             }
             Note::Remark(remark) => write!(f, "{remark}"),
-            Note::Blocks { types, tensors } => {
-                write!(f, "tensors in {}, decoded on reading: {tensors}; ", types.join(", "))?;
-                f.write_str("those that are kept are stored as F32")
+            Note::Blocks { types, tensors, kept_as } => {
+                write!(f, "tensors in {}, decoded on reading: {tensors}", types.join(", "))?;
+                match kept_as {
+                    Some(dtype) => write!(f, "; those that are kept are stored as {dtype}"),
+                    None => Ok(()),
+                }
             }
+            Note::Grown { .. } | Note::OfGguf { .. } => self.text().fmt(f),
             Note::UnreadEntries { entries } => {
                 f.write_str(
                     "entries of the GGUF header, such as a tokenizer, that outputs have no ",
@@ -439,7 +498,7 @@ fn counted(count: usize, noun: &str) -> String {
 }
 
 /// Formats a number of bytes.
-fn sized(bytes: u64) -> String {
+pub(crate) fn sized(bytes: u64) -> String {
     let [kib, mib, gib] = [10, 20, 30].map(|bits| bytes as f64 / f64::from(1_u32 << bits));
     match bytes {
         0..=1023 => format!("{bytes} bytes"),

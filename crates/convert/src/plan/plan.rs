@@ -116,7 +116,8 @@ impl Plan {
             part,
         };
         plan.refuse_for_transformers(path, recipe)?;
-        Ok(plan)
+        let grown = plan.grown(source);
+        Ok(Self { notes: plan.notes.into_iter().chain(grown).collect(), ..plan })
     }
 
     /// Refuses schemes that transformers does not open, where the output is said to be for it.
@@ -138,6 +139,27 @@ impl Plan {
             true => Ok(()),
             false => Err(ConvertError::Misfit { path: path.to_owned(), complaints }),
         }
+    }
+
+    /// Returns a note where codes take more room than the blocks of GGUF that they are made of.
+    fn grown(&self, source: &Source) -> Option<Note> {
+        let has_blocks = self.tensors.iter().any(|planned| planned.header.is_in_blocks());
+        if self.purpose != Purpose::Quantize || self.part.is_some() || !has_blocks {
+            return None;
+        }
+        let sizes = self.tensors.iter().map(|planned| self.output_bytes(planned));
+        let bytes = [source.checkpoint.total_bytes(), sizes.fold(0, u64::saturating_add)];
+        (bytes[1] > bytes[0]).then(|| Note::Grown { bytes, largest: self.largest_table() })
+    }
+
+    /// Returns the largest matrix that a preset keeps, with its bytes: codes of it would make the file smaller.
+    pub(crate) fn largest_table(&self) -> Option<(String, u64)> {
+        let is_table = |planned: &&PlannedTensor| {
+            matches!(planned.reason, Reason::Preset { .. }) && planned.shape.len() == 2
+        };
+        let tables = self.tensors.iter().filter(is_table);
+        let largest = tables.max_by_key(|planned| self.output_bytes(planned))?;
+        Some((largest.layer().to_owned(), self.output_bytes(largest)))
     }
 
     /// Finds what a tensor of the input becomes.
@@ -167,12 +189,16 @@ impl Plan {
     }
 
     /// Returns the weights whose codes become plain numbers as they are, those of the other parts of the
-    /// model included, but for codes of other programs, whose reader refuses what is no number.
+    /// model included, but for codes of other programs, whose reader refuses what is no number, and blocks of
+    /// GGUF.
     pub(crate) fn decoded_of_all_parts(
         &self,
     ) -> impl Iterator<Item = (&PlannedTensor, PlainDtype)> {
         let tensors = self.part.as_ref().map_or(&self.tensors, |part| &part.whole).iter();
-        let as_they_are = tensors.filter(|planned| !planned.is_foreign && !planned.is_merged);
+        let is_matrix_of_codes = |planned: &&PlannedTensor| {
+            !planned.is_foreign && !planned.is_merged && !planned.header.is_in_blocks()
+        };
+        let as_they_are = tensors.filter(is_matrix_of_codes);
         as_they_are.filter_map(|planned| match planned.decision {
             Decision::Decode { dtype } => Some((planned, dtype)),
             _ => None,
@@ -273,7 +299,10 @@ impl Plan {
                 Err(ConvertError::NothingToConvert { path: path(), reasons: self.why_nothing() })
             }
             Purpose::Decode(_) | Purpose::Migrate if self.rewritten().next().is_none() => {
-                Err(ConvertError::NothingInCodes { path: path() })
+                let headers = source.checkpoint.tensors().iter();
+                let blocks = headers.filter(|it| it.is_in_blocks()).map(TensorHeader::stored_as);
+                let blocks = BTreeSet::from_iter(blocks).into_iter().collect();
+                Err(ConvertError::NothingInCodes { path: path(), blocks })
             }
             Purpose::Repair
                 if source.repaired.as_ref().is_none_or(|repaired| repaired.repairs.is_empty()) =>

@@ -72,6 +72,11 @@ impl<'a> Quantization<'a> {
                 let dtype = PlainDtype::of_numbers(foreign.dtype);
                 (Decision::Decode { dtype }, reason.of_foreign(foreign))
             }
+            // Decoded in any case; F32 would take eight times the room of the blocks.
+            (Wish::Keep, None, None) if header.is_in_blocks() => {
+                let dtype = PlainDtype::beside(self.questions.recipe.scheme());
+                (Decision::Decode { dtype }, reason)
+            }
             (Wish::Remove | Wish::Correct | Wish::Keep, ..) => verdict.clone().of_plain_tensor(),
         }
     }

@@ -227,7 +227,9 @@ impl<'a> Questions<'a> {
             }
             Ok(_) => Verdict { wish: Wish::Remove, reason: Reason::Superseded },
         });
-        Answer::new(Question::SideTensor, verdict)
+        let is_stray = self.source.stored.strays.contains(&header.name);
+        let stray = is_stray.then_some(Verdict { wish: Wish::Remove, reason: Reason::Stray });
+        Answer::new(Question::SideTensor, verdict.or(stray))
     }
 
     /// Returns whether the codes that a layer of plain numbers gets have a tensor of this name themselves.
@@ -472,6 +474,8 @@ impl<'a> Questions<'a> {
 
     fn scheme(&self, header: &TensorHeader) -> Answer {
         let reason = match self.source.shape_of(header).len() {
+            // A budget names the schemes that differ from the recipe's, which it has chosen as well.
+            2 if !self.recipe.assigned().is_empty() => Reason::Assigned,
             2 => Reason::Default,
             _ if self.recipe.scheme().has_scales() && self.has_coded_bank(header) => {
                 Reason::Default

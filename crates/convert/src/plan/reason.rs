@@ -70,10 +70,14 @@ pub enum Reason {
     Superseded,
     /// A scale or marker that belongs to nothing.
     Orphan,
+    /// A scale of a weight that the file does not have.
+    Stray,
     /// The preset removes it.
     Removed(String),
     /// All codes are to become plain numbers.
     Dequantized,
+    /// It was in such blocks of GGUF, and all are to become plain numbers.
+    Blocks(&'static str),
     /// Its codes are laid out anew.
     Moved,
     /// Codes without a scale, which need no layout.
@@ -157,19 +161,31 @@ impl fmt::Display for Reason {
             Reason::InputScale => write!(f, "activation scale; its layer keeps its scheme"),
             Reason::Superseded => write!(f, "its layer is stored anew"),
             Reason::Orphan => write!(f, "scale of a weight that is not quantized"),
+            Reason::Stray => write!(f, "scale of a weight that is not there"),
             Reason::Removed(because) => write!(f, "{because}"),
-            Reason::Dequantized => write!(f, "decoded"),
+            Reason::Dequantized => write!(f, "holds codes"),
+            Reason::Blocks(blocks) => write!(f, "was {blocks}"),
             Reason::Moved => write!(f, "same codes and scales"),
             Reason::Unscaled => write!(f, "its codes are the values"),
             Reason::Edited => write!(f, "other options, the same codes"),
             Reason::NotEdited => write!(f, "not edited"),
             Reason::NotInCodes => write!(f, "holds no codes"),
             Reason::Decoded { from, spelling, because } => {
-                write!(f, "{because}; was {from} ({spelling})")
+                write_because(f, because)?;
+                write!(f, "was {from} ({spelling})")
             }
             Reason::FromForeign { program, codes, because } => {
-                write!(f, "{because}; was {program}, {codes}")
+                write_because(f, because)?;
+                write!(f, "was {program}, {codes}")
             }
         }
+    }
+}
+
+/// Writes the reason for what becomes of codes, unless all become the same.
+fn write_because(f: &mut fmt::Formatter<'_>, because: &Reason) -> fmt::Result {
+    match because {
+        Reason::Dequantized => Ok(()),
+        because => write!(f, "{because}; "),
     }
 }

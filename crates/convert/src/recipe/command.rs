@@ -27,7 +27,7 @@ pub enum Command {
     },
     /// Codes are laid out anew.
     Migrate(Layout),
-    /// Defects are mended, and the file is written anew.
+    /// Defects are repaired, and the file is written anew.
     Repair,
     /// A file is looked at.
     Inspect,

@@ -133,7 +133,7 @@ pub struct RecipeFile {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "clap", arg(skip))]
     pub migrate_to: Option<String>,
-    /// Quantize nothing; mend known defects of layers in codes. Stands alone.
+    /// Quantize nothing; repair known defects of layers in codes. Stands alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "clap", arg(skip))]
     pub repair: Option<bool>,
@@ -286,8 +286,14 @@ fn is_default(options: &MethodOptions) -> bool {
 
 /// Rewrites the parser's words for types in those of people who write recipes.
 pub(crate) fn in_plain_words(message: &str) -> String {
-    const WORDS: [(&str, &str); 10] = [
+    const WORDS: [(&str, &str); 12] = [
         ("invalid type", "wrong type"),
+        // What `toml` says of a word without quotes that begins as `false` does.
+        (
+            "invalid boolean, expected `false`",
+            "text stands in quotes, and this is neither true nor false",
+        ),
+        ("expected struct LayerSettings", "expected a table of settings"),
         ("expected a sequence", "expected a list in brackets"),
         ("expected a string", "expected text in quotes"),
         ("expected a boolean", "expected true or false"),

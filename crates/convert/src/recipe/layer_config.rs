@@ -2,7 +2,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::recipe::complaint::{Complaint, RecipeError};
-use crate::recipe::file::{RecipeFile, RuleFile};
+use crate::recipe::file::{RecipeFile, RuleFile, in_plain_words};
 
 /// Key of the settings for layers that no pattern matches.
 const DEFAULT: &str = "_default";
@@ -49,6 +49,11 @@ pub fn import_layer_config(text: &str) -> Result<RecipeFile, RecipeError> {
         let expected = "expected an object from patterns to settings";
         Complaint::of_all(format!("layer-config: {error}; {expected}"))
     })?;
+    if entries.contains_key("report_version") {
+        let problem = "is a report of a conversion, not a recipe\n  the header of the file that it is of holds the \
+                       recipe: `roundwise inspect` shows its flags";
+        return Err(Complaint::of_all(problem).into());
+    }
     let mut import = Import::default();
     let mut entries: Vec<(String, Value)> = entries.into_iter().collect();
     // A stable sort: of patterns alike in this the one that was typed first decides.
@@ -91,7 +96,7 @@ struct Import {
 impl Import {
     fn settings(&mut self, pattern: &str, settings: &Value) -> Option<LayerSettings> {
         let read = LayerSettings::deserialize(settings);
-        read.map_err(|error| self.complain(pattern, error)).ok()
+        read.map_err(|error| self.complain(pattern, in_plain_words(&error.to_string()))).ok()
     }
 
     fn complain(&mut self, pattern: &str, problem: impl std::fmt::Display) {

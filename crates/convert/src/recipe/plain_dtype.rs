@@ -1,7 +1,7 @@
 use std::fmt;
 
 use roundwise_grid::{F16, Grid, vectorized};
-use roundwise_scheme::QuantizedMatrix;
+use roundwise_scheme::{GridKind, QuantizedMatrix, Scheme};
 use roundwise_tensor_file::Dtype;
 
 /// Numbers that a program reads without scales.
@@ -40,6 +40,14 @@ impl PlainDtype {
             Some(Dtype::F16) => PlainDtype::F16,
             Some(Dtype::F32) => PlainDtype::F32,
             _ => PlainDtype::Bf16,
+        }
+    }
+
+    /// Returns the dtype of what is kept beside weights in a scheme: its own where it stores plain numbers.
+    pub(crate) fn beside(scheme: Scheme) -> Self {
+        match scheme == Scheme::unscaled(GridKind::F16) {
+            true => PlainDtype::F16,
+            false => PlainDtype::Bf16,
         }
     }
 

@@ -9,7 +9,7 @@ pub enum Purpose {
     Decode(PlainDtype),
     /// Codes stay what they are; the layout becomes the recipe's.
     Migrate,
-    /// Codes stay what they are; known defects are mended.
+    /// Codes stay what they are; known defects are repaired.
     Repair,
     /// Weights stay what they are; entries of the header and options of layers change.
     Edit,

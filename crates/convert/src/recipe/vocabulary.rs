@@ -1,8 +1,8 @@
 //! Entries of what a recipe may name, as other programs and pages are told of them.
 
-use roundwise_layout::{Layout, opener};
+use roundwise_layout::{Layout, OpenerKind, opener};
 use roundwise_rounding::{METHODS, Method, SettingOfMethod};
-use roundwise_scheme::CATALOG;
+use roundwise_scheme::{CATALOG, Scheme};
 use serde::Serialize;
 
 use crate::model::{Architecture, Preset};
@@ -19,8 +19,8 @@ pub struct SchemeEntry {
     pub read_as: String,
     /// Bits that one weight takes, scales not counted.
     pub bits: usize,
-    /// The program that opens it in its own layout.
-    pub opened_by: &'static str,
+    /// The program that opens it in its own layout, and the servers that read it in theirs.
+    pub opened_by: String,
     /// When to choose it.
     pub when: &'static str,
 }
@@ -33,10 +33,34 @@ impl SchemeEntry {
             summary: entry.summary(),
             read_as: entry.scheme.read_as().to_string(),
             bits: entry.bits(),
-            opened_by: opener(Layout::default_for(entry.scheme), entry.scheme).name,
+            opened_by: opened_by(entry.scheme),
             when: entry.when,
         };
         CATALOG.iter().map(entry).collect()
+    }
+}
+
+/// Names who opens a scheme: in its own layout, and servers in whichever of theirs most of them read.
+fn opened_by(scheme: Scheme) -> String {
+    let own = opener(Layout::default_for(scheme), scheme);
+    let layouts = Layout::NAMES.iter().map(|(_, layout)| *layout);
+    let served = layouts.filter(|layout| layout.is_for_servers());
+    let served = served.filter(|layout| scheme.has_scales() && layout.admits(scheme).is_ok());
+    let served = served.map(|layout| opener(layout, scheme));
+    let servers = served.filter_map(|opener| match opener.kind {
+        OpenerKind::Servers { with_transformers } => Some((with_transformers, opener.name)),
+        OpenerKind::StockComfyUi | OpenerKind::CustomNodes | OpenerKind::Nobody { .. } => None,
+    });
+    // The first of those with transformers, where there is one.
+    let servers = servers.reduce(|best, next| if next.0 && !best.0 { next } else { best });
+    match (servers, own.kind) {
+        (Some((_, servers)), OpenerKind::StockComfyUi | OpenerKind::CustomNodes) => {
+            format!("{}; {servers}", own.name)
+        }
+        (Some((_, servers)), OpenerKind::Servers { .. } | OpenerKind::Nobody { .. }) => {
+            servers.to_owned()
+        }
+        (None, _) => own.name.to_owned(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Reports: what happened to every tensor.
 
 pub(crate) mod layer_rounding;
+pub(crate) mod losses;
 pub(crate) mod named;
 pub(crate) mod prediction;
 pub(crate) mod record;

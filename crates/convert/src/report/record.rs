@@ -11,6 +11,9 @@ pub(crate) struct TensorRecord {
     seconds: f64,
     /// `‖E‖²` and `‖W‖²`, bit by bit, so that sums over all tensors come out the same.
     sums: Option<[u64; 2]>,
+    /// Error and norm of numbers that became F16, bit by bit.
+    #[serde(default)]
+    narrowed: Option<[u64; 2]>,
     rounding: Option<LayerRounding>,
     /// `‖E‖²` of nearest codes, which JSON of a [`LayerRounding`] lacks.
     nearest_energy: f64,
@@ -22,6 +25,10 @@ impl TensorRecord {
         Self {
             seconds: report.seconds,
             sums: report.sums.map(bits),
+            narrowed: report
+                .narrowing_error
+                .zip(report.weight_norm)
+                .map(|(error, norm)| [error, norm].map(f64::to_bits)),
             nearest_energy: report
                 .rounding
                 .as_ref()
@@ -47,6 +54,9 @@ impl TensorReport {
             record.sums.map(|bits| bits.map(f64::from_bits))
         {
             self.measure(WeightError { error_squared, weight_squared });
+        }
+        if let Some([error, norm]) = record.narrowed.map(|bits| bits.map(f64::from_bits)) {
+            (self.narrowing_error, self.weight_norm) = (Some(error), Some(norm));
         }
         let with_energy =
             |rounding| LayerRounding { nearest_energy: record.nearest_energy, ..rounding };

@@ -63,6 +63,9 @@ pub struct Report {
     /// Number of tensors that became codes.
     #[serde(alias = "converted")]
     pub converted_tensors: usize,
+    /// Number of tensors in codes that became plain numbers or were laid out anew.
+    #[serde(default)]
+    pub rewritten_tensors: usize,
     /// Number of tensors that were kept.
     #[serde(alias = "kept")]
     pub kept_tensors: usize,

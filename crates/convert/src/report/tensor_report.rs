@@ -31,6 +31,9 @@ pub struct TensorReport {
     /// `‖E‖ / ‖W‖` of the stored codes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight_error: Option<f64>,
+    /// The same of what codes stand for, where it became F16, which does not hold all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub narrowing_error: Option<f64>,
     /// `‖W‖`, in model units.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight_norm: Option<f64>,
@@ -55,11 +58,18 @@ impl TensorReport {
             reason: planned.because(),
             scheme: planned.scheme(),
             weight_error: None,
+            narrowing_error: None,
             weight_norm: None,
             rounding: None,
             seconds: 0.0,
             sums: None,
         }
+    }
+
+    /// Sets the measured error of numbers that became F16.
+    pub(crate) fn measure_narrowing(&mut self, error: WeightError) {
+        self.narrowing_error = Some(error.relative());
+        self.weight_norm = Some(error.weight_squared.sqrt());
     }
 
     /// Sets the measured error of the stored codes.

@@ -115,8 +115,10 @@ impl Search<'_> {
         let input = &self.measuring.prepared.input;
         match self.request.budget {
             Budget::Size(bytes) => {
-                let has = input.source.checkpoint.total_bytes();
-                if bytes >= has {
+                let checkpoint = &input.source.checkpoint;
+                let has = checkpoint.total_bytes();
+                // Blocks of GGUF may take less than the smallest file that is made of them.
+                if bytes >= has && !checkpoint.is_gguf() {
                     let problem = format!("{bytes} bytes are no less than the input has, {has}");
                     return Err(self.out_of_reach(problem));
                 }
@@ -138,6 +140,18 @@ impl Search<'_> {
         // Losses of 0: what the smallest file takes does not depend on them.
         let layers = layer_options(&self.measuring.prepared, None);
         self.solved(&Problem::new(&layers, &self.allowed), &layers).map(drop)
+    }
+
+    /// Says which table takes much of the smallest file, where it is made of blocks of GGUF and codes of it
+    /// would help.
+    fn kept_table(&self) -> Option<Text> {
+        let prepared = &self.measuring.prepared;
+        let plan = prepared.plans().next()?;
+        let is_of_gguf = prepared.input.source.checkpoint.is_gguf();
+        let (layer, bytes) = plan.largest_table().filter(|_| is_of_gguf)?;
+        let kept = format!("\n  `{layer}`, which is kept, has {bytes} of them; ");
+        let include = Setting::new("include").quoted();
+        Some(Text::from(kept) + include + format!(" `{layer}` makes codes of it"))
     }
 
     /// Returns the smallest file.
@@ -178,7 +192,9 @@ impl Search<'_> {
             Budget::Size(size) => size,
         };
         let too_small = |least: u64| {
-            self.out_of_reach(format!("{size} bytes are too few: the smallest file has {least}"))
+            let text =
+                Text::from(format!("{size} bytes are too few: the smallest file has {least}"));
+            self.out_of_reach(text + self.kept_table().unwrap_or_default())
         };
         // The header's length depends on the schemes, so that the rest of the file is found by trying.
         let smallest = self.smallest(problem, layers)?;

@@ -1,3 +1,4 @@
+use std::ffi::{OsStr, OsString};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
@@ -107,12 +108,7 @@ pub fn default_output(input: &Path, recipe: &Recipe, limits: Limits) -> PathBuf 
     // `.` and `..` have no name of their own; the folder that they stand for has one.
     let whole = input.file_name().is_none().then(|| input.canonicalize().ok()).flatten();
     let input = whole.as_deref().unwrap_or(input);
-    let name = input.file_name().map(|name| name.to_string_lossy().into_owned());
-    let name = name.unwrap_or_else(|| "model".to_owned());
-    let base = match name.strip_suffix(".json") {
-        Some(index) => name_of_indexed(index),
-        None => without_ending(&name).to_owned(),
-    };
+    let base = input.file_name().map_or_else(|| "model".into(), base_of);
     let layout = match (recipe.purpose(), recipe.layout()) {
         (Purpose::Quantize, Layout::ComfyLegacy) => "-legacy",
         _ => "",
@@ -120,8 +116,25 @@ pub fn default_output(input: &Path, recipe: &Recipe, limits: Limits) -> PathBuf 
     let ending = published_ending(recipe).unwrap_or_else(|| own_ending(recipe));
     let limits = limits.for_recipe(recipe);
     let suffix = if limits.shard_bytes.is_some() { "" } else { ".safetensors" };
-    let output = format!("{base}{ending}{layout}{suffix}");
+    let mut output = base;
+    output.push(format!("{ending}{layout}{suffix}"));
     input.parent().map_or_else(|| PathBuf::from(&output), |folder| folder.join(&output))
+}
+
+/// Returns what outputs of an input are named after.
+fn base_of(name: &OsStr) -> OsString {
+    let path = Path::new(name);
+    match (name.to_str(), path.extension().and_then(OsStr::to_str)) {
+        (Some(name), _) => match name.strip_suffix(".json") {
+            Some(index) => name_of_indexed(index).into(),
+            None => without_ending(name).into(),
+        },
+        // Bytes that are no text stay: replaced by a sign they would be those of another name.
+        (None, Some(ending)) if ENDINGS.contains(&format!(".{ending}").as_str()) => {
+            path.file_stem().unwrap_or(name).into()
+        }
+        (None, _) => name.into(),
+    }
 }
 
 fn own_ending(recipe: &Recipe) -> String {
@@ -233,6 +246,15 @@ mod tests {
                 default_output(Path::new(input), &recipe, Limits::default()),
                 Path::new(output)
             );
+        }
+        #[cfg(unix)]
+        {
+            use std::os::unix::ffi::OsStrExt;
+            let [one, other] = [&b"\xff.safetensors"[..], b"\xfe.safetensors"].map(|name| {
+                default_output(Path::new(OsStr::from_bytes(name)), &recipe, Limits::default())
+            });
+            assert_ne!(one, other);
+            assert_eq!(one, Path::new(OsStr::from_bytes(b"\xff-fp8.safetensors")));
         }
         let folder = Limits { shard_bytes: Some(1), ..Limits::default() };
         assert_eq!(default_output(Path::new("a/m"), &recipe, folder), Path::new("a/m-fp8"));

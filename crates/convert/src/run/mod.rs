@@ -13,6 +13,7 @@ pub(crate) mod job;
 pub(crate) mod lazy;
 pub(crate) mod merge;
 pub(crate) mod model_config;
+mod narrowing;
 pub(crate) mod not_finite;
 pub(crate) mod output;
 pub(crate) mod places;

@@ -69,7 +69,8 @@ impl Target {
     /// [`ConvertError::NoFolder`].
     pub fn check_folder(&self) -> Result<(), ConvertError> {
         match place_of(&self.path).parent() {
-            Some(folder) if !folder.is_dir() => {
+            // A path without a name, such as `.`, has no folder: it is one.
+            Some(folder) if !folder.as_os_str().is_empty() && !folder.is_dir() => {
                 let (path, folder) = (self.path.clone(), folder.to_owned());
                 Err(ConvertError::NoFolder { path, folder })
             }

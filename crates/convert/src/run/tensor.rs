@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use roundwise_layout::{ForeignLayer, MatmulPrecision, PackedTensor};
-use roundwise_scheme::{QuantizedMatrix, Rotation, Scheme};
+use roundwise_scheme::{FloatDtype, QuantizedMatrix, Rotation, Scheme};
 use roundwise_tensor_file::{PIECE_BYTES, TensorHeader, pieces};
 
 use crate::error::ConvertError;
@@ -14,11 +14,12 @@ use crate::report::watch::{Event, Phase, notice};
 use crate::run::bias;
 use crate::run::buffers::Buffers;
 use crate::run::lazy::Lazy;
+use crate::run::narrowing::Narrowing;
 use crate::run::not_finite::first_row_not_finite;
 use crate::run::output::Output;
 use crate::run::pool::map_in_order;
 use crate::run::round::Stop;
-use crate::source::numbers::narrow;
+use crate::source::numbers::{narrow, widened};
 
 /// One step of a thread.
 enum Task {
@@ -107,7 +108,7 @@ impl<'a> Output<'a> {
             Decision::Copy if planned.is_merged => self.merge(header, buffers)?,
             Decision::Copy => self.copy(header, &header.name, buffers)?,
             Decision::Rename { name } => self.copy(header, name, buffers)?,
-            Decision::Decode { dtype } => self.decode(planned, *dtype, buffers)?,
+            Decision::Decode { dtype } => self.decode(planned, *dtype, &mut report, buffers)?,
             Decision::Repack { scheme, matmul_precision, .. } if planned.experts().is_some() => {
                 let written = self.repack_bank(planned, *scheme, *matmul_precision, buffers)?;
                 self.passed(header.byte_len())?;
@@ -277,23 +278,35 @@ impl<'a> Output<'a> {
         &self,
         planned: &PlannedTensor,
         dtype: PlainDtype,
+        report: &mut TensorReport,
         buffers: &mut Buffers,
     ) -> Result<Vec<String>, Stop> {
         let foreign = self.input.source.foreign_layer(&planned.header);
         // Some rows at a time, unless an adapter changes the weight: that needs it whole.
         if let Some(foreign) = foreign.filter(|_| !planned.is_merged) {
-            return self.decode_foreign(planned, foreign, dtype, buffers);
+            return self.decode_foreign(planned, foreign, dtype, report, buffers);
+        }
+        if planned.header.is_in_blocks() && !planned.is_merged {
+            return self.decode_blocks(planned, dtype, report, buffers);
         }
         let memory = buffers.take();
+        let mut lost = Narrowing::of(dtype);
         let bytes = match planned.is_merged {
             true => {
-                let weight = self.input.source.load_into(&planned.header, buffers.take())?;
-                dtype.stored(&weight.view().to_f32(), memory)
+                let source = &self.input.source;
+                let values = match planned.header.is_in_blocks() {
+                    true => source.merged_numbers(&planned.header)?,
+                    false => source.load_into(&planned.header, buffers.take())?.view().to_f32(),
+                };
+                let bytes = dtype.stored(&values, memory);
+                lost.add(&values, &bytes);
+                bytes
             }
             false => {
                 let matrix = self.input.source.decoded_codes(&planned.header)?;
                 let [_, cols] = matrix.shape();
                 let bytes = dtype.decoded(&matrix, memory);
+                lost.add_matrix(&matrix, &bytes);
                 // A plan that knows of it has a note about it, and it is stored as what it is.
                 let is_known = self.plan.not_finite.contains_key(&planned.header.name);
                 if let Some(row) = first_row_not_finite(dtype, &bytes, cols).filter(|_| !is_known) {
@@ -302,10 +315,43 @@ impl<'a> Output<'a> {
                 bytes
             }
         };
+        lost.tell(report);
         let name = planned.decoded_name();
         self.file.write(&name, &bytes)?;
         buffers.keep(bytes);
         self.passed(planned.header.byte_len())?;
+        Ok(vec![name])
+    }
+
+    /// Narrows what blocks of GGUF are decoded to on reading, piece by piece: tables of words are large.
+    fn decode_blocks(
+        &self,
+        planned: &PlannedTensor,
+        dtype: PlainDtype,
+        report: &mut TensorReport,
+        buffers: &mut Buffers,
+    ) -> Result<Vec<String>, Stop> {
+        let header = &planned.header;
+        let name = planned.decoded_name();
+        let (mut numbers, mut bytes) = (buffers.take(), vec![]);
+        let mut lost = Narrowing::of(dtype);
+        let mut at = 0;
+        for piece in pieces(header.byte_len()) {
+            numbers.resize((piece.end - piece.start) as usize, 0);
+            self.input.source.checkpoint.read_into(header, piece.start, &mut numbers)?;
+            let values = widened(FloatDtype::F32, &numbers);
+            bytes = dtype.stored(&values, bytes);
+            lost.add(&values, &bytes);
+            self.file.write_part(&name, at, &bytes)?;
+            at += bytes.len() as u64;
+            self.passed(piece.end - piece.start)?;
+        }
+        // Without elements there are no pieces, and the tensor has to be written all the same.
+        if header.byte_len() == 0 {
+            self.file.write(&name, &[])?;
+        }
+        lost.tell(report);
+        buffers.keep(numbers);
         Ok(vec![name])
     }
 
@@ -315,6 +361,7 @@ impl<'a> Output<'a> {
         planned: &PlannedTensor,
         foreign: &ForeignLayer,
         dtype: PlainDtype,
+        report: &mut TensorReport,
         buffers: &mut Buffers,
     ) -> Result<Vec<String>, Stop> {
         /// Numbers that are decoded at once.
@@ -322,15 +369,18 @@ impl<'a> Output<'a> {
         const AT_ONCE: usize = 1 << 21;
         let name = planned.decoded_name();
         let (mut values, mut bytes) = (vec![], buffers.take());
+        let mut lost = Narrowing::of(dtype);
         let mut at = 0;
         let height = (AT_ONCE / foreign.cols()).max(1);
         for first in (0..foreign.rows()).step_by(height) {
             let rows = first..foreign.rows().min(first + height);
             self.input.source.foreign_rows(foreign, rows, &mut values)?;
             bytes = dtype.stored(&values, bytes);
+            lost.add(&values, &bytes);
             self.file.write_part(&name, at, &bytes)?;
             at += bytes.len() as u64;
         }
+        lost.tell(report);
         buffers.keep(bytes);
         self.passed(planned.header.byte_len())?;
         Ok(vec![name])

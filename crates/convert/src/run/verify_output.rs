@@ -6,6 +6,7 @@ use roundwise_scheme::WeightError;
 
 use crate::error::ConvertError;
 use crate::plan::{Action, Note, Tool};
+use crate::report::losses::losses;
 use crate::report::watch::{Event, Phase, notice};
 use crate::report::{Prediction, Report, RoundingTotals, TensorReport};
 use crate::run::check_output::check_output;
@@ -51,6 +52,7 @@ impl Output<'_> {
         let count =
             |action: Action| tensors.iter().filter(|tensor| tensor.decision == action).count();
         let (converted, removed) = (count(Action::Quantize), count(Action::Remove));
+        let rewritten = count(Action::Decode) + count(Action::Repack);
         let mut total = WeightError::default();
         for sums in tensors.iter().filter_map(|tensor| tensor.sums) {
             total += sums;
@@ -69,14 +71,15 @@ impl Output<'_> {
             consumers: plan.consumers(),
             preset: plan.preset.name.clone(),
             layout: plan.layout,
-            notes: plan.notes.iter().map(Note::text).collect(),
+            notes: plan.notes.iter().map(Note::text).chain(losses(&tensors)).collect(),
             threads: plan.memory.threads.get(),
             recalled_tensors: self.finished.len(),
             seconds: 0.0,
             sync_seconds: 0.0,
             verify_seconds: None,
             converted_tensors: converted,
-            kept_tensors: tensors.len() - converted - removed,
+            rewritten_tensors: rewritten,
+            kept_tensors: tensors.len() - converted - removed - rewritten,
             removed_tensors: removed,
             rounding: self
                 .input

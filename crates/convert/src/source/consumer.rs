@@ -1,7 +1,7 @@
 //! Programs that open the outputs, each with its own table of files that it opens.
 
 pub(crate) mod answer;
-mod comfyui;
+pub(crate) mod comfyui;
 mod servers;
 
 use roundwise_layout::{
@@ -64,9 +64,12 @@ impl Consumer {
 
     fn answer(self, subject: &Subject, scheme: Scheme, opener: Opener) -> Opens {
         let program = opener.name.to_owned();
-        // Plain numbers are read by whatever reads the model; a part of a model by nothing.
+        // Plain numbers are read by whatever reads the model, under its names; a part of a model by nothing.
         if !scheme.has_scales() && subject.incomplete.is_none() {
-            return Opens::Yes { program };
+            return match comfyui::names_of_gguf(&subject.detected) {
+                Some(reason) => Opens::NotKnown { reason },
+                None => Opens::Yes { program },
+            };
         }
         match self.takes_codes(subject) {
             TakesCodes::No { reason, way_out } => return Opens::No { reason, way_out },

@@ -62,8 +62,13 @@ fn under_other_name<'a>(
 /// Suggests a tensor whose name holds what was asked for, or the layer whose name is closest to it.
 fn similar(source: &Source, names: &[OtherName], name: &str) -> String {
     let tensors = source.checkpoint.tensors();
-    if let Some(header) = tensors.iter().find(|header| header.name.contains(name)) {
-        return format!("; is `{}` meant?", header.name);
+    // A layer before other tensors, whose names may hold as much.
+    let holds = |header: &&TensorHeader| header.name.contains(name);
+    let mut weights = tensors.iter().filter(|header| layer_of_weight(&header.name).is_some());
+    let meant = weights.find(holds).map(|header| layer_of(&header.name));
+    let meant = meant.or_else(|| tensors.iter().find(holds).map(|header| header.name.as_str()));
+    if let Some(meant) = meant {
+        return format!("; is `{meant}` meant?");
     }
     let layers = tensors.iter().filter_map(|header| layer_of_weight(&header.name));
     let elsewhere = names.iter().map(|it| it.other.module.as_str());

@@ -34,7 +34,7 @@ pub struct Source {
     names_stay: Option<NamesStay>,
     /// Adapters that are added to its weights when they are read.
     adapters: Adapters,
-    /// Its defects, where they were mended.
+    /// Its defects, where they were repaired.
     pub(crate) repaired: Option<Repaired>,
 }
 
@@ -47,7 +47,7 @@ pub(crate) enum NamesStay {
     Untranslated(String),
 }
 
-/// The mended defects of a file.
+/// The repaired defects of a file.
 #[derive(Debug)]
 pub(crate) struct Repaired {
     /// The defects, and what makes each good.
@@ -178,7 +178,7 @@ impl Source {
     }
 
     /// Opens a file as a recipe asks: taken for the kind it names, with its adapters added to the
-    /// weights when they are read; with its defects mended where the recipe repairs.
+    /// weights when they are read; with its defects repaired where the recipe is for that.
     ///
     /// # Errors
     /// As [`Source::open`], and [`ConvertError::Misfit`] for adapters that do not fit the model.
@@ -307,13 +307,27 @@ impl Source {
         let checkpoint = model(checkpoint)?;
         let RepairedLayers { stored, repairs, layout } = RepairedLayers::find(&checkpoint)?;
         let of_files: Vec<_> =
-            defects.iter().map(|defect| mend_of_file(&checkpoint, defect)).collect();
+            defects.iter().map(|defect| repair_of_file(&checkpoint, defect)).collect();
         let source = Self::of(checkpoint, stored, None);
-        let is_prefixed = source.subject.detected.is_behind_prefix();
-        let repairs =
-            repairs.into_iter().filter(|repair| !(is_prefixed && repair.is_of_the_header()));
-        let repairs = of_files.into_iter().chain(repairs).collect();
+        let repairs = repairs.into_iter().filter(|repair| source.counts(&repair.defect));
+        let repairs: Vec<Repair> = of_files.into_iter().chain(repairs).collect();
         Ok(Self { repaired: Some(Repaired { repairs, layout }), ..source })
+    }
+
+    /// Returns whether a defect is one here: what the header lacks matters to no loader of a model behind a
+    /// prefix.
+    fn counts(&self, defect: &Defect) -> bool {
+        !(self.subject.detected.is_behind_prefix() && defect.is_of_the_header())
+    }
+
+    /// Lists what is wrong with its layers in codes, in name order: what a repair is about.
+    pub(crate) fn defects(&self) -> Vec<Defect> {
+        let StoredLayers { defects, orphans, .. } = &self.stored;
+        let markers = self.stored.one_sided_markers().into_iter().chain(self.stored.missing_half());
+        let markers = markers.filter(|defect| self.counts(defect));
+        let mut all: Vec<Defect> = defects.iter().chain(orphans).cloned().chain(markers).collect();
+        all.sort();
+        all
     }
 
     /// Returns the layer whose codes this tensor holds.
@@ -568,7 +582,7 @@ fn model(checkpoint: Checkpoint) -> Result<Checkpoint, ConvertError> {
 }
 
 /// Returns the remedy for a defect of the file that its reader can read past.
-fn mend_of_file(checkpoint: &Checkpoint, defect: &TensorFileError) -> Repair {
+fn repair_of_file(checkpoint: &Checkpoint, defect: &TensorFileError) -> Repair {
     let file = match checkpoint.files() {
         [_] => String::new(),
         _ => format!(" in {}", defect.path().display()),

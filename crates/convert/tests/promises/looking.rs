@@ -157,7 +157,7 @@ fn a_trial_of_what_is_not_there_is_an_error() {
     let folder = folder();
     let error = try_weights(&job(folder.path(), ""), &["0.b"], &Unwatched).unwrap_err();
     assert_eq!(error.kind(), "misfit");
-    assert!(error.to_string().contains("`blocks.0.b.weight` meant?"), "{error}");
+    assert!(error.to_string().contains("`blocks.0.b` meant?"), "{error}");
 }
 
 /// Stops at the first tensor that is finished.

@@ -13,6 +13,12 @@ impl Defect {
     pub(crate) fn new(layer: &str, problem: impl Into<String>, breaks: &'static str) -> Self {
         Self { layer: layer.to_owned(), problem: problem.into(), breaks }
     }
+
+    /// Returns whether the header lacks what marker tensors say, which only programs that read nothing else
+    /// miss.
+    pub fn is_of_the_header(&self) -> bool {
+        self.breaks == breaks::OLD_COMFYUI
+    }
 }
 
 /// The programs that a defect breaks, and how.

@@ -11,7 +11,7 @@ use crate::read::finite::check_small_scale;
 use crate::read::foreign::catalog::Foreign;
 use crate::read::markers::Markers;
 use crate::read::odd_scales::odd_scales;
-use crate::read::orphans::orphans;
+use crate::read::orphans::{orphans, strays};
 use crate::read::recognise::recognise;
 use crate::read::scales::{header_scale, lost_scale};
 use crate::read::servers::packed_by_servers;
@@ -90,6 +90,7 @@ impl StoredLayers {
         found.add_foreign(foreign);
         found.refuse_lost_scales(file);
         found.defects.sort();
+        found.strays = strays(file, &found).into_iter().collect();
         found.orphans = orphans(file, &found, &markers);
         found.full_precision_layers = found.asking_for_full_precision(file, &markers);
         Ok(found)

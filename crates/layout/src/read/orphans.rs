@@ -26,8 +26,8 @@ pub(crate) fn orphans(
 ) -> Vec<Defect> {
     let mut orphans = unanswered(file, found, markers.keys());
     orphans.extend(unheeded(file, found, !markers.is_empty()));
-    orphans.extend(strays(file, found).into_iter().map(|name| {
-        let problem = format!("`{name}` scales no weight of the file");
+    orphans.extend(found.strays.iter().map(|name| {
+        let problem = format!("has no weight that `{name}` scales");
         let (layer, _) = name.rsplit_once('.').unwrap_or_default();
         Defect::new(layer, problem, breaks::UNEXPECTED)
     }));
@@ -59,8 +59,7 @@ fn unanswered<'a>(
             || defective.contains(layer.as_str());
         if let Some(weight) = weight(layer).filter(|_| !is_served) {
             let (dtype, shape) = (weight.dtype, &weight.shape);
-            let problem =
-                format!("`{name}` serves a weight that holds no codes: {dtype} {shape:?}");
+            let problem = format!("holds no codes ({dtype} {shape:?}), and has `{name}`");
             let breaks = match is_dummy(file, layer, name) {
                 true => breaks::DUMMY,
                 false => breaks::UNEXPECTED,
@@ -101,7 +100,7 @@ fn unheeded(file: &Checkpoint, found: &StoredLayers, has_markers: bool) -> Vec<D
     };
     let unheeded = found.layers.values().filter_map(|layer| {
         let (scale, why) = (layer.scale.as_ref()?, why(layer)?);
-        let problem = format!("ComfyUI does not heed `{scale}`: {why}");
+        let problem = format!("has `{scale}`, which ComfyUI does not heed: {why}");
         Some(Defect::new(&layer.layer, problem, breaks::UNSCALED))
     });
     unheeded.collect()

@@ -3,7 +3,7 @@ use roundwise_tensor_file::{Checkpoint, Dtype, TensorFileError, TensorHeader};
 use crate::layout::Layout;
 use crate::marker::Marker;
 use crate::names::find_weight;
-use crate::read::defect::{Defect, breaks};
+use crate::read::defect::Defect;
 use crate::read::markers::Markers;
 use crate::read::orphans::strays;
 use crate::read::recognise::recognise;
@@ -16,16 +16,8 @@ use crate::read::stored_layers::StoredLayers;
 pub struct Repair {
     /// The defect: where it is, and which programs it breaks.
     pub defect: Defect,
-    /// The change that mends it.
+    /// The change that repairs it.
     pub remedy: String,
-}
-
-impl Repair {
-    /// Returns whether it adds to the header what marker tensors say, for programs that read nothing
-    /// else.
-    pub fn is_of_the_header(&self) -> bool {
-        self.defect.breaks == breaks::OLD_COMFYUI
-    }
 }
 
 /// The layers of a damaged file, as they were meant.
@@ -34,7 +26,7 @@ pub struct RepairedLayers {
     /// Layers whose defects have a certain remedy are among those that can be decoded; defects
     /// that are left have no remedy, orphans are left out of whatever is written.
     pub stored: StoredLayers,
-    /// Defects that were found and are mended, in name order.
+    /// Defects that were found and are repaired, in name order.
     pub repairs: Vec<Repair>,
     /// The layout that the file is meant to have.
     pub layout: Layout,
@@ -45,7 +37,7 @@ impl RepairedLayers {
     /// or without `format`, markers of which one half is missing, scales of the wrong name, scales
     /// and markers that belong to nothing.
     ///
-    /// Codes and scales are never guessed at: a layer is mended only where its tensors allow one
+    /// Codes and scales are never guessed at: a layer is repaired only where its tensors allow one
     /// reading.
     ///
     /// # Errors
@@ -76,14 +68,16 @@ impl RepairedLayers {
             };
             repairs.push(Repair { defect: orphan, remedy: remedy.to_owned() });
         }
-        for name in strays(file, &stored) {
+        // Asked anew, for a layer that reads now may answer to one.
+        stored.strays = strays(file, &stored).into_iter().collect();
+        for name in &stored.strays {
             let (layer, _) = name.rsplit_once('.').unwrap_or_default();
             stored.side_tensors.insert(name.clone(), layer.to_owned());
         }
         // 3. Markers that only the header or only a tensor has: versions of ComfyUI read one or the other.
         let one_sided = stored.one_sided_markers().into_iter().chain(stored.missing_half());
         repairs.extend(one_sided.map(|defect| {
-            let where_missing = match defect.breaks == breaks::OLD_COMFYUI {
+            let where_missing = match defect.is_of_the_header() {
                 true => "the header",
                 false => "a marker tensor",
             };

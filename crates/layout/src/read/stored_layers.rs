@@ -29,6 +29,8 @@ pub struct StoredLayers {
     /// the layer is empty for file-wide ones. A scale without any weight may be something else and
     /// is not among them.
     pub side_tensors: BTreeMap<String, String>,
+    /// Scales that no weight answers to, in a file that says it is quantized; each is among `orphans`.
+    pub strays: BTreeSet<String>,
     /// Layers that the header marks, or the headers of shards together.
     pub header_layers: BTreeSet<String>,
     /// Layers in codes whose marker, or the file's, asks for products in full precision.
@@ -82,7 +84,7 @@ impl StoredLayers {
     }
 
     /// Finds the kind of markers that the whole file lacks.
-    pub(crate) fn missing_half(&self) -> Option<Defect> {
+    pub fn missing_half(&self) -> Option<Defect> {
         match (self.marker_tensors().len(), self.header_layers.len()) {
             (0, 0) => None,
             (0, layers) => {

@@ -20,8 +20,7 @@ fn scales_of_layers_that_were_kept() {
         ],
         None,
     );
-    let problem =
-        |name: &str| format!("`a.{name}` serves a weight that holds no codes: BF16 [4, 8]");
+    let problem = |name: &str| format!("holds no codes (BF16 [4, 8]), and has `a.{name}`");
     assert_eq!(
         orphans(&file),
         [("a", problem("input_scale").as_str()), ("a", problem("scale_weight").as_str())]
@@ -67,8 +66,7 @@ fn weights_without_elements() {
         assert!(file.stored.layers.is_empty());
         assert_eq!((defects(&file), orphans(&file)), (vec![], vec![]));
         let file = opened(&[fp8("a.weight", shape), scale("a.weight_scale", &[], &[1.0])], None);
-        let problem =
-            format!("`a.weight_scale` serves a weight that holds no codes: F8_E4M3 {shape:?}");
+        let problem = format!("holds no codes (F8_E4M3 {shape:?}), and has `a.weight_scale`");
         assert_eq!((defects(&file), orphans(&file)), (vec![], vec![("a", problem.as_str())]));
     }
 }

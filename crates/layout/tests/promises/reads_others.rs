@@ -299,7 +299,7 @@ fn scales_that_comfyui_does_not_heed() {
     ];
     test_each(cases, |(tensors, header, problem)| {
         let file = opened(tensors, *header);
-        let problem = format!("ComfyUI does not heed {problem}");
+        let problem = format!("has {}", problem.replace(':', ", which ComfyUI does not heed:"));
         assert_eq!((defects(&file), orphans(&file)), (vec![], vec![("m.a", problem.as_str())]));
         let layer = &file.stored.layers["m.a"];
         assert_eq!(layer.read(&file.checkpoint).unwrap().to_f32(), [3.0, 6.0]);
@@ -352,7 +352,7 @@ fn header_entries_carry_the_prefix_of_the_names() {
     // Without the prefix the entry belongs to nothing, and the scale has no marker.
     let file = opened(&tensors, Some(&entry(full).replace(r#""a""#, r#""blocks.0.q""#)));
     let problem = format!(
-        "ComfyUI does not heed `{name}.weight_scale`: the layer has no marker, other layers have"
+        "has `{name}.weight_scale`, which ComfyUI does not heed: the layer has no marker, other layers have"
     );
     assert_eq!(
         orphans(&file),

@@ -84,7 +84,7 @@ function totals(report) {
           "Error of outputs, squared", percent(rounding.output_error), `nearest codes ${percent(rounding.nearest_output_error)}`),
       rounding && Number.isFinite(rounding.objective_ratio) &&
         fact("Objective", percent(rounding.objective_ratio), `of nearest codes', ${rounding.method} on ${rounding.device}`),
-      fact("Tensors", `${whole(report.converted_tensors)} converted`, `${whole(report.kept_tensors)} kept, ${whole(report.removed_tensors)} removed`),
+      fact("Tensors", `${whole(report.converted_tensors)} converted`, `${report.rewritten_tensors ? `${whole(report.rewritten_tensors)} written anew, ` : ""}${whole(report.kept_tensors)} kept, ${whole(report.removed_tensors)} removed`),
       fact("Time", seconds(report.seconds), parts)),
     report.consumers.map(consumerLine),
     rounding && (rounding.nearest_layers > 0 || rounding.failed_layers > 0) && element("p.note", nearestOf(rounding)),

@@ -25,7 +25,7 @@ pub(in crate::commands) fn describe(report: &Report, typed: &Typed) -> String {
         describe_counts(report)
     );
     text += &format!(
-        "  {} → {} in {} (sync {}{})\n",
+        "  {} → {} in {} (to disk {}{})\n",
         bytes(report.input_bytes),
         bytes(report.output_bytes),
         seconds(report.seconds),
@@ -62,8 +62,7 @@ fn describe_counts(report: &Report) -> String {
     let rewritten = |verb: &str, layers: usize, side: &str| {
         let layers = counted(layers, "layer");
         let side = describe_side_tensors(report).map(|tensors| format!(", {tensors} {side}"));
-        // The report counts what is written anew among the kept.
-        let kept = counted(kept - moved - decoded, "tensor");
+        let kept = counted(*kept, "tensor");
         format!("{layers} {verb}{}, {kept} kept", side.unwrap_or_default())
     };
     if let Some(dtype) = &recipe.decode_to {
@@ -75,6 +74,9 @@ fn describe_counts(report: &Report) -> String {
     match (&recipe.edit, recipe.repair) {
         (Some(_), _) => rewritten("edited", moved, "written anew"),
         (None, Some(true)) => rewritten("laid out anew", moved, "written anew or left out"),
+        _ if decoded > 0 => {
+            format!("{converted} converted, {decoded} decoded, {kept} kept, {removed} removed")
+        }
         _ => format!("{converted} converted, {kept} kept, {removed} removed"),
     }
 }
@@ -253,7 +255,7 @@ fn describe_worst(report: &Report) -> String {
     if table.is_empty() {
         return String::new();
     }
-    table.render(width()) + &warn_of_ruined(report)
+    table.render(width())
 }
 
 /// Returns the output errors of the stored codes and of nearest ones.
@@ -270,78 +272,4 @@ fn worst_outputs(report: &Report) -> Vec<&TensorReport> {
         b.total_cmp(a).then_with(|| first.name.cmp(&second.name))
     });
     judged.into_iter().take(WORST_SHOWN).map(|(_, layer)| layer).collect()
-}
-
-/// A relative error that no 8-bit scheme has unless its scale does not suit the matrix.
-const RUINED: f64 = 0.10;
-
-fn warn_of_ruined(report: &Report) -> String {
-    // Four bits lose as much as that everywhere.
-    let has_8_bits = |layer: &TensorReport| layer.scheme.is_some_and(|it| it.code_bits() >= 8);
-    let is_ruined = |layer: &&TensorReport| {
-        has_8_bits(layer) && layer.weight_error.is_some_and(|error| error > RUINED)
-    };
-    let ruined: Vec<&TensorReport> = report.tensors.iter().filter(is_ruined).collect();
-    if ruined.is_empty() {
-        return String::new();
-    }
-    // Of the schemes without scales BF16 has the range of F32, so that it was F16.
-    let is_past_f16 = |layer: &&TensorReport| layer.scheme.is_some_and(|it| !it.has_scales());
-    if ruined.iter().all(is_past_f16) {
-        return format!(
-            "  warning: {} lost more than {}: F16 holds no numbers past 65504\n  {}\n",
-            counted(ruined.len(), "weight"),
-            percent(RUINED),
-            "`--scheme bf16` holds them",
-        );
-    }
-    format!(
-        "  warning: {} lost more than {}: one scale covers values of very different size\n  {}\n",
-        counted(ruined.len(), "weight"),
-        percent(RUINED),
-        way_out(&ruined),
-    )
-}
-
-/// Returns advice for weights that lost too much in their schemes.
-fn way_out(ruined: &[&TensorReport]) -> &'static str {
-    let is_tried = |name: &str| {
-        ruined.iter().any(|layer| layer.scheme.is_some_and(|scheme| scheme.to_string() == name))
-    };
-    match (is_tried("int8-row"), is_tried("fp8")) {
-        (false, false) => "`--scheme int8-row` or `fp8` suits them better",
-        (false, true) => {
-            "`--scheme int8-row` may suit them better; `--keep` keeps them as they are"
-        }
-        (true, false) => "`--scheme fp8` may suit them better; `--keep` keeps them as they are",
-        (true, true) => "`--keep` keeps them as they are",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use roundwise_convert::plan::Action;
-
-    #[test]
-    fn a_scheme_that_ruined_a_weight_is_not_recommended_for_it() {
-        let ruined = |scheme: &str| TensorReport {
-            name: "a.weight".to_owned(),
-            shape: vec![1, 1],
-            dtype: "F32".into(),
-            decision: Action::Quantize,
-            reason: String::new(),
-            scheme: Some(scheme.parse().unwrap()),
-            weight_error: Some(0.5),
-            weight_norm: None,
-            rounding: None,
-            seconds: 0.0,
-            sums: None,
-        };
-        for scheme in ["int8", "int8-row", "fp8", "fp8-block-64"] {
-            let advice = way_out(&[&ruined(scheme)]);
-            assert!(!advice.contains(&format!("`--scheme {scheme}`")), "{scheme}: {advice}");
-        }
-        assert!(!way_out(&[&ruined("fp8"), &ruined("int8-row")]).contains("--scheme"));
-    }
 }

@@ -53,7 +53,7 @@ pub(super) fn takes_codes(detected: &Detected) -> TakesCodes {
             way_out: "use it as statistics of the model that it is of".to_owned(),
         },
         FileKind::Unknown => match detected.main.is_unknown() {
-            true => not_known("with ComfyUI's own names it would be ComfyUI"),
+            true => not_known(UNKNOWN_MODEL),
             false => not_known("codes of such a model have not been tried in ComfyUI"),
         },
     }
@@ -64,6 +64,9 @@ fn by_names(detected: &Detected) -> TakesCodes {
     let main = &detected.main;
     if let Some(reason) = main.no_codes {
         return no(detected, reason);
+    }
+    if let Some(reason) = names_of_gguf(detected) {
+        return TakesCodes::NotKnown { reason };
     }
     match detected.dialect {
         Dialect::Diffusers if !main.is_unknown() => {
@@ -78,24 +81,33 @@ fn by_names(detected: &Detected) -> TakesCodes {
                         .to_owned(),
             };
         }
-        Dialect::LlamaCpp => {
-            return not_known("its names are llama.cpp's, which reads them from GGUF files alone");
-        }
-        Dialect::Original | Dialect::Diffusers | Dialect::Transformers | Dialect::Unknown => {}
+        Dialect::LlamaCpp
+        | Dialect::Original
+        | Dialect::Diffusers
+        | Dialect::Transformers
+        | Dialect::Unknown => {}
     }
     if !detected.wrapper.is_empty() {
         return not_known(&format!(
-            "its names begin with `{}`; with ComfyUI's own names it would be ComfyUI",
+            "its names begin with `{}`, which ComfyUI does not expect",
             detected.wrapper
         ));
     }
     if main.is_unknown() {
-        return not_known("with ComfyUI's own names it would be ComfyUI");
+        return not_known(UNKNOWN_MODEL);
     }
     match main.is_known_to_comfyui {
         true => TakesCodes::Yes,
         false => not_known("ComfyUI has no loader for such a model"),
     }
+}
+
+/// Returns why no other file than a GGUF may have the names that it has, in codes or in plain numbers, where
+/// that is so.
+pub(crate) fn names_of_gguf(detected: &Detected) -> Option<String> {
+    let is_of_llama_cpp = detected.dialect == Dialect::LlamaCpp;
+    is_of_llama_cpp
+        .then(|| "its names are llama.cpp's, which reads them from GGUF files alone".to_owned())
 }
 
 fn no(detected: &Detected, reason: &str) -> TakesCodes {
@@ -104,6 +116,9 @@ fn no(detected: &Detected, reason: &str) -> TakesCodes {
         way_out: "leave it as it is; schemes `fp16` and `bf16` store plain numbers".to_owned(),
     }
 }
+
+const UNKNOWN_MODEL: &str =
+    "ComfyUI does, if it is a model that ComfyUI knows, under ComfyUI's names";
 
 fn not_known(reason: &str) -> TakesCodes {
     TakesCodes::NotKnown { reason: reason.to_owned() }

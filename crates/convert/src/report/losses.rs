@@ -1,0 +1,185 @@
+//! Weights that lost more than their scheme or dtype should cost: why, and what helps.
+
+use std::collections::BTreeMap;
+
+use roundwise_scheme::{GridKind, Scheme};
+
+use crate::recipe::{Setting, Text};
+use crate::report::tensor_report::TensorReport;
+
+/// A relative error that nothing of 8 bits or more has unless numbers do not fit it.
+const RUINED: f64 = 0.10;
+
+/// The same of fewer bits, which cost 9 to 14 % of any weight.
+const RUINED_OF_FEW_BITS: f64 = 0.50;
+
+const LARGEST_F16: f64 = 65504.0;
+
+/// Numbers of this size keep more than a bit in BF16, whose least number is 2⁻¹³³.
+const SMALL_IN_BF16: f64 = 1e-39;
+
+/// Why a weight lost too much, as far as its errors tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Cause {
+    /// It holds numbers that F16 has no room for.
+    PastF16,
+    /// Its numbers are below what F16 tells from 0.
+    BelowF16,
+    /// Its numbers are below what BF16 tells from 0.
+    BelowBf16,
+    /// Every code stands for 0.
+    BelowScales,
+    /// Most of it is small beside the largest number of a scale.
+    Spread,
+}
+
+/// Describes the weights that lost too much, those with one cause together.
+pub(crate) fn losses(tensors: &[TensorReport]) -> Vec<Text> {
+    let mut by_cause = BTreeMap::<(Cause, bool), Vec<&TensorReport>>::new();
+    for tensor in tensors {
+        if let Some(cause) = cause(tensor) {
+            by_cause.entry((cause, tensor.scheme.is_some())).or_default().push(tensor);
+        }
+    }
+    by_cause.into_iter().map(|((cause, _), ruined)| described(cause, &ruined)).collect()
+}
+
+/// Returns why a weight lost too much, if it did.
+fn cause(tensor: &TensorReport) -> Option<Cause> {
+    let error = tensor.weight_error.or(tensor.narrowing_error)?;
+    let norm = tensor.weight_norm?;
+    let most = match tensor.scheme {
+        Some(scheme) if scheme.code_bits() < 8 => RUINED_OF_FEW_BITS,
+        Some(_) | None => RUINED,
+    };
+    if error.is_nan() || error <= most {
+        return None;
+    }
+    let is_unscaled = |grid| tensor.scheme == Some(Scheme::unscaled(grid));
+    // No number is larger than the norm of all.
+    let is_f16 = tensor.scheme.is_none() || is_unscaled(GridKind::F16);
+    Some(if is_f16 && norm > LARGEST_F16 {
+        Cause::PastF16
+    } else if is_f16 {
+        Cause::BelowF16
+    } else if is_unscaled(GridKind::Bf16) {
+        Cause::BelowBf16
+    } else if (error - 1.0).abs() < 1e-6 {
+        Cause::BelowScales
+    } else {
+        Cause::Spread
+    })
+}
+
+fn described(cause: Cause, ruined: &[&TensorReport]) -> Text {
+    let lost = match ruined {
+        [one] => format!("`{}` lost ", one.name),
+        [first, ..] => format!("{} weights (`{}`, …) lost ", ruined.len(), first.name),
+        [] => String::new(),
+    };
+    let few_bits = |tensor: &&TensorReport| tensor.scheme.is_some_and(|it| it.code_bits() < 8);
+    let share = match cause {
+        Cause::BelowScales => "all that they hold",
+        _ if ruined.iter().any(few_bits) => "more than 50 %",
+        _ => "more than 10 %",
+    };
+    let because = match cause {
+        Cause::PastF16 => "F16 holds no numbers past 65504",
+        Cause::BelowF16 => "F16 has no numbers as small as theirs but 0",
+        Cause::BelowBf16 => "BF16 has no numbers as small as theirs but 0",
+        Cause::BelowScales => "their numbers are too small for any scale, and every code is 0",
+        Cause::Spread => "one scale covers values of very different size",
+    };
+    Text::from(lost + share + ": " + because + "; ") + way_out(cause, ruined)
+}
+
+/// Returns what holds such weights: what follows from the cause, and is not what ruined one of them.
+fn way_out(cause: Cause, ruined: &[&TensorReport]) -> Text {
+    let keep = || Setting::new("keep").quoted() + " keeps them as they are";
+    let with = |setting: &str, name: &str| {
+        Text::from("`") + Setting::new(setting) + format!(" {name}` holds them")
+    };
+    let is_decoded = ruined.iter().all(|tensor| tensor.scheme.is_none());
+    let rms = |tensor: &&TensorReport| {
+        let elements = tensor.shape.iter().map(|&size| size as f64).product::<f64>().max(1.0);
+        tensor.weight_norm.unwrap_or_default() / elements.sqrt()
+    };
+    let fits_bf16 = ruined.iter().all(|tensor| rms(tensor) >= SMALL_IN_BF16);
+    let is_tried = |name: &str| {
+        ruined.iter().any(|tensor| tensor.scheme.is_some_and(|scheme| scheme.to_string() == name))
+    };
+    match cause {
+        Cause::PastF16 | Cause::BelowF16 if is_decoded && fits_bf16 => with("decode_to", "bf16"),
+        Cause::PastF16 | Cause::BelowF16 if is_decoded => with("decode_to", "f32"),
+        Cause::PastF16 | Cause::BelowF16 if fits_bf16 => with("scheme", "bf16"),
+        // Each of its codes has an exponent of its own.
+        Cause::Spread if !is_tried("fp8") => with("scheme", "fp8") + " better; " + keep(),
+        Cause::PastF16
+        | Cause::BelowF16
+        | Cause::BelowBf16
+        | Cause::BelowScales
+        | Cause::Spread => keep(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+
+    use crate::plan::Action;
+
+    use super::*;
+
+    fn tensor(scheme: Option<&str>, error: f64, norm: f64) -> TensorReport {
+        let (error, narrowing_error) = match scheme {
+            Some(_) => (Some(error), None),
+            None => (None, Some(error)),
+        };
+        TensorReport {
+            name: "a.weight".to_owned(),
+            shape: vec![4, 4],
+            dtype: Cow::Borrowed("F32"),
+            decision: Action::Quantize,
+            reason: String::new(),
+            scheme: scheme.map(|name| name.parse().unwrap()),
+            weight_error: error,
+            narrowing_error,
+            weight_norm: Some(norm),
+            rounding: None,
+            seconds: 0.0,
+            sums: None,
+        }
+    }
+
+    #[test]
+    fn a_weight_that_lost_too_much_is_told_with_its_cause_and_what_holds_it() {
+        for (scheme, error, norm, words) in [
+            (Some("fp16"), 0.9, 1e6, ["past 65504", "`scheme bf16` holds them"]),
+            (Some("fp16"), 1.0, 1e-10, ["F16 has no numbers as small", "`scheme bf16` holds them"]),
+            (Some("fp16"), 1.0, 1e-44, ["F16 has no numbers as small", "`keep` keeps them"]),
+            (None, 0.9, 1e6, ["past 65504", "`decode_to bf16` holds them"]),
+            (None, 1.0, 1e-44, ["F16 has no numbers as small", "`decode_to f32` holds them"]),
+            (Some("bf16"), 1.0, 1e-44, ["BF16 has no numbers as small", "`keep` keeps them"]),
+            (Some("fp8"), 1.0, 1e-30, ["too small for any scale", "`keep` keeps them"]),
+            (Some("nvfp4"), 1.0, 1e-30, ["too small for any scale", "`keep` keeps them"]),
+            (Some("int8"), 0.4, 1.0, ["very different size", "`scheme fp8` holds them better"]),
+            (Some("nvfp4"), 0.6, 1.0, ["more than 50 %: one scale", "`scheme fp8` holds them"]),
+        ] {
+            let told = losses(&[tensor(scheme, error, norm)]);
+            let [told] = told.as_slice() else { panic!("{scheme:?} {error}: {told:?}") };
+            let told = told.to_string();
+            assert!(words.iter().all(|words| told.contains(words)), "{scheme:?} {error}: {told}");
+        }
+        assert!(
+            losses(&[tensor(Some("fp8"), 0.03, 1.0), tensor(Some("nvfp4"), 0.14, 1.0)]).is_empty()
+        );
+    }
+
+    #[test]
+    fn a_scheme_that_ruined_a_weight_is_not_recommended_for_it() {
+        for scheme in ["int8", "int8-row", "fp8", "fp8-block-64"] {
+            let told = losses(&[tensor(Some(scheme), 0.5, 1.0)])[0].to_string();
+            assert!(!told.contains(&format!("`scheme {scheme}`")), "{scheme}: {told}");
+        }
+    }
+}
