@@ -25,9 +25,11 @@ pub(crate) enum Incomplete {
     },
 }
 
-/// Parts of a weight of rank 2, by the ends of their names: the part that has its shape, one beside it, and the
-/// technique that stores them.
-const PARTS: [(&str, &str, &str); 5] = [
+/// Parts of a weight of rank 2, by the ends of their names: a part of rank 2, one beside it, and the technique that
+/// stores them.
+const PARTS: [(&str, &str, &str); 7] = [
+    (".weight.indices", ".weight.values", "a sparse matrix"),
+    (ROWS_OF_SPARSE, ".weight.values", "a sparse matrix"),
     (".weight_v", ".weight_g", "weight normalization"),
     (
         ".parametrizations.weight.original1",
@@ -38,6 +40,9 @@ const PARTS: [(&str, &str, &str); 5] = [
     (".weight_orig", ".weight_u", "spectral normalization"),
     (".parametrizations.weight.original", "", "a parametrization"),
 ];
+
+/// Where the rows of a sparse matrix begin: a vector, unlike the other parts.
+const ROWS_OF_SPARSE: &str = ".weight.crow_indices";
 
 impl Incomplete {
     /// Finds out whether a file is one model, with all matrices as they are used.
@@ -65,7 +70,7 @@ impl Incomplete {
         );
         let main = &detected.main;
         let matrices = file.tensors().iter().filter(|header| {
-            header.shape.len() == 2
+            (header.shape.len() == 2 || header.name.ends_with(ROWS_OF_SPARSE))
                 && layer_of_weight(&header.name).is_none()
                 && detected.component_of(&header.name).prefix == main.prefix
         });
@@ -107,7 +112,7 @@ impl Incomplete {
             Self::Slice => "put the shares together with the program that wrote them",
             Self::Parts { .. } => {
                 "have the program that trained it fold the parts into one weight \
-                 (`remove_parametrizations`, `remove_weight_norm`, `prune.remove`) and save it again"
+                 (`remove_parametrizations`, `remove_weight_norm`, `prune.remove`, `to_dense`) and save it again"
             }
         }
     }

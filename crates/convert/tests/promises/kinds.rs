@@ -623,6 +623,8 @@ fn matrices_in_parts_get_no_codes_and_the_parts_are_named() {
         "a.weight_orig, a.weight_mask",
         "a.weight_orig, a.weight_u 32",
         "a.parametrizations.weight.original, a.parametrizations.weight.0._u 32",
+        "a.weight.indices 2x9, a.weight.values 9",
+        "a.weight.crow_indices 33, a.weight.col_indices 9, a.weight.values 9",
     ];
     for parts in parts {
         let keys = format!("{FLUX}, {parts}").replace(", a.", ", double_blocks.0.img_attn.qkv.");
