@@ -52,8 +52,7 @@ impl Opener {
     pub(crate) const FIRST_FORMAT: Opener = Opener::stock("ComfyUI 0.3.68 or newer");
 
     /// Read the former layout from the first day on.
-    pub(crate) const LEGACY: Opener =
-        Opener::stock("ComfyUI (any version since October 2024)");
+    pub(crate) const LEGACY: Opener = Opener::stock("ComfyUI (any version since October 2024)");
 
     /// Returns the program that opens a text encoder by itself: its loader asked for the header later.
     pub fn of_text_encoder(self) -> Opener {

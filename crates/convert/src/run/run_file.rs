@@ -32,7 +32,7 @@ pub struct RunFile {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub statistics: Option<PathBuf>,
     /// Whether statistics that fit no layer are passed over.
-    #[serde(alias = "may_be_partial", skip_serializing_if = "std::ops::Not::not")]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub allow_partial_statistics: bool,
     /// Whether the output is read again before it gets its name. Default true.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -4,9 +4,7 @@ pub(crate) mod answer;
 mod comfyui;
 mod servers;
 
-use roundwise_layout::{
-    Layout, Opener, OpenerKind, Spelling, opener, opener_of_experts,
-};
+use roundwise_layout::{Layout, Opener, OpenerKind, Spelling, opener, opener_of_experts};
 use roundwise_scheme::Scheme;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};

@@ -51,7 +51,9 @@ fn runs(text: &str) -> Vec<&str> {
     }
     let starts = std::iter::once(0).chain(dots.iter().map(|dot| dot + 1));
     let ends = || dots.iter().copied().chain([text.len()]);
-    starts.flat_map(|start| ends().filter(move |end| *end > start).map(move |end| &text[start..end])).collect()
+    starts
+        .flat_map(|start| ends().filter(move |end| *end > start).map(move |end| &text[start..end]))
+        .collect()
 }
 
 #[cfg(test)]
