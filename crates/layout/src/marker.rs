@@ -45,8 +45,8 @@ pub struct Marker {
     /// Says of INT8 that every row has its scale; loaders look at the scale's shape instead.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub per_row: Option<bool>,
-    /// `[rows, cols]` of the weight, or of each expert's, without the zeros that fill it up. No loader reads it; without
-    /// it no reader can tell these zeros from weights.
+    /// `[rows, cols]` of the weight, or of each expert's, without the zeros that fill it up. No loader reads it;
+    /// without it no reader can tell these zeros from weights.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub orig_shape: Option<Vec<u64>>,
     /// How many experts a bank holds. ComfyUI writes it and does not read it.

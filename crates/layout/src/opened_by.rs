@@ -17,20 +17,18 @@ pub fn opener_of_experts(layout: Layout, scheme: Scheme, are_alike: bool) -> Ope
     }
 }
 
-/// Returns the program that opens `scheme` in `layout` where one tensor holds the matrices of several experts;
-/// `None` where no program does.
+/// Returns whether a program opens `scheme` in `layout` where one tensor holds the matrices of several experts.
 ///
 /// # Source
 /// `MoEExperts` in ComfyUI's `ops.py`. It makes a layer of each expert's codes and scales, and hands on neither the
 /// rotation of INT8 nor the scales of rows of `asym_w4a8_int8`.
-pub fn opener_of_bank(layout: Layout, scheme: Scheme) -> Option<Opener> {
-    let format = Format::of(scheme).filter(|_| layout == Layout::Comfy)?;
-    match format.name {
-        "float8_e4m3fn" | "float8_e5m2" | "mxfp8" | "nvfp4" => Some(Opener::FIRST_WITH_BANKS),
-        "convrot_w4a4" => Some(format.opened_by),
-        "int8_tensorwise" if scheme.rotation().is_none() => Some(format.opened_by),
-        _ => None,
-    }
+pub fn reads_banks(layout: Layout, scheme: Scheme) -> bool {
+    let format = Format::of(scheme).filter(|_| layout == Layout::Comfy);
+    format.is_some_and(|format| match format.name {
+        "float8_e4m3fn" | "float8_e5m2" | "mxfp8" | "nvfp4" | "convrot_w4a4" => true,
+        "int8_tensorwise" => scheme.rotation().is_none(),
+        _ => false,
+    })
 }
 
 /// Returns the program that opens `scheme` in `layout`.
@@ -42,7 +40,7 @@ pub fn opener(layout: Layout, scheme: Scheme) -> Opener {
         Layout::Comfy => Format::of(scheme).map_or(Opener::NONE, |format| format.opened_by),
         Layout::ComfyLegacy if scheme.log_range().is_some() => Opener::NONE,
         Layout::ComfyLegacy if scheme.grid() == GridKind::F16 => Opener::ANY_FP16,
-        Layout::ComfyLegacy => Opener::stock("ComfyUI (any version since October 2024)"),
+        Layout::ComfyLegacy => Opener::LEGACY,
         Layout::CompressedTensors | Layout::Fp8 | Layout::ModelOpt => {
             Served::of(layout, scheme).map_or(Opener::NONE, |served| served.opened_by)
         }

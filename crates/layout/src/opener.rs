@@ -51,8 +51,8 @@ impl Opener {
     /// tensors beside the weights.
     pub(crate) const FIRST_FORMAT: Opener = Opener::stock("ComfyUI 0.3.68 or newer");
 
-    /// Reads banks of experts, in any of the formats that it had names for.
-    pub(crate) const FIRST_WITH_BANKS: Self = Self::stock("ComfyUI 0.23.0 or newer");
+    /// Read the former layout from the first day on.
+    pub(crate) const LEGACY: Opener = Opener::stock("ComfyUI (any version since October 2024)");
 
     /// Returns the program that opens a text encoder by itself: its loader asked for the header later.
     pub fn of_text_encoder(self) -> Opener {
@@ -67,6 +67,18 @@ impl Opener {
     pub fn of_prefixed_model(self) -> Opener {
         match self == Opener::FIRST_FORMAT {
             true => Opener::stock("ComfyUI 0.3.77 or newer"),
+            false => self,
+        }
+    }
+
+    /// Returns the program that opens a model with banks of experts: the module for them came later than the loaders
+    /// of most formats.
+    pub fn of_model_with_banks(self) -> Opener {
+        const FIRST: u32 = 23;
+        let minor = self.name.strip_prefix("ComfyUI 0.").and_then(|rest| rest.split('.').next());
+        let minor = minor.and_then(|minor| minor.parse::<u32>().ok());
+        match self == Opener::LEGACY || minor.is_some_and(|minor| minor < FIRST) {
+            true => Opener::stock("ComfyUI 0.23.0 or newer"),
             false => self,
         }
     }

@@ -1,14 +1,16 @@
 //! Reading: which layers of a file are quantized already, by which spelling, and their defects.
 //!
 //! From the first to the last, none imports one further down: `spelling`, `defect`, `finite`,
-//! `foreign`, `joined`, `stored_layer`, `odd_scales`, `side_tensors`, `markers`, `server_blocks`, `servers`, `packed`, `bank`,
-//! `scales`, `recognise`, `stored_layers`, `orphans`, `find`, `repair`.
+//! `foreign`, `joined`, `stored_layer`, `odd_scales`, `side_tensors`, `markers`, `server_blocks`,
+//! `servers`, `packed`, `bank`, `scales`, `header_scales`, `recognise`, `stored_layers`, `orphans`,
+//! `find`, `repair`.
 
 mod bank;
 pub(crate) mod defect;
 mod find;
 mod finite;
 pub(crate) mod foreign;
+mod header_scales;
 mod joined;
 mod markers;
 mod odd_scales;

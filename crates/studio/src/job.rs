@@ -96,6 +96,7 @@ pub(crate) struct Failure {
     pub(crate) message: String,
     pub(crate) help: String,
     /// Files that the next run can go on with.
+    #[serde(alias = "unfinished")]
     pub(crate) unfinished_files: Vec<PathBuf>,
 }
 

@@ -22,9 +22,15 @@ pub(crate) fn rank_of(path: &Path) -> Option<usize> {
 }
 
 fn rank_in(name: &str, is_beside: impl Fn(&str) -> bool) -> Option<usize> {
-    BEFORE.iter().find_map(|before| {
-        let at = name.to_ascii_lowercase().find(before)? + before.len();
-        let (start, rest) = name.split_at_checked(at)?;
+    let lower = name.to_ascii_lowercase();
+    // Where a word begins: `frank1` is a name.
+    let begins = |at: &usize| !lower[..*at].ends_with(|before: char| before.is_alphanumeric());
+    let places = BEFORE.iter().flat_map(|before| {
+        let found = lower.match_indices(before).map(|(at, _)| at);
+        found.filter(begins).map(|at| at + before.len())
+    });
+    places.into_iter().find_map(|at| {
+        let (start, rest) = name.split_at(at);
         let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
         let (number, end) = rest.split_at(digits);
         let rank: usize = number.parse().ok()?;
@@ -60,9 +66,10 @@ mod tests {
             assert_eq!(rank_in(name, |beside| beside == other), Some(rank), "{name}");
             assert_eq!(rank_in(name, nothing), None, "{name}");
         }
-        for name in ["lora_rank_32.safetensors", "frank.safetensors", "rank_.safetensors", "é.pt"]
-        {
+        for name in ["lora_rank_32.safetensors", "rank_.safetensors", "é.pt"] {
             assert_eq!(rank_in(name, nothing), None, "{name}");
         }
+        assert_eq!(rank_in("frank1.safetensors", |_| true), None);
+        assert_eq!(rank_in("lora_rank16_rank-1-of-2.safetensors", nothing), Some(1));
     }
 }

@@ -120,10 +120,10 @@ pub fn detect_as(shapes: &Shapes<'_>, kind: FileKind) -> Detected {
     found_behind_wrappers(shapes, found, |inside| detect_plain(inside, Some(kind)))
 }
 
-/// Returns the first segments of names behind which a file that is no known model itself holds a diffusion model each;
-/// nothing where there are not two of them.
+/// Returns the first segments of names behind each of which there is a diffusion model; none where there are fewer than
+/// two. For files that are no known model themselves.
 pub(crate) fn models_behind_segments(shapes: &Shapes<'_>) -> Vec<String> {
-    /// Most first segments that are looked behind: a model has many, a file of models has few.
+    /// Most first segments that are looked behind: a file of models has few.
     const MOST: usize = 8;
     let segments: BTreeSet<&str> =
         shapes.names().filter_map(|name| Some(name.split_once('.')?.0)).collect();

@@ -320,11 +320,11 @@ fn in_flight(planned: &PlannedTensor, rounding: Rounding) -> InFlight {
                 false => codes.saturating_mul(2),
             };
             let search = match rounding {
-                _ if planned.experts().is_some() => 0,
-                Rounding::Nearest => 0,
-                Rounding::Learned(options) => {
+                // Experts of a bank get nearest codes.
+                Rounding::Learned(options) if planned.experts().is_none() => {
                     options.working_bytes(rows, cols).saturating_add(target)
                 }
+                Rounding::Nearest | Rounding::Learned(_) => 0,
             };
             InFlight { source, target, scales: (tiles as u64).saturating_mul(TILE_BYTES), search }
         }

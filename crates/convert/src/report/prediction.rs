@@ -35,3 +35,17 @@ impl Prediction {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prediction_of_an_earlier_version_is_read() {
+        let former = r#"{"measure":"nats","loss":0.5,"layers":3,"left_out":1}"#;
+        let read: Prediction = serde_json::from_str(former).unwrap();
+        let expected =
+            Prediction { measure: "nats".to_owned(), loss: 0.5, layers: 3, left_out_layers: 1 };
+        assert_eq!(read, expected);
+    }
+}

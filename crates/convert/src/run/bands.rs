@@ -1,6 +1,5 @@
 //! Weights that are too large to be held whole: read twice, some rows at a time.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 
 use roundwise_layout::MatmulPrecision;
@@ -13,6 +12,7 @@ use crate::report::TensorReport;
 use crate::report::watch::{Event, Watch, notice};
 use crate::run::buffers::Buffers;
 use crate::run::input::Input;
+use crate::run::layer_pieces::LayerPieces;
 use crate::run::output::Output;
 use crate::run::round::Stop;
 use crate::source::Source;
@@ -109,46 +109,11 @@ impl Output<'_> {
         report: &mut TensorReport,
         buffers: &mut Buffers,
     ) -> Result<Vec<String>, Stop> {
-        let (layer, layout) = (planned.layer(), self.plan.layout);
-        let shape = planned.matrix_shape();
-        // 1. What the layer's tensors are as a whole.
-        let whole: BTreeMap<String, u64> = layout
-            .layer_tensors(layer, scheme, matmul_precision, shape)
-            .into_iter()
-            .filter_map(|spec| Some((spec.name, spec.dtype.byte_len(&spec.shape)?)))
-            .collect();
-        let marker = layout.marker(layer, scheme, matmul_precision, shape);
-        let mut filled = BTreeMap::<String, u64>::new();
-        // 2. Each band goes behind the one before it. A layout packs a band as if it were a whole
-        // weight.
-        let put = |rounded: QuantizedMatrix, buffers: &mut Buffers| {
-            for packed in layout.pack(layer, rounded, matmul_precision) {
-                // The marker is of the whole layer, and is written once at the end.
-                if marker.as_ref().is_some_and(|marker| marker.name == packed.name) {
-                    continue;
-                }
-                let length = packed.bytes.len() as u64;
-                // A part whose size does not grow with the rows is the same in every band.
-                let is_shared = whole.get(&packed.name) == Some(&length);
-                let at = filled.entry(packed.name.clone()).or_default();
-                self.file.write_part(
-                    &packed.name,
-                    if is_shared { 0 } else { *at },
-                    &packed.bytes,
-                )?;
-                *at += length;
-                buffers.keep(packed.bytes);
-            }
-            Ok(())
-        };
-        let absmax_beside = self.shared_scales.absmax_beside(layer);
+        let mut pieces = LayerPieces::new(self, planned, scheme, matmul_precision);
+        let put = |band, buffers: &mut Buffers| pieces.put(band, buffers);
+        let absmax_beside = self.shared_scales.absmax_beside(planned.layer());
         let by = Bands { scheme, height, absmax_beside };
-        let error = round_by_bands(self.input, planned, by, self.watch, buffers, put)?;
-        // 3. The marker, which tells the shape of the whole.
-        if let Some(marker) = marker {
-            self.file.write(&marker.name, &marker.bytes)?;
-        }
-        report.measure(error);
-        Ok(whole.into_keys().collect())
+        report.measure(round_by_bands(self.input, planned, by, self.watch, buffers, put)?);
+        pieces.finish()
     }
 }

@@ -1,7 +1,5 @@
 //! Banks of experts: several matrices in one tensor, each of which is rounded by itself.
 
-use std::collections::BTreeMap;
-
 use roundwise_layout::MatmulPrecision;
 use roundwise_scheme::{
     QuantizedMatrix, ScaleRule, Scheme, SchemeError, WeightError, choose_scales,
@@ -13,6 +11,7 @@ use crate::report::TensorReport;
 use crate::report::watch::{Event, Watch, notice};
 use crate::run::buffers::Buffers;
 use crate::run::input::Input;
+use crate::run::layer_pieces::LayerPieces;
 use crate::run::output::Output;
 use crate::run::round::Stop;
 use crate::source::Source;
@@ -33,7 +32,7 @@ pub(crate) fn round_bank(
     mut put: impl FnMut(QuantizedMatrix, &mut Buffers) -> Result<(), Stop>,
 ) -> Result<WeightError, Stop> {
     let header = &planned.header;
-    let experts = planned.experts().unwrap_or_default();
+    let experts = experts_of(planned);
     let rule = input.recipe.scale_rule_without_inputs();
     let mut error = WeightError::default();
     for expert in 0..experts {
@@ -52,17 +51,17 @@ pub(crate) fn round_bank(
     Ok(error)
 }
 
-/// Returns the first row of a bank that holds a NaN or an infinity, as the error that says so.
+/// Checks that a bank holds finite numbers only.
 ///
 /// # Errors
-/// When the bank cannot be read.
+/// When the bank cannot be read; the inner one for a NaN or an infinity, with its row.
 pub(crate) fn check_bank(
     source: &Source,
     planned: &PlannedTensor,
     scheme: Scheme,
 ) -> Result<Result<(), SchemeError>, ConvertError> {
     let mut memory = vec![];
-    for expert in 0..planned.experts().unwrap_or_default() {
+    for expert in 0..experts_of(planned) {
         let weight = source.load_expert(&planned.header, expert, memory)?;
         if let Err(error) = choose_scales(&weight.view(), scheme, ScaleRule::Absmax) {
             return Ok(Err(in_bank(error, planned, expert)));
@@ -70,6 +69,10 @@ pub(crate) fn check_bank(
         memory = weight.into_bytes();
     }
     Ok(Ok(()))
+}
+
+fn experts_of(planned: &PlannedTensor) -> usize {
+    planned.experts().expect("whoever asks for a bank has seen that it is one")
 }
 
 /// Counts the row that an error names from the top of the bank.
@@ -91,10 +94,10 @@ impl Output<'_> {
         report: &mut TensorReport,
         buffers: &mut Buffers,
     ) -> Result<Vec<String>, Stop> {
-        let mut bank = BankTensors::new(self, planned, matmul_precision);
-        let put = |matrix, buffers: &mut Buffers| bank.put(matrix, buffers);
+        let mut pieces = LayerPieces::new(self, planned, scheme, matmul_precision);
+        let put = |matrix, buffers: &mut Buffers| pieces.put(matrix, buffers);
         report.measure(round_bank(self.input, planned, scheme, self.watch, buffers, put)?);
-        bank.finish(scheme)
+        pieces.finish()
     }
 
     /// Lays a bank's codes and scales out anew.
@@ -108,59 +111,11 @@ impl Output<'_> {
         let source = &self.input.source;
         let stored = source.stored_layer(&planned.header);
         let stored = stored.expect("the plan moves layers in codes only");
-        let mut bank = BankTensors::new(self, planned, matmul_precision);
-        for expert in 0..planned.experts().unwrap_or_default() {
-            bank.put(source.codes_of_expert(stored, expert)?, buffers)?;
+        let mut pieces = LayerPieces::new(self, planned, scheme, matmul_precision);
+        for expert in 0..experts_of(planned) {
+            pieces.put(source.codes_of_expert(stored, expert)?, buffers)?;
         }
-        bank.finish(scheme)
-    }
-}
-
-/// The tensors of a bank in the output, filled one expert behind the other.
-struct BankTensors<'a> {
-    output: &'a Output<'a>,
-    planned: &'a PlannedTensor,
-    matmul_precision: MatmulPrecision,
-    /// Bytes that each tensor has so far.
-    filled: BTreeMap<String, u64>,
-}
-
-impl<'a> BankTensors<'a> {
-    fn new(
-        output: &'a Output<'a>,
-        planned: &'a PlannedTensor,
-        matmul_precision: MatmulPrecision,
-    ) -> Self {
-        Self { output, planned, matmul_precision, filled: BTreeMap::new() }
-    }
-
-    /// Puts the codes and scales of the next expert behind those of the one before.
-    fn put(&mut self, matrix: QuantizedMatrix, buffers: &mut Buffers) -> Result<(), Stop> {
-        let (layer, layout) = (self.planned.layer(), self.output.plan.layout);
-        let marker = layout.marker(layer, matrix.scheme(), self.matmul_precision, matrix.shape());
-        for packed in layout.pack(layer, matrix, self.matmul_precision) {
-            // The marker is of the bank, and is written once.
-            if marker.as_ref().is_some_and(|marker| marker.name == packed.name) {
-                continue;
-            }
-            let at = self.filled.entry(packed.name.clone()).or_default();
-            self.output.file.write_part(&packed.name, *at, &packed.bytes)?;
-            *at += packed.bytes.len() as u64;
-            buffers.keep(packed.bytes);
-        }
-        Ok(())
-    }
-
-    /// Writes the marker, and returns the names of all tensors.
-    fn finish(self, scheme: Scheme) -> Result<Vec<String>, Stop> {
-        let Self { output, planned, matmul_precision, filled } = self;
-        let shape = planned.layer_shape();
-        let marker = output.plan.layout.marker(planned.layer(), scheme, matmul_precision, shape);
-        let mut written: Vec<String> = filled.into_keys().collect();
-        if let Some(marker) = marker {
-            output.file.write(&marker.name, &marker.bytes)?;
-            written.push(marker.name);
-        }
-        Ok(written)
+        self.passed(planned.header.byte_len())?;
+        pieces.finish()
     }
 }

@@ -10,6 +10,7 @@ pub(crate) mod convert;
 pub(crate) mod error_lora;
 pub(crate) mod input;
 pub(crate) mod job;
+pub(crate) mod layer_pieces;
 pub(crate) mod lazy;
 pub(crate) mod merge;
 pub(crate) mod model_config;

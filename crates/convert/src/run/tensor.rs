@@ -110,9 +110,7 @@ impl<'a> Output<'a> {
             Decision::Rename { name } => self.copy(header, name, buffers)?,
             Decision::Decode { dtype } => self.decode(planned, *dtype, &mut report, buffers)?,
             Decision::Repack { scheme, matmul_precision, .. } if planned.experts().is_some() => {
-                let written = self.repack_bank(planned, *scheme, *matmul_precision, buffers)?;
-                self.passed(header.byte_len())?;
-                written
+                self.repack_bank(planned, *scheme, *matmul_precision, buffers)?
             }
             Decision::Repack { matmul_precision, gets_input_scale, .. } => {
                 self.repack(planned, *matmul_precision, *gets_input_scale, buffers)?
@@ -228,7 +226,7 @@ impl<'a> Output<'a> {
 
     /// Reports bytes that were only passed on. Beside learned rounding they take no time, and
     /// counting them would make the time that is left look short.
-    fn passed(&self, bytes: u64) -> Result<(), ConvertError> {
+    pub(crate) fn passed(&self, bytes: u64) -> Result<(), ConvertError> {
         let bytes = match self.job.recipe.rounding() {
             Rounding::Nearest => bytes,
             Rounding::Learned(_) => 0,

@@ -4,9 +4,7 @@ pub(crate) mod answer;
 pub(crate) mod comfyui;
 mod servers;
 
-use roundwise_layout::{
-    Layout, Opener, OpenerKind, Spelling, opener, opener_of_bank, opener_of_experts,
-};
+use roundwise_layout::{Layout, Opener, OpenerKind, Spelling, opener, opener_of_experts};
 use roundwise_scheme::Scheme;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -108,11 +106,11 @@ impl Consumer {
 fn opener_for(subject: &Subject, scheme: Scheme, layout: Layout, are_alike: bool) -> Opener {
     let has_experts = subject.served.as_ref().is_some_and(|served| served.has_single_experts);
     let opener = match has_experts {
-        // The program that reads banks in codes is the first that reads the model at all.
-        false if subject.detected.main.has_coded_banks => {
-            opener_of_bank(layout, scheme).unwrap_or(opener(layout, scheme))
-        }
         true => opener_of_experts(layout, scheme, are_alike),
+        // Whatever becomes of the banks: without their module the model is not read at all.
+        false if subject.detected.main.has_coded_banks => {
+            opener(layout, scheme).of_model_with_banks()
+        }
         false => opener(layout, scheme),
     };
     match subject.kind() {
@@ -142,7 +140,11 @@ impl Subject {
                     OpenerKind::Nobody { known } => {
                         return Opens::NotKnown { reason: known.to_owned() };
                     }
-                    _ => format!("{}, with a matching config.json", opener.name),
+                    OpenerKind::StockComfyUi
+                    | OpenerKind::CustomNodes
+                    | OpenerKind::Servers { .. } => {
+                        format!("{}, with a matching config.json", opener.name)
+                    }
                 }
             }
             (Some(layout), _) => return self.opens(scheme, layout),

@@ -1,4 +1,4 @@
-//! Files that programs open as something else than they are, though they have the names of a model.
+//! Files that look like a model by their names, and that no program opens as one.
 
 use roundwise_layout::layer_of_weight;
 use roundwise_tensor_file::{Checkpoint, Remark};
@@ -25,9 +25,11 @@ pub(crate) enum Incomplete {
     },
 }
 
-/// Parts of a weight of rank 2, by the ends of their names: the part that has its shape, one beside it, and the
-/// technique that stores them.
-const PARTS: [(&str, &str, &str); 5] = [
+/// What stands for a matrix: the end of the name of a part with two dimensions, that of another part beside it (empty
+/// where there need not be one), and the technique that stores them.
+const PARTS: [(&str, &str, &str); 7] = [
+    (".weight.indices", ".weight.values", "a sparse matrix"),
+    (ROWS_OF_SPARSE, ".weight.values", "a sparse matrix"),
     (".weight_v", ".weight_g", "weight normalization"),
     (
         ".parametrizations.weight.original1",
@@ -39,10 +41,13 @@ const PARTS: [(&str, &str, &str); 5] = [
     (".parametrizations.weight.original", "", "a parametrization"),
 ];
 
+/// Where the rows of a sparse matrix begin: a vector, unlike the other parts.
+const ROWS_OF_SPARSE: &str = ".weight.crow_indices";
+
 impl Incomplete {
     /// Finds out whether a file is one model, with all matrices as they are used.
     ///
-    /// ComfyUI itself has convolutions with weight normalization in models of sound, and none of its matrices.
+    /// Matrices alone are looked at: ComfyUI's own models of sound have convolutions with weight normalization.
     pub(crate) fn find(
         file: &Checkpoint,
         shapes: &Shapes<'_>,
@@ -63,9 +68,12 @@ impl Incomplete {
                 | FileKind::LanguageModel
                 | FileKind::Checkpoint
         );
+        if !is_model {
+            return None;
+        }
         let main = &detected.main;
         let matrices = file.tensors().iter().filter(|header| {
-            header.shape.len() == 2
+            (header.shape.len() == 2 || header.name.ends_with(ROWS_OF_SPARSE))
                 && layer_of_weight(&header.name).is_none()
                 && detected.component_of(&header.name).prefix == main.prefix
         });
@@ -78,7 +86,7 @@ impl Incomplete {
                 (is_part && !is_whole).then(|| (layer.to_owned(), *technique))
             })
         });
-        let (layer, technique) = parts.next().filter(|_| is_model)?;
+        let (layer, technique) = parts.next()?;
         Some(Self::Parts { layer, technique })
     }
 
@@ -103,11 +111,11 @@ impl Incomplete {
     /// Returns what makes a file of it that programs open.
     pub(crate) fn way_out(&self) -> &'static str {
         match self {
-            Self::Several { .. } => "save each of them to a file of its own",
             Self::Slice => "put the shares together with the program that wrote them",
+            Self::Several { .. } => "save each of them to a file of its own",
             Self::Parts { .. } => {
                 "have the program that trained it fold the parts into one weight \
-                 (`remove_parametrizations`, `remove_weight_norm`, `prune.remove`) and save it again"
+                 (`remove_parametrizations`, `remove_weight_norm`, `prune.remove`, `to_dense`) and save it again"
             }
         }
     }

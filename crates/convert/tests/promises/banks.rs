@@ -185,12 +185,15 @@ fn versions_are_those_that_read_banks() {
     for (name, version) in [("fp8", "0.23.0"), ("nvfp4", "0.23.0"), ("int8-row", "0.27.0")] {
         let report = run(&path, scheme(name), Limits::default());
         let told = inspect(&report.output).unwrap();
-        assert!(
-            told.opened_by.iter().all(|it| it.contains(version)),
-            "{name}: {:?}",
-            told.opened_by
-        );
+        assert_eq!(told.opened_by, [format!("ComfyUI {version} or newer")], "{name}");
         assert!(told.quantized.iter().any(|it| it.scheme == format!("{name}, expert bank")));
+    }
+    // Without the module the model is not read, in whatever layout and whatever becomes of its banks.
+    let legacy = RecipeFile { layout: Some("comfy-legacy".to_owned()), ..scheme("fp8") };
+    for (recipe, version) in [(legacy, "0.23.0"), (scheme("int4-asym"), "0.31.0")] {
+        let consumers = planned(&path, recipe).consumers();
+        let program = consumers[0].answer.program().unwrap();
+        assert_eq!(program, format!("ComfyUI {version} or newer"));
     }
 }
 
@@ -198,5 +201,16 @@ fn versions_are_those_that_read_banks() {
 fn learned_rounding_gives_banks_nearest_codes_and_says_so() {
     let (_folder, path) = model();
     let recipe = RecipeFile { method: Some("principal".to_owned()), ..scheme("fp8") };
-    assert!(notes(&planned(&path, recipe)).contains("2 expert banks get nearest codes"));
+    assert!(notes(&planned(&path, recipe.clone())).contains("2 expert banks get nearest codes"));
+    let report = run(&path, recipe, Limits::default());
+    let output = Checkpoint::open(&report.output).unwrap();
+    for (layer, shape) in BANKS {
+        let weight = format!("{layer}.weight");
+        let nearest = (0..EXPERTS)
+            .flat_map(|expert| codes_of(expert, shape, "fp8".parse().unwrap()).codes().to_vec());
+        let found = output.read(output.get(&weight).unwrap()).unwrap();
+        assert!(found == nearest.collect::<Vec<_>>(), "{layer}");
+        let told = report.tensors.iter().find(|it| it.name == weight).unwrap();
+        assert_eq!(told.rounding, None, "{layer}");
+    }
 }

@@ -623,6 +623,8 @@ fn matrices_in_parts_get_no_codes_and_the_parts_are_named() {
         "a.weight_orig, a.weight_mask",
         "a.weight_orig, a.weight_u 32",
         "a.parametrizations.weight.original, a.parametrizations.weight.0._u 32",
+        "a.weight.indices 2x9, a.weight.values 9",
+        "a.weight.crow_indices 33, a.weight.col_indices 9, a.weight.values 9",
     ];
     for parts in parts {
         let keys = format!("{FLUX}, {parts}").replace(", a.", ", double_blocks.0.img_attn.qkv.");
@@ -648,7 +650,6 @@ fn several_models_in_one_file_are_told_by_their_beginnings() {
         keys.collect::<Vec<_>>().join(", ")
     };
     let two = ["high_noise_model", "low_noise_model"].map(of).join(", ");
-    // Without the strays of `file`, which are no segments of a model.
     let (_folder, source) = opened(&file(&two));
     let error = planned(&source, scheme("fp8")).map(|_| ()).unwrap_err().to_string();
     assert!(
@@ -682,11 +683,24 @@ fn scales_that_no_program_chooses_are_told() {
     ] {
         let scale = Tensor::new("a.weight_scale", "F32", &[], scale.to_le_bytes().to_vec());
         let (_folder, source) = opened(&safetensors(&[codes("a"), scale]));
-        let decode = RecipeFile { decode_to: Some("f32".to_owned()), ..RecipeFile::default() };
-        let plan = planned(&source, decode).unwrap();
-        let notes: Vec<String> = plan.notes.iter().map(ToString::to_string).collect();
+        let notes = notes_of_decoding(&source);
         assert!(notes.iter().any(|note| note.contains(told) && note.contains("`a`")), "{notes:?}");
     }
+    // A row of zeros may have a scale of 0, or codes of −0; what follows it is looked at all the same.
+    for (second_row, is_told) in [(0x80, false), (0x38, true)] {
+        let rows = [[0x00; 32], [second_row; 32], [0x38; 32]].concat();
+        let codes = Tensor::new("a.weight", "F8_E4M3", &[3, 32], rows);
+        let scales = [0.0_f32, 0.0, 1.0].iter().flat_map(|scale| scale.to_le_bytes());
+        let scale = Tensor::new("a.weight_scale", "F32", &[3, 1], scales.collect());
+        let (_folder, source) = opened(&safetensors(&[codes, scale]));
+        let notes = notes_of_decoding(&source);
+        assert_eq!(notes.iter().any(|note| note.contains("over codes")), is_told, "{notes:?}");
+    }
+}
+
+fn notes_of_decoding(source: &Source) -> Vec<String> {
+    let decode = RecipeFile { decode_to: Some("f32".to_owned()), ..RecipeFile::default() };
+    planned(source, decode).unwrap().notes.iter().map(ToString::to_string).collect()
 }
 
 #[test]
@@ -702,8 +716,12 @@ fn codes_whose_scales_stand_in_the_header_are_refused() {
         let error = planned(&source, scheme("int8-row")).map(|_| ()).unwrap_err().to_string();
         assert!(error.contains(&format!("header entry `{key}`")), "{error}");
     }
-    // Others speak of scales and not of the layer, or of a layer whose name only begins so.
-    for (key, value) in [("scale_rule", "blocks"), ("scales", r#"{"blocks.0.qkv": 1}"#)] {
+    // Others speak of scales and not of the layer, or of a layer whose name only begins so, or are no list of scales.
+    for (key, value) in [
+        ("scale_rule", "blocks"),
+        ("scales", r#"{"blocks.0.qkv": 1}"#),
+        ("prompt", r#"{"1": {"class_type": "ImageScale", "blocks.0.q": 1}}"#),
+    ] {
         let bytes = safetensors_with_metadata(std::slice::from_ref(&codes), &[(key, value)]);
         let (_folder, source) = opened(&bytes);
         planned(&source, scheme("int8-row")).unwrap();

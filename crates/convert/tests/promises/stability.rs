@@ -406,6 +406,9 @@ const FORMER_KEYS: [(&str, &str); 13] = [
     ("\"lacks_statistics\":", "\"without_statistics\":"),
 ];
 
+/// The first of these are in every report, all of them in those of learned rounding.
+const KEYS_OF_ALL: usize = 6;
+
 #[test]
 fn a_report_is_read_back() {
     let folder = tempfile::tempdir().unwrap();
@@ -423,6 +426,10 @@ fn a_report_is_read_back() {
         let read = Report::from_json(&json).unwrap();
         assert_eq!(serde_json::to_string(&read).unwrap(), json);
         assert_eq!(read.report_version, Report::VERSION);
+        let is_learned = report.rounding.is_some();
+        for (now, _) in &FORMER_KEYS[..if is_learned { FORMER_KEYS.len() } else { KEYS_OF_ALL }] {
+            assert!(json.contains(now), "{now}");
+        }
         let former = FORMER_KEYS
             .iter()
             .fold(json, |json, (now, then)| json.replace(now, then))

@@ -2,7 +2,7 @@ use roundwise_tensor_file::{Checkpoint, TensorHeader};
 
 use crate::layout::Layout;
 use crate::marker::Marker;
-use crate::opened_by::opener_of_bank;
+use crate::opened_by::reads_banks;
 use crate::packing::Packing;
 use crate::read::packed::{check_part, logical_shape, refuse_scaled_inputs};
 use crate::read::spelling::Spelling;
@@ -36,7 +36,7 @@ pub(crate) fn recognise_bank(
         |count: u64| usize::try_from(count).map_err(|_| format!("{count} is too large here"));
     let padded = [size(rows)?, size(cols)?];
     let scheme = marker.scheme(of_each, padded[1])?;
-    if opener_of_bank(Layout::Comfy, scheme).is_none() {
+    if !reads_banks(Layout::Comfy, scheme) {
         return Ok(None);
     }
     let shape = match marker.orig_shape.as_deref() {

@@ -9,11 +9,12 @@ use crate::names::{find_weight, layer_of_weight};
 use crate::read::defect::{Defect, breaks};
 use crate::read::finite::check_small_scale;
 use crate::read::foreign::catalog::Foreign;
+use crate::read::header_scales::header_scales;
 use crate::read::markers::Markers;
 use crate::read::odd_scales::odd_scales;
 use crate::read::orphans::{orphans, strays};
 use crate::read::recognise::recognise;
-use crate::read::scales::{header_scale, lost_scale};
+use crate::read::scales::lost_scale;
 use crate::read::servers::packed_by_servers;
 use crate::read::side_tensors::{legacy_marker, side_tensors};
 use crate::read::spelling::Spelling;
@@ -99,10 +100,12 @@ impl StoredLayers {
     /// Refuses codes that would count as numbers, where the file has a scale that may be theirs under a
     /// name that nobody knows.
     fn refuse_lost_scales(&mut self, file: &Checkpoint) {
-        let plain = self.layers.values().filter(|layer| layer.spelling == Spelling::Plain);
-        let lost = plain.filter_map(|layer| {
+        let plain = || self.layers.values().filter(|layer| layer.spelling == Spelling::Plain);
+        let in_header = header_scales(file, &plain().map(|layer| layer.layer.as_str()).collect());
+        let lost = plain().filter_map(|layer| {
             let codes = layer.scheme.grid().name();
-            let problem = match (lost_scale(file, &layer.layer), header_scale(file, &layer.layer)) {
+            let name = layer.layer.as_str();
+            let problem = match (lost_scale(file, name), in_header.get(name)) {
                 (Some(scale), _) => format!(
                     "its weight is {codes} without a scale, and `{scale}` may be one under a name that is not known"
                 ),

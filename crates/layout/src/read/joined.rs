@@ -1,24 +1,30 @@
-use roundwise_scheme::{QuantizedMatrix, Scheme, SchemeError, Tiling};
+use roundwise_scheme::{QuantizedMatrix, Scheme, Tiling};
 
-/// Puts the matrices of experts into one that decodes to the same numbers in the same order.
-///
-/// Where an expert has one scale it becomes a row; else its rows come below those of the experts before it. What
-/// all scales of an expert share is in them already.
-///
-/// # Errors
-/// As [`QuantizedMatrix::from_parts`].
+use crate::error::LayoutError;
+
+/// Puts codes and scales of experts behind each other, one expert in memory beside them.
 pub(crate) fn joined(
-    experts: &[QuantizedMatrix],
+    experts: impl Iterator<Item = Result<QuantizedMatrix, LayoutError>>,
+) -> Result<(Vec<u8>, Vec<f32>), LayoutError> {
+    let (mut codes, mut scales) = (vec![], vec![]);
+    for expert in experts {
+        let expert = expert?;
+        codes.extend_from_slice(expert.codes());
+        // What all scales of an expert share is in them already.
+        scales.extend_from_slice(expert.scales());
+    }
+    Ok((codes, scales))
+}
+
+/// Returns the scheme and shape of the one matrix that decodes to the numbers of all experts, in their order. An expert
+/// that has one scale becomes a row; the rows of any other come below those of the experts before it.
+pub(crate) fn scheme_of_joined(
     scheme: Scheme,
+    experts: usize,
     [rows, cols]: [usize; 2],
-) -> Result<QuantizedMatrix, SchemeError> {
-    let (scheme, shape) = match scheme.tiling() {
-        Tiling::Tensor => {
-            (Scheme::scaled(scheme.grid(), Tiling::Row), [experts.len(), rows * cols])
-        }
-        Tiling::Row | Tiling::Block { .. } => (scheme, [experts.len() * rows, cols]),
-    };
-    let codes = experts.iter().flat_map(|expert| expert.codes().iter().copied()).collect();
-    let scales: Vec<f32> = experts.iter().flat_map(|expert| expert.scales()).copied().collect();
-    QuantizedMatrix::from_parts(scheme, shape, codes, scales)
+) -> (Scheme, [usize; 2]) {
+    match scheme.tiling() {
+        Tiling::Tensor => (Scheme::scaled(scheme.grid(), Tiling::Row), [experts, rows * cols]),
+        Tiling::Row | Tiling::Block { .. } => (scheme, [experts * rows, cols]),
+    }
 }

@@ -1,4 +1,4 @@
-use roundwise_scheme::Tiling;
+use roundwise_scheme::{QuantizedMatrix, Tiling};
 use roundwise_tensor_file::Checkpoint;
 
 use crate::read::finite::FEW_BYTES;
@@ -22,19 +22,28 @@ pub(crate) fn odd_scales(file: &Checkpoint, layer: &StoredLayer) -> Option<&'sta
     if scales.iter().any(|scale| scale.is_subnormal()) {
         return Some("so small that GPUs take it for 0");
     }
-    let zero = scales.iter().position(|scale| *scale == 0.0)?;
-    has_codes(file, layer, zero).then_some("0, over codes that are not 0")
+    let is_zero = scales.contains(&0.0) && hides_weights(file, layer)?;
+    is_zero.then_some("0, over codes that are not 0")
 }
 
-/// Tells whether any code of a row that has a scale of its own is another than 0, or any code at all where one scale is
-/// for all.
-fn has_codes(file: &Checkpoint, layer: &StoredLayer, row: usize) -> bool {
-    let Some(codes) = file.get(&layer.weight()) else { return false };
-    let bytes = file.read(codes).unwrap_or_default();
-    let row_bytes = bytes.len() / layer.shape[0].max(1);
-    let of_scale = match layer.scheme.tiling() {
-        Tiling::Row => bytes.chunks(row_bytes.max(1)).nth(row).unwrap_or_default(),
-        Tiling::Tensor | Tiling::Block { .. } => &bytes,
+/// Tells whether any code under a scale of 0 stands for another number than 0. Not all such codes are bytes of 0:
+/// floating-point grids have a −0, and some programs add half of the range to integers.
+fn hides_weights(file: &Checkpoint, layer: &StoredLayer) -> Option<bool> {
+    let stored = layer.read(file).ok()?;
+    let [rows, cols] = stored.shape();
+    let (scales, codes) = (stored.scales(), stored.codes().to_vec());
+    let unscaled = QuantizedMatrix::from_parts(
+        stored.scheme(),
+        stored.shape(),
+        codes,
+        vec![1.0; scales.len()],
+    );
+    let unscaled = unscaled.ok()?;
+    let mut values = vec![0.0; cols];
+    let mut is_hidden = |row: usize| {
+        unscaled.decode_row(row, &mut values);
+        values.iter().any(|value| *value != 0.0)
     };
-    of_scale.iter().any(|code| *code != 0)
+    let scale_of = |row: usize| if scales.len() == 1 { scales[0] } else { scales[row] };
+    Some((0..rows).any(|row| scale_of(row) == 0.0 && is_hidden(row)))
 }

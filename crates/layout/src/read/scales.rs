@@ -3,7 +3,6 @@
 use roundwise_scheme::{GridKind, Scheme, Tiling};
 use roundwise_tensor_file::{Checkpoint, Dtype, TensorHeader};
 
-use crate::marker::QUANTIZATION_METADATA;
 use crate::names::find_weight;
 use crate::read::server_blocks::server_blocks;
 use crate::read::side_tensors::SCALE_PART;
@@ -107,26 +106,6 @@ pub(crate) fn lost_scale(file: &Checkpoint, layer: &str) -> Option<String> {
         .into_iter()
         .flat_map(|module| OF_MODULES.iter().map(move |part| format!("{module}.{part}")));
     beside.chain(listed).chain(of_module).find(is_number)
-}
-
-/// Finds an entry of the header that may hold the scale of a layer: it speaks of scales, and names the layer.
-pub(crate) fn header_scale(file: &Checkpoint, layer: &str) -> Option<String> {
-    let speaks_of_scales = |text: &str| text.to_ascii_lowercase().contains("scale");
-    let names_layer = |text: &str| {
-        let ends = |after: &str| after.is_empty() || after.starts_with(['.', '"', '\'']);
-        text.match_indices(layer).any(|(at, _)| {
-            let before = &text[..at];
-            (before.is_empty() || before.ends_with(['.', '"', '\'']))
-                && ends(&text[at + layer.len()..])
-        })
-    };
-    let of_others = [QUANTIZATION_METADATA, "roundwise"];
-    let mut entries = file.metadata().iter().filter(|(key, _)| !of_others.contains(&key.as_str()));
-    let found = entries.find(|(key, value)| {
-        (speaks_of_scales(key) || speaks_of_scales(value))
-            && (names_layer(key) || names_layer(value))
-    });
-    found.map(|(key, _)| key.clone()).filter(|_| !layer.is_empty())
 }
 
 /// Tells whether a tensor is a zero point that moves nothing: symmetric schemes write it as well.

@@ -8,7 +8,7 @@ use crate::error::LayoutError;
 use crate::names::{packed_weight_of, weight_of};
 use crate::packing::{Packing, scale_part_name};
 use crate::read::foreign::parts::widened as widened_numbers;
-use crate::read::joined::joined;
+use crate::read::joined::{joined, scheme_of_joined};
 use crate::read::spelling::Spelling;
 use crate::served::Codes;
 
@@ -22,8 +22,8 @@ pub struct StoredLayer {
     pub layer: String,
     /// The scheme that decodes its codes.
     pub scheme: Scheme,
-    /// `[rows, cols]`, of each expert in a bank; another tensor of another rank counts as one row. Where the file does not say what
-    /// of a padded weight is padding, it counts as weight.
+    /// `[rows, cols]`, of each expert in a bank; any other tensor of another rank counts as one row. Where the file
+    /// does not say what of a padded weight is padding, it counts as weight.
     pub shape: [usize; 2],
     /// `[rows, cols]` with padding.
     pub stored_shape: [usize; 2],
@@ -44,9 +44,10 @@ impl StoredLayer {
     pub fn read(&self, file: &Checkpoint) -> Result<QuantizedMatrix, LayoutError> {
         let Some(experts) = self.experts else { return self.read_matrix(file, None) };
         let matrices = (0..experts).map(|expert| self.read_matrix(file, Some(expert)));
-        let matrices = matrices.collect::<Result<Vec<_>, _>>()?;
-        let joined = joined(&matrices, self.scheme, self.shape);
-        joined.map_err(|source| LayoutError::Parts { layer: self.layer.clone(), source })
+        let (codes, scales) = joined(matrices)?;
+        let (scheme, shape) = scheme_of_joined(self.scheme, experts, self.shape);
+        QuantizedMatrix::from_parts(scheme, shape, codes, scales)
+            .map_err(|source| LayoutError::Parts { layer: self.layer.clone(), source })
     }
 
     /// Reads codes and scales of one expert of a bank.
@@ -55,7 +56,7 @@ impl StoredLayer {
     /// As [`StoredLayer::read`].
     ///
     /// # Panics
-    /// When there are no more than `expert` of them.
+    /// When the layer is no bank, or has no such expert.
     pub fn read_expert(
         &self,
         file: &Checkpoint,

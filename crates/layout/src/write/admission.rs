@@ -5,7 +5,7 @@ use crate::layer_shape::LayerShape;
 use crate::layout::Layout;
 use crate::legacy;
 use crate::marker::format::Format;
-use crate::opened_by::opener_of_bank;
+use crate::opened_by::reads_banks;
 use crate::packing::Packing;
 use crate::served::{Codes, Served};
 
@@ -83,7 +83,7 @@ impl Layout {
     /// read no banks of experts in the scheme.
     pub fn takes(self, scheme: Scheme, shape: impl Into<LayerShape>) -> Result<(), LayoutError> {
         let LayerShape { experts, matrix: [_, cols] } = shape.into();
-        if experts.is_some() && opener_of_bank(self, scheme).is_none() {
+        if experts.is_some() && !reads_banks(self, scheme) {
             return Err(LayoutError::Bank { scheme });
         }
         if let Some(served) = Served::of(self, scheme) {

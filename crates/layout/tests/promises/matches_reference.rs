@@ -241,6 +241,8 @@ fn header_entry_of_several_layers() {
     let layers = layers
         .into_iter()
         .map(|(layer, scheme, precision)| (layer, scheme.parse().unwrap(), [2, 2], precision));
+    // ComfyUI would leave `scale_weight` aside.
+    assert_eq!(Layout::ComfyLegacy.header_entry(layers.clone()), None);
     let (key, value) = Layout::Comfy.header_entry(layers).unwrap();
     assert_eq!(key, "_quantization_metadata");
     assert_eq!(
@@ -249,15 +251,6 @@ fn header_entry_of_several_layers() {
             .to_owned()
             + r#""a \"q\"": {"format": "float8_e4m3fn_blockwise", "group_size": 64, "#
             + r#""full_precision_matrix_mult": true}}}"#
-    );
-    assert_eq!(
-        Layout::ComfyLegacy.header_entry(std::iter::empty::<(
-            &str,
-            Scheme,
-            [usize; 2],
-            MatmulPrecision
-        )>()),
-        None
     );
 }
 

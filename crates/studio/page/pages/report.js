@@ -89,7 +89,7 @@ async function chooseReport(own) {
 /** Plans the same conversion with some layers kept. */
 function keepLayers(report, names) {
   // Names are texts, and what is kept is named by expressions.
-  const { flags, ...recipe } = report.recipe;
+  const { recipe } = report;
   const patterns = names.map((name) => `^${name.replace(/\.weight$/, "").replace(/[.*+?^${}()|[\]\\]/g, "\\$&")}$`);
   visit("plan", { input: report.input, recipe: { ...recipe, keep: [...patterns, ...(recipe.keep ?? [])] } });
 }

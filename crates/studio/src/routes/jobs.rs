@@ -91,7 +91,8 @@ fn forecast(
 fn check_budget(kind: JobKind, budget: Option<&BudgetFile>) -> Result<(), Refusal> {
     match (kind, budget) {
         (JobKind::Budget, budget) => {
-            budget.cloned().unwrap_or_default().check()?;
+            let nothing = BudgetFile::default();
+            budget.unwrap_or(&nothing).check()?;
             Ok(())
         }
         (_, Some(_)) => {

@@ -8,7 +8,7 @@
 pub(super) enum Rows {
     All,
     /// Part `.0` of `.1` equal ones, such as the keys of queries, keys and values.
-    Slice(u64, u64),
+    Fraction(u64, u64),
     /// From `.0` times the layer's columns on, `.1` times as many rows.
     Widths(u64, u64),
     /// All, the second half before the first: shift and scale of a modulation.
@@ -18,7 +18,7 @@ pub(super) enum Rows {
     SwappedIfPair,
 }
 
-use Rows::{All, Slice, Swapped, SwappedIfPair, Widths};
+use Rows::{All, Fraction, Swapped, SwappedIfPair, Widths};
 
 /// Layers behind a prefix, and what others call both; `{}` stands for a number.
 struct Group {
@@ -62,12 +62,12 @@ const GROUPS: [Group; 22] = [
 ];
 
 const FLUX_DOUBLE: &[(&str, &str, Rows)] = &[
-    ("img_attn.qkv", "attn.to_q", Slice(0, 3)),
-    ("img_attn.qkv", "attn.to_k", Slice(1, 3)),
-    ("img_attn.qkv", "attn.to_v", Slice(2, 3)),
-    ("txt_attn.qkv", "attn.add_q_proj", Slice(0, 3)),
-    ("txt_attn.qkv", "attn.add_k_proj", Slice(1, 3)),
-    ("txt_attn.qkv", "attn.add_v_proj", Slice(2, 3)),
+    ("img_attn.qkv", "attn.to_q", Fraction(0, 3)),
+    ("img_attn.qkv", "attn.to_k", Fraction(1, 3)),
+    ("img_attn.qkv", "attn.to_v", Fraction(2, 3)),
+    ("txt_attn.qkv", "attn.add_q_proj", Fraction(0, 3)),
+    ("txt_attn.qkv", "attn.add_k_proj", Fraction(1, 3)),
+    ("txt_attn.qkv", "attn.add_v_proj", Fraction(2, 3)),
     ("img_attn.proj", "attn.to_out.0", All),
     ("txt_attn.proj", "attn.to_add_out", All),
     ("img_mod.lin", "norm1.linear", All),
@@ -137,15 +137,15 @@ const SINGLE_OTHERWISE: &[(&str, &str, Rows)] = &[
 ];
 
 const SD3_BLOCK: &[(&str, &str, Rows)] = &[
-    ("x_block.attn.qkv", "attn.to_q", Slice(0, 3)),
-    ("x_block.attn.qkv", "attn.to_k", Slice(1, 3)),
-    ("x_block.attn.qkv", "attn.to_v", Slice(2, 3)),
-    ("context_block.attn.qkv", "attn.add_q_proj", Slice(0, 3)),
-    ("context_block.attn.qkv", "attn.add_k_proj", Slice(1, 3)),
-    ("context_block.attn.qkv", "attn.add_v_proj", Slice(2, 3)),
-    ("x_block.attn2.qkv", "attn2.to_q", Slice(0, 3)),
-    ("x_block.attn2.qkv", "attn2.to_k", Slice(1, 3)),
-    ("x_block.attn2.qkv", "attn2.to_v", Slice(2, 3)),
+    ("x_block.attn.qkv", "attn.to_q", Fraction(0, 3)),
+    ("x_block.attn.qkv", "attn.to_k", Fraction(1, 3)),
+    ("x_block.attn.qkv", "attn.to_v", Fraction(2, 3)),
+    ("context_block.attn.qkv", "attn.add_q_proj", Fraction(0, 3)),
+    ("context_block.attn.qkv", "attn.add_k_proj", Fraction(1, 3)),
+    ("context_block.attn.qkv", "attn.add_v_proj", Fraction(2, 3)),
+    ("x_block.attn2.qkv", "attn2.to_q", Fraction(0, 3)),
+    ("x_block.attn2.qkv", "attn2.to_k", Fraction(1, 3)),
+    ("x_block.attn2.qkv", "attn2.to_v", Fraction(2, 3)),
     ("context_block.adaLN_modulation.1", "norm1_context.linear", SwappedIfPair),
     ("context_block.attn.proj", "attn.to_add_out", All),
     ("context_block.mlp.fc1", "ff_context.net.0.proj", All),
@@ -173,9 +173,9 @@ const SD3_ENDS: &[(&str, &str, Rows)] = &[
 
 /// Lumina 2 and Z-Image.
 const LUMINA_BLOCK: &[(&str, &str, Rows)] = &[
-    ("attention.qkv", "attention.to_q", Slice(0, 3)),
-    ("attention.qkv", "attention.to_k", Slice(1, 3)),
-    ("attention.qkv", "attention.to_v", Slice(2, 3)),
+    ("attention.qkv", "attention.to_q", Fraction(0, 3)),
+    ("attention.qkv", "attention.to_k", Fraction(1, 3)),
+    ("attention.qkv", "attention.to_v", Fraction(2, 3)),
     ("attention.out", "attention.to_out.0", All),
     ("attention.q_norm", "attention.norm_q", All),
     ("attention.k_norm", "attention.norm_k", All),
@@ -188,12 +188,12 @@ const LUMINA_ENDS: &[(&str, &str, Rows)] = &[
 ];
 
 const PIXART_BLOCK: &[(&str, &str, Rows)] = &[
-    ("attn.qkv", "attn1.to_q", Slice(0, 3)),
-    ("attn.qkv", "attn1.to_k", Slice(1, 3)),
-    ("attn.qkv", "attn1.to_v", Slice(2, 3)),
+    ("attn.qkv", "attn1.to_q", Fraction(0, 3)),
+    ("attn.qkv", "attn1.to_k", Fraction(1, 3)),
+    ("attn.qkv", "attn1.to_v", Fraction(2, 3)),
     ("cross_attn.q_linear", "attn2.to_q", All),
-    ("cross_attn.kv_linear", "attn2.to_k", Slice(0, 2)),
-    ("cross_attn.kv_linear", "attn2.to_v", Slice(1, 2)),
+    ("cross_attn.kv_linear", "attn2.to_k", Fraction(0, 2)),
+    ("cross_attn.kv_linear", "attn2.to_v", Fraction(1, 2)),
     ("attn.proj", "attn1.to_out.0", All),
     ("cross_attn.proj", "attn2.to_out.0", All),
     ("mlp.fc1", "ff.net.0.proj", All),
@@ -276,9 +276,9 @@ const KREA_ENDS: &[(&str, &str, Rows)] = &[
 
 /// Text encoders as OpenCLIP wrote them into checkpoints.
 const OPEN_CLIP: &[(&str, &str, Rows)] = &[
-    ("attn.in_proj", "self_attn.q_proj", Slice(0, 3)),
-    ("attn.in_proj", "self_attn.k_proj", Slice(1, 3)),
-    ("attn.in_proj", "self_attn.v_proj", Slice(2, 3)),
+    ("attn.in_proj", "self_attn.q_proj", Fraction(0, 3)),
+    ("attn.in_proj", "self_attn.k_proj", Fraction(1, 3)),
+    ("attn.in_proj", "self_attn.v_proj", Fraction(2, 3)),
     ("attn.out_proj", "self_attn.out_proj", All),
     ("mlp.c_fc", "mlp.fc1", All),
     ("mlp.c_proj", "mlp.fc2", All),
@@ -317,7 +317,7 @@ pub(super) fn other_names(layer: &str, blocks: UnetBlocks) -> Vec<(String, Rows)
     if let Some((path, leaf)) = layer.rsplit_once('.') {
         let fused = FUSED.iter().filter(|(fused, _)| *fused == leaf);
         for (part, name) in fused.flat_map(|(_, parts)| parts).flat_map(|it| (0..).zip(it)) {
-            found.push((format!("{path}.{name}"), Slice(part, 3)));
+            found.push((format!("{path}.{name}"), Fraction(part, 3)));
         }
     }
     found
@@ -423,22 +423,22 @@ mod tests {
         let blocks = UnetBlocks::of(["input_blocks.6.0.op", "input_blocks.3.0.op"].into_iter());
         assert_eq!(blocks, UnetBlocks(2));
         for (layer, other, rows) in [
-            ("double_blocks.7.img_attn.qkv", "transformer_blocks.7.attn.to_k", Slice(1, 3)),
+            ("double_blocks.7.img_attn.qkv", "transformer_blocks.7.attn.to_k", Fraction(1, 3)),
             ("double_blocks.7.img_attn.qkv", "double_blocks.7.qkv_lora1", All),
             ("single_blocks.37.linear1", "single_transformer_blocks.37.proj_mlp", Widths(3, 4)),
             ("final_layer.adaLN_modulation.1", "norm_out.linear", Swapped),
             (
                 "joint_blocks.1.context_block.attn.qkv",
                 "transformer_blocks.1.attn.add_v_proj",
-                Slice(2, 3),
+                Fraction(2, 3),
             ),
-            ("layers.3.attention.qkv", "layers.3.attention.to_q", Slice(0, 3)),
-            ("blocks.3.cross_attn.kv_linear", "transformer_blocks.3.attn2.to_v", Slice(1, 2)),
-            ("x.qkv_proj", "x.v_proj", Slice(2, 3)),
+            ("layers.3.attention.qkv", "layers.3.attention.to_q", Fraction(0, 3)),
+            ("blocks.3.cross_attn.kv_linear", "transformer_blocks.3.attn2.to_v", Fraction(1, 2)),
+            ("x.qkv_proj", "x.v_proj", Fraction(2, 3)),
             (
                 "transformer.resblocks.4.attn.in_proj",
                 "text_model.encoder.layers.4.self_attn.q_proj",
-                Slice(0, 3),
+                Fraction(0, 3),
             ),
             ("input_blocks.4.1.proj_in", "down_blocks.1.attentions.0.proj_in", All),
             ("input_blocks.5.0.in_layers.2", "down_blocks.1.resnets.1.conv1", All),
@@ -451,12 +451,12 @@ mod tests {
             let found = other_names(layer, blocks);
             assert!(found.contains(&(other.to_owned(), rows)), "{layer}: {found:?}");
         }
-        let whole = ("double_blocks.0.img_attn.qkv".to_owned(), Slice(1, 3));
+        let whole = ("double_blocks.0.img_attn.qkv".to_owned(), Fraction(1, 3));
         assert!(whole_names("transformer_blocks.0.attn.to_k").contains(&whole));
         assert!(
             other_names("double_blocks.x.img_attn.qkv", blocks)
                 .iter()
-                .all(|it| it.1 != Slice(0, 3) || it.0.starts_with("double_blocks.x"))
+                .all(|it| it.1 != Fraction(0, 3) || it.0.starts_with("double_blocks.x"))
         );
     }
 }

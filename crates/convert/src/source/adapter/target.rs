@@ -236,7 +236,7 @@ impl Targets {
                 }
                 (vec![range(count / 2..count), range(0..count / 2)], None)
             }
-            Relation::RowsOfLayer(Rows::Slice(at, parts)) => {
+            Relation::RowsOfLayer(Rows::Fraction(at, parts)) => {
                 if !count.is_multiple_of(parts) {
                     return Err(uneven());
                 }
@@ -250,7 +250,7 @@ impl Targets {
                 }
                 (vec![range(start * width..end)], None)
             }
-            Relation::RowsOfName(Rows::Slice(at, _)) => {
+            Relation::RowsOfName(Rows::Fraction(at, _)) => {
                 (whole, Some(range(at.saturating_mul(count)..(at + 1).saturating_mul(count))))
             }
             Relation::RowsOfName(Rows::Widths(start, _)) => {
