@@ -65,7 +65,7 @@ pub enum ConvertError {
         /// Why it is refused.
         reason: String,
         /// Advice.
-        way_out: String,
+        way_out: Text,
     },
     /// Layers are quantized already in a way that cannot be decoded.
     Unreadable {
@@ -354,9 +354,7 @@ impl ConvertError {
                     + " keep` with scheme `bf16` or `fp16` leaves the names as they are; codes need \
                        the model's own"
             }
-            ConvertError::Refused { way_out, .. } => {
-                Text::from(way_out.as_str()) + "; " + named("as") + " insists on what it is"
-            }
+            ConvertError::Refused { way_out, .. } => way_out.clone(),
             ConvertError::Unreadable { .. } => {
                 Text::from(Command::Repair)
                     + " mends what can be mended; else start from the original weights"

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::tool::Folder;
 use roundwise_stats::{
-    Knowledge, LayerPlan, LayerShape, LayerStatistics, SecondMoment, StatisticsWriter,
+    Knowledge, LayerPlan, LayerShape, LayerStatistics, MixedInputs, SecondMoment, StatisticsWriter,
 };
 use roundwise_tensor_file::Overwrite;
 use roundwise_testkit::files::{Tensor, f32_bytes, safetensors};
@@ -67,6 +67,28 @@ fn write(path: &Path, layers: &[LayerShape]) {
     writer.commit().unwrap();
 }
 
+/// Statistics of both layers; of some rows of the first, and of all of the second, those that attention mixes.
+fn write_mixed(path: &Path) {
+    let layers = [(shape(IN, [96, 64]), vec![[32, 96]]), (shape(OUT, [64, 96]), vec![])];
+    let plan = |(shape, rows): &(LayerShape, Vec<[u64; 2]>)| LayerPlan {
+        shape: shape.clone(),
+        count: 2000,
+        has_mean: true,
+        knowledge: Knowledge::Full,
+        mixed: Some((Knowledge::Full, rows.len())),
+        gradient: None,
+    };
+    let plans = layers.iter().map(plan).collect();
+    let writer = StatisticsWriter::create(path, Overwrite::Refuse, "a test", plans).unwrap();
+    for (shape, rows) in &layers {
+        writer.write(&shape.module, &statistics(shape, 1.0)).unwrap();
+        let moment = statistics(shape, 3.0);
+        let mixed = MixedInputs { moment, rows: rows.clone() };
+        writer.write_mixed(&shape.module, &mixed).unwrap();
+    }
+    writer.commit().unwrap();
+}
+
 /// The model; statistics of both layers, of one, and of another model.
 fn folder() -> Folder {
     let folder = Folder::with("m.safetensors", &model());
@@ -122,19 +144,31 @@ fn the_summary_begins_with_outputs_and_ranks_layers_by_them() {
     assert!(text.contains(" of nearest"), "{text}");
 }
 
+/// Whichever statistics count, and however scales are chosen.
 #[test]
 fn verify_finds_the_output_errors_that_the_report_has() {
     let folder = folder();
-    for more in [&[][..], &["--method", "activations", "--effort", "fast"], &["--damping", "0.3"]] {
-        let report = convert(&folder, &[&["--stats", "both.stats.safetensors"], more].concat());
-        let verify = ["verify", "m.safetensors", "o.safetensors", "--json", "--stats"];
-        let found = folder.json(&[&verify[..], &["both.stats.safetensors"]].concat());
+    write_mixed(&folder.path("mixed.stats.safetensors"));
+    for (file, more) in [
+        ("both", &[][..]),
+        ("both", &["--method", "activations", "--effort", "fast"]),
+        ("both", &["--damping", "0.3"]),
+        ("both", &["--scheme", "int4-convrot"]),
+        ("both", &["--scheme", "int8-row", "--bias-correction", "inputs"]),
+        ("mixed", &["--scheme", "int8-row"]),
+        ("mixed", &["--scheme", "int8-row-convrot"]),
+    ] {
+        let file = format!("{file}.stats.safetensors");
+        let report = convert(&folder, &[&["--stats", &file], more].concat());
+        let verify = ["verify", "m.safetensors", "o.safetensors", "--json", "--corrected-biases"];
+        let found = folder.json(&[&verify[..], &["--stats", &file]].concat());
         for name in [IN, OUT].map(|layer| format!("{layer}.weight")) {
             let (expected, found) = (&layer(&report, &name)["rounding"], layer(&found, &name));
             for key in ["output_error", "nearest_output_error"] {
                 let (expected, found) = (number(&expected[key]), number(&found[key]));
                 // Two ways to compute it, both of F32 products.
-                assert!((found / expected - 1.0).abs() < 1e-4, "{name} {key}: {found} {expected}");
+                let is_same = (found / expected - 1.0).abs() < 1e-4;
+                assert!(is_same, "{file} {more:?}: {name} {key}: {found} {expected}");
             }
         }
     }

@@ -37,6 +37,7 @@ pub(crate) fn gather_notes(
     notes.extend(decoded_banks(source, tensors).filter(|_| recipe.purpose() == Purpose::Quantize));
     notes.extend(lost_on_reading(source));
     notes.extend(unchanged(tensors));
+    notes.extend(stored_otherwise(recipe));
     notes.extend(unread_dtypes(recipe, tensors));
     notes.extend(match recipe.purpose() {
         Purpose::Decode(_) => outdated_config(source, makes_folder),
@@ -45,6 +46,7 @@ pub(crate) fn gather_notes(
             outdated_config(source, makes_folder).filter(|_| makes_folder)
         }
     });
+    notes.extend(not_copied(source).filter(|_| makes_folder));
     let repairs = source.repaired.iter().flat_map(|repaired| &repaired.repairs);
     notes.extend(repairs.map(|repair| Note::Repaired(repair.clone())));
     notes.extend(forced_preset(recipe, &subject.detected));
@@ -219,6 +221,30 @@ fn unchanged(tensors: &[PlannedTensor]) -> Option<Note> {
     };
     let dtype = stored.first()?.0.header.dtype.name();
     stored.iter().all(is_same).then_some(Note::Unchanged { dtype, weights: stored.len() })
+}
+
+/// Returns notes of schemes that the layout stores as others.
+fn stored_otherwise(recipe: &Recipe) -> Vec<Note> {
+    if recipe.purpose() != Purpose::Quantize {
+        return vec![];
+    }
+    let file = recipe.file();
+    let of_rules = file.rules.iter().map(|rule| &rule.scheme);
+    let of_layers = file.assign.iter().map(|assigned| &assigned.scheme);
+    let names = file.scheme.iter().chain(&file.fallback_scheme).chain(of_rules).chain(of_layers);
+    // By name, so that each is told once and in one order.
+    let asked: BTreeSet<&String> = names.collect();
+    let asked = asked.into_iter().filter_map(|name| name.parse::<Scheme>().ok());
+    let stored = asked.map(|asked| (asked, recipe.layout().stored_scheme(asked)));
+    // Scales in the dtype of the model are the same scheme by name.
+    let differs = |(asked, stored): &(Scheme, Scheme)| asked.to_string() != stored.to_string();
+    stored.filter(differs).map(|(asked, stored)| Note::StoredAs { asked, stored }).collect()
+}
+
+/// Returns a note of what lies in the input's folder and does not belong to it.
+fn not_copied(source: &Source) -> Option<Note> {
+    let names = source.checkpoint.passed_over_beside();
+    (!names.is_empty()).then_some(Note::NotCopied { names })
 }
 
 /// Returns a note of tensors that are kept in dtypes that ComfyUI's header parser fails on.

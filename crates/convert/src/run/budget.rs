@@ -39,6 +39,8 @@ pub struct Budgeted {
     pub assignment: Assignment,
     /// What is measured.
     pub measure: Measure,
+    /// Weights that the file keeps for a NaN or an infinity.
+    pub not_finite: NotFinite,
     /// Layers that were planned by a proxy, for their statistics lack what the measure needs.
     pub by_proxy: Vec<String>,
 }
@@ -51,12 +53,15 @@ pub struct Budgeted {
 /// that the input keeps by itself, or whose schemes the file's consumer does not open.
 pub fn budget(request: &BudgetRequest<'_>, watch: &dyn Watch) -> Result<Budgeted, ConvertError> {
     let BudgetRequest { job, schemes, card, cache, .. } = *request;
-    let measuring = Measuring::new(&SensitivityRequest { job, schemes, card, cache })?;
+    let mut measuring = Measuring::new(&SensitivityRequest { job, schemes, card, cache })?;
     let allowed = allowed(request, &measuring)?;
-    let search = Search { request, measuring: &measuring, allowed };
     // Sizes are known before anything is measured, and with them whether there is a solution.
-    search.check()?;
-    let sensitivity = measuring.measure(request.cache, watch)?;
+    Search { request, measuring: &measuring, allowed: allowed.clone() }.check()?;
+    let (sensitivity, mut not_finite) = measuring.measure(request.cache, watch)?;
+    not_finite.extend(measuring.not_finite_of_others(watch)?);
+    // What is kept for a NaN takes the bytes of its numbers, which the limit has to hold as well.
+    measuring.keep(&not_finite)?;
+    let search = Search { request, measuring: &measuring, allowed };
     search.run(&sensitivity)
 }
 
@@ -107,7 +112,8 @@ impl Search<'_> {
                 sensitivity.without_measure().into_iter().map(str::to_owned).collect()
             }
         };
-        Ok(Budgeted { recipe: file.recipe, assignment, measure, by_proxy })
+        let not_finite = self.not_finite().clone();
+        Ok(Budgeted { recipe: file.recipe, assignment, measure, not_finite, by_proxy })
     }
 
     /// Refuses budgets that mean nothing for this input, or that no file keeps.
@@ -145,7 +151,7 @@ impl Search<'_> {
         &self,
         problem: &Problem<'_>,
         layers: &[LayerOptions],
-    ) -> Result<File, ConvertError> {
+    ) -> Result<(Solved, File), ConvertError> {
         // Nothing fits into 0 bytes. The refusal tells what the smallest takes, and within that it
         // is the solution.
         let smallest = match problem.solve(Limit::Bytes(0.0)) {
@@ -154,7 +160,8 @@ impl Search<'_> {
         };
         let smallest =
             smallest.map_err(|_| self.out_of_reach("there is no layer to choose a scheme for"))?;
-        self.file(problem, layers, &smallest)
+        let file = self.file(problem, layers, &smallest)?;
+        Ok((smallest, file))
     }
 
     fn solved(
@@ -177,35 +184,42 @@ impl Search<'_> {
             }
             Budget::Size(size) => size,
         };
-        let too_small = |least: u64| {
-            self.out_of_reach(format!("{size} bytes are too few: the smallest file has {least}"))
-        };
         // The header's length depends on the schemes, so that the rest of the file is found by trying.
-        let smallest = self.smallest(problem, layers)?;
+        let (solved, smallest) = self.smallest(problem, layers)?;
         if size < smallest.bytes {
-            return Err(too_small(smallest.bytes));
+            return Err(self.too_small(size, smallest.bytes));
         }
         // The smallest file gives a first guess of it.
         let mut overhead = smallest.bytes - smallest.bytes_of_layers;
         // This ends, for the overhead grows with each turn: either the file fits, or the limit
         // falls below the smallest.
         loop {
-            let Some(limit) = size.checked_sub(overhead) else {
-                return Err(too_small(smallest.bytes));
-            };
-            let solved = match problem.solve(Limit::Bytes(limit as f64)) {
-                Ok(solved) => solved,
-                // What is left is the smallest file, which keeps the limit.
-                Err(OutOfReach { least }) => {
-                    problem.solve(Limit::Bytes(least)).map_err(|_| too_small(smallest.bytes))?
-                }
-            };
-            let file = self.file(problem, layers, &solved)?;
+            // What is left at last is the smallest file, which keeps the limit.
+            let Some(limit) = size.checked_sub(overhead) else { return Ok(solved) };
+            let Ok(next) = problem.solve(Limit::Bytes(limit as f64)) else { return Ok(solved) };
+            let file = self.file(problem, layers, &next)?;
             match file.bytes.checked_sub(size) {
-                None | Some(0) => return Ok(solved),
+                None | Some(0) => return Ok(next),
                 Some(excess) => overhead += excess,
             }
         }
+    }
+
+    fn too_small(&self, size: u64, least: u64) -> ConvertError {
+        let kept: Vec<&str> = self.not_finite().keys().map(String::as_str).collect();
+        let kept = match kept[..] {
+            [] => String::new(),
+            [name] => format!("; `{name}` is kept for a NaN or an infinity"),
+            [name, ..] => {
+                format!("; {} weights are kept for a NaN or an infinity: `{name}`, …", kept.len())
+            }
+        };
+        self.out_of_reach(format!("{size} bytes are too few: the smallest file has {least}{kept}"))
+    }
+
+    /// Returns the weights that every plan keeps for a NaN or an infinity.
+    fn not_finite(&self) -> &NotFinite {
+        &self.measuring.prepared.planned[0].not_finite
     }
 
     /// Plans the file of a solution.
@@ -219,7 +233,7 @@ impl Search<'_> {
         // Through the plan, and not by adding up: rules of the recipe, padding and the lengths of
         // names in the header all count.
         let job = Job { recipe, ..self.request.job.clone() };
-        let plan = self.measuring.prepared.input.plan(&job, &NotFinite::new())?;
+        let plan = self.measuring.prepared.input.plan(&job, self.not_finite())?;
         let bytes = plan.manifest()?.file_bytes();
         let (bytes_of_layers, _) = problem.total(&solved.options);
         Ok(File { bytes, bytes_of_layers, recipe: job.recipe })

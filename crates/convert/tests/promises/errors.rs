@@ -12,8 +12,13 @@ fn errors() -> Vec<(ConvertError, &'static str)> {
     let text = || "x".to_owned();
     vec![
         (
-            ConvertError::Refused { path: path(), title: text(), reason: text(), way_out: text() },
-            "x; `as` insists on what it is",
+            ConvertError::Refused {
+                path: path(),
+                title: text(),
+                reason: text(),
+                way_out: Text::from("another one; ") + Setting::new("as").quoted() + " insists",
+            },
+            "another one; `as` insists",
         ),
         (
             ConvertError::IsStatistics { path: path() },
