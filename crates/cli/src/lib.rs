@@ -26,19 +26,33 @@ pub mod answers {
     pub use crate::commands::stats::as_json as statistics;
 }
 
-use clap::{CommandFactory, Parser};
+use clap::{CommandFactory, FromArgMatches};
 
 use crate::arguments::{Arguments, Command};
 use crate::outcome::Outcome;
 
 /// Returns every command with its flags, as the program parses them.
 pub fn command() -> clap::Command {
-    Arguments::command()
+    with_negative_numbers(Arguments::command())
+}
+
+/// Lets flags take numbers below 0, so that each says itself what it expects.
+fn with_negative_numbers(command: clap::Command) -> clap::Command {
+    let is_flag = |arg: &clap::Arg| arg.get_long().is_some() && arg.get_action().takes_values();
+    let command = command.mut_args(|arg| {
+        let takes_numbers = is_flag(&arg);
+        arg.allow_negative_numbers(takes_numbers)
+    });
+    command.mut_subcommands(with_negative_numbers)
+}
+
+fn parsed() -> Result<Arguments, clap::Error> {
+    Arguments::from_arg_matches(&command().try_get_matches()?)
 }
 
 /// Runs the program with the arguments of this process.
 pub fn main() -> std::process::ExitCode {
-    let arguments = Arguments::try_parse().unwrap_or_else(|error| hint::end(error));
+    let arguments = parsed().unwrap_or_else(|error| hint::end(error));
     let result = match &arguments.command {
         Command::Convert(options) => commands::convert::run(options),
         Command::Dequantize(options) => commands::dequantize::run(options),

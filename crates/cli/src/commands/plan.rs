@@ -92,8 +92,9 @@ fn plan(
     if options.run.json {
         print_json(&PlanAnswer::new(&source, &plan, budgeted.map(|it| &it.assignment))?)?;
     } else if !options.run.quiet {
-        let budget =
-            budgeted.map(|it| budget::details(it) + &budget::summary(it)).unwrap_or_default();
+        let budget = budgeted
+            .map(|it| budget::details(it) + &budget::summary(it, typed))
+            .unwrap_or_default();
         print(&(describe(&plan, &Sizes::of(&source, &plan)?, typed) + &budget))?;
     }
     Ok(true)

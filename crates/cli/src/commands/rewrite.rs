@@ -58,6 +58,8 @@ fn job(options: &RewriteOptions, recipe: Recipe) -> anyhow::Result<Job> {
         jobs::refuse_standard_output(named)?;
     }
     options.output.iter().try_for_each(|output| jobs::refuse_other_container(output))?;
+    let report = options.write.report.iter();
+    report.into_iter().try_for_each(|report| jobs::refuse_weights(report, "the report"))?;
     let limits = options.write.limits();
     let limits = limits.for_rewriting(&recipe, &options.input, options.output.as_deref());
     let default = || default_output(&input, &recipe, limits);
@@ -71,7 +73,7 @@ fn refuse_places(options: &RewriteOptions, job: &Job) -> Result<(), ConvertError
     output.check_folder()?;
     output.check()?;
     let Some(report) = jobs::report_target(&options.write) else { return Ok(()) };
-    check_apart(&[output, report.clone()], &[])?;
+    check_apart(&[output, report.clone()], std::slice::from_ref(&options.input))?;
     report.check_folder()?;
     report.check()
 }

@@ -8,10 +8,10 @@ use roundwise_tensor_file::{Dtype, TensorHeader};
 
 use crate::model::{Component, Detected, Dialect};
 use crate::plan::decision::{Decision, PlannedTensor};
-use crate::plan::note::Note;
+use crate::plan::note::{Ineffective, Note};
 use crate::plan::reason::Reason;
 use crate::plan::request::PlanRequest;
-use crate::recipe::{Purpose, Recipe, Rounding};
+use crate::recipe::{Purpose, Recipe, Rounding, Setting};
 use crate::source::layer_inputs::LayerInputs;
 use crate::source::source::NamesStay;
 use crate::source::translated::Translated;
@@ -57,6 +57,9 @@ pub(crate) fn gather_notes(
     notes.extend(kept_for_not_finite(tensors));
     notes.extend(decoded_not_finite(request, tensors));
     notes.extend(orphan_scales(tensors));
+    notes.extend(idle_adapters(recipe));
+    notes.extend(idle_names(source, recipe));
+    notes.extend(idle_migration(source, recipe, tensors));
     notes.extend(merged(recipe, tensors));
     let factors = source.adapters().notes().into_iter();
     notes.extend(factors.map(|note| Note::AdapterFactors(note.to_string())));
@@ -303,6 +306,46 @@ fn orphan_scales(tensors: &[PlannedTensor]) -> Option<Note> {
     let tensors = tensors.iter().filter(is_orphan).map(|planned| planned.header.name.clone());
     let tensors: Vec<String> = tensors.collect();
     (!tensors.is_empty()).then_some(Note::OrphanScales { tensors })
+}
+
+fn idle(setting: Setting, pattern: Option<String>, because: &'static str) -> Note {
+    Note::WithoutEffect { asked: Ineffective { setting, pattern }, because }
+}
+
+/// Returns notes of adapters that are added with nothing.
+fn idle_adapters(recipe: &Recipe) -> Vec<Note> {
+    let typed = recipe.file().merge_lora.iter().zip(recipe.adapters()).enumerate();
+    let weak = typed.filter(|(_, (_, (_, strength)))| *strength == 0.0);
+    let note = |(entry, (text, _)): (usize, (&String, _))| {
+        let setting = Setting::new("merge_lora").at(entry);
+        idle(setting, Some(text.clone()), "changes nothing: its strength is 0")
+    };
+    weak.map(note).collect()
+}
+
+/// Returns a note where names were asked about that are the model's own.
+fn idle_names(source: &Source, recipe: &Recipe) -> Option<Note> {
+    let is_asked = recipe.file().names.is_some() && recipe.purpose() == Purpose::Quantize;
+    let is_own = source.subject().detected.dialect == Dialect::Original
+        && source.translated().is_none()
+        && !source.is_translatable();
+    let because = "changes nothing: the names are the model's own";
+    (is_asked && is_own).then(|| idle(Setting::new("names"), None, because))
+}
+
+/// Returns a note where all layers are laid out already as they are to be.
+fn idle_migration(source: &Source, recipe: &Recipe, tensors: &[PlannedTensor]) -> Option<Note> {
+    let moved =
+        tensors.iter().filter(|planned| matches!(planned.decision, Decision::Repack { .. }));
+    let is_there = |planned: &PlannedTensor| {
+        let stored = source.stored_layer(&planned.header);
+        stored.and_then(|stored| stored.spelling.layout()) == Some(recipe.layout())
+    };
+    let is_asked = recipe.purpose() == Purpose::Migrate;
+    let because = "changes little: every layer is laid out so already";
+    let setting = || Setting::new("migrate_to");
+    (is_asked && moved.clone().next().is_some() && moved.clone().all(is_there))
+        .then(|| idle(setting(), None, because))
 }
 
 fn merged(recipe: &Recipe, tensors: &[PlannedTensor]) -> Option<Note> {

@@ -463,7 +463,7 @@ fn counted(count: usize, noun: &str) -> String {
 }
 
 /// Formats a number of bytes.
-fn sized(bytes: u64) -> String {
+pub(crate) fn sized(bytes: u64) -> String {
     let [kib, mib, gib] = [10, 20, 30].map(|bits| bytes as f64 / f64::from(1_u32 << bits));
     match bytes {
         0..=1023 => format!("{bytes} bytes"),

@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use roundwise_layout::{Defect, Layout, QUANTIZATION_METADATA};
+use roundwise_layout::{Defect, Layout, QUANTIZATION_METADATA, RepairedLayers};
 use roundwise_rounding::BiasCorrection;
 use roundwise_scheme::{Scheme, Tiling};
 use roundwise_tensor_file::{Sharding, TensorHeader};
@@ -465,7 +465,12 @@ fn refuse_unreadable(
         .collect();
     match defects.is_empty() {
         true => Ok(()),
-        false => Err(ConvertError::Unreadable { path: path.to_owned(), defects }),
+        false => {
+            // What a repair leaves has none, and what it has mended is read.
+            let left = RepairedLayers::find(&source.checkpoint)?.stored.defects;
+            let is_repairable = source.repaired.is_none() && left.is_empty();
+            Err(ConvertError::Unreadable { path: path.to_owned(), defects, is_repairable })
+        }
     }
 }
 

@@ -1,13 +1,15 @@
 //! Makes the recipe of the best file that keeps a budget.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use roundwise_scheme::Scheme;
 
 use crate::error::ConvertError;
 use crate::plan::budget::{LayerOption, LayerOptions, Limit, OutOfReach, Problem, Solved};
-use crate::plan::{Assignment, Budget, Card, Measure, NotFinite, Plan, Predicted, Sensitivity};
+use crate::plan::{
+    Assignment, Budget, Card, Ineffective, Measure, NotFinite, Note, Plan, Predicted, Sensitivity,
+};
 use crate::recipe::{AssignmentFile, Command, Complaint, Recipe, RecipeFile, Setting, Text};
 use crate::report::watch::Watch;
 use crate::run::convert::Prepared;
@@ -41,6 +43,10 @@ pub struct Budgeted {
     pub measure: Measure,
     /// Weights that the file keeps for a NaN or an infinity.
     pub not_finite: NotFinite,
+    /// File that keeps what was measured, if any.
+    pub kept_in: Option<PathBuf>,
+    /// Notes of settings that the choice of schemes leaves without effect.
+    pub notes: Vec<Note>,
     /// Layers that were planned by a proxy, for their statistics lack what the measure needs.
     pub by_proxy: Vec<String>,
 }
@@ -113,7 +119,16 @@ impl Search<'_> {
             }
         };
         let not_finite = self.not_finite().clone();
-        Ok(Budgeted { recipe: file.recipe, assignment, measure, not_finite, by_proxy })
+        let kept_in = self.request.cache.map(Path::to_owned);
+        Ok(Budgeted {
+            notes: idle_settings(&self.request.job.recipe),
+            recipe: file.recipe,
+            assignment,
+            measure,
+            not_finite,
+            kept_in,
+            by_proxy,
+        })
     }
 
     /// Refuses budgets that mean nothing for this input, or that no file keeps.
@@ -265,6 +280,22 @@ impl Search<'_> {
         let complaints = vec![Complaint::about(setting, problem)];
         ConvertError::Misfit { path: self.request.job.input.clone(), complaints }
     }
+}
+
+/// Returns notes of settings that name schemes which a budget chooses anew.
+fn idle_settings(recipe: &Recipe) -> Vec<Note> {
+    let file = recipe.file();
+    let without = RecipeFile { scheme: None, ..file.clone() }.check();
+    // A scheme may have brought its layout.
+    let is_idle = without.is_ok_and(|without| without.layout() == recipe.layout());
+    let settings =
+        [("scheme", file.scheme.is_some() && is_idle), ("assign", !file.assign.is_empty())];
+    let idle = settings.into_iter().filter(|(_, is_idle)| *is_idle);
+    let note = |(key, _)| Note::WithoutEffect {
+        asked: Ineffective { setting: Setting::new(key), pattern: None },
+        because: "changes nothing: a budget chooses the scheme of each layer",
+    };
+    idle.map(note).collect()
 }
 
 /// A file, as it would be.

@@ -90,12 +90,12 @@ impl Measuring {
     /// As [`sensitivity`].
     pub(crate) fn measure(
         &self,
-        cache: Option<&Path>,
+        path: Option<&Path>,
         watch: &dyn Watch,
     ) -> Result<(Sensitivity, NotFinite), ConvertError> {
         let Self { prepared, schemes } = self;
         let PlannedJob { job, plan, .. } = &prepared.planned[0];
-        let cache = Cache::open(cache, job, &prepared.input)?;
+        let cache = Cache::open(path, job, &prepared.input)?;
         let work = self.work(&cache.found);
         let bytes = work.iter().map(|(planned, _)| planned.header.byte_len()).sum();
         notice(watch, Event::Phase { name: Phase::Converting, tensors: work.len(), bytes })?;
@@ -109,7 +109,16 @@ impl Measuring {
             Ok::<_, ConvertError>(not_finite.map(named))
         });
         // What is known is kept whatever ended the work.
-        let found = cache.close()?;
+        let (found, added) = cache.close()?;
+        let measured = measured.map_err(|error| match path.filter(|_| added > 0) {
+            Some(path) => ConvertError::MeasuringEnded {
+                source: Box::new(error),
+                measured: added,
+                layers: work.len(),
+                path: path.to_owned(),
+            },
+            None => error,
+        });
         // Without losses nothing was kept of these, so that every run meets them again.
         let not_finite = measured?.into_iter().flatten().collect();
         let curvature = prepared.input.statistics().and_then(LayerInputs::curvature);
@@ -323,6 +332,8 @@ struct Cache<'a> {
 struct Kept {
     layers: Found,
     unsaved: usize,
+    /// Layers of this run.
+    added: usize,
 }
 
 impl<'a> Cache<'a> {
@@ -337,11 +348,12 @@ impl<'a> Cache<'a> {
         let file = text.map(|text| serde_json::from_str::<CacheFile>(&text));
         if let (Some(path), Some(Err(_))) = (path, &file) {
             let setting = Setting::new("sensitivity");
-            let problem = setting.clone().quoted()
-                + format!(
-                    " is to keep what was measured in `{}`, which is another file\n  name a file that is not there yet",
-                    path.display()
-                );
+            let problem = format!(
+                "`{}` is to keep what is measured, and is another file or damaged\n  remove it, or name one \
+                 that is not there yet (",
+                path.display()
+            );
+            let problem = Text::from(problem) + setting.clone().quoted() + ")";
             let complaints = vec![Complaint::about(setting, problem)];
             return Err(ConvertError::Misfit { path: job.input.clone(), complaints });
         }
@@ -350,7 +362,7 @@ impl<'a> Cache<'a> {
         // measured now.
         let is_same = |file: &CacheFile| file.format == FORMAT && file.key == key;
         let found = file.filter(is_same).map(|file| file.layers).unwrap_or_default();
-        let all = Mutex::new(Kept { layers: found.clone(), unsaved: 0 });
+        let all = Mutex::new(Kept { layers: found.clone(), unsaved: 0, added: 0 });
         Ok(Self { path, key, found, all })
     }
 
@@ -358,6 +370,7 @@ impl<'a> Cache<'a> {
         let mut kept = self.all.lock().expect("no thread panics while holding it");
         kept.layers.entry(layer.to_owned()).or_default().extend(losses);
         kept.unsaved += 1;
+        kept.added += 1;
         if kept.unsaved >= Self::UNSAVED {
             kept.unsaved = 0;
             self.save(&kept.layers)?;
@@ -374,12 +387,13 @@ impl<'a> Cache<'a> {
         write_text_atomically(path, &(text + "\n"), Overwrite::Replace).map_err(ConvertError::File)
     }
 
-    fn close(self) -> Result<Found, ConvertError> {
+    /// Returns everything that is known, and how many layers were added.
+    fn close(self) -> Result<(Found, usize), ConvertError> {
         let mut kept = self.all.lock().expect("no thread panics while holding it");
         if kept.unsaved > 0 {
             self.save(&kept.layers)?;
         }
-        Ok(std::mem::take(&mut kept.layers))
+        Ok((std::mem::take(&mut kept.layers), kept.added))
     }
 }
 

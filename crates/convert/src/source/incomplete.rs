@@ -2,6 +2,7 @@
 
 use roundwise_layout::layer_of_weight;
 use roundwise_tensor_file::{Checkpoint, Remark};
+use serde::Deserialize;
 
 use crate::model::detect::models_behind_segments;
 use crate::model::{Detected, FileKind, Shapes};
@@ -11,6 +12,13 @@ use crate::model::{Detected, FileKind, Shapes};
 pub(crate) enum Incomplete {
     /// Every device had a slice of each matrix, and the file is one device's.
     Slice,
+    /// Several machines share a conversion, and the file is what one of them made.
+    Part {
+        /// Its number, from 1.
+        number: usize,
+        /// The number of parts.
+        of: usize,
+    },
     /// The file holds several models, and programs open one from a file.
     Several {
         /// What their names begin with.
@@ -23,6 +31,16 @@ pub(crate) enum Incomplete {
         /// What training does with it.
         technique: &'static str,
     },
+}
+
+/// Key of the header entry of a part that one machine has made.
+pub(crate) const PART_KEY: &str = "roundwise_part";
+
+/// What the entry says of the part itself.
+#[derive(Deserialize)]
+struct PartNumber {
+    part: usize,
+    of: usize,
 }
 
 /// Parts of a weight of rank 2, by the ends of their names: the part that has its shape, one beside it, and the
@@ -51,6 +69,12 @@ impl Incomplete {
         let is_slice = |remark: &Remark| matches!(remark, Remark::Slice { .. });
         if file.remarks().iter().any(is_slice) {
             return Some(Self::Slice);
+        }
+        // Parts that are opened together are the whole.
+        if let ([_], Some(text)) = (file.files(), file.metadata().get(PART_KEY))
+            && let Ok(PartNumber { part: number, of }) = serde_json::from_str(text)
+        {
+            return Some(Self::Part { number, of });
         }
         if detected.main.is_unknown() {
             let segments = models_behind_segments(shapes);
@@ -88,6 +112,9 @@ impl Incomplete {
             Self::Slice => "it is one device's share of a model: every matrix is a slice, which programs would take \
                             for the whole"
                 .to_owned(),
+            Self::Part { number, of } => {
+                format!("it is part {number} of {of} of a model, for `roundwise merge`")
+            }
             Self::Several { segments } => {
                 let segments: Vec<String> = segments.iter().map(|it| format!("`{it}.`")).collect();
                 let count = segments.len();
@@ -104,6 +131,7 @@ impl Incomplete {
     pub(crate) fn way_out(&self) -> &'static str {
         match self {
             Self::Several { .. } => "save each of them to a file of its own",
+            Self::Part { .. } => "`roundwise merge` puts all parts together",
             Self::Slice => "put the shares together with the program that wrote them",
             Self::Parts { .. } => {
                 "have the program that trained it fold the parts into one weight \

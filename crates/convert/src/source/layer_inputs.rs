@@ -79,8 +79,14 @@ impl LayerInputs {
         let statistics = Statistics::open(&file.path)?;
         let (fit, modules) = fit(&statistics, source);
         // A file that fits no layer is of another model, whatever is allowed to be left over.
-        if !file.allow_partial || modules.is_empty() {
+        if !file.allow_partial {
             fit.require_all()?;
+        } else if modules.is_empty() && !statistics.layers().is_empty() {
+            let problem = Text::from(
+                "holds statistics of another model: not one of its layers is in this\n  ",
+            ) + Command::Collector
+                + " collects them from this one";
+            return Err(ConvertError::misfit(&file.path, problem));
         }
         let file = PlainFile::open(&file.path).map_err(ConvertError::File)?;
         let inputs = Self { statistics, modules, file, is_plain: false, looks_at_outputs: false };

@@ -49,7 +49,7 @@ fn errors() -> Vec<(ConvertError, &'static str)> {
         ),
         (
             ConvertError::OtherRun { path: path(), differences: vec![text().into()] },
-            "the former settings continue it; `starts_over` starts over without it",
+            "the former input and settings continue it; `starts_over` starts over without it",
         ),
         (
             ConvertError::Unfinished {
@@ -58,7 +58,7 @@ fn errors() -> Vec<(ConvertError, &'static str)> {
                 tensors: 2,
                 paths: vec![path()],
             },
-            "the same job continues; with `starts_over` it starts over",
+            "the same job continues; with `starts_over` it starts over\n  to give it up, remove that and the `.journal` beside it",
         ),
         (
             ConvertError::Parts { path: path(), problem: text() },

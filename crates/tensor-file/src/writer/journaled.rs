@@ -153,17 +153,18 @@ impl TensorFileWriter {
         Ok(())
     }
 
-    /// Stops writing. What is recorded stays for [`Self::resume`]; where that is nothing, or there is
-    /// no journal, everything is removed.
+    /// Stops writing. What is recorded stays for [`Self::resume`], also where the disk is full; where that
+    /// is nothing, or there is no journal, everything is removed.
     ///
     /// # Errors
-    /// When the disk fails.
+    /// When it cannot be removed.
     pub fn leave(self) -> Result<Option<Left>, TensorFileError> {
         let Some(journal) = &self.journal else { return Ok(None) };
-        let records = journal.records();
+        // What waits is synced as well: somebody who stops the work keeps all that is done. Where that
+        // fails those tensors are done again, and what is in the journal stays true.
+        let _ = self.settle(journal, &journal.take());
+        let records = journal.written();
         if records > 0 {
-            // What waits is synced as well: somebody who stops the work keeps all that is done.
-            self.settle(journal, &journal.take())?;
             return Ok(Some(Left { path: self.temporary_path().to_owned(), records }));
         }
         remove_if_there(journal.path()).map_err(|e| Kind::io("remove")(e).at(journal.path()))?;
