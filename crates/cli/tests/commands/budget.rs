@@ -269,3 +269,32 @@ fn a_layer_that_include_asks_for_is_chosen_with_the_others() {
         last = loss;
     }
 }
+
+/// What a limit leaves without effect is told, and so is the file that is written beside the model.
+#[test]
+fn a_budget_tells_what_it_keeps_and_what_has_no_effect() {
+    let folder = folder();
+    for command in ["plan", "convert"] {
+        let text = folder.done(&[command, "m.safetensors", "--bits", "6", "--scheme", "fp8"]);
+        let kept = "what was measured is kept for the next time in m.sensitivity.json\n";
+        assert!(text.contains(kept), "{command}: {text}");
+        assert!(text.contains("note: `--scheme` changes nothing: a budget"), "{command}: {text}");
+    }
+    assert!(folder.path("m.sensitivity.json").is_file());
+    let text = folder.done(&["plan", "m.safetensors", "--bits", "6"]);
+    assert!(!text.contains("--scheme"), "{text}");
+    let explain = ["plan", "m.safetensors", "--bits", "7", "--explain", "blocks.0.fc2"];
+    let text = folder.done(&[&explain[..], &STATS].concat());
+    assert!(text.contains("→") && !text.contains("--assign"), "{text}");
+}
+
+#[test]
+fn limits_below_zero_are_told_as_such() {
+    let folder = folder();
+    for flag in ["--bits", "--loss", "--size", "--threads", "--memory-limit"] {
+        let run = folder.run(&["convert", "m.safetensors", flag, "-3"]);
+        assert_eq!(run.code, 2, "{flag}: {}", run.stderr);
+        assert!(run.stderr.contains(flag) && !run.stderr.contains("-- -3"), "{}", run.stderr);
+        assert!(!run.stderr.contains("unexpected argument"), "{}", run.stderr);
+    }
+}

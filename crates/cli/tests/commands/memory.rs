@@ -141,11 +141,11 @@ fn what_does_not_fit_the_limit_says_what_it_needs() {
     let folder = wide();
     let convert = ["convert", "m.safetensors", "--memory-limit"];
     for (limit, flags, words) in [
-        ("1MiB", &[][..], ["MiB of memory at least, 1 MiB are allowed", "cannot be lower"]),
+        ("1MiB", &[][..], ["MiB of memory at least, 1.0 MiB are allowed", "cannot be lower"]),
         (
             "64MiB",
             &["--method", "principal"],
-            ["MiB of memory at least, 64 MiB are allowed", "takes it by bands"],
+            ["MiB of memory at least, 64.0 MiB are allowed", "takes it by bands"],
         ),
     ] {
         folder.refused(&[&convert[..], &[limit], flags].concat(), 1, &words);

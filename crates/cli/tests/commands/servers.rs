@@ -321,6 +321,27 @@ fn codes_move_to_comfyui_and_back_untouched() {
     }
 }
 
+/// The recipe that is printed for a model is that of its conversion.
+#[test]
+fn the_recipe_of_a_folder_does_what_no_recipe_does() {
+    let folder = model();
+    let recipe = folder.done(&["recipe", "init", "in"]);
+    folder.write("r.toml", recipe.as_bytes());
+    folder.done(&["convert", "in", "-o", "a", "--no-provenance"]);
+    folder.done(&["convert", "in", "-o", "b", "--no-provenance", "--recipe", "r.toml"]);
+    for name in ["model.safetensors", "config.json"] {
+        assert!(folder.read(&format!("a/{name}")) == folder.read(&format!("b/{name}")), "{recipe}");
+    }
+}
+
+#[test]
+fn an_adapter_for_comfyui_is_refused_beside_a_folder_for_servers() {
+    let folder = model();
+    let words = ["--extract-error-lora", "compressed-tensors"];
+    folder.refused(&["convert", "in", "--extract-error-lora", "2", "-o", "out"], 2, &words);
+    assert!(!folder.path("out").exists());
+}
+
 /// What servers read beside the weights goes along with a folder alone.
 #[test]
 fn a_weight_file_by_itself_is_refused_for_servers_with_its_folder() {

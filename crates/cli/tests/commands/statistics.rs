@@ -213,6 +213,11 @@ fn statistics_of_another_model_are_refused_unless_forced() {
         let words = ["other.stats.safetensors", OUT, "[64, 80]", "[64, 96]", "--force-stats"];
         folder.refused(&[command, &stats].concat(), 1, &words);
     }
+    write(&folder.path("alien.stats.safetensors"), &[shape("elsewhere", [8, 8])]);
+    let alien = ["convert", "m.safetensors", "--stats", "alien.stats.safetensors", "--force-stats"];
+    let run = folder.run(&alien);
+    assert!(run.code != 0 && run.stderr.contains("not one of its layers"), "{}", run.stderr);
+    assert!(!run.stderr.contains("--force-stats"), "{}", run.stderr);
     let report = convert(&folder, &["--stats", "other.stats.safetensors", "--force-stats"]);
     let missing = report["rounding"]["layers_without_statistics"].as_array().unwrap();
     assert_eq!(missing.len(), 1);
@@ -294,6 +299,8 @@ fn statistics_are_shown_merged_and_collected() {
     let words = ["sum.stats.safetensors", "--force"];
     folder.refused(&[&merge[..], &["sum.stats.safetensors"]].concat(), 1, &words);
     // One alone becomes a side-car, which is how an importance matrix becomes one.
+    let itself = ["stats", "merge", "one.stats.safetensors", "-o", "./one.stats.safetensors"];
+    folder.refused(&[&itself[..], &["--force"]].concat(), 2, &["this is an input"]);
     folder.done(&["stats", "merge", "one.stats.safetensors", "-o", "x"]);
     let [before, after] = ["one.stats.safetensors", "x"]
         .map(|file| folder.json(&["stats", "show", file, "--json"])["layers"].clone());
