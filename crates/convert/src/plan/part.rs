@@ -182,7 +182,7 @@ impl FromStr for Part {
         let part = number.parse().ok().zip(count.parse().ok());
         part.and_then(|(number, count)| Self::new(number, count)).ok_or_else(|| match part {
             Some((number, count)) if count <= MOST_PARTS && number > count => {
-                format!("there is no part {number} of {count}")
+                format!("there is no part {number} of {count}; expected a part such as 3/16")
             }
             _ => format!("expected a part such as 3/16, of at most {MOST_PARTS}"),
         })

@@ -37,7 +37,6 @@ pub(super) fn groups(
     for named in named_files(options) {
         refuse_standard_output(named)?;
     }
-    options.write.report.iter().try_for_each(|report| refuse_weights(report, "the report"))?;
     let outputs = options.output.iter().chain(options.to.iter().filter_map(|to| to.file.as_ref()));
     outputs.into_iter().try_for_each(|output| refuse_other_container(output))?;
     let of_input = |input: &PathBuf| -> anyhow::Result<Group> {
@@ -48,6 +47,7 @@ pub(super) fn groups(
     };
     let groups: Vec<Group> = options.inputs.iter().map(of_input).collect::<Result<_, _>>()?;
     check_apart(&targets(options, &groups), &options.inputs)?;
+    options.write.report.iter().try_for_each(|report| refuse_weights(report, "the report"))?;
     Ok(groups)
 }
 
