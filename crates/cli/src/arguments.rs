@@ -114,7 +114,7 @@ pub(crate) enum Command {
     Repair(RepairOptions),
     /// Change header entries and layer options of a file, its weights untouched
     Edit(EditOptions),
-    /// Show what `convert` would do with every tensor; writes nothing
+    /// Show what `convert` would do with every tensor; writes no model
     Plan(PlanOptions),
     /// Show what every layer loses in each scheme
     Sensitivity(SensitivityOptions),

@@ -54,7 +54,9 @@ impl Typed {
                 setting.clone().at(entry - flag.entries).to_string()
             }
             (Some(flag), _) => flag.name.clone(),
-            (None, _) if self.file.contains(key) || is_command(key) => setting.to_string(),
+            (None, _) if self.file.contains(key) || is_command(key) || key == "assign" => {
+                setting.to_string()
+            }
             (None, _) => flag_of(key),
         }
     }

@@ -66,7 +66,7 @@ pub enum ConvertError {
         /// Why it is refused.
         reason: String,
         /// Advice.
-        way_out: String,
+        way_out: Text,
     },
     /// Layers are quantized already in a way that cannot be decoded.
     Unreadable {
@@ -74,6 +74,8 @@ pub enum ConvertError {
         path: PathBuf,
         /// The layers, with their defects.
         defects: Vec<Defect>,
+        /// Whether a repair makes all of them good.
+        is_repairable: bool,
     },
     /// A file of statistics stands where a model is meant.
     IsStatistics {
@@ -180,6 +182,17 @@ pub enum ConvertError {
         /// Where they lie.
         paths: Vec<PathBuf>,
     },
+    /// Measuring ended after some layers, which are kept.
+    MeasuringEnded {
+        /// The error that ended the work.
+        source: Box<ConvertError>,
+        /// Layers that were measured.
+        measured: usize,
+        /// Layers that were to be.
+        layers: usize,
+        /// The file that keeps them.
+        path: PathBuf,
+    },
     /// Jobs that are to be done together differ in more than outputs, schemes and layouts.
     Apart {
         /// Output of one of them.
@@ -241,6 +254,7 @@ impl ConvertError {
             ConvertError::WrongOutput { .. } => "wrong_output",
             ConvertError::OtherRun { .. } => "other_run",
             ConvertError::Unfinished { .. } => "unfinished",
+            ConvertError::MeasuringEnded { .. } => "measuring_ended",
             ConvertError::Apart { .. } => "apart",
             ConvertError::Parts { .. } => "parts",
             ConvertError::MemoryLimit { .. } => "memory_limit",
@@ -276,7 +290,7 @@ impl ConvertError {
             ConvertError::Refused { path, title, reason, .. } => {
                 at(path) + format!("not converted: {title}\n  {reason}")
             }
-            ConvertError::Unreadable { path, defects } => at(path) + list_defects(defects),
+            ConvertError::Unreadable { path, defects, .. } => at(path) + list_defects(defects),
             ConvertError::IsStatistics { path } => {
                 at(path) + "holds statistics of a model's inputs, not a model"
             }
@@ -321,13 +335,14 @@ impl ConvertError {
                 at(path) + "is the unfinished output of another run\n  " + differences
             }
             ConvertError::Unfinished { source, finished, tensors, paths } => {
-                let source = match &**source {
-                    ConvertError::Stopped => "stopped".into(),
-                    source => source.text(),
-                };
+                let source = ended(source);
                 let paths: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
                 let paths = paths.join(" and ");
                 source + format!("\n  {finished} of {tensors} tensors are finished, in {paths}")
+            }
+            ConvertError::MeasuringEnded { source, measured, layers, path } => {
+                let kept = format!("{measured} of {layers} layers are measured, and kept in");
+                ended(source) + format!("\n  {kept} {}", path.display())
             }
             ConvertError::Apart { path } => {
                 at(path)
@@ -336,8 +351,10 @@ impl ConvertError {
             }
             ConvertError::Parts { path, problem } => at(path) + problem.as_str(),
             ConvertError::MemoryLimit { path, needed, limit, .. } => {
-                let [needed, limit] = [needed, limit].map(|&bytes| sized(bytes));
-                at(path) + format!("needs {needed} of memory at least, {limit} are allowed")
+                // Rounded up, so that it is enough for whoever takes it as a limit.
+                let needed = needed.div_ceil(1 << 20);
+                let limit = sized(*limit);
+                at(path) + format!("needs {needed} MiB of memory at least, {limit} are allowed")
             }
             ConvertError::Stopped => "stopped; nothing was written".into(),
         }
@@ -362,12 +379,12 @@ impl ConvertError {
                     + " keep` with scheme `bf16` or `fp16` leaves the names as they are; codes need \
                        the model's own"
             }
-            ConvertError::Refused { way_out, .. } => {
-                Text::from(way_out.as_str()) + "; " + named("as") + " insists on what it is"
+            ConvertError::Refused { way_out, .. } => way_out.clone(),
+            ConvertError::Unreadable { is_repairable: true, .. } => {
+                Text::from(Command::Repair) + " repairs it"
             }
-            ConvertError::Unreadable { .. } => {
-                Text::from(Command::Repair)
-                    + " repairs what can be repaired; else start from the original weights"
+            ConvertError::Unreadable { is_repairable: false, .. } => {
+                "no repair is known: start from the original weights".into()
             }
             ConvertError::IsStatistics { path } => {
                 Text::from("convert the model with ")
@@ -415,7 +432,7 @@ impl ConvertError {
                     + " decides whether the output is read again at all"
             }
             ConvertError::OtherRun { .. } => {
-                Text::from("the former settings continue it; ")
+                Text::from("the former input and settings continue it; ")
                     + named("starts_over")
                     + " starts over without it"
             }
@@ -423,8 +440,9 @@ impl ConvertError {
                 Text::from(Command::Again)
                     + " continues; with "
                     + named("starts_over")
-                    + " it starts over"
+                    + " it starts over\n  to give it up, remove that and the `.journal` beside it"
             }
+            ConvertError::MeasuringEnded { .. } => Text::from(Command::Again) + " continues",
             ConvertError::Parts { .. } => {
                 Text::from("conversions with ")
                     + named("part")
@@ -465,7 +483,8 @@ impl ConvertError {
     /// Returns the error without what is left behind.
     pub fn cause(&self) -> &ConvertError {
         match self {
-            ConvertError::Unfinished { source, .. } => (**source).cause(),
+            ConvertError::Unfinished { source, .. }
+            | ConvertError::MeasuringEnded { source, .. } => (**source).cause(),
             other => other,
         }
     }
@@ -486,7 +505,8 @@ impl Error for ConvertError {
             ConvertError::Statistics(error) => error.source(),
             ConvertError::Layout { source, .. } => Some(source),
             ConvertError::Rounding { source, .. } => Some(source),
-            ConvertError::Unfinished { source, .. } => Some(source),
+            ConvertError::Unfinished { source, .. }
+            | ConvertError::MeasuringEnded { source, .. } => Some(source),
             _ => None,
         }
     }
@@ -516,6 +536,15 @@ impl From<RecipeError> for ConvertError {
     }
 }
 
+/// What ended work of which something is kept.
+fn ended(source: &ConvertError) -> Text {
+    match source {
+        // That nothing was written would not be true.
+        ConvertError::Stopped => "stopped".into(),
+        source => source.text(),
+    }
+}
+
 fn at(path: &Path) -> Text {
     format!("{}: ", path.display()).into()
 }
@@ -539,7 +568,7 @@ fn help_of_file(error: &TensorFileError) -> Option<Text> {
         ),
         TensorFileErrorKind::Exists => {
             let overwrite = Setting::new("overwrite").quoted();
-            Some(Text::from("choose another name, or ") + overwrite + " to replace it")
+            Some(Text::from("name another file, or ") + overwrite + " to replace it")
         }
         _ => error.help().map(Text::from),
     }

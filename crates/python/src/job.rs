@@ -33,8 +33,10 @@ fn job(
 ) -> Result<Job, ConvertError> {
     let recipe = for_input(recipe, input, output.as_deref()).check()?;
     settings.run.check_for(&recipe)?;
-    let output = output.unwrap_or_else(|| default_output(input, &recipe, settings.run.limits()));
-    Ok(settings.run.job(input, output, recipe, settings.overwrite)?)
+    let limits = settings.run.limits().for_rewriting(&recipe, input, output.as_deref());
+    let output = output.unwrap_or_else(|| default_output(input, &recipe, limits));
+    let job = settings.run.job(input, output, recipe, settings.overwrite)?;
+    Ok(Job { limits, ..job })
 }
 
 fn make(job: &Job, settings: &Settings, watch: &dyn Watch) -> Result<Report, ConvertError> {

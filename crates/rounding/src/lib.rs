@@ -82,7 +82,9 @@ pub use method_options::MethodOptions;
 pub use method_settings::SettingOfMethod;
 pub use objective::Objective;
 pub use options::Options;
-pub use output_error::{relative_output_error, squared_output_errors, squared_outputs};
+pub use output_error::{
+    output_errors, relative_output_error, squared_output_errors, squared_outputs,
+};
 pub use outputs::OutputMoment;
 pub use rank::Rank;
 pub use report::{RoundingReport, Score};

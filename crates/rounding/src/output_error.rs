@@ -1,7 +1,48 @@
 use roundwise_compute::{DeviceMatrix, Engine, Matrix, elementwise};
-use roundwise_scheme::QuantizedMatrix;
+use roundwise_scheme::{QuantizedMatrix, ScaleRule};
 
+use crate::layer::Layer;
+use crate::section::sections;
 use crate::{Inputs, Linear, RoundingError, SecondMoment};
+
+/// Returns the relative error of a layer's outputs for some codes, and for nearest ones of the same scheme,
+/// as a search with [`Objective::Activations`](crate::Objective) reports them: by the statistics that count
+/// for each row.
+///
+/// - `rule`: how the scales of the nearest codes are chosen
+///
+/// # Errors
+/// As [`relative_output_error`]; when no whole blocks of the scheme cover the weight.
+///
+/// # Panics
+/// When weight and codes differ in shape.
+pub fn output_errors(
+    layer: Linear<'_>,
+    quantized: &QuantizedMatrix,
+    rule: ScaleRule,
+    engine: &Engine,
+) -> Result<[f64; 2], RoundingError> {
+    let (scheme, cols) = (quantized.scheme(), layer.weight.cols());
+    let group = scheme.rotation().and_then(|rotation| rotation.group(cols));
+    let [mut stored, mut nearest, mut outputs] = [0.0; 3];
+    for section in sections(&layer, scheme, rule) {
+        // Scales are searched for by the inputs as the columns of the scheme see them.
+        let rotated = group.zip(section.inputs).map(|(group, inputs)| inputs.rotated(group));
+        let seen = rotated.as_ref().or(section.inputs);
+        let importance = seen.map(|inputs| inputs.second_moment().diagonal());
+        let whole = Layer::new(layer.weight, scheme, rule, importance.as_deref())?;
+        let rows = layer.weight.row_range(section.rows.clone());
+        let part = Linear::from(&rows).with_inputs(section.inputs);
+        let of_part = |codes: &QuantizedMatrix| {
+            squared_output_errors(part, &codes.row_range(section.rows.clone()), engine)
+        };
+        stored += of_part(quantized)?;
+        nearest += of_part(&whole.nearest)?;
+        outputs += squared_outputs(part, engine)?;
+    }
+    let relative = |error: f64| if error > 0.0 { error / outputs } else { 0.0 };
+    Ok([stored, nearest].map(relative))
+}
 
 /// Returns `tr(EHEᵀ) / tr(WHWᵀ)`: the mean squared error of a layer's outputs over their mean
 /// square, for any codes, decoded with the stored scales. It is 0 where the layer's outputs are.

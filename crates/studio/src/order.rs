@@ -63,7 +63,9 @@ impl Request {
         let recipe_file = for_input(recipe_file, &self.input, self.output.as_deref());
         let recipe = recipe_file.clone().check()?;
         run.check_for(&recipe)?;
-        let default = || default_output(&self.input, &recipe, run.limits());
+        let limits = run.limits().for_rewriting(&recipe, &self.input, self.output.as_deref());
+        let run = RunFile { shard_bytes: limits.shard_bytes, ..run };
+        let default = || default_output(&self.input, &recipe, limits);
         let output = self.output.clone().unwrap_or_else(default);
         absolute("output", &output)?;
         Ok(Checked { input: self.input.clone(), output, recipe_file, recipe, run })

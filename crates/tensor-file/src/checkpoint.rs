@@ -417,8 +417,10 @@ fn one_of_several(path: &Path) -> Option<Remark> {
     if let Some(rank) = rank_of(path) {
         return Some(Remark::Slice { rank });
     }
-    let NumberedShard { number, count, .. } = NumberedShard::at(path)?;
-    Some(Remark::OneShard { number, count })
+    let shard = NumberedShard::at(path)?;
+    // A part that one machine has made of a model says so itself.
+    let NumberedShard { number, count, .. } = shard;
+    (!shard.is_part()).then_some(Remark::OneShard { number, count })
 }
 
 /// Decodes the blocks that `buffer` begins in, crosses and ends in, some at a time.

@@ -140,6 +140,32 @@ pub(crate) fn is_same_file(_file: &File, path: &Path, other: &Path) -> bool {
     }
 }
 
+/// Tells whether both paths name one file, through any link; not so where there is none.
+pub fn name_one_file(one: &Path, other: &Path) -> bool {
+    File::open(one).is_ok_and(|file| is_same_file(&file, one, other))
+}
+
+/// Takes those permissions from a file in the making that a file like it does not give.
+///
+/// - `like`: their permissions count together
+#[cfg(unix)]
+pub(crate) fn limit_permissions<'a>(file: &File, like: impl Iterator<Item = &'a File>) {
+    use std::os::unix::fs::PermissionsExt;
+    /// Reading and writing by the owner, who has to go on with the file.
+    const OWNER: u32 = 0o600;
+    let mode = |file: &File| file.metadata().ok().map(|metadata| metadata.permissions().mode());
+    let Some(own) = mode(file) else { return };
+    let limited = like.filter_map(mode).fold(own, |limited, mode| limited & mode) | (own & OWNER);
+    if limited != own {
+        // A file system without permissions has none to take.
+        let _ = file.set_permissions(std::fs::Permissions::from_mode(limited));
+    }
+}
+
+/// Takes no permissions: files of Windows have those of their folder.
+#[cfg(not(unix))]
+pub(crate) fn limit_permissions<'a>(_file: &File, _like: impl Iterator<Item = &'a File>) {}
+
 /// Fills `buffer` from byte `offset` on, or fails with `UnexpectedEof`.
 #[cfg(unix)]
 pub(crate) fn read_exact_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<()> {

@@ -372,7 +372,7 @@ impl TensorFileErrorKind {
             Self::FolderNotEmpty => {
                 Some("name another folder, or remove it: folders are never replaced")
             }
-            Self::Exists => Some("choose another name, or allow it to be replaced"),
+            Self::Exists => Some("name another file, or allow it to be replaced"),
             _ => None,
         }
     }

@@ -51,8 +51,10 @@ struct Batch {
     lines: String,
     bytes: u64,
     since: Instant,
-    /// Records in all, those in the file too.
-    records: usize,
+    /// Records in the file.
+    written: usize,
+    /// Whether a line could not be written whole: whatever follows it would not be read.
+    is_torn: bool,
 }
 
 impl Journal {
@@ -61,10 +63,10 @@ impl Journal {
         let file = File::create(&path).map_err(|error| Kind::io("create")(error).at(&path))?;
         let journal = Self::of(path, file, 0);
         // On disk before any record: the first line says whose records they are.
-        if let Err(error) = journal.append(&line(run)) {
+        if let Err(error) = journal.write(&line(run)) {
             // An unreadable journal is of no use.
             let _ = std::fs::remove_file(&journal.path);
-            return Err(error);
+            return Err(Kind::io("write")(error).at(&journal.path));
         }
         // In a folder that cannot be synced it may vanish with the power, which costs work, not bytes.
         let _ = sync_folder(&folder_of(&journal.path));
@@ -84,8 +86,14 @@ impl Journal {
         Ok(Self::of(path, file, read.records.len()))
     }
 
-    fn of(path: PathBuf, file: File, records: usize) -> Self {
-        let batch = Batch { lines: String::new(), bytes: 0, since: Instant::now(), records };
+    fn of(path: PathBuf, file: File, written: usize) -> Self {
+        let batch = Batch {
+            lines: String::new(),
+            bytes: 0,
+            since: Instant::now(),
+            written,
+            is_torn: false,
+        };
         Self { path, file, batch: Mutex::new(batch) }
     }
 
@@ -96,7 +104,6 @@ impl Journal {
         // Waits in memory, not in the file: a line on disk says that its tensors are.
         batch.lines += &line(record);
         batch.bytes += bytes;
-        batch.records += 1;
         // A sync for each tensor would wait for the disk thousands of times; one at the end would lose hours. Both
         // limits together cost no more time than a single sync: the disk works while the next tensor is converted.
         let is_due = batch.bytes >= BATCH_BYTES || batch.since.elapsed() >= BATCH_TIME;
@@ -108,17 +115,40 @@ impl Journal {
         self.batch.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// Returns the number of records.
-    pub(crate) fn records(&self) -> usize {
-        self.batch.lock().unwrap_or_else(PoisonError::into_inner).records
+    /// Returns the number of records in the file.
+    pub(crate) fn written(&self) -> usize {
+        self.batch.lock().unwrap_or_else(PoisonError::into_inner).written
     }
 
-    /// Writes lines, and waits until the disk has them.
+    /// Writes records, and waits until the disk has them. Once that has failed it always does.
     pub(crate) fn append(&self, lines: &str) -> Result<(), TensorFileError> {
-        let written = (&self.file).write_all(lines.as_bytes());
+        let mut batch = self.batch.lock().unwrap_or_else(PoisonError::into_inner);
+        let written = match batch.is_torn {
+            true => Err(std::io::Error::other("an earlier record was not written")),
+            false => self.write(lines),
+        };
+        match written {
+            Ok(()) => {
+                batch.written += lines.lines().count();
+                Ok(())
+            }
+            Err(error) => {
+                batch.is_torn = true;
+                Err(Kind::io("write")(error).at(&self.path))
+            }
+        }
+    }
+
+    fn write(&self, lines: &str) -> std::io::Result<()> {
+        (&self.file).write_all(lines.as_bytes())?;
         // Data alone: the length that has to be found again is synced with it.
-        let written = written.and_then(|()| self.file.sync_data());
-        written.map_err(|error| Kind::io("write")(error).at(&self.path))
+        self.file.sync_data()
+    }
+
+    /// Writes into another file from now on.
+    #[cfg(all(test, target_os = "linux"))]
+    pub(crate) fn lead_to(&mut self, file: File) {
+        self.file = file;
     }
 
     pub(crate) fn path(&self) -> &Path {

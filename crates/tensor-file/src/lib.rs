@@ -64,7 +64,7 @@ mod zip;
 
 pub use arrange::{Arranged, RowOrder, Rows};
 pub use checkpoint::Checkpoint;
-pub use disk::{available_bytes, check_writable, create_folder, is_vacant};
+pub use disk::{available_bytes, check_writable, create_folder, is_vacant, name_one_file};
 pub use dtype::Dtype;
 pub use error::{TensorFileError, TensorFileErrorKind, printable, steers_text};
 pub use gguf::GgufValue;

@@ -47,6 +47,11 @@ impl NumberedShard {
         (1..=*count).map(move |at| format!("{base}-{at:0width$}-of-{count_name}{ending}"))
     }
 
+    /// Returns whether it is called as one part of a model that machines share out, `model.part-1-of-2`.
+    pub(crate) fn is_part(&self) -> bool {
+        self.base == "part" || self.base.ends_with(".part")
+    }
+
     fn is_with(&self, other: &Self) -> bool {
         let parts = |it: &Self| (it.base.clone(), it.ending.clone(), it.count, it.width);
         parts(self) == parts(other)

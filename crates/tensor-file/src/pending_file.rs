@@ -173,6 +173,14 @@ fn check_target(target: &Path, overwrite: Overwrite) -> Result<(), TensorFileErr
     if let Ok(metadata) = std::fs::metadata(target) {
         require_regular(target, &metadata)?;
     }
+    // Such as `/dev/stdout`, which is a file where a shell has led it into one: the rename would replace the link.
+    let leads_to_a_handle = std::fs::read_link(target)
+        .is_ok_and(|link| ["/dev", "/proc"].iter().any(|system| link.starts_with(system)));
+    if leads_to_a_handle {
+        return Err(
+            Kind::NotRegularFile { found: "a link to a device or to an open file" }.at(target)
+        );
+    }
     match (overwrite, target.symlink_metadata()) {
         (Overwrite::Refuse, Ok(_)) => Err(Kind::Exists.at(target)),
         (Overwrite::Refuse, Err(_)) | (Overwrite::Replace, _) => Ok(()),

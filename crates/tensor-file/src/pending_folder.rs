@@ -6,7 +6,8 @@ use std::time::Instant;
 use tempfile::NamedTempFile;
 
 use crate::disk::{
-    folder_of, is_same_file, open_folder, open_regular, require_regular, sync_folder,
+    folder_of, is_same_file, limit_permissions, open_folder, open_regular, require_regular,
+    sync_folder,
 };
 use crate::pending_file::{Committed, lock, open_writable, partial_path};
 use crate::{TensorFileError, TensorFileErrorKind as Kind};
@@ -111,6 +112,7 @@ impl PendingFolder {
         let (mut source, _) = open_regular(from)?;
         let path = self.path.join(name);
         let copied = File::create(&path).and_then(|mut file| {
+            limit_permissions(&file, std::iter::once(&source));
             let bytes = std::io::copy(&mut source, &mut file)?;
             file.sync_all().map(|()| bytes)
         });

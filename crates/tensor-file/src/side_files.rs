@@ -18,6 +18,9 @@ const WEIGHTS: [&str; 11] = [
     ".msgpack",
 ];
 
+/// What lies beside a model that was downloaded and is no part of it.
+const OF_DOWNLOADS: [&str; 5] = [".cache", ".git", ".gitattributes", ".gitignore", ".DS_Store"];
+
 /// Longer ones are no configuration.
 const LIMIT_BYTES: u64 = 256 << 20;
 
@@ -30,16 +33,10 @@ impl Checkpoint {
     /// [`Kind::LinkLeaves`] for a link to somewhere else, but for the `blobs` of a Hugging Face cache:
     /// the maker of a folder may not choose which of the user's files are copied.
     pub fn side_files(&self) -> Result<Vec<PathBuf>, TensorFileError> {
-        let folder = match self.path().is_dir() {
-            true => self.path().to_owned(),
-            false if self.is_index() => folder_of(self.path()),
-            false => return Ok(vec![]),
-        };
-        let list = std::fs::read_dir(&folder);
+        let Some(folder) = self.folder() else { return Ok(vec![]) };
         let mut paths = vec![];
-        for entry in list.map_err(|error| Kind::io("list")(error).at(&folder))? {
-            let path = entry.map_err(|error| Kind::io("list")(error).at(&folder))?.path();
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        for path in list(&folder)? {
+            let name = name_of(&path);
             let is_weight = WEIGHTS.iter().any(|ending| name.ends_with(ending));
             // Links to folders are folders here, and are passed over like them.
             if !is_weight && !name.starts_with('.') && !path.is_dir() {
@@ -47,9 +44,44 @@ impl Checkpoint {
                 paths.push(path);
             }
         }
-        paths.sort();
         Ok(paths)
     }
+
+    /// Lists the names of folders and hidden files in the checkpoint's folder, which [`Self::side_files`]
+    /// passes over, sorted and without those that programs of Git and Hugging Face leave in every download.
+    pub fn passed_over_beside(&self) -> Vec<String> {
+        let paths = self.folder().and_then(|folder| list(&folder).ok()).unwrap_or_default();
+        let is_passed_over = |path: &PathBuf| path.is_dir() || name_of(path).starts_with('.');
+        let names = paths.iter().filter(|path| is_passed_over(path)).map(|path| name_of(path));
+        names.filter(|name| !OF_DOWNLOADS.contains(&name.as_str())).collect()
+    }
+
+    /// Tells whether it was opened as a single weight file, so that what lies beside it is not its own.
+    pub fn is_lone_file(&self) -> bool {
+        self.folder().is_none()
+    }
+
+    /// Returns the folder that holds nothing but this model.
+    fn folder(&self) -> Option<PathBuf> {
+        match self.path().is_dir() {
+            true => Some(self.path().to_owned()),
+            false => self.is_index().then(|| folder_of(self.path())),
+        }
+    }
+}
+
+/// Lists a folder, sorted by name.
+fn list(folder: &Path) -> Result<Vec<PathBuf>, TensorFileError> {
+    let failed = |error| Kind::io("list")(error).at(folder);
+    let entries = std::fs::read_dir(folder).map_err(failed)?;
+    let paths = entries.map(|entry| entry.map(|entry| entry.path()));
+    let mut paths = paths.collect::<Result<Vec<_>, _>>().map_err(failed)?;
+    paths.sort();
+    Ok(paths)
+}
+
+fn name_of(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 fn check(folder: &Path, path: &Path) -> Result<(), TensorFileError> {

@@ -7,12 +7,12 @@ use std::time::Instant;
 
 pub use self::journaled::Left;
 use self::written::Written;
-use crate::disk::{available_bytes, reserve, write_all_at};
+use crate::disk::{available_bytes, limit_permissions, reserve, write_all_at};
 use crate::journal::Journal;
 use crate::manifest::Place;
 use crate::pending::Pending;
 use crate::pending_file::{Committed, Overwrite, PendingFile};
-use crate::{Manifest, TensorFileError, TensorFileErrorKind as Kind};
+use crate::{Manifest, SourceFile, TensorFileError, TensorFileErrorKind as Kind};
 
 /// Writes a safetensors file, or a folder of shards with their index, whose every offset is known
 /// beforehand.
@@ -85,6 +85,14 @@ impl TensorFileWriter {
             return Err(Kind::OtherPlaces.at(self.pending.target()));
         }
         self.write_starts(manifest)
+    }
+
+    /// Takes from the files in the making whatever permissions one of the files that they are made of does not
+    /// give: a model that others may not read stays so.
+    pub fn limit_permissions(&self, sources: &[SourceFile]) {
+        for file in self.pending.files() {
+            limit_permissions(file, sources.iter().map(|source| &source.file));
+        }
     }
 
     fn write_starts(&self, manifest: &Manifest) -> Result<(), TensorFileError> {
@@ -169,7 +177,7 @@ impl TensorFileWriter {
     }
 
     /// Makes the file durable, then visible under its name, with the permissions of any newly
-    /// created file.
+    /// created file, or [fewer](Self::limit_permissions).
     ///
     /// # Errors
     /// When a byte of a tensor was never written; when [`Overwrite::Refuse`] finds a file that

@@ -27,7 +27,8 @@ pub(crate) struct BudgetFlags {
     /// Schemes to choose among, in place of those that suit the card
     #[arg(long, value_name = "SCHEME,…", value_delimiter = ',', value_parser = parse_scheme)]
     schemes: Vec<Scheme>,
-    /// File that keeps what layers lose in each scheme [default: beside the input]
+    /// File that keeps what layers lose in each scheme, for the next time [default: MODEL.sensitivity.json beside
+    /// the input]
     #[arg(long, value_name = "FILE")]
     sensitivity: Option<PathBuf>,
 }

@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use roundwise_convert::recipe::{PlainDtype, Program};
 
 use super::{INPUT, RunOptions, StatisticsFlags, WriteOptions, input};
@@ -38,15 +38,15 @@ pub(crate) struct DequantizeOptions {
 }
 
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("target").required(true).args(["to", "program"])))]
 pub(crate) struct MigrateOptions {
-    #[arg(long, value_name = "LAYOUT", help = help::layout(), required_unless_present = "program")]
+    #[arg(long, value_name = "LAYOUT", help = help::layout())]
     pub(crate) to: Option<String>,
     #[arg(
         long = "for",
         value_name = "PROGRAM",
         help = help::programs() + ", in its usual layout",
-        value_parser = parse_program,
-        conflicts_with = "to"
+        value_parser = parse_program
     )]
     pub(crate) program: Option<Program>,
     #[command(flatten)]

@@ -11,7 +11,7 @@ use super::size::parse_size;
 /// How outputs are written.
 #[derive(Debug, Args)]
 pub(crate) struct WriteOptions {
-    /// Replace an output that exists
+    /// Replace an output file that exists; a folder is never replaced
     #[arg(long)]
     pub(crate) force: bool,
     /// Start over instead of continuing a run that was stopped

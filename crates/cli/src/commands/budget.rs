@@ -14,7 +14,7 @@ use crate::events::Events;
 use crate::outcome::BadUsage;
 use crate::progress::Progress;
 use crate::table::Table;
-use crate::text::{bytes, counted};
+use crate::text::{bytes, counted, path, plain};
 use crate::typed::Typed;
 
 /// Refuses flags that mean nothing without a limit.
@@ -74,7 +74,7 @@ pub(super) fn recipe(budgeted: &Budgeted) -> anyhow::Result<String> {
 }
 
 /// Describes in a few lines what was chosen.
-pub(super) fn summary(budgeted: &Budgeted) -> String {
+pub(super) fn summary(budgeted: &Budgeted, typed: &Typed) -> String {
     let assignment = &budgeted.assignment;
     let file = &assignment.file;
     let mut text = format!(
@@ -108,6 +108,12 @@ pub(super) fn summary(budgeted: &Budgeted) -> String {
             bytes(better.bytes),
             loss(better.loss),
         );
+    }
+    for note in &budgeted.notes {
+        text += &format!("note: {}\n", plain(&typed.text(&note.text())));
+    }
+    if let Some(kept) = &budgeted.kept_in {
+        text += &format!("what was measured is kept for the next time in {}\n", path(kept));
     }
     text + &by_proxy(budgeted)
 }

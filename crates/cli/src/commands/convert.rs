@@ -39,7 +39,7 @@ fn run_all(options: &ConvertOptions) -> anyhow::Result<bool> {
         stop::listen(work(&groups), options.run.quiet)?;
     }
     if let Some(budgeted) = budgeted.filter(|_| is_told(options)) {
-        tell(&budget::summary(&budgeted));
+        tell(&budget::summary(&budgeted, &typed));
     }
     let mut batch = Batch { inputs: groups.len(), reports: vec![], failed: vec![] };
     // All inputs are looked at before the first is converted: nobody waits hours to learn of a

@@ -1,7 +1,7 @@
 use std::num::NonZeroUsize;
 
 use anyhow::anyhow;
-use roundwise_convert::plan::{Assignment, Limits, PlanAnswer, PlannedTensor, explain};
+use roundwise_convert::plan::{Assignment, Limits, NotFinite, PlanAnswer, PlannedTensor, explain};
 use roundwise_convert::run::{Budgeted, default_output, limit_search_threads};
 use roundwise_convert::source::{LayerInputs, Opens, SchemeConsumer, for_input};
 use roundwise_convert::{ConvertError, Job, Plan, PlanRequest, RecipeFile, Source};
@@ -77,10 +77,12 @@ fn plan(
     let recipe = recipe.check().map_err(|error| typed.error(error.into()))?;
     let source = Source::open_with(&options.input, &recipe)?;
     let inputs = LayerInputs::for_recipe(&recipe, statistics.as_ref(), &source)?;
+    let all_finite = NotFinite::new();
     let request = PlanRequest {
         statistics: inputs.as_ref(),
         workers: options.run.threads().into(),
         limits: Limits { memory_bytes: options.memory_limit, ..Limits::default() },
+        not_finite: budgeted.map_or(&all_finite, |it| &it.not_finite),
         ..PlanRequest::new(&source, &recipe)
     };
     if let Some(layer) = &options.explain {
@@ -90,8 +92,9 @@ fn plan(
     if options.run.json {
         print_json(&PlanAnswer::new(&source, &plan, budgeted.map(|it| &it.assignment))?)?;
     } else if !options.run.quiet {
-        let budget =
-            budgeted.map(|it| budget::details(it) + &budget::summary(it)).unwrap_or_default();
+        let budget = budgeted
+            .map(|it| budget::details(it) + &budget::summary(it, typed))
+            .unwrap_or_default();
         print(&(describe(&plan, &Sizes::of(&source, &plan)?, typed) + &budget))?;
     }
     Ok(true)

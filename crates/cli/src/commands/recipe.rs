@@ -1,5 +1,4 @@
 use anyhow::anyhow;
-use roundwise_convert::Source;
 use roundwise_convert::inspect::recipe_template;
 use roundwise_convert::recipe::import_layer_config;
 use roundwise_convert::tensor_file::read_text;
@@ -10,9 +9,7 @@ use crate::outcome::BadUsage;
 
 pub(crate) fn run(command: &RecipeCommand) -> anyhow::Result<bool> {
     match command {
-        RecipeCommand::Init(options) => {
-            print_as_it_is(&recipe_template(&Source::open_translated(&options.input)?)?)?
-        }
+        RecipeCommand::Init(options) => print_as_it_is(&recipe_template(&options.input)?)?,
         RecipeCommand::Import(options) => {
             let path = &options.layer_config;
             let recipe = import_layer_config(&read_text(path)?)

@@ -2,17 +2,21 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{anyhow, bail};
 use roundwise_convert::Report;
-use roundwise_convert::tensor_file::{TensorFileErrorKind, read_text, write_text_atomically};
+use roundwise_convert::tensor_file::{
+    TensorFileErrorKind, name_one_file, read_text, write_text_atomically,
+};
 use roundwise_studio::report_page;
 
 use crate::arguments::{ReportOptions, overwrite};
+use crate::commands::convert::jobs::refuse_weights;
 use crate::console::print;
 use crate::outcome::BadUsage;
 use crate::text::path;
 
 pub(crate) fn run(options: &ReportOptions) -> anyhow::Result<bool> {
     let output = output_of(options);
-    if options.reports.contains(&output) {
+    refuse_weights(&output, "the page")?;
+    if options.reports.iter().any(|report| *report == output || name_one_file(report, &output)) {
         bail!(BadUsage(format!("{}: is a report; name another file for the page", path(&output))));
     }
     if output.exists() && !options.force {

@@ -58,9 +58,13 @@ fn job(options: &RewriteOptions, recipe: Recipe) -> anyhow::Result<Job> {
         jobs::refuse_standard_output(named)?;
     }
     options.output.iter().try_for_each(|output| jobs::refuse_other_container(output))?;
-    let default = || default_output(&input, &recipe, options.write.limits());
+    let report = options.write.report.iter();
+    report.into_iter().try_for_each(|report| jobs::refuse_weights(report, "the report"))?;
+    let limits = options.write.limits();
+    let limits = limits.for_rewriting(&recipe, &options.input, options.output.as_deref());
+    let default = || default_output(&input, &recipe, limits);
     let output = options.output.clone().unwrap_or_else(default);
-    Ok(options.write.job(&options.run, options.input.clone(), output, recipe))
+    Ok(Job { limits, ..options.write.job(&options.run, options.input.clone(), output, recipe) })
 }
 
 /// Refuses places of output and report that cannot be written to. Runs after the input was checked.
@@ -69,7 +73,7 @@ fn refuse_places(options: &RewriteOptions, job: &Job) -> Result<(), ConvertError
     output.check_folder()?;
     output.check()?;
     let Some(report) = jobs::report_target(&options.write) else { return Ok(()) };
-    check_apart(&[output, report.clone()], &[])?;
+    check_apart(&[output, report.clone()], std::slice::from_ref(&options.input))?;
     report.check_folder()?;
     report.check()
 }

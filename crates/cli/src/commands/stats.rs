@@ -1,5 +1,7 @@
+use roundwise_convert::ConvertError;
 use roundwise_convert::run::Target;
 use roundwise_convert::stats::{COLLECTOR, Curvature, LayerSummary, Merge, Statistics, StatsError};
+use roundwise_convert::tensor_file::name_one_file;
 use serde_json::json;
 
 use crate::arguments::{StatsCommand, StatsMergeOptions, StatsShowOptions, overwrite};
@@ -127,6 +129,9 @@ fn warn_of_few_samples(layers: &[LayerSummary]) -> String {
 fn merge(options: &StatsMergeOptions) -> anyhow::Result<()> {
     // Before anything is read: files of statistics may be large.
     Target::file(&options.output, "the statistics", overwrite(options.force)).check()?;
+    if options.statistics.iter().any(|input| name_one_file(input, &options.output)) {
+        return Err(ConvertError::OutputIsInput { path: options.output.clone() }.into());
+    }
     let sources = options.statistics.iter().map(|path| Statistics::open(path));
     let sources = sources.collect::<Result<Vec<_>, _>>()?;
     let merge = Merge::plan(&sources)?;

@@ -217,3 +217,84 @@ fn a_layer_without_usable_gradients_is_told() {
         assert!(text.contains("`blocks.1.fc1`") && text.contains("stands for it"), "{text}");
     }
 }
+
+/// Four matrices that become codes, one number of which may be a NaN, and an embedding that presets keep.
+fn with_embedding(nan: bool) -> Folder {
+    let tensor = |name: &str, rows, columns, seed, nan: bool| {
+        let mut values = gaussian(rows, columns, seed).values;
+        if nan {
+            values[5] = f32::NAN;
+        }
+        Tensor::new(&format!("{name}.weight"), "F32", &[rows, columns], f32_bytes(&values))
+    };
+    let mut tensors: Vec<Tensor> =
+        LAYERS.iter().zip(0..).map(|(it, at)| tensor(it, 128, 128, at, nan && at == 2)).collect();
+    tensors.push(tensor("tok.embed", 1000, 128, 9, false));
+    Folder::with("m.safetensors", &safetensors(&tensors))
+}
+
+/// A weight that is kept for a NaN takes the bytes of its numbers, and they count.
+#[test]
+fn a_size_is_kept_to_the_byte_where_weights_are_kept_for_a_nan() {
+    let folder = with_embedding(true);
+    for (recipe, rules) in
+        [("a.toml", ""), ("b.toml", "[[rules]]\npattern = 'blocks.1'\nscheme = 'int8-row'\n")]
+    {
+        folder.write(recipe, rules.as_bytes());
+        let flags = ["--recipe", recipe, "--size", "640000", "--json"];
+        let arguments = ["convert", "m.safetensors", "-o", "o.safetensors", "--force"];
+        let report = folder.json(&[&arguments[..], &flags].concat());
+        let written = folder.read("o.safetensors").len() as u64;
+        assert!(written <= 640_000 && report["output_bytes"] == written, "{recipe}: {written}");
+        let planned = folder.json(&[&["plan", "m.safetensors"][..], &flags].concat());
+        assert_eq!(planned["budget"]["file"]["bytes"], written, "{recipe}");
+        assert_eq!(planned["disk_bytes"], written, "{recipe}");
+    }
+    let words = ["too few", "blocks.1.fc1.weight", "NaN"];
+    folder.refused(&["plan", "m.safetensors", "--size", "605000"], 2, &words);
+}
+
+/// Whatever else converts a layer leaves its scheme to the budget, and a larger limit never loses more.
+#[test]
+fn a_layer_that_include_asks_for_is_chosen_with_the_others() {
+    let folder = with_embedding(false);
+    let mut last = f64::INFINITY;
+    for size in ["105000", "120000", "180000", "210000", "260000", "330000", "380000"] {
+        let planned = plan(&folder, &["--size", size, "--include", "embed"]);
+        let budget = &planned["budget"];
+        assert_eq!(budget["layers"].as_array().unwrap().len(), 5, "{size}");
+        assert!(number(&budget["file"]["bytes"]) <= size.parse().unwrap(), "{size}");
+        let loss = number(&budget["file"]["loss"]);
+        assert!(loss <= last, "{size}: {loss} {last}");
+        last = loss;
+    }
+}
+
+/// What a limit leaves without effect is told, and so is the file that is written beside the model.
+#[test]
+fn a_budget_tells_what_it_keeps_and_what_has_no_effect() {
+    let folder = folder();
+    for command in ["plan", "convert"] {
+        let text = folder.done(&[command, "m.safetensors", "--bits", "6", "--scheme", "fp8"]);
+        let kept = "what was measured is kept for the next time in m.sensitivity.json\n";
+        assert!(text.contains(kept), "{command}: {text}");
+        assert!(text.contains("note: `--scheme` changes nothing: a budget"), "{command}: {text}");
+    }
+    assert!(folder.path("m.sensitivity.json").is_file());
+    let text = folder.done(&["plan", "m.safetensors", "--bits", "6"]);
+    assert!(!text.contains("--scheme"), "{text}");
+    let explain = ["plan", "m.safetensors", "--bits", "7", "--explain", "blocks.0.fc2"];
+    let text = folder.done(&[&explain[..], &STATS].concat());
+    assert!(text.contains("→") && !text.contains("--assign"), "{text}");
+}
+
+#[test]
+fn limits_below_zero_are_told_as_such() {
+    let folder = folder();
+    for flag in ["--bits", "--loss", "--size", "--threads", "--memory-limit"] {
+        let run = folder.run(&["convert", "m.safetensors", flag, "-3"]);
+        assert_eq!(run.code, 2, "{flag}: {}", run.stderr);
+        assert!(run.stderr.contains(flag) && !run.stderr.contains("-- -3"), "{}", run.stderr);
+        assert!(!run.stderr.contains("unexpected argument"), "{}", run.stderr);
+    }
+}

@@ -36,6 +36,14 @@ fn there_and_back_is_the_same_file() {
 }
 
 #[test]
+fn a_migration_that_moves_nothing_is_noted() {
+    let folder = converted(&[]);
+    let note = "`--to` changes little: every layer is laid out so already";
+    assert!(migrated(&folder, "a.safetensors", "comfy", "b.safetensors").contains(note));
+    assert!(!migrated(&folder, "a.safetensors", "comfy-legacy", "l.safetensors").contains(note));
+}
+
+#[test]
 fn every_scheme_moves_to_its_own_layout() {
     let marked = [
         "fp8-row",

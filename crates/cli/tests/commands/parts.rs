@@ -39,6 +39,21 @@ fn merge(folder: &Folder, parts: &[String], output: &str) -> Run {
     folder.run(&[&["merge", "-o", output], &parts[..]].concat())
 }
 
+/// A part is not the model, nor a shard of it.
+#[test]
+fn a_part_is_told_from_a_model() {
+    let folder = Folder::with("m.safetensors", &model());
+    let parts = make(&folder, "p.safetensors", 2, &[]);
+    let text = folder.done(&["inspect", &parts[0]]);
+    assert!(text.contains("it is part 1 of 2 of a model, for `roundwise merge`"), "{text}");
+    assert!(!text.contains("shard"), "{text}");
+    folder.refused(&["convert", &parts[0], "--scheme", "int8"], 1, &["part 1 of 2", "merge"]);
+    let run = merge(&folder, &parts[..1], "merged.safetensors");
+    assert!(run.stderr.contains("1 of 2 parts were given; missing: part 2"), "{}", run.stderr);
+    let words = ["there is no part 3 of 2"];
+    folder.refused(&["convert", "m.safetensors", "--part", "3/2"], 2, &words);
+}
+
 #[test]
 fn any_number_of_parts_is_the_file_of_one_machine() {
     let folder = Folder::with("m.safetensors", &model());
@@ -73,7 +88,7 @@ fn parts_that_do_not_belong_together_are_refused() {
         folder.refused(&[&["merge", "-o", "out.safetensors"], &parts[..]].concat(), 1, words);
     };
     let [first, second, third] = &parts[..] else { panic!("three parts") };
-    refused(&[first, third], &["2 parts of 3", "missing: 2"]);
+    refused(&[first, third], &["2 of 3 parts were given", "missing: 2"]);
     refused(&[first, second, third, second], &["part 2 of 3", "part-2-of-3"]);
     let whole = "m.safetensors".to_owned();
     refused(&[first, &whole], &["m.safetensors", "no part"]);

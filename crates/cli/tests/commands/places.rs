@@ -96,6 +96,80 @@ fn a_folder_that_cannot_be_written_into_is_found_before_the_work() {
     }
 }
 
+/// Where a shell has led standard output into a file, its link seems to lead to one.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_link_to_an_open_file_is_never_replaced() {
+    let folder = plain();
+    std::os::unix::fs::symlink("/proc/self/fd/1", folder.path("o.safetensors")).unwrap();
+    let mut tool = std::process::Command::new(crate::tool::binary());
+    tool.args(["convert", "m.safetensors", "-o", "o.safetensors", "--force"]);
+    tool.current_dir(folder.root()).stdout(std::fs::File::create(folder.path("log")).unwrap());
+    let output = tool.output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("o.safetensors: is a link to a device or to an open file"), "{stderr}");
+    assert!(folder.path("o.safetensors").is_symlink());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_link_to_nowhere_exists_like_a_file() {
+    let folder = plain();
+    std::os::unix::fs::symlink("gone", folder.path("o.safetensors")).unwrap();
+    let words = ["o.safetensors: exists already", "name another file", "--force"];
+    folder.run(&["convert", "m.safetensors", "-o", "o.safetensors"]).must_say(1, &words);
+}
+
+#[test]
+fn texts_never_replace_weights() {
+    let folder = plain();
+    let before = folder.read("m.safetensors");
+    folder.write("other.gguf", b"mine");
+    folder.write("other.safetensors", b"mine");
+    for report in ["other.safetensors", "other.gguf"] {
+        let convert = ["convert", "m.safetensors", "-o", "o.safetensors", "--force", "--report"];
+        let words = [report, "is a name of weights", "another file for the report"];
+        folder.refused(&[&convert[..], &[report]].concat(), 2, &words);
+    }
+    folder.done(&["convert", "m.safetensors", "--report", "r.json"]);
+    let migrate = ["migrate", "m-fp8.safetensors", "--to", "comfy-legacy", "--force", "--report"];
+    folder.refused(&[&migrate[..], &["m-fp8.safetensors"]].concat(), 2, &["is a name of weights"]);
+    #[cfg(feature = "studio")]
+    {
+        std::fs::copy(folder.path("r.json"), folder.path("copy.json")).unwrap();
+        let page = ["report", "r.json", "--force", "-o"];
+        let words = ["m.safetensors: is a name of weights"];
+        folder.refused(&[&page[..], &["m.safetensors"]].concat(), 2, &words);
+        folder.refused(&[&page[..], &["./r.json"]].concat(), 2, &["is a report"]);
+    }
+    assert_eq!(folder.read("m.safetensors"), before);
+}
+
+/// A model that others may not read stays so, in whatever form.
+#[cfg(unix)]
+#[test]
+fn outputs_are_no_more_readable_than_their_input() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = plain();
+    let mode = |name: &str| folder.path(name).metadata().unwrap().permissions().mode() & 0o777;
+    let usual = mode("m.safetensors");
+    folder.done(&["convert", "m.safetensors", "-o", "usual.safetensors"]);
+    assert_eq!(mode("usual.safetensors"), usual);
+    let private = std::fs::Permissions::from_mode(0o600);
+    std::fs::set_permissions(folder.path("m.safetensors"), private).unwrap();
+    folder.done(&["convert", "m.safetensors", "-o", "o.safetensors"]);
+    folder.done(&["dequantize", "o.safetensors", "-o", "d", "--shard-size", "1GB"]);
+    for part in ["1/2", "2/2"] {
+        folder.done(&["convert", "m.safetensors", "-o", "p.safetensors", "--part", part]);
+    }
+    let [one, two] = ["p.part-1-of-2.safetensors", "p.part-2-of-2.safetensors"];
+    folder.done(&["merge", one, two, "-o", "merged.safetensors"]);
+    for name in ["o.safetensors", "d/model.safetensors", one, "merged.safetensors"] {
+        assert_eq!(mode(name), 0o600, "{name}");
+    }
+}
+
 #[test]
 fn the_help_says_what_exit_codes_mean() {
     let help = Folder::new().done(&["--help"]);

@@ -26,6 +26,17 @@ fn flags_choose_layers_and_give_reasons() {
     assert_eq!(decided(&folder, outer, &["--keep", r"\.in"]), "quantizefp8: linear weight");
 }
 
+#[test]
+fn names_that_are_the_models_own_are_not_asked_about_in_silence() {
+    let folder = Folder::with("m.safetensors", &chroma_model());
+    let own = "`--names` changes nothing: the names are the model's own".to_owned();
+    for names in ["keep", "translate"] {
+        let told = notes(&folder, &["--names", names]);
+        assert!(told.contains(&own), "{names}: {told:?}");
+    }
+    assert!(!notes(&folder, &[]).contains(&own));
+}
+
 /// Notes of a plan under these flags.
 #[track_caller]
 fn notes(folder: &Folder, flags: &[&str]) -> Vec<String> {

@@ -28,6 +28,31 @@ fn repaired(name: &str, layer: &str, words: &[&str]) -> Folder {
     folder
 }
 
+/// A hint that led back to the command that gave it would help nobody.
+#[test]
+fn a_repair_is_named_where_it_mends_everything_alone() {
+    for (name, helps) in [
+        ("marker-with-nul", true),
+        ("scale-misnamed", true),
+        ("comfy-missing-scale", false),
+        ("comfy-unknown-format", false),
+        ("marker-zeroed-int8", false),
+    ] {
+        let folder = damaged(name);
+        let hint = "`roundwise repair --write` mends it";
+        for command in ["convert", "plan"] {
+            let run = folder.run(&[command, "m.safetensors"]);
+            assert_eq!(run.code, 1, "{name}: {}", run.stderr);
+            assert_eq!(run.stderr.contains(hint), helps, "{name}: {}", run.stderr);
+            let original = run.stderr.contains("start from the original weights");
+            assert_eq!(original, !helps, "{name}: {}", run.stderr);
+        }
+        let run = folder.run(&["repair", "m.safetensors", "--write", "-o", "r.safetensors"]);
+        assert_eq!(run.code == 0, helps, "{name}: {}", run.stderr);
+        assert!(!run.stderr.contains("repair --write"), "{name}: {}", run.stderr);
+    }
+}
+
 #[test]
 fn every_defect_that_leaves_one_reading_is_mended() {
     let full = r#"{"format": "float8_e4m3fn", "full_precision_matrix_mult": true}"#;

@@ -320,3 +320,107 @@ fn codes_move_to_comfyui_and_back_untouched() {
         assert!(served == numbers("m.safetensors", "b.safetensors"), "{scheme}");
     }
 }
+
+/// The recipe that is printed for a model is that of its conversion.
+#[test]
+fn the_recipe_of_a_folder_does_what_no_recipe_does() {
+    let folder = model();
+    let recipe = folder.done(&["recipe", "init", "in"]);
+    folder.write("r.toml", recipe.as_bytes());
+    folder.done(&["convert", "in", "-o", "a", "--no-provenance"]);
+    folder.done(&["convert", "in", "-o", "b", "--no-provenance", "--recipe", "r.toml"]);
+    for name in ["model.safetensors", "config.json"] {
+        assert!(folder.read(&format!("a/{name}")) == folder.read(&format!("b/{name}")), "{recipe}");
+    }
+}
+
+#[test]
+fn an_adapter_for_comfyui_is_refused_beside_a_folder_for_servers() {
+    let folder = model();
+    let words = ["--extract-error-lora", "compressed-tensors"];
+    folder.refused(&["convert", "in", "--extract-error-lora", "2", "-o", "out"], 2, &words);
+    assert!(!folder.path("out").exists());
+}
+
+/// What servers read beside the weights goes along with a folder alone.
+#[test]
+fn a_weight_file_by_itself_is_refused_for_servers_with_its_folder() {
+    let folder = model();
+    for command in ["convert", "plan"] {
+        let words = ["`config.json` and tokenizer", "name the folder: in"];
+        folder.refused(&[command, "in/model.safetensors", "--for", "vllm"], 2, &words);
+    }
+    folder.done(&["convert", "in", "-o", "served"]);
+    let migrate = ["migrate", "served/model.safetensors", "--for", "vllm", "-o", "out"];
+    folder.refused(&migrate, 2, &["name the folder: served"]);
+    assert!(folder.names().iter().all(|name| !name.starts_with("out")), "{:?}", folder.names());
+}
+
+#[test]
+fn codes_do_not_move_to_servers_without_a_configuration() {
+    let folder = model();
+    let to_file = ["convert", "in", "-o", "c.safetensors", "--as", "text-encoder"];
+    folder.done(&[&to_file[..], &["--scheme", "int8-row"]].concat());
+    let run = folder.run(&["migrate", "c.safetensors", "--for", "vllm", "-o", "out"]);
+    assert_eq!(run.code, 1, "{}", run.stderr);
+    assert!(run.stderr.contains("config.json") && !run.stderr.contains("--as"), "{}", run.stderr);
+    folder.refused(&["migrate", "c.safetensors"], 2, &["--to", "--for"]);
+}
+
+/// A folder that is decoded, repaired or edited can be served as before.
+#[test]
+fn what_is_rewritten_of_a_folder_stays_a_folder() {
+    let folder = model();
+    folder.done(&["convert", "in", "-o", "served"]);
+    folder.done(&["dequantize", "served"]);
+    folder.done(&["edit", "served", "--set", "author=me", "-o", "edited"]);
+    for output in ["served-bf16", "edited"] {
+        assert_eq!(
+            folder.read(&format!("{output}/tokenizer.json")),
+            folder.read("in/tokenizer.json")
+        );
+    }
+    assert_eq!(quantization(&folder, "served-bf16"), Value::Null);
+    assert_eq!(folder.read("edited/config.json"), folder.read("served/config.json"));
+    assert_eq!(folder.file("edited/model.safetensors").metadata["author"], "me");
+    // Whoever names a single file gets one.
+    folder.done(&["dequantize", "served", "-o", "plain.safetensors"]);
+    assert!(folder.path("plain.safetensors").is_file());
+}
+
+#[test]
+fn what_is_stored_otherwise_or_not_copied_is_noted() {
+    let folder = model();
+    folder.write("in/sub/more.txt", b"x");
+    folder.write("in/.hidden", b"x");
+    folder.write("in/.gitattributes", b"x");
+    let flags = ["--for", "vllm", "--scheme", "fp8-block-128", "-o", "out"];
+    let text = folder.done(&[&["convert", "in"][..], &flags].concat());
+    assert!(text.contains("`fp8-block-128` is stored as `fp8-block-128-pow2`"), "{text}");
+    assert!(text.contains("not copied: `.hidden`, `sub`\n"), "{text}");
+    assert!(!folder.path("out/sub").exists());
+    let named = ["--scheme", "fp8-block-128-pow2", "--for", "vllm"];
+    let text = folder.done(&[&["plan", "in"][..], &named].concat());
+    assert!(!text.contains("is stored as"), "{text}");
+}
+
+/// The configuration is there: what opens the folder is what its conversion has told.
+#[test]
+fn inspect_names_the_programs_that_the_conversion_named() {
+    for (scheme, layout) in [
+        ("fp8-row", "compressed-tensors"),
+        ("fp8-row", "modelopt"),
+        ("nvfp4", "compressed-tensors"),
+    ] {
+        let folder = model();
+        let flags = ["--scheme", scheme, "--layout", layout, "-o", "out"];
+        let report =
+            folder.json(&[&["convert", "in", "--for", "vllm", "--json"][..], &flags].concat());
+        let told = report["consumers"][0]["program"].as_str().unwrap();
+        let inspected = folder.done(&["inspect", "out"]);
+        assert!(inspected.contains(&format!("opened by: {told}\n")), "{layout}: {inspected}");
+        std::fs::remove_file(folder.path("out/config.json")).unwrap();
+        let inspected = folder.done(&["inspect", "out"]);
+        assert!(inspected.contains("with a matching config.json"), "{inspected}");
+    }
+}

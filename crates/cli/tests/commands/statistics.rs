@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::tool::Folder;
 use roundwise_stats::{
-    Knowledge, LayerPlan, LayerShape, LayerStatistics, SecondMoment, StatisticsWriter,
+    Knowledge, LayerPlan, LayerShape, LayerStatistics, MixedInputs, SecondMoment, StatisticsWriter,
 };
 use roundwise_tensor_file::Overwrite;
 use roundwise_testkit::files::{Tensor, f32_bytes, safetensors};
@@ -67,6 +67,28 @@ fn write(path: &Path, layers: &[LayerShape]) {
     writer.commit().unwrap();
 }
 
+/// Statistics of both layers; of some rows of the first, and of all of the second, those that attention mixes.
+fn write_mixed(path: &Path) {
+    let layers = [(shape(IN, [96, 64]), vec![[32, 96]]), (shape(OUT, [64, 96]), vec![])];
+    let plan = |(shape, rows): &(LayerShape, Vec<[u64; 2]>)| LayerPlan {
+        shape: shape.clone(),
+        count: 2000,
+        has_mean: true,
+        knowledge: Knowledge::Full,
+        mixed: Some((Knowledge::Full, rows.len())),
+        gradient: None,
+    };
+    let plans = layers.iter().map(plan).collect();
+    let writer = StatisticsWriter::create(path, Overwrite::Refuse, "a test", plans).unwrap();
+    for (shape, rows) in &layers {
+        writer.write(&shape.module, &statistics(shape, 1.0)).unwrap();
+        let moment = statistics(shape, 3.0);
+        let mixed = MixedInputs { moment, rows: rows.clone() };
+        writer.write_mixed(&shape.module, &mixed).unwrap();
+    }
+    writer.commit().unwrap();
+}
+
 /// The model; statistics of both layers, of one, and of another model.
 fn folder() -> Folder {
     let folder = Folder::with("m.safetensors", &model());
@@ -122,19 +144,35 @@ fn the_summary_begins_with_outputs_and_ranks_layers_by_them() {
     assert!(text.contains(" of nearest"), "{text}");
 }
 
+/// Whichever statistics count, and however scales are chosen.
 #[test]
 fn verify_finds_the_output_errors_that_the_report_has() {
     let folder = folder();
-    for more in [&[][..], &["--method", "activations", "--effort", "fast"], &["--damping", "0.3"]] {
-        let report = convert(&folder, &[&["--stats", "both.stats.safetensors"], more].concat());
-        let verify = ["verify", "m.safetensors", "o.safetensors", "--json", "--stats"];
-        let found = folder.json(&[&verify[..], &["both.stats.safetensors"]].concat());
+    write_mixed(&folder.path("mixed.stats.safetensors"));
+    for (file, more) in [
+        ("both", &[][..]),
+        ("both", &["--method", "activations", "--effort", "fast"]),
+        ("both", &["--damping", "0.3"]),
+        ("both", &["--scheme", "int4-convrot"]),
+        ("both", &["--scheme", "int8-row", "--bias-correction", "inputs"]),
+        ("mixed", &["--scheme", "int8-row"]),
+        ("mixed", &["--scheme", "int8-row-convrot"]),
+    ] {
+        let file = format!("{file}.stats.safetensors");
+        let report = convert(&folder, &[&["--stats", &file], more].concat());
+        let verify = ["verify", "m.safetensors", "o.safetensors", "--json", "--corrected-biases"];
+        let found = folder.json(&[&verify[..], &["--stats", &file]].concat());
         for name in [IN, OUT].map(|layer| format!("{layer}.weight")) {
+            if layer(&report, &name)["scheme"].is_null() {
+                // Groups of the scheme do not cover it.
+                continue;
+            }
             let (expected, found) = (&layer(&report, &name)["rounding"], layer(&found, &name));
             for key in ["output_error", "nearest_output_error"] {
                 let (expected, found) = (number(&expected[key]), number(&found[key]));
                 // Two ways to compute it, both of F32 products.
-                assert!((found / expected - 1.0).abs() < 1e-4, "{name} {key}: {found} {expected}");
+                let is_same = (found / expected - 1.0).abs() < 1e-4;
+                assert!(is_same, "{file} {more:?}: {name} {key}: {found} {expected}");
             }
         }
     }
@@ -179,6 +217,11 @@ fn statistics_of_another_model_are_refused_unless_forced() {
         let words = ["other.stats.safetensors", OUT, "[64, 80]", "[64, 96]", "--force-stats"];
         folder.refused(&[command, &stats].concat(), 1, &words);
     }
+    write(&folder.path("alien.stats.safetensors"), &[shape("elsewhere", [8, 8])]);
+    let alien = ["convert", "m.safetensors", "--stats", "alien.stats.safetensors", "--force-stats"];
+    let run = folder.run(&alien);
+    assert!(run.code != 0 && run.stderr.contains("not one of its layers"), "{}", run.stderr);
+    assert!(!run.stderr.contains("--force-stats"), "{}", run.stderr);
     let report = convert(&folder, &["--stats", "other.stats.safetensors", "--force-stats"]);
     let missing = report["rounding"]["layers_without_statistics"].as_array().unwrap();
     assert_eq!(missing.len(), 1);
@@ -260,6 +303,8 @@ fn statistics_are_shown_merged_and_collected() {
     let words = ["sum.stats.safetensors", "--force"];
     folder.refused(&[&merge[..], &["sum.stats.safetensors"]].concat(), 1, &words);
     // One alone becomes a side-car, which is how an importance matrix becomes one.
+    let itself = ["stats", "merge", "one.stats.safetensors", "-o", "./one.stats.safetensors"];
+    folder.refused(&[&itself[..], &["--force"]].concat(), 2, &["this is an input"]);
     folder.done(&["stats", "merge", "one.stats.safetensors", "-o", "x"]);
     let [before, after] = ["one.stats.safetensors", "x"]
         .map(|file| folder.json(&["stats", "show", file, "--json"])["layers"].clone());

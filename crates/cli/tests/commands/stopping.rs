@@ -39,7 +39,11 @@ fn ctrl_c_keeps_what_is_finished() {
         }
         let run = tool::Run::of(child.wait_with_output().unwrap());
         let words: &[&str] = match times {
-            1 => &["of 32 tensors are finished, in ", "the same command continues; with `--fr"],
+            1 => &[
+                "of 32 tensors are finished, in ",
+                "the same command continues; with `--fr",
+                "to give it up, remove that and the `.journal` beside it",
+            ],
             _ => &["error: stopped"],
         };
         run.must_say(130, words);
@@ -50,6 +54,27 @@ fn ctrl_c_keeps_what_is_finished() {
         assert!(folder.read("m-fp8.safetensors") == whole, "{signal} × {times}");
         assert_eq!(folder.names(), ["m-fp8.safetensors", "m.safetensors"]);
     }
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_tells_what_was_measured() {
+    let folder = Folder::with("m.safetensors", &slow_model());
+    let arguments = ["sensitivity", "m.safetensors", "--method", "principal", "--threads", "1"];
+    let mut tool = Command::new(tool::binary());
+    let tool = tool.args(arguments).current_dir(folder.root());
+    let child = tool.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while !folder.path("m.sensitivity.json").exists() {
+        assert!(Instant::now() < deadline, "the tool never measured a layer");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let kill = Command::new("kill").args(["-s", "INT", &child.id().to_string()]).status();
+    assert!(kill.unwrap().success());
+    let words = ["of 32 layers are measured, and kept in m.sensitivity.json", "continues"];
+    let run = tool::Run::of(child.wait_with_output().unwrap());
+    run.must_say(130, &words);
+    assert!(!run.stderr.contains("nothing was written"), "{}", run.stderr);
 }
 
 #[test]
@@ -63,7 +88,11 @@ fn the_work_of_another_command_is_given_up_only_when_told_to() {
     child.kill().unwrap();
     child.wait().unwrap();
     let words = ["m-fp8.safetensors.partial: is the unfinished output of another run"];
-    let words = [&words[..], &["the recipe differs in `--scale-rule`", "--fresh"]].concat();
+    let words = [
+        &words[..],
+        &["the recipe differs in `--scale-rule`", "former input and settings", "--fresh"],
+    ]
+    .concat();
     folder.refused(&["convert", "m.safetensors"], 1, &words);
     folder.done(&["convert", "m.safetensors", "--fresh"]);
     assert_eq!(folder.names(), ["m-fp8.safetensors", "m.safetensors"]);

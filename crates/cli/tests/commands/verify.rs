@@ -206,6 +206,11 @@ fn a_merged_file_is_told_to_be_one() {
         matrix("blocks.0.ff.in.lora_down.weight", 4, 128),
     ];
     folder.write("lora.safetensors", &safetensors(&pair));
+    let weak = ["--merge-lora", "lora.safetensors:0", "-o", "weak.safetensors"];
+    let text = folder.done(&[&["convert", "m.safetensors"][..], &weak].concat());
+    assert!(text.contains("--merge-lora `lora.safetensors:0` changes nothing"), "{text}");
+    let strong = ["convert", "m.safetensors", "--merge-lora", "lora.safetensors:1e30"];
+    folder.refused(&strong, 2, &["--merge-lora", "from -1000 to 1000"]);
     let merge = ["--merge-lora", "lora.safetensors", "-o", "o.safetensors", "-q"];
     folder.done(&[&["convert", "m.safetensors"], &merge[..]].concat());
     let run = folder.run(&["verify", "m.safetensors", "o.safetensors"]);

@@ -2,8 +2,8 @@ use std::collections::BTreeSet;
 
 use half::bf16;
 use roundwise_layout::{
-    ForeignLayer, LayoutError, QUANTIZATION_METADATA, StoredLayer, layer_of, layer_of_bias,
-    layer_of_weight, weight_of,
+    ForeignLayer, LayoutError, QUANTIZATION_METADATA, StoredLayer, bias_of, layer_of,
+    layer_of_bias, layer_of_weight, weight_of,
 };
 use roundwise_scheme::{FloatDtype, GridKind, QuantizedMatrix, Scheme, Weight, measure};
 use roundwise_tensor_file::{Dtype, TensorHeader, pieces};
@@ -367,7 +367,11 @@ impl Comparison {
             Err(problem) => return wrong(problem),
         };
         let outputs = match &self.outputs {
-            Some(outputs) => outputs.errors(layer_of(&before.name), &weight.view(), matrix)?,
+            Some(outputs) => {
+                let layer = layer_of(&before.name);
+                let has_bias = self.original.checkpoint.get(&bias_of(layer)).is_some();
+                outputs.errors(layer, &weight.view(), has_bias, matrix)?
+            }
             None => None,
         };
         let layer = LayerError {

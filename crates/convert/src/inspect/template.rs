@@ -1,12 +1,12 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::path::Path;
 
 use crate::error::ConvertError;
 use crate::plan::tensor_kind::expression;
 use crate::plan::{Decision, Plan, PlanRequest};
 use crate::recipe::file::RecipeFile;
-use crate::recipe::recipe::Recipe;
-use crate::source::Source;
+use crate::source::{Source, for_input};
 
 /// Layers of one kind, which differ in numbers alone.
 #[derive(Default)]
@@ -21,10 +21,11 @@ struct Family {
 /// recipe.
 ///
 /// # Errors
-/// As [`Plan::decide`].
-pub fn recipe_template(source: &Source) -> Result<String, ConvertError> {
-    let recipe = Recipe::check(RecipeFile::default())?;
-    let plan = Plan::decide(&PlanRequest::new(source, &recipe))?;
+/// As [`Source::open_with`] and [`Plan::decide`].
+pub fn recipe_template(input: &Path) -> Result<String, ConvertError> {
+    let recipe = for_input(RecipeFile::default(), input, None).check()?;
+    let source = Source::open_with(input, &recipe)?;
+    let plan = Plan::decide(&PlanRequest::new(&source, &recipe))?;
     let mut families = BTreeMap::<String, Family>::new();
     for planned in &plan.tensors {
         let becomes = match planned.decision {
@@ -38,12 +39,20 @@ pub fn recipe_template(source: &Source) -> Result<String, ConvertError> {
         family.becomes = format!("{becomes}: {}", planned.because());
     }
     let model = &plan.subject.detected.main;
+    let scheme = recipe.scheme();
+    let program = recipe
+        .file()
+        .program
+        .as_ref()
+        .map(|program| format!("# The program that the file is for.\nfor = \"{program}\"\n\n"));
+    let program = program.unwrap_or_default();
     let text = |text: &str| toml::Value::String(text.to_owned()).to_string();
     let mut recipe = format!(
         "# The model that this recipe is for: it is refused for any other.\n\
          model = {}\n\n\
+         {program}\
          # How weights are stored that no rule names; `roundwise schemes` lists what there is.\n\
-         scheme = \"fp8\"\n\n\
+         scheme = \"{scheme}\"\n\n\
          # How codes are chosen: `nearest`, or a search; `roundwise methods` lists them.\n\
          method = \"nearest\"\n\n\
          # Layers that preset `{}` keeps because the model is sensitive in them get this scheme:\n\
@@ -64,7 +73,8 @@ pub fn recipe_template(source: &Source) -> Result<String, ConvertError> {
         // A name may hold anything, a line break as well.
         let becomes = becomes.replace(char::is_control, " ");
         let _ = writeln!(recipe, "    # {count} {one} {shape:?}, {becomes}");
-        let _ = writeln!(recipe, "    # {{ pattern = {}, scheme = \"fp8\" }},", text(&pattern));
+        let _ =
+            writeln!(recipe, "    # {{ pattern = {}, scheme = \"{scheme}\" }},", text(&pattern));
     }
     Ok(recipe + "]\n")
 }

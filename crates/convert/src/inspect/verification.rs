@@ -64,7 +64,8 @@ pub struct LayerError {
     /// are statistics of its inputs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output_error: Option<f64>,
-    /// [`output_error`](Self::output_error) of nearest codes of this scheme, with absmax scales.
+    /// [`output_error`](Self::output_error) of nearest codes of this scheme, with scales as the file's recipe
+    /// chooses them, absmax where it names none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nearest_output_error: Option<f64>,
     /// Largest `|Ŵ − W|` in steps of the grid, see [`roundwise_scheme::LargestStep`].

@@ -29,11 +29,14 @@ pub fn verify(
     let original_path = original;
     let converted_file = Source::open(converted)?;
     let original = Source::open_original_of(&converted_file, original)?;
+    let made = Provenance::read(converted_file.checkpoint.metadata());
     let outputs = match statistics {
-        Some(file) => Some(Outputs::of(file, &original)?),
+        Some(file) => {
+            let recipe = made.as_ref().and_then(|made| made.recipe.clone().check().ok());
+            Some(Outputs::of(file, &original, recipe)?)
+        }
         None => None,
     };
-    let made = Provenance::read(converted_file.checkpoint.metadata());
     let comparison = Comparison { original, converted: converted_file, biases, outputs };
     // 1. Defects that show without reading any weight.
     let mut findings = comparison.structure();

@@ -93,7 +93,7 @@ fn question_in_words(question: Question, recipe: &Recipe) -> Text {
         Question::Distillation => Setting::new("keep_distillation").into(),
         Question::MinSize => "size".into(),
         Question::Heuristic => Setting::new("heuristic").into(),
-        Question::Assigned => Setting::new("assign").into(),
+        Question::Assigned => "scheme assigned by name".into(),
         Question::Scheme => format!("scheme {}", recipe.scheme()).into(),
     }
 }

@@ -8,10 +8,10 @@ use roundwise_tensor_file::{Dtype, TensorHeader};
 
 use crate::model::{Component, Detected, Dialect};
 use crate::plan::decision::{Decision, PlannedTensor};
-use crate::plan::note::Note;
+use crate::plan::note::{Ineffective, Note};
 use crate::plan::reason::Reason;
 use crate::plan::request::PlanRequest;
-use crate::recipe::{Purpose, Recipe, Rounding};
+use crate::recipe::{Purpose, Recipe, Rounding, Setting};
 use crate::source::layer_inputs::LayerInputs;
 use crate::source::source::NamesStay;
 use crate::source::translated::Translated;
@@ -38,6 +38,7 @@ pub(crate) fn gather_notes(
     notes.extend(of_gguf(source, recipe));
     notes.extend(lost_on_reading(source, tensors));
     notes.extend(unchanged(tensors));
+    notes.extend(stored_otherwise(recipe));
     notes.extend(unread_dtypes(recipe, tensors));
     notes.extend(match recipe.purpose() {
         Purpose::Decode(_) => outdated_config(source, makes_folder),
@@ -46,6 +47,7 @@ pub(crate) fn gather_notes(
             outdated_config(source, makes_folder).filter(|_| makes_folder)
         }
     });
+    notes.extend(not_copied(source).filter(|_| makes_folder));
     let repairs = source.repaired.iter().flat_map(|repaired| &repaired.repairs);
     notes.extend(repairs.map(|repair| Note::Repaired(repair.clone())));
     notes.extend(forced_preset(recipe, &subject.detected));
@@ -56,6 +58,9 @@ pub(crate) fn gather_notes(
     notes.extend(kept_for_not_finite(tensors));
     notes.extend(decoded_not_finite(request, tensors));
     notes.extend(orphan_scales(tensors));
+    notes.extend(idle_adapters(recipe));
+    notes.extend(idle_names(source, recipe));
+    notes.extend(idle_migration(source, recipe, tensors));
     notes.extend(merged(recipe, tensors));
     let factors = source.adapters().notes().into_iter();
     notes.extend(factors.map(|note| Note::AdapterFactors(note.to_string())));
@@ -241,6 +246,30 @@ fn unchanged(tensors: &[PlannedTensor]) -> Option<Note> {
     stored.iter().all(is_same).then_some(Note::Unchanged { dtype, weights: stored.len() })
 }
 
+/// Returns notes of schemes that the layout stores as others.
+fn stored_otherwise(recipe: &Recipe) -> Vec<Note> {
+    if recipe.purpose() != Purpose::Quantize {
+        return vec![];
+    }
+    let file = recipe.file();
+    let of_rules = file.rules.iter().map(|rule| &rule.scheme);
+    let of_layers = file.assign.iter().map(|assigned| &assigned.scheme);
+    let names = file.scheme.iter().chain(&file.fallback_scheme).chain(of_rules).chain(of_layers);
+    // By name, so that each is told once and in one order.
+    let asked: BTreeSet<&String> = names.collect();
+    let asked = asked.into_iter().filter_map(|name| name.parse::<Scheme>().ok());
+    let stored = asked.map(|asked| (asked, recipe.layout().stored_scheme(asked)));
+    // Scales in the dtype of the model are the same scheme by name.
+    let differs = |(asked, stored): &(Scheme, Scheme)| asked.to_string() != stored.to_string();
+    stored.filter(differs).map(|(asked, stored)| Note::StoredAs { asked, stored }).collect()
+}
+
+/// Returns a note of what lies in the input's folder and does not belong to it.
+fn not_copied(source: &Source) -> Option<Note> {
+    let names = source.checkpoint.passed_over_beside();
+    (!names.is_empty()).then_some(Note::NotCopied { names })
+}
+
 /// Returns a note of tensors that are kept in dtypes that ComfyUI's header parser fails on.
 fn unread_dtypes(recipe: &Recipe, tensors: &[PlannedTensor]) -> Option<Note> {
     let is_unread = |planned: &&PlannedTensor| {
@@ -304,6 +333,46 @@ fn orphan_scales(tensors: &[PlannedTensor]) -> impl Iterator<Item = Note> {
     let orphans = (!orphans.is_empty()).then_some(Note::OrphanScales { tensors: orphans });
     let strays = (!strays.is_empty()).then_some(Note::StrayScales { tensors: strays });
     orphans.into_iter().chain(strays)
+}
+
+fn idle(setting: Setting, pattern: Option<String>, because: &'static str) -> Note {
+    Note::WithoutEffect { asked: Ineffective { setting, pattern }, because }
+}
+
+/// Returns notes of adapters that are added with nothing.
+fn idle_adapters(recipe: &Recipe) -> Vec<Note> {
+    let typed = recipe.file().merge_lora.iter().zip(recipe.adapters()).enumerate();
+    let weak = typed.filter(|(_, (_, (_, strength)))| *strength == 0.0);
+    let note = |(entry, (text, _)): (usize, (&String, _))| {
+        let setting = Setting::new("merge_lora").at(entry);
+        idle(setting, Some(text.clone()), "changes nothing: its strength is 0")
+    };
+    weak.map(note).collect()
+}
+
+/// Returns a note where names were asked about that are the model's own.
+fn idle_names(source: &Source, recipe: &Recipe) -> Option<Note> {
+    let is_asked = recipe.file().names.is_some() && recipe.purpose() == Purpose::Quantize;
+    let is_own = source.subject().detected.dialect == Dialect::Original
+        && source.translated().is_none()
+        && !source.is_translatable();
+    let because = "changes nothing: the names are the model's own";
+    (is_asked && is_own).then(|| idle(Setting::new("names"), None, because))
+}
+
+/// Returns a note where all layers are laid out already as they are to be.
+fn idle_migration(source: &Source, recipe: &Recipe, tensors: &[PlannedTensor]) -> Option<Note> {
+    let moved =
+        tensors.iter().filter(|planned| matches!(planned.decision, Decision::Repack { .. }));
+    let is_there = |planned: &PlannedTensor| {
+        let stored = source.stored_layer(&planned.header);
+        stored.and_then(|stored| stored.spelling.layout()) == Some(recipe.layout())
+    };
+    let is_asked = recipe.purpose() == Purpose::Migrate;
+    let because = "changes little: every layer is laid out so already";
+    let setting = || Setting::new("migrate_to");
+    (is_asked && moved.clone().next().is_some() && moved.clone().all(is_there))
+        .then(|| idle(setting(), None, because))
 }
 
 fn merged(recipe: &Recipe, tensors: &[PlannedTensor]) -> Option<Note> {

@@ -6,10 +6,10 @@ use roundwise_tensor_file::{Manifest, TensorFileError, TensorSpec};
 
 use crate::model::Role;
 use crate::plan::decision::{Decision, PlannedTensor};
-use crate::plan::part::PART_KEY;
 use crate::plan::plan::Plan;
 use crate::plan::run_facts::RunFacts;
 use crate::recipe::Purpose;
+use crate::source::incomplete::PART_KEY;
 
 /// Name of the layer that scores tokens.
 const OUTPUT_HEAD: &str = "lm_head";

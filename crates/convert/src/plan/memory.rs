@@ -1,5 +1,6 @@
 use std::ffi::OsStr;
 use std::num::NonZeroUsize;
+use std::path::Path;
 
 use roundwise_scheme::{ScaleRule, Scheme, Tiling};
 use roundwise_tensor_file::{PIECE_BYTES, Sharding};
@@ -7,8 +8,9 @@ use roundwise_tensor_file::{PIECE_BYTES, Sharding};
 use serde::Serialize;
 
 use crate::plan::decision::{Decision, PlannedTensor};
-use crate::recipe::{Recipe, Rounding};
+use crate::recipe::{Purpose, Recipe, Rounding};
 use crate::source::Source;
+use crate::source::model_config::stays_folder;
 use crate::source::numbers::float_dtype;
 
 /// Limits of files and memory.
@@ -30,6 +32,20 @@ impl Limits {
     pub fn for_recipe(self, recipe: &Recipe) -> Self {
         let shard_bytes = self.shard_bytes.or(recipe.makes_folder().then_some(SHARD_BYTES));
         Self { shard_bytes, ..self }
+    }
+
+    /// Returns the limits with one for shards where the folder of a language model is decoded, repaired or edited:
+    /// it stays a folder, with all that servers read, unless a single file is named for it.
+    ///
+    /// - `output`: where somebody named it
+    #[must_use]
+    pub fn for_rewriting(self, recipe: &Recipe, input: &Path, output: Option<&Path>) -> Self {
+        let is_rewritten = match recipe.purpose() {
+            Purpose::Decode(_) | Purpose::Repair | Purpose::Edit => true,
+            Purpose::Quantize | Purpose::Migrate => false,
+        };
+        let stays = is_rewritten && stays_folder(input, output);
+        Self { shard_bytes: self.shard_bytes.or(stays.then_some(SHARD_BYTES)), ..self }
     }
 
     /// Returns how the output is shared out over files, where it is a folder.

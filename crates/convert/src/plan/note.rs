@@ -1,6 +1,7 @@
 use std::fmt;
 
 use roundwise_layout::Repair;
+use roundwise_scheme::Scheme;
 use roundwise_tensor_file::Remark;
 
 use crate::model::{Dialect, FileKind};
@@ -76,6 +77,18 @@ pub enum Note {
         dtype: &'static str,
         /// Their number.
         weights: usize,
+    },
+    /// A scheme is stored as another one, whose scales the layout's programs read exactly.
+    StoredAs {
+        /// The scheme that was asked for.
+        asked: Scheme,
+        /// The scheme that is stored.
+        stored: Scheme,
+    },
+    /// Folders and hidden files beside the input that are not copied.
+    NotCopied {
+        /// Their names.
+        names: Vec<String>,
     },
     /// Kept tensors whose dtype ComfyUI does not read.
     UnreadDtypes {
@@ -335,6 +348,17 @@ impl fmt::Display for Note {
             Note::Unchanged { dtype, weights } => {
                 let them = if *weights == 1 { "the weight is" } else { "all weights are" };
                 write!(f, "{them} {dtype} already: no number changes")
+            }
+            Note::StoredAs { asked, stored } => {
+                write!(
+                    f,
+                    "`{asked}` is stored as `{stored}`: servers' kernels would round other scales again"
+                )
+            }
+            Note::NotCopied { names } => {
+                let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+                f.write_str("folders and hidden files of the input are not copied: ")?;
+                f.write_str(&names.join(", "))
             }
             Note::UnreadDtypes { tensors, dtypes } => {
                 let dtypes = dtypes.join(" and ");

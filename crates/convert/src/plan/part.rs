@@ -12,9 +12,6 @@ use crate::plan::provenance::Tool;
 use crate::plan::run_facts::RunFacts;
 use crate::recipe::{Recipe, Rounding};
 
-/// Key of the header entry of a part.
-pub(crate) const PART_KEY: &str = "roundwise_part";
-
 /// The entry in the header of a part, about the part and the whole.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -183,8 +180,12 @@ impl FromStr for Part {
     fn from_str(text: &str) -> Result<Self, String> {
         let (number, count) = text.split_once('/').unwrap_or_default();
         let part = number.parse().ok().zip(count.parse().ok());
-        part.and_then(|(number, count)| Self::new(number, count))
-            .ok_or_else(|| format!("expected a part such as 3/16, from 1/1 to {MOST_PARTS} parts"))
+        part.and_then(|(number, count)| Self::new(number, count)).ok_or_else(|| match part {
+            Some((number, count)) if count <= MOST_PARTS && number > count => {
+                format!("there is no part {number} of {count}; expected a part such as 3/16")
+            }
+            _ => format!("expected a part such as 3/16, of at most {MOST_PARTS}"),
+        })
     }
 }
 

@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use roundwise_layout::{Defect, Layout, QUANTIZATION_METADATA};
+use roundwise_layout::{Defect, Layout, QUANTIZATION_METADATA, RepairedLayers};
 use roundwise_rounding::BiasCorrection;
 use roundwise_scheme::{Scheme, Tiling};
 use roundwise_tensor_file::{Sharding, TensorHeader};
@@ -70,6 +70,9 @@ impl Plan {
         let layout = source.repaired.as_ref().map_or(recipe.layout(), |repaired| repaired.layout);
         if request.part.is_some() && layout.is_for_servers() {
             return Err(part_for_servers(path));
+        }
+        if recipe.makes_folder() {
+            refuse_lone_file(source, &subject)?;
         }
         // A preset that was asked for is taken on trust: people know of models that detection has never seen.
         let preset = recipe.preset().unwrap_or_else(|| subject.preset_for(layout));
@@ -365,6 +368,9 @@ fn decide_all(
             Ok((headers.map(decide).collect(), vec![]))
         }
         Purpose::Migrate | Purpose::Repair => {
+            if recipe.purpose() == Purpose::Migrate && layout.is_for_servers() {
+                refuse_subject(path, recipe, subject)?;
+            }
             let mut migration = Migration::new(source, layout, detected);
             let decide = |header| Ok(planned(header, migration.decide(header)?));
             let tensors = headers.map(decide).collect::<Result<_, ConvertError>>()?;
@@ -438,12 +444,29 @@ fn refuse_codes(
             path: path.to_owned(),
             title: format!("a model under preset `{}`", preset.name),
             reason: reason.clone(),
-            way_out: "leave it as it is, or name another preset".to_owned(),
+            way_out: "leave it as it is, or name another preset".into(),
         });
     }
+    refuse_subject(path, recipe, subject)
+}
+
+/// Refuses a model whose codes the program that a layout is for does not read.
+fn refuse_subject(path: &Path, recipe: &Recipe, subject: &Subject) -> Result<(), ConvertError> {
     match Consumer::of(recipe.layout()).takes_codes(subject) {
         TakesCodes::No { reason, way_out } if recipe.insisted_kind().is_none() => {
             let title = subject.detected.main.title.to_owned();
+            let way_out = match recipe.purpose() {
+                Purpose::Quantize => {
+                    Text::from(way_out)
+                        + "; "
+                        + Setting::new("as").quoted()
+                        + " insists on what it is"
+                }
+                // Only a conversion asks what the file is.
+                Purpose::Decode(_) | Purpose::Migrate | Purpose::Repair | Purpose::Edit => {
+                    way_out.into()
+                }
+            };
             Err(ConvertError::Refused { path: path.to_owned(), title, reason, way_out })
         }
         TakesCodes::No { .. } | TakesCodes::NotKnown { .. } | TakesCodes::Yes => Ok(()),
@@ -471,7 +494,12 @@ fn refuse_unreadable(
         .collect();
     match defects.is_empty() {
         true => Ok(()),
-        false => Err(ConvertError::Unreadable { path: path.to_owned(), defects }),
+        false => {
+            // What a repair leaves has none, and what it has mended is read.
+            let left = RepairedLayers::find(&source.checkpoint)?.stored.defects;
+            let is_repairable = source.repaired.is_none() && left.is_empty();
+            Err(ConvertError::Unreadable { path: path.to_owned(), defects, is_repairable })
+        }
     }
 }
 
@@ -483,6 +511,22 @@ fn part_for_servers(path: &Path) -> ConvertError {
            leave it out; a conversion that is stopped goes on where it was";
     let complaints = vec![Complaint::about(setting, problem)];
     ConvertError::Misfit { path: path.to_owned(), complaints }
+}
+
+/// Refuses a weight file by itself for servers: what they read beside it goes along with a folder alone.
+fn refuse_lone_file(source: &Source, subject: &Subject) -> Result<(), ConvertError> {
+    let path = source.checkpoint.path();
+    // Where nothing describes a language model that is said first.
+    if !source.checkpoint.is_lone_file() || subject.served.is_none() {
+        return Ok(());
+    }
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder.display().to_string(),
+        _ => ".".to_owned(),
+    };
+    let problem =
+        "servers read a folder, and a file alone comes without its `config.json` and tokenizer";
+    Err(ConvertError::misfit(path, format!("{problem}\n  name the folder: {folder}")))
 }
 
 /// Refuses a file that is not the model a recipe names.

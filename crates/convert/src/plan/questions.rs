@@ -179,7 +179,7 @@ impl<'a> Questions<'a> {
         // 5. What is known of the family, then of sizes.
         answers.extend(self.presets(header, layer));
         answers.push(self.min_size(header));
-        answers.extend(self.heuristic(header));
+        answers.extend(self.heuristic(header, layer));
         answers.extend(self.assigned(header, layer));
         // 6. Everything else becomes what the recipe says.
         answers.push(self.scheme(header));
@@ -399,9 +399,14 @@ impl<'a> Questions<'a> {
     fn include(&self, header: &TensorHeader, layer: &str) -> impl Iterator<Item = Answer> {
         self.recipe.include().iter().enumerate().map(move |(index, pattern)| {
             let reason = matching(pattern, layer).map(Reason::Included);
-            let verdict = reason.map(|reason| self.codes(header, self.recipe.scheme(), reason));
+            let verdict = reason.map(|reason| self.codes(header, self.scheme_of(layer), reason));
             Answer::new(Question::Include(index), verdict)
         })
+    }
+
+    /// Returns the scheme of a layer that no rule has one for.
+    fn scheme_of(&self, layer: &str) -> Scheme {
+        self.recipe.assigned().get(layer).copied().unwrap_or(self.recipe.scheme())
     }
 
     /// Answers for the fallback scheme: it applies to layers that presets keep, except those of the
@@ -451,10 +456,10 @@ impl<'a> Questions<'a> {
         Answer::kept(Question::MinSize, reason)
     }
 
-    fn heuristic(&self, header: &TensorHeader) -> Option<Answer> {
+    fn heuristic(&self, header: &TensorHeader, layer: &str) -> Option<Answer> {
         let heuristic = self.recipe.heuristic()?;
         // By the shape of the numbers: that of packed codes says nothing about them.
-        let scheme = self.recipe.scheme();
+        let scheme = self.scheme_of(layer);
         let shape = self.layer_shape(header, scheme);
         let skipped =
             shape.and_then(|shape| heuristic.skips(scheme, shape.matrix.map(|size| size as u64)));

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 
 use regex::Regex;
 use roundwise_layout::Layout;
-use roundwise_rounding::{BiasCorrection, Options, Solver};
+use roundwise_rounding::{BiasCorrection, Objective, Options, Solver};
 use roundwise_scheme::{ScaleRule, Scheme};
 
 use crate::model::{FileKind, Heuristic, Preset};
@@ -211,6 +211,11 @@ impl Recipe {
             Solver::Nearest => Rounding::Nearest,
             _ => Rounding::Learned(self.options),
         }
+    }
+
+    /// Returns whether codes are searched for by statistics of the layers' inputs.
+    pub(crate) fn looks_at_inputs(&self) -> bool {
+        matches!(self.options.objective, Objective::Activations { .. })
     }
 
     /// Returns the correction of the biases of converted layers.

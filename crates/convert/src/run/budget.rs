@@ -1,13 +1,15 @@
 //! Makes the recipe of the best file that keeps a budget.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use roundwise_scheme::Scheme;
 
 use crate::error::ConvertError;
 use crate::plan::budget::{LayerOption, LayerOptions, Limit, OutOfReach, Problem, Solved};
-use crate::plan::{Assignment, Budget, Card, Measure, NotFinite, Plan, Predicted, Sensitivity};
+use crate::plan::{
+    Assignment, Budget, Card, Ineffective, Measure, NotFinite, Note, Plan, Predicted, Sensitivity,
+};
 use crate::recipe::{AssignmentFile, Command, Complaint, Recipe, RecipeFile, Setting, Text};
 use crate::report::watch::Watch;
 use crate::run::convert::Prepared;
@@ -39,6 +41,12 @@ pub struct Budgeted {
     pub assignment: Assignment,
     /// What is measured.
     pub measure: Measure,
+    /// Weights that the file keeps for a NaN or an infinity.
+    pub not_finite: NotFinite,
+    /// File that keeps what was measured, if any.
+    pub kept_in: Option<PathBuf>,
+    /// Notes of settings that the choice of schemes leaves without effect.
+    pub notes: Vec<Note>,
     /// Layers that were planned by a proxy, for their statistics lack what the measure needs.
     pub by_proxy: Vec<String>,
 }
@@ -51,12 +59,15 @@ pub struct Budgeted {
 /// that the input keeps by itself, or whose schemes the file's consumer does not open.
 pub fn budget(request: &BudgetRequest<'_>, watch: &dyn Watch) -> Result<Budgeted, ConvertError> {
     let BudgetRequest { job, schemes, card, cache, .. } = *request;
-    let measuring = Measuring::new(&SensitivityRequest { job, schemes, card, cache })?;
+    let mut measuring = Measuring::new(&SensitivityRequest { job, schemes, card, cache })?;
     let allowed = allowed(request, &measuring)?;
-    let search = Search { request, measuring: &measuring, allowed };
     // Sizes are known before anything is measured, and with them whether there is a solution.
-    search.check()?;
-    let sensitivity = measuring.measure(request.cache, watch)?;
+    Search { request, measuring: &measuring, allowed: allowed.clone() }.check()?;
+    let (sensitivity, mut not_finite) = measuring.measure(request.cache, watch)?;
+    not_finite.extend(measuring.not_finite_of_others(watch)?);
+    // What is kept for a NaN takes the bytes of its numbers, which the limit has to hold as well.
+    measuring.keep(&not_finite)?;
+    let search = Search { request, measuring: &measuring, allowed };
     search.run(&sensitivity)
 }
 
@@ -107,7 +118,17 @@ impl Search<'_> {
                 sensitivity.without_measure().into_iter().map(str::to_owned).collect()
             }
         };
-        Ok(Budgeted { recipe: file.recipe, assignment, measure, by_proxy })
+        let not_finite = self.not_finite().clone();
+        let kept_in = self.request.cache.map(Path::to_owned);
+        Ok(Budgeted {
+            notes: idle_settings(&self.request.job.recipe),
+            recipe: file.recipe,
+            assignment,
+            measure,
+            not_finite,
+            kept_in,
+            by_proxy,
+        })
     }
 
     /// Refuses budgets that mean nothing for this input, or that no file keeps.
@@ -159,7 +180,7 @@ impl Search<'_> {
         &self,
         problem: &Problem<'_>,
         layers: &[LayerOptions],
-    ) -> Result<File, ConvertError> {
+    ) -> Result<(Solved, File), ConvertError> {
         // Nothing fits into 0 bytes. The refusal tells what the smallest takes, and within that it
         // is the solution.
         let smallest = match problem.solve(Limit::Bytes(0.0)) {
@@ -168,7 +189,8 @@ impl Search<'_> {
         };
         let smallest =
             smallest.map_err(|_| self.out_of_reach("there is no layer to choose a scheme for"))?;
-        self.file(problem, layers, &smallest)
+        let file = self.file(problem, layers, &smallest)?;
+        Ok((smallest, file))
     }
 
     fn solved(
@@ -191,37 +213,44 @@ impl Search<'_> {
             }
             Budget::Size(size) => size,
         };
-        let too_small = |least: u64| {
-            let text =
-                Text::from(format!("{size} bytes are too few: the smallest file has {least}"));
-            self.out_of_reach(text + self.kept_table().unwrap_or_default())
-        };
         // The header's length depends on the schemes, so that the rest of the file is found by trying.
-        let smallest = self.smallest(problem, layers)?;
+        let (solved, smallest) = self.smallest(problem, layers)?;
         if size < smallest.bytes {
-            return Err(too_small(smallest.bytes));
+            return Err(self.too_small(size, smallest.bytes));
         }
         // The smallest file gives a first guess of it.
         let mut overhead = smallest.bytes - smallest.bytes_of_layers;
         // This ends, for the overhead grows with each turn: either the file fits, or the limit
         // falls below the smallest.
         loop {
-            let Some(limit) = size.checked_sub(overhead) else {
-                return Err(too_small(smallest.bytes));
-            };
-            let solved = match problem.solve(Limit::Bytes(limit as f64)) {
-                Ok(solved) => solved,
-                // What is left is the smallest file, which keeps the limit.
-                Err(OutOfReach { least }) => {
-                    problem.solve(Limit::Bytes(least)).map_err(|_| too_small(smallest.bytes))?
-                }
-            };
-            let file = self.file(problem, layers, &solved)?;
+            // What is left at last is the smallest file, which keeps the limit.
+            let Some(limit) = size.checked_sub(overhead) else { return Ok(solved) };
+            let Ok(next) = problem.solve(Limit::Bytes(limit as f64)) else { return Ok(solved) };
+            let file = self.file(problem, layers, &next)?;
             match file.bytes.checked_sub(size) {
-                None | Some(0) => return Ok(solved),
+                None | Some(0) => return Ok(next),
                 Some(excess) => overhead += excess,
             }
         }
+    }
+
+    fn too_small(&self, size: u64, least: u64) -> ConvertError {
+        let kept: Vec<&str> = self.not_finite().keys().map(String::as_str).collect();
+        let kept = match kept[..] {
+            [] => String::new(),
+            [name] => format!("; `{name}` is kept for a NaN or an infinity"),
+            [name, ..] => {
+                format!("; {} weights are kept for a NaN or an infinity: `{name}`, …", kept.len())
+            }
+        };
+        let text =
+            Text::from(format!("{size} bytes are too few: the smallest file has {least}{kept}"));
+        self.out_of_reach(text + self.kept_table().unwrap_or_default())
+    }
+
+    /// Returns the weights that every plan keeps for a NaN or an infinity.
+    fn not_finite(&self) -> &NotFinite {
+        &self.measuring.prepared.planned[0].not_finite
     }
 
     /// Plans the file of a solution.
@@ -235,7 +264,7 @@ impl Search<'_> {
         // Through the plan, and not by adding up: rules of the recipe, padding and the lengths of
         // names in the header all count.
         let job = Job { recipe, ..self.request.job.clone() };
-        let plan = self.measuring.prepared.input.plan(&job, &NotFinite::new())?;
+        let plan = self.measuring.prepared.input.plan(&job, self.not_finite())?;
         let bytes = plan.manifest()?.file_bytes();
         let (bytes_of_layers, _) = problem.total(&solved.options);
         Ok(File { bytes, bytes_of_layers, recipe: job.recipe })
@@ -267,6 +296,22 @@ impl Search<'_> {
         let complaints = vec![Complaint::about(setting, problem)];
         ConvertError::Misfit { path: self.request.job.input.clone(), complaints }
     }
+}
+
+/// Returns notes of settings that name schemes which a budget chooses anew.
+fn idle_settings(recipe: &Recipe) -> Vec<Note> {
+    let file = recipe.file();
+    let without = RecipeFile { scheme: None, ..file.clone() }.check();
+    // A scheme may have brought its layout.
+    let is_idle = without.is_ok_and(|without| without.layout() == recipe.layout());
+    let settings =
+        [("scheme", file.scheme.is_some() && is_idle), ("assign", !file.assign.is_empty())];
+    let idle = settings.into_iter().filter(|(_, is_idle)| *is_idle);
+    let note = |(key, _)| Note::WithoutEffect {
+        asked: Ineffective { setting: Setting::new(key), pattern: None },
+        because: "changes nothing: a budget chooses the scheme of each layer",
+    };
+    idle.map(note).collect()
 }
 
 /// A file, as it would be.

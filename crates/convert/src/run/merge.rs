@@ -6,8 +6,9 @@ use roundwise_tensor_file::{
 };
 
 use crate::error::ConvertError;
-use crate::plan::part::{PART_KEY, PartEntry, header_hash};
+use crate::plan::part::{PartEntry, header_hash};
 use crate::report::watch::{Event, Phase, Watch, notice};
+use crate::source::incomplete::PART_KEY;
 
 /// A merged file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +54,7 @@ pub fn merge(
         return Err(ConvertError::OutputIsInput { path: checkpoint.path().to_owned() });
     }
     let writer = TensorFileWriter::create(output, manifest, overwrite)?;
+    opened.iter().for_each(|(part, _)| writer.limit_permissions(part.files()));
     let tensors = opened.iter().map(|(part, _)| part.tensors().len()).sum();
     let bytes = opened.iter().map(|(part, _)| part.total_bytes()).sum();
     notice(watch, Event::Phase { name: Phase::Merging, tensors, bytes })?;
@@ -120,8 +122,9 @@ fn check(opened: &[OpenedPart]) -> Result<(), ConvertError> {
         true => Ok(()),
         false => {
             let (found, of) = (opened.len(), expected.of);
-            let problem =
-                format!("is one of {found} parts of {of}; missing: {}", missing.join(", "));
+            let parts = if missing.len() == 1 { "part" } else { "parts" };
+            let missing = missing.join(", ");
+            let problem = format!("{found} of {of} parts were given; missing: {parts} {missing}");
             Err(complaint(first.path(), problem))
         }
     }

@@ -2,7 +2,7 @@ use roundwise_scheme::{ScaleRule, SchemeError, choose_scales};
 
 use crate::error::ConvertError;
 use crate::plan::NotFinite;
-use crate::plan::Plan;
+use crate::plan::{Plan, PlannedTensor};
 use crate::recipe::PlainDtype;
 use crate::report::watch::{Event, Phase, Watch, notice};
 use crate::run::bands::largest_of;
@@ -45,10 +45,25 @@ pub(crate) fn find_not_finite(
     plan: &Plan,
     watch: &dyn Watch,
 ) -> Result<NotFinite, ConvertError> {
-    let quantized: Vec<_> = plan.quantized_of_all_parts().collect();
+    let mut not_finite = not_finite_codes(source, plan, watch)?;
+    not_finite.extend(find_not_finite_among(source, plan, &|_| true, watch)?);
+    Ok(not_finite)
+}
+
+/// Finds those of some weights that become codes in which there is a NaN or an infinity.
+pub(crate) fn find_not_finite_among(
+    source: &Source,
+    plan: &Plan,
+    is_one: &dyn Fn(&PlannedTensor) -> bool,
+    watch: &dyn Watch,
+) -> Result<NotFinite, ConvertError> {
+    let quantized = plan.quantized_of_all_parts().filter(|(planned, _)| is_one(planned));
+    let quantized: Vec<_> = quantized.collect();
+    if quantized.is_empty() {
+        return Ok(NotFinite::new());
+    }
     let bytes = quantized.iter().map(|(planned, _)| planned.header.byte_len()).sum();
     notice(watch, Event::Phase { name: Phase::Looking, tensors: quantized.len(), bytes })?;
-    let mut not_finite = not_finite_codes(source, plan, watch)?;
     let rows = map_in_order(&quantized, plan.memory.threads, |(planned, scheme), _| {
         let header = &planned.header;
         let found = match planned.band_rows() {
@@ -69,8 +84,7 @@ pub(crate) fn find_not_finite(
             Err(error) => Err(rounding_error(source, header, error.into())),
         }
     })?;
-    not_finite.extend(rows.into_iter().flatten());
-    Ok(not_finite)
+    Ok(rows.into_iter().flatten().collect())
 }
 
 /// Finds the layers in codes that become plain numbers, one of which is none.

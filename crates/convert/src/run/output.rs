@@ -72,6 +72,7 @@ impl<'a> Output<'a> {
                 (file, vec![])
             }
         };
+        file.limit_permissions(input.source.checkpoint.files());
         // A record that cannot be read counts as none: its tensor is done again.
         let finished = |record: Record| Some((record.name, TensorRecord::from_json(record.told)?));
         let finished = records.into_iter().filter_map(finished).collect();

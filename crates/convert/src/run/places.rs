@@ -57,7 +57,7 @@ impl Target {
             let content = self.content.clone();
             return Err(ConvertError::OutputIsFolder { path: path(), content });
         // A file is known by its name, so that somebody may want it replaced.
-        } else if self.overwrite == Overwrite::Refuse && self.path.exists() {
+        } else if self.overwrite == Overwrite::Refuse && self.path.symlink_metadata().is_ok() {
             return Err(ConvertError::OutputExists { path: path() });
         }
         Ok(check_writable(&self.path)?)

@@ -140,7 +140,7 @@ impl RunFile {
 ///
 /// # Errors
 /// A complaint about a device for nearest codes, which are chosen on the CPU whatever is named, or an
-/// adapter of the error where nothing becomes codes.
+/// adapter of the error where nothing becomes codes or servers read the output.
 pub fn refuse_idle(
     recipe: &Recipe,
     devices: &Devices,
@@ -158,6 +158,13 @@ pub fn refuse_idle(
     }
     if error_lora.is_some() && !recipe.stores_codes() {
         let problem = format!("does not apply to scheme `{}`: it stores no codes", recipe.scheme());
+        return Err(Complaint::about("extract_error_lora", problem).into());
+    }
+    if error_lora.is_some() && recipe.layout().is_for_servers() {
+        let problem = format!(
+            "does not apply to layout `{}`: the adapter is one for ComfyUI, which servers do not load",
+            recipe.layout()
+        );
         return Err(Complaint::about("extract_error_lora", problem).into());
     }
     Ok(())

@@ -1,6 +1,6 @@
 //! Measures what each layer loses in each scheme, one reading of the weights for all of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -23,6 +23,7 @@ use crate::run::convert::Prepared;
 use crate::run::input::Input;
 use crate::run::job::Job;
 use crate::run::lazy::Lazy;
+use crate::run::not_finite::find_not_finite_among;
 use crate::run::planned_job::PlannedJob;
 use crate::run::pool::map_in_order;
 use crate::run::resume::RunRecord;
@@ -68,7 +69,8 @@ pub fn sensitivity(
     request: &SensitivityRequest<'_>,
     watch: &dyn Watch,
 ) -> Result<Sensitivity, ConvertError> {
-    Measuring::new(request)?.measure(request.cache, watch)
+    let (sensitivity, _) = Measuring::new(request)?.measure(request.cache, watch)?;
+    Ok(sensitivity)
 }
 
 impl Measuring {
@@ -81,18 +83,19 @@ impl Measuring {
         Ok(Self { prepared: Prepared::new(&jobs[0], &jobs[1..])?, schemes })
     }
 
-    /// Measures what an earlier run has not.
+    /// Measures what an earlier run has not. Weights that hold a NaN or an infinity have no losses, and are
+    /// returned beside them.
     ///
     /// # Errors
     /// As [`sensitivity`].
     pub(crate) fn measure(
         &self,
-        cache: Option<&Path>,
+        path: Option<&Path>,
         watch: &dyn Watch,
-    ) -> Result<Sensitivity, ConvertError> {
+    ) -> Result<(Sensitivity, NotFinite), ConvertError> {
         let Self { prepared, schemes } = self;
         let PlannedJob { job, plan, .. } = &prepared.planned[0];
-        let cache = Cache::open(cache, job, &prepared.input)?;
+        let cache = Cache::open(path, job, &prepared.input)?;
         let work = self.work(&cache.found);
         let bytes = work.iter().map(|(planned, _)| planned.header.byte_len()).sum();
         notice(watch, Event::Phase { name: Phase::Converting, tensors: work.len(), bytes })?;
@@ -100,21 +103,65 @@ impl Measuring {
         let threads = tensors_in_flight(job.recipe.rounding(), workers);
         let threads = NonZeroUsize::new(threads).unwrap_or(NonZeroUsize::MIN);
         let measured = map_in_order(&work, threads, |(planned, schemes), buffers| {
-            let losses = measure(&prepared.input, planned, schemes, watch, buffers)?;
-            cache.add(planned.layer(), losses)
+            let (losses, not_finite) = measure(&prepared.input, planned, schemes, watch, buffers)?;
+            cache.add(planned.layer(), losses)?;
+            let named = |row| (planned.header.name.clone(), row);
+            Ok::<_, ConvertError>(not_finite.map(named))
         });
         // What is known is kept whatever ended the work.
-        let found = cache.close()?;
-        measured?;
+        let (found, added) = cache.close()?;
+        let measured = measured.map_err(|error| match path.filter(|_| added > 0) {
+            Some(path) => ConvertError::MeasuringEnded {
+                source: Box::new(error),
+                measured: added,
+                layers: work.len(),
+                path: path.to_owned(),
+            },
+            None => error,
+        });
+        // Without losses nothing was kept of these, so that every run meets them again.
+        let not_finite = measured?.into_iter().flatten().collect();
         let curvature = prepared.input.statistics().and_then(LayerInputs::curvature);
         let of_plans = layers(prepared, schemes);
         let layers = found.into_iter().filter_map(|(layer, mut losses)| {
             let planned = of_plans.get(layer.as_str())?;
             // The cache may know more, from a request with other schemes.
             losses.retain(|scheme, _| planned.contains(scheme));
-            Some((layer, losses))
+            (!losses.is_empty()).then_some((layer, losses))
         });
-        Ok(Sensitivity { curvature, layers: layers.collect() })
+        Ok((Sensitivity { curvature, layers: layers.collect() }, not_finite))
+    }
+
+    /// Finds weights with a NaN or an infinity that become codes whatever a budget chooses, such as those that a
+    /// rule names: nothing of them is measured.
+    ///
+    /// # Errors
+    /// As [`sensitivity`].
+    pub(crate) fn not_finite_of_others(
+        &self,
+        watch: &dyn Watch,
+    ) -> Result<NotFinite, ConvertError> {
+        let mut found = NotFinite::new();
+        let mut seen = BTreeSet::new();
+        // Plain numbers alone are possible for some weights, so that one plan does not have all of them.
+        for plan in self.prepared.plans() {
+            let is_other = |planned: &PlannedTensor| {
+                free_scheme(planned).is_none() && !seen.contains(&planned.header.name)
+            };
+            let source = &self.prepared.input.source;
+            found.extend(find_not_finite_among(source, plan, &is_other, watch)?);
+            seen.extend(plan.quantized().map(|(planned, _)| planned.header.name.clone()));
+        }
+        Ok(found)
+    }
+
+    /// Plans again with weights kept for a NaN or an infinity.
+    ///
+    /// # Errors
+    /// As [`Plan::decide`].
+    pub(crate) fn keep(&mut self, not_finite: &NotFinite) -> Result<(), ConvertError> {
+        let Prepared { planned, input, .. } = &mut self.prepared;
+        planned.iter_mut().try_for_each(|job| job.keep(not_finite.clone(), input))
     }
 
     /// Returns the weights that are still to be measured.
@@ -177,13 +224,15 @@ fn jobs(request: &SensitivityRequest<'_>) -> Result<(Vec<Scheme>, Vec<Job>), Con
     }
 }
 
-/// Returns the scheme that a plan gives a weight, where nothing but the recipe's scheme decides.
+/// Returns the scheme that a plan gives a weight, where nothing but the recipe's scheme decides which.
 pub(crate) fn free_scheme(planned: &PlannedTensor) -> Option<Scheme> {
+    // `include` asks for codes and leaves open which.
+    let is_open = |reason: &Reason| {
+        matches!(reason, Reason::Default | Reason::Assigned | Reason::Included(_))
+    };
     let is_free = |reason: &Reason| match reason {
-        Reason::Decoded { because, .. } | Reason::FromForeign { because, .. } => {
-            matches!(**because, Reason::Default | Reason::Assigned)
-        }
-        reason => matches!(reason, Reason::Default | Reason::Assigned),
+        Reason::Decoded { because, .. } | Reason::FromForeign { because, .. } => is_open(because),
+        reason => is_open(reason),
     };
     match planned.decision {
         Decision::Quantize { scheme, .. } if is_free(&planned.reason) => Some(scheme),
@@ -205,18 +254,18 @@ fn layers<'a>(prepared: &'a Prepared, schemes: &[Scheme]) -> BTreeMap<&'a str, V
 /// A weight, and the schemes that it is still to be measured in.
 type Work<'a> = (&'a PlannedTensor, Vec<Scheme>);
 
-/// Rounds a weight in some schemes, and returns what it loses. A weight that holds a NaN or an infinity
-/// has none: a conversion keeps it.
+/// Rounds a weight in some schemes, and returns what it loses, and the first row with a NaN or an infinity:
+/// with one there are no losses, for a conversion keeps the weight.
 fn measure(
     input: &Input,
     planned: &PlannedTensor,
     schemes: &[Scheme],
     watch: &dyn Watch,
     buffers: &mut Buffers,
-) -> Result<BTreeMap<String, SchemeLoss>, ConvertError> {
+) -> Result<(BTreeMap<String, SchemeLoss>, Option<usize>), ConvertError> {
     notice(watch, Event::Begun { tensor: &planned.header.name })?;
     let lazy = Lazy::new(input, watch);
-    let mut losses = BTreeMap::new();
+    let (mut losses, mut not_finite) = (BTreeMap::new(), None);
     for scheme in schemes {
         if planned.experts().is_some() {
             let forget = |_, _: &mut Buffers| Ok(());
@@ -226,7 +275,10 @@ fn measure(
                     SchemeLoss { weight_error: error.error_squared, ..SchemeLoss::default() },
                 )),
                 Err(Stop::Failed(error)) => return Err(error),
-                Err(Stop::NotFinite { .. }) => break,
+                Err(Stop::NotFinite { row, .. }) => {
+                    not_finite = Some(row);
+                    break;
+                }
             }
             continue;
         }
@@ -236,7 +288,10 @@ fn measure(
             Ok(codes) => codes,
             Err(Stop::Failed(error)) => return Err(error),
             // It would be found in every other scheme as well.
-            Err(Stop::NotFinite { .. }) => break,
+            Err(Stop::NotFinite { row, .. }) => {
+                not_finite = Some(row);
+                break;
+            }
         };
         let rounding = codes.rounding.as_ref();
         let loss = SchemeLoss {
@@ -248,7 +303,7 @@ fn measure(
         buffers.keep(codes.matrix.into_codes());
     }
     lazy.recycle(buffers);
-    Ok(losses)
+    Ok((losses, not_finite))
 }
 
 /// Losses by layer and scheme.
@@ -277,6 +332,8 @@ struct Cache<'a> {
 struct Kept {
     layers: Found,
     unsaved: usize,
+    /// Layers of this run.
+    added: usize,
 }
 
 impl<'a> Cache<'a> {
@@ -291,11 +348,12 @@ impl<'a> Cache<'a> {
         let file = text.map(|text| serde_json::from_str::<CacheFile>(&text));
         if let (Some(path), Some(Err(_))) = (path, &file) {
             let setting = Setting::new("sensitivity");
-            let problem = setting.clone().quoted()
-                + format!(
-                    " is to keep what was measured in `{}`, which is another file\n  name a file that is not there yet",
-                    path.display()
-                );
+            let problem = format!(
+                "`{}` is to keep what is measured, and is another file or damaged\n  remove it, or name one \
+                 that is not there yet (",
+                path.display()
+            );
+            let problem = Text::from(problem) + setting.clone().quoted() + ")";
             let complaints = vec![Complaint::about(setting, problem)];
             return Err(ConvertError::Misfit { path: job.input.clone(), complaints });
         }
@@ -304,7 +362,7 @@ impl<'a> Cache<'a> {
         // measured now.
         let is_same = |file: &CacheFile| file.format == FORMAT && file.key == key;
         let found = file.filter(is_same).map(|file| file.layers).unwrap_or_default();
-        let all = Mutex::new(Kept { layers: found.clone(), unsaved: 0 });
+        let all = Mutex::new(Kept { layers: found.clone(), unsaved: 0, added: 0 });
         Ok(Self { path, key, found, all })
     }
 
@@ -312,6 +370,7 @@ impl<'a> Cache<'a> {
         let mut kept = self.all.lock().expect("no thread panics while holding it");
         kept.layers.entry(layer.to_owned()).or_default().extend(losses);
         kept.unsaved += 1;
+        kept.added += 1;
         if kept.unsaved >= Self::UNSAVED {
             kept.unsaved = 0;
             self.save(&kept.layers)?;
@@ -328,12 +387,13 @@ impl<'a> Cache<'a> {
         write_text_atomically(path, &(text + "\n"), Overwrite::Replace).map_err(ConvertError::File)
     }
 
-    fn close(self) -> Result<Found, ConvertError> {
+    /// Returns everything that is known, and how many layers were added.
+    fn close(self) -> Result<(Found, usize), ConvertError> {
         let mut kept = self.all.lock().expect("no thread panics while holding it");
         if kept.unsaved > 0 {
             self.save(&kept.layers)?;
         }
-        Ok(std::mem::take(&mut kept.layers))
+        Ok((std::mem::take(&mut kept.layers), kept.added))
     }
 }
 

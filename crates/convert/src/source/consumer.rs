@@ -135,6 +135,10 @@ impl Subject {
     pub(crate) fn opens_as_spelled(&self, scheme: Scheme, spelling: Spelling) -> Opens {
         let program = match (spelling.layout(), spelling) {
             (Some(layout), _) if layout.is_for_servers() => {
+                // With a configuration that speaks of the codes the folder is as a conversion leaves it.
+                if let Some(told) = self.served.as_ref().and_then(|served| served.codes) {
+                    return self.opens(scheme, told);
+                }
                 let opener = opener_for(self, scheme, layout, true);
                 match opener.kind {
                     OpenerKind::Nobody { known } => {

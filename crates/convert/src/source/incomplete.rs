@@ -2,6 +2,7 @@
 
 use roundwise_layout::layer_of_weight;
 use roundwise_tensor_file::{Checkpoint, Remark};
+use serde::Deserialize;
 
 use crate::model::detect::models_behind_segments;
 use crate::model::{Detected, FileKind, Shapes};
@@ -11,6 +12,13 @@ use crate::model::{Detected, FileKind, Shapes};
 pub(crate) enum Incomplete {
     /// Every device had a slice of each matrix, and the file is one device's.
     Slice,
+    /// Several machines share a conversion, and the file is what one of them made.
+    Part {
+        /// Its number, from 1.
+        number: usize,
+        /// The number of parts.
+        of: usize,
+    },
     /// The file holds several models, and programs open one from a file.
     Several {
         /// What their names begin with.
@@ -23,6 +31,16 @@ pub(crate) enum Incomplete {
         /// What training does with it.
         technique: &'static str,
     },
+}
+
+/// Key of the header entry of a part that one machine has made.
+pub(crate) const PART_KEY: &str = "roundwise_part";
+
+/// What the entry says of the part itself.
+#[derive(Deserialize)]
+struct PartNumber {
+    part: usize,
+    of: usize,
 }
 
 /// What stands for a matrix: the end of the name of a part with two dimensions, that of another part beside it (empty
@@ -56,6 +74,12 @@ impl Incomplete {
         let is_slice = |remark: &Remark| matches!(remark, Remark::Slice { .. });
         if file.remarks().iter().any(is_slice) {
             return Some(Self::Slice);
+        }
+        // Parts that are opened together are the whole.
+        if let ([_], Some(text)) = (file.files(), file.metadata().get(PART_KEY))
+            && let Ok(PartNumber { part: number, of }) = serde_json::from_str(text)
+        {
+            return Some(Self::Part { number, of });
         }
         if detected.main.is_unknown() {
             let segments = models_behind_segments(shapes);
@@ -96,6 +120,9 @@ impl Incomplete {
             Self::Slice => "it is one device's share of a model: every matrix is a slice, which programs would take \
                             for the whole"
                 .to_owned(),
+            Self::Part { number, of } => {
+                format!("it is part {number} of {of} of a model, for `roundwise merge`")
+            }
             Self::Several { segments } => {
                 let segments: Vec<String> = segments.iter().map(|it| format!("`{it}.`")).collect();
                 let count = segments.len();
@@ -111,6 +138,7 @@ impl Incomplete {
     /// Returns what makes a file of it that programs open.
     pub(crate) fn way_out(&self) -> &'static str {
         match self {
+            Self::Part { .. } => "`roundwise merge` puts all parts together",
             Self::Slice => "put the shares together with the program that wrote them",
             Self::Several { .. } => "save each of them to a file of its own",
             Self::Parts { .. } => {

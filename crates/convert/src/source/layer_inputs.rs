@@ -79,8 +79,14 @@ impl LayerInputs {
         let statistics = Statistics::open(&file.path)?;
         let (fit, modules) = fit(&statistics, source);
         // A file that fits no layer is of another model, whatever is allowed to be left over.
-        if !file.allow_partial || modules.is_empty() {
+        if !file.allow_partial {
             fit.require_all()?;
+        } else if modules.is_empty() && !statistics.layers().is_empty() {
+            let problem = Text::from(
+                "holds statistics of another model: not one of its layers is in this\n  ",
+            ) + Command::Collector
+                + " collects them from this one";
+            return Err(ConvertError::misfit(&file.path, problem));
         }
         let file = PlainFile::open(&file.path).map_err(ConvertError::File)?;
         let inputs = Self { statistics, modules, file, is_plain: false, looks_at_outputs: false };
@@ -99,15 +105,7 @@ impl LayerInputs {
     ) -> Result<Option<Self>, ConvertError> {
         let setting = Setting::new("statistics");
         match (what_needs_inputs(recipe), file) {
-            (Some(_), Some(file)) => {
-                // What a bias takes up is the error by the mean of the inputs as they are.
-                let is_plain = recipe.bias_correction() == BiasCorrection::Inputs;
-                let looks_at_outputs = match recipe.rounding() {
-                    Rounding::Learned(options) => options.sides == Sides::Both,
-                    Rounding::Nearest => false,
-                };
-                Ok(Some(Self { is_plain, looks_at_outputs, ..Self::open(file, source)? }))
-            }
+            (Some(_), Some(file)) => Ok(Some(Self::open(file, source)?.seen_by(recipe))),
             (None, None) => Ok(None),
             (Some(what), None) => {
                 let needs =
@@ -133,6 +131,17 @@ impl LayerInputs {
                 Err(ConvertError::Misfit { path: file.path.clone(), complaints })
             }
         }
+    }
+
+    /// Returns the statistics with what a recipe looks at.
+    pub(crate) fn seen_by(self, recipe: &Recipe) -> Self {
+        // What a bias takes up is the error by the mean of the inputs as they are.
+        let is_plain = recipe.bias_correction() == BiasCorrection::Inputs;
+        let looks_at_outputs = match recipe.rounding() {
+            Rounding::Learned(options) => options.sides == Sides::Both,
+            Rounding::Nearest => false,
+        };
+        Self { is_plain, looks_at_outputs, ..self }
     }
 
     /// Tells files of statistics apart without reading them.

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use roundwise_layout::Layout;
 use roundwise_tensor_file::{Checkpoint, read_text};
 use serde_json::Value;
 
@@ -29,19 +30,22 @@ pub(crate) struct ServedModel {
     pub(crate) is_known: bool,
     /// Whether its file has experts, each with weights of its own.
     pub(crate) has_single_experts: bool,
+    /// The layout of the codes that it speaks of.
+    pub(crate) codes: Option<Layout>,
 }
 
 impl ServedModel {
     /// Recognises a language model by the configuration beside its weights.
     pub(crate) fn beside(file: &Checkpoint) -> Option<Self> {
-        let model_type =
-            served_type(&serde_json::from_str(&file.text_beside(MODEL_CONFIG)?).ok()?)?;
+        let config: Value = serde_json::from_str(&file.text_beside(MODEL_CONFIG)?).ok()?;
+        let model_type = served_type(&config)?;
         let known = Preset::of_model_type(&model_type);
         Some(Self {
             model_type,
             preset: known.unwrap_or_else(Preset::served),
             is_known: known.is_some(),
             has_single_experts: file.tensors().iter().any(|it| is_of_single_expert(&it.name)),
+            codes: told_layout(&config),
         })
     }
 }
@@ -61,6 +65,16 @@ fn served_type(config: &Value) -> Option<String> {
     is_served.then_some(model_type)
 }
 
+/// Returns the layout that a configuration says the layers in codes have.
+fn told_layout(config: &Value) -> Option<Layout> {
+    match config.get("quantization_config")?.get("quant_method")?.as_str()? {
+        "compressed-tensors" => Some(Layout::CompressedTensors),
+        "fp8" => Some(Layout::Fp8),
+        "modelopt" => Some(Layout::ModelOpt),
+        _ => None,
+    }
+}
+
 /// Completes a recipe that does not say what program it is for by what the input is: the folder of a
 /// language model is for servers, everything else for ComfyUI.
 ///
@@ -68,12 +82,18 @@ fn served_type(config: &Value) -> Option<String> {
 #[must_use]
 pub fn for_input(file: RecipeFile, input: &Path, output: Option<&Path>) -> RecipeFile {
     let is_open = file.program.is_none() && file.layout.is_none() && file.is_to_quantize();
-    // Whoever names a single file wants one, and that is ComfyUI's.
-    let is_file = output.is_some_and(|path| path.extension().is_some_and(|it| it == "safetensors"));
-    match is_open && !is_file && is_for_servers(input) {
+    // A single file is ComfyUI's.
+    match is_open && stays_folder(input, output) {
         true => RecipeFile { program: Some(Program::Vllm.to_string()), ..file },
         false => file,
     }
+}
+
+/// Returns whether the folder of a language model becomes a folder again: whoever names a single file wants
+/// one.
+pub(crate) fn stays_folder(input: &Path, output: Option<&Path>) -> bool {
+    let is_file = output.is_some_and(|path| path.extension().is_some_and(|it| it == "safetensors"));
+    !is_file && is_for_servers(input)
 }
 
 fn is_for_servers(input: &Path) -> bool {

@@ -12,8 +12,13 @@ fn errors() -> Vec<(ConvertError, &'static str)> {
     let text = || "x".to_owned();
     vec![
         (
-            ConvertError::Refused { path: path(), title: text(), reason: text(), way_out: text() },
-            "x; `as` insists on what it is",
+            ConvertError::Refused {
+                path: path(),
+                title: text(),
+                reason: text(),
+                way_out: Text::from("another one; ") + Setting::new("as").quoted() + " insists",
+            },
+            "another one; `as` insists",
         ),
         (
             ConvertError::IsStatistics { path: path() },
@@ -51,7 +56,7 @@ fn errors() -> Vec<(ConvertError, &'static str)> {
         ),
         (
             ConvertError::OtherRun { path: path(), differences: vec![text().into()] },
-            "the former settings continue it; `starts_over` starts over without it",
+            "the former input and settings continue it; `starts_over` starts over without it",
         ),
         (
             ConvertError::Unfinished {
@@ -60,7 +65,7 @@ fn errors() -> Vec<(ConvertError, &'static str)> {
                 tensors: 2,
                 paths: vec![path()],
             },
-            "the same job continues; with `starts_over` it starts over",
+            "the same job continues; with `starts_over` it starts over\n  to give it up, remove that and the `.journal` beside it",
         ),
         (
             ConvertError::Parts { path: path(), problem: text() },

@@ -44,7 +44,7 @@ fn decision(source: &Source, text: &str, name: &str) -> (String, MatmulPrecision
 #[test]
 fn a_template_is_a_recipe_that_changes_nothing() {
     let (_folder, source) = flux();
-    let text = recipe_template(&source).unwrap();
+    let text = recipe_template(source.checkpoint.path()).unwrap();
     assert!(text.contains(r"double_blocks\.\d+\.img_attn\.qkv"), "{text}");
     assert!(text.contains("# 2 layers [64, 64], converted: linear weight"), "{text}");
     let decisions = |text: &str| {

@@ -153,17 +153,18 @@ impl TensorFileWriter {
         Ok(())
     }
 
-    /// Stops writing. What is recorded stays for [`Self::resume`]; where that is nothing, or there is
-    /// no journal, everything is removed.
+    /// Stops writing. What is recorded stays for [`Self::resume`], also where the disk is full; where that
+    /// is nothing, or there is no journal, everything is removed.
     ///
     /// # Errors
-    /// When the disk fails.
+    /// When it cannot be removed.
     pub fn leave(self) -> Result<Option<Left>, TensorFileError> {
         let Some(journal) = &self.journal else { return Ok(None) };
-        let records = journal.records();
+        // What waits is synced as well: somebody who stops the work keeps all that is done. Where that
+        // fails those tensors are done again, and what is in the journal stays true.
+        let _ = self.settle(journal, &journal.take());
+        let records = journal.written();
         if records > 0 {
-            // What waits is synced as well: somebody who stops the work keeps all that is done.
-            self.settle(journal, &journal.take())?;
             return Ok(Some(Left { path: self.temporary_path().to_owned(), records }));
         }
         remove_if_there(journal.path()).map_err(|e| Kind::io("remove")(e).at(journal.path()))?;
@@ -207,5 +208,47 @@ impl TensorFileWriter {
             hasher.update(buffer);
         }
         Ok(hasher.finalize())
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::fs::File;
+
+    use super::*;
+    use crate::{Dtype, TensorSpec};
+
+    /// What is recorded can be continued; a record that the disk had no room for counts no longer.
+    #[test]
+    fn a_full_disk_leaves_what_was_recorded_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("o.safetensors");
+        let spec = |name: &str| TensorSpec { name: name.into(), dtype: Dtype::U8, shape: vec![4] };
+        let manifest = || Manifest::new(BTreeMap::new(), vec![spec("a"), spec("b")]).unwrap();
+        let begin = || {
+            let run = Value::Null;
+            TensorFileWriter::begin(&target, manifest(), Overwrite::Refuse, &run).unwrap()
+        };
+        for written in [0, 1] {
+            let mut writer = begin();
+            writer.write("a", &[1; 4]).unwrap();
+            writer.record("a", &["a".to_owned()], Value::Null).unwrap();
+            if written == 1 {
+                let journal = writer.journal.as_ref().unwrap();
+                writer.settle(journal, &journal.take()).unwrap();
+            }
+            let full = File::options().write(true).open("/dev/full").unwrap();
+            writer.journal.as_mut().unwrap().lead_to(full);
+            writer.write("b", &[2; 4]).unwrap();
+            writer.record("b", &["b".to_owned()], Value::Null).unwrap();
+            let left = writer.leave().unwrap();
+            assert_eq!(left.map(|left| left.records), (written == 1).then_some(1));
+            let files = std::fs::read_dir(folder.path()).unwrap().count();
+            assert_eq!(files, 2 * written, "nothing recorded, nothing left");
+        }
+        let unfinished = UnfinishedFile::find(&target).unwrap().unwrap();
+        let resumed = TensorFileWriter::resume(unfinished, manifest(), Overwrite::Refuse);
+        let names: Vec<String> = resumed.unwrap().1.into_iter().map(|it| it.name).collect();
+        assert_eq!(names, ["a"]);
     }
 }

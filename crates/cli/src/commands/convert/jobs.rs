@@ -47,6 +47,7 @@ pub(super) fn groups(
     };
     let groups: Vec<Group> = options.inputs.iter().map(of_input).collect::<Result<_, _>>()?;
     check_apart(&targets(options, &groups), &options.inputs)?;
+    options.write.report.iter().try_for_each(|report| refuse_weights(report, "the report"))?;
     Ok(groups)
 }
 
@@ -92,8 +93,14 @@ fn targets(options: &ConvertOptions, groups: &[Group]) -> Vec<Target> {
         true => job.input.display().to_string(),
         false => format!("{} as {}", job.input.display(), job.recipe.scheme()),
     };
-    let outputs = groups.iter().flatten().map(|job| Target::output(job, content(job)));
-    outputs.chain(report_target(&options.write)).collect()
+    let jobs = || groups.iter().flatten();
+    let outputs = jobs().map(|job| Target::output(job, content(job)));
+    let adapter = |job: &Job| {
+        let of = format!("the adapter of {}", content(job));
+        Target::file(error_lora_path(&job.output), of, job.overwrite)
+    };
+    let adapters = jobs().filter(|_| options.extract_error_lora.is_some()).map(adapter);
+    outputs.chain(adapters).chain(report_target(&options.write)).collect()
 }
 
 /// The report that was asked for.
@@ -137,10 +144,28 @@ pub(in crate::commands) fn refuse_standard_output(named: &Path) -> anyhow::Resul
     Ok(())
 }
 
+/// Endings of weight files other than safetensors; programs choose their reader by them.
+const OTHERS: [&str; 5] = ["gguf", "pt", "pth", "bin", "ckpt"];
+
+/// Refuses to write a text over weights, which `--force` would allow.
+///
+/// - `content`: what messages call the text
+pub(in crate::commands) fn refuse_weights(named: &Path, content: &str) -> anyhow::Result<()> {
+    let ending = named.extension().map(|ending| ending.to_string_lossy().to_lowercase());
+    let is_weights = |ending: &String| ending == "safetensors" || OTHERS.contains(&ending.as_str());
+    match ending.filter(is_weights) {
+        None => Ok(()),
+        Some(_) => {
+            let named = path(named);
+            bail!(BadUsage(format!(
+                "{named}: is a name of weights; name another file for {content}"
+            )))
+        }
+    }
+}
+
 /// Refuses names of outputs that promise what is not written.
 pub(in crate::commands) fn refuse_other_container(named: &Path) -> anyhow::Result<()> {
-    // Endings that inputs may have; programs choose their reader by them.
-    const OTHERS: [&str; 5] = ["gguf", "pt", "pth", "bin", "ckpt"];
     let ending = named.extension().map(|ending| ending.to_string_lossy().to_lowercase());
     match ending.filter(|ending| OTHERS.contains(&ending.as_str())) {
         None => Ok(()),
