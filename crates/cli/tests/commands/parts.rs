@@ -88,7 +88,7 @@ fn parts_that_do_not_belong_together_are_refused() {
         folder.refused(&[&["merge", "-o", "out.safetensors"], &parts[..]].concat(), 1, words);
     };
     let [first, second, third] = &parts[..] else { panic!("three parts") };
-    refused(&[first, third], &["2 of 3 parts were given", "missing: 2"]);
+    refused(&[first, third], &["2 of 3 parts were given; missing: part 2"]);
     refused(&[first, second, third, second], &["part 2 of 3", "part-2-of-3"]);
     let whole = "m.safetensors".to_owned();
     refused(&[first, &whole], &["m.safetensors", "no part"]);

@@ -82,7 +82,7 @@ fn write_mixed(path: &Path) {
     let writer = StatisticsWriter::create(path, Overwrite::Refuse, "a test", plans).unwrap();
     for (shape, rows) in &layers {
         writer.write(&shape.module, &statistics(shape, 1.0)).unwrap();
-        let moment = statistics(shape, 3.0);
+        let moment = statistics(shape, 0.0);
         let mixed = MixedInputs { moment, rows: rows.clone() };
         writer.write_mixed(&shape.module, &mixed).unwrap();
     }
