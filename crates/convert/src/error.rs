@@ -9,7 +9,7 @@ use roundwise_stats::{StatsError, StatsErrorKind};
 use roundwise_tensor_file::{TensorFileError, TensorFileErrorKind};
 
 use crate::model::TranslationError;
-use crate::plan::note::sized;
+use crate::recipe::text::sized;
 use crate::recipe::{Command, Complaint, PlainDtype, RecipeError, Setting, Text};
 
 /// Why a conversion did not happen. No output has appeared, unless the file's own error says so

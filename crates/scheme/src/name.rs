@@ -72,12 +72,16 @@ mod tests {
     }
 
     #[test]
-    fn unknown_names_list_the_known_ones() {
-        for name in
-            ["fp9", "fp8-block-0", "fp8-block-x", "int8-block-99999999", "int4-convrot-8", ""]
-        {
+    fn unknown_names_tell_the_one_that_is_likely_meant_or_all() {
+        for (name, told) in [
+            ("fp9", "is `fp8` meant?"),
+            ("fp8-block-0", "is `fp8-block-"),
+            ("int8-block-99999999", "is `int8"),
+            ("int4-convrot-8", "is `int4-convrot"),
+            ("", "int8-block-128"),
+        ] {
             let message = name.parse::<Scheme>().unwrap_err().to_string();
-            assert!(message.contains("int8-block-128"), "{message}");
+            assert!(message.contains(told), "{message}");
         }
     }
 }

@@ -39,7 +39,7 @@ fn a_repair_is_named_where_it_mends_everything_alone() {
         ("marker-zeroed-int8", false),
     ] {
         let folder = damaged(name);
-        let hint = "`roundwise repair --write` mends it";
+        let hint = "`roundwise repair --write` repairs it";
         for command in ["convert", "plan"] {
             let run = folder.run(&[command, "m.safetensors"]);
             assert_eq!(run.code, 1, "{name}: {}", run.stderr);

@@ -120,6 +120,9 @@ fn answer_in_words(answer: &Answer, recipe: &Recipe) -> String {
     };
     let reason = &verdict.reason;
     match (answer.question, &verdict.wish) {
+        (Question::Include(_), Wish::Codes(scheme)) if *scheme != recipe.scheme() => {
+            format!("matches: {scheme}")
+        }
         (Question::Keep(_), _) | (Question::Include(_), Wish::Codes(_)) => "matches".to_owned(),
         (Question::Rule(_), Wish::Codes(scheme)) => format!("matches: {scheme}"),
         (Question::Rule(index), _) => {

@@ -5,6 +5,7 @@ use roundwise_scheme::Scheme;
 use roundwise_tensor_file::Remark;
 
 use crate::model::{Dialect, FileKind};
+use crate::recipe::text::sized;
 use crate::recipe::{PlainDtype, Setting, Text};
 use crate::source::ExpertBanks;
 
@@ -518,16 +519,5 @@ fn counted(count: usize, noun: &str) -> String {
     match count {
         1 => format!("1 {noun}"),
         _ => format!("{count} {noun}s"),
-    }
-}
-
-/// Formats a number of bytes.
-pub(crate) fn sized(bytes: u64) -> String {
-    let [kib, mib, gib] = [10, 20, 30].map(|bits| bytes as f64 / f64::from(1_u32 << bits));
-    match bytes {
-        0..=1023 => format!("{bytes} bytes"),
-        _ if mib < 1.0 => format!("{kib:.1} KiB"),
-        _ if gib < 1.0 => format!("{mib:.1} MiB"),
-        _ => format!("{gib:.1} GiB"),
     }
 }

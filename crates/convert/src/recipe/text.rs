@@ -146,6 +146,17 @@ impl<'de> Deserialize<'de> for Text {
     }
 }
 
+/// Formats a number of bytes.
+pub(crate) fn sized(bytes: u64) -> String {
+    let [kib, mib, gib] = [10, 20, 30].map(|bits| bytes as f64 / f64::from(1_u32 << bits));
+    match bytes {
+        0..=1023 => format!("{bytes} bytes"),
+        _ if mib < 1.0 => format!("{kib:.1} KiB"),
+        _ if gib < 1.0 => format!("{mib:.1} MiB"),
+        _ => format!("{gib:.1} GiB"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -150,8 +150,10 @@ proptest! {
             let asked = deciding[0].asked.to_string();
             let reason = planned.reason.to_string();
             let is_told = match planned.decision {
-                Decision::Quantize { scheme, .. } if asked.starts_with("include") => {
-                    answer == "matches" && recipe.scheme() == scheme
+                Decision::Quantize { scheme, .. }
+                    if asked.starts_with("include") && recipe.scheme() == scheme =>
+                {
+                    answer == "matches"
                 }
                 Decision::Quantize { scheme, .. } => {
                     format!("{asked} {answer}").contains(&scheme.to_string())
