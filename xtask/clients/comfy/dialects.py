@@ -40,10 +40,10 @@ def complete(tensors, used, renamed):
     return renamed
 
 
-def by_diffusers(function, width=None, also=None):
-    """By diffusers' own conversion of single files. Some know the width of the published model by heart.
+def by_diffusers(function, width=None, also=None, prefix=""):
+    """By diffusers' own conversion of single files. Some know the width or the depth of the published model by heart.
 
-    `also` has names of its models that the conversion does not know.
+    `also` has names of its models that the conversion does not know, `prefix` is what it tells a version by.
     """
 
     def renamed(tensors):
@@ -52,7 +52,7 @@ def by_diffusers(function, width=None, also=None):
         convert = getattr(conversions, function)
         if width:
             convert = types.FunctionType(with_constant(convert.__code__, *width), convert.__globals__)
-        converted = convert(dict(tensors))
+        converted = convert({prefix + name: value for name, value in tensors.items()})
         return {(also or {}).get(name, name): value.contiguous().clone() for name, value in converted.items()}
 
     return renamed
