@@ -99,7 +99,7 @@ CASES = [
     ),
     diffusers("ltxv", "ltx_video", "convert_ltx_transformer_checkpoint_to_diffusers"),
     diffusers("mochi", "mochi", "convert_mochi_transformer_checkpoint_to_diffusers", width=(48, 2)),
-    diffusers("cosmos1_7b", "cosmos", "convert_cosmos_transformer_checkpoint_to_diffusers", prefix="net."),
+    Translation(OWN["cosmos1_7b"], "cosmos", by_table("cosmos")),
     diffusers("cosmos_predict2", "cosmos_predict2", "convert_cosmos_transformer_checkpoint_to_diffusers"),
     Translation(replace(OWN["hunyuan_video_15"], rename=tencent), "hunyuan_video_15", by_table("hunyuan_video_15")),
     Translation(OWN["cogvideox_2b"], "cogvideox", by_table("cogvideox")),

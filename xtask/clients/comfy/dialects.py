@@ -40,10 +40,10 @@ def complete(tensors, used, renamed):
     return renamed
 
 
-def by_diffusers(function, width=None, also=None, prefix=""):
+def by_diffusers(function, width=None, also=None):
     """By diffusers' own conversion of single files. Some know the width or the depth of the published model by heart.
 
-    `also` has names of its models that the conversion does not know, `prefix` is what it tells a version by.
+    `also` has names of its models that the conversion does not know.
     """
 
     def renamed(tensors):
@@ -52,7 +52,7 @@ def by_diffusers(function, width=None, also=None, prefix=""):
         convert = getattr(conversions, function)
         if width:
             convert = types.FunctionType(with_constant(convert.__code__, *width), convert.__globals__)
-        converted = convert({prefix + name: value for name, value in tensors.items()})
+        converted = convert(dict(tensors))
         return {(also or {}).get(name, name): value.contiguous().clone() for name, value in converted.items()}
 
     return renamed
