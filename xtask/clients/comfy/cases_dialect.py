@@ -29,8 +29,8 @@ def comfyui(name, table, key_map):
 
 
 def diffusers(name, table, function, **options):
-    """A case under the names that diffusers gives it."""
-    return Translation(OWN[name], table, by_diffusers(function, **options))
+    """A case under the names that diffusers gives it, which are of the diffusion model alone."""
+    return Translation(replace(OWN[name], is_checkpoint=False), table, by_diffusers(function, **options))
 
 
 def unet(name, is_read_by_comfyui=True):
@@ -98,8 +98,8 @@ CASES = [
         "hunyuan_video_tencent", "hunyuan_video", "convert_hunyuan_video_transformer_to_diffusers", width=(3072, 256)
     ),
     diffusers("ltxv", "ltx_video", "convert_ltx_transformer_checkpoint_to_diffusers"),
-    diffusers("mochi", "mochi", "convert_mochi_transformer_checkpoint_to_diffusers"),
-    diffusers("cosmos1_7b", "cosmos", "convert_cosmos_transformer_checkpoint_to_diffusers"),
+    diffusers("mochi", "mochi", "convert_mochi_transformer_checkpoint_to_diffusers", width=(48, 2)),
+    Translation(OWN["cosmos1_7b"], "cosmos", by_table("cosmos")),
     diffusers("cosmos_predict2", "cosmos_predict2", "convert_cosmos_transformer_checkpoint_to_diffusers"),
     Translation(replace(OWN["hunyuan_video_15"], rename=tencent), "hunyuan_video_15", by_table("hunyuan_video_15")),
     Translation(OWN["cogvideox_2b"], "cogvideox", by_table("cogvideox")),
@@ -108,5 +108,4 @@ CASES = [
     gguf("te_llama3_hidream", "llama", "llama", 4, heads=(2, 1)),
     gguf("te_mistral3_flux2", "llama", "llama", 4, heads=(2, 1)),
     gguf("te_qwen3_4b_zimage", "qwen_gguf", "qwen3", 4),
-    gguf("te_qwen25_7b_qwen_image", "qwen_gguf", "qwen2vl", 4),
 ]

@@ -41,7 +41,7 @@ def complete(tensors, used, renamed):
 
 
 def by_diffusers(function, width=None, also=None):
-    """By diffusers' own conversion of single files. Some know the width of the published model by heart.
+    """By diffusers' own conversion of single files. Some know the width or the depth of the published model by heart.
 
     `also` has names of its models that the conversion does not know.
     """

@@ -57,7 +57,7 @@ class Translation:
             preset=plan.get("preset"),
             table=self.table,
         )
-        yield facts | dict(scheme=PLAIN) | self.names_row(judge, renamed, loaded, output)
+        yield facts | dict(scheme=PLAIN) | self.names_row(judge, original, renamed)
         if self.is_read_by_comfyui:
             yield facts | dict(scheme="none") | self.row_of(renamed, loaded, output, is_quiet=False)
         for scheme in schemes[:1]:
@@ -69,13 +69,18 @@ class Translation:
         """The file under the model's own names, and the one under the dialect's."""
         return folder / f"{self.name}.own.safetensors", folder / f"{self.name}.{self.suffix}"
 
-    def names_row(self, judge, renamed, original, reference):
-        """What the translated model computes, beside the original."""
-        path, answer = judge.convert(renamed, PLAIN)
-        if answer.exit_code != 0:
-            return dict(defects=[f"convert: exit code {answer.exit_code}: {answer.complaint[:300]}"])
-        row = self.row_of(path, original, reference)
-        path.unlink()
+    def names_row(self, judge, original, renamed):
+        """What the translated model computes, beside the original in the same dtypes: some encoders compute in theirs."""
+        paths = []
+        for source in [original, renamed]:
+            path, answer = judge.convert(source, PLAIN)
+            if answer.exit_code != 0:
+                return dict(defects=[f"convert: exit code {answer.exit_code}: {answer.complaint[:300]}"])
+            paths.append(path)
+        loaded = self.base.load(paths[0])
+        row = self.row_of(paths[1], loaded, self.base.output(loaded))
+        for path in paths:
+            path.unlink()
         return row
 
     def row_of(self, path, original, reference, is_quiet=True):
@@ -96,8 +101,11 @@ class Translation:
 
     def coded_row(self, judge, original, renamed, loaded, reference, scheme):
         """What ComfyUI makes of codes, and whether there are as many as in the converted original."""
-        row = judge.row(self.base, renamed, loaded, reference, scheme)
         own, answer = judge.convert(original, scheme)
+        if "no program is known to open it" in answer.text:
+            own.unlink()
+            return dict(note="no program is known to open codes of it", defects=[])
+        row = judge.row(self.base, renamed, loaded, reference, scheme)
         if answer.exit_code == 0 and "layers" in row:
             layers = layers_in(own)
             if layers != row["layers"]:

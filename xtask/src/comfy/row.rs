@@ -27,6 +27,9 @@ impl Matrix {
     /// Returns the rows of both, the later ones where both have a case and a scheme, in the order
     /// of cases.
     pub(super) fn with(mut self, later: Self) -> Self {
+        // A case that could not be built or run has one row alone, which is of no scheme.
+        let runs = |case: &str| later.rows.iter().any(|row| row.case == case && row.scheme != "-");
+        self.rows.retain(|row| row.scheme != "-" || !runs(&row.case));
         for row in later.rows {
             let same = |other: &Row| (&other.case, &other.scheme) == (&row.case, &row.scheme);
             match self.rows.iter().position(same) {
