@@ -40,10 +40,12 @@ def statistics_files():
 
 def schemes():
     """Schemes that ComfyUI opens without other nodes, with the words that say since when."""
+    # ComfyUI is named first; servers may follow.
+    first = {scheme["name"]: scheme["opened_by"].split("; ")[0] for scheme in library().schemes()}
     return {
-        scheme["name"]: scheme["opened_by"]
-        for scheme in library().schemes()
-        if first_version(scheme["opened_by"]) or scheme["opened_by"].startswith("any program")
+        name: program
+        for name, program in first.items()
+        if first_version(program) or program.startswith("any program")
     }
 
 
