@@ -1,5 +1,6 @@
 use anyhow::bail;
 use roundwise_convert::inspect::{Biases, Finding, LayerError, Verification};
+use roundwise_convert::report::has_lost_all;
 use roundwise_convert::verify;
 use roundwise_convert::{ConvertError, Watch};
 
@@ -96,6 +97,7 @@ fn describe(verification: &Verification) -> String {
     }
     text += &describe_outputs(verification);
     text += &describe_findings(&verification.findings);
+    let is_lost = |layer: &&LayerError| has_lost_all(layer.weight_error);
     let lost: Vec<&LayerError> = layers.iter().copied().filter(is_lost).collect();
     text += &match (verification.ok, lost.as_slice()) {
         (true, []) => "everything is in order".to_owned(),
@@ -119,11 +121,6 @@ fn describe(verification: &Verification) -> String {
                  first, they are swapped (`roundwise verify ORIGINAL CONVERTED`)";
     }
     text
-}
-
-/// Returns whether every code of a layer stands for 0, though the original's numbers do not.
-fn is_lost(layer: &&LayerError) -> bool {
-    (layer.weight_error - 1.0).abs() < 1e-6
 }
 
 /// Describes the error of the layers' outputs, where there are statistics.

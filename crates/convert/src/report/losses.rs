@@ -64,11 +64,19 @@ fn cause(tensor: &TensorReport) -> Option<Cause> {
         Cause::BelowF16
     } else if is_unscaled(GridKind::Bf16) {
         Cause::BelowBf16
-    } else if (error - 1.0).abs() < 1e-6 {
+    } else if has_lost_all(error) {
         Cause::BelowScales
     } else {
         Cause::Spread
     })
+}
+
+/// Returns whether a weight has lost all that it holds: every code stands for 0, and its numbers do not.
+///
+/// - `weight_error`: `‖E‖ / ‖W‖`
+pub fn has_lost_all(weight_error: f64) -> bool {
+    // E is −W then, but for the order of sums.
+    (weight_error - 1.0).abs() < 1e-6
 }
 
 fn described(cause: Cause, ruined: &[&TensorReport]) -> Text {

@@ -12,6 +12,7 @@ pub(crate) mod tensor_report;
 pub(crate) mod watch;
 
 pub use self::layer_rounding::LayerRounding;
+pub use self::losses::has_lost_all;
 pub use self::prediction::Prediction;
 pub use self::report::Report;
 pub use self::rounding::{MomentCount, RoundingTotals};

@@ -7,6 +7,7 @@ pub(crate) mod budget;
 pub(crate) mod buffers;
 pub(crate) mod check_output;
 pub(crate) mod convert;
+mod decoded_pieces;
 pub(crate) mod error_lora;
 pub(crate) mod input;
 pub(crate) mod job;

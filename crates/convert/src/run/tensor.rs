@@ -13,6 +13,7 @@ use crate::report::record::TensorRecord;
 use crate::report::watch::{Event, Phase, notice};
 use crate::run::bias;
 use crate::run::buffers::Buffers;
+use crate::run::decoded_pieces::DecodedPieces;
 use crate::run::lazy::Lazy;
 use crate::run::narrowing::Narrowing;
 use crate::run::not_finite::first_row_not_finite;
@@ -330,27 +331,21 @@ impl<'a> Output<'a> {
         buffers: &mut Buffers,
     ) -> Result<Vec<String>, Stop> {
         let header = &planned.header;
-        let name = planned.decoded_name();
-        let (mut numbers, mut bytes) = (buffers.take(), vec![]);
-        let mut lost = Narrowing::of(dtype);
-        let mut at = 0;
+        let mut numbers = buffers.take();
+        let mut decoded = DecodedPieces::new(self, planned, dtype, vec![]);
         for piece in pieces(header.byte_len()) {
             numbers.resize((piece.end - piece.start) as usize, 0);
             self.input.source.checkpoint.read_into(header, piece.start, &mut numbers)?;
-            let values = widened(FloatDtype::F32, &numbers);
-            bytes = dtype.stored(&values, bytes);
-            lost.add(&values, &bytes);
-            self.file.write_part(&name, at, &bytes)?;
-            at += bytes.len() as u64;
+            decoded.put(&widened(FloatDtype::F32, &numbers))?;
             self.passed(piece.end - piece.start)?;
         }
         // Without elements there are no pieces, and the tensor has to be written all the same.
         if header.byte_len() == 0 {
-            self.file.write(&name, &[])?;
+            decoded.put(&[])?;
         }
-        lost.tell(report);
+        let (written, _) = decoded.finish(report);
         buffers.keep(numbers);
-        Ok(vec![name])
+        Ok(written)
     }
 
     /// Decodes another program's codes some rows at a time: banks of experts are large.
@@ -365,23 +360,18 @@ impl<'a> Output<'a> {
         /// Numbers that are decoded at once.
         // 8 MiB as F32.
         const AT_ONCE: usize = 1 << 21;
-        let name = planned.decoded_name();
-        let (mut values, mut bytes) = (vec![], buffers.take());
-        let mut lost = Narrowing::of(dtype);
-        let mut at = 0;
+        let mut values = vec![];
+        let mut decoded = DecodedPieces::new(self, planned, dtype, buffers.take());
         let height = (AT_ONCE / foreign.cols()).max(1);
         for first in (0..foreign.rows()).step_by(height) {
             let rows = first..foreign.rows().min(first + height);
             self.input.source.foreign_rows(foreign, rows, &mut values)?;
-            bytes = dtype.stored(&values, bytes);
-            lost.add(&values, &bytes);
-            self.file.write_part(&name, at, &bytes)?;
-            at += bytes.len() as u64;
+            decoded.put(&values)?;
         }
-        lost.tell(report);
-        buffers.keep(bytes);
+        let (written, memory) = decoded.finish(report);
+        buffers.keep(memory);
         self.passed(planned.header.byte_len())?;
-        Ok(vec![name])
+        Ok(written)
     }
 
     /// Lays the input's codes and scales out anew.

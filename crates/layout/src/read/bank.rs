@@ -3,9 +3,7 @@ use roundwise_tensor_file::{Checkpoint, TensorHeader};
 use crate::layout::Layout;
 use crate::marker::Marker;
 use crate::opened_by::reads_banks;
-use crate::packing::Packing;
-use crate::read::packed::{check_part, logical_shape, refuse_scaled_inputs};
-use crate::read::spelling::Spelling;
+use crate::read::packed::checked_layer;
 use crate::read::stored_layer::StoredLayer;
 
 /// Recognises a bank of experts of ComfyUI's: `[experts, rows, cols]` codes, and in every tensor of scales those of
@@ -39,23 +37,6 @@ pub(crate) fn recognise_bank(
     if !reads_banks(Layout::Comfy, scheme) {
         return Ok(None);
     }
-    let shape = match marker.orig_shape.as_deref() {
-        Some(shape) if scheme.has_block_scales() => logical_shape(shape)?,
-        _ => padded,
-    };
-    scheme.covers(padded[0], padded[1]).map_err(|error| error.to_string())?;
-    let parts = Packing::found(scheme, shape, padded)?.parts();
-    for part in &parts {
-        check_part(file, layer, marker, part, Some(experts))?;
-    }
-    refuse_scaled_inputs(file, layer)?;
-    Ok(Some(StoredLayer {
-        layer: layer.to_owned(),
-        scheme,
-        shape,
-        stored_shape: padded,
-        spelling: Spelling::Comfy,
-        scale: Some(scale.name.clone()),
-        experts: Some(size(experts)?),
-    }))
+    let stored = checked_layer(file, layer, marker, scheme, padded, Some(size(experts)?))?;
+    Ok(Some(StoredLayer { scale: Some(scale.name.clone()), ..stored }))
 }

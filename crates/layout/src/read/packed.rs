@@ -1,3 +1,4 @@
+use roundwise_scheme::Scheme;
 use roundwise_tensor_file::{Checkpoint, Dtype, TensorHeader};
 
 use crate::marker::Marker;
@@ -29,7 +30,24 @@ pub(crate) fn recognise_packed(
         return Err(format!("is marked `{}`, but is {}-D", marker.format, weight.shape.len()));
     }
     let [rows, _] = matrix_shape(weight)?;
-    let padded = [rows, cols];
+    checked_layer(file, layer, marker, scheme, [rows, cols], None).map(Some)
+}
+
+/// Returns a layer of ComfyUI's once all of its tensors are as readers need them.
+///
+/// - `padded`: shape of the stored codes, of a bank those of each expert
+/// - `experts`: how many matrices lie behind each other, where the layer is a bank
+///
+/// # Errors
+/// One line that says why the layer cannot be read: what was found and what was expected.
+pub(crate) fn checked_layer(
+    file: &Checkpoint,
+    layer: &str,
+    marker: &Marker,
+    scheme: Scheme,
+    padded @ [rows, cols]: [usize; 2],
+    experts: Option<usize>,
+) -> Result<StoredLayer, String> {
     let shape = match marker.orig_shape.as_deref() {
         // Of blocks alone: the shape of 4-bit integers is that of their codes.
         Some(shape) if scheme.has_block_scales() => logical_shape(shape)?,
@@ -38,22 +56,22 @@ pub(crate) fn recognise_packed(
     scheme.covers(rows, cols).map_err(|error| error.to_string())?;
     let parts = Packing::found(scheme, shape, padded)?.parts();
     for part in &parts {
-        check_part(file, layer, marker, part, None)?;
+        check_part(file, layer, marker, part, experts.map(|experts| experts as u64))?;
     }
     refuse_scaled_inputs(file, layer)?;
-    Ok(Some(StoredLayer {
+    Ok(StoredLayer {
         layer: layer.to_owned(),
         scheme,
         shape,
         stored_shape: padded,
         spelling: Spelling::Comfy,
         scale: parts.get(1).map(|part| format!("{layer}.{}", part.name)),
-        experts: None,
-    }))
+        experts,
+    })
 }
 
 /// Refuses a layer whose stored numbers are those of a weight with divided columns, and whose inputs are multiplied.
-pub(crate) fn refuse_scaled_inputs(file: &Checkpoint, layer: &str) -> Result<(), String> {
+fn refuse_scaled_inputs(file: &Checkpoint, layer: &str) -> Result<(), String> {
     let pre_scale = format!("{layer}.pre_quant_scale");
     match file.get(&pre_scale) {
         Some(_) => Err(format!("its inputs are scaled by `{pre_scale}`, which is not read")),
@@ -62,7 +80,7 @@ pub(crate) fn refuse_scaled_inputs(file: &Checkpoint, layer: &str) -> Result<(),
 }
 
 /// Returns the shape that a marker tells, of a weight or of each expert's.
-pub(crate) fn logical_shape(shape: &[u64]) -> Result<[usize; 2], String> {
+fn logical_shape(shape: &[u64]) -> Result<[usize; 2], String> {
     let size = |size: u64| usize::try_from(size).ok();
     let found = match shape {
         [rows, cols] => size(*rows).zip(size(*cols)),
@@ -74,7 +92,7 @@ pub(crate) fn logical_shape(shape: &[u64]) -> Result<[usize; 2], String> {
 /// Checks that a tensor has the dtype and the shape that readers need; some take more than one dtype.
 ///
 /// - `experts`: how many matrices lie behind each other, where the layer is a bank
-pub(crate) fn check_part(
+fn check_part(
     file: &Checkpoint,
     layer: &str,
     marker: &Marker,
