@@ -71,6 +71,9 @@ const PORTS: u16 = 20;
 /// Between two looks at whether to end.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// Time for a server that ends to let go of its folder in: it stops listening first.
+const ENDING: Duration = Duration::from_secs(2);
+
 /// Time for a worker to stop in before it is ended.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -86,9 +89,18 @@ impl Studio {
     /// [`StudioError::State`], [`StudioError::Port`], [`StudioError::Silent`],
     /// [`StudioError::NoRandom`].
     pub fn begin(setup: Setup) -> Result<Begun, StudioError> {
-        let Some(state) = StateFolder::open(&setup.state)? else {
-            let address = neighbour::ask(&setup)?;
-            return Ok(Begun::Running { address });
+        let give_up = Instant::now() + ENDING;
+        let state = loop {
+            if let Some(state) = StateFolder::open(&setup.state)? {
+                break state;
+            }
+            match neighbour::ask(&setup) {
+                Ok(address) => return Ok(Begun::Running { address }),
+                Err(StudioError::Silent { .. }) if Instant::now() < give_up => {
+                    std::thread::sleep(PAUSE);
+                }
+                Err(error) => return Err(error),
+            }
         };
         // The folder is locked first, so that whoever finds it locked may ask where the server is.
         let listener = listen(setup.port)?;

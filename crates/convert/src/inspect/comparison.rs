@@ -438,16 +438,13 @@ impl Comparison {
         }
     }
 
-    /// Compares a layer in codes of another program with the plain numbers that it became, some rows at a
-    /// time, since banks of experts are large.
+    /// Compares a layer in codes of another program with the plain numbers that it became.
     fn compare_foreign(
         &self,
         before: &TensorHeader,
         foreign: &ForeignLayer,
         after: &TensorHeader,
     ) -> Result<Outcome, ConvertError> {
-        /// Numbers that are compared at once.
-        const AT_ONCE: usize = 1 << 21;
         let wrong = |problem: String| Ok(Outcome::Wrong(finding(&before.name, problem)));
         if foreign.shape != after.shape {
             return wrong(format!("shape {:?} became {:?}", foreign.shape, after.shape));
@@ -460,9 +457,7 @@ impl Comparison {
         };
         let (mut values, mut expected, mut found) = (vec![], vec![], vec![]);
         let mut at = 0;
-        let height = (AT_ONCE / foreign.cols()).max(1);
-        for first in (0..foreign.rows()).step_by(height) {
-            let rows = first..foreign.rows().min(first + height);
+        for rows in foreign.pieces(0..foreign.rows()) {
             self.original.foreign_rows(foreign, rows, &mut values)?;
             expected = dtype.stored(&values, expected);
             found.resize(expected.len(), 0);

@@ -348,7 +348,7 @@ impl<'a> Output<'a> {
         Ok(written)
     }
 
-    /// Decodes another program's codes some rows at a time: banks of experts are large.
+    /// Decodes another program's codes.
     fn decode_foreign(
         &self,
         planned: &PlannedTensor,
@@ -357,14 +357,9 @@ impl<'a> Output<'a> {
         report: &mut TensorReport,
         buffers: &mut Buffers,
     ) -> Result<Vec<String>, Stop> {
-        /// Numbers that are decoded at once.
-        // 8 MiB as F32.
-        const AT_ONCE: usize = 1 << 21;
         let mut values = vec![];
         let mut decoded = DecodedPieces::new(self, planned, dtype, buffers.take());
-        let height = (AT_ONCE / foreign.cols()).max(1);
-        for first in (0..foreign.rows()).step_by(height) {
-            let rows = first..foreign.rows().min(first + height);
+        for rows in foreign.pieces(0..foreign.rows()) {
             self.input.source.foreign_rows(foreign, rows, &mut values)?;
             decoded.put(&values)?;
         }

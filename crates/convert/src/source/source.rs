@@ -441,17 +441,13 @@ impl Source {
         rows: std::ops::Range<usize>,
         mut memory: Vec<u8>,
     ) -> Result<LoadedWeight, ConvertError> {
-        /// Numbers that are decoded at once.
-        // 4 MiB as F32, beside the weight that they go into.
-        const AT_ONCE: usize = 1 << 20;
         let shape = [rows.len(), foreign.cols()];
         memory.clear();
         // Exactly, for growing would double it, and memory is planned for one copy.
         memory.reserve_exact(shape[0] * shape[1] * size_of::<f32>());
         let mut values = vec![];
-        let height = (AT_ONCE / foreign.cols()).max(1);
-        for first in rows.clone().step_by(height) {
-            self.foreign_rows(foreign, first..rows.end.min(first + height), &mut values)?;
+        for piece in foreign.pieces(rows) {
+            self.foreign_rows(foreign, piece, &mut values)?;
             memory.extend(values.iter().flat_map(|value| value.to_le_bytes()));
         }
         Ok(LoadedWeight { shape, dtype: FloatDtype::F32, bytes: memory })

@@ -113,6 +113,13 @@ impl ForeignLayer {
         self.cols
     }
 
+    /// Returns `rows` in pieces of some 2²¹ numbers, 8 MiB once decoded: banks of experts are large, and so
+    /// are the tables of embeddings.
+    pub fn pieces(&self, rows: Range<usize>) -> impl Iterator<Item = Range<usize>> + use<> {
+        let (end, height) = (rows.end, ((1 << 21) / self.cols).max(1));
+        rows.step_by(height).map(move |first| first..end.min(first + height))
+    }
+
     /// Decodes some rows, row-major: what the program's own formula gives in single precision.
     ///
     /// # Errors
