@@ -240,6 +240,7 @@ impl QualityBench<'_> {
             let ratio = |judged: &[Judged]| judged[0].output_error / judged[1].output_error;
             let row = SampleRow {
                 texts,
+                // Of many sampled texts 49 are judged, to save time.
                 sampled: ratio(&self.encoders.judge(model, [sample[0], texts.min(49)], &files)?),
                 held_out: ratio(&self.encoders.judge(model, HELD_OUT, &files)?),
             };
