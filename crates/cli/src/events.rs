@@ -58,7 +58,7 @@ impl Events {
     /// Begins to listen on standard input, where a line `stop`, or its end, asks to stop.
     pub(crate) fn listen() -> Self {
         // Nobody joins the thread: it ends with the program. The end of the input counts as `stop`, so that a
-// conversion does not outlive the program that started it.
+        // conversion does not outlive the program that started it.
         std::thread::spawn(|| {
             let lines = std::io::stdin().lock().lines();
             // A line that cannot be read counts as the end.
