@@ -15,7 +15,7 @@ use crate::source::Source;
 ///
 /// - `cols`: numbers in a row
 pub(crate) fn first_row_not_finite(dtype: PlainDtype, bytes: &[u8], cols: usize) -> Option<usize> {
-    /// Says whether no exponent is all ones. Without a branch, so that a compiler uses vectors.
+    /// Returns whether no exponent is all ones. Without a branch, so that a compiler uses vectors.
     fn are_finite<const WIDTH: usize>(
         row: &[u8],
         exponent: u32,
