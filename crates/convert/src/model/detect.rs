@@ -337,7 +337,8 @@ fn copies(shapes: &Shapes<'_>, main: &Component) -> Vec<Component> {
         return vec![];
     }
     let bare = main.evidence.iter().filter_map(|it| it.strip_prefix(main.prefix.as_str()));
-    let bare: Vec<&str> = bare.collect();
+    // The evidence for a dimension is the name and the shape, `x_embedder.weight [2304, 64]`.
+    let bare: Vec<&str> = bare.map(|it| it.split_once(" [").map_or(it, |(name, _)| name)).collect();
     let Some(first) = bare.first() else { return vec![] };
     let is_beside = |prefix: &&str| *prefix != main.prefix && prefix.ends_with('.');
     let prefixes = shapes.names().filter_map(|name| name.strip_suffix(first)).filter(is_beside);

@@ -33,8 +33,8 @@ pub(crate) fn map_in_order<T: Sync, R: Send, E: Send>(
         for _ in 0..threads.get().min(items.len()) {
             scope.spawn(|| {
                 let mut buffers = Buffers::default();
-                // Relaxed, for nothing else goes along with it: whoever sees it late has begun one
-                // item more.
+                // Relaxed, since nothing else is passed along: a thread that sees it late does one
+                // more item.
                 while !has_failed.load(Ordering::Relaxed) {
                     let index = next.fetch_add(1, Ordering::Relaxed);
                     let Some(item) = items.get(index) else { break };
