@@ -65,6 +65,7 @@ pub(crate) fn wrap(text: &str, width: usize) -> Vec<String> {
         let line = lines.last_mut().expect("begins with one line");
         if line.is_empty() {
             line.push_str(word);
+        // In columns of a terminal, where colours take none and wide characters two.
         } else if measure_text_width(line) + 1 + measure_text_width(word) <= width {
             line.push(' ');
             line.push_str(word);

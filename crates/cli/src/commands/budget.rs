@@ -61,6 +61,7 @@ pub(super) fn keep(
         None => {
             let progress = Progress::new(&job.input, run.quiet || run.json);
             let result = budget(&request, &progress);
+            // Before an error is printed, so that no bar stays above it.
             progress.finish();
             result
         }

@@ -285,6 +285,8 @@ impl Comparison {
             let shapes = format!("{:?} became {:?}", before.shape, matrix.shape());
             error.unwrap_or_else(|| misfit(shapes))
         })?;
+        // A single NaN or infinity among the weights makes their sum of squares one, so that no second
+        // pass is needed to look for it.
         match measure(&weight.view(), &matrix).weight_squared.is_finite() {
             true => Ok((weight, matrix)),
             false => Err(misfit(codes::NOT_FINITE.to_owned())),
@@ -464,6 +466,7 @@ impl Comparison {
         for first in (0..foreign.rows()).step_by(height) {
             let rows = first..foreign.rows().min(first + height);
             self.original.foreign_rows(foreign, rows, &mut values)?;
+            // Decoded and rounded by the code that the conversion runs, so the bytes have to be equal.
             expected = dtype.stored(&values, expected);
             found.resize(expected.len(), 0);
             self.converted.checkpoint.read_into(after, at, &mut found)?;

@@ -193,6 +193,7 @@ fn shorten(text: &str) -> String {
 fn count_dtypes(source: &Source) -> Vec<DtypeCount> {
     let mut counts = BTreeMap::<(Dtype, &str), DtypeCount>::new();
     for header in source.checkpoint.tensors() {
+        // By stored name as well: the blocks of a GGUF file are all F32 once decoded.
         let count = counts.entry((header.dtype, header.stored_as())).or_default();
         count.dtype = header.stored_as();
         count.is_decoded = header.is_in_blocks();

@@ -321,6 +321,7 @@ fn companions(shapes: &Shapes<'_>, main: &Component) -> Vec<Component> {
     }
     let mut others: Vec<_> = starts.into_iter().map(|prefix| companion(shapes, prefix)).collect();
     others.extend(copies(shapes, main));
+    // Without a prefix the main model claims every tensor that no companion does.
     if has_strays && !main.prefix.is_empty() {
         others.push(unknown("", "unclaimed"));
     }

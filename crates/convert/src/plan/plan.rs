@@ -437,6 +437,7 @@ fn refuse_codes(
     if !recipe.stores_codes() {
         return Ok(());
     }
+    // A preset that was only detected refuses below, where a recipe may insist on what the model is.
     let forced = recipe.preset().and(preset.refuse.as_ref());
     if let Some(reason) = forced {
         return Err(ConvertError::Refused {

@@ -378,6 +378,7 @@ impl<'a> Questions<'a> {
         let is_kept = |layer: &String| {
             let weight = self.source.checkpoint.get(&weight_of(layer));
             let weight = weight.filter(|weight| self.source.shape_of(weight).len() == 2);
+            // Without its own stack, whose answer would ask for this layer again.
             let wish = weight.map(|weight| wish(&self.ask_alone(weight)));
             wish.is_some_and(|wish| matches!(wish, Wish::Keep | Wish::Correct))
         };

@@ -111,6 +111,7 @@ pub fn try_job(job: &Job, shapes: usize, watch: &dyn Watch) -> Result<Trial, Con
 
 /// Weights that become codes, by shape and scheme, in file order.
 fn alike(plan: &Plan) -> Vec<Alike> {
+    // The map holds places in the list, because its own order would lose that of the file.
     let mut found = BTreeMap::new();
     let mut groups: Vec<Alike> = vec![];
     for (planned, scheme) in plan.quantized() {

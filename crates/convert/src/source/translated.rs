@@ -200,6 +200,7 @@ impl Renaming {
         let table = DialectTable::of(detected.main.architecture, architecture());
         let prefix = detected.main.prefix.clone();
         let new_prefix = prefix.strip_prefix(&detected.wrapper).unwrap_or(&prefix).to_owned();
+        // Without a table there may still be a wrapper to take off.
         (is_model && (table.is_some() || prefix != new_prefix)).then_some(Self {
             table,
             prefix,
@@ -249,6 +250,7 @@ impl Renaming {
         let (prefix, new_prefix) = (self.prefix.as_str(), self.new_prefix.as_str());
         let wrapper = detected.wrapper.as_str();
         let scope = Scope { shapes, prefix, new_prefix, wrapper, header: &header };
+        // By identity: components have no name of their own that could be compared.
         let is_main = |name: &str| std::ptr::eq(detected.component_of(name), &detected.main);
         match self.table {
             Some(table) => table.translate(&scope, &is_main),

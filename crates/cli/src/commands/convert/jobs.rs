@@ -70,6 +70,7 @@ fn recipes<'a>(
     }
     let of_output = |to: &'_ SchemeOutput| {
         let scheme = Some(to.scheme.clone());
+        // So that an error names the `--to` that asked for this scheme.
         let typed = typed.clone().with_scheme(format!("--to {}", to.scheme));
         checked(RecipeFile { scheme, ..file.clone() }, &typed)
     };

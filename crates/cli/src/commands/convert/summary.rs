@@ -248,6 +248,7 @@ fn describe_worst(report: &Report) -> String {
     }
     if report.weight_error.is_some() {
         let together = "all weights together".to_owned();
+        // The table by outputs has one column more.
         let blank = (!by_outputs.is_empty()).then(String::new);
         let cells = [together, String::new(), error(report.weight_error)].into_iter().chain(blank);
         table.row(cells.collect());

@@ -96,6 +96,7 @@ impl Lora {
         if self.is_transposed {
             let rank = self.inner();
             let cols = down.len() / rank;
+            // (up · down)ᵀ = downᵀ · upᵀ.
             return Ok((transposed(&down, cols), transposed(&up, rank)));
         }
         Ok((up, down))

@@ -61,6 +61,8 @@ impl PeftOft {
                 size_of(elements).filter(|size| count.checked_mul(*size) == Some(cols))
             }
             [stages, count, size, width] if is_boft => {
+                // Stage `s` mixes columns that lie up to `size · 2^s` apart, so that the last one needs
+                // whole groups of `size · 2^(stages − 1)` columns.
                 let covered = size.checked_shl(stages.saturating_sub(1) as u32).unwrap_or(0);
                 let is_covered =
                     stages == 1 || size % 2 == 0 && cols.is_multiple_of(covered.max(1));
