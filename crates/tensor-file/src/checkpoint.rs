@@ -111,6 +111,7 @@ impl Checkpoint {
             defects.extend(contents.defects.drain(..).map(|kind| kind.at(path)));
             checkpoint.add(file, contents);
         }
+        // Tensors of one name lie next to each other then, and `get` can search by halves.
         checkpoint.tensors.sort_by(|a, b| a.name.cmp(&b.name));
         checkpoint.keep_each_once(index)?;
         Ok((checkpoint, defects))

@@ -134,6 +134,7 @@ impl Journal {
                 Ok(())
             }
             Err(error) => {
+                // Part of a line may be in the file, and a reader drops whatever follows such a line.
                 batch.is_torn = true;
                 Err(Kind::io("write")(error).at(&self.path))
             }

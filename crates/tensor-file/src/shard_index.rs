@@ -38,6 +38,7 @@ impl ShardIndex {
         if places.is_empty() {
             return Err(Kind::IndexEmpty.at(path));
         }
+        // Doubles lie next to each other then, and `shard_of` can search by halves.
         places.sort();
         if let Some(pair) = places.windows(2).find(|pair| pair[0].0 == pair[1].0) {
             return Err(Kind::IndexDuplicate.at_tensor(path, &pair[0].0));

@@ -125,6 +125,7 @@ impl BudgetBench<'_> {
         if options.stats.is_none() && !self.statistics.exists() {
             let all = fs::read_to_string(self.encoders.texts()?)?;
             let texts = self.folder.join("calibration.txt");
+            // The first 64 texts are those that `judge` reads, which no statistics may have seen.
             let lines: Vec<&str> = all.lines().skip(64).collect();
             fs::write(&texts, lines.join("\n"))?;
             let collector = "crates/stats/collector/roundwise_collect.py";

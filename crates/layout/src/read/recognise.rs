@@ -113,6 +113,7 @@ fn logarithmic_scheme(
     layer: &str,
     scale: &TensorHeader,
 ) -> Result<Scheme, String> {
+    // A scale that the layers of a module share is written as `[1]`, one of its own as `[]`.
     let is_shared = !scale.shape.is_empty();
     let unknown = |found: String| {
         Err(format!(

@@ -190,6 +190,7 @@ impl<'a> Machine<'a> {
             Value::List(list) if !is_dict => list.extend(items),
             Value::Dict(dict) if is_dict => dict.extend(pairs),
             Value::Object(object) => object.entries.extend(pairs),
+            // Such as a set, whose items are of no use here.
             Value::Other => {}
             _ => return Err(self.wrong("items for what holds none")),
         }

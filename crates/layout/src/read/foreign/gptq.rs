@@ -269,6 +269,7 @@ impl Decode for Columns {
     ) -> Result<(), TensorFileError> {
         let height = self.cols * self.bits / 32;
         let shape = [height, self.rows * 4];
+        // A row of the weight is a column of words, and a word has 4 bytes.
         let codes = words(&columns_of(file, &self.codes, shape, rows.start * 4..rows.end * 4)?);
         let zeros = words(&file.read(&self.zeros)?);
         let zero_words = zeros.len() / self.groups;

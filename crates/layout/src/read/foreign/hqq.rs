@@ -112,6 +112,7 @@ fn find(
         packing(&packed).ok_or_else(|| format!("its packing is `{packed}`, which is not known"))?;
     let axis = number(file, &name("axis"))?;
     let extent = Extent::of(codes, shape, packing, &packed)?;
+    // Along axis 1 a group is a row of the flattened weight, along axis 0 a column of it.
     let (scale_count, group) = match axis {
         1 => (extent.used_rows, extent.width),
         0 => (extent.width, extent.used_rows),
