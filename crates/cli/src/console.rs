@@ -80,6 +80,7 @@ pub(crate) fn width() -> usize {
 
 /// Returns the width of sentences: the terminal's; a file or a pipe has none, and gets that of help texts.
 pub(crate) fn width_of_prose() -> usize {
+    // As `max_term_width` has it for help texts.
     const WIDTH_OF_HELP: usize = 100;
     match width() {
         usize::MAX => WIDTH_OF_HELP,

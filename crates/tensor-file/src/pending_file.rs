@@ -203,6 +203,7 @@ pub(crate) fn journal_path(target: &Path) -> PathBuf {
 fn hidden_name(target: &Path, ending: &str) -> OsString {
     // File systems stop at 255 bytes.
     const LONGEST_BYTES: usize = 240;
+    // Up to 4 bytes each, beside 64 digits of the hash and the ending.
     const BEGINNING_CHARS: usize = 40;
     let name = target.file_name().unwrap_or_default();
     let mut hidden = OsString::from(".");

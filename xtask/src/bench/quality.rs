@@ -37,7 +37,7 @@ const ALL_MODELS: [&str; 3] = ["minilm", "mpnet", language::MODEL];
 
 const COLLECTOR: &str = "crates/stats/collector/roundwise_collect.py";
 
-/// Statistics are of the texts from 64 on, errors of those before.
+/// Statistics are of the texts from 64 on, errors of those before: first text and count.
 const HELD_OUT: [usize; 2] = [0, 64];
 const CALIBRATION: [usize; 2] = [64, 236];
 

@@ -151,6 +151,7 @@ pub fn inspect(path: &Path) -> Result<Inspection, ConvertError> {
         dialect: subject.detected.dialect,
         wrapper: subject.detected.wrapper.clone(),
         names_stay,
+        // The catalogue begins with `fp8`.
         fp8_consumer: as_converted.opens(CATALOG[0].scheme, Layout::Comfy),
         preset: model.preset.name.clone(),
         dtypes: count_dtypes(&source),

@@ -427,6 +427,7 @@ fn parted(
     let counts = match parts {
         1 => vec![rows],
         _ => {
+            // A bias does not show the width by which it is cut: its weight does.
             let weight = weight_beside(name, leaf, scope.shapes).unwrap_or(shape);
             let width = weight.get(1).copied().unwrap_or(0);
             let square = rule.rows.square;

@@ -69,6 +69,7 @@ pub(crate) fn find_not_finite_among(
         let found = match planned.band_rows() {
             _ if planned.experts().is_some() => check_bank(source, planned, *scheme)?,
             Some(height) => {
+                // The search for the largest magnitude refuses such a number as well.
                 largest_of(source, header, [planned.matrix_shape()[0], height], *scheme)?.map(drop)
             }
             None => {
