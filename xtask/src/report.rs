@@ -315,6 +315,7 @@ const FIGURE: &str = "docs/quality.svg";
 fn quality_section(record: &Record<Quality>) -> String {
     let rows = &record.measured.rows;
     let nearest = |row: &Row| {
+        // The first case of each scheme is that of nearest codes.
         let mut others = rows.iter().filter(|it| it.model == row.model && it.scheme == row.scheme);
         others.next().map(|other| &other.held_out)
     };
@@ -368,6 +369,7 @@ fn quality_section(record: &Record<Quality>) -> String {
 fn language_section(record: &Record<Language>) -> String {
     let Language { model, tokens, loss, rows, .. } = &record.measured;
     let nearest = |row: &LanguageRow| {
+        // The first case of each scheme is that of nearest codes.
         let mut others = rows.iter().filter(|other| other.scheme == row.scheme);
         others.next().map_or(f64::NAN, |other| other.kl)
     };

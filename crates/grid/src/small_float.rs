@@ -63,7 +63,8 @@ pub(crate) fn round<F: SmallFloat>(value: f32) -> f32 {
 pub(crate) fn encode<F: SmallFloat>(value: f32) -> u32 {
     let magnitude = tamed_magnitude(value, F::MAX);
     let binade = binade::<F>(magnitude.to_bits());
-    // The exponent field of the smallest normal value, in place, is taken off here for nothing.
+    // The exponent field of the smallest normal value is subtracted here, in a constant, where it costs
+    // nothing.
     let first = F::MIN_NORMAL_FIELD << F::MANTISSA_BITS;
     let counter = f32::from_bits(rounder::<F>(binade) - first);
     let steps = (magnitude + counter).to_bits();

@@ -51,10 +51,11 @@ impl Opener {
     /// tensors beside the weights.
     pub(crate) const FIRST_FORMAT: Opener = Opener::stock("ComfyUI 0.3.68 or newer");
 
-    /// Read the former layout from the first day on.
+    /// Reads the layout of the time before markers.
     pub(crate) const LEGACY: Opener = Opener::stock("ComfyUI (any version since October 2024)");
 
-    /// Returns the program that opens a text encoder by itself: its loader asked for the header later.
+    /// Returns the program that opens a text encoder by itself: its loader learned later to read the
+    /// header.
     pub fn of_text_encoder(self) -> Opener {
         match self == Opener::FIRST_FORMAT {
             true => Opener::stock("ComfyUI 0.3.72 or newer"),
@@ -63,7 +64,8 @@ impl Opener {
     }
 
     /// Returns the program that opens a model whose names stand behind a prefix. Loaders take the
-    /// prefix off the names of tensors, and off the header's never did: markers in tensors count.
+    /// prefix off the names of tensors, but not off those in the header, so that only markers in
+    /// tensors count.
     pub fn of_prefixed_model(self) -> Opener {
         match self == Opener::FIRST_FORMAT {
             true => Opener::stock("ComfyUI 0.3.77 or newer"),

@@ -82,7 +82,7 @@ impl<'a> Layer<'a> {
         let tiling = self.scheme.tiling();
         let [_, across] = tiling.tiles(rows, cols);
         let scale = |row, tile| self.nearest.scales()[tiling.first_tile(row, [rows, cols]) + tile];
-        // The scale of a tile of zeros may be far above the others; infinite it would be 0 · ∞.
+        // The scale of a tile of zeros may be far above the others; as an infinity it would make 0 · ∞.
         let largest = f64::from(f32::MAX);
         let in_unit = |scale: f32| (f64::from(scale) / self.unit).min(largest) as f32;
         (0..across).map(|tile| (0..rows).map(|row| in_unit(scale(row, tile))).collect()).collect()

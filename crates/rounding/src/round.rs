@@ -114,15 +114,15 @@ impl Search<'_> {
         let key = Key { objective, effort, seed, group, rows, has_mean };
         let find = || Projection::of(objective, &layer, seen, options.effort, engine, seed);
         let projection = cache.unwrap_or(&SearchCache::default()).get_or_find(key, find)?;
-        // Only feedback hands errors on between rows. Gradients are of whole outputs; those of a part of the rows are
-        // not cut out.
+        // Only feedback hands errors on between rows. Gradients are those of all outputs; they are not
+        // cut to a part of the rows.
         let is_coupled = options.sides == Sides::Both
             && matches!(options.solver, Solver::Best | Solver::Feedback(_));
         let outputs = asked
             .outputs
             .filter(|outputs| is_seen && is_whole && is_coupled && outputs.rows() == weight.rows());
         let coupling = outputs.map(OutputMoment::coupling).transpose()?.flatten();
-        // Of a rotated diagonal only a part is seen.
+        // Rotating a factor with a diagonal leaves out what the rotation puts beside the diagonal.
         let is_partial = rotated
             .as_ref()
             .is_some_and(|rotated| matches!(rotated.second_moment(), SecondMoment::LowRank { .. }));

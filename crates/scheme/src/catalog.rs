@@ -59,6 +59,7 @@ pub const CATALOG: &[CatalogEntry] = &[
         "the same for kernels that take scales as exponents (`ue8m0`)",
     ),
     scaled(
+        // Named as convert_to_quant names its format; a block is a group of one row all the same.
         "fp8-block3d-64",
         GridKind::E4m3,
         Tiling::group(64),

@@ -73,7 +73,7 @@ impl GridVisitor for Measure<'_> {
 }
 
 /// The largest `|Ŵ − W|` over all weights in steps of the grid: each at most 0.5 for nearest
-/// rounding. Weights past the largest grid value are left out, for a scale may be chosen to clip.
+/// rounding. Weights past the largest grid value are left out, since a scale may be chosen to clip.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct LargestStep {
     /// In steps at `W`.
@@ -257,7 +257,7 @@ impl<G: Grid> RowErrors<G> {
         decode_each::<G>(&self.codes, &self.spread_scales, &mut self.decoded);
         if let Some(importance) = importance {
             let roots = importance.iter().zip(&mut self.decoded).zip(values);
-            // Measured from 0, in units in which every column matters alike.
+            // Scaled by the root, so that the squares below are weighed by the importance.
             roots.for_each(|((importance, decoded), value)| {
                 *decoded = (*decoded - value) * importance.sqrt();
             });

@@ -51,7 +51,7 @@ impl QuantizedMatrix {
         }
         let by_row = is_by_row(scheme, rule, shape);
         let scales = match by_row {
-            // Places for the scales that `Encode` chooses row by row.
+            // `Encode` overwrites these row by row.
             true => vec![1.0; scheme.tiling().tiles(rows, cols).iter().product()].into(),
             false => choose_scales(weight, scheme, rule)?,
         };

@@ -121,9 +121,9 @@ impl Scheme {
         Self { storage: self.storage().read_as().unwrap_or(self.storage), ..self }
     }
 
-    /// Returns the scheme with its scales as servers keep them: numbers of 16 bits, or powers of two
-    /// where programs disagree about dividing and multiplying, and for square blocks, whose kernels
-    /// may take exponents alone and round others again. E4M3 is as precise with them.
+    /// Returns the scheme with its scales as servers keep them: numbers of 16 bits; powers of two where
+    /// some programs divide and others multiply, and for square blocks, since some kernels take
+    /// exponents only and would round any other scale. FP8 codes lose no precision by powers of two.
     #[must_use]
     pub fn for_servers(self) -> Self {
         let tiling = self.tiling();

@@ -154,7 +154,8 @@ impl LayerStatistics {
                 matrix
             }
         };
-        // Where the factor holds more than there is, its own diagonal keeps H positive definite.
+        // Where the factor holds more than the diagonal, its own sum stays, which keeps H positive
+        // definite.
         for (j, &value) in self.diagonal.iter().enumerate() {
             let place = &mut matrix[j * n + j];
             *place = place.max(value);

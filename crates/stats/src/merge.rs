@@ -66,6 +66,7 @@ impl<'a> Merge<'a> {
                 LayerStatistics::merged,
             )?;
             writer.write(module, &layer.expect("a module comes from a source"))?;
+            // Each part by itself, since only some of the sources may have it.
             let mixed = self.fold(module, |source| source.mixed(module), MixedInputs::merged)?;
             if let Some(mixed) = mixed {
                 writer.write_mixed(module, &mixed)?;
@@ -168,7 +169,7 @@ impl Merge<'_> {
             sources().filter_map(known).reduce(Knowledge::together)
         };
         if let Some(knowledge) = knowledge(Moment::Mixed) {
-            // Of other rows it is refused when it is merged.
+            // Mixed inputs of different rows are refused when they are merged.
             let mixed =
                 sources().find_map(|source| source.mixed(module).transpose()).transpose()?;
             plan.mixed = mixed.map(|mixed| (knowledge, mixed.rows.len()));

@@ -88,7 +88,7 @@ impl LayerHeaders {
         });
         let others = [MEAN, MIXED_ROWS, GRADIENT_COUNT, GRADIENT_MEAN_SQUARE];
         let known = of_moments.chain(others).find(|known| *known == name);
-        // Parts of the second version under the number of the first: the file was edited.
+        // A file of version 1 with parts of version 2 was edited by hand: these parts count as unknown.
         let known = known.filter(|known| version > 1 || FIRST_VERSION.contains(known));
         known.map(|known| self.0.insert(known, header.clone())).is_some()
     }
@@ -160,7 +160,7 @@ impl LayerHeaders {
         }
         let of_diagonal = || self.get(diagonal).and_then(|it| it.shape.first().copied());
         let side = match moment.side(shape) {
-            // A file that does not know the rows says them here.
+            // Where the file does not know the rows, the diagonal gives their number.
             0 => of_diagonal().unwrap_or(0),
             side => side,
         };

@@ -39,8 +39,8 @@ impl SideCar {
         let (version, layers) = checked_metadata(metadata).map_err(|kind| kind.at(path))?;
         let curvature = curvature(metadata).map_err(|kind| kind.at(path))?;
         let mut parts: Vec<LayerHeaders> = layers.iter().map(|_| LayerHeaders::default()).collect();
-        // A tensor of no listed layer is refused: the fingerprint, which is of the list, would not
-        // tell of it.
+        // A tensor of no listed layer is refused: the fingerprint, which is of the list, would not show
+        // it.
         for tensor in checkpoint.tensors() {
             // At the last dot: modules have dots in their names, parts have none.
             let is_known = tensor.name.rsplit_once('.').is_some_and(|(module, part)| {
@@ -123,7 +123,7 @@ impl SideCar {
         };
         let rows = self.parts[position].get(MIXED_ROWS).map(|header| self.integers(header));
         let ends = rows.transpose()?.unwrap_or_default();
-        // A negative end is past every weight.
+        // A negative end counts as past the end of every weight.
         let end = |value: i64| u64::try_from(value).unwrap_or(u64::MAX);
         let (ranges, _) = ends.as_chunks::<2>();
         let ranges = ranges.iter().map(|range| range.map(end)).collect();

@@ -100,7 +100,7 @@ impl StatisticsWriter {
         // Sorted, as the list of layers is, and as `plan` looks them up.
         plans.sort_by(|a, b| a.shape.module.cmp(&b.shape.module));
         for plan in &plans {
-            // A line of the metadata's list each.
+            // The list of layers in the metadata has one line for each.
             if plan.shape.module.is_empty() || plan.shape.module.contains('\n') {
                 return Err(Kind::UnknownLayer.at_layer(path, &plan.shape.module));
             }
@@ -158,7 +158,7 @@ impl StatisticsWriter {
             self.write_moment(module, Moment::Weighted, plan.shape.columns, weighted)?;
         }
         if let Some(outputs) = &gradient.outputs {
-            // As planned with G itself: the rows of the layer may not be known.
+            // The side that was planned for G itself, since the rows of the layer may be unknown.
             let known = plan.gradient.and_then(|gradient| gradient.outputs);
             let side = known.map_or(plan.shape.rows, |(_, side)| side);
             self.write_moment(module, Moment::Outputs, side, outputs)?;
@@ -220,7 +220,7 @@ fn metadata(tool: &str, plans: &[LayerPlan]) -> BTreeMap<String, String> {
     let shapes: Vec<LayerShape> = plans.iter().map(|plan| plan.shape.clone()).collect();
     // Layers see different numbers of inputs, such as experts that few tokens are routed to.
     let samples = plans.iter().map(|plan| plan.count).max().unwrap_or(0);
-    // Programs that know the first version alone read what it can hold.
+    // Files that need no more are of the first version, so that programs that know no other read them.
     let is_new = plans.iter().any(LayerPlan::is_of_second_version);
     let version = if is_new { CURVATURE_VERSION } else { VERSION };
     let curvature = plans.iter().find_map(|plan| plan.gradient).map(|it| it.curvature);

@@ -102,7 +102,7 @@ impl Studio {
                 Err(error) => return Err(error),
             }
         };
-        // The folder is locked first, so that whoever finds it locked may ask where the server is.
+        // The folder is locked before the address is written: a second server that finds the lock may ask for it.
         let listener = listen(setup.port)?;
         let port = listener.local_addr()?.port();
         let key = Key::new()?;
@@ -199,7 +199,7 @@ impl Shared {
     pub(crate) fn open_page(&self, start: Option<String>) {
         let Ok(code) = locked(&self.codes).make(start) else { return };
         let address = format!("http://127.0.0.1:{}/#once={code}", self.port);
-        // Some systems end what opens it with the browser.
+        // On a thread of its own: on some systems the opener ends only with the browser.
         std::thread::spawn(move || browser::open(&address));
     }
 
@@ -237,7 +237,7 @@ impl Shared {
     fn keep(&self, id: u64, mut worker: Worker) {
         let mut ledger = locked(&self.ledger);
         match ledger.queue.get(id).map(|job| job.record.state) {
-            // Dropped, it stops.
+            // The worker is dropped here, which stops it.
             _ if ledger.is_closing => {}
             Some(JobState::Running) => ledger.worker = Some(worker),
             Some(JobState::Stopping) => {
@@ -278,7 +278,7 @@ impl Shared {
         worker.stop();
         let since = Instant::now();
         let mut is_killed = false;
-        // The second half of the time is for the end of a worker that was killed to be heard.
+        // The second half of the time is for hearing the end of a worker that was killed.
         while self.is_at_work() && since.elapsed() < GRACE * 2 {
             if since.elapsed() > GRACE && !is_killed {
                 worker.kill();

@@ -49,7 +49,8 @@ pub(crate) enum Encoding {
 }
 
 impl Encoding {
-    /// Tells whether where an element lies depends on its place in the row-major order alone.
+    /// Tells whether the place of an element in the file follows from its row-major index alone, so
+    /// that another shape of as many elements changes nothing.
     pub(crate) fn is_shapeless(&self) -> bool {
         match self {
             Encoding::Plain | Encoding::Blocks(_) | Encoding::Arranged(_) => true,

@@ -53,7 +53,7 @@ struct Batch {
     since: Instant,
     /// Records in the file.
     written: usize,
-    /// Whether a line could not be written whole: whatever follows it would not be read.
+    /// Whether a line may have been written in part: no line behind it would be read.
     is_torn: bool,
 }
 
@@ -75,7 +75,7 @@ impl Journal {
 
     /// Continues a journal after its last whole line.
     pub(crate) fn reopen(path: PathBuf, read: &ReadJournal) -> Result<Self, TensorFileError> {
-        // Not to append: Windows cuts nothing off by such a handle.
+        // Not opened to append: with such a handle Windows cannot cut a file.
         let file = OpenOptions::new().write(true).open(&path);
         // A torn line is cut off before more is appended, or it would hide all that follow.
         let file = file.and_then(|mut file| {
@@ -101,11 +101,12 @@ impl Journal {
     /// now, once the tensors are synced.
     pub(crate) fn add(&self, record: &Record, bytes: u64) -> Option<String> {
         let mut batch = self.batch.lock().unwrap_or_else(PoisonError::into_inner);
-        // Waits in memory, not in the file: a line on disk says that its tensors are.
+        // The line waits in memory: a line in the file says that its tensors are on disk.
         batch.lines += &line(record);
         batch.bytes += bytes;
-        // A sync for each tensor would wait for the disk thousands of times; one at the end would lose hours. Both
-        // limits together cost no more time than a single sync: the disk works while the next tensor is converted.
+        // A sync for each tensor would wait for the disk thousands of times; a single one at the end
+        // would lose hours of work. With both limits the disk writes one batch while the next tensors
+        // are converted.
         let is_due = batch.bytes >= BATCH_BYTES || batch.since.elapsed() >= BATCH_TIME;
         is_due.then(|| batch.take())
     }
@@ -133,6 +134,7 @@ impl Journal {
                 Ok(())
             }
             Err(error) => {
+                // Part of a line may be in the file, and a reader drops whatever follows such a line.
                 batch.is_torn = true;
                 Err(Kind::io("write")(error).at(&self.path))
             }
@@ -141,7 +143,8 @@ impl Journal {
 
     fn write(&self, lines: &str) -> std::io::Result<()> {
         (&self.file).write_all(lines.as_bytes())?;
-        // Data alone: the length that has to be found again is synced with it.
+        // Syncs the data only, with the length, which is needed to find it; the times of the file may
+        // be lost.
         self.file.sync_data()
     }
 
@@ -176,7 +179,8 @@ pub(crate) struct ReadJournal {
 impl ReadJournal {
     /// Opens a journal; returns `None` where there is none, or not even its first line is whole.
     pub(crate) fn open(path: &Path) -> Result<Option<Self>, TensorFileError> {
-        // Not `exists`, which follows links: a link that leads nowhere is opened, and is an error.
+        // Not `exists`, which follows links: a link that leads nowhere is an error, not a missing
+        // journal.
         if std::fs::symlink_metadata(path).is_err() {
             return Ok(None);
         }
@@ -191,7 +195,7 @@ impl ReadJournal {
         let first = lines.next()?;
         let mut journal = Self { run: parsed(first)?, records: vec![], bytes: first.len() as u64 };
         for line in lines {
-            // Not skipped: lines are appended in order, so behind one that is torn nothing can have been synced.
+            // The rest is dropped: nothing that follows a torn line can have been synced before it.
             let Some(record) = parsed(line) else { break };
             journal.records.push(record);
             journal.bytes += line.len() as u64;

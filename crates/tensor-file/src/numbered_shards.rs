@@ -47,7 +47,8 @@ impl NumberedShard {
         (1..=*count).map(move |at| format!("{base}-{at:0width$}-of-{count_name}{ending}"))
     }
 
-    /// Returns whether it is called as one part of a model that machines share out, `model.part-1-of-2`.
+    /// Returns whether it has the name of a part that one of several machines made,
+    /// `model.part-1-of-2`.
     pub(crate) fn is_part(&self) -> bool {
         self.base == "part" || self.base.ends_with(".part")
     }

@@ -125,6 +125,7 @@ impl BudgetBench<'_> {
         if options.stats.is_none() && !self.statistics.exists() {
             let all = fs::read_to_string(self.encoders.texts()?)?;
             let texts = self.folder.join("calibration.txt");
+            // The first 64 texts are those that `judge` reads, which no statistics may have seen.
             let lines: Vec<&str> = all.lines().skip(64).collect();
             fs::write(&texts, lines.join("\n"))?;
             let collector = "crates/stats/collector/roundwise_collect.py";
@@ -223,6 +224,7 @@ impl BudgetBench<'_> {
             convert.arg(format!("--rule=^{}$={}", name.replace('.', "\\."), SCHEMES[1]));
         }
         let report = report(&mut convert)?;
+        // 4 bits, and 4 more for the share of weights in INT8: what was granted less what no layer fitted into.
         let actual = 8.0 - 4.0 * (1.0 - (bits - 4.0) / 4.0 + left / all);
         let predicted = number(&report["prediction"]["loss"])?;
         Ok(Made { name: format!("rule of thumb, {bits} bits"), path, bits: actual, predicted })
@@ -246,6 +248,7 @@ impl BudgetBench<'_> {
     /// Rounds layers alone, and compares what they lose with what they were predicted to lose.
     fn layers(&self, most: usize) -> Result<LayerLosses> {
         let sizes = self.sizes()?;
+        // Layers at even distances, so that early, middle and late blocks are all among them.
         let step = sizes.len().div_ceil(most).max(1);
         let mut pairs: Vec<(f64, f64)> = vec![];
         for (name, _) in sizes.iter().step_by(step) {
@@ -291,6 +294,7 @@ impl BudgetBench<'_> {
     fn tool(&self, name: &str) -> Command {
         let mut command = Command::new(&self.encoders.binary);
         command.arg(name).arg(&self.weights).arg("--stats").arg(&self.statistics);
+        // `convert` refuses the flag where it has no limit to keep, as in most calls here.
         if name == "plan" {
             command.arg("--sensitivity").arg(self.folder.join("sensitivity.json"));
         }

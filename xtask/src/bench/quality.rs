@@ -37,7 +37,7 @@ const ALL_MODELS: [&str; 3] = ["minilm", "mpnet", language::MODEL];
 
 const COLLECTOR: &str = "crates/stats/collector/roundwise_collect.py";
 
-/// Statistics are of the texts from 64 on, errors of those before.
+/// Statistics are of the texts from 64 on, errors of those before: first text and count.
 const HELD_OUT: [usize; 2] = [0, 64];
 const CALIBRATION: [usize; 2] = [64, 236];
 
@@ -240,6 +240,7 @@ impl QualityBench<'_> {
             let ratio = |judged: &[Judged]| judged[0].output_error / judged[1].output_error;
             let row = SampleRow {
                 texts,
+                // Of many sampled texts 49 are judged, to save time.
                 sampled: ratio(&self.encoders.judge(model, [sample[0], texts.min(49)], &files)?),
                 held_out: ratio(&self.encoders.judge(model, HELD_OUT, &files)?),
             };

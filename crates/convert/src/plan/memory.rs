@@ -204,8 +204,8 @@ fn possible_band_rows(
     };
     let is_decoded_whole = planned.is_in_codes && !planned.is_foreign;
     let is_whole = planned.is_merged || is_decoded_whole || !scheme.is_by_band(rule);
-    // Adapters, codes and searches need all of a weight; so does a scale of the tensor that is
-    // searched for.
+    // Adapters, codes that are decoded whole and searches need all of a weight; so does a scale of the
+    // whole tensor that is searched for.
     if rounding != Rounding::Nearest || is_whole {
         return None;
     }
@@ -214,7 +214,7 @@ fn possible_band_rows(
     let row_bytes = (cols as u64).checked_mul(width as u64)?.max(1);
     // Whole groups, so that a band's scales fill whole pieces of the swizzled tensor.
     let band = (BAND_BYTES / row_bytes / group).max(1).checked_mul(group)?;
-    // A band as high as the weight would only cost the second reading.
+    // A band as high as the weight would save nothing and cost the second reading.
     usize::try_from(band).ok().filter(|&band| band < rows)
 }
 

@@ -374,8 +374,7 @@ fn decide_all(
             let mut migration = Migration::new(source, layout, detected);
             let decide = |header| Ok(planned(header, migration.decide(header)?));
             let tensors = headers.map(decide).collect::<Result<_, ConvertError>>()?;
-            // Before the layers that do not fit: of what cannot be read nobody knows whether it
-            // would.
+            // Before the layers that do not fit: whether an unreadable layer would fit cannot be known.
             refuse_unreadable(path, source, &[])?;
             migration.finish()?;
             Ok((tensors, vec![]))
@@ -415,7 +414,7 @@ fn fit_memory(
 ) -> Result<MemoryPlan, ConvertError> {
     let PlanRequest { source, recipe, workers, limits, .. } = *request;
     let limit = limits.memory_bytes;
-    // A bias is corrected by the whole of its weight.
+    // Correcting a bias takes the whole of its weight.
     let may_band = recipe.bias_correction() == BiasCorrection::None;
     let rounding = recipe.rounding();
     MemoryPlan::fit(tensors, rounding, recipe.scale_rule_without_inputs(), workers, limit, may_band)
@@ -438,6 +437,7 @@ fn refuse_codes(
     if !recipe.stores_codes() {
         return Ok(());
     }
+    // A preset that was only detected refuses below, where a recipe may insist on what the model is.
     let forced = recipe.preset().and(preset.refuse.as_ref());
     if let Some(reason) = forced {
         return Err(ConvertError::Refused {
@@ -462,7 +462,7 @@ fn refuse_subject(path: &Path, recipe: &Recipe, subject: &Subject) -> Result<(),
                         + Setting::new("as").quoted()
                         + " insists on what it is"
                 }
-                // Only a conversion asks what the file is.
+                // Only a conversion can be told what the file is.
                 Purpose::Decode(_) | Purpose::Migrate | Purpose::Repair | Purpose::Edit => {
                     way_out.into()
                 }
@@ -495,7 +495,7 @@ fn refuse_unreadable(
     match defects.is_empty() {
         true => Ok(()),
         false => {
-            // What a repair leaves has none, and what it has mended is read.
+            // Repairable where a repair was not tried yet, and would leave no defect.
             let left = RepairedLayers::find(&source.checkpoint)?.stored.defects;
             let is_repairable = source.repaired.is_none() && left.is_empty();
             Err(ConvertError::Unreadable { path: path.to_owned(), defects, is_repairable })
@@ -516,7 +516,7 @@ fn part_for_servers(path: &Path) -> ConvertError {
 /// Refuses a weight file by itself for servers: what they read beside it goes along with a folder alone.
 fn refuse_lone_file(source: &Source, subject: &Subject) -> Result<(), ConvertError> {
     let path = source.checkpoint.path();
-    // Where nothing describes a language model that is said first.
+    // Where nothing describes a language model, another refusal says so.
     if !source.checkpoint.is_lone_file() || subject.served.is_none() {
         return Ok(());
     }

@@ -73,8 +73,7 @@ impl<'a> Checker<'a> {
             ("edit", file.edit.as_ref().map(|_| Purpose::Edit), "codes stay"),
             ("repair", (file.repair == Some(true)).then_some(Purpose::Repair), "codes stay"),
         ];
-        // A setting that would do nothing is refused: somebody who names it expects something of
-        // it.
+        // A setting that would do nothing is refused, since whoever names it expects it to do something.
         let others = file.keys_of_quantizing();
         let mut named = purposes.into_iter().filter_map(|(key, it, why)| Some((key, it?, why)));
         let Some((key, purpose, why)) = named.next() else { return Purpose::Quantize };
@@ -113,7 +112,7 @@ impl<'a> Checker<'a> {
         let Some((_, program)) = known else { return };
         if program.is_server() != layout.is_for_servers() {
             match (&self.file.layout, &self.file.scheme) {
-                // The scheme brought its layout.
+                // No layout was named: the scheme implied it.
                 (None, Some(scheme)) => {
                     let problem =
                         format!("`{scheme}` is stored as `{layout}`, which {named} does not read");
@@ -368,7 +367,7 @@ fn of_method(complaint: roundwise_rounding::Complaint) -> Complaint {
         "method" => Setting::new(name),
         name => Setting::new(format!("method_options.{name}")),
     };
-    // These name other settings.
+    // Problems that name another setting; all others are plain words.
     let problem = match &complaint.problem {
         Problem::LessThan { found, other } => {
             Text::from(format!("{found} is less than ")) + setting(other).quoted()

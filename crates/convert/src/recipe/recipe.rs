@@ -119,8 +119,7 @@ impl Recipe {
         let full_precision = checker.patterns("full_precision", &file.full_precision);
         let adapters = checker.adapters();
         let edit = checker.edit();
-        // 3. Settings that have to go together.
-        // Where codes stay, the plan asks the layout about each layer that there is.
+        // 3. Settings that have to go together. Where codes stay, the plan asks the layout about each layer.
         if purpose == Purpose::Quantize {
             checker.admit(layout, scheme, fallback_scheme, &rules, &assigned);
         }

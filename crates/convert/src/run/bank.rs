@@ -63,6 +63,7 @@ pub(crate) fn check_bank(
     let mut memory = vec![];
     for expert in 0..experts_of(planned) {
         let weight = source.load_expert(&planned.header, expert, memory)?;
+        // Looks at every number and fails with the error that the conversion itself would end with.
         if let Err(error) = choose_scales(&weight.view(), scheme, ScaleRule::Absmax) {
             return Ok(Err(in_bank(error, planned, expert)));
         }

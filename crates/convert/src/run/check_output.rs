@@ -65,7 +65,7 @@ pub(crate) fn check_output(
 
 /// Returns the names of the weights that are decoded and measured.
 fn to_be_measured(plan: &Plan, rounding: Rounding) -> BTreeSet<&str> {
-    // Those that are worked on by bands have no room for their codes as a whole.
+    // There is no room to hold weights as a whole that were worked on by bands.
     let held = plan.quantized().filter(|(planned, _)| planned.band_rows().is_none());
     let all = held.map(|(planned, scheme)| (scheme.to_string(), &planned.header));
     let chosen: Vec<&TensorHeader> = match rounding {
@@ -100,8 +100,8 @@ impl Gate<'_> {
         match planned.decision {
             Decision::Quantize { scheme, .. } => self.check_codes(planned, scheme, report, buffers),
             Decision::Repack { scheme, .. } => self.check_same_codes(planned, scheme),
-            // Of what was copied, renamed or decoded the hashes have been compared, and no loader
-            // looks for codes in it.
+            // The hashes of what was copied, renamed or decoded have been compared, and no loader looks
+            // for codes in it.
             _ => Ok(()),
         }
     }
@@ -118,7 +118,7 @@ impl Gate<'_> {
             return Ok(());
         }
         let wrong = |problem| self.wrong(planned, problem);
-        // Also where its error is not measured, the layer has to be found.
+        // The layer has to be found even where its error is not measured.
         let stored = find_layer(self.written, planned, scheme).map_err(wrong)?;
         if !self.measured.contains(planned.header.name.as_str()) {
             return Ok(());
@@ -127,7 +127,7 @@ impl Gate<'_> {
         let found = match stored.as_ref().filter(|stored| stored.experts.is_some()) {
             Some(bank) => self.measure_bank(planned, bank, buffers)?,
             None => {
-                // In this order codes of an input that are decoded are gone before those of the output come.
+                // In this order the codes of an input are gone from memory before those of the output are read.
                 let weight = source.load_into(&planned.header, buffers.take())?;
                 let found = measure(&weight.view(), &self.read(planned, scheme, stored)?);
                 buffers.keep(weight.into_bytes());

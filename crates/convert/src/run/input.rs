@@ -78,8 +78,7 @@ impl Input {
         let specs = plan.specs_of_all_parts();
         let after = specs.iter().map(|spec| (spec.name.as_str(), spec.shape.as_slice()));
         same_model(&job.output, &self.source, &after.collect())?;
-        // Only asked whether it can be made: the header has a limit, and no name may be there
-        // twice.
+        // Made only to see that it can be: the header has a limit, and no name may be there twice.
         plan.manifest()?;
         // Statistics that lack a layer are refused now, not after hours of work.
         for planned in &plan.tensors {
@@ -160,7 +159,7 @@ impl Input {
     }
 }
 
-/// Asks whether to go on. Nobody waits for bytes that are hashed, but somebody may want to stop.
+/// Asks whether to go on. Hashing is no part of the progress, so that 0 bytes are told.
 fn go_on(watch: &dyn Watch) -> Result<(), ConvertError> {
     notice(watch, Event::Advanced { bytes: 0 })
 }

@@ -111,6 +111,7 @@ impl<'a> Output<'a> {
     /// Copies what lay beside the weights of the input into a folder of shards, but for what it says of
     /// codes that are gone.
     fn copy_side_files(&mut self) -> Result<(), ConvertError> {
+        // Only a folder of shards is a place of its own; beside a single file other models may lie.
         if self.job.output_limits().shard_bytes.is_none() {
             return Ok(());
         }
@@ -126,6 +127,7 @@ impl<'a> Output<'a> {
                 None => self.file.copy_beside(&path)?,
             }
         }
+        // A file that the layout itself demands, such as ModelOpt's `hf_quant_config.json`.
         if let Some((name, content)) = self.plan.server_config().and_then(|told| told.file) {
             let text = serde_json::to_string_pretty(&content).expect("JSON is text");
             self.file.write_beside(name, text.as_bytes())?;

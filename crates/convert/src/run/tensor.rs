@@ -43,7 +43,7 @@ pub(crate) fn convert_tensors(outputs: &[Output<'_>]) -> Result<Vec<Vec<TensorRe
         notice(first.watch, Event::Resumed { finished_tensors: finished, tensors })?;
     }
     for output in outputs {
-        // Also where the run is resumed: they are a few bytes and follow from the plan.
+        // Even where the run is resumed: they are a few bytes and follow from the plan.
         for (spec, bytes) in output.plan.file_tensors() {
             output.file.write(&spec.name, &bytes)?;
         }
@@ -149,7 +149,7 @@ impl<'a> Output<'a> {
         // 3. The record.
         // What is removed, or goes along with its weight, has written nothing and has no record.
         if !written.is_empty() {
-            // Behind its bytes: a run that ends between the two does the tensor again.
+            // After its bytes: a run that ends between the two does the tensor again.
             let record = TensorRecord::new(&report);
             self.file.record(&header.name, &written, record.to_json())?;
         }
@@ -306,7 +306,7 @@ impl<'a> Output<'a> {
                 let [_, cols] = matrix.shape();
                 let bytes = dtype.decoded(&matrix, memory);
                 lost.add_matrix(&matrix, &bytes);
-                // A plan that knows of it has a note about it, and it is stored as what it is.
+                // A plan that knows of it has a note about it, and the number is stored as it is.
                 let is_known = self.plan.not_finite.contains_key(&planned.header.name);
                 if let Some(row) = first_row_not_finite(dtype, &bytes, cols).filter(|_| !is_known) {
                     return Err(Stop::NotFinite { tensor: planned.header.name.clone(), row });

@@ -62,7 +62,7 @@ impl Consumer {
 
     fn answer(self, subject: &Subject, scheme: Scheme, opener: Opener) -> Opens {
         let program = opener.name.to_owned();
-        // Plain numbers are read by whatever reads the model, under its names; a part of a model by nothing.
+        // Plain numbers are read by every program that reads the model under these names; a part of a model by none.
         if !scheme.has_scales() && subject.incomplete.is_none() {
             return match comfyui::names_of_gguf(&subject.detected) {
                 Some(reason) => Opens::NotKnown { reason },
@@ -177,7 +177,9 @@ impl Subject {
         (opener.kind == OpenerKind::Servers { with_transformers: false }).then_some(opener.name)
     }
 
-    /// Returns the same of a file whose experts may have several schemes.
+    /// Returns the first consumer that opens the file with weights in `scheme`, or why none does.
+    ///
+    /// - `are_alike`: whether all experts have one scheme, where the model has any
     pub(crate) fn opens_with(&self, scheme: Scheme, layout: Layout, are_alike: bool) -> Opens {
         let opener = opener_for(self, scheme, layout, are_alike);
         let readers = Consumer::ALL.into_iter().filter(|consumer| consumer.reads(layout));
@@ -185,7 +187,7 @@ impl Subject {
             readers.map(|consumer| consumer.answer(self, scheme, opener)).collect();
         let is_yes = |answer: &&Opens| matches!(answer, Opens::Yes { .. });
         let is_open = |answer: &&Opens| matches!(answer, Opens::NotKnown { .. });
-        // One program that opens it is enough; where none does, what is not known is more than a
+        // One program that opens it is enough; where none does, an answer that is not known goes before a
         // no.
         let best = answers.iter().find(is_yes).or_else(|| answers.iter().find(is_open));
         // There is an answer, for every layout is read by some consumer. Where all say no,

@@ -135,7 +135,7 @@ impl LayerInputs {
 
     /// Returns the statistics with what a recipe looks at.
     pub(crate) fn seen_by(self, recipe: &Recipe) -> Self {
-        // What a bias takes up is the error by the mean of the inputs as they are.
+        // A bias takes up the error at the mean of the inputs as they are, so that these count.
         let is_plain = recipe.bias_correction() == BiasCorrection::Inputs;
         let looks_at_outputs = match recipe.rounding() {
             Rounding::Learned(options) => options.sides == Sides::Both,
@@ -258,7 +258,7 @@ impl LayerInputs {
         let Some(module) = self.single_module(layer) else { return Ok(None) };
         match self.statistics.gradient(module) {
             Ok(gradient) => Ok(gradient.filter(|gradient| gradient.mean_square > 0.0)),
-            // No reason to refuse what the file holds of the layer's inputs.
+            // Gradients that cannot be used are no reason to refuse the statistics of the layer's inputs.
             Err(error) if matches!(error.kind(), StatsErrorKind::NotFinite { .. }) => Ok(None),
             Err(error) => Err(error.into()),
         }
@@ -450,7 +450,7 @@ const REACH: f32 = 8.0;
 pub(crate) fn input_scale(largest_rms: f32) -> f32 {
     const LARGEST_CODE: f32 = 448.0;
     match REACH * largest_rms / LARGEST_CODE {
-        // Nor a subnormal one, whose reciprocal may be infinite.
+        // Neither 0 nor a subnormal number, whose reciprocal may be infinite.
         scale if scale.is_normal() => scale,
         _ => 1.0,
     }

@@ -4,7 +4,7 @@ use crate::common::{AnyCode, Check, for_every_grid, interesting_values};
 use proptest::prelude::*;
 use roundwise_grid::*;
 
-/// Everything interesting, and then some that fills no whole vector.
+/// All values that matter, and a few more that fill no whole vector.
 fn values<G: Grid<Code: AnyCode>>() -> Vec<f32> {
     let mut values = interesting_values::<G>();
     values.extend([f32::INFINITY, f32::NEG_INFINITY, f32::NAN, -0.0, 1.0, 2.0, 3.0]);

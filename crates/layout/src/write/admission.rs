@@ -71,7 +71,7 @@ impl Layout {
     /// Returns the layout of a scheme that no layout was asked for: the first one that has a place for
     /// it.
     pub fn default_for(scheme: Scheme) -> Self {
-        // In the order of their names' list, ComfyUI's own before all others.
+        // In the order of `NAMES`, ComfyUI's own layouts first.
         let layouts = Layout::NAMES.map(|(_, layout)| layout);
         layouts.into_iter().find(|layout| layout.admits(scheme).is_ok()).unwrap_or_default()
     }

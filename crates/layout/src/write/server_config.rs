@@ -72,14 +72,15 @@ impl ServedLayers {
     }
 }
 
-/// The first group is that of all linear layers, which the names of others precede.
+/// Returns the configuration of compressed-tensors: the first group stands for all linear layers, and
+/// groups that name their layers take precedence.
 fn compressed_tensors(layers: &ServedLayers) -> ServerConfig {
     let schemes = layers.by_scheme();
     let mut groups = serde_json::Map::new();
     let mut formats = vec![];
     for (number, (scheme, names)) in schemes.iter().enumerate() {
         let Some(served) = Served::of(Layout::CompressedTensors, *scheme) else { continue };
-        // By its class alone, which is also where the scheme of most layers belongs: no list of
+        // The group of most layers is named by the class of layers alone, which spares a list of
         // thousands of names.
         let targets = if number == 0 { vec!["Linear"] } else { names.clone() };
         let group = json!({
@@ -93,7 +94,7 @@ fn compressed_tensors(layers: &ServedLayers) -> ServerConfig {
         formats.push(served.name);
     }
     formats.dedup();
-    // With several formats the groups tell theirs, and readers ask them.
+    // With several formats readers ask each group for its own.
     let format = match formats[..] {
         [format] => format,
         _ => "mixed-precision",
@@ -178,7 +179,8 @@ fn inputs(inputs: Inputs, scheme: Scheme) -> Value {
     }
 }
 
-/// Some programs read the one list of kept layers, some the other.
+/// Returns the configuration of DeepSeek's files. Kept layers are listed twice, because some programs
+/// read the one list and some the other.
 fn fp8(layers: &ServedLayers) -> ServerConfig {
     let kept = layers.plain();
     let powers = layers.codes.values().filter(|scheme| scheme.has_scales());

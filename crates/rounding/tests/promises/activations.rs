@@ -159,7 +159,8 @@ fn the_search_for_scales_knows_which_columns_matter() {
     let second_moment = SecondMoment::of_diagonal(&[0.0; COLS], &diagonal);
     let inputs = Inputs::new(vec![0.0; COLS], second_moment, 5000).unwrap();
     let metric = dense(&inputs);
-    // Of inputs that are known one by one, nearest codes are the minimum: what is left are scales.
+    // Where inputs are only known one by one, nearest codes are the minimum, and only scales are left
+    // to choose.
     let options = method("activations", "");
     for entry in searchable().filter(|entry| entry.scheme.rotation().is_none()) {
         let [absmax, blind, seeing] = [
@@ -220,7 +221,7 @@ fn gradients_work_towards_outputs_too() {
     }
 }
 
-/// Of a diagonal about a mean of 0 nothing is left for R, and nearest codes are the best ones.
+/// A diagonal about a mean of 0 leaves nothing for R, and nearest codes are the best ones.
 #[test]
 fn no_solver_needs_more_than_a_diagonal() {
     let matrix = weights::gaussian(48, COLS, 23);
@@ -444,7 +445,7 @@ fn rows_with_inputs_of_their_own_are_rounded_for_these() {
         let found = rounded(both);
         let by_plain = rounded(Linear::from(&view).with_inputs(Some(&plain)));
         let by_mixed = rounded(Linear::from(&view).with_inputs(Some(&mixed)));
-        // Products of fewer rows may round the last bits of a shift otherwise.
+        // Products of fewer rows may round the last bits of a shift differently.
         let differing = |other: &[f32], rows: Range<usize>| {
             let cells = rows.start * 32..rows.end * 32;
             found[cells.clone()].iter().zip(&other[cells]).filter(|(a, b)| a != b).count()

@@ -18,6 +18,6 @@ pub(super) fn absmax_scale(maximum: f32, largest_code: f32) -> f32 {
         return 1.0;
     }
     let scale = maximum / largest_code;
-    // A quotient of f32's largest number that was rounded up decodes to infinity.
+    // Near the largest f32 a quotient that was rounded up would decode to infinity.
     if (scale * largest_code).is_finite() { scale } else { scale.next_down() }
 }

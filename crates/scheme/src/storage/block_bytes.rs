@@ -20,7 +20,7 @@ pub(super) fn encode(matrix: &QuantizedMatrix, code: impl Fn(f32) -> u8) -> Vec<
     // By rows first: tiles lie in one row, and the last of a row may be shorter.
     let tiles = matrix.codes().chunks(cols.max(1)).flat_map(|row| row.chunks(tile_cols));
     for (byte, codes) in bytes.iter_mut().zip(tiles) {
-        // All of them are looked at: an early end would keep vectors out.
+        // Looks at every code: a loop that may end early does not become vectors.
         if codes.iter().fold(0, |all, code| all | code) == 0 {
             *byte = ZERO_CODE;
         }

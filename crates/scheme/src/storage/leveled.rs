@@ -94,7 +94,8 @@ impl Storage for Leveled {
             std::array::from_fn(|at| table.get(at).copied().unwrap_or(f32::NAN))
         });
         let levels = Levels::new(table, bytes(ScaleRole::Groups).to_vec(), shape)?;
-        // Another length is refused by whoever puts the matrix together, which names both lengths.
+        // The product cannot overflow: there is a scale in memory for every group. Codes of another
+        // length are left to `from_stored_matrix`, whose error names both lengths.
         if codes.len() == rows * cols {
             levels.decode(&mut codes);
         }

@@ -59,7 +59,8 @@ impl Storage for PowerOfTwo {
         let largest_code = grid.max();
         map_maxima(maxima, |maximum| {
             let scale = at_least(maximum / largest_code);
-            // E2M1 has so few values that the one next to such a maximum may decode past all numbers.
+            // Above 3.5 · 2¹²⁶ the nearest code is 4, which decodes to infinity; with half the scale it
+            // is 6, which does not.
             match grid == GridKind::E2m1 && (scale * largest_code).is_infinite() {
                 true => scale / 2.0,
                 false => scale,

@@ -74,7 +74,13 @@ impl Module {
 
 /// Returns the product of all sizes but the first.
 pub(super) fn rest(tensor: &TensorHeader) -> u64 {
-    tensor.shape.iter().skip(1).product()
+    element_count(&tensor.shape[1.min(tensor.shape.len())..])
+}
+
+/// Returns how many numbers a tensor of these sizes has.
+pub(super) fn element_count(sizes: &[u64]) -> u64 {
+    // Saturating: a tensor without numbers, `[0, 2⁴⁰, 2⁴⁰]`, is a valid one of any other sizes.
+    sizes.iter().fold(1, |count, size| count.saturating_mul(*size))
 }
 
 /// Returns whether a change of `rows` × `cols` numbers fits.

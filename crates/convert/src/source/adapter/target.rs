@@ -9,6 +9,7 @@ use roundwise_tensor_file::{Checkpoint, TensorHeader};
 
 use crate::source::adapter::dialect::{Rows, UnetBlocks, other_names, whole_names};
 use crate::source::adapter::model_part::{ModelPart, bare_names};
+use crate::source::adapter::module::element_count;
 use crate::source::adapter::spelling::{joined, spellings};
 use crate::source::numbers::float_dtype;
 
@@ -68,7 +69,7 @@ pub(super) struct Site {
 impl Site {
     /// Returns how many numbers a row has.
     pub(super) fn cols(&self) -> usize {
-        self.shape.iter().skip(1).product::<u64>() as usize
+        element_count(&self.shape[1.min(self.shape.len())..]) as usize
     }
 
     /// Returns the number of changed rows.
