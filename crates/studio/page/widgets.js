@@ -150,7 +150,7 @@ function shown(box, title) {
  * - `named()`: name of a file in a folder that is chosen, where it is not the folder itself that is meant
  */
 export function pathField({ label, key, value, help, kinds, placeholder, named, wide = true, onchange }) {
-  const control = lineInput({ value: value ?? "", placeholder, onchange: () => onchange(control.value.trim()) });
+  const control = lineInput({ value: value ?? "", placeholder, onchange: () => onchange((control.value = unquoted(control.value))) });
   const choose = async () => {
     const picked = await pickPath({ title: label, from: control.value || (named ? control.placeholder : ""), kinds });
     if (picked === null) return;
@@ -242,6 +242,18 @@ export function save(name, text, kind) {
   link.click();
   // A download that has not begun would find nothing.
   setTimeout(() => URL.revokeObjectURL(address), 1000);
+}
+
+/** A path as it was copied: file managers put quotes or `file://` around it. */
+export function unquoted(text) {
+  const bare = text.trim().replace(/^(["'])(.*)\1$/, "$2");
+  if (!bare.startsWith("file://")) return bare;
+  try {
+    // `file:///C:/m` is a path of Windows.
+    return decodeURIComponent(bare.slice(7)).replace(/^\/(?=[A-Za-z]:)/, "");
+  } catch {
+    return bare;
+  }
 }
 
 /** A button that copies a text. */

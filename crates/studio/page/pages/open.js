@@ -4,7 +4,7 @@ import { get } from "../api.js";
 import { element, fill } from "../element.js";
 import { fileName, folderName } from "../format.js";
 import { remember, visit } from "../route.js";
-import { button, folderList, lineInput, notice } from "../widgets.js";
+import { button, folderList, lineInput, notice, unquoted } from "../widgets.js";
 
 const KINDS = ["model", "statistics", "report"];
 
@@ -68,8 +68,8 @@ export function openPage({ path, go }, { vocabulary }) {
       }
     } catch (error) {
       // What the list of a folder does not know may still be a file that can be opened, such as an index.
-      if (error.status !== 404 && error.kind !== "not_found") return visitFile(wanted, "model");
-      fill(said, notice(error));
+      if (error.kind === "file") return visitFile(wanted, "model");
+      fill(said, notice({ message: error.message, help: error.help }));
     }
   }
   async function dropped(event) {
@@ -91,10 +91,4 @@ export function openPage({ path, go }, { vocabulary }) {
   const node = element("div.drop", { ondragover: (event) => event.preventDefault(), ondrop: dropped }, form, said,
     element("div.columns", list.node, recent));
   return { title: "Open", node };
-}
-
-/** A path as it was copied: file managers put quotes or `file://` around it. */
-export function unquoted(text) {
-  const bare = text.trim().replace(/^(["'])(.*)\1$/, "$2");
-  return bare.startsWith("file://") ? decodeURIComponent(bare.slice(7)) : bare;
 }
