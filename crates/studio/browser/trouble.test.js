@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import fs from "node:fs";
+import os from "node:os";
 import path from "node:path";
 import { test } from "node:test";
 
@@ -15,9 +16,10 @@ function disk(t, size) {
 
 /** Mounts something at a folder of its own; only root may. */
 function mounted(t, words) {
-  const place = folder(t);
+  const place = fs.mkdtempSync(path.join(os.tmpdir(), "roundwise-disk-"));
+  // Not with all that is in it: were it still mounted, that would be somebody else's.
+  t.after(() => (spawnSync("umount", ["-l", place]), fs.rmdirSync(place)));
   if (spawnSync("mount", [...words, place]).status !== 0) return t.skip("only root mounts disks"), null;
-  t.after(() => spawnSync("umount", ["-l", place]));
   return place;
 }
 
