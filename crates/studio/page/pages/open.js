@@ -8,10 +8,10 @@ import { button, folderList, lineInput, notice, unquoted } from "../widgets.js";
 
 const KINDS = ["model", "statistics", "report"];
 
-const NO_MODEL = (name) => ({
-  message: `${name} is no model, no statistics and no report`,
-  help: "Models are .safetensors, .gguf, .pt, .pth, .ckpt and .bin files, and folders of them. What else lies beside it:"
-});
+const NOT_THERE = (name) => ({ message: `${name} is not there, or no model, no statistics and no report`, help: WHAT_IS });
+const NO_MODEL = (name) => ({ message: `${name} is no model, no statistics and no report`, help: WHAT_IS });
+const WHAT_IS =
+  "Models are .safetensors, .gguf, .pt, .pth, .ckpt and .bin files, and folders of them. What else lies beside it:";
 
 /** The page that a file of a kind is opened on. */
 export function visitFile(path, kind) {
@@ -39,6 +39,7 @@ export function openPage({ path, go }, { vocabulary }) {
     const selected =
       answer.entries.find((entry) => go && (entry.path === start || (answer.selected && entry.name === answer.selected)));
     if (go) remember("open", { path: start });
+    if (go && !selected && answer.path !== start) fill(said, notice(NOT_THERE(fileName(start))));
     // Once: later folders are looked at, not opened.
     go = null;
     if (selected && selected.kind !== "folder") return visitFile(selected.path, selected.kind);
