@@ -140,3 +140,19 @@ test("settings of a job can be used again", async (t) => {
   assert.equal(await page.inputValue("[data-field='method_options.iterations']"), String(SLOW.method_options.iterations));
   assert.match(await page.textContent(".summary"), /Goes on where it was stopped/);
 });
+
+test("six tabs of one browser all tell how a job goes", async (t) => {
+  const where = await studio(t);
+  const job = await startSlow(t, where);
+  const first = await open(t, where, { hash: address("job", { id: job.id }) });
+  const tabs = [first];
+  for (let count = 1; count < 6; count += 1) {
+    const tab = await first.context().newPage();
+    await tab.goto(`${where.origin}/${address("job", { id: job.id })}`);
+    tabs.push(tab);
+  }
+  for (const tab of tabs) await tab.waitForSelector(".badge.running");
+  await where.ask("POST", `/api/jobs/${job.id}/stop`, {});
+  // Those whose stream was taken by newer ones ask every now and then.
+  for (const tab of tabs) await tab.waitForSelector(".badge.stopped", { timeout: 20_000 });
+});

@@ -53,8 +53,8 @@ struct Batch {
     since: Instant,
     /// Records in the file.
     written: usize,
-    /// Whether a line may have been written in part: no line behind it would be read.
-    is_torn: bool,
+    /// Why a line could not be written whole: whatever follows it would not be read.
+    torn: Option<(std::io::ErrorKind, String)>,
 }
 
 impl Journal {
@@ -92,7 +92,7 @@ impl Journal {
             bytes: 0,
             since: Instant::now(),
             written,
-            is_torn: false,
+            torn: None,
         };
         Self { path, file, batch: Mutex::new(batch) }
     }
@@ -124,9 +124,10 @@ impl Journal {
     /// Writes records, and waits until the disk has them. Once that has failed it always does.
     pub(crate) fn append(&self, lines: &str) -> Result<(), TensorFileError> {
         let mut batch = self.batch.lock().unwrap_or_else(PoisonError::into_inner);
-        let written = match batch.is_torn {
-            true => Err(std::io::Error::other("an earlier record was not written")),
-            false => self.write(lines),
+        let written = match &batch.torn {
+            // Several threads write, and whoever is heard first has to say what is wrong.
+            Some((kind, why)) => Err(std::io::Error::new(*kind, why.clone())),
+            None => self.write(lines),
         };
         match written {
             Ok(()) => {
@@ -135,7 +136,7 @@ impl Journal {
             }
             Err(error) => {
                 // Part of a line may be in the file, and a reader drops whatever follows such a line.
-                batch.is_torn = true;
+                batch.torn = Some((error.kind(), error.to_string()));
                 Err(Kind::io("write")(error).at(&self.path))
             }
         }
@@ -246,6 +247,18 @@ mod tests {
         let read = ReadJournal::parse(text.as_bytes()).unwrap();
         assert_eq!((read.records, read.bytes), (records, text.len() as u64));
         assert_eq!(read.run["tool"], "1");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn why_a_record_was_not_written_is_told_to_everybody() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut journal = Journal::create(folder.path().join("j"), &Value::Null).unwrap();
+        journal.lead_to(OpenOptions::new().write(true).open("/dev/full").unwrap());
+        for _ in 0..2 {
+            let error = journal.append("a record\n").unwrap_err().to_string();
+            assert!(error.contains("No space left on device"), "{error}");
+        }
     }
 
     proptest! {
