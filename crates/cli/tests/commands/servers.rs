@@ -101,6 +101,8 @@ fn every_scheme_for_servers_comes_back_as_numbers() {
         "int4-row",
         "int4-group-32",
         "int4-group-128",
+        "int4-group-32-asym",
+        "int4-group-128-asym",
         "nvfp4",
         "mxfp4",
         "mxfp8",
@@ -176,6 +178,12 @@ fn a_model_with_experts_is_promised_to_transformers_only_where_it_joins_them() {
         let convert = ["convert", "in", "--for", "transformers", "--scheme", scheme, "-o", "out"];
         folder.refused(&convert, 2, &["transformers does not read", scheme]);
     }
+    for program in ["vllm", "sglang"] {
+        let convert = ["convert", "in", "--scheme", "int4-group-128-asym", "--for", program];
+        let told = format!("{program} does not read");
+        folder.refused(&convert, 2, &[&told, "transformers"]);
+    }
+    folder.done(&["plan", "in", "--for", "transformers", "--scheme", "int4-group-128-asym"]);
     let mixed = plan("fp8-row", &["--rule", "experts.1=int4-group-128"]);
     assert!(!mixed.contains("transformers"), "{mixed}");
 }

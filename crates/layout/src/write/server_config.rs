@@ -121,7 +121,7 @@ fn weights(scheme: Scheme) -> Value {
     let mut weights = json!({
         "num_bits": scheme.code_bits(),
         "type": kind,
-        "symmetric": true,
+        "symmetric": !scheme.has_zero_points(),
         "strategy": strategy(scheme),
         "dynamic": false,
     });
