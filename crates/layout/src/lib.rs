@@ -21,6 +21,7 @@
 //! `marker` ← `write`, `read`.
 
 mod error;
+mod input_scale;
 mod layer_shape;
 mod layout;
 mod legacy;
@@ -35,6 +36,7 @@ mod served;
 mod write;
 
 pub use error::LayoutError;
+pub use input_scale::InputScale;
 pub use layer_shape::LayerShape;
 pub use layout::Layout;
 pub use marker::{MARKER_LIMIT_BYTES, Marker, QUANTIZATION_METADATA};

@@ -169,6 +169,7 @@ fn layers(codes: &[(&str, &str)], kept: &[&str]) -> ServedLayers {
     ServedLayers {
         codes: codes.iter().map(|(layer, name)| ((*layer).to_owned(), scheme(name))).collect(),
         kept: kept.iter().map(|layer| (*layer).to_owned()).collect(),
+        has_input_scales: false,
     }
 }
 
@@ -187,6 +188,25 @@ fn kept_matrices_are_told_by_name_in_the_words_of_each_layout() {
     let modelopt = Layout::ModelOpt.server_config(&layers).unwrap();
     assert_eq!(modelopt.quantization_config["ignore"], json!(["lm_head", "m.o"]));
     assert_eq!(modelopt.file.unwrap().0, "hf_quant_config.json");
+}
+
+#[test]
+fn stored_scales_of_inputs_are_told_where_the_layout_has_a_place_for_them() {
+    let with =
+        |names: &[(&str, &str)]| ServedLayers { has_input_scales: true, ..layers(names, &[]) };
+    let inputs = |layers: &ServedLayers, group: &str| {
+        told(Layout::CompressedTensors, layers)["config_groups"][group]["input_activations"].clone()
+    };
+    let nvfp4 = with(&[("m.q", "nvfp4"), ("m.k", "nvfp4"), ("m.d", "fp8-row")]);
+    assert_eq!(inputs(&nvfp4, "group_0")["dynamic"], "local");
+    assert_eq!(inputs(&nvfp4, "group_0")["num_bits"], 4);
+    assert_eq!(inputs(&nvfp4, "group_1")["dynamic"], true);
+    let fp8 = inputs(&with(&[("m.q", "fp8")]), "group_0");
+    assert_eq!((&fp8["dynamic"], &fp8["strategy"]), (&json!(false), &json!("tensor")));
+    assert_eq!(told(Layout::ModelOpt, &with(&[("m.q", "nvfp4")]))["quant_algo"], "NVFP4");
+    let without = layers(&[("m.q", "nvfp4")], &[]);
+    assert_eq!(inputs(&without, "group_0"), Value::Null);
+    assert_eq!(told(Layout::ModelOpt, &without)["quant_algo"], "W4A16_NVFP4");
 }
 
 #[test]
