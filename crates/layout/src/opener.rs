@@ -14,16 +14,24 @@ pub enum OpenerKind {
     StockComfyUi,
     /// ComfyUI with custom nodes.
     CustomNodes,
-    /// Servers of language models, of which transformers may be one.
-    Servers {
-        /// Whether it is.
-        with_transformers: bool,
-    },
+    /// Servers of language models.
+    Servers(Servers),
     /// No program that is known.
     Nobody {
         /// What else reads it.
         known: &'static str,
     },
+}
+
+/// Which of vLLM, SGLang and transformers open a layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Servers {
+    /// All of them.
+    All,
+    /// vLLM and SGLang.
+    ButTransformers,
+    /// transformers.
+    TransformersAlone,
 }
 
 impl Opener {
@@ -43,8 +51,8 @@ impl Opener {
         custom("ComfyUI with ComfyUI-QuantOps and its author's fork of comfy-kitchen");
 
     /// Returns programs that serve language models.
-    pub(crate) const fn servers(name: &'static str, with_transformers: bool) -> Self {
-        Self { name, kind: OpenerKind::Servers { with_transformers } }
+    pub(crate) const fn servers(name: &'static str, servers: Servers) -> Self {
+        Self { name, kind: OpenerKind::Servers(servers) }
     }
 
     /// Reads the first format that had a name: its markers from the header, at first, later from

@@ -237,7 +237,10 @@ impl Packing {
     }
 }
 
-/// Returns what ComfyUI calls a tensor of scales.
+/// Name of the numbers that stand for 0 in layers of compressed-tensors.
+pub(crate) const ZERO_POINT: &str = "weight_zero_point";
+
+/// Returns what a tensor of scales is called.
 pub(crate) fn scale_part_name(role: ScaleRole) -> &'static str {
     match role {
         ScaleRole::Tiles => "weight_scale",
@@ -246,6 +249,7 @@ pub(crate) fn scale_part_name(role: ScaleRole) -> &'static str {
         ScaleRole::Rows => "weight_s_channel",
         ScaleRole::Groups => "weight_s_rel",
         ScaleRole::Levels => "weight_codebook",
+        ScaleRole::ZeroPoints => ZERO_POINT,
     }
 }
 
@@ -256,6 +260,7 @@ fn scale_dtype(numbers: ScaleNumbers) -> Dtype {
         ScaleNumbers::Bf16 => Dtype::BF16,
         ScaleNumbers::E4m3 => Dtype::F8E4M3,
         ScaleNumbers::E8m0 | ScaleNumbers::Logarithm => Dtype::U8,
+        ScaleNumbers::Nibbles => Dtype::I32,
     }
 }
 

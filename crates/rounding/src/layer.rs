@@ -76,6 +76,23 @@ impl<'a> Layer<'a> {
         values.iter_mut().for_each(|value| *value = (f64::from(*value) * factor) as f32);
     }
 
+    /// Returns the grid values in the middle of what tiles can store, one per row, for each tile
+    /// across; none where no tile has a zero point.
+    pub(crate) fn row_middles(&self) -> Vec<Vec<f32>> {
+        let [rows, cols] = self.nearest.shape();
+        if self.nearest.zero_points().is_empty() {
+            return vec![];
+        }
+        let tiling = self.scheme.tiling();
+        let [_, across] = tiling.tiles(rows, cols);
+        let middle = |row, tile| {
+            let range = self.nearest.code_range(tiling.first_tile(row, [rows, cols]) + tile);
+            let [low, high] = range.expect("a zero point for each tile");
+            (low + high) / 2.0
+        };
+        (0..across).map(|tile| (0..rows).map(|row| middle(row, tile)).collect()).collect()
+    }
+
     /// Returns the scales in units of the layer, one per row, for each tile across.
     pub(crate) fn row_scales(&self) -> Vec<Vec<f32>> {
         let [rows, cols] = self.nearest.shape();

@@ -65,7 +65,7 @@ impl QuantizedMatrix {
     ///
     /// # Errors
     /// [`SchemeError::NotTransposable`] where rows mean more than columns: rotated weights, levels,
-    /// and scales that are bytes of blocks.
+    /// zero points, and scales that are bytes of blocks.
     pub fn transpose(&self) -> Result<Self, SchemeError> {
         let [rows, cols] = self.shape();
         let scheme = self.scheme();

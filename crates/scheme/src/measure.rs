@@ -4,6 +4,7 @@ use roundwise_grid::{
 
 use crate::quantized::QuantizedMatrix;
 use crate::scales::NARROW;
+use crate::storage::nearest_error_from_zero_points;
 use crate::tiling::Tiling;
 use crate::tiling::spread;
 use crate::weight::Weight;
@@ -104,6 +105,9 @@ pub fn nearest_error(weight: &Weight<'_>, quantized: &QuantizedMatrix) -> f64 {
     if let Some(levels) = quantized.levels() {
         return levels.nearest_error(&weight.seen_by(quantized.scheme()), quantized.scales());
     }
+    if quantized.scheme().has_zero_points() {
+        return nearest_error_from_zero_points(weight, quantized);
+    }
     quantized.scheme().grid().visit(MeasureNearest { weight, quantized })
 }
 
@@ -136,16 +140,27 @@ impl GridVisitor for MeasureStep<'_> {
 
     fn visit<G: Grid>(self) -> LargestStep {
         let mut largest = LargestStep::default();
-        let largest_of_grid = G::step(G::MAX).max(G::MAX / FEWEST_STEPS);
-        for_each_row::<G>(self.weight, self.quantized, |values, scales, codes| {
+        let Self { weight, quantized } = self;
+        let largest_of_grid = match quantized.scheme().has_zero_points() {
+            true => G::step(G::MAX),
+            false => G::step(G::MAX).max(G::MAX / FEWEST_STEPS),
+        };
+        let (tiling, shape) = (quantized.scheme().tiling(), quantized.shape());
+        let [_, tile_cols] = tiling.tile_shape(shape[0], shape[1]);
+        let mut row = 0;
+        for_each_row::<G>(weight, quantized, |values, scales, codes| {
+            let first = tiling.first_tile(row, shape);
+            row += 1;
             for (index, (&value, &code)) in values.iter().zip(codes).enumerate() {
                 let scale = match scales {
                     RowScales::One(scale) => scale,
                     RowScales::Each(scales) => scales[index],
                 };
                 let target = value / scale;
+                let [low, high] =
+                    quantized.code_range(first + index / tile_cols).unwrap_or([-G::MAX, G::MAX]);
                 // A scale may be chosen to clip; what saturates is off by any number of steps.
-                if target.abs() <= G::MAX {
+                if (low..=high).contains(&target) {
                     let error = (G::decode(code) - target).abs();
                     largest.at_weight = largest.at_weight.max(error / G::step(target));
                     largest.at_largest = largest.at_largest.max(error / largest_of_grid);

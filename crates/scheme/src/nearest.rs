@@ -9,7 +9,7 @@ use crate::scales::{
     ScaleRule, Scales, choose_band_scales, choose_row_scales, choose_scales, is_by_row,
 };
 use crate::scheme::Scheme;
-use crate::storage::quantize_to_levels;
+use crate::storage::{quantize_from_zero_points, quantize_to_levels};
 use crate::tiling::spread;
 use crate::weight::Weight;
 
@@ -46,6 +46,11 @@ impl QuantizedMatrix {
         scheme.covers(rows, cols)?;
         if scheme.has_levels() {
             let quantized = quantize_to_levels(weight, scheme, rule, memory)?;
+            let error = measure(weight, &quantized);
+            return Ok((quantized, error));
+        }
+        if scheme.has_zero_points() {
+            let quantized = quantize_from_zero_points(weight, scheme, rule, memory)?;
             let error = measure(weight, &quantized);
             return Ok((quantized, error));
         }

@@ -132,6 +132,7 @@ class CollectorTest(unittest.TestCase):
         exact = rows.T @ rows / len(rows)
         diagonal = tensors[f"{name}.second_moment"].double()
         torch.testing.assert_close(diagonal, exact.diagonal(), **CLOSE)
+        torch.testing.assert_close(tensors[f"{name}.largest"].double(), rows.abs().amax()[None], **CLOSE)
         return exact
 
     def check_full(self, names, tensors):
@@ -532,7 +533,8 @@ class MixtureTest(unittest.TestCase):
         tensors = self.collected(Attention(function=halved), self.calls())
         self.assertFalse([name for name in tensors if "mixed" in name])
         self.assertIn("after: v;", self.report)
-        self.assertEqual(read(self.path)[1]["version"], "1")
+        # For the largest inputs alone.
+        self.assertEqual(read(self.path)[1]["version"], "2")
 
     def test_plain_moments_alone_if_asked(self):
         tensors = self.collected(Attention(), self.calls(), moments=("plain",))

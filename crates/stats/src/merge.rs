@@ -127,7 +127,9 @@ impl<'a> Merge<'a> {
                 None => {
                     first = source.path();
                     let (mixed, gradient) = (None, None);
-                    LayerPlan { shape: shape.clone(), count, has_mean, knowledge, mixed, gradient }
+                    let has_largest = source.has_largest(module);
+                    let shape = shape.clone();
+                    LayerPlan { shape, count, has_mean, has_largest, knowledge, mixed, gradient }
                 }
                 Some(plan) if plan.shape.agrees_with(shape) => LayerPlan {
                     shape: LayerShape {
@@ -138,6 +140,7 @@ impl<'a> Merge<'a> {
                     count: added(plan.count, count)
                         .map_err(|kind| kind.at_layer(source.path(), module))?,
                     has_mean: plan.has_mean && has_mean,
+                    has_largest: plan.has_largest && source.has_largest(module),
                     knowledge: plan.knowledge.together(knowledge),
                     ..plan
                 },
@@ -275,7 +278,11 @@ impl LayerStatistics {
                 _ => SecondMoment::Diagonal,
             },
         };
-        Self::new(count, mean, diagonal, second)
+        let merged = Self::new(count, mean, diagonal, second)?;
+        match self.largest().zip(other.largest()) {
+            Some((a, b)) => merged.with_largest(a.max(b)),
+            None => Ok(merged),
+        }
     }
 
     /// Adds `weight · δδᵀ`, δ the difference of the means.

@@ -6,7 +6,9 @@ use std::path::Path;
 use roundwise_tensor_file::{Checkpoint, TensorHeader};
 
 use crate::StatsErrorKind as Kind;
-use crate::parts::{GRADIENT_COUNT, GRADIENT_MEAN_SQUARE, LayerHeaders, MEAN, MIXED_ROWS, Moment};
+use crate::parts::{
+    GRADIENT_COUNT, GRADIENT_MEAN_SQUARE, LARGEST, LayerHeaders, MEAN, MIXED_ROWS, Moment,
+};
 use crate::shape::{fingerprint_of_text, parse_layers};
 use crate::{
     Curvature, Knowledge, LayerShape, LayerStatistics, MixedInputs, OutputGradient, SecondMoment,
@@ -78,6 +80,10 @@ impl SideCar {
         self.parts[position].get(MEAN).is_some()
     }
 
+    pub(crate) fn has_largest(&self, position: usize) -> bool {
+        self.parts[position].get(LARGEST).is_some()
+    }
+
     pub(crate) fn has_gradient(&self, position: usize) -> bool {
         self.parts[position].get(GRADIENT_COUNT).is_some()
     }
@@ -108,7 +114,12 @@ impl SideCar {
         position: usize,
     ) -> Result<Result<LayerStatistics, Kind>, StatsError> {
         let found = self.moment(position, Moment::Inputs)?;
-        Ok(found.map(|found| found.expect("checked when it was opened")))
+        let found = found.map(|found| found.expect("checked when it was opened"));
+        let largest = self.parts[position].get(LARGEST).map(|header| self.values(header));
+        Ok(match largest.transpose()? {
+            Some(largest) => found.and_then(|found| found.with_largest(largest[0])),
+            None => found,
+        })
     }
 
     pub(crate) fn mixed(

@@ -142,6 +142,14 @@ impl Statistics {
         })
     }
 
+    /// Returns whether a module's largest input is known, from the header alone.
+    pub fn has_largest(&self, module: &str) -> bool {
+        self.position(module).is_some_and(|position| match &self.source {
+            Source::SideCar(side_car) => side_car.has_largest(position),
+            Source::Importance(_) => false,
+        })
+    }
+
     /// Returns the number of inputs that a module saw. Reads 8 bytes.
     ///
     /// # Errors

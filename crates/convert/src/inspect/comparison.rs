@@ -112,8 +112,15 @@ impl Comparison {
     /// Finds scales of inputs that are not in the original: they come from measurements, which a
     /// conversion does not make.
     fn invented_input_scales(&self) -> impl Iterator<Item = Finding> {
-        let names = self.converted.stored.side_tensors.keys();
+        let names = self.converted.stored.side_tensors.iter();
+        // What a folder for servers holds of inputs is from statistics, as its configuration says.
+        let is_for_comfyui = |layer: &str| {
+            let stored = self.converted.stored.layers.get(layer);
+            stored.is_none_or(|stored| stored.spelling.is_comfyui())
+        };
         names
+            .filter(move |(_, layer)| is_for_comfyui(layer))
+            .map(|(name, _)| name)
             .filter(|name| {
                 name.ends_with(".input_scale") && self.original.checkpoint.get(name).is_none()
             })

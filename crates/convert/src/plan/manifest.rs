@@ -99,6 +99,8 @@ impl Plan {
                 None => {}
             }
         }
+        layers.has_input_scales =
+            self.tensors.iter().any(|planned| planned.input_scale_spec().is_some());
         // A head that shares the embedding's weight has no tensor of its own, and is a layer all the same.
         if !layers.codes.contains_key(OUTPUT_HEAD) {
             layers.kept.push(OUTPUT_HEAD.to_owned());

@@ -118,20 +118,19 @@ impl Plan {
             sharding: request.limits.sharding(source),
             part,
         };
-        plan.refuse_for_transformers(path, recipe)?;
+        plan.refuse_for_program(path, recipe)?;
         let grown = plan.grown(source);
         Ok(Self { notes: plan.notes.into_iter().chain(grown).collect(), ..plan })
     }
 
-    /// Refuses schemes that transformers does not open, where the output is said to be for it.
-    fn refuse_for_transformers(&self, path: &Path, recipe: &Recipe) -> Result<(), ConvertError> {
-        let named = Program::Transformers.to_string();
-        if recipe.file().program.as_ref() != Some(&named) {
-            return Ok(());
-        }
+    /// Refuses schemes that the program which the output is said to be for does not open, and others do.
+    fn refuse_for_program(&self, path: &Path, recipe: &Recipe) -> Result<(), ConvertError> {
+        let named = recipe.file().program.as_deref();
+        let known = Program::NAMES.into_iter().find(|(name, _)| Some(*name) == named);
+        let Some((named, program)) = known else { return Ok(()) };
         let are_alike = self.are_experts_alike();
         let complaint = |scheme: Scheme| {
-            let others = self.subject.servers_but_transformers(scheme, self.layout, are_alike)?;
+            let others = self.subject.other_servers(program, scheme, self.layout, are_alike)?;
             let problem = format!(
                 "{named} does not read `{scheme}` in this model; {others} do\n  name another scheme, or one of these"
             );

@@ -55,7 +55,10 @@ impl<'a> Quantization<'a> {
                 let bias = self.questions.bias_of(header).cloned();
                 let scheme = *scheme;
                 self.complain_of_stack(layer_of(&header.name), scheme);
-                let codes = Decision::Quantize { scheme, matmul_precision, bias, band_rows: None };
+                let input_scale = self.questions.recipe.input_scale(scheme);
+                let band_rows = None;
+                let codes =
+                    Decision::Quantize { scheme, matmul_precision, input_scale, bias, band_rows };
                 let reason = match (stored, foreign) {
                     (Some(stored), _) => reason.of_stored(stored),
                     (None, Some(foreign)) => reason.of_foreign(foreign),

@@ -546,7 +546,7 @@ impl<'a> Questions<'a> {
         let is_by_columns = self.preset.split_by_columns.iter().any(|name| name == last);
         let (what, size, block) = match is_by_columns {
             true => ("columns", cols, width),
-            false => ("rows", rows, height),
+            false => ("rows", rows, height.max(scheme.rows_in_word())),
         };
         match size.is_multiple_of(devices.saturating_mul(block)) {
             true => Ok(()),

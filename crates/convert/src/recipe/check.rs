@@ -12,6 +12,7 @@ use crate::recipe::complaint::Complaint;
 use crate::recipe::edit::{Edit, PROVENANCE_KEY};
 use crate::recipe::edit_file::EditFile;
 use crate::recipe::file::{AssignmentFile, RecipeFile, RuleFile};
+use crate::recipe::inputs::InputScales;
 use crate::recipe::names::Names;
 use crate::recipe::plain_dtype::PlainDtype;
 use crate::recipe::program::Program;
@@ -102,6 +103,23 @@ impl<'a> Checker<'a> {
             }
             Some(devices) => devices as usize,
         }
+    }
+
+    /// Returns where scales of inputs come from.
+    pub(crate) fn inputs(&mut self, layout: Layout, schemes: &[Scheme]) -> InputScales {
+        let named = self.choice("inputs", self.file.inputs.as_deref(), &InputScales::NAMES);
+        let named = named.unwrap_or_default();
+        let has_place = schemes.iter().any(|scheme| layout.input_scale(*scheme).is_some());
+        if named == InputScales::Static && !has_place {
+            let schemes = schemes.iter().map(|scheme| format!("`{scheme}`")).collect::<Vec<_>>();
+            let problem = format!(
+                "layout `{layout}` stores no scales of inputs for {}\n  `fp8` and `nvfp4` have them in layout \
+                 `compressed-tensors`, `nvfp4` also in `modelopt`",
+                schemes.join(", ")
+            );
+            self.complain("inputs", problem);
+        }
+        named
     }
 
     /// Complains about a layout that is not for the program that was named.

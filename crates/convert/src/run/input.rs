@@ -7,7 +7,7 @@ use roundwise_rounding::Options;
 use crate::error::ConvertError;
 use crate::plan::run_facts::RunFacts;
 use crate::plan::same_model::same_model;
-use crate::plan::{Decision, NotFinite, Plan, PlanRequest};
+use crate::plan::{NotFinite, Plan, PlanRequest};
 use crate::recipe::{Recipe, Rounding};
 use crate::report::watch::{Event, Watch, notice};
 use crate::run::job::Job;
@@ -82,8 +82,8 @@ impl Input {
         plan.manifest()?;
         // Statistics that lack a layer are refused now, not after hours of work.
         for planned in &plan.tensors {
-            if let Decision::Repack { gets_input_scale: true, .. } = planned.decision {
-                self.input_scale_of(planned.layer())?;
+            if planned.input_scale_spec().is_some() {
+                self.largest_input_of(planned.layer())?;
             }
         }
         Ok(plan)
@@ -107,8 +107,16 @@ impl Input {
     /// # Errors
     /// [`ConvertError::Misfit`] for a layer without statistics.
     pub(crate) fn input_scale_of(&self, layer: &str) -> Result<f32, ConvertError> {
+        Ok(input_scale(self.largest_input_of(layer)?))
+    }
+
+    /// Returns the largest magnitude of a layer's inputs, by statistics of them.
+    ///
+    /// # Errors
+    /// [`ConvertError::Misfit`] for a layer without statistics.
+    pub(crate) fn largest_input_of(&self, layer: &str) -> Result<f32, ConvertError> {
         let inputs = self.statistics.as_ref().expect("a recipe with such scales has statistics");
-        Ok(input_scale(inputs.largest_rms(layer)?))
+        inputs.largest_input(layer)
     }
 
     /// Tells files of statistics apart, where there is one.

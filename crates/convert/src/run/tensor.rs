@@ -105,7 +105,7 @@ impl<'a> Output<'a> {
         // 2. The work.
         notice(self.watch, Event::Begun { tensor: &header.name })?;
         let started = Instant::now();
-        let written = match &planned.decision {
+        let mut written = match &planned.decision {
             Decision::Copy if planned.is_merged => self.merge(header, buffers)?,
             Decision::Copy => self.copy(header, &header.name, buffers)?,
             Decision::Rename { name } => self.copy(header, name, buffers)?,
@@ -128,7 +128,7 @@ impl<'a> Output<'a> {
                     &mut report,
                     buffers,
                 )?,
-            Decision::Quantize { scheme, matmul_precision, bias, band_rows: None } => {
+            Decision::Quantize { scheme, matmul_precision, bias, band_rows: None, .. } => {
                 let bias = bias.as_ref();
                 self.quantize(
                     planned,
@@ -145,6 +145,12 @@ impl<'a> Output<'a> {
                 vec![]
             }
         };
+        if let Decision::Quantize { input_scale: Some(scale), .. } = planned.decision {
+            let largest = self.input.largest_input_of(planned.layer())?;
+            let name = scale.spec(planned.layer()).name;
+            self.file.write(&name, &scale.bytes(largest))?;
+            written.push(name);
+        }
         report.seconds = started.elapsed().as_secs_f64();
         // 3. The record.
         // What is removed, or goes along with its weight, has written nothing and has no record.

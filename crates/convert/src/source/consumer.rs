@@ -4,12 +4,13 @@ pub(crate) mod answer;
 pub(crate) mod comfyui;
 mod servers;
 
-use roundwise_layout::{Layout, Opener, OpenerKind, Spelling, opener, opener_of_experts};
+use roundwise_layout::{Layout, Opener, OpenerKind, Servers, Spelling, opener, opener_of_experts};
 use roundwise_scheme::Scheme;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::model::FileKind;
+use crate::recipe::Program;
 use crate::source::consumer::answer::{Opens, TakesCodes};
 use crate::source::subject::Subject;
 
@@ -80,7 +81,7 @@ impl Consumer {
                 reason: format!("ComfyUI has no path for `{scheme}` by itself"),
                 way_out: format!("{program} opens it"),
             },
-            OpenerKind::StockComfyUi | OpenerKind::CustomNodes | OpenerKind::Servers { .. } => {
+            OpenerKind::StockComfyUi | OpenerKind::CustomNodes | OpenerKind::Servers(_) => {
                 Opens::Yes { program }
             }
         }
@@ -144,9 +145,7 @@ impl Subject {
                     OpenerKind::Nobody { known } => {
                         return Opens::NotKnown { reason: known.to_owned() };
                     }
-                    OpenerKind::StockComfyUi
-                    | OpenerKind::CustomNodes
-                    | OpenerKind::Servers { .. } => {
+                    OpenerKind::StockComfyUi | OpenerKind::CustomNodes | OpenerKind::Servers(_) => {
                         format!("{}, with a matching config.json", opener.name)
                     }
                 }
@@ -164,17 +163,26 @@ impl Subject {
         Opens::Yes { program }
     }
 
-    /// Returns the servers that read a scheme without transformers being one of them.
+    /// Returns the servers that read a scheme where a program is not one of them.
     ///
     /// - `are_alike`: whether all experts have one scheme, where the model has any
-    pub(crate) fn servers_but_transformers(
+    pub(crate) fn other_servers(
         &self,
+        program: Program,
         scheme: Scheme,
         layout: Layout,
         are_alike: bool,
     ) -> Option<&'static str> {
         let opener = opener_for(self, scheme, layout, are_alike);
-        (opener.kind == OpenerKind::Servers { with_transformers: false }).then_some(opener.name)
+        let are_others = matches!(
+            (opener.kind, program),
+            (OpenerKind::Servers(Servers::ButTransformers), Program::Transformers)
+                | (
+                    OpenerKind::Servers(Servers::TransformersAlone),
+                    Program::Vllm | Program::Sglang
+                )
+        );
+        are_others.then_some(opener.name)
     }
 
     /// Returns the first consumer that opens the file with weights in `scheme`, or why none does.

@@ -83,7 +83,8 @@ impl StoredLayer {
                     ScaleNumbers::Bf16
                     | ScaleNumbers::E4m3
                     | ScaleNumbers::E8m0
-                    | ScaleNumbers::Logarithm => bytes,
+                    | ScaleNumbers::Logarithm
+                    | ScaleNumbers::Nibbles => bytes,
                 };
                 scales.insert(part.role, bytes);
             }
@@ -155,7 +156,9 @@ impl StoredLayer {
             ScaleRole::Tensor if self.spelling == Spelling::WeightPacked => return None,
             // It repeats a scale for other readers.
             ScaleRole::Largest => return None,
-            ScaleRole::Tensor | ScaleRole::Groups | ScaleRole::Levels => scale_part_name(role),
+            ScaleRole::Tensor | ScaleRole::Groups | ScaleRole::Levels | ScaleRole::ZeroPoints => {
+                scale_part_name(role)
+            }
         };
         Some(format!("{}.{scale}", self.layer))
     }
@@ -235,7 +238,7 @@ impl StoredLayer {
 /// Returns a matrix whose scales are divided by a number.
 fn divided(matrix: QuantizedMatrix, divisor: f32) -> Result<QuantizedMatrix, SchemeError> {
     let tiles = matrix.scales().iter().map(|scale| scale / divisor).collect();
-    let scales = Scales { tiles, tensor: 1.0 / divisor };
+    let scales = Scales { tiles, tensor: 1.0 / divisor, zeros: vec![] };
     let (scheme, shape) = (matrix.scheme(), matrix.shape());
     QuantizedMatrix::from_parts(scheme, shape, matrix.into_codes(), scales)
 }

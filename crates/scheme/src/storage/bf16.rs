@@ -21,7 +21,7 @@ impl Bf16Scales {
 }
 
 /// Returns the BF16 number nearest to a scale, from below where that decodes past all numbers.
-fn rounded(scale: f32, largest_code: f32) -> f32 {
+pub(super) fn rounded(scale: f32, largest_code: f32) -> f32 {
     let nearest = Bf16::round(scale);
     if (nearest * largest_code).is_finite() { nearest } else { Bf16::below(nearest) }
 }

@@ -53,5 +53,5 @@ pub(super) fn decode(
         byte => tensor * value(byte),
     };
     let tiles = bytes.iter().map(scale).collect();
-    Ok(StoredMatrix { codes, scales: Scales { tiles, tensor }, levels: None })
+    Ok(StoredMatrix { codes, scales: Scales { tiles, tensor, zeros: vec![] }, levels: None })
 }

@@ -42,6 +42,10 @@ impl Storage for Leveled {
         "int4-asym".to_owned()
     }
 
+    fn codes(&self, grid: GridKind) -> String {
+        format!("4-bit codes of {} levels", grid.name().to_uppercase())
+    }
+
     fn summary(&self) -> String {
         format!(
             "one scale per row and per {LEVEL_GROUP} weights of it, and a table of {LEVELS} levels"

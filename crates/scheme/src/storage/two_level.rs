@@ -56,7 +56,7 @@ impl Storage for TwoLevel {
         let tensor = if self.has_power_of_two { power_of_two::at_least(tensor) } else { tensor };
         // Codes are chosen for the scale as it is stored, after its own rounding to E4M3.
         map_maxima(&mut maxima, |maximum| block_scale(maximum / largest_code, tensor));
-        Scales { tiles: maxima, tensor }
+        Scales { tiles: maxima, tensor, zeros: vec![] }
     }
 
     fn candidate_count(&self, _grid: GridKind) -> usize {

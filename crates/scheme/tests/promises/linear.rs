@@ -107,7 +107,9 @@ proptest! {
 fn what_cannot_be_turned_or_multiplied_says_so() {
     let weight = gaussian(SHAPE[0], SHAPE[1], 1);
     for entry in CATALOG {
-        let can_turn = entry.scheme.rotation().is_none() && !entry.scheme.has_block_scales();
+        let can_turn = entry.scheme.rotation().is_none()
+            && !entry.scheme.has_block_scales()
+            && !entry.scheme.has_zero_points();
         let turned = nearest(&weight, entry.scheme).transpose();
         assert_eq!(turned.is_ok(), can_turn, "{}", entry.name);
     }
