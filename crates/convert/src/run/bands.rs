@@ -1,4 +1,5 @@
-//! Weights that are too large to be held whole: read twice, some rows at a time.
+//! Nearest codes of weights that are read some rows at a time, so that these stay in a cache from the reading of
+//! the rows to the writing of their codes.
 
 use std::ops::Range;
 
@@ -39,14 +40,21 @@ pub(crate) fn largest_of(
         let weight = source.load_rows(header, band, memory)?;
         match largest_magnitude(&weight.view(), scheme) {
             Ok(found) => largest = largest.max(found),
-            Err(SchemeError::NotFinite { row }) => {
-                return Ok(Err(SchemeError::NotFinite { row: first + row }));
-            }
-            Err(error) => return Ok(Err(error)),
+            Err(error) => return Ok(Err(below(error, first))),
         }
         memory = weight.into_bytes();
     }
     Ok(Ok(largest))
+}
+
+/// Counts the row that an error names from the top of the weight.
+///
+/// - `above`: rows above those that it was found in
+pub(crate) fn below(error: SchemeError, above: usize) -> SchemeError {
+    match error {
+        SchemeError::NotFinite { row } => SchemeError::NotFinite { row: above + row },
+        error => error,
+    }
 }
 
 /// How a weight is worked on by bands.
@@ -77,11 +85,17 @@ pub(crate) fn round_by_bands(
     let header = &planned.header;
     let [rows, _] = planned.matrix_shape();
     let scheme_error = |error: SchemeError| Stop::rounding(&input.source, header, error.into());
-    // Read twice, because a scale for the whole tensor has to be known before the first of its codes.
-    let largest = largest_of(&input.source, header, [rows, height], scheme)?;
-    let largest = largest.map_err(scheme_error)?.max(absmax_beside);
+    // Read twice where a scale of the whole tensor has to be known before the first of its codes.
+    let largest = match scheme.needs_largest() {
+        true => {
+            let found = largest_of(&input.source, header, [rows, height], scheme)?;
+            found.map_err(scheme_error)?.max(absmax_beside)
+        }
+        false => 0.0,
+    };
     let mut error = WeightError::default();
     for band in bands(rows, height) {
+        let first = band.start;
         // Rows are of one length, so the division leaves nothing. A weight without rows has no
         // band, and does not come here.
         let bytes = header.byte_len() / rows as u64 * band.len() as u64;
@@ -91,7 +105,8 @@ pub(crate) fn round_by_bands(
         let rule = input.recipe.scale_rule_without_inputs();
         let rounded =
             QuantizedMatrix::nearest_band(&view, scheme, rule, largest, memory, &mut error);
-        put(rounded.map_err(scheme_error)?, buffers)?;
+        let rounded = rounded.map_err(|error| scheme_error(below(error, first)))?;
+        put(rounded, buffers)?;
         buffers.keep(weight.into_bytes());
         notice(watch, Event::Advanced { bytes })?;
     }
