@@ -1,6 +1,6 @@
 //! Nearest rounding.
 
-use roundwise_grid::{Code, Grid, GridVisitor, encode_each, encode_measured, measure_each};
+use roundwise_grid::{Code, Grid, GridVisitor, encode_measured, encode_measured_each};
 
 use crate::error::SchemeError;
 use crate::measure::{WeightError, measure};
@@ -153,8 +153,7 @@ impl GridVisitor for Encode<'_> {
                 [scale] => encode_measured::<G>(&values, *scale, &mut codes),
                 scales => {
                     spread(scales, tile_cols, cols, &mut spread_scales);
-                    encode_each::<G>(&values, &spread_scales, &mut codes);
-                    measure_each::<G>(&values, &spread_scales, &codes)
+                    encode_measured_each::<G>(&values, &spread_scales, &mut codes)
                 }
             };
             G::Code::write_le(&codes, &mut bytes[row * row_bytes..][..row_bytes]);
