@@ -113,7 +113,7 @@ struct InFlight {
 
 /// Bytes of the rows that are read, rounded, hashed and written together: few enough that the caches of a
 /// core hold them with their codes, for memory is several times slower, and fresh memory slower still.
-const CACHED_BYTES: u64 = 256 << 10;
+pub(crate) const CACHED_BYTES: u64 = 256 << 10;
 
 /// Bytes of the rows that are worked on at once where reading is decoding.
 const BAND_BYTES: u64 = 8 << 20;

@@ -9,6 +9,7 @@ use roundwise_tensor_file::TensorHeader;
 
 use crate::error::ConvertError;
 use crate::plan::PlannedTensor;
+use crate::plan::memory::CACHED_BYTES;
 use crate::report::TensorReport;
 use crate::report::watch::{Event, Watch, notice};
 use crate::run::buffers::Buffers;
@@ -21,6 +22,13 @@ use crate::source::Source;
 /// Ranges of rows from top to bottom, all but the last of one height.
 fn bands(rows: usize, height: usize) -> impl Iterator<Item = Range<usize>> {
     (0..rows).step_by(height.max(1)).map(move |first| first..rows.min(first + height))
+}
+
+/// Returns as many rows as fit into a cache.
+///
+/// - `rows`: of the weight, at least one
+fn few_rows(header: &TensorHeader, rows: usize) -> usize {
+    (CACHED_BYTES / (header.byte_len() / rows as u64).max(1)).max(1) as usize
 }
 
 /// Returns the largest magnitude of a weight.
@@ -88,7 +96,7 @@ pub(crate) fn round_by_bands(
     // Read twice where a scale of the whole tensor has to be known before the first of its codes.
     let largest = match scheme.needs_largest() {
         true => {
-            let found = largest_of(&input.source, header, [rows, height], scheme)?;
+            let found = largest_of(&input.source, header, [rows, few_rows(header, rows)], scheme)?;
             found.map_err(scheme_error)?.max(absmax_beside)
         }
         false => 0.0,
