@@ -1,5 +1,5 @@
 use roundwise_grid::{
-    Grid, GridVisitor, Squares, decode_each, encode_each, encode_measured, measure_each, vectorized,
+    Grid, GridVisitor, Squares, encode_measured, measure_each, round_each, vectorized,
 };
 
 use crate::quantized::QuantizedMatrix;
@@ -268,8 +268,7 @@ impl<G: Grid> RowErrors<G> {
         let across = values.len().div_ceil(tile_cols);
         let scales = &scales[..across];
         spread(scales, tile_cols, values.len(), &mut self.spread_scales);
-        encode_each::<G>(values, &self.spread_scales, &mut self.codes);
-        decode_each::<G>(&self.codes, &self.spread_scales, &mut self.decoded);
+        round_each::<G>(values, &self.spread_scales, &mut self.decoded);
         if let Some(importance) = importance {
             let roots = importance.iter().zip(&mut self.decoded).zip(values);
             // Scaled by the root, so that the squares below are weighed by the importance.
@@ -283,15 +282,18 @@ impl<G: Grid> RowErrors<G> {
             }
             return;
         }
-        vectorized(|| {
-            let tiles = values.chunks(tile_cols).zip(self.decoded.chunks(tile_cols));
-            for ((values, decoded), error) in tiles.zip(errors) {
-                let differences = values
-                    .iter()
-                    .zip(decoded)
-                    .map(|(value, decoded)| f64::from(*decoded) - f64::from(*value));
-                *error += differences.map(|difference| difference * difference).sum::<f64>();
-            }
-        });
+        vectorized(
+            #[inline(always)]
+            || {
+                let tiles = values.chunks(tile_cols).zip(self.decoded.chunks(tile_cols));
+                for ((values, decoded), error) in tiles.zip(errors) {
+                    let differences = values
+                        .iter()
+                        .zip(decoded)
+                        .map(|(value, decoded)| f64::from(*decoded) - f64::from(*value));
+                    *error += differences.map(|difference| difference * difference).sum::<f64>();
+                }
+            },
+        );
     }
 }

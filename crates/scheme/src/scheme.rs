@@ -254,6 +254,12 @@ impl Scheme {
         !(is_of_the_whole || is_searched && self.tiling() == Tiling::Tensor)
     }
 
+    /// Tells whether a scale depends on the largest magnitude of the whole weight, so that all of it is
+    /// looked at before the first of its codes.
+    pub fn needs_largest(self) -> bool {
+        self.has_scales() && (self.tiling() == Tiling::Tensor || !self.storage().is_by_tile())
+    }
+
     /// Checks that the scheme can hold a `[rows, cols]` matrix.
     ///
     /// # Errors

@@ -79,6 +79,11 @@ impl TensorHeader {
         }
     }
 
+    /// Returns whether the file holds it row after row, so that some rows are read as they are.
+    pub fn is_stored_by_rows(&self) -> bool {
+        self.encoding == Encoding::Plain
+    }
+
     /// Returns whether some of it is in blocks of GGUF, which are decoded to F32 on reading.
     pub fn is_in_blocks(&self) -> bool {
         match self.encoding {

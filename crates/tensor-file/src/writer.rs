@@ -1,11 +1,13 @@
 mod journaled;
+mod settler;
 mod written;
 
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 pub use self::journaled::Left;
+use self::settler::{Settler, settle};
 use self::written::Written;
 use crate::disk::{available_bytes, limit_permissions, reserve, write_all_at};
 use crate::journal::Journal;
@@ -29,7 +31,8 @@ pub struct TensorFileWriter {
     manifest: Manifest,
     /// Bytes that have been written of the tensor at each index of the manifest.
     written: Vec<Mutex<Written>>,
-    journal: Option<Journal>,
+    journal: Option<Arc<Journal>>,
+    settler: Settler,
 }
 
 impl TensorFileWriter {
@@ -52,7 +55,7 @@ impl TensorFileWriter {
 
     fn new(pending: Pending, manifest: Manifest) -> Self {
         let written = manifest.tensors().iter().map(|_| Mutex::default()).collect();
-        Self { pending, manifest, written, journal: None }
+        Self { pending, manifest, written, journal: None, settler: Settler::default() }
     }
 
     fn start(pending: Pending, manifest: Manifest) -> Result<Self, TensorFileError> {
@@ -188,8 +191,9 @@ impl TensorFileWriter {
         // A crash at any point from here on leaves an output that is finished or can be continued:
         // records are on disk before the rename, and the journal goes after it.
         let started = Instant::now();
+        self.settler.finish()?;
         if let Some(journal) = &self.journal {
-            self.settle(journal, &journal.take())?;
+            settle(&self.pending, journal, &journal.take())?;
         }
         let settled = started.elapsed();
         let journal = self.journal.as_ref().map(|journal| journal.path().to_owned());

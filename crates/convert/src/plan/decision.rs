@@ -197,6 +197,13 @@ impl PlannedTensor {
         }
     }
 
+    /// Notes the number of rows that are worked on at once, for a weight that becomes codes.
+    pub(crate) fn set_band_rows(&mut self, rows: Option<usize>) {
+        if let Decision::Quantize { band_rows, .. } = &mut self.decision {
+            *band_rows = rows;
+        }
+    }
+
     /// Returns the shape of what becomes codes. Of a convolution, which becomes plain numbers only, all dimensions
     /// but the first are columns.
     pub(crate) fn layer_shape(&self) -> LayerShape {

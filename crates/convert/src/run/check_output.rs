@@ -1,13 +1,12 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use roundwise_layout::{StoredLayer, weight_of};
 use roundwise_scheme::{GridKind, QuantizedMatrix, Scheme, Tiling, WeightError, measure};
-use roundwise_tensor_file::{Manifest, TensorHeader, TensorSpec};
+use roundwise_tensor_file::{Manifest, TensorSpec};
 
 use crate::error::ConvertError;
 use crate::plan::same_model::same_model;
-use crate::plan::{Decision, Plan, PlannedTensor};
-use crate::recipe::Rounding;
+use crate::plan::{Decision, PlannedTensor};
 use crate::report::TensorReport;
 use crate::report::watch::{Event, Phase, notice};
 use crate::run::buffers::Buffers;
@@ -21,8 +20,8 @@ use crate::source::Source;
 ///
 /// Decoding and measuring takes half as long as nearest rounding itself, and what it finds beyond the
 /// hashes, a mistake in packing, is the same in all layers of a scheme. So under nearest rounding the
-/// smallest layer of each scheme answers for the others; learned layers all answer for themselves. Of
-/// layers that are worked on by bands of rows the hashes are compared.
+/// smallest layer of each scheme answers for the others, where memory suffices for it; learned layers all
+/// answer for themselves.
 ///
 /// - `layers`: an entry for every tensor of the plan, in its order
 ///
@@ -45,11 +44,9 @@ pub(crate) fn check_output(
     let byte_len = |spec: &TensorSpec| spec.dtype.byte_len(&spec.shape).unwrap_or_default();
     let bytes = tensors.iter().map(byte_len).sum();
     notice(output.watch, Event::Phase { name: Phase::Checking, tensors: tensors.len(), bytes })?;
-    let gate = Gate {
-        output,
-        written: &written,
-        measured: to_be_measured(output.plan, output.job.recipe.rounding()),
-    };
+    let measured = output.measured_again();
+    let names = measured.iter().map(|planned| planned.header.name.as_str());
+    let gate = Gate { output, written: &written, measured: names.collect() };
     // 2. Every byte, against the hash of what was written.
     map_in_order(tensors, output.plan.memory.threads, |spec, _| {
         output.file.check(&spec.name)?;
@@ -61,27 +58,6 @@ pub(crate) fn check_output(
         gate.check_layer(planned, report, buffers)
     })?;
     Ok(())
-}
-
-/// Returns the names of the weights that are decoded and measured.
-fn to_be_measured(plan: &Plan, rounding: Rounding) -> BTreeSet<&str> {
-    // There is no room to hold weights as a whole that were worked on by bands.
-    let held = plan.quantized().filter(|(planned, _)| planned.band_rows().is_none());
-    let all = held.map(|(planned, scheme)| (scheme.to_string(), &planned.header));
-    let chosen: Vec<&TensorHeader> = match rounding {
-        Rounding::Learned(_) => all.map(|(_, header)| header).collect(),
-        Rounding::Nearest => {
-            let mut smallest = BTreeMap::<String, &TensorHeader>::new();
-            for (scheme, header) in all {
-                let least = smallest.entry(scheme).or_insert(header);
-                if header.byte_len() < least.byte_len() {
-                    *least = header;
-                }
-            }
-            smallest.into_values().collect()
-        }
-    };
-    chosen.into_iter().map(|header| header.name.as_str()).collect()
 }
 
 struct Gate<'a> {

@@ -4,8 +4,8 @@ use std::num::NonZeroUsize;
 use roundwise_tensor_file::{Left, Record, TensorFileErrorKind, TensorFileWriter};
 
 use crate::error::ConvertError;
-use crate::plan::memory::tensors_in_flight;
-use crate::plan::{Plan, Workers};
+use crate::plan::memory::{measured_again, tensors_in_flight};
+use crate::plan::{Plan, PlannedTensor, Workers};
 use crate::report::Report;
 use crate::report::record::TensorRecord;
 use crate::report::watch::Watch;
@@ -81,9 +81,19 @@ impl<'a> Output<'a> {
 
     /// Returns how many tensors are worked on at once.
     pub(crate) fn tensors_in_flight(&self) -> NonZeroUsize {
-        let workers = Workers { threads: self.plan.memory.threads, ..self.job.workers() };
-        let count = tensors_in_flight(self.job.recipe.rounding(), workers);
+        let count = tensors_in_flight(self.job.recipe.rounding(), self.workers());
         NonZeroUsize::new(count).unwrap_or(NonZeroUsize::MIN)
+    }
+
+    /// Returns the weights whose codes are decoded and measured when the output is read again.
+    pub(crate) fn measured_again(&self) -> Vec<&PlannedTensor> {
+        let plan = self.plan;
+        let limit = Some(plan.memory.peak_bytes);
+        measured_again(&plan.tensors, self.job.recipe.rounding(), self.workers(), limit)
+    }
+
+    fn workers(&self) -> Workers {
+        Workers { threads: self.plan.memory.threads, ..self.job.workers() }
     }
 
     /// Gives a complete output its name.

@@ -93,7 +93,7 @@ fn a_trial_is_what_the_run_reports() {
     }
 }
 
-/// The largest weight is over 8 MiB, which makes two bands.
+/// The largest weight makes many bands.
 #[test]
 fn a_trial_keeps_to_the_limit_of_memory_as_the_run_does() {
     let large = Tensor::f32("a.weight", &gaussian(2304, 1024, 1));

@@ -37,9 +37,14 @@ impl Swizzle {
     pub(crate) fn apply(self, scales: &[u8]) -> Vec<u8> {
         let mut swizzled = vec![0; self.shape().iter().product()];
         for (row, scales) in scales.chunks(self.cols.max(1)).enumerate() {
-            for (col, &scale) in scales.iter().enumerate() {
-                swizzled[self.offset(row, col)] = scale;
+            // The four columns of a tile lie side by side.
+            let (fours, rest) = scales.as_chunks::<{ TILE[1] }>();
+            for (four, scales) in fours.iter().enumerate() {
+                let at = self.offset(row, four * TILE[1]);
+                swizzled[at..at + TILE[1]].copy_from_slice(scales);
             }
+            let at = self.offset(row, fours.len() * TILE[1]);
+            swizzled[at..][..rest.len()].copy_from_slice(rest);
         }
         swizzled
     }

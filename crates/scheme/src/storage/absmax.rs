@@ -8,7 +8,10 @@ pub const ZERO_ABSMAX: f32 = 1e-12;
 
 /// Turns each of many largest magnitudes into a scale. There may be a tile for every few weights.
 pub(super) fn map_maxima(maxima: &mut [f32], scale: impl Fn(f32) -> f32) {
-    vectorized(|| maxima.iter_mut().for_each(|maximum| *maximum = scale(*maximum)));
+    vectorized(
+        #[inline(always)]
+        || maxima.iter_mut().for_each(|maximum| *maximum = scale(*maximum)),
+    );
 }
 
 /// Returns `maximum / largest_code`, and 1 for a tile of zeros.

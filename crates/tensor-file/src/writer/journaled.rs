@@ -1,10 +1,12 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use blake3::{Hash, Hasher};
 use serde_json::Value;
 
 use super::TensorFileWriter;
+use super::settler::settle;
 use crate::disk::{read_exact_at, remove_if_there};
 use crate::journal::{Journal, Record};
 use crate::pending::Pending;
@@ -41,7 +43,7 @@ impl TensorFileWriter {
         remove_if_there(&journal).map_err(|error| Kind::io("remove")(error).at(&journal))?;
         pending.empty()?;
         let mut writer = Self::start(pending, manifest)?;
-        writer.journal = Some(Journal::create(journal, run)?);
+        writer.journal = Some(Arc::new(Journal::create(journal, run)?));
         // Last, so that a failure before this leaves nothing behind that a later run would find.
         writer.pending.keep();
         Ok(writer)
@@ -78,7 +80,7 @@ impl TensorFileWriter {
         for record in &records {
             writer.recall(record)?;
         }
-        writer.journal = Some(journal);
+        writer.journal = Some(Arc::new(journal));
         Ok((writer, records))
     }
 
@@ -111,18 +113,9 @@ impl TensorFileWriter {
         }
         // The record waits with others until their tensors are synced together.
         match journal.add(&record, bytes) {
-            Some(lines) => self.settle(journal, &lines),
+            Some(lines) => self.settler.put(&self.pending, journal, lines),
             None => Ok(()),
         }
-    }
-
-    /// Syncs the tensors, then appends their records, which are true only in this order.
-    pub(super) fn settle(&self, journal: &Journal, lines: &str) -> Result<(), TensorFileError> {
-        if lines.is_empty() {
-            return Ok(());
-        }
-        self.pending.sync_data()?;
-        journal.append(lines)
     }
 
     /// Reads a tensor again and compares it with what was written.
@@ -163,7 +156,8 @@ impl TensorFileWriter {
         let Some(journal) = &self.journal else { return Ok(None) };
         // Waiting records are synced as well, so that nothing finished is lost when somebody stops the
         // work. If that fails, their tensors are made again, and the journal stays true.
-        let _ = self.settle(journal, &journal.take());
+        let _ = self.settler.finish();
+        let _ = settle(&self.pending, journal, &journal.take());
         let records = journal.written();
         if records > 0 {
             return Ok(Some(Left { path: self.temporary_path().to_owned(), records }));
@@ -236,10 +230,10 @@ mod tests {
             writer.record("a", &["a".to_owned()], Value::Null).unwrap();
             if written == 1 {
                 let journal = writer.journal.as_ref().unwrap();
-                writer.settle(journal, &journal.take()).unwrap();
+                settle(&writer.pending, journal, &journal.take()).unwrap();
             }
             let full = File::options().write(true).open("/dev/full").unwrap();
-            writer.journal.as_mut().unwrap().lead_to(full);
+            Arc::get_mut(writer.journal.as_mut().unwrap()).unwrap().lead_to(full);
             writer.write("b", &[2; 4]).unwrap();
             writer.record("b", &["b".to_owned()], Value::Null).unwrap();
             let left = writer.leave().unwrap();
