@@ -34,6 +34,7 @@ import contextlib
 import ctypes
 import functools
 import hashlib
+import inspect
 import json
 import math
 import os
@@ -2035,11 +2036,21 @@ def run(transformers, options):
     ) as collector:
         print(f"sums take at most {collector.most_bytes / 2**20:.0f} MiB", file=sys.stderr)
         batches = own_texts if options.self else read_texts
+        keywords = {} if options.curvature else without_predictions(model, collector)
         for tokens, mask in batches(transformers, model, tokenizer, options, collector):
             # Padding is no input that the model will see.
             collector.mask = mask.bool()
-            model(input_ids=tokens, attention_mask=mask)
+            model(input_ids=tokens, attention_mask=mask, **keywords)
     collector.save(options.output)
+
+
+def without_predictions(model, collector):
+    """Arguments with which a model predicts no more than the last token, where nothing looks at predictions:
+    over a large vocabulary they take longer than all of a small model's blocks."""
+    head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+    is_watched = any(layer.module is head for layer in collector.layers)
+    can_do_without = "logits_to_keep" in inspect.signature(model.forward).parameters
+    return {"logits_to_keep": 1} if can_do_without and not is_watched else {}
 
 
 def read_texts(_transformers, model, tokenizer, options, _collector):
