@@ -71,7 +71,7 @@ pub(crate) struct Arguments {
 
 /// Flags of commands that take a recipe that most people need; `-h` lists these, `--help` all.
 const USUAL: [&str; 18] = [
-    "inputs", "input", "output", "out_dir", "to", "force", "report", "json", "quiet", "stats",
+    "models", "input", "output", "out_dir", "to", "force", "report", "json", "quiet", "stats",
     "size", "bits", "scheme", "program", "keep", "include", "rules", "recipe",
 ];
 

@@ -77,7 +77,7 @@ impl<'a> Layer<'a> {
     }
 
     /// Returns the grid values in the middle of what tiles can store, one per row, for each tile
-    /// across; none where no tile has a zero point.
+    /// across; none where no tile has a zero point, 0 where weights are too small for their scale.
     pub(crate) fn row_middles(&self) -> Vec<Vec<f32>> {
         let [rows, cols] = self.nearest.shape();
         if self.nearest.zero_points().is_empty() {
@@ -85,8 +85,14 @@ impl<'a> Layer<'a> {
         }
         let tiling = self.scheme.tiling();
         let [_, across] = tiling.tiles(rows, cols);
+        // Tiles of next to nothing have scale 1: moved by a multiple of it, their weights would be lost.
+        let widest = self.unit * f64::from(1 << f32::MANTISSA_DIGITS);
         let middle = |row, tile| {
-            let range = self.nearest.code_range(tiling.first_tile(row, [rows, cols]) + tile);
+            let tile = tiling.first_tile(row, [rows, cols]) + tile;
+            if f64::from(self.nearest.scales()[tile]) > widest {
+                return 0.0;
+            }
+            let range = self.nearest.code_range(tile);
             let [low, high] = range.expect("a zero point for each tile");
             (low + high) / 2.0
         };

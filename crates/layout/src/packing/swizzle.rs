@@ -38,13 +38,10 @@ impl Swizzle {
         let mut swizzled = vec![0; self.shape().iter().product()];
         for (row, scales) in scales.chunks(self.cols.max(1)).enumerate() {
             // The four columns of a tile lie side by side.
-            let (fours, rest) = scales.as_chunks::<{ TILE[1] }>();
-            for (four, scales) in fours.iter().enumerate() {
+            for (four, scales) in scales.chunks(TILE[1]).enumerate() {
                 let at = self.offset(row, four * TILE[1]);
-                swizzled[at..at + TILE[1]].copy_from_slice(scales);
+                swizzled[at..at + scales.len()].copy_from_slice(scales);
             }
-            let at = self.offset(row, fours.len() * TILE[1]);
-            swizzled[at..][..rest.len()].copy_from_slice(rest);
         }
         swizzled
     }
