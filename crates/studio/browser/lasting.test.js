@@ -7,8 +7,8 @@ import { test } from "node:test";
 
 import { address, folder, open, reaches, slowModel, SLOW, studio } from "./harness.js";
 
-async function startSlow(t, where) {
-  const file = slowModel(path.join(folder(t), "slow.safetensors"));
+async function startSlow(t, where, layers) {
+  const file = slowModel(path.join(folder(t), "slow.safetensors"), layers);
   const { body } = await where.ask("POST", "/api/jobs", { kind: "convert", input: file, recipe: SLOW, run: {}, starts: true });
   return body;
 }
@@ -40,7 +40,7 @@ test("reloading or closing every tab loses nothing", async (t) => {
 
 test("killed and restarted, a job goes on to the same bytes", async (t) => {
   const where = await studio(t);
-  const job = await startSlow(t, where);
+  const job = await startSlow(t, where, 12);
   await finished(where, job.id, 3);
   await where.kill();
   const again = await studio(t, { state: where.state });

@@ -87,13 +87,8 @@ impl Journal {
     }
 
     fn of(path: PathBuf, file: File, written: usize) -> Self {
-        let batch = Batch {
-            lines: String::new(),
-            bytes: 0,
-            since: Instant::now(),
-            written,
-            torn: None,
-        };
+        let batch =
+            Batch { lines: String::new(), bytes: 0, since: Instant::now(), written, torn: None };
         Self { path, file, batch: Mutex::new(batch) }
     }
 
