@@ -56,17 +56,13 @@ impl Storage for TwoLevel {
         let tensor = if self.has_power_of_two { power_of_two::at_least(tensor) } else { tensor };
         // Codes are chosen for the scale as it is stored, after its own rounding to E4M3.
         map_maxima(&mut maxima, |maximum| block_scale(maximum / largest_code, tensor));
-<<<<<<< ours
-        Scales { tiles: maxima, tensor, zeros: vec![] }
-=======
         // Near the largest f32 the largest code of a block whose scale was rounded up would decode to infinity.
         if (tensor * E4m3::MAX * largest_code).is_infinite() {
             for scale in maxima.iter_mut().filter(|scale| (**scale * largest_code).is_infinite()) {
                 *scale = tensor * E4m3::decode(block_code(*scale, tensor) - 1);
             }
         }
-        Scales { tiles: maxima, tensor }
->>>>>>> theirs
+        Scales { tiles: maxima, tensor, zeros: vec![] }
     }
 
     fn candidate_count(&self, _grid: GridKind) -> usize {
