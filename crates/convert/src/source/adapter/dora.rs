@@ -4,9 +4,10 @@ use roundwise_tensor_file::{Checkpoint, TensorHeader};
 
 use crate::error::ConvertError;
 use crate::source::adapter::keys::Role;
-use crate::source::adapter::module::{Module, element_count};
+use crate::source::adapter::module::Module;
 use crate::source::adapter::numbers::numbers;
 use crate::source::adapter::target::Site;
+use crate::source::numbers::element_count;
 
 /// `W' = norms · (W + Δ) / ‖W + Δ‖`, the norm of each output or of each input; a strength between
 /// blends `W'` with `W`.

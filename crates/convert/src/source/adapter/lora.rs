@@ -5,9 +5,10 @@ use roundwise_tensor_file::{Checkpoint, TensorHeader};
 use crate::error::ConvertError;
 use crate::source::adapter::keys::Role;
 use crate::source::adapter::matrix::{mixed_channels, product, transposed};
-use crate::source::adapter::module::{Module, element_count, fits, rest};
+use crate::source::adapter::module::{Module, fits, rest};
 use crate::source::adapter::numbers::numbers;
 use crate::source::adapter::target::Site;
+use crate::source::numbers::element_count;
 
 /// `up · down`, `[rows, rank] · [rank, cols]`.
 ///

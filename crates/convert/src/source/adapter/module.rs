@@ -6,6 +6,7 @@ use roundwise_tensor_file::TensorHeader;
 
 use crate::source::adapter::keys::Role;
 use crate::source::adapter::target::Site;
+use crate::source::numbers::element_count;
 
 /// The tensors of one module of an adapter, by what they are.
 #[derive(Debug, Default)]
@@ -75,12 +76,6 @@ impl Module {
 /// Returns the product of all sizes but the first.
 pub(super) fn rest(tensor: &TensorHeader) -> u64 {
     element_count(&tensor.shape[1.min(tensor.shape.len())..])
-}
-
-/// Returns how many numbers a tensor of these sizes has.
-pub(super) fn element_count(sizes: &[u64]) -> u64 {
-    // Saturating: a tensor without numbers, `[0, 2⁴⁰, 2⁴⁰]`, is a valid one of any other sizes.
-    sizes.iter().fold(1, |count, size| count.saturating_mul(*size))
 }
 
 /// Returns whether a change of `rows` × `cols` numbers fits.

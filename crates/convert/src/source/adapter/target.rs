@@ -9,9 +9,8 @@ use roundwise_tensor_file::{Checkpoint, TensorHeader};
 
 use crate::source::adapter::dialect::{Rows, UnetBlocks, other_names, whole_names};
 use crate::source::adapter::model_part::{ModelPart, bare_names};
-use crate::source::adapter::module::element_count;
 use crate::source::adapter::spelling::{joined, spellings};
-use crate::source::numbers::float_dtype;
+use crate::source::numbers::{element_count, float_dtype};
 
 /// The tensors of a model by the names that adapters call them.
 pub(crate) struct Targets {
