@@ -1,4 +1,4 @@
-"""What statistics do to a small diffusion transformer. Prints a table.
+"""What statistics do to a small diffusion transformer. Prints JSON.
 
     python diffusion.py ROUNDWISE FOLDER [--steps N]
 
@@ -6,10 +6,12 @@ A transformer with 4 blocks of attention is trained on scikit-learn's 1797 pictu
 a digit that is asked for (kept in FOLDER). Statistics are of 256 generated pictures, 20 steps each. Then
 `ROUNDWISE convert` makes files with each kind of statistics, and each file's model is compared with the float model on
 noise that no statistics have seen: squared error of one step's output, and of the pictures that 20 steps make, both over
-those of nearest codes. Needs scikit-learn beside what outputs.py needs.
+the energy of what the float model makes. Needs scikit-learn's data beside what outputs.py needs.
 """
 
 import argparse
+import importlib.util
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +19,7 @@ from pathlib import Path
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "crates" / "stats" / "collector"))
 
+import numpy as np
 import safetensors.torch
 import torch
 import torch.nn.functional as functional
@@ -79,13 +82,18 @@ class Transformer(torch.nn.Module):
         return self.final(functional.layer_norm(x, (WIDTH,)))
 
 
-def train(path, steps):
-    from sklearn.datasets import load_digits
+def read_digits():
+    """64 brightnesses from 0 to 16 and the digit, for each picture. The package itself stays outside: its
+    programs need others."""
+    package = Path(importlib.util.find_spec("sklearn").origin).parent
+    return np.loadtxt(package / "datasets" / "data" / "digits.csv.gz", delimiter=",")
 
-    digits = load_digits()
-    pictures = torch.tensor(digits.images).float() / 8 - 1
+
+def train(path, steps):
+    digits = torch.from_numpy(read_digits())
+    pictures = digits[:, :-1].view(-1, SIZE, SIZE).float() / 8 - 1
     pictures = pictures.unfold(1, PATCH, PATCH).unfold(2, PATCH, PATCH).reshape(-1, TOKENS, CHANNELS)
-    labels = torch.tensor(digits.target)
+    labels = digits[:, -1].long()
     torch.manual_seed(1)
     model = Transformer()
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE)
@@ -141,19 +149,19 @@ def main():
                 collector.save(options.folder / f"{name}.stats.safetensors")
         digit = noise(99, 128)[1]
         expected, steps = generate(model, *noise(99, 128))
-        print("| scheme | statistics | one step | ÷ nearest | pictures | ÷ nearest |\n|---|---|--:|--:|--:|--:|")
+        rows = []
         for scheme in SCHEMES:
-            nearest = None
             for name in KNOWLEDGE:
                 converted = Transformer().eval()
                 converted.load_state_dict(outputs.read_model(convert(options, scheme, name, weights)))
                 answers = [(converted(x, time, digit) - y, y) for x, time, y in steps]
                 step = sum(e.square().sum() for e, _ in answers) / sum(y.square().sum() for _, y in answers)
-                pictures = (generate(converted, *noise(99, 128))[0] - expected).square().mean()
-                found = torch.stack([step, pictures])
-                nearest = found if nearest is None else nearest
-                ratio = found / nearest
-                print(f"| {scheme} | {name} | {step:.2e} | {ratio[0]:.3f} | {pictures:.2e} | {ratio[1]:.3f} |")
+                pictures = generate(converted, *noise(99, 128))[0] - expected
+                pictures = pictures.square().sum() / expected.square().sum()
+                row = {"scheme": scheme, "knowledge": name}
+                rows.append(row | {"step": step.item(), "pictures": pictures.item()})
+                print(rows[-1], file=sys.stderr)
+    print(json.dumps({"training_steps": options.steps, "rows": rows}))
 
 
 def convert(options, scheme, name, weights):

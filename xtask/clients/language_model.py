@@ -2,15 +2,17 @@
 
     python language_model.py make --texts F FOLDER
     python language_model.py open --gguf F FOLDER
-    python language_model.py judge --texts F [--tokens N] FOLDER CONVERTED...
+    python language_model.py judge --texts F [--tokens N] [--length N] [--layers N] FOLDER CONVERTED...
     python language_model.py collect --texts F [--count N] FOLDER
 
 `make` trains a Llama of 4 blocks on the texts from the 65th on and saves it as a transformers folder,
 with a byte-pair tokenizer of the same texts. `open` makes a folder of a GGUF file's numbers in F32, and in
 it `layers.safetensors`, the weights without the embedding. `judge` is the mean over tokens of the first 64
-texts, in rows of --length, of the KL divergence, in nats, of each converted model's next-token distribution
-from the float model's; tensors that a converted file lacks are the float model's. `collect` reads the texts
-from the 65th on with and without the collector of crates/stats, turn by turn, and tells the times.
+texts, each from the token that begins one and up to --length of it, of the KL divergence, in nats, of each
+converted model's next-token distribution from the float model's; tensors that a converted file lacks are the
+float model's. With --layers N, up to N of the layers of each file, evenly spaced, are judged alone. `collect`
+reads the texts from the 65th on with and without the collector of crates/stats, turn by turn, and tells the
+times.
 """
 
 import argparse
@@ -123,49 +125,99 @@ def opened(folder):
 
 def judge(options):
     tokenizer, model = opened(options.folder)
-    tokens = encoded(tokenizer, outputs.read_texts(options.texts, 0, HELD_OUT))[: options.tokens]
-    rows = tokens[: len(tokens) // options.length * options.length].view(-1, options.length)
+    rows = held_out_rows(tokenizer, options)
+    own = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     with torch.no_grad():
-        expected = Answers(model, rows)
-        found = []
+        expected = Expected(model, rows)
+        results = []
         for path in options.converted:
             tensors = outputs.read_model(path)
             unknown = model.load_state_dict(tensors, strict=False).unexpected_keys
             assert not unknown, unknown
-            found.append(Answers(model, rows))
-        loss, divergences = compared(expected, found, rows)
-    results = [{"kl": divergence} for divergence in divergences]
-    print(json.dumps({"tokens": rows.numel(), "loss": loss, "results": results}))
+            if options.layers is None:
+                results.append({"kl": expected.divergence(model)})
+                continue
+            changed = [n for n, tensor in tensors.items() if not torch.equal(tensor, own[n])]
+            model.load_state_dict(own)
+            layers = []
+            for name in changed[:: max(1, -(-len(changed) // options.layers))]:
+                model.load_state_dict({name: tensors[name]}, strict=False)
+                layers.append({"name": name, "kl": expected.divergence(model)})
+                model.load_state_dict({name: own[name]}, strict=False)
+            results.append({"layers": layers})
+    tokens = sum(len(row) for row in rows)
+    print(json.dumps({"tokens": tokens, "loss": expected.loss, "results": results}))
 
 
-class Answers:
-    """What a model answers to rows of tokens, as its last hidden states: a distribution over a large
-    vocabulary takes hundreds of times as much memory."""
+def held_out_rows(tokenizer, options):
+    """As a model reads them: what comes first in a row gathers attention, so that rows which begin within a
+    text are another task."""
+    rows, left = [], options.tokens
+    for text in outputs.read_texts(options.texts, 0, HELD_OUT):
+        row = encoded(tokenizer, [text])[: min(options.length, left)]
+        if len(row):
+            rows.append(row)
+            left -= len(row)
+    return rows
+
+
+# Words of which every divergence is computed, the likeliest first. The rest of a large vocabulary is drawn by
+# its probabilities, evenly spaced: on Gemma's 262,144 words it holds one per cent of the mass.
+LIKELY, DRAWN = 1024, 512
+
+
+class Expected:
+    """The float model's answers to rows of tokens, for others to be compared with: last hidden states, and the
+    words that count with their weights."""
 
     def __init__(self, model, rows):
-        hidden = [model.model(input_ids=part).last_hidden_state for part in rows.split(4)]
-        self.hidden = torch.cat(hidden).flatten(0, 1)
-        weight = model.lm_head.weight
-        is_tied = weight is model.model.embed_tokens.weight
-        self.head = weight.detach() if is_tied else weight.detach().clone()
+        self.rows, self.head = rows, model.lm_head.weight.detach().clone()
+        self.hidden = self.hidden_of(model)
+        following = torch.cat([torch.cat([row[1:], row.new_tensor([-1])]) for row in rows])
+        generator = torch.Generator().manual_seed(1)
+        self.words, self.weights, losses = [], [], []
+        for hidden, target in zip(self.hidden.split(32), following.split(32)):
+            p = torch.softmax(hidden @ self.head.T, -1)
+            known = target >= 0
+            losses.append(-p[known].gather(1, target[known, None]).double().log())
+            words, weights = chosen(p, generator)
+            self.words.append(words)
+            self.weights.append(weights)
+        self.loss = torch.cat(losses).mean().item()
 
-    def distributions(self, start, end):
-        return functional.log_softmax(self.hidden[start:end] @ self.head.T, -1)
+    def hidden_of(self, model):
+        hidden = [model.model(input_ids=row[None]).last_hidden_state[0] for row in self.rows]
+        return torch.cat(hidden)
+
+    def divergence(self, model):
+        """Mean over tokens of sum p (log p - log q)."""
+        head = model.lm_head.weight.detach()
+        is_same = torch.equal(head, self.head)
+        total, place = 0.0, 0
+        hidden = self.hidden_of(model)
+        for words, weights in zip(self.words, self.weights):
+            for word, weight in zip(words, weights):
+                rows = self.head[word]
+                before = rows @ self.hidden[place]
+                change = ((rows if is_same else head[word]) @ hidden[place] - before).double()
+                # Of the same words, log q - log p is the change of scores less the log of its mean power.
+                mean = weight @ change
+                total += (weight @ (change - mean).exp()).log().item()
+                place += 1
+        return total / place
 
 
-def compared(expected, found, rows, step=64):
-    """Mean loss of the one and mean divergences of the others, by token."""
-    loss, divergences = 0.0, [0.0] * len(found)
-    following = torch.cat([rows[:, 1:], -torch.ones_like(rows[:, :1])], 1).flatten()
-    for start in range(0, rows.numel(), step):
-        p = expected.distributions(start, start + step)
-        target = following[start : start + step]
-        known = target >= 0
-        loss -= p[known].gather(1, target[known, None]).double().sum().item()
-        for index, answers in enumerate(found):
-            q = answers.distributions(start, start + step)
-            divergences[index] += (p.exp() * (p - q)).sum(dtype=torch.float64).item()
-    return loss / (following >= 0).sum().item(), [sum_ / rows.numel() for sum_ in divergences]
+def chosen(p, generator):
+    """Words [t, k] and their weights, which sum to 1."""
+    if p.shape[1] <= LIKELY + DRAWN:
+        return torch.arange(p.shape[1]).expand(p.shape), p.double()
+    weights, words = p.topk(LIKELY)
+    rest = p.scatter(1, words, 0.0).double().cumsum(1)
+    mass = rest[:, -1:]
+    chances = (torch.arange(DRAWN) + torch.rand(len(p), 1, generator=generator)) / DRAWN
+    drawn = torch.searchsorted(rest, chances * mass).clamp(max=p.shape[1] - 1)
+    weights = torch.cat([weights.double(), (mass / DRAWN).expand(-1, DRAWN)], 1)
+    return torch.cat([words, drawn], 1), weights / weights.sum(1, keepdim=True)
 
 
 KINDS = {"plain": {"moments": ("plain",)}, "mixed": {}, "curvature": {"curvature": True}}
@@ -207,6 +259,7 @@ def main():
     parser.add_argument("--gguf", type=Path)
     parser.add_argument("--tokens", type=int, default=1 << 20)
     parser.add_argument("--length", type=int, default=TOKENS)
+    parser.add_argument("--layers", type=int)
     parser.add_argument("--count", type=int, default=8)
     parser.add_argument("folder")
     parser.add_argument("converted", nargs="*")

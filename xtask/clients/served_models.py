@@ -8,6 +8,9 @@ model that has the numbers which `roundwise dequantize` gives: weights bit for b
 answers. Prints what it found as JSON. Needs torch, accelerate, compressed-tensors and transformers.
 """
 
+import contextlib
+import importlib.util
+import io
 import json
 import logging
 import re
@@ -60,6 +63,9 @@ CASES = [
     ("int4-group-128", "compressed-tensors", False),
     ("int4-group-64", "compressed-tensors", False),
     ("int4-group-32", "compressed-tensors", False),
+    ("int4-group-128-asym", "compressed-tensors", False),
+    ("int4-group-64-asym", "compressed-tensors", False),
+    ("int4-group-32-asym", "compressed-tensors", False),
     ("nvfp4", "compressed-tensors", False),
     ("mxfp4", "compressed-tensors", False),
     ("mxfp8", "compressed-tensors", False),
@@ -73,6 +79,9 @@ NOT_OF_EXPERTS = {
     ("mxfp8", "compressed-tensors"),
 }
 WITH_EXPERTS = {"qwen3 moe", "mixtral"}
+
+#: Schemes with scales of inputs in the file, from statistics, and what their codes may change answers by.
+STATIC = [("fp8", 0.12), ("nvfp4", 0.5)]
 
 #: Two schemes in one file.
 MIXED = ("int4-group-128", ["--rule", "o_proj=fp8-row"])
@@ -111,6 +120,22 @@ def answer(model):
         return model(tokens).logits.float()
 
 
+def statistics(program, source, folder):
+    """Statistics of what `answer` shows a model."""
+    collector, path = folder / "roundwise_collect.py", folder / "model.stats.safetensors"
+    printed = subprocess.run([program, "stats", "collector"], capture_output=True, check=True)
+    collector.write_bytes(printed.stdout)
+    spec = importlib.util.spec_from_file_location("roundwise_collect", collector)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.bfloat16)
+    with contextlib.redirect_stderr(io.StringIO()), module.collect(model) as collecting:
+        answer(model)
+    with contextlib.redirect_stderr(io.StringIO()):
+        collecting.save(path)
+    return path
+
+
 def differing(model, reference):
     """Parameters that are not those of a reference. Experts are joined in both."""
     parameters = dict(model.named_parameters())
@@ -146,6 +171,12 @@ def judge(program, source, folder, scheme, layout, allowed, more):
     return change, size, defects
 
 
+def judge_static(program, source, folder, scheme, allowed):
+    """The same with scales of inputs in the file."""
+    options = ["--inputs", "static", "--stats", statistics(program, source, folder), "--method", "nearest"]
+    return judge(program, source, folder, scheme, None, allowed, options)
+
+
 def refused(program, source, folder, scheme, layout):
     """What is found where roundwise is to say that transformers does not open the result."""
     options = ["--for", "transformers", "--scheme", scheme, "--layout", layout]
@@ -176,6 +207,13 @@ def main():
                     continue
                 change, size, defects = judge(program, source, folder, scheme, layout, allowed if codes else 0.0, more)
             except Exception as error:  # noqa: BLE001, one broken file must not hide the others
+                change, size, defects = None, 0, [f"{type(error).__name__}: {error}"]
+            found.append({**entry, "change": change, "bytes": size, "defects": defects})
+        for scheme, allowed in STATIC if name not in WITH_EXPERTS else []:
+            entry = {"model": name, "scheme": f"{scheme}, static", "layout": "compressed-tensors"}
+            try:
+                change, size, defects = judge_static(program, source, folder, scheme, allowed)
+            except Exception as error:  # noqa: BLE001
                 change, size, defects = None, 0, [f"{type(error).__name__}: {error}"]
             found.append({**entry, "change": change, "bytes": size, "defects": defects})
     packages = ["transformers", "compressed-tensors", "torch"]

@@ -18,6 +18,7 @@ from compressed_tensors.compressors import BaseCompressor
 from compressed_tensors.compressors.nvfp4.helpers import unpack_fp4_from_uint8
 from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
 from compressed_tensors.quantization.lifecycle.forward import dequantize
+from compressed_tensors.quantization.utils.helpers import calculate_qparams
 from safetensors.torch import load_file, save_file
 from transformers.integrations.finegrained_fp8 import Fp8Dequantize
 
@@ -90,6 +91,14 @@ def int8():
     return with_compressor("int-quantized", args, scale)
 
 
+def int4(group):
+    """Zero points of groups, as compressed-tensors' observers choose them."""
+    groups = weight(*SHAPE).reshape(SHAPE[0], -1, group)
+    args = {"num_bits": 4, "type": "int", "symmetric": False, "strategy": "group", "group_size": group}
+    scale, zeros = calculate_qparams(groups.amin(-1), groups.amax(-1), QuantizationArgs(**args))
+    return with_compressor("pack-quantized", args, scale, {"weight_zero_point": zeros})
+
+
 def hugging_face():
     scale = block_absmax(weight(*SHAPE), 128, 128) / 448
     spread = scale.repeat_interleave(128, 0).repeat_interleave(128, 1)
@@ -110,6 +119,7 @@ def formats():
     small = {"block_structure": [64, 32]}
     yield "fp8 block 64x32", "e4m3-block-64x32", fp8("block", block_absmax(values, 64, 32) / 448, **small)
     yield "int8 channel", "int8-row", int8()
+    yield "int4 groups with zero points", "int4-group-128-asym", int4(128)
     yield "nvfp4", "nvfp4", nvfp4()
     yield "mxfp8", "mxfp8", mxfp8()
     yield "weight_scale_inv", "fp8-block-128", hugging_face()

@@ -47,6 +47,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let name = folder_name(&options.target);
     let folder = archives.join(&name);
     if folder.exists() {
+        // What an earlier version had and this one has not would be released with it.
         std::fs::remove_dir_all(&folder)?;
     }
     std::fs::create_dir_all(folder.join("completions"))?;
@@ -76,11 +77,12 @@ fn folder_name(target: &str) -> String {
     format!("roundwise-{VERSION}-{target}")
 }
 
-/// There is a page for every command that the program lists.
+/// Checks that there is a page for every command that the program lists.
 fn check_manual(program: &Path, manual: &Path) -> Result<()> {
     let help = command::output(Command::new(program).arg("--help"))?;
     let (_, commands) = help.split_once("Commands:\n").context("`--help` lists commands")?;
     let lines = commands.lines().take_while(|line| !line.trim().is_empty());
+    // Commands are indented by two; deeper lines go on with a description.
     let names = lines.filter(|line| line.starts_with("  ") && !line.starts_with("   "));
     let names: Vec<&str> = names.filter_map(|line| line.split_whitespace().next()).collect();
     ensure!(names.len() > 10, "`--help` lists {names:?}");

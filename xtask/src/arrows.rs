@@ -73,7 +73,7 @@ fn sources_of(folder: &Path) -> Result<BTreeMap<Module, String>> {
     Ok(files)
 }
 
-/// Lists everything that is out of order, a line each.
+/// Lists everything that is out of order, one line each.
 fn complaints_about(files: &BTreeMap<Module, String>, rooms: &[&[&str]]) -> Vec<String> {
     let modules: BTreeSet<&Module> = files.keys().collect();
     let mut complaints = vec![];
@@ -84,6 +84,7 @@ fn complaints_about(files: &BTreeMap<Module, String>, rooms: &[&[&str]]) -> Vec<
             .filter(|other| other.len() == module.len() + 1 && other.starts_with(module));
         let children = children.filter_map(|child| child.last().cloned()).collect();
         for Import { path } in imports(text, module, &children) {
+            // Inside a module a path goes on to items: the longest prefix that is a file counts.
             let target = (0..=path.len()).rev().map(|length| path[..length].to_vec());
             let target = target.into_iter().find(|prefix| modules.contains(prefix));
             let target = target.unwrap_or_default();
@@ -152,6 +153,7 @@ fn shortest_circle(
 ) -> Option<Vec<Module>> {
     let mut came_from = BTreeMap::<&Module, &Module>::new();
     let mut reached = std::collections::VecDeque::from([start]);
+    // Breadth first, so that the first way back is the shortest.
     while let Some(module) = reached.pop_front() {
         for next in arrows.get(module).into_iter().flatten() {
             if next == start {

@@ -1,5 +1,6 @@
 mod budget;
 mod convert;
+mod diffusion;
 mod encode;
 mod layouts;
 mod outputs;
@@ -8,7 +9,9 @@ mod recognition;
 mod rounding;
 mod studio;
 
+pub(crate) use budget::{Budgets, FileLoss, LayerLosses};
 pub(crate) use convert::ConvertBench;
+pub(crate) use diffusion::{Diffusion, DiffusionRow};
 pub(crate) use encode::EncodeBench;
 pub(crate) use outputs::{Judged, MODELS, Outputs, records_of};
 pub(crate) use quality::{Language, LanguageRow, Quality, Reached, Row};
@@ -25,6 +28,8 @@ pub(crate) enum Bench {
     Budget(budget::Options),
     /// A 1 GiB and a 2 GiB model: time beside `cat` and convert-to-quant, peak memory.
     Convert(convert::Options),
+    /// Statistics of a small diffusion transformer's inputs: what they do to its steps and pictures.
+    Diffusion(diffusion::Options),
     /// Speed of the rounding kernels beside torch's casts, one thread.
     Encode(encode::Options),
     /// Speed of conversion to packed and rotated layouts, and of decoding.
@@ -47,6 +52,7 @@ pub(crate) fn run(workspace: &Workspace, bench: &Bench) -> Result<()> {
     match bench {
         Bench::Budget(options) => budget::run(workspace, options),
         Bench::Convert(options) => convert::run(workspace, options),
+        Bench::Diffusion(options) => diffusion::run(workspace, options),
         Bench::Encode(options) => encode::run(workspace, options),
         Bench::Layouts(options) => layouts::run(workspace, options),
         Bench::Outputs(options) => outputs::run(workspace, options),

@@ -39,7 +39,7 @@ const FOLDER: &str = "crates/studio/browser";
 /// Names that Chromium has.
 const CHROMIUM: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "chrome"];
 
-/// Runs the tests of the page, or says what is missing for them.
+/// Runs the tests of the page, or tells what is missing for them: a machine without a browser still passes.
 ///
 /// # Errors
 /// When a test fails.
@@ -79,7 +79,7 @@ pub(crate) struct Browser {
 }
 
 impl Browser {
-    /// Finds Node.js, Chromium and what the tests import; says what is missing, and gives nothing.
+    /// Finds Node.js, Chromium and the packages that the tests import; prints what is missing and returns `None`.
     ///
     /// - `installs`: whether what is missing is installed where that can be done
     pub(crate) fn find(workspace: &Workspace, installs: bool) -> Result<Option<Self>> {

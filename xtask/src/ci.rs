@@ -137,6 +137,7 @@ fn dependencies(workspace: &Workspace) -> Result<()> {
         println!("not checked: `cargo install cargo-deny` brings what checks them");
         return Ok(());
     }
+    // Offline, and so without `advisories`, whose database would have to be fetched.
     let check = ["deny", "--offline", "check", "bans", "licenses", "sources"];
     command::run(&mut workspace.cargo(&check))
 }

@@ -249,7 +249,7 @@ impl Clients<'_> {
         serde_json::from_str(&text).with_context(|| format!("read {text}"))
     }
 
-    /// Returns the report of `verify`, also when it found something: the readers look at that, too.
+    /// Returns the report of `verify`, whatever its exit code: the readers judge what it found as well.
     fn verify(&self, input: &Path, output: &Path) -> Result<Vec<u8>> {
         let mut verify = Command::new(&self.binary);
         verify.arg("verify").arg(input).arg(output).arg("--json");

@@ -75,7 +75,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     script.arg(workspace.path("xtask/clients/comfy/matrix.py")).arg(tool);
     script.arg(workspace.target("comfy"));
     script.args(["--only", &options.only, "--schemes", &schemes]);
-    // Sums of one thread, in one order: the numbers of a case do not depend on the machine's load.
+    // One thread adds in one order, so that the numbers of a case do not depend on the machine's load.
     script.env("OMP_NUM_THREADS", "1").stdout(Stdio::piped()).stderr(Stdio::null());
     let mut running = script.spawn().context("start Python")?;
     let lines = BufReader::new(running.stdout.take().expect("it is piped")).lines();
@@ -92,6 +92,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
             }
         }
     }
+    // Warnings of its libraries would break up the table, so that its standard error is not shown.
     ensure!(running.wait()?.success(), "matrix.py failed; run it by hand to see why");
     let wrong = matrix.rows.iter().filter(|row| row.is_wrong()).count();
     println!("{} rows, {wrong} wrong", matrix.rows.len());

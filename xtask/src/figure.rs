@@ -47,7 +47,7 @@ pub(crate) fn by_layer(title: &str, axis: &str, series: &[Series]) -> Result<Str
                 .label(series.name.clone())
                 .legend(move |(x, y)| Circle::new((x + 8, y), 4, color_style(color)));
         }
-        // Least of all in the way of points.
+        // In the corner where it hides the fewest points.
         chart
             .configure_series_labels()
             .position(plotters::chart::SeriesLabelPosition::LowerLeft)

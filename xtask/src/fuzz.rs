@@ -39,7 +39,7 @@ const TARGETS: [(&str, &[&str]); 8] = [
 /// Name of the record.
 pub(crate) const RECORD: &str = "fuzz";
 
-/// Larger files only slow the search down.
+/// Seeds beyond this size are left out: larger files only slow the search down.
 const LONGEST_SEED: u64 = 64 << 10;
 
 /// Compiler flags of cargo-fuzz, without its sanitizer, which needs a nightly compiler and finds

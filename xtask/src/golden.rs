@@ -114,6 +114,7 @@ fn run_all(cases: &[&Case], tool: &Tool, models: &Models, folder: &Path) -> Resu
         let finished = workers.into_iter().map(|it| it.join().expect("a worker does not panic"));
         finished.flatten().collect()
     });
+    // Cases end in any order, and each line is matched with its case by its place.
     done.sort_by_key(|(at, _)| *at);
     let lines = done.into_iter().zip(cases);
     lines.map(|((_, line), case)| line.with_context(|| case.name.clone())).collect()

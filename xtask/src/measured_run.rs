@@ -26,6 +26,7 @@ impl MeasuredRun {
         let start = Instant::now();
         let mut child = command.stdout(Stdio::piped()).spawn().context(line.clone())?;
         let mut printed = String::new();
+        // Read to its end before the wait: a child whose pipe is full never exits.
         child.stdout.take().expect("stdout is piped").read_to_string(&mut printed)?;
         let result = child.wait4()?;
         let seconds = start.elapsed().as_secs_f64();

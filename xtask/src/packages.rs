@@ -31,8 +31,8 @@ struct Package {
     categories: Vec<String>,
 }
 
-/// Packages the workspace without building the packages: that would compile every dependency once
-/// more, in another profile. Whatever makes such a build fail on a user's machine and not here is
+/// Packages the workspace without building the packages, which would compile every dependency once
+/// more, in another profile. What makes such a build fail on a user's machine and not here is
 /// a file outside the package, so each file that the sources include is looked for.
 pub(crate) fn check(workspace: &Workspace) -> Result<()> {
     let metadata = ["metadata", "--no-deps", "--format-version", "1"];

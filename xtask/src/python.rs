@@ -89,6 +89,10 @@ pub(crate) const LANGUAGE_MODELS: &[&str] = &[
     "accelerate",
 ];
 
+/// Enough to train a small diffusion transformer on scikit-learn's pictures.
+pub(crate) const DIFFUSION: &[&str] =
+    &["numpy", "safetensors==0.8.0", "torch", "tokenizers==0.23.3", "scikit-learn"];
+
 /// A Python interpreter that has the packages a task needs.
 pub(crate) struct Python {
     program: PathBuf,

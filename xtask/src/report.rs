@@ -4,8 +4,8 @@ use std::fs;
 use anyhow::{Result, ensure};
 
 use crate::bench::{
-    ConvertBench, EncodeBench, Figure, Language, LanguageRow, MODELS, Measurement, Outputs,
-    Quality, Reached, Row, records_of,
+    Budgets, ConvertBench, Diffusion, DiffusionRow, EncodeBench, Figure, FileLoss, Language,
+    LanguageRow, LayerLosses, MODELS, Measurement, Outputs, Quality, Reached, Row, records_of,
 };
 use crate::clients::{Finding, Judged};
 use crate::figure::{self, Series};
@@ -56,6 +56,8 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     let rounding = rounding_records(workspace)?;
     let quality: Option<Record<Quality>> = record::read(workspace, "quality")?;
     let language: Option<Record<Language>> = record::read(workspace, "language")?;
+    let budgets: Option<Record<Budgets>> = record::read(workspace, "budget")?;
+    let diffusion: Option<Record<Diffusion>> = record::read(workspace, "diffusion")?;
     let survived = SURVIVED.map(|(title, name)| Ok((title, record::read(workspace, name)?)));
     let survived = survived.into_iter().collect::<Result<Vec<_>>>()?;
     let nothing = convert.is_none()
@@ -67,6 +69,8 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
         && outputs.is_empty()
         && quality.is_none()
         && language.is_none()
+        && budgets.is_none()
+        && diffusion.is_none()
         && survived.iter().all(|(_, record)| record.is_none())
         && rounding.is_empty();
     ensure!(!nothing, "nothing was measured yet: see `cargo xtask bench --help`");
@@ -74,6 +78,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     let mut text = INTRODUCTION.to_owned();
     let statistics = quality.iter().flat_map(|record| &record.measured.figures);
     let statistics = statistics.chain(language.iter().flat_map(|record| &record.measured.figures));
+    let statistics = statistics.chain(budgets.iter().flat_map(|record| &record.measured.figures));
     let statistics: Vec<&Reached> = statistics.collect();
     text += &goals(convert.as_ref(), encode.as_ref(), layouts.as_ref(), &rounding, &statistics);
     text += &convert.map(|record| convert_section(&record)).unwrap_or_default();
@@ -95,6 +100,8 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
         fs::write(workspace.path(FIGURE), quality_figure(record)?)?;
     }
     text += &language.map(|record| language_section(&record)).unwrap_or_default();
+    text += &diffusion.map(|record| diffusion_section(&record)).unwrap_or_default();
+    text += &budgets.map(|record| budget_section(&record)).unwrap_or_default();
     fs::write(workspace.path("docs/results.md"), text)?;
     println!("docs/results.md written");
     Ok(())
@@ -315,6 +322,7 @@ const FIGURE: &str = "docs/quality.svg";
 fn quality_section(record: &Record<Quality>) -> String {
     let rows = &record.measured.rows;
     let nearest = |row: &Row| {
+        // The first case of each scheme is that of nearest codes.
         let mut others = rows.iter().filter(|it| it.model == row.model && it.scheme == row.scheme);
         others.next().map(|other| &other.held_out)
     };
@@ -366,8 +374,9 @@ fn quality_section(record: &Record<Quality>) -> String {
 }
 
 fn language_section(record: &Record<Language>) -> String {
-    let Language { model, tokens, loss, rows, .. } = &record.measured;
+    let Language { model, tokens, loss, articles, rows, .. } = &record.measured;
     let nearest = |row: &LanguageRow| {
+        // The first case of each scheme is that of nearest codes.
         let mut others = rows.iter().filter(|other| other.scheme == row.scheme);
         others.next().map_or(f64::NAN, |other| other.kl)
     };
@@ -379,11 +388,63 @@ fn language_section(record: &Record<Language>) -> String {
     let table = table(&["scheme", "statistics", "KL, nats per token", "÷ nearest"], &rows);
     let note = format!(
         "\n{model}, of its GGUF file's numbers, reading {tokens} tokens of articles that no statistics have seen; \
-         the float model's loss is {loss:.3} nats. Statistics are of 80 other articles: of inputs as they are and as \
+         the float model's loss is {loss:.3} nats. Statistics are of {articles} other articles: of inputs as they are and as \
          attention mixes them (`forward`), with gradients as well (`curvature`), of text that the model wrote \
          itself (`own text`).\n"
     );
     section("Statistics of a language model's inputs", record, &table) + &note
+}
+
+fn diffusion_section(record: &Record<Diffusion>) -> String {
+    let Diffusion { training_steps, rows } = &record.measured;
+    let cells = |row: &DiffusionRow| {
+        let nearest = rows.iter().find(|other| other.scheme == row.scheme).unwrap_or(row);
+        let ratio = |of: f64, nearest: f64| format!("{:.3}", of / nearest);
+        vec![
+            format!("`{}`", row.scheme),
+            row.knowledge.clone(),
+            format!("{:.2e}", row.step),
+            ratio(row.step, nearest.step),
+            format!("{:.2e}", row.pictures),
+            ratio(row.pictures, nearest.pictures),
+        ]
+    };
+    let lines: Vec<Vec<String>> = rows.iter().map(cells).collect();
+    let heads = ["scheme", "statistics", "one step", "÷ nearest", "pictures", "÷ nearest"];
+    let note = format!(
+        "\nA transformer with 4 blocks of attention that makes pictures of digits, 8×8, trained here in \
+         {training_steps} steps. Squared error, as a share of the energy of what the float model makes, of one step's \
+         output and of what 20 steps make of noise that no statistics have seen. Statistics are of 256 other pictures.\n"
+    );
+    section("Statistics of a diffusion model's inputs", record, &table(&heads, &lines)) + &note
+}
+
+fn budget_section(record: &Record<Budgets>) -> String {
+    let Budgets { model, tokens, files, layers, planning_seconds, .. } = &record.measured;
+    let [tokens, layer_tokens] = tokens;
+    let cells = |file: &FileLoss| {
+        vec![
+            file.name.clone(),
+            format!("{:.2}", file.bits),
+            format!("{:.2e}", file.predicted),
+            format!("{:.2e}", file.measured),
+            format!("{:.2}", file.measured / file.predicted),
+        ]
+    };
+    let lines: Vec<Vec<String>> = files.iter().map(cells).collect();
+    let heads = ["file", "bits", "predicted", "measured", "÷ predicted"];
+    let mut note = format!(
+        "\n`{model}`: KL from the float model, in nats per token, predicted from statistics with gradients and measured \
+         on {tokens} tokens of articles that no statistics have seen. Planning with known losses took \
+         {planning_seconds:.2} s.\n"
+    );
+    if let Some(LayerLosses { count, rank_correlation, median_ratio }) = layers {
+        note += &format!(
+            "\n{count} layers alone, in INT4, on {layer_tokens} tokens: rank correlation of predicted with measured KL \
+             {rank_correlation:.3}, predicted over measured {median_ratio:.2} in the median.\n"
+        );
+    }
+    section("Budgets", record, &table(&heads, &lines)) + &note
 }
 
 fn quality_figure(record: &Record<Quality>) -> Result<String> {

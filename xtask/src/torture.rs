@@ -252,6 +252,7 @@ fn billion(tool: &Path, folder: &Path) -> Result<String> {
     let header = format!(
         r#"{{"table.weight":{{"dtype":"F32","shape":[262144,4096],"data_offsets":[0,{bytes}]}}}}"#
     );
+    // A sparse file: only the header is written, and the length set behind it.
     fs::write(&path, [&(header.len() as u64).to_le_bytes()[..], header.as_bytes()].concat())?;
     let file = fs::File::options().write(true).open(&path)?;
     file.set_len(8 + header.len() as u64 + bytes)?;

@@ -66,7 +66,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// The wheel by itself: the program answers, and the module imports without any other package.
+/// Checks the wheel by itself: the program answers, and the module imports without any other package.
 fn alone(python: &Python) -> Result<()> {
     let mut program = std::process::Command::new(python.script("roundwise"));
     let version = command::output(program.arg("--version"))?;
@@ -128,6 +128,7 @@ pub(crate) fn stand_in_for_cargo(workspace: &Workspace, arguments: &[String]) ->
             other => _ = build.arg(other),
         }
     }
+    // Cargo builds a crate again where a variable that its build script reads has changed.
     for variable in ["CARGO", "PYO3_CONFIG_FILE", "PYO3_ENVIRONMENT_SIGNATURE", "PYO3_PYTHON"] {
         build.env_remove(variable);
     }

@@ -46,7 +46,8 @@ const INPUT: &str = "A weight file (.safetensors, .pt, .pth, .bin, .ckpt or .ggu
 const INPUTS: &str = "Weight files (.safetensors, .pt, .pth, .bin, .ckpt or .gguf), indexes of shards, or folders \
                       that hold one";
 
-/// Parses the name of an input. `-` means standard input elsewhere, which cannot be read in any order.
+/// Parses the name of an input. `-` means standard input elsewhere; a pipe cannot be read at any place, as headers
+/// and tensors are.
 fn input() -> impl TypedValueParser<Value = PathBuf> {
     PathBufValueParser::new().try_map(|path| match path.as_os_str() == "-" {
         true => Err("standard input is not read; name a file (`./-` for one called so)"),
@@ -70,16 +71,17 @@ pub(crate) struct Arguments {
 
 /// Flags of commands that take a recipe that most people need; `-h` lists these, `--help` all.
 const USUAL: [&str; 18] = [
-    "inputs", "input", "output", "out_dir", "to", "force", "report", "json", "quiet", "stats",
+    "models", "input", "output", "out_dir", "to", "force", "report", "json", "quiet", "stats",
     "size", "bits", "scheme", "program", "keep", "include", "rules", "recipe",
 ];
 
-/// Leaves what few people need out of `-h` of commands with many flags, and lets every value be a number below 0, so
-/// that whoever reads it tells what is wrong with it.
+/// Leaves what few people need out of `-h` of commands with many flags, and lets every value begin with a minus, so
+/// that a negative number is refused by the setting's own check and not as an unknown flag.
 pub(crate) fn with_short_help(command: clap::Command) -> clap::Command {
     let is_long =
         |command: &clap::Command| command.get_arguments().any(|it| it.get_id() == "recipe");
     command.mut_subcommands(|command| {
+        // A command that takes a recipe has dozens of flags; the others show all of theirs.
         let is_long = is_long(&command);
         let command = command.mut_args(|argument| {
             let takes_values = argument.get_action().takes_values();

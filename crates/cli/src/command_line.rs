@@ -17,7 +17,7 @@ pub(crate) fn command_of(made: &MadeBy) -> String {
     let statistics: &[&str] = if made.uses_statistics { &["--stats", "STATISTICS"] } else { &[] };
     let first = ["roundwise"].iter().chain(command).chain(statistics);
     let mut words: Vec<String> = first.map(|word| (*word).to_owned()).collect();
-    // The model of a recipe would only say again what the input is.
+    // Without the recipe's model, which the input decides anyway.
     words.extend(recipe_words(&made.recipe));
     shell_text(&words)
 }

@@ -10,8 +10,8 @@ pub(crate) fn print(text: &str) -> std::io::Result<()> {
     print_as_it_is(&fold(text, width()))
 }
 
-/// Writes a text to standard output. That nobody reads on (`… | head`) changes nothing about the
-/// work, nor about the exit code.
+/// Writes a text to standard output. A reader that stops early (`… | head`) changes neither the work
+/// nor the exit code.
 pub(crate) fn print_as_it_is(text: &str) -> std::io::Result<()> {
     match write_line(text) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
@@ -37,7 +37,7 @@ fn write_line(text: &str) -> std::io::Result<()> {
     if !text.ends_with('\n') {
         out.write_all(b"\n")?;
     }
-    // Here, where a failure can be told; at the end of the program nobody would notice.
+    // Flushed here, where a failure can be reported; at the end of the program it would be lost.
     out.flush()
 }
 
@@ -52,8 +52,8 @@ pub(crate) fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
     })
 }
 
-/// Whoever reads standard output has stopped to. The exit code says so, for half an answer is none; words would
-/// only stand beside those of a reader who has all that it wanted, as `head` has.
+/// Nobody reads standard output any more. Only the exit code says so, since half an answer is none: a reader such as
+/// `head` has all that it wanted, and a message would only disturb its output.
 #[derive(Debug)]
 pub(crate) struct ReaderGone;
 
@@ -80,6 +80,7 @@ pub(crate) fn width() -> usize {
 
 /// Returns the width of sentences: the terminal's; a file or a pipe has none, and gets that of help texts.
 pub(crate) fn width_of_prose() -> usize {
+    // As `max_term_width` has it for help texts.
     const WIDTH_OF_HELP: usize = 100;
     match width() {
         usize::MAX => WIDTH_OF_HELP,
@@ -91,7 +92,7 @@ fn width_of(terminal: &console::Term) -> usize {
     terminal.size_checked().map_or(usize::MAX, |(_, columns)| usize::from(columns))
 }
 
-/// Writes a line to standard error; if nobody reads it any more, nobody misses it.
+/// Writes a line to standard error. A failure is ignored, since there is no place left to report it.
 pub(crate) fn complain(line: std::fmt::Arguments<'_>) {
     use std::io::Write;
     let _ = writeln!(std::io::stderr(), "{line}");

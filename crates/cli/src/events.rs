@@ -14,7 +14,7 @@ use crate::typed::{Typed, Worded};
 /// Writes what happens as lines of JSON to standard output, for programs that show it.
 pub(crate) struct Events {
     counted: Mutex<Counted>,
-    /// When a step of a search was told last.
+    /// When a step of a search was last reported.
     searched: Mutex<Instant>,
 }
 
@@ -57,10 +57,11 @@ const PAUSE: Duration = Duration::from_millis(100);
 impl Events {
     /// Begins to listen on standard input, where a line `stop`, or its end, asks to stop.
     pub(crate) fn listen() -> Self {
-        // Nobody waits for it: it ends with the program.
+        // Nobody joins the thread: it ends with the program. The end of the input counts as `stop`, so that a
+        // conversion does not outlive the program that started it.
         std::thread::spawn(|| {
             let lines = std::io::stdin().lock().lines();
-            // A line that cannot be read is taken for the end.
+            // A line that cannot be read counts as the end.
             for line in lines.map_while(Result::ok) {
                 if line.trim() == "stop" {
                     break;
@@ -92,7 +93,7 @@ impl Events {
         // Before this run has done anything itself nothing is known.
         let seconds_left = (bytes_per_second > 0.0).then(|| rest / bytes_per_second);
         let bytes_done = counted.bytes;
-        // Writing may wait for the reader, which other threads need not.
+        // Unlocked first: writing may wait for the reader, and other threads need not wait with it.
         drop(counted);
         write_line(&Line::<()>::Progress { bytes_done, bytes_per_second, seconds_left });
     }
@@ -134,9 +135,11 @@ pub(crate) fn tell_done(report: &impl Serialize) {
     write_line(&Line::Done { report });
 }
 
-/// Tells why a command failed, where events are written.
+/// Writes an event that tells why a command failed, and passes its result on.
+///
+/// - `tells`: whether events are written
 pub(crate) fn telling<T>(tells: bool, result: anyhow::Result<T>) -> anyhow::Result<T> {
-    // Settings are called what they are on the command line, here as well.
+    // Settings go by their names on the command line, as in messages for people.
     let result = result.map_err(|error| Typed::default().word(error));
     if let (true, Err(error)) = (tells, &result) {
         tell_failed(error);
@@ -146,7 +149,7 @@ pub(crate) fn telling<T>(tells: bool, result: anyhow::Result<T>) -> anyhow::Resu
 
 /// Writes why there is no output, and which unfinished files the next run can continue.
 ///
-/// - `error`: worded, where it is the library's
+/// - `error`: one of the library's is already worded for the command line
 fn tell_failed(error: &anyhow::Error) {
     let kind = library_error(error).map(ConvertError::kind);
     let unfinished_files = match library_error(error) {

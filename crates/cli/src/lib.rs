@@ -2,7 +2,7 @@
 //! files.
 //!
 //! [`main`] is all of it. The rest is for the Python module, whose answers are those of `--json`, and
-//! for whoever writes documents from the flags. Programs that convert use `roundwise-convert`.
+//! for tools that write documents from the flags. Programs that convert use `roundwise-convert`.
 
 // The one crate that talks to a terminal.
 #![allow(clippy::print_stdout, clippy::print_stderr)]

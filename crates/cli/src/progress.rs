@@ -18,16 +18,16 @@ pub(crate) struct Progress {
     name: String,
     bar: ProgressBar,
     is_quiet: bool,
-    /// Whether there is something to reckon the remaining time from.
+    /// Whether enough is done to estimate the remaining time.
     is_under_way: AtomicBool,
-    /// Whether there is something to say besides bytes and their rate, which leave no room for it.
+    /// Whether the line shows words, for which bytes and their rate leave no room.
     has_words: AtomicBool,
     start: Arc<Mutex<Start>>,
-    /// When a line was written last for want of a terminal.
+    /// When a line was last written in place of the bar, where there is no terminal.
     told: Mutex<Instant>,
 }
 
-/// Where the work of this run began: what an earlier one had done says nothing about the rest.
+/// Where the work of this run began: what an earlier run had done says nothing about the pace of this one.
 #[derive(Clone, Copy)]
 struct Start {
     since: Instant,
@@ -39,7 +39,7 @@ impl Start {
         Self { since: Instant::now(), bytes }
     }
 
-    /// Returns the time left of `length` bytes; `None` before there is anything to reckon it from.
+    /// Returns the time left of `length` bytes; `None` before this run has done anything.
     fn left(self, elapsed: Duration, position: u64, length: u64) -> Option<Duration> {
         let done = position.checked_sub(self.bytes).filter(|done| *done > 0)?;
         let rest = length.saturating_sub(position);
@@ -53,7 +53,7 @@ const UNDER_WAY: &str = "{prefix} {bar:12.cyan/dim} {bytes}/{total_bytes} {binar
 /// For phases with a name, and for searches, which have more to say than bytes.
 const IN_WORDS: &str = "{prefix} {bar:12.cyan/dim} {percent} % {left} left {wide_msg}";
 
-/// Share of the work that says something about the rest.
+/// Share of the work from which the rate is shown: before it, one tensor decides the estimate.
 const ENOUGH: f64 = 0.01;
 
 /// Between two lines in a log.
@@ -85,7 +85,7 @@ impl Progress {
         }
     }
 
-    /// Marks the point from which the pace is reckoned: work begins or continues here.
+    /// Marks the point from which the pace is measured: work begins or continues here.
     fn mark(&self) {
         *locked(&self.start) = Start::from(self.bar.position());
     }
@@ -103,6 +103,7 @@ impl Progress {
         self.bar.set_length(bytes);
         self.bar.set_message(doing);
         self.bar.reset();
+        // After the reset, which takes the position back to 0.
         self.mark();
         self.bar.tick();
     }

@@ -10,7 +10,7 @@ use crate::console::complain;
 pub(crate) static STOP: StopFlag = StopFlag::new();
 static BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
 
-/// The work that Ctrl-C interrupts: it decides what is said.
+/// The work that Ctrl-C interrupts, which decides the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Work {
     /// Tensors are written, with codes that are searched for.
@@ -54,7 +54,7 @@ impl Work {
 /// Listens for Ctrl-C and SIGTERM: the first asks the work to stop between two tensors, the second
 /// ends the program at once.
 ///
-/// - `is_quiet`: nothing is said of the first, which does what was asked for
+/// - `is_quiet`: the first is answered without a message
 pub(crate) fn listen(work: Work, is_quiet: bool) -> anyhow::Result<()> {
     ctrlc::set_handler(move || match STOP.ask() {
         false if !is_quiet && std::io::stderr().is_terminal() => tell(work.stopping()),
@@ -65,6 +65,7 @@ pub(crate) fn listen(work: Work, is_quiet: bool) -> anyhow::Result<()> {
                 bar.finish_and_clear();
             }
             complain(format_args!("error: {}", work.stopped()));
+            // Nothing is cleaned up: an unfinished output and its journal are what the next run continues from.
             // 128 and the number of SIGINT, as shells have it.
             std::process::exit(130)
         }

@@ -28,6 +28,7 @@ impl Table {
 
     /// Returns whether nothing is cut and no line broken in lines of `width` columns.
     pub(crate) fn fits(&self, width: usize) -> bool {
+        // One gap for each column: the indentation takes the place of the one behind the last.
         let columns: usize = self.natural_widths().iter().map(|width| width + GAP).sum();
         columns <= width
     }
@@ -35,7 +36,7 @@ impl Table {
     /// Returns the table, indented by two, in lines of at most `width` columns where its words
     /// allow it.
     pub(crate) fn render(&self, width: usize) -> String {
-        match self.widths(width.saturating_sub(GAP)) {
+        match self.widths(width) {
             Some(widths) => self.in_columns(&widths),
             None => self.stacked(width),
         }
@@ -94,7 +95,7 @@ impl Table {
         // longest word.
         for _ in available..total {
             let columns = widths.iter_mut().zip(&least).filter(|(width, least)| **width > **least);
-            // Of equals `max_by_key` takes the last, so that names, which come first, stay wide
+            // Among equals `max_by_key` takes the last, so that names, which come first, stay wide
             // longest.
             let (widest, _) = columns.max_by_key(|(width, _)| **width)?;
             *widest -= 1;
@@ -141,6 +142,16 @@ mod tests {
         let mut table = Table::new(&["name"]);
         table.row(vec!["a\u{1b}[2Jb\n".into()]);
         assert!(table.render(80).contains("a\\u{1b}[2Jb\\n"));
+    }
+
+    #[test]
+    fn a_table_that_fits_keeps_its_lines_whole() {
+        let mut table = Table::new(&["name", "why"]);
+        table.row(vec!["encoder.weight".into(), "two words".into()]);
+        let widest = table.render(usize::MAX).lines().map(measure_text_width).max();
+        let widest = widest.expect("a table has lines");
+        assert!(table.fits(widest) && !table.fits(widest - 1));
+        assert_eq!(table.render(widest), table.render(usize::MAX));
     }
 
     #[test]

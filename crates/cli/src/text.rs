@@ -49,7 +49,7 @@ pub(crate) fn shape(sizes: &[u64]) -> String {
 pub(crate) fn percent(error: f64) -> String {
     let percent = error * 100.0;
     match percent {
-        // Of a weight of zeros an error has no share.
+        // An error relative to a weight of zeros.
         _ if !percent.is_finite() => "–".to_owned(),
         p if p >= 100.0 => format!("{p:.0} %"),
         p if p >= 10.0 => format!("{p:.1} %"),
@@ -65,6 +65,7 @@ pub(crate) fn wrap(text: &str, width: usize) -> Vec<String> {
         let line = lines.last_mut().expect("begins with one line");
         if line.is_empty() {
             line.push_str(word);
+        // In columns of a terminal, where colours take none and wide characters two.
         } else if measure_text_width(line) + 1 + measure_text_width(word) <= width {
             line.push(' ');
             line.push_str(word);

@@ -49,7 +49,7 @@ impl Typed {
     pub(crate) fn name(&self, setting: &Setting) -> String {
         let key = setting.key();
         match (self.flags.get(key), setting.entry()) {
-            // Flags go before the file in a list: what is behind their entries is the file's.
+            // Where lists are joined, flags come before the file, so later entries are the file's.
             (Some(flag), Some(entry)) if entry >= flag.entries => {
                 setting.clone().at(entry - flag.entries).to_string()
             }
@@ -110,7 +110,7 @@ fn keys(recipe: &RecipeFile) -> BTreeMap<String, usize> {
             let path = format!("{prefix}{key}");
             match value {
                 Value::Null => {}
-                // Of these every entry is a setting of its own; any other table is one.
+                // Each entry of these tables is a setting of its own; any other table is a single one.
                 Value::Object(_) if is_command(&path) => add(&format!("{path}."), value, keys),
                 Value::Array(entries) => drop(keys.insert(path, entries.len())),
                 _ => drop(keys.insert(path, 1)),
@@ -155,7 +155,7 @@ fn command_line(command: &Command) -> String {
 
 /// Returns the name of the file between decoding an input and converting it.
 fn file_of_numbers(input: &Path) -> PathBuf {
-    // The dot in a folder's name, as of a version, begins no ending.
+    // A dot in a folder's name, as in a version, begins no extension.
     let stem = if input.is_dir() { input.file_name() } else { input.file_stem() };
     let stem = stem.unwrap_or_default().to_string_lossy();
     input.with_file_name(format!("{stem}-plain.safetensors"))

@@ -176,7 +176,7 @@ impl DeviceMatrix {
     /// Takes the tensor out and leaves an empty one: values are changed in place only where nothing
     /// else holds them.
     fn take(&mut self) -> Held {
-        // On the CPU whatever the backend: it costs nothing there, and is replaced at once.
+        // A CPU tensor whatever the backend: it costs nothing, and the caller replaces it at once.
         let nothing = place::upload(Matrix::zeros(0, 0), &Default::default());
         std::mem::replace(&mut self.held, Held::Flex(nothing))
     }

@@ -103,7 +103,7 @@ impl Engines {
         // Nothing can panic while it is held, so the counts are right even if it is called
         // poisoned.
         let mut in_use = self.in_use.lock().unwrap_or_else(PoisonError::into_inner);
-        // Of equals `min_by_key` returns the first.
+        // Among equals `min_by_key` returns the first.
         let least = in_use.iter().enumerate().min_by_key(|(_, count)| **count);
         let number = least.map_or(0, |(number, _)| number);
         in_use[number] += 1;

@@ -16,7 +16,7 @@ impl Engine {
         match device {
             Device::Auto => match Self::open(Device::Cuda(0)) {
                 Ok(engine) => Ok(engine),
-                // Nobody asked for CUDA, so nobody is told why it cannot be used.
+                // CUDA was not asked for, so the reason why it cannot be used is not reported.
                 Err(_no_cuda) => Ok(Self { device: Device::Cpu }),
             },
             Device::Cpu | Device::NdArray => Ok(Self { device }),

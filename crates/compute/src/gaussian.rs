@@ -68,6 +68,7 @@ fn mix(mut bits: u64) -> u64 {
 /// Computes Φ⁻¹ by PPND7. `probability` lies in (0, 1).
 fn quantile(probability: f64) -> f32 {
     let centred = probability - 0.5;
+    // Three rational approximations, for the centre, the tails and the far tails, with the constants of AS 241.
     if centred.abs() <= 0.425 {
         let r = 0.180_625 - centred * centred;
         let top =

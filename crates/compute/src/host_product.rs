@@ -49,7 +49,8 @@ pub(crate) fn multiply_lower(lower: MatRef<'_, f32>, wide: &mut [f32]) {
     wide.par_col_chunks_mut(TILE_COLS).for_each(|mut stripe| {
         let width = stripe.ncols();
         let mut product = vec![0.0; BLOCK * width];
-        // A row takes only those before it and itself: from the last on, none is needed again.
+        // A row of the product needs only itself and the rows before it: from the last block backwards, none that
+        // was replaced is needed again.
         for first in (0..rows).step_by(BLOCK).rev() {
             let end = rows.min(first + BLOCK);
             let height = end - first;
@@ -93,7 +94,7 @@ pub(crate) fn view(
     [rows, cols]: [usize; 2],
     [row_stride, col_stride]: [usize; 2],
 ) -> MatRef<'_, f32> {
-    // Without this, `rows - 1` would be less than nothing.
+    // Nothing to view, and `rows - 1` below would underflow.
     if rows == 0 || cols == 0 {
         return MatRef::from_row_major_slice(&[], rows, cols);
     }

@@ -78,7 +78,8 @@ pub fn truncated_svd(
         let (u, singular_values, v) = small::thin_svd(&weight)?;
         Svd { u: u.leading_columns(rank), singular_values, v: v.leading_columns(rank) }
     } else {
-        // The numbers of a start with a vector in each column: a seed keeps its search.
+        // Drawn with a vector in each column and then turned: the order of the numbers is part of what a seed
+        // promises.
         let start = Gaussian::new(options.seed).matrix(weight.cols(), searched).transposed();
         search(engine, &engine.upload(weight), engine.upload(start), rank, options.passes.max(1))?
     };
@@ -94,7 +95,7 @@ fn search(
     rank: usize,
     passes: usize,
 ) -> Result<Svd, ComputeError> {
-    // Blocks hold a vector in each row: of neither product is a factor read across its rows.
+    // Blocks hold a vector in each row, so that neither product reads a factor across its rows.
     let product = |pass: usize, basis: &DeviceMatrix, memory: Option<DeviceMatrix>| match (
         pass % 2,
         memory,
@@ -111,6 +112,7 @@ fn search(
     for pass in 1..passes {
         let basis = wear.repaired(engine, block);
         block = product(pass, &basis, spare);
+        // Needed no longer: the next product is written into its memory.
         spare = Some(basis);
         wear.products += 1;
     }

@@ -351,7 +351,7 @@ impl ConvertError {
             }
             ConvertError::Parts { path, problem } => at(path) + problem.as_str(),
             ConvertError::MemoryLimit { path, needed, limit, .. } => {
-                // Rounded up, so that it is enough for whoever takes it as a limit.
+                // Rounded up, so that the number that is shown is enough as a limit.
                 let needed = needed.div_ceil(1 << 20);
                 let limit = sized(*limit);
                 at(path) + format!("needs {needed} MiB of memory at least, {limit} are allowed")
@@ -471,7 +471,7 @@ impl ConvertError {
         })
     }
 
-    /// Returns what is wrong setting by setting, for those who show it beside each.
+    /// Returns what is wrong setting by setting, for front ends that show it beside each.
     pub fn complaints(&self) -> &[Complaint] {
         match self {
             ConvertError::Recipe(error) => &error.complaints,
@@ -536,10 +536,10 @@ impl From<RecipeError> for ConvertError {
     }
 }
 
-/// What ended work of which something is kept.
+/// Returns the text of what ended work of which something is kept.
 fn ended(source: &ConvertError) -> Text {
     match source {
-        // That nothing was written would not be true.
+        // Not its own text, which says that nothing was written.
         ConvertError::Stopped => "stopped".into(),
         source => source.text(),
     }

@@ -53,6 +53,12 @@ impl Grid for E2m1 {
     }
 
     #[inline(always)]
+    fn encode_round(value: f32) -> (Self::Code, f32) {
+        let (code, rounded) = small_float::encode_round::<E2m1>(value);
+        (code as u8 & (CODES - 1), rounded)
+    }
+
+    #[inline(always)]
     fn above(value: f32) -> f32 {
         small_float::above::<E2m1>(value)
     }

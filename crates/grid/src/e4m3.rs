@@ -46,6 +46,12 @@ impl Grid for E4m3 {
     }
 
     #[inline(always)]
+    fn encode_round(value: f32) -> (Self::Code, f32) {
+        let (code, rounded) = small_float::encode_round::<E4m3>(value);
+        (code as u8, rounded)
+    }
+
+    #[inline(always)]
     fn above(value: f32) -> f32 {
         small_float::above::<E4m3>(value)
     }

@@ -45,6 +45,12 @@ impl Grid for F16 {
     }
 
     #[inline(always)]
+    fn encode_round(value: f32) -> (Self::Code, f32) {
+        let (code, rounded) = small_float::encode_round::<F16>(value);
+        (code as u16, rounded)
+    }
+
+    #[inline(always)]
     fn above(value: f32) -> f32 {
         small_float::above::<F16>(value)
     }

@@ -34,6 +34,12 @@ pub trait Grid: Copy + Default + Send + Sync + 'static {
     /// Rounds to the nearest grid value: `decode(encode(value))`, without making the code.
     fn round(value: f32) -> f32;
 
+    /// Encodes and rounds at once: `(encode(value), round(value))`.
+    #[inline(always)]
+    fn encode_round(value: f32) -> (Self::Code, f32) {
+        (Self::encode(value), Self::round(value))
+    }
+
     /// Returns the next larger grid value of a grid value; `MAX` stays `MAX`. Never −0.
     fn above(value: f32) -> f32;
 

@@ -61,16 +61,26 @@ pub(crate) fn round<F: SmallFloat>(value: f32) -> f32 {
 /// order is what a float code does; only the exponent has to be added in its place.
 #[inline(always)]
 pub(crate) fn encode<F: SmallFloat>(value: f32) -> u32 {
+    encode_round::<F>(value).0
+}
+
+/// Implements [`Grid::encode_round`](crate::Grid::encode_round), with the code as [`encode`] returns it.
+#[inline(always)]
+pub(crate) fn encode_round<F: SmallFloat>(value: f32) -> (u32, f32) {
     let magnitude = tamed_magnitude(value, F::MAX);
     let binade = binade::<F>(magnitude.to_bits());
-    // The exponent field of the smallest normal value, in place, is taken off here for nothing.
+    let rounder = f32::from_bits(rounder::<F>(binade));
+    let sum = magnitude + rounder;
+    // The exponent field of the smallest normal value, in place, is not counted.
     let first = F::MIN_NORMAL_FIELD << F::MANTISSA_BITS;
-    let counter = f32::from_bits(rounder::<F>(binade) - first);
-    let steps = (magnitude + counter).to_bits();
-    let code = steps.wrapping_add(binade >> (23 - F::MANTISSA_BITS));
+    let exponent = (binade >> (23 - F::MANTISSA_BITS)).wrapping_sub(first);
+    let code = sum.to_bits().wrapping_add(exponent);
+    let rounded = (sum - rounder).to_bits();
     // Half the smallest step still goes to zero, by the tie rule, so these are all that stay
     // negative.
-    if value < -half_smallest_step::<F>() { code | 1 << F::SIGN_BIT } else { code }
+    let is_negative = value < -half_smallest_step::<F>();
+    let code = if is_negative { code | 1 << F::SIGN_BIT } else { code };
+    (code, f32::from_bits(if is_negative { rounded | F32_SIGN } else { rounded }))
 }
 
 /// Returns `|value|`, at most MAX, NaN as 0.

@@ -25,7 +25,20 @@ pub struct Squares {
 /// When the lengths differ.
 pub fn encode_measured<G: Grid>(values: &[f32], scale: f32, codes: &mut [G::Code]) -> Squares {
     assert_eq!(values.len(), codes.len(), "as many results as values");
-    vectors::run(EncodeMeasured::<G> { values, scale, codes })
+    vectors::run(EncodeMeasured::<G> { values, scales: Scales::One(scale), codes })
+}
+
+/// Encodes and measures as [`encode_measured`] does, with a scale for every value.
+///
+/// # Panics
+/// When the lengths differ.
+pub fn encode_measured_each<G: Grid>(
+    values: &[f32],
+    scales: &[f32],
+    codes: &mut [G::Code],
+) -> Squares {
+    assert!(values.len() == scales.len() && values.len() == codes.len(), "a scale per value");
+    vectors::run(EncodeMeasured::<G> { values, scales: Scales::Each(scales), codes })
 }
 
 /// Returns the sums of [`encode_measured`] for codes that exist already.
@@ -34,16 +47,63 @@ pub fn encode_measured<G: Grid>(values: &[f32], scale: f32, codes: &mut [G::Code
 /// When the lengths differ.
 pub fn measure<G: Grid>(values: &[f32], scale: f32, codes: &[G::Code]) -> Squares {
     assert_eq!(values.len(), codes.len(), "as many results as values");
-    vectors::run(Measure::<G> { values, scale, codes })
+    vectors::run(Measure::<G> { values, scales: Scales::One(scale), codes })
 }
 
-/// Partial sums; value `i` is added to sum `i % 64`. Many enough that the loop over them becomes
-/// vectors: a shorter one is unrolled instead, and comes out several times slower.
+/// Measures as [`measure`] does, with a scale for every value.
+///
+/// # Panics
+/// When the lengths differ.
+pub fn measure_each<G: Grid>(values: &[f32], scales: &[f32], codes: &[G::Code]) -> Squares {
+    assert!(values.len() == scales.len() && values.len() == codes.len(), "a scale per value");
+    vectors::run(Measure::<G> { values, scales: Scales::Each(scales), codes })
+}
+
+/// Partial sums; value `i` is added to sum `i % 64`.
 const LANES: usize = 64;
+
+/// Partial sums that stay in registers along a part of the values: few enough for those of AVX2, and whole
+/// vectors of AVX-512.
+const GROUP: usize = 16;
+
+/// Values that are decoded, and then measured from the first-level cache.
+const PART: usize = 8 * LANES;
+
+/// Scales of some values.
+#[derive(Clone, Copy)]
+pub(crate) enum Scales<'a> {
+    One(f32),
+    Each(&'a [f32]),
+}
+
+/// Scales for every value of a part. One for all is repeated, so that it takes the same loop.
+struct PartScales<'a> {
+    scales: Scales<'a>,
+    same: [f32; PART],
+}
+
+impl<'a> PartScales<'a> {
+    #[inline(always)]
+    fn of(scales: Scales<'a>) -> Self {
+        let same = match scales {
+            Scales::One(scale) => [scale; PART],
+            Scales::Each(_) => [1.0; PART],
+        };
+        Self { scales, same }
+    }
+
+    #[inline(always)]
+    fn part(&self, part: usize, length: usize) -> &[f32] {
+        match self.scales {
+            Scales::One(_) => &self.same[..length],
+            Scales::Each(scales) => &scales[part * PART..][..length],
+        }
+    }
+}
 
 pub(crate) struct EncodeMeasured<'a, G: Grid> {
     pub(crate) values: &'a [f32],
-    pub(crate) scale: f32,
+    pub(crate) scales: Scales<'a>,
     pub(crate) codes: &'a mut [G::Code],
 }
 
@@ -53,33 +113,27 @@ impl<G: Grid> NullaryFnOnce for EncodeMeasured<'_, G> {
     #[inline(always)]
     fn call(self) -> Squares {
         let mut sums = Sums::new();
-        // As many scales as values, so that sums with one scale and with many are those of one
-        // function, to the last bit.
-        let scales = [self.scale; LANES];
-        let (values, values_rest) = self.values.as_chunks::<LANES>();
-        let (codes, codes_rest) = self.codes.as_chunks_mut::<LANES>();
-        for (values, codes) in values.iter().zip(codes) {
-            encode::<G>(values, self.scale, codes);
-            sums.add::<G>(values, &scales, codes);
+        let scales = PartScales::of(self.scales);
+        let mut decoded = [0.0; PART];
+        let parts = self.values.chunks(PART).zip(self.codes.chunks_mut(PART));
+        for (part, (values, codes)) in parts.enumerate() {
+            let decoded = &mut decoded[..values.len()];
+            let cells = values.iter().zip(scales.part(part, values.len()));
+            for (((value, scale), code), decoded) in cells.zip(codes).zip(&mut *decoded) {
+                // The rounded value is what the code decodes to, for less.
+                let (nearest, rounded) = G::encode_round(value / scale);
+                *code = nearest;
+                *decoded = rounded * scale;
+            }
+            sums.add(values, decoded);
         }
-        // The rest goes to the first sums, so that value `i` is in sum `i % 64` whatever the
-        // length.
-        encode::<G>(values_rest, self.scale, codes_rest);
-        sums.add::<G>(values_rest, &scales, codes_rest);
         sums.total()
-    }
-}
-
-#[inline(always)]
-fn encode<G: Grid>(values: &[f32], scale: f32, codes: &mut [G::Code]) {
-    for (value, code) in values.iter().zip(codes) {
-        *code = G::encode(value / scale);
     }
 }
 
 struct Measure<'a, G: Grid> {
     values: &'a [f32],
-    scale: f32,
+    scales: Scales<'a>,
     codes: &'a [G::Code],
 }
 
@@ -89,46 +143,67 @@ impl<G: Grid> NullaryFnOnce for Measure<'_, G> {
     #[inline(always)]
     fn call(self) -> Squares {
         let mut sums = Sums::new();
-        let scales = [self.scale; LANES];
-        let (values, values_rest) = self.values.as_chunks::<LANES>();
-        let (codes, codes_rest) = self.codes.as_chunks::<LANES>();
-        for (values, codes) in values.iter().zip(codes) {
-            sums.add::<G>(values, &scales, codes);
+        let scales = PartScales::of(self.scales);
+        let mut decoded = [0.0; PART];
+        let parts = self.values.chunks(PART).zip(self.codes.chunks(PART));
+        for (part, (values, codes)) in parts.enumerate() {
+            let decoded = &mut decoded[..values.len()];
+            let cells = codes.iter().zip(scales.part(part, values.len()));
+            for ((code, scale), decoded) in cells.zip(&mut *decoded) {
+                *decoded = G::decode(*code) * scale;
+            }
+            sums.add(values, decoded);
         }
-        sums.add::<G>(values_rest, &scales, codes_rest);
         sums.total()
     }
 }
 
-pub(crate) struct Sums {
+struct Sums {
     error: [f64; LANES],
     value: [f64; LANES],
 }
 
 impl Sums {
-    pub(crate) const LANES: usize = LANES;
-
-    pub(crate) fn new() -> Sums {
+    fn new() -> Sums {
         Sums { error: [0.0; LANES], value: [0.0; LANES] }
     }
 
-    /// Adds up to one value to each sum, beginning with the first.
+    /// Adds values and what they are decoded to, beginning with the first sum.
+    ///
+    /// - `decoded`: products rounded to f32, as a reader rounds them; only the differences get more digits
     #[inline(always)]
-    pub(crate) fn add<G: Grid>(&mut self, values: &[f32], scales: &[f32], codes: &[G::Code]) {
-        let cells = values.iter().zip(codes).zip(scales);
-        for ((error_sum, value_sum), ((&value, &code), &scale)) in
-            self.error.iter_mut().zip(&mut self.value).zip(cells)
-        {
-            // The product is rounded to f32 as a reader rounds it; only then does the difference
-            // get more digits.
-            let error = f64::from(G::decode(code) * scale) - f64::from(value);
-            *error_sum += error * error;
-            *value_sum += f64::from(value) * f64::from(value);
+    fn add(&mut self, values: &[f32], decoded: &[f32]) {
+        let (whole, values_rest) = values.as_chunks::<LANES>();
+        let (whole_decoded, decoded_rest) = decoded.as_chunks::<LANES>();
+        let groups = self.error.as_chunks_mut::<GROUP>().0.iter_mut();
+        let groups = groups.zip(self.value.as_chunks_mut::<GROUP>().0);
+        for (group, (error_sums, value_sums)) in groups.enumerate() {
+            let (mut errors, mut squares) = (*error_sums, *value_sums);
+            for (values, decoded) in whole.iter().zip(whole_decoded) {
+                let values = &values.as_chunks::<GROUP>().0[group];
+                let decoded = &decoded.as_chunks::<GROUP>().0[group];
+                add(&mut errors, &mut squares, values, decoded);
+            }
+            (*error_sums, *value_sums) = (errors, squares);
         }
+        // The rest goes to the first sums, so that value `i` is in sum `i % 64` whatever the length.
+        add(&mut self.error, &mut self.value, values_rest, decoded_rest);
     }
 
-    pub(crate) fn total(&self) -> Squares {
+    fn total(&self) -> Squares {
         Squares { error: tree(self.error), value: tree(self.value) }
+    }
+}
+
+/// Adds up to one value to each sum.
+#[inline(always)]
+fn add(error_sums: &mut [f64], value_sums: &mut [f64], values: &[f32], decoded: &[f32]) {
+    let sums = error_sums.iter_mut().zip(value_sums);
+    for ((error_sum, value_sum), (value, decoded)) in sums.zip(values.iter().zip(decoded)) {
+        let value = f64::from(*value);
+        let error = f64::from(*decoded) - value;
+        *error_sum += error * error;
+        *value_sum += value * value;
     }
 }
 

@@ -1,7 +1,8 @@
+use std::marker::PhantomData;
+
 use pulp::NullaryFnOnce;
 
-use crate::squares::Sums;
-use crate::{Grid, Squares, vectors};
+use crate::{Grid, vectors};
 
 /// Finds the largest magnitude of each tile: `maxima[i] = max |v|` over the `i`-th `width` values,
 /// the last of which may be fewer; NaN and infinity as in [`absmax`](crate::absmax).
@@ -34,13 +35,13 @@ pub fn decode_each<G: Grid>(codes: &[G::Code], scales: &[f32], values: &mut [f32
     vectors::run(DecodeEach::<G> { codes, scales, values });
 }
 
-/// Measures as [`measure`](crate::measure) does, with a scale for every value.
+/// Rounds each value to what its nearest code decodes to: [`encode_each`], then [`decode_each`].
 ///
 /// # Panics
 /// When the lengths differ.
-pub fn measure_each<G: Grid>(values: &[f32], scales: &[f32], codes: &[G::Code]) -> Squares {
-    assert!(values.len() == scales.len() && values.len() == codes.len(), "a scale per value");
-    vectors::run(MeasureEach::<G> { values, scales, codes })
+pub fn round_each<G: Grid>(values: &[f32], scales: &[f32], rounded: &mut [f32]) {
+    assert!(values.len() == scales.len() && values.len() == rounded.len(), "a scale per value");
+    vectors::run(RoundEach::<G> { values, scales, rounded, grid: PhantomData });
 }
 
 struct AbsmaxTiles<'a> {
@@ -133,6 +134,24 @@ impl<G: Grid> NullaryFnOnce for EncodeEach<'_, G> {
     }
 }
 
+struct RoundEach<'a, G> {
+    values: &'a [f32],
+    scales: &'a [f32],
+    rounded: &'a mut [f32],
+    grid: PhantomData<G>,
+}
+
+impl<G: Grid> NullaryFnOnce for RoundEach<'_, G> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        for ((value, scale), rounded) in self.values.iter().zip(self.scales).zip(self.rounded) {
+            *rounded = G::round(value / scale) * scale;
+        }
+    }
+}
+
 struct DecodeEach<'a, G: Grid> {
     codes: &'a [G::Code],
     scales: &'a [f32],
@@ -147,28 +166,5 @@ impl<G: Grid> NullaryFnOnce for DecodeEach<'_, G> {
         for ((&code, &scale), value) in self.codes.iter().zip(self.scales).zip(self.values) {
             *value = G::decode(code) * scale;
         }
-    }
-}
-
-struct MeasureEach<'a, G: Grid> {
-    values: &'a [f32],
-    scales: &'a [f32],
-    codes: &'a [G::Code],
-}
-
-impl<G: Grid> NullaryFnOnce for MeasureEach<'_, G> {
-    type Output = Squares;
-
-    #[inline(always)]
-    fn call(self) -> Squares {
-        let mut sums = Sums::new();
-        let (values, values_rest) = self.values.as_chunks::<{ Sums::LANES }>();
-        let (scales, scales_rest) = self.scales.as_chunks::<{ Sums::LANES }>();
-        let (codes, codes_rest) = self.codes.as_chunks::<{ Sums::LANES }>();
-        for ((values, scales), codes) in values.iter().zip(scales).zip(codes) {
-            sums.add::<G>(values, scales, codes);
-        }
-        sums.add::<G>(values_rest, scales_rest, codes_rest);
-        sums.total()
     }
 }

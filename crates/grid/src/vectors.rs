@@ -7,7 +7,8 @@ use pulp::{Arch, NullaryFnOnce};
 /// `#[inline(always)]` functions (those of [`Grid`](crate::Grid) are), because a function that is
 /// called rather than inlined keeps the instructions of the target. Floating-point arithmetic is
 /// never reordered or fused, so results do not depend on the CPU, but for the payload of a NaN. A
-/// call costs a few nanoseconds: put it around rows or tiles, not around values.
+/// call costs a few nanoseconds: put it around rows or tiles, not around values. A `body` of more than a
+/// line is written `#[inline(always)] || …`, for the same reason.
 ///
 /// ```
 /// use roundwise_grid::{E4m3, Grid, vectorized};
@@ -37,13 +38,13 @@ mod tests {
     use pulp::Simd;
     use pulp::x86::{V3, V4};
 
-    use crate::squares::EncodeMeasured;
+    use crate::squares::{EncodeMeasured, Scales};
     use crate::{E2m1, E4m3, E5m2, F16, Grid, Int4, Int8, Squares};
 
     /// Computes codes and sums of some values, through one instruction set.
     fn measured<G: Grid, S: Simd>(simd: S, values: &[f32]) -> (Vec<G::Code>, Squares) {
         let mut codes = vec![G::Code::default(); values.len()];
-        let kernel = EncodeMeasured::<G> { values, scale: 0.37, codes: &mut codes };
+        let kernel = EncodeMeasured::<G> { values, scales: Scales::One(0.37), codes: &mut codes };
         let squares = simd.vectorize(kernel);
         (codes, squares)
     }

@@ -30,6 +30,19 @@ pub enum LayoutError {
         /// The number that they have to be a multiple of.
         multiple: usize,
     },
+    /// Programs that read the layout stack and cut layers at other numbers of rows.
+    #[error(
+        "rows are not a multiple of {multiple} (found {rows}); one word holds the zero points of \
+         {multiple} rows of scheme `{scheme}`"
+    )]
+    Rows {
+        /// The scheme that was asked for.
+        scheme: Scheme,
+        /// Rows of the layer.
+        rows: usize,
+        /// The number that they have to be a multiple of.
+        multiple: usize,
+    },
     /// No program reads banks of experts in the scheme.
     #[error("no program reads `{scheme}` of a bank of experts")]
     Bank {

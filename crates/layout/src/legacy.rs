@@ -1,4 +1,4 @@
-//! Tensors that speak of all layers of a file, as ComfyUI knew them before markers.
+//! Tensors that say something about all layers of a file, as ComfyUI knew them before markers.
 
 use roundwise_scheme::{GridKind, LogRange, Scheme, Tiling};
 
@@ -26,7 +26,7 @@ pub(crate) fn scale_format(range: LogRange) -> [u8; 3] {
     [8, low, high]
 }
 
-/// Returns the range of the layers with logarithmic scales. A file tells one for all of them.
+/// Returns the range of the layers with logarithmic scales. A file has one range for all of them.
 pub(crate) fn log_range(schemes: &[Scheme]) -> Option<LogRange> {
     schemes.iter().find_map(|scheme| scheme.log_range())
 }

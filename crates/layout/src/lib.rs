@@ -21,6 +21,7 @@
 //! `marker` ← `write`, `read`.
 
 mod error;
+mod input_scale;
 mod layer_shape;
 mod layout;
 mod legacy;
@@ -35,13 +36,14 @@ mod served;
 mod write;
 
 pub use error::LayoutError;
+pub use input_scale::InputScale;
 pub use layer_shape::LayerShape;
 pub use layout::Layout;
 pub use marker::{MARKER_LIMIT_BYTES, Marker, QUANTIZATION_METADATA};
 pub use matmul_precision::MatmulPrecision;
 pub use names::{bias_of, layer_of, layer_of_bias, layer_of_weight, weight_of};
 pub use opened_by::{opener, opener_of_experts, reads_banks};
-pub use opener::{Opener, OpenerKind};
+pub use opener::{Opener, OpenerKind, Servers};
 pub use read::defect::Defect;
 pub use read::foreign::catalog::FOREIGN_PROGRAMS;
 pub use read::foreign::layer::ForeignLayer;

@@ -118,7 +118,8 @@ impl Marker {
         let stored = self.unrotated_scheme(scale_shape)?;
         let Some(group) = self.rotation_group() else { return Ok(stored) };
         // ComfyUI's rotations are Kronecker powers of one 4×4 matrix; a loader stops at any other
-        // group.
+        // group. `of_group` gives the default rotation where it comes to this group, so that a file is
+        // read as the scheme that it was written with.
         let rotation = usize::try_from(group).ok().and_then(|it| Rotation::of_group(it, cols));
         match rotation {
             Some(rotation) if stored.has_levels() => Ok(Scheme::leveled(rotation)),
@@ -186,8 +187,8 @@ impl Marker {
     /// Tells whether codes and products are the same under both. Notes that no loader reads may
     /// differ.
     pub(crate) fn means_the_same_as(&self, other: &Marker) -> bool {
-        // With no scale shape, INT8 reads as one scale for all on both sides: the shape is the
-        // tensors' business.
+        // Without a scale shape, INT8 counts as having one scale for all on both sides: the shape of
+        // the scales is a matter of the tensors, not of the markers.
         self.unrotated_scheme(&[]) == other.unrotated_scheme(&[])
             && self.rotation_group() == other.rotation_group()
             && self.matmul_precision() == other.matmul_precision()
@@ -203,7 +204,7 @@ impl Marker {
     /// # Errors
     /// One line that says why the bytes are not a marker.
     pub fn from_json(bytes: &[u8]) -> Result<Self, String> {
-        // An answer of its own, for `repair` knows what to do about NUL bytes.
+        // A problem of its own, since `repair` knows what to do about NUL bytes.
         if bytes.contains(&0) {
             return Err("holds NUL bytes".to_owned());
         }
@@ -215,7 +216,7 @@ impl Marker {
     /// Reads the options of a marker without `format`; `None` where it is no JSON object at all.
     pub(crate) fn options(bytes: &[u8]) -> Option<Self> {
         let mut value: serde_json::Value = serde_json::from_slice(bytes).ok()?;
-        // With a `format` of nothing, so that the rest can be read by the same rules.
+        // With an empty `format`, which reading demands, so that the rest is read by the same rules.
         value.as_object_mut()?.insert("format".to_owned(), "".into());
         Self::from_value(&value).ok()
     }

@@ -29,7 +29,7 @@ pub(crate) fn packed_weight_of(layer: &str) -> String {
 
 /// Finds a layer's weight, packed or not.
 pub(crate) fn find_weight<'a>(file: &'a Checkpoint, layer: &str) -> Option<&'a TensorHeader> {
-    // The plain name first: where both are there, the reader tells of it.
+    // The plain name first. A layer with both is a defect, which `StoredLayers::find` reports.
     file.get(&weight_of(layer)).or_else(|| file.get(&packed_weight_of(layer)))
 }
 

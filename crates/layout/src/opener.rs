@@ -14,16 +14,24 @@ pub enum OpenerKind {
     StockComfyUi,
     /// ComfyUI with custom nodes.
     CustomNodes,
-    /// Servers of language models, of which transformers may be one.
-    Servers {
-        /// Whether it is.
-        with_transformers: bool,
-    },
+    /// Servers of language models.
+    Servers(Servers),
     /// No program that is known.
     Nobody {
         /// What else reads it.
         known: &'static str,
     },
+}
+
+/// Which of vLLM, SGLang and transformers open a layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Servers {
+    /// All of them.
+    All,
+    /// vLLM and SGLang.
+    ButTransformers,
+    /// transformers.
+    TransformersAlone,
 }
 
 impl Opener {
@@ -43,18 +51,19 @@ impl Opener {
         custom("ComfyUI with ComfyUI-QuantOps and its author's fork of comfy-kitchen");
 
     /// Returns programs that serve language models.
-    pub(crate) const fn servers(name: &'static str, with_transformers: bool) -> Self {
-        Self { name, kind: OpenerKind::Servers { with_transformers } }
+    pub(crate) const fn servers(name: &'static str, servers: Servers) -> Self {
+        Self { name, kind: OpenerKind::Servers(servers) }
     }
 
     /// Reads the first format that had a name: its markers from the header, at first, later from
     /// tensors beside the weights.
     pub(crate) const FIRST_FORMAT: Opener = Opener::stock("ComfyUI 0.3.68 or newer");
 
-    /// Read the former layout from the first day on.
+    /// Reads the layout of the time before markers.
     pub(crate) const LEGACY: Opener = Opener::stock("ComfyUI (any version since October 2024)");
 
-    /// Returns the program that opens a text encoder by itself: its loader asked for the header later.
+    /// Returns the program that opens a text encoder by itself: its loader learned later to read the
+    /// header.
     pub fn of_text_encoder(self) -> Opener {
         match self == Opener::FIRST_FORMAT {
             true => Opener::stock("ComfyUI 0.3.72 or newer"),
@@ -63,7 +72,8 @@ impl Opener {
     }
 
     /// Returns the program that opens a model whose names stand behind a prefix. Loaders take the
-    /// prefix off the names of tensors, and off the header's never did: markers in tensors count.
+    /// prefix off the names of tensors, but not off those in the header, so that only markers in
+    /// tensors count.
     pub fn of_prefixed_model(self) -> Opener {
         match self == Opener::FIRST_FORMAT {
             true => Opener::stock("ComfyUI 0.3.77 or newer"),

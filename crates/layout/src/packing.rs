@@ -177,7 +177,7 @@ impl Packing {
     /// Turns whole numbers with a sign into positive ones by adding half of their range, or back.
     fn exchange_halves(self, codes: &mut [u8]) {
         if self.order == Order::Servers(Codes::Words) {
-            // To add half of the range is to flip the highest bit, and so is to take it off again.
+            // Adding half of the range flips the highest bit, and so does subtracting it.
             let half = 1 << (self.scheme.code_bits() - 1);
             codes.iter_mut().for_each(|code| *code ^= half);
         }
@@ -200,8 +200,8 @@ impl Packing {
         self.order == Order::Comfy && is_of_blocks
     }
 
-    /// Returns the order of the scales of blocks. Padding is less than a tile of it, and needs no
-    /// scales.
+    /// Returns the order of the scales of blocks. Padding of the codes is less than one of its tiles,
+    /// and needs no scales.
     fn swizzle(self) -> Swizzle {
         let [rows, cols] = self.shape;
         let [_, across] = self.scheme.tiling().tiles(rows, cols);
@@ -237,7 +237,10 @@ impl Packing {
     }
 }
 
-/// Returns what ComfyUI calls a tensor of scales.
+/// Name of the numbers that stand for 0 in layers of compressed-tensors.
+pub(crate) const ZERO_POINT: &str = "weight_zero_point";
+
+/// Returns what a tensor of scales is called.
 pub(crate) fn scale_part_name(role: ScaleRole) -> &'static str {
     match role {
         ScaleRole::Tiles => "weight_scale",
@@ -246,6 +249,7 @@ pub(crate) fn scale_part_name(role: ScaleRole) -> &'static str {
         ScaleRole::Rows => "weight_s_channel",
         ScaleRole::Groups => "weight_s_rel",
         ScaleRole::Levels => "weight_codebook",
+        ScaleRole::ZeroPoints => ZERO_POINT,
     }
 }
 
@@ -256,6 +260,7 @@ fn scale_dtype(numbers: ScaleNumbers) -> Dtype {
         ScaleNumbers::Bf16 => Dtype::BF16,
         ScaleNumbers::E4m3 => Dtype::F8E4M3,
         ScaleNumbers::E8m0 | ScaleNumbers::Logarithm => Dtype::U8,
+        ScaleNumbers::Nibbles => Dtype::I32,
     }
 }
 
@@ -271,8 +276,8 @@ fn code_dtype(grid: GridKind) -> Dtype {
     }
 }
 
-/// Returns what rows and columns are filled up with zeros to a multiple of: the columns of a block
-/// whose scale is a byte.
+/// Returns the number that rows and columns become a multiple of when they are filled up with zeros:
+/// the columns of a block whose scale is a byte.
 fn padding_multiple(scheme: Scheme) -> usize {
     match scheme.tiling() {
         Tiling::Block { cols, .. } if scheme.has_block_scales() => cols,

@@ -3,7 +3,7 @@
 use roundwise_scheme::{GridKind, Scheme, Tiling};
 
 use crate::layout::Layout;
-use crate::opener::Opener;
+use crate::opener::{Opener, Servers};
 
 /// How a server's file stores a scheme.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,9 +43,13 @@ pub(crate) enum Codes {
     Words,
 }
 
-const ALL: Opener = Opener::servers("vLLM, SGLang and transformers with compressed-tensors", true);
-pub(crate) const VLLM: Opener = Opener::servers("vLLM and SGLang", false);
-const FP8: Opener = Opener::servers("transformers, vLLM and SGLang", true);
+const ALL: Opener =
+    Opener::servers("vLLM, SGLang and transformers with compressed-tensors", Servers::All);
+pub(crate) const VLLM: Opener = Opener::servers("vLLM and SGLang", Servers::ButTransformers);
+/// vLLM and SGLang take no zero points of experts.
+const TRANSFORMERS: Opener =
+    Opener::servers("transformers with compressed-tensors", Servers::TransformersAlone);
+const FP8: Opener = Opener::servers("transformers, vLLM and SGLang", Servers::All);
 
 /// Groups of a row that kernels for packed integers take.
 const WORD_GROUPS: [usize; 3] = [32, 64, 128];
@@ -77,6 +81,15 @@ impl Served {
             }
             _ if scheme == Scheme::MXFP8 => {
                 of("mxfp8-quantized", Inputs::Plain, Codes::Bytes, VLLM)
+            }
+            (_, Tiling::Block { cols, .. }) if scheme.has_zero_points() => {
+                WORD_GROUPS.contains(&cols).then_some(Self {
+                    name: "pack-quantized",
+                    inputs: Inputs::Plain,
+                    codes: Codes::Words,
+                    opened_by: ALL,
+                    experts_opened_by: TRANSFORMERS,
+                })
             }
             // What is left has one number per tile.
             (grid, tiling) if scheme != Scheme::scaled(grid, tiling) => None,

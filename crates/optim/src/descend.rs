@@ -117,7 +117,8 @@ pub fn descend<O: Objective + ?Sized>(
             // Copied, not moved: the descent goes on from here. It reuses the memory of the former best.
             best.values_mut().copy_from_slice(variable.values());
         }
-        // Schedules react to the value that the gradient is of. The score falls in steps, and hardly at first.
+        // Schedules react to the value, whose gradient is followed: a score of rounded copies falls in
+        // steps, and hardly at first.
         progress.saw(value);
         let learning_rate = schedule.next(&progress);
         let step = Step { index: steps, value, score, best_score, learning_rate };

@@ -18,7 +18,7 @@ pub(crate) fn check(
     is_within: bool,
     expected: &'static str,
 ) -> Result<(), OptimError> {
-    // Infinity lies above every lower end, and is no option all the same.
+    // Infinity lies above every lower bound, but is no valid option.
     if is_within && found.is_finite() {
         Ok(())
     } else {

@@ -14,7 +14,7 @@ use crate::{AdaRound, Limit, RoundingError, Watch};
 /// weight.
 ///
 /// The variable is the logit of h; it starts where the value `below + h · (above − below)` is the
-/// weight itself. Minimised is `mn · J / J_nearest + regularizer · Σ (1 − |2h − 1|^β)`, β falling
+/// weight itself. It minimises `mn · J / J_nearest + regularizer · Σ (1 − |2h − 1|^β)`, β falling
 /// linearly. A choice is made for the code above where `v ≥ 0`; every iterate is scored on codes
 /// chosen so, and the best choice is what stays in the cells. Returns the evaluations.
 ///
@@ -41,8 +41,8 @@ pub(crate) fn adaround<G: Grid>(
         objective_factor: weights / losses.objective(limit.lambda()),
         evaluations: 0,
     };
-    // Gradients are of the soft values that `evaluate` leaves in the cells. What is compared, kept
-    // and reported is of hard choices alone.
+    // Gradients are of the soft values that `evaluate` leaves in the cells. Losses that are compared,
+    // kept and reported are those of hard choices.
     let outcome = walk(&mut choices, start, &options.descent, &latest, watch)?;
     let Choices { iterate, neighbourhood, .. } = choices;
     let rows = neighbourhood.rows;
@@ -83,7 +83,7 @@ impl Neighbourhood {
         Self { below, above, rows }
     }
 
-    /// Logits whose values are the weights.
+    /// Returns the logits whose soft values are the weights.
     fn start(&self, state: &State<'_>) -> Matrix {
         let cells = &state.cells;
         let mut start = Matrix::zeros(cells.order.len(), self.rows);

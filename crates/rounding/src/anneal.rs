@@ -13,7 +13,7 @@ const REFRESH_SWEEPS: usize = 16;
 /// of the projected error with shares of an eighth and damping doubled, 0.102 with these.
 const LARGEST_SHARE: usize = 16;
 
-/// Below it products take longer than they gain, and damping is doubled instead.
+/// Smaller blocks take longer than they gain; damping is doubled instead.
 const SMALLEST_BLOCK: usize = 32;
 
 /// A pass at the budget that leaves more than this of the projected error is not repeated at the same λ.
@@ -44,7 +44,8 @@ pub(crate) fn anneal<G: Grid>(
     let columns = state.cells.order.len();
     let mut block = options.block.min(columns.div_ceil(LARGEST_SHARE));
     let mut damping = options.damping;
-    // From above. Measured, a start from nearest codes with a small λ pays up to 44 % more weight error.
+    // λ falls from above: measured, a start from nearest codes with a small λ pays up to 44 % more
+    // weight error.
     let mut lambda = options.first_lambda;
     let mut step = step_of(options);
     for sweep in 0..options.sweeps {

@@ -1,7 +1,7 @@
 use std::ops::Range;
 
 use rayon::prelude::*;
-use roundwise_compute::Matrix;
+use roundwise_compute::{Matrix, elementwise};
 use roundwise_grid::{Code, Grid, GridVisitor};
 use roundwise_scheme::{QuantizedMatrix, SchemeError};
 
@@ -21,12 +21,15 @@ pub(crate) struct Cells {
     pub(crate) rows: usize,
     /// Column of each line.
     pub(crate) order: Vec<usize>,
-    /// `[n, m]`, units of the layer.
+    /// `[n, m]`, units of the layer, the middle of its tile taken off each where tiles have zero
+    /// points.
     pub(crate) weights: Vec<f32>,
-    /// `[n, m]`, grid values of the codes.
+    /// `[n, m]`, grid values of the codes, less those of the middle.
     pub(crate) values: Vec<f32>,
     /// Scale of every row, for each tile across.
     scales: Vec<Vec<f32>>,
+    /// Grid value in the middle of every row's codes, for each tile across; none where it is 0.
+    middles: Vec<Vec<f32>>,
     tile_cols: usize,
 }
 
@@ -38,7 +41,40 @@ impl Cells {
         let values =
             layer.scheme.grid().visit(NearestValues { nearest: &layer.nearest, order: &order });
         let [_, tile_cols] = layer.scheme.tiling().tile_shape(rows, cols);
-        Self { rows, order, weights, values, scales: layer.row_scales(), tile_cols }
+        let (scales, middles) = (layer.row_scales(), layer.row_middles());
+        let mut cells = Self { rows, order, weights, values, scales, middles, tile_cols };
+        cells.move_to_middle();
+        cells
+    }
+
+    /// Takes the middle of its tile off every weight and code.
+    fn move_to_middle(&mut self) {
+        if self.middles.is_empty() {
+            return;
+        }
+        let tiles = self.order.iter().map(|col| col / self.tile_cols);
+        let lines = self.weights.chunks_mut(self.rows).zip(self.values.chunks_mut(self.rows));
+        for (tile, (weights, values)) in tiles.zip(lines) {
+            let rows = weights.iter_mut().zip(values).zip(&self.scales[tile]);
+            for (((weight, value), scale), middle) in rows.zip(&self.middles[tile]) {
+                *weight -= middle * scale;
+                *value -= middle;
+            }
+        }
+    }
+
+    /// Adds what was taken off the weights of some lines.
+    fn moved_back(&self, lines: Range<usize>, mut weights: Vec<f32>) -> Vec<f32> {
+        if !self.middles.is_empty() {
+            for (line, weights) in lines.zip(weights.chunks_mut(self.rows)) {
+                let middles = &self.middles[self.order[line] / self.tile_cols];
+                let moves = middles.iter().zip(self.scales(line));
+                weights.iter_mut().zip(moves).for_each(|(weight, (middle, scale))| {
+                    *weight += middle * scale;
+                });
+            }
+        }
+        weights
     }
 
     /// Returns the scale of every cell of a line.
@@ -56,6 +92,14 @@ impl Cells {
         self.scales.iter().flatten().copied().reduce(f32::min).unwrap_or(1.0)
     }
 
+    /// Returns `‖W‖²`.
+    pub(crate) fn weight_energy(&self) -> f64 {
+        if self.middles.is_empty() {
+            return elementwise::squared_norm(&self.weights);
+        }
+        elementwise::squared_norm(&self.moved_back(0..self.order.len(), self.weights.clone()))
+    }
+
     /// Returns `Eᵀ`, `[n, m]`.
     pub(crate) fn all_errors(&self) -> Matrix {
         self.errors(0..self.order.len())
@@ -63,8 +107,9 @@ impl Cells {
 
     /// Returns rows of `Wᵀ`, `[b, m]`.
     pub(crate) fn weights_of(&self, lines: Range<usize>) -> Matrix {
-        let cells = &self.weights[lines.start * self.rows..lines.end * self.rows];
-        Matrix::new(lines.len(), self.rows, cells.to_vec()).expect("b · m weights")
+        let cells = self.weights[lines.start * self.rows..lines.end * self.rows].to_vec();
+        let weights = self.moved_back(lines.clone(), cells);
+        Matrix::new(lines.len(), self.rows, weights).expect("b · m weights")
     }
 
     /// Returns rows of `Eᵀ`, `[b, m]`.
@@ -178,6 +223,11 @@ impl GridVisitor for Encode<'_> {
                     let from = &self.cells.values[line * rows + top..][..height];
                     let column = values[col..].iter_mut().step_by(cols);
                     column.zip(from).for_each(|(to, from)| *to = *from);
+                    let tile = (stripe * STRIPE + col) / self.cells.tile_cols;
+                    if let Some(middles) = self.cells.middles.get(tile) {
+                        let column = values[col..].iter_mut().step_by(cols);
+                        column.zip(&middles[top..]).for_each(|(to, middle)| *to += middle);
+                    }
                 }
                 let first = stripe * STRIPE * G::Code::BYTES;
                 let (codes, piece) = (&mut codes[..cols], first..first + cols * G::Code::BYTES);

@@ -67,7 +67,7 @@ impl<G: Grid> Objective for Offsets<'_, '_, G> {
         // The loss is in units of the model, in which stop rules are; the gradient is in those of
         // the layer, whose largest weight is about 1, so that rates mean the same for all layers.
         let (loss, factor) = match self.loss {
-            // At 0 there is no slope to speak of.
+            // At 0 the root has no finite slope.
             Loss::Root => {
                 (objective.sqrt() * unit, objective.max(f64::MIN_POSITIVE).sqrt().recip())
             }
@@ -98,8 +98,8 @@ impl<G: Grid> Objective for Offsets<'_, '_, G> {
 /// Sets `value ← round(nearest + offset)`, saturating.
 fn cast<G: Grid>(nearest: &[f32], offsets: &[f32], values: &mut [f32]) {
     for ((value, nearest), offset) in values.iter_mut().zip(nearest).zip(offsets) {
-        // No range for the offset: an offset that runs away saturates, costs weight error, and is
-        // not the best.
+        // The offset has no bounds: one that runs away saturates, costs weight error, and is not kept
+        // as the best.
         *value = G::round(nearest + offset);
     }
 }

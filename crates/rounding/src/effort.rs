@@ -11,7 +11,7 @@ pub enum Effort {
 }
 
 impl Effort {
-    /// Vectors that are looked for beside the `rank` that are wanted.
+    /// Returns how many vectors are searched for beside the `rank` that are wanted.
     pub(crate) fn oversampling(self, rank: usize) -> usize {
         // 10 as Halko, Martinsson and Tropp advise (2011), and a share of the rank beside it: what
         // is not found is not minimised.

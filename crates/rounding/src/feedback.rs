@@ -39,7 +39,7 @@ pub(crate) fn feedback_within<G: Grid>(
         if losses.weight_error <= largest_energy || options.lambda > largest_lambda {
             let Feedback { polish: passes, lambda, .. } = options;
             let so_far = (&nearest, pass);
-            // Columns by themselves know nothing of what couples rows.
+            // A polish by columns knows nothing of the coupling of rows, and would undo it.
             let passes = if state.coupling.is_some() { 0 } else { passes };
             let sweeps = polish::<G>(state, passes, lambda, largest_energy, so_far, watch)?;
             return Ok((pass + sweeps, lambda));
@@ -125,8 +125,8 @@ fn coupled_shift<G: Grid>(line: kernel::Line<'_>, factor: f32, rows: &RowCouplin
         let stored = line.values[row] * scale;
         errors[place] = stored - wanted;
         let error = stored - weight;
-        // Lines to come make up for all of the error beside the original weight, not only for that
-        // beside the aim.
+        // Later lines make up for the whole error against the original weight, not only for that
+        // against the shifted one.
         line.push[row] = error;
         sum += f64::from(error) * f64::from(error);
     }
@@ -177,11 +177,12 @@ fn in_blocks<G: Grid>(state: &mut State<'_>, options: &Feedback) -> Result<(), R
         state.line_energies[lines.clone()].copy_from_slice(&energies);
         state.absorb(lines.clone(), errors);
 
-        // Without these lines B is that plus a product of rank b (Woodbury), so that a b×b solution
-        // does.
+        // Without these lines B changes by a product of rank b (Woodbury), so that solving a b×b system
+        // is enough.
         let mut core = turned.multiply_transposed(&right).scale(-1.0).download();
         (0..lines.len()).for_each(|i| core.row_mut(i)[i] += 1.0);
-        // Without a solution the lines to come are taken to repair a little more than they can.
+        // Without a solution B stays: the lines to come are then taken to repair a little more than
+        // they can.
         if let Ok(solved) = solve_positive_definite(&core, &turned.clone().download()) {
             inverse.add_transposed_product(0, &turned, &state.engine.upload(solved));
         }

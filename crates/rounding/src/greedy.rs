@@ -44,13 +44,13 @@ pub(crate) fn greedy<G: Grid>(
         // J is quadratic, so the gain of a single step is exact, and no product is needed to know
         // J.
         objective = (objective + f64::from(search.gain(line, row))).max(0.0);
-        // Rounded, for `weight + error + step` is a grid value but for the last bits of these sums.
+        // Rounded, since `weight + error + step` is a grid value but for the last bits of these sums.
         let value = G::round((weight + error + step) / scale);
         state.cells.values[place] = value;
         search.take(line, row, step_across::<G>(value, weight, scale));
         // Kept up to date by the step alone; the score of the stored codes is computed anew in the end.
         losses.weight_error = energy;
-        // A difference of two sums, which last bits may take below 0.
+        // A difference of two sums, which rounding may take below 0.
         losses.projected = (objective - limit.lambda() * energy).max(0.0);
         if watch.notice(losses.progress(&nearest, done + 1, options.moves)).is_break() {
             return Err(RoundingError::Stopped);
@@ -132,7 +132,7 @@ impl<'a> Search<'a> {
         if gain >= 0.0 {
             return None;
         }
-        // Lines tell their least gain without its row. Both are computed by the same function, so
+        // Only the least gain of each line is known. The same function computes the gains again, so
         // that the row is found by equality.
         let row = (0..self.rows).find(|row| self.gain(line, *row) == gain)?;
         Some([line, row])

@@ -39,6 +39,6 @@ pub(crate) fn is_better(stored: &Score, nearest: &Score, limit: Limit) -> bool {
     let allowed = nearest.weight_error
         * limit.largest_energy_ratio().min(LARGEST_ERROR_RATIO.powi(2))
         * ROUNDING;
-    // Strictly less: of equals nearest codes stay, so that what is told as changed is better.
+    // Strictly less: nearest codes win ties, so that codes that are reported as changed are better.
     stored.objective < nearest.objective && stored.weight_error <= allowed
 }

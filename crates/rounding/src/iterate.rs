@@ -89,7 +89,8 @@ impl<'a, 's> Iterate<'a, 's> {
             std::mem::swap(&mut self.state.cells.values, &mut self.cast);
         }
         let losses = self.latest.get();
-        // Past the budget an iterate may still lead to a good one, so the descent goes on; it is only never the best.
+        // An iterate past the budget may still lead to a good one: the descent goes on, but never keeps
+        // this one as the best.
         if losses.weight_error > self.largest_energy {
             return f64::INFINITY;
         }

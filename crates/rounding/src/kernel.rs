@@ -53,8 +53,8 @@ impl<G: Grid> WithSimd for Descend<'_, G> {
 /// Returns `‖E‖²` of a line.
 ///
 /// Sixteen sums, whatever the width of the CPU's vectors, because their order, and with it the last bits, must
-/// not depend on the machine. In a loop of its own: in that which moves the cells it would keep that from
-/// becoming vectors, which takes up to seven times as long.
+/// not depend on the machine. In a loop of its own: in the loop that moves the cells, the sums would
+/// keep it from becoming vectors, which takes up to seven times as long.
 #[inline(always)]
 fn energy(values: &[f32], scales: &[f32], weights: &[f32]) -> f64 {
     let mut sums = [0.0f64; LANES];
@@ -87,7 +87,7 @@ fn descend_one<G: Grid>(
     let before = *value * scale - weight;
     let gradient = push + lambda * before;
     let curvature = damping * left_energy * right_energy + lambda;
-    // A cell that nothing pushes has no curvature either where λ is 0; it stays.
+    // With λ = 0 a cell that nothing pushes has no curvature either; it stays.
     let curvature = curvature.max(f32::MIN_POSITIVE);
     *value = G::round(*value - gradient / curvature / scale);
     let after = *value * scale - weight;

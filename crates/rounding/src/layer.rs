@@ -76,13 +76,36 @@ impl<'a> Layer<'a> {
         values.iter_mut().for_each(|value| *value = (f64::from(*value) * factor) as f32);
     }
 
+    /// Returns the grid values in the middle of what tiles can store, one per row, for each tile
+    /// across; none where no tile has a zero point, 0 where weights are too small for their scale.
+    pub(crate) fn row_middles(&self) -> Vec<Vec<f32>> {
+        let [rows, cols] = self.nearest.shape();
+        if self.nearest.zero_points().is_empty() {
+            return vec![];
+        }
+        let tiling = self.scheme.tiling();
+        let [_, across] = tiling.tiles(rows, cols);
+        // Tiles of next to nothing have scale 1: moved by a multiple of it, their weights would be lost.
+        let widest = self.unit * f64::from(1 << f32::MANTISSA_DIGITS);
+        let middle = |row, tile| {
+            let tile = tiling.first_tile(row, [rows, cols]) + tile;
+            if f64::from(self.nearest.scales()[tile]) > widest {
+                return 0.0;
+            }
+            let range = self.nearest.code_range(tile);
+            let [low, high] = range.expect("a zero point for each tile");
+            (low + high) / 2.0
+        };
+        (0..across).map(|tile| (0..rows).map(|row| middle(row, tile)).collect()).collect()
+    }
+
     /// Returns the scales in units of the layer, one per row, for each tile across.
     pub(crate) fn row_scales(&self) -> Vec<Vec<f32>> {
         let [rows, cols] = self.nearest.shape();
         let tiling = self.scheme.tiling();
         let [_, across] = tiling.tiles(rows, cols);
         let scale = |row, tile| self.nearest.scales()[tiling.first_tile(row, [rows, cols]) + tile];
-        // The scale of a tile of zeros may be far above the others; infinite it would be 0 · ∞.
+        // The scale of a tile of zeros may be far above the others; as an infinity it would make 0 · ∞.
         let largest = f64::from(f32::MAX);
         let in_unit = |scale: f32| (f64::from(scale) / self.unit).min(largest) as f32;
         (0..across).map(|tile| (0..rows).map(|row| in_unit(scale(row, tile))).collect()).collect()

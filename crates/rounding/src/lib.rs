@@ -25,6 +25,7 @@ mod anneal;
 mod attempt;
 mod bias;
 mod cells;
+mod centred;
 mod code_descent;
 mod complaints;
 #[cfg(test)]

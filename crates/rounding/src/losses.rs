@@ -32,7 +32,7 @@ impl Losses {
     }
 
     fn of_energies(energy: f64, line_energies: &[f64], projection: &Projection) -> Self {
-        // Where R holds more than there is, a difference of sums; an energy is not negative.
+        // With penalties below 0 this is a difference of sums, which rounding may take below 0.
         let projected = energy + projection.penalty(line_energies);
         Self { projected: projected.max(0.0), weight_error: line_energies.iter().sum() }
     }

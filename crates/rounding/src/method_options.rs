@@ -204,7 +204,8 @@ method_options! {
         range: SettingRange::Names { names: &BiasCorrection::NAMES },
         default: "none",
     }
-    // Left out where nothing is said: outputs that were made before it was there stay what they are.
+    // Left out of the JSON where it is not set, so that outputs from before it existed stay the same
+    // byte for byte.
     #[serde(skip_serializing_if = "Option::is_none")]
     beta_start: f64 {
         meaning: "Exponent β of the term that makes the choices of adaround hard, in the first step",

@@ -26,7 +26,7 @@ pub(crate) struct Projection {
     pub(crate) right_energies: Vec<f32>,
     /// Cost of the error of every line beside R; below 0 where R holds more than there is.
     pub(crate) penalties: Vec<f64>,
-    /// Addition of solvers to every penalty, so that a small sample is not taken too seriously.
+    /// What solvers add to every penalty, so that a small sample is not taken too seriously.
     pub(crate) damping: f64,
     /// Whether R is upper triangular, and lines can be rounded one after the other by it.
     pub(crate) is_triangular: bool,
@@ -78,7 +78,7 @@ impl Projection {
                 // So that `‖EX‖²` is a mean over the samples, whose expectation is `‖E‖²`.
                 elementwise::scale(inputs.values_mut(), (samples as f32).sqrt().recip());
                 let projection = Self::new(layer, None, inputs, engine)?;
-                // Of random columns, as many as there are (Marchenko and Pastur).
+                // The largest eigenvalue for random columns (Marchenko and Pastur).
                 let strength = (1.0 + (cols as f64 / samples as f64).sqrt()).powi(2);
                 Ok(Self { strength: projection.strength * strength, ..projection })
             }

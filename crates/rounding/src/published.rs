@@ -24,7 +24,7 @@ impl CodeDescent {
                 (Schedule::Plateau(Plateau { warm_up_steps: 50, ..plateau }), 1.0, many)
             }
             Optimizer::Original(_) => (Schedule::Adaptive(Adaptive::default()), 1e-2, few),
-            // Its steps are as long as the gradient, of which nobody knows the size.
+            // Its steps are as long as the gradient, whose size is not known beforehand.
             Optimizer::Sgd(_) => (Schedule::Doubling(Doubling::default()), 1e-2, few),
             Optimizer::Adam(_)
             | Optimizer::RAdam(_)
@@ -52,7 +52,8 @@ impl AdaRound {
     /// Returns the settings of the published graphical tool: RMSprop, 512 iterations at rate 0.01.
     #[must_use]
     pub fn published() -> Self {
-        // No end but the number: the published one, a regularizer below 1e-8, is not looked at.
+        // Only the number of iterations ends it: the published stop, at a regularizer below 1e-8, is
+        // left out.
         let stop = StopRules { iterations: 512, loss: 0.0, learning_rate: 0.0, stall_steps: 0 };
         let optimizer = Optimizer::RmsProp(RmsProp::default());
         let descent =
@@ -81,7 +82,8 @@ impl AdaRound {
         self
     }
 
-    /// Logits at 0 are choices that are not made, so hardly any decay; SGD with momentum.
+    /// Returns an optimizer as logits need it: with hardly any decay, since logits at 0 are choices
+    /// that are not made; SGD with momentum.
     fn optimizer(optimizer: Optimizer) -> Optimizer {
         match optimizer {
             Optimizer::Adam(Adam { weight_decay: WeightDecay::Decoupled(_), .. }) => {

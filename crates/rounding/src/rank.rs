@@ -30,8 +30,8 @@ impl Rank {
         let smaller = rows.min(cols);
         // Rounded down, as convert_to_quant does, so that ranks are the same.
         let asked = (self.share * smaller as f64) as usize;
-        // The least wins where somebody asks for more than the usual most, and the matrix over
-        // both.
+        // The least wins over the most, so that asking for more than the default most has an effect;
+        // the matrix limits both.
         asked.min(self.most).max(self.least).min(smaller)
     }
 

@@ -162,7 +162,7 @@ impl Resolution {
                 } else if !is_exact {
                     rank.share = share.unwrap_or(rank.share);
                     rank.most = most.unwrap_or(rank.most);
-                    // Without a word about it, the least gives way to the most.
+                    // A least that was not asked for gives way to the most.
                     rank.least = least.unwrap_or(rank.least.min(rank.most));
                 }
                 is_exact

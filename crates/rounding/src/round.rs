@@ -1,9 +1,10 @@
-use roundwise_compute::{Engine, elementwise};
+use roundwise_compute::Engine;
 use roundwise_grid::{Code, Grid, GridVisitor};
 use roundwise_scheme::{QuantizedMatrix, ScaleRule, Scheme};
 
 use crate::attempt::Attempt;
 use crate::cells::Cells;
+use crate::centred::Centred;
 use crate::guard::{is_better, score};
 use crate::layer::Layer;
 use crate::outputs::RowCoupling;
@@ -114,21 +115,21 @@ impl Search<'_> {
         let key = Key { objective, effort, seed, group, rows, has_mean };
         let find = || Projection::of(objective, &layer, seen, options.effort, engine, seed);
         let projection = cache.unwrap_or(&SearchCache::default()).get_or_find(key, find)?;
-        // Only feedback hands errors on between rows. Gradients are of whole outputs; those of a part of the rows are
-        // not cut out.
+        // Only feedback hands errors on between rows. Gradients are those of all outputs; they are not
+        // cut to a part of the rows.
         let is_coupled = options.sides == Sides::Both
             && matches!(options.solver, Solver::Best | Solver::Feedback(_));
         let outputs = asked
             .outputs
             .filter(|outputs| is_seen && is_whole && is_coupled && outputs.rows() == weight.rows());
         let coupling = outputs.map(OutputMoment::coupling).transpose()?.flatten();
-        // Of a rotated diagonal only a part is seen.
+        // Rotating a factor with a diagonal leaves out what the rotation puts beside the diagonal.
         let is_partial = rotated
             .as_ref()
             .is_some_and(|rotated| matches!(rotated.second_moment(), SecondMoment::LowRank { .. }));
         let nearest = is_partial.then(|| layer.nearest.clone());
         // 4. The search, compiled for this grid.
-        let mut found = scheme.grid().visit(Round {
+        let round = Round {
             layer,
             projection: &projection,
             coupling: coupling.as_ref(),
@@ -136,7 +137,11 @@ impl Search<'_> {
             engine,
             seed,
             watch,
-        })?;
+        };
+        let mut found = match scheme.has_zero_points() {
+            true => round.visit::<Centred>(),
+            false => scheme.grid().visit(round),
+        }?;
         // 5. The errors of outputs again, by the inputs as they are, so that schemes with and without
         // rotation compare.
         if let (Some(nearest), Some(_)) = (nearest, found.rounded.report.output_errors) {
@@ -167,7 +172,7 @@ impl GridVisitor for Round<'_> {
         let Self { layer, projection, coupling, options, engine, seed, watch } = self;
         // 1. The score of nearest codes.
         let cells = Cells::new(&layer, projection.order.clone());
-        let weight_energy = elementwise::squared_norm(&cells.weights);
+        let weight_energy = cells.weight_energy();
         let found = projection.project(&cells, engine);
         let nearest = score(&found, projection, &layer, options.limit);
         let output = output_energy(options.objective, &cells, projection, &layer, engine);

@@ -44,6 +44,7 @@ impl SearchCache {
         // The former entry makes room before another one is computed.
         self.latest.replace(None);
         let found = Rc::new(find()?);
+        // Only now: a search that failed must not leave an entry behind.
         self.latest.replace(Some((key, Rc::clone(&found))));
         Ok(found)
     }

@@ -26,7 +26,7 @@ pub(crate) fn sections<'a>(
     };
     let fits = |inputs: &Inputs| inputs.columns() == cols;
     let parts = layer.row_inputs;
-    // One scale of all cannot be searched for by the inputs of a part.
+    // A single scale cannot be searched for by the inputs of a part.
     let has_one_scale = scheme.tiling() == Tiling::Tensor && rule == ScaleRule::Mse;
     if has_one_scale || !parts.iter().all(|part| may_cut(&part.rows) && fits(&part.inputs)) {
         return whole();
@@ -61,7 +61,7 @@ pub(crate) fn joined(sections: Vec<Found>) -> Rounded {
     // Solver and λ are those of a section that was searched, where one was.
     let told = reports().find(|report| !report.kept_nearest).or(reports().next());
     let mut report = told.expect("a section").clone();
-    // Errors add up over rows; what does not, such as damping, is told of the worst section.
+    // Errors add up over rows; what does not, such as damping, is reported for the worst section.
     report.stored = reports().map(|report| report.stored).fold(Score::default(), Score::plus);
     report.nearest = reports().map(|report| report.nearest).fold(Score::default(), Score::plus);
     report.weight_energy = reports().map(|report| report.weight_energy).sum();

@@ -33,7 +33,7 @@ pub(crate) fn ln(x: f32) -> f32 {
     exponent as f32 * LN_2 + 2.0 * s * series
 }
 
-/// Returns `xᵖ` for x from 0 to 1 and p from 0 on; next to 0 for x = 0.
+/// Returns `xᵖ` for x from 0 to 1 and p from 0 on; 0 counts as the smallest normal number.
 #[inline(always)]
 pub(crate) fn power(x: f32, p: f32) -> f32 {
     exp(p * ln(x.max(f32::MIN_POSITIVE)))

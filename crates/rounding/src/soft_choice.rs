@@ -114,6 +114,7 @@ impl WithSimd for Slope<'_> {
         let ends = ends.below.chunks(PIECE).zip(ends.above.chunks(PIECE));
         let pushes = push.chunks(PIECE).zip(scales.chunks(PIECE));
         for (((gradient, logits), (below, above)), (push, scales)) in cells.zip(ends).zip(pushes) {
+            // The last piece may be shorter: zeros leave the sums as they are.
             terms[gradient.len()..].fill(0.0);
             let cells = gradient.iter_mut().zip(logits).zip(below.iter().zip(above));
             let cells = cells.zip(push.iter().zip(scales)).zip(&mut terms);

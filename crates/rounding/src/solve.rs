@@ -81,7 +81,7 @@ impl<'a> State<'a> {
     /// Returns `R_J K Lᵀ`, `[b, m]`, the push on a block of lines.
     pub(crate) fn push(&self, lines: Range<usize>) -> DeviceMatrix {
         let (first, right) = self.projection.rows_of(lines);
-        // Before `first`, R has zeros alone.
+        // Before `first`, R has only zeros.
         let reached = self.projected.row_block(first..self.projected.rows());
         self.projection.spread(&right.multiply(&reached))
     }

@@ -231,7 +231,7 @@ impl Default for CodeDescent {
 
 /// Options of AdaRound.
 ///
-/// Minimised is `mn · J / J_nearest + regularizer · Σ (1 − |2h − 1|^β)`, J the objective at soft
+/// It minimises `mn · J / J_nearest + regularizer · Σ (1 − |2h − 1|^β)`, J the objective at soft
 /// choices h and β falling linearly from the first evaluation to the last.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AdaRound {

@@ -36,7 +36,7 @@ pub(crate) fn stochastic<G: Grid>(state: &mut State<'_>, seed: u64) {
 /// below.
 fn chosen<G: Grid>(target: f32, chance: f32) -> f32 {
     let (below, above) = neighbours::<G>(target);
-    // At the ends of the grid both are the same, and whatever is compared is not a number.
+    // At the ends of the grid both are equal: the quotient is no number, and the comparison false.
     if (target - below) / (above - below) > chance { above } else { below }
 }
 

@@ -59,6 +59,7 @@ pub const CATALOG: &[CatalogEntry] = &[
         "the same for kernels that take scales as exponents (`ue8m0`)",
     ),
     scaled(
+        // Named as convert_to_quant names its format; a block is a group of one row all the same.
         "fp8-block3d-64",
         GridKind::E4m3,
         Tiling::group(64),
@@ -94,6 +95,13 @@ pub const CATALOG: &[CatalogEntry] = &[
     scaled("int4-group-32", GridKind::Int4, Tiling::group(32), "the most precise one (W4A16)"),
     scaled("int4-group-64", GridKind::Int4, Tiling::group(64), "between its neighbours"),
     scaled("int4-group-128", GridKind::Int4, Tiling::group(128), "servers' usual 4 bits (W4A16)"),
+    entry(
+        "int4-group-32-asym",
+        Scheme::with_zero_points(32),
+        "the same with a zero point per group, for weights that lie to one side of 0",
+    ),
+    entry("int4-group-64-asym", Scheme::with_zero_points(64), "between its neighbours"),
+    entry("int4-group-128-asym", Scheme::with_zero_points(128), "servers' W4A16 with zero points"),
     entry("mxfp4", Scheme::MXFP4, "servers' 4-bit floats with a power of two per 32 weights"),
     entry("fp16", Scheme::unscaled(GridKind::F16), "half the size of F32, for any program"),
     entry("bf16", Scheme::unscaled(GridKind::Bf16), "the same with the range of F32"),

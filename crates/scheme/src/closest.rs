@@ -1,6 +1,6 @@
 //! Guesses which name was meant by one that is not known.
 
-/// Longer names are nobody's misspelling.
+/// Longer names are no misspelling of a scheme, and comparing them takes time with their square.
 const MOST_CHARS: usize = 200;
 
 /// Returns what completes a message about an unknown name: `; is `fp8` meant?`, or nothing where no
@@ -33,11 +33,13 @@ fn closest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&
             by_beginning = Some(candidate);
         }
     }
-    // What differs in few letters is the better guess: a beginning is shared by many names.
+    // A name that differs in few letters is the better guess, since many names have the same
+    // beginning.
     by_distance.map(|(_, candidate)| candidate).or(by_beginning)
 }
 
 fn letters(name: &str) -> Vec<char> {
+    // One more than the limit, so that a longer name is still seen to be longer.
     let chars = name.chars().take(MOST_CHARS + 1);
     chars.flat_map(char::to_lowercase).map(|char| if char == '_' { '-' } else { char }).collect()
 }

@@ -40,6 +40,12 @@ pub const FAMILIES: &[SchemeFamily] = &[
     groups("fp8-block3d-", |size| group(GridKind::E4m3, size)),
     groups("int4-group-", |size| group(GridKind::Int4, size)),
     groups("int8-group-", |size| group(GridKind::Int8, size)),
+    SchemeFamily {
+        prefix: "int4-group-",
+        suffix: "-asym",
+        number: FamilyNumber::RowGroup,
+        scheme: |size| (size > 1).then_some(Scheme::with_zero_points(size)),
+    },
     rotations("int8-row-convrot-", |most| rotated_rows(GridKind::Int8, most)),
     rotations("int4-convrot-", |most| rotated_rows(GridKind::Int4, most)),
     rotations("int4-asym-", |most| Rotation::up_to(most).map(Scheme::leveled)),

@@ -65,7 +65,7 @@ impl QuantizedMatrix {
     ///
     /// # Errors
     /// [`SchemeError::NotTransposable`] where rows mean more than columns: rotated weights, levels,
-    /// and scales that are bytes of blocks.
+    /// zero points, and scales that are bytes of blocks.
     pub fn transpose(&self) -> Result<Self, SchemeError> {
         let [rows, cols] = self.shape();
         let scheme = self.scheme();
@@ -97,6 +97,15 @@ impl QuantizedMatrix {
         if cols == 0 || !x.len().is_multiple_of(cols) {
             let expected = x.len().next_multiple_of(cols.max(1));
             return Err(SchemeError::PartLength { what: "inputs", found: x.len(), expected });
+        }
+        // Blocks of 0 would pass the check of a tiling, which counts them as blocks of 1.
+        if activations == Activations::PerBlock(0) {
+            return Err(SchemeError::Ragged {
+                dimension: "columns",
+                found: cols,
+                block: 0,
+                tiling: Tiling::group(0),
+            });
         }
         let block = match activations {
             Activations::Exact => None,
@@ -161,14 +170,14 @@ impl QuantizedMatrix {
         let mut sum = 0.0;
         let mut first = 0;
         while first < cols {
-            // As far as neither scale changes.
+            // Up to the next column where one of the two scales changes.
             let end = ((first / tile_cols + 1) * tile_cols)
                 .min((first / tokens.block + 1) * tokens.block)
                 .min(cols);
             let scale = f64::from(scales[first / tile_cols])
                 * f64::from(tokens.scales[token * blocks + first / tokens.block]);
-            // Whole numbers are multiplied as such: what a kernel adds in i32 is added here to the
-            // last bit.
+            // Products of whole numbers are added as whole numbers, so that the sum is the one
+            // that kernels have in i32, to the last bit.
             let inputs = &inputs[first..end];
             sum += scale
                 * match &whole {
@@ -189,7 +198,8 @@ impl QuantizedMatrix {
         let codes = self.codes().get(row * cols..(row + 1) * cols)?;
         match self.scheme().grid() {
             GridKind::Int8 => Some(codes.iter().map(|code| *code as i8).collect()),
-            // The sign is the fourth bit.
+            // The sign of a 4-bit code is its fourth bit: shifted to the top, it is filled in again on
+            // the way back.
             GridKind::Int4 => Some(codes.iter().map(|code| (code << 4) as i8 >> 4).collect()),
             GridKind::E2m1 | GridKind::E4m3 | GridKind::E5m2 | GridKind::F16 | GridKind::Bf16 => {
                 None
@@ -223,7 +233,7 @@ fn dot(a: &[f32], b: &[f32]) -> f64 {
     a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
 }
 
-/// Terms that an i32 holds whatever they are: at most 128 · 128 each, for codes of other programs reach −128.
+/// Terms whose sum fits an i32, at most 128 · 128 each: codes of other programs reach −128.
 const MOST_TERMS: usize = i32::MAX as usize / (128 * 128);
 
 fn exact_dot(a: &[i8], b: &[i8]) -> f64 {

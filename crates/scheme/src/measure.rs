@@ -1,9 +1,10 @@
 use roundwise_grid::{
-    Grid, GridVisitor, Squares, decode_each, encode_each, encode_measured, measure_each, vectorized,
+    Grid, GridVisitor, Squares, encode_measured, measure_each, round_each, vectorized,
 };
 
 use crate::quantized::QuantizedMatrix;
 use crate::scales::NARROW;
+use crate::storage::nearest_error_from_zero_points;
 use crate::tiling::Tiling;
 use crate::tiling::spread;
 use crate::weight::Weight;
@@ -73,7 +74,7 @@ impl GridVisitor for Measure<'_> {
 }
 
 /// The largest `|Ŵ − W|` over all weights in steps of the grid: each at most 0.5 for nearest
-/// rounding. Weights past the largest grid value are left out, for a scale may be chosen to clip.
+/// rounding. Weights past the largest grid value are left out, since a scale may be chosen to clip.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct LargestStep {
     /// In steps at `W`.
@@ -103,6 +104,9 @@ pub fn nearest_error(weight: &Weight<'_>, quantized: &QuantizedMatrix) -> f64 {
     // tile says.
     if let Some(levels) = quantized.levels() {
         return levels.nearest_error(&weight.seen_by(quantized.scheme()), quantized.scales());
+    }
+    if quantized.scheme().has_zero_points() {
+        return nearest_error_from_zero_points(weight, quantized);
     }
     quantized.scheme().grid().visit(MeasureNearest { weight, quantized })
 }
@@ -136,16 +140,27 @@ impl GridVisitor for MeasureStep<'_> {
 
     fn visit<G: Grid>(self) -> LargestStep {
         let mut largest = LargestStep::default();
-        let largest_of_grid = G::step(G::MAX).max(G::MAX / FEWEST_STEPS);
-        for_each_row::<G>(self.weight, self.quantized, |values, scales, codes| {
+        let Self { weight, quantized } = self;
+        let largest_of_grid = match quantized.scheme().has_zero_points() {
+            true => G::step(G::MAX),
+            false => G::step(G::MAX).max(G::MAX / FEWEST_STEPS),
+        };
+        let (tiling, shape) = (quantized.scheme().tiling(), quantized.shape());
+        let [_, tile_cols] = tiling.tile_shape(shape[0], shape[1]);
+        let mut row = 0;
+        for_each_row::<G>(weight, quantized, |values, scales, codes| {
+            let first = tiling.first_tile(row, shape);
+            row += 1;
             for (index, (&value, &code)) in values.iter().zip(codes).enumerate() {
                 let scale = match scales {
                     RowScales::One(scale) => scale,
                     RowScales::Each(scales) => scales[index],
                 };
                 let target = value / scale;
+                let [low, high] =
+                    quantized.code_range(first + index / tile_cols).unwrap_or([-G::MAX, G::MAX]);
                 // A scale may be chosen to clip; what saturates is off by any number of steps.
-                if target.abs() <= G::MAX {
+                if (low..=high).contains(&target) {
                     let error = (G::decode(code) - target).abs();
                     largest.at_weight = largest.at_weight.max(error / G::step(target));
                     largest.at_largest = largest.at_largest.max(error / largest_of_grid);
@@ -253,11 +268,10 @@ impl<G: Grid> RowErrors<G> {
         let across = values.len().div_ceil(tile_cols);
         let scales = &scales[..across];
         spread(scales, tile_cols, values.len(), &mut self.spread_scales);
-        encode_each::<G>(values, &self.spread_scales, &mut self.codes);
-        decode_each::<G>(&self.codes, &self.spread_scales, &mut self.decoded);
+        round_each::<G>(values, &self.spread_scales, &mut self.decoded);
         if let Some(importance) = importance {
             let roots = importance.iter().zip(&mut self.decoded).zip(values);
-            // Measured from 0, in units in which every column matters alike.
+            // Scaled by the root, so that the squares below are weighed by the importance.
             roots.for_each(|((importance, decoded), value)| {
                 *decoded = (*decoded - value) * importance.sqrt();
             });
@@ -268,15 +282,18 @@ impl<G: Grid> RowErrors<G> {
             }
             return;
         }
-        vectorized(|| {
-            let tiles = values.chunks(tile_cols).zip(self.decoded.chunks(tile_cols));
-            for ((values, decoded), error) in tiles.zip(errors) {
-                let differences = values
-                    .iter()
-                    .zip(decoded)
-                    .map(|(value, decoded)| f64::from(*decoded) - f64::from(*value));
-                *error += differences.map(|difference| difference * difference).sum::<f64>();
-            }
-        });
+        vectorized(
+            #[inline(always)]
+            || {
+                let tiles = values.chunks(tile_cols).zip(self.decoded.chunks(tile_cols));
+                for ((values, decoded), error) in tiles.zip(errors) {
+                    let differences = values
+                        .iter()
+                        .zip(decoded)
+                        .map(|(value, decoded)| f64::from(*decoded) - f64::from(*value));
+                    *error += differences.map(|difference| difference * difference).sum::<f64>();
+                }
+            },
+        );
     }
 }

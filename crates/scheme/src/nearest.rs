@@ -1,6 +1,6 @@
 //! Nearest rounding.
 
-use roundwise_grid::{Code, Grid, GridVisitor, encode_each, encode_measured, measure_each};
+use roundwise_grid::{Code, Grid, GridVisitor, encode_measured, encode_measured_each};
 
 use crate::error::SchemeError;
 use crate::measure::{WeightError, measure};
@@ -9,7 +9,7 @@ use crate::scales::{
     ScaleRule, Scales, choose_band_scales, choose_row_scales, choose_scales, is_by_row,
 };
 use crate::scheme::Scheme;
-use crate::storage::quantize_to_levels;
+use crate::storage::{quantize_from_zero_points, quantize_to_levels};
 use crate::tiling::spread;
 use crate::weight::Weight;
 
@@ -42,21 +42,24 @@ impl QuantizedMatrix {
         rule: ScaleRule,
         memory: Vec<u8>,
     ) -> Result<(Self, WeightError), SchemeError> {
-        let shape @ [rows, cols] = [weight.rows(), weight.cols()];
-        scheme.covers(rows, cols)?;
+        let shape = [weight.rows(), weight.cols()];
+        scheme.covers(shape[0], shape[1])?;
         if scheme.has_levels() {
             let quantized = quantize_to_levels(weight, scheme, rule, memory)?;
             let error = measure(weight, &quantized);
             return Ok((quantized, error));
         }
-        let by_row = is_by_row(scheme, rule, shape);
-        let scales = match by_row {
-            // Places for the scales that `Encode` chooses row by row.
-            true => vec![1.0; scheme.tiling().tiles(rows, cols).iter().product()].into(),
-            false => choose_scales(weight, scheme, rule)?,
+        if scheme.has_zero_points() {
+            let quantized = quantize_from_zero_points(weight, scheme, rule, memory)?;
+            let error = measure(weight, &quantized);
+            return Ok((quantized, error));
+        }
+        let scales = match is_by_row(scheme, rule, shape) {
+            true => None,
+            false => Some(choose_scales(weight, scheme, rule)?),
         };
         let mut error = WeightError::default();
-        let quantized = Self::encoded(weight, scheme, scales, by_row, memory, &mut error)?;
+        let quantized = Self::encoded(weight, scheme, scales, memory, &mut error)?;
         Ok((quantized, error))
     }
 
@@ -64,7 +67,8 @@ impl QuantizedMatrix {
     /// that the whole has in these rows. Band by band, errors add up to those of the whole.
     ///
     /// - `rows`: a multiple of the height of a tile above it, where tiles have one
-    /// - `largest`: [`largest_magnitude`](crate::largest_magnitude) of all rows
+    /// - `largest`: [`largest_magnitude`](crate::largest_magnitude) of all rows; anything where the
+    ///   scheme does not [need](Scheme::needs_largest) it
     /// - `error`: of the rows above; that of these is added
     ///
     /// # Errors
@@ -81,23 +85,31 @@ impl QuantizedMatrix {
         if !scheme.is_by_band(rule) {
             return Err(SchemeError::NotByBand);
         }
-        scheme.covers(rows.rows(), rows.cols())?;
-        let scales = choose_band_scales(rows, scheme, rule, largest)?;
-        Self::encoded(rows, scheme, scales, false, memory, error)
+        let shape = [rows.rows(), rows.cols()];
+        scheme.covers(shape[0], shape[1])?;
+        let scales = match is_by_row(scheme, rule, shape) {
+            true => None,
+            false => Some(choose_band_scales(rows, scheme, rule, largest)?),
+        };
+        Self::encoded(rows, scheme, scales, memory, error)
     }
 
-    /// Rounds to nearest codes with these scales, or with scales by row, and adds their error to
-    /// `error`.
+    /// Rounds to nearest codes and adds their error to `error`.
+    ///
+    /// - `scales`: `None` where each row's are chosen when it is at hand
     fn encoded(
         weight: &Weight<'_>,
         scheme: Scheme,
-        mut scales: Scales,
-        by_row: bool,
+        scales: Option<Scales>,
         memory: Vec<u8>,
         error: &mut WeightError,
     ) -> Result<Self, SchemeError> {
         let [rows, cols] = [weight.rows(), weight.cols()];
         let weight = &weight.seen_by(scheme);
+        let by_row = scales.is_none();
+        // Places for those that `Encode` chooses.
+        let places = || vec![1.0; scheme.tiling().tiles(rows, cols).iter().product()].into();
+        let mut scales = scales.unwrap_or_else(places);
         let tiles = &mut scales.tiles;
         let encode = Encode { weight, scheme, scales: tiles, by_row, memory, error };
         let codes = scheme.grid().visit(encode)?;
@@ -146,8 +158,7 @@ impl GridVisitor for Encode<'_> {
                 [scale] => encode_measured::<G>(&values, *scale, &mut codes),
                 scales => {
                     spread(scales, tile_cols, cols, &mut spread_scales);
-                    encode_each::<G>(&values, &spread_scales, &mut codes);
-                    measure_each::<G>(&values, &spread_scales, &codes)
+                    encode_measured_each::<G>(&values, &spread_scales, &mut codes)
                 }
             };
             G::Code::write_le(&codes, &mut bytes[row * row_bytes..][..row_bytes]);

@@ -6,7 +6,7 @@ use crate::error::SchemeError;
 use crate::rotation::rotate;
 use crate::scales::Scales;
 use crate::scheme::Scheme;
-use crate::storage::{LEVEL_GROUP, Levels, ScaleRole, StoredScales};
+use crate::storage::{LEVEL_GROUP, Levels, ScaleRole, StoredScales, code_range};
 use crate::tiling::{Tiling, spread};
 
 /// A matrix `[rows, cols]` as codes and scales, of the rotated matrix where the scheme rotates.
@@ -96,6 +96,11 @@ impl QuantizedMatrix {
         if found != expected {
             return Err(SchemeError::PartLength { what: "scales", found, expected });
         }
+        let expected = if scheme.has_zero_points() { expected } else { 0 };
+        let found = scales.zeros.len();
+        if found != expected {
+            return Err(SchemeError::PartLength { what: "zero points", found, expected });
+        }
         Ok(Self { scheme, rows, cols, codes, scales, levels })
     }
 
@@ -130,7 +135,14 @@ impl QuantizedMatrix {
                 self.scales.tiles[first..first + count].to_vec()
             }
         };
-        let scales = Scales { tiles, tensor: self.scales.tensor };
+        let zeros = match self.scales.zeros.is_empty() {
+            true => vec![],
+            false => {
+                let first = tiling.first_tile(rows.start, self.shape());
+                self.scales.zeros[first..first + tiles.len()].to_vec()
+            }
+        };
+        let scales = Scales { tiles, tensor: self.scales.tensor, zeros };
         let stored = StoredMatrix { codes, scales, levels: None };
         Self::from_stored_matrix(self.scheme, [rows.len(), self.cols], stored)
             .expect("codes and scales of these rows")
@@ -152,7 +164,8 @@ impl QuantizedMatrix {
                 parts.iter().flat_map(|part| part.scales.tiles.iter().copied()).collect()
             }
         };
-        let scales = Scales { tiles, tensor: first.scales.tensor };
+        let zeros = parts.iter().flat_map(|part| part.scales.zeros.iter().copied()).collect();
+        let scales = Scales { tiles, tensor: first.scales.tensor, zeros };
         let stored = StoredMatrix { codes, scales, levels: None };
         Self::from_stored_matrix(first.scheme, [rows, first.cols], stored)
             .expect("parts of one matrix")
@@ -182,6 +195,22 @@ impl QuantizedMatrix {
     /// Returns the factor that all scales share where they are stored in two levels, else 1.
     pub fn tensor_scale(&self) -> f32 {
         self.scales.tensor
+    }
+
+    /// Returns the zero point of each tile, row-major over tiles; none where the scheme has none.
+    pub fn zero_points(&self) -> &[i8] {
+        &self.scales.zeros
+    }
+
+    /// Returns the smallest and the largest code that tile `tile` can store, where it has a zero
+    /// point.
+    pub fn code_range(&self, tile: usize) -> Option<[f32; 2]> {
+        self.scales.zeros.get(tile).map(|zero| code_range(*zero))
+    }
+
+    /// Gives the scales away.
+    pub(crate) fn into_scales(self) -> Scales {
+        self.scales
     }
 
     /// Returns the scales as a file holds them, in the order of [`Scheme::scale_parts`].

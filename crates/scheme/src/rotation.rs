@@ -81,11 +81,14 @@ pub fn rotation_at(group: usize, row: usize, col: usize) -> f32 {
 /// mirror image. `2·log₄(group)` operations per value instead of `group`.
 pub fn rotate(group: usize, values: &mut [f32]) {
     let whole = values.len() / group.max(1) * group;
-    vectorized(|| {
-        for part in values[..whole].chunks_mut(group.max(PART)) {
-            rotate_part(group, part);
-        }
-    });
+    vectorized(
+        #[inline(always)]
+        || {
+            for part in values[..whole].chunks_mut(group.max(PART)) {
+                rotate_part(group, part);
+            }
+        },
+    );
 }
 
 /// Values whose butterflies of neighbours are computed together: a few whole vectors.

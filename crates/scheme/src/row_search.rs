@@ -66,13 +66,14 @@ impl GridVisitor for Search<'_> {
 /// - `candidates`: of ascending size, one for each scale
 /// - `measure`: returns the error with each of some scales
 fn improve(scales: &mut [f32], candidates: &[Vec<f32>], measure: impl Fn(&[f32]) -> Vec<f32>) {
-    // From infinity: the chosen scales are compared once, at the end, and win ties.
+    // Begins at infinity and not with the chosen scales, which are compared once, at the end, so
+    // that they win ties.
     let mut best = vec![(f32::INFINITY, 0); scales.len()];
     let consider = |best: &mut [(f32, usize)], indices: &[usize]| {
         let tried: Vec<f32> =
             indices.iter().enumerate().map(|(tile, &index)| candidates[index][tile]).collect();
         for ((best, error), &index) in best.iter_mut().zip(measure(&tried)).zip(indices) {
-            // A NaN, as of a scale that is past all numbers, is less than nothing.
+            // A NaN, the error with an infinite scale, compares false and so never wins.
             if error < best.0 {
                 *best = (error, index);
             }

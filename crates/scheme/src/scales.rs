@@ -34,12 +34,15 @@ pub struct Scales {
     pub tiles: Vec<f32>,
     /// The factor that all of them share where they are stored in two levels, else 1.
     pub tensor: f32,
+    /// One per tile where its codes are counted from a zero point, the number that stands for 0; else
+    /// none.
+    pub zeros: Vec<i8>,
 }
 
 impl From<Vec<f32>> for Scales {
     /// Makes scales that share no factor.
     fn from(tiles: Vec<f32>) -> Self {
-        Self { tiles, tensor: 1.0 }
+        Self { tiles, tensor: 1.0, zeros: vec![] }
     }
 }
 
@@ -54,6 +57,7 @@ impl From<Vec<f32>> for Scales {
 /// - logarithms: the one nearest to `max |W| / MAX`, W with the weights [beside](Weight::beside) it
 ///   where these share its scale; weights beyond `MAX` after that saturate.
 /// - levels: the scales of rows, which their codes are chosen together with.
+/// - zero points: `(max w − min w) / 15`, 0 counted among the weights.
 /// - F16: `max |W| / 10` below 10⁻⁴, else 1, as published.
 ///
 /// # Errors
@@ -68,9 +72,9 @@ pub fn choose_scales(
     rule: ScaleRule,
 ) -> Result<Scales, SchemeError> {
     scheme.covers(weight.rows(), weight.cols())?;
-    // Scales of levels come with their codes, and from nowhere else.
-    if scheme.has_levels() {
-        return Ok(QuantizedMatrix::nearest(weight, scheme, rule)?.scales().to_vec().into());
+    // Scales of levels and zero points come with their codes, and from nowhere else.
+    if scheme.has_levels() || scheme.has_zero_points() {
+        return Ok(QuantizedMatrix::nearest(weight, scheme, rule)?.into_scales());
     }
     let weight = &weight.seen_by(scheme);
     let mut maxima = tile_maxima(weight, scheme.tiling())?;

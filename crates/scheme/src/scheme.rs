@@ -4,8 +4,8 @@ use crate::error::SchemeError;
 use crate::rotation::Rotation;
 use crate::scales::ScaleRule;
 use crate::storage::{
-    F32, F32PowerOfTwo, Leveled, LogRange, Logarithmic, PowerOfTwo, ScalePart, ScaleStorage,
-    Storage, TwoLevel, Unscaled,
+    F32, F32PowerOfTwo, Leveled, LogRange, Logarithmic, PowerOfTwo, ROWS_IN_WORD, ScalePart,
+    ScaleStorage, Storage, TwoLevel, Unscaled, ZeroPoints,
 };
 use crate::tiling::Tiling;
 
@@ -85,6 +85,13 @@ impl Scheme {
         Self { grid: GridKind::Int8, storage, rotation: Some(rotation) }
     }
 
+    /// Stores whole numbers of 4 bits, with one F32 scale and a zero point per `group` weights of a
+    /// row.
+    pub const fn with_zero_points(group: usize) -> Self {
+        let storage = ZeroPoints { group, is_bf16: false };
+        Self::unrotated(GridKind::Int8, ScaleStorage::ZeroPoints(storage))
+    }
+
     /// Stores codes that are the weights, without scales.
     pub const fn unscaled(grid: GridKind) -> Self {
         Self::unrotated(grid, ScaleStorage::Unscaled(Unscaled))
@@ -121,9 +128,9 @@ impl Scheme {
         Self { storage: self.storage().read_as().unwrap_or(self.storage), ..self }
     }
 
-    /// Returns the scheme with its scales as servers keep them: numbers of 16 bits, or powers of two
-    /// where programs disagree about dividing and multiplying, and for square blocks, whose kernels
-    /// may take exponents alone and round others again. E4M3 is as precise with them.
+    /// Returns the scheme with its scales as servers keep them: numbers of 16 bits; powers of two where
+    /// some programs divide and others multiply, and for square blocks, since some kernels take
+    /// exponents only and would round any other scale. FP8 codes lose no precision by powers of two.
     #[must_use]
     pub fn for_servers(self) -> Self {
         let tiling = self.tiling();
@@ -196,6 +203,17 @@ impl Scheme {
         self.storage().has_levels()
     }
 
+    /// Tells whether the numbers that a tile can store are counted from a zero point of its own.
+    pub fn has_zero_points(self) -> bool {
+        self.storage().has_zero_points()
+    }
+
+    /// Returns the rows that a tensor of the scheme has words in common for, so that servers cut and
+    /// stack it at multiples of them alone: 1 where it can be cut anywhere.
+    pub fn rows_in_word(self) -> usize {
+        if self.has_zero_points() { ROWS_IN_WORD } else { 1 }
+    }
+
     /// Returns what the byte that is the logarithm of the scale stands for, where the scheme has one.
     pub fn log_range(self) -> Option<LogRange> {
         self.storage().log_range()
@@ -236,6 +254,12 @@ impl Scheme {
         !(is_of_the_whole || is_searched && self.tiling() == Tiling::Tensor)
     }
 
+    /// Tells whether a scale depends on the largest magnitude of the whole weight, so that all of it is
+    /// looked at before the first of its codes.
+    pub fn needs_largest(self) -> bool {
+        self.has_scales() && (self.tiling() == Tiling::Tensor || !self.storage().is_by_tile())
+    }
+
     /// Checks that the scheme can hold a `[rows, cols]` matrix.
     ///
     /// # Errors
@@ -253,11 +277,7 @@ impl Scheme {
 
     /// Returns in one line what codes stand for and what is stored beside them.
     pub fn summary(self) -> String {
-        let grid = self.grid.name().to_uppercase();
-        let codes = match self.code_bits() == self.grid.code_bits() {
-            true => format!("{grid} codes"),
-            false => format!("{}-bit codes of {grid} levels", self.code_bits()),
-        };
+        let codes = self.storage().codes(self.grid);
         let rotated = self.rotation.map(|it| format!(", up to {} columns rotated", it.most()));
         format!("{codes}, {}{}", self.storage().summary(), rotated.unwrap_or_default())
     }

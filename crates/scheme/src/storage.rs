@@ -13,6 +13,7 @@ mod logarithmic;
 mod power_of_two;
 mod two_level;
 mod unscaled;
+mod zero_points;
 
 use std::collections::BTreeMap;
 
@@ -35,6 +36,10 @@ pub(crate) use logarithmic::Logarithmic;
 pub(crate) use power_of_two::PowerOfTwo;
 pub(crate) use two_level::TwoLevel;
 pub(crate) use unscaled::Unscaled;
+pub(crate) use zero_points::{
+    ROWS_IN_WORD, ZeroPoints, code_range, nearest_error as nearest_error_from_zero_points,
+    quantize as quantize_from_zero_points,
+};
 
 /// The ways of storing scales, as a value that can be copied and compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -47,6 +52,7 @@ pub(crate) enum ScaleStorage {
     Logarithmic(Logarithmic),
     Leveled(Leveled),
     Unscaled(Unscaled),
+    ZeroPoints(ZeroPoints),
 }
 
 impl ScaleStorage {
@@ -61,6 +67,7 @@ impl ScaleStorage {
             ScaleStorage::Logarithmic(storage) => storage,
             ScaleStorage::Leveled(storage) => storage,
             ScaleStorage::Unscaled(storage) => storage,
+            ScaleStorage::ZeroPoints(storage) => storage,
         }
     }
 }
@@ -76,6 +83,11 @@ pub(crate) trait Storage {
 
     /// Returns a name for schemes that the catalogue has none for.
     fn name(&self, grid: GridKind) -> String;
+
+    /// Says in a few words what the stored codes are.
+    fn codes(&self, grid: GridKind) -> String {
+        format!("{} codes", grid.name().to_uppercase())
+    }
 
     /// Says in a few words what is stored beside the codes.
     fn summary(&self) -> String;
@@ -179,6 +191,11 @@ pub(crate) trait Storage {
         false
     }
 
+    /// Tells whether the numbers that a tile can store are counted from a zero point of its own.
+    fn has_zero_points(&self) -> bool {
+        false
+    }
+
     /// Tells whether layers of one module have the same scale.
     fn is_shared(&self) -> bool {
         false
@@ -230,6 +247,8 @@ pub enum ScaleRole {
     Groups,
     /// Nothing: its numbers are the levels themselves.
     Levels,
+    /// Nothing: the numbers of each tile are counted from its own.
+    ZeroPoints,
 }
 
 /// How the numbers of a tensor of scales are stored.
@@ -245,6 +264,8 @@ pub enum ScaleNumbers {
     E8m0,
     /// A byte, a logarithm in a [`LogRange`].
     Logarithm,
+    /// Eight whole numbers of 4 bits in a word of 32, made positive by adding 8.
+    Nibbles,
 }
 
 /// Returns the bytes of F32 numbers.

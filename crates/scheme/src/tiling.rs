@@ -138,8 +138,8 @@ pub(crate) fn spread(scales: &[f32], tile_cols: usize, cols: usize, spread: &mut
     fn whole<const WIDTH: usize>(scales: &[f32], spread: &mut [f32]) {
         let (tiles, last) = spread.as_chunks_mut::<WIDTH>();
         tiles.iter_mut().zip(scales).for_each(|(columns, scale)| *columns = [*scale; WIDTH]);
-        // What is left over has a scale of its own, or is beyond the last tile where scales are
-        // missing.
+        // The rest is the narrower last tile, which has a scale of its own. Without a rest there may
+        // be no further scale.
         last.fill(scales.get(tiles.len()).copied().unwrap_or(1.0));
     }
     spread.resize(cols, 1.0);

@@ -56,6 +56,7 @@ impl<'a> Weight<'a> {
         dtype: FloatDtype,
         bytes: &'a [u8],
     ) -> Result<Self, SchemeError> {
+        // No slice has `usize::MAX` bytes, so that a product that overflows matches none.
         let expected = rows
             .checked_mul(cols)
             .and_then(|count| count.checked_mul(dtype.byte_len()))

@@ -22,7 +22,7 @@ One file; needs torch and nothing else. Three ways to use it:
         python roundwise_collect.py MODEL_FOLDER --self -o model.stats.safetensors
 
 Watched are `Linear` and `Conv2d` layers (a convolution's inputs are its patches). Per layer: number of
-inputs x, mean, E[x_j^2] and, up to `full_limit` columns, the covariance; of wider layers a sketch of
+inputs x, mean, largest |x_j|, E[x_j^2] and, up to `full_limit` columns, the covariance; of wider layers a sketch of
 E[x x^T], of which `rank` directions are kept. Layers that make attention's values have the same of their
 inputs as attention mixes them. With `curvature`, calls of the model have a backward pass, and layers the
 same of their inputs weighted by the gradient at their output. `docs/statistics.md` of roundwise describes
@@ -34,6 +34,7 @@ import contextlib
 import ctypes
 import functools
 import hashlib
+import inspect
 import json
 import math
 import os
@@ -49,7 +50,7 @@ import torch
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 FORMAT = "roundwise-stats"
-# Files with nothing but plain second moments have the first, so that older programs read them.
+# Files with nothing but plain second moments have the first.
 VERSIONS = ("1", "2")
 TOOL = "roundwise_collect 2"
 
@@ -189,6 +190,8 @@ class Sums:
         self.count = 0
         self.pivot = None
         self.sum = torch.zeros(columns, dtype=wide(device), device=device)
+        # The largest |x_j|; None where what it began with does not tell it.
+        self.largest = torch.zeros((), device=device)
         self.staged = None
         self.buffer = torch.empty(buffer_rows(columns, kind), columns, device=device)
         self.buffered = 0
@@ -204,9 +207,10 @@ class Sums:
         other.moment = self.moment.copy()
         return other
 
-    def begin(self, count, mean, second_moment, factor=None, covariance=None):
+    def begin(self, count, mean, second_moment, factor=None, covariance=None, largest=None):
         """Continues from what a file holds, all in F64."""
         self.count, self.pivot = count, mean.float().to(self.device)
+        self.largest = None if largest is None else largest[0].float().to(self.device)
         moment = self.moment
         if self.kind == FULL:
             moment.products.copy_(covariance * count)
@@ -264,6 +268,9 @@ class Sums:
             rows, total = kept, kept.sum(0)
         self.count += len(rows)
         self.sum += total
+        if self.largest is not None and len(rows):
+            ends = torch.stack(torch.aminmax(rows, dim=0)) + self.pivot
+            self.largest = torch.maximum(self.largest, ends.abs().amax())
         self.moment.add(rows)
 
     def statistics(self):
@@ -288,6 +295,8 @@ class Sums:
             product += shift[:, None] * (pivot @ test) + pivot[:, None] * (mean @ test)
             root = root_of(product, test)
             result["factor"] = shared_directions(root, result["second_moment"], self.moment.rank)
+        if self.largest is not None:
+            result["largest"] = self.largest.cpu().reshape(1)
         return {name: value.float().contiguous() for name, value in result.items()}
 
     def memory_bytes(self):
@@ -1462,6 +1471,8 @@ class Collector:
             shapes["covariance"] = [n, n]
         elif layer.kind == FACTOR:
             shapes["factor"] = [n, min(self.rank, n)]
+        if group.sums.largest is not None:
+            shapes["largest"] = [1]
         entries = {f"{layer.name}.count": integers([1], [group.sums.count])}
         self.add_parts(entries, layer, group.sums, shapes)
         earlier = self.earlier if self.earlier and layer.name in self.earlier.layers else None
@@ -1728,7 +1739,7 @@ class SideCar:
 
     def values(self, name):
         """Arguments of `Sums.begin`."""
-        parts = ("mean", "second_moment", "factor", "covariance")
+        parts = ("mean", "second_moment", "factor", "covariance", "largest")
         return {"count": self.integer(f"{name}.count"), **self.parts(name, "", parts)}
 
     def moment(self, name, prefix):
@@ -1771,7 +1782,7 @@ def as_bytes(tensor):
 
 def write_side_car(path, shapes, entries, samples, earlier, curvature=None):
     """Writes a safetensors file beside `path` and renames it; `earlier` may be what it replaces."""
-    prefixes = ("mixed_", "weighted_", "gradient_")
+    prefixes = ("largest", "mixed_", "weighted_", "gradient_")
     has_more = any(name.rpartition(".")[2].startswith(prefixes) for name in entries)
     names = sorted(shapes, key=str.encode)
     listed = "".join(f"{name} {shapes[name][0]} {shapes[name][1]}\n" for name in names)
@@ -2025,11 +2036,21 @@ def run(transformers, options):
     ) as collector:
         print(f"sums take at most {collector.most_bytes / 2**20:.0f} MiB", file=sys.stderr)
         batches = own_texts if options.self else read_texts
+        keywords = {} if options.curvature else without_predictions(model, collector)
         for tokens, mask in batches(transformers, model, tokenizer, options, collector):
             # Padding is no input that the model will see.
             collector.mask = mask.bool()
-            model(input_ids=tokens, attention_mask=mask)
+            model(input_ids=tokens, attention_mask=mask, **keywords)
     collector.save(options.output)
+
+
+def without_predictions(model, collector):
+    """Arguments with which a model predicts no more than the last token, where nothing looks at predictions:
+    over a large vocabulary they take longer than all of a small model's blocks."""
+    head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+    is_watched = any(layer.module is head for layer in collector.layers)
+    can_do_without = "logits_to_keep" in inspect.signature(model.forward).parameters
+    return {"logits_to_keep": 1} if can_do_without and not is_watched else {}
 
 
 def read_texts(_transformers, model, tokenizer, options, _collector):

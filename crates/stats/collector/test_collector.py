@@ -132,6 +132,7 @@ class CollectorTest(unittest.TestCase):
         exact = rows.T @ rows / len(rows)
         diagonal = tensors[f"{name}.second_moment"].double()
         torch.testing.assert_close(diagonal, exact.diagonal(), **CLOSE)
+        torch.testing.assert_close(tensors[f"{name}.largest"].double(), rows.abs().amax()[None], **CLOSE)
         return exact
 
     def check_full(self, names, tensors):
@@ -333,6 +334,29 @@ class CollectorTest(unittest.TestCase):
         self.assertIn("query.covariance", tensors)
         self.assertIn("query.weighted_moment", tensors)
 
+    def test_predictions_are_left_out_where_nothing_looks_at_them(self):
+        class Language(torch.nn.Module):
+            def __init__(self, is_tied):
+                super().__init__()
+                self.embedding, self.inner = torch.nn.Embedding(9, 4), torch.nn.Linear(4, 4)
+                self.head = torch.nn.Linear(4, 9, bias=False)
+                if is_tied:
+                    self.head.weight = self.embedding.weight
+
+            def get_output_embeddings(self):
+                return self.head
+
+            def forward(self, tokens, logits_to_keep=0):
+                return self.head(self.inner(self.embedding(tokens))[:, -logits_to_keep:])
+
+        # A head that is tied is not watched; statistics of one that is not need all of its inputs.
+        for is_tied, expected in ((True, {"logits_to_keep": 1}), (False, {})):
+            model = Language(is_tied)
+            with collect(model) as collector:
+                self.assertEqual(roundwise_collect.without_predictions(model, collector), expected)
+        with collect(Small()) as collector:
+            self.assertEqual(roundwise_collect.without_predictions(collector.model, collector), {})
+
     def test_a_failed_save_leaves_the_old_file(self):
         self.path.write_bytes(b"old")
         with self.assertRaisesRegex(ValueError, "no watched layer"), collect(self.model) as collector:
@@ -532,7 +556,8 @@ class MixtureTest(unittest.TestCase):
         tensors = self.collected(Attention(function=halved), self.calls())
         self.assertFalse([name for name in tensors if "mixed" in name])
         self.assertIn("after: v;", self.report)
-        self.assertEqual(read(self.path)[1]["version"], "1")
+        # For the largest inputs alone.
+        self.assertEqual(read(self.path)[1]["version"], "2")
 
     def test_plain_moments_alone_if_asked(self):
         tensors = self.collected(Attention(), self.calls(), moments=("plain",))

@@ -120,6 +120,8 @@ pub enum StatsErrorKind {
     Negative { part: &'static str, column: usize, found: f32 },
     #[error("column {column}: mean {mean} and second moment {second_moment} cannot both be true")]
     MeanTooLarge { column: usize, mean: f32, second_moment: f32 },
+    #[error("the largest input is {largest}, below the root mean square {rms} of a column")]
+    LargestTooSmall { largest: f32, rms: f32 },
     #[error("covariance [{row}, {column}] is {found}, its mirror image {expected}")]
     NotSymmetric { row: usize, column: usize, found: f32, expected: f32 },
     #[error("column {column}: covariance and mean give the second moment {found}, not {expected}")]

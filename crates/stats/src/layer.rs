@@ -1,4 +1,5 @@
 use crate::StatsErrorKind as Kind;
+use crate::parts::LARGEST;
 
 /// Relative distance by which numbers of one file may contradict each other: they are sums rounded to
 /// F32.
@@ -14,6 +15,7 @@ pub struct LayerStatistics {
     mean: Option<Vec<f32>>,
     diagonal: Vec<f32>,
     second: SecondMoment,
+    largest: Option<f32>,
 }
 
 /// The second moment H = `E[x xᵀ]` beyond its diagonal.
@@ -64,9 +66,27 @@ impl LayerStatistics {
         diagonal: Vec<f32>,
         second: SecondMoment,
     ) -> Result<Self, Kind> {
-        let layer = Self { count, mean, diagonal, second };
+        let layer = Self { count, mean, diagonal, second, largest: None };
         layer.check()?;
         Ok(layer)
+    }
+
+    /// Returns the statistics with the largest magnitude of any input, `max |x_j|`.
+    ///
+    /// # Errors
+    /// When it is no number, or below the root mean square of a column.
+    pub fn with_largest(self, largest: f32) -> Result<Self, Kind> {
+        all_finite(LARGEST, &[largest])?;
+        let rms = self.diagonal.iter().fold(0.0_f32, |a, &b| a.max(b)).sqrt();
+        match largest >= rms * (1.0 - CONTRADICTION) {
+            true => Ok(Self { largest: Some(largest), ..self }),
+            false => Err(Kind::LargestTooSmall { largest, rms }),
+        }
+    }
+
+    /// Returns the largest magnitude of any input, where it is known.
+    pub fn largest(&self) -> Option<f32> {
+        self.largest
     }
 
     /// Returns the number of inputs that were seen; a sample is one vector x, such as one token's.
@@ -154,7 +174,8 @@ impl LayerStatistics {
                 matrix
             }
         };
-        // Where the factor holds more than there is, its own diagonal keeps H positive definite.
+        // Where the factor holds more than the diagonal, its own sum stays, which keeps H positive
+        // definite.
         for (j, &value) in self.diagonal.iter().enumerate() {
             let place = &mut matrix[j * n + j];
             *place = place.max(value);

@@ -66,6 +66,7 @@ impl<'a> Merge<'a> {
                 LayerStatistics::merged,
             )?;
             writer.write(module, &layer.expect("a module comes from a source"))?;
+            // Each part by itself, since only some of the sources may have it.
             let mixed = self.fold(module, |source| source.mixed(module), MixedInputs::merged)?;
             if let Some(mixed) = mixed {
                 writer.write_mixed(module, &mixed)?;
@@ -126,7 +127,9 @@ impl<'a> Merge<'a> {
                 None => {
                     first = source.path();
                     let (mixed, gradient) = (None, None);
-                    LayerPlan { shape: shape.clone(), count, has_mean, knowledge, mixed, gradient }
+                    let has_largest = source.has_largest(module);
+                    let shape = shape.clone();
+                    LayerPlan { shape, count, has_mean, has_largest, knowledge, mixed, gradient }
                 }
                 Some(plan) if plan.shape.agrees_with(shape) => LayerPlan {
                     shape: LayerShape {
@@ -137,6 +140,7 @@ impl<'a> Merge<'a> {
                     count: added(plan.count, count)
                         .map_err(|kind| kind.at_layer(source.path(), module))?,
                     has_mean: plan.has_mean && has_mean,
+                    has_largest: plan.has_largest && source.has_largest(module),
                     knowledge: plan.knowledge.together(knowledge),
                     ..plan
                 },
@@ -168,7 +172,7 @@ impl Merge<'_> {
             sources().filter_map(known).reduce(Knowledge::together)
         };
         if let Some(knowledge) = knowledge(Moment::Mixed) {
-            // Of other rows it is refused when it is merged.
+            // Mixed inputs of different rows are refused when they are merged.
             let mixed =
                 sources().find_map(|source| source.mixed(module).transpose()).transpose()?;
             plan.mixed = mixed.map(|mixed| (knowledge, mixed.rows.len()));
@@ -274,7 +278,11 @@ impl LayerStatistics {
                 _ => SecondMoment::Diagonal,
             },
         };
-        Self::new(count, mean, diagonal, second)
+        let merged = Self::new(count, mean, diagonal, second)?;
+        match self.largest().zip(other.largest()) {
+            Some((a, b)) => merged.with_largest(a.max(b)),
+            None => Ok(merged),
+        }
     }
 
     /// Adds `weight · δδᵀ`, δ the difference of the means.

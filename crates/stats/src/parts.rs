@@ -69,6 +69,7 @@ impl Moment {
 }
 
 pub(crate) const MEAN: &str = "mean";
+pub(crate) const LARGEST: &str = "largest";
 pub(crate) const MIXED_ROWS: &str = "mixed_rows";
 pub(crate) const GRADIENT_COUNT: &str = "gradient_count";
 pub(crate) const GRADIENT_MEAN_SQUARE: &str = "gradient_mean_square";
@@ -86,9 +87,9 @@ impl LayerHeaders {
         let of_moments = Moment::ALL.iter().flat_map(|moment| {
             [moment.count_name(), moment.diagonal_name(), moment.factor_name(), moment.whole_name()]
         });
-        let others = [MEAN, MIXED_ROWS, GRADIENT_COUNT, GRADIENT_MEAN_SQUARE];
+        let others = [MEAN, LARGEST, MIXED_ROWS, GRADIENT_COUNT, GRADIENT_MEAN_SQUARE];
         let known = of_moments.chain(others).find(|known| *known == name);
-        // Parts of the second version under the number of the first: the file was edited.
+        // A file of version 1 with parts of version 2 was edited by hand: these parts count as unknown.
         let known = known.filter(|known| version > 1 || FIRST_VERSION.contains(known));
         known.map(|known| self.0.insert(known, header.clone())).is_some()
     }
@@ -115,6 +116,7 @@ impl LayerHeaders {
     pub(crate) fn check(&self, shape: &LayerShape) -> Result<(), Kind> {
         self.require("second_moment")?;
         self.has_shape(MEAN, Dtype::F32, &[shape.columns])?;
+        self.has_shape(LARGEST, Dtype::F32, &[1])?;
         for moment in Moment::ALL {
             self.check_moment(moment, shape)?;
         }
@@ -160,7 +162,7 @@ impl LayerHeaders {
         }
         let of_diagonal = || self.get(diagonal).and_then(|it| it.shape.first().copied());
         let side = match moment.side(shape) {
-            // A file that does not know the rows says them here.
+            // Where the file does not know the rows, the diagonal gives their number.
             0 => of_diagonal().unwrap_or(0),
             side => side,
         };

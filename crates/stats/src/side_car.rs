@@ -6,7 +6,9 @@ use std::path::Path;
 use roundwise_tensor_file::{Checkpoint, TensorHeader};
 
 use crate::StatsErrorKind as Kind;
-use crate::parts::{GRADIENT_COUNT, GRADIENT_MEAN_SQUARE, LayerHeaders, MEAN, MIXED_ROWS, Moment};
+use crate::parts::{
+    GRADIENT_COUNT, GRADIENT_MEAN_SQUARE, LARGEST, LayerHeaders, MEAN, MIXED_ROWS, Moment,
+};
 use crate::shape::{fingerprint_of_text, parse_layers};
 use crate::{
     Curvature, Knowledge, LayerShape, LayerStatistics, MixedInputs, OutputGradient, SecondMoment,
@@ -39,8 +41,8 @@ impl SideCar {
         let (version, layers) = checked_metadata(metadata).map_err(|kind| kind.at(path))?;
         let curvature = curvature(metadata).map_err(|kind| kind.at(path))?;
         let mut parts: Vec<LayerHeaders> = layers.iter().map(|_| LayerHeaders::default()).collect();
-        // A tensor of no listed layer is refused: the fingerprint, which is of the list, would not
-        // tell of it.
+        // A tensor of no listed layer is refused: the fingerprint, which is of the list, would not show
+        // it.
         for tensor in checkpoint.tensors() {
             // At the last dot: modules have dots in their names, parts have none.
             let is_known = tensor.name.rsplit_once('.').is_some_and(|(module, part)| {
@@ -78,6 +80,10 @@ impl SideCar {
         self.parts[position].get(MEAN).is_some()
     }
 
+    pub(crate) fn has_largest(&self, position: usize) -> bool {
+        self.parts[position].get(LARGEST).is_some()
+    }
+
     pub(crate) fn has_gradient(&self, position: usize) -> bool {
         self.parts[position].get(GRADIENT_COUNT).is_some()
     }
@@ -108,7 +114,12 @@ impl SideCar {
         position: usize,
     ) -> Result<Result<LayerStatistics, Kind>, StatsError> {
         let found = self.moment(position, Moment::Inputs)?;
-        Ok(found.map(|found| found.expect("checked when it was opened")))
+        let found = found.map(|found| found.expect("checked when it was opened"));
+        let largest = self.parts[position].get(LARGEST).map(|header| self.values(header));
+        Ok(match largest.transpose()? {
+            Some(largest) => found.and_then(|found| found.with_largest(largest[0])),
+            None => found,
+        })
     }
 
     pub(crate) fn mixed(
@@ -123,7 +134,7 @@ impl SideCar {
         };
         let rows = self.parts[position].get(MIXED_ROWS).map(|header| self.integers(header));
         let ends = rows.transpose()?.unwrap_or_default();
-        // A negative end is past every weight.
+        // A negative end counts as past the end of every weight.
         let end = |value: i64| u64::try_from(value).unwrap_or(u64::MAX);
         let (ranges, _) = ends.as_chunks::<2>();
         let ranges = ranges.iter().map(|range| range.map(end)).collect();

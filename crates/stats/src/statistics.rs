@@ -45,12 +45,13 @@ impl Statistics {
         let is_named_so = path.extension().is_some_and(|extension| extension == "safetensors");
         if start.starts_with(b"GGUF") {
             Self::of_importance(path, ImportanceMatrix::open_gguf(path)?)
-        // A damaged file of this name is told about as a side-car. Under other names the brace
+        // A damaged file with this ending gets the messages of a side-car. With other names the brace
         // behind the length of a safetensors header decides.
         } else if is_named_so || start[8] == b'{' {
             Self::open_side_car(path)
         } else {
-            // There is no magic number; names of layers do not begin with a brace.
+            // The old container has no magic number. Its first name begins at byte 8, and not with a
+            // brace.
             Self::of_importance(path, ImportanceMatrix::open_legacy(file)?)
         }
     }
@@ -138,6 +139,14 @@ impl Statistics {
         self.position(module).is_some_and(|position| match &self.source {
             Source::SideCar(side_car) => side_car.has_mean(position),
             Source::Importance(matrix) => matrix.has_mean(position),
+        })
+    }
+
+    /// Returns whether a module's largest input is known, from the header alone.
+    pub fn has_largest(&self, module: &str) -> bool {
+        self.position(module).is_some_and(|position| match &self.source {
+            Source::SideCar(side_car) => side_car.has_largest(position),
+            Source::Importance(_) => false,
         })
     }
 

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use roundwise_tensor_file::{Committed, Dtype, Manifest, Overwrite, TensorFileWriter, TensorSpec};
 
 use crate::parts::{
-    GRADIENT_COUNT, GRADIENT_MEAN_SQUARE, MEAN, MIXED_ROWS, Moment, moment_specs, part_name, spec,
+    GRADIENT_COUNT, GRADIENT_MEAN_SQUARE, LARGEST, MEAN, MIXED_ROWS, Moment, moment_specs,
+    part_name, spec,
 };
 use crate::shape::{fingerprint, layers_text};
 use crate::side_car::{CURVATURE_VERSION, FORMAT, VERSION};
@@ -22,6 +23,8 @@ pub struct LayerPlan {
     pub count: u64,
     /// Whether there is a mean.
     pub has_mean: bool,
+    /// Whether the largest input is known.
+    pub has_largest: bool,
     /// How much of H is known.
     pub knowledge: Knowledge,
     /// How much is known of H_mix, and of how many ranges of rows.
@@ -48,6 +51,7 @@ impl LayerPlan {
             shape,
             count: layer.count(),
             has_mean: layer.mean().is_some(),
+            has_largest: layer.largest().is_some(),
             knowledge: layer.knowledge(),
             mixed: None,
             gradient: None,
@@ -55,7 +59,7 @@ impl LayerPlan {
     }
 
     fn is_of_second_version(&self) -> bool {
-        self.mixed.is_some() || self.gradient.is_some()
+        self.has_largest || self.mixed.is_some() || self.gradient.is_some()
     }
 }
 
@@ -100,7 +104,7 @@ impl StatisticsWriter {
         // Sorted, as the list of layers is, and as `plan` looks them up.
         plans.sort_by(|a, b| a.shape.module.cmp(&b.shape.module));
         for plan in &plans {
-            // A line of the metadata's list each.
+            // The list of layers in the metadata has one line for each.
             if plan.shape.module.is_empty() || plan.shape.module.contains('\n') {
                 return Err(Kind::UnknownLayer.at_layer(path, &plan.shape.module));
             }
@@ -125,6 +129,10 @@ impl StatisticsWriter {
         self.write_integers(module, Moment::Inputs.count_name(), &[layer.count()])?;
         if let Some(mean) = layer.mean() {
             self.write_values(module, MEAN, mean)?;
+        }
+        // Left out where a merge knows it of some files alone.
+        if let Some(largest) = layer.largest().filter(|_| plan.has_largest) {
+            self.write_values(module, LARGEST, &[largest])?;
         }
         self.write_moment(module, Moment::Inputs, plan.shape.columns, layer)
     }
@@ -158,7 +166,7 @@ impl StatisticsWriter {
             self.write_moment(module, Moment::Weighted, plan.shape.columns, weighted)?;
         }
         if let Some(outputs) = &gradient.outputs {
-            // As planned with G itself: the rows of the layer may not be known.
+            // The side that was planned for G itself, since the rows of the layer may be unknown.
             let known = plan.gradient.and_then(|gradient| gradient.outputs);
             let side = known.map_or(plan.shape.rows, |(_, side)| side);
             self.write_moment(module, Moment::Outputs, side, outputs)?;
@@ -220,7 +228,7 @@ fn metadata(tool: &str, plans: &[LayerPlan]) -> BTreeMap<String, String> {
     let shapes: Vec<LayerShape> = plans.iter().map(|plan| plan.shape.clone()).collect();
     // Layers see different numbers of inputs, such as experts that few tokens are routed to.
     let samples = plans.iter().map(|plan| plan.count).max().unwrap_or(0);
-    // Programs that know the first version alone read what it can hold.
+    // Files that need no more are of the first version, so that programs that know no other read them.
     let is_new = plans.iter().any(LayerPlan::is_of_second_version);
     let version = if is_new { CURVATURE_VERSION } else { VERSION };
     let curvature = plans.iter().find_map(|plan| plan.gradient).map(|it| it.curvature);
@@ -243,6 +251,9 @@ fn tensors(plan: &LayerPlan) -> Vec<TensorSpec> {
     let mut specs = vec![count(Moment::Inputs)];
     if plan.has_mean {
         specs.push(spec(shape, MEAN, Dtype::F32, &[n]));
+    }
+    if plan.has_largest {
+        specs.push(spec(shape, LARGEST, Dtype::F32, &[1]));
     }
     specs.extend(moment_specs(shape, Moment::Inputs, n, plan.knowledge));
     if let Some((knowledge, ranges)) = plan.mixed {

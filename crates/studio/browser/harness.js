@@ -157,9 +157,9 @@ export function blocks(count, layers) {
   return Object.fromEntries(names);
 }
 
-/** A model whose search takes long enough to be stopped. */
-export function slowModel(file) {
-  return model(file, blocks(40, { "mlp.weight": [256, 256] }));
+/** A model whose search takes long enough to be stopped. `count`: layers of it. */
+export function slowModel(file, count = 40) {
+  return model(file, blocks(count, { "mlp.weight": [256, 256] }));
 }
 
 /** Settings of a search that takes long. */

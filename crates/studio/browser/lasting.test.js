@@ -7,8 +7,8 @@ import { test } from "node:test";
 
 import { address, folder, open, reaches, slowModel, SLOW, studio } from "./harness.js";
 
-async function startSlow(t, where) {
-  const file = slowModel(path.join(folder(t), "slow.safetensors"));
+async function startSlow(t, where, layers) {
+  const file = slowModel(path.join(folder(t), "slow.safetensors"), layers);
   const { body } = await where.ask("POST", "/api/jobs", { kind: "convert", input: file, recipe: SLOW, run: {}, starts: true });
   return body;
 }
@@ -40,7 +40,7 @@ test("reloading or closing every tab loses nothing", async (t) => {
 
 test("killed and restarted, a job goes on to the same bytes", async (t) => {
   const where = await studio(t);
-  const job = await startSlow(t, where);
+  const job = await startSlow(t, where, 12);
   await finished(where, job.id, 3);
   await where.kill();
   const again = await studio(t, { state: where.state });
@@ -139,4 +139,20 @@ test("settings of a job can be used again", async (t) => {
   assert.equal(await page.inputValue("[data-field=method]"), SLOW.method);
   assert.equal(await page.inputValue("[data-field='method_options.iterations']"), String(SLOW.method_options.iterations));
   assert.match(await page.textContent(".summary"), /Goes on where it was stopped/);
+});
+
+test("six tabs of one browser all tell how a job goes", async (t) => {
+  const where = await studio(t);
+  const job = await startSlow(t, where);
+  const first = await open(t, where, { hash: address("job", { id: job.id }) });
+  const tabs = [first];
+  for (let count = 1; count < 6; count += 1) {
+    const tab = await first.context().newPage();
+    await tab.goto(`${where.origin}/${address("job", { id: job.id })}`);
+    tabs.push(tab);
+  }
+  for (const tab of tabs) await tab.waitForSelector(".badge.running");
+  await where.ask("POST", `/api/jobs/${job.id}/stop`, {});
+  // Those whose stream was taken by newer ones ask every now and then.
+  for (const tab of tabs) await tab.waitForSelector(".badge.stopped", { timeout: 20_000 });
 });

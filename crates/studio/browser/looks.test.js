@@ -103,3 +103,51 @@ test("a theme that is chosen stays", async (t) => {
   await page.waitForSelector("h1");
   assert.notEqual(await ground(), light);
 });
+
+test("pictures are used: a bar filters, a range is drawn, the worst layers are kept", async (t) => {
+  const { where, pages } = await prepared(t);
+  const page = await open(t, where, { hash: pages.report });
+  await page.waitForSelector("[data-chart=errors] .dots");
+  const rows = page.locator(".long .block [role=row]:not([hidden])");
+  const all = await rows.count();
+  const bar = page.locator("[data-chart=histogram] .bar").first();
+  const count = Number(await bar.getAttribute("data-count"));
+  await bar.click();
+  assert.equal(await rows.count(), count);
+  await page.locator("[data-chart=histogram]").getByRole("button", { name: "Show all layers" }).click();
+  assert.equal(await rows.count(), all);
+  const picture = page.locator("[data-chart=errors] .picture");
+  await picture.scrollIntoViewIfNeeded();
+  const { x, y, width } = await picture.boundingBox();
+  const dots = () => page.locator("[data-chart=errors] .picture .dots:not(.ghost)").first().getAttribute("data-count");
+  const whole = Number(await dots());
+  await page.mouse.move(x + width * 0.3, y + 80);
+  await page.mouse.down();
+  await page.mouse.move(x + width * 0.6, y + 80, { steps: 4 });
+  await page.mouse.up();
+  assert.ok(Number(await dots()) < whole);
+  await page.locator("[data-chart=errors]").getByRole("button", { name: "Show all layers" }).click();
+  assert.equal(Number(await dots()), whole);
+  await page.getByRole("button", { name: /^Keep th/ }).click();
+  await page.waitForSelector(".summary .to");
+  assert.ok((await page.inputValue("[data-field=keep]")).startsWith("^"));
+});
+
+test("keys lead to the pages, and are letters while somebody types", async (t) => {
+  const page = await open(t, await studio(t));
+  for (const [key, name] of [["q", "Queue"], ["p", "Plan"], ["o", "Open"]]) {
+    await page.keyboard.press(key);
+    await page.waitForFunction((wanted) => document.querySelector("h1").textContent === wanted, name);
+    assert.equal(await page.evaluate(() => document.activeElement.tagName), "H1");
+  }
+  await page.keyboard.press("/");
+  await page.keyboard.type("qpo?");
+  assert.equal(await page.inputValue("#path"), "qpo?");
+  assert.equal(await page.textContent("h1"), "Open");
+  await page.locator("h1").focus();
+  await page.keyboard.press("?");
+  await page.getByLabel("Use single keys").uncheck();
+  await page.keyboard.press("Escape");
+  await page.keyboard.press("q");
+  assert.equal(await page.textContent("h1"), "Open");
+});

@@ -27,9 +27,7 @@ export function fill(target, ...children) {
   return target;
 }
 
-/**
- * Returns text that cannot steer the page: control characters and those that reorder or hide text are escapes.
- */
+/** Returns text that cannot steer the page: control characters and those that reorder or hide text are escapes. */
 export function plain(text) {
   const escape = (char) => `\\u{${char.codePointAt(0).toString(16)}}`;
   return String(text).replace(STEERING, escape);

@@ -15,13 +15,7 @@ import { reportPage } from "./pages/report.js";
 import { statisticsPage } from "./pages/statistics.js";
 
 const PAGES = {
-  open: openPage,
-  plan: planPage,
-  queue: queuePage,
-  job: jobPage,
-  report: reportPage,
-  check: checkPage,
-  statistics: statisticsPage
+  open: openPage, plan: planPage, queue: queuePage, job: jobPage, report: reportPage, check: checkPage, statistics: statisticsPage
 };
 /** Pages that a key opens. */
 const KEYS = { o: "open", p: "plan", q: "queue" };

@@ -20,13 +20,10 @@ export function field({ label, key, control, help, beside, wide }) {
   control.setAttribute("aria-describedby", described);
   const isBox = control.type === "checkbox";
   const name = element("label", { for: id }, label);
-  return element(
-    "div",
-    { class: `field${isBox ? " box" : ""}${wide ? " wide" : ""}` },
+  return element("div", { class: `field${isBox ? " box" : ""}${wide ? " wide" : ""}` },
     isBox ? [element("div.line", control, name)] : [name, element("div.line", control, beside)],
     help && element("p.help", { id: `${id}-help` }, help),
-    element("p.problem", { id: `${id}-problem`, hidden: true }),
-  );
+    element("p.problem", { id: `${id}-problem`, hidden: true }));
 }
 
 /** Puts complaints at their fields, opens what hides them, and returns those that have none. */
@@ -74,7 +71,9 @@ export function lines(text) {
 export function notice(error, ...buttons) {
   return element("div.notice", { role: "alert" }, element("p", element("strong", lines(error.message))),
     error.help && element("p", lines(error.help)),
-    (error.complaints ?? []).map(({ field: key, problem }) => element("p", key ? `${key}: ` : "", lines(problem))),
+    // One that is all of the message has been said.
+    (error.complaints ?? []).filter(({ problem }) => problem !== error.message).map(
+      ({ field: key, problem }) => element("p", key ? `${key}: ` : "", lines(problem))),
     buttons.length > 0 && element("p.actions", buttons));
 }
 
@@ -150,7 +149,7 @@ function shown(box, title) {
  * - `named()`: name of a file in a folder that is chosen, where it is not the folder itself that is meant
  */
 export function pathField({ label, key, value, help, kinds, placeholder, named, wide = true, onchange }) {
-  const control = lineInput({ value: value ?? "", placeholder, onchange: () => onchange(control.value.trim()) });
+  const control = lineInput({ value: value ?? "", placeholder, onchange: () => onchange((control.value = unquoted(control.value))) });
   const choose = async () => {
     const picked = await pickPath({ title: label, from: control.value || (named ? control.placeholder : ""), kinds });
     if (picked === null) return;
@@ -213,12 +212,9 @@ export function folderList({ path, kinds, pick, pickFolder, told }) {
             rows: files.map(row), tall: true
           })
         : element("p.empty", `There is no ${wanted} here.`),
-      element("p.quiet",
-        [
-          free_bytes !== undefined && free_bytes !== null && `${bytes(free_bytes)} free`,
-          is_truncated && "only the first 5,000 entries are shown"
-        ].filter(Boolean)
-          .join(" · ")),
+      element("p.quiet", [
+        Number.isFinite(free_bytes) && `${bytes(free_bytes)} free`, is_truncated && "only the first 5,000 entries are shown"
+      ].filter(Boolean).join(" · ")),
     ];
   }
   function row(entry) {
@@ -226,8 +222,7 @@ export function folderList({ path, kinds, pick, pickFolder, told }) {
     const changed = entry.modified ? new Date(entry.modified * 1000).toISOString().slice(0, 10) : "";
     const name = entry.kind === "folder" ? `${entry.name}/` : entry.name;
     return element("tr",
-      element("td", button(name, open, { class: "link" }),
-        entry.is_link && element("span.quiet", " → link")),
+      element("td", button(name, open, { class: "link" }), entry.is_link && element("span.quiet", " → link")),
       element("td.quiet", entry.kind),
       element("td.number", entry.kind === "folder" ? "" : bytes(entry.bytes)), element("td.quiet", changed));
   }
@@ -242,6 +237,18 @@ export function save(name, text, kind) {
   link.click();
   // A download that has not begun would find nothing.
   setTimeout(() => URL.revokeObjectURL(address), 1000);
+}
+
+/** A path as it was copied: file managers put quotes or `file://` around it. */
+export function unquoted(text) {
+  const bare = text.trim().replace(/^(["'])(.*)\1$/, "$2");
+  if (!bare.startsWith("file://")) return bare;
+  try {
+    // `file:///C:/m` is a path of Windows.
+    return decodeURIComponent(bare.slice(7)).replace(/^\/(?=[A-Za-z]:)/, "");
+  } catch {
+    return bare;
+  }
 }
 
 /** A button that copies a text. */

@@ -65,7 +65,7 @@ impl Refusal {
     /// Something is wrong with what was typed.
     pub(crate) fn complaints(complaints: Vec<FieldComplaint>) -> Self {
         let problems = complaints.iter().map(|it| it.problem.as_str()).collect::<Vec<_>>();
-        // Also as one text, for whoever shows no fields.
+        // As one text too, for places that show no fields.
         let message = problems.join("\n");
         let mut refusal = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "recipe", message);
         refusal.error.complaints = complaints;
@@ -84,7 +84,7 @@ impl Refusal {
         self
     }
 
-    /// At a field of the form.
+    /// Adds the message as a complaint at a field of the form.
     #[must_use]
     pub(crate) fn at(mut self, field: impl Into<String>) -> Self {
         let problem = self.error.message.clone();
@@ -125,7 +125,7 @@ fn field(setting: &Setting) -> String {
     }
 }
 
-/// A message that calls settings what their fields are called, and commands what buttons say.
+/// Returns a message that calls settings by the names of their fields, and commands by those of buttons.
 fn in_words_of_the_page(text: &Text) -> String {
     let setting = |setting: &Setting| match setting.key() {
         "limits.memory_bytes" => "memory".to_owned(),

@@ -3,11 +3,11 @@
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// What fails later than this was a browser for a while.
+/// An opener that fails after this time was a browser that ran for a while.
 const AT_ONCE: Duration = Duration::from_secs(3);
 
-/// Opens an address in the browser, and waits for what opens it. That there is none is no error: the terminal shows
-/// the address.
+/// Opens an address in the browser, and waits for the opener to end. A missing browser is no error: the terminal
+/// shows the address.
 ///
 /// - `address`: of this server, without characters that a shell reads
 pub(crate) fn open(address: &str) {
@@ -55,7 +55,7 @@ fn openers(desktop: &Desktop) -> Vec<Vec<String>> {
     };
     let known =
         known.into_iter().map(|words| words.iter().map(|word| (*word).to_owned()).collect());
-    // A name with an argument of its own is read by `xdg-open`, which knows how.
+    // A name with arguments of its own is left to `xdg-open`, which reads `BROWSER` too and parses them.
     let chosen = desktop.chosen.iter().flat_map(|names| names.split(':'));
     let chosen = chosen.filter(|name| !name.is_empty() && !name.contains(['%', ' ']));
     chosen.map(|name| vec![name.to_owned()]).chain(known).collect()

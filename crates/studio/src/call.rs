@@ -62,7 +62,7 @@ async fn answer(
     let places = places.map_err(|_| Refusal::not_found("there is no such page"))?;
     let places = places.iter().map(|(name, text)| (name.to_owned(), text.to_owned())).collect();
     let search = request.uri().query().unwrap_or_default().to_owned();
-    // A body that breaks off has nobody left to be told.
+    // A body that breaks off gets this answer as well, and nobody is left to read it.
     let body = to_bytes(request.into_body(), MOST_BYTES).await.map_err(|_| {
         Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "the request is too large")
     })?;
@@ -75,7 +75,7 @@ async fn answer(
 }
 
 impl Call {
-    /// The part of the path that the route names so.
+    /// Returns the part of the path that the route calls `name`.
     pub(crate) fn place(&self, name: &str) -> &str {
         self.places.get(name).map_or("", String::as_str)
     }
@@ -85,12 +85,12 @@ impl Call {
         let unreadable = |error: serde_json::Error| {
             Refusal::new(StatusCode::BAD_REQUEST, "json", error.to_string())
         };
-        // By way of a value, as the files of `StateFolder` are read.
+        // Through a `Value`, as the files of `StateFolder` are read: readers are compiled for one source, not two.
         let value: Value = serde_json::from_slice(&self.body).map_err(unreadable)?;
         serde_json::from_value(value).map_err(unreadable)
     }
 
-    /// The fields of the query, of which others than these are not understood.
+    /// Returns the fields of the query; a field that is not among the known ones is refused, as is one named twice.
     pub(crate) fn query(&self, known: &[&str]) -> Result<Query, Refusal> {
         let fields = fields_of(&self.search).ok_or_else(|| unreadable("is no text"))?;
         let mut query = BTreeMap::new();
@@ -125,7 +125,7 @@ impl Query {
         self.text(key).map(number).transpose()
     }
 
-    /// What has to be there.
+    /// Returns a field that must not be left out.
     pub(crate) fn required<T>(key: &str, value: Option<T>) -> Result<T, Refusal> {
         value.ok_or_else(|| unreadable(&format!("lacks `{key}`")))
     }
@@ -151,6 +151,7 @@ fn decoded(text: &str) -> Option<String> {
     while let Some((first, after)) = rest.split_first() {
         rest = after;
         bytes.push(match first {
+            // As forms and `URLSearchParams` write a space.
             b'+' => b' ',
             b'%' => {
                 let digits = std::str::from_utf8(rest.get(..2)?).ok()?;

@@ -12,7 +12,7 @@ const MOST_BYTES: usize = 16 << 10;
 
 /// Returns the words of the command that a job is, the program's name first.
 ///
-/// - `recipe_file`: named where flags cannot say the recipe; whoever runs the command writes it
+/// - `recipe_file`: named where flags cannot say the recipe; the caller writes it before the command is run
 pub fn words_of(order: &JobOrder, recipe_file: &Path) -> Vec<String> {
     let input = order.input.to_string_lossy().into_owned();
     let output = order.output.to_string_lossy().into_owned();
@@ -33,7 +33,7 @@ pub fn words_of(order: &JobOrder, recipe_file: &Path) -> Vec<String> {
         words.push("--write".to_owned());
     }
     if order.kind.writes() {
-        // A whole path, which begins with no dash.
+        // Paths of orders are absolute, so that none begins with a dash.
         words.extend(["-o".to_owned(), output]);
     }
     match takes_recipe && !is_said_by_flags(&order.recipe) {

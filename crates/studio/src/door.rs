@@ -46,6 +46,9 @@ pub(crate) async fn guard(
     answer
 }
 
+/// Decides whether a request is let in. The key alone would do; the other rules keep pages of strangers from
+/// trying.
+///
 /// # Errors
 /// The first of the rules that a request breaks.
 fn admit(request: &Request, key: &Key) -> Result<(), Refusal> {
@@ -95,15 +98,15 @@ fn only(headers: &HeaderMap, name: HeaderName) -> Result<Option<&str>, ()> {
     }
 }
 
-/// The name under which this server was asked. A page of another server whose name was made to
-/// stand for 127.0.0.1 is told by it.
+/// Returns the name under which this server was asked. It gives away a page of another server whose name was
+/// made to resolve to 127.0.0.1 (DNS rebinding).
 fn host(request: &Request) -> Result<&str, Refusal> {
     let refused = || {
         Refusal::new(StatusCode::FORBIDDEN, "host", "this server answers to 127.0.0.1 alone")
             .with_help("open the address that the terminal shows")
     };
     let host = only(request.headers(), HOST).ok().flatten().ok_or_else(refused)?;
-    // An address in full names the host once more, and has to agree.
+    // A request line with a whole address names the host once more, and both have to agree.
     let authority = request.uri().authority().is_none_or(|it| it.as_str() == host);
     match authority && is_loopback(host) {
         true => Ok(host),
@@ -111,7 +114,7 @@ fn host(request: &Request) -> Result<&str, Refusal> {
     }
 }
 
-/// Whether a host is this machine, at whatever port: a tunnel has one of its own.
+/// Returns whether a host is this machine, at any port: the near end of an SSH tunnel may have another one.
 fn is_loopback(host: &str) -> bool {
     let (name, port) = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((name, port)) => (name, port),

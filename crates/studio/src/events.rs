@@ -41,7 +41,7 @@ impl EventLog {
     /// The events after a given one.
     ///
     /// # Errors
-    /// Where the first of it is no longer known, or `seq` is of another time.
+    /// Where the first of them is no longer known, or `seq` is of another server's run.
     pub(crate) fn after(&self, seq: u64) -> Result<Vec<Arc<str>>, Forgotten> {
         let missed = self.last.checked_sub(seq).ok_or(Forgotten)?;
         let missed = usize::try_from(missed).ok().filter(|missed| *missed <= self.lines.len());

@@ -35,7 +35,7 @@ pub(crate) struct Outcome {
     pub(crate) event: String,
 }
 
-/// So many elements of weights took so long.
+/// The time that a number of elements of weights took.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Work {
     pub(crate) elements: f64,

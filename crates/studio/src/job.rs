@@ -115,7 +115,7 @@ pub(crate) struct Record {
     pub(crate) output_bytes: Option<u64>,
     /// Tensors to go through.
     pub(crate) tensors: Option<usize>,
-    /// Time that it is reckoned to take.
+    /// Time that it is estimated to take.
     pub(crate) seconds: Option<f64>,
     /// `‖E‖ / ‖W‖` of what was made.
     pub(crate) weight_error: Option<f64>,

@@ -25,7 +25,7 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    /// Takes up what is remembered.
+    /// Restores what is remembered.
     pub(crate) fn open(state: &StateFolder) -> Self {
         let queue = Queue::new(state.jobs(), &state.order());
         let (changed, _) = watch::channel(0);
@@ -83,7 +83,7 @@ impl Ledger {
                 job.live.end();
             }
         }
-        // What cannot be remembered goes on all the same.
+        // A job whose state cannot be saved goes on all the same.
         let _ = state.save(&job.record);
         let event = json!({
             "event": "state",
@@ -157,11 +157,11 @@ impl Ledger {
         let Some(job) = self.queue.get_mut(id) else { return };
         let record = &mut job.record;
         let was_stopping = record.state == JobState::Stopping;
-        // Asked for once: a job that is continued goes on with its own work.
+        // Starting over was asked for once: a job that is continued later goes on with its own work.
         record.starts_over = false;
         let told = record.failure.take();
         let code = status.and_then(|status| status.code());
-        // In this order: what was done before it could stop is done, and what the server ends is
+        // In this order: a job that finished before it could stop is done, and one that the server ended is
         // interrupted.
         let (to, failure) = match code {
             // 3: the comparison found something wrong, and the report says what. A report that could not be kept does

@@ -17,7 +17,7 @@ fn complaint(field: &str, problem: String) -> Refusal {
     Refusal::complaints(vec![FieldComplaint { field: field.to_owned(), problem }])
 }
 
-/// Paths are absolute: the folder that the server was started in is nobody's business here.
+/// Requires an absolute path: the page does not know the folder that the server was started in.
 ///
 /// # Errors
 /// A complaint at the field.

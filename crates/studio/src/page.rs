@@ -1,62 +1,40 @@
 //! The files of the page.
 
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use miniz_oxide::inflate::decompress_slice_iter_to_slice;
 
 use crate::answer::Refusal;
 use crate::call::Call;
 
-/// A file of the page.
-struct Asset {
-    path: &'static str,
-    bytes: &'static [u8],
-}
+/// Paths of the files, by name, and their sizes in bytes.
+const FILES: &[(&str, usize)] = &include!(concat!(env!("OUT_DIR"), "/page.rs"));
 
-macro_rules! assets {
-    ($($path:literal),* $(,)?) => {
-        &[$(Asset { path: $path, bytes: include_bytes!(concat!("../page/", $path)) }),*]
+/// All of them behind each other, packed by the build script: raw DEFLATE.
+const PACKED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/page.deflate"));
+
+/// Every file, unpacked when the first one is asked for. All clients are answered with plain bytes: on one machine,
+/// packed ones arrive no sooner.
+static UNPACKED: LazyLock<BTreeMap<&str, Vec<u8>>> = LazyLock::new(unpack);
+
+fn unpack() -> BTreeMap<&'static str, Vec<u8>> {
+    let mut whole = vec![0; FILES.iter().map(|(_, bytes)| bytes).sum()];
+    let packed = std::iter::once(PACKED);
+    if decompress_slice_iter_to_slice(&mut whole, packed, false, false) != Ok(whole.len()) {
+        // What is missing is told by those who ask for a file.
+        return BTreeMap::new();
+    }
+    let mut rest = whole.as_slice();
+    let mut next = |&(path, bytes)| {
+        let (file, after) = rest.split_at(bytes);
+        rest = after;
+        (path, file.to_vec())
     };
+    FILES.iter().map(&mut next).collect()
 }
-
-/// Every file, as it was written: nothing is built.
-const ASSETS: &[Asset] = assets![
-    "api.js",
-    "element.js",
-    "format.js",
-    "icon.svg",
-    "index.html",
-    "jobs.js",
-    "long_table.js",
-    "main.js",
-    "report_main.js",
-    "route.js",
-    "style.css",
-    "widgets.js",
-    "charts/chart.js",
-    "charts/compare.js",
-    "charts/errors.js",
-    "charts/histogram.js",
-    "charts/layer.js",
-    "charts/scale.js",
-    "charts/sensitivity.js",
-    "charts/sizes.js",
-    "charts/table.js",
-    "charts/trade_off.js",
-    "pages/budget.js",
-    "pages/check.js",
-    "pages/job.js",
-    "pages/kinds.js",
-    "pages/open.js",
-    "pages/plan.js",
-    "pages/queue.js",
-    "pages/report.js",
-    "pages/report_view.js",
-    "pages/settings.js",
-    "pages/sizes.js",
-    "pages/statistics.js",
-    "pages/trial.js",
-    "pages/verification.js",
-];
 
 /// A file of the page; the first one, where none is named.
 pub(crate) fn file(call: &Call) -> Result<Response, Refusal> {
@@ -77,10 +55,7 @@ pub(crate) fn text(path: &str) -> Option<String> {
 
 /// In a debug build what is on the disk now, so that a change shows when the page is loaded again.
 fn read(path: &str) -> Option<Vec<u8>> {
-    let embedded = || {
-        let asset = ASSETS.iter().find(|asset| asset.path == path)?;
-        Some(asset.bytes.to_vec())
-    };
+    let embedded = || UNPACKED.get(path).cloned();
     if cfg!(debug_assertions) && is_plain(path) {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("page");
         return std::fs::read(folder.join(path)).ok().or_else(embedded);
@@ -125,13 +100,16 @@ mod tests {
     }
 
     #[test]
-    fn every_file_of_the_page_is_in_the_program() {
+    fn every_file_of_the_page_is_in_the_program_as_it_was_written() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("page");
         let mut found = BTreeSet::new();
-        files(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("page"), "", &mut found);
-        let embedded: BTreeSet<String> = ASSETS.iter().map(|asset| asset.path.to_owned()).collect();
+        files(&folder, "", &mut found);
+        let embedded: BTreeSet<String> = UNPACKED.keys().map(|path| (*path).to_owned()).collect();
         assert_eq!(embedded, found);
-        assert!(ASSETS.iter().all(|asset| media_type(asset.path).is_some()));
-        assert!(embedded.iter().all(|path| is_plain(path)));
+        for (path, bytes) in UNPACKED.iter() {
+            assert_eq!(*bytes, std::fs::read(folder.join(path)).unwrap(), "{path}");
+            assert!(is_plain(path) && media_type(path).is_some(), "{path}");
+        }
     }
 
     #[test]

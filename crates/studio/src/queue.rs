@@ -21,7 +21,7 @@ pub(crate) struct Order {
 }
 
 impl Queue {
-    /// Takes up what is remembered. Jobs that wait, wait for somebody to say so.
+    /// Restores what is remembered. Where jobs are left over, nothing starts until the user lets the queue run.
     pub(crate) fn new(mut jobs: Vec<Job>, order: &Order) -> Self {
         let place = |id: u64| order.order.iter().position(|other| *other == id);
         // Jobs that the order does not name come last, by number.
@@ -76,7 +76,7 @@ impl Queue {
             return;
         }
         let job = self.jobs.remove(index);
-        // No job is `None`, which stands for the end.
+        // `None` matches no job, and stands for the end.
         let place = self.jobs.iter().position(|job| Some(job.id()) == before);
         self.jobs.insert(place.unwrap_or(self.jobs.len()), job);
     }
@@ -88,7 +88,7 @@ impl Queue {
         }
         let is_waiting = |id: &u64| self.waiting().any(|job| job.id() == *id);
         let urgent = self.urgent.filter(is_waiting);
-        // Wanted once: where it no longer waits, the queue goes on as it was.
+        // Cleared even where it no longer waits: the wish was for one start.
         self.urgent = None;
         urgent.or_else(|| self.waiting().next().filter(|_| self.runs).map(Job::id))
     }

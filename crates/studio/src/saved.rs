@@ -65,7 +65,7 @@ fn file(path: &'static str) -> Result<String, PageError> {
     page::text(path).ok_or(PageError::Missing(path))
 }
 
-/// A module as a part of one script: names of the others are there already.
+/// Returns a module as a part of one script, in which the names of the modules before it are known already.
 fn without_modules(text: &str) -> String {
     // Imports of the page have one line each.
     let lines = text.lines().filter(|line| !line.starts_with("import "));

@@ -45,7 +45,7 @@ impl Sources {
         let source = Arc::new(Source::open_with(path, recipe)?);
         let files = source.checkpoint.files().iter().map(|file| file.path().to_owned());
         let adapters = recipe.adapters().iter().map(|(path, _)| path.clone());
-        // What was named as well: files may have been added to a folder.
+        // The path that was named as well: files may have been added to a folder.
         let paths = files.chain(adapters).chain([path.to_owned()]);
         let stamps = paths.map(|path| (path.clone(), stamp_of(&path))).collect();
         *locked(&self.0) = Some(Opened { asked, stamps, source: Arc::clone(&source) });

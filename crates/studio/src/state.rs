@@ -45,7 +45,7 @@ impl StateFolder {
         let lock = match lock.try_lock() {
             Ok(()) => Some(lock),
             Err(TryLockError::WouldBlock) => return Ok(None),
-            // Some file systems have no locks; two servers do no harm but to each other's lists.
+            // Some file systems have no locks: at worst two servers overwrite each other's lists.
             Err(TryLockError::Error(_)) => None,
         };
         Ok(Some(Self { path: path.to_owned(), _lock: lock }))
@@ -71,7 +71,7 @@ impl StateFolder {
             if record.state.is_active() {
                 record.state = JobState::Interrupted;
             }
-            // A folder that was copied or renamed would bring a number twice.
+            // A folder that was copied or renamed would give a number to two jobs.
             (folder == self.job(record.id)).then_some(Job::new(record))
         };
         entries.flatten().filter_map(|entry| record(entry.path())).collect()
@@ -111,7 +111,7 @@ impl StateFolder {
 
     /// The report of a job, as text.
     pub(crate) fn report(&self, id: u64) -> Option<String> {
-        // It may be longer than texts of strangers are read.
+        // Not by `read_text`: a report may be longer than the bound for texts of strangers.
         std::fs::read_to_string(self.job(id).join("report.json")).ok()
     }
 
@@ -133,7 +133,7 @@ impl StateFolder {
     /// Remembers an input.
     pub(crate) fn add_recent(&self, input: &Path) -> io::Result<()> {
         let mut recent = self.recent();
-        // Every change of a setting plans again, and comes here.
+        // Every change of a setting plans anew and gets here: nothing is written where nothing changes.
         if recent.first().is_some_and(|first| first == input) {
             return Ok(());
         }
@@ -165,7 +165,7 @@ impl LogFile {
 }
 
 fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
-    // By way of a value, as requests are read: settings know how to be read from one thing then, not from two.
+    // Through a `Value`, as requests are read: readers are compiled for one source, not two.
     let value = serde_json::from_str(&read_text(path).ok()?).ok()?;
     serde_json::from_value(value).ok()
 }

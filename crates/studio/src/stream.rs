@@ -60,7 +60,7 @@ async fn write(shared: Arc<Shared>, after: u64, to: mpsc::Sender<Bytes>, ends: A
     let mut changes = locked(&shared.ledger).listen();
     let mut last = after;
     loop {
-        // Before the events are read: what happens after that wakes the loop again.
+        // Before the events are read, so that one that comes after the reading wakes the loop again.
         changes.mark_unchanged();
         let (text, seq) = since(&shared, last);
         last = seq;

@@ -71,6 +71,9 @@ const PORTS: u16 = 20;
 /// Between two looks at whether to end.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// Time for a server that ends to let go of its folder in: it stops listening first.
+const ENDING: Duration = Duration::from_secs(2);
+
 /// Time for a worker to stop in before it is ended.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -86,11 +89,20 @@ impl Studio {
     /// [`StudioError::State`], [`StudioError::Port`], [`StudioError::Silent`],
     /// [`StudioError::NoRandom`].
     pub fn begin(setup: Setup) -> Result<Begun, StudioError> {
-        let Some(state) = StateFolder::open(&setup.state)? else {
-            let address = neighbour::ask(&setup)?;
-            return Ok(Begun::Running { address });
+        let give_up = Instant::now() + ENDING;
+        let state = loop {
+            if let Some(state) = StateFolder::open(&setup.state)? {
+                break state;
+            }
+            match neighbour::ask(&setup) {
+                Ok(address) => return Ok(Begun::Running { address }),
+                Err(StudioError::Silent { .. }) if Instant::now() < give_up => {
+                    std::thread::sleep(PAUSE);
+                }
+                Err(error) => return Err(error),
+            }
         };
-        // The folder is locked first, so that whoever finds it locked may ask where the server is.
+        // The folder is locked before the address is written: a second server that finds the lock may ask for it.
         let listener = listen(setup.port)?;
         let port = listener.local_addr()?.port();
         let key = Key::new()?;
@@ -187,7 +199,7 @@ impl Shared {
     pub(crate) fn open_page(&self, start: Option<String>) {
         let Ok(code) = locked(&self.codes).make(start) else { return };
         let address = format!("http://127.0.0.1:{}/#once={code}", self.port);
-        // Some systems end what opens it with the browser.
+        // On a thread of its own: on some systems the opener ends only with the browser.
         std::thread::spawn(move || browser::open(&address));
     }
 
@@ -225,7 +237,7 @@ impl Shared {
     fn keep(&self, id: u64, mut worker: Worker) {
         let mut ledger = locked(&self.ledger);
         match ledger.queue.get(id).map(|job| job.record.state) {
-            // Dropped, it stops.
+            // The worker is dropped here, which stops it.
             _ if ledger.is_closing => {}
             Some(JobState::Running) => ledger.worker = Some(worker),
             Some(JobState::Stopping) => {
@@ -266,7 +278,7 @@ impl Shared {
         worker.stop();
         let since = Instant::now();
         let mut is_killed = false;
-        // The second half of the time is for the end of a worker that was killed to be heard.
+        // The second half of the time is for hearing the end of a worker that was killed.
         while self.is_at_work() && since.elapsed() < GRACE * 2 {
             if since.elapsed() > GRACE && !is_killed {
                 worker.kill();

@@ -9,7 +9,7 @@ use crate::command::words_of;
 use crate::heard::Heard;
 use crate::studio::{Shared, locked};
 
-/// A running process; dropped, its standard input ends, which asks it to stop.
+/// A running process. Dropping it ends its standard input, which asks it to stop.
 pub(crate) struct Worker {
     stdin: Option<ChildStdin>,
     child: Arc<Mutex<Child>>,
@@ -56,7 +56,7 @@ impl Worker {
         let shared = Arc::clone(shared);
         std::thread::spawn(move || {
             for_each_line(stdout, |line| hear(&shared, id, Heard::read(line, kind)));
-            // The last words come before the end.
+            // Joined first, so that the job's log has the last words before its end is told.
             let _ = complaints.join();
             let status = wait(&child);
             locked(&shared.ledger).end(&shared.state, id, status);
@@ -68,7 +68,7 @@ impl Worker {
     /// Asks it to stop, as Ctrl-C does.
     pub(crate) fn stop(&mut self) {
         if let Some(stdin) = &mut self.stdin {
-            // A worker that is gone needs not be asked.
+            // A worker that is gone need not be asked.
             let _ = stdin.write_all(b"stop\n").and_then(|()| stdin.flush());
         }
     }
@@ -79,7 +79,8 @@ impl Worker {
     }
 }
 
-/// Remembers a report before anybody has to wait for the ledger.
+/// Passes a line on to the ledger. A report is saved before the lock is taken: writing it may take long, and the
+/// page would wait.
 fn hear(shared: &Shared, id: u64, heard: Heard) {
     let is_kept = match &heard {
         Heard::Done(outcome) => shared.state.save_report(id, &outcome.report).is_ok(),
@@ -117,7 +118,7 @@ fn for_each_line(pipe: Option<impl Read>, mut hear: impl FnMut(&str)) {
     }
 }
 
-/// Waits without holding the process, which somebody may want to end.
+/// Waits for the end of a process. `Child::wait` would hold the lock that `kill` needs, so this asks again and again.
 fn wait(child: &Mutex<Child>) -> Option<ExitStatus> {
     loop {
         match locked(child).try_wait() {

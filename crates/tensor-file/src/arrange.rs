@@ -106,7 +106,7 @@ pub(crate) fn header<'a>(
             return Err(Kind::DataLength { found, expected, dtype, shape });
         }
     };
-    // A tensor that is only called otherwise lies where it lay.
+    // A tensor that only gets another name stays where it is, and is read without a detour.
     let is_whole = others.is_empty()
         && first.order == RowOrder::AsStored
         && first.bytes == first.tensor.length
@@ -162,6 +162,7 @@ pub(crate) fn read(
         let (from, to) = (at.max(offset), (at + piece.bytes).min(end));
         if from < to {
             let part = &mut buffer[(from - offset) as usize..(to - offset) as usize];
+            // The difference cannot be negative: `from` is at least where this piece begins.
             piece.read(path, from - at, part, read)?;
         }
         at += piece.bytes;
@@ -191,11 +192,11 @@ impl Piece {
         let group_bytes = group * self.row_bytes;
         let mut memory: Vec<u8> = vec![];
         let mut done = 0;
-        // A group at a time: its rows lie beside each other, in another order.
+        // A group at a time: its rows lie together in the file, in another order.
         while done < buffer.len() {
             let at = offset + done as u64;
             let (number, inside) = (at / group_bytes, at % group_bytes);
-            // Asked for, not taken: a group may be as large as the tensor.
+            // Reserved by a call that can fail: a group may be as large as the tensor.
             let length = usize::try_from(group_bytes).unwrap_or(usize::MAX);
             memory
                 .try_reserve_exact(length.saturating_sub(memory.len()))
@@ -206,7 +207,7 @@ impl Piece {
             let end = (inside + (buffer.len() - done) as u64).min(group_bytes);
             let mut within = inside;
             while within < end {
-                // A row at a time, or what of it the buffer begins and ends in.
+                // A row at a time, or the part of one where the buffer begins or ends.
                 let (row, column) = (within / self.row_bytes, within % self.row_bytes);
                 let stored = self.order.source_of(row) * self.row_bytes + column;
                 let count = (self.row_bytes - column).min(end - within) as usize;

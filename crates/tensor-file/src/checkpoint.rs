@@ -76,12 +76,11 @@ impl Checkpoint {
             }
             Located::Index(file) => {
                 let index = ShardIndex::open(&file)?;
-                // Shards that are missing are told before any of them is opened.
+                // Missing shards are reported before any shard is opened.
                 let shards = index.shard_paths()?;
                 let (mut checkpoint, defects) = Self::open_files(path, &shards, Some(&index))?;
                 checkpoint.is_index = file == path;
-                // The index is believed about files, never about contents: each of its places is
-                // looked up in the headers.
+                // The index says which files there are; what they hold is looked up in their headers.
                 let remarks = index.check_places(|tensor| checkpoint.holder(tensor))?;
                 checkpoint.remarks.extend(left_out(&shards));
                 checkpoint.remarks.extend(remarks);
@@ -112,6 +111,7 @@ impl Checkpoint {
             defects.extend(contents.defects.drain(..).map(|kind| kind.at(path)));
             checkpoint.add(file, contents);
         }
+        // Tensors of one name lie next to each other then, and `get` can search by halves.
         checkpoint.tensors.sort_by(|a, b| a.name.cmp(&b.name));
         checkpoint.keep_each_once(index)?;
         Ok((checkpoint, defects))
@@ -142,7 +142,7 @@ impl Checkpoint {
     /// Keeps each tensor once: where several shards hold it, the one that the index names.
     fn keep_each_once(&mut self, index: Option<&ShardIndex>) -> Result<(), TensorFileError> {
         let mut overlaid = vec![];
-        // Only the index can say which of them counts; without it there is no right one.
+        // Only the index can say which one counts; without it there is no right choice.
         for same in self.tensors.chunk_by(|a, b| a.name == b.name).filter(|same| same.len() > 1) {
             let name = &same[0].name;
             let shard = index.and_then(|index| index.shard_of(name));
@@ -339,7 +339,7 @@ impl Checkpoint {
         mut memory: Vec<u8>,
     ) -> Result<Vec<u8>, TensorFileError> {
         let length = usize::try_from(tensor.length).unwrap_or(usize::MAX);
-        // Without this a tensor that is too large would end the program.
+        // `resize` alone would end the program where there is no memory for the tensor.
         memory
             .try_reserve_exact(length.saturating_sub(memory.len()))
             .map_err(|_| Kind::OutOfMemory { bytes: tensor.length })
@@ -418,7 +418,8 @@ fn one_of_several(path: &Path) -> Option<Remark> {
         return Some(Remark::Slice { rank });
     }
     let shard = NumberedShard::at(path)?;
-    // A part that one machine has made of a model says so itself.
+    // A part that one of several machines made (`model.part-1-of-2`) is no shard: its own metadata says
+    // what it is.
     let NumberedShard { number, count, .. } = shard;
     (!shard.is_part()).then_some(Remark::OneShard { number, count })
 }
@@ -433,8 +434,8 @@ fn read_blocks(
 ) -> Result<(), Kind> {
     /// Decoded bytes that exist beside `buffer` at once.
     const AT_ONCE: usize = 1 << 16;
-    // Nothing is kept from one call to the next: callers read whole tensors or large pieces, of
-    // which the blocks at both ends are few.
+    // No decoded block is kept for the next call: callers read whole tensors or large pieces, so that
+    // few blocks are decoded twice.
     let decoded_bytes = block.weights() * WEIGHT_BYTES;
     let mut stored = vec![];
     let mut decoded = vec![];
@@ -454,7 +455,7 @@ fn read_blocks(
     Ok(())
 }
 
-/// Gives zeroed memory, or `None` where there is not enough.
+/// Returns zeroed memory, or `None` where there is not enough.
 fn zeroed(bytes: u64) -> Option<Vec<u8>> {
     let bytes = usize::try_from(bytes).ok()?;
     // `vec!` aborts the process when it fails but gets its zeros from the system for free;

@@ -53,8 +53,8 @@ pub(crate) fn open(path: &Path, number: usize) -> Result<(SourceFile, Contents),
         Some(tensor) => kind.at_tensor(path, &tensor),
         None => kind.at(path),
     })?;
-    // Safetensors are checked in their own way: their names before their places. All others have
-    // their names checked here.
+    // Names of safetensors are checked with their places, in `checked_tensors`; those of other
+    // containers here.
     contents.tensors.sort_by(|a, b| a.name.cmp(&b.name));
     for tensor in &mut contents.tensors {
         tensor.file = number;
@@ -95,9 +95,10 @@ impl Container {
         if bytes < LENGTH_BYTES || read_exact_at(file, &mut length, 0).is_err() {
             return Self::Safetensors;
         }
-        // Of a file that ends here 0 stays.
+        // A file that ends here leaves the 0.
         let _ = read_exact_at(file, &mut after, LENGTH_BYTES);
-        // A length that begins like another container's name is still a length.
+        // A small length before a `{` is a header of safetensors, even where its bytes spell another
+        // container's name.
         if u64::from_le_bytes(length) <= HEADER_LIMIT_BYTES && after == *b"{" {
             return Self::Safetensors;
         }

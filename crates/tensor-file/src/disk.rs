@@ -26,6 +26,7 @@ fn nearest_folder(path: &Path) -> PathBuf {
 pub fn is_vacant(path: &Path) -> bool {
     match std::fs::read_dir(path) {
         Ok(mut entries) => entries.next().is_none(),
+        // A file, or a link that leads nowhere, cannot be listed either, but takes the name.
         Err(_) => path.symlink_metadata().is_err(),
     }
 }
@@ -33,7 +34,7 @@ pub fn is_vacant(path: &Path) -> bool {
 #[cfg(unix)]
 fn free_bytes(folder: &Path) -> Option<u64> {
     let disk = rustix::fs::statvfs(folder).ok()?;
-    // File systems in user space that do not know say zero of zero.
+    // File systems in user space that do not know report 0 of 0 blocks.
     let is_known = disk.f_blocks > 0;
     is_known.then(|| disk.f_bavail.saturating_mul(disk.f_frsize))
 }
@@ -70,7 +71,7 @@ pub fn check_writable(path: &Path) -> Result<(), TensorFileError> {
 /// [`Kind::Io`] when it cannot be made.
 pub fn create_folder(path: &Path) -> Result<(), TensorFileError> {
     match std::fs::create_dir(path) {
-        // Looked at after it failed, not before: another process may make the folder in between.
+        // Checked after the failure, not before: another process may make the folder in between.
         Err(error) if !path.is_dir() => Err(Kind::io("create the folder")(error).at(path)),
         _ => Ok(()),
     }
@@ -140,14 +141,14 @@ pub(crate) fn is_same_file(_file: &File, path: &Path, other: &Path) -> bool {
     }
 }
 
-/// Tells whether both paths name one file, through any link; not so where there is none.
+/// Tells whether both paths name one file, through any link; `false` where one of them names none.
 pub fn name_one_file(one: &Path, other: &Path) -> bool {
     File::open(one).is_ok_and(|file| is_same_file(&file, one, other))
 }
 
-/// Takes those permissions from a file in the making that a file like it does not give.
+/// Takes from a file in the making every permission that one of some other files lacks.
 ///
-/// - `like`: their permissions count together
+/// - `like`: the other files; a permission stays only if all of them have it
 #[cfg(unix)]
 pub(crate) fn limit_permissions<'a>(file: &File, like: impl Iterator<Item = &'a File>) {
     use std::os::unix::fs::PermissionsExt;
@@ -157,12 +158,12 @@ pub(crate) fn limit_permissions<'a>(file: &File, like: impl Iterator<Item = &'a 
     let Some(own) = mode(file) else { return };
     let limited = like.filter_map(mode).fold(own, |limited, mode| limited & mode) | (own & OWNER);
     if limited != own {
-        // A file system without permissions has none to take.
+        // A file system without permissions refuses, and has none to take away.
         let _ = file.set_permissions(std::fs::Permissions::from_mode(limited));
     }
 }
 
-/// Takes no permissions: files of Windows have those of their folder.
+/// Does nothing: files on Windows have the permissions of their folder.
 #[cfg(not(unix))]
 pub(crate) fn limit_permissions<'a>(_file: &File, _like: impl Iterator<Item = &'a File>) {}
 
@@ -196,7 +197,8 @@ fn allocate_blocks(file: &File, bytes: u64) -> io::Result<()> {
     loop {
         return match fallocate(file, FallocateFlags::empty(), 0, bytes) {
             Err(Errno::INTR) => continue,
-            // Network and FUSE file systems often cannot; the write will tell.
+            // Network and FUSE file systems often cannot reserve; a full disk then shows when it is
+            // written.
             Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(()),
             Err(error) => Err(error.into()),
         };
@@ -207,7 +209,7 @@ fn allocate_blocks(file: &File, bytes: u64) -> io::Result<()> {
 #[cfg(unix)]
 pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
     match File::open(folder)?.sync_all() {
-        // Some network file systems have no such operation; their rename is all there is.
+        // Some network file systems cannot sync a folder: there the rename has to be enough.
         Err(error)
             if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) =>
         {

@@ -260,12 +260,12 @@ impl TensorFileErrorKind {
         }
     }
 
-    /// Says what to do about it, where that is not obvious from the message.
+    /// Returns what to do about it, where that is not obvious from the message.
     fn help(&self, path: &Path) -> Option<Cow<'static, str>> {
         match self {
             Self::FolderAmbiguous { names, .. } => Some(Cow::Owned(name_one(path, names))),
             Self::FolderOfModels { folders } => {
-                // A pipeline is opened by one of its models, and its denoiser is what people mean.
+                // One model of a pipeline has to be named; people mostly mean the denoiser.
                 let is_denoiser = |name: &&String| ["transformer", "unet"].contains(&name.as_str());
                 let first = folders.iter().find(is_denoiser).or(folders.first())?;
                 let example = path.join(first);
@@ -424,7 +424,8 @@ pub fn printable(text: &str) -> String {
     shown
 }
 
-/// Says which of the candidates in a folder is likely meant: outputs are named after their input.
+/// Returns which of the candidates in a folder is likely meant: the one whose name the others begin
+/// with, since outputs are named after their input.
 fn name_one(folder: &Path, names: &[String]) -> String {
     let base = |name: &str| name.split('.').next().unwrap_or_default().to_owned();
     let is_first = |name: &&String| names.iter().all(|other| other.starts_with(&base(name)));

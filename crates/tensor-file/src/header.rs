@@ -49,7 +49,8 @@ pub(crate) enum Encoding {
 }
 
 impl Encoding {
-    /// Tells whether where an element lies depends on its place in the row-major order alone.
+    /// Tells whether the place of an element in the file follows from its row-major index alone, so
+    /// that another shape of as many elements changes nothing.
     pub(crate) fn is_shapeless(&self) -> bool {
         match self {
             Encoding::Plain | Encoding::Blocks(_) | Encoding::Arranged(_) => true,
@@ -76,6 +77,11 @@ impl TensorHeader {
                 if names.all(|name| name == first) { first } else { self.dtype.name() }
             }
         }
+    }
+
+    /// Returns whether the file holds it row after row, so that some rows are read as they are.
+    pub fn is_stored_by_rows(&self) -> bool {
+        self.encoding == Encoding::Plain
     }
 
     /// Returns whether some of it is in blocks of GGUF, which are decoded to F32 on reading.

@@ -53,8 +53,8 @@ struct Batch {
     since: Instant,
     /// Records in the file.
     written: usize,
-    /// Whether a line could not be written whole: whatever follows it would not be read.
-    is_torn: bool,
+    /// Why a line could not be written whole: whatever follows it would not be read.
+    torn: Option<(std::io::ErrorKind, String)>,
 }
 
 impl Journal {
@@ -75,7 +75,7 @@ impl Journal {
 
     /// Continues a journal after its last whole line.
     pub(crate) fn reopen(path: PathBuf, read: &ReadJournal) -> Result<Self, TensorFileError> {
-        // Not to append: Windows cuts nothing off by such a handle.
+        // Not opened to append: with such a handle Windows cannot cut a file.
         let file = OpenOptions::new().write(true).open(&path);
         // A torn line is cut off before more is appended, or it would hide all that follow.
         let file = file.and_then(|mut file| {
@@ -87,13 +87,8 @@ impl Journal {
     }
 
     fn of(path: PathBuf, file: File, written: usize) -> Self {
-        let batch = Batch {
-            lines: String::new(),
-            bytes: 0,
-            since: Instant::now(),
-            written,
-            is_torn: false,
-        };
+        let batch =
+            Batch { lines: String::new(), bytes: 0, since: Instant::now(), written, torn: None };
         Self { path, file, batch: Mutex::new(batch) }
     }
 
@@ -101,11 +96,12 @@ impl Journal {
     /// now, once the tensors are synced.
     pub(crate) fn add(&self, record: &Record, bytes: u64) -> Option<String> {
         let mut batch = self.batch.lock().unwrap_or_else(PoisonError::into_inner);
-        // Waits in memory, not in the file: a line on disk says that its tensors are.
+        // The line waits in memory: a line in the file says that its tensors are on disk.
         batch.lines += &line(record);
         batch.bytes += bytes;
-        // A sync for each tensor would wait for the disk thousands of times; one at the end would lose hours. Both
-        // limits together cost no more time than a single sync: the disk works while the next tensor is converted.
+        // A sync for each tensor would wait for the disk thousands of times; a single one at the end
+        // would lose hours of work. With both limits the disk writes one batch while the next tensors
+        // are converted.
         let is_due = batch.bytes >= BATCH_BYTES || batch.since.elapsed() >= BATCH_TIME;
         is_due.then(|| batch.take())
     }
@@ -123,9 +119,10 @@ impl Journal {
     /// Writes records, and waits until the disk has them. Once that has failed it always does.
     pub(crate) fn append(&self, lines: &str) -> Result<(), TensorFileError> {
         let mut batch = self.batch.lock().unwrap_or_else(PoisonError::into_inner);
-        let written = match batch.is_torn {
-            true => Err(std::io::Error::other("an earlier record was not written")),
-            false => self.write(lines),
+        let written = match &batch.torn {
+            // Several threads write, and whoever is heard first has to say what is wrong.
+            Some((kind, why)) => Err(std::io::Error::new(*kind, why.clone())),
+            None => self.write(lines),
         };
         match written {
             Ok(()) => {
@@ -133,7 +130,8 @@ impl Journal {
                 Ok(())
             }
             Err(error) => {
-                batch.is_torn = true;
+                // Part of a line may be in the file, and a reader drops whatever follows such a line.
+                batch.torn = Some((error.kind(), error.to_string()));
                 Err(Kind::io("write")(error).at(&self.path))
             }
         }
@@ -141,7 +139,8 @@ impl Journal {
 
     fn write(&self, lines: &str) -> std::io::Result<()> {
         (&self.file).write_all(lines.as_bytes())?;
-        // Data alone: the length that has to be found again is synced with it.
+        // Syncs the data only, with the length, which is needed to find it; the times of the file may
+        // be lost.
         self.file.sync_data()
     }
 
@@ -176,7 +175,8 @@ pub(crate) struct ReadJournal {
 impl ReadJournal {
     /// Opens a journal; returns `None` where there is none, or not even its first line is whole.
     pub(crate) fn open(path: &Path) -> Result<Option<Self>, TensorFileError> {
-        // Not `exists`, which follows links: a link that leads nowhere is opened, and is an error.
+        // Not `exists`, which follows links: a link that leads nowhere is an error, not a missing
+        // journal.
         if std::fs::symlink_metadata(path).is_err() {
             return Ok(None);
         }
@@ -191,7 +191,7 @@ impl ReadJournal {
         let first = lines.next()?;
         let mut journal = Self { run: parsed(first)?, records: vec![], bytes: first.len() as u64 };
         for line in lines {
-            // Not skipped: lines are appended in order, so behind one that is torn nothing can have been synced.
+            // The rest is dropped: nothing that follows a torn line can have been synced before it.
             let Some(record) = parsed(line) else { break };
             journal.records.push(record);
             journal.bytes += line.len() as u64;
@@ -242,6 +242,18 @@ mod tests {
         let read = ReadJournal::parse(text.as_bytes()).unwrap();
         assert_eq!((read.records, read.bytes), (records, text.len() as u64));
         assert_eq!(read.run["tool"], "1");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn why_a_record_was_not_written_is_told_to_everybody() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut journal = Journal::create(folder.path().join("j"), &Value::Null).unwrap();
+        journal.lead_to(OpenOptions::new().write(true).open("/dev/full").unwrap());
+        for _ in 0..2 {
+            let error = journal.append("a record\n").unwrap_err().to_string();
+            assert!(error.contains("No space left on device"), "{error}");
+        }
     }
 
     proptest! {

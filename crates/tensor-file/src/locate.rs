@@ -29,7 +29,7 @@ pub(crate) fn locate(path: &Path) -> Result<Located, TensorFileError> {
 /// Endings of weight files that are no safetensors.
 const OTHERS: [&str; 5] = [".bin", ".pt", ".pth", ".ckpt", ".gguf"];
 
-/// Returns whether a name is one of what a training run leaves beside its model, which is no model.
+/// Returns whether a training run leaves files of this name beside its model, which are no models.
 fn is_of_training(name: &str) -> bool {
     const PARTS: [&str; 6] =
         ["training_args.", "trainer_state.", "optimizer.", "scheduler.", "scaler.", "rng_state"];
@@ -44,7 +44,7 @@ fn locate_in_folder(folder: &Path) -> Result<Located, TensorFileError> {
     let list = std::fs::read_dir(folder).map_err(|error| Kind::io("list")(error).at(folder))?;
     for entry in list {
         let entry = entry.map_err(|error| Kind::io("list")(error).at(folder))?;
-        // What is hidden is not meant by a folder's name; unfinished outputs are hidden.
+        // Somebody who names a folder does not mean hidden files, such as unfinished outputs.
         let name = entry.file_name().to_string_lossy().into_owned();
         // Statistics lie beside the weights that they are of.
         if name.starts_with('.') || name.ends_with(".stats.safetensors") || is_of_training(&name) {
@@ -60,7 +60,7 @@ fn locate_in_folder(folder: &Path) -> Result<Located, TensorFileError> {
             others.push((name, entry.path()));
         }
     }
-    // By what somebody means: an index before single files, safetensors before what was pickled.
+    // In the order of what is likely meant: an index before single files, safetensors before pickles.
     let groups = [indexes, singles, pickled_indexes, others];
     let mut candidates = groups.into_iter().find(|group| !group.is_empty()).unwrap_or_default();
     candidates.sort();
@@ -98,7 +98,7 @@ fn all_shards(
 /// Lists the folders inside a folder that hold weights, as those of a diffusers pipeline do; none where
 /// they cannot be read.
 fn folders_with_weights(folder: &Path) -> Vec<String> {
-    // What cannot be listed holds nothing for this message.
+    // A folder that cannot be listed is left out: this only makes the message more useful.
     let list = |folder: &Path| std::fs::read_dir(folder).into_iter().flatten().flatten();
     let is_weights = |name: &str| {
         name.ends_with(".safetensors") || OTHERS.iter().any(|ending| name.ends_with(ending))

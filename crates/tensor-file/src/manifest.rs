@@ -99,6 +99,7 @@ impl Manifest {
         // it is.
         let mut ranges = placed(path, &tensors)?;
         let header = header_json(&metadata, &tensors, &ranges);
+        // Refused here as well as on reading: a file that no reader takes must not be begun.
         let header_bytes = header.len() as u64;
         if header_bytes > HEADER_LIMIT_BYTES {
             let limit = HEADER_LIMIT_BYTES;
@@ -130,7 +131,7 @@ impl Manifest {
         // counts again.
         tensors.sort_by(|a, b| a.name.cmp(&b.name));
         let groups = grouped(path, tensors, sharding.limit_bytes)?;
-        // The number of shards is part of each one's name, and known only now.
+        // The names of shards hold their number, which is known only now.
         let count = groups.len();
         let mut whole =
             Self { files: vec![], tensors: vec![], places: vec![], by_name: vec![], index: None };
@@ -264,7 +265,7 @@ fn sorted_by_name(tensors: &[TensorSpec]) -> Vec<usize> {
     order
 }
 
-/// Bounds of each tensor, counted from the start of the data.
+/// Returns the bounds of each tensor, counted from the start of the data.
 fn placed(path: &Path, tensors: &[TensorSpec]) -> Result<Vec<Range<u64>>, TensorFileError> {
     // Room for the header and for file systems, whose lengths are signed.
     const DATA_LIMIT_BYTES: u64 = i64::MAX as u64 - HEADER_LIMIT_BYTES - LENGTH_BYTES;

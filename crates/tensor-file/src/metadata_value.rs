@@ -73,8 +73,8 @@ impl<'de> Deserialize<'de> for MetadataValue {
     }
 }
 
-/// Keeps the text of what is no text, which takes no more memory than the file has bytes for it; a tree
-/// of values would take many times that.
+/// Keeps a value that is no text as its JSON, which takes no more memory than the file has bytes for
+/// it; a tree of values would take many times that.
 struct ValueVisitor;
 
 impl ValueVisitor {

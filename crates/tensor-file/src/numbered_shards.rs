@@ -12,8 +12,8 @@ pub(crate) struct NumberedShard {
     /// How many there are.
     pub(crate) count: usize,
     pub(crate) number: usize,
-    /// Digits of the number.
-    width: usize,
+    /// Digits of the number, and of the count: not all writers fill up both alike.
+    widths: [usize; 2],
 }
 
 /// More files than any model has.
@@ -28,11 +28,12 @@ impl NumberedShard {
         let (count, ending) = rest.split_at(digits);
         // `parse` takes a plus sign as well, which no shard has.
         let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+        let widths = [number.len(), count.len()];
         let count: usize = count.parse().ok().filter(|count| (2..=MOST_SHARDS).contains(count))?;
         let number_of: usize =
             number.parse().ok().filter(|at| is_number && (1..=count).contains(at))?;
-        let (base, ending, width) = (base.to_owned(), ending.to_owned(), number.len());
-        Some(Self { base, ending, count, number: number_of, width })
+        let (base, ending) = (base.to_owned(), ending.to_owned());
+        Some(Self { base, ending, count, number: number_of, widths })
     }
 
     /// Reads the name of the file at a path.
@@ -42,18 +43,19 @@ impl NumberedShard {
 
     /// Returns the names of all shards of its model.
     pub(crate) fn names(&self) -> impl Iterator<Item = String> {
-        let Self { base, ending, count, width, .. } = self;
-        let count_name = format!("{count:0width$}");
+        let Self { base, ending, count, widths: [width, of_count], .. } = self;
+        let count_name = format!("{count:0of_count$}");
         (1..=*count).map(move |at| format!("{base}-{at:0width$}-of-{count_name}{ending}"))
     }
 
-    /// Returns whether it is called as one part of a model that machines share out, `model.part-1-of-2`.
+    /// Returns whether it has the name of a part that one of several machines made,
+    /// `model.part-1-of-2`.
     pub(crate) fn is_part(&self) -> bool {
         self.base == "part" || self.base.ends_with(".part")
     }
 
     fn is_with(&self, other: &Self) -> bool {
-        let parts = |it: &Self| (it.base.clone(), it.ending.clone(), it.count, it.width);
+        let parts = |it: &Self| (it.base.clone(), it.ending.clone(), it.count, it.widths);
         parts(self) == parts(other)
     }
 }
@@ -77,6 +79,8 @@ mod tests {
         let names: Vec<String> = shard.names().collect();
         assert_eq!(names[0], "model-00001-of-00003.safetensors");
         assert_eq!(names[2], "model-00003-of-00003.safetensors");
+        let shard = NumberedShard::of("model-02-of-3.bin").unwrap();
+        assert_eq!(shard.names().last().unwrap(), "model-03-of-3.bin");
         for name in [
             "model.safetensors",
             "model-00001-of-00001.safetensors",

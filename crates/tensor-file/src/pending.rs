@@ -49,7 +49,7 @@ impl Pending {
     }
 
     pub(crate) fn empty(&self) -> Result<(), TensorFileError> {
-        // To nothing, so that no byte of an earlier run is taken for one of this.
+        // So that no byte of an earlier run is taken for one of this run.
         let emptied = self.files().iter().try_for_each(|file| file.set_len(0));
         emptied.map_err(|error| Kind::io("empty")(error).at(self.target()))
     }

@@ -26,8 +26,8 @@ pub struct Committed {
     pub bytes: u64,
 }
 
-/// A file in the making beside its final place, which it takes by rename. Until then the name keeps
-/// meaning what it meant.
+/// A file in the making beside its final place, which it takes by rename. Until then the name means the
+/// old file, or none.
 #[derive(Debug)]
 pub(crate) struct PendingFile {
     target: PathBuf,
@@ -56,7 +56,8 @@ impl PendingFile {
         let path = partial_path(target);
         let file = open_writable(&path)?;
         let lock = lock(&file, target)?;
-        // Who had the lock may have finished, and what was opened is the finished file.
+        // The process that had the lock may have finished since: then what was opened is its finished
+        // file.
         if !is_same_file(&file, &path, &path) {
             return Err(Kind::Busy.at(target));
         }
@@ -124,7 +125,7 @@ impl PendingFile {
 
 /// Opens a file for reading and writing, or creates it; links are not followed.
 pub(crate) fn open_writable(path: &Path) -> Result<File, TensorFileError> {
-    // A link would lead the writing to a file that somebody else chose.
+    // With a link somebody else could choose the file that is written.
     if let Ok(metadata) = path.symlink_metadata() {
         require_regular(path, &metadata)?;
     }
@@ -173,7 +174,8 @@ fn check_target(target: &Path, overwrite: Overwrite) -> Result<(), TensorFileErr
     if let Ok(metadata) = std::fs::metadata(target) {
         require_regular(target, &metadata)?;
     }
-    // Such as `/dev/stdout`, which is a file where a shell has led it into one: the rename would replace the link.
+    // `/dev/stdout` is a regular file where a shell redirects it into one; the rename would replace the
+    // link `/dev/stdout` itself.
     let leads_to_a_handle = std::fs::read_link(target)
         .is_ok_and(|link| ["/dev", "/proc"].iter().any(|system| link.starts_with(system)));
     if leads_to_a_handle {
@@ -201,6 +203,7 @@ pub(crate) fn journal_path(target: &Path) -> PathBuf {
 fn hidden_name(target: &Path, ending: &str) -> OsString {
     // File systems stop at 255 bytes.
     const LONGEST_BYTES: usize = 240;
+    // Up to 4 bytes each, beside 64 digits of the hash and the ending.
     const BEGINNING_CHARS: usize = 40;
     let name = target.file_name().unwrap_or_default();
     let mut hidden = OsString::from(".");

@@ -28,7 +28,8 @@ pub(crate) struct PendingFolder {
 }
 
 impl PendingFolder {
-    /// Opens files of these names; whatever they hold is still there. What else lies there goes away.
+    /// Opens files of these names; whatever they hold is still there. Other files in the folder are
+    /// removed.
     ///
     /// # Errors
     /// When the target is there and holds something, or someone else has the folder open.
@@ -46,11 +47,12 @@ impl PendingFolder {
         }
         let folder = open_folder(&path).map_err(io("open the unfinished folder"))?;
         let lock = lock(&folder, target)?;
-        // Who had the lock may have finished, and what was opened is the finished folder.
+        // The process that had the lock may have finished since: then what was opened is its finished
+        // folder.
         if !is_same_file(&folder, &path, &path) {
             return Err(Kind::Busy.at(target));
         }
-        // Files of an earlier run whose shards were cut otherwise.
+        // An earlier run may have cut its shards differently.
         remove_others(&path, &names)?;
         let files: Vec<File> =
             names.iter().map(|name| open_writable(&path.join(name))).collect::<Result<_, _>>()?;
@@ -83,7 +85,7 @@ impl PendingFolder {
     /// Puts a file beside the tensor files, and waits until the disk has it.
     pub(crate) fn write(&mut self, name: &str, bytes: &[u8]) -> Result<(), TensorFileError> {
         let path = self.path.join(name);
-        // By the handle that wrote: Windows syncs none that only reads.
+        // Synced by the handle that wrote: Windows refuses to sync one that only reads.
         let written = File::create(&path).and_then(|mut file| {
             file.write_all(bytes)?;
             file.sync_all()
@@ -135,7 +137,7 @@ impl PendingFolder {
             bytes += file.metadata().map_err(io("inspect"))?.len();
         }
         sync_folder(&self.path).map_err(io("sync"))?;
-        // Once more: hours may have passed. The rename itself replaces nothing but an empty folder.
+        // Checked once more: hours may have passed. The rename itself replaces an empty folder only.
         check_target(&target)?;
         // 2. The name, in one step. Windows renames no folder in which a file is open, and none over
         // an empty one.
@@ -161,7 +163,7 @@ impl Drop for PendingFolder {
         // Only what is still this folder: after a rename by somebody else the name may mean another
         // one.
         if !self.is_kept && is_same_file(&self.folder, &self.path, &self.path) {
-            // That it cannot be removed is no failure of what was to be done.
+            // A folder that cannot be removed is no failure of the work itself.
             let _ = std::fs::remove_dir_all(&self.path);
         }
     }
@@ -191,7 +193,7 @@ fn remove_others(folder: &Path, names: &[String]) -> Result<(), TensorFileError>
         }
         let path = entry.path();
         let metadata = path.symlink_metadata().map_err(io("inspect"))?;
-        // A folder in there is not ours.
+        // No run makes a folder there, so that one is somebody else's.
         require_regular(&path, &metadata)?;
         std::fs::remove_file(&path).map_err(io("remove an older file of"))?;
     }

@@ -1,7 +1,7 @@
 use std::ops::Range;
 
-/// Most bytes that are read at once where a whole is not needed: large enough that the calls cost
-/// nothing, small enough for many threads.
+/// Most bytes that are read at once where a whole tensor is not needed: large enough that calls cost
+/// nothing, small enough for many threads to have one each.
 pub const PIECE_BYTES: u64 = 4 << 20;
 
 /// Cuts `0..bytes` into ranges of at most [`PIECE_BYTES`], in order; nothing for no bytes.

@@ -23,7 +23,7 @@ pub(crate) fn rank_of(path: &Path) -> Option<usize> {
 
 fn rank_in(name: &str, is_beside: impl Fn(&str) -> bool) -> Option<usize> {
     let lower = name.to_ascii_lowercase();
-    // Where a word begins: `frank1` is a name.
+    // Only at the beginning of a word: `frank1` is a name.
     let begins = |at: &usize| !lower[..*at].ends_with(|before: char| before.is_alphanumeric());
     let places = BEFORE.iter().flat_map(|before| {
         let found = lower.match_indices(before).map(|(at, _)| at);

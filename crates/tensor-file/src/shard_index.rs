@@ -38,6 +38,7 @@ impl ShardIndex {
         if places.is_empty() {
             return Err(Kind::IndexEmpty.at(path));
         }
+        // Doubles lie next to each other then, and `shard_of` can search by halves.
         places.sort();
         if let Some(pair) = places.windows(2).find(|pair| pair[0].0 == pair[1].0) {
             return Err(Kind::IndexDuplicate.at_tensor(path, &pair[0].0));
@@ -74,7 +75,8 @@ impl ShardIndex {
         Some(&self.places[place].1)
     }
 
-    /// Refuses an index that places a tensor where it is not, and tells what it says in vain.
+    /// Refuses an index that places a tensor where it is not; returns remarks about entries that were
+    /// passed over.
     ///
     /// `holder` gives the path of the shard that holds a tensor. Tensors that the index does not
     /// mention are allowed: the programs that load shards load them too. Names that no shard holds are
@@ -89,8 +91,8 @@ impl ShardIndex {
         for (tensor, shard) in &self.places {
             match holder(tensor) {
                 None => missing.push((tensor, shard)),
-                // A tensor that lies in another shard than the index says may be of an older save:
-                // which one is meant nobody can tell.
+                // A tensor in another shard than the index says may be left from an older save, and
+                // nothing says which one is meant.
                 Some(path) if path.file_name() == Some(shard.as_ref()) => {}
                 Some(_) => return Err(self.not_in_shard(tensor, shard)),
             }
@@ -172,7 +174,7 @@ fn other_json(text: &[u8]) -> Option<&'static str> {
 fn read_index(path: &Path) -> Result<Vec<u8>, TensorFileError> {
     let (file, metadata) = open_regular(path)?;
     let found = metadata.len();
-    // Before any memory is taken for it.
+    // Checked before memory is taken for it.
     if found > HEADER_LIMIT_BYTES {
         return Err(Kind::IndexTooLong { found, limit: HEADER_LIMIT_BYTES }.at(path));
     }
@@ -182,8 +184,8 @@ fn read_index(path: &Path) -> Result<Vec<u8>, TensorFileError> {
 }
 
 fn is_plain_file_name(name: &str) -> bool {
-    // Backslash and colon separate on Windows only, but an index that means one thing here and
-    // another there is not worth having.
+    // Backslash and colon separate on Windows only, but an index must not mean one thing here and
+    // another there.
     if name.contains(['/', '\\', ':', '\0']) {
         return false;
     }

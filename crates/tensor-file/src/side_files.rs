@@ -21,7 +21,7 @@ const WEIGHTS: [&str; 11] = [
 /// What lies beside a model that was downloaded and is no part of it.
 const OF_DOWNLOADS: [&str; 5] = [".cache", ".git", ".gitattributes", ".gitignore", ".DS_Store"];
 
-/// Longer ones are no configuration.
+/// Longer files are no configuration or tokenizer.
 const LIMIT_BYTES: u64 = 256 << 20;
 
 impl Checkpoint {
@@ -85,9 +85,9 @@ fn name_of(path: &Path) -> String {
 }
 
 fn check(folder: &Path, path: &Path) -> Result<(), TensorFileError> {
+    // Compared after links are followed: a link in a downloaded folder may lead to any file of the
+    // user's.
     let resolved =
-        // Compared after links are followed: a link in a downloaded folder may lead to any file of
-        // the user's.
         |path: &Path| path.canonicalize().map_err(|error| Kind::io("open")(error).at(path));
     let (target, folder) = (resolved(path)?, resolved(folder)?);
     // A Hugging Face cache holds `snapshots/COMMIT/FILE` as links into `blobs`, two folders up.

@@ -92,8 +92,8 @@ fn read_header(file: &File, file_bytes: u64) -> Result<Vec<u8>, Kind> {
     let header_bytes = u64::from_le_bytes(length);
 
     if header_bytes > HEADER_LIMIT_BYTES {
-        // Refused as what it is, where its first bytes are known; else for the length that they
-        // would be.
+        // The message says what the file is, where its first bytes are known; otherwise it gives the
+        // length that they stand for.
         return Err(match other_format(length) {
             Some(looks_like) => Kind::NotSafetensors { looks_like },
             None => Kind::HeaderTooLong { found: header_bytes, limit: HEADER_LIMIT_BYTES },
@@ -102,7 +102,7 @@ fn read_header(file: &File, file_bytes: u64) -> Result<Vec<u8>, Kind> {
     if header_bytes > available_bytes {
         return Err(Kind::HeaderPastEnd { header_bytes, available_bytes });
     }
-    // Lossless: at most `HEADER_LIMIT_BYTES`.
+    // The cast is lossless: the length is at most `HEADER_LIMIT_BYTES`.
     let mut header = vec![0; header_bytes as usize];
     read_exact_at(file, &mut header, LENGTH_BYTES).map_err(Kind::io("read the header"))?;
     Ok(header)
@@ -131,7 +131,7 @@ pub(crate) fn other_format(start: [u8; 8]) -> Option<&'static str> {
         [0x89, b'H', b'D', b'F', ..] => Some("HDF5"),
         [0x93, b'N', b'U', b'M', b'P', b'Y', ..] => Some("an array of NumPy"),
         [0x89, b'P', b'N', b'G', ..] | [0xff, 0xd8, 0xff, ..] => Some(PICTURE),
-        // Of a message of protocol buffers: the version, then the name of who wrote it.
+        // A message of protocol buffers: the version, then the name of the program that wrote it.
         [0x08, 1..=20, 0x12, ..] => Some("an ONNX model"),
         // As a length these eight bytes would be far past the limit.
         text if text.iter().all(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace()) => {

@@ -5,8 +5,9 @@ use std::collections::{BTreeSet, HashSet};
 use crate::pickle::{Id, Pickle, Value, is_tensor_maker, shown};
 use crate::{Remark, TensorFileErrorKind as Kind};
 
-/// Keys of a model's dictionary in what training programs save, the one to be preferred first. A moving
-/// average of the weights stands behind the weights themselves, but where its program reads it first.
+/// Keys of a model's dictionary in what training programs save, the one to be preferred first. Averages
+/// of the weights come after the weights themselves, but for `params_ema`, which its programs read
+/// first.
 const MODEL_KEYS: [&str; 20] = [
     "model_state_dict",
     "state_dict",
@@ -148,7 +149,8 @@ impl Search<'_> {
         match (outermost, inner.as_slice()) {
             (None, []) => Err(Kind::NoStateDict { found: self.describe_root() }),
             (Some(at), []) => Ok(at),
-            // Some tensors beside a dictionary of more are no model.
+            // The outermost dictionary is the model only if it holds more tensors than all others
+            // together: a few tensors beside a model are none.
             (Some(at), _) if tensors(at) > inner.iter().map(|&at| tensors(at)).sum() => Ok(at),
             (_, &[at]) => Ok(at),
             _ => {
@@ -173,7 +175,7 @@ impl Search<'_> {
         names.take(STRAYS_LIMIT).collect()
     }
 
-    /// Says what is there in place of a dictionary of tensors.
+    /// Returns what is there in place of a dictionary of tensors.
     fn describe_root(&self) -> String {
         let pickle = self.pickle;
         let Some(entries) = pickle.entries(pickle.root()) else {

@@ -14,7 +14,7 @@ pub const TEXT_LIMIT_BYTES: u64 = 16 << 20;
 pub fn read_text(path: &Path) -> Result<String, TensorFileError> {
     let (file, _) = open_regular(path)?;
     let mut bytes = Vec::new();
-    // Counted while reading: the length that the system tells may be 0 or change.
+    // Counted while reading: the length that the system reports may be 0 or change.
     file.take(TEXT_LIMIT_BYTES + 1)
         .read_to_end(&mut bytes)
         .map_err(|error| Kind::io("read")(error).at(path))?;

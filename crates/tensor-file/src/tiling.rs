@@ -16,7 +16,7 @@ pub(crate) struct DataRegion {
     pub(crate) bytes: u64,
 }
 
-/// Turns a raw header into tensors sorted by name, and tells the byte of the data where they end.
+/// Returns the tensors of a raw header, sorted by name, and the byte of the data where they end.
 pub(crate) fn checked_tensors(
     path: &Path,
     raw: Vec<(String, RawTensor)>,
@@ -30,7 +30,8 @@ pub(crate) fn checked_tensors(
         })
         .collect::<Result<Vec<_>, _>>()?;
 
-    // Names before places: two entries with one name overlap too, and the name says it better.
+    // Names before places: two entries with one name may overlap as well, and the message about the
+    // name is of more use.
     tensors.sort_by(|a, b| a.name.cmp(&b.name));
     if let Some(pair) = tensors.windows(2).find(|pair| pair[0].name == pair[1].name) {
         return Err(Kind::DuplicateTensor.at_tensor(path, &pair[0].name));

@@ -26,7 +26,7 @@ pub(crate) fn read_zip(file: &File, file_bytes: u64) -> Result<Contents, Complai
         return Err(whole(Kind::Zip { problem: "it holds no single data.pkl" }));
     };
     let folder = name.trim_end_matches("data.pkl");
-    // Older versions of PyTorch do not write it.
+    // Older versions of PyTorch do not write `byteorder`.
     let entry = |name: &str| entries.get(&format!("{folder}{name}"));
     if let Some(order) = entry("byteorder") {
         let length = (order.end - order.start).min(8) as usize;
@@ -56,7 +56,8 @@ fn read_pickle_text(file: &File, range: &Range<u64>) -> Result<Vec<u8>, Complain
 /// about the machine, the tensors, the order of the storages; then each storage with its number of
 /// elements in front.
 pub(crate) fn read_legacy(file: &File, file_bytes: u64) -> Result<Contents, Complaint> {
-    // One pickle of five is long; what does not fit twice the limit shows as cut short.
+    // Only one of the five pickles is long; a file with more than twice the limit is reported as cut
+    // short.
     let length = file_bytes.min(2 * PICKLE_LIMIT_BYTES as u64) as usize;
     let mut text = zip::read(file, 0, length).map_err(whole)?;
     let mut at = 0;

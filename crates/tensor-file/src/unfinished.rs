@@ -22,7 +22,7 @@ impl UnfinishedFile {
     pub fn find(target: &Path) -> Result<Option<Self>, TensorFileError> {
         let journal = ReadJournal::open(&journal_path(target))?;
         let is_there = std::fs::symlink_metadata(partial_path(target)).is_ok();
-        // Without a record there is nothing to lose, and the next run begins anew unasked.
+        // Without a record there is nothing to lose: the next run begins anew without asking.
         let journal = journal.filter(|journal| is_there && !journal.records.is_empty());
         Ok(journal.map(|journal| Self { target: target.to_owned(), journal }))
     }

@@ -1,11 +1,13 @@
 mod journaled;
+mod settler;
 mod written;
 
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 pub use self::journaled::Left;
+use self::settler::{Settler, settle};
 use self::written::Written;
 use crate::disk::{available_bytes, limit_permissions, reserve, write_all_at};
 use crate::journal::Journal;
@@ -21,7 +23,7 @@ use crate::{Manifest, SourceFile, TensorFileError, TensorFileErrorKind as Kind};
 /// files. They are made under another name in the same folder and take their own by rename in
 /// [`Self::commit`]: a folder of shards as a whole.
 ///
-/// Of a file that was [created](Self::create) nothing is left without a commit. One that was
+/// Without a commit nothing is left of a file that was [created](Self::create). One that was
 /// [begun](Self::begin) stays beside its journal, and [`Self::resume`] continues it.
 #[derive(Debug)]
 pub struct TensorFileWriter {
@@ -29,12 +31,13 @@ pub struct TensorFileWriter {
     manifest: Manifest,
     /// Bytes that have been written of the tensor at each index of the manifest.
     written: Vec<Mutex<Written>>,
-    journal: Option<Journal>,
+    journal: Option<Arc<Journal>>,
+    settler: Settler,
 }
 
 impl TensorFileWriter {
-    /// Reserves the disk space and writes the header. Of a manifest of shards nothing but
-    /// [`Self::begin`] makes a folder.
+    /// Reserves the disk space and writes the header. Folders of shards are made by [`Self::begin`]
+    /// only.
     ///
     /// # Errors
     /// When something is in the way (see [`Overwrite`]), the folder cannot be written, or the
@@ -52,14 +55,14 @@ impl TensorFileWriter {
 
     fn new(pending: Pending, manifest: Manifest) -> Self {
         let written = manifest.tensors().iter().map(|_| Mutex::default()).collect();
-        Self { pending, manifest, written, journal: None }
+        Self { pending, manifest, written, journal: None, settler: Settler::default() }
     }
 
     fn start(pending: Pending, manifest: Manifest) -> Result<Self, TensorFileError> {
         let path = pending.target();
         let needed = manifest.file_bytes();
-        // Asked first: a reservation that fails half-way has taken what was left, for a moment
-        // from everybody.
+        // Asked first: a reservation that fails half-way takes what was left of the disk from all
+        // programs for a moment.
         let available = available_bytes(path);
         if let Some(available) = available.filter(|&available| available < needed) {
             return Err(Kind::DiskFull { needed, available }.at(path));
@@ -87,8 +90,8 @@ impl TensorFileWriter {
         self.write_starts(manifest)
     }
 
-    /// Takes from the files in the making whatever permissions one of the files that they are made of does not
-    /// give: a model that others may not read stays so.
+    /// Takes from the files in the making every permission that one of their sources lacks: what is
+    /// made of a model that others may not read is not readable to them either.
     pub fn limit_permissions(&self, sources: &[SourceFile]) {
         for file in self.pending.files() {
             limit_permissions(file, sources.iter().map(|source| &source.file));
@@ -188,8 +191,9 @@ impl TensorFileWriter {
         // A crash at any point from here on leaves an output that is finished or can be continued:
         // records are on disk before the rename, and the journal goes after it.
         let started = Instant::now();
+        self.settler.finish()?;
         if let Some(journal) = &self.journal {
-            self.settle(journal, &journal.take())?;
+            settle(&self.pending, journal, &journal.take())?;
         }
         let settled = started.elapsed();
         let journal = self.journal.as_ref().map(|journal| journal.path().to_owned());
@@ -198,7 +202,8 @@ impl TensorFileWriter {
             Ok(_) => true,
             Err(error) => matches!(error.kind(), Kind::FolderNotSynced { .. }),
         };
-        // Without its file a journal means nothing; that it cannot be removed is no failure.
+        // A journal without its file means nothing, so that failing to remove it is no failure of the
+        // commit.
         if let Some(journal) = journal.filter(|_| is_there) {
             let _ = std::fs::remove_file(journal);
         }
@@ -222,7 +227,7 @@ impl TensorFileWriter {
             let needed = bytes.len() as u64;
             disk_error("write", error, needed, available_bytes(path)).at_tensor(path, name)
         })?;
-        // Counted after it was written: a failure leaves the tensor incomplete.
+        // Counted after the write: a failed write leaves the tensor incomplete.
         let mut written = self.lock(position);
         match self.journal {
             Some(_) => written.add_hashed(offset, bytes),
@@ -232,7 +237,8 @@ impl TensorFileWriter {
     }
 
     fn lock(&self, position: usize) -> MutexGuard<'_, Written> {
-        // A panic elsewhere cannot leave it half changed in a way that claims more.
+        // After a panic of another thread the record is still usable: it never claims more than was
+        // written.
         self.written[position].lock().unwrap_or_else(PoisonError::into_inner)
     }
 

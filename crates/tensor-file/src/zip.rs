@@ -81,7 +81,7 @@ fn find_directory(file: &File, file_bytes: u64) -> Result<Directory, Kind> {
     if !locator.starts_with(&WIDE_LOCATOR) {
         return Err(wrong("its directory is missing"));
     }
-    // Bytes up to and with the place of the directory, the last of the fields that count.
+    // The fields that are of use end with the place of the directory.
     let end = read(file, u64_at(&locator, 8), 56)?;
     if !end.starts_with(&WIDE_END) {
         return Err(wrong("its directory is missing"));
@@ -101,8 +101,8 @@ fn next_entry(rest: &mut &[u8]) -> Result<Entry, Kind> {
         return Err(wrong("its directory is damaged"));
     }
     let [flags, method] = [8, 10].map(|at| u16_at(head, at));
-    // Sizes and the place of the local header; 32 bits each, of which all ones point to the extra
-    // field.
+    // Sizes and the place of the local header, 32 bits each; all ones mean that the number is in the
+    // extra field.
     let [packed, bytes, local] = [20, 24, 42].map(|at| u64::from(u32_at(head, at)));
     let [name, extra, comment] = [28, 30, 32].map(|at| usize::from(u16_at(head, at)));
     let name = take(rest, name)?;
@@ -110,7 +110,7 @@ fn next_entry(rest: &mut &[u8]) -> Result<Entry, Kind> {
     let mut extra = take(rest, extra)?;
     take(rest, comment)?;
     let mut sizes = [bytes, packed, local];
-    // Values that do not fit 32 bits stand behind, in this order.
+    // The extra field of ZIP64 holds, in this order, the values that did not fit 32 bits.
     while extra.len() >= 4 {
         let (id, length) = (u16_at(extra, 0), usize::from(u16_at(extra, 2)));
         extra = &extra[4..];

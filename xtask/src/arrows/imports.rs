@@ -34,6 +34,7 @@ pub(super) fn imports(text: &str, module: &[String], children: &BTreeSet<String>
             }
             "{" => around.push(None),
             "}" => drop(around.pop()),
+            // Only the first name of a path tells where it begins: behind a `::` the same name is another module.
             start if last != "::" && tokens.peek().is_some_and(|next| next == "::") => {
                 let inline = around.iter().flatten().cloned();
                 let here: Vec<String> = module.iter().cloned().chain(inline).collect();

@@ -6,11 +6,14 @@ use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::outputs::Encoders;
+use super::quality::Reached;
 use crate::command;
+use crate::goal::quality as goal;
 use crate::python::LANGUAGE_MODELS;
 use crate::record;
 use crate::workspace::Workspace;
@@ -33,9 +36,12 @@ pub(crate) struct Options {
     /// Tokens that losses are measured on.
     #[arg(long, default_value = "4096")]
     tokens: String,
-    /// Layers that are rounded alone, evenly spaced, in INT4; 0 for none.
-    #[arg(long, default_value = "64")]
+    /// Layers that are rounded alone, at most, evenly spaced, in INT4; 0 for none.
+    #[arg(long, default_value = "256")]
     layers: usize,
+    /// Tokens that layers alone are measured on.
+    #[arg(long, default_value = "512")]
+    layer_tokens: String,
     /// Python with torch and transformers [default: $ROUNDWISE_PYTHON, else a venv in target/].
     #[arg(long, value_name = "PATH")]
     python: Option<PathBuf>,
@@ -44,10 +50,15 @@ pub(crate) struct Options {
 /// Predictions beside measurements.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Budgets {
+    /// Folder of the model.
+    pub(crate) model: String,
+    /// Tokens of texts that no statistics have seen: for whole files, and for layers alone.
+    pub(crate) tokens: [String; 2],
     pub(crate) files: Vec<FileLoss>,
     pub(crate) layers: Option<LayerLosses>,
     /// Seconds that a plan takes whose losses are known.
     pub(crate) planning_seconds: f64,
+    pub(crate) figures: Vec<Reached>,
 }
 
 /// One file.
@@ -66,7 +77,7 @@ pub(crate) struct LayerLosses {
     pub(crate) count: usize,
     /// Rank correlation of predictions with measurements.
     pub(crate) rank_correlation: f64,
-    /// Median of measurement over prediction.
+    /// Median of prediction over measurement.
     pub(crate) median_ratio: f64,
 }
 
@@ -74,12 +85,25 @@ const SCHEMES: [&str; 2] = ["int4-convrot", "int8-row-convrot"];
 
 /// The output of `clients/language_model.py judge`.
 #[derive(Deserialize)]
-struct Divergences {
-    results: Vec<Divergence>,
+struct Judged<T> {
+    results: T,
 }
 
 #[derive(Deserialize)]
 struct Divergence {
+    kl: f64,
+}
+
+/// With `--layers`.
+#[derive(Deserialize)]
+struct Alone {
+    layers: Vec<LayerDivergence>,
+}
+
+#[derive(Deserialize)]
+struct LayerDivergence {
+    /// Of the weight.
+    name: String,
     kl: f64,
 }
 
@@ -125,6 +149,7 @@ impl BudgetBench<'_> {
         if options.stats.is_none() && !self.statistics.exists() {
             let all = fs::read_to_string(self.encoders.texts()?)?;
             let texts = self.folder.join("calibration.txt");
+            // The first 64 texts are those that `judge` reads, which no statistics may have seen.
             let lines: Vec<&str> = all.lines().skip(64).collect();
             fs::write(&texts, lines.join("\n"))?;
             let collector = "crates/stats/collector/roundwise_collect.py";
@@ -166,13 +191,16 @@ impl BudgetBench<'_> {
         }
         let layers = match options.layers {
             0 => None,
-            most => Some(self.layers(most)?),
+            _ => Some(self.layers(options)?),
         };
         let started = Instant::now();
         self.plan("6")?;
         let planning_seconds = started.elapsed().as_secs_f64();
         println!("planning with known losses: {planning_seconds:.2} s");
-        Ok(Budgets { files, layers, planning_seconds })
+        let model = self.model.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let tokens = [options.tokens.clone(), options.layer_tokens.clone()];
+        let figures = figures(&files, layers.as_ref());
+        Ok(Budgets { model, tokens, files, layers, planning_seconds, figures })
     }
 
     fn plan(&self, bits: &str) -> Result<Value> {
@@ -223,6 +251,7 @@ impl BudgetBench<'_> {
             convert.arg(format!("--rule=^{}$={}", name.replace('.', "\\."), SCHEMES[1]));
         }
         let report = report(&mut convert)?;
+        // 4 bits, and 4 more for the share of weights in INT8: what was granted less what no layer fitted into.
         let actual = 8.0 - 4.0 * (1.0 - (bits - 4.0) / 4.0 + left / all);
         let predicted = number(&report["prediction"]["loss"])?;
         Ok(Made { name: format!("rule of thumb, {bits} bits"), path, bits: actual, predicted })
@@ -243,31 +272,29 @@ impl BudgetBench<'_> {
         Ok(chosen.iter().filter_map(size).collect())
     }
 
-    /// Rounds layers alone, and compares what they lose with what they were predicted to lose.
-    fn layers(&self, most: usize) -> Result<LayerLosses> {
-        let sizes = self.sizes()?;
-        let step = sizes.len().div_ceil(most).max(1);
-        let mut pairs: Vec<(f64, f64)> = vec![];
-        for (name, _) in sizes.iter().step_by(step) {
-            let path = self.output("layer");
-            let mut convert = self.convert(&path);
-            // All but one are kept.
-            let others = sizes.iter().filter(|(other, _)| other != name);
-            for (other, _) in others {
-                convert.arg(format!("--keep=^{}$", other.replace('.', "\\.")));
-            }
-            let report = report(convert.args(["--scheme", SCHEMES[0]]))?;
-            let predicted = number(&report["prediction"]["loss"])?;
-            let made = [Made { name: name.clone(), path, bits: 4.0, predicted }];
-            pairs.push((predicted, self.judge(&made)?[0]));
-        }
+    /// Puts layers of a converted file alone into the model, and compares what they lose with what they were
+    /// predicted to lose.
+    fn layers(&self, options: &Options) -> Result<LayerLosses> {
+        let path = self.output("layers");
+        let report = report(self.convert(&path).args(["--scheme", SCHEMES[0]]))?;
+        let mut judge = self.language_model("judge")?;
+        judge.args(["--tokens", &options.layer_tokens, "--layers", &options.layers.to_string()]);
+        let [judged] = judged::<[Alone; 1]>(judge.arg(&path))?.results;
+        fs::remove_file(&path)?;
+        let predictions = report["tensors"].as_array().context("no tensors in the report")?;
+        let pairs = judged.layers.iter().map(|layer| {
+            let found = predictions.iter().find(|it| it["name"] == layer.name.as_str());
+            let found = found.with_context(|| format!("{} is in no report", layer.name))?;
+            Ok((number(&found["rounding"]["predicted_loss"])?, layer.kl))
+        });
+        let pairs: Vec<(f64, f64)> = pairs.collect::<Result<_>>()?;
         let found = LayerLosses {
             count: pairs.len(),
             rank_correlation: rank_correlation(&pairs),
-            median_ratio: median(pairs.iter().map(|(predicted, kl)| kl / predicted).collect()),
+            median_ratio: median(pairs.iter().map(|(predicted, kl)| predicted / kl).collect()),
         };
         println!(
-            "{} layers alone: rank correlation {:.3}, measured/predicted {:.2} in the median",
+            "{} layers alone: rank correlation {:.3}, predicted/measured {:.2} in the median",
             found.count, found.rank_correlation, found.median_ratio
         );
         Ok(found)
@@ -276,9 +303,7 @@ impl BudgetBench<'_> {
     fn judge(&self, made: &[Made]) -> Result<Vec<f64>> {
         let mut judge = self.language_model("judge")?;
         judge.args(["--tokens", self.tokens]).args(made.iter().map(|made| &made.path));
-        let text = command::output(&mut judge)?;
-        let judged: Divergences = serde_json::from_str(text.lines().last().unwrap_or_default())
-            .with_context(|| format!("read {text}"))?;
+        let judged: Judged<Vec<Divergence>> = judged(&mut judge)?;
         made.iter().try_for_each(|made| fs::remove_file(&made.path))?;
         Ok(judged.results.into_iter().map(|result| result.kl).collect())
     }
@@ -291,6 +316,7 @@ impl BudgetBench<'_> {
     fn tool(&self, name: &str) -> Command {
         let mut command = Command::new(&self.encoders.binary);
         command.arg(name).arg(&self.weights).arg("--stats").arg(&self.statistics);
+        // `convert` refuses the flag where it has no limit to keep, as in most calls here.
         if name == "plan" {
             command.arg("--sensitivity").arg(self.folder.join("sensitivity.json"));
         }
@@ -309,6 +335,26 @@ impl BudgetBench<'_> {
         command.arg(task).arg("--texts").arg(self.encoders.texts()?).arg(&self.model);
         Ok(command)
     }
+}
+
+fn figures(files: &[FileLoss], layers: Option<&LayerLosses>) -> Vec<Reached> {
+    let of_layers = layers.into_iter().flat_map(|layers| {
+        let ratio = layers.median_ratio.max(layers.median_ratio.recip());
+        [
+            Reached::of(&goal::LAYER_RANKS, layers.rank_correlation),
+            Reached::of(&goal::LAYER_RATIO, ratio),
+        ]
+    });
+    let measured = |name: &str| Some(files.iter().find(|file| file.name == name)?.measured);
+    let mix = measured("budget of 6 bits").zip(measured("rule of thumb, 6 bits"));
+    let over_hand = mix.map(|(mix, hand)| Reached::of(&goal::MIX_OVER_HAND, mix / hand));
+    of_layers.chain(over_hand).collect()
+}
+
+fn judged<T: DeserializeOwned>(judge: &mut Command) -> Result<Judged<T>> {
+    let text = command::output(judge)?;
+    serde_json::from_str(text.lines().last().unwrap_or_default())
+        .with_context(|| format!("read {text}"))
 }
 
 fn report(convert: &mut Command) -> Result<Value> {

@@ -43,7 +43,7 @@ pub(super) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let folder = workspace.target("bench");
     let input = RandomModel::of_units(1).file(&folder)?;
     let bench = Bench { binary: workspace.release_binary()?, folder, runs: options.runs };
-    // Two bytes for each.
+    // The model is BF16, two bytes for each element.
     let elements = input.metadata()?.len() as f64 / 2.0;
     let mut figures = Vec::new();
     for (goal, scheme) in [

@@ -137,6 +137,7 @@ fn store(workspace: &Workspace, row: Outputs) -> Result<()> {
     let name = if is_slow { slow } else { quick };
     let commit = workspace.commit()?;
     let stored: Option<Record<Vec<Outputs>>> = record::read_here(workspace, &name)?;
+    // Rows of different states of the tree would stand in one table as if they could be compared.
     let of_commit = stored.filter(|record| record.commit == commit);
     let mut rows = of_commit.map(|record| record.measured).unwrap_or_default();
     rows.retain(|other| (&other.scheme, &other.method) != (&row.scheme, &row.method));

@@ -28,6 +28,9 @@ pub(crate) struct Options {
     /// Measure only what takes time; errors stay as they are stored.
     #[arg(long)]
     only_times: bool,
+    /// Take the language model's statistics that an earlier run has left: they take most of the time.
+    #[arg(long)]
+    keep_statistics: bool,
     /// Python with torch and tokenizers [default: $ROUNDWISE_PYTHON, else a venv in target/].
     #[arg(long, value_name = "PATH")]
     python: Option<PathBuf>,
@@ -37,7 +40,7 @@ const ALL_MODELS: [&str; 3] = ["minilm", "mpnet", language::MODEL];
 
 const COLLECTOR: &str = "crates/stats/collector/roundwise_collect.py";
 
-/// Statistics are of the texts from 64 on, errors of those before.
+/// Statistics are of the texts from 64 on, errors of those before: first text and count.
 const HELD_OUT: [usize; 2] = [0, 64];
 const CALIBRATION: [usize; 2] = [64, 236];
 
@@ -124,7 +127,7 @@ pub(super) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         measure_encoders(workspace, &bench, &encoders, options.only_times)?;
     }
     if !language.is_empty() && !options.only_times {
-        let language = bench.language(options.tokens)?;
+        let language = bench.language(options.tokens, options.keep_statistics)?;
         print_figures(&language.figures);
         record::write(workspace, "language", language)?;
     }
@@ -160,7 +163,7 @@ fn print_figures(figures: &[Reached]) {
 }
 
 impl Reached {
-    fn of(goal: &Goal, reached: f64) -> Self {
+    pub(super) fn of(goal: &Goal, reached: f64) -> Self {
         Self { name: goal.name.to_owned(), reached }
     }
 }
@@ -240,6 +243,7 @@ impl QualityBench<'_> {
             let ratio = |judged: &[Judged]| judged[0].output_error / judged[1].output_error;
             let row = SampleRow {
                 texts,
+                // Of many sampled texts 49 are judged, to save time.
                 sampled: ratio(&self.encoders.judge(model, [sample[0], texts.min(49)], &files)?),
                 held_out: ratio(&self.encoders.judge(model, HELD_OUT, &files)?),
             };

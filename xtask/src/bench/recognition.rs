@@ -38,7 +38,7 @@ pub(super) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let small = RandomModel::of_squares(1, 16).file(&folder)?;
     let (mut many, mut one) = (vec![], vec![]);
     for _ in 0..options.runs.max(1) {
-        // In turn, so that what else the machine does is the same for both.
+        // In turns, so that both suffer alike from what else the machine does.
         many.push(milliseconds(&tool, &large)?);
         one.push(milliseconds(&tool, &small)?);
     }

@@ -27,7 +27,7 @@ impl Matrix {
     /// Returns the rows of both, the later ones where both have a case and a scheme, in the order
     /// of cases.
     pub(super) fn with(mut self, later: Self) -> Self {
-        // A case that could not be built or run has one row alone, which is of no scheme.
+        // A case that could not be built or run has a single row, whose scheme is `-`.
         let runs = |case: &str| later.rows.iter().any(|row| row.case == case && row.scheme != "-");
         self.rows.retain(|row| row.scheme != "-" || !runs(&row.case));
         for row in later.rows {

@@ -23,6 +23,7 @@ pub(super) fn run(site: &Site, jobs: &JobFiles) -> Result<String> {
         while let Some((index, attempts)) = waiting.pop_if(|_| running.len() < PARALLELISM) {
             running.push((index, attempts, begin(site, jobs, index)?));
         }
+        // The oldest first: one that still runs goes to the end, so that all are asked in turn.
         let (index, attempts, mut pod) = running.remove(0);
         match pod.try_wait()? {
             None => running.push((index, attempts, pod)),

@@ -83,6 +83,7 @@ impl Site {
             "{} parts, part {VICTIM} killed with {} of its layers on disk and begun {attempts} times; \
              merged: same file",
             parts.len(),
+            // The first line says what run it is.
             journal.lines().count() - 1
         ))
     }

@@ -17,7 +17,7 @@ use crate::command;
 /// Advice where Slurm is missing.
 pub(super) const WAY_OUT: &str = "it needs `apt-get install slurm-wlm munge`, and root";
 
-/// Longest that a job or a daemon is waited for.
+/// Longest time to wait for a job or a daemon.
 const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Returns whether all daemons are installed, and may be started.

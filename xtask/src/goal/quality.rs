@@ -1,4 +1,4 @@
-use super::{Goal, at_most};
+use super::{Goal, at_least, at_most};
 
 // Sentence encoders on held-out texts, over nearest codes of the same scheme; the worse of both models.
 pub(crate) const FP8_FULL: Goal =
@@ -70,7 +70,18 @@ pub(crate) const COLLECTING_MIXED: Goal =
 pub(crate) const COLLECTING_CURVATURE: Goal =
     at_most("collecting with gradients, over the plain run", Some(5.0), Some(4.0));
 
-pub(crate) const ALL: [&Goal; 25] = [
+// Predictions, of statistics with gradients.
+pub(crate) const LAYER_RANKS: Goal =
+    at_least("rank correlation of predicted with measured KL of one layer", Some(0.9), Some(0.95));
+pub(crate) const LAYER_RATIO: Goal = at_most(
+    "predicted over measured KL of one layer in the median, or measured over predicted",
+    Some(1.25),
+    None,
+);
+pub(crate) const MIX_OVER_HAND: Goal =
+    at_most("KL of a mix of 6 bits, over that of a rule of thumb", Some(0.65), Some(0.55));
+
+pub(crate) const ALL: [&Goal; 28] = [
     &FP8_FULL,
     &FP8_RANK_64,
     &FP8_RANK_16,
@@ -96,4 +107,7 @@ pub(crate) const ALL: [&Goal; 25] = [
     &KL_OWN_TEXT,
     &COLLECTING_MIXED,
     &COLLECTING_CURVATURE,
+    &LAYER_RANKS,
+    &LAYER_RATIO,
+    &MIX_OVER_HAND,
 ];

@@ -72,6 +72,7 @@ impl Case {
             match line.split_once(" > ") {
                 Some((_, file)) => fs::write(folder.join(file), stdout)?,
                 None if stdout.is_empty() => {}
+                // Texts for people may change their wording; their files end in `.txt`, which are not hashed.
                 None if line.contains("--json") => printed.push(stdout),
                 None => {}
             }

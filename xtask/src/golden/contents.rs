@@ -63,7 +63,8 @@ fn is_report(name: &str) -> bool {
     name.starts_with("report")
 }
 
-/// Returns the first 64 bits of a hash of all parts, each with its length.
+/// Returns the first 64 bits of a hash of all parts, each with its length, so that no two lists of parts join to
+/// the same bytes.
 fn hash(parts: impl IntoIterator<Item = Vec<u8>>) -> String {
     let mut hasher = blake3::Hasher::new();
     for part in parts {
@@ -92,6 +93,7 @@ fn drop_volatile(value: &mut Value) {
 /// data.
 fn stable(content: &[u8], version: &str) -> Vec<u8> {
     let Some((header, data)) = split(content) else { return content.to_vec() };
+    // Its value is 0 in a file whose data are aligned; a change of it would be one of the file.
     let alignment = [(header.len() % 8) as u8];
     let header = without_version(header.trim_ascii_end(), version);
     [&alignment[..], &header, data].concat()

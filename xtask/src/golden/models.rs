@@ -65,6 +65,7 @@ impl Models {
 
     /// Writes the files that these commands name, and those in folders that they name.
     pub(crate) fn write(&self, folder: &Path, commands: &[String]) -> Result<()> {
+        // `--to SCHEME=FILE` and `--merge-lora FILE:STRENGTH` name files as well.
         let words = commands.iter().flat_map(|command| command.split([' ', ':', '=']));
         let words: Vec<&str> = words.collect();
         let is_named = |name: &str| {

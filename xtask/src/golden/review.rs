@@ -100,6 +100,7 @@ impl<'a> Review<'a> {
         };
         let cpu = match accept {
             Accept::All => self.cpu.clone(),
+            // The recorded outputs stay, and so does the CPU that they are of.
             Accept::Reports => self.recorded.cpu.clone(),
         };
         Table { cpu, lines: cases.iter().filter_map(accepted).collect() }

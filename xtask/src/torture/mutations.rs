@@ -44,6 +44,7 @@ fn file(header: &str) -> Vec<u8> {
 fn lie(random: &mut Random) -> String {
     let mut header = truth();
     let name = ["a.weight", "b.weight"][random.below(2) as usize];
+    // At least 1, so that no lie is the truth by chance.
     let step = random.below(1 << 20) + 1;
     let huge = [u64::MAX, 1 << 63, (1 << 32) + step][random.below(3) as usize];
     let entry = &mut header[name];

@@ -12,7 +12,7 @@ use super::{BudgetFlags, INPUTS, RecipeOptions, RunOptions, StatisticsFlags, Wri
 
 #[derive(Debug, Args)]
 pub(crate) struct ConvertOptions {
-    #[arg(required = true, value_name = "INPUT", help = INPUTS, value_parser = input())]
+    #[arg(id = "models", required = true, value_name = "INPUT", help = INPUTS, value_parser = input())]
     pub(crate) inputs: Vec<PathBuf>,
     /// File to write [default: beside the input, named after scheme and method]
     #[arg(short, long, value_name = "FILE", conflicts_with = "out_dir")]

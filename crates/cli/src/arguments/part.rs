@@ -6,7 +6,8 @@ pub(super) fn parse_part(text: &str) -> Result<Part, String> {
     let number = job_number()?;
     let count = match count.strip_prefix('/') {
         Some(count) => count.to_owned(),
-        // An array that was cut to the parts that failed counts fewer.
+        // The count is trusted only for `--array=1-N`: an array that is submitted again for some parts
+        // alone counts fewer of them.
         None if count.is_empty() && variable("SLURM_ARRAY_TASK_MIN").as_deref() == Some("1") => {
             let largest = variable("SLURM_ARRAY_TASK_MAX");
             let count =

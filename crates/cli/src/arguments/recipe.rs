@@ -55,7 +55,7 @@ impl RecipeOptions {
         let (file, flags) = (self.file()?, RecipeFile { provenance, ..self.flags.clone() });
         let typed = Typed::new(&file, &flags);
         let recipe = file.overlaid_with(flags).map_err(|error| typed.error(error.into()))?;
-        // Last, so that a method of the file stands.
+        // Last, so that a method that the file or a flag names stands.
         let recipe = if statistics.is_some() { recipe.with_statistics() } else { recipe };
         Ok((recipe, typed))
     }

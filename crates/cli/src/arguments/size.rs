@@ -14,11 +14,11 @@ pub(super) fn parse_size(text: &str) -> Result<u64, String> {
     ];
     let digits = text.trim_end_matches(|char: char| char.is_ascii_alphabetic());
     let unit = UNITS.iter().find(|(name, _)| name.eq_ignore_ascii_case(&text[digits.len()..]));
-    // With a fraction as well, as in `1.5GB`.
+    // A fraction is allowed, as in `1.5GB`.
     let number = digits.trim().parse::<f64>().ok().filter(|number| *number > 0.0);
     match (number, unit) {
         (Some(number), Some((_, factor))) if (number * *factor as f64) >= 1.0 => {
-            // A fraction of a byte is left out, so that a limit is never above what was said.
+            // Rounded down, so that a limit is never above what was typed.
             Ok((number * *factor as f64) as u64)
         }
         _ => Err("expected a size such as 5GB or 512MiB".to_owned()),

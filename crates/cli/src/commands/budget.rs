@@ -27,7 +27,7 @@ pub(super) fn refuse_idle(flags: &BudgetFlags) -> anyhow::Result<()> {
     }
 }
 
-/// Refuses to tell how a limit is kept where there is none.
+/// Refuses `--events` where there is no limit whose search they could report.
 pub(super) fn refuse_events(are_asked: bool) -> anyhow::Result<()> {
     match are_asked {
         true => bail!(BadUsage(
@@ -61,6 +61,7 @@ pub(super) fn keep(
         None => {
             let progress = Progress::new(&job.input, run.quiet || run.json);
             let result = budget(&request, &progress);
+            // Before an error is printed, so that no bar stays above it.
             progress.finish();
             result
         }
@@ -173,7 +174,7 @@ fn trade_off(assignment: &Assignment) -> String {
         (point, format!("{scheme} for all"))
     });
     let mut points: Vec<(&TradeOff, String)> = own.chain(mixes).chain(uniform).collect();
-    // Of equal sizes the worse first: losses fall from line to line.
+    // Of two equal sizes the worse one comes first, so that losses fall from line to line.
     points.sort_by(|(a, _), (b, _)| a.bytes.cmp(&b.bytes).then_with(|| b.loss.total_cmp(&a.loss)));
     let mut table = Table::new(&["size", "bits", "predicted loss", ""]);
     for (point, name) in points {
@@ -187,7 +188,7 @@ fn trade_off(assignment: &Assignment) -> String {
 pub(super) fn loss(loss: f64) -> String {
     match loss {
         0.0 => "0".to_owned(),
-        // A power of ten only where zeros would have to be counted.
+        // Three digits; a power of ten only where one would have to count zeros.
         loss if (1e-3..1e4).contains(&loss) => {
             let digits = 2 - loss.log10().floor().min(2.0) as i32;
             format!("{loss:.*}", digits.max(0) as usize)

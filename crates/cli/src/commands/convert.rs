@@ -48,11 +48,11 @@ fn run_all(options: &ConvertOptions) -> anyhow::Result<bool> {
     for group in &groups {
         let prepared = prepare(group).map_err(|error| typed.error(error));
         let prepared = batch.passed(group, prepared)?;
-        // Many inputs are not held open at once: a process may have a thousand files or so.
+        // Many inputs are not held open at once: systems often allow a process about a thousand files.
         let held = |prepared| if groups.len() == 1 { Some(prepared) } else { None };
         fit.extend(prepared.map(|prepared| (group, held(prepared))));
     }
-    // Places come last: what is wrong with recipe or input is said first.
+    // Places are checked last: what is wrong with the recipe or the input is the more useful complaint.
     if !fit.is_empty() {
         refuse_places(options, &groups)?;
     }
@@ -87,7 +87,7 @@ fn within_budget(
     Ok((budgeted.recipe.file().clone(), Some(budgeted)))
 }
 
-/// Tells whether people read what is written.
+/// Returns whether people, not programs, read what is written.
 fn is_told(options: &ConvertOptions) -> bool {
     !options.events && !options.run.json && !options.run.quiet
 }
@@ -134,7 +134,7 @@ impl Batch {
         groups: Vec<(&Group, Option<Prepared>)>,
     ) -> anyhow::Result<()> {
         for (group, prepared) in groups {
-            // What was not held is opened again.
+            // An input that was not held open is opened again.
             let prepared = prepared.map_or_else(|| prepare(group), Ok);
             let result = prepared.map_err(|error| typed.error(error));
             let result =
@@ -191,7 +191,7 @@ impl Batch {
     }
 }
 
-/// What becomes of an error that is added back, by how it is added.
+/// Advice on adding the error back in ComfyUI: `docs/comfyui.md` has the measured errors of both nodes.
 const LOADER_OF_ERRORS: &str = "in ComfyUI add it with `Load LoRA (Bypass)`: `Load LoRA` rounds every \
                                 layer again, which makes the result worse than without";
 

@@ -36,6 +36,7 @@ fn write_repaired(options: &RepairOptions) -> anyhow::Result<bool> {
 /// Refuses flags about the repaired file where none is written.
 fn refuse_idle_flags(options: &RepairOptions) -> anyhow::Result<()> {
     let RewriteOptions { output, write, no_provenance, events, .. } = &options.rewrite;
+    // Every field by name, so that a new flag cannot be forgotten in the list below.
     let WriteOptions { force, fresh, no_verify, shard_size, report } = write;
     let given = [
         ("--output", output.is_some()),

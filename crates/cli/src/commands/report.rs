@@ -38,7 +38,7 @@ fn output_of(options: &ReportOptions) -> PathBuf {
     options.output.clone().unwrap_or_else(|| options.reports[0].with_extension("html"))
 }
 
-/// The report of a file, or all of them where several outputs were made together.
+/// Returns the report of a file, or all of them where several outputs were made together.
 fn read(file: &Path) -> anyhow::Result<Vec<Report>> {
     let text = read_text(file).map_err(|error| match error.kind() {
         TensorFileErrorKind::TextUtf8 { .. } | TensorFileErrorKind::TextTooLong { .. } => {

@@ -30,7 +30,7 @@ fn rewrite(
     let typed = Typed::as_flags(&recipe);
     let recipe = recipe.check().map_err(|error| typed.error(error.into()))?;
     let job = Job { statistics, ..job(options, recipe)? };
-    // The input before the places: what is wrong with it is said first.
+    // The input is checked before the places: what is wrong with it is the more useful complaint.
     let prepared = Prepared::new(&job, &[]).map_err(|error| typed.error(error))?;
     refuse_places(options, &job).map_err(|error| typed.error(error))?;
     stop::listen(Work::Tensors, options.run.quiet)?;

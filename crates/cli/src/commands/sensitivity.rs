@@ -21,7 +21,7 @@ pub(crate) fn run(options: &SensitivityOptions) -> anyhow::Result<bool> {
     let recipe = file.check().map_err(|error| typed.error(error.into()))?;
     limit_search_threads(options.run.threads());
     stop::listen(Work::Search, options.run.quiet)?;
-    // Nothing is written there.
+    // A job has a name for its output; nothing is written there.
     let output = options.input.with_extension("sensitivity");
     let job = Job {
         threads: options.run.threads(),

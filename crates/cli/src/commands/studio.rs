@@ -16,7 +16,7 @@ pub(crate) fn run(options: &StudioOptions) -> anyhow::Result<bool> {
         program: std::env::current_exe().context("cannot find this program")?,
         start: options.path.as_deref().map(existing).transpose()?,
         port: options.port,
-        // Under SSH the browser is elsewhere.
+        // Under SSH the browser runs on another machine.
         opens_browser: !options.no_open && connection.is_none(),
     };
     let hint = match setup.opens_browser {
@@ -50,7 +50,7 @@ fn existing(start: &Path) -> anyhow::Result<PathBuf> {
     if !start.exists() {
         bail!("{}: there is no such file or folder", path(start));
     }
-    // The server asks for absolute paths, as it knows no folder of the user's.
+    // The server wants absolute paths: it does not work in the user's folder.
     Ok(std::path::absolute(start)?)
 }
 

@@ -59,10 +59,10 @@ fn verify_watched(
 
 /// Refuses to compare a file with itself, which finds nothing, whatever is wrong with it.
 fn refuse_same(options: &VerifyOptions) -> anyhow::Result<()> {
-    // As the system knows them: a symbolic link is another name of the same file.
+    // Compared by canonical path, since a symbolic link is another name of the same file.
     let [original, converted] =
         [&options.original, &options.converted].map(|path| path.canonicalize().ok());
-    // Of files that are not there the comparison itself tells.
+    // A file that does not exist has no canonical path; the comparison itself reports it.
     match original.is_some() && original == converted {
         true => bail!(BadUsage(format!(
             "{}: is both files; name the original first, then what was made of it\n  `roundwise \

@@ -85,8 +85,8 @@ fn every_key_of_the_report_is_documented() {
     let sides = ["m.safetensors", "--stats", "g.stats.safetensors", "--sides", "both", "--force"];
     let sides = budgeted.json(&[&["convert", "--json"][..], &sides].concat());
     let served = crate::servers::model();
-    let arguments = ["convert", "in", "--for", "vllm", "--tp", "1", "--names", "keep", "--json"];
-    let served = served.json(&arguments);
+    let arguments = ["convert", "in", "--for", "vllm", "--tp", "1", "--names", "keep"];
+    let served = served.json(&[&arguments[..], &["--inputs", "dynamic", "--json"]].concat());
     let blocks = Folder::with("m.gguf", &crate::containers::gguf());
     let blocks = blocks.json(&["convert", "m.gguf", "--scheme", "fp16", "--keep", "a", "--json"]);
     agree("Report", &[report, learned, soft, mixed, sides, served, blocks]);

@@ -75,6 +75,7 @@ fn write_statistics(folder: &Folder, name: &str, layers: &[(&str, [u64; 2])]) {
         shape,
         count: 10,
         has_mean: false,
+        has_largest: false,
         knowledge: Knowledge::Diagonal,
         mixed: None,
         gradient: None,

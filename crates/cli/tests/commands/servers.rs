@@ -1,6 +1,8 @@
 //! The folder of a language model becomes a folder that servers open.
 
 use crate::tool::{Folder, matrix, vector};
+use roundwise_stats::{LayerPlan, LayerShape, LayerStatistics, SecondMoment, StatisticsWriter};
+use roundwise_tensor_file::Overwrite;
 use roundwise_testkit::files::safetensors;
 use serde_json::{Value, json};
 
@@ -101,6 +103,8 @@ fn every_scheme_for_servers_comes_back_as_numbers() {
         "int4-row",
         "int4-group-32",
         "int4-group-128",
+        "int4-group-32-asym",
+        "int4-group-128-asym",
         "nvfp4",
         "mxfp4",
         "mxfp8",
@@ -176,6 +180,12 @@ fn a_model_with_experts_is_promised_to_transformers_only_where_it_joins_them() {
         let convert = ["convert", "in", "--for", "transformers", "--scheme", scheme, "-o", "out"];
         folder.refused(&convert, 2, &["transformers does not read", scheme]);
     }
+    for program in ["vllm", "sglang"] {
+        let convert = ["convert", "in", "--scheme", "int4-group-128-asym", "--for", program];
+        let told = format!("{program} does not read");
+        folder.refused(&convert, 2, &[&told, "transformers"]);
+    }
+    folder.done(&["plan", "in", "--for", "transformers", "--scheme", "int4-group-128-asym"]);
     let mixed = plan("fp8-row", &["--rule", "experts.1=int4-group-128"]);
     assert!(!mixed.contains("transformers"), "{mixed}");
 }
@@ -215,6 +225,103 @@ fn a_budget_for_servers_mixes_their_schemes_and_gives_a_stack_one() {
     folder.done(&[&["convert", "in", "-o", "out"][..], &flags].concat());
     assert_eq!(quantization(&folder, "out")["format"], "mixed-precision");
     folder.done(&["verify", "in", "out"]);
+}
+
+/// Statistics of every layer of the model, with or without the largest input, 21.
+fn write_statistics(folder: &Folder, name: &str, with_largest: bool) {
+    let attention = ["q_proj", "k_proj", "v_proj", "o_proj"].map(|it| format!("{ATTENTION}.{it}"));
+    let mlp = ["gate_proj", "up_proj", "down_proj"].map(|it| format!("model.layers.0.mlp.{it}"));
+    let layers = attention.into_iter().chain(mlp).map(|module| {
+        let columns = if module.ends_with("down_proj") { 256 } else { 128 };
+        let known = LayerStatistics::new(9, None, vec![4.0; columns], SecondMoment::Diagonal);
+        let known = known.unwrap();
+        let known = if with_largest { known.with_largest(21.0).unwrap() } else { known };
+        (LayerShape { module, rows: 0, columns: columns as u64 }, known)
+    });
+    let layers: Vec<_> = layers.collect();
+    let plans = layers.iter().map(|(shape, known)| LayerPlan::of(shape.clone(), known)).collect();
+    let path = folder.path(name);
+    let writer = StatisticsWriter::create(&path, Overwrite::Replace, "a test", plans).unwrap();
+    for (shape, known) in &layers {
+        writer.write(&shape.module, known).unwrap();
+    }
+    writer.commit().unwrap();
+}
+
+#[test]
+fn static_scales_of_inputs_come_from_the_largest_input_of_the_statistics() {
+    let folder = model();
+    write_statistics(&folder, "s.stats.safetensors", true);
+    let stats = ["--inputs", "static", "--stats", "s.stats.safetensors"];
+    let convert = |scheme: &str, output: &str, more: &[&str]| {
+        let what = ["convert", "in", "--for", "vllm", "--scheme", scheme, "-o", output];
+        folder.done(&[&what[..], &stats, more].concat());
+        folder.done(&["verify", "in", output]);
+        quantization(&folder, output)
+    };
+    let number = |output: &str, part: &str| {
+        folder
+            .file(&format!("{output}/model.safetensors"))
+            .f32(&format!("{ATTENTION}.q_proj.{part}"))
+    };
+    // 2688 · 2⁻⁷ is 21 to the digit.
+    let told = convert("nvfp4", "four", &[]);
+    assert_eq!(told["config_groups"]["group_0"]["input_activations"]["dynamic"], "local");
+    assert_eq!(number("four", "input_global_scale"), [128.0]);
+    let told = convert("nvfp4", "modelopt", &["--layout", "modelopt"]);
+    assert_eq!(told["quant_algo"], "NVFP4");
+    assert_eq!(number("modelopt", "input_scale"), [1.0 / 128.0]);
+    let told = convert("fp8", "eight", &[]);
+    assert_eq!(told["config_groups"]["group_0"]["input_activations"]["strategy"], "tensor");
+    let file = folder.file("eight/model.safetensors");
+    let scale = file.get(&format!("{ATTENTION}.q_proj.input_scale"));
+    assert_eq!((scale.dtype.as_str(), &scale.shape[..]), ("BF16", &[1][..]));
+    // 21 / 448 is 1.5 · 2⁻⁵ to the digit.
+    assert_eq!(scale.bytes, [0x40, 0x3D]);
+    // The codes are those of any conversion by these statistics.
+    folder.done(
+        &[&["convert", "in", "--for", "vllm", "--scheme", "nvfp4", "-o", "plain"], &stats[2..]]
+            .concat(),
+    );
+    let plain = folder.file("plain/model.safetensors");
+    let codes = format!("{ATTENTION}.q_proj.weight_packed");
+    assert_eq!(plain.get(&codes).bytes, folder.file("four/model.safetensors").get(&codes).bytes);
+    assert_eq!(
+        quantization(&folder, "plain")["config_groups"]["group_0"]["input_activations"],
+        Value::Null
+    );
+    folder.done(&["dequantize", "four", "-o", "numbers.safetensors"]);
+    let (numbers, before) =
+        (folder.file("numbers.safetensors"), folder.file("in/model.safetensors"));
+    assert_eq!(numbers.names(), before.names());
+}
+
+#[test]
+fn older_statistics_give_static_scales_with_room_above() {
+    let folder = model();
+    write_statistics(&folder, "s.stats.safetensors", false);
+    let stats = ["--inputs", "static", "--stats", "s.stats.safetensors"];
+    folder.done(
+        &[&["convert", "in", "--for", "vllm", "--scheme", "nvfp4", "-o", "out"], &stats[..]]
+            .concat(),
+    );
+    let file = folder.file("out/model.safetensors");
+    // Eight times 2 is below 21, and above half of it.
+    assert_eq!(file.f32(&format!("{ATTENTION}.q_proj.input_global_scale")), [128.0]);
+}
+
+#[test]
+fn static_scales_of_inputs_are_refused_where_there_are_none() {
+    let folder = model();
+    write_statistics(&folder, "s.stats.safetensors", true);
+    let convert = ["convert", "in", "--for", "vllm", "--inputs", "static"];
+    folder.refused(&convert, 2, &["--inputs", "fp8-row", "`fp8` and `nvfp4` have them"]);
+    let without = [&convert[..], &["--scheme", "nvfp4"]].concat();
+    folder.refused(&without, 2, &["a stored scale of inputs needs statistics", "--stats"]);
+    let comfy = ["convert", "in", "--for", "comfyui", "--scheme", "nvfp4", "--inputs", "static"];
+    folder.refused(&comfy, 2, &["--inputs", "stores no scales of inputs"]);
+    let unknown = ["convert", "in", "--inputs", "statik"];
+    folder.refused(&unknown, 2, &["is `static` meant?"]);
 }
 
 #[test]

@@ -60,7 +60,8 @@ fn ctrl_c_keeps_what_is_finished() {
 #[test]
 fn ctrl_c_tells_what_was_measured() {
     let folder = Folder::with("m.safetensors", &slow_model());
-    let arguments = ["sensitivity", "m.safetensors", "--method", "principal", "--threads", "1"];
+    let arguments = ["--method", "principal", "--schemes", "fp8", "--threads", "1"];
+    let arguments = [&["sensitivity", "m.safetensors"], &arguments[..]].concat();
     let mut tool = Command::new(tool::binary());
     let tool = tool.args(arguments).current_dir(folder.root());
     let child = tool.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();

@@ -23,6 +23,11 @@ impl Studio {
     fn start(state: &Path) -> Self {
         let mut tool = Command::new(tool::binary());
         tool.args(["studio", "--no-open", "--port", "0", "--state"]).arg(state);
+        Self::of(&mut tool)
+    }
+
+    /// A studio that this command starts.
+    fn of(tool: &mut Command) -> Self {
         let mut child = tool.env_remove("SSH_CONNECTION").stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -176,11 +181,33 @@ fn what_keeps_the_page_from_opening_is_one_clear_line() {
     folder.refused(&["studio", "nothing.safetensors", "--no-open"], 1, &["there is no such file"]);
     folder.write("file", b"");
     let state = ["studio", "--no-open", "--state", "file"];
-    folder.refused(&state, 1, &["cannot be used to remember jobs"]);
+    folder.refused(&state, 1, &["cannot be used to remember jobs", "`--state FOLDER`"]);
     let taken = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
     let run = folder.run(&["studio", "--no-open", "--state", "state", "--port", &port]);
-    run.must_say(1, &[&port, "cannot be used"]);
+    run.must_say(1, &[&port, "cannot be used", "`--port PORT`"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_user_without_a_home_is_told_how_to_name_a_folder() {
+    let folder = Folder::new();
+    let mut tool = Command::new(tool::binary());
+    tool.args(["studio", "--no-open"]).env("HOME", "/dev/null/none");
+    tool.env_remove("XDG_STATE_HOME").env_remove("XDG_DATA_HOME").current_dir(folder.root());
+    let run = tool::Run::of(tool.output().unwrap());
+    run.must_say(1, &["/dev/null/none", "cannot be used to remember jobs", "`--state FOLDER`"]);
+}
+
+/// What opens a browser is looked for in `PATH`.
+#[cfg(unix)]
+#[test]
+fn without_a_browser_the_address_in_the_terminal_opens_the_page() {
+    let folder = Folder::new();
+    let mut tool = Command::new(tool::binary());
+    tool.args(["studio", "--port", "0", "--state"]).arg(folder.path("state"));
+    let studio = Studio::of(tool.env("PATH", "").env_remove("BROWSER"));
+    assert_eq!(studio.get("/api/jobs")["jobs"], json!([]));
 }
 
 #[test]

@@ -5,8 +5,8 @@ use roundwise_scheme::{
     nearest_error,
 };
 
-/// Decoded, the largest weight has at least this part of its size: a scale that clips more does
-/// not belong to these codes. Searching for the best scale clips to 0.7 at most.
+/// Least share of a weight's largest magnitude that its decoded codes reach: a scale that clips more does
+/// not belong to these codes. A search for the best scale clips to 0.7 at most.
 const LEAST_REACH: f32 = 0.25;
 
 /// Learned rounding moves weights by about a step of the large ones; further off, it is another

@@ -54,7 +54,7 @@ impl Comparison {
     /// Finds everything that is wrong without reading any weight.
     pub(super) fn structure(&self) -> Vec<Finding> {
         let stored = &self.converted.stored;
-        // What the original lacks the layer of as well is not the conversion's doing.
+        // An orphan that the original has too is not the conversion's doing.
         let known = &self.original.stored.orphans;
         let orphans = stored.orphans.iter().filter(|orphan| !known.contains(orphan));
         let mut findings: Vec<Finding> =
@@ -101,7 +101,7 @@ impl Comparison {
             .map(|header| finding(&header.name, "is not in the original"))
     }
 
-    /// Tells whether a tensor holds the packed codes of a weight of the original.
+    /// Returns whether a tensor holds the packed codes of a weight of the original.
     fn stands_for_a_weight(&self, header: &TensorHeader) -> bool {
         let layer = layer_of(&header.name);
         let stored = self.converted.stored.layers.get(layer);
@@ -112,8 +112,15 @@ impl Comparison {
     /// Finds scales of inputs that are not in the original: they come from measurements, which a
     /// conversion does not make.
     fn invented_input_scales(&self) -> impl Iterator<Item = Finding> {
-        let names = self.converted.stored.side_tensors.keys();
+        let names = self.converted.stored.side_tensors.iter();
+        // What a folder for servers holds of inputs is from statistics, as its configuration says.
+        let is_for_comfyui = |layer: &str| {
+            let stored = self.converted.stored.layers.get(layer);
+            stored.is_none_or(|stored| stored.spelling.is_comfyui())
+        };
         names
+            .filter(move |(_, layer)| is_for_comfyui(layer))
+            .map(|(name, _)| name)
             .filter(|name| {
                 name.ends_with(".input_scale") && self.original.checkpoint.get(name).is_none()
             })
@@ -248,12 +255,12 @@ impl Comparison {
 
     /// Returns whether a preset leaves the tensor out on purpose.
     fn may_be_missing(&self, name: &str) -> bool {
-        // By any preset: which of them the conversion went by is not known here.
+        // By any preset, since the one that the conversion went by is not known here.
         let shapes = self.original.shapes();
         Preset::all().iter().any(|preset| preset.remove_reason(name, &shapes).is_some())
     }
 
-    /// A weight of the original, and the codes or numbers of 16 bits that became of it.
+    /// Returns a weight of the original, and the codes or numbers of 16 bits that became of it.
     ///
     /// # Errors
     /// [`ConvertError::Misfit`] where there are none, or they cannot be compared.
@@ -285,6 +292,8 @@ impl Comparison {
             let shapes = format!("{:?} became {:?}", before.shape, matrix.shape());
             error.unwrap_or_else(|| misfit(shapes))
         })?;
+        // A single NaN or infinity among the weights makes their sum of squares one, so that no second
+        // pass is needed to look for it.
         match measure(&weight.view(), &matrix).weight_squared.is_finite() {
             true => Ok((weight, matrix)),
             false => Err(misfit(codes::NOT_FINITE.to_owned())),
@@ -306,7 +315,7 @@ impl Comparison {
         cut.as_ref().unwrap_or(stored).read(&self.converted.checkpoint)
     }
 
-    /// Numbers of 16 bits as codes that stand for themselves, where they are a matrix.
+    /// Reads numbers of 16 bits as codes that stand for themselves; `None` where they are no matrix.
     fn read_narrowed(&self, after: &TensorHeader) -> Result<Option<QuantizedMatrix>, ConvertError> {
         let grid = if after.dtype == Dtype::F16 { GridKind::F16 } else { GridKind::Bf16 };
         let codes = self.converted.checkpoint.read(after)?;
@@ -420,7 +429,7 @@ impl Comparison {
             return Ok(Outcome::Wrong(finding(&before.name, "holds codes without a scale")));
         };
         // F32 and F64 hold every decoded value, BF16 its rounding.
-        // Of one length, for the shapes have been compared before.
+        // Both have one length, since the shapes have been compared before.
         let is_same = found.iter().zip(&expected).all(|(&found, &expected)| {
             let expected = match dtype {
                 FloatDtype::BF16 => bf16::from_f32(expected).to_f32(),
@@ -430,7 +439,7 @@ impl Comparison {
         });
         match (is_same, dtype) {
             (true, _) => Ok(Outcome::Identical),
-            // F16 has no room for all of them, and is judged as a rounding.
+            // F16 cannot hold all of them, and is judged as a rounding.
             (false, FloatDtype::F16) => self.compare_numbers(before, after),
             (false, FloatDtype::BF16 | FloatDtype::F32 | FloatDtype::F64) => {
                 Ok(Outcome::Wrong(finding(&before.name, "differs from the decoded original")))
@@ -438,16 +447,13 @@ impl Comparison {
         }
     }
 
-    /// Compares a layer in codes of another program with the plain numbers that it became, some rows at a
-    /// time, since banks of experts are large.
+    /// Compares a layer in codes of another program with the plain numbers that it became.
     fn compare_foreign(
         &self,
         before: &TensorHeader,
         foreign: &ForeignLayer,
         after: &TensorHeader,
     ) -> Result<Outcome, ConvertError> {
-        /// Numbers that are compared at once.
-        const AT_ONCE: usize = 1 << 21;
         let wrong = |problem: String| Ok(Outcome::Wrong(finding(&before.name, problem)));
         if foreign.shape != after.shape {
             return wrong(format!("shape {:?} became {:?}", foreign.shape, after.shape));
@@ -460,10 +466,9 @@ impl Comparison {
         };
         let (mut values, mut expected, mut found) = (vec![], vec![], vec![]);
         let mut at = 0;
-        let height = (AT_ONCE / foreign.cols()).max(1);
-        for first in (0..foreign.rows()).step_by(height) {
-            let rows = first..foreign.rows().min(first + height);
+        for rows in foreign.pieces(0..foreign.rows()) {
             self.original.foreign_rows(foreign, rows, &mut values)?;
+            // Decoded and rounded by the code that the conversion runs, so the bytes have to be equal.
             expected = dtype.stored(&values, expected);
             found.resize(expected.len(), 0);
             self.converted.checkpoint.read_into(after, at, &mut found)?;

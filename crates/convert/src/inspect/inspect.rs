@@ -40,7 +40,7 @@ pub struct Inspection {
     pub dialect: Dialect,
     /// Prefix that training code put before all names; mostly empty.
     pub wrapper: String,
-    /// Why a conversion cannot translate the names to the model's own, where they are not and it cannot.
+    /// Why a conversion cannot translate names of another dialect to the model's own; `None` where it can, or need not.
     pub names_stay: Option<String>,
     /// Whether ComfyUI opens it with its weights in `fp8`.
     pub fp8_consumer: Opens,
@@ -151,6 +151,7 @@ pub fn inspect(path: &Path) -> Result<Inspection, ConvertError> {
         dialect: subject.detected.dialect,
         wrapper: subject.detected.wrapper.clone(),
         names_stay,
+        // The catalogue begins with `fp8`.
         fp8_consumer: as_converted.opens(CATALOG[0].scheme, Layout::Comfy),
         preset: model.preset.name.clone(),
         dtypes: count_dtypes(&source),
@@ -193,6 +194,7 @@ fn shorten(text: &str) -> String {
 fn count_dtypes(source: &Source) -> Vec<DtypeCount> {
     let mut counts = BTreeMap::<(Dtype, &str), DtypeCount>::new();
     for header in source.checkpoint.tensors() {
+        // By stored name as well: the blocks of a GGUF file are all F32 once decoded.
         let count = counts.entry((header.dtype, header.stored_as())).or_default();
         count.dtype = header.stored_as();
         count.is_decoded = header.is_in_blocks();
@@ -222,8 +224,8 @@ fn count_quantized(source: &Source) -> Vec<QuantizedCount> {
     counts.map(|((scheme, spelling), layers)| QuantizedCount { scheme, spelling, layers }).collect()
 }
 
-/// Programs that open the layers as they are; where something beyond stock ComfyUI is needed for one
-/// of them, only that.
+/// Returns the programs that open the layers as they are; where one layer needs something beyond stock ComfyUI,
+/// only what such layers need.
 fn opened_by(source: &Source) -> Vec<String> {
     if source.checkpoint.tensors().is_empty() {
         return vec!["none: the file holds no tensor".to_owned()];

@@ -138,7 +138,7 @@ impl Histogram {
         let largest = f64::from(self.edges[Self::BINS]);
         let scale = Self::BINS as f64 / (2.0 * largest);
         for &value in values {
-            // A cast saturates: what rounding puts a little below 0 is in the first bin.
+            // The cast saturates: what rounding puts a little below 0 falls into the first bin.
             let bin = ((f64::from(value) + largest) * scale) as usize;
             self.counts[bin.min(Self::BINS - 1)] += 1;
         }

@@ -197,6 +197,8 @@ impl Catalog {
             let file: PresetFile = toml::from_str(text).map_err(|e| at(name)(e.into()))?;
             parsed.insert(name, file);
         }
+        // Every file is parsed before one is resolved, since a preset may include the rules of any
+        // other.
         let mut presets = Vec::new();
         for (name, file) in &parsed {
             presets.push(file.resolve(name, &parsed).map_err(at(name))?);
@@ -206,6 +208,8 @@ impl Catalog {
             .enumerate()
             .flat_map(|(index, preset)| (0..preset.architectures.len()).map(move |a| (index, a)))
             .collect();
+        // Across all presets, because the first architecture whose conditions hold is the one that
+        // counts.
         rows.sort_by_key(|&(preset, row): &(usize, usize)| {
             presets[preset].architectures[row].order
         });

@@ -75,7 +75,7 @@ impl fmt::Display for Condition {
 impl Test {
     fn parse(text: &str) -> Result<Self, String> {
         let not_understood = || format!("not a condition: `{text}`");
-        // Before a bracket with an axis, which this would be taken for.
+        // Tried before `KEY[d] = n`, for which it would be taken.
         if let Some((end, rank)) = text.strip_prefix('*').and_then(|it| it.split_once("[] = ")) {
             let rank = rank.parse().map_err(|_| not_understood())?;
             return match end.is_empty() {
@@ -96,7 +96,7 @@ impl Test {
             Some(start) => (start, true),
             None => (key, false),
         };
-        // A sign of the notation inside a name is a slip of whoever wrote the table.
+        // A character of the notation inside a name is a slip in the table.
         if key.is_empty() || key.contains([' ', '*', ']', '=', '|']) {
             return Err(not_understood());
         }

@@ -64,7 +64,7 @@ impl Detected {
     /// Returns the component that the tensor called `name` belongs to: the one with the longest
     /// prefix.
     pub fn component_of(&self, name: &str) -> &Component {
-        // Of equally long ones the first counts, and the main one comes first.
+        // Among equally long ones the first counts, and the main one comes first.
         let longer = |best: &Component, next: &Component| next.prefix.len() > best.prefix.len();
         self.components()
             .filter(|component| name.starts_with(&component.prefix))
@@ -151,7 +151,7 @@ fn found_behind_wrappers<'a>(
     let wrapped = unwrapped(shapes).into_iter();
     let wrapped = wrapped.map(|(wrapper, inside)| (wrapper, detect(&inside)));
     let wrapped = wrapped.filter(|(_, inner)| is_known(inner));
-    // Behind a beginning that nobody has named, few keys must not make a model of something else.
+    // Behind a beginning that no list names, a few keys must not turn something else into a model.
     let common = behind_common_beginnings(shapes).into_iter();
     let common = common.map(|(wrapper, inside)| (wrapper, detect(&inside)));
     let common = common.filter(|(_, inner)| is_known(inner) && inner.is_certain());
@@ -262,7 +262,7 @@ const TEXT_PREFIXES: [&str; 10] = [
 /// Returns the wrapper that most tensors start with, if more than five do.
 fn wrapper(shapes: &Shapes<'_>) -> Option<&'static str> {
     let holds = |start: &str| shapes.starting_with(start).next().is_some();
-    // SAM 3, of which ComfyUI takes no prefix off.
+    // SAM 3, from whose names ComfyUI takes no prefix.
     if holds("detector.") && holds("tracker.") {
         return None;
     }
@@ -321,6 +321,7 @@ fn companions(shapes: &Shapes<'_>, main: &Component) -> Vec<Component> {
     }
     let mut others: Vec<_> = starts.into_iter().map(|prefix| companion(shapes, prefix)).collect();
     others.extend(copies(shapes, main));
+    // Without a prefix the main model claims every tensor that no companion does.
     if has_strays && !main.prefix.is_empty() {
         others.push(unknown("", "unclaimed"));
     }
@@ -337,7 +338,8 @@ fn copies(shapes: &Shapes<'_>, main: &Component) -> Vec<Component> {
         return vec![];
     }
     let bare = main.evidence.iter().filter_map(|it| it.strip_prefix(main.prefix.as_str()));
-    let bare: Vec<&str> = bare.collect();
+    // The evidence for a dimension is the name and the shape, `x_embedder.weight [2304, 64]`.
+    let bare: Vec<&str> = bare.map(|it| it.split_once(" [").map_or(it, |(name, _)| name)).collect();
     let Some(first) = bare.first() else { return vec![] };
     let is_beside = |prefix: &&str| *prefix != main.prefix && prefix.ends_with('.');
     let prefixes = shapes.names().filter_map(|name| name.strip_suffix(first)).filter(is_beside);
@@ -401,7 +403,7 @@ fn companion(shapes: &Shapes<'_>, prefix: &str) -> Component {
     // A checkpoint puts its own prefix before those that the encoder has in its own file.
     let inside = |start: &&str| identify(shapes, &format!("{prefix}{start}"), Role::TextEncoder);
     match TEXT_PREFIXES.iter().find_map(inside) {
-        // All of it is the encoder's, also what stands beside its `transformer.`.
+        // All of it belongs to the encoder, even tensors beside its `transformer.`.
         Some(component) => Component { prefix: prefix.to_owned(), ..component },
         None => unknown(prefix, "unclaimed"),
     }

@@ -215,7 +215,7 @@ fn read(files: &[(&str, &str)]) -> Result<Vec<DialectTable>, TableError> {
 
 impl TableFile {
     fn resolve(&self, name: &str, all: &BTreeMap<&str, Self>) -> Result<DialectTable, String> {
-        // Its own come first: they count where both have a name for one tensor.
+        // Its own rules come first, and so decide where both have a name for one tensor.
         let mut rules = vec![];
         self.add_rules(&mut rules)?;
         for other in &self.include {

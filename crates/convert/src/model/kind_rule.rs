@@ -97,7 +97,7 @@ fn read(files: &[(&str, &str)]) -> Result<Vec<KindRule>, KindError> {
             });
         }
     }
-    // Across files: a kind that is told by more may have to come before one of another file.
+    // Across files: a rule with more conditions may have to come before one of another file.
     rules.sort_by_key(|rule| rule.order);
     Ok(rules)
 }

@@ -65,7 +65,7 @@ impl NameTemplate {
                 Token::Number(formula) => {
                     let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
                     let (number, behind) = rest.split_at(digits);
-                    // `01` would not come back as it was.
+                    // `01` would be written back as `1`.
                     if number.len() > 1 && number.starts_with('0') {
                         return None;
                     }
@@ -118,7 +118,7 @@ impl Formula {
             Some(_) => (rest.checked_div(stride)?, rest.checked_rem(stride)?),
             None => (0, rest),
         };
-        // A block without a name is the last of its level, or there is none to count.
+        // Without a name for blocks, the number has to be that of the last block of its level, or of the level alone.
         match &self.block {
             Some(name) => put(indices, name, block)?,
             None if block == self.last(stride) => {}

@@ -214,7 +214,7 @@ impl DialectTable {
                 scope.shapes.starting_with(&start).next().is_some()
             })
         };
-        // The first rule counts, so that a table may put an exception before what it is one of.
+        // The first rule that fits counts, so that a table may put exceptions before the general rule.
         self.rules.iter().find_map(|rule| {
             rule.theirs.iter().enumerate().find_map(|(part, theirs)| {
                 let (rest, indices) = theirs.match_start(bare, stride)?;
@@ -335,7 +335,7 @@ impl NameRule {
         let Some(key) = &self.rows.heads else { return Ok(None) };
         let unknown = || TranslationError::Heads { tensor: tensor.to_owned(), key: key.clone() };
         let heads = header.number(key).filter(|heads| *heads > 0).ok_or_else(unknown)?;
-        // Twice, for the order is one of two halves in each head.
+        // Twice the heads, since each head is made of two halves that interleave.
         match rows.is_multiple_of(heads.saturating_mul(2)) {
             true => Ok(Some(rows / heads)),
             false => Err(TranslationError::Uneven { tensor: tensor.to_owned(), rows }),
@@ -393,7 +393,7 @@ fn taken(
     is_back: bool,
 ) -> Result<Vec<Rows>, TranslationError> {
     let count = range.end - range.start;
-    // A bias has no columns, so that its weight tells whether halves change places.
+    // Asked of the weight even for a bias, which has no columns to tell.
     if rule.swaps(weight_beside(tensor, leaf, scope.shapes)) {
         if !count.is_multiple_of(2) {
             return Err(TranslationError::Uneven { tensor: tensor.to_owned(), rows: count });
@@ -427,6 +427,7 @@ fn parted(
     let counts = match parts {
         1 => vec![rows],
         _ => {
+            // A bias does not show the width by which it is cut: its weight does.
             let weight = weight_beside(name, leaf, scope.shapes).unwrap_or(shape);
             let width = weight.get(1).copied().unwrap_or(0);
             let square = rule.rows.square;

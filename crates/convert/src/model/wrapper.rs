@@ -36,7 +36,7 @@ const TRAINING_WRAPPERS: [&str; 25] = [
 const COMMON_WRAPPERS: [&str; 4] = ["model", "net", "transformer", "diffusion_model"];
 
 /// Wrappers inside wrappers that are tried.
-// Each is a copy of the table of names, so that names made up of dots may not cost more.
+// Each level copies the table of names: the bound keeps made-up names full of dots from costing more.
 const DEEPEST: usize = 6;
 
 /// Returns a layer's name without the wrappers at its front, where one of training code is among
@@ -98,7 +98,7 @@ fn common_wrapper(shapes: &Shapes<'_>) -> Option<&'static str> {
     let count = |wrapper: &str| shapes.starting_with(&format!("{wrapper}.")).count();
     let counted = COMMON_WRAPPERS.into_iter().chain(TRAINING_WRAPPERS);
     let counted = counted.map(|wrapper| (wrapper, count(wrapper)));
-    // Of equal counts the first of the lists: loaders' own names before those of training code.
+    // Among equal counts the first in the lists: loaders' own names before those of training code.
     let (wrapper, most) = counted.reduce(|best, next| if next.1 > best.1 { next } else { best })?;
     (most > 0 && most * 3 >= shapes.names().count()).then_some(wrapper)
 }

@@ -354,12 +354,12 @@ impl<'a> Problem<'a> {
                 }
             };
             let others = || (0..group.choices.len()).filter(|&other| other != own);
-            // More bytes that save nothing are no offer; fewer bytes always are.
+            // More bytes that save no loss are no offer; fewer bytes always are one.
             let is_larger = |&other: &usize| {
                 group.choices[other].cost > now.cost && group.choices[other].value < now.value
             };
             let is_smaller = |&other: &usize| group.choices[other].cost < now.cost;
-            // What a byte saves, the measure by which the mix itself was chosen.
+            // Loss saved per byte, by which the mix itself was chosen.
             let rate = |other: usize| {
                 let choice = group.choices[other];
                 (choice.value - now.value) / (now.cost - choice.cost)

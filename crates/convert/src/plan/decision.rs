@@ -1,6 +1,8 @@
 use std::collections::BTreeMap;
 
-use roundwise_layout::{LayerShape, MatmulPrecision, layer_of, layer_of_weight, weight_of};
+use roundwise_layout::{
+    InputScale, LayerShape, MatmulPrecision, layer_of, layer_of_weight, weight_of,
+};
 use roundwise_scheme::Scheme;
 use roundwise_tensor_file::{Dtype, TensorHeader, TensorSpec};
 use serde::{Deserialize, Serialize};
@@ -44,6 +46,8 @@ pub enum Decision {
         scheme: Scheme,
         /// How the layer may be multiplied.
         matmul_precision: MatmulPrecision,
+        /// The number that the layer gets of its inputs, from statistics.
+        input_scale: Option<InputScale>,
         /// The bias that is corrected for the error of the codes, and written with them.
         bias: Option<TensorHeader>,
         /// Rows that are worked on at once, where the weight is too large to be held whole.
@@ -151,10 +155,20 @@ impl PlannedTensor {
 
     /// Returns the activation scale that its layer gets.
     pub(crate) fn input_scale_spec(&self) -> Option<TensorSpec> {
-        let Decision::Repack { gets_input_scale: true, .. } = self.decision else { return None };
-        // One number without dimensions, as ComfyUI writes it.
-        let name = format!("{}.input_scale", self.layer());
-        Some(TensorSpec { name, dtype: Dtype::F32, shape: vec![] })
+        match self.decision {
+            // One number without dimensions, as ComfyUI writes it.
+            Decision::Repack { gets_input_scale: true, .. } => {
+                let name = format!("{}.input_scale", self.layer());
+                Some(TensorSpec { name, dtype: Dtype::F32, shape: vec![] })
+            }
+            Decision::Quantize { input_scale, .. } => input_scale.map(|it| it.spec(self.layer())),
+            Decision::Repack { gets_input_scale: false, .. }
+            | Decision::Copy
+            | Decision::Rename { .. }
+            | Decision::Decode { .. }
+            | Decision::Correct
+            | Decision::Remove => None,
+        }
     }
 
     /// Returns the scheme of the codes that it becomes, and how its layer may be multiplied.
@@ -180,6 +194,13 @@ impl PlannedTensor {
         match self.decision {
             Decision::Quantize { band_rows, .. } => band_rows,
             _ => None,
+        }
+    }
+
+    /// Notes the number of rows that are worked on at once, for a weight that becomes codes.
+    pub(crate) fn set_band_rows(&mut self, rows: Option<usize>) {
+        if let Decision::Quantize { band_rows, .. } = &mut self.decision {
+            *band_rows = rows;
         }
     }
 

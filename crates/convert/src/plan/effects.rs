@@ -73,15 +73,15 @@ impl Effects {
                 .filter(|answer| discriminant(&answer.question) != discriminant(&setting));
             others.filter_map(|answer| answer.verdict.as_ref()).next()
         };
-        // About tensors that are no candidates only `keep` says anything.
+        // Of tensors that are no candidates only `keep` can have been meant.
         let is_candidate = !matches!(
             decided,
             Question::Removal | Question::SideTensor | Question::CorrectedBias | Question::Matrix
         );
         for answer in answers {
             if answer.question == Question::BaseList && answer.is_waived {
-                // Its effect shows where it keeps silent: a layer of the list became codes, and not
-                // because somebody named it.
+                // A waived list gives no verdict, so that its effect shows otherwise: a layer on it became
+                // codes, and no rule or `include` named it.
                 let is_converted = matches!(verdict.wish, Wish::Codes(_));
                 let is_by_name = matches!(decided, Question::Rule(_) | Question::Include(_));
                 self.ignore_base_list.add(changes_if(is_converted && !is_by_name));

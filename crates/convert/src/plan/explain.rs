@@ -50,7 +50,7 @@ pub fn explain(request: &PlanRequest<'_>, name: &str) -> Result<Explanation, Con
         let step = Step { asked: "what the recipe is for".into(), answer, decides: true };
         return Ok(Explanation { planned, made_of, steps: vec![step] });
     }
-    // Asked once more for this tensor: a plan keeps decisions, not answers.
+    // Asked once more for this one tensor, since a plan keeps decisions, not answers.
     let shapes = source.shapes();
     let questions = Questions {
         source,

@@ -162,7 +162,7 @@ fn without_statistics(inputs: &LayerInputs, tensors: &[PlannedTensor]) -> Option
 
 fn disputed_metadata(source: &Source) -> Vec<Note> {
     let disputed = source.checkpoint.disputed_metadata().iter();
-    // The entries about layers are read together, and written anew.
+    // The entries of all shards about layers are read together and written anew, so that none is lost.
     disputed
         .filter(|(key, _)| *key != QUANTIZATION_METADATA)
         .map(|(key, values)| Note::DisputedMetadata { key: key.clone(), others: values.len() })
@@ -255,7 +255,7 @@ fn stored_otherwise(recipe: &Recipe) -> Vec<Note> {
     let of_rules = file.rules.iter().map(|rule| &rule.scheme);
     let of_layers = file.assign.iter().map(|assigned| &assigned.scheme);
     let names = file.scheme.iter().chain(&file.fallback_scheme).chain(of_rules).chain(of_layers);
-    // By name, so that each is told once and in one order.
+    // A set of names, so that each is told once and in one order.
     let asked: BTreeSet<&String> = names.collect();
     let asked = asked.into_iter().filter_map(|name| name.parse::<Scheme>().ok());
     let stored = asked.map(|asked| (asked, recipe.layout().stored_scheme(asked)));
@@ -320,8 +320,8 @@ fn decoded_not_finite(request: &PlanRequest<'_>, tensors: &[PlannedTensor]) -> O
     (!weights.is_empty()).then_some(Note::DecodedNotFinite { weights })
 }
 
-/// Returns notes of scales of weights that hold no codes, or are not there: whoever made the file may have meant
-/// them.
+/// Returns notes of scales of weights that hold no codes, or are not there: the maker of the file may have meant
+/// them to count.
 fn orphan_scales(tensors: &[PlannedTensor]) -> impl Iterator<Item = Note> {
     let left_out_for = |reason: Reason| -> Vec<String> {
         let is_so = |planned: &&PlannedTensor| {

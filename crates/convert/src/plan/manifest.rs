@@ -66,7 +66,7 @@ impl Plan {
     pub fn file_tensors(&self) -> Vec<(TensorSpec, Vec<u8>)> {
         match &self.part {
             None => self.file_tensors_of(&self.tensors),
-            // Somebody has to write what is there once.
+            // What a file has once goes into the first part.
             Some(part) if part.is_first() => self.file_tensors_of(&part.whole),
             Some(_) => vec![],
         }
@@ -88,7 +88,7 @@ impl Plan {
         }
     }
 
-    /// Returns what servers are told of the layers, `None` for programs that need no telling.
+    /// Returns the configuration that tells servers about the layers; `None` for programs that read none.
     pub(crate) fn server_config(&self) -> Option<ServerConfig> {
         let mut layers = ServedLayers::default();
         for planned in self.part.as_ref().map_or(&self.tensors, |part| &part.whole) {
@@ -99,7 +99,9 @@ impl Plan {
                 None => {}
             }
         }
-        // One that is the embedding once more has no tensor, and is a layer all the same.
+        layers.has_input_scales =
+            self.tensors.iter().any(|planned| planned.input_scale_spec().is_some());
+        // A head that shares the embedding's weight has no tensor of its own, and is a layer all the same.
         if !layers.codes.contains_key(OUTPUT_HEAD) {
             layers.kept.push(OUTPUT_HEAD.to_owned());
         }
@@ -166,7 +168,7 @@ impl Plan {
     }
 }
 
-/// Tells whether a weight is a matrix, which a program might take for a layer in codes.
+/// Returns whether a weight is a matrix, which a program might take for a layer in codes.
 fn is_kept_matrix(planned: &PlannedTensor) -> bool {
     let is_left = !matches!(planned.decision, Decision::Remove);
     is_left && planned.shape.len() == 2 && layer_of_weight(&planned.header.name).is_some()

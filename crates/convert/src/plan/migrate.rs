@@ -101,7 +101,7 @@ impl<'a> Migration<'a> {
                 let takes = self.layout.takes(stored.scheme, shape);
                 takes.map_err(|error| error.to_string())
             });
-        // Only for what fits otherwise: these questions read the scales.
+        // Asked last and only of layers that fit otherwise, since these questions read the scales.
         if fits.is_ok() && !self.divides_exactly(stored)? {
             return Ok(Err(
                 "the factor of its scales has no inverse that divides to the same".into()
@@ -114,7 +114,7 @@ impl<'a> Migration<'a> {
         Ok(fits)
     }
 
-    /// Tells whether the layout has the same numbers where it divides by the inverse of a factor.
+    /// Returns whether a reader of the layout, which divides by the inverse of a factor, gets the same numbers.
     fn divides_exactly(&self, stored: &StoredLayer) -> Result<bool, ConvertError> {
         let divides = self.layout == Layout::CompressedTensors && stored.scheme == Scheme::NVFP4;
         // A file of compressed-tensors has the divisor itself, and its reader goes by that.
@@ -123,9 +123,8 @@ impl<'a> Migration<'a> {
         }
         let factor = self.source.codes(stored)?.tensor_scale();
         let inverse = 1.0 / factor;
-        // All E4M3 scales there are.
         let is_same = |block: f32| block / inverse == block * factor;
-        // Block scales are not negative, and 0x7F is NaN.
+        // For every scale that a block can have: none is negative, and 0x7F is NaN.
         Ok((0..0x7F).map(E4m3::decode).all(is_same))
     }
 

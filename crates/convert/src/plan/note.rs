@@ -1,7 +1,7 @@
 use std::fmt;
 
-use roundwise_layout::Repair;
-use roundwise_scheme::Scheme;
+use roundwise_layout::{Layout, Repair, reads_banks};
+use roundwise_scheme::{CATALOG, Scheme};
 use roundwise_tensor_file::Remark;
 
 use crate::model::{Dialect, FileKind};
@@ -461,10 +461,12 @@ fn write_banks(f: &mut fmt::Formatter<'_>, banks: &ExpertBanks) -> fmt::Result {
     write!(f, "{} {stay} as in the input: ", counted(banks.tensors, "expert bank"))?;
     write!(f, "{}, {:.0} % of the file; ", sized(banks.bytes), banks.percent())?;
     f.write_str("each holds several matrices, ")?;
-    f.write_str(match banks.is_read_in_codes {
-        true => "which layout `comfy` stores as `fp8`, `fp8-e5m2`, `int8`, `int8-row`, `mxfp8`, `nvfp4` or `int4-convrot`",
-        false => "and no layout here has codes for them",
-    })
+    if !banks.is_read_in_codes {
+        return f.write_str("and no layout here has codes for them");
+    }
+    let read = CATALOG.iter().filter(|entry| reads_banks(Layout::Comfy, entry.scheme));
+    let schemes: Vec<String> = read.map(|entry| format!("`{}`", entry.name)).collect();
+    write!(f, "which layout `comfy` stores as {}", schemes.join(", "))
 }
 
 fn write_repair(f: &mut fmt::Formatter<'_>, Repair { defect, remedy }: &Repair) -> fmt::Result {

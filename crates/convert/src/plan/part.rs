@@ -105,9 +105,7 @@ impl Part {
 fn in_one_piece(planned: &PlannedTensor) -> PlannedTensor {
     let mut planned = planned.clone();
     // Bands follow from what one machine has to do, which is known after the parts are.
-    if let Decision::Quantize { band_rows, .. } = &mut planned.decision {
-        *band_rows = None;
-    }
+    planned.set_band_rows(None);
     planned
 }
 

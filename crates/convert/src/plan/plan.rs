@@ -118,20 +118,19 @@ impl Plan {
             sharding: request.limits.sharding(source),
             part,
         };
-        plan.refuse_for_transformers(path, recipe)?;
+        plan.refuse_for_program(path, recipe)?;
         let grown = plan.grown(source);
         Ok(Self { notes: plan.notes.into_iter().chain(grown).collect(), ..plan })
     }
 
-    /// Refuses schemes that transformers does not open, where the output is said to be for it.
-    fn refuse_for_transformers(&self, path: &Path, recipe: &Recipe) -> Result<(), ConvertError> {
-        let named = Program::Transformers.to_string();
-        if recipe.file().program.as_ref() != Some(&named) {
-            return Ok(());
-        }
+    /// Refuses schemes that the program which the output is said to be for does not open, and others do.
+    fn refuse_for_program(&self, path: &Path, recipe: &Recipe) -> Result<(), ConvertError> {
+        let named = recipe.file().program.as_deref();
+        let known = Program::NAMES.into_iter().find(|(name, _)| Some(*name) == named);
+        let Some((named, program)) = known else { return Ok(()) };
         let are_alike = self.are_experts_alike();
         let complaint = |scheme: Scheme| {
-            let others = self.subject.servers_but_transformers(scheme, self.layout, are_alike)?;
+            let others = self.subject.other_servers(program, scheme, self.layout, are_alike)?;
             let problem = format!(
                 "{named} does not read `{scheme}` in this model; {others} do\n  name another scheme, or one of these"
             );
@@ -374,8 +373,7 @@ fn decide_all(
             let mut migration = Migration::new(source, layout, detected);
             let decide = |header| Ok(planned(header, migration.decide(header)?));
             let tensors = headers.map(decide).collect::<Result<_, ConvertError>>()?;
-            // Before the layers that do not fit: of what cannot be read nobody knows whether it
-            // would.
+            // Before the layers that do not fit: whether an unreadable layer would fit cannot be known.
             refuse_unreadable(path, source, &[])?;
             migration.finish()?;
             Ok((tensors, vec![]))
@@ -415,7 +413,7 @@ fn fit_memory(
 ) -> Result<MemoryPlan, ConvertError> {
     let PlanRequest { source, recipe, workers, limits, .. } = *request;
     let limit = limits.memory_bytes;
-    // A bias is corrected by the whole of its weight.
+    // Correcting a bias takes the whole of its weight.
     let may_band = recipe.bias_correction() == BiasCorrection::None;
     let rounding = recipe.rounding();
     MemoryPlan::fit(tensors, rounding, recipe.scale_rule_without_inputs(), workers, limit, may_band)
@@ -438,6 +436,7 @@ fn refuse_codes(
     if !recipe.stores_codes() {
         return Ok(());
     }
+    // A preset that was only detected refuses below, where a recipe may insist on what the model is.
     let forced = recipe.preset().and(preset.refuse.as_ref());
     if let Some(reason) = forced {
         return Err(ConvertError::Refused {
@@ -462,7 +461,7 @@ fn refuse_subject(path: &Path, recipe: &Recipe, subject: &Subject) -> Result<(),
                         + Setting::new("as").quoted()
                         + " insists on what it is"
                 }
-                // Only a conversion asks what the file is.
+                // Only a conversion can be told what the file is.
                 Purpose::Decode(_) | Purpose::Migrate | Purpose::Repair | Purpose::Edit => {
                     way_out.into()
                 }
@@ -495,7 +494,7 @@ fn refuse_unreadable(
     match defects.is_empty() {
         true => Ok(()),
         false => {
-            // What a repair leaves has none, and what it has mended is read.
+            // Repairable where a repair was not tried yet, and would leave no defect.
             let left = RepairedLayers::find(&source.checkpoint)?.stored.defects;
             let is_repairable = source.repaired.is_none() && left.is_empty();
             Err(ConvertError::Unreadable { path: path.to_owned(), defects, is_repairable })
@@ -516,7 +515,7 @@ fn part_for_servers(path: &Path) -> ConvertError {
 /// Refuses a weight file by itself for servers: what they read beside it goes along with a folder alone.
 fn refuse_lone_file(source: &Source, subject: &Subject) -> Result<(), ConvertError> {
     let path = source.checkpoint.path();
-    // Where nothing describes a language model that is said first.
+    // Where nothing describes a language model, another refusal says so.
     if !source.checkpoint.is_lone_file() || subject.served.is_none() {
         return Ok(());
     }

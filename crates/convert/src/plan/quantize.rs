@@ -19,7 +19,7 @@ use crate::source::experts::is_expert_bank;
 pub(crate) struct Quantization<'a> {
     questions: Questions<'a>,
     effects: Effects,
-    /// Layers that two settings want different things of, by what is to be said of the settings.
+    /// Layers of which two settings want different things, by the complaint about the settings.
     contradictions: BTreeMap<Complaint, BTreeSet<String>>,
     complaints: Vec<Complaint>,
     /// The scheme of each stack of servers.
@@ -49,13 +49,16 @@ impl<'a> Quantization<'a> {
         let foreign = self.questions.source.foreign_layer(header);
         let matmul_precision =
             self.matmul_precision(header, matches!(verdict.wish, Wish::Codes(_)));
-        // A weight that was in codes before keeps nothing of them, whatever becomes of it.
+        // Whatever becomes of a weight that was in codes, it keeps nothing of the old ones.
         match (&verdict.wish, stored, foreign) {
             (Wish::Codes(scheme), ..) => {
                 let bias = self.questions.bias_of(header).cloned();
                 let scheme = *scheme;
                 self.complain_of_stack(layer_of(&header.name), scheme);
-                let codes = Decision::Quantize { scheme, matmul_precision, bias, band_rows: None };
+                let input_scale = self.questions.recipe.input_scale(scheme);
+                let band_rows = None;
+                let codes =
+                    Decision::Quantize { scheme, matmul_precision, input_scale, bias, band_rows };
                 let reason = match (stored, foreign) {
                     (Some(stored), _) => reason.of_stored(stored),
                     (None, Some(foreign)) => reason.of_foreign(foreign),
@@ -87,7 +90,7 @@ impl<'a> Quantization<'a> {
         let mut matched = None;
         for (index, pattern) in self.questions.recipe.full_precision().iter().enumerate() {
             if pattern.is_match(layer) {
-                // Only the first pattern that matches has an effect; the others are told as idle.
+                // Only the first pattern that matches has an effect; the others are reported as idle.
                 let is_first = matched.replace(()).is_none();
                 self.effects.add_full_precision(index, is_first && becomes_codes);
             }
@@ -219,7 +222,7 @@ fn forced_by(answers: &[Answer], recipe: &Recipe) -> Option<Complaint> {
     include.or(rule)
 }
 
-/// Says of what is wrong with some layers how many they are, and the names of a few.
+/// Adds to a complaint how many layers it is about, and the names of a few.
 pub(crate) fn of_layers(complaint: Complaint, layers: &BTreeSet<String>) -> Complaint {
     const SHOWN: usize = 3;
     let shown: Vec<String> = layers.iter().take(SHOWN).map(|name| format!("`{name}`")).collect();

@@ -250,7 +250,7 @@ impl<'a> Questions<'a> {
         let may_stay = header.name.ends_with(".input_scale")
             && self.recipe.layout() == Layout::Comfy
             && stored.scheme == fp8;
-        // The weight is asked about by the name of the layer, whatever its codes are called.
+        // The weight goes by the name of its layer, whatever the tensor with its codes is called.
         let weight = self.source.checkpoint.get(&weight_of(&stored.layer));
         may_stay && weight.is_some_and(|weight| self.verdict(weight).wish == Wish::Codes(fp8))
     }
@@ -339,7 +339,7 @@ impl<'a> Questions<'a> {
     /// Returns whether a scheme of the recipe stores plain numbers, which need no matrix.
     fn stores_plain_numbers(&self) -> bool {
         let rules = self.recipe.rules().iter().map(|rule| rule.scheme);
-        // Any scheme of the recipe may be the one: which it is, is asked later.
+        // Any scheme of the recipe may become that of the weight, which is asked later.
         let schemes = rules.chain(self.recipe.fallback_scheme()).chain([self.recipe.scheme()]);
         schemes.into_iter().any(|scheme| !scheme.has_scales())
     }
@@ -378,6 +378,7 @@ impl<'a> Questions<'a> {
         let is_kept = |layer: &String| {
             let weight = self.source.checkpoint.get(&weight_of(layer));
             let weight = weight.filter(|weight| self.source.shape_of(weight).len() == 2);
+            // Without its own stack, whose answer would ask for this layer again.
             let wish = weight.map(|weight| wish(&self.ask_alone(weight)));
             wish.is_some_and(|wish| matches!(wish, Wish::Keep | Wish::Correct))
         };
@@ -413,7 +414,7 @@ impl<'a> Questions<'a> {
     /// base list, which most programs read as plain numbers.
     fn fallback(&self, header: &TensorHeader, layer: &str) -> Option<Answer> {
         let scheme = self.recipe.fallback_scheme()?;
-        // What presets say is asked again, without the fallback, or it would answer itself.
+        // The presets are asked again here, without the fallback, which would otherwise answer itself.
         let mut presets = self.presets(header, layer);
         let is_base = presets
             .iter()
@@ -436,7 +437,7 @@ impl<'a> Questions<'a> {
             });
             Answer::kept(question, reason)
         };
-        // Asked also where it is ignored: whether that changes anything is told afterwards.
+        // Asked even where it is ignored, so that a note can tell whether ignoring it changes anything.
         let mut base = kept(Question::BaseList, Preset::base());
         if !self.recipe.uses_base_list() {
             let is_waived = base.verdict.take().is_some();
@@ -545,7 +546,7 @@ impl<'a> Questions<'a> {
         let is_by_columns = self.preset.split_by_columns.iter().any(|name| name == last);
         let (what, size, block) = match is_by_columns {
             true => ("columns", cols, width),
-            false => ("rows", rows, height),
+            false => ("rows", rows, height.max(scheme.rows_in_word())),
         };
         match size.is_multiple_of(devices.saturating_mul(block)) {
             true => Ok(()),

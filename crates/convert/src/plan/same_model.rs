@@ -20,7 +20,7 @@ pub(crate) fn same_model(
     source: &Source,
     after: &Shapes<'_>,
 ) -> Result<(), ConvertError> {
-    // Of an input that is packed itself, the names and shapes that its weights have.
+    // An input that is packed itself is looked at by the names and shapes of its unpacked weights.
     let unpacked = |header: &TensorHeader| {
         let stored = source.stored_layer(header);
         let name = stored.map_or_else(|| header.name.clone(), |stored| weight_of(&stored.layer));
@@ -29,8 +29,8 @@ pub(crate) fn same_model(
     let tensors: Vec<_> = source.checkpoint.tensors().iter().map(unpacked).collect();
     let before = tensors.iter().map(|(name, shape)| (name.as_str(), shape.as_slice())).collect();
     let subject = source.subject();
-    // Insisted on one kind, both are looked at as that kind: the question is whether loaders see a
-    // difference.
+    // Where somebody insists on a kind, both are looked at as that kind: the question is whether loaders
+    // see a difference.
     let recognise = |shapes: &Shapes<'_>| match subject.looks_like {
         Some(_) => model(&detect_as(shapes, subject.kind())),
         None => model(&detect(shapes)),

@@ -89,8 +89,8 @@ impl Sensitivity {
             self.layers.values().flat_map(BTreeMap::values).any(known)
         };
         match self.curvature {
-            // The best that some layer has: for others `‖E‖²` stands in, scaled, rather than the
-            // worst measure for all.
+            // The best measure that some layer has: for the others a scaled `‖E‖²` stands in, which is better
+            // than the worst measure for all.
             Some(curvature) if has(|loss| loss.loss.is_some()) => Measure::Loss(curvature),
             Some(_) | None if has(|loss| loss.output_error.is_some()) => Measure::OutputError,
             Some(_) | None => Measure::WeightError,

@@ -83,7 +83,7 @@ impl Plan {
 }
 
 impl TensorKind {
-    /// The kind of a tensor, which it does not count yet.
+    /// Returns the kind of a tensor, without counting it.
     fn of(planned: &PlannedTensor) -> Self {
         Self {
             pattern: pattern(planned.layer()),
@@ -120,7 +120,7 @@ pub(crate) fn expression(layer: &str) -> String {
 ///
 /// - `is_whole`: whether every layer of the pattern is meant
 fn expression_of(layers: &[String], is_whole: bool) -> String {
-    // A part that is `#` by name is of one pattern with numbers.
+    // A part that is named `#` has the pattern of a number, and `\d+` would not match it.
     let is_told = is_whole && layers.iter().all(|layer| !layer.contains('#'));
     match layers.first() {
         Some(first) if is_told => expression(first),
@@ -132,9 +132,9 @@ fn expression_of(layers: &[String], is_whole: bool) -> String {
     }
 }
 
-/// Alternatives, their common beginning and end once.
+/// Returns an alternation with the common beginning and end written once.
 fn shared(names: &[String]) -> String {
-    // Ends at dots, where no escape is cut in two.
+    // Split at dots, so that no escape is cut in two.
     let parts: Vec<Vec<&str>> = names.iter().map(|name| name.split(r"\.").collect()).collect();
     let Some((first, others)) = parts.split_first() else { return String::new() };
     let shortest = parts.iter().map(Vec::len).min().unwrap_or(0);

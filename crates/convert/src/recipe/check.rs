@@ -12,6 +12,7 @@ use crate::recipe::complaint::Complaint;
 use crate::recipe::edit::{Edit, PROVENANCE_KEY};
 use crate::recipe::edit_file::EditFile;
 use crate::recipe::file::{AssignmentFile, RecipeFile, RuleFile};
+use crate::recipe::inputs::InputScales;
 use crate::recipe::names::Names;
 use crate::recipe::plain_dtype::PlainDtype;
 use crate::recipe::program::Program;
@@ -73,8 +74,7 @@ impl<'a> Checker<'a> {
             ("edit", file.edit.as_ref().map(|_| Purpose::Edit), "codes stay"),
             ("repair", (file.repair == Some(true)).then_some(Purpose::Repair), "codes stay"),
         ];
-        // A setting that would do nothing is refused: somebody who names it expects something of
-        // it.
+        // A setting that would do nothing is refused, since whoever names it expects it to do something.
         let others = file.keys_of_quantizing();
         let mut named = purposes.into_iter().filter_map(|(key, it, why)| Some((key, it?, why)));
         let Some((key, purpose, why)) = named.next() else { return Purpose::Quantize };
@@ -105,6 +105,23 @@ impl<'a> Checker<'a> {
         }
     }
 
+    /// Returns where scales of inputs come from.
+    pub(crate) fn inputs(&mut self, layout: Layout, schemes: &[Scheme]) -> InputScales {
+        let named = self.choice("inputs", self.file.inputs.as_deref(), &InputScales::NAMES);
+        let named = named.unwrap_or_default();
+        let has_place = schemes.iter().any(|scheme| layout.input_scale(*scheme).is_some());
+        if named == InputScales::Static && !has_place {
+            let schemes = schemes.iter().map(|scheme| format!("`{scheme}`")).collect::<Vec<_>>();
+            let problem = format!(
+                "layout `{layout}` stores no scales of inputs for {}\n  `fp8` and `nvfp4` have them in layout \
+                 `compressed-tensors`, `nvfp4` also in `modelopt`",
+                schemes.join(", ")
+            );
+            self.complain("inputs", problem);
+        }
+        named
+    }
+
     /// Complains about a layout that is not for the program that was named.
     pub(crate) fn agree(&mut self, layout: Layout) {
         let Some(named) = self.file.program.as_deref() else { return };
@@ -113,7 +130,7 @@ impl<'a> Checker<'a> {
         let Some((_, program)) = known else { return };
         if program.is_server() != layout.is_for_servers() {
             match (&self.file.layout, &self.file.scheme) {
-                // The scheme brought its layout.
+                // No layout was named: the scheme implied it.
                 (None, Some(scheme)) => {
                     let problem =
                         format!("`{scheme}` is stored as `{layout}`, which {named} does not read");
@@ -368,7 +385,7 @@ fn of_method(complaint: roundwise_rounding::Complaint) -> Complaint {
         "method" => Setting::new(name),
         name => Setting::new(format!("method_options.{name}")),
     };
-    // These name other settings.
+    // Problems that name another setting; all others are plain words.
     let problem = match &complaint.problem {
         Problem::LessThan { found, other } => {
             Text::from(format!("{found} is less than ")) + setting(other).quoted()

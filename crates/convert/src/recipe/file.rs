@@ -54,6 +54,11 @@ pub struct RecipeFile {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "clap", arg(long = "tp", value_name = "DEVICES"))]
     pub tensor_parallel: Option<u32>,
+    /// For servers: where scales of layers' inputs come from, `dynamic` or `static`. Default
+    /// `dynamic`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "clap", arg(long, value_name = "SCALES", help = help::inputs()))]
+    pub inputs: Option<String>,
     /// How codes are chosen, by the name of a method. Default `nearest`.
     #[serde(skip_serializing_if = "Option::is_none", alias = "rounding")]
     #[cfg_attr(feature = "clap", arg(long, value_name = "METHOD", visible_alias = "rounding", help = help::method(), help_heading = "Learned rounding"))]

@@ -47,6 +47,12 @@ pub(super) fn scheme() -> String {
         + " [default: fp8, for servers fp8-row]"
 }
 
+pub(super) fn inputs() -> String {
+    "For servers, the scales of layers' inputs: dynamic, found in every batch, or static, stored from \
+     statistics; nvfp4 takes inputs as codes with static alone [default: dynamic]"
+        .to_owned()
+}
+
 pub(super) fn scale_rule() -> String {
     choices("How scales are chosen", ScaleRule::NAMES.map(|(name, _)| name))
         + " [default: absmax, but mse for 4-bit codes with statistics]"

@@ -106,7 +106,7 @@ impl Import {
 
     fn add(&mut self, pattern: &str, settings: &Value) {
         let Some(settings) = self.settings(pattern, settings) else { return };
-        // A skipped layer may have a `format` as well, which then says nothing.
+        // A skipped layer may name a `format` as well, which then means nothing.
         if settings.skip {
             self.recipe.keep.push(pattern.to_owned());
             return;
@@ -153,7 +153,7 @@ impl Import {
     }
 
     fn finish(mut self) -> Result<RecipeFile, RecipeError> {
-        // Without `simple` the method is left to whoever uses the recipe.
+        // Without `simple` the method is left open.
         match (self.simple.contains(&true), self.simple.contains(&false)) {
             (true, false) => self.recipe.method = Some("nearest".to_owned()),
             (true, true) => self.complaints.push(Complaint::of_all(

@@ -9,6 +9,7 @@ pub(crate) mod edit_file;
 pub(crate) mod file;
 #[cfg(feature = "clap")]
 pub mod help;
+pub(crate) mod inputs;
 pub(crate) mod layer_config;
 pub(crate) mod min_size;
 pub(crate) mod names;
@@ -28,6 +29,7 @@ pub use self::command::Command;
 pub use self::complaint::{Complaint, RecipeError};
 pub use self::edit_file::EditFile;
 pub use self::file::{AssignmentFile, RecipeFile, RuleFile};
+pub use self::inputs::InputScales;
 pub use self::layer_config::import_layer_config;
 pub use self::min_size::default_min_size;
 pub use self::names::Names;

@@ -6,7 +6,7 @@ pub(crate) fn overlaid(mut under: Table, over: Table) -> Table {
     for (key, value) in over {
         let value = match (under.remove(&key), value) {
             (Some(Value::Array(below)), Value::Array(above)) => {
-                // Before those below, for of rules the first that matches decides.
+                // Before those below, since the first rule that matches decides.
                 Value::Array(above.into_iter().chain(below).collect())
             }
             (Some(Value::Table(below)), Value::Table(above)) => {

@@ -99,11 +99,14 @@ impl PlainDtype {
             let (places, _) = bytes.as_chunks_mut::<WIDTH>();
             places.iter_mut().zip(values).for_each(|(place, value)| *place = store(*value));
         }
-        vectorized(|| match self {
-            PlainDtype::Bf16 => each(values, bytes, |value| narrow_bf16(value).to_le_bytes()),
-            PlainDtype::F16 => each(values, bytes, |value| narrow_f16(value).to_le_bytes()),
-            PlainDtype::F32 => each(values, bytes, f32::to_le_bytes),
-        });
+        vectorized(
+            #[inline(always)]
+            || match self {
+                PlainDtype::Bf16 => each(values, bytes, |value| narrow_bf16(value).to_le_bytes()),
+                PlainDtype::F16 => each(values, bytes, |value| narrow_f16(value).to_le_bytes()),
+                PlainDtype::F32 => each(values, bytes, f32::to_le_bytes),
+            },
+        );
     }
 }
 

@@ -26,7 +26,7 @@ impl Program {
         ("transformers", Self::Transformers),
     ];
 
-    /// Tells whether it serves language models from a folder.
+    /// Returns whether it serves language models from a folder.
     pub const fn is_server(self) -> bool {
         match self {
             Program::ComfyUi => false,
@@ -47,7 +47,7 @@ impl Program {
         let blocks = Scheme::scaled(GridKind::E4m3, Tiling::square(128));
         match self {
             Program::ComfyUi => Layout::default_for(scheme),
-            // Every one of them reads it without a package of its own, experts included.
+            // Every server reads this layout without a package of its own, experts included.
             _ if scheme.read_as() == blocks => Layout::Fp8,
             Program::Vllm | Program::Sglang | Program::Transformers => Layout::CompressedTensors,
         }

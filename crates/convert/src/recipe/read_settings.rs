@@ -16,7 +16,7 @@ use crate::recipe::setting::Setting;
 /// ```
 pub fn setting_names<T: for<'de> Deserialize<'de>>() -> &'static [&'static str] {
     let mut names: &'static [&'static str] = &[];
-    // Asked for a value, a structure says first which fields it has.
+    // A derived `Deserialize` names its fields before it asks for any value.
     let _ = T::deserialize(Asking { names: &mut names });
     names
 }
@@ -63,11 +63,11 @@ pub fn read_settings<T: for<'de> Deserialize<'de>>(
         Err(error) => error,
     };
     let mut complaints = vec![];
-    // A reader stops at its first error: each key is read alone, so that all of them are told.
+    // A reader stops at its first error. Each key is read alone, so that every error is told.
     for (key, value) in settings {
         collect(key, value, prefix, &mut complaints, &|part| T::deserialize(part).err());
     }
-    // Each is right by itself: the error is about all of them.
+    // Each is right by itself, so that the error is about them together.
     if complaints.is_empty() {
         complaints.push(Complaint::of_all(in_plain_words(&error.to_string())));
     }

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use regex::Regex;
-use roundwise_layout::Layout;
+use roundwise_layout::{InputScale, Layout};
 use roundwise_rounding::{BiasCorrection, Objective, Options, Solver};
 use roundwise_scheme::{ScaleRule, Scheme};
 
@@ -11,6 +11,7 @@ use crate::recipe::check::{Checker, NEAREST};
 use crate::recipe::complaint::RecipeError;
 use crate::recipe::edit::Edit;
 use crate::recipe::file::RecipeFile;
+use crate::recipe::inputs::InputScales;
 use crate::recipe::min_size::default_min_size;
 use crate::recipe::names::Names;
 use crate::recipe::program::Program;
@@ -36,6 +37,7 @@ pub struct Recipe {
     scheme: Scheme,
     layout: Layout,
     tensor_parallel: usize,
+    inputs: InputScales,
     options: Options,
     bias_correction: BiasCorrection,
     scale_rule: Option<ScaleRule>,
@@ -120,6 +122,9 @@ impl Recipe {
         let adapters = checker.adapters();
         let edit = checker.edit();
         // 3. Settings that have to go together.
+        let schemes = scheme.into_iter().chain(rules.iter().map(|rule| rule.scheme));
+        let schemes: Vec<Scheme> = schemes.chain(assigned.values().copied()).collect();
+        let inputs = checker.inputs(layout, &schemes);
         // Where codes stay, the plan asks the layout about each layer that there is.
         if purpose == Purpose::Quantize {
             checker.admit(layout, scheme, fallback_scheme, &rules, &assigned);
@@ -136,6 +141,7 @@ impl Recipe {
                     scheme,
                     layout,
                     tensor_parallel,
+                    inputs,
                     options,
                     bias_correction,
                     scale_rule,
@@ -189,6 +195,19 @@ impl Recipe {
     /// Returns how many devices share a layer out.
     pub fn tensor_parallel(&self) -> usize {
         self.tensor_parallel
+    }
+
+    /// Returns the number that the output holds of the inputs of a layer in some scheme.
+    pub fn input_scale(&self, scheme: Scheme) -> Option<InputScale> {
+        match self.inputs {
+            InputScales::Dynamic => None,
+            InputScales::Static => self.layout.input_scale(scheme),
+        }
+    }
+
+    /// Returns where scales of inputs come from.
+    pub fn inputs(&self) -> InputScales {
+        self.inputs
     }
 
     /// Returns whether the output is a folder whatever the size of its files: servers read what lies

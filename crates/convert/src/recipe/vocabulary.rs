@@ -1,6 +1,6 @@
 //! Entries of what a recipe may name, as other programs and pages are told of them.
 
-use roundwise_layout::{Layout, OpenerKind, opener};
+use roundwise_layout::{Layout, OpenerKind, Servers, opener};
 use roundwise_rounding::{METHODS, Method, SettingOfMethod};
 use roundwise_scheme::{CATALOG, Scheme};
 use serde::Serialize;
@@ -48,7 +48,7 @@ fn opened_by(scheme: Scheme) -> String {
     let served = served.filter(|layout| scheme.has_scales() && layout.admits(scheme).is_ok());
     let served = served.map(|layout| opener(layout, scheme));
     let servers = served.filter_map(|opener| match opener.kind {
-        OpenerKind::Servers { with_transformers } => Some((with_transformers, opener.name)),
+        OpenerKind::Servers(servers) => Some((servers != Servers::ButTransformers, opener.name)),
         OpenerKind::StockComfyUi | OpenerKind::CustomNodes | OpenerKind::Nobody { .. } => None,
     });
     // The first of those with transformers, where there is one.
@@ -57,7 +57,7 @@ fn opened_by(scheme: Scheme) -> String {
         (Some((_, servers)), OpenerKind::StockComfyUi | OpenerKind::CustomNodes) => {
             format!("{}; {servers}", own.name)
         }
-        (Some((_, servers)), OpenerKind::Servers { .. } | OpenerKind::Nobody { .. }) => {
+        (Some((_, servers)), OpenerKind::Servers(_) | OpenerKind::Nobody { .. }) => {
             servers.to_owned()
         }
         (None, _) => own.name.to_owned(),

@@ -1,4 +1,5 @@
-//! Weights that are too large to be held whole: read twice, some rows at a time.
+//! Nearest codes of weights that are read some rows at a time, so that these stay in a cache from the reading of
+//! the rows to the writing of their codes.
 
 use std::ops::Range;
 
@@ -8,6 +9,7 @@ use roundwise_tensor_file::TensorHeader;
 
 use crate::error::ConvertError;
 use crate::plan::PlannedTensor;
+use crate::plan::memory::CACHED_BYTES;
 use crate::report::TensorReport;
 use crate::report::watch::{Event, Watch, notice};
 use crate::run::buffers::Buffers;
@@ -20,6 +22,13 @@ use crate::source::Source;
 /// Ranges of rows from top to bottom, all but the last of one height.
 fn bands(rows: usize, height: usize) -> impl Iterator<Item = Range<usize>> {
     (0..rows).step_by(height.max(1)).map(move |first| first..rows.min(first + height))
+}
+
+/// Returns as many rows as fit into a cache.
+///
+/// - `rows`: of the weight, at least one
+fn few_rows(header: &TensorHeader, rows: usize) -> usize {
+    (CACHED_BYTES / (header.byte_len() / rows as u64).max(1)).max(1) as usize
 }
 
 /// Returns the largest magnitude of a weight.
@@ -39,14 +48,21 @@ pub(crate) fn largest_of(
         let weight = source.load_rows(header, band, memory)?;
         match largest_magnitude(&weight.view(), scheme) {
             Ok(found) => largest = largest.max(found),
-            Err(SchemeError::NotFinite { row }) => {
-                return Ok(Err(SchemeError::NotFinite { row: first + row }));
-            }
-            Err(error) => return Ok(Err(error)),
+            Err(error) => return Ok(Err(below(error, first))),
         }
         memory = weight.into_bytes();
     }
     Ok(Ok(largest))
+}
+
+/// Counts the row that an error names from the top of the weight.
+///
+/// - `above`: rows above those that it was found in
+pub(crate) fn below(error: SchemeError, above: usize) -> SchemeError {
+    match error {
+        SchemeError::NotFinite { row } => SchemeError::NotFinite { row: above + row },
+        error => error,
+    }
 }
 
 /// How a weight is worked on by bands.
@@ -77,11 +93,17 @@ pub(crate) fn round_by_bands(
     let header = &planned.header;
     let [rows, _] = planned.matrix_shape();
     let scheme_error = |error: SchemeError| Stop::rounding(&input.source, header, error.into());
-    // Read twice, because a scale for the whole tensor has to be known before the first of its codes.
-    let largest = largest_of(&input.source, header, [rows, height], scheme)?;
-    let largest = largest.map_err(scheme_error)?.max(absmax_beside);
+    // Read twice where a scale of the whole tensor has to be known before the first of its codes.
+    let largest = match scheme.needs_largest() {
+        true => {
+            let found = largest_of(&input.source, header, [rows, few_rows(header, rows)], scheme)?;
+            found.map_err(scheme_error)?.max(absmax_beside)
+        }
+        false => 0.0,
+    };
     let mut error = WeightError::default();
     for band in bands(rows, height) {
+        let first = band.start;
         // Rows are of one length, so the division leaves nothing. A weight without rows has no
         // band, and does not come here.
         let bytes = header.byte_len() / rows as u64 * band.len() as u64;
@@ -91,7 +113,8 @@ pub(crate) fn round_by_bands(
         let rule = input.recipe.scale_rule_without_inputs();
         let rounded =
             QuantizedMatrix::nearest_band(&view, scheme, rule, largest, memory, &mut error);
-        put(rounded.map_err(scheme_error)?, buffers)?;
+        let rounded = rounded.map_err(|error| scheme_error(below(error, first)))?;
+        put(rounded, buffers)?;
         buffers.keep(weight.into_bytes());
         notice(watch, Event::Advanced { bytes })?;
     }

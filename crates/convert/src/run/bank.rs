@@ -9,6 +9,7 @@ use crate::error::ConvertError;
 use crate::plan::PlannedTensor;
 use crate::report::TensorReport;
 use crate::report::watch::{Event, Watch, notice};
+use crate::run::bands::below;
 use crate::run::buffers::Buffers;
 use crate::run::input::Input;
 use crate::run::layer_pieces::LayerPieces;
@@ -63,6 +64,7 @@ pub(crate) fn check_bank(
     let mut memory = vec![];
     for expert in 0..experts_of(planned) {
         let weight = source.load_expert(&planned.header, expert, memory)?;
+        // Looks at every number and fails with the error that the conversion itself would end with.
         if let Err(error) = choose_scales(&weight.view(), scheme, ScaleRule::Absmax) {
             return Ok(Err(in_bank(error, planned, expert)));
         }
@@ -77,11 +79,7 @@ fn experts_of(planned: &PlannedTensor) -> usize {
 
 /// Counts the row that an error names from the top of the bank.
 fn in_bank(error: SchemeError, planned: &PlannedTensor, expert: usize) -> SchemeError {
-    let [rows, _] = planned.matrix_shape();
-    match error {
-        SchemeError::NotFinite { row } => SchemeError::NotFinite { row: expert * rows + row },
-        error => error,
-    }
+    below(error, expert * planned.matrix_shape()[0])
 }
 
 impl Output<'_> {

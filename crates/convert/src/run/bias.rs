@@ -47,8 +47,8 @@ pub(crate) fn corrected(
     })
 }
 
-/// Adds a change to every number of a dtype. A change is small; where the dtype ends, none is better
-/// than infinity.
+/// Adds a change to every number of a dtype. A change is small: a number whose sum the dtype has no room for is
+/// left as it was, which is better than an infinity.
 fn added<N: Into<f64>, const WIDTH: usize>(
     bytes: &[u8],
     change: &[f32],

@@ -20,7 +20,7 @@ use crate::source::{LayerInputs, Opens};
 /// A budget for the output of a job.
 #[derive(Clone, Debug)]
 pub struct BudgetRequest<'a> {
-    /// Input, output, recipe and statistics. The recipe's scheme counts for nothing.
+    /// Input, output, recipe and statistics. The recipe's scheme is ignored.
     pub job: &'a Job,
     /// The limit.
     pub budget: Budget,
@@ -155,7 +155,7 @@ impl Search<'_> {
                 let way_out = Text::from(problem) + Command::Collector + " collects them";
                 return Err(self.out_of_reach(way_out));
             }
-            // Any number of bits means something; whether it can be kept, the solver knows.
+            // Any number of bits is a limit; the solver finds out whether it can be kept.
             Budget::Bits(_) => {}
         }
         // Losses of 0: what the smallest file takes does not depend on them.
@@ -163,7 +163,7 @@ impl Search<'_> {
         self.solved(&Problem::new(&layers, &self.allowed), &layers).map(drop)
     }
 
-    /// Says which table takes much of the smallest file, where it is made of blocks of GGUF and codes of it
+    /// Returns which kept table takes much of the smallest file, where that is made of blocks of GGUF: codes of it
     /// would help.
     fn kept_table(&self) -> Option<Text> {
         let prepared = &self.measuring.prepared;
@@ -223,7 +223,7 @@ impl Search<'_> {
         // This ends, for the overhead grows with each turn: either the file fits, or the limit
         // falls below the smallest.
         loop {
-            // What is left at last is the smallest file, which keeps the limit.
+            // In the end only the smallest file is left, which keeps the limit.
             let Some(limit) = size.checked_sub(overhead) else { return Ok(solved) };
             let Ok(next) = problem.solve(Limit::Bytes(limit as f64)) else { return Ok(solved) };
             let file = self.file(problem, layers, &next)?;
@@ -302,7 +302,7 @@ impl Search<'_> {
 fn idle_settings(recipe: &Recipe) -> Vec<Note> {
     let file = recipe.file();
     let without = RecipeFile { scheme: None, ..file.clone() }.check();
-    // A scheme may have brought its layout.
+    // A scheme that implied the layout is not idle.
     let is_idle = without.is_ok_and(|without| without.layout() == recipe.layout());
     let settings =
         [("scheme", file.scheme.is_some() && is_idle), ("assign", !file.assign.is_empty())];

@@ -1,13 +1,12 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use roundwise_layout::{StoredLayer, weight_of};
 use roundwise_scheme::{GridKind, QuantizedMatrix, Scheme, Tiling, WeightError, measure};
-use roundwise_tensor_file::{Manifest, TensorHeader, TensorSpec};
+use roundwise_tensor_file::{Manifest, TensorSpec};
 
 use crate::error::ConvertError;
 use crate::plan::same_model::same_model;
-use crate::plan::{Decision, Plan, PlannedTensor};
-use crate::recipe::Rounding;
+use crate::plan::{Decision, PlannedTensor};
 use crate::report::TensorReport;
 use crate::report::watch::{Event, Phase, notice};
 use crate::run::buffers::Buffers;
@@ -21,8 +20,8 @@ use crate::source::Source;
 ///
 /// Decoding and measuring takes half as long as nearest rounding itself, and what it finds beyond the
 /// hashes, a mistake in packing, is the same in all layers of a scheme. So under nearest rounding the
-/// smallest layer of each scheme answers for the others; learned layers all answer for themselves. Of
-/// layers that are worked on by bands of rows the hashes are compared.
+/// smallest layer of each scheme answers for the others, where memory suffices for it; learned layers all
+/// answer for themselves.
 ///
 /// - `layers`: an entry for every tensor of the plan, in its order
 ///
@@ -45,11 +44,9 @@ pub(crate) fn check_output(
     let byte_len = |spec: &TensorSpec| spec.dtype.byte_len(&spec.shape).unwrap_or_default();
     let bytes = tensors.iter().map(byte_len).sum();
     notice(output.watch, Event::Phase { name: Phase::Checking, tensors: tensors.len(), bytes })?;
-    let gate = Gate {
-        output,
-        written: &written,
-        measured: to_be_measured(output.plan, output.job.recipe.rounding()),
-    };
+    let measured = output.measured_again();
+    let names = measured.iter().map(|planned| planned.header.name.as_str());
+    let gate = Gate { output, written: &written, measured: names.collect() };
     // 2. Every byte, against the hash of what was written.
     map_in_order(tensors, output.plan.memory.threads, |spec, _| {
         output.file.check(&spec.name)?;
@@ -61,27 +58,6 @@ pub(crate) fn check_output(
         gate.check_layer(planned, report, buffers)
     })?;
     Ok(())
-}
-
-/// Returns the names of the weights that are decoded and measured.
-fn to_be_measured(plan: &Plan, rounding: Rounding) -> BTreeSet<&str> {
-    // Those that are worked on by bands have no room for their codes as a whole.
-    let held = plan.quantized().filter(|(planned, _)| planned.band_rows().is_none());
-    let all = held.map(|(planned, scheme)| (scheme.to_string(), &planned.header));
-    let chosen: Vec<&TensorHeader> = match rounding {
-        Rounding::Learned(_) => all.map(|(_, header)| header).collect(),
-        Rounding::Nearest => {
-            let mut smallest = BTreeMap::<String, &TensorHeader>::new();
-            for (scheme, header) in all {
-                let least = smallest.entry(scheme).or_insert(header);
-                if header.byte_len() < least.byte_len() {
-                    *least = header;
-                }
-            }
-            smallest.into_values().collect()
-        }
-    };
-    chosen.into_iter().map(|header| header.name.as_str()).collect()
 }
 
 struct Gate<'a> {
@@ -100,8 +76,8 @@ impl Gate<'_> {
         match planned.decision {
             Decision::Quantize { scheme, .. } => self.check_codes(planned, scheme, report, buffers),
             Decision::Repack { scheme, .. } => self.check_same_codes(planned, scheme),
-            // Of what was copied, renamed or decoded the hashes have been compared, and no loader
-            // looks for codes in it.
+            // The hashes of what was copied, renamed or decoded have been compared, and no loader looks
+            // for codes in it.
             _ => Ok(()),
         }
     }
@@ -118,7 +94,7 @@ impl Gate<'_> {
             return Ok(());
         }
         let wrong = |problem| self.wrong(planned, problem);
-        // Also where its error is not measured, the layer has to be found.
+        // The layer has to be found even where its error is not measured.
         let stored = find_layer(self.written, planned, scheme).map_err(wrong)?;
         if !self.measured.contains(planned.header.name.as_str()) {
             return Ok(());
@@ -127,7 +103,7 @@ impl Gate<'_> {
         let found = match stored.as_ref().filter(|stored| stored.experts.is_some()) {
             Some(bank) => self.measure_bank(planned, bank, buffers)?,
             None => {
-                // In this order codes of an input that are decoded are gone before those of the output come.
+                // In this order the codes of an input are gone from memory before those of the output are read.
                 let weight = source.load_into(&planned.header, buffers.take())?;
                 let found = measure(&weight.view(), &self.read(planned, scheme, stored)?);
                 buffers.keep(weight.into_bytes());

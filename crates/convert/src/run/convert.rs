@@ -33,9 +33,9 @@ pub fn convert(job: &Job, watch: &dyn Watch) -> Result<Report, ConvertError> {
     Ok(reports.pop().expect("one report for one job"))
 }
 
-/// Converts one file to several outputs: each weight is read once, and what a search looks for in
-/// it before it chooses codes is found once. Every output is, byte for byte, the one that
-/// [`convert`] would have made of its job alone.
+/// Converts one file to several outputs at once: a weight that is held whole is read once, and what a
+/// search looks for in it before it chooses codes is found once. Every output is, byte for byte, the one
+/// that [`convert`] would have made of its job alone.
 ///
 /// - `jobs`: alike but for their outputs, and scheme and layout of their recipes
 ///

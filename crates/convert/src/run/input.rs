@@ -7,7 +7,7 @@ use roundwise_rounding::Options;
 use crate::error::ConvertError;
 use crate::plan::run_facts::RunFacts;
 use crate::plan::same_model::same_model;
-use crate::plan::{Decision, NotFinite, Plan, PlanRequest};
+use crate::plan::{NotFinite, Plan, PlanRequest};
 use crate::recipe::{Recipe, Rounding};
 use crate::report::watch::{Event, Watch, notice};
 use crate::run::job::Job;
@@ -78,13 +78,12 @@ impl Input {
         let specs = plan.specs_of_all_parts();
         let after = specs.iter().map(|spec| (spec.name.as_str(), spec.shape.as_slice()));
         same_model(&job.output, &self.source, &after.collect())?;
-        // Only asked whether it can be made: the header has a limit, and no name may be there
-        // twice.
+        // Made only to see that it can be: the header has a limit, and no name may be there twice.
         plan.manifest()?;
         // Statistics that lack a layer are refused now, not after hours of work.
         for planned in &plan.tensors {
-            if let Decision::Repack { gets_input_scale: true, .. } = planned.decision {
-                self.input_scale_of(planned.layer())?;
+            if planned.input_scale_spec().is_some() {
+                self.largest_input_of(planned.layer())?;
             }
         }
         Ok(plan)
@@ -108,8 +107,16 @@ impl Input {
     /// # Errors
     /// [`ConvertError::Misfit`] for a layer without statistics.
     pub(crate) fn input_scale_of(&self, layer: &str) -> Result<f32, ConvertError> {
+        Ok(input_scale(self.largest_input_of(layer)?))
+    }
+
+    /// Returns the largest magnitude of a layer's inputs, by statistics of them.
+    ///
+    /// # Errors
+    /// [`ConvertError::Misfit`] for a layer without statistics.
+    pub(crate) fn largest_input_of(&self, layer: &str) -> Result<f32, ConvertError> {
         let inputs = self.statistics.as_ref().expect("a recipe with such scales has statistics");
-        Ok(input_scale(inputs.largest_rms(layer)?))
+        inputs.largest_input(layer)
     }
 
     /// Tells files of statistics apart, where there is one.
@@ -160,7 +167,7 @@ impl Input {
     }
 }
 
-/// Asks whether to go on. Nobody waits for bytes that are hashed, but somebody may want to stop.
+/// Asks whether to go on. Hashing is no part of the progress, so that 0 bytes are told.
 fn go_on(watch: &dyn Watch) -> Result<(), ConvertError> {
     notice(watch, Event::Advanced { bytes: 0 })
 }

@@ -129,7 +129,7 @@ fn base_of(name: &OsStr) -> OsString {
             Some(index) => name_of_indexed(index).into(),
             None => without_ending(name).into(),
         },
-        // Bytes that are no text stay: replaced by a sign they would be those of another name.
+        // A name that is no text keeps its bytes: with replacement characters it would be another name.
         (None, Some(ending)) if ENDINGS.contains(&format!(".{ending}").as_str()) => {
             path.file_stem().unwrap_or(name).into()
         }

@@ -49,12 +49,13 @@ impl<'a> LayerPieces<'a> {
                 continue;
             }
             let length = packed.bytes.len() as u64;
-            // A tensor whose size does not grow with the pieces is the same in each of them.
+            // A tensor whose size does not grow with the pieces is the same in each of them, and written once.
             let is_shared = self.whole.get(&packed.name) == Some(&length);
             let filled = self.filled.entry(packed.name.clone()).or_default();
-            let at = if is_shared { 0 } else { *filled };
-            self.output.file.write_part(&packed.name, at, &packed.bytes)?;
-            *filled += length;
+            if !is_shared || *filled == 0 {
+                self.output.file.write_part(&packed.name, *filled, &packed.bytes)?;
+                *filled += length;
+            }
             buffers.keep(packed.bytes);
         }
         Ok(())

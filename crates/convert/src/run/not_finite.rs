@@ -15,7 +15,7 @@ use crate::source::Source;
 ///
 /// - `cols`: numbers in a row
 pub(crate) fn first_row_not_finite(dtype: PlainDtype, bytes: &[u8], cols: usize) -> Option<usize> {
-    /// Says whether no exponent is all ones. Without a branch, so that a compiler uses vectors.
+    /// Returns whether no exponent is all ones. Without a branch, so that a compiler uses vectors.
     fn are_finite<const WIDTH: usize>(
         row: &[u8],
         exponent: u32,
@@ -69,6 +69,7 @@ pub(crate) fn find_not_finite_among(
         let found = match planned.band_rows() {
             _ if planned.experts().is_some() => check_bank(source, planned, *scheme)?,
             Some(height) => {
+                // The search for the largest magnitude refuses such a number as well.
                 largest_of(source, header, [planned.matrix_shape()[0], height], *scheme)?.map(drop)
             }
             None => {

@@ -4,8 +4,8 @@ use std::num::NonZeroUsize;
 use roundwise_tensor_file::{Left, Record, TensorFileErrorKind, TensorFileWriter};
 
 use crate::error::ConvertError;
-use crate::plan::memory::tensors_in_flight;
-use crate::plan::{Plan, Workers};
+use crate::plan::memory::{measured_again, tensors_in_flight};
+use crate::plan::{Plan, PlannedTensor, Workers};
 use crate::report::Report;
 use crate::report::record::TensorRecord;
 use crate::report::watch::Watch;
@@ -81,9 +81,19 @@ impl<'a> Output<'a> {
 
     /// Returns how many tensors are worked on at once.
     pub(crate) fn tensors_in_flight(&self) -> NonZeroUsize {
-        let workers = Workers { threads: self.plan.memory.threads, ..self.job.workers() };
-        let count = tensors_in_flight(self.job.recipe.rounding(), workers);
+        let count = tensors_in_flight(self.job.recipe.rounding(), self.workers());
         NonZeroUsize::new(count).unwrap_or(NonZeroUsize::MIN)
+    }
+
+    /// Returns the weights whose codes are decoded and measured when the output is read again.
+    pub(crate) fn measured_again(&self) -> Vec<&PlannedTensor> {
+        let plan = self.plan;
+        let limit = Some(plan.memory.peak_bytes);
+        measured_again(&plan.tensors, self.job.recipe.rounding(), self.workers(), limit)
+    }
+
+    fn workers(&self) -> Workers {
+        Workers { threads: self.plan.memory.threads, ..self.job.workers() }
     }
 
     /// Gives a complete output its name.
@@ -111,6 +121,7 @@ impl<'a> Output<'a> {
     /// Copies what lay beside the weights of the input into a folder of shards, but for what it says of
     /// codes that are gone.
     fn copy_side_files(&mut self) -> Result<(), ConvertError> {
+        // Only a folder of shards is a place of its own; beside a single file other models may lie.
         if self.job.output_limits().shard_bytes.is_none() {
             return Ok(());
         }
@@ -126,6 +137,7 @@ impl<'a> Output<'a> {
                 None => self.file.copy_beside(&path)?,
             }
         }
+        // A file that the layout itself demands, such as ModelOpt's `hf_quant_config.json`.
         if let Some((name, content)) = self.plan.server_config().and_then(|told| told.file) {
             let text = serde_json::to_string_pretty(&content).expect("JSON is text");
             self.file.write_beside(name, text.as_bytes())?;

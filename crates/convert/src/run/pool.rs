@@ -33,8 +33,8 @@ pub(crate) fn map_in_order<T: Sync, R: Send, E: Send>(
         for _ in 0..threads.get().min(items.len()) {
             scope.spawn(|| {
                 let mut buffers = Buffers::default();
-                // Relaxed, for nothing else goes along with it: whoever sees it late has begun one
-                // item more.
+                // Relaxed, since nothing else is passed along: a thread that sees it late does one
+                // more item.
                 while !has_failed.load(Ordering::Relaxed) {
                     let index = next.fetch_add(1, Ordering::Relaxed);
                     let Some(item) = items.get(index) else { break };
@@ -49,8 +49,8 @@ pub(crate) fn map_in_order<T: Sync, R: Send, E: Send>(
         }
     });
     let mut results = results.into_inner().expect("no thread panics while holding it");
-    // Indices are given out in order, and whoever has one finishes it: all items before one that
-    // failed are here, so that `collect` meets the earliest error first, however many threads there
+    // Indices are given out in order, and each thread finishes the one that it has: all items before one
+    // that failed are here, so that `collect` meets the earliest error first, however many threads there
     // are.
     results.sort_by_key(|(index, _)| *index);
     results.into_iter().map(|(_, result)| result).collect()

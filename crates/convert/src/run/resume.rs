@@ -28,7 +28,7 @@ pub(crate) fn find_earlier(job: &Job, input: &Input) -> Result<Option<Earlier>, 
     let now = RunRecord::new(job, input, &NotFinite::new());
     match now.same_job(unfinished.run()) {
         Ok(run) => Ok(Some(Earlier { unfinished, run })),
-        // Refused, not begun anew: hours of work would be lost over a flag that was forgotten.
+        // Refused instead of begun anew: hours of work would be lost over a forgotten flag.
         Err(differences) => Err(ConvertError::OtherRun { path: unfinished.path(), differences }),
     }
 }
@@ -92,7 +92,7 @@ impl RunRecord {
         let Ok(other) = Self::deserialize(journal) else {
             return Err(vec![format!("another version than {} wrote it", self.tool).into()]);
         };
-        // All of them: whoever learned of one at a time would start the job as often.
+        // All of them at once: told one by one, each would cost the user another attempt.
         let mut differences = vec![];
         // Even a version that rounds alike might lay out its header otherwise; nothing here could
         // tell.

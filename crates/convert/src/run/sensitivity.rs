@@ -33,7 +33,7 @@ use crate::source::LayerInputs;
 /// What a search for sensitivities goes through.
 #[derive(Clone, Debug)]
 pub struct SensitivityRequest<'a> {
-    /// Input, method and statistics; its scheme counts for nothing, nor does its output.
+    /// Input, method and statistics; its scheme and its output are ignored.
     pub job: &'a Job,
     /// The schemes, each of which the layout must be able to store; of doubles the first counts. Where none
     /// are named, those that suit the card.
@@ -108,7 +108,7 @@ impl Measuring {
             let named = |row| (planned.header.name.clone(), row);
             Ok::<_, ConvertError>(not_finite.map(named))
         });
-        // What is known is kept whatever ended the work.
+        // Saved before an error is returned: what was measured is kept whatever ended the work.
         let (found, added) = cache.close()?;
         let measured = measured.map_err(|error| match path.filter(|_| added > 0) {
             Some(path) => ConvertError::MeasuringEnded {
@@ -216,8 +216,8 @@ fn jobs(request: &SensitivityRequest<'_>) -> Result<(Vec<Scheme>, Vec<Job>), Con
             }
         }
     }
-    // Of what merely suits the card some may be refused, as long as one is left; what somebody
-    // named has to hold in full.
+    // Schemes that merely suit the card may be refused as long as one is left; those that were named have
+    // to be possible, all of them.
     match found.0.is_empty() || is_named && !refused.is_empty() {
         true => Err(ConvertError::Misfit { path: request.job.input.clone(), complaints: refused }),
         false => Ok(found),

@@ -54,7 +54,7 @@ impl SharedScales {
                 view.widen_row(row, &mut values);
                 absmax(&values)
             });
-            // In this order a NaN is past all numbers; `f32::max` would pass over it.
+            // In the total order a positive NaN comes after all numbers; `f32::max` would pass over it.
             let largest = rows.max_by(f32::total_cmp).unwrap_or(0.0);
             notice(watch, Event::Advanced { bytes: planned.header.byte_len() })?;
             Ok::<_, ConvertError>(largest)

@@ -43,7 +43,7 @@ pub(crate) fn convert_tensors(outputs: &[Output<'_>]) -> Result<Vec<Vec<TensorRe
         notice(first.watch, Event::Resumed { finished_tensors: finished, tensors })?;
     }
     for output in outputs {
-        // Also where the run is resumed: they are a few bytes and follow from the plan.
+        // Even where the run is resumed: they are a few bytes and follow from the plan.
         for (spec, bytes) in output.plan.file_tensors() {
             output.file.write(&spec.name, &bytes)?;
         }
@@ -105,7 +105,7 @@ impl<'a> Output<'a> {
         // 2. The work.
         notice(self.watch, Event::Begun { tensor: &header.name })?;
         let started = Instant::now();
-        let written = match &planned.decision {
+        let mut written = match &planned.decision {
             Decision::Copy if planned.is_merged => self.merge(header, buffers)?,
             Decision::Copy => self.copy(header, &header.name, buffers)?,
             Decision::Rename { name } => self.copy(header, name, buffers)?,
@@ -128,7 +128,7 @@ impl<'a> Output<'a> {
                     &mut report,
                     buffers,
                 )?,
-            Decision::Quantize { scheme, matmul_precision, bias, band_rows: None } => {
+            Decision::Quantize { scheme, matmul_precision, bias, band_rows: None, .. } => {
                 let bias = bias.as_ref();
                 self.quantize(
                     planned,
@@ -145,11 +145,17 @@ impl<'a> Output<'a> {
                 vec![]
             }
         };
+        if let Decision::Quantize { input_scale: Some(scale), .. } = planned.decision {
+            let largest = self.input.largest_input_of(planned.layer())?;
+            let name = scale.spec(planned.layer()).name;
+            self.file.write(&name, &scale.bytes(largest))?;
+            written.push(name);
+        }
         report.seconds = started.elapsed().as_secs_f64();
         // 3. The record.
         // What is removed, or goes along with its weight, has written nothing and has no record.
         if !written.is_empty() {
-            // Behind its bytes: a run that ends between the two does the tensor again.
+            // After its bytes: a run that ends between the two does the tensor again.
             let record = TensorRecord::new(&report);
             self.file.record(&header.name, &written, record.to_json())?;
         }
@@ -306,7 +312,7 @@ impl<'a> Output<'a> {
                 let [_, cols] = matrix.shape();
                 let bytes = dtype.decoded(&matrix, memory);
                 lost.add_matrix(&matrix, &bytes);
-                // A plan that knows of it has a note about it, and it is stored as what it is.
+                // A plan that knows of it has a note about it, and the number is stored as it is.
                 let is_known = self.plan.not_finite.contains_key(&planned.header.name);
                 if let Some(row) = first_row_not_finite(dtype, &bytes, cols).filter(|_| !is_known) {
                     return Err(Stop::NotFinite { tensor: planned.header.name.clone(), row });
@@ -348,7 +354,7 @@ impl<'a> Output<'a> {
         Ok(written)
     }
 
-    /// Decodes another program's codes some rows at a time: banks of experts are large.
+    /// Decodes another program's codes.
     fn decode_foreign(
         &self,
         planned: &PlannedTensor,
@@ -357,14 +363,9 @@ impl<'a> Output<'a> {
         report: &mut TensorReport,
         buffers: &mut Buffers,
     ) -> Result<Vec<String>, Stop> {
-        /// Numbers that are decoded at once.
-        // 8 MiB as F32.
-        const AT_ONCE: usize = 1 << 21;
         let mut values = vec![];
         let mut decoded = DecodedPieces::new(self, planned, dtype, buffers.take());
-        let height = (AT_ONCE / foreign.cols()).max(1);
-        for first in (0..foreign.rows()).step_by(height) {
-            let rows = first..foreign.rows().min(first + height);
+        for rows in foreign.pieces(0..foreign.rows()) {
             self.input.source.foreign_rows(foreign, rows, &mut values)?;
             decoded.put(&values)?;
         }

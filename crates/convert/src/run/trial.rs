@@ -101,7 +101,7 @@ pub fn try_job(job: &Job, shapes: usize, watch: &dyn Watch) -> Result<Trial, Con
         nearest_weight_error: weighed(|tensor| tensor.rounding.as_ref()?.nearest_weight_error),
         output_error: mean(|tensor| tensor.rounding.as_ref()?.output_error),
         nearest_output_error: mean(|tensor| tensor.rounding.as_ref()?.nearest_output_error),
-        // What was not tried takes as long for each element as what was.
+        // The weights that were not tried are assumed to take as long per element.
         estimated_seconds: covered_seconds * elements as f64 / (covered.max(1) as f64) / at_once,
         seconds_spent: started.elapsed().as_secs_f64(),
         elements,
@@ -111,6 +111,7 @@ pub fn try_job(job: &Job, shapes: usize, watch: &dyn Watch) -> Result<Trial, Con
 
 /// Weights that become codes, by shape and scheme, in file order.
 fn alike(plan: &Plan) -> Vec<Alike> {
+    // The map holds places in the list, because its own order would lose that of the file.
     let mut found = BTreeMap::new();
     let mut groups: Vec<Alike> = vec![];
     for (planned, scheme) in plan.quantized() {
@@ -149,7 +150,7 @@ fn root_mean(
     let (mut errors, mut weights) = (0.0, 0.0);
     for (alike, tensor) in pairs {
         let (Some(value), Some(norm)) = (value(tensor), tensor.weight_norm) else { continue };
-        // The one that was tried stands for all of its kind, with its own norm.
+        // The weight that was tried stands for all of its kind, its norm for theirs.
         let weight = alike.count as f64 * norm * norm;
         errors += weight * value * value;
         weights += weight;

@@ -74,7 +74,7 @@ impl TrialRun<'_> {
         let mut tensor = match self.round(planned, shared_scales, buffers) {
             Ok(tensor) => tensor,
             Err(Stop::Failed(error)) => return Err(error),
-            // The run finds it as well, and keeps the weight.
+            // A conversion would find it as well, and keep the weight.
             Err(Stop::NotFinite { tensor, row }) => {
                 notice(self.watch, Event::NotFinite { tensor: &tensor })?;
                 // Only its own NaN matters here: what else is kept does not change what becomes of

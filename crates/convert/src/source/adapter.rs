@@ -145,7 +145,7 @@ impl Adapters {
     pub(crate) fn merge(&self, name: &str, values: &mut [f32]) -> Result<(), ConvertError> {
         let Some(changes) = self.by_tensor.get(name) else { return Ok(()) };
         let is_finite = |values: &[f32]| values.iter().all(|value| value.is_finite());
-        // Of a weight that is not finite by itself an adapter is not to blame.
+        // An adapter is not to blame for a weight that is not finite by itself.
         let was_finite = is_finite(values);
         for change in changes {
             let file = &self.files[change.file];

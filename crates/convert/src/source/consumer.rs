@@ -4,12 +4,13 @@ pub(crate) mod answer;
 pub(crate) mod comfyui;
 mod servers;
 
-use roundwise_layout::{Layout, Opener, OpenerKind, Spelling, opener, opener_of_experts};
+use roundwise_layout::{Layout, Opener, OpenerKind, Servers, Spelling, opener, opener_of_experts};
 use roundwise_scheme::Scheme;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::model::FileKind;
+use crate::recipe::Program;
 use crate::source::consumer::answer::{Opens, TakesCodes};
 use crate::source::subject::Subject;
 
@@ -62,7 +63,7 @@ impl Consumer {
 
     fn answer(self, subject: &Subject, scheme: Scheme, opener: Opener) -> Opens {
         let program = opener.name.to_owned();
-        // Plain numbers are read by whatever reads the model, under its names; a part of a model by nothing.
+        // Plain numbers are read by every program that reads the model under these names; a part of a model by none.
         if !scheme.has_scales() && subject.incomplete.is_none() {
             return match comfyui::names_of_gguf(&subject.detected) {
                 Some(reason) => Opens::NotKnown { reason },
@@ -80,7 +81,7 @@ impl Consumer {
                 reason: format!("ComfyUI has no path for `{scheme}` by itself"),
                 way_out: format!("{program} opens it"),
             },
-            OpenerKind::StockComfyUi | OpenerKind::CustomNodes | OpenerKind::Servers { .. } => {
+            OpenerKind::StockComfyUi | OpenerKind::CustomNodes | OpenerKind::Servers(_) => {
                 Opens::Yes { program }
             }
         }
@@ -144,9 +145,7 @@ impl Subject {
                     OpenerKind::Nobody { known } => {
                         return Opens::NotKnown { reason: known.to_owned() };
                     }
-                    OpenerKind::StockComfyUi
-                    | OpenerKind::CustomNodes
-                    | OpenerKind::Servers { .. } => {
+                    OpenerKind::StockComfyUi | OpenerKind::CustomNodes | OpenerKind::Servers(_) => {
                         format!("{}, with a matching config.json", opener.name)
                     }
                 }
@@ -164,20 +163,31 @@ impl Subject {
         Opens::Yes { program }
     }
 
-    /// Returns the servers that read a scheme without transformers being one of them.
+    /// Returns the servers that read a scheme where a program is not one of them.
     ///
     /// - `are_alike`: whether all experts have one scheme, where the model has any
-    pub(crate) fn servers_but_transformers(
+    pub(crate) fn other_servers(
         &self,
+        program: Program,
         scheme: Scheme,
         layout: Layout,
         are_alike: bool,
     ) -> Option<&'static str> {
         let opener = opener_for(self, scheme, layout, are_alike);
-        (opener.kind == OpenerKind::Servers { with_transformers: false }).then_some(opener.name)
+        let are_others = matches!(
+            (opener.kind, program),
+            (OpenerKind::Servers(Servers::ButTransformers), Program::Transformers)
+                | (
+                    OpenerKind::Servers(Servers::TransformersAlone),
+                    Program::Vllm | Program::Sglang
+                )
+        );
+        are_others.then_some(opener.name)
     }
 
-    /// Returns the same of a file whose experts may have several schemes.
+    /// Returns the first consumer that opens the file with weights in `scheme`, or why none does.
+    ///
+    /// - `are_alike`: whether all experts have one scheme, where the model has any
     pub(crate) fn opens_with(&self, scheme: Scheme, layout: Layout, are_alike: bool) -> Opens {
         let opener = opener_for(self, scheme, layout, are_alike);
         let readers = Consumer::ALL.into_iter().filter(|consumer| consumer.reads(layout));
@@ -185,7 +195,7 @@ impl Subject {
             readers.map(|consumer| consumer.answer(self, scheme, opener)).collect();
         let is_yes = |answer: &&Opens| matches!(answer, Opens::Yes { .. });
         let is_open = |answer: &&Opens| matches!(answer, Opens::NotKnown { .. });
-        // One program that opens it is enough; where none does, what is not known is more than a
+        // One program that opens it is enough; where none does, an answer that is not known goes before a
         // no.
         let best = answers.iter().find(is_yes).or_else(|| answers.iter().find(is_open));
         // There is an answer, for every layout is read by some consumer. Where all say no,

@@ -18,7 +18,7 @@ pub(crate) fn is_expert_bank(header: &TensorHeader) -> bool {
     let parts: Vec<&str> = header.name.split('.').collect();
     let is_number = |part: &&str| part.bytes().all(|byte| byte.is_ascii_digit());
     let is_of_experts = |(at, part): (usize, &&str)| match *part {
-        // What a number follows is a list of experts, each with its own tensors.
+        // Where a number follows, it is a list of experts, each with tensors of its own.
         "experts" | "moe" => parts.get(at + 1).is_some_and(|next| !is_number(next)),
         part => part.ends_with("_moe") || part.ends_with("_exps"),
     };

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::error::ConvertError;
-use crate::recipe::{Command, Complaint, Purpose, Recipe, Rounding, Setting, Text};
+use crate::recipe::{Command, Complaint, InputScales, Purpose, Recipe, Rounding, Setting, Text};
 use crate::source::hash::hash;
 use crate::source::source::Source;
 use roundwise_rounding::BiasCorrection;
@@ -135,7 +135,7 @@ impl LayerInputs {
 
     /// Returns the statistics with what a recipe looks at.
     pub(crate) fn seen_by(self, recipe: &Recipe) -> Self {
-        // What a bias takes up is the error by the mean of the inputs as they are.
+        // A bias takes up the error at the mean of the inputs as they are, so that these count.
         let is_plain = recipe.bias_correction() == BiasCorrection::Inputs;
         let looks_at_outputs = match recipe.rounding() {
             Rounding::Learned(options) => options.sides == Sides::Both,
@@ -166,20 +166,24 @@ impl LayerInputs {
         self.modules.contains_key(layer)
     }
 
-    /// Returns the root of the largest `E[x_j²]` of a layer's columns.
+    /// Returns the largest magnitude of a layer's inputs; where the statistics do not hold it, what
+    /// inputs hardly reach: eight times the largest root mean square of a column.
     ///
     /// # Errors
     /// When nothing is known of them, or the numbers cannot be read.
-    pub(crate) fn largest_rms(&self, layer: &str) -> Result<f32, ConvertError> {
+    pub(crate) fn largest_input(&self, layer: &str) -> Result<f32, ConvertError> {
         let Some(statistics) = self.statistics_of(layer)? else {
             let problem = format!(
                 "holds no statistics of layer `{layer}`, which is to get an activation scale"
             );
             return Err(ConvertError::misfit(self.statistics.path(), problem));
         };
+        if let Some(largest) = statistics.largest() {
+            return Ok(largest);
+        }
         // The scale is one for the layer, so that its largest column decides.
         let largest = statistics.diagonal().iter().fold(0.0_f32, |a, &b| a.max(b));
-        Ok(largest.sqrt())
+        Ok(REACH * largest.sqrt())
     }
 
     /// Returns the statistics of the inputs of a layer as they are, if there are any.
@@ -258,7 +262,7 @@ impl LayerInputs {
         let Some(module) = self.single_module(layer) else { return Ok(None) };
         match self.statistics.gradient(module) {
             Ok(gradient) => Ok(gradient.filter(|gradient| gradient.mean_square > 0.0)),
-            // No reason to refuse what the file holds of the layer's inputs.
+            // Gradients that cannot be used are no reason to refuse the statistics of the layer's inputs.
             Err(error) if matches!(error.kind(), StatsErrorKind::NotFinite { .. }) => Ok(None),
             Err(error) => Err(error.into()),
         }
@@ -396,6 +400,9 @@ fn what_needs_inputs(recipe: &Recipe) -> Option<String> {
     if !recipe.edit().input_scale.is_empty() {
         return Some("an activation scale".to_owned());
     }
+    if recipe.inputs() == InputScales::Static {
+        return Some("a stored scale of inputs".to_owned());
+    }
     match (recipe.rounding(), recipe.bias_correction()) {
         (Rounding::Learned(options), _)
             if matches!(options.objective, Objective::Activations { .. }) =>
@@ -441,16 +448,16 @@ fn inputs(layer: &LayerStatistics, mean: Option<Vec<f32>>) -> Result<Inputs, Rou
 }
 
 /// How many times the largest root mean square of a column an activation may be before it is clipped.
-/// Statistics hold no largest input. FP8 has the same relative precision over 15 powers of two, so
+/// Older statistics hold no largest input. FP8 has the same relative precision over 15 powers of two, so
 /// that room above costs next to nothing, and clipping costs much.
 const REACH: f32 = 8.0;
 
-/// Returns the activation scale of a layer whose columns have at most this root mean square.
+/// Returns the activation scale of a layer whose inputs have at most this magnitude.
 /// ComfyUI divides inputs by it before it rounds them to E4M3. It is 1 for inputs of zeros.
-pub(crate) fn input_scale(largest_rms: f32) -> f32 {
+pub(crate) fn input_scale(largest: f32) -> f32 {
     const LARGEST_CODE: f32 = 448.0;
-    match REACH * largest_rms / LARGEST_CODE {
-        // Nor a subnormal one, whose reciprocal may be infinite.
+    match largest / LARGEST_CODE {
+        // Neither 0 nor a subnormal number, whose reciprocal may be infinite.
         scale if scale.is_normal() => scale,
         _ => 1.0,
     }

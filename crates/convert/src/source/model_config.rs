@@ -50,7 +50,7 @@ impl ServedModel {
     }
 }
 
-/// Returns the family of a model that servers run, by its configuration; `None` where they run no such.
+/// Returns the family of a model that servers run, by its configuration; `None` for a model that they do not run.
 fn served_type(config: &Value) -> Option<String> {
     let model_type = config.get("model_type")?.as_str()?.to_owned();
     let writes = |class: &Value| {
@@ -89,8 +89,8 @@ pub fn for_input(file: RecipeFile, input: &Path, output: Option<&Path>) -> Recip
     }
 }
 
-/// Returns whether the folder of a language model becomes a folder again: whoever names a single file wants
-/// one.
+/// Returns whether the folder of a language model becomes a folder again, which it does unless a single file is
+/// named as the output.
 pub(crate) fn stays_folder(input: &Path, output: Option<&Path>) -> bool {
     let is_file = output.is_some_and(|path| path.extension().is_some_and(|it| it == "safetensors"));
     !is_file && is_for_servers(input)

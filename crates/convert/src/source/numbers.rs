@@ -63,3 +63,9 @@ pub(crate) fn matrix_shape(shape: &[u64]) -> Option<[usize; 2]> {
         }
     }
 }
+
+/// Returns how many numbers a tensor of these sizes has.
+pub(crate) fn element_count(sizes: &[u64]) -> u64 {
+    // Saturating: a tensor without numbers, `[0, 2⁴⁰, 2⁴⁰]`, is a valid one of any other sizes.
+    sizes.iter().fold(1, |count, size| count.saturating_mul(*size))
+}

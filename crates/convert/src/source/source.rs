@@ -141,7 +141,7 @@ impl Source {
             {
                 kept(NamesStay::NoReader)
             }
-            // Nobody asked for other names, and those of llama.cpp are names as well.
+            // Nobody asked for other names, so that a file that cannot get them is no error.
             (None, Err(ConvertError::Names { problem, .. })) if is_of_llama_cpp => {
                 kept(NamesStay::Untranslated(why_untranslated(&problem)))
             }
@@ -149,10 +149,10 @@ impl Source {
         }
     }
 
-    /// Returns the same file under its model's own names. One whose codes are not read is refused by whoever
-    /// wants them, under the names that it has.
+    /// Returns the same file under its model's own names. One with broken codes is returned as it is:
+    /// the commands that need the codes refuse it, and name what the file itself names.
     fn translate(self, insisted: Option<FileKind>) -> Result<Self, ConvertError> {
-        // Only the names of the file itself help in finding what is wrong with it.
+        // Messages about defects are of use only with the names that the file itself has.
         if !self.stored.defects.is_empty() {
             return Ok(self);
         }
@@ -186,10 +186,11 @@ impl Source {
         if recipe.purpose() == Purpose::Repair {
             return Self::open_repaired(path);
         }
-        // Plain numbers are read under the model's own names by whatever reads the model.
+        // Every program that reads the model reads plain numbers under the model's own names, so
+        // that no reader has to be known, as one has to be for codes.
         let for_all = (!recipe.stores_codes()).then_some(Names::Translate);
         let mut source = match (recipe.names(), for_all) {
-            // Nobody has asked for it: what cannot be translated stays.
+            // Nobody asked for new names: those that cannot be translated stay.
             (None, Some(Names::Translate)) => Self::open_for_all(path, recipe.insisted_kind())?,
             (names, _) => Self::open_as(path, recipe.insisted_kind(), names)?,
         };
@@ -204,13 +205,13 @@ impl Source {
         Ok(source)
     }
 
-    /// Opens a file under its model's own names, which whoever reads the model knows; those of llama.cpp
-    /// that cannot be translated stay.
+    /// Opens a file under its model's own names, which every program for the model reads; names of
+    /// llama.cpp that cannot be translated stay.
     fn open_for_all(path: &Path, insisted: Option<FileKind>) -> Result<Self, ConvertError> {
         match Self::open_as(path, insisted, Some(Names::Translate)) {
             Err(ConvertError::Names { path, problem }) => {
                 match Self::open_as(&path, insisted, None)? {
-                    // Those of llama.cpp stay; of any other file the first error tells what is
+                    // Names of llama.cpp stay; for any other file the first error says what is
                     // wrong.
                     source if source.names_stay.is_some() => Ok(source),
                     _ => Err(ConvertError::Names { path, problem }),
@@ -263,7 +264,8 @@ impl Source {
         match Self::open_translated(path) {
             // Names of llama.cpp stay where no program is known to read others.
             Ok(translated) if converted.has_more_names_of(&translated, &as_it_is) => Ok(translated),
-            // Then the other one cannot have been translated from it.
+            // A conversion would have failed in the same way, so that the other file cannot come
+            // from a translation.
             Ok(_) | Err(ConvertError::Names { .. }) => Ok(as_it_is),
             Err(error) => Err(error),
         }
@@ -278,7 +280,7 @@ impl Source {
             let is_there = |layer: &&&str| source.checkpoint.get(&weight_of(layer)).is_some();
             layers.iter().filter(is_there).count()
         };
-        // Of as many the translated one, whose names a conversion gives its output.
+        // Where both have as many, the translated one: a conversion gives its names to the output.
         known(one) >= known(other)
     }
 
@@ -341,7 +343,7 @@ impl Source {
         (layer.name == header.name).then_some(layer)
     }
 
-    /// Tells whether the tensor holds codes of a layer, of whatever program.
+    /// Returns whether the tensor holds codes of a layer, of this program or another.
     pub(crate) fn is_in_codes(&self, header: &TensorHeader) -> bool {
         self.stored_layer(header).is_some() || self.foreign_layer(header).is_some()
     }
@@ -441,17 +443,13 @@ impl Source {
         rows: std::ops::Range<usize>,
         mut memory: Vec<u8>,
     ) -> Result<LoadedWeight, ConvertError> {
-        /// Numbers that are decoded at once.
-        // 4 MiB as F32, beside the weight that they go into.
-        const AT_ONCE: usize = 1 << 20;
         let shape = [rows.len(), foreign.cols()];
         memory.clear();
-        // Exactly, for growing would double it, and memory is planned for one copy.
+        // Exactly: a vector that grows takes up to twice as much, and memory is planned for one copy.
         memory.reserve_exact(shape[0] * shape[1] * size_of::<f32>());
         let mut values = vec![];
-        let height = (AT_ONCE / foreign.cols()).max(1);
-        for first in rows.clone().step_by(height) {
-            self.foreign_rows(foreign, first..rows.end.min(first + height), &mut values)?;
+        for piece in foreign.pieces(rows) {
+            self.foreign_rows(foreign, piece, &mut values)?;
             memory.extend(values.iter().flat_map(|value| value.to_le_bytes()));
         }
         Ok(LoadedWeight { shape, dtype: FloatDtype::F32, bytes: memory })

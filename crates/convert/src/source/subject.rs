@@ -65,7 +65,7 @@ impl Subject {
     ) -> Self {
         let shapes: Shapes<'_> = shapes(file, stored);
         let found = with_side_files(detect(&shapes), file);
-        // To anybody else this is what `detected` says.
+        // Only where somebody insists on a kind: without that, `detected` says the same.
         let looks_like = insisted.map(|_| described(&found));
         let detected = insisted.map_or(found, |kind| detect_as(&shapes, kind));
         let codes = stored_codes(stored);

@@ -57,8 +57,8 @@ pub(crate) fn is_translatable(detected: &Detected, checkpoint: &Checkpoint) -> b
     Renaming::of(detected, checkpoint).is_some()
 }
 
-/// Says why no table here translates the names of a file that has those of another dialect; `None` where one
-/// does.
+/// Returns why no table here translates the names of a file that has those of llama.cpp; `None` where one
+/// does, and for files of other dialects.
 pub(crate) fn why_no_table(detected: &Detected, checkpoint: &Checkpoint) -> Option<String> {
     if detected.dialect != Dialect::LlamaCpp || is_translatable(detected, checkpoint) {
         return None;
@@ -77,7 +77,7 @@ pub(crate) fn why_no_table(detected: &Detected, checkpoint: &Checkpoint) -> Opti
     })
 }
 
-/// Says in one line why names cannot be translated.
+/// Returns in one line why names cannot be translated.
 pub(crate) fn why_untranslated(problem: &TranslationError) -> String {
     match problem {
         TranslationError::Unknown { tensor, .. } if tensor.contains("_exps.") => {
@@ -163,8 +163,10 @@ pub(crate) fn own_names(
     names
 }
 
-/// - `tensor`: under another name
-/// - `ours`: what the file calls what it is made of
+/// Returns the other name of a layer, where the tensor is a layer's weight.
+///
+/// - `tensor`: under the other name
+/// - `ours`: the file's name of what it is made of
 fn other_name(tensor: &Arranged, ours: &str) -> Option<OtherName> {
     let layer = layer_of_weight(ours)?.to_owned();
     Some(OtherName { layer, other: LayerShape::of_weight(&tensor.name, &tensor.shape)? })
@@ -198,6 +200,7 @@ impl Renaming {
         let table = DialectTable::of(detected.main.architecture, architecture());
         let prefix = detected.main.prefix.clone();
         let new_prefix = prefix.strip_prefix(&detected.wrapper).unwrap_or(&prefix).to_owned();
+        // Without a table there may still be a wrapper to take off.
         (is_model && (table.is_some() || prefix != new_prefix)).then_some(Self {
             table,
             prefix,
@@ -247,6 +250,7 @@ impl Renaming {
         let (prefix, new_prefix) = (self.prefix.as_str(), self.new_prefix.as_str());
         let wrapper = detected.wrapper.as_str();
         let scope = Scope { shapes, prefix, new_prefix, wrapper, header: &header };
+        // By identity: components have no name of their own that could be compared.
         let is_main = |name: &str| std::ptr::eq(detected.component_of(name), &detected.main);
         match self.table {
             Some(table) => table.translate(&scope, &is_main),
@@ -266,8 +270,8 @@ fn header_number(checkpoint: &Checkpoint, key: &str) -> Option<u64> {
 
 /// Refuses codes whose rows would have to be joined or to change places.
 fn refuse_codes(translation: &Translation, stored: &StoredLayers) -> Result<(), TranslationError> {
-    // The scales of such rows would have to move or to be one with those of others; no arrangement
-    // of tensors does that.
+    // Joined or moved codes would need their scales joined or moved as well, and where one scale
+    // counts for the whole tensor there is no arrangement of tensors that does so.
     let moved =
         translation.tensors.iter().filter(|tensor| is_joined(tensor) || is_reordered(tensor));
     let mut parts = moved.flat_map(|tensor| &tensor.parts);

@@ -164,7 +164,7 @@ fn a_rounded_layer_is_the_merged_weight_rounded() {
 fn adapters_that_cannot_be_merged_say_why() {
     let [up, down] = [gaussian(12, 3, 5), gaussian(3, 20, 6)];
     let kohya = SPELLINGS[0];
-    let cases: [(Vec<Tensor>, &str); 7] = [
+    let cases: [(Vec<Tensor>, &str); 8] = [
         (pair(kohya, "nowhere", &up, &down), "changes no weight of"),
         (
             [pair(kohya, "q", &up, &down), pair(kohya, "x", &up, &down)].concat(),
@@ -192,6 +192,19 @@ fn adapters_that_cannot_be_merged_say_why() {
             "tensor `lora_unet_blocks_0_attn_q.lora_down.weight` holds a NaN at element 0",
         ),
         (pair(kohya, "q", &up, &down)[..1].to_vec(), "has no pair of up and down"),
+        (
+            // Without numbers the other sizes may be anything, and their product too large.
+            vec![
+                Tensor::f32("lora_unet_blocks_0_attn_q.lora_up.weight", &up),
+                Tensor::new(
+                    "lora_unet_blocks_0_attn_q.lora_down.weight",
+                    "F32",
+                    &[0, 1 << 40, 1 << 40],
+                    vec![],
+                ),
+            ],
+            "needs [12, rank] · [rank, 20]",
+        ),
     ];
     for (tensors, expected) in cases {
         let folder = model();

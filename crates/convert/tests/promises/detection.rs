@@ -415,6 +415,18 @@ fn a_whole_checkpoint_falls_into_its_parts() {
 }
 
 #[test]
+fn a_second_model_is_found_where_a_size_tells_what_the_first_one_is() {
+    let mage = "txt_norm.weight 2560, proj_out.weight 128x3072";
+    let found = detect_in(behind("model.", mage).chain(behind("model_ema.", mage)));
+    assert_eq!(found.main.architecture, "mage_flow");
+    let second = found.component_of("model_ema.proj_out.weight");
+    assert_eq!((second.architecture, second.prefix.as_str()), ("copy", "model_ema."));
+    // Averages behind any other prefix, too.
+    let found = detect_in(behind("net.", mage).chain(behind("net_ema.", mage)));
+    assert_eq!(found.component_of("net_ema.proj_out.weight").architecture, "copy");
+}
+
+#[test]
 fn real_sentence_encoders_keep_their_tables_and_convert_the_rest() {
     let minilm = "embeddings.word_embeddings.weight 30522x384, encoder.layer.0.attention.self.query.weight 384x384, pooler.dense.weight 384x384";
     let mpnet = "embeddings.word_embeddings.weight 30527x768, encoder.layer.0.attention.attn.q.weight 768x768, encoder.relative_attention_bias.weight 32x12";

@@ -3,6 +3,7 @@
 //! They are one program: every further one would be linked with all that is tested.
 
 mod adapters;
+mod bands;
 mod banks;
 mod detection;
 mod errors;

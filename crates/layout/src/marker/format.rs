@@ -143,8 +143,8 @@ impl Format {
             }
             FormatScales::Group { .. } => matches!(tiling, Tiling::Block { rows: 1, .. }),
         };
-        // Compared as a whole: a scheme whose scales are stored otherwise is none of a format for
-        // F32 scales, whatever its tiling.
+        // Compared as a whole: a scheme that stores its scales in another way does not fit a format for
+        // F32 scales, even with the same tiling.
         let in_f32 = match (scheme.rotation(), self.rotation) {
             (None, FormatRotation::Never | FormatRotation::Optional) => {
                 Scheme::scaled(self.grid, tiling)

@@ -32,29 +32,35 @@ const PART: usize = 64;
 
 fn pack(codes: &mut Vec<u8>, pair: impl Fn(u8, u8) -> u8) {
     let bytes = codes.len() / 2;
-    vectorized(|| {
-        let mut packed = [0; PART];
-        for first in (0..bytes).step_by(PART) {
-            let length = PART.min(bytes - first);
-            // The codes of a part lie behind the place of its bytes, so that none is written over
-            // before it is read.
-            let (pairs, _) = codes[2 * first..2 * (first + length)].as_chunks::<2>();
-            for (byte, [even, odd]) in packed.iter_mut().zip(pairs) {
-                *byte = pair(*even, *odd);
+    vectorized(
+        #[inline(always)]
+        || {
+            let mut packed = [0; PART];
+            for first in (0..bytes).step_by(PART) {
+                let length = PART.min(bytes - first);
+                // The codes of a part lie behind the place of its bytes, so that none is written over
+                // before it is read.
+                let (pairs, _) = codes[2 * first..2 * (first + length)].as_chunks::<2>();
+                for (byte, [even, odd]) in packed.iter_mut().zip(pairs) {
+                    *byte = pair(*even, *odd);
+                }
+                codes[first..first + length].copy_from_slice(&packed[..length]);
             }
-            codes[first..first + length].copy_from_slice(&packed[..length]);
-        }
-    });
+        },
+    );
     codes.truncate(bytes);
 }
 
 fn unpack(bytes: &[u8], codes_of: impl Fn(u8) -> [u8; 2]) -> Vec<u8> {
     let mut codes = vec![0; 2 * bytes.len()];
-    vectorized(|| {
-        for (pair, byte) in codes.as_chunks_mut::<2>().0.iter_mut().zip(bytes) {
-            *pair = codes_of(*byte);
-        }
-    });
+    vectorized(
+        #[inline(always)]
+        || {
+            for (pair, byte) in codes.as_chunks_mut::<2>().0.iter_mut().zip(bytes) {
+                *pair = codes_of(*byte);
+            }
+        },
+    );
     codes
 }
 

@@ -37,8 +37,10 @@ impl Swizzle {
     pub(crate) fn apply(self, scales: &[u8]) -> Vec<u8> {
         let mut swizzled = vec![0; self.shape().iter().product()];
         for (row, scales) in scales.chunks(self.cols.max(1)).enumerate() {
-            for (col, &scale) in scales.iter().enumerate() {
-                swizzled[self.offset(row, col)] = scale;
+            // The four columns of a tile lie side by side.
+            for (four, scales) in scales.chunks(TILE[1]).enumerate() {
+                let at = self.offset(row, four * TILE[1]);
+                swizzled[at..at + scales.len()].copy_from_slice(scales);
             }
         }
         swizzled

@@ -23,7 +23,8 @@ pub(crate) fn recognise_bank(
 ) -> Result<Option<StoredLayer>, String> {
     let &[experts, rows, stored_cols] = weight.shape.as_slice() else { return Ok(None) };
     let Some(scale) = file.get(&format!("{layer}.{marked_scale}")) else { return Ok(None) };
-    // A scale for the whole is that of any weight, such as a convolution.
+    // Without a scale for each expert it is a weight of three dimensions like any other, such as a
+    // convolution's.
     let Some((_, of_each)) = scale.shape.split_first().filter(|(first, _)| **first == experts)
     else {
         return Ok(None);

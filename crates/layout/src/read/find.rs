@@ -44,13 +44,14 @@ impl StoredLayers {
         // below.
         let mut foreign = Foreign::find(file);
         for header in file.tensors() {
-            // A scheme here says them, and they can be moved and measured as they are.
+            // Packed integers and MXFP4 that a scheme here describes are taken as that scheme, so that
+            // their codes can be moved and measured without decoding.
             let layer = packed_by_servers(file, header);
             if let Some(layer) = layer.filter(|layer| foreign.layers.contains_key(*layer)) {
                 foreign.remove(layer);
             }
         }
-        // 2. Layers in codes that a scheme here says.
+        // 2. Layers in codes that a scheme here describes.
         for header in file.tensors() {
             let Some(layer) = layer_of_weight(&header.name) else { continue };
             let is_foreign = foreign.codes.contains(&header.name)
@@ -59,7 +60,7 @@ impl StoredLayers {
             if is_foreign || badly_marked.contains(layer) {
                 continue;
             }
-            // Of two weights of one layer neither is taken.
+            // Where a layer has two weights, neither is taken.
             let twin = find_weight(file, layer).filter(|first| first.name != header.name);
             let recognised = match twin {
                 Some(first) => {
@@ -97,8 +98,8 @@ impl StoredLayers {
         Ok(found)
     }
 
-    /// Refuses codes that would count as numbers, where the file has a scale that may be theirs under a
-    /// name that nobody knows.
+    /// Refuses codes that would count as numbers, where the file has a scale under an unknown name that
+    /// may be theirs.
     fn refuse_lost_scales(&mut self, file: &Checkpoint) {
         let plain = || self.layers.values().filter(|layer| layer.spelling == Spelling::Plain);
         let in_header = header_scales(file, &plain().map(|layer| layer.layer.as_str()).collect());
@@ -127,7 +128,7 @@ impl StoredLayers {
     /// Adds layers in codes of other programs, in place of what else was said of them.
     fn add_foreign(&mut self, foreign: Foreign) {
         let Foreign { layers, unread, parts, .. } = foreign;
-        // The program's name says more than what its tensors look like.
+        // A complaint that names the program is of more use than one about dtypes and shapes.
         self.defects.retain(|defect| !unread.contains_key(&defect.layer));
         for (layer, (program, why)) in &unread {
             let problem = format!(

@@ -3,12 +3,12 @@
 use roundwise_scheme::ScaleNumbers;
 use roundwise_tensor_file::{Checkpoint, Dtype};
 
-/// Longest tensor of scales that is read before anybody asks for the layer: a page or a few, which costs
-/// as much as reading a marker. What is longer is looked at when it is read.
+/// Longest tensor of scales that is read when a file is opened: a few pages, which cost as much as
+/// reading a marker. Longer ones are checked when the layer is read.
 pub(crate) const FEW_BYTES: u64 = 1 << 14;
 
-/// Looks for a NaN or an infinity in a tensor of scales, if it is small. Bytes of no known meaning, and
-/// tensors that are missing, have none.
+/// Looks for a NaN or an infinity in a tensor of scales, if it is small. Bytes of unknown meaning and
+/// missing tensors pass.
 ///
 /// - `numbers`: what bytes stand for, where that is known
 ///
@@ -39,7 +39,7 @@ pub(crate) fn check_small_scale(
     }
 }
 
-/// Returns the index of the first number that is none.
+/// Returns the index of the first NaN or infinity.
 fn first_not_finite(dtype: Dtype, bytes: &[u8]) -> Option<usize> {
     // All exponent bits set: infinity or NaN, whatever the mantissa.
     let halves = |exponent: u16| {
@@ -47,7 +47,7 @@ fn first_not_finite(dtype: Dtype, bytes: &[u8]) -> Option<usize> {
         bytes.as_chunks().0.iter().position(is_none)
     };
     match dtype {
-        // Past F32, it is an infinity for whoever multiplies by it.
+        // A number beyond F32 becomes an infinity before anything is multiplied by it.
         Dtype::F64 => {
             let numbers = bytes.as_chunks().0.iter();
             numbers

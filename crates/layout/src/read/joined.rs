@@ -10,7 +10,7 @@ pub(crate) fn joined(
     for expert in experts {
         let expert = expert?;
         codes.extend_from_slice(expert.codes());
-        // What all scales of an expert share is in them already.
+        // The factor that all scales of an expert share is multiplied into them already.
         scales.extend_from_slice(expert.scales());
     }
     Ok((codes, scales))

@@ -85,7 +85,7 @@ impl Markers {
             let problem = format!("the header says {header}, its marker {tensor}");
             self.complain(layer, problem, breaks::UNREADABLE);
         }
-        // No loader reads the shape, so it may stand in one of both.
+        // No loader reads the shape, so that one of the two may lack it.
         let orig_shape = self.by_layer.get(layer).and_then(|tensor| tensor.orig_shape.clone());
         let header = Marker { orig_shape: header.orig_shape.clone().or(orig_shape), ..header };
         self.by_layer.insert(layer.to_owned(), header.clone());

@@ -32,6 +32,7 @@ fn hides_weights(file: &Checkpoint, layer: &StoredLayer) -> Option<bool> {
     let stored = layer.read(file).ok()?;
     let [rows, cols] = stored.shape();
     let (scales, codes) = (stored.scales(), stored.codes().to_vec());
+    // Under scales of 1 the codes decode to their own numbers.
     let unscaled = QuantizedMatrix::from_parts(
         stored.scheme(),
         stored.shape(),

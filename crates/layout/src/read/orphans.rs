@@ -77,7 +77,7 @@ fn unheeded(file: &Checkpoint, found: &StoredLayers, has_markers: bool) -> Vec<D
     let has_entry = file.metadata().contains_key(QUANTIZATION_METADATA);
     let why = |layer: &StoredLayer| match layer.spelling {
         Spelling::ComfyLegacy if has_entry => Some("the header lists other layers"),
-        // No program heeds the scales of these, and their makers know it.
+        // No program reads the scales of F16 weights, which is no fault of the file.
         Spelling::ComfyLegacy if layer.scheme.grid() == GridKind::F16 => None,
         Spelling::ComfyLegacy if legacy_marker(file, layer).is_none() => {
             Some("the file has no `scaled_fp8` for it")

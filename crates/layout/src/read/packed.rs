@@ -20,7 +20,7 @@ pub(crate) fn recognise_packed(
     let stored_cols = weight.shape.last().map_or(0, |&cols| usize::try_from(cols).unwrap_or(0));
     let packed = marker.unrotated_scheme(&[])?.code_bits() == 4;
     let cols = if packed { stored_cols.saturating_mul(2) } else { stored_cols };
-    // Of these formats the shape of the scales says nothing.
+    // The formats in question do not depend on the shape of the scales.
     let scheme = match marker.scheme(&[], cols) {
         Ok(scheme) if packed || scheme.has_block_scales() => scheme,
         Err(problem) if packed => return Err(problem),
@@ -49,7 +49,7 @@ pub(crate) fn checked_layer(
     experts: Option<usize>,
 ) -> Result<StoredLayer, String> {
     let shape = match marker.orig_shape.as_deref() {
-        // Of blocks alone: the shape of 4-bit integers is that of their codes.
+        // Only codes with block scales are padded: 4-bit integers have the shape of their codes.
         Some(shape) if scheme.has_block_scales() => logical_shape(shape)?,
         _ => padded,
     };
@@ -118,7 +118,7 @@ fn check_part(
         };
     let of_each = part.shape.iter().map(|&size| size as u64);
     let expected: Vec<u64> = experts.into_iter().chain(of_each).collect();
-    // Experts may share a number, but not one that lies in a list.
+    // Experts may share a single number, `[]`; `[1]` would be a list for one expert.
     let is_single = match experts {
         None => expected.is_empty() && found.shape == [1],
         Some(_) => part.shape.is_empty() && found.shape.is_empty(),

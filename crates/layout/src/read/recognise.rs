@@ -37,7 +37,7 @@ pub(crate) fn recognise(
             return Ok(Some(packed));
         }
     }
-    // A marker is ComfyUI's word, and its packing is another one under the same names.
+    // A marked layer is ComfyUI's, which packs codes differently under the same names.
     let from_servers = match marker {
         Some(_) => None,
         None => recognise_servers(file, weight, layer)?,
@@ -66,7 +66,8 @@ pub(crate) fn recognise(
             logarithmic_scheme(file, layer, scale)?
         }
         (None, Some(scale)) => Scheme::scaled(grid, infer_tiling(file, spelling, scale, shape)),
-        // Counters are data; what has two dimensions or more could be a lost weight.
+        // An I8 vector is data, such as a counter; with two dimensions or more it could be a weight
+        // whose scale was lost.
         (None, None) if grid == GridKind::Int8 && weight.shape.len() < 2 => return Ok(None),
         (None, None) if grid == GridKind::Int8 => {
             return Err("holds INT8 codes, but has no `weight_scale`".to_owned());
@@ -112,6 +113,7 @@ fn logarithmic_scheme(
     layer: &str,
     scale: &TensorHeader,
 ) -> Result<Scheme, String> {
+    // A scale that the layers of a module share is written as `[1]`, one of its own as `[]`.
     let is_shared = !scale.shape.is_empty();
     let unknown = |found: String| {
         Err(format!(
@@ -164,7 +166,8 @@ fn refuse_other_codes(
 }
 
 /// Tells whether weights of a dtype can only be codes: whole numbers, and floating-point numbers that
-/// are scaled wherever they stand. Of 64 bits they are indices, which no program packs codes into.
+/// are scaled wherever they stand. Whole numbers of 64 bits are indices, which no program packs codes
+/// into.
 fn is_no_number(dtype: Dtype) -> bool {
     match dtype {
         Dtype::F64

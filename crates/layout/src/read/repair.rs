@@ -68,7 +68,7 @@ impl RepairedLayers {
             };
             repairs.push(Repair { defect: orphan, remedy: remedy.to_owned() });
         }
-        // Asked anew, for a layer that reads now may answer to one.
+        // Searched for again, since a stray scale may belong to a layer that is readable now.
         stored.strays = strays(file, &stored).into_iter().collect();
         for name in &stored.strays {
             let (layer, _) = name.rsplit_once('.').unwrap_or_default();
@@ -171,7 +171,8 @@ fn meant_format(
 ) -> Option<Marker> {
     let part = |name: &str| file.get(&format!("{layer}.{name}"));
     let scale = part("weight_scale").or_else(|| part("scale_weight"))?;
-    // Scales of the old name count as well: this is about what they are, not what they are called.
+    // Scales under the old name count as well: the format follows from what they are, not from what
+    // they are called.
     let &[rows, cols] = weight.shape.as_slice() else { return None };
     let named = |format: &str| Marker { format: format.to_owned(), ..Marker::default() };
     let blocks = |format: &str| {

@@ -25,7 +25,7 @@ pub(crate) fn find_scale<'a>(
         (Spelling::WeightScale, "weight_scale"),
         (Spelling::Scale, SCALE_PART),
     ];
-    // Of other dtypes it may be anything.
+    // A `scale` of any other dtype may be a parameter of the model.
     let is_known = |spelling: Spelling, scale: &TensorHeader| {
         spelling != Spelling::Scale || is_power_of_two(scale)
     };
@@ -55,7 +55,7 @@ pub(crate) fn refuse_unknown_scales(
     let weight_is_a_layer = file.get(&format!("{layer}.weight.weight")).is_some();
     let is_suspicious = |part: &str| {
         let is_a_scale = ["scale", "zero", "absmax", "quant", "amax"];
-        // Beside a known scale, those of inputs and outputs are no riddle.
+        // Beside a known scale, scales of inputs and outputs are not suspicious.
         let is_of_the_weight = part.starts_with("weight") || part.starts_with("pre_quant");
         let is_a_neighbour =
             !part.contains('.') || (!weight_is_a_layer && part.starts_with("weight."));
@@ -108,7 +108,8 @@ pub(crate) fn lost_scale(file: &Checkpoint, layer: &str) -> Option<String> {
     beside.chain(listed).chain(of_module).find(is_number)
 }
 
-/// Tells whether a tensor is a zero point that moves nothing: symmetric schemes write it as well.
+/// Tells whether a tensor is a zero point of zeros, which writers of symmetric schemes leave in some
+/// files.
 fn is_idle_zero_point(file: &Checkpoint, tensor: &TensorHeader) -> bool {
     tensor.name.ends_with(".weight_zero_point")
         && tensor.dtype == Dtype::I8

@@ -2,6 +2,7 @@ use roundwise_scheme::{GridKind, Scheme, Tiling};
 use roundwise_tensor_file::{Checkpoint, Dtype, TensorHeader};
 
 use crate::names::{layer_of_weight, packed_weight_of};
+use crate::packing::ZERO_POINT;
 use crate::read::foreign::parts::integers;
 use crate::read::spelling::Spelling;
 use crate::read::stored_layer::{GLOBAL_SCALE, StoredLayer, matrix_shape};
@@ -41,6 +42,9 @@ pub(crate) fn recognise_servers(
     Ok(is_mx.then(|| stored(layer, Scheme::MXFP8, shape, Spelling::WeightScale)))
 }
 
+/// Whole numbers of 4 bits in a word of 32.
+const NIBBLES_OF_WORD: usize = 8;
+
 /// Returns the layer whose packed codes are those of a scheme, where a tensor holds such codes.
 pub(crate) fn packed_by_servers<'a>(file: &Checkpoint, codes: &'a TensorHeader) -> Option<&'a str> {
     let layer =
@@ -56,16 +60,16 @@ fn recognise_packed_scheme(
     recognise_integers(file, weight, layer).or_else(|| recognise_mxfp4(file, weight, layer))
 }
 
-/// Recognises integers of 4 or 8 bits in words, with a scale for each row or group of a row and without
-/// zero points; `None` for anything else that is packed.
+/// Recognises integers of 4 or 8 bits in words, with a scale for each row or group of a row, those of 4
+/// bits in groups also with zero points; `None` for anything else that is packed.
 fn recognise_integers(
     file: &Checkpoint,
     weight: &TensorHeader,
     layer: &str,
 ) -> Option<StoredLayer> {
     let part = |name: &str| file.get(&format!("{layer}.{name}"));
-    let others = ["weight_zero_point", "weight_g_idx", "weight_global_scale"];
-    // Zero points and an order of columns are for the reader of other programs' codes.
+    let others = ["weight_g_idx", "weight_global_scale"];
+    // An order of columns is for the reader of other programs' codes.
     if weight.dtype != Dtype::I32 || others.into_iter().any(|name| part(name).is_some()) {
         return None;
     }
@@ -91,9 +95,19 @@ fn recognise_integers(
         groups => Tiling::group(cols.checked_div(groups)?),
     };
     let is_plain = matches!(scale.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16);
-    (is_covered && is_plain).then(|| {
-        stored(layer, Scheme::scaled(grid, tiling), [rows, cols], Spelling::PackedIntegers)
-    })
+    let scheme = match part(ZERO_POINT) {
+        None => Scheme::scaled(grid, tiling),
+        // One weight by itself is no group.
+        Some(zeros) if grid == GridKind::Int4 && cols > groups => {
+            let words = [rows.div_ceil(NIBBLES_OF_WORD), groups];
+            if zeros.dtype != Dtype::I32 || matrix_of(zeros) != Some(words) {
+                return None;
+            }
+            Scheme::with_zero_points(cols.checked_div(groups)?)
+        }
+        Some(_) => return None,
+    };
+    (is_covered && is_plain).then(|| stored(layer, scheme, [rows, cols], Spelling::PackedIntegers))
 }
 
 /// Recognises MXFP4: two E2M1 codes to a byte, the even column in the low half, and a power of two per 32

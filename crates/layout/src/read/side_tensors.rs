@@ -52,8 +52,7 @@ pub(crate) fn side_tensors(file: &Checkpoint) -> BTreeMap<String, String> {
         if !SIDE_PARTS.contains(&part) {
             return None;
         }
-        // A scale without any weight may be something else; a marker is one whatever stands beside
-        // it.
+        // A scale without any weight may be something else; a marker cannot.
         let is_owned = part == MARKER_PART || find_weight(file, layer).is_some();
         is_owned.then(|| layer.to_owned())
     };

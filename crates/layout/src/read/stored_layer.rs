@@ -22,8 +22,8 @@ pub struct StoredLayer {
     pub layer: String,
     /// The scheme that decodes its codes.
     pub scheme: Scheme,
-    /// `[rows, cols]`, of each expert in a bank; any other tensor of another rank counts as one row. Where the file
-    /// does not say what of a padded weight is padding, it counts as weight.
+    /// `[rows, cols]`, of each expert in a bank; a tensor of any other rank counts as one row. Where
+    /// the file does not say which part of a weight is padding, all of it counts as weight.
     pub shape: [usize; 2],
     /// `[rows, cols]` with padding.
     pub stored_shape: [usize; 2],
@@ -72,6 +72,7 @@ impl StoredLayer {
         expert: Option<usize>,
     ) -> Result<QuantizedMatrix, LayoutError> {
         let read = |name: &str| self.read_part(file, name, expert);
+        // A tensor that went missing counts as empty, which no shape of a layer fits.
         let codes = read(&self.weight())?.map(|(_, bytes)| bytes).unwrap_or_default();
         let mut scales = StoredScales::new();
         for part in self.scheme.scale_parts(self.shape) {
@@ -82,7 +83,8 @@ impl StoredLayer {
                     ScaleNumbers::Bf16
                     | ScaleNumbers::E4m3
                     | ScaleNumbers::E8m0
-                    | ScaleNumbers::Logarithm => bytes,
+                    | ScaleNumbers::Logarithm
+                    | ScaleNumbers::Nibbles => bytes,
                 };
                 scales.insert(part.role, bytes);
             }
@@ -101,7 +103,7 @@ impl StoredLayer {
             | Spelling::WeightScale2
             | Spelling::Plain => matrix,
         };
-        // All weights of such a scale would be no numbers, and be blamed on their codes.
+        // All weights under such a scale would become NaN, and a later error would blame their codes.
         match matrix.scales().iter().position(|scale| !scale.is_finite()) {
             None => Ok(matrix),
             Some(at) => Err(LayoutError::NotFinite {
@@ -150,11 +152,13 @@ impl StoredLayer {
     fn scale_name(&self, role: ScaleRole) -> Option<String> {
         let scale = match role {
             ScaleRole::Tiles | ScaleRole::Rows => return self.scale.clone(),
-            // It divides, so it is not a factor.
+            // This number divides, so that it is no factor; `divided` applies it.
             ScaleRole::Tensor if self.spelling == Spelling::WeightPacked => return None,
-            // Nothing is computed with it.
+            // It repeats a scale for other readers.
             ScaleRole::Largest => return None,
-            ScaleRole::Tensor | ScaleRole::Groups | ScaleRole::Levels => scale_part_name(role),
+            ScaleRole::Tensor | ScaleRole::Groups | ScaleRole::Levels | ScaleRole::ZeroPoints => {
+                scale_part_name(role)
+            }
         };
         Some(format!("{}.{scale}", self.layer))
     }
@@ -193,8 +197,8 @@ impl StoredLayer {
     /// Reads the number that divides all scales.
     fn global_scale(&self, file: &Checkpoint) -> Result<f32, LayoutError> {
         let tensor = read_named(file, &format!("{}.{GLOBAL_SCALE}", self.layer))?;
-        // What is missing counts as 0, and dividing by that gives an infinity, which is refused
-        // where scales are read.
+        // A missing number counts as 0: dividing by it gives an infinity, which is refused where scales
+        // are read.
         let tensor = tensor.and_then(|(_, bytes)| bytes.first_chunk().copied());
         Ok(f32::from_le_bytes(tensor.unwrap_or_default()))
     }
@@ -207,7 +211,7 @@ impl StoredLayer {
         Some(Self { shape, ..self.clone() })
     }
 
-    /// Returns how codes lie that are packed, or have scales of bytes, in servers' files.
+    /// Returns how codes lie where they are packed, or have scales of bytes, as in servers' files.
     fn server_codes(&self) -> Option<Codes> {
         match self.spelling {
             Spelling::PackedIntegers => Some(Codes::Words),
@@ -234,7 +238,7 @@ impl StoredLayer {
 /// Returns a matrix whose scales are divided by a number.
 fn divided(matrix: QuantizedMatrix, divisor: f32) -> Result<QuantizedMatrix, SchemeError> {
     let tiles = matrix.scales().iter().map(|scale| scale / divisor).collect();
-    let scales = Scales { tiles, tensor: 1.0 / divisor };
+    let scales = Scales { tiles, tensor: 1.0 / divisor, zeros: vec![] };
     let (scheme, shape) = (matrix.scheme(), matrix.shape());
     QuantizedMatrix::from_parts(scheme, shape, matrix.into_codes(), scales)
 }

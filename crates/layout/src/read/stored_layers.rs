@@ -68,7 +68,8 @@ impl StoredLayers {
     pub fn one_sided_markers(&self) -> Vec<Defect> {
         let in_header = &self.header_layers;
         let in_tensors = self.marker_tensors();
-        // A file with one kind alone is another defect, told once for all layers.
+        // A file with one kind only is another defect, which `missing_half` reports once for all
+        // layers.
         if in_tensors.is_empty() || in_header.is_empty() {
             return vec![];
         }

@@ -71,7 +71,7 @@ impl Layout {
     /// Returns the layout of a scheme that no layout was asked for: the first one that has a place for
     /// it.
     pub fn default_for(scheme: Scheme) -> Self {
-        // In the order of their names' list, ComfyUI's own before all others.
+        // In the order of `NAMES`, ComfyUI's own layouts first.
         let layouts = Layout::NAMES.map(|(_, layout)| layout);
         layouts.into_iter().find(|layout| layout.admits(scheme).is_ok()).unwrap_or_default()
     }
@@ -79,14 +79,18 @@ impl Layout {
     /// Checks that programs which read the layout take a layer of this shape.
     ///
     /// # Errors
-    /// [`LayoutError::Columns`] when their kernels need another number of columns, [`LayoutError::Bank`] when they
-    /// read no banks of experts in the scheme.
+    /// [`LayoutError::Columns`] when their kernels need another number of columns, [`LayoutError::Rows`] when words
+    /// would hold something of two layers, [`LayoutError::Bank`] when they read no banks of experts in the scheme.
     pub fn takes(self, scheme: Scheme, shape: impl Into<LayerShape>) -> Result<(), LayoutError> {
-        let LayerShape { experts, matrix: [_, cols] } = shape.into();
+        let LayerShape { experts, matrix: [rows, cols] } = shape.into();
         if experts.is_some() && !reads_banks(self, scheme) {
             return Err(LayoutError::Bank { scheme });
         }
         if let Some(served) = Served::of(self, scheme) {
+            let multiple = scheme.rows_in_word();
+            if !rows.is_multiple_of(multiple) {
+                return Err(LayoutError::Rows { scheme, rows, multiple });
+            }
             let multiple = served_columns(served, scheme);
             return match cols.is_multiple_of(multiple) {
                 true => Ok(()),

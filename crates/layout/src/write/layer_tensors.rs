@@ -40,6 +40,7 @@ impl Layout {
             self.rename_scale(scale, scheme);
         }
         for part in &mut parts {
+            // The number of experts in front, where there is one.
             part.shape.splice(0..0, shape.experts);
         }
         let mut specs: Vec<TensorSpec> =

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use roundwise_scheme::{GridKind, Scheme, Tiling};
 use serde_json::{Value, json};
 
+use crate::input_scale::InputScale;
 use crate::layout::Layout;
 use crate::served::{Inputs, Served};
 
@@ -15,6 +16,8 @@ pub struct ServedLayers {
     pub codes: BTreeMap<String, Scheme>,
     /// Matrices that are kept.
     pub kept: Vec<String>,
+    /// Whether the file holds scales of inputs, where the layout has a place for them.
+    pub has_input_scales: bool,
 }
 
 /// The entries and files that tell servers how a model is stored.
@@ -61,6 +64,11 @@ impl ServedLayers {
         schemes
     }
 
+    /// Returns the number that the file holds of the inputs of layers in a scheme.
+    fn input_scale(&self, layout: Layout, scheme: Scheme) -> Option<InputScale> {
+        layout.input_scale(scheme).filter(|_| self.has_input_scales)
+    }
+
     /// Returns the names of matrices that are plain numbers.
     fn plain(&self) -> Vec<&str> {
         let numbers = self.codes.iter().filter(|(_, scheme)| !scheme.has_scales());
@@ -72,28 +80,32 @@ impl ServedLayers {
     }
 }
 
-/// The first group is that of all linear layers, which the names of others precede.
+/// Returns the configuration of compressed-tensors: the first group stands for all linear layers, and
+/// groups that name their layers take precedence.
 fn compressed_tensors(layers: &ServedLayers) -> ServerConfig {
     let schemes = layers.by_scheme();
     let mut groups = serde_json::Map::new();
     let mut formats = vec![];
     for (number, (scheme, names)) in schemes.iter().enumerate() {
         let Some(served) = Served::of(Layout::CompressedTensors, *scheme) else { continue };
-        // By its class alone, which is also where the scheme of most layers belongs: no list of
+        // The group of most layers is named by the class of layers alone, which spares a list of
         // thousands of names.
         let targets = if number == 0 { vec!["Linear"] } else { names.clone() };
         let group = json!({
             "targets": targets,
             "format": served.name,
             "weights": weights(*scheme),
-            "input_activations": inputs(served.inputs, *scheme),
+            "input_activations": match layers.input_scale(Layout::CompressedTensors, *scheme) {
+                Some(scale) => stored_inputs(scale),
+                None => inputs(served.inputs, *scheme),
+            },
             "output_activations": null,
         });
         groups.insert(format!("group_{number}"), group);
         formats.push(served.name);
     }
     formats.dedup();
-    // With several formats the groups tell theirs, and readers ask them.
+    // With several formats readers ask each group for its own.
     let format = match formats[..] {
         [format] => format,
         _ => "mixed-precision",
@@ -121,7 +133,7 @@ fn weights(scheme: Scheme) -> Value {
     let mut weights = json!({
         "num_bits": scheme.code_bits(),
         "type": kind,
-        "symmetric": true,
+        "symmetric": !scheme.has_zero_points(),
         "strategy": strategy(scheme),
         "dynamic": false,
     });
@@ -178,7 +190,30 @@ fn inputs(inputs: Inputs, scheme: Scheme) -> Value {
     }
 }
 
-/// Some programs read the one list of kept layers, some the other.
+/// Returns what is told of inputs whose scale, or the factor of all their scales, the file holds.
+fn stored_inputs(scale: InputScale) -> Value {
+    match scale {
+        InputScale::OfTensor => json!({
+            "num_bits": 8,
+            "type": "float",
+            "symmetric": true,
+            "strategy": "tensor",
+            "dynamic": false,
+        }),
+        InputScale::Divisor | InputScale::Factor => json!({
+            "num_bits": 4,
+            "type": "float",
+            "symmetric": true,
+            "strategy": "tensor_group",
+            "group_size": 16,
+            "dynamic": "local",
+            "scale_dtype": "torch.float8_e4m3fn",
+        }),
+    }
+}
+
+/// Returns the configuration of DeepSeek's files. Kept layers are listed twice, because some programs
+/// read the one list and some the other.
 fn fp8(layers: &ServedLayers) -> ServerConfig {
     let kept = layers.plain();
     let powers = layers.codes.values().filter(|scheme| scheme.has_scales());
@@ -200,7 +235,10 @@ fn fp8(layers: &ServedLayers) -> ServerConfig {
 
 fn modelopt(layers: &ServedLayers) -> ServerConfig {
     let schemes = layers.by_scheme();
-    let named = |scheme: &Scheme| Served::of(Layout::ModelOpt, *scheme).map(|served| served.name);
+    let named = |scheme: &Scheme| match layers.input_scale(Layout::ModelOpt, *scheme) {
+        Some(_) => Some("NVFP4"),
+        None => Served::of(Layout::ModelOpt, *scheme).map(|served| served.name),
+    };
     let group_size = |scheme: &Scheme| match scheme.tiling() {
         Tiling::Block { cols, .. } => Some(cols),
         Tiling::Row | Tiling::Tensor => None,

@@ -6,7 +6,7 @@ use crate::common::{layer_tensors, open, quantize, write};
 use roundwise_layout::{Layout, MatmulPrecision, ServedLayers};
 use roundwise_scheme::{CATALOG, QuantizedMatrix, Scheme};
 use roundwise_tensor_file::TensorSpec;
-use roundwise_testkit::weights::{gaussian, with_zero_rows};
+use roundwise_testkit::weights::{Matrix, gaussian, with_zero_rows};
 use serde_json::{Value, json};
 
 const SERVERS: [Layout; 3] = [Layout::CompressedTensors, Layout::Fp8, Layout::ModelOpt];
@@ -44,6 +44,7 @@ fn what_is_written_for_servers_is_found() {
                     let read = found.read(&file.checkpoint).unwrap();
                     assert!(read.codes() == matrix.codes(), "{layout} {scheme}: codes");
                     assert!(scale_bits(&read) == scale_bits(&matrix), "{layout} {scheme}: scales");
+                    assert_eq!(read.zero_points(), matrix.zero_points(), "{layout} {scheme}");
                 }
             }
         }
@@ -68,6 +69,15 @@ fn names_dtypes_and_shapes_are_those_that_servers_look_for() {
     assert_eq!(
         told(packed, "int4-group-128"),
         ["a.weight_packed I32 [128, 32]", "a.weight_scale BF16 [128, 2]", "a.weight_shape I64 [2]"]
+    );
+    assert_eq!(
+        told(packed, "int4-group-128-asym"),
+        [
+            "a.weight_packed I32 [128, 32]",
+            "a.weight_scale BF16 [128, 2]",
+            "a.weight_zero_point I32 [16, 2]",
+            "a.weight_shape I64 [2]"
+        ]
     );
     assert_eq!(
         told(packed, "nvfp4"),
@@ -105,6 +115,35 @@ fn whole_numbers_are_packed_from_the_lowest_bits_and_made_positive() {
     );
 }
 
+/// The bytes are those of compressed-tensors' own compressor, which is given these weights and scales.
+#[test]
+fn zero_points_are_packed_down_the_rows() {
+    let scheme: Scheme = "int4-group-32-asym".parse().unwrap();
+    let scheme = Layout::CompressedTensors.stored_scheme(scheme);
+    // From −3 to 4.5 in steps of 0.5 in the first row, from 0 to 15 in the second.
+    let low = |row: usize| if row == 0 { -3.0 } else { 0.0 };
+    let step = |row: usize| if row == 0 { 0.5 } else { 1.0 };
+    let weight = Matrix::from_fn(8, 32, |row, col| low(row) + step(row) * (col % 16) as f32);
+    let matrix = quantize(&weight, scheme);
+    assert_eq!(matrix.zero_points(), [-2, -8, -8, -8, -8, -8, -8, -8]);
+    assert_eq!(matrix.to_f32(), weight.values);
+    let packed = Layout::CompressedTensors.pack("a", matrix, MatmulPrecision::Any);
+    assert_eq!(packed[0].bytes[..8], [0x10, 0x32, 0x54, 0x76, 0x98, 0xBA, 0xDC, 0xFE]);
+    assert_eq!(packed[2].bytes, [0x06, 0, 0, 0]);
+}
+
+#[test]
+fn zero_points_are_told_and_take_whole_words_of_rows() {
+    let config = told(Layout::CompressedTensors, &layers(&[("m.q", "int4-group-64-asym")], &[]));
+    let weights = &config["config_groups"]["group_0"]["weights"];
+    assert_eq!((&weights["symmetric"], &weights["num_bits"]), (&json!(false), &json!(4)));
+    assert_eq!((&weights["group_size"], &weights["type"]), (&json!(64), &json!("int")));
+    let scheme: Scheme = "int4-group-64-asym".parse().unwrap();
+    assert!(Layout::CompressedTensors.takes(scheme, [16, 128]).is_ok());
+    let refused = Layout::CompressedTensors.takes(scheme, [12, 128]).unwrap_err().to_string();
+    assert!(refused.contains("rows are not a multiple of 8 (found 12)"), "{refused}");
+}
+
 /// ComfyUI has the even column in the high half and multiplies by the factor of all scales; servers
 /// have it in the low half, and compressed-tensors divides.
 #[test]
@@ -130,6 +169,7 @@ fn layers(codes: &[(&str, &str)], kept: &[&str]) -> ServedLayers {
     ServedLayers {
         codes: codes.iter().map(|(layer, name)| ((*layer).to_owned(), scheme(name))).collect(),
         kept: kept.iter().map(|layer| (*layer).to_owned()).collect(),
+        has_input_scales: false,
     }
 }
 
@@ -148,6 +188,25 @@ fn kept_matrices_are_told_by_name_in_the_words_of_each_layout() {
     let modelopt = Layout::ModelOpt.server_config(&layers).unwrap();
     assert_eq!(modelopt.quantization_config["ignore"], json!(["lm_head", "m.o"]));
     assert_eq!(modelopt.file.unwrap().0, "hf_quant_config.json");
+}
+
+#[test]
+fn stored_scales_of_inputs_are_told_where_the_layout_has_a_place_for_them() {
+    let with =
+        |names: &[(&str, &str)]| ServedLayers { has_input_scales: true, ..layers(names, &[]) };
+    let inputs = |layers: &ServedLayers, group: &str| {
+        told(Layout::CompressedTensors, layers)["config_groups"][group]["input_activations"].clone()
+    };
+    let nvfp4 = with(&[("m.q", "nvfp4"), ("m.k", "nvfp4"), ("m.d", "fp8-row")]);
+    assert_eq!(inputs(&nvfp4, "group_0")["dynamic"], "local");
+    assert_eq!(inputs(&nvfp4, "group_0")["num_bits"], 4);
+    assert_eq!(inputs(&nvfp4, "group_1")["dynamic"], true);
+    let fp8 = inputs(&with(&[("m.q", "fp8")]), "group_0");
+    assert_eq!((&fp8["dynamic"], &fp8["strategy"]), (&json!(false), &json!("tensor")));
+    assert_eq!(told(Layout::ModelOpt, &with(&[("m.q", "nvfp4")]))["quant_algo"], "NVFP4");
+    let without = layers(&[("m.q", "nvfp4")], &[]);
+    assert_eq!(inputs(&without, "group_0"), Value::Null);
+    assert_eq!(told(Layout::ModelOpt, &without)["quant_algo"], "W4A16_NVFP4");
 }
 
 #[test]
@@ -179,6 +238,7 @@ fn schemes_that_no_server_reads_are_refused_with_another_way() {
         (Layout::CompressedTensors, "int4-convrot", "layout `comfy` stores it"),
         (Layout::Fp8, "fp8-row", "blocks of 128×128 only"),
         (Layout::ModelOpt, "int8-row", "use layout `compressed-tensors`"),
+        (Layout::Comfy, "int4-group-128-asym", "servers read it in layout `compressed-tensors`"),
         (Layout::Comfy, "int4-group-128", "servers read it in layout `compressed-tensors`"),
     ] {
         let refused = layout.admits(scheme.parse().unwrap()).unwrap_err().to_string();

@@ -78,7 +78,7 @@ impl Update for State {
                 let g = g + added * *x;
                 *m += fresh * (g - *m);
                 *v = old_square * *v + new_square * g * g;
-                // ε comes before the correction of the root, unlike in Adam: PyTorch has both so.
+                // ε is added before the root is corrected, unlike in Adam: as PyTorch does in both.
                 *x = *x * kept - *m * (plain + adapted / (v.sqrt() + epsilon));
             },
         );

@@ -37,7 +37,8 @@ impl Doubling {
 impl Rule for Doubling {
     fn next(&mut self, _first: f64, rate: f64, progress: &Progress) -> f64 {
         if progress.has_improved() {
-            // Past this a rate is a number no longer, and nothing else stops it from growing.
+            // Beyond this a step in f32 would be infinite, and nothing else stops the rate from
+            // growing.
             (rate * self.up).min(f64::from(f32::MAX).max(rate))
         } else {
             (rate * self.down).max(self.minimum.min(rate))

@@ -3,7 +3,7 @@ use crate::error::{OptimError, check};
 
 /// A rate that falls by a constant factor per step.
 ///
-/// `rate(t) = first · decay^(t − warm_up_steps)`, t counted from 0; `first` before.
+/// `rate(t) = first · decay^(t + 1 − max(warm_up_steps, 1))`, t counted from 0; `first` before.
 ///
 /// # Source
 /// `ExponentialLR` of PyTorch; convert_to_quant's default decay.

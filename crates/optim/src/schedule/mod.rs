@@ -164,7 +164,7 @@ impl Rule for Constant {
     }
 }
 
-/// Returns the longer side over the shorter, 1 on; 1 for an empty shape.
+/// Returns the longer side over the shorter one, at least 1; 1 for an empty shape.
 fn aspect([rows, cols]: [usize; 2]) -> f64 {
     if rows == 0 || cols == 0 { 1.0 } else { rows.max(cols) as f64 / rows.min(cols) as f64 }
 }

@@ -43,6 +43,7 @@ class Settings(MethodOptions, total=False):
     layout: str
     spelling: str  # another name of `layout`
     tensor_parallel: int
+    inputs: str
     method: str
     rounding: str  # another name of `method`
     method_options: Mapping[str, Any]

@@ -6,7 +6,7 @@ use std::ops::{ControlFlow, Range};
 use roundwise_compute::{Gaussian, Matrix};
 use roundwise_rounding::{
     Feedback, Inputs, Limit, Linear, Objective, Options, Progress, Rounded, RoundingError,
-    RowInputs, SecondMoment, Solver, round,
+    RowInputs, SecondMoment, Solver, relative_output_error, round,
 };
 use roundwise_scheme::{FloatDtype, QuantizedMatrix, ScaleRule, Scheme, Weight, rotate};
 use roundwise_testkit::weights;
@@ -159,7 +159,8 @@ fn the_search_for_scales_knows_which_columns_matter() {
     let second_moment = SecondMoment::of_diagonal(&[0.0; COLS], &diagonal);
     let inputs = Inputs::new(vec![0.0; COLS], second_moment, 5000).unwrap();
     let metric = dense(&inputs);
-    // Of inputs that are known one by one, nearest codes are the minimum: what is left are scales.
+    // Where inputs are only known one by one, nearest codes are the minimum, and only scales are left
+    // to choose.
     let options = method("activations", "");
     for entry in searchable().filter(|entry| entry.scheme.rotation().is_none()) {
         let [absmax, blind, seeing] = [
@@ -220,7 +221,7 @@ fn gradients_work_towards_outputs_too() {
     }
 }
 
-/// Of a diagonal about a mean of 0 nothing is left for R, and nearest codes are the best ones.
+/// A diagonal about a mean of 0 leaves nothing for R, and nearest codes are the best ones.
 #[test]
 fn no_solver_needs_more_than_a_diagonal() {
     let matrix = weights::gaussian(48, COLS, 23);
@@ -412,6 +413,44 @@ fn solvers_that_cannot_see_inputs_are_refused() {
 
 /// Rows with statistics of their own get the codes that they would have in a matrix by themselves, and the
 /// other rows theirs.
+/// Searches know of zero points only that the weight is moved: what they choose is what a group can store,
+/// and the error that is told is that of what is stored.
+#[test]
+fn feedback_chooses_among_what_a_group_with_a_zero_point_can_store() {
+    let weight = weights::gaussian(24, COLS, 9).map(|_, _, value| 0.3 * value + 0.2);
+    let bytes = weight.bytes();
+    let view = Weight::new(24, COLS, FloatDtype::F32, &bytes).unwrap();
+    let (inputs, engine) = (full(400), cpu());
+    let options = Options {
+        objective: Objective::Activations { damping: None },
+        limit: Limit::None,
+        ..Options::default()
+    };
+    let errors = |scheme: &str| {
+        let scheme: Scheme = scheme.parse().unwrap();
+        let layer = Linear::from(&view).with_inputs(Some(&inputs));
+        let found =
+            round(layer, scheme, scheme.scale_rule_for_inputs(), &options, &engine, 7, &mut ());
+        let Rounded { matrix, report } = found.unwrap();
+        let [_, tile_cols] = scheme.tiling().tile_shape(24, COLS);
+        for (tile, codes) in matrix.codes().chunks(tile_cols).enumerate() {
+            let is_stored = |code: &u8| {
+                let code = f32::from(*code as i8);
+                matrix.code_range(tile).is_none_or(|[low, high]| (low..=high).contains(&code))
+            };
+            assert!(codes.iter().all(is_stored), "{scheme}: {:?}", matrix.code_range(tile));
+        }
+        let told = report.output_errors.unwrap();
+        let found = relative_output_error(layer, &matrix, &engine).unwrap();
+        assert!((found - told[0]).abs() <= 1e-3 * found, "{scheme}: {found} {told:?}");
+        told
+    };
+    let [stored, nearest] = errors("int4-group-32-asym");
+    assert!(stored < 0.3 * nearest, "{stored} {nearest}");
+    let [symmetric, _] = errors("int4-group-32");
+    assert!(stored < symmetric, "{stored} {symmetric}");
+}
+
 #[test]
 fn rows_with_inputs_of_their_own_are_rounded_for_these() {
     let (weight, engine) = (weights::gaussian(48, 32, 3), cpu());
@@ -433,7 +472,7 @@ fn rows_with_inputs_of_their_own_are_rounded_for_these() {
         limit: Limit::None,
         ..Options::default()
     };
-    for scheme in ["int8-row", "int4-convrot-16", "nvfp4", "mxfp8", "fp8"] {
+    for scheme in ["int8-row", "int4-convrot-16", "int4-group-32-asym", "nvfp4", "mxfp8", "fp8"] {
         let scheme: Scheme = scheme.parse().unwrap();
         let rule = scheme.scale_rule_for_inputs();
         let rounded = |layer: Linear<'_>| {
@@ -444,7 +483,7 @@ fn rows_with_inputs_of_their_own_are_rounded_for_these() {
         let found = rounded(both);
         let by_plain = rounded(Linear::from(&view).with_inputs(Some(&plain)));
         let by_mixed = rounded(Linear::from(&view).with_inputs(Some(&mixed)));
-        // Products of fewer rows may round the last bits of a shift otherwise.
+        // Products of fewer rows may round the last bits of a shift differently.
         let differing = |other: &[f32], rows: Range<usize>| {
             let cells = rows.start * 32..rows.end * 32;
             found[cells.clone()].iter().zip(&other[cells]).filter(|(a, b)| a != b).count()

@@ -155,7 +155,7 @@ fn stochastic_codes_are_neighbours_and_right_on_average() {
     let Rounded { matrix: stored, report } =
         rounded(&matrix, scheme, &method("stochastic", "")).unwrap();
     assert_eq!((report.objective, report.kept_nearest), ("none", false));
-    // Of uniformly distributed weights every fourth code is the farther one of the two, and the
+    // With uniformly distributed weights every fourth code is the farther one of the two, and the
     // error is √2 times that of nearest codes.
     assert!((report.changed - 0.25).abs() < 0.02, "{report:?}");
     let ratio = (report.stored.weight_error / report.nearest.weight_error).sqrt();

@@ -106,7 +106,7 @@ fn the_slope_is_that_of_the_objective() {
     }
 }
 
-/// Of a triangular R only what can be other than 0 is multiplied, block by block.
+/// Only the entries of a triangular R that can be other than 0 are multiplied, block by block.
 #[test]
 fn what_moves_leave_in_k_gives_the_losses_of_the_codes() {
     // Several blocks of lines, the last one ragged.
@@ -148,7 +148,7 @@ fn greedy_takes_the_best_of_all_single_steps() {
                     let steps = greedy::<E4m3>(state, options, limit, &mut ()).unwrap();
                     let found = state.scored().objective(limit.lambda());
                     assert_eq!(steps, index + 1);
-                    // Of steps that are equally good up to rounding, either may be taken.
+                    // Where steps are equally good up to rounding, either may be taken.
                     assert!((found / expected - 1.0).abs() < 1e-3, "{found} {expected}");
                 });
             }

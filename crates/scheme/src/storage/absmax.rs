@@ -8,7 +8,10 @@ pub const ZERO_ABSMAX: f32 = 1e-12;
 
 /// Turns each of many largest magnitudes into a scale. There may be a tile for every few weights.
 pub(super) fn map_maxima(maxima: &mut [f32], scale: impl Fn(f32) -> f32) {
-    vectorized(|| maxima.iter_mut().for_each(|maximum| *maximum = scale(*maximum)));
+    vectorized(
+        #[inline(always)]
+        || maxima.iter_mut().for_each(|maximum| *maximum = scale(*maximum)),
+    );
 }
 
 /// Returns `maximum / largest_code`, and 1 for a tile of zeros.
@@ -18,6 +21,6 @@ pub(super) fn absmax_scale(maximum: f32, largest_code: f32) -> f32 {
         return 1.0;
     }
     let scale = maximum / largest_code;
-    // A quotient of f32's largest number that was rounded up decodes to infinity.
+    // Near the largest f32 a quotient that was rounded up would decode to infinity.
     if (scale * largest_code).is_finite() { scale } else { scale.next_down() }
 }

@@ -21,7 +21,7 @@ impl Bf16Scales {
 }
 
 /// Returns the BF16 number nearest to a scale, from below where that decodes past all numbers.
-fn rounded(scale: f32, largest_code: f32) -> f32 {
+pub(super) fn rounded(scale: f32, largest_code: f32) -> f32 {
     let nearest = Bf16::round(scale);
     if (nearest * largest_code).is_finite() { nearest } else { Bf16::below(nearest) }
 }
@@ -59,7 +59,7 @@ impl Storage for Bf16Scales {
 
     fn candidates(&self, index: usize, scales: &[f32], tensor: f32) -> Vec<f32> {
         let mut tried = self.as_f32().candidates(index, scales, tensor);
-        // One past all numbers may come out here; its error is infinite, and no search takes it.
+        // May become an infinity, whose error is no number, so that no search takes it.
         tried.iter_mut().for_each(|scale| *scale = Bf16::round(*scale));
         tried
     }

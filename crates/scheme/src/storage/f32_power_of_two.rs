@@ -1,6 +1,6 @@
 use roundwise_grid::GridKind;
 
-use super::absmax::{ZERO_ABSMAX, map_maxima};
+use super::absmax::ZERO_ABSMAX;
 use super::{F32, ScalePart, ScaleStorage, Storage, StoredScales, power_of_two};
 use crate::error::SchemeError;
 use crate::quantized::{QuantizedMatrix, StoredMatrix};
@@ -46,12 +46,8 @@ impl Storage for F32PowerOfTwo {
     }
 
     fn scale_tiles(&self, grid: GridKind, maxima: &mut [f32]) {
-        let largest_code = grid.max();
-        map_maxima(maxima, |maximum| match maximum < ZERO_ABSMAX {
-            // As for every F32 scale; without it, tiles of zeros would get the smallest power there is.
-            true => 1.0,
-            false => power_of_two::at_least(maximum / largest_code),
-        });
+        // As for every F32 scale; without a limit, tiles of zeros would get the smallest power there is.
+        power_of_two::cover(grid, maxima, ZERO_ABSMAX);
     }
 
     fn candidate_count(&self, _grid: GridKind) -> usize {
@@ -100,7 +96,8 @@ mod tests {
         let mut maxima = [448.0, 449.0, 896.0, 0.0, 1e-13, 448e-10, f32::MAX];
         storage.scale_tiles(GridKind::E4m3, &mut maxima);
         let exact = 2f32.powi(-33);
-        assert_eq!(maxima, [1.0, 2.0, 2.0, 1.0, 1.0, exact, 2f32.powi(120)]);
+        // With 2¹²⁰ the nearest code, 256, would decode to infinity.
+        assert_eq!(maxima, [1.0, 2.0, 2.0, 1.0, 1.0, exact, 2f32.powi(119)]);
         assert!(maxima.iter().all(|scale| E8m0::encode(*scale).is_some()));
     }
 }

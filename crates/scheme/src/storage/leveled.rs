@@ -42,6 +42,10 @@ impl Storage for Leveled {
         "int4-asym".to_owned()
     }
 
+    fn codes(&self, grid: GridKind) -> String {
+        format!("4-bit codes of {} levels", grid.name().to_uppercase())
+    }
+
     fn summary(&self) -> String {
         format!(
             "one scale per row and per {LEVEL_GROUP} weights of it, and a table of {LEVELS} levels"
@@ -94,7 +98,8 @@ impl Storage for Leveled {
             std::array::from_fn(|at| table.get(at).copied().unwrap_or(f32::NAN))
         });
         let levels = Levels::new(table, bytes(ScaleRole::Groups).to_vec(), shape)?;
-        // Another length is refused by whoever puts the matrix together, which names both lengths.
+        // The product cannot overflow: there is a scale in memory for every group. Codes of another
+        // length are left to `from_stored_matrix`, whose error names both lengths.
         if codes.len() == rows * cols {
             levels.decode(&mut codes);
         }

@@ -19,7 +19,8 @@ pub(crate) struct Logarithmic {
     pub(crate) is_shared: bool,
 }
 
-/// Codes that a search tries below and above the absmax one.
+/// Codes that a search tries below and above the absmax one: three are a factor of 1.6 in the wide
+/// range, 1.4 in the narrow one.
 const LOG_STEPS: RangeInclusive<i32> = -3..=3;
 
 impl Storage for Logarithmic {
@@ -145,8 +146,8 @@ impl LogRange {
     #[must_use]
     pub fn decode(self, code: u8) -> f32 {
         let exponent = self.low() + f64::from(code) / STEPS * self.width();
-        // In F64 and narrowed once: the last bits of a power differ between maths libraries, and narrowing
-        // leaves hardly one of them.
+        // In F64 and narrowed once: the last bits of a power differ between maths libraries, and are
+        // hardly ever left in an F32.
         10f64.powf(-exponent) as f32
     }
 

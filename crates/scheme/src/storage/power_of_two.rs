@@ -1,4 +1,4 @@
-use roundwise_grid::{E8m0, GridKind};
+use roundwise_grid::{E8m0, Grid, GridKind, GridVisitor};
 
 use super::absmax::map_maxima;
 use super::{ScaleNumbers, ScalePart, ScaleRole, Storage, StoredScales, block_bytes};
@@ -7,7 +7,8 @@ use crate::quantized::{QuantizedMatrix, StoredMatrix};
 use crate::tiling::Tiling;
 
 /// One power of two, an E8M0 byte, per 32 weights of a row: the smallest one with
-/// `max |w| ≤ MAX · scale`, and 1 where that is below 2⁻¹²⁶.
+/// `max |w| ≤ MAX · scale`, and 1 where that is below 2⁻¹²⁶. Half of it where the code of the largest weight
+/// would decode to infinity.
 ///
 /// # Source
 /// OCP microscaling specification, revision 1.0.
@@ -28,6 +29,39 @@ pub(super) const NEIGHBOURS: usize = 2;
 pub(super) fn at_least(wanted: f32) -> f32 {
     // Readers disagree about powers below 2⁻¹²⁶. With a scale of 1 such weights have codes of 0.
     E8m0::at_least(wanted).map_or(1.0, E8m0::decode)
+}
+
+/// Turns the largest magnitude of each tile into the smallest power of two that covers it on this grid, and into 1
+/// where it lies below `zero_below`.
+pub(super) fn cover(grid: GridKind, maxima: &mut [f32], zero_below: f32) {
+    grid.visit(Cover { maxima, zero_below });
+}
+
+struct Cover<'a> {
+    maxima: &'a mut [f32],
+    zero_below: f32,
+}
+
+impl GridVisitor for Cover<'_> {
+    type Output = ();
+
+    fn visit<G: Grid>(self) {
+        let Self { maxima, zero_below } = self;
+        map_maxima(maxima, |maximum| {
+            if maximum < zero_below {
+                return 1.0;
+            }
+            // The whole quotient is rounded up, as ComfyUI's encoder does, so that weights do not
+            // saturate; the specification divides the exponents alone.
+            let scale = at_least(maximum / G::MAX);
+            // Near the largest f32 a code that is rounded up may decode to 2¹²⁸, which is infinity. With half
+            // the scale even the largest code stays below the maximum.
+            match (G::round(maximum / scale) * scale).is_infinite() {
+                true => scale / 2.0,
+                false => scale,
+            }
+        });
+    }
 }
 
 /// Returns the power of two below or above each scale, or the scale itself where there is none.
@@ -54,17 +88,7 @@ impl Storage for PowerOfTwo {
     }
 
     fn scale_tiles(&self, grid: GridKind, maxima: &mut [f32]) {
-        // The whole quotient is rounded up, as ComfyUI's encoder does, so that weights do not
-        // saturate; the specification divides the exponents alone.
-        let largest_code = grid.max();
-        map_maxima(maxima, |maximum| {
-            let scale = at_least(maximum / largest_code);
-            // E2M1 has so few values that the one next to such a maximum may decode past all numbers.
-            match grid == GridKind::E2m1 && (scale * largest_code).is_infinite() {
-                true => scale / 2.0,
-                false => scale,
-            }
-        });
+        cover(grid, maxima, 0.0);
     }
 
     fn candidate_count(&self, _grid: GridKind) -> usize {
@@ -116,5 +140,34 @@ fn largest(scales: &[u8]) -> f32 {
     match scales.iter().max() {
         None | Some(0) => 1.0,
         Some(&largest) => E8m0::decode(largest),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The largest weights of all have codes that decode to numbers, on every grid.
+    #[test]
+    fn no_scale_makes_a_number_infinite() {
+        struct Decoded(f32);
+
+        impl GridVisitor for Decoded {
+            type Output = f32;
+
+            fn visit<G: Grid>(self) -> f32 {
+                let mut scale = [self.0];
+                cover(G::KIND, &mut scale, 0.0);
+                G::round(self.0 / scale[0]) * scale[0]
+            }
+        }
+
+        for grid in GridKind::ALL {
+            for maximum in [f32::MAX, 3.3e38, 3.2e38, 3e38, 2e38, 1.7e38] {
+                let decoded = grid.visit(Decoded(maximum));
+                let error = (decoded - maximum).abs() / maximum;
+                assert!(error <= 0.26, "{grid:?}: {maximum:e} decodes to {decoded:e}");
+            }
+        }
     }
 }

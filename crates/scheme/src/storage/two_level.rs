@@ -56,7 +56,13 @@ impl Storage for TwoLevel {
         let tensor = if self.has_power_of_two { power_of_two::at_least(tensor) } else { tensor };
         // Codes are chosen for the scale as it is stored, after its own rounding to E4M3.
         map_maxima(&mut maxima, |maximum| block_scale(maximum / largest_code, tensor));
-        Scales { tiles: maxima, tensor }
+        // Near the largest f32 the largest code of a block whose scale was rounded up would decode to infinity.
+        if (tensor * E4m3::MAX * largest_code).is_infinite() {
+            for scale in maxima.iter_mut().filter(|scale| (**scale * largest_code).is_infinite()) {
+                *scale = tensor * E4m3::decode(block_code(*scale, tensor) - 1);
+            }
+        }
+        Scales { tiles: maxima, tensor, zeros: vec![] }
     }
 
     fn candidate_count(&self, _grid: GridKind) -> usize {
@@ -143,6 +149,19 @@ mod tests {
         for tensor in [1.0, 0.000_409_226_2, 3.7e-16, 1.2e35, 0.1, f32::MIN_POSITIVE * 1e6] {
             for code in 1..=E4m3::encode(E4m3::MAX) {
                 assert_eq!(block_code(tensor * E4m3::decode(code), tensor), code, "{tensor:e}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_scale_makes_a_number_infinite() {
+        for has_power_of_two in [false, true] {
+            for largest in [f32::MAX, 3.3e38, 3e38, 2e38] {
+                let storage = TwoLevel { has_power_of_two };
+                let scale = storage.choose(GridKind::E2m1, vec![largest], largest).tiles[0];
+                let decoded = E2m1::round(largest / scale) * scale;
+                let error = (decoded - largest).abs() / largest;
+                assert!(error <= 0.07, "{largest:e} decodes to {decoded:e}");
             }
         }
     }

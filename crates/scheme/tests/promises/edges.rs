@@ -149,7 +149,11 @@ fn parts_are_those_that_were_announced() {
         let announced = entry.scheme.scale_parts(shape);
         assert_eq!(stored.len(), announced.len(), "{}", entry.name);
         for (part, (role, bytes)) in announced.iter().zip(&stored) {
-            let width = if part.numbers == ScaleNumbers::F32 { 4 } else { 1 };
+            let width = match part.numbers {
+                ScaleNumbers::F32 | ScaleNumbers::Nibbles => 4,
+                ScaleNumbers::Bf16 => 2,
+                ScaleNumbers::E4m3 | ScaleNumbers::E8m0 | ScaleNumbers::Logarithm => 1,
+            };
             let expected = width * part.shape.iter().product::<usize>();
             assert_eq!((part.role, expected), (*role, bytes.len()), "{}", entry.name);
         }

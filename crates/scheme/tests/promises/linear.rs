@@ -107,7 +107,9 @@ proptest! {
 fn what_cannot_be_turned_or_multiplied_says_so() {
     let weight = gaussian(SHAPE[0], SHAPE[1], 1);
     for entry in CATALOG {
-        let can_turn = entry.scheme.rotation().is_none() && !entry.scheme.has_block_scales();
+        let can_turn = entry.scheme.rotation().is_none()
+            && !entry.scheme.has_block_scales()
+            && !entry.scheme.has_zero_points();
         let turned = nearest(&weight, entry.scheme).transpose();
         assert_eq!(turned.is_ok(), can_turn, "{}", entry.name);
     }
@@ -115,7 +117,9 @@ fn what_cannot_be_turned_or_multiplied_says_so() {
     let linear = |x: &[f32], activations| matrix.linear(x, activations).unwrap_err();
     assert!(matches!(linear(&[1.0; 100], Activations::Exact), SchemeError::PartLength { .. }));
     let x = [1.0; SHAPE[1]];
-    assert!(matches!(linear(&x, Activations::PerBlock(100)), SchemeError::Ragged { .. }));
+    for block in [0, 100] {
+        assert!(matches!(linear(&x, Activations::PerBlock(block)), SchemeError::Ragged { .. }));
+    }
     let x = [f32::NAN; SHAPE[1]];
     assert!(matches!(linear(&x, Activations::PerToken), SchemeError::NotFinite { row: 0 }));
 }

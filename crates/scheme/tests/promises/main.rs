@@ -9,3 +9,4 @@ mod levels;
 mod linear;
 mod matches_reference;
 mod rotation;
+mod zero_points;

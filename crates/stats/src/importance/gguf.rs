@@ -54,7 +54,7 @@ fn layers(file: &Checkpoint, weight: &str) -> Result<Vec<Entry>, StatsError> {
     let mut layers = Vec::new();
     let counts = floats(&file.read(&file.tensors()[counts.tensor])?);
     for (matrix, count) in counts.into_iter().enumerate() {
-        // Within the I64 that counts are stored as, and nobody has seen more tokens.
+        // Fits the I64 that counts are stored as, and is more than any run sees.
         const MOST: f32 = 1e18;
         if !(0.0..=MOST).contains(&count) {
             return Err(at(Kind::NotFinite { part: "counts", index: matrix, found: count }));
@@ -85,7 +85,7 @@ fn find(file: &Checkpoint, weight: &str, part: &'static str) -> Result<Option<Su
         return Ok(None);
     };
     let header = &file.tensors()[tensor];
-    // Dimensions of 1 may be there or not.
+    // Writers may leave out dimensions of 1.
     let slowest = header.shape.len().saturating_sub(2);
     let (outer, inner) = header.shape.split_at(slowest);
     let (matrices, columns) = match *inner {

@@ -17,7 +17,7 @@ const CALL_TOKENS: u64 = 512;
 /// A value is `E[x_j²] · calls`. Experts lie one after the other, as if they were more columns.
 pub(super) fn entries(file: &PlainFile) -> Result<Vec<Entry>, StatsError> {
     let mut cursor = Cursor::new(file);
-    // So short, nothing has been recognised yet.
+    // Before the first name nothing shows that the file is an importance matrix.
     let unknown = || Kind::UnknownContainer.at(file.path());
     if cursor.available() < 8 {
         return Err(unknown());
@@ -26,7 +26,7 @@ pub(super) fn entries(file: &PlainFile) -> Result<Vec<Entry>, StatsError> {
     let mut entries = Vec::new();
     for number in 0..n_entries {
         let length = positive(&mut cursor, "length of a name");
-        // Any other file fails at once, and says so.
+        // A file of any other kind fails at the first entry, and is reported as unknown.
         let length = if number == 0 { length.map_err(|_| unknown())? } else { length? };
         let name = cursor.text("name of an entry", length);
         let name = if number == 0 { name.map_err(|_| unknown())? } else { name? };

@@ -32,6 +32,26 @@ fn full_and_diagonal_merge_exactly() {
 }
 
 #[test]
+fn the_largest_input_is_that_of_all_files_where_all_know_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let layer = |seed| statistics(&inputs(seed, 8, 3), Knowledge::Diagonal);
+    let with = |seed, largest| layer(seed).with_largest(largest).unwrap();
+    let sources = [
+        ("a.stats.safetensors", vec![("l", with(1, 50.0)), ("m", with(2, 60.0))]),
+        ("b.stats.safetensors", vec![("l", with(3, 70.0)), ("m", layer(4)), ("n", with(5, 80.0))]),
+    ];
+    let sources = sources
+        .map(|(name, layers)| Statistics::open(&write(folder.path(), name, &layers)).unwrap());
+    let path = folder.path().join("merged.stats.safetensors");
+    Merge::plan(&sources).unwrap().write(&path, Overwrite::Refuse).unwrap();
+    let merged = Statistics::open(&path).unwrap();
+    let largest = |module| merged.layer(module).unwrap().largest();
+    assert_eq!([largest("l"), largest("m"), largest("n")], [Some(70.0), None, Some(80.0)]);
+    assert!(matches!(layer(1).with_largest(0.01), Err(Kind::LargestTooSmall { .. })));
+    assert!(matches!(layer(1).with_largest(f32::NAN), Err(Kind::NotFinite { .. })));
+}
+
+#[test]
 fn factors_with_room_merge_exactly() {
     let (a, b) = (inputs(3, 2, 9), inputs(4, 3, 9));
     let (small, large) = (Knowledge::Factor { rank: 2 }, Knowledge::Factor { rank: 5 });

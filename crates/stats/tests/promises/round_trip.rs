@@ -15,7 +15,8 @@ fn every_kind_comes_back_bit_by_bit() {
         ("a.b", statistics(&inputs(1, 50, 6), Knowledge::Full)),
         ("c d", statistics(&inputs(2, 3, 7), Knowledge::Factor { rank: 4 })),
         ("e", statistics(&inputs(3, 8, 2), Knowledge::Diagonal)),
-        ("f.count", without_mean),
+        ("f.count", without_mean.clone()),
+        ("g", without_mean.with_largest(7.5).unwrap()),
     ];
     let path = write(folder.path(), "a.stats.safetensors", &layers);
     let read = Statistics::open(&path).unwrap();
@@ -25,11 +26,12 @@ fn every_kind_comes_back_bit_by_bit() {
         assert_eq!(read.knowledge(module), Some(layer.knowledge()));
         assert_eq!(read.has_mean(module), layer.mean().is_some());
         assert_eq!(read.count(module).unwrap(), layer.count());
+        assert_eq!(read.has_largest(module), layer.largest().is_some());
     }
     assert_eq!(read.fingerprint(), fingerprint(read.layers()));
     assert_eq!(read.tool(), "test");
-    let message = read.layer("g").unwrap_err().to_string();
-    assert!(message.ends_with("layer `g`: no such layer in the statistics"), "{message}");
+    let message = read.layer("h").unwrap_err().to_string();
+    assert!(message.ends_with("layer `h`: no such layer in the statistics"), "{message}");
 }
 
 #[test]

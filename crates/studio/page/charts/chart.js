@@ -78,8 +78,7 @@ export function axes(frame, { x = [], y = [], across, up }) {
     apart(x, 44).map(([at, words]) => [line(at, bottom, at, bottom + 4, "axis"), text(at, bottom + 16, words, "tick")]),
     line(left, bottom, right, bottom, "axis"),
     across && text((left + right) / 2, bottom + 33, across, "name"),
-    up && text(left - 50, top - 11, up, "name up"),
-  );
+    up && text(left - 50, top - 11, up, "name up"));
 }
 
 /** A path of dots, one element however many; the shapes tell series apart where colours do not. */
@@ -128,15 +127,11 @@ function outline({ x, y, box }) {
 
 /** With marks a picture is walked like a slider, so that each of them is read out; without it is a picture. */
 function describe(picture, marks, title) {
-  const roles = marks?.length ? {
-    role: "slider",
-    tabindex: "0",
-    "aria-valuemin": 0,
-    "aria-valuemax": marks.length - 1,
-    "aria-valuenow": 0,
+  const walked = {
+    role: "slider", tabindex: "0", "aria-valuemin": 0, "aria-valuemax": marks?.length - 1, "aria-valuenow": 0,
     "aria-valuetext": `${title}: arrow keys walk over it`
-  }
-                              : { role: "img" };
+  };
+  const roles = marks?.length ? walked : { role: "img" };
   for (const name of ["role", "tabindex", "aria-valuemin", "aria-valuemax", "aria-valuenow", "aria-valuetext"]) {
     if (name in roles) picture.setAttribute(name, roles[name]);
     else picture.removeAttribute(name);

@@ -4,14 +4,14 @@ import { get } from "../api.js";
 import { element, fill } from "../element.js";
 import { fileName, folderName } from "../format.js";
 import { remember, visit } from "../route.js";
-import { button, folderList, lineInput, notice } from "../widgets.js";
+import { button, folderList, lineInput, notice, unquoted } from "../widgets.js";
 
 const KINDS = ["model", "statistics", "report"];
 
-const NO_MODEL = (name) => ({
-  message: `${name} is no model, no statistics and no report`,
-  help: "Models are .safetensors, .gguf, .pt, .pth, .ckpt and .bin files, and folders of them. What else lies beside it:"
-});
+const NOT_THERE = (name) => ({ message: `${name} is not there, or no model, no statistics and no report`, help: WHAT_IS });
+const NO_MODEL = (name) => ({ message: `${name} is no model, no statistics and no report`, help: WHAT_IS });
+const WHAT_IS =
+  "Models are .safetensors, .gguf, .pt, .pth, .ckpt and .bin files, and folders of them. What else lies beside it:";
 
 /** The page that a file of a kind is opened on. */
 export function visitFile(path, kind) {
@@ -39,6 +39,7 @@ export function openPage({ path, go }, { vocabulary }) {
     const selected =
       answer.entries.find((entry) => go && (entry.path === start || (answer.selected && entry.name === answer.selected)));
     if (go) remember("open", { path: start });
+    if (go && !selected && answer.path !== start) fill(said, notice(NOT_THERE(fileName(start))));
     // Once: later folders are looked at, not opened.
     go = null;
     if (selected && selected.kind !== "folder") return visitFile(selected.path, selected.kind);
@@ -68,8 +69,8 @@ export function openPage({ path, go }, { vocabulary }) {
       }
     } catch (error) {
       // What the list of a folder does not know may still be a file that can be opened, such as an index.
-      if (error.status !== 404 && error.kind !== "not_found") return visitFile(wanted, "model");
-      fill(said, notice(error));
+      if (error.kind === "file") return visitFile(wanted, "model");
+      fill(said, notice({ message: error.message, help: error.help }));
     }
   }
   async function dropped(event) {
@@ -91,10 +92,4 @@ export function openPage({ path, go }, { vocabulary }) {
   const node = element("div.drop", { ondragover: (event) => event.preventDefault(), ondrop: dropped }, form, said,
     element("div.columns", list.node, recent));
   return { title: "Open", node };
-}
-
-/** A path as it was copied: file managers put quotes or `file://` around it. */
-export function unquoted(text) {
-  const bare = text.trim().replace(/^(["'])(.*)\1$/, "$2");
-  return bare.startsWith("file://") ? decodeURIComponent(bare.slice(7)) : bare;
 }

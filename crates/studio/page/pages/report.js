@@ -53,7 +53,10 @@ export function reportPage({ path, job, with: other }, { say, rename }) {
           () => save(`${fileName(report.output)}.report.json`, `${JSON.stringify(report, null, 2)}\n`, "application/json")),
     ];
   }
-  void tried(show)();
+  void tried(() => show().catch((error) => {
+    fill(place, element("a.button", { href: address("report") }, "Choose another report"));
+    throw error;
+  }))();
   return { title: "Report", beside, node };
 }
 

@@ -19,18 +19,11 @@ export function reportView(report, { openLayer, keep } = {}) {
   const table = filteredTable({ label: "Layers", rows: report.tensors, columns: layerColumns(report), open: openLayer });
   const pick = (bar) => table.among(bar && ((layer) => layer.weight_error >= bar.from && layer.weight_error < bar.to));
   const isMeasured = report.tensors.some((layer) => Number.isFinite(layer.weight_error));
-  return element(
-    "div.report",
-    totals(report),
+  return element("div.report", totals(report),
     isMeasured &&
       element("div.pictures", errorChart({ layers: report.tensors, open: openLayer }).node,
         errorHistogram({ layers: report.tensors, pick }).node, sensitivityChart({ layers: report.tensors, keep }).node),
-    element("h2", "Why"),
-    reasons(report),
-    element("h2", "Layers"),
-    table.node,
-    details(report),
-  );
+    element("h2", "Why"), reasons(report), element("h2", "Layers"), table.node, details(report));
 }
 
 /** Shows two reports of the same model. */
@@ -46,11 +39,8 @@ export function compareView(a, b) {
   ];
   const others = new Map(b.tensors.map((layer) => [layer.name, layer]));
   const changed = a.tensors.filter((layer) => others.has(layer.name) && becomes(layer) !== becomes(others.get(layer.name)));
-  return element(
-    "div.report",
-    plainTable(["", "A", "B"], facts, "Two reports"),
-    element("div.pictures", compareChart({ a, b }).node),
-    element("h2", "Furthest apart"),
+  return element("div.report", plainTable(["", "A", "B"], facts, "Two reports"),
+    element("div.pictures", compareChart({ a, b }).node), element("h2", "Furthest apart"),
     plainTable(PAIR_HEAD, furthest(pairs, 20), "Furthest apart"),
     changed.length > 0 &&
       [
@@ -70,9 +60,7 @@ function totals(report) {
       .join(", ");
   const fact = (name, value, more) =>
     element("div.fact", element("dt", name), element("dd", value, more && element("span.quiet", ` ${more}`)));
-  return element(
-    "section.totals",
-    { "aria-label": "Totals" },
+  return element("section.totals", { "aria-label": "Totals" },
     element("p.model", `${report.architecture} · preset ${report.preset}`,
       element("span.quiet", ` · ${report.kind} · layout ${report.layout}`)),
     element("dl.facts",
@@ -88,8 +76,7 @@ function totals(report) {
       fact("Time", seconds(report.seconds), parts)),
     report.consumers.map(consumerLine),
     rounding && (rounding.nearest_layers > 0 || rounding.failed_layers > 0) && element("p.note", nearestOf(rounding)),
-    report.notes.map((note) => element("p.note", note)),
-  );
+    report.notes.map((note) => element("p.note", note)));
 }
 
 /** Whether a program opens weights of a scheme: a sign, a colour and words. */

@@ -18,10 +18,7 @@ export function trialView(state, vocabulary, { use, again }) {
     { scheme: oneOf(schemes, "int8-row"), method: methods[0] }
   ];
   const rows = element("tbody");
-  const node = element(
-    "details.view",
-    { hidden: true },
-    element("summary", element("h2", "Try three setups")),
+  const node = element("details.view", { hidden: true }, element("summary", element("h2", "Try three setups")),
     element("p.help",
       "On one weight of each of the six shapes that most of the file is made of. Tells error and time before all of it is done."),
     table({

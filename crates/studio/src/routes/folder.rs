@@ -63,9 +63,18 @@ enum EntryKind {
 /// Lists a folder; without a path the one to begin with.
 pub(crate) fn folder(call: &Call) -> Result<Response, Refusal> {
     let path = call.query(&["path"])?.path("path");
-    let path = path.unwrap_or_else(|| first_folder(&call.shared));
+    let path = path.map_or_else(|| first_folder(&call.shared), in_home);
     absolute("path", &path)?;
     json(&list(&call.shared, &path)?)
+}
+
+/// A path as shells write those of the user: `~/models`.
+fn in_home(path: PathBuf) -> PathBuf {
+    match (path.strip_prefix("~"), std::env::home_dir()) {
+        (Ok(rest), Some(home)) if rest.as_os_str().is_empty() => home,
+        (Ok(rest), Some(home)) => home.join(rest),
+        _ => path,
+    }
 }
 
 fn first_folder(shared: &Shared) -> PathBuf {

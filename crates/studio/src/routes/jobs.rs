@@ -87,7 +87,8 @@ fn forecast(
     Ok(Forecast { output_bytes: Some(output_bytes), tensors: Some(plan.tensors.len()), seconds })
 }
 
-/// Refuses a budget that is none, and one that nobody asks for. Whether a file can keep it is for the job to say.
+/// Refuses a budget without a limit, and a budget of a job that keeps none. Whether a file can keep it is for the job
+/// to say.
 fn check_budget(kind: JobKind, budget: Option<&BudgetFile>) -> Result<(), Refusal> {
     match (kind, budget) {
         (JobKind::Budget, budget) => {
@@ -106,7 +107,7 @@ fn check_budget(kind: JobKind, budget: Option<&BudgetFile>) -> Result<(), Refusa
 /// Refuses an output that may not be written where it is to be.
 fn refuse_place(opened: &Opened, replace: bool) -> Result<(), Refusal> {
     let output = &opened.checked.output;
-    // First, for an input exists, and Replace must not be the advice.
+    // First, since an input always exists, and Replace must not be the advice.
     if opened.source.checkpoint.same_file_as(output) {
         let error = ConvertError::OutputIsInput { path: output.clone() };
         return Err(Refusal::from(error).at("output"));
@@ -170,7 +171,7 @@ fn enqueue(
     if let Some(refusal) = too_little_room(&record) {
         return Err(refusal);
     }
-    // What cannot be remembered is not begun.
+    // A job that cannot be saved is not begun: a restart would lose it.
     shared.state.save(&record).map_err(|error| cannot_remember(&error))?;
     ledger.queue.add(Job::new(record));
     if starts {
@@ -330,7 +331,7 @@ fn remove(ledger: &mut Ledger, shared: &Shared, id: u64) -> Result<(), Refusal> 
         return Err(wrong_state("runs; stop it first"));
     }
     ledger.queue.remove(id);
-    // What cannot be removed is in the list again after the next start.
+    // A folder that cannot be removed brings the job back at the next start, which does no harm.
     let _ = shared.state.forget(id);
     ledger.tell(Some(id), "\"event\":\"removed\"");
     ledger.tell_queue(&shared.state);

@@ -158,14 +158,20 @@ pub(super) fn time_of(
 
 /// The output in every scheme, all else alike.
 pub(crate) fn sizes(call: &Call) -> Result<Response, Refusal> {
-    let request = call.body()?;
-    let sizes = CATALOG.iter().map(|entry| size(&call.shared, &request, entry.name));
+    let request: Request = call.body()?;
+    let current = request.check(JobKind::Convert).map(|it| it.recipe.scheme().to_string()).ok();
+    let sizes = CATALOG.iter().map(|entry| {
+        let mut other = request.clone();
+        // A recipe is part of the file: the one at hand keeps the size that its plan has promised.
+        if current.as_deref() != Some(entry.name) {
+            other.recipe.insert("scheme".to_owned(), entry.name.into());
+        }
+        size(&call.shared, &other, entry.name)
+    });
     json(&sizes.collect::<Result<Vec<_>, _>>()?)
 }
 
 fn size(shared: &Shared, request: &Request, scheme: &str) -> Result<Value, Refusal> {
-    let mut request = request.clone();
-    request.recipe.insert("scheme".to_owned(), scheme.into());
     let refused = |refusal: Refusal| {
         let (_, message, _) = refusal.parts();
         json!({ "scheme": scheme, "output_bytes": null, "converted_tensors": 0, "opened_by": null, "refused": message })

@@ -41,7 +41,7 @@ pub(crate) fn page(call: &Call) -> Result<Response, Refusal> {
     let page = report_page(&reports).map_err(|error| Refusal::bug(error.to_string()))?;
     let headers = [
         (header::CONTENT_TYPE, "text/html; charset=utf-8"),
-        // It is for saving, not for looking at under this server's name.
+        // For saving, not for showing: the server's policy refuses inline scripts, and the page is made of one.
         (header::CONTENT_DISPOSITION, "attachment; filename=\"report.html\""),
     ];
     Ok((headers, page).into_response())

@@ -246,3 +246,13 @@ fn links_are_followed_and_shown_as_such() {
         names.map(|it| (it["name"].as_str().unwrap(), it["is_link"] == true)).collect();
     assert_eq!(names, [("state", false), ("link.safetensors", true), ("m.safetensors", false)]);
 }
+
+#[test]
+fn a_tilde_stands_for_the_home_of_the_user() {
+    let (server, _folder) = Server::idle();
+    let Some(home) = std::env::home_dir().filter(|home| home.is_dir()) else { return };
+    assert_eq!(server.get("/api/folder?path=~").json()["path"], json!(home));
+    let nothing = server.get("/api/folder?path=~/no/such/folder");
+    let message = nothing.json()["error"]["message"].to_string();
+    assert!(nothing.status == 404 && message.contains(home.to_str().unwrap()), "{message}");
+}

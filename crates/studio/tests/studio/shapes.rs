@@ -74,3 +74,17 @@ fn answers_have_the_keys_of_the_document() {
         assert!(!documented.is_empty(), "{heading}: no table");
     }
 }
+
+#[test]
+fn the_scheme_at_hand_has_the_size_that_its_plan_promises() {
+    let (server, folder) = Server::idle();
+    let input = crate::write_model(folder.path());
+    for recipe in [json!({}), json!({ "scheme": "int8-row" })] {
+        let request = json!({ "input": input, "recipe": recipe });
+        let plan = server.post("/api/plan", &request).json();
+        let sizes = server.post("/api/sizes", &request).json();
+        let own = |size: &&Value| size["scheme"] == plan["scheme"];
+        let own = sizes.as_array().unwrap().iter().find(own).unwrap();
+        assert_eq!(own["output_bytes"], plan["output_bytes"], "{recipe}");
+    }
+}

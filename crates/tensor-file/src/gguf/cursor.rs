@@ -1,6 +1,6 @@
 use crate::TensorFileErrorKind as Kind;
 
-/// Problem of a header that a longer piece of the file may cure.
+/// The problem of a header of which a longer piece of the file has to be read.
 pub(super) const CUT: &str = "its header is cut short";
 
 /// Reads the fields of a header one after the other.

@@ -11,13 +11,15 @@ use crate::{RANK_LIMIT, TensorFileErrorKind as Kind};
 /// Most dimensions of a tensor in the container.
 const GGUF_RANK_LIMIT: u32 = 4;
 
-/// Beginning of the keys of shapes that a program for images changed to get along with four dimensions.
+/// Beginning of the keys of original shapes, which ComfyUI-GGUF writes for tensors that it had to
+/// reshape.
 const ORIGINAL_SHAPE: &str = "comfy.gguf.orig_shape.";
 
-/// Most memory that kept entries may take; whatever a recogniser needs takes a few kilobytes.
+/// Most memory that kept entries may take; those that recognition needs take a few kilobytes.
 const ENTRIES_LIMIT_BYTES: usize = 4 << 20;
 
-/// Reads a whole header, of which `text` is enough.
+/// Reads a whole header from the beginning of a file; fails with [`CUT`](super::cursor::CUT) where that
+/// is too short.
 pub(super) fn parse(text: &[u8], file_bytes: u64) -> Result<Contents, Complaint> {
     let mut cursor = Cursor::new(text);
     check_version(&mut cursor).map_err(whole)?;
@@ -121,7 +123,7 @@ struct Entries<'a> {
 impl<'a> Entries<'a> {
     fn read(cursor: &mut Cursor<'a>, keys: u64) -> Result<Self, Kind> {
         let mut entries =
-            // 32 is what the container says for files without the entry.
+            // 32 is the container's default for files without the entry.
             Self { alignment: 32, original_shapes: HashMap::new(), kept: BTreeMap::new() };
         // A budget for all entries, since a header may have thousands that are short enough each.
         let mut budget = ENTRIES_LIMIT_BYTES;
@@ -142,7 +144,7 @@ impl<'a> Entries<'a> {
                         return Err(cursor.wrong("its alignment is no power of two"));
                     }
                 }
-                // The other parts are other files, which nothing here looks for.
+                // The other parts are other files, which are not looked for.
                 ("split.count", UINT16, Some(GgufValue::Unsigned(parts @ 2..))) => {
                     return Err(Kind::GgufPart { parts: *parts });
                 }

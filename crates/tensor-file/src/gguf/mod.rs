@@ -17,7 +17,7 @@ use crate::zip::read;
 
 pub use value::GgufValue;
 
-/// Read at once; a longer header is read again from its beginning.
+/// Bytes that are read first; a longer header is read again from its beginning.
 const FIRST_BYTES: u64 = 1 << 20;
 
 pub(crate) fn read_gguf(file: &File, file_bytes: u64) -> Result<Contents, Complaint> {

@@ -2,7 +2,7 @@ use crate::blocks::BlockType;
 use crate::header::Encoding;
 use crate::{Dtype, TensorFileErrorKind as Kind};
 
-/// Gives the dtype and the encoding of tensors whose type has this number.
+/// Returns the dtype and the encoding of tensors whose type has this number.
 ///
 /// # Errors
 /// [`Kind::GgufType`] for types that are not read.

@@ -99,7 +99,7 @@ pub(super) fn read(cursor: &mut Cursor<'_>, kind: u32) -> Result<Option<GgufValu
 fn read_list(cursor: &mut Cursor<'_>) -> Result<Option<GgufValue>, Kind> {
     let element = cursor.u32()?;
     let count = cursor.u64()?;
-    // Lists of lists are passed over whatever their length: no entry that matters here has any.
+    // Lists of lists are passed over, whatever their length: no entry that is of use here is one.
     if element == ARRAY || count > LIST_LIMIT {
         skip_list(cursor, element, count, NESTING_LIMIT)?;
         return Ok(None);
@@ -107,7 +107,7 @@ fn read_list(cursor: &mut Cursor<'_>) -> Result<Option<GgufValue>, Kind> {
     let mut values = vec![];
     let mut is_kept = true;
     for _ in 0..count {
-        // Goes on after an element that is too long: the cursor has to reach the end of the list.
+        // Goes on after an element that is too long, since the cursor has to reach the end of the list.
         match read(cursor, element)? {
             Some(value) => values.push(value),
             None => is_kept = false,

@@ -62,8 +62,7 @@ pub(crate) fn is_tensor_maker(name: &str) -> bool {
 
 /// Returns what a storage of a class is made of.
 pub(super) fn element(module: &str, name: &str) -> Element {
-    // What the storage of a typed tensor is called tells nothing about its numbers; the tensor
-    // does.
+    // The class of an untyped storage says nothing about its numbers; the tensor does.
     if name == "UntypedStorage" {
         return Element::Byte;
     }

@@ -3,7 +3,7 @@ use std::collections::HashMap;
 use super::{Id, Value};
 use crate::TensorFileErrorKind as Kind;
 
-/// Problem of a pickle that a longer piece of the file may cure.
+/// The problem of a pickle of which a longer piece of the file has to be read.
 pub(super) const CUT: &str = "its end is missing";
 
 /// A pickle is a program for a small machine with a stack. Every byte adds at most one value, and no
@@ -29,7 +29,7 @@ impl<'a> Machine<'a> {
         (self.values, self.at)
     }
 
-    /// Runs to the end, and gives the value that is left.
+    /// Runs to the end, and returns the value that is left.
     pub(super) fn run(&mut self) -> Result<Id, Kind> {
         loop {
             let operation = self.take(1)?[0];
@@ -57,7 +57,7 @@ impl<'a> Machine<'a> {
                 b']' => Value::List(vec![]),
                 b'}' => Value::Dict(vec![]),
                 0x88 | 0x89 => Value::Bool,
-                // None and an empty set are nothing that matters here.
+                // None and the empty set are of no use here.
                 _ => Value::Other,
             }),
             b'K' | b'M' | b'J' | 0x8a | 0x8b => {
@@ -123,7 +123,7 @@ impl<'a> Machine<'a> {
             _ => self.length(4)?,
         };
         let bytes = self.take(length)?;
-        // Whole numbers past 64 bits are no shapes.
+        // Whole numbers of more than 64 bits are no part of a shape.
         if bytes.len() > 8 {
             return Ok(Value::Other);
         }
@@ -157,8 +157,7 @@ impl<'a> Machine<'a> {
             0x85..=0x87 => {
                 let count = usize::from(operation - 0x84);
                 let first = self.stack.len().checked_sub(count);
-                // Not below a mark: what lies there belongs to a container that is still being
-                // filled.
+                // Values below a mark belong to a container that is still being filled.
                 let first = first.filter(|&first| first >= self.floor());
                 self.stack.split_off(first.ok_or_else(|| self.wrong("an empty stack"))?)
             }
@@ -191,6 +190,7 @@ impl<'a> Machine<'a> {
             Value::List(list) if !is_dict => list.extend(items),
             Value::Dict(dict) if is_dict => dict.extend(pairs),
             Value::Object(object) => object.entries.extend(pairs),
+            // Such as a set, whose items are of no use here.
             Value::Other => {}
             _ => return Err(self.wrong("items for what holds none")),
         }

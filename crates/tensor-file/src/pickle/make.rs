@@ -34,7 +34,7 @@ impl Machine<'_> {
         Ok(())
     }
 
-    /// Gives the result of a call whose meaning is known, or an object; nothing is ever run.
+    /// Pushes the result of a call whose meaning is known, else an object; nothing is ever run.
     pub(super) fn call(&mut self) -> Result<(), Kind> {
         let [arguments, callee] = [self.pop()?, self.pop()?];
         // A result of something unknown may be called or stand for arguments; that gives another
@@ -77,7 +77,7 @@ impl Machine<'_> {
             }
             (Call::Retyped, &[function, _, arguments, ..]) => {
                 let (module, name) = self.global(function)?;
-                // Retyped once: a chain of them could be as deep as the file is long.
+                // A second retyping is refused: a chain of them could be as deep as the file is long.
                 let call = Call::named(module, name).filter(|call| *call != Call::Retyped)?;
                 let Value::Tuple(items) = &self.values[arguments] else { return None };
                 return self.made(call, &first_arguments(items));
@@ -86,7 +86,8 @@ impl Machine<'_> {
         }))
     }
 
-    /// Takes the pairs out of a list, so that many calls for one list cost neither memory nor time.
+    /// Takes the pairs out of a list and empties it, so that many calls with one list cost neither
+    /// memory nor time.
     fn take_pairs(&mut self, list: Id) -> Option<Vec<(Id, Id)>> {
         let Value::List(items) = &mut self.values[list] else { return None };
         let items = std::mem::take(items);

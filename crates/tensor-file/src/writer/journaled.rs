@@ -1,10 +1,12 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use blake3::{Hash, Hasher};
 use serde_json::Value;
 
 use super::TensorFileWriter;
+use super::settler::settle;
 use crate::disk::{read_exact_at, remove_if_there};
 use crate::journal::{Journal, Record};
 use crate::pending::Pending;
@@ -41,8 +43,8 @@ impl TensorFileWriter {
         remove_if_there(&journal).map_err(|error| Kind::io("remove")(error).at(&journal))?;
         pending.empty()?;
         let mut writer = Self::start(pending, manifest)?;
-        writer.journal = Some(Journal::create(journal, run)?);
-        // Last: what fails before this leaves nothing behind that a later run would find.
+        writer.journal = Some(Arc::new(Journal::create(journal, run)?));
+        // Last, so that a failure before this leaves nothing behind that a later run would find.
         writer.pending.keep();
         Ok(writer)
     }
@@ -65,19 +67,20 @@ impl TensorFileWriter {
         let path = writer.temporary_path();
         for (file, planned) in writer.pending.files().iter().zip(writer.manifest.files()) {
             let found = file.metadata().map_err(|error| Kind::io("inspect")(error).at(path))?;
-            // The file has its final length from the first moment, so another length is another file.
+            // The file has its final length from the beginning, so that another length means another
+            // file.
             if found.len() != planned.bytes {
                 return Err(Kind::UnfinishedChanged.at(path));
             }
         }
-        // Headers are written again rather than checked: they follow from the plan, so they need no trust.
+        // Headers follow from the plan: they are written again instead of being checked.
         writer.write_starts(&writer.manifest)?;
         writer.write_index()?;
         let (records, journal) = unfinished.into_journal()?;
         for record in &records {
             writer.recall(record)?;
         }
-        writer.journal = Some(journal);
+        writer.journal = Some(Arc::new(journal));
         Ok((writer, records))
     }
 
@@ -110,18 +113,9 @@ impl TensorFileWriter {
         }
         // The record waits with others until their tensors are synced together.
         match journal.add(&record, bytes) {
-            Some(lines) => self.settle(journal, &lines),
+            Some(lines) => self.settler.put(&self.pending, journal, lines),
             None => Ok(()),
         }
-    }
-
-    /// Appends records once their tensors are on disk: only then are they true.
-    pub(super) fn settle(&self, journal: &Journal, lines: &str) -> Result<(), TensorFileError> {
-        if lines.is_empty() {
-            return Ok(());
-        }
-        self.pending.sync_data()?;
-        journal.append(lines)
     }
 
     /// Reads a tensor again and compares it with what was written.
@@ -160,9 +154,10 @@ impl TensorFileWriter {
     /// When it cannot be removed.
     pub fn leave(self) -> Result<Option<Left>, TensorFileError> {
         let Some(journal) = &self.journal else { return Ok(None) };
-        // What waits is synced as well: somebody who stops the work keeps all that is done. Where that
-        // fails those tensors are done again, and what is in the journal stays true.
-        let _ = self.settle(journal, &journal.take());
+        // Waiting records are synced as well, so that nothing finished is lost when somebody stops the
+        // work. If that fails, their tensors are made again, and the journal stays true.
+        let _ = self.settler.finish();
+        let _ = settle(&self.pending, journal, &journal.take());
         let records = journal.written();
         if records > 0 {
             return Ok(Some(Left { path: self.temporary_path().to_owned(), records }));
@@ -178,8 +173,8 @@ impl TensorFileWriter {
             let changed = || Kind::UnfinishedChanged.at_tensor(self.temporary_path(), tensor);
             let (position, place) = self.find(tensor).map_err(|_| changed())?;
             let hash = Hash::from_hex(hash).map_err(|_| changed())?;
-            // Read and hashed before it is believed: a disk that was full, or a file that somebody touched, may hold
-            // something else under a record that is whole.
+            // A record is believed only after its tensor was read and hashed: the disk may have been
+            // full, or somebody may have changed the file.
             if self.hash_on_disk(position)? != hash {
                 return Err(changed());
             }
@@ -191,7 +186,7 @@ impl TensorFileWriter {
     /// Returns the hash of the written bytes of a tensor, which must be all of it.
     fn hash(&self, position: usize) -> Result<Hash, TensorFileError> {
         let hash = self.lock(position).hash(self.manifest.place(position).bytes());
-        // Parts that came out of order are not hashed on the way.
+        // Parts that came out of order were not hashed when they were written.
         hash.map_or_else(|| self.hash_on_disk(position), Ok)
     }
 
@@ -235,10 +230,10 @@ mod tests {
             writer.record("a", &["a".to_owned()], Value::Null).unwrap();
             if written == 1 {
                 let journal = writer.journal.as_ref().unwrap();
-                writer.settle(journal, &journal.take()).unwrap();
+                settle(&writer.pending, journal, &journal.take()).unwrap();
             }
             let full = File::options().write(true).open("/dev/full").unwrap();
-            writer.journal.as_mut().unwrap().lead_to(full);
+            Arc::get_mut(writer.journal.as_mut().unwrap()).unwrap().lead_to(full);
             writer.write("b", &[2; 4]).unwrap();
             writer.record("b", &["b".to_owned()], Value::Null).unwrap();
             let left = writer.leave().unwrap();

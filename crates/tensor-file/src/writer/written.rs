@@ -12,7 +12,7 @@ pub(super) struct Written {
 
 #[derive(Debug, Default)]
 enum RunningHash {
-    /// Of no bytes, or of none that are of use.
+    /// There is none: nothing was written, or parts came out of order.
     #[default]
     Unknown,
     /// Of the first bytes, with their number.
@@ -54,7 +54,7 @@ impl Written {
             // A tensor that is written anew from its beginning is hashed anew.
             _ if offset == 0 => Box::default(),
             RunningHash::Growing(hasher, hashed) if hashed == offset => hasher,
-            // Something else has to hash them all.
+            // Out of order: `TensorFileWriter::hash` then reads the tensor back.
             _ => return,
         };
         hasher.update(bytes);

@@ -21,7 +21,7 @@ const KNOWLEDGE: [(&str, &[&str]); 4] = [
     ("forward", &[]),
     ("curvature", &["--curvature"]),
     ("forward, rank 64", &["--full-limit", "0"]),
-    ("own text", &["--self", "--samples", "64", "--tokens", "256", "--batch", "16"]),
+    ("own text", &["--self", "--samples", "96", "--tokens", "256", "--batch", "32"]),
 ];
 
 const NEAREST: &str = "nearest";
@@ -59,6 +59,8 @@ pub(crate) struct Language {
     pub(crate) tokens: usize,
     /// The float model's mean loss, in nats.
     pub(crate) loss: f64,
+    /// Articles that statistics are of.
+    pub(crate) articles: usize,
     pub(crate) rows: Vec<LanguageRow>,
     pub(crate) figures: Vec<Reached>,
 }
@@ -103,10 +105,13 @@ impl QualityBench<'_> {
     /// Collects every kind of statistics, converts, and has the model read text.
     ///
     /// - `tokens`: how many to read
-    pub(super) fn language(&self, tokens: usize) -> Result<Language> {
+    /// - `keeps_statistics`: whether those that are there stay
+    pub(super) fn language(&self, tokens: usize, keeps_statistics: bool) -> Result<Language> {
         let model = self.opened()?;
         for (knowledge, flags) in KNOWLEDGE {
-            self.collect_language(&model, knowledge, flags)?;
+            if !keeps_statistics || !self.statistics(MODEL, knowledge).exists() {
+                self.collect_language(&model, knowledge, flags)?;
+            }
         }
         let mut converted = Vec::new();
         for (index, (scheme, knowledge)) in CASES.iter().enumerate() {
@@ -134,7 +139,8 @@ impl QualityBench<'_> {
             println!("{:<17} {:<17} {:.3e} {ratio:.3}", row.scheme, row.knowledge, row.kl);
         }
         let (tokens, loss) = (judged.tokens, judged.loss);
-        Ok(Language { model: "Gemma 3 270M".to_owned(), tokens, loss, rows, figures })
+        let model = "Gemma 3 270M".to_owned();
+        Ok(Language { model, tokens, loss, articles: TEXTS, rows, figures })
     }
 
     /// Returns the folder of the model, made of its GGUF file the first time.

@@ -57,6 +57,7 @@ fn blocks() -> Vec<Tensor> {
 /// Returns shapes that nothing divides, every dtype of plain numbers, zeros and numbers of all
 /// sizes.
 fn ragged() -> Vec<Tensor> {
+    // From 2⁻¹⁴⁰, which is subnormal, to 2¹¹⁹.
     let powers: Vec<f32> = (0..48 * 20).map(|at| 2_f64.powi(at % 260 - 140) as f32).collect();
     vec![
         Tensor::random("a.weight", "F32", &[33, 65]),

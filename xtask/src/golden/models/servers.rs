@@ -6,6 +6,7 @@ use crate::golden::tensors::{Tensor, safetensors};
 /// Returns layers in codes as servers read them, without markers.
 pub(super) fn files() -> Vec<(String, Vec<u8>)> {
     let codes = |ending: &str, dtype: &'static str, cols: usize| {
+        // Below 0x77, since 0x7F is a NaN in E4M3.
         let bytes = (0..128 * cols).map(|at| (at * 37 % 0x77) as u8).collect();
         Tensor::new(&format!("a.{ending}"), dtype, &[128, cols], bytes)
     };

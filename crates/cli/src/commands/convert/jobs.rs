@@ -70,6 +70,7 @@ fn recipes<'a>(
     }
     let of_output = |to: &'_ SchemeOutput| {
         let scheme = Some(to.scheme.clone());
+        // So that an error names the `--to` that asked for this scheme.
         let typed = typed.clone().with_scheme(format!("--to {}", to.scheme));
         checked(RecipeFile { scheme, ..file.clone() }, &typed)
     };
@@ -115,7 +116,7 @@ pub(super) fn refuse_places(options: &ConvertOptions, groups: &[Group]) -> anyho
     let report = report_target(&options.write);
     for job in groups.iter().flatten() {
         let output = Target::output(job, "the output");
-        // A folder that is named by `--out-dir` is created.
+        // The folder of `--out-dir` need not exist: it is created.
         if job.output.parent() != options.out_dir.as_deref() {
             output.check_folder().map_err(with_out_dir)?;
         }
@@ -213,7 +214,7 @@ fn default_of(options: &ConvertOptions, input: &Path, recipe: &Recipe) -> PathBu
 /// run one command.
 fn named_part(output: &Path, part: Part) -> PathBuf {
     let name = output.file_name().unwrap_or_default().to_string_lossy();
-    // The part goes before the ending, by which readers know the file.
+    // The part goes before the extension, by which programs choose their reader.
     let base = name.strip_suffix(".safetensors").unwrap_or(&name);
     output.with_file_name(format!("{base}.{}.safetensors", part.file_part()))
 }

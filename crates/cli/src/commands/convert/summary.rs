@@ -156,7 +156,7 @@ fn describe_rounding(totals: &RoundingTotals) -> String {
         "  method {} on {}: {objective}‖E‖ {:+.2} %; nearest codes stored for {} of {}\n",
         totals.method,
         totals.device,
-        // Not −0.00.
+        // Adding 0.0 turns −0.0 into 0.0.
         ((totals.weight_error_ratio - 1.0) * 1e4).round() / 100.0 + 0.0,
         totals.nearest_layers,
         counted(totals.layers, "weight"),
@@ -248,6 +248,7 @@ fn describe_worst(report: &Report) -> String {
     }
     if report.weight_error.is_some() {
         let together = "all weights together".to_owned();
+        // The table by outputs has one column more.
         let blank = (!by_outputs.is_empty()).then(String::new);
         let cells = [together, String::new(), error(report.weight_error)].into_iter().chain(blank);
         table.row(cells.collect());

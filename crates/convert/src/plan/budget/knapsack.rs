@@ -66,7 +66,7 @@ pub(crate) fn solve(groups: &[Vec<Choice>], limit: f64) -> Option<Solution> {
     // would be taken in part.
     for step in &steps {
         let (before, after) = (groups[step.group][step.from], groups[step.group][step.to]);
-        // A later step of a group whose earlier one did not fit is none.
+        // A step of a group whose earlier step did not fit does not begin at its present option.
         if chosen[step.group] != step.from {
             continue;
         }
@@ -133,8 +133,7 @@ fn hull(options: &[Choice]) -> Vec<usize> {
     for index in efficient(options) {
         while let [.., before, last] = hull[..] {
             let (before, last, next) = (options[before], options[last], options[index]);
-            // Cross-multiplied, for costs may be equal: rates have to fall strictly, or a step
-            // would be skipped for no gain.
+            // Rates, cross-multiplied. They have to fall strictly: of three options on one line the middle one goes.
             let is_convex = (before.value - last.value) * (next.cost - last.cost)
                 > (last.value - next.value) * (last.cost - before.cost);
             if is_convex {
@@ -252,7 +251,8 @@ impl Search<'_> {
         });
         next.sort_by(by_cost);
         let mut least = f64::INFINITY;
-        // Of equal cost or more and no less value: no completion makes such a state the better one.
+        // A state of no lower cost and no lower value than another is dropped: any completion suits the other
+        // at least as well.
         next.retain(|(state, _)| {
             let is_efficient = state.total.value < least;
             least = least.min(state.total.value);

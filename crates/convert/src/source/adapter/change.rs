@@ -96,7 +96,8 @@ impl Change {
         let change = &change[start * cols..][..rows.len()];
         match &self.dora {
             Some(dora) => {
-                // The change as it was trained; the strength blends results.
+                // DoRA scales the weight with the whole change, as it was trained; the strength
+                // blends its result with the old weight.
                 let factor = self.scale.factor(1.0);
                 let change: Vec<f32> = change.iter().map(|value| factor * value).collect();
                 dora.apply(file, rows, &change, &self.site, self.strength)

@@ -128,7 +128,8 @@ impl Config {
         {
             return Err(format!("is of the kind {kind}, which is not merged; merge it with PEFT"));
         }
-        // Such an adapter is the difference from a base that neither file holds.
+        // Such an adapter is the difference from weights that PEFT computed when the training began,
+        // and neither the model nor the adapter holds those.
         if let Value::String(name) = &stored.init_lora_weights
             && CHANGED_BASES.iter().any(|it| name.to_lowercase().starts_with(it))
         {
@@ -162,7 +163,7 @@ impl Config {
             source,
             oft: oft_settings(&stored)?,
             rank: stored.r,
-            // LoRA calls it one way, LoHa and LoKr the other; no configuration has both.
+            // LoRA's configurations say `lora_alpha`, those of LoHa and LoKr `alpha`; none has both.
             alpha: stored.lora_alpha.or(stored.alpha),
             is_rank_stabilised: stored.use_rslora.unwrap_or(false),
             rank_pattern: compiled(stored.rank_pattern)?,
@@ -206,7 +207,7 @@ impl Config {
 /// # Errors
 /// One line, where it says so in part.
 fn oft_settings(stored: &Stored) -> Result<Option<OftSettings>, String> {
-    /// More would take longer than they could change.
+    /// Bounds the work for a made-up file: PEFT's default is 5.
     const MOST_TERMS: usize = 64;
     let Some(is_series) = stored.use_cayley_neumann else { return Ok(None) };
     let terms = stored.num_cayley_neumann_terms.filter(|_| is_series);

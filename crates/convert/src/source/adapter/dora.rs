@@ -7,6 +7,7 @@ use crate::source::adapter::keys::Role;
 use crate::source::adapter::module::Module;
 use crate::source::adapter::numbers::numbers;
 use crate::source::adapter::target::Site;
+use crate::source::numbers::element_count;
 
 /// `W' = norms · (W + Δ) / ‖W + Δ‖`, the norm of each output or of each input; a strength between
 /// blends `W'` with `W`.
@@ -49,7 +50,7 @@ impl Dora {
             None => count == rows,
             Some(_) => count >= rows,
         };
-        // Of a square weight only the shape tells: `[1, n]` are norms of columns.
+        // For a square weight the count fits both; the shape decides: `[1, n]` are norms of columns.
         let is_of_rows = match is_peft {
             true => !is_transposed,
             false => norms.shape.first() == Some(&rows) || (count == rows && channels != count),
@@ -80,13 +81,13 @@ impl Dora {
         let start = site.of_change.as_ref().map_or(0, |range| range.start);
         let cols = site.cols().max(1);
         // Norms of inputs are of channels: a convolution has one for a whole kernel.
-        let kernel = site.shape.iter().skip(2).product::<u64>().max(1) as usize;
+        let kernel = element_count(&site.shape[2.min(site.shape.len())..]).max(1) as usize;
         let group = |at: usize| match self.is_of_rows {
             true => start + at / cols,
             false => at % cols / kernel,
         };
         let sum = |at: usize, weight: &[f32]| f64::from(weight[at]) + f64::from(change[at]);
-        // Two passes, for every number is divided by the norm of all in its group.
+        // Two passes: every number is divided by the norm of its whole group.
         let mut squares = vec![0.0_f64; norms.len()];
         for at in 0..weight.len() {
             squares[group(at)] += sum(at, weight).powi(2);

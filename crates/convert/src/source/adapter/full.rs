@@ -24,8 +24,8 @@ impl Full {
         let rows = site.of_change.as_ref().map(|range| range.end as u64);
         let fits = match rows {
             None => tensor.shape == site.changed_shape(),
-            // Of a larger change this layer takes some rows: it has to reach as far as their end,
-            // and may go on.
+            // The layer takes some rows of a larger change, which has to reach to the end of these
+            // and may have more.
             Some(rows) => {
                 let mut expected = site.changed_shape();
                 expected[0] = tensor.shape.first().copied().unwrap_or(0);
@@ -38,7 +38,7 @@ impl Full {
     /// Returns the values to add to the changed rows.
     ///
     /// - `weight`: the changed rows
-    /// - `start`: row of the tensor that the first of them is
+    /// - `start`: index of the first changed number in the tensor
     pub(super) fn change(
         &self,
         file: &Checkpoint,

@@ -54,7 +54,8 @@ impl Glora {
         };
         let early = rank_of([&a2, &a1], [&b2, &b1], cols);
         let late = rank_of([&a1, &a2], [&b1, &b2], channels);
-        // Both fit where the rank is the width; the earlier order counts for square weights alone.
+        // Both orders fit where the rank is the width; the earlier one is then taken for square
+        // weights only.
         let early = early.filter(|_| late.is_none() || (is_matrix && rows == cols));
         match (early, late) {
             (Some(rank), _) => {

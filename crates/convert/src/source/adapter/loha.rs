@@ -8,6 +8,7 @@ use crate::source::adapter::matrix::{mixed_channels, product, transposed};
 use crate::source::adapter::module::{Module, fits, rest};
 use crate::source::adapter::numbers::numbers;
 use crate::source::adapter::target::Site;
+use crate::source::numbers::element_count;
 
 /// `(w1_a · w1_b) ∘ (w2_a · w2_b)`, each `[rows, rank] · [rank, cols]`.
 ///
@@ -76,7 +77,7 @@ impl Side {
             Some(core) => {
                 let [outer, inner, kernel @ ..] = &core.shape[..] else { return None };
                 let fits = *inner == rank && self.a.shape.first() == Some(outer) && *outer > 0;
-                let cols = rest(&self.b).saturating_mul(kernel.iter().product());
+                let cols = rest(&self.b).saturating_mul(element_count(kernel));
                 fits.then_some([rest(&self.a), cols])
             }
         }
@@ -86,7 +87,7 @@ impl Side {
         let [a, b] = [numbers(file, &self.a)?, numbers(file, &self.b)?];
         let rank = self.b.shape[0] as usize;
         let Some(core) = &self.core else { return Ok(product(&a, &b, rank)) };
-        let kernel = core.shape[2..].iter().product::<u64>() as usize;
+        let kernel = element_count(&core.shape[2..]) as usize;
         // With a core `w_a` is stored the other way round than without one.
         let mixed = mixed_channels(&numbers(file, core)?, &b, rank, kernel);
         Ok(product(&transposed(&a, rest(&self.a) as usize), &mixed, core.shape[0] as usize))

@@ -8,6 +8,7 @@ use crate::source::adapter::matrix::{mixed_channels, product, transposed};
 use crate::source::adapter::module::{Module, fits, rest};
 use crate::source::adapter::numbers::numbers;
 use crate::source::adapter::target::Site;
+use crate::source::numbers::element_count;
 
 /// `w1 ⊗ w2`: `change[i · c + k, j · d + l] = w1[i, j] · w2[k, l]` with `w2` of shape `[c, d]`, the
 /// kernel of a convolution counted to its columns.
@@ -123,7 +124,7 @@ impl Side {
             Side::Core { core, a, b } => {
                 let [outer, inner, kernel @ ..] = &core.shape[..] else { return None };
                 let fits = b.shape.first() == Some(inner) && a.shape.first() == Some(outer);
-                let cols = rest(b).saturating_mul(kernel.iter().product());
+                let cols = rest(b).saturating_mul(element_count(kernel));
                 (fits && *outer > 0 && *inner > 0).then_some([rest(a), cols])
             }
         }
@@ -136,7 +137,7 @@ impl Side {
                 Ok(product(&numbers(file, a)?, &numbers(file, b)?, b.shape[0] as usize))
             }
             Side::Core { core, a, b } => {
-                let kernel = core.shape[2..].iter().product::<u64>() as usize;
+                let kernel = element_count(&core.shape[2..]) as usize;
                 let [outer, inner] = [core.shape[0], core.shape[1]].map(|size| size as usize);
                 let mixed =
                     mixed_channels(&numbers(file, core)?, &numbers(file, b)?, inner, kernel);

@@ -8,6 +8,7 @@ use crate::source::adapter::matrix::{mixed_channels, product, transposed};
 use crate::source::adapter::module::{Module, fits, rest};
 use crate::source::adapter::numbers::numbers;
 use crate::source::adapter::target::Site;
+use crate::source::numbers::element_count;
 
 /// `up · down`, `[rows, rank] · [rank, cols]`.
 ///
@@ -51,16 +52,14 @@ impl Lora {
         let rank = down.shape.first().copied().unwrap_or(0);
         let [mid_rank, kernel] = match mid.as_ref().map(|mid| &mid.shape[..]) {
             None => [rank, 1],
-            Some([outer, inner, kernel @ ..]) if *inner == rank => {
-                [*outer, kernel.iter().product()]
-            }
+            Some([outer, inner, kernel @ ..]) if *inner == rank => [*outer, element_count(kernel)],
             // A rank of 0 is refused below.
             Some(_) => [0, 0],
         };
         let [rows, cols] =
             [up.shape.first().copied().unwrap_or(0), rest(&down).saturating_mul(kernel)];
         let is_product = mid_rank > 0 && rank > 0 && rest(&up) == mid_rank;
-        // Of a square weight both ways fit, and the configuration decides.
+        // Both ways fit a square weight: then the configuration decides.
         let is_transposed = may_transpose && fits(site, cols, rows);
         if !is_product || !(is_transposed || fits(site, rows, cols)) {
             let rows = site.row_count();
@@ -92,12 +91,13 @@ impl Lora {
         let mut down = numbers(file, &self.down)?;
         if let Some(mid) = &self.mid {
             let inner = self.rank() as usize;
-            let kernel = mid.shape[2..].iter().product::<u64>() as usize;
+            let kernel = element_count(&mid.shape[2..]) as usize;
             down = mixed_channels(&numbers(file, mid)?, &down, inner, kernel);
         }
         if self.is_transposed {
             let rank = self.inner();
             let cols = down.len() / rank;
+            // (up · down)ᵀ = downᵀ · upᵀ.
             return Ok((transposed(&down, cols), transposed(&up, rank)));
         }
         Ok((up, down))

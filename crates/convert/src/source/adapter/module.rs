@@ -6,6 +6,7 @@ use roundwise_tensor_file::TensorHeader;
 
 use crate::source::adapter::keys::Role;
 use crate::source::adapter::target::Site;
+use crate::source::numbers::element_count;
 
 /// The tensors of one module of an adapter, by what they are.
 #[derive(Debug, Default)]
@@ -74,7 +75,7 @@ impl Module {
 
 /// Returns the product of all sizes but the first.
 pub(super) fn rest(tensor: &TensorHeader) -> u64 {
-    tensor.shape.iter().skip(1).product()
+    element_count(&tensor.shape[1.min(tensor.shape.len())..])
 }
 
 /// Returns whether a change of `rows` × `cols` numbers fits.

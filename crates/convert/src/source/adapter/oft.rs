@@ -161,6 +161,7 @@ pub(super) fn turn(
     entry: impl Fn(usize, usize) -> (usize, usize),
 ) {
     for (rotation, places) in rotations.chunks(size * size).zip(order.chunks(size)) {
+        // Not in place: each new row is a sum over all old rows of its block.
         let mut turned = vec![0.0; places.len() * cols];
         for (to, turned) in turned.chunks_mut(cols.max(1)).enumerate() {
             for (from, row) in places.iter().enumerate() {

@@ -61,6 +61,8 @@ impl PeftOft {
                 size_of(elements).filter(|size| count.checked_mul(*size) == Some(cols))
             }
             [stages, count, size, width] if is_boft => {
+                // Stage `s` mixes columns that lie up to `size · 2^s` apart, so that the last one needs
+                // whole groups of `size · 2^(stages − 1)` columns.
                 let covered = size.checked_shl(stages.saturating_sub(1) as u32).unwrap_or(0);
                 let is_covered =
                     stages == 1 || size % 2 == 0 && cols.is_multiple_of(covered.max(1));
@@ -140,7 +142,7 @@ impl PeftOft {
                 }
             });
         }
-        // Only what is stored once is turned into a rotation once; the product is the same.
+        // A shared block is stored once: its rotation is computed once and repeated.
         if self.settings.shares_blocks && blocks.len() == 1 {
             return rotations.repeat(cols / size);
         }
@@ -163,8 +165,8 @@ const WITHOUT_CONFIG: &str = "an OFT of PEFT is merged with its `adapter_config.
 
 /// Returns the size of a block that has so many elements above its diagonal.
 fn size_of(elements: u64) -> Option<u64> {
-    // elements = size · (size − 1) / 2 ⇔ size = (1 + √(1 + 8 · elements)) / 2; whether it comes out
-    // even is checked on the next line but one.
+    // elements = size · (size − 1) / 2 ⇔ size = (1 + √(1 + 8 · elements)) / 2. The root is rounded
+    // down, so that the size is put back into the formula, which holds for a true block only.
     let root = elements.checked_mul(8)?.checked_add(1)?.isqrt();
     let size = root.div_ceil(2);
     (size.checked_mul(size.saturating_sub(1))? / 2 == elements && elements > 0).then_some(size)

@@ -141,7 +141,7 @@ impl<'a> Reading<'a> {
         }
         let changes = sites.into_iter().map(|site| self.change_of(module, name, site));
         let changes = changes.collect::<Result<Vec<_>, _>>()?;
-        // Before the work, for the weight may be merged hours later.
+        // Checked now, since the weight may be merged hours later.
         self.check_numbers(module)?;
         let told = changes.last().map(|change| change.scale);
         for change in changes {
@@ -221,7 +221,7 @@ impl<'a> Reading<'a> {
         Ok(Change { file: index, module, site, algorithm, dora, scale, strength })
     }
 
-    /// Changes that are stored whole; those of another shape have no place.
+    /// Adds a change that is stored whole; a tensor of another shape counts as unmatched.
     fn add_full(
         &mut self,
         module: &str,

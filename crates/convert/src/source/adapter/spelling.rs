@@ -9,8 +9,8 @@ pub(super) enum Hint {
     Text(u8),
 }
 
-/// Prefixes that programs put before the names of a model's modules, with underscores for dots;
-/// longer ones first.
+/// Prefixes that programs put before the names of a model's modules, with underscores for dots. The
+/// first that fits is taken off, so that one stands after all longer ones that begin with it.
 const PREFIXES: [(&str, Hint); 25] = [
     ("base_model_model_", Hint::Any),
     ("lora_unet__", Hint::Diffusion),
@@ -46,13 +46,13 @@ const PREFIXES: [(&str, Hint); 25] = [
 /// The first prefix that means one model of a checkpoint counts.
 pub(super) fn spellings(module: &str) -> Vec<(String, Hint)> {
     let mut found = vec![(joined(module), Hint::Any)];
-    // Programs put prefixes before prefixes. Every step is a spelling, for a layer's own name may
-    // begin with what looks like one.
+    // Programs put prefixes before prefixes. Every step is a spelling, since a layer's own name may
+    // begin with what looks like a prefix.
     while let Some((shorter, own)) = found.last().and_then(|(last, _)| without_prefix(last)) {
         let hint = found.last().map_or(Hint::Any, |(_, hint)| *hint);
         found.push((shorter.to_owned(), if hint == Hint::Any { own } else { hint }));
     }
-    // Processors of attention name a list of layers by its only one.
+    // diffusers' attention processors say `to_out` for the list whose only layer is `to_out.0`.
     let outputs = found.iter().filter(|(name, _)| name.ends_with("to_out"));
     let outputs: Vec<_> = outputs.map(|(name, hint)| (format!("{name}_0"), *hint)).collect();
     found.extend(outputs);
@@ -78,8 +78,8 @@ fn without_prefix(name: &str) -> Option<(&str, Hint)> {
     }
 }
 
-/// Replaces the dots of a name by underscores. Diffusers puts `processor` into names of attention,
-/// compiled models `_orig_mod` into any.
+/// Replaces the dots of a name by underscores, without the segments that are no part of the model's
+/// names: diffusers puts `processor` into names of attention, `torch.compile` puts `_orig_mod` into any.
 pub(super) fn joined(name: &str) -> String {
     let name = name.strip_prefix("_orig_mod.").unwrap_or(name);
     name.replace(".processor.", ".").replace("._orig_mod.", ".").replace('.', "_")

@@ -10,7 +10,7 @@ use roundwise_tensor_file::{Checkpoint, TensorHeader};
 use crate::source::adapter::dialect::{Rows, UnetBlocks, other_names, whole_names};
 use crate::source::adapter::model_part::{ModelPart, bare_names};
 use crate::source::adapter::spelling::{joined, spellings};
-use crate::source::numbers::float_dtype;
+use crate::source::numbers::{element_count, float_dtype};
 
 /// The tensors of a model by the names that adapters call them.
 pub(crate) struct Targets {
@@ -68,7 +68,7 @@ pub(super) struct Site {
 impl Site {
     /// Returns how many numbers a row has.
     pub(super) fn cols(&self) -> usize {
-        self.shape.iter().skip(1).product::<u64>() as usize
+        element_count(&self.shape[1.min(self.shape.len())..]) as usize
     }
 
     /// Returns the number of changed rows.

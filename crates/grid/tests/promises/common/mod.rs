@@ -104,7 +104,7 @@ impl GridVisitor for KindName {
     }
 }
 
-/// Kind that a visitor sees for `kind`; the same, one hopes.
+/// Returns the kind that a visitor sees for `kind`, which has to be the same.
 pub(crate) fn visited(kind: GridKind) -> GridKind {
     kind.visit(KindName)
 }

@@ -59,8 +59,7 @@ fn find(
             codes.name, codes.shape, scales.shape
         ));
     }
-    // Zero points are packed as codes are, and stored as they are: nothing is taken off them as
-    // GPTQ does.
+    // Zero points are packed like codes, and without the 1 that GPTQ subtracts from them.
     let zeros = part(file, &format!("{layer}.qzeros"))?;
     expect(zeros, &WORDS, &[groups, row_words])?;
     let group = cols.checked_div(groups).filter(|group| group.checked_mul(groups) == Some(cols));

@@ -116,12 +116,12 @@ fn four_bits(
     let state = text(file, &state_header.name)?;
     let state: State = serde_json::from_str(&state)
         .map_err(|error| format!("`{}` is not understood: {error}", state_header.name))?;
-    // From the JSON, so that nothing is believed before the codes' own length agrees.
+    // The JSON may say anything: the length of the codes has to agree with it before it is used.
     let count = state.shape.iter().try_fold(1_u64, |count, &next| count.checked_mul(next));
     let count = count.ok_or_else(|| format!("its shape is {:?}, past all memory", state.shape))?;
     // 2. Codes, as many as the shape says.
     let codes = part(file, weight)?;
-    // Some store the bytes as numbers of two or four.
+    // Some files store the bytes as numbers of two or four bytes each, so that no dtype is asked for.
     if codes.byte_len() != count.div_ceil(2) {
         let expected = format!("that hold {count} codes of 4 bits");
         return Err(unexpected(codes, &[Dtype::U8], &expected));
@@ -301,7 +301,7 @@ fn rows(
     })
 }
 
-/// Bytes of a sign, scaled by row.
+/// Bytes with a sign, scaled by row.
 #[derive(Debug)]
 struct Rows {
     codes: TensorHeader,

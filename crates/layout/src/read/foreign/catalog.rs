@@ -66,7 +66,7 @@ impl Foreign {
         let mut found = Self::default();
         for header in file.tensors() {
             let recognise = RECOGNISE.iter().find_map(|recognise| recognise(&foreign, header));
-            // One tensor of each layer tells it, so that a layer is found once.
+            // Only one tensor of a layer is recognised, so that the layer is found once.
             if let Some(recognised) = recognise {
                 found.add(file, recognised);
             }
@@ -122,8 +122,8 @@ impl Foreign {
                 self.layers.insert(layer, read);
             }
             Err(problem) => {
-                // Of two readings of one layer neither can be trusted, so the first is taken back
-                // as well.
+                // Of two readings of a layer neither can be trusted: an earlier one is taken back as
+                // well.
                 self.remove(&layer);
                 self.unread.insert(layer, (program.name, problem));
             }

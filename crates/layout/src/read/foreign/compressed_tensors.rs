@@ -29,7 +29,7 @@ pub(crate) const PACKED: ForeignProgram = ForeignProgram {
 /// Recognises a layer by its packed codes.
 pub(crate) fn recognise(file: &ForeignFile<'_>, header: &TensorHeader) -> Option<Recognised> {
     let layer = header.name.strip_suffix(".weight_packed")?;
-    // A global scale is that of NVFP4, which a scheme here says.
+    // A global scale is that of NVFP4, which a scheme here describes.
     let is_two_level = file.get(&format!("{layer}.weight_global_scale")).is_some();
     // Beside `meta` half of the columns are left out, which no shape tells.
     let is_sparse = file.get(&format!("{layer}.meta")).is_some();
@@ -65,7 +65,7 @@ fn find(
     }
     let mut parts = vec![shape_name, scale.name.clone()];
     parts.extend(zeros.map(|zeros| zeros.name.clone()));
-    // Numbers of the inputs belong to the codes; the weight does without them.
+    // Scales of the inputs are of use beside the codes only, and go with them.
     let dense = ["input_scale", "input_zero_point", "input_global_scale"].map(name);
     parts.extend(dense.into_iter().filter(|name| file.get(name).is_some()));
     let decoder = Packed {
@@ -104,7 +104,8 @@ fn stored_shape(file: &ForeignFile<'_>, name: &str) -> Result<[u64; 2], String> 
 
 /// Returns the number of bits of a field, of which a row has so many words.
 fn bits_in_words(row_words: u64, cols: u64) -> Option<u64> {
-    // Fields that do not fill words exactly may have been packed in another way before.
+    // Earlier versions left the last bits of a word unused where 32 is no multiple of the field. Such
+    // fields are accepted only where that would take another number of words.
     bits_of(row_words, cols, &[2, 3, 4, 5, 6, 7, 8]).filter(|&bits| {
         32 % bits == 0 || cols.div_ceil(32 / bits) != cols.saturating_mul(bits).div_ceil(32)
     })

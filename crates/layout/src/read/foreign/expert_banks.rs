@@ -120,6 +120,7 @@ impl Decode for Bank {
         let in_rows = values.chunks_exact_mut(self.cols).zip(codes.chunks_exact(self.cols));
         for (row, (values, codes)) in rows.zip(in_rows) {
             let (expert, inside) = (row / self.rows, row % self.rows);
+            // Past the tiles of earlier experts, and the rows of tiles above in this one.
             let first = (expert * self.grid[0] + inside / self.tile[0]) * self.grid[1];
             for (col, (value, code)) in values.iter_mut().zip(codes).enumerate() {
                 *value = table[usize::from(*code)] * scales[first + col / self.tile[1]];

@@ -28,8 +28,8 @@ pub(crate) const GPTQ: ForeignProgram = ForeignProgram {
 pub(crate) fn recognise(file: &ForeignFile<'_>, header: &TensorHeader) -> Option<Recognised> {
     let layer = header.name.strip_suffix(".qweight")?;
     let [zeros, scales] = ["qzeros", "scales"].map(|end| file.get(&format!("{layer}.{end}")));
-    // AWQ packs rows: its codes have an eighth of the columns of its scales. `g_idx` is GPTQ's
-    // alone.
+    // AWQ's tensors have the same names. It packs rows: its codes have an eighth of the columns of its
+    // scales. `g_idx` is GPTQ's alone.
     let is_packed_along_columns = scales?.shape.last() == header.shape.last();
     zeros.filter(|_| is_packed_along_columns || file.get(&format!("{layer}.g_idx")).is_some())?;
     let found = find(file, layer, header);
@@ -39,11 +39,11 @@ pub(crate) fn recognise(file: &ForeignFile<'_>, header: &TensorHeader) -> Option
 /// The number to add to a stored zero point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ZeroPoints {
-    /// Nothing.
+    /// 0.
     Own,
-    /// One, taken off each by itself.
+    /// 1, which was subtracted from each by itself.
     LessOne,
-    /// One, taken off whole words.
+    /// 1, which was subtracted from whole words, so that it could borrow from the next field.
     LessOneByWord,
 }
 
@@ -72,7 +72,8 @@ fn find(
     };
     check_settings(file, bits)?;
     // 3. Columns, and how many of them are a group.
-    // Three bits fill 32 words only together, so that the product has to come back.
+    // Codes of 3 bits cross the ends of words, so that the division may leave a rest: such words hold
+    // no whole number of codes.
     let cols = code_words.checked_mul(32).map(|all| all / bits);
     let cols = cols.filter(|cols| cols * bits == code_words * 32 && *cols > 0 && groups > 0);
     let cols = cols.ok_or_else(|| format!("`{}` holds no whole number of codes", codes.name))?;
@@ -86,7 +87,7 @@ fn find(
             parts.push(header.name.clone());
             group_of_columns(file, header, [groups, group])?
         }
-        // Without the order columns would get the scales of others.
+        // Without the order, columns would get the scales of others.
         None if groups > 1 && is_reordered(file) => {
             return Err(format!(
                 "`{}` is missing, and its columns are in another order",
@@ -127,7 +128,7 @@ fn rows_bits(words: u64, count: u64) -> Option<u64> {
     all.checked_div(count).filter(|bits| bits.checked_mul(count) == Some(all))
 }
 
-/// Refuses packings that are told and not known.
+/// Refuses packings that the configuration names and that are not known here.
 fn check_settings(file: &ForeignFile<'_>, bits: u64) -> Result<(), String> {
     let told = file.text("checkpoint_format").or_else(|| file.text("format"));
     if let Some(packing) = told.filter(|told| !["gptq", "gptq_v2"].contains(&told.as_str())) {
@@ -204,8 +205,7 @@ fn zero_points(
             .chunks(per_group.max(1))
             .all(|stored| (0..rows).all(|row| field(|at| stored[at], row, bits) == expected))
     };
-    // Symmetric codes alone tell: their zero points are all the middle, stored as it is or less
-    // one.
+    // Only symmetric codes tell: all of their zero points are the middle, stored as it is or less 1.
     match (all(middle), all(middle - 1)) {
         (true, _) => Ok(ZeroPoints::Own),
         (_, true) => Ok(ZeroPoints::LessOne),
@@ -269,6 +269,7 @@ impl Decode for Columns {
     ) -> Result<(), TensorFileError> {
         let height = self.cols * self.bits / 32;
         let shape = [height, self.rows * 4];
+        // A row of the weight is a column of words, and a word has 4 bytes.
         let codes = words(&columns_of(file, &self.codes, shape, rows.start * 4..rows.end * 4)?);
         let zeros = words(&file.read(&self.zeros)?);
         let zero_words = zeros.len() / self.groups;

@@ -112,6 +112,7 @@ fn find(
         packing(&packed).ok_or_else(|| format!("its packing is `{packed}`, which is not known"))?;
     let axis = number(file, &name("axis"))?;
     let extent = Extent::of(codes, shape, packing, &packed)?;
+    // Along axis 1 a group is a row of the flattened weight, along axis 0 a column of it.
     let (scale_count, group) = match axis {
         1 => (extent.used_rows, extent.width),
         0 => (extent.width, extent.used_rows),
@@ -166,7 +167,7 @@ fn numbers(file: &ForeignFile<'_>, name: &str, groups: u64) -> Result<Numbers, S
 struct Extent {
     /// Rows of bytes or words.
     packed_rows: u64,
-    /// Rows of codes, those that fill words alone left out.
+    /// Rows of codes, without those that only fill up words.
     used_rows: u64,
     /// Codes in a row.
     width: u64,
@@ -191,7 +192,7 @@ impl Extent {
             return Err(format!("`{}` is empty or past all memory", codes.name));
         };
         let used_rows = count / width;
-        // Only fields that do not fill a word have rows to spare.
+        // Only with codes of 3 bits, ten to a word, may the last rows of the words be unused.
         let spare = all_rows.checked_sub(used_rows).unwrap_or(u64::MAX);
         let is_whole = used_rows * width == count && row_bytes == width * packing.bytes as u64;
         if !is_whole || spare >= packing.codes as u64 || (packing.bits != 3 && spare != 0) {
@@ -229,7 +230,8 @@ impl Decode for Packed {
         let in_part = self.packed_rows * self.width;
         let end = rows.end * self.cols;
         let start = rows.start * self.cols;
-        // Those along axis 1 follow one another as their groups do; all of the others may be needed.
+        // Along axis 1 scales lie in the order of the rows, so that a part is enough; along axis 0
+        // every row needs all of them.
         let first = if self.axis == 1 { start / self.width } else { 0 };
         let read = |numbers: &Numbers| match self.axis == 1 && numbers.count() > 1 {
             true => numbers.read(file, first..end.div_ceil(self.width)),
@@ -238,7 +240,8 @@ impl Decode for Packed {
         let (scales, zeros) = (read(&self.scales)?, read(&self.zeros)?);
         let [one_scale, one_zero] = [&self.scales, &self.zeros].map(|it| it.count() == 1);
         let mut at = start;
-        // The rows that have the same bits of their bytes lie one behind the other.
+        // All rows that lie in the same bits of their bytes follow one another: one part of the matrix
+        // after the other.
         while at < end {
             let part = at / in_part;
             let until = end.min((part + 1) * in_part);

@@ -75,7 +75,8 @@ impl ForeignLayer {
         };
         let rows = before.iter().try_fold(1_u64, |rows, &next| rows.checked_mul(next));
         let sizes = rows.and_then(size).zip(size(*last));
-        // A number takes four bytes, and no piece of memory is longer than half of all addresses.
+        // No piece of memory is longer than `isize::MAX`; eight bytes for each number are more than any
+        // code here asks for.
         let fits = |&(rows, cols): &(usize, usize)| {
             rows.checked_mul(cols).is_some_and(|count| count <= isize::MAX as usize / 8)
         };
@@ -113,6 +114,13 @@ impl ForeignLayer {
         self.cols
     }
 
+    /// Returns `rows` in pieces of some 2²¹ numbers, 8 MiB once decoded: banks of experts are large, and so
+    /// are the tables of embeddings.
+    pub fn pieces(&self, rows: Range<usize>) -> impl Iterator<Item = Range<usize>> + use<> {
+        let (end, height) = (rows.end, ((1 << 21) / self.cols).max(1));
+        rows.step_by(height).map(move |first| first..end.min(first + height))
+    }
+
     /// Decodes some rows, row-major: what the program's own formula gives in single precision.
     ///
     /// # Errors
@@ -134,7 +142,7 @@ impl ForeignLayer {
             return Ok(());
         }
         self.decoder.decode(file, rows, values)?;
-        // Looked at after decoding: scales that are codes themselves show what they are only then.
+        // Checked after decoding, since scales that are codes themselves show a NaN only then.
         match values.iter().position(|value| !value.is_finite()) {
             None => Ok(()),
             Some(at) => Err(LayoutError::NotFinite {

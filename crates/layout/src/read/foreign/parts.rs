@@ -26,7 +26,7 @@ pub(crate) fn expect(header: &TensorHeader, dtypes: &[Dtype], shape: &[u64]) -> 
     }
 }
 
-/// Says what a tensor is and what it should be.
+/// Returns one line about what a tensor is and what it should be.
 pub(crate) fn unexpected(header: &TensorHeader, dtypes: &[Dtype], shape: &str) -> String {
     let dtypes: Vec<&str> = dtypes.iter().map(|dtype| dtype.name()).collect();
     let TensorHeader { name, dtype, shape: found, .. } = header;
@@ -100,7 +100,7 @@ pub(crate) fn widened(dtype: Dtype, bytes: &[u8]) -> Vec<f32> {
     let width = (dtype.bits() / 8).max(1) as usize;
     let mut values = vec![0.0; bytes.len() / width];
     match dtype {
-        // As every program does that computes with it.
+        // Rounded, as by the programs themselves, which compute with F32.
         Dtype::F64 => values
             .iter_mut()
             .zip(bytes.as_chunks().0)

@@ -140,9 +140,9 @@ fn bits(
     if shift.element_count() != groups || !(is_whole || PLAIN.contains(&shift.dtype)) {
         return Err(unexpected(shift, &PLAIN, &format!("[{groups}, 1]")));
     }
-    // 2. The bits of a code: so many groups, packed one above the other, are so many rows.
+    // 2. The bits of a code, by the number of groups that share the bytes of a row.
     let bits = [4_u64, 2].into_iter().find(|bits| groups.div_ceil(8 / bits) == packed_rows);
-    // Of one or two groups both packings have one row.
+    // One or two groups are packed into one row with either number of bits.
     let bits = bits.filter(|_| groups > 2);
     let bits = bits.ok_or_else(|| format!("`{}` is no packing of {groups} groups", codes.name))?;
     // 3. The shape.
@@ -199,7 +199,7 @@ impl Decode for Bits {
     ) -> Result<(), TensorFileError> {
         let scales = self.scales.all(file)?;
         let shift = file.read(&self.shift)?;
-        // Whole shifts are zero points, others were scaled already.
+        // Shifts that are whole numbers are zero points; others are multiplied by the scale already.
         let [zeros, shifts]: [Vec<f32>; 2] = match self.shift.dtype {
             Dtype::I8 => [shift.iter().map(|&zero| f32::from(zero as i8)).collect(), vec![]],
             Dtype::U8 => [shift.iter().map(|&zero| f32::from(zero)).collect(), vec![]],

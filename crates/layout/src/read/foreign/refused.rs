@@ -26,8 +26,8 @@ const fn beside_codes(
     Sign { end, beside, program, weight }
 }
 
-/// Tried in this order; the first that fits a layer names its program. Those whose codes are read stand
-/// here for files that lack a tensor of theirs.
+/// Tried in this order; the first that fits a layer names its program. Programs whose codes are read
+/// are among them for files that lack one of the tensors.
 const SIGNS: [Sign; 32] = [
     sign(".weight_packed", &[".meta"], "compressed-tensors (2:4 sparse)"),
     sign(".compressed", &[".bitmask"], "compressed-tensors (sparse by a bit mask)"),

@@ -63,7 +63,7 @@ fn find(
     let grid = [rows.div_ceil(tile[0]), cols.div_ceil(tile[1])];
     let stem = codes.name.strip_suffix("qdata").unwrap_or_default();
     let scale = part(file, &format!("{stem}scale"))?;
-    // One scale for all may have lost its dimensions.
+    // A single scale may be stored without dimensions.
     let is_single = grid == [1, 1] && scale.element_count() == 1;
     let scales = match is_single && PLAIN.contains(&scale.dtype) {
         true => Numbers::of(scale),
@@ -75,7 +75,8 @@ fn find(
         expect(zeros, &[Dtype::I8, Dtype::F32, Dtype::F16, Dtype::BF16], &grid)?;
         parts.push(zeros.name.clone());
     }
-    // What prepares activations changes no weight of the layer's own, but is needed beside it.
+    // Scales of activations do not change the weight, and are of use beside the codes only; but a
+    // factor of the inputs was divided out of the weight.
     for prepared in ["act_pre_scale", "act_quant_scale", "act_scale", "act_zero_point"] {
         let name = format!("{stem}{prepared}");
         match file.get(&name) {

@@ -13,7 +13,8 @@ use crate::weight::Weight;
 /// Times that the scale of a group is fitted to its codes, and its codes to the scale.
 const FITS: usize = 2;
 
-/// Codes of group scales that [`ScaleRule::Mse`] tries below and above the fitted one.
+/// Codes of group scales that [`ScaleRule::Mse`] tries below and above the fitted one; E4M3 has 8
+/// codes per factor of 2.
 const GROUP_STEPS: [i32; 6] = [-1, 1, -2, 2, -3, 3];
 
 /// Rounds every weight to the nearest level of its group, in a table that suits the weights: the one
@@ -53,7 +54,7 @@ fn quantize_to(
     let shape @ [rows, cols] = [weight.rows(), weight.cols()];
     let groups = cols / LEVEL_GROUP;
     let mut codes = memory;
-    // Asked for, not taken, as by nearest rounding.
+    // Reserved by a call that can fail, as by nearest rounding.
     codes
         .try_reserve_exact((rows * cols).saturating_sub(codes.len()))
         .map_err(|_| SchemeError::OutOfMemory { bytes: rows * cols })?;
@@ -89,8 +90,8 @@ fn quantize_row(
     codes: &mut [u8],
 ) -> f32 {
     let groups = || values.as_chunks::<LEVEL_GROUP>().0.iter();
-    // Twice over the groups: the scale of the row depends on all of them, and the codes on the scale of the
-    // row.
+    // Two passes over the groups: the scale of the row depends on all of them, and the codes depend
+    // on the scale of the row.
     let fitted: Vec<(f32, f32)> = groups().map(|values| fit(table, values)).collect();
     let largest = fitted.iter().map(|(_, largest)| *largest).fold(0.0, f32::max);
     // The largest level of the row becomes 127, so that its INT8 numbers use their whole range.
@@ -113,8 +114,8 @@ fn quantize_row(
 
 /// Returns the scale of a group, and the largest magnitude that it decodes to with it.
 fn fit(table: &[f32; LEVELS], values: &[f32; LEVEL_GROUP]) -> (f32, f32) {
-    // From the largest magnitude, as comfy-kitchen begins: two fits do not forget where they came
-    // from.
+    // Begins at the largest magnitude, as comfy-kitchen does: after two fits the result still
+    // depends on where they began.
     let mut scale = absmax(values).max(SMALLEST_SCALE);
     let level = |value: f32, scale: f32| table[nearest(table, value / scale)];
     for _ in 0..FITS {

@@ -27,11 +27,11 @@ pub const CODEBOOK: [f32; LEVELS] = [
     f32::from_bits(0x3F7B_0D41),
 ];
 
-/// Excess kurtosis of weights over the largest of their group from which a table is fitted to them:
-/// normally distributed ones have −0.5.
+/// Excess kurtosis of weights over the largest of their group above which comfy-kitchen fits a table
+/// to them; normally distributed ones have −0.5.
 const HEAVY_TAILED: f64 = -0.1;
 
-/// Weights that decide about the table of a matrix, in whole rows.
+/// Weights that decide about the table of a matrix, in whole rows: as many as comfy-kitchen takes.
 const TABLE_WEIGHTS: usize = 300_000;
 
 /// Times that levels are moved to the mean of the weights next to them.

@@ -148,12 +148,6 @@ fn all_bits(rows: usize, cols: usize, seed: u64) -> Matrix {
     Matrix::from_fn(rows, cols, |_, _| random.finite_f32())
 }
 
-/// Whether scales are powers of two.
-fn has_powers(scheme: Scheme) -> bool {
-    let scaled = Scheme::scaled_by_powers(scheme.grid(), scheme.tiling());
-    scheme == scaled || scheme.tiling() == Scheme::MXFP8.tiling()
-}
-
 /// Any weight that can be quantized.
 pub(crate) fn any_case() -> impl Strategy<Value = Case> {
     (any_covered_shape(), any_kind()).prop_flat_map(|((scheme, [rows, cols]), kind)| {
@@ -163,8 +157,8 @@ pub(crate) fn any_case() -> impl Strategy<Value = Case> {
                 FloatDtype::F16 => 65504.0,
                 FloatDtype::BF16 => f32::from_bits(0x7F7F_0000),
             };
-            // Sums of a rotation, and numbers rounded up to a power of two, may leave f32.
-            let is_bounded = scheme.rotation().is_some() || has_powers(scheme);
+            // Sums of a rotation may leave f32.
+            let is_bounded = scheme.rotation().is_some();
             let largest = if is_bounded { largest.min(1e30) } else { largest };
             // Weights that no scale brings into the range of the codes would be cut off.
             let largest = match (scheme.has_scales(), scheme.log_range()) {
