@@ -127,8 +127,9 @@ fn describe_prediction(prediction: &Prediction) -> String {
     )
 }
 
-/// What `docs/quality.md` reports of predictions beside measurements.
-const PREDICTIONS: &str = "for comparing files: true losses were 1.5 to 19 times as large";
+/// What `docs/quality.md` says of predictions: sums leave out what errors of several layers do together, and
+/// rounding is judged by the inputs that it was fitted to.
+const PREDICTIONS: &str = "for comparing files: true losses are larger";
 
 /// Describes the benefit of input statistics: how the error of the outputs compares with that of
 /// nearest codes.
