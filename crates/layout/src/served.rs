@@ -83,11 +83,13 @@ impl Served {
                 of("mxfp8-quantized", Inputs::Plain, Codes::Bytes, VLLM)
             }
             (_, Tiling::Block { cols, .. }) if scheme.has_zero_points() => {
+                // transformers (5.23, with compressed-tensors 0.20) expects zero points that are not packed, which
+                // compressed-tensors does not write, and fails.
                 WORD_GROUPS.contains(&cols).then_some(Self {
                     name: "pack-quantized",
                     inputs: Inputs::Plain,
                     codes: Codes::Words,
-                    opened_by: ALL,
+                    opened_by: VLLM,
                     experts_opened_by: TRANSFORMERS,
                 })
             }
