@@ -30,8 +30,6 @@ pub enum Servers {
     All,
     /// vLLM and SGLang.
     ButTransformers,
-    /// transformers.
-    TransformersAlone,
 }
 
 impl Opener {

@@ -46,9 +46,6 @@ pub(crate) enum Codes {
 const ALL: Opener =
     Opener::servers("vLLM, SGLang and transformers with compressed-tensors", Servers::All);
 pub(crate) const VLLM: Opener = Opener::servers("vLLM and SGLang", Servers::ButTransformers);
-/// vLLM and SGLang take no zero points of experts.
-const TRANSFORMERS: Opener =
-    Opener::servers("transformers with compressed-tensors", Servers::TransformersAlone);
 const FP8: Opener = Opener::servers("transformers, vLLM and SGLang", Servers::All);
 
 /// Groups of a row that kernels for packed integers take.
@@ -84,13 +81,14 @@ impl Served {
             }
             (_, Tiling::Block { cols, .. }) if scheme.has_zero_points() => {
                 // transformers (5.23, with compressed-tensors 0.20) expects zero points that are not packed, which
-                // compressed-tensors does not write, and fails.
+                // compressed-tensors does not write, and fails; of experts it hands none on, and vLLM and SGLang
+                // take none.
                 WORD_GROUPS.contains(&cols).then_some(Self {
                     name: "pack-quantized",
                     inputs: Inputs::Plain,
                     codes: Codes::Words,
                     opened_by: VLLM,
-                    experts_opened_by: TRANSFORMERS,
+                    experts_opened_by: Opener::NONE,
                 })
             }
             // What is left has one number per tile.

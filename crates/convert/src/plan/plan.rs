@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use roundwise_layout::{Defect, Layout, QUANTIZATION_METADATA, RepairedLayers};
+use roundwise_layout::{Defect, Layout, OpenerKind, QUANTIZATION_METADATA, RepairedLayers};
 use roundwise_rounding::BiasCorrection;
 use roundwise_scheme::{Scheme, Tiling};
 use roundwise_tensor_file::{Sharding, TensorHeader};
@@ -130,10 +130,15 @@ impl Plan {
         let Some((named, program)) = known else { return Ok(()) };
         let are_alike = self.are_experts_alike();
         let complaint = |scheme: Scheme| {
-            let others = self.subject.other_servers(program, scheme, self.layout, are_alike)?;
-            let problem = format!(
-                "{named} does not read `{scheme}` in this model; {others} do\n  name another scheme, or one of these"
-            );
+            let opener = self.subject.opener_other_than(program, scheme, self.layout, are_alike)?;
+            let (others, way_out) = match opener.kind {
+                OpenerKind::Nobody { .. } => {
+                    ("no program is known that does".to_owned(), "name another scheme")
+                }
+                _ => (format!("{} do", opener.name), "name another scheme, or one of these"),
+            };
+            let problem =
+                format!("{named} does not read `{scheme}` in this model; {others}\n  {way_out}");
             Some(Complaint::about(Setting::new("for"), problem))
         };
         let complaints: Vec<Complaint> = self.schemes().into_iter().filter_map(complaint).collect();

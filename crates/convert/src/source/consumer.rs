@@ -163,26 +163,26 @@ impl Subject {
         Opens::Yes { program }
     }
 
-    /// Returns the servers that read a scheme where a program is not one of them.
+    /// Returns what opens a scheme where a program for models that write text does not.
     ///
     /// - `are_alike`: whether all experts have one scheme, where the model has any
-    pub(crate) fn other_servers(
+    pub(crate) fn opener_other_than(
         &self,
         program: Program,
         scheme: Scheme,
         layout: Layout,
         are_alike: bool,
-    ) -> Option<&'static str> {
+    ) -> Option<Opener> {
         let opener = opener_for(self, scheme, layout, are_alike);
-        let are_others = matches!(
-            (opener.kind, program),
-            (OpenerKind::Servers(Servers::ButTransformers), Program::Transformers)
-                | (
-                    OpenerKind::Servers(Servers::TransformersAlone),
-                    Program::Vllm | Program::Sglang
-                )
-        );
-        are_others.then_some(opener.name)
+        let is_other = match (opener.kind, program) {
+            (_, Program::ComfyUi) => false,
+            (OpenerKind::Nobody { .. }, _) => true,
+            (kind, program) => {
+                kind == OpenerKind::Servers(Servers::ButTransformers)
+                    && program == Program::Transformers
+            }
+        };
+        is_other.then_some(opener)
     }
 
     /// Returns the first consumer that opens the file with weights in `scheme`, or why none does.
