@@ -23,6 +23,7 @@ mod family;
 mod linear;
 mod measure;
 mod name;
+mod narrow_tiles;
 mod nearest;
 mod quantized;
 mod rotation;

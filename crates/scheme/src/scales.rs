@@ -192,18 +192,18 @@ fn tile_maxima(weight: &Weight<'_>, tiling: Tiling) -> Result<Vec<f32>, SchemeEr
 /// Puts the scale of least error among its candidates in the place of each absmax scale.
 fn search_scales(weight: &Weight<'_>, scheme: Scheme, scales: &mut Scales) {
     let [tile_rows, _] = scheme.tiling().tile_shape(weight.rows(), weight.cols());
-    // With importance and tiles of one row, a row is read once for all candidates; a block of
-    // several rows is measured candidate by candidate.
-    if let Some(importance) = weight.importance()
-        && tile_rows == 1
-        && weight.cols() > 0
-    {
-        return search_row_scales(weight, scheme, importance, scales);
+    // A row is read once for all candidates; a block of several rows is measured candidate by candidate.
+    if tile_rows == 1 && weight.cols() > 0 {
+        return search_row_scales(weight, scheme, scales);
     }
-    let absmax = scales.tiles.clone();
-    let mut best_errors = nearest_errors(weight, scheme, &absmax);
-    for index in 0..scheme.storage().candidate_count(scheme.grid()) {
-        let tried = scheme.storage().candidates(index, &absmax, scales.tensor);
+    let count = scheme.storage().candidate_count(scheme.grid());
+    let mut candidates = vec![vec![0.0; count]; scales.tiles.len()];
+    for (&scale, candidates) in scales.tiles.iter().zip(&mut candidates) {
+        scheme.storage().candidates(scale, scales.tensor, candidates);
+    }
+    let mut best_errors = nearest_errors(weight, scheme, &scales.tiles);
+    for index in 0..count {
+        let tried: Vec<f32> = candidates.iter().map(|candidates| candidates[index]).collect();
         let errors = nearest_errors(weight, scheme, &tried);
         for tile in 0..tried.len() {
             // Strictly: of equals the absmax scale stays, or the candidate that was tried first.

@@ -119,13 +119,11 @@ pub(crate) trait Storage {
         0
     }
 
-    /// Returns, for each tile, a scale near the chosen one that can be stored as well.
+    /// Fills in the scales near the chosen one of a tile that can be stored as well, in ascending order.
     ///
-    /// - `index`: below [`candidate_count`](Self::candidate_count)
     /// - `tensor`: the factor that the scales share
-    fn candidates(&self, _index: usize, scales: &[f32], _tensor: f32) -> Vec<f32> {
-        scales.to_vec()
-    }
+    /// - `candidates`: [`candidate_count`](Self::candidate_count) of them
+    fn candidates(&self, _scale: f32, _tensor: f32, _candidates: &mut [f32]) {}
 
     /// Tells whether the scale of a tile follows from that tile alone, so that a row can be rounded
     /// while it is at hand.

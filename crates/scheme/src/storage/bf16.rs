@@ -57,11 +57,10 @@ impl Storage for Bf16Scales {
         self.as_f32().candidate_count(grid)
     }
 
-    fn candidates(&self, index: usize, scales: &[f32], tensor: f32) -> Vec<f32> {
-        let mut tried = self.as_f32().candidates(index, scales, tensor);
+    fn candidates(&self, scale: f32, tensor: f32, candidates: &mut [f32]) {
+        self.as_f32().candidates(scale, tensor, candidates);
         // May become an infinity, whose error is no number, so that no search takes it.
-        tried.iter_mut().for_each(|scale| *scale = Bf16::round(*scale));
-        tried
+        candidates.iter_mut().for_each(|scale| *scale = Bf16::round(*scale));
     }
 
     fn is_by_tile(&self) -> bool {

@@ -54,8 +54,8 @@ impl Storage for F32PowerOfTwo {
         power_of_two::NEIGHBOURS
     }
 
-    fn candidates(&self, index: usize, scales: &[f32], _tensor: f32) -> Vec<f32> {
-        power_of_two::neighbours(index, scales)
+    fn candidates(&self, scale: f32, _tensor: f32, candidates: &mut [f32]) {
+        candidates.copy_from_slice(&power_of_two::neighbours(scale));
     }
 
     fn is_by_tile(&self) -> bool {

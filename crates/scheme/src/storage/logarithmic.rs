@@ -61,15 +61,13 @@ impl Storage for Logarithmic {
         }
     }
 
-    fn candidates(&self, index: usize, scales: &[f32], _tensor: f32) -> Vec<f32> {
-        let step = LOG_STEPS.start() + index as i32;
+    fn candidates(&self, scale: f32, _tensor: f32, candidates: &mut [f32]) {
         // Candidates are neighbouring bytes, not multiples of the scale: only what the byte can say is worth
         // scoring.
-        let near = |&scale: &f32| {
-            let code = i32::from(self.range.encode(scale)) + step;
-            self.range.decode(code.clamp(0, 255) as u8)
-        };
-        scales.iter().map(near).collect()
+        let code = i32::from(self.range.encode(scale));
+        for (candidate, step) in candidates.iter_mut().zip(LOG_STEPS) {
+            *candidate = self.range.decode((code + step).clamp(0, 255) as u8);
+        }
     }
 
     fn parts(&self, _shape: [usize; 2]) -> Vec<ScalePart> {

@@ -64,12 +64,10 @@ impl GridVisitor for Cover<'_> {
     }
 }
 
-/// Returns the power of two below or above each scale, or the scale itself where there is none.
-pub(super) fn neighbours(index: usize, scales: &[f32]) -> Vec<f32> {
-    let factor = if index == 0 { 0.5 } else { 2.0 };
+/// Returns the powers of two below and above a scale, or the scale itself where there is none.
+pub(super) fn neighbours(scale: f32) -> [f32; NEIGHBOURS] {
     // Halving and doubling are exact, so that a byte exists or the range ends here.
-    let neighbour = |&scale: &f32| E8m0::encode(scale * factor).map_or(scale, |_| scale * factor);
-    scales.iter().map(neighbour).collect()
+    [0.5, 2.0].map(|factor| E8m0::encode(scale * factor).map_or(scale, |_| scale * factor))
 }
 
 impl Storage for PowerOfTwo {
@@ -95,8 +93,8 @@ impl Storage for PowerOfTwo {
         NEIGHBOURS
     }
 
-    fn candidates(&self, index: usize, scales: &[f32], _tensor: f32) -> Vec<f32> {
-        neighbours(index, scales)
+    fn candidates(&self, scale: f32, _tensor: f32, candidates: &mut [f32]) {
+        candidates.copy_from_slice(&neighbours(scale));
     }
 
     fn is_by_tile(&self) -> bool {

@@ -69,15 +69,13 @@ impl Storage for TwoLevel {
         BLOCK_STEPS.count()
     }
 
-    fn candidates(&self, index: usize, scales: &[f32], tensor: f32) -> Vec<f32> {
+    fn candidates(&self, scale: f32, tensor: f32, candidates: &mut [f32]) {
         let largest = i32::from(E4m3::encode(E4m3::MAX));
-        let step = BLOCK_STEPS.start() + index as i32;
-        // From 1 on: a block of code 0 would be read as zeros, whatever its codes are.
-        let near = |&scale: &f32| {
-            let code = i32::from(block_code(scale, tensor)) + step;
-            E4m3::decode(code.clamp(1, largest) as u8) * tensor
-        };
-        scales.iter().map(near).collect()
+        let code = i32::from(block_code(scale, tensor));
+        for (candidate, step) in candidates.iter_mut().zip(BLOCK_STEPS) {
+            // From 1 on: a block of code 0 would be read as zeros, whatever its codes are.
+            *candidate = E4m3::decode((code + step).clamp(1, largest) as u8) * tensor;
+        }
     }
 
     fn parts(&self, [rows, cols]: [usize; 2]) -> Vec<ScalePart> {

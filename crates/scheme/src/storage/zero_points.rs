@@ -93,8 +93,8 @@ impl Storage for ZeroPoints {
         self.scale_numbers().rules().candidate_count(grid)
     }
 
-    fn candidates(&self, index: usize, scales: &[f32], tensor: f32) -> Vec<f32> {
-        self.scale_numbers().rules().candidates(index, scales, tensor)
+    fn candidates(&self, scale: f32, tensor: f32, candidates: &mut [f32]) {
+        self.scale_numbers().rules().candidates(scale, tensor, candidates);
     }
 
     fn parts(&self, shape @ [rows, cols]: [usize; 2]) -> Vec<ScalePart> {

@@ -3,15 +3,10 @@ use roundwise_grid::{Grid, Int8, vectorized};
 use super::{HIGHEST, LOWEST, code_range};
 use crate::error::SchemeError;
 use crate::quantized::{QuantizedMatrix, StoredMatrix};
+use crate::row_search::{better_scale, weighed_error};
 use crate::scales::{ScaleRule, Scales};
 use crate::scheme::Scheme;
 use crate::weight::Weight;
-
-/// Candidates from one that is tried at first to the next; those between are tried around the best.
-const STRIDE: usize = 3;
-
-/// Partial sums of a tile; the loop over them becomes vectors, and adds in the same order on every CPU.
-const LANES: usize = 16;
 
 /// What the 16 codes of a tile stand for.
 #[derive(Clone, Copy)]
@@ -114,55 +109,37 @@ fn least(values: impl Iterator<Item = f32>) -> f32 {
 /// Puts the tile of least weighed error among its candidates in the place of each that it beats.
 fn search(scheme: Scheme, values: &[f32], importance: &[f32], group: usize, tiles: &mut [Tile]) {
     let storage = scheme.storage();
-    let scales: Vec<f32> = tiles.iter().map(|tile| tile.scale).collect();
-    let candidates: Vec<Vec<f32>> = (0..storage.candidate_count(scheme.grid()))
-        .map(|index| storage.candidates(index, &scales, 1.0))
-        .collect();
-    let of_tiles = values.chunks(group).zip(importance.chunks(group)).zip(tiles).enumerate();
-    for (at, ((values, importance), tile)) in of_tiles {
-        let scales: Vec<f32> = candidates.iter().map(|scales| scales[at]).collect();
-        *tile = best(*tile, &scales, |tile| vectorized(|| weighed_error(values, importance, tile)));
+    let mut candidates = vec![0.0; storage.candidate_count(scheme.grid())];
+    for ((values, importance), tile) in
+        values.chunks(group).zip(importance.chunks(group)).zip(tiles)
+    {
+        storage.candidates(tile.scale, 1.0, &mut candidates);
+        *tile = vectorized(
+            #[inline(always)]
+            || best(*tile, &candidates, values, importance),
+        );
     }
 }
 
-/// Returns the tile of least error, which is `chosen` where nothing beats it.
-fn best(chosen: Tile, scales: &[f32], error: impl Fn(Tile) -> f32) -> Tile {
-    let mut best = (error(chosen), chosen);
-    let mut is_better = |tried: Tile| {
-        let found = error(tried);
-        // A NaN, as of a scale that is past all numbers, is less than nothing.
-        let is_better = found < best.0;
-        if is_better {
-            best = (found, tried);
-        }
-        is_better
-    };
-    // 1. Every third scale, then those around the best.
-    let mut centre = None;
-    for index in (0..scales.len()).step_by(STRIDE) {
-        if is_better(Tile { scale: scales[index], ..chosen }) {
-            centre = Some(index);
-        }
-    }
-    let mut scale = centre.map_or(chosen.scale, |index| scales[index]);
-    for index in centre.into_iter().flat_map(|centre| around(centre, scales.len())) {
-        if is_better(Tile { scale: scales[index], ..chosen }) {
-            scale = scales[index];
-        }
-    }
-    // 2. The zero points beside.
+/// Returns the tile of least error: of those with the chosen zero point, and then of zero points beside.
+#[inline(always)]
+fn best(chosen: Tile, candidates: &[f32], values: &[f32], importance: &[f32]) -> Tile {
+    let better = better_scale(
+        chosen.scale,
+        candidates,
+        #[inline(always)]
+        |scale| weighed_nearest_error(values, importance, Tile { scale, ..chosen }),
+    );
+    let chosen = Tile { scale: better.unwrap_or(chosen.scale), ..chosen };
+    let mut best = (weighed_nearest_error(values, importance, chosen), chosen);
     for zero in [chosen.zero - 1, chosen.zero + 1] {
-        if (LOWEST..=HIGHEST).contains(&zero) {
-            is_better(Tile { scale, zero });
+        let tried = Tile { zero, ..chosen };
+        let error = weighed_nearest_error(values, importance, tried);
+        if (LOWEST..=HIGHEST).contains(&zero) && error < best.0 {
+            best = (error, tried);
         }
     }
     best.1
-}
-
-/// Returns the candidates between one that was tried and the next ones that were.
-fn around(centre: usize, count: usize) -> impl Iterator<Item = usize> {
-    let first = centre.saturating_sub(STRIDE - 1);
-    (first..(centre + STRIDE).min(count)).filter(move |&index| index != centre)
 }
 
 /// Returns the code nearest to a weight over its scale, of those that a tile can store.
@@ -184,22 +161,12 @@ fn encode(values: &[f32], Tile { scale, zero }: Tile, codes: &mut [u8]) {
 
 /// Returns `Σ_j importance_j · E_j²` of the nearest codes of a tile.
 #[inline(always)]
-fn weighed_error(values: &[f32], importance: &[f32], Tile { scale, zero }: Tile) -> f32 {
-    let range = code_range(zero);
-    let weighed = |value: f32, importance: f32| {
-        let error = nearest(value / scale, range) * scale - value;
-        importance * error * error
-    };
-    let mut sums = [0.0_f32; LANES];
-    let (whole, rest) = values.as_chunks::<LANES>();
-    let (whole_importance, rest_importance) = importance.as_chunks::<LANES>();
-    for (values, importance) in whole.iter().zip(whole_importance) {
-        for ((sum, &value), &importance) in sums.iter_mut().zip(values).zip(importance) {
-            *sum += weighed(value, importance);
-        }
-    }
-    for ((sum, &value), &importance) in sums.iter_mut().zip(rest).zip(rest_importance) {
-        *sum += weighed(value, importance);
-    }
-    sums.iter().sum()
+fn weighed_nearest_error(values: &[f32], importance: &[f32], Tile { scale, zero }: Tile) -> f32 {
+    let (range, inverse) = (code_range(zero), 1.0 / scale);
+    weighed_error(
+        values,
+        importance,
+        #[inline(always)]
+        |value| nearest(value * inverse, range) * scale - value,
+    )
 }
