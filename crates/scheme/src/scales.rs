@@ -16,8 +16,9 @@ pub enum ScaleRule {
     #[default]
     Absmax,
     /// The scale near the absmax scale whose stored value leaves the least squared error after
-    /// nearest rounding: of [`MSE_MULTIPLES`](crate::MSE_MULTIPLES) multiples where scales are F32,
-    /// else of neighbouring stored scales. Absmax wins ties. Where columns differ in
+    /// nearest rounding: of [`MSE_MULTIPLES`](crate::MSE_MULTIPLES) multiples where scales are F32
+    /// (in tiles of one row every fourth, and then those around the best), else of neighbouring
+    /// stored scales. Absmax wins ties. Where columns differ in
     /// [importance](Weight::with_importance), so do their squared errors.
     Mse,
 }

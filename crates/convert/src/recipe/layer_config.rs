@@ -10,6 +10,9 @@ const DEFAULT: &str = "_default";
 /// Keys that begin so, but for [`DEFAULT`], are notes.
 const NOTE: char = '_';
 
+/// A pattern that every name matches.
+const EVERY_NAME: &str = ".";
+
 /// Settings of the layers that a pattern matches, as convert_to_quant writes them.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -19,7 +22,7 @@ struct LayerSettings {
     block_size: Option<usize>,
     scaling_mode: Option<String>,
     simple: bool,
-    full_precision_matrix_mult: bool,
+    full_precision_matrix_mult: Option<bool>,
 }
 
 impl RecipeFile {
@@ -90,6 +93,8 @@ struct Import {
     recipe: RecipeFile,
     /// Whether each entry that converts asks for nearest codes.
     simple: Vec<bool>,
+    /// Patterns that ask for inputs that are codes, where others may ask for the opposite.
+    coded_inputs: Vec<String>,
     complaints: Vec<Complaint>,
 }
 
@@ -113,8 +118,10 @@ impl Import {
         }
         let Some(scheme) = self.scheme(pattern, &settings) else { return };
         self.simple.push(settings.simple);
-        if settings.full_precision_matrix_mult {
-            self.recipe.full_precision.push(pattern.to_owned());
+        match settings.full_precision_matrix_mult {
+            Some(true) => self.recipe.full_precision.push(pattern.to_owned()),
+            Some(false) => self.coded_inputs.push(pattern.to_owned()),
+            None => {}
         }
         self.recipe.rules.push(RuleFile { pattern: pattern.to_owned(), scheme });
     }
@@ -131,9 +138,8 @@ impl Import {
         }
         self.recipe.scheme = self.scheme(DEFAULT, &settings);
         self.simple.push(settings.simple);
-        if settings.full_precision_matrix_mult {
-            // A pattern that every name matches.
-            self.recipe.full_precision.push(".".to_owned());
+        if settings.full_precision_matrix_mult == Some(true) {
+            self.recipe.full_precision.push(EVERY_NAME.to_owned());
         }
     }
 
@@ -152,7 +158,35 @@ impl Import {
         found
     }
 
+    /// Complains about layers that are excepted from what a less specific pattern asks for, which a recipe
+    /// cannot say.
+    fn complain_of_exceptions(&mut self) {
+        let full = &self.recipe.full_precision;
+        let is_less_specific = |excepted: &str, pattern: &&String| {
+            *pattern == EVERY_NAME || literal_characters(pattern) < literal_characters(excepted)
+        };
+        let exceptions: Vec<(String, String)> = self
+            .coded_inputs
+            .iter()
+            .filter_map(|excepted| {
+                let general = full.iter().find(|pattern| is_less_specific(excepted, pattern))?;
+                Some((excepted.clone(), general.clone()))
+            })
+            .collect();
+        for (excepted, general) in exceptions {
+            let general = if general == EVERY_NAME { DEFAULT } else { &general };
+            self.complain(
+                &excepted,
+                format!(
+                    "`full_precision_matrix_mult: false` excepts layers from `{general}`, which a recipe cannot \
+                     say; let `{general}` be false and name the layers that need it"
+                ),
+            );
+        }
+    }
+
     fn finish(mut self) -> Result<RecipeFile, RecipeError> {
+        self.complain_of_exceptions();
         // Without `simple` the method is left open.
         match (self.simple.contains(&true), self.simple.contains(&false)) {
             (true, false) => self.recipe.method = Some("nearest".to_owned()),
@@ -239,10 +273,23 @@ mod tests {
                 r#"{"a": {"format": "mxfp8", "simple": true}, "b": {"format": "mxfp8"}}"#,
                 "for some entries only",
             ),
+            (
+                r#"{"a": {"format": "mxfp8", "full_precision_matrix_mult": false},
+                    "_default": {"format": "mxfp8", "full_precision_matrix_mult": true}}"#,
+                "excepts layers from `_default`",
+            ),
+            (
+                r#"{"a.b": {"format": "mxfp8", "full_precision_matrix_mult": false},
+                    "a": {"format": "mxfp8", "full_precision_matrix_mult": true}}"#,
+                "excepts layers from `a`",
+            ),
         ] {
             let message = import_layer_config(text).unwrap_err().to_string();
             assert!(message.contains(expected), "{message}");
         }
+        let specific = r#"{"a.b": {"format": "mxfp8", "full_precision_matrix_mult": true},
+                           "a": {"format": "mxfp8", "full_precision_matrix_mult": false}}"#;
+        assert_eq!(import_layer_config(specific).unwrap().full_precision, ["a.b"]);
         let simple = import_layer_config(r#"{"a": {"format": "mxfp8", "simple": true}}"#).unwrap();
         assert_eq!(simple.method.as_deref(), Some("nearest"));
     }
