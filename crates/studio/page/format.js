@@ -63,7 +63,8 @@ export function counted(count, noun) {
 
 /** `12,345`. */
 export function whole(count) {
-  return Number(count).toLocaleString("en");
+  // By hand: the first call of `toLocaleString` takes a browser 50 ms.
+  return String(count).replace(/\B(?=(\d{3})+$)/g, ",");
 }
 
 /** `9216×3072`. */

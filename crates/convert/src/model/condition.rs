@@ -119,12 +119,11 @@ impl Test {
                 shapes.starting_with(&format!("{prefix}{start}")).next().map(str::to_owned)
             }
             // These look at whole names, whatever the prefix.
-            Self::Ends(end) => shapes.names().find(|name| name.ends_with(end)).map(str::to_owned),
-            Self::Holds(part) => shapes.names().find(|name| name.contains(part)).map(str::to_owned),
+            Self::Ends(end) => shapes.ending_with(end).first().map(|name| (*name).to_owned()),
+            Self::Holds(part) => shapes.first_holding(part).map(str::to_owned),
             Self::Rank { end, rank } => {
-                let has_rank = |name: &str| shapes.shape(name).is_some_and(|it| it.len() == *rank);
-                let mut names = shapes.names().filter(|name| name.ends_with(end));
-                names.find(|name| has_rank(name)).map(str::to_owned)
+                let has_rank = |name: &&str| shapes.shape(name).is_some_and(|it| it.len() == *rank);
+                shapes.ending_with(end).into_iter().find(has_rank).map(str::to_owned)
             }
             Self::Dimension { key, axis, size } => {
                 let name = format!("{prefix}{key}");
