@@ -39,7 +39,8 @@ pub(crate) enum Bench {
     /// Statistics of real inputs: what they do to the outputs of real sentence encoders and of a
     /// language model.
     Quality(quality::Options),
-    /// Time that a header of 5,000 tensors takes: to read it, to recognise the model, to plan.
+    /// Time before a weight is read: to recognise a model of 5,000 tensors, and to choose schemes for 1,000
+    /// layers.
     Recognition(recognition::Options),
     /// Learned rounding: error of stored codes, time and memory, beside convert-to-quant and torch.
     Rounding(rounding::Options),

@@ -420,7 +420,7 @@ fn diffusion_section(record: &Record<Diffusion>) -> String {
 }
 
 fn budget_section(record: &Record<Budgets>) -> String {
-    let Budgets { model, tokens, files, layers, planning_seconds, .. } = &record.measured;
+    let Budgets { model, tokens, files, layers, .. } = &record.measured;
     let [tokens, layer_tokens] = tokens;
     let cells = |file: &FileLoss| {
         vec![
@@ -435,8 +435,7 @@ fn budget_section(record: &Record<Budgets>) -> String {
     let heads = ["file", "bits", "predicted", "measured", "÷ predicted"];
     let mut note = format!(
         "\n`{model}`: KL from the float model, in nats per token, predicted from statistics with gradients and measured \
-         on {tokens} tokens of articles that no statistics have seen. Planning with known losses took \
-         {planning_seconds:.2} s.\n"
+         on {tokens} tokens of articles that no statistics have seen.\n"
     );
     if let Some(LayerLosses { count, rank_correlation, median_ratio }) = layers {
         note += &format!(

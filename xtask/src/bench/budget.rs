@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Instant;
 
 use anyhow::{Context, Result};
 use serde::de::DeserializeOwned;
@@ -56,8 +55,6 @@ pub(crate) struct Budgets {
     pub(crate) tokens: [String; 2],
     pub(crate) files: Vec<FileLoss>,
     pub(crate) layers: Option<LayerLosses>,
-    /// Seconds that a plan takes whose losses are known.
-    pub(crate) planning_seconds: f64,
     pub(crate) figures: Vec<Reached>,
 }
 
@@ -193,14 +190,10 @@ impl BudgetBench<'_> {
             0 => None,
             _ => Some(self.layers(options)?),
         };
-        let started = Instant::now();
-        self.plan("6")?;
-        let planning_seconds = started.elapsed().as_secs_f64();
-        println!("planning with known losses: {planning_seconds:.2} s");
         let model = self.model.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let tokens = [options.tokens.clone(), options.layer_tokens.clone()];
         let figures = figures(&files, layers.as_ref());
-        Ok(Budgets { model, tokens, files, layers, planning_seconds, figures })
+        Ok(Budgets { model, tokens, files, layers, figures })
     }
 
     fn plan(&self, bits: &str) -> Result<Value> {
