@@ -15,7 +15,7 @@ pub(crate) use diffusion::{Diffusion, DiffusionRow};
 pub(crate) use encode::EncodeBench;
 pub(crate) use outputs::{Judged, MODELS, Outputs, records_of};
 pub(crate) use quality::{Language, LanguageRow, Quality, Reached, Row};
-pub(crate) use rounding::{Figure, Measurement};
+pub(crate) use rounding::{Figure, Measurement, Profile, profile};
 
 use anyhow::Result;
 

@@ -5,7 +5,8 @@ use anyhow::{Result, ensure};
 
 use crate::bench::{
     Budgets, ConvertBench, Diffusion, DiffusionRow, EncodeBench, Figure, FileLoss, Language,
-    LanguageRow, LayerLosses, MODELS, Measurement, Outputs, Quality, Reached, Row, records_of,
+    LanguageRow, LayerLosses, MODELS, Measurement, Outputs, Profile, Quality, Reached, Row,
+    profile, records_of,
 };
 use crate::clients::{Finding, Judged};
 use crate::figure::{self, Series};
@@ -46,6 +47,7 @@ const SURVIVED: [(&str, &str); 3] = [
 pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     let convert: Option<Record<ConvertBench>> = record::read(workspace, "convert")?;
     let encode: Option<Record<EncodeBench>> = record::read(workspace, "encode")?;
+    let profiles: Option<Record<Vec<Profile>>> = record::read(workspace, profile::RECORD)?;
     let clients: Option<Record<Vec<Finding>>> = record::read(workspace, "clients")?;
     let layouts: Option<Record<Vec<Figure>>> = record::read(workspace, "layouts")?;
     let studio: Option<Record<Vec<Figure>>> = record::read(workspace, "studio")?;
@@ -90,6 +92,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     text += &goals("Studio", &goal::studio::ALL, studio);
     text += &goals("Recognition", &goal::recognition::ALL, recognition);
     text += &rounding_section(&rounding);
+    text += &profiles.map(|record| profiles_section(&record)).unwrap_or_default();
     text += &clients.map(|record| clients_section(&record)).unwrap_or_default();
     text += &outputs_section(&outputs);
     for (title, record) in survived {
@@ -274,6 +277,20 @@ fn rounding_section(records: &[RoundingRecord]) -> String {
         );
     }
     text
+}
+
+fn profiles_section(record: &Record<Vec<Profile>>) -> String {
+    let percent = |share: &f64| format!("{:.0} %", share * 100.0);
+    let row = |profile: &Profile| {
+        let first = [profile.name.clone(), format!("{:.2}", profile.seconds)];
+        first.into_iter().chain(profile.shares.iter().map(percent)).collect()
+    };
+    let rows: Vec<Vec<String>> = record.measured.iter().map(row).collect();
+    let heads: Vec<&str> =
+        ["one layer in `fp8`", "s"].into_iter().chain(profile::heads()).collect();
+    let note = "\nShares of the time of all processors, sampled by `perf` in a build that optimises no calls across crates; \
+                told by the names of functions.\n";
+    section("Where the time of learned rounding goes", record, &table(&heads, &rows)) + note
 }
 
 fn clients_section(record: &Record<Vec<Finding>>) -> String {

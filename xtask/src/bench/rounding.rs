@@ -1,11 +1,13 @@
 mod case;
 mod memory;
 mod products;
+pub(crate) mod profile;
 mod trade_off;
 
 use std::path::PathBuf;
 
 use anyhow::Result;
+pub(crate) use profile::Profile;
 use serde::{Deserialize, Serialize};
 
 use crate::goal::Goal;
@@ -19,6 +21,9 @@ pub(crate) struct Options {
     /// Only these parts, comma-separated; each is stored by itself [default: all].
     #[arg(long, value_enum, value_delimiter = ',', value_name = "MEASUREMENT")]
     only: Vec<Measurement>,
+    /// Only sample where the time of each method goes (Linux, with `perf`).
+    #[arg(long, conflicts_with = "only")]
+    profile: bool,
     /// Leave convert-to-quant and torch out.
     #[arg(long)]
     no_peer: bool,
@@ -101,11 +106,14 @@ struct Bench<'a> {
 }
 
 pub(super) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
+    let folder = workspace.target("bench/rounding");
+    if options.profile {
+        return profile::measure(workspace, &folder);
+    }
     let peer = match options.no_peer {
         true => None,
         false => Some(Python::with(workspace, options.python.as_deref(), PEER)?),
     };
-    let folder = workspace.target("bench/rounding");
     let bench = Bench { workspace, folder, peer, runs: options.runs };
     let is_chosen = |part: &Measurement| options.only.is_empty() || options.only.contains(part);
     for part in Measurement::ALL.into_iter().filter(is_chosen) {
