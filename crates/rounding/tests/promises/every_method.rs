@@ -46,9 +46,16 @@ impl std::fmt::Debug for Case<'_> {
 }
 
 fn no_method_does_worse_on(matrices: &[(&'static str, Matrix)]) {
+    no_method_does_worse_with(|_| true, matrices);
+}
+
+fn no_method_does_worse_with(
+    is_asked: fn(&CatalogEntry) -> bool,
+    matrices: &[(&'static str, Matrix)],
+) {
     let mut cases = Vec::new();
     for (name, matrix) in matrices {
-        for scheme in searchable() {
+        for scheme in searchable().filter(|entry| is_asked(entry)) {
             if scheme.scheme.covers(matrix.rows, matrix.cols).is_ok() {
                 let case = |method| Case { matrix: (*name, matrix), scheme, method };
                 cases.extend(METHOD_CASES.map(case));
@@ -68,7 +75,9 @@ fn no_method_does_worse_than_nearest_on_a_decaying_spectrum() {
 
 #[test]
 fn no_method_does_worse_than_nearest_on_whole_blocks() {
-    no_method_does_worse_on(&usual_matrices()[1..2]);
+    // Those whose blocks the smaller matrices have no room for.
+    let is_larger = |entry: &CatalogEntry| entry.scheme.covers(64, 64).is_err();
+    no_method_does_worse_with(is_larger, &usual_matrices()[1..2]);
 }
 
 #[test]
