@@ -27,7 +27,7 @@ use crate::run::not_finite::find_not_finite_among;
 use crate::run::planned_job::PlannedJob;
 use crate::run::pool::map_in_order;
 use crate::run::resume::RunRecord;
-use crate::run::round::Stop;
+use crate::run::stop::Stop;
 use crate::source::LayerInputs;
 
 /// What a search for sensitivities goes through.

@@ -19,7 +19,7 @@ use crate::run::narrowing::Narrowing;
 use crate::run::not_finite::first_row_not_finite;
 use crate::run::output::Output;
 use crate::run::pool::map_in_order;
-use crate::run::round::Stop;
+use crate::run::stop::Stop;
 use crate::source::numbers::{narrow, widened};
 
 /// One step of a thread.

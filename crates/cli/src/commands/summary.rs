@@ -1,3 +1,5 @@
+//! The summary of a conversion, for people.
+
 use std::collections::BTreeMap;
 
 use roundwise_convert::Report;
@@ -16,7 +18,7 @@ const REASONS_SHOWN: usize = 8;
 const WORST_SHOWN: usize = 3;
 
 /// Describes a conversion for people.
-pub(in crate::commands) fn describe(report: &Report, typed: &Typed) -> String {
+pub(super) fn describe(report: &Report, typed: &Typed) -> String {
     let mut text = format!("{} → {}\n", path(&report.input), path(&report.output));
     text += &format!(
         "  {} (preset {}): {}\n",
@@ -110,7 +112,7 @@ fn describe_schemes(report: &Report) -> String {
     report.consumers.iter().map(line).collect()
 }
 
-/// Describes what the file is predicted to lose, and how far such predictions were off.
+/// Describes what the file is predicted to lose.
 fn describe_prediction(prediction: &Prediction) -> String {
     let unit = match prediction.measure.as_str() {
         "nats" => "nats per token (KL)",
