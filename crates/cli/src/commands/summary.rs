@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use roundwise_convert::Report;
+use roundwise_convert::layout::is_marker;
 use roundwise_convert::plan::Action;
 use roundwise_convert::report::{Prediction, RoundingTotals, TensorReport};
 use roundwise_convert::source::{Opens, SchemeConsumer, UsedMoment};
@@ -86,9 +87,6 @@ fn describe_counts(report: &Report) -> String {
 /// Describes the side tensors of layers that were stored anew: `6 scales and 6 markers`.
 fn describe_side_tensors(report: &Report) -> Option<String> {
     let removed = report.tensors.iter().filter(|layer| layer.decision == Action::Remove);
-    let is_marker = |name: &str| {
-        [".comfy_quant", "scaled_fp8", "scaled_fp16"].iter().any(|end| name.ends_with(end))
-    };
     let (markers, scales): (Vec<_>, Vec<_>) = removed.partition(|layer| is_marker(&layer.name));
     let kinds = [(scales.len(), "scale"), (markers.len(), "marker")];
     let told = kinds.into_iter().filter(|(count, _)| *count > 0);

@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use half::bf16;
 use roundwise_layout::{
     ForeignLayer, LayoutError, QUANTIZATION_METADATA, StoredLayer, bias_of, layer_of,
-    layer_of_bias, layer_of_weight, weight_of,
+    layer_of_bias, layer_of_input_scale, layer_of_weight, weight_of,
 };
 use roundwise_scheme::{FloatDtype, GridKind, QuantizedMatrix, Scheme, Weight, measure};
 use roundwise_tensor_file::{Dtype, TensorHeader, pieces};
@@ -122,7 +122,7 @@ impl Comparison {
             .filter(move |(_, layer)| is_for_comfyui(layer))
             .map(|(name, _)| name)
             .filter(|name| {
-                name.ends_with(".input_scale") && self.original.checkpoint.get(name).is_none()
+                layer_of_input_scale(name).is_some() && self.original.checkpoint.get(name).is_none()
             })
             .map(|name| finding(name, "is not in the original"))
     }
@@ -156,7 +156,7 @@ impl Comparison {
         let stored = &self.original.stored;
         if stored.side_tensors.contains_key(&before.name) || stored.strays.contains(&before.name) {
             let after = self.converted.checkpoint.get(&before.name);
-            return match after.filter(|_| before.name.ends_with(".input_scale")) {
+            return match after.filter(|_| layer_of_input_scale(&before.name).is_some()) {
                 Some(after) if after.shape == before.shape => self.compare_bytes(before, after),
                 _ => Ok(Outcome::SideTensor),
             };
