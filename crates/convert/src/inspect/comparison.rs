@@ -16,6 +16,7 @@ use crate::model::Preset;
 use crate::recipe::PlainDtype;
 use crate::recipe::edit::PROVENANCE_KEY;
 use crate::recipe::{Setting, Text};
+use crate::source::consumer::comfyui::reads_dtype;
 use crate::source::experts::bank_shape;
 use crate::source::numbers::{float_dtype, matrix_shape, widened};
 use crate::source::{LoadedWeight, Source};
@@ -83,7 +84,7 @@ impl Comparison {
             let before = self.original.checkpoint.get(&header.name);
             before.is_none_or(|before| before.dtype != header.dtype)
         };
-        let unread = tensors.filter(|header| matches!(header.dtype, Dtype::F8E8M0 | Dtype::F4));
+        let unread = tensors.filter(|header| !reads_dtype(header.dtype));
         unread.filter(is_new).map(|header| {
             finding(&header.name, format!("ComfyUI does not read dtype {}", header.dtype.name()))
         })

@@ -5,7 +5,6 @@ use std::path::Path;
 
 use roundwise_scheme::{ScaleRule, Scheme, Tiling};
 use roundwise_tensor_file::{PIECE_BYTES, Sharding};
-
 use serde::Serialize;
 
 use crate::plan::decision::{Decision, PlannedTensor};

@@ -19,6 +19,7 @@ use roundwise_layout::{
     LayerShape, Layout, MatmulPrecision, StoredLayer, bias_of, layer_of, layer_of_input_scale,
     layer_of_weight, weight_of,
 };
+use roundwise_rounding::BiasCorrection;
 use roundwise_scheme::{Scheme, Tiling};
 use roundwise_tensor_file::TensorHeader;
 
@@ -30,7 +31,6 @@ use crate::recipe::Recipe;
 use crate::source::Source;
 use crate::source::experts::{bank_shape, is_expert_bank};
 use crate::source::numbers::{float_dtype, matrix_shape};
-use roundwise_rounding::BiasCorrection;
 
 /// A question about a tensor.
 #[derive(Clone, Copy, Debug, PartialEq)]
