@@ -11,6 +11,7 @@ pub(crate) mod explain;
 pub(crate) mod gather_notes;
 pub(crate) mod header;
 pub(crate) mod json;
+pub(crate) mod limits;
 pub(crate) mod manifest;
 pub(crate) mod memory;
 pub(crate) mod migrate;
@@ -33,7 +34,8 @@ pub use self::budget::{AssignedLayer, Assignment, Budget, Card, Exchange, TradeO
 pub use self::budget_file::BudgetFile;
 pub use self::decision::{Action, Decision, NotFinite, PlannedTensor};
 pub use self::explain::{Explanation, Step, explain};
-pub use self::memory::{Limits, MemoryPlan, RESIDENT_BYTES, Workers};
+pub use self::limits::Limits;
+pub use self::memory::{MemoryPlan, RESIDENT_BYTES, Workers};
 pub use self::note::{Ineffective, Note};
 pub use self::part::Part;
 pub use self::plan::Plan;
