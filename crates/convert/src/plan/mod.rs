@@ -22,6 +22,7 @@ pub(crate) mod provenance;
 pub(crate) mod quantize;
 pub(crate) mod questions;
 pub(crate) mod reason;
+mod refuse;
 pub(crate) mod request;
 pub(crate) mod run_facts;
 pub(crate) mod same_model;
