@@ -3,6 +3,7 @@
 pub(crate) mod answer;
 pub(crate) mod budget;
 pub(crate) mod budget_file;
+pub(crate) mod card;
 pub(crate) mod decision;
 pub(crate) mod dequantize;
 pub(crate) mod edit;
@@ -31,8 +32,9 @@ pub(crate) mod stack;
 pub(crate) mod tensor_kind;
 
 pub use self::answer::PlanAnswer;
-pub use self::budget::{AssignedLayer, Assignment, Budget, Card, Exchange, TradeOff};
+pub use self::budget::{AssignedLayer, Assignment, Budget, Exchange, TradeOff};
 pub use self::budget_file::BudgetFile;
+pub use self::card::Card;
 pub use self::decision::{Action, Decision, NotFinite, PlannedTensor};
 pub use self::explain::{Explanation, Step, explain};
 pub use self::limits::Limits;

@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use roundwise_scheme::{Rotation, Scheme};
 
 use crate::error::ConvertError;
-use crate::plan::budget::Card;
 use crate::plan::memory::tensors_in_flight;
 use crate::plan::{
-    Decision, Limits, NotFinite, Plan, PlannedTensor, Reason, SchemeLoss, Sensitivity, Workers,
+    Card, Decision, Limits, NotFinite, Plan, PlannedTensor, Reason, SchemeLoss, Sensitivity,
+    Workers,
 };
 use crate::recipe::{Complaint, Recipe, RecipeFile, Setting, Text};
 use crate::report::watch::{Event, Phase, Watch, notice};
