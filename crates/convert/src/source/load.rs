@@ -205,10 +205,7 @@ impl Source {
     /// Reads FP8 numbers without a scale, of a tensor of any shape, as one row.
     ///
     /// - `header`: of a dtype that has an [`fp8_grid`]
-    pub(crate) fn fp8_numbers(
-        &self,
-        header: &TensorHeader,
-    ) -> Result<QuantizedMatrix, ConvertError> {
+    fn fp8_numbers(&self, header: &TensorHeader) -> Result<QuantizedMatrix, ConvertError> {
         let grid = fp8_grid(header.dtype).expect("the plan decodes FP8 numbers only");
         let codes = self.checkpoint.read(header)?;
         let row =
