@@ -268,23 +268,6 @@ impl LayerInputs {
         }
     }
 
-    /// Returns the layers whose gradients are in the file and cannot be used.
-    ///
-    /// # Errors
-    /// When they cannot be read.
-    pub fn with_unusable_gradients(&self) -> Result<Vec<&str>, ConvertError> {
-        let mut layers = vec![];
-        for layer in self.modules.keys() {
-            let is_there = self
-                .single_module(layer)
-                .is_some_and(|module| self.statistics.has_gradient(module));
-            if is_there && self.gradient_of(layer)?.is_none() {
-                layers.push(layer.as_str());
-            }
-        }
-        Ok(layers)
-    }
-
     /// Returns the predictions that gradients are of, where there are any.
     pub fn curvature(&self) -> Option<Curvature> {
         self.statistics.curvature()
